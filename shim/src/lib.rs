@@ -1,0 +1,12 @@
+//! API Gateway for everywhere else.
+//!
+//! The shim owns the sockets, turns what happens on them into API Gateway events, hands those to the handlers, and maps
+//! their answers back. What API Gateway *does* is in the `gateway` crate, what the application does in `handlers`; here is
+//! what moves bytes: server, sessions, hub, storage, operations.
+
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod embedded;
+pub mod jwks;
+pub mod logging;
