@@ -1,1 +1,52 @@
-//! connect
+//! `$connect`: the verdict on a handshake.
+//!
+//! The authorizer has verified the token; here the connection is recorded and the subprotocol chosen. Nothing is sent to
+//! the connection itself: until the `101` a post to it is answered 410 (API Gateway, "410 Gone", re:Post knowledge centre).
+
+use std::collections::BTreeSet;
+
+use aws_lambda_events::apigw::{ApiGatewayProxyResponse, ApiGatewayWebsocketProxyRequest};
+use http::header::{HeaderMap, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
+use tracing::info;
+
+use crate::app::{App, Caller, HandlerError, status};
+use crate::frame::PresenceState;
+use crate::ports::{Connection, Timestamp};
+
+/// The subprotocol of version 1. Browsers offer it beside `bearer.{token}`, which is never echoed.
+pub const SUBPROTOCOL: &str = "twinway.v1";
+
+pub(crate) async fn connect(
+    app: &App,
+    event: ApiGatewayWebsocketProxyRequest,
+) -> Result<ApiGatewayProxyResponse, HandlerError> {
+    let Caller { connection, identity } = match Caller::of(&event) {
+        Ok(caller) => caller,
+        Err(HandlerError::Identity(reason)) => {
+            info!(error = &reason as &dyn std::error::Error, "a connection without an identity is refused");
+            return Ok(status(401));
+        }
+        Err(error) => return Err(error),
+    };
+    let connected_at = Timestamp(event.request_context.connected_at);
+    let record = Connection { id: connection, identity, connected_at, channels: BTreeSet::new() };
+    app.connections.put(&record).await?;
+    app.announce_user(&record.id, &record.identity, PresenceState::Online).await;
+    Ok(accepted(&event))
+}
+
+fn accepted(event: &ApiGatewayWebsocketProxyRequest) -> ApiGatewayProxyResponse {
+    let mut response = status(200);
+    if offers_subprotocol(&event.multi_value_headers) || offers_subprotocol(&event.headers) {
+        response.headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+    }
+    response
+}
+
+fn offers_subprotocol(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(SEC_WEBSOCKET_PROTOCOL).into_iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|offer| offer.trim() == SUBPROTOCOL)
+}
+
+#[cfg(test)]
+mod tests;

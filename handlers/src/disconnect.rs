@@ -1,1 +1,26 @@
-//! disconnect
+//! `$disconnect`: forgetting a connection.
+//!
+//! Invariant: of any number of events for one connection, also at once, exactly one has effects: the one whose removal
+//! returned the record. A record that expired or never was is fine.
+
+use aws_lambda_events::apigw::{ApiGatewayProxyResponse, ApiGatewayWebsocketProxyRequest};
+
+use crate::app::{App, HandlerError, connection_id, status};
+use crate::channel::Channel;
+use crate::frame::PresenceState;
+
+pub(crate) async fn disconnect(
+    app: &App,
+    event: ApiGatewayWebsocketProxyRequest,
+) -> Result<ApiGatewayProxyResponse, HandlerError> {
+    let id = connection_id(&event.request_context)?;
+    if let Some(record) = app.connections.remove(&id).await? {
+        let channels: Vec<Channel> = record.channels.into_iter().collect();
+        app.announce_rooms(&record.id, &record.identity, &channels, PresenceState::Offline).await;
+        app.announce_user(&record.id, &record.identity, PresenceState::Offline).await;
+    }
+    Ok(status(200))
+}
+
+#[cfg(test)]
+mod tests;

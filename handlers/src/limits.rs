@@ -30,3 +30,11 @@ pub const PUSH_BATCH: usize = 100;
 /// How long a connection's record outlives its last write: longer than API Gateway's two hours by far, so that it only
 /// sweeps what a lost `$disconnect` left behind.
 pub const CONNECTION_TTL: Duration = Duration::from_secs(24 * 60 * 60);
+/// Most bytes of missed messages that one `resume` sends; the rest is told as `gap` and left to `history`. They go out as
+/// fast as they are read, so this is also what a connection's outbox must be able to take in its direct lane.
+pub const RESUME_BYTES: usize = 1024 * 1024;
+/// How long one `resume` may go on reading and sending before the rest is told as `gap`: well inside API Gateway's
+/// integration timeout of 29 seconds, because there every missed message is a request of its own.
+pub const RESUME_TIME: Duration = Duration::from_secs(15);
+/// How many records of a channel are looked at to count its distinct users. Beyond it only connections are counted.
+pub const MEMBERS_COUNTED: usize = 10_000;

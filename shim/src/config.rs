@@ -1,1 +1,312 @@
-//! config
+//! Everything that an operator may decide, parsed once and typed.
+//!
+//! Values come in layers, defaults < `twinway.toml` < environment < flags, from one table ([`keys`]) that is also the
+//! source of the flags, of `docs/CONFIGURATION.md` and of `twinway config print`. Invariant: a [`Config`] has passed
+//! every check, and all mistakes are reported together. This module alone reads the environment; it opens no socket and
+//! creates no file.
+
+mod build;
+mod file;
+pub mod keys;
+mod layers;
+pub mod reference;
+mod secret;
+mod values;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use handlers::id::{TenantId, UserId};
+
+pub use self::build::{Loaded, load};
+pub use self::file::Document;
+pub use self::layers::{CONFIG_VARIABLE, Environment, Flags, Layers, Origin, Strings, Value};
+pub use self::secret::Secret;
+pub use self::values::parse_duration;
+
+/// Where the process runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// On AWS: API Gateway is the server.
+    Aws,
+    /// In a pod, with Redis behind it.
+    Kubernetes,
+    /// On its own: one process, one data directory.
+    Embedded,
+}
+
+/// The whole configuration, one struct per component.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where the process runs.
+    pub mode: Mode,
+    /// Listeners and their limits.
+    pub server: ServerConfig,
+    /// The API that is played.
+    pub api: ApiConfig,
+    /// Each WebSocket.
+    pub session: SessionConfig,
+    /// Who may connect.
+    pub auth: AuthConfig,
+    /// What is kept.
+    pub storage: StorageConfig,
+    /// How the server stops.
+    pub drain: DrainConfig,
+    /// What is logged, and how.
+    pub logging: LoggingConfig,
+    /// `REDIS_URL`. Secret, because it may carry a password. Unused in embedded mode.
+    pub redis_url: Option<Secret>,
+    /// `OTEL_EXPORTER_OTLP_ENDPOINT`.
+    pub otlp_endpoint: Option<String>,
+}
+
+/// Listeners and their limits.
+#[derive(Debug, Clone)]
+pub struct ServerConfig {
+    /// Sockets, HTTP API, `@connections`. Port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Health, readiness and metrics; not for the outside.
+    pub ops_listen: SocketAddr,
+    /// How long a request's head may take, and how long a kept-alive connection may idle.
+    pub header_timeout: Duration,
+    /// How long authorizer and `$connect` may take together.
+    pub handshake_timeout: Duration,
+    /// Most open sockets; beyond it a client is answered 503.
+    pub max_connections: usize,
+    /// `requestContext.domainName`; `None` takes it from the request's `Host`.
+    pub domain_name: Option<String>,
+    /// Whether `X-Forwarded-For` names the client: only behind a proxy that overwrites it.
+    pub trust_forwarded_for: bool,
+    /// How many handshakes the kernel queues.
+    pub tcp_backlog: u32,
+    /// Who may use `@connections`.
+    pub management: Management,
+}
+
+/// Who may use `@connections`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Management {
+    /// Peers on a loopback address that are no proxy.
+    Loopback,
+    /// Everyone who reaches the port.
+    Open,
+    /// Nobody.
+    Off,
+}
+
+/// Which quotas are enforced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// API Gateway's, to the letter.
+    Aws,
+    /// Lifted, with one warning per kind of what would fail on AWS.
+    Open,
+}
+
+/// In which order a connection's messages are handled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ordering {
+    /// One at a time, in the order of arrival.
+    Connection,
+    /// Several at a time, as on AWS.
+    Concurrent,
+}
+
+/// The API that is played.
+#[derive(Debug, Clone)]
+pub struct ApiConfig {
+    /// `requestContext.apiId`.
+    pub id: String,
+    /// `requestContext.stage`, and the first segment of the URL.
+    pub stage: String,
+    /// The region in ARNs.
+    pub region: String,
+    /// The account in ARNs: 12 digits.
+    pub account_id: String,
+    /// Which quotas are enforced.
+    pub profile: Profile,
+    /// In which order a connection's messages are handled.
+    pub ordering: Ordering,
+    /// `stageVariables` of every event.
+    pub stage_variables: BTreeMap<String, String>,
+}
+
+/// Each WebSocket.
+#[derive(Debug, Clone)]
+pub struct SessionConfig {
+    /// What may wait for a slow reader, in bytes.
+    pub outbox_bytes: usize,
+    /// The read buffer of every connection, in bytes.
+    pub read_buffer_bytes: usize,
+    /// How many messages of a connection may wait for their handler before its socket is no longer read.
+    pub inbound_queue: usize,
+    /// How many messages of a connection are handled at a time when the ordering is concurrent.
+    pub in_flight: usize,
+    /// How long the closing handshake may take.
+    pub close_timeout: Duration,
+    /// How long a write may make no progress before the connection is closed as slow.
+    pub stalled_write_timeout: Duration,
+}
+
+/// Where the keys of asymmetric tokens come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Jwks {
+    /// Fetched and refreshed from this `https://` address (`http://` for loopback).
+    Url(String),
+    /// A JWKS document, from the configuration or a file.
+    Document(String),
+}
+
+/// A key that a backend presents as `X-Api-Key`.
+#[derive(Debug, Clone)]
+pub struct ApiKeyConfig {
+    /// The service's name, which readers see as the sender.
+    pub name: UserId,
+    /// Whose deployment it belongs to.
+    pub tenant: TenantId,
+    /// The key.
+    pub key: Secret,
+}
+
+/// Who may connect.
+#[derive(Debug, Clone)]
+pub struct AuthConfig {
+    /// The configured HS256 secret. `None` in embedded mode means the one in the data directory
+    /// ([`signing_secret`](crate::embedded::secret::signing_secret)).
+    pub secret: Option<Secret>,
+    /// Earlier secrets, whose tokens are still good.
+    pub previous_secrets: Vec<Secret>,
+    /// Keys of asymmetric tokens.
+    pub jwks: Option<Jwks>,
+    /// The `iss` that a token must have.
+    pub issuer: Option<String>,
+    /// The `aud` that a token must have.
+    pub audience: Option<String>,
+    /// How far clocks may be apart.
+    pub leeway: Duration,
+    /// API keys of backends.
+    pub api_keys: Vec<ApiKeyConfig>,
+}
+
+/// Where messages are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogStorage {
+    /// `messages.redb` in the data directory.
+    File,
+    /// In memory, lost with the process.
+    Memory,
+}
+
+/// What is kept.
+#[derive(Debug, Clone)]
+pub struct StorageConfig {
+    /// The directory of everything that survives a restart.
+    pub data_dir: PathBuf,
+    /// Where messages are kept.
+    pub log: LogStorage,
+    /// Most entries per channel; the oldest go first.
+    pub retention_entries: u64,
+    /// Longest life of an entry.
+    pub retention_age: Duration,
+}
+
+/// How the server stops.
+#[derive(Debug, Clone)]
+pub struct DrainConfig {
+    /// How long it goes on accepting while it already says that it is not ready, until no load balancer sends more.
+    pub delay: Duration,
+    /// How many connections are told to reconnect at a time.
+    pub wave_size: usize,
+    /// How long between two waves.
+    pub wave_interval: Duration,
+    /// How long after the delay everything may take; what is left then is cut.
+    pub grace: Duration,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Readable on a terminal, JSON otherwise.
+    Auto,
+    /// One JSON object per line.
+    Json,
+    /// For people.
+    Pretty,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone)]
+pub struct LoggingConfig {
+    /// How log lines look.
+    pub format: LogFormat,
+    /// Directives as `RUST_LOG` has them.
+    pub filter: String,
+}
+
+/// Every mistake that was found, one per line.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct ConfigError {
+    /// What is wrong, each with its key, where the value came from, and what would be right.
+    pub mistakes: Vec<String>,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.mistakes.len();
+        write!(f, "the configuration has {count} mistake{}:", if count == 1 { "" } else { "s" })?;
+        self.mistakes.iter().try_for_each(|mistake| write!(f, "\n  - {mistake}"))
+    }
+}
+
+impl Mode {
+    /// The word for it in `DEPLOYMENT_MODE`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Aws => "aws",
+            Self::Kubernetes => "kubernetes",
+            Self::Embedded => "embedded",
+        }
+    }
+}
+
+impl Config {
+    /// Whether this build can serve with it.
+    ///
+    /// # Errors
+    /// [`ConfigError`] that says what to do instead.
+    pub fn servable(&self) -> Result<(), ConfigError> {
+        let mistake = match self.mode {
+            Mode::Embedded => return Ok(()),
+            Mode::Aws => {
+                "DEPLOYMENT_MODE is aws: there API Gateway is the server and the handlers run as Lambda functions; \
+                 set DEPLOYMENT_MODE=embedded to serve from this process"
+            }
+            Mode::Kubernetes => {
+                "DEPLOYMENT_MODE is kubernetes, which needs the Redis adapters, and this build has none; set \
+                 DEPLOYMENT_MODE=embedded and run exactly one replica with a volume at storage.data_dir"
+            }
+        };
+        Err(ConfigError { mistakes: vec![mistake.to_owned()] })
+    }
+
+    /// A configuration for tests: embedded defaults, free ports on loopback, messages in memory, no delays, a fixed secret.
+    #[must_use]
+    pub fn test() -> Self {
+        let flags = Flags::new([
+            ("mode", "embedded"),
+            ("server.listen", "127.0.0.1:0"),
+            ("server.ops_listen", "127.0.0.1:0"),
+            ("storage.log", "memory"),
+            ("drain.wave_interval", "0s"),
+        ]);
+        let environment = BTreeMap::from([("TWINWAY_AUTH_SECRET".to_owned(), "a-secret-for-tests-of-32-bytes!!".to_owned())]);
+        load(&environment, &flags, None).config.expect("the test configuration is a valid one")
+    }
+}
+
+#[cfg(test)]
+mod tests;

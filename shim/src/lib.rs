@@ -7,6 +7,17 @@
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod drain;
 pub mod embedded;
+pub mod endpoint;
+pub mod functions;
+pub mod hub;
 pub mod jwks;
 pub mod logging;
+pub mod metrics;
+pub mod readiness;
+pub mod running;
+pub mod serve;
+pub mod server;
+pub mod session;
+pub mod wiring;

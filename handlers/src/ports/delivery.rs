@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use super::BoxError;
 use crate::audience::Audience;
-use crate::channel::{Channel, Offset, Position};
+use crate::channel::{Channel, ChannelName, Offset, Position};
 use crate::id::ConnectionId;
 
 /// How a frame stands in line when a receiver cannot keep up: the last lane is shed first.
@@ -19,6 +19,17 @@ pub enum Priority {
     Broadcast,
     /// Typing and presence: worthless when late.
     Ephemeral,
+}
+
+impl Priority {
+    /// The lane of a channel's logged messages.
+    #[must_use]
+    pub const fn of_channel(name: &ChannelName) -> Self {
+        match name {
+            ChannelName::Conversation(_) => Self::Direct,
+            ChannelName::Room(_) | ChannelName::Topic(_) | ChannelName::Everyone => Self::Broadcast,
+        }
+    }
 }
 
 /// Where a logged message stands, so that a deliverer can keep a channel's order and notice a hole.

@@ -1,0 +1,52 @@
+# Every target is one question; `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+CARGO ?= cargo
+ARGS ?=
+
+.PHONY: help setup run fmt lint boundaries deny unit check test bench bench-quick docs clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Find or install what the build needs, and say what it does
+	@tests/scripts/setup.sh
+
+run: setup ## Build and start the messaging application; prints what to paste next (ARGS="--listen 127.0.0.1:9000")
+	$(CARGO) run --locked --release --bin twinway -- serve $(ARGS)
+
+fmt: ## Is the code formatted?
+	$(CARGO) fmt --all --check
+
+lint: ## Is the code free of warnings?
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+boundaries: ## Does every package import only what it may?
+	@tests/scripts/boundaries.sh
+
+deny: ## Are licences, sources and banned crates in order? (needs cargo-deny)
+	$(CARGO) deny --offline check licenses bans sources
+
+unit: ## Do the fast tests pass?
+	$(CARGO) test --locked --workspace --lib --bins
+
+check: fmt lint boundaries unit ## The fast loop before every commit
+
+test: setup ## Every test: unit, contracts, scenarios over real sockets, crash rounds
+	$(CARGO) test --locked --workspace
+
+bench: setup ## Event path, broadcast, idle memory, connect rate, beside bare peers in one run
+	$(CARGO) build --locked --release -p shim -p tests
+	target/release/bench --full $(ARGS)
+
+bench-quick: setup ## The same, shorter and rougher
+	$(CARGO) build --locked --release -p shim -p tests
+	target/release/bench --quick $(ARGS)
+
+docs: ## Write the generated pages again
+	$(CARGO) run --locked --bin twinway -- config docs > docs/CONFIGURATION.md
+
+clean: ## Remove what was built and the local data
+	$(CARGO) clean
+	rm -rf twinway-data

@@ -1,0 +1,141 @@
+//! The HTTP API over memory adapters: requests in, responses and delivered frames out.
+
+mod errors;
+mod listings;
+mod pushes;
+
+use std::collections::BTreeSet;
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::authorizer::{Claims, KeySet, TokenSettings, mint_hs256};
+use crate::channel::{Channel, ChannelName, Epoch};
+use crate::id::{ConnectionId, TenantId, UserId};
+use crate::identity::{Identity, Role};
+use crate::memory::{ManualClock, MemoryConnections, MemoryDelivery, MemoryLog, Retention};
+use crate::ports::{Clock, Connection, ConnectionStore, Timestamp};
+
+const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
+const API_KEY: &str = "key-0123456789abcdef";
+const NOW: Timestamp = Timestamp(1_800_000_000_000);
+
+/// An API over fresh adapters, and what is behind it.
+struct Fixture {
+    api: Api,
+    connections: Arc<MemoryConnections>,
+    delivery: Arc<MemoryDelivery>,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(NOW));
+        let connections = Arc::new(MemoryConnections::new(Arc::clone(&clock)));
+        let delivery = Arc::new(MemoryDelivery::new(Arc::clone(&connections) as Arc<dyn ConnectionStore>));
+        let retention = Retention { entries: 1_000, bytes: 1 << 20 };
+        let log = Arc::new(MemoryLog::new(Epoch(Arc::from("e1")), retention));
+        let app = App {
+            connections: Arc::clone(&connections) as Arc<dyn ConnectionStore>,
+            log,
+            delivery: Arc::clone(&delivery) as Arc<dyn crate::ports::Delivery>,
+            clock,
+        };
+        Self { api: api(app), connections, delivery }
+    }
+
+    /// Opens a connection of the tenant `acme` that joined `channels`.
+    async fn connect(&self, id: &str, user: &str, role: Role, channels: &[&str]) -> ConnectionId {
+        self.connect_to("acme", id, user, role, channels).await
+    }
+
+    async fn connect_to(&self, tenant: &str, id: &str, user: &str, role: Role, channels: &[&str]) -> ConnectionId {
+        let tenant = TenantId::parse(tenant).unwrap();
+        let channels: BTreeSet<Channel> =
+            channels.iter().map(|name| ChannelName::parse(name).unwrap().within(tenant.clone())).collect();
+        let identity = Identity { tenant, user: UserId::parse(user).unwrap(), role, expires_at: Some(NOW.seconds()) };
+        let id = ConnectionId::parse(id).unwrap();
+        self.connections.put(&Connection { id: id.clone(), identity, connected_at: NOW, channels }).await.unwrap();
+        id
+    }
+
+    async fn send(&self, request: http::request::Builder, body: &[u8]) -> Answer {
+        Answer::of(self.api.handle(request.body(Bytes::copy_from_slice(body)).unwrap()).await)
+    }
+
+    /// A call with the API key of `acme`.
+    async fn call(&self, method: &str, path: &str) -> Answer {
+        self.send(Request::builder().method(method).uri(path).header(API_KEY_HEADER, API_KEY), b"").await
+    }
+
+    async fn push(&self, body: &Value) -> Answer {
+        self.send(posting(), body.to_string().as_bytes()).await
+    }
+
+    async fn push_keyed(&self, key: &str, body: &Value) -> Answer {
+        self.send(posting().header("idempotency-key", key), body.to_string().as_bytes()).await
+    }
+
+    /// The frames that a connection got since the last look.
+    fn frames(&self, id: &ConnectionId) -> Vec<Value> {
+        self.delivery.take(id).iter().map(|frame| serde_json::from_slice(frame).unwrap()).collect()
+    }
+}
+
+fn api(app: App) -> Api {
+    let verifier = TokenVerifier::new(TokenSettings::new(KeySet::default().with_secret(SECRET).unwrap()));
+    let keys =
+        ApiKeys::default().with(API_KEY, TenantId::parse("acme").unwrap(), UserId::parse("billing").unwrap()).unwrap();
+    Api::new(Arc::new(app), Arc::new(verifier), keys)
+}
+
+fn posting() -> http::request::Builder {
+    Request::post("/v1/messages").header(API_KEY_HEADER, API_KEY).header("content-type", "application/json")
+}
+
+fn token(role: Role, exp: i64) -> String {
+    let claims = Claims {
+        sub: UserId::parse("root").unwrap(),
+        role,
+        tenant: TenantId::parse("acme").unwrap(),
+        exp: Some(exp),
+        iat: None,
+        iss: None,
+        aud: None,
+    };
+    mint_hs256(SECRET, &claims).unwrap()
+}
+
+/// A response, read.
+#[derive(Debug)]
+struct Answer {
+    status: StatusCode,
+    headers: http::HeaderMap,
+    body: Value,
+}
+
+impl Answer {
+    fn of(response: Response<Bytes>) -> Self {
+        let (parts, body) = response.into_parts();
+        let body = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap() };
+        Self { status: parts.status, headers: parts.headers, body }
+    }
+
+    #[track_caller]
+    fn ok(self) -> Value {
+        assert_eq!(
+            (self.status, &self.headers["content-type"]),
+            (StatusCode::OK, &"application/json".parse().unwrap())
+        );
+        self.body
+    }
+
+    /// The last part of the problem's type, after checking that it is a whole problem document.
+    #[track_caller]
+    fn problem(&self) -> &str {
+        assert_eq!(self.headers["content-type"], "application/problem+json", "{self:?}");
+        assert_eq!(self.body["status"], json!(self.status.as_u16()));
+        assert!(self.body["title"].is_string() && self.body["detail"].is_string(), "{self:?}");
+        self.body["type"].as_str().unwrap().strip_prefix("urn:twinway:problem:").unwrap()
+    }
+}

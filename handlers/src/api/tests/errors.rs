@@ -1,0 +1,247 @@
+//! Everything that is refused, each with its status and its problem document.
+
+use async_trait::async_trait;
+
+use super::*;
+use crate::audience::Audience;
+use crate::channel::Position;
+use crate::id::ConnectionId;
+use crate::limits;
+use crate::ports::{
+    Append, Appended, CloseReason, Delivered, Delivery, DeliveryError, LogError, MessageLog, Outgoing, Range, Released,
+    Slice,
+};
+
+async fn as_bearer(fixture: &Fixture, token: &str) -> Answer {
+    fixture.send(Request::get("/v1/status").header("authorization", format!("Bearer {token}")), b"").await
+}
+
+#[tokio::test]
+async fn callers_are_services_and_admins() {
+    let fixture = Fixture::new();
+    let exp = NOW.seconds() + 60;
+    for role in [Role::Service, Role::Admin] {
+        assert_eq!(as_bearer(&fixture, &token(role, exp)).await.ok()["tenant"], "acme");
+    }
+    let refused = as_bearer(&fixture, &token(Role::User, exp)).await;
+    assert_eq!((refused.status.as_u16(), refused.problem()), (403, "forbidden"));
+    assert!(refused.headers["www-authenticate"].to_str().unwrap().contains("insufficient_scope"));
+}
+
+#[tokio::test]
+async fn nobody_and_the_wrong_ones_are_challenged() {
+    let fixture = Fixture::new();
+    let status = || Request::get("/v1/status");
+    let wrong_key = || status().header(API_KEY_HEADER, "key-0123456789abcdeF");
+    let short_key = || status().header(API_KEY_HEADER, &API_KEY[..API_KEY.len() - 1]);
+    for request in [status(), wrong_key(), short_key(), status().header("authorization", "Basic YTpi")] {
+        let refused = fixture.send(request, b"").await;
+        assert_eq!((refused.status.as_u16(), refused.problem()), (401, "unauthorized"));
+        assert_eq!(refused.headers["www-authenticate"], "Bearer realm=\"twinway\"");
+    }
+    let expired = as_bearer(&fixture, &token(Role::Service, NOW.seconds() - 61)).await;
+    assert_eq!(expired.headers["www-authenticate"], "Bearer realm=\"twinway\", error=\"invalid_token\"");
+    assert_eq!(fixture.send(Request::get("/v1/nothing"), b"").await.problem(), "unauthorized");
+}
+
+#[test]
+fn api_keys_are_long_and_stay_secret() {
+    let (tenant, name) = (TenantId::default_tenant(), UserId::parse("ci").unwrap());
+    assert!(ApiKeys::default().with(&"k".repeat(API_KEY_BYTES - 1), tenant.clone(), name.clone()).is_err());
+    let keys = ApiKeys::default().with(API_KEY, tenant, name).unwrap();
+    assert_eq!(format!("{keys:?}"), "[\"ci\"]");
+}
+
+#[tokio::test]
+async fn paths_and_methods_that_do_not_exist_are_told() {
+    let fixture = Fixture::new();
+    assert_eq!(fixture.call("GET", "/v1/room").await.problem(), "not-found");
+    let refused = fixture.call("POST", "/v1/rooms").await;
+    assert_eq!((refused.status.as_u16(), refused.problem()), (405, "method-not-allowed"));
+    assert_eq!(refused.headers["allow"], "GET");
+}
+
+#[tokio::test]
+async fn only_json_of_a_bounded_size_is_read() {
+    let fixture = Fixture::new();
+    let plain = Request::post("/v1/messages").header(API_KEY_HEADER, API_KEY);
+    assert_eq!(fixture.send(plain, b"{}").await.problem(), "unsupported-media-type");
+    let as_type = |media_type: &str| {
+        Request::post("/v1/messages").header(API_KEY_HEADER, API_KEY).header("content-type", media_type)
+    };
+    for (media_type, problem) in [
+        ("text/plain", "unsupported-media-type"),
+        ("application/jsonp", "unsupported-media-type"),
+        ("Application/JSON; charset=utf-8", "invalid"),
+        ("application/vnd.example+json", "invalid"),
+    ] {
+        assert_eq!(fixture.send(as_type(media_type), b"{}").await.problem(), problem, "{media_type}");
+    }
+    let large = fixture.send(posting(), &vec![b' '; PUSH_BYTES + 1]).await;
+    assert_eq!((large.status.as_u16(), large.problem()), (413, "too-large"));
+    for body in [&b""[..], b"{", b"{\"a\":}", b"\xff", b"{} {}"] {
+        let refused = fixture.send(posting(), body).await;
+        assert_eq!((refused.status.as_u16(), refused.problem()), (400, "malformed"), "{body:?}");
+    }
+}
+
+#[tokio::test]
+async fn every_mistake_of_a_batch_is_pointed_at_and_nothing_is_written() {
+    let fixture = Fixture::new();
+    let large = "x".repeat(limits::BODY_BYTES);
+    let batch = json!({"messages": [
+        {"audience": "everyone", "body": 1},
+        {"audience": {"channel": "lobby"}, "body": large},
+        {"audience": {"role": "root"}, "ephemeral": "yes"},
+        {"body": null, "a/b~c d": 1},
+        7,
+    ], "dry": true});
+    let refused = fixture.push(&batch).await;
+    assert_eq!((refused.status.as_u16(), refused.problem()), (422, "invalid"));
+    let pointers: Vec<_> =
+        refused.body["errors"].as_array().unwrap().iter().map(|one| one["pointer"].as_str().unwrap()).collect();
+    let expected = [
+        "#/dry",
+        "#/messages/1/audience",
+        "#/messages/1/body",
+        "#/messages/2/audience",
+        "#/messages/2/body",
+        "#/messages/2/ephemeral",
+        "#/messages/3/audience",
+        "#/messages/3/a~1b~0c%20d",
+        "#/messages/4",
+    ];
+    assert_eq!(pointers, expected);
+    assert_eq!(fixture.call("GET", "/v1/channels/everyone/history").await.ok()["head"], 0);
+}
+
+#[tokio::test]
+async fn other_mistakes_are_named_where_they_are() {
+    let fixture = Fixture::new();
+    let one = json!({"audience": "everyone", "body": 1});
+    let many = vec![one.clone(); limits::PUSH_BATCH + 1];
+    for (body, pointer) in [
+        (json!([]), "#"),
+        (json!({"messages": []}), "#/messages"),
+        (json!({"messages": many}), "#/messages"),
+        (json!({"messages": {}}), "#/messages"),
+        (json!({"audience": {"user": "a", "role": "user"}, "body": 1}), "#/audience"),
+        (json!({"audience": "nobody", "body": 1}), "#/audience"),
+        (json!({"audience": {"user": "a b"}, "body": 1}), "#/audience"),
+    ] {
+        let refused = fixture.push(&body).await;
+        assert_eq!((refused.problem(), &refused.body["errors"][0]["pointer"]), ("invalid", &json!(pointer)), "{body}");
+    }
+    let key = "k".repeat(limits::MESSAGE_ID_BYTES);
+    fixture.push_keyed(&key, &one).await.ok();
+    for (key, body) in [(key.as_str(), json!({"messages": [one]})), ("", one.clone()), ("a b", one)] {
+        let refused = fixture.push_keyed(key, &body).await;
+        assert_eq!(refused.body["errors"][0]["header"], "Idempotency-Key", "{key:?}");
+    }
+}
+
+#[tokio::test]
+async fn query_parameters_are_checked() {
+    let fixture = Fixture::new();
+    for (path, parameter) in [
+        ("connections?limit=0", "limit"),
+        ("connections?limit=501", "limit"),
+        ("connections?usr=alice", "usr"),
+        ("connections?user=a&user=b", "user"),
+        ("connections?user=a%20b", "user"),
+        ("connections?role=root", "role"),
+        ("connections?channel=lobby", "channel"),
+        ("connections?user=a&role=admin", "user"),
+        ("rooms?after=%00nonsense", "after"),
+        ("channels/everyone/history?before=1&after=2", "after"),
+        ("channels/everyone/history?before=-1", "before"),
+        ("channels/everyone/history?limit=101", "limit"),
+    ] {
+        let refused = fixture.call("GET", &format!("/v1/{path}")).await;
+        assert_eq!((refused.status.as_u16(), refused.problem()), (422, "invalid"), "{path}");
+        assert_eq!(refused.body["errors"][0]["parameter"], parameter, "{path}");
+    }
+    assert_eq!(fixture.call("GET", "/v1/channels/lobby/history").await.problem(), "not-found");
+}
+
+/// A log and a delivery that answer every call with the same error.
+struct Broken(fn() -> LogError);
+
+#[async_trait]
+impl MessageLog for Broken {
+    async fn append(&self, _: Append) -> Result<Appended, LogError> {
+        Err((self.0)())
+    }
+
+    async fn read(&self, _: &Channel, _: Range, _: usize, _: usize) -> Result<Slice, LogError> {
+        Err((self.0)())
+    }
+
+    async fn heads(&self, _: &[Channel]) -> Result<Vec<Position>, LogError> {
+        Err((self.0)())
+    }
+}
+
+struct Down;
+
+fn down<T>() -> Result<T, DeliveryError> {
+    Err(DeliveryError::Unavailable("no route".into()))
+}
+
+#[async_trait]
+impl Delivery for Down {
+    async fn deliver(&self, _: &Audience, _: Outgoing) -> Result<Delivered, DeliveryError> {
+        down()
+    }
+
+    async fn hold(&self, _: &ConnectionId, _: &[Channel]) -> Result<Delivered, DeliveryError> {
+        down()
+    }
+
+    async fn release(&self, _: &ConnectionId, _: &Channel, _: &Position) -> Result<Released, DeliveryError> {
+        down()
+    }
+
+    async fn detach(&self, _: &ConnectionId, _: &[Channel]) -> Result<Delivered, DeliveryError> {
+        down()
+    }
+
+    async fn close(&self, _: &ConnectionId, _: CloseReason) -> Result<Delivered, DeliveryError> {
+        down()
+    }
+}
+
+#[tokio::test]
+async fn a_failing_log_is_503_507_or_500_and_its_words_stay_inside() {
+    for (error, status, problem) in [
+        ((|| LogError::Unavailable("10.0.0.7 refused".into())) as fn() -> LogError, 503, "unavailable"),
+        (|| LogError::Full("10.0.0.7 is full".into()), 507, "storage-full"),
+        (|| LogError::Backend { adapter: "x", source: "10.0.0.7 is odd".into() }, 500, "internal"),
+    ] {
+        let mut fixture = Fixture::new();
+        fixture.api = api(App { log: Arc::new(Broken(error)), ..App::clone(&fixture.api.app) });
+        let one = json!({"audience": "everyone", "body": 1});
+        let batch = json!({"messages": [one, one]});
+        for refused in [
+            fixture.push(&one).await,
+            fixture.push(&batch).await,
+            fixture.call("GET", "/v1/channels/everyone/history").await,
+        ] {
+            assert_eq!((refused.status.as_u16(), refused.problem()), (status, problem));
+            assert_eq!(refused.headers.contains_key("retry-after"), status == 503);
+            assert!(!refused.body.to_string().contains("10.0.0.7"), "{refused:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_logged_message_is_accepted_while_delivery_is_down() {
+    let mut fixture = Fixture::new();
+    fixture.connect("a=", "alice", Role::User, &[]).await;
+    fixture.api = api(App { delivery: Arc::new(Down), ..App::clone(&fixture.api.app) });
+    let pushed = fixture.push(&json!({"audience": {"user": "alice"}, "body": 1})).await.ok();
+    assert_eq!((&pushed["offset"], &pushed["delivery"]), (&json!(1), &json!("deferred")));
+    let unlogged = fixture.push(&json!({"audience": {"role": "user"}, "body": 1})).await;
+    assert_eq!((unlogged.status.as_u16(), unlogged.problem()), (503, "unavailable"));
+    assert_eq!(fixture.call("DELETE", "/v1/connections/a%3D").await.status, 503);
+}

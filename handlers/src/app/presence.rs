@@ -1,0 +1,85 @@
+//! Telling others who came and who left.
+//!
+//! Presence is a hint, ephemeral and unlogged: it is sent when a user's first connection enters and when the last one
+//! leaves, and a failure to send it never fails the event. The exact answer is what the `presence` action gives.
+
+use tracing::warn;
+
+use super::App;
+use crate::audience::Audience;
+use crate::channel::{Channel, ChannelName};
+use crate::frame::{Frame, PresenceFrame, PresenceState};
+use crate::id::ConnectionId;
+use crate::identity::{Identity, Role};
+use crate::ports::{Outgoing, Priority};
+
+/// How many connections of one user are looked at. A user with more is taken to be in every room still.
+const CONNECTIONS_OF_A_USER: usize = 100;
+
+impl App {
+    /// Tells admins that a user came or left, when `connection` is the first or was the last one.
+    pub(crate) async fn announce_user(&self, connection: &ConnectionId, identity: &Identity, state: PresenceState) {
+        if identity.role != Role::User {
+            return;
+        }
+        let conversation = ChannelName::Conversation(identity.user.clone()).within(identity.tenant.clone());
+        if self.elsewhere(connection, identity, &[]).await.is_some_and(|others| !others.connected) {
+            let admins = Audience::Role(identity.tenant.clone(), Role::Admin);
+            self.announce(&admins, &conversation, identity, state).await;
+        }
+    }
+
+    /// Tells rooms that a user came or left, those of them where no other connection of the user is.
+    pub(crate) async fn announce_rooms(
+        &self,
+        connection: &ConnectionId,
+        identity: &Identity,
+        channels: &[Channel],
+        state: PresenceState,
+    ) {
+        let rooms: Vec<&Channel> =
+            channels.iter().filter(|channel| matches!(channel.name, ChannelName::Room(_))).collect();
+        if rooms.is_empty() {
+            return;
+        }
+        let Some(others) = self.elsewhere(connection, identity, &rooms).await else { return };
+        for (room, occupied) in rooms.into_iter().zip(others.rooms) {
+            if !occupied {
+                self.announce(&Audience::Channel(room.clone()), room, identity, state).await;
+            }
+        }
+    }
+
+    /// Whether the user has other connections, and in which of `rooms`; `None` when the store does not say.
+    async fn elsewhere(&self, connection: &ConnectionId, identity: &Identity, rooms: &[&Channel]) -> Option<Elsewhere> {
+        let user = Audience::User(identity.tenant.clone(), identity.user.clone());
+        let page = match self.connections.members(&user, None, CONNECTIONS_OF_A_USER).await {
+            Ok(page) => page,
+            Err(error) => {
+                warn!(connection.id = %connection, error = &error as &dyn std::error::Error, "presence is not told");
+                return None;
+            }
+        };
+        let others = || page.items.iter().filter(|other| other.id != *connection);
+        let unseen = page.next.is_some();
+        Some(Elsewhere {
+            connected: unseen || others().next().is_some(),
+            rooms: rooms.iter().map(|room| unseen || others().any(|other| other.channels.contains(*room))).collect(),
+        })
+    }
+
+    async fn announce(&self, audience: &Audience, channel: &Channel, identity: &Identity, state: PresenceState) {
+        let presence =
+            PresenceFrame { channel: &channel.name, user: identity.user.as_str(), role: identity.role, state };
+        let outgoing = Outgoing { frame: presence.encode(), priority: Priority::Ephemeral, placement: None };
+        if let Err(error) = self.delivery.deliver(audience, outgoing).await {
+            warn!(error = &error as &dyn std::error::Error, "presence is not told");
+        }
+    }
+}
+
+/// Where else a user is, beside one connection.
+struct Elsewhere {
+    connected: bool,
+    rooms: Vec<bool>,
+}

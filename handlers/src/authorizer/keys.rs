@@ -1,0 +1,172 @@
+//! The keys that tokens are verified with, and where they come from.
+//!
+//! Invariant: a key knows the algorithms it may be used with, and nothing else is ever tried with it. A token chooses
+//! among them and cannot talk a public key into being an HMAC secret (RFC 8725, section 2.1). Fetching keys over the
+//! network is not done here; that is an adapter of [`KeySource`].
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+pub use jsonwebtoken::Algorithm;
+use jsonwebtoken::DecodingKey;
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, PublicKeyUse};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::ports::BoxError;
+
+/// Shortest HS256 secret that is taken, in bytes: as long as the hash (RFC 7518, section 3.2).
+pub const SECRET_BYTES: usize = 32;
+/// Most keys that are taken from one document; providers publish two to five.
+pub const KEYS_PER_DOCUMENT: usize = 100;
+
+const RSA_ALGORITHMS: &[Algorithm] =
+    &[Algorithm::RS256, Algorithm::RS384, Algorithm::RS512, Algorithm::PS256, Algorithm::PS384, Algorithm::PS512];
+
+/// One key, with what it may be used for. Its `Debug` shows no key material.
+#[derive(Debug, Clone)]
+pub struct VerificationKey {
+    id: Option<String>,
+    algorithms: Vec<Algorithm>,
+    key: DecodingKey,
+}
+
+/// Keys at hand: HS256 secrets and the public keys of JWK sets.
+#[derive(Debug, Clone, Default)]
+pub struct KeySet {
+    keys: Vec<Arc<VerificationKey>>,
+}
+
+/// Why a configured key is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidKeys {
+    /// A secret that can be guessed.
+    #[error("an HS256 secret must have at least {SECRET_BYTES} bytes (RFC 7518, section 3.2)")]
+    ShortSecret,
+    /// Not a JWK set.
+    #[error("the key document is not a JWK set (RFC 7517, section 5)")]
+    Document(#[source] serde_json::Error),
+    /// A JWK set in which no key can verify a signature of a known algorithm.
+    #[error("the JWK set has no public key for RS, PS, ES256, ES384 or EdDSA signatures")]
+    NoUsableKey,
+}
+
+/// Why a source has no answer at the moment.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The keys cannot be had now; the same call may succeed later.
+    #[error("the keys that tokens are verified with are unavailable")]
+    Unavailable(#[source] BoxError),
+}
+
+/// Where verification keys come from when they are not configured as values.
+#[async_trait]
+pub trait KeySource: Send + Sync {
+    /// The keys that may have signed a token with this key id and algorithm; none when the source is sure that it
+    /// has no such key. A source bounds its own waiting and keeps its own cache: it is asked for every token.
+    async fn keys(&self, id: Option<&str>, algorithm: Algorithm) -> Result<Vec<Arc<VerificationKey>>, KeyError>;
+}
+
+impl VerificationKey {
+    fn from_jwk(jwk: &Jwk) -> Option<Self> {
+        if matches!(jwk.common.public_key_use, Some(PublicKeyUse::Encryption)) {
+            return None;
+        }
+        let suited: &[Algorithm] = match &jwk.algorithm {
+            AlgorithmParameters::RSA(_) => RSA_ALGORITHMS,
+            AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => &[Algorithm::ES256],
+            AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P384 => &[Algorithm::ES384],
+            AlgorithmParameters::OctetKeyPair(key) if key.curve == EllipticCurve::Ed25519 => &[Algorithm::EdDSA],
+            // A secret in a public document is a mistake, never a key.
+            _ => return None,
+        };
+        let algorithms: Vec<_> = match jwk.common.key_algorithm {
+            None => suited.to_vec(),
+            Some(named) => suited.iter().copied().filter(|algorithm| named == (*algorithm).into()).collect(),
+        };
+        let key = DecodingKey::from_jwk(jwk).ok()?;
+        (!algorithms.is_empty()).then(|| Self { id: jwk.common.key_id.clone(), algorithms, key })
+    }
+
+    /// Whether the key may have signed a token with this header. A key without an id stands for any id.
+    fn matches(&self, id: Option<&str>, algorithm: Algorithm) -> bool {
+        let named = match (self.id.as_deref(), id) {
+            (Some(own), Some(asked)) => own == asked,
+            _ => true,
+        };
+        named && self.algorithms.contains(&algorithm)
+    }
+
+    /// Whether `signature` (base64url) is this key's over `signed`.
+    pub(super) fn verifies(&self, algorithm: Algorithm, signed: &[u8], signature: &str) -> bool {
+        self.algorithms.contains(&algorithm)
+            && jsonwebtoken::crypto::verify(signature, signed, &self.key, algorithm).unwrap_or(false)
+    }
+}
+
+impl KeySet {
+    /// The public keys of a JWK set. Keys of a kind that is not known are skipped (RFC 7517, section 5), and so are
+    /// symmetric ones.
+    ///
+    /// # Errors
+    /// [`InvalidKeys`] when the text is no JWK set or has no key that can be used.
+    pub fn from_jwks(text: &str) -> Result<Self, InvalidKeys> {
+        #[derive(Deserialize)]
+        struct Document {
+            keys: Vec<Value>,
+        }
+        let document: Document = serde_json::from_str(text).map_err(InvalidKeys::Document)?;
+        let keys: Vec<_> = document
+            .keys
+            .into_iter()
+            .take(KEYS_PER_DOCUMENT)
+            .filter_map(|key| VerificationKey::from_jwk(&serde_json::from_value(key).ok()?))
+            .map(Arc::new)
+            .collect();
+        if keys.is_empty() { Err(InvalidKeys::NoUsableKey) } else { Ok(Self { keys }) }
+    }
+
+    /// The same keys and an HS256 secret. Several secrets make a rotation: each of them verifies.
+    ///
+    /// # Errors
+    /// [`InvalidKeys::ShortSecret`] below [`SECRET_BYTES`].
+    pub fn with_secret(mut self, secret: &[u8]) -> Result<Self, InvalidKeys> {
+        if secret.len() < SECRET_BYTES {
+            return Err(InvalidKeys::ShortSecret);
+        }
+        let key = DecodingKey::from_secret(secret);
+        self.keys.push(Arc::new(VerificationKey { id: None, algorithms: vec![Algorithm::HS256], key }));
+        Ok(self)
+    }
+
+    /// The keys of both.
+    #[must_use]
+    pub fn merge(mut self, other: Self) -> Self {
+        self.keys.extend(other.keys);
+        self
+    }
+
+    /// The keys that may have signed a token with this key id and algorithm.
+    pub fn candidates(&self, id: Option<&str>, algorithm: Algorithm) -> impl Iterator<Item = &Arc<VerificationKey>> {
+        self.keys.iter().filter(move |key| key.matches(id, algorithm))
+    }
+
+    /// How many keys there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether there is no key at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+}
+
+#[async_trait]
+impl KeySource for KeySet {
+    async fn keys(&self, id: Option<&str>, algorithm: Algorithm) -> Result<Vec<Arc<VerificationKey>>, KeyError> {
+        Ok(self.candidates(id, algorithm).cloned().collect())
+    }
+}

@@ -1,0 +1,213 @@
+//! What is let in, what is refused, and with which word for the log.
+
+mod asymmetric;
+
+use std::time::Duration;
+
+use aws_lambda_events::apigw::ApiGatewayCustomAuthorizerRequestTypeRequest as Request;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::id::{TenantId, UserId};
+use crate::identity::Role;
+use crate::ports::BoxError;
+
+const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
+const NOW: Timestamp = Timestamp(1_800_000_000_000);
+const ARN: &str = "arn:aws:execute-api:eu-central-1:123456789012:abcdef1234/prod/$connect";
+
+fn settings() -> TokenSettings {
+    TokenSettings::new(KeySet::default().with_secret(SECRET).unwrap())
+}
+
+fn claims() -> Claims {
+    Claims {
+        sub: UserId::parse("alice").unwrap(),
+        role: Role::Admin,
+        tenant: TenantId::parse("acme").unwrap(),
+        exp: Some(NOW.seconds() + 600),
+        iat: Some(NOW.seconds()),
+        iss: None,
+        aud: None,
+    }
+}
+
+/// A token with any header and claims, signed with HS256.
+fn signed(header: &Value, claims: &Value, secret: &[u8]) -> String {
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+    let message = format!("{}.{}", BASE64.encode(header.to_string()), BASE64.encode(claims.to_string()));
+    let key = jsonwebtoken::EncodingKey::from_secret(secret);
+    let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, Algorithm::HS256).unwrap();
+    format!("{message}.{signature}")
+}
+
+fn token(claims: &Value) -> String {
+    signed(&json!({"alg": "HS256", "typ": "JWT"}), claims, SECRET)
+}
+
+async fn cause(settings: TokenSettings, token: &str) -> &'static str {
+    TokenVerifier::new(settings).verify(token, NOW).await.expect_err("the token was taken").cause()
+}
+
+async fn verified(settings: TokenSettings, token: &str) -> Identity {
+    TokenVerifier::new(settings).verify(token, NOW).await.expect("the token was refused")
+}
+
+#[tokio::test]
+async fn a_minted_token_names_its_bearer() {
+    let identity = verified(settings(), &mint_hs256(SECRET, &claims()).unwrap()).await;
+    assert_eq!((identity.user.as_str(), identity.tenant.as_str()), ("alice", "acme"));
+    assert_eq!((identity.role, identity.expires_at), (Role::Admin, claims().exp));
+}
+
+#[tokio::test]
+async fn role_and_tenant_have_defaults() {
+    let identity = verified(settings(), &token(&json!({"sub": "bob", "exp": 1_800_000_600.75}))).await;
+    assert_eq!((identity.role, identity.tenant), (Role::User, TenantId::default_tenant()));
+    assert_eq!(identity.expires_at, Some(1_800_000_600));
+}
+
+#[tokio::test]
+async fn time_is_the_callers_and_leeway_is_exact() {
+    let strict = || TokenSettings { leeway: Duration::from_secs(5), ..settings() };
+    let now = NOW.seconds();
+    assert_eq!(cause(strict(), &token(&json!({"sub": "a", "exp": now - 5}))).await, "expired");
+    assert_eq!(cause(strict(), &token(&json!({"sub": "a", "exp": now + 9, "nbf": now + 6}))).await, "not_yet_valid");
+    verified(strict(), &token(&json!({"sub": "a", "exp": now - 4, "nbf": now + 5}))).await;
+    assert_eq!(cause(strict(), &token(&json!({"sub": "a", "exp": i64::MIN}))).await, "expired");
+}
+
+#[tokio::test]
+async fn an_end_is_required_unless_the_settings_say_otherwise() {
+    let endless = token(&json!({"sub": "a"}));
+    assert_eq!(cause(settings(), &endless).await, "exp");
+    let lenient = TokenSettings { expiry: Expiry::Optional, ..settings() };
+    assert_eq!(verified(lenient, &endless).await.expires_at, None);
+}
+
+#[tokio::test]
+async fn foreign_issuers_and_audiences_are_refused() {
+    let exp = NOW.seconds() + 60;
+    let strict = || TokenSettings {
+        issuer: Some("https://id.example".to_owned()),
+        audience: Some("twinway".to_owned()),
+        ..settings()
+    };
+    let with = |iss: &str, aud: Value| token(&json!({"sub": "a", "exp": exp, "iss": iss, "aud": aud}));
+    verified(strict(), &with("https://id.example", json!("twinway"))).await;
+    verified(strict(), &with("https://id.example", json!(["other", "twinway"]))).await;
+    assert_eq!(cause(strict(), &with("https://evil.example", json!("twinway"))).await, "issuer");
+    assert_eq!(cause(strict(), &with("https://id.example", json!(["other"]))).await, "audience");
+    assert_eq!(cause(strict(), &token(&json!({"sub": "a", "exp": exp}))).await, "issuer");
+}
+
+#[tokio::test]
+async fn claims_that_are_no_identifiers_are_named() {
+    let exp = NOW.seconds() + 60;
+    for (claims, claim) in [
+        (json!({"exp": exp}), "sub"),
+        (json!({"exp": exp, "sub": "a b"}), "sub"),
+        (json!({"exp": exp, "sub": "a", "role": "root"}), "role"),
+        (json!({"exp": exp, "sub": "a", "tenant": "a/b"}), "tenant"),
+        (json!({"exp": exp, "sub": 7}), "malformed"),
+    ] {
+        assert_eq!(cause(settings(), &token(&claims)).await, claim, "{claims}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_a_token_is_malformed() {
+    let long = format!("{}.a.b", "a".repeat(TOKEN_BYTES));
+    let critical = json!({"alg": "HS256", "crit": ["exp"]});
+    let critical = signed(&critical, &json!({"sub": "a", "exp": 9_000_000_000_i64}), SECRET);
+    let unsigned = signed(&json!({"alg": "none"}), &json!({"sub": "a"}), SECRET);
+    for token in ["", "a", "a.b", "a.b.c", "....", "e30.e30.", &long, &critical, &unsigned] {
+        assert_eq!(cause(settings(), token).await, "malformed", "{token}");
+    }
+}
+
+#[tokio::test]
+async fn every_configured_secret_verifies_and_no_other_does() {
+    let (older, foreign) = ([b'o'; 32], [b'f'; 32]);
+    let rotating = || TokenSettings::new(settings().keys.with_secret(&older).unwrap());
+    verified(rotating(), &mint_hs256(SECRET, &claims()).unwrap()).await;
+    verified(rotating(), &mint_hs256(&older, &claims()).unwrap()).await;
+    assert_eq!(cause(rotating(), &mint_hs256(&foreign, &claims()).unwrap()).await, "signature");
+}
+
+#[test]
+fn short_secrets_are_refused_on_both_sides() {
+    assert!(matches!(KeySet::default().with_secret(&SECRET[1..]), Err(InvalidKeys::ShortSecret)));
+    assert!(matches!(mint_hs256(&SECRET[1..], &claims()), Err(MintError::ShortSecret)));
+}
+
+fn request(headers: &Value, query: &Value) -> Request {
+    let event = json!({
+        "type": "REQUEST", "methodArn": ARN, "headers": headers, "queryStringParameters": query,
+        "requestContext": {"routeKey": "$connect", "connectionId": "abcDEF-_1234567="},
+    });
+    serde_json::from_value(event).unwrap()
+}
+
+fn authorizer() -> Authorizer {
+    Authorizer { verifier: Arc::new(TokenVerifier::new(settings())) }
+}
+
+#[tokio::test]
+async fn the_token_is_found_in_all_three_places() {
+    let token = mint_hs256(SECRET, &claims()).unwrap();
+    for event in [
+        request(&json!({"authorization": format!("bearer {token}")}), &json!({})),
+        request(&json!({"Sec-WebSocket-Protocol": format!("twinway.v1,bearer.{token}")}), &json!({})),
+        request(&json!({"Sec-WebSocket-Protocol": format!("bearer.{token} , twinway.v1")}), &json!(null)),
+        request(&json!({"Authorization": "Basic YTpi"}), &json!({"token": token})),
+    ] {
+        let response = authorizer().authorize(event, NOW).await.unwrap();
+        assert_eq!(response.principal_id.as_deref(), Some("alice"));
+    }
+}
+
+#[tokio::test]
+async fn the_first_place_counts() {
+    let event =
+        request(&json!({"Authorization": "Bearer x"}), &json!({"token": mint_hs256(SECRET, &claims()).unwrap()}));
+    assert!(matches!(authorizer().authorize(event, NOW).await, Err(AuthorizerError::Unauthorized)));
+}
+
+#[tokio::test]
+async fn the_policy_allows_the_resource_and_carries_the_identity() {
+    let token = mint_hs256(SECRET, &claims()).unwrap();
+    let response = authorizer().authorize(request(&json!({}), &json!({"token": token})), NOW).await.unwrap();
+    let response = serde_json::to_value(response).unwrap();
+    let statement = json!([{"Action": ["execute-api:Invoke"], "Effect": "Allow", "Resource": [ARN]}]);
+    assert_eq!(response["policyDocument"], json!({"Version": "2012-10-17", "Statement": statement}));
+    let context = json!({"userId": "alice", "role": "admin", "tenant": "acme", "exp": "1800000600"});
+    assert_eq!(response["context"], context);
+    let context = serde_json::from_value(response["context"].clone()).unwrap();
+    assert_eq!(Identity::from_context(&context).map(|identity| identity.user), Ok(claims().sub));
+}
+
+#[tokio::test]
+async fn api_gateway_reads_401_from_the_text_and_500_from_any_other() {
+    for query in [json!({}), json!({"token": ""}), json!({"token": "a.b.c"})] {
+        let refused = authorizer().authorize(request(&json!({}), &query), NOW).await.unwrap_err();
+        assert_eq!(refused.to_string(), "Unauthorized");
+    }
+    let away = TokenSettings { source: Some(Arc::new(Away)), ..TokenSettings::new(KeySet::default()) };
+    let authorizer = Authorizer { verifier: Arc::new(TokenVerifier::new(away)) };
+    let token = mint_hs256(SECRET, &claims()).unwrap();
+    let failed = authorizer.authorize(request(&json!({}), &json!({"token": token})), NOW).await.unwrap_err();
+    assert!(matches!(failed, AuthorizerError::Keys(_)));
+    assert_ne!(failed.to_string(), "Unauthorized");
+}
+
+/// A source whose provider cannot be reached.
+struct Away;
+
+#[async_trait::async_trait]
+impl KeySource for Away {
+    async fn keys(&self, _: Option<&str>, _: Algorithm) -> Result<Vec<Arc<VerificationKey>>, KeyError> {
+        Err(KeyError::Unavailable(BoxError::from("connection refused")))
+    }
+}

@@ -1,0 +1,241 @@
+//! Verifying a token: signature, time, issuer, audience, and the identity in it (RFC 7519; RFC 8725 for what to refuse).
+//!
+//! Invariant: no claim is believed before the signature holds, and the clock is the caller's. It never logs and never
+//! puts a token or a subject into an error; [`TokenError::cause`] is a word that may be logged.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use super::claims::Presented;
+use super::keys::{Algorithm, KeyError, KeySet, KeySource};
+use crate::id::{TenantId, UserId};
+use crate::identity::{Identity, Role};
+use crate::ports::Timestamp;
+
+/// Longest token that is looked at, in bytes: API Gateway's limit for all headers of a request together is 10,240.
+pub const TOKEN_BYTES: usize = 8 * 1024;
+/// Most keys that one token is tried against, so that a token without a key id cannot buy a hundred RSA operations.
+const KEYS_TRIED: usize = 8;
+
+/// Whether a token must say when it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expiry {
+    /// A token without `exp` is refused.
+    Required,
+    /// A token without `exp` is good for ever.
+    Optional,
+}
+
+/// What a verifier believes.
+#[derive(Clone)]
+pub struct TokenSettings {
+    /// The keys at hand. The algorithms that are accepted follow from them.
+    pub keys: KeySet,
+    /// Where more keys come from; asked when none of `keys` fits.
+    pub source: Option<Arc<dyn KeySource>>,
+    /// The only issuer that is believed; `None` believes the signature alone.
+    pub issuer: Option<String>,
+    /// What a token's `aud` must contain; `None` leaves `aud` unread.
+    pub audience: Option<String>,
+    /// How far the issuer's clock may be off.
+    pub leeway: Duration,
+    /// Whether `exp` must be there.
+    pub expiry: Expiry,
+}
+
+/// Verifies tokens. Cheap to share, holds no state of its own.
+pub struct TokenVerifier {
+    settings: TokenSettings,
+}
+
+/// Why a token names nobody. All but [`TokenError::Keys`] are the bearer's fault.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// Not three parts of base64url JSON, too long, or with a `crit` header that nobody here understands.
+    #[error("the token is malformed")]
+    Malformed,
+    /// No key is known for its algorithm and key id.
+    #[error("no key is known for the token")]
+    UnknownKey,
+    /// Somebody else signed it, or it was changed.
+    #[error("the token's signature does not hold")]
+    Signature,
+    /// `exp` has passed.
+    #[error("the token has expired")]
+    Expired,
+    /// `nbf` is yet to come.
+    #[error("the token is not valid yet")]
+    NotYetValid,
+    /// `iss` is not the configured issuer.
+    #[error("the token comes from another issuer")]
+    Issuer,
+    /// `aud` does not contain the configured audience.
+    #[error("the token is for another audience")]
+    Audience,
+    /// A claim is missing, or its value is none that this application knows.
+    #[error("the token's claim '{0}' is missing or refused")]
+    Claim(&'static str),
+    /// The keys cannot be had now. Says nothing about the token.
+    #[error("the token could not be verified")]
+    Keys(#[source] KeyError),
+}
+
+impl TokenError {
+    /// One word for the log, the same for every bearer.
+    #[must_use]
+    pub const fn cause(&self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::UnknownKey => "unknown_key",
+            Self::Signature => "signature",
+            Self::Expired => "expired",
+            Self::NotYetValid => "not_yet_valid",
+            Self::Issuer => "issuer",
+            Self::Audience => "audience",
+            Self::Claim(claim) => claim,
+            Self::Keys(_) => "keys_unavailable",
+        }
+    }
+}
+
+impl TokenSettings {
+    /// Believes what `keys` signed: one minute of leeway, `exp` required, any issuer and audience.
+    #[must_use]
+    pub const fn new(keys: KeySet) -> Self {
+        Self {
+            keys,
+            source: None,
+            issuer: None,
+            audience: None,
+            leeway: Duration::from_secs(60),
+            expiry: Expiry::Required,
+        }
+    }
+}
+
+impl TokenVerifier {
+    /// A verifier with these settings.
+    #[must_use]
+    pub const fn new(settings: TokenSettings) -> Self {
+        Self { settings }
+    }
+
+    /// Who the bearer of `token` is at `now`.
+    ///
+    /// # Errors
+    /// [`TokenError`]; only [`TokenError::Keys`] may be different on a second try.
+    pub async fn verify(&self, token: &str, now: Timestamp) -> Result<Identity, TokenError> {
+        let compact = Compact::split(token)?;
+        self.check_signature(&compact).await?;
+        let payload = URL_SAFE_NO_PAD.decode(compact.payload).map_err(|_| TokenError::Malformed)?;
+        let claims: Presented<'_> = serde_json::from_slice(&payload).map_err(|_| TokenError::Malformed)?;
+        self.check_time(&claims, now)?;
+        self.check_origin(&claims)?;
+        identity(&claims)
+    }
+
+    async fn check_signature(&self, compact: &Compact<'_>) -> Result<(), TokenError> {
+        let decoded = URL_SAFE_NO_PAD.decode(compact.header).map_err(|_| TokenError::Malformed)?;
+        let header = Header::parse(&decoded)?;
+        let id = header.kid.as_deref();
+        let mut known = false;
+        for key in self.settings.keys.candidates(id, header.alg).take(KEYS_TRIED) {
+            known = true;
+            if key.verifies(header.alg, compact.signed, compact.signature) {
+                return Ok(());
+            }
+        }
+        let Some(source) = &self.settings.source else { return Err(refusal(known)) };
+        let keys = source.keys(id, header.alg).await.map_err(TokenError::Keys)?;
+        let verified =
+            keys.iter().take(KEYS_TRIED).any(|key| key.verifies(header.alg, compact.signed, compact.signature));
+        if verified { Ok(()) } else { Err(refusal(known || !keys.is_empty())) }
+    }
+
+    fn check_time(&self, claims: &Presented<'_>, now: Timestamp) -> Result<(), TokenError> {
+        let leeway = i64::try_from(self.settings.leeway.as_secs()).unwrap_or(i64::MAX);
+        match claims.exp {
+            None if self.settings.expiry == Expiry::Required => return Err(TokenError::Claim("exp")),
+            Some(exp) if now.seconds() >= exp.saturating_add(leeway) => return Err(TokenError::Expired),
+            _ => {}
+        }
+        match claims.nbf {
+            Some(nbf) if now.seconds().saturating_add(leeway) < nbf => Err(TokenError::NotYetValid),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_origin(&self, claims: &Presented<'_>) -> Result<(), TokenError> {
+        if let Some(issuer) = &self.settings.issuer
+            && claims.iss.as_deref() != Some(issuer)
+        {
+            return Err(TokenError::Issuer);
+        }
+        if let Some(audience) = &self.settings.audience
+            && !claims.aud.as_ref().is_some_and(|audiences| audiences.contains(audience))
+        {
+            return Err(TokenError::Audience);
+        }
+        Ok(())
+    }
+}
+
+const fn refusal(known: bool) -> TokenError {
+    if known { TokenError::Signature } else { TokenError::UnknownKey }
+}
+
+fn identity(claims: &Presented<'_>) -> Result<Identity, TokenError> {
+    let user = claims.sub.as_deref().and_then(|sub| UserId::parse(sub).ok()).ok_or(TokenError::Claim("sub"))?;
+    let role = match claims.role.as_deref() {
+        None => Role::User,
+        Some(role) => Role::parse(role).ok_or(TokenError::Claim("role"))?,
+    };
+    let tenant = match claims.tenant.as_deref() {
+        None => TenantId::default_tenant(),
+        Some(tenant) => TenantId::parse(tenant).map_err(|_| TokenError::Claim("tenant"))?,
+    };
+    Ok(Identity { tenant, user, role, expires_at: claims.exp })
+}
+
+/// A token in its compact form (RFC 7515, section 3.1), split but not decoded.
+struct Compact<'a> {
+    signed: &'a [u8],
+    header: &'a str,
+    payload: &'a str,
+    signature: &'a str,
+}
+
+impl<'a> Compact<'a> {
+    fn split(token: &'a str) -> Result<Self, TokenError> {
+        if token.len() > TOKEN_BYTES {
+            return Err(TokenError::Malformed);
+        }
+        let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
+        let (header, payload) = signed.split_once('.').ok_or(TokenError::Malformed)?;
+        Ok(Self { signed: signed.as_bytes(), header, payload, signature })
+    }
+}
+
+/// What of a header decides which key is tried. Keys that a header brings along (`jwk`, `x5c`, `jku`) are never read.
+#[derive(Deserialize)]
+struct Header<'a> {
+    alg: Algorithm,
+    #[serde(borrow, default)]
+    kid: Option<Cow<'a, str>>,
+    #[serde(default)]
+    crit: Option<IgnoredAny>,
+}
+
+impl<'a> Header<'a> {
+    /// An extension that must be understood is refused: none is (RFC 7515, section 4.1.11).
+    fn parse(json: &'a [u8]) -> Result<Self, TokenError> {
+        let header: Self = serde_json::from_slice(json).map_err(|_| TokenError::Malformed)?;
+        if header.crit.is_some() { Err(TokenError::Malformed) } else { Ok(header) }
+    }
+}

@@ -1,0 +1,180 @@
+//! The raw fields of an incoming frame, and readers for each kind of value.
+//!
+//! One pass finds the fields and leaves every value as text; the action then reads the few it needs. So a wrong type is
+//! told with the field's name, a body is never copied, and nothing is built that the action does not use.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use super::error::{ErrorCode, Refusal};
+use super::incoming::{Since, Wanted};
+use crate::channel::{ChannelName, Epoch, Offset};
+use crate::id::MessageId;
+use crate::limits;
+
+/// Every field that some action knows; others are ignored, so that newer clients can talk to older servers.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct Fields<'a> {
+    #[serde(borrow)]
+    pub(super) action: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(super) id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(super) to: Option<&'a RawValue>,
+    #[serde(borrow, deserialize_with = "even_null")]
+    pub(super) body: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(super) ephemeral: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(super) channel: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(super) channels: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(super) since: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(super) before: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(super) limit: Option<&'a RawValue>,
+}
+
+/// `null` is a body like any other; for every other field it is the same as leaving it out.
+fn even_null<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
+}
+
+#[derive(Deserialize)]
+struct SinceFields<'a> {
+    #[serde(borrow)]
+    epoch: Option<Cow<'a, str>>,
+    offset: u64,
+}
+
+impl<'a> Fields<'a> {
+    /// The frame's id.
+    pub(super) fn id(&self) -> Result<Option<MessageId>, Refusal> {
+        let Some(raw) = self.id else { return Ok(None) };
+        let text = text(raw).ok_or_else(|| wrong_type("id", "a string"))?;
+        MessageId::parse(&text).map(Some).map_err(|invalid| bad_field(format!("'id' is refused: {invalid}")))
+    }
+
+    /// The channel that a `send` names.
+    pub(super) fn to(&self) -> Result<Option<ChannelName>, Refusal> {
+        self.to.map(|raw| channel_name("to", raw)).transpose()
+    }
+
+    /// The body of a `send`, within its limit.
+    pub(super) fn body(&self) -> Result<&'a RawValue, Refusal> {
+        let body = self.body.ok_or_else(|| missing("'send' needs 'body': the message, any JSON value"))?;
+        let size = body.get().len();
+        if size > limits::BODY_BYTES {
+            let most = limits::BODY_BYTES;
+            let text =
+                format!("'body' has {size} bytes of JSON and at most {most} are allowed: split it, or send a link");
+            return Err(Refusal::new(ErrorCode::TooLarge, text));
+        }
+        Ok(body)
+    }
+
+    /// Whether a `send` skips the log.
+    pub(super) fn ephemeral(&self) -> Result<bool, Refusal> {
+        match self.ephemeral.map(RawValue::get) {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(_) => Err(wrong_type("ephemeral", "true or false")),
+        }
+    }
+
+    /// The one channel of a `history`.
+    pub(super) fn channel(&self) -> Result<ChannelName, Refusal> {
+        let raw = self.channel.ok_or_else(|| missing("'history' needs 'channel': which one to read"))?;
+        channel_name("channel", raw)
+    }
+
+    /// A whole number, when it is there.
+    pub(super) fn number(field: &'static str, raw: Option<&RawValue>) -> Result<Option<u64>, Refusal> {
+        let Some(raw) = raw else { return Ok(None) };
+        raw.get().parse().map(Some).map_err(|_| wrong_type(field, "a whole number, 0 or more"))
+    }
+
+    /// The channels of a frame, each once: `channels` as a list of names or as an object of name to position, or
+    /// `channel` with `since`. Empty when the frame names none.
+    pub(super) fn wanted(&self) -> Result<Vec<Wanted>, Refusal> {
+        let wanted = match (self.channels, self.channel) {
+            (Some(raw), None) => listed(raw)?,
+            (None, Some(raw)) => vec![Wanted { channel: channel_name("channel", raw)?, since: self.since()? }],
+            (None, None) => Vec::new(),
+            (Some(_), Some(_)) => return Err(bad_field("name either 'channel' or 'channels', not both".to_owned())),
+        };
+        if wanted.len() > limits::CHANNELS_PER_FRAME {
+            let (count, most) = (wanted.len(), limits::CHANNELS_PER_FRAME);
+            let text = format!("the frame names {count} channels and at most {most} are allowed: send several frames");
+            return Err(Refusal::new(ErrorCode::TooMany, text));
+        }
+        Ok(wanted)
+    }
+
+    fn since(&self) -> Result<Option<Since>, Refusal> {
+        let Some(raw) = self.since else { return Ok(None) };
+        let fields: SinceFields<'_> = serde_json::from_str(raw.get()).map_err(|_| wrong_type("since", SINCE_SHAPE))?;
+        Ok(Some(Since::from(fields)))
+    }
+}
+
+const SINCE_SHAPE: &str = "an object {\"offset\": number, \"epoch\"?: string}";
+
+impl From<SinceFields<'_>> for Since {
+    fn from(fields: SinceFields<'_>) -> Self {
+        Self { epoch: fields.epoch.map(|epoch| Epoch(epoch.into())), offset: Offset(fields.offset) }
+    }
+}
+
+/// The text of a JSON string, borrowed unless it has escapes; `None` when it is no string.
+pub(super) fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
+    let quoted = raw.get().strip_prefix('"')?.strip_suffix('"')?;
+    if quoted.contains('\\') {
+        serde_json::from_str(raw.get()).ok().map(Cow::Owned)
+    } else {
+        Some(Cow::Borrowed(quoted))
+    }
+}
+
+fn channel_name(field: &'static str, raw: &RawValue) -> Result<ChannelName, Refusal> {
+    let text = text(raw).ok_or_else(|| wrong_type(field, "a channel name, for example \"room:lobby\""))?;
+    parse_name(field, &text)
+}
+
+fn parse_name(field: &'static str, text: &str) -> Result<ChannelName, Refusal> {
+    ChannelName::parse(text).map_err(|invalid| bad_field(format!("'{field}' names no channel: {invalid}")))
+}
+
+fn listed(raw: &RawValue) -> Result<Vec<Wanted>, Refusal> {
+    const SHAPE: &str =
+        "a list of channel names, or an object of channel name to {\"offset\": number, \"epoch\"?: string}";
+    let wrong = |_| wrong_type("channels", SHAPE);
+    if raw.get().starts_with('{') {
+        let positions: BTreeMap<Cow<'_, str>, Option<SinceFields<'_>>> =
+            serde_json::from_str(raw.get()).map_err(wrong)?;
+        let wanted = |(name, since): (Cow<'_, str>, Option<SinceFields<'_>>)| {
+            Ok(Wanted { channel: parse_name("channels", &name)?, since: since.map(Since::from) })
+        };
+        return positions.into_iter().map(wanted).collect();
+    }
+    let names: BTreeSet<Cow<'_, str>> = serde_json::from_str(raw.get()).map_err(wrong)?;
+    names.iter().map(|name| Ok(Wanted { channel: parse_name("channels", name)?, since: None })).collect()
+}
+
+pub(super) fn missing(text: &'static str) -> Refusal {
+    Refusal::new(ErrorCode::MissingField, text)
+}
+
+pub(super) fn bad_field(text: String) -> Refusal {
+    Refusal::new(ErrorCode::BadField, text)
+}
+
+fn wrong_type(field: &'static str, shape: &'static str) -> Refusal {
+    bad_field(format!("'{field}' must be {shape}"))
+}

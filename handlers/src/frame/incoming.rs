@@ -1,0 +1,180 @@
+//! What clients send: `{"action": A, "id"?: string, …}`.
+//!
+//! [`Incoming::parse`] never panics and never copies the body. A frame that cannot be read is [`Rejected`] with a code,
+//! a sentence that says what to do, and the frame's `id` when that much could be read.
+
+use serde_json::error::Category;
+use serde_json::value::RawValue;
+
+use super::error::{ErrorCode, Refusal, Rejected};
+use super::fields::{Fields, bad_field, missing, text};
+use crate::channel::{ChannelName, Epoch, Offset};
+use crate::id::MessageId;
+use crate::limits;
+
+/// A frame that was read.
+#[derive(Debug)]
+pub struct Incoming<'a> {
+    /// The client's id of it; the answer repeats it.
+    pub id: Option<MessageId>,
+    /// What it asks for.
+    pub action: Action<'a>,
+}
+
+/// What a client asks for.
+#[derive(Debug)]
+pub enum Action<'a> {
+    /// Write a message.
+    Send(SendRequest<'a>),
+    /// Enter rooms.
+    Join(Vec<Wanted>),
+    /// Leave rooms.
+    Leave(Vec<ChannelName>),
+    /// Follow topics.
+    Subscribe(Vec<Wanted>),
+    /// Stop following topics.
+    Unsubscribe(Vec<ChannelName>),
+    /// Say who I am and send what I missed.
+    Resume(Vec<Wanted>),
+    /// Read back.
+    History(HistoryRequest),
+    /// Who is online; empty for the channels that the caller is in.
+    Presence(Vec<ChannelName>),
+    /// Are you there.
+    Ping,
+}
+
+/// A `send`.
+#[derive(Debug)]
+pub struct SendRequest<'a> {
+    /// To which channel; a user's own conversation when absent.
+    pub to: Option<ChannelName>,
+    /// The message.
+    pub body: &'a RawValue,
+    /// Skip the log.
+    pub ephemeral: bool,
+}
+
+/// A `history`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistoryRequest {
+    /// Of which channel.
+    pub channel: ChannelName,
+    /// The entries right before this offset; the newest when absent.
+    pub before: Option<Offset>,
+    /// How many, 1 to [`limits::PAGE_ENTRIES`].
+    pub limit: usize,
+}
+
+/// A channel to enter or resume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// Which one.
+    pub channel: ChannelName,
+    /// The last place that the client saw; absent, it starts at the end.
+    pub since: Option<Since>,
+}
+
+/// The last place of a channel that a client saw.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Since {
+    /// The epoch, when the client knows it.
+    pub epoch: Option<Epoch>,
+    /// The offset.
+    pub offset: Offset,
+}
+
+/// How many entries a `history` without `limit` has.
+const HISTORY_ENTRIES: usize = limits::PAGE_ENTRIES / 2;
+
+impl<'a> Incoming<'a> {
+    /// Reads one frame.
+    ///
+    /// # Errors
+    /// [`Rejected`], ready to be answered as an `error` frame.
+    pub fn parse(frame: &'a str) -> Result<Self, Rejected> {
+        let fields: Fields<'a> =
+            serde_json::from_str(frame).map_err(|error| Rejected { id: None, refusal: unreadable(&error) })?;
+        let id = fields.id().map_err(|refusal| Rejected { id: None, refusal })?;
+        match action(&fields) {
+            Ok(action) => Ok(Self { id, action }),
+            Err(refusal) => Err(Rejected { id, refusal }),
+        }
+    }
+}
+
+fn action<'a>(fields: &Fields<'a>) -> Result<Action<'a>, Refusal> {
+    const ACTIONS: &str = "send, join, leave, subscribe, unsubscribe, resume, history, presence, ping";
+    let raw = fields.action.ok_or_else(|| {
+        Refusal::new(ErrorCode::MissingField, format!("the frame has no 'action': it is one of {ACTIONS}"))
+    })?;
+    Ok(match text(raw).as_deref() {
+        Some("send") => Action::Send(send(fields)?),
+        Some("ping") => Action::Ping,
+        Some("join") => Action::Join(rooms(named(fields)?)?),
+        Some("leave") => Action::Leave(names(rooms(named(fields)?)?)),
+        Some("subscribe") => Action::Subscribe(topics(named(fields)?)?),
+        Some("unsubscribe") => Action::Unsubscribe(names(topics(named(fields)?)?)),
+        Some("resume") => Action::Resume(fields.wanted()?),
+        Some("history") => Action::History(history(fields)?),
+        Some("presence") => Action::Presence(names(fields.wanted()?)),
+        _ => return Err(Refusal::new(ErrorCode::UnknownAction, format!("'action' must be one of {ACTIONS}"))),
+    })
+}
+
+fn send<'a>(fields: &Fields<'a>) -> Result<SendRequest<'a>, Refusal> {
+    Ok(SendRequest { to: fields.to()?, body: fields.body()?, ephemeral: fields.ephemeral()? })
+}
+
+fn history(fields: &Fields<'_>) -> Result<HistoryRequest, Refusal> {
+    let limit = match Fields::number("limit", fields.limit)? {
+        None => HISTORY_ENTRIES,
+        Some(limit @ 1..) if limit <= limits::PAGE_ENTRIES as u64 => limit as usize,
+        Some(_) => return Err(bad_field(format!("'limit' must be 1 to {}", limits::PAGE_ENTRIES))),
+    };
+    let before = Fields::number("before", fields.before)?.map(Offset);
+    Ok(HistoryRequest { channel: fields.channel()?, before, limit })
+}
+
+fn named(fields: &Fields<'_>) -> Result<Vec<Wanted>, Refusal> {
+    let wanted = fields.wanted()?;
+    if wanted.is_empty() {
+        return Err(missing("the action needs 'channel' or 'channels': which ones"));
+    }
+    Ok(wanted)
+}
+
+fn rooms(wanted: Vec<Wanted>) -> Result<Vec<Wanted>, Refusal> {
+    let all = wanted.iter().all(|wanted| matches!(wanted.channel, ChannelName::Room(_)));
+    let text = "only rooms are joined and left: name 'room:{name}', and 'subscribe' to topics";
+    if all { Ok(wanted) } else { Err(bad_field(text.to_owned())) }
+}
+
+fn topics(wanted: Vec<Wanted>) -> Result<Vec<Wanted>, Refusal> {
+    let all = wanted.iter().all(|wanted| matches!(wanted.channel, ChannelName::Topic(_)));
+    let text = "only topics are subscribed to: name 'topic:{name}', and 'join' rooms";
+    if all { Ok(wanted) } else { Err(bad_field(text.to_owned())) }
+}
+
+fn names(wanted: Vec<Wanted>) -> Vec<ChannelName> {
+    wanted.into_iter().map(|wanted| wanted.channel).collect()
+}
+
+/// Says where the text goes wrong without repeating it: what was sent may be long, or not text for people at all.
+fn unreadable(error: &serde_json::Error) -> Refusal {
+    let text = match error.classify() {
+        Category::Syntax | Category::Eof | Category::Io => format!(
+            "the frame is not JSON (line {}, column {}): send one object, for example {{\"action\":\"ping\"}}",
+            error.line(),
+            error.column()
+        ),
+        Category::Data => {
+            "the frame must be a JSON object with every field at most once, for example {\"action\":\"ping\"}"
+                .to_owned()
+        }
+    };
+    Refusal::new(ErrorCode::BadJson, text)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,84 @@
+//! The contract, threads at once, and retention.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+use tokio::task::JoinSet;
+
+use super::*;
+use crate::id::UserId;
+use crate::identity::Role;
+use crate::ports::Timestamp;
+
+const LARGE: Retention = Retention { entries: 10_000, bytes: 16 << 20 };
+
+fn log(retention: Retention) -> Arc<MemoryLog> {
+    Arc::new(MemoryLog::new(Epoch("e1".into()), retention))
+}
+
+fn lobby() -> Channel {
+    Channel::from_key("acme/room:lobby").unwrap()
+}
+
+fn append(id: &str, body: &str) -> Append {
+    Append {
+        channel: lobby(),
+        sender: Sender { user: UserId::parse("alice").unwrap(), role: Role::User },
+        id: MessageId::parse(id).unwrap(),
+        sent_at: Timestamp(7),
+        body: Arc::from(RawValue::from_string(body.to_owned()).unwrap()),
+    }
+}
+
+#[tokio::test]
+async fn it_keeps_the_contract() {
+    crate::conformance::log::all(async || log(LARGE) as Arc<dyn MessageLog>).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn threads_at_once_append_densely_and_each_id_once() {
+    let log = log(LARGE);
+    let mut appends = JoinSet::new();
+    for thread in 0..8 {
+        let log = log.clone();
+        appends.spawn(async move {
+            let mut firsts = Vec::new();
+            for number in 0..100 {
+                // Two threads share each id.
+                let appended = log.append(append(&format!("m{}-{number}", thread / 2), "1")).await.unwrap();
+                firsts.extend((!appended.duplicate).then_some(appended.position.offset.0));
+            }
+            firsts
+        });
+    }
+    let firsts: Vec<u64> = appends.join_all().await.into_iter().flatten().collect();
+    assert_eq!(firsts.len(), 400);
+    assert_eq!(firsts.into_iter().collect::<BTreeSet<_>>(), (1..=400).collect());
+}
+
+#[tokio::test]
+async fn retention_drops_the_oldest_and_moves_no_offset() {
+    let log = log(Retention { entries: 3, bytes: 1_000 });
+    for number in 1..=5 {
+        log.append(append(&format!("m{number}"), "1")).await.unwrap();
+    }
+    let slice = log.read(&lobby(), Range::After(Offset::START), 10, 1_000).await.unwrap();
+    assert_eq!((slice.first, slice.head.offset), (Offset(3), Offset(5)));
+    assert_eq!(slice.entries.iter().map(|entry| entry.offset.0).collect::<Vec<_>>(), [3, 4, 5]);
+    assert!(log.append(append("m3", "1")).await.unwrap().duplicate, "an id is known while its message is kept");
+    assert!(!log.append(append("m1", "1")).await.unwrap().duplicate, "and forgotten with it");
+}
+
+#[tokio::test]
+async fn retention_counts_bytes_and_keeps_the_newest_whatever_its_size() {
+    let log = log(Retention { entries: 100, bytes: 1_000 });
+    for number in 1..=4 {
+        log.append(append(&format!("m{number}"), &format!("\"{}\"", "x".repeat(400)))).await.unwrap();
+    }
+    let slice = log.read(&lobby(), Range::Before(None), 10, 100_000).await.unwrap();
+    assert_eq!(slice.first, Offset(3), "two of 402 bytes fit 1,000");
+    log.append(append("big", &format!("\"{}\"", "x".repeat(5_000)))).await.unwrap();
+    let slice = log.read(&lobby(), Range::Before(None), 10, 100_000).await.unwrap();
+    assert_eq!((slice.first, slice.entries.len()), (Offset(5), 1));
+}

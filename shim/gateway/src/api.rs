@@ -1,0 +1,226 @@
+//! One WebSocket API as it is deployed: stage, routes, selection expression, authorizer and quotas.
+//!
+//! Invariant: an [`Api`] can only be built by [`Api::new`], which checks the whole definition and reports every mistake
+//! at once; whoever holds one checks nothing again. It is immutable and shared as `Arc<Api>` by all connections. It
+//! says what exists, not how a route's integration is called.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::authorizer::{Authorizer, IdentitySource};
+use crate::quotas::Quotas;
+use crate::route::{Ordering, Route, RouteKey, RouteResponse, Routes, SelectionExpression};
+
+/// A route as it is written in a template, before it is checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteDefinition {
+    /// `$connect`, `$disconnect`, `$default` or a custom key that does not begin with `$`.
+    pub key: String,
+    /// Whether the integration's body goes back to the client. Ignored for the lifecycle routes.
+    pub response: RouteResponse,
+    /// Whether messages of one connection wait for each other. Ignored for the lifecycle routes.
+    pub ordering: Ordering,
+}
+
+/// An API as it is written in a template, before it is checked.
+#[derive(Debug, Clone)]
+pub struct ApiDefinition {
+    /// The API id, for example `a1b2c3d4e5`.
+    pub id: String,
+    /// The region, for example `eu-central-1`; it selects the partition of ARNs.
+    pub region: String,
+    /// The 12-digit account id.
+    pub account_id: String,
+    /// The stage name: letters, digits, `-`, `_`; at most 128 (developer guide, `api-gateway-known-issues`).
+    pub stage: String,
+    /// The stage variables.
+    pub stage_variables: BTreeMap<String, String>,
+    /// Every route, lifecycle routes included.
+    pub routes: Vec<RouteDefinition>,
+    /// The route selection expression, usually `$request.body.action`.
+    pub selection: String,
+    /// Identity sources of the `$connect` authorizer; `None` when there is no authorizer, empty when it always runs
+    /// (AU-3).
+    pub authorizer: Option<Vec<String>>,
+    /// Whether `$connect` needs an API key.
+    pub api_key_required: bool,
+    /// The quotas to apply.
+    pub quotas: Quotas,
+}
+
+/// A stage: what a deployment is called in URLs, with its variables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stage {
+    /// The name in the URL and in `requestContext.stage`.
+    pub name: Arc<str>,
+    /// What events carry as `stageVariables`, absent when empty (EV-6).
+    pub variables: BTreeMap<String, String>,
+}
+
+/// A checked API.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Api {
+    /// The API id (`requestContext.apiId`).
+    pub id: Arc<str>,
+    /// The region.
+    pub region: Arc<str>,
+    /// The account id.
+    pub account_id: Arc<str>,
+    /// The stage.
+    pub stage: Stage,
+    /// The routes.
+    pub routes: Routes,
+    /// The route selection expression.
+    pub selection: SelectionExpression,
+    /// The REQUEST authorizer of `$connect`, if any.
+    pub authorizer: Option<Authorizer>,
+    /// Whether `$connect` needs an API key.
+    pub api_key_required: bool,
+    /// The quotas.
+    pub quotas: Quotas,
+}
+
+/// One thing that is wrong with a definition.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ApiMistake {
+    /// The stage name breaks API Gateway's grammar.
+    #[error("stage name {0:?} must have 1 to 128 letters, digits, '-' and '_'")]
+    StageName(String),
+    /// A key that API Gateway reserves or that cannot be matched.
+    #[error("route key {0:?} must not be empty or begin with '$', except $connect, $disconnect and $default")]
+    RouteKey(String),
+    /// Two routes share a key.
+    #[error("route key {0:?} is defined twice")]
+    DuplicateRoute(String),
+    /// More routes than the quota.
+    #[error("{found} routes are defined, {most} are allowed")]
+    TooManyRoutes {
+        /// How many were defined.
+        found: usize,
+        /// How many the quota allows.
+        most: usize,
+    },
+    /// The selection expression does not parse.
+    #[error("route selection expression {expression:?}: {reason}")]
+    Selection {
+        /// The expression as written.
+        expression: String,
+        /// Why it does not parse.
+        reason: crate::route::InvalidExpression,
+    },
+    /// An identity source does not parse.
+    #[error(transparent)]
+    IdentitySource(#[from] crate::authorizer::InvalidIdentitySource),
+}
+
+/// Everything that is wrong with a definition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiMistakes(pub Vec<ApiMistake>);
+
+impl Api {
+    /// Checks `definition` and takes it over.
+    ///
+    /// # Errors
+    /// [`ApiMistakes`] with every mistake found.
+    pub fn new(definition: ApiDefinition) -> Result<Self, ApiMistakes> {
+        let mut mistakes = Vec::new();
+        check_stage_name(&definition.stage, &mut mistakes);
+        let routes = build_routes(&definition, &mut mistakes);
+        let selection = parse_selection(&definition.selection, &mut mistakes);
+        let authorizer = definition.authorizer.map(|sources| parse_authorizer(&sources, &mut mistakes));
+        let (Some(selection), true) = (selection, mistakes.is_empty()) else {
+            return Err(ApiMistakes(mistakes));
+        };
+        Ok(Self {
+            id: definition.id.into(),
+            region: definition.region.into(),
+            account_id: definition.account_id.into(),
+            stage: Stage { name: definition.stage.into(), variables: definition.stage_variables },
+            routes,
+            selection,
+            authorizer,
+            api_key_required: definition.api_key_required,
+            quotas: definition.quotas,
+        })
+    }
+
+    /// The route that answers the message `body`, or `None` when API Gateway would say `Forbidden` (RT-4 to RT-8).
+    #[must_use]
+    pub fn route_for(&self, body: &str) -> Option<&Route> {
+        self.routes.resolve_selected(&self.selection.select(body))
+    }
+
+    /// The ARN that authorizer policies are evaluated against: `arn:…:execute-api:…/{stage}/$connect` (AU-9).
+    #[must_use]
+    pub fn connect_arn(&self) -> String {
+        let Self { id, region, account_id, stage, .. } = self;
+        format!("arn:{}:execute-api:{region}:{account_id}:{id}/{}/$connect", partition(region), stage.name)
+    }
+}
+
+impl std::fmt::Display for ApiMistakes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (position, mistake) in self.0.iter().enumerate() {
+            let separator = if position == 0 { "" } else { "; " };
+            write!(f, "{separator}{mistake}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ApiMistakes {}
+
+fn check_stage_name(name: &str, mistakes: &mut Vec<ApiMistake>) {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    if name.is_empty() || name.len() > 128 || !name.bytes().all(allowed) {
+        mistakes.push(ApiMistake::StageName(name.to_owned()));
+    }
+}
+
+fn build_routes(definition: &ApiDefinition, mistakes: &mut Vec<ApiMistake>) -> Routes {
+    let (found, most) = (definition.routes.len(), definition.quotas.routes);
+    if found > most {
+        mistakes.push(ApiMistake::TooManyRoutes { found, most });
+    }
+    let mut routes = Routes::default();
+    for RouteDefinition { key, response, ordering } in &definition.routes {
+        let Some(checked) = RouteKey::parse(key) else {
+            mistakes.push(ApiMistake::RouteKey(key.clone()));
+            continue;
+        };
+        if !routes.insert(Route { key: checked, response: *response, ordering: *ordering }) {
+            mistakes.push(ApiMistake::DuplicateRoute(key.clone()));
+        }
+    }
+    routes
+}
+
+fn parse_selection(expression: &str, mistakes: &mut Vec<ApiMistake>) -> Option<SelectionExpression> {
+    SelectionExpression::parse(expression)
+        .map_err(|reason| mistakes.push(ApiMistake::Selection { expression: expression.to_owned(), reason }))
+        .ok()
+}
+
+fn parse_authorizer(sources: &[String], mistakes: &mut Vec<ApiMistake>) -> Authorizer {
+    let mut identity_sources = Vec::with_capacity(sources.len());
+    for source in sources {
+        match IdentitySource::parse(source) {
+            Ok(parsed) => identity_sources.push(parsed),
+            Err(mistake) => mistakes.push(mistake.into()),
+        }
+    }
+    Authorizer { identity_sources }
+}
+
+/// The partition a region belongs to (IAM user guide, `reference-arns`).
+fn partition(region: &str) -> &'static str {
+    match region {
+        _ if region.starts_with("cn-") => "aws-cn",
+        _ if region.starts_with("us-gov-") => "aws-us-gov",
+        _ => "aws",
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,54 @@
+//! What a definition may and may not say.
+
+use super::*;
+use crate::samples::{definition, route};
+
+fn mistakes(change: impl FnOnce(&mut ApiDefinition)) -> Vec<ApiMistake> {
+    let mut definition = definition();
+    change(&mut definition);
+    Api::new(definition).err().map(|mistakes| mistakes.0).unwrap_or_default()
+}
+
+#[test]
+fn a_whole_definition_is_accepted() {
+    assert_eq!(mistakes(|_| ()), []);
+}
+
+#[test]
+fn all_mistakes_are_reported_together() {
+    let found = mistakes(|definition| {
+        definition.stage = "no/slash".to_owned();
+        definition.selection = "$request.query.x".to_owned();
+        definition.authorizer = Some(vec!["header.Authorization".to_owned()]);
+        definition.routes.extend(["", "$other", "chat", "$default", "$connect"].map(route));
+    });
+    assert_eq!(found.len(), 8, "{found:?}");
+    let text = ApiMistakes(found).to_string();
+    assert!(text.contains("no/slash") && text.contains("$other") && text.contains("defined twice"), "{text}");
+}
+
+#[test]
+fn stage_names_keep_to_the_grammar() {
+    for name in ["", "a b", "ü", &"x".repeat(129)] {
+        assert_eq!(mistakes(|definition| definition.stage = name.to_owned()), [ApiMistake::StageName(name.to_owned())]);
+    }
+    assert_eq!(mistakes(|definition| definition.stage = "x".repeat(128)), []);
+}
+
+#[test]
+fn routes_keep_to_the_quota() {
+    let found = mistakes(|definition| definition.routes = (0..301).map(|n| route(&format!("r{n}"))).collect());
+    assert_eq!(found, [ApiMistake::TooManyRoutes { found: 301, most: 300 }]);
+}
+
+#[test]
+fn au_9_the_arn_names_partition_and_stage() {
+    let arn = |region: &str| {
+        let mut definition = definition();
+        definition.region = region.to_owned();
+        Api::new(definition).unwrap().connect_arn()
+    };
+    assert_eq!(arn("eu-central-1"), "arn:aws:execute-api:eu-central-1:123456789012:abc/prod/$connect");
+    assert!(arn("cn-north-1").starts_with("arn:aws-cn:"));
+    assert!(arn("us-gov-west-1").starts_with("arn:aws-us-gov:"));
+}

@@ -1,0 +1,127 @@
+//! What an authorizer's answer means for the handshake (AU-4 to AU-10).
+//!
+//! ```text
+//! Allow policy           → go on with $connect        fails with "Unauthorized"      → 401
+//! Deny, or no match      → 403                        fails otherwise, not a policy,
+//!                                                     no principal, bad context, > 8 KB → 500
+//! ```
+//! Invariant: fail closed; nothing but a well-formed allow lets a connection in.
+
+use aws_lambda_events::apigw::{ApiGatewayCustomAuthorizerPolicy, ApiGatewayCustomAuthorizerResponse};
+use serde_json::{Map, Value};
+
+use super::context::AuthorizerContext;
+use super::policy::{self, Decision};
+use crate::api::Api;
+
+/// Why an authorizer gave no result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AuthorizerFailure {
+    /// The function failed with this message; exactly `Unauthorized` means 401 (AU-5).
+    Function(String),
+    /// It took longer than the quota.
+    TimedOut,
+    /// It could not be invoked, crashed, or was throttled.
+    NotInvokable,
+}
+
+/// What becomes of the handshake.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AuthorizerOutcome {
+    /// It goes on; later events carry the context.
+    Allow(AuthorizerContext),
+    /// 403: the policy denies or does not allow the connection's ARN.
+    Denied,
+    /// 401: the function said so.
+    Unauthorized,
+    /// 500: the function failed or its result is not a policy.
+    Misconfigured,
+}
+
+/// The outcome of a result that never left the process. `latency_ms` is how long the authorizer took.
+///
+/// Its size is that of the JSON it would have been (AU-10).
+#[must_use]
+pub fn outcome(
+    api: &Api,
+    result: Result<ApiGatewayCustomAuthorizerResponse, AuthorizerFailure>,
+    latency_ms: u32,
+) -> AuthorizerOutcome {
+    match result {
+        Ok(response) if json_bytes(&response) > api.quotas.authorizer_result_bytes => AuthorizerOutcome::Misconfigured,
+        Ok(response) => judge(api, response, latency_ms),
+        Err(AuthorizerFailure::Function(message)) if message == "Unauthorized" => AuthorizerOutcome::Unauthorized,
+        Err(_) => AuthorizerOutcome::Misconfigured,
+    }
+}
+
+/// The outcome of a result that came as JSON.
+#[must_use]
+pub fn outcome_from_json(api: &Api, result: &[u8], latency_ms: u32) -> AuthorizerOutcome {
+    if result.len() > api.quotas.authorizer_result_bytes {
+        return AuthorizerOutcome::Misconfigured;
+    }
+    match parse(result) {
+        Some(response) => judge(api, response, latency_ms),
+        None => AuthorizerOutcome::Misconfigured,
+    }
+}
+
+fn judge(api: &Api, response: ApiGatewayCustomAuthorizerResponse, latency_ms: u32) -> AuthorizerOutcome {
+    let Some(principal_id) = response.principal_id.filter(|principal| !principal.is_empty()) else {
+        return AuthorizerOutcome::Misconfigured;
+    };
+    let Ok(context) = AuthorizerContext::from_result(&principal_id, response.context, latency_ms) else {
+        return AuthorizerOutcome::Misconfigured;
+    };
+    match policy::evaluate(&response.policy_document, &api.connect_arn()) {
+        Decision::Allow => AuthorizerOutcome::Allow(context.with_usage_identifier_key(response.usage_identifier_key)),
+        Decision::Deny => AuthorizerOutcome::Denied,
+    }
+}
+
+/// Reads what API Gateway accepts: unlike the public type, a statement may be a single object instead of a list.
+fn parse(result: &[u8]) -> Option<ApiGatewayCustomAuthorizerResponse> {
+    let mut members: Map<String, Value> = serde_json::from_slice(result).ok()?;
+    let mut document = members.remove("policyDocument")?;
+    let statement = document.get_mut("Statement")?;
+    if statement.is_object() {
+        *statement = Value::Array(vec![statement.take()]);
+    }
+    if !statement.as_array()?.iter().all(has_effect) {
+        return None;
+    }
+    let policy: ApiGatewayCustomAuthorizerPolicy = serde_json::from_value(document).ok()?;
+    let mut response = ApiGatewayCustomAuthorizerResponse::default();
+    response.principal_id = members.get("principalId").and_then(Value::as_str).map(str::to_owned);
+    response.usage_identifier_key = members.get("usageIdentifierKey").and_then(Value::as_str).map(str::to_owned);
+    response.context = members.remove("context").unwrap_or_default();
+    response.policy_document = policy;
+    Some(response)
+}
+
+/// The public type takes a missing effect for an allow; IAM requires one.
+fn has_effect(statement: &Value) -> bool {
+    statement.get("Effect").is_some_and(Value::is_string)
+}
+
+fn json_bytes(response: &ApiGatewayCustomAuthorizerResponse) -> usize {
+    let mut count = Count(0);
+    match serde_json::to_writer(&mut count, response) {
+        Ok(()) => count.0,
+        Err(_) => usize::MAX,
+    }
+}
+
+struct Count(usize);
+
+impl std::io::Write for Count {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,91 @@
+//! IAM policies as far as authorizers use them: does a document allow `execute-api:Invoke` on one ARN? (AU-9)
+//!
+//! Invariant: an explicit deny wins over every allow, and nothing is allowed unless a statement says so. Statements
+//! with conditions or members beyond `Sid` are not evaluated: they never allow, and a conditional deny always denies.
+
+use aws_lambda_events::apigw::ApiGatewayCustomAuthorizerPolicy;
+use aws_lambda_events::iam::{IamPolicyEffect, IamPolicyStatement};
+
+/// `execute-api:Invoke`, in lower case for comparison.
+const ACTION: &str = "execute-api:invoke";
+
+/// What a policy says about one ARN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Decision {
+    /// Some statement allows it and none denies it.
+    Allow,
+    /// Some statement denies it, or none allows it.
+    Deny,
+}
+
+/// Evaluates `policy` for invoking `arn`.
+pub(super) fn evaluate(policy: &ApiGatewayCustomAuthorizerPolicy, arn: &str) -> Decision {
+    let mut allowed = false;
+    for statement in policy.statement.iter().filter(|statement| applies(statement, arn)) {
+        match statement.effect {
+            IamPolicyEffect::Allow => allowed |= is_unconditional(statement),
+            // The public enum may grow; whatever is not an allow is a deny.
+            _ => return Decision::Deny,
+        }
+    }
+    if allowed { Decision::Allow } else { Decision::Deny }
+}
+
+fn applies(statement: &IamPolicyStatement, arn: &str) -> bool {
+    // Action names ignore case (IAM user guide, `reference_policies_elements_action`), resources do not.
+    let action = statement.action.iter().any(|pattern| matches(&pattern.to_ascii_lowercase(), ACTION));
+    action && statement.resource.iter().any(|pattern| matches(pattern, arn))
+}
+
+fn is_unconditional(statement: &IamPolicyStatement) -> bool {
+    statement.condition.is_none() && statement.other.keys().all(|member| member == "Sid")
+}
+
+/// Whether `pattern` with `*` (any characters, none included) and `?` (exactly one) covers all of `text`.
+///
+/// It backs up to the last `*` only, so its time is bounded by the product of both lengths.
+fn matches(pattern: &str, text: &str) -> bool {
+    let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
+    let (mut p, mut t, mut star) = (0, 0, None);
+    while t < text.len() {
+        match pattern.get(p) {
+            Some(b'*') => {
+                star = Some((p + 1, t));
+                p += 1;
+            }
+            Some(&byte) if byte == b'?' || byte == text[t] => (p, t) = (p + 1, t + 1),
+            _ => match star {
+                Some((after, from)) => {
+                    star = Some((after, from + 1));
+                    (p, t) = (after, from + 1);
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[p..].iter().all(|&byte| byte == b'*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::matches;
+
+    #[test]
+    fn au_9_wildcards_cover_what_iam_says() {
+        for (pattern, text) in [
+            ("*", ""),
+            ("*", "anything"),
+            ("a*c", "abbc"),
+            ("a?c", "abc"),
+            ("*/prod/*", "arn:x/prod/$connect"),
+            ("a*b*c", "a-b-b-c"),
+            ("abc**", "abc"),
+        ] {
+            assert!(matches(pattern, text), "{pattern} should cover {text}");
+        }
+        for (pattern, text) in [("", "a"), ("a?c", "ac"), ("a*c", "abd"), ("abc", "ABC"), ("*x", "abc"), ("ab", "abc")]
+        {
+            assert!(!matches(pattern, text), "{pattern} should not cover {text}");
+        }
+    }
+}

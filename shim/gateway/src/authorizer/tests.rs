@@ -1,0 +1,170 @@
+//! Authorizer results by the rows AU.
+
+use aws_lambda_events::apigw::ApiGatewayCustomAuthorizerResponse;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::api::Api;
+use crate::handshake::{EventHeaders, QueryParameters};
+use crate::samples::{api, definition, handshake};
+
+fn judged(result: &Value) -> AuthorizerOutcome {
+    outcome_from_json(&api(), result.to_string().as_bytes(), 3)
+}
+
+fn statement(effect: &str, resource: &str) -> Value {
+    json!({"Effect": effect, "Action": "execute-api:Invoke", "Resource": resource})
+}
+
+fn policy(statements: Value) -> Value {
+    json!({"principalId": "alice", "policyDocument": {"Version": "2012-10-17", "Statement": statements}})
+}
+
+fn allowed(result: &Value) -> bool {
+    matches!(judged(result), AuthorizerOutcome::Allow(_))
+}
+
+#[test]
+fn au_4_allow_continues_and_deny_is_denied() {
+    assert!(allowed(&policy(json!([statement("Allow", "*")]))));
+    assert!(allowed(&policy(statement("Allow", "arn:aws:execute-api:us-east-1:123456789012:abc/prod/$connect"))));
+    assert_eq!(judged(&policy(json!([statement("Deny", "*")]))), AuthorizerOutcome::Denied);
+    assert_eq!(judged(&policy(json!([]))), AuthorizerOutcome::Denied);
+}
+
+#[test]
+fn au_5_only_the_exact_message_is_unauthorized() {
+    let failed = |message: &str| outcome(&api(), Err(AuthorizerFailure::Function(message.to_owned())), 0);
+    assert_eq!(failed("Unauthorized"), AuthorizerOutcome::Unauthorized);
+    for message in ["unauthorized", "Unauthorized.", "boom", ""] {
+        assert_eq!(failed(message), AuthorizerOutcome::Misconfigured, "{message:?}");
+    }
+    for failure in [AuthorizerFailure::TimedOut, AuthorizerFailure::NotInvokable] {
+        assert_eq!(outcome(&api(), Err(failure), 0), AuthorizerOutcome::Misconfigured);
+    }
+}
+
+#[test]
+fn au_6_what_is_no_policy_is_misconfigured() {
+    let no_effect = json!([{"Action": "*", "Resource": "*"}]);
+    let not_action = json!([{"Effect": "Allow", "NotAction": "s3:*", "Resource": "*"}]);
+    let odd_effect = json!([{"Effect": "Maybe", "Action": "*", "Resource": "*"}]);
+    let results = [json!({"statusCode": 401}), json!(null), json!("Allow"), json!([]), json!({"principalId": "alice"})];
+    let policies = [policy(no_effect), policy(not_action), policy(odd_effect), policy(json!("Allow"))];
+    for result in results.iter().chain(&policies) {
+        assert_eq!(judged(result), AuthorizerOutcome::Misconfigured, "{result}");
+    }
+    assert_eq!(outcome_from_json(&api(), b"{", 0), AuthorizerOutcome::Misconfigured);
+}
+
+#[test]
+fn au_7_a_missing_principal_is_misconfigured() {
+    for principal in [json!(null), json!(""), json!(7)] {
+        let mut result = policy(statement("Allow", "*"));
+        result["principalId"] = principal;
+        assert_eq!(judged(&result), AuthorizerOutcome::Misconfigured);
+    }
+}
+
+#[test]
+fn au_8_context_values_are_scalars() {
+    let with = |context: Value| {
+        let mut result = policy(statement("Allow", "*"));
+        result["context"] = context;
+        judged(&result)
+    };
+    for context in [json!({"a": {}}), json!({"a": [1]}), json!([]), json!("text")] {
+        assert_eq!(with(context.clone()), AuthorizerOutcome::Misconfigured, "{context}");
+    }
+    let AuthorizerOutcome::Allow(context) = with(json!({"n": 1, "s": "x", "f": true, "z": null, "principalId": "eve"}))
+    else {
+        panic!("scalars are allowed");
+    };
+    let expected = json!({"n": 1, "s": "x", "f": true, "principalId": "alice", "integrationLatency": 3});
+    assert_eq!(serde_json::to_value(&context).unwrap(), expected);
+    assert_eq!(serde_json::to_value(context.typed().fields).unwrap(), expected);
+    assert_eq!(context.value("s"), Some(&ContextValue::Text("x".into())));
+}
+
+#[test]
+fn au_9_explicit_deny_wins_and_wildcards_count() {
+    let both = json!([statement("Allow", "*"), statement("Deny", "*/$connect")]);
+    assert_eq!(judged(&policy(both)), AuthorizerOutcome::Denied);
+    let elsewhere = json!([statement("Allow", "*/prod/*"), statement("Deny", "*/other/*")]);
+    assert!(allowed(&policy(elsewhere)));
+    assert!(!allowed(&policy(statement("Allow", "*/dev/*"))));
+    assert!(allowed(&policy(
+        json!([{"Effect": "Allow", "Action": ["s3:*", "EXECUTE-API:*"], "Resource": ["x", "*"]}])
+    )));
+    assert!(!allowed(&policy(
+        json!([{"Effect": "Allow", "Action": "execute-api:ManageConnections", "Resource": "*"}])
+    )));
+}
+
+#[test]
+fn au_9_conditions_fail_closed() {
+    let condition = json!({"IpAddress": {"aws:SourceIp": "192.0.2.0/24"}});
+    let with = |effect: &str| json!({"Effect": effect, "Action": "*", "Resource": "*", "Condition": condition});
+    assert!(!allowed(&policy(json!([with("Allow")]))));
+    assert!(!allowed(&policy(json!([statement("Allow", "*"), with("Deny")]))));
+    let mut named = statement("Allow", "*");
+    named["Sid"] = json!("one");
+    assert!(allowed(&policy(named)));
+}
+
+#[test]
+fn au_10_a_result_over_8_kib_is_refused_in_both_forms() {
+    let sized = |bytes: usize| {
+        let mut result = policy(json!([statement("Allow", "*")]));
+        result["context"] = json!({"k": "x".repeat(bytes)});
+        result
+    };
+    let typed = |result: &Value| {
+        let response: ApiGatewayCustomAuthorizerResponse = serde_json::from_value(result.clone()).unwrap();
+        matches!(outcome(&api(), Ok(response), 0), AuthorizerOutcome::Allow(_))
+    };
+    assert!(allowed(&sized(7_000)) && typed(&sized(7_000)));
+    assert!(!allowed(&sized(8_192)) && !typed(&sized(8_192)));
+}
+
+#[test]
+fn au_2_every_identity_source_must_be_there() {
+    let sources = [
+        "route.request.header.Authorization",
+        "route.request.querystring.token",
+        "stageVariables.env",
+        "context.stage",
+    ];
+    let mut definition = definition();
+    definition.authorizer = Some(sources.map(str::to_owned).into());
+    definition.stage_variables.insert("env".to_owned(), "test".to_owned());
+    let api = Api::new(definition).unwrap();
+    let may_run = |header: &'static str, query: &str| {
+        let headers = EventHeaders::for_authorizer(&handshake(&[("authorization", header)]));
+        api.authorizer.as_ref().unwrap().may_run(&api, &headers, &QueryParameters::parse(query))
+    };
+    assert!(may_run("x", "token=y"));
+    assert!(!may_run("", "token=y"));
+    assert!(!may_run("x", "token="));
+    assert!(!may_run("x", ""));
+}
+
+#[test]
+fn au_2_identity_sources_have_four_forms() {
+    for text in [
+        "",
+        "Authorization",
+        "route.request.header.",
+        "route.request.header.a b",
+        "context.nonsense",
+        "stageVariables.",
+    ] {
+        assert!(IdentitySource::parse(text).is_err(), "{text:?}");
+    }
+}
+
+#[test]
+fn au_3_without_identity_sources_the_function_always_runs() {
+    let headers = EventHeaders::for_authorizer(&handshake(&[]));
+    assert!(Authorizer { identity_sources: vec![] }.may_run(&api(), &headers, &QueryParameters::default()));
+}

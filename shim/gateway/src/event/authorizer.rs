@@ -1,0 +1,103 @@
+//! The request of a REQUEST authorizer (EV-4, HDR-2, AU-13).
+//!
+//! Invariant: it shows the connection id the connection will have, all headers, and empty maps where there is nothing.
+//! The public type knows only part of the context; the rest is in its catch-all, under API Gateway's names.
+
+use aws_lambda_events::apigw::{
+    ApiGatewayCustomAuthorizerRequestTypeRequest, ApiGatewayCustomAuthorizerRequestTypeRequestContext,
+    ApiGatewayCustomAuthorizerRequestTypeRequestIdentity,
+};
+use serde_json::Value;
+
+use super::connect::EVENT_TYPE;
+use super::facts::{ApiKey, ConnectionFacts, Identity};
+use super::wire::{self, AuthorizerRequest, DIRECTION, RequestContext};
+use crate::handshake::{EventHeaders, MultiHeaders, MultiQuery, QueryParameters, SingleHeaders, SingleQuery};
+use crate::id::GatewayId;
+use crate::route::RouteKey;
+use crate::time::EventTime;
+
+const KIND: &str = "REQUEST";
+
+/// An authorizer's request.
+#[derive(Debug, Clone, Copy)]
+pub struct AuthorizerEvent<'e> {
+    /// The connection as it will be; without an authorizer context yet.
+    pub facts: &'e ConnectionFacts,
+    /// The headers, made by [`EventHeaders::for_authorizer`].
+    pub headers: &'e EventHeaders,
+    /// The query.
+    pub query: &'e QueryParameters,
+    /// The id of this request.
+    pub request_id: GatewayId,
+    /// When the event was made.
+    pub time: EventTime,
+}
+
+impl AuthorizerEvent<'_> {
+    /// The public event type.
+    #[must_use]
+    pub fn typed(self) -> ApiGatewayCustomAuthorizerRequestTypeRequest {
+        let mut request = ApiGatewayCustomAuthorizerRequestTypeRequest::default();
+        request.type_ = Some(KIND.to_owned());
+        request.method_arn = Some(self.facts.api.connect_arn());
+        request.headers = self.headers.typed_single();
+        request.multi_value_headers = self.headers.typed_multi();
+        request.query_string_parameters = self.query.typed_single();
+        request.multi_value_query_string_parameters = self.query.typed_multi();
+        request.stage_variables = self.facts.typed_stage_variables();
+        request.request_context = self.typed_context();
+        request
+    }
+
+    /// API Gateway's bytes.
+    #[must_use]
+    pub fn to_json(&self) -> Vec<u8> {
+        let event = AuthorizerRequest {
+            kind: KIND,
+            method_arn: self.facts.api.connect_arn(),
+            headers: SingleHeaders(self.headers),
+            multi_value_headers: MultiHeaders(self.headers),
+            query_string_parameters: SingleQuery(self.query),
+            multi_value_query_string_parameters: MultiQuery(self.query),
+            stage_variables: &self.facts.api.stage.variables,
+            request_context: RequestContext::new(self.facts, RouteKey::CONNECT, EVENT_TYPE, self.request_id, self.time),
+        };
+        wire::to_bytes(&event, wire::TYPICAL_BYTES)
+    }
+
+    fn typed_context(&self) -> ApiGatewayCustomAuthorizerRequestTypeRequestContext {
+        let facts = self.facts;
+        let mut context = ApiGatewayCustomAuthorizerRequestTypeRequestContext::default();
+        context.stage = Some(facts.api.stage.name.to_string());
+        context.request_id = Some(self.request_id.as_str().to_owned());
+        context.apiid = Some(facts.api.id.to_string());
+        context.identity = Some(typed_identity(&facts.identity));
+        let rest: [(&str, Value); 9] = [
+            ("routeKey", RouteKey::CONNECT.into()),
+            ("eventType", EVENT_TYPE.into()),
+            ("extendedRequestId", self.request_id.as_str().into()),
+            ("requestTime", self.time.clf.as_str().into()),
+            ("messageDirection", DIRECTION.into()),
+            ("connectedAt", facts.connected_at.into()),
+            ("requestTimeEpoch", self.time.epoch_ms.into()),
+            ("domainName", (*facts.domain_name).into()),
+            ("connectionId", facts.connection_id.as_str().into()),
+        ];
+        context.other.extend(rest.map(|(name, value)| (name.to_owned(), value)));
+        context
+    }
+}
+
+fn typed_identity(identity: &Identity) -> ApiGatewayCustomAuthorizerRequestTypeRequestIdentity {
+    let mut typed = ApiGatewayCustomAuthorizerRequestTypeRequestIdentity::default();
+    typed.source_ip = Some(identity.source_ip.to_string());
+    if let Some(ApiKey { key, id }) = identity.api_key.as_deref() {
+        typed.api_key = Some(key.to_string());
+        typed.api_key_id = Some(id.to_string());
+    }
+    if let Some(user_agent) = identity.user_agent.as_deref() {
+        typed.other.insert("userAgent".to_owned(), user_agent.into());
+    }
+    typed
+}

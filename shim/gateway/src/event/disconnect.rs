@@ -1,0 +1,54 @@
+//! DISCONNECT: what the `$disconnect` integration gets after the connection has ended (DC-1, HDR-8).
+//!
+//! Invariant: the headers are the four synthetic ones, whatever the client sent at connect. Code and reason come from
+//! the one close table, [`crate::close`].
+
+use aws_lambda_events::apigw::ApiGatewayWebsocketProxyRequest;
+
+use super::facts::ConnectionFacts;
+use super::wire::{self, ProxyEvent, RequestContext};
+use crate::handshake::EventHeaders;
+use crate::id::GatewayId;
+use crate::route::RouteKey;
+use crate::time::EventTime;
+
+const EVENT_TYPE: &str = "DISCONNECT";
+
+/// A DISCONNECT event.
+#[derive(Debug, Clone, Copy)]
+pub struct DisconnectEvent<'e> {
+    /// The connection.
+    pub facts: &'e ConnectionFacts,
+    /// The id of this request.
+    pub request_id: GatewayId,
+    /// When the event was made.
+    pub time: EventTime,
+    /// `disconnectStatusCode`.
+    pub status_code: u16,
+    /// `disconnectReason`, present even when empty.
+    pub reason: &'e str,
+}
+
+impl DisconnectEvent<'_> {
+    /// The public event type.
+    #[must_use]
+    pub fn typed(self) -> ApiGatewayWebsocketProxyRequest {
+        let headers = EventHeaders::for_disconnect(&self.facts.domain_name);
+        let mut request = self.facts.typed(RouteKey::DISCONNECT, EVENT_TYPE, self.request_id, self.time);
+        request.headers = headers.typed_single();
+        request.multi_value_headers = headers.typed_multi();
+        request.request_context.disconnect_status_code = Some(self.status_code.into());
+        request.request_context.disconnect_reason = Some(self.reason.to_owned());
+        request
+    }
+
+    /// API Gateway's bytes.
+    #[must_use]
+    pub fn to_json(&self) -> Vec<u8> {
+        let headers = EventHeaders::for_disconnect(&self.facts.domain_name);
+        let mut context = RequestContext::new(self.facts, RouteKey::DISCONNECT, EVENT_TYPE, self.request_id, self.time);
+        context.disconnect_status_code = Some(self.status_code);
+        context.disconnect_reason = Some(self.reason);
+        wire::to_bytes(&ProxyEvent::new(self.facts, context).with_headers(&headers), self.reason.len())
+    }
+}

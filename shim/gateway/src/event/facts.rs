@@ -1,0 +1,135 @@
+//! What stays the same in all events of one connection.
+//!
+//! Invariant: nothing in here changes after `$connect`. It lives as long as the connection, also when that is idle, so
+//! it keeps no headers and no query, and shares what connections have in common. `Debug` shows neither address nor
+//! context.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use aws_lambda_events::apigw::{
+    ApiGatewayRequestIdentity, ApiGatewayWebsocketProxyRequest, ApiGatewayWebsocketProxyRequestContext,
+};
+use serde::Serialize;
+
+use super::wire::DIRECTION;
+use crate::api::Api;
+use crate::authorizer::AuthorizerContext;
+use crate::id::GatewayId;
+use crate::time::EventTime;
+
+/// The constant part of a connection's events.
+#[derive(Clone)]
+pub struct ConnectionFacts {
+    /// The API the connection belongs to.
+    pub api: Arc<Api>,
+    /// The connection's id.
+    pub connection_id: GatewayId,
+    /// The host the client used, without port; share it between connections.
+    pub domain_name: Arc<str>,
+    /// When the upgrade request arrived, in milliseconds since 1970 (EV-14).
+    pub connected_at: i64,
+    /// Who connected.
+    pub identity: Identity,
+    /// What the authorizer said; `None` without an authorizer and in the authorizer's own event.
+    pub authorizer: Option<Arc<AuthorizerContext>>,
+}
+
+/// `requestContext.identity` (IDN-1 to IDN-3), in the key order of captures.
+#[derive(Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Identity {
+    /// The API key of the handshake, if the API asks for one.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub api_key: Option<Box<ApiKey>>,
+    /// `User-Agent` of the handshake.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_agent: Option<Box<str>>,
+    /// The client's address.
+    pub source_ip: Box<str>,
+}
+
+/// A recognised API key.
+#[derive(Clone, PartialEq, Eq, Serialize)]
+pub struct ApiKey {
+    /// The key itself, as the client sent it.
+    #[serde(rename = "apiKey")]
+    pub key: Box<str>,
+    /// Its id.
+    #[serde(rename = "apiKeyId")]
+    pub id: Box<str>,
+}
+
+thread_local! {
+    /// An empty request to clone: the default of the public type allocates two shared maps, a clone shares them.
+    static EMPTY: ApiGatewayWebsocketProxyRequest = ApiGatewayWebsocketProxyRequest::default();
+}
+
+impl ConnectionFacts {
+    /// The public event type with all that does not depend on the kind of event.
+    pub(super) fn typed(
+        &self,
+        route_key: &str,
+        event_type: &str,
+        request_id: GatewayId,
+        time: EventTime,
+    ) -> ApiGatewayWebsocketProxyRequest {
+        let mut request = EMPTY.with(Clone::clone);
+        request.stage_variables = self.typed_stage_variables();
+        let context: &mut ApiGatewayWebsocketProxyRequestContext = &mut request.request_context;
+        context.route_key = Some(route_key.to_owned());
+        context.event_type = Some(event_type.to_owned());
+        context.message_direction = Some(DIRECTION.to_owned());
+        context.extended_request_id = Some(request_id.as_str().to_owned());
+        context.request_id = Some(request_id.as_str().to_owned());
+        context.request_time = Some(time.clf.as_str().to_owned());
+        context.request_time_epoch = time.epoch_ms;
+        context.stage = Some(self.api.stage.name.to_string());
+        context.connected_at = self.connected_at;
+        context.identity = self.identity.typed();
+        context.domain_name = Some(self.domain_name.to_string());
+        context.connection_id = Some(self.connection_id.as_str().to_owned());
+        context.apiid = Some(self.api.id.to_string());
+        if let Some(authorizer) = &self.authorizer {
+            context.authorizer = authorizer.typed();
+        }
+        request
+    }
+
+    pub(super) fn typed_stage_variables(&self) -> HashMap<String, String> {
+        let variables = &self.api.stage.variables;
+        variables.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+}
+
+impl Identity {
+    fn typed(&self) -> ApiGatewayRequestIdentity {
+        let mut identity = ApiGatewayRequestIdentity::default();
+        identity.source_ip = Some(self.source_ip.to_string());
+        identity.user_agent = self.user_agent.as_deref().map(str::to_owned);
+        if let Some(ApiKey { key, id }) = self.api_key.as_deref() {
+            identity.api_key = Some(key.to_string());
+            identity.api_key_id = Some(id.to_string());
+        }
+        identity
+    }
+}
+
+impl fmt::Debug for ConnectionFacts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectionFacts").field("connection_id", &self.connection_id).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Identity(..)")
+    }
+}
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ApiKey(..)")
+    }
+}

@@ -1,0 +1,93 @@
+//! Ids: the form of captures, what is refused, and that nothing panics.
+
+use std::collections::HashSet;
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// Ids of captures from 2019 to 2026.
+const CAPTURED: [&str; 12] = [
+    "BFHPhFe3IAMF95g=",
+    "BFHPhfCWIAMCKlQ=",
+    "BFaVtfGSIAMCKug=",
+    "BFaT_fALIAMCKug=",
+    "PJqB0fHsqRcCHlw=",
+    "R0oXAdfD0kwCH6w=",
+    "e_d2EewNLPECIGw=",
+    "V-M0CclhjoECETA=",
+    "PbTkjcISoAMCJNQ=",
+    "I9EDKGoevHcF9SA=",
+    "Llf7PFSNNjMFZeA=",
+    "FDmBIeapIAMCIQg=",
+];
+
+#[test]
+fn id_1_captured_ids_are_well_formed() {
+    for text in CAPTURED {
+        assert_eq!(check(text).map(|id| id.to_string()), Ok(text.to_owned()));
+    }
+}
+
+#[test]
+fn id_4_other_texts_are_malformed() {
+    let refused = [
+        "",
+        "test-connection-123",
+        "550e8400-e29b-41d4-a716-446655440000",
+        "BFHPhFe3IAMF95g",
+        "BFHPhFe3IAMF95gg",
+        "BFHPhFe3IAMF95g==",
+        "BFHPhFe3IAMF9+g=",
+        "BFHPhFe3IAMF9/g=",
+        "BFHPhFe3IAMF95h=",
+        "BFHPhFe3IAMF9 g=",
+        "ÄFHPhFe3IAMF5g=",
+        "===============A",
+    ];
+    for text in refused {
+        assert_eq!(check(text), Err(Malformed), "{text:?}");
+    }
+}
+
+#[test]
+fn id_3_message_ids_share_the_trailing_characters_and_request_ids_do_not() {
+    let connection = GatewayId::connection(1_731_332_735_513, 7, 0xABCD);
+    let mut ids = EventIds::new(connection, 1);
+    let (message, request) = (ids.message(1_731_332_746_514), ids.request(1_731_332_746_514));
+    assert_eq!(message[9..], connection[9..]);
+    assert_ne!(message, connection);
+    assert_ne!(request[9..], connection[9..]);
+    assert_eq!((message.raw()[8], request.raw()[8]), (2, 5));
+}
+
+#[test]
+fn ids_grow_with_time_and_never_repeat_within_a_tick() {
+    let mut seen = HashSet::new();
+    assert!((0..20_000).all(|sequence| seen.insert(GatewayId::connection(25_000, sequence, 3))));
+    let mut ids = EventIds::new(GatewayId::connection(25_000, 1, 3), 99);
+    assert!((0..20_000).all(|_| seen.insert(ids.message(25_024)) && seen.insert(ids.request(25_024))));
+    let at = |ms| GatewayId::connection(ms, 0, 0).raw();
+    assert!(at(1_000_000)[..4] < at(1_000_025)[..4]);
+}
+
+proptest! {
+    #[test]
+    fn id_1_every_id_is_well_formed_and_carries_its_node(ms: i64, sequence: u32, node: u16, seed: u64) {
+        let connection = GatewayId::connection(ms, sequence, node);
+        let mut ids = EventIds::new(connection, seed);
+        for id in [connection, ids.message(ms), ids.request(ms)] {
+            prop_assert_eq!(check(&id), Ok(id));
+        }
+        prop_assert_eq!(node_of(connection), node);
+        prop_assert_eq!(ids.message(ms).node(), node);
+    }
+
+    #[test]
+    fn id_4_check_never_panics_and_agrees_with_the_pattern(text in "[A-Za-z0-9_=+/-]{14,17}|.{0,20}") {
+        let bytes = text.as_bytes();
+        let alphabet = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        let pattern = bytes.len() == 16 && bytes[..15].iter().all(alphabet) && bytes[15] == b'=';
+        prop_assert!(pattern || check(&text).is_err());
+    }
+}

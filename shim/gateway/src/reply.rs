@@ -1,0 +1,170 @@
+//! What an integration answers, and what the client of a message sees of it.
+//!
+//! ```text
+//! handler reply ─ grammar ─ ok ──── one-way route → nothing          two-way route → body as a text frame
+//!                    └──── not ok ─ error frame "Internal server error" on both
+//! ```
+//! Invariant: the grammar is checked on one-way routes as well (MSG-1), and nothing here ever closes a connection
+//! (MSG-7).
+
+mod parse;
+
+use aws_lambda_events::apigw::ApiGatewayProxyResponse;
+use http::StatusCode;
+use http::header::{HeaderMap, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
+
+use crate::id::GatewayId;
+use crate::route::RouteResponse;
+
+/// A reply that kept to the grammar of Lambda proxy responses.
+#[derive(Clone, PartialEq)]
+pub struct Reply {
+    /// 200 to 599.
+    pub status: u16,
+    /// `headers` and `multiValueHeaders` together (SUB-6).
+    pub headers: HeaderMap,
+    /// The body as returned; base64 is not decoded.
+    pub body: Option<String>,
+    /// `isBase64Encoded` as returned.
+    pub is_base64: bool,
+}
+
+/// Why there is no reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IntegrationFailure {
+    /// The function threw, crashed or could not be loaded.
+    Function,
+    /// The function answered something that is no proxy response.
+    Malformed,
+    /// The integration timeout passed; the function may still run.
+    TimedOut,
+    /// The function may not be invoked or does not exist.
+    NotInvokable,
+    /// Lambda refused the invocation for its rate.
+    Throttled,
+}
+
+/// An error that the client of a message is told about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// No route matched and there is no `$default` (RT-8).
+    Forbidden,
+    /// The integration failed.
+    InternalServerError,
+    /// The integration took too long.
+    EndpointTimedOut,
+    /// A rate was exceeded (text unverified, ERR-4).
+    TooManyRequests,
+}
+
+/// What the client of a message sees.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MessageOutcome {
+    /// Nothing.
+    Silent,
+    /// This text as a frame; an empty one when a two-way route got no body.
+    Frame(String),
+    /// The error frame of this kind; see [`error_frame`].
+    ErrorFrame(ErrorKind),
+}
+
+/// What the client sees of the result of a message's integration.
+///
+/// The status of a reply does not matter, and base64 is passed on undecoded (MSG-6 leaves that open).
+#[must_use]
+pub fn message_outcome(result: Result<Reply, IntegrationFailure>, response: RouteResponse) -> MessageOutcome {
+    match (result, response) {
+        (Ok(_), RouteResponse::OneWay) => MessageOutcome::Silent,
+        (Ok(reply), RouteResponse::TwoWay) => MessageOutcome::Frame(reply.body.unwrap_or_default()),
+        (Err(IntegrationFailure::TimedOut), _) => MessageOutcome::ErrorFrame(ErrorKind::EndpointTimedOut),
+        (Err(_), _) => MessageOutcome::ErrorFrame(ErrorKind::InternalServerError),
+    }
+}
+
+/// The error frame, byte for byte (ERR-1); `request_id` is that of the message's event (ERR-2).
+#[must_use]
+pub fn error_frame(kind: ErrorKind, connection_id: GatewayId, request_id: GatewayId) -> String {
+    error_text(kind.message(), connection_id, request_id)
+}
+
+/// The template of all error texts. `message` must need no escapes, as our constants do not.
+pub(crate) fn error_text(message: &'static str, connection_id: GatewayId, request_id: GatewayId) -> String {
+    let parts = [
+        r#"{"message": ""#,
+        message,
+        r#"", "connectionId":""#,
+        &connection_id,
+        r#"", "requestId":""#,
+        &request_id,
+        r#""}"#,
+    ];
+    parts.concat()
+}
+
+impl Reply {
+    /// Takes over a reply that never left the process.
+    ///
+    /// # Errors
+    /// [`IntegrationFailure::Malformed`] when the status is outside 200 to 599 or there are keys beyond the grammar
+    /// (MSG-1).
+    pub fn from_typed(response: ApiGatewayProxyResponse) -> Result<Self, IntegrationFailure> {
+        parse::from_typed(response).ok_or(IntegrationFailure::Malformed)
+    }
+
+    /// Reads a reply that came as JSON, by API Gateway's grammar rather than the stricter one of the public type.
+    ///
+    /// # Errors
+    /// [`IntegrationFailure::Malformed`] for `null`, text, arrays, unknown keys and wrong types (MSG-1, MSG-2).
+    pub fn from_json(bytes: &[u8]) -> Result<Self, IntegrationFailure> {
+        serde_json::from_slice(bytes).ok().and_then(parse::from_value).ok_or(IntegrationFailure::Malformed)
+    }
+
+    /// Reads a reply from a JSON value; see [`Reply::from_json`].
+    ///
+    /// # Errors
+    /// As [`Reply::from_json`].
+    pub fn from_value(value: serde_json::Value) -> Result<Self, IntegrationFailure> {
+        parse::from_value(value).ok_or(IntegrationFailure::Malformed)
+    }
+
+    /// The subprotocol the handler chose, from either header map and in any case (SUB-1, SUB-3); the last one wins.
+    #[must_use]
+    pub fn subprotocol(&self) -> Option<HeaderValue> {
+        self.headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().next_back().cloned()
+    }
+}
+
+impl IntegrationFailure {
+    /// What a handshake is answered with when `$connect` fails this way.
+    #[must_use]
+    pub const fn handshake_status(self) -> StatusCode {
+        match self {
+            Self::Function | Self::Malformed => StatusCode::BAD_GATEWAY,
+            Self::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+            Self::NotInvokable | Self::Throttled => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+impl ErrorKind {
+    /// The `message` of the frame.
+    #[must_use]
+    pub const fn message(self) -> &'static str {
+        match self {
+            Self::Forbidden => "Forbidden",
+            Self::InternalServerError => "Internal server error",
+            Self::EndpointTimedOut => "Endpoint request timed out",
+            Self::TooManyRequests => "Too Many Requests",
+        }
+    }
+}
+
+impl std::fmt::Debug for Reply {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let bytes = self.body.as_ref().map(String::len);
+        f.debug_struct("Reply").field("status", &self.status).field("body_bytes", &bytes).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

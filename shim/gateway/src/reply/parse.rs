@@ -1,0 +1,102 @@
+//! The grammar of Lambda proxy responses (developer guide, `set-up-lambda-proxy-integrations`; MSG-1).
+//!
+//! Invariant: only `statusCode`, `headers`, `multiValueHeaders`, `body` and `isBase64Encoded` may appear. API Gateway
+//! is more lenient than the public type about values: the status may be text or absent (then 200, as for REST APIs),
+//! header values may be numbers or booleans, and `null` means absent for each of the five.
+
+use aws_lambda_events::apigw::ApiGatewayProxyResponse;
+use aws_lambda_events::encodings::Body;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::{Map, Value};
+
+use super::Reply;
+
+/// Statuses an HTTP response can end with; informational ones cannot.
+const STATUSES: std::ops::RangeInclusive<u16> = 200..=599;
+
+pub(super) fn from_typed(response: ApiGatewayProxyResponse) -> Option<Reply> {
+    let status = u16::try_from(response.status_code).ok().filter(|status| STATUSES.contains(status))?;
+    if !response.other.is_empty() {
+        return None;
+    }
+    let body = match response.body {
+        Some(Body::Text(text)) => Some(text),
+        Some(Body::Binary(bytes)) => Some(STANDARD.encode(bytes)),
+        _ => None,
+    };
+    let mut headers = response.headers;
+    merge(&mut headers, response.multi_value_headers);
+    Some(Reply { status, headers, body, is_base64: response.is_base64_encoded })
+}
+
+pub(super) fn from_value(value: Value) -> Option<Reply> {
+    let Value::Object(members) = value else { return None };
+    let mut reply = Reply { status: 200, headers: HeaderMap::new(), body: None, is_base64: false };
+    for (name, value) in members {
+        match (name.as_str(), value) {
+            ("statusCode" | "headers" | "multiValueHeaders" | "body" | "isBase64Encoded", Value::Null) => {}
+            ("statusCode", value) => reply.status = status(&value)?,
+            ("headers", Value::Object(headers)) => single_valued(&mut reply.headers, &headers)?,
+            ("multiValueHeaders", Value::Object(headers)) => multi_valued(&mut reply.headers, &headers)?,
+            ("body", Value::String(text)) => reply.body = Some(text),
+            ("isBase64Encoded", Value::Bool(flag)) => reply.is_base64 = flag,
+            _ => return None,
+        }
+    }
+    Some(reply)
+}
+
+fn status(value: &Value) -> Option<u16> {
+    let number = match value {
+        Value::Number(number) => number.as_u64()?,
+        Value::String(text) => text.parse().ok()?,
+        _ => return None,
+    };
+    u16::try_from(number).ok().filter(|status| STATUSES.contains(status))
+}
+
+/// Adds the multi-valued headers to the single-valued ones; where both have a name, the multi-valued map counts.
+fn merge(headers: &mut HeaderMap, multi: HeaderMap) {
+    if headers.is_empty() {
+        *headers = multi;
+        return;
+    }
+    for name in multi.keys() {
+        headers.remove(name);
+    }
+    for (name, value) in &multi {
+        headers.append(name, value.clone());
+    }
+}
+
+fn single_valued(headers: &mut HeaderMap, members: &Map<String, Value>) -> Option<()> {
+    for (name, value) in members.iter().filter(|(_, value)| !value.is_null()) {
+        let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
+        let value = header_value(value)?;
+        // The multi-valued map may have come first; it counts.
+        headers.entry(name).or_insert(value);
+    }
+    Some(())
+}
+
+fn multi_valued(headers: &mut HeaderMap, members: &Map<String, Value>) -> Option<()> {
+    for (name, values) in members.iter().filter(|(_, values)| !values.is_null()) {
+        let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
+        headers.remove(&name);
+        for value in values.as_array()? {
+            headers.append(&name, header_value(value)?);
+        }
+    }
+    Some(())
+}
+
+fn header_value(value: &Value) -> Option<HeaderValue> {
+    match value {
+        Value::String(text) => HeaderValue::from_str(text).ok(),
+        Value::Number(number) => HeaderValue::from_str(&number.to_string()).ok(),
+        Value::Bool(flag) => Some(HeaderValue::from_static(if *flag { "true" } else { "false" })),
+        _ => None,
+    }
+}

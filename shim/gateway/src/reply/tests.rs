@@ -1,0 +1,128 @@
+//! Replies by the rows MSG and ERR.
+
+use aws_lambda_events::encodings::Body;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::samples::{headers, id};
+
+fn parsed(value: &Value) -> Result<Reply, IntegrationFailure> {
+    Reply::from_json(value.to_string().as_bytes())
+}
+
+fn two_way(value: &Value) -> MessageOutcome {
+    message_outcome(parsed(value), RouteResponse::TwoWay)
+}
+
+#[test]
+fn err_1_frames_are_exact() {
+    let frame = |kind| error_frame(kind, id("PbTkjcISoAMCJNQ="), id("PbTk7ET8IAMFs2g="));
+    let rest = r#""connectionId":"PbTkjcISoAMCJNQ=", "requestId":"PbTk7ET8IAMFs2g="}"#;
+    assert_eq!(frame(ErrorKind::Forbidden), format!(r#"{{"message": "Forbidden", {rest}"#));
+    assert_eq!(frame(ErrorKind::InternalServerError), format!(r#"{{"message": "Internal server error", {rest}"#));
+    assert_eq!(frame(ErrorKind::EndpointTimedOut), format!(r#"{{"message": "Endpoint request timed out", {rest}"#));
+    assert_eq!(frame(ErrorKind::TooManyRequests), format!(r#"{{"message": "Too Many Requests", {rest}"#));
+}
+
+#[test]
+fn msg_0_one_way_routes_are_silent_whatever_the_status() {
+    for status in [200, 201, 301, 401, 501] {
+        let result = parsed(&json!({"statusCode": status, "body": "unseen"}));
+        assert_eq!(message_outcome(result, RouteResponse::OneWay), MessageOutcome::Silent);
+    }
+}
+
+#[test]
+fn msg_3_two_way_routes_send_the_body_whatever_the_status() {
+    assert_eq!(two_way(&json!({"statusCode": 500, "body": "shown"})), MessageOutcome::Frame("shown".to_owned()));
+    assert_eq!(two_way(&json!({"statusCode": 200})), MessageOutcome::Frame(String::new()));
+    assert_eq!(two_way(&json!({"statusCode": 200, "body": null})), MessageOutcome::Frame(String::new()));
+}
+
+#[test]
+fn msg_1_what_is_no_proxy_response_fails_on_both_kinds_of_route() {
+    let malformed = [
+        json!(null),
+        json!("text"),
+        json!([]),
+        json!(7),
+        json!({"ConnectionId": "x", "Data": "y", "statusCode": 200}),
+        json!({"statusCode": 200, "extra": null}),
+        json!({"statusCode": 200, "body": {}}),
+        json!({"statusCode": 200, "body": 7}),
+        json!({"statusCode": "ok"}),
+        json!({"statusCode": 200.5}),
+        json!({"statusCode": 99}),
+        json!({"statusCode": 101}),
+        json!({"statusCode": 600}),
+        json!({"statusCode": 200, "headers": []}),
+        json!({"statusCode": 200, "headers": {"a": {}}}),
+        json!({"statusCode": 200, "headers": {"a b": "c"}}),
+        json!({"statusCode": 200, "multiValueHeaders": {"a": "b"}}),
+        json!({"statusCode": 200, "isBase64Encoded": "false"}),
+    ];
+    for value in malformed {
+        for response in [RouteResponse::OneWay, RouteResponse::TwoWay] {
+            let outcome = message_outcome(parsed(&value), response);
+            assert_eq!(outcome, MessageOutcome::ErrorFrame(ErrorKind::InternalServerError), "{value}");
+        }
+    }
+    assert_eq!(Reply::from_json(b""), Err(IntegrationFailure::Malformed));
+}
+
+#[test]
+fn msg_2_lenient_where_api_gateway_is() {
+    for value in [json!({"statusCode": 200}), json!({"statusCode": "200"}), json!({}), json!({"statusCode": null})] {
+        assert_eq!(parsed(&value).map(|reply| reply.status), Ok(200), "{value}");
+    }
+    let reply = parsed(&json!({"statusCode": 200, "headers": {"x-n": 7, "x-f": false, "x-z": null}})).unwrap();
+    assert_eq!(reply.headers, headers(&[("x-n", "7"), ("x-f", "false")]));
+}
+
+#[test]
+fn timeouts_and_failures_have_their_frames() {
+    use IntegrationFailure::{Function, NotInvokable, Throttled, TimedOut};
+    for response in [RouteResponse::OneWay, RouteResponse::TwoWay] {
+        let kind = |failure| message_outcome(Err(failure), response);
+        assert_eq!(kind(TimedOut), MessageOutcome::ErrorFrame(ErrorKind::EndpointTimedOut));
+        for failure in [Function, NotInvokable, Throttled] {
+            assert_eq!(kind(failure), MessageOutcome::ErrorFrame(ErrorKind::InternalServerError));
+        }
+    }
+}
+
+#[test]
+fn sub_3_and_6_the_subprotocol_is_found_in_either_map_and_any_case() {
+    for value in [
+        json!({"headers": {"Sec-Websocket-Protocol": "v1"}}),
+        json!({"multiValueHeaders": {"sec-websocket-protocol": ["v0", "v1"]}}),
+        json!({"multiValueHeaders": {"sec-websocket-protocol": ["v1"]}, "headers": {"SEC-WEBSOCKET-PROTOCOL": "v0"}}),
+    ] {
+        assert_eq!(parsed(&value).unwrap().subprotocol().unwrap(), "v1", "{value}");
+    }
+    assert_eq!(parsed(&json!({"statusCode": 200})).unwrap().subprotocol(), None);
+}
+
+#[test]
+fn typed_replies_mean_what_their_json_means() {
+    let mut response = ApiGatewayProxyResponse::default();
+    response.status_code = 200;
+    response.headers = headers(&[("x-a", "1"), ("x-b", "2")]);
+    response.multi_value_headers = headers(&[("x-b", "3"), ("x-c", "4")]);
+    for body in [None, Some(Body::Text("t".to_owned())), Some(Body::Binary(vec![1, 2, 3])), Some(Body::Empty)] {
+        response.body = body;
+        let json = serde_json::to_vec(&response).unwrap();
+        assert_eq!(Reply::from_typed(response.clone()), Reply::from_json(&json));
+    }
+    assert_eq!(
+        Reply::from_typed(response.clone()).unwrap().headers,
+        headers(&[("x-a", "1"), ("x-b", "3"), ("x-c", "4")])
+    );
+    response.other.insert("extra".to_owned(), json!(1));
+    assert_eq!(Reply::from_typed(response), Err(IntegrationFailure::Malformed));
+}
+
+#[test]
+fn debug_hides_the_body() {
+    assert!(!format!("{:?}", parsed(&json!({"body": "secret"}))).contains("secret"));
+}

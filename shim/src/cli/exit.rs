@@ -1,0 +1,135 @@
+//! Exit codes, and failures in words.
+//!
+//! The codes are those of BSD's `sysexits.h`. A failure is one paragraph: what happened, why, and how to mend it.
+
+use std::fmt;
+use std::io;
+use std::process::ExitCode;
+
+use crate::config::ConfigError;
+use crate::embedded::{DataDirError, OpenError, SecretError};
+
+/// The server that was asked is not healthy.
+pub const UNHEALTHY: u8 = 1;
+/// The command line or the configuration is mistaken (`EX_USAGE`).
+pub const USAGE: u8 = 64;
+/// Something that is needed is not available: a port, the data directory (`EX_UNAVAILABLE`).
+pub const UNAVAILABLE: u8 = 69;
+/// A failure that nobody planned for (`EX_SOFTWARE`).
+pub const INTERNAL: u8 = 70;
+
+/// Why a command failed.
+#[derive(Debug)]
+pub struct Failure {
+    code: u8,
+    text: String,
+}
+
+impl Failure {
+    /// The operator can mend it on the command line or in the configuration.
+    pub(super) fn usage(text: String) -> Self {
+        Self { code: USAGE, text }
+    }
+
+    /// The server is not healthy.
+    pub(super) fn unhealthy(text: String) -> Self {
+        Self { code: UNHEALTHY, text }
+    }
+
+    /// Nobody planned for it.
+    pub(super) fn internal(error: anyhow::Error) -> Self {
+        Self { code: INTERNAL, text: format!("{error:#}") }
+    }
+
+    /// Tells from the causes what kind of failure it was.
+    pub(super) fn classify(error: anyhow::Error) -> Self {
+        if error.chain().any(|cause| cause.is::<ConfigError>()) {
+            return Self::usage(paragraph(&error));
+        }
+        let unavailable = |cause: &(dyn std::error::Error + 'static)| {
+            cause.is::<DataDirError>() || cause.is::<OpenError>() || cause.is::<SecretError>() || cause.is::<io::Error>()
+        };
+        if error.chain().any(unavailable) {
+            let text = paragraph(&error) + error.chain().find_map(advice).unwrap_or_default();
+            return Self { code: UNAVAILABLE, text };
+        }
+        Self { code: INTERNAL, text: paragraph(&error) }
+    }
+
+    /// The exit code.
+    #[must_use]
+    pub fn code(&self) -> ExitCode {
+        ExitCode::from(self.code)
+    }
+}
+
+/// The chain of causes in one line. Some errors show their cause themselves; it is not said twice.
+fn paragraph(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+/// How to mend what the operating system refused.
+fn advice(cause: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    match cause.downcast_ref::<io::Error>()?.kind() {
+        io::ErrorKind::AddrInUse => Some(
+            "; another program, perhaps another twinway, uses this address: stop it, or choose others with --listen and \
+             --ops-listen",
+        ),
+        io::ErrorKind::AddrNotAvailable => Some("; this machine has no such address: choose another with --listen"),
+        io::ErrorKind::PermissionDenied => {
+            Some("; this user may not: choose a port above 1023 with --listen, or give the user the right")
+        }
+        _ => None,
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::usage(error.to_string())
+    }
+}
+
+impl From<SecretError> for Failure {
+    fn from(error: SecretError) -> Self {
+        Self::classify(error.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+
+    use super::*;
+
+    #[test]
+    fn a_taken_port_is_unavailable_and_says_what_to_do() {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let error = std::net::TcpListener::bind(taken.local_addr().unwrap()).context("cannot listen").unwrap_err();
+        let failure = Failure::classify(error);
+        assert_eq!(failure.code, UNAVAILABLE);
+        assert!(failure.text.starts_with("cannot listen: ") && failure.text.contains("--listen"), "{failure}");
+    }
+
+    #[test]
+    fn a_configuration_mistake_is_usage_and_anything_else_internal() {
+        let mistake = ConfigError { mistakes: vec!["x".to_owned()] };
+        assert_eq!(Failure::classify(mistake.into()).code, USAGE);
+        let internal = Failure::classify(anyhow::anyhow!("inner").context("outer"));
+        assert_eq!((internal.code, internal.text.as_str()), (INTERNAL, "outer: inner"));
+    }
+}

@@ -1,0 +1,76 @@
+//! `twinway healthcheck`: asks the ops port, for container runtimes that have no HTTP probe.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use clap::Args;
+use http::{Request, StatusCode};
+use http_body_util::Empty;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use super::exit::Failure;
+use super::{Settings, Terminal};
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  twinway healthcheck                       is the process alive?
+  twinway healthcheck --ready               does it take connections?
+  HEALTHCHECK CMD [\"twinway\", \"healthcheck\"]  in a Dockerfile";
+
+/// How long the answer may take. Container runtimes give a probe a few seconds.
+const DEADLINE: Duration = Duration::from_secs(2);
+
+/// What to ask.
+#[derive(Debug, Args)]
+pub(super) struct HealthcheckArgs {
+    /// Ask whether it takes connections, not only whether it is alive
+    #[arg(long)]
+    ready: bool,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+pub(super) fn healthcheck(arguments: &HealthcheckArgs, terminal: &mut Terminal<'_>) -> Result<ExitCode, Failure> {
+    let config = arguments.settings.config(terminal)?;
+    let address = reachable(config.server.ops_listen);
+    let path = if arguments.ready { "/ready" } else { "/health" };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::classify(error.into()))?;
+    let answer = runtime.block_on(async { tokio::time::timeout(DEADLINE, ask(address, path)).await });
+    let unhealthy = |why: String| Failure::unhealthy(format!("http://{address}{path} {why}"));
+    match answer {
+        Err(_) => Err(unhealthy(format!("did not answer within {} seconds", DEADLINE.as_secs()))),
+        Ok(Err(error)) => Err(unhealthy(format!("cannot be asked: {error:#}; does the server run with this ops address?"))),
+        Ok(Ok(StatusCode::OK)) => terminal.print("healthy\n"),
+        Ok(Ok(status)) => Err(unhealthy(format!("answered {status}"))),
+    }
+}
+
+/// A server that listens everywhere is asked on loopback.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+async fn ask(address: SocketAddr, path: &str) -> anyhow::Result<StatusCode> {
+    let stream = TcpStream::connect(address).await.context("no connection")?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let request = Request::get(path).header("host", address.to_string()).body(Empty::<Bytes>::new())?;
+    // The connection does the work of the request; it ends first only when it breaks.
+    tokio::select! {
+        answer = sender.send_request(request) => Ok(answer?.status()),
+        broken = connection => {
+            broken?;
+            anyhow::bail!("the connection was closed without an answer")
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! One flag for every key that has one, made from the table of keys.
+//!
+//! clap's derive would need each of them a second time; a key that is added to the table has its flag at once.
+
+use clap::{Arg, ArgMatches, Args, Command, Error, FromArgMatches};
+
+use crate::config::Flags;
+use crate::config::keys::{Fallback, KEYS, Key};
+
+/// What the flags said.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Overrides(Flags);
+
+impl Overrides {
+    pub(super) const fn flags(&self) -> &Flags {
+        &self.0
+    }
+}
+
+impl Args for Overrides {
+    fn augment_args(command: Command) -> Command {
+        KEYS.iter().fold(command, |command, key| match key.flag {
+            Some(flag) => command.arg(argument(key, flag)),
+            None => command,
+        })
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for Overrides {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
+        let given = KEYS.iter().filter_map(|key| {
+            let value = matches.get_one::<String>(key.flag?)?;
+            Some((key.path, value.clone()))
+        });
+        Ok(Self(Flags::new(given)))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+fn argument(key: &'static Key, flag: &'static str) -> Arg {
+    let default = match key.default {
+        Fallback::Absent => String::new(),
+        Fallback::Always(value) => format!(" [default: {value}]"),
+        Fallback::Embedded { embedded, elsewhere } => format!(" [default: {embedded}, in pods {elsewhere}]"),
+    };
+    let sentence = key.doc.split_once(". ").map_or(key.doc, |(first, _)| first).trim_end_matches('.');
+    let help = format!("{sentence} [env: {}]{default}", key.env).replace('`', "");
+    Arg::new(flag).long(flag).value_name("VALUE").help(help).help_heading("Settings")
+}

@@ -1,0 +1,118 @@
+//! Layers into a [`Config`]: every value parsed, every mistake collected.
+//!
+//! All keys of a section are read before the first failure counts, so that one run names all mistakes.
+
+mod auth;
+mod sections;
+
+use super::keys;
+use super::values::{self, Parsed};
+use super::{Config, ConfigError, Document, Flags, Layers, Mode, Secret, Strings, Value};
+
+/// What loading found.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The configuration, or everything that is wrong with it.
+    pub config: Result<Config, ConfigError>,
+    /// What works but is probably not meant, such as an unknown key.
+    pub warnings: Vec<String>,
+    /// Every value with its origin, also when some are mistaken.
+    pub layers: Layers,
+}
+
+/// Lays defaults, file, environment and flags over one another and checks the result. Touches no environment but
+/// `strings`, and no files but those that `*_FILE` keys name.
+#[must_use]
+pub fn load(strings: &dyn Strings, flags: &Flags, document: Option<&Document>) -> Loaded {
+    let mut layers = Layers::lay(strings, flags, document);
+    let mut mistakes = std::mem::take(&mut layers.mistakes);
+    let mode = mode(&layers, strings, &mut mistakes);
+    layers.fill_defaults(mode);
+    let mut reader = Reader { layers: &layers, mistakes };
+    let config = reader.config(mode);
+    let config = match config {
+        Some(config) if reader.mistakes.is_empty() => Ok(config),
+        _ => Err(ConfigError { mistakes: reader.mistakes }),
+    };
+    let mut warnings = std::mem::take(&mut layers.warnings);
+    if mode == Mode::Embedded && layers.value("redis.url").is_some() {
+        warnings.push("REDIS_URL is set but unused: embedded mode keeps everything in its data directory".to_owned());
+    }
+    Loaded { config, warnings, layers }
+}
+
+/// The mode decides other keys' defaults, so it is read first; a mistaken one is reported and detected instead.
+fn mode(layers: &Layers, strings: &dyn Strings, mistakes: &mut Vec<String>) -> Mode {
+    let detected = || {
+        let present = |name| strings.text(name).is_some_and(|text| !text.is_empty());
+        match () {
+            () if present("AWS_LAMBDA_FUNCTION_NAME") => Mode::Aws,
+            () if present("KUBERNETES_SERVICE_HOST") => Mode::Kubernetes,
+            () => Mode::Embedded,
+        }
+    };
+    let modes = [Mode::Aws, Mode::Kubernetes, Mode::Embedded].map(|mode| (mode.as_str(), mode));
+    let mut reader = Reader { layers, mistakes: std::mem::take(mistakes) };
+    let given = reader.optional("mode", |value| values::choice(value, &modes));
+    *mistakes = reader.mistakes;
+    given.flatten().unwrap_or_else(detected)
+}
+
+struct Reader<'a> {
+    layers: &'a Layers,
+    mistakes: Vec<String>,
+}
+
+impl Reader<'_> {
+    /// `None` for a mistake, which is noted; `Some(None)` for a key that nobody gave.
+    fn optional<T>(&mut self, path: &'static str, parse: impl Fn(&Value) -> Parsed<T>) -> Option<Option<T>> {
+        let Some((value, origin)) = self.layers.value(path) else { return Some(None) };
+        parse(value).map(Some).map_err(|rule| {
+            let hidden = keys::find(path).is_none_or(|key| key.secret);
+            let shown = if hidden { String::new() } else { format!(" = {:?}", value.to_string()) };
+            self.mistakes.push(format!("{path}{shown} ({origin}): {rule}"));
+        }).ok()
+    }
+
+    /// A key that has a default. `None` for a mistake, which is noted.
+    fn read<T>(&mut self, path: &'static str, parse: impl Fn(&Value) -> Parsed<T>) -> Option<T> {
+        let value = self.optional(path, parse)?;
+        if value.is_none() {
+            self.mistakes.push(format!("{path}: has no value"));
+        }
+        value
+    }
+
+    fn mistake(&mut self, text: &str) {
+        self.mistakes.push(text.to_owned());
+    }
+
+    fn config(&mut self, mode: Mode) -> Option<Config> {
+        let server = self.server();
+        let api = self.api();
+        let session = self.session();
+        let auth = self.auth(mode);
+        let storage = self.storage();
+        let drain = self.drain();
+        let logging = self.logging();
+        let redis_url = self.optional("redis.url", redis_url);
+        let otlp_endpoint = self.optional("telemetry.otlp_endpoint", values::text);
+        Some(Config {
+            mode,
+            server: server?,
+            api: api?,
+            session: session?,
+            auth: auth?,
+            storage: storage?,
+            drain: drain?,
+            logging: logging?,
+            redis_url: redis_url?,
+            otlp_endpoint: otlp_endpoint?,
+        })
+    }
+}
+
+fn redis_url(value: &Value) -> Parsed<Secret> {
+    let allowed = |text: &str| text.starts_with("redis://") || text.starts_with("rediss://");
+    values::text_where(value, allowed, "an address such as redis://host:6379/0").map(|text| Secret::new(&text))
+}

@@ -1,0 +1,144 @@
+//! The table of keys: every name, default and explanation, once.
+//!
+//! Flags, environment names, `docs/CONFIGURATION.md`, `twinway.toml.example`, `config print` and the warnings about unknown
+//! keys all come from here; a key that is not in the table does not exist. Checks of values are elsewhere.
+
+use super::Mode;
+
+/// One configuration key.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    /// Its path in `twinway.toml`, and its name everywhere else.
+    pub path: &'static str,
+    /// Its environment variable.
+    pub env: &'static str,
+    /// Its flag without the dashes. Secrets have none: arguments are seen by every user of a machine.
+    pub flag: Option<&'static str>,
+    /// Whether `{path}_file` and `{env}_FILE` name a file to read the value from.
+    pub file: bool,
+    /// Whether its value is hidden when the configuration is shown.
+    pub secret: bool,
+    /// What a value looks like, for people.
+    pub form: &'static str,
+    /// The value when nobody gives one.
+    pub default: Fallback,
+    /// One or two sentences: what it does, and why one would change it.
+    pub doc: &'static str,
+}
+
+/// The value of a key that nobody gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fallback {
+    /// None: the key is optional.
+    Absent,
+    /// The same in every mode.
+    Always(&'static str),
+    /// One for embedded mode, another for the others.
+    Embedded {
+        /// On a laptop.
+        embedded: &'static str,
+        /// In a pod and on AWS.
+        elsewhere: &'static str,
+    },
+}
+
+impl Fallback {
+    /// The default in `mode`.
+    #[must_use]
+    pub const fn within(self, mode: Mode) -> Option<&'static str> {
+        match (self, mode) {
+            (Self::Absent, _) => None,
+            (Self::Always(value), _) => Some(value),
+            (Self::Embedded { embedded, .. }, Mode::Embedded) => Some(embedded),
+            (Self::Embedded { elsewhere, .. }, _) => Some(elsewhere),
+        }
+    }
+}
+
+impl Key {
+    const fn new(path: &'static str, env: &'static str, form: &'static str, doc: &'static str) -> Self {
+        Self { path, env, flag: None, file: false, secret: false, form, default: Fallback::Absent, doc }
+    }
+
+    const fn flag(self, flag: &'static str) -> Self {
+        Self { flag: Some(flag), ..self }
+    }
+
+    const fn default(self, value: &'static str) -> Self {
+        Self { default: Fallback::Always(value), ..self }
+    }
+
+    const fn defaults(self, embedded: &'static str, elsewhere: &'static str) -> Self {
+        Self { default: Fallback::Embedded { embedded, elsewhere }, ..self }
+    }
+
+    const fn hidden(self) -> Self {
+        Self { secret: true, file: true, ..self }
+    }
+
+    const fn or_file(self) -> Self {
+        Self { file: true, ..self }
+    }
+}
+
+/// The key of that path.
+#[must_use]
+pub fn find(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.path == path)
+}
+
+/// Every key, in the order of the documentation.
+pub const KEYS: &[Key] = &[
+    Key::new("mode", "DEPLOYMENT_MODE", "`aws`, `kubernetes` or `embedded`", "Where the process runs. Unset, it is detected: `aws` inside a Lambda function, `kubernetes` inside a pod, else `embedded`.").flag("mode"),
+    // Server
+    Key::new("server.listen", "TWINWAY_LISTEN", "address", "Where WebSockets, the HTTP API and `@connections` are served. A laptop serves only itself; name `0.0.0.0:8080` to be reached from outside.").flag("listen").defaults("127.0.0.1:8080", "0.0.0.0:8080"),
+    Key::new("server.port", "PORT", "port", "Replaces the port of `server.listen`, as hosting platforms expect it.").flag("port"),
+    Key::new("server.ops_listen", "TWINWAY_OPS_LISTEN", "address", "Where `/health`, `/ready` and `/metrics` are served. Keep it inside the cluster.").flag("ops-listen").defaults("127.0.0.1:8081", "0.0.0.0:8081"),
+    Key::new("server.header_timeout", "TWINWAY_HEADER_TIMEOUT", "duration", "How long the head of a request may take, and how long a kept-alive HTTP connection may idle.").default("5s"),
+    Key::new("server.handshake_timeout", "TWINWAY_HANDSHAKE_TIMEOUT", "duration", "How long authorizer and `$connect` may take together before the client is answered 504.").default("10s"),
+    Key::new("server.max_connections", "TWINWAY_MAX_CONNECTIONS", "number", "Most open sockets; beyond it clients are answered 503. The file descriptor limit (`ulimit -n`) must leave room for as many.").flag("max-connections").default("100000"),
+    Key::new("server.domain_name", "TWINWAY_DOMAIN_NAME", "host name", "`requestContext.domainName` of every event. Unset, the request's `Host` is taken, as behind a custom domain."),
+    Key::new("server.trust_forwarded_for", "TWINWAY_TRUST_FORWARDED_FOR", "`true` or `false`", "Whether `X-Forwarded-For` names the client. Only behind a proxy that overwrites the header: otherwise any client can pretend to be another.").default("false"),
+    Key::new("server.tcp_backlog", "TWINWAY_TCP_BACKLOG", "number", "How many handshakes the kernel queues; it caps this at `net.core.somaxconn`.").default("4096"),
+    Key::new("server.management", "TWINWAY_MANAGEMENT", "`loopback`, `open` or `off`", "Who may use `@connections` on the traffic port: processes of the same machine, everyone (for networks that are trusted as a whole), or nobody.").flag("management").default("loopback"),
+    // API
+    Key::new("api.id", "TWINWAY_API_ID", "letters and digits", "`requestContext.apiId`, and the API's part of ARNs.").default("twinway"),
+    Key::new("api.stage", "TWINWAY_STAGE", "letters, digits, `-` and `_`", "`requestContext.stage`; clients connect to `ws://host:port/{stage}`.").flag("stage").default("prod"),
+    Key::new("api.region", "AWS_REGION", "region", "The region in ARNs.").default("us-east-1"),
+    Key::new("api.account_id", "TWINWAY_ACCOUNT_ID", "12 digits", "The account in ARNs.").default("000000000000"),
+    Key::new("api.profile", "TWINWAY_PROFILE", "`aws` or `open`", "Which quotas are enforced. `aws` is API Gateway's to the letter (32 KiB frames, 128 KiB messages, 10 minutes idle, 2 hours), so that what works here works there; `open` lifts them and warns once per kind of what would fail on AWS.").flag("profile").default("aws"),
+    Key::new("api.ordering", "TWINWAY_ORDERING", "`connection` or `concurrent`", "Whether the messages of one connection are handled one at a time in order, or several at a time as on AWS.").flag("ordering").default("connection"),
+    Key::new("api.stage_variables", "TWINWAY_STAGE_VARIABLES", "table, or `name=value,...`", "`stageVariables` of every event."),
+    // Session
+    Key::new("session.outbox_bytes", "TWINWAY_OUTBOX_BYTES", "size", "What may wait for a slow reader. Beyond it ephemeral frames are shed first, then broadcasts, then the connection is closed.").default("256KiB"),
+    Key::new("session.read_buffer_bytes", "TWINWAY_READ_BUFFER_BYTES", "size", "The read buffer of every connection: most of what an idle connection costs. Larger is faster only for large messages.").default("2KiB"),
+    Key::new("session.inbound_queue", "TWINWAY_INBOUND_QUEUE", "number", "How many messages of a connection may wait for their handler before its socket is no longer read.").default("32"),
+    Key::new("session.in_flight", "TWINWAY_IN_FLIGHT", "number", "How many messages of a connection are handled at a time when `api.ordering` is `concurrent`.").default("64"),
+    Key::new("session.close_timeout", "TWINWAY_CLOSE_TIMEOUT", "duration", "How long the closing handshake of a WebSocket may take.").default("5s"),
+    Key::new("session.stalled_write_timeout", "TWINWAY_STALLED_WRITE_TIMEOUT", "duration", "How long a write may make no progress before the connection is closed as slow.").default("30s"),
+    // Auth
+    Key::new("auth.secret", "TWINWAY_AUTH_SECRET", "text of at least 32 bytes", "Signs and verifies HS256 tokens; its text is the key. Unset in embedded mode, one is created at first start and kept in the data directory, unless JSON Web Keys are configured.").hidden(),
+    Key::new("auth.previous_secrets", "TWINWAY_AUTH_PREVIOUS_SECRETS", "list, or `a,b`", "Earlier secrets whose tokens are still taken, for a change of secret without a cut.").hidden(),
+    Key::new("auth.jwks_url", "TWINWAY_AUTH_JWKS_URL", "https address", "Where an identity provider publishes its JSON Web Key Set, for RS256, ES256 and EdDSA tokens.").flag("jwks-url"),
+    Key::new("auth.jwks", "TWINWAY_AUTH_JWKS", "JSON document", "The JSON Web Key Set itself, where fetching is not wanted. Excludes `auth.jwks_url`.").or_file(),
+    Key::new("auth.issuer", "TWINWAY_AUTH_ISSUER", "text", "The `iss` that every token must have."),
+    Key::new("auth.audience", "TWINWAY_AUTH_AUDIENCE", "text", "The `aud` that every token must have."),
+    Key::new("auth.leeway", "TWINWAY_AUTH_LEEWAY", "duration", "How far the clocks of issuer and server may be apart.").default("30s"),
+    Key::new("auth.api_keys", "TWINWAY_AUTH_API_KEYS", "list of `name:tenant:key`", "Keys that backends present as `X-Api-Key`; at least 16 bytes each.").hidden(),
+    // Storage
+    Key::new("storage.data_dir", "TWINWAY_DATA_DIR", "directory", "Everything that survives a restart: the message log and the generated secret. Created with mode 0700.").flag("data-dir").default("./twinway-data"),
+    Key::new("storage.log", "TWINWAY_STORAGE_LOG", "`file` or `memory`", "Where messages are kept in embedded mode. In memory they are gone with the process.").flag("log").default("file"),
+    Key::new("storage.retention_entries", "TWINWAY_RETENTION_ENTRIES", "number", "Most messages kept per channel; the oldest go first.").default("100000"),
+    Key::new("storage.retention_age", "TWINWAY_RETENTION_AGE", "duration", "How long a message is kept.").default("30d"),
+    // Drain
+    Key::new("drain.delay", "TWINWAY_DRAIN_DELAY", "duration", "How long the server goes on accepting after SIGTERM while `/ready` already refuses, until no load balancer sends more.").defaults("0s", "5s"),
+    Key::new("drain.wave_size", "TWINWAY_DRAIN_WAVE_SIZE", "number", "How many connections are told to reconnect at a time.").default("500"),
+    Key::new("drain.wave_interval", "TWINWAY_DRAIN_WAVE_INTERVAL", "duration", "How long between two waves: spreads the reconnects over the remaining servers.").default("100ms"),
+    Key::new("drain.grace", "TWINWAY_DRAIN_GRACE", "duration", "How long everything after the delay may take; then what is left is cut. A pod's `terminationGracePeriodSeconds` must exceed delay and grace together.").default("25s"),
+    // Logging
+    Key::new("logging.format", "TWINWAY_LOG_FORMAT", "`auto`, `json` or `pretty`", "`auto` is readable on a terminal and JSON everywhere else.").flag("log-format").default("auto"),
+    Key::new("logging.filter", "RUST_LOG", "directives", "What is logged: a level, or directives such as `info,shim::session=debug`.").flag("log-filter").default("info"),
+    // Other systems
+    Key::new("redis.url", "REDIS_URL", "`redis://` address", "The Redis of kubernetes mode. Unused, with a warning, in embedded mode.").hidden(),
+    Key::new("telemetry.otlp_endpoint", "OTEL_EXPORTER_OTLP_ENDPOINT", "address", "Where traces go."),
+];

@@ -1,0 +1,81 @@
+//! Leaving without losing anything: SIGTERM to exit.
+//!
+//! ```text
+//! not ready ── delay ── stop accepting ── waves: "reconnect" + close 1012 ── $disconnects run ── exit
+//!              (the load balancer notices)   (jitter: clients come back spread out)   (at most `grace`)
+//! ```
+//! Invariant: what a client had sent before its close frame is handled, and every connection's `$disconnect` runs, as long
+//! as `grace` allows; the caller learns whether it did.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use gateway::close::CloseCause;
+use handlers::frame::{Frame, Reconnect};
+use handlers::ports::Priority;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::DrainConfig;
+use crate::hub::Hub;
+use crate::readiness::{Readiness, State};
+use crate::session::handle::Handle;
+use crate::session::outbox::Queued;
+
+/// How a drain ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drained {
+    /// Every connection's `$disconnect` ran.
+    Completely,
+    /// Time ran out with this many connections or handlers left.
+    Abandoned(usize),
+}
+
+/// Sends everyone away and waits for what is still running.
+pub async fn drain(
+    config: &DrainConfig,
+    hub: &Hub,
+    readiness: &Readiness,
+    stop_accepting: &CancellationToken,
+    tasks: &TaskTracker,
+) -> Drained {
+    readiness.set(State::Draining);
+    tracing::info!(connections = hub.len(), "draining");
+    tokio::time::sleep(config.delay).await;
+    stop_accepting.cancel();
+    let finished = tokio::time::timeout(config.grace, async {
+        send_away(config, hub).await;
+        tasks.close();
+        tasks.wait().await;
+    });
+    match finished.await {
+        Ok(()) => Drained::Completely,
+        Err(_) => Drained::Abandoned(tasks.len()),
+    }
+}
+
+/// Tells connections in waves to reconnect, again until none is left: a handshake may end while the waves are under way.
+async fn send_away(config: &DrainConfig, hub: &Hub) {
+    loop {
+        let handles = hub.all();
+        if handles.is_empty() {
+            return;
+        }
+        for wave in handles.chunks(config.wave_size.max(1)) {
+            for handle in wave {
+                send_one_away(handle, config.wave_interval);
+            }
+            tokio::time::sleep(config.wave_interval).await;
+        }
+    }
+}
+
+fn send_one_away(handle: &Arc<Handle>, spread: Duration) {
+    if handle.identity.is_some() {
+        let within_ms = u64::try_from(spread.as_millis()).unwrap_or(u64::MAX);
+        let text = Utf8Bytes::from(Reconnect { within_ms }.text());
+        handle.push(Priority::Control, Queued { text, placement: None });
+    }
+    handle.close(CloseCause::ServiceRestart);
+}

@@ -1,0 +1,139 @@
+//! The message log in one local file, on redb.
+//!
+//! Appends of many connections are committed together: one writer thread takes what has queued, makes one durable
+//! transaction of it, and answers all. Invariant: an append is answered after its `fsync`, and what a read shows is
+//! durable. Reads run beside the writer on two threads of their own, so no worker of the runtime ever waits for the disk.
+//! A failed disk makes appends fail, never the process: the file is opened anew and tried again.
+//!
+//! ```text
+//! append ──▶ queue (bytes bounded) ──▶ writer: batch ▸ commit ▸ ends in memory ▸ answers
+//! read ────▶ ends in memory (nothing new) or readers: snapshot ▸ entries
+//! ```
+
+mod batch;
+mod ends;
+mod fault;
+mod metrics;
+mod open;
+mod read;
+mod readers;
+mod record;
+mod retention;
+mod store;
+mod tables;
+mod writer;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use handlers::channel::{Channel, Epoch, Position};
+use handlers::ports::{Append, Appended, Clock, LogError, MessageLog, Range, Slice};
+
+pub use self::metrics::LogMetrics;
+pub use self::open::OpenError;
+use self::ends::Ends;
+use self::fault::unavailable;
+use self::readers::Readers;
+use self::store::Store;
+use self::writer::Writer;
+use crate::config::StorageConfig;
+
+/// How long an append may take, queueing included. A commit takes milliseconds; who waits longer had better be told.
+const APPEND_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a read may take, queueing included.
+const READ_DEADLINE: Duration = Duration::from_secs(5);
+
+/// The message log of embedded mode: `messages.redb` in the data directory.
+pub struct FileLog {
+    epoch: Epoch,
+    ends: Arc<Ends>,
+    store: Arc<Store>,
+    writer: Writer,
+    readers: Readers,
+    metrics: LogMetrics,
+}
+
+impl FileLog {
+    /// Opens the log, makes it at first start, and repairs it after an unclean stop. Blocks: a repair reads the whole
+    /// file. The caller holds the data directory ([`DataDirLock`](super::data_dir::DataDirLock)) as long as the log lives.
+    ///
+    /// # Errors
+    /// [`OpenError`], whose text says what to do.
+    pub fn open(config: &StorageConfig, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        Self::on(open::open(&config.data_dir, open::database)?, config, clock)
+    }
+
+    fn on(opened: open::Opened, config: &StorageConfig, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        let (store, ends, metrics) = (Arc::new(opened.store), Arc::new(Ends::default()), LogMetrics::default());
+        let limits = retention::Limits::of(config);
+        let parts = writer::Parts { store: store.clone(), ends: ends.clone(), metrics: metrics.clone(), limits, clock };
+        let writer = Writer::start(parts, opened.epoch.clone()).map_err(OpenError::Thread)?;
+        let readers = Readers::start(&store).map_err(OpenError::Thread)?;
+        Ok(Self { epoch: opened.epoch, ends, store, writer, readers, metrics })
+    }
+
+    /// What the log counts; register it once.
+    #[must_use]
+    pub const fn metrics(&self) -> &LogMetrics {
+        &self.metrics
+    }
+
+    /// Commits what has queued and closes the file cleanly, so that the next start needs no repair. Blocks for about one
+    /// commit; dropping the log does the same. Later calls of the log answer that it is unavailable.
+    pub fn close(&self) {
+        self.writer.stop();
+        self.readers.stop();
+        self.store.close();
+    }
+
+    fn position(&self, end: tables::Span) -> Position {
+        Position { epoch: self.epoch.clone(), offset: end.head }
+    }
+}
+
+impl Drop for FileLog {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+#[async_trait]
+impl MessageLog for FileLog {
+    async fn append(&self, append: Append) -> Result<Appended, LogError> {
+        let late = |_| Err(unavailable("the append was not committed in time"));
+        tokio::time::timeout(APPEND_DEADLINE, self.writer.append(&append)).await.unwrap_or_else(late)
+    }
+
+    async fn read(&self, channel: &Channel, range: Range, limit: usize, max_bytes: usize) -> Result<Slice, LogError> {
+        // Most resumes have missed nothing: that needs no disk.
+        if let Some(span) = self.ends.find(channel)
+            && matches!(range, Range::After(offset) if offset >= span.head)
+        {
+            return Ok(Slice { head: self.position(span), first: span.first, entries: Vec::new() });
+        }
+        let page = read::Page { channel: channel.clone(), range, limit: limit.max(1), max_bytes };
+        let reading = self.readers.run(move |transaction| page.read(transaction));
+        let late = |_| Err(unavailable("the read was not answered in time"));
+        let found = tokio::time::timeout(READ_DEADLINE, reading).await.unwrap_or_else(late)?;
+        Ok(Slice { head: self.position(found.span), first: found.span.first, entries: found.entries })
+    }
+
+    async fn heads(&self, channels: &[Channel]) -> Result<Vec<Position>, LogError> {
+        let known: Vec<_> = channels.iter().map(|channel| self.ends.find(channel)).collect();
+        let unknown: Vec<_> =
+            channels.iter().zip(&known).filter(|(_, span)| span.is_none()).map(|(channel, _)| channel.clone()).collect();
+        let mut found = if unknown.is_empty() {
+            Vec::new()
+        } else {
+            let reading = self.readers.run(move |transaction| read::spans(transaction, &unknown));
+            let late = |_| Err(unavailable("the read was not answered in time"));
+            tokio::time::timeout(READ_DEADLINE, reading).await.unwrap_or_else(late)?
+        }
+        .into_iter();
+        Ok(known.into_iter().filter_map(|span| span.or_else(|| found.next())).map(|span| self.position(span)).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,189 @@
+//! Opening the file, with an answer for everything that can stand in its place.
+//!
+//! Whoever opens holds the data directory's lock, so nobody else makes or changes the file meanwhile. redb locks the file
+//! itself as well.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use handlers::channel::Epoch;
+use redb::{Builder, Database, DatabaseError, ReadableDatabase, TableError};
+
+use super::fault::Fault;
+use super::store::Store;
+use super::tables::{CHANNELS, ENTRIES, EPOCH, FORMAT, FORMAT_NAME, META, SEEN};
+use crate::embedded::data_dir::{DataDirError, prepare};
+
+/// The file's name in the data directory.
+const FILE_NAME: &str = "messages.redb";
+/// What a redb file begins with ("File format", redb's design document).
+const MAGIC: [u8; 9] = *b"redb\x1a\x0a\xa9\x0d\x0a";
+/// How much of the file redb keeps in memory. The kernel caches the file too; redb's own default is 1 GiB.
+const CACHE_BYTES: usize = 32 * 1024 * 1024;
+
+/// Why the message log cannot be opened. The text says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The directory is not usable.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// Another process holds the file.
+    #[error("{path} is locked by another process: another twinway probably runs on it; stop it or use another data directory")]
+    Locked {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The operating system refuses.
+    #[error("the message log {path} cannot be opened: {source}; check the file's rights and the room on its disk")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's error.
+        source: io::Error,
+    },
+    /// Somebody else's file, or one of another version.
+    #[error(
+        "{path} is not a message log of this version of twinway ({found}); move it away, or name another data directory"
+    )]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What it is instead.
+        found: String,
+    },
+    /// The file's structure is broken.
+    #[error(
+        "the message log {path} is damaged: {what}; restore it from a backup, or move it away to start with an empty log \
+         (clients are then told that there is a gap)"
+    )]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What redb says.
+        what: String,
+    },
+    /// The operating system gave no random bytes for the epoch.
+    #[error("the operating system gives no random bytes: {0}")]
+    Random(getrandom::Error),
+    /// The operating system gave no thread.
+    #[error("no thread could be started for the message log: {0}; raise the limit of processes of this user")]
+    Thread(io::Error),
+}
+
+/// An open log.
+pub(super) struct Opened {
+    pub store: Store,
+    pub epoch: Epoch,
+}
+
+/// How redb opens the real file; with `create` it makes one in an empty one.
+pub(super) fn database(path: &Path, create: bool) -> Result<Database, DatabaseError> {
+    let mut builder = Builder::new();
+    builder.set_cache_size(CACHE_BYTES).set_repair_callback(|session| {
+        tracing::info!(log.progress = session.progress(), "checking the message log after an unclean stop");
+    });
+    if create { builder.create(path) } else { builder.open(path) }
+}
+
+/// Opens or makes the log in `directory`.
+pub(super) fn open(
+    directory: &Path,
+    database: impl Fn(&Path, bool) -> Result<Database, DatabaseError> + Send + Sync + 'static,
+) -> Result<Opened, OpenError> {
+    prepare(directory)?;
+    let path = directory.join(FILE_NAME);
+    check_file(&path)?;
+    let open = database(&path, true).map_err(|error| refused(&path, Fault::from(error)))?;
+    let epoch = identify(&path, &open)?;
+    let reopen = Box::new(move || database(&path, false));
+    Ok(Opened { store: Store::new(open, reopen), epoch })
+}
+
+/// Makes the file private, empties one whose making was cut short, and refuses one that is no redb file.
+fn check_file(path: &Path) -> Result<(), OpenError> {
+    let io = |source| OpenError::Io { path: path.to_owned(), source };
+    let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+    let file = opened.map_err(io)?;
+    let mut head = Vec::with_capacity(MAGIC.len());
+    Read::by_ref(&mut &file).take(MAGIC.len() as u64).read_to_end(&mut head).map_err(io)?;
+    // redb writes its mark last, so a file of zeros was being made when the process was killed: nothing is lost.
+    if head.iter().all(|byte| *byte == 0) {
+        return empty(&file).map_err(io);
+    }
+    if head == MAGIC {
+        return Ok(());
+    }
+    Err(OpenError::Foreign { path: path.to_owned(), found: "no redb file".to_owned() })
+}
+
+fn empty(file: &File) -> io::Result<()> {
+    if file.metadata()?.len() > 0 { file.set_len(0) } else { Ok(()) }
+}
+
+/// The file's epoch, after a look at what it says that it is. A file without tables is new and becomes a log.
+fn identify(path: &Path, database: &Database) -> Result<Epoch, OpenError> {
+    let failed = |fault| refused(path, fault);
+    let foreign = |found: String| OpenError::Foreign { path: path.to_owned(), found };
+    match read_meta(database).map_err(failed)? {
+        Some((format, epoch)) if format == FORMAT_NAME => Ok(Epoch(epoch.into())),
+        Some((format, _)) => Err(foreign(format!("it says {format:?}, this version writes {FORMAT_NAME:?}"))),
+        None if has_tables(database).map_err(failed)? => Err(foreign("a redb file of another program".to_owned())),
+        None => initialise(path, database),
+    }
+}
+
+fn read_meta(database: &Database) -> Result<Option<(String, String)>, Fault> {
+    let meta = match database.begin_read()?.open_table(META) {
+        Ok(meta) => meta,
+        Err(TableError::TableDoesNotExist(_) | TableError::TableTypeMismatch { .. }) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let text = |key| Ok::<_, Fault>(meta.get(key)?.map(|value| value.value().to_owned()).unwrap_or_default());
+    Ok(Some((text(FORMAT)?, text(EPOCH)?)))
+}
+
+fn has_tables(database: &Database) -> Result<bool, Fault> {
+    Ok(database.begin_read()?.list_tables()?.next().is_some())
+}
+
+fn initialise(path: &Path, database: &Database) -> Result<Epoch, OpenError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(OpenError::Random)?;
+    let epoch = URL_SAFE_NO_PAD.encode(bytes);
+    write_meta(database, &epoch).map_err(|fault| refused(path, fault))?;
+    Ok(Epoch(epoch.into()))
+}
+
+fn write_meta(database: &Database, epoch: &str) -> Result<(), Fault> {
+    let transaction = database.begin_write()?;
+    {
+        let mut meta = transaction.open_table(META)?;
+        meta.insert(FORMAT, FORMAT_NAME)?;
+        meta.insert(EPOCH, epoch)?;
+        transaction.open_table(CHANNELS)?;
+        transaction.open_table(ENTRIES)?;
+        transaction.open_table(SEEN)?;
+    }
+    Ok(transaction.commit()?)
+}
+
+fn refused(path: &Path, fault: Fault) -> OpenError {
+    let path = path.to_owned();
+    let Fault::Database(error) = &fault else { return OpenError::Corrupt { path, what: fault.to_string() } };
+    match &**error {
+        redb::Error::DatabaseAlreadyOpen => OpenError::Locked { path },
+        redb::Error::UpgradeRequired(version) => {
+            OpenError::Foreign { path, found: format!("a redb file of format {version}") }
+        }
+        // Corruption in the header comes as "invalid data"; everything else is the operating system's word.
+        redb::Error::Io(error) if error.kind() != io::ErrorKind::InvalidData => {
+            let source = error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
+            OpenError::Io { path, source }
+        }
+        other => OpenError::Corrupt { path, what: other.to_string() },
+    }
+}

@@ -1,0 +1,84 @@
+//! One message as bytes.
+//!
+//! ```text
+//! sent at, i64 LE | role | length of user | length of id | user | id | body
+//! ```
+
+use std::sync::Arc;
+
+use handlers::channel::Offset;
+use handlers::id::{MessageId, UserId};
+use handlers::identity::Role;
+use handlers::ports::{Append, Entry, Sender, Timestamp};
+use serde_json::value::RawValue;
+
+use super::fault::Fault;
+
+/// What stands before the texts.
+const HEAD_BYTES: usize = 11;
+
+/// A record's parts, borrowed from its bytes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Record<'a> {
+    pub sent_at: Timestamp,
+    pub role: u8,
+    pub user: &'a str,
+    pub id: &'a str,
+    pub body: &'a str,
+}
+
+/// The number that stands for a role in the file; never renumbered.
+pub(super) const fn role_number(role: Role) -> u8 {
+    match role {
+        Role::User => 1,
+        Role::Admin => 2,
+        Role::Service => 3,
+    }
+}
+
+const fn role_of(number: u8) -> Option<Role> {
+    match number {
+        1 => Some(Role::User),
+        2 => Some(Role::Admin),
+        3 => Some(Role::Service),
+        _ => None,
+    }
+}
+
+/// The bytes of a message. User and message id are shorter than 256 bytes by their own bounds.
+pub(super) fn encode(append: &Append) -> Result<Vec<u8>, Fault> {
+    let (user, id, body) = (append.sender.user.as_str(), append.id.as_str(), append.body.get());
+    let length = |text: &str| u8::try_from(text.len()).map_err(|_| Fault::corrupt("an identifier is too long"));
+    let mut bytes = Vec::with_capacity(HEAD_BYTES + user.len() + id.len() + body.len());
+    bytes.extend_from_slice(&append.sent_at.0.to_le_bytes());
+    bytes.extend_from_slice(&[role_number(append.sender.role), length(user)?, length(id)?]);
+    [user, id, body].iter().for_each(|text| bytes.extend_from_slice(text.as_bytes()));
+    Ok(bytes)
+}
+
+/// The parts of what [`encode`] made.
+pub(super) fn decode(bytes: &[u8]) -> Result<Record<'_>, Fault> {
+    parts(bytes).ok_or_else(|| Fault::corrupt("a record is not one"))
+}
+
+fn parts(bytes: &[u8]) -> Option<Record<'_>> {
+    let (head, texts) = bytes.split_at_checked(HEAD_BYTES)?;
+    let (sent_at, lengths) = head.split_first_chunk::<8>()?;
+    let [role, user, id] = *lengths.first_chunk::<3>()?;
+    let (user, rest) = texts.split_at_checked(user.into())?;
+    let (id, body) = rest.split_at_checked(id.into())?;
+    let text = |bytes| std::str::from_utf8(bytes).ok();
+    let sent_at = Timestamp(i64::from_le_bytes(*sent_at));
+    Some(Record { sent_at, role, user: text(user)?, id: text(id)?, body: text(body)? })
+}
+
+impl Record<'_> {
+    /// The message, with identifiers and body checked once more: the file is not ours alone.
+    pub(super) fn entry(self, offset: Offset) -> Result<Entry, Fault> {
+        let role = role_of(self.role).ok_or_else(|| Fault::corrupt("a record names an unknown role"))?;
+        let user = UserId::parse(self.user).map_err(|_| Fault::corrupt("a record names no user"))?;
+        let id = MessageId::parse(self.id).map_err(|_| Fault::corrupt("a record has no id"))?;
+        let body = RawValue::from_string(self.body.to_owned()).map_err(|_| Fault::corrupt("a body is not JSON"))?;
+        Ok(Entry { offset, sender: Sender { user, role }, id, sent_at: self.sent_at, body: Arc::from(body) })
+    }
+}

@@ -1,0 +1,183 @@
+//! The HS256 secret: the configured one, or one that is made at first start and kept in the data directory.
+//!
+//! Invariant: what is read is a whole secret, also when two processes start at once or one is killed while it writes. The
+//! secret's text is the key itself, so that it can be given to other programs as it is.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use handlers::authorizer::SECRET_BYTES;
+
+use super::data_dir;
+use crate::config::{Config, Mode, Secret};
+
+/// How many random bytes a generated secret has: as many as HMAC-SHA-256 puts out (RFC 7518, section 3.2).
+const RANDOM_BYTES: usize = 32;
+
+/// A secret that tokens can be signed with.
+#[derive(Debug, Clone)]
+pub struct SigningSecret {
+    /// The secret.
+    pub secret: Secret,
+    /// Whether it was made just now, so that no token of it exists yet.
+    pub new: bool,
+}
+
+/// Why there is no secret.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    DataDir(#[from] data_dir::DataDirError),
+    /// The file cannot be read or written.
+    #[error("the secret file {path} cannot be used: {source}; mend its rights, or set TWINWAY_AUTH_SECRET")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's error.
+        source: io::Error,
+    },
+    /// The file holds less than a secret.
+    #[error(
+        "the secret file {path} holds fewer than {SECRET_BYTES} bytes; put a longer secret into it, or remove it so that \
+         a new one is made (tokens of the old one are then refused)"
+    )]
+    Short {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The operating system gave no random bytes.
+    #[error("the operating system gives no random bytes: {0}")]
+    Random(getrandom::Error),
+}
+
+/// The secret that tokens are signed with: the configured one; else, in embedded mode and unless JSON Web Keys are
+/// configured, the one in the data directory, made if need be. `None` where tokens come from an identity provider alone.
+///
+/// # Errors
+/// [`SecretError`], whose text says what to do.
+pub fn signing_secret(config: &Config) -> Result<Option<SigningSecret>, SecretError> {
+    if let Some(secret) = &config.auth.secret {
+        return Ok(Some(SigningSecret { secret: secret.clone(), new: false }));
+    }
+    // A key that the operator did not ask for must not open the door beside the identity provider's.
+    if config.mode != Mode::Embedded || config.auth.jwks.is_some() {
+        return Ok(None);
+    }
+    data_dir::prepare(&config.storage.data_dir)?;
+    kept_secret(&config.storage.data_dir.join("secret")).map(Some)
+}
+
+fn kept_secret(path: &Path) -> Result<SigningSecret, SecretError> {
+    if let Some(secret) = read(path)? {
+        return Ok(SigningSecret { secret, new: false });
+    }
+    let mut bytes = [0; RANDOM_BYTES];
+    getrandom::fill(&mut bytes).map_err(SecretError::Random)?;
+    let text = URL_SAFE_NO_PAD.encode(bytes);
+    let new = publish(path, &text).map_err(|source| SecretError::File { path: path.to_owned(), source })?;
+    // Another process may have been faster; its secret is the one.
+    match read(path)? {
+        Some(secret) => Ok(SigningSecret { secret, new }),
+        None => Err(SecretError::File { path: path.to_owned(), source: io::ErrorKind::NotFound.into() }),
+    }
+}
+
+fn read(path: &Path) -> Result<Option<Secret>, SecretError> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(SecretError::File { path: path.to_owned(), source }),
+    };
+    let text = text.trim_end_matches(['\r', '\n']);
+    if text.len() < SECRET_BYTES {
+        return Err(SecretError::Short { path: path.to_owned() });
+    }
+    Ok(Some(Secret::new(text)))
+}
+
+/// Writes the text beside `path` and links it there when it is whole. `false` when somebody else's stands there already.
+fn publish(path: &Path, text: &str) -> io::Result<bool> {
+    let mut suffix = [0; 8];
+    getrandom::fill(&mut suffix).map_err(io::Error::other)?;
+    let draft = path.with_extension(URL_SAFE_NO_PAD.encode(suffix));
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+    let linked = file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).and_then(|()| fs::hard_link(&draft, path));
+    fs::remove_file(&draft)?;
+    match linked {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn config(directory: &Path) -> Config {
+        let mut config = Config::test();
+        config.auth.secret = None;
+        config.storage.data_dir = directory.to_owned();
+        config
+    }
+
+    #[test]
+    fn the_first_start_makes_a_private_secret_and_later_ones_read_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let config = config(&directory.path().join("data"));
+        let first = signing_secret(&config).unwrap().unwrap();
+        let second = signing_secret(&config).unwrap().unwrap();
+        assert!(first.new && !second.new);
+        assert_eq!(first.secret, second.secret);
+        assert_eq!(URL_SAFE_NO_PAD.decode(first.secret.expose()).unwrap().len(), RANDOM_BYTES);
+        let data_dir = &config.storage.data_dir;
+        assert_eq!(fs::metadata(data_dir.join("secret")).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(data_dir).unwrap().count(), 1, "a draft was left behind");
+    }
+
+    #[test]
+    fn many_first_starts_at_once_agree() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("secret");
+        let secrets: Vec<_> = std::thread::scope(|scope| {
+            let starts: Vec<_> = (0..8).map(|_| scope.spawn(|| kept_secret(&path).unwrap())).collect();
+            starts.into_iter().map(|start| start.join().unwrap()).collect()
+        });
+        assert!(secrets.iter().all(|secret| secret.secret == secrets[0].secret));
+        assert_eq!(secrets.iter().filter(|secret| secret.new).count(), 1);
+    }
+
+    #[test]
+    fn a_configured_secret_wins_and_touches_no_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut config = config(&directory.path().join("data"));
+        config.auth.secret = Config::test().auth.secret;
+        let secret = signing_secret(&config).unwrap().unwrap();
+        assert!(!secret.new && Some(secret.secret) == config.auth.secret);
+        assert!(!config.storage.data_dir.exists());
+    }
+
+    #[test]
+    fn an_identity_provider_alone_gets_no_secret_beside_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut config = config(directory.path());
+        config.auth.jwks = Some(crate::config::Jwks::Url("https://issuer.example.com/jwks.json".to_owned()));
+        assert!(signing_secret(&config).unwrap().is_none());
+    }
+
+    #[test]
+    fn an_emptied_file_is_named_and_not_used() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("secret");
+        fs::write(&path, "short\n").unwrap();
+        let refused = kept_secret(&path).unwrap_err().to_string();
+        assert!(refused.contains("fewer than 32 bytes") && !refused.contains("short"), "{refused}");
+    }
+}

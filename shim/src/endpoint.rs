@@ -1,0 +1,90 @@
+//! What every session and handshake of one API shares.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use gateway::api::Api;
+use gateway::id::{EventIds, GatewayId};
+use handlers::ports::{Clock, Timestamp};
+use tokio_util::task::TaskTracker;
+
+use crate::functions::Functions;
+use crate::hub::Hub;
+use crate::metrics::Metrics;
+use crate::config::SessionConfig;
+
+/// One API, served by this process.
+pub struct Endpoint {
+    /// Its routes, stage, quotas.
+    pub api: Arc<Api>,
+    /// What answers its events.
+    pub functions: Arc<dyn Functions>,
+    /// Its open connections.
+    pub hub: Hub,
+    /// How sessions are run.
+    pub sessions: SessionConfig,
+    /// Wall-clock time.
+    pub clock: Arc<dyn Clock>,
+    /// Where fresh ids come from.
+    pub ids: Ids,
+    /// Every task that belongs to a connection.
+    pub tasks: TaskTracker,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// The name that events give as `domainName` instead of the `Host` header.
+    pub domain_name: Option<Arc<str>>,
+    /// Whether `X-Forwarded-For` names the client, because a trusted proxy stands in front.
+    pub trust_forwarded_for: bool,
+    /// How long a client may take to read its `101`.
+    pub handshake_timeout: Duration,
+}
+
+/// Fresh connection ids, and the seeds of everything else that must not repeat.
+pub struct Ids {
+    node: u16,
+    seed: u64,
+    connections: AtomicU32,
+    draws: AtomicU64,
+}
+
+impl Ids {
+    /// Ids that carry `node`, seeded by the operating system.
+    ///
+    /// # Errors
+    /// The system's random source does not answer.
+    pub fn random(node: u16) -> Result<Self, getrandom::Error> {
+        Ok(Self::new(node, getrandom::u64()?))
+    }
+
+    /// Ids that carry `node`; `seed` must be random, so that a restarted process does not repeat itself.
+    #[must_use]
+    pub const fn new(node: u16, seed: u64) -> Self {
+        let first = (seed >> 32) as u32;
+        Self { node, seed, connections: AtomicU32::new(first), draws: AtomicU64::new(0) }
+    }
+
+    /// A fresh connection id and the ids of its events.
+    pub fn begin(&self, now: Timestamp) -> (GatewayId, EventIds) {
+        let sequence = self.connections.fetch_add(1, Ordering::Relaxed);
+        let connection = GatewayId::connection(now.0, sequence, self.node);
+        (connection, EventIds::new(connection, self.draw()))
+    }
+
+    /// The random part of a trace id.
+    pub fn trace_entropy(&self) -> [u8; 12] {
+        let mut entropy = [0; 12];
+        entropy[..8].copy_from_slice(&self.draw().to_be_bytes());
+        entropy[8..].copy_from_slice(&self.draw().to_be_bytes()[..4]);
+        entropy
+    }
+
+    /// SplitMix64 (Steele, Lea, Flood 2014): well spread and never twice the same within 2^64 draws. Not a secret.
+    fn draw(&self) -> u64 {
+        let step = self.draws.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed);
+        let mut mixed = self.seed.wrapping_add(step);
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+}

@@ -1,0 +1,272 @@
+//! The hub: every open connection of this process, and delivery to audiences of them.
+//!
+//! It is the messaging application's [`Delivery`] wherever this process owns the sockets, and the gateway's index for
+//! `@connections`. Invariant: a connection is in here exactly while its session can take frames, that is from behind the
+//! `101` until the session has decided to end. Nothing here waits for a receiver, and no lock is held across an await.
+
+mod fill;
+mod index;
+mod sequence;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use dashmap::DashMap;
+use gateway::close::CloseCause;
+use gateway::id::GatewayId;
+use handlers::audience::{Audience, Members};
+use handlers::channel::{Channel, Position};
+use handlers::id::ConnectionId;
+use handlers::ports::{
+    CloseReason, Delivered, Delivery, DeliveryError, MessageLog, Outgoing, Placement, Priority, Released,
+};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+use tokio_util::task::TaskTracker;
+
+use self::index::Index;
+use self::sequence::{Accepted, Item, Sequence};
+use crate::metrics::DeliveryMetrics;
+use crate::session::handle::Handle;
+use crate::session::outbox::{Pushed, Queued};
+
+/// How long a channel's order is remembered after its last message: longer than any handler runs, so that nothing that
+/// belongs to it can still be on its way.
+const SEQUENCE_SILENCE: Duration = Duration::from_secs(300);
+
+/// How long a delivery to one connection waits for room in its outbox.
+const ROOM_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Open connections and the way to them.
+#[derive(Clone)]
+pub struct Hub {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    connections: DashMap<GatewayId, Arc<Handle>>,
+    index: Index,
+    channels: DashMap<Channel, Arc<Mutex<Ordered>>>,
+    log: Arc<dyn MessageLog>,
+    tasks: TaskTracker,
+    metrics: Arc<DeliveryMetrics>,
+}
+
+/// A channel's order and when it was last used.
+struct Ordered {
+    sequence: Sequence,
+    used: Instant,
+    filling: bool,
+}
+
+impl Hub {
+    /// A hub without connections, filling holes from `log` on tasks of `tasks`.
+    pub fn new(log: Arc<dyn MessageLog>, tasks: TaskTracker, metrics: Arc<DeliveryMetrics>) -> Self {
+        let shared =
+            Shared { connections: DashMap::new(), index: Index::default(), channels: DashMap::new(), log, tasks, metrics };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Takes a connection in, behind its `101`.
+    pub fn open(&self, handle: &Arc<Handle>) {
+        self.shared.connections.insert(handle.id, handle.clone());
+        if let Some(identity) = &handle.identity {
+            self.shared.index.add(identity.groups(), handle);
+        }
+    }
+
+    /// Forgets a connection. Posts to it are answered "gone" from here on.
+    pub fn close_down(&self, handle: &Handle) {
+        self.shared.connections.remove(&handle.id);
+        let Some(identity) = &handle.identity else { return };
+        self.shared.index.remove(identity.groups(), handle.id);
+        let joined = std::mem::take(&mut *handle.joined.lock());
+        self.leave(handle.id, &joined);
+    }
+
+    /// The connection with this id, while it is open.
+    pub fn find(&self, id: GatewayId) -> Option<Arc<Handle>> {
+        self.shared.connections.get(&id).map(|handle| handle.value().clone())
+    }
+
+    /// Every open connection, as of now.
+    pub fn all(&self) -> Vec<Arc<Handle>> {
+        self.shared.connections.iter().map(|handle| handle.value().clone()).collect()
+    }
+
+    /// How many connections are open.
+    pub fn len(&self) -> usize {
+        self.shared.connections.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.shared.connections.is_empty()
+    }
+
+    /// Forgets the order of channels that have been silent for long; to be called now and then.
+    pub fn sweep(&self) {
+        self.shared.channels.retain(|_, ordered| {
+            let ordered = ordered.lock();
+            ordered.used.elapsed() < SEQUENCE_SILENCE || !ordered.sequence.is_idle()
+        });
+    }
+
+    fn named(&self, id: &ConnectionId) -> Option<Arc<Handle>> {
+        self.find(gateway::id::check(id.as_str()).ok()?)
+    }
+
+    /// Slows a handler down that sends one connection more than its outbox holds, as a resume may. A connection that
+    /// does not read for so long is closed by the push that follows.
+    async fn wait_for_room(&self, id: &ConnectionId, bytes: usize) {
+        if let Some(handle) = self.named(id) {
+            let _ = tokio::time::timeout(ROOM_DEADLINE, handle.wait_for_room(bytes)).await;
+        }
+    }
+
+    fn ordered(&self, channel: &Channel) -> Arc<Mutex<Ordered>> {
+        if let Some(ordered) = self.shared.channels.get(channel) {
+            return ordered.value().clone();
+        }
+        let fresh = || Arc::new(Mutex::new(Ordered { sequence: Sequence::default(), used: Instant::now(), filling: false }));
+        self.shared.channels.entry(channel.clone()).or_insert_with(fresh).value().clone()
+    }
+
+    fn leave(&self, id: GatewayId, channels: &[Channel]) {
+        for channel in channels {
+            self.shared.index.leave(channel, id);
+            if let Some(ordered) = self.shared.channels.get(channel) {
+                ordered.value().lock().sequence.forget(id);
+            }
+        }
+    }
+
+    /// Passes a frame without a place on at once.
+    fn fan_out(&self, audience: &Audience, priority: Priority, queued: &Queued) -> Delivered {
+        match audience.members() {
+            Members::One(id) => match self.named(&id) {
+                Some(handle) => self.hand_over(&handle, priority, queued.clone()),
+                None => Delivered::Gone,
+            },
+            Members::Union(groups) => {
+                let mut reached = 0;
+                self.shared.index.for_each(&groups, |handle| {
+                    self.hand_over(handle, priority, queued.clone());
+                    reached += 1;
+                });
+                Delivered::To(Some(reached))
+            }
+        }
+    }
+
+    fn hand_over(&self, handle: &Handle, priority: Priority, queued: Queued) -> Delivered {
+        match handle.push(priority, queued) {
+            Pushed::Queued => self.shared.metrics.frames.inc(),
+            Pushed::Shed(frames) => self.shared.metrics.shed.inc_by(u64::from(frames)),
+            Pushed::Closed => return Delivered::Gone,
+        };
+        Delivered::To(Some(1))
+    }
+
+    /// Passes a placed frame on when its turn has come.
+    fn in_order(&self, placement: Placement, priority: Priority, text: Utf8Bytes) -> Delivered {
+        let ordered = self.ordered(&placement.channel);
+        let mut state = ordered.lock();
+        state.used = Instant::now();
+        let placement = Arc::new(placement);
+        let item = Item { priority, queued: Queued { text, placement: Some(placement.clone()) } };
+        match state.sequence.accept(&placement.position, item) {
+            Accepted::Pass(items) => Delivered::To(Some(self.pass(&placement.channel, &state.sequence, items))),
+            Accepted::Duplicate => Delivered::To(Some(0)),
+            Accepted::Waits { missing } => {
+                if !std::mem::replace(&mut state.filling, true) {
+                    self.shared.tasks.spawn(fill::fill(self.clone(), placement.channel.clone(), missing));
+                }
+                Delivered::To(None)
+            }
+        }
+    }
+
+    /// Hands items that are in order to the channel's readers; the caller holds the channel's lock, which is what keeps
+    /// two deliveries from interleaving.
+    fn pass(&self, channel: &Channel, sequence: &Sequence, items: Vec<(u64, Item)>) -> u64 {
+        let Members::Union(groups) = Audience::Channel(channel.clone()).members() else { return 0 };
+        let mut reached = 0;
+        for (offset, item) in items {
+            self.shared.index.for_each(&groups, |handle| {
+                if !sequence.withholds(handle.id, offset) {
+                    self.hand_over(handle, item.priority, item.queued.clone());
+                    reached += 1;
+                }
+            });
+        }
+        reached
+    }
+}
+
+#[async_trait]
+impl Delivery for Hub {
+    async fn deliver(&self, audience: &Audience, outgoing: Outgoing) -> Result<Delivered, DeliveryError> {
+        let text = Utf8Bytes::try_from(outgoing.frame)
+            .map_err(|source| DeliveryError::Backend { adapter: "hub", source: source.into() })?;
+        Ok(match (outgoing.placement, audience) {
+            (Some(placement), Audience::Channel(channel)) if *channel == placement.channel => {
+                self.in_order(placement, outgoing.priority, text)
+            }
+            (placement, audience) => {
+                if let Audience::Connection(id) = audience {
+                    self.wait_for_room(id, text.len()).await;
+                }
+                let queued = Queued { text, placement: placement.map(Arc::new) };
+                self.fan_out(audience, outgoing.priority, &queued)
+            }
+        })
+    }
+
+    async fn hold(&self, connection: &ConnectionId, channels: &[Channel]) -> Result<Delivered, DeliveryError> {
+        let Some(handle) = self.named(connection) else { return Ok(Delivered::Gone) };
+        for channel in channels {
+            self.ordered(channel).lock().sequence.hold(handle.id);
+            if channel.name.is_joined() && self.shared.index.join(channel, &handle) {
+                handle.joined.lock().push(channel.clone());
+            }
+        }
+        // The session may have ended between the look-up and the last join: its own cleaning came too early then.
+        if self.find(handle.id).is_none() {
+            self.leave(handle.id, channels);
+            return Ok(Delivered::Gone);
+        }
+        Ok(Delivered::To(Some(1)))
+    }
+
+    async fn release(
+        &self,
+        connection: &ConnectionId,
+        channel: &Channel,
+        through: &Position,
+    ) -> Result<Released, DeliveryError> {
+        let Some(handle) = self.named(connection) else { return Ok(Released::Live) };
+        Ok(self.ordered(channel).lock().sequence.release(handle.id, through))
+    }
+
+    async fn detach(&self, connection: &ConnectionId, channels: &[Channel]) -> Result<Delivered, DeliveryError> {
+        let Some(handle) = self.named(connection) else { return Ok(Delivered::Gone) };
+        handle.joined.lock().retain(|joined| !channels.contains(joined));
+        self.leave(handle.id, channels);
+        Ok(Delivered::To(Some(1)))
+    }
+
+    async fn close(&self, connection: &ConnectionId, reason: CloseReason) -> Result<Delivered, DeliveryError> {
+        let Some(handle) = self.named(connection) else { return Ok(Delivered::Gone) };
+        handle.close(match reason {
+            CloseReason::Kicked => CloseCause::Kicked,
+            CloseReason::TokenExpired => CloseCause::TokenExpired,
+        });
+        Ok(Delivered::To(Some(1)))
+    }
+}
+
+#[cfg(test)]
+mod tests;

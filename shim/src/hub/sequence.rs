@@ -1,0 +1,185 @@
+//! The order of one channel at this process: what was passed on, what waits for a hole to be filled, and who is withheld.
+//!
+//! Invariant: placed messages leave in the order of their offsets, each once. A message that arrives early waits; one
+//! whose offset was already passed on is dropped. The first message that is ever seen sets the start: an earlier one that
+//! arrives behind it is passed on late rather than lost. Pure state: no I/O, no time, no lock.
+
+use std::collections::{BTreeMap, HashMap};
+
+use gateway::id::GatewayId;
+use handlers::channel::{Epoch, Position};
+use handlers::ports::{Priority, Released};
+
+use crate::session::outbox::Queued;
+
+/// Most messages that wait behind a hole. Beyond it the hole is given up at once: those who miss the message see the
+/// jump in the offsets and fetch it.
+const MOST_WAITING: usize = 1_024;
+/// How far behind the passed offsets a mark is kept, for messages that are still on their way.
+const MARK_WINDOW: u64 = 256;
+
+/// A message on its way through the sequence.
+#[derive(Debug, Clone)]
+pub struct Item {
+    /// Its lane.
+    pub priority: Priority,
+    /// The frame.
+    pub queued: Queued,
+}
+
+/// What is withheld from a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mark {
+    /// Everything: its resume is reading the log.
+    Held,
+    /// What it has already been sent from the log: offsets up to this one.
+    Through(u64),
+}
+
+/// What to do with a message that arrived.
+#[derive(Debug)]
+pub enum Accepted {
+    /// Pass these on, in this order.
+    Pass(Vec<(u64, Item)>),
+    /// It waits: the offsets from `missing` on have not arrived.
+    Waits {
+        /// The first offset that is missing.
+        missing: u64,
+    },
+    /// It was passed on before.
+    Duplicate,
+}
+
+/// One channel's order.
+#[derive(Debug, Default)]
+pub struct Sequence {
+    epoch: Option<Epoch>,
+    base: u64,
+    next: Option<u64>,
+    waiting: BTreeMap<u64, Item>,
+    marks: HashMap<GatewayId, Mark>,
+}
+
+impl Sequence {
+    /// Takes a message in.
+    pub fn accept(&mut self, position: &Position, item: Item) -> Accepted {
+        let offset = position.offset.0;
+        if self.epoch.as_ref() != Some(&position.epoch) {
+            return self.restart(position, item);
+        }
+        match self.next {
+            Some(next) if offset == next => Accepted::Pass(self.pass_from(offset, item)),
+            Some(next) if offset > next => self.wait(offset, next, item),
+            Some(_) if offset >= self.base => Accepted::Duplicate,
+            Some(_) => Accepted::Pass(vec![(offset, item)]),
+            None => {
+                self.base = offset;
+                Accepted::Pass(self.pass_from(offset, item))
+            }
+        }
+    }
+
+    /// Gives up on the offsets before `offset`: the log does not have them either.
+    pub fn skip_to(&mut self, offset: u64) -> Vec<(u64, Item)> {
+        if self.next.is_some_and(|next| next < offset) {
+            self.next = Some(offset);
+        }
+        self.take_ready()
+    }
+
+    /// The first offset that is missing while others wait behind it.
+    pub fn missing(&self) -> Option<u64> {
+        if self.waiting.is_empty() { None } else { self.next }
+    }
+
+    /// The first offset that waits.
+    pub fn first_waiting(&self) -> Option<u64> {
+        self.waiting.keys().next().copied()
+    }
+
+    /// Withholds everything from a connection until it is released.
+    pub fn hold(&mut self, connection: GatewayId) {
+        self.marks.insert(connection, Mark::Held);
+    }
+
+    /// Lets live messages behind `through` flow to a connection, unless the channel has passed on more than that.
+    pub fn release(&mut self, connection: GatewayId, through: &Position) -> Released {
+        if self.epoch.is_none() {
+            self.epoch = Some(through.epoch.clone());
+        }
+        let same_epoch = self.epoch.as_ref() == Some(&through.epoch);
+        let through = through.offset.0;
+        match self.next {
+            Some(next) if same_epoch && through + 1 < next => {
+                return Released::Behind(handlers::channel::Offset(next - 1));
+            }
+            Some(next) if same_epoch && through + 1 == next => self.marks.remove(&connection),
+            _ if same_epoch => self.marks.insert(connection, Mark::Through(through)),
+            _ => self.marks.remove(&connection),
+        };
+        Released::Live
+    }
+
+    /// Forgets what was withheld from a connection.
+    pub fn forget(&mut self, connection: GatewayId) {
+        self.marks.remove(&connection);
+    }
+
+    /// Whether a message at `offset` is withheld from a connection.
+    pub fn withholds(&self, connection: GatewayId, offset: u64) -> bool {
+        if self.marks.is_empty() {
+            return false;
+        }
+        match self.marks.get(&connection) {
+            None => false,
+            Some(Mark::Held) => true,
+            Some(Mark::Through(through)) => offset <= *through,
+        }
+    }
+
+    /// Whether nothing would be lost by dropping this state after a long silence.
+    pub fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && !self.marks.values().any(|mark| *mark == Mark::Held)
+    }
+
+    fn restart(&mut self, position: &Position, item: Item) -> Accepted {
+        let mut passed: Vec<_> = std::mem::take(&mut self.waiting).into_iter().collect();
+        self.marks.retain(|_, mark| *mark == Mark::Held);
+        self.epoch = Some(position.epoch.clone());
+        self.base = position.offset.0;
+        passed.extend(self.pass_from(position.offset.0, item));
+        Accepted::Pass(passed)
+    }
+
+    fn wait(&mut self, offset: u64, next: u64, item: Item) -> Accepted {
+        self.waiting.entry(offset).or_insert(item);
+        if self.waiting.len() <= MOST_WAITING {
+            return Accepted::Waits { missing: next };
+        }
+        let first = self.waiting.keys().next().copied().unwrap_or(offset);
+        Accepted::Pass(self.skip_to(first))
+    }
+
+    fn pass_from(&mut self, offset: u64, item: Item) -> Vec<(u64, Item)> {
+        let mut passed = vec![(offset, item)];
+        self.next = Some(offset + 1);
+        passed.extend(self.take_ready());
+        if offset.is_multiple_of(MARK_WINDOW) {
+            self.marks.retain(|_, mark| !matches!(mark, Mark::Through(through) if *through + MARK_WINDOW < offset));
+        }
+        passed
+    }
+
+    fn take_ready(&mut self) -> Vec<(u64, Item)> {
+        let mut ready = Vec::new();
+        while let Some(next) = self.next {
+            let Some(item) = self.waiting.remove(&next) else { break };
+            ready.push((next, item));
+            self.next = Some(next + 1);
+        }
+        ready
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,94 @@
+use handlers::channel::Offset;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+
+use super::*;
+
+fn at(epoch: &str, offset: u64) -> Position {
+    Position { epoch: Epoch(epoch.into()), offset: Offset(offset) }
+}
+
+fn item(text: &'static str) -> Item {
+    Item { priority: Priority::Direct, queued: Queued { text: Utf8Bytes::from_static(text), placement: None } }
+}
+
+fn passed(accepted: Accepted) -> Vec<u64> {
+    match accepted {
+        Accepted::Pass(items) => items.into_iter().map(|(offset, _)| offset).collect(),
+        Accepted::Waits { .. } | Accepted::Duplicate => Vec::new(),
+    }
+}
+
+fn connection(byte: u8) -> GatewayId {
+    GatewayId::connection(0, u32::from(byte), 7)
+}
+
+#[test]
+fn early_messages_wait_for_the_hole_before_them() {
+    let mut sequence = Sequence::default();
+    assert_eq!(passed(sequence.accept(&at("e", 5), item("5"))), [5]);
+    assert!(matches!(sequence.accept(&at("e", 7), item("7")), Accepted::Waits { missing: 6 }));
+    assert!(matches!(sequence.accept(&at("e", 8), item("8")), Accepted::Waits { missing: 6 }));
+    assert_eq!(passed(sequence.accept(&at("e", 6), item("6"))), [6, 7, 8]);
+    assert_eq!(sequence.missing(), None);
+}
+
+#[test]
+fn a_repeated_message_is_dropped_and_one_from_before_the_start_is_not() {
+    let mut sequence = Sequence::default();
+    sequence.accept(&at("e", 5), item("5"));
+    assert!(matches!(sequence.accept(&at("e", 5), item("5")), Accepted::Duplicate));
+    assert_eq!(passed(sequence.accept(&at("e", 4), item("4"))), [4]);
+}
+
+#[test]
+fn a_hole_that_the_log_lost_is_skipped() {
+    let mut sequence = Sequence::default();
+    sequence.accept(&at("e", 1), item("1"));
+    sequence.accept(&at("e", 9), item("9"));
+    let passed: Vec<u64> = sequence.skip_to(9).into_iter().map(|(offset, _)| offset).collect();
+    assert_eq!(passed, [9]);
+}
+
+#[test]
+fn waiting_is_bounded() {
+    let mut sequence = Sequence::default();
+    sequence.accept(&at("e", 1), item("1"));
+    let mut total = 0;
+    for offset in 3..=(3 + MOST_WAITING as u64) {
+        total += passed(sequence.accept(&at("e", offset), item("x"))).len();
+    }
+    assert_eq!(total, MOST_WAITING + 1);
+}
+
+#[test]
+fn a_hold_withholds_until_what_was_passed_is_covered() {
+    let mut sequence = Sequence::default();
+    sequence.accept(&at("e", 1), item("1"));
+    let (held, live) = (connection(1), connection(2));
+    sequence.hold(held);
+    assert!(sequence.withholds(held, 2) && !sequence.withholds(live, 2));
+    sequence.accept(&at("e", 2), item("2"));
+    assert_eq!(sequence.release(held, &at("e", 1)), Released::Behind(Offset(2)));
+    assert!(sequence.withholds(held, 3));
+    assert_eq!(sequence.release(held, &at("e", 2)), Released::Live);
+    assert!(!sequence.withholds(held, 3));
+}
+
+#[test]
+fn what_the_log_had_before_the_channel_passed_it_is_not_sent_twice() {
+    let mut sequence = Sequence::default();
+    sequence.accept(&at("e", 1), item("1"));
+    let resumed = connection(1);
+    sequence.hold(resumed);
+    assert_eq!(sequence.release(resumed, &at("e", 3)), Released::Live);
+    assert!(sequence.withholds(resumed, 2) && sequence.withholds(resumed, 3));
+    assert!(!sequence.withholds(resumed, 4));
+}
+
+#[test]
+fn a_new_epoch_starts_afresh() {
+    let mut sequence = Sequence::default();
+    sequence.accept(&at("old", 41), item("41"));
+    assert_eq!(passed(sequence.accept(&at("new", 1), item("1"))), [1]);
+    assert_eq!(passed(sequence.accept(&at("new", 2), item("2"))), [2]);
+}

@@ -1,0 +1,156 @@
+use std::collections::BTreeMap;
+
+use gateway::api::{Api, ApiDefinition};
+use gateway::authorizer::AuthorizerContext;
+use gateway::event::{ConnectionFacts, Identity as EventIdentity};
+use gateway::quotas::Quotas;
+use handlers::channel::{ChannelName, Epoch, Offset};
+use handlers::id::{MessageId, TenantId, UserId};
+use handlers::identity::{Identity, Role};
+use handlers::memory::{MemoryLog, Retention};
+use handlers::ports::{Append, Sender, Timestamp};
+use serde_json::value::RawValue;
+
+use super::*;
+
+fn hub() -> (Hub, Arc<MemoryLog>) {
+    let log = Arc::new(MemoryLog::new(Epoch("e".into()), Retention { entries: 1_000, bytes: 1 << 20 }));
+    (Hub::new(log.clone(), TaskTracker::new(), Arc::default()), log)
+}
+
+fn api() -> Arc<Api> {
+    let definition = ApiDefinition {
+        id: "test".into(),
+        region: "us-east-1".into(),
+        account_id: "000000000000".into(),
+        stage: "prod".into(),
+        stage_variables: BTreeMap::new(),
+        routes: Vec::new(),
+        selection: "$request.body.action".into(),
+        authorizer: None,
+        api_key_required: false,
+        quotas: Quotas::aws(),
+    };
+    Arc::new(Api::new(definition).unwrap())
+}
+
+fn connect(hub: &Hub, sequence: u32, user: &str, role: Role) -> Arc<Handle> {
+    let user = UserId::parse(user).unwrap();
+    let identity = Identity { tenant: TenantId::default_tenant(), user, role, expires_at: None };
+    let entries = identity.to_context().into_iter().map(|(key, value)| {
+        let value = gateway::authorizer::ContextValue::Text(value.as_str().unwrap().into());
+        (key.into(), value)
+    });
+    let facts = ConnectionFacts {
+        api: api(),
+        connection_id: GatewayId::connection(0, sequence, 1),
+        domain_name: "localhost".into(),
+        connected_at: 0,
+        identity: EventIdentity { api_key: None, user_agent: None, source_ip: "127.0.0.1".into() },
+        authorizer: Some(Arc::new(AuthorizerContext::new(identity.user.as_str(), entries.collect(), 0))),
+    };
+    let handle = Arc::new(Handle::new(Arc::new(facts), 1 << 20, Timestamp(0)));
+    assert_eq!(handle.identity.as_ref(), Some(&identity));
+    hub.open(&handle);
+    handle
+}
+
+fn id(handle: &Handle) -> ConnectionId {
+    ConnectionId::parse(handle.id.as_str()).unwrap()
+}
+
+fn channel(name: &str) -> Channel {
+    ChannelName::parse(name).unwrap().within(TenantId::default_tenant())
+}
+
+fn at(offset: u64) -> Position {
+    Position { epoch: Epoch("e".into()), offset: Offset(offset) }
+}
+
+fn placed(channel: &Channel, offset: u64) -> Outgoing {
+    Outgoing {
+        frame: format!("{offset}").into(),
+        priority: Priority::Broadcast,
+        placement: Some(Placement { channel: channel.clone(), position: at(offset) }),
+    }
+}
+
+fn drained(handle: &Handle) -> Vec<String> {
+    let waker = std::task::Waker::noop();
+    let mut batch = Vec::new();
+    handle.outbox().drain(&std::task::Context::from_waker(waker), &mut batch, usize::MAX);
+    batch.into_iter().map(|queued| queued.text.as_str().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_conversation_reaches_the_user_and_admins_once() {
+    let (hub, _) = hub();
+    let user = connect(&hub, 1, "alice", Role::User);
+    let other = connect(&hub, 2, "bob", Role::User);
+    let admin = connect(&hub, 3, "root", Role::Admin);
+    let own = channel("conversation:alice");
+    let delivered = hub.deliver(&Audience::Channel(own.clone()), placed(&own, 1)).await.unwrap();
+    assert_eq!(delivered, Delivered::To(Some(2)));
+    // An admin's own conversation is in both groups.
+    let admins = channel("conversation:root");
+    hub.deliver(&Audience::Channel(admins.clone()), placed(&admins, 1)).await.unwrap();
+    assert_eq!((drained(&user).len(), drained(&other).len(), drained(&admin).len()), (1, 0, 2));
+}
+
+#[tokio::test]
+async fn rooms_reach_those_who_joined_until_they_leave_or_end() {
+    let (hub, _) = hub();
+    let room = channel("room:lobby");
+    let (first, second) = (connect(&hub, 1, "alice", Role::User), connect(&hub, 2, "bob", Role::User));
+    for handle in [&first, &second] {
+        hub.hold(&id(handle), std::slice::from_ref(&room)).await.unwrap();
+        assert_eq!(hub.release(&id(handle), &room, &at(0)).await.unwrap(), Released::Live);
+    }
+    hub.deliver(&Audience::Channel(room.clone()), placed(&room, 1)).await.unwrap();
+    hub.detach(&id(&first), std::slice::from_ref(&room)).await.unwrap();
+    hub.deliver(&Audience::Channel(room.clone()), placed(&room, 2)).await.unwrap();
+    assert_eq!((drained(&first), drained(&second)), (vec!["1".to_owned()], vec!["1".to_owned(), "2".to_owned()]));
+    hub.close_down(&second);
+    let delivered = hub.deliver(&Audience::Channel(room.clone()), placed(&room, 3)).await.unwrap();
+    assert_eq!(delivered, Delivered::To(Some(0)));
+    assert_eq!(hub.len(), 1);
+}
+
+#[tokio::test]
+async fn a_connection_that_is_not_open_is_gone() {
+    let (hub, _) = hub();
+    let handle = connect(&hub, 1, "alice", Role::User);
+    hub.close_down(&handle);
+    let audience = Audience::Connection(id(&handle));
+    let outgoing = Outgoing { frame: "x".into(), priority: Priority::Control, placement: None };
+    assert_eq!(hub.deliver(&audience, outgoing).await.unwrap(), Delivered::Gone);
+    assert_eq!(hub.hold(&id(&handle), &[channel("room:lobby")]).await.unwrap(), Delivered::Gone);
+    assert_eq!(hub.close(&id(&handle), CloseReason::Kicked).await.unwrap(), Delivered::Gone);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_was_never_delivered_is_filled_from_the_log() {
+    let (hub, log) = hub();
+    let handle = connect(&hub, 1, "alice", Role::User);
+    let own = channel("conversation:alice");
+    for text in ["a", "b", "c"] {
+        let append = Append {
+            channel: own.clone(),
+            sender: Sender { user: UserId::parse("alice").unwrap(), role: Role::User },
+            id: MessageId::parse(text).unwrap(),
+            sent_at: Timestamp(0),
+            body: RawValue::from_string("1".to_owned()).unwrap().into(),
+        };
+        log.append(append).await.unwrap();
+    }
+    hub.deliver(&Audience::Channel(own.clone()), placed(&own, 1)).await.unwrap();
+    // The handler of offset 2 died between append and delivery.
+    hub.deliver(&Audience::Channel(own.clone()), placed(&own, 3)).await.unwrap();
+    assert_eq!(drained(&handle), ["1"]);
+    hub.shared.tasks.close();
+    hub.shared.tasks.wait().await;
+    let frames = drained(&handle);
+    assert_eq!(frames.len(), 2);
+    assert!(frames[0].contains("\"offset\":2"), "{}", frames[0]);
+    assert_eq!(hub.shared.metrics.holes.get(), 1);
+}

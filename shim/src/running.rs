@@ -1,0 +1,126 @@
+//! A server that runs: its listeners, its background work, and its end.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::{DrainConfig, Management, ServerConfig};
+use crate::drain::{Drained, drain};
+use crate::endpoint::Endpoint;
+use crate::readiness::{Readiness, State};
+use crate::server::http_api::HttpApi;
+use crate::server::listener::{ListenerConfig, accept, bind};
+use crate::server::{ops, routes};
+
+/// How often the hub forgets what it no longer needs.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+/// Most sockets of the ops port: a handful of scrapers and probes.
+const OPS_CONNECTIONS: usize = 64;
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}")]
+pub struct ListenError {
+    /// Which address.
+    pub address: SocketAddr,
+    /// What the operating system says.
+    #[source]
+    pub source: io::Error,
+}
+
+/// A server that accepts connections.
+pub struct Running {
+    /// Where clients connect.
+    pub traffic: SocketAddr,
+    /// Where probes and scrapers connect.
+    pub ops: SocketAddr,
+    endpoint: Arc<Endpoint>,
+    readiness: Arc<Readiness>,
+    stop_traffic: CancellationToken,
+    stop_all: CancellationToken,
+    background: TaskTracker,
+}
+
+impl Running {
+    /// Binds both ports and starts to serve; the process is ready when this returns.
+    ///
+    /// # Errors
+    /// [`ListenError`] when a port cannot be bound.
+    pub fn start(
+        config: &ServerConfig,
+        endpoint: Arc<Endpoint>,
+        management: Management,
+        http_api: Option<Arc<HttpApi>>,
+    ) -> Result<Self, ListenError> {
+        let (traffic, traffic_address) = listen(config.listen, config.tcp_backlog)?;
+        let (ops, ops_address) = listen(config.ops_listen, config.tcp_backlog)?;
+        let running = Self {
+            traffic: traffic_address,
+            ops: ops_address,
+            endpoint,
+            readiness: Arc::default(),
+            stop_traffic: CancellationToken::new(),
+            stop_all: CancellationToken::new(),
+            background: TaskTracker::new(),
+        };
+        running.serve_traffic(config, traffic, management, http_api);
+        running.serve_ops(config, ops);
+        running.background.spawn(sweep(running.endpoint.clone(), running.stop_all.clone()));
+        running.readiness.set(State::Ready);
+        Ok(running)
+    }
+
+    /// Sends everyone away and stops.
+    pub async fn stop(self, config: &DrainConfig) -> Drained {
+        let endpoint = &self.endpoint;
+        let drained = drain(config, &endpoint.hub, &self.readiness, &self.stop_traffic, &endpoint.tasks).await;
+        self.stop_all.cancel();
+        self.background.close();
+        // The ops port has nothing to lose; a scraper that holds its connection open does not hold up the exit.
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.background.wait()).await;
+        drained
+    }
+
+    fn serve_traffic(
+        &self,
+        config: &ServerConfig,
+        listener: TcpListener,
+        management: Management,
+        http_api: Option<Arc<HttpApi>>,
+    ) {
+        let limits = ListenerConfig {
+            header_timeout: config.header_timeout,
+            max_connections: config.max_connections,
+        };
+        let routes = routes(self.endpoint.clone(), management, http_api);
+        let tasks = self.endpoint.tasks.clone();
+        self.background.spawn(accept(listener, routes, limits, tasks, self.stop_traffic.clone()));
+    }
+
+    fn serve_ops(&self, config: &ServerConfig, listener: TcpListener) {
+        let limits = ListenerConfig { header_timeout: config.header_timeout, max_connections: OPS_CONNECTIONS };
+        let routes = ops::routes(self.readiness.clone(), self.endpoint.hub.clone(), self.endpoint.metrics.clone());
+        self.background.spawn(accept(listener, routes, limits, self.background.clone(), self.stop_all.clone()));
+    }
+}
+
+fn listen(address: SocketAddr, backlog: u32) -> Result<(TcpListener, SocketAddr), ListenError> {
+    let listener = bind(address, backlog).map_err(|source| ListenError { address, source })?;
+    let bound = listener.local_addr().map_err(|source| ListenError { address, source })?;
+    Ok((listener, bound))
+}
+
+async fn sweep(endpoint: Arc<Endpoint>, stop: CancellationToken) {
+    let mut interval = tokio::time::interval(SWEEP_INTERVAL);
+    loop {
+        tokio::select! {
+            _ = interval.tick() => endpoint.hub.sweep(),
+            () = stop.cancelled() => return,
+        }
+    }
+}

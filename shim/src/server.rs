@@ -1,0 +1,66 @@
+//! The traffic port: WebSockets, `@connections`, the HTTP API and the start page.
+//!
+//! ```text
+//! GET  /{stage}                      upgrade → handshake; plain → 426
+//! POST | GET | DELETE  …/@connections/{id}   management
+//! *    /v1/…                         the messaging application's HTTP API
+//! GET  /                             a page that says what runs here
+//! ```
+//! Everything else is API Gateway's 403.
+
+mod body;
+
+pub mod handshake;
+pub mod http_api;
+pub mod listener;
+pub mod management;
+pub mod ops;
+pub mod page;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use http::{HeaderMap, Method};
+use hyper::upgrade::OnUpgrade;
+use warp::Filter;
+use warp::path::FullPath;
+
+use self::handshake::UpgradeRequest;
+use self::http_api::HttpApi;
+use self::listener::{Peer, Place, Routes};
+use crate::config::Management;
+use crate::endpoint::Endpoint;
+
+/// The routes of the traffic port. `http_api` is absent where another application's functions are behind the endpoint.
+pub fn routes(endpoint: Arc<Endpoint>, management: Management, http_api: Option<Arc<HttpApi>>) -> Routes {
+    let stage = endpoint.api.stage.name.clone();
+    let page = warp::get().and(warp::path::end()).map(move || page::page(&stage));
+    let api = http_api::routes(http_api);
+    let connections = management::routes(endpoint.clone(), management);
+    let socket = request().then(move |request: UpgradeRequest| handshake::handshake(endpoint.clone(), request));
+    page.or(api).unify().or(connections).unify().or(socket).unify().boxed()
+}
+
+/// Everything a handshake looks at.
+fn request() -> impl Filter<Extract = (UpgradeRequest,), Error = warp::Rejection> + Clone {
+    warp::path::full()
+        .and(raw_query())
+        .and(warp::method())
+        .and(warp::header::headers_cloned())
+        .and(warp::ext::get::<Peer>())
+        .and(warp::ext::get::<Place>())
+        .and(warp::ext::optional::<OnUpgrade>())
+        .map(|path: FullPath, query, method, headers: HeaderMap, peer, place, upgrade: Option<OnUpgrade>| {
+            let upgrade = upgrade.filter(|_| method == Method::GET && asks_for_websocket(&headers));
+            UpgradeRequest { path: path.as_str().to_owned(), query, headers, peer, place, upgrade }
+        })
+}
+
+/// The query as sent, if there is one.
+pub(crate) fn raw_query() -> impl Filter<Extract = (Option<String>,), Error = Infallible> + Clone {
+    warp::query::raw().map(Some).or(warp::any().map(|| None)).unify()
+}
+
+fn asks_for_websocket(headers: &HeaderMap) -> bool {
+    headers.get(http::header::UPGRADE).is_some_and(|upgrade| upgrade.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}

@@ -1,0 +1,42 @@
+//! Reading a request's body within a bound and a deadline. warp's own limits answer 411 to chunked bodies and have no
+//! deadline, so a client could hold a task for ever.
+
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use futures_util::{Stream, StreamExt};
+
+/// Why a body could not be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyError {
+    /// More bytes than allowed.
+    TooLarge,
+    /// Not all of it within the deadline.
+    TooSlow,
+    /// The connection broke.
+    Broken,
+}
+
+/// Reads all of `body`, at most `most` bytes, within `deadline`.
+///
+/// # Errors
+/// [`BodyError`]; what was read is dropped.
+pub async fn read_body<B: Buf>(
+    body: impl Stream<Item = Result<B, warp::Error>>,
+    most: usize,
+    deadline: Duration,
+) -> Result<Bytes, BodyError> {
+    let reading = async {
+        let mut body = std::pin::pin!(body);
+        let mut read = BytesMut::new();
+        while let Some(chunk) = body.next().await {
+            let mut chunk = chunk.map_err(|_| BodyError::Broken)?;
+            if read.len() + chunk.remaining() > most {
+                return Err(BodyError::TooLarge);
+            }
+            read.extend_from_slice(&chunk.copy_to_bytes(chunk.remaining()));
+        }
+        Ok(read.freeze())
+    };
+    tokio::time::timeout(deadline, reading).await.unwrap_or(Err(BodyError::TooSlow))
+}

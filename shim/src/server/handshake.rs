@@ -1,0 +1,290 @@
+//! The upgrade: verdict first, then the `101`, then the session.
+//!
+//! ```text
+//! path, URL length, upgrade headers ── authorizer ── $connect ── 101 ── session
+//!         └─ 403 414 426 400              └─ 401 403 500   └─ any status, 502 504
+//! ```
+//! Invariant: whoever's `$connect` succeeded gets a `$disconnect`, also when the client left before it had its `101`.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use gateway::authorizer::{AuthorizerContext, AuthorizerFailure, AuthorizerOutcome};
+use gateway::close::CloseCause;
+use gateway::event::{AuthorizerEvent, ConnectEvent, ConnectionFacts};
+use gateway::handshake::{
+    ConnectOutcome, EventHeaders, HandshakeRequest, QueryParameters, Rejection, connect_outcome, domain_of, trace_id,
+};
+use gateway::id::{EventIds, GatewayId};
+use gateway::reply::IntegrationFailure;
+use gateway::time::EventTime;
+use handlers::ports::Timestamp;
+use http::header::{CONNECTION, CONTENT_TYPE, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL};
+use http::header::{SEC_WEBSOCKET_VERSION, UPGRADE};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use warp::reply::{Reply as _, Response};
+
+use super::listener::{Peer, Place};
+use crate::endpoint::Endpoint;
+use crate::metrics::Outcome;
+use crate::session::handle::Handle;
+use crate::session::socket::{Socket, SocketLimits};
+use crate::session::{Session, Stamps, disconnect};
+
+/// What a handshake needs of its request.
+pub struct UpgradeRequest {
+    /// The path, as sent.
+    pub path: String,
+    /// The query, as sent, without `?`.
+    pub query: Option<String>,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// Who sent it.
+    pub peer: Peer,
+    /// The socket's place among all.
+    pub place: Place,
+    /// How to get at the socket; `None` when this is no upgrade.
+    pub upgrade: Option<OnUpgrade>,
+}
+
+/// Answers a request for a WebSocket, and runs the session in the background when it is granted.
+pub async fn handshake(endpoint: Arc<Endpoint>, request: UpgradeRequest) -> Response {
+    let mut attempt = Attempt::begin(&endpoint);
+    let (upgrade, accept) = match check(&endpoint, &request) {
+        Ok(checked) => checked,
+        Err(rejection) => return attempt.reject(rejection),
+    };
+    let place = request.place.clone();
+    let admitted = match attempt.admit(request).await {
+        Ok(admitted) => admitted,
+        Err(rejection) => return attempt.reject(rejection),
+    };
+    endpoint.metrics.handshakes.count(Outcome::Accepted);
+    let handle = Arc::new(Handle::new(admitted.facts, endpoint.sessions.outbox_bytes, endpoint.clock.now()));
+    endpoint.tasks.spawn(serve(endpoint.clone(), handle, attempt.ids, upgrade, place));
+    switching_protocols(&accept, admitted.subprotocol)
+}
+
+/// What can be said of a request without asking anyone.
+fn check(endpoint: &Endpoint, request: &UpgradeRequest) -> Result<(OnUpgrade, HeaderValue), Rejection> {
+    let url_chars = request.path.len() + request.query.as_ref().map_or(0, |query| query.len() + 1);
+    if url_chars > endpoint.api.quotas.url_chars {
+        return Err(Rejection::UrlTooLong);
+    }
+    let stage = request.path.trim_start_matches('/').trim_end_matches('/');
+    if stage != &*endpoint.api.stage.name {
+        return Err(Rejection::UnknownStage);
+    }
+    let upgrade = request.upgrade.clone().ok_or(Rejection::NotAnUpgrade)?;
+    accept_value(&request.headers).map(|accept| (upgrade, accept)).ok_or(Rejection::BadUpgrade)
+}
+
+/// `Sec-WebSocket-Accept` for a request that keeps to RFC 6455 section 4.2.1: version 13 and a key of 16 bytes.
+fn accept_value(headers: &HeaderMap) -> Option<HeaderValue> {
+    let key = headers.get(SEC_WEBSOCKET_KEY)?.as_bytes();
+    let sixteen_bytes = key.len() == 24 && key.ends_with(b"==");
+    let version = headers.get(SEC_WEBSOCKET_VERSION)?.as_bytes();
+    if !sixteen_bytes || version != b"13" {
+        return None;
+    }
+    HeaderValue::from_str(&derive_accept_key(key)).ok()
+}
+
+/// One handshake under way.
+struct Attempt {
+    endpoint: Arc<Endpoint>,
+    connection: GatewayId,
+    ids: EventIds,
+    begun: Timestamp,
+}
+
+/// A handshake that was granted.
+struct Admitted {
+    facts: Arc<ConnectionFacts>,
+    subprotocol: Option<HeaderValue>,
+}
+
+impl Attempt {
+    fn begin(endpoint: &Arc<Endpoint>) -> Self {
+        let begun = endpoint.clock.now();
+        let (connection, ids) = endpoint.ids.begin(begun);
+        Self { endpoint: endpoint.clone(), connection, ids, begun }
+    }
+
+    /// Asks the authorizer and `$connect`.
+    async fn admit(&mut self, request: UpgradeRequest) -> Result<Admitted, Rejection> {
+        let request = self.handshake_request(request);
+        let query = request.query_parameters();
+        let headers = EventHeaders::for_authorizer(&request);
+        let mut facts = ConnectionFacts {
+            api: self.endpoint.api.clone(),
+            connection_id: self.connection,
+            domain_name: request.domain_name.clone(),
+            connected_at: self.begun.0,
+            identity: request.identity(),
+            authorizer: None,
+        };
+        if self.endpoint.api.authorizer.is_some() {
+            facts.authorizer = Some(Arc::new(self.authorize(&facts, &headers, &query).await?));
+        }
+        let facts = Arc::new(facts);
+        let subprotocol = self.connect(&facts, headers.into_connect(), &query).await?;
+        Ok(Admitted { facts, subprotocol })
+    }
+
+    async fn authorize(
+        &mut self,
+        facts: &ConnectionFacts,
+        headers: &EventHeaders,
+        query: &QueryParameters,
+    ) -> Result<AuthorizerContext, Rejection> {
+        let endpoint = self.endpoint.clone();
+        let api = &endpoint.api;
+        if !api.authorizer.as_ref().is_some_and(|authorizer| authorizer.may_run(api, headers, query)) {
+            return Err(Rejection::Unauthorized);
+        }
+        let now = endpoint.clock.now();
+        let started = Instant::now();
+        let request_id = self.ids.request(now.0);
+        let event = AuthorizerEvent {
+            facts,
+            headers,
+            query,
+            request_id,
+            time: EventTime::at(now.0),
+        };
+        let call = endpoint.functions.authorize(event);
+        let verdict = match tokio::time::timeout(api.quotas.authorizer_timeout, call).await {
+            Ok(verdict) => verdict,
+            Err(_) => Err(AuthorizerFailure::TimedOut),
+        };
+        let latency = u32::try_from(started.elapsed().as_millis()).unwrap_or(u32::MAX);
+        let outcome = gateway::authorizer::outcome(api, verdict, latency);
+        match (Rejection::from_authorizer(&outcome), outcome) {
+            (None, AuthorizerOutcome::Allow(context)) => Ok(context),
+            (Some(rejection), _) => Err(rejection),
+            (None, _) => Err(Rejection::AuthorizerMisconfigured),
+        }
+    }
+
+    async fn connect(
+        &mut self,
+        facts: &Arc<ConnectionFacts>,
+        headers: EventHeaders,
+        query: &QueryParameters,
+    ) -> Result<Option<HeaderValue>, Rejection> {
+        if !self.endpoint.api.routes.has_connect {
+            return Ok(None);
+        }
+        let now = self.endpoint.clock.now();
+        let request_id = self.ids.request(now.0);
+        let event = ConnectEvent {
+            facts,
+            headers: &headers,
+            query,
+            request_id,
+            time: EventTime::at(now.0),
+        };
+        let call = self.endpoint.functions.connect(event);
+        let answer = match tokio::time::timeout(self.endpoint.api.quotas.integration_timeout, call).await {
+            Ok(answer) => answer,
+            Err(_) => Err(IntegrationFailure::TimedOut),
+        };
+        match connect_outcome(answer) {
+            ConnectOutcome::Accepted { subprotocol } => Ok(subprotocol),
+            ConnectOutcome::Rejected(rejection) => Err(rejection),
+        }
+    }
+
+    fn handshake_request(&self, request: UpgradeRequest) -> HandshakeRequest {
+        let endpoint = &self.endpoint;
+        let host = request.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let domain_name = endpoint.domain_name.clone().unwrap_or_else(|| domain_of(host).into());
+        let (source_ip, forwarded_for) = client_of(&request.headers, request.peer.0, endpoint.trust_forwarded_for);
+        HandshakeRequest {
+            domain_name,
+            source_ip,
+            forwarded_for,
+            trace_id: trace_id(self.begun.0, endpoint.ids.trace_entropy()),
+            api_key: None,
+            query: request.query,
+            headers: request.headers,
+        }
+    }
+
+    fn reject(mut self, rejection: Rejection) -> Response {
+        self.endpoint.metrics.handshakes.count(outcome_of(rejection));
+        tracing::debug!(status = rejection.status().as_u16(), cause = ?rejection, "refused a handshake");
+        let body = rejection.body(self.connection, self.ids.request(self.begun.0));
+        let reply = warp::reply::with_status(body, rejection.status());
+        warp::reply::with_header(reply, CONTENT_TYPE, "application/json").into_response()
+    }
+}
+
+/// The client's address and the `X-Forwarded-For` to show: behind a trusted proxy the list's first entry, else the peer.
+fn client_of(headers: &HeaderMap, peer: SocketAddr, trusted: bool) -> (IpAddr, Option<String>) {
+    let list = headers.get("x-forwarded-for").filter(|_| trusted).and_then(|list| list.to_str().ok());
+    let first = list.and_then(|list| list.split(',').next()).and_then(|first| first.trim().parse().ok());
+    match (first, list) {
+        (Some(first), Some(list)) => (first, Some(list.to_owned())),
+        _ => (peer.ip(), None),
+    }
+}
+
+fn outcome_of(rejection: Rejection) -> Outcome {
+    match rejection {
+        Rejection::Unauthorized | Rejection::Denied | Rejection::ApiKey => Outcome::Denied,
+        Rejection::Handler(_) => Outcome::Refused,
+        Rejection::Throttled | Rejection::Unavailable => Outcome::Overloaded,
+        Rejection::AuthorizerMisconfigured | Rejection::Integration(_) => Outcome::Failed,
+        Rejection::UnknownStage | Rejection::NotAnUpgrade | Rejection::BadUpgrade | Rejection::UrlTooLong => {
+            Outcome::Malformed
+        }
+    }
+}
+
+fn switching_protocols(accept: &HeaderValue, subprotocol: Option<HeaderValue>) -> Response {
+    let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
+    let headers = response.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(SEC_WEBSOCKET_ACCEPT, accept.clone());
+    if let Some(subprotocol) = subprotocol {
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, subprotocol);
+    }
+    response
+}
+
+/// Waits for the socket behind the `101` and serves it to its end.
+async fn serve(endpoint: Arc<Endpoint>, handle: Arc<Handle>, ids: EventIds, upgrade: OnUpgrade, place: Place) {
+    let quotas = &endpoint.api.quotas;
+    let limits = SocketLimits {
+        read_buffer: endpoint.sessions.read_buffer_bytes,
+        frame: quotas.frame_bytes,
+        message: quotas.message_bytes,
+        outbound_frame: quotas.outbound_frame_bytes,
+    };
+    match tokio::time::timeout(endpoint.handshake_timeout, upgrade).await {
+        Ok(Ok(upgraded)) => match raw_stream(upgraded) {
+            Ok((stream, early)) => Session::new(Socket::new(stream, early, limits), handle, ids, endpoint.clone()).run().await,
+            Err(upgraded) => {
+                let stream = TokioIo::new(upgraded);
+                Session::new(Socket::new(stream, Vec::new(), limits), handle, ids, endpoint.clone()).run().await;
+            }
+        },
+        // The client left between the verdict and its 101.
+        Ok(Err(_)) | Err(_) => disconnect(&endpoint, &handle, &mut Stamps::new(ids), &CloseCause::ConnectionLost).await,
+    }
+    drop(place);
+}
+
+/// The TCP stream beneath an upgraded connection, without hyper's wrapping, and what the client sent early.
+fn raw_stream(upgraded: Upgraded) -> Result<(TcpStream, Vec<u8>), Upgraded> {
+    let parts = upgraded.downcast::<TokioIo<TcpStream>>()?;
+    Ok((parts.io.into_inner(), parts.read_buf.to_vec()))
+}

@@ -1,0 +1,136 @@
+//! `@connections` over HTTP: what a backend does to one connection, as API Gateway's management API has it.
+//!
+//! It is protected by the peer's address, not by a signature (`docs/adr/0005-management-access.md`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use gateway::close::CloseCause;
+use gateway::management::{ConnectionDescription, ManagementError, Operation, is_management_path, parse_path};
+use handlers::ports::Priority;
+use http::header::{CONTENT_TYPE, HeaderMap};
+use http::{HeaderValue, Method, StatusCode};
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+use warp::Filter;
+use warp::path::FullPath;
+use warp::reply::{Reply, Response};
+
+use super::body::{BodyError, read_body};
+use super::listener::{Peer, Routes};
+use crate::config::Management;
+use crate::endpoint::Endpoint;
+use crate::session::handle::Handle;
+use crate::session::outbox::{Pushed, Queued};
+
+/// How long a caller may take to send its body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The routes of `@connections`; every other path is left to the routes behind.
+pub fn routes(endpoint: Arc<Endpoint>, access: Management) -> Routes {
+    warp::path::full()
+        .and_then(|path: FullPath| async move {
+            if is_management_path(path.as_str()) { Ok(path) } else { Err(warp::reject::not_found()) }
+        })
+        .and(warp::method())
+        .and(warp::header::headers_cloned())
+        .and(warp::ext::get::<Peer>())
+        .and(warp::body::stream())
+        .then(move |path: FullPath, method: Method, headers: HeaderMap, peer: Peer, body| {
+            let endpoint = endpoint.clone();
+            async move {
+                let body = read_body(body, endpoint.api.quotas.management_payload_bytes, BODY_TIMEOUT).await;
+                let outcome = if admits(access, peer, &headers) {
+                    call(&endpoint, path.as_str(), &method, body)
+                } else {
+                    Err(ManagementError::MissingAuthenticationToken)
+                };
+                respond(&endpoint, outcome)
+            }
+        })
+        .boxed()
+}
+
+fn admits(access: Management, peer: Peer, headers: &HeaderMap) -> bool {
+    match access {
+        Management::Open => true,
+        Management::Off => false,
+        // A proxy on this machine forwards for anyone, and says so.
+        Management::Loopback => peer.0.ip().is_loopback() && !headers.contains_key("x-forwarded-for"),
+    }
+}
+
+fn call(
+    endpoint: &Endpoint,
+    path: &str,
+    method: &Method,
+    body: Result<bytes::Bytes, BodyError>,
+) -> Result<Response, ManagementError> {
+    let target = parse_path(path, &endpoint.api.stage.name)?;
+    let operation = Operation::of(method)?;
+    let handle = endpoint.hub.find(target.connection_id).ok_or(ManagementError::Gone)?;
+    let mut response = operation.success().into_response();
+    match operation {
+        Operation::Post => post(&handle, body)?,
+        Operation::Delete => handle.close(CloseCause::Deleted),
+        Operation::Describe => response = describe(&handle, operation.success()),
+    }
+    Ok(response)
+}
+
+fn post(handle: &Handle, body: Result<bytes::Bytes, BodyError>) -> Result<(), ManagementError> {
+    let body = body.map_err(|error| match error {
+        BodyError::TooLarge => ManagementError::PayloadTooLarge,
+        BodyError::TooSlow | BodyError::Broken => ManagementError::Forbidden,
+    })?;
+    let text = Utf8Bytes::try_from(body).map_err(|_| ManagementError::InvalidPayload)?;
+    if !handle.has_room(text.len()) {
+        // API Gateway documents 429 for a client that does not read; the connection is left to catch up.
+        return Err(ManagementError::LimitExceeded);
+    }
+    match handle.push(Priority::Direct, Queued { text, placement: None }) {
+        Pushed::Queued | Pushed::Shed(_) => Ok(()),
+        Pushed::Closed => Err(ManagementError::Gone),
+    }
+}
+
+fn describe(handle: &Handle, status: StatusCode) -> Response {
+    let description = ConnectionDescription {
+        connected_at: handle.facts.connected_at,
+        source_ip: &handle.facts.identity.source_ip,
+        user_agent: handle.facts.identity.user_agent.as_deref(),
+        last_active_at: handle.last_active().0,
+    };
+    let reply = warp::reply::with_status(description.to_json(), status);
+    warp::reply::with_header(reply, CONTENT_TYPE, "application/json").into_response()
+}
+
+fn respond(endpoint: &Endpoint, outcome: Result<Response, ManagementError>) -> Response {
+    let metrics = &endpoint.metrics.management;
+    let mut response = match outcome {
+        Ok(response) => {
+            metrics.served.inc();
+            response
+        }
+        Err(error) => {
+            if matches!(error, ManagementError::Gone) { metrics.gone.inc() } else { metrics.refused.inc() };
+            error_response(&error)
+        }
+    };
+    let request_id = endpoint.ids.begin(endpoint.clock.now()).1.request(endpoint.clock.now().0);
+    if let Ok(value) = HeaderValue::from_str(&request_id) {
+        response.headers_mut().insert("x-amzn-requestid", value);
+    }
+    response
+}
+
+fn error_response(error: &ManagementError) -> Response {
+    let body = error.body();
+    let has_body = !body.is_empty();
+    let mut response = warp::reply::with_status(body, error.status()).into_response();
+    response.headers_mut().remove(CONTENT_TYPE);
+    response.headers_mut().insert("x-amzn-errortype", HeaderValue::from_static(error.error_type()));
+    if has_body {
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
+    response
+}

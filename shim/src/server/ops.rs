@@ -1,0 +1,50 @@
+//! The ops port: health, readiness, metrics. Internal only: it is never bound to the port that clients reach.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use serde_json::json;
+use warp::Filter;
+use warp::reply::{Reply, Response};
+
+use super::listener::Routes;
+use crate::hub::Hub;
+use crate::metrics::Metrics;
+use crate::readiness::{Readiness, State};
+
+/// The content type that Prometheus asks for.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// `GET /health` (alive), `GET /ready` (200 or 503 with the reason), `GET /metrics`.
+pub fn routes(readiness: Arc<Readiness>, hub: Hub, metrics: Arc<Metrics>) -> Routes {
+    let health = warp::path!("health").map(|| json_reply(StatusCode::OK, &json!({"status": "ok"})));
+    let ready = warp::path!("ready").map(move || ready(&readiness, &hub));
+    let scrape = warp::path!("metrics").map(move || scrape(&metrics));
+    let unknown = warp::any().map(|| {
+        json_reply(StatusCode::NOT_FOUND, &json!({"message": "the ops port has /health, /ready and /metrics"}))
+    });
+    warp::get().and(health.or(ready).unify().or(scrape).unify()).or(unknown).unify().boxed()
+}
+
+fn ready(readiness: &Readiness, hub: &Hub) -> Response {
+    let state = readiness.state();
+    let status = if state == State::Ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    json_reply(status, &json!({"status": state.as_str(), "connections": hub.len()}))
+}
+
+fn scrape(metrics: &Metrics) -> Response {
+    match metrics.render() {
+        Ok(text) => warp::reply::with_header(text, CONTENT_TYPE, OPEN_METRICS).into_response(),
+        Err(error) => {
+            tracing::error!(error = %error, "rendering the metrics failed");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+fn json_reply(status: StatusCode, body: &serde_json::Value) -> Response {
+    let reply = warp::reply::with_status(body.to_string(), status);
+    let reply = warp::reply::with_header(reply, CONTENT_TYPE, "application/json");
+    warp::reply::with_header(reply, CACHE_CONTROL, "no-store").into_response()
+}

@@ -1,0 +1,299 @@
+//! One open connection: frames in, events to the handlers, frames out.
+//!
+//! A session is one task that polls everything it waits for with one waker: the socket, its outbox, the handlers that
+//! run, and one timer. It reads all that has arrived, lets the handlers answer, and flushes once. Invariants: pings are
+//! answered while a handler runs; a client that does not read its answers stops being read; a session ends with exactly
+//! one [`CloseCause`], and what it had accepted from the client still runs.
+
+mod closing;
+mod invocation;
+mod timer;
+
+pub mod handle;
+pub mod outbox;
+pub mod socket;
+
+pub use self::closing::disconnect;
+pub use self::invocation::Stamps;
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use gateway::close::CloseCause;
+use gateway::reply::{ErrorKind, MessageOutcome};
+use gateway::id::EventIds;
+use handlers::channel::Offset;
+use handlers::frame::{Frame, Gap, GapReason};
+use handlers::ports::Priority;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
+
+use self::handle::Handle;
+use self::invocation::{Finished, InFlight, Started};
+use self::outbox::{Queued, Shed};
+use self::socket::{ReadError, Socket};
+use self::timer::Timer;
+use crate::endpoint::Endpoint;
+
+/// Messages handled in one turn before other connections get theirs.
+const TURN_MESSAGES: usize = 64;
+/// Bytes moved from the outbox to the socket in one go.
+const TURN_BYTES: usize = 64 * 1024;
+
+/// An open connection being served.
+pub struct Session<S> {
+    socket: Socket<S>,
+    handle: Arc<Handle>,
+    endpoint: Arc<Endpoint>,
+    inbound: VecDeque<Utf8Bytes>,
+    running: InFlight,
+    batch: Vec<Queued>,
+    stamps: Stamps,
+    timer: Timer,
+    sent: u64,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
+    /// A session over a socket whose `101` is out.
+    pub fn new(socket: Socket<S>, handle: Arc<Handle>, ids: EventIds, endpoint: Arc<Endpoint>) -> Self {
+        let timer = Timer::new(&endpoint.api.quotas, endpoint.sessions.stalled_write_timeout);
+        Self {
+            socket,
+            handle,
+            endpoint,
+            inbound: VecDeque::new(),
+            running: InFlight::default(),
+            batch: Vec::new(),
+            stamps: Stamps::new(ids),
+            timer,
+            sent: 0,
+        }
+    }
+
+    /// Serves the connection to its end, `$disconnect` included.
+    pub async fn run(mut self) {
+        self.endpoint.hub.open(&self.handle);
+        self.endpoint.metrics.sessions.open.inc();
+        let cause = poll_fn(|cx| self.poll(cx)).await;
+        self.endpoint.hub.close_down(&self.handle);
+        self.endpoint.metrics.sessions.open.dec();
+        self.endpoint.metrics.sessions.count_closed(cause.name());
+        tracing::debug!(connection.id = %self.handle.id, cause = cause.name(), "connection ended");
+        self.finish(cause).await;
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<CloseCause> {
+        let sent = self.sent;
+        let mut ended = self.take_turn(cx);
+        if ended.is_none() {
+            ended = self.write(cx).err();
+        }
+        let active = self.sent != sent;
+        if active {
+            self.note_activity();
+        }
+        if let Some(cause) = ended.or_else(|| self.timer.poll(cx, self.socket.is_blocked())) {
+            return Poll::Ready(cause);
+        }
+        Poll::Pending
+    }
+
+    /// Reads and handles what has arrived, as far as this turn goes.
+    fn take_turn(&mut self, cx: &mut Context<'_>) -> Option<CloseCause> {
+        for _ in 0..TURN_MESSAGES {
+            let finished = self.finish_running(cx);
+            let started = self.start_waiting(cx);
+            match self.read(cx) {
+                Ok(true) => {}
+                Ok(false) if finished || started => {}
+                Ok(false) => return None,
+                Err(cause) => return Some(cause),
+            }
+        }
+        cx.waker().wake_by_ref();
+        None
+    }
+
+    /// Reads one frame; `false` when there is none or the client has to wait.
+    fn read(&mut self, cx: &mut Context<'_>) -> Result<bool, CloseCause> {
+        if self.inbound.len() >= self.endpoint.sessions.inbound_queue {
+            return Ok(false);
+        }
+        let message = match self.socket.poll_read(cx) {
+            Poll::Pending => return Ok(false),
+            Poll::Ready(Ok(message)) => message,
+            Poll::Ready(Err(error)) => return Err(cause_of(error)),
+        };
+        match message {
+            Message::Text(text) => self.receive(cx, text),
+            Message::Binary(_) => return Err(CloseCause::BinaryFrame),
+            Message::Close(frame) => {
+                return Err(frame.map_or(CloseCause::ClientWithoutStatus, |frame| CloseCause::Client {
+                    code: frame.code.into(),
+                    reason: frame.reason.as_str().into(),
+                }));
+            }
+            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
+        }
+        Ok(true)
+    }
+
+    fn receive(&mut self, cx: &mut Context<'_>, text: Utf8Bytes) {
+        self.note_activity();
+        self.endpoint.metrics.sessions.received.inc();
+        if self.inbound.is_empty() && !self.socket.is_blocked() {
+            if let Some(text) = self.start(cx, text) {
+                self.inbound.push_back(text);
+            }
+        } else {
+            self.inbound.push_back(text);
+        }
+    }
+
+    /// Starts messages that waited; `true` when one was started.
+    fn start_waiting(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut started = false;
+        while !self.socket.is_blocked() {
+            let Some(text) = self.inbound.pop_front() else { break };
+            if let Some(text) = self.start(cx, text) {
+                self.inbound.push_front(text);
+                break;
+            }
+            started = true;
+        }
+        if started && self.inbound.is_empty() {
+            self.inbound.shrink_to(0);
+        }
+        started
+    }
+
+    /// Routes a message and starts its handler. Gives the message back when it has to wait its turn.
+    fn start(&mut self, cx: &mut Context<'_>, text: Utf8Bytes) -> Option<Utf8Bytes> {
+        let endpoint = self.endpoint.clone();
+        let Some(route) = endpoint.api.route_for(text.as_str()) else {
+            endpoint.metrics.sessions.unrouted.inc();
+            let (request, _) = self.stamps.request(endpoint.clock.now());
+            let frame = gateway::reply::error_frame(ErrorKind::Forbidden, self.handle.id, request);
+            self.reply(cx, frame.into());
+            return None;
+        };
+        if !self.running.has_room(route.ordering, endpoint.sessions.in_flight) {
+            return Some(text);
+        }
+        let (request, future) = invocation::message(&endpoint, &self.handle, &mut self.stamps, route, &text);
+        match self.running.start(cx, &endpoint, route, request, future) {
+            Started::Finished(finished) => self.answer(cx, finished),
+            Started::Running => {}
+        }
+        None
+    }
+
+    /// Takes in the handlers that are done; `true` when there was one.
+    fn finish_running(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut any = false;
+        while let Poll::Ready(finished) = self.running.poll(cx, &self.endpoint) {
+            self.answer(cx, finished);
+            any = true;
+        }
+        any
+    }
+
+    fn answer(&mut self, cx: &mut Context<'_>, finished: Finished) {
+        let frame = match finished.outcome {
+            MessageOutcome::Silent => return,
+            MessageOutcome::Frame(text) => text,
+            MessageOutcome::ErrorFrame(kind) => {
+                self.endpoint.metrics.sessions.failed.inc();
+                gateway::reply::error_frame(kind, self.handle.id, finished.request)
+            }
+        };
+        self.reply(cx, frame.into());
+    }
+
+    /// Sends a handler's answer behind everything that the handler delivered to this connection before.
+    fn reply(&mut self, cx: &mut Context<'_>, text: Utf8Bytes) {
+        // A write error shows again at the flush that ends this turn.
+        let _ = self.empty_outbox(cx);
+        if self.socket.is_blocked() {
+            self.handle.push(Priority::Direct, Queued { text, placement: None });
+        } else if self.socket.feed(cx, text).is_ok() {
+            self.count_sent(1);
+        }
+    }
+
+    /// Moves the outbox to the socket and flushes.
+    fn write(&mut self, cx: &mut Context<'_>) -> Result<(), CloseCause> {
+        loop {
+            if self.socket.poll_flush(cx).map_err(cause_of)?.is_pending() {
+                // Still woken for a request to end, but the frames stay where they can be shed.
+                let (_, close) = self.handle.outbox().drain(cx, &mut self.batch, 0);
+                return close.filter(|cause| *cause == CloseCause::SlowConsumer).map_or(Ok(()), Err);
+            }
+            if !self.empty_outbox(cx)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Moves what is in line to the socket, as far as it takes it; `true` when something was moved.
+    fn empty_outbox(&mut self, cx: &mut Context<'_>) -> Result<bool, CloseCause> {
+        let mut moved = false;
+        while !self.socket.is_blocked() {
+            let (shed, close) = self.handle.outbox().drain(cx, &mut self.batch, TURN_BYTES);
+            if self.batch.is_empty() {
+                if let Some(shed) = shed {
+                    self.tell_shed(cx, &shed)?;
+                    moved = true;
+                }
+                return close.map_or(Ok(moved), Err);
+            }
+            moved = true;
+            self.count_sent(self.batch.len() as u64);
+            for queued in self.batch.drain(..) {
+                self.socket.feed(cx, queued.text).map_err(cause_of)?;
+            }
+        }
+        Ok(moved)
+    }
+
+    /// Tells the client which messages it was not sent, so that it fetches them.
+    fn tell_shed(&mut self, cx: &mut Context<'_>, shed: &Shed) -> Result<(), CloseCause> {
+        if self.handle.identity.is_none() {
+            return Ok(());
+        }
+        for (channel, (from, to)) in &shed.channels {
+            let gap = Gap {
+                channel: &channel.name,
+                from: Offset(*from),
+                to: to.offset,
+                epoch: &to.epoch,
+                reason: GapReason::Slow,
+            };
+            self.socket.feed(cx, gap.text().into()).map_err(cause_of)?;
+            self.count_sent(1);
+        }
+        Ok(())
+    }
+
+    fn count_sent(&mut self, frames: u64) {
+        self.sent += frames;
+        self.endpoint.metrics.sessions.sent.inc_by(frames);
+    }
+
+    fn note_activity(&mut self) {
+        self.handle.touch(self.endpoint.clock.now());
+        self.timer.touch();
+    }
+}
+
+fn cause_of(error: ReadError) -> CloseCause {
+    match error {
+        ReadError::FrameTooBig => CloseCause::FrameTooBig,
+        ReadError::MessageTooBig => CloseCause::MessageTooBig,
+        ReadError::InvalidUtf8 => CloseCause::InvalidUtf8,
+        ReadError::Protocol => CloseCause::ProtocolError,
+        ReadError::Lost | ReadError::Closed => CloseCause::ConnectionLost,
+    }
+}

@@ -1,0 +1,128 @@
+//! The end of a session: what was accepted still runs, the client is told why, `$disconnect` fires once.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use gateway::close::CloseCause;
+use gateway::event::DisconnectEvent;
+use gateway::reply::IntegrationFailure;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+
+use super::handle::Handle;
+use super::{Session, invocation};
+use crate::endpoint::Endpoint;
+
+/// Most bytes that are read and thrown away so that a client in the middle of a forbidden message still sees the close
+/// frame: closing a socket with unread bytes resets it, and a reset overtakes what was sent.
+const LINGER_BYTES: usize = 32 * 1024 * 1024;
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
+    /// Ends the connection for `cause`. The handlers go on in a task of their own while the client answers the close
+    /// frame, so that a client that does not answer delays nothing.
+    pub(super) async fn finish(mut self, cause: CloseCause) {
+        let endpoint = self.endpoint.clone();
+        let ending = Ending {
+            handle: self.handle.clone(),
+            endpoint: self.endpoint.clone(),
+            cause: cause.clone(),
+            inbound: std::mem::take(&mut self.inbound),
+            running: std::mem::take(&mut self.running),
+            stamps: self.stamps.clone(),
+        };
+        endpoint.tasks.spawn(ending.run());
+        let _ = tokio::time::timeout(endpoint.sessions.close_timeout, self.say_goodbye(&cause)).await;
+    }
+
+    async fn say_goodbye(&mut self, cause: &CloseCause) {
+        poll_fn(|cx| {
+            if !matches!(cause, CloseCause::SlowConsumer | CloseCause::ConnectionLost) {
+                // What was in line before the end was decided still goes out, as far as the client takes it.
+                let _ = self.empty_outbox(cx);
+            }
+            if let Some((code, reason)) = cause.frame() {
+                self.socket.feed_close(cx, Some(CloseFrame { code: code.into(), reason: reason.into() }));
+            }
+            Poll::Ready(())
+        })
+        .await;
+        if poll_fn(|cx| self.socket.poll_flush(cx)).await.is_ok() && cause.frame().is_some() {
+            if stream_is_unreadable(cause) {
+                let _ = self.socket.stream().shutdown().await;
+                self.discard().await;
+            } else {
+                // Whatever still comes was sent before the client saw the close frame.
+                while poll_fn(|cx| self.socket.poll_read(cx)).await.is_ok() {}
+            }
+        }
+        let _ = self.socket.stream().shutdown().await;
+    }
+
+    async fn discard(&mut self) {
+        let mut buffer = [0; 4096];
+        let mut left = LINGER_BYTES;
+        while left > 0 {
+            match Pin::new(self.socket.stream()).read(&mut buffer).await {
+                Ok(read) if read > 0 => left = left.saturating_sub(read),
+                Ok(_) | Err(_) => return,
+            }
+        }
+    }
+}
+
+/// Whether what follows on the stream cannot be read as frames any more.
+const fn stream_is_unreadable(cause: &CloseCause) -> bool {
+    matches!(
+        cause,
+        CloseCause::FrameTooBig | CloseCause::MessageTooBig | CloseCause::ProtocolError | CloseCause::InvalidUtf8
+    )
+}
+
+/// What remains to be done for a connection that is gone.
+struct Ending {
+    handle: Arc<Handle>,
+    endpoint: Arc<Endpoint>,
+    cause: CloseCause,
+    inbound: std::collections::VecDeque<tokio_tungstenite::tungstenite::Utf8Bytes>,
+    running: invocation::InFlight,
+    stamps: invocation::Stamps,
+}
+
+impl Ending {
+    /// Messages that had been read are handled like all others, in order; then comes `$disconnect`.
+    async fn run(mut self) {
+        self.running.run_out().await;
+        for text in self.inbound.drain(..) {
+            let Some(route) = self.endpoint.api.route_for(text.as_str()) else { continue };
+            let (_, call) = invocation::message(&self.endpoint, &self.handle, &mut self.stamps, route, &text);
+            // Nobody is left to see the answer.
+            let _ = call.await;
+        }
+        disconnect(&self.endpoint, &self.handle, &mut self.stamps, &self.cause).await;
+    }
+}
+
+/// Fires `$disconnect`. Its outcome changes nothing for anyone, so a failure is only logged.
+pub async fn disconnect(endpoint: &Endpoint, handle: &Handle, stamps: &mut invocation::Stamps, cause: &CloseCause) {
+    if !endpoint.api.routes.has_disconnect {
+        return;
+    }
+    let (request_id, time) = stamps.request(endpoint.clock.now());
+    let (status_code, reason) = cause.disconnect();
+    let event = DisconnectEvent {
+        facts: &handle.facts,
+        request_id,
+        time,
+        status_code,
+        reason,
+    };
+    let call = endpoint.functions.disconnect(event);
+    let failure = match tokio::time::timeout(endpoint.api.quotas.integration_timeout, call).await {
+        Ok(Ok(_)) => return,
+        Ok(Err(failure)) => failure,
+        Err(_) => IntegrationFailure::TimedOut,
+    };
+    tracing::warn!(connection.id = %handle.id, error = ?failure, "the $disconnect handler failed");
+}

@@ -1,0 +1,231 @@
+//! The bounded outbox of one connection: four lanes by priority, one waker.
+//!
+//! Invariant: the frames held never exceed the byte bound by more than one control frame, and pushing never blocks. When
+//! a frame does not fit, ephemeral frames are shed first, then broadcasts (they are in the log; what was shed is
+//! remembered per channel and told to the client), and when that is not enough the connection is closed as too slow.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::task::{Context, Waker};
+
+use gateway::close::CloseCause;
+use handlers::channel::{Channel, Position};
+use handlers::ports::{Placement, Priority};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+
+/// Channels whose shed range is remembered one by one; beyond it the client is told to resume without a range.
+const SHED_CHANNELS: usize = 64;
+/// What a queued frame costs beside its bytes: its slot and a share of the lane's spare capacity.
+const FRAME_OVERHEAD: usize = 64;
+
+/// A frame in line.
+#[derive(Debug, Clone)]
+pub struct Queued {
+    /// The frame's text, shared by all receivers.
+    pub text: Utf8Bytes,
+    /// Its place in a log, shared too.
+    pub placement: Option<Arc<Placement>>,
+}
+
+/// What a connection lost because it did not keep up.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Shed {
+    /// Frames dropped that no log has.
+    pub ephemeral: u64,
+    /// Frames dropped that a log has.
+    pub logged: u64,
+    /// From which offset to which position each channel must be fetched again.
+    pub channels: BTreeMap<Channel, (u64, Position)>,
+}
+
+/// What became of a pushed frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pushed {
+    /// In line.
+    Queued,
+    /// In line, after this many others were dropped for it, or dropped itself.
+    Shed(u32),
+    /// The connection is closing; nothing more is taken.
+    Closed,
+}
+
+/// Frames and requests from everywhere to one session task.
+pub struct Outbox {
+    lanes: Mutex<Lanes>,
+    room: Notify,
+}
+
+struct Lanes {
+    queues: [VecDeque<Queued>; 4],
+    bytes: usize,
+    bound: usize,
+    shed: Option<Box<Shed>>,
+    close: Option<CloseCause>,
+    waker: Option<Waker>,
+}
+
+impl Outbox {
+    /// An outbox that holds at most `bound` bytes.
+    pub const fn new(bound: usize) -> Self {
+        Self {
+            lanes: Mutex::new(Lanes {
+                queues: [VecDeque::new(), VecDeque::new(), VecDeque::new(), VecDeque::new()],
+                bytes: 0,
+                bound,
+                shed: None,
+                close: None,
+                waker: None,
+            }),
+            room: Notify::const_new(),
+        }
+    }
+
+    /// Puts a frame in line and wakes the session. Never blocks.
+    pub fn push(&self, priority: Priority, queued: Queued) -> Pushed {
+        let mut lanes = self.lanes.lock();
+        let pushed = lanes.push(priority, queued);
+        let waker = lanes.waker.take();
+        drop(lanes);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        pushed
+    }
+
+    /// Asks the session to end. The first cause stays.
+    pub fn close(&self, cause: CloseCause) {
+        let mut lanes = self.lanes.lock();
+        lanes.close.get_or_insert(cause);
+        let waker = lanes.waker.take();
+        drop(lanes);
+        self.room.notify_waiters();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Moves what is in line to `batch`, best lane first, up to about `bytes`, and arranges to be woken for more. Returns
+    /// what was shed since the last call and whether the session is to end.
+    pub fn drain(&self, cx: &Context<'_>, batch: &mut Vec<Queued>, bytes: usize) -> (Option<Box<Shed>>, Option<CloseCause>) {
+        let mut lanes = self.lanes.lock();
+        lanes.take(batch, bytes);
+        if !batch.is_empty() {
+            self.room.notify_waiters();
+        }
+        if !lanes.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            lanes.waker = Some(cx.waker().clone());
+        }
+        let shed = if lanes.bytes == 0 { lanes.shed.take() } else { None };
+        (shed, lanes.close.clone())
+    }
+
+    /// Whether a frame of this many bytes fits without anything being shed for it.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        let lanes = self.lanes.lock();
+        lanes.close.is_some() || lanes.bytes == 0 || lanes.bytes + bytes + FRAME_OVERHEAD <= lanes.bound
+    }
+
+    /// Waits until such a frame fits, or until the connection ends.
+    pub async fn wait_for_room(&self, bytes: usize) {
+        loop {
+            let mut drained = std::pin::pin!(self.room.notified());
+            drained.as_mut().enable();
+            if self.has_room(bytes) {
+                return;
+            }
+            drained.await;
+        }
+    }
+
+    /// Bytes in line now.
+    pub fn queued_bytes(&self) -> usize {
+        self.lanes.lock().bytes
+    }
+}
+
+impl Queued {
+    fn cost(&self) -> usize {
+        self.text.len() + FRAME_OVERHEAD
+    }
+}
+
+impl Lanes {
+    fn push(&mut self, priority: Priority, queued: Queued) -> Pushed {
+        if self.close.is_some() {
+            return Pushed::Closed;
+        }
+        let cost = queued.cost();
+        let mut dropped = 0;
+        if self.bytes + cost > self.bound {
+            dropped = self.make_room(cost, priority);
+        }
+        if self.bytes + cost > self.bound {
+            return self.overflow(priority, &queued, dropped);
+        }
+        self.bytes += cost;
+        self.queues[priority as usize].push_back(queued);
+        if dropped > 0 { Pushed::Shed(dropped) } else { Pushed::Queued }
+    }
+
+    /// Drops from the lanes below control and direct, the least worthy first, as far as `priority` outranks or equals them.
+    fn make_room(&mut self, cost: usize, priority: Priority) -> u32 {
+        let mut dropped = 0;
+        for lane in [Priority::Ephemeral, Priority::Broadcast] {
+            while lane >= priority && self.bytes + cost > self.bound {
+                let Some(victim) = self.queues[lane as usize].pop_front() else { break };
+                self.bytes -= victim.cost();
+                self.remember(&victim);
+                dropped += 1;
+            }
+        }
+        dropped
+    }
+
+    fn overflow(&mut self, priority: Priority, queued: &Queued, dropped: u32) -> Pushed {
+        if matches!(priority, Priority::Broadcast | Priority::Ephemeral) {
+            self.remember(queued);
+            return Pushed::Shed(dropped + 1);
+        }
+        self.close = Some(CloseCause::SlowConsumer);
+        Pushed::Closed
+    }
+
+    fn remember(&mut self, lost: &Queued) {
+        let shed = self.shed.get_or_insert_default();
+        let Some(placement) = &lost.placement else {
+            shed.ephemeral += 1;
+            return;
+        };
+        shed.logged += 1;
+        let offset = placement.position.offset.0;
+        if let Some((from, to)) = shed.channels.get_mut(&placement.channel) {
+            *from = (*from).min(offset);
+            if to.offset.0 < offset {
+                *to = placement.position.clone();
+            }
+        } else if shed.channels.len() < SHED_CHANNELS {
+            shed.channels.insert(placement.channel.clone(), (offset, placement.position.clone()));
+        }
+    }
+
+    fn take(&mut self, batch: &mut Vec<Queued>, bytes: usize) {
+        let mut taken = 0;
+        for queue in &mut self.queues {
+            while taken < bytes {
+                let Some(queued) = queue.pop_front() else { break };
+                taken += queued.text.len();
+                self.bytes -= queued.cost();
+                batch.push(queued);
+            }
+            // A burst must not leave its high-water mark behind for the hours that the connection idles.
+            if queue.is_empty() && queue.capacity() > 64 {
+                queue.shrink_to(8);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

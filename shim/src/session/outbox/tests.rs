@@ -1,0 +1,87 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Wake;
+
+use handlers::channel::{ChannelName, Epoch, Offset};
+use handlers::id::TenantId;
+
+use super::*;
+
+struct Wakes(AtomicUsize);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn frame(text: &str) -> Queued {
+    Queued { text: Utf8Bytes::from(text), placement: None }
+}
+
+fn placed(offset: u64) -> Queued {
+    let channel = ChannelName::parse("room:lobby").unwrap().within(TenantId::default_tenant());
+    let position = Position { epoch: Epoch("e".into()), offset: Offset(offset) };
+    Queued { text: Utf8Bytes::from("m".repeat(36)), placement: Some(Arc::new(Placement { channel, position })) }
+}
+
+fn drained(outbox: &Outbox) -> (Vec<String>, Option<Box<Shed>>, Option<CloseCause>) {
+    let waker = Arc::new(Wakes(AtomicUsize::new(0))).into();
+    let mut batch = Vec::new();
+    let (shed, close) = outbox.drain(&Context::from_waker(&waker), &mut batch, usize::MAX);
+    (batch.iter().map(|queued| queued.text.as_str().to_owned()).collect(), shed, close)
+}
+
+#[test]
+fn better_lanes_leave_first() {
+    let outbox = Outbox::new(10_000);
+    outbox.push(Priority::Ephemeral, frame("typing"));
+    outbox.push(Priority::Broadcast, frame("news"));
+    outbox.push(Priority::Control, frame("ack"));
+    outbox.push(Priority::Direct, frame("hello"));
+    assert_eq!(drained(&outbox).0, ["ack", "hello", "news", "typing"]);
+    assert_eq!(outbox.queued_bytes(), 0);
+}
+
+#[test]
+fn a_push_wakes_the_drainer_once_a_drain() {
+    let outbox = Outbox::new(10_000);
+    let wakes = Arc::new(Wakes(AtomicUsize::new(0)));
+    let waker = wakes.clone().into();
+    outbox.drain(&Context::from_waker(&waker), &mut Vec::new(), usize::MAX);
+    outbox.push(Priority::Direct, frame("1"));
+    outbox.push(Priority::Direct, frame("2"));
+    assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn a_full_outbox_sheds_the_oldest_broadcasts_and_says_which() {
+    let outbox = Outbox::new(300);
+    for offset in 1..=5 {
+        outbox.push(Priority::Broadcast, placed(offset));
+    }
+    assert_eq!(outbox.push(Priority::Direct, frame("direct")), Pushed::Shed(1));
+    let (frames, shed, close) = drained(&outbox);
+    assert_eq!((frames.len(), close), (3, None));
+    let shed = *shed.unwrap();
+    assert_eq!(shed.logged, 3);
+    let (from, to) = shed.channels.values().next().unwrap();
+    assert_eq!((*from, to.offset), (1, Offset(3)));
+}
+
+#[test]
+fn ephemeral_frames_are_shed_before_broadcasts() {
+    let outbox = Outbox::new(200);
+    outbox.push(Priority::Broadcast, placed(1));
+    outbox.push(Priority::Ephemeral, placed(0));
+    assert_eq!(outbox.push(Priority::Broadcast, placed(2)), Pushed::Shed(1));
+    assert_eq!(drained(&outbox).0.len(), 2);
+}
+
+#[test]
+fn when_shedding_does_not_help_the_connection_is_too_slow() {
+    let outbox = Outbox::new(200);
+    assert_eq!(outbox.push(Priority::Direct, frame(&"x".repeat(100))), Pushed::Queued);
+    assert_eq!(outbox.push(Priority::Direct, frame(&"x".repeat(100))), Pushed::Closed);
+    assert_eq!(drained(&outbox).2, Some(CloseCause::SlowConsumer));
+    assert_eq!(outbox.push(Priority::Control, frame("late")), Pushed::Closed);
+}

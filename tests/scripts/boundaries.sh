@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Who may import whom (docs/ARCHITECTURE.md, "Who may import whom"). A dependency that crosses a line fails the build.
+set -euo pipefail
+
+fail=0
+
+# forbid PACKAGE REGEX WHY: no normal dependency of PACKAGE, direct or not, may match REGEX.
+forbid() {
+  local package=$1 pattern=$2 why=$3 found
+  found=$(cargo tree --locked -q -p "$package" -e normal --prefix none --no-dedupe -f '{p}' \
+    | awk '{print $1}' | sort -u | grep -Ex "$pattern" | grep -vx "$package" || true)
+  if [ -n "$found" ]; then
+    echo "boundaries: $package must not depend on: $(echo "$found" | tr '\n' ' ')($why)" >&2
+    fail=1
+  fi
+}
+
+ours='gateway|handlers|handlers-aws|shim|runtime-api|templates|tests'
+clouds='aws-config|aws-sdk-.*'
+edges='redis|bb8.*|warp|hyper.*|tungstenite|tokio-tungstenite|redb|sqlx.*'
+
+forbid gateway "$ours" "gateway imports nothing of ours"
+forbid handlers "$ours" "handlers import nothing of ours"
+forbid gateway "$clouds|$edges|tokio" "gateway is values and pure functions"
+forbid handlers "$clouds|$edges|tokio" "the application is pure"
+forbid shim "$clouds|handlers-aws|tests" "the two edges never meet"
+for package in gateway handlers shim; do
+  forbid "$package" 'ring|openssl.*|native-tls' "one crypto backend, aws-lc"
+done
+
+[ "$fail" -eq 0 ] && echo "boundaries: every package imports only what it may"
+exit "$fail"

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Finds what the build and the tests need, installs from Debian's packages what is missing, and says what it does.
+# Needs Rust 1.95 (rust-toolchain is not pinned to a download: any 1.95 or later does) and a C compiler for aws-lc and
+# jemalloc. Nothing else is needed for `make run` and `make test`.
+set -euo pipefail
+
+need() { # command, Debian package, what for
+  command -v "$1" >/dev/null 2>&1 && return 0
+  echo "setup: '$1' is missing ($3); installing Debian's $2"
+  if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+    echo "setup: cannot install it by myself: please install '$2' (or what provides '$1') and try again" >&2
+    exit 69
+  fi
+  apt-get update -qq && apt-get install -y -qq --no-install-recommends "$2"
+}
+
+if ! command -v cargo >/dev/null 2>&1; then
+  echo "setup: Rust is missing; please install it (https://rustup.rs), version 1.95 or later, and try again" >&2
+  exit 69
+fi
+need cc gcc "compiles aws-lc and jemalloc"
+need make make "builds jemalloc"
+need taskset util-linux "pins benchmark processes"

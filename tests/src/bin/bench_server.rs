@@ -1,0 +1,147 @@
+//! The shim as the benchmarks measure it: one process, in-process handlers, everything else as in production.
+//!
+//! `echo` is the event path alone (frame, event, a handler that replies, frame); `app` is the messaging application with
+//! its stores in memory, behind its authorizer.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use aws_lambda_events::apigw::ApiGatewayProxyResponse;
+use clap::{Parser, ValueEnum};
+use futures_util::future::BoxFuture;
+use gateway::api::{Api, ApiDefinition, RouteDefinition};
+use gateway::authorizer::AuthorizerFailure;
+use gateway::event::{AuthorizerEvent, ConnectEvent, DisconnectEvent, MessageEvent};
+use gateway::quotas::Quotas;
+use gateway::reply::Reply;
+use gateway::route::{Ordering, RouteKey, RouteResponse};
+use handlers::memory::{MemoryLog, Retention};
+use shim::config::{Config, LogStorage, Management};
+use shim::endpoint::{Endpoint, Ids};
+use shim::functions::{Answer, Functions, Verdict, guarded};
+use shim::running::Running;
+use tokio::io::AsyncReadExt;
+use tokio_util::task::TaskTracker;
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Kind {
+    /// A handler that returns the body of its event.
+    Echo,
+    /// The messaging application.
+    App,
+}
+
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// What is measured.
+    #[arg(long)]
+    kind: Kind,
+    /// Where to listen.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// The HS256 secret of the tokens (`app`).
+    #[arg(long, default_value = "bench-secret-bench-secret-bench-secret")]
+    secret: String,
+}
+
+/// Replies with what it was sent.
+struct Echo;
+
+impl Functions for Echo {
+    fn authorize(&self, _: AuthorizerEvent<'_>) -> BoxFuture<'static, Verdict> {
+        Box::pin(async { Err(AuthorizerFailure::NotInvokable) })
+    }
+
+    fn connect(&self, _: ConnectEvent<'_>) -> BoxFuture<'static, Answer> {
+        guarded("connect", async { reply(None) })
+    }
+
+    fn message(&self, event: MessageEvent<'_>) -> BoxFuture<'static, Answer> {
+        let event = event.typed();
+        guarded("message", async { reply(event.body) })
+    }
+
+    fn disconnect(&self, _: DisconnectEvent<'_>) -> BoxFuture<'static, Answer> {
+        guarded("disconnect", async { reply(None) })
+    }
+}
+
+fn reply(body: Option<String>) -> Answer {
+    let mut response = ApiGatewayProxyResponse::default();
+    response.status_code = 200;
+    response.body = body.map(aws_lambda_events::encodings::Body::Text);
+    Reply::from_typed(response)
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(arguments))
+}
+
+async fn serve(arguments: Arguments) -> anyhow::Result<()> {
+    let mut config = Config::test();
+    config.server.listen = arguments.listen;
+    config.server.ops_listen = "127.0.0.1:0".parse()?;
+    config.server.management = Management::Off;
+    config.storage.log = LogStorage::Memory;
+    config.storage.data_dir = PathBuf::new();
+    let (endpoint, http_api) = match arguments.kind {
+        Kind::Echo => (Arc::new(echo_endpoint(&config)?), None),
+        Kind::App => {
+            config.auth.secret = Some(arguments.secret.as_str().into());
+            let wired = shim::wiring::embedded(&config)?;
+            (wired.endpoint, Some(wired.http_api))
+        }
+    };
+    let running = Running::start(&config.server, endpoint, Management::Off, http_api)?;
+    println!("listening on {}", running.traffic);
+    // Ends with the process that started it, which holds the other end of standard input.
+    let mut input = Vec::new();
+    tokio::io::stdin().read_to_end(&mut input).await.context("cannot read standard input")?;
+    Ok(())
+}
+
+fn echo_endpoint(config: &Config) -> anyhow::Result<Endpoint> {
+    let wired = shim::metrics::Metrics::new();
+    let tasks = TaskTracker::new();
+    let log = MemoryLog::new(handlers::channel::Epoch("bench".into()), Retention { entries: 1, bytes: 1 });
+    let route = RouteDefinition {
+        key: RouteKey::DEFAULT.to_owned(),
+        response: RouteResponse::TwoWay,
+        ordering: Ordering::Connection,
+    };
+    let connect = RouteDefinition { key: RouteKey::CONNECT.to_owned(), response: RouteResponse::OneWay, ..route.clone() };
+    let disconnect = RouteDefinition { key: RouteKey::DISCONNECT.to_owned(), ..connect.clone() };
+    let api = ApiDefinition {
+        id: "bench".to_owned(),
+        region: "us-east-1".to_owned(),
+        account_id: "000000000000".to_owned(),
+        stage: "prod".to_owned(),
+        stage_variables: BTreeMap::new(),
+        routes: vec![connect, disconnect, route],
+        selection: "$request.body.action".to_owned(),
+        authorizer: None,
+        api_key_required: false,
+        quotas: Quotas::aws(),
+    };
+    Ok(Endpoint {
+        api: Arc::new(Api::new(api)?),
+        functions: Arc::new(Echo),
+        hub: shim::hub::Hub::new(Arc::new(log), tasks.clone(), wired.delivery.clone()),
+        sessions: config.session.clone(),
+        clock: Arc::new(shim::clock::SystemClock::new()?),
+        ids: Ids::random(1)?,
+        tasks,
+        metrics: Arc::new(wired),
+        domain_name: None,
+        trust_forwarded_for: false,
+        handshake_timeout: config.server.handshake_timeout,
+    })
+}

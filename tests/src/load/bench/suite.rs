@@ -1,0 +1,210 @@
+//! The contests that are run, and the targets that ours has to meet in them.
+//!
+//! Our server is `bench_server`, which is built beside this program. Its side of the contract: `--kind echo` answers every
+//! message of `ws://ADDR/` through an event and a handler; `--kind app --tokens DIR` serves the application at `ws://ADDR/`
+//! and writes `DIR/user.tokens` and `DIR/admin.tokens`, one token a line, before it prints `listening on ADDR`. Contests
+//! run without it when it has not been built; their targets are then reported as not measured.
+
+use std::path::{Path, PathBuf};
+
+use super::child::Server;
+use super::contest::{Contest, Entrant, Metric, START_MILLIS, Target};
+
+/// How much is run.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Extent {
+    /// Short windows and 1,000 idle connections: minutes, for a look.
+    Quick,
+    /// What the targets are stated for.
+    Full,
+}
+
+/// The parts of a benchmark that depend on where it runs.
+pub struct Suite {
+    /// Where the programs are.
+    bin: PathBuf,
+    extent: Extent,
+}
+
+impl Suite {
+    /// A suite of the programs in `bin`.
+    pub fn new(bin: &Path, extent: Extent) -> Self {
+        Self { bin: bin.to_owned(), extent }
+    }
+
+    /// All contests, in the order they are run.
+    pub fn contests(&self) -> Vec<Contest> {
+        vec![self.start(), self.echo(1, 1.15), self.echo(16, 0.4), self.fanout(), self.idle(), self.connect()]
+    }
+
+    /// The generator.
+    pub fn generator(&self) -> PathBuf {
+        self.bin.join("load")
+    }
+
+    fn start(&self) -> Contest {
+        Contest {
+            name: "start",
+            title: "from starting the process to its being ready".to_owned(),
+            load: Vec::new(),
+            peer: self.bare("warp-echo", ""),
+            ours: self.ours("app", ""),
+            others: Vec::new(),
+            metrics: vec![metric("start, ms", START_MILLIS, Some(Target::AtMost(100.0)))],
+        }
+    }
+
+    fn echo(&self, in_flight: u32, at_most: f64) -> Contest {
+        let url = "--url ws://{addr}/";
+        Contest {
+            name: if in_flight == 1 { "echo-1" } else { "echo-16" },
+            title: format!("echo, 50 connections, 100 bytes, {in_flight} in flight on each"),
+            load: words(&format!("echo --connections 50 --bytes 100 --in-flight {in_flight} {}", self.window())),
+            peer: self.bare("warp-echo", url),
+            ours: self.ours("echo", url),
+            others: vec![self.bare("warp-echo-forward", url), self.bare("tungstenite-echo", url)],
+            metrics: vec![
+                metric("server CPU, us per message", "server_cpu_us", Some(Target::RatioAtMost(at_most))),
+                metric("messages per second", "messages_per_second", None),
+                metric("latency p50, us", "latency_us/p50", None),
+                metric("latency p99, us", "latency_us/p99", None),
+                metric("generator CPU, us per message", "generator_cpu_us", None),
+            ],
+        }
+    }
+
+    /// The peer's broadcasts are as long as ours are on the wire: 100 bytes of body and the `message` frame around them.
+    fn fanout(&self) -> Contest {
+        let mut ours = self.ours("app", "--url ws://{addr}/ --bytes 150");
+        if let Some(ours) = &mut ours {
+            ours.load.extend(words("--token-file {work}/user.tokens --publish-token-file {work}/admin.tokens"));
+            ours.load.extend(words(r#"--subscribe-frame {"action":"subscribe","id":"ready","channel":"topic:bench"}"#));
+            ours.load.extend(words(r#"--subscribed-marker "ready" --publish-frame"#));
+            ours.load.extend(words(r#"{"action":"send","id":"{run}{seq}","to":"topic:bench","body":"{seq}{pad}"}"#));
+        }
+        Contest {
+            name: "fanout",
+            title: "broadcast to 1,000 receivers, 100 bytes of body, 16 under way".to_owned(),
+            load: words(&format!("fanout --receivers 1000 --in-flight 16 {}", self.window())),
+            peer: self.bare("tungstenite-broadcast", "--url ws://{addr}/sub --publish-url ws://{addr}/pub --bytes 280"),
+            ours,
+            others: Vec::new(),
+            metrics: vec![
+                metric(
+                    "deliveries per server CPU second",
+                    "deliveries_per_cpu_second",
+                    Some(Target::RatioAtLeast(0.9)),
+                ),
+                metric("deliveries lost", "lost", Some(Target::AtMost(0.0))),
+                metric("deliveries per second", "deliveries_per_second", None),
+                metric("latency p50, us", "latency_us/p50", None),
+                metric("latency p99, us", "latency_us/p99", None),
+                metric("bytes of a delivery", "delivered_bytes", None),
+                metric("generator CPU, us per delivery", "generator_cpu_us", None),
+            ],
+        }
+    }
+
+    fn idle(&self) -> Contest {
+        let connections = if self.extent == Extent::Full { 10_000 } else { 1_000 };
+        let url = "--url ws://{addr}/";
+        Contest {
+            name: "idle",
+            title: format!("{connections} idle connections (ours authenticated)"),
+            load: words(&format!("idle --connections {connections} --rate 2000")),
+            peer: self.bare("tungstenite-echo", url),
+            ours: self.ours("app", "--url ws://{addr}/ --token-file {work}/user.tokens"),
+            others: vec![self.bare("warp-accept", url)],
+            metrics: vec![
+                metric("resident bytes per connection", "bytes_per_connection", Some(Target::AtMost(8.0 * 1024.0))),
+                metric("resident bytes before", "resident_before", None),
+                metric("connections opened per second", "opened_per_second", None),
+            ],
+        }
+    }
+
+    fn connect(&self) -> Contest {
+        let url = "--url ws://{addr}/";
+        Contest {
+            name: "connect",
+            title: "connecting and closing, 16 clients at once (ours: token verified, $connect and $disconnect run)"
+                .to_owned(),
+            load: words(&format!("connect --concurrency 16 {}", self.window())),
+            peer: self.bare("warp-accept", url),
+            ours: self.ours("app", "--url ws://{addr}/ --token-file {work}/user.tokens"),
+            others: vec![self.bare("tungstenite-echo", url)],
+            metrics: vec![
+                metric("connects per second", "connects_per_second", Some(Target::RatioAtLeast(0.7))),
+                metric("server CPU, us per connect", "server_cpu_us", Some(Target::RatioAtMost(1.0 / 0.7))),
+                metric("latency p50, us", "latency_us/p50", None),
+                metric("latency p99, us", "latency_us/p99", None),
+                metric("failures", "failures", Some(Target::AtMost(0.0))),
+                metric("generator CPU, us per connect", "generator_cpu_us", None),
+            ],
+        }
+    }
+
+    fn window(&self) -> &'static str {
+        match self.extent {
+            Extent::Quick => "--warm-up 1 --seconds 2",
+            Extent::Full => "--warm-up 1 --seconds 5",
+        }
+    }
+
+    fn bare(&self, kind: &'static str, load: &str) -> Entrant {
+        let arguments = ["--kind", kind, "--listen", "127.0.0.1:0"].map(str::to_owned).to_vec();
+        Entrant { server: Server { name: kind, program: self.bin.join("bare"), arguments }, load: words(load) }
+    }
+
+    fn ours(&self, kind: &str, load: &str) -> Option<Entrant> {
+        let program = self.bin.join("bench_server");
+        let mut arguments = vec!["--kind".to_owned(), kind.to_owned()];
+        if kind == "app" {
+            arguments.extend(words("--tokens {work}"));
+        }
+        program.exists().then(|| Entrant { server: Server { name: "ours", program, arguments }, load: words(load) })
+    }
+}
+
+fn metric(label: &'static str, field: &'static str, target: Option<Target>) -> Metric {
+    Metric { label, field, target }
+}
+
+fn words(text: &str) -> Vec<String> {
+    text.split_ascii_whitespace().map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_targets_are_the_stated_ones() {
+        let contests = Suite::new(Path::new("/nowhere"), Extent::Full).contests();
+        let targets: Vec<(&str, &str, Target)> = contests
+            .iter()
+            .flat_map(|contest| contest.metrics.iter().map(move |metric| (contest.name, metric)))
+            .filter_map(|(name, metric)| Some((name, metric.field, metric.target?)))
+            .collect();
+        let stated = [
+            ("start", START_MILLIS, Target::AtMost(100.0)),
+            ("echo-1", "server_cpu_us", Target::RatioAtMost(1.15)),
+            ("echo-16", "server_cpu_us", Target::RatioAtMost(0.4)),
+            ("fanout", "deliveries_per_cpu_second", Target::RatioAtLeast(0.9)),
+            ("idle", "bytes_per_connection", Target::AtMost(8_192.0)),
+            ("connect", "connects_per_second", Target::RatioAtLeast(0.7)),
+        ];
+        for target in stated {
+            assert!(targets.contains(&target), "{target:?}");
+        }
+    }
+
+    #[test]
+    fn ours_takes_part_once_it_is_built() {
+        let bin = tempfile::tempdir().unwrap();
+        let suite = Suite::new(bin.path(), Extent::Quick);
+        assert!(suite.contests().iter().all(|contest| contest.ours.is_none()));
+        std::fs::write(bin.path().join("bench_server"), "").unwrap();
+        assert!(suite.contests().iter().all(|contest| contest.ours.is_some()));
+    }
+}

@@ -1,0 +1,196 @@
+//! One open WebSocket: frames out of a shared read buffer, bytes in without copying while the socket takes them.
+//!
+//! Invariant: a connection keeps no buffer of its own while it has nothing half read or half written, so ten thousand idle
+//! ones cost next to nothing. Pings are answered here; pongs are ignored; a close ends the connection.
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use anyhow::{bail, ensure};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::frame::{self, Frame, Opcode};
+
+/// Most bytes that may wait for a server that does not read. More means that the server has stopped: the run ends.
+const PENDING_BYTES: usize = 4 * 1024 * 1024;
+
+/// How long a server may take to answer a close.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// The read buffer of all connections of this generator: it runs on one thread, and a poll does not outlive its borrow.
+#[derive(Clone)]
+pub struct ReadBuffer(Rc<RefCell<Vec<u8>>>);
+
+impl ReadBuffer {
+    /// A buffer that holds the longest frame with room for what follows it.
+    pub fn new() -> Self {
+        Self(Rc::new(RefCell::new(vec![0; frame::MAX_PAYLOAD + frame::MAX_HEADER + 64 * 1024])))
+    }
+}
+
+impl Default for ReadBuffer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// An upgraded connection.
+pub struct Connection {
+    stream: TcpStream,
+    /// The head of a frame whose rest has not arrived; shorter than one frame.
+    held: Vec<u8>,
+    /// Bytes that came with the handshake's answer have not been looked at yet.
+    unread: bool,
+    /// What the socket did not take at once.
+    pending: Vec<u8>,
+}
+
+impl Connection {
+    /// A connection whose handshake is done; `read_ahead` came behind the server's answer.
+    pub fn new(stream: TcpStream, read_ahead: Vec<u8>) -> Self {
+        Self { stream, unread: !read_ahead.is_empty(), held: read_ahead, pending: Vec::new() }
+    }
+
+    /// Sends ready-made frames; what the socket does not take waits for [`Self::poll_pending`].
+    ///
+    /// # Errors
+    /// When the socket is broken, or too much waits already.
+    pub fn send(&mut self, frames: &[u8]) -> anyhow::Result<()> {
+        let taken = if self.pending.is_empty() { self.write_now(frames)? } else { 0 };
+        let rest = &frames[taken..];
+        ensure!(self.pending.len() + rest.len() <= PENDING_BYTES, "the server has stopped reading");
+        self.pending.extend_from_slice(rest);
+        Ok(())
+    }
+
+    fn write_now(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self.stream.try_write(bytes) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+            written => written,
+        }
+    }
+
+    /// Writes what waits, as far as the socket takes it, and asks to be woken for the rest.
+    ///
+    /// # Errors
+    /// When the socket is broken.
+    pub fn poll_pending(&mut self, cx: &mut Context<'_>) -> anyhow::Result<()> {
+        while !self.pending.is_empty() && self.stream.poll_write_ready(cx)?.is_ready() {
+            let written = self.write_now(&self.pending)?;
+            self.pending.drain(..written);
+        }
+        Ok(())
+    }
+
+    /// Reads once and hands every whole text or binary payload to `on_message`. Ready when a read brought something.
+    ///
+    /// # Errors
+    /// When the server closed, broke off, or sent what is no countable frame.
+    pub fn poll_messages(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &ReadBuffer,
+        mut on_message: impl FnMut(&[u8]),
+    ) -> Poll<anyhow::Result<()>> {
+        let mut buffer = buffer.0.borrow_mut();
+        let filled = match ready!(self.poll_fill(cx, &mut buffer)) {
+            Ok(filled) => filled,
+            Err(error) => return Poll::Ready(Err(error)),
+        };
+        Poll::Ready(self.take_frames(&buffer[..filled], &mut on_message))
+    }
+
+    /// Puts what was held and what has arrived at the front of `buffer`: how many bytes in all.
+    fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<anyhow::Result<usize>> {
+        let held = self.held.len();
+        buffer[..held].copy_from_slice(&self.held);
+        if std::mem::take(&mut self.unread) {
+            return Poll::Ready(Ok(held));
+        }
+        let mut arrived = ReadBuf::new(&mut buffer[held..]);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut arrived))?;
+        match arrived.filled().len() {
+            0 => Poll::Ready(Err(anyhow::anyhow!("the server ended the connection without a close frame"))),
+            count => Poll::Ready(Ok(held + count)),
+        }
+    }
+
+    fn take_frames(&mut self, mut bytes: &[u8], on_message: &mut impl FnMut(&[u8])) -> anyhow::Result<()> {
+        while let Some((frame, used)) = frame::decode(bytes)? {
+            bytes = &bytes[used..];
+            match frame.opcode {
+                Opcode::Text | Opcode::Binary => on_message(frame.payload),
+                Opcode::Ping => self.send(&frame::encode(Opcode::Pong, frame.payload))?,
+                Opcode::Pong => {}
+                Opcode::Close => bail!("the server closed the connection with {}", close_code(frame)),
+            }
+        }
+        self.held.clear();
+        self.held.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Reads and ignores until the connection ends, answering pings: what an idle client does.
+    ///
+    /// # Errors
+    /// Always: it returns the reason of the end.
+    pub async fn stay(&mut self, buffer: &ReadBuffer) -> anyhow::Error {
+        std::future::poll_fn(|cx| {
+            loop {
+                if let Err(error) = self.poll_pending(cx) {
+                    return Poll::Ready(error);
+                }
+                if let Err(error) = ready!(self.poll_messages(cx, buffer, |_| {})) {
+                    return Poll::Ready(error);
+                }
+            }
+        })
+        .await
+    }
+
+    /// Reads until a message contains `marker`; others are ignored.
+    ///
+    /// # Errors
+    /// When the connection ends before.
+    pub async fn until_message(&mut self, buffer: &ReadBuffer, marker: &[u8]) -> anyhow::Result<()> {
+        let mut found = marker.is_empty();
+        std::future::poll_fn(|cx| {
+            while !found {
+                self.poll_pending(cx)?;
+                ready!(self.poll_messages(cx, buffer, |payload| {
+                    found |= payload.windows(marker.len()).any(|window| window == marker);
+                }))?;
+            }
+            Poll::Ready(Ok(()))
+        })
+        .await
+    }
+
+    /// Closes with 1000 and waits for the server's end of the connection, so that it is the server that keeps TIME_WAIT
+    /// and the generator does not run out of ports (RFC 6455 section 7.1.1).
+    ///
+    /// # Errors
+    /// When the server does not end the connection in time.
+    pub async fn close(mut self) -> anyhow::Result<()> {
+        let farewell = frame::encode(Opcode::Close, &1000u16.to_be_bytes());
+        let ending = async {
+            self.stream.write_all(&farewell).await?;
+            let mut ignored = [0; 512];
+            while self.stream.read(&mut ignored).await? > 0 {}
+            Ok::<(), io::Error>(())
+        };
+        timeout(CLOSE_DEADLINE, ending).await??;
+        Ok(())
+    }
+}
+
+fn close_code(frame: Frame<'_>) -> String {
+    let code = frame.payload.first_chunk::<2>().map(|bytes| u16::from_be_bytes(*bytes));
+    code.map_or_else(|| "no code".to_owned(), |code| format!("code {code}"))
+}
