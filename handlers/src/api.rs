@@ -1,7 +1,7 @@
 //! The HTTP API for backends (`/v1`): push messages, see who is connected, read history.
 //!
-//! Pure: an `http::Request` in, an `http::Response` out, whatever serves it. [`Api::handle`] never fails; every error is
-//! an RFC 9457 problem document. Everything is scoped to the caller's tenant. `docs/openapi.yaml` is its description.
+//! Pure: an `http::Request` in, an `http::Response` out, whatever serves it. [`Api::handle`] never fails; every error
+//! is an RFC 9457 problem document. Everything is scoped to the caller's tenant. `docs/openapi.yaml` is its description.
 
 mod caller;
 mod endpoint;
@@ -40,8 +40,8 @@ impl Api {
         Self { app, callers: Callers { verifier, keys } }
     }
 
-    /// Answers one request whose path begins with `/v1/`. Bodies up to [`PUSH_BYTES`] are taken; whoever reads them from
-    /// the network should stop there.
+    /// Answers one request whose path begins with `/v1/`. Bodies up to [`PUSH_BYTES`] are taken; whoever reads them
+    /// from the network should stop there.
     pub async fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
         let mut response = self.answer(&request).await.unwrap_or_else(Problem::into_response);
         // Answers differ from caller to caller and from moment to moment.

@@ -5,6 +5,8 @@
 
 mod presence;
 mod reply;
+#[cfg(test)]
+pub(crate) mod world;
 
 use std::sync::Arc;
 

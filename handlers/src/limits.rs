@@ -23,16 +23,17 @@ pub const PAGE_BYTES: usize = 96 * 1024;
 /// How many entries of one channel a client that comes back is sent before it is told `gap` and left to page through
 /// `history`: a client that was away for a week wants the last screenful, not a million frames.
 pub const RESUME_ENTRIES: u64 = 10_000;
-/// Most members that one `members` or `presence` answer lists per channel; the count is always exact.
+/// Most members that one `members` answer lists, over all its channels, so that it fits API Gateway's message quota of
+/// 128 KiB; the count of connections is always exact.
 pub const MEMBERS_LISTED: usize = 500;
 /// Most messages in one push of the HTTP API.
 pub const PUSH_BATCH: usize = 100;
 /// How long a connection's record outlives its last write: longer than API Gateway's two hours by far, so that it only
 /// sweeps what a lost `$disconnect` left behind.
 pub const CONNECTION_TTL: Duration = Duration::from_secs(24 * 60 * 60);
-/// Most bytes of missed messages that one `resume` sends; the rest is told as `gap` and left to `history`. They go out as
-/// fast as they are read, so this is also what a connection's outbox must be able to take in its direct lane.
-pub const RESUME_BYTES: usize = 1024 * 1024;
+/// Most bytes of missed messages that one `resume` sends; the rest is told as `gap` and left to `history`. A deliverer that
+/// owns the socket lets the resume wait while the client reads, so this bounds how long a connection is busy catching up.
+pub const RESUME_BYTES: usize = 4 * 1024 * 1024;
 /// How long one `resume` may go on reading and sending before the rest is told as `gap`: well inside API Gateway's
 /// integration timeout of 29 seconds, because there every missed message is a request of its own.
 pub const RESUME_TIME: Duration = Duration::from_secs(15);

@@ -143,7 +143,10 @@ impl Terminal<'_> {
 impl Settings {
     /// The configuration as far as it could be read.
     fn loaded(&self, strings: &dyn Strings) -> Result<Loaded, Failure> {
-        let named = self.config.clone().or_else(|| strings.text(CONFIG_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from));
+        let named = self
+            .config
+            .clone()
+            .or_else(|| strings.text(CONFIG_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from));
         let path = named.clone().unwrap_or_else(|| PathBuf::from("twinway.toml"));
         let document = match Document::read(&path) {
             Ok(document) => Some(document),

@@ -303,7 +303,8 @@ impl Config {
             ("storage.log", "memory"),
             ("drain.wave_interval", "0s"),
         ]);
-        let environment = BTreeMap::from([("TWINWAY_AUTH_SECRET".to_owned(), "a-secret-for-tests-of-32-bytes!!".to_owned())]);
+        let environment =
+            BTreeMap::from([("TWINWAY_AUTH_SECRET".to_owned(), "a-secret-for-tests-of-32-bytes!!".to_owned())]);
         load(&environment, &flags, None).config.expect("the test configuration is a valid one")
     }
 }

@@ -1,8 +1,8 @@
 //! Verification keys from an identity provider's JWK set, fetched over HTTPS.
 //!
 //! Invariants: one fetch at a time however many connections wait for it; a set that was good stays in use while the
-//! provider is away; a token with an invented key id cannot make more than one request in [`REFETCH_PAUSE`]. Redirects are
-//! not followed. Nothing here runs by itself: whoever needs a key drives the fetch, within [`FETCH_DEADLINE`].
+//! provider is away; a token with an invented key id cannot make more than one request in [`REFETCH_PAUSE`]. Redirects
+//! are not followed. Nothing here runs by itself: whoever needs a key drives the fetch, within [`FETCH_DEADLINE`].
 
 use std::fmt;
 use std::sync::{Arc, Weak};
@@ -220,7 +220,8 @@ impl Provider {
             }
             Err(error) => {
                 let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-                tracing::warn!(error = %error, cause = source, jwks.kept = state.keys.is_some(), "no verification keys");
+                let kept = state.keys.is_some();
+                tracing::warn!(error = %error, cause = source, jwks.kept = kept, "no verification keys");
                 Err(error)
             }
         }

@@ -242,17 +242,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
         let mut moved = false;
         while !self.socket.is_blocked() {
             let (shed, close) = self.handle.outbox().drain(cx, &mut self.batch, TURN_BYTES);
-            if self.batch.is_empty() {
-                if let Some(shed) = shed {
-                    self.tell_shed(cx, &shed)?;
-                    moved = true;
-                }
+            if self.batch.is_empty() && shed.is_none() {
                 return close.map_or(Ok(moved), Err);
             }
             moved = true;
             self.count_sent(self.batch.len() as u64);
             for queued in self.batch.drain(..) {
                 self.socket.feed(cx, queued.text).map_err(cause_of)?;
+            }
+            if let Some(shed) = shed {
+                self.tell_shed(cx, &shed)?;
             }
         }
         Ok(moved)

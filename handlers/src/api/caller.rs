@@ -1,7 +1,7 @@
 //! Who calls the HTTP API: the bearer of a token with the role `service` or `admin`, or the holder of an API key.
 //!
-//! Invariant: a call is answered within the tenant of its caller, and nothing but this file says which that is. Keys are
-//! compared without telling by the time taken how much of one was right.
+//! Invariant: a call is answered within the tenant of its caller, and nothing but this file says which that is. Keys
+//! are compared without telling by the time taken how much of one was right.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,9 +1,9 @@
 //! `POST /v1/messages`: pushing one message or a batch to any audience.
 //!
 //! A push to a channel, a user (whose conversation it lands in) or everyone is appended to that channel's log and then
-//! delivered; a repeat with the same `Idempotency-Key` appends nothing and returns the same offsets. A push to a role or
-//! to one connection, and an ephemeral one, is delivered and not logged. Within a batch the order of messages to the same
-//! target is kept; different targets go side by side.
+//! delivered; a repeat with the same `Idempotency-Key` appends nothing and returns the same offsets. A push to a role
+//! or to one connection, and an ephemeral one, is delivered and not logged. Within a batch the order of messages to the
+//! same target is kept; different targets go side by side.
 
 mod request;
 
@@ -173,8 +173,8 @@ enum DeferralCause {
     Log(#[from] LogError),
 }
 
-/// A repeat is delivered again, because the first call may have ended between log and delivery; receivers drop by offset
-/// what they have. What goes out is what the log holds, should the repeat have another body.
+/// A repeat is delivered again, because the first call may have ended between log and delivery; receivers drop by
+/// offset what they have. What goes out is what the log holds, should the repeat have another body.
 async fn deliver_logged(app: &App, append: &Append, appended: &Appended) -> Result<(), DeferralCause> {
     let name = &append.channel.name;
     let frame = if appended.duplicate {

@@ -1,4 +1,4 @@
-//! Verifying a token: signature, time, issuer, audience, and the identity in it (RFC 7519; RFC 8725 for what to refuse).
+//! Verifying a token: signature, time, issuer, audience, and the identity in it (RFC 7519; RFC 8725: what to refuse).
 //!
 //! Invariant: no claim is believed before the signature holds, and the clock is the caller's. It never logs and never
 //! puts a token or a subject into an error; [`TokenError::cause`] is a word that may be logged.

@@ -58,6 +58,24 @@ pub struct Rejected {
     pub refusal: Refusal,
 }
 
+impl ErrorCode {
+    /// Every code, for documentation.
+    pub const ALL: [Self; 12] = [
+        Self::BadJson,
+        Self::UnknownAction,
+        Self::MissingField,
+        Self::BadField,
+        Self::TooLarge,
+        Self::TooMany,
+        Self::Forbidden,
+        Self::NotJoined,
+        Self::TokenExpired,
+        Self::Gone,
+        Self::Unavailable,
+        Self::LogFull,
+    ];
+}
+
 impl Refusal {
     /// A refusal with its code and text.
     #[must_use]
@@ -69,5 +87,29 @@ impl Refusal {
     #[must_use]
     pub fn text(&self, id: Option<&MessageId>) -> String {
         ErrorFrame { code: self.code, message: &self.message, id: id.map(MessageId::as_str) }.text()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::GapReason;
+
+    #[test]
+    fn the_protocol_page_has_every_code_and_reason() {
+        let page = include_str!("../../../docs/PROTOCOL.md");
+        let reasons = [GapReason::Trimmed, GapReason::Epoch, GapReason::TooMany, GapReason::Unavailable];
+        let codes = ErrorCode::ALL.map(|code| serde_json::to_value(code).unwrap());
+        let reasons = reasons.map(|reason| serde_json::to_value(reason).unwrap());
+        for word in codes.iter().chain(&reasons) {
+            let row = format!("| `{}` |", word.as_str().unwrap());
+            assert!(page.contains(&row), "the page has no row {row}");
+        }
+    }
+
+    #[test]
+    fn an_error_without_an_id_has_no_id_field() {
+        let refusal = Refusal::new(ErrorCode::Gone, "gone \"for good\"");
+        assert_eq!(refusal.text(None), r#"{"type":"error","code":"gone","message":"gone \"for good\""}"#);
     }
 }

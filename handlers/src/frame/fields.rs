@@ -118,18 +118,21 @@ impl<'a> Fields<'a> {
     }
 
     fn since(&self) -> Result<Option<Since>, Refusal> {
-        let Some(raw) = self.since else { return Ok(None) };
-        let fields: SinceFields<'_> = serde_json::from_str(raw.get()).map_err(|_| wrong_type("since", SINCE_SHAPE))?;
-        Ok(Some(Since::from(fields)))
+        self.since.map(|raw| position(raw).ok_or_else(|| wrong_type("since", SINCE_SHAPE))).transpose()
     }
 }
 
 const SINCE_SHAPE: &str = "an object {\"offset\": number, \"epoch\"?: string}";
 
-impl From<SinceFields<'_>> for Since {
-    fn from(fields: SinceFields<'_>) -> Self {
-        Self { epoch: fields.epoch.map(|epoch| Epoch(epoch.into())), offset: Offset(fields.offset) }
-    }
+/// A position; `None` when it is none.
+fn position(raw: &RawValue) -> Option<Since> {
+    let fields: SinceFields<'_> = is_object(raw.get()).then(|| serde_json::from_str(raw.get()).ok()).flatten()?;
+    Some(Since { epoch: fields.epoch.map(|epoch| Epoch(epoch.into())), offset: Offset(fields.offset) })
+}
+
+/// Whether a JSON text is an object: serde reads lists as well where it is asked for fields.
+pub(super) fn is_object(json: &str) -> bool {
+    json.trim_ascii_start().starts_with('{')
 }
 
 /// The text of a JSON string, borrowed unless it has escapes; `None` when it is no string.
@@ -154,16 +157,17 @@ fn parse_name(field: &'static str, text: &str) -> Result<ChannelName, Refusal> {
 fn listed(raw: &RawValue) -> Result<Vec<Wanted>, Refusal> {
     const SHAPE: &str =
         "a list of channel names, or an object of channel name to {\"offset\": number, \"epoch\"?: string}";
-    let wrong = |_| wrong_type("channels", SHAPE);
-    if raw.get().starts_with('{') {
-        let positions: BTreeMap<Cow<'_, str>, Option<SinceFields<'_>>> =
-            serde_json::from_str(raw.get()).map_err(wrong)?;
-        let wanted = |(name, since): (Cow<'_, str>, Option<SinceFields<'_>>)| {
-            Ok(Wanted { channel: parse_name("channels", &name)?, since: since.map(Since::from) })
+    let wrong = || wrong_type("channels", SHAPE);
+    if is_object(raw.get()) {
+        let positions: BTreeMap<Cow<'_, str>, Option<&RawValue>> =
+            serde_json::from_str(raw.get()).map_err(|_| wrong())?;
+        let wanted = |(name, since): (Cow<'_, str>, Option<&RawValue>)| {
+            let since = since.map(|raw| position(raw).ok_or_else(wrong)).transpose()?;
+            Ok(Wanted { channel: parse_name("channels", &name)?, since })
         };
         return positions.into_iter().map(wanted).collect();
     }
-    let names: BTreeSet<Cow<'_, str>> = serde_json::from_str(raw.get()).map_err(wrong)?;
+    let names: BTreeSet<Cow<'_, str>> = serde_json::from_str(raw.get()).map_err(|_| wrong())?;
     names.iter().map(|name| Ok(Wanted { channel: parse_name("channels", name)?, since: None })).collect()
 }
 

@@ -7,7 +7,7 @@ use serde_json::error::Category;
 use serde_json::value::RawValue;
 
 use super::error::{ErrorCode, Refusal, Rejected};
-use super::fields::{Fields, bad_field, missing, text};
+use super::fields::{Fields, bad_field, is_object, missing, text};
 use crate::channel::{ChannelName, Epoch, Offset};
 use crate::id::MessageId;
 use crate::limits;
@@ -93,13 +93,20 @@ impl<'a> Incoming<'a> {
     /// # Errors
     /// [`Rejected`], ready to be answered as an `error` frame.
     pub fn parse(frame: &'a str) -> Result<Self, Rejected> {
-        let fields: Fields<'a> =
-            serde_json::from_str(frame).map_err(|error| Rejected { id: None, refusal: unreadable(&error) })?;
+        let fields = fields(frame).map_err(|refusal| Rejected { id: None, refusal })?;
         let id = fields.id().map_err(|refusal| Rejected { id: None, refusal })?;
         match action(&fields) {
             Ok(action) => Ok(Self { id, action }),
             Err(refusal) => Err(Rejected { id, refusal }),
         }
+    }
+}
+
+fn fields(frame: &str) -> Result<Fields<'_>, Refusal> {
+    match serde_json::from_str(frame) {
+        Ok(fields) if is_object(frame) => Ok(fields),
+        Ok(_) => Err(no_object()),
+        Err(error) => Err(unreadable(&error)),
     }
 }
 
@@ -162,17 +169,18 @@ fn names(wanted: Vec<Wanted>) -> Vec<ChannelName> {
 
 /// Says where the text goes wrong without repeating it: what was sent may be long, or not text for people at all.
 fn unreadable(error: &serde_json::Error) -> Refusal {
-    let text = match error.classify() {
-        Category::Syntax | Category::Eof | Category::Io => format!(
-            "the frame is not JSON (line {}, column {}): send one object, for example {{\"action\":\"ping\"}}",
-            error.line(),
-            error.column()
-        ),
-        Category::Data => {
-            "the frame must be a JSON object with every field at most once, for example {\"action\":\"ping\"}"
-                .to_owned()
-        }
-    };
+    if error.classify() == Category::Data {
+        return no_object();
+    }
+    let (line, column) = (error.line(), error.column());
+    let text = format!(
+        "the frame is not JSON (line {line}, column {column}): send one object, for example {{\"action\":\"ping\"}}"
+    );
+    Refusal::new(ErrorCode::BadJson, text)
+}
+
+fn no_object() -> Refusal {
+    let text = "the frame must be a JSON object with every field at most once, for example {\"action\":\"ping\"}";
     Refusal::new(ErrorCode::BadJson, text)
 }
 

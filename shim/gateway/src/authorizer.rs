@@ -11,7 +11,7 @@ mod policy;
 mod source;
 
 pub use context::{AuthorizerContext, ContextValue};
-pub use outcome::{AuthorizerFailure, AuthorizerOutcome, outcome, outcome_from_json};
+pub use outcome::{AuthorizerFailure, AuthorizerOutcome, outcome, outcome_from_json, response_from_json};
 pub use source::{Authorizer, IdentitySource, InvalidIdentitySource};
 
 #[cfg(test)]

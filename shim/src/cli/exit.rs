@@ -47,7 +47,10 @@ impl Failure {
             return Self::usage(paragraph(&error));
         }
         let unavailable = |cause: &(dyn std::error::Error + 'static)| {
-            cause.is::<DataDirError>() || cause.is::<OpenError>() || cause.is::<SecretError>() || cause.is::<io::Error>()
+            cause.is::<DataDirError>()
+                || cause.is::<OpenError>()
+                || cause.is::<SecretError>()
+                || cause.is::<io::Error>()
         };
         if error.chain().any(unavailable) {
             let text = paragraph(&error) + error.chain().find_map(advice).unwrap_or_default();

@@ -45,7 +45,9 @@ pub(super) fn healthcheck(arguments: &HealthcheckArgs, terminal: &mut Terminal<'
     let unhealthy = |why: String| Failure::unhealthy(format!("http://{address}{path} {why}"));
     match answer {
         Err(_) => Err(unhealthy(format!("did not answer within {} seconds", DEADLINE.as_secs()))),
-        Ok(Err(error)) => Err(unhealthy(format!("cannot be asked: {error:#}; does the server run with this ops address?"))),
+        Ok(Err(error)) => {
+            Err(unhealthy(format!("cannot be asked: {error:#}; does the server run with this ops address?")))
+        }
         Ok(Ok(StatusCode::OK)) => terminal.print("healthy\n"),
         Ok(Ok(status)) => Err(unhealthy(format!("answered {status}"))),
     }
@@ -65,12 +67,12 @@ async fn ask(address: SocketAddr, path: &str) -> anyhow::Result<StatusCode> {
     let stream = TcpStream::connect(address).await.context("no connection")?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let request = Request::get(path).header("host", address.to_string()).body(Empty::<Bytes>::new())?;
-    // The connection does the work of the request; it ends first only when it breaks.
-    tokio::select! {
-        answer = sender.send_request(request) => Ok(answer?.status()),
-        broken = connection => {
-            broken?;
-            anyhow::bail!("the connection was closed without an answer")
-        }
+    // The connection does the work of the request; with the sender gone it ends.
+    let answer = async move { sender.send_request(request).await.map(|response| response.status()) };
+    let (answer, ended) = tokio::join!(answer, connection);
+    match (answer, ended) {
+        (Ok(status), _) => Ok(status),
+        (Err(_), Err(broken)) => Err(broken.into()),
+        (Err(error), Ok(())) => Err(error.into()),
     }
 }

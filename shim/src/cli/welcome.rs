@@ -33,7 +33,9 @@ pub fn text(config: &Config, secret: Option<&SigningSecret>, listen: SocketAddr,
         Some((signing, Ok(tokens))) => page.push_str(&paste(config, signing, &tokens, &host)),
         // Secrets are checked when they are read; if one cannot sign all the same, serving goes on without the hint.
         Some((_, Err(error))) => drop(writeln!(page, "\nNo tokens to try it with: {error}.")),
-        None => page.push_str("\nConnect with a token of your identity provider: ?token=... or Sec-WebSocket-Protocol.\n"),
+        None => {
+            page.push_str("\nConnect with a token of your identity provider: ?token=... or Sec-WebSocket-Protocol.\n")
+        }
     }
     page.push('\n');
     page

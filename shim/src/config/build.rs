@@ -35,10 +35,20 @@ pub fn load(strings: &dyn Strings, flags: &Flags, document: Option<&Document>) -
         _ => Err(ConfigError { mistakes: reader.mistakes }),
     };
     let mut warnings = std::mem::take(&mut layers.warnings);
-    if mode == Mode::Embedded && layers.value("redis.url").is_some() {
-        warnings.push("REDIS_URL is set but unused: embedded mode keeps everything in its data directory".to_owned());
-    }
+    warnings.extend(unused(&layers, mode).into_iter().map(str::to_owned));
     Loaded { config, warnings, layers }
+}
+
+/// Values that somebody gave and that change nothing.
+fn unused(layers: &Layers, mode: Mode) -> Vec<&'static str> {
+    let mut unused = Vec::new();
+    if mode == Mode::Embedded && layers.value("redis.url").is_some() {
+        unused.push("REDIS_URL is set but unused: embedded mode keeps everything in its data directory");
+    }
+    if layers.value("telemetry.otlp_endpoint").is_some() {
+        unused.push("OTEL_EXPORTER_OTLP_ENDPOINT is set but unused: this build exports no traces");
+    }
+    unused
 }
 
 /// The mode decides other keys' defaults, so it is read first; a mistaken one is reported and detected instead.
@@ -67,11 +77,14 @@ impl Reader<'_> {
     /// `None` for a mistake, which is noted; `Some(None)` for a key that nobody gave.
     fn optional<T>(&mut self, path: &'static str, parse: impl Fn(&Value) -> Parsed<T>) -> Option<Option<T>> {
         let Some((value, origin)) = self.layers.value(path) else { return Some(None) };
-        parse(value).map(Some).map_err(|rule| {
-            let hidden = keys::find(path).is_none_or(|key| key.secret);
-            let shown = if hidden { String::new() } else { format!(" = {:?}", value.to_string()) };
-            self.mistakes.push(format!("{path}{shown} ({origin}): {rule}"));
-        }).ok()
+        parse(value)
+            .map(Some)
+            .map_err(|rule| {
+                let hidden = keys::find(path).is_none_or(|key| key.secret);
+                let shown = if hidden { String::new() } else { format!(" = {:?}", value.to_string()) };
+                self.mistakes.push(format!("{path}{shown} ({origin}): {rule}"));
+            })
+            .ok()
     }
 
     /// A key that has a default. `None` for a mistake, which is noted.

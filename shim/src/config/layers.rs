@@ -222,5 +222,8 @@ pub const CONFIG_VARIABLE: &str = "TWINWAY_CONFIG";
 /// Kubernetes sets such variables in every pod beside a Service called `twinway` ("Accessing the Service", Kubernetes
 /// documentation); they are nobody's mistake.
 fn is_service_link(name: &str) -> bool {
-    name.contains("_SERVICE_HOST") || name.contains("_SERVICE_PORT") || name.contains("_PORT_") || name.ends_with("_PORT")
+    name.contains("_SERVICE_HOST")
+        || name.contains("_SERVICE_PORT")
+        || name.contains("_PORT_")
+        || name.ends_with("_PORT")
 }

@@ -34,7 +34,8 @@ pub fn markdown() -> String {
         let (name, _) = key.path.split_once('.').unwrap_or(("general", ""));
         if name != section {
             section = name;
-            let _ = write!(page, "\n## {name}\n\n| key | environment, flag | value | default | |\n|---|---|---|---|---|\n");
+            let _ =
+                write!(page, "\n## {name}\n\n| key | environment, flag | value | default | |\n|---|---|---|---|---|\n");
         }
         let _ = writeln!(page, "{}", row(key));
     }
@@ -61,7 +62,8 @@ fn row(key: &Key) -> String {
 /// `twinway.toml.example`: every key with its default, commented out.
 #[must_use]
 pub fn example() -> String {
-    let mut page = "# Copy to twinway.toml and uncomment what you change. docs/CONFIGURATION.md explains every key.\n".to_owned();
+    let mut page =
+        "# Copy to twinway.toml and uncomment what you change. docs/CONFIGURATION.md explains every key.\n".to_owned();
     let mut section = "";
     for key in KEYS {
         let (name, leaf) = key.path.split_once('.').unwrap_or(("", key.path));

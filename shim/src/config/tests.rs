@@ -1,1 +1,248 @@
+//! Layers, mistakes, warnings and the generated pages.
+
+use std::path::Path;
+
+use super::reference;
 use super::*;
+
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+fn environment(values: &[(&str, &str)]) -> BTreeMap<String, String> {
+    values.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn document(text: &str) -> Document {
+    Document { path: PathBuf::from("twinway.toml"), text: text.to_owned() }
+}
+
+fn from_environment(values: &[(&str, &str)]) -> Loaded {
+    load(&environment(values), &Flags::default(), None)
+}
+
+fn from_file(text: &str) -> Loaded {
+    load(&environment(&[]), &Flags::default(), Some(&document(text)))
+}
+
+fn mistakes(loaded: Loaded) -> Vec<String> {
+    loaded.config.expect_err("it has mistakes").mistakes
+}
+
+#[test]
+fn without_anything_it_is_a_laptop() {
+    let loaded = from_environment(&[]);
+    let config = loaded.config.unwrap();
+    assert_eq!(config.mode, Mode::Embedded);
+    assert_eq!(config.server.listen, "127.0.0.1:8080".parse().unwrap());
+    assert_eq!(config.api.profile, Profile::Aws);
+    assert_eq!((config.session.outbox_bytes, config.session.read_buffer_bytes), (256 << 10, 2 << 10));
+    assert_eq!(config.storage.retention_age, Duration::from_secs(30 * 86_400));
+    assert_eq!(config.drain.delay, Duration::ZERO);
+    assert!(config.auth.secret.is_none() && loaded.warnings.is_empty());
+}
+
+#[test]
+fn the_mode_is_detected_and_decides_defaults() {
+    let pod = from_environment(&[("KUBERNETES_SERVICE_HOST", "10.0.0.1"), ("TWINWAY_AUTH_SECRET", SECRET)]);
+    let config = pod.config.unwrap();
+    assert_eq!(config.mode, Mode::Kubernetes);
+    assert_eq!(config.server.listen, "0.0.0.0:8080".parse().unwrap());
+    assert_eq!(config.drain.delay, Duration::from_secs(5));
+    assert!(config.servable().unwrap_err().to_string().contains("needs the Redis adapters"));
+
+    let function = from_environment(&[("AWS_LAMBDA_FUNCTION_NAME", "f"), ("TWINWAY_AUTH_SECRET", SECRET)]);
+    assert!(function.config.unwrap().servable().unwrap_err().to_string().contains("API Gateway is the server"));
+
+    let told = from_environment(&[("KUBERNETES_SERVICE_HOST", "10.0.0.1"), ("DEPLOYMENT_MODE", "embedded")]);
+    assert_eq!(told.config.unwrap().mode, Mode::Embedded);
+}
+
+#[test]
+fn later_layers_win() {
+    let file = document("[api]\nstage = 'file'\nid = 'file'\nregion = 'file'");
+    let environment = environment(&[("TWINWAY_STAGE", "env"), ("TWINWAY_API_ID", "env")]);
+    let loaded = load(&environment, &Flags::new([("api.stage", "flag")]), Some(&file));
+    let origin = |path| loaded.layers.value(path).unwrap().1.to_string();
+    assert_eq!(origin("api.stage"), "flag --stage");
+    assert_eq!(origin("api.id"), "environment TWINWAY_API_ID");
+    assert_eq!(origin("api.region"), "file twinway.toml");
+    assert_eq!(origin("api.account_id"), "default");
+    let api = loaded.config.unwrap().api;
+    assert_eq!((api.stage.as_str(), api.id.as_str(), api.region.as_str()), ("flag", "env", "file"));
+}
+
+#[test]
+fn all_mistakes_are_told_at_once_with_their_origin() {
+    let found = mistakes(from_environment(&[
+        ("TWINWAY_HEADER_TIMEOUT", "5"),
+        ("TWINWAY_OUTBOX_BYTES", "big"),
+        ("TWINWAY_PROFILE", "opem"),
+        ("TWINWAY_MAX_CONNECTIONS", "0"),
+        ("RUST_LOG", "a=b=c"),
+        ("TWINWAY_AUTH_SECRET", "too short"),
+    ]));
+    assert_eq!(found.len(), 6, "{found:#?}");
+    assert!(
+        found[0].starts_with("server.header_timeout = \"5\" (environment TWINWAY_HEADER_TIMEOUT): must be a duration")
+    );
+    assert!(found.iter().any(|mistake| mistake.contains("did you mean open?")), "{found:#?}");
+    assert!(!found.iter().any(|mistake| mistake.contains("too short")), "a secret was shown");
+}
+
+#[test]
+fn a_file_that_is_no_toml_is_told_with_its_place() {
+    let found = mistakes(from_file("[server\nlisten = 1"));
+    assert!(found[0].starts_with("twinway.toml is not TOML") && found[0].contains("line 1"), "{found:#?}");
+}
+
+#[test]
+fn unknown_keys_are_warned_of_with_the_nearest_name() {
+    let loaded = from_file("[server]\nlisen = '127.0.0.1:1'\n[zebra]\nx = 1");
+    assert_eq!(
+        loaded.warnings,
+        [
+            "unknown key server.lisen in twinway.toml is ignored; did you mean server.listen?",
+            "unknown key zebra.x in twinway.toml is ignored"
+        ]
+    );
+    let loaded =
+        from_environment(&[("TWINWAY_DATADIR", "/x"), ("TWINWAY_PORT_8080_TCP", "tcp://10.0.0.1:8080"), ("HOME", "/")]);
+    assert_eq!(
+        loaded.warnings,
+        ["unknown environment variable TWINWAY_DATADIR is ignored; did you mean TWINWAY_DATA_DIR?"]
+    );
+}
+
+#[test]
+fn a_secret_comes_from_a_file_without_its_line_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("secret");
+    std::fs::write(&path, format!("{SECRET}\n")).unwrap();
+    let path = path.to_str().unwrap();
+    let config = from_environment(&[("TWINWAY_AUTH_SECRET_FILE", path)]).config.unwrap();
+    assert_eq!(config.auth.secret.unwrap().expose(), SECRET);
+    let config = from_file(&format!("[auth]\nsecret_file = {path:?}")).config.unwrap();
+    assert_eq!(config.auth.secret.unwrap().expose(), SECRET);
+
+    let both = mistakes(from_environment(&[("TWINWAY_AUTH_SECRET", SECRET), ("TWINWAY_AUTH_SECRET_FILE", path)]));
+    assert!(both[0].contains("as a value and as a file"), "{both:#?}");
+    let absent = mistakes(from_environment(&[("TWINWAY_AUTH_SECRET_FILE", "/nowhere/secret")]));
+    assert!(absent[0].contains("/nowhere/secret cannot be read"), "{absent:#?}");
+}
+
+#[test]
+fn lists_and_tables_read_alike_from_file_and_environment() {
+    let file = from_file("[api.stage_variables]\nurl = 'http://x?a=1,2'\nretries = 3").config.unwrap();
+    let variables = environment(&[("url", "http://x?a=1,2"), ("retries", "3")]);
+    assert_eq!(file.api.stage_variables, variables);
+    let told = from_environment(&[("TWINWAY_STAGE_VARIABLES", "color=red, size=3")]).config.unwrap();
+    assert_eq!(told.api.stage_variables, environment(&[("color", "red"), ("size", "3")]));
+
+    let key = "billing:acme:0123456789abcdef:with:colons";
+    let file = from_file(&format!("[auth]\napi_keys = ['{key}']")).config.unwrap();
+    let told = from_environment(&[("TWINWAY_AUTH_API_KEYS", key)]).config.unwrap();
+    for keys in [file.auth.api_keys, told.auth.api_keys] {
+        assert_eq!((keys[0].name.as_str(), keys[0].tenant.as_str()), ("billing", "acme"));
+        assert_eq!(keys[0].key.expose(), "0123456789abcdef:with:colons");
+    }
+}
+
+#[test]
+fn outside_a_laptop_somebody_must_vouch_for_tokens() {
+    let found = mistakes(from_environment(&[("DEPLOYMENT_MODE", "kubernetes")]));
+    assert!(found[0].contains("TWINWAY_AUTH_SECRET_FILE"), "{found:#?}");
+    let url =
+        from_environment(&[("DEPLOYMENT_MODE", "kubernetes"), ("TWINWAY_AUTH_JWKS_URL", "https://idp.example/jwks")]);
+    assert_eq!(url.config.unwrap().auth.jwks, Some(Jwks::Url("https://idp.example/jwks".to_owned())));
+}
+
+#[test]
+fn keys_are_not_fetched_over_plain_http_except_from_this_machine() {
+    for url in ["http://localhost:1/jwks", "http://127.0.0.1/jwks", "http://[::1]:8/jwks", "https://idp.example/jwks"] {
+        assert!(from_environment(&[("TWINWAY_AUTH_JWKS_URL", url)]).config.is_ok(), "{url}");
+    }
+    for url in ["http://idp.example/jwks", "http://localhost.example/jwks", "ftp://x", "idp.example"] {
+        assert!(from_environment(&[("TWINWAY_AUTH_JWKS_URL", url)]).config.is_err(), "{url}");
+    }
+}
+
+#[test]
+fn what_is_set_and_changes_nothing_is_warned_of() {
+    let loaded =
+        from_environment(&[("REDIS_URL", "redis://:hunter2@redis:6379"), ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://x")]);
+    assert_eq!(loaded.warnings.len(), 2, "{:?}", loaded.warnings);
+    assert!(!format!("{:?} {:?}", loaded.warnings, loaded.config).contains("hunter2"));
+}
+
+#[test]
+fn a_port_replaces_the_address_s_own() {
+    let config = from_environment(&[("PORT", "9000")]).config.unwrap();
+    assert_eq!(config.server.listen, "127.0.0.1:9000".parse().unwrap());
+    let found = mistakes(from_environment(&[("PORT", "8081")]));
+    assert!(found[0].contains("the same address"), "{found:#?}");
+}
+
+#[test]
+fn durations_and_sizes_carry_units() {
+    for (text, millis) in [("500ms", 500), ("30s", 30_000), ("1h30m", 5_400_000), ("2d", 172_800_000), ("0s", 0)] {
+        assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
+    }
+    for text in ["", "5", "s", "5 parsecs", "-1s", "1.5s", "99999999999999999999s", "999999999999999999d", "1h 30"] {
+        assert!(parse_duration(text).is_err(), "{text}");
+    }
+    for (text, bytes) in [("1B", 1), ("2KiB", 2_048), ("64kB", 64_000), ("1MiB", 1 << 20)] {
+        assert_eq!(values::size(&Value::Text(text.to_owned())), Ok(bytes), "{text}");
+    }
+    assert!(values::size(&Value::Text("0B".to_owned())).is_err());
+    assert!(values::size(&Value::Text("1024".to_owned())).is_err());
+}
+
+#[test]
+fn printing_hides_secrets_and_shows_origins() {
+    let loaded =
+        from_environment(&[("TWINWAY_AUTH_SECRET", SECRET), ("REDIS_URL", "redis://:hunter2@redis"), ("PORT", "9000")]);
+    let page = reference::print(&loaded.layers);
+    assert!(!page.contains(SECRET) && !page.contains("hunter2"), "{page}");
+    let line =
+        |path: &str| page.lines().find(|line| line.starts_with(path)).unwrap().split_whitespace().collect::<Vec<_>>();
+    assert_eq!(line("auth.secret"), ["auth.secret", "(hidden)", "environment", "TWINWAY_AUTH_SECRET"]);
+    assert_eq!(line("server.port"), ["server.port", "9000", "environment", "PORT"]);
+    assert_eq!(line("drain.grace"), ["drain.grace", "25s", "default"]);
+    assert_eq!(page.lines().count(), keys::KEYS.len());
+}
+
+#[test]
+fn names_in_the_table_are_distinct_and_secrets_have_no_flag() {
+    let mut names: Vec<_> =
+        keys::KEYS.iter().flat_map(|key| [Some(key.path), Some(key.env), key.flag]).flatten().collect();
+    names.sort_unstable();
+    let before = names.len();
+    names.dedup();
+    // `mode` is both a path and a flag.
+    assert_eq!(names.len(), before - 1);
+    assert!(keys::KEYS.iter().all(|key| !key.secret || key.flag.is_none()));
+}
+
+#[test]
+fn the_example_names_every_key_and_is_sound_when_uncommented() {
+    let example = reference::example();
+    let values = |line: &str| line.strip_prefix("# ").filter(|rest| rest.contains(" = ")).map(str::to_owned);
+    let text: Vec<_> = example.lines().map(|line| values(line).unwrap_or_else(|| line.to_owned())).collect();
+    let entries = document(&text.join("\n")).entries().unwrap();
+    for key in keys::KEYS {
+        let name = if key.file { format!("{}_file", key.path) } else { key.path.to_owned() };
+        assert!(entries.contains_key(&name), "{name} is not in the example");
+    }
+    assert_eq!(entries.len(), keys::KEYS.len());
+}
+
+#[test]
+fn generated_pages_are_fresh() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    for (page, path, command) in [
+        (reference::markdown(), "docs/CONFIGURATION.md", "docs"),
+        (reference::example(), "twinway.toml.example", "example"),
+    ] {
+        let there = std::fs::read_to_string(root.join(path)).unwrap_or_default();
+        assert!(there == page, "{path} is stale: run `twinway config {command} > {path}`");
+    }
+}

@@ -43,7 +43,8 @@ pub(super) fn choice<T: Copy>(value: &Value, words: &[(&str, T)]) -> Parsed<T> {
     let found = words.iter().find(|(word, _)| *word == text).map(|(_, meaning)| *meaning);
     found.ok_or_else(|| {
         let list: Vec<_> = words.iter().map(|(word, _)| *word).collect();
-        let near = nearest(&text, list.iter().copied()).map(|word| format!("; did you mean {word}?")).unwrap_or_default();
+        let near =
+            nearest(&text, list.iter().copied()).map(|word| format!("; did you mean {word}?")).unwrap_or_default();
         format!("must be one of {}{near}", list.join(", "))
     })
 }
@@ -72,7 +73,9 @@ pub fn parse_duration(text: &str) -> Parsed<Duration> {
         _ => None,
     };
     let millis = with_units(text, units);
-    millis.map(Duration::from_millis).ok_or_else(|| "must be a duration with a unit: 500ms, 30s, 5m, 12h or 30d".to_owned())
+    millis
+        .map(Duration::from_millis)
+        .ok_or_else(|| "must be a duration with a unit: 500ms, 30s, 5m, 12h or 30d".to_owned())
 }
 
 /// A size in bytes such as `2KiB` or `1MiB`.

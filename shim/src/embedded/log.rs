@@ -30,10 +30,10 @@ use async_trait::async_trait;
 use handlers::channel::{Channel, Epoch, Position};
 use handlers::ports::{Append, Appended, Clock, LogError, MessageLog, Range, Slice};
 
-pub use self::metrics::LogMetrics;
-pub use self::open::OpenError;
 use self::ends::Ends;
 use self::fault::unavailable;
+pub use self::metrics::LogMetrics;
+pub use self::open::OpenError;
 use self::readers::Readers;
 use self::store::Store;
 use self::writer::Writer;
@@ -61,16 +61,23 @@ impl FileLog {
     /// # Errors
     /// [`OpenError`], whose text says what to do.
     pub fn open(config: &StorageConfig, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
-        Self::on(open::open(&config.data_dir, open::database)?, config, clock)
+        let open::Opened { store, epoch } = open::open(&config.data_dir, open::database)?;
+        let parts = writer::Parts {
+            store: Arc::new(store),
+            ends: Arc::default(),
+            metrics: LogMetrics::default(),
+            limits: retention::Limits::of(config),
+            clock,
+            pause_after: writer::pause_after,
+        };
+        Self::start(parts, epoch).map_err(OpenError::Thread)
     }
 
-    fn on(opened: open::Opened, config: &StorageConfig, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
-        let (store, ends, metrics) = (Arc::new(opened.store), Arc::new(Ends::default()), LogMetrics::default());
-        let limits = retention::Limits::of(config);
-        let parts = writer::Parts { store: store.clone(), ends: ends.clone(), metrics: metrics.clone(), limits, clock };
-        let writer = Writer::start(parts, opened.epoch.clone()).map_err(OpenError::Thread)?;
-        let readers = Readers::start(&store).map_err(OpenError::Thread)?;
-        Ok(Self { epoch: opened.epoch, ends, store, writer, readers, metrics })
+    fn start(parts: writer::Parts, epoch: Epoch) -> std::io::Result<Self> {
+        let (store, ends, metrics) = (parts.store.clone(), parts.ends.clone(), parts.metrics.clone());
+        let writer = Writer::start(parts, epoch.clone())?;
+        let readers = Readers::start(&store)?;
+        Ok(Self { epoch, ends, store, writer, readers, metrics })
     }
 
     /// What the log counts; register it once.
@@ -121,8 +128,12 @@ impl MessageLog for FileLog {
 
     async fn heads(&self, channels: &[Channel]) -> Result<Vec<Position>, LogError> {
         let known: Vec<_> = channels.iter().map(|channel| self.ends.find(channel)).collect();
-        let unknown: Vec<_> =
-            channels.iter().zip(&known).filter(|(_, span)| span.is_none()).map(|(channel, _)| channel.clone()).collect();
+        let unknown: Vec<_> = channels
+            .iter()
+            .zip(&known)
+            .filter(|(_, span)| span.is_none())
+            .map(|(channel, _)| channel.clone())
+            .collect();
         let mut found = if unknown.is_empty() {
             Vec::new()
         } else {

@@ -106,7 +106,8 @@ fn publish(path: &Path, text: &str) -> io::Result<bool> {
     getrandom::fill(&mut suffix).map_err(io::Error::other)?;
     let draft = path.with_extension(URL_SAFE_NO_PAD.encode(suffix));
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-    let linked = file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).and_then(|()| fs::hard_link(&draft, path));
+    let linked =
+        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).and_then(|()| fs::hard_link(&draft, path));
     fs::remove_file(&draft)?;
     match linked {
         Ok(()) => Ok(true),

@@ -6,6 +6,10 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
 
+/// Most bytes that are read and thrown away behind the bound: a client that is still sending when the connection ends
+/// sees a broken pipe instead of the answer.
+const DISCARDED_BYTES: usize = 32 * 1024 * 1024;
+
 /// Why a body could not be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyError {
@@ -28,15 +32,17 @@ pub async fn read_body<B: Buf>(
 ) -> Result<Bytes, BodyError> {
     let reading = async {
         let mut body = std::pin::pin!(body);
-        let mut read = BytesMut::new();
+        let (mut read, mut length) = (BytesMut::new(), 0);
         while let Some(chunk) = body.next().await {
             let mut chunk = chunk.map_err(|_| BodyError::Broken)?;
-            if read.len() + chunk.remaining() > most {
-                return Err(BodyError::TooLarge);
+            length += chunk.remaining();
+            if length <= most {
+                read.extend_from_slice(&chunk.copy_to_bytes(chunk.remaining()));
+            } else if length > most + DISCARDED_BYTES {
+                break;
             }
-            read.extend_from_slice(&chunk.copy_to_bytes(chunk.remaining()));
         }
-        Ok(read.freeze())
+        if length <= most { Ok(read.freeze()) } else { Err(BodyError::TooLarge) }
     };
     tokio::time::timeout(deadline, reading).await.unwrap_or(Err(BodyError::TooSlow))
 }

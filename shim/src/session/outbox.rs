@@ -107,7 +107,8 @@ impl Outbox {
     }
 
     /// Moves what is in line to `batch`, best lane first, up to about `bytes`, and arranges to be woken for more. Returns
-    /// what was shed since the last call and whether the session is to end.
+    /// what was shed, once, when nothing is in line any more and something could be taken, and whether the session is to
+    /// end.
     pub fn drain(&self, cx: &Context<'_>, batch: &mut Vec<Queued>, bytes: usize) -> (Option<Box<Shed>>, Option<CloseCause>) {
         let mut lanes = self.lanes.lock();
         lanes.take(batch, bytes);
@@ -117,7 +118,7 @@ impl Outbox {
         if !lanes.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             lanes.waker = Some(cx.waker().clone());
         }
-        let shed = if lanes.bytes == 0 { lanes.shed.take() } else { None };
+        let shed = if lanes.bytes == 0 && bytes > 0 { lanes.shed.take() } else { None };
         (shed, lanes.close.clone())
     }
 

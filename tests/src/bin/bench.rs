@@ -3,6 +3,7 @@
 //! Exit code 0 whatever the ratios: it measures, a person judges. It fails only when nothing could be measured.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::{Context, ensure};
 use clap::Parser;
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 use tests::load::bench::child::Pinning;
 use tests::load::bench::contest::{Arena, Contest};
 use tests::load::bench::suite::{Extent, Suite};
-use tests::load::bench::verdict;
+use tests::load::bench::{tokens, verdict};
 
 /// Sets our server beside its peers, in alternating rounds.
 #[derive(Parser)]
@@ -33,12 +34,22 @@ struct Cli {
     output: PathBuf,
 }
 
-fn main() -> anyhow::Result<()> {
-    let cli = Cli::parse();
+fn main() -> ExitCode {
+    match run(&Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: &Cli) -> anyhow::Result<()> {
     let extent = if cli.full { Extent::Full } else { Extent::Quick };
     let program = std::env::current_exe().context("finding the programs beside this one")?;
     let suite = Suite::new(program.parent().unwrap_or(Path::new(".")), extent);
     let work = tempfile::tempdir()?;
+    tokens::write(work.path())?;
     let arena = Arena {
         generator: suite.generator(),
         pinning: Pinning::detect(),

@@ -2,6 +2,8 @@
 //!
 //! One scenario per run, on one thread. The report goes to standard output, errors to standard error.
 
+use std::process::ExitCode;
+
 use clap::{Args, Parser, Subcommand};
 use tests::load::connect::{self, ConnectPlan};
 use tests::load::echo::{self, EchoPlan};
@@ -44,19 +46,26 @@ enum Scenario {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> ExitCode {
     let cli = Cli::parse();
+    match LocalSet::new().run_until(run(&cli)).await {
+        Ok(report) => {
+            println!("{report}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: &Cli) -> anyhow::Result<String> {
     let format = if cli.output.json { Format::Json } else { Format::Table };
-    let report = LocalSet::new()
-        .run_until(async {
-            match &cli.scenario {
-                Scenario::Echo(plan) => render(&echo::run(plan).await?, format),
-                Scenario::Fanout(plan) => render(&fanout::run(plan).await?, format),
-                Scenario::Idle(plan) => render(&idle::run(plan).await?, format),
-                Scenario::Connect(plan) => render(&connect::run(plan).await?, format),
-            }
-        })
-        .await?;
-    println!("{report}");
-    Ok(())
+    match &cli.scenario {
+        Scenario::Echo(plan) => render(&echo::run(plan).await?, format),
+        Scenario::Fanout(plan) => render(&fanout::run(plan).await?, format),
+        Scenario::Idle(plan) => render(&idle::run(plan).await?, format),
+        Scenario::Connect(plan) => render(&connect::run(plan).await?, format),
+    }
 }

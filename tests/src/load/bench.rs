@@ -8,4 +8,5 @@ pub mod bare;
 pub mod child;
 pub mod contest;
 pub mod suite;
+pub mod tokens;
 pub mod verdict;

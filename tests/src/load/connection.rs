@@ -194,3 +194,52 @@ fn close_code(frame: Frame<'_>) -> String {
     let code = frame.payload.first_chunk::<2>().map(|bytes| u16::from_be_bytes(*bytes));
     code.map_or_else(|| "no code".to_owned(), |code| format!("code {code}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A connection and the server's end of it; `read_ahead` came with the handshake.
+    async fn pair(read_ahead: &[u8]) -> (Connection, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (server, _) = listener.accept().await.unwrap();
+        (Connection::new(client, read_ahead.to_vec()), server)
+    }
+
+    #[tokio::test]
+    async fn a_frame_in_pieces_is_one_message() {
+        let (mut connection, mut server) = pair(b"\x81\x05He").await;
+        let buffer = ReadBuffer::new();
+        let (found, ()) = tokio::join!(connection.until_message(&buffer, b"Hello"), async {
+            server.write_all(b"l").await.unwrap();
+            tokio::task::yield_now().await;
+            server.write_all(b"lo\x81").await.unwrap();
+        });
+        found.unwrap();
+        server.write_all(b"\x02ok").await.unwrap();
+        connection.until_message(&buffer, b"ok").await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn pings_are_answered_and_a_close_tells_its_code() {
+        let (mut connection, mut server) = pair(b"").await;
+        server.write_all(b"\x89\x02hi\x88\x02\x03\xf0").await.unwrap();
+        let reason = connection.stay(&ReadBuffer::new()).await;
+        assert!(reason.to_string().contains("code 1008"), "{reason:#}");
+        let mut pong = [0; 8];
+        server.read_exact(&mut pong).await.unwrap();
+        assert_eq!(pong[..], frame::encode(Opcode::Pong, b"hi"));
+    }
+
+    #[tokio::test]
+    async fn a_server_that_does_not_read_is_noticed() {
+        let (mut connection, _server) = pair(b"").await;
+        let frames = vec![0; 256 * 1024];
+        let refused = (0..1_000).find_map(|_| connection.send(&frames).err());
+        assert!(refused.unwrap().to_string().contains("stopped reading"));
+        assert!(connection.pending.len() <= PENDING_BYTES);
+    }
+}

@@ -1,7 +1,7 @@
 //! Reading the body of a push: one message or a batch, with every mistake found in one go.
 //!
-//! Invariant: a [`Push`] that leaves here passed every check that needs no port, so that a batch is refused whole before
-//! anything of it is written. Bodies of messages stay text, whatever JSON they are.
+//! Invariant: a [`Push`] that leaves here passed every check that needs no port, so that a batch is refused whole
+//! before anything of it is written. Bodies of messages stay text, whatever JSON they are.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,1 +1,167 @@
+//! Every frame that is read and every one that is refused.
 
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+
+fn parse(frame: &str) -> Result<Incoming<'_>, Rejected> {
+    Incoming::parse(frame)
+}
+
+fn refused(frame: &str) -> (ErrorCode, String) {
+    let refusal = parse(frame).expect_err(frame).refusal;
+    (refusal.code, refusal.message.into_owned())
+}
+
+/// A channel's name, and the epoch and offset since when it is wanted.
+type Named = (String, Option<(Option<String>, u64)>);
+
+fn wanted(frame: &str) -> Vec<Named> {
+    let (Action::Join(wanted) | Action::Resume(wanted)) = parse(frame).unwrap().action else { panic!("{frame}") };
+    let since = |since: Since| (since.epoch.map(|epoch| epoch.0.as_ref().to_owned()), since.offset.0);
+    wanted.into_iter().map(|wanted| (wanted.channel.to_string(), wanted.since.map(since))).collect()
+}
+
+#[test]
+fn a_send_keeps_its_body_to_the_byte() {
+    let frame = r#"{"action":"send","id":"m1","to":"room:lobby","body": {"a" : [1.0, "\u00e9"]} ,"ephemeral":true}"#;
+    let Incoming { id, action: Action::Send(send) } = parse(frame).unwrap() else { panic!() };
+    assert_eq!(id.unwrap().as_str(), "m1");
+    assert_eq!(send.to.unwrap().to_string(), "room:lobby");
+    assert_eq!(send.body.get(), r#"{"a" : [1.0, "\u00e9"]}"#);
+    assert!(send.ephemeral);
+}
+
+#[test]
+fn null_is_a_body_and_elsewhere_an_absent_field() {
+    let frame = r#"{"action":"send","id":null,"to":null,"ephemeral":null,"body":null}"#;
+    let Incoming { id: None, action: Action::Send(send) } = parse(frame).unwrap() else { panic!() };
+    assert_eq!((send.to, send.body.get(), send.ephemeral), (None, "null", false));
+}
+
+#[test]
+fn channels_come_in_three_shapes() {
+    let epoch = |offset| Some((Some("e1".to_owned()), offset));
+    let one = wanted(r#"{"action":"join","channel":"room:a","since":{"epoch":"e1","offset":5}}"#);
+    assert_eq!(one, [("room:a".to_owned(), epoch(5))]);
+    let list = wanted(r#"{"action":"join","channels":["room:b","room:a","room:a"]}"#);
+    assert_eq!(list, [("room:a".to_owned(), None), ("room:b".to_owned(), None)], "each once");
+    let map = wanted(r#"{"action":"resume","channels":{"everyone":{"offset":7},"topic:t":null}}"#);
+    assert_eq!(map, [("everyone".to_owned(), Some((None, 7))), ("topic:t".to_owned(), None)]);
+    assert!(wanted(r#"{"action":"resume"}"#).is_empty());
+}
+
+#[test]
+fn unknown_fields_are_ignored_and_escapes_understood() {
+    let frame = r#"{"\u0061ction":"p\u0069ng","id":"a\/b","new":{"x":[]}}"#;
+    let Incoming { id, action: Action::Ping } = parse(frame).unwrap() else { panic!() };
+    assert_eq!(id.unwrap().as_str(), "a/b");
+}
+
+#[test]
+fn what_is_not_one_json_object_is_told_so() {
+    for frame in [
+        "",
+        "hello",
+        "{",
+        "[]",
+        "[\"x\"]",
+        "7",
+        "null",
+        "{} {}",
+        r#"{"action":"ping","action":"ping"}"#,
+        "{\"a\":\"\u{1}\"}",
+    ] {
+        assert_eq!(refused(frame).0, ErrorCode::BadJson, "{frame:?}");
+    }
+    assert!(refused("{\"action\": ping}").1.contains("column"));
+}
+
+#[test]
+fn every_mistake_has_its_code_and_names_its_field() {
+    use ErrorCode::{BadField, MissingField, TooLarge, TooMany, UnknownAction};
+    let large = json!({ "action": "send", "body": "x".repeat(limits::BODY_BYTES) }).to_string();
+    let names: Vec<String> = (0..=limits::CHANNELS_PER_FRAME).map(|number| format!("room:r{number}")).collect();
+    let many = json!({ "action": "join", "channels": names }).to_string();
+    let long_id = json!({ "action": "ping", "id": "x".repeat(limits::MESSAGE_ID_BYTES + 1) }).to_string();
+    let cases: [(&str, ErrorCode, &str); 26] = [
+        (r#"{}"#, MissingField, "'action'"),
+        (r#"{"action":"sned"}"#, UnknownAction, "send"),
+        (r#"{"action":7}"#, UnknownAction, "'action'"),
+        (r#"{"action":"send"}"#, MissingField, "'body'"),
+        (r#"{"action":"send","body":1,"to":"lobby"}"#, BadField, "'to'"),
+        (r#"{"action":"send","body":1,"to":7}"#, BadField, "'to'"),
+        (r#"{"action":"send","body":1,"ephemeral":"yes"}"#, BadField, "'ephemeral'"),
+        (&large, TooLarge, "28672"),
+        (r#"{"action":"ping","id":7}"#, BadField, "'id'"),
+        (r#"{"action":"ping","id":""}"#, BadField, "'id'"),
+        (&long_id, BadField, "64"),
+        (r#"{"action":"join"}"#, MissingField, "'channel'"),
+        (r#"{"action":"join","channels":[]}"#, MissingField, "'channel'"),
+        (r#"{"action":"join","channels":"room:a"}"#, BadField, "'channels'"),
+        (r#"{"action":"join","channels":[1]}"#, BadField, "'channels'"),
+        (r#"{"action":"join","channels":["room:a"],"channel":"room:b"}"#, BadField, "not both"),
+        (r#"{"action":"join","channel":"topic:t"}"#, BadField, "rooms"),
+        (r#"{"action":"subscribe","channel":"room:t"}"#, BadField, "topics"),
+        (r#"{"action":"join","channel":"room:a","since":5}"#, BadField, "'since'"),
+        (r#"{"action":"join","channel":"room:a","since":["e",1]}"#, BadField, "'since'"),
+        (r#"{"action":"resume","channels":{"room:a":{"epoch":"e"}}}"#, BadField, "'channels'"),
+        (&many, TooMany, "64"),
+        (r#"{"action":"history"}"#, MissingField, "'channel'"),
+        (r#"{"action":"history","channel":"everyone","limit":0}"#, BadField, "'limit'"),
+        (r#"{"action":"history","channel":"everyone","limit":101}"#, BadField, "'limit'"),
+        (r#"{"action":"history","channel":"everyone","before":"7"}"#, BadField, "'before'"),
+    ];
+    for (frame, code, part) in cases {
+        let (found, message) = refused(frame);
+        assert_eq!(found, code, "{frame}");
+        assert!(message.contains(part), "{frame}: {message}");
+    }
+}
+
+#[test]
+fn a_refusal_keeps_the_id_that_could_be_read() {
+    let id = |frame| parse(frame).unwrap_err().id.map(String::from);
+    assert_eq!(id(r#"{"id":"m1","action":"send"}"#).as_deref(), Some("m1"));
+    assert_eq!(id(r#"{"id":"","action":"send"}"#), None);
+}
+
+#[test]
+fn a_body_of_the_largest_size_is_read_and_a_deep_one_does_no_harm() {
+    let largest = json!({ "action": "send", "body": "x".repeat(limits::BODY_BYTES - 2) }).to_string();
+    assert!(matches!(parse(&largest).unwrap().action, Action::Send(_)));
+    let deep = format!(r#"{{"action":"send","body":{}{}}}"#, "[".repeat(14_000), "]".repeat(14_000));
+    assert!(matches!(parse(&deep).unwrap().action, Action::Send(_)));
+}
+
+fn json_text() -> impl Strategy<Value = String> {
+    let fields = ["action", "id", "to", "body", "channel", "channels", "since", "before", "limit", "ephemeral"];
+    let values = [
+        "\"send\"",
+        "\"resume\"",
+        "\"join\"",
+        "{\"room:a\":{\"offset\":1}}",
+        "[\"room:a\"]",
+        "null",
+        "1e9",
+        "\"\\ud800\"",
+    ];
+    let pair = (prop::sample::select(fields.to_vec()), prop::sample::select(values.to_vec()));
+    prop::collection::vec(pair, 0..8).prop_map(|pairs| {
+        let pairs: Vec<String> = pairs.into_iter().map(|(field, value)| format!("\"{field}\":{value}")).collect();
+        format!("{{{}}}", pairs.join(","))
+    })
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_it_panic(text in any::<String>(), frame in json_text()) {
+        for text in [text, frame] {
+            if let Err(Rejected { id, refusal }) = parse(&text) {
+                let answer: serde_json::Value = serde_json::from_str(&refusal.text(id.as_ref())).unwrap();
+                prop_assert_eq!(&answer["type"], "error");
+            }
+        }
+    }
+}

@@ -23,6 +23,8 @@ pub enum AuthorizerFailure {
     TimedOut,
     /// It could not be invoked, crashed, or was throttled.
     NotInvokable,
+    /// What it returned is no policy (AU-6).
+    Malformed,
 }
 
 /// What becomes of the handshake.
@@ -65,6 +67,14 @@ pub fn outcome_from_json(api: &Api, result: &[u8], latency_ms: u32) -> Authorize
         Some(response) => judge(api, response, latency_ms),
         None => AuthorizerOutcome::Misconfigured,
     }
+}
+
+/// Reads a result that came as JSON, by API Gateway's grammar rather than the stricter one of the public type.
+///
+/// # Errors
+/// [`AuthorizerFailure::Malformed`] when it is no policy.
+pub fn response_from_json(result: &[u8]) -> Result<ApiGatewayCustomAuthorizerResponse, AuthorizerFailure> {
+    parse(result).ok_or(AuthorizerFailure::Malformed)
 }
 
 fn judge(api: &Api, response: ApiGatewayCustomAuthorizerResponse, latency_ms: u32) -> AuthorizerOutcome {

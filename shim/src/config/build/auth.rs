@@ -46,7 +46,8 @@ impl Reader<'_> {
 }
 
 fn secret(value: &Value) -> Parsed<Secret> {
-    let rule = format!("at least {SECRET_BYTES} bytes long (RFC 7518, section 3.2); `openssl rand -base64 32` makes one");
+    let rule =
+        format!("at least {SECRET_BYTES} bytes long (RFC 7518, section 3.2); `openssl rand -base64 32` makes one");
     values::text_where(value, |text| text.len() >= SECRET_BYTES, &rule).map(|text| Secret::new(&text))
 }
 
@@ -70,15 +71,17 @@ fn jwks_url(value: &Value) -> Parsed<String> {
 }
 
 fn jwks_document(value: &Value) -> Parsed<String> {
-    let has_keys = |text: &str| {
-        serde_json::from_str::<serde_json::Value>(text).is_ok_and(|document| document["keys"].is_array())
-    };
+    let has_keys =
+        |text: &str| serde_json::from_str::<serde_json::Value>(text).is_ok_and(|document| document["keys"].is_array());
     values::text_where(value, has_keys, "a JSON Web Key Set: {\"keys\": [...]} (RFC 7517, section 5)")
 }
 
 fn api_keys(value: &Value) -> Parsed<Vec<ApiKeyConfig>> {
     let keys = values::list(value)?;
-    keys.iter().enumerate().map(|(index, item)| api_key(item).map_err(|rule| format!("entry {}: {rule}", index + 1))).collect()
+    keys.iter()
+        .enumerate()
+        .map(|(index, item)| api_key(item).map_err(|rule| format!("entry {}: {rule}", index + 1)))
+        .collect()
 }
 
 fn api_key(item: &str) -> Parsed<ApiKeyConfig> {

@@ -5,14 +5,15 @@ use std::path::PathBuf;
 
 use super::super::values::{self, Parsed};
 use super::super::{
-    ApiConfig, DrainConfig, LogFormat, LogStorage, LoggingConfig, Management, Ordering, Profile, ServerConfig, SessionConfig,
-    StorageConfig, Value,
+    ApiConfig, DrainConfig, LogFormat, LogStorage, LoggingConfig, Management, Ordering, Profile, ServerConfig,
+    SessionConfig, StorageConfig, Value,
 };
 use super::Reader;
 
 impl Reader<'_> {
     pub(super) fn server(&mut self) -> Option<ServerConfig> {
-        let address = |value: &Value| values::parsed::<SocketAddr>(value, "an address with a port, such as 0.0.0.0:8080");
+        let address =
+            |value: &Value| values::parsed::<SocketAddr>(value, "an address with a port, such as 0.0.0.0:8080");
         let listen = self.read("server.listen", address);
         let port = self.optional("server.port", |value| values::parsed::<u16>(value, "a port from 0 to 65535"));
         let ops_listen = self.read("server.ops_listen", address);
@@ -48,9 +49,8 @@ impl Reader<'_> {
     }
 
     pub(super) fn api(&mut self) -> Option<ApiConfig> {
-        let id = self.read("api.id", |value| {
-            values::text_where(value, |id| word(id, 64, ""), "1 to 64 letters and digits")
-        });
+        let id =
+            self.read("api.id", |value| values::text_where(value, |id| word(id, 64, ""), "1 to 64 letters and digits"));
         // "CreateStage" in the API Gateway V2 reference: alphanumeric, hyphens and underscores, at most 128.
         let stage = self.read("api.stage", |value| {
             values::text_where(value, |stage| word(stage, 128, "-_"), "1 to 128 letters, digits, '-' and '_'")
@@ -62,9 +62,8 @@ impl Reader<'_> {
             let digits = |id: &str| id.len() == 12 && id.bytes().all(|byte| byte.is_ascii_digit());
             values::text_where(value, digits, "12 digits (in the file, between quotes)")
         });
-        let profile = self.read("api.profile", |value| {
-            values::choice(value, &[("aws", Profile::Aws), ("open", Profile::Open)])
-        });
+        let profile =
+            self.read("api.profile", |value| values::choice(value, &[("aws", Profile::Aws), ("open", Profile::Open)]));
         let ordering = self.read("api.ordering", |value| {
             values::choice(value, &[("connection", Ordering::Connection), ("concurrent", Ordering::Concurrent)])
         });

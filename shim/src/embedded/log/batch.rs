@@ -93,7 +93,8 @@ impl Batch<'_> {
         match self.rows.entry(channel.clone()) {
             Entry::Occupied(row) => Ok(*row.get()),
             Entry::Vacant(place) => {
-                let known: Option<Row> = self.tables.channels.get(channel.to_string().as_str())?.map(|row| row.value().into());
+                let known: Option<Row> =
+                    self.tables.channels.get(channel.to_string().as_str())?.map(|row| row.value().into());
                 let row = known.unwrap_or(Row { number: self.unused, span: Span::EMPTY });
                 self.unused += ChannelNumber::from(known.is_none());
                 Ok(*place.insert(row))

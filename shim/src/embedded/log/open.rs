@@ -32,7 +32,9 @@ pub enum OpenError {
     #[error(transparent)]
     DataDir(#[from] DataDirError),
     /// Another process holds the file.
-    #[error("{path} is locked by another process: another twinway probably runs on it; stop it or use another data directory")]
+    #[error(
+        "{path} is locked by another process: another twinway probably runs on it; stop it or use another data directory"
+    )]
     Locked {
         /// The file.
         path: PathBuf,

@@ -82,3 +82,40 @@ impl Record<'_> {
         Ok(Entry { offset, sender: Sender { user, role }, id, sent_at: self.sent_at, body: Arc::from(body) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use handlers::channel::Channel;
+
+    use super::*;
+
+    fn message() -> Append {
+        Append {
+            channel: Channel::from_key("acme/everyone").unwrap(),
+            sender: Sender { user: UserId::parse("alice").unwrap(), role: Role::Service },
+            id: MessageId::parse("m1").unwrap(),
+            sent_at: Timestamp(-5),
+            body: Arc::from(RawValue::from_string("{\"a\": \"é\"}".to_owned()).unwrap()),
+        }
+    }
+
+    #[test]
+    fn a_record_reads_back() {
+        let bytes = encode(&message()).unwrap();
+        let entry = decode(&bytes).unwrap().entry(Offset(3)).unwrap();
+        assert_eq!((entry.sender, entry.id, entry.sent_at), (message().sender, message().id, message().sent_at));
+        assert_eq!((entry.offset, entry.body.get()), (Offset(3), "{\"a\": \"é\"}"));
+    }
+
+    #[test]
+    fn a_damaged_record_is_told_and_never_a_panic() {
+        let bytes = encode(&message()).unwrap();
+        for cut in 0..bytes.len() {
+            let read = decode(&bytes[..cut]).and_then(|record| record.entry(Offset(1)));
+            assert!(matches!(read, Err(Fault::Corrupt(_))), "cut at {cut}");
+        }
+        let mut unknown = bytes;
+        unknown[8] = 9;
+        assert!(decode(&unknown).unwrap().entry(Offset(1)).is_err());
+    }
+}

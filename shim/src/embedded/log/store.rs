@@ -23,6 +23,11 @@ impl Store {
         Self { database: RwLock::new(Some(database)), reopen }
     }
 
+    /// Whether there is a database; there is none when it could not be opened again.
+    pub(super) fn is_open(&self) -> bool {
+        self.database.read().is_some()
+    }
+
     /// Runs `work` on a snapshot.
     pub(super) fn read<T>(&self, work: impl FnOnce(&ReadTransaction) -> Result<T, Fault>) -> Result<T, Fault> {
         let database = self.database.read();

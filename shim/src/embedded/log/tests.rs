@@ -1,1 +1,296 @@
+//! The log as a whole: the port's contract, restarts, group commit, retention, and every way the file can fail.
 
+mod disk;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use handlers::channel::{Channel, Offset};
+use handlers::conformance;
+use handlers::id::{MessageId, UserId};
+use handlers::identity::Role;
+use handlers::memory::ManualClock;
+use handlers::ports::{Append, Appended, LogError, MessageLog, Range, Sender, Timestamp};
+use serde_json::value::RawValue;
+use tempfile::TempDir;
+
+use self::disk::Disk;
+use super::*;
+use crate::config::Config;
+
+const NOW: Timestamp = Timestamp(1_795_000_000_000);
+
+/// A log in a directory of its own.
+struct Fixture {
+    log: FileLog,
+    clock: Arc<ManualClock>,
+    directory: TempDir,
+}
+
+fn config(directory: &Path, entries: u64, age: Duration) -> StorageConfig {
+    StorageConfig {
+        data_dir: directory.to_owned(),
+        retention_entries: entries,
+        retention_age: age,
+        ..Config::test().storage
+    }
+}
+
+fn keeping(entries: u64, age: Duration) -> Fixture {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new(NOW));
+    let log = FileLog::open(&config(directory.path(), entries, age), clock.clone()).unwrap();
+    Fixture { log, clock, directory }
+}
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+fn fixture() -> Fixture {
+    keeping(100_000, DAY)
+}
+
+fn open(directory: &Path) -> Result<FileLog, OpenError> {
+    FileLog::open(&config(directory, 100_000, DAY), Arc::new(ManualClock::new(NOW)))
+}
+
+fn lobby() -> Channel {
+    Channel::from_key("acme/room:lobby").unwrap()
+}
+
+fn message(channel: &Channel, id: &str) -> Append {
+    Append {
+        channel: channel.clone(),
+        sender: Sender { user: UserId::parse("alice").unwrap(), role: Role::User },
+        id: MessageId::parse(id).unwrap(),
+        sent_at: NOW,
+        body: Arc::from(RawValue::from_string(format!("\"{id}\"")).unwrap()),
+    }
+}
+
+async fn append(log: &FileLog, id: &str) -> Result<Appended, LogError> {
+    log.append(message(&lobby(), id)).await
+}
+
+async fn offsets(log: &FileLog) -> (u64, Vec<u64>) {
+    let slice = log.read(&lobby(), Range::After(Offset::START), 1_000, 1 << 20).await.unwrap();
+    (slice.first.0, slice.entries.iter().map(|entry| entry.offset.0).collect())
+}
+
+#[tokio::test]
+async fn it_keeps_the_contract() {
+    let directories = parking_lot::Mutex::new(Vec::new());
+    conformance::log::all(async || {
+        let Fixture { log, directory, .. } = fixture();
+        directories.lock().push(directory);
+        Arc::new(log) as Arc<dyn MessageLog>
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_restart_keeps_epoch_offsets_and_deduplication() {
+    let Fixture { log, directory, .. } = fixture();
+    let first = append(&log, "m1").await.unwrap();
+    append(&log, "m2").await.unwrap();
+    drop(log);
+
+    let log = open(directory.path()).unwrap();
+    assert_eq!(log.heads(&[lobby()]).await.unwrap()[0].epoch, first.position.epoch);
+    assert_eq!(append(&log, "m1").await.unwrap(), Appended { duplicate: true, ..first });
+    assert_eq!(append(&log, "m3").await.unwrap().position.offset, Offset(3));
+    assert_eq!(offsets(&log).await, (1, vec![1, 2, 3]));
+}
+
+#[tokio::test]
+async fn another_file_has_another_epoch() {
+    let (one, other) = (fixture(), fixture());
+    let heads = (one.log.heads(&[lobby()]).await.unwrap(), other.log.heads(&[lobby()]).await.unwrap());
+    assert_ne!(heads.0[0].epoch, heads.1[0].epoch);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_appends_at_once_share_their_commits() {
+    let log = Arc::new(fixture().log);
+    let tasks = tokio_util::task::TaskTracker::new();
+    let appends: Vec<_> = (0..1_000)
+        .map(|number| {
+            let log = log.clone();
+            tasks.spawn(async move { append(&log, &format!("m{number}")).await.unwrap().position.offset.0 })
+        })
+        .collect();
+    let mut offsets = futures_util::future::join_all(appends).await.into_iter().map(Result::unwrap).collect::<Vec<_>>();
+    offsets.sort_unstable();
+    assert!(offsets.iter().copied().eq(1..=1_000), "offsets are not dense");
+    assert_eq!(log.metrics().appended.get(), 1_000);
+    assert!(log.metrics().commits.get() <= 60, "{} commits", log.metrics().commits.get());
+}
+
+#[tokio::test]
+async fn repeats_alone_commit_nothing() {
+    let log = fixture().log;
+    append(&log, "m1").await.unwrap();
+    append(&log, "m1").await.unwrap();
+    assert_eq!((log.metrics().commits.get(), log.metrics().duplicates.get()), (1, 1));
+}
+
+#[tokio::test]
+async fn the_oldest_entries_go_first_and_offsets_stay() {
+    let Fixture { log, directory, .. } = keeping(3, DAY);
+    for number in 1..=5 {
+        append(&log, &format!("m{number}")).await.unwrap();
+    }
+    assert_eq!(offsets(&log).await, (3, vec![3, 4, 5]));
+    // Behind the window the id may be used again, which is a new message.
+    assert!(!append(&log, "m1").await.unwrap().duplicate);
+    assert!(append(&log, "m5").await.unwrap().duplicate);
+    drop(log);
+    let log = open(directory.path()).unwrap();
+    assert_eq!(offsets(&log).await, (4, vec![4, 5, 6]));
+}
+
+#[tokio::test]
+async fn old_entries_go_when_the_channel_is_written_to() {
+    let Fixture { log, clock, directory: _directory } = keeping(1_000, DAY);
+    append(&log, "m1").await.unwrap();
+    append(&log, "m2").await.unwrap();
+    clock.advance(DAY);
+    let mut late = message(&lobby(), "m3");
+    late.sent_at = NOW.plus(DAY);
+    log.append(late).await.unwrap();
+    assert_eq!(offsets(&log).await, (3, vec![3]));
+    assert_eq!(log.metrics().expired.get(), 2);
+}
+
+#[tokio::test]
+async fn a_sweep_empties_a_channel_that_nobody_writes_to() {
+    let Fixture { log, directory: _directory, .. } = keeping(1_000, DAY);
+    append(&log, "m1").await.unwrap();
+    append(&log, "m2").await.unwrap();
+    let limits = retention::Limits::of(&config(Path::new(""), 1_000, DAY));
+    let mut cursor = retention::Cursor::default();
+    let overdue = |cursor: &mut _, now| log.store.read(|snapshot| retention::overdue(snapshot, cursor, &limits, now));
+    assert!(overdue(&mut cursor, NOW).unwrap().is_empty());
+    assert!(overdue(&mut cursor, NOW.plus(DAY)).unwrap().is_empty(), "the cursor stands behind the last channel");
+    let keys = overdue(&mut cursor, NOW.plus(DAY)).unwrap();
+    assert_eq!(keys, ["acme/room:lobby"]);
+    let swept =
+        log.store.write(|transaction| retention::sweep(transaction, &keys, &limits, NOW.plus(DAY)).map(Some)).unwrap();
+    assert_eq!(swept.unwrap().dropped, 2);
+    log.ends.clear();
+    assert_eq!(offsets(&log).await, (3, vec![]));
+    assert_eq!(append(&log, "m3").await.unwrap().position.offset, Offset(3), "an emptied channel goes on counting");
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_appends_answers_reads_and_recovers() {
+    let disk = Disk::default();
+    let directory = tempfile::tempdir().unwrap();
+    let log = disk.log(directory.path());
+    let mut acknowledged = Vec::new();
+    disk.fill();
+    for number in 0..10_000 {
+        match append(&log, &format!("m{number}")).await {
+            Ok(appended) => acknowledged.push(appended.position.offset.0),
+            Err(error) => {
+                assert!(matches!(error, LogError::Full(_)), "{error:?}");
+                break;
+            }
+        }
+    }
+    assert!(acknowledged.len() < 10_000, "the disk was never full");
+    assert_eq!(offsets(&log).await.1, acknowledged, "reads go on");
+    assert!(matches!(append(&log, "refused").await, Err(LogError::Full(_))), "it is still full");
+    assert!(log.metrics().reopened.get() > 0);
+
+    disk.make_room();
+    let next = append(&log, "after").await.unwrap().position.offset.0;
+    assert_eq!(next, acknowledged.len() as u64 + 1, "what was refused left no hole");
+    drop(log);
+    assert_eq!(offsets(&disk.log(directory.path())).await.1.len() as u64, next);
+}
+
+#[tokio::test]
+async fn a_failed_sync_is_no_acknowledgement() {
+    let disk = Disk::default();
+    let directory = tempfile::tempdir().unwrap();
+    let log = disk.log(directory.path());
+    append(&log, "m1").await.unwrap();
+    disk.break_syncs(true);
+    assert!(matches!(append(&log, "m2").await, Err(LogError::Unavailable(_))));
+    disk.break_syncs(false);
+    // Whether the failed commit took effect is open; the repeat gives the true answer, and exactly one message is there.
+    assert_eq!(append(&log, "m2").await.unwrap().position.offset, Offset(2));
+    assert_eq!(offsets(&log).await, (1, vec![1, 2]));
+}
+
+#[tokio::test]
+async fn a_closed_log_says_so() {
+    let log = fixture().log;
+    append(&log, "m1").await.unwrap();
+    log.close();
+    assert!(matches!(append(&log, "m2").await, Err(LogError::Unavailable(_))));
+    assert!(matches!(log.read(&lobby(), Range::Before(None), 1, 1).await, Err(LogError::Unavailable(_))));
+}
+
+#[test]
+fn a_file_in_use_is_locked() {
+    let Fixture { log: _log, directory, .. } = fixture();
+    let refused = open(directory.path()).err().unwrap();
+    assert!(matches!(refused, OpenError::Locked { .. }), "{refused:?}");
+    assert!(refused.to_string().contains("another twinway probably runs"), "{refused}");
+}
+
+#[test]
+fn a_foreign_file_is_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("messages.redb");
+    std::fs::write(&path, "my diary").unwrap();
+    let refused = open(directory.path()).err().unwrap();
+    assert!(matches!(refused, OpenError::Foreign { .. }), "{refused:?}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "my diary");
+}
+
+#[test]
+fn a_redb_file_of_another_program_or_version_is_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("messages.redb");
+    let write = |table: redb::TableDefinition<'_, &str, &str>, key: &str| {
+        let database = redb::Database::create(&path).unwrap();
+        let transaction = database.begin_write().unwrap();
+        transaction.open_table(table).unwrap().insert(key, "twinway messages 2").unwrap();
+        transaction.commit().unwrap();
+    };
+    write(redb::TableDefinition::new("stamps"), "penny black");
+    assert!(open(directory.path()).err().unwrap().to_string().contains("of another program"));
+    write(tables::META, tables::FORMAT);
+    assert!(open(directory.path()).err().unwrap().to_string().contains("twinway messages 2"));
+}
+
+#[tokio::test]
+async fn a_file_whose_making_was_cut_short_is_made_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("messages.redb"), [0; 4_096]).unwrap();
+    assert_eq!(append(&open(directory.path()).unwrap(), "m1").await.unwrap().position.offset, Offset(1));
+}
+
+#[test]
+fn a_damaged_file_is_named_with_the_way_out() {
+    let Fixture { log, directory, .. } = fixture();
+    drop(log);
+    let path = directory.path().join("messages.redb");
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[9..320].fill(0xff);
+    std::fs::write(&path, &bytes).unwrap();
+    let refused = open(directory.path()).err().unwrap();
+    assert!(matches!(refused, OpenError::Corrupt { .. } | OpenError::Foreign { .. }), "{refused:?}");
+    assert!(refused.to_string().contains("messages.redb"), "{refused}");
+}
+
+#[test]
+fn a_file_in_the_directorys_place_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("file");
+    std::fs::write(&path, "").unwrap();
+    assert!(matches!(open(&path), Err(OpenError::DataDir(_))));
+}

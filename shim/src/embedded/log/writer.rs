@@ -30,9 +30,14 @@ const BATCH_MESSAGES: usize = 1_024;
 /// How often retention looks at channels that nobody writes to.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// How long appends are refused at least after a failed commit. Each attempt on a failed file costs a repair.
-const BACKOFF: Duration = Duration::from_secs(1);
+const LEAST_PAUSE: Duration = Duration::from_secs(1);
 /// How much longer than the repair itself a refusal lasts, so that repairs never take most of the time.
-const BACKOFF_PER_REPAIR: u32 = 4;
+const PAUSE_PER_REPAIR: u32 = 4;
+
+/// How long appends are refused after a repair that took so long.
+pub(super) fn pause_after(repair: Duration) -> Duration {
+    repair.saturating_mul(PAUSE_PER_REPAIR).max(LEAST_PAUSE)
+}
 
 /// A message on its way into the file.
 pub(super) struct Message {
@@ -58,6 +63,8 @@ pub(super) struct Parts {
     pub metrics: LogMetrics,
     pub limits: Limits,
     pub clock: Arc<dyn Clock>,
+    /// How long appends are refused after a failure: [`pause_after`], or not at all in tests.
+    pub pause_after: fn(Duration) -> Duration,
 }
 
 /// The writer's end that appends use.
@@ -159,6 +166,9 @@ impl Work {
     }
 
     fn write(&mut self, jobs: &[Box<Job>]) -> Result<Vec<Appended>, Fault> {
+        if !self.parts.store.is_open() {
+            self.reopen().map_err(|fault| self.refuse(fault, Duration::ZERO))?;
+        }
         let now = self.parts.clock.now();
         let (epoch, limits) = (&self.epoch, &self.parts.limits);
         let mut repeats = None;
@@ -173,7 +183,9 @@ impl Work {
             })
         });
         match written {
-            Ok(written) => Ok(written.map(|applied| self.publish(applied)).or(repeats.map(|repeats| self.count(repeats)))),
+            Ok(written) => {
+                Ok(written.map(|applied| self.publish(applied)).or(repeats.map(|repeats| self.count(repeats))))
+            }
             Err(fault) => Err(self.recover(fault)),
         }
         .map(Option::unwrap_or_default)
@@ -226,18 +238,25 @@ impl Work {
         self.parts.metrics.failures.inc();
         tracing::warn!(log.error = %fault, "the message log could not be written; opening it anew");
         self.parts.ends.clear();
-        let (fault, pause) = match guarded(|| self.parts.store.reopen()) {
-            Ok(took) => {
+        let repair = self.reopen().unwrap_or_default();
+        self.refuse(fault, repair)
+    }
+
+    fn reopen(&self) -> Result<Duration, Fault> {
+        let reopened = guarded(|| self.parts.store.reopen());
+        match &reopened {
+            Ok(_) => {
                 self.parts.metrics.reopened.inc();
-                (fault, took.saturating_mul(BACKOFF_PER_REPAIR))
             }
-            Err(broken) => {
-                tracing::error!(log.error = %broken, "the message log could not be opened again; it is tried again");
-                (if fault.is_full() { fault } else { broken }, BACKOFF)
-            }
-        };
-        let refused = if fault.is_full() { Fault::NoRoom } else { fault.clone() };
-        self.refusing = Some((Instant::now() + pause.max(BACKOFF), refused));
+            Err(broken) => tracing::error!(log.error = %broken, "the message log cannot be opened; it is tried again"),
+        }
+        reopened
+    }
+
+    /// Refuses appends for a while, with this fault or, where the disk is full, with that.
+    fn refuse(&mut self, fault: Fault, repair: Duration) -> Fault {
+        let answer = if fault.is_full() { Fault::NoRoom } else { fault.clone() };
+        self.refusing = Some((Instant::now() + (self.parts.pause_after)(repair), answer));
         fault
     }
 }

@@ -1,14 +1,26 @@
 //! The contests that are run, and the targets that ours has to meet in them.
 //!
-//! Our server is `bench_server`, which is built beside this program. Its side of the contract: `--kind echo` answers every
-//! message of `ws://ADDR/` through an event and a handler; `--kind app --tokens DIR` serves the application at `ws://ADDR/`
-//! and writes `DIR/user.tokens` and `DIR/admin.tokens`, one token a line, before it prints `listening on ADDR`. Contests
-//! run without it when it has not been built; their targets are then reported as not measured.
+//! Our server is `bench_server`, which is built beside this program: `--kind echo` answers every message on its stage
+//! `prod` through an event and a handler; `--kind app --secret S` serves the application there, for tokens signed with S
+//! (`tokens`). Contests run without it when it has not been built; their targets are then reported as not measured.
 
 use std::path::{Path, PathBuf};
 
 use super::child::Server;
 use super::contest::{Contest, Entrant, Metric, START_MILLIS, Target};
+use super::tokens;
+
+/// Our servers answer on their stage, as API Gateway does.
+const OURS: &str = "--url ws://{addr}/prod";
+
+/// Our servers where a token is needed; `tokens` writes the files.
+const OURS_AS_USER: &str = "--url ws://{addr}/prod --token-file {work}/user.tokens";
+
+/// The bare servers answer on any path.
+const BARE: &str = "--url ws://{addr}/";
+
+/// What is echoed: JSON, so that ours chooses the route as it does in production. The same for the peers.
+const MESSAGE: &str = r#"--message {"action":"echo","body":"{pad}"}"#;
 
 /// How much is run.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -55,14 +67,16 @@ impl Suite {
     }
 
     fn echo(&self, in_flight: u32, at_most: f64) -> Contest {
-        let url = "--url ws://{addr}/";
         Contest {
             name: if in_flight == 1 { "echo-1" } else { "echo-16" },
             title: format!("echo, 50 connections, 100 bytes, {in_flight} in flight on each"),
-            load: words(&format!("echo --connections 50 --bytes 100 --in-flight {in_flight} {}", self.window())),
-            peer: self.bare("warp-echo", url),
-            ours: self.ours("echo", url),
-            others: vec![self.bare("warp-echo-forward", url), self.bare("tungstenite-echo", url)],
+            load: words(&format!(
+                "echo --connections 50 --bytes 100 --in-flight {in_flight} {MESSAGE} {}",
+                self.window()
+            )),
+            peer: self.bare("warp-echo", BARE),
+            ours: self.ours("echo", OURS),
+            others: vec![self.bare("warp-echo-forward", BARE), self.bare("tungstenite-echo", BARE)],
             metrics: vec![
                 metric("server CPU, us per message", "server_cpu_us", Some(Target::RatioAtMost(at_most))),
                 metric("messages per second", "messages_per_second", None),
@@ -75,9 +89,9 @@ impl Suite {
 
     /// The peer's broadcasts are as long as ours are on the wire: 100 bytes of body and the `message` frame around them.
     fn fanout(&self) -> Contest {
-        let mut ours = self.ours("app", "--url ws://{addr}/ --bytes 150");
+        let mut ours = self.ours("app", OURS_AS_USER);
         if let Some(ours) = &mut ours {
-            ours.load.extend(words("--token-file {work}/user.tokens --publish-token-file {work}/admin.tokens"));
+            ours.load.extend(words("--publish-token-file {work}/admin.tokens --bytes 160"));
             ours.load.extend(words(r#"--subscribe-frame {"action":"subscribe","id":"ready","channel":"topic:bench"}"#));
             ours.load.extend(words(r#"--subscribed-marker "ready" --publish-frame"#));
             ours.load.extend(words(r#"{"action":"send","id":"{run}{seq}","to":"topic:bench","body":"{seq}{pad}"}"#));
@@ -107,14 +121,13 @@ impl Suite {
 
     fn idle(&self) -> Contest {
         let connections = if self.extent == Extent::Full { 10_000 } else { 1_000 };
-        let url = "--url ws://{addr}/";
         Contest {
             name: "idle",
             title: format!("{connections} idle connections (ours authenticated)"),
             load: words(&format!("idle --connections {connections} --rate 2000")),
-            peer: self.bare("tungstenite-echo", url),
-            ours: self.ours("app", "--url ws://{addr}/ --token-file {work}/user.tokens"),
-            others: vec![self.bare("warp-accept", url)],
+            peer: self.bare("tungstenite-echo", BARE),
+            ours: self.ours("app", OURS_AS_USER),
+            others: vec![self.bare("warp-accept", BARE)],
             metrics: vec![
                 metric("resident bytes per connection", "bytes_per_connection", Some(Target::AtMost(8.0 * 1024.0))),
                 metric("resident bytes before", "resident_before", None),
@@ -124,15 +137,14 @@ impl Suite {
     }
 
     fn connect(&self) -> Contest {
-        let url = "--url ws://{addr}/";
         Contest {
             name: "connect",
             title: "connecting and closing, 16 clients at once (ours: token verified, $connect and $disconnect run)"
                 .to_owned(),
             load: words(&format!("connect --concurrency 16 {}", self.window())),
-            peer: self.bare("warp-accept", url),
-            ours: self.ours("app", "--url ws://{addr}/ --token-file {work}/user.tokens"),
-            others: vec![self.bare("tungstenite-echo", url)],
+            peer: self.bare("warp-accept", BARE),
+            ours: self.ours("app", OURS_AS_USER),
+            others: vec![self.bare("tungstenite-echo", BARE)],
             metrics: vec![
                 metric("connects per second", "connects_per_second", Some(Target::RatioAtLeast(0.7))),
                 metric("server CPU, us per connect", "server_cpu_us", Some(Target::RatioAtMost(1.0 / 0.7))),
@@ -160,7 +172,7 @@ impl Suite {
         let program = self.bin.join("bench_server");
         let mut arguments = vec!["--kind".to_owned(), kind.to_owned()];
         if kind == "app" {
-            arguments.extend(words("--tokens {work}"));
+            arguments.extend(["--secret".to_owned(), tokens::SECRET.to_owned()]);
         }
         program.exists().then(|| Entrant { server: Server { name: "ours", program, arguments }, load: words(load) })
     }

@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 
 use super::contest::{Contest, Metric, Outcome, Standing, Target};
 
+/// Characters of a column: the longest name with its role, and two spaces.
+const COLUMN: usize = 30;
+
 /// Whether a target holds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Verdict {
@@ -45,7 +48,7 @@ impl Target {
 /// The contest's table and a line for each target.
 pub fn table(contest: &Contest, outcome: &Outcome) -> String {
     let mut lines = vec![format!("{}: {}", contest.name, contest.title)];
-    let names = entrants(outcome).map(|(standing, role)| format!("{:>24}", format!("{} ({role})", standing.name)));
+    let names = entrants(outcome).map(|(standing, role)| format!("{:>COLUMN$}", format!("{} ({role})", standing.name)));
     lines.push(format!("  {:<34}{}", "medians, and ratio to the peer", names.collect::<String>()));
     for metric in &contest.metrics {
         let peer = outcome.peer.median(metric.field);
@@ -62,10 +65,10 @@ fn entrants(outcome: &Outcome) -> impl Iterator<Item = (&Standing, &'static str)
 }
 
 fn cell(value: Option<f64>, peer: Option<f64>) -> String {
-    let Some(value) = value else { return format!("{:>24}", "-") };
+    let Some(value) = value else { return format!("{:>COLUMN$}", "-") };
     let ratio = peer.filter(|peer| *peer > 0.0).map_or_else(|| "-".to_owned(), |peer| format!("{:.2}", value / peer));
     let digits = if value.abs() < 100.0 { 2 } else { 0 };
-    format!("{:>24}", format!("{value:.digits$} ({ratio})"))
+    format!("{:>COLUMN$}", format!("{value:.digits$} ({ratio})"))
 }
 
 fn line(metric: &Metric, outcome: &Outcome) -> Option<String> {

@@ -1,0 +1,97 @@
+//! A real file on a disk that can be full or broken at will.
+
+use std::collections::HashSet;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use handlers::memory::ManualClock;
+use parking_lot::Mutex;
+use redb::{Builder, StorageBackend};
+
+use super::{DAY, FileLog, LogMetrics, NOW, config};
+use crate::embedded::log::{open, retention, writer};
+
+const BLOCK: u64 = 4_096;
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct Disk(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// The blocks that were written to: as on a sparse file, only these take room.
+    allocated: HashSet<u64>,
+    full: bool,
+    broken: bool,
+}
+
+#[derive(Debug)]
+struct Backend {
+    file: File,
+    disk: Disk,
+}
+
+impl Disk {
+    /// From now on no further block can be allocated.
+    pub(super) fn fill(&self) {
+        self.0.lock().full = true;
+    }
+
+    pub(super) fn make_room(&self) {
+        self.0.lock().full = false;
+    }
+
+    pub(super) fn break_syncs(&self, broken: bool) {
+        self.0.lock().broken = broken;
+    }
+
+    /// A log on this disk that tries again at once after a failure.
+    pub(super) fn log(&self, directory: &Path) -> FileLog {
+        let disk = self.clone();
+        let opened = open::open(directory, move |path, create| {
+            let file = OpenOptions::new().read(true).write(true).create(create).truncate(false).open(path)?;
+            Builder::new().create_with_backend(Backend { file, disk: disk.clone() })
+        });
+        let open::Opened { store, epoch } = opened.unwrap();
+        let parts = writer::Parts {
+            store: Arc::new(store),
+            ends: Arc::default(),
+            metrics: LogMetrics::default(),
+            limits: retention::Limits::of(&config(directory, 100_000, DAY)),
+            clock: Arc::new(ManualClock::new(NOW)),
+            pause_after: |_| Duration::ZERO,
+        };
+        FileLog::start(parts, epoch).unwrap()
+    }
+}
+
+impl StorageBackend for Backend {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(out, offset)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        if self.disk.0.lock().broken { Err(io::Error::other("the disk is broken")) } else { Ok(()) }
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let mut state = self.disk.0.lock();
+        let mut blocks = offset / BLOCK..(offset + data.len() as u64).div_ceil(BLOCK);
+        if state.full && !blocks.clone().all(|block| state.allocated.contains(&block)) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        state.allocated.extend(&mut blocks);
+        self.file.write_all_at(data, offset)
+    }
+}

@@ -1,0 +1,77 @@
+//! Bytes on a TCP connection: for everything that a well-behaved WebSocket library refuses to send.
+
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::eventually::in_time;
+
+/// A TCP connection to a server.
+pub struct Raw {
+    stream: TcpStream,
+}
+
+impl Raw {
+    /// Connects and says nothing.
+    pub async fn connect(address: SocketAddr) -> Self {
+        let stream = in_time("a TCP connection", TcpStream::connect(address)).await.expect("the server listens");
+        stream.set_nodelay(true).expect("an open socket takes options");
+        Self { stream }
+    }
+
+    /// Connects and becomes a WebSocket.
+    pub async fn upgrade(address: SocketAddr, path: &str, token: &str) -> Self {
+        let mut raw = Self::connect(address).await;
+        raw.write(Self::upgrade_request(path, token).as_bytes()).await;
+        let head = raw.read_head().await;
+        assert!(head.starts_with("HTTP/1.1 101 "), "the server did not upgrade: {head}");
+        raw
+    }
+
+    /// The text of a good upgrade request. The key is the example of RFC 6455, section 1.3.
+    #[must_use]
+    pub fn upgrade_request(path: &str, token: &str) -> String {
+        format!(
+            "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: twinway.v1, bearer.{token}\r\n\r\n"
+        )
+    }
+
+    /// Puts bytes on the wire.
+    pub async fn write(&mut self, bytes: &[u8]) {
+        in_time("the server to take bytes", self.stream.write_all(bytes)).await.expect("the server reads");
+    }
+
+    /// Puts bytes on the wire; `false` when the server has cut the connection.
+    pub async fn try_write(&mut self, bytes: &[u8]) -> bool {
+        in_time("the server to take bytes", self.stream.write_all(bytes)).await.is_ok()
+    }
+
+    /// Everything up to the empty line that ends a response's head.
+    pub async fn read_head(&mut self) -> String {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let byte = in_time("a response", self.stream.read_u8()).await;
+            head.push(byte.unwrap_or_else(|error| panic!("{error} after {:?}", String::from_utf8_lossy(&head))));
+        }
+        String::from_utf8_lossy(&head).into_owned()
+    }
+
+    /// Everything that comes until the server ends the connection.
+    pub async fn read_to_end(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        // A reset ends a connection as well as a FIN does.
+        let _ = in_time("the server to cut the connection", self.stream.read_to_end(&mut bytes)).await;
+        bytes
+    }
+
+    /// The code of the close frame, which has to be the first frame that comes. `None` when the connection just ends.
+    pub async fn close_code(&mut self) -> Option<u16> {
+        match self.read_to_end().await.as_slice() {
+            [0x88, _, high, low, ..] => Some(u16::from_be_bytes([*high, *low])),
+            [] => None,
+            other => panic!("the server sent {other:?} instead of a close frame"),
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! The conformance suite: every row of the API Gateway catalogue as a black-box case over HTTP and WebSocket.
+//!
+//! ```text
+//! cases ── World ──┬─ local: one in-process shim per case, probe handlers, events recorded in memory
+//!                  └─ remote: any ws:// or wss:// endpoint with the same probes, events posted to an observer
+//! rows ── runner ── report ── table | JSON | docs/FIDELITY.md
+//! ```
+//! Invariant: every id of the [`catalogue`] has exactly one row, and a row either runs or says why it cannot. A case sees
+//! what a client or a handler sees, never the inside of the gateway.
+
+pub mod cases;
+pub mod catalogue;
+pub mod client;
+pub mod event;
+pub mod probe;
+pub mod recorder;
+pub mod report;
+pub mod row;
+pub mod runner;
+pub mod spec;
+pub mod wire;
+pub mod world;

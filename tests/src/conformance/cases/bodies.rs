@@ -1,0 +1,95 @@
+//! QS-1 to QS-3 and BODY-1 to BODY-3: query strings and bodies.
+
+use anyhow::ensure;
+use futures_util::FutureExt as _;
+use serde_json::{Value, json};
+
+use crate::conformance::client::Dial;
+use crate::conformance::event::{Event, Kind};
+use crate::conformance::row::{Mark::*, Row, SAME};
+use crate::conformance::wire::frame::Frame;
+use crate::conformance::world::World;
+
+pub(super) const ROWS: &[Row] = &[
+    Row::holds(
+        "QS-1",
+        Documented,
+        "`queryStringParameters` has one value per name, the multi-valued map all of them.",
+        "the same; the one value is the last",
+        |world| repeated(world).boxed(),
+    ),
+    Row::holds(
+        "QS-2",
+        Inferred,
+        "Names and values are percent-decoded; nothing is known of `+` and of escapes that are none.",
+        "decoded once; `+` is a space, a wrong escape stays as it is",
+        |world| decoded(world).boxed(),
+    ),
+    Row::holds(
+        "QS-3",
+        Inferred,
+        "A hand-made fixture joins values with commas; no capture does.",
+        "values are never joined",
+        |world| repeated(world).boxed(),
+    ),
+    Row::holds(
+        "BODY-1",
+        Documented,
+        "`body` is the whole text after its fragments were put together, and `isBase64Encoded` is false.",
+        SAME,
+        |world| fragments(world).boxed(),
+    ),
+    Row::holds("BODY-2", Reported, "Any text is passed through byte for byte, JSON or not.", SAME, |world| {
+        as_sent(world).boxed()
+    }),
+    Row::not_applicable(
+        "BODY-3",
+        Documented,
+        "An integration may ask for base64 text to be decoded (`CONVERT_TO_BINARY`); in effect not for Lambda proxies.",
+        "there are Lambda proxy integrations only",
+    ),
+];
+
+fn maps(event: &Event) -> (&Value, &Value) {
+    (&event.value["queryStringParameters"], &event.value["multiValueQueryStringParameters"])
+}
+
+async fn repeated(world: &World) -> anyhow::Result<()> {
+    let api = world.standard().await?;
+    let (_client, event) = api.connected(Dial::new().query("room=a&room=b&x&y=")).await?;
+    let (single, multi) = maps(&event);
+    ensure!(single["room"] == "b" && single["x"] == "" && single["y"] == "", "{}", event.raw);
+    ensure!(multi["room"] == json!(["a", "b"]) && multi["x"] == json!([""]), "{}", event.raw);
+    Ok(())
+}
+
+async fn decoded(world: &World) -> anyhow::Result<()> {
+    let api = world.standard().await?;
+    let (_client, event) = api.connected(Dial::new().query("a%20b=%C3%BC%2525&plus=1+1&bad=%zz%4")).await?;
+    let (single, multi) = maps(&event);
+    ensure!(single["a b"] == "ü%25", "{}", event.raw);
+    ensure!(single["plus"] == "1 1" && single["bad"] == "%zz%4", "{}", event.raw);
+    ensure!(multi["bad"] == json!(["%zz%4"]), "{}", event.raw);
+    Ok(())
+}
+
+async fn fragments(world: &World) -> anyhow::Result<()> {
+    let api = world.standard().await?;
+    let mut client = api.connect().await?;
+    let text = r#"{"action":"probe","text":"äöü in pieces"}"#;
+    client.send(&Frame::fragments(text, 7)).await?;
+    let event = api.next(Kind::Message).await?;
+    ensure!(event.value["body"] == text && event.value["isBase64Encoded"] == false, "{}", event.raw);
+    Ok(())
+}
+
+async fn as_sent(world: &World) -> anyhow::Result<()> {
+    let api = world.standard().await?;
+    let mut client = api.connect().await?;
+    for text in ["hello", "\"hello\"", r#"{"action":"x", body:"hello"}"#, " \u{feff}\t\u{0}\u{7f}\u{2028}ü😀\\\" "] {
+        client.send_text(text).await?;
+        let event = api.next(Kind::Message).await?;
+        ensure!(event.value["body"] == text, "{text:?} became {}", event.value["body"]);
+    }
+    Ok(())
+}

@@ -1,0 +1,102 @@
+//! CC-1 to CC-5: order and concurrency.
+
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use futures_util::FutureExt as _;
+use serde_json::json;
+
+use crate::conformance::client::Dial;
+use crate::conformance::event::Kind;
+use crate::conformance::row::{Mark::*, Row, SAME};
+use crate::conformance::wire::frame::{Frame, opcode};
+use crate::conformance::world::World;
+
+pub(super) const ROWS: &[Row] = &[
+    Row::holds(
+        "CC-1",
+        Documented,
+        "Each message is an invocation of its own; several of one connection run at the same time.",
+        "the same with the ordering `concurrent`, which these cases use; the default is one at a time, in order",
+        |world| at_once(world).boxed(),
+    ),
+    Row::holds("CC-2", Documented, "Answers may overtake each other.", "the same with the ordering `concurrent`", |world| {
+        overtaking(world).boxed()
+    }),
+    Row::differs(
+        "CC-3",
+        Inferred,
+        "A message may still be handled while `$disconnect` runs.",
+        "`$disconnect` runs when the messages received before the end have been handled",
+        "handlers that clean up must not be overtaken by the messages of the connection they clean up after",
+        |world| disconnect_comes_last(world).boxed(),
+    ),
+    Row::holds("CC-4", Documented, "No message is delivered before `$connect` has succeeded.", SAME, |world| {
+        early_message(world).boxed()
+    }),
+    Row::holds("CC-5", Inferred, "A message whose function failed is not tried again.", SAME, |world| {
+        no_retry(world).boxed()
+    }),
+];
+
+async fn at_once(world: &World) -> anyhow::Result<()> {
+    let api = world.standard().await?;
+    let mut client = api.connect().await?;
+    let begun = Instant::now();
+    for _ in 0..8 {
+        let answer = json!({"after": 500, "return": {"statusCode": 200, "body": "done"}});
+        client.send_json(&json!({"action": "ask", "answer": answer})).await?;
+    }
+    for _ in 0..8 {
+        ensure!(client.text().await? == "done");
+    }
+    let took = begun.elapsed();
+    ensure!(took < Duration::from_millis(3000), "eight handlers of 500 ms took {took:?}");
+    Ok(())
+}
+
+async fn overtaking(world: &World) -> anyhow::Result<()> {
+    let api = world.standard().await?;
+    let mut client = api.connect().await?;
+    let slow = json!({"after": 500, "return": {"statusCode": 200, "body": "slow"}});
+    client.send_json(&json!({"action": "ask", "answer": slow})).await?;
+    let first = client.ask(json!({"return": {"statusCode": 200, "body": "quick"}})).await?;
+    ensure!(first == "quick" && client.text().await? == "slow", "the first answer was {first}");
+    Ok(())
+}
+
+async fn disconnect_comes_last(world: &World) -> anyhow::Result<()> {
+    world.only_here("a look at what differs on purpose")?;
+    let api = world.standard().await?;
+    let mut client = api.connect().await?;
+    client.tell(json!({"after": 300, "note": "handled"})).await?;
+    api.next(Kind::Message).await?;
+    client.close(None).await?;
+    api.next(Kind::Disconnect).await?;
+    ensure!(api.count(Kind::Note).await == 1, "$disconnect ran before the message was handled");
+    Ok(())
+}
+
+async fn early_message(world: &World) -> anyhow::Result<()> {
+    let api = world.standard().await?;
+    let early = Frame::new(opcode::TEXT, r#"{"action":"ask"}"#).to_bytes();
+    let dial = || Dial::new().followed_by(early.clone());
+    let mut client = api.dial(dial().probe(json!({"connect": {"after": 200, "note": "connected"}}))).await?;
+    let message = api.next(Kind::Message).await?;
+    ensure!(api.count(Kind::Note).await == 1, "the message came before $connect was done");
+    let waited = message.number("requestTimeEpoch") - message.number("connectedAt");
+    ensure!(waited >= 190, "the message's event is {waited} ms after connectedAt");
+    ensure!(client.text().await? == "16", "the early message was not answered");
+    let refusal = api.refused(dial().probe(json!({"connect": {"return": {"statusCode": 403}}}))).await?;
+    ensure!(refusal.head.status == 403 && api.count(Kind::Message).await == 1, "a refused client was heard");
+    Ok(())
+}
+
+async fn no_retry(world: &World) -> anyhow::Result<()> {
+    let api = world.standard().await?;
+    let mut client = api.connect().await?;
+    client.ask(json!({"throw": "no"})).await?;
+    client.heard_nothing().await?;
+    ensure!(api.count(Kind::Message).await == 2, "the function ran {} times", api.count(Kind::Message).await - 1);
+    Ok(())
+}

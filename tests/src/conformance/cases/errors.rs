@@ -1,0 +1,67 @@
+//! ERR-1 to ERR-4: the error frames, byte for byte.
+
+use anyhow::ensure;
+use futures_util::FutureExt as _;
+use serde_json::{Value, json};
+
+use crate::conformance::event::{Kind, shape};
+use crate::conformance::row::{Mark::*, Row, SAME};
+use crate::conformance::world::World;
+
+/// Frames as clients of API Gateway captured them.
+const CAPTURED: &str = include_str!("../../../fixtures/apigw/error-frames.txt");
+
+pub(super) const ROWS: &[Row] = &[
+    Row::holds(
+        "ERR-1",
+        Reported,
+        "An error frame has message, connection id and request id in that order, with one peculiar spacing.",
+        "the same bytes as the captures, but for the ids",
+        |world| template(world).boxed(),
+    ),
+    Row::holds("ERR-2", Inferred, "`requestId` is that of the failing message's event.", SAME, |world| {
+        request_id(world).boxed()
+    }),
+    Row::not_applicable(
+        "ERR-3",
+        Inferred,
+        "WebSocket APIs offer no way to customise these frames.",
+        "there is no way here either",
+    ),
+    Row::not_yet(
+        "ERR-4",
+        Unknown,
+        "A message beyond the rate is expected to be answered with the text `Too Many Requests`.",
+        "messages are not throttled; the frame exists",
+        "the rates of the quotas are not applied yet",
+    ),
+];
+
+async fn template(world: &World) -> anyhow::Result<()> {
+    let api = world.standard().await?;
+    let (mut client, id) = api.identified().await?;
+    let frame = client.ask(json!({"throw": "no"})).await?;
+    let value: Value = serde_json::from_str(&frame)?;
+    let request = value["requestId"].as_str().unwrap_or_default();
+    let captured = CAPTURED.lines().find(|line| line.contains("Internal server error")).unwrap_or_default();
+    let sample: Value = serde_json::from_str(captured)?;
+    let expected = captured
+        .replace(sample["connectionId"].as_str().unwrap_or_default(), &id)
+        .replace(sample["requestId"].as_str().unwrap_or_default(), request);
+    ensure!(frame == expected, "the frame is {frame}, the capture {captured}");
+    for line in CAPTURED.lines() {
+        let other = shape(line)?.replace(serde_json::from_str::<Value>(line)?["message"].as_str().unwrap_or_default(), "");
+        ensure!(other == shape(&frame)?.replace("Internal server error", ""), "the captures differ: {line}");
+    }
+    Ok(())
+}
+
+async fn request_id(world: &World) -> anyhow::Result<()> {
+    let api = world.standard().await?;
+    let mut client = api.connect().await?;
+    let frame: Value = serde_json::from_str(&client.ask(json!({"throw": "no"})).await?)?;
+    let event = api.next(Kind::Message).await?;
+    ensure!(frame["requestId"] == event.context("requestId"), "{frame} for {}", event.raw);
+    ensure!(frame["connectionId"] == event.context("connectionId"), "{frame} for {}", event.raw);
+    Ok(())
+}

@@ -1,0 +1,190 @@
+//! HDR-1 to HDR-9: what events show of the headers.
+
+use anyhow::ensure;
+use futures_util::FutureExt as _;
+use serde_json::json;
+
+use crate::conformance::client::Dial;
+use crate::conformance::event::{Event, Kind};
+use crate::conformance::row::{Mark::*, Row, SAME};
+use crate::conformance::spec::Spec;
+use crate::conformance::world::World;
+
+/// Headers as a browser sends them, that have to arrive unchanged.
+const BROWSER: [(&str, &str); 10] = [
+    ("Origin", "https://app.example.com"),
+    ("Cookie", "a=1; b=2"),
+    ("User-Agent", "Mozilla/5.0"),
+    ("Authorization", "Bearer abc"),
+    ("Accept-Language", "en-GB,en;q=0.5"),
+    ("Cache-Control", "no-cache"),
+    ("Pragma", "no-cache"),
+    ("Sec-Fetch-Mode", "websocket"),
+    ("Sec-WebSocket-Protocol", "a, b"),
+    ("x-api-key", "k-1"),
+];
+
+pub(super) const ROWS: &[Row] = &[
+    Row::holds(
+        "HDR-1",
+        Documented,
+        "CONNECT has Host, the WebSocket key and version, a trace id, and the three `X-Forwarded-` headers.",
+        "the same; port 443 and `https` are stated whatever the listener is, as handlers expect",
+        |world| always(world).boxed(),
+    ),
+    Row::holds(
+        "HDR-2",
+        Documented,
+        "`Connection`, `Upgrade` and `content-length` are kept in the authorizer's request and removed from CONNECT.",
+        SAME,
+        |world| hop_by_hop(world).boxed(),
+    ),
+    Row::holds("HDR-3", Reported, "All other headers of the client pass through unchanged.", SAME, |world| {
+        pass_through(world).boxed()
+    }),
+    Row::differs(
+        "HDR-4",
+        Reported,
+        "Header names arrive in the case in which the client sent them.",
+        "names that clients usually write in mixed case are given that case; all others arrive in lower case",
+        "the HTTP parser keeps no case; AWS's own samples lower names before they look one up",
+        |world| case(world).boxed(),
+    ),
+    Row::holds("HDR-5", Reported, "Header names are sorted without regard to case.", SAME, |world| {
+        sorted(world).boxed()
+    }),
+    Row::holds(
+        "HDR-6",
+        Reported,
+        "`headers` has the last value of a repeated header, `multiValueHeaders` an array of all.",
+        SAME,
+        |world| repeated(world).boxed(),
+    ),
+    Row::holds(
+        "HDR-7",
+        Reported,
+        "`Sec-WebSocket-Protocol` is one string as the client sent it, spaces included.",
+        SAME,
+        |world| subprotocols_as_sent(world).boxed(),
+    ),
+    Row::holds(
+        "HDR-8",
+        Documented,
+        "DISCONNECT has exactly four headers: Host and three empty ones.",
+        SAME,
+        |world| disconnect(world).boxed(),
+    ),
+    Row::holds(
+        "HDR-9",
+        Documented,
+        "`X-Forwarded-For` is the client's address, or a list when a proxy stands in front.",
+        "the same; a list counts only from a proxy that is configured as trusted",
+        |world| forwarded_for(world).boxed(),
+    ),
+];
+
+async fn always(world: &World) -> anyhow::Result<()> {
+    let api = world.standard().await?;
+    let (_client, event) = api.connected(Dial::new()).await?;
+    let headers = &event.value["headers"];
+    ensure!(headers["Sec-WebSocket-Version"] == "13" && headers["Sec-WebSocket-Key"].is_string(), "{headers}");
+    ensure!(headers["X-Forwarded-Port"] == "443" && headers["X-Forwarded-Proto"] == "https", "{headers}");
+    ensure!(headers["Host"] == event.context("domainName"), "{headers}");
+    ensure!(headers["X-Forwarded-For"] == event.value["requestContext"]["identity"]["sourceIp"], "{headers}");
+    let trace = headers["X-Amzn-Trace-Id"].as_str().unwrap_or_default();
+    let parts: Vec<_> = trace.strip_prefix("Root=").unwrap_or_default().split('-').map(str::len).collect();
+    ensure!(parts == [1, 8, 24], "the trace id is {trace:?}");
+    ensure!(event.keys("/headers")? == event.keys("/multiValueHeaders")?, "{}", event.raw);
+    Ok(())
+}
+
+async fn hop_by_hop(world: &World) -> anyhow::Result<()> {
+    let api = world.api(Spec::authorized(&[])).await?;
+    let (_client, connect) = api.connected(Dial::new().probe(super::authorizers::allow(json!({})))).await?;
+    let request = api.next(Kind::Authorizer).await?;
+    for (name, value) in [("Connection", "upgrade"), ("Upgrade", "websocket"), ("content-length", "0")] {
+        ensure!(request.value["headers"][name] == value, "{}", request.raw);
+        ensure!(request.value["multiValueHeaders"][name] == json!([value]), "{}", request.raw);
+        ensure!(!connect.has(&format!("/headers/{name}")), "{}", connect.raw);
+        ensure!(!connect.has(&format!("/multiValueHeaders/{name}")), "{}", connect.raw);
+    }
+    Ok(())
+}
+
+async fn from_browser(world: &World) -> anyhow::Result<Event> {
+    let api = world.standard().await?;
+    let dial = BROWSER.iter().fold(Dial::new(), |dial, (name, value)| dial.header(name, value));
+    let (_client, event) = api.connected(dial).await?;
+    Ok(event)
+}
+
+async fn pass_through(world: &World) -> anyhow::Result<()> {
+    let event = from_browser(world).await?;
+    for (name, value) in BROWSER {
+        ensure!(event.value["headers"][name] == value, "{name} is {}", event.value["headers"][name]);
+    }
+    Ok(())
+}
+
+async fn case(world: &World) -> anyhow::Result<()> {
+    let names = from_browser(world).await?.keys("/headers")?;
+    for (name, _) in BROWSER {
+        ensure!(names.iter().any(|seen| seen == name), "{name} is not among {names:?}");
+    }
+    world.only_here("a look at what differs on purpose")?;
+    let api = world.standard().await?;
+    let (_client, event) = api.connected(Dial::new().header("X-Custom-Thing", "1").header("origin", "null")).await?;
+    ensure!(event.has("/headers/x-custom-thing") && event.has("/headers/Origin"), "{}", event.raw);
+    Ok(())
+}
+
+async fn sorted(world: &World) -> anyhow::Result<()> {
+    let event = from_browser(world).await?;
+    for map in ["/headers", "/multiValueHeaders"] {
+        let names: Vec<_> = event.keys(map)?.iter().map(|name| name.to_ascii_lowercase()).collect();
+        ensure!(names.is_sorted(), "{map} has the order {names:?}");
+    }
+    Ok(())
+}
+
+async fn repeated(world: &World) -> anyhow::Result<()> {
+    let api = world.standard().await?;
+    let (_client, event) = api.connected(Dial::new().header("x-tag", "one").header("x-tag", "two")).await?;
+    ensure!(event.value["headers"]["x-tag"] == "two", "{}", event.raw);
+    ensure!(event.value["multiValueHeaders"]["x-tag"] == json!(["one", "two"]), "{}", event.raw);
+    Ok(())
+}
+
+async fn subprotocols_as_sent(world: &World) -> anyhow::Result<()> {
+    let api = world.standard().await?;
+    let offered = "actioncable-v1-json,  actioncable-unsupported";
+    let (_client, event) = api.connected(Dial::new().header("Sec-WebSocket-Protocol", offered)).await?;
+    ensure!(event.value["headers"]["Sec-WebSocket-Protocol"] == offered, "{}", event.raw);
+    ensure!(event.value["multiValueHeaders"]["Sec-WebSocket-Protocol"] == json!([offered]), "{}", event.raw);
+    Ok(())
+}
+
+async fn disconnect(world: &World) -> anyhow::Result<()> {
+    let [connect, _, event] = super::context::one_of_each(world).await?;
+    let names = ["Host", "x-api-key", "X-Forwarded-For", "x-restapi"];
+    ensure!(event.keys("/headers")? == names && event.keys("/multiValueHeaders")? == names, "{}", event.raw);
+    ensure!(event.value["headers"]["Host"] == connect.context("domainName"), "{}", event.raw);
+    for name in &names[1..] {
+        ensure!(event.value["headers"][name] == "", "{}", event.raw);
+        ensure!(event.value["multiValueHeaders"][name] == json!([""]), "{}", event.raw);
+    }
+    Ok(())
+}
+
+async fn forwarded_for(world: &World) -> anyhow::Result<()> {
+    world.only_here("a trusted proxy")?;
+    let list = "203.0.113.7, 10.0.0.9";
+    let api = world.standard().await?;
+    let (_client, event) = api.connected(Dial::new().header("X-Forwarded-For", list)).await?;
+    ensure!(event.value["headers"]["X-Forwarded-For"] == "127.0.0.1", "{}", event.raw);
+    let api = world.api(Spec::special("a trusted proxy", |spec| spec.trust_forwarded_for = true)).await?;
+    let (_client, event) = api.connected(Dial::new().header("X-Forwarded-For", list)).await?;
+    ensure!(event.value["headers"]["X-Forwarded-For"] == list, "{}", event.raw);
+    ensure!(event.value["requestContext"]["identity"]["sourceIp"] == "203.0.113.7", "{}", event.raw);
+    Ok(())
+}

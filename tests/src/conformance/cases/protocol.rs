@@ -1,0 +1,176 @@
+//! HS-1 to HS-5 and SUB-1 to SUB-7: the `101` and subprotocols.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use futures_util::FutureExt as _;
+use gateway::route::RouteKey;
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use crate::conformance::client::{Client, Dial};
+use crate::conformance::event::Kind;
+use crate::conformance::row::{Mark::*, Row, SAME};
+use crate::conformance::spec::Spec;
+use crate::conformance::wire::Wire;
+use crate::conformance::world::World;
+
+/// The connection preface of HTTP/2 (RFC 9113 section 3.4) with an empty SETTINGS frame.
+const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+pub(super) const ROWS: &[Row] = &[
+    Row::holds(
+        "HS-1",
+        Reported,
+        "The `101` has `Connection: upgrade`, `upgrade: websocket`, the accept value and a date, and nothing else.",
+        "the same fields and values; all names are in lower case, which HTTP does not distinguish",
+        |world| switching(world).boxed(),
+    ),
+    Row::not_yet(
+        "HS-2",
+        Reported,
+        "permessage-deflate is accepted when offered.",
+        "the offer is ignored and nothing is compressed, as RFC 7692 allows",
+        "the WebSocket library in use has no compression",
+    ),
+    Row::not_yet(
+        "HS-3",
+        Unknown,
+        "With compression, whether quotas count compressed or inflated bytes is not known.",
+        "nothing is compressed",
+        "the WebSocket library in use has no compression",
+    ),
+    Row::holds("HS-4", Inferred, "A client that offers no extension gets none.", SAME, |world| {
+        no_extension(world).boxed()
+    }),
+    Row::holds(
+        "HS-5",
+        Inferred,
+        "WebSockets over HTTP/2 (RFC 8441) are not offered.",
+        "the same: the listener speaks HTTP/1.1 only",
+        |world| no_http2(world).boxed(),
+    ),
+    Row::holds(
+        "SUB-1",
+        Documented,
+        "The `101` names a subprotocol only if `$connect` returned it as a header.",
+        SAME,
+        |world| chosen(world, "Sec-WebSocket-Protocol", "chat").boxed(),
+    ),
+    Row::holds(
+        "SUB-2",
+        Reported,
+        "If `$connect` returns none, the `101` has none; the connection is open until the client gives it up.",
+        SAME,
+        |world| none_chosen(world).boxed(),
+    ),
+    Row::holds("SUB-3", Inferred, "The handler may write the header's name in any case.", SAME, |world| {
+        any_case(world).boxed()
+    }),
+    Row::holds("SUB-4", Documented, "Without an integration on `$connect` no subprotocol is named.", SAME, |world| {
+        without_connect(world).boxed()
+    }),
+    Row::holds(
+        "SUB-5",
+        Unknown,
+        "Whether a value that the client did not offer is let through is not known.",
+        "it is passed on as the handler returned it",
+        |world| chosen(world, "Sec-WebSocket-Protocol", "never-offered").boxed(),
+    ),
+    Row::holds(
+        "SUB-6",
+        Documented,
+        "Functions on `lambda_http` return all headers in `multiValueHeaders`, which counts as well.",
+        SAME,
+        |world| multi_valued(world).boxed(),
+    ),
+    Row::holds("SUB-7", Documented, "A 400 for an unknown subprotocol is what the client sees.", SAME, |world| {
+        refused(world).boxed()
+    }),
+];
+
+async fn switching(world: &World) -> anyhow::Result<()> {
+    let api = world.standard().await?;
+    let client = api.connect().await?;
+    let head = &client.head;
+    ensure!(head.status_line == "HTTP/1.1 101 Switching Protocols", "{head:?}");
+    ensure!(head.header("connection") == Some("upgrade") && head.header("upgrade") == Some("websocket"), "{head:?}");
+    let accept = derive_accept_key(STANDARD.encode(b"conformance-case").as_bytes());
+    ensure!(head.header("sec-websocket-accept") == Some(&accept), "{head:?}");
+    ensure!(head.names() == ["connection", "date", "sec-websocket-accept", "upgrade"], "{head:?}");
+    Ok(())
+}
+
+async fn no_extension(world: &World) -> anyhow::Result<()> {
+    let api = world.standard().await?;
+    let mut client = api.connect().await?;
+    ensure!(client.head.header("sec-websocket-extensions").is_none(), "{:?}", client.head);
+    // Reading checks that the answer's frame has no reserved bit.
+    client.heard_nothing().await
+}
+
+async fn no_http2(world: &World) -> anyhow::Result<()> {
+    world.only_here("a listener without TLS in front")?;
+    let api = world.standard().await?;
+    let mut wire = Wire::open(&api.place, api.patience()).await?;
+    wire.send(HTTP2).await?;
+    if wire.speaks_within(Duration::from_secs(1)).await {
+        let answer = wire.rest().await?;
+        ensure!(!answer.starts_with(&[0, 0]), "the listener speaks HTTP/2: {answer:?}");
+    }
+    Ok(())
+}
+
+async fn with_answer(world: &World, answer: Value) -> anyhow::Result<Client> {
+    let api = world.standard().await?;
+    let dial = Dial::new().probe(json!({"connect": {"return": answer}})).header("Sec-WebSocket-Protocol", "chat, other");
+    api.dial(dial).await
+}
+
+async fn chosen(world: &World, name: &str, value: &str) -> anyhow::Result<()> {
+    let mut client = with_answer(world, json!({"statusCode": 200, "headers": {name: value}})).await?;
+    ensure!(client.head.header("sec-websocket-protocol") == Some(value), "{:?}", client.head);
+    client.heard_nothing().await
+}
+
+async fn none_chosen(world: &World) -> anyhow::Result<()> {
+    let api = world.standard().await?;
+    let mut client = api.dial(Dial::new().header("Sec-WebSocket-Protocol", "chat")).await?;
+    ensure!(client.head.header("sec-websocket-protocol").is_none(), "{:?}", client.head);
+    client.heard_nothing().await?;
+    client.close(None).await?;
+    api.next(Kind::Disconnect).await?;
+    Ok(())
+}
+
+async fn any_case(world: &World) -> anyhow::Result<()> {
+    for name in ["Sec-Websocket-Protocol", "sec-websocket-protocol", "SEC-WEBSOCKET-PROTOCOL"] {
+        chosen(world, name, "chat").await?;
+    }
+    Ok(())
+}
+
+async fn without_connect(world: &World) -> anyhow::Result<()> {
+    let api = world.api(Spec::special("an API without a $connect route", |spec| spec.remove(RouteKey::CONNECT))).await?;
+    let client = api.dial(Dial::new().header("Sec-WebSocket-Protocol", "chat")).await?;
+    ensure!(client.head.header("sec-websocket-protocol").is_none(), "{:?}", client.head);
+    Ok(())
+}
+
+async fn multi_valued(world: &World) -> anyhow::Result<()> {
+    let headers = json!({"sec-websocket-protocol": ["other"]});
+    let answer = json!({"statusCode": 200, "headers": {}, "multiValueHeaders": headers, "body": null, "isBase64Encoded": false});
+    let client = with_answer(world, answer).await?;
+    ensure!(client.head.header("sec-websocket-protocol") == Some("other"), "{:?}", client.head);
+    Ok(())
+}
+
+async fn refused(world: &World) -> anyhow::Result<()> {
+    let api = world.standard().await?;
+    let dial = Dial::new().probe(json!({"connect": {"return": {"statusCode": 400}}}));
+    let refusal = api.refused(dial.header("Sec-WebSocket-Protocol", "unknown")).await?;
+    ensure!(refusal.head.status == 400, "the status is {}", refusal.head.status);
+    Ok(())
+}

@@ -1,0 +1,243 @@
+//! The table of section 3.2 and MSG-0 to MSG-9: what the client of a message sees of its integration.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use futures_util::FutureExt as _;
+use serde_json::{Value, json};
+
+use crate::conformance::event::Kind;
+use crate::conformance::row::{Mark::*, Row, SAME};
+use crate::conformance::spec::Spec;
+use crate::conformance::world::World;
+
+const FAILED: &str = r#"{"message": "Internal server error", "#;
+const TIMED_OUT: &str = r#"{"message": "Endpoint request timed out", "#;
+
+pub(super) const ROWS: &[Row] = &[
+    Row::holds(
+        "3.2-1",
+        Documented,
+        "A valid response of any status: nothing on a one-way route, its body as a text frame on a two-way route.",
+        SAME,
+        |world| valid(world).boxed(),
+    ),
+    Row::holds(
+        "3.2-2",
+        Reported,
+        "A status of 4xx or 5xx with a body: nothing on a one-way route; the body all the same on a two-way route.",
+        SAME,
+        |world| statuses(world).boxed(),
+    ),
+    Row::holds(
+        "3.2-3",
+        Reported,
+        "A valid response without a body on a two-way route: an empty message.",
+        "the same; `null` counts as no body",
+        |world| no_body(world).boxed(),
+    ),
+    Row::holds("3.2-4", Reported, "The function throws: the frame `Internal server error`.", SAME, |world| {
+        failing(world, &[json!({"throw": "no"}), json!({"refuse": "crash"})]).boxed()
+    }),
+    Row::holds(
+        "3.2-5",
+        Reported,
+        "It returns `null` or a string: the frame `Internal server error`.",
+        SAME,
+        |world| failing(world, &[json!({"return": null}), json!({"return": "ok"}), json!({"return": [200]})]).boxed(),
+    ),
+    Row::holds(
+        "3.2-6",
+        Reported,
+        "It returns an object with further keys: the frame `Internal server error`.",
+        SAME,
+        |world| {
+            failing(world, &[json!({"return": {"statusCode": 200, "ConnectionId": "x", "Data": "y"}})]).boxed()
+        },
+    ),
+    Row::holds(
+        "3.2-7",
+        Reported,
+        "The function may not be invoked: the frame `Internal server error`, and it never runs.",
+        SAME,
+        |world| failing_here(world, json!({"refuse": "not_invokable"})).boxed(),
+    ),
+    Row::holds("3.2-8", Reported, "Lambda throttles: the frame `Internal server error`.", SAME, |world| {
+        failing_here(world, json!({"refuse": "throttled"})).boxed()
+    }),
+    Row::holds(
+        "3.2-9",
+        Reported,
+        "The integration timeout of 29 s: the frame `Endpoint request timed out`; the function runs on.",
+        "the same; here the 29 s are 200 ms",
+        |world| timed_out(world).boxed(),
+    ),
+    Row::holds(
+        "MSG-0",
+        Inferred,
+        "Nothing comes back for statuses 200 to 501 where a route has no route response.",
+        SAME,
+        |world| statuses(world).boxed(),
+    ),
+    Row::holds(
+        "MSG-1",
+        Documented,
+        "The response is checked on one-way routes as well: five keys may appear, and `body` must be a string.",
+        SAME,
+        |world| grammar(world).boxed(),
+    ),
+    Row::holds("MSG-2", Documented, "`{\"statusCode\": 200}` alone is enough.", SAME, |world| no_body(world).boxed()),
+    Row::holds(
+        "MSG-3",
+        Documented,
+        "Of a proxy integration the output is the complete payload; there is no integration response.",
+        "the same: the body reaches the client byte for byte",
+        |world| payload(world).boxed(),
+    ),
+    Row::not_applicable(
+        "MSG-4",
+        Documented,
+        "The only route response there can be is `$default`.",
+        "a route is one-way or two-way, which is all that this leaves open",
+    ),
+    Row::holds("MSG-5", Inferred, "Headers of a message's response are ignored.", SAME, |world| {
+        headers(world).boxed()
+    }),
+    Row::holds(
+        "MSG-6",
+        Unknown,
+        "What `isBase64Encoded: true` does on a two-way route is not known.",
+        "the body is passed on undecoded",
+        |world| base64(world).boxed(),
+    ),
+    Row::holds("MSG-7", Reported, "None of these errors closes the connection.", SAME, |world| {
+        stays_open(world).boxed()
+    }),
+    Row::holds("MSG-8", Reported, "An error is an ordinary text message for the client.", SAME, |world| {
+        stays_open(world).boxed()
+    }),
+    Row::not_yet(
+        "MSG-9",
+        Documented,
+        "A message that a route's model does not allow is answered `Bad request body`, and no function runs.",
+        "messages are not validated; the function gets them all",
+        "request models are not evaluated",
+    ),
+];
+
+/// Tells both routes the same and gives what the two-way one answered.
+async fn both(world: &World, answer: Value) -> anyhow::Result<String> {
+    let api = world.standard().await?;
+    let mut client = api.connect().await?;
+    client.tell(answer.clone()).await?;
+    client.heard_nothing().await?;
+    client.ask(answer).await
+}
+
+async fn valid(world: &World) -> anyhow::Result<()> {
+    let text = both(world, json!({"return": {"statusCode": 200, "body": "the answer"}})).await?;
+    ensure!(text == "the answer", "the client got {text:?}");
+    Ok(())
+}
+
+async fn statuses(world: &World) -> anyhow::Result<()> {
+    for status in [201, 301, 400, 401, 403, 500, 501] {
+        let text = both(world, json!({"return": {"statusCode": status, "body": "the answer"}})).await?;
+        ensure!(text == "the answer", "after {status} the client got {text:?}");
+    }
+    Ok(())
+}
+
+async fn no_body(world: &World) -> anyhow::Result<()> {
+    for response in [json!({"statusCode": 200}), json!({"statusCode": 200, "body": null})] {
+        let text = both(world, json!({"return": response})).await?;
+        ensure!(text.is_empty(), "the client got {text:?}");
+    }
+    Ok(())
+}
+
+/// Checks that both kinds of route say `Internal server error`.
+async fn failing(world: &World, answers: &[Value]) -> anyhow::Result<()> {
+    let api = world.standard().await?;
+    let mut client = api.connect().await?;
+    for answer in answers {
+        client.tell(answer.clone()).await?;
+        let frame = client.text().await?;
+        ensure!(frame.starts_with(FAILED), "a one-way route answered {frame} to {answer}");
+        let frame = client.ask(answer.clone()).await?;
+        ensure!(frame.starts_with(FAILED), "a two-way route answered {frame} to {answer}");
+    }
+    client.heard_nothing().await
+}
+
+async fn failing_here(world: &World, answer: Value) -> anyhow::Result<()> {
+    world.only_here("a function that the gateway cannot invoke")?;
+    failing(world, &[answer]).await
+}
+
+async fn timed_out(world: &World) -> anyhow::Result<()> {
+    let spec = Spec::special("a compressed clock", |spec| {
+        spec.definition.quotas.integration_timeout = Duration::from_millis(200);
+    });
+    let api = world.api(spec).await?;
+    let mut client = api.connect().await?;
+    client.tell(json!({"after": 600, "note": "one-way ran on"})).await?;
+    let frame = client.text().await?;
+    ensure!(frame.starts_with(TIMED_OUT), "a one-way route answered {frame}");
+    let frame = client.ask(json!({"after": 600, "note": "two-way ran on"})).await?;
+    ensure!(frame.starts_with(TIMED_OUT), "a two-way route answered {frame}");
+    for note in ["one-way ran on", "two-way ran on"] {
+        let seen = api.next(Kind::Note).await?;
+        ensure!(seen.value["note"] == note, "{}", seen.raw);
+    }
+    client.heard_nothing().await
+}
+
+async fn grammar(world: &World) -> anyhow::Result<()> {
+    let ok = json!({"statusCode": "201", "headers": {"a": "b"}, "multiValueHeaders": {"c": ["d"]}, "body": "x",
+        "isBase64Encoded": false});
+    let text = both(world, json!({"return": ok})).await?;
+    ensure!(text == "x", "the client got {text:?}");
+    let wrong = [
+        json!({"statusCode": 200, "body": 1}),
+        json!({"statusCode": 200, "body": {"a": 1}}),
+        json!({"statusCode": 200, "headers": "x"}),
+        json!({"statusCode": 200, "cookies": []}),
+        json!({"statusCode": "ok"}),
+    ];
+    let answers: Vec<_> = wrong.iter().map(|response| json!({"return": response})).collect();
+    failing(world, &answers).await
+}
+
+async fn payload(world: &World) -> anyhow::Result<()> {
+    for body in ["{\"a\": 1}", "not JSON", "\u{0}\n\"\\ü😀", "{\"statusCode\": 500}"] {
+        let text = both(world, json!({"return": {"statusCode": 200, "body": body}})).await?;
+        ensure!(text == body, "{body:?} became {text:?}");
+    }
+    Ok(())
+}
+
+async fn headers(world: &World) -> anyhow::Result<()> {
+    let response = json!({"statusCode": 200, "headers": {"Content-Type": "image/png", "Sec-WebSocket-Protocol": "x"}, "body": "y"});
+    let text = both(world, json!({"return": response})).await?;
+    ensure!(text == "y", "the client got {text:?}");
+    Ok(())
+}
+
+async fn base64(world: &World) -> anyhow::Result<()> {
+    let text = both(world, json!({"return": {"statusCode": 200, "body": "aGVsbG8=", "isBase64Encoded": true}})).await?;
+    ensure!(text == "aGVsbG8=", "the client got {text:?}");
+    Ok(())
+}
+
+async fn stays_open(world: &World) -> anyhow::Result<()> {
+    let api = world.standard().await?;
+    let mut client = api.connect().await?;
+    for _ in 0..3 {
+        let frame = client.ask(json!({"throw": "no"})).await?;
+        ensure!(frame.starts_with(FAILED), "the client got {frame}");
+    }
+    client.heard_nothing().await?;
+    ensure!(api.count(Kind::Disconnect).await == 0, "$disconnect ran");
+    Ok(())
+}

@@ -1,0 +1,217 @@
+//! RT-1 to RT-14: which route a message takes.
+
+use anyhow::ensure;
+use futures_util::FutureExt as _;
+use gateway::route::{RouteKey, RouteResponse};
+use serde_json::json;
+
+use crate::conformance::event::Kind;
+use crate::conformance::row::{Mark::*, Row, SAME};
+use crate::conformance::spec::Spec;
+use crate::conformance::world::{Api, World};
+
+pub(super) const ROWS: &[Row] = &[
+    Row::holds(
+        "RT-1",
+        Documented,
+        "A selection expression joins variables, with or without braces, and literals; `\\$` is a dollar sign.",
+        SAME,
+        |world| expressions(world).boxed(),
+    ),
+    Row::holds("RT-2", Documented, "A variable that leads nowhere is the empty string.", SAME, |world| {
+        missing(world).boxed()
+    }),
+    Row::holds(
+        "RT-3",
+        Documented,
+        "The value is made text: an array is `[item1, item2]`; numbers and booleans as they stand is a deduction.",
+        "the same; an object stays JSON, `null` is the empty string",
+        |world| stringified(world).boxed(),
+    ),
+    Row::holds("RT-4", Documented, "A key matches exactly or not at all; else `$default`.", SAME, |world| {
+        exact(world).boxed()
+    }),
+    Row::holds("RT-5", Documented, "Text that is not JSON goes to `$default`.", SAME, |world| {
+        defaults(world, &["hello", "", "{", "{\"action\":\"chat\"} x", "{action:\"chat\"}"]).boxed()
+    }),
+    Row::holds("RT-6", Documented, "JSON without the key goes to `$default`.", SAME, |world| {
+        defaults(world, &["{}", "{\"Action\":\"chat\"}", "{\"a\":{\"action\":\"chat\"}}"]).boxed()
+    }),
+    Row::holds("RT-7", Reported, "An event of `$default` has that route key, not the value.", SAME, |world| {
+        defaults(world, &["{\"action\":\"no such route\"}"]).boxed()
+    }),
+    Row::holds(
+        "RT-8",
+        Documented,
+        "No match and no `$default`: the error frame `Forbidden`; the connection stays open.",
+        SAME,
+        |world| no_default(world).boxed(),
+    ),
+    Row::not_applicable(
+        "RT-9",
+        Reported,
+        "The same frame appears while a new route is not yet deployed.",
+        "routes are there from the start of the process; a route that is not there is the row before",
+    ),
+    Row::holds(
+        "RT-10",
+        Documented,
+        "The expression is evaluated for messages only, not for `$connect` and `$disconnect`.",
+        SAME,
+        |world| lifecycle(world).boxed(),
+    ),
+    Row::holds("RT-11", Inferred, "A top-level array, string or number goes to `$default`.", SAME, |world| {
+        defaults(world, &["[\"chat\"]", "\"chat\"", "7", "true", "null"]).boxed()
+    }),
+    Row::holds(
+        "RT-12",
+        Unknown,
+        "What a client's action `$connect` or `$disconnect` does is not known.",
+        "it is a value like any other and goes to `$default`, never to a lifecycle route",
+        |world| lifecycle_names(world).boxed(),
+    ),
+    Row::holds(
+        "RT-13",
+        Unknown,
+        "Duplicate keys, a byte order mark, leading space, deep nesting: not known.",
+        "the last duplicate counts, space is skipped, a byte order mark is no JSON, depth is limited to 128",
+        |world| odd_json(world).boxed(),
+    ),
+    Row::holds(
+        "RT-14",
+        Documented,
+        "`$request.body.action` is the usual expression; `.message` and `.route` are common.",
+        SAME,
+        |world| usual(world).boxed(),
+    ),
+];
+
+/// The route key of the event that `text` makes.
+async fn route_of(api: &Api, text: &str) -> anyhow::Result<String> {
+    let mut client = api.connect().await?;
+    client.send_text(text).await?;
+    Ok(api.next(Kind::Message).await?.context("routeKey").to_owned())
+}
+
+/// An API with this expression and routes beside `$default`.
+fn with_routes(expression: &'static str, keys: &'static [&str]) -> Spec {
+    Spec::special("an API with routes of its own", |spec| {
+        spec.definition.selection = expression.to_owned();
+        for key in keys {
+            spec.add(key, RouteResponse::OneWay);
+        }
+    })
+}
+
+async fn routes(world: &World, spec: Spec, cases: &[(&str, &str)]) -> anyhow::Result<()> {
+    let api = world.api(spec).await?;
+    for (text, key) in cases {
+        let seen = route_of(&api, text).await?;
+        ensure!(seen == *key, "{text} went to {seen}, not to {key}");
+    }
+    Ok(())
+}
+
+async fn defaults(world: &World, texts: &[&str]) -> anyhow::Result<()> {
+    let api = world.standard().await?;
+    for text in texts {
+        let seen = route_of(&api, text).await?;
+        ensure!(seen == "$default", "{text:?} went to {seen}");
+    }
+    Ok(())
+}
+
+async fn expressions(world: &World) -> anyhow::Result<()> {
+    let spec = with_routes("${request.body.service}/${request.body.action}", &["chat/join", "/"]);
+    routes(world, spec, &[(r#"{"service":"chat","action":"join"}"#, "chat/join"), (r#"{}"#, "/")]).await?;
+    let spec = with_routes("v1-$request.body.a.b", &["v1-x", "v1-"]);
+    routes(world, spec, &[(r#"{"a":{"b":"x"}}"#, "v1-x"), (r#"{"a":"b"}"#, "v1-")]).await?;
+    routes(world, with_routes("\\$default", &[]), &[(r#"{"action":"chat"}"#, "$default")]).await
+}
+
+async fn missing(world: &World) -> anyhow::Result<()> {
+    let spec = with_routes("${request.body.action}-${request.body.x}", &["join-", "join-1"]);
+    routes(world, spec, &[(r#"{"action":"join"}"#, "join-"), (r#"{"action":"join","x":1}"#, "join-1")]).await
+}
+
+async fn stringified(world: &World) -> anyhow::Result<()> {
+    let keys = &["[a, b]", "7", "1.0", "true", r#"{"a":1}"#, "é"];
+    let cases = [
+        (r#"{"action":["a","b"]}"#, "[a, b]"),
+        (r#"{"action":7}"#, "7"),
+        (r#"{"action":1.0}"#, "1.0"),
+        (r#"{"action":true}"#, "true"),
+        (r#"{"action":{"a":1}}"#, r#"{"a":1}"#),
+        (r#"{"action":"\u00e9"}"#, "é"),
+        (r#"{"action":null}"#, "$default"),
+    ];
+    routes(world, with_routes("$request.body.action", keys), &cases).await
+}
+
+async fn exact(world: &World) -> anyhow::Result<()> {
+    let api = world.standard().await?;
+    for (text, key) in [
+        (r#"{"action":"chat"}"#, "chat"),
+        (r#"{"action":"Chat"}"#, "$default"),
+        (r#"{"action":"chat "}"#, "$default"),
+        (r#"{"action":"chats"}"#, "$default"),
+        (r#"{"action":"c*"}"#, "$default"),
+    ] {
+        let seen = route_of(&api, text).await?;
+        ensure!(seen == key, "{text} went to {seen}");
+    }
+    Ok(())
+}
+
+async fn no_default(world: &World) -> anyhow::Result<()> {
+    let api = world.api(Spec::special("an API without $default", |spec| spec.remove(RouteKey::DEFAULT))).await?;
+    let (mut client, id) = api.identified().await?;
+    for text in ["hello", r#"{"action":"none"}"#, r#"{"action":"$connect"}"#, r#"{"action":"$disconnect"}"#] {
+        client.send_text(text).await?;
+        let frame = client.text().await?;
+        let begins = format!(r#"{{"message": "Forbidden", "connectionId":"{id}", "requestId":""#);
+        ensure!(frame.starts_with(&begins), "{text} was answered {frame}");
+    }
+    client.heard_nothing().await?;
+    ensure!(api.count(Kind::Message).await == 1, "a message without a route reached a function");
+    Ok(())
+}
+
+async fn lifecycle(world: &World) -> anyhow::Result<()> {
+    let [connect, _, disconnect] = super::context::one_of_each(world).await?;
+    ensure!(connect.context("routeKey") == "$connect", "{}", connect.raw);
+    ensure!(disconnect.context("routeKey") == "$disconnect", "{}", disconnect.raw);
+    Ok(())
+}
+
+async fn lifecycle_names(world: &World) -> anyhow::Result<()> {
+    defaults(world, &[r#"{"action":"$connect"}"#, r#"{"action":"$disconnect"}"#, r#"{"action":"$default"}"#]).await
+}
+
+async fn odd_json(world: &World) -> anyhow::Result<()> {
+    let api = world.standard().await?;
+    let deep = |depth: usize| format!(r#"{{"a":{}{},"action":"chat"}}"#, "[".repeat(depth), "]".repeat(depth));
+    for (text, key) in [
+        (r#"{"action":"none","action":"chat"}"#.to_owned(), "chat"),
+        (" \r\n\t{\"action\":\"chat\"}\n ".to_owned(), "chat"),
+        ("\u{feff}{\"action\":\"chat\"}".to_owned(), "$default"),
+        (deep(100), "chat"),
+        (deep(10_000), "$default"),
+        (r#"{"\u0061ction":"chat"}"#.to_owned(), "chat"),
+    ] {
+        let seen = route_of(&api, &text).await?;
+        ensure!(seen == key, "{} went to {seen}", text.chars().take(80).collect::<String>());
+    }
+    Ok(())
+}
+
+async fn usual(world: &World) -> anyhow::Result<()> {
+    for (expression, text) in [
+        ("$request.body.action", json!({"action": "join"})),
+        ("$request.body.message", json!({"message": "join"})),
+        ("$request.body.route", json!({"route": "join"})),
+    ] {
+        routes(world, with_routes(expression, &["join"]), &[(&text.to_string(), "join")]).await?;
+    }
+    Ok(())
+}

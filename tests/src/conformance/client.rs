@@ -1,0 +1,206 @@
+//! A client of the endpoint: the handshake in every variation, frames, and what comes back.
+//!
+//! Invariant: a client sends exactly what its case says, whether or not the protocol allows it, and reads with a deadline.
+
+mod dial;
+mod management;
+
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+pub use self::dial::Dial;
+pub use self::management::{Answer, Call, call};
+
+use super::wire::Wire;
+use super::wire::frame::{Frame, opcode};
+use super::wire::head::Head;
+use super::wire::place::Place;
+
+/// Something that came from the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Incoming {
+    /// A text message, and into how many frames of what size it was cut.
+    Text(String),
+    /// A binary message.
+    Binary(Vec<u8>),
+    /// A ping.
+    Ping(Vec<u8>),
+    /// A pong.
+    Pong(Vec<u8>),
+    /// A close frame: code (1005 when it has none) and reason.
+    Close(u16, String),
+    /// The end of the stream.
+    End,
+}
+
+/// A handshake that was refused.
+#[derive(Debug)]
+pub struct Refusal {
+    /// The response's head.
+    pub head: Head,
+    /// The response's body.
+    pub body: Bytes,
+}
+
+/// An open WebSocket.
+pub struct Client {
+    /// The `101`.
+    pub head: Head,
+    /// The sizes of the data frames that came so far.
+    pub frame_sizes: Vec<usize>,
+    wire: Wire,
+}
+
+impl Client {
+    /// Opens a connection.
+    ///
+    /// # Errors
+    /// The endpoint cannot be reached or refuses.
+    pub async fn open(place: &Place, dial: Dial, patience: Duration) -> anyhow::Result<Self> {
+        match Self::attempt(place, dial, patience).await? {
+            Ok(client) => Ok(client),
+            Err(refusal) => bail!("the handshake was refused: {refusal:?}"),
+        }
+    }
+
+    /// Tries to open a connection; both ends are a result.
+    ///
+    /// # Errors
+    /// The endpoint cannot be reached or gives no answer.
+    pub async fn attempt(place: &Place, dial: Dial, patience: Duration) -> anyhow::Result<Result<Self, Refusal>> {
+        let mut wire = Wire::open(place, patience).await?;
+        wire.send(&dial.request(place)).await?;
+        let head = wire.head().await?;
+        if head.status != 101 {
+            let body = wire.body(&head).await?;
+            return Ok(Err(Refusal { head, body }));
+        }
+        Ok(Ok(Self { head, frame_sizes: Vec::new(), wire }))
+    }
+
+    /// Sends frames as they are.
+    ///
+    /// # Errors
+    /// The connection is broken.
+    pub async fn send(&mut self, frames: &[Frame]) -> anyhow::Result<()> {
+        let bytes: Vec<u8> = frames.iter().flat_map(Frame::to_bytes).collect();
+        self.wire.send(&bytes).await
+    }
+
+    /// Sends a text message in one frame.
+    ///
+    /// # Errors
+    /// The connection is broken.
+    pub async fn send_text(&mut self, text: &str) -> anyhow::Result<()> {
+        self.send(&[Frame::new(opcode::TEXT, text)]).await
+    }
+
+    /// Sends a JSON text message in one frame.
+    ///
+    /// # Errors
+    /// The connection is broken.
+    pub async fn send_json(&mut self, value: &Value) -> anyhow::Result<()> {
+        self.send_text(&value.to_string()).await
+    }
+
+    /// Sends to route `probe` (one-way) with what it is to do.
+    ///
+    /// # Errors
+    /// The connection is broken.
+    pub async fn tell(&mut self, answer: Value) -> anyhow::Result<()> {
+        self.send_json(&json!({"action": "probe", "answer": answer})).await
+    }
+
+    /// Sends to route `ask` (two-way) with what it is to do, and reads the text that comes back.
+    ///
+    /// # Errors
+    /// The connection is broken, or something else came.
+    pub async fn ask(&mut self, answer: Value) -> anyhow::Result<String> {
+        self.send_json(&json!({"action": "ask", "answer": answer})).await?;
+        self.text().await
+    }
+
+    /// The next message or control frame; fragments are put together.
+    ///
+    /// # Errors
+    /// Nothing came in time.
+    pub async fn next(&mut self) -> anyhow::Result<Incoming> {
+        let mut message: Option<(u8, Vec<u8>)> = None;
+        loop {
+            let Some(frame) = self.wire.frame().await? else { return Ok(Incoming::End) };
+            ensure!(!frame.masked && frame.reserved == 0, "a server's frame must be neither masked nor compressed");
+            match frame.opcode {
+                opcode::PING => return Ok(Incoming::Ping(frame.payload)),
+                opcode::PONG => return Ok(Incoming::Pong(frame.payload)),
+                opcode::CLOSE => return close(&frame.payload),
+                kind => {
+                    self.frame_sizes.push(frame.payload.len());
+                    let (_, payload) = message.get_or_insert((kind, Vec::new()));
+                    payload.extend(frame.payload);
+                }
+            }
+            if let Some((kind, payload)) = message.take_if(|_| frame.fin) {
+                return if kind == opcode::TEXT {
+                    String::from_utf8(payload).map(Incoming::Text).context("text that is not UTF-8")
+                } else {
+                    Ok(Incoming::Binary(payload))
+                };
+            }
+        }
+    }
+
+    /// The next message, which must be text.
+    ///
+    /// # Errors
+    /// Something else came.
+    pub async fn text(&mut self) -> anyhow::Result<String> {
+        match self.next().await? {
+            Incoming::Text(text) => Ok(text),
+            other => bail!("expected a text message, got {other:?}"),
+        }
+    }
+
+    /// The code and reason with which the server closes; it must be the next thing that comes.
+    ///
+    /// # Errors
+    /// Something else came.
+    pub async fn closed(&mut self) -> anyhow::Result<(u16, String)> {
+        match self.next().await? {
+            Incoming::Close(code, reason) => Ok((code, reason)),
+            other => bail!("expected a close frame, got {other:?}"),
+        }
+    }
+
+    /// Checks that nothing came before the answer to a question asked now: what was sent before had no answer.
+    ///
+    /// # Errors
+    /// Something came.
+    pub async fn heard_nothing(&mut self) -> anyhow::Result<()> {
+        let answer = self.ask(json!({"return": {"statusCode": 200, "body": "the barrier"}})).await?;
+        ensure!(answer == "the barrier", "expected silence, got {answer:?}");
+        Ok(())
+    }
+
+    /// Closes with or without a status, and waits for the end.
+    ///
+    /// # Errors
+    /// The server does not answer the close frame.
+    pub async fn close(&mut self, status: Option<(u16, &str)>) -> anyhow::Result<()> {
+        self.send(&[Frame::close(status)]).await?;
+        while !matches!(self.next().await?, Incoming::Close(..) | Incoming::End) {}
+        Ok(())
+    }
+
+    /// The bytes beneath.
+    pub const fn wire(&mut self) -> &mut Wire {
+        &mut self.wire
+    }
+}
+
+fn close(payload: &[u8]) -> anyhow::Result<Incoming> {
+    let Some((code, reason)) = payload.split_first_chunk::<2>() else { return Ok(Incoming::Close(1005, String::new())) };
+    Ok(Incoming::Close(u16::from_be_bytes(*code), String::from_utf8(reason.to_vec())?))
+}

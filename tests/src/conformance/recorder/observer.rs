@@ -1,0 +1,67 @@
+//! Events of probes elsewhere, posted to a connection of ours.
+//!
+//! The observer asks for its own connection's id, names it in the directive of every connection that it wants to hear of
+//! (`"observer"`), and the probes post each event's bytes to it. The endpoint's own way back to clients carries the
+//! events, so nothing else has to be reachable.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use async_trait::async_trait;
+use serde_json::json;
+use tokio::sync::Mutex;
+
+use super::{Memory, Recorder};
+use crate::conformance::client::{Client, Dial, Incoming};
+use crate::conformance::event::{Event, Kind};
+use crate::conformance::wire::place::Place;
+
+/// A connection that events are posted to.
+pub struct Observer {
+    /// Its id.
+    pub connection_id: String,
+    client: Mutex<Client>,
+    kept: Memory,
+}
+
+impl Observer {
+    /// Connects to `place` and asks for the connection's id.
+    ///
+    /// # Errors
+    /// The endpoint cannot be reached, or no probe answers there.
+    pub async fn connect(place: &Place, patience: Duration) -> anyhow::Result<Arc<Self>> {
+        let mut client = Client::open(place, Dial::new(), patience).await?;
+        client.send_json(&json!({"action": "ask", "answer": {"event": true}})).await?;
+        let own = client.text().await.context("no probe answered on route 'ask'")?;
+        let own = Event::parse(own)?;
+        let connection_id = own.context("connectionId").to_owned();
+        Ok(Arc::new(Self { connection_id, client: Mutex::new(client), kept: Memory::new(patience) }))
+    }
+
+    /// Reads what was posted until there is an event of `kind`.
+    async fn read_until(&self, kind: Kind) -> anyhow::Result<Event> {
+        let mut client = self.client.lock().await;
+        loop {
+            if let Some(event) = self.kept.take(kind) {
+                return Ok(event);
+            }
+            match client.next().await? {
+                Incoming::Text(raw) => self.kept.record(Event::parse(raw)?),
+                Incoming::Ping(_) | Incoming::Pong(_) => {}
+                other => bail!("the observer's connection ended: {other:?}"),
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Recorder for Observer {
+    async fn next(&self, kind: Kind) -> anyhow::Result<Event> {
+        self.read_until(kind).await.with_context(|| format!("no {kind:?} event"))
+    }
+
+    async fn count(&self, kind: Kind) -> usize {
+        self.kept.seen(kind)
+    }
+}

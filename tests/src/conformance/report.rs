@@ -1,0 +1,143 @@
+//! What became of the rows: a table for people, JSON for machines, and the page `docs/FIDELITY.md`.
+//!
+//! Invariant: the page says nothing that a run did not show, and two runs with the same outcome write the same bytes.
+
+mod json;
+mod markdown;
+
+use std::fmt;
+
+use super::row::{Mark, Row};
+use super::wire::place::Place;
+
+/// What became of one row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// The gateway does what API Gateway does.
+    Holds,
+    /// It is not known what API Gateway does; the gateway does what the row says.
+    Chosen,
+    /// The gateway does something else on purpose; the text says why.
+    Differs(String),
+    /// The case could not run against this endpoint; the text says why.
+    NotRunnable(String),
+    /// The row is about something that the gateway does not have; the text says what.
+    NotApplicable(String),
+    /// The gateway does not do it yet; the text says what it does.
+    NotYet(String),
+    /// The gateway does something else; the text says what was seen.
+    Fails(String),
+}
+
+/// A row and what became of it.
+#[derive(Clone)]
+pub struct Outcome {
+    /// The row.
+    pub row: Row,
+    /// What became of it.
+    pub verdict: Verdict,
+}
+
+/// The outcome of a run.
+pub struct Report {
+    /// The endpoint; `None` for gateways of this repository.
+    pub endpoint: Option<Place>,
+    /// One per row, in the catalogue's order.
+    pub outcomes: Vec<Outcome>,
+}
+
+impl Verdict {
+    /// The word for it.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Holds => "holds",
+            Self::Chosen => "chosen",
+            Self::Differs(_) => "differs on purpose",
+            Self::NotRunnable(_) => "not runnable here",
+            Self::NotApplicable(_) => "not applicable",
+            Self::NotYet(_) => "not yet",
+            Self::Fails(_) => "FAILS",
+        }
+    }
+
+    /// The text that belongs to it.
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Holds | Self::Chosen => None,
+            Self::Differs(why)
+            | Self::NotRunnable(why)
+            | Self::NotApplicable(why)
+            | Self::NotYet(why)
+            | Self::Fails(why) => Some(why),
+        }
+    }
+}
+
+impl fmt::Debug for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outcome").field("id", &self.row.id).field("verdict", &self.verdict).finish()
+    }
+}
+
+impl Report {
+    /// The rows that failed.
+    pub fn failures(&self) -> impl Iterator<Item = &Outcome> {
+        self.outcomes.iter().filter(|outcome| matches!(outcome.verdict, Verdict::Fails(_)))
+    }
+
+    /// Whether a row failed of which it is known what API Gateway does.
+    #[must_use]
+    pub fn breaks_the_contract(&self) -> bool {
+        self.failures().any(|outcome| matches!(outcome.row.mark, Mark::Documented | Mark::Reported))
+    }
+
+    /// How many rows have a verdict, by its word, in a fixed order; verdicts that no row has are left out.
+    #[must_use]
+    pub fn counts(&self) -> Vec<(&'static str, usize)> {
+        let kinds = [
+            Verdict::Holds,
+            Verdict::Chosen,
+            Verdict::Differs(String::new()),
+            Verdict::NotYet(String::new()),
+            Verdict::NotRunnable(String::new()),
+            Verdict::NotApplicable(String::new()),
+            Verdict::Fails(String::new()),
+        ];
+        let count = |word| self.outcomes.iter().filter(|outcome| outcome.verdict.word() == word).count();
+        kinds.iter().map(|kind| (kind.word(), count(kind.word()))).filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// One line: how many rows there are, and what became of them.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let counts = self.counts().into_iter().map(|(word, count)| format!("{count} {word}"));
+        format!("{} rows: {}", self.outcomes.len(), counts.collect::<Vec<_>>().join(", "))
+    }
+
+    /// The table for a terminal.
+    #[must_use]
+    pub fn table(&self) -> String {
+        let line = |outcome: &Outcome| {
+            let reason = outcome.verdict.reason().map(|why| format!(": {why}")).unwrap_or_default();
+            format!("{:<9} {:<10} {}{reason}\n", outcome.row.id, outcome.row.mark.as_str(), outcome.verdict.word())
+        };
+        let lines: String = self.outcomes.iter().map(line).collect();
+        format!("{lines}\n{}\n", self.summary())
+    }
+
+    /// The report as JSON.
+    ///
+    /// # Errors
+    /// None that a report of this kind can cause.
+    pub fn json(&self) -> serde_json::Result<String> {
+        json::render(self)
+    }
+
+    /// The page `docs/FIDELITY.md`.
+    #[must_use]
+    pub fn markdown(&self) -> String {
+        markdown::render(self)
+    }
+}

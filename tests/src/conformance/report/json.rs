@@ -1,0 +1,37 @@
+//! The report for machines.
+
+use serde::Serialize;
+
+use super::Report;
+use crate::conformance::row::Mark;
+
+#[derive(Serialize)]
+struct Document<'r> {
+    endpoint: Option<&'r str>,
+    summary: String,
+    rows: Vec<Line<'r>>,
+}
+
+#[derive(Serialize)]
+struct Line<'r> {
+    id: &'r str,
+    aws: &'r str,
+    mark: Mark,
+    ours: &'r str,
+    verdict: &'r str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'r str>,
+}
+
+pub(super) fn render(report: &Report) -> serde_json::Result<String> {
+    let rows = report.outcomes.iter().map(|outcome| Line {
+        id: outcome.row.id,
+        aws: outcome.row.aws,
+        mark: outcome.row.mark,
+        ours: outcome.row.ours,
+        verdict: outcome.verdict.word(),
+        reason: outcome.verdict.reason(),
+    });
+    let endpoint = report.endpoint.as_ref().map(|place| place.authority.as_str());
+    serde_json::to_string_pretty(&Document { endpoint, summary: report.summary(), rows: rows.collect() })
+}

@@ -1,0 +1,43 @@
+//! The page: one table per section of the catalogue.
+
+use super::{Outcome, Report};
+use crate::conformance::catalogue::{self, Section};
+
+const INTRODUCTION: &str = "# Fidelity to API Gateway
+
+What API Gateway's WebSocket APIs do, and what this gateway does, row by row. The page is written by the conformance suite
+(`make conformance`), which runs every case over HTTP and WebSocket against the gateway with the quota profile `aws` and
+probe handlers behind it; nobody edits it by hand.
+
+**Known** says how sure the statement about API Gateway is: *documented* (AWS documentation, service models or published
+code), *reported* (captured or seen by users), *inferred* (a deduction), *unknown* (nobody is known to have looked; the row
+then says what was chosen here).
+
+**Verdict**: *holds*; *chosen* (API Gateway's behaviour is unknown); *differs on purpose*, with the reason; *not yet*, with
+what is missing; *not runnable here* and *not applicable*, with the reason. Rows whose time was compressed run the same code
+with the idle time and the lifetime set to milliseconds.
+";
+
+pub(super) fn render(report: &Report) -> String {
+    let sections = catalogue::SECTIONS.iter().map(|section| table(report, section));
+    format!("{INTRODUCTION}\n**{}.**\n{}", report.summary(), sections.collect::<String>())
+}
+
+fn table(report: &Report, section: &Section) -> String {
+    let ids: Vec<_> = section.ids().collect();
+    let rows = report.outcomes.iter().filter(|outcome| ids.contains(&outcome.row.id)).map(line);
+    let header = "| id | API Gateway | known | here | verdict |\n|---|---|---|---|---|\n";
+    format!("\n## {}\n\n{header}{}", section.title, rows.collect::<String>())
+}
+
+fn line(outcome: &Outcome) -> String {
+    let row = &outcome.row;
+    let reason = outcome.verdict.reason().map(|why| format!(": {why}")).unwrap_or_default();
+    let cells = [row.id, row.aws, row.mark.as_str(), row.ours].map(escape);
+    format!("| {} | {}{} |\n", cells.join(" | "), outcome.verdict.word(), escape(&reason))
+}
+
+/// A bar would end the cell.
+fn escape(text: &str) -> String {
+    text.replace('|', "\\|").replace('\n', " ")
+}

@@ -1,0 +1,45 @@
+//! The head of an HTTP response, as it came.
+
+use anyhow::Context as _;
+
+/// Status line and header fields. Names keep the case in which they were sent.
+#[derive(Debug, Clone)]
+pub struct Head {
+    /// The first line.
+    pub status_line: String,
+    /// The status.
+    pub status: u16,
+    /// The fields in the order they came.
+    pub fields: Vec<(String, String)>,
+}
+
+impl Head {
+    /// Parses everything up to and including the empty line.
+    ///
+    /// # Errors
+    /// It is no HTTP response.
+    pub fn parse(raw: &[u8]) -> anyhow::Result<Self> {
+        let text = std::str::from_utf8(raw).context("the head is not text")?;
+        let mut lines = text.split("\r\n").take_while(|line| !line.is_empty());
+        let status_line = lines.next().context("an empty head")?.to_owned();
+        let status = status_line.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let status = status.with_context(|| format!("no status in {status_line:?}"))?;
+        let fields = lines.filter_map(|line| line.split_once(':'));
+        let fields = fields.map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect();
+        Ok(Self { status_line, status, fields })
+    }
+
+    /// The value of the first field called `name`, in any case.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.fields.iter().find(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+
+    /// The names of all fields in lower case, sorted.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        let mut names: Vec<_> = self.fields.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
+        names.sort();
+        names
+    }
+}

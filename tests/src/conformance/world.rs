@@ -1,0 +1,216 @@
+//! Where cases run: against gateways started for them, or against one endpoint that is there already.
+//!
+//! Invariant: a case gets the API it asks for, fresh and its own, or learns that this place cannot give it.
+
+mod local;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use shim::running::Running;
+
+pub use self::local::start;
+
+use super::client::{Answer, Call, Client, Dial, Refusal, call};
+use super::event::{Event, Kind};
+use super::recorder::{Observer, Recorder};
+use super::row::not_runnable;
+use super::spec::Spec;
+use super::wire::place::Place;
+
+/// How long a case waits for anything in this process.
+const LOCAL_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a case waits for anything elsewhere.
+const REMOTE_PATIENCE: Duration = Duration::from_secs(20);
+
+/// A place to run one case in.
+pub struct World {
+    place: Option<Place>,
+    started: Mutex<Vec<Running>>,
+}
+
+/// An API under test.
+pub struct Api {
+    /// Where it is.
+    pub place: Place,
+    recorder: Arc<dyn Recorder>,
+    observer: Option<String>,
+    patience: Duration,
+}
+
+impl World {
+    /// Gateways of this repository, started as cases need them.
+    #[must_use]
+    pub const fn local() -> Self {
+        Self { place: None, started: Mutex::new(Vec::new()) }
+    }
+
+    /// The standard API, deployed at `place` with the probes behind it.
+    #[must_use]
+    pub const fn remote(place: Place) -> Self {
+        Self { place: Some(place), started: Mutex::new(Vec::new()) }
+    }
+
+    /// The standard API.
+    ///
+    /// # Errors
+    /// It cannot be started or reached.
+    pub async fn standard(&self) -> anyhow::Result<Api> {
+        self.api(Spec::standard()).await
+    }
+
+    /// An API as `spec` has it.
+    ///
+    /// # Errors
+    /// It cannot be started or reached, or is not to be had here.
+    pub async fn api(&self, spec: Spec) -> anyhow::Result<Api> {
+        match (&self.place, spec.special) {
+            (None, _) => {
+                let (running, place, recorder) = start(spec, LOCAL_PATIENCE)?;
+                self.started.lock().unwrap_or_else(PoisonError::into_inner).push(running);
+                Ok(Api { place, recorder, observer: None, patience: LOCAL_PATIENCE })
+            }
+            (Some(_), Some(why)) => Err(not_runnable(format!("needs {why}"))),
+            (Some(place), None) => {
+                let observer = Observer::connect(place, REMOTE_PATIENCE).await.context("no observer")?;
+                let id = observer.connection_id.clone();
+                Ok(Api { place: place.clone(), recorder: observer, observer: Some(id), patience: REMOTE_PATIENCE })
+            }
+        }
+    }
+
+    /// Says that a case needs something that only a gateway in this process can be given.
+    ///
+    /// # Errors
+    /// This is not such a place.
+    pub fn only_here(&self, why: &str) -> anyhow::Result<()> {
+        if self.place.is_some() { Err(not_runnable(format!("needs {why}"))) } else { Ok(()) }
+    }
+
+    /// Says that a case calls `@connections` without a signature.
+    ///
+    /// # Errors
+    /// The endpoint is API Gateway itself, which asks for one.
+    pub fn unsigned_calls(&self) -> anyhow::Result<()> {
+        match &self.place {
+            Some(place) if place.host().ends_with(".amazonaws.com") => {
+                Err(not_runnable("calls of @connections have to be signed there"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Stops what was started.
+    pub async fn close(&self) {
+        let started = std::mem::take(&mut *self.started.lock().unwrap_or_else(PoisonError::into_inner));
+        for running in started {
+            local::stop(running).await;
+        }
+    }
+}
+
+impl Api {
+    /// Connects with the plain handshake.
+    ///
+    /// # Errors
+    /// The handshake is refused.
+    pub async fn connect(&self) -> anyhow::Result<Client> {
+        self.dial(Dial::new()).await
+    }
+
+    /// Connects as `dial` says.
+    ///
+    /// # Errors
+    /// The handshake is refused.
+    pub async fn dial(&self, dial: Dial) -> anyhow::Result<Client> {
+        Client::open(&self.place, self.observed(dial), self.patience).await
+    }
+
+    /// Connects as `dial` says and expects to be refused.
+    ///
+    /// # Errors
+    /// The handshake succeeds.
+    pub async fn refused(&self, dial: Dial) -> anyhow::Result<Refusal> {
+        match Client::attempt(&self.place, self.observed(dial), self.patience).await? {
+            Ok(client) => bail!("the handshake was to be refused: {:?}", client.head),
+            Err(refusal) => Ok(refusal),
+        }
+    }
+
+    /// The next event of `kind`.
+    ///
+    /// # Errors
+    /// None comes.
+    pub async fn next(&self, kind: Kind) -> anyhow::Result<Event> {
+        self.recorder.next(kind).await
+    }
+
+    /// How many events of `kind` have come.
+    pub async fn count(&self, kind: Kind) -> usize {
+        self.recorder.count(kind).await
+    }
+
+    /// Connects, and gives the client with its CONNECT event.
+    ///
+    /// # Errors
+    /// The handshake is refused, or no event came.
+    pub async fn connected(&self, dial: Dial) -> anyhow::Result<(Client, Event)> {
+        let client = self.dial(dial).await?;
+        Ok((client, self.next(Kind::Connect).await?))
+    }
+
+    /// Connects, and gives the client with its connection id.
+    ///
+    /// # Errors
+    /// The handshake is refused, or no event came.
+    pub async fn identified(&self) -> anyhow::Result<(Client, String)> {
+        let (client, event) = self.connected(Dial::new()).await?;
+        Ok((client, event.context("connectionId").to_owned()))
+    }
+
+    /// Calls `@connections`.
+    ///
+    /// # Errors
+    /// There is no answer.
+    pub async fn call(&self, request: Call) -> anyhow::Result<Answer> {
+        call(&self.place, &request, self.patience).await
+    }
+
+    /// Posts `body` to a connection.
+    ///
+    /// # Errors
+    /// There is no answer.
+    pub async fn post(&self, id: &str, body: impl Into<Vec<u8>>) -> anyhow::Result<Answer> {
+        self.call(Call::new("POST", &self.place, id).body(body)).await
+    }
+
+    /// Deletes a connection.
+    ///
+    /// # Errors
+    /// There is no answer.
+    pub async fn delete(&self, id: &str) -> anyhow::Result<Answer> {
+        self.call(Call::new("DELETE", &self.place, id)).await
+    }
+
+    /// Describes a connection.
+    ///
+    /// # Errors
+    /// There is no answer.
+    pub async fn describe(&self, id: &str) -> anyhow::Result<Answer> {
+        self.call(Call::new("GET", &self.place, id)).await
+    }
+
+    /// How long a case waits for anything.
+    #[must_use]
+    pub const fn patience(&self) -> Duration {
+        self.patience
+    }
+
+    fn observed(&self, dial: Dial) -> Dial {
+        match &self.observer {
+            Some(observer) => dial.observed_by(observer),
+            None => dial,
+        }
+    }
+}

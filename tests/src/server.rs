@@ -1,0 +1,153 @@
+//! The real `twinway` binary as a child process, on ports of its own and a data directory of its own.
+//!
+//! Invariant: a [`Server`] is ready when it is handed out, everything that it writes is kept for assertions, and it is gone
+//! when the value is. Nothing of this process's environment reaches it. It shares no code with what it starts.
+
+mod launch;
+mod output;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+
+use serde_json::Value;
+use tokio::process::{Child, Command};
+
+pub use self::launch::{Launch, SECRET, STAGE};
+pub use self::output::Output;
+use crate::client::http::Http;
+use crate::eventually;
+use crate::eventually::in_time;
+
+/// A server that runs.
+pub struct Server {
+    launch: Launch,
+    child: Child,
+    output: Output,
+    /// Where clients connect.
+    pub traffic: SocketAddr,
+    /// Where probes and scrapers connect.
+    pub ops: SocketAddr,
+}
+
+/// How a server's process ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exit {
+    /// Its exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// What it wrote to standard error.
+    pub stderr: String,
+    /// What it wrote to standard output.
+    pub stdout: String,
+}
+
+impl Server {
+    /// A server that has not been started.
+    #[must_use]
+    pub fn launch() -> Launch {
+        Launch::new()
+    }
+
+    /// The address of its WebSocket API.
+    #[must_use]
+    pub fn socket_url(&self) -> String {
+        format!("ws://{}/{STAGE}", self.traffic)
+    }
+
+    /// A caller of the traffic port, without a token.
+    #[must_use]
+    pub fn http(&self) -> Http {
+        Http::of(&format!("http://{}", self.traffic))
+    }
+
+    /// A caller of the ops port.
+    #[must_use]
+    pub fn operator(&self) -> Http {
+        Http::of(&format!("http://{}", self.ops))
+    }
+
+    /// The data directory.
+    #[must_use]
+    pub fn data_dir(&self) -> PathBuf {
+        self.launch.data_dir()
+    }
+
+    /// The process's id, while it runs.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("the server runs")
+    }
+
+    /// Fails unless the server says that it is alive and ready.
+    pub async fn assert_healthy(&self) {
+        assert_eq!(self.operator().get("/health").await.ok()["status"], "ok");
+        assert_eq!(self.operator().get("/ready").await.ok()["status"], "ready");
+    }
+
+    /// A metric's value as the ops port shows it; `name` with its labels, as they are written there.
+    pub async fn metric(&self, name: &str) -> Option<f64> {
+        let reply = self.operator().get("/metrics").await;
+        let text = String::from_utf8_lossy(&reply.body).into_owned();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
+        Some(line.parse().expect("a metric's value is a number"))
+    }
+
+    /// Waits until a metric has this value.
+    pub async fn until_metric(&self, name: &str, value: f64) {
+        eventually!(&format!("{name} to be {value}"), (self.metric(name).await == Some(value)).then_some(()));
+    }
+
+    /// The memory that the process occupies, in KiB (`VmRSS`, proc(5)).
+    #[must_use]
+    pub fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the server runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux tells the resident set");
+        line.trim().trim_end_matches(" kB").parse().expect("the resident set is a number")
+    }
+
+    /// Kills the process as a power cut would: `SIGKILL`.
+    pub async fn crash(&mut self) -> Exit {
+        self.child.start_kill().expect("the server runs");
+        self.ended().await
+    }
+
+    /// Asks the process to stop: `SIGTERM`. It is still running when this returns.
+    pub async fn ask_to_stop(&self) {
+        let kill = Command::new("kill").arg("-TERM").arg(self.pid().to_string()).status().await;
+        assert!(kill.is_ok_and(|status| status.success()), "kill(1) could not send SIGTERM");
+    }
+
+    /// Stops it and waits for its end.
+    pub async fn stop(&mut self) -> Exit {
+        self.ask_to_stop().await;
+        self.ended().await
+    }
+
+    /// Waits for the process to end.
+    pub async fn ended(&mut self) -> Exit {
+        let status = in_time("the server's process to end", self.child.wait()).await.expect("a child can be waited for");
+        self.exit(status).await
+    }
+
+    /// Starts it again, on the same data directory and new ports.
+    pub async fn start_again(&mut self) {
+        assert!(self.child.id().is_none(), "the server still runs");
+        *self = self.launch.clone().start().await;
+    }
+
+    /// Waits for a log line with this `message` and returns it.
+    pub async fn logged(&self, message: &str) -> Value {
+        in_time(&format!("the log line {message:?}"), self.output.log_line(message)).await.expect("the server runs")
+    }
+
+    /// Everything that it logged so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.output.stderr()
+    }
+
+    async fn exit(&mut self, status: ExitStatus) -> Exit {
+        self.output.finish().await;
+        Exit { code: status.code(), stderr: self.output.stderr(), stdout: self.output.stdout() }
+    }
+}

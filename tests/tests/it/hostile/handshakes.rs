@@ -1,0 +1,138 @@
+//! Handshakes that are refused or never finished: the verdict is HTTP, and a connection that does nothing is cut.
+
+use std::time::Duration;
+
+use tests::client::Client;
+use tests::client::http::Http;
+use tests::client::raw::Raw;
+use tests::server::{SECRET, STAGE, Server};
+use tests::world::{Grant, sign};
+
+use super::{Scene, dial};
+
+/// How long a head may take at the servers of these tests.
+const HEADER_TIMEOUT: &str = "300ms";
+
+#[tokio::test]
+async fn a_token_that_is_not_good_is_answered_401() {
+    let scene = Scene::begin().await;
+    let alice = Grant::user("alice");
+    let good = sign(SECRET, &alice);
+    let expired = shim_expired(&alice);
+    let foreign = sign("the-secret-of-somebody-else-32-by", &alice);
+    let (head, tail) = good.split_at(good.len() - 4);
+    let unsigned = "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.eyJzdWIiOiJhbGljZSIsInJvbGUiOiJhZG1pbiJ9.".to_owned();
+    let changed = format!("{head}{}", tail.chars().rev().collect::<String>());
+    for (what, token) in
+        [("expired", expired), ("foreign", foreign), ("changed", changed), ("unsigned", unsigned), ("nonsense", "x".to_owned())]
+    {
+        let refusal = Client::dial(&scene.server.socket_url(), what).bearing(&token).refused().await;
+        assert_eq!((refusal.status, refusal.message().as_str()), (401, "Unauthorized"), "{what}");
+    }
+    let missing = Client::dial(&scene.server.socket_url(), "nobody").refused().await;
+    assert_eq!((missing.status, missing.message().as_str()), (401, "Unauthorized"));
+    // The ways in for clients that are no browsers.
+    let by_query = format!("{}?token={good}", scene.server.socket_url());
+    Client::dial(&by_query, "alice").open().await.close().await;
+    let by_header = Client::dial(&scene.server.socket_url(), "alice").with_header("authorization", &format!("Bearer {good}"));
+    by_header.open().await.close().await;
+    scene.end().await;
+}
+
+/// A token that ended longer ago than clocks may be apart.
+fn shim_expired(grant: &Grant) -> String {
+    let now = shim::clock::now().seconds();
+    let claims = handlers::authorizer::Claims {
+        sub: handlers::id::UserId::parse(&grant.user).unwrap(),
+        role: grant.role,
+        tenant: handlers::id::TenantId::default_tenant(),
+        exp: Some(now - 60),
+        iat: Some(now - 120),
+        iss: None,
+        aud: None,
+    };
+    handlers::authorizer::mint_hs256(SECRET.as_bytes(), &claims).unwrap()
+}
+
+#[tokio::test]
+async fn what_is_no_handshake_of_this_api_is_answered_by_its_kind() {
+    let scene = Scene::begin().await;
+    let address = scene.server.traffic;
+    let token = scene.token("alice");
+    for path in ["nothing", "", "prod/deeper"] {
+        let refusal = Client::dial(&format!("ws://{address}/{path}"), "alice").bearing(&token).refused().await;
+        let expected = if path.is_empty() { 200 } else { 403 };
+        assert_eq!(refusal.status, expected, "/{path}");
+    }
+    let long = format!("{}?token={token}&x={}", scene.server.socket_url(), "y".repeat(5_000));
+    assert_eq!(Client::dial(&long, "alice").refused().await.status, 414);
+
+    let http = Http::of(&format!("http://{address}"));
+    let plain = http.get(&format!("/{STAGE}")).await;
+    assert_eq!((plain.status, plain.body.len()), (426, 0));
+    let upgrade = Raw::upgrade_request(&format!("/{STAGE}"), &token);
+    for (from, to, status) in [
+        ("Sec-WebSocket-Version: 13", "Sec-WebSocket-Version: 8", "400"),
+        ("dGhlIHNhbXBsZSBub25jZQ==", "c2hvcnQ=", "400"),
+        ("GET /", "GE T /", "400"),
+        ("Host: localhost", "Host: localhost\r\nX-Big: BIG", "431"),
+    ] {
+        let mut raw = Raw::connect(address).await;
+        raw.write(upgrade.replace(from, to).replace("BIG", &"z".repeat(64 * 1024)).as_bytes()).await;
+        let head = raw.read_head().await;
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{to:.40}: {head}");
+    }
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_finish_its_handshake_is_cut() {
+    let launch = Server::launch().in_memory().with("TWINWAY_HEADER_TIMEOUT", HEADER_TIMEOUT);
+    let scene = Scene::with(launch.start().await).await;
+    let silent = async {
+        let mut raw = Raw::connect(scene.server.traffic).await;
+        raw.read_to_end().await
+    };
+    let half = async {
+        let mut raw = Raw::connect(scene.server.traffic).await;
+        raw.write(b"GET /prod HTTP/1.1\r\nHost: loc").await;
+        raw.read_to_end().await
+    };
+    let drip = async {
+        let mut raw = Raw::connect(scene.server.traffic).await;
+        let request = Raw::upgrade_request("/prod", &scene.token("alice"));
+        // A byte in 20 ms: the whole head would take more than ten seconds. This is the client's slowness and waits for nothing.
+        let mut pace = tokio::time::interval(Duration::from_millis(20));
+        for byte in request.as_bytes() {
+            pace.tick().await;
+            if !raw.try_write(&[*byte]).await {
+                return Vec::new();
+            }
+        }
+        raw.read_to_end().await
+    };
+    let answers = tokio::join!(silent, half, drip);
+    for answer in [answers.0, answers.1, answers.2] {
+        let text = String::from_utf8_lossy(&answer);
+        assert!(text.is_empty() || text.starts_with("HTTP/1.1 408 "), "{text}");
+    }
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn beyond_the_most_connections_a_client_is_told_503_and_the_others_stay() {
+    let launch = Server::launch().in_memory().with("TWINWAY_MAX_CONNECTIONS", 3);
+    let scene = Scene::with(launch.start().await).await;
+    let alice = scene.user("alice").await;
+    let bob = scene.user("bob").await;
+    assert_eq!(dial(&scene.server, &Grant::user("carol")).refused().await.status, 503);
+    alice.close().await;
+    // A place is given back a moment behind the close frame.
+    tests::eventually!("a place to be free", {
+        let mut raw = Raw::connect(scene.server.traffic).await;
+        raw.try_write(Raw::upgrade_request("/prod", &scene.token("carol")).as_bytes()).await;
+        raw.read_head().await.starts_with("HTTP/1.1 101 ").then_some(())
+    });
+    bob.close().await;
+    scene.end().await;
+}

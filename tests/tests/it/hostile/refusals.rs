@@ -1,0 +1,68 @@
+//! Frames that are text and JSON, or nearly, and mean nothing: an `error` frame each, and the connection goes on.
+
+use serde_json::{Value, json};
+use tests::client::type_of;
+
+use super::Scene;
+
+#[tokio::test]
+async fn a_frame_without_meaning_is_answered_with_its_code_and_what_to_do() {
+    let scene = Scene::begin().await;
+    let mut alice = scene.user("alice").await;
+    let long = "x".repeat(65);
+    let rooms: Vec<_> = (0..65).map(|number| format!("room:{number}")).collect();
+    let deep = format!("{}1{}", "[".repeat(200), "]".repeat(200));
+    let cases: [(&str, Value, &str); 21] = [
+        ("missing_field", json!({"id": "c"}), "action"),
+        ("unknown_action", json!({"action": "shout", "id": "c"}), "send, join"),
+        ("unknown_action", json!({"action": 7, "id": "c"}), "action"),
+        ("unknown_action", json!({"action": "SEND", "id": "c", "body": 1}), "action"),
+        ("missing_field", json!({"action": "send", "id": "c"}), "body"),
+        ("missing_field", json!({"action": "join", "id": "c"}), "channels"),
+        ("missing_field", json!({"action": "history", "id": "c"}), "channel"),
+        ("bad_field", json!({"action": "send", "id": "c", "body": 1, "to": 5}), "'to'"),
+        ("bad_field", json!({"action": "send", "id": "c", "body": 1, "to": "lobby"}), "room:"),
+        ("bad_field", json!({"action": "send", "id": "c", "body": 1, "to": "room:a b"}), "letters"),
+        ("bad_field", json!({"action": "send", "id": "c", "body": 1, "ephemeral": "yes"}), "true or false"),
+        ("bad_field", json!({"action": "join", "id": "c", "channels": "room:lobby"}), "list"),
+        ("bad_field", json!({"action": "join", "id": "c", "channels": [1]}), "list"),
+        ("bad_field", json!({"action": "join", "id": "c", "channel": "room:a", "since": 3}), "'since'"),
+        ("bad_field", json!({"action": "history", "id": "c", "channel": "everyone", "limit": 0}), "1 to 100"),
+        ("bad_field", json!({"action": "history", "id": "c", "channel": "everyone", "before": -1}), "whole number"),
+        ("too_many", json!({"action": "join", "id": "c", "channels": rooms}), "64"),
+        ("too_large", json!({"action": "send", "id": "c", "body": "x".repeat(28 * 1024)}), "28672"),
+        ("bad_field", json!({"action": "ping", "id": long}), "64"),
+        ("bad_field", json!({"action": "ping", "id": 5}), "'id'"),
+        ("bad_field", json!({"action": "ping", "id": ""}), "'id'"),
+    ];
+    for (code, frame, hint) in cases {
+        alice.send(&frame).await;
+        let answer = alice.next_where("an answer", |answer| type_of(answer) != "presence").await;
+        let told = (type_of(&answer), answer["code"].as_str().unwrap_or_default());
+        assert_eq!(told, ("error", code), "{frame} was answered {answer}");
+        assert!(answer["message"].as_str().unwrap().contains(hint), "{answer} does not speak of {hint:?}");
+        let id = if frame["id"] == "c" { json!("c") } else { Value::Null };
+        assert_eq!(answer["id"], id, "{answer}");
+    }
+    for text in ["", "{", "hello", "null", "[]", "42", "{} {}", r#"{"action":"ping","action":"ping"}"#, &deep] {
+        alice.send_text(text).await;
+        assert_eq!(alice.next_of("error").await["code"], "bad_json", "{text:?}");
+    }
+    alice.close().await;
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn a_connection_may_be_in_only_so_many_rooms() {
+    let scene = Scene::begin().await;
+    let mut alice = scene.user("alice").await;
+    for batch in 0..4 {
+        let rooms: Vec<_> = (0..64).map(|number| format!("room:{batch}-{number}")).collect();
+        let rooms: Vec<_> = rooms.iter().map(String::as_str).collect();
+        alice.enter("join", &rooms).await;
+    }
+    assert_eq!(alice.refused(json!({"action": "join", "channel": "room:one-more"})).await, "too_many");
+    alice.exit("leave", &["room:0-0"]).await;
+    alice.enter("join", &["room:one-more"]).await;
+    scene.end().await;
+}

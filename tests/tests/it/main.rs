@@ -1,0 +1,15 @@
+//! Every integration test: a real client library over real sockets against the real binary.
+//!
+//! `make test` builds the binary first. Scenarios run in every world; what concerns the process itself (start, disk, drain,
+//! crash) and bytes that no client library sends have a server of their own.
+
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
+mod management;
+#[cfg(test)]
+mod process;
+#[cfg(test)]
+mod scenarios;

@@ -1,0 +1,19 @@
+//! The process itself: how it starts or says why not, how it stops, what it writes, and what a full disk does to it.
+
+mod disk;
+mod drain;
+mod logs;
+mod start;
+
+use tests::client::{Client, Dial};
+use tests::server::{SECRET, Server};
+use tests::world::{Grant, sign};
+
+/// What `sysexits.h` calls `EX_USAGE`: the configuration or the command line is mistaken.
+const USAGE: Option<i32> = Some(64);
+/// `EX_UNAVAILABLE`: something that is needed is not there.
+const UNAVAILABLE: Option<i32> = Some(69);
+
+fn dial(server: &Server, grant: &Grant) -> Dial {
+    Client::dial(&server.socket_url(), &grant.user).bearing(&sign(SECRET, grant))
+}

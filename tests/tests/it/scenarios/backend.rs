@@ -1,0 +1,153 @@
+//! Backends on the HTTP API: pushing to every audience, looking around, ending connections, being refused.
+
+use serde_json::{Value, json};
+use tests::client::http::Http;
+use tests::client::{Client, type_of};
+use tests::world::{Cast, Grant, World};
+
+/// The ids of a listing's connections.
+async fn connections(backend: &Http, query: &str) -> Vec<String> {
+    let listing = backend.get(&format!("/v1/connections{query}")).await.ok();
+    let listed = listing["connections"].as_array().unwrap();
+    assert_eq!(listing["total"], listed.len());
+    listed.iter().map(|entry| entry["connection"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Whom a push reached, by the body that nobody else sends.
+async fn who_got(body: &str, people: &mut [(&'static str, &mut Client)]) -> Vec<&'static str> {
+    let mut reached = Vec::new();
+    for (name, client) in people {
+        let frames = client.settle().await;
+        match frames.iter().filter(|frame| type_of(frame) == "message" && frame["body"] == body).count() {
+            0 => {}
+            1 => reached.push(*name),
+            more => panic!("{name} got {body} {more} times"),
+        }
+    }
+    reached
+}
+
+pub async fn a_push_reaches_its_audience_and_nobody_else(world: &mut impl World) {
+    let backend = world.backend();
+    let mut alice = world.user("alice").await;
+    let alices = connections(&backend, "?user=alice").await;
+    let mut alice_too = world.user("alice").await;
+    let mut bob = world.user("bob").await;
+    let mut admin = world.admin("root").await;
+    bob.enter("join", &["room:lobby"]).await;
+    alice_too.enter("subscribe", &["topic:news"]).await;
+    let mut people =
+        [("alice", &mut alice), ("alice too", &mut alice_too), ("bob", &mut bob), ("admin", &mut admin)];
+    let cases: [(Value, &[&str], Value); 7] = [
+        (json!({"user": "alice"}), &["alice", "alice too", "admin"], json!("conversation:alice")),
+        (json!({"channel": "room:lobby"}), &["bob"], json!("room:lobby")),
+        (json!({"channel": "topic:news"}), &["alice too"], json!("topic:news")),
+        (json!("everyone"), &["alice", "alice too", "bob", "admin"], json!("everyone")),
+        (json!({"role": "user"}), &["alice", "alice too", "bob"], Value::Null),
+        (json!({"role": "admin"}), &["admin"], Value::Null),
+        (json!({"connection": alices[0]}), &["alice"], Value::Null),
+    ];
+    for (audience, expected, channel) in cases {
+        let body = format!("to {audience}");
+        let accepted = backend.post("/v1/messages", &json!({"audience": audience, "body": body})).await.ok();
+        assert_eq!(accepted["channel"], channel, "{audience}");
+        assert_eq!(accepted["offset"].is_u64(), !channel.is_null(), "only what is logged has an offset: {accepted}");
+        assert_eq!(who_got(&body, &mut people).await, expected, "{audience}");
+    }
+    let typing = json!({"audience": {"channel": "room:lobby"}, "body": "typing", "ephemeral": true});
+    assert!(backend.post("/v1/messages", &typing).await.ok()["offset"].is_null());
+    assert_eq!(who_got("typing", &mut people).await, ["bob"]);
+}
+
+pub async fn an_idempotency_key_makes_a_repeated_push_one_message(world: &mut impl World) {
+    let backend = world.backend();
+    let mut alice = world.user("alice").await;
+    let push = json!({"audience": {"user": "alice"}, "body": "invoice"});
+    let first = backend.post_once("/v1/messages", "invoice-17", &push).await.ok();
+    assert_eq!((&first["id"], &first["offset"]), (&json!("invoice-17"), &json!(1)));
+    assert_eq!(backend.post_once("/v1/messages", "invoice-17", &push).await.ok(), first);
+    let batch = json!({"messages": [
+        {"audience": {"user": "alice"}, "body": "b0"}, {"audience": {"user": "alice"}, "body": "b1"}, {"audience": "everyone", "body": "b2"},
+    ]});
+    let sent = backend.post_once("/v1/messages", "batch", &batch).await.ok();
+    let offsets: Vec<_> = sent["results"].as_array().unwrap().iter().map(|result| result["offset"].clone()).collect();
+    assert_eq!(offsets, [2, 3, 1]);
+    assert_eq!(backend.post_once("/v1/messages", "batch", &batch).await.ok(), sent);
+    assert_eq!(alice.bodies("conversation:alice", 3).await, ["invoice", "b0", "b1"]);
+    assert_eq!(alice.bodies("everyone", 1).await, ["b2"]);
+    assert_eq!(alice.settle().await, [json!(null); 0], "a repeated push came twice");
+}
+
+pub async fn a_backend_sees_who_is_connected_and_where(world: &mut impl World) {
+    let backend = world.backend();
+    let mut alice = world.user("alice").await;
+    let mut admin = world.admin("root").await;
+    alice.enter("join", &["room:a", "room:b"]).await;
+    alice.enter("subscribe", &["topic:news"]).await;
+    admin.enter("join", &["room:b"]).await;
+
+    let of_alice = backend.get("/v1/connections?user=alice").await.ok();
+    let listed = &of_alice["connections"][0];
+    assert_eq!((&of_alice["total"], &listed["user"], &listed["role"]), (&json!(1), &json!("alice"), &json!("user")));
+    assert_eq!(listed["channels"], json!(["room:a", "room:b", "topic:news"]));
+    assert!(listed["connectedAt"].is_i64() && listed["tokenExpiresAt"].is_i64(), "{listed}");
+    for (query, count) in [("", 2), ("?role=admin", 1), ("?channel=room%3Ab", 2), ("?channel=topic%3Anews", 1), ("?user=bob", 0)] {
+        assert_eq!(connections(&backend, query).await.len(), count, "{query}");
+    }
+    let first = backend.get("/v1/connections?limit=1").await.ok();
+    let next = first["next"].as_str().expect("there is a second page");
+    let second = backend.get(&format!("/v1/connections?limit=1&after={}", next.replace('=', "%3D"))).await.ok();
+    assert_ne!(first["connections"][0]["connection"], second["connections"][0]["connection"]);
+    assert_eq!(second["next"], Value::Null);
+
+    let rooms = backend.get("/v1/rooms").await.ok();
+    assert_eq!(rooms["rooms"], json!([{"room": "a", "connections": 1}, {"room": "b", "connections": 2}]));
+    assert_eq!(backend.get("/v1/rooms/b/members").await.ok()["total"], 2);
+    let status = backend.get("/v1/status").await.ok();
+    assert_eq!((&status["connections"], &status["occupiedChannels"]), (&json!(2), &json!(3)));
+    assert_eq!(status["tenant"], "default");
+}
+
+pub async fn a_backend_ends_a_connection(world: &mut impl World) {
+    let backend = world.backend();
+    let mut alice = world.user("alice").await;
+    let mut bob = world.user("bob").await;
+    let id = connections(&backend, "?user=alice").await.remove(0);
+    let path = format!("/v1/connections/{}", id.replace('=', "%3D"));
+    assert_eq!(backend.delete(&path).await.status, 204);
+    let ending = alice.closed().await;
+    assert_eq!((ending.code, ending.reason.as_str()), (4403, "Disconnected by an operator"));
+    tests::eventually!("the connection to be forgotten", (backend.delete(&path).await.status == 404).then_some(()));
+    backend.delete(&path).await.problem(404);
+    bob.say("conversation:bob", "unharmed").await;
+}
+
+pub async fn a_call_that_is_refused_says_why(world: &mut impl World) {
+    let backend = world.backend();
+    let anonymous = Http::of(&world.http_url());
+    let problem = anonymous.get("/v1/status").await;
+    assert!(problem.header("www-authenticate").starts_with("Bearer "), "{problem:?}");
+    assert_eq!(problem.problem(401)["type"], "urn:twinway:problem:unauthorized");
+    anonymous.clone().bearing("eyJ.not.good".to_owned()).get("/v1/status").await.problem(401);
+    let user = anonymous.bearing(world.token(&Grant::user("alice")));
+    user.get("/v1/status").await.problem(403);
+    backend.get("/v1/nothing").await.problem(404);
+    let wrong_method = backend.delete("/v1/messages").await;
+    assert_eq!(wrong_method.header("allow"), "POST");
+    wrong_method.problem(405);
+
+    let mistakes = json!({"audience": {"planet": "earth"}, "bodi": 1, "ephemeral": "yes"});
+    let problem = backend.post("/v1/messages", &mistakes).await.problem(422);
+    let pointers: Vec<_> = problem["errors"].as_array().unwrap().iter().map(|error| error["pointer"].clone()).collect();
+    assert_eq!(pointers, ["#/audience", "#/body", "#/ephemeral", "#/bodi"]);
+    let json_type = [("content-type", "application/json")];
+    let post = |headers: &'static [(&'static str, &'static str)], body: String| {
+        let backend = backend.clone();
+        async move { backend.call(http::Method::POST, "/v1/messages", headers, body.into()).await }
+    };
+    post(&[("content-type", "application/json")], "{".to_owned()).await.problem(400);
+    post(&[("content-type", "text/plain")], "{}".to_owned()).await.problem(415);
+    let huge = format!("{{\"body\":\"{}\"}}", "x".repeat(5 * 1024 * 1024));
+    backend.call(http::Method::POST, "/v1/messages", &json_type, huge.into()).await.problem(413);
+    backend.get("/v1/connections?usr=alice").await.problem(422);
+}

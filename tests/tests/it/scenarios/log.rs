@@ -1,0 +1,95 @@
+//! What the log promises to clients: one message for one id, and pages in both directions.
+
+use serde_json::{Value, json};
+use tests::client::type_of;
+use tests::world::{Cast, World};
+
+pub async fn the_same_id_is_one_message_with_one_ack(world: &mut impl World) {
+    let mut alice = world.user("alice").await;
+    let mut admin = world.admin("root").await;
+    let send = json!({"action": "send", "id": "once", "body": "first"});
+    let first = alice.request(send.clone()).await;
+    alice.say("conversation:alice", "between").await;
+    // A repeat with another body changes nothing: the first one stands.
+    let repeat = alice.request(json!({"action": "send", "id": "once", "body": "changed"})).await;
+    assert_eq!(first, repeat);
+    // The id is the sender's own: another sender's message with it is another message.
+    let other = admin.request(json!({"action": "send", "to": "conversation:alice", "id": "once", "body": "third"})).await;
+    assert_eq!(other["offset"], 3);
+
+    world.restart().await;
+    let mut alice = world.user("alice").await;
+    assert_eq!(alice.request(send).await, first, "a restart forgot an id");
+    let history = alice.request(json!({"action": "history", "channel": "conversation:alice"})).await;
+    let bodies: Vec<_> = history["messages"].as_array().unwrap().iter().map(|entry| entry["body"].clone()).collect();
+    assert_eq!(bodies, ["first", "between", "third"]);
+}
+
+pub async fn the_same_id_on_two_connections_at_once_is_one_message(world: &mut impl World) {
+    let mut phone = world.user("alice").await;
+    let mut laptop = world.user("alice").await;
+    for round in 1..=20 {
+        let send = json!({"action": "send", "id": format!("round-{round}"), "body": round});
+        let (first, second) = tokio::join!(phone.request(send.clone()), laptop.request(send.clone()));
+        assert_eq!(first, second);
+        assert_eq!(first["offset"], round);
+    }
+    // Each device got each message exactly once.
+    let expected: Vec<Value> = (1..=20).map(Value::from).collect();
+    for device in [&mut phone, &mut laptop] {
+        assert_eq!(device.bodies("conversation:alice", 20).await, expected);
+        assert_eq!(device.settle().await, [json!(null); 0]);
+    }
+}
+
+pub async fn history_is_paged_backwards_by_clients_and_both_ways_by_backends(world: &mut impl World) {
+    let mut alice = world.user("alice").await;
+    for number in 1..=25 {
+        alice.say("conversation:alice", number).await;
+    }
+    let offsets = |page: &Value| -> Vec<u64> {
+        page["messages"].as_array().unwrap().iter().map(|entry| entry["offset"].as_u64().unwrap()).collect()
+    };
+    let (mut before, mut pages) = (Value::Null, Vec::new());
+    loop {
+        let request = json!({"action": "history", "channel": "conversation:alice", "limit": 10, "before": before});
+        let page = alice.request(request).await;
+        assert_eq!((type_of(&page), &page["first"], &page["head"]), ("history", &json!(1), &json!(25)));
+        let more = page["more"] == true;
+        before = page["messages"][0]["offset"].clone();
+        pages.push(offsets(&page));
+        if !more {
+            break;
+        }
+    }
+    assert_eq!(pages, [(16..=25).collect::<Vec<_>>(), (6..=15).collect(), (1..=5).collect()]);
+
+    let backend = world.backend();
+    let path = |query: &str| format!("/v1/channels/conversation%3Aalice/history?limit=10&{query}");
+    let upwards = backend.get(&path("after=20")).await.ok();
+    assert_eq!((offsets(&upwards), &upwards["more"]), ((21..=25).collect(), &json!(false)));
+    let upwards = backend.get(&path("after=0")).await.ok();
+    assert_eq!((offsets(&upwards), &upwards["more"]), ((1..=10).collect(), &json!(true)));
+    let downwards = backend.get(&path("before=6")).await.ok();
+    assert_eq!((offsets(&downwards), &downwards["more"]), ((1..=5).collect(), &json!(false)));
+    assert_eq!(upwards["messages"][0]["from"], json!({"user": "alice", "role": "user"}));
+    let problem = backend.get(&path("after=1&before=2")).await.problem(422);
+    assert_eq!(problem["errors"][0]["parameter"], "after");
+}
+
+pub async fn an_acknowledged_message_survives_a_crash(world: &mut impl World) {
+    let mut alice = world.user("alice").await;
+    let acks = [alice.say("conversation:alice", "one").await, alice.say("conversation:alice", "two").await];
+    let seen = alice.seen().clone();
+    world.crash().await;
+    let mut alice = world.dial(&tests::world::Grant::user("alice")).having(seen).open().await;
+    let resumed = alice.resume(&["conversation:alice"]).await;
+    assert_eq!(resumed["channels"]["conversation:alice"]["count"], 0);
+    let history = alice.request(json!({"action": "history", "channel": "conversation:alice"})).await;
+    for (entry, ack) in history["messages"].as_array().unwrap().iter().zip(&acks) {
+        assert_eq!((&entry["offset"], &entry["id"]), (&ack["offset"], &ack["id"]));
+    }
+    assert_eq!((&history["head"], &history["epoch"]), (&json!(2), &acks[0]["epoch"]));
+    assert_eq!(alice.say("conversation:alice", "three").await["offset"], 3);
+    alice.close().await;
+}
