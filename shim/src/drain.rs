@@ -13,7 +13,6 @@ use std::time::Duration;
 use gateway::close::CloseCause;
 use handlers::frame::{Frame, Reconnect};
 use handlers::ports::Priority;
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -74,7 +73,7 @@ async fn send_away(config: &DrainConfig, hub: &Hub) {
 fn send_one_away(handle: &Arc<Handle>, spread: Duration) {
     if handle.identity.is_some() {
         let within_ms = u64::try_from(spread.as_millis()).unwrap_or(u64::MAX);
-        let text = Utf8Bytes::from(Reconnect { within_ms }.text());
+        let text = Reconnect { within_ms }.encode();
         handle.push(Priority::Control, Queued { text, placement: None });
     }
     handle.close(CloseCause::ServiceRestart);

@@ -9,10 +9,10 @@ use gateway::id::{EventIds, GatewayId};
 use handlers::ports::{Clock, Timestamp};
 use tokio_util::task::TaskTracker;
 
+use crate::config::SessionConfig;
 use crate::functions::Functions;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
-use crate::config::SessionConfig;
 
 /// One API, served by this process.
 pub struct Endpoint {

@@ -1,8 +1,8 @@
 //! The hub: every open connection of this process, and delivery to audiences of them.
 //!
 //! It is the messaging application's [`Delivery`] wherever this process owns the sockets, and the gateway's index for
-//! `@connections`. Invariant: a connection is in here exactly while its session can take frames, that is from behind the
-//! `101` until the session has decided to end. Nothing here waits for a receiver, and no lock is held across an await.
+//! `@connections`. Invariant: a connection is in here exactly while it can take frames, that is from the moment its `101` is
+//! granted until its session has decided to end. Nothing here waits for a receiver, and no lock is held across an await.
 
 mod fill;
 mod index;
@@ -12,18 +12,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use dashmap::DashMap;
 use gateway::close::CloseCause;
 use gateway::id::GatewayId;
 use handlers::audience::{Audience, Members};
-use handlers::channel::{Channel, Position};
+use handlers::channel::{Channel, ChannelName, Position};
 use handlers::id::ConnectionId;
 use handlers::ports::{
     CloseReason, Delivered, Delivery, DeliveryError, MessageLog, Outgoing, Placement, Priority, Released,
 };
 use parking_lot::Mutex;
 use tokio::time::Instant;
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tokio_util::task::TaskTracker;
 
 use self::index::Index;
@@ -64,12 +64,18 @@ struct Ordered {
 impl Hub {
     /// A hub without connections, filling holes from `log` on tasks of `tasks`.
     pub fn new(log: Arc<dyn MessageLog>, tasks: TaskTracker, metrics: Arc<DeliveryMetrics>) -> Self {
-        let shared =
-            Shared { connections: DashMap::new(), index: Index::default(), channels: DashMap::new(), log, tasks, metrics };
+        let shared = Shared {
+            connections: DashMap::new(),
+            index: Index::default(),
+            channels: DashMap::new(),
+            log,
+            tasks,
+            metrics,
+        };
         Self { shared: Arc::new(shared) }
     }
 
-    /// Takes a connection in, behind its `101`.
+    /// Takes a connection in, when its handshake is granted; what is sent to it waits for its `101`.
     pub fn open(&self, handle: &Arc<Handle>) {
         self.shared.connections.insert(handle.id, handle.clone());
         if let Some(identity) = &handle.identity {
@@ -84,6 +90,9 @@ impl Hub {
         self.shared.index.remove(identity.groups(), handle.id);
         let joined = std::mem::take(&mut *handle.joined.lock());
         self.leave(handle.id, &joined);
+        for name in [ChannelName::Conversation(identity.user.clone()), ChannelName::Everyone] {
+            self.forget(handle.id, &name.within(identity.tenant.clone()));
+        }
     }
 
     /// The connection with this id, while it is open.
@@ -130,16 +139,22 @@ impl Hub {
         if let Some(ordered) = self.shared.channels.get(channel) {
             return ordered.value().clone();
         }
-        let fresh = || Arc::new(Mutex::new(Ordered { sequence: Sequence::default(), used: Instant::now(), filling: false }));
+        let fresh =
+            || Arc::new(Mutex::new(Ordered { sequence: Sequence::default(), used: Instant::now(), filling: false }));
         self.shared.channels.entry(channel.clone()).or_insert_with(fresh).value().clone()
     }
 
     fn leave(&self, id: GatewayId, channels: &[Channel]) {
         for channel in channels {
             self.shared.index.leave(channel, id);
-            if let Some(ordered) = self.shared.channels.get(channel) {
-                ordered.value().lock().sequence.forget(id);
-            }
+            self.forget(id, channel);
+        }
+    }
+
+    /// Drops what was withheld from a connection in a channel.
+    fn forget(&self, id: GatewayId, channel: &Channel) {
+        if let Some(ordered) = self.shared.channels.get(channel) {
+            ordered.value().lock().sequence.forget(id);
         }
     }
 
@@ -171,7 +186,7 @@ impl Hub {
     }
 
     /// Passes a placed frame on when its turn has come.
-    fn in_order(&self, placement: Placement, priority: Priority, text: Utf8Bytes) -> Delivered {
+    fn in_order(&self, placement: Placement, priority: Priority, text: Bytes) -> Delivered {
         let ordered = self.ordered(&placement.channel);
         let mut state = ordered.lock();
         state.used = Instant::now();
@@ -209,8 +224,7 @@ impl Hub {
 #[async_trait]
 impl Delivery for Hub {
     async fn deliver(&self, audience: &Audience, outgoing: Outgoing) -> Result<Delivered, DeliveryError> {
-        let text = Utf8Bytes::try_from(outgoing.frame)
-            .map_err(|source| DeliveryError::Backend { adapter: "hub", source: source.into() })?;
+        let text = outgoing.frame;
         Ok(match (outgoing.placement, audience) {
             (Some(placement), Audience::Channel(channel)) if *channel == placement.channel => {
                 self.in_order(placement, outgoing.priority, text)

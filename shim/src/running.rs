@@ -93,10 +93,7 @@ impl Running {
         management: Management,
         http_api: Option<Arc<HttpApi>>,
     ) {
-        let limits = ListenerConfig {
-            header_timeout: config.header_timeout,
-            max_connections: config.max_connections,
-        };
+        let limits = ListenerConfig { header_timeout: config.header_timeout, max_connections: config.max_connections };
         let routes = routes(self.endpoint.clone(), management, http_api);
         let tasks = self.endpoint.tasks.clone();
         self.background.spawn(accept(listener, routes, limits, tasks, self.stop_traffic.clone()));

@@ -34,7 +34,7 @@ use crate::endpoint::Endpoint;
 /// The routes of the traffic port. `http_api` is absent where another application's functions are behind the endpoint.
 pub fn routes(endpoint: Arc<Endpoint>, management: Management, http_api: Option<Arc<HttpApi>>) -> Routes {
     let stage = endpoint.api.stage.name.clone();
-    let page = warp::get().and(warp::path::end()).map(move || page::page(&stage));
+    let page = warp::get().and(warp::path::end()).and(no_upgrade()).map(move || page::page(&stage));
     let api = http_api::routes(http_api);
     let connections = management::routes(endpoint.clone(), management);
     let socket = request().then(move |request: UpgradeRequest| handshake::handshake(endpoint.clone(), request));
@@ -54,6 +54,14 @@ fn request() -> impl Filter<Extract = (UpgradeRequest,), Error = warp::Rejection
             let upgrade = upgrade.filter(|_| method == Method::GET && asks_for_websocket(&headers));
             UpgradeRequest { path: path.as_str().to_owned(), query, headers, peer, place, upgrade }
         })
+}
+
+/// Leaves a handshake at `/` to the stages, of which none is called so.
+fn no_upgrade() -> impl Filter<Extract = (), Error = warp::Rejection> + Clone {
+    let check = |headers: HeaderMap| async move {
+        if asks_for_websocket(&headers) { Err(warp::reject::not_found()) } else { Ok(()) }
+    };
+    warp::header::headers_cloned().and_then(check).untuple_one()
 }
 
 /// The query as sent, if there is one.

@@ -22,18 +22,17 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use gateway::close::CloseCause;
-use gateway::reply::{ErrorKind, MessageOutcome};
 use gateway::id::EventIds;
+use gateway::reply::{ErrorKind, MessageOutcome};
 use handlers::channel::Offset;
 use handlers::frame::{Frame, Gap, GapReason};
 use handlers::ports::Priority;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use self::handle::Handle;
 use self::invocation::{Finished, InFlight, Started};
 use self::outbox::{Queued, Shed};
-use self::socket::{ReadError, Socket};
+use self::socket::{Message, ReadError, Socket};
 use self::timer::Timer;
 use crate::endpoint::Endpoint;
 
@@ -47,7 +46,7 @@ pub struct Session<S> {
     socket: Socket<S>,
     handle: Arc<Handle>,
     endpoint: Arc<Endpoint>,
-    inbound: VecDeque<Utf8Bytes>,
+    inbound: VecDeque<String>,
     running: InFlight,
     batch: Vec<Queued>,
     stamps: Stamps,
@@ -56,7 +55,7 @@ pub struct Session<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
-    /// A session over a socket whose `101` is out.
+    /// A session over a socket whose `101` is out, of a connection that the hub has already.
     pub fn new(socket: Socket<S>, handle: Arc<Handle>, ids: EventIds, endpoint: Arc<Endpoint>) -> Self {
         let timer = Timer::new(&endpoint.api.quotas, endpoint.sessions.stalled_write_timeout);
         Self {
@@ -74,7 +73,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
 
     /// Serves the connection to its end, `$disconnect` included.
     pub async fn run(mut self) {
-        self.endpoint.hub.open(&self.handle);
         self.endpoint.metrics.sessions.open.inc();
         let cause = poll_fn(|cx| self.poll(cx)).await;
         self.endpoint.hub.close_down(&self.handle);
@@ -128,19 +126,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
         };
         match message {
             Message::Text(text) => self.receive(cx, text),
-            Message::Binary(_) => return Err(CloseCause::BinaryFrame),
-            Message::Close(frame) => {
-                return Err(frame.map_or(CloseCause::ClientWithoutStatus, |frame| CloseCause::Client {
-                    code: frame.code.into(),
-                    reason: frame.reason.as_str().into(),
-                }));
-            }
-            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
+            Message::Binary => return Err(CloseCause::BinaryFrame),
+            Message::Close(None) => return Err(CloseCause::ClientWithoutStatus),
+            Message::Close(Some((code, reason))) => return Err(CloseCause::Client { code, reason }),
+            Message::Heartbeat => {}
         }
         Ok(true)
     }
 
-    fn receive(&mut self, cx: &mut Context<'_>, text: Utf8Bytes) {
+    fn receive(&mut self, cx: &mut Context<'_>, text: String) {
         self.note_activity();
         self.endpoint.metrics.sessions.received.inc();
         if self.inbound.is_empty() && !self.socket.is_blocked() {
@@ -170,19 +164,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
     }
 
     /// Routes a message and starts its handler. Gives the message back when it has to wait its turn.
-    fn start(&mut self, cx: &mut Context<'_>, text: Utf8Bytes) -> Option<Utf8Bytes> {
+    fn start(&mut self, cx: &mut Context<'_>, text: String) -> Option<String> {
         let endpoint = self.endpoint.clone();
-        let Some(route) = endpoint.api.route_for(text.as_str()) else {
+        let Some(route) = endpoint.api.route_for(&text) else {
             endpoint.metrics.sessions.unrouted.inc();
             let (request, _) = self.stamps.request(endpoint.clock.now());
             let frame = gateway::reply::error_frame(ErrorKind::Forbidden, self.handle.id, request);
-            self.reply(cx, frame.into());
+            self.reply(cx, frame);
             return None;
         };
         if !self.running.has_room(route.ordering, endpoint.sessions.in_flight) {
             return Some(text);
         }
-        let (request, future) = invocation::message(&endpoint, &self.handle, &mut self.stamps, route, &text);
+        let (request, future) = invocation::message(&endpoint, &self.handle, &mut self.stamps, route, text);
         match self.running.start(cx, &endpoint, route, request, future) {
             Started::Finished(finished) => self.answer(cx, finished),
             Started::Running => {}
@@ -209,16 +203,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
                 gateway::reply::error_frame(kind, self.handle.id, finished.request)
             }
         };
-        self.reply(cx, frame.into());
+        self.reply(cx, frame);
     }
 
     /// Sends a handler's answer behind everything that the handler delivered to this connection before.
-    fn reply(&mut self, cx: &mut Context<'_>, text: Utf8Bytes) {
+    fn reply(&mut self, cx: &mut Context<'_>, text: String) {
         // A write error shows again at the flush that ends this turn.
         let _ = self.empty_outbox(cx);
         if self.socket.is_blocked() {
-            self.handle.push(Priority::Direct, Queued { text, placement: None });
-        } else if self.socket.feed(cx, text).is_ok() {
+            self.handle.push(Priority::Direct, Queued { text: text.into(), placement: None });
+        } else if self.socket.feed(cx, text.as_bytes()).is_ok() {
             self.count_sent(1);
         }
     }
@@ -248,7 +242,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
             moved = true;
             self.count_sent(self.batch.len() as u64);
             for queued in self.batch.drain(..) {
-                self.socket.feed(cx, queued.text).map_err(cause_of)?;
+                self.socket.feed(cx, &queued.text).map_err(cause_of)?;
             }
             if let Some(shed) = shed {
                 self.tell_shed(cx, &shed)?;
@@ -270,7 +264,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
                 epoch: &to.epoch,
                 reason: GapReason::Slow,
             };
-            self.socket.feed(cx, gap.text().into()).map_err(cause_of)?;
+            self.socket.feed(cx, &gap.encode()).map_err(cause_of)?;
             self.count_sent(1);
         }
         Ok(())
@@ -293,6 +287,6 @@ fn cause_of(error: ReadError) -> CloseCause {
         ReadError::MessageTooBig => CloseCause::MessageTooBig,
         ReadError::InvalidUtf8 => CloseCause::InvalidUtf8,
         ReadError::Protocol => CloseCause::ProtocolError,
-        ReadError::Lost | ReadError::Closed => CloseCause::ConnectionLost,
+        ReadError::Lost => CloseCause::ConnectionLost,
     }
 }

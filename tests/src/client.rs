@@ -84,7 +84,9 @@ impl Client {
     /// Puts many texts on the wire in one go.
     pub async fn send_all(&mut self, texts: impl IntoIterator<Item = String>) {
         for text in texts {
-            in_time("the server to take a message", self.socket.feed(Message::text(text))).await.expect("the socket is open");
+            in_time("the server to take a message", self.socket.feed(Message::text(text)))
+                .await
+                .expect("the socket is open");
         }
         in_time("the server to take messages", self.socket.flush()).await.expect("the socket is open");
     }
@@ -138,7 +140,8 @@ impl Client {
     /// was missed waits in the inbox. Live messages that come before `welcome` are left to the resume, as
     /// `docs/PROTOCOL.md` asks of clients.
     pub async fn resume(&mut self, channels: &[&str]) -> Value {
-        let positions: Value = channels.iter().map(|channel| ((*channel).to_owned(), self.seen.position(channel))).collect();
+        let positions: Value =
+            channels.iter().map(|channel| ((*channel).to_owned(), self.seen.position(channel))).collect();
         self.resuming = Some(channels.iter().map(|channel| (*channel).to_owned()).collect());
         let resumed = self.request(json!({"action": "resume", "channels": positions})).await;
         assert_eq!(type_of(&resumed), "resumed", "{} could not resume: {resumed}", self.name);
@@ -277,7 +280,8 @@ impl Client {
 
     /// Checks a frame on its way in; `None` for one that a resume makes good.
     fn take_in(&mut self, text: &str) -> Option<Value> {
-        let frame: Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{} received no JSON: {error}", self.name));
+        let frame: Value =
+            serde_json::from_str(text).unwrap_or_else(|error| panic!("{} received no JSON: {error}", self.name));
         if type_of(&frame) == "welcome" {
             self.resuming = None;
         }

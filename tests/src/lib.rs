@@ -1,7 +1,7 @@
 //! tests
-pub mod load;
 pub mod client;
 pub mod conformance;
 pub mod eventually;
+pub mod load;
 pub mod server;
 pub mod world;

@@ -125,7 +125,8 @@ impl Server {
 
     /// Waits for the process to end.
     pub async fn ended(&mut self) -> Exit {
-        let status = in_time("the server's process to end", self.child.wait()).await.expect("a child can be waited for");
+        let status =
+            in_time("the server's process to end", self.child.wait()).await.expect("a child can be waited for");
         self.exit(status).await
     }
 

@@ -23,6 +23,14 @@ pub struct Needs {
     pub retention_entries: Option<u64>,
 }
 
+impl Needs {
+    /// Channels that keep no more than this many messages.
+    #[must_use]
+    pub const fn retaining(self, entries: u64) -> Self {
+        Self { retention_entries: Some(entries) }
+    }
+}
+
 /// A place where a scenario runs.
 pub trait World: Sized {
     /// Makes the world.

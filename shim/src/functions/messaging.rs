@@ -27,7 +27,12 @@ impl Messaging {
         Self { app, authorizer }
     }
 
-    fn run<F, R, E>(&self, name: &'static str, event: ApiGatewayWebsocketProxyRequest, handler: F) -> BoxFuture<'static, Answer>
+    fn run<F, R, E>(
+        &self,
+        name: &'static str,
+        event: ApiGatewayWebsocketProxyRequest,
+        handler: F,
+    ) -> BoxFuture<'static, Answer>
     where
         F: FnOnce(Arc<App>, ApiGatewayWebsocketProxyRequest) -> R,
         R: Future<Output = Result<ApiGatewayProxyResponse, E>> + Send + 'static,
@@ -50,7 +55,10 @@ impl Functions for Messaging {
     fn authorize(&self, event: AuthorizerEvent<'_>) -> BoxFuture<'static, Verdict> {
         let (authorizer, clock, event) = (self.authorizer.clone(), self.app.clock.clone(), event.typed());
         let deciding = async move {
-            authorizer.authorize(event, clock.now()).await.map_err(|error| AuthorizerFailure::Function(error.to_string()))
+            authorizer
+                .authorize(event, clock.now())
+                .await
+                .map_err(|error| AuthorizerFailure::Function(error.to_string()))
         };
         Box::pin(AssertUnwindSafe(deciding).catch_unwind().map(|outcome| {
             outcome.unwrap_or_else(|panic| {

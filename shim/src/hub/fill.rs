@@ -10,7 +10,6 @@ use handlers::channel::{Channel, Offset, Position};
 use handlers::frame::{Frame, MessageFrame};
 use handlers::limits;
 use handlers::ports::{Placement, Priority, Range, Slice};
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::Hub;
 use super::sequence::{Accepted, Item};
@@ -62,8 +61,10 @@ impl Hub {
             let position = Position { epoch: slice.head.epoch.clone(), offset: entry.offset };
             let text = MessageFrame::entry(&channel.name, &position.epoch, &entry).encode();
             let placement = Arc::new(Placement { channel: channel.clone(), position: position.clone() });
-            let Ok(text) = Utf8Bytes::try_from(text) else { continue };
-            let item = Item { priority: Priority::of_channel(&channel.name), queued: Queued { text, placement: Some(placement) } };
+            let item = Item {
+                priority: Priority::of_channel(&channel.name),
+                queued: Queued { text, placement: Some(placement) },
+            };
             if let Accepted::Pass(items) = state.sequence.accept(&position, item) {
                 self.pass(channel, &state.sequence, items);
             }

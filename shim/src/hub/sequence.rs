@@ -1,8 +1,8 @@
 //! The order of one channel at this process: what was passed on, what waits for a hole to be filled, and who is withheld.
 //!
 //! Invariant: placed messages leave in the order of their offsets, each once. A message that arrives early waits; one
-//! whose offset was already passed on is dropped. The first message that is ever seen sets the start: an earlier one that
-//! arrives behind it is passed on late rather than lost. Pure state: no I/O, no time, no lock.
+//! whose offset was already passed on is dropped. The first release or message that is ever seen sets the start: an earlier
+//! message that arrives behind it is passed on late rather than lost. Pure state: no I/O, no time, no lock.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -58,6 +58,10 @@ pub struct Sequence {
     next: Option<u64>,
     waiting: BTreeMap<u64, Item>,
     marks: HashMap<GatewayId, Mark>,
+    /// How many marks are [`Mark::Held`].
+    held: usize,
+    /// No [`Mark::Through`] is higher: messages behind it need no look at the marks.
+    highest: u64,
 }
 
 impl Sequence {
@@ -70,7 +74,8 @@ impl Sequence {
         match self.next {
             Some(next) if offset == next => Accepted::Pass(self.pass_from(offset, item)),
             Some(next) if offset > next => self.wait(offset, next, item),
-            Some(_) if offset >= self.base => Accepted::Duplicate,
+            // What is so far behind the end is a repeat of something that an earlier process delivered.
+            Some(next) if offset >= self.base || offset + MARK_WINDOW < next => Accepted::Duplicate,
             Some(_) => Accepted::Pass(vec![(offset, item)]),
             None => {
                 self.base = offset;
@@ -99,7 +104,9 @@ impl Sequence {
 
     /// Withholds everything from a connection until it is released.
     pub fn hold(&mut self, connection: GatewayId) {
+        self.forget(connection);
         self.marks.insert(connection, Mark::Held);
+        self.held += 1;
     }
 
     /// Lets live messages behind `through` flow to a connection, unless the channel has passed on more than that.
@@ -109,25 +116,32 @@ impl Sequence {
         }
         let same_epoch = self.epoch.as_ref() == Some(&through.epoch);
         let through = through.offset.0;
-        match self.next {
-            Some(next) if same_epoch && through + 1 < next => {
-                return Released::Behind(handlers::channel::Offset(next - 1));
-            }
-            Some(next) if same_epoch && through + 1 == next => self.marks.remove(&connection),
-            _ if same_epoch => self.marks.insert(connection, Mark::Through(through)),
-            _ => self.marks.remove(&connection),
-        };
+        if let Some(next) = self.next.filter(|next| same_epoch && through + 1 < *next) {
+            return Released::Behind(handlers::channel::Offset(next - 1));
+        }
+        self.forget(connection);
+        if same_epoch {
+            // Kept also where live messages follow at once: one from before the start may still be passed on, late.
+            self.marks.insert(connection, Mark::Through(through));
+            self.highest = self.highest.max(through);
+        }
+        if same_epoch && self.next.is_none() {
+            // Who was caught up to here sees the next message first, whichever arrives first.
+            (self.base, self.next) = (through + 1, Some(through + 1));
+        }
         Released::Live
     }
 
     /// Forgets what was withheld from a connection.
     pub fn forget(&mut self, connection: GatewayId) {
-        self.marks.remove(&connection);
+        if self.marks.remove(&connection) == Some(Mark::Held) {
+            self.held -= 1;
+        }
     }
 
     /// Whether a message at `offset` is withheld from a connection.
     pub fn withholds(&self, connection: GatewayId, offset: u64) -> bool {
-        if self.marks.is_empty() {
+        if self.held == 0 && offset > self.highest {
             return false;
         }
         match self.marks.get(&connection) {
@@ -139,12 +153,13 @@ impl Sequence {
 
     /// Whether nothing would be lost by dropping this state after a long silence.
     pub fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && !self.marks.values().any(|mark| *mark == Mark::Held)
+        self.waiting.is_empty() && self.held == 0
     }
 
     fn restart(&mut self, position: &Position, item: Item) -> Accepted {
         let mut passed: Vec<_> = std::mem::take(&mut self.waiting).into_iter().collect();
         self.marks.retain(|_, mark| *mark == Mark::Held);
+        self.highest = 0;
         self.epoch = Some(position.epoch.clone());
         self.base = position.offset.0;
         passed.extend(self.pass_from(position.offset.0, item));

@@ -79,7 +79,7 @@ fn drained(handle: &Handle) -> Vec<String> {
     let waker = std::task::Waker::noop();
     let mut batch = Vec::new();
     handle.outbox().drain(&std::task::Context::from_waker(waker), &mut batch, usize::MAX);
-    batch.into_iter().map(|queued| queued.text.as_str().to_owned()).collect()
+    batch.into_iter().map(|queued| String::from_utf8(queued.text.to_vec()).unwrap()).collect()
 }
 
 #[tokio::test]

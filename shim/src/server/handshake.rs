@@ -66,6 +66,8 @@ pub async fn handshake(endpoint: Arc<Endpoint>, request: UpgradeRequest) -> Resp
     };
     endpoint.metrics.handshakes.count(Outcome::Accepted);
     let handle = Arc::new(Handle::new(admitted.facts, endpoint.sessions.outbox_bytes, endpoint.clock.now()));
+    // Before the `101`: whoever hears from the client that it is connected can post to it at once.
+    endpoint.hub.open(&handle);
     endpoint.tasks.spawn(serve(endpoint.clone(), handle, attempt.ids, upgrade, place));
     switching_protocols(&accept, admitted.subprotocol)
 }
@@ -151,13 +153,7 @@ impl Attempt {
         let now = endpoint.clock.now();
         let started = Instant::now();
         let request_id = self.ids.request(now.0);
-        let event = AuthorizerEvent {
-            facts,
-            headers,
-            query,
-            request_id,
-            time: EventTime::at(now.0),
-        };
+        let event = AuthorizerEvent { facts, headers, query, request_id, time: EventTime::at(now.0) };
         let call = endpoint.functions.authorize(event);
         let verdict = match tokio::time::timeout(api.quotas.authorizer_timeout, call).await {
             Ok(verdict) => verdict,
@@ -183,13 +179,7 @@ impl Attempt {
         }
         let now = self.endpoint.clock.now();
         let request_id = self.ids.request(now.0);
-        let event = ConnectEvent {
-            facts,
-            headers: &headers,
-            query,
-            request_id,
-            time: EventTime::at(now.0),
-        };
+        let event = ConnectEvent { facts, headers: &headers, query, request_id, time: EventTime::at(now.0) };
         let call = self.endpoint.functions.connect(event);
         let answer = match tokio::time::timeout(self.endpoint.api.quotas.integration_timeout, call).await {
             Ok(answer) => answer,
@@ -264,21 +254,25 @@ fn switching_protocols(accept: &HeaderValue, subprotocol: Option<HeaderValue>) -
 async fn serve(endpoint: Arc<Endpoint>, handle: Arc<Handle>, ids: EventIds, upgrade: OnUpgrade, place: Place) {
     let quotas = &endpoint.api.quotas;
     let limits = SocketLimits {
-        read_buffer: endpoint.sessions.read_buffer_bytes,
         frame: quotas.frame_bytes,
         message: quotas.message_bytes,
         outbound_frame: quotas.outbound_frame_bytes,
     };
     match tokio::time::timeout(endpoint.handshake_timeout, upgrade).await {
         Ok(Ok(upgraded)) => match raw_stream(upgraded) {
-            Ok((stream, early)) => Session::new(Socket::new(stream, early, limits), handle, ids, endpoint.clone()).run().await,
+            Ok((stream, early)) => {
+                Session::new(Socket::new(stream, &early, limits), handle, ids, endpoint.clone()).run().await
+            }
             Err(upgraded) => {
                 let stream = TokioIo::new(upgraded);
-                Session::new(Socket::new(stream, Vec::new(), limits), handle, ids, endpoint.clone()).run().await;
+                Session::new(Socket::new(stream, &[], limits), handle, ids, endpoint.clone()).run().await;
             }
         },
         // The client left between the verdict and its 101.
-        Ok(Err(_)) | Err(_) => disconnect(&endpoint, &handle, &mut Stamps::new(ids), &CloseCause::ConnectionLost).await,
+        Ok(Err(_)) | Err(_) => {
+            endpoint.hub.close_down(&handle);
+            disconnect(&endpoint, &handle, &mut Stamps::new(ids), &CloseCause::ConnectionLost).await;
+        }
     }
     drop(place);
 }

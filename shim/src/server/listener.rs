@@ -32,7 +32,8 @@ const HEADER_LINES: usize = 100;
 /// Most bytes of a request's head: API Gateway takes a URL of 4,096 characters and about 10 KiB of headers.
 const HEAD_BYTES: usize = 16 * 1024;
 /// What a client beyond the bound is told. Clients reconnect with backoff.
-const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nretry-after: 5\r\nconnection: close\r\n\r\n";
+const FULL: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nretry-after: 5\r\nconnection: close\r\n\r\n";
 
 /// What every listener serves.
 pub type Routes = BoxedFilter<(Response,)>;

@@ -10,7 +10,6 @@ use gateway::management::{ConnectionDescription, ManagementError, Operation, is_
 use handlers::ports::Priority;
 use http::header::{CONTENT_TYPE, HeaderMap};
 use http::{HeaderValue, Method, StatusCode};
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 use warp::Filter;
 use warp::path::FullPath;
 use warp::reply::{Reply, Response};
@@ -67,7 +66,8 @@ fn call(
 ) -> Result<Response, ManagementError> {
     let target = parse_path(path, &endpoint.api.stage.name)?;
     let operation = Operation::of(method)?;
-    let handle = endpoint.hub.find(target.connection_id).ok_or(ManagementError::Gone)?;
+    let open = endpoint.hub.find(target.connection_id).filter(|handle| !handle.is_closing());
+    let handle = open.ok_or(ManagementError::Gone)?;
     let mut response = operation.success().into_response();
     match operation {
         Operation::Post => post(&handle, body)?,
@@ -82,12 +82,12 @@ fn post(handle: &Handle, body: Result<bytes::Bytes, BodyError>) -> Result<(), Ma
         BodyError::TooLarge => ManagementError::PayloadTooLarge,
         BodyError::TooSlow | BodyError::Broken => ManagementError::Forbidden,
     })?;
-    let text = Utf8Bytes::try_from(body).map_err(|_| ManagementError::InvalidPayload)?;
-    if !handle.has_room(text.len()) {
+    std::str::from_utf8(&body).map_err(|_| ManagementError::InvalidPayload)?;
+    if !handle.has_room(body.len()) {
         // API Gateway documents 429 for a client that does not read; the connection is left to catch up.
         return Err(ManagementError::LimitExceeded);
     }
-    match handle.push(Priority::Direct, Queued { text, placement: None }) {
+    match handle.push(Priority::Direct, Queued { text: body, placement: None }) {
         Pushed::Queued | Pushed::Shed(_) => Ok(()),
         Pushed::Closed => Err(ManagementError::Gone),
     }
@@ -112,7 +112,11 @@ fn respond(endpoint: &Endpoint, outcome: Result<Response, ManagementError>) -> R
             response
         }
         Err(error) => {
-            if matches!(error, ManagementError::Gone) { metrics.gone.inc() } else { metrics.refused.inc() };
+            if matches!(error, ManagementError::Gone) {
+                metrics.gone.inc()
+            } else {
+                metrics.refused.inc()
+            };
             error_response(&error)
         }
     };

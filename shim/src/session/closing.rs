@@ -9,7 +9,6 @@ use gateway::close::CloseCause;
 use gateway::event::DisconnectEvent;
 use gateway::reply::IntegrationFailure;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use super::handle::Handle;
 use super::{Session, invocation};
@@ -43,7 +42,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
                 let _ = self.empty_outbox(cx);
             }
             if let Some((code, reason)) = cause.frame() {
-                self.socket.feed_close(cx, Some(CloseFrame { code: code.into(), reason: reason.into() }));
+                self.socket.feed_close(code, reason);
             }
             Poll::Ready(())
         })
@@ -85,7 +84,7 @@ struct Ending {
     handle: Arc<Handle>,
     endpoint: Arc<Endpoint>,
     cause: CloseCause,
-    inbound: std::collections::VecDeque<tokio_tungstenite::tungstenite::Utf8Bytes>,
+    inbound: std::collections::VecDeque<String>,
     running: invocation::InFlight,
     stamps: invocation::Stamps,
 }
@@ -95,8 +94,8 @@ impl Ending {
     async fn run(mut self) {
         self.running.run_out().await;
         for text in self.inbound.drain(..) {
-            let Some(route) = self.endpoint.api.route_for(text.as_str()) else { continue };
-            let (_, call) = invocation::message(&self.endpoint, &self.handle, &mut self.stamps, route, &text);
+            let Some(route) = self.endpoint.api.route_for(&text) else { continue };
+            let (_, call) = invocation::message(&self.endpoint, &self.handle, &mut self.stamps, route, text);
             // Nobody is left to see the answer.
             let _ = call.await;
         }
@@ -111,13 +110,7 @@ pub async fn disconnect(endpoint: &Endpoint, handle: &Handle, stamps: &mut invoc
     }
     let (request_id, time) = stamps.request(endpoint.clock.now());
     let (status_code, reason) = cause.disconnect();
-    let event = DisconnectEvent {
-        facts: &handle.facts,
-        request_id,
-        time,
-        status_code,
-        reason,
-    };
+    let event = DisconnectEvent { facts: &handle.facts, request_id, time, status_code, reason };
     let call = endpoint.functions.disconnect(event);
     let failure = match tokio::time::timeout(endpoint.api.quotas.integration_timeout, call).await {
         Ok(Ok(_)) => return,

@@ -63,6 +63,11 @@ impl Handle {
         self.outbox.close(cause);
     }
 
+    /// Whether it was asked to end, so that it is gone for everyone although its session may not have noticed yet.
+    pub fn is_closing(&self) -> bool {
+        self.outbox.is_closing()
+    }
+
     /// When a message last went either way.
     pub fn last_active(&self) -> Timestamp {
         Timestamp(self.last_active.load(Ordering::Relaxed))

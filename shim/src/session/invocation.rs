@@ -85,7 +85,13 @@ impl Stamps {
 }
 
 /// Makes a message's event and calls its handler with it.
-pub fn message(endpoint: &Endpoint, handle: &Handle, stamps: &mut Stamps, route: &Route, body: &str) -> (GatewayId, Call) {
+pub fn message(
+    endpoint: &Endpoint,
+    handle: &Handle,
+    stamps: &mut Stamps,
+    route: &Route,
+    body: String,
+) -> (GatewayId, Call) {
     let now = endpoint.clock.now();
     let (request_id, time) = stamps.request(now);
     let event = MessageEvent {
@@ -94,7 +100,7 @@ pub fn message(endpoint: &Endpoint, handle: &Handle, stamps: &mut Stamps, route:
         message_id: stamps.ids.message(now.0),
         request_id,
         time,
-        body: body.to_owned(),
+        body,
     };
     (request_id, endpoint.functions.message(event))
 }

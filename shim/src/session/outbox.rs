@@ -8,12 +8,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
+use bytes::Bytes;
 use gateway::close::CloseCause;
 use handlers::channel::{Channel, Position};
 use handlers::ports::{Placement, Priority};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 /// Channels whose shed range is remembered one by one; beyond it the client is told to resume without a range.
 const SHED_CHANNELS: usize = 64;
@@ -23,8 +23,8 @@ const FRAME_OVERHEAD: usize = 64;
 /// A frame in line.
 #[derive(Debug, Clone)]
 pub struct Queued {
-    /// The frame's text, shared by all receivers.
-    pub text: Utf8Bytes,
+    /// The message's text (UTF-8), shared by all receivers.
+    pub text: Bytes,
     /// Its place in a log, shared too.
     pub placement: Option<Arc<Placement>>,
 }
@@ -106,10 +106,20 @@ impl Outbox {
         }
     }
 
+    /// Whether the session was asked to end.
+    pub fn is_closing(&self) -> bool {
+        self.lanes.lock().close.is_some()
+    }
+
     /// Moves what is in line to `batch`, best lane first, up to about `bytes`, and arranges to be woken for more. Returns
     /// what was shed, once, when nothing is in line any more and something could be taken, and whether the session is to
     /// end.
-    pub fn drain(&self, cx: &Context<'_>, batch: &mut Vec<Queued>, bytes: usize) -> (Option<Box<Shed>>, Option<CloseCause>) {
+    pub fn drain(
+        &self,
+        cx: &Context<'_>,
+        batch: &mut Vec<Queued>,
+        bytes: usize,
+    ) -> (Option<Box<Shed>>, Option<CloseCause>) {
         let mut lanes = self.lanes.lock();
         lanes.take(batch, bytes);
         if !batch.is_empty() {

@@ -1,30 +1,37 @@
-//! A WebSocket over any byte stream, as a state machine to poll.
+//! A server-side WebSocket (RFC 6455) over any byte stream, as a state machine to poll.
 //!
-//! The protocol is tungstenite's [`WebSocketContext`]; what is ours is that one task polls reading and writing with one
-//! waker, and that writing is buffered until the session asks for a flush: everything that arrived is answered in one
-//! write. It enforces sizes and UTF-8 by configuration, and decides nothing about close codes.
+//! One task polls reading and writing with one waker. Reading takes all that has arrived and hands out message after
+//! message; writing is buffered until the session asks for a flush, so that everything that arrived is answered in one
+//! write. Buffers are borrowed while bytes are under way ([`buffers`]). Invariants: no more than the limits is ever held;
+//! pings are answered on the way; after an error or a close frame nothing more is read. It decides nothing about when to
+//! close. Why this is our own: `docs/adr/0006-frame-codec.md`.
 
-use std::io::{self, Read, Write};
+mod assembly;
+mod buffers;
+mod frame;
+
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_tungstenite::tungstenite::error::{CapacityError, Error as WsError, ProtocolError};
-use tokio_tungstenite::tungstenite::protocol::frame::Frame;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig, WebSocketContext};
-use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::io::poll_read_buf;
 
-/// What is written in one go before the kernel is asked: large enough for a full batch of small frames, small enough
-/// not to matter when a connection falls idle.
-const WRITE_BUFFER_BYTES: usize = 16 * 1024;
+use self::assembly::Assembly;
+use self::frame::{Header, Opcode};
 
-/// How large a socket's buffers and messages may become, in bytes.
+/// Unsent bytes from which on a feed pushes by itself.
+const PUSH_BYTES: usize = 16 * 1024;
+/// Unsent bytes beyond which pings of a client that does not read are no longer answered.
+const PONG_BYTES: usize = 64 * 1024;
+
+/// The part of a frame that is copied rather than keep a whole buffer for it.
+const SMALL_BYTES: usize = 1024;
+
+/// How large frames and messages may become, in bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct SocketLimits {
-    /// The read buffer, allocated for the life of the connection.
-    pub read_buffer: usize,
     /// The largest frame; a larger one is [`ReadError::FrameTooBig`].
     pub frame: usize,
     /// The largest message; a larger one is [`ReadError::MessageTooBig`].
@@ -44,48 +51,181 @@ pub enum ReadError {
     InvalidUtf8,
     /// Anything else that RFC 6455 forbids (1002).
     Protocol,
-    /// The stream ended or broke without a close frame (1006).
+    /// The stream ended or broke.
     Lost,
-    /// The closing handshake is complete.
-    Closed,
+}
+
+/// What a client sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Message {
+    /// A text message, put together from its frames.
+    Text(String),
+    /// The first frame of a binary message; its payload is not looked at.
+    Binary,
+    /// A ping, answered already, or a pong.
+    Heartbeat,
+    /// A close frame, answered already: code and reason, if it had them.
+    Close(Option<(u16, String)>),
 }
 
 /// A server-side WebSocket.
 pub struct Socket<S> {
     io: S,
-    protocol: WebSocketContext,
-    frame_limit: usize,
-    outbound_frame: usize,
+    limits: SocketLimits,
+    incoming: BytesMut,
+    assembly: Option<Box<Assembly>>,
+    outgoing: Vec<u8>,
+    written: usize,
     blocked: bool,
-    unflushed: bool,
+    ended: Option<ReadError>,
+    close_sent: bool,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// Speaks WebSocket on a stream whose handshake is done; `early` is what the client sent right behind it.
-    pub fn new(io: S, early: Vec<u8>, limits: SocketLimits) -> Self {
-        let config = WebSocketConfig::default()
-            .read_buffer_size(limits.read_buffer)
-            .write_buffer_size(WRITE_BUFFER_BYTES)
-            // The session stops feeding a socket that is blocked, so this bound holds one batch of replies at most.
-            .max_write_buffer_size(WRITE_BUFFER_BYTES + 2 * limits.message + 64 * 1024)
-            .max_frame_size(Some(limits.frame))
-            .max_message_size(Some(limits.message));
-        let protocol = if early.is_empty() {
-            WebSocketContext::new(Role::Server, Some(config))
-        } else {
-            WebSocketContext::from_partially_read(early, Role::Server, Some(config))
-        };
-        Self { io, protocol, frame_limit: limits.frame, outbound_frame: limits.outbound_frame, blocked: false, unflushed: false }
+    pub fn new(io: S, early: &[u8], limits: SocketLimits) -> Self {
+        Self {
+            io,
+            limits,
+            incoming: BytesMut::from(early),
+            assembly: None,
+            outgoing: Vec::new(),
+            written: 0,
+            blocked: false,
+            ended: None,
+            close_sent: false,
+        }
     }
 
-    /// The next message, control frames included; pings are answered on the way.
+    /// The next message. Pending also when a frame is incomplete.
     pub fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Message, ReadError>> {
-        let mut io = Polled { io: &mut self.io, cx };
-        match self.protocol.read(&mut io) {
-            Ok(message) => Poll::Ready(Ok(message)),
-            Err(WsError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
-            Err(error) => Poll::Ready(Err(read_error(&error, self.frame_limit))),
+        loop {
+            if let Some(error) = self.ended {
+                return Poll::Ready(Err(error));
+            }
+            match self.next_frame() {
+                Ok(Some(message)) => return Poll::Ready(Ok(message)),
+                Ok(None) => {}
+                Err(error) => {
+                    self.ended = Some(error);
+                    continue;
+                }
+            }
+            if self.fill(cx)?.is_pending() {
+                return Poll::Pending;
+            }
         }
+    }
+
+    /// Reads what the stream has; gives the buffer back when that is nothing.
+    fn fill(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, ReadError> {
+        if self.incoming.capacity() == self.incoming.len() {
+            self.incoming = buffers::refill(std::mem::take(&mut self.incoming));
+        }
+        match poll_read_buf(Pin::new(&mut self.io), cx, &mut self.incoming) {
+            Poll::Ready(Ok(read)) if read > 0 => Ok(Poll::Ready(())),
+            Poll::Ready(_) => {
+                self.ended = Some(ReadError::Lost);
+                Err(ReadError::Lost)
+            }
+            Poll::Pending => {
+                let buffer = std::mem::take(&mut self.incoming);
+                // A large frame on its way keeps its buffer: copying it at every pause would cost more.
+                self.incoming = if buffer.len() <= SMALL_BYTES { buffers::give_read(buffer) } else { buffer };
+                Ok(Poll::Pending)
+            }
+        }
+    }
+
+    /// Takes frames from the buffer until a message is complete.
+    fn next_frame(&mut self) -> Result<Option<Message>, ReadError> {
+        loop {
+            let Some(header) = Header::parse(&self.incoming).map_err(|_| ReadError::Protocol)? else { return Ok(None) };
+            let Some(mask) = header.mask else { return Err(ReadError::Protocol) };
+            self.check(&header)?;
+            let payload = header.payload as usize;
+            if self.incoming.len() < header.bytes + payload {
+                self.incoming.reserve(header.bytes + payload - self.incoming.len());
+                return Ok(None);
+            }
+            let bytes = &mut self.incoming[header.bytes..header.bytes + payload];
+            frame::unmask(bytes, mask);
+            let message = Self::take(&mut self.assembly, &header, bytes);
+            let message = match message {
+                Ok(Some(Message::Heartbeat)) if header.opcode == Opcode::Ping => self.answer_ping(&header),
+                Ok(Some(Message::Close(close))) => self.answer_close(close),
+                other => other?,
+            };
+            self.incoming.advance(header.bytes + payload);
+            if message.is_some() {
+                return Ok(message);
+            }
+        }
+    }
+
+    /// Refuses a frame by its header, before its payload is waited for.
+    fn check(&self, header: &Header) -> Result<(), ReadError> {
+        let expected = match header.opcode {
+            Opcode::Continuation => self.assembly.is_some(),
+            Opcode::Text | Opcode::Binary => self.assembly.is_none(),
+            Opcode::Close | Opcode::Ping | Opcode::Pong => true,
+        };
+        if !expected || header.compressed {
+            return Err(ReadError::Protocol);
+        }
+        if header.payload > self.limits.frame as u64 {
+            return Err(ReadError::FrameTooBig);
+        }
+        let collected = self.assembly.as_ref().map_or(0, |assembly| assembly.len());
+        let data = matches!(header.opcode, Opcode::Continuation | Opcode::Text | Opcode::Binary);
+        if data && collected + header.payload as usize > self.limits.message {
+            return Err(ReadError::MessageTooBig);
+        }
+        Ok(())
+    }
+
+    fn take(
+        assembly: &mut Option<Box<Assembly>>,
+        header: &Header,
+        payload: &[u8],
+    ) -> Result<Option<Message>, ReadError> {
+        match header.opcode {
+            Opcode::Text if header.last => text(payload.to_vec()).map(Some),
+            Opcode::Text => {
+                *assembly = Some(Box::new(Assembly::begin(payload)));
+                Ok(None)
+            }
+            Opcode::Continuation => {
+                let Some(begun) = assembly else { return Err(ReadError::Protocol) };
+                begun.append(payload);
+                if !header.last {
+                    return Ok(None);
+                }
+                let whole = assembly.take().map(|begun| begun.finish()).unwrap_or_default();
+                text(whole).map(Some)
+            }
+            Opcode::Binary => Ok(Some(Message::Binary)),
+            Opcode::Ping | Opcode::Pong => Ok(Some(Message::Heartbeat)),
+            Opcode::Close => close(payload).map(|close| Some(Message::Close(close))),
+        }
+    }
+
+    fn answer_ping(&mut self, header: &Header) -> Option<Message> {
+        if self.unsent() < PONG_BYTES && !self.close_sent {
+            let payload = self.incoming[header.bytes..header.bytes + header.payload as usize].to_vec();
+            self.queue(Opcode::Pong, true, &payload);
+        }
+        Some(Message::Heartbeat)
+    }
+
+    /// Echoes the code, as RFC 6455 section 5.5.1 has it; what follows on the stream is not read any more.
+    fn answer_close(&mut self, close: Option<(u16, String)>) -> Option<Message> {
+        let payload = close.as_ref().map(|(code, _)| code.to_be_bytes().to_vec()).unwrap_or_default();
+        if !std::mem::replace(&mut self.close_sent, true) {
+            self.queue(Opcode::Close, true, &payload);
+        }
+        self.ended = Some(ReadError::Lost);
+        Some(Message::Close(close))
     }
 
     /// Whether the kernel takes no more for now: what is fed meanwhile only piles up here.
@@ -93,114 +233,105 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         self.blocked
     }
 
-    /// Queues a text message; it is on its way after the next flush.
+    /// Queues a text message, which must be UTF-8; it is on its way after the next flush.
     ///
     /// # Errors
     /// The connection cannot be written to any more.
-    pub fn feed(&mut self, cx: &mut Context<'_>, text: Utf8Bytes) -> Result<(), ReadError> {
-        if text.len() <= self.outbound_frame {
-            return self.feed_message(cx, Message::Text(text));
+    pub fn feed(&mut self, cx: &mut Context<'_>, text: &[u8]) -> Result<(), ReadError> {
+        if self.close_sent {
+            return Ok(());
         }
-        let text = Bytes::from(text);
-        let frames = text.len().div_ceil(self.outbound_frame);
-        for position in 0..frames {
-            let from = position * self.outbound_frame;
-            let part = text.slice(from..text.len().min(from + self.outbound_frame));
-            let opcode = OpCode::Data(if position == 0 { Data::Text } else { Data::Continue });
-            self.feed_message(cx, Message::Frame(Frame::message(part, opcode, position + 1 == frames)))?;
+        if text.len() <= self.limits.outbound_frame {
+            self.queue(Opcode::Text, true, text);
+        } else {
+            let last = text.len().div_ceil(self.limits.outbound_frame) - 1;
+            for (position, part) in text.chunks(self.limits.outbound_frame).enumerate() {
+                let opcode = if position == 0 { Opcode::Text } else { Opcode::Continuation };
+                self.queue(opcode, position == last, part);
+            }
         }
-        Ok(())
+        if self.unsent() >= PUSH_BYTES && !self.blocked { self.push(cx).map(drop) } else { Ok(()) }
     }
 
-    fn feed_message(&mut self, cx: &mut Context<'_>, message: Message) -> Result<(), ReadError> {
-        let mut io = Polled { io: &mut self.io, cx };
-        self.unflushed = true;
-        match self.protocol.write(&mut io, message) {
-            Ok(()) => Ok(()),
-            Err(WsError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.blocked = true;
-                Ok(())
-            }
-            Err(error) => Err(read_error(&error, self.frame_limit)),
+    /// Queues the close frame behind everything fed so far.
+    pub fn feed_close(&mut self, code: u16, reason: &str) {
+        if !std::mem::replace(&mut self.close_sent, true) {
+            let payload = [&code.to_be_bytes(), reason.as_bytes()].concat();
+            self.queue(Opcode::Close, true, &payload);
         }
     }
 
     /// Pushes out what was fed. `Pending` means that the peer's window is full; the task is woken when it opens.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ReadError>> {
-        if !self.unflushed {
+        if self.outgoing.is_empty() {
             return Poll::Ready(Ok(()));
         }
-        let mut io = Polled { io: &mut self.io, cx };
-        match self.protocol.flush(&mut io) {
-            Ok(()) => {
-                self.blocked = false;
-                self.unflushed = false;
-                Poll::Ready(Ok(()))
-            }
-            Err(WsError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.blocked = true;
-                Poll::Pending
-            }
-            Err(error) => Poll::Ready(Err(read_error(&error, self.frame_limit))),
+        match self.push(cx) {
+            Ok(true) => Pin::new(&mut self.io).poll_flush(cx).map_err(|_| ReadError::Lost),
+            Ok(false) => Poll::Pending,
+            Err(error) => Poll::Ready(Err(error)),
         }
-    }
-
-    /// Queues the close frame behind everything fed so far.
-    pub fn feed_close(&mut self, cx: &mut Context<'_>, frame: Option<CloseFrame>) {
-        let mut io = Polled { io: &mut self.io, cx };
-        self.unflushed = true;
-        // A full kernel buffer keeps the frame queued for the next flush, a broken stream is found by that flush.
-        let _ = self.protocol.close(&mut io, frame);
     }
 
     /// The stream beneath, for a shutdown outside the protocol.
     pub const fn stream(&mut self) -> &mut S {
         &mut self.io
     }
-}
 
-fn read_error(error: &WsError, frame_limit: usize) -> ReadError {
-    match error {
-        WsError::ConnectionClosed | WsError::AlreadyClosed => ReadError::Closed,
-        WsError::Capacity(CapacityError::MessageTooLong { max_size, .. }) if *max_size == frame_limit => ReadError::FrameTooBig,
-        WsError::Capacity(_) => ReadError::MessageTooBig,
-        WsError::Utf8(_) => ReadError::InvalidUtf8,
-        WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => ReadError::Lost,
-        WsError::Protocol(_) => ReadError::Protocol,
-        _ => ReadError::Lost,
-    }
-}
-
-/// One poll's view of an async stream as a blocking one that answers "would block" for "pending".
-struct Polled<'a, 'b, S> {
-    io: &'a mut S,
-    cx: &'a mut Context<'b>,
-}
-
-impl<S: AsyncRead + Unpin> Read for Polled<'_, '_, S> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut buffer = ReadBuf::new(buffer);
-        match Pin::new(&mut *self.io).poll_read(self.cx, &mut buffer) {
-            Poll::Ready(Ok(())) => Ok(buffer.filled().len()),
-            Poll::Ready(Err(error)) => Err(error),
-            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+    fn queue(&mut self, opcode: Opcode, last: bool, payload: &[u8]) {
+        if self.outgoing.capacity() == 0 {
+            self.outgoing = buffers::take_write();
         }
+        frame::write(&mut self.outgoing, opcode, last, false, payload);
+    }
+
+    const fn unsent(&self) -> usize {
+        self.outgoing.len() - self.written
+    }
+
+    /// Writes as much as the kernel takes; `true` when that was all.
+    fn push(&mut self, cx: &mut Context<'_>) -> Result<bool, ReadError> {
+        while self.unsent() > 0 {
+            match Pin::new(&mut self.io).poll_write(cx, &self.outgoing[self.written..]) {
+                Poll::Ready(Ok(written)) if written > 0 => self.written += written,
+                Poll::Ready(_) => return Err(ReadError::Lost),
+                Poll::Pending => {
+                    self.blocked = true;
+                    self.outgoing.drain(..self.written);
+                    self.written = 0;
+                    return Ok(false);
+                }
+            }
+        }
+        self.blocked = false;
+        self.written = 0;
+        buffers::give_write(std::mem::take(&mut self.outgoing));
+        Ok(true)
     }
 }
 
-impl<S: AsyncWrite + Unpin> Write for Polled<'_, '_, S> {
-    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        blocking(Pin::new(&mut *self.io).poll_write(self.cx, buffer))
-    }
+fn text(bytes: Vec<u8>) -> Result<Message, ReadError> {
+    String::from_utf8(bytes).map(Message::Text).map_err(|_| ReadError::InvalidUtf8)
+}
 
-    fn flush(&mut self) -> io::Result<()> {
-        blocking(Pin::new(&mut *self.io).poll_flush(self.cx))
+/// Code and reason of a close frame; codes that may not be on the wire are refused (RFC 6455 section 7.4).
+fn close(payload: &[u8]) -> Result<Option<(u16, String)>, ReadError> {
+    let Some((code, reason)) = payload.split_first_chunk() else {
+        return if payload.is_empty() { Ok(None) } else { Err(ReadError::Protocol) };
+    };
+    let code = u16::from_be_bytes(*code);
+    if !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
+        return Err(ReadError::Protocol);
+    }
+    let reason = std::str::from_utf8(reason).map_err(|_| ReadError::InvalidUtf8)?;
+    Ok(Some((code, reason.to_owned())))
+}
+
+impl From<ReadError> for io::Error {
+    fn from(error: ReadError) -> Self {
+        Self::new(io::ErrorKind::ConnectionAborted, format!("{error:?}"))
     }
 }
 
-fn blocking<T>(poll: Poll<io::Result<T>>) -> io::Result<T> {
-    match poll {
-        Poll::Ready(result) => result,
-        Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -95,7 +95,7 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
     let (endpoint, http_api) = match arguments.kind {
         Kind::Echo => (Arc::new(echo_endpoint(&config)?), None),
         Kind::App => {
-            config.auth.secret = Some(arguments.secret.as_str().into());
+            config.auth.secret = Some(shim::config::Secret::new(arguments.secret.as_str()));
             let wired = shim::wiring::embedded(&config)?;
             (wired.endpoint, Some(wired.http_api))
         }
@@ -117,7 +117,8 @@ fn echo_endpoint(config: &Config) -> anyhow::Result<Endpoint> {
         response: RouteResponse::TwoWay,
         ordering: Ordering::Connection,
     };
-    let connect = RouteDefinition { key: RouteKey::CONNECT.to_owned(), response: RouteResponse::OneWay, ..route.clone() };
+    let connect =
+        RouteDefinition { key: RouteKey::CONNECT.to_owned(), response: RouteResponse::OneWay, ..route.clone() };
     let disconnect = RouteDefinition { key: RouteKey::DISCONNECT.to_owned(), ..connect.clone() };
     let api = ApiDefinition {
         id: "bench".to_owned(),

@@ -77,7 +77,11 @@ impl Dial {
             Ok(connected) => connected,
             Err(error) => panic!("{name} could not connect: {error}"),
         };
-        assert_eq!(protocol.is_some(), asked_for_protocol, "{name} was answered with the wrong subprotocol: {protocol:?}");
+        assert_eq!(
+            protocol.is_some(),
+            asked_for_protocol,
+            "{name} was answered with the wrong subprotocol: {protocol:?}"
+        );
         Client { name, socket, inbox: Default::default(), seen, resuming: None }
     }
 

@@ -76,9 +76,11 @@ impl Seen {
     }
 
     fn gap(&mut self, who: &str, frame: &Value) {
-        let number = |field: &str| frame[field].as_u64().unwrap_or_else(|| panic!("{who}: a gap without '{field}': {frame}"));
+        let number =
+            |field: &str| frame[field].as_u64().unwrap_or_else(|| panic!("{who}: a gap without '{field}': {frame}"));
         let (from, to) = (number("from"), number("to"));
-        let (channel, epoch) = (frame["channel"].as_str().unwrap_or_default(), frame["epoch"].as_str().unwrap_or_default());
+        let (channel, epoch) =
+            (frame["channel"].as_str().unwrap_or_default(), frame["epoch"].as_str().unwrap_or_default());
         match self.places.get_mut(channel).filter(|place| place.epoch == epoch) {
             Some(place) => {
                 place.explain(from, to);
@@ -112,7 +114,8 @@ impl Place {
 
     fn explain(&mut self, from: u64, to: u64) {
         let holes = std::mem::take(&mut self.holes).into_iter();
-        let rest = holes.flat_map(|(first, last)| [(first, last.min(from.saturating_sub(1))), (first.max(to + 1), last)]);
+        let rest =
+            holes.flat_map(|(first, last)| [(first, last.min(from.saturating_sub(1))), (first.max(to + 1), last)]);
         self.holes = rest.filter(|(first, last)| first <= last).collect();
     }
 }

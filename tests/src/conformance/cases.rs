@@ -11,6 +11,7 @@ mod context;
 mod disconnect;
 mod errors;
 mod events;
+mod failures;
 mod frames;
 mod handshake;
 mod headers;
@@ -32,7 +33,7 @@ use super::row::Row;
 /// Every row, in the catalogue's order.
 #[must_use]
 pub fn rows() -> Vec<Row> {
-    let modules: [&[Row]; 22] = [
+    let modules: [&[Row]; 23] = [
         events::ROWS,
         context::ROWS,
         identifiers::ROWS,
@@ -53,6 +54,7 @@ pub fn rows() -> Vec<Row> {
         timers::ROWS,
         management::ROWS,
         semantics::ROWS,
+        failures::ROWS,
         sdks::ROWS,
         disconnect::ROWS,
     ];

@@ -43,10 +43,7 @@ pub static SECTIONS: [Section; 18] = [
         ids: "CON-1 CON-2 CON-3 CON-4 CON-5 CON-10 CON-11 CON-12 CON-13 \
               2.2-1 2.2-2 2.2-3 2.2-4 2.2-5 2.2-6 2.2-7 2.2-8 2.2-9",
     },
-    Section {
-        title: "2. Before any integration",
-        ids: "2.3-1 2.3-2 2.3-3 2.3-4 2.3-5 2.3-6 2.3-7 2.3-8",
-    },
+    Section { title: "2. Before any integration", ids: "2.3-1 2.3-2 2.3-3 2.3-4 2.3-5 2.3-6 2.3-7 2.3-8" },
     Section {
         title: "2. The 101 and subprotocols",
         ids: "HS-1 HS-2 HS-3 HS-4 HS-5 SUB-1 SUB-2 SUB-3 SUB-4 SUB-5 SUB-6 SUB-7",
@@ -65,18 +62,9 @@ pub static SECTIONS: [Section; 18] = [
               MSG-0 MSG-1 MSG-2 MSG-3 MSG-4 MSG-5 MSG-6 MSG-7 MSG-8 MSG-9 ERR-1 ERR-2 ERR-3 ERR-4",
     },
     Section { title: "3. Order and concurrency", ids: "CC-1 CC-2 CC-3 CC-4 CC-5" },
-    Section {
-        title: "3. Frames",
-        ids: "FR-1 FR-2 FR-3 FR-4 FR-5 FR-6 FR-7 FR-8 FR-9 FR-10 FR-11",
-    },
-    Section {
-        title: "4. Quotas",
-        ids: "4-1 4-2 4-3 4-4 4-5 4-6 4-7 4-8 4-9 4-10 4-11 4-12 4-13 4-14 4-15 4-16 4-17",
-    },
-    Section {
-        title: "4. Close codes and timers",
-        ids: "4-C1 4-C2 4-C3 4-C4 4-C5 4-C6 4-C7 TM-1 TM-2 TM-3 TM-4 TM-5",
-    },
+    Section { title: "3. Frames", ids: "FR-1 FR-2 FR-3 FR-4 FR-5 FR-6 FR-7 FR-8 FR-9 FR-10 FR-11" },
+    Section { title: "4. Quotas", ids: "4-1 4-2 4-3 4-4 4-5 4-6 4-7 4-8 4-9 4-10 4-11 4-12 4-13 4-14 4-15 4-16 4-17" },
+    Section { title: "4. Close codes and timers", ids: "4-C1 4-C2 4-C3 4-C4 4-C5 4-C6 4-C7 TM-1 TM-2 TM-3 TM-4 TM-5" },
     Section {
         title: "5. @connections: calls",
         ids: "CX-1 CX-2 CX-3 CX-4 5.2-1 5.2-2 5.2-3 CX-10 CX-11 CX-12 CX-13 \

@@ -201,6 +201,8 @@ impl Client {
 }
 
 fn close(payload: &[u8]) -> anyhow::Result<Incoming> {
-    let Some((code, reason)) = payload.split_first_chunk::<2>() else { return Ok(Incoming::Close(1005, String::new())) };
+    let Some((code, reason)) = payload.split_first_chunk::<2>() else {
+        return Ok(Incoming::Close(1005, String::new()));
+    };
     Ok(Incoming::Close(u16::from_be_bytes(*code), String::from_utf8(reason.to_vec())?))
 }

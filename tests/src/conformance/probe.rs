@@ -135,5 +135,9 @@ fn result(told: Told, event: &Event) -> Result<Value, Refusal> {
         "ask" => json!({"statusCode": 200, "body": length.unwrap_or_default().to_string()}),
         _ => json!({"statusCode": 200}),
     };
-    Ok(told.returns.unwrap_or_else(measured))
+    let mut result = told.returns.unwrap_or_else(measured);
+    if told.pad > 0 {
+        result["context"] = json!({"text": "x".repeat(told.pad)});
+    }
+    Ok(result)
 }

@@ -22,7 +22,10 @@ pub trait Recorder: Send + Sync {
     /// None came in time, or the way from the probes is broken.
     async fn next(&self, kind: Kind) -> anyhow::Result<Event>;
 
-    /// How many events of `kind` have come so far, taken or not. It waits for nothing: ask after an event that can only
-    /// come later.
-    async fn count(&self, kind: Kind) -> usize;
+    /// How many events of `kind` have come so far, taken or not. It does not wait for more: ask after an event that can
+    /// only come later.
+    ///
+    /// # Errors
+    /// The way from the probes is broken.
+    async fn count(&self, kind: Kind) -> anyhow::Result<usize>;
 }

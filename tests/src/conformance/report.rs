@@ -10,6 +10,9 @@ use std::fmt;
 use super::row::{Mark, Row};
 use super::wire::place::Place;
 
+/// Room for a reason in the table; the JSON has all of it.
+const SHOWN_CHARS: usize = 400;
+
 /// What became of one row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
@@ -120,7 +123,8 @@ impl Report {
     #[must_use]
     pub fn table(&self) -> String {
         let line = |outcome: &Outcome| {
-            let reason = outcome.verdict.reason().map(|why| format!(": {why}")).unwrap_or_default();
+            let shorten = |why: &str| why.chars().take(SHOWN_CHARS).collect::<String>();
+            let reason = outcome.verdict.reason().map(|why| format!(": {}", shorten(why))).unwrap_or_default();
             format!("{:<9} {:<10} {}{reason}\n", outcome.row.id, outcome.row.mark.as_str(), outcome.verdict.word())
         };
         let lines: String = self.outcomes.iter().map(line).collect();

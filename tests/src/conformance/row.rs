@@ -107,7 +107,13 @@ impl Row {
 
     /// A row that this gateway does not keep to yet.
     #[must_use]
-    pub const fn not_yet(id: &'static str, mark: Mark, aws: &'static str, ours: &'static str, why: &'static str) -> Self {
+    pub const fn not_yet(
+        id: &'static str,
+        mark: Mark,
+        aws: &'static str,
+        ours: &'static str,
+        why: &'static str,
+    ) -> Self {
         Self { id, mark, aws, ours, check: Check::NotYet(why) }
     }
 }

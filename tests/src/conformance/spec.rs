@@ -46,7 +46,13 @@ impl Spec {
             api_key_required: false,
             quotas: Quotas::aws(),
         };
-        Self { special: None, definition, outbox_bytes: None, management: Management::Loopback, trust_forwarded_for: false }
+        Self {
+            special: None,
+            definition,
+            outbox_bytes: None,
+            management: Management::Loopback,
+            trust_forwarded_for: false,
+        }
     }
 
     /// The standard API changed by `change`, because of `why`.

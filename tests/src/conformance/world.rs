@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use shim::running::Running;
 
-pub use self::local::start;
+pub use self::local::{start, start_at};
 
 use super::client::{Answer, Call, Client, Dial, Refusal, call};
 use super::event::{Event, Kind};
@@ -147,7 +147,10 @@ impl Api {
     }
 
     /// How many events of `kind` have come.
-    pub async fn count(&self, kind: Kind) -> usize {
+    ///
+    /// # Errors
+    /// The way from the probes is broken.
+    pub async fn count(&self, kind: Kind) -> anyhow::Result<usize> {
         self.recorder.count(kind).await
     }
 

@@ -106,7 +106,8 @@ impl Launch {
         command.args(&line[1..]).env_clear().envs(&self.environment).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         command.current_dir(self.own.path()).kill_on_drop(true);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("{} cannot be started: {error}", line[0].display()));
+        let mut child =
+            command.spawn().unwrap_or_else(|error| panic!("{} cannot be started: {error}", line[0].display()));
         let output = Output::of(&mut child);
         (child, output)
     }
@@ -117,7 +118,11 @@ fn binary() -> PathBuf {
     let own = std::env::current_exe().expect("a test has an executable");
     let profile = own.parent().and_then(Path::parent).expect("tests stand in target/{profile}/deps");
     let binary = profile.join("twinway");
-    assert!(binary.is_file(), "{} is not built: run `make test`, or `cargo build -p shim --bins` first", binary.display());
+    assert!(
+        binary.is_file(),
+        "{} is not built: run `make test`, or `cargo build -p shim --bins` first",
+        binary.display()
+    );
     binary
 }
 

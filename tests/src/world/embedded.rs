@@ -42,7 +42,10 @@ impl World for Embedded {
 
     async fn finish(mut self) {
         self.server.assert_healthy().await;
-        eventually!("every connection to end", (self.server.metric("twinway_session_open").await == Some(0.0)).then_some(()));
+        eventually!(
+            "every connection to end",
+            (self.server.metric("twinway_session_open").await == Some(0.0)).then_some(())
+        );
         let backend = self.server.http().bearing(self.token(&Grant::service("harness")));
         eventually!("no connection record to be left", {
             let status = backend.get("/v1/status").await.ok();

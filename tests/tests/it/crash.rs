@@ -53,7 +53,13 @@ async fn enter(server: &Server, user: &str, channel: &str) -> Client {
 }
 
 /// Sends until the connection breaks.
-async fn write(mut client: Client, user: &'static str, channel: &'static str, round: u64, count: watch::Sender<u64>) -> Report {
+async fn write(
+    mut client: Client,
+    user: &'static str,
+    channel: &'static str,
+    round: u64,
+    count: watch::Sender<u64>,
+) -> Report {
     let mut acknowledged = Vec::new();
     for number in 0.. {
         let written = Written { user, id: format!("{user}-{round}-{number}") };
@@ -62,7 +68,9 @@ async fn write(mut client: Client, user: &'static str, channel: &'static str, ro
         }
         let offset = loop {
             match client.read().await {
-                Ok(frame) if type_of(&frame) == "ack" && frame["id"] == written.id.as_str() => break frame["offset"].as_u64(),
+                Ok(frame) if type_of(&frame) == "ack" && frame["id"] == written.id.as_str() => {
+                    break frame["offset"].as_u64();
+                }
                 Ok(frame) => assert_ne!(type_of(&frame), "error", "{frame}"),
                 Err(_) => return Report { channel, acknowledged, in_flight: written },
             }
@@ -115,7 +123,11 @@ async fn verify(server: &Server, ledger: &mut Ledger, reports: Vec<Report>) {
         let known = ledger.entry(channel).or_default();
         let head = known.last_key_value().map_or(0, |(offset, _)| *offset);
         let gained: BTreeMap<u64, Written> = read(&backend, channel, head).await.into_iter().collect();
-        assert!(gained.keys().copied().eq(head + 1..=head + gained.len() as u64), "{channel} has a hole: {:?}", gained.keys());
+        assert!(
+            gained.keys().copied().eq(head + 1..=head + gained.len() as u64),
+            "{channel} has a hole: {:?}",
+            gained.keys()
+        );
         let mut acknowledged = BTreeMap::new();
         for report in reports.iter().filter(|report| report.channel == channel) {
             acknowledged.extend(report.acknowledged.iter().cloned());
@@ -123,7 +135,8 @@ async fn verify(server: &Server, ledger: &mut Ledger, reports: Vec<Report>) {
         for (offset, written) in &acknowledged {
             assert_eq!(gained.get(offset), Some(written), "{channel} {offset} was acknowledged");
         }
-        let in_flight: Vec<_> = reports.iter().filter(|report| report.channel == channel).map(|report| &report.in_flight).collect();
+        let in_flight: Vec<_> =
+            reports.iter().filter(|report| report.channel == channel).map(|report| &report.in_flight).collect();
         let unasked = gained.iter().filter(|(offset, _)| !acknowledged.contains_key(offset));
         for (offset, written) in unasked {
             assert!(in_flight.contains(&written), "{channel} {offset} is {written:?}, which nobody waited for");

@@ -28,7 +28,8 @@ async fn post(http: &Http, path: &str, body: impl Into<Bytes>) -> Reply {
 /// A server, a client of it, and the client's connection id.
 async fn scene(server: &Server) -> (Client, String) {
     let alice = Grant::user("alice");
-    let dial = Client::dial(&server.socket_url(), "alice").bearing(&sign(SECRET, &alice)).with_header("user-agent", "a test");
+    let dial =
+        Client::dial(&server.socket_url(), "alice").bearing(&sign(SECRET, &alice)).with_header("user-agent", "a test");
     let mut client = dial.open().await;
     client.send(&json!({"action": "resume"})).await;
     let id = client.next_of("welcome").await["connection"].as_str().unwrap().to_owned();
@@ -96,10 +97,17 @@ async fn what_cannot_be_done_is_answered_as_on_aws() {
     }
     for malformed in ["nonsense", "AAAAAAAAAAAAAAAA", "AAAAAAAAAAAAAA=="] {
         let body = format!(r#"{{"message":"Invalid connectionId: {malformed}"}}"#);
-        assert_error(&post(&http, &format!("/prod/@connections/{malformed}"), "{}").await, 400, "BadRequestException", &body);
+        assert_error(
+            &post(&http, &format!("/prod/@connections/{malformed}"), "{}").await,
+            400,
+            "BadRequestException",
+            &body,
+        );
     }
     let forbidden = r#"{"message":"Forbidden"}"#;
-    for path in [format!("/beta/@connections/{id}"), "/prod/@connections".to_owned(), format!("/prod/@connections/{id}/more")] {
+    for path in
+        [format!("/beta/@connections/{id}"), "/prod/@connections".to_owned(), format!("/prod/@connections/{id}/more")]
+    {
         assert_error(&post(&http, &path, "{}").await, 403, "ForbiddenException", forbidden);
     }
     let missing = r#"{"message":"Missing Authentication Token"}"#;

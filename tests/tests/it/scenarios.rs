@@ -19,7 +19,7 @@ macro_rules! in_world {
                 use super::{Needs, World};
                 $(#[tokio::test]
                 async fn $scenario() {
-                    let needs = Needs { $($($need: Some($value),)*)? ..Needs::default() };
+                    let needs = Needs::default()$($(.$need($value))*)?;
                     let mut world = <$world>::start(needs).await;
                     super::super::$module::$scenario(&mut world).await;
                     world.finish().await;
@@ -43,7 +43,7 @@ in_world!(embedded = tests::world::Embedded:
         both_come_back_and_have_missed_nothing,
         welcome_says_who_one_is_and_where_ones_channels_stand,
         a_resume_within_live_traffic_misses_nothing_and_repeats_nothing,
-        messages_that_retention_dropped_are_told_as_a_gap(retention_entries = 5),
+        messages_that_retention_dropped_are_told_as_a_gap(retaining = 5),
         a_position_of_another_epoch_is_told_as_a_gap,
     },
     rooms::{

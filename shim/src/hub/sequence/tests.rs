@@ -1,5 +1,5 @@
+use bytes::Bytes;
 use handlers::channel::Offset;
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::*;
 
@@ -8,7 +8,7 @@ fn at(epoch: &str, offset: u64) -> Position {
 }
 
 fn item(text: &'static str) -> Item {
-    Item { priority: Priority::Direct, queued: Queued { text: Utf8Bytes::from_static(text), placement: None } }
+    Item { priority: Priority::Direct, queued: Queued { text: Bytes::from_static(text.as_bytes()), placement: None } }
 }
 
 fn passed(accepted: Accepted) -> Vec<u64> {
@@ -83,6 +83,31 @@ fn what_the_log_had_before_the_channel_passed_it_is_not_sent_twice() {
     assert_eq!(sequence.release(resumed, &at("e", 3)), Released::Live);
     assert!(sequence.withholds(resumed, 2) && sequence.withholds(resumed, 3));
     assert!(!sequence.withholds(resumed, 4));
+}
+
+#[test]
+fn the_first_release_sets_the_start() {
+    let mut sequence = Sequence::default();
+    let joined = connection(1);
+    sequence.hold(joined);
+    assert_eq!(sequence.release(joined, &at("e", 62)), Released::Live);
+    assert!(matches!(sequence.accept(&at("e", 64), item("64")), Accepted::Waits { missing: 63 }));
+    assert_eq!(passed(sequence.accept(&at("e", 63), item("63"))), [63, 64]);
+    // One from before may still be on its way to others.
+    assert_eq!(passed(sequence.accept(&at("e", 62), item("62"))), [62]);
+    assert!(sequence.withholds(joined, 62) && !sequence.withholds(joined, 63));
+}
+
+#[test]
+fn a_repeat_from_before_the_start_does_not_reach_who_has_it() {
+    let mut sequence = Sequence::default();
+    let (first, second, stranger) = (connection(1), connection(2), connection(3));
+    sequence.release(first, &at("e", 400));
+    sequence.accept(&at("e", 401), item("401"));
+    assert_eq!(sequence.release(second, &at("e", 401)), Released::Live);
+    assert_eq!(passed(sequence.accept(&at("e", 400), item("400"))), [400]);
+    assert!(sequence.withholds(first, 400) && sequence.withholds(second, 400) && !sequence.withholds(stranger, 400));
+    assert!(matches!(sequence.accept(&at("e", 100), item("100")), Accepted::Duplicate));
 }
 
 #[test]

@@ -15,20 +15,20 @@ impl Wake for Wakes {
 }
 
 fn frame(text: &str) -> Queued {
-    Queued { text: Utf8Bytes::from(text), placement: None }
+    Queued { text: Bytes::from(text.to_owned()), placement: None }
 }
 
 fn placed(offset: u64) -> Queued {
     let channel = ChannelName::parse("room:lobby").unwrap().within(TenantId::default_tenant());
     let position = Position { epoch: Epoch("e".into()), offset: Offset(offset) };
-    Queued { text: Utf8Bytes::from("m".repeat(36)), placement: Some(Arc::new(Placement { channel, position })) }
+    Queued { text: Bytes::from("m".repeat(36)), placement: Some(Arc::new(Placement { channel, position })) }
 }
 
 fn drained(outbox: &Outbox) -> (Vec<String>, Option<Box<Shed>>, Option<CloseCause>) {
     let waker = Arc::new(Wakes(AtomicUsize::new(0))).into();
     let mut batch = Vec::new();
     let (shed, close) = outbox.drain(&Context::from_waker(&waker), &mut batch, usize::MAX);
-    (batch.iter().map(|queued| queued.text.as_str().to_owned()).collect(), shed, close)
+    (batch.iter().map(|queued| String::from_utf8(queued.text.to_vec()).unwrap()).collect(), shed, close)
 }
 
 #[test]

@@ -12,8 +12,19 @@ use crate::conformance::world::World;
 
 /// What every event of a connection has in its context, beside what its kind adds.
 const ALWAYS: [&str; 13] = [
-    "apiId", "connectedAt", "connectionId", "domainName", "eventType", "extendedRequestId", "identity",
-    "messageDirection", "requestId", "requestTime", "requestTimeEpoch", "routeKey", "stage",
+    "apiId",
+    "connectedAt",
+    "connectionId",
+    "domainName",
+    "eventType",
+    "extendedRequestId",
+    "identity",
+    "messageDirection",
+    "requestId",
+    "requestTime",
+    "requestTimeEpoch",
+    "routeKey",
+    "stage",
 ];
 
 pub(super) const ROWS: &[Row] = &[
@@ -24,13 +35,9 @@ pub(super) const ROWS: &[Row] = &[
         SAME,
         |world| fields(world).boxed(),
     ),
-    Row::holds(
-        "EV-11",
-        Documented,
-        "`requestId` and `extendedRequestId` are the same text.",
-        SAME,
-        |world| request_ids(world).boxed(),
-    ),
+    Row::holds("EV-11", Documented, "`requestId` and `extendedRequestId` are the same text.", SAME, |world| {
+        request_ids(world).boxed()
+    }),
     Row::holds(
         "EV-12",
         Documented,
@@ -42,7 +49,7 @@ pub(super) const ROWS: &[Row] = &[
         "EV-13",
         Reported,
         "On CONNECT the event's time is 0 to 8 ms after `connectedAt`.",
-        "the same when nothing else is busy; the case allows 250 ms",
+        "the same on a machine that is not busy; the case allows a second",
         |world| connect_time(world).boxed(),
     ),
     Row::holds(
@@ -59,9 +66,7 @@ pub(super) const ROWS: &[Row] = &[
         SAME,
         |world| custom_domain(world).boxed(),
     ),
-    Row::holds("EV-16", Reported, "`domainName` has neither port nor scheme.", SAME, |world| {
-        no_port(world).boxed()
-    }),
+    Row::holds("EV-16", Reported, "`domainName` has neither port nor scheme.", SAME, |world| no_port(world).boxed()),
     Row::holds(
         "ORD-1",
         Reported,
@@ -82,11 +87,8 @@ pub(super) async fn one_of_each(world: &World) -> anyhow::Result<[Event; 3]> {
 }
 
 async fn fields(world: &World) -> anyhow::Result<()> {
-    let kinds: [(&str, &[&str]); 3] = [
-        ("CONNECT", &[]),
-        ("MESSAGE", &["messageId"]),
-        ("DISCONNECT", &["disconnectReason", "disconnectStatusCode"]),
-    ];
+    let kinds: [(&str, &[&str]); 3] =
+        [("CONNECT", &[]), ("MESSAGE", &["messageId"]), ("DISCONNECT", &["disconnectReason", "disconnectStatusCode"])];
     for (event, (kind, more)) in one_of_each(world).await?.into_iter().zip(kinds) {
         let mut expected: Vec<_> = ALWAYS.iter().chain(more).copied().collect();
         expected.sort_unstable();
@@ -122,7 +124,7 @@ async fn request_times(world: &World) -> anyhow::Result<()> {
 async fn connect_time(world: &World) -> anyhow::Result<()> {
     let [connect, ..] = one_of_each(world).await?;
     let after = connect.number("requestTimeEpoch") - connect.number("connectedAt");
-    ensure!((0..=250).contains(&after), "the event is {after} ms after connectedAt");
+    ensure!((0..=1000).contains(&after), "the event is {after} ms after connectedAt");
     Ok(())
 }
 

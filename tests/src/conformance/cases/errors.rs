@@ -50,7 +50,8 @@ async fn template(world: &World) -> anyhow::Result<()> {
         .replace(sample["requestId"].as_str().unwrap_or_default(), request);
     ensure!(frame == expected, "the frame is {frame}, the capture {captured}");
     for line in CAPTURED.lines() {
-        let other = shape(line)?.replace(serde_json::from_str::<Value>(line)?["message"].as_str().unwrap_or_default(), "");
+        let other =
+            shape(line)?.replace(serde_json::from_str::<Value>(line)?["message"].as_str().unwrap_or_default(), "");
         ensure!(other == shape(&frame)?.replace("Internal server error", ""), "the captures differ: {line}");
     }
     Ok(())

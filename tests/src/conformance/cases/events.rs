@@ -1,8 +1,8 @@
 //! EV-1 to EV-6: which key is on which event, compared with captures.
 
+use anyhow::ensure;
 use aws_lambda_events::apigw::{ApiGatewayCustomAuthorizerRequestTypeRequest, ApiGatewayWebsocketProxyRequest};
 use futures_util::FutureExt as _;
-use anyhow::ensure;
 use serde_json::json;
 
 use crate::conformance::client::Dial;
@@ -53,13 +53,9 @@ pub(super) const ROWS: &[Row] = &[
         SAME,
         |world| no_http(world).boxed(),
     ),
-    Row::holds(
-        "EV-6",
-        Inferred,
-        "Events carry `stageVariables` when the stage defines any.",
-        SAME,
-        |world| stage_variables(world).boxed(),
-    ),
+    Row::holds("EV-6", Inferred, "Events carry `stageVariables` when the stage defines any.", SAME, |world| {
+        stage_variables(world).boxed()
+    }),
 ];
 
 async fn connect_and_disconnect(world: &World) -> anyhow::Result<()> {

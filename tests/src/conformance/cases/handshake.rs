@@ -138,10 +138,11 @@ async fn withheld(world: &World) -> anyhow::Result<()> {
 }
 
 async fn no_connect_route(world: &World) -> anyhow::Result<()> {
-    let api = world.api(Spec::special("an API without a $connect route", |spec| spec.remove(RouteKey::CONNECT))).await?;
+    let api =
+        world.api(Spec::special("an API without a $connect route", |spec| spec.remove(RouteKey::CONNECT))).await?;
     let mut client = api.connect().await?;
     client.heard_nothing().await?;
-    ensure!(api.count(Kind::Connect).await == 0, "$connect ran");
+    ensure!(api.count(Kind::Connect).await? == 0, "$connect ran");
     Ok(())
 }
 
@@ -232,7 +233,8 @@ async fn answered(world: &World, answer: Value, status: u16) -> anyhow::Result<(
 
 async fn malformed(world: &World) -> anyhow::Result<()> {
     let api = world.standard().await?;
-    let answers = [json!(null), json!("ok"), json!([]), json!({"statusCode": 200, "extra": 1}), json!({"statusCode": "x"})];
+    let answers =
+        [json!(null), json!("ok"), json!([]), json!({"statusCode": 200, "extra": 1}), json!({"statusCode": "x"})];
     for answer in answers {
         let refusal = api.refused(told(json!({"return": answer}))).await?;
         ensure!(refusal.head.status == 502, "{answer} was answered {}", refusal.head.status);

@@ -67,13 +67,9 @@ pub(super) const ROWS: &[Row] = &[
         SAME,
         |world| subprotocols_as_sent(world).boxed(),
     ),
-    Row::holds(
-        "HDR-8",
-        Documented,
-        "DISCONNECT has exactly four headers: Host and three empty ones.",
-        SAME,
-        |world| disconnect(world).boxed(),
-    ),
+    Row::holds("HDR-8", Documented, "DISCONNECT has exactly four headers: Host and three empty ones.", SAME, |world| {
+        disconnect(world).boxed()
+    }),
     Row::holds(
         "HDR-9",
         Documented,

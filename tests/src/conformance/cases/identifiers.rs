@@ -28,13 +28,9 @@ pub(super) const ROWS: &[Row] = &[
         "the same: ids that begin so are taken by `@connections`",
         |world| dashes(world).boxed(),
     ),
-    Row::holds(
-        "ID-3",
-        Reported,
-        "A message id ends like its connection's id; request ids do not.",
-        SAME,
-        |world| endings(world).boxed(),
-    ),
+    Row::holds("ID-3", Reported, "A message id ends like its connection's id; request ids do not.", SAME, |world| {
+        endings(world).boxed()
+    }),
     Row::holds(
         "ID-4",
         Reported,

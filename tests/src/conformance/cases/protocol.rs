@@ -125,7 +125,8 @@ async fn no_http2(world: &World) -> anyhow::Result<()> {
 
 async fn with_answer(world: &World, answer: Value) -> anyhow::Result<Client> {
     let api = world.standard().await?;
-    let dial = Dial::new().probe(json!({"connect": {"return": answer}})).header("Sec-WebSocket-Protocol", "chat, other");
+    let dial =
+        Dial::new().probe(json!({"connect": {"return": answer}})).header("Sec-WebSocket-Protocol", "chat, other");
     api.dial(dial).await
 }
 
@@ -153,7 +154,8 @@ async fn any_case(world: &World) -> anyhow::Result<()> {
 }
 
 async fn without_connect(world: &World) -> anyhow::Result<()> {
-    let api = world.api(Spec::special("an API without a $connect route", |spec| spec.remove(RouteKey::CONNECT))).await?;
+    let api =
+        world.api(Spec::special("an API without a $connect route", |spec| spec.remove(RouteKey::CONNECT))).await?;
     let client = api.dial(Dial::new().header("Sec-WebSocket-Protocol", "chat")).await?;
     ensure!(client.head.header("sec-websocket-protocol").is_none(), "{:?}", client.head);
     Ok(())
@@ -161,7 +163,8 @@ async fn without_connect(world: &World) -> anyhow::Result<()> {
 
 async fn multi_valued(world: &World) -> anyhow::Result<()> {
     let headers = json!({"sec-websocket-protocol": ["other"]});
-    let answer = json!({"statusCode": 200, "headers": {}, "multiValueHeaders": headers, "body": null, "isBase64Encoded": false});
+    let answer =
+        json!({"statusCode": 200, "headers": {}, "multiValueHeaders": headers, "body": null, "isBase64Encoded": false});
     let client = with_answer(world, answer).await?;
     ensure!(client.head.header("sec-websocket-protocol") == Some("other"), "{:?}", client.head);
     Ok(())

@@ -63,7 +63,7 @@ async fn unknown_stage(world: &World) -> anyhow::Result<()> {
         let refusal = api.refused(Dial::new().path(&path)).await?;
         ensure!(refusal.head.status == 403, "{path} was answered {}", refusal.head.status);
     }
-    ensure!(api.count(Kind::Connect).await == 0, "$connect ran");
+    ensure!(api.count(Kind::Connect).await? == 0, "$connect ran");
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 //! ```json
 //! {"connect": ANSWER, "authorizer": ANSWER, "disconnect": ANSWER, "observer": "CONNECTION ID"}
 //! ANSWER = {"after": ms, "call": {"method", "connection", "body"}, "note": "text",
-//!           "return": any JSON | "throw": "message" | "refuse": "crash" | "not_invokable" | "throttled" | "event": true}
+//!           "return": any JSON, "pad": bytes | "throw": "message" | "refuse": "crash" | "not_invokable" | "throttled" | "event": true}
 //! ```
 //! A text that is no directive is none: a probe behind a public endpoint must not fail because of strangers.
 
@@ -39,6 +39,8 @@ pub struct Told {
     /// The function's result, `null` included.
     #[serde(rename = "return", deserialize_with = "present")]
     pub returns: Option<Value>,
+    /// Bytes of text to put into the context of the result: more than fits into a query.
+    pub pad: usize,
     /// Fail with this message.
     pub throw: Option<String>,
     /// Fail in another way.
@@ -122,7 +124,9 @@ mod tests {
     #[test]
     fn strangers_get_the_ordinary_answer() {
         for query in ["", "hello", "[1]"] {
-            let raw = format!(r#"{{"queryStringParameters":{{"probe":{query:?}}},"requestContext":{{"eventType":"CONNECT"}}}}"#);
+            let raw = format!(
+                r#"{{"queryStringParameters":{{"probe":{query:?}}},"requestContext":{{"eventType":"CONNECT"}}}}"#
+            );
             let event = Event::parse(raw).unwrap();
             assert!(Directive::from_query(&event).for_event(&event).returns.is_none());
         }

@@ -18,7 +18,8 @@ pub struct Functional(pub Arc<Probe>);
 impl Functional {
     fn answer(&self, raw: Vec<u8>) -> BoxFuture<'static, Answer> {
         let probe = self.0.clone();
-        async move { Reply::from_value(probe.invoke(raw).await.map_err(|refusal| integration_failure(&refusal))?) }.boxed()
+        async move { Reply::from_value(probe.invoke(raw).await.map_err(|refusal| integration_failure(&refusal))?) }
+            .boxed()
     }
 }
 

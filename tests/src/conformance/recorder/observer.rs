@@ -17,6 +17,9 @@ use crate::conformance::client::{Client, Dial, Incoming};
 use crate::conformance::event::{Event, Kind};
 use crate::conformance::wire::place::Place;
 
+/// What the observer asks to be told, so that it knows that it has read everything before.
+const BARRIER: &str = "\"barrier\"";
+
 /// A connection that events are posted to.
 pub struct Observer {
     /// Its id.
@@ -61,7 +64,15 @@ impl Recorder for Observer {
         self.read_until(kind).await.with_context(|| format!("no {kind:?} event"))
     }
 
-    async fn count(&self, kind: Kind) -> usize {
-        self.kept.seen(kind)
+    /// What was posted before the question is asked stands in line before its answer.
+    async fn count(&self, kind: Kind) -> anyhow::Result<usize> {
+        let mut client = self.client.lock().await;
+        client.send_json(&json!({"action": "ask", "answer": {"return": {"statusCode": 200, "body": BARRIER}}})).await?;
+        loop {
+            match client.text().await? {
+                text if text == BARRIER => return Ok(self.kept.seen(kind)),
+                raw => self.kept.record(Event::parse(raw)?),
+            }
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! WebSocket frames by hand (RFC 6455 section 5.2), valid or not.
 
-/// `1000` and `0x1` are numbers of RFC 6455; these are the opcodes.
+/// The opcodes of RFC 6455 section 5.2.
 pub mod opcode {
     /// A further fragment.
     pub const CONTINUATION: u8 = 0;
@@ -90,7 +90,9 @@ impl Frame {
     pub fn parse(bytes: &[u8]) -> Option<(Self, usize)> {
         let (&[first, second], rest) = bytes.split_first_chunk::<2>()?;
         let (length, rest) = match second & 0x7f {
-            126 => rest.split_first_chunk::<2>().map(|(length, rest)| (u64::from(u16::from_be_bytes(*length)), rest))?,
+            126 => {
+                rest.split_first_chunk::<2>().map(|(length, rest)| (u64::from(u16::from_be_bytes(*length)), rest))?
+            }
             127 => rest.split_first_chunk::<8>().map(|(length, rest)| (u64::from_be_bytes(*length), rest))?,
             length => (u64::from(length), rest),
         };
@@ -98,8 +100,7 @@ impl Frame {
         let (mask, rest) = if masked { rest.split_first_chunk::<4>()? } else { (&[0; 4], rest) };
         let length = usize::try_from(length).ok()?;
         let payload = rest.get(..length)?.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
-        let frame =
-            Self { fin: first & 0x80 != 0, reserved: first >> 4 & 7, opcode: first & 0x0f, masked, payload };
+        let frame = Self { fin: first & 0x80 != 0, reserved: first >> 4 & 7, opcode: first & 0x0f, masked, payload };
         Some((frame, bytes.len() - rest.len() + length))
     }
 }

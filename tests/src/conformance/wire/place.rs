@@ -75,9 +75,15 @@ mod tests {
     #[test]
     fn a_url_gives_host_and_stage() {
         let place = Place::parse("wss://abc.execute-api.us-east-1.amazonaws.com/prod").unwrap();
-        assert_eq!((place.tls, place.host(), place.path().as_str()), (true, "abc.execute-api.us-east-1.amazonaws.com", "/prod"));
+        assert_eq!(
+            (place.tls, place.host(), place.path().as_str()),
+            (true, "abc.execute-api.us-east-1.amazonaws.com", "/prod")
+        );
         let place = Place::parse("ws://127.0.0.1:8080/prod/").unwrap();
-        assert_eq!((place.host(), place.authority.as_str(), place.stage.as_str()), ("127.0.0.1", "127.0.0.1:8080", "prod"));
+        assert_eq!(
+            (place.host(), place.authority.as_str(), place.stage.as_str()),
+            ("127.0.0.1", "127.0.0.1:8080", "prod")
+        );
         assert!(Place::parse("https://example.com/prod").is_err());
     }
 }

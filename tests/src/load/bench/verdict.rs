@@ -9,6 +9,10 @@ use super::contest::{Contest, Metric, Outcome, Standing, Target};
 /// Characters of a column: the longest name with its role, and two spaces.
 const COLUMN: usize = 30;
 
+/// Greatest divided by least of an entrant's rounds above which a ratio is called unsteady. On a quiet machine the same
+/// server varies by a tenth, by a fifth at worst; more means that something else ran, and the ratio says little.
+const STEADY: f64 = 1.2;
+
 /// Whether a target holds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Verdict {
@@ -75,10 +79,31 @@ fn line(metric: &Metric, outcome: &Outcome) -> Option<String> {
     let target = metric.target?;
     let what = format!("{}: {}", metric.label, target.words(outcome.peer.name));
     Some(match judge(metric, outcome)? {
-        Verdict::Holds(value) => format!("  holds         {what}: {value:.2}"),
-        Verdict::Misses(value) => format!("  MISSES        {what}: {value:.2}"),
+        Verdict::Holds(value) => format!("  holds         {what}: {value:.2}{}", caution(metric, outcome)),
+        Verdict::Misses(value) => format!("  MISSES        {what}: {value:.2}{}", caution(metric, outcome)),
         Verdict::NotMeasured => format!("  not measured  {what}"),
     })
+}
+
+fn caution(metric: &Metric, outcome: &Outcome) -> String {
+    match spread(metric, outcome).filter(|spread| *spread > STEADY) {
+        Some(spread) => {
+            format!(" (UNSTEADY: rounds differ by a factor of {spread:.2}, measure again on a quiet machine)")
+        }
+        None => String::new(),
+    }
+}
+
+/// How far the rounds of the peer or of ours lie apart, whichever is worse, where the target is a ratio of the two.
+fn spread(metric: &Metric, outcome: &Outcome) -> Option<f64> {
+    if let Target::AtMost(_) = metric.target? {
+        return None;
+    }
+    std::iter::once(&outcome.peer)
+        .chain(&outcome.ours)
+        .filter_map(|standing| standing.range(metric.field))
+        .map(|(least, greatest)| greatest / least)
+        .max_by(f64::total_cmp)
 }
 
 fn judge(metric: &Metric, outcome: &Outcome) -> Option<Verdict> {
@@ -110,7 +135,8 @@ fn verdict(metric: &Metric, outcome: &Outcome) -> Option<Value> {
         Verdict::Misses(value) => (Some(false), Some(value)),
         Verdict::NotMeasured => (None, None),
     };
-    Some(json!({"metric": metric.field, "target": target, "value": value, "holds": holds}))
+    let spread = spread(metric, outcome);
+    Some(json!({"metric": metric.field, "target": target, "value": value, "holds": holds, "spread": spread}))
 }
 
 #[cfg(test)]
@@ -151,6 +177,20 @@ mod tests {
         let table = table(&contest(Target::RatioAtMost(0.4)), &outcome);
         assert!(table.contains("9.00 (1.00)") && table.contains("2.85 (0.32)"), "{table}");
         assert!(table.contains("holds         cost: at most 0.40 of warp: 0.32"), "{table}");
+    }
+
+    #[test]
+    fn a_ratio_of_unsteady_rounds_says_so() {
+        let contest = contest(Target::RatioAtMost(1.0));
+        let outcome = |ours: &[f64]| Outcome {
+            peer: standing("warp", &[10.0, 10.5]),
+            ours: Some(standing("shim", ours)),
+            others: Vec::new(),
+        };
+        assert!(!table(&contest, &outcome(&[5.0, 5.9])).contains("UNSTEADY"));
+        let unsteady = outcome(&[5.0, 7.5]);
+        assert!(table(&contest, &unsteady).contains("UNSTEADY: rounds differ by a factor of 1.50"));
+        assert_eq!(record(&contest, &unsteady)["targets"][0]["spread"], 1.5);
     }
 
     #[test]

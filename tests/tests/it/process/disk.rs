@@ -19,7 +19,8 @@ struct Disk {
 
 /// Whether this user may make mount namespaces.
 async fn can_mount() -> bool {
-    let probe = Command::new("unshare").args(["--map-root-user", "--mount", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]).output();
+    let probe =
+        Command::new("unshare").args(["--map-root-user", "--mount", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]).output();
     probe.await.is_ok_and(|output| output.status.success())
 }
 
@@ -30,7 +31,7 @@ impl Disk {
         if can_mount().await {
             let script = format!(
                 "mkdir -p {directory} && mount -t tmpfs -o size={}k tmpfs {directory} && \
-                 head -c {}k /dev/zero > {directory}/ballast && exec \"$@\"",
+                 head -c {}k /dev/zero > {directory}/ballast; exec \"$@\"",
                 self.total, self.taken
             );
             return (launch.below(&["unshare", "--map-root-user", "--mount", "sh", "-c", &script, "sh"]), true);
@@ -44,7 +45,7 @@ impl Disk {
 
 #[tokio::test]
 async fn a_disk_without_room_at_start_is_said() {
-    let (launch, _) = Disk { total: 256, taken: 200 }.below(Server::launch()).await;
+    let (launch, _) = Disk { total: 64, taken: 64 }.below(Server::launch()).await;
     let directory = launch.data_dir();
     let exit = launch.fail().await;
     assert_eq!(exit.code, UNAVAILABLE, "{}", exit.stderr);

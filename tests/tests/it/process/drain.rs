@@ -55,7 +55,8 @@ async fn clients_are_sent_away_in_waves_and_the_exit_is_clean() {
 async fn what_a_client_had_sent_before_the_signal_is_kept() {
     let mut server = Server::launch().start().await;
     let mut alice = dial(&server, &Grant::user("alice")).arrive().await;
-    let frames = (0..200).map(|number| json!({"action": "send", "id": format!("m{number}"), "body": number}).to_string());
+    let frames =
+        (0..200).map(|number| json!({"action": "send", "id": format!("m{number}"), "body": number}).to_string());
     alice.send_all(frames).await;
     server.ask_to_stop().await;
     let ending = alice.closed().await;

@@ -58,7 +58,7 @@ async fn a_file_that_is_no_message_log_is_not_touched() {
     std::fs::create_dir(launch.data_dir()).unwrap();
     let path = launch.data_dir().join("messages.redb");
     std::fs::write(&path, "somebody's diary").unwrap();
-    let exit = launch.fail().await;
+    let exit = launch.clone().fail().await;
     assert_says(&exit, UNAVAILABLE, &[path.to_str().unwrap(), "not a message log"]);
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "somebody's diary");
 }
@@ -126,7 +126,9 @@ async fn a_started_server_says_what_to_paste_next_and_answers_there() {
     assert!(metrics.body.ends_with(b"# EOF\n"));
     let exit = server.stop().await;
     assert_eq!(exit.code, Some(0), "{}", exit.stderr);
-    for words in ["is ready", &format!("ws://{}/prod", server.traffic), "export ALICE=ey", "\"action\":\"send\"", "curl -H"] {
+    for words in
+        ["is ready", &format!("ws://{}/prod", server.traffic), "export ALICE=ey", "\"action\":\"send\"", "curl -H"]
+    {
         assert!(exit.stdout.contains(words), "{words:?} is not said:\n{}", exit.stdout);
     }
     // The token that is printed is one that lets in; the check needs a server, so it is made of the text and a new one.

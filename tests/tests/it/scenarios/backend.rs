@@ -36,8 +36,7 @@ pub async fn a_push_reaches_its_audience_and_nobody_else(world: &mut impl World)
     let mut admin = world.admin("root").await;
     bob.enter("join", &["room:lobby"]).await;
     alice_too.enter("subscribe", &["topic:news"]).await;
-    let mut people =
-        [("alice", &mut alice), ("alice too", &mut alice_too), ("bob", &mut bob), ("admin", &mut admin)];
+    let mut people = [("alice", &mut alice), ("alice too", &mut alice_too), ("bob", &mut bob), ("admin", &mut admin)];
     let cases: [(Value, &[&str], Value); 7] = [
         (json!({"user": "alice"}), &["alice", "alice too", "admin"], json!("conversation:alice")),
         (json!({"channel": "room:lobby"}), &["bob"], json!("room:lobby")),
@@ -91,7 +90,9 @@ pub async fn a_backend_sees_who_is_connected_and_where(world: &mut impl World) {
     assert_eq!((&of_alice["total"], &listed["user"], &listed["role"]), (&json!(1), &json!("alice"), &json!("user")));
     assert_eq!(listed["channels"], json!(["room:a", "room:b", "topic:news"]));
     assert!(listed["connectedAt"].is_i64() && listed["tokenExpiresAt"].is_i64(), "{listed}");
-    for (query, count) in [("", 2), ("?role=admin", 1), ("?channel=room%3Ab", 2), ("?channel=topic%3Anews", 1), ("?user=bob", 0)] {
+    for (query, count) in
+        [("", 2), ("?role=admin", 1), ("?channel=room%3Ab", 2), ("?channel=topic%3Anews", 1), ("?user=bob", 0)]
+    {
         assert_eq!(connections(&backend, query).await.len(), count, "{query}");
     }
     let first = backend.get("/v1/connections?limit=1").await.ok();

@@ -112,7 +112,10 @@ pub async fn tenants_are_apart(world: &mut impl World) {
     assert_eq!(welcome["offset"], 1);
     for stranger in [&mut there, &mut there_admin] {
         let seen = stranger.settle().await;
-        assert!(seen.iter().all(|frame| type_of(frame) != "message"), "another tenant's message came through: {seen:?}");
+        assert!(
+            seen.iter().all(|frame| type_of(frame) != "message"),
+            "another tenant's message came through: {seen:?}"
+        );
         let history = stranger.request(json!({"action": "history", "channel": "conversation:alice"})).await;
         assert_eq!(history["head"], 0);
     }

@@ -14,7 +14,8 @@ pub async fn the_same_id_is_one_message_with_one_ack(world: &mut impl World) {
     let repeat = alice.request(json!({"action": "send", "id": "once", "body": "changed"})).await;
     assert_eq!(first, repeat);
     // The id is the sender's own: another sender's message with it is another message.
-    let other = admin.request(json!({"action": "send", "to": "conversation:alice", "id": "once", "body": "third"})).await;
+    let other =
+        admin.request(json!({"action": "send", "to": "conversation:alice", "id": "once", "body": "third"})).await;
     assert_eq!(other["offset"], 3);
 
     world.restart().await;

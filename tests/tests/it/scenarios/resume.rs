@@ -62,9 +62,11 @@ pub async fn a_resume_within_live_traffic_misses_nothing_and_repeats_nothing(wor
     const CHANNELS: [&str; 2] = ["conversation:alice", "room:busy"];
     let stop = Arc::new(AtomicBool::new(false));
     let mut writers = JoinSet::new();
-    for (channel, mut writer) in
-        [(CHANNELS[0], world.admin("root").await), (CHANNELS[1], world.admin("carol").await), (CHANNELS[0], world.user("alice").await)]
-    {
+    for (channel, mut writer) in [
+        (CHANNELS[0], world.admin("root").await),
+        (CHANNELS[1], world.admin("carol").await),
+        (CHANNELS[0], world.user("alice").await),
+    ] {
         let stop = stop.clone();
         writers.spawn(async move {
             let mut said = 0_u64;

@@ -1,0 +1,190 @@
+//! WebSocket frames on the wire (RFC 6455 section 5): header in, header out, masking.
+//!
+//! Pure functions over byte slices. What a frame means, and how long one may be, is the socket's to decide.
+
+/// The kinds of frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opcode {
+    /// A further part of a message.
+    Continuation,
+    /// Text.
+    Text,
+    /// Binary.
+    Binary,
+    /// Close.
+    Close,
+    /// Ping.
+    Ping,
+    /// Pong.
+    Pong,
+}
+
+/// What stands before a frame's payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    /// Whether the message ends with this frame.
+    pub last: bool,
+    /// Whether RSV1 is set.
+    pub compressed: bool,
+    /// Its kind.
+    pub opcode: Opcode,
+    /// The masking key; `None` for an unmasked frame.
+    pub mask: Option<[u8; 4]>,
+    /// The payload's length in bytes.
+    pub payload: u64,
+    /// The header's own length in bytes.
+    pub bytes: usize,
+}
+
+/// A header that RFC 6455 forbids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Forbidden;
+
+impl Opcode {
+    const fn of(code: u8) -> Option<Self> {
+        match code {
+            0x0 => Some(Self::Continuation),
+            0x1 => Some(Self::Text),
+            0x2 => Some(Self::Binary),
+            0x8 => Some(Self::Close),
+            0x9 => Some(Self::Ping),
+            0xA => Some(Self::Pong),
+            _ => None,
+        }
+    }
+
+    const fn code(self) -> u8 {
+        match self {
+            Self::Continuation => 0x0,
+            Self::Text => 0x1,
+            Self::Binary => 0x2,
+            Self::Close => 0x8,
+            Self::Ping => 0x9,
+            Self::Pong => 0xA,
+        }
+    }
+
+    const fn is_control(self) -> bool {
+        matches!(self, Self::Close | Self::Ping | Self::Pong)
+    }
+}
+
+impl Header {
+    /// Reads the header at the beginning of `bytes`; `None` while it is not complete.
+    ///
+    /// # Errors
+    /// [`Forbidden`] for RSV2 and RSV3, reserved opcodes, fragmented or long control frames, and a length with its top
+    /// bit set.
+    pub fn parse(bytes: &[u8]) -> Result<Option<Self>, Forbidden> {
+        let [first, second, rest @ ..] = bytes else { return Ok(None) };
+        let opcode = Opcode::of(first & 0x0F).ok_or(Forbidden)?;
+        let (last, compressed, short) = (first & 0x80 != 0, first & 0x40 != 0, second & 0x7F);
+        if first & 0x30 != 0 || (opcode.is_control() && (!last || compressed || short > 125)) {
+            return Err(Forbidden);
+        }
+        let (payload, rest, length_bytes) = match short {
+            126 => {
+                let Some((length, rest)) = rest.split_first_chunk() else { return Ok(None) };
+                (u64::from(u16::from_be_bytes(*length)), rest, 2)
+            }
+            127 => {
+                let Some((length, rest)) = rest.split_first_chunk() else { return Ok(None) };
+                (u64::from_be_bytes(*length), rest, 8)
+            }
+            short => (u64::from(short), rest, 0),
+        };
+        if payload >> 63 != 0 {
+            return Err(Forbidden);
+        }
+        let masked = second & 0x80 != 0;
+        let mask = match (masked, rest.first_chunk()) {
+            (false, _) => None,
+            (true, Some(mask)) => Some(*mask),
+            (true, None) => return Ok(None),
+        };
+        let bytes = 2 + length_bytes + if masked { 4 } else { 0 };
+        Ok(Some(Self { last, compressed, opcode, mask, payload, bytes }))
+    }
+}
+
+/// Appends a server's frame: never masked.
+pub fn write(out: &mut Vec<u8>, opcode: Opcode, last: bool, compressed: bool, payload: &[u8]) {
+    let first = opcode.code() | if last { 0x80 } else { 0 } | if compressed { 0x40 } else { 0 };
+    out.reserve(10 + payload.len());
+    match payload.len() {
+        short @ 0..=125 => out.extend_from_slice(&[first, short as u8]),
+        medium @ 126..=0xFFFF => {
+            out.extend_from_slice(&[first, 126]);
+            out.extend_from_slice(&(medium as u16).to_be_bytes());
+        }
+        long => {
+            out.extend_from_slice(&[first, 127]);
+            out.extend_from_slice(&(long as u64).to_be_bytes());
+        }
+    }
+    out.extend_from_slice(payload);
+}
+
+/// Masks or unmasks in place (RFC 6455 section 5.3), eight bytes at a time.
+pub fn unmask(payload: &mut [u8], mask: [u8; 4]) {
+    let [a, b, c, d] = mask;
+    let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
+    let (chunks, rest) = payload.as_chunks_mut::<8>();
+    for chunk in chunks {
+        *chunk = (u64::from_ne_bytes(*chunk) ^ wide).to_ne_bytes();
+    }
+    for (byte, key) in rest.iter_mut().zip(mask.iter().cycle()) {
+        *byte ^= key;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rfcs_masked_hello_reads_back() {
+        // RFC 6455 section 5.7, a single-frame masked text message.
+        let bytes = [0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58];
+        let header = Header::parse(&bytes).unwrap().unwrap();
+        assert_eq!((header.last, header.opcode, header.payload, header.bytes), (true, Opcode::Text, 5, 6));
+        let mut payload = bytes[6..].to_vec();
+        unmask(&mut payload, header.mask.unwrap());
+        assert_eq!(payload, b"Hello");
+    }
+
+    #[test]
+    fn every_length_form_reads_back_and_waits_for_all_of_it() {
+        for length in [0, 1, 125, 126, 0xFFFF, 0x1_0000] {
+            let mut bytes = Vec::new();
+            write(&mut bytes, Opcode::Text, true, false, &vec![b'x'; length]);
+            let header = Header::parse(&bytes).unwrap().unwrap();
+            assert_eq!((header.payload, bytes.len() - header.bytes), (length as u64, length));
+            for cut in 0..header.bytes {
+                assert_eq!(Header::parse(&bytes[..cut]), Ok(None), "{length} cut at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn forbidden_headers_are_told() {
+        for bytes in [[0xA1, 0x80], [0x91, 0x80], [0x83, 0x80], [0x8B, 0x80], [0x09, 0x80], [0x89, 0xFE], [0xC8, 0x80]]
+        {
+            assert_eq!(Header::parse(&bytes), Err(Forbidden), "{bytes:x?}");
+        }
+        let mut endless = vec![0x81, 0xFF];
+        endless.extend_from_slice(&u64::MAX.to_be_bytes());
+        assert_eq!(Header::parse(&endless), Err(Forbidden));
+    }
+
+    #[test]
+    fn unmasking_any_length_is_masking() {
+        for length in 0..40 {
+            let plain: Vec<u8> = (0..length).collect();
+            let mut masked = plain.clone();
+            unmask(&mut masked, [1, 2, 3, 4]);
+            let naive: Vec<u8> = plain.iter().zip([1, 2, 3, 4].iter().cycle()).map(|(byte, key)| byte ^ key).collect();
+            assert_eq!(masked, naive);
+        }
+    }
+}

@@ -1,0 +1,66 @@
+"""Drives @connections with boto3 as it is, and prints what came of each step as JSON.
+
+The one argument is JSON: the endpoint, an endpoint with another stage, and connection ids by role. A step's outcome is
+"ok", or the exception's code and status, and whether boto3 raised it as the type that its service model names.
+"""
+
+import json
+import sys
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+TASK = json.loads(sys.argv[1])
+CONFIG = Config(retries={"total_max_attempts": 1})
+
+
+def connect(endpoint):
+    return boto3.client("apigatewaymanagementapi", endpoint_url=endpoint, region_name="us-east-1", config=CONFIG)
+
+
+def outcome(client, call):
+    try:
+        call()
+        return "ok"
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        typed = getattr(client.exceptions, code, None) if code in dir(client.exceptions) else None
+        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        return {"code": code, "status": status, "typed": typed is not None and isinstance(error, typed)}
+
+
+def fill(client):
+    for _ in range(400):
+        client.post_to_connection(ConnectionId=TASK["slow"], Data=b"x" * 100_000)
+
+
+def describe(client):
+    answer = client.get_connection(ConnectionId=TASK["open"])
+    assert answer["ConnectedAt"].year >= 2024 and answer["LastActiveAt"] >= answer["ConnectedAt"], answer
+    assert answer["Identity"]["SourceIp"] == "127.0.0.1", answer
+
+
+def main():
+    here, elsewhere = connect(TASK["endpoint"]), connect(TASK["otherStage"])
+
+    def post(client, role, data=b"from boto3"):
+        return lambda: client.post_to_connection(ConnectionId=TASK[role], Data=data)
+
+    steps = {
+        "connecting": outcome(here, post(here, "connecting")),
+        "post": outcome(here, post(here, "open")),
+        "get": outcome(here, lambda: describe(here)),
+        "gone": outcome(here, post(here, "gone")),
+        "getGone": outcome(here, lambda: here.get_connection(ConnectionId=TASK["gone"])),
+        "deleteGone": outcome(here, lambda: here.delete_connection(ConnectionId=TASK["gone"])),
+        "malformed": outcome(here, post(here, "malformed")),
+        "tooLarge": outcome(here, post(here, "open", b"x" * (128 * 1024 + 1))),
+        "otherStage": outcome(elsewhere, post(elsewhere, "open")),
+        "slow": outcome(here, lambda: fill(here)),
+        "delete": outcome(here, lambda: here.delete_connection(ConnectionId=TASK["open"])),
+    }
+    print(json.dumps(steps))
+
+
+main()

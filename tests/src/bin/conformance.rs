@@ -1,0 +1,75 @@
+//! The conformance suite as a program: `conformance [--url WS_URL] [--json FILE] [--markdown] [ID..]`.
+//!
+//! Without `--url` it starts gateways of this repository; with it, it drives the endpoint there, behind which the probe
+//! handlers must stand (`conformance --serve ADDRESS` is such an endpoint). It ends with 1 when a row fails of which it is
+//! known what API Gateway does.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use clap::Parser;
+use tests::conformance::cases;
+use tests::conformance::row::Row;
+use tests::conformance::runner;
+use tests::conformance::spec::Spec;
+use tests::conformance::wire::place::Place;
+use tests::conformance::world::start_at;
+use tokio::io::AsyncReadExt as _;
+
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// The rows to run; all when there are none
+    ids: Vec<String>,
+    /// An endpoint with the probe handlers behind it: ws://… or wss://…, stage included
+    #[arg(long)]
+    url: Option<String>,
+    /// Write the report to this file as JSON
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Print the page docs/FIDELITY.md in place of the table
+    #[arg(long)]
+    markdown: bool,
+    /// Serve the standard API with the probe handlers on this address, until standard input ends
+    #[arg(long)]
+    serve: Option<String>,
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    let arguments = Arguments::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    match &arguments.serve {
+        Some(address) => runtime.block_on(serve(address)),
+        None => runtime.block_on(run(&arguments)),
+    }
+}
+
+async fn serve(address: &str) -> anyhow::Result<ExitCode> {
+    let (_running, place, _) = start_at(Spec::standard(), Duration::from_secs(10), address)?;
+    println!("ws://{}{}", place.authority, place.path());
+    let mut input = Vec::new();
+    tokio::io::stdin().read_to_end(&mut input).await.context("cannot read standard input")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let place = arguments.url.as_deref().map(Place::parse).transpose()?;
+    let report = runner::run(&chosen(&arguments.ids)?, place.as_ref()).await;
+    if let Some(file) = &arguments.json {
+        std::fs::write(file, report.json()?).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    print!("{}", if arguments.markdown { report.markdown() } else { report.table() });
+    Ok(if report.breaks_the_contract() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn chosen(ids: &[String]) -> anyhow::Result<Vec<Row>> {
+    let rows = cases::rows();
+    if ids.is_empty() {
+        return Ok(rows);
+    }
+    for id in ids {
+        ensure!(rows.iter().any(|row| row.id == id), "there is no row {id}");
+    }
+    Ok(rows.into_iter().filter(|row| ids.iter().any(|id| id == row.id)).collect())
+}

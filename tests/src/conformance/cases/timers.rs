@@ -1,0 +1,156 @@
+//! TM-1 to TM-5: idle time and lifetime, on a compressed clock.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, ensure};
+use futures_util::FutureExt as _;
+use serde_json::Value;
+
+use crate::conformance::client::{Client, Incoming};
+use crate::conformance::row::{Mark::*, Row, SAME};
+use crate::conformance::spec::Spec;
+use crate::conformance::world::{Api, World};
+
+/// What the ten minutes are here.
+const IDLE: Duration = Duration::from_millis(800);
+/// How often something has to happen to stay open: with room for a machine that is busy.
+const OFTEN: Duration = Duration::from_millis(200);
+/// How much later than its time an end may come on a machine that is busy.
+const LATE: Duration = Duration::from_secs(1);
+/// What the two hours are where they do not matter.
+const LONG: Duration = Duration::from_secs(60);
+
+pub(super) const ROWS: &[Row] = &[
+    Row::holds(
+        "TM-1",
+        Reported,
+        "A message in either direction, a post included, starts the idle time anew.",
+        "the same; here the ten minutes are 800 ms",
+        |world| both_directions(world).boxed(),
+    ),
+    Row::holds(
+        "TM-2",
+        Reported,
+        "A real idle connection was closed 603.9 s after it began.",
+        "not before the idle time, and soon after it; here the ten minutes are 800 ms",
+        |world| not_before(world).boxed(),
+    ),
+    Row::holds(
+        "TM-3",
+        Documented,
+        "The 2 hours count from the connect and traffic does not extend them.",
+        "the same; here the 2 hours are 1.5 s",
+        |world| lifetime_counts(world).boxed(),
+    ),
+    Row::holds(
+        "TM-4",
+        Reported,
+        "A message every 9 minutes and 30 seconds keeps a connection open.",
+        "the same; here the ten minutes are 800 ms, and there is a message every 200 ms",
+        |world| keep_alive(world).boxed(),
+    ),
+    Row::holds("TM-5", Documented, "`lastActiveAt` moves with activity.", SAME, |world| last_active(world).boxed()),
+];
+
+/// Lets time pass: what is measured is what the gateway does in it.
+pub(super) async fn pass(time: Duration) {
+    tokio::time::sleep(time).await;
+}
+
+async fn ends_after(client: &mut Client, since: Instant) -> anyhow::Result<Duration> {
+    loop {
+        match client.next().await? {
+            Incoming::Close(1001, _) => return Ok(since.elapsed()),
+            Incoming::Text(_) => {}
+            other => bail!("expected 1001, got {other:?}"),
+        }
+    }
+}
+
+/// What keeps a connection open.
+enum Activity<'a> {
+    /// A message of the client that has no answer.
+    Message,
+    /// A post to the connection.
+    Post(&'a str),
+    /// A message and its answer.
+    Exchange,
+}
+
+async fn both_directions(world: &World) -> anyhow::Result<()> {
+    let api = world.api(Spec::compressed(IDLE, LONG)).await?;
+    let (mut client, id) = api.identified().await?;
+    stays_open(&api, &mut client, Activity::Message).await?;
+    stays_open(&api, &mut client, Activity::Post(&id)).await
+}
+
+/// Checks that `activity`, again and again within the idle time, keeps the connection open beyond it.
+async fn stays_open(api: &Api, client: &mut Client, activity: Activity<'_>) -> anyhow::Result<()> {
+    for _ in 0..8 {
+        pass(OFTEN).await;
+        match activity {
+            Activity::Message => client.send_text("hello").await?,
+            Activity::Exchange => client.heard_nothing().await?,
+            Activity::Post(id) => {
+                ensure!(api.post(id, "hello").await?.head.status == 200, "the connection is gone");
+                client.text().await?;
+            }
+        }
+    }
+    client.heard_nothing().await
+}
+
+async fn not_before(world: &World) -> anyhow::Result<()> {
+    let api = world.api(Spec::compressed(IDLE, LONG)).await?;
+    let begun = Instant::now();
+    let mut client = api.connect().await?;
+    let open = Instant::now();
+    let ended = ends_after(&mut client, begun).await?;
+    ensure!(ended >= IDLE, "closed {ended:?} after the handshake began, before the idle time of {IDLE:?}");
+    let late = open.elapsed();
+    ensure!(late <= IDLE + LATE, "closed {late:?} after the handshake");
+    Ok(())
+}
+
+async fn lifetime_counts(world: &World) -> anyhow::Result<()> {
+    let lifetime = Duration::from_millis(1500);
+    let api = world.api(Spec::compressed(LONG, lifetime)).await?;
+    let mut client = api.connect().await?;
+    let open = Instant::now();
+    for _ in 0..4 {
+        client.heard_nothing().await?;
+        pass(lifetime / 6).await;
+    }
+    let ended = ends_after(&mut client, open).await?;
+    ensure!(ended <= lifetime + LATE, "traffic extended the lifetime to {ended:?}");
+    Ok(())
+}
+
+async fn keep_alive(world: &World) -> anyhow::Result<()> {
+    let api = world.api(Spec::compressed(IDLE, LONG)).await?;
+    let mut client = api.connect().await?;
+    stays_open(&api, &mut client, Activity::Exchange).await
+}
+
+async fn last_active(world: &World) -> anyhow::Result<()> {
+    world.unsigned_calls()?;
+    let api = world.standard().await?;
+    let (mut client, id) = api.identified().await?;
+    let before = described(&api, &id).await?;
+    pass(Duration::from_millis(20)).await;
+    client.heard_nothing().await?;
+    let after_message = described(&api, &id).await?;
+    pass(Duration::from_millis(20)).await;
+    api.post(&id, "x").await?;
+    client.text().await?;
+    let after_post = described(&api, &id).await?;
+    let times = [&before, &after_message, &after_post].map(|value| value["lastActiveAt"].as_str().unwrap_or_default());
+    // ISO 8601 in UTC with a fixed number of digits sorts like the times it stands for.
+    ensure!(times[0] < times[1] && times[1] < times[2], "lastActiveAt was {times:?}");
+    ensure!(before["connectedAt"] == after_post["connectedAt"], "connectedAt moved");
+    Ok(())
+}
+
+async fn described(api: &Api, id: &str) -> anyhow::Result<Value> {
+    Ok(serde_json::from_slice(&api.describe(id).await?.body)?)
+}

@@ -1,0 +1,164 @@
+//! SDKs as they are against `@connections`: boto3, the AWS SDK for JavaScript, the AWS SDK for Rust.
+//!
+//! Each makes the same calls and has to raise the exceptions that its service model names. The SDKs for Python and
+//! JavaScript are installed into the build directory, at the versions of their lock files; where that is not possible their
+//! test says so and checks nothing, unless `TWINWAY_TEST_SDKS` is set, as it is where the network is known to be there.
+
+mod rust;
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use serde_json::{Value, json};
+use tests::conformance::client::{Client, Dial};
+use tests::conformance::event::Kind;
+use tests::conformance::spec::Spec;
+use tests::conformance::wire::Wire;
+use tests::conformance::world::{Api, World};
+use tokio::process::Command;
+
+/// How long an SDK may hold up a handshake; the integration timeout is longer.
+const CONNECTING: Duration = Duration::from_secs(25);
+
+/// The connections that an SDK is given, and the ids by which it knows them.
+struct Stage {
+    api: Api,
+    open: Client,
+    task: Value,
+    /// Open as long as the stage is, never read.
+    _slow: Client,
+    /// A handshake that `$connect` has not decided.
+    _connecting: Wire,
+}
+
+impl Stage {
+    /// An open connection, one that is gone, one that does not read, and one that waits for its `101`.
+    async fn set(world: &World) -> anyhow::Result<Self> {
+        let spec = Spec::special("a small buffer per connection", |spec| spec.outbox_bytes = Some(256 * 1024));
+        let api = world.api(spec).await?;
+        let (open, open_id) = api.identified().await?;
+        let (mut gone, gone_id) = api.identified().await?;
+        gone.close(None).await?;
+        api.next(Kind::Disconnect).await?;
+        let (slow, slow_id) = api.identified().await?;
+        let (connecting, connecting_id) = connecting(&api).await?;
+        let at = |path: &str| format!("http://{}{path}", api.place.authority);
+        let task = json!({
+            "endpoint": at(&api.place.path()), "otherStage": at("/nowhere"), "open": open_id, "gone": gone_id,
+            "slow": slow_id, "connecting": connecting_id, "malformed": "test-connection-123",
+        });
+        Ok(Self { api, open, task, _slow: slow, _connecting: connecting })
+    }
+
+    /// Checks what the SDK reported, and what its calls did to the open connection.
+    async fn check(mut self, steps: &Value, said: &str) -> anyhow::Result<()> {
+        let typed = |code: &str, status: u16| json!({"code": code, "status": status, "typed": true});
+        let expected = json!({
+            "connecting": typed("GoneException", 410),
+            "post": "ok",
+            "get": "ok",
+            "gone": typed("GoneException", 410),
+            "getGone": typed("GoneException", 410),
+            "deleteGone": typed("GoneException", 410),
+            // The service model names no such exception, so no SDK has a type for it.
+            "malformed": {"code": "BadRequestException", "status": 400, "typed": false},
+            "tooLarge": typed("PayloadTooLargeException", 413),
+            "otherStage": typed("ForbiddenException", 403),
+            "slow": typed("LimitExceededException", 429),
+            "delete": "ok",
+        });
+        ensure!(*steps == expected, "the SDK reported {steps:#}");
+        ensure!(self.open.text().await? == said, "the client got another text");
+        ensure!(self.open.closed().await?.0 == 1000, "the client was closed otherwise");
+        let event = self.api.next(Kind::Disconnect).await?;
+        ensure!(event.number("disconnectStatusCode") == 1000, "{}", event.raw);
+        Ok(())
+    }
+}
+
+/// Begins a handshake that stays undecided, and gives the id that its connection will have.
+async fn connecting(api: &Api) -> anyhow::Result<(Wire, String)> {
+    let mut wire = Wire::open(&api.place, api.patience()).await?;
+    let dial = Dial::new().probe(json!({"connect": {"after": u64::try_from(CONNECTING.as_millis())?}}));
+    wire.send(&dial.request(&api.place)).await?;
+    let event = api.next(Kind::Connect).await?;
+    Ok((wire, event.context("connectionId").to_owned()))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rust() {
+    let world = World::local();
+    let stage = Stage::set(&world).await.unwrap();
+    let steps = rust::drive(&stage.task).await.unwrap();
+    stage.check(&steps, "from Rust").await.unwrap();
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn boto3() {
+    let Some(directory) = installed("python", install_python).await else { return };
+    let python = directory.join("venv/bin/python");
+    driven(Command::new(python).arg(source("python/drive.py")), "from boto3").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn javascript() {
+    let Some(directory) = installed("javascript", install_javascript).await else { return };
+    driven(Command::new("node").arg(directory.join("drive.mjs")), "from JavaScript").await.unwrap();
+}
+
+/// Lets a program make the calls, and checks what it reports.
+async fn driven(program: &mut Command, said: &str) -> anyhow::Result<()> {
+    let world = World::local();
+    let stage = Stage::set(&world).await?;
+    let program = program.arg(stage.task.to_string()).stdin(Stdio::null()).kill_on_drop(true);
+    // Keys of nobody: nothing looks at the signature, and the SDKs sign nothing without keys.
+    program.env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE").env("AWS_SECRET_ACCESS_KEY", "example");
+    let output = tokio::time::timeout(Duration::from_secs(60), program.output()).await.context("the SDK hangs")??;
+    ensure!(output.status.success(), "the program failed: {}", String::from_utf8_lossy(&output.stderr));
+    stage.check(&serde_json::from_slice(&output.stdout)?, said).await?;
+    world.close().await;
+    Ok(())
+}
+
+fn source(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("sdk").join(path)
+}
+
+/// Installs an SDK into the build directory; `None`, and loud, where that is not possible.
+async fn installed(name: &str, install: fn(&Path) -> Command) -> Option<PathBuf> {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sdk").join(name);
+    std::fs::create_dir_all(&directory).expect("the build directory is there and writable while tests run");
+    let output = install(&directory).stdin(Stdio::null()).kill_on_drop(true).output();
+    let failure = match tokio::time::timeout(Duration::from_secs(180), output).await {
+        Ok(Ok(output)) if output.status.success() => return Some(directory),
+        Ok(Ok(output)) => String::from_utf8_lossy(&output.stderr).into_owned(),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "it took more than three minutes".to_owned(),
+    };
+    assert!(!required(), "the SDK for {name} could not be installed: {failure}");
+    eprintln!("SKIPPED: the SDK for {name} could not be installed, so nothing was checked: {failure}");
+    None
+}
+
+/// Whether an SDK that cannot be installed is a failure.
+fn required() -> bool {
+    std::env::var_os("TWINWAY_TEST_SDKS").is_some()
+}
+
+fn install_python(directory: &Path) -> Command {
+    let script = "python3 -m venv venv && venv/bin/python -m pip install --quiet --requirement \"$0\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).arg(source("python/requirements.txt")).current_dir(directory);
+    command
+}
+
+fn install_javascript(directory: &Path) -> Command {
+    let script =
+        "cp \"$0\"/package.json \"$0\"/package-lock.json \"$0\"/drive.mjs . && npm ci --no-audit --no-fund --silent";
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).arg(source("javascript")).current_dir(directory);
+    command
+}

@@ -1,0 +1,105 @@
+//! The calls, made with the AWS SDK for Rust.
+
+use anyhow::Context as _;
+use aws_sdk_apigatewaymanagement::config::retry::RetryConfig;
+use aws_sdk_apigatewaymanagement::config::{Config, Credentials, Region};
+use aws_sdk_apigatewaymanagement::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_apigatewaymanagement::operation::delete_connection::DeleteConnectionError;
+use aws_sdk_apigatewaymanagement::operation::get_connection::GetConnectionError;
+use aws_sdk_apigatewaymanagement::operation::post_to_connection::PostToConnectionError;
+use aws_sdk_apigatewaymanagement::primitives::Blob;
+use aws_sdk_apigatewaymanagement::{Client, config::http::HttpResponse};
+use serde_json::{Value, json};
+
+/// Whether an error is one that the service model names.
+trait Modelled: ProvideErrorMetadata {
+    fn is_modelled(&self) -> bool;
+}
+
+impl Modelled for PostToConnectionError {
+    fn is_modelled(&self) -> bool {
+        self.is_gone_exception()
+            || self.is_forbidden_exception()
+            || self.is_limit_exceeded_exception()
+            || self.is_payload_too_large_exception()
+    }
+}
+
+impl Modelled for GetConnectionError {
+    fn is_modelled(&self) -> bool {
+        self.is_gone_exception() || self.is_forbidden_exception() || self.is_limit_exceeded_exception()
+    }
+}
+
+impl Modelled for DeleteConnectionError {
+    fn is_modelled(&self) -> bool {
+        self.is_gone_exception() || self.is_forbidden_exception() || self.is_limit_exceeded_exception()
+    }
+}
+
+/// What the SDK made of one answer.
+fn outcome<T, E: Modelled>(result: Result<T, SdkError<E, HttpResponse>>) -> Value {
+    match result {
+        Ok(_) => json!("ok"),
+        Err(SdkError::ServiceError(error)) => {
+            let status = error.raw().status().as_u16();
+            json!({"code": error.err().code(), "status": status, "typed": error.err().is_modelled()})
+        }
+        Err(_) => json!("not an answer of the service"),
+    }
+}
+
+/// Makes every call of `task` and reports what came of each.
+pub async fn drive(task: &Value) -> anyhow::Result<Value> {
+    let text = |role: &str| task[role].as_str().map(str::to_owned).with_context(|| format!("no {role}"));
+    let (here, elsewhere) = (connect(&text("endpoint")?), connect(&text("otherStage")?));
+    let post = async |client: &Client, id: String, data: Vec<u8>| {
+        outcome(client.post_to_connection().connection_id(id).data(Blob::new(data)).send().await)
+    };
+    let hello = || b"from Rust".to_vec();
+    Ok(json!({
+        "connecting": post(&here, text("connecting")?, hello()).await,
+        "post": post(&here, text("open")?, hello()).await,
+        "get": describe(&here, text("open")?).await,
+        "gone": post(&here, text("gone")?, hello()).await,
+        "getGone": describe(&here, text("gone")?).await,
+        "deleteGone": outcome(here.delete_connection().connection_id(text("gone")?).send().await),
+        "malformed": post(&here, text("malformed")?, hello()).await,
+        "tooLarge": post(&here, text("open")?, vec![b'x'; 128 * 1024 + 1]).await,
+        "otherStage": post(&elsewhere, text("open")?, hello()).await,
+        "slow": fill(&here, text("slow")?).await,
+        "delete": outcome(here.delete_connection().connection_id(text("open")?).send().await),
+    }))
+}
+
+fn connect(endpoint: &str) -> Client {
+    let keys = Credentials::builder().access_key_id("AKIDEXAMPLE").secret_access_key("example").provider_name("tests");
+    let config = Config::builder()
+        .behavior_version_latest()
+        .region(Region::new("us-east-1"))
+        .endpoint_url(endpoint)
+        .credentials_provider(keys.build())
+        .retry_config(RetryConfig::disabled());
+    Client::from_conf(config.build())
+}
+
+async fn describe(client: &Client, id: String) -> Value {
+    let answer = client.get_connection().connection_id(id).send().await;
+    let whole = answer.as_ref().is_ok_and(|answer| {
+        let address = answer.identity().and_then(|identity| identity.source_ip());
+        answer.connected_at().is_some() && answer.last_active_at().is_some() && address == Some("127.0.0.1")
+    });
+    if answer.is_ok() && !whole { json!("something is missing") } else { outcome(answer) }
+}
+
+/// Posts until the gateway takes no more for a client that does not read.
+async fn fill(client: &Client, id: String) -> Value {
+    for _ in 0..400 {
+        let data = Blob::new(vec![b'x'; 100_000]);
+        let answer = client.post_to_connection().connection_id(&id).data(data).send().await;
+        if answer.is_err() {
+            return outcome(answer);
+        }
+    }
+    json!("ok")
+}
