@@ -5,7 +5,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 ARGS ?=
 
-.PHONY: help setup run fmt lint boundaries deny unit check test bench bench-quick docs clean
+.PHONY: help setup run fmt lint boundaries deny unit check test conformance bench bench-quick docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,19 +33,24 @@ unit: ## Do the fast tests pass?
 
 check: fmt lint boundaries unit ## The fast loop before every commit
 
-test: setup ## Every test: unit, contracts, scenarios over real sockets, crash rounds
+test: setup ## Every test: unit, contracts, scenarios over real sockets, crash rounds, conformance
+	$(CARGO) build --locked --bin twinway
 	$(CARGO) test --locked --workspace
 
+conformance: setup ## How many rows of the API Gateway catalogue hold? (ARGS="--url wss://… --json report.json")
+	$(CARGO) run --locked -p tests --bin conformance -- $(ARGS)
+
 bench: setup ## Event path, broadcast, idle memory, connect rate, beside bare peers in one run
-	$(CARGO) build --locked --release -p shim -p tests
+	$(CARGO) build --locked --release -p shim -p tests --bins
 	target/release/bench --full $(ARGS)
 
 bench-quick: setup ## The same, shorter and rougher
-	$(CARGO) build --locked --release -p shim -p tests
+	$(CARGO) build --locked --release -p shim -p tests --bins
 	target/release/bench --quick $(ARGS)
 
 docs: ## Write the generated pages again
 	$(CARGO) run --locked --bin twinway -- config docs > docs/CONFIGURATION.md
+	$(CARGO) run --locked -p tests --bin conformance -- --markdown > docs/FIDELITY.md
 
 clean: ## Remove what was built and the local data
 	$(CARGO) clean

@@ -14,6 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use dashmap::DashMap;
+use foldhash::fast::RandomState;
 use gateway::close::CloseCause;
 use gateway::id::GatewayId;
 use handlers::audience::{Audience, Members};
@@ -46,9 +47,9 @@ pub struct Hub {
 }
 
 struct Shared {
-    connections: DashMap<GatewayId, Arc<Handle>>,
+    connections: DashMap<GatewayId, Arc<Handle>, RandomState>,
     index: Index,
-    channels: DashMap<Channel, Arc<Mutex<Ordered>>>,
+    channels: DashMap<Channel, Arc<Mutex<Ordered>>, RandomState>,
     log: Arc<dyn MessageLog>,
     tasks: TaskTracker,
     metrics: Arc<DeliveryMetrics>,
@@ -65,9 +66,9 @@ impl Hub {
     /// A hub without connections, filling holes from `log` on tasks of `tasks`.
     pub fn new(log: Arc<dyn MessageLog>, tasks: TaskTracker, metrics: Arc<DeliveryMetrics>) -> Self {
         let shared = Shared {
-            connections: DashMap::new(),
+            connections: DashMap::default(),
             index: Index::default(),
-            channels: DashMap::new(),
+            channels: DashMap::default(),
             log,
             tasks,
             metrics,

@@ -34,11 +34,15 @@ use crate::endpoint::Endpoint;
 /// The routes of the traffic port. `http_api` is absent where another application's functions are behind the endpoint.
 pub fn routes(endpoint: Arc<Endpoint>, management: Management, http_api: Option<Arc<HttpApi>>) -> Routes {
     let stage = endpoint.api.stage.name.clone();
-    let page = warp::get().and(warp::path::end()).and(no_upgrade()).map(move || page::page(&stage));
+    let page = warp::get().and(warp::path::end()).map(move || page::page(&stage));
     let api = http_api::routes(http_api);
     let connections = management::routes(endpoint.clone(), management);
-    let socket = request().then(move |request: UpgradeRequest| handshake::handshake(endpoint.clone(), request));
-    page.or(api).unify().or(connections).unify().or(socket).unify().boxed()
+    // Boxed at once: the combinators below would move the whole of it several times.
+    let answer = move |request: UpgradeRequest| Box::pin(handshake::handshake(endpoint.clone(), request));
+    // Handshakes come first: they are what comes by the thousand when clients return.
+    let socket = asks_for_websocket().and(request()).then(answer.clone());
+    let rest = request().then(answer);
+    socket.or(page).unify().or(api).unify().or(connections).unify().or(rest).unify().boxed()
 }
 
 /// Everything a handshake looks at.
@@ -51,17 +55,14 @@ fn request() -> impl Filter<Extract = (UpgradeRequest,), Error = warp::Rejection
         .and(warp::ext::get::<Place>())
         .and(warp::ext::optional::<OnUpgrade>())
         .map(|path: FullPath, query, method, headers: HeaderMap, peer, place, upgrade: Option<OnUpgrade>| {
-            let upgrade = upgrade.filter(|_| method == Method::GET && asks_for_websocket(&headers));
+            let upgrade = upgrade.filter(|_| method == Method::GET && names_websocket(&headers));
             UpgradeRequest { path: path.as_str().to_owned(), query, headers, peer, place, upgrade }
         })
 }
 
-/// Leaves a handshake at `/` to the stages, of which none is called so.
-fn no_upgrade() -> impl Filter<Extract = (), Error = warp::Rejection> + Clone {
-    let check = |headers: HeaderMap| async move {
-        if asks_for_websocket(&headers) { Err(warp::reject::not_found()) } else { Ok(()) }
-    };
-    warp::header::headers_cloned().and_then(check).untuple_one()
+/// Lets requests for a WebSocket pass, whatever their path: `/` is no stage, so a handshake there is refused as one.
+fn asks_for_websocket() -> impl Filter<Extract = (), Error = warp::Rejection> + Clone {
+    warp::get().and(warp::header::exact_ignore_case("upgrade", "websocket"))
 }
 
 /// The query as sent, if there is one.
@@ -69,6 +70,6 @@ pub(crate) fn raw_query() -> impl Filter<Extract = (Option<String>,), Error = In
     warp::query::raw().map(Some).or(warp::any().map(|| None)).unify()
 }
 
-fn asks_for_websocket(headers: &HeaderMap) -> bool {
+fn names_websocket(headers: &HeaderMap) -> bool {
     headers.get(http::header::UPGRADE).is_some_and(|upgrade| upgrade.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }

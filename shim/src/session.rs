@@ -51,7 +51,7 @@ pub struct Session<S> {
     batch: Vec<Queued>,
     stamps: Stamps,
     timer: Timer,
-    sent: u64,
+    traffic: u64,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
@@ -67,7 +67,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
             batch: Vec::new(),
             stamps: Stamps::new(ids),
             timer,
-            sent: 0,
+            traffic: 0,
         }
     }
 
@@ -83,13 +83,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<CloseCause> {
-        let sent = self.sent;
+        let traffic = self.traffic;
         let mut ended = self.take_turn(cx);
         if ended.is_none() {
             ended = self.write(cx).err();
         }
-        let active = self.sent != sent;
-        if active {
+        if self.traffic != traffic {
             self.note_activity();
         }
         if let Some(cause) = ended.or_else(|| self.timer.poll(cx, self.socket.is_blocked())) {
@@ -135,7 +134,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
     }
 
     fn receive(&mut self, cx: &mut Context<'_>, text: String) {
-        self.note_activity();
+        self.traffic += 1;
         self.endpoint.metrics.sessions.received.inc();
         if self.inbound.is_empty() && !self.socket.is_blocked() {
             if let Some(text) = self.start(cx, text) {
@@ -271,7 +270,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
     }
 
     fn count_sent(&mut self, frames: u64) {
-        self.sent += frames;
+        self.traffic += frames;
         self.endpoint.metrics.sessions.sent.inc_by(frames);
     }
 

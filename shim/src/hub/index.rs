@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use dashmap::DashMap;
+use foldhash::fast::RandomState;
 use gateway::id::GatewayId;
 use handlers::audience::Group;
 use handlers::channel::Channel;
@@ -15,7 +16,7 @@ use crate::session::handle::Handle;
 /// Connections by group.
 #[derive(Default)]
 pub struct Index {
-    groups: DashMap<Group, HashMap<GatewayId, Arc<Handle>>>,
+    groups: DashMap<Group, HashMap<GatewayId, Arc<Handle>, RandomState>, RandomState>,
 }
 
 impl Index {

@@ -19,8 +19,8 @@ use crate::endpoint::Endpoint;
 const LINGER_BYTES: usize = 32 * 1024 * 1024;
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
-    /// Ends the connection for `cause`. The handlers go on in a task of their own while the client answers the close
-    /// frame, so that a client that does not answer delays nothing.
+    /// Ends the connection for `cause`. Where the client has yet to answer a close frame, the handlers go on in a task of
+    /// their own meanwhile, so that a client that does not answer delays nothing.
     pub(super) async fn finish(mut self, cause: CloseCause) {
         let endpoint = self.endpoint.clone();
         let ending = Ending {
@@ -31,8 +31,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
             running: std::mem::take(&mut self.running),
             stamps: self.stamps.clone(),
         };
-        endpoint.tasks.spawn(ending.run());
-        let _ = tokio::time::timeout(endpoint.sessions.close_timeout, self.say_goodbye(&cause)).await;
+        let ending = Box::pin(ending.run());
+        let goodbye = self.say_goodbye(&cause);
+        if cause.frame().is_some() {
+            endpoint.tasks.spawn(ending);
+            let _ = tokio::time::timeout(endpoint.sessions.close_timeout, goodbye).await;
+        } else {
+            // Nothing is waited for but the echo of the client's own frame.
+            let _ = tokio::time::timeout(endpoint.sessions.close_timeout, goodbye).await;
+            drop(self);
+            ending.await;
+        }
     }
 
     async fn say_goodbye(&mut self, cause: &CloseCause) {
@@ -47,20 +56,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
             Poll::Ready(())
         })
         .await;
-        if poll_fn(|cx| self.socket.poll_flush(cx)).await.is_ok() && cause.frame().is_some() {
-            if stream_is_unreadable(cause) {
-                let _ = self.socket.stream().shutdown().await;
-                self.discard().await;
-            } else {
-                // Whatever still comes was sent before the client saw the close frame.
-                while poll_fn(|cx| self.socket.poll_read(cx)).await.is_ok() {}
-            }
+        let flushed = poll_fn(|cx| self.socket.poll_flush(cx)).await.is_ok();
+        if !flushed || cause.frame().is_none() {
+            // Dropping the stream ends it.
+            return;
         }
-        let _ = self.socket.stream().shutdown().await;
+        if stream_is_unreadable(cause) {
+            let _ = self.socket.stream().shutdown().await;
+            self.discard().await;
+        } else {
+            // Whatever still comes was sent before the client saw the close frame.
+            while poll_fn(|cx| self.socket.poll_read(cx)).await.is_ok() {}
+            let _ = self.socket.stream().shutdown().await;
+        }
     }
 
     async fn discard(&mut self) {
-        let mut buffer = [0; 4096];
+        // On the heap: on the stack it would be part of every session's task for all its life.
+        let mut buffer = vec![0; 4096];
         let mut left = LINGER_BYTES;
         while left > 0 {
             match Pin::new(self.socket.stream()).read(&mut buffer).await {
