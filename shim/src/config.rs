@@ -139,8 +139,6 @@ pub struct ApiConfig {
 pub struct SessionConfig {
     /// What may wait for a slow reader, in bytes.
     pub outbox_bytes: usize,
-    /// The read buffer of every connection, in bytes.
-    pub read_buffer_bytes: usize,
     /// How many messages of a connection may wait for their handler before its socket is no longer read.
     pub inbound_queue: usize,
     /// How many messages of a connection are handled at a time when the ordering is concurrent.

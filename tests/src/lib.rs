@@ -1,4 +1,7 @@
-//! tests
+//! What tests and benchmarks are made of: a harness around the real binary, clients, worlds, conformance, load.
+//!
+//! The tests themselves are in `tests/it` (scenarios, hostile input, crashes) and `tests/conformance`.
+
 pub mod client;
 pub mod conformance;
 pub mod eventually;

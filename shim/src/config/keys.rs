@@ -111,7 +111,6 @@ pub const KEYS: &[Key] = &[
     Key::new("api.stage_variables", "TWINWAY_STAGE_VARIABLES", "table, or `name=value,...`", "`stageVariables` of every event."),
     // Session
     Key::new("session.outbox_bytes", "TWINWAY_OUTBOX_BYTES", "size", "What may wait for a slow reader. Beyond it ephemeral frames are shed first, then broadcasts, then the connection is closed.").default("256KiB"),
-    Key::new("session.read_buffer_bytes", "TWINWAY_READ_BUFFER_BYTES", "size", "The read buffer of every connection: most of what an idle connection costs. Larger is faster only for large messages.").default("2KiB"),
     Key::new("session.inbound_queue", "TWINWAY_INBOUND_QUEUE", "number", "How many messages of a connection may wait for their handler before its socket is no longer read.").default("32"),
     Key::new("session.in_flight", "TWINWAY_IN_FLIGHT", "number", "How many messages of a connection are handled at a time when `api.ordering` is `concurrent`.").default("64"),
     Key::new("session.close_timeout", "TWINWAY_CLOSE_TIMEOUT", "duration", "How long the closing handshake of a WebSocket may take.").default("5s"),

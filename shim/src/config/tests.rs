@@ -34,7 +34,7 @@ fn without_anything_it_is_a_laptop() {
     assert_eq!(config.mode, Mode::Embedded);
     assert_eq!(config.server.listen, "127.0.0.1:8080".parse().unwrap());
     assert_eq!(config.api.profile, Profile::Aws);
-    assert_eq!((config.session.outbox_bytes, config.session.read_buffer_bytes), (256 << 10, 2 << 10));
+    assert_eq!(config.session.outbox_bytes, 256 << 10);
     assert_eq!(config.storage.retention_age, Duration::from_secs(30 * 86_400));
     assert_eq!(config.drain.delay, Duration::ZERO);
     assert!(config.auth.secret.is_none() && loaded.warnings.is_empty());

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use handlers::api::PUSH_BYTES;
 use http::{HeaderMap, Method, Request, StatusCode};
 use warp::Filter;
 use warp::path::FullPath;
@@ -14,8 +15,6 @@ use super::{listener::Routes, raw_query};
 
 pub use handlers::api::Api as HttpApi;
 
-/// Largest request body: a full batch of pushes with the largest bodies would be larger, and is refused as too large.
-const BODY_BYTES: usize = 1024 * 1024;
 /// How long a client may take to send its body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -33,7 +32,7 @@ pub fn routes(api: Option<Arc<HttpApi>>) -> Routes {
         .then(move |path: FullPath, query, method, headers, body| {
             let api = api.clone();
             async move {
-                match read_body(body, BODY_BYTES, BODY_TIMEOUT).await {
+                match read_body(body, PUSH_BYTES, BODY_TIMEOUT).await {
                     Ok(body) => answer(&api, path.as_str(), query, method, headers, body).await,
                     Err(error) => refuse(error),
                 }
@@ -64,7 +63,7 @@ async fn answer(
 
 fn refuse(error: BodyError) -> Response {
     let (status, detail) = match error {
-        BodyError::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 1 MiB; send a smaller batch"),
+        BodyError::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 4 MiB; send a smaller batch"),
         BodyError::TooSlow => (StatusCode::REQUEST_TIMEOUT, "the body did not arrive within 10 s"),
         BodyError::Broken => (StatusCode::BAD_REQUEST, "the body broke off"),
     };

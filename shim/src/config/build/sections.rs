@@ -81,14 +81,12 @@ impl Reader<'_> {
 
     pub(super) fn session(&mut self) -> Option<SessionConfig> {
         let outbox_bytes = self.read("session.outbox_bytes", values::size);
-        let read_buffer_bytes = self.read("session.read_buffer_bytes", values::size);
         let inbound_queue = self.read("session.inbound_queue", values::count);
         let in_flight = self.read("session.in_flight", values::count);
         let close_timeout = self.read("session.close_timeout", values::duration);
         let stalled_write_timeout = self.read("session.stalled_write_timeout", values::duration);
         Some(SessionConfig {
             outbox_bytes: outbox_bytes?,
-            read_buffer_bytes: read_buffer_bytes?,
             inbound_queue: inbound_queue?,
             in_flight: in_flight?,
             close_timeout: close_timeout?,
