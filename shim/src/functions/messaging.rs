@@ -38,7 +38,8 @@ impl Messaging {
         R: Future<Output = Result<ApiGatewayProxyResponse, E>> + Send + 'static,
         E: std::error::Error,
     {
-        let handling = handler(self.app.clone(), event);
+        // Boxed at once: the event is some 2 KiB, and every wrapping below would move it.
+        let handling = Box::pin(handler(self.app.clone(), event));
         guarded(name, async move {
             match handling.await {
                 Ok(response) => Reply::from_typed(response),

@@ -5,13 +5,54 @@ use gateway::authorizer::AuthorizerContext;
 use gateway::event::{ConnectionFacts, Identity as EventIdentity};
 use gateway::quotas::Quotas;
 use handlers::channel::{ChannelName, Epoch, Offset};
+use handlers::conformance;
+use handlers::conformance::delivery::{Fixture, Receivers};
 use handlers::id::{MessageId, TenantId, UserId};
 use handlers::identity::{Identity, Role};
-use handlers::memory::{MemoryLog, Retention};
-use handlers::ports::{Append, Sender, Timestamp};
+use handlers::memory::{ManualClock, MemoryConnections, MemoryLog, Retention};
+use handlers::ports::{Append, Connection, Sender, Timestamp};
 use serde_json::value::RawValue;
 
 use super::*;
+
+/// The other end of a hub's connections: what the session would have taken from their outboxes.
+struct Outboxes(Hub);
+
+#[async_trait]
+impl Receivers for Outboxes {
+    async fn open(&self, connection: &Connection) {
+        open(&self.0, gateway::id::check(connection.id.as_str()).unwrap(), &connection.identity);
+    }
+
+    async fn received(&self, id: &ConnectionId) -> Vec<Bytes> {
+        self.0.named(id).map(|handle| drained(&handle)).unwrap_or_default().into_iter().map(Bytes::from).collect()
+    }
+
+    async fn closed(&self, id: &ConnectionId) -> Option<CloseReason> {
+        let handle = self.0.named(id)?;
+        let waker = std::task::Waker::noop();
+        let (_, cause) = handle.outbox().drain(&std::task::Context::from_waker(waker), &mut Vec::new(), usize::MAX);
+        match cause? {
+            CloseCause::Kicked => Some(CloseReason::Kicked),
+            CloseCause::TokenExpired => Some(CloseReason::TokenExpired),
+            other => panic!("closed for {other:?}"),
+        }
+    }
+}
+
+fn fixture() -> Fixture {
+    let (hub, log) = hub();
+    let clock = Arc::new(ManualClock::new(Timestamp(0)));
+    let connections = Arc::new(MemoryConnections::new(clock));
+    let receivers = Arc::new(Outboxes(hub.clone()));
+    Fixture { delivery: Arc::new(hub), connections, log, receivers, now: Timestamp(0) }
+}
+
+#[tokio::test]
+async fn it_keeps_the_contract_of_delivery() {
+    conformance::delivery::all(async || fixture()).await;
+    conformance::delivery::exactly_once(async || fixture()).await;
+}
 
 fn hub() -> (Hub, Arc<MemoryLog>) {
     let log = Arc::new(MemoryLog::new(Epoch("e".into()), Retention { entries: 1_000, bytes: 1 << 20 }));
@@ -37,20 +78,24 @@ fn api() -> Arc<Api> {
 fn connect(hub: &Hub, sequence: u32, user: &str, role: Role) -> Arc<Handle> {
     let user = UserId::parse(user).unwrap();
     let identity = Identity { tenant: TenantId::default_tenant(), user, role, expires_at: None };
+    open(hub, GatewayId::connection(0, sequence, 1), &identity)
+}
+
+fn open(hub: &Hub, connection_id: GatewayId, identity: &Identity) -> Arc<Handle> {
     let entries = identity.to_context().into_iter().map(|(key, value)| {
         let value = gateway::authorizer::ContextValue::Text(value.as_str().unwrap().into());
         (key.into(), value)
     });
     let facts = ConnectionFacts {
         api: api(),
-        connection_id: GatewayId::connection(0, sequence, 1),
+        connection_id,
         domain_name: "localhost".into(),
         connected_at: 0,
         identity: EventIdentity { api_key: None, user_agent: None, source_ip: "127.0.0.1".into() },
         authorizer: Some(Arc::new(AuthorizerContext::new(identity.user.as_str(), entries.collect(), 0))),
     };
     let handle = Arc::new(Handle::new(Arc::new(facts), 1 << 20, Timestamp(0)));
-    assert_eq!(handle.identity.as_ref(), Some(&identity));
+    assert_eq!(handle.identity.as_ref(), Some(identity));
     hub.open(&handle);
     handle
 }
