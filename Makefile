@@ -36,7 +36,6 @@ unit: ## Do the fast tests pass?
 check: fmt lint boundaries unit ## The fast loop before every commit
 
 test: setup ## Every test: unit, contracts, scenarios over real sockets, crash rounds, conformance
-	$(CARGO) build --locked --bin twinway
 	$(CARGO) test --locked --workspace
 
 conformance: setup ## How many rows of the API Gateway catalogue hold? (ARGS="--url wss://… --json report.json")

@@ -1,0 +1,23 @@
+//! The binary from the outside: what scripts rely on. Its commands are tested in `shim::cli`, its server in `tests`.
+//!
+//! That this file exists also makes `cargo test` build the plain `twinway` that the integration tests start.
+
+use std::process::{Command, Output};
+
+fn twinway(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_twinway")).args(arguments).env_clear().output().expect("the binary runs")
+}
+
+#[test]
+fn the_version_is_the_packages() {
+    let output = twinway(&["version"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(String::from_utf8_lossy(&output.stdout).contains(env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn a_usage_mistake_ends_with_64_and_says_what_is_wrong() {
+    let output = twinway(&["serve", "--no-such-flag"]);
+    assert_eq!(output.status.code(), Some(64));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--no-such-flag"));
+}
