@@ -55,12 +55,12 @@ impl Messaging {
 impl Functions for Messaging {
     fn authorize(&self, event: AuthorizerEvent<'_>) -> BoxFuture<'static, Verdict> {
         let (authorizer, clock, event) = (self.authorizer.clone(), self.app.clock.clone(), event.typed());
-        let deciding = async move {
+        let deciding = Box::pin(async move {
             authorizer
                 .authorize(event, clock.now())
                 .await
                 .map_err(|error| AuthorizerFailure::Function(error.to_string()))
-        };
+        });
         Box::pin(AssertUnwindSafe(deciding).catch_unwind().map(|outcome| {
             outcome.unwrap_or_else(|panic| {
                 tracing::error!(function = "authorizer", panic = panic_text(&*panic), "a handler panicked");
