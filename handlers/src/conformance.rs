@@ -33,6 +33,11 @@ fn connection_id(text: &str) -> ConnectionId {
     ConnectionId::parse(&format!("{text:A<15}=")).expect(VALID)
 }
 
+/// What [`connection_id`] made the id of.
+fn short(id: &ConnectionId) -> &str {
+    id.as_str().trim_end_matches(['A', '='])
+}
+
 /// A connection without channels.
 fn connection(id: &str, of_tenant: &str, user: &str, role: Role, at: Timestamp) -> Connection {
     let user = UserId::parse(user).expect(VALID);

@@ -252,7 +252,7 @@ async fn page_through(store: &dyn ConnectionStore, audience: &Audience, limit: u
     loop {
         let Page { items, next, total } = store.members(audience, after.as_deref(), limit).await.expect("members");
         assert!(items.len() <= limit, "a page of {limit} has {} items", items.len());
-        found.extend(items.into_iter().map(|item| String::from(item.id)));
+        found.extend(items.iter().map(|item| super::short(&item.id).to_owned()));
         totals.push(total);
         match next {
             Some(next) => after = Some(next),
