@@ -10,7 +10,6 @@ mod assembly;
 mod buffers;
 mod frame;
 
-use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -325,12 +324,6 @@ fn close(payload: &[u8]) -> Result<Option<(u16, String)>, ReadError> {
     }
     let reason = std::str::from_utf8(reason).map_err(|_| ReadError::InvalidUtf8)?;
     Ok(Some((code, reason.to_owned())))
-}
-
-impl From<ReadError> for io::Error {
-    fn from(error: ReadError) -> Self {
-        Self::new(io::ErrorKind::ConnectionAborted, format!("{error:?}"))
-    }
 }
 
 #[cfg(test)]
