@@ -24,7 +24,9 @@ forbid handlers "$ours" "handlers import nothing of ours"
 forbid gateway "$clouds|$edges|tokio" "gateway is values and pure functions"
 forbid handlers "$clouds|$edges|tokio" "the application is pure"
 forbid shim "$clouds|handlers-aws|tests" "the two edges never meet"
-for package in gateway handlers shim; do
+forbid runtime-api "handlers|handlers-aws|shim|templates|tests|$clouds" "the Runtime API serves any function"
+forbid handlers-aws "gateway|shim|runtime-api|templates|tests|redis|bb8.*|warp|redb|sqlx.*" "the two edges never meet"
+for package in gateway handlers handlers-aws runtime-api shim; do
   forbid "$package" 'ring|openssl.*|native-tls' "one crypto backend, aws-lc"
 done
 

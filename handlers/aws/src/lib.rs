@@ -1,0 +1,1 @@
+//! The messaging application on AWS: DynamoDB and `@connections` behind the ports of [`handlers`].

@@ -1,0 +1,1 @@
+//! The Lambda Runtime API: runs unmodified Lambda executables and feeds them events.
