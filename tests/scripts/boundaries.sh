@@ -27,7 +27,7 @@ forbid shim "$clouds|handlers-aws|tests" "the two edges never meet"
 forbid runtime-api "handlers|handlers-aws|shim|templates|tests|$clouds" "the Runtime API serves any function"
 forbid handlers-aws "gateway|shim|runtime-api|templates|tests|redis|bb8.*|warp|redb|sqlx.*" "the two edges never meet"
 for package in gateway handlers handlers-aws runtime-api shim; do
-  forbid "$package" 'ring|openssl.*|native-tls' "one crypto backend, aws-lc"
+  forbid "$package" 'ring|openssl|openssl-sys|native-tls' "one crypto backend, aws-lc"
 done
 
 [ "$fail" -eq 0 ] && echo "boundaries: every package imports only what it may"
