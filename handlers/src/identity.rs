@@ -31,7 +31,7 @@ pub struct Identity {
     pub user: UserId,
     /// What it may do.
     pub role: Role,
-    /// When its token ends, in seconds since 1970; `None` for tokens without an end.
+    /// When its token is no longer good, leeway included, in seconds since 1970; `None` for tokens without an end.
     pub expires_at: Option<i64>,
 }
 
@@ -105,14 +105,25 @@ impl Identity {
     /// [`InvalidIdentity`] when a field is absent or no identifier: the API was deployed without this application's
     /// authorizer.
     pub fn from_context(context: &HashMap<String, Value>) -> Result<Self, InvalidIdentity> {
-        let text = |key| context.get(key).and_then(Value::as_str).ok_or(InvalidIdentity::Missing(key));
+        let expires_at =
+            context.get(EXPIRY_KEY).and_then(|value| value.as_i64().or_else(|| value.as_str()?.parse().ok()));
+        Self::from_fields(|key| context.get(key).and_then(Value::as_str), expires_at)
+    }
+
+    /// Reads the fields of a context in another form: `field` gives the text under a key.
+    ///
+    /// # Errors
+    /// As [`Identity::from_context`].
+    pub fn from_fields<'v>(
+        field: impl Fn(&str) -> Option<&'v str>,
+        expires_at: Option<i64>,
+    ) -> Result<Self, InvalidIdentity> {
+        let text = |key| field(key).ok_or(InvalidIdentity::Missing(key));
         let user =
             UserId::parse(text(USER_KEY)?).map_err(|source| InvalidIdentity::Invalid { field: USER_KEY, source })?;
         let role = Role::parse(text(ROLE_KEY)?).ok_or(InvalidIdentity::Missing(ROLE_KEY))?;
         let tenant = TenantId::parse(text(TENANT_KEY)?)
             .map_err(|source| InvalidIdentity::Invalid { field: TENANT_KEY, source })?;
-        let expires_at =
-            context.get(EXPIRY_KEY).and_then(|value| value.as_i64().or_else(|| value.as_str()?.parse().ok()));
         Ok(Self { tenant, user, role, expires_at })
     }
 }

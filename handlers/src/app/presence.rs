@@ -13,8 +13,10 @@ use crate::id::ConnectionId;
 use crate::identity::{Identity, Role};
 use crate::ports::{Outgoing, Priority};
 
-/// How many connections of one user are looked at. A user with more is taken to be in every room still.
+/// How many connections of one user are looked at for rooms. A user with more is taken to be in every room still.
 const CONNECTIONS_OF_A_USER: usize = 100;
+/// Two connections of a user answer whether there is one beside this one.
+const ONE_AND_ANOTHER: usize = 2;
 
 impl App {
     /// Tells admins that a user came or left, when `connection` is the first or was the last one.
@@ -53,7 +55,8 @@ impl App {
     /// Whether the user has other connections, and in which of `rooms`; `None` when the store does not say.
     async fn elsewhere(&self, connection: &ConnectionId, identity: &Identity, rooms: &[&Channel]) -> Option<Elsewhere> {
         let user = Audience::User(identity.tenant.clone(), identity.user.clone());
-        let page = match self.connections.members(&user, None, CONNECTIONS_OF_A_USER).await {
+        let limit = if rooms.is_empty() { ONE_AND_ANOTHER } else { CONNECTIONS_OF_A_USER };
+        let page = match self.connections.members(&user, None, limit).await {
             Ok(page) => page,
             Err(error) => {
                 warn!(connection.id = %connection, error = &error as &dyn std::error::Error, "presence is not told");

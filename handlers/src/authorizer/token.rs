@@ -137,7 +137,7 @@ impl TokenVerifier {
         let claims: Presented<'_> = serde_json::from_slice(&payload).map_err(|_| TokenError::Malformed)?;
         self.check_time(&claims, now)?;
         self.check_origin(&claims)?;
-        identity(&claims)
+        identity(&claims, self.leeway())
     }
 
     async fn check_signature(&self, compact: &Compact<'_>) -> Result<(), TokenError> {
@@ -159,7 +159,7 @@ impl TokenVerifier {
     }
 
     fn check_time(&self, claims: &Presented<'_>, now: Timestamp) -> Result<(), TokenError> {
-        let leeway = i64::try_from(self.settings.leeway.as_secs()).unwrap_or(i64::MAX);
+        let leeway = self.leeway();
         match claims.exp {
             None if self.settings.expiry == Expiry::Required => return Err(TokenError::Claim("exp")),
             Some(exp) if now.seconds() >= exp.saturating_add(leeway) => return Err(TokenError::Expired),
@@ -169,6 +169,11 @@ impl TokenVerifier {
             Some(nbf) if now.seconds().saturating_add(leeway) < nbf => Err(TokenError::NotYetValid),
             _ => Ok(()),
         }
+    }
+
+    /// How far clocks may be apart, in seconds.
+    fn leeway(&self) -> i64 {
+        i64::try_from(self.settings.leeway.as_secs()).unwrap_or(i64::MAX)
     }
 
     fn check_origin(&self, claims: &Presented<'_>) -> Result<(), TokenError> {
@@ -190,7 +195,8 @@ const fn refusal(known: bool) -> TokenError {
     if known { TokenError::Signature } else { TokenError::UnknownKey }
 }
 
-fn identity(claims: &Presented<'_>) -> Result<Identity, TokenError> {
+/// The identity lasts until the verifier would refuse its token, so that whoever is let in can also speak.
+fn identity(claims: &Presented<'_>, leeway: i64) -> Result<Identity, TokenError> {
     let user = claims.sub.as_deref().and_then(|sub| UserId::parse(sub).ok()).ok_or(TokenError::Claim("sub"))?;
     let role = match claims.role.as_deref() {
         None => Role::User,
@@ -200,7 +206,7 @@ fn identity(claims: &Presented<'_>) -> Result<Identity, TokenError> {
         None => TenantId::default_tenant(),
         Some(tenant) => TenantId::parse(tenant).map_err(|_| TokenError::Claim("tenant"))?,
     };
-    Ok(Identity { tenant, user, role, expires_at: claims.exp })
+    Ok(Identity { tenant, user, role, expires_at: claims.exp.map(|exp| exp.saturating_add(leeway)) })
 }
 
 /// A token in its compact form (RFC 7515, section 3.1), split but not decoded.

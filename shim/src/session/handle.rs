@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use gateway::authorizer::{AuthorizerContext, ContextValue};
 use gateway::close::CloseCause;
 use gateway::event::ConnectionFacts;
 use gateway::id::GatewayId;
 use handlers::channel::Channel;
-use handlers::identity::Identity;
+use handlers::identity::{EXPIRY_KEY, Identity};
 use handlers::ports::{Priority, Timestamp};
 use parking_lot::Mutex;
 
@@ -27,11 +28,21 @@ pub struct Handle {
     last_active: AtomicI64,
 }
 
+/// Whom an authorizer's context names, when it is our application's.
+fn identity(context: &AuthorizerContext) -> Option<Identity> {
+    let text = |key: &str| context.value(key).and_then(ContextValue::as_text);
+    let expires_at = context.value(EXPIRY_KEY).and_then(|value| match value {
+        ContextValue::Text(text) => text.parse().ok(),
+        ContextValue::Number(number) => number.as_i64(),
+        ContextValue::Flag(_) => None,
+    });
+    Identity::from_fields(text, expires_at).ok()
+}
+
 impl Handle {
     /// A handle whose outbox holds at most `outbox_bytes`.
     pub fn new(facts: Arc<ConnectionFacts>, outbox_bytes: usize, now: Timestamp) -> Self {
-        let context = facts.authorizer.as_ref();
-        let identity = context.and_then(|context| Identity::from_context(&context.typed().fields).ok());
+        let identity = facts.authorizer.as_deref().and_then(identity);
         Self {
             id: facts.connection_id,
             facts,

@@ -108,6 +108,15 @@ fn entry((key, value): (String, Value)) -> Option<Result<(Box<str>, ContextValue
 }
 
 impl ContextValue {
+    /// The text of a string.
+    #[must_use]
+    pub fn as_text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Number(_) | Self::Flag(_) => None,
+        }
+    }
+
     fn to_json(&self) -> Value {
         match self {
             Self::Text(text) => Value::String(text.to_string()),

@@ -41,8 +41,7 @@ impl AuthorizerEvent<'_> {
         let mut request = ApiGatewayCustomAuthorizerRequestTypeRequest::default();
         request.type_ = Some(KIND.to_owned());
         request.method_arn = Some(self.facts.api.connect_arn());
-        request.headers = self.headers.typed_single();
-        request.multi_value_headers = self.headers.typed_multi();
+        (request.headers, request.multi_value_headers) = self.headers.typed();
         request.query_string_parameters = self.query.typed_single();
         request.multi_value_query_string_parameters = self.query.typed_multi();
         request.stage_variables = self.facts.typed_stage_variables();

@@ -33,8 +33,7 @@ impl ConnectEvent<'_> {
     #[must_use]
     pub fn typed(self) -> ApiGatewayWebsocketProxyRequest {
         let mut request = self.facts.typed(RouteKey::CONNECT, EVENT_TYPE, self.request_id, self.time);
-        request.headers = self.headers.typed_single();
-        request.multi_value_headers = self.headers.typed_multi();
+        (request.headers, request.multi_value_headers) = self.headers.typed();
         if !self.query.is_empty() {
             request.query_string_parameters = self.query.typed_single();
             request.multi_value_query_string_parameters = self.query.typed_multi();

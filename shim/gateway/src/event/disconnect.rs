@@ -35,8 +35,7 @@ impl DisconnectEvent<'_> {
     pub fn typed(self) -> ApiGatewayWebsocketProxyRequest {
         let headers = EventHeaders::for_disconnect(&self.facts.domain_name);
         let mut request = self.facts.typed(RouteKey::DISCONNECT, EVENT_TYPE, self.request_id, self.time);
-        request.headers = headers.typed_single();
-        request.multi_value_headers = headers.typed_multi();
+        (request.headers, request.multi_value_headers) = headers.typed();
         request.request_context.disconnect_status_code = Some(self.status_code.into());
         request.request_context.disconnect_reason = Some(self.reason.to_owned());
         request

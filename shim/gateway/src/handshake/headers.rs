@@ -115,26 +115,22 @@ impl EventHeaders {
         self.entries.iter().rfind(|(entry, _)| entry == name).map(|(_, value)| value)
     }
 
-    /// The single-valued map as the public event type has it.
+    /// The single-valued and the multi-valued map as the public event type has them. Where no name repeats, which is
+    /// nearly always, they are the same, and a copy is cheaper than a second map.
     #[must_use]
-    pub fn typed_single(&self) -> HeaderMap {
-        self.entries.iter().fold(self.empty_map(), |mut map, (name, value)| {
-            map.insert(name, value.clone());
-            map
-        })
-    }
-
-    /// The multi-valued map as the public event type has it.
-    #[must_use]
-    pub fn typed_multi(&self) -> HeaderMap {
-        self.entries.iter().fold(self.empty_map(), |mut map, (name, value)| {
-            map.append(name, value.clone());
-            map
-        })
-    }
-
-    fn empty_map(&self) -> HeaderMap {
-        HeaderMap::with_capacity(self.entries.len())
+    pub fn typed(&self) -> (HeaderMap, HeaderMap) {
+        let mut multi = HeaderMap::with_capacity(self.entries.len());
+        for (name, value) in &self.entries {
+            multi.append(name, value.clone());
+        }
+        if multi.keys_len() == multi.len() {
+            return (multi.clone(), multi);
+        }
+        let mut single = HeaderMap::with_capacity(multi.keys_len());
+        for (name, value) in &self.entries {
+            single.insert(name, value.clone());
+        }
+        (single, multi)
     }
 
     fn add_static(&mut self, name: HeaderName, value: &'static str) {
