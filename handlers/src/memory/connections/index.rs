@@ -62,6 +62,10 @@ impl Index {
     /// The first `limit` connections of the union behind `after`, ascending, each once.
     pub(super) fn after(&self, groups: &[Group], after: Option<&ConnectionId>, limit: usize) -> Vec<ConnectionId> {
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        if let [group] = groups {
+            let ids = self.set(group).map(|ids| ids.range::<ConnectionId, _>((start, Bound::Unbounded)));
+            return ids.into_iter().flatten().take(limit).cloned().collect();
+        }
         // The first `limit` of the union are among the first `limit` of each set.
         let merged: BTreeSet<&ConnectionId> = groups
             .iter()
@@ -73,6 +77,9 @@ impl Index {
 
     /// How many connections the union has.
     pub(super) fn count(&self, groups: &[Group]) -> u64 {
+        if let [group] = groups {
+            return self.set(group).map_or(0, |ids| ids.len() as u64);
+        }
         let mut sets: Vec<&Ids> = groups.iter().filter_map(|group| self.set(group)).collect();
         sets.sort_by_key(|ids| std::cmp::Reverse(ids.len()));
         // Only what the larger sets do not have counts of a smaller one; the largest, counted whole, is never walked.

@@ -125,6 +125,13 @@ fn au_10_a_result_over_8_kib_is_refused_in_both_forms() {
     };
     assert!(allowed(&sized(7_000)) && typed(&sized(7_000)));
     assert!(!allowed(&sized(8_192)) && !typed(&sized(8_192)));
+    let escaped = |count: usize| {
+        let mut result = sized(0);
+        result["context"]["k"] = "\u{1}".repeat(count).into();
+        typed(&result)
+    };
+    // Each has six bytes in JSON.
+    assert!(escaped(1_300) && !escaped(1_366));
 }
 
 #[test]
