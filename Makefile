@@ -5,7 +5,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 ARGS ?=
 
-.PHONY: help setup run fmt lint boundaries deny unit check test conformance bench bench-quick docs clean
+.PHONY: help setup run fmt lint boundaries deny unit check test conformance fuzz bench bench-quick docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ test: setup ## Every test: unit, contracts, scenarios over real sockets, crash r
 
 conformance: setup ## How many rows of the API Gateway catalogue hold? (ARGS="--url wss://… --json report.json")
 	$(CARGO) run --locked -p tests --bin conformance -- $(ARGS)
+
+fuzz: ## Does anything that reads what strangers send panic? (SECONDS_PER_TARGET=60; needs cargo-fuzz)
+	@tests/scripts/fuzz.sh
 
 bench: setup ## Event path, broadcast, idle memory, connect rate, beside bare peers in one run
 	$(CARGO) build --locked --release -p shim -p tests --bins

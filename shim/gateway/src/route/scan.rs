@@ -6,8 +6,11 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
+
+/// What may stand around a JSON value (RFC 8259, section 2).
+const WHITESPACE: [char; 4] = [' ', '\t', '\n', '\r'];
 
 /// The text is not one JSON value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,8 +32,23 @@ pub fn find<'b>(text: &'b str, path: &[Box<str>]) -> Result<Option<Cow<'b, str>>
 
 /// The last member called `name` of the object `text`; `None` when `text` is no object or has no such member.
 fn member<'b>(text: &'b str, name: &str) -> Result<Option<&'b RawValue>, NotJson> {
+    if text.trim_start_matches(WHITESPACE).starts_with('{')
+        && let Ok(found) = scan(text, Member { name, keys: Keys::Text })
+    {
+        return Ok(found);
+    }
+    // No object, not JSON, or an object with half a surrogate pair in a key: JSON allows that and UTF-8 has no form for it.
+    // Keys can be read as bytes, but then nobody checks them, so the whole text is checked before.
+    match serde_json::from_str::<IgnoredAny>(text) {
+        Ok(_) if text.trim_start_matches(WHITESPACE).starts_with('{') => scan(text, Member { name, keys: Keys::Bytes }),
+        Ok(_) => Ok(None),
+        Err(_) => Err(NotJson),
+    }
+}
+
+fn scan<'b>(text: &'b str, member: Member<'_>) -> Result<Option<&'b RawValue>, NotJson> {
     let mut parser = serde_json::Deserializer::from_str(text);
-    let found = Member(name).deserialize(&mut parser).map_err(|_| NotJson)?;
+    let found = parser.deserialize_map(member).map_err(|_| NotJson)?;
     parser.end().map_err(|_| NotJson)?;
     Ok(found)
 }
@@ -59,26 +77,28 @@ fn list(items: &[&RawValue]) -> String {
     text
 }
 
-struct Member<'n>(&'n str);
+/// How the keys of an object are read.
+#[derive(Clone, Copy)]
+enum Keys {
+    Text,
+    Bytes,
+}
 
-impl<'de> DeserializeSeed<'de> for Member<'_> {
-    type Value = Option<&'de RawValue>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
+struct Member<'n> {
+    name: &'n str,
+    keys: Keys,
 }
 
 impl<'de> Visitor<'de> for Member<'_> {
     type Value = Option<&'de RawValue>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any JSON value")
+        f.write_str("an object")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
         let mut found = None;
-        while let Some(matches) = members.next_key_seed(KeyIs(self.0))? {
+        while let Some(matches) = members.next_key_seed(KeyIs(&self))? {
             if matches {
                 found = Some(members.next_value()?);
             } else {
@@ -87,45 +107,19 @@ impl<'de> Visitor<'de> for Member<'_> {
         }
         Ok(found)
     }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
-        while items.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(None)
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(None)
-    }
 }
 
 /// Compares a key in place of copying it.
-struct KeyIs<'n>(&'n str);
+struct KeyIs<'m>(&'m Member<'m>);
 
 impl<'de> DeserializeSeed<'de> for KeyIs<'_> {
     type Value = bool;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
-        deserializer.deserialize_str(self)
+        match self.0.keys {
+            Keys::Text => deserializer.deserialize_str(self),
+            Keys::Bytes => deserializer.deserialize_bytes(self),
+        }
     }
 }
 
@@ -137,6 +131,10 @@ impl Visitor<'_> for KeyIs<'_> {
     }
 
     fn visit_str<E>(self, key: &str) -> Result<bool, E> {
-        Ok(key == self.0)
+        Ok(key == self.0.name)
+    }
+
+    fn visit_bytes<E>(self, key: &[u8]) -> Result<bool, E> {
+        Ok(key == self.0.name.as_bytes())
     }
 }

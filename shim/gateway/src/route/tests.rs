@@ -159,6 +159,13 @@ fn json() -> impl Strategy<Value = serde_json::Value> {
     })
 }
 
+#[test]
+fn rt_5_half_a_surrogate_pair_is_json_all_the_same() {
+    assert_eq!(select("$request.body.action", r#"{"\ud800": 1, "action": "send"}"#).as_deref(), Some("send"));
+    assert_eq!(select("$request.body.action", r#" "\ud84d" "#).as_deref(), Some(""));
+    assert_eq!(select("$request.body.action", r#"{"action": "\ud800"}"#).as_deref(), Some(""));
+}
+
 proptest! {
     #[test]
     fn rt_1_parsing_and_selecting_never_panic(expression in r"(\\?\$|\{|\}|request\.body\.|[a-z.\[\] é]){0,12}", body in ".{0,40}") {
