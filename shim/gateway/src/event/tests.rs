@@ -169,6 +169,27 @@ fn typed_events_say_what_the_bytes_say() {
     assert_eq!(typed.multi_value_headers.get_all("cookie").iter().count(), 2);
 }
 
+/// `lambda_http` guesses the kind of an event by trying one type after the other: ours must be taken for what it is.
+#[test]
+fn lambda_http_sees_the_same_websocket_context() {
+    use lambda_http::RequestExt;
+    use lambda_http::request::{RequestContext, from_str};
+    let facts = with_authorizer(message_facts());
+    let key = RouteKey::parse("chat").unwrap();
+    let sent = message(&facts, &key, "hello");
+    let ended = disconnect(&facts, 1001, "Going away");
+    let opened = with_connect(&captured_handshake(), &facts, |event| (event.typed(), text(event.to_json())));
+    for (typed, json) in [opened, (sent.clone().typed(), text(sent.to_json())), (ended.typed(), text(ended.to_json()))] {
+        let request = from_str(&json).unwrap();
+        match request.request_context_ref() {
+            Some(RequestContext::WebSocket(context)) => assert_eq!(*context, typed.request_context),
+            other => panic!("{json} was taken for {other:?}"),
+        }
+        assert_eq!(request.headers().get("host"), typed.headers.get("host"));
+        assert_eq!(request.into_body(), typed.body.map_or(lambda_http::Body::Empty, lambda_http::Body::Text));
+    }
+}
+
 #[test]
 fn ev_3_query_keys_are_absent_without_a_query() {
     let parsed: Value = serde_json::from_str(&connect_json(&captured_handshake(), &connect_facts())).unwrap();
