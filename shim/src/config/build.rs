@@ -2,6 +2,7 @@
 //!
 //! All keys of a section are read before the first failure counts, so that one run names all mistakes.
 
+mod access;
 mod auth;
 mod sections;
 
@@ -103,8 +104,10 @@ impl Reader<'_> {
     fn config(&mut self, mode: Mode) -> Option<Config> {
         let server = self.server();
         let api = self.api();
+        let throttle = self.throttle();
         let session = self.session();
         let auth = self.auth(mode);
+        let iam = self.iam();
         let storage = self.storage();
         let drain = self.drain();
         let logging = self.logging();
@@ -114,8 +117,10 @@ impl Reader<'_> {
             mode,
             server: server?,
             api: api?,
+            throttle: throttle?,
             session: session?,
             auth: auth?,
+            iam: iam?,
             storage: storage?,
             drain: drain?,
             logging: logging?,
