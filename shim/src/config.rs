@@ -11,6 +11,7 @@ pub mod keys;
 mod layers;
 pub mod reference;
 mod secret;
+mod throttle;
 mod values;
 
 use std::collections::BTreeMap;
@@ -19,7 +20,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use gateway::quotas::Rate;
 use handlers::id::{TenantId, UserId};
 
 pub use gateway::api::KeySource;
@@ -28,6 +28,7 @@ pub use self::build::{Loaded, load};
 pub use self::file::Document;
 pub use self::layers::{CONFIG_VARIABLE, Environment, Flags, Layers, Origin, Strings, Value};
 pub use self::secret::Secret;
+pub use self::throttle::{ClientKeyConfig, PerSecond, RateConfig, ThrottleConfig};
 pub use self::values::parse_duration;
 use crate::access::Credentials;
 
@@ -148,60 +149,6 @@ pub struct ApiConfig {
     pub key_source: KeySource,
     /// The API keys of clients.
     pub keys: Vec<ClientKeyConfig>,
-}
-
-/// An API key that a client connects with.
-#[derive(Debug, Clone)]
-pub struct ClientKeyConfig {
-    /// Its id, which events show beside it.
-    pub id: String,
-    /// The key.
-    pub key: Secret,
-}
-
-/// How often the API may be used; what is not set is the profile's.
-#[derive(Debug, Clone, Default)]
-pub struct ThrottleConfig {
-    /// Requests of every kind.
-    pub requests: RateConfig,
-    /// New connections.
-    pub connections: RateConfig,
-    /// Single routes, by key.
-    pub routes: BTreeMap<String, Rate>,
-}
-
-/// A rate as far as it is set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct RateConfig {
-    /// Per second.
-    pub per_second: Option<PerSecond>,
-    /// At once.
-    pub burst: Option<u32>,
-}
-
-/// How often per second.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PerSecond {
-    /// Without a limit.
-    Off,
-    /// So many.
-    AtMost(u32),
-}
-
-impl RateConfig {
-    /// No limit, whatever the profile says.
-    pub const OFF: Self = Self { per_second: Some(PerSecond::Off), burst: None };
-
-    /// What is set, over the profile's rate. A rate without a burst has a burst of one second; a burst without any rate
-    /// limits nothing.
-    #[must_use]
-    pub fn over(self, profile: Option<Rate>) -> Option<Rate> {
-        match self.per_second {
-            Some(PerSecond::Off) => None,
-            Some(PerSecond::AtMost(per_second)) => Some(Rate { per_second, burst: self.burst.unwrap_or(per_second) }),
-            None => profile.map(|rate| Rate { burst: self.burst.unwrap_or(rate.burst), ..rate }),
-        }
-    }
 }
 
 /// Each WebSocket.

@@ -113,6 +113,7 @@ impl Reader<'_> {
         let logging = self.logging();
         let redis_url = self.optional("redis.url", redis_url);
         let otlp_endpoint = self.optional("telemetry.otlp_endpoint", values::text);
+        self.check_access(server.as_ref(), api.as_ref());
         Some(Config {
             mode,
             server: server?,

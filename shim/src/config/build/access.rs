@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use gateway::quotas::Rate;
 
 use super::super::values::{self, Parsed};
-use super::super::{ClientKeyConfig, KeySource, PerSecond, RateConfig, Secret, ThrottleConfig, Value};
+use super::super::{
+    ApiConfig, ClientKeyConfig, KeySource, Management, PerSecond, RateConfig, Secret, ServerConfig, ThrottleConfig,
+    Value,
+};
 use super::Reader;
 use crate::access::Credentials;
 
@@ -18,6 +21,22 @@ impl Reader<'_> {
         let connections = self.rate("throttle.connect_rate", "throttle.connect_burst");
         let routes = self.optional("throttle.routes", route_rates);
         Some(ThrottleConfig { requests: requests?, connections: connections?, routes: routes?.unwrap_or_default() })
+    }
+
+    /// Reports settings that would lock everybody out.
+    pub(super) fn check_access(&mut self, server: Option<&ServerConfig>, api: Option<&ApiConfig>) {
+        if api.is_some_and(|api| api.key_required && api.keys.is_empty()) {
+            self.mistake(
+                "api.key_required: no client can connect without a key in api.keys; set TWINWAY_API_KEYS_FILE",
+            );
+        }
+        let signed = server.is_some_and(|server| server.management == Management::Iam);
+        if signed && self.layers.value("iam.credentials").is_none() {
+            self.mistake(
+                "server.management is iam: nobody can call @connections without iam.credentials; set \
+                 TWINWAY_IAM_CREDENTIALS_FILE",
+            );
+        }
     }
 
     fn rate(&mut self, rate: &'static str, burst: &'static str) -> Option<RateConfig> {
