@@ -11,6 +11,7 @@ pub mod keys;
 mod layers;
 pub mod reference;
 mod secret;
+mod throttle;
 mod values;
 
 use std::collections::BTreeMap;
@@ -21,11 +22,15 @@ use std::time::Duration;
 
 use handlers::id::{TenantId, UserId};
 
+pub use gateway::api::KeySource;
+
 pub use self::build::{Loaded, load};
 pub use self::file::Document;
 pub use self::layers::{CONFIG_VARIABLE, Environment, Flags, Layers, Origin, Strings, Value};
 pub use self::secret::Secret;
+pub use self::throttle::{ClientKeyConfig, PerSecond, RateConfig, ThrottleConfig};
 pub use self::values::parse_duration;
+use crate::access::Credentials;
 
 /// Where the process runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -47,10 +52,14 @@ pub struct Config {
     pub server: ServerConfig,
     /// The API that is played.
     pub api: ApiConfig,
+    /// How often it may be used.
+    pub throttle: ThrottleConfig,
     /// Each WebSocket.
     pub session: SessionConfig,
     /// Who may connect.
     pub auth: AuthConfig,
+    /// Who may sign requests.
+    pub iam: Credentials,
     /// What is kept.
     pub storage: StorageConfig,
     /// How the server stops.
@@ -93,6 +102,8 @@ pub enum Management {
     Loopback,
     /// Everyone who reaches the port.
     Open,
+    /// Callers whose signature holds and whose policy allows it.
+    Iam,
     /// Nobody.
     Off,
 }
@@ -132,6 +143,12 @@ pub struct ApiConfig {
     pub ordering: Ordering,
     /// `stageVariables` of every event.
     pub stage_variables: BTreeMap<String, String>,
+    /// Whether `$connect` needs an API key.
+    pub key_required: bool,
+    /// Where that key is read from.
+    pub key_source: KeySource,
+    /// The API keys of clients.
+    pub keys: Vec<ClientKeyConfig>,
 }
 
 /// Each WebSocket.

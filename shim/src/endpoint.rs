@@ -9,6 +9,7 @@ use gateway::id::{EventIds, GatewayId};
 use handlers::ports::{Clock, Timestamp};
 use tokio_util::task::TaskTracker;
 
+use crate::access::Access;
 use crate::config::SessionConfig;
 use crate::functions::Functions;
 use crate::hub::Hub;
@@ -18,6 +19,8 @@ use crate::metrics::Metrics;
 pub struct Endpoint {
     /// Its routes, stage, quotas.
     pub api: Arc<Api>,
+    /// Who may use it, and how often.
+    pub access: Access,
     /// What answers its events.
     pub functions: Arc<dyn Functions>,
     /// Its open connections.

@@ -68,6 +68,8 @@ pub struct SessionMetrics {
     pub failed: Counter,
     /// Messages that no route took.
     pub unrouted: Counter,
+    /// Messages beyond a rate.
+    pub throttled: Counter,
     /// How long message handlers ran.
     pub handler_seconds: Histogram,
     /// Endings by the code this side chose or saw.
@@ -161,6 +163,7 @@ impl SessionMetrics {
             sent: Counter::default(),
             failed: Counter::default(),
             unrouted: Counter::default(),
+            throttled: Counter::default(),
             handler_seconds: Histogram::new(HANDLER_BUCKETS),
             closed: Family::default(),
         };
@@ -169,6 +172,7 @@ impl SessionMetrics {
         registry.register("sent_frames", "Frames written to clients", metrics.sent.clone());
         registry.register("failed_messages", "Messages whose handler failed", metrics.failed.clone());
         registry.register("unrouted_messages", "Messages that no route took", metrics.unrouted.clone());
+        registry.register("throttled_messages", "Messages beyond a rate", metrics.throttled.clone());
         registry.register_with_unit(
             "handler",
             "How long message handlers that had to wait ran",

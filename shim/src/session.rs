@@ -167,13 +167,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
         let endpoint = self.endpoint.clone();
         let Some(route) = endpoint.api.route_for(&text) else {
             endpoint.metrics.sessions.unrouted.inc();
-            let (request, _) = self.stamps.request(endpoint.clock.now());
-            let frame = gateway::reply::error_frame(ErrorKind::Forbidden, self.handle.id, request);
-            self.reply(cx, frame);
+            self.refuse(cx, ErrorKind::Forbidden);
             return None;
         };
         if !self.running.has_room(route.ordering, endpoint.sessions.in_flight) {
             return Some(text);
+        }
+        if !endpoint.access.throttle.admits_message(route) {
+            endpoint.metrics.sessions.throttled.inc();
+            self.refuse(cx, ErrorKind::TooManyRequests);
+            return None;
+        }
+        if route.model.as_ref().is_some_and(|model| !model.allows(&text)) {
+            let message = self.stamps.message(endpoint.clock.now());
+            self.reply(cx, gateway::reply::bad_request_frame(self.handle.id, message));
+            return None;
         }
         let (request, future) = invocation::message(&endpoint, &self.handle, &mut self.stamps, route, text);
         match self.running.start(cx, &endpoint, route, request, future) {
@@ -181,6 +189,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
             Started::Running => {}
         }
         None
+    }
+
+    /// Answers a message that no handler gets.
+    fn refuse(&mut self, cx: &mut Context<'_>, kind: ErrorKind) {
+        let (request, _) = self.stamps.request(self.endpoint.clock.now());
+        self.reply(cx, gateway::reply::error_frame(kind, self.handle.id, request));
     }
 
     /// Takes in the handlers that are done; `true` when there was one.

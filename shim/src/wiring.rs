@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use gateway::api::{Api, ApiDefinition, RouteDefinition};
+use gateway::api::{Api, ApiDefinition, ApiSettings, RouteDefinition};
 use gateway::quotas::Quotas;
 use gateway::route::{Ordering, RouteKey, RouteResponse};
 use handlers::api::ApiKeys;
@@ -15,6 +15,7 @@ use handlers::memory::{MemoryConnections, MemoryLog, Retention};
 use handlers::ports::{Clock, MessageLog};
 use tokio_util::task::TaskTracker;
 
+use crate::access::{Access, ClientKeys};
 use crate::clock::SystemClock;
 use crate::config::{self, Config, Jwks, LogStorage, Profile};
 use crate::embedded::{DataDirLock, FileLog, SigningSecret, signing_secret};
@@ -63,8 +64,10 @@ pub fn embedded(config: &Config) -> anyhow::Result<Wired> {
         clock: clock.clone(),
     });
     let authorizer = Arc::new(Authorizer { verifier: verifier.clone() });
+    let api = Api::new(definition(&config.api, &config.throttle)).context("the API's definition is not valid")?;
     let endpoint = Endpoint {
-        api: Arc::new(Api::new(definition(&config.api)).context("the API's definition is not valid")?),
+        access: access(&api, config),
+        api: Arc::new(api),
         functions: Arc::new(Messaging::new(app.clone(), authorizer)),
         hub,
         sessions: config.session.clone(),
@@ -104,7 +107,7 @@ fn open_log(
 /// The messaging application as a WebSocket API: lifecycle routes, and one two-way route for all messages
 /// (`docs/adr/0001-two-way-message-route.md`).
 #[must_use]
-pub fn definition(config: &config::ApiConfig) -> ApiDefinition {
+pub fn definition(config: &config::ApiConfig, throttle: &config::ThrottleConfig) -> ApiDefinition {
     let route = |key: &str, response| RouteDefinition {
         key: key.to_owned(),
         response,
@@ -126,12 +129,29 @@ pub fn definition(config: &config::ApiConfig) -> ApiDefinition {
         ],
         selection: "$request.body.action".to_owned(),
         authorizer: Some(Vec::new()),
-        api_key_required: false,
-        quotas: match config.profile {
-            Profile::Aws => Quotas::aws(),
-            Profile::Open => Quotas::open(),
-        },
+        api_key_required: config.key_required,
+        quotas: quotas(config.profile, throttle),
+        settings: ApiSettings { key_source: config.key_source, rates: throttle.routes.clone(), ..Default::default() },
     }
+}
+
+/// The quotas of the profile, with the rates that the configuration sets in their place.
+fn quotas(profile: Profile, throttle: &config::ThrottleConfig) -> Quotas {
+    let quotas = match profile {
+        Profile::Aws => Quotas::aws(),
+        Profile::Open => Quotas::open(),
+    };
+    Quotas {
+        request_rate: throttle.requests.over(quotas.request_rate),
+        connect_rate: throttle.connections.over(quotas.connect_rate),
+        ..quotas
+    }
+}
+
+/// What decides about requests: the API's rates, and the keys and callers that the configuration names.
+fn access(api: &Api, config: &Config) -> Access {
+    let keys = ClientKeys::new(config.api.keys.clone());
+    Access { keys, credentials: config.iam.clone(), ..Access::new(api) }
 }
 
 fn token_settings(

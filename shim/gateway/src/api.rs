@@ -4,11 +4,16 @@
 //! at once; whoever holds one checks nothing again. It is immutable and shared as `Arc<Api>` by all connections. It
 //! says what exists, not how a route's integration is called.
 
+mod settings;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub use self::settings::{ApiSettings, AuthorizationType, KeySource};
+
 use crate::authorizer::{Authorizer, IdentitySource};
-use crate::quotas::Quotas;
+use crate::model::InvalidModel;
+use crate::quotas::{Quotas, Rate};
 use crate::route::{Ordering, Route, RouteKey, RouteResponse, Routes, SelectionExpression};
 
 /// A route as it is written in a template, before it is checked.
@@ -46,6 +51,8 @@ pub struct ApiDefinition {
     pub api_key_required: bool,
     /// The quotas to apply.
     pub quotas: Quotas,
+    /// What few APIs change: authorization by signature, where keys come from, rates and models of routes.
+    pub settings: ApiSettings,
 }
 
 /// A stage: what a deployment is called in URLs, with its variables.
@@ -75,8 +82,14 @@ pub struct Api {
     pub selection: SelectionExpression,
     /// The REQUEST authorizer of `$connect`, if any.
     pub authorizer: Option<Authorizer>,
+    /// How `$connect` is authorized where no authorizer is.
+    pub authorization: AuthorizationType,
     /// Whether `$connect` needs an API key.
     pub api_key_required: bool,
+    /// Where that key is read from.
+    pub key_source: KeySource,
+    /// How often `$connect` may be asked for, beside the quotas.
+    pub connect_rate: Option<Rate>,
     /// The quotas.
     pub quotas: Quotas,
 }
@@ -109,6 +122,25 @@ pub enum ApiMistake {
         /// Why it does not parse.
         reason: crate::route::InvalidExpression,
     },
+    /// A setting names a route that the API does not have, or that cannot have it.
+    #[error("{setting} of route {route:?}, which is none of the API's")]
+    UnknownRoute {
+        /// What was set.
+        setting: &'static str,
+        /// The key it was set for.
+        route: String,
+    },
+    /// A request model is no schema.
+    #[error("the model of route {route:?}: {reason}")]
+    Model {
+        /// The route's key.
+        route: String,
+        /// Why it is none.
+        reason: InvalidModel,
+    },
+    /// `$connect` has a Lambda authorizer and asks for signatures as well.
+    #[error("$connect cannot have a Lambda authorizer and IAM authorization")]
+    TwoAuthorizations,
     /// An identity source does not parse.
     #[error(transparent)]
     IdentitySource(#[from] crate::authorizer::InvalidIdentitySource),
@@ -126,6 +158,10 @@ impl Api {
     pub fn new(definition: ApiDefinition) -> Result<Self, ApiMistakes> {
         let mut mistakes = Vec::new();
         check_stage_name(&definition.stage, &mut mistakes);
+        definition.settings.check(&definition.routes, &mut mistakes);
+        if definition.authorizer.is_some() && definition.settings.authorization == AuthorizationType::Iam {
+            mistakes.push(ApiMistake::TwoAuthorizations);
+        }
         let routes = build_routes(&definition, &mut mistakes);
         let selection = parse_selection(&definition.selection, &mut mistakes);
         let authorizer = definition.authorizer.map(|sources| parse_authorizer(&sources, &mut mistakes));
@@ -140,7 +176,10 @@ impl Api {
             routes,
             selection,
             authorizer,
+            authorization: definition.settings.authorization,
             api_key_required: definition.api_key_required,
+            key_source: definition.settings.key_source,
+            connect_rate: definition.settings.rate_of(RouteKey::CONNECT),
             quotas: definition.quotas,
         })
     }
@@ -154,8 +193,18 @@ impl Api {
     /// The ARN that authorizer policies are evaluated against: `arn:…:execute-api:…/{stage}/$connect` (AU-9).
     #[must_use]
     pub fn connect_arn(&self) -> String {
+        self.arn(RouteKey::CONNECT)
+    }
+
+    /// The ARN that callers of `@connections` need `execute-api:ManageConnections` for (SG-1).
+    #[must_use]
+    pub fn management_arn(&self, method: &str, connection_id: &str) -> String {
+        self.arn(&format!("{method}/@connections/{connection_id}"))
+    }
+
+    fn arn(&self, resource: &str) -> String {
         let Self { id, region, account_id, stage, .. } = self;
-        format!("arn:{}:execute-api:{region}:{account_id}:{id}/{}/$connect", partition(region), stage.name)
+        format!("arn:{}:execute-api:{region}:{account_id}:{id}/{}/{resource}", partition(region), stage.name)
     }
 }
 
@@ -184,12 +233,14 @@ fn build_routes(definition: &ApiDefinition, mistakes: &mut Vec<ApiMistake>) -> R
         mistakes.push(ApiMistake::TooManyRoutes { found, most });
     }
     let mut routes = Routes::default();
-    for RouteDefinition { key, response, ordering } in &definition.routes {
+    for (index, RouteDefinition { key, response, ordering }) in definition.routes.iter().enumerate() {
         let Some(checked) = RouteKey::parse(key) else {
             mistakes.push(ApiMistake::RouteKey(key.clone()));
             continue;
         };
-        if !routes.insert(Route { key: checked, response: *response, ordering: *ordering }) {
+        let model = definition.settings.model_of(key, mistakes);
+        let rate = definition.settings.rate_of(key);
+        if !routes.insert(Route { key: checked, response: *response, ordering: *ordering, index, rate, model }) {
             mistakes.push(ApiMistake::DuplicateRoute(key.clone()));
         }
     }

@@ -7,7 +7,7 @@
 
 mod context;
 mod outcome;
-mod policy;
+pub(crate) mod policy;
 mod source;
 
 pub use context::{AuthorizerContext, ContextValue};

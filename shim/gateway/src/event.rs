@@ -14,7 +14,7 @@ mod wire;
 pub use authorizer::AuthorizerEvent;
 pub use connect::ConnectEvent;
 pub use disconnect::DisconnectEvent;
-pub use facts::{ApiKey, ConnectionFacts, Identity};
+pub use facts::{ApiKey, ConnectionFacts, IamCaller, Identity};
 pub use message::MessageEvent;
 
 #[cfg(test)]

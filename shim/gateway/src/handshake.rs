@@ -89,11 +89,12 @@ pub fn connect_outcome(result: Result<Reply, IntegrationFailure>) -> ConnectOutc
 }
 
 impl HandshakeRequest {
-    /// The identity that events of this connection show (IDN-1, IDN-3).
+    /// The identity that events of this connection show (IDN-1, IDN-3), without the caller of a signature.
     #[must_use]
     pub fn identity(&self) -> Identity {
         let user_agent = self.headers.get(USER_AGENT).map(|value| String::from_utf8_lossy(value.as_bytes()).into());
         Identity {
+            iam: None,
             source_ip: self.source_ip.to_string().into(),
             user_agent,
             api_key: self.api_key.clone().map(Box::new),

@@ -8,6 +8,7 @@
 //! text frame ─ route ─ event::MessageEvent ─ reply ─ a frame or nothing
 //! any ending ─ close ─ event::DisconnectEvent
 //! POST | GET | DELETE /stage/@connections/id ─ management
+//! signed requests ─ iam
 //! ```
 //!
 //! Ids such as EV-2 or CON-5, here and in the names of tests, are rows of `docs/FIDELITY.md`.
@@ -17,8 +18,10 @@ pub mod authorizer;
 pub mod close;
 pub mod event;
 pub mod handshake;
+pub mod iam;
 pub mod id;
 pub mod management;
+pub mod model;
 pub mod quotas;
 pub mod reply;
 pub mod route;

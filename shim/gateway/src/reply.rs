@@ -87,8 +87,15 @@ pub fn error_frame(kind: ErrorKind, connection_id: GatewayId, request_id: Gatewa
     error_text(kind.message(), connection_id, request_id)
 }
 
-/// The template of all error texts. `message` must need no escapes, as our constants do not.
-pub(crate) fn error_text(message: &'static str, connection_id: GatewayId, request_id: GatewayId) -> String {
+/// The frame for a message that its route's model does not allow, in the spacing of the documentation (MSG-9). It names the
+/// message, not the request.
+#[must_use]
+pub fn bad_request_frame(connection_id: GatewayId, message_id: GatewayId) -> String {
+    format!(r#"{{"message" : "Bad request body", "connectionId": "{connection_id}", "messageId": "{message_id}"}}"#)
+}
+
+/// The template of all error texts. `message` must need no escapes, as our own texts do not.
+pub(crate) fn error_text(message: &str, connection_id: GatewayId, request_id: GatewayId) -> String {
     let parts = [
         r#"{"message": ""#,
         message,

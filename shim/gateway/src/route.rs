@@ -11,6 +11,9 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::model::Model;
+use crate::quotas::Rate;
+
 pub use selection::{InvalidExpression, Selected, SelectionExpression};
 
 /// Whether the integration's answer goes back to the client.
@@ -46,6 +49,12 @@ pub struct Route {
     pub response: RouteResponse,
     /// Ordered or concurrent.
     pub ordering: Ordering,
+    /// Its place among the definition's routes: servers keep what they count per route under it.
+    pub index: usize,
+    /// How often it may run, beside the quotas.
+    pub rate: Option<Rate>,
+    /// What its messages must look like (MSG-9).
+    pub model: Option<Arc<Model>>,
 }
 
 /// All routes of an API.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue};
 
-use crate::api::{Api, ApiDefinition, RouteDefinition};
+use crate::api::{Api, ApiDefinition, ApiSettings, RouteDefinition};
 use crate::event::{ConnectionFacts, Identity};
 use crate::handshake::HandshakeRequest;
 use crate::id::{self, GatewayId};
@@ -31,6 +31,7 @@ pub fn definition() -> ApiDefinition {
         authorizer: None,
         api_key_required: false,
         quotas: Quotas::aws(),
+        settings: ApiSettings::default(),
     }
 }
 
@@ -48,7 +49,7 @@ pub fn facts(connection: &str, connected_at: i64) -> ConnectionFacts {
         connection_id: id(connection),
         domain_name: "abc.execute-api.us-east-1.amazonaws.com".into(),
         connected_at,
-        identity: Identity { api_key: None, user_agent: None, source_ip: "166.90.225.1".into() },
+        identity: Identity { iam: None, api_key: None, user_agent: None, source_ip: "166.90.225.1".into() },
         authorizer: None,
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! All keys of a section are read before the first failure counts, so that one run names all mistakes.
 
+mod access;
 mod auth;
 mod sections;
 
@@ -103,19 +104,24 @@ impl Reader<'_> {
     fn config(&mut self, mode: Mode) -> Option<Config> {
         let server = self.server();
         let api = self.api();
+        let throttle = self.throttle();
         let session = self.session();
         let auth = self.auth(mode);
+        let iam = self.iam();
         let storage = self.storage();
         let drain = self.drain();
         let logging = self.logging();
         let redis_url = self.optional("redis.url", redis_url);
         let otlp_endpoint = self.optional("telemetry.otlp_endpoint", values::text);
+        self.check_access(server.as_ref(), api.as_ref());
         Some(Config {
             mode,
             server: server?,
             api: api?,
+            throttle: throttle?,
             session: session?,
             auth: auth?,
+            iam: iam?,
             storage: storage?,
             drain: drain?,
             logging: logging?,

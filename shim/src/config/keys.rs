@@ -100,7 +100,7 @@ pub const KEYS: &[Key] = &[
     Key::new("server.domain_name", "TWINWAY_DOMAIN_NAME", "host name", "`requestContext.domainName` of every event. Unset, the request's `Host` is taken, as behind a custom domain."),
     Key::new("server.trust_forwarded_for", "TWINWAY_TRUST_FORWARDED_FOR", "`true` or `false`", "Whether `X-Forwarded-For` names the client. Only behind a proxy that overwrites the header: otherwise any client can pretend to be another.").default("false"),
     Key::new("server.tcp_backlog", "TWINWAY_TCP_BACKLOG", "number", "How many handshakes the kernel queues; it caps this at `net.core.somaxconn`.").default("4096"),
-    Key::new("server.management", "TWINWAY_MANAGEMENT", "`loopback`, `open` or `off`", "Who may use `@connections` on the traffic port: processes of the same machine, everyone (for networks that are trusted as a whole), or nobody.").flag("management").default("loopback"),
+    Key::new("server.management", "TWINWAY_MANAGEMENT", "`loopback`, `open`, `iam` or `off`", "Who may use `@connections` on the traffic port: processes of the same machine, everyone (for networks that are trusted as a whole), callers of `iam.credentials` who sign as on AWS, or nobody.").flag("management").default("loopback"),
     // API
     Key::new("api.id", "TWINWAY_API_ID", "letters and digits", "`requestContext.apiId`, and the API's part of ARNs.").default("twinway"),
     Key::new("api.stage", "TWINWAY_STAGE", "letters, digits, `-` and `_`", "`requestContext.stage`; clients connect to `ws://host:port/{stage}`.").flag("stage").default("prod"),
@@ -109,6 +109,15 @@ pub const KEYS: &[Key] = &[
     Key::new("api.profile", "TWINWAY_PROFILE", "`aws` or `open`", "Which quotas are enforced. `aws` is API Gateway's to the letter (32 KiB frames, 128 KiB messages, 10 minutes idle, 2 hours), so that what works here works there; `open` lifts them and warns once per kind of what would fail on AWS.").flag("profile").default("aws"),
     Key::new("api.ordering", "TWINWAY_ORDERING", "`connection` or `concurrent`", "Whether the messages of one connection are handled one at a time in order, or several at a time as on AWS.").flag("ordering").default("connection"),
     Key::new("api.stage_variables", "TWINWAY_STAGE_VARIABLES", "table, or `name=value,...`", "`stageVariables` of every event."),
+    Key::new("api.key_required", "TWINWAY_API_KEY_REQUIRED", "`true` or `false`", "Whether clients need one of `api.keys` to connect, beside what the authorizer asks for.").default("false"),
+    Key::new("api.key_source", "TWINWAY_API_KEY_SOURCE", "`header` or `authorizer`", "Where that key is read from: the header `x-api-key`, or `usageIdentifierKey` of the authorizer's answer.").default("header"),
+    Key::new("api.keys", "TWINWAY_API_KEYS", "list of `id:key`", "The API keys of clients: at least 20 letters, digits, `-` and `_` each; events show them as `identity.apiKey` with the id beside it.").hidden(),
+    // Throttle
+    Key::new("throttle.rate", "TWINWAY_THROTTLE_RATE", "number, or `off`", "Requests per second of this process: handshakes, messages, and calls of `@connections` together. Beyond it they are answered 429, messages with the error frame `Too Many Requests`. Unset, profile `aws` has API Gateway's 10,000 and profile `open` has none."),
+    Key::new("throttle.burst", "TWINWAY_THROTTLE_BURST", "number", "How many requests may come at once. Unset, profile `aws` has API Gateway's 5,000, and a rate of your own has one second's worth."),
+    Key::new("throttle.connect_rate", "TWINWAY_THROTTLE_CONNECT_RATE", "number, or `off`", "New connections per second of this process; beyond it 429. Unset, profile `aws` has API Gateway's 500 and profile `open` has none."),
+    Key::new("throttle.connect_burst", "TWINWAY_THROTTLE_CONNECT_BURST", "number", "How many connections may begin at once. Unset, one second's worth."),
+    Key::new("throttle.routes", "TWINWAY_THROTTLE_ROUTES", "table, or `route=rate/burst,...`", "How often single routes may run per second and at once, such as `$default=100/200`."),
     // Session
     Key::new("session.outbox_bytes", "TWINWAY_OUTBOX_BYTES", "size", "What may wait for a slow reader. Beyond it ephemeral frames are shed first, then broadcasts, then the connection is closed.").default("256KiB"),
     Key::new("session.inbound_queue", "TWINWAY_INBOUND_QUEUE", "number", "How many messages of a connection may wait for their handler before its socket is no longer read.").default("32"),
@@ -124,6 +133,8 @@ pub const KEYS: &[Key] = &[
     Key::new("auth.audience", "TWINWAY_AUTH_AUDIENCE", "text", "The `aud` that every token must have."),
     Key::new("auth.leeway", "TWINWAY_AUTH_LEEWAY", "duration", "How far the clocks of issuer and server may be apart.").default("30s"),
     Key::new("auth.api_keys", "TWINWAY_AUTH_API_KEYS", "list of `name:tenant:key`", "Keys that backends present as `X-Api-Key`; at least 16 bytes each.").hidden(),
+    // IAM
+    Key::new("iam.credentials", "TWINWAY_IAM_CREDENTIALS", "JSON document", "Who may sign requests with Signature Version 4: an array of objects with `AccessKeyId`, `SecretAccessKey`, `Arn`, `PolicyDocument`, and optionally `UserId` and `SessionToken`. The policies name `execute-api:ManageConnections` and `execute-api:Invoke`.").hidden(),
     // Storage
     Key::new("storage.data_dir", "TWINWAY_DATA_DIR", "directory", "Everything that survives a restart: the message log and the generated secret. Created with mode 0700.").flag("data-dir").default("./twinway-data"),
     Key::new("storage.log", "TWINWAY_STORAGE_LOG", "`file` or `memory`", "Where messages are kept in embedded mode. In memory they are gone with the process.").flag("log").default("file"),

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use gateway::quotas::Rate;
+
 use super::reference;
 use super::*;
 
@@ -143,6 +145,41 @@ fn lists_and_tables_read_alike_from_file_and_environment() {
     for keys in [file.auth.api_keys, told.auth.api_keys] {
         assert_eq!((keys[0].name.as_str(), keys[0].tenant.as_str()), ("billing", "acme"));
         assert_eq!(keys[0].key.expose(), "0123456789abcdef:with:colons");
+    }
+}
+
+#[test]
+fn rates_are_the_profiles_unless_they_are_set() {
+    let quotas = |values: &[(&str, &str)]| {
+        let config = from_environment(values).config.unwrap();
+        let (requests, connections) = (config.throttle.requests, config.throttle.connections);
+        let aws = gateway::Quotas::aws();
+        (requests.over(aws.request_rate), connections.over(aws.connect_rate), requests.over(None))
+    };
+    let rate = |per_second, burst| Some(Rate { per_second, burst });
+    assert_eq!(quotas(&[]), (rate(10_000, 5_000), rate(500, 500), None));
+    let set = quotas(&[("TWINWAY_THROTTLE_RATE", "70"), ("TWINWAY_THROTTLE_CONNECT_BURST", "9")]);
+    assert_eq!(set, (rate(70, 70), rate(500, 9), rate(70, 70)));
+    assert_eq!(
+        quotas(&[("TWINWAY_THROTTLE_RATE", "off"), ("TWINWAY_THROTTLE_CONNECT_RATE", "off")]),
+        (None, None, None)
+    );
+    let config = from_environment(&[("TWINWAY_THROTTLE_ROUTES", "$default=5/10")]).config.unwrap();
+    assert_eq!(config.throttle.routes.get("$default").copied(), rate(5, 10));
+    for wrong in ["0", "-1", "many"] {
+        assert_eq!(mistakes(from_environment(&[("TWINWAY_THROTTLE_RATE", wrong)])).len(), 1, "{wrong}");
+    }
+}
+
+#[test]
+fn keys_and_callers_are_checked_and_never_shown() {
+    let config = from_environment(&[("TWINWAY_API_KEYS", "app:0123456789abcdefghij")]).config.unwrap();
+    assert_eq!((config.api.keys[0].id.as_str(), config.api.keys[0].key.expose()), ("app", "0123456789abcdefghij"));
+    let locked = from_environment(&[("TWINWAY_API_KEY_REQUIRED", "true"), ("TWINWAY_MANAGEMENT", "iam")]);
+    assert_eq!(mistakes(locked).len(), 2);
+    for (name, value) in [("TWINWAY_API_KEYS", "app:hush-too-short"), ("TWINWAY_IAM_CREDENTIALS", "[{\"hush\": 1}]")] {
+        let found = mistakes(from_environment(&[(name, value)])).join(" ");
+        assert!(!found.contains("hush") && found.contains("must"), "{found}");
     }
 }
 

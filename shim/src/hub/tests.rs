@@ -71,6 +71,7 @@ fn api() -> Arc<Api> {
         authorizer: None,
         api_key_required: false,
         quotas: Quotas::aws(),
+        settings: gateway::api::ApiSettings::default(),
     };
     Arc::new(Api::new(definition).unwrap())
 }
@@ -91,7 +92,7 @@ fn open(hub: &Hub, connection_id: GatewayId, identity: &Identity) -> Arc<Handle>
         connection_id,
         domain_name: "localhost".into(),
         connected_at: 0,
-        identity: EventIdentity { api_key: None, user_agent: None, source_ip: "127.0.0.1".into() },
+        identity: EventIdentity { iam: None, api_key: None, user_agent: None, source_ip: "127.0.0.1".into() },
         authorizer: Some(Arc::new(AuthorizerContext::new(identity.user.as_str(), entries.collect(), 0))),
     };
     let handle = Arc::new(Handle::new(Arc::new(facts), 1 << 20, Timestamp(0)));

@@ -1,10 +1,12 @@
 //! The upgrade: verdict first, then the `101`, then the session.
 //!
 //! ```text
-//! path, URL length, upgrade headers ── authorizer ── $connect ── 101 ── session
-//!         └─ 403 414 426 400              └─ 401 403 500   └─ any status, 502 504
+//! rate ── path, URL length, upgrade headers ── rate, API key, signature ── authorizer ── $connect ── 101 ── session
+//!   └─ 429         └─ 403 414 426 400                └─ 429 403              └─ 401 403 500   └─ any status, 502 504
 //! ```
 //! Invariant: whoever's `$connect` succeeded gets a `$disconnect`, also when the client left before it had its `101`.
+
+mod gate;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -55,7 +57,10 @@ pub struct UpgradeRequest {
 /// Answers a request for a WebSocket, and runs the session in the background when it is granted.
 pub async fn handshake(endpoint: Arc<Endpoint>, request: UpgradeRequest) -> Response {
     let mut attempt = Attempt::begin(&endpoint);
-    let (upgrade, accept) = match check(&endpoint, &request) {
+    let checked = gate::request(&endpoint)
+        .and_then(|()| check(&endpoint, &request))
+        .and_then(|checked| gate::connection(&endpoint).map(|()| checked));
+    let (upgrade, accept) = match checked {
         Ok(checked) => checked,
         Err(rejection) => return attempt.reject(rejection),
     };
@@ -120,7 +125,9 @@ impl Attempt {
 
     /// Asks the authorizer and `$connect`.
     async fn admit(&mut self, request: UpgradeRequest) -> Result<Admitted, Rejection> {
-        let request = self.handshake_request(request);
+        let api_key = gate::header_key(&self.endpoint, &request.headers)?;
+        let caller = gate::caller(&self.endpoint, &request)?;
+        let request = HandshakeRequest { api_key, ..self.handshake_request(request) };
         let query = request.query_parameters();
         let headers = EventHeaders::for_authorizer(&request);
         let mut facts = ConnectionFacts {
@@ -131,8 +138,12 @@ impl Attempt {
             identity: request.identity(),
             authorizer: None,
         };
+        facts.identity.iam = caller.map(Box::new);
         if self.endpoint.api.authorizer.is_some() {
             facts.authorizer = Some(Arc::new(self.authorize(&facts, &headers, &query).await?));
+        }
+        if let Some(key) = gate::authorizer_key(&self.endpoint, facts.authorizer.as_deref())? {
+            facts.identity.api_key = Some(Box::new(key));
         }
         let facts = Arc::new(facts);
         let subprotocol = self.connect(&facts, headers.into_connect(), &query).await?;
@@ -212,7 +223,11 @@ impl Attempt {
         tracing::debug!(status = rejection.status().as_u16(), cause = ?rejection, "refused a handshake");
         let body = rejection.body(self.connection, self.ids.request(self.begun.0));
         let reply = warp::reply::with_status(body, rejection.status());
-        warp::reply::with_header(reply, CONTENT_TYPE, "application/json").into_response()
+        let mut response = warp::reply::with_header(reply, CONTENT_TYPE, "application/json").into_response();
+        if let Some(error_type) = rejection.error_type() {
+            response.headers_mut().insert("x-amzn-errortype", HeaderValue::from_static(error_type));
+        }
+        response
     }
 }
 
@@ -228,7 +243,7 @@ fn client_of(headers: &HeaderMap, peer: SocketAddr, trusted: bool) -> (IpAddr, O
 
 fn outcome_of(rejection: Rejection) -> Outcome {
     match rejection {
-        Rejection::Unauthorized | Rejection::Denied | Rejection::ApiKey => Outcome::Denied,
+        Rejection::Unauthorized | Rejection::Denied | Rejection::ApiKey | Rejection::Signature(_) => Outcome::Denied,
         Rejection::Handler(_) => Outcome::Refused,
         Rejection::Throttled | Rejection::Unavailable => Outcome::Overloaded,
         Rejection::AuthorizerMisconfigured | Rejection::Integration(_) => Outcome::Failed,

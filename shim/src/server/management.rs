@@ -1,11 +1,12 @@
 //! `@connections` over HTTP: what a backend does to one connection, as API Gateway's management API has it.
 //!
-//! It is protected by the peer's address, not by a signature (`docs/adr/0005-management-access.md`).
+//! It is protected by the peer's address or by signatures (`docs/adr/0008-signed-management.md`).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use gateway::close::CloseCause;
+use gateway::iam::{Action, SignatureError, SignedRequest};
 use gateway::management::{ConnectionDescription, ManagementError, Operation, is_management_path, parse_path};
 use handlers::ports::Priority;
 use http::header::{CONTENT_TYPE, HeaderMap};
@@ -16,6 +17,8 @@ use warp::reply::{Reply, Response};
 
 use super::body::{BodyError, read_body};
 use super::listener::{Peer, Routes};
+use super::raw_query;
+use crate::access::SigningCaller;
 use crate::config::Management;
 use crate::endpoint::Endpoint;
 use crate::session::handle::Handle;
@@ -30,42 +33,75 @@ pub fn routes(endpoint: Arc<Endpoint>, access: Management) -> Routes {
         .and_then(|path: FullPath| async move {
             if is_management_path(path.as_str()) { Ok(path) } else { Err(warp::reject::not_found()) }
         })
+        .and(raw_query())
         .and(warp::method())
         .and(warp::header::headers_cloned())
         .and(warp::ext::get::<Peer>())
         .and(warp::body::stream())
-        .then(move |path: FullPath, method: Method, headers: HeaderMap, peer: Peer, body| {
+        .then(move |path: FullPath, query: Option<String>, method: Method, headers: HeaderMap, peer: Peer, body| {
             let endpoint = endpoint.clone();
             async move {
                 let body = read_body(body, endpoint.api.quotas.management_payload_bytes, BODY_TIMEOUT).await;
-                let outcome = if admits(access, peer, &headers) {
-                    call(&endpoint, path.as_str(), &method, body)
-                } else {
-                    Err(ManagementError::MissingAuthenticationToken)
-                };
-                respond(&endpoint, outcome)
+                let (method, query) = (method, query.as_deref());
+                let request = SignedRequest { method: method.as_str(), path: path.as_str(), query, headers: &headers };
+                let admitted = admit(&endpoint, access, peer, request, body.as_deref().unwrap_or_default());
+                respond(&endpoint, admitted.and_then(|caller| call(&endpoint, path.as_str(), &method, caller, body)))
             }
         })
         .boxed()
 }
 
-fn admits(access: Management, peer: Peer, headers: &HeaderMap) -> bool {
-    match access {
-        Management::Open => true,
-        Management::Off => false,
+/// Lets a call in: with its caller, where calls are signed. What was refused before costs nothing of the rate.
+fn admit<'e>(
+    endpoint: &'e Endpoint,
+    access: Management,
+    peer: Peer,
+    request: SignedRequest<'_>,
+    body: &[u8],
+) -> Result<Option<&'e SigningCaller>, ManagementError> {
+    let caller = match access {
+        Management::Open => None,
         // A proxy on this machine forwards for anyone, and says so.
-        Management::Loopback => peer.0.ip().is_loopback() && !headers.contains_key("x-forwarded-for"),
+        Management::Loopback if peer.0.ip().is_loopback() && !request.headers.contains_key("x-forwarded-for") => None,
+        Management::Loopback | Management::Off => return Err(ManagementError::MissingAuthenticationToken),
+        Management::Iam => Some(signer(endpoint, request, body).map_err(ManagementError::Signature)?),
+    };
+    if endpoint.access.throttle.admits_request() { Ok(caller) } else { Err(ManagementError::LimitExceeded) }
+}
+
+fn signer<'e>(
+    endpoint: &'e Endpoint,
+    request: SignedRequest<'_>,
+    body: &[u8],
+) -> Result<&'e SigningCaller, SignatureError> {
+    endpoint.access.credentials.verify(request, body, &endpoint.api.region, endpoint.clock.now().0)
+}
+
+/// Whether the caller's policy allows the call (SG-1). The answer shows the end of the account's id only, as API Gateway's
+/// does.
+fn authorize(endpoint: &Endpoint, caller: &SigningCaller, method: &Method, id: &str) -> Result<(), ManagementError> {
+    let resource = endpoint.api.management_arn(method.as_str(), id);
+    if caller.policy.allows(Action::ManageConnections, &resource) {
+        return Ok(());
     }
+    let account = &*endpoint.api.account_id;
+    let masked = account.get(8..).map(|end| format!("********{end}"));
+    let resource = resource.replacen(account, masked.as_deref().unwrap_or_default(), 1);
+    Err(ManagementError::AccessDenied { caller: caller.identity.user_arn.to_string(), resource })
 }
 
 fn call(
     endpoint: &Endpoint,
     path: &str,
     method: &Method,
+    caller: Option<&SigningCaller>,
     body: Result<bytes::Bytes, BodyError>,
 ) -> Result<Response, ManagementError> {
     let target = parse_path(path, &endpoint.api.stage.name)?;
     let operation = Operation::of(method)?;
+    if let Some(caller) = caller {
+        authorize(endpoint, caller, method, &target.connection_id)?;
+    }
     let open = endpoint.hub.find(target.connection_id).filter(|handle| !handle.is_closing());
     let handle = open.ok_or(ManagementError::Gone)?;
     let mut response = operation.success().into_response();

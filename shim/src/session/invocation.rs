@@ -82,6 +82,11 @@ impl Stamps {
     pub fn request(&mut self, now: Timestamp) -> (GatewayId, EventTime) {
         (self.ids.request(now.0), self.times.at(now.0))
     }
+
+    /// A fresh message id.
+    pub fn message(&mut self, now: Timestamp) -> GatewayId {
+        self.ids.message(now.0)
+    }
 }
 
 /// Makes a message's event and calls its handler with it.
@@ -97,7 +102,7 @@ pub fn message(
     let event = MessageEvent {
         facts: &handle.facts,
         route_key: &route.key,
-        message_id: stamps.ids.message(now.0),
+        message_id: stamps.message(now),
         request_id,
         time,
         body,

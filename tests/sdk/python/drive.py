@@ -1,6 +1,6 @@
 """Drives @connections with boto3 as it is, and prints what came of each step as JSON.
 
-The one argument is JSON: the endpoint, an endpoint with another stage, and connection ids by role. A step's outcome is
+The one argument is JSON: the endpoint, others with another stage, with signatures, with a rate, and connection ids by role. A step's outcome is
 "ok", or the exception's code and status, and whether boto3 raised it as the type that its service model names.
 """
 
@@ -15,8 +15,9 @@ TASK = json.loads(sys.argv[1])
 CONFIG = Config(retries={"total_max_attempts": 1})
 
 
-def connect(endpoint):
-    return boto3.client("apigatewaymanagementapi", endpoint_url=endpoint, region_name="us-east-1", config=CONFIG)
+def connect(endpoint, **keys):
+    region = {"region_name": "us-east-1", "config": CONFIG}
+    return boto3.client("apigatewaymanagementapi", endpoint_url=endpoint, **region, **keys)
 
 
 def outcome(client, call):
@@ -30,9 +31,9 @@ def outcome(client, call):
         return {"code": code, "status": status, "typed": typed is not None and isinstance(error, typed)}
 
 
-def fill(client):
+def fill(client, role):
     for _ in range(400):
-        client.post_to_connection(ConnectionId=TASK["slow"], Data=b"x" * 100_000)
+        client.post_to_connection(ConnectionId=TASK[role], Data=b"x" * 100_000)
 
 
 def describe(client):
@@ -43,6 +44,9 @@ def describe(client):
 
 def main():
     here, elsewhere = connect(TASK["endpoint"]), connect(TASK["otherStage"])
+    signed, limited = connect(TASK["signedEndpoint"]), connect(TASK["limitedEndpoint"])
+    keys = {"aws_access_key_id": "AKIDEXAMPLE", "aws_secret_access_key": "another"}
+    wrong = connect(TASK["signedEndpoint"], **keys)
 
     def post(client, role, data=b"from boto3"):
         return lambda: client.post_to_connection(ConnectionId=TASK[role], Data=data)
@@ -57,7 +61,11 @@ def main():
         "malformed": outcome(here, post(here, "malformed")),
         "tooLarge": outcome(here, post(here, "open", b"x" * (128 * 1024 + 1))),
         "otherStage": outcome(elsewhere, post(elsewhere, "open")),
-        "slow": outcome(here, lambda: fill(here)),
+        "slow": outcome(here, lambda: fill(here, "slow")),
+        "signed": outcome(signed, post(signed, "signed")),
+        "wrongSecret": outcome(wrong, post(wrong, "signed")),
+        "denied": outcome(signed, lambda: signed.delete_connection(ConnectionId=TASK["signed"])),
+        "limited": outcome(limited, lambda: fill(limited, "limited")),
         "delete": outcome(here, lambda: here.delete_connection(ConnectionId=TASK["open"])),
     }
     print(json.dumps(steps))

@@ -12,14 +12,15 @@ use anyhow::Context as _;
 use aws_lambda_events::apigw::ApiGatewayProxyResponse;
 use clap::{Parser, ValueEnum};
 use futures_util::future::BoxFuture;
-use gateway::api::{Api, ApiDefinition, RouteDefinition};
+use gateway::api::{Api, ApiDefinition, ApiSettings, RouteDefinition};
 use gateway::authorizer::AuthorizerFailure;
 use gateway::event::{AuthorizerEvent, ConnectEvent, DisconnectEvent, MessageEvent};
 use gateway::quotas::Quotas;
 use gateway::reply::Reply;
 use gateway::route::{Ordering, RouteKey, RouteResponse};
 use handlers::memory::{MemoryLog, Retention};
-use shim::config::{Config, LogStorage, Management};
+use shim::access::Access;
+use shim::config::{Config, LogStorage, Management, RateConfig};
 use shim::endpoint::{Endpoint, Ids};
 use shim::functions::{Answer, Functions, Verdict, guarded};
 use shim::running::Running;
@@ -90,6 +91,9 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
     config.server.listen = arguments.listen;
     config.server.ops_listen = "127.0.0.1:0".parse()?;
     config.server.management = Management::Off;
+    // The benchmarks measure the path, not how much API Gateway would let through.
+    config.throttle.requests = RateConfig::OFF;
+    config.throttle.connections = RateConfig::OFF;
     config.storage.log = LogStorage::Memory;
     config.storage.data_dir = PathBuf::new();
     let (endpoint, http_api) = match arguments.kind {
@@ -130,10 +134,13 @@ fn echo_endpoint(config: &Config) -> anyhow::Result<Endpoint> {
         selection: "$request.body.action".to_owned(),
         authorizer: None,
         api_key_required: false,
-        quotas: Quotas::aws(),
+        quotas: Quotas { request_rate: None, connect_rate: None, ..Quotas::aws() },
+        settings: ApiSettings::default(),
     };
+    let api = Api::new(api)?;
     Ok(Endpoint {
-        api: Arc::new(Api::new(api)?),
+        access: Access::new(&api),
+        api: Arc::new(api),
         functions: Arc::new(Echo),
         hub: shim::hub::Hub::new(Arc::new(log), tasks.clone(), wired.delivery.clone()),
         sessions: config.session.clone(),

@@ -17,6 +17,7 @@ mod handshake;
 mod headers;
 mod identifiers;
 mod identity;
+mod keys;
 mod management;
 mod protocol;
 mod quotas;
@@ -25,6 +26,8 @@ mod replies;
 mod routing;
 mod sdks;
 mod semantics;
+mod signatures;
+mod throttling;
 mod timers;
 
 use super::catalogue;

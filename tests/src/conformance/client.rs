@@ -4,6 +4,7 @@
 
 mod dial;
 mod management;
+mod signing;
 
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 
 pub use self::dial::Dial;
 pub use self::management::{Answer, Call, call};
+pub use self::signing::Signer;
 
 use super::wire::Wire;
 use super::wire::frame::{Frame, opcode};

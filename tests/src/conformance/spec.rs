@@ -7,10 +7,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use gateway::api::{ApiDefinition, RouteDefinition};
+use gateway::api::{ApiDefinition, ApiSettings, RouteDefinition};
 use gateway::quotas::Quotas;
 use gateway::route::{Ordering, RouteKey, RouteResponse};
-use shim::config::Management;
+use shim::access::Credentials;
+use shim::config::{ClientKeyConfig, Management};
 
 /// An API and how its server is configured.
 #[derive(Debug, Clone)]
@@ -23,6 +24,10 @@ pub struct Spec {
     pub outbox_bytes: Option<usize>,
     /// Who may call `@connections`.
     pub management: Management,
+    /// The API keys of clients.
+    pub keys: Vec<ClientKeyConfig>,
+    /// Who may sign requests.
+    pub callers: Credentials,
     /// Whether `X-Forwarded-For` names the client.
     pub trust_forwarded_for: bool,
 }
@@ -45,12 +50,15 @@ impl Spec {
             authorizer: None,
             api_key_required: false,
             quotas: Quotas::aws(),
+            settings: ApiSettings::default(),
         };
         Self {
             special: None,
             definition,
             outbox_bytes: None,
             management: Management::Loopback,
+            keys: Vec::new(),
+            callers: Credentials::default(),
             trust_forwarded_for: false,
         }
     }

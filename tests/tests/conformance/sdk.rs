@@ -11,8 +11,10 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use gateway::quotas::Rate;
 use serde_json::{Value, json};
-use tests::conformance::client::{Client, Dial};
+use shim::config::Management;
+use tests::conformance::client::{Client, Dial, Signer};
 use tests::conformance::event::Kind;
 use tests::conformance::spec::Spec;
 use tests::conformance::wire::Wire;
@@ -22,11 +24,16 @@ use tokio::process::Command;
 /// How long an SDK may hold up a handshake; the integration timeout is longer.
 const CONNECTING: Duration = Duration::from_secs(25);
 
+/// The keys that all SDKs sign with.
+const KEYS: Signer = Signer { access_key: "AKIDEXAMPLE", secret: "example" };
+
 /// The connections that an SDK is given, and the ids by which it knows them.
 struct Stage {
     api: Api,
     open: Client,
     task: Value,
+    signed: Client,
+    _limited: Client,
     /// Open as long as the stage is, never read.
     _slow: Client,
     /// A handshake that `$connect` has not decided.
@@ -45,11 +52,16 @@ impl Stage {
         let (slow, slow_id) = api.identified().await?;
         let (connecting, connecting_id) = connecting(&api).await?;
         let at = |path: &str| format!("http://{}{path}", api.place.authority);
+        let (signed_api, signed, signed_id) = signed(world).await?;
+        let (limited_api, limited, limited_id) = limited(world).await?;
+        let stage = |api: &Api| format!("http://{}{}", api.place.authority, api.place.path());
         let task = json!({
             "endpoint": at(&api.place.path()), "otherStage": at("/nowhere"), "open": open_id, "gone": gone_id,
             "slow": slow_id, "connecting": connecting_id, "malformed": "test-connection-123",
+            "signedEndpoint": stage(&signed_api), "signed": signed_id,
+            "limitedEndpoint": stage(&limited_api), "limited": limited_id,
         });
-        Ok(Self { api, open, task, _slow: slow, _connecting: connecting })
+        Ok(Self { api, open, task, signed, _limited: limited, _slow: slow, _connecting: connecting })
     }
 
     /// Checks what the SDK reported, and what its calls did to the open connection.
@@ -67,15 +79,40 @@ impl Stage {
             "tooLarge": typed("PayloadTooLargeException", 413),
             "otherStage": typed("ForbiddenException", 403),
             "slow": typed("LimitExceededException", 429),
+            // Nor for what a signature can be wrong in.
+            "signed": "ok",
+            "wrongSecret": {"code": "InvalidSignatureException", "status": 403, "typed": false},
+            "denied": {"code": "AccessDeniedException", "status": 403, "typed": false},
+            "limited": typed("LimitExceededException", 429),
             "delete": "ok",
         });
         ensure!(*steps == expected, "the SDK reported {steps:#}");
         ensure!(self.open.text().await? == said, "the client got another text");
+        ensure!(self.signed.text().await? == said, "the client of the signed API got another text");
         ensure!(self.open.closed().await?.0 == 1000, "the client was closed otherwise");
         let event = self.api.next(Kind::Disconnect).await?;
         ensure!(event.number("disconnectStatusCode") == 1000, "{}", event.raw);
         Ok(())
     }
+}
+
+/// An API whose `@connections` asks for signatures, and where the keys of all these SDKs may post and nothing else.
+async fn signed(world: &World) -> anyhow::Result<(Api, Client, String)> {
+    let mut spec = Spec::special("callers who sign", |spec| spec.management = Management::Iam);
+    spec.callers = KEYS.may("execute-api:ManageConnections", "arn:*/prod/POST/@connections/*")?;
+    let api = world.api(spec).await?;
+    let (client, id) = api.identified().await?;
+    Ok((api, client, id))
+}
+
+/// An API that takes one call beside the handshake.
+async fn limited(world: &World) -> anyhow::Result<(Api, Client, String)> {
+    let spec = Spec::special("a rate of its own", |spec| {
+        spec.definition.quotas.request_rate = Some(Rate { per_second: 0, burst: 2 });
+    });
+    let api = world.api(spec).await?;
+    let (client, id) = api.identified().await?;
+    Ok((api, client, id))
 }
 
 /// Begins a handshake that stays undecided, and gives the id that its connection will have.
@@ -114,8 +151,8 @@ async fn driven(program: &mut Command, said: &str) -> anyhow::Result<()> {
     let world = World::local();
     let stage = Stage::set(&world).await?;
     let program = program.arg(stage.task.to_string()).stdin(Stdio::null()).kill_on_drop(true);
-    // Keys of nobody: nothing looks at the signature, and the SDKs sign nothing without keys.
-    program.env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE").env("AWS_SECRET_ACCESS_KEY", "example");
+    // Only one of the APIs looks at the signature, but the SDKs sign nothing without keys.
+    program.env("AWS_ACCESS_KEY_ID", KEYS.access_key).env("AWS_SECRET_ACCESS_KEY", KEYS.secret);
     let output = tokio::time::timeout(Duration::from_secs(60), program.output()).await.context("the SDK hangs")??;
     ensure!(output.status.success(), "the program failed: {}", String::from_utf8_lossy(&output.stderr));
     stage.check(&serde_json::from_slice(&output.stdout)?, said).await?;

@@ -52,3 +52,37 @@ fn au_9_the_arn_names_partition_and_stage() {
     assert!(arn("cn-north-1").starts_with("arn:aws-cn:"));
     assert!(arn("us-gov-west-1").starts_with("arn:aws-us-gov:"));
 }
+
+#[test]
+fn settings_of_routes_that_are_not_there_are_mistakes() {
+    let rate = Rate { per_second: 1, burst: 1 };
+    let found = mistakes(|definition| {
+        definition.authorizer = Some(Vec::new());
+        definition.settings.authorization = AuthorizationType::Iam;
+        for key in ["chat", "$connect", "$disconnect", "other"] {
+            definition.settings.rates.insert(key.to_owned(), rate);
+        }
+        for (key, schema) in [("chat", r#"{"type": "nothing"}"#), ("$connect", "{}")] {
+            definition.settings.models.insert(key.to_owned(), serde_json::from_str(schema).unwrap());
+        }
+    });
+    let text = ApiMistakes(found.clone()).to_string();
+    assert_eq!(found.len(), 5, "{text}");
+    assert!(found.contains(&ApiMistake::TwoAuthorizations) && text.contains("draft 4"), "{text}");
+}
+
+#[test]
+fn routes_get_their_own_settings_or_the_stages() {
+    let (own, stage) = (Rate { per_second: 1, burst: 1 }, Rate { per_second: 2, burst: 2 });
+    let mut definition = definition();
+    definition.settings.default_rate = Some(stage);
+    definition.settings.rates.insert("chat".to_owned(), own);
+    definition.settings.models.insert("chat".to_owned(), serde_json::json!({"required": ["text"]}));
+    let api = Api::new(definition).unwrap();
+    let chat = api.route_for(r#"{"action": "chat"}"#).unwrap();
+    assert_eq!((chat.rate, api.connect_rate), (Some(own), Some(stage)));
+    assert!(chat.model.as_ref().is_some_and(|model| !model.allows(r#"{"action": "chat"}"#)));
+    let fallback = api.route_for("hello").unwrap();
+    assert_eq!((fallback.rate, fallback.model.is_none()), (Some(stage), true));
+    assert_ne!(chat.index, fallback.index);
+}

@@ -7,7 +7,7 @@
 //! ```
 //! Invariant: fail closed; nothing but a well-formed allow lets a connection in.
 
-use aws_lambda_events::apigw::{ApiGatewayCustomAuthorizerPolicy, ApiGatewayCustomAuthorizerResponse};
+use aws_lambda_events::apigw::ApiGatewayCustomAuthorizerResponse;
 use serde_json::{Map, Value};
 
 use super::context::AuthorizerContext;
@@ -84,35 +84,21 @@ fn judge(api: &Api, response: ApiGatewayCustomAuthorizerResponse, latency_ms: u3
     let Ok(context) = AuthorizerContext::from_result(&principal_id, response.context, latency_ms) else {
         return AuthorizerOutcome::Misconfigured;
     };
-    match policy::evaluate(&response.policy_document, &api.connect_arn()) {
+    match policy::evaluate(&response.policy_document, policy::INVOKE, &api.connect_arn()) {
         Decision::Allow => AuthorizerOutcome::Allow(context.with_usage_identifier_key(response.usage_identifier_key)),
         Decision::Deny => AuthorizerOutcome::Denied,
     }
 }
 
-/// Reads what API Gateway accepts: unlike the public type, a statement may be a single object instead of a list.
 fn parse(result: &[u8]) -> Option<ApiGatewayCustomAuthorizerResponse> {
     let mut members: Map<String, Value> = serde_json::from_slice(result).ok()?;
-    let mut document = members.remove("policyDocument")?;
-    let statement = document.get_mut("Statement")?;
-    if statement.is_object() {
-        *statement = Value::Array(vec![statement.take()]);
-    }
-    if !statement.as_array()?.iter().all(has_effect) {
-        return None;
-    }
-    let policy: ApiGatewayCustomAuthorizerPolicy = serde_json::from_value(document).ok()?;
+    let policy = policy::parse(members.remove("policyDocument")?)?;
     let mut response = ApiGatewayCustomAuthorizerResponse::default();
     response.principal_id = members.get("principalId").and_then(Value::as_str).map(str::to_owned);
     response.usage_identifier_key = members.get("usageIdentifierKey").and_then(Value::as_str).map(str::to_owned);
     response.context = members.remove("context").unwrap_or_default();
     response.policy_document = policy;
     Some(response)
-}
-
-/// The public type takes a missing effect for an allow; IAM requires one.
-fn has_effect(statement: &Value) -> bool {
-    statement.get("Effect").is_some_and(Value::is_string)
 }
 
 /// Whether the result's JSON has at most `limit` bytes. It is written out and counted only when the lengths of its texts

@@ -1,27 +1,43 @@
-//! IAM policies as far as authorizers use them: does a document allow `execute-api:Invoke` on one ARN? (AU-9)
+//! IAM policies as far as authorizers and signed callers need them: does a document allow one action on one ARN? (AU-9)
 //!
 //! Invariant: an explicit deny wins over every allow, and nothing is allowed unless a statement says so. Statements
 //! with conditions or members beyond `Sid` are not evaluated: they never allow, and a conditional deny always denies.
 
 use aws_lambda_events::apigw::ApiGatewayCustomAuthorizerPolicy;
 use aws_lambda_events::iam::{IamPolicyEffect, IamPolicyStatement};
+use serde_json::Value;
 
-/// `execute-api:Invoke`, in lower case for comparison.
-const ACTION: &str = "execute-api:invoke";
+/// What opens a connection (IAM-1).
+pub(crate) const INVOKE: &str = "execute-api:Invoke";
 
 /// What a policy says about one ARN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Decision {
+pub(crate) enum Decision {
     /// Some statement allows it and none denies it.
     Allow,
     /// Some statement denies it, or none allows it.
     Deny,
 }
 
-/// Evaluates `policy` for invoking `arn`.
-pub(super) fn evaluate(policy: &ApiGatewayCustomAuthorizerPolicy, arn: &str) -> Decision {
+/// Reads a policy document: unlike in the public type, a statement may be a single object instead of a list, and must
+/// have an effect. `None` when it is no policy.
+pub(crate) fn parse(mut document: Value) -> Option<ApiGatewayCustomAuthorizerPolicy> {
+    let statement = document.get_mut("Statement")?;
+    if statement.is_object() {
+        *statement = Value::Array(vec![statement.take()]);
+    }
+    // The public type takes a missing effect for an allow; IAM requires one.
+    let has_effect = |statement: &Value| statement.get("Effect").is_some_and(Value::is_string);
+    if !statement.as_array()?.iter().all(has_effect) {
+        return None;
+    }
+    serde_json::from_value(document).ok()
+}
+
+/// Evaluates `policy` for doing `action` to `arn`.
+pub(crate) fn evaluate(policy: &ApiGatewayCustomAuthorizerPolicy, action: &str, arn: &str) -> Decision {
     let mut allowed = false;
-    for statement in policy.statement.iter().filter(|statement| applies(statement, arn)) {
+    for statement in policy.statement.iter().filter(|statement| applies(statement, action, arn)) {
         match statement.effect {
             IamPolicyEffect::Allow => allowed |= is_unconditional(statement),
             // The public enum may grow; whatever is not an allow is a deny.
@@ -31,10 +47,11 @@ pub(super) fn evaluate(policy: &ApiGatewayCustomAuthorizerPolicy, arn: &str) -> 
     if allowed { Decision::Allow } else { Decision::Deny }
 }
 
-fn applies(statement: &IamPolicyStatement, arn: &str) -> bool {
+fn applies(statement: &IamPolicyStatement, action: &str, arn: &str) -> bool {
     // Action names ignore case (IAM user guide, `reference_policies_elements_action`), resources do not.
-    let action = statement.action.iter().any(|pattern| matches(&pattern.to_ascii_lowercase(), ACTION));
-    action && statement.resource.iter().any(|pattern| matches(pattern, arn))
+    let action = action.to_ascii_lowercase();
+    let named = statement.action.iter().any(|pattern| matches(&pattern.to_ascii_lowercase(), &action));
+    named && statement.resource.iter().any(|pattern| matches(pattern, arn))
 }
 
 fn is_unconditional(statement: &IamPolicyStatement) -> bool {

@@ -36,10 +36,13 @@ pub struct ConnectionFacts {
     pub authorizer: Option<Arc<AuthorizerContext>>,
 }
 
-/// `requestContext.identity` (IDN-1 to IDN-3), in the key order of captures.
+/// `requestContext.identity` (IDN-1 to IDN-4), in the key order of captures; where the caller's keys stand is not known.
 #[derive(Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Identity {
+    /// The caller whose signature opened the connection, if the API asks for one.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub iam: Option<Box<IamCaller>>,
     /// The API key of the handshake, if the API asks for one.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub api_key: Option<Box<ApiKey>>,
@@ -59,6 +62,23 @@ pub struct ApiKey {
     /// Its id.
     #[serde(rename = "apiKeyId")]
     pub id: Box<str>,
+}
+
+/// The caller of a signed request (IDN-4), under the names of the `$context.identity` variables (developer guide,
+/// `api-gateway-mapping-template-reference`).
+#[derive(Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IamCaller {
+    /// The account of the caller.
+    pub account_id: Box<str>,
+    /// The unique id of the principal, for example `AIDACKCEVSQ6C2EXAMPLE`.
+    pub caller: Box<str>,
+    /// The access key of the signature.
+    pub access_key: Box<str>,
+    /// The ARN of the principal.
+    pub user_arn: Box<str>,
+    /// The same as `caller`.
+    pub user: Box<str>,
 }
 
 thread_local! {
@@ -112,6 +132,13 @@ impl Identity {
             identity.api_key = Some(key.to_string());
             identity.api_key_id = Some(id.to_string());
         }
+        if let Some(IamCaller { account_id, caller, access_key, user_arn, user }) = self.iam.as_deref() {
+            identity.account_id = Some(account_id.to_string());
+            identity.caller = Some(caller.to_string());
+            identity.access_key = Some(access_key.to_string());
+            identity.user_arn = Some(user_arn.to_string());
+            identity.user = Some(user.to_string());
+        }
         identity
     }
 }
@@ -125,6 +152,12 @@ impl fmt::Debug for ConnectionFacts {
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Identity(..)")
+    }
+}
+
+impl fmt::Debug for IamCaller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("IamCaller(..)")
     }
 }
 

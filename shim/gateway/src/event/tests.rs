@@ -244,6 +244,24 @@ fn idn_1_to_3_identity_shows_key_agent_and_address() {
 }
 
 #[test]
+fn idn_4_identity_shows_the_caller_of_a_signature() {
+    let mut facts = message_facts();
+    facts.identity.iam = Some(Box::new(IamCaller {
+        account_id: "123456789012".into(),
+        caller: "AIDA".into(),
+        access_key: "AKIA".into(),
+        user_arn: "arn:aws:iam::123456789012:user/alice".into(),
+        user: "AIDA".into(),
+    }));
+    let key = RouteKey::parse("chat").unwrap();
+    let event = message(&facts, &key, "");
+    let expected = r#""identity":{"accountId":"123456789012","caller":"AIDA","accessKey":"AKIA","userArn":"arn:aws:iam::123456789012:user/alice","user":"AIDA","sourceIp":"166.90.225.1"}"#;
+    assert!(text(event.to_json()).contains(expected));
+    let identity = event.typed().request_context.identity;
+    assert_eq!((identity.caller.as_deref(), identity.access_key.as_deref()), (Some("AIDA"), Some("AKIA")));
+}
+
+#[test]
 fn body_2_any_text_passes_byte_for_byte() {
     let (facts, key) = (message_facts(), RouteKey::parse("$default").unwrap());
     for body in ["", "hello", "\u{0}\n\"\\/\u{7f}\u{2028}ü😀", r#"{"action":"x", body:"hello"}"#] {
@@ -257,7 +275,7 @@ fn body_2_any_text_passes_byte_for_byte() {
 #[test]
 fn facts_stay_small_and_debug_hides_people() {
     let facts = with_authorizer(message_facts());
-    assert!(size_of::<ConnectionFacts>() <= 96, "{}", size_of::<ConnectionFacts>());
+    assert!(size_of::<ConnectionFacts>() <= 104, "{}", size_of::<ConnectionFacts>());
     let key = RouteKey::parse("chat").unwrap();
     let shown = format!("{:?} {:?} {:?}", facts, facts.authorizer, message(&facts, &key, "secret"));
     assert!(!shown.contains("166.90") && !shown.contains("alice") && !shown.contains("secret"), "{shown}");

@@ -4,9 +4,12 @@
 //! does not document the bodies (CON-13); ours have the form of its error frames, except `426`, which is known to be
 //! empty.
 
+use std::borrow::Cow;
+
 use http::StatusCode;
 
 use crate::authorizer::AuthorizerOutcome;
+use crate::iam::SignatureError;
 use crate::id::GatewayId;
 use crate::reply::IntegrationFailure;
 
@@ -27,8 +30,10 @@ pub enum Rejection {
     ApiKey,
     /// An identity source is missing, or the authorizer said so: 401.
     Unauthorized,
-    /// The authorizer's policy does not allow the connection: 403.
+    /// The policy of the authorizer or of the signing caller does not allow the connection: 403.
     Denied,
+    /// IAM authorization is asked for and there is no signature, or none that holds: 403.
+    Signature(SignatureError),
     /// The authorizer failed or its result is not a policy: 500.
     AuthorizerMisconfigured,
     /// The `$connect` handler answered with this status, which is passed on: 300 to 599.
@@ -55,7 +60,7 @@ impl Rejection {
     #[must_use]
     pub fn status(self) -> StatusCode {
         match self {
-            Self::UnknownStage | Self::ApiKey | Self::Denied => StatusCode::FORBIDDEN,
+            Self::UnknownStage | Self::ApiKey | Self::Denied | Self::Signature(_) => StatusCode::FORBIDDEN,
             Self::NotAnUpgrade => StatusCode::UPGRADE_REQUIRED,
             Self::BadUpgrade => StatusCode::BAD_REQUEST,
             Self::Throttled => StatusCode::TOO_MANY_REQUESTS,
@@ -71,8 +76,9 @@ impl Rejection {
     /// The `message` of the body; texts are those of API Gateway's default gateway responses
     /// (developer guide, `supported-gateway-response-types`) where it has one.
     #[must_use]
-    pub fn message(self) -> &'static str {
-        match self {
+    pub fn message(self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Self::Signature(error) => return error.message(),
             Self::UnknownStage | Self::ApiKey => "Forbidden",
             Self::NotAnUpgrade => "",
             Self::BadUpgrade => "Bad Request",
@@ -87,13 +93,23 @@ impl Rejection {
             Self::Integration(IntegrationFailure::TimedOut) => "Endpoint request timed out",
             Self::Integration(_) => "Internal server error",
             Self::Unavailable => "Service Unavailable",
+        })
+    }
+
+    /// The value of `x-amzn-ErrorType`, for the answers that are known to have one (developer guide,
+    /// `supported-gateway-response-types`, for signatures).
+    #[must_use]
+    pub const fn error_type(self) -> Option<&'static str> {
+        match self {
+            Self::Signature(error) => Some(error.error_type()),
+            _ => None,
         }
     }
 
     /// The body of the response: JSON, or empty for 426.
     #[must_use]
     pub fn body(self, connection_id: GatewayId, request_id: GatewayId) -> String {
-        match self.message() {
+        match &*self.message() {
             "" => String::new(),
             message => crate::reply::error_text(message, connection_id, request_id),
         }

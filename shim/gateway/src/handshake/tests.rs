@@ -163,7 +163,7 @@ fn con_13_bodies_are_json_and_426_is_empty() {
     assert_eq!(body(Rejection::NotAnUpgrade), "");
     for rejection in [Rejection::Denied, Rejection::Handler(401), Rejection::Handler(599), Rejection::Unavailable] {
         let parsed: serde_json::Value = serde_json::from_str(&body(rejection)).unwrap();
-        assert_eq!(parsed["message"], rejection.message());
+        assert_eq!(parsed["message"], *rejection.message());
         assert_eq!(parsed["connectionId"], "BFHPhfCWIAMCKlQ=");
     }
 }

@@ -5,6 +5,8 @@
 
 use http::StatusCode;
 
+use crate::iam::SignatureError;
+
 /// Room for the id in the body of [`ManagementError::MalformedId`]; the rest of a longer one is cut off.
 const ECHOED_CHARS: usize = 128;
 
@@ -20,12 +22,12 @@ pub enum ManagementError {
     /// The stage or the form of the path is wrong, or the caller is not allowed here.
     #[error("the path or the caller is not allowed")]
     Forbidden,
-    /// The call is unsigned, or its method does not exist.
+    /// The caller is not let in, or the method does not exist.
     #[error("the call carries no authentication")]
     MissingAuthenticationToken,
-    /// The signature is wrong.
-    #[error("the signature does not match")]
-    InvalidSignature,
+    /// The signature is missing or does not hold.
+    #[error("the signature does not hold")]
+    Signature(SignatureError),
     /// The caller's policy does not allow it.
     #[error("the caller's policy does not allow the call")]
     AccessDenied {
@@ -55,7 +57,7 @@ impl ManagementError {
         match self {
             Self::Gone => StatusCode::GONE,
             Self::MalformedId(_) | Self::InvalidPayload => StatusCode::BAD_REQUEST,
-            Self::Forbidden | Self::MissingAuthenticationToken | Self::InvalidSignature | Self::AccessDenied { .. } => {
+            Self::Forbidden | Self::MissingAuthenticationToken | Self::Signature(_) | Self::AccessDenied { .. } => {
                 StatusCode::FORBIDDEN
             }
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -72,7 +74,7 @@ impl ManagementError {
             Self::MalformedId(_) | Self::InvalidPayload => "BadRequestException",
             Self::Forbidden => "ForbiddenException",
             Self::MissingAuthenticationToken => "MissingAuthenticationTokenException",
-            Self::InvalidSignature => "InvalidSignatureException",
+            Self::Signature(error) => error.error_type(),
             Self::AccessDenied { .. } => "AccessDeniedException",
             Self::PayloadTooLarge => "PayloadTooLargeException",
             Self::LimitExceeded => "LimitExceededException",
@@ -91,10 +93,7 @@ impl ManagementError {
             }
             Self::Forbidden => message("Forbidden"),
             Self::MissingAuthenticationToken => message("Missing Authentication Token"),
-            Self::InvalidSignature => message(
-                "The request signature we calculated does not match the signature you provided. Check your AWS Secret \
-                 Access Key and signing method. Consult the service documentation for details.",
-            ),
+            Self::Signature(error) => message(&error.message()),
             Self::AccessDenied { caller, resource } => {
                 let text = format!(
                     "User: {caller} is not authorized to perform: execute-api:ManageConnections on resource: {resource}"

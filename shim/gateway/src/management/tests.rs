@@ -70,7 +70,7 @@ fn cx_20_every_error_has_status_type_and_a_body_sdks_can_read() {
         (MalformedId("\"\\\u{1}".to_owned()), 400, "BadRequestException"),
         (Forbidden, 403, "ForbiddenException"),
         (MissingAuthenticationToken, 403, "MissingAuthenticationTokenException"),
-        (InvalidSignature, 403, "InvalidSignatureException"),
+        (Signature(crate::iam::SignatureError::Mismatch), 403, "InvalidSignatureException"),
         (access, 403, "AccessDeniedException"),
         (PayloadTooLarge, 413, "PayloadTooLargeException"),
         (InvalidPayload, 400, "BadRequestException"),

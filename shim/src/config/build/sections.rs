@@ -24,7 +24,12 @@ impl Reader<'_> {
         let trust_forwarded_for = self.read("server.trust_forwarded_for", values::flag);
         let tcp_backlog = self.read("server.tcp_backlog", values::count);
         let management = self.read("server.management", |value| {
-            let words = [("loopback", Management::Loopback), ("open", Management::Open), ("off", Management::Off)];
+            let words = [
+                ("loopback", Management::Loopback),
+                ("open", Management::Open),
+                ("iam", Management::Iam),
+                ("off", Management::Off),
+            ];
             values::choice(value, &words)
         });
         let mut listen = listen?;
@@ -68,6 +73,7 @@ impl Reader<'_> {
             values::choice(value, &[("connection", Ordering::Connection), ("concurrent", Ordering::Concurrent)])
         });
         let stage_variables = self.optional("api.stage_variables", values::table);
+        let (key_required, key_source, keys) = self.client_keys();
         Some(ApiConfig {
             id: id?,
             stage: stage?,
@@ -76,6 +82,9 @@ impl Reader<'_> {
             profile: profile?,
             ordering: ordering?,
             stage_variables: stage_variables?.unwrap_or_default(),
+            key_required: key_required?,
+            key_source: key_source?,
+            keys: keys?,
         })
     }
 

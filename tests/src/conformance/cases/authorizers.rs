@@ -74,12 +74,12 @@ pub(super) const ROWS: &[Row] = &[
         SAME,
         |world| kind(world).boxed(),
     ),
-    Row::not_yet(
+    Row::holds(
         "AU-14",
         Documented,
         "`usageIdentifierKey` of the result selects the API key where the API is configured so.",
-        "the value is read and kept, and selects nothing",
-        "the server knows no keys of clients yet",
+        SAME,
+        |world| super::keys::chosen_by_the_authorizer(world).boxed(),
     ),
     Row::holds(
         "AU-15",
@@ -95,12 +95,12 @@ pub(super) const ROWS: &[Row] = &[
         "neither runs",
         |world| nothing_else_runs(world).boxed(),
     ),
-    Row::not_yet(
+    Row::holds(
         "IAM-1",
         Documented,
         "A route with `AWS_IAM` asks for a SigV4 signature in headers or query.",
-        "handshakes are not asked for signatures",
-        "IAM authorization of `$connect` is not there",
+        SAME,
+        |world| super::signatures::connect(world).boxed(),
     ),
     Row::not_applicable(
         "IAM-2",

@@ -28,12 +28,12 @@ pub(super) const ROWS: &[Row] = &[
         "WebSocket APIs offer no way to customise these frames.",
         "there is no way here either",
     ),
-    Row::not_yet(
+    Row::holds(
         "ERR-4",
         Unknown,
         "A message beyond the rate is expected to be answered with the text `Too Many Requests`.",
-        "messages are not throttled; the frame exists",
-        "the rates of the quotas are not applied yet",
+        "that text in the template of ERR-1; no function runs, and the connection stays open",
+        |world| super::throttling::route(world).boxed(),
     ),
 ];
 

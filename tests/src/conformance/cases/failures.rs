@@ -44,20 +44,19 @@ pub(super) const ROWS: &[Row] = &[
         "one address serves both forms of URL (CX-1), and handlers use either",
         |world| super::management::other_stage(world).boxed(),
     ),
-    Row::differs(
+    Row::holds(
         "5.4-6",
         Inferred,
         "Unsigned: 403 `MissingAuthenticationTokenException`; a wrong signature: 403 `InvalidSignatureException`.",
-        "callers that are not let in get the former, whatever they signed",
-        "callers are let in by their address (`docs/adr/0005-management-access.md`), not by a signature",
+        "the same where `server.management` is `iam`; callers that no address lets in get the former",
         |world| not_let_in(world).boxed(),
     ),
-    Row::not_yet(
+    Row::holds(
         "5.4-7",
         Reported,
         "IAM denies: 403 `AccessDeniedException` with caller and resource in the message.",
-        "callers are let in by their address, not by a policy",
-        "signatures of callers are not evaluated",
+        "the same where `server.management` is `iam`; the account of the resource is masked but for its end",
+        |world| super::signatures::denied(world).boxed(),
     ),
     Row::holds("5.4-8", Documented, "A caller that is not allowed: 403 `ForbiddenException`.", SAME, |world| {
         super::management::other_stage(world).boxed()
@@ -73,8 +72,8 @@ pub(super) const ROWS: &[Row] = &[
         "5.4-10",
         Documented,
         "Too fast, or the client does not read: 429 `LimitExceededException`, empty body.",
-        "the same for a client that does not read; callers are not throttled yet",
-        |world| buffer_full(world).boxed(),
+        SAME,
+        |world| too_fast(world).boxed(),
     ),
     Row::holds(
         "5.4-11",
@@ -173,7 +172,7 @@ async fn not_let_in(world: &World) -> anyhow::Result<()> {
     let expected = (403, Some("MissingAuthenticationTokenException"));
     ensure!(answer.error() == expected, "answered {:?}", answer.error());
     ensure!(answer.text() == r#"{"message":"Missing Authentication Token"}"#, "the body is {}", answer.text());
-    Ok(())
+    super::signatures::not_let_in(world).await
 }
 
 async fn too_large(world: &World) -> anyhow::Result<()> {
@@ -185,6 +184,11 @@ async fn too_large(world: &World) -> anyhow::Result<()> {
     let body: Value = serde_json::from_slice(&answer.body)?;
     ensure!(body["message"].is_string(), "{body}");
     client.heard_nothing().await
+}
+
+async fn too_fast(world: &World) -> anyhow::Result<()> {
+    buffer_full(world).await?;
+    super::throttling::requests(world).await
 }
 
 async fn buffer_full(world: &World) -> anyhow::Result<()> {

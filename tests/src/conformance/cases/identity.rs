@@ -23,19 +23,19 @@ pub(super) const ROWS: &[Row] = &[
     Row::holds("IDN-2", Reported, "`userAgent` is repeated on MESSAGE and DISCONNECT.", SAME, |world| {
         agent_repeated(world).boxed()
     }),
-    Row::not_yet(
+    Row::holds(
         "IDN-3",
         Reported,
         "With an API key on `$connect`, `identity` adds `apiKey` and `apiKeyId`.",
-        "events have both fields, but no handshake is asked for a key",
-        "the server knows no keys of clients yet",
+        SAME,
+        |world| super::keys::shown(world).boxed(),
     ),
-    Row::not_yet(
+    Row::holds(
         "IDN-4",
         Documented,
         "With IAM authorization `identity` can carry account, caller, user, ARN, access key and organisation.",
-        "handshakes are not asked for signatures",
-        "IAM authorization of `$connect` is not there",
+        "all of them but the organisation, and nothing of Cognito, for there is neither",
+        |world| super::signatures::identity(world).boxed(),
     ),
     Row::holds(
         "IDN-5",

@@ -15,12 +15,12 @@ use crate::conformance::wire::frame::{Frame, opcode};
 use crate::conformance::world::World;
 
 pub(super) const ROWS: &[Row] = &[
-    Row::not_yet(
+    Row::holds(
         "4-1",
         Documented,
         "500 new connections per second, adjustable.",
-        "the rate is among the quotas and is not applied",
-        "the rates of the quotas are not applied yet",
+        "the same, per process; `throttle.connect_rate` adjusts it",
+        |world| super::throttling::connections_per_second(world).boxed(),
     ),
     Row::differs(
         "4-2",
@@ -79,12 +79,12 @@ pub(super) const ROWS: &[Row] = &[
         "An access log template has at most 3 KB.",
         "access logs have a fixed form",
     ),
-    Row::not_yet(
+    Row::holds(
         "4-15",
         Documented,
         "10,000 requests per second with a burst of 5,000, calls of `@connections` included.",
-        "the rate is among the quotas and is not applied",
-        "the rates of the quotas are not applied yet",
+        "the same, per process; `throttle.rate` and `throttle.burst` adjust it",
+        |world| super::throttling::requests(world).boxed(),
     ),
     Row::holds("4-16", Documented, "A stage's name has letters, digits, `-` and `_`, 128 at most.", SAME, |world| {
         stage_names(world).boxed()

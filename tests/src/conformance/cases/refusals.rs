@@ -3,6 +3,7 @@
 use anyhow::ensure;
 use futures_util::FutureExt as _;
 
+use super::{keys, signatures, throttling};
 use crate::conformance::client::Dial;
 use crate::conformance::event::Kind;
 use crate::conformance::row::{Mark::*, Row, SAME};
@@ -20,27 +21,15 @@ pub(super) const ROWS: &[Row] = &[
         SAME,
         |world| plain_get(world).boxed(),
     ),
-    Row::not_yet(
-        "2.3-4",
-        Documented,
-        "More new connections than the rate allows: 429.",
-        "handshakes are bounded by the number of open sockets (503), not by a rate",
-        "the rates of the quotas are not applied yet",
-    ),
-    Row::not_yet(
-        "2.3-5",
-        Documented,
-        "An API key is required and missing or unknown: 403.",
-        "an API that asks for keys lets clients in without one",
-        "the server knows no keys of clients yet",
-    ),
-    Row::not_yet(
-        "2.3-6",
-        Documented,
-        "IAM authorization and no or a wrong signature: 403.",
-        "handshakes are not asked for signatures",
-        "IAM authorization of `$connect` is not there",
-    ),
+    Row::holds("2.3-4", Documented, "More new connections than the rate allows: 429.", SAME, |world| {
+        throttling::connections(world).boxed()
+    }),
+    Row::holds("2.3-5", Documented, "An API key is required and missing or unknown: 403.", SAME, |world| {
+        keys::required(world).boxed()
+    }),
+    Row::holds("2.3-6", Documented, "IAM authorization and no or a wrong signature: 403.", SAME, |world| {
+        signatures::connect(world).boxed()
+    }),
     Row::not_applicable(
         "2.3-7",
         Documented,

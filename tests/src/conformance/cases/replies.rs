@@ -108,14 +108,37 @@ pub(super) const ROWS: &[Row] = &[
     Row::holds("MSG-8", Reported, "An error is an ordinary text message for the client.", SAME, |world| {
         stays_open(world).boxed()
     }),
-    Row::not_yet(
+    Row::holds(
         "MSG-9",
         Documented,
         "A message that a route's model does not allow is answered `Bad request body`, and no function runs.",
-        "messages are not validated; the function gets them all",
-        "request models are not evaluated",
+        "the same, in the spacing of the documentation",
+        |world| model(world).boxed(),
     ),
 ];
+
+async fn model(world: &World) -> anyhow::Result<()> {
+    let spec = Spec::special("a route with a model", |spec| {
+        let schema = json!({
+            "$schema": "http://json-schema.org/draft-04/schema#",
+            "type": "object", "required": ["text"], "properties": {"text": {"type": "string", "maxLength": 5}},
+        });
+        spec.definition.settings.models.insert("chat".to_owned(), schema);
+    });
+    let api = world.api(spec).await?;
+    let (mut client, id) = api.identified().await?;
+    for message in [json!({"action": "chat"}), json!({"action": "chat", "text": "too long"})] {
+        client.send_json(&message).await?;
+        let frame = client.text().await?;
+        let named = serde_json::from_str::<Value>(&frame)?["messageId"].as_str().unwrap_or_default().to_owned();
+        let expected = format!(r#"{{"message" : "Bad request body", "connectionId": "{id}", "messageId": "{named}"}}"#);
+        ensure!(frame == expected && named.len() == 16, "the frame is {frame}");
+    }
+    ensure!(api.count(Kind::Message).await? == 0, "the function ran");
+    client.send_json(&json!({"action": "chat", "text": "short"})).await?;
+    ensure!(api.next(Kind::Message).await?.context("routeKey") == "chat");
+    client.heard_nothing().await
+}
 
 /// Tells both routes the same and gives what the two-way one answered.
 async fn both(world: &World, answer: Value) -> anyhow::Result<String> {

@@ -12,19 +12,19 @@ const SIGNED: &str = "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20261121/us-east-1
                       SignedHeaders=host;x-amz-date, Signature=5d672d79c15b13162d9279b0855cfba6789a8edb4c82c400e06b5924a6f2b5d7";
 
 pub(super) const ROWS: &[Row] = &[
-    Row::not_yet(
+    Row::holds(
         "SG-1",
         Documented,
         "Calls are signed for the service `execute-api` and checked against `execute-api:ManageConnections`.",
-        "callers are let in by their address; a signature is accepted and not looked at",
-        "signatures of callers are not evaluated",
+        "the same where `server.management` is `iam`",
+        |world| super::signatures::manage(world).boxed(),
     ),
-    Row::not_yet(
+    Row::holds(
         "SG-2",
         Documented,
         "The canonical path of a signature is encoded a second time.",
-        "a signature is accepted and not looked at",
-        "signatures of callers are not evaluated",
+        "the same where `server.management` is `iam`",
+        |world| super::signatures::double_encoding(world).boxed(),
     ),
     Row::holds(
         "SG-3",

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use gateway::api::Api as GatewayApi;
 use handlers::channel::Epoch;
 use handlers::memory::{MemoryLog, Retention};
+use shim::access::{Access, ClientKeys};
 use shim::clock::SystemClock;
 use shim::config::{Config, DrainConfig};
 use shim::endpoint::{Endpoint, Ids};
@@ -63,8 +64,11 @@ fn endpoint(spec: Spec, config: &Config, probe: Arc<Probe>) -> anyhow::Result<En
     let metrics = Metrics::new();
     let tasks = TaskTracker::new();
     let log = MemoryLog::new(Epoch("conformance".into()), Retention { entries: 1, bytes: 1 });
+    let api = GatewayApi::new(spec.definition)?;
+    let (keys, credentials) = (ClientKeys::new(spec.keys), spec.callers);
     Ok(Endpoint {
-        api: Arc::new(GatewayApi::new(spec.definition)?),
+        access: Access { keys, credentials, ..Access::new(&api) },
+        api: Arc::new(api),
         functions: Arc::new(Functional(probe)),
         hub: Hub::new(Arc::new(log), tasks.clone(), metrics.delivery.clone()),
         sessions: config.session.clone(),

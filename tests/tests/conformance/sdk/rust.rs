@@ -52,7 +52,10 @@ fn outcome<T, E: Modelled>(result: Result<T, SdkError<E, HttpResponse>>) -> Valu
 /// Makes every call of `task` and reports what came of each.
 pub async fn drive(task: &Value) -> anyhow::Result<Value> {
     let text = |role: &str| task[role].as_str().map(str::to_owned).with_context(|| format!("no {role}"));
-    let (here, elsewhere) = (connect(&text("endpoint")?), connect(&text("otherStage")?));
+    let at = |endpoint: &str| anyhow::Ok(connect(&text(endpoint)?, "example"));
+    let (here, elsewhere, signed, limited) =
+        (at("endpoint")?, at("otherStage")?, at("signedEndpoint")?, at("limitedEndpoint")?);
+    let wrong = connect(&text("signedEndpoint")?, "another");
     let post = async |client: &Client, id: String, data: Vec<u8>| {
         outcome(client.post_to_connection().connection_id(id).data(Blob::new(data)).send().await)
     };
@@ -68,12 +71,16 @@ pub async fn drive(task: &Value) -> anyhow::Result<Value> {
         "tooLarge": post(&here, text("open")?, vec![b'x'; 128 * 1024 + 1]).await,
         "otherStage": post(&elsewhere, text("open")?, hello()).await,
         "slow": fill(&here, text("slow")?).await,
+        "signed": post(&signed, text("signed")?, hello()).await,
+        "wrongSecret": post(&wrong, text("signed")?, hello()).await,
+        "denied": outcome(signed.delete_connection().connection_id(text("signed")?).send().await),
+        "limited": fill(&limited, text("limited")?).await,
         "delete": outcome(here.delete_connection().connection_id(text("open")?).send().await),
     }))
 }
 
-fn connect(endpoint: &str) -> Client {
-    let keys = Credentials::builder().access_key_id("AKIDEXAMPLE").secret_access_key("example").provider_name("tests");
+fn connect(endpoint: &str, secret: &str) -> Client {
+    let keys = Credentials::builder().access_key_id("AKIDEXAMPLE").secret_access_key(secret).provider_name("tests");
     let config = Config::builder()
         .behavior_version_latest()
         .region(Region::new("us-east-1"))

@@ -1,0 +1,200 @@
+//! What a signed request says of itself, in its `Authorization` header or its query.
+//!
+//! Invariant: a claim is complete. Every member was there and has its form, so that nothing later has to guess.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use jiff::civil::DateTime;
+use jiff::tz::Offset;
+use percent_encoding::percent_decode_str;
+
+use super::error::SignatureError;
+use super::{ALGORITHM, SERVICE, SignedRequest, TERMINATION};
+
+/// How far the clocks of caller and server may be apart: 5 minutes (IAM user guide, `reference_sigv-troubleshooting`).
+pub(super) const SKEW_MS: i64 = 5 * 60 * 1000;
+/// Longest life of a signature in a query: 7 days (the same guide, `X-Amz-Expires`).
+const LONGEST_SECONDS: i64 = 7 * 24 * 60 * 60;
+
+/// A signature and what it claims. It has no `Debug`: signatures and tokens are for nobody's log.
+pub struct Claim {
+    /// The access key id.
+    pub access_key: String,
+    /// `YYYYMMDD` of the credential scope; the signing key is derived for it.
+    pub day: String,
+    /// The region of the credential scope.
+    pub region: String,
+    /// The signature, 64 hexadecimal digits where it can be right.
+    pub signature: String,
+    /// The session token of temporary credentials.
+    pub session_token: Option<String>,
+    service: String,
+    pub(super) date: String,
+    pub(super) signed_headers: Vec<String>,
+    signed_at: i64,
+    lifetime_ms: i64,
+}
+
+/// The parts by name, wherever they stood.
+#[derive(Default)]
+struct Parts<'r> {
+    credential: Option<Cow<'r, str>>,
+    signed_headers: Option<Cow<'r, str>>,
+    signature: Option<Cow<'r, str>>,
+    date: Option<Cow<'r, str>>,
+    session_token: Option<Cow<'r, str>>,
+    lifetime_ms: Option<i64>,
+}
+
+impl Claim {
+    /// Reads the claim of a request; its header comes before its query.
+    ///
+    /// # Errors
+    /// [`SignatureError::Missing`] for a request without any, [`SignatureError::Incomplete`] for one that is not whole.
+    pub fn read(request: SignedRequest<'_>) -> Result<Self, SignatureError> {
+        let query = Query::parse(request.query);
+        let parts = match request.headers.get(AUTHORIZATION) {
+            Some(value) => from_header(value.to_str().unwrap_or_default(), request.headers),
+            None if query.contains_key("X-Amz-Algorithm") => from_query(query),
+            None => return Err(SignatureError::Missing),
+        };
+        parts.claim()
+    }
+
+    /// Whether it was signed for this API's region and for `execute-api`, on the day of its date.
+    ///
+    /// # Errors
+    /// [`SignatureError`] for another region, service or day.
+    pub fn check_scope(&self, region: &str) -> Result<(), SignatureError> {
+        match () {
+            () if self.region != region => Err(SignatureError::WrongRegion),
+            () if self.service != SERVICE => Err(SignatureError::WrongService),
+            () if !self.date.starts_with(&self.day) => Err(SignatureError::WrongDay),
+            () => Ok(()),
+        }
+    }
+
+    /// Whether it is good at `now`, in milliseconds since 1970.
+    ///
+    /// # Errors
+    /// [`SignatureError::Expired`] and [`SignatureError::NotYet`].
+    pub fn check_time(&self, now: i64) -> Result<(), SignatureError> {
+        let until = self.signed_at.saturating_add(self.lifetime_ms);
+        match () {
+            () if self.signed_at.saturating_sub(SKEW_MS) > now => {
+                Err(SignatureError::NotYet { from: self.signed_at, now })
+            }
+            () if until < now => Err(SignatureError::Expired { until: until.saturating_sub(SKEW_MS), now }),
+            () => Ok(()),
+        }
+    }
+
+    /// The scope behind the access key: `YYYYMMDD/region/execute-api/aws4_request`.
+    pub(super) fn scope(&self) -> String {
+        [&*self.day, &*self.region, &*self.service, TERMINATION].join("/")
+    }
+}
+
+impl Parts<'_> {
+    fn claim(self) -> Result<Claim, SignatureError> {
+        let scope = self.credential.as_deref().and_then(scope);
+        let signed_headers: Vec<_> =
+            self.signed_headers.unwrap_or_default().split(';').map(str::to_ascii_lowercase).collect();
+        let covers_host = signed_headers.iter().any(|name| name == "host");
+        let at = self.date.as_deref().and_then(instant);
+        let (Some([access_key, day, region, service]), Some(signature), true, Some(signed_at), Some(lifetime_ms)) =
+            (&scope, &self.signature, covers_host, at, self.lifetime_ms)
+        else {
+            return Err(SignatureError::Incomplete {
+                credential: scope.is_some(),
+                signature: self.signature.is_some(),
+                signed_headers: covers_host,
+                date: at.is_some() && self.lifetime_ms.is_some(),
+            });
+        };
+        Ok(Claim {
+            access_key: access_key.clone(),
+            day: day.clone(),
+            region: region.clone(),
+            service: service.clone(),
+            signature: signature.to_string(),
+            session_token: self.session_token.map(Cow::into_owned),
+            date: self.date.unwrap_or_default().into_owned(),
+            signed_headers,
+            signed_at,
+            lifetime_ms,
+        })
+    }
+}
+
+/// `AWS4-HMAC-SHA256 Credential=…, SignedHeaders=…, Signature=…`, with the date and the token beside it.
+fn from_header<'r>(value: &'r str, headers: &'r HeaderMap) -> Parts<'r> {
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(Cow::Borrowed);
+    let mut parts = Parts {
+        date: header("x-amz-date"),
+        session_token: header("x-amz-security-token"),
+        lifetime_ms: Some(SKEW_MS),
+        ..Parts::default()
+    };
+    let Some(members) = value.strip_prefix(ALGORITHM) else { return parts };
+    for (name, value) in members.split(',').filter_map(|member| member.trim().split_once('=')) {
+        match name {
+            "Credential" => parts.credential = Some(value.into()),
+            "SignedHeaders" => parts.signed_headers = Some(value.into()),
+            "Signature" => parts.signature = Some(value.into()),
+            _ => {}
+        }
+    }
+    parts
+}
+
+/// `X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=…`: a presigned URL, as browsers connect with.
+fn from_query(mut query: HashMap<Cow<'_, str>, Cow<'_, str>>) -> Parts<'static> {
+    let mut take = |name: &str| query.remove(name).map(|value| Cow::Owned(value.into_owned()));
+    if take("X-Amz-Algorithm").as_deref() != Some(ALGORITHM) {
+        return Parts::default();
+    }
+    let seconds = take("X-Amz-Expires").and_then(|text: Cow<'_, str>| text.parse::<i64>().ok());
+    Parts {
+        credential: take("X-Amz-Credential"),
+        signed_headers: take("X-Amz-SignedHeaders"),
+        signature: take("X-Amz-Signature"),
+        date: take("X-Amz-Date"),
+        session_token: take("X-Amz-Security-Token"),
+        lifetime_ms: seconds.filter(|seconds| (1..=LONGEST_SECONDS).contains(seconds)).map(|seconds| seconds * 1000),
+    }
+}
+
+/// A query's parameters, decoded.
+struct Query;
+
+impl Query {
+    fn parse(query: Option<&str>) -> HashMap<Cow<'_, str>, Cow<'_, str>> {
+        let decode = |text| percent_decode_str(text).decode_utf8_lossy();
+        let pairs = query.unwrap_or_default().split('&');
+        pairs
+            .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+            .map(|(name, value)| (decode(name), decode(value)))
+            .collect()
+    }
+}
+
+/// Access key, day, region and service of `key/day/region/service/aws4_request`.
+fn scope(credential: &str) -> Option<[String; 4]> {
+    let parts: Vec<_> = credential.split('/').collect();
+    match parts[..] {
+        [key, day, region, service, TERMINATION] if !key.is_empty() => {
+            Some([key, day, region, service].map(str::to_owned))
+        }
+        _ => None,
+    }
+}
+
+/// `YYYYMMDDTHHMMSSZ` as milliseconds since 1970.
+fn instant(text: &str) -> Option<i64> {
+    let at = DateTime::strptime("%Y%m%dT%H%M%SZ", text).ok().filter(|_| text.len() == 16)?;
+    Some(Offset::UTC.to_timestamp(at).ok()?.as_millisecond())
+}

@@ -1,0 +1,91 @@
+//! Request models: what a route's messages must look like before they reach its function (MSG-9).
+//!
+//! Models are JSON schemas of draft 4 (developer guide, `models-mappings-models`). Invariant: a schema stands alone and is
+//! compiled once; it loads nothing, and its patterns run in linear time, because clients choose what they are matched
+//! against.
+
+use std::fmt;
+
+use jsonschema::{Draft, PatternOptions, Validator};
+use serde_json::Value;
+
+/// Why a schema is no model.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no JSON schema of draft 4 that stands alone: {0}")]
+pub struct InvalidModel(String);
+
+/// A compiled model.
+pub struct Model {
+    schema: Value,
+    validator: Validator,
+}
+
+impl Model {
+    /// Compiles a schema.
+    ///
+    /// # Errors
+    /// [`InvalidModel`] for what is no schema, refers to another document, or has a pattern beyond linear time.
+    pub fn compile(schema: Value) -> Result<Self, InvalidModel> {
+        let options = jsonschema::options().with_draft(Draft::Draft4).with_pattern_options(PatternOptions::regex());
+        let validator = options.build(&schema).map_err(|error| InvalidModel(error.to_string()))?;
+        Ok(Self { schema, validator })
+    }
+
+    /// Whether the model allows a message. Text that is not JSON fits no model.
+    #[must_use]
+    pub fn allows(&self, body: &str) -> bool {
+        serde_json::from_str(body).is_ok_and(|value: Value| self.validator.is_valid(&value))
+    }
+}
+
+impl PartialEq for Model {
+    fn eq(&self, other: &Self) -> bool {
+        self.schema == other.schema
+    }
+}
+
+impl Eq for Model {}
+
+impl fmt::Debug for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Model").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn msg_9_a_model_allows_what_its_schema_does() {
+        let model = Model::compile(json!({
+            "$schema": "http://json-schema.org/draft-04/schema#",
+            "type": "object",
+            "required": ["action", "text"],
+            "properties": {"text": {"type": "string", "pattern": "^[a-z]+$"}, "age": {"minimum": 0, "exclusiveMinimum": true}},
+        }))
+        .unwrap();
+        for body in [r#"{"action":"a","text":"b"}"#, r#"{"action":1,"text":"b","age":1,"more":null}"#] {
+            assert!(model.allows(body), "{body}");
+        }
+        for body in ["", "hello", "[]", "{}", r#"{"action":"a","text":1}"#, r#"{"action":"a","text":"B"}"#] {
+            assert!(!model.allows(body), "{body}");
+        }
+        // Draft 4 has a boolean here, later drafts a number.
+        assert!(!model.allows(r#"{"action":"a","text":"b","age":0}"#));
+    }
+
+    #[test]
+    fn msg_9_what_is_no_schema_or_loads_another_is_refused() {
+        for schema in [
+            json!({"type": "nothing"}),
+            json!({"$ref": "https://apigateway.amazonaws.com/restapis/a/models/b"}),
+            json!({"$ref": "file:///etc/passwd"}),
+            json!({"pattern": "(a)\\1"}),
+        ] {
+            assert!(Model::compile(schema.clone()).is_err(), "{schema}");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Callers who sign their requests: their keys, who they are, and whether a signature is theirs (`gateway::iam` says what
+//! a signature covers).
+//!
+//! Invariant: a caller is named only after its signature was recomputed from the request as received, body included, and
+//! compared in constant time. Secrets never leave this file.
+
+mod document;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::hmac::{HMAC_SHA256, Key, sign};
+use gateway::event::IamCaller;
+use gateway::iam::{Claim, IamPolicy, SERVICE, SignatureError, SignedRequest, TERMINATION};
+
+use crate::config::Secret;
+
+/// Most callers: a list for people to write, searched by key.
+pub const MOST_CALLERS: usize = 1000;
+
+/// Somebody who may sign. `Debug` shows nothing of the keys.
+#[derive(Clone)]
+pub struct SigningCaller {
+    /// Who it is, as events show it.
+    pub identity: IamCaller,
+    /// What it may do.
+    pub policy: IamPolicy,
+    secret: Secret,
+    session_token: Option<Secret>,
+}
+
+/// Everybody who may sign, by access key. `Debug` shows how many.
+#[derive(Clone, Default)]
+pub struct Credentials(Arc<HashMap<Box<str>, SigningCaller>>);
+
+impl Credentials {
+    /// Who sent a request with this body to an API of `region`, at `now` in milliseconds since 1970.
+    ///
+    /// # Errors
+    /// [`SignatureError`]: what the request lacks, or why its signature does not hold.
+    pub fn verify(
+        &self,
+        request: SignedRequest<'_>,
+        body: &[u8],
+        region: &str,
+        now: i64,
+    ) -> Result<&SigningCaller, SignatureError> {
+        let claim = Claim::read(request)?;
+        let caller = self.0.get(&*claim.access_key).filter(|caller| caller.has_token(claim.session_token.as_deref()));
+        let caller = caller.ok_or(SignatureError::UnknownKey)?;
+        claim.check_scope(region)?;
+        claim.check_time(now)?;
+        let canonical = claim.canonical_request(request, &hash(body));
+        let expected = caller.sign(&claim, &claim.string_to_sign(&hash(canonical.as_bytes())));
+        verify_slices_are_equal(expected.as_bytes(), claim.signature.as_bytes())
+            .map_err(|_| SignatureError::Mismatch)?;
+        Ok(caller)
+    }
+}
+
+impl SigningCaller {
+    fn has_token(&self, presented: Option<&str>) -> bool {
+        match (&self.session_token, presented) {
+            (None, None) => true,
+            (Some(token), Some(presented)) => {
+                verify_slices_are_equal(token.expose().as_bytes(), presented.as_bytes()).is_ok()
+            }
+            _ => false,
+        }
+    }
+
+    /// The signature in lower-case hexadecimal digits, with the key derived for the claim's day and region (IAM user
+    /// guide, `reference_sigv-create-signed-request`, step 4).
+    fn sign(&self, claim: &Claim, string_to_sign: &str) -> String {
+        let secret = format!("AWS4{}", self.secret.expose());
+        let steps = [&*claim.day, &*claim.region, SERVICE, TERMINATION, string_to_sign];
+        let first = secret.into_bytes();
+        hex(&steps
+            .iter()
+            .fold(first, |key, step| sign(&Key::new(HMAC_SHA256, &key), step.as_bytes()).as_ref().to_vec()))
+    }
+}
+
+impl fmt::Debug for SigningCaller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SigningCaller(..)")
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Credentials").field(&self.0.len()).finish()
+    }
+}
+
+fn hash(bytes: &[u8]) -> String {
+    hex(digest(&SHA256, bytes).as_ref())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
+}
+
+#[cfg(test)]
+mod tests;

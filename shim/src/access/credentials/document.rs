@@ -1,0 +1,79 @@
+//! The document that callers are configured with: a JSON array, one object each, under the names of IAM's own answers.
+//!
+//! ```json
+//! [{"AccessKeyId": "AKIA…", "SecretAccessKey": "…", "Arn": "arn:aws:iam::123456789012:user/backend", "UserId": "AIDA…",
+//!   "PolicyDocument": {"Version": "2012-10-17", "Statement": [
+//!     {"Effect": "Allow", "Action": "execute-api:ManageConnections", "Resource": "*"}]}}]
+//! ```
+//! Invariant: a caller without a policy is refused rather than one who may do nothing, or everything. No text of the
+//! document is part of a mistake.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use gateway::event::IamCaller;
+use gateway::iam::IamPolicy;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{Credentials, MOST_CALLERS, SigningCaller};
+use crate::config::Secret;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct Entry {
+    access_key_id: String,
+    secret_access_key: String,
+    session_token: Option<String>,
+    arn: String,
+    user_id: Option<String>,
+    policy_document: Value,
+}
+
+impl Credentials {
+    /// Reads the document.
+    ///
+    /// # Errors
+    /// What it should have been, without anything that is in it.
+    pub fn parse(document: &str) -> Result<Self, String> {
+        const FORM: &str = "must be a JSON array of objects with AccessKeyId, SecretAccessKey, Arn, PolicyDocument, and \
+                            optionally UserId and SessionToken";
+        let entries: Vec<Entry> = serde_json::from_str(document).map_err(|_| FORM.to_owned())?;
+        if entries.len() > MOST_CALLERS {
+            return Err(format!("must have at most {MOST_CALLERS} callers"));
+        }
+        let mut callers = HashMap::with_capacity(entries.len());
+        for (index, entry) in entries.into_iter().enumerate() {
+            let caller = caller(entry).map_err(|rule| format!("entry {}: {rule}", index + 1))?;
+            if callers.insert(caller.identity.access_key.clone(), caller).is_some() {
+                return Err(format!("entry {}: has the AccessKeyId of another", index + 1));
+            }
+        }
+        Ok(Self(Arc::new(callers)))
+    }
+}
+
+fn caller(entry: Entry) -> Result<SigningCaller, &'static str> {
+    let key = &entry.access_key_id;
+    if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return Err("AccessKeyId must have letters and digits only");
+    }
+    if entry.secret_access_key.is_empty() {
+        return Err("SecretAccessKey must not be empty");
+    }
+    let account = entry.arn.strip_prefix("arn:").and_then(|arn| arn.split(':').nth(3));
+    let account = account.filter(|account| account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit()));
+    let account = account.ok_or("Arn must be one of a principal, such as arn:aws:iam::123456789012:user/name")?;
+    let policy = IamPolicy::parse(entry.policy_document).ok_or("PolicyDocument must be an IAM policy")?;
+    // Principals have a unique id; where none is told, the access key stands for its user.
+    let principal: Box<str> = entry.user_id.as_deref().unwrap_or(key).into();
+    let identity = IamCaller {
+        account_id: account.into(),
+        caller: principal.clone(),
+        access_key: key.as_str().into(),
+        user_arn: entry.arn.as_str().into(),
+        user: principal,
+    };
+    let session_token = entry.session_token.as_deref().map(Secret::new);
+    Ok(SigningCaller { identity, policy, secret: Secret::new(&entry.secret_access_key), session_token })
+}

@@ -1,0 +1,63 @@
+//! How often the API may be used, and the keys of those who use it.
+//!
+//! Invariant: what is not set is the profile's. Nothing here counts; `access::throttle` does.
+
+use std::collections::BTreeMap;
+
+use gateway::quotas::Rate;
+
+use super::Secret;
+
+/// An API key that a client connects with.
+#[derive(Debug, Clone)]
+pub struct ClientKeyConfig {
+    /// Its id, which events show beside it.
+    pub id: String,
+    /// The key.
+    pub key: Secret,
+}
+
+/// How often the API may be used; what is not set is the profile's.
+#[derive(Debug, Clone, Default)]
+pub struct ThrottleConfig {
+    /// Requests of every kind.
+    pub requests: RateConfig,
+    /// New connections.
+    pub connections: RateConfig,
+    /// Single routes, by key.
+    pub routes: BTreeMap<String, Rate>,
+}
+
+/// A rate as far as it is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RateConfig {
+    /// Per second.
+    pub per_second: Option<PerSecond>,
+    /// At once.
+    pub burst: Option<u32>,
+}
+
+/// How often per second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PerSecond {
+    /// Without a limit.
+    Off,
+    /// So many.
+    AtMost(u32),
+}
+
+impl RateConfig {
+    /// No limit, whatever the profile says.
+    pub const OFF: Self = Self { per_second: Some(PerSecond::Off), burst: None };
+
+    /// What is set, over the profile's rate. A rate without a burst has a burst of one second; a burst without any rate
+    /// limits nothing.
+    #[must_use]
+    pub fn over(self, profile: Option<Rate>) -> Option<Rate> {
+        match self.per_second {
+            Some(PerSecond::Off) => None,
+            Some(PerSecond::AtMost(per_second)) => Some(Rate { per_second, burst: self.burst.unwrap_or(per_second) }),
+            None => profile.map(|rate| Rate { burst: self.burst.unwrap_or(rate.burst), ..rate }),
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Cases of API keys: asked for at the handshake, and shown in every event.
+
+use anyhow::ensure;
+use gateway::api::KeySource;
+use serde_json::{Value, json};
+use shim::config::{ClientKeyConfig, Secret};
+
+use super::authorizers::allow;
+use crate::conformance::client::Dial;
+use crate::conformance::event::{Event, Kind};
+use crate::conformance::spec::Spec;
+use crate::conformance::world::{Api, World};
+
+const KEY: &str = "key-of-the-first-client";
+const OTHER: &str = "key-of-the-other-client";
+
+fn asking(spec: &mut Spec, source: KeySource) {
+    spec.definition.api_key_required = true;
+    spec.definition.settings.key_source = source;
+    let key = |id: &str, key| ClientKeyConfig { id: id.to_owned(), key: Secret::new(key) };
+    spec.keys = vec![key("client-1", KEY), key("client-2", OTHER)];
+}
+
+async fn asking_in_header(world: &World) -> anyhow::Result<Api> {
+    world.api(Spec::special("an API that asks for keys", |spec| asking(spec, KeySource::Header))).await
+}
+
+fn shows(event: &Event, id: &str, key: &str) -> anyhow::Result<()> {
+    let keys = event.keys("/requestContext/identity")?;
+    ensure!(keys == ["apiKey", "apiKeyId", "sourceIp"], "the keys are {keys:?}");
+    let identity = &event.value["requestContext"]["identity"];
+    ensure!(identity["apiKey"] == key && identity["apiKeyId"] == id, "{identity}");
+    Ok(())
+}
+
+/// Without a key or with an unknown one: 403, and nothing runs.
+pub(super) async fn required(world: &World) -> anyhow::Result<()> {
+    let api = asking_in_header(world).await?;
+    for dial in [Dial::new(), Dial::new().header("x-api-key", ""), Dial::new().header("x-api-key", "key-of-nobody")] {
+        let refusal = api.refused(dial).await?;
+        ensure!(refusal.head.status == 403, "the status is {}", refusal.head.status);
+        let body: Value = serde_json::from_slice(&refusal.body)?;
+        ensure!(body["message"] == "Forbidden", "the body is {body}");
+    }
+    ensure!(api.count(Kind::Connect).await? == 0, "$connect ran");
+    api.dial(Dial::new().header("X-API-Key", KEY)).await?.heard_nothing().await
+}
+
+/// The key and its id are in every event of the connection.
+pub(super) async fn shown(world: &World) -> anyhow::Result<()> {
+    let api = asking_in_header(world).await?;
+    let (mut client, connect) = api.connected(Dial::new().header("x-api-key", OTHER)).await?;
+    client.tell(json!({})).await?;
+    let message = api.next(Kind::Message).await?;
+    client.close(None).await?;
+    for event in [connect, message, api.next(Kind::Disconnect).await?] {
+        shows(&event, "client-2", OTHER)?;
+    }
+    Ok(())
+}
+
+/// The authorizer names the key; what the client sends as one counts for nothing.
+pub(super) async fn chosen_by_the_authorizer(world: &World) -> anyhow::Result<()> {
+    let mut spec = Spec::authorized(&[]);
+    asking(&mut spec, KeySource::Authorizer);
+    let api = world.api(spec).await?;
+    let naming = |key: &str| {
+        let mut directive = allow(json!({}));
+        directive["authorizer"]["return"]["usageIdentifierKey"] = key.into();
+        Dial::new().probe(directive)
+    };
+    let (_client, event) = api.connected(naming(KEY)).await?;
+    shows(&event, "client-1", KEY)?;
+    let unnamed = Dial::new().probe(allow(json!({}))).header("x-api-key", KEY);
+    for dial in [naming("key-of-nobody"), unnamed] {
+        let refusal = api.refused(dial).await?;
+        ensure!(refusal.head.status == 403, "the status is {}", refusal.head.status);
+    }
+    ensure!(api.count(Kind::Connect).await? == 1, "$connect ran without a key");
+    Ok(())
+}

@@ -1,0 +1,108 @@
+//! Signatures as AWS's own signer makes them, for handshakes and for calls of `@connections`.
+//!
+//! Invariant: a signer signs what will be sent and nothing else; who is to be refused signs with another secret.
+
+use std::borrow::Cow;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use aws_credential_types::Credentials as Keys;
+use aws_sigv4::http_request::{
+    SignableBody, SignableRequest, SignatureLocation, SigningInstructions, SigningSettings, sign,
+};
+use aws_sigv4::sign::v4;
+use serde_json::{Value, json};
+use shim::access::Credentials;
+
+use super::dial::escape;
+use super::{Call, Dial};
+use crate::conformance::wire::place::Place;
+
+/// Somebody with an access key.
+#[derive(Debug, Clone, Copy)]
+pub struct Signer {
+    /// The access key id.
+    pub access_key: &'static str,
+    /// The secret access key.
+    pub secret: &'static str,
+}
+
+impl Signer {
+    /// The ARN by which events and refusals name this caller.
+    #[must_use]
+    pub fn arn(&self) -> String {
+        format!("arn:aws:iam::123456789012:user/{}", self.access_key)
+    }
+
+    /// The callers document of this one caller, who may do `action` to `resource`.
+    ///
+    /// # Errors
+    /// The gateway does not take the document.
+    pub fn may(&self, action: &str, resource: &str) -> anyhow::Result<Credentials> {
+        let document = Value::Array(vec![self.entry(action, resource)]).to_string();
+        Credentials::parse(&document).map_err(anyhow::Error::msg)
+    }
+
+    fn entry(&self, action: &str, resource: &str) -> Value {
+        let statement = json!({"Effect": "Allow", "Action": action, "Resource": resource});
+        json!({
+            "AccessKeyId": self.access_key, "SecretAccessKey": self.secret, "Arn": self.arn(), "UserId": "AIDAEXAMPLE",
+            "PolicyDocument": {"Version": "2012-10-17", "Statement": [statement]},
+        })
+    }
+
+    /// The handshake of `place`, signed in its headers.
+    ///
+    /// # Errors
+    /// The signer refuses.
+    pub fn dial(&self, place: &Place) -> anyhow::Result<Dial> {
+        let instructions = self.sign(place, SignatureLocation::Headers, "GET", &place.path(), b"")?;
+        let (headers, _) = instructions.into_parts();
+        Ok(headers.iter().fold(Dial::new(), |dial, header| dial.header(header.name(), header.value())))
+    }
+
+    /// The handshake of `place`, signed in its query, as browsers have to.
+    ///
+    /// # Errors
+    /// The signer refuses.
+    pub fn presigned(&self, place: &Place) -> anyhow::Result<Dial> {
+        let instructions = self.sign(place, SignatureLocation::QueryParams, "GET", &place.path(), b"")?;
+        let parts = instructions.params().iter().map(|(name, value): &(_, Cow<'_, str>)| (*name, escape(value)));
+        Ok(parts.fold(Dial::new(), |dial, (name, value)| dial.query(&format!("{name}={value}"))))
+    }
+
+    /// The same call, signed.
+    ///
+    /// # Errors
+    /// The signer refuses.
+    pub fn call(&self, place: &Place, call: Call) -> anyhow::Result<Call> {
+        let instructions = self.sign(place, SignatureLocation::Headers, &call.method, &call.path, &call.body)?;
+        let (headers, _) = instructions.into_parts();
+        Ok(headers.iter().fold(call, |call, header| call.header(header.name(), header.value())))
+    }
+
+    fn sign(
+        &self,
+        place: &Place,
+        location: SignatureLocation,
+        method: &str,
+        path: &str,
+        body: &[u8],
+    ) -> anyhow::Result<SigningInstructions> {
+        let mut settings = SigningSettings::default();
+        settings.signature_location = location;
+        settings.expires_in = (location == SignatureLocation::QueryParams).then_some(Duration::from_secs(60));
+        let identity = Keys::new(self.access_key, self.secret, None, None, "conformance").into();
+        let params = v4::SigningParams::builder().identity(&identity).region("us-east-1").name("execute-api");
+        let params = params.time(now()?).settings(settings).build()?.into();
+        let uri = format!("http://{}{path}", place.authority);
+        let headers = [("host", place.authority.as_str())];
+        let request = SignableRequest::new(method, uri, headers.into_iter(), SignableBody::Bytes(body))?;
+        Ok(sign(request, &params)?.into_parts().0)
+    }
+}
+
+fn now() -> anyhow::Result<SystemTime> {
+    let milliseconds = u64::try_from(shim::clock::now().0).context("a time before 1970")?;
+    Ok(UNIX_EPOCH + Duration::from_millis(milliseconds))
+}
