@@ -20,6 +20,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use gateway::handshake::Compression;
 use handlers::id::{TenantId, UserId};
 
 pub use gateway::api::KeySource;
@@ -160,6 +161,8 @@ pub struct SessionConfig {
     pub inbound_queue: usize,
     /// How many messages of a connection are handled at a time when the ordering is concurrent.
     pub in_flight: usize,
+    /// How permessage-deflate is offered.
+    pub compression: Compression,
     /// How long the closing handshake may take.
     pub close_timeout: Duration,
     /// How long a write may make no progress before the connection is closed as slow.

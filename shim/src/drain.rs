@@ -74,7 +74,7 @@ fn send_one_away(handle: &Arc<Handle>, spread: Duration) {
     if handle.identity.is_some() {
         let within_ms = u64::try_from(spread.as_millis()).unwrap_or(u64::MAX);
         let text = Reconnect { within_ms }.encode();
-        handle.push(Priority::Control, Queued { text, placement: None });
+        handle.push(Priority::Control, Queued { text: text.into(), placement: None });
     }
     handle.close(CloseCause::ServiceRestart);
 }

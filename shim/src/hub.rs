@@ -192,7 +192,7 @@ impl Hub {
         let mut state = ordered.lock();
         state.used = Instant::now();
         let placement = Arc::new(placement);
-        let item = Item { priority, queued: Queued { text, placement: Some(placement.clone()) } };
+        let item = Item { priority, queued: Queued { text: text.into(), placement: Some(placement.clone()) } };
         match state.sequence.accept(&placement.position, item) {
             Accepted::Pass(items) => Delivered::To(Some(self.pass(&placement.channel, &state.sequence, items))),
             Accepted::Duplicate => Delivered::To(Some(0)),
@@ -234,7 +234,7 @@ impl Delivery for Hub {
                 if let Audience::Connection(id) = audience {
                     self.wait_for_room(id, text.len()).await;
                 }
-                let queued = Queued { text, placement: placement.map(Arc::new) };
+                let queued = Queued { text: text.into(), placement: placement.map(Arc::new) };
                 self.fan_out(audience, outgoing.priority, &queued)
             }
         })

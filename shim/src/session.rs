@@ -6,12 +6,14 @@
 //! one [`CloseCause`], and what it had accepted from the client still runs.
 
 mod closing;
+mod deflate;
 mod invocation;
 mod timer;
 
 pub mod handle;
 pub mod outbox;
 pub mod socket;
+pub mod text;
 
 pub use self::closing::disconnect;
 pub use self::invocation::Stamps;
@@ -255,7 +257,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
             moved = true;
             self.count_sent(self.batch.len() as u64);
             for queued in self.batch.drain(..) {
-                self.socket.feed(cx, &queued.text).map_err(cause_of)?;
+                self.socket.feed_shared(cx, &queued.text).map_err(cause_of)?;
             }
             if let Some(shed) = shed {
                 self.tell_shed(cx, &shed)?;
@@ -299,6 +301,7 @@ fn cause_of(error: ReadError) -> CloseCause {
         ReadError::FrameTooBig => CloseCause::FrameTooBig,
         ReadError::MessageTooBig => CloseCause::MessageTooBig,
         ReadError::InvalidUtf8 => CloseCause::InvalidUtf8,
+        ReadError::InvalidDeflate => CloseCause::InvalidDeflate,
         ReadError::Protocol => CloseCause::ProtocolError,
         ReadError::Lost => CloseCause::ConnectionLost,
     }

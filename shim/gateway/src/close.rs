@@ -42,6 +42,8 @@ pub enum CloseCause {
     ProtocolError,
     /// A text frame that is not UTF-8 (FR-11).
     InvalidUtf8,
+    /// A compressed message that does not inflate (RFC 7692).
+    InvalidDeflate,
     /// The client does not read fast enough.
     SlowConsumer,
     /// This server stops or restarts; another one takes over.
@@ -70,6 +72,7 @@ impl CloseCause {
             Self::MessageTooBig => &table::MESSAGE_TOO_BIG,
             Self::ProtocolError => &table::PROTOCOL_ERROR,
             Self::InvalidUtf8 => &table::INVALID_UTF8,
+            Self::InvalidDeflate => &table::INVALID_DEFLATE,
             Self::SlowConsumer => &table::SLOW_CONSUMER,
             Self::ServiceRestart => &table::SERVICE_RESTART,
             Self::Internal => &table::INTERNAL,

@@ -4,6 +4,7 @@
 //! plain HTTP response; no WebSocket close frame is involved (CON-1, CON-12). Parsing the request is left to the
 //! server.
 
+mod compression;
 mod headers;
 mod query;
 mod rejection;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 use http::header::{HeaderValue, USER_AGENT};
 
+pub use compression::{Compression, DeflateAgreement, negotiate_deflate};
 pub use headers::EventHeaders;
 pub(crate) use headers::{MultiValued as MultiHeaders, SingleValued as SingleHeaders};
 pub use query::QueryParameters;

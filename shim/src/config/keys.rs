@@ -122,6 +122,7 @@ pub const KEYS: &[Key] = &[
     Key::new("session.outbox_bytes", "TWINWAY_OUTBOX_BYTES", "size", "What may wait for a slow reader. Beyond it ephemeral frames are shed first, then broadcasts, then the connection is closed.").default("256KiB"),
     Key::new("session.inbound_queue", "TWINWAY_INBOUND_QUEUE", "number", "How many messages of a connection may wait for their handler before its socket is no longer read.").default("32"),
     Key::new("session.in_flight", "TWINWAY_IN_FLIGHT", "number", "How many messages of a connection are handled at a time when `api.ordering` is `concurrent`.").default("64"),
+    Key::new("session.compression", "TWINWAY_COMPRESSION", "`aws`, `lean` or `off`", "Whether messages are compressed (permessage-deflate) for clients that offer it. `aws` agrees as API Gateway does, and keeps up to 32 KiB of what such a client last sent; `lean` asks clients to compress every message by itself, so that nothing is kept; `off` ignores the offer.").default("aws"),
     Key::new("session.close_timeout", "TWINWAY_CLOSE_TIMEOUT", "duration", "How long the closing handshake of a WebSocket may take.").default("5s"),
     Key::new("session.stalled_write_timeout", "TWINWAY_STALLED_WRITE_TIMEOUT", "duration", "How long a write may make no progress before the connection is closed as slow.").default("30s"),
     // Auth

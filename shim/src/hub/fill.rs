@@ -63,7 +63,7 @@ impl Hub {
             let placement = Arc::new(Placement { channel: channel.clone(), position: position.clone() });
             let item = Item {
                 priority: Priority::of_channel(&channel.name),
-                queued: Queued { text, placement: Some(placement) },
+                queued: Queued { text: text.into(), placement: Some(placement) },
             };
             if let Accepted::Pass(items) = state.sequence.accept(&position, item) {
                 self.pass(channel, &state.sequence, items);

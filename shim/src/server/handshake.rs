@@ -16,14 +16,15 @@ use gateway::authorizer::{AuthorizerContext, AuthorizerFailure, AuthorizerOutcom
 use gateway::close::CloseCause;
 use gateway::event::{AuthorizerEvent, ConnectEvent, ConnectionFacts};
 use gateway::handshake::{
-    ConnectOutcome, EventHeaders, HandshakeRequest, QueryParameters, Rejection, connect_outcome, domain_of, trace_id,
+    ConnectOutcome, DeflateAgreement, EventHeaders, HandshakeRequest, QueryParameters, Rejection, connect_outcome,
+    domain_of, negotiate_deflate, trace_id,
 };
 use gateway::id::{EventIds, GatewayId};
 use gateway::reply::IntegrationFailure;
 use gateway::time::EventTime;
 use handlers::ports::Timestamp;
 use http::header::{CONNECTION, CONTENT_TYPE, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL};
-use http::header::{SEC_WEBSOCKET_VERSION, UPGRADE};
+use http::header::{SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_VERSION, UPGRADE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
@@ -65,6 +66,7 @@ pub async fn handshake(endpoint: Arc<Endpoint>, request: UpgradeRequest) -> Resp
         Err(rejection) => return attempt.reject(rejection),
     };
     let place = request.place.clone();
+    let deflate = negotiate_deflate(endpoint.sessions.compression, &request.headers);
     let admitted = match attempt.admit(request).await {
         Ok(admitted) => admitted,
         Err(rejection) => return attempt.reject(rejection),
@@ -73,8 +75,8 @@ pub async fn handshake(endpoint: Arc<Endpoint>, request: UpgradeRequest) -> Resp
     let handle = Arc::new(Handle::new(admitted.facts, endpoint.sessions.outbox_bytes, endpoint.clock.now()));
     // Before the `101`: whoever hears from the client that it is connected can post to it at once.
     endpoint.hub.open(&handle);
-    endpoint.tasks.spawn(serve(endpoint.clone(), handle, attempt.ids, upgrade, place));
-    switching_protocols(&accept, admitted.subprotocol)
+    endpoint.tasks.spawn(serve(endpoint.clone(), handle, attempt.ids, upgrade, deflate, place));
+    switching_protocols(&accept, admitted.subprotocol, deflate.as_ref())
 }
 
 /// What can be said of a request without asking anyone.
@@ -253,7 +255,11 @@ fn outcome_of(rejection: Rejection) -> Outcome {
     }
 }
 
-fn switching_protocols(accept: &HeaderValue, subprotocol: Option<HeaderValue>) -> Response {
+fn switching_protocols(
+    accept: &HeaderValue,
+    subprotocol: Option<HeaderValue>,
+    deflate: Option<&DeflateAgreement>,
+) -> Response {
     let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
     let headers = response.headers_mut();
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
@@ -262,11 +268,21 @@ fn switching_protocols(accept: &HeaderValue, subprotocol: Option<HeaderValue>) -
     if let Some(subprotocol) = subprotocol {
         headers.insert(SEC_WEBSOCKET_PROTOCOL, subprotocol);
     }
+    if let Some(deflate) = deflate {
+        headers.insert(SEC_WEBSOCKET_EXTENSIONS, deflate.answer());
+    }
     response
 }
 
 /// Waits for the socket behind the `101` and serves it to its end.
-async fn serve(endpoint: Arc<Endpoint>, handle: Arc<Handle>, ids: EventIds, upgrade: OnUpgrade, place: Place) {
+async fn serve(
+    endpoint: Arc<Endpoint>,
+    handle: Arc<Handle>,
+    ids: EventIds,
+    upgrade: OnUpgrade,
+    deflate: Option<DeflateAgreement>,
+    place: Place,
+) {
     let quotas = &endpoint.api.quotas;
     let limits = SocketLimits {
         frame: quotas.frame_bytes,
@@ -276,11 +292,12 @@ async fn serve(endpoint: Arc<Endpoint>, handle: Arc<Handle>, ids: EventIds, upgr
     match tokio::time::timeout(endpoint.handshake_timeout, upgrade).await {
         Ok(Ok(upgraded)) => match raw_stream(upgraded) {
             Ok((stream, early)) => {
-                Session::new(Socket::new(stream, &early, limits), handle, ids, endpoint.clone()).run().await
+                let socket = Socket::new(stream, &early, limits).compressed(deflate.as_ref());
+                Session::new(socket, handle, ids, endpoint.clone()).run().await;
             }
             Err(upgraded) => {
-                let stream = TokioIo::new(upgraded);
-                Session::new(Socket::new(stream, &[], limits), handle, ids, endpoint.clone()).run().await;
+                let socket = Socket::new(TokioIo::new(upgraded), &[], limits).compressed(deflate.as_ref());
+                Session::new(socket, handle, ids, endpoint.clone()).run().await;
             }
         },
         // The client left between the verdict and its 101.

@@ -123,7 +123,7 @@ fn post(handle: &Handle, body: Result<bytes::Bytes, BodyError>) -> Result<(), Ma
         // API Gateway documents 429 for a client that does not read; the connection is left to catch up.
         return Err(ManagementError::LimitExceeded);
     }
-    match handle.push(Priority::Direct, Queued { text: body, placement: None }) {
+    match handle.push(Priority::Direct, Queued { text: body.into(), placement: None }) {
         Pushed::Queued | Pushed::Shed(_) => Ok(()),
         Pushed::Closed => Err(ManagementError::Gone),
     }

@@ -88,7 +88,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
 const fn stream_is_unreadable(cause: &CloseCause) -> bool {
     matches!(
         cause,
-        CloseCause::FrameTooBig | CloseCause::MessageTooBig | CloseCause::ProtocolError | CloseCause::InvalidUtf8
+        CloseCause::FrameTooBig
+            | CloseCause::MessageTooBig
+            | CloseCause::ProtocolError
+            | CloseCause::InvalidUtf8
+            | CloseCause::InvalidDeflate
     )
 }
 

@@ -8,12 +8,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
-use bytes::Bytes;
 use gateway::close::CloseCause;
 use handlers::channel::{Channel, Position};
 use handlers::ports::{Placement, Priority};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+
+use super::text::SharedText;
 
 /// Channels whose shed range is remembered one by one; beyond it the client is told to resume without a range.
 const SHED_CHANNELS: usize = 64;
@@ -23,8 +24,8 @@ const FRAME_OVERHEAD: usize = 64;
 /// A frame in line.
 #[derive(Debug, Clone)]
 pub struct Queued {
-    /// The message's text (UTF-8), shared by all receivers.
-    pub text: Bytes,
+    /// The message's text, shared by all receivers.
+    pub text: SharedText,
     /// Its place in a log, shared too.
     pub placement: Option<Arc<Placement>>,
 }

@@ -4,7 +4,7 @@
 //! message; writing is buffered until the session asks for a flush, so that everything that arrived is answered in one
 //! write. Buffers are borrowed while bytes are under way ([`buffers`]). Invariants: no more than the limits is ever held;
 //! pings are answered on the way; after an error or a close frame nothing more is read. It decides nothing about when to
-//! close. Why this is our own: `docs/adr/0006-frame-codec.md`.
+//! close. Why this is our own: `docs/adr/0006-frame-codec.md`; compression: `docs/adr/0007-permessage-deflate.md`.
 
 mod assembly;
 mod buffers;
@@ -14,11 +14,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, BytesMut};
+use gateway::handshake::DeflateAgreement;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::io::poll_read_buf;
 
 use self::assembly::Assembly;
 use self::frame::{Header, Opcode};
+use super::deflate::compress;
+use super::text::SharedText;
 
 /// Unsent bytes from which on a feed pushes by itself.
 const PUSH_BYTES: usize = 16 * 1024;
@@ -31,9 +34,9 @@ const SMALL_BYTES: usize = 1024;
 /// How large frames and messages may become, in bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct SocketLimits {
-    /// The largest frame; a larger one is [`ReadError::FrameTooBig`].
+    /// The largest frame as it is on the wire, compressed or not; a larger one is [`ReadError::FrameTooBig`].
     pub frame: usize,
-    /// The largest message; a larger one is [`ReadError::MessageTooBig`].
+    /// The largest message, inflated if it was compressed; a larger one is [`ReadError::MessageTooBig`].
     pub message: usize,
     /// The largest frame that is sent; longer texts leave in several (API Gateway: 32 KiB).
     pub outbound_frame: usize,
@@ -48,6 +51,8 @@ pub enum ReadError {
     MessageTooBig,
     /// Text that is not UTF-8 (1007).
     InvalidUtf8,
+    /// A compressed message that does not inflate: data that is not what the frame says it is (1007).
+    InvalidDeflate,
     /// Anything else that RFC 6455 forbids (1002).
     Protocol,
     /// The stream ended or broke.
@@ -72,7 +77,7 @@ pub struct Socket<S> {
     io: S,
     limits: SocketLimits,
     incoming: BytesMut,
-    assembly: Option<Box<Assembly>>,
+    assembly: Assembly,
     outgoing: Vec<u8>,
     written: usize,
     blocked: bool,
@@ -87,13 +92,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             io,
             limits,
             incoming: BytesMut::from(early),
-            assembly: None,
+            assembly: Assembly::default(),
             outgoing: Vec::new(),
             written: 0,
             blocked: false,
             ended: None,
             close_sent: false,
         }
+    }
+
+    /// With compression, as the handshake agreed.
+    #[must_use]
+    pub fn compressed(mut self, agreement: Option<&DeflateAgreement>) -> Self {
+        self.assembly = agreement.map(Assembly::compressed).unwrap_or_default();
+        self
     }
 
     /// The next message. Pending also when a frame is incomplete.
@@ -149,8 +161,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             }
             let bytes = &mut self.incoming[header.bytes..header.bytes + payload];
             frame::unmask(bytes, mask);
-            let message = Self::take(&mut self.assembly, &header, bytes);
-            let message = match message {
+            let message = match self.assembly.take(&header, bytes, self.limits.message) {
                 Ok(Some(Message::Heartbeat)) if header.opcode == Opcode::Ping => self.answer_ping(&header),
                 Ok(Some(Message::Close(close))) => self.answer_close(close),
                 other => other?,
@@ -165,54 +176,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// Refuses a frame by its header, before its payload is waited for.
     fn check(&self, header: &Header) -> Result<(), ReadError> {
         let expected = match header.opcode {
-            Opcode::Continuation => self.assembly.is_some(),
-            Opcode::Text | Opcode::Binary => self.assembly.is_none(),
+            Opcode::Continuation => self.assembly.is_begun() && !header.compressed,
+            Opcode::Text | Opcode::Binary => !self.assembly.is_begun(),
             Opcode::Close | Opcode::Ping | Opcode::Pong => true,
         };
-        if !expected || header.compressed {
+        if !expected || (header.compressed && self.assembly.deflate().is_none()) {
             return Err(ReadError::Protocol);
         }
         if header.payload > self.limits.frame as u64 {
             return Err(ReadError::FrameTooBig);
         }
-        let collected = self.assembly.as_ref().map_or(0, |assembly| assembly.len());
         let data = matches!(header.opcode, Opcode::Continuation | Opcode::Text | Opcode::Binary);
-        if data && collected + header.payload as usize > self.limits.message {
+        if data && self.assembly.len() + header.payload as usize > self.limits.message {
             return Err(ReadError::MessageTooBig);
         }
         Ok(())
     }
 
-    fn take(
-        assembly: &mut Option<Box<Assembly>>,
-        header: &Header,
-        payload: &[u8],
-    ) -> Result<Option<Message>, ReadError> {
-        match header.opcode {
-            Opcode::Text if header.last => text(payload.to_vec()).map(Some),
-            Opcode::Text => {
-                *assembly = Some(Box::new(Assembly::begin(payload)));
-                Ok(None)
-            }
-            Opcode::Continuation => {
-                let Some(begun) = assembly else { return Err(ReadError::Protocol) };
-                begun.append(payload);
-                if !header.last {
-                    return Ok(None);
-                }
-                let whole = assembly.take().map(|begun| begun.finish()).unwrap_or_default();
-                text(whole).map(Some)
-            }
-            Opcode::Binary => Ok(Some(Message::Binary)),
-            Opcode::Ping | Opcode::Pong => Ok(Some(Message::Heartbeat)),
-            Opcode::Close => close(payload).map(|close| Some(Message::Close(close))),
-        }
-    }
-
     fn answer_ping(&mut self, header: &Header) -> Option<Message> {
         if self.unsent() < PONG_BYTES && !self.close_sent {
             let payload = self.incoming[header.bytes..header.bytes + header.payload as usize].to_vec();
-            self.queue(Opcode::Pong, true, &payload);
+            self.queue(Opcode::Pong, true, false, &payload);
         }
         Some(Message::Heartbeat)
     }
@@ -221,7 +205,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     fn answer_close(&mut self, close: Option<(u16, String)>) -> Option<Message> {
         let payload = close.as_ref().map(|(code, _)| code.to_be_bytes().to_vec()).unwrap_or_default();
         if !std::mem::replace(&mut self.close_sent, true) {
-            self.queue(Opcode::Close, true, &payload);
+            self.queue(Opcode::Close, true, false, &payload);
         }
         self.ended = Some(ReadError::Lost);
         Some(Message::Close(close))
@@ -232,21 +216,40 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         self.blocked
     }
 
-    /// Queues a text message, which must be UTF-8; it is on its way after the next flush.
+    /// Queues a text message for this socket alone, which must be UTF-8; it is on its way after the next flush.
     ///
     /// # Errors
     /// The connection cannot be written to any more.
     pub fn feed(&mut self, cx: &mut Context<'_>, text: &[u8]) -> Result<(), ReadError> {
+        match self.assembly.deflate().filter(|deflate| deflate.takes(text.len())).and_then(|_| compress(text)) {
+            Some(compressed) => self.feed_payload(cx, true, &compressed),
+            None => self.feed_payload(cx, false, text),
+        }
+    }
+
+    /// The same for a text that other sockets are sent as well: it is compressed once for all of them.
+    ///
+    /// # Errors
+    /// The connection cannot be written to any more.
+    pub fn feed_shared(&mut self, cx: &mut Context<'_>, text: &SharedText) -> Result<(), ReadError> {
+        match self.assembly.deflate().filter(|deflate| deflate.takes(text.len())).and_then(|_| text.compressed()) {
+            Some(compressed) => self.feed_payload(cx, true, compressed),
+            None => self.feed_payload(cx, false, text),
+        }
+    }
+
+    fn feed_payload(&mut self, cx: &mut Context<'_>, compressed: bool, payload: &[u8]) -> Result<(), ReadError> {
         if self.close_sent {
             return Ok(());
         }
-        if text.len() <= self.limits.outbound_frame {
-            self.queue(Opcode::Text, true, text);
+        if payload.len() <= self.limits.outbound_frame {
+            self.queue(Opcode::Text, true, compressed, payload);
         } else {
-            let last = text.len().div_ceil(self.limits.outbound_frame) - 1;
-            for (position, part) in text.chunks(self.limits.outbound_frame).enumerate() {
+            let last = payload.len().div_ceil(self.limits.outbound_frame) - 1;
+            for (position, part) in payload.chunks(self.limits.outbound_frame).enumerate() {
                 let opcode = if position == 0 { Opcode::Text } else { Opcode::Continuation };
-                self.queue(opcode, position == last, part);
+                // RSV1 stands on a message's first frame only (RFC 7692 section 6).
+                self.queue(opcode, position == last, compressed && position == 0, part);
             }
         }
         if self.unsent() >= PUSH_BYTES && !self.blocked { self.push(cx).map(drop) } else { Ok(()) }
@@ -256,7 +259,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     pub fn feed_close(&mut self, code: u16, reason: &str) {
         if !std::mem::replace(&mut self.close_sent, true) {
             let payload = [&code.to_be_bytes(), reason.as_bytes()].concat();
-            self.queue(Opcode::Close, true, &payload);
+            self.queue(Opcode::Close, true, false, &payload);
         }
     }
 
@@ -277,11 +280,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         &mut self.io
     }
 
-    fn queue(&mut self, opcode: Opcode, last: bool, payload: &[u8]) {
+    fn queue(&mut self, opcode: Opcode, last: bool, compressed: bool, payload: &[u8]) {
         if self.outgoing.capacity() == 0 {
             self.outgoing = buffers::take_write();
         }
-        frame::write(&mut self.outgoing, opcode, last, false, payload);
+        frame::write(&mut self.outgoing, opcode, last, compressed, payload);
     }
 
     const fn unsent(&self) -> usize {
@@ -307,23 +310,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         buffers::give_write(std::mem::take(&mut self.outgoing));
         Ok(true)
     }
-}
-
-fn text(bytes: Vec<u8>) -> Result<Message, ReadError> {
-    String::from_utf8(bytes).map(Message::Text).map_err(|_| ReadError::InvalidUtf8)
-}
-
-/// Code and reason of a close frame; codes that may not be on the wire are refused (RFC 6455 section 7.4).
-fn close(payload: &[u8]) -> Result<Option<(u16, String)>, ReadError> {
-    let Some((code, reason)) = payload.split_first_chunk() else {
-        return if payload.is_empty() { Ok(None) } else { Err(ReadError::Protocol) };
-    };
-    let code = u16::from_be_bytes(*code);
-    if !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
-        return Err(ReadError::Protocol);
-    }
-    let reason = std::str::from_utf8(reason).map_err(|_| ReadError::InvalidUtf8)?;
-    Ok(Some((code, reason.to_owned())))
 }
 
 #[cfg(test)]

@@ -80,6 +80,13 @@ pub(super) static PROTOCOL_ERROR: CloseRow =
     sent("protocol_error", 1002, "Protocol error", Reconnect::No, "the client broke the WebSocket protocol");
 pub(super) static INVALID_UTF8: CloseRow =
     sent("invalid_utf8", 1007, "Text is not UTF-8", Reconnect::No, "the client sent text that is not UTF-8");
+pub(super) static INVALID_DEFLATE: CloseRow = sent(
+    "invalid_deflate",
+    1007,
+    "Compressed message is damaged",
+    Reconnect::No,
+    "the client sent a compressed message that does not inflate",
+);
 pub(super) static SLOW_CONSUMER: CloseRow = sent(
     "slow_consumer",
     1008,
@@ -97,7 +104,7 @@ pub(super) static KICKED: CloseRow =
     sent("kicked", 4403, "Disconnected by an operator", Reconnect::No, "an operator or backend ended the connection");
 
 /// Every row, for documentation.
-pub static TABLE: [&CloseRow; 16] = [
+pub static TABLE: [&CloseRow; 17] = [
     &CLIENT,
     &CLIENT_WITHOUT_STATUS,
     &CONNECTION_LOST,
@@ -109,6 +116,7 @@ pub static TABLE: [&CloseRow; 16] = [
     &MESSAGE_TOO_BIG,
     &PROTOCOL_ERROR,
     &INVALID_UTF8,
+    &INVALID_DEFLATE,
     &SLOW_CONSUMER,
     &SERVICE_RESTART,
     &INTERNAL,

@@ -10,7 +10,17 @@ fn client(code: u16, reason: &str) -> CloseCause {
 
 fn all() -> Vec<CloseCause> {
     use CloseCause::*;
-    let served = [Idle, LifetimeReached, Deleted, BinaryFrame, FrameTooBig, MessageTooBig, ProtocolError, InvalidUtf8];
+    let served = [
+        Idle,
+        LifetimeReached,
+        Deleted,
+        BinaryFrame,
+        FrameTooBig,
+        MessageTooBig,
+        ProtocolError,
+        InvalidUtf8,
+        InvalidDeflate,
+    ];
     let ours = [SlowConsumer, ServiceRestart, Internal, TokenExpired, Kicked, ConnectionLost, ClientWithoutStatus];
     served.into_iter().chain(ours).chain([client(1000, "")]).collect()
 }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use super::super::values::{self, Parsed};
 use super::super::{
-    ApiConfig, DrainConfig, LogFormat, LogStorage, LoggingConfig, Management, Ordering, Profile, ServerConfig,
-    SessionConfig, StorageConfig, Value,
+    ApiConfig, Compression, DrainConfig, LogFormat, LogStorage, LoggingConfig, Management, Ordering, Profile,
+    ServerConfig, SessionConfig, StorageConfig, Value,
 };
 use super::Reader;
 
@@ -92,12 +92,16 @@ impl Reader<'_> {
         let outbox_bytes = self.read("session.outbox_bytes", values::size);
         let inbound_queue = self.read("session.inbound_queue", values::count);
         let in_flight = self.read("session.in_flight", values::count);
+        let compression = self.read("session.compression", |value| {
+            values::choice(value, &[("aws", Compression::Aws), ("lean", Compression::Lean), ("off", Compression::Off)])
+        });
         let close_timeout = self.read("session.close_timeout", values::duration);
         let stalled_write_timeout = self.read("session.stalled_write_timeout", values::duration);
         Some(SessionConfig {
             outbox_bytes: outbox_bytes?,
             inbound_queue: inbound_queue?,
             in_flight: in_flight?,
+            compression: compression?,
             close_timeout: close_timeout?,
             stalled_write_timeout: stalled_write_timeout?,
         })

@@ -1,4 +1,3 @@
-use bytes::Bytes;
 use handlers::channel::Offset;
 
 use super::*;
@@ -8,7 +7,7 @@ fn at(epoch: &str, offset: u64) -> Position {
 }
 
 fn item(text: &'static str) -> Item {
-    Item { priority: Priority::Direct, queued: Queued { text: Bytes::from_static(text.as_bytes()), placement: None } }
+    Item { priority: Priority::Direct, queued: Queued { text: text.to_owned().into(), placement: None } }
 }
 
 fn passed(accepted: Accepted) -> Vec<u64> {

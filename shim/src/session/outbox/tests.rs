@@ -15,13 +15,13 @@ impl Wake for Wakes {
 }
 
 fn frame(text: &str) -> Queued {
-    Queued { text: Bytes::from(text.to_owned()), placement: None }
+    Queued { text: text.to_owned().into(), placement: None }
 }
 
 fn placed(offset: u64) -> Queued {
     let channel = ChannelName::parse("room:lobby").unwrap().within(TenantId::default_tenant());
     let position = Position { epoch: Epoch("e".into()), offset: Offset(offset) };
-    Queued { text: Bytes::from("m".repeat(36)), placement: Some(Arc::new(Placement { channel, position })) }
+    Queued { text: "m".repeat(36).into(), placement: Some(Arc::new(Placement { channel, position })) }
 }
 
 fn drained(outbox: &Outbox) -> (Vec<String>, Option<Box<Shed>>, Option<CloseCause>) {

@@ -8,6 +8,8 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use super::*;
 
+mod compression;
+
 const LIMITS: SocketLimits = SocketLimits { frame: 1_000, message: 2_500, outbound_frame: 100 };
 const MASK: [u8; 4] = [7, 1, 2, 9];
 

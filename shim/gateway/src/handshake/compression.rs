@@ -1,0 +1,212 @@
+//! permessage-deflate in the handshake (RFC 7692 section 7.1): which offer is accepted, and what the `101` says (HS-2).
+//!
+//! Invariant: an offer is accepted as a whole or declined; a malformed one is declined and the next one looked at, and no
+//! offer makes a handshake fail. It compresses nothing. API Gateway's answer is known from one capture, which looks like
+//! Netty's handler: no space behind `;`, a smaller server window agreed to, the client's window left as it is.
+
+use http::HeaderMap;
+use http::header::{HeaderValue, SEC_WEBSOCKET_EXTENSIONS};
+
+/// How compression is offered to clients that ask for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// As API Gateway answers: a client may refer back to its earlier messages, unless it offers not to.
+    Aws,
+    /// Every message stands for itself in both directions, whatever the client offers: nothing is kept between messages.
+    Lean,
+    /// Not at all: offers are ignored, as RFC 7692 allows.
+    Off,
+}
+
+/// What both sides agreed to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeflateAgreement {
+    /// Whether each of the server's messages is compressed on its own (section 7.1.1.1), by agreement.
+    pub server_no_context_takeover: bool,
+    /// Whether each of the client's messages is (section 7.1.1.2).
+    pub client_no_context_takeover: bool,
+    /// The base-2 logarithm of the server's window, 8 to 15, where the client asked for one (section 7.1.2.1).
+    pub server_max_window_bits: Option<u8>,
+}
+
+/// The first acceptable offer among the request's `Sec-WebSocket-Extensions`; `None` when there is none.
+#[must_use]
+pub fn negotiate_deflate(compression: Compression, headers: &HeaderMap) -> Option<DeflateAgreement> {
+    if compression == Compression::Off {
+        return None;
+    }
+    let values = headers.get_all(SEC_WEBSOCKET_EXTENSIONS).iter().filter_map(|value| value.to_str().ok());
+    let offer = values.flat_map(|value| outside_quotes(value, ',')).find_map(Offer::parse)?;
+    let lean = compression == Compression::Lean;
+    Some(DeflateAgreement {
+        server_no_context_takeover: lean || offer.server_no_context_takeover,
+        client_no_context_takeover: lean || offer.client_no_context_takeover,
+        server_max_window_bits: offer.server_max_window_bits,
+    })
+}
+
+impl DeflateAgreement {
+    /// The value of `Sec-WebSocket-Extensions` in the `101`.
+    #[must_use]
+    pub fn answer(&self) -> HeaderValue {
+        let mut answer = "permessage-deflate".to_owned();
+        if self.server_no_context_takeover {
+            answer += ";server_no_context_takeover";
+        }
+        if self.client_no_context_takeover {
+            answer += ";client_no_context_takeover";
+        }
+        if let Some(bits) = self.server_max_window_bits {
+            answer += &format!(";server_max_window_bits={bits}");
+        }
+        HeaderValue::try_from(answer).expect("letters, digits, and what stands between them are a field value")
+    }
+}
+
+/// One offer of permessage-deflate. Every parameter may stand once (RFC 7692 section 7.1).
+#[derive(Default)]
+struct Offer {
+    server_no_context_takeover: bool,
+    client_no_context_takeover: bool,
+    server_max_window_bits: Option<u8>,
+    client_max_window_bits: bool,
+}
+
+impl Offer {
+    fn parse(offer: &str) -> Option<Self> {
+        let mut parts = outside_quotes(offer, ';');
+        if !parts.next()?.eq_ignore_ascii_case("permessage-deflate") {
+            return None;
+        }
+        let mut read = Self::default();
+        for part in parts {
+            let (name, value) = part.split_once('=').map_or((part, None), |(name, value)| (name, Some(value)));
+            read.take(name.trim_end(), value.map(str::trim_start))?;
+        }
+        Some(read)
+    }
+
+    /// Takes a parameter in; `None` for one that is unknown, malformed, or there already.
+    fn take(&mut self, name: &str, value: Option<&str>) -> Option<()> {
+        match (name, value) {
+            ("server_no_context_takeover", None) => once(&mut self.server_no_context_takeover),
+            ("client_no_context_takeover", None) => once(&mut self.client_no_context_takeover),
+            ("server_max_window_bits", Some(value)) if self.server_max_window_bits.is_none() => {
+                self.server_max_window_bits = Some(window_bits(value)?);
+                Some(())
+            }
+            ("client_max_window_bits", None) => once(&mut self.client_max_window_bits),
+            ("client_max_window_bits", Some(value)) => {
+                window_bits(value)?;
+                once(&mut self.client_max_window_bits)
+            }
+            _ => None,
+        }
+    }
+}
+
+fn once(seen: &mut bool) -> Option<()> {
+    if std::mem::replace(seen, true) { None } else { Some(()) }
+}
+
+/// A decimal of 8 to 15 without leading zeros, quoted or not.
+fn window_bits(value: &str) -> Option<u8> {
+    let unquoted = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
+    match unquoted.as_bytes() {
+        [digit @ b'8'..=b'9'] => Some(digit - b'0'),
+        [b'1', digit @ b'0'..=b'5'] => Some(10 + digit - b'0'),
+        _ => None,
+    }
+}
+
+/// Splits at every `separator` that no quoted string contains, and trims.
+fn outside_quotes(text: &str, separator: char) -> impl Iterator<Item = &str> {
+    let mut quoted = false;
+    let split = text.split(move |c| {
+        quoted ^= c == '"';
+        c == separator && !quoted
+    });
+    split.map(str::trim)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn answer(compression: Compression, offers: &[&str]) -> Option<String> {
+        let mut headers = HeaderMap::new();
+        for offer in offers {
+            headers.append(SEC_WEBSOCKET_EXTENSIONS, HeaderValue::from_str(offer).unwrap());
+        }
+        let agreement = negotiate_deflate(compression, &headers)?;
+        Some(agreement.answer().to_str().unwrap().to_owned())
+    }
+
+    fn aws(offer: &str) -> Option<String> {
+        answer(Compression::Aws, &[offer])
+    }
+
+    #[test]
+    fn hs_2_the_captured_offer_gets_the_captured_answer() {
+        let offer = "permessage-deflate; server_max_window_bits=12; client_max_window_bits=12";
+        assert_eq!(aws(offer).as_deref(), Some("permessage-deflate;server_max_window_bits=12"));
+        // What browsers offer.
+        assert_eq!(aws("permessage-deflate; client_max_window_bits").as_deref(), Some("permessage-deflate"));
+        assert_eq!(aws("permessage-deflate").as_deref(), Some("permessage-deflate"));
+    }
+
+    #[test]
+    fn hs_2_what_a_client_gives_up_is_accepted() {
+        assert_eq!(
+            aws("permessage-deflate;client_no_context_takeover;server_no_context_takeover").as_deref(),
+            Some("permessage-deflate;server_no_context_takeover;client_no_context_takeover")
+        );
+        let quoted = "permessage-deflate; server_max_window_bits=\"8\"";
+        assert_eq!(aws(quoted).as_deref(), Some("permessage-deflate;server_max_window_bits=8"));
+        let lean = answer(Compression::Lean, &["permessage-deflate; client_max_window_bits"]);
+        assert_eq!(lean.as_deref(), Some("permessage-deflate;server_no_context_takeover;client_no_context_takeover"));
+    }
+
+    #[test]
+    fn malformed_offers_are_declined() {
+        for parameters in [
+            "unknown",
+            "server_no_context_takeover=1",
+            "client_no_context_takeover; client_no_context_takeover",
+            "server_max_window_bits",
+            "server_max_window_bits=",
+            "server_max_window_bits=7",
+            "server_max_window_bits=16",
+            "server_max_window_bits=08",
+            "server_max_window_bits=+9",
+            "server_max_window_bits=9; server_max_window_bits=9",
+            "client_max_window_bits=0",
+            "client_max_window_bits; client_max_window_bits=9",
+            "",
+        ] {
+            assert_eq!(aws(&format!("permessage-deflate; {parameters}")), None, "{parameters}");
+        }
+        assert_eq!(aws("x-webkit-deflate-frame, permessage-bzip2"), None);
+        assert_eq!(aws("x; y=\"a, permessage-deflate, b\""), None);
+        assert_eq!(answer(Compression::Off, &["permessage-deflate"]), None);
+    }
+
+    #[test]
+    fn the_first_acceptable_offer_counts() {
+        let offers = [
+            "permessage-deflate; server_max_window_bits=99, other",
+            "permessage-deflate; server_max_window_bits=10, permessage-deflate",
+        ];
+        assert_eq!(answer(Compression::Aws, &offers).as_deref(), Some("permessage-deflate;server_max_window_bits=10"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_offer_panics(offer in "[ -~]{0,80}", tail in "(permessage-deflate|server_max_window_bits|[;=,\" 0-9]){0,12}") {
+            let _ = aws(&offer);
+            let _ = aws(&tail);
+        }
+    }
+}

@@ -1,0 +1,192 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const LIMIT: usize = 128 * 1024;
+
+fn agreed(client_no_context_takeover: bool, server_max_window_bits: Option<u8>) -> Deflate {
+    let server_no_context_takeover = false;
+    Deflate::new(&DeflateAgreement { server_no_context_takeover, client_no_context_takeover, server_max_window_bits })
+}
+
+/// A compressor as a client has it; `takeover` lets it refer to its earlier messages.
+struct Peer {
+    compressor: Compress,
+    takeover: bool,
+}
+
+impl Peer {
+    fn new(takeover: bool) -> Self {
+        Self { compressor: Compress::new(Compression::default(), false), takeover }
+    }
+
+    fn message(&mut self, text: &[u8]) -> Vec<u8> {
+        if !self.takeover {
+            self.compressor.reset();
+        }
+        let before = self.compressor.total_out();
+        let mut out = vec![0; text.len() * 2 + 64];
+        self.compressor.compress(text, &mut out, FlushCompress::Sync).unwrap();
+        out.truncate((self.compressor.total_out() - before) as usize);
+        if out.is_empty() {
+            // Nothing was written since the last flush.
+            return vec![0];
+        }
+        assert!(out.ends_with(&FLUSH_TAIL));
+        out.truncate(out.len() - 4);
+        out
+    }
+}
+
+/// A text like an application's messages: words that come again.
+fn prose(bytes: usize) -> String {
+    let words = ["room", "lobby", "offset", "message", "\u{e4}\u{f6}\u{fc}", "{\"id\":", "17"];
+    let mut text: String = (0..bytes)
+        .map(|n| words[(n * n + n / 3) % words.len()])
+        .take_while({
+            let mut length = 0;
+            move |word| {
+                length += word.len();
+                length <= bytes
+            }
+        })
+        .collect();
+    text.push_str(&" ".repeat(bytes - text.len()));
+    text
+}
+
+#[test]
+fn the_examples_of_rfc_7692_section_7_2_3_inflate() {
+    // 7.2.3.1: one block, and the same in two frames put together.
+    let mut plain = agreed(true, None);
+    assert_eq!(plain.inflate(&[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00], LIMIT).unwrap(), b"Hello");
+    // 7.2.3.2: the second message refers to the first one.
+    let mut sharing = agreed(false, None);
+    assert_eq!(sharing.inflate(&[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00], LIMIT).unwrap(), b"Hello");
+    assert_eq!(sharing.inflate(&[0xf2, 0x00, 0x11, 0x00, 0x00], LIMIT).unwrap(), b"Hello");
+    assert_eq!(plain.inflate(&[0xf2, 0x00, 0x11, 0x00, 0x00], LIMIT), Err(InflateError::Damaged), "nothing was kept");
+    // 7.2.3.3: a block without compression.
+    let stored = [0x00, 0x05, 0x00, 0xfa, 0xff, 0x48, 0x65, 0x6c, 0x6c, 0x6f, 0x00];
+    assert_eq!(plain.inflate(&stored, LIMIT).unwrap(), b"Hello");
+    // 7.2.3.4: a final block.
+    let last = [0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00];
+    assert_eq!(plain.inflate(&last, LIMIT).unwrap(), b"Hello");
+    assert_eq!(sharing.inflate(&last, LIMIT).unwrap(), b"Hello");
+    assert_eq!(sharing.inflate(&[0xf2, 0x00, 0x11, 0x00, 0x00], LIMIT).unwrap(), b"Hello", "the window goes on");
+    // 7.2.3.5: two blocks.
+    let two = [0xf2, 0x48, 0x05, 0x00, 0x00, 0x00, 0xff, 0xff, 0xca, 0xc9, 0xc9, 0x07, 0x00];
+    assert_eq!(plain.inflate(&two, LIMIT).unwrap(), b"Hello");
+    // 7.2.3.6: an empty message; a frame without any payload reads the same.
+    assert_eq!(plain.inflate(&[0x00], LIMIT).unwrap(), b"");
+    assert_eq!(plain.inflate(&[], LIMIT).unwrap(), b"");
+}
+
+#[test]
+fn damaged_streams_are_told() {
+    let whole = Peer::new(false).message(prose(2_000).as_bytes());
+    for cut in 1..whole.len() {
+        assert!(agreed(true, None).inflate(&whole[..cut], LIMIT).is_err(), "cut at {cut} of {}", whole.len());
+    }
+    for damaged in [&[0x06_u8][..], &[0xff; 20], b"plain text, not compressed"] {
+        assert_eq!(agreed(true, None).inflate(damaged, LIMIT), Err(InflateError::Damaged), "{damaged:x?}");
+    }
+    // Final blocks without end: each would cost a fresh start.
+    let endless = [0x03, 0x00].repeat(1_000);
+    assert_eq!(agreed(true, None).inflate(&endless, LIMIT), Err(InflateError::Damaged));
+}
+
+#[test]
+fn a_bomb_is_refused_at_the_limit() {
+    let bomb = Peer::new(false).message(&vec![b'0'; 16 * 1024 * 1024]);
+    assert!(bomb.len() < 32 * 1024, "it fits into one frame");
+    assert_eq!(agreed(false, None).inflate(&bomb, LIMIT), Err(InflateError::TooLong));
+    let held = INFLATER.with_borrow(|kept| kept.as_ref().map_or(0, |(_, scratch)| scratch.capacity()));
+    assert!(held <= 2 * LIMIT, "{held} bytes were allocated for it");
+    for (bytes, allowed) in [(LIMIT, true), (LIMIT + 1, false)] {
+        let payload = Peer::new(false).message(prose(bytes).as_bytes());
+        assert_eq!(agreed(true, None).inflate(&payload, LIMIT).is_ok(), allowed, "{bytes} bytes");
+    }
+}
+
+#[test]
+fn only_a_window_is_kept_and_only_where_it_was_agreed() {
+    let (mut keeping, mut lean) = (agreed(false, None), agreed(true, None));
+    let (mut taking, mut resetting) = (Peer::new(true), Peer::new(false));
+    for round in 0..200 {
+        let text = format!("{} {}", prose(1_000), round);
+        assert_eq!(keeping.inflate(&taking.message(text.as_bytes()), LIMIT).unwrap(), text.as_bytes());
+        assert_eq!(lean.inflate(&resetting.message(text.as_bytes()), LIMIT).unwrap(), text.as_bytes());
+    }
+    assert_eq!(keeping.window.capacity(), CLIENT_WINDOW_BYTES);
+    assert_eq!(lean.window.capacity(), 0);
+}
+
+#[test]
+fn texts_that_gain_nothing_are_not_compressed() {
+    assert_eq!(compress(prose(LEAST_BYTES - 1).as_bytes()), None);
+    assert!(compress(prose(LEAST_BYTES).as_bytes()).is_some());
+    // A generator's bytes, as hardly any text is.
+    let mut state = 1_u64;
+    let noise: Vec<u8> = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 56) as u8
+    })
+    .take(40_000)
+    .collect();
+    assert_eq!(compress(&noise), None);
+}
+
+#[test]
+fn a_client_with_a_small_window_gets_what_fits_into_it() {
+    for bits in 8..=15 {
+        let deflate = agreed(true, Some(bits));
+        for bytes in [600, 5_000, 40_000] {
+            let text = prose(bytes);
+            if !deflate.takes(bytes) {
+                continue;
+            }
+            let compressed = compress(text.as_bytes()).unwrap();
+            // zlib knows no window of 8 bits; what needs no more than 9 is checked with 9.
+            let mut inflater = Decompress::new_with_window_bits(false, bits.max(9));
+            let mut out = vec![0; bytes + 1];
+            // A little room at a time, so that the inflater has to rely on its window.
+            let (mut read, payload) = (0, [&compressed[..], &FLUSH_TAIL].concat());
+            while (inflater.total_out() as usize) < bytes {
+                let from = inflater.total_out() as usize;
+                let to = (from + 100).min(out.len());
+                inflater.decompress(&payload[read..], &mut out[from..to], FlushDecompress::Sync).unwrap();
+                read = inflater.total_in() as usize;
+            }
+            assert_eq!(&out[..bytes], text.as_bytes(), "{bits} bits, {bytes} bytes");
+        }
+    }
+    assert!(
+        !agreed(true, Some(9)).takes(513) && agreed(true, Some(9)).takes(512) && agreed(true, Some(12)).takes(1 << 20)
+    );
+}
+
+proptest! {
+    #[test]
+    fn what_is_compressed_inflates_to_itself(text in "[a-c\u{e4}{}\":,]{0,6000}") {
+        if let Some(compressed) = compress(text.as_bytes()) {
+            prop_assert!(compressed.len() < text.len());
+            prop_assert_eq!(agreed(true, None).inflate(&compressed, LIMIT).unwrap(), text.as_bytes());
+        }
+    }
+
+    #[test]
+    fn conversations_inflate_to_themselves(texts in prop::collection::vec("\\PC{0,400}", 1..40), takeover: bool) {
+        let (mut peer, mut deflate) = (Peer::new(takeover), agreed(!takeover, None));
+        for text in texts {
+            let payload = peer.message(text.as_bytes());
+            prop_assert_eq!(deflate.inflate(&payload, LIMIT).unwrap(), text.as_bytes());
+        }
+    }
+
+    #[test]
+    fn no_bytes_panic_or_exceed_the_limit(payload in prop::collection::vec(any::<u8>(), 0..300), limit in 0_usize..200) {
+        if let Ok(text) = agreed(false, None).inflate(&payload, limit) {
+            prop_assert!(text.len() <= limit);
+        }
+    }
+}
