@@ -13,6 +13,7 @@ pub mod echo;
 pub mod fanout;
 pub mod frame;
 pub mod idle;
+pub mod inflate;
 pub mod process;
 pub mod report;
 pub mod target;

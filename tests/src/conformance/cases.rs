@@ -6,6 +6,7 @@
 mod authorizers;
 mod bodies;
 mod closing;
+mod compression;
 mod concurrency;
 mod context;
 mod disconnect;

@@ -17,6 +17,7 @@ pub use self::management::{Answer, Call, call};
 pub use self::signing::Signer;
 
 use super::wire::Wire;
+use super::wire::deflate::Deflate;
 use super::wire::frame::{Frame, opcode};
 use super::wire::head::Head;
 use super::wire::place::Place;
@@ -53,6 +54,9 @@ pub struct Client {
     pub head: Head,
     /// The sizes of the data frames that came so far.
     pub frame_sizes: Vec<usize>,
+    /// How many messages came compressed so far.
+    pub compressed_messages: usize,
+    deflate: Option<Deflate>,
     wire: Wire,
 }
 
@@ -80,7 +84,10 @@ impl Client {
             let body = wire.body(&head).await?;
             return Ok(Err(Refusal { head, body }));
         }
-        Ok(Ok(Self { head, frame_sizes: Vec::new(), wire }))
+        let agreed =
+            head.header("sec-websocket-extensions").is_some_and(|value| value.starts_with("permessage-deflate"));
+        let deflate = agreed.then(Deflate::default);
+        Ok(Ok(Self { head, frame_sizes: Vec::new(), compressed_messages: 0, deflate, wire }))
     }
 
     /// Sends frames as they are.
@@ -130,27 +137,46 @@ impl Client {
     /// # Errors
     /// Nothing came in time.
     pub async fn next(&mut self) -> anyhow::Result<Incoming> {
-        let mut message: Option<(u8, Vec<u8>)> = None;
+        let mut message: Option<Frame> = None;
         loop {
             let Some(frame) = self.wire.frame().await? else { return Ok(Incoming::End) };
-            ensure!(!frame.masked && frame.reserved == 0, "a server's frame must be neither masked nor compressed");
+            let may_be_compressed = self.deflate.is_some() && matches!(frame.opcode, opcode::TEXT | opcode::BINARY);
+            let reserved = frame.reserved & if may_be_compressed { 0b011 } else { 0b111 };
+            ensure!(
+                !frame.masked && reserved == 0,
+                "a server's frame must not be masked, nor compressed here: {frame:?}"
+            );
             match frame.opcode {
                 opcode::PING => return Ok(Incoming::Ping(frame.payload)),
                 opcode::PONG => return Ok(Incoming::Pong(frame.payload)),
                 opcode::CLOSE => return close(&frame.payload),
-                kind => {
-                    self.frame_sizes.push(frame.payload.len());
-                    let (_, payload) = message.get_or_insert((kind, Vec::new()));
-                    payload.extend(frame.payload);
-                }
+                _ => {}
             }
-            if let Some((kind, payload)) = message.take_if(|_| frame.fin) {
-                return if kind == opcode::TEXT {
-                    String::from_utf8(payload).map(Incoming::Text).context("text that is not UTF-8")
-                } else {
-                    Ok(Incoming::Binary(payload))
-                };
+            self.frame_sizes.push(frame.payload.len());
+            let last = frame.fin;
+            match &mut message {
+                Some(begun) => begun.payload.extend(frame.payload),
+                None => message = Some(frame),
             }
+            if let Some(whole) = message.take_if(|_| last) {
+                return self.message(whole);
+            }
+        }
+    }
+
+    /// A data message whose frames were put together into one.
+    fn message(&mut self, whole: Frame) -> anyhow::Result<Incoming> {
+        let payload = match &mut self.deflate {
+            Some(deflate) if whole.reserved != 0 => {
+                self.compressed_messages += 1;
+                deflate.text(&whole.payload)?
+            }
+            _ => whole.payload,
+        };
+        if whole.opcode == opcode::TEXT {
+            String::from_utf8(payload).map(Incoming::Text).context("text that is not UTF-8")
+        } else {
+            Ok(Incoming::Binary(payload))
         }
     }
 

@@ -4,6 +4,7 @@
 //! look at (the exact `101`, fragments, close codes) and refuses to send what they have to send (unmasked frames, bad
 //! UTF-8). Invariant: every read has a deadline.
 
+pub mod deflate;
 pub mod frame;
 pub mod head;
 pub mod place;

@@ -15,7 +15,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::frame::{self, Frame, Opcode};
+use super::frame::{self, Frame, FrameError, Opcode};
+use super::inflate::inflate;
 
 /// Most bytes that may wait for a server that does not read. More means that the server has stopped: the run ends.
 const PENDING_BYTES: usize = 4 * 1024 * 1024;
@@ -45,6 +46,8 @@ pub struct Connection {
     stream: TcpStream,
     /// The head of a frame whose rest has not arrived; shorter than one frame.
     held: Vec<u8>,
+    /// Whether the server may compress messages.
+    inflates: bool,
     /// Bytes that came with the handshake's answer have not been looked at yet.
     unread: bool,
     /// What the socket did not take at once.
@@ -54,7 +57,14 @@ pub struct Connection {
 impl Connection {
     /// A connection whose handshake is done; `read_ahead` came behind the server's answer.
     pub fn new(stream: TcpStream, read_ahead: Vec<u8>) -> Self {
-        Self { stream, unread: !read_ahead.is_empty(), held: read_ahead, pending: Vec::new() }
+        Self { stream, inflates: false, unread: !read_ahead.is_empty(), held: read_ahead, pending: Vec::new() }
+    }
+
+    /// With messages that the server may have compressed, each by itself.
+    #[must_use]
+    pub fn inflating(mut self, inflates: bool) -> Self {
+        self.inflates = inflates;
+        self
     }
 
     /// Sends ready-made frames; what the socket does not take waits for [`Self::poll_pending`].
@@ -125,6 +135,8 @@ impl Connection {
         while let Some((frame, used)) = frame::decode(bytes)? {
             bytes = &bytes[used..];
             match frame.opcode {
+                _ if frame.compressed && !self.inflates => bail!(FrameError::Extension),
+                Opcode::Text | Opcode::Binary if frame.compressed => inflate(frame.payload, &mut *on_message)?,
                 Opcode::Text | Opcode::Binary => on_message(frame.payload),
                 Opcode::Ping => self.send(&frame::encode(Opcode::Pong, frame.payload))?,
                 Opcode::Pong => {}

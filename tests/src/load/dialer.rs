@@ -14,6 +14,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use super::connection::Connection;
+use super::inflate;
 use super::target::Target;
 
 /// The key of every handshake and its answer, from the example of RFC 6455 section 1.3. The key protects against caches
@@ -91,8 +92,8 @@ impl Dialer {
         let mut stream = self.connect(number).await.context("connecting")?;
         stream.set_nodelay(true)?;
         stream.write_all(self.requests[number % self.requests.len()].as_bytes()).await?;
-        let read_ahead = read_answer(&mut stream).await?;
-        Ok(Connection::new(stream, read_ahead))
+        let (read_ahead, inflates) = read_answer(&mut stream).await?;
+        Ok(Connection::new(stream, read_ahead).inflating(inflates))
     }
 
     async fn connect(&self, number: usize) -> std::io::Result<TcpStream> {
@@ -133,20 +134,20 @@ fn request(target: &Target, opening: &Opening, token: Option<&str>) -> String {
     request + "\r\n"
 }
 
-/// Reads the head of the answer and checks it; returns what came behind it.
-async fn read_answer(stream: &mut TcpStream) -> anyhow::Result<Vec<u8>> {
+/// Reads the head of the answer and checks it; returns what came behind it, and whether messages may be compressed.
+async fn read_answer(stream: &mut TcpStream) -> anyhow::Result<(Vec<u8>, bool)> {
     let mut head = Vec::with_capacity(512);
     loop {
         ensure!(stream.read_buf(&mut head).await? > 0, "the server hung up during the handshake");
         if let Some(end) = head.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
-            check_answer(&head[..end])?;
-            return Ok(head.split_off(end + 4));
+            let inflates = check_answer(&head[..end])?;
+            return Ok((head.split_off(end + 4), inflates));
         }
         ensure!(head.len() <= HEAD_BYTES, "the answer's head is longer than {HEAD_BYTES} bytes");
     }
 }
 
-fn check_answer(head: &[u8]) -> anyhow::Result<()> {
+fn check_answer(head: &[u8]) -> anyhow::Result<bool> {
     let head = std::str::from_utf8(head).context("the answer's head is not text")?;
     let (status, headers) = head.split_once("\r\n").unwrap_or((head, ""));
     if status.split_ascii_whitespace().nth(1) != Some("101") {
@@ -157,7 +158,7 @@ fn check_answer(head: &[u8]) -> anyhow::Result<()> {
         .filter_map(|line| line.split_once(':'))
         .find_map(|(name, value)| name.eq_ignore_ascii_case("sec-websocket-accept").then(|| value.trim()));
     ensure!(accept == Some(ACCEPT), "the answer has a wrong Sec-WebSocket-Accept");
-    Ok(())
+    Ok(inflate::is_agreed(headers))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The client's half of RFC 6455 framing: masked frames out, unmasked and unfragmented frames in.
 //!
 //! Invariant: a frame is decoded only when all of it is there; nothing is copied. Fragmented messages are refused, because
-//! counting frames would then not be counting messages. No extensions, no UTF-8 check: the server is under test, not the text.
+//! counting frames would then not be counting messages. No UTF-8 check: the server is under test, not the text.
 
 use std::fmt;
 
@@ -60,6 +60,8 @@ impl Opcode {
 pub struct Frame<'a> {
     /// What it is for.
     pub opcode: Opcode,
+    /// Whether RSV1 is set: a compressed message, where that was agreed to.
+    pub compressed: bool,
     /// Its payload.
     pub payload: &'a [u8],
 }
@@ -71,7 +73,7 @@ pub enum FrameError {
     Fragmented,
     /// A reserved opcode.
     Opcode(u8),
-    /// A reserved bit is set although no extension was agreed.
+    /// A reserved bit is set that no agreed extension uses.
     Extension,
     /// Servers never mask (RFC 6455 section 5.1).
     Masked,
@@ -125,7 +127,8 @@ pub fn decode(bytes: &[u8]) -> Result<Option<(Frame<'_>, usize)>, FrameError> {
     if first & 0x80 == 0 {
         return Err(FrameError::Fragmented);
     }
-    if first & 0x70 != 0 {
+    let compressed = first & 0x40 != 0;
+    if first & 0x30 != 0 || (compressed && !matches!(opcode, Opcode::Text | Opcode::Binary)) {
         return Err(FrameError::Extension);
     }
     if second & 0x80 != 0 {
@@ -136,7 +139,7 @@ pub fn decode(bytes: &[u8]) -> Result<Option<(Frame<'_>, usize)>, FrameError> {
         return Err(FrameError::TooLong(length));
     }
     let end = header + length as usize;
-    Ok(bytes.get(header..end).map(|payload| (Frame { opcode, payload }, end)))
+    Ok(bytes.get(header..end).map(|payload| (Frame { opcode, compressed, payload }, end)))
 }
 
 /// The payload's length and the header's, from the second byte and what follows it.
@@ -196,7 +199,8 @@ mod tests {
     fn what_cannot_be_counted_is_refused() {
         assert_eq!(decode(&unmasked(0x01, b"part")), Err(FrameError::Fragmented));
         assert_eq!(decode(&unmasked(0x80, b"rest")), Err(FrameError::Fragmented));
-        assert_eq!(decode(&unmasked(0xc1, b"deflate")), Err(FrameError::Extension));
+        assert_eq!(decode(&unmasked(0xa1, b"who knows")), Err(FrameError::Extension));
+        assert_eq!(decode(&unmasked(0xc9, b"deflate")), Err(FrameError::Extension));
         assert_eq!(decode(&unmasked(0x83, b"")), Err(FrameError::Opcode(3)));
         assert_eq!(decode(&encode(Opcode::Text, b"masked")), Err(FrameError::Masked));
         let long = unmasked(0x82, &vec![0; MAX_PAYLOAD + 1]);

@@ -1,9 +1,11 @@
-//! SDKs as they are against `@connections`: boto3, the AWS SDK for JavaScript, the AWS SDK for Rust.
+//! SDKs as they are against `@connections`: boto3, the AWS SDK for JavaScript, the AWS SDK for Rust. WebSocket libraries
+//! as they are against compressed connections ([`compression`]).
 //!
 //! Each makes the same calls and has to raise the exceptions that its service model names. The SDKs for Python and
 //! JavaScript are installed into the build directory, at the versions of their lock files; where that is not possible their
 //! test says so and checks nothing, unless `TWINWAY_TEST_SDKS` is set, as it is where the network is known to be there.
 
+mod compression;
 mod rust;
 
 use std::path::{Path, PathBuf};
@@ -20,6 +22,7 @@ use tests::conformance::spec::Spec;
 use tests::conformance::wire::Wire;
 use tests::conformance::world::{Api, World};
 use tokio::process::Command;
+use tokio::sync::OnceCell;
 
 /// How long an SDK may hold up a handshake; the integration timeout is longer.
 const CONNECTING: Duration = Duration::from_secs(25);
@@ -135,14 +138,14 @@ async fn rust() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn boto3() {
-    let Some(directory) = installed("python", install_python).await else { return };
+    let Some(directory) = python_packages().await else { return };
     let python = directory.join("venv/bin/python");
     driven(Command::new(python).arg(source("python/drive.py")), "from boto3").await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn javascript() {
-    let Some(directory) = installed("javascript", install_javascript).await else { return };
+    let Some(directory) = javascript_packages().await else { return };
     driven(Command::new("node").arg(directory.join("drive.mjs")), "from JavaScript").await.unwrap();
 }
 
@@ -162,6 +165,18 @@ async fn driven(program: &mut Command, said: &str) -> anyhow::Result<()> {
 
 fn source(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("sdk").join(path)
+}
+
+/// Where Python's packages are; installed once, whichever test needs them first.
+async fn python_packages() -> Option<PathBuf> {
+    static INSTALLED: OnceCell<Option<PathBuf>> = OnceCell::const_new();
+    INSTALLED.get_or_init(|| installed("python", install_python)).await.clone()
+}
+
+/// Where JavaScript's packages are; installed once, whichever test needs them first.
+async fn javascript_packages() -> Option<PathBuf> {
+    static INSTALLED: OnceCell<Option<PathBuf>> = OnceCell::const_new();
+    INSTALLED.get_or_init(|| installed("javascript", install_javascript)).await.clone()
 }
 
 /// Installs an SDK into the build directory; `None`, and loud, where that is not possible.
@@ -194,7 +209,7 @@ fn install_python(directory: &Path) -> Command {
 
 fn install_javascript(directory: &Path) -> Command {
     let script =
-        "cp \"$0\"/package.json \"$0\"/package-lock.json \"$0\"/drive.mjs . && npm ci --no-audit --no-fund --silent";
+        "cp \"$0\"/package.json \"$0\"/package-lock.json \"$0\"/*.mjs . && npm ci --no-audit --no-fund --silent";
     let mut command = Command::new("sh");
     command.args(["-c", script]).arg(source("javascript")).current_dir(directory);
     command

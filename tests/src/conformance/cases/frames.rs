@@ -13,8 +13,8 @@ use crate::conformance::spec::Spec;
 use crate::conformance::wire::frame::{Frame, opcode};
 use crate::conformance::world::World;
 
-const FRAME: usize = 32 * 1024;
-const MESSAGE: usize = 128 * 1024;
+pub(super) const FRAME: usize = 32 * 1024;
+pub(super) const MESSAGE: usize = 128 * 1024;
 
 pub(super) const ROWS: &[Row] = &[
     Row::holds(
@@ -87,7 +87,7 @@ pub(super) const ROWS: &[Row] = &[
 ];
 
 /// A message for route `ask` of exactly `bytes` bytes; the probe answers with that number.
-fn sized(bytes: usize) -> String {
+pub(super) fn sized(bytes: usize) -> String {
     let empty = r#"{"action":"ask","pad":""}"#.len();
     format!(r#"{{"action":"ask","pad":"{}"}}"#, "x".repeat(bytes - empty))
 }

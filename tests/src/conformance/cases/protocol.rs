@@ -10,6 +10,7 @@ use gateway::route::RouteKey;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
+use super::compression;
 use crate::conformance::client::{Client, Dial};
 use crate::conformance::event::Kind;
 use crate::conformance::row::{Mark::*, Row, SAME};
@@ -28,19 +29,19 @@ pub(super) const ROWS: &[Row] = &[
         "the same fields and values; all names are in lower case, which HTTP does not distinguish",
         |world| switching(world).boxed(),
     ),
-    Row::not_yet(
+    Row::holds(
         "HS-2",
         Reported,
-        "permessage-deflate is accepted when offered.",
-        "the offer is ignored and nothing is compressed, as RFC 7692 allows",
-        "the WebSocket library in use has no compression",
+        "permessage-deflate is accepted when offered; a server window is agreed to, a client window left as it is.",
+        "the same answer to the captured offer, but the window is kept to; texts that gain nothing are not compressed",
+        |world| compression::negotiated(world).boxed(),
     ),
-    Row::not_yet(
+    Row::holds(
         "HS-3",
         Unknown,
         "With compression, whether quotas count compressed or inflated bytes is not known.",
-        "nothing is compressed",
-        "the WebSocket library in use has no compression",
+        "a frame's quota counts what is on the wire, a message's what it inflates to; a damaged message is closed with 1007",
+        |world| compression::quotas(world).boxed(),
     ),
     Row::holds("HS-4", Inferred, "A client that offers no extension gets none.", SAME, |world| {
         no_extension(world).boxed()

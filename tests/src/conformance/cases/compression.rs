@@ -1,0 +1,98 @@
+//! The cases of HS-2 and HS-3: permessage-deflate as it is negotiated, and what it does to quotas.
+
+use anyhow::ensure;
+use serde_json::json;
+
+use super::frames::{FRAME, MESSAGE, sized};
+use crate::conformance::client::{Client, Dial};
+use crate::conformance::event::Kind;
+use crate::conformance::wire::deflate::Deflate;
+use crate::conformance::wire::frame::{Frame, opcode};
+use crate::conformance::world::{Api, World};
+
+/// The offer of a browser.
+const OFFER: &str = "permessage-deflate; client_max_window_bits";
+
+async fn offering(api: &Api, offer: &str) -> anyhow::Result<Client> {
+    api.dial(Dial::new().header("Sec-WebSocket-Extensions", offer)).await
+}
+
+fn answer(client: &Client) -> Option<&str> {
+    client.head.header("sec-websocket-extensions")
+}
+
+/// HS-2.
+pub(super) async fn negotiated(world: &World) -> anyhow::Result<()> {
+    let api = world.standard().await?;
+    let captured = "permessage-deflate; server_max_window_bits=12; client_max_window_bits=12";
+    let mut client = offering(&api, captured).await?;
+    ensure!(answer(&client) == Some("permessage-deflate;server_max_window_bits=12"), "{:?}", client.head);
+    converses(&mut client).await?;
+    let mut client = offering(&api, OFFER).await?;
+    ensure!(answer(&client) == Some("permessage-deflate"), "{:?}", client.head);
+    converses(&mut client).await?;
+    let malformed =
+        ["permessage-deflate; server_max_window_bits=7", "permessage-deflate; no_such_parameter", "x-other"];
+    for offer in malformed {
+        let mut client = offering(&api, offer).await?;
+        ensure!(answer(&client).is_none(), "{offer} was answered {:?}", client.head);
+        client.heard_nothing().await?;
+    }
+    let mut client = offering(&api, &format!("{}, {OFFER}", malformed[0])).await?;
+    ensure!(answer(&client) == Some("permessage-deflate"), "{:?}", client.head);
+    converses(&mut client).await
+}
+
+/// Compressed messages arrive, whole or in frames, referring back to earlier ones; answers are compressed when that pays.
+async fn converses(client: &mut Client) -> anyhow::Result<()> {
+    let mut deflate = Deflate::default();
+    let long = "the same words again and again ".repeat(200);
+    for _ in 0..2 {
+        let question = json!({"action": "ask", "answer": {"return": {"statusCode": 200, "body": long}}}).to_string();
+        client.send(&[deflate.frame(question)?]).await?;
+        ensure!(client.text().await? == long, "another text came back");
+    }
+    ensure!(client.compressed_messages > 0, "a text of {} bytes was not compressed", long.len());
+    let payload = deflate.payload(sized(5_000))?;
+    let (head, rest) = payload.split_at(payload.len() / 2);
+    let frames = [
+        Frame { fin: false, reserved: 0b100, ..Frame::new(opcode::TEXT, head) },
+        Frame::new(opcode::CONTINUATION, rest),
+    ];
+    client.send(&frames).await?;
+    ensure!(client.text().await? == "5000", "a compressed message in two frames arrived otherwise");
+    // A client that agreed need not compress.
+    client.heard_nothing().await
+}
+
+/// HS-3.
+pub(super) async fn quotas(world: &World) -> anyhow::Result<()> {
+    let api = world.standard().await?;
+    let mut client = offering(&api, OFFER).await?;
+    for bytes in [FRAME + 1, MESSAGE] {
+        client.send(&[Deflate::default().frame(sized(bytes))?]).await?;
+        ensure!(client.text().await? == bytes.to_string(), "{bytes} bytes in a small frame arrived otherwise");
+    }
+    closes(world, Deflate::default().frame(sized(MESSAGE + 1))?, 1009).await?;
+    let bomb = Deflate::default().frame(vec![b' '; 16 * MESSAGE])?;
+    ensure!(bomb.payload.len() < FRAME, "the bomb takes {} bytes", bomb.payload.len());
+    closes(world, bomb, 1009).await?;
+    closes(world, Frame { reserved: 0b100, ..Frame::new(opcode::TEXT, vec![0; FRAME + 1]) }, 1009).await?;
+    closes(world, Frame { reserved: 0b100, ..Frame::new(opcode::TEXT, "not deflated") }, 1007).await?;
+    closes(world, Deflate::default().frame(b"{\"a\":\"\xff\"}")?, 1007).await?;
+    closes(world, Frame { reserved: 0b100, ..Frame::new(opcode::PING, "x") }, 1002).await?;
+    closes(world, Frame { reserved: 0b010, ..Frame::new(opcode::TEXT, "x") }, 1002).await
+}
+
+/// Sends a frame on a connection that agreed to compress, and checks how it ends.
+async fn closes(world: &World, frame: Frame, code: u16) -> anyhow::Result<()> {
+    let api = world.standard().await?;
+    let mut client = offering(&api, OFFER).await?;
+    client.send(&[frame]).await?;
+    let closed = client.closed().await?;
+    ensure!(closed.0 == code, "the connection was closed with {closed:?} instead of {code}");
+    let event = api.next(Kind::Disconnect).await?;
+    ensure!(event.number("disconnectStatusCode") == i64::from(code), "{}", event.raw);
+    ensure!(api.count(Kind::Message).await? == 0, "a message reached a function");
+    Ok(())
+}

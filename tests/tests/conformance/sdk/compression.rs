@@ -1,0 +1,54 @@
+//! WebSocket libraries that were not written here, over compressed connections: Python's `websockets` and npm's `ws`.
+//!
+//! They compress what they send, in one frame and in several, refer back to earlier messages, and inflate what comes.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use serde_json::{Value, json};
+use tests::conformance::world::World;
+use tokio::process::Command;
+
+use super::{javascript_packages, python_packages, source};
+
+/// What the probe returns to be sent: too short to be compressed, longer, in several frames even when compressed.
+fn bodies() -> Vec<String> {
+    let numbers = |most: u32| (0..most).map(|number| format!("{},", number.wrapping_mul(2_654_435_761))).collect();
+    let repeated = "the same words again and again, \u{e4}\u{f6}\u{fc} \u{1f600} ".repeat(60);
+    vec!["short".to_owned(), repeated, numbers(500), numbers(9_000)]
+}
+
+async fn converse(program: &mut Command, extensions: &str) -> anyhow::Result<()> {
+    let world = World::local();
+    let api = world.standard().await?;
+    let sizes = [100, 1_000, 20_000, 131_072, 100];
+    let endpoint = format!("ws://{}{}", api.place.authority, api.place.path());
+    let task = json!({"endpoint": endpoint, "sizes": sizes, "bodies": bodies()});
+    let program = program.arg(task.to_string()).stdin(Stdio::null()).kill_on_drop(true);
+    let output =
+        tokio::time::timeout(Duration::from_secs(60), program.output()).await.context("the client hangs")??;
+    ensure!(output.status.success(), "the client failed: {}", String::from_utf8_lossy(&output.stderr));
+    let seen: Value = serde_json::from_slice(&output.stdout)?;
+    let expected = json!({
+        "extensions": extensions, "lengths": sizes, "fragmented": 9_000, "answers": [true, true, true, true],
+        "compressed": 3,
+    });
+    ensure!(seen == expected, "the client saw {seen:#}");
+    world.close().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn python() {
+    let Some(directory) = python_packages().await else { return };
+    let mut program = Command::new(directory.join("venv/bin/python"));
+    let extensions = "permessage-deflate;server_max_window_bits=12";
+    converse(program.arg(source("python/compression.py")), extensions).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn javascript() {
+    let Some(directory) = javascript_packages().await else { return };
+    converse(Command::new("node").arg(directory.join("compression.mjs")), "permessage-deflate").await.unwrap();
+}
