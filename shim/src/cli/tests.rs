@@ -110,6 +110,7 @@ async fn a_token_is_one_that_the_server_takes() {
     let settings = TokenSettings {
         issuer: Some("me".to_owned()),
         audience: Some("chat".to_owned()),
+        leeway: std::time::Duration::ZERO,
         ..TokenSettings::new(KeySet::default().with_secret(&secret).unwrap())
     };
     let now = clock::now();

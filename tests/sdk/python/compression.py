@@ -8,6 +8,9 @@ import json
 import sys
 
 from websockets.asyncio.client import connect
+from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
+
+OFFER = ClientPerMessageDeflateFactory(server_max_window_bits=12, client_max_window_bits=12)
 
 
 def question(size):
@@ -17,7 +20,7 @@ def question(size):
 
 async def main(task):
     compressed = 0
-    async with connect(task["endpoint"], compression="deflate", max_size=1 << 20) as socket:
+    async with connect(task["endpoint"], extensions=[OFFER], compression=None, max_size=1 << 20) as socket:
         extension = socket.protocol.extensions[0]
         decode = extension.decode
 

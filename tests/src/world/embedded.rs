@@ -11,7 +11,8 @@ pub struct Embedded {
 
 impl World for Embedded {
     async fn start(needs: Needs) -> Self {
-        let mut launch = Server::launch();
+        // Scenarios wait for tokens to run out; without leeway they need not wait long.
+        let mut launch = Server::launch().with("TWINWAY_AUTH_LEEWAY", "0s");
         if let Some(entries) = needs.retention_entries {
             launch = launch.with("TWINWAY_RETENTION_ENTRIES", entries);
         }

@@ -179,7 +179,8 @@ fn lambda_http_sees_the_same_websocket_context() {
     let sent = message(&facts, &key, "hello");
     let ended = disconnect(&facts, 1001, "Going away");
     let opened = with_connect(&captured_handshake(), &facts, |event| (event.typed(), text(event.to_json())));
-    for (typed, json) in [opened, (sent.clone().typed(), text(sent.to_json())), (ended.typed(), text(ended.to_json()))] {
+    for (typed, json) in [opened, (sent.clone().typed(), text(sent.to_json())), (ended.typed(), text(ended.to_json()))]
+    {
         let request = from_str(&json).unwrap();
         match request.request_context_ref() {
             Some(RequestContext::WebSocket(context)) => assert_eq!(*context, typed.request_context),

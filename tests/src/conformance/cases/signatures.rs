@@ -123,7 +123,8 @@ pub(super) async fn not_let_in(world: &World) -> anyhow::Result<()> {
     for call in [IMPOSTOR.call(&api.place, call())?, tampered] {
         let answer = api.call(call).await?;
         ensure!(answer.error() == (403, Some("InvalidSignatureException")), "answered {:?}", answer.error());
-        ensure!(answer.text() == json!({"message": MISMATCH}).to_string(), "the body is {}", answer.text());
+        let expected = json!({"message": MISMATCH}).to_string();
+        ensure!(answer.text() == expected, "the body is {}", answer.text());
     }
     let answer = api.call(call().header("Authorization", "Bearer x")).await?;
     ensure!(answer.error() == (403, Some("IncompleteSignatureException")), "answered {:?}", answer.error());
@@ -141,7 +142,8 @@ pub(super) async fn denied(world: &World) -> anyhow::Result<()> {
              arn:aws:execute-api:us-east-1:********9012:a1b2c3d4e5/prod/{method}/@connections/{id}",
             ALICE.arn()
         );
-        ensure!(answer.text() == json!({"Message": message}).to_string(), "the body is {}", answer.text());
+        let expected = json!({"Message": message}).to_string();
+        ensure!(answer.text() == expected, "the body is {}", answer.text());
     }
     client.heard_nothing().await
 }

@@ -12,11 +12,12 @@ use tokio::process::Command;
 
 use super::{javascript_packages, python_packages, source};
 
-/// What the probe returns to be sent: too short to be compressed, longer, in several frames even when compressed.
+/// What the probe returns to be sent: too short to be compressed, longer, and so long that it fits into one frame of a client
+/// only because that compresses it.
 fn bodies() -> Vec<String> {
     let numbers = |most: u32| (0..most).map(|number| format!("{},", number.wrapping_mul(2_654_435_761))).collect();
     let repeated = "the same words again and again, \u{e4}\u{f6}\u{fc} \u{1f600} ".repeat(60);
-    vec!["short".to_owned(), repeated, numbers(500), numbers(9_000)]
+    vec!["short".to_owned(), repeated, numbers(500), numbers(5_000)]
 }
 
 async fn converse(program: &mut Command, extensions: &str) -> anyhow::Result<()> {
