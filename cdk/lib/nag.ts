@@ -1,5 +1,6 @@
 /**
- * cdk-nag with reasons: a rule is set aside only beside the resource that breaks it, in a sentence that says why.
+ * cdk-nag with reasons: a rule is set aside only beside the resource that breaks it, in a sentence that
+ * says why (in ASCII; cdk-nag encodes the rest).
  *
  * The checks themselves (AwsSolutions) run over every stack in `bin/app.ts`; a finding without a reason fails the synthesis.
  */

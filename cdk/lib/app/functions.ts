@@ -111,7 +111,7 @@ export class Functions extends Construct {
     setAsideWithin(
       role,
       'IAM5',
-      'X-Ray has no resources to name, and a log group is written by naming its streams (arn…:*).',
+      'X-Ray has no resources to name, and a log group is written by naming all its streams.',
       ['Resource::*'],
     );
     return lambda;

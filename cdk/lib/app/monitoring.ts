@@ -69,7 +69,7 @@ export class Monitoring extends Construct {
 
   private watchSockets(): void {
     const metric = (name: string, statistic: string) =>
-      this.props.socketStage.metric(name, { statistic, period: PERIOD, label: name });
+      this.props.socketStage.metric(name, { statistic, period: PERIOD });
     const integrationErrors = metric('IntegrationError', Stats.SUM);
     const executionErrors = metric('ExecutionError', Stats.SUM);
     this.topic.raise('SocketIntegrationErrors', 'API Gateway got an error from a function', integrationErrors, 1);
@@ -122,11 +122,10 @@ export class Monitoring extends Construct {
           dimensionsMap: { TableName: table.tableName },
           period: PERIOD,
           statistic: Stats.SUM,
-          label: `${name} ${event}`,
         });
         const title = `${name.charAt(0).toUpperCase()}${name.slice(1)}`;
         this.topic.raise(`${title}${event}`, `DynamoDB throttles the table of ${name}`, metric, 1);
-        return metric;
+        return metric.with({ label: `${name} ${event}` });
       }),
     );
     this.graph('DynamoDB throttles', throttles);

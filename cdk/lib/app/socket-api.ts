@@ -92,7 +92,7 @@ export class SocketApi extends Construct {
         resourceArns,
       });
       grant.assertSuccess();
-      setAsideWithin(lambda.role ?? lambda, 'IAM5', 'A connection’s id is not known before it connects.', [
+      setAsideWithin(lambda.role ?? lambda, 'IAM5', 'The id of a connection is not known before it connects.', [
         { regex: '/^Resource::arn:aws:execute-api:.*/@connections/\\*$/' },
       ]);
     }

@@ -66,14 +66,22 @@ export class WebSite extends Construct {
         },
       },
     });
-    setAside(this.distribution, 'CFR1', 'Twinway serves users everywhere; where not, is the operator’s to restrict.');
+    setAside(
+      this.distribution,
+      'CFR1',
+      'Users are everywhere; a deployment that serves some countries only adds that itself.',
+    );
     setAside(
       this.distribution,
       'CFR2',
       'Static files and an API that throttles and authenticates; a web ACL has a monthly price and is left to choice.',
     );
     setAside(this.distribution, 'CFR3', NO_ADDRESS_LOGS);
-    setAside(this.distribution, 'CFR4', 'The distribution’s own name has CloudFront’s certificate and its TLS policy.');
+    setAside(
+      this.distribution,
+      'CFR4',
+      'The name that CloudFront gives comes with its certificate and its TLS policy.',
+    );
   }
 
   private makeBucket(environment: Environment): Bucket {

@@ -7,6 +7,7 @@
 import { Duration, RemovalPolicy, Tags } from 'aws-cdk-lib';
 import { type IConnectable, InstanceType, Port, SubnetType, type Vpc } from 'aws-cdk-lib/aws-ec2';
 import {
+  CfnDBInstance,
   Credentials,
   DatabaseInstance,
   DatabaseInstanceEngine,
@@ -63,7 +64,9 @@ export class Database extends Construct {
       copyTagsToSnapshot: true,
       removalPolicy: keep ? RemovalPolicy.RETAIN : RemovalPolicy.SNAPSHOT,
     });
-    Tags.of(this.instance).add(BACKUP_TAG, environment.name);
+    Tags.of(this.instance).add(BACKUP_TAG, environment.name, {
+      includeResourceTypes: [CfnDBInstance.CFN_RESOURCE_TYPE_NAME],
+    });
     this.instance.connections.allowFrom(clients, Port.tcp(PORT), 'Pods');
     for (let number = 1; number <= database.readReplicas; number += 1) {
       const replica = new DatabaseInstanceReadReplica(this, `Replica${number}`, {

@@ -123,7 +123,7 @@ export class Kubernetes extends Construct {
       setAsideWithin(
         this.cluster.albController,
         'IAM5',
-        'The load balancer controller’s project publishes these rights.',
+        'The project of the load balancer controller publishes these rights.',
       );
     }
     setAsideWithin(this.cluster, 'IAM4', library);
