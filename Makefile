@@ -4,8 +4,9 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 CARGO ?= cargo
 ARGS ?=
+ENV ?= dev
 
-.PHONY: help setup run fmt lint boundaries deny unit check test conformance bench bench-quick docs clean
+.PHONY: help setup run fmt lint boundaries deny unit check test conformance bench bench-quick cdk deploy sam-events docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +49,16 @@ bench: setup ## Event path, broadcast, idle memory, connect rate, beside bare pe
 bench-quick: setup ## The same, shorter and rougher
 	$(CARGO) build --locked --release -p shim -p tests --bins
 	target/release/bench --quick $(ARGS)
+
+cdk: ## Is the AWS deployment sound? Types, lint, synthesis with cdk-nag, tests, cfn-lint; needs Node 20, no account
+	@cdk/check.sh
+
+deploy: lambda ## Deploy the application to AWS (ENV=dev|staging|prod, ARGS="-c alarmEmail=…"; docs/AWS.md)
+	cd cdk && npm ci --ignore-scripts --no-audit --no-fund && npx tsc -p .
+	cd cdk && npx cdk deploy 'Twinway-$(ENV)-App' -c environment=$(ENV) --outputs-file cdk.out/outputs-$(ENV).json $(ARGS)
+
+sam-events: ## An event for each function, for `sam local invoke`, in sam/events
+	$(CARGO) run --locked -p tests --bin sam_events -- sam/events
 
 docs: ## Write the generated pages again
 	$(CARGO) run --locked --bin twinway -- config docs > docs/CONFIGURATION.md

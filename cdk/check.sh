@@ -46,4 +46,4 @@ venv=../target/cfn-lint
   cp requirements.txt "$venv/requirements.txt"
 }
 # W3005: CDK names dependencies that CloudFormation would find by itself.
-"$venv/bin/cfn-lint" --ignore-checks W3005 --template cdk.out/*/*.template.json
+"$venv/bin/cfn-lint" --ignore-checks W3005 --template cdk.out/*/*.template.json ../template.yaml
