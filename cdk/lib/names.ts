@@ -103,3 +103,6 @@ export const POD_IDENTITY = { namespace: 'twinway', serviceAccount: 'twinway' } 
 
 /** The tag that puts a resource into the backup plan of its environment. */
 export const BACKUP_TAG = 'twinway:backup';
+
+/** A name as part of a construct's id: `Message` for `message`. */
+export const titled = (name: string): string => `${name.charAt(0).toUpperCase()}${name.slice(1)}`;

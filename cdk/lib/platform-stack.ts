@@ -12,6 +12,7 @@ import { hostNames } from './app/host';
 import type { OperatorContext, Zone } from './context';
 import type { Environment } from './environments';
 import { setAside } from './nag';
+import { titled } from './names';
 import { Backups } from './platform/backups';
 import { Cache } from './platform/cache';
 import { Database } from './platform/database';
@@ -61,7 +62,7 @@ export class PlatformStack extends Stack {
     this.output('DatabaseSecret', database.instance.secret?.secretArn ?? '', 'User and password of PostgreSQL');
     this.output('SigningSecret', signing.secretArn, 'Tokens are signed with this secret (HS256)');
     for (const [name, repository] of images.repositories) {
-      this.output(`Image${name}`, repository.repositoryUri, `Where the image ${name} is pushed`);
+      this.output(`Image${titled(name)}`, repository.repositoryUri, `Where the image ${name} is pushed`);
     }
   }
 

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Match } from 'aws-cdk-lib/assertions';
-import { FUNCTION_NAMES, GRANTS, MANAGEMENT_VERBS, TABLES } from '../lib/names';
+import { FUNCTION_NAMES, GRANTS, MANAGEMENT_VERBS, TABLES, titled } from '../lib/names';
 import { json, resources, template } from './synthesized';
 
 const app = template('prod', 'App');
@@ -89,9 +89,8 @@ test('the tables are the ones that the adapters expect', () => {
 
 /** The statements of the policies of one function's role. */
 function statements(name: string): readonly { Action: string | string[]; Resource: unknown; Sid?: string }[] {
-  const title = `${name.charAt(0).toUpperCase()}${name.slice(1)}`;
   return Object.entries(json('prod', 'App').Resources)
-    .filter(([id, resource]) => resource.Type === 'AWS::IAM::Policy' && id.startsWith(`Functions${title}Role`))
+    .filter(([id, resource]) => resource.Type === 'AWS::IAM::Policy' && id.startsWith(`Functions${titled(name)}Role`))
     .flatMap(([, { Properties: properties }]) => {
       const { PolicyDocument: document } = properties as {
         PolicyDocument: { Statement: readonly { Action: string | string[]; Resource: unknown }[] };

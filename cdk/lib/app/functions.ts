@@ -17,6 +17,7 @@ import {
   GRANTS,
   HAS_EFFECTS,
   type TableName,
+  titled,
   VARIABLES,
   VERIFIES_CALLERS,
 } from '../names';
@@ -78,7 +79,7 @@ export class Functions extends Construct {
 
   private lambda(name: FunctionName): Lambda {
     const { environment, code } = this.props;
-    const scope = new Construct(this, capitalised(name));
+    const scope = new Construct(this, titled(name));
     const logGroup = new LogGroup(scope, 'Logs', {
       retention: environment.logRetention,
       removalPolicy: RemovalPolicy.DESTROY,
@@ -139,5 +140,3 @@ function tablesOf(name: FunctionName) {
     return grant === undefined ? [] : [[table, grant] as const];
   });
 }
-
-const capitalised = (name: string): string => `${name.charAt(0).toUpperCase()}${name.slice(1)}`;

@@ -11,7 +11,7 @@ import type { TableV2 } from 'aws-cdk-lib/aws-dynamodb';
 import type { Function as Lambda } from 'aws-cdk-lib/aws-lambda';
 import { Construct } from 'constructs';
 import type { Environment } from '../environments';
-import type { FunctionName, TableName } from '../names';
+import { type FunctionName, type TableName, titled } from '../names';
 import { AlarmTopic } from './alarm-topic';
 
 /** What is watched. */
@@ -92,7 +92,7 @@ export class Monitoring extends Construct {
   private watchFunctions(): void {
     const { functions } = this.props;
     for (const [name, lambda] of functions) {
-      const title = `${name.charAt(0).toUpperCase()}${name.slice(1)}`;
+      const title = titled(name);
       const sum = { period: PERIOD, statistic: Stats.SUM };
       this.topic.raise(`${title}Errors`, `Function ${name} fails`, lambda.metricErrors(sum), 1);
       this.topic.raise(`${title}Throttles`, `Function ${name} is throttled`, lambda.metricThrottles(sum), 1);
@@ -123,7 +123,7 @@ export class Monitoring extends Construct {
           period: PERIOD,
           statistic: Stats.SUM,
         });
-        const title = `${name.charAt(0).toUpperCase()}${name.slice(1)}`;
+        const title = titled(name);
         this.topic.raise(`${title}${event}`, `DynamoDB throttles the table of ${name}`, metric, 1);
         return metric.with({ label: `${name} ${event}` });
       }),
