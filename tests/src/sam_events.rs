@@ -82,7 +82,7 @@ fn token(secret: &str, user: &str, role: Role, now: i64) -> anyhow::Result<Strin
     let claims = Claims {
         sub: UserId::parse(user)?,
         role,
-        tenant: TenantId::default(),
+        tenant: TenantId::default_tenant(),
         exp: Some(issued + TOKEN_SECONDS),
         iat: Some(issued),
         iss: None,
@@ -228,7 +228,7 @@ mod tests {
     #[tokio::test]
     async fn messages_say_who_speaks() {
         let event: ApiGatewayWebsocketProxyRequest = serde_json::from_value(made("message").await).unwrap();
-        let context = event.request_context.authorizer.unwrap().fields;
+        let context = event.request_context.authorizer.fields;
         let identity = Identity::from_context(&context).unwrap();
         assert_eq!((identity.user.as_str(), identity.role), ("alice", Role::User));
     }
