@@ -5,7 +5,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 ARGS ?=
 
-.PHONY: help setup run fmt lint boundaries deny unit check test conformance bench bench-quick docs clean
+.PHONY: help setup run fmt lint boundaries deny unit check test conformance lambda bench bench-quick docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ test: setup ## Every test: unit, contracts, scenarios over real sockets, crash r
 
 conformance: setup ## How many rows of the API Gateway catalogue hold? (ARGS="--url wss://… --json report.json")
 	$(CARGO) run --locked -p tests --bin conformance -- $(ARGS)
+
+lambda: setup ## Build the Lambda functions into dist/lambda (ARGS="x86_64" or "arm64" for one; arm64 needs zig)
+	handlers/aws/scripts/lambda.sh $(ARGS)
 
 bench: setup ## Event path, broadcast, idle memory, connect rate, beside bare peers in one run
 	$(CARGO) build --locked --release -p shim -p tests --bins
