@@ -6,7 +6,7 @@ CARGO ?= cargo
 ARGS ?=
 ENV ?= dev
 
-.PHONY: help setup run fmt lint boundaries deny unit check test conformance bench bench-quick cdk deploy sam-events docs clean
+.PHONY: help setup run fmt lint boundaries deny unit check test conformance lambda bench bench-quick cdk deploy sam-events docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ test: setup ## Every test: unit, contracts, scenarios over real sockets, crash r
 conformance: setup ## How many rows of the API Gateway catalogue hold? (ARGS="--url wss://… --json report.json")
 	$(CARGO) run --locked -p tests --bin conformance -- $(ARGS)
 
+lambda: setup ## Build the Lambda functions into dist/lambda (ARGS="x86_64" or "arm64" for one; arm64 needs zig)
+	handlers/aws/scripts/lambda.sh $(ARGS)
+
 bench: setup ## Event path, broadcast, idle memory, connect rate, beside bare peers in one run
 	$(CARGO) build --locked --release -p shim -p tests --bins
 	target/release/bench --full $(ARGS)
@@ -53,7 +56,8 @@ bench-quick: setup ## The same, shorter and rougher
 cdk: ## Is the AWS deployment sound? Types, lint, synthesis with cdk-nag, tests, cfn-lint; needs Node 20, no account
 	@cdk/check.sh
 
-deploy: lambda ## Deploy the application to AWS (ENV=dev|staging|prod, ARGS="-c alarmEmail=…"; docs/AWS.md)
+deploy: ## Deploy the application to AWS (ENV=dev|staging|prod, ARGS="-c alarmEmail=…"; docs/AWS.md)
+	$(MAKE) lambda ARGS=arm64
 	cd cdk && npm ci --ignore-scripts --no-audit --no-fund && npx tsc -p .
 	cd cdk && npx cdk deploy 'Twinway-$(ENV)-App' -c environment=$(ENV) --outputs-file cdk.out/outputs-$(ENV).json $(ARGS)
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, SdkConfig};
+use aws_config::{BehaviorVersion, ConfigLoader, SdkConfig};
 use handlers::api::Api;
 use handlers::app::App;
 use handlers::authorizer::{Authorizer, TokenVerifier};
@@ -34,9 +34,9 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 /// All attempts together.
 const CALL_TIMEOUT: Duration = Duration::from_secs(6);
 
-/// What the SDK's clients of a function share. It reads the standard environment (`AWS_REGION`, `AWS_ENDPOINT_URL*`,
-/// credentials).
-pub async fn sdk() -> SdkConfig {
+/// How the SDK's clients of a function behave, before it is known where and as whom.
+#[must_use]
+pub fn loader() -> ConfigLoader {
     let retries = RetryConfig::standard()
         .with_max_attempts(ATTEMPTS)
         .with_initial_backoff(FIRST_BACKOFF)
@@ -46,21 +46,33 @@ pub async fn sdk() -> SdkConfig {
         .operation_attempt_timeout(ATTEMPT_TIMEOUT)
         .operation_timeout(CALL_TIMEOUT)
         .build();
-    let loader = aws_config::defaults(BehaviorVersion::latest()).retry_config(retries).timeout_config(timeouts);
-    Box::pin(loader.load()).await
+    aws_config::defaults(BehaviorVersion::latest()).retry_config(retries).timeout_config(timeouts)
 }
 
-/// The application over adapters of `sdk`.
+/// What the clients share, from the SDK's standard environment (`AWS_REGION`, `AWS_ENDPOINT_URL*`, credentials).
+pub async fn sdk() -> SdkConfig {
+    Box::pin(loader().load()).await
+}
+
+/// The client of `@connections`.
 #[must_use]
-pub fn application(sdk: &SdkConfig, stores: &Stores, clock: Arc<dyn Clock>) -> App {
-    let dynamo = aws_sdk_dynamodb::Client::new(sdk);
-    let management = aws_sdk_apigatewaymanagement::config::Builder::from(sdk);
-    let management = management.endpoint_url(&stores.management_endpoint).build();
-    let management = aws_sdk_apigatewaymanagement::Client::from_conf(management);
+pub fn management(sdk: &SdkConfig, endpoint: &str) -> aws_sdk_apigatewaymanagement::Client {
+    let config = aws_sdk_apigatewaymanagement::config::Builder::from(sdk).endpoint_url(endpoint).build();
+    aws_sdk_apigatewaymanagement::Client::from_conf(config)
+}
+
+/// The application over adapters of these clients.
+#[must_use]
+pub fn application(
+    dynamo: &aws_sdk_dynamodb::Client,
+    management: aws_sdk_apigatewaymanagement::Client,
+    stores: &Stores,
+    clock: Arc<dyn Clock>,
+) -> App {
     let connections = Arc::new(DynamoConnections::new(dynamo.clone(), &stores.connections_table, clock.clone()));
     App {
         connections: connections.clone(),
-        log: Arc::new(DynamoLog::new(dynamo, &stores.messages_table, stores.retention, clock.clone())),
+        log: Arc::new(DynamoLog::new(dynamo.clone(), &stores.messages_table, stores.retention, clock.clone())),
         delivery: Arc::new(PostToConnections::new(management, connections, Limits::FUNCTION)),
         clock,
     }
@@ -72,7 +84,7 @@ pub fn application(sdk: &SdkConfig, stores: &Stores, clock: Arc<dyn Clock>) -> A
 /// Every mistake of the environment, in one text.
 pub async fn app(source: Source<'_>) -> anyhow::Result<App> {
     let stores = config::stores(source)?;
-    Ok(application(&sdk().await, &stores, clock()?))
+    on_aws(&stores).await
 }
 
 /// What `authorizer` runs.
@@ -90,8 +102,14 @@ pub fn authorizer(source: Source<'_>) -> anyhow::Result<(Authorizer, Arc<dyn Clo
 /// Every mistake of the environment, in one text.
 pub async fn api(source: Source<'_>) -> anyhow::Result<Api> {
     let (stores, auth) = config::stores_and_auth(source)?;
-    let app = application(&sdk().await, &stores, clock()?);
+    let app = on_aws(&stores).await?;
     Ok(Api::new(Arc::new(app), Arc::new(TokenVerifier::new(auth.tokens)), auth.api_keys))
+}
+
+async fn on_aws(stores: &Stores) -> anyhow::Result<App> {
+    let sdk = sdk().await;
+    let dynamo = aws_sdk_dynamodb::Client::new(&sdk);
+    Ok(application(&dynamo, management(&sdk, &stores.management_endpoint), stores, clock()?))
 }
 
 fn clock() -> anyhow::Result<Arc<dyn Clock>> {
