@@ -6,5 +6,6 @@ pub mod client;
 pub mod conformance;
 pub mod eventually;
 pub mod load;
+pub mod sam_events;
 pub mod server;
 pub mod world;
