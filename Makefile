@@ -41,7 +41,7 @@ test: setup ## Every test: unit, contracts, scenarios over real sockets, crash r
 conformance: setup ## How many rows of the API Gateway catalogue hold? (ARGS="--url wss://… --json report.json")
 	$(CARGO) run --locked -p tests --bin conformance -- $(ARGS)
 
-lambda: setup ## Build the Lambda functions into dist/lambda (ARGS="x86_64" or "arm64" for one; arm64 needs zig)
+lambda: setup ## Build the Lambda functions into dist/lambda (ARGS="x86_64" or "arm64" for one)
 	handlers/aws/scripts/lambda.sh $(ARGS)
 
 bench: setup ## Event path, broadcast, idle memory, connect rate, beside bare peers in one run
