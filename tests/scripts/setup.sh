@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Finds what the build and the tests need, installs from Debian's packages what is missing, and says what it does.
 # Needs Rust 1.95 (rust-toolchain is not pinned to a download: any 1.95 or later does) and a C compiler for aws-lc and
-# jemalloc. Nothing else is needed for `make run` and `make test`.
+# jemalloc. The tests install MiniStack (PyPI) and SDKs into the build directory by themselves.
 set -euo pipefail
 
 need() { # command, Debian package, what for
@@ -21,3 +21,4 @@ fi
 need cc gcc "compiles aws-lc and jemalloc"
 need make make "builds jemalloc"
 need taskset util-linux "pins benchmark processes"
+need python3 python3-venv "runs the DynamoDB emulator and the SDKs of the tests"

@@ -4,6 +4,7 @@
 
 pub mod client;
 pub mod conformance;
+pub mod dynamodb;
 pub mod eventually;
 pub mod load;
 pub mod sam_events;

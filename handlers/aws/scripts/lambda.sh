@@ -4,8 +4,7 @@
 #
 #   lambda.sh [x86_64] [arm64]      both when none is named
 #
-# arm64 needs a cross toolchain: `rustup target add aarch64-unknown-linux-gnu`, or RUSTC_ARM64 naming a rustc that has the
-# target's standard library; and zig (`python3 -m pip install ziglang`), whose linker knows the old glibc.
+# The compiler for arm64 comes from arm64-toolchain.sh, once, into the build directory.
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 
@@ -22,11 +21,11 @@ flags="--remap-path-prefix=$PWD=. --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo
 bins=()
 for function in "${functions[@]}"; do bins+=(--bin "$function"); done
 
-build() { # architecture, target triple, objdump
+build() { # architecture, target triple, target directory
   local architecture=$1 triple=$2 function binary
   cargo build --locked --profile lambda --target "$triple" -p handlers-aws "${bins[@]}"
   for function in "${functions[@]}"; do
-    binary=${3:-$target_dir}/$triple/lambda/$function
+    binary=$3/$triple/lambda/$function
     check_glibc "$binary"
     handlers/aws/scripts/pack.py "$binary" "$out/$function-$architecture.zip"
   done
@@ -40,18 +39,15 @@ check_glibc() { # binary: no symbol of a glibc that Lambda does not have
 }
 
 x86_64() {
-  RUSTFLAGS="$flags" build x86_64 x86_64-unknown-linux-gnu
+  RUSTFLAGS="$flags" build x86_64 x86_64-unknown-linux-gnu "$target_dir"
 }
 
 arm64() {
-  local linker=$PWD/$target_dir/arm64-cc
-  python3 -c 'import ziglang' 2>/dev/null || fail "arm64 needs zig: python3 -m pip install ziglang"
-  mkdir -p "$target_dir"
-  printf '#!/bin/sh\nexec python3 -m ziglang cc -target aarch64-linux-gnu.%s "$@"\n' "$newest_glibc" > "$linker"
-  chmod +x "$linker"
+  local tools=$PWD/$target_dir/arm64-toolchain
+  handlers/aws/scripts/arm64-toolchain.sh "$tools"
   # Another compiler's artifacts stay apart.
-  CARGO_TARGET_DIR=$target_dir/arm64 RUSTC=${RUSTC_ARM64:-${RUSTC:-rustc}} RUSTFLAGS="$flags" \
-    CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=$linker CC_aarch64_unknown_linux_gnu=$linker \
+  CARGO_TARGET_DIR=$target_dir/arm64 RUSTC=$tools/bin/rustc RUSTFLAGS="$flags" \
+    CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=$tools/bin/cc CC_aarch64_unknown_linux_gnu=$tools/bin/cc \
     AR_aarch64_unknown_linux_gnu=ar build arm64 aarch64-unknown-linux-gnu "$target_dir/arm64"
 }
 

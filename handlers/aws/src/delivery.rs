@@ -20,7 +20,9 @@ use handlers::audience::Audience;
 use handlers::channel::{Channel, Position};
 use handlers::frame::{ErrorCode, Refusal};
 use handlers::id::ConnectionId;
-use handlers::ports::{CloseReason, ConnectionStore, Delivered, Delivery, DeliveryError, Outgoing, Released, StoreError};
+use handlers::ports::{
+    CloseReason, ConnectionStore, Delivered, Delivery, DeliveryError, Outgoing, Released, StoreError,
+};
 use tokio::time::Instant;
 
 use self::post::{Fate, PostFailed};
@@ -43,8 +45,7 @@ pub struct Limits {
 
 impl Limits {
     /// For functions behind API Gateway, whose integrations end after 29 seconds: a delivery leaves time for the answer.
-    pub const FUNCTION: Self =
-        Self { parallel: 64, post: Duration::from_secs(5), whole: Duration::from_secs(20) };
+    pub const FUNCTION: Self = Self { parallel: 64, post: Duration::from_secs(5), whole: Duration::from_secs(20) };
 }
 
 /// Delivery to the connections of a [`DynamoConnections`].

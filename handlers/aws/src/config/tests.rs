@@ -75,3 +75,24 @@ fn a_retention_below_an_hour_and_no_key_at_all_are_refused() {
     given.remove(AUTH_SECRET);
     assert!(read(&given).err().unwrap().to_string().contains("nobody could connect"));
 }
+
+#[test]
+fn the_operators_page_has_every_variable() {
+    let page = include_str!("../../../../docs/OPERATIONS.md");
+    let names = [
+        CONNECTIONS_TABLE,
+        MESSAGES_TABLE,
+        MANAGEMENT_ENDPOINT,
+        RETENTION_AGE,
+        AUTH_SECRET,
+        AUTH_PREVIOUS_SECRETS,
+        AUTH_JWKS,
+        AUTH_ISSUER,
+        AUTH_AUDIENCE,
+        AUTH_LEEWAY,
+        AUTH_API_KEYS,
+    ];
+    for name in names {
+        assert!(page.contains(&format!("| `{name}` |")), "the page has no row of {name}");
+    }
+}

@@ -61,7 +61,8 @@ impl DynamoConnections {
         let after = &stored.connection.channels;
         let mut items = vec![self.update(stored)?];
         for channel in after.difference(before) {
-            let put = Put::builder().table_name(&self.table).set_item(Some(record::membership(channel, &stored.connection)));
+            let put =
+                Put::builder().table_name(&self.table).set_item(Some(record::membership(channel, &stored.connection)));
             items.push(TransactWriteItem::builder().put(put.build().map_err(|_| self.incomplete())?).build());
         }
         for channel in before.difference(after) {

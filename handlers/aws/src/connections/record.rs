@@ -56,10 +56,7 @@ pub(super) fn channel_prefix(name: &ChannelName) -> String {
 /// The key of a membership.
 pub(super) fn membership_key(channel: &Channel, id: &ConnectionId) -> Item {
     let sort = format!("{}{id}", channel_prefix(&channel.name));
-    HashMap::from([
-        (PARTITION.to_owned(), text(memberships(&channel.tenant))),
-        (SORT.to_owned(), text(sort)),
-    ])
+    HashMap::from([(PARTITION.to_owned(), text(memberships(&channel.tenant))), (SORT.to_owned(), text(sort))])
 }
 
 /// The channel and the connection that a membership's sort key names.

@@ -119,9 +119,10 @@ impl DynamoLog {
         let mut start = None;
         loop {
             let query = self.entries(&append.channel, from, Offset(u64::MAX));
-            let query = Occupant::NEEDED.iter().enumerate().fold(query, |query, (index, name)| {
-                query.expression_attribute_names(format!("#a{index}"), *name)
-            });
+            let query = Occupant::NEEDED
+                .iter()
+                .enumerate()
+                .fold(query, |query, (index, name)| query.expression_attribute_names(format!("#a{index}"), *name));
             let query = query.projection_expression("#a0, #a1, #a2, #a3, #a4, #a5");
             let answer = query.set_limit(limit).set_exclusive_start_key(start).send().await;
             let answer = answer.map_err(|error| failed("Query", &self.table, error))?;
