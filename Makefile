@@ -38,8 +38,9 @@ check: fmt lint boundaries unit ## The fast loop before every commit
 test: setup ## Every test: unit, contracts, scenarios over real sockets, crash rounds, conformance
 	$(CARGO) test --locked --workspace
 
-conformance: setup ## How many rows of the API Gateway catalogue hold? (ARGS="--url wss://… --json report.json")
-	$(CARGO) run --locked -p tests --bin conformance -- $(ARGS)
+conformance: setup ## How many rows of the API Gateway catalogue hold? (ARGS="--handlers executables", "--url wss://…", "--json report.json")
+	$(CARGO) build --locked -p tests --bin probe --bin conformance
+	target/debug/conformance $(ARGS)
 
 bench: setup ## Event path, broadcast, idle memory, connect rate, beside bare peers in one run
 	$(CARGO) build --locked --release -p shim -p tests --bins
@@ -51,7 +52,8 @@ bench-quick: setup ## The same, shorter and rougher
 
 docs: ## Write the generated pages again
 	$(CARGO) run --locked --bin twinway -- config docs > docs/CONFIGURATION.md
-	$(CARGO) run --locked -p tests --bin conformance -- --markdown > docs/FIDELITY.md
+	$(CARGO) build --locked -p tests --bin probe --bin conformance
+	target/debug/conformance --markdown > docs/FIDELITY.md
 
 clean: ## Remove what was built and the local data
 	$(CARGO) clean

@@ -7,6 +7,7 @@
 
 mod build;
 mod file;
+mod functions;
 pub mod keys;
 mod layers;
 pub mod reference;
@@ -23,6 +24,7 @@ use handlers::id::{TenantId, UserId};
 
 pub use self::build::{Loaded, load};
 pub use self::file::Document;
+pub use self::functions::{FunctionSource, FunctionsConfig, MessageResponse, Variables};
 pub use self::layers::{CONFIG_VARIABLE, Environment, Flags, Layers, Origin, Strings, Value};
 pub use self::secret::Secret;
 pub use self::values::parse_duration;
@@ -49,6 +51,8 @@ pub struct Config {
     pub api: ApiConfig,
     /// Each WebSocket.
     pub session: SessionConfig,
+    /// Where the handlers are.
+    pub functions: FunctionsConfig,
     /// Who may connect.
     pub auth: AuthConfig,
     /// What is kept.

@@ -105,6 +105,21 @@ impl Endpoint {
         self.abandoned.cancel();
     }
 
+    /// Waits until everything is cut.
+    pub async fn abandoned(&self) {
+        self.abandoned.cancelled().await;
+    }
+
+    /// The function that the process runs.
+    pub fn function_name(&self) -> &str {
+        &self.function.definition.name
+    }
+
+    /// The request that the process works on, where it is one at a time.
+    pub fn current_request(&self) -> Option<String> {
+        self.function.pool().current(self.sandbox).map(|event| event.request_id.to_string())
+    }
+
     async fn answer(&self, request: Request<Incoming>) -> Answer {
         let path = request.uri().path().to_owned();
         let segments: Vec<&str> = path.trim_matches('/').split('/').collect();

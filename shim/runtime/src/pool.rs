@@ -77,7 +77,7 @@ impl Pool {
             return Err(InvokeError::Stopped);
         }
         let Some(invocation) = self.hand_over(now, invocation) else { return Ok(Vec::new()) };
-        if self.sandboxes.is_empty()
+        if self.sandboxes.values().all(|sandbox| sandbox.since > now)
             && let Some(failure) = self.backoff.failure(now)
         {
             return Err(failure);
@@ -228,7 +228,7 @@ impl Pool {
         let (ready, status) = (sandbox.ready, end.status);
         let init_error = sandbox.end(|request_id| InvokeError::exited(request_id, status));
         if !ready && !self.stopped {
-            let failure = end.failure.or(init_error).unwrap_or_else(|| InvokeError::exited(None, status));
+            let failure = init_error.or(end.failure).unwrap_or_else(|| InvokeError::exited(None, status));
             self.backoff.note(now, failure.clone());
             self.fail_waiting(&failure);
         }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::AsyncRead;
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::sync::Notify;
@@ -41,11 +42,16 @@ pub(crate) async fn run(function: Arc<Shared>, id: SandboxId) {
     };
     let end = match begun {
         Ok(process) => process.supervise(&wake).await,
+        Err(InvokeError::Stopped) => End { status: None, failure: Some(InvokeError::Stopped) },
         Err(failure) => {
             tracing::error!(function.name = function.definition.name, error = %failure, "a process of a function did not start");
             End { status: None, failure: Some(failure) }
         }
     };
+    if function.stop.is_cancelled() {
+        // Nothing is started in the place of what was stopped.
+        function.pool().stop();
+    }
     let due = function.pool().gone(Instant::now(), id, end);
     function.launch(due);
 }
@@ -78,27 +84,13 @@ impl Process {
         let endpoint = Arc::new(Endpoint::new(function.clone(), id));
         let (close, attached) = (CancellationToken::new(), TaskTracker::new());
         attached.spawn(serve(listener, endpoint.clone(), attached.clone(), close.clone()));
-        Self::forward_output(function, id, &mut child, &attached);
+        forward_output(&endpoint, &mut child, &attached);
         tracing::debug!(
             function.name = function.definition.name,
             process.id = child.id(),
             "a process of a function started"
         );
         Ok(Self { function: function.clone(), id, child, group, endpoint, close, attached })
-    }
-
-    fn forward_output(function: &Arc<Shared>, id: SandboxId, child: &mut Child, attached: &TaskTracker) {
-        let request_id = move |function: &Shared| function.pool().current(id).map(|event| event.request_id.to_string());
-        if let Some(stdout) = child.stdout.take() {
-            let function = function.clone();
-            let name = function.definition.name.clone();
-            attached.spawn(async move { output::forward(&name, stdout, || request_id(&function)).await });
-        }
-        if let Some(stderr) = child.stderr.take() {
-            let function = function.clone();
-            let name = function.definition.name.clone();
-            attached.spawn(async move { output::forward(&name, stderr, || request_id(&function)).await });
-        }
     }
 
     /// Watches the process until it has ended, by itself or because it had to.
@@ -172,5 +164,23 @@ impl Process {
             how,
             "a process of a function ended"
         );
+    }
+}
+
+/// Logs what the process writes, as long as it writes.
+fn forward_output(endpoint: &Arc<Endpoint>, child: &mut Child, attached: &TaskTracker) {
+    if let Some(stdout) = child.stdout.take() {
+        attached.spawn(forward(endpoint.clone(), stdout));
+    }
+    if let Some(stderr) = child.stderr.take() {
+        attached.spawn(forward(endpoint.clone(), stderr));
+    }
+}
+
+async fn forward(endpoint: Arc<Endpoint>, stream: impl AsyncRead + Unpin) {
+    tokio::select! {
+        () = output::forward(endpoint.function_name(), stream, || endpoint.current_request()) => {}
+        // Something that the process has started and that left its group may hold the pipe open for ever.
+        () = endpoint.abandoned() => {}
     }
 }

@@ -3,6 +3,7 @@
 //! All keys of a section are read before the first failure counts, so that one run names all mistakes.
 
 mod auth;
+mod functions;
 mod sections;
 
 use super::keys;
@@ -31,7 +32,10 @@ pub fn load(strings: &dyn Strings, flags: &Flags, document: Option<&Document>) -
     let mut reader = Reader { layers: &layers, mistakes };
     let config = reader.config(mode);
     let config = match config {
-        Some(config) if reader.mistakes.is_empty() => Ok(config),
+        Some(mut config) if reader.mistakes.is_empty() => {
+            config.functions.inherited = super::functions::inherited(strings);
+            Ok(config)
+        }
         _ => Err(ConfigError { mistakes: reader.mistakes }),
     };
     let mut warnings = std::mem::take(&mut layers.warnings);
@@ -104,6 +108,7 @@ impl Reader<'_> {
         let server = self.server();
         let api = self.api();
         let session = self.session();
+        let functions = self.functions();
         let auth = self.auth(mode);
         let storage = self.storage();
         let drain = self.drain();
@@ -115,6 +120,7 @@ impl Reader<'_> {
             server: server?,
             api: api?,
             session: session?,
+            functions: functions?,
             auth: auth?,
             storage: storage?,
             drain: drain?,
