@@ -39,8 +39,9 @@ check: fmt lint boundaries unit ## The fast loop before every commit
 test: setup ## Every test: unit, contracts, scenarios over real sockets, crash rounds, conformance
 	$(CARGO) test --locked --workspace
 
-conformance: setup ## How many rows of the API Gateway catalogue hold? (ARGS="--url wss://… --json report.json")
-	$(CARGO) run --locked -p tests --bin conformance -- $(ARGS)
+conformance: setup ## How many rows of the API Gateway catalogue hold? (ARGS="--handlers executables", "--url wss://…", "--json report.json")
+	$(CARGO) build --locked -p tests --bin probe --bin conformance
+	target/debug/conformance $(ARGS)
 
 fuzz: ## Does anything that reads what strangers send panic? (SECONDS_PER_TARGET=60; needs cargo-fuzz)
 	@tests/scripts/fuzz.sh
@@ -69,7 +70,8 @@ sam-events: ## An event for each function, for `sam local invoke`, in sam/events
 
 docs: ## Write the generated pages again
 	$(CARGO) run --locked --bin twinway -- config docs > docs/CONFIGURATION.md
-	$(CARGO) run --locked -p tests --bin conformance -- --markdown > docs/FIDELITY.md
+	$(CARGO) build --locked -p tests --bin probe --bin conformance
+	target/debug/conformance --markdown > docs/FIDELITY.md
 
 clean: ## Remove what was built and the local data
 	$(CARGO) clean

@@ -7,6 +7,7 @@
 
 mod build;
 mod file;
+mod functions;
 pub mod keys;
 mod layers;
 pub mod reference;
@@ -27,6 +28,7 @@ pub use gateway::api::KeySource;
 
 pub use self::build::{Loaded, load};
 pub use self::file::Document;
+pub use self::functions::{FunctionSource, FunctionsConfig, MessageResponse, Variables};
 pub use self::layers::{CONFIG_VARIABLE, Environment, Flags, Layers, Origin, Strings, Value};
 pub use self::secret::Secret;
 pub use self::throttle::{ClientKeyConfig, PerSecond, RateConfig, ThrottleConfig};
@@ -57,6 +59,8 @@ pub struct Config {
     pub throttle: ThrottleConfig,
     /// Each WebSocket.
     pub session: SessionConfig,
+    /// Where the handlers are.
+    pub functions: FunctionsConfig,
     /// Who may connect.
     pub auth: AuthConfig,
     /// Who may sign requests.

@@ -3,6 +3,7 @@
 //! The gateway hands over an event and gets a future. In-process functions take the public event types by value, with no
 //! JSON in between; other kinds serialise the same event. A function that fails or panics costs its event and nothing else.
 
+pub(crate) mod lambda;
 mod messaging;
 
 use std::any::Any;
@@ -15,6 +16,7 @@ use gateway::authorizer::AuthorizerFailure;
 use gateway::event::{AuthorizerEvent, ConnectEvent, DisconnectEvent, MessageEvent};
 use gateway::reply::{IntegrationFailure, Reply};
 
+pub use self::lambda::Lambda;
 pub use self::messaging::Messaging;
 
 /// What a handler answered.

@@ -31,9 +31,9 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
         Mode::Embedded => {}
         Mode::Kubernetes | Mode::Aws => anyhow::bail!("mode '{}' has no adapters in this build", config.mode.as_str()),
     }
-    let wired = wiring::embedded(&config)?;
+    let wired = wiring::wire(&config)?;
     let management = config.server.management;
-    let running = Running::start(&config.server, wired.endpoint, management, Some(wired.http_api))?;
+    let running = Running::start(&config.server, wired.endpoint, management, wired.http_api)?;
     tracing::info!(
         server.address = %running.traffic,
         ops.address = %running.ops,
@@ -50,6 +50,9 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(EXIT_ABANDONED));
         }
     };
+    if let Some(functions) = &wired.functions {
+        functions.stop().await;
+    }
     drop(wired.data_dir);
     Ok(match drained {
         Drained::Completely => {

@@ -2,6 +2,8 @@
 //!
 //! This is the one place that knows all adapters. It opens files and makes secrets; it binds no port.
 
+mod lambda;
+
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -17,14 +19,16 @@ use tokio_util::task::TaskTracker;
 
 use crate::access::{Access, ClientKeys};
 use crate::clock::SystemClock;
-use crate::config::{self, Config, Jwks, LogStorage, Profile};
+use crate::config::{self, Config, FunctionSource, Jwks, LogStorage, Profile};
 use crate::embedded::{DataDirLock, FileLog, SigningSecret, signing_secret};
 use crate::endpoint::{Endpoint, Ids};
-use crate::functions::Messaging;
+use crate::functions::{Lambda, Messaging};
 use crate::hub::Hub;
 use crate::jwks::HttpJwks;
 use crate::metrics::Metrics;
 use crate::server::http_api::HttpApi;
+
+pub use self::lambda::lambda;
 
 /// The node that connection ids carry where there is only one.
 const SINGLE_NODE: u16 = 1;
@@ -36,12 +40,25 @@ const MEMORY_CHANNEL_BYTES: usize = 16 * 1024 * 1024;
 pub struct Wired {
     /// Its WebSocket API.
     pub endpoint: Arc<Endpoint>,
-    /// Its HTTP API.
-    pub http_api: Arc<HttpApi>,
+    /// Its HTTP API, if it has one.
+    pub http_api: Option<Arc<HttpApi>>,
     /// What signs its tokens, when that is a secret of its own.
     pub secret: Option<SigningSecret>,
     /// The data directory, while this lives.
     pub data_dir: Option<DataDirLock>,
+    /// The Lambda executables behind it, to be stopped at the end.
+    pub functions: Option<Lambda>,
+}
+
+/// Wires what the configuration asks for.
+///
+/// # Errors
+/// Whatever keeps it from serving, in words for the operator.
+pub fn wire(config: &Config) -> anyhow::Result<Wired> {
+    match config.functions.source {
+        FunctionSource::Embedded => embedded(config),
+        FunctionSource::Lambda => lambda(config),
+    }
 }
 
 /// Wires the embedded mode: connections in memory, messages in one file (or in memory), local delivery.
@@ -80,7 +97,7 @@ pub fn embedded(config: &Config) -> anyhow::Result<Wired> {
         handshake_timeout: config.server.handshake_timeout,
     };
     let http_api = Arc::new(HttpApi::new(app, verifier, api_keys(config)?));
-    Ok(Wired { endpoint: Arc::new(endpoint), http_api, secret, data_dir })
+    Ok(Wired { endpoint: Arc::new(endpoint), http_api: Some(http_api), secret, data_dir, functions: None })
 }
 
 fn open_log(

@@ -6,6 +6,8 @@ use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
+use runtime_api::ProgramError;
+
 use crate::config::ConfigError;
 use crate::embedded::{DataDirError, OpenError, SecretError};
 
@@ -45,6 +47,9 @@ impl Failure {
     pub(super) fn classify(error: anyhow::Error) -> Self {
         if error.chain().any(|cause| cause.is::<ConfigError>()) {
             return Self::usage(paragraph(&error));
+        }
+        if error.chain().any(|cause| cause.is::<ProgramError>()) {
+            return Self { code: UNAVAILABLE, text: paragraph(&error) };
         }
         let unavailable = |cause: &(dyn std::error::Error + 'static)| {
             cause.is::<DataDirError>()

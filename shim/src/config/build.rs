@@ -4,6 +4,7 @@
 
 mod access;
 mod auth;
+mod functions;
 mod sections;
 
 use super::keys;
@@ -32,7 +33,10 @@ pub fn load(strings: &dyn Strings, flags: &Flags, document: Option<&Document>) -
     let mut reader = Reader { layers: &layers, mistakes };
     let config = reader.config(mode);
     let config = match config {
-        Some(config) if reader.mistakes.is_empty() => Ok(config),
+        Some(mut config) if reader.mistakes.is_empty() => {
+            config.functions.inherited = super::functions::inherited(strings);
+            Ok(config)
+        }
         _ => Err(ConfigError { mistakes: reader.mistakes }),
     };
     let mut warnings = std::mem::take(&mut layers.warnings);
@@ -106,6 +110,7 @@ impl Reader<'_> {
         let api = self.api();
         let throttle = self.throttle();
         let session = self.session();
+        let functions = self.functions();
         let auth = self.auth(mode);
         let iam = self.iam();
         let storage = self.storage();
@@ -120,6 +125,7 @@ impl Reader<'_> {
             api: api?,
             throttle: throttle?,
             session: session?,
+            functions: functions?,
             auth: auth?,
             iam: iam?,
             storage: storage?,
