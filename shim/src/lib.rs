@@ -17,6 +17,7 @@ pub mod jwks;
 pub mod logging;
 pub mod metrics;
 pub mod readiness;
+pub mod redis;
 pub mod running;
 pub mod serve;
 pub mod server;

@@ -98,6 +98,7 @@ fn example_value(key: &Key) -> String {
         _ if key.path.starts_with("throttle.") => "1000".to_owned(),
         "functions.handlers" => "{ message = \"app.handler\" }".to_owned(),
         "server.domain_name" => "\"api.example.com\"".to_owned(),
+        "redis.ca_file" => "\"/etc/ssl/redis-ca.pem\"".to_owned(),
         "auth.jwks_url" => "\"https://issuer.example.com/.well-known/jwks.json\"".to_owned(),
         _ => "\"...\"".to_owned(),
     }
