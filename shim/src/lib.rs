@@ -5,6 +5,7 @@
 //! what moves bytes: server, sessions, hub, storage, operations.
 
 pub mod access;
+pub mod bus;
 pub mod cli;
 pub mod clock;
 pub mod config;
