@@ -26,6 +26,7 @@ pub use self::file::Document;
 pub use self::layers::{CONFIG_VARIABLE, Environment, Flags, Layers, Origin, Strings, Value};
 pub use self::secret::Secret;
 pub use self::values::parse_duration;
+use crate::redis::RedisSettings;
 
 /// Where the process runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -57,8 +58,8 @@ pub struct Config {
     pub drain: DrainConfig,
     /// What is logged, and how.
     pub logging: LoggingConfig,
-    /// `REDIS_URL`. Secret, because it may carry a password. Unused in embedded mode.
-    pub redis_url: Option<Secret>,
+    /// The way to Redis; `None` when no address is given. Unused in embedded mode.
+    pub redis: Option<RedisSettings>,
     /// `OTEL_EXPORTER_OTLP_ENDPOINT`.
     pub otlp_endpoint: Option<String>,
 }

@@ -16,6 +16,7 @@ pub mod jwks;
 pub mod logging;
 pub mod metrics;
 pub mod readiness;
+pub mod redis;
 pub mod running;
 pub mod serve;
 pub mod server;

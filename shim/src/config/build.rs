@@ -3,11 +3,12 @@
 //! All keys of a section are read before the first failure counts, so that one run names all mistakes.
 
 mod auth;
+mod redis;
 mod sections;
 
 use super::keys;
 use super::values::{self, Parsed};
-use super::{Config, ConfigError, Document, Flags, Layers, Mode, Secret, Strings, Value};
+use super::{Config, ConfigError, Document, Flags, Layers, Mode, Strings, Value};
 
 /// What loading found.
 #[derive(Debug)]
@@ -108,7 +109,7 @@ impl Reader<'_> {
         let storage = self.storage();
         let drain = self.drain();
         let logging = self.logging();
-        let redis_url = self.optional("redis.url", redis_url);
+        let redis = self.redis();
         let otlp_endpoint = self.optional("telemetry.otlp_endpoint", values::text);
         Some(Config {
             mode,
@@ -119,13 +120,8 @@ impl Reader<'_> {
             storage: storage?,
             drain: drain?,
             logging: logging?,
-            redis_url: redis_url?,
+            redis: redis?,
             otlp_endpoint: otlp_endpoint?,
         })
     }
-}
-
-fn redis_url(value: &Value) -> Parsed<Secret> {
-    let allowed = |text: &str| text.starts_with("redis://") || text.starts_with("rediss://");
-    values::text_where(value, allowed, "an address such as redis://host:6379/0").map(|text| Secret::new(&text))
 }

@@ -138,6 +138,16 @@ pub const KEYS: &[Key] = &[
     Key::new("logging.format", "TWINWAY_LOG_FORMAT", "`auto`, `json` or `pretty`", "`auto` is readable on a terminal and JSON everywhere else.").flag("log-format").default("auto"),
     Key::new("logging.filter", "RUST_LOG", "directives", "What is logged: a level, or directives such as `info,shim::session=debug`.").flag("log-filter").default("info"),
     // Other systems
-    Key::new("redis.url", "REDIS_URL", "`redis://` address", "The Redis of kubernetes mode. Unused, with a warning, in embedded mode.").hidden(),
+    Key::new("redis.url", "REDIS_URL", "`redis://` or `rediss://` address, or several: `a,b`", "The Redis of kubernetes mode: the server, some nodes of the Cluster, or the Sentinels. Unused, with a warning, in embedded mode.").hidden(),
+    Key::new("redis.topology", "TWINWAY_REDIS_TOPOLOGY", "`single`, `cluster` or `sentinel`", "How the servers are arranged. Also `single` for a service that offers one address and fails over behind it.").default("single"),
+    Key::new("redis.sentinel_master", "TWINWAY_REDIS_SENTINEL_MASTER", "name", "What the Sentinels call the writable server.").default("mymaster"),
+    Key::new("redis.username", "TWINWAY_REDIS_USERNAME", "text", "The ACL user; replaces the one in `redis.url`, which with Sentinels is for the Sentinels alone."),
+    Key::new("redis.password", "TWINWAY_REDIS_PASSWORD", "text", "The password; replaces the one in `redis.url`, which with Sentinels is for the Sentinels alone.").hidden(),
+    Key::new("redis.ca_file", "TWINWAY_REDIS_CA_FILE", "PEM file", "The authorities that may have signed the servers' certificates. Unset, those of the system are taken."),
+    Key::new("redis.prefix", "TWINWAY_REDIS_PREFIX", "letters, digits, `-`, `_` and `.`", "What every key and topic begins with; applications with different prefixes can share a Redis.").default("twinway"),
+    Key::new("redis.pool_size", "TWINWAY_REDIS_POOL_SIZE", "number", "Most pooled connections per pod, for listings and for appends that wait for replicas. Short commands share connections of their own.").default("8"),
+    Key::new("redis.connect_timeout", "TWINWAY_REDIS_CONNECT_TIMEOUT", "duration", "How long a connection may take to be made.").default("2s"),
+    Key::new("redis.response_timeout", "TWINWAY_REDIS_RESPONSE_TIMEOUT", "duration", "How long an answer may take. An operation takes no longer than this and `redis.connect_timeout` together, repeats included.").default("2s"),
+    Key::new("redis.wait_replicas", "TWINWAY_REDIS_WAIT_REPLICAS", "number", "How many replicas must have a message before it is acknowledged, so that a failover loses none. 0 waits for none.").default("0"),
     Key::new("telemetry.otlp_endpoint", "OTEL_EXPORTER_OTLP_ENDPOINT", "address", "Where traces go."),
 ];

@@ -174,6 +174,22 @@ fn what_is_set_and_changes_nothing_is_warned_of() {
 }
 
 #[test]
+fn redis_is_there_when_it_has_an_address() {
+    assert!(from_environment(&[]).config.unwrap().redis.is_none());
+    let nodes = "redis://a:6379, rediss://:hunter2@b";
+    let given = from_environment(&[("REDIS_URL", nodes), ("TWINWAY_REDIS_TOPOLOGY", "cluster")]).config.unwrap();
+    let redis = given.redis.as_ref().unwrap();
+    assert_eq!((redis.urls.len(), redis.topology.as_str(), redis.prefix.as_str()), (2, "cluster", "twinway"));
+    assert_eq!((redis.response_timeout, redis.wait_replicas), (Duration::from_secs(2), 0));
+    assert!(!format!("{given:?}").contains("hunter2"), "a password was shown");
+
+    let several = mistakes(from_environment(&[("REDIS_URL", nodes)]));
+    assert!(several[0].contains("several addresses"), "{several:#?}");
+    let odd = mistakes(from_environment(&[("REDIS_URL", "http://a"), ("TWINWAY_REDIS_PREFIX", "a{b}")]));
+    assert!(odd.len() == 2 && odd[0].contains("redis://host") && odd[1].contains("redis.prefix"), "{odd:#?}");
+}
+
+#[test]
 fn a_port_replaces_the_address_s_own() {
     let config = from_environment(&[("PORT", "9000")]).config.unwrap();
     assert_eq!(config.server.listen, "127.0.0.1:9000".parse().unwrap());

@@ -128,7 +128,7 @@ impl Reader<'_> {
 }
 
 /// 1 to `most` letters, digits and characters of `also`.
-fn word(text: &str, most: usize, also: &str) -> bool {
+pub(super) fn word(text: &str, most: usize, also: &str) -> bool {
     (1..=most).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || also.contains(c))
 }
 
