@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::cluster::{Cluster, Served};
 use crate::config::{DrainConfig, Management, ServerConfig};
 use crate::drain::{Drained, drain};
 use crate::endpoint::Endpoint;
@@ -21,6 +22,9 @@ use crate::server::{ops, routes};
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// Most sockets of the ops port: a handful of scrapers and probes.
 const OPS_CONNECTIONS: usize = 64;
+
+/// How long leaving takes after a drain: background work ends within one second, the lease is given back within two.
+pub const LEAVING: Duration = Duration::from_secs(3);
 
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +48,7 @@ pub struct Running {
     stop_traffic: CancellationToken,
     stop_all: CancellationToken,
     background: TaskTracker,
+    cluster: Option<Cluster>,
 }
 
 impl Running {
@@ -67,12 +72,22 @@ impl Running {
             stop_traffic: CancellationToken::new(),
             stop_all: CancellationToken::new(),
             background: TaskTracker::new(),
+            cluster: None,
         };
         running.serve_traffic(config, traffic, management, http_api);
         running.serve_ops(config, ops);
         running.background.spawn(sweep(running.endpoint.clone(), running.stop_all.clone()));
         running.readiness.set(State::Ready);
         Ok(running)
+    }
+
+    /// Takes this pod's place among the others, until it stops. The endpoint's registry has to be the cluster's.
+    #[must_use]
+    pub fn in_cluster(mut self, cluster: Cluster, drain: &DrainConfig) -> Self {
+        let (endpoint, readiness) = (self.endpoint.clone(), self.readiness.clone());
+        cluster.run(Served { endpoint, readiness, drain: drain.clone() }, &self.background, &self.stop_all);
+        self.cluster = Some(cluster);
+        self
     }
 
     /// Sends everyone away and stops.
@@ -83,6 +98,9 @@ impl Running {
         self.background.close();
         // The ops port has nothing to lose; a scraper that holds its connection open does not hold up the exit.
         let _ = tokio::time::timeout(Duration::from_secs(1), self.background.wait()).await;
+        if let Some(cluster) = &self.cluster {
+            cluster.leave().await;
+        }
         drained
     }
 

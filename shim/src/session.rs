@@ -13,7 +13,7 @@ pub mod handle;
 pub mod outbox;
 pub mod socket;
 
-pub use self::closing::disconnect;
+pub use self::closing::{disconnect, fire};
 pub use self::invocation::Stamps;
 
 use std::collections::VecDeque;

@@ -94,6 +94,7 @@ fn example_value(key: &Key) -> String {
         "mode" => "\"embedded\"".to_owned(),
         "server.port" => "8080".to_owned(),
         "api.stage_variables" => "{ name = \"value\" }".to_owned(),
+        "drain.termination_grace" => "\"45s\"".to_owned(),
         "server.domain_name" => "\"api.example.com\"".to_owned(),
         "redis.ca_file" => "\"/etc/ssl/redis-ca.pem\"".to_owned(),
         "auth.jwks_url" => "\"https://issuer.example.com/.well-known/jwks.json\"".to_owned(),

@@ -135,6 +135,7 @@ fn echo_endpoint(config: &Config) -> anyhow::Result<Endpoint> {
     Ok(Endpoint {
         api: Arc::new(Api::new(api)?),
         functions: Arc::new(Echo),
+        registry: None,
         hub: shim::hub::Hub::new(Arc::new(log), tasks.clone(), wired.delivery.clone()),
         sessions: config.session.clone(),
         clock: Arc::new(shim::clock::SystemClock::new()?),

@@ -54,7 +54,7 @@ pub fn start_at(spec: Spec, patience: Duration, listen: &str) -> anyhow::Result<
 
 /// Stops a gateway; what its case left open is closed.
 pub async fn stop(running: Running) {
-    let drain = DrainConfig { delay: Duration::ZERO, wave_size: 1000, wave_interval: Duration::ZERO, grace: GRACE };
+    let drain = DrainConfig { delay: Duration::ZERO, wave_size: 1000, wave_interval: Duration::ZERO, grace: GRACE, termination_grace: None };
     // Handlers that a case made hang on purpose are abandoned.
     let _ = running.stop(&drain).await;
 }
@@ -66,6 +66,7 @@ fn endpoint(spec: Spec, config: &Config, probe: Arc<Probe>) -> anyhow::Result<En
     Ok(Endpoint {
         api: Arc::new(GatewayApi::new(spec.definition)?),
         functions: Arc::new(Functional(probe)),
+        registry: None,
         hub: Hub::new(Arc::new(log), tasks.clone(), metrics.delivery.clone()),
         sessions: config.session.clone(),
         clock: Arc::new(SystemClock::new()?),
