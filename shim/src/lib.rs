@@ -4,6 +4,7 @@
 //! their answers back. What API Gateway *does* is in the `gateway` crate, what the application does in `handlers`; here is
 //! what moves bytes: server, sessions, hub, storage, operations.
 
+pub mod bus;
 pub mod cli;
 pub mod clock;
 pub mod cluster;

@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::bus::Bus;
 use crate::cluster::{Cluster, Served};
 use crate::config::{DrainConfig, Management, ServerConfig};
 use crate::drain::{Drained, drain};
@@ -23,8 +24,11 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// Most sockets of the ops port: a handful of scrapers and probes.
 const OPS_CONNECTIONS: usize = 64;
 
-/// How long leaving takes after a drain: background work ends within one second, the lease is given back within two.
-pub const LEAVING: Duration = Duration::from_secs(3);
+/// How long background work, and the bus to other pods, each may take to end after a drain.
+const ENDING: Duration = Duration::from_secs(1);
+/// How long leaving takes after a drain: background work, the bus, and then the lease, which is given back within two
+/// seconds.
+pub const LEAVING: Duration = Duration::from_secs(4);
 
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +52,15 @@ pub struct Running {
     stop_traffic: CancellationToken,
     stop_all: CancellationToken,
     background: TaskTracker,
-    cluster: Option<Cluster>,
+    pods: Option<Pods>,
+}
+
+/// A pod's ties to the others.
+pub struct Pods {
+    /// Its place among them.
+    pub cluster: Cluster,
+    /// The way to their connections.
+    pub bus: Bus,
 }
 
 impl Running {
@@ -72,7 +84,7 @@ impl Running {
             stop_traffic: CancellationToken::new(),
             stop_all: CancellationToken::new(),
             background: TaskTracker::new(),
-            cluster: None,
+            pods: None,
         };
         running.serve_traffic(config, traffic, management, http_api);
         running.serve_ops(config, ops);
@@ -81,12 +93,12 @@ impl Running {
         Ok(running)
     }
 
-    /// Takes this pod's place among the others, until it stops. The endpoint's registry has to be the cluster's.
+    /// Takes this pod's place among the others, until it stops. The endpoint has to be wired to the same ties.
     #[must_use]
-    pub fn in_cluster(mut self, cluster: Cluster, drain: &DrainConfig) -> Self {
+    pub fn among(mut self, pods: Pods, drain: &DrainConfig) -> Self {
         let (endpoint, readiness) = (self.endpoint.clone(), self.readiness.clone());
-        cluster.run(Served { endpoint, readiness, drain: drain.clone() }, &self.background, &self.stop_all);
-        self.cluster = Some(cluster);
+        pods.cluster.run(Served { endpoint, readiness, drain: drain.clone() }, &self.background, &self.stop_all);
+        self.pods = Some(pods);
         self
     }
 
@@ -97,9 +109,9 @@ impl Running {
         self.stop_all.cancel();
         self.background.close();
         // The ops port has nothing to lose; a scraper that holds its connection open does not hold up the exit.
-        let _ = tokio::time::timeout(Duration::from_secs(1), self.background.wait()).await;
-        if let Some(cluster) = &self.cluster {
-            cluster.leave().await;
+        let _ = tokio::time::timeout(ENDING, self.background.wait()).await;
+        if let Some(pods) = &self.pods {
+            pods.leave().await;
         }
         drained
     }
@@ -121,6 +133,16 @@ impl Running {
         let limits = ListenerConfig { header_timeout: config.header_timeout, max_connections: OPS_CONNECTIONS };
         let routes = ops::routes(self.readiness.clone(), self.endpoint.hub.clone(), self.endpoint.metrics.clone());
         self.background.spawn(accept(listener, routes, limits, self.background.clone(), self.stop_all.clone()));
+    }
+}
+
+impl Pods {
+    /// Publishes what still waits and gives the lease back, so that nobody waits for it to lapse.
+    pub async fn leave(&self) {
+        if tokio::time::timeout(ENDING, self.bus.stop()).await.is_err() {
+            tracing::warn!("what was to be published last was given up");
+        }
+        self.cluster.leave().await;
     }
 }
 

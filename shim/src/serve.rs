@@ -30,10 +30,10 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let wired = wiring::wire(&config).await?;
     let management = config.server.management;
     let started = Running::start(&config.server, wired.endpoint, management, Some(wired.http_api));
-    let running = match (started, wired.cluster) {
-        (Ok(running), Some(cluster)) => running.in_cluster(cluster, &config.drain),
-        (Err(error), Some(cluster)) => {
-            cluster.leave().await;
+    let running = match (started, wired.pods) {
+        (Ok(running), Some(pods)) => running.among(pods, &config.drain),
+        (Err(error), Some(pods)) => {
+            pods.leave().await;
             return Err(error.into());
         }
         (started, None) => started?,

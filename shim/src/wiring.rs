@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 pub use self::embedded::embedded;
 pub use self::kubernetes::kubernetes;
 
-use crate::cluster::{Cluster, Registry};
+use crate::cluster::Registry;
 use crate::config::{self, Config, Jwks, Mode, Profile};
 use crate::embedded::{DataDirLock, SigningSecret, signing_secret};
 use crate::endpoint::{Endpoint, Ids};
@@ -29,6 +29,7 @@ use crate::functions::Messaging;
 use crate::hub::Hub;
 use crate::jwks::HttpJwks;
 use crate::metrics::Metrics;
+use crate::running::Pods;
 use crate::server::http_api::HttpApi;
 
 /// Everything that a messaging server is made of.
@@ -41,8 +42,8 @@ pub struct Wired {
     pub secret: Option<SigningSecret>,
     /// The data directory, while this lives.
     pub data_dir: Option<DataDirLock>,
-    /// Its place among other pods, where there are any.
-    pub cluster: Option<Cluster>,
+    /// Its ties to other pods, where there are any.
+    pub pods: Option<Pods>,
 }
 
 /// Wires the mode that is configured.
@@ -92,7 +93,7 @@ fn assemble(config: &Config, adapters: Adapters) -> anyhow::Result<Wired> {
         handshake_timeout: config.server.handshake_timeout,
     };
     let http_api = Arc::new(HttpApi::new(app, verifier, api_keys(config)?));
-    Ok(Wired { endpoint: Arc::new(endpoint), http_api, secret, data_dir: None, cluster: None })
+    Ok(Wired { endpoint: Arc::new(endpoint), http_api, secret, data_dir: None, pods: None })
 }
 
 /// The messaging application as a WebSocket API: lifecycle routes, and one two-way route for all messages

@@ -6,5 +6,6 @@ pub mod client;
 pub mod conformance;
 pub mod eventually;
 pub mod load;
+pub mod redis;
 pub mod server;
 pub mod world;

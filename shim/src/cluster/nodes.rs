@@ -7,11 +7,13 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::ledger::{Ledger, Name};
+use crate::bus::Nodes;
 use crate::redis::RedisTrouble;
 
 /// The nodes that hold leases.
@@ -27,18 +29,16 @@ impl LeasedNodes {
     pub(super) fn new(ledger: Ledger, lease: watch::Receiver<Name>, belief: Duration) -> Self {
         Self { ledger, lease, belief, alive: Mutex::default() }
     }
+}
 
-    /// The node in the ids of this pod's connections.
-    #[must_use]
-    pub fn node(&self) -> u16 {
+#[async_trait]
+impl Nodes for LeasedNodes {
+    fn node(&self) -> u16 {
         self.lease.borrow().node()
     }
 
-    /// Whether a pod has this number that was not fenced. At most one command.
-    ///
-    /// # Errors
-    /// [`RedisTrouble`].
-    pub async fn is_alive(&self, node: u16) -> Result<bool, RedisTrouble> {
+    /// At most one command.
+    async fn is_alive(&self, node: u16) -> Result<bool, RedisTrouble> {
         let believed = self.alive.lock().get(&node).is_some_and(|seen| seen.elapsed() < self.belief);
         if believed {
             return Ok(true);

@@ -109,10 +109,9 @@ impl Topics {
             Wire::Server(_) => (TOPICS_PER_COMMAND, 1),
             Wire::Cluster(_) => (1, AT_ONCE),
         };
-        let told = stream::iter(topics.chunks(size))
-            .map(|some| wish.tell(self.wire.clone(), some))
-            .buffer_unordered(at_once)
-            .try_collect::<()>();
+        // Made before the stream is: a closure over borrowed topics inside it would keep this off other threads.
+        let telling: Vec<_> = topics.chunks(size).map(|some| wish.tell(self.wire.clone(), some)).collect();
+        let told = stream::iter(telling).buffer_unordered(at_once).try_collect::<()>();
         timeout(self.deadline, told).await.map_err(|_| RedisTrouble::Late)?.map_err(RedisTrouble::from)
     }
 }

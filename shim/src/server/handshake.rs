@@ -10,6 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures_util::future::BoxFuture;
 use gateway::authorizer::{AuthorizerContext, AuthorizerFailure, AuthorizerOutcome};
 use gateway::close::CloseCause;
 use gateway::event::{AuthorizerEvent, ConnectEvent, ConnectionFacts};
@@ -26,6 +27,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use warp::reply::{Reply as _, Response};
 
@@ -73,7 +75,14 @@ pub async fn handshake(endpoint: Arc<Endpoint>, request: UpgradeRequest) -> Resp
         // The pod lost its lease during the handshake. Its next one is a reconnect away.
         handle.close(CloseCause::ServiceRestart);
     }
-    endpoint.tasks.spawn(serve(endpoint.clone(), handle, attempt.ids, upgrade, place));
+    let settled = endpoint.hub.settle(&handle);
+    let session = serve(endpoint.clone(), handle, attempt.ids, upgrade, place);
+    match settled {
+        None => {
+            endpoint.tasks.spawn(session);
+        }
+        Some(settled) => start_settled(&endpoint, settled, session).await,
+    }
     switching_protocols(&accept, admitted.subprotocol)
 }
 
@@ -275,6 +284,23 @@ fn switching_protocols(accept: &HeaderValue, subprotocol: Option<HeaderValue>) -
         headers.insert(SEC_WEBSOCKET_PROTOCOL, subprotocol);
     }
     response
+}
+
+/// Starts a session whose `101` waits until what is sent on other pods reaches this one. The session's task waits for it as
+/// well and comes first, so that the connection has its `$disconnect` also when the client leaves meanwhile.
+async fn start_settled(
+    endpoint: &Endpoint,
+    settled: BoxFuture<'static, ()>,
+    session: impl Future<Output = ()> + Send + 'static,
+) {
+    let (sender, done) = oneshot::channel();
+    endpoint.tasks.spawn(async move {
+        settled.await;
+        // Nobody is there any more when the client left.
+        let _ = sender.send(());
+        session.await;
+    });
+    let _ = done.await;
 }
 
 /// Waits for the socket behind the `101` and serves it to its end.

@@ -1,4 +1,4 @@
-//! Kubernetes mode: connections and messages in Redis, a lease on a node number, other pods.
+//! Kubernetes mode: connections and messages in Redis, a lease on a node number, a bus to the other pods.
 //!
 //! Invariant: a pod that starts has reached Redis and holds a lease; when Redis goes away later it goes on.
 
@@ -9,12 +9,14 @@ use handlers::ports::Clock;
 use tokio_util::task::TaskTracker;
 
 use super::{Adapters, Wired, assemble};
+use crate::bus::{Bus, BusMetrics, BusParts, BusSettings};
 use crate::clock::SystemClock;
 use crate::cluster::{Cluster, ClusterMetrics};
 use crate::config::Config;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
 use crate::redis::{Redis, RedisConnections, RedisLog, RedisRetention};
+use crate::running::Pods;
 
 /// How many unfinished connections a pod keeps for each that it may have open: those of an outage of Redis, whose end nobody
 /// can be told, beside those that came in their place.
@@ -35,9 +37,18 @@ pub async fn kubernetes(config: &Config) -> anyhow::Result<Wired> {
     let log = Arc::new(log);
     let hub = Hub::new(log.clone(), tasks.clone(), metrics.delivery.clone());
     let cluster = join(config, &redis, &clock, &mut metrics).await?;
+    let bus = Bus::start(BusParts {
+        redis: redis.clone(),
+        hub: hub.clone(),
+        log: log.clone(),
+        nodes: cluster.nodes(),
+        settings: BusSettings::PRODUCTION,
+        metrics: BusMetrics::registered(metrics.registry()),
+    })
+    .context("the system's random source does not answer")?;
     let adapters = Adapters {
         connections: Arc::new(RedisConnections::new(redis, clock.clone())),
-        delivery: Arc::new(hub.clone()),
+        delivery: bus.delivery(),
         clock,
         metrics,
         tasks,
@@ -46,7 +57,7 @@ pub async fn kubernetes(config: &Config) -> anyhow::Result<Wired> {
         registry: Some(cluster.registry()),
         node: cluster.node(),
     };
-    Ok(Wired { cluster: Some(cluster), ..assemble(config, adapters)? })
+    Ok(Wired { pods: Some(Pods { cluster, bus }), ..assemble(config, adapters)? })
 }
 
 async fn join(
