@@ -38,6 +38,12 @@ pub trait Functions: Send + Sync {
 
     /// Answers `$disconnect`; what it answers is ignored.
     fn disconnect(&self, event: DisconnectEvent<'_>) -> BoxFuture<'static, Answer>;
+
+    /// Whether a `$disconnect` that failed may run again, because any number of runs have the effect of one. API Gateway
+    /// itself runs it at most once (DC-4), so functions that were written for it are not run again.
+    fn may_repeat_disconnect(&self) -> bool {
+        false
+    }
 }
 
 /// Runs an in-process handler so that a panic becomes a function error, as a crashed function is on Lambda.

@@ -8,6 +8,7 @@ pub mod access;
 pub mod bus;
 pub mod cli;
 pub mod clock;
+pub mod cluster;
 pub mod config;
 pub mod drain;
 pub mod embedded;

@@ -160,11 +160,17 @@ pub const KEYS: &[Key] = &[
     Key::new("storage.log", "TWINWAY_STORAGE_LOG", "`file` or `memory`", "Where messages are kept in embedded mode. In memory they are gone with the process.").flag("log").default("file"),
     Key::new("storage.retention_entries", "TWINWAY_RETENTION_ENTRIES", "number", "Most messages kept per channel; the oldest go first.").default("100000"),
     Key::new("storage.retention_age", "TWINWAY_RETENTION_AGE", "duration", "How long a message is kept.").default("30d"),
+    // Cluster
+    Key::new("cluster.heartbeat", "TWINWAY_CLUSTER_HEARTBEAT", "duration", "How often a pod extends its lease in Redis and looks at the others' (kubernetes mode).").default("2s"),
+    Key::new("cluster.lease", "TWINWAY_CLUSTER_LEASE", "duration", "How long a pod may be silent before the others take its connections over and run each one's `$disconnect`. At least three heartbeats.").default("8s"),
+    Key::new("cluster.reap_rate", "TWINWAY_CLUSTER_REAP_RATE", "number", "Most `$disconnect`s per second that one pod runs for dead ones, so that a mass loss does not crush the handlers.").default("1000"),
+    Key::new("cluster.reap_concurrency", "TWINWAY_CLUSTER_REAP_CONCURRENCY", "number", "How many of them run at a time.").default("32"),
     // Drain
     Key::new("drain.delay", "TWINWAY_DRAIN_DELAY", "duration", "How long the server goes on accepting after SIGTERM while `/ready` already refuses, until no load balancer sends more.").defaults("0s", "5s"),
     Key::new("drain.wave_size", "TWINWAY_DRAIN_WAVE_SIZE", "number", "How many connections are told to reconnect at a time.").default("500"),
     Key::new("drain.wave_interval", "TWINWAY_DRAIN_WAVE_INTERVAL", "duration", "How long between two waves: spreads the reconnects over the remaining servers.").default("100ms"),
     Key::new("drain.grace", "TWINWAY_DRAIN_GRACE", "duration", "How long everything after the delay may take; then what is left is cut. A pod's `terminationGracePeriodSeconds` must exceed delay and grace together.").default("25s"),
+    Key::new("drain.termination_grace", "TWINWAY_TERMINATION_GRACE", "duration", "The pod's `terminationGracePeriodSeconds`, so that a start fails when it is too short; `twinway config check` prints the least value."),
     // Logging
     Key::new("logging.format", "TWINWAY_LOG_FORMAT", "`auto`, `json` or `pretty`", "`auto` is readable on a terminal and JSON everywhere else.").flag("log-format").default("auto"),
     Key::new("logging.filter", "RUST_LOG", "directives", "What is logged: a level, or directives such as `info,shim::session=debug`.").flag("log-filter").default("info"),

@@ -49,7 +49,7 @@ fn the_mode_is_detected_and_decides_defaults() {
     assert_eq!(config.mode, Mode::Kubernetes);
     assert_eq!(config.server.listen, "0.0.0.0:8080".parse().unwrap());
     assert_eq!(config.drain.delay, Duration::from_secs(5));
-    assert!(config.servable().unwrap_err().to_string().contains("needs the Redis adapters"));
+    assert!(config.servable().unwrap_err().to_string().contains("REDIS_URL"));
 
     let function = from_environment(&[("AWS_LAMBDA_FUNCTION_NAME", "f"), ("TWINWAY_AUTH_SECRET", SECRET)]);
     assert!(function.config.unwrap().servable().unwrap_err().to_string().contains("API Gateway is the server"));
@@ -190,6 +190,42 @@ fn outside_a_laptop_somebody_must_vouch_for_tokens() {
     let url =
         from_environment(&[("DEPLOYMENT_MODE", "kubernetes"), ("TWINWAY_AUTH_JWKS_URL", "https://idp.example/jwks")]);
     assert_eq!(url.config.unwrap().auth.jwks, Some(Jwks::Url("https://idp.example/jwks".to_owned())));
+}
+
+#[test]
+fn a_pod_serves_with_a_redis() {
+    let given =
+        [("DEPLOYMENT_MODE", "kubernetes"), ("TWINWAY_AUTH_SECRET", SECRET), ("REDIS_URL", "redis://redis:6379")];
+    from_environment(&given).config.unwrap().servable().unwrap();
+}
+
+#[test]
+fn a_lease_outlasts_three_heartbeats() {
+    let found = mistakes(from_environment(&[("TWINWAY_CLUSTER_LEASE", "5s")]));
+    assert!(found[0].contains("three times cluster.heartbeat"), "{found:#?}");
+    assert!(from_environment(&[("TWINWAY_CLUSTER_LEASE", "6s")]).config.is_ok());
+}
+
+#[test]
+fn a_pod_that_would_be_killed_while_it_drains_does_not_start() {
+    let pod = |grace| {
+        let given =
+            [("DEPLOYMENT_MODE", "kubernetes"), ("TWINWAY_AUTH_SECRET", SECRET), ("TWINWAY_TERMINATION_GRACE", grace)];
+        from_environment(&given)
+    };
+    // The defaults: 5 s delay, 25 s grace, 4 s to leave the other pods.
+    let config = pod("34s").config.unwrap();
+    assert_eq!(config.drain.least_termination_grace(), Duration::from_secs(34));
+    let found = mistakes(pod("33s"));
+    assert!(found[0].contains("at least 34"), "{found:#?}");
+}
+
+#[test]
+fn a_full_server_that_cannot_be_emptied_in_time_is_warned_of() {
+    let loaded = from_environment(&[("TWINWAY_MAX_CONNECTIONS", "125000")]);
+    assert!(loaded.warnings.is_empty(), "250 waves of 100 ms are 25 s: {:?}", loaded.warnings);
+    let loaded = from_environment(&[("TWINWAY_MAX_CONNECTIONS", "125001")]);
+    assert!(loaded.warnings[0].contains("drain.wave_size"), "{:?}", loaded.warnings);
 }
 
 #[test]

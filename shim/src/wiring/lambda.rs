@@ -15,7 +15,7 @@ use handlers::ports::Clock;
 use runtime_api::{Definition, Function, Limits, Program};
 use tokio_util::task::TaskTracker;
 
-use super::{SINGLE_NODE, Wired, definition};
+use super::{SINGLE_NODE, Wired, access, definition};
 use crate::clock::{self, SystemClock};
 use crate::config::{Config, FunctionsConfig, Management, MessageResponse};
 use crate::endpoint::{Endpoint, Ids};
@@ -38,13 +38,16 @@ pub fn lambda(config: &Config) -> anyhow::Result<Wired> {
     let tasks = TaskTracker::new();
     // Nothing is ever appended: messages are what functions post to connections.
     let log = MemoryLog::new(Epoch(clock.fresh_id().into()), Retention { entries: 1, bytes: 1 });
-    let api = adapted(definition(&config.api), &functions, config.functions.message_response);
+    let api = adapted(definition(&config.api, &config.throttle), &functions, config.functions.message_response);
     let http_api = functions.api.clone().map(|function| {
         let (account_id, api_id) = (config.api.account_id.clone(), config.api.id.clone());
         Arc::new(HttpApi::Lambda(LambdaApi { function, clock: clock.clone(), account_id, api_id }))
     });
+    let api = Api::new(api).context("the API's definition is not valid")?;
     let endpoint = Endpoint {
-        api: Arc::new(Api::new(api).context("the API's definition is not valid")?),
+        access: access(&api, config),
+        api: Arc::new(api),
+        registry: None,
         functions: Arc::new(functions.clone()),
         hub: Hub::new(Arc::new(log), tasks.clone(), metrics.delivery.clone()),
         sessions: config.session.clone(),
@@ -56,7 +59,8 @@ pub fn lambda(config: &Config) -> anyhow::Result<Wired> {
         trust_forwarded_for: config.server.trust_forwarded_for,
         handshake_timeout: config.server.handshake_timeout,
     };
-    Ok(Wired { endpoint: Arc::new(endpoint), http_api, secret: None, data_dir: None, functions: Some(functions) })
+    let endpoint = Arc::new(endpoint);
+    Ok(Wired { endpoint, http_api, secret: None, data_dir: None, functions: Some(functions), pods: None })
 }
 
 /// Only what has a function is part of the API.

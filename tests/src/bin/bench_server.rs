@@ -142,6 +142,7 @@ fn echo_endpoint(config: &Config) -> anyhow::Result<Endpoint> {
         access: Access::new(&api),
         api: Arc::new(api),
         functions: Arc::new(Echo),
+        registry: None,
         hub: shim::hub::Hub::new(Arc::new(log), tasks.clone(), wired.delivery.clone()),
         sessions: config.session.clone(),
         clock: Arc::new(shim::clock::SystemClock::new()?),

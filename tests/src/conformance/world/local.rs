@@ -88,7 +88,13 @@ pub async fn start_at(spec: Spec, handlers: Handlers, patience: Duration, listen
 impl Started {
     /// Stops it; what its case left open is closed.
     pub async fn stop(self) {
-        let drain = DrainConfig { delay: Duration::ZERO, wave_size: 1000, wave_interval: Duration::ZERO, grace: GRACE };
+        let drain = DrainConfig {
+            delay: Duration::ZERO,
+            wave_size: 1000,
+            wave_interval: Duration::ZERO,
+            grace: GRACE,
+            termination_grace: None,
+        };
         // Handlers that a case made hang on purpose are abandoned.
         let _ = self.running.stop(&drain).await;
         if let Some((lambda, _desk)) = &self.executables {
@@ -107,6 +113,7 @@ fn endpoint(spec: Spec, config: &Config, functions: Arc<dyn Functions>) -> anyho
         access: Access { keys, credentials, ..Access::new(&api) },
         api: Arc::new(api),
         functions,
+        registry: None,
         hub: Hub::new(Arc::new(log), tasks.clone(), metrics.delivery.clone()),
         sessions: config.session.clone(),
         clock: Arc::new(SystemClock::new()?),
