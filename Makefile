@@ -4,8 +4,9 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 CARGO ?= cargo
 ARGS ?=
+ENV ?= dev
 
-.PHONY: help setup run fmt lint boundaries deny unit check test conformance fuzz bench bench-quick docs clean
+.PHONY: help setup run fmt lint boundaries deny unit check test conformance fuzz bench bench-quick docs clean lambda cdk deploy sam-events
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,11 +39,15 @@ check: fmt lint boundaries unit ## The fast loop before every commit
 test: setup ## Every test: unit, contracts, scenarios over real sockets, crash rounds, conformance
 	$(CARGO) test --locked --workspace
 
-conformance: setup ## How many rows of the API Gateway catalogue hold? (ARGS="--url wss://… --json report.json")
-	$(CARGO) run --locked -p tests --bin conformance -- $(ARGS)
+conformance: setup ## How many rows of the API Gateway catalogue hold? (ARGS="--handlers executables", "--url wss://…", "--json report.json")
+	$(CARGO) build --locked -p tests --bin probe --bin conformance
+	target/debug/conformance $(ARGS)
 
 fuzz: ## Does anything that reads what strangers send panic? (SECONDS_PER_TARGET=60; needs cargo-fuzz)
 	@tests/scripts/fuzz.sh
+
+lambda: setup ## Build the Lambda functions into dist/lambda (ARGS="x86_64" or "arm64" for one; arm64 needs zig)
+	handlers/aws/scripts/lambda.sh $(ARGS)
 
 bench: setup ## Event path, broadcast, idle memory, connect rate, beside bare peers in one run
 	$(CARGO) build --locked --release -p shim -p tests --bins
@@ -52,9 +57,21 @@ bench-quick: setup ## The same, shorter and rougher
 	$(CARGO) build --locked --release -p shim -p tests --bins
 	target/release/bench --quick $(ARGS)
 
+cdk: ## Is the AWS deployment sound? Types, lint, synthesis with cdk-nag, tests, cfn-lint; needs Node 20, no account
+	@cdk/check.sh
+
+deploy: ## Deploy the application to AWS (ENV=dev|staging|prod, ARGS="-c alarmEmail=…"; docs/AWS.md)
+	$(MAKE) lambda ARGS=arm64
+	cd cdk && npm ci --ignore-scripts --no-audit --no-fund && npx tsc -p .
+	cd cdk && npx cdk deploy 'Twinway-$(ENV)-App' -c environment=$(ENV) --outputs-file cdk.out/outputs-$(ENV).json $(ARGS)
+
+sam-events: ## An event for each function, for `sam local invoke`, in sam/events
+	$(CARGO) run --locked -p tests --bin sam_events -- sam/events
+
 docs: ## Write the generated pages again
 	$(CARGO) run --locked --bin twinway -- config docs > docs/CONFIGURATION.md
-	$(CARGO) run --locked -p tests --bin conformance -- --markdown > docs/FIDELITY.md
+	$(CARGO) build --locked -p tests --bin probe --bin conformance
+	target/debug/conformance --markdown > docs/FIDELITY.md
 
 clean: ## Remove what was built and the local data
 	$(CARGO) clean

@@ -14,7 +14,7 @@ mod outgoing;
 pub use error::{ErrorCode, Refusal, Rejected};
 pub use incoming::{Action, HistoryRequest, Incoming, SendRequest, Since, Wanted};
 pub use messages::{Ack, From, History, HistoryEntry, MessageFrame};
-pub use notice::Reconnect;
+pub use notice::{Degraded, DegradedState, Reconnect};
 pub use outgoing::{
     ChannelMembers, ErrorFrame, Frame, Gap, GapReason, Left, Member, Members, PROTOCOL_VERSION, Pong, PresenceFrame,
     PresenceState, Resumed, ResumedChannel, Subscribed, Welcome,

@@ -7,6 +7,7 @@
 
 mod build;
 mod file;
+mod functions;
 pub mod keys;
 mod layers;
 pub mod reference;
@@ -27,11 +28,13 @@ pub use gateway::api::KeySource;
 
 pub use self::build::{Loaded, load};
 pub use self::file::Document;
+pub use self::functions::{FunctionSource, FunctionsConfig, MessageResponse, Variables};
 pub use self::layers::{CONFIG_VARIABLE, Environment, Flags, Layers, Origin, Strings, Value};
 pub use self::secret::Secret;
 pub use self::throttle::{ClientKeyConfig, PerSecond, RateConfig, ThrottleConfig};
 pub use self::values::parse_duration;
 use crate::access::Credentials;
+use crate::redis::RedisSettings;
 
 /// Where the process runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -57,18 +60,22 @@ pub struct Config {
     pub throttle: ThrottleConfig,
     /// Each WebSocket.
     pub session: SessionConfig,
+    /// Where the handlers are.
+    pub functions: FunctionsConfig,
     /// Who may connect.
     pub auth: AuthConfig,
     /// Who may sign requests.
     pub iam: Credentials,
     /// What is kept.
     pub storage: StorageConfig,
+    /// How pods look after each other.
+    pub cluster: ClusterConfig,
     /// How the server stops.
     pub drain: DrainConfig,
     /// What is logged, and how.
     pub logging: LoggingConfig,
-    /// `REDIS_URL`. Secret, because it may carry a password. Unused in embedded mode.
-    pub redis_url: Option<Secret>,
+    /// The way to Redis; `None` when no address is given. Unused in embedded mode.
+    pub redis: Option<RedisSettings>,
     /// `OTEL_EXPORTER_OTLP_ENDPOINT`.
     pub otlp_endpoint: Option<String>,
 }
@@ -231,6 +238,19 @@ pub struct StorageConfig {
     pub retention_age: Duration,
 }
 
+/// How pods look after each other.
+#[derive(Debug, Clone)]
+pub struct ClusterConfig {
+    /// How often a pod extends its lease and looks at the others'.
+    pub heartbeat: Duration,
+    /// How long a lease lasts without a heartbeat.
+    pub lease: Duration,
+    /// Most `$disconnect`s per second that a pod runs for dead ones.
+    pub reap_rate: u32,
+    /// How many of them run at a time.
+    pub reap_concurrency: u32,
+}
+
 /// How the server stops.
 #[derive(Debug, Clone)]
 pub struct DrainConfig {
@@ -242,6 +262,25 @@ pub struct DrainConfig {
     pub wave_interval: Duration,
     /// How long after the delay everything may take; what is left then is cut.
     pub grace: Duration,
+    /// The pod's `terminationGracePeriodSeconds`, when it was told.
+    pub termination_grace: Option<Duration>,
+}
+
+impl DrainConfig {
+    /// How long the waves of so many connections take.
+    #[must_use]
+    pub fn waves(&self, connections: usize) -> Duration {
+        let waves = connections.div_ceil(self.wave_size.max(1));
+        self.wave_interval.saturating_mul(u32::try_from(waves).unwrap_or(u32::MAX))
+    }
+
+    /// The least `terminationGracePeriodSeconds` of a pod with this configuration: delay, grace, and what leaving the cluster
+    /// takes after that, in whole seconds.
+    #[must_use]
+    pub fn least_termination_grace(&self) -> Duration {
+        let least = self.delay + self.grace + crate::running::LEAVING;
+        Duration::from_secs(least.as_secs() + u64::from(least.subsec_nanos() > 0))
+    }
 }
 
 /// How log lines look.
@@ -292,7 +331,7 @@ impl Mode {
 }
 
 impl Config {
-    /// Whether this build can serve with it.
+    /// Whether this process can serve with it.
     ///
     /// # Errors
     /// [`ConfigError`] that says what to do instead.
@@ -303,9 +342,11 @@ impl Config {
                 "DEPLOYMENT_MODE is aws: there API Gateway is the server and the handlers run as Lambda functions; \
                  set DEPLOYMENT_MODE=embedded to serve from this process"
             }
+            Mode::Kubernetes if self.redis.is_some() => return Ok(()),
             Mode::Kubernetes => {
-                "DEPLOYMENT_MODE is kubernetes, which needs the Redis adapters, and this build has none; set \
-                 DEPLOYMENT_MODE=embedded and run exactly one replica with a volume at storage.data_dir"
+                "DEPLOYMENT_MODE is kubernetes, where pods share a Redis, and no address of one is given; set REDIS_URL (or \
+                 REDIS_URL_FILE), or set DEPLOYMENT_MODE=embedded and run exactly one replica with a volume at \
+                 storage.data_dir"
             }
         };
         Err(ConfigError { mistakes: vec![mistake.to_owned()] })

@@ -61,12 +61,17 @@ async fn send_away(config: &DrainConfig, hub: &Hub) {
         if handles.is_empty() {
             return;
         }
-        for wave in handles.chunks(config.wave_size.max(1)) {
-            for handle in wave {
-                send_one_away(handle, config.wave_interval);
-            }
-            tokio::time::sleep(config.wave_interval).await;
+        send_waves(config, &handles).await;
+    }
+}
+
+/// Tells these connections to reconnect, in waves.
+pub(crate) async fn send_waves(config: &DrainConfig, handles: &[Arc<Handle>]) {
+    for wave in handles.chunks(config.wave_size.max(1)) {
+        for handle in wave {
+            send_one_away(handle, config.wave_interval);
         }
+        tokio::time::sleep(config.wave_interval).await;
     }
 }
 

@@ -1,7 +1,7 @@
 //! What every session and handshake of one API shares.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use gateway::api::Api;
@@ -10,6 +10,7 @@ use handlers::ports::{Clock, Timestamp};
 use tokio_util::task::TaskTracker;
 
 use crate::access::Access;
+use crate::cluster::Registry;
 use crate::config::SessionConfig;
 use crate::functions::Functions;
 use crate::hub::Hub;
@@ -25,6 +26,8 @@ pub struct Endpoint {
     pub functions: Arc<dyn Functions>,
     /// Its open connections.
     pub hub: Hub,
+    /// Where connections are written down for other pods; `None` where there are no others.
+    pub registry: Option<Registry>,
     /// How sessions are run.
     pub sessions: SessionConfig,
     /// Wall-clock time.
@@ -45,7 +48,7 @@ pub struct Endpoint {
 
 /// Fresh connection ids, and the seeds of everything else that must not repeat.
 pub struct Ids {
-    node: u16,
+    node: AtomicU16,
     seed: u64,
     connections: AtomicU32,
     draws: AtomicU64,
@@ -64,14 +67,24 @@ impl Ids {
     #[must_use]
     pub const fn new(node: u16, seed: u64) -> Self {
         let first = (seed >> 32) as u32;
-        Self { node, seed, connections: AtomicU32::new(first), draws: AtomicU64::new(0) }
+        Self { node: AtomicU16::new(node), seed, connections: AtomicU32::new(first), draws: AtomicU64::new(0) }
     }
 
     /// A fresh connection id and the ids of its events.
     pub fn begin(&self, now: Timestamp) -> (GatewayId, EventIds) {
         let sequence = self.connections.fetch_add(1, Ordering::Relaxed);
-        let connection = GatewayId::connection(now.0, sequence, self.node);
+        let connection = GatewayId::connection(now.0, sequence, self.node.load(Ordering::Acquire));
         (connection, EventIds::new(connection, self.draw()))
+    }
+
+    /// Has connections carry another node from here on.
+    pub fn renumber(&self, node: u16) {
+        self.node.store(node, Ordering::Release);
+    }
+
+    /// Ids for further events of a connection that may have been another process's.
+    pub fn events_of(&self, connection: GatewayId) -> EventIds {
+        EventIds::new(connection, self.draw())
     }
 
     /// The random part of a trace id.

@@ -3,6 +3,7 @@
 //! The gateway hands over an event and gets a future. In-process functions take the public event types by value, with no
 //! JSON in between; other kinds serialise the same event. A function that fails or panics costs its event and nothing else.
 
+pub(crate) mod lambda;
 mod messaging;
 
 use std::any::Any;
@@ -15,6 +16,7 @@ use gateway::authorizer::AuthorizerFailure;
 use gateway::event::{AuthorizerEvent, ConnectEvent, DisconnectEvent, MessageEvent};
 use gateway::reply::{IntegrationFailure, Reply};
 
+pub use self::lambda::Lambda;
 pub use self::messaging::Messaging;
 
 /// What a handler answered.
@@ -36,6 +38,12 @@ pub trait Functions: Send + Sync {
 
     /// Answers `$disconnect`; what it answers is ignored.
     fn disconnect(&self, event: DisconnectEvent<'_>) -> BoxFuture<'static, Answer>;
+
+    /// Whether a `$disconnect` that failed may run again, because any number of runs have the effect of one. API Gateway
+    /// itself runs it at most once (DC-4), so functions that were written for it are not run again.
+    fn may_repeat_disconnect(&self) -> bool {
+        false
+    }
 }
 
 /// Runs an in-process handler so that a panic becomes a function error, as a crashed function is on Lambda.

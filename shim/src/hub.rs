@@ -4,8 +4,10 @@
 //! `@connections`. Invariant: a connection is in here exactly while it can take frames, that is from the moment its `101` is
 //! granted until its session has decided to end. Nothing here waits for a receiver, and no lock is held across an await.
 
+mod ends;
 mod fill;
 mod index;
+mod neighbours;
 mod sequence;
 
 use std::sync::Arc;
@@ -24,10 +26,12 @@ use handlers::ports::{
     CloseReason, Delivered, Delivery, DeliveryError, MessageLog, Outgoing, Placement, Priority, Released,
 };
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use self::index::Index;
+pub use self::neighbours::{Neighbours, RemoteDescription};
 use self::sequence::{Accepted, Item, Sequence};
 use crate::metrics::DeliveryMetrics;
 use crate::session::handle::Handle;
@@ -36,6 +40,9 @@ use crate::session::outbox::{Pushed, Queued};
 /// How long a channel's order is remembered after its last message: longer than any handler runs, so that nothing that
 /// belongs to it can still be on its way.
 const SEQUENCE_SILENCE: Duration = Duration::from_secs(300);
+
+/// Most holes that are filled from the log at a time, so that a lost bus does not become a storm on the log.
+const FILLS: usize = 32;
 
 /// How long a delivery to one connection waits for room in its outbox.
 const ROOM_DEADLINE: Duration = Duration::from_secs(10);
@@ -51,6 +58,7 @@ struct Shared {
     index: Index,
     channels: DashMap<Channel, Arc<Mutex<Ordered>>, RandomState>,
     log: Arc<dyn MessageLog>,
+    fills: Semaphore,
     tasks: TaskTracker,
     metrics: Arc<DeliveryMetrics>,
 }
@@ -62,6 +70,12 @@ struct Ordered {
     filling: bool,
 }
 
+impl Ordered {
+    fn fresh() -> Arc<Mutex<Self>> {
+        Arc::new(Mutex::new(Self { sequence: Sequence::default(), used: Instant::now(), filling: false }))
+    }
+}
+
 impl Hub {
     /// A hub without connections, filling holes from `log` on tasks of `tasks`.
     pub fn new(log: Arc<dyn MessageLog>, tasks: TaskTracker, metrics: Arc<DeliveryMetrics>) -> Self {
@@ -70,6 +84,7 @@ impl Hub {
             index: Index::default(),
             channels: DashMap::default(),
             log,
+            fills: Semaphore::new(FILLS),
             tasks,
             metrics,
         };
@@ -118,9 +133,10 @@ impl Hub {
 
     /// Forgets the order of channels that have been silent for long; to be called now and then.
     pub fn sweep(&self) {
-        self.shared.channels.retain(|_, ordered| {
+        let follows = self.follows();
+        self.shared.channels.retain(|channel, ordered| {
             let ordered = ordered.lock();
-            ordered.used.elapsed() < SEQUENCE_SILENCE || !ordered.sequence.is_idle()
+            ordered.used.elapsed() < SEQUENCE_SILENCE || !ordered.sequence.is_idle() || follows(channel)
         });
     }
 
@@ -140,9 +156,7 @@ impl Hub {
         if let Some(ordered) = self.shared.channels.get(channel) {
             return ordered.value().clone();
         }
-        let fresh =
-            || Arc::new(Mutex::new(Ordered { sequence: Sequence::default(), used: Instant::now(), filling: false }));
-        self.shared.channels.entry(channel.clone()).or_insert_with(fresh).value().clone()
+        self.shared.channels.entry(channel.clone()).or_insert_with(Ordered::fresh).value().clone()
     }
 
     fn leave(&self, id: GatewayId, channels: &[Channel]) {
@@ -188,6 +202,9 @@ impl Hub {
 
     /// Passes a placed frame on when its turn has come.
     fn in_order(&self, placement: Placement, priority: Priority, text: Bytes) -> Delivered {
+        if self.concerns_nobody(&placement.channel) {
+            return Delivered::To(Some(0));
+        }
         let ordered = self.ordered(&placement.channel);
         let mut state = ordered.lock();
         state.used = Instant::now();
@@ -197,11 +214,16 @@ impl Hub {
             Accepted::Pass(items) => Delivered::To(Some(self.pass(&placement.channel, &state.sequence, items))),
             Accepted::Duplicate => Delivered::To(Some(0)),
             Accepted::Waits { missing } => {
-                if !std::mem::replace(&mut state.filling, true) {
-                    self.shared.tasks.spawn(fill::fill(self.clone(), placement.channel.clone(), missing));
-                }
+                self.fill(&placement.channel, &mut state, missing);
                 Delivered::To(None)
             }
+        }
+    }
+
+    /// Starts to fill a channel's holes, unless that is under way.
+    fn fill(&self, channel: &Channel, state: &mut Ordered, missing: u64) {
+        if !std::mem::replace(&mut state.filling, true) {
+            self.shared.tasks.spawn(fill::fill(self.clone(), channel.clone(), missing));
         }
     }
 
@@ -243,7 +265,10 @@ impl Delivery for Hub {
     async fn hold(&self, connection: &ConnectionId, channels: &[Channel]) -> Result<Delivered, DeliveryError> {
         let Some(handle) = self.named(connection) else { return Ok(Delivered::Gone) };
         for channel in channels {
-            self.ordered(channel).lock().sequence.hold(handle.id);
+            // In the map's own lock, so that the order is not forgotten between the look-up and the hold.
+            let ordered = self.shared.channels.entry(channel.clone()).or_insert_with(Ordered::fresh);
+            ordered.lock().sequence.hold(handle.id);
+            drop(ordered);
             if channel.name.is_joined() && self.shared.index.join(channel, &handle) {
                 handle.joined.lock().push(channel.clone());
             }
@@ -284,4 +309,4 @@ impl Delivery for Hub {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

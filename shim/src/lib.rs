@@ -5,8 +5,10 @@
 //! what moves bytes: server, sessions, hub, storage, operations.
 
 pub mod access;
+pub mod bus;
 pub mod cli;
 pub mod clock;
+pub mod cluster;
 pub mod config;
 pub mod drain;
 pub mod embedded;
@@ -17,6 +19,7 @@ pub mod jwks;
 pub mod logging;
 pub mod metrics;
 pub mod readiness;
+pub mod redis;
 pub mod running;
 pub mod serve;
 pub mod server;

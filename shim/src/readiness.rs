@@ -16,14 +16,27 @@ pub enum State {
     Draining = 2,
 }
 
+/// Something outside of this process that it needs for new connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Part {
+    /// Redis answers.
+    Redis = 1,
+    /// This pod holds a lease on a node number.
+    Lease = 2,
+}
+
 /// The present state, shared by everyone who asks or changes it.
 #[derive(Debug, Default)]
-pub struct Readiness(AtomicU8);
+pub struct Readiness {
+    state: AtomicU8,
+    away: AtomicU8,
+}
 
 impl Readiness {
     /// The state now.
     pub fn state(&self) -> State {
-        match self.0.load(Ordering::Acquire) {
+        match self.state.load(Ordering::Acquire) {
             1 => State::Ready,
             2 => State::Draining,
             _ => State::Starting,
@@ -32,9 +45,24 @@ impl Readiness {
 
     /// Changes the state. A drain is final: nothing makes a draining process ready again.
     pub fn set(&self, state: State) {
-        let _ = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, |current| {
+        let _ = self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, |current| {
             (current != State::Draining as u8).then_some(state as u8)
         });
+    }
+
+    /// Takes note that a part is there or away. Open connections go on either way.
+    pub fn note(&self, part: Part, there: bool) {
+        if there {
+            self.away.fetch_and(!(part as u8), Ordering::AcqRel);
+        } else {
+            self.away.fetch_or(part as u8, Ordering::AcqRel);
+        }
+    }
+
+    /// What is away, by name.
+    pub fn away(&self) -> Vec<&'static str> {
+        let away = self.away.load(Ordering::Acquire);
+        [Part::Redis, Part::Lease].iter().filter(|part| away & **part as u8 != 0).map(|part| part.as_str()).collect()
     }
 }
 
@@ -46,6 +74,17 @@ impl State {
             Self::Starting => "starting",
             Self::Ready => "ready",
             Self::Draining => "draining",
+        }
+    }
+}
+
+impl Part {
+    /// The word that `/ready` has for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Redis => "redis",
+            Self::Lease => "lease",
         }
     }
 }
@@ -63,5 +102,18 @@ mod tests {
         readiness.set(State::Draining);
         readiness.set(State::Ready);
         assert_eq!(readiness.state(), State::Draining);
+    }
+
+    #[test]
+    fn what_is_away_comes_back_by_itself() {
+        let readiness = Readiness::default();
+        readiness.note(Part::Lease, false);
+        readiness.note(Part::Redis, false);
+        readiness.note(Part::Redis, false);
+        assert_eq!(readiness.away(), ["redis", "lease"]);
+        readiness.note(Part::Redis, true);
+        assert_eq!(readiness.away(), ["lease"]);
+        readiness.note(Part::Lease, true);
+        assert!(readiness.away().is_empty());
     }
 }

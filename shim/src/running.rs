@@ -9,6 +9,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::bus::Bus;
+use crate::cluster::{Cluster, Served};
 use crate::config::{DrainConfig, Management, ServerConfig};
 use crate::drain::{Drained, drain};
 use crate::endpoint::Endpoint;
@@ -21,6 +23,12 @@ use crate::server::{ops, routes};
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// Most sockets of the ops port: a handful of scrapers and probes.
 const OPS_CONNECTIONS: usize = 64;
+
+/// How long background work, and the bus to other pods, each may take to end after a drain.
+const ENDING: Duration = Duration::from_secs(1);
+/// How long leaving takes after a drain: background work, the bus, and then the lease, which is given back within two
+/// seconds.
+pub const LEAVING: Duration = Duration::from_secs(4);
 
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +52,15 @@ pub struct Running {
     stop_traffic: CancellationToken,
     stop_all: CancellationToken,
     background: TaskTracker,
+    pods: Option<Pods>,
+}
+
+/// A pod's ties to the others.
+pub struct Pods {
+    /// Its place among them.
+    pub cluster: Cluster,
+    /// The way to their connections.
+    pub bus: Bus,
 }
 
 impl Running {
@@ -67,12 +84,22 @@ impl Running {
             stop_traffic: CancellationToken::new(),
             stop_all: CancellationToken::new(),
             background: TaskTracker::new(),
+            pods: None,
         };
         running.serve_traffic(config, traffic, management, http_api);
         running.serve_ops(config, ops);
         running.background.spawn(sweep(running.endpoint.clone(), running.stop_all.clone()));
         running.readiness.set(State::Ready);
         Ok(running)
+    }
+
+    /// Takes this pod's place among the others, until it stops. The endpoint has to be wired to the same ties.
+    #[must_use]
+    pub fn among(mut self, pods: Pods, drain: &DrainConfig) -> Self {
+        let (endpoint, readiness) = (self.endpoint.clone(), self.readiness.clone());
+        pods.cluster.run(Served { endpoint, readiness, drain: drain.clone() }, &self.background, &self.stop_all);
+        self.pods = Some(pods);
+        self
     }
 
     /// Sends everyone away and stops.
@@ -82,7 +109,10 @@ impl Running {
         self.stop_all.cancel();
         self.background.close();
         // The ops port has nothing to lose; a scraper that holds its connection open does not hold up the exit.
-        let _ = tokio::time::timeout(Duration::from_secs(1), self.background.wait()).await;
+        let _ = tokio::time::timeout(ENDING, self.background.wait()).await;
+        if let Some(pods) = &self.pods {
+            pods.leave().await;
+        }
         drained
     }
 
@@ -103,6 +133,16 @@ impl Running {
         let limits = ListenerConfig { header_timeout: config.header_timeout, max_connections: OPS_CONNECTIONS };
         let routes = ops::routes(self.readiness.clone(), self.endpoint.hub.clone(), self.endpoint.metrics.clone());
         self.background.spawn(accept(listener, routes, limits, self.background.clone(), self.stop_all.clone()));
+    }
+}
+
+impl Pods {
+    /// Publishes what still waits and gives the lease back, so that nobody waits for it to lapse.
+    pub async fn leave(&self) {
+        if tokio::time::timeout(ENDING, self.bus.stop()).await.is_err() {
+            tracing::warn!("what was to be published last was given up");
+        }
+        self.cluster.leave().await;
     }
 }
 

@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::welcome;
-use crate::config::{Config, Mode};
+use crate::config::Config;
 use crate::drain::Drained;
 use crate::running::Running;
 use crate::wiring;
@@ -27,13 +27,17 @@ const EXIT_ABANDONED: u8 = 75;
 pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let begun = Instant::now();
     let mut signals = Signals::listen().context("cannot listen for signals")?;
-    match config.mode {
-        Mode::Embedded => {}
-        Mode::Kubernetes | Mode::Aws => anyhow::bail!("mode '{}' has no adapters in this build", config.mode.as_str()),
-    }
-    let wired = wiring::embedded(&config)?;
+    let wired = wiring::wire(&config).await?;
     let management = config.server.management;
-    let running = Running::start(&config.server, wired.endpoint, management, Some(wired.http_api))?;
+    let started = Running::start(&config.server, wired.endpoint, management, wired.http_api);
+    let running = match (started, wired.pods) {
+        (Ok(running), Some(pods)) => running.among(pods, &config.drain),
+        (Err(error), Some(pods)) => {
+            pods.leave().await;
+            return Err(error.into());
+        }
+        (started, None) => started?,
+    };
     tracing::info!(
         server.address = %running.traffic,
         ops.address = %running.ops,
@@ -50,6 +54,9 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(EXIT_ABANDONED));
         }
     };
+    if let Some(functions) = &wired.functions {
+        functions.stop().await;
+    }
     drop(wired.data_dir);
     Ok(match drained {
         Drained::Completely => {

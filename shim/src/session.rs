@@ -15,7 +15,7 @@ pub mod outbox;
 pub mod socket;
 pub mod text;
 
-pub use self::closing::disconnect;
+pub use self::closing::{disconnect, fire};
 pub use self::invocation::Stamps;
 
 use std::collections::VecDeque;

@@ -1,6 +1,12 @@
 //! From a configuration to a messaging application behind an endpoint: which adapter serves which port.
 //!
-//! This is the one place that knows all adapters. It opens files and makes secrets; it binds no port.
+//! Each mode has a file that chooses the adapters; what all modes have in common is here. This is the one place that knows
+//! all adapters. It opens files, makes secrets and reaches Redis; it binds no port.
+
+mod embedded;
+mod kubernetes;
+
+mod lambda;
 
 use std::sync::Arc;
 
@@ -11,58 +17,76 @@ use gateway::route::{Ordering, RouteKey, RouteResponse};
 use handlers::api::ApiKeys;
 use handlers::app::App;
 use handlers::authorizer::{Authorizer, KeySet, KeySource, TokenSettings, TokenVerifier};
-use handlers::memory::{MemoryConnections, MemoryLog, Retention};
-use handlers::ports::{Clock, MessageLog};
+use handlers::ports::{Clock, ConnectionStore, Delivery, MessageLog};
 use tokio_util::task::TaskTracker;
 
+pub use self::embedded::embedded;
+pub use self::kubernetes::kubernetes;
+pub use self::lambda::lambda;
+
 use crate::access::{Access, ClientKeys};
-use crate::clock::SystemClock;
-use crate::config::{self, Config, Jwks, LogStorage, Profile};
-use crate::embedded::{DataDirLock, FileLog, SigningSecret, signing_secret};
+use crate::cluster::Registry;
+use crate::config::{self, Config, FunctionSource, Jwks, Mode, Profile};
+use crate::embedded::{DataDirLock, SigningSecret, signing_secret};
 use crate::endpoint::{Endpoint, Ids};
-use crate::functions::Messaging;
+use crate::functions::{Lambda, Messaging};
 use crate::hub::Hub;
 use crate::jwks::HttpJwks;
 use crate::metrics::Metrics;
+use crate::running::Pods;
 use crate::server::http_api::HttpApi;
 
 /// The node that connection ids carry where there is only one.
 const SINGLE_NODE: u16 = 1;
 
-/// Most bytes of bodies that one channel keeps where messages live in memory.
-const MEMORY_CHANNEL_BYTES: usize = 16 * 1024 * 1024;
-
 /// Everything that a messaging server is made of.
 pub struct Wired {
     /// Its WebSocket API.
     pub endpoint: Arc<Endpoint>,
-    /// Its HTTP API.
-    pub http_api: Arc<HttpApi>,
+    /// Its HTTP API, if it has one.
+    pub http_api: Option<Arc<HttpApi>>,
     /// What signs its tokens, when that is a secret of its own.
     pub secret: Option<SigningSecret>,
     /// The data directory, while this lives.
     pub data_dir: Option<DataDirLock>,
+    /// The Lambda executables behind it, to be stopped at the end.
+    pub functions: Option<Lambda>,
+    /// Its ties to other pods, where there are any.
+    pub pods: Option<Pods>,
 }
 
-/// Wires the embedded mode: connections in memory, messages in one file (or in memory), local delivery.
+/// Wires the mode that is configured.
 ///
 /// # Errors
-/// What is wrong with the data directory, a key, or the API's definition, in words for the operator.
-pub fn embedded(config: &Config) -> anyhow::Result<Wired> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new().context("the system's random source does not answer")?);
-    let mut metrics = Metrics::new();
-    let (log, data_dir) = open_log(config, &clock, &mut metrics)?;
+/// What is missing or wrong, in words for the operator.
+pub async fn wire(config: &Config) -> anyhow::Result<Wired> {
+    config.servable()?;
+    match (config.mode, config.functions.source) {
+        (Mode::Kubernetes, FunctionSource::Embedded) => kubernetes(config).await,
+        (Mode::Embedded | Mode::Aws, FunctionSource::Embedded) => embedded(config),
+        (_, FunctionSource::Lambda) => lambda(config),
+    }
+}
+
+/// What the modes choose differently.
+struct Adapters {
+    clock: Arc<dyn Clock>,
+    metrics: Metrics,
+    tasks: TaskTracker,
+    connections: Arc<dyn ConnectionStore>,
+    log: Arc<dyn MessageLog>,
+    hub: Hub,
+    delivery: Arc<dyn Delivery>,
+    registry: Option<Registry>,
+    node: u16,
+}
+
+/// The messaging application over these adapters.
+fn assemble(config: &Config, adapters: Adapters) -> anyhow::Result<Wired> {
+    let Adapters { clock, metrics, tasks, connections, log, hub, delivery, registry, node } = adapters;
     let secret = signing_secret(config)?;
     let verifier = Arc::new(TokenVerifier::new(token_settings(config, secret.as_ref(), &clock)?));
-
-    let tasks = TaskTracker::new();
-    let hub = Hub::new(log.clone(), tasks.clone(), metrics.delivery.clone());
-    let app = Arc::new(App {
-        connections: Arc::new(MemoryConnections::new(clock.clone())),
-        log,
-        delivery: Arc::new(hub.clone()),
-        clock: clock.clone(),
-    });
+    let app = Arc::new(App { connections, log, delivery, clock: clock.clone() });
     let authorizer = Arc::new(Authorizer { verifier: verifier.clone() });
     let api = Api::new(definition(&config.api, &config.throttle)).context("the API's definition is not valid")?;
     let endpoint = Endpoint {
@@ -70,9 +94,10 @@ pub fn embedded(config: &Config) -> anyhow::Result<Wired> {
         api: Arc::new(api),
         functions: Arc::new(Messaging::new(app.clone(), authorizer)),
         hub,
+        registry,
         sessions: config.session.clone(),
         clock,
-        ids: Ids::random(SINGLE_NODE).context("the system's random source does not answer")?,
+        ids: Ids::random(node).context("the system's random source does not answer")?,
         tasks,
         metrics: Arc::new(metrics),
         domain_name: config.server.domain_name.as_deref().map(Arc::from),
@@ -80,28 +105,8 @@ pub fn embedded(config: &Config) -> anyhow::Result<Wired> {
         handshake_timeout: config.server.handshake_timeout,
     };
     let http_api = Arc::new(HttpApi::new(app, verifier, api_keys(config)?));
-    Ok(Wired { endpoint: Arc::new(endpoint), http_api, secret, data_dir })
-}
-
-fn open_log(
-    config: &Config,
-    clock: &Arc<dyn Clock>,
-    metrics: &mut Metrics,
-) -> anyhow::Result<(Arc<dyn MessageLog>, Option<DataDirLock>)> {
-    match config.storage.log {
-        LogStorage::Memory => {
-            let entries = usize::try_from(config.storage.retention_entries).unwrap_or(usize::MAX);
-            let retention = Retention { entries, bytes: MEMORY_CHANNEL_BYTES };
-            let epoch = handlers::channel::Epoch(clock.fresh_id().into());
-            Ok((Arc::new(MemoryLog::new(epoch, retention)), None))
-        }
-        LogStorage::File => {
-            let lock = DataDirLock::take(&config.storage.data_dir)?;
-            let log = FileLog::open(&config.storage, clock.clone())?;
-            log.metrics().register(metrics.registry());
-            Ok((Arc::new(log), Some(lock)))
-        }
-    }
+    let (endpoint, http_api) = (Arc::new(endpoint), Some(http_api));
+    Ok(Wired { endpoint, http_api, secret, data_dir: None, functions: None, pods: None })
 }
 
 /// The messaging application as a WebSocket API: lifecycle routes, and one two-way route for all messages

@@ -13,3 +13,34 @@ pub struct Reconnect {
 }
 
 impl Frame for Reconnect {}
+
+/// `degraded`: this server lost its way to the others, or has it again.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "type", rename = "degraded", rename_all = "camelCase")]
+pub struct Degraded {
+    /// Which of the two.
+    pub state: DegradedState,
+}
+
+/// The state in [`Degraded`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DegradedState {
+    /// Messages of clients of other servers are late from here on, and what is sent may be answered `unavailable`.
+    Began,
+    /// The way is back; what was late follows.
+    Ended,
+}
+
+impl Frame for Degraded {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn degraded_says_which_way_it_goes() {
+        assert_eq!(Degraded { state: DegradedState::Began }.text(), r#"{"type":"degraded","state":"began"}"#);
+        assert_eq!(Degraded { state: DegradedState::Ended }.text(), r#"{"type":"degraded","state":"ended"}"#);
+    }
+}

@@ -9,6 +9,7 @@ mod connect;
 mod disconnect;
 mod facts;
 mod message;
+mod record;
 mod wire;
 
 pub use authorizer::AuthorizerEvent;
@@ -16,6 +17,7 @@ pub use connect::ConnectEvent;
 pub use disconnect::DisconnectEvent;
 pub use facts::{ApiKey, ConnectionFacts, IamCaller, Identity};
 pub use message::MessageEvent;
+pub use record::BadRecord;
 
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use clap::Subcommand;
 
 use super::exit::Failure;
 use super::{Settings, Terminal};
-use crate::config::{ConfigError, reference};
+use crate::config::{ConfigError, Mode, reference};
 
 const CHECK_EXAMPLES: &str = "\
 Examples:
@@ -41,7 +41,12 @@ pub(super) fn configuration(command: &ConfigCommand, terminal: &mut Terminal<'_>
 fn check(settings: &Settings, terminal: &mut Terminal<'_>) -> Result<ExitCode, Failure> {
     let config = settings.config(terminal)?;
     config.servable()?;
-    terminal.print(&format!("the configuration is sound; mode {}\n", config.mode.as_str()))
+    let mut answer = format!("the configuration is sound; mode {}\n", config.mode.as_str());
+    if config.mode == Mode::Kubernetes {
+        let least = config.drain.least_termination_grace().as_secs();
+        answer.push_str(&format!("terminationGracePeriodSeconds of the pod: at least {least}\n"));
+    }
+    terminal.print(&answer)
 }
 
 fn print(settings: &Settings, terminal: &mut Terminal<'_>) -> Result<ExitCode, Failure> {

@@ -6,14 +6,18 @@ use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
+use runtime_api::ProgramError;
+
+use crate::cluster::JoinError;
 use crate::config::ConfigError;
 use crate::embedded::{DataDirError, OpenError, SecretError};
+use crate::redis::{RedisTrouble, StartError};
 
 /// The server that was asked is not healthy.
 pub const UNHEALTHY: u8 = 1;
 /// The command line or the configuration is mistaken (`EX_USAGE`).
 pub const USAGE: u8 = 64;
-/// Something that is needed is not available: a port, the data directory (`EX_UNAVAILABLE`).
+/// Something that is needed is not available: a port, the data directory, Redis (`EX_UNAVAILABLE`).
 pub const UNAVAILABLE: u8 = 69;
 /// A failure that nobody planned for (`EX_SOFTWARE`).
 pub const INTERNAL: u8 = 70;
@@ -46,10 +50,16 @@ impl Failure {
         if error.chain().any(|cause| cause.is::<ConfigError>()) {
             return Self::usage(paragraph(&error));
         }
+        if error.chain().any(|cause| cause.is::<ProgramError>()) {
+            return Self { code: UNAVAILABLE, text: paragraph(&error) };
+        }
         let unavailable = |cause: &(dyn std::error::Error + 'static)| {
             cause.is::<DataDirError>()
                 || cause.is::<OpenError>()
                 || cause.is::<SecretError>()
+                || cause.is::<StartError>()
+                || cause.is::<JoinError>()
+                || cause.is::<RedisTrouble>()
                 || cause.is::<io::Error>()
         };
         if error.chain().any(unavailable) {

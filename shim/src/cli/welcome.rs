@@ -12,7 +12,7 @@ use handlers::identity::Role;
 
 use super::token::{Grant, mint};
 use crate::clock;
-use crate::config::{AuthConfig, Config, LogStorage, Secret};
+use crate::config::{AuthConfig, Config, LogStorage, Mode, Secret};
 use crate::embedded::SigningSecret;
 
 /// How long the printed tokens are good: a working day.
@@ -23,12 +23,18 @@ const TOKEN_LIFE: Duration = Duration::from_secs(12 * 60 * 60);
 pub fn text(config: &Config, secret: Option<&SigningSecret>, listen: SocketAddr, ops: SocketAddr) -> String {
     let (host, stage) = (shown(listen), &config.api.stage);
     let mut page = format!(
-        "\nTwinway {} is ready.\n\n  WebSocket  ws://{host}/{stage}\n  HTTP API   http://{host}/v1\n  page       http://{host}/\n  \
+        "\nTwinway {} is ready (mode {}).\n\n  WebSocket  ws://{host}/{stage}\n  HTTP API   http://{host}/v1\n  page       http://{host}/\n  \
          metrics    http://{}/metrics\n  messages   {}\n",
         env!("CARGO_PKG_VERSION"),
+        config.mode.as_str(),
         shown(ops),
         kept(config),
     );
+    if config.mode != Mode::Embedded {
+        // A pod's standard output is a log.
+        page.push_str("\nTokens: twinway token --help\n\n");
+        return page;
+    }
     match secret.map(|signing| (signing, tokens(&signing.secret, &config.auth))) {
         Some((signing, Ok(tokens))) => page.push_str(&paste(config, signing, &tokens, &host)),
         // Secrets are checked when they are read; if one cannot sign all the same, serving goes on without the hint.
@@ -91,6 +97,7 @@ More tokens: twinway token --help
 
 fn kept(config: &Config) -> String {
     match config.storage.log {
+        _ if config.mode == Mode::Kubernetes => "kept in Redis".to_owned(),
         LogStorage::File => format!("kept in {}", config.storage.data_dir.display()),
         LogStorage::Memory => "in memory, gone with the process".to_owned(),
     }
@@ -122,6 +129,17 @@ mod tests {
         assert!(text.contains("http://127.0.0.1:8081/metrics"), "{text}");
         assert!(!text.contains(secret.secret.expose()), "the secret was printed");
         assert_eq!(text.matches("export ").count(), 2);
+    }
+
+    #[test]
+    fn a_pod_prints_no_tokens() {
+        let config = Config { mode: Mode::Kubernetes, ..Config::test() };
+        let secret = SigningSecret { secret: config.auth.secret.clone().unwrap(), new: false };
+        let text = text(&config, Some(&secret), address("0.0.0.0:8080"), address("0.0.0.0:8081"));
+        assert!(
+            text.contains("mode kubernetes") && text.contains("kept in Redis") && !text.contains("export"),
+            "{text}"
+        );
     }
 
     #[test]

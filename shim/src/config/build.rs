@@ -4,11 +4,13 @@
 
 mod access;
 mod auth;
+mod functions;
+mod redis;
 mod sections;
 
 use super::keys;
 use super::values::{self, Parsed};
-use super::{Config, ConfigError, Document, Flags, Layers, Mode, Secret, Strings, Value};
+use super::{Config, ConfigError, Document, Flags, Layers, Mode, Strings, Value};
 
 /// What loading found.
 #[derive(Debug)]
@@ -32,12 +34,29 @@ pub fn load(strings: &dyn Strings, flags: &Flags, document: Option<&Document>) -
     let mut reader = Reader { layers: &layers, mistakes };
     let config = reader.config(mode);
     let config = match config {
-        Some(config) if reader.mistakes.is_empty() => Ok(config),
+        Some(mut config) if reader.mistakes.is_empty() => {
+            config.functions.inherited = super::functions::inherited(strings);
+            Ok(config)
+        }
         _ => Err(ConfigError { mistakes: reader.mistakes }),
     };
     let mut warnings = std::mem::take(&mut layers.warnings);
+    warnings.extend(config.iter().filter_map(slow_waves));
     warnings.extend(unused(&layers, mode).into_iter().map(str::to_owned));
     Loaded { config, warnings, layers }
+}
+
+/// A full server that cannot send everyone away in time.
+fn slow_waves(config: &Config) -> Option<String> {
+    let (most, drain) = (config.server.max_connections, &config.drain);
+    let waves = drain.waves(most);
+    (waves > drain.grace).then(|| {
+        format!(
+            "sending server.max_connections = {most} connections away takes {waves:?}, longer than drain.grace = {:?}: the \
+             last ones would be cut off; raise drain.grace or drain.wave_size",
+            drain.grace
+        )
+    })
 }
 
 /// Values that somebody gave and that change nothing.
@@ -106,12 +125,14 @@ impl Reader<'_> {
         let api = self.api();
         let throttle = self.throttle();
         let session = self.session();
+        let functions = self.functions();
         let auth = self.auth(mode);
         let iam = self.iam();
         let storage = self.storage();
-        let drain = self.drain();
+        let cluster = self.cluster();
+        let drain = self.drain(mode);
         let logging = self.logging();
-        let redis_url = self.optional("redis.url", redis_url);
+        let redis = self.redis();
         let otlp_endpoint = self.optional("telemetry.otlp_endpoint", values::text);
         self.check_access(server.as_ref(), api.as_ref());
         Some(Config {
@@ -120,18 +141,15 @@ impl Reader<'_> {
             api: api?,
             throttle: throttle?,
             session: session?,
+            functions: functions?,
             auth: auth?,
             iam: iam?,
             storage: storage?,
+            cluster: cluster?,
             drain: drain?,
             logging: logging?,
-            redis_url: redis_url?,
+            redis: redis?,
             otlp_endpoint: otlp_endpoint?,
         })
     }
-}
-
-fn redis_url(value: &Value) -> Parsed<Secret> {
-    let allowed = |text: &str| text.starts_with("redis://") || text.starts_with("rediss://");
-    values::text_where(value, allowed, "an address such as redis://host:6379/0").map(|text| Secret::new(&text))
 }

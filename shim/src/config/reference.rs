@@ -96,7 +96,10 @@ fn example_value(key: &Key) -> String {
         "api.stage_variables" => "{ name = \"value\" }".to_owned(),
         "throttle.routes" => "{ \"$default\" = \"100/200\" }".to_owned(),
         _ if key.path.starts_with("throttle.") => "1000".to_owned(),
+        "functions.handlers" => "{ message = \"app.handler\" }".to_owned(),
+        "drain.termination_grace" => "\"45s\"".to_owned(),
         "server.domain_name" => "\"api.example.com\"".to_owned(),
+        "redis.ca_file" => "\"/etc/ssl/redis-ca.pem\"".to_owned(),
         "auth.jwks_url" => "\"https://issuer.example.com/.well-known/jwks.json\"".to_owned(),
         _ => "\"...\"".to_owned(),
     }

@@ -49,7 +49,7 @@ fn the_mode_is_detected_and_decides_defaults() {
     assert_eq!(config.mode, Mode::Kubernetes);
     assert_eq!(config.server.listen, "0.0.0.0:8080".parse().unwrap());
     assert_eq!(config.drain.delay, Duration::from_secs(5));
-    assert!(config.servable().unwrap_err().to_string().contains("needs the Redis adapters"));
+    assert!(config.servable().unwrap_err().to_string().contains("REDIS_URL"));
 
     let function = from_environment(&[("AWS_LAMBDA_FUNCTION_NAME", "f"), ("TWINWAY_AUTH_SECRET", SECRET)]);
     assert!(function.config.unwrap().servable().unwrap_err().to_string().contains("API Gateway is the server"));
@@ -193,6 +193,42 @@ fn outside_a_laptop_somebody_must_vouch_for_tokens() {
 }
 
 #[test]
+fn a_pod_serves_with_a_redis() {
+    let given =
+        [("DEPLOYMENT_MODE", "kubernetes"), ("TWINWAY_AUTH_SECRET", SECRET), ("REDIS_URL", "redis://redis:6379")];
+    from_environment(&given).config.unwrap().servable().unwrap();
+}
+
+#[test]
+fn a_lease_outlasts_three_heartbeats() {
+    let found = mistakes(from_environment(&[("TWINWAY_CLUSTER_LEASE", "5s")]));
+    assert!(found[0].contains("three times cluster.heartbeat"), "{found:#?}");
+    assert!(from_environment(&[("TWINWAY_CLUSTER_LEASE", "6s")]).config.is_ok());
+}
+
+#[test]
+fn a_pod_that_would_be_killed_while_it_drains_does_not_start() {
+    let pod = |grace| {
+        let given =
+            [("DEPLOYMENT_MODE", "kubernetes"), ("TWINWAY_AUTH_SECRET", SECRET), ("TWINWAY_TERMINATION_GRACE", grace)];
+        from_environment(&given)
+    };
+    // The defaults: 5 s delay, 25 s grace, 4 s to leave the other pods.
+    let config = pod("34s").config.unwrap();
+    assert_eq!(config.drain.least_termination_grace(), Duration::from_secs(34));
+    let found = mistakes(pod("33s"));
+    assert!(found[0].contains("at least 34"), "{found:#?}");
+}
+
+#[test]
+fn a_full_server_that_cannot_be_emptied_in_time_is_warned_of() {
+    let loaded = from_environment(&[("TWINWAY_MAX_CONNECTIONS", "125000")]);
+    assert!(loaded.warnings.is_empty(), "250 waves of 100 ms are 25 s: {:?}", loaded.warnings);
+    let loaded = from_environment(&[("TWINWAY_MAX_CONNECTIONS", "125001")]);
+    assert!(loaded.warnings[0].contains("drain.wave_size"), "{:?}", loaded.warnings);
+}
+
+#[test]
 fn keys_are_not_fetched_over_plain_http_except_from_this_machine() {
     for url in ["http://localhost:1/jwks", "http://127.0.0.1/jwks", "http://[::1]:8/jwks", "https://idp.example/jwks"] {
         assert!(from_environment(&[("TWINWAY_AUTH_JWKS_URL", url)]).config.is_ok(), "{url}");
@@ -208,6 +244,22 @@ fn what_is_set_and_changes_nothing_is_warned_of() {
         from_environment(&[("REDIS_URL", "redis://:hunter2@redis:6379"), ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://x")]);
     assert_eq!(loaded.warnings.len(), 2, "{:?}", loaded.warnings);
     assert!(!format!("{:?} {:?}", loaded.warnings, loaded.config).contains("hunter2"));
+}
+
+#[test]
+fn redis_is_there_when_it_has_an_address() {
+    assert!(from_environment(&[]).config.unwrap().redis.is_none());
+    let nodes = "redis://a:6379, rediss://:hunter2@b";
+    let given = from_environment(&[("REDIS_URL", nodes), ("TWINWAY_REDIS_TOPOLOGY", "cluster")]).config.unwrap();
+    let redis = given.redis.as_ref().unwrap();
+    assert_eq!((redis.urls.len(), redis.topology.as_str(), redis.prefix.as_str()), (2, "cluster", "twinway"));
+    assert_eq!((redis.response_timeout, redis.wait_replicas), (Duration::from_secs(2), 0));
+    assert!(!format!("{given:?}").contains("hunter2"), "a password was shown");
+
+    let several = mistakes(from_environment(&[("REDIS_URL", nodes)]));
+    assert!(several[0].contains("several addresses"), "{several:#?}");
+    let odd = mistakes(from_environment(&[("REDIS_URL", "http://a"), ("TWINWAY_REDIS_PREFIX", "a{b}")]));
+    assert!(odd.len() == 2 && odd[0].contains("redis://host") && odd[1].contains("redis.prefix"), "{odd:#?}");
 }
 
 #[test]

@@ -80,6 +80,11 @@ impl Functions for Messaging {
     fn disconnect(&self, event: DisconnectEvent<'_>) -> BoxFuture<'static, Answer> {
         self.run("disconnect", event.typed(), |app, event| async move { app.disconnect(event).await })
     }
+
+    /// Of several runs the one whose removal finds the record has effects (`handlers::disconnect`).
+    fn may_repeat_disconnect(&self) -> bool {
+        true
+    }
 }
 
 /// An error with its sources, for the one place that logs it.

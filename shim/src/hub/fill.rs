@@ -23,23 +23,28 @@ const TRIES: u32 = 5;
 /// Waits a moment, then passes on what is still missing from offset `missing` on.
 pub async fn fill(hub: Hub, channel: Channel, missing: u64) {
     tokio::time::sleep(PATIENCE).await;
+    // Never closed.
+    let _turn = hub.shared.fills.acquire().await;
     let mut missing = Some(missing);
     let mut tries = 0;
+    let mut answered = true;
     while let Some(offset) = missing.filter(|_| tries < TRIES) {
         let after = Range::After(Offset(offset.saturating_sub(1)));
         match hub.shared.log.read(&channel, after, limits::PAGE_ENTRIES, limits::PAGE_BYTES).await {
             Ok(slice) => {
+                answered = true;
                 missing = hub.pass_slice(&channel, offset, slice);
                 tries += u32::from(missing == Some(offset));
             }
             Err(error) => {
                 tracing::warn!(error = %error, "reading the log to fill a hole failed");
+                answered = false;
                 tries += 1;
                 tokio::time::sleep(PATIENCE * 2_u32.pow(tries)).await;
             }
         }
     }
-    hub.end_fill(&channel);
+    hub.end_fill(&channel, answered);
 }
 
 impl Hub {
@@ -47,6 +52,11 @@ impl Hub {
     fn pass_slice(&self, channel: &Channel, missing: u64, slice: Slice) -> Option<u64> {
         let ordered = self.ordered(channel);
         let mut state = ordered.lock();
+        if state.sequence.epoch() != Some(&slice.head.epoch) && state.sequence.epoch().is_some() {
+            let items = state.sequence.begin_anew(&slice.head);
+            self.pass(channel, &state.sequence, items);
+            return state.sequence.missing();
+        }
         if state.sequence.missing() != Some(missing) {
             // What was on its way has arrived.
             return state.sequence.missing();
@@ -72,11 +82,15 @@ impl Hub {
         state.sequence.missing()
     }
 
-    /// Ends the fill; what still waits behind a hole that could not be filled is passed on.
-    fn end_fill(&self, channel: &Channel) {
+    /// Ends the fill; what still waits behind a hole that could not be filled is passed on. Among other pods a log that
+    /// did not answer is asked again when the ends are compared next.
+    fn end_fill(&self, channel: &Channel, answered: bool) {
         let ordered = self.ordered(channel);
         let mut state = ordered.lock();
         state.filling = false;
+        if !answered && self.neighbours().is_some() {
+            return;
+        }
         if let Some(first) = state.sequence.first_waiting() {
             let items = state.sequence.skip_to(first);
             self.pass(channel, &state.sequence, items);

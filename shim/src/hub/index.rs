@@ -3,7 +3,7 @@
 //! Invariant: a group without members has no entry. Iteration holds the lock of one shard and calls back without waiting.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use dashmap::DashMap;
 use foldhash::fast::RandomState;
@@ -11,20 +11,40 @@ use gateway::id::GatewayId;
 use handlers::audience::Group;
 use handlers::channel::Channel;
 
+use super::neighbours::Neighbours;
 use crate::session::handle::Handle;
+
+type Connections = HashMap<GatewayId, Arc<Handle>, RandomState>;
 
 /// Connections by group.
 #[derive(Default)]
 pub struct Index {
-    groups: DashMap<Group, HashMap<GatewayId, Arc<Handle>, RandomState>, RandomState>,
+    groups: DashMap<Group, Connections, RandomState>,
+    /// Who is told when a group gets its first member or loses its last one; nobody where there is one process only.
+    watcher: OnceLock<Arc<dyn Neighbours>>,
 }
 
 impl Index {
+    /// Tells `watcher` from now on. The first one stays.
+    pub fn watch(&self, watcher: Arc<dyn Neighbours>) {
+        let _ = self.watcher.set(watcher);
+    }
+
+    /// Who is told.
+    pub fn watcher(&self) -> Option<&Arc<dyn Neighbours>> {
+        self.watcher.get()
+    }
+
     /// Adds a connection to groups.
     pub fn add(&self, groups: impl IntoIterator<Item = Group>, handle: &Arc<Handle>) {
         for group in groups {
-            self.groups.entry(group).or_default().insert(handle.id, handle.clone());
+            self.insert(group, handle);
         }
+    }
+
+    /// Whether a group has members.
+    pub fn has_members(&self, group: &Group) -> bool {
+        self.groups.contains_key(group)
     }
 
     /// Takes a connection out of groups.
@@ -33,6 +53,7 @@ impl Index {
             if let dashmap::Entry::Occupied(mut entry) = self.groups.entry(group) {
                 entry.get_mut().remove(&id);
                 if entry.get().is_empty() {
+                    self.tell(entry.key());
                     entry.remove();
                 }
             }
@@ -41,8 +62,7 @@ impl Index {
 
     /// Adds a connection to a room's or topic's readers; `false` when it was there.
     pub fn join(&self, channel: &Channel, handle: &Arc<Handle>) -> bool {
-        let mut members = self.groups.entry(Group::Joined(channel.clone())).or_default();
-        members.insert(handle.id, handle.clone()).is_none()
+        self.insert(Group::Joined(channel.clone()), handle)
     }
 
     /// Takes a connection out of a room's or topic's readers.
@@ -52,14 +72,35 @@ impl Index {
 
     /// Calls `each` once for every connection in the union of `groups`.
     pub fn for_each(&self, groups: &[Group], mut each: impl FnMut(&Arc<Handle>)) {
-        for (position, group) in groups.iter().enumerate() {
-            let Some(members) = self.groups.get(group) else { continue };
-            for handle in members.values() {
-                let seen = position > 0 && belongs_to_any(handle, &groups[..position]);
-                if !seen {
-                    each(handle);
-                }
+        for position in 0..groups.len() {
+            self.for_each_of(groups, position, &mut each);
+        }
+    }
+
+    /// Calls `each` for every connection in the group at `position` that is in none of the groups before it.
+    pub fn for_each_of(&self, groups: &[Group], position: usize, mut each: impl FnMut(&Arc<Handle>)) {
+        let Some((group, before)) = groups.get(position).zip(groups.get(..position)) else { return };
+        let Some(members) = self.groups.get(group) else { return };
+        for handle in members.values() {
+            let seen = position > 0 && belongs_to_any(handle, before);
+            if !seen {
+                each(handle);
             }
+        }
+    }
+
+    /// Puts a connection into a group; `false` when it was there.
+    fn insert(&self, group: Group, handle: &Arc<Handle>) -> bool {
+        let entry = self.groups.entry(group);
+        if matches!(entry, dashmap::Entry::Vacant(_)) {
+            self.tell(entry.key());
+        }
+        entry.or_default().insert(handle.id, handle.clone()).is_none()
+    }
+
+    fn tell(&self, group: &Group) {
+        if let Some(watcher) = self.watcher.get() {
+            watcher.membership_changed(group);
         }
     }
 }

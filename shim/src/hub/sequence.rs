@@ -4,7 +4,7 @@
 //! whose offset was already passed on is dropped. The first release or message that is ever seen sets the start: an earlier
 //! message that arrives behind it is passed on late rather than lost. Pure state: no I/O, no time, no lock.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use gateway::id::GatewayId;
 use handlers::channel::{Epoch, Position};
@@ -56,6 +56,10 @@ pub struct Sequence {
     epoch: Option<Epoch>,
     base: u64,
     next: Option<u64>,
+    /// The log is known to reach to here, although nothing may wait.
+    known: u64,
+    /// What was passed on late, from before `base`; at most [`MARK_WINDOW`] of them.
+    late: BTreeSet<u64>,
     waiting: BTreeMap<u64, Item>,
     marks: HashMap<GatewayId, Mark>,
     /// How many marks are [`Mark::Held`].
@@ -76,6 +80,7 @@ impl Sequence {
             Some(next) if offset > next => self.wait(offset, next, item),
             // What is so far behind the end is a repeat of something that an earlier process delivered.
             Some(next) if offset >= self.base || offset + MARK_WINDOW < next => Accepted::Duplicate,
+            Some(_) if !self.late.insert(offset) => Accepted::Duplicate,
             Some(_) => Accepted::Pass(vec![(offset, item)]),
             None => {
                 self.base = offset;
@@ -92,9 +97,32 @@ impl Sequence {
         self.take_ready()
     }
 
-    /// The first offset that is missing while others wait behind it.
+    /// The first offset that is missing while others wait behind it, or while the log is known to have it.
     pub fn missing(&self) -> Option<u64> {
-        if self.waiting.is_empty() { None } else { self.next }
+        self.next.filter(|next| !self.waiting.is_empty() || *next <= self.known)
+    }
+
+    /// Takes note of where the log ends. Returns the first offset that was not passed on, if there is one; an end in
+    /// another epoch counts as one, because only the log itself can tell which epoch is the present one.
+    pub fn note_end(&mut self, end: &Position) -> Option<u64> {
+        let next = self.next?;
+        if self.epoch.as_ref() != Some(&end.epoch) {
+            return Some(next);
+        }
+        self.known = self.known.max(end.offset.0);
+        self.missing()
+    }
+
+    /// Which incarnation of the log this is the order of.
+    pub const fn epoch(&self) -> Option<&Epoch> {
+        self.epoch.as_ref()
+    }
+
+    /// Starts before the first message of a log that began anew: nobody has seen anything of it. Returns what still waited.
+    pub fn begin_anew(&mut self, end: &Position) -> Vec<(u64, Item)> {
+        let passed = self.reset(&end.epoch, 1);
+        (self.next, self.known) = (Some(1), end.offset.0);
+        passed
     }
 
     /// The first offset that waits.
@@ -156,12 +184,16 @@ impl Sequence {
         self.waiting.is_empty() && self.held == 0
     }
 
-    fn restart(&mut self, position: &Position, item: Item) -> Accepted {
-        let mut passed: Vec<_> = std::mem::take(&mut self.waiting).into_iter().collect();
+    fn reset(&mut self, epoch: &Epoch, base: u64) -> Vec<(u64, Item)> {
         self.marks.retain(|_, mark| *mark == Mark::Held);
-        self.highest = 0;
-        self.epoch = Some(position.epoch.clone());
-        self.base = position.offset.0;
+        self.late.clear();
+        (self.highest, self.known, self.base) = (0, 0, base);
+        self.epoch = Some(epoch.clone());
+        std::mem::take(&mut self.waiting).into_iter().collect()
+    }
+
+    fn restart(&mut self, position: &Position, item: Item) -> Accepted {
+        let mut passed = self.reset(&position.epoch, position.offset.0);
         passed.extend(self.pass_from(position.offset.0, item));
         Accepted::Pass(passed)
     }
@@ -181,6 +213,7 @@ impl Sequence {
         passed.extend(self.take_ready());
         if offset.is_multiple_of(MARK_WINDOW) {
             self.marks.retain(|_, mark| !matches!(mark, Mark::Through(through) if *through + MARK_WINDOW < offset));
+            self.late.retain(|late| *late + MARK_WINDOW >= offset);
         }
         passed
     }

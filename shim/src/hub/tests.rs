@@ -29,14 +29,17 @@ impl Receivers for Outboxes {
     }
 
     async fn closed(&self, id: &ConnectionId) -> Option<CloseReason> {
-        let handle = self.0.named(id)?;
-        let waker = std::task::Waker::noop();
-        let (_, cause) = handle.outbox().drain(&std::task::Context::from_waker(waker), &mut Vec::new(), usize::MAX);
-        match cause? {
-            CloseCause::Kicked => Some(CloseReason::Kicked),
-            CloseCause::TokenExpired => Some(CloseReason::TokenExpired),
-            other => panic!("closed for {other:?}"),
-        }
+        closed_for(&*self.0.named(id)?)
+    }
+}
+
+pub(crate) fn closed_for(handle: &Handle) -> Option<CloseReason> {
+    let waker = std::task::Waker::noop();
+    let (_, cause) = handle.outbox().drain(&std::task::Context::from_waker(waker), &mut Vec::new(), usize::MAX);
+    match cause? {
+        CloseCause::Kicked => Some(CloseReason::Kicked),
+        CloseCause::TokenExpired => Some(CloseReason::TokenExpired),
+        other => panic!("closed for {other:?}"),
     }
 }
 
@@ -77,12 +80,16 @@ fn api() -> Arc<Api> {
 }
 
 fn connect(hub: &Hub, sequence: u32, user: &str, role: Role) -> Arc<Handle> {
-    let user = UserId::parse(user).unwrap();
-    let identity = Identity { tenant: TenantId::default_tenant(), user, role, expires_at: None };
-    open(hub, GatewayId::connection(0, sequence, 1), &identity)
+    connect_at(hub, sequence, 1, user, role)
 }
 
-fn open(hub: &Hub, connection_id: GatewayId, identity: &Identity) -> Arc<Handle> {
+pub(crate) fn connect_at(hub: &Hub, sequence: u32, node: u16, user: &str, role: Role) -> Arc<Handle> {
+    let user = UserId::parse(user).unwrap();
+    let identity = Identity { tenant: TenantId::default_tenant(), user, role, expires_at: None };
+    open(hub, GatewayId::connection(0, sequence, node), &identity)
+}
+
+pub(crate) fn open(hub: &Hub, connection_id: GatewayId, identity: &Identity) -> Arc<Handle> {
     let entries = identity.to_context().into_iter().map(|(key, value)| {
         let value = gateway::authorizer::ContextValue::Text(value.as_str().unwrap().into());
         (key.into(), value)
@@ -101,11 +108,11 @@ fn open(hub: &Hub, connection_id: GatewayId, identity: &Identity) -> Arc<Handle>
     handle
 }
 
-fn id(handle: &Handle) -> ConnectionId {
+pub(crate) fn id(handle: &Handle) -> ConnectionId {
     ConnectionId::parse(handle.id.as_str()).unwrap()
 }
 
-fn channel(name: &str) -> Channel {
+pub(crate) fn channel(name: &str) -> Channel {
     ChannelName::parse(name).unwrap().within(TenantId::default_tenant())
 }
 
@@ -121,7 +128,7 @@ fn placed(channel: &Channel, offset: u64) -> Outgoing {
     }
 }
 
-fn drained(handle: &Handle) -> Vec<String> {
+pub(crate) fn drained(handle: &Handle) -> Vec<String> {
     let waker = std::task::Waker::noop();
     let mut batch = Vec::new();
     handle.outbox().drain(&std::task::Context::from_waker(waker), &mut batch, usize::MAX);

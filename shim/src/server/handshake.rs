@@ -1,8 +1,8 @@
 //! The upgrade: verdict first, then the `101`, then the session.
 //!
 //! ```text
-//! rate ── path, URL length, upgrade headers ── rate, API key, signature ── authorizer ── $connect ── 101 ── session
-//!   └─ 429         └─ 403 414 426 400                └─ 429 403              └─ 401 403 500   └─ any status, 502 504
+//! rate ── path, URL length, upgrade headers ── rate, API key, signature ── authorizer ── (enrol) ── $connect ── 101 ── session
+//!   └─ 429         └─ 403 414 426 400                └─ 429 403              └─ 401 403 500  └─ 502     └─ any status, 502 504
 //! ```
 //! Invariant: whoever's `$connect` succeeded gets a `$disconnect`, also when the client left before it had its `101`.
 
@@ -12,6 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures_util::future::BoxFuture;
 use gateway::authorizer::{AuthorizerContext, AuthorizerFailure, AuthorizerOutcome};
 use gateway::close::CloseCause;
 use gateway::event::{AuthorizerEvent, ConnectEvent, ConnectionFacts};
@@ -29,10 +30,12 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use warp::reply::{Reply as _, Response};
 
 use super::listener::{Peer, Place};
+use crate::cluster::Enrolment;
 use crate::endpoint::Endpoint;
 use crate::metrics::Outcome;
 use crate::session::handle::Handle;
@@ -75,7 +78,18 @@ pub async fn handshake(endpoint: Arc<Endpoint>, request: UpgradeRequest) -> Resp
     let handle = Arc::new(Handle::new(admitted.facts, endpoint.sessions.outbox_bytes, endpoint.clock.now()));
     // Before the `101`: whoever hears from the client that it is connected can post to it at once.
     endpoint.hub.open(&handle);
-    endpoint.tasks.spawn(serve(endpoint.clone(), handle, attempt.ids, upgrade, deflate, place));
+    if admitted.enrolment.is_some_and(|enrolment| !enrolment.opened()) {
+        // The pod lost its lease during the handshake. Its next one is a reconnect away.
+        handle.close(CloseCause::ServiceRestart);
+    }
+    let settled = endpoint.hub.settle(&handle);
+    let session = serve(endpoint.clone(), handle, attempt.ids, upgrade, deflate, place);
+    match settled {
+        None => {
+            endpoint.tasks.spawn(session);
+        }
+        Some(settled) => start_settled(&endpoint, settled, session).await,
+    }
     switching_protocols(&accept, admitted.subprotocol, deflate.as_ref())
 }
 
@@ -116,6 +130,7 @@ struct Attempt {
 struct Admitted {
     facts: Arc<ConnectionFacts>,
     subprotocol: Option<HeaderValue>,
+    enrolment: Option<Enrolment>,
 }
 
 impl Attempt {
@@ -148,8 +163,29 @@ impl Attempt {
             facts.identity.api_key = Some(Box::new(key));
         }
         let facts = Arc::new(facts);
-        let subprotocol = self.connect(&facts, headers.into_connect(), &query).await?;
-        Ok(Admitted { facts, subprotocol })
+        let enrolment = self.enrol(&facts).await?;
+        match self.connect(&facts, headers.into_connect(), &query).await {
+            Ok(subprotocol) => Ok(Admitted { facts, subprotocol, enrolment }),
+            Err(rejection) => {
+                // A handler that failed may have left something behind, which a `$disconnect` clears where it is harmless.
+                let clear =
+                    matches!(rejection, Rejection::Integration(_)) && self.endpoint.functions.may_repeat_disconnect();
+                if let Some(enrolment) = enrolment.filter(|_| !clear) {
+                    enrolment.refused();
+                }
+                Err(rejection)
+            }
+        }
+    }
+
+    /// Writes the connection down where there are other pods. What keeps that from succeeding would fail `$connect` too, so
+    /// the client sees what it sees when that fails.
+    async fn enrol(&self, facts: &Arc<ConnectionFacts>) -> Result<Option<Enrolment>, Rejection> {
+        let Some(registry) = &self.endpoint.registry else { return Ok(None) };
+        registry.enrol(facts).await.map(Some).map_err(|error| {
+            tracing::debug!(error = %error, "a connection was not written down");
+            Rejection::Integration(IntegrationFailure::Function)
+        })
     }
 
     async fn authorize(
@@ -272,6 +308,23 @@ fn switching_protocols(
         headers.insert(SEC_WEBSOCKET_EXTENSIONS, deflate.answer());
     }
     response
+}
+
+/// Starts a session whose `101` waits until what is sent on other pods reaches this one. The session's task waits for it as
+/// well and comes first, so that the connection has its `$disconnect` also when the client leaves meanwhile.
+async fn start_settled(
+    endpoint: &Endpoint,
+    settled: BoxFuture<'static, ()>,
+    session: impl Future<Output = ()> + Send + 'static,
+) {
+    let (sender, done) = oneshot::channel();
+    endpoint.tasks.spawn(async move {
+        settled.await;
+        // Nobody is there any more when the client left.
+        let _ = sender.send(());
+        session.await;
+    });
+    let _ = done.await;
 }
 
 /// Waits for the socket behind the `101` and serves it to its end.

@@ -1,22 +1,51 @@
-//! The messaging application's HTTP API under `/v1`: bytes in, bytes out; what it does is in `handlers::api`.
+//! The HTTP API under `/v1`: bytes in, bytes out. What it does is in `handlers::api`, or in the Lambda function that
+//! stands in its place.
+
+mod lambda;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use handlers::api::PUSH_BYTES;
-use http::{HeaderMap, Method, Request, StatusCode};
+use handlers::api::{Api, ApiKeys, PUSH_BYTES};
+use handlers::app::App;
+use handlers::authorizer::TokenVerifier;
+use http::{HeaderMap, Method, Request, Response as HttpResponse, StatusCode};
 use warp::Filter;
 use warp::path::FullPath;
 use warp::reply::{Reply, Response};
 
 use super::body::{BodyError, read_body};
-use super::{listener::Routes, raw_query};
+use super::listener::{Peer, Routes};
+use super::raw_query;
 
-pub use handlers::api::Api as HttpApi;
+pub use self::lambda::LambdaApi;
 
 /// How long a client may take to send its body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What answers the HTTP API's requests.
+pub enum HttpApi {
+    /// The messaging application.
+    Embedded(Api),
+    /// A Lambda function.
+    Lambda(LambdaApi),
+}
+
+impl HttpApi {
+    /// The messaging application's; see [`Api::new`].
+    #[must_use]
+    pub const fn new(app: Arc<App>, verifier: Arc<TokenVerifier>, keys: ApiKeys) -> Self {
+        Self::Embedded(Api::new(app, verifier, keys))
+    }
+
+    async fn handle(&self, request: Request<Bytes>, peer: Peer) -> HttpResponse<Bytes> {
+        match self {
+            Self::Embedded(api) => api.handle(request).await,
+            Self::Lambda(api) => api.handle(request, peer.0.ip()).await,
+        }
+    }
+}
 
 /// The routes; with no API every request is left to the routes behind.
 pub fn routes(api: Option<Arc<HttpApi>>) -> Routes {
@@ -28,12 +57,16 @@ pub fn routes(api: Option<Arc<HttpApi>>) -> Routes {
         .and(raw_query())
         .and(warp::method())
         .and(warp::header::headers_cloned())
+        .and(warp::ext::get::<Peer>())
         .and(warp::body::stream())
-        .then(move |path: FullPath, query, method, headers, body| {
+        .then(move |path: FullPath, query, method, headers, peer, body| {
             let api = api.clone();
             async move {
                 match read_body(body, PUSH_BYTES, BODY_TIMEOUT).await {
-                    Ok(body) => answer(&api, path.as_str(), query, method, headers, body).await,
+                    Ok(body) => match request(path.as_str(), query, method, headers, body) {
+                        Some(request) => answer(&api, request, peer).await,
+                        None => StatusCode::BAD_REQUEST.into_response(),
+                    },
                     Err(error) => refuse(error),
                 }
             }
@@ -41,20 +74,21 @@ pub fn routes(api: Option<Arc<HttpApi>>) -> Routes {
         .boxed()
 }
 
-async fn answer(
-    api: &HttpApi,
+fn request(
     path: &str,
     query: Option<String>,
     method: Method,
     headers: HeaderMap,
     body: Bytes,
-) -> Response {
+) -> Option<Request<Bytes>> {
     let uri = query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
-    let Ok(mut request) = Request::builder().method(method).uri(uri).body(body) else {
-        return StatusCode::BAD_REQUEST.into_response();
-    };
+    let mut request = Request::builder().method(method).uri(uri).body(body).ok()?;
     *request.headers_mut() = headers;
-    let (parts, body) = api.handle(request).await.into_parts();
+    Some(request)
+}
+
+async fn answer(api: &HttpApi, request: Request<Bytes>, peer: Peer) -> Response {
+    let (parts, body) = api.handle(request, peer).await.into_parts();
     let mut response = body.to_vec().into_response();
     *response.status_mut() = parts.status;
     *response.headers_mut() = parts.headers;

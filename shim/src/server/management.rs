@@ -5,12 +5,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use gateway::close::CloseCause;
 use gateway::iam::{Action, SignatureError, SignedRequest};
+use gateway::id::GatewayId;
 use gateway::management::{ConnectionDescription, ManagementError, Operation, is_management_path, parse_path};
 use handlers::ports::Priority;
 use http::header::{CONTENT_TYPE, HeaderMap};
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderValue, Method};
 use warp::Filter;
 use warp::path::FullPath;
 use warp::reply::{Reply, Response};
@@ -21,6 +23,7 @@ use super::raw_query;
 use crate::access::SigningCaller;
 use crate::config::Management;
 use crate::endpoint::Endpoint;
+use crate::hub::Neighbours;
 use crate::session::handle::Handle;
 use crate::session::outbox::{Pushed, Queued};
 
@@ -44,8 +47,11 @@ pub fn routes(endpoint: Arc<Endpoint>, access: Management) -> Routes {
                 let body = read_body(body, endpoint.api.quotas.management_payload_bytes, BODY_TIMEOUT).await;
                 let (method, query) = (method, query.as_deref());
                 let request = SignedRequest { method: method.as_str(), path: path.as_str(), query, headers: &headers };
-                let admitted = admit(&endpoint, access, peer, request, body.as_deref().unwrap_or_default());
-                respond(&endpoint, admitted.and_then(|caller| call(&endpoint, path.as_str(), &method, caller, body)))
+                let outcome = match admit(&endpoint, access, peer, request, body.as_deref().unwrap_or_default()) {
+                    Ok(caller) => call(&endpoint, path.as_str(), &method, caller, body).await,
+                    Err(error) => Err(error),
+                };
+                respond(&endpoint, outcome)
             }
         })
         .boxed()
@@ -90,53 +96,94 @@ fn authorize(endpoint: &Endpoint, caller: &SigningCaller, method: &Method, id: &
     Err(ManagementError::AccessDenied { caller: caller.identity.user_arn.to_string(), resource })
 }
 
-fn call(
+async fn call(
     endpoint: &Endpoint,
     path: &str,
     method: &Method,
     caller: Option<&SigningCaller>,
-    body: Result<bytes::Bytes, BodyError>,
+    body: Result<Bytes, BodyError>,
 ) -> Result<Response, ManagementError> {
     let target = parse_path(path, &endpoint.api.stage.name)?;
     let operation = Operation::of(method)?;
+    let id = target.connection_id;
     if let Some(caller) = caller {
-        authorize(endpoint, caller, method, &target.connection_id)?;
+        authorize(endpoint, caller, method, &id)?;
     }
-    let open = endpoint.hub.find(target.connection_id).filter(|handle| !handle.is_closing());
-    let handle = open.ok_or(ManagementError::Gone)?;
-    let mut response = operation.success().into_response();
-    match operation {
-        Operation::Post => post(&handle, body)?,
-        Operation::Delete => handle.close(CloseCause::Deleted),
-        Operation::Describe => response = describe(&handle, operation.success()),
+    match endpoint.hub.find(id) {
+        Some(handle) if !handle.is_closing() => call_here(&handle, operation, body),
+        Some(_) => Err(ManagementError::Gone),
+        None => {
+            let neighbours = endpoint.hub.neighbours().ok_or(ManagementError::Gone)?;
+            call_elsewhere(&**neighbours, id, operation, body).await
+        }
     }
-    Ok(response)
 }
 
-fn post(handle: &Handle, body: Result<bytes::Bytes, BodyError>) -> Result<(), ManagementError> {
+fn call_here(
+    handle: &Handle,
+    operation: Operation,
+    body: Result<Bytes, BodyError>,
+) -> Result<Response, ManagementError> {
+    match operation {
+        Operation::Post => post(handle, text(body)?)?,
+        Operation::Delete => handle.close(CloseCause::Deleted),
+        Operation::Describe => {
+            let identity = &handle.facts.identity;
+            return Ok(description(&ConnectionDescription {
+                connected_at: handle.facts.connected_at,
+                source_ip: &identity.source_ip,
+                user_agent: identity.user_agent.as_deref(),
+                last_active_at: handle.last_active().0,
+            }));
+        }
+    }
+    Ok(operation.success().into_response())
+}
+
+async fn call_elsewhere(
+    neighbours: &dyn Neighbours,
+    id: GatewayId,
+    operation: Operation,
+    body: Result<Bytes, BodyError>,
+) -> Result<Response, ManagementError> {
+    match operation {
+        Operation::Post => neighbours.post(id, text(body)?).await?,
+        Operation::Delete => neighbours.delete(id).await?,
+        Operation::Describe => {
+            let remote = neighbours.describe(id).await?;
+            return Ok(description(&ConnectionDescription {
+                connected_at: remote.connected_at,
+                source_ip: &remote.source_ip,
+                user_agent: remote.user_agent.as_deref(),
+                last_active_at: remote.last_active_at,
+            }));
+        }
+    }
+    Ok(operation.success().into_response())
+}
+
+fn text(body: Result<Bytes, BodyError>) -> Result<Bytes, ManagementError> {
     let body = body.map_err(|error| match error {
         BodyError::TooLarge => ManagementError::PayloadTooLarge,
         BodyError::TooSlow | BodyError::Broken => ManagementError::Forbidden,
     })?;
     std::str::from_utf8(&body).map_err(|_| ManagementError::InvalidPayload)?;
-    if !handle.has_room(body.len()) {
+    Ok(body)
+}
+
+fn post(handle: &Handle, text: Bytes) -> Result<(), ManagementError> {
+    if !handle.has_room(text.len()) {
         // API Gateway documents 429 for a client that does not read; the connection is left to catch up.
         return Err(ManagementError::LimitExceeded);
     }
-    match handle.push(Priority::Direct, Queued { text: body.into(), placement: None }) {
+    match handle.push(Priority::Direct, Queued { text: text.into(), placement: None }) {
         Pushed::Queued | Pushed::Shed(_) => Ok(()),
         Pushed::Closed => Err(ManagementError::Gone),
     }
 }
 
-fn describe(handle: &Handle, status: StatusCode) -> Response {
-    let description = ConnectionDescription {
-        connected_at: handle.facts.connected_at,
-        source_ip: &handle.facts.identity.source_ip,
-        user_agent: handle.facts.identity.user_agent.as_deref(),
-        last_active_at: handle.last_active().0,
-    };
-    let reply = warp::reply::with_status(description.to_json(), status);
+fn description(description: &ConnectionDescription<'_>) -> Response {
+    let reply = warp::reply::with_status(description.to_json(), Operation::Describe.success());
     warp::reply::with_header(reply, CONTENT_TYPE, "application/json").into_response()
 }
 

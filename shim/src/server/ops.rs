@@ -28,9 +28,15 @@ pub fn routes(readiness: Arc<Readiness>, hub: Hub, metrics: Arc<Metrics>) -> Rou
 }
 
 fn ready(readiness: &Readiness, hub: &Hub) -> Response {
-    let state = readiness.state();
-    let status = if state == State::Ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    json_reply(status, &json!({"status": state.as_str(), "connections": hub.len()}))
+    let (state, away) = (readiness.state(), readiness.away());
+    let word = if state == State::Ready && !away.is_empty() { "degraded" } else { state.as_str() };
+    let ready = state == State::Ready && away.is_empty();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let mut body = json!({"status": word, "connections": hub.len()});
+    if !away.is_empty() {
+        body["away"] = away.into();
+    }
+    json_reply(status, &body)
 }
 
 fn scrape(metrics: &Metrics) -> Response {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use gateway::close::CloseCause;
-use gateway::event::DisconnectEvent;
+use gateway::event::{ConnectionFacts, DisconnectEvent};
 use gateway::reply::IntegrationFailure;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -120,19 +120,44 @@ impl Ending {
     }
 }
 
-/// Fires `$disconnect`. Its outcome changes nothing for anyone, so a failure is only logged.
+/// Fires `$disconnect`, unless another pod has taken the connection over and does so. Its outcome changes nothing for the
+/// client, so a failure is only logged, and repeated later where that is allowed.
 pub async fn disconnect(endpoint: &Endpoint, handle: &Handle, stamps: &mut invocation::Stamps, cause: &CloseCause) {
-    if !endpoint.api.routes.has_disconnect {
+    let Some(registry) = &endpoint.registry else {
+        let _ = fire(endpoint, &handle.facts, stamps, cause).await;
         return;
+    };
+    if !registry.holds(handle.id) {
+        return;
+    }
+    match fire(endpoint, &handle.facts, stamps, cause).await {
+        Err(_) if endpoint.functions.may_repeat_disconnect() => registry.leave_unfinished(handle.id, cause),
+        Ok(()) | Err(_) => registry.forget(handle.id),
+    }
+}
+
+/// Runs the `$disconnect` of a connection that need not have been this process's.
+///
+/// # Errors
+/// How the handler failed; it is logged already.
+pub async fn fire(
+    endpoint: &Endpoint,
+    facts: &ConnectionFacts,
+    stamps: &mut invocation::Stamps,
+    cause: &CloseCause,
+) -> Result<(), IntegrationFailure> {
+    if !endpoint.api.routes.has_disconnect {
+        return Ok(());
     }
     let (request_id, time) = stamps.request(endpoint.clock.now());
     let (status_code, reason) = cause.disconnect();
-    let event = DisconnectEvent { facts: &handle.facts, request_id, time, status_code, reason };
+    let event = DisconnectEvent { facts, request_id, time, status_code, reason };
     let call = endpoint.functions.disconnect(event);
     let failure = match tokio::time::timeout(endpoint.api.quotas.integration_timeout, call).await {
-        Ok(Ok(_)) => return,
+        Ok(Ok(_)) => return Ok(()),
         Ok(Err(failure)) => failure,
         Err(_) => IntegrationFailure::TimedOut,
     };
-    tracing::warn!(connection.id = %handle.id, error = ?failure, "the $disconnect handler failed");
+    tracing::warn!(connection.id = %facts.connection_id, error = ?failure, "the $disconnect handler failed");
+    Err(failure)
 }

@@ -101,7 +101,7 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
         Kind::App => {
             config.auth.secret = Some(shim::config::Secret::new(arguments.secret.as_str()));
             let wired = shim::wiring::embedded(&config)?;
-            (wired.endpoint, Some(wired.http_api))
+            (wired.endpoint, wired.http_api)
         }
     };
     let running = Running::start(&config.server, endpoint, Management::Off, http_api)?;
@@ -142,6 +142,7 @@ fn echo_endpoint(config: &Config) -> anyhow::Result<Endpoint> {
         access: Access::new(&api),
         api: Arc::new(api),
         functions: Arc::new(Echo),
+        registry: None,
         hub: shim::hub::Hub::new(Arc::new(log), tasks.clone(), wired.delivery.clone()),
         sessions: config.session.clone(),
         clock: Arc::new(shim::clock::SystemClock::new()?),

@@ -1,4 +1,4 @@
-//! The conformance suite as a program: `conformance [--url WS_URL] [--json FILE] [--markdown] [ID..]`.
+//! The conformance suite as a program: `conformance [--url WS_URL | --handlers WHICH] [--json FILE] [--markdown] [ID..]`.
 //!
 //! Without `--url` it starts gateways of this repository; with it, it drives the endpoint there, behind which the probe
 //! handlers must stand (`conformance --serve ADDRESS` is such an endpoint). It ends with 1 when a row fails of which it is
@@ -9,13 +9,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use tests::conformance::cases;
 use tests::conformance::row::Row;
-use tests::conformance::runner;
+use tests::conformance::runner::{self, Target};
 use tests::conformance::spec::Spec;
 use tests::conformance::wire::place::Place;
-use tests::conformance::world::start_at;
+use tests::conformance::world::{self, start_at};
 use tokio::io::AsyncReadExt as _;
 
 #[derive(Debug, Parser)]
@@ -25,6 +25,9 @@ struct Arguments {
     /// An endpoint with the probe handlers behind it: ws://… or wss://…, stage included
     #[arg(long)]
     url: Option<String>,
+    /// How the probe handlers of gateways of this repository are run
+    #[arg(long, value_enum, default_value = "both", conflicts_with = "url")]
+    handlers: Handlers,
     /// Write the report to this file as JSON
     #[arg(long)]
     json: Option<PathBuf>,
@@ -36,26 +39,47 @@ struct Arguments {
     serve: Option<String>,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Handlers {
+    /// In the gateway's process
+    InProcess,
+    /// As a Lambda executable behind the Runtime API
+    Executables,
+    /// First the one, then the other
+    Both,
+}
+
 fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match &arguments.serve {
-        Some(address) => runtime.block_on(serve(address)),
+        Some(address) => runtime.block_on(serve(address, arguments.handlers)),
         None => runtime.block_on(run(&arguments)),
     }
 }
 
-async fn serve(address: &str) -> anyhow::Result<ExitCode> {
-    let (_running, place, _) = start_at(Spec::standard(), Duration::from_secs(10), address)?;
-    println!("ws://{}{}", place.authority, place.path());
+async fn serve(address: &str, handlers: Handlers) -> anyhow::Result<ExitCode> {
+    let handlers = match handlers {
+        Handlers::InProcess | Handlers::Both => world::Handlers::InProcess,
+        Handlers::Executables => world::Handlers::Executables,
+    };
+    let started = start_at(Spec::standard(), handlers, Duration::from_secs(10), address).await?;
+    println!("ws://{}{}", started.place.authority, started.place.path());
     let mut input = Vec::new();
     tokio::io::stdin().read_to_end(&mut input).await.context("cannot read standard input")?;
+    started.stop().await;
     Ok(ExitCode::SUCCESS)
 }
 
 async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let place = arguments.url.as_deref().map(Place::parse).transpose()?;
-    let report = runner::run(&chosen(&arguments.ids)?, place.as_ref()).await;
+    let rows = chosen(&arguments.ids)?;
+    let report = match (place, arguments.handlers) {
+        (Some(place), _) => runner::run(&rows, &Target::Remote(place)).await,
+        (None, Handlers::Both) => runner::run_both(&rows).await,
+        (None, Handlers::InProcess) => runner::run(&rows, &Target::Local(world::Handlers::InProcess)).await,
+        (None, Handlers::Executables) => runner::run(&rows, &Target::Local(world::Handlers::Executables)).await,
+    };
     if let Some(file) = &arguments.json {
         std::fs::write(file, report.json()?).with_context(|| format!("cannot write {}", file.display()))?;
     }

@@ -4,7 +4,9 @@
 //! `{"action":…,"answer":{…}}`; see [`directive`]. Not told anything, they answer 200, and route `ask` with the length of
 //! the message. Invariant: a probe decides by the JSON of the event alone, so the same logic can stand behind any gateway.
 
+pub mod desk;
 pub mod directive;
+pub mod executable;
 mod functions;
 
 use std::collections::HashMap;

@@ -47,6 +47,8 @@ pub struct Report {
     pub endpoint: Option<Place>,
     /// One per row, in the catalogue's order.
     pub outcomes: Vec<Outcome>,
+    /// The same with handlers that run as Lambda executables, if they ran so too.
+    pub executables: Option<Vec<Outcome>>,
 }
 
 impl Verdict {
@@ -87,7 +89,8 @@ impl fmt::Debug for Outcome {
 impl Report {
     /// The rows that failed.
     pub fn failures(&self) -> impl Iterator<Item = &Outcome> {
-        self.outcomes.iter().filter(|outcome| matches!(outcome.verdict, Verdict::Fails(_)))
+        let all = self.outcomes.iter().chain(self.executables.iter().flatten());
+        all.filter(|outcome| matches!(outcome.verdict, Verdict::Fails(_)))
     }
 
     /// Whether a row failed of which it is known what API Gateway does.
@@ -96,9 +99,9 @@ impl Report {
         self.failures().any(|outcome| matches!(outcome.row.mark, Mark::Documented | Mark::Reported))
     }
 
-    /// How many rows have a verdict, by its word, in a fixed order; verdicts that no row has are left out.
+    /// How many of `outcomes` have a verdict, by its word, in a fixed order; verdicts that none has are left out.
     #[must_use]
-    pub fn counts(&self) -> Vec<(&'static str, usize)> {
+    pub fn counts(outcomes: &[Outcome]) -> Vec<(&'static str, usize)> {
         let kinds = [
             Verdict::Holds,
             Verdict::Chosen,
@@ -108,26 +111,45 @@ impl Report {
             Verdict::NotApplicable(String::new()),
             Verdict::Fails(String::new()),
         ];
-        let count = |word| self.outcomes.iter().filter(|outcome| outcome.verdict.word() == word).count();
+        let count = |word| outcomes.iter().filter(|outcome| outcome.verdict.word() == word).count();
         kinds.iter().map(|kind| (kind.word(), count(kind.word()))).filter(|(_, count)| *count > 0).collect()
     }
 
-    /// One line: how many rows there are, and what became of them.
+    /// One line, or one per way in which the handlers ran: how many rows there are, and what became of them.
     #[must_use]
     pub fn summary(&self) -> String {
-        let counts = self.counts().into_iter().map(|(word, count)| format!("{count} {word}"));
-        format!("{} rows: {}", self.outcomes.len(), counts.collect::<Vec<_>>().join(", "))
+        let line = |outcomes: &[Outcome]| {
+            let counts = Self::counts(outcomes).into_iter().map(|(word, count)| format!("{count} {word}"));
+            format!("{} rows: {}", outcomes.len(), counts.collect::<Vec<_>>().join(", "))
+        };
+        match &self.executables {
+            None => line(&self.outcomes),
+            Some(executables) => {
+                format!("In-process handlers: {}\nLambda executables: {}", line(&self.outcomes), line(executables))
+            }
+        }
+    }
+
+    /// What became of a row whose handlers ran as Lambda executables, where that is something else.
+    fn as_executable(&self, index: usize) -> Option<&Verdict> {
+        let verdict = &self.executables.as_ref()?.get(index)?.verdict;
+        (*verdict != self.outcomes[index].verdict).then_some(verdict)
     }
 
     /// The table for a terminal.
     #[must_use]
     pub fn table(&self) -> String {
-        let line = |outcome: &Outcome| {
+        let line = |(index, outcome): (usize, &Outcome)| {
             let shorten = |why: &str| why.chars().take(SHOWN_CHARS).collect::<String>();
             let reason = outcome.verdict.reason().map(|why| format!(": {}", shorten(why))).unwrap_or_default();
-            format!("{:<9} {:<10} {}{reason}\n", outcome.row.id, outcome.row.mark.as_str(), outcome.verdict.word())
+            let executable = self.as_executable(index).map(|verdict| {
+                let reason = verdict.reason().map(|why| format!(": {}", shorten(why))).unwrap_or_default();
+                format!(" | as an executable: {}{reason}", verdict.word())
+            });
+            let (id, mark, word) = (outcome.row.id, outcome.row.mark.as_str(), outcome.verdict.word());
+            format!("{id:<9} {mark:<10} {word}{reason}{}\n", executable.unwrap_or_default())
         };
-        let lines: String = self.outcomes.iter().map(line).collect();
+        let lines: String = self.outcomes.iter().enumerate().map(line).collect();
         format!("{lines}\n{}\n", self.summary())
     }
 

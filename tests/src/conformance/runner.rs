@@ -11,7 +11,7 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use super::report::{Outcome, Report, Verdict};
 use super::row::{Case, Check, Mark, NotRunnable, Row};
 use super::wire::place::Place;
-use super::world::World;
+use super::world::{Handlers, World};
 
 /// How long one case may take.
 const CASE_DEADLINE: Duration = Duration::from_secs(60);
@@ -19,17 +19,36 @@ const CASE_DEADLINE: Duration = Duration::from_secs(60);
 /// honest.
 const LOCAL_CASES: usize = 4;
 
-/// Runs `rows`; against `place` when there is one, one at a time.
-pub async fn run(rows: &[Row], place: Option<&Place>) -> Report {
-    let at_once = if place.is_some() { 1 } else { LOCAL_CASES };
-    let outcomes = futures_util::stream::iter(rows).map(|row| outcome(row, place)).buffered(at_once);
-    Report { endpoint: place.cloned(), outcomes: outcomes.collect().await }
+/// Where rows are run.
+#[derive(Debug, Clone)]
+pub enum Target {
+    /// Against gateways of this process.
+    Local(Handlers),
+    /// Against the endpoint there, one row at a time.
+    Remote(Place),
 }
 
-async fn outcome(row: &Row, place: Option<&Place>) -> Outcome {
+/// Runs `rows` against one target.
+pub async fn run(rows: &[Row], target: &Target) -> Report {
+    let (at_once, endpoint) = match target {
+        Target::Local(_) => (LOCAL_CASES, None),
+        Target::Remote(place) => (1, Some(place.clone())),
+    };
+    let outcomes = futures_util::stream::iter(rows).map(|row| outcome(row, target)).buffered(at_once);
+    Report { endpoint, outcomes: outcomes.collect().await, executables: None }
+}
+
+/// Runs `rows` with in-process handlers and then with handlers that run as Lambda executables.
+pub async fn run_both(rows: &[Row]) -> Report {
+    let in_process = run(rows, &Target::Local(Handlers::InProcess)).await;
+    let executables = run(rows, &Target::Local(Handlers::Executables)).await;
+    Report { executables: Some(executables.outcomes), ..in_process }
+}
+
+async fn outcome(row: &Row, target: &Target) -> Outcome {
     let verdict = match row.check {
-        Check::Holds(case) => judge(attempt(case, place).await, holds(row.mark)),
-        Check::Differs { reason, case } => judge(attempt(case, place).await, Verdict::Differs(reason.to_owned())),
+        Check::Holds(case) => judge(attempt(case, target).await, holds(row.mark)),
+        Check::Differs { reason, case } => judge(attempt(case, target).await, Verdict::Differs(reason.to_owned())),
         Check::NotApplicable(why) => Verdict::NotApplicable(why.to_owned()),
         Check::NotRunnable(why) => Verdict::NotRunnable(why.to_owned()),
         Check::NotYet(why) => Verdict::NotYet(why.to_owned()),
@@ -54,8 +73,11 @@ fn judge(attempt: anyhow::Result<()>, passed: Verdict) -> Verdict {
     }
 }
 
-async fn attempt(case: Case, place: Option<&Place>) -> anyhow::Result<()> {
-    let world = place.map_or_else(World::local, |place| World::remote(place.clone()));
+async fn attempt(case: Case, target: &Target) -> anyhow::Result<()> {
+    let world = match target {
+        Target::Local(handlers) => World::of(*handlers),
+        Target::Remote(place) => World::remote(place.clone()),
+    };
     let running = AssertUnwindSafe(case(&world)).catch_unwind();
     let result = match tokio::time::timeout(CASE_DEADLINE, running).await {
         Ok(Ok(result)) => result,

@@ -8,9 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use shim::running::Running;
 
-pub use self::local::{start, start_at};
+pub use self::local::{Handlers, Started, start, start_at};
 
 use super::client::{Answer, Call, Client, Dial, Refusal, call};
 use super::event::{Event, Kind};
@@ -27,7 +26,8 @@ const REMOTE_PATIENCE: Duration = Duration::from_secs(20);
 /// A place to run one case in.
 pub struct World {
     place: Option<Place>,
-    started: Mutex<Vec<Running>>,
+    handlers: Handlers,
+    started: Mutex<Vec<Started>>,
 }
 
 /// An API under test.
@@ -40,16 +40,22 @@ pub struct Api {
 }
 
 impl World {
-    /// Gateways of this repository, started as cases need them.
+    /// Gateways of this repository with in-process probes, started as cases need them.
     #[must_use]
     pub const fn local() -> Self {
-        Self { place: None, started: Mutex::new(Vec::new()) }
+        Self::of(Handlers::InProcess)
+    }
+
+    /// Gateways of this repository, started as cases need them.
+    #[must_use]
+    pub const fn of(handlers: Handlers) -> Self {
+        Self { place: None, handlers, started: Mutex::new(Vec::new()) }
     }
 
     /// The standard API, deployed at `place` with the probes behind it.
     #[must_use]
     pub const fn remote(place: Place) -> Self {
-        Self { place: Some(place), started: Mutex::new(Vec::new()) }
+        Self { place: Some(place), handlers: Handlers::InProcess, started: Mutex::new(Vec::new()) }
     }
 
     /// The standard API.
@@ -67,8 +73,9 @@ impl World {
     pub async fn api(&self, spec: Spec) -> anyhow::Result<Api> {
         match (&self.place, spec.special) {
             (None, _) => {
-                let (running, place, recorder) = start(spec, LOCAL_PATIENCE)?;
-                self.started.lock().unwrap_or_else(PoisonError::into_inner).push(running);
+                let started = start(spec, self.handlers, LOCAL_PATIENCE).await?;
+                let (place, recorder) = (started.place.clone(), started.recorder.clone());
+                self.started.lock().unwrap_or_else(PoisonError::into_inner).push(started);
                 Ok(Api { place, recorder, observer: None, patience: LOCAL_PATIENCE })
             }
             (Some(_), Some(why)) => Err(not_runnable(format!("needs {why}"))),
@@ -88,6 +95,17 @@ impl World {
         if self.place.is_some() { Err(not_runnable(format!("needs {why}"))) } else { Ok(()) }
     }
 
+    /// Says that a case needs something that only probes in this process can do.
+    ///
+    /// # Errors
+    /// The probes are elsewhere.
+    pub fn only_in_process(&self, why: &str) -> anyhow::Result<()> {
+        match self.handlers {
+            Handlers::InProcess => self.only_here(why),
+            Handlers::Executables => Err(not_runnable(format!("needs {why}"))),
+        }
+    }
+
     /// Says that a case calls `@connections` without a signature.
     ///
     /// # Errors
@@ -104,8 +122,8 @@ impl World {
     /// Stops what was started.
     pub async fn close(&self) {
         let started = std::mem::take(&mut *self.started.lock().unwrap_or_else(PoisonError::into_inner));
-        for running in started {
-            local::stop(running).await;
+        for started in started {
+            started.stop().await;
         }
     }
 }

@@ -9,9 +9,10 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::Context as _;
+use tests::conformance::cases;
 use tests::conformance::report::{Outcome, Report, Verdict};
+use tests::conformance::runner::{self, Target};
 use tests::conformance::wire::place::Place;
-use tests::conformance::{cases, runner};
 
 const PAGE: &str = include_str!("../../../docs/FIDELITY.md");
 
@@ -22,14 +23,11 @@ fn assert_no_failure(report: &Report) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_row_holds_and_the_page_is_fresh() {
-    let report = runner::run(&cases::rows(), None).await;
+    let report = runner::run_both(&cases::rows()).await;
     println!("{}", report.summary());
     assert_no_failure(&report);
     let fresh = report.markdown() == PAGE;
-    assert!(
-        fresh,
-        "docs/FIDELITY.md is stale; write it again: cargo run -p tests --bin conformance -- --markdown > docs/FIDELITY.md"
-    );
+    assert!(fresh, "docs/FIDELITY.md is stale; write it again: make docs");
 }
 
 /// An endpoint with the probes, in a process of its own. It ends with its standard input, and at the latest when this
@@ -65,7 +63,7 @@ impl Drop for Endpoint {
 async fn rows_run_against_an_endpoint_elsewhere() {
     let endpoint = Endpoint::start().unwrap();
     let place = Place::parse(&endpoint.url).unwrap();
-    let report = runner::run(&cases::rows(), Some(&place)).await;
+    let report = runner::run(&cases::rows(), &Target::Remote(place)).await;
     println!("{}", report.summary());
     assert_no_failure(&report);
     let ran = |outcome: &&Outcome| matches!(outcome.verdict, Verdict::Holds | Verdict::Chosen);

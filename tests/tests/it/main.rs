@@ -10,6 +10,8 @@ mod hostile;
 #[cfg(test)]
 mod management;
 #[cfg(test)]
+mod pods;
+#[cfg(test)]
 mod process;
 #[cfg(test)]
 mod scenarios;

@@ -53,6 +53,14 @@ impl AuthorizerContext {
         Ok(Self::new(principal_id, entries, latency_ms))
     }
 
+    /// Takes a context as events carry it; `None` for anything else. An API key that the authorizer chose is not in it.
+    pub(crate) fn from_event(context: Value) -> Option<Self> {
+        let Value::Object(mut members) = context else { return None };
+        let Some(Value::String(principal_id)) = members.remove(PRINCIPAL_ID) else { return None };
+        let latency_ms = u32::try_from(members.remove(INTEGRATION_LATENCY)?.as_u64()?).ok()?;
+        Self::from_result(&principal_id, Value::Object(members), latency_ms).ok()
+    }
+
     pub(super) fn with_usage_identifier_key(mut self, key: Option<String>) -> Self {
         self.usage_identifier_key = key.map(String::into_boxed_str);
         self

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use aws_lambda_events::apigw::{
     ApiGatewayRequestIdentity, ApiGatewayWebsocketProxyRequest, ApiGatewayWebsocketProxyRequestContext,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::wire::DIRECTION;
 use crate::api::Api;
@@ -37,7 +37,7 @@ pub struct ConnectionFacts {
 }
 
 /// `requestContext.identity` (IDN-1 to IDN-4), in the key order of captures; where the caller's keys stand is not known.
-#[derive(Clone, PartialEq, Eq, Serialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Identity {
     /// The caller whose signature opened the connection, if the API asks for one.
@@ -54,7 +54,7 @@ pub struct Identity {
 }
 
 /// A recognised API key.
-#[derive(Clone, PartialEq, Eq, Serialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApiKey {
     /// The key itself, as the client sent it.
     #[serde(rename = "apiKey")]

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use super::super::values::{self, Parsed};
 use super::super::{
-    ApiConfig, Compression, DrainConfig, LogFormat, LogStorage, LoggingConfig, Management, Ordering, Profile,
+    ApiConfig, ClusterConfig, Compression, DrainConfig, LogFormat, LogStorage, LoggingConfig, Management, Mode, Ordering,
+    Profile,
     ServerConfig, SessionConfig, StorageConfig, Value,
 };
 use super::Reader;
@@ -124,12 +125,40 @@ impl Reader<'_> {
         })
     }
 
-    pub(super) fn drain(&mut self) -> Option<DrainConfig> {
+    pub(super) fn cluster(&mut self) -> Option<ClusterConfig> {
+        let heartbeat = self.read("cluster.heartbeat", values::duration);
+        let lease = self.read("cluster.lease", values::duration);
+        let reap_rate = self.read("cluster.reap_rate", values::count);
+        let reap_concurrency = self.read("cluster.reap_concurrency", values::count);
+        let (heartbeat, lease) = (heartbeat?, lease?);
+        if heartbeat.is_zero() || lease < heartbeat * 3 {
+            self.mistake("cluster.lease must be at least three times cluster.heartbeat, and that more than nothing");
+        }
+        Some(ClusterConfig { heartbeat, lease, reap_rate: reap_rate?, reap_concurrency: reap_concurrency? })
+    }
+
+    pub(super) fn drain(&mut self, mode: Mode) -> Option<DrainConfig> {
         let delay = self.read("drain.delay", values::duration);
         let wave_size = self.read("drain.wave_size", values::count);
         let wave_interval = self.read("drain.wave_interval", values::duration);
         let grace = self.read("drain.grace", values::duration);
-        Some(DrainConfig { delay: delay?, wave_size: wave_size?, wave_interval: wave_interval?, grace: grace? })
+        let termination_grace = self.optional("drain.termination_grace", values::duration);
+        let drain = DrainConfig {
+            delay: delay?,
+            wave_size: wave_size?,
+            wave_interval: wave_interval?,
+            grace: grace?,
+            termination_grace: termination_grace?,
+        };
+        let least = drain.least_termination_grace();
+        if mode == Mode::Kubernetes && drain.termination_grace.is_some_and(|given| given < least) {
+            self.mistake(&format!(
+                "drain.termination_grace: the pod would be killed while it drains; set terminationGracePeriodSeconds to at \
+                 least {}, or shorten drain.delay and drain.grace",
+                least.as_secs()
+            ));
+        }
+        Some(drain)
     }
 
     pub(super) fn logging(&mut self) -> Option<LoggingConfig> {
@@ -141,7 +170,7 @@ impl Reader<'_> {
 }
 
 /// 1 to `most` letters, digits and characters of `also`.
-fn word(text: &str, most: usize, also: &str) -> bool {
+pub(super) fn word(text: &str, most: usize, also: &str) -> bool {
     (1..=most).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || also.contains(c))
 }
 

@@ -224,7 +224,7 @@ async fn passed_on(world: &World) -> anyhow::Result<()> {
 async fn answered(world: &World, answer: Value, status: u16) -> anyhow::Result<()> {
     let api = world.standard().await?;
     if answer.get("refuse").is_some() {
-        world.only_here("a function that the gateway cannot invoke")?;
+        world.only_in_process("a function that the gateway cannot invoke")?;
     }
     let refusal = api.refused(told(answer)).await?;
     ensure!(refusal.head.status == status, "the status is {}", refusal.head.status);

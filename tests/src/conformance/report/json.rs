@@ -21,16 +21,20 @@ struct Line<'r> {
     verdict: &'r str,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'r str>,
+    /// What became of it with handlers that run as Lambda executables.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    executable: Option<&'r str>,
 }
 
 pub(super) fn render(report: &Report) -> serde_json::Result<String> {
-    let rows = report.outcomes.iter().map(|outcome| Line {
+    let rows = report.outcomes.iter().enumerate().map(|(index, outcome)| Line {
         id: outcome.row.id,
         aws: outcome.row.aws,
         mark: outcome.row.mark,
         ours: outcome.row.ours,
         verdict: outcome.verdict.word(),
         reason: outcome.verdict.reason(),
+        executable: report.executables.as_ref().and_then(|all| all.get(index)).map(|outcome| outcome.verdict.word()),
     });
     let endpoint = report.endpoint.as_ref().map(|place| place.authority.as_str());
     serde_json::to_string_pretty(&Document { endpoint, summary: report.summary(), rows: rows.collect() })

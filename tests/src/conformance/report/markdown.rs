@@ -1,6 +1,6 @@
 //! The page: one table per section of the catalogue.
 
-use super::{Outcome, Report};
+use super::{Outcome, Report, Verdict};
 use crate::conformance::catalogue::{self, Section};
 
 const INTRODUCTION: &str = "# Fidelity to API Gateway
@@ -14,27 +14,35 @@ code), *reported* (captured or seen by users), *inferred* (a deduction), *unknow
 then says what was chosen here).
 
 **Verdict**: *holds*; *chosen* (API Gateway's behaviour is unknown); *differs on purpose*, with the reason; *not yet*, with
-what is missing; *not runnable here* and *not applicable*, with the reason. Rows whose time was compressed run the same code
+what is missing; *not runnable here* and *not applicable*, with the reason. It is that of in-process handlers; the same rows
+run with the handlers as a Lambda executable behind the Runtime API, and where that gives another verdict, it stands behind
+the first. Rows whose time was compressed run the same code
 with the idle time and the lifetime set to milliseconds.
 ";
 
 pub(super) fn render(report: &Report) -> String {
     let sections = catalogue::SECTIONS.iter().map(|section| table(report, section));
-    format!("{INTRODUCTION}\n**{}.**\n{}", report.summary(), sections.collect::<String>())
+    let summary: Vec<_> = report.summary().lines().map(|line| format!("**{line}.**")).collect();
+    format!("{INTRODUCTION}\n{}\n{}", summary.join("\n\n"), sections.collect::<String>())
 }
 
 fn table(report: &Report, section: &Section) -> String {
     let ids: Vec<_> = section.ids().collect();
-    let rows = report.outcomes.iter().filter(|outcome| ids.contains(&outcome.row.id)).map(line);
+    let outcomes = report.outcomes.iter().enumerate().filter(|(_, outcome)| ids.contains(&outcome.row.id));
+    let rows = outcomes.map(|(index, outcome)| line(outcome, report.as_executable(index)));
     let header = "| id | API Gateway | known | here | verdict |\n|---|---|---|---|---|\n";
     format!("\n## {}\n\n{header}{}", section.title, rows.collect::<String>())
 }
 
-fn line(outcome: &Outcome) -> String {
+fn line(outcome: &Outcome, executable: Option<&Verdict>) -> String {
     let row = &outcome.row;
-    let reason = outcome.verdict.reason().map(|why| format!(": {why}")).unwrap_or_default();
+    let shown = |verdict: &Verdict| {
+        let reason = verdict.reason().map(|why| format!(": {why}")).unwrap_or_default();
+        format!("{}{}", verdict.word(), escape(&reason))
+    };
+    let executable = executable.map(|verdict| format!("; as an executable {}", shown(verdict))).unwrap_or_default();
     let cells = [row.id, row.aws, row.mark.as_str(), row.ours].map(escape);
-    format!("| {} | {}{} |\n", cells.join(" | "), outcome.verdict.word(), escape(&reason))
+    format!("| {} | {}{executable} |\n", cells.join(" | "), shown(&outcome.verdict))
 }
 
 /// A bar would end the cell.

@@ -11,12 +11,14 @@ use shim::access::{Access, ClientKeys};
 use shim::clock::SystemClock;
 use shim::config::{Config, DrainConfig};
 use shim::endpoint::{Endpoint, Ids};
+use shim::functions::{Functions, Lambda};
 use shim::hub::Hub;
 use shim::metrics::Metrics;
 use shim::running::Running;
 use tokio_util::task::TaskTracker;
 
-use crate::conformance::probe::{Functional, Probe};
+use crate::conformance::probe::desk::Desk;
+use crate::conformance::probe::{Functional, Probe, executable};
 use crate::conformance::recorder::Memory;
 use crate::conformance::spec::Spec;
 use crate::conformance::wire::place::Place;
@@ -24,19 +26,38 @@ use crate::conformance::wire::place::Place;
 /// How long what a case left behind may take to end.
 const GRACE: Duration = Duration::from_millis(500);
 
+/// How the probes are run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Handlers {
+    /// In this process.
+    InProcess,
+    /// As a Lambda executable, over the Runtime API.
+    Executables,
+}
+
+/// A gateway that runs.
+pub struct Started {
+    /// Where it is.
+    pub place: Place,
+    /// What its probes saw.
+    pub recorder: Arc<Memory>,
+    running: Running,
+    executables: Option<(Lambda, Desk)>,
+}
+
 /// Starts a gateway with the API that `spec` describes.
 ///
 /// # Errors
-/// The API has mistakes, or no port is free.
-pub fn start(spec: Spec, patience: Duration) -> anyhow::Result<(Running, Place, Arc<Memory>)> {
-    start_at(spec, patience, "127.0.0.1:0")
+/// The API has mistakes, no port is free, or the probe is not built.
+pub async fn start(spec: Spec, handlers: Handlers, patience: Duration) -> anyhow::Result<Started> {
+    start_at(spec, handlers, patience, "127.0.0.1:0").await
 }
 
 /// The same, on an address of one's own.
 ///
 /// # Errors
-/// The API has mistakes, or the address is taken.
-pub fn start_at(spec: Spec, patience: Duration, listen: &str) -> anyhow::Result<(Running, Place, Arc<Memory>)> {
+/// The API has mistakes, the address is taken, or the probe is not built.
+pub async fn start_at(spec: Spec, handlers: Handlers, patience: Duration, listen: &str) -> anyhow::Result<Started> {
     let mut config = Config::test();
     config.server.listen = listen.parse().context("an address to listen on")?;
     if let Some(bytes) = spec.outbox_bytes {
@@ -44,23 +65,45 @@ pub fn start_at(spec: Spec, patience: Duration, listen: &str) -> anyhow::Result<
     }
     let recorder = Arc::new(Memory::new(patience));
     let probe = Arc::new(Probe::new(recorder.clone()));
+    let executables = match handlers {
+        Handlers::InProcess => None,
+        Handlers::Executables => {
+            let desk = Desk::open(probe.clone()).await?;
+            Some((executable::lambda(desk.address)?, desk))
+        }
+    };
+    let functions: Arc<dyn Functions> = match &executables {
+        Some((lambda, _)) => Arc::new(lambda.clone()),
+        None => Arc::new(Functional(probe.clone())),
+    };
     let management = spec.management;
     let stage = spec.definition.stage.clone();
-    let endpoint = endpoint(spec, &config, probe.clone())?;
+    let endpoint = endpoint(spec, &config, functions)?;
     let running = Running::start(&config.server, Arc::new(endpoint), management, None)?;
     let place = Place { tls: false, authority: running.traffic.to_string(), stage };
     probe.connect_to(place.clone());
-    Ok((running, place, recorder))
+    Ok(Started { place, recorder, running, executables })
 }
 
-/// Stops a gateway; what its case left open is closed.
-pub async fn stop(running: Running) {
-    let drain = DrainConfig { delay: Duration::ZERO, wave_size: 1000, wave_interval: Duration::ZERO, grace: GRACE };
-    // Handlers that a case made hang on purpose are abandoned.
-    let _ = running.stop(&drain).await;
+impl Started {
+    /// Stops it; what its case left open is closed.
+    pub async fn stop(self) {
+        let drain = DrainConfig {
+            delay: Duration::ZERO,
+            wave_size: 1000,
+            wave_interval: Duration::ZERO,
+            grace: GRACE,
+            termination_grace: None,
+        };
+        // Handlers that a case made hang on purpose are abandoned.
+        let _ = self.running.stop(&drain).await;
+        if let Some((lambda, _desk)) = &self.executables {
+            lambda.stop().await;
+        }
+    }
 }
 
-fn endpoint(spec: Spec, config: &Config, probe: Arc<Probe>) -> anyhow::Result<Endpoint> {
+fn endpoint(spec: Spec, config: &Config, functions: Arc<dyn Functions>) -> anyhow::Result<Endpoint> {
     let metrics = Metrics::new();
     let tasks = TaskTracker::new();
     let log = MemoryLog::new(Epoch("conformance".into()), Retention { entries: 1, bytes: 1 });
@@ -69,7 +112,8 @@ fn endpoint(spec: Spec, config: &Config, probe: Arc<Probe>) -> anyhow::Result<En
     Ok(Endpoint {
         access: Access { keys, credentials, ..Access::new(&api) },
         api: Arc::new(api),
-        functions: Arc::new(Functional(probe)),
+        functions,
+        registry: None,
         hub: Hub::new(Arc::new(log), tasks.clone(), metrics.delivery.clone()),
         sessions: config.session.clone(),
         clock: Arc::new(SystemClock::new()?),

@@ -1,0 +1,5 @@
+/** The entry point of `cdk`: the app of `lib/twinway-app.ts` with the archives that `make lambda` writes. */
+import { resolve } from 'node:path';
+import { twinwayApp } from '../lib/twinway-app';
+
+twinwayApp(resolve('../dist/lambda')).synth();

@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Is the AWS deployment sound? Types, lint, synthesis with cdk-nag, assertions, snapshots, cfn-lint. Needs no account.
+#
+# Everything is synthesized once, from archives that stand in for the functions' code and could not be deployed: the tests
+# and cfn-lint read the result.
+set -euo pipefail
+cd "$(dirname "$0")"
+export AWS_EC2_METADATA_DISABLED=true CDK_DISABLE_VERSION_CHECK=1 SAM_CLI_TELEMETRY=0
+unset CDK_DEFAULT_ACCOUNT CDK_DEFAULT_REGION
+
+step() { printf -- '-- %s\n' "$1"; }
+
+synth() { # ENVIRONMENT, further context
+  local environment=$1
+  shift
+  npx cdk synth --quiet --no-notices --no-lookups --strict \
+    --output "cdk.out/$environment" -c "environment=$environment" -c lambda=dist/stand-in "$@" >"dist/$environment.log" 2>&1 ||
+    { cat "dist/$environment.log" >&2; return 1; }
+}
+
+step "packages"
+if [[ ! node_modules/.package-lock.json -nt package-lock.json ]]; then
+  npm ci --ignore-scripts --no-audit --no-fund
+  touch node_modules/.package-lock.json
+fi
+step "lint"
+npx biome check .
+step "compile"
+rm -rf dist cdk.out
+npx tsc -p .
+mkdir -p dist/stand-in
+for name in authorizer connect disconnect message api; do
+  echo "not an archive: make lambda builds the real one" >"dist/stand-in/$name-arm64.zip"
+done
+step "synthesis"
+synth dev
+synth staging
+synth prod -c zone=Z0123456789ABC:example.com -c platform=eks -c podsShare=25
+step "tests"
+node --test dist/test/*.test.js
+step "cfn-lint"
+venv=../target/cfn-lint
+[[ -x $venv/bin/cfn-lint ]] && cmp -s requirements.txt "$venv/requirements.txt" || {
+  python3 -m venv --clear "$venv"
+  "$venv/bin/pip" install --quiet --disable-pip-version-check -r requirements.txt
+  cp requirements.txt "$venv/requirements.txt"
+}
+# W3005: CDK names dependencies that CloudFormation would find by itself.
+"$venv/bin/cfn-lint" --ignore-checks W3005 --template cdk.out/*/*.template.json ../template.yaml

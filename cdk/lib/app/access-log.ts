@@ -1,0 +1,55 @@
+/**
+ * The access log of an API: one JSON line a request, kept as long as the environment says.
+ *
+ * No address, no query string, no header stands in it: a token may travel in two of those.
+ */
+import { RemovalPolicy } from 'aws-cdk-lib';
+import { AccessLogFormat } from 'aws-cdk-lib/aws-apigateway';
+import { type IAccessLogSettings, LogGroupLogDestination } from 'aws-cdk-lib/aws-apigatewayv2';
+import { LogGroup } from 'aws-cdk-lib/aws-logs';
+import { Construct } from 'constructs';
+import type { Environment } from '../environments';
+
+/** Fields of both kinds of API ("$context variables", API Gateway guide). */
+const COMMON_FIELDS = {
+  requestId: '$context.requestId',
+  time: '$context.requestTimeEpoch',
+  routeKey: '$context.routeKey',
+  status: '$context.status',
+  integrationLatency: '$context.integrationLatency',
+  error: '$context.error.responseType',
+};
+
+/** What a WebSocket API has beside them. */
+const SOCKET_FIELDS = {
+  connectionId: '$context.connectionId',
+  eventType: '$context.eventType',
+  authorizerStatus: '$context.authorizer.status',
+  integrationStatus: '$context.integration.status',
+};
+
+/** What an HTTP API has beside them. */
+const HTTP_FIELDS = {
+  method: '$context.httpMethod',
+  path: '$context.path',
+  responseLength: '$context.responseLength',
+  responseLatency: '$context.responseLatency',
+};
+
+/** A log group, and how an API writes to it. */
+export class AccessLog extends Construct {
+  readonly settings: IAccessLogSettings;
+
+  constructor(scope: Construct, id: string, environment: Environment, kind: 'socket' | 'http') {
+    super(scope, id);
+    const group = new LogGroup(this, 'Group', {
+      retention: environment.logRetention,
+      removalPolicy: RemovalPolicy.DESTROY,
+    });
+    const fields = { ...COMMON_FIELDS, ...(kind === 'socket' ? SOCKET_FIELDS : HTTP_FIELDS) };
+    this.settings = {
+      destination: new LogGroupLogDestination(group),
+      format: AccessLogFormat.custom(JSON.stringify(fields)),
+    };
+  }
+}

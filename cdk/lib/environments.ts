@@ -1,0 +1,129 @@
+/**
+ * What differs between dev, staging and prod, in one typed place.
+ *
+ * Everything that an operator decides once stands here; what identifies an operator's own account (the DNS zone, the
+ * identity provider) comes as CDK context, so that this file needs no edit for a first deployment. It makes no resource.
+ */
+import { Duration } from 'aws-cdk-lib';
+import { RetentionDays } from 'aws-cdk-lib/aws-logs';
+
+/** The environments that exist. */
+export const ENVIRONMENT_NAMES = ['dev', 'staging', 'prod'] as const;
+export type EnvironmentName = (typeof ENVIRONMENT_NAMES)[number];
+
+/** What happens to data when its stack is deleted: gone with it, or kept and guarded against deletion. */
+export type DataProtection = 'disposable' | 'retained';
+
+/** Sizes of the platform for pods. */
+export interface PlatformSettings {
+  /** Three zones of the region; written out, because a synthesis without an account cannot look them up. */
+  readonly zones: readonly [string, string, string];
+  /** NAT gateways: one is cheap, three survive the loss of a zone. */
+  readonly natGateways: 1 | 3;
+  /** Worker nodes; the cluster autoscaler moves between the bounds. */
+  readonly nodes: { readonly type: string; readonly min: number; readonly max: number };
+  /** Networks that may reach the Kubernetes API from outside the VPC; none makes the endpoint private. */
+  readonly apiAccessFrom: readonly string[];
+  /** Valkey: node type, and replicas beside the primary (at least one, for failover). */
+  readonly cache: { readonly type: string; readonly replicas: number; readonly snapshotDays: number };
+  /** PostgreSQL: instance class and size, read replicas, days of point-in-time recovery. */
+  readonly database: {
+    readonly type: string;
+    readonly storageGiB: number;
+    readonly maxStorageGiB: number;
+    readonly readReplicas: number;
+    readonly recoveryDays: number;
+  };
+  /** Where copies of the backups go, and how long they and the originals are kept. */
+  readonly backup: { readonly copyRegion: string; readonly keepDays: number; readonly keepCopyDays: number };
+}
+
+/** One environment. */
+export interface Environment {
+  readonly name: EnvironmentName;
+  readonly region: string;
+  readonly data: DataProtection;
+  /** The stage of the WebSocket API: the last part of `wss://…/{stage}`, the same as `api.stage` of the shim. */
+  readonly stage: string;
+  readonly logRetention: RetentionDays;
+  /** Steady rate (requests a second) and burst of each API's stage. */
+  readonly throttle: { readonly rate: number; readonly burst: number };
+  /** Memory of a function in MiB; CPU grows with it. */
+  readonly functionMemory: number;
+  /** How long messages are kept. */
+  readonly messageRetention: Duration;
+  /** `aws`: the AWS managed key `aws/dynamodb`, whose use is in CloudTrail; `owned`: DynamoDB's own key, free. */
+  readonly tableKey: 'owned' | 'aws';
+  /** Labels in front of the zone's name, so that environments can share one: `staging.` or nothing. */
+  readonly hostPrefix: string;
+  readonly platform: PlatformSettings;
+}
+
+const REGION = 'eu-central-1';
+
+const SMALL_PLATFORM: PlatformSettings = {
+  zones: [`${REGION}a`, `${REGION}b`, `${REGION}c`],
+  natGateways: 1,
+  nodes: { type: 'm7g.large', min: 3, max: 6 },
+  apiAccessFrom: [],
+  cache: { type: 'cache.t4g.small', replicas: 1, snapshotDays: 1 },
+  database: { type: 't4g.medium', storageGiB: 20, maxStorageGiB: 100, readReplicas: 0, recoveryDays: 3 },
+  backup: { copyRegion: 'eu-west-1', keepDays: 7, keepCopyDays: 7 },
+};
+
+const DEV: Environment = {
+  name: 'dev',
+  region: REGION,
+  data: 'disposable',
+  stage: 'prod',
+  logRetention: RetentionDays.ONE_WEEK,
+  throttle: { rate: 100, burst: 200 },
+  functionMemory: 256,
+  messageRetention: Duration.days(7),
+  tableKey: 'owned',
+  hostPrefix: 'dev.',
+  platform: SMALL_PLATFORM,
+};
+
+/** All environments by name. */
+export const ENVIRONMENTS: Readonly<Record<EnvironmentName, Environment>> = {
+  dev: DEV,
+  staging: {
+    ...DEV,
+    name: 'staging',
+    logRetention: RetentionDays.ONE_MONTH,
+    throttle: { rate: 500, burst: 1000 },
+    messageRetention: Duration.days(30),
+    hostPrefix: 'staging.',
+    platform: { ...SMALL_PLATFORM, database: { ...SMALL_PLATFORM.database, readReplicas: 1, recoveryDays: 7 } },
+  },
+  prod: {
+    ...DEV,
+    name: 'prod',
+    data: 'retained',
+    logRetention: RetentionDays.THREE_MONTHS,
+    // Half of an account's default quota in a region (10,000 a second, API Gateway guide, "Throttle requests").
+    throttle: { rate: 5000, burst: 2500 },
+    functionMemory: 512,
+    messageRetention: Duration.days(90),
+    tableKey: 'aws',
+    hostPrefix: '',
+    platform: {
+      ...SMALL_PLATFORM,
+      natGateways: 3,
+      nodes: { type: 'm7g.xlarge', min: 3, max: 30 },
+      cache: { type: 'cache.r7g.large', replicas: 2, snapshotDays: 7 },
+      database: { type: 'm7g.large', storageGiB: 100, maxStorageGiB: 1000, readReplicas: 1, recoveryDays: 14 },
+      backup: { copyRegion: 'eu-west-1', keepDays: 35, keepCopyDays: 90 },
+    },
+  },
+};
+
+/** The environment of that name. Throws with the names that exist for any other. */
+export function environment(name: unknown): Environment {
+  const known = ENVIRONMENT_NAMES.find((candidate) => candidate === name);
+  if (known === undefined) {
+    throw new Error(`no environment '${String(name)}': use -c environment=${ENVIRONMENT_NAMES.join('|')}`);
+  }
+  return ENVIRONMENTS[known];
+}

@@ -1,0 +1,85 @@
+/**
+ * What the pods of Twinway stand on, for those who run them on AWS: network, Kubernetes, Valkey, PostgreSQL, registry,
+ * way in, backups.
+ *
+ * The application itself comes with `k8s/`. This stack needs a DNS zone (certificates) and no other stack but the vault
+ * of its backups' copies.
+ */
+import { CfnOutput, RemovalPolicy, Stack, type StackProps } from 'aws-cdk-lib';
+import { type ISecret, Secret } from 'aws-cdk-lib/aws-secretsmanager';
+import type { Construct } from 'constructs';
+import { hostNames } from './app/host';
+import type { OperatorContext, Zone } from './context';
+import type { Environment } from './environments';
+import { setAside } from './nag';
+import { titled } from './names';
+import { Backups } from './platform/backups';
+import { Cache } from './platform/cache';
+import { Database } from './platform/database';
+import { Entry } from './platform/entry';
+import { Images } from './platform/images';
+import { Kubernetes } from './platform/kubernetes';
+import { Network } from './platform/network';
+import { PodIdentity } from './platform/pod-identity';
+
+/** What a platform is deployed with. */
+export interface PlatformStackProps extends StackProps {
+  readonly environment: Environment;
+  readonly operator: OperatorContext;
+  readonly zone: Zone;
+}
+
+/** The platform. */
+export class PlatformStack extends Stack {
+  readonly entry: Entry;
+
+  constructor(scope: Construct, id: string, props: PlatformStackProps) {
+    super(scope, id, props);
+    const { environment, operator, zone } = props;
+    const { vpc } = new Network(this, 'Network', environment.platform);
+    const { cluster } = new Kubernetes(this, 'Kubernetes', {
+      settings: environment.platform,
+      vpc,
+      adminArn: operator.clusterAdminArn,
+    });
+    const pods = cluster.clusterSecurityGroup;
+    const cache = new Cache(this, 'Cache', environment, vpc, pods);
+    const database = new Database(this, 'Database', environment, vpc, pods);
+    const signing = this.signingSecret(environment, operator.callers.signingSecretArn);
+    const secrets = [cache.password, signing, ...(database.instance.secret ? [database.instance.secret] : [])];
+    new PodIdentity(this, 'PodIdentity', cluster, secrets);
+    const images = new Images(this, 'Images', environment);
+    const hosts = hostNames(environment, zone);
+    this.entry = new Entry(this, 'Entry', { vpc, hosts, zone, pods, data: environment.data });
+    new Backups(this, 'Backups', environment);
+
+    this.output('ClusterName', cluster.clusterName, 'aws eks update-kubeconfig --name …');
+    this.output('TargetGroup', this.entry.targets.targetGroupArn, 'For the TargetGroupBinding of k8s/');
+    this.output('EntryName', this.entry.balancer.loadBalancerDnsName, 'The load balancer in front of the pods');
+    this.output('CacheEndpoint', cache.primaryEndpoint, 'Valkey: rediss://:{password}@{this}:6379');
+    this.output('CachePassword', cache.password.secretArn, 'The secret with the password of Valkey');
+    this.output('DatabaseEndpoint', database.instance.dbInstanceEndpointAddress, 'PostgreSQL, TLS only');
+    this.output('DatabaseSecret', database.instance.secret?.secretArn ?? '', 'User and password of PostgreSQL');
+    this.output('SigningSecret', signing.secretArn, 'Tokens are signed with this secret (HS256)');
+    for (const [name, repository] of images.repositories) {
+      this.output(`Image${titled(name)}`, repository.repositoryUri, `Where the image ${name} is pushed`);
+    }
+  }
+
+  private signingSecret(environment: Environment, arn: string | undefined): ISecret {
+    if (arn !== undefined) {
+      return Secret.fromSecretCompleteArn(this, 'Signing', arn);
+    }
+    const secret = new Secret(this, 'Signing', {
+      description: `Signs the tokens of the pods of Twinway (${environment.name})`,
+      generateSecretString: { passwordLength: 64, excludePunctuation: true },
+      removalPolicy: environment.data === 'retained' ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY,
+    });
+    setAside(secret, 'SMG4', 'A new signing secret ends every token that the old one signed; it is changed by hand.');
+    return secret;
+  }
+
+  private output(key: string, value: string, description: string): void {
+    new CfnOutput(this, key, { key, value, description });
+  }
+}

@@ -1,0 +1,88 @@
+/**
+ * The way in to the pods: a load balancer for sockets and HTTP API, with certificates that renew themselves.
+ *
+ * It is made here and not by an ingress, so that its name exists before the first pod and DNS can weigh it against API
+ * Gateway. Pods register through a `TargetGroupBinding` of `k8s/`. No access logs: a browser's token may be in the URL.
+ */
+import { Duration } from 'aws-cdk-lib';
+import { Certificate, CertificateValidation } from 'aws-cdk-lib/aws-certificatemanager';
+import { type IConnectable, Port, type Vpc } from 'aws-cdk-lib/aws-ec2';
+import {
+  ApplicationLoadBalancer,
+  ApplicationProtocol,
+  ApplicationTargetGroup,
+  SslPolicy,
+  TargetType,
+} from 'aws-cdk-lib/aws-elasticloadbalancingv2';
+import { HostedZone } from 'aws-cdk-lib/aws-route53';
+import { Construct } from 'constructs';
+import type { HostNames } from '../app/host';
+import type { Zone } from '../context';
+import type { DataProtection } from '../environments';
+import { setAside, setAsideWithin } from '../nag';
+
+/** The shim's ports: traffic and ops (readiness). */
+const TRAFFIC_PORT = 8080;
+const OPS_PORT = 8081;
+
+/** Longer than the 10 minutes after which an idle socket is closed, so that the shim decides and not the balancer. */
+const IDLE_TIMEOUT = Duration.minutes(15);
+
+/** What the way in is made of. */
+export interface EntryProps {
+  readonly vpc: Vpc;
+  readonly hosts: HostNames;
+  readonly zone: Zone;
+  readonly pods: IConnectable;
+  readonly data: DataProtection;
+}
+
+/** Load balancer, listener, target group. */
+export class Entry extends Construct {
+  readonly balancer: ApplicationLoadBalancer;
+  readonly targets: ApplicationTargetGroup;
+
+  constructor(scope: Construct, id: string, props: EntryProps) {
+    super(scope, id);
+    const { vpc, hosts, pods } = props;
+    this.balancer = new ApplicationLoadBalancer(this, 'Balancer', {
+      vpc,
+      internetFacing: true,
+      idleTimeout: IDLE_TIMEOUT,
+      dropInvalidHeaderFields: true,
+      deletionProtection: props.data === 'retained',
+    });
+    setAside(this.balancer, 'ELB2', 'Access logs hold URLs, and a browser may carry its token in one.');
+    setAsideWithin(this.balancer, 'EC23', 'The balancer is the public way in.');
+    this.targets = new ApplicationTargetGroup(this, 'Pods', {
+      vpc,
+      targetType: TargetType.IP,
+      protocol: ApplicationProtocol.HTTP,
+      port: TRAFFIC_PORT,
+      healthCheck: { path: '/ready', port: String(OPS_PORT), interval: Duration.seconds(10), healthyThresholdCount: 2 },
+      deregistrationDelay: Duration.seconds(60),
+    });
+    this.balancer.addListener('Https', {
+      protocol: ApplicationProtocol.HTTPS,
+      port: 443,
+      sslPolicy: SslPolicy.TLS13_RES,
+      certificates: [this.certificate(hosts, props.zone)],
+      defaultTargetGroups: [this.targets],
+    });
+    for (const port of [TRAFFIC_PORT, OPS_PORT]) {
+      pods.connections.allowFrom(this.balancer, Port.tcp(port), 'The load balancer');
+    }
+  }
+
+  private certificate(hosts: HostNames, zone: Zone): Certificate {
+    const hostedZone = HostedZone.fromHostedZoneAttributes(this, 'Zone', {
+      hostedZoneId: zone.id,
+      zoneName: zone.name,
+    });
+    return new Certificate(this, 'Certificate', {
+      domainName: hosts.sockets,
+      subjectAlternativeNames: [hosts.api],
+      validation: CertificateValidation.fromDns(hostedZone),
+    });
+  }
+}

@@ -1,0 +1,141 @@
+/**
+ * The Kubernetes cluster with what every deployment of `k8s/` expects: nodes that scale, metrics for the pod autoscaler,
+ * the load balancer controller that binds pods to the entry's target groups.
+ *
+ * The application is not deployed here; `k8s/` does that. The API endpoint is private unless networks are named.
+ */
+import { KubectlV35Layer } from '@aws-cdk/lambda-layer-kubectl-v35';
+import { Stack } from 'aws-cdk-lib';
+import { SubnetType, type Vpc } from 'aws-cdk-lib/aws-ec2';
+import {
+  Addon,
+  AlbControllerVersion,
+  Cluster,
+  ClusterLoggingTypes,
+  DefaultCapacityType,
+  EndpointAccess,
+  IdentityType,
+  KubernetesVersion,
+} from 'aws-cdk-lib/aws-eks-v2';
+import { PolicyStatement } from 'aws-cdk-lib/aws-iam';
+import { Construct } from 'constructs';
+import type { PlatformSettings } from '../environments';
+import { setAsideWithin } from '../nag';
+import { Nodes } from './nodes';
+
+/** The autoscaler's chart and image; the image's minor version is the cluster's. */
+const AUTOSCALER = {
+  repository: 'https://kubernetes.github.io/autoscaler',
+  chart: 'cluster-autoscaler',
+  version: '9.46.6',
+  image: 'v1.35.0',
+};
+
+/** What the cluster is made of. */
+export interface KubernetesProps {
+  readonly settings: PlatformSettings;
+  readonly vpc: Vpc;
+  readonly adminArn: string | undefined;
+}
+
+/** The cluster. */
+export class Kubernetes extends Construct {
+  readonly cluster: Cluster;
+
+  constructor(scope: Construct, id: string, { settings, vpc, adminArn }: KubernetesProps) {
+    super(scope, id);
+    this.cluster = new Cluster(this, 'Cluster', {
+      version: KubernetesVersion.V1_35,
+      vpc,
+      vpcSubnets: [{ subnetType: SubnetType.PRIVATE_WITH_EGRESS }],
+      defaultCapacityType: DefaultCapacityType.NODEGROUP,
+      defaultCapacity: 0,
+      endpointAccess:
+        settings.apiAccessFrom.length === 0
+          ? EndpointAccess.PRIVATE
+          : EndpointAccess.PUBLIC_AND_PRIVATE.onlyFrom(...settings.apiAccessFrom),
+      clusterLogging: Object.values(ClusterLoggingTypes),
+      kubectlProviderOptions: { kubectlLayer: new KubectlV35Layer(this, 'Kubectl') },
+      albController: { version: AlbControllerVersion.V3_2_2 },
+    });
+    const nodes = new Nodes(this, 'Nodes', this.cluster, settings);
+    this.cluster.albController?.node.addDependency(nodes);
+    new Addon(this, 'PodMetrics', { cluster: this.cluster, addonName: 'metrics-server' });
+    this.addAutoscaler().node.addDependency(nodes);
+    if (adminArn !== undefined) {
+      this.cluster.grantClusterAdmin('Administrators', adminArn);
+    }
+    this.setRulesAside();
+  }
+
+  /** The node autoscaler; it may change the size of this cluster's groups and of no other's. */
+  private addAutoscaler(): Construct {
+    const { cluster } = this;
+    const account = cluster.addServiceAccount('Autoscaler', {
+      name: 'cluster-autoscaler',
+      namespace: 'kube-system',
+      identityType: IdentityType.POD_IDENTITY,
+    });
+    account.addToPrincipalPolicy(
+      new PolicyStatement({
+        actions: ['autoscaling:SetDesiredCapacity', 'autoscaling:TerminateInstanceInAutoScalingGroup'],
+        resources: ['*'],
+        conditions: { StringEquals: { 'aws:ResourceTag/eks:cluster-name': cluster.clusterName } },
+      }),
+    );
+    account.addToPrincipalPolicy(
+      new PolicyStatement({
+        actions: [
+          'autoscaling:DescribeAutoScalingGroups',
+          'autoscaling:DescribeAutoScalingInstances',
+          'autoscaling:DescribeLaunchConfigurations',
+          'autoscaling:DescribeScalingActivities',
+          'autoscaling:DescribeTags',
+          'ec2:DescribeImages',
+          'ec2:DescribeInstanceTypes',
+          'ec2:DescribeLaunchTemplateVersions',
+          'ec2:GetInstanceTypesFromInstanceRequirements',
+          'eks:DescribeNodegroup',
+        ],
+        resources: ['*'],
+      }),
+    );
+    const chart = cluster.addHelmChart('AutoscalerChart', {
+      repository: AUTOSCALER.repository,
+      chart: AUTOSCALER.chart,
+      version: AUTOSCALER.version,
+      release: 'cluster-autoscaler',
+      namespace: 'kube-system',
+      values: {
+        autoDiscovery: { clusterName: cluster.clusterName },
+        awsRegion: Stack.of(this).region,
+        image: { tag: AUTOSCALER.image },
+        rbac: { serviceAccount: { create: false, name: account.serviceAccountName } },
+      },
+    });
+    chart.node.addDependency(account);
+    return chart;
+  }
+
+  private setRulesAside(): void {
+    const library = 'Made by the CDK library for this cluster; its rights are the ones that EKS documents.';
+    if (this.cluster.albController !== undefined) {
+      setAsideWithin(
+        this.cluster.albController,
+        'IAM5',
+        'The project of the load balancer controller publishes these rights.',
+      );
+    }
+    setAsideWithin(this.cluster, 'IAM4', library);
+    setAsideWithin(
+      this.cluster,
+      'IAM5',
+      'Describing groups, images and load balancers has no resource to name; changing them is bound by tags of this cluster.',
+    );
+    setAsideWithin(
+      this.cluster,
+      'L1',
+      'The CDK library chooses the runtime of its own function and raises it with releases.',
+    );
+  }
+}

@@ -1,0 +1,194 @@
+/** The application's stack: what API Gateway, the functions and the tables are, and who may do what. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Match } from 'aws-cdk-lib/assertions';
+import { FUNCTION_NAMES, GRANTS, MANAGEMENT_VERBS, TABLES, titled } from '../lib/names';
+import { json, resources, template } from './synthesized';
+
+const app = template('prod', 'App');
+const dev = template('dev', 'App');
+
+test('messages go to one two-way route, selected as the shim selects', () => {
+  app.hasResourceProperties('AWS::ApiGatewayV2::Api', {
+    ProtocolType: 'WEBSOCKET',
+    RouteSelectionExpression: '$request.body.action',
+  });
+  app.hasResourceProperties('AWS::ApiGatewayV2::Route', {
+    RouteKey: '$default',
+    RouteResponseSelectionExpression: '$default',
+  });
+  app.hasResourceProperties('AWS::ApiGatewayV2::RouteResponse', { RouteResponseKey: '$default' });
+  app.resourceCountIs('AWS::ApiGatewayV2::RouteResponse', 1);
+});
+
+test('only $connect is authorized, and no single place of the token is demanded', () => {
+  app.hasResourceProperties('AWS::ApiGatewayV2::Route', { RouteKey: '$connect', AuthorizationType: 'CUSTOM' });
+  app.hasResourceProperties('AWS::ApiGatewayV2::Route', { RouteKey: '$disconnect', AuthorizationType: 'NONE' });
+  app.hasResourceProperties('AWS::ApiGatewayV2::Authorizer', { AuthorizerType: 'REQUEST', IdentitySource: [] });
+});
+
+test('both stages throttle, count and log, without addresses, query strings or headers', () => {
+  const stages = resources(json('prod', 'App'), 'AWS::ApiGatewayV2::Stage');
+  assert.equal(stages.length, 2);
+  for (const stage of stages) {
+    const settings = stage.Properties as {
+      DefaultRouteSettings: Record<string, unknown>;
+      AccessLogSettings: { Format: string };
+    };
+    assert.deepEqual(settings.DefaultRouteSettings, {
+      DetailedMetricsEnabled: true,
+      ThrottlingBurstLimit: 2500,
+      ThrottlingRateLimit: 5000,
+    });
+    const { Format: format } = settings.AccessLogSettings;
+    assert.doesNotMatch(format, /sourceIp|userAgent|querystring|header|authorizer\.(claims|principalId)/i);
+    assert.ok(Buffer.byteLength(format) < 3 * 1024, 'a format has at most 3 KB (API Gateway quotas)');
+    assert.equal(typeof JSON.parse(format), 'object');
+  }
+});
+
+test('the five functions are arm64 on al2023, traced, and answer within the 29 seconds of an integration', () => {
+  const functions = resources(json('prod', 'App'), 'AWS::Lambda::Function');
+  assert.equal(functions.length, FUNCTION_NAMES.length);
+  for (const { Properties: properties } of functions) {
+    assert.deepEqual(properties?.Architectures, ['arm64']);
+    assert.equal(properties?.Runtime, 'provided.al2023');
+    assert.deepEqual(properties?.TracingConfig, { Mode: 'Active' });
+    assert.ok(Number(properties?.Timeout) < 29);
+  }
+});
+
+test('the tables are the ones that the adapters expect', () => {
+  for (const shape of Object.values(TABLES)) {
+    app.hasResourceProperties('AWS::DynamoDB::GlobalTable', {
+      BillingMode: 'PAY_PER_REQUEST',
+      KeySchema: [
+        { AttributeName: shape.partitionKey.name, KeyType: 'HASH' },
+        { AttributeName: shape.sortKey.name, KeyType: 'RANGE' },
+      ],
+      AttributeDefinitions: Match.arrayWith([{ AttributeName: shape.sortKey.name, AttributeType: shape.sortKey.type }]),
+      TimeToLiveSpecification: { AttributeName: shape.expiry, Enabled: true },
+      Replicas: [Match.objectLike({ PointInTimeRecoverySpecification: { PointInTimeRecoveryEnabled: true } })],
+    });
+  }
+  for (const [index, keys] of Object.entries(TABLES.connections.indexes)) {
+    app.hasResourceProperties('AWS::DynamoDB::GlobalTable', {
+      GlobalSecondaryIndexes: Match.arrayWith([
+        {
+          IndexName: index,
+          KeySchema: [
+            { AttributeName: keys.partitionKey.name, KeyType: 'HASH' },
+            { AttributeName: keys.sortKey.name, KeyType: 'RANGE' },
+          ],
+          Projection: { ProjectionType: 'ALL' },
+        },
+      ]),
+    });
+  }
+});
+
+/** The statements of the policies of one function's role. */
+function statements(name: string): readonly { Action: string | string[]; Resource: unknown; Sid?: string }[] {
+  return Object.entries(json('prod', 'App').Resources)
+    .filter(([id, resource]) => resource.Type === 'AWS::IAM::Policy' && id.startsWith(`Functions${titled(name)}Role`))
+    .flatMap(([, { Properties: properties }]) => {
+      const { PolicyDocument: document } = properties as {
+        PolicyDocument: { Statement: readonly { Action: string | string[]; Resource: unknown }[] };
+      };
+      return document.Statement;
+    });
+}
+
+const actions = (name: string) => statements(name).flatMap(({ Action: action }) => action);
+
+for (const name of FUNCTION_NAMES) {
+  test(`${name} may do what is listed and nothing else`, () => {
+    const tables = Object.values(GRANTS[name]).flatMap(({ table, indexes }) => [
+      ...table.map((verb) => `dynamodb:${verb}`),
+      ...(indexes.length > 0 ? ['dynamodb:Query'] : []),
+    ]);
+    const management = MANAGEMENT_VERBS[name] === undefined ? [] : ['execute-api:ManageConnections'];
+    const own = ['logs:CreateLogStream', 'logs:PutLogEvents', 'xray:PutTelemetryRecords', 'xray:PutTraceSegments'];
+    assert.deepEqual(new Set(actions(name)), new Set([...tables, ...management, ...own]));
+    assert.ok(!actions(name).some((action) => action.includes('*') || action.includes('Scan')));
+  });
+
+  test(`${name} manages connections of this API and stage only`, () => {
+    const managing = statements(name).filter(({ Action: action }) => action === 'execute-api:ManageConnections');
+    const arns = managing.flatMap(({ Resource: resource }) => resource).map((resource) => JSON.stringify(resource));
+    assert.deepEqual(
+      arns.map((arn) => /\/prod\/([A-Z]+)\/@connections\/\*/.exec(arn)?.[1]).sort(),
+      [...(MANAGEMENT_VERBS[name] ?? [])].sort(),
+    );
+    assert.ok(arns.every((arn) => arn.includes('"Ref":"SocketsApi')));
+  });
+}
+
+test('production keeps its data, a development environment goes away with its stack', () => {
+  const policies = (environment: string) =>
+    resources(json(environment, 'App'), 'AWS::DynamoDB::GlobalTable').map((table) => table.DeletionPolicy);
+  assert.deepEqual(policies('prod'), ['Retain', 'Retain']);
+  assert.deepEqual(policies('dev'), ['Delete', 'Delete']);
+  app.allResourcesProperties('AWS::DynamoDB::GlobalTable', {
+    Replicas: [Match.objectLike({ DeletionProtectionEnabled: true })],
+  });
+});
+
+test('every function has alarms on errors, throttles and p99, every table on throttles, both APIs on failures', () => {
+  const watched = resources(json('prod', 'App'), 'AWS::CloudWatch::Alarm').map(({ Properties: properties }) =>
+    [properties?.Namespace, properties?.MetricName, properties?.ExtendedStatistic ?? ''].join(' ').trim(),
+  );
+  const count = (metric: string) => watched.filter((name) => name === metric).length;
+  for (const metric of ['AWS/Lambda Errors', 'AWS/Lambda Throttles', 'AWS/Lambda Duration p99']) {
+    assert.equal(count(metric), FUNCTION_NAMES.length, metric);
+  }
+  for (const metric of ['AWS/DynamoDB ReadThrottleEvents', 'AWS/DynamoDB WriteThrottleEvents']) {
+    assert.equal(count(metric), Object.keys(TABLES).length, metric);
+  }
+  for (const metric of ['IntegrationError', 'ExecutionError', '5xx'].map((name) => `AWS/ApiGateway ${name}`)) {
+    assert.equal(count(metric), 1, metric);
+  }
+  app.resourceCountIs('AWS::CloudWatch::Dashboard', 1);
+});
+
+test('logs end when the environment says', () => {
+  dev.allResourcesProperties('AWS::Logs::LogGroup', { RetentionInDays: 7 });
+  app.allResourcesProperties('AWS::Logs::LogGroup', { RetentionInDays: 90 });
+});
+
+test('no secret stands in a template: functions get references', () => {
+  const text = JSON.stringify(json('prod', 'App'));
+  assert.match(text, /\{\{resolve:secretsmanager:/);
+  assert.equal(resources(json('prod', 'App'), 'AWS::SecretsManager::Secret').length, 1);
+  assert.doesNotMatch(text, /"SecretString"/);
+});
+
+test('the front ends are served over HTTPS alone, from a bucket that only CloudFront reads', () => {
+  app.hasResourceProperties('AWS::S3::Bucket', {
+    PublicAccessBlockConfiguration: {
+      BlockPublicAcls: true,
+      BlockPublicPolicy: true,
+      IgnorePublicAcls: true,
+      RestrictPublicBuckets: true,
+    },
+  });
+  app.resourceCountIs('AWS::CloudFront::OriginAccessControl', 1);
+  app.hasResourceProperties('AWS::CloudFront::ResponseHeadersPolicy', {
+    ResponseHeadersPolicyConfig: {
+      SecurityHeadersConfig: Match.objectLike({
+        ContentSecurityPolicy: {
+          ContentSecurityPolicy: Match.stringLikeRegexp("connect-src 'self' wss://ws\\.example\\.com;"),
+          Override: true,
+        },
+      }),
+    },
+  });
+});
+
+test('front ends and tests find every address among the outputs', () => {
+  for (const key of ['SocketUrl', 'ManagementUrl', 'ApiUrl', 'WebUrl', 'WebBucket', 'WebDistribution']) {
+    app.hasOutput(key, {});
+    dev.hasOutput(key, {});
+  }
+  app.hasOutput('SocketUrl', { Value: 'wss://ws.example.com/prod' });
+});

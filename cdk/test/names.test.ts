@@ -1,0 +1,80 @@
+/** What this app calls things is what the functions, the gateway and the HTTP API's description call them. */
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { test } from 'node:test';
+import { GRANTS, TABLES, VARIABLES } from '../lib/names';
+
+const ROOT = resolve(__dirname, '../../..');
+const repository = (path: string) => readFileSync(resolve(ROOT, path), 'utf8');
+
+test('every variable is one that the functions read', () => {
+  const source = repository('handlers/aws/src/config.rs');
+  const read = new Set([...source.matchAll(/pub const [A-Z_]+: &str = "([A-Z_]+)";/g)].map((match) => match[1]));
+  for (const variable of Object.values(VARIABLES)) {
+    assert.ok(read.has(variable), `${variable} is not in handlers/aws/src/config.rs`);
+  }
+});
+
+test('every key and index is one that the adapters use', () => {
+  const source = repository('handlers/aws/src/tables.rs');
+  const used = new Set([...source.matchAll(/pub const [A-Z_]+: &str = "([a-z_]+)";/g)].map((match) => match[1]));
+  const mine = Object.values(TABLES).flatMap(({ partitionKey, sortKey, expiry, indexes }) => [
+    partitionKey.name,
+    sortKey.name,
+    expiry,
+    ...Object.keys(indexes),
+    ...Object.values(indexes).flatMap((keys) => [keys.partitionKey.name, keys.sortKey.name]),
+  ]);
+  assert.deepEqual(new Set(mine), used);
+});
+
+/** The calls of DynamoDB in the sources of one adapter, as IAM calls them; a transaction's parts have builders. */
+function calls(adapter: string): Set<string> {
+  const folder = `handlers/aws/src/${adapter}`;
+  const files = readdirSync(resolve(ROOT, folder)).filter((file) => file.endsWith('.rs'));
+  const source = [`${folder}.rs`, ...files.map((file) => `${folder}/${file}`)].map(repository).join('\n');
+  const operations = [...source.matchAll(/\.((?:get|put|update|delete|batch_get|batch_write)_item|query|scan)\(\)/g)];
+  const parts = [...source.matchAll(/\b(Put|Update|Delete|ConditionCheck)::builder\(\)/g)];
+  return new Set([...operations.map((match) => camelCase(match[1] ?? '')), ...parts.map((match) => `${match[1]}Item`)]);
+}
+
+const camelCase = (name: string) => name.replaceAll(/(?:^|_)([a-z])/g, (_, letter: string) => letter.toUpperCase());
+
+test('what the functions are allowed is what the adapters call', () => {
+  const granted = (table: 'connections' | 'messages') =>
+    new Set(Object.values(GRANTS).flatMap((tables) => tables[table]?.table ?? []));
+  assert.deepEqual(granted('connections'), calls('connections'));
+  assert.deepEqual(granted('messages'), calls('log'));
+});
+
+test('the SAM template has the same variables, keys, indexes and rights', () => {
+  const sam = repository('template.yaml');
+  const found = (pattern: RegExp) => new Set([...sam.matchAll(pattern)].map((match) => match[1]));
+  const known = new Set<string | undefined>(Object.values(VARIABLES));
+  assert.deepEqual(
+    [...found(/^ +(TWINWAY_[A-Z_]+):/gm)].filter((variable) => !known.has(variable)),
+    [],
+  );
+  const keys = Object.values(TABLES).flatMap(({ partitionKey, sortKey, indexes }) => [
+    partitionKey,
+    sortKey,
+    ...Object.values(indexes).flatMap((index) => [index.partitionKey, index.sortKey]),
+  ]);
+  for (const { name, type } of keys) {
+    assert.match(sam, new RegExp(`AttributeName: ${name}, AttributeType: ${type} `));
+  }
+  assert.deepEqual(found(/IndexName: (\w+)/g), new Set(Object.keys(TABLES.connections.indexes)));
+  assert.deepEqual(found(/TimeToLiveSpecification: \{ AttributeName: (\w+)/g), new Set([TABLES.messages.expiry]));
+  const granted = Object.values(GRANTS).flatMap((tables) => Object.values(tables).flatMap(({ table }) => table));
+  assert.deepEqual(found(/dynamodb:(\w+)/g), new Set(granted));
+});
+
+test('every path of the HTTP API is under the one route', () => {
+  const paths = [...repository('docs/openapi.yaml').matchAll(/^ {2}(\/\S+):$/gm)].map((match) => match[1]);
+  assert.ok(paths.length > 0);
+  assert.deepEqual(
+    paths.filter((path) => !path?.startsWith('/v1/')),
+    [],
+  );
+});

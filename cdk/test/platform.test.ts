@@ -1,0 +1,164 @@
+/** The platform's stack: that it survives a zone, a node, a key, and keeps strangers out. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Match } from 'aws-cdk-lib/assertions';
+import { copyVaultName } from '../lib/backup-copy-stack';
+import { ENVIRONMENTS } from '../lib/environments';
+import { BACKUP_TAG, POD_IDENTITY } from '../lib/names';
+import { json, resources, template } from './synthesized';
+
+const platform = template('prod', 'Platform');
+
+test('the network spans three zones, each with a way out of its own', () => {
+  const zones = resources(json('prod', 'Platform'), 'AWS::EC2::Subnet').map(
+    (subnet) => subnet.Properties?.AvailabilityZone,
+  );
+  assert.deepEqual(new Set(zones), new Set(ENVIRONMENTS.prod.platform.zones));
+  assert.equal(zones.length, 9);
+  platform.resourceCountIs('AWS::EC2::NatGateway', 3);
+  platform.resourcePropertiesCountIs('AWS::EC2::VPCEndpoint', { VpcEndpointType: 'Gateway' }, 2);
+  platform.resourcePropertiesCountIs('AWS::EC2::VPCEndpoint', { VpcEndpointType: 'Interface' }, 6);
+});
+
+test('the Kubernetes API is private and audited', () => {
+  platform.hasResourceProperties('AWS::EKS::Cluster', {
+    ResourcesVpcConfig: Match.objectLike({ EndpointPrivateAccess: true, EndpointPublicAccess: false }),
+    Logging: { ClusterLogging: { EnabledTypes: Match.arrayWith([{ Type: 'audit' }]) } },
+  });
+});
+
+test('nodes scale between bounds and keep their credentials from pods', () => {
+  platform.hasResourceProperties('AWS::EKS::Nodegroup', {
+    AmiType: 'AL2023_ARM_64_STANDARD',
+    ScalingConfig: Match.objectLike({ MinSize: 3, MaxSize: 30 }),
+  });
+  platform.hasResourceProperties('AWS::EC2::LaunchTemplate', {
+    LaunchTemplateData: Match.objectLike({ MetadataOptions: { HttpTokens: 'required', HttpPutResponseHopLimit: 1 } }),
+  });
+  const charts = resources(json('prod', 'Platform'), 'Custom::AWSCDK-EKS-HelmChart').map(
+    (chart) => chart.Properties?.Chart,
+  );
+  assert.deepEqual(new Set(charts), new Set(['cluster-autoscaler', 'aws-load-balancer-controller']));
+});
+
+test('the autoscaler resizes groups of this cluster only', () => {
+  platform.hasResourceProperties('AWS::IAM::Policy', {
+    PolicyDocument: {
+      Statement: Match.arrayWith([
+        Match.objectLike({
+          Action: ['autoscaling:SetDesiredCapacity', 'autoscaling:TerminateInstanceInAutoScalingGroup'],
+          Condition: { StringEquals: { 'aws:ResourceTag/eks:cluster-name': Match.anyValue() } },
+        }),
+      ]),
+    },
+  });
+});
+
+test('Valkey fails over, never evicts, and takes neither plain text nor strangers', () => {
+  platform.hasResourceProperties('AWS::ElastiCache::ReplicationGroup', {
+    Engine: 'valkey',
+    AutomaticFailoverEnabled: true,
+    MultiAZEnabled: true,
+    ReplicasPerNodeGroup: 2,
+    TransitEncryptionEnabled: true,
+    TransitEncryptionMode: 'required',
+    AtRestEncryptionEnabled: true,
+    AuthToken: Match.anyValue(),
+    SnapshotRetentionLimit: 7,
+  });
+  platform.hasResourceProperties('AWS::ElastiCache::ParameterGroup', {
+    Properties: { 'maxmemory-policy': 'noeviction' },
+  });
+});
+
+test('PostgreSQL stands in two zones, can go back in time, and has a replica', () => {
+  platform.hasResourceProperties('AWS::RDS::DBInstance', {
+    Engine: 'postgres',
+    MultiAZ: true,
+    BackupRetentionPeriod: 14,
+    StorageEncrypted: true,
+    DeletionProtection: true,
+    PubliclyAccessible: false,
+  });
+  platform.hasResourceProperties('AWS::RDS::DBInstance', { SourceDBInstanceIdentifier: Match.anyValue() });
+  platform.hasResourceProperties('AWS::RDS::DBParameterGroup', { Parameters: { 'rds.force_ssl': '1' } });
+});
+
+test('data stores admit the pods and nobody else', () => {
+  const ingress = resources(json('prod', 'Platform'), 'AWS::EC2::SecurityGroupIngress');
+  const ports = [5432, 6379];
+  const toData = ingress.filter((rule) => ports.includes(Number(rule.Properties?.FromPort)));
+  assert.equal(toData.length, 3, 'Valkey, the primary and the replica');
+  for (const rule of toData) {
+    assert.match(JSON.stringify(rule.Properties?.SourceSecurityGroupId), /ClusterSecurityGroupId/);
+  }
+});
+
+test('pods of one service account may read three secrets and do nothing else', () => {
+  platform.hasResourceProperties('AWS::EKS::PodIdentityAssociation', {
+    Namespace: POD_IDENTITY.namespace,
+    ServiceAccount: POD_IDENTITY.serviceAccount,
+  });
+  const policies = Object.entries(json('prod', 'Platform').Resources).filter(([id]) =>
+    id.startsWith('PodIdentityRoleDefaultPolicy'),
+  );
+  assert.equal(policies.length, 1);
+  const document = policies[0]?.[1].Properties?.PolicyDocument as {
+    Statement: { Action: string[]; Resource: unknown }[];
+  };
+  const actions = new Set(document.Statement.flatMap(({ Action: action }) => action));
+  assert.deepEqual(actions, new Set(['secretsmanager:GetSecretValue', 'secretsmanager:DescribeSecret']));
+  assert.equal(document.Statement.flatMap(({ Resource: resource }) => resource).length, 3);
+});
+
+test('images cannot change under a tag', () => {
+  platform.allResourcesProperties('AWS::ECR::Repository', {
+    ImageTagMutability: 'IMMUTABLE',
+    ImageScanningConfiguration: { ScanOnPush: true },
+  });
+});
+
+test('the way in takes TLS alone and asks the ops port whether a pod is ready', () => {
+  platform.resourceCountIs('AWS::ElasticLoadBalancingV2::Listener', 1);
+  platform.hasResourceProperties('AWS::ElasticLoadBalancingV2::Listener', {
+    Port: 443,
+    Protocol: 'HTTPS',
+    SslPolicy: 'ELBSecurityPolicy-TLS13-1-2-Res-2021-06',
+  });
+  platform.hasResourceProperties('AWS::ElasticLoadBalancingV2::TargetGroup', {
+    TargetType: 'ip',
+    HealthCheckPath: '/ready',
+    HealthCheckPort: '8081',
+  });
+  platform.hasResourceProperties('AWS::CertificateManager::Certificate', {
+    DomainName: 'ws.example.com',
+    SubjectAlternativeNames: ['api.example.com'],
+    ValidationMethod: 'DNS',
+  });
+});
+
+test('tagged data is backed up daily and copied to the vault of the other region', () => {
+  const name = copyVaultName(ENVIRONMENTS.prod);
+  platform.hasResourceProperties('AWS::Backup::BackupPlan', {
+    BackupPlan: {
+      BackupPlanRule: [
+        Match.objectLike({
+          Lifecycle: { DeleteAfterDays: 35 },
+          CopyActions: [
+            Match.objectLike({
+              DestinationBackupVaultArn: Match.objectLike({
+                'Fn::Join': ['', Match.arrayWith([Match.stringLikeRegexp(`:backup-vault:${name}$`)])],
+              }),
+            }),
+          ],
+        }),
+      ],
+    },
+  });
+  template('prod', 'BackupCopy').hasResourceProperties('AWS::Backup::BackupVault', { BackupVaultName: name });
+  const tagged = [json('prod', 'App'), json('prod', 'Platform')]
+    .flatMap((stack) => Object.values(stack.Resources))
+    .filter((resource) => JSON.stringify(resource.Properties ?? {}).includes(`{"Key":"${BACKUP_TAG}","Value":"prod"}`))
+    .map((resource) => resource.Type);
+  assert.deepEqual(tagged.sort(), ['AWS::DynamoDB::GlobalTable', 'AWS::DynamoDB::GlobalTable', 'AWS::RDS::DBInstance']);
+});

@@ -1,0 +1,66 @@
+/**
+ * The templates that `check.sh` synthesized, as the tests read them.
+ *
+ * One synthesis serves all tests: with the Kubernetes stack it takes seconds, and the tests only look.
+ */
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { Template } from 'aws-cdk-lib/assertions';
+
+/** Where the syntheses are: one directory an environment. */
+export const OUTPUT = resolve(__dirname, '../../cdk.out');
+
+/** The zone that `check.sh` gives to the environment with everything. */
+export const ZONE = 'example.com';
+
+/** A CloudFormation template as JSON. */
+export interface TemplateJson {
+  readonly Resources: Readonly<Record<string, ResourceJson>>;
+  readonly Outputs?: Readonly<Record<string, unknown>>;
+}
+
+/** A resource of a template. */
+export interface ResourceJson {
+  readonly Type: string;
+  readonly Properties?: Readonly<Record<string, unknown>>;
+  readonly DeletionPolicy?: string;
+  readonly Metadata?: { readonly cdk_nag?: { readonly rules_to_suppress?: readonly Suppression[] } };
+}
+
+/** A rule that is set aside, as cdk-nag writes it down. */
+export interface Suppression {
+  readonly id: string;
+  readonly reason: string;
+}
+
+/** The template of one stack (`App`, `Platform`, …) of one environment. */
+export function template(environment: string, stack: string): Template {
+  return Template.fromJSON(json(environment, stack) as unknown as Record<string, unknown>);
+}
+
+/** The same as JSON. */
+export function json(environment: string, stack: string): TemplateJson {
+  const file = join(OUTPUT, environment, `Twinway-${environment}-${stack}.template.json`);
+  if (!existsSync(file)) {
+    throw new Error(`${file} is missing: run 'make cdk', which synthesizes before it tests`);
+  }
+  return JSON.parse(readFileSync(file, 'utf8')) as TemplateJson;
+}
+
+/** All templates of all environments with their names. */
+export function all(): readonly (readonly [string, TemplateJson])[] {
+  return readdirSync(OUTPUT).flatMap((environment) =>
+    readdirSync(join(OUTPUT, environment))
+      .filter((file) => file.endsWith('.template.json'))
+      .map((file) => {
+        const name = file.replace('.template.json', '');
+        const stack = name.slice(`Twinway-${environment}-`.length);
+        return [name, json(environment, stack)] as const;
+      }),
+  );
+}
+
+/** The resources of one type. */
+export function resources(of: TemplateJson, type: string): readonly ResourceJson[] {
+  return Object.values(of.Resources).filter((resource) => resource.Type === type);
+}

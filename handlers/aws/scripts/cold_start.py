@@ -1,0 +1,100 @@
+#!/usr/bin/env python3
+"""Measures how a function starts: cold_start.py [EXECUTABLE ...], the five of target/*/lambda when none is named.
+
+Stands in for Lambda's Runtime API on a loopback port. For each executable: process start to first `/next` (the function is
+ready), to the response to one event, and resident memory then; the median of 15 starts. Nothing is reachable behind the
+function, so the event is one that is answered without DynamoDB.
+"""
+
+import glob
+import http.server
+import json
+import os
+import statistics
+import subprocess
+import sys
+import threading
+import time
+
+ROUNDS = 15
+PING = {
+    "requestContext": {
+        "routeKey": "$default", "connectionId": "coldAAAAAAAAAAA=", "connectedAt": 1, "requestTimeEpoch": 1, "identity": {},
+        "authorizer": {"userId": "alice", "role": "user", "tenant": "acme"},
+    },
+    "body": '{"action":"ping"}', "isBase64Encoded": False,
+}
+ENVIRONMENT = {
+    "TWINWAY_CONNECTIONS_TABLE": "connections", "TWINWAY_MESSAGES_TABLE": "messages",
+    "TWINWAY_MANAGEMENT_ENDPOINT": "http://127.0.0.1:1/prod", "TWINWAY_AUTH_SECRET": "x" * 32,
+    "AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "example",
+    "AWS_LAMBDA_FUNCTION_NAME": "f", "AWS_LAMBDA_FUNCTION_VERSION": "1", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "128",
+    "AWS_LAMBDA_LOG_GROUP_NAME": "g", "AWS_LAMBDA_LOG_STREAM_NAME": "s", "RUST_LOG": "off",
+}
+
+
+class RuntimeApi(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        now = time.perf_counter()
+        if self.server.asked is not None:
+            self.server.done.wait(10)
+            return
+        self.server.asked = now
+        body = json.dumps(PING).encode()
+        self.send_response(200)
+        self.send_header("lambda-runtime-aws-request-id", "1")
+        self.send_header("lambda-runtime-deadline-ms", "4102444800000")
+        self.send_header("lambda-runtime-invoked-function-arn", "arn:aws:lambda:us-east-1:1:function:f")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_POST(self):
+        now = time.perf_counter()
+        self.rfile.read(int(self.headers.get("content-length") or 0))
+        self.send_response(202)
+        self.send_header("content-length", "0")
+        self.end_headers()
+        self.server.answered = now
+        self.server.answer.set()
+
+
+def start(executable):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), RuntimeApi)
+    server.asked, server.answered, server.done, server.answer = None, None, threading.Event(), threading.Event()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    environment = {**ENVIRONMENT, "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{server.server_port}"}
+    begun = time.perf_counter()
+    child = subprocess.Popen([executable], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        if not server.answer.wait(20):
+            sys.exit(f"{executable} does not answer")
+        with open(f"/proc/{child.pid}/status") as status:
+            resident = next(int(line.split()[1]) for line in status if line.startswith("VmRSS")) / 1024
+    finally:
+        child.kill()
+        child.wait()
+        server.done.set()
+        server.shutdown()
+        server.server_close()
+    return (server.asked - begun) * 1000, (server.answered - begun) * 1000, resident
+
+
+def main():
+    names = ["authorizer", "connect", "disconnect", "message", "api"]
+    found = [path for name in names for path in glob.glob(f"target/*/lambda/{name}") + glob.glob(f"target/lambda/{name}")]
+    for executable in sys.argv[1:] or found:
+        ready, answered, resident = zip(*(start(executable) for _ in range(ROUNDS)))
+        print(
+            f"{os.path.basename(executable):12} ready {statistics.median(ready):6.1f} ms, "
+            f"first answer {statistics.median(answered):6.1f} ms, resident {statistics.median(resident):5.1f} MiB"
+        )
+
+
+if __name__ == "__main__":
+    main()

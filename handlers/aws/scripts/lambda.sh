@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# Builds the five functions as zips for `provided.al2023`: dist/lambda/{function}-{x86_64,arm64}.zip, each with one file,
+# `bootstrap`. Twice the same sources make twice the same bytes.
+#
+#   lambda.sh [x86_64] [arm64]      both when none is named
+#
+# The compiler for arm64 comes from arm64-toolchain.sh, once, into the build directory.
+set -euo pipefail
+cd "$(dirname "$0")/../../.."
+
+functions=(authorizer connect disconnect message api)
+# Amazon Linux 2023 has glibc 2.34.
+newest_glibc=2.34
+out=dist/lambda
+target_dir=${CARGO_TARGET_DIR:-target}
+
+fail() { echo "lambda: $*" >&2; exit 70; }
+
+# Paths of this machine are not part of a function.
+flags="--remap-path-prefix=$PWD=. --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo"
+bins=()
+for function in "${functions[@]}"; do bins+=(--bin "$function"); done
+
+build() { # architecture, target triple, target directory
+  local architecture=$1 triple=$2 function binary
+  cargo build --locked --profile lambda --target "$triple" -p handlers-aws "${bins[@]}"
+  for function in "${functions[@]}"; do
+    binary=$3/$triple/lambda/$function
+    check_glibc "$binary"
+    handlers/aws/scripts/pack.py "$binary" "$out/$function-$architecture.zip"
+  done
+}
+
+check_glibc() { # binary: no symbol of a glibc that Lambda does not have
+  local needed
+  needed=$(objdump -p "$1" | grep -o 'GLIBC_[0-9.]*' | sed 's/GLIBC_//' | sort -uV | tail -1)
+  [ "$(printf '%s\n' "$needed" "$newest_glibc" | sort -V | tail -1)" = "$newest_glibc" ] \
+    || fail "$1 needs glibc $needed; provided.al2023 has $newest_glibc"
+}
+
+x86_64() {
+  RUSTFLAGS="$flags" build x86_64 x86_64-unknown-linux-gnu "$target_dir"
+}
+
+arm64() {
+  local tools=$PWD/$target_dir/arm64-toolchain
+  handlers/aws/scripts/arm64-toolchain.sh "$tools"
+  # Another compiler's artifacts stay apart.
+  CARGO_TARGET_DIR=$target_dir/arm64 RUSTC=$tools/bin/rustc RUSTFLAGS="$flags" \
+    CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=$tools/bin/cc CC_aarch64_unknown_linux_gnu=$tools/bin/cc \
+    AR_aarch64_unknown_linux_gnu=ar build arm64 aarch64-unknown-linux-gnu "$target_dir/arm64"
+}
+
+mkdir -p "$out"
+[ $# -gt 0 ] || set -- x86_64 arm64
+for architecture in "$@"; do
+  case $architecture in
+    x86_64 | arm64) "$architecture" ;;
+    *) fail "no such architecture: $architecture" ;;
+  esac
+done

@@ -1,0 +1,244 @@
+//! What a function is told by its environment, all mistakes at once.
+//!
+//! The names below are the deployment's side of the contract (CDK, SAM). Values of secrets are in no mistake's text and in
+//! no `Debug` output. Nothing is read from the network here.
+
+use std::fmt;
+use std::time::Duration;
+
+use handlers::api::{API_KEY_BYTES, ApiKeys};
+use handlers::authorizer::{KeySet, TokenSettings};
+use handlers::id::{TenantId, UserId};
+
+/// The table of connections.
+pub const CONNECTIONS_TABLE: &str = "TWINWAY_CONNECTIONS_TABLE";
+/// The table of messages.
+pub const MESSAGES_TABLE: &str = "TWINWAY_MESSAGES_TABLE";
+/// Where `@connections` is, up to and including the stage: `https://{api}.execute-api.{region}.amazonaws.com/{stage}`.
+pub const MANAGEMENT_ENDPOINT: &str = "TWINWAY_MANAGEMENT_ENDPOINT";
+/// How long a message is kept: `30d`, `12h`, `90m`, `60s`.
+pub const RETENTION_AGE: &str = "TWINWAY_RETENTION_AGE";
+/// The HS256 secret.
+pub const AUTH_SECRET: &str = "TWINWAY_AUTH_SECRET";
+/// Earlier HS256 secrets, separated by commas.
+pub const AUTH_PREVIOUS_SECRETS: &str = "TWINWAY_AUTH_PREVIOUS_SECRETS";
+/// A JSON Web Key Set.
+pub const AUTH_JWKS: &str = "TWINWAY_AUTH_JWKS";
+/// The `iss` that tokens must have.
+pub const AUTH_ISSUER: &str = "TWINWAY_AUTH_ISSUER";
+/// The `aud` that tokens must have.
+pub const AUTH_AUDIENCE: &str = "TWINWAY_AUTH_AUDIENCE";
+/// How far the issuer's clock may be off.
+pub const AUTH_LEEWAY: &str = "TWINWAY_AUTH_LEEWAY";
+/// Keys of backends, `name:tenant:key`, separated by commas.
+pub const AUTH_API_KEYS: &str = "TWINWAY_AUTH_API_KEYS";
+
+/// As long as the shim keeps messages unless it is told otherwise.
+const DEFAULT_RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// Less than this would let entries expire while they are still being delivered and resumed.
+const SHORTEST_RETENTION: Duration = Duration::from_secs(60 * 60);
+/// As the shim's.
+const DEFAULT_LEEWAY: Duration = Duration::from_secs(30);
+
+/// Where texts come from: the environment, or a test's table.
+pub type Source<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// What the functions that have effects need.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stores {
+    /// [`CONNECTIONS_TABLE`].
+    pub connections_table: String,
+    /// [`MESSAGES_TABLE`].
+    pub messages_table: String,
+    /// [`MANAGEMENT_ENDPOINT`], without a slash at its end.
+    pub management_endpoint: String,
+    /// [`RETENTION_AGE`].
+    pub retention: Duration,
+}
+
+/// What verifies callers.
+pub struct Auth {
+    /// For tokens.
+    pub tokens: TokenSettings,
+    /// For the HTTP API's keys.
+    pub api_keys: ApiKeys,
+}
+
+/// Everything that is wrong with an environment; one line each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistakes(Vec<String>);
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the function's environment has {} mistake(s): {}", self.0.len(), self.0.join("; "))
+    }
+}
+
+impl std::error::Error for Mistakes {}
+
+/// The process's environment.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
+pub fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Reads what a function with effects needs and, when it identifies callers itself, [`Auth`] as well.
+///
+/// # Errors
+/// [`Mistakes`], all of them.
+pub fn stores(source: Source<'_>) -> Result<Stores, Mistakes> {
+    let mut reader = Reader::new(source);
+    let stores = reader.stores();
+    reader.finish(stores)
+}
+
+/// Reads what verifies callers.
+///
+/// # Errors
+/// [`Mistakes`], all of them.
+pub fn auth(source: Source<'_>) -> Result<Auth, Mistakes> {
+    let mut reader = Reader::new(source);
+    let auth = reader.auth();
+    reader.finish(auth)
+}
+
+/// Reads both.
+///
+/// # Errors
+/// [`Mistakes`], those of both.
+pub fn stores_and_auth(source: Source<'_>) -> Result<(Stores, Auth), Mistakes> {
+    let mut reader = Reader::new(source);
+    let both = (reader.stores(), reader.auth());
+    reader.finish(both.0.zip(both.1))
+}
+
+struct Reader<'a> {
+    source: Source<'a>,
+    mistakes: Vec<String>,
+}
+
+impl<'a> Reader<'a> {
+    const fn new(source: Source<'a>) -> Self {
+        Self { source, mistakes: Vec::new() }
+    }
+
+    fn finish<T>(self, value: Option<T>) -> Result<T, Mistakes> {
+        match value {
+            Some(value) if self.mistakes.is_empty() => Ok(value),
+            _ => Err(Mistakes(self.mistakes)),
+        }
+    }
+
+    fn text(&self, name: &str) -> Option<String> {
+        (self.source)(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+    }
+
+    fn mistake<T>(&mut self, name: &str, what: impl fmt::Display) -> Option<T> {
+        self.mistakes.push(format!("{name} {what}"));
+        None
+    }
+
+    fn required(&mut self, name: &str, what: &str) -> Option<String> {
+        self.text(name).or_else(|| self.mistake(name, format_args!("is missing: {what}")))
+    }
+
+    fn stores(&mut self) -> Option<Stores> {
+        let connections_table = self.required(CONNECTIONS_TABLE, "the name of the DynamoDB table of connections");
+        let messages_table = self.required(MESSAGES_TABLE, "the name of the DynamoDB table of messages");
+        let management_endpoint = self.management_endpoint();
+        let retention = self.duration(RETENTION_AGE, DEFAULT_RETENTION);
+        if retention.is_some_and(|retention| retention < SHORTEST_RETENTION) {
+            let _: Option<()> = self.mistake(RETENTION_AGE, "must be 1h or more");
+        }
+        Some(Stores {
+            connections_table: connections_table?,
+            messages_table: messages_table?,
+            management_endpoint: management_endpoint?,
+            retention: retention?,
+        })
+    }
+
+    fn management_endpoint(&mut self) -> Option<String> {
+        const FORM: &str = "https://{api}.execute-api.{region}.amazonaws.com/{stage}";
+        let text = self.required(MANAGEMENT_ENDPOINT, FORM)?;
+        let uri = text.parse::<http::Uri>().ok();
+        if !uri.is_some_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some()) {
+            return self.mistake(MANAGEMENT_ENDPOINT, format_args!("must be an address such as {FORM}"));
+        }
+        Some(text.trim_end_matches('/').to_owned())
+    }
+
+    fn auth(&mut self) -> Option<Auth> {
+        let keys = self.keys();
+        let leeway = self.duration(AUTH_LEEWAY, DEFAULT_LEEWAY);
+        let api_keys = self.api_keys();
+        let (issuer, audience) = (self.text(AUTH_ISSUER), self.text(AUTH_AUDIENCE));
+        let tokens = TokenSettings { issuer, audience, leeway: leeway?, ..TokenSettings::new(keys?) };
+        Some(Auth { tokens, api_keys: api_keys? })
+    }
+
+    fn keys(&mut self) -> Option<KeySet> {
+        let mut keys = KeySet::default();
+        let mut sound = true;
+        let previous = self.text(AUTH_PREVIOUS_SECRETS).unwrap_or_default();
+        let previous = previous.split(',').map(str::trim).filter(|secret| !secret.is_empty());
+        let secrets = self.text(AUTH_SECRET).into_iter().map(|secret| (AUTH_SECRET, secret));
+        for (name, secret) in secrets.chain(previous.map(|secret| (AUTH_PREVIOUS_SECRETS, secret.to_owned()))) {
+            match keys.clone().with_secret(secret.as_bytes()) {
+                Ok(more) => keys = more,
+                Err(error) => sound = self.mistake::<()>(name, format_args!("is not usable: {error}")).is_some(),
+            }
+        }
+        if let Some(document) = self.text(AUTH_JWKS) {
+            match KeySet::from_jwks(&document) {
+                Ok(more) => keys = keys.merge(more),
+                Err(error) => sound = self.mistake::<()>(AUTH_JWKS, format_args!("is not usable: {error}")).is_some(),
+            }
+        }
+        if sound && keys.is_empty() {
+            return self.mistake(AUTH_SECRET, format_args!("is missing, and {AUTH_JWKS} too: nobody could connect"));
+        }
+        sound.then_some(keys)
+    }
+
+    fn api_keys(&mut self) -> Option<ApiKeys> {
+        let text = self.text(AUTH_API_KEYS).unwrap_or_default();
+        let entries = text.split([',', '\n']).map(str::trim).filter(|entry| !entry.is_empty());
+        let keys = entries.enumerate().try_fold(ApiKeys::default(), |keys, (index, entry)| {
+            api_key(keys, entry).map_err(|rule| format!("entry {}: {rule}", index + 1))
+        });
+        keys.map_or_else(|rule| self.mistake(AUTH_API_KEYS, rule), Some)
+    }
+
+    fn duration(&mut self, name: &str, default: Duration) -> Option<Duration> {
+        let Some(text) = self.text(name) else { return Some(default) };
+        let parsed = parse_duration(&text);
+        parsed.or_else(|| self.mistake(name, "must be a whole number with a unit: 60s, 90m, 12h or 30d"))
+    }
+}
+
+fn parse_duration(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 60 * 60,
+        "d" => 24 * 60 * 60,
+        _ => return None,
+    };
+    digits.parse::<u64>().ok()?.checked_mul(seconds).map(Duration::from_secs)
+}
+
+fn api_key(keys: ApiKeys, entry: &str) -> Result<ApiKeys, String> {
+    let mut parts = entry.splitn(3, ':');
+    let (Some(name), Some(tenant), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
+        return Err("must be name:tenant:key".to_owned());
+    };
+    let name = UserId::parse(name).map_err(|error| error.to_string())?;
+    let tenant = TenantId::parse(tenant).map_err(|error| error.to_string())?;
+    keys.with(key, tenant, name).map_err(|_| format!("the key must have at least {API_KEY_BYTES} bytes"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,98 @@
+//! What is read, what is refused, and that everything refused is told at once and without secrets.
+
+use std::collections::HashMap;
+
+use super::*;
+
+const SECRET: &str = "the-secret-of-these-tests-is-long";
+
+fn complete() -> HashMap<&'static str, &'static str> {
+    HashMap::from([
+        (CONNECTIONS_TABLE, "connections"),
+        (MESSAGES_TABLE, "messages"),
+        (MANAGEMENT_ENDPOINT, "https://abc.execute-api.eu-west-1.amazonaws.com/prod/"),
+        (AUTH_SECRET, SECRET),
+    ])
+}
+
+fn read(given: &HashMap<&'static str, &'static str>) -> Result<(Stores, Auth), Mistakes> {
+    stores_and_auth(&|name| given.get(name).map(|text| (*text).to_owned()))
+}
+
+#[test]
+fn the_least_is_enough() {
+    let (stores, auth) = read(&complete()).ok().unwrap();
+    assert_eq!(stores.management_endpoint, "https://abc.execute-api.eu-west-1.amazonaws.com/prod");
+    assert_eq!(stores.retention, Duration::from_secs(30 * 86_400));
+    assert_eq!(auth.tokens.keys.len(), 1);
+    assert_eq!(auth.tokens.leeway, Duration::from_secs(30));
+}
+
+#[test]
+fn everything_is_read() {
+    let mut given = complete();
+    given.extend([
+        (RETENTION_AGE, "12h"),
+        (AUTH_PREVIOUS_SECRETS, "an-earlier-secret-of-these-tests-1,an-earlier-secret-of-these-tests-2"),
+        (AUTH_ISSUER, "https://issuer.example"),
+        (AUTH_AUDIENCE, "chat"),
+        (AUTH_LEEWAY, "5s"),
+        (AUTH_API_KEYS, "billing:acme:key-of-20-characters"),
+    ]);
+    let (stores, auth) = read(&given).ok().unwrap();
+    assert_eq!(stores.retention, Duration::from_secs(12 * 3_600));
+    assert_eq!(auth.tokens.keys.len(), 3);
+    assert_eq!(auth.tokens.issuer.as_deref(), Some("https://issuer.example"));
+    assert_eq!(auth.tokens.audience.as_deref(), Some("chat"));
+    assert_eq!(auth.tokens.leeway, Duration::from_secs(5));
+    assert_eq!(format!("{:?}", auth.api_keys), "[\"billing\"]");
+}
+
+#[test]
+fn all_mistakes_are_told_at_once_and_no_secret_is() {
+    let given = HashMap::from([
+        (MANAGEMENT_ENDPOINT, "abc.execute-api"),
+        (RETENTION_AGE, "5"),
+        (AUTH_SECRET, "hush"),
+        (AUTH_JWKS, "{}"),
+        (AUTH_API_KEYS, "billing:acme:whisper"),
+    ]);
+    let text = read(&given).err().unwrap().to_string();
+    for name in
+        [CONNECTIONS_TABLE, MESSAGES_TABLE, MANAGEMENT_ENDPOINT, RETENTION_AGE, AUTH_SECRET, AUTH_JWKS, AUTH_API_KEYS]
+    {
+        assert!(text.contains(name), "{name} is not in: {text}");
+    }
+    assert!(!text.contains("hush") && !text.contains("whisper"), "a secret is in: {text}");
+}
+
+#[test]
+fn a_retention_below_an_hour_and_no_key_at_all_are_refused() {
+    let mut given = complete();
+    given.insert(RETENTION_AGE, "59m");
+    assert!(read(&given).err().unwrap().to_string().contains("must be 1h or more"));
+    let mut given = complete();
+    given.remove(AUTH_SECRET);
+    assert!(read(&given).err().unwrap().to_string().contains("nobody could connect"));
+}
+
+#[test]
+fn the_operators_page_has_every_variable() {
+    let page = include_str!("../../../../docs/OPERATIONS.md");
+    let names = [
+        CONNECTIONS_TABLE,
+        MESSAGES_TABLE,
+        MANAGEMENT_ENDPOINT,
+        RETENTION_AGE,
+        AUTH_SECRET,
+        AUTH_PREVIOUS_SECRETS,
+        AUTH_JWKS,
+        AUTH_ISSUER,
+        AUTH_AUDIENCE,
+        AUTH_LEEWAY,
+        AUTH_API_KEYS,
+    ];
+    for name in names {
+        assert!(page.contains(&format!("| `{name}` |")), "the page has no row of {name}");
+    }
+}

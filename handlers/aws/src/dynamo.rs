@@ -1,0 +1,164 @@
+//! What both tables' adapters share: failures in the operator's words, retries of what the SDK leaves open, attributes.
+//!
+//! Throttled and transient answers are retried by the SDK itself (standard mode: a bounded number of attempts, exponential
+//! with full jitter, and a budget that a whole outage exhausts). What reaches this module has used that up. What the SDK
+//! cannot retry, because a decision of ours is in between, goes through [`pause`].
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use aws_sdk_dynamodb::config::http::HttpResponse;
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::types::AttributeValue;
+use handlers::ports::{BoxError, LogError, StoreError};
+
+/// An item, by attribute.
+pub(crate) type Item = HashMap<String, AttributeValue>;
+
+/// How long one call of a port may take with everything in it: well inside API Gateway's 29 seconds, so that a client is
+/// told `unavailable` and not cut off.
+const DEADLINE: Duration = Duration::from_secs(8);
+/// How often something is tried again of which a decision of ours is part.
+pub(crate) const ATTEMPTS: u32 = 40;
+const SHORTEST_PAUSE: Duration = Duration::from_millis(8);
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+
+/// The adapter's name in errors.
+const ADAPTER: &str = "dynamodb";
+
+/// The codes of answers that the same call may not get again (DynamoDB developer guide, "Error handling").
+const PASSING: [&str; 8] = [
+    "ProvisionedThroughputExceededException",
+    "ThrottlingException",
+    "RequestLimitExceeded",
+    "LimitExceededException",
+    "InternalServerError",
+    "ServiceUnavailable",
+    "TransactionInProgressException",
+    "ReplicatedWriteConflictException",
+];
+
+/// Why DynamoDB did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DynamoError {
+    #[error("{operation} on the table '{table}' was throttled or not answered")]
+    Away { operation: &'static str, table: String, source: BoxError },
+    #[error("{operation}: there is no table '{table}' (or no such index) in this account and region")]
+    NoTable { operation: &'static str, table: String, source: BoxError },
+    #[error("{operation} is denied: the function's role needs 'dynamodb:{operation}' on the table '{table}'")]
+    Denied { operation: &'static str, table: String, source: BoxError },
+    #[error("{operation} on the table '{table}' failed")]
+    Refused { operation: &'static str, table: String, source: BoxError },
+    #[error("{operation} on the table '{table}' had no end within {DEADLINE:?}")]
+    Late { operation: &'static str, table: String },
+    #[error("{operation} on the table '{table}' met others at the same item {ATTEMPTS} times")]
+    Contended { operation: &'static str, table: String },
+    #[error("an item of the table '{table}' has no usable '{attribute}'")]
+    Item { table: String, attribute: &'static str },
+    #[error("{0} channels cannot change in one step: DynamoDB takes 100 items in a transaction")]
+    TooManyChannels(usize),
+    #[error("the operating system gives no random bytes")]
+    Randomness(#[from] getrandom::Error),
+}
+
+impl DynamoError {
+    const fn is_passing(&self) -> bool {
+        matches!(self, Self::Away { .. } | Self::Late { .. } | Self::Contended { .. })
+    }
+}
+
+impl From<DynamoError> for StoreError {
+    fn from(error: DynamoError) -> Self {
+        match error.is_passing() {
+            true => Self::Unavailable(Box::new(error)),
+            false => Self::Backend { adapter: ADAPTER, source: Box::new(error) },
+        }
+    }
+}
+
+impl From<DynamoError> for LogError {
+    fn from(error: DynamoError) -> Self {
+        match error.is_passing() {
+            true => Self::Unavailable(Box::new(error)),
+            false => Self::Backend { adapter: ADAPTER, source: Box::new(error) },
+        }
+    }
+}
+
+/// Sorts what a call of the SDK reports.
+pub(crate) fn failed<E>(operation: &'static str, table: &str, error: SdkError<E, HttpResponse>) -> DynamoError
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    let code = error.code().map(str::to_owned);
+    let server_failed = error.raw_response().is_some_and(|response| response.status().as_u16() >= 500);
+    let unanswered =
+        matches!(error, SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_));
+    let (table, source) = (table.to_owned(), BoxError::from(error));
+    match code.as_deref() {
+        Some("ResourceNotFoundException") => DynamoError::NoTable { operation, table, source },
+        Some("AccessDeniedException") => DynamoError::Denied { operation, table, source },
+        Some(code) if PASSING.contains(&code) => DynamoError::Away { operation, table, source },
+        _ if server_failed || unanswered => DynamoError::Away { operation, table, source },
+        _ => DynamoError::Refused { operation, table, source },
+    }
+}
+
+/// Gives `work` the time that a port's call may take. Its state is large, so it is boxed here, once.
+pub(crate) async fn in_time<T>(
+    operation: &'static str,
+    table: &str,
+    work: impl Future<Output = Result<T, DynamoError>> + Send,
+) -> Result<T, DynamoError> {
+    let late = |_| DynamoError::Late { operation, table: table.to_owned() };
+    tokio::time::timeout(DEADLINE, Box::pin(work)).await.map_err(late)?
+}
+
+/// Waits before attempt `attempt` (from 0) is followed by another: a random part of a time that doubles ("full jitter",
+/// AWS Architecture Blog, "Exponential Backoff And Jitter").
+pub(crate) async fn pause(attempt: u32) -> Result<(), DynamoError> {
+    let most = SHORTEST_PAUSE.saturating_mul(1 << attempt.min(10)).min(LONGEST_PAUSE);
+    let part = f64::from(getrandom::u32()?) / f64::from(u32::MAX);
+    tokio::time::sleep(most.mul_f64(part)).await;
+    Ok(())
+}
+
+pub(crate) fn text(value: impl Into<String>) -> AttributeValue {
+    AttributeValue::S(value.into())
+}
+
+pub(crate) fn number(value: impl ToString) -> AttributeValue {
+    AttributeValue::N(value.to_string())
+}
+
+/// Reads attributes off items of one table.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reader<'a> {
+    pub(crate) table: &'a str,
+    pub(crate) item: &'a Item,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn text(self, attribute: &'static str) -> Result<&'a str, DynamoError> {
+        let value = self.item.get(attribute).and_then(|value| value.as_s().ok());
+        value.map(String::as_str).ok_or_else(|| self.unusable(attribute))
+    }
+
+    pub(crate) fn number<T: std::str::FromStr>(self, attribute: &'static str) -> Result<T, DynamoError> {
+        let value = self.item.get(attribute).and_then(|value| value.as_n().ok());
+        value.and_then(|digits| digits.parse().ok()).ok_or_else(|| self.unusable(attribute))
+    }
+
+    /// A text that has to pass a check of ours.
+    pub(crate) fn parsed<T, E>(
+        self,
+        attribute: &'static str,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Result<T, DynamoError> {
+        parse(self.text(attribute)?).map_err(|_| self.unusable(attribute))
+    }
+
+    pub(crate) fn unusable(self, attribute: &'static str) -> DynamoError {
+        DynamoError::Item { table: self.table.to_owned(), attribute }
+    }
+}

@@ -1,0 +1,148 @@
+//! Message logs in DynamoDB: an entry a message, a head a channel, a claim a message id.
+//!
+//! ```text
+//! epoch   pk epoch                                sk 0        epoch
+//! head    pk {tenant}/{channel}                   sk 0        head first first_at
+//! entry   pk {tenant}/{channel}                   sk {offset} user role id at body attempt expires
+//! claim   pk {tenant}/{channel} {role} {user} {id} sk 0       from expires
+//! ```
+//!
+//! Invariant: an entry is put at the offset behind the last one and only where none is, and never changed; that is the
+//! order in which appends take effect. The head is raised before an append returns and is what readers believe. It never
+//! expires, so offsets go on after everything they named is gone. How an append stays one message: `log/append.rs`.
+
+mod append;
+mod entry;
+mod read;
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::{KeysAndAttributes, ReturnValue};
+use handlers::channel::{Channel, Epoch, Offset, Position};
+use handlers::ports::{Append, Appended, Clock, LogError, MessageLog, Range, Slice, Timestamp};
+use tokio::sync::OnceCell;
+
+use self::entry::Head;
+use crate::dynamo::{ATTEMPTS, DynamoError, Item, Reader, failed, in_time, pause, text};
+use crate::tables::PARTITION;
+
+/// Most items in one `BatchGetItem` (DynamoDB API reference).
+const BATCH: usize = 100;
+/// The partition of the log's epoch: no channel's key is without a slash.
+const EPOCH: &str = "epoch";
+
+/// The message log of a deployment on AWS.
+pub struct DynamoLog {
+    client: Client,
+    table: String,
+    retention: Duration,
+    clock: Arc<dyn Clock>,
+    epoch: OnceCell<Epoch>,
+}
+
+impl DynamoLog {
+    /// The log in `table`, which has the keys of [`tables::messages`](crate::tables::messages). Entries are kept for
+    /// `retention` after they were sent.
+    #[must_use]
+    pub fn new(client: Client, table: &str, retention: Duration, clock: Arc<dyn Clock>) -> Self {
+        Self { client, table: table.to_owned(), retention, clock, epoch: OnceCell::new() }
+    }
+
+    /// Entries that were sent at this moment or before have expired.
+    fn expired_since(&self) -> Timestamp {
+        Timestamp(self.clock.now().0.saturating_sub(i64::try_from(self.retention.as_millis()).unwrap_or(i64::MAX)))
+    }
+
+    /// The table's incarnation. It is read once in a process's life: whoever empties a table replaces the functions' too.
+    async fn epoch(&self) -> Result<Epoch, DynamoError> {
+        self.epoch.get_or_try_init(|| self.read_epoch()).await.cloned()
+    }
+
+    async fn read_epoch(&self) -> Result<Epoch, DynamoError> {
+        let read = self.client.get_item().table_name(&self.table).set_key(Some(entry::key(EPOCH, 0)));
+        let answer = read.consistent_read(true).send().await;
+        let found = answer.map_err(|error| failed("GetItem", &self.table, error))?.item;
+        let item = match found {
+            Some(item) => item,
+            None => self.begin_epoch().await?,
+        };
+        Ok(Epoch(Reader { table: &self.table, item: &item }.text(EPOCH)?.into()))
+    }
+
+    /// Of several processes that find none, one makes it and all get that one.
+    async fn begin_epoch(&self) -> Result<Item, DynamoError> {
+        let update = self.client.update_item().table_name(&self.table).set_key(Some(entry::key(EPOCH, 0)));
+        let update = update.update_expression("SET #epoch = if_not_exists(#epoch, :fresh)");
+        let update = update.expression_attribute_names("#epoch", EPOCH);
+        let update = update.expression_attribute_values(":fresh", text(format!("{:016x}", getrandom::u64()?)));
+        let answer = update.return_values(ReturnValue::AllNew).send().await;
+        Ok(answer.map_err(|error| failed("UpdateItem", &self.table, error))?.attributes.unwrap_or_default())
+    }
+
+    async fn head(&self, channel: &Channel) -> Result<Head, DynamoError> {
+        let key = entry::key(&channel.to_string(), 0);
+        let read = self.client.get_item().table_name(&self.table).set_key(Some(key)).consistent_read(true);
+        let answer = read.send().await.map_err(|error| failed("GetItem", &self.table, error))?;
+        answer.item.map_or(Ok(Head::EMPTY), |item| Head::read(&self.table, &item))
+    }
+
+    /// The heads of channels that were written to.
+    async fn read_heads(&self, channels: &[Channel]) -> Result<HashMap<String, Offset>, DynamoError> {
+        // DynamoDB refuses a batch that names an item twice.
+        let keys: Vec<String> = channels.iter().map(ToString::to_string).collect::<BTreeSet<_>>().into_iter().collect();
+        let mut found = HashMap::new();
+        for batch in keys.chunks(BATCH) {
+            self.read_batch(batch.iter().map(|key| entry::key(key, 0)).collect(), &mut found).await?;
+        }
+        Ok(found)
+    }
+
+    async fn read_batch(&self, mut keys: Vec<Item>, found: &mut HashMap<String, Offset>) -> Result<(), DynamoError> {
+        for attempt in 0..ATTEMPTS {
+            let wanted = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true).build();
+            let wanted = wanted.map_err(|_| DynamoError::Item { table: self.table.clone(), attribute: PARTITION })?;
+            let answer = self.client.batch_get_item().request_items(&self.table, wanted).send().await;
+            let mut answer = answer.map_err(|error| failed("BatchGetItem", &self.table, error))?;
+            let items = answer.responses.as_mut().and_then(|responses| responses.remove(&self.table));
+            for item in items.unwrap_or_default() {
+                let channel = Reader { table: &self.table, item: &item }.text(PARTITION)?.to_owned();
+                found.insert(channel, Head::read(&self.table, &item)?.offset);
+            }
+            let left = answer.unprocessed_keys.as_mut().and_then(|left| left.remove(&self.table));
+            keys = left.map(|left| left.keys).unwrap_or_default();
+            if keys.is_empty() {
+                return Ok(());
+            }
+            pause(attempt).await?;
+        }
+        Err(DynamoError::Contended { operation: "BatchGetItem", table: self.table.clone() })
+    }
+
+    async fn ends(&self, channels: &[Channel]) -> Result<Vec<Position>, DynamoError> {
+        if channels.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (epoch, heads) = tokio::try_join!(self.epoch(), self.read_heads(channels))?;
+        let offset = |channel: &Channel| heads.get(&channel.to_string()).copied().unwrap_or(Offset::START);
+        Ok(channels.iter().map(|channel| Position { epoch: epoch.clone(), offset: offset(channel) }).collect())
+    }
+}
+
+#[async_trait]
+impl MessageLog for DynamoLog {
+    async fn append(&self, append: Append) -> Result<Appended, LogError> {
+        Ok(in_time("PutItem", &self.table, self.place(&append)).await?)
+    }
+
+    async fn read(&self, channel: &Channel, range: Range, limit: usize, max_bytes: usize) -> Result<Slice, LogError> {
+        Ok(in_time("Query", &self.table, self.slice(channel, range, limit.max(1), max_bytes)).await?)
+    }
+
+    async fn heads(&self, channels: &[Channel]) -> Result<Vec<Position>, LogError> {
+        Ok(in_time("BatchGetItem", &self.table, self.ends(channels)).await?)
+    }
+}

@@ -1,0 +1,112 @@
+//! The two tables: names of keys, attributes and indexes, and their definition for emulators.
+//!
+//! Invariant: what a deployment creates (the CDK app, the SAM template) is what [`connections`] and [`messages`] describe.
+//! Which calls read and write what is in `docs/adr/0010-dynamodb-tables.md`. Nothing here runs in a function.
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::{BuildError, SdkError};
+use aws_sdk_dynamodb::operation::create_table::CreateTableError;
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection, ProjectionType,
+    ScalarAttributeType, TimeToLiveSpecification,
+};
+
+/// The partition key of both tables.
+pub const PARTITION: &str = "pk";
+/// The sort key of both tables: text in the table of connections, an offset (number) in that of messages.
+pub const SORT: &str = "sk";
+/// When DynamoDB may delete an item, in seconds since 1970: both tables' TTL attribute.
+pub const EXPIRES: &str = "expires";
+
+/// The index of connections by user: partition [`USER_KEY`], sort [`ID`], all attributes.
+pub const BY_USER: &str = "by_user";
+/// The index of connections by tenant and role: partition [`TENANT`], sort [`ROLE_ID`], all attributes.
+pub const BY_ROLE: &str = "by_role";
+/// `{tenant}/{user}` of a connection's record.
+pub const USER_KEY: &str = "user_key";
+/// A connection's id.
+pub const ID: &str = "id";
+/// A connection's tenant.
+pub const TENANT: &str = "tenant";
+/// `{role}#{id}` of a connection's record: connections of one role in the order of their ids.
+pub const ROLE_ID: &str = "role_id";
+
+/// How a table is called and what keys it has; everything that `CreateTable` takes.
+#[derive(Debug, Clone)]
+pub struct Definition {
+    attributes: Vec<AttributeDefinition>,
+    keys: Vec<KeySchemaElement>,
+    indexes: Vec<GlobalSecondaryIndex>,
+}
+
+/// A table could not be created.
+#[derive(Debug, thiserror::Error)]
+pub enum CreationError {
+    /// A part of the definition is incomplete.
+    #[error("the table's definition is incomplete")]
+    Definition(#[from] BuildError),
+    /// The call failed.
+    #[error("the table could not be created")]
+    Create(#[source] Box<SdkError<CreateTableError>>),
+    /// The table is there, its TTL is not.
+    #[error("the table's TTL could not be set")]
+    Ttl(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// The table of connections and of who is in which channel.
+///
+/// # Errors
+/// [`BuildError`], never: all parts are given.
+pub fn connections() -> Result<Definition, BuildError> {
+    let text = |name| attribute(name, ScalarAttributeType::S);
+    Ok(Definition {
+        attributes: [PARTITION, SORT, USER_KEY, ID, TENANT, ROLE_ID].into_iter().map(text).collect::<Result<_, _>>()?,
+        keys: keys(PARTITION, SORT)?,
+        indexes: vec![index(BY_USER, USER_KEY, ID)?, index(BY_ROLE, TENANT, ROLE_ID)?],
+    })
+}
+
+/// The table of messages.
+///
+/// # Errors
+/// [`BuildError`], never: all parts are given.
+pub fn messages() -> Result<Definition, BuildError> {
+    Ok(Definition {
+        attributes: vec![attribute(PARTITION, ScalarAttributeType::S)?, attribute(SORT, ScalarAttributeType::N)?],
+        keys: keys(PARTITION, SORT)?,
+        indexes: Vec::new(),
+    })
+}
+
+/// Creates a table, as an emulator needs it: on demand, with TTL. Deployments create theirs with encryption and backups.
+///
+/// # Errors
+/// [`CreationError`], also when the table exists.
+pub async fn create(client: &Client, name: &str, definition: Definition) -> Result<(), CreationError> {
+    let Definition { attributes, keys, indexes } = definition;
+    let create = client.create_table().table_name(name).billing_mode(BillingMode::PayPerRequest);
+    let create = create.set_attribute_definitions(Some(attributes)).set_key_schema(Some(keys));
+    let indexes = (!indexes.is_empty()).then_some(indexes);
+    Box::pin(create.set_global_secondary_indexes(indexes).send())
+        .await
+        .map_err(|error| CreationError::Create(Box::new(error)))?;
+    let ttl = TimeToLiveSpecification::builder().enabled(true).attribute_name(EXPIRES).build()?;
+    let update = client.update_time_to_live().table_name(name).time_to_live_specification(ttl);
+    Box::pin(update.send()).await.map_err(|error| CreationError::Ttl(Box::new(error)))?;
+    Ok(())
+}
+
+fn attribute(name: &str, kind: ScalarAttributeType) -> Result<AttributeDefinition, BuildError> {
+    AttributeDefinition::builder().attribute_name(name).attribute_type(kind).build()
+}
+
+fn keys(partition: &str, sort: &str) -> Result<Vec<KeySchemaElement>, BuildError> {
+    let key = |name: &str, kind| KeySchemaElement::builder().attribute_name(name).key_type(kind).build();
+    Ok(vec![key(partition, KeyType::Hash)?, key(sort, KeyType::Range)?])
+}
+
+fn index(name: &str, partition: &str, sort: &str) -> Result<GlobalSecondaryIndex, BuildError> {
+    let projection = Projection::builder().projection_type(ProjectionType::All).build();
+    let index = GlobalSecondaryIndex::builder().index_name(name).projection(projection);
+    index.set_key_schema(Some(keys(partition, sort)?)).build()
+}

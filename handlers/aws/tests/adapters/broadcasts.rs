@@ -1,0 +1,186 @@
+//! Delivery: its contract, and broadcasts with receivers that are gone, slow, throttled or denied.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_dynamodb::types::AttributeValue;
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream;
+use handlers::audience::Audience;
+use handlers::channel::Channel;
+use handlers::conformance::delivery::{Fixture, Receivers, all};
+use handlers::id::{ConnectionId, TenantId, UserId};
+use handlers::identity::{Identity, Role};
+use handlers::memory::{MemoryLog, Retention};
+use handlers::ports::{
+    CloseReason, Connection, ConnectionStore, Delivered, Delivery, DeliveryError, Outgoing, Priority,
+};
+use handlers_aws::connections::DynamoConnections;
+use handlers_aws::delivery::{Limits, PostToConnections};
+use handlers_aws::wiring;
+
+use crate::gateway::{Gateway, Mood};
+use crate::support::{Database, NOW, clock, database, sdk};
+
+struct Sockets(Arc<Gateway>);
+
+#[async_trait]
+impl Receivers for Sockets {
+    async fn open(&self, connection: &Connection) {
+        self.0.set(&connection.id, Mood::Open);
+    }
+
+    async fn received(&self, id: &ConnectionId) -> Vec<Bytes> {
+        self.0.take(id)
+    }
+
+    async fn closed(&self, id: &ConnectionId) -> Option<CloseReason> {
+        self.0.closed(id)
+    }
+}
+
+struct World {
+    dynamo: aws_sdk_dynamodb::Client,
+    table: String,
+    gateway: Arc<Gateway>,
+    store: Arc<DynamoConnections>,
+    delivery: Arc<PostToConnections>,
+}
+
+impl World {
+    async fn new(database: &Database, limits: Limits) -> Self {
+        let gateway = Arc::new(Gateway::start().await);
+        let endpoint = gateway.stub.endpoint();
+        let client = wiring::management(&sdk(&endpoint).await, &format!("{endpoint}/prod"));
+        let (dynamo, table) = (database.client.clone(), database.connections_table().await);
+        let store = Arc::new(DynamoConnections::new(dynamo.clone(), &table, clock()));
+        let delivery = Arc::new(PostToConnections::new(client, store.clone(), limits));
+        Self { dynamo, table, gateway, store, delivery }
+    }
+
+    /// Connections of the room, and their ids.
+    async fn room_of(&self, count: usize) -> Vec<ConnectionId> {
+        let records: Vec<Connection> = (0..count).map(member).collect();
+        let puts = records.iter().map(|record| async {
+            self.store.put(record).await.unwrap();
+            self.gateway.set(&record.id, Mood::Open);
+        });
+        stream::iter(puts).buffer_unordered(16).collect::<Vec<()>>().await;
+        records.into_iter().map(|record| record.id).collect()
+    }
+
+    async fn say(&self) -> Result<Delivered, DeliveryError> {
+        self.delivery.deliver(&Audience::Channel(lobby()), frame()).await
+    }
+}
+
+fn lobby() -> Channel {
+    Channel::from_key("acme/room:lobby").unwrap()
+}
+
+fn member(number: usize) -> Connection {
+    let (tenant, user) = (TenantId::parse("acme").unwrap(), UserId::parse(&format!("user{number}")).unwrap());
+    Connection {
+        id: ConnectionId::parse(&format!("{number:0>15}=")).unwrap(),
+        identity: Identity { tenant, user, role: Role::User, expires_at: None },
+        connected_at: NOW,
+        channels: BTreeSet::from([lobby()]),
+    }
+}
+
+fn frame() -> Outgoing {
+    Outgoing { frame: Bytes::from_static(b"{\"n\":1}"), priority: Priority::Broadcast, placement: None }
+}
+
+#[tokio::test]
+async fn it_keeps_the_contract() {
+    let Some(database) = database().await else { return };
+    all(async || {
+        let World { gateway, store, delivery, .. } = World::new(&database, Limits::FUNCTION).await;
+        let log = MemoryLog::new(handlers::channel::Epoch("e1".into()), Retention { entries: 100, bytes: 1 << 20 });
+        Fixture { delivery, connections: store, log: Arc::new(log), receivers: Arc::new(Sockets(gateway)), now: NOW }
+    })
+    .await;
+}
+
+/// 1,000 receivers of which 300 are gone: the others get the frame, the gone are forgotten, and only they.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broadcast_forgets_those_who_are_gone() {
+    let Some(database) = database().await else { return };
+    let world = World::new(&database, Limits { whole: Duration::from_secs(120), ..Limits::FUNCTION }).await;
+    let ids = world.room_of(1_000).await;
+    ids.iter().take(300).for_each(|id| world.gateway.set(id, Mood::Gone));
+    assert_eq!(world.say().await.unwrap(), Delivered::To(Some(700)));
+    assert!(ids[300..].iter().all(|id| world.gateway.take(id).len() == 1), "everybody else has it once");
+    let (posts, most) = world.gateway.posts();
+    assert!(posts == 1_000 && most <= Limits::FUNCTION.parallel, "{posts} posts, {most} at a time");
+    let left = world.store.members(&Audience::Channel(lobby()), None, 1).await.unwrap();
+    assert_eq!(left.total, 700, "the gone are in no list");
+    assert_eq!(world.store.remove(&ids[0]).await.unwrap(), None, "their $disconnect finds nothing to do");
+    assert_eq!(world.say().await.unwrap(), Delivered::To(Some(700)), "and are not posted to again");
+}
+
+#[tokio::test]
+async fn a_throttled_post_is_tried_again_and_a_denied_one_names_the_permission() {
+    let Some(database) = database().await else { return };
+    let world = World::new(&database, Limits::FUNCTION).await;
+    let ids = world.room_of(3).await;
+    world.gateway.set(&ids[0], Mood::Throttled(2));
+    world.gateway.set(&ids[1], Mood::Throttled(1_000));
+    assert_eq!(world.say().await.unwrap(), Delivered::To(Some(2)), "two of three, the third stayed throttled");
+    assert_eq!(world.gateway.take(&ids[0]).len(), 1, "after 429 and 429 it was taken");
+    let one = world.delivery.deliver(&Audience::Connection(ids[1].clone()), frame()).await;
+    assert!(matches!(one, Err(DeliveryError::Unavailable(_))), "{one:?}");
+    ids.iter().for_each(|id| world.gateway.set(id, Mood::Denied));
+    let Err(DeliveryError::Backend { source, .. }) = world.say().await else {
+        panic!("a denied broadcast is a failure")
+    };
+    assert!(source.to_string().contains("execute-api:ManageConnections"), "{source}");
+    assert!(world.store.find(&ids[0]).await.unwrap().is_some(), "nobody was forgotten for it");
+}
+
+#[tokio::test]
+async fn one_that_does_not_answer_holds_up_nobody_beyond_its_post() {
+    let Some(database) = database().await else { return };
+    let limits = Limits { parallel: 4, post: Duration::from_millis(300), whole: Duration::from_secs(60) };
+    let world = World::new(&database, limits).await;
+    let ids = world.room_of(12).await;
+    world.gateway.set(&ids[0], Mood::Silent);
+    assert_eq!(world.say().await.unwrap(), Delivered::To(Some(11)));
+    assert!(ids[1..].iter().all(|id| world.gateway.take(id).len() == 1));
+    let silent = world.delivery.deliver(&Audience::Connection(ids[0].clone()), frame()).await;
+    assert!(matches!(silent, Err(DeliveryError::Unavailable(_))), "{silent:?}");
+}
+
+#[tokio::test]
+async fn posts_are_made_some_at_a_time() {
+    let Some(database) = database().await else { return };
+    let world = World::new(&database, Limits { parallel: 4, ..Limits::FUNCTION }).await;
+    world.room_of(10).await;
+    world.gateway.open(false);
+    let (said, ()) = tokio::join!(world.say(), async {
+        world.gateway.until_under_way(4).await;
+        world.gateway.open(true);
+    });
+    assert_eq!(said.unwrap(), Delivered::To(Some(10)));
+    assert_eq!(world.gateway.posts(), (10, 4), "ten posts, four at a time");
+}
+
+/// A membership that the end of its connection left behind, because the process died half-way, is cleared by the first
+/// broadcast that meets it.
+#[tokio::test]
+async fn a_leftover_membership_is_cleared_by_a_broadcast() {
+    let Some(database) = database().await else { return };
+    let world = World::new(&database, Limits::FUNCTION).await;
+    let ids = world.room_of(2).await;
+    world.gateway.set(&ids[0], Mood::Gone);
+    let delete = world.dynamo.delete_item().table_name(&world.table);
+    let delete = delete.key("pk", AttributeValue::S(format!("c#{}", ids[0])));
+    delete.key("sk", AttributeValue::S("record".to_owned())).send().await.unwrap();
+    assert_eq!(world.store.members(&Audience::Channel(lobby()), None, 10).await.unwrap().total, 2);
+    assert_eq!(world.say().await.unwrap(), Delivered::To(Some(1)));
+    assert_eq!(world.store.members(&Audience::Channel(lobby()), None, 10).await.unwrap().total, 1);
+}

@@ -1,0 +1,177 @@
+//! What DynamoDB is asked: the number of requests for each thing a client does, fixed.
+//!
+//! `docs/OPERATIONS.md` has these numbers as a table, and a test compares. A request that is added here costs every message
+//! of every deployment.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use aws_config::SdkConfig;
+use aws_lambda_events::apigw::{ApiGatewayProxyResponse, ApiGatewayWebsocketProxyRequest};
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::interceptors::BeforeTransmitInterceptorContextRef;
+use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_dynamodb::error::BoxError;
+use handlers::app::App;
+use handlers::id::ConnectionId;
+use handlers_aws::config::Stores;
+use handlers_aws::wiring;
+use serde_json::{Value, json};
+
+use crate::gateway::{Gateway, Mood};
+use crate::support::{Database, NOW, RETENTION, clock, database, sdk};
+
+/// Requests by operation.
+pub type Counts = BTreeMap<String, u32>;
+
+/// Counts what leaves for DynamoDB, retries too.
+#[derive(Debug, Clone, Default)]
+pub struct Recorder(Arc<Mutex<Counts>>);
+
+impl Recorder {
+    /// A client whose requests are counted.
+    pub fn client(&self, sdk: &SdkConfig) -> Client {
+        let config = aws_sdk_dynamodb::config::Builder::from(sdk).interceptor(self.clone()).build();
+        Client::from_conf(config)
+    }
+
+    /// The counts since the last call.
+    pub fn take(&self) -> Counts {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+impl Intercept for Recorder {
+    fn name(&self) -> &'static str {
+        "Recorder"
+    }
+
+    fn read_before_transmit(
+        &self,
+        context: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let target = context.request().headers().get("x-amz-target").unwrap_or_default();
+        let operation = target.rsplit('.').next().unwrap_or_default();
+        *self.0.lock().unwrap().entry(operation.to_owned()).or_default() += 1;
+        Ok(())
+    }
+}
+
+/// The application as the functions run it, with everything counted.
+struct World {
+    app: App,
+    gateway: Gateway,
+    recorder: Recorder,
+}
+
+impl World {
+    async fn new(database: &Database) -> Self {
+        let gateway = Gateway::start().await;
+        let recorder = Recorder::default();
+        let stores = Stores {
+            connections_table: database.connections_table().await,
+            messages_table: database.messages_table().await,
+            management_endpoint: format!("{}/prod", gateway.stub.endpoint()),
+            retention: RETENTION,
+        };
+        let management = wiring::management(&sdk(&gateway.stub.endpoint()).await, &stores.management_endpoint);
+        let app = wiring::application(&recorder.client(&database.sdk), management, &stores, clock());
+        Self { app, gateway, recorder }
+    }
+
+    async fn connect(&self, id: &str, user: &str, role: &str) -> Counts {
+        self.gateway.set(&ConnectionId::parse(&full(id)).unwrap(), Mood::Open);
+        let response = self.app.connect(event(id, user, role, "$connect", None)).await.unwrap();
+        assert_eq!(response.status_code, 200);
+        self.recorder.take()
+    }
+
+    async fn disconnect(&self, id: &str, user: &str, role: &str) -> Counts {
+        let response = self.app.disconnect(event(id, user, role, "$disconnect", None)).await.unwrap();
+        assert_eq!(response.status_code, 200);
+        self.recorder.take()
+    }
+
+    async fn say(&self, id: &str, user: &str, frame: Value, answer: &str) -> Counts {
+        let response = self.app.message(event(id, user, "user", "$default", Some(&frame.to_string()))).await.unwrap();
+        let text = text(response);
+        assert!(text.contains(&format!("\"type\":\"{answer}\"")), "{frame} was answered {text}");
+        self.recorder.take()
+    }
+}
+
+fn full(id: &str) -> String {
+    format!("{id:A<15}=")
+}
+
+fn text(response: ApiGatewayProxyResponse) -> String {
+    match response.body {
+        Some(aws_lambda_events::encodings::Body::Text(text)) => text,
+        other => panic!("an answer is text, not {other:?}"),
+    }
+}
+
+fn event(id: &str, user: &str, role: &str, route: &str, body: Option<&str>) -> ApiGatewayWebsocketProxyRequest {
+    let event = json!({
+        "requestContext": {
+            "routeKey": route, "connectionId": full(id), "connectedAt": NOW, "requestTimeEpoch": NOW,
+            "apiId": "api", "stage": "prod", "domainName": "example", "identity": {},
+            "authorizer": {"userId": user, "role": role, "tenant": "acme", "principalId": user},
+        },
+        "body": body, "isBase64Encoded": false,
+    });
+    serde_json::from_value(event).unwrap()
+}
+
+/// The row of the page, and the counts that it states.
+fn documented(what: &str) -> Counts {
+    let page = include_str!("../../../../docs/OPERATIONS.md");
+    let row = page.lines().find(|line| line.starts_with(&format!("| {what} |")));
+    let row = row.unwrap_or_else(|| panic!("docs/OPERATIONS.md has no row '{what}'"));
+    let requests = row.split('|').nth(2).unwrap().trim();
+    let parse = |part: &str| {
+        let (count, operation) = part.trim().split_once(' ').unwrap_or_else(|| panic!("'{part}' in row '{what}'"));
+        (operation.to_owned(), count.parse().unwrap_or_else(|_| panic!("'{part}' in row '{what}'")))
+    };
+    if requests == "none" { Counts::new() } else { requests.split(',').map(parse).collect() }
+}
+
+fn check(what: &str, counted: &Counts) {
+    assert_eq!(*counted, documented(what), "{what}: counted, then documented");
+}
+
+#[tokio::test]
+async fn what_dynamodb_is_asked_is_what_the_page_says() {
+    let Some(database) = database().await else { return };
+    let world = World::new(&database).await;
+    check("connect, first of a user", &world.connect("a1", "alice", "user").await);
+    check("connect, another of a user", &world.connect("a2", "alice", "user").await);
+    check("connect, of an admin", &world.connect("r1", "root", "admin").await);
+
+    // The first message of a process reads the table's epoch as well.
+    world.say("a1", "alice", json!({"action": "send", "id": "m0", "body": 0}), "ack").await;
+    let send = |id: &str| json!({"action": "send", "id": id, "body": {"text": "hello"}});
+    check("message to a conversation", &world.say("a1", "alice", send("m1"), "ack").await);
+    check("message to a conversation, repeated", &world.say("a1", "alice", send("m1"), "ack").await);
+    let ping = json!({"action": "ping"});
+    check("ping", &world.say("a1", "alice", ping, "pong").await);
+    let typing = json!({"action": "send", "ephemeral": true, "body": 1});
+    check("ephemeral message to a conversation", &world.say("a1", "alice", typing, "ack").await);
+
+    let join = json!({"action": "join", "channels": ["room:lobby"]});
+    check("join of a room", &world.say("a1", "alice", join, "members").await);
+    let to_room = json!({"action": "send", "id": "m2", "to": "room:lobby", "body": 1});
+    check("message to a room", &world.say("a1", "alice", to_room, "ack").await);
+    let history = json!({"action": "history", "channel": "conversation:alice"});
+    check("history", &world.say("a1", "alice", history, "history").await);
+    let resume = json!({"action": "resume", "channels": {"conversation:alice": 2, "everyone": 0}});
+    check("resume, nothing missed", &world.say("a2", "alice", resume, "resumed").await);
+    let resume = json!({"action": "resume", "channels": {"conversation:alice": 0, "everyone": 0}});
+    check("resume, one channel missed", &world.say("a2", "alice", resume, "resumed").await);
+
+    check("disconnect, in a room", &world.disconnect("a1", "alice", "user").await);
+    check("disconnect, last of a user", &world.disconnect("a2", "alice", "user").await);
+    check("disconnect, repeated", &world.disconnect("a2", "alice", "user").await);
+}

@@ -1,0 +1,147 @@
+//! DynamoDB that throttles, has no such table, or denies: the adapters' answers, with the real error bodies.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use aws_sdk_dynamodb::Client;
+use bytes::Bytes;
+use futures_util::FutureExt;
+use handlers::audience::Audience;
+use handlers::channel::{Channel, ChannelName};
+use handlers::id::{ConnectionId, MessageId, TenantId, UserId};
+use handlers::identity::{Identity, Role};
+use handlers::ports::{Append, Connection, ConnectionStore, LogError, MessageLog, Sender, StoreError};
+use handlers_aws::connections::DynamoConnections;
+use handlers_aws::log::DynamoLog;
+use http::{Request, Response};
+use serde_json::value::RawValue;
+
+use crate::stub::Stub;
+use crate::support::{NOW, RETENTION, clock, sdk};
+
+/// A DynamoDB that fails `failures` times and then answers everything with an empty success.
+struct Failing {
+    stub: Stub,
+    requests: Arc<AtomicU32>,
+}
+
+impl Failing {
+    async fn start(status: u16, error: &'static str, failures: u32) -> Self {
+        let requests = Arc::new(AtomicU32::new(0));
+        let counted = requests.clone();
+        let answer = move |_: Request<Bytes>| {
+            let failed = counted.fetch_add(1, Ordering::SeqCst) < failures;
+            let (status, body) = if failed { (status, error.to_owned()) } else { (200, "{}".to_owned()) };
+            let response = Response::builder().status(status).header("content-type", "application/x-amz-json-1.0");
+            let response = response.body(Bytes::from(body)).unwrap();
+            async move { response }.boxed()
+        };
+        Self { stub: Stub::start(Arc::new(answer)).await, requests }
+    }
+
+    async fn store(&self) -> DynamoConnections {
+        DynamoConnections::new(Client::new(&sdk(&self.stub.endpoint()).await), "connections", clock())
+    }
+
+    async fn log(&self) -> DynamoLog {
+        DynamoLog::new(Client::new(&sdk(&self.stub.endpoint()).await), "messages", RETENTION, clock())
+    }
+
+    fn requests(&self) -> u32 {
+        self.requests.load(Ordering::SeqCst)
+    }
+}
+
+const THROUGHPUT: &str = r#"{"__type":"com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException","message":"The level of configured provisioned throughput for the table was exceeded. Consider increasing your provisioning level with the UpdateTable API."}"#;
+const THROTTLED: &str = r#"{"__type":"com.amazon.coral.availability#ThrottlingException","message":"Rate of requests exceeds the allowed throughput."}"#;
+const NO_TABLE: &str = r#"{"__type":"com.amazonaws.dynamodb.v20120810#ResourceNotFoundException","message":"Requested resource not found"}"#;
+const DENIED: &str = r#"{"__type":"com.amazon.coral.service#AccessDeniedException","Message":"User: arn:aws:sts::123456789012:assumed-role/connect/connect is not authorized to perform: dynamodb:PutItem on resource: arn:aws:dynamodb:eu-west-1:123456789012:table/connections because no identity-based policy allows the dynamodb:PutItem action"}"#;
+
+fn alice() -> Connection {
+    let (tenant, user) = (TenantId::default_tenant(), UserId::parse("alice").unwrap());
+    Connection {
+        id: ConnectionId::parse("aliceAAAAAAAAAA=").unwrap(),
+        identity: Identity { tenant, user, role: Role::User, expires_at: None },
+        connected_at: NOW,
+        channels: std::collections::BTreeSet::new(),
+    }
+}
+
+fn lobby() -> Channel {
+    Channel::from_key("default/room:lobby").unwrap()
+}
+
+fn append() -> Append {
+    Append {
+        channel: lobby(),
+        sender: Sender { user: UserId::parse("alice").unwrap(), role: Role::User },
+        id: MessageId::parse("m1").unwrap(),
+        sent_at: NOW,
+        body: Arc::from(RawValue::from_string("1".to_owned()).unwrap()),
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_is_throttled_for_a_while_succeeds() {
+    for error in [THROUGHPUT, THROTTLED] {
+        let failing = Failing::start(400, error, 2).await;
+        failing.store().await.put(&alice()).await.unwrap();
+        assert_eq!(failing.requests(), 3, "two refused, the third taken");
+    }
+}
+
+#[tokio::test]
+async fn one_that_stays_throttled_is_unavailable_after_a_bounded_number_of_attempts() {
+    for error in [THROUGHPUT, THROTTLED] {
+        let failing = Failing::start(400, error, u32::MAX).await;
+        let put = failing.store().await.put(&alice()).await;
+        assert!(matches!(put, Err(StoreError::Unavailable(_))), "{put:?}");
+        assert!((2..=5).contains(&failing.requests()), "{} attempts", failing.requests());
+        let appended = failing.log().await.append(append()).await;
+        assert!(matches!(appended, Err(LogError::Unavailable(_))), "{appended:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_fails_or_is_not_there_is_unavailable() {
+    let failing = Failing::start(500, r#"{"__type":"com.amazon.coral.service#InternalFailure"}"#, u32::MAX).await;
+    let found = failing.store().await.find(&alice().id).await;
+    assert!(matches!(found, Err(StoreError::Unavailable(_))), "{found:?}");
+    let endpoint = failing.stub.endpoint();
+    drop(failing);
+    let nobody = DynamoConnections::new(Client::new(&sdk(&endpoint).await), "connections", clock());
+    let found = nobody.find(&alice().id).await;
+    assert!(matches!(found, Err(StoreError::Unavailable(_))), "{found:?}");
+}
+
+#[tokio::test]
+async fn a_missing_table_is_named_and_not_asked_again() {
+    let failing = Failing::start(400, NO_TABLE, u32::MAX).await;
+    let put = failing.store().await.put(&alice()).await;
+    let Err(StoreError::Backend { source, .. }) = put else { panic!("{put:?}") };
+    assert_eq!(
+        source.to_string(),
+        "PutItem: there is no table 'connections' (or no such index) in this account and region"
+    );
+    assert_eq!(failing.requests(), 1);
+    let heads = failing.log().await.heads(&[lobby()]).await;
+    let Err(LogError::Backend { source, .. }) = heads else { panic!("{heads:?}") };
+    assert!(source.to_string().contains("'messages'"), "{source}");
+}
+
+#[tokio::test]
+async fn a_denied_call_names_the_permission_and_the_table() {
+    let failing = Failing::start(400, DENIED, u32::MAX).await;
+    let store = failing.store().await;
+    let everyone = Audience::Channel(ChannelName::Everyone.within(TenantId::default_tenant()));
+    let put = store.put(&alice()).await.err();
+    let remove = store.remove(&alice().id).await.err();
+    let members = store.members(&everyone, None, 10).await.err();
+    for (error, operation) in [(put, "PutItem"), (remove, "DeleteItem"), (members, "Query")] {
+        let Some(StoreError::Backend { source, .. }) = error else { panic!("{operation}: {error:?}") };
+        let expected = format!(
+            "{operation} is denied: the function's role needs 'dynamodb:{operation}' on the table 'connections'"
+        );
+        assert_eq!(source.to_string(), expected);
+    }
+}

@@ -1,0 +1,13 @@
+//! The adapters and functions of AWS against an emulator of DynamoDB and stubs of what cannot be emulated.
+//!
+//! The emulator is started by the tests (`tests::dynamodb`). Where it cannot be installed the tests that need it say so.
+
+mod broadcasts;
+mod counts;
+mod faults;
+mod functions;
+mod gateway;
+mod log;
+mod stores;
+mod stub;
+mod support;

@@ -1,0 +1,77 @@
+//! What the tests share: one emulator for all that run at a time, fresh tables, clients as the functions have them.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use aws_config::{Region, SdkConfig};
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::Credentials;
+use handlers::memory::ManualClock;
+use handlers::ports::Timestamp;
+use handlers_aws::connections::DynamoConnections;
+use handlers_aws::log::DynamoLog;
+use handlers_aws::{tables, wiring};
+use tests::dynamodb::DynamoDb;
+use tokio::sync::Mutex;
+
+pub const NOW: Timestamp = Timestamp(1_795_000_000_000);
+pub const RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// The emulator while somebody uses it; a test that comes later starts another.
+static EMULATOR: Mutex<Weak<DynamoDb>> = Mutex::const_new(Weak::new());
+static TABLES: AtomicU32 = AtomicU32::new(0);
+
+/// A DynamoDB with what a test needs of it.
+pub struct Database {
+    pub client: Client,
+    pub sdk: SdkConfig,
+    _emulator: Arc<DynamoDb>,
+}
+
+/// `None` where the emulator cannot be installed.
+pub async fn database() -> Option<Database> {
+    let mut shared = EMULATOR.lock().await;
+    let emulator = match shared.upgrade() {
+        Some(emulator) => emulator,
+        None => Arc::new(DynamoDb::start().await?),
+    };
+    *shared = Arc::downgrade(&emulator);
+    let sdk = sdk(&emulator.endpoint()).await;
+    Some(Database { client: Client::new(&sdk), sdk, _emulator: emulator })
+}
+
+/// The functions' own settings, with keys of nobody and an endpoint of the tests.
+pub async fn sdk(endpoint: &str) -> SdkConfig {
+    let credentials = Credentials::new("AKIDEXAMPLE", "example", None, None, "tests");
+    let loader = wiring::loader().region(Region::new("us-east-1")).endpoint_url(endpoint);
+    loader.credentials_provider(credentials).load().await
+}
+
+pub fn clock() -> Arc<ManualClock> {
+    Arc::new(ManualClock::new(NOW))
+}
+
+impl Database {
+    pub async fn connections_table(&self) -> String {
+        self.table("connections", tables::connections().unwrap()).await
+    }
+
+    pub async fn messages_table(&self) -> String {
+        self.table("messages", tables::messages().unwrap()).await
+    }
+
+    async fn table(&self, kind: &str, definition: tables::Definition) -> String {
+        let name = format!("{kind}-{}", TABLES.fetch_add(1, Ordering::Relaxed));
+        tables::create(&self.client, &name, definition).await.unwrap();
+        name
+    }
+
+    pub async fn connections(&self, clock: Arc<ManualClock>) -> DynamoConnections {
+        DynamoConnections::new(self.client.clone(), &self.connections_table().await, clock)
+    }
+
+    pub async fn log(&self, clock: Arc<ManualClock>) -> DynamoLog {
+        DynamoLog::new(self.client.clone(), &self.messages_table().await, RETENTION, clock)
+    }
+}

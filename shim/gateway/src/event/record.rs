@@ -1,0 +1,203 @@
+//! A connection's facts as bytes, so that another process can make the connection's last event.
+//!
+//! API Gateway keeps such a record itself and shows it to nobody; the form is ours: JSON with a version. Invariant: the
+//! `$disconnect` event of facts that were read back is, but for id and time, the one of the facts that were written.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::facts::{ConnectionFacts, Identity};
+use crate::api::{Api, ApiDefinition};
+use crate::authorizer::AuthorizerContext;
+use crate::id;
+
+/// The version that is written. A reader takes this one only: pods of two versions share records for the minutes of a
+/// rolling deploy, so a change here must first teach readers, and only a release later writers.
+const VERSION: u8 = 1;
+
+/// A record that cannot be read back.
+#[derive(Debug, thiserror::Error)]
+pub enum BadRecord {
+    /// Not the JSON of a record. The parser's own text is not kept, because it shows values.
+    #[error("the record is not the JSON of a connection (at byte {0})")]
+    Json(usize),
+    /// Written by another release.
+    #[error("the record has version {0}, this release reads version {VERSION}")]
+    Version(u8),
+    /// The id is none.
+    #[error(transparent)]
+    Id(#[from] id::Malformed),
+    /// The authorizer context is not an object of scalars.
+    #[error("the record's authorizer context is not an object of strings, numbers and booleans")]
+    Context,
+    /// The API that the connection belonged to has a name that is not allowed.
+    #[error("the record's API is not a valid one")]
+    Api,
+}
+
+impl From<serde_json::Error> for BadRecord {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Json(error.column())
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Written<'f> {
+    v: u8,
+    api_id: &'f str,
+    stage: &'f str,
+    connection_id: &'f str,
+    domain_name: &'f str,
+    connected_at: i64,
+    identity: &'f Identity,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    authorizer: Option<&'f AuthorizerContext>,
+}
+
+#[derive(Deserialize)]
+struct Versioned {
+    v: u8,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Read {
+    api_id: String,
+    stage: String,
+    connection_id: String,
+    domain_name: String,
+    connected_at: i64,
+    identity: Identity,
+    authorizer: Option<Value>,
+}
+
+impl ConnectionFacts {
+    /// The record of this connection: everything that differs between connections, some 500 bytes.
+    #[must_use]
+    pub fn to_record(&self) -> Vec<u8> {
+        let record = Written {
+            v: VERSION,
+            api_id: &self.api.id,
+            stage: &self.api.stage.name,
+            connection_id: &self.connection_id,
+            domain_name: &self.domain_name,
+            connected_at: self.connected_at,
+            identity: &self.identity,
+            authorizer: self.authorizer.as_deref(),
+        };
+        serde_json::to_vec(&record).expect("a record has text keys only and a vector takes every byte")
+    }
+
+    /// Reads a record back, for a process that serves `api`. A connection that belonged to another stage, as before a
+    /// deploy that renamed it, keeps that; stage variables are `api`'s.
+    ///
+    /// # Errors
+    /// [`BadRecord`] for bytes that [`to_record`](Self::to_record) of this release did not write.
+    pub fn from_record(record: &[u8], api: &Arc<Api>) -> Result<Self, BadRecord> {
+        let Versioned { v } = serde_json::from_slice(record)?;
+        if v != VERSION {
+            return Err(BadRecord::Version(v));
+        }
+        let read: Read = serde_json::from_slice(record)?;
+        let authorizer = match read.authorizer {
+            Some(context) => Some(Arc::new(AuthorizerContext::from_event(context).ok_or(BadRecord::Context)?)),
+            None => None,
+        };
+        Ok(Self {
+            api: api_of(read.api_id, read.stage, api)?,
+            connection_id: id::check(&read.connection_id)?,
+            domain_name: read.domain_name.into(),
+            connected_at: read.connected_at,
+            identity: read.identity,
+            authorizer,
+        })
+    }
+}
+
+/// `api` itself, or one without routes that is called as the record says: events show an API's names only.
+fn api_of(id: String, stage: String, api: &Arc<Api>) -> Result<Arc<Api>, BadRecord> {
+    if id == *api.id && stage == *api.stage.name {
+        return Ok(api.clone());
+    }
+    let definition = ApiDefinition {
+        id,
+        region: api.region.to_string(),
+        account_id: api.account_id.to_string(),
+        stage,
+        stage_variables: api.stage.variables.clone(),
+        routes: Vec::new(),
+        selection: "$request.body.action".to_owned(),
+        authorizer: None,
+        api_key_required: false,
+        quotas: api.quotas.clone(),
+    };
+    Api::new(definition).map(Arc::new).map_err(|_| BadRecord::Api)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authorizer::ContextValue;
+    use crate::event::{ApiKey, DisconnectEvent};
+    use crate::samples;
+    use crate::time::EventTime;
+
+    const ID: &str = "BIvUPeo-oAMCJlQ=";
+
+    fn full() -> ConnectionFacts {
+        let entries = vec![
+            ("exp".into(), ContextValue::Number(1_800_000_000.into())),
+            ("staff".into(), ContextValue::Flag(false)),
+            ("userId".into(), ContextValue::Text("alice \"the\" first".into())),
+        ];
+        ConnectionFacts {
+            identity: Identity {
+                api_key: Some(Box::new(ApiKey { key: "k".into(), id: "i".into() })),
+                user_agent: Some("wscat".into()),
+                source_ip: "2001:db8::1".into(),
+            },
+            authorizer: Some(Arc::new(AuthorizerContext::new("alice", entries, 7))),
+            ..samples::facts(ID, 1_731_332_735_513)
+        }
+    }
+
+    fn disconnect(facts: &ConnectionFacts) -> Vec<u8> {
+        let request_id = samples::id("BIvUPeo-oAMCJlQ=");
+        let time = EventTime::at(1_731_332_739_000);
+        DisconnectEvent { facts, request_id, time, status_code: 1006, reason: "Connection lost" }.to_json()
+    }
+
+    #[test]
+    fn the_last_event_of_facts_that_were_read_back_is_the_same() {
+        for facts in [full(), samples::facts(ID, 0)] {
+            let read = ConnectionFacts::from_record(&facts.to_record(), &facts.api).unwrap();
+            assert!(Arc::ptr_eq(&read.api, &facts.api));
+            assert_eq!(String::from_utf8(disconnect(&read)).unwrap(), String::from_utf8(disconnect(&facts)).unwrap());
+        }
+    }
+
+    #[test]
+    fn a_connection_of_another_stage_keeps_it() {
+        let facts = full();
+        let mut renamed = samples::definition();
+        (renamed.id, renamed.stage) = ("def".to_owned(), "next".to_owned());
+        let read = ConnectionFacts::from_record(&facts.to_record(), &Arc::new(Api::new(renamed).unwrap())).unwrap();
+        assert_eq!(disconnect(&read), disconnect(&facts));
+    }
+
+    #[test]
+    fn what_is_no_record_is_refused_without_showing_it() {
+        let api = samples::api();
+        let read = |text: &str| ConnectionFacts::from_record(text.as_bytes(), &api).unwrap_err();
+        assert!(matches!(read("{\"v\":2}"), BadRecord::Version(2)));
+        assert!(matches!(read(""), BadRecord::Json(_)));
+        let good = String::from_utf8(full().to_record()).unwrap();
+        assert!(matches!(read(&good.replace(ID, "short")), BadRecord::Id(_)));
+        assert!(matches!(read(&good.replace("\"staff\":false", "\"staff\":[]")), BadRecord::Context));
+        let bad = read(&good.replace("\"userAgent\":\"wscat\"", "\"userAgent\":{\"secret\":1}"));
+        assert!(!bad.to_string().contains("secret"), "{bad}");
+    }
+}

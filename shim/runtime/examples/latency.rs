@@ -1,0 +1,110 @@
+//! What an event costs through the Runtime API: `cargo run --release -p runtime-api --example latency`.
+//!
+//! The same executable is the function, an echo on `lambda_runtime`, when it finds a Runtime API in its environment.
+//! Beside it stands the same echo called in this process, from bytes to bytes.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use lambda_runtime::{Error, LambdaEvent, service_fn};
+use runtime_api::{Definition, Function, Limits, Program};
+use serde_json::{Value, json};
+
+const EVENTS: usize = 20_000;
+const CALLERS: usize = 16;
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    if std::env::var_os("AWS_LAMBDA_RUNTIME_API").is_some() {
+        return lambda_runtime::run_concurrent(service_fn(echo)).await;
+    }
+    in_process();
+    for (name, max_processes, concurrency) in [("one at a time", 4, 1), ("16 per process", 1, CALLERS)] {
+        let function = Arc::new(function(max_processes, concurrency)?);
+        measure(&format!("{name}, 1 caller"), &function, 1).await;
+        measure(&format!("{name}, {CALLERS} callers"), &function, CALLERS).await;
+        function.stop().await;
+    }
+    Ok(())
+}
+
+async fn echo(event: LambdaEvent<Value>) -> Result<Value, Error> {
+    Ok(answer(&event.payload))
+}
+
+fn answer(event: &Value) -> Value {
+    json!({"statusCode": 200, "body": event["body"]})
+}
+
+fn event() -> Bytes {
+    let context = json!({"routeKey": "$default", "connectionId": "L0SM9cOFvHcCIhw=", "padding": "x".repeat(600)});
+    Bytes::from(json!({"requestContext": context, "body": "hello", "isBase64Encoded": false}).to_string())
+}
+
+fn in_process() {
+    let event = event();
+    let times = (0..EVENTS).map(|_| {
+        let begun = Instant::now();
+        let value = serde_json::from_slice(&event).expect("the event is JSON");
+        std::hint::black_box(answer(&value).to_string());
+        begun.elapsed()
+    });
+    report("in-process through JSON, 1 caller", times.collect(), None);
+}
+
+fn function(max_processes: usize, concurrency: usize) -> Result<Function, Error> {
+    let limits = Limits {
+        timeout: Duration::from_secs(10),
+        init_timeout: Duration::from_secs(10),
+        idle_timeout: Duration::from_secs(60),
+        min_processes: 1,
+        max_processes,
+        concurrency,
+        queue: 256,
+    };
+    let definition = Definition {
+        name: "echo".to_owned(),
+        program: Program::bootstrap(&std::env::current_exe()?)?,
+        region: "us-east-1".to_owned(),
+        account_id: "000000000000".to_owned(),
+        memory_mib: 128,
+        environment: [].into(),
+        limits,
+    };
+    // The deadline is only told; no one here reads it.
+    Ok(Function::start(definition, Arc::new(|| 0))?)
+}
+
+async fn measure(name: &str, function: &Arc<Function>, callers: usize) {
+    let event = event();
+    function.invoke(event.clone()).await.expect("the echo answers");
+    let tasks = tokio_util::task::TaskTracker::new();
+    let begun = Instant::now();
+    let calls: Vec<_> = (0..callers)
+        .map(|_| {
+            let (function, event) = (function.clone(), event.clone());
+            tasks.spawn(async move {
+                let mut times = Vec::with_capacity(EVENTS / callers);
+                for _ in 0..EVENTS / callers {
+                    let begun = Instant::now();
+                    function.invoke(event.clone()).await.expect("the echo answers");
+                    times.push(begun.elapsed());
+                }
+                times
+            })
+        })
+        .collect();
+    let mut times = Vec::with_capacity(EVENTS);
+    for call in calls {
+        times.extend(call.await.expect("no caller panics"));
+    }
+    report(name, times, Some(begun.elapsed()));
+}
+
+fn report(name: &str, mut times: Vec<Duration>, whole: Option<Duration>) {
+    times.sort_unstable();
+    let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
+    let rate = whole.map(|whole| format!(", {:.0} events/s", times.len() as f64 / whole.as_secs_f64()));
+    println!("{name}: p50 {:?}, p99 {:?}{}", at(0.5), at(0.99), rate.unwrap_or_default());
+}

@@ -1,0 +1,133 @@
+//! A function: its pool of sandboxes, and the way in.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use crate::definition::Definition;
+use crate::ids::Ids;
+use crate::invocation::{Event, Invocation, InvokeError, Outcome};
+use crate::pool::{Pool, SandboxId};
+use crate::sandbox;
+
+/// How long everything may take to end when a function is stopped: longer than a sandbox gives its process.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Milliseconds since 1970. Wall-clock time comes from outside.
+pub type WallClock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// A function that can be invoked. Its processes end when it is stopped or dropped.
+pub struct Function {
+    shared: Arc<Shared>,
+    _stop_on_drop: DropGuard,
+}
+
+/// Why a function cannot be invoked at all.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// There is no randomness for its ids.
+    #[error("the system's random source does not answer")]
+    Random(#[source] getrandom::Error),
+}
+
+/// What the parts of one function share.
+pub(crate) struct Shared {
+    pub definition: Definition,
+    pub clock: WallClock,
+    pub ids: Ids,
+    pub tasks: TaskTracker,
+    pub stop: CancellationToken,
+    pool: Mutex<Pool>,
+}
+
+impl Function {
+    /// Starts the processes that are always to be there; the others come with the invocations. It must be called within
+    /// a tokio runtime.
+    ///
+    /// # Errors
+    /// [`StartError`]. What is wrong with the program was told by [`Program`](crate::Program).
+    pub fn start(definition: Definition, clock: WallClock) -> Result<Self, StartError> {
+        let stop = CancellationToken::new();
+        let shared = Arc::new(Shared {
+            pool: Mutex::new(Pool::new(definition.limits.clone())),
+            definition,
+            clock,
+            ids: Ids::random().map_err(StartError::Random)?,
+            tasks: TaskTracker::new(),
+            stop: stop.clone(),
+        });
+        let due = shared.pool().due(Instant::now());
+        shared.launch(due);
+        Ok(Self { shared, _stop_on_drop: stop.drop_guard() })
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.shared.definition.name
+    }
+
+    /// How many processes it has.
+    #[must_use]
+    pub fn processes(&self) -> usize {
+        self.shared.pool().processes()
+    }
+
+    /// Invokes it with an event. The invocation goes on when the returned future is dropped once a process has it, as on
+    /// Lambda; one that still waits is forgotten.
+    ///
+    /// # Errors
+    /// [`InvokeError`]: the function failed, took too long, or may not run.
+    pub async fn invoke(&self, payload: Bytes) -> Outcome {
+        let (reply, answer) = oneshot::channel();
+        let shared = &self.shared;
+        let event = Event {
+            request_id: shared.ids.uuid().into(),
+            nonce: shared.ids.uuid().into(),
+            trace_id: shared.ids.trace((shared.clock)()).into(),
+            payload,
+        };
+        let due = shared.pool().submit(Instant::now(), Invocation { event, reply })?;
+        shared.launch(due);
+        match tokio::time::timeout(self.longest(), answer).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(InvokeError::Stopped),
+            Err(_) => Err(InvokeError::TimedOut),
+        }
+    }
+
+    /// A process's start, one invocation before, its own time; behind that something hangs.
+    fn longest(&self) -> Duration {
+        let limits = &self.shared.definition.limits;
+        limits.init_timeout + limits.timeout * 2 + Duration::from_secs(1)
+    }
+
+    /// Ends all processes and waits for them. Whoever still waits is told [`InvokeError::Stopped`].
+    pub async fn stop(&self) {
+        self.shared.pool().stop();
+        self.shared.stop.cancel();
+        self.shared.tasks.close();
+        if tokio::time::timeout(STOP_TIMEOUT, self.shared.tasks.wait()).await.is_err() {
+            tracing::warn!(function.name = self.name(), "a function's processes did not end in time");
+        }
+    }
+}
+
+impl Shared {
+    /// The pool, for as long as a statement takes: nothing waits while it is held.
+    pub fn pool(&self) -> MutexGuard<'_, Pool> {
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts sandboxes.
+    pub fn launch(self: &Arc<Self>, due: Vec<SandboxId>) {
+        for id in due {
+            self.tasks.spawn(sandbox::run(self.clone(), id));
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Who gets what, without a process.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn limits() -> Limits {
+    Limits {
+        timeout: SECOND * 3,
+        init_timeout: SECOND * 10,
+        idle_timeout: SECOND * 60,
+        min_processes: 0,
+        max_processes: 2,
+        concurrency: 1,
+        queue: 1,
+    }
+}
+
+struct Bench {
+    pool: Pool,
+    now: Instant,
+}
+
+impl Bench {
+    fn new(limits: Limits) -> Self {
+        Self { pool: Pool::new(limits), now: Instant::now() }
+    }
+
+    fn submit(&mut self, id: &str) -> Result<(Vec<SandboxId>, oneshot::Receiver<Outcome>), InvokeError> {
+        let event = Event {
+            request_id: id.into(),
+            nonce: format!("nonce of {id}").into(),
+            trace_id: "trace".into(),
+            payload: Bytes::new(),
+        };
+        let (reply, answer) = oneshot::channel();
+        Ok((self.pool.submit(self.now, Invocation { event, reply })?, answer))
+    }
+
+    fn poll(&mut self, id: SandboxId) -> Next {
+        self.pool.poll(self.now, id)
+    }
+
+    fn delivered(&mut self, id: SandboxId) -> String {
+        match self.poll(id) {
+            Next::Deliver(delivery) => delivery.event.request_id.to_string(),
+            Next::Wait(_) => panic!("nothing waits for it"),
+            Next::Refuse => panic!("it is refused"),
+        }
+    }
+
+    fn parked(&mut self, id: SandboxId) -> oneshot::Receiver<Delivery> {
+        match self.poll(id) {
+            Next::Wait(event) => event,
+            Next::Deliver(_) | Next::Refuse => panic!("it is to wait"),
+        }
+    }
+
+    fn finish(&mut self, id: SandboxId, request: &str) {
+        self.pool.check(id, request, None).unwrap();
+        self.pool.finish(self.now, id, request, Ok(Bytes::from_static(b"{}"))).unwrap();
+    }
+}
+
+fn outcome(mut answer: oneshot::Receiver<Outcome>) -> Option<Outcome> {
+    answer.try_recv().ok()
+}
+
+#[test]
+fn one_sandbox_per_concurrent_invocation_then_the_queue_then_throttling() {
+    let mut bench = Bench::new(limits());
+    let (first, one) = bench.submit("a").unwrap();
+    let (second, _two) = bench.submit("b").unwrap();
+    assert_eq!((first.len(), second.len()), (1, 1));
+    assert_eq!((bench.delivered(first[0]), bench.delivered(second[0])), ("a".to_owned(), "b".to_owned()));
+    let (none, three) = bench.submit("c").unwrap();
+    assert!(none.is_empty());
+    assert_eq!(bench.submit("d").unwrap_err(), InvokeError::Throttled);
+    bench.finish(first[0], "a");
+    assert_eq!(outcome(one).unwrap().unwrap(), "{}");
+    assert_eq!(bench.delivered(first[0]), "c");
+    drop(three);
+}
+
+#[test]
+fn the_sandbox_that_was_used_last_is_used_first() {
+    let mut bench = Bench::new(limits());
+    let ((first, _a), (second, _b)) = (bench.submit("a").unwrap(), bench.submit("b").unwrap());
+    bench.delivered(first[0]);
+    bench.delivered(second[0]);
+    bench.finish(first[0], "a");
+    bench.finish(second[0], "b");
+    let (mut cold, mut warm) = (bench.parked(first[0]), bench.parked(second[0]));
+    let (_, _c) = bench.submit("c").unwrap();
+    assert!(warm.try_recv().is_ok() && cold.try_recv().is_err());
+}
+
+#[test]
+fn a_poll_that_was_given_up_loses_nothing() {
+    let mut bench = Bench::new(limits());
+    let (due, _a) = bench.submit("a").unwrap();
+    assert_eq!(bench.delivered(due[0]), "a");
+    assert_eq!(bench.delivered(due[0]), "a", "the same event comes again until it is answered");
+    bench.finish(due[0], "a");
+    drop(bench.parked(due[0]));
+    let (due_again, _b) = bench.submit("b").unwrap();
+    assert_eq!(due_again.len(), 1, "nobody polls, so another process is started");
+    assert_eq!(bench.delivered(due[0]), "b");
+}
+
+#[test]
+fn answers_are_checked() {
+    let mut bench = Bench::new(limits());
+    let (due, _a) = bench.submit("a").unwrap();
+    let id = due[0];
+    assert_eq!(bench.pool.check(id, "a", None), Err(Refusal::State), "before any /next");
+    bench.delivered(id);
+    assert_eq!(bench.pool.check(id, "b", None), Err(Refusal::Request));
+    assert_eq!(bench.pool.check(id, "a", Some("another nonce")), Err(Refusal::Request));
+    assert_eq!(bench.pool.check(id, "a", Some("nonce of a")), Ok(()));
+    bench.finish(id, "a");
+    assert_eq!(bench.pool.check(id, "a", None), Err(Refusal::State), "twice");
+    assert_eq!(bench.pool.init_failed(bench.now, id, InvokeError::Stopped), Err(Refusal::State), "it has started");
+}
+
+#[test]
+fn a_timeout_kills_and_the_next_invocation_gets_another_sandbox() {
+    let mut bench = Bench::new(limits());
+    let (due, answer) = bench.submit("a").unwrap();
+    bench.delivered(due[0]);
+    let Watch::Until(at) = bench.pool.watch(bench.now, due[0]) else { panic!("it is in time") };
+    assert_eq!(at, bench.now + SECOND * 3);
+    bench.now = at;
+    assert_eq!(bench.pool.watch(bench.now, due[0]), Watch::Kill);
+    assert_eq!(outcome(answer), Some(Err(InvokeError::TimedOut)));
+    assert_eq!(bench.pool.check(due[0], "a", None), Err(Refusal::State));
+    assert_eq!(bench.submit("b").unwrap().0.len(), 1);
+}
+
+#[test]
+fn a_crash_fails_what_was_running_and_nothing_else() {
+    let mut bench = Bench::new(limits());
+    let ((due, a), (_, b)) = (bench.submit("a").unwrap(), bench.submit("b").unwrap());
+    bench.delivered(due[0]);
+    bench.pool.gone(bench.now, due[0], End::default());
+    let text = "RequestId: a Error: Runtime exited without providing a reason";
+    assert_eq!(outcome(a), Some(Err(InvokeError::function("Runtime.ExitError", text))));
+    assert_eq!(outcome(b), None);
+}
+
+#[test]
+fn a_failed_start_is_told_and_not_repeated_at_once() {
+    let mut bench = Bench::new(limits());
+    let (due, a) = bench.submit("a").unwrap();
+    let failure = InvokeError::function("Runtime.ImportModuleError", "no module");
+    bench.pool.init_failed(bench.now, due[0], failure.clone()).unwrap();
+    assert!(bench.pool.gone(bench.now, due[0], End::default()).is_empty());
+    assert_eq!(outcome(a), Some(Err(failure.clone())));
+    assert_eq!(bench.submit("b").unwrap_err(), failure, "within the pause");
+    bench.now += Duration::from_millis(100);
+    let (due, _c) = bench.submit("c").unwrap();
+    assert_eq!(due.len(), 1);
+    bench.pool.gone(bench.now, due[0], End { failure: Some(failure), ..End::default() });
+    bench.now += Duration::from_millis(199);
+    assert!(bench.submit("d").is_err(), "the pause doubles");
+}
+
+#[test]
+fn an_idle_sandbox_goes_unless_it_is_provisioned() {
+    let mut bench = Bench::new(Limits { min_processes: 1, ..limits() });
+    let provisioned = bench.pool.due(bench.now);
+    assert_eq!(provisioned.len(), 1);
+    let _first = bench.parked(provisioned[0]);
+    let (_, _a) = bench.submit("a").unwrap();
+    let (due, _b) = bench.submit("b").unwrap();
+    bench.delivered(due[0]);
+    bench.finish(due[0], "b");
+    bench.finish(provisioned[0], "a");
+    let (_one, _two) = (bench.parked(provisioned[0]), bench.parked(due[0]));
+    bench.now += SECOND * 60;
+    assert_eq!(bench.pool.watch(bench.now, due[0]), Watch::Retire);
+    assert!(matches!(bench.pool.watch(bench.now, provisioned[0]), Watch::Until(_)));
+    assert!(bench.pool.gone(bench.now, due[0], End::default()).is_empty());
+    let replaced = bench.pool.gone(bench.now, provisioned[0], End::default());
+    assert_eq!(replaced.len(), 1, "a provisioned sandbox that dies is replaced");
+}
+
+#[test]
+fn several_at_a_time_share_a_process_and_a_timeout_costs_only_its_own() {
+    let mut bench = Bench::new(Limits { concurrency: 2, max_processes: 1, queue: 0, ..limits() });
+    let ((due, a), (none, b)) = (bench.submit("a").unwrap(), bench.submit("b").unwrap());
+    assert!(none.is_empty());
+    let id = due[0];
+    assert_eq!((bench.delivered(id), bench.delivered(id)), ("a".to_owned(), "b".to_owned()));
+    assert!(matches!(bench.poll(id), Next::Refuse));
+    bench.finish(id, "b");
+    assert!(outcome(b).unwrap().is_ok());
+    bench.now += SECOND * 3;
+    assert!(matches!(bench.pool.watch(bench.now, id), Watch::Until(_)));
+    assert_eq!(outcome(a), Some(Err(InvokeError::TimedOut)));
+    assert_eq!(bench.pool.check(id, "a", None), Err(Refusal::Late));
+    let _waits = bench.parked(id);
+    let (_, _c) = bench.submit("c").unwrap();
+    assert_eq!(bench.pool.watch(bench.now + SECOND * 3, id), Watch::Until(bench.now + SECOND * 63));
+}
+
+#[test]
+fn after_stop_nothing_is_taken() {
+    let mut bench = Bench::new(limits());
+    let (_, a) = bench.submit("a").unwrap();
+    bench.pool.stop();
+    assert_eq!(outcome(a), Some(Err(InvokeError::Stopped)));
+    assert_eq!(bench.submit("b").unwrap_err(), InvokeError::Stopped);
+    assert!(bench.pool.due(bench.now).is_empty());
+}

@@ -1,0 +1,182 @@
+//! The bus between pods: what is delivered on one reaches the sockets of all, through Redis publish and subscribe.
+//!
+//! ```text
+//! PodDelivery ── queue ── publisher ──▶ Redis ──▶ subscriber ── receiver ──▶ hub of another pod
+//!      └──────────── this pod's hub, at once                       └── requests about one connection, and replies
+//! ```
+//! Each elementary group of connections has a topic, and a pod listens to those of which it has members. Invariants: the
+//! bus may lose, repeat and reorder; the hub's order by offset makes that unseen for what is in a log, and the tail check
+//! finds what was lost without a successor. What is in no log is sent at most once. A pod never takes in what it published
+//! itself. Delivery on this pod does not depend on Redis. Why: `docs/adr/0010-bus-between-pods.md`.
+
+mod degraded;
+mod delivery;
+mod interest;
+mod metrics;
+mod owner;
+mod publisher;
+mod queue;
+mod receiver;
+mod remote;
+mod requests;
+mod subscriber;
+mod tail;
+
+pub mod topic;
+pub mod wire;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use handlers::ports::MessageLog;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use self::delivery::PodDelivery;
+pub use self::metrics::BusMetrics;
+
+use self::interest::Interest;
+use self::queue::Queue;
+use self::requests::Requests;
+use crate::hub::Hub;
+use crate::redis::{LinkState, Redis, RedisTrouble};
+
+/// Which node this pod is, and which others live. Leases decide.
+#[async_trait]
+pub trait Nodes: Send + Sync {
+    /// The node in the ids of this pod's connections. It changes when this pod lost its lease.
+    fn node(&self) -> u16;
+
+    /// Whether somebody holds the lease of a node.
+    async fn is_alive(&self, node: u16) -> Result<bool, RedisTrouble>;
+}
+
+/// How the bus behaves.
+#[derive(Debug, Clone)]
+pub struct BusSettings {
+    /// Most bytes that wait to be published.
+    pub queue_bytes: usize,
+    /// How often this pod sends itself a heartbeat through Redis.
+    pub heartbeat: Duration,
+    /// After how much silence the subscription's connection is taken for dead.
+    pub silence: Duration,
+    /// How long a group without members is listened for, so that who reconnects causes no traffic.
+    pub linger: Duration,
+    /// How long a handshake or a resume waits for Redis to confirm what it listens for.
+    pub settle: Duration,
+    /// How long a request to another pod may take.
+    pub request: Duration,
+    /// How often the log's ends are compared with what was passed on, in channels with recent traffic.
+    pub tail: Duration,
+    /// How often they are in all others.
+    pub rotation: Duration,
+    /// How long the link must be away before clients are told.
+    pub degraded_after: Duration,
+}
+
+impl BusSettings {
+    /// What runs in production. One second of heartbeats and three of silence find a dead connection well inside the time
+    /// in which a client would notice; 16 MiB are some 30,000 messages, a second's worth at the rate that one pod serves.
+    pub const PRODUCTION: Self = Self {
+        queue_bytes: 16 * 1024 * 1024,
+        heartbeat: Duration::from_secs(1),
+        silence: Duration::from_secs(3),
+        linger: Duration::from_secs(5),
+        settle: Duration::from_secs(1),
+        request: Duration::from_secs(2),
+        tail: Duration::from_secs(2),
+        rotation: Duration::from_secs(60),
+        degraded_after: Duration::from_millis(500),
+    };
+}
+
+/// What a bus is made of.
+pub struct BusParts {
+    /// The way to Redis.
+    pub redis: Redis,
+    /// This pod's connections.
+    pub hub: Hub,
+    /// From where holes are filled.
+    pub log: Arc<dyn MessageLog>,
+    /// Who is who.
+    pub nodes: Arc<dyn Nodes>,
+    /// How it behaves.
+    pub settings: BusSettings,
+    /// What it counts.
+    pub metrics: Arc<BusMetrics>,
+}
+
+/// A bus that runs.
+pub struct Bus {
+    delivery: Arc<PodDelivery>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// What all its tasks share. It does not hold the hub, which holds it.
+struct Shared {
+    redis: Redis,
+    /// Tells this process from all others, also from an earlier one of the same node.
+    origin: u64,
+    nodes: Arc<dyn Nodes>,
+    settings: BusSettings,
+    metrics: Arc<BusMetrics>,
+    queue: Queue,
+    interest: Arc<Interest>,
+    requests: Requests,
+    /// Set off when this pod may have missed something.
+    missed: Notify,
+}
+
+impl Bus {
+    /// Starts the bus and makes the hub one of several. Before the hub has connections, and outside of the tasks that a
+    /// drain waits for: what happens during it is still to be published.
+    ///
+    /// # Errors
+    /// The system's random source does not answer.
+    pub fn start(parts: BusParts) -> Result<Self, getrandom::Error> {
+        let BusParts { redis, hub, log, nodes, settings, metrics } = parts;
+        let shared = Arc::new(Shared {
+            redis,
+            origin: getrandom::u64()?,
+            nodes,
+            queue: Queue::new(settings.queue_bytes),
+            interest: Arc::new(Interest::new(settings.linger)),
+            requests: Requests::default(),
+            missed: Notify::new(),
+            settings,
+            metrics,
+        });
+        hub.attach(shared.clone());
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        tasks.spawn(publisher::run(shared.clone(), stop.clone()));
+        tasks.spawn(subscriber::run(shared.clone(), hub.clone(), tasks.clone(), stop.clone()));
+        tasks.spawn(tail::run(shared.clone(), hub.clone(), log, stop.clone()));
+        tasks.spawn(degraded::run(shared.clone(), hub.clone(), stop.clone()));
+        Ok(Self { delivery: Arc::new(PodDelivery::new(hub, shared)), tasks, stop })
+    }
+
+    /// The way to everyone's connections.
+    #[must_use]
+    pub fn delivery(&self) -> Arc<PodDelivery> {
+        self.delivery.clone()
+    }
+
+    /// Publishes what still waits and ends. When the last connection is gone.
+    pub async fn stop(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+impl Shared {
+    fn is_up(&self) -> bool {
+        matches!(*self.redis.state().borrow(), LinkState::Up)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,235 @@
+//! Two pods that share a Redis and a log: what is done happens here, who receives it is there.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use gateway::id::GatewayId;
+use handlers::channel::{Channel, Epoch, Offset};
+use handlers::conformance::delivery::{Fixture, Receivers};
+use handlers::id::{ConnectionId, MessageId, UserId};
+use handlers::memory::{ManualClock, MemoryConnections, MemoryLog, Retention};
+use handlers::ports::{Append, Connection, Placement, Sender, Timestamp};
+use prometheus_client::registry::Registry;
+use serde_json::value::RawValue;
+
+use super::*;
+use crate::hub::tests::{closed_for, open};
+use crate::redis::RedisSettings;
+use crate::session::handle::Handle;
+
+/// The node of the pod that does things.
+pub const HERE: u16 = 1;
+/// The node of the pod that receives: that of the suites' connection ids.
+const THERE: u16 = 0;
+/// A node that lives and does not answer.
+pub const SILENT: u16 = 9;
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// One pod.
+pub struct Pod {
+    pub hub: Hub,
+    pub delivery: Arc<PodDelivery>,
+    pub redis: Redis,
+    bus: Arc<Bus>,
+    metrics: Arc<BusMetrics>,
+}
+
+/// Both, and what they share.
+#[derive(Clone)]
+pub struct World {
+    pub here: Arc<Pod>,
+    pub there: Arc<Pod>,
+    log: Arc<MemoryLog>,
+}
+
+struct Fixed(u16);
+
+#[async_trait]
+impl Nodes for Fixed {
+    fn node(&self) -> u16 {
+        self.0
+    }
+
+    async fn is_alive(&self, node: u16) -> Result<bool, RedisTrouble> {
+        Ok([HERE, THERE, SILENT].contains(&node))
+    }
+}
+
+/// Waits until something holds.
+pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, waiting).await.is_ok(), "in {PATIENCE:?}: {what}");
+}
+
+/// Runs what must not wait for Redis.
+pub async fn in_time<T>(doing: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_millis(500), doing).await.expect("it waits for nothing")
+}
+
+/// The offsets of the messages that reached a connection since the last look.
+pub fn offsets(handle: &Handle) -> Vec<u64> {
+    let frames = drained(handle);
+    let values = frames.iter().filter_map(|frame| serde_json::from_str::<serde_json::Value>(frame).ok());
+    values.filter_map(|value| value["offset"].as_u64()).collect()
+}
+
+impl Pod {
+    async fn start(server: &RedisServer, prefix: &str, node: u16, log: Arc<MemoryLog>, settings: BusSettings) -> Self {
+        let redis = RedisSettings { prefix: prefix.to_owned(), ..RedisSettings::single(&server.url()) };
+        let redis = Redis::connect(redis).await.expect("the server answers");
+        let hub = Hub::new(log.clone(), TaskTracker::new(), Arc::default());
+        let metrics = BusMetrics::registered(&mut Registry::default());
+        let parts = BusParts {
+            redis: redis.clone(),
+            hub: hub.clone(),
+            log,
+            nodes: Arc::new(Fixed(node)),
+            settings,
+            metrics: metrics.clone(),
+        };
+        let bus = Arc::new(Bus::start(parts).unwrap());
+        Self { hub, delivery: bus.delivery(), redis, bus, metrics }
+    }
+
+    /// What its bus counted.
+    pub fn bus_metrics(&self) -> &BusMetrics {
+        &self.metrics
+    }
+}
+
+impl World {
+    pub async fn start(server: &RedisServer) -> Self {
+        Self::start_with(server, |_| {}).await
+    }
+
+    /// Two pods with a prefix of their own, with everything that takes time made short.
+    pub async fn start_with(server: &RedisServer, change: impl FnOnce(&mut BusSettings)) -> Self {
+        static WORLDS: AtomicU64 = AtomicU64::new(0);
+        let prefix = format!("world{}", WORLDS.fetch_add(1, Ordering::Relaxed));
+        let mut settings = BusSettings {
+            heartbeat: Duration::from_millis(100),
+            linger: Duration::from_millis(50),
+            settle: PATIENCE,
+            request: Duration::from_secs(2),
+            tail: Duration::from_millis(200),
+            rotation: Duration::from_secs(1),
+            ..BusSettings::PRODUCTION
+        };
+        change(&mut settings);
+        let log = Arc::new(MemoryLog::new(Epoch("e".into()), Retention { entries: 1_000, bytes: 1 << 20 }));
+        let here = Pod::start(server, &prefix, HERE, log.clone(), settings.clone()).await;
+        let there = Pod::start(server, &prefix, THERE, log.clone(), settings).await;
+        let world = Self { here: Arc::new(here), there: Arc::new(there), log };
+        for topic in [topic::of_node(HERE), topic::of_node(THERE)] {
+            eventually("both listen", async || world.listeners_of(&topic).await == 1).await;
+        }
+        world
+    }
+
+    /// Opens a connection on the other pod, as its handshake does, and brings it live in its conversation.
+    pub async fn connect_there(&self, user: &str, role: Role) -> Arc<Handle> {
+        static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
+        let sequence = u32::try_from(CONNECTIONS.fetch_add(1, Ordering::Relaxed)).unwrap();
+        let handle = connect_at(&self.there.hub, sequence, THERE, user, role);
+        if let Some(settled) = self.there.hub.settle(&handle) {
+            settled.await;
+        }
+        self.join_there(&handle, &channel(&format!("conversation:{user}"))).await;
+        handle
+    }
+
+    /// Enters a channel at its end.
+    pub async fn join_there(&self, handle: &Handle, to: &Channel) -> Released {
+        let delivery = &self.there.delivery;
+        delivery.hold(&id(handle), std::slice::from_ref(to)).await.unwrap();
+        let head = self.log.heads(std::slice::from_ref(to)).await.unwrap().remove(0);
+        delivery.release(&id(handle), to, &head).await.unwrap()
+    }
+
+    /// Appends message `offset` and delivers it here.
+    pub async fn say(&self, to: &Channel, offset: u64) {
+        let append = Append {
+            channel: to.clone(),
+            sender: Sender { user: UserId::parse("alice").unwrap(), role: Role::User },
+            id: MessageId::parse(&format!("m{offset}")).unwrap(),
+            sent_at: Timestamp(0),
+            body: RawValue::from_string("1".to_owned()).unwrap().into(),
+        };
+        let appended = self.log.append(append).await.unwrap();
+        assert_eq!(appended.position.offset, Offset(offset));
+        let placement = Some(Placement { channel: to.clone(), position: appended.position });
+        let frame = Bytes::from(format!("{{\"offset\":{offset}}}"));
+        let outgoing = Outgoing { frame, priority: Priority::of_channel(&to.name), placement };
+        self.here.delivery.deliver(&Audience::Channel(to.clone()), outgoing).await.expect("deliver");
+    }
+
+    /// Returns once everything that was published here has been taken in there: a request goes the same way behind it.
+    pub async fn flush(&self) {
+        let nobody = ConnectionId::parse(&GatewayId::connection(0, u32::MAX, THERE)).unwrap();
+        let answer = self.here.delivery.close(&nobody, CloseReason::Kicked).await.expect("flush");
+        assert_eq!(answer, Delivered::Gone);
+    }
+
+    /// How many pods listen for a group.
+    pub async fn listeners(&self, group: &Group) -> u64 {
+        self.listeners_of(&topic::of_group(group)).await
+    }
+
+    async fn listeners_of(&self, topic: &str) -> u64 {
+        let mut command = redis::cmd("PUBSUB");
+        command.arg("NUMSUB").arg(self.here.redis.key(topic));
+        let (_, listeners): (String, u64) = self.here.redis.query(&command).await.unwrap();
+        listeners
+    }
+
+    /// Has Redis close every subscription, as it does with readers that are too slow.
+    pub async fn cut_subscriptions(&self) {
+        let mut command = redis::cmd("CLIENT");
+        command.arg("KILL").arg("TYPE").arg("pubsub");
+        let cut: u64 = self.here.redis.query(&command).await.unwrap();
+        assert_eq!(cut, 2);
+    }
+
+    /// For the suite: delivery here, receivers there.
+    pub fn fixture(self) -> Fixture {
+        Fixture {
+            delivery: self.here.delivery.clone(),
+            connections: Arc::new(MemoryConnections::new(Arc::new(ManualClock::new(Timestamp(0))))),
+            log: self.log.clone(),
+            receivers: Arc::new(self),
+            now: Timestamp(0),
+        }
+    }
+}
+
+#[async_trait]
+impl Receivers for World {
+    async fn open(&self, connection: &Connection) {
+        let id = gateway::id::check(connection.id.as_str()).unwrap();
+        let handle = open(&self.there.hub, id, &connection.identity);
+        if let Some(settled) = self.there.hub.settle(&handle) {
+            settled.await;
+        }
+    }
+
+    async fn received(&self, id: &ConnectionId) -> Vec<Bytes> {
+        self.flush().await;
+        let handle = gateway::id::check(id.as_str()).ok().and_then(|id| self.there.hub.find(id));
+        handle.map(|handle| drained(&handle)).unwrap_or_default().into_iter().map(Bytes::from).collect()
+    }
+
+    async fn closed(&self, id: &ConnectionId) -> Option<CloseReason> {
+        closed_for(&*self.there.hub.find(gateway::id::check(id.as_str()).ok()?)?)
+    }
+}
+
+impl Drop for Pod {
+    fn drop(&mut self) {
+        self.bus.stop.cancel();
+    }
+}

@@ -1,0 +1,226 @@
+//! This pod's connections, written down where the other pods find them when this one dies.
+//!
+//! ```text
+//! authorizer ── enrol ── $connect ── 101 ── session ── $disconnect ── forget
+//!                 └─ Redis away: the handshake fails before anything has happened
+//! ```
+//! Invariants: a connection is written down before its `$connect` runs and until its `$disconnect` has run, so that no death
+//! of a pod leaves one without the other; what this pod no longer holds, another pod finishes, and this one does not. It
+//! is API Gateway's own record, not the application's.
+
+mod upkeep;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use dashmap::DashMap;
+use foldhash::fast::RandomState;
+use gateway::close::CloseCause;
+use gateway::event::ConnectionFacts;
+use gateway::id::GatewayId;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+
+pub(super) use self::upkeep::Upkeep;
+use super::ledger::{Ledger, Name};
+use super::metrics::ClusterMetrics;
+use crate::redis::RedisTrouble;
+
+/// Most ids that wait to be struck off. Beyond it they are not remembered one by one: the next comparison with Redis finds
+/// them.
+const UNSTRUCK: usize = 1 << 18;
+
+/// Why a connection was not written down.
+#[derive(Debug, thiserror::Error)]
+pub enum NotEnrolled {
+    /// Redis did not take it.
+    #[error("the connection could not be written down")]
+    Redis(#[from] RedisTrouble),
+    /// This pod's lease was taken away, or the id belongs to an earlier one.
+    #[error("this pod does not hold the lease that the connection's id belongs to")]
+    Fenced,
+    /// More connections are unfinished than this pod keeps.
+    #[error("too many connections are unfinished")]
+    Full,
+}
+
+/// The connections that this pod has to finish; clones share them.
+#[derive(Clone)]
+pub struct Registry {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    ledger: Ledger,
+    lease: watch::Receiver<Name>,
+    /// At most `limit`. What is in here is written down, or is about to be.
+    held: DashMap<GatewayId, Held, RandomState>,
+    limit: usize,
+    pending: Mutex<Pending>,
+    /// Whether what Redis has may differ from `held` by more than `pending` says.
+    doubtful: AtomicBool,
+    wake: Notify,
+    metrics: Arc<ClusterMetrics>,
+}
+
+struct Held {
+    facts: Arc<ConnectionFacts>,
+    unfinished: Option<Box<Unfinished>>,
+}
+
+/// A connection that has ended and whose `$disconnect` has not run.
+#[derive(Clone)]
+struct Unfinished {
+    cause: CloseCause,
+    attempts: u8,
+}
+
+#[derive(Default)]
+struct Pending {
+    strike: VecDeque<GatewayId>,
+    finish: Vec<GatewayId>,
+}
+
+/// A connection that is written down and not open yet. Dropped undecided, as when the client leaves during the handshake, it
+/// gets a `$disconnect`, because its `$connect` may have run.
+#[must_use]
+pub struct Enrolment {
+    registry: Registry,
+    id: GatewayId,
+    due: Due,
+}
+
+/// What has to happen when an enrolment is dropped.
+enum Due {
+    Nothing,
+    Strike,
+    Disconnect,
+}
+
+impl Registry {
+    /// A registry that holds at most `limit` connections and writes them down under the present name of `lease`.
+    pub(super) fn new(
+        ledger: Ledger,
+        lease: watch::Receiver<Name>,
+        limit: usize,
+        metrics: Arc<ClusterMetrics>,
+    ) -> Self {
+        let shared = Shared {
+            ledger,
+            lease,
+            held: DashMap::default(),
+            limit,
+            pending: Mutex::default(),
+            doubtful: AtomicBool::new(false),
+            wake: Notify::new(),
+            metrics,
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Writes a connection down, before its `$connect` runs. One command.
+    ///
+    /// # Errors
+    /// [`NotEnrolled`]: the handshake has to be refused.
+    pub async fn enrol(&self, facts: &Arc<ConnectionFacts>) -> Result<Enrolment, NotEnrolled> {
+        let shared = &self.shared;
+        let (id, name) = (facts.connection_id, shared.lease.borrow().clone());
+        if id.node() != name.node() {
+            return Err(NotEnrolled::Fenced);
+        }
+        if shared.held.len() >= shared.limit {
+            return Err(NotEnrolled::Full);
+        }
+        // Before the command, so that a comparison with Redis meanwhile does not take it for a leftover. From here on the
+        // guard takes it out again, also when this future is dropped.
+        shared.held.insert(id, Held { facts: facts.clone(), unfinished: None });
+        let mut enrolment = Enrolment { registry: self.clone(), id, due: Due::Strike };
+        let written = shared.ledger.enrol(&name, &[(id, facts.to_record())]).await;
+        if matches!(written, Ok(true)) && self.holds(id) {
+            enrolment.due = Due::Disconnect;
+            return Ok(enrolment);
+        }
+        Err(written.map_or_else(NotEnrolled::Redis, |_| NotEnrolled::Fenced))
+    }
+
+    /// Whether it is this pod that has to run the connection's `$disconnect`.
+    #[must_use]
+    pub fn holds(&self, id: GatewayId) -> bool {
+        self.shared.held.contains_key(&id)
+    }
+
+    /// Takes note that a connection is finished: its `$disconnect` has run, or none is due.
+    pub fn forget(&self, id: GatewayId) {
+        self.shared.held.remove(&id);
+        let mut pending = self.shared.pending.lock();
+        if pending.strike.len() < UNSTRUCK {
+            pending.strike.push_back(id);
+        } else {
+            self.shared.doubtful.store(true, Ordering::Release);
+        }
+        drop(pending);
+        self.shared.wake.notify_one();
+    }
+
+    /// Takes note that a connection has ended but its `$disconnect` has yet to run (again).
+    pub fn leave_unfinished(&self, id: GatewayId, cause: &CloseCause) {
+        let Some(mut held) = self.shared.held.get_mut(&id) else { return };
+        held.unfinished = Some(Box::new(Unfinished { cause: cause.clone(), attempts: 0 }));
+        drop(held);
+        // No more than `held` has.
+        self.shared.pending.lock().finish.push(id);
+        self.shared.wake.notify_one();
+    }
+
+    /// Lets go of all connections, because other pods finish them; answers how many there were.
+    pub(super) fn surrender(&self) -> usize {
+        let count = self.shared.held.len();
+        self.shared.held.clear();
+        *self.shared.pending.lock() = Pending::default();
+        count
+    }
+
+    /// Has Redis compared with what is held: it may have forgotten some, or not have heard of ends.
+    pub(super) fn doubt(&self) {
+        self.shared.doubtful.store(true, Ordering::Release);
+        self.shared.wake.notify_one();
+    }
+
+    /// How many connections this pod has to finish.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.shared.held.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.shared.held.is_empty()
+    }
+}
+
+impl Enrolment {
+    /// `$connect` did not let it in: it gets no `$disconnect` (DC-6).
+    pub fn refused(mut self) {
+        self.due = Due::Strike;
+    }
+
+    /// It is open, and its session sees to its end. `false` when this pod lost its number meanwhile: the socket has to be
+    /// closed.
+    #[must_use]
+    pub fn opened(mut self) -> bool {
+        self.due = Due::Nothing;
+        self.registry.holds(self.id) && self.id.node() == self.registry.shared.lease.borrow().node()
+    }
+}
+
+impl Drop for Enrolment {
+    fn drop(&mut self) {
+        match self.due {
+            Due::Nothing => {}
+            Due::Strike => self.registry.forget(self.id),
+            Due::Disconnect => self.registry.leave_unfinished(self.id, &CloseCause::ConnectionLost),
+        }
+    }
+}

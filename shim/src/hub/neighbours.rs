@@ -1,0 +1,137 @@
+//! What a hub asks and tells of the other pods, where there are any.
+//!
+//! Invariant: without neighbours (the embedded mode) nothing here costs more than the look at an empty cell.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use gateway::id::GatewayId;
+use gateway::management::ManagementError;
+use handlers::audience::{Audience, Group, Members};
+use handlers::channel::{Channel, ChannelName};
+use handlers::ports::{Placement, Priority};
+
+use super::Hub;
+use crate::session::handle::Handle;
+use crate::session::outbox::Queued;
+
+/// What `GetConnection` tells of a connection on another pod.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RemoteDescription {
+    /// Milliseconds since 1970.
+    pub connected_at: i64,
+    /// The client's address.
+    pub source_ip: String,
+    /// Its `User-Agent`.
+    pub user_agent: Option<String>,
+    /// Milliseconds since 1970.
+    pub last_active_at: i64,
+}
+
+/// The other pods.
+#[async_trait]
+pub trait Neighbours: Send + Sync {
+    /// A group is about to get its first member here, or to lose its last one. Called in the middle of the change: it must
+    /// not wait and must not ask the hub.
+    fn membership_changed(&self, group: &Group);
+
+    /// Resolves, after a bounded time in any case, when what others send to these groups reaches this process; `None` when
+    /// it does already.
+    fn settle(&self, groups: Vec<Group>) -> Option<BoxFuture<'static, ()>>;
+
+    /// `POST @connections` for a connection that is not here.
+    async fn post(&self, id: GatewayId, text: Bytes) -> Result<(), ManagementError>;
+
+    /// `GET @connections`, likewise.
+    async fn describe(&self, id: GatewayId) -> Result<RemoteDescription, ManagementError>;
+
+    /// `DELETE @connections`, likewise.
+    async fn delete(&self, id: GatewayId) -> Result<(), ManagementError>;
+}
+
+impl Hub {
+    /// Makes this hub one of several. Once, before it has connections.
+    pub fn attach(&self, neighbours: Arc<dyn Neighbours>) {
+        self.shared.index.watch(neighbours);
+    }
+
+    /// The other pods, where there are any.
+    pub fn neighbours(&self) -> Option<&Arc<dyn Neighbours>> {
+        self.shared.index.watcher()
+    }
+
+    /// What is to be waited for before a connection that was just opened can rely on getting everything; `None` when
+    /// nothing is, as always without neighbours.
+    pub fn settle(&self, handle: &Handle) -> Option<BoxFuture<'static, ()>> {
+        let groups = handle.identity.as_ref()?.groups();
+        self.neighbours()?.settle(groups.into())
+    }
+
+    /// Whether a group has members here.
+    pub fn has_members(&self, group: &Group) -> bool {
+        self.shared.index.has_members(group)
+    }
+
+    /// The groups of a channel's readers that have members here.
+    pub fn groups_here(&self, channel: &Channel) -> Vec<Group> {
+        match Audience::Channel(channel.clone()).members() {
+            Members::Union(groups) => groups.into_iter().filter(|group| self.has_members(group)).collect(),
+            Members::One(_) => Vec::new(),
+        }
+    }
+
+    /// Takes in what another pod published for group number `part` of an audience.
+    pub fn receive(
+        &self,
+        audience: &Audience,
+        part: usize,
+        priority: Priority,
+        placement: Option<Placement>,
+        text: Bytes,
+    ) {
+        match (placement, audience) {
+            (Some(placement), Audience::Channel(channel)) if *channel == placement.channel => {
+                self.in_order(placement, priority, text);
+            }
+            (placement, audience) => {
+                let Members::Union(groups) = audience.members() else { return };
+                let queued = Queued { text, placement: placement.map(Arc::new) };
+                self.shared.index.for_each_of(&groups, part, |handle| {
+                    self.hand_over(handle, priority, queued.clone());
+                });
+            }
+        }
+    }
+
+    /// Forgets the order of the channels whose readers here were this group, when nobody is left who reads them: what
+    /// happens in them from now on is not heard, so what is known would be out of date when the next reader comes.
+    pub fn forget_order(&self, group: &Group) {
+        let unread = |channel: &Channel| self.groups_here(channel).is_empty();
+        let only = match group {
+            Group::Joined(channel) => channel.clone(),
+            Group::User(tenant, user) => ChannelName::Conversation(user.clone()).within(tenant.clone()),
+            Group::Tenant(tenant) => ChannelName::Everyone.within(tenant.clone()),
+            Group::Role(..) => {
+                self.shared.channels.retain(|channel, ordered| !ordered.lock().sequence.is_idle() || !unread(channel));
+                return;
+            }
+        };
+        self.shared.channels.remove_if(&only, |channel, ordered| ordered.lock().sequence.is_idle() && unread(channel));
+    }
+
+    /// Whether a message of a channel concerns nobody here. Alone, a process follows every channel; among others it hears
+    /// only of those with readers, so that any other order would have holes that nobody needs filled.
+    pub(super) fn concerns_nobody(&self, channel: &Channel) -> bool {
+        if self.neighbours().is_none() || !self.groups_here(channel).is_empty() {
+            return false;
+        }
+        // A hold comes before its reader is in the index.
+        let held = self.shared.channels.get(channel).is_some_and(|ordered| !ordered.lock().sequence.is_idle());
+        if !held {
+            self.shared.channels.remove_if(channel, |_, ordered| ordered.lock().sequence.is_idle());
+        }
+        !held
+    }
+}

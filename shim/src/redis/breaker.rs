@@ -1,0 +1,141 @@
+//! Whether Redis is there, and not asking it while it is not.
+//!
+//! Invariant: the state that is told is the state that decides: while it is [`LinkState::Away`] no command is sent but the
+//! monitor's own question, so that callers fail at once instead of piling up behind deadlines.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+/// How many failures in a row mean that it is away: one broken connection alone fails every command that is on it.
+const FAILURES: u32 = 5;
+/// How long failures must have gone on: a connection that breaks with a hundred commands on it is one event, not a
+/// hundred, and the next attempt heals it.
+const FAILING_FOR: Duration = Duration::from_millis(500);
+
+/// Whether Redis answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkState {
+    /// It does.
+    Up,
+    /// It does not, since then.
+    Away {
+        /// When the first of the failures was seen.
+        since: Instant,
+    },
+}
+
+/// Counts failures and tells the state; clones share it.
+#[derive(Clone)]
+pub(super) struct Breaker {
+    failures: Arc<Mutex<Failures>>,
+    state: watch::Sender<LinkState>,
+    suspect: Arc<Notify>,
+}
+
+#[derive(Default)]
+struct Failures {
+    count: u32,
+    since: Option<Instant>,
+}
+
+impl Breaker {
+    /// A breaker that lets everything pass.
+    pub(super) fn new() -> Self {
+        Self { failures: Arc::default(), state: watch::Sender::new(LinkState::Up), suspect: Arc::default() }
+    }
+
+    /// Whether commands may be sent.
+    pub(super) fn is_closed(&self) -> bool {
+        *self.state.borrow() == LinkState::Up
+    }
+
+    /// Follows the state.
+    pub(super) fn watch(&self) -> watch::Receiver<LinkState> {
+        self.state.subscribe()
+    }
+
+    /// Redis answered.
+    pub(super) fn succeeded(&self) {
+        let mut failures = self.failures.lock();
+        if failures.count > 0 {
+            *failures = Failures::default();
+        }
+    }
+
+    /// Redis did not answer, or could not do what it is there for.
+    pub(super) fn failed(&self) {
+        let mut failures = self.failures.lock();
+        failures.count = failures.count.saturating_add(1);
+        let since = *failures.since.get_or_insert_with(Instant::now);
+        if failures.count >= FAILURES && since.elapsed() >= FAILING_FOR {
+            self.state.send_if_modified(|state| {
+                let opens = *state == LinkState::Up;
+                *state = if opens { LinkState::Away { since } } else { *state };
+                opens
+            });
+        }
+        drop(failures);
+        self.suspect.notify_one();
+    }
+
+    /// The monitor's question was answered: commands may be sent again.
+    pub(super) fn close(&self) {
+        self.succeeded();
+        self.state.send_if_modified(|state| std::mem::replace(state, LinkState::Up) != LinkState::Up);
+    }
+
+    /// Waits until something has failed.
+    pub(super) async fn suspicion(&self) {
+        self.suspect.notified().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_of_failures_is_one_event() {
+        let breaker = Breaker::new();
+        for _ in 0..100 {
+            breaker.failed();
+        }
+        assert!(breaker.is_closed(), "everything on one lost connection fails together");
+        advance(FAILING_FOR).await;
+        breaker.failed();
+        assert!(!breaker.is_closed(), "failures that go on are an outage");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_success_in_between_begins_the_count_anew() {
+        let breaker = Breaker::new();
+        for _ in 0..10 {
+            breaker.failed();
+            advance(FAILING_FOR).await;
+            breaker.succeeded();
+        }
+        assert!(breaker.is_closed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_state_tells_since_when_and_only_the_monitor_ends_it() {
+        let breaker = Breaker::new();
+        let mut state = breaker.watch();
+        let began = Instant::now();
+        for _ in 0..=FAILURES {
+            breaker.failed();
+            advance(FAILING_FOR).await;
+        }
+        assert_eq!(*state.borrow_and_update(), LinkState::Away { since: began });
+        breaker.succeeded();
+        assert!(!breaker.is_closed(), "an answer that was under way proves nothing");
+        breaker.close();
+        assert_eq!(*state.borrow_and_update(), LinkState::Up);
+    }
+}

@@ -1,0 +1,74 @@
+//! A connection as it is kept: JSON under `connection:{id}`.
+//!
+//! Invariant: `channels` is the last field and a list of plain texts; `change.lua` edits it in place.
+
+use std::collections::BTreeSet;
+
+use handlers::channel::Channel;
+use handlers::id::{ConnectionId, TenantId, UserId};
+use handlers::identity::{Identity, Role};
+use handlers::limits;
+use handlers::ports::{Connection, StoreError, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// How long a record lives after its connection began, in milliseconds.
+pub(super) const LIFE_MS: i64 = limits::CONNECTION_TTL.as_millis() as i64;
+
+/// What is kept of a connection. Field names are short, because there is one per socket.
+#[derive(Debug, Serialize, Deserialize)]
+struct Record {
+    id: ConnectionId,
+    tenant: TenantId,
+    user: UserId,
+    role: Role,
+    /// When its token ends, in seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    exp: Option<i64>,
+    /// When it connected, in milliseconds since 1970.
+    at: Timestamp,
+    /// Keys of the channels that it joined.
+    channels: BTreeSet<String>,
+}
+
+/// A record that this adapter did not write.
+#[derive(Debug, thiserror::Error)]
+#[error("the record of a connection is not as it was written")]
+pub(super) struct InvalidRecord;
+
+/// The record's text.
+pub(super) fn write(connection: &Connection) -> String {
+    let Connection { id, identity, connected_at, channels } = connection;
+    let record = Record {
+        id: id.clone(),
+        tenant: identity.tenant.clone(),
+        user: identity.user.clone(),
+        role: identity.role,
+        exp: identity.expires_at,
+        at: *connected_at,
+        channels: channels.iter().map(Channel::to_string).collect(),
+    };
+    serde_json::to_string(&record).expect("a record has only texts and numbers")
+}
+
+/// The connection of a record.
+pub(super) fn read(text: &str) -> Result<Connection, InvalidRecord> {
+    let record: Record = serde_json::from_str(text).map_err(|_| InvalidRecord)?;
+    let channels = record.channels.iter().map(|key| Channel::from_key(key)).collect::<Result<_, _>>();
+    Ok(Connection {
+        id: record.id,
+        identity: Identity { tenant: record.tenant, user: record.user, role: record.role, expires_at: record.exp },
+        connected_at: record.at,
+        channels: channels.map_err(|_| InvalidRecord)?,
+    })
+}
+
+/// When a connection's record ends.
+pub(super) fn end(connection: &Connection) -> Timestamp {
+    connection.connected_at.plus(limits::CONNECTION_TTL)
+}
+
+impl From<InvalidRecord> for StoreError {
+    fn from(invalid: InvalidRecord) -> Self {
+        Self::Backend { adapter: "redis", source: Box::new(invalid) }
+    }
+}

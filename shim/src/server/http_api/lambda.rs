@@ -1,0 +1,205 @@
+//! The HTTP API as a Lambda function: an HTTP API's payload of version 2.0 out, its response format back.
+//!
+//! Source: API Gateway developer guide, `http-api-develop-integrations-lambda`. Invariant: what the function answers wrong
+//! is a 500 with API Gateway's message, and nothing of it reaches the client.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use gateway::handshake::QueryParameters;
+use gateway::time::EventTime;
+use handlers::ports::Clock;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, COOKIE, HOST, SET_COOKIE, USER_AGENT};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use runtime_api::{Function, InvokeError};
+use serde_json::{Map, Value, json};
+
+use crate::functions::lambda::invoke;
+
+/// Longest that an HTTP API waits for an integration (developer guide, `http-api-quotas`).
+const INTEGRATION_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A function behind an HTTP API with the one route `$default`.
+pub struct LambdaApi {
+    /// The function.
+    pub function: Arc<Function>,
+    /// Time and request ids.
+    pub clock: Arc<dyn Clock>,
+    /// `requestContext.accountId`.
+    pub account_id: String,
+    /// `requestContext.apiId`.
+    pub api_id: String,
+}
+
+impl LambdaApi {
+    /// Answers one request of a client at `peer`.
+    pub async fn handle(&self, request: Request<Bytes>, peer: IpAddr) -> Response<Bytes> {
+        let event = Bytes::from(self.event(&request, peer).to_string());
+        match tokio::time::timeout(INTEGRATION_TIMEOUT, invoke(&self.function, event)).await {
+            Ok(Ok(result)) => response(&result).unwrap_or_else(|| message(StatusCode::INTERNAL_SERVER_ERROR)),
+            Ok(Err(InvokeError::Throttled | InvokeError::Stopped)) | Err(_) => message(StatusCode::SERVICE_UNAVAILABLE),
+            Ok(Err(_)) => message(StatusCode::INTERNAL_SERVER_ERROR),
+        }
+    }
+
+    fn event(&self, request: &Request<Bytes>, peer: IpAddr) -> Value {
+        let (uri, headers) = (request.uri(), request.headers());
+        let now = EventTime::at(self.clock.now().0);
+        let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let domain = gateway::handshake::domain_of(text(HOST));
+        let mut event = json!({
+            "version": "2.0",
+            "routeKey": "$default",
+            "rawPath": uri.path(),
+            "rawQueryString": uri.query().unwrap_or_default(),
+            "headers": joined(headers),
+            "requestContext": {
+                "accountId": self.account_id,
+                "apiId": self.api_id,
+                "domainName": domain,
+                "domainPrefix": domain.split('.').next(),
+                "http": {
+                    "method": request.method().as_str(),
+                    "path": uri.path(),
+                    "protocol": "HTTP/1.1",
+                    "sourceIp": peer,
+                    "userAgent": text(USER_AGENT),
+                },
+                "requestId": self.clock.fresh_id(),
+                "routeKey": "$default",
+                "stage": "$default",
+                "time": now.clf.as_str(),
+                "timeEpoch": now.epoch_ms,
+            },
+            "isBase64Encoded": false,
+        });
+        let cookies: Vec<&str> = text(COOKIE).split(';').map(str::trim).filter(|cookie| !cookie.is_empty()).collect();
+        if !cookies.is_empty() {
+            event["cookies"] = json!(cookies);
+        }
+        if let Some(query) = uri.query().filter(|query| !query.is_empty()) {
+            event["queryStringParameters"] = json!(parameters(query));
+        }
+        if !request.body().is_empty() {
+            let (body, encoded) = body(headers, request.body());
+            event["body"] = body.into();
+            event["isBase64Encoded"] = encoded.into();
+        }
+        event
+    }
+}
+
+/// Headers with lower-case names; repeated ones joined by commas. Cookies are in a field of their own.
+fn joined(headers: &HeaderMap) -> Map<String, Value> {
+    let values = |name| {
+        let values: Vec<_> =
+            headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+        Value::from(values.join(","))
+    };
+    headers.keys().filter(|name| **name != COOKIE).map(|name| (name.as_str().to_owned(), values(name))).collect()
+}
+
+/// The decoded query; repeated names joined by commas.
+fn parameters(query: &str) -> BTreeMap<String, String> {
+    let mut found: BTreeMap<String, String> = BTreeMap::new();
+    for (name, value) in QueryParameters::parse(query).typed_multi().iter() {
+        found
+            .entry(name.to_owned())
+            .and_modify(|joined| {
+                joined.push(',');
+                joined.push_str(value);
+            })
+            .or_insert_with(|| value.to_owned());
+    }
+    found
+}
+
+/// Text travels as it is, everything else in base64.
+fn body(headers: &HeaderMap, bytes: &Bytes) -> (String, bool) {
+    let kind = headers.get(CONTENT_TYPE).map(|kind| kind.as_bytes().to_ascii_lowercase()).unwrap_or_default();
+    let textual = [&b"text/"[..], b"application/json", b"application/xml", b"application/javascript"];
+    let plain = textual.iter().any(|prefix| kind.starts_with(prefix)) && !headers.contains_key(CONTENT_ENCODING);
+    match std::str::from_utf8(bytes) {
+        Ok(text) if plain => (text.to_owned(), false),
+        _ => (STANDARD.encode(bytes), true),
+    }
+}
+
+/// Reads the response format 2.0. Without a `statusCode` the whole result is a JSON body with status 200.
+fn response(result: &[u8]) -> Option<Response<Bytes>> {
+    let value: Value = serde_json::from_slice(result).ok()?;
+    let Some(status) = value.get("statusCode") else {
+        let body = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let mut response = Response::new(Bytes::from(body));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        return Some(response);
+    };
+    let status = status.as_u64().or_else(|| status.as_str()?.parse().ok())?;
+    let body = match (value.get("body").and_then(Value::as_str), value.get("isBase64Encoded")) {
+        (Some(text), Some(Value::Bool(true))) => Bytes::from(STANDARD.decode(text).ok()?),
+        (text, _) => Bytes::from(text.unwrap_or_default().to_owned()),
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = StatusCode::from_u16(u16::try_from(status).ok()?).ok()?;
+    for (name, value) in value.get("headers").and_then(Value::as_object).into_iter().flatten() {
+        response.headers_mut().insert(HeaderName::from_bytes(name.as_bytes()).ok()?, header_value(value)?);
+    }
+    for cookie in value.get("cookies").and_then(Value::as_array).into_iter().flatten() {
+        response.headers_mut().append(SET_COOKIE, header_value(cookie)?);
+    }
+    Some(response)
+}
+
+fn header_value(value: &Value) -> Option<HeaderValue> {
+    match value {
+        Value::String(text) => HeaderValue::from_str(text).ok(),
+        Value::Number(_) | Value::Bool(_) => HeaderValue::from_str(&value.to_string()).ok(),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+/// What API Gateway says when the function has nothing to say.
+fn message(status: StatusCode) -> Response<Bytes> {
+    let text = json!({"message": status.canonical_reason()}).to_string();
+    let mut response = Response::new(Bytes::from(text));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn responses_of_both_kinds_are_read() {
+        let full = br#"{"statusCode":"201","headers":{"X-A":1,"content-type":"text/plain"},"cookies":["a=1","b=2"],"body":"aGk=","isBase64Encoded":true}"#;
+        let full = response(full).unwrap();
+        assert_eq!((full.status().as_u16(), &**full.body()), (201, &b"hi"[..]));
+        assert_eq!(full.headers()["x-a"], "1");
+        assert_eq!(full.headers().get_all(SET_COOKIE).iter().count(), 2);
+        let inferred = response(br#"{"hello":"world"}"#).unwrap();
+        assert_eq!((inferred.status().as_u16(), &**inferred.body()), (200, &br#"{"hello":"world"}"#[..]));
+        assert!(response(b"no JSON").is_none() && response(br#"{"statusCode":42}"#).is_none());
+    }
+
+    #[test]
+    fn bodies_that_are_no_text_are_encoded() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(body(&headers, &Bytes::from_static(b"hi")), ("aGk=".to_owned(), true));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
+        assert_eq!(body(&headers, &Bytes::from_static(b"{}")), ("{}".to_owned(), false));
+        assert!(body(&headers, &Bytes::from_static(b"\xff")).1);
+    }
+
+    #[test]
+    fn repeated_parameters_are_joined() {
+        let found = parameters("a=1&b=x%20y&a=2");
+        assert_eq!((found["a"].as_str(), found["b"].as_str()), ("1,2", "x y"));
+    }
+}

@@ -1,0 +1,46 @@
+//! A Lambda function on `lambda_runtime` for tests: does what the message says, of a WebSocket or of an HTTP API.
+//!
+//! `pid`, `env NAME`, `wait MS`, `crash`, `hang`, `throw TEXT`, `log LEVEL TEXT`; anything else comes back. With
+//! `FUNCTION_START=crash` it ends before it asks for an event.
+
+use std::time::Duration;
+
+use lambda_runtime::{Error, LambdaEvent, service_fn};
+use serde_json::{Value, json};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    if variable("FUNCTION_START").as_deref() == Some("crash") {
+        std::process::exit(3);
+    }
+    lambda_runtime::run_concurrent(service_fn(answer)).await
+}
+
+async fn answer(event: LambdaEvent<Value>) -> Result<Value, Error> {
+    let text = event.payload["body"].as_str().unwrap_or_default();
+    let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
+    let body = match word {
+        "pid" => std::process::id().to_string(),
+        "env" => variable(rest).unwrap_or_else(|| "absent".to_owned()),
+        "wait" => {
+            tokio::time::sleep(Duration::from_millis(rest.parse()?)).await;
+            std::process::id().to_string()
+        }
+        "crash" => std::process::exit(7),
+        "hang" => std::future::pending().await,
+        "throw" => return Err(rest.into()),
+        "log" => {
+            let (level, message) = rest.split_once(' ').unwrap_or((rest, ""));
+            println!("{}", json!({"level": level, "message": message}));
+            event.context.request_id
+        }
+        _ => format!("heard {text}"),
+    };
+    Ok(
+        json!({"statusCode": 200, "headers": {"x-path": event.payload["rawPath"].as_str().unwrap_or("none")}, "body": body}),
+    )
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+}

@@ -1,0 +1,51 @@
+//! `sam_events DIRECTORY`: an event a function for `sam local invoke`, and the variables that go with them.
+//!
+//! Each run makes a new secret; the tokens in the events are signed with it, so `env.json` belongs to its events. The
+//! directory is not for version control.
+
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use clap::Parser;
+use serde_json::{Value, json};
+use tests::sam_events::samples;
+
+/// The functions' logical ids in `template.yaml` that verify callers, and so need the secret.
+const VERIFYING: [&str; 2] = ["AuthorizerFunction", "ApiFunction"];
+
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Where the files go; made when it is not there
+    directory: PathBuf,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    let Arguments { directory } = Arguments::parse();
+    std::fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    let secret = random_secret()?;
+    for (name, event) in samples(&secret, now()?).await? {
+        write(&directory.join(format!("{name}.json")), &event)?;
+    }
+    let variables = VERIFYING.map(|function| (function.to_owned(), json!({ "TWINWAY_AUTH_SECRET": secret })));
+    write(&directory.join("env.json"), &Value::from_iter(variables))
+}
+
+fn write(file: &Path, content: &Value) -> anyhow::Result<()> {
+    let text = serde_json::to_string_pretty(content)?;
+    std::fs::write(file, text + "\n").with_context(|| format!("cannot write {}", file.display()))?;
+    println!("{}", file.display());
+    Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "a program that a person starts: its now is the clock's")]
+fn now() -> anyhow::Result<i64> {
+    Ok(i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?)
+}
+
+fn random_secret() -> anyhow::Result<String> {
+    let mut bytes = [0_u8; 32];
+    std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}

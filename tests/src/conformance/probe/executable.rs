@@ -1,0 +1,60 @@
+//! The probes as a Lambda executable: the binary `probe`, run by the server's own supervisor.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use runtime_api::{Definition, Function, Limits, Program};
+use shim::functions::Lambda;
+
+use super::desk::DESK;
+
+/// Most processes at a time: enough for every case that wants its messages handled at once.
+const PROCESSES: usize = 32;
+
+/// One function for everything, as many Lambda applications have it.
+///
+/// # Errors
+/// The binary is not built.
+pub fn lambda(desk: SocketAddr) -> anyhow::Result<Lambda> {
+    let definition = Definition {
+        name: "probe".to_owned(),
+        program: Program::bootstrap(&binary("probe")?)?,
+        region: "us-east-1".to_owned(),
+        account_id: "123456789012".to_owned(),
+        memory_mib: 128,
+        environment: [(DESK.to_owned(), desk.to_string())].into(),
+        limits: Limits {
+            timeout: Duration::from_secs(29),
+            init_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(60),
+            min_processes: 1,
+            max_processes: PROCESSES,
+            concurrency: 1,
+            queue: 256,
+        },
+    };
+    let clock = Arc::new(|| u64::try_from(shim::clock::now().0).unwrap_or(0));
+    let function = Some(Arc::new(Function::start(definition, clock)?));
+    Ok(Lambda {
+        authorizer: function.clone(),
+        connect: function.clone(),
+        message: function.clone(),
+        disconnect: function,
+        api: None,
+    })
+}
+
+/// A binary of the same build as the one that runs now.
+///
+/// # Errors
+/// It is not built.
+pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe().context("an executable knows its place")?;
+    // Tests stand in target/{profile}/deps, binaries one above.
+    let places = own.ancestors().skip(1).take(2).map(|place| place.join(name));
+    let found = places.into_iter().find(|place| Path::is_file(place));
+    found.with_context(|| format!("the binary '{name}' is not built: cargo build -p tests --bin {name}"))
+}

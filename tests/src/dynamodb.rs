@@ -1,0 +1,102 @@
+//! A DynamoDB to test against: MiniStack, a process of its own on a free loopback port.
+//!
+//! Invariant: nothing outlives the value. The emulator is installed once into the build directory, at the versions of
+//! `tests/dynamodb/requirements.txt`; where that is not possible a test says so and checks nothing, unless
+//! `TWINWAY_TEST_DYNAMODB` is set, as it is where the network is known to be there. Tables are the caller's to make.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use shim::config::{Environment, Strings};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+
+use crate::eventually;
+use crate::eventually::in_time;
+
+/// The variable that makes a missing emulator a failure.
+pub const REQUIRED_VARIABLE: &str = "TWINWAY_TEST_DYNAMODB";
+
+/// A running emulator. It holds everything in memory and is killed when dropped.
+#[derive(Debug)]
+pub struct DynamoDb {
+    address: SocketAddr,
+    _process: Child,
+    _directory: TempDir,
+}
+
+impl DynamoDb {
+    /// Starts one and waits until it answers. `None`, and loud, where it cannot be installed.
+    pub async fn start() -> Option<Self> {
+        let program = match tokio::task::spawn_blocking(install).await.expect("the installation does not panic") {
+            Ok(program) => program,
+            Err(failure) => {
+                assert!(Environment.text(REQUIRED_VARIABLE).is_none(), "MiniStack could not be installed: {failure}");
+                eprintln!("SKIPPED: MiniStack could not be installed, so nothing was checked: {failure}");
+                return None;
+            }
+        };
+        let directory = tempfile::tempdir().expect("a temporary directory can be made");
+        let address = free_address();
+        let mut command = Command::new(program);
+        command.env_clear().env("PATH", "/usr/bin:/bin").env("BIND_HOST", "127.0.0.1").env("SERVICES", "dynamodb");
+        command.env("GATEWAY_PORT", address.port().to_string()).env("HOME", directory.path());
+        command.current_dir(directory.path()).kill_on_drop(true);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let process = command.spawn().expect("the emulator was installed");
+        let started = Self { address, _process: process, _directory: directory };
+        eventually!("the emulator to answer", started.answers().await.then_some(()));
+        Some(started)
+    }
+
+    /// Where it answers.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The endpoint that an SDK is given.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    async fn answers(&self) -> bool {
+        let Ok(mut stream) = TcpStream::connect(self.address).await else { return false };
+        let request = "GET /_ministack/health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+        let mut answer = String::new();
+        let exchange = async {
+            stream.write_all(request.as_bytes()).await?;
+            stream.read_to_string(&mut answer).await
+        };
+        in_time("the emulator's health", exchange).await.is_ok() && answer.starts_with("HTTP/1.1 200")
+    }
+}
+
+/// A port that was free a moment ago. The emulator cannot be told to choose one itself.
+fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port can be bound");
+    listener.local_addr().expect("a bound socket has an address")
+}
+
+/// Installs the emulator into the build directory unless it is there, and gives the path of its program. Processes that
+/// come at the same time wait for each other.
+fn install() -> Result<PathBuf, String> {
+    let directory = build_directory().join("ministack");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/ministack.sh");
+    let output = std::process::Command::new(script).arg(&directory).stdin(Stdio::null()).output();
+    match output {
+        Ok(output) if output.status.success() => Ok(directory.join("bin/ministack")),
+        Ok(output) => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// `target`, three levels above a test's executable (`target/{profile}/deps`).
+fn build_directory() -> PathBuf {
+    let own = std::env::current_exe().expect("a test has an executable");
+    own.ancestors().nth(3).expect("tests stand in target/{profile}/deps").to_owned()
+}

@@ -1,0 +1,96 @@
+//! Redis goes away and comes back, with its data or without: connections stay, and nobody is taken for dead.
+
+use std::sync::Arc;
+
+use shim::cluster::NotEnrolled;
+use tests::eventually;
+use tests::redis::{RedisOptions, RedisServer};
+
+use super::world::{Application, Pod, ask, connection_keys};
+
+/// How many connections are written down in all.
+fn written(server: &RedisServer) -> usize {
+    let count = |key: &String| server.ask(&["HLEN", key]).unwrap().parse::<usize>().unwrap();
+    connection_keys(server).iter().map(count).sum()
+}
+
+/// Waits until so many heartbeats were missed that every lease has lapsed.
+async fn outlast_a_lease(pods: &[Pod]) {
+    let missed = pods.iter().map(|pod| pod.metrics.missed.get() + 12).collect::<Vec<_>>();
+    for (pod, missed) in pods.iter().zip(missed) {
+        eventually!("a lease's worth of heartbeats to be missed", (pod.metrics.missed.get() >= missed).then_some(()));
+    }
+}
+
+#[tokio::test]
+async fn a_restart_that_keeps_the_data_costs_no_connection() {
+    let options = RedisOptions { append_only: true, ..RedisOptions::default() };
+    let (mut server, application) = (RedisServer::with(options).unwrap(), Arc::new(Application::default()));
+    let pods = [Pod::join(&server, &application).await, Pod::join(&server, &application).await];
+    let numbers = pods.each_ref().map(|pod| pod.cluster.node());
+    let handles = [pods[0].connect_many(20).await, pods[1].connect_many(20).await];
+    server.kill();
+    for pod in &pods {
+        eventually!("readiness to say what is away", (pod.readiness.away() == ["redis"]).then_some(()));
+        let refused = pod.cluster.registry().enrol(&pod.facts()).await.err();
+        assert!(matches!(refused, Some(NotEnrolled::Redis(_))), "{refused:?}");
+    }
+    // These end while nobody can be told.
+    pods[0].end(&handles[0][0]).await;
+    pods[1].end(&handles[1][0]).await;
+    outlast_a_lease(&pods).await;
+    server.revive().unwrap();
+    for pod in &pods {
+        eventually!("the pod to be ready again", pod.readiness.away().is_empty().then_some(()));
+    }
+    eventually!("the ends to be written down", (written(&server) == 38).then_some(()));
+    // The reapers' own patience has passed as well when a pod that really dies is found.
+    let dying = Pod::join(&server, &application).await;
+    let last = dying.connect().await;
+    dying.die().await;
+    eventually!("the dead pod's connection to be finished", (application.runs(last.id) == 1).then_some(()));
+    assert_eq!(application.finished(), 3, "only what ended is finished");
+    assert_eq!(pods.each_ref().map(|pod| pod.cluster.node()), numbers);
+    assert_eq!(pods.iter().map(|pod| pod.metrics.lost.get()).sum::<u64>(), 0);
+    assert!(handles.iter().flatten().all(|handle| !handle.is_closing()));
+}
+
+#[tokio::test]
+async fn a_pause_longer_than_a_lease_makes_nobody_dead() {
+    let (server, application) = (RedisServer::start().unwrap(), Arc::new(Application::default()));
+    let pods = [Pod::join(&server, &application).await, Pod::join(&server, &application).await];
+    let handles = pods[0].connect_many(5).await;
+    server.pause().unwrap();
+    eventually!("readiness to say what is away", (pods[0].readiness.away() == ["redis"]).then_some(()));
+    outlast_a_lease(&pods).await;
+    server.resume().unwrap();
+    for pod in &pods {
+        eventually!("the pod to be ready again", pod.readiness.away().is_empty().then_some(()));
+    }
+    let dying = Pod::join(&server, &application).await;
+    let last = dying.connect().await;
+    dying.die().await;
+    eventually!("the dead pod's connection to be finished", (application.runs(last.id) == 1).then_some(()));
+    assert_eq!((application.finished(), written(&server)), (1, 5));
+    assert!(handles.iter().all(|handle| !handle.is_closing()));
+}
+
+#[tokio::test]
+async fn after_a_loss_of_all_data_pods_and_connections_are_written_down_again() {
+    let (mut server, application) = (RedisServer::start().unwrap(), Arc::new(Application::default()));
+    let pods = [Pod::join(&server, &application).await, Pod::join(&server, &application).await];
+    let numbers = pods.each_ref().map(|pod| pod.cluster.node());
+    let handles = [pods[0].connect_many(300).await, pods[1].connect_many(10).await];
+    // Once with the link intact, once with it lost.
+    server.ask(&["FLUSHALL"]).unwrap();
+    eventually!("all connections to be there again", (written(&server) == 310).then_some(()));
+    server.kill();
+    server.revive().unwrap();
+    eventually!("all connections to be there again", (written(&server) == 310).then_some(()));
+    assert_eq!(pods.each_ref().map(|pod| pod.cluster.node()), numbers, "the numbers in the ids still lead here");
+    assert_eq!((application.finished(), ask(&server, "ZCARD", "leases")), (0, "2".to_owned()));
+    // What was written down again is as good as what was lost.
+    pods[0].die().await;
+    eventually!("the dead pod's connections to be finished", (application.finished() == 300).then_some(()));
+    assert!(handles[0].iter().all(|handle| application.runs(handle.id) == 1));
+}

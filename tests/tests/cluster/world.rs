@@ -1,0 +1,220 @@
+//! Pods without ports, and an application that counts.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use gateway::api::Api;
+use gateway::close::CloseCause;
+use gateway::event::{AuthorizerEvent, ConnectEvent, ConnectionFacts, DisconnectEvent, Identity, MessageEvent};
+use gateway::id::GatewayId;
+use gateway::reply::{IntegrationFailure, Reply};
+use handlers::channel::Epoch;
+use handlers::memory::{MemoryLog, Retention};
+use serde_json::{Value, json};
+use shim::clock::SystemClock;
+use shim::cluster::{Cluster, ClusterMetrics, Served};
+use shim::config::{ClusterConfig, Config};
+use shim::endpoint::{Endpoint, Ids};
+use shim::functions::{Answer, Functions, Verdict};
+use shim::hub::Hub;
+use shim::metrics::Metrics;
+use shim::readiness::{Readiness, State};
+use shim::redis::{Redis, RedisSettings};
+use shim::session::handle::Handle;
+use shim::session::{Stamps, disconnect};
+use tests::eventually::in_time;
+use tests::redis::RedisServer;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// A lease that a busy machine keeps: ten heartbeats.
+pub const LEASE: Duration = Duration::from_secs(2);
+
+/// What all pods' handlers have in common: how often each connection's `$disconnect` ran, and with which status.
+#[derive(Default)]
+pub struct Application {
+    runs: Mutex<HashMap<String, Vec<u64>>>,
+    pub failing: AtomicBool,
+}
+
+impl Application {
+    /// How often a connection's `$disconnect` ran.
+    pub fn runs(&self, id: GatewayId) -> usize {
+        self.runs.lock().unwrap().get(id.as_str()).map_or(0, Vec::len)
+    }
+
+    /// How many connections' `$disconnect` ran.
+    pub fn finished(&self) -> usize {
+        self.runs.lock().unwrap().len()
+    }
+
+    /// The status that a connection's first `$disconnect` had.
+    pub fn status(&self, id: GatewayId) -> u64 {
+        self.runs.lock().unwrap()[id.as_str()][0]
+    }
+}
+
+/// One pod's handlers; at most as many `$disconnect`s as there are permits.
+struct Handlers {
+    application: Arc<Application>,
+    permits: Arc<Semaphore>,
+}
+
+impl Functions for Handlers {
+    fn authorize(&self, _: AuthorizerEvent<'_>) -> BoxFuture<'static, Verdict> {
+        unreachable!("nobody connects through a port here")
+    }
+
+    fn connect(&self, _: ConnectEvent<'_>) -> BoxFuture<'static, Answer> {
+        unreachable!("nobody connects through a port here")
+    }
+
+    fn message(&self, _: MessageEvent<'_>) -> BoxFuture<'static, Answer> {
+        unreachable!("nobody connects through a port here")
+    }
+
+    fn disconnect(&self, event: DisconnectEvent<'_>) -> BoxFuture<'static, Answer> {
+        let event: Value = serde_json::from_slice(&event.to_json()).unwrap();
+        let (application, permits) = (self.application.clone(), self.permits.clone());
+        async move {
+            permits.acquire().await.unwrap().forget();
+            let context = &event["requestContext"];
+            let (id, status) =
+                (context["connectionId"].as_str().unwrap(), context["disconnectStatusCode"].as_u64().unwrap());
+            application.runs.lock().unwrap().entry(id.to_owned()).or_default().push(status);
+            if application.failing.load(Ordering::SeqCst) {
+                return Err(IntegrationFailure::Function);
+            }
+            Reply::from_value(json!({"statusCode": 200}))
+        }
+        .boxed()
+    }
+
+    fn may_repeat_disconnect(&self) -> bool {
+        true
+    }
+}
+
+/// How to reach a server without waiting for long.
+pub fn settings(server: &RedisServer) -> RedisSettings {
+    let mut settings = RedisSettings::single(&server.url());
+    settings.connect_timeout = Duration::from_millis(500);
+    settings.response_timeout = Duration::from_millis(500);
+    settings
+}
+
+/// A pod.
+pub struct Pod {
+    pub cluster: Cluster,
+    pub endpoint: Arc<Endpoint>,
+    pub readiness: Arc<Readiness>,
+    pub metrics: Arc<ClusterMetrics>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Pod {
+    /// A pod whose handlers run any number of `$disconnect`s.
+    pub async fn join(server: &RedisServer, application: &Arc<Application>) -> Self {
+        Self::with_permits(server, application, Semaphore::MAX_PERMITS).await
+    }
+
+    /// A pod whose handlers hang after so many `$disconnect`s.
+    pub async fn with_permits(server: &RedisServer, application: &Arc<Application>, permits: usize) -> Self {
+        let redis = Redis::connect(settings(server)).await.unwrap();
+        let config = ClusterConfig { heartbeat: LEASE / 10, lease: LEASE, reap_rate: 5_000, reap_concurrency: 32 };
+        let (clock, metrics) = (Arc::new(SystemClock::new().unwrap()), Arc::new(ClusterMetrics::default()));
+        let cluster = Cluster::join(redis, config, 10_000, clock, metrics.clone()).await.unwrap();
+        let handlers = Handlers { application: application.clone(), permits: Arc::new(Semaphore::new(permits)) };
+        let endpoint = Arc::new(endpoint(&cluster, handlers));
+        let readiness = Arc::new(Readiness::default());
+        readiness.set(State::Ready);
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let served = Served { endpoint: endpoint.clone(), readiness: readiness.clone(), drain: Config::test().drain };
+        cluster.run(served, &tasks, &stop);
+        Self { cluster, endpoint, readiness, metrics, tasks, stop }
+    }
+
+    /// Opens a connection, as a handshake does.
+    pub async fn connect(&self) -> Arc<Handle> {
+        let facts = self.facts();
+        let enrolment = self.cluster.registry().enrol(&facts).await.unwrap();
+        let handle = Arc::new(Handle::new(facts, 1024, self.endpoint.clock.now()));
+        self.endpoint.hub.open(&handle);
+        assert!(enrolment.opened(), "the pod lost its lease");
+        handle
+    }
+
+    /// Opens many.
+    pub async fn connect_many(&self, count: usize) -> Vec<Arc<Handle>> {
+        futures_util::future::join_all((0..count).map(|_| self.connect())).await
+    }
+
+    /// The facts of a connection that begins.
+    pub fn facts(&self) -> Arc<ConnectionFacts> {
+        let (connection_id, _) = self.endpoint.ids.begin(self.endpoint.clock.now());
+        Arc::new(ConnectionFacts {
+            api: self.endpoint.api.clone(),
+            connection_id,
+            domain_name: "localhost".into(),
+            connected_at: 0,
+            identity: Identity { api_key: None, user_agent: None, source_ip: "127.0.0.1".into() },
+            authorizer: None,
+        })
+    }
+
+    /// Ends a connection, as its session does.
+    pub async fn end(&self, handle: &Handle) {
+        self.endpoint.hub.close_down(handle);
+        let mut stamps = Stamps::new(self.endpoint.ids.events_of(handle.id));
+        disconnect(&self.endpoint, handle, &mut stamps, &CloseCause::ClientWithoutStatus).await;
+    }
+
+    /// Ends without a word.
+    pub async fn die(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        in_time("the pod's tasks to end", self.tasks.wait()).await;
+    }
+
+    /// Ends as after a drain.
+    pub async fn leave(&self) {
+        self.die().await;
+        self.cluster.leave().await;
+    }
+}
+
+fn endpoint(cluster: &Cluster, handlers: Handlers) -> Endpoint {
+    let (config, metrics, tasks) = (Config::test(), Metrics::new(), TaskTracker::new());
+    let log = MemoryLog::new(Epoch("cluster".into()), Retention { entries: 1, bytes: 1 });
+    Endpoint {
+        api: Arc::new(Api::new(shim::wiring::definition(&config.api)).unwrap()),
+        functions: Arc::new(handlers),
+        hub: Hub::new(Arc::new(log), tasks.clone(), metrics.delivery.clone()),
+        registry: Some(cluster.registry()),
+        sessions: config.session.clone(),
+        clock: Arc::new(SystemClock::new().unwrap()),
+        ids: Ids::random(cluster.node()).unwrap(),
+        tasks,
+        metrics: Arc::new(metrics),
+        domain_name: None,
+        trust_forwarded_for: false,
+        handshake_timeout: config.server.handshake_timeout,
+    }
+}
+
+/// What `redis-cli` says about a key of the cluster; lines of a hash or set, or a number.
+pub fn ask(server: &RedisServer, command: &str, key: &str) -> String {
+    server.ask(&[command, &format!("twinway:{{cluster}}:{key}")]).unwrap()
+}
+
+/// The keys that hold connections.
+pub fn connection_keys(server: &RedisServer) -> Vec<String> {
+    let keys = server.ask(&["KEYS", "twinway:{cluster}:*:*"]).unwrap();
+    keys.lines().filter(|key| key.contains("sessions:") || key.contains("reaping:")).map(str::to_owned).collect()
+}

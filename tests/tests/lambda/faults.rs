@@ -1,0 +1,87 @@
+//! What a function can do wrong, and that it costs its own invocation and nothing else.
+
+use tests::server::Server;
+
+use super::{ask, connect, ends, launch, runs};
+
+const FAILED: &str = r#"{"message": "Internal server error""#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_fails_its_message_and_the_next_one_gets_a_new_process() {
+    let mut server = launch().start().await;
+    let mut client = connect(&server).await;
+    let first = ask(&mut client, "pid").await;
+    assert!(ask(&mut client, "crash").await.starts_with(FAILED));
+    let second = ask(&mut client, "pid").await;
+    assert_ne!(first, second);
+    ends(&first).await;
+    let line = server.logged("a function failed").await;
+    assert_eq!(line["error"], "the function failed with Runtime.ExitError");
+    server.stop().await;
+    assert!(!runs(&second));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_error_keeps_the_process() {
+    let mut server = launch().start().await;
+    let mut client = connect(&server).await;
+    let pid = ask(&mut client, "pid").await;
+    assert!(ask(&mut client, "throw something private").await.starts_with(FAILED));
+    assert_eq!(ask(&mut client, "pid").await, pid);
+    let line = server.logged("a function failed").await;
+    assert!(!line.to_string().contains("private"), "{line}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_function_that_hangs_is_killed() {
+    let mut server = launch().with("TWINWAY_FUNCTIONS_TIMEOUT", "300ms").start().await;
+    let mut client = connect(&server).await;
+    let pid = ask(&mut client, "pid").await;
+    assert!(ask(&mut client, "hang").await.starts_with(FAILED), "a function's own timeout is a function error");
+    ends(&pid).await;
+    assert_ne!(ask(&mut client, "pid").await, pid);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_function_that_cannot_start_fails_its_messages_at_once() {
+    let server = launch().with("TWINWAY_FUNCTIONS_ENVIRONMENT", "FUNCTION_START=crash").start().await;
+    broken(server).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provisioned_function_that_cannot_start_does_not_spin() {
+    let launch = launch().with("TWINWAY_FUNCTIONS_ENVIRONMENT", "FUNCTION_START=crash");
+    let server = launch.with("TWINWAY_FUNCTIONS_MIN_PROCESSES", 1).start().await;
+    broken(server).await;
+}
+
+async fn broken(mut server: Server) {
+    let mut client = connect(&server).await;
+    for _ in 0..20 {
+        assert!(ask(&mut client, "hello").await.starts_with(FAILED));
+    }
+    let log = server.stop().await.stderr;
+    let starts = log.matches("a process of a function ended").count();
+    assert!((1..=20).contains(&starts), "{starts} starts:\n{log}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn beyond_all_bounds_messages_are_refused() {
+    let launch = launch().with("TWINWAY_FUNCTIONS_MAX_PROCESSES", 1).with("TWINWAY_FUNCTIONS_QUEUE", 0);
+    let mut server = launch.start().await;
+    let (mut busy, mut other) = (connect(&server).await, connect(&server).await);
+    ask(&mut busy, "pid").await;
+    busy.send_text("hang").await.unwrap();
+    // Until the function has it, the other message may still be taken.
+    loop {
+        let answer = ask(&mut other, "hello").await;
+        if answer.starts_with(FAILED) {
+            break;
+        }
+        assert_eq!(answer, "heard hello");
+    }
+    assert_eq!(server.logged("a function was not run").await["function.name"], "twinway-message");
+    server.crash().await;
+}

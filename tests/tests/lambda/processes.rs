@@ -1,0 +1,96 @@
+//! How many processes there are, what they see, and that none is left behind.
+
+use futures_util::future::join_all;
+
+use super::{ask, connect, ends, launch, runs};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_has_one_message_at_a_time_and_is_used_again() {
+    let mut server = launch().start().await;
+    let mut clients = [connect(&server).await, connect(&server).await, connect(&server).await];
+    let mut pids = join_all(clients.iter_mut().map(|client| ask(client, "wait 500"))).await;
+    pids.sort();
+    pids.dedup();
+    assert_eq!(pids.len(), 3, "one process each");
+    let again = ask(&mut clients[0], "pid").await;
+    assert!(pids.contains(&again), "an idle process is used again");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_made_for_it_has_several_messages_at_a_time() {
+    let launch = launch().with("TWINWAY_FUNCTIONS_CONCURRENCY", 8).with("TWINWAY_FUNCTIONS_MAX_PROCESSES", 1);
+    let mut server = launch.start().await;
+    let mut clients = [connect(&server).await, connect(&server).await, connect(&server).await];
+    let begun = std::time::Instant::now();
+    let pids = join_all(clients.iter_mut().map(|client| ask(client, "wait 1000"))).await;
+    assert!(pids.iter().all(|pid| *pid == pids[0]), "{pids:?}");
+    assert!(begun.elapsed().as_millis() < 2900, "they waited for each other: {:?}", begun.elapsed());
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_process_goes_and_a_provisioned_one_stays() {
+    let mut server = launch().with("TWINWAY_FUNCTIONS_IDLE_TIMEOUT", "200ms").start().await;
+    let mut client = connect(&server).await;
+    let pid = ask(&mut client, "pid").await;
+    ends(&pid).await;
+    assert_ne!(ask(&mut client, "pid").await, pid);
+    server.stop().await;
+
+    let provisioned = launch().with("TWINWAY_FUNCTIONS_MIN_PROCESSES", 1);
+    let mut server = provisioned.start().await;
+    let mut client = connect(&server).await;
+    assert_eq!(ask(&mut client, "env AWS_LAMBDA_INITIALIZATION_TYPE").await, "provisioned-concurrency");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn functions_see_lambdas_environment_and_no_secret_of_the_server() {
+    let launch = launch().with("TWINWAY_FUNCTIONS_ENVIRONMENT", "TABLE=messages,AWS_REGION=nowhere");
+    let mut server = launch.with("AWS_REGION", "eu-north-1").with("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE").start().await;
+    let mut client = connect(&server).await;
+    for (name, value) in [
+        ("TABLE", "messages"),
+        ("AWS_REGION", "eu-north-1"),
+        ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
+        ("AWS_LAMBDA_FUNCTION_NAME", "twinway-message"),
+        ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
+        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128"),
+        ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand"),
+        ("AWS_LAMBDA_MAX_CONCURRENCY", "absent"),
+        ("_HANDLER", "bootstrap"),
+        ("TZ", ":UTC"),
+        ("TWINWAY_AUTH_SECRET", "absent"),
+    ] {
+        assert_eq!(ask(&mut client, &format!("env {name}")).await, value, "{name}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_process_outlives_the_server() {
+    let mut server = launch().start().await;
+    let mut client = connect(&server).await;
+    let pid = ask(&mut client, "pid").await;
+    assert!(runs(&pid));
+    assert_eq!(server.stop().await.code, Some(0));
+    assert!(!runs(&pid), "it was waited for");
+
+    server.start_again().await;
+    let mut client = connect(&server).await;
+    let pid = ask(&mut client, "pid").await;
+    server.crash().await;
+    ends(&pid).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_functions_lines_are_the_servers_with_their_level_and_request() {
+    let mut server = launch().start().await;
+    let mut client = connect(&server).await;
+    let request = ask(&mut client, "log ERROR it-is-broken").await;
+    let line = server.logged(r#"{"level":"ERROR","message":"it-is-broken"}"#).await;
+    assert_eq!((line["level"].as_str(), line["function.name"].as_str()), (Some("ERROR"), Some("twinway-message")));
+    assert_eq!(line["request.id"], request);
+    server.stop().await;
+}
