@@ -1,0 +1,160 @@
+//! One server.
+
+use std::process::{Child, Command, Stdio};
+
+use anyhow::Context as _;
+use tempfile::TempDir;
+
+use super::{Certificates, cli, free_port, wait_for};
+
+/// How a server differs from a plain one that keeps nothing on disk.
+#[derive(Debug, Clone, Default)]
+pub struct RedisOptions {
+    /// Appends every write to a file, so that a killed process loses nothing.
+    pub append_only: bool,
+    /// Serves TLS alone, with these certificates.
+    pub tls: Option<Certificates>,
+    /// Further settings, as in `redis.conf`.
+    pub settings: Vec<(String, String)>,
+}
+
+/// A running `redis-server`; dropped, it is killed.
+#[derive(Debug)]
+pub struct RedisServer {
+    port: u16,
+    directory: TempDir,
+    options: RedisOptions,
+    child: Option<Child>,
+}
+
+impl RedisOptions {
+    /// The options with one more setting.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.settings.push((name.to_owned(), value.to_owned()));
+        self
+    }
+}
+
+impl RedisServer {
+    /// Starts a plain server.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start() -> anyhow::Result<Self> {
+        Self::with(RedisOptions::default())
+    }
+
+    /// Starts a server and waits until it answers.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn with(options: RedisOptions) -> anyhow::Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let mut server = Self { port: free_port()?, directory, options, child: None };
+        server.revive()?;
+        Ok(server)
+    }
+
+    /// Its port.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its address, without a password.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let scheme = if self.options.tls.is_some() { "rediss" } else { "redis" };
+        format!("{scheme}://127.0.0.1:{}", self.port)
+    }
+
+    /// Sends a command and returns what `redis-cli` printed.
+    ///
+    /// # Errors
+    /// When it is not answered, or with an error.
+    pub fn ask(&self, command: &[&str]) -> anyhow::Result<String> {
+        let port = self.port.to_string();
+        let mut arguments = vec!["-h", "127.0.0.1", "-p", &port];
+        let authority = self.options.tls.as_ref().map(|tls| tls.authority().display().to_string());
+        if let Some(authority) = &authority {
+            arguments.extend(["--tls", "--cacert", authority]);
+        }
+        arguments.extend(command);
+        cli(&arguments)
+    }
+
+    /// Kills it as the kernel would. What it had not written is lost.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // It may have ended by itself, which is as good.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Starts it again on the same port, with what its directory still has.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn revive(&mut self) -> anyhow::Result<()> {
+        self.kill();
+        let child = self.command().spawn().context("redis-server does not run; tests/scripts/setup.sh installs it")?;
+        self.child = Some(child);
+        wait_for("redis-server", || Ok(is_up(&self.ask(&["PING"])?)))
+    }
+
+    /// Stops it in its tracks: connections stay open, nothing is answered.
+    ///
+    /// # Errors
+    /// When the signal cannot be sent.
+    pub fn pause(&self) -> anyhow::Result<()> {
+        self.signal("STOP")
+    }
+
+    /// Lets it go on after [`Self::pause`].
+    ///
+    /// # Errors
+    /// When the signal cannot be sent.
+    pub fn resume(&self) -> anyhow::Result<()> {
+        self.signal("CONT")
+    }
+
+    fn signal(&self, name: &str) -> anyhow::Result<()> {
+        let pid = self.child.as_ref().context("the server is not running")?.id();
+        Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status()?;
+        Ok(())
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new("redis-server");
+        let port = self.port.to_string();
+        let (plain, tls) = if self.options.tls.is_some() { ("0", port.as_str()) } else { (port.as_str(), "0") };
+        let append_only = if self.options.append_only { "yes" } else { "no" };
+        command.args(["--bind", "127.0.0.1", "--port", plain, "--tls-port", tls, "--save", ""]);
+        command.args(["--appendonly", append_only, "--appendfsync", "always", "--loglevel", "warning"]);
+        command.arg("--dir").arg(self.directory.path());
+        if let Some(certificates) = &self.options.tls {
+            command.args(["--tls-auth-clients", "no"]);
+            command.arg("--tls-cert-file").arg(certificates.certificate());
+            command.arg("--tls-key-file").arg(certificates.key());
+            command.arg("--tls-ca-cert-file").arg(certificates.authority());
+        }
+        for (name, value) in &self.options.settings {
+            command.arg(format!("--{name}")).args(value.split(' '));
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    }
+}
+
+/// A server that wants a password answers as well as one that does not.
+fn is_up(answer: &str) -> bool {
+    answer.contains("PONG") || answer.contains("NOAUTH")
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
