@@ -4,7 +4,6 @@
 //! what the application's authorizer finds in the first of them; that of the HTTP API is payload format 2.0. They are
 //! made, not recorded: times and ids are those of the call. Nothing is written here.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
@@ -21,7 +20,7 @@ use handlers::identity::Role;
 use handlers::ports::Timestamp;
 use http::header::{HeaderMap, HeaderValue, SEC_WEBSOCKET_PROTOCOL, USER_AGENT};
 use serde_json::{Value, json};
-use shim::config::{ApiConfig, Ordering, Profile};
+use shim::config::{ApiConfig, Config, Ordering, Profile};
 use shim::wiring::definition;
 
 /// The API that the events name: ids of the form that API Gateway gives, of nobody's account.
@@ -110,15 +109,17 @@ fn handshake(token: &str) -> anyhow::Result<HandshakeRequest> {
 }
 
 fn facts(request: &HandshakeRequest, now: i64) -> anyhow::Result<ConnectionFacts> {
-    let api = definition(&ApiConfig {
+    let settings = Config::test();
+    let api = ApiConfig {
         id: API.to_owned(),
         region: REGION.to_owned(),
         account_id: ACCOUNT.to_owned(),
         stage: STAGE.to_owned(),
-        stage_variables: BTreeMap::new(),
         profile: Profile::Aws,
         ordering: Ordering::Concurrent,
-    });
+        ..settings.api
+    };
+    let api = definition(&api, &settings.throttle);
     Ok(ConnectionFacts {
         api: Arc::new(Api::new(api).context("the API's definition is not valid")?),
         connection_id: GatewayId::connection(now, 1, 1),

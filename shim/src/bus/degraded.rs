@@ -6,7 +6,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use handlers::frame::{Degraded, DegradedState, Frame as _};
 use handlers::ports::Priority;
 use tokio::sync::watch;
@@ -16,6 +15,7 @@ use super::Shared;
 use crate::hub::Hub;
 use crate::redis::LinkState;
 use crate::session::outbox::Queued;
+use crate::session::text::SharedText;
 
 /// Clients told without a pause, some tens of microseconds of work.
 const GROUP: usize = 256;
@@ -61,7 +61,7 @@ const fn is_away(state: &LinkState) -> bool {
 }
 
 async fn tell(hub: &Hub, state: DegradedState) {
-    let text: Bytes = Degraded { state }.encode();
+    let text = SharedText::from(Degraded { state }.encode());
     for handles in hub.all().chunks(GROUP) {
         // Other applications' clients do not speak this protocol.
         for handle in handles.iter().filter(|handle| handle.identity.is_some() && handle.has_room(text.len())) {

@@ -101,6 +101,9 @@ pub struct Ledger {
     lease_ms: String,
 }
 
+/// An entry of a hash of connections.
+type FieldAndRecord = (String, Vec<u8>);
+
 impl Ledger {
     /// The ledger in `redis`, with leases that lapse after `lease` without a heartbeat.
     #[must_use]
@@ -215,7 +218,7 @@ impl Ledger {
             self.reaping(dead),
         ];
         let arguments = [own.to_string(), dead.to_string(), most.to_string()];
-        let answer: Option<(u64, Vec<(String, Vec<u8>)>)> = self.redis.invoke(&TAKE, &keys, &arguments).await?;
+        let answer: Option<(u64, Vec<FieldAndRecord>)> = self.redis.invoke(&TAKE, &keys, &arguments).await?;
         let Some((left, share)) = answer else { return Ok(None) };
         let taken = share.into_iter().filter_map(|(field, record)| {
             let origin = Name::parse(field.split_once('/')?.0)?;

@@ -97,7 +97,7 @@ impl Hub {
             }
             (placement, audience) => {
                 let Members::Union(groups) = audience.members() else { return };
-                let queued = Queued { text, placement: placement.map(Arc::new) };
+                let queued = Queued { text: text.into(), placement: placement.map(Arc::new) };
                 self.shared.index.for_each_of(&groups, part, |handle| {
                     self.hand_over(handle, priority, queued.clone());
                 });

@@ -66,7 +66,7 @@ pub struct ApiKey {
 
 /// The caller of a signed request (IDN-4), under the names of the `$context.identity` variables (developer guide,
 /// `api-gateway-mapping-template-reference`).
-#[derive(Clone, PartialEq, Eq, Serialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct IamCaller {
     /// The account of the caller.

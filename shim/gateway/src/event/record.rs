@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::facts::{ConnectionFacts, Identity};
-use crate::api::{Api, ApiDefinition};
+use crate::api::{Api, ApiDefinition, ApiSettings};
 use crate::authorizer::AuthorizerContext;
 use crate::id;
 
@@ -133,6 +133,7 @@ fn api_of(id: String, stage: String, api: &Arc<Api>) -> Result<Arc<Api>, BadReco
         authorizer: None,
         api_key_required: false,
         quotas: api.quotas.clone(),
+        settings: ApiSettings::default(),
     };
     Api::new(definition).map(Arc::new).map_err(|_| BadRecord::Api)
 }
@@ -155,6 +156,7 @@ mod tests {
         ];
         ConnectionFacts {
             identity: Identity {
+                iam: None,
                 api_key: Some(Box::new(ApiKey { key: "k".into(), id: "i".into() })),
                 user_agent: Some("wscat".into()),
                 source_ip: "2001:db8::1".into(),
