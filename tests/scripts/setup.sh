@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Finds what the build and the tests need, installs from Debian's packages what is missing, and says what it does.
 # Needs Rust 1.95 (rust-toolchain is not pinned to a download: any 1.95 or later does) and a C compiler for aws-lc and
-# jemalloc. Nothing else is needed for `make run` and `make test`.
+# jemalloc. `make run` needs nothing else; `make test` starts real Redis servers.
 set -euo pipefail
 
 need() { # command, Debian package, what for
@@ -21,3 +21,7 @@ fi
 need cc gcc "compiles aws-lc and jemalloc"
 need make make "builds jemalloc"
 need taskset util-linux "pins benchmark processes"
+need openssl openssl "makes certificates for tests"
+# Sentinels are the same program; the tests start all servers themselves, on free ports.
+need redis-server redis-server "the tests of the Redis adapters run on real servers"
+need redis-cli redis-tools "those tests ask their servers through it"

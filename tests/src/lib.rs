@@ -1,6 +1,7 @@
 //! What tests and benchmarks are made of: a harness around the real binary, clients, worlds, conformance, load.
 //!
-//! The tests themselves are in `tests/it` (scenarios, hostile input, crashes) and `tests/conformance`.
+//! The tests themselves are in `tests/it` (scenarios, hostile input, crashes), `tests/conformance` and `tests/redis` (adapters on
+//! real servers).
 
 pub mod client;
 pub mod conformance;

@@ -93,3 +93,49 @@ impl Breaker {
         self.suspect.notified().await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_of_failures_is_one_event() {
+        let breaker = Breaker::new();
+        for _ in 0..100 {
+            breaker.failed();
+        }
+        assert!(breaker.is_closed(), "everything on one lost connection fails together");
+        advance(FAILING_FOR).await;
+        breaker.failed();
+        assert!(!breaker.is_closed(), "failures that go on are an outage");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_success_in_between_begins_the_count_anew() {
+        let breaker = Breaker::new();
+        for _ in 0..10 {
+            breaker.failed();
+            advance(FAILING_FOR).await;
+            breaker.succeeded();
+        }
+        assert!(breaker.is_closed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_state_tells_since_when_and_only_the_monitor_ends_it() {
+        let breaker = Breaker::new();
+        let mut state = breaker.watch();
+        let began = Instant::now();
+        for _ in 0..=FAILURES {
+            breaker.failed();
+            advance(FAILING_FOR).await;
+        }
+        assert_eq!(*state.borrow_and_update(), LinkState::Away { since: began });
+        breaker.succeeded();
+        assert!(!breaker.is_closed(), "an answer that was under way proves nothing");
+        breaker.close();
+        assert_eq!(*state.borrow_and_update(), LinkState::Up);
+    }
+}

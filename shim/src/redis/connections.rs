@@ -45,6 +45,8 @@ impl RedisConnections {
     }
 
     fn record_key(&self, id: &ConnectionId) -> String {
+        // Ids of other gateways may have a brace, which would end the part that decides the slot.
+        let id = id.as_str().replace('%', "%25").replace('}', "%7D");
         self.redis.key(&format!("connection:{{{id}}}"))
     }
 
@@ -61,33 +63,27 @@ impl RedisConnections {
         for group in connection.identity.groups() {
             index::remove(&mut pipeline, &index::key(&self.redis, &group), &connection.id, record::end(connection));
         }
+        let channels: Vec<&Channel> = connection.channels.iter().collect();
+        self.leave(&mut pipeline, connection, &channels);
         self.redis.pipeline::<Value>(&pipeline).await?;
-        self.leave(connection, connection.channels.iter()).await
+        self.vacate(&channels).await
     }
 
-    /// Puts a connection into the indices of channels.
-    fn join<'a>(&self, pipeline: &mut Pipeline, connection: &Connection, channels: impl Iterator<Item = &'a Channel>) {
+    /// Puts a connection into the indices of channels: four commands each.
+    fn join(&self, pipeline: &mut Pipeline, connection: &Connection, channels: &[&Channel]) {
         for channel in channels {
-            let key = index::key(&self.redis, &Group::Joined(channel.clone()));
+            let key = index::key(&self.redis, &Group::Joined((*channel).clone()));
             index::add(pipeline, &key, &connection.id, record::end(connection));
             index::occupy(pipeline, &index::occupied_key(&self.redis, &channel.tenant), &channel.name);
         }
     }
 
-    /// Takes a connection out of the indices of channels, and channels that nobody is left in out of the list of those.
-    async fn leave<'a>(
-        &self,
-        connection: &Connection,
-        channels: impl Iterator<Item = &'a Channel>,
-    ) -> Result<(), StoreError> {
-        let channels: Vec<&Channel> = channels.collect();
-        let mut pipeline = Pipeline::new();
-        for channel in &channels {
+    /// Takes a connection out of the indices of channels: one command each.
+    fn leave(&self, pipeline: &mut Pipeline, connection: &Connection, channels: &[&Channel]) {
+        for channel in channels {
             let key = index::key(&self.redis, &Group::Joined((*channel).clone()));
-            index::remove(&mut pipeline, &key, &connection.id, record::end(connection));
+            index::remove(pipeline, &key, &connection.id, record::end(connection));
         }
-        self.redis.pipeline::<Value>(&pipeline).await?;
-        self.vacate(&channels).await
     }
 
     /// Makes the indices of `touched` channels say what the record says. Changes of one record at the same time may reach
@@ -97,15 +93,14 @@ impl RedisConnections {
             let (joined, left): (Vec<&Channel>, Vec<&Channel>) =
                 touched.iter().partition(|channel| connection.channels.contains(**channel));
             let mut pipeline = Pipeline::new();
-            self.join(&mut pipeline, &connection, joined.iter().copied());
+            self.join(&mut pipeline, &connection, &joined);
+            self.leave(&mut pipeline, &connection, &left);
             self.redis.pipeline::<Value>(&pipeline).await?;
-            self.leave(&connection, left.into_iter()).await?;
+            self.vacate(&left).await?;
             let Some(now) = self.find(&connection.id).await? else {
                 return self.unlist(&connection).await;
             };
-            if joined.iter().all(|channel| now.channels.contains(*channel))
-                && touched.iter().filter(|channel| now.channels.contains(**channel)).count() == joined.len()
-            {
+            if touched.iter().all(|channel| now.channels.contains(*channel) == joined.contains(channel)) {
                 return Ok(());
             }
             connection = now;
@@ -131,7 +126,7 @@ impl ConnectionStore for RedisConnections {
         for group in connection.identity.groups() {
             index::add(&mut pipeline, &index::key(&self.redis, &group), &connection.id, record::end(connection));
         }
-        self.join(&mut pipeline, connection, connection.channels.iter());
+        self.join(&mut pipeline, connection, &connection.channels.iter().collect::<Vec<_>>());
         self.redis.pipeline::<Value>(&pipeline).await?;
         Ok(())
     }

@@ -58,6 +58,7 @@ impl RedisLog {
         // A lone server that logs its writes comes back with all of them. One that does not, and a replica that takes over,
         // may lack the last ones, and would give their offsets out again.
         let by_master = redis.topology() != Topology::Single || !logs_writes(&redis).await?;
+        warn_of_eviction(&redis).await?;
         let (append, read) = (Script::new(include_str!("log/append.lua")), Script::new(include_str!("log/read.lua")));
         Ok(Self { redis, clock, retention, by_master, append, read })
     }
@@ -96,6 +97,19 @@ impl RedisLog {
 async fn logs_writes(redis: &Redis) -> Result<bool, RedisTrouble> {
     let persistence: String = redis.query(cmd("INFO").arg("persistence")).await?;
     Ok(persistence.lines().any(|line| line.trim() == "aof_enabled:1"))
+}
+
+/// A server that makes room by itself drops messages and records that clients were told of.
+async fn warn_of_eviction(redis: &Redis) -> Result<(), RedisTrouble> {
+    if redis.topology() != Topology::Single {
+        return Ok(());
+    }
+    let memory: String = redis.query(cmd("INFO").arg("memory")).await?;
+    let policy = memory.lines().find_map(|line| line.trim().strip_prefix("maxmemory_policy:"));
+    if let Some(policy) = policy.filter(|policy| *policy != "noeviction") {
+        tracing::warn!(policy, "redis drops keys when its memory is full; set maxmemory-policy noeviction");
+    }
+    Ok(())
 }
 
 #[async_trait]

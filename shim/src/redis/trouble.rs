@@ -108,3 +108,34 @@ fn code_verdict(code: &str) -> Verdict {
         _ => Verdict::Refused,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use redis::make_extension_error;
+
+    use super::*;
+
+    #[test]
+    fn errors_are_sorted_by_what_helps() {
+        let extension = |code: &str| make_extension_error(code.to_owned(), Some("told".to_owned()));
+        let script = RedisError::from((
+            ErrorKind::Server(ServerErrorKind::ResponseError),
+            "An error was signalled by the server",
+            "OOM command not allowed when used memory > 'maxmemory'. script: 1f".to_owned(),
+        ));
+        assert!(matches!(RedisTrouble::from(script), RedisTrouble::Full(_)));
+        assert!(matches!(RedisTrouble::from(extension("OOM")), RedisTrouble::Full(_)));
+        for code in ["NOREPLICAS", "MISCONF", "BUSY", "WRONGPASS"] {
+            assert!(RedisTrouble::from(extension(code)).is_transient(), "{code}");
+        }
+        let wrong_type = RedisTrouble::from(extension("WRONGTYPE"));
+        assert!(matches!(wrong_type, RedisTrouble::Refused(_)) && !wrong_type.is_transient());
+    }
+
+    #[test]
+    fn an_answer_is_never_shown() {
+        let error = RedisError::from((ErrorKind::UnexpectedReturnType, "not a number", "a message's body".to_owned()));
+        let trouble = RedisTrouble::from(error);
+        assert!(!format!("{trouble:?} {trouble}").contains("body"));
+    }
+}

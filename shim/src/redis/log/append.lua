@@ -12,7 +12,7 @@ if ARGV[2] == '1' then
 end
 
 local field = ARGV[5] .. '/' .. ARGV[4] .. '/' .. ARGV[6]
-local known = epoch and redis.call('HGET', KEYS[3], field)
+local known = head > 0 and redis.call('HGET', KEYS[3], field)
 if known then
   local offset, sent_at = string.match(known, '^(%d+) (.+)$')
   return { epoch .. lineage, offset, sent_at, 1 }
@@ -21,7 +21,7 @@ end
 -- The first write is one that a full server refuses, so that it refuses all or nothing.
 local offset = string.format('%.0f', head + 1)
 redis.call('HSET', KEYS[2], 'epoch', epoch or ARGV[1], 'head', offset)
-if not epoch then
+if head == 0 then
   -- What a lost log may have left behind does not belong to the new one.
   redis.call('DEL', KEYS[1], KEYS[3])
 end

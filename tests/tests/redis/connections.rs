@@ -1,0 +1,130 @@
+//! What the connection store does beyond its contract: repairs, and how much it asks of Redis.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use handlers::audience::Audience;
+use handlers::channel::Channel;
+use handlers::id::{ConnectionId, TenantId, UserId};
+use handlers::identity::{Identity, Role};
+use handlers::ports::{Clock as _, Connection, ConnectionStore as _};
+use redis::cmd;
+use shim::redis::{Redis, RedisConnections};
+use tests::redis::RedisServer;
+
+use super::{clock, connect, settings};
+
+struct World {
+    server: RedisServer,
+    redis: Redis,
+    store: RedisConnections,
+    alice: Connection,
+}
+
+async fn world() -> World {
+    let server = RedisServer::start().unwrap();
+    let redis = connect(&settings(&server.url())).await;
+    let clock = clock();
+    let alice = Connection {
+        id: ConnectionId::parse("aliceAAAAAAAAAA=").unwrap(),
+        identity: Identity {
+            tenant: tenant(),
+            user: UserId::parse("alice").unwrap(),
+            role: Role::User,
+            expires_at: None,
+        },
+        connected_at: clock.now(),
+        channels: [lobby()].into(),
+    };
+    World { store: RedisConnections::new(redis.clone(), Arc::clone(&clock) as _), server, redis, alice }
+}
+
+fn tenant() -> TenantId {
+    TenantId::parse("acme").unwrap()
+}
+
+fn lobby() -> Channel {
+    Channel::from_key("acme/room:lobby").unwrap()
+}
+
+#[tokio::test]
+async fn a_listing_takes_out_what_has_no_record() {
+    let World { redis, store, alice, .. } = world().await;
+    store.put(&alice).await.unwrap();
+    let _: u64 = redis.query(cmd("DEL").arg(redis.key(&format!("connection:{{{}}}", alice.id)))).await.unwrap();
+    let page = store.members(&Audience::Channel(lobby()), None, 10).await.unwrap();
+    assert!(page.items.is_empty() && page.total == 0, "{page:?}");
+    let key = redis.key("index:{joined/acme/room:lobby}");
+    let left: Vec<String> = redis.query(cmd("ZRANGE").arg(key).arg(0).arg(-1)).await.unwrap();
+    assert!(left.iter().all(|entry| entry.starts_with('e')), "only what says when it ends is left: {left:?}");
+    assert_eq!(store.occupied_channels(&tenant(), None, 10).await.unwrap().total, 0, "and the room is empty");
+}
+
+#[tokio::test]
+async fn a_listing_takes_out_what_the_record_does_not_confirm() {
+    let World { redis, store, alice, .. } = world().await;
+    store.put(&alice).await.unwrap();
+    let attic = redis.key("index:{joined/acme/room:attic}");
+    let _: u64 = redis.query(cmd("ZADD").arg(&attic).arg(0).arg(format!("c{}", alice.id))).await.unwrap();
+    let audience = Audience::Channel(Channel::from_key("acme/room:attic").unwrap());
+    let page = store.members(&audience, None, 10).await.unwrap();
+    assert!(page.items.is_empty() && page.total == 0, "{page:?}");
+    let lobby = store.members(&Audience::Channel(lobby()), None, 10).await.unwrap();
+    assert_eq!(lobby.total, 1, "what it does confirm stays");
+}
+
+#[tokio::test]
+async fn records_live_a_day() {
+    let World { redis, store, alice, .. } = world().await;
+    store.put(&alice).await.unwrap();
+    store.change_channels(&alice.id, &[Channel::from_key("acme/room:attic").unwrap()], &[]).await.unwrap();
+    let key = redis.key(&format!("connection:{{{}}}", alice.id));
+    let life: i64 = redis.query(cmd("PTTL").arg(&key)).await.unwrap();
+    assert!((86_300_000..=86_400_000).contains(&life), "it lives for {life} ms");
+    let record: String = redis.query(cmd("GET").arg(&key)).await.unwrap();
+    assert!(serde_json::from_str::<serde_json::Value>(&record).is_ok(), "{record} is not JSON");
+}
+
+/// The table in `docs/OPERATIONS.md`, counted by the server.
+#[tokio::test]
+async fn operations_ask_as_much_as_documented() {
+    let World { server, store, mut alice, .. } = world().await;
+    alice.channels.clear();
+    let attic = [Channel::from_key("acme/room:attic").unwrap()];
+    // Scripts are sent whole once.
+    store.put(&alice).await.unwrap();
+    store.change_channels(&alice.id, &attic, &[]).await.unwrap();
+    store.remove(&alice.id).await.unwrap();
+
+    let asked = || calls(&server);
+    asked();
+    store.put(&alice).await.unwrap();
+    assert_eq!(asked(), counts(&[("set", 1), ("zadd", 3), ("pexpire", 3)]), "connect");
+    store.find(&alice.id).await.unwrap();
+    assert_eq!(asked(), counts(&[("get", 1)]), "find");
+    store.change_channels(&alice.id, &attic, &[]).await.unwrap();
+    let join = [("evalsha", 1), ("get", 2), ("set", 1), ("zadd", 2), ("pexpire", 2)];
+    assert_eq!(asked(), counts(&join), "join");
+    store.change_channels(&alice.id, &[], &attic).await.unwrap();
+    let leave = [("evalsha", 1), ("get", 2), ("set", 1), ("zrem", 2), ("zlexcount", 2)];
+    assert_eq!(asked(), counts(&leave), "leave, the last member");
+    store.remove(&alice.id).await.unwrap();
+    let disconnect = [("evalsha", 1), ("get", 1), ("del", 1), ("set", 1), ("zrem", 3)];
+    assert_eq!(asked(), counts(&disconnect), "disconnect");
+}
+
+fn counts(expected: &[(&str, u64)]) -> BTreeMap<String, u64> {
+    expected.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect()
+}
+
+/// How often each command was called since the last time, without the monitor's and the harness's own.
+fn calls(server: &RedisServer) -> BTreeMap<String, u64> {
+    let told = server.ask(&["INFO", "commandstats"]).unwrap();
+    server.ask(&["CONFIG", "RESETSTAT"]).unwrap();
+    let line = |line: &str| {
+        let (name, numbers) = line.trim().strip_prefix("cmdstat_")?.split_once(':')?;
+        let calls = numbers.strip_prefix("calls=")?.split(',').next()?.parse().ok()?;
+        (!["hello", "info", "config|resetstat", "client|setinfo"].contains(&name)).then(|| (name.to_owned(), calls))
+    };
+    told.lines().filter_map(line).collect()
+}

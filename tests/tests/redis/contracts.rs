@@ -1,0 +1,68 @@
+//! The contracts of the ports, on every topology.
+
+use std::sync::Arc;
+
+use handlers::conformance::connections::Fixture;
+use handlers::conformance::{connections, log as logs};
+use handlers::ports::{Clock as _, MessageLog};
+use shim::config::Secret;
+use shim::redis::{RedisConnections, RedisSettings, Topology};
+use tests::redis::{Certificates, RedisCluster, RedisOptions, RedisSentinels, RedisServer};
+
+use super::{clock, connect, log, settings};
+
+async fn both(settings: &RedisSettings) {
+    connections::all(async || {
+        let clock = clock();
+        let store = Arc::new(RedisConnections::new(connect(settings).await, clock.clone()));
+        Fixture { store, now: clock.now(), clock: Some(clock) }
+    })
+    .await;
+    logs::all(async || -> Arc<dyn MessageLog> { log(connect(settings).await).await }).await;
+}
+
+#[tokio::test]
+async fn a_server_keeps_the_contracts() {
+    let server = RedisServer::start().unwrap();
+    both(&settings(&server.url())).await;
+}
+
+#[tokio::test]
+async fn a_server_with_tls_and_users_keeps_the_contracts() {
+    let tls = Certificates::make().unwrap();
+    let rules = "alice on >wonder&land ~test* &test* -@all +@read +@write +@stream +@scripting +@pubsub +@connection +info +wait";
+    let options = RedisOptions { tls: Some(tls.clone()), ..RedisOptions::default() }.with("user", rules);
+    let server = RedisServer::with(options).unwrap();
+    let user = RedisSettings {
+        username: Some("alice".to_owned()),
+        password: Some(Secret::new("wonder&land")),
+        ca_file: Some(tls.authority()),
+        ..settings(&server.url())
+    };
+    both(&user).await;
+}
+
+#[tokio::test]
+async fn a_cluster_keeps_the_contracts() {
+    let cluster = RedisCluster::start().unwrap();
+    both(&cluster_settings(&cluster)).await;
+}
+
+#[tokio::test]
+async fn sentinels_keep_the_contracts_also_after_a_failover() {
+    let mut sentinels = RedisSentinels::start().unwrap();
+    let settings = sentinel_settings(&sentinels);
+    both(&settings).await;
+    sentinels.fail_over().unwrap();
+    both(&settings).await;
+}
+
+pub(crate) fn cluster_settings(cluster: &RedisCluster) -> RedisSettings {
+    let urls = cluster.urls().iter().map(|url| Secret::new(url)).collect();
+    RedisSettings { urls, topology: Topology::Cluster, ..settings("redis://unused") }
+}
+
+pub(crate) fn sentinel_settings(sentinels: &RedisSentinels) -> RedisSettings {
+    let urls = sentinels.urls().iter().map(|url| Secret::new(url)).collect();
+    RedisSettings { urls, topology: Topology::Sentinel, ..settings("redis://unused") }
+}

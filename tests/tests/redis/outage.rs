@@ -1,0 +1,106 @@
+//! Redis away and back: commands fail fast, the state is told, and everything heals by itself.
+
+use std::time::Duration;
+
+use handlers::conformance::log as logs;
+use handlers::ports::MessageLog;
+use redis::cmd;
+use shim::redis::{LinkState, Redis, RedisSettings, RedisTrouble};
+use tests::eventually::in_time;
+use tests::redis::{RedisOptions, RedisSentinels, RedisServer};
+use tokio::time::Instant;
+
+use super::contracts::sentinel_settings;
+use super::{connect, log, settings};
+
+async fn ping(redis: &Redis) -> Result<String, RedisTrouble> {
+    redis.query(cmd("ECHO").arg("there")).await
+}
+
+async fn becomes(redis: &Redis, up: bool) {
+    let mut state = redis.state();
+    let waited = state.wait_for(|state| (*state == LinkState::Up) == up);
+    in_time("the state of the link", waited).await.expect("the link is there");
+}
+
+fn quick(url: &str) -> RedisSettings {
+    RedisSettings { connect_timeout: Duration::from_secs(1), response_timeout: Duration::from_secs(1), ..settings(url) }
+}
+
+#[tokio::test]
+async fn a_killed_server_fails_fast_and_heals() {
+    let mut server = RedisServer::with(RedisOptions { append_only: true, ..RedisOptions::default() }).unwrap();
+    let redis = connect(&quick(&server.url())).await;
+    ping(&redis).await.unwrap();
+    server.kill();
+    becomes(&redis, false).await;
+    let started = Instant::now();
+    for _ in 0..1_000 {
+        assert!(matches!(ping(&redis).await, Err(RedisTrouble::Away)), "an open breaker answers by itself");
+    }
+    assert!(started.elapsed() < Duration::from_secs(1), "1,000 refusals took {:?}", started.elapsed());
+    server.revive().unwrap();
+    becomes(&redis, true).await;
+    assert_eq!(ping(&redis).await.unwrap(), "there");
+}
+
+#[tokio::test]
+async fn a_paused_server_fails_within_the_deadline_and_heals() {
+    let server = RedisServer::start().unwrap();
+    let redis = connect(&quick(&server.url())).await;
+    server.pause().unwrap();
+    let started = Instant::now();
+    let trouble = ping(&redis).await.unwrap_err();
+    assert!(trouble.is_transient(), "{trouble:?}");
+    assert!(started.elapsed() < Duration::from_secs(4), "the deadline of 2 s became {:?}", started.elapsed());
+    becomes(&redis, false).await;
+    server.resume().unwrap();
+    becomes(&redis, true).await;
+    assert_eq!(ping(&redis).await.unwrap(), "there");
+}
+
+#[tokio::test]
+async fn connections_that_the_server_ends_are_made_anew() {
+    let server = RedisServer::start().unwrap();
+    let redis = connect(&settings(&server.url())).await;
+    for _ in 0..5 {
+        ping(&redis).await.unwrap();
+        server.ask(&["CLIENT", "KILL", "TYPE", "normal"]).unwrap();
+        assert_eq!(ping(&redis).await.unwrap(), "there", "a repeatable command does not notice");
+    }
+    assert_eq!(*redis.state().borrow(), LinkState::Up);
+}
+
+#[tokio::test]
+async fn a_server_that_becomes_read_only_is_away_until_it_is_not() {
+    let server = RedisServer::start().unwrap();
+    let master = RedisServer::start().unwrap();
+    let redis = connect(&quick(&server.url())).await;
+    server.ask(&["REPLICAOF", "127.0.0.1", &master.port().to_string()]).unwrap();
+    becomes(&redis, false).await;
+    server.ask(&["REPLICAOF", "NO", "ONE"]).unwrap();
+    becomes(&redis, true).await;
+    ping(&redis).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_link_follows_a_failover() {
+    let mut sentinels = RedisSentinels::start().unwrap();
+    let redis = connect(&sentinel_settings(&sentinels)).await;
+    let before = log(redis.clone()).await;
+    let lobby = handlers::channel::Channel::from_key("acme/room:lobby").unwrap();
+    let epoch = before.heads(std::slice::from_ref(&lobby)).await.unwrap()[0].epoch.clone();
+    sentinels.fail_over().unwrap();
+    becomes(&redis, true).await;
+    let head = in_time("the new master", async {
+        loop {
+            match before.heads(std::slice::from_ref(&lobby)).await {
+                Ok(heads) => break heads[0].clone(),
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    })
+    .await;
+    assert_ne!(head.epoch, epoch, "a master that may lack messages is another epoch");
+    logs::offsets_are_dense(log(connect(&sentinel_settings(&sentinels)).await).await).await;
+}

@@ -1,0 +1,95 @@
+//! Publishing and subscribing.
+
+use bytes::Bytes;
+use shim::redis::{Pushed, Redis, RedisSettings, Subscriber};
+use tests::eventually::in_time;
+use tests::redis::{RedisCluster, RedisServer};
+
+use super::contracts::cluster_settings;
+use super::{connect, settings};
+
+fn messages(redis: &Redis, topics: &[&str], count: usize) -> Vec<(String, Bytes)> {
+    let message = |number: usize| (redis.key(topics[number % topics.len()]), Bytes::from(number.to_string()));
+    (0..count).map(message).collect()
+}
+
+/// Everything that was published to subscribed topics arrives, in order within a topic, and nothing else.
+async fn published_is_heard(settings: &RedisSettings) {
+    let redis = connect(settings).await;
+    let stranger = connect(settings).await;
+    let mut subscriber = redis.subscriber().await.unwrap();
+    let heard = ["node/1", "node/2", "room/{lobby}"];
+    let topics: Vec<String> = heard.iter().map(|topic| redis.key(topic)).collect();
+    subscriber.subscribe(&topics).await.unwrap();
+    stranger.publish_all(messages(&stranger, &heard, 3)).await.unwrap();
+    redis.publish_all(messages(&redis, &["node/3"], 1)).await.unwrap();
+    let published = messages(&redis, &heard, 600);
+    redis.publish_all(published.clone()).await.unwrap();
+    let mut received = Vec::new();
+    while received.len() < published.len() {
+        received.push(in_time("a message", subscriber.next()).await.expect("the connection is there"));
+    }
+    for topic in &topics {
+        let of_topic = |pushed: &&Pushed| pushed.topic == topic.as_bytes();
+        let found: Vec<&Bytes> = received.iter().filter(of_topic).map(|pushed| &pushed.payload).collect();
+        let expected: Vec<&Bytes> =
+            published.iter().filter(|(to, _)| to == topic).map(|(_, payload)| payload).collect();
+        assert_eq!(found, expected, "the messages of {topic}");
+    }
+    subscriber.unsubscribe(&topics[..1]).await.unwrap();
+    redis.publish_all(messages(&redis, &heard[..2], 2)).await.unwrap();
+    let left = in_time("the other topic's message", subscriber.next()).await.expect("the connection is there");
+    assert_eq!(left.topic, topics[1].as_bytes(), "an unsubscribed topic is not heard");
+}
+
+#[tokio::test]
+async fn a_server_passes_messages_on() {
+    let server = RedisServer::start().unwrap();
+    published_is_heard(&settings(&server.url())).await;
+}
+
+#[tokio::test]
+async fn a_cluster_passes_messages_on() {
+    let cluster = RedisCluster::start().unwrap();
+    published_is_heard(&cluster_settings(&cluster)).await;
+}
+
+#[tokio::test]
+async fn both_halves_are_used_at_once() {
+    let server = RedisServer::start().unwrap();
+    let redis = connect(&settings(&server.url())).await;
+    let (topics, mut pushes) = redis.subscriber().await.unwrap().split();
+    let key = redis.key("late");
+    let (heard, ()) = tokio::join!(in_time("a message", pushes.next()), async {
+        topics.subscribe(std::slice::from_ref(&key)).await.unwrap();
+        redis.publish_all(vec![(key.clone(), Bytes::from_static(b"\0\xff"))]).await.unwrap();
+    });
+    assert_eq!(heard.map(|pushed| pushed.payload), Some(Bytes::from_static(b"\0\xff")), "bytes are kept as they are");
+}
+
+#[tokio::test]
+async fn a_lost_connection_ends_the_stream() {
+    let mut server = RedisServer::start().unwrap();
+    let redis = connect(&settings(&server.url())).await;
+    let mut subscriber: Subscriber = redis.subscriber().await.unwrap();
+    subscriber.subscribe(&[redis.key("topic")]).await.unwrap();
+    server.kill();
+    assert_eq!(in_time("the end", subscriber.next()).await, None, "the stream ends with the connection");
+    assert!(subscriber.subscribe(&[redis.key("other")]).await.is_err(), "nor is anything subscribed any more");
+}
+
+#[tokio::test]
+async fn a_reader_that_is_too_slow_is_told_by_the_end() {
+    let server = RedisServer::start().unwrap();
+    let redis = connect(&settings(&server.url())).await;
+    let mut subscriber = redis.subscriber().await.unwrap();
+    subscriber.subscribe(&[redis.key("flood")]).await.unwrap();
+    for _ in 0..20 {
+        redis.publish_all(messages(&redis, &["flood"], 1_000)).await.unwrap();
+    }
+    let mut received = 0;
+    while in_time("the end", subscriber.next()).await.is_some() {
+        received += 1;
+    }
+    assert!((1_000..20_000).contains(&received), "{received} of 20,000 were kept");
+}
