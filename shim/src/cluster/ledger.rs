@@ -39,6 +39,9 @@ static TAKE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("ledge
 static SETTLE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("ledger/settle.lua")));
 static RELEASE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("ledger/release.lua")));
 
+/// A hash as a script returns it.
+type Fields = Vec<(String, Vec<u8>)>;
+
 /// A claimed lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claimed {
@@ -100,9 +103,6 @@ pub struct Ledger {
     redis: Redis,
     lease_ms: String,
 }
-
-/// An entry of a hash of connections.
-type FieldAndRecord = (String, Vec<u8>);
 
 impl Ledger {
     /// The ledger in `redis`, with leases that lapse after `lease` without a heartbeat.
@@ -218,7 +218,7 @@ impl Ledger {
             self.reaping(dead),
         ];
         let arguments = [own.to_string(), dead.to_string(), most.to_string()];
-        let answer: Option<(u64, Vec<FieldAndRecord>)> = self.redis.invoke(&TAKE, &keys, &arguments).await?;
+        let answer: Option<(u64, Fields)> = self.redis.invoke(&TAKE, &keys, &arguments).await?;
         let Some((left, share)) = answer else { return Ok(None) };
         let taken = share.into_iter().filter_map(|(field, record)| {
             let origin = Name::parse(field.split_once('/')?.0)?;
