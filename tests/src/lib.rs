@@ -8,7 +8,7 @@ pub mod conformance;
 pub mod dynamodb;
 pub mod eventually;
 pub mod load;
-pub mod sam_events;
 pub mod redis;
+pub mod sam_events;
 pub mod server;
 pub mod world;

@@ -1,5 +1,7 @@
 //! The Runtime API as a runtime sees it: the process only says where its API is, and the test plays the runtime.
 
+#![expect(clippy::unwrap_used, reason = "a set-up that fails fails its test")]
+
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;

@@ -65,7 +65,8 @@ async fn carry_out(hub: &Hub, shared: &Shared, operation: Operation, text: Bytes
             let placement = channel.zip(position).map(|(channel, position)| Placement { channel, position });
             // Half of what the caller waits, so that the answer is in time.
             let patience = shared.settings.request / 2;
-            deliver(&handle, lane.into(), Queued { text: text.into(), placement: placement.map(Arc::new) }, patience).await
+            deliver(&handle, lane.into(), Queued { text: text.into(), placement: placement.map(Arc::new) }, patience)
+                .await
         }
         Operation::Post { .. } if !handle.has_room(text.len()) => Answer::NoRoom,
         Operation::Post { .. } => push(&handle, Priority::Direct, Queued { text: text.into(), placement: None }),

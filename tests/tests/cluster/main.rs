@@ -4,6 +4,8 @@
 //! Pods are parts of this process here: each has a link, a lease and a server's insides of its own, and dies by its tasks
 //! ending without a word. Whole processes are killed in `it`.
 
+#![expect(clippy::unwrap_used, reason = "a set-up that fails fails its test")]
+
 mod leases;
 mod outages;
 mod reaping;

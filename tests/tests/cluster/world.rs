@@ -15,6 +15,7 @@ use gateway::reply::{IntegrationFailure, Reply};
 use handlers::channel::Epoch;
 use handlers::memory::{MemoryLog, Retention};
 use serde_json::{Value, json};
+use shim::access::Access;
 use shim::clock::SystemClock;
 use shim::cluster::{Cluster, ClusterMetrics, Served};
 use shim::config::{ClusterConfig, Config};
@@ -163,7 +164,7 @@ impl Pod {
             connection_id,
             domain_name: "localhost".into(),
             connected_at: 0,
-            identity: Identity { api_key: None, user_agent: None, source_ip: "127.0.0.1".into() },
+            identity: Identity { iam: None, api_key: None, user_agent: None, source_ip: "127.0.0.1".into() },
             authorizer: None,
         })
     }
@@ -192,8 +193,10 @@ impl Pod {
 fn endpoint(cluster: &Cluster, handlers: Handlers) -> Endpoint {
     let (config, metrics, tasks) = (Config::test(), Metrics::new(), TaskTracker::new());
     let log = MemoryLog::new(Epoch("cluster".into()), Retention { entries: 1, bytes: 1 });
+    let api = Api::new(shim::wiring::definition(&config.api, &config.throttle)).unwrap();
     Endpoint {
-        api: Arc::new(Api::new(shim::wiring::definition(&config.api)).unwrap()),
+        access: Access::new(&api),
+        api: Arc::new(api),
         functions: Arc::new(handlers),
         hub: Hub::new(Arc::new(log), tasks.clone(), metrics.delivery.clone()),
         registry: Some(cluster.registry()),

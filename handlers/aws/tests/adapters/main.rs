@@ -2,6 +2,8 @@
 //!
 //! The emulator is started by the tests (`tests::dynamodb`). Where it cannot be installed the tests that need it say so.
 
+#![expect(clippy::unwrap_used, reason = "a set-up that fails fails its test")]
+
 mod broadcasts;
 mod counts;
 mod faults;

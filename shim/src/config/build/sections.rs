@@ -5,9 +5,8 @@ use std::path::PathBuf;
 
 use super::super::values::{self, Parsed};
 use super::super::{
-    ApiConfig, ClusterConfig, Compression, DrainConfig, LogFormat, LogStorage, LoggingConfig, Management, Mode, Ordering,
-    Profile,
-    ServerConfig, SessionConfig, StorageConfig, Value,
+    ApiConfig, ClusterConfig, Compression, DrainConfig, LogFormat, LogStorage, LoggingConfig, Management, Mode,
+    Ordering, Profile, ServerConfig, SessionConfig, StorageConfig, Value,
 };
 use super::Reader;
 
