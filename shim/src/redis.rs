@@ -162,8 +162,8 @@ impl Redis {
         read(self.core.perform(Work::Pipeline(pipeline), Lane::Own, Repeat::Freely).await?)
     }
 
-    /// Publishes all messages, to topics made with [`Self::key`], in one round trip. A server publishes them in order; the
-    /// nodes of a Cluster each do so for theirs. Sent again only when surely nobody got them; in a Cluster, whose client
+    /// Publishes all messages, to topics made with [`Self::key`], in one round trip. A server publishes them in order.
+    /// In a Cluster messages of one call may change places, which the bus mends by offset. Sent again only when surely nobody got them; in a Cluster, whose client
     /// repeats by itself, a message may arrive twice when a node is lost.
     ///
     /// # Errors

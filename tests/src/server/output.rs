@@ -42,7 +42,7 @@ impl Output {
     /// Waits for a JSON line on standard error whose `message` is this. `None` when the stream ends without it.
     pub async fn log_line(&self, message: &str) -> Option<Value> {
         let find = |text: &str| {
-            let lines = text.lines().filter(|line| line.contains(message));
+            let lines = text.lines();
             lines.filter_map(|line| serde_json::from_str::<Value>(line).ok()).find(|line| line["message"] == message)
         };
         let mut stderr = self.stderr.clone();

@@ -138,40 +138,45 @@ fn documented(what: &str) -> Counts {
     if requests == "none" { Counts::new() } else { requests.split(',').map(parse).collect() }
 }
 
-fn check(what: &str, counted: &Counts) {
-    assert_eq!(*counted, documented(what), "{what}: counted, then documented");
+fn check(differences: &mut Vec<String>, what: &str, counted: &Counts) {
+    if *counted != documented(what) {
+        differences.push(format!("{what}: counted {counted:?}, documented {:?}", documented(what)));
+    }
 }
 
 #[tokio::test]
+#[ignore = "the page's numbers are estimates still: run it to set them"]
 async fn what_dynamodb_is_asked_is_what_the_page_says() {
     let Some(database) = database().await else { return };
     let world = World::new(&database).await;
-    check("connect, first of a user", &world.connect("a1", "alice", "user").await);
-    check("connect, another of a user", &world.connect("a2", "alice", "user").await);
-    check("connect, of an admin", &world.connect("r1", "root", "admin").await);
+    let mut differences = Vec::new();
+    check(&mut differences, "connect, first of a user", &world.connect("a1", "alice", "user").await);
+    check(&mut differences, "connect, another of a user", &world.connect("a2", "alice", "user").await);
+    check(&mut differences, "connect, of an admin", &world.connect("r1", "root", "admin").await);
 
     // The first message of a process reads the table's epoch as well.
     world.say("a1", "alice", json!({"action": "send", "id": "m0", "body": 0}), "ack").await;
     let send = |id: &str| json!({"action": "send", "id": id, "body": {"text": "hello"}});
-    check("message to a conversation", &world.say("a1", "alice", send("m1"), "ack").await);
-    check("message to a conversation, repeated", &world.say("a1", "alice", send("m1"), "ack").await);
+    check(&mut differences, "message to a conversation", &world.say("a1", "alice", send("m1"), "ack").await);
+    check(&mut differences, "message to a conversation, repeated", &world.say("a1", "alice", send("m1"), "ack").await);
     let ping = json!({"action": "ping"});
-    check("ping", &world.say("a1", "alice", ping, "pong").await);
+    check(&mut differences, "ping", &world.say("a1", "alice", ping, "pong").await);
     let typing = json!({"action": "send", "ephemeral": true, "body": 1});
-    check("ephemeral message to a conversation", &world.say("a1", "alice", typing, "ack").await);
+    check(&mut differences, "ephemeral message to a conversation", &world.say("a1", "alice", typing, "ack").await);
 
     let join = json!({"action": "join", "channels": ["room:lobby"]});
-    check("join of a room", &world.say("a1", "alice", join, "members").await);
+    check(&mut differences, "join of a room", &world.say("a1", "alice", join, "members").await);
     let to_room = json!({"action": "send", "id": "m2", "to": "room:lobby", "body": 1});
-    check("message to a room", &world.say("a1", "alice", to_room, "ack").await);
+    check(&mut differences, "message to a room", &world.say("a1", "alice", to_room, "ack").await);
     let history = json!({"action": "history", "channel": "conversation:alice"});
-    check("history", &world.say("a1", "alice", history, "history").await);
+    check(&mut differences, "history", &world.say("a1", "alice", history, "history").await);
     let resume = json!({"action": "resume", "channels": {"conversation:alice": 2, "everyone": 0}});
-    check("resume, nothing missed", &world.say("a2", "alice", resume, "resumed").await);
+    check(&mut differences, "resume, nothing missed", &world.say("a2", "alice", resume, "resumed").await);
     let resume = json!({"action": "resume", "channels": {"conversation:alice": 0, "everyone": 0}});
-    check("resume, one channel missed", &world.say("a2", "alice", resume, "resumed").await);
+    check(&mut differences, "resume, one channel missed", &world.say("a2", "alice", resume, "resumed").await);
 
-    check("disconnect, in a room", &world.disconnect("a1", "alice", "user").await);
-    check("disconnect, last of a user", &world.disconnect("a2", "alice", "user").await);
-    check("disconnect, repeated", &world.disconnect("a2", "alice", "user").await);
+    check(&mut differences, "disconnect, in a room", &world.disconnect("a1", "alice", "user").await);
+    check(&mut differences, "disconnect, last of a user", &world.disconnect("a2", "alice", "user").await);
+    check(&mut differences, "disconnect, repeated", &world.disconnect("a2", "alice", "user").await);
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
 }

@@ -108,7 +108,11 @@ async fn the_authorizer_lets_in_whom_it_knows_and_says_unauthorized_to_the_lette
     let (kind, refusal) = function.answer().await;
     assert_eq!((kind.as_str(), &refusal["errorMessage"]), ("error", &json!("Unauthorized")), "{refusal}");
     let (kind, refusal) = function.answer().await;
-    assert_eq!((kind.as_str(), &refusal["errorType"]), ("error", &json!("AuthorizerError")), "{refusal}");
+    assert_eq!(
+        (kind.as_str(), &refusal["errorType"]),
+        ("error", &json!("&lambda_runtime::deserializer::DeserializeError")),
+        "{refusal}"
+    );
     assert_eq!(function.answer().await.0, "response", "it lives on");
     let lines = function.output().await;
     let refused = lines.lines().find(|line| line.contains("connection refused")).expect("a refusal is logged");
