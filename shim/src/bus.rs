@@ -7,7 +7,7 @@
 //! Each elementary group of connections has a topic, and a pod listens to those of which it has members. Invariants: the
 //! bus may lose, repeat and reorder; the hub's order by offset makes that unseen for what is in a log, and the tail check
 //! finds what was lost without a successor. What is in no log is sent at most once. A pod never takes in what it published
-//! itself. Delivery on this pod does not depend on Redis. Why: `docs/adr/0010-bus-between-pods.md`.
+//! itself. Delivery on this pod does not depend on Redis. Why: `docs/adr/0012-bus-between-pods.md`.
 
 mod degraded;
 mod delivery;

@@ -8,7 +8,7 @@
 //! ```
 //! Invariants: two living pods never have the same number; a connection's `$disconnect` has effects once, whichever pod runs
 //! it; a Redis that was away costs no connection. Delivery between pods is not done here. Why all of it is as it is:
-//! `docs/adr/0011-leases-and-reaper.md`.
+//! `docs/adr/0013-leases-and-reaper.md`.
 
 pub mod ledger;
 
