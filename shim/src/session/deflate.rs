@@ -10,8 +10,8 @@ use std::cell::RefCell;
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 use gateway::handshake::DeflateAgreement;
 
-/// The base-2 logarithm of the window in which texts are compressed. It is what Python's `websockets` asks for; a larger
-/// one saves little, and with this one almost every client can take the text that was compressed for all.
+/// The base-2 logarithm of the window in which texts are compressed. It is what clients that ask for a smaller one are known
+/// to ask for (HS-2); a larger one saves little, and with this one they can take the text that was compressed for all.
 const WINDOW_BITS: u8 = 12;
 /// The window of a client that does not say otherwise (RFC 7692 section 7.1.2).
 const FULL_WINDOW_BITS: u8 = 15;
