@@ -117,3 +117,38 @@ fn a_new_epoch_starts_afresh() {
     assert_eq!(passed(sequence.accept(&at("new", 1), item("1"))), [1]);
     assert_eq!(passed(sequence.accept(&at("new", 2), item("2"))), [2]);
 }
+
+#[test]
+fn what_is_passed_on_late_is_passed_on_once() {
+    let mut sequence = Sequence::default();
+    sequence.accept(&at("e", 5), item("5"));
+    assert_eq!(passed(sequence.accept(&at("e", 4), item("4"))), [4]);
+    assert!(matches!(sequence.accept(&at("e", 4), item("4")), Accepted::Duplicate));
+}
+
+#[test]
+fn the_end_of_the_log_shows_what_was_lost_without_a_successor() {
+    let mut sequence = Sequence::default();
+    assert_eq!(sequence.note_end(&at("e", 3)), None, "nothing was passed on yet, so nothing is known to be missing");
+    sequence.accept(&at("e", 3), item("3"));
+    assert_eq!(sequence.note_end(&at("e", 3)), None);
+    assert_eq!(sequence.note_end(&at("e", 5)), Some(4));
+    assert_eq!(passed(sequence.accept(&at("e", 4), item("4"))), [4]);
+    assert_eq!(sequence.missing(), Some(5));
+    assert_eq!(passed(sequence.accept(&at("e", 5), item("5"))), [5]);
+    assert_eq!(sequence.missing(), None);
+    assert_eq!(sequence.note_end(&at("e", 4)), None, "an end that was read earlier says nothing new");
+}
+
+#[test]
+fn a_log_that_began_anew_is_new_from_its_first_message() {
+    let mut sequence = Sequence::default();
+    sequence.accept(&at("e", 7), item("7"));
+    sequence.accept(&at("e", 9), item("9"));
+    assert_eq!(sequence.note_end(&at("f", 2)), Some(8), "only the log can tell which of the two is the present one");
+    let waited: Vec<u64> = sequence.begin_anew(&at("f", 2)).into_iter().map(|(offset, _)| offset).collect();
+    assert_eq!((waited, sequence.missing()), (vec![9], Some(1)));
+    assert_eq!(passed(sequence.accept(&at("f", 2), item("2"))), [] as [u64; 0]);
+    assert_eq!(passed(sequence.accept(&at("f", 1), item("1"))), [1, 2]);
+    assert_eq!(sequence.missing(), None);
+}
