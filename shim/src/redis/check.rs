@@ -169,6 +169,7 @@ async fn permitted(wire: &mut Wire, settings: &RedisSettings, address: &str) -> 
         cmd("ZCARD").arg(format!("{key}:set")).take(),
         cmd(publish).arg(&key).arg("").take(),
         cmd("EVAL").arg("return #redis.call('INFO', 'replication')").arg(1).arg(&key).take(),
+        cmd("EVAL").arg("return redis.call('TIME')").arg(1).arg(&key).take(),
     ];
     for trial in trials {
         let answer = timeout(settings.deadline(), wire.send(&trial)).await.map_err(|elapsed| late(address, elapsed))?;

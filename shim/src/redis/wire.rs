@@ -93,7 +93,7 @@ pub(super) struct Connector {
 }
 
 enum Source {
-    Server(Client),
+    Server(Box<Client>),
     Cluster(Box<dyn Fn() -> ClusterClientBuilder + Send + Sync>),
     Sentinel(Box<dyn Fn() -> RedisResult<SentinelClient> + Send + Sync>),
 }
@@ -108,7 +108,7 @@ impl Connector {
             settings.urls.iter().map(|url| url.expose().into_connection_info()).collect::<RedisResult<_>>()?;
         let certificates = certificates.map(|pem| TlsCertificates { client_tls: None, root_cert: Some(pem) });
         let source = match settings.topology {
-            Topology::Single => Source::Server(server(settings, &nodes, certificates)?),
+            Topology::Single => Source::Server(Box::new(server(settings, &nodes, certificates)?)),
             Topology::Cluster => Source::Cluster(cluster(settings, nodes, certificates)),
             Topology::Sentinel => Source::Sentinel(sentinel(settings, nodes, certificates)?),
         };

@@ -54,7 +54,13 @@ pub fn start_at(spec: Spec, patience: Duration, listen: &str) -> anyhow::Result<
 
 /// Stops a gateway; what its case left open is closed.
 pub async fn stop(running: Running) {
-    let drain = DrainConfig { delay: Duration::ZERO, wave_size: 1000, wave_interval: Duration::ZERO, grace: GRACE, termination_grace: None };
+    let drain = DrainConfig {
+        delay: Duration::ZERO,
+        wave_size: 1000,
+        wave_interval: Duration::ZERO,
+        grace: GRACE,
+        termination_grace: None,
+    };
     // Handlers that a case made hang on purpose are abandoned.
     let _ = running.stop(&drain).await;
 }
