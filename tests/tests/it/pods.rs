@@ -104,7 +104,7 @@ async fn without_redis_a_pod_is_alive_but_not_ready_and_keeps_its_connections() 
     );
     assert_eq!(server.operator().get("/health").await.status, 200);
     alice.ping(b"still there").await;
-    assert_eq!(dial(&server, &Grant::user("bob")).refused().await, 502);
+    assert_eq!(dial(&server, &Grant::user("bob")).refused().await.status, 502);
     redis.revive().unwrap();
     eventually!("the pod to be ready", (server.operator().get("/ready").await.status == 200).then_some(()));
     alice.ping(b"as before").await;
