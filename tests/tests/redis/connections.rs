@@ -49,7 +49,7 @@ fn lobby() -> Channel {
 
 #[tokio::test]
 async fn a_listing_takes_out_what_has_no_record() {
-    let World { redis, store, alice, .. } = world().await;
+    let World { server: _running, redis, store, alice } = world().await;
     store.put(&alice).await.unwrap();
     let _: u64 = redis.query(cmd("DEL").arg(redis.key(&format!("connection:{{{}}}", alice.id)))).await.unwrap();
     let page = store.members(&Audience::Channel(lobby()), None, 10).await.unwrap();
@@ -62,7 +62,7 @@ async fn a_listing_takes_out_what_has_no_record() {
 
 #[tokio::test]
 async fn a_listing_takes_out_what_the_record_does_not_confirm() {
-    let World { redis, store, alice, .. } = world().await;
+    let World { server: _running, redis, store, alice } = world().await;
     store.put(&alice).await.unwrap();
     let attic = redis.key("index:{joined/acme/room:attic}");
     let _: u64 = redis.query(cmd("ZADD").arg(&attic).arg(0).arg(format!("c{}", alice.id))).await.unwrap();
@@ -75,7 +75,7 @@ async fn a_listing_takes_out_what_the_record_does_not_confirm() {
 
 #[tokio::test]
 async fn records_live_a_day() {
-    let World { redis, store, alice, .. } = world().await;
+    let World { server: _running, redis, store, alice } = world().await;
     store.put(&alice).await.unwrap();
     store.change_channels(&alice.id, &[Channel::from_key("acme/room:attic").unwrap()], &[]).await.unwrap();
     let key = redis.key(&format!("connection:{{{}}}", alice.id));
@@ -88,7 +88,7 @@ async fn records_live_a_day() {
 /// The table in `docs/OPERATIONS.md`, counted by the server.
 #[tokio::test]
 async fn operations_ask_as_much_as_documented() {
-    let World { server, store, mut alice, .. } = world().await;
+    let World { server, redis: _linked, store, mut alice } = world().await;
     alice.channels.clear();
     let attic = [Channel::from_key("acme/room:attic").unwrap()];
     // Scripts are sent whole once.

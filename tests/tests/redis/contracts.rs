@@ -18,7 +18,11 @@ async fn both(settings: &RedisSettings) {
         Fixture { store, now: clock.now(), clock: Some(clock) }
     })
     .await;
-    logs::all(async || -> Arc<dyn MessageLog> { log(connect(settings).await).await }).await;
+    let fresh = async || {
+        let log: Arc<dyn MessageLog> = log(connect(settings).await).await;
+        log
+    };
+    logs::all(fresh).await;
 }
 
 #[tokio::test]
