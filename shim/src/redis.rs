@@ -13,6 +13,7 @@ mod log;
 mod monitor;
 mod pool;
 mod settings;
+mod slots;
 mod subscriber;
 mod trouble;
 mod wire;

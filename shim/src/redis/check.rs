@@ -76,11 +76,17 @@ pub(super) async fn check(
             break;
         }
     }
-    let address = outcome?;
-    let mut wire = timeout(settings.deadline(), connector.listen(std::sync::Arc::new(|_| Ok::<(), ()>(()))))
+    let Door { address, wire: mut asked } = outcome?;
+    let wire = timeout(settings.deadline(), connector.listen(std::sync::Arc::new(|_| Ok::<(), ()>(()))))
         .await
-        .map_err(|elapsed| late(&address, elapsed))?
-        .map_err(|error| trouble(settings, &address, error))?;
+        .map_err(|elapsed| late(&address, elapsed))?;
+    let mut wire = match wire {
+        Ok(wire) => wire,
+        Err(error) if is_failing_over(&mut asked, settings, &error).await => {
+            return Err(StartError::Unreachable { address, source: error });
+        }
+        Err(error) => return Err(trouble(settings, &address, error)),
+    };
     if settings.topology == Topology::Sentinel {
         let greeting = greeting(&mut wire, &address).await?;
         right_version(&greeting, settings.topology, &address)?;
@@ -89,10 +95,13 @@ pub(super) async fn check(
 }
 
 /// The way in: the first connection to one of the addresses.
-struct Door;
+struct Door {
+    address: String,
+    wire: Wire,
+}
 
 impl Door {
-    async fn open(settings: &RedisSettings, certificates: Option<&Vec<u8>>, node: usize) -> Result<String, StartError> {
+    async fn open(settings: &RedisSettings, certificates: Option<&Vec<u8>>, node: usize) -> Result<Self, StartError> {
         let client = wire::first_node(settings, certificates.cloned(), node)
             .map_err(|error| StartError::Address(error.category().to_owned()))?;
         let info = client.get_connection_info().clone();
@@ -105,7 +114,8 @@ impl Door {
             Ok(connection) => connection,
             Err(error) => return Err(diagnosed(settings, info.addr(), error).await),
         };
-        let greeting = greeting(&mut Wire::Server(connection), &address).await?;
+        let mut wire = Wire::Server(connection);
+        let greeting = greeting(&mut wire, &address).await?;
         right_topology(&greeting, settings.topology, &address)?;
         if settings.topology != Topology::Sentinel {
             right_version(&greeting, settings.topology, &address)?;
@@ -113,8 +123,17 @@ impl Door {
         if settings.topology == Topology::Single && !greeting.is_writable() {
             return Err(StartError::ReadOnly { address });
         }
-        Ok(address)
+        Ok(Self { address, wire })
     }
+}
+
+/// Whether the Sentinels know the name, but nobody answers to it now.
+async fn is_failing_over(sentinel: &mut Wire, settings: &RedisSettings, error: &RedisError) -> bool {
+    if error.kind() != ErrorKind::MasterNameNotFoundBySentinel {
+        return false;
+    }
+    let question = cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(&settings.sentinel_master).take();
+    matches!(sentinel.send(&question).await, Ok(Value::Array(address)) if address.len() == 2)
 }
 
 async fn greeting(wire: &mut Wire, address: &str) -> Result<Greeting, StartError> {
@@ -169,6 +188,7 @@ async fn permitted(wire: &mut Wire, settings: &RedisSettings, address: &str) -> 
         cmd("ZCARD").arg(format!("{key}:set")).take(),
         cmd(publish).arg(&key).arg("").take(),
         cmd("EVAL").arg("return #redis.call('INFO', 'replication')").arg(1).arg(&key).take(),
+        cmd("EVAL").arg("return redis.call('TIME')").arg(1).arg(&key).take(),
     ];
     for trial in trials {
         let answer = timeout(settings.deadline(), wire.send(&trial)).await.map_err(|elapsed| late(address, elapsed))?;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use futures_util::future::join_all;
+use futures_util::future::try_join_all;
 use redis::aio::{AsyncPushSender, ConnectionLike, MultiplexedConnection};
 use redis::cluster::ClusterClientBuilder;
 use redis::cluster_async::ClusterConnection;
@@ -20,6 +20,7 @@ use redis::{
 use socket2::TcpKeepalive;
 
 use super::settings::{RedisSettings, Topology};
+use super::slots;
 
 /// How many commands may wait to be written to one connection; beyond it callers wait, within their deadline.
 const QUEUED_COMMANDS: usize = 1_024;
@@ -44,17 +45,20 @@ impl Wire {
         }
     }
 
-    /// Sends several commands at once and returns what each answered. On a server that is one round trip; in a Cluster the
-    /// commands go to their nodes at the same time.
+    /// Sends several commands at once and returns what each answered. On a server that is one round trip; in a Cluster one
+    /// per slot, all at the same time.
     pub(super) async fn send_all(&mut self, pipeline: &Pipeline) -> RedisResult<Vec<Value>> {
         match self {
             Self::Server(connection) => connection.send_packed_commands(pipeline, 0, pipeline.len()).await,
             Self::Cluster(connection) => {
-                let sends = pipeline.cmd_iter().map(|command| {
+                let sends = slots::parts(pipeline).into_iter().map(|part| {
                     let mut connection = connection.clone();
-                    async move { connection.req_packed_command(command).await }
+                    async move {
+                        let answers = connection.req_packed_commands(&part.pipeline, 0, part.pipeline.len()).await?;
+                        RedisResult::Ok((part, answers))
+                    }
                 });
-                join_all(sends).await.into_iter().collect()
+                Ok(slots::whole(try_join_all(sends).await?))
             }
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable as _};
 use redis::cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr};
-use redis::{Cmd, Pipeline, RedisError, RedisResult, ScriptInvocation, Value, cmd};
+use redis::{Cmd, Pipeline, RedisResult, ScriptInvocation, Value, cmd};
 use tokio::time::timeout;
 
 use super::breaker::Breaker;
@@ -174,10 +174,4 @@ impl Durability<'_> {
 /// Reads an answer. Neither the answer nor what was expected is told: it may be a message.
 pub(super) fn read<T: redis::FromRedisValue>(value: Value) -> Result<T, RedisTrouble> {
     T::from_redis_value(value).map_err(|_| RedisTrouble::Unexpected)
-}
-
-impl From<RedisError> for Failure {
-    fn from(error: RedisError) -> Self {
-        Self { trouble: error.into(), undone: false }
-    }
 }

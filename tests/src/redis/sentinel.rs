@@ -60,7 +60,9 @@ impl RedisSentinels {
         let before = self.master_port()?;
         let master = self.servers.iter_mut().find(|server| server.port() == before).context("the master is unknown")?;
         master.kill();
-        wait_for("the failover", || Ok(self.master_port()? != before))?;
+        for sentinel in &self.sentinels {
+            wait_for("the failover", || Ok(sentinel.master_port()? != before))?;
+        }
         let after = self.master_port()?;
         let promoted = self.servers.iter().find(|server| server.port() == after).context("the master is unknown")?;
         wait_for("the promotion", || Ok(promoted.ask(&["INFO", "replication"])?.contains("role:master")))
@@ -73,9 +75,7 @@ impl RedisSentinels {
     }
 
     fn master_port(&self) -> anyhow::Result<u16> {
-        let sentinel = self.sentinels.first().context("there is no Sentinel")?;
-        let address = sentinel.ask(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME])?;
-        address.lines().last().context("no address")?.parse().context("no port")
+        self.sentinels.first().context("there is no Sentinel")?.master_port()
     }
 }
 
@@ -95,6 +95,11 @@ impl Sentinel {
             Self { port, child: command.spawn().context("redis-server does not run")?, _directory: directory };
         wait_for("a Sentinel", || Ok(sentinel.ask(&["PING"])?.contains("PONG")))?;
         Ok(sentinel)
+    }
+
+    fn master_port(&self) -> anyhow::Result<u16> {
+        let address = self.ask(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME])?;
+        address.lines().last().context("no address")?.parse().context("no port")
     }
 
     fn ask(&self, command: &[&str]) -> anyhow::Result<String> {

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use gateway::id::GatewayId;
 use shim::cluster::ledger::{Ledger, Name, Released};
-use shim::redis::Redis;
+use shim::redis::{Redis, Topology};
 use tests::eventually;
-use tests::redis::RedisServer;
+use tests::redis::{RedisCluster, RedisServer};
 
 use super::world::{ask, settings};
 
@@ -129,4 +129,22 @@ async fn a_lease_given_back_leaves_nothing_and_one_with_connections_lapses_at_on
     ledger.beat(&two).await.unwrap();
     assert_eq!(ledger.release(&two).await.unwrap(), Released::Lapsed);
     assert!(ledger.fence(&two).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_cluster_keeps_all_of_it_in_one_slot() {
+    let cluster = RedisCluster::start().unwrap();
+    let mut settings = settings(&cluster.nodes()[0]);
+    settings.topology = Topology::Cluster;
+    let ledger = Ledger::new(Redis::connect(settings).await.unwrap(), SHORT);
+    let (dead, own) = (claim(&ledger, "one", &[1]).await.unwrap(), claim(&ledger, "two", &[2]).await.unwrap());
+    assert!(ledger.enrol(&dead, &[record(1), record(2)]).await.unwrap());
+    assert_eq!(ledger.missing(&dead, &[record(2).0, record(3).0]).await.unwrap(), [record(3).0]);
+    ledger.strike(&dead, &[record(2).0]).await.unwrap();
+    assert_eq!(ledger.scan(&dead, 0).await.unwrap(), (0, vec![record(1).0]));
+    fence(&ledger, &dead).await;
+    ledger.beat(&own).await.unwrap();
+    let share = ledger.take(&own, &dead, 10).await.unwrap().unwrap();
+    assert!(ledger.settle(&own, &dead, &[share.taken[0].field.clone()]).await.unwrap());
+    assert_eq!(ledger.release(&own).await.unwrap(), Released::Free);
 }

@@ -4,10 +4,13 @@
 //! Pods are parts of this process here: each has a link, a lease and a server's insides of its own, and dies by its tasks
 //! ending without a word. Whole processes are killed in `it`.
 
-#![expect(clippy::unwrap_used, reason = "a set-up that fails fails its test")]
-
+#[cfg(test)]
 mod leases;
+#[cfg(test)]
 mod outages;
+#[cfg(test)]
 mod reaping;
+#[cfg(test)]
 mod registry;
+#[cfg(test)]
 mod world;

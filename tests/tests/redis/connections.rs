@@ -88,7 +88,7 @@ async fn records_live_a_day() {
 /// The table in `docs/OPERATIONS.md`, counted by the server.
 #[tokio::test]
 async fn operations_ask_as_much_as_documented() {
-    let World { server, store, mut alice, .. } = world().await;
+    let World { server, redis: _linked, store, mut alice } = world().await;
     alice.channels.clear();
     let attic = [Channel::from_key("acme/room:attic").unwrap()];
     // Scripts are sent whole once.

@@ -34,7 +34,7 @@ async fn a_server_keeps_the_contracts() {
 #[tokio::test]
 async fn a_server_with_tls_and_users_keeps_the_contracts() {
     let tls = Certificates::make().unwrap();
-    let rules = "alice on >wonder&land ~test* &test* -@all +@read +@write +@stream +@scripting +@pubsub +@connection +info +wait";
+    let rules = "alice on >wonder&land ~test* &test* -@all +@read +@write +@stream +@scripting +@pubsub +@connection +info +time +wait";
     let options = RedisOptions { tls: Some(tls.clone()), ..RedisOptions::default() }.with("user", rules);
     let server = RedisServer::with(options).unwrap();
     let user = RedisSettings {

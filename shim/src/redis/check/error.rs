@@ -39,7 +39,7 @@ pub enum StartError {
     /// The user may not do what is needed.
     #[error(
         "the redis user may not do what is needed: {refused}; it needs the keys and channels {prefix}:* and the commands \
-             +@read +@write +@stream +@scripting +@pubsub +@connection +info +wait (in a Cluster +cluster|slots too)"
+             +@read +@write +@stream +@scripting +@pubsub +@connection +info +time +wait (in a Cluster +cluster|slots too)"
     )]
     Permission {
         /// Which command, in the server's words.
