@@ -6,14 +6,11 @@
 //! one [`CloseCause`], and what it had accepted from the client still runs.
 
 mod closing;
-mod deflate;
 mod invocation;
 mod timer;
 
 pub mod handle;
 pub mod outbox;
-pub mod socket;
-pub mod text;
 
 pub use self::closing::{disconnect, fire};
 pub use self::invocation::Stamps;
@@ -30,11 +27,11 @@ use handlers::channel::Offset;
 use handlers::frame::{Frame, Gap, GapReason};
 use handlers::ports::Priority;
 use tokio::io::{AsyncRead, AsyncWrite};
+use websocket::{Message, ReadError, Socket};
 
 use self::handle::Handle;
 use self::invocation::{Finished, InFlight, Started};
 use self::outbox::{Queued, Shed};
-use self::socket::{Message, ReadError, Socket};
 use self::timer::Timer;
 use crate::endpoint::Endpoint;
 

@@ -10,12 +10,12 @@ use handlers::frame::{Degraded, DegradedState, Frame as _};
 use handlers::ports::Priority;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use websocket::SharedText;
 
 use super::Shared;
 use crate::hub::Hub;
 use crate::redis::LinkState;
 use crate::session::outbox::Queued;
-use crate::session::text::SharedText;
 
 /// Clients told without a pause, some tens of microseconds of work.
 const GROUP: usize = 256;

@@ -33,13 +33,13 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use warp::reply::{Reply as _, Response};
+use websocket::{Socket, SocketLimits};
 
 use super::listener::{Peer, Place};
 use crate::cluster::Enrolment;
 use crate::endpoint::Endpoint;
 use crate::metrics::Outcome;
 use crate::session::handle::Handle;
-use crate::session::socket::{Socket, SocketLimits};
 use crate::session::{Session, Stamps, disconnect};
 
 /// What a handshake needs of its request.

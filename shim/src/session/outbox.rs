@@ -13,8 +13,7 @@ use handlers::channel::{Channel, Position};
 use handlers::ports::{Placement, Priority};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-
-use super::text::SharedText;
+use websocket::SharedText;
 
 /// Channels whose shed range is remembered one by one; beyond it the client is told to resume without a range.
 const SHED_CHANNELS: usize = 64;

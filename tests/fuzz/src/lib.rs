@@ -3,6 +3,10 @@
 //! `make fuzz` runs every target for a bounded time and keeps what it found in `corpus/`; `cargo test` replays the corpus.
 //! An input is bytes; texts are cut out of them, so that the fuzzer can change the parts independently.
 
+mod frames;
+
+pub use self::frames::frames;
+
 use gateway::management::{ManagementError, is_management_path, parse_path};
 use gateway::reply::Reply;
 use gateway::route::{Selected, SelectionExpression};

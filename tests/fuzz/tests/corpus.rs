@@ -14,6 +14,11 @@ fn replay(target: &str, run: fn(&[u8])) {
 }
 
 #[test]
+fn frames() {
+    replay("frames", fuzz::frames);
+}
+
+#[test]
 fn selection() {
     replay("selection", fuzz::selection);
 }

@@ -8,7 +8,9 @@
 
 mod assembly;
 mod buffers;
+mod deflate;
 mod frame;
+mod text;
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -19,9 +21,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::io::poll_read_buf;
 
 use self::assembly::Assembly;
+use self::deflate::compress;
 use self::frame::{Header, Opcode};
-use super::deflate::compress;
-use super::text::SharedText;
+pub use self::text::SharedText;
 
 /// Unsent bytes from which on a feed pushes by itself.
 const PUSH_BYTES: usize = 16 * 1024;

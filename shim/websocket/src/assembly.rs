@@ -8,7 +8,7 @@ use gateway::handshake::DeflateAgreement;
 
 use super::frame::{Header, Opcode};
 use super::{Message, ReadError};
-use crate::session::deflate::{Deflate, InflateError};
+use crate::deflate::{Deflate, InflateError};
 
 /// What a connection holds between two frames.
 #[derive(Default)]
