@@ -30,7 +30,7 @@ const REGION: &str = "eu-central-1";
 const ACCOUNT: &str = "123456789012";
 const STAGE: &str = "prod";
 /// An address of the documentation's range (RFC 5737).
-const CLIENT: [u8; 4] = [192, 0, 2, 1];
+const CLIENT: &str = "192.0.2.1";
 /// What the client sends.
 const MESSAGE: &str = r#"{"action":"send","id":"1","body":"hello"}"#;
 /// How long the tokens of the events are good, in seconds.

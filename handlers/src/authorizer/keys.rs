@@ -7,6 +7,9 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 pub use jsonwebtoken::Algorithm;
 use jsonwebtoken::DecodingKey;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, PublicKeyUse};
@@ -28,7 +31,16 @@ const RSA_ALGORITHMS: &[Algorithm] =
 pub struct VerificationKey {
     id: Option<String>,
     algorithms: Vec<Algorithm>,
-    key: DecodingKey,
+    material: Material,
+}
+
+/// What signatures are verified with.
+#[derive(Debug, Clone)]
+enum Material {
+    /// An HS256 secret, its key schedule made once.
+    Secret(Box<hmac::Key>),
+    /// A public key.
+    Public(DecodingKey),
 }
 
 /// Keys at hand: HS256 secrets and the public keys of JWK sets.
@@ -85,7 +97,11 @@ impl VerificationKey {
             Some(named) => suited.iter().copied().filter(|algorithm| named == (*algorithm).into()).collect(),
         };
         let key = DecodingKey::from_jwk(jwk).ok()?;
-        (!algorithms.is_empty()).then(|| Self { id: jwk.common.key_id.clone(), algorithms, key })
+        (!algorithms.is_empty()).then(|| Self {
+            id: jwk.common.key_id.clone(),
+            algorithms,
+            material: Material::Public(key),
+        })
     }
 
     /// Whether the key may have signed a token with this header. A key without an id stands for any id.
@@ -99,8 +115,19 @@ impl VerificationKey {
 
     /// Whether `signature` (base64url) is this key's over `signed`.
     pub(super) fn verifies(&self, algorithm: Algorithm, signed: &[u8], signature: &str) -> bool {
-        self.algorithms.contains(&algorithm)
-            && jsonwebtoken::crypto::verify(signature, signed, &self.key, algorithm).unwrap_or(false)
+        self.algorithms.contains(&algorithm) && self.material.verifies(algorithm, signed, signature)
+    }
+}
+
+impl Material {
+    fn verifies(&self, algorithm: Algorithm, signed: &[u8], signature: &str) -> bool {
+        match self {
+            Self::Public(key) => jsonwebtoken::crypto::verify(signature, signed, key, algorithm).unwrap_or(false),
+            Self::Secret(key) => {
+                let tag = BASE64_URL_SAFE_NO_PAD.decode(signature);
+                tag.is_ok_and(|tag| hmac::verify(key, signed, &tag).is_ok())
+            }
+        }
     }
 }
 
@@ -134,8 +161,8 @@ impl KeySet {
         if secret.len() < SECRET_BYTES {
             return Err(InvalidKeys::ShortSecret);
         }
-        let key = DecodingKey::from_secret(secret);
-        self.keys.push(Arc::new(VerificationKey { id: None, algorithms: vec![Algorithm::HS256], key }));
+        let material = Material::Secret(Box::new(hmac::Key::new(hmac::HMAC_SHA256, secret)));
+        self.keys.push(Arc::new(VerificationKey { id: None, algorithms: vec![Algorithm::HS256], material }));
         Ok(self)
     }
 

@@ -6,10 +6,11 @@
 
 mod index;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use foldhash::HashMap;
 use parking_lot::Mutex;
 
 use self::index::Index;

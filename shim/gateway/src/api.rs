@@ -204,7 +204,8 @@ impl Api {
 
     fn arn(&self, resource: &str) -> String {
         let Self { id, region, account_id, stage, .. } = self;
-        format!("arn:{}:execute-api:{region}:{account_id}:{id}/{}/{resource}", partition(region), stage.name)
+        ["arn:", partition(region), ":execute-api:", region, ":", account_id, ":", id, "/", &stage.name, "/", resource]
+            .concat()
     }
 }
 

@@ -10,7 +10,6 @@ mod query;
 mod rejection;
 
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::HeaderMap;
@@ -34,7 +33,7 @@ pub struct HandshakeRequest {
     /// The query as received, without `?`.
     pub query: Option<String>,
     /// The client (`identity.sourceIp`): the TCP peer, or what a trusted proxy says it is.
-    pub source_ip: IpAddr,
+    pub source_ip: Box<str>,
     /// The host the client used, without port (`requestContext.domainName`, EV-16).
     pub domain_name: Arc<str>,
     /// `X-Forwarded-For` as events show it (HDR-9): a list when trusted proxies are in front, `None` for `source_ip`
@@ -62,10 +61,22 @@ pub enum ConnectOutcome {
 /// A trace id `Root=1-<8 hex: seconds>-<24 hex>` (HDR-1).
 #[must_use]
 pub fn trace_id(epoch_ms: i64, entropy: [u8; 12]) -> String {
-    let seconds = epoch_ms.div_euclid(1000) & 0xFFFF_FFFF;
-    let [a, b, c, d, e, f, g, h, i, j, k, l] = entropy;
-    let (high, low) = (u32::from_be_bytes([a, b, c, d]), u64::from_be_bytes([e, f, g, h, i, j, k, l]));
-    format!("Root=1-{seconds:08x}-{high:08x}{low:016x}")
+    let seconds = (epoch_ms.div_euclid(1000) & 0xFFFF_FFFF) as u32;
+    let mut id = String::with_capacity("Root=1-".len() + 8 + "-".len() + 24);
+    id.push_str("Root=1-");
+    push_hex(&mut id, &seconds.to_be_bytes());
+    id.push('-');
+    push_hex(&mut id, &entropy);
+    id
+}
+
+/// Formatting machinery would cost ten times this, in every handshake.
+fn push_hex(text: &mut String, bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for byte in bytes {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
 }
 
 /// The host part of a `Host` header or URI authority: without port, as `domainName` shows it (EV-16).
@@ -97,7 +108,7 @@ impl HandshakeRequest {
         let user_agent = self.headers.get(USER_AGENT).map(|value| String::from_utf8_lossy(value.as_bytes()).into());
         Identity {
             iam: None,
-            source_ip: self.source_ip.to_string().into(),
+            source_ip: self.source_ip.clone(),
             user_agent,
             api_key: self.api_key.clone().map(Box::new),
         }

@@ -62,7 +62,7 @@ pub fn handshake(sent: &[(&'static str, &'static str)]) -> HandshakeRequest {
     HandshakeRequest {
         headers: headers(sent),
         query: None,
-        source_ip: "166.90.225.1".parse().unwrap(),
+        source_ip: "166.90.225.1".into(),
         domain_name: "abc.execute-api.us-east-1.amazonaws.com".into(),
         forwarded_for: None,
         trace_id: "Root=1-6731ebfc-08e1e656421db73c5d2eef31".to_owned(),

@@ -247,7 +247,7 @@ impl Attempt {
         let (source_ip, forwarded_for) = client_of(&request.headers, request.peer.0, endpoint.trust_forwarded_for);
         HandshakeRequest {
             domain_name,
-            source_ip,
+            source_ip: source_ip.to_string().into(),
             forwarded_for,
             trace_id: trace_id(self.begun.0, endpoint.ids.trace_entropy()),
             api_key: None,

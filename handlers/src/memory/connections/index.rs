@@ -3,9 +3,11 @@
 //! Invariant: no set is empty; the last connection takes its set with it, so that names that clients made up leave nothing
 //! behind. Every operation is logarithmic in the number of connections, and in what it returns.
 
+use std::collections::BTreeSet;
 use std::collections::btree_map::{BTreeMap, Entry};
-use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;
+
+use foldhash::HashMap;
 
 use crate::audience::Group;
 use crate::channel::ChannelName;

@@ -88,8 +88,8 @@ impl AuthorizerContext {
     #[must_use]
     pub fn typed(&self) -> ApiGatewayRequestAuthorizer {
         let mut fields = HashMap::with_capacity(self.entries.len() + 2);
-        fields.extend(self.entries.iter().map(|(key, value)| (key.to_string(), value.to_json())));
-        fields.insert(PRINCIPAL_ID.to_owned(), Value::String(self.principal_id.to_string()));
+        fields.extend(self.entries.iter().map(|(key, value)| (String::from(&**key), value.to_json())));
+        fields.insert(PRINCIPAL_ID.to_owned(), Value::String(String::from(&*self.principal_id)));
         fields.insert(INTEGRATION_LATENCY.to_owned(), Value::from(self.latency_ms));
         let mut authorizer = ApiGatewayRequestAuthorizer::default();
         authorizer.fields = fields;
@@ -127,7 +127,7 @@ impl ContextValue {
 
     fn to_json(&self) -> Value {
         match self {
-            Self::Text(text) => Value::String(text.to_string()),
+            Self::Text(text) => Value::String(String::from(&**text)),
             Self::Number(number) => Value::Number(number.clone()),
             Self::Flag(flag) => Value::Bool(*flag),
         }

@@ -68,9 +68,9 @@ impl AuthorizerEvent<'_> {
     fn typed_context(&self) -> ApiGatewayCustomAuthorizerRequestTypeRequestContext {
         let facts = self.facts;
         let mut context = ApiGatewayCustomAuthorizerRequestTypeRequestContext::default();
-        context.stage = Some(facts.api.stage.name.to_string());
+        context.stage = Some(String::from(&*facts.api.stage.name));
         context.request_id = Some(self.request_id.as_str().to_owned());
-        context.apiid = Some(facts.api.id.to_string());
+        context.apiid = Some(String::from(&*facts.api.id));
         context.identity = Some(typed_identity(&facts.identity));
         let rest: [(&str, Value); 9] = [
             ("routeKey", RouteKey::CONNECT.into()),
@@ -90,10 +90,10 @@ impl AuthorizerEvent<'_> {
 
 fn typed_identity(identity: &Identity) -> ApiGatewayCustomAuthorizerRequestTypeRequestIdentity {
     let mut typed = ApiGatewayCustomAuthorizerRequestTypeRequestIdentity::default();
-    typed.source_ip = Some(identity.source_ip.to_string());
+    typed.source_ip = Some(String::from(&*identity.source_ip));
     if let Some(ApiKey { key, id }) = identity.api_key.as_deref() {
-        typed.api_key = Some(key.to_string());
-        typed.api_key_id = Some(id.to_string());
+        typed.api_key = Some(key.clone().into());
+        typed.api_key_id = Some(id.clone().into());
     }
     if let Some(user_agent) = identity.user_agent.as_deref() {
         typed.other.insert("userAgent".to_owned(), user_agent.into());

@@ -105,12 +105,12 @@ impl ConnectionFacts {
         context.request_id = Some(request_id.as_str().to_owned());
         context.request_time = Some(time.clf.as_str().to_owned());
         context.request_time_epoch = time.epoch_ms;
-        context.stage = Some(self.api.stage.name.to_string());
+        context.stage = Some(String::from(&*self.api.stage.name));
         context.connected_at = self.connected_at;
         context.identity = self.identity.typed();
-        context.domain_name = Some(self.domain_name.to_string());
+        context.domain_name = Some(String::from(&*self.domain_name));
         context.connection_id = Some(self.connection_id.as_str().to_owned());
-        context.apiid = Some(self.api.id.to_string());
+        context.apiid = Some(String::from(&*self.api.id));
         if let Some(authorizer) = &self.authorizer {
             context.authorizer = authorizer.typed();
         }
@@ -126,18 +126,18 @@ impl ConnectionFacts {
 impl Identity {
     fn typed(&self) -> ApiGatewayRequestIdentity {
         let mut identity = ApiGatewayRequestIdentity::default();
-        identity.source_ip = Some(self.source_ip.to_string());
+        identity.source_ip = Some(String::from(&*self.source_ip));
         identity.user_agent = self.user_agent.as_deref().map(str::to_owned);
         if let Some(ApiKey { key, id }) = self.api_key.as_deref() {
-            identity.api_key = Some(key.to_string());
-            identity.api_key_id = Some(id.to_string());
+            identity.api_key = Some(key.clone().into());
+            identity.api_key_id = Some(id.clone().into());
         }
         if let Some(IamCaller { account_id, caller, access_key, user_arn, user }) = self.iam.as_deref() {
-            identity.account_id = Some(account_id.to_string());
-            identity.caller = Some(caller.to_string());
-            identity.access_key = Some(access_key.to_string());
-            identity.user_arn = Some(user_arn.to_string());
-            identity.user = Some(user.to_string());
+            identity.account_id = Some(account_id.clone().into());
+            identity.caller = Some(caller.clone().into());
+            identity.access_key = Some(access_key.clone().into());
+            identity.user_arn = Some(user_arn.clone().into());
+            identity.user = Some(user.clone().into());
         }
         identity
     }

@@ -124,7 +124,7 @@ fn authorizer_handshake() -> HandshakeRequest {
         ("x-amzn-trace-id", "Root=1-6797b6d3-64f9c928577f3ac56f5368ce"),
     ]);
     request.domain_name = "c5jwxq709g.execute-api.us-east-1.amazonaws.com".into();
-    request.source_ip = "192.0.2.96".parse().unwrap();
+    request.source_ip = "192.0.2.96".into();
     request
 }
 

@@ -4,6 +4,7 @@
 //! gives names in lower case, so conventional ones get their usual case back and all others stay as they are (HDR-4).
 
 use std::fmt;
+use std::sync::OnceLock;
 
 use http::HeaderMap;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, UPGRADE};
@@ -65,6 +66,8 @@ const MIXED_CASE: [(&str, &str); 38] = [
 pub struct EventHeaders {
     /// Sorted by name; the values of one name stand side by side in the order they came.
     entries: Vec<(HeaderName, HeaderValue)>,
+    /// The multi-valued map of the public event types, once somebody needed it: `$connect` takes over the authorizer's.
+    multi: OnceLock<HeaderMap>,
 }
 
 impl EventHeaders {
@@ -72,7 +75,7 @@ impl EventHeaders {
     /// them (HDR-2).
     #[must_use]
     pub fn for_authorizer(request: &HandshakeRequest) -> Self {
-        let mut headers = Self { entries: Vec::with_capacity(request.headers.len() + 6) };
+        let mut headers = Self::with_capacity(request.headers.len() + 6);
         let sent = request.headers.iter().filter(|(name, _)| !is_ours(name));
         headers.entries.extend(sent.map(|(name, value)| (name.clone(), value.clone())));
         headers.add_static(CONNECTION, "upgrade");
@@ -83,7 +86,7 @@ impl EventHeaders {
         headers.add(HOST, &request.domain_name);
         match &request.forwarded_for {
             Some(list) => headers.add(X_FORWARDED_FOR.clone(), list),
-            None => headers.add(X_FORWARDED_FOR.clone(), &request.source_ip.to_string()),
+            None => headers.add(X_FORWARDED_FOR.clone(), &request.source_ip),
         }
         if !request.headers.contains_key(&X_AMZN_TRACE_ID) {
             headers.add(X_AMZN_TRACE_ID.clone(), &request.trace_id);
@@ -95,13 +98,18 @@ impl EventHeaders {
     #[must_use]
     pub fn into_connect(mut self) -> Self {
         self.entries.retain(|(name, _)| !(*name == CONNECTION || *name == UPGRADE || *name == CONTENT_LENGTH));
+        if let Some(multi) = self.multi.get_mut() {
+            for name in [CONNECTION, UPGRADE, CONTENT_LENGTH] {
+                multi.remove(name);
+            }
+        }
         self
     }
 
     /// The four headers of a DISCONNECT event (HDR-8).
     #[must_use]
     pub fn for_disconnect(domain_name: &str) -> Self {
-        let mut headers = Self { entries: Vec::with_capacity(4) };
+        let mut headers = Self::with_capacity(4);
         headers.add(HOST, domain_name);
         for name in [&X_API_KEY, &X_FORWARDED_FOR, &X_RESTAPI] {
             headers.add_static(name.clone(), "");
@@ -119,18 +127,27 @@ impl EventHeaders {
     /// nearly always, they are the same, and a copy is cheaper than a second map.
     #[must_use]
     pub fn typed(&self) -> (HeaderMap, HeaderMap) {
-        let mut multi = HeaderMap::with_capacity(self.entries.len());
-        for (name, value) in &self.entries {
-            multi.append(name, value.clone());
-        }
+        let multi = self.multi.get_or_init(|| self.multi_valued());
         if multi.keys_len() == multi.len() {
-            return (multi.clone(), multi);
+            return (multi.clone(), multi.clone());
         }
         let mut single = HeaderMap::with_capacity(multi.keys_len());
         for (name, value) in &self.entries {
             single.insert(name, value.clone());
         }
-        (single, multi)
+        (single, multi.clone())
+    }
+
+    fn with_capacity(headers: usize) -> Self {
+        Self { entries: Vec::with_capacity(headers), multi: OnceLock::new() }
+    }
+
+    fn multi_valued(&self) -> HeaderMap {
+        let mut multi = HeaderMap::with_capacity(self.entries.len());
+        for (name, value) in &self.entries {
+            multi.append(name, value.clone());
+        }
+        multi
     }
 
     fn add_static(&mut self, name: HeaderName, value: &'static str) {
