@@ -19,6 +19,9 @@ use crate::ports::{Clock, ConnectionStore, Delivery, DeliveryError, LogError, Me
 pub(crate) use reply::{Caller, Failure, connection_id, respond, status};
 
 /// The application, wired to one deployment's adapters. Cloning shares them.
+///
+/// A handler reads its event when it is called; its future holds no more of it than it needs, because an event is some
+/// 2 KiB that every wrapping would move.
 #[derive(Clone)]
 pub struct App {
     /// Who is connected.
@@ -62,8 +65,8 @@ impl App {
     pub fn connect(
         &self,
         event: ApiGatewayWebsocketProxyRequest,
-    ) -> impl Future<Output = Result<ApiGatewayProxyResponse, HandlerError>> + Send {
-        crate::connect::connect(self, event)
+    ) -> impl Future<Output = Result<ApiGatewayProxyResponse, HandlerError>> + Send + use<> {
+        crate::connect::connect(self.clone(), &event)
     }
 
     /// Handles `$disconnect`: forgets the connection. Safe to repeat.
@@ -73,8 +76,8 @@ impl App {
     pub fn disconnect(
         &self,
         event: ApiGatewayWebsocketProxyRequest,
-    ) -> impl Future<Output = Result<ApiGatewayProxyResponse, HandlerError>> + Send {
-        crate::disconnect::disconnect(self, event)
+    ) -> impl Future<Output = Result<ApiGatewayProxyResponse, HandlerError>> + Send + use<> {
+        crate::disconnect::disconnect(self.clone(), &event)
     }
 
     /// Handles a message on a two-way route: the answer's `body` is exactly one frame for the sender.
@@ -84,7 +87,7 @@ impl App {
     pub fn message(
         &self,
         event: ApiGatewayWebsocketProxyRequest,
-    ) -> impl Future<Output = Result<ApiGatewayProxyResponse, HandlerError>> + Send {
-        crate::message::message(self, event)
+    ) -> impl Future<Output = Result<ApiGatewayProxyResponse, HandlerError>> + Send + use<> {
+        crate::message::message(self.clone(), event)
     }
 }

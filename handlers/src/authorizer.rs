@@ -57,27 +57,42 @@ pub enum AuthorizerError {
 }
 
 impl Authorizer {
-    /// Verifies the request's token at `now` and allows the resource it asks for, whatever the role.
+    /// Verifies the request's token at `now` and allows the resource it asks for, whatever the role. The request is read
+    /// at once; the future holds its token and its resource.
     ///
     /// # Errors
     /// [`AuthorizerError`], whose text API Gateway turns into 401 or 500.
-    pub async fn authorize(
+    pub fn authorize(
         &self,
         request: ApiGatewayCustomAuthorizerRequestTypeRequest,
         now: Timestamp,
-    ) -> Result<ApiGatewayCustomAuthorizerResponse, AuthorizerError> {
-        let resource = request.method_arn.as_deref().ok_or(AuthorizerError::NoResource)?;
-        let Some(token) = presented_token(&request) else {
-            tracing::info!(token.error = "missing", "connection refused");
-            return Err(AuthorizerError::Unauthorized);
-        };
-        match self.verifier.verify(token, now).await {
-            Ok(identity) => Ok(allow(&identity, resource)),
-            Err(TokenError::Keys(source)) => Err(AuthorizerError::Keys(source)),
-            Err(refused) => {
-                tracing::info!(token.error = refused.cause(), "connection refused");
-                Err(AuthorizerError::Unauthorized)
-            }
+    ) -> impl Future<Output = Result<ApiGatewayCustomAuthorizerResponse, AuthorizerError>> + Send + use<> {
+        let verifier = self.verifier.clone();
+        let token = presented_token(&request).map(str::to_owned);
+        let resource = request.method_arn;
+        async move {
+            let resource = resource.ok_or(AuthorizerError::NoResource)?;
+            decide(&verifier, token.as_deref(), &resource, now).await
+        }
+    }
+}
+
+async fn decide(
+    verifier: &TokenVerifier,
+    token: Option<&str>,
+    resource: &str,
+    now: Timestamp,
+) -> Result<ApiGatewayCustomAuthorizerResponse, AuthorizerError> {
+    let Some(token) = token else {
+        tracing::info!(token.error = "missing", "connection refused");
+        return Err(AuthorizerError::Unauthorized);
+    };
+    match verifier.verify(token, now).await {
+        Ok(identity) => Ok(allow(&identity, resource)),
+        Err(TokenError::Keys(source)) => Err(AuthorizerError::Keys(source)),
+        Err(refused) => {
+            tracing::info!(token.error = refused.cause(), "connection refused");
+            Err(AuthorizerError::Unauthorized)
         }
     }
 }

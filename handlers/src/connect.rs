@@ -16,11 +16,23 @@ use crate::ports::{Connection, Timestamp};
 /// The subprotocol of version 1. Browsers offer it beside `bearer.{token}`, which is never echoed.
 pub const SUBPROTOCOL: &str = "twinway.v1";
 
-pub(crate) async fn connect(
+pub(crate) fn connect(
+    app: App,
+    event: &ApiGatewayWebsocketProxyRequest,
+) -> impl Future<Output = Result<ApiGatewayProxyResponse, HandlerError>> + Send + use<> {
+    let caller = Caller::of(event);
+    let connected_at = Timestamp(event.request_context.connected_at);
+    let answer = accepted(event);
+    async move { admit(&app, caller, connected_at, answer).await }
+}
+
+async fn admit(
     app: &App,
-    event: ApiGatewayWebsocketProxyRequest,
+    caller: Result<Caller, HandlerError>,
+    connected_at: Timestamp,
+    answer: ApiGatewayProxyResponse,
 ) -> Result<ApiGatewayProxyResponse, HandlerError> {
-    let Caller { connection, identity } = match Caller::of(&event) {
+    let Caller { connection, identity } = match caller {
         Ok(caller) => caller,
         Err(HandlerError::Identity(reason)) => {
             info!(error = &reason as &dyn std::error::Error, "a connection without an identity is refused");
@@ -28,11 +40,10 @@ pub(crate) async fn connect(
         }
         Err(error) => return Err(error),
     };
-    let connected_at = Timestamp(event.request_context.connected_at);
     let record = Connection { id: connection, identity, connected_at, channels: BTreeSet::new() };
     app.connections.put(&record).await?;
     app.announce_user(&record.id, &record.identity, PresenceState::Online).await;
-    Ok(accepted(&event))
+    Ok(answer)
 }
 
 fn accepted(event: &ApiGatewayWebsocketProxyRequest) -> ApiGatewayProxyResponse {

@@ -8,12 +8,17 @@ use aws_lambda_events::apigw::{ApiGatewayProxyResponse, ApiGatewayWebsocketProxy
 use crate::app::{App, HandlerError, connection_id, status};
 use crate::channel::Channel;
 use crate::frame::PresenceState;
+use crate::id::ConnectionId;
 
-pub(crate) async fn disconnect(
-    app: &App,
-    event: ApiGatewayWebsocketProxyRequest,
-) -> Result<ApiGatewayProxyResponse, HandlerError> {
-    let id = connection_id(&event.request_context)?;
+pub(crate) fn disconnect(
+    app: App,
+    event: &ApiGatewayWebsocketProxyRequest,
+) -> impl Future<Output = Result<ApiGatewayProxyResponse, HandlerError>> + Send + use<> {
+    let id = connection_id(&event.request_context);
+    async move { forget(&app, id?).await }
+}
+
+async fn forget(app: &App, id: ConnectionId) -> Result<ApiGatewayProxyResponse, HandlerError> {
     if let Some(record) = app.connections.remove(&id).await? {
         let channels: Vec<Channel> = record.channels.into_iter().collect();
         app.announce_rooms(&record.id, &record.identity, &channels, PresenceState::Offline).await;

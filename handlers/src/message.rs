@@ -20,12 +20,16 @@ use crate::frame::{Action, ErrorCode, Frame, Incoming, Pong, Refusal, Rejected};
 use crate::id::MessageId;
 use crate::ports::CloseReason;
 
-pub(crate) async fn message(
-    app: &App,
+pub(crate) fn message(
+    app: App,
     event: ApiGatewayWebsocketProxyRequest,
-) -> Result<ApiGatewayProxyResponse, HandlerError> {
-    let caller = Caller::of(&event)?;
-    let frame = event.body.as_deref().unwrap_or_default();
+) -> impl Future<Output = Result<ApiGatewayProxyResponse, HandlerError>> + Send + use<> {
+    let caller = Caller::of(&event);
+    let frame = event.body.unwrap_or_default();
+    async move { answer(&app, caller?, &frame).await }
+}
+
+async fn answer(app: &App, caller: Caller, frame: &str) -> Result<ApiGatewayProxyResponse, HandlerError> {
     let (id, outcome) = match Incoming::parse(frame) {
         Err(Rejected { id, refusal }) => (id, Err(Failure::Refused(refusal))),
         Ok(Incoming { id, .. }) if has_expired(app, &caller) => (id, expired(app, &caller).await),

@@ -1,9 +1,9 @@
 //! The messaging application, called in-process.
 
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
-use aws_lambda_events::apigw::{ApiGatewayProxyResponse, ApiGatewayWebsocketProxyRequest};
+use aws_lambda_events::apigw::ApiGatewayProxyResponse;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use gateway::authorizer::AuthorizerFailure;
@@ -27,21 +27,15 @@ impl Messaging {
         Self { app, authorizer }
     }
 
-    fn run<F, R, E>(
-        &self,
-        name: &'static str,
-        event: ApiGatewayWebsocketProxyRequest,
-        handler: F,
-    ) -> BoxFuture<'static, Answer>
+    /// Calls a handler, which reads its event at once, and runs the rest.
+    fn run<R, E>(name: &'static str, call: impl FnOnce() -> R) -> BoxFuture<'static, Answer>
     where
-        F: FnOnce(Arc<App>, ApiGatewayWebsocketProxyRequest) -> R,
         R: Future<Output = Result<ApiGatewayProxyResponse, E>> + Send + 'static,
         E: std::error::Error,
     {
-        // Boxed at once: the event is some 2 KiB, and every wrapping below would move it.
-        let handling = Box::pin(handler(self.app.clone(), event));
+        let called = catch_unwind(AssertUnwindSafe(call));
         guarded(name, async move {
-            match handling.await {
+            match called.unwrap_or_else(|panic| resume_unwind(panic)).await {
                 Ok(response) => Reply::from_typed(response),
                 Err(error) => {
                     tracing::error!(function = name, error = %chain(&error), "a handler failed");
@@ -54,13 +48,12 @@ impl Messaging {
 
 impl Functions for Messaging {
     fn authorize(&self, event: AuthorizerEvent<'_>) -> BoxFuture<'static, Verdict> {
-        let (authorizer, clock, event) = (self.authorizer.clone(), self.app.clock.clone(), event.typed());
-        let deciding = Box::pin(async move {
-            authorizer
-                .authorize(event, clock.now())
-                .await
-                .map_err(|error| AuthorizerFailure::Function(error.to_string()))
-        });
+        let (authorizer, now) = (&self.authorizer, self.app.clock.now());
+        let called = catch_unwind(AssertUnwindSafe(|| authorizer.authorize(event.typed(), now)));
+        let deciding = async move {
+            let verdict = called.unwrap_or_else(|panic| resume_unwind(panic)).await;
+            verdict.map_err(|error| AuthorizerFailure::Function(error.to_string()))
+        };
         Box::pin(AssertUnwindSafe(deciding).catch_unwind().map(|outcome| {
             outcome.unwrap_or_else(|panic| {
                 tracing::error!(function = "authorizer", panic = panic_text(&*panic), "a handler panicked");
@@ -70,15 +63,15 @@ impl Functions for Messaging {
     }
 
     fn connect(&self, event: ConnectEvent<'_>) -> BoxFuture<'static, Answer> {
-        self.run("connect", event.typed(), |app, event| async move { app.connect(event).await })
+        Self::run("connect", || self.app.connect(event.typed()))
     }
 
     fn message(&self, event: MessageEvent<'_>) -> BoxFuture<'static, Answer> {
-        self.run("message", event.typed(), |app, event| async move { app.message(event).await })
+        Self::run("message", || self.app.message(event.typed()))
     }
 
     fn disconnect(&self, event: DisconnectEvent<'_>) -> BoxFuture<'static, Answer> {
-        self.run("disconnect", event.typed(), |app, event| async move { app.disconnect(event).await })
+        Self::run("disconnect", || self.app.disconnect(event.typed()))
     }
 
     /// Of several runs the one whose removal finds the record has effects (`handlers::disconnect`).

@@ -83,7 +83,8 @@ pub async fn handshake(endpoint: Arc<Endpoint>, request: UpgradeRequest) -> Resp
         handle.close(CloseCause::ServiceRestart);
     }
     let settled = endpoint.hub.settle(&handle);
-    let session = serve(endpoint.clone(), handle, attempt.ids, upgrade, deflate, place);
+    // Boxed, because a task moves its future about.
+    let session = Box::pin(serve(endpoint.clone(), handle, attempt.ids, upgrade, deflate, place));
     match settled {
         None => {
             endpoint.tasks.spawn(session);

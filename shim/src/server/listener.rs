@@ -91,7 +91,8 @@ pub async fn accept(
             Ok((stream, peer)) => match places.clone().try_acquire_owned() {
                 Ok(permit) => {
                     let place = Place(Arc::new(permit));
-                    tasks.spawn(serve(http.clone(), stream, Peer(peer), place, routes.clone(), stop.clone()));
+                    // Boxed, because a task moves its future about.
+                    tasks.spawn(Box::pin(serve(http.clone(), stream, Peer(peer), place, routes.clone(), stop.clone())));
                 }
                 Err(_) => drop(tasks.spawn(refuse(stream))),
             },
