@@ -4,10 +4,12 @@
 //! real servers).
 
 pub mod balancer;
+pub mod cable;
 pub mod client;
 pub mod conformance;
 pub mod dynamodb;
 pub mod eventually;
+pub mod faults;
 pub mod fleet;
 pub mod load;
 pub mod redis;
