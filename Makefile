@@ -6,7 +6,7 @@ CARGO ?= cargo
 ARGS ?=
 ENV ?= dev
 
-.PHONY: help setup run fmt lint boundaries deny unit check test conformance fuzz bench bench-quick docs clean lambda cdk deploy sam-events
+.PHONY: help setup run fmt lint boundaries deny unit check test conformance fuzz faults bench bench-quick docs clean lambda cdk deploy sam-events
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,7 +36,7 @@ unit: ## Do the fast tests pass?
 
 check: fmt lint boundaries unit ## The fast loop before every commit
 
-test: setup ## Every test: unit, contracts, scenarios over real sockets, crash rounds, conformance
+test: setup ## Every test: unit, contracts, scenarios in every world, crash rounds, faults, conformance
 	$(CARGO) test --locked --workspace
 
 conformance: setup ## How many rows of the API Gateway catalogue hold? (ARGS="--handlers executables", "--url wss://…", "--json report.json")
@@ -48,6 +48,10 @@ fuzz: ## Does anything that reads what strangers send panic? (SECONDS_PER_TARGET
 
 lambda: setup ## Build the Lambda functions into dist/lambda (ARGS="x86_64" or "arm64" for one; arm64 needs zig)
 	handlers/aws/scripts/lambda.sh $(ARGS)
+
+faults: setup ## Three pods and 3,000 clients while pods, Redis and the network fail (ARGS="--only kill", "--connections 300")
+	$(CARGO) build --locked --release -p shim -p tests --bins
+	target/release/faults $(ARGS)
 
 bench: setup ## Event path, broadcast, idle memory, connect rate, beside bare peers in one run
 	$(CARGO) build --locked --release -p shim -p tests --bins

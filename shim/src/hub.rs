@@ -210,6 +210,10 @@ impl Hub {
         state.used = Instant::now();
         let placement = Arc::new(placement);
         let item = Item { priority, queued: Queued { text: text.into(), placement: Some(placement.clone()) } };
+        if self.neighbours().is_some() && state.sequence.is_first_heard(&placement.position) {
+            self.begin(&placement, &mut state, item);
+            return Delivered::To(None);
+        }
         match state.sequence.accept(&placement.position, item) {
             Accepted::Pass(items) => Delivered::To(Some(self.pass(&placement.channel, &state.sequence, items))),
             Accepted::Duplicate => Delivered::To(Some(0)),
@@ -217,13 +221,6 @@ impl Hub {
                 self.fill(&placement.channel, &mut state, missing);
                 Delivered::To(None)
             }
-        }
-    }
-
-    /// Starts to fill a channel's holes, unless that is under way.
-    fn fill(&self, channel: &Channel, state: &mut Ordered, missing: u64) {
-        if !std::mem::replace(&mut state.filling, true) {
-            self.shared.tasks.spawn(fill::fill(self.clone(), channel.clone(), missing));
         }
     }
 

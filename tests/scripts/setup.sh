@@ -27,3 +27,5 @@ need openssl openssl "makes certificates for tests"
 # Sentinels are the same program; the tests start all servers themselves, on free ports.
 need redis-server redis-server "the tests of the Redis adapters run on real servers"
 need redis-cli redis-tools "those tests ask their servers through it"
+# A balancer in front of several pods; the tests start it themselves, on a free port.
+need haproxy haproxy "the scenarios run on three pods behind it"

@@ -3,10 +3,14 @@
 //! The tests themselves are in `tests/it` (scenarios, hostile input, crashes), `tests/conformance` and `tests/redis` (adapters on
 //! real servers).
 
+pub mod balancer;
+pub mod cable;
 pub mod client;
 pub mod conformance;
 pub mod dynamodb;
 pub mod eventually;
+pub mod faults;
+pub mod fleet;
 pub mod load;
 pub mod redis;
 pub mod sam_events;

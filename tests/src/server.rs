@@ -130,7 +130,13 @@ impl Server {
         self.exit(status).await
     }
 
-    /// Starts it again, on the same data directory and new ports.
+    /// From its next start on it listens where it does now.
+    pub fn stay(&mut self) {
+        let launch = self.launch.clone();
+        self.launch = launch.with("TWINWAY_LISTEN", self.traffic).with("TWINWAY_OPS_LISTEN", self.ops);
+    }
+
+    /// Starts it again, on the same data directory and new ports, unless it was told to [`Self::stay`].
     pub async fn start_again(&mut self) {
         assert!(self.child.id().is_none(), "the server still runs");
         *self = self.launch.clone().start().await;

@@ -5,10 +5,13 @@
 //! scenario promises: the server is healthy, no connection record is left behind, a graceful stop is one, and nothing
 //! private stands in its log.
 
+mod aftermath;
 mod embedded;
+mod pods;
 mod token;
 
 pub use self::embedded::Embedded;
+pub use self::pods::Pods;
 pub use self::token::{Grant, sign};
 use crate::client::http::Http;
 use crate::client::{Client, Dial};

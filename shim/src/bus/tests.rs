@@ -211,6 +211,29 @@ async fn who_comes_to_a_pod_that_was_out_of_a_room_gets_nothing_old() {
     assert_eq!(pods::offsets(&alice), [1]);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_overtook_another_is_not_the_first_to_arrive() {
+    let server = RedisServer::start().await;
+    let world = World::start(&server).await;
+    // An admin reads all conversations and names no position in those that it has not heard of.
+    let admin = world.connect_there("root", Role::Admin).await;
+    let theirs = channel("conversation:alice");
+    world.append(&theirs, 1).await;
+    world.append(&theirs, 2).await;
+    world.pass_on(&theirs, 2).await;
+    let mut received = Vec::new();
+    eventually("both have arrived", async || {
+        received.extend(pods::offsets(&admin));
+        received.len() >= 2
+    })
+    .await;
+    assert_eq!(received, [1, 2]);
+    world.pass_on(&theirs, 1).await;
+    world.say(&theirs, 3).await;
+    world.flush().await;
+    assert_eq!(pods::offsets(&admin), [3], "the one that was overtaken has been sent already");
+}
+
 impl Pod {
     async fn deliver(&self, audience: &Audience, outgoing: Outgoing) {
         self.delivery.deliver(audience, outgoing).await.expect("deliver");

@@ -2,7 +2,8 @@
 //!
 //! Invariant: placed messages leave in the order of their offsets, each once. A message that arrives early waits; one
 //! whose offset was already passed on is dropped. The first release or message that is ever seen sets the start: an earlier
-//! message that arrives behind it is passed on late rather than lost. Pure state: no I/O, no time, no lock.
+//! message that arrives behind it is passed on late rather than lost. Among several pods the start is looked for in the log
+//! (`fill::begin`), because another pod's message may have been overtaken. Pure state: no I/O, no time, no lock.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -87,6 +88,32 @@ impl Sequence {
                 Accepted::Pass(self.pass_from(offset, item))
             }
         }
+    }
+
+    /// Whether a message at `position` is the first that is heard of a channel which has had others before.
+    pub fn is_first_heard(&self, position: &Position) -> bool {
+        let known = self.epoch.as_ref().is_none_or(|epoch| *epoch == position.epoch);
+        known && self.next.is_none() && position.offset.0 > 1
+    }
+
+    /// Keeps a message that is heard first until [`Self::begin_at`]; `false` when there is no room for more.
+    pub fn keep(&mut self, position: &Position, item: Item) -> bool {
+        self.epoch.get_or_insert_with(|| position.epoch.clone());
+        self.waiting.entry(position.offset.0).or_insert(item);
+        self.waiting.len() < MOST_WAITING
+    }
+
+    /// Sets the start, unless a release or the log's first message has set it meanwhile, and returns what can go out.
+    pub fn begin_at(&mut self, offset: u64) -> Vec<(u64, Item)> {
+        let next = *self.next.get_or_insert_with(|| {
+            self.base = offset;
+            offset
+        });
+        let behind = self.waiting.split_off(&next);
+        let before = std::mem::replace(&mut self.waiting, behind);
+        let mut passed: Vec<_> = before.into_iter().filter(|(offset, _)| self.late.insert(*offset)).collect();
+        passed.extend(self.take_ready());
+        passed
     }
 
     /// Gives up on the offsets before `offset`: the log does not have them either.

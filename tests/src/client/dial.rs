@@ -106,7 +106,8 @@ impl Dial {
         }
     }
 
-    async fn attempt(self) -> Result<(WebSocketStream<TcpStream>, Option<HeaderValue>), Error> {
+    /// Connects, or says why not.
+    pub(crate) async fn attempt(self) -> Result<(WebSocketStream<TcpStream>, Option<HeaderValue>), Error> {
         let mut request = self.url.as_str().into_client_request()?;
         request.headers_mut().extend(self.headers);
         let stream = connect(request.uri(), self.receive_buffer).await?;

@@ -1,5 +1,6 @@
 //! One server.
 
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::Context as _;
@@ -118,6 +119,24 @@ impl RedisServer {
     /// When the signal cannot be sent.
     pub fn resume(&self) -> anyhow::Result<()> {
         self.signal("CONT")
+    }
+
+    /// The files that every change of an append-only server stands in, oldest first (Redis 7: a directory of them; before:
+    /// one).
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    pub fn changes(&self) -> anyhow::Result<Vec<PathBuf>> {
+        let directory = self.directory.path().join("appendonlydir");
+        if !directory.is_dir() {
+            return Ok(vec![self.directory.path().join("appendonly.aof")]);
+        }
+        let files =
+            std::fs::read_dir(directory)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
+        let mut changes: Vec<_> =
+            files.into_iter().filter(|path| path.to_string_lossy().ends_with(".incr.aof")).collect();
+        changes.sort_unstable();
+        Ok(changes)
     }
 
     fn signal(&self, name: &str) -> anyhow::Result<()> {

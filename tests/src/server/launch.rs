@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
 
@@ -116,8 +116,10 @@ impl Launch {
 /// The executable beside the one that runs now: tests and their server are of one build.
 fn binary() -> PathBuf {
     let own = std::env::current_exe().expect("a test has an executable");
-    let profile = own.parent().and_then(Path::parent).expect("tests stand in target/{profile}/deps");
-    let binary = profile.join("twinway");
+    let folder = own.parent().expect("an executable stands in a folder");
+    // Tests stand in target/{profile}/deps, programs in target/{profile}.
+    let profile = if folder.ends_with("deps") { folder.parent() } else { None };
+    let binary = profile.unwrap_or(folder).join("twinway");
     assert!(
         binary.is_file(),
         "{} is not built: run `make test`, or `cargo build -p shim --bins` first",

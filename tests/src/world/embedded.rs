@@ -1,8 +1,9 @@
 //! The world of one process: the `twinway` binary, its messages in one file.
 
-use super::{Grant, Needs, PRIVATE, World, sign};
+use super::aftermath::{assert_clean, assert_private};
+use super::{Grant, Needs, World, sign};
 use crate::eventually;
-use crate::server::{Exit, SECRET, Server};
+use crate::server::{SECRET, Server};
 
 /// One server with a data directory.
 pub struct Embedded {
@@ -53,20 +54,5 @@ impl World for Embedded {
             (status["connections"] == 0 && status["occupiedChannels"] == 0).then_some(())
         });
         assert_clean(&self.server.stop().await);
-    }
-}
-
-/// A graceful stop leaves with code 0, and the log of a scenario has nothing that somebody has to act on.
-fn assert_clean(exit: &Exit) {
-    assert_eq!(exit.code, Some(0), "{}", exit.stderr);
-    assert!(!exit.stderr.contains("\"level\":\"ERROR\""), "{}", exit.stderr);
-    assert!(!exit.stderr.contains("panicked"), "{}", exit.stderr);
-    assert_private(&exit.stderr);
-}
-
-/// No token (a JSON Web Token begins with `{"`, which is `eyJ` in base64), no secret and no body stands in a log.
-fn assert_private(log: &str) {
-    for private in ["eyJ", SECRET, PRIVATE] {
-        assert!(!log.contains(private), "{private:?} stands in the log:\n{log}");
     }
 }

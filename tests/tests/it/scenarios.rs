@@ -77,3 +77,4 @@ macro_rules! in_world {
 }
 
 in_world!(embedded = tests::world::Embedded);
+in_world!(pods = tests::world::Pods);

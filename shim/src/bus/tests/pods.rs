@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use gateway::id::GatewayId;
-use handlers::channel::{Channel, Epoch, Offset};
+use handlers::channel::{Channel, Epoch, Offset, Position};
 use handlers::conformance::delivery::{Fixture, Receivers};
 use handlers::id::{ConnectionId, MessageId, UserId};
 use handlers::memory::{ManualClock, MemoryConnections, MemoryLog, Retention};
@@ -153,6 +153,12 @@ impl World {
 
     /// Appends message `offset` and delivers it here.
     pub async fn say(&self, to: &Channel, offset: u64) {
+        self.append(to, offset).await;
+        self.pass_on(to, offset).await;
+    }
+
+    /// Appends message `offset`.
+    pub async fn append(&self, to: &Channel, offset: u64) {
         let append = Append {
             channel: to.clone(),
             sender: Sender { user: UserId::parse("alice").unwrap(), role: Role::User },
@@ -162,7 +168,12 @@ impl World {
         };
         let appended = self.log.append(append).await.unwrap();
         assert_eq!(appended.position.offset, Offset(offset));
-        let placement = Some(Placement { channel: to.clone(), position: appended.position });
+    }
+
+    /// Delivers message `offset` here.
+    pub async fn pass_on(&self, to: &Channel, offset: u64) {
+        let position = Position { epoch: Epoch("e".into()), offset: Offset(offset) };
+        let placement = Some(Placement { channel: to.clone(), position });
         let frame = Bytes::from(format!("{{\"offset\":{offset}}}"));
         let outgoing = Outgoing { frame, priority: Priority::of_channel(&to.name), placement };
         self.here.delivery.deliver(&Audience::Channel(to.clone()), outgoing).await.expect("deliver");

@@ -1,0 +1,44 @@
+//! Faults: steady traffic of clients that come back, while pods are killed, Redis is restarted and paused, the network is cut,
+//! and everything is replaced; and a ledger of what became of every message and every connection.
+//!
+//! ```text
+//! clients ── haproxy ── three pods ── a cable each ── Redis (every change on disk)
+//!    └────────── ledger ◀── the file of changes ─────────┘
+//! ```
+//! Promises under test: no acknowledged message is missing once clients have resumed, none is shown twice by the offset rule
+//! of `docs/PROTOCOL.md`, every connection has exactly one effective `$disconnect`, presence is right within 15 s, and a
+//! rolling restart interrupts clients for less than 2 s. What the pods do inside is not looked at.
+
+mod backend;
+mod dice;
+mod disasters;
+mod ledger;
+mod outcome;
+mod participant;
+mod places;
+mod records;
+mod session;
+mod stage;
+mod verdict;
+mod wire;
+
+use std::time::Duration;
+
+pub use self::disasters::Fault;
+pub use self::ledger::Counts;
+pub use self::outcome::Outcome;
+pub use self::records::Disconnects;
+pub use self::stage::run;
+pub use self::verdict::{Interruptions, Messages};
+use crate::cable::Cable;
+
+/// How large a run is.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// How many clients there are.
+    pub connections: usize,
+    /// How long each waits between two messages.
+    pub pace: Duration,
+    /// Whether a fault takes all of its turns, or only those that fit a test.
+    pub full: bool,
+}

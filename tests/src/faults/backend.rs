@@ -1,0 +1,74 @@
+//! What asks the HTTP API during a run: a backend that pushes to a topic, and one that compares who is connected.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+use super::ledger::Ledger;
+use super::participant::Phase;
+use crate::client::http::Http;
+
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// Pushes to a topic at a steady pace, each message again until it is accepted.
+pub(super) async fn push(
+    backend: Http,
+    topic: String,
+    pace: Duration,
+    ledger: Arc<Ledger>,
+    phase: watch::Receiver<Phase>,
+) {
+    let mut number = 0_u64;
+    while *phase.borrow() == Phase::Talk {
+        number += 1;
+        ledger.count(|counts| counts.waiting += 1);
+        let (key, body) = (format!("push-{number}"), json!({"audience": {"channel": topic}, "body": number}));
+        let offset = loop {
+            let reply = backend.post_once("/v1/messages", &key, &body).await;
+            if reply.status == 200 {
+                break reply.json()["offset"].as_u64().expect("what goes to a topic has an offset");
+            }
+            sleep(PAUSE).await;
+        };
+        ledger.acknowledged(&topic, offset, &key);
+        sleep(pace).await;
+    }
+}
+
+/// Waits until the application says exactly those connections are open that are; answers how long that took since `begun`.
+/// `None` when it did not happen within `limit`.
+pub(super) async fn presence(backend: &Http, ledger: &Ledger, begun: Instant, limit: Duration) -> Option<Duration> {
+    while begun.elapsed() < limit {
+        let before = ledger.live();
+        let told = connections(backend).await;
+        // Whoever came or went meanwhile may be in it or not.
+        if told.is_some_and(|told| told == before) && ledger.live() == before {
+            return Some(begun.elapsed());
+        }
+        sleep(PAUSE).await;
+    }
+    None
+}
+
+/// Every connection that the application knows; `None` when it did not answer.
+async fn connections(backend: &Http) -> Option<BTreeSet<String>> {
+    let (mut all, mut after) = (BTreeSet::new(), String::new());
+    loop {
+        let page = backend.get(&format!("/v1/connections?limit=500{after}")).await;
+        if page.status != 200 {
+            return None;
+        }
+        let page = page.json();
+        let ids = page["connections"].as_array()?.iter().filter_map(|entry| entry["connection"].as_str());
+        all.extend(ids.map(str::to_owned));
+        match &page["next"] {
+            Value::String(next) => after = format!("&after={}", next.replace('=', "%3D")),
+            _ => return Some(all),
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! Where a client stands in each of its channels, by the rules for clients in `docs/PROTOCOL.md`.
+//!
+//! Invariant: what [`Places::message`] says to apply is the next offset of its channel, each once. What comes before its
+//! turn is not kept but asked for again, which is slower and as good. Pure state.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+/// What to do with a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Show it: it is the next one.
+    Apply,
+    /// Drop it: it was shown before, or a resume is about to send it (rules 3 and 5).
+    Drop,
+    /// One before it is late or lost: resume, unless it comes soon (rule 4).
+    Jump,
+    /// It contradicts what was said before.
+    Contradiction,
+}
+
+/// A client's channels.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    places: BTreeMap<String, Place>,
+}
+
+#[derive(Debug, Default)]
+struct Place {
+    /// Epoch and last offset that was shown.
+    position: Option<(String, u64)>,
+    /// The first offset that this client has to be shown.
+    first: Option<u64>,
+    /// A resume was sent and `welcome` has not come.
+    resuming: bool,
+    /// Offsets that the server said it will not send.
+    left_out: Vec<(u64, u64)>,
+}
+
+/// What a client was shown of a channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reading {
+    /// The channel.
+    pub channel: String,
+    /// The first offset that it had to be shown.
+    pub first: u64,
+    /// The last one that it was shown.
+    pub last: u64,
+    /// What it was told that it will not be shown, both ends included.
+    pub left_out: Vec<(u64, u64)>,
+}
+
+impl Places {
+    /// A client of these channels that has seen nothing.
+    pub(super) fn of(channels: &[String]) -> Self {
+        Self { places: channels.iter().map(|channel| (channel.clone(), Place::default())).collect() }
+    }
+
+    /// The `channels` of a `resume` of these, or of all; their live messages do not count from here to `welcome`.
+    pub(super) fn resume(&mut self, only: Option<&[String]>) -> Value {
+        let mut positions = serde_json::Map::new();
+        for (channel, place) in &mut self.places {
+            if only.is_none_or(|only| only.contains(channel)) {
+                place.resuming = true;
+                let position = place.position.as_ref();
+                let position =
+                    position.map_or(Value::Null, |(epoch, offset)| json!({"epoch": epoch, "offset": offset}));
+                positions.insert(channel.clone(), position);
+            }
+        }
+        Value::Object(positions)
+    }
+
+    /// What was missed comes from here on.
+    pub(super) fn welcome(&mut self) {
+        self.places.values_mut().for_each(|place| place.resuming = false);
+    }
+
+    /// Takes a message in.
+    pub(super) fn message(&mut self, channel: &str, epoch: &str, offset: u64) -> Step {
+        let Some(place) = self.places.get_mut(channel).filter(|place| !place.resuming) else { return Step::Drop };
+        match &mut place.position {
+            // The first one ever seen may come before the answer that says where the channel stood.
+            None => {
+                place.begin(epoch, offset - 1);
+                place.position = Some((epoch.to_owned(), offset));
+                Step::Apply
+            }
+            Some((known, _)) if known != epoch => Step::Contradiction,
+            Some((_, last)) if offset <= *last => Step::Drop,
+            Some((_, last)) if offset == *last + 1 => {
+                *last = offset;
+                Step::Apply
+            }
+            Some(_) => Step::Jump,
+        }
+    }
+
+    /// Takes a `gap` in; `false` when the messages from there on belong to another epoch.
+    pub(super) fn gap(&mut self, channel: &str, epoch: &str, from: u64, to: u64) -> bool {
+        let Some(place) = self.places.get_mut(channel) else { return true };
+        let same = place.position.as_ref().is_none_or(|(known, _)| known == epoch);
+        let last = place.position.as_ref().map_or(0, |(_, last)| *last);
+        if !same || to > last {
+            place.left_out.push((from, to));
+            place.position = Some((epoch.to_owned(), to));
+        }
+        same
+    }
+
+    /// Takes the positions of an answer in, where nothing is known yet (rule 2); answers the channels whose end is said to
+    /// be beyond what was shown.
+    pub(super) fn summary<'a>(&mut self, ends: impl Iterator<Item = (&'a String, &'a str, u64)>) -> Vec<String> {
+        let mut behind = Vec::new();
+        for (channel, epoch, offset) in ends {
+            let Some(place) = self.places.get_mut(channel) else { continue };
+            match &place.position {
+                None => place.begin(epoch, offset),
+                Some((known, last)) if known == epoch && *last < offset => behind.push(channel.clone()),
+                Some(_) => {}
+            }
+        }
+        behind
+    }
+
+    /// What was shown, of each channel of which anything is known.
+    pub(super) fn readings(&self) -> Vec<Reading> {
+        let reading = |(channel, place): (&String, &Place)| {
+            let (first, (_, last)) = (place.first?, place.position.as_ref()?);
+            Some(Reading { channel: channel.clone(), first, last: *last, left_out: place.left_out.clone() })
+        };
+        self.places.iter().filter_map(reading).collect()
+    }
+}
+
+impl Place {
+    fn begin(&mut self, epoch: &str, last: u64) {
+        self.first = Some(last + 1);
+        self.position = Some((epoch.to_owned(), last));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places() -> Places {
+        let mut places = Places::of(&["room:a".to_owned()]);
+        places.welcome();
+        places.summary([(&"room:a".to_owned(), "e", 4)].into_iter());
+        places
+    }
+
+    #[test]
+    fn each_offset_is_applied_once_and_in_order() {
+        let mut places = places();
+        let steps = [4, 5, 5, 7, 6, 7, 8].map(|offset| places.message("room:a", "e", offset));
+        assert_eq!(steps, [Step::Drop, Step::Apply, Step::Drop, Step::Jump, Step::Apply, Step::Apply, Step::Apply]);
+        let reading = Reading { channel: "room:a".into(), first: 5, last: 8, left_out: vec![] };
+        assert_eq!(places.readings(), [reading]);
+    }
+
+    #[test]
+    fn while_resuming_live_messages_do_not_count() {
+        let mut places = places();
+        assert_eq!(places.resume(None), json!({"room:a": {"epoch": "e", "offset": 4}}));
+        assert_eq!(places.message("room:a", "e", 5), Step::Drop);
+        places.welcome();
+        assert_eq!(places.message("room:a", "e", 5), Step::Apply);
+    }
+
+    #[test]
+    fn what_is_left_out_is_remembered_and_another_epoch_is_told() {
+        let mut places = places();
+        assert!(places.gap("room:a", "e", 5, 9));
+        assert_eq!(places.message("room:a", "e", 10), Step::Apply);
+        assert_eq!(places.readings()[0].left_out, [(5, 9)]);
+        assert_eq!(places.message("room:a", "f", 11), Step::Contradiction);
+        assert!(!places.gap("room:a", "f", 1, 0));
+        assert_eq!(places.message("room:a", "f", 1), Step::Apply);
+    }
+
+    #[test]
+    fn an_answer_that_claims_more_than_was_sent_is_noticed() {
+        assert_eq!(places().summary([(&"room:a".to_owned(), "e", 6)].into_iter()), ["room:a"]);
+    }
+}

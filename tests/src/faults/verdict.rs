@@ -1,0 +1,150 @@
+//! What a run's ledger adds up to: which promises were kept.
+//!
+//! Missing is an acknowledged message that a client had to be shown and was not; twice is one that a client was shown at two
+//! places, or a place with two messages. Both are 0, or the promise is broken; a `gap` does not excuse a message that the
+//! log still has.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use super::ledger::{Books, Channel, Interruption, Ledger};
+use super::places::Reading;
+
+/// How messages fared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Messages {
+    /// Acknowledged to their senders.
+    pub acknowledged: usize,
+    /// Shown to readers, all of them together.
+    pub shown: u64,
+    /// Acknowledged, and not shown to a reader of its channel.
+    pub missing: usize,
+    /// Contradictions, such as a message that was shown twice; the first of them as sentences.
+    pub contradictions: usize,
+    /// Those sentences.
+    pub sentences: Vec<String>,
+}
+
+/// How long clients of one kind of end were away, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Interruptions {
+    /// How many.
+    pub count: usize,
+    /// Half were away for no longer.
+    pub p50_ms: u64,
+    /// All but one in a hundred were away for no longer.
+    pub p99_ms: u64,
+    /// Nobody was away for longer.
+    pub max_ms: u64,
+}
+
+impl Ledger {
+    /// Compares what was acknowledged with what was shown.
+    #[must_use]
+    pub fn messages(&self) -> Messages {
+        let books = self.books();
+        let missing = books.readings.iter().map(|reading| missing(&books, reading)).sum();
+        Messages {
+            acknowledged: books.channels.values().map(|channel| channel.acknowledged.len()).sum(),
+            shown: books.counts.shown,
+            missing,
+            contradictions: books.contradicted,
+            sentences: books.contradictions.clone(),
+        }
+    }
+
+    /// How long clients were away, by the close code that ended their connections.
+    #[must_use]
+    pub fn interruptions(&self) -> BTreeMap<u16, Interruptions> {
+        let books = self.books();
+        let mut by_code: BTreeMap<u16, Vec<Duration>> = BTreeMap::new();
+        for Interruption { code, took } in &books.interruptions {
+            by_code.entry(*code).or_default().push(*took);
+        }
+        by_code.into_iter().map(|(code, times)| (code, summary(&times))).collect()
+    }
+
+    /// The most reconnects that began within `window`, of clients that were told to.
+    #[must_use]
+    pub fn reconnect_peak(&self, window: Duration) -> usize {
+        let mut times = self.books().reconnects.clone();
+        times.sort_unstable();
+        let within = |(first, begun)| times[first..].iter().take_while(|time| **time - begun < window).count();
+        times.iter().copied().enumerate().map(within).max().unwrap_or_default()
+    }
+}
+
+/// How many acknowledged messages a reader had to be shown and was not.
+fn missing(books: &Books, reading: &Reading) -> usize {
+    let Some(Channel { acknowledged, .. }) = books.channels.get(&reading.channel) else { return 0 };
+    let left_out = |offset: u64| reading.left_out.iter().any(|(from, to)| (*from..=*to).contains(&offset));
+    acknowledged.range(reading.first..).filter(|(offset, _)| **offset > reading.last || left_out(**offset)).count()
+}
+
+fn summary(times: &[Duration]) -> Interruptions {
+    let mut histogram = Histogram::<u64>::new(3).expect("three digits are a valid precision");
+    for time in times {
+        histogram.saturating_record(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+    }
+    Interruptions {
+        count: times.len(),
+        p50_ms: histogram.value_at_quantile(0.5),
+        p99_ms: histogram.value_at_quantile(0.99),
+        max_ms: histogram.max(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reading(first: u64, last: u64, left_out: &[(u64, u64)]) -> Reading {
+        Reading { channel: "room:a".into(), first, last, left_out: left_out.to_vec() }
+    }
+
+    /// Three messages that were acknowledged.
+    fn ledger() -> Ledger {
+        let ledger = Ledger::default();
+        for offset in 1..=3 {
+            ledger.count(|counts| counts.waiting += 1);
+            ledger.acknowledged("room:a", offset, &format!("m{offset}"));
+        }
+        ledger
+    }
+
+    #[test]
+    fn what_a_reader_was_not_shown_is_missing() {
+        let ledger = ledger();
+        ledger.read(vec![reading(1, 3, &[]), reading(3, 3, &[])]);
+        assert_eq!(ledger.messages().missing, 0);
+        ledger.read(vec![reading(1, 2, &[])]);
+        assert_eq!(ledger.messages().missing, 1, "the end");
+        ledger.read(vec![reading(1, 3, &[(1, 2)])]);
+        assert_eq!(ledger.messages().missing, 3, "what a gap told");
+    }
+
+    #[test]
+    fn a_message_at_two_places_and_a_place_with_two_messages_are_found() {
+        let ledger = ledger();
+        for (offset, id) in [(1, "m1"), (2, "m2"), (1, "m1"), (3, "m2"), (1, "m9")] {
+            ledger.shown("room:a", offset, id);
+        }
+        ledger.count(|counts| counts.waiting += 1);
+        ledger.acknowledged("room:a", 3, "other");
+        let messages = ledger.messages();
+        assert_eq!(messages.contradictions, 3, "{messages:?}");
+    }
+
+    #[test]
+    fn interruptions_are_told_by_their_code() {
+        let ledger = Ledger::default();
+        for millis in 1..=100 {
+            ledger.interrupted(Interruption { code: 1012, took: Duration::from_millis(millis) });
+        }
+        let told = ledger.interruptions()[&1012];
+        assert_eq!((told.count, told.p50_ms, told.p99_ms, told.max_ms), (100, 50, 99, 100));
+    }
+}

@@ -1,0 +1,41 @@
+//! Faults under steady traffic, at a size for every day: 100 clients on three pods. `make faults` is the full size.
+
+#[cfg(test)]
+mod promises {
+    use std::time::Duration;
+
+    use tests::faults::{Fault, Plan, run};
+    use tokio::sync::Mutex;
+
+    /// One fault at a time: each measures how long something takes.
+    static TURN: Mutex<()> = Mutex::const_new(());
+
+    async fn keeps_its_promises(fault: Fault) {
+        let _turn = TURN.lock().await;
+        let plan = Plan { connections: 100, pace: Duration::from_secs(1), full: false };
+        let outcome = run(&plan, fault).await.unwrap_or_else(|error| panic!("{error:#}"));
+        println!("{outcome}");
+        assert_eq!(outcome.broken(), [""; 0], "{outcome}");
+        assert!(outcome.messages.acknowledged > plan.connections, "there was hardly any traffic: {outcome}");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_killed_pod() {
+        keeps_its_promises(Fault::Kill).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_redis_that_is_restarted_and_paused() {
+        keeps_its_promises(Fault::Redis).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_network_that_is_cut() {
+        keeps_its_promises(Fault::Network).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_rolling_restart() {
+        keeps_its_promises(Fault::Rolling).await;
+    }
+}
