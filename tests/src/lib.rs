@@ -3,11 +3,13 @@
 //! The tests themselves are in `tests/it` (scenarios, hostile input, crashes), `tests/conformance` and `tests/redis` (adapters on
 //! real servers).
 
+pub mod aws_local;
 pub mod client;
 pub mod conformance;
 pub mod dynamodb;
 pub mod eventually;
 pub mod load;
+pub mod ports;
 pub mod redis;
 pub mod sam_events;
 pub mod server;

@@ -57,7 +57,7 @@ impl World for Embedded {
 }
 
 /// A graceful stop leaves with code 0, and the log of a scenario has nothing that somebody has to act on.
-fn assert_clean(exit: &Exit) {
+pub(super) fn assert_clean(exit: &Exit) {
     assert_eq!(exit.code, Some(0), "{}", exit.stderr);
     assert!(!exit.stderr.contains("\"level\":\"ERROR\""), "{}", exit.stderr);
     assert!(!exit.stderr.contains("panicked"), "{}", exit.stderr);
@@ -65,7 +65,7 @@ fn assert_clean(exit: &Exit) {
 }
 
 /// No token (a JSON Web Token begins with `{"`, which is `eyJ` in base64), no secret and no body stands in a log.
-fn assert_private(log: &str) {
+pub(super) fn assert_private(log: &str) {
     for private in ["eyJ", SECRET, PRIVATE] {
         assert!(!log.contains(private), "{private:?} stands in the log:\n{log}");
     }
