@@ -64,7 +64,7 @@ impl World for AwsLocal {
     }
 
     fn ending(&self, _: Ending) -> Ending {
-        Ending { code: 1000, reason: String::new() }
+        Ending { code: 1000, reason: "Connection Closed Normally".to_owned() }
     }
 
     async fn keep_newest(&mut self, channel: &str, keep: u64) {
