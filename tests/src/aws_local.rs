@@ -105,6 +105,16 @@ impl Deployment {
     }
 }
 
+/// A new secret for tokens: 32 bytes of the system's randomness in hexadecimal.
+///
+/// # Errors
+/// The system has none.
+pub fn random_secret() -> anyhow::Result<String> {
+    let mut bytes = [0_u8; 32];
+    std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
 /// The functions' role: the one caller of `@connections`, with the one permission that it has on AWS.
 fn callers() -> String {
     let policy = json!({"Version": "2012-10-17", "Statement": [{

@@ -63,7 +63,8 @@ impl DynamoDb {
             .env("BIND_HOST", "127.0.0.1")
             .env("SERVICES", "dynamodb");
         command.env("GATEWAY_PORT", address.port().to_string()).env("HOME", directory.path());
-        command.current_dir(directory.path());
+        // A group of its own: a Ctrl-C is for whoever uses the emulator, and it has to outlive them.
+        command.current_dir(directory.path()).process_group(0);
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         let process = command.spawn().expect("the emulator was installed");
         let started = Self { address, _process: process, _directory: directory };
