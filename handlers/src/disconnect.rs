@@ -7,7 +7,6 @@ use aws_lambda_events::apigw::{ApiGatewayProxyResponse, ApiGatewayWebsocketProxy
 
 use crate::app::{App, HandlerError, connection_id, status};
 use crate::channel::Channel;
-use crate::frame::PresenceState;
 
 pub(crate) async fn disconnect(
     app: &App,
@@ -16,8 +15,7 @@ pub(crate) async fn disconnect(
     let id = connection_id(&event.request_context)?;
     if let Some(record) = app.connections.remove(&id).await? {
         let channels: Vec<Channel> = record.channels.into_iter().collect();
-        app.announce_rooms(&record.id, &record.identity, &channels, PresenceState::Offline).await;
-        app.announce_user(&record.id, &record.identity, PresenceState::Offline).await;
+        app.announce_end(&record.id, &record.identity, &channels).await;
     }
     Ok(status(200))
 }
