@@ -6,7 +6,7 @@ CARGO ?= cargo
 ARGS ?=
 ENV ?= dev
 
-.PHONY: help setup run fmt lint boundaries deny unit check test conformance fuzz faults bench bench-quick docs clean lambda cdk deploy sam-events
+.PHONY: help setup run aws-local fmt lint boundaries deny unit check test conformance fuzz faults bench bench-quick docs clean lambda cdk deploy sam-events
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,6 +16,10 @@ setup: ## Find or install what the build needs, and say what it does
 
 run: setup ## Build and start the messaging application; prints what to paste next (ARGS="--listen 127.0.0.1:9000")
 	$(CARGO) run --locked --release --bin twinway -- serve $(ARGS)
+
+aws-local: setup ## All of the AWS deployment on this machine: DynamoDB emulator, the Lambda functions, the server as API Gateway
+	$(CARGO) build --locked --workspace --bins
+	target/debug/aws_local $(ARGS)
 
 fmt: ## Is the code formatted?
 	$(CARGO) fmt --all --check

@@ -10,7 +10,6 @@ use http::header::{HeaderMap, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 use tracing::info;
 
 use crate::app::{App, Caller, HandlerError, status};
-use crate::frame::PresenceState;
 use crate::ports::{Connection, Timestamp};
 
 /// The subprotocol of version 1. Browsers offer it beside `bearer.{token}`, which is never echoed.
@@ -42,7 +41,7 @@ async fn admit(
     };
     let record = Connection { id: connection, identity, connected_at, channels: BTreeSet::new() };
     app.connections.put(&record).await?;
-    app.announce_user(&record.id, &record.identity, PresenceState::Online).await;
+    app.announce_beginning(&record.id, &record.identity).await;
     Ok(answer)
 }
 

@@ -7,7 +7,6 @@ use aws_lambda_events::apigw::{ApiGatewayProxyResponse, ApiGatewayWebsocketProxy
 
 use crate::app::{App, HandlerError, connection_id, status};
 use crate::channel::Channel;
-use crate::frame::PresenceState;
 use crate::id::ConnectionId;
 
 pub(crate) fn disconnect(
@@ -21,8 +20,7 @@ pub(crate) fn disconnect(
 async fn forget(app: &App, id: ConnectionId) -> Result<ApiGatewayProxyResponse, HandlerError> {
     if let Some(record) = app.connections.remove(&id).await? {
         let channels: Vec<Channel> = record.channels.into_iter().collect();
-        app.announce_rooms(&record.id, &record.identity, &channels, PresenceState::Offline).await;
-        app.announce_user(&record.id, &record.identity, PresenceState::Offline).await;
+        app.announce_end(&record.id, &record.identity, &channels).await;
     }
     Ok(status(200))
 }

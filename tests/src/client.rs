@@ -1,9 +1,11 @@
 //! A client of the wire protocol on a real socket, for tests.
 //!
 //! Invariant: every frame that arrives is checked on the way in: a message that repeats or steps back in its channel fails
-//! the test ([`Seen`]), whether or not the test looks at it. Failures panic with a sentence, because a test has nothing
+//! the test ([`Seen`]), whether or not the test looks at it. Only where the gateway orders nothing the client does
+//! ([`Arrival`]). Failures panic with a sentence, because a test has nothing
 //! else to do with them. It does not reconnect by itself; tests do that, and hand the old client's [`Seen`] on.
 
+mod arrival;
 mod dial;
 pub mod http;
 pub mod raw;
@@ -19,6 +21,8 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
+pub use self::arrival::Arrival;
+use self::arrival::Line;
 pub use self::dial::{Dial, Refusal};
 pub use self::seen::Seen;
 use crate::eventually::in_time;
@@ -39,7 +43,10 @@ pub struct Ending {
 pub struct Client {
     name: String,
     socket: WebSocketStream<TcpStream>,
+    /// What has arrived, is in order, and was not read.
+    arrived: VecDeque<Value>,
     inbox: VecDeque<Value>,
+    line: Line,
     seen: Seen,
     /// Channels whose live messages do not count until `welcome` says that the resume has begun.
     resuming: Option<BTreeSet<String>>,
@@ -208,8 +215,8 @@ impl Client {
                 match self.socket.next().await {
                     Some(Ok(Message::Pong(answered))) => return assert_eq!(answered, payload),
                     Some(Ok(Message::Text(text))) => {
-                        let frame = self.take_in(&text);
-                        self.inbox.extend(frame);
+                        let frames = self.take_in(&text);
+                        self.inbox.extend(frames);
                     }
                     other => panic!("{} got {other:?} instead of a pong", self.name),
                 }
@@ -260,11 +267,13 @@ impl Client {
     /// The next frame off the wire, or how the connection ended.
     pub async fn read(&mut self) -> Result<Value, Ending> {
         loop {
+            if let Some(frame) = self.arrived.pop_front() {
+                return Ok(frame);
+            }
             match self.socket.next().await {
                 Some(Ok(Message::Text(text))) => {
-                    if let Some(frame) = self.take_in(&text) {
-                        return Ok(frame);
-                    }
+                    let frames = self.take_in(&text);
+                    self.arrived.extend(frames);
                 }
                 Some(Ok(Message::Close(Some(frame)))) => {
                     return Err(Ending { code: frame.code.into(), reason: frame.reason.as_str().to_owned() });
@@ -278,8 +287,9 @@ impl Client {
         }
     }
 
-    /// Checks a frame on its way in; `None` for one that a resume makes good.
-    fn take_in(&mut self, text: &str) -> Option<Value> {
+    /// Checks a frame on its way in, and gives what it lets through: nothing when a resume makes it good, or when it came
+    /// too early; more than itself when others had to wait for it.
+    fn take_in(&mut self, text: &str) -> Vec<Value> {
         let frame: Value =
             serde_json::from_str(text).unwrap_or_else(|error| panic!("{} received no JSON: {error}", self.name));
         if type_of(&frame) == "welcome" {
@@ -287,9 +297,8 @@ impl Client {
         }
         let channel = frame["channel"].as_str().unwrap_or_default();
         if type_of(&frame) == "message" && self.resuming.as_ref().is_some_and(|channels| channels.contains(channel)) {
-            return None;
+            return Vec::new();
         }
-        self.seen.note(&self.name, &frame);
-        Some(frame)
+        self.line.admit(&mut self.seen, &self.name, frame)
     }
 }

@@ -1,26 +1,33 @@
 //! A DynamoDB to test against: MiniStack, a process of its own on a free loopback port.
 //!
-//! Invariant: nothing outlives the value. The emulator is installed once into the build directory, at the versions of
-//! `tests/dynamodb/requirements.txt`; where that is not possible a test says so and checks nothing, unless
-//! `TWINWAY_TEST_DYNAMODB` is set, as it is where the network is known to be there. Tables are the caller's to make.
+//! Invariant: nothing outlives the value, nor this process, however it ends. The emulator is installed once into the build
+//! directory, at the versions of `tests/dynamodb/requirements.txt`; where that is not possible a test says so and checks
+//! nothing, unless `TWINWAY_TEST_DYNAMODB` is set, as it is where the network is known to be there. Tables are the
+//! caller's to make.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 
 use shim::config::{Environment, Strings};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
+use tokio::sync::OnceCell;
 
 use crate::eventually;
 use crate::eventually::in_time;
+use crate::ports::free_address;
 
 /// The variable that makes a missing emulator a failure.
 pub const REQUIRED_VARIABLE: &str = "TWINWAY_TEST_DYNAMODB";
 
-/// A running emulator. It holds everything in memory and is killed when dropped.
+/// Runs the emulator as long as standard input is open: this process holds the other end and cannot forget to let go.
+const WHILE_INPUT_IS_OPEN: &str = r#""$0" </dev/null & child=$!; cat >/dev/null; kill -KILL $child"#;
+
+/// A running emulator. It holds everything in memory and ends when dropped.
 #[derive(Debug)]
 pub struct DynamoDb {
     address: SocketAddr,
@@ -29,6 +36,12 @@ pub struct DynamoDb {
 }
 
 impl DynamoDb {
+    /// The one of this process, started by whoever comes first: a start takes seconds, and tables keep tests apart.
+    pub async fn shared() -> Option<Arc<Self>> {
+        static SHARED: OnceCell<Option<Arc<DynamoDb>>> = OnceCell::const_new();
+        SHARED.get_or_init(async || Self::start().await.map(Arc::new)).await.clone()
+    }
+
     /// Starts one and waits until it answers. `None`, and loud, where it cannot be installed.
     pub async fn start() -> Option<Self> {
         let program = match tokio::task::spawn_blocking(install).await.expect("the installation does not panic") {
@@ -41,11 +54,18 @@ impl DynamoDb {
         };
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
         let address = free_address();
-        let mut command = Command::new(program);
-        command.env_clear().env("PATH", "/usr/bin:/bin").env("BIND_HOST", "127.0.0.1").env("SERVICES", "dynamodb");
+        let mut command = Command::new("/bin/sh");
+        command
+            .args(["-c", WHILE_INPUT_IS_OPEN])
+            .arg(program)
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("BIND_HOST", "127.0.0.1")
+            .env("SERVICES", "dynamodb");
         command.env("GATEWAY_PORT", address.port().to_string()).env("HOME", directory.path());
-        command.current_dir(directory.path()).kill_on_drop(true);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        // A group of its own: a Ctrl-C is for whoever uses the emulator, and it has to outlive them.
+        command.current_dir(directory.path()).process_group(0);
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         let process = command.spawn().expect("the emulator was installed");
         let started = Self { address, _process: process, _directory: directory };
         eventually!("the emulator to answer", started.answers().await.then_some(()));
@@ -76,12 +96,6 @@ impl DynamoDb {
     }
 }
 
-/// A port that was free a moment ago. The emulator cannot be told to choose one itself.
-fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port can be bound");
-    listener.local_addr().expect("a bound socket has an address")
-}
-
 /// Installs the emulator into the build directory unless it is there, and gives the path of its program. Processes that
 /// come at the same time wait for each other.
 fn install() -> Result<PathBuf, String> {
@@ -95,8 +109,9 @@ fn install() -> Result<PathBuf, String> {
     }
 }
 
-/// `target`, three levels above a test's executable (`target/{profile}/deps`).
+/// `target`: cargo marks it with a file, wherever in it the executable stands.
 fn build_directory() -> PathBuf {
-    let own = std::env::current_exe().expect("a test has an executable");
-    own.ancestors().nth(3).expect("tests stand in target/{profile}/deps").to_owned()
+    let own = std::env::current_exe().expect("an executable knows its place");
+    let marked = own.ancestors().find(|directory| directory.join("CACHEDIR.TAG").is_file());
+    marked.expect("cargo builds into a directory with a CACHEDIR.TAG").to_owned()
 }

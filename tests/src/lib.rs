@@ -3,6 +3,7 @@
 //! The tests themselves are in `tests/it` (scenarios, hostile input, crashes), `tests/conformance` and `tests/redis` (adapters on
 //! real servers).
 
+pub mod aws_local;
 pub mod balancer;
 pub mod cable;
 pub mod client;
@@ -12,6 +13,7 @@ pub mod eventually;
 pub mod faults;
 pub mod fleet;
 pub mod load;
+pub mod ports;
 pub mod redis;
 pub mod sam_events;
 pub mod server;

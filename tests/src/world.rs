@@ -6,15 +6,17 @@
 //! private stands in its log.
 
 mod aftermath;
+mod aws_local;
 mod embedded;
 mod pods;
 mod token;
 
+pub use self::aws_local::AwsLocal;
 pub use self::embedded::Embedded;
 pub use self::pods::Pods;
 pub use self::token::{Grant, sign};
 use crate::client::http::Http;
-use crate::client::{Client, Dial};
+use crate::client::{Arrival, Client, Dial, Ending};
 
 /// A word that scenarios put into bodies, ids of users aside, to find it where it must not be.
 pub const PRIVATE: &str = "confidential";
@@ -22,7 +24,7 @@ pub const PRIVATE: &str = "confidential";
 /// What a scenario wants to be different from the default.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Needs {
-    /// Most messages that a channel keeps.
+    /// Most messages that a channel keeps, where messages are dropped by number ([`World::keep_newest`]).
     pub retention_entries: Option<u64>,
 }
 
@@ -36,6 +38,11 @@ impl Needs {
 
 /// A place where a scenario runs.
 pub trait World: Sized {
+    /// Whether what the world is made of is there. Says so loudly when it is not, and nothing is checked then.
+    fn is_available() -> impl Future<Output = bool> {
+        async { true }
+    }
+
     /// Makes the world.
     fn start(needs: Needs) -> impl Future<Output = Self>;
 
@@ -47,6 +54,22 @@ pub trait World: Sized {
 
     /// A token for somebody.
     fn token(&self, grant: &Grant) -> String;
+
+    /// In what order a channel's messages arrive here.
+    fn arrival(&self) -> Arrival {
+        Arrival::Ordered
+    }
+
+    /// How clients see an end for which the application chose a close code.
+    fn ending(&self, chosen: Ending) -> Ending {
+        chosen
+    }
+
+    /// Waits, or makes it so, until retention has dropped all of a channel of the default tenant but its newest messages.
+    /// A world that drops by number has done so: it was started with [`Needs::retention_entries`].
+    fn keep_newest(&mut self, _channel: &str, _keep: u64) -> impl Future<Output = ()> {
+        async {}
+    }
 
     /// Stops gracefully and starts again. What is durable stays.
     fn restart(&mut self) -> impl Future<Output = ()>;
@@ -62,7 +85,7 @@ pub trait World: Sized {
 pub trait Cast: World {
     /// Somebody's handshake, not sent yet.
     fn dial(&self, grant: &Grant) -> Dial {
-        Client::dial(&self.socket_url(), &grant.user).bearing(&self.token(grant))
+        Client::dial(&self.socket_url(), &grant.user).bearing(&self.token(grant)).arriving(self.arrival())
     }
 
     /// A user who is connected, and whom messages reach from now on.

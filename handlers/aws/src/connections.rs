@@ -9,6 +9,7 @@
 mod change;
 mod members;
 mod occupied;
+mod purge;
 mod record;
 mod selection;
 
@@ -23,6 +24,7 @@ use handlers::id::{ConnectionId, TenantId};
 use handlers::limits;
 use handlers::ports::{Clock, Connection, ConnectionStore, OccupiedChannel, Page, StoreError, Timestamp};
 
+pub(crate) use self::purge::Purged;
 use self::record::Stored;
 pub(crate) use self::selection::{Selection, selections};
 use crate::dynamo::{DynamoError, failed, in_time};

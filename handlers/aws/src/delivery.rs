@@ -1,8 +1,8 @@
 //! Delivery through `@connections`: an audience is resolved page by page and posted to, some connections at a time.
 //!
 //! Invariant: one receiver never holds up another for longer than its own post may take, and the whole never takes longer
-//! than [`Limits::whole`]. A connection that the gateway answers 410 for is removed from the store; its `$disconnect`, if it
-//! still comes, finds nothing to do. Holds and marks have no place here: every message is posted to whoever the store
+//! than [`Limits::whole`]. A connection that the gateway answers 410 for is removed from the store, unless it may be about to
+//! open; its `$disconnect`, if it still comes, finds nothing to do. Holds and marks have no place here: every message is posted to whoever the store
 //! lists, and clients order by offset (`docs/adr/0004-channel-order.md`).
 
 mod post;
@@ -20,14 +20,12 @@ use handlers::audience::Audience;
 use handlers::channel::{Channel, Position};
 use handlers::frame::{ErrorCode, Refusal};
 use handlers::id::ConnectionId;
-use handlers::ports::{
-    CloseReason, ConnectionStore, Delivered, Delivery, DeliveryError, Outgoing, Released, StoreError,
-};
+use handlers::ports::{CloseReason, Delivered, Delivery, DeliveryError, Outgoing, Released, StoreError};
 use tokio::time::Instant;
 
 use self::post::{Fate, PostFailed};
 use self::report::Report;
-use crate::connections::{DynamoConnections, Selection, selections};
+use crate::connections::{DynamoConnections, Purged, Selection, selections};
 
 /// The adapter's name in errors.
 const ADAPTER: &str = "@connections";
@@ -123,15 +121,13 @@ impl PostToConnections {
 
     /// Removes what is left of a connection that is gone.
     async fn purge(&self, id: &ConnectionId, found_in: Option<&Selection>) {
-        let purged = match (self.store.remove(id).await, found_in) {
-            // Its record went before; the channel's list is what is left.
-            (Ok(None), Some(Selection::Joined(channel))) => {
-                self.store.change_channels(id, &[], std::slice::from_ref(channel)).await.map(drop)
-            }
-            (removed, _) => removed.map(drop),
+        let channel = match found_in {
+            Some(Selection::Joined(channel)) => Some(channel),
+            _ => None,
         };
-        match purged {
-            Ok(()) => tracing::debug!(connection.id = %id, "a connection that is gone was removed"),
+        match self.store.purge(id, channel).await {
+            Ok(Purged::Forgotten) => tracing::debug!(connection.id = %id, "a connection that is gone was removed"),
+            Ok(Purged::Kept) => tracing::debug!(connection.id = %id, "a connection is not open yet, or just went"),
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
                 tracing::warn!(connection.id = %id, error, "a connection that is gone is still recorded");

@@ -19,15 +19,24 @@ const CONNECTIONS_OF_A_USER: usize = 100;
 const ONE_AND_ANOTHER: usize = 2;
 
 impl App {
-    /// Tells admins that a user came or left, when `connection` is the first or was the last one.
-    pub(crate) async fn announce_user(&self, connection: &ConnectionId, identity: &Identity, state: PresenceState) {
-        if identity.role != Role::User {
-            return;
+    /// Tells admins that a user came, when `connection` is the first one.
+    pub(crate) async fn announce_beginning(&self, connection: &ConnectionId, identity: &Identity) {
+        if identity.role == Role::User
+            && let Some(others) = self.elsewhere(connection, identity, &[]).await
+        {
+            self.tell_admins(identity, &others, PresenceState::Online).await;
         }
-        let conversation = ChannelName::Conversation(identity.user.clone()).within(identity.tenant.clone());
-        if self.elsewhere(connection, identity, &[]).await.is_some_and(|others| !others.connected) {
-            let admins = Audience::Role(identity.tenant.clone(), Role::Admin);
-            self.announce(&admins, &conversation, identity, state).await;
+    }
+
+    /// Tells the rooms among `channels`, and admins, that a user left, where `connection` was the last one. Looks once for
+    /// both.
+    pub(crate) async fn announce_end(&self, connection: &ConnectionId, identity: &Identity, channels: &[Channel]) {
+        let rooms = rooms(channels);
+        if (identity.role == Role::User || !rooms.is_empty())
+            && let Some(others) = self.elsewhere(connection, identity, &rooms).await
+        {
+            self.tell_rooms(&rooms, identity, &others, PresenceState::Offline).await;
+            self.tell_admins(identity, &others, PresenceState::Offline).await;
         }
     }
 
@@ -39,15 +48,26 @@ impl App {
         channels: &[Channel],
         state: PresenceState,
     ) {
-        let rooms: Vec<&Channel> =
-            channels.iter().filter(|channel| matches!(channel.name, ChannelName::Room(_))).collect();
-        if rooms.is_empty() {
-            return;
+        let rooms = rooms(channels);
+        if !rooms.is_empty()
+            && let Some(others) = self.elsewhere(connection, identity, &rooms).await
+        {
+            self.tell_rooms(&rooms, identity, &others, state).await;
         }
-        let Some(others) = self.elsewhere(connection, identity, &rooms).await else { return };
-        for (room, occupied) in rooms.into_iter().zip(others.rooms) {
+    }
+
+    async fn tell_admins(&self, identity: &Identity, others: &Elsewhere, state: PresenceState) {
+        if identity.role == Role::User && !others.connected {
+            let conversation = ChannelName::Conversation(identity.user.clone()).within(identity.tenant.clone());
+            let admins = Audience::Role(identity.tenant.clone(), Role::Admin);
+            self.announce(&admins, &conversation, identity, state).await;
+        }
+    }
+
+    async fn tell_rooms(&self, rooms: &[&Channel], identity: &Identity, others: &Elsewhere, state: PresenceState) {
+        for (room, occupied) in rooms.iter().zip(&others.rooms) {
             if !occupied {
-                self.announce(&Audience::Channel(room.clone()), room, identity, state).await;
+                self.announce(&Audience::Channel((*room).clone()), room, identity, state).await;
             }
         }
     }
@@ -79,6 +99,10 @@ impl App {
             warn!(error = &error as &dyn std::error::Error, "presence is not told");
         }
     }
+}
+
+fn rooms(channels: &[Channel]) -> Vec<&Channel> {
+    channels.iter().filter(|channel| matches!(channel.name, ChannelName::Room(_))).collect()
 }
 
 /// Where else a user is, beside one connection.

@@ -81,21 +81,7 @@ async fn hold(app: &App, caller: &Caller, cursors: &mut [Cursor]) -> Result<(), 
     if app.delivery.hold(&caller.connection, &channels).await? == Delivered::Gone {
         return Err(Failure::gone());
     }
-    // Only heads that are read after the hold leave nothing out between the pages and live traffic.
-    let heads = app.log.heads(&channels).await;
-    for cursor in cursors.iter_mut() {
-        cursor.held = true;
-    }
-    match heads {
-        Ok(heads) => cursors.iter_mut().zip(heads).for_each(|(cursor, head)| cursor.move_head(head)),
-        Err(error) => {
-            let mut line = Line::new(app, caller);
-            for cursor in cursors {
-                abandon(&mut line, cursor).await;
-            }
-            return Err(error.into());
-        }
-    }
+    cursors.iter_mut().for_each(|cursor| cursor.held = true);
     Ok(())
 }
 
@@ -103,10 +89,23 @@ async fn bring_live(line: &mut Line<'_>, cursors: &mut [Cursor], greeting: Optio
     if let Some(greeting) = greeting {
         line.say(greeting).await?;
     }
+    look_again(line, cursors).await?;
     for cursor in cursors {
         start(line, cursor).await?;
         follow(line, cursor).await?;
     }
+    Ok(())
+}
+
+/// Only ends that are read after the hold leave nothing out between the pages and live traffic. And only those read after
+/// the greeting do where nothing is held, as on AWS: there a client ignores what comes before the greeting.
+async fn look_again(line: &Line<'_>, cursors: &mut [Cursor]) -> Result<(), Failure> {
+    if cursors.is_empty() {
+        return Ok(());
+    }
+    let channels: Vec<Channel> = cursors.iter().map(|cursor| cursor.channel.clone()).collect();
+    let heads = line.app.log.heads(&channels).await?;
+    cursors.iter_mut().zip(heads).for_each(|(cursor, head)| cursor.move_head(head));
     Ok(())
 }
 

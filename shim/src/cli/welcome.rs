@@ -12,7 +12,7 @@ use handlers::identity::Role;
 
 use super::token::{Grant, mint};
 use crate::clock;
-use crate::config::{AuthConfig, Config, LogStorage, Mode, Secret};
+use crate::config::{AuthConfig, Config, FunctionSource, LogStorage, Mode, Secret};
 use crate::embedded::SigningSecret;
 
 /// How long the printed tokens are good: a working day.
@@ -97,6 +97,7 @@ More tokens: twinway token --help
 
 fn kept(config: &Config) -> String {
     match config.storage.log {
+        _ if config.functions.source == FunctionSource::Lambda => "kept by the functions".to_owned(),
         _ if config.mode == Mode::Kubernetes => "kept in Redis".to_owned(),
         LogStorage::File => format!("kept in {}", config.storage.data_dir.display()),
         LogStorage::Memory => "in memory, gone with the process".to_owned(),
@@ -140,6 +141,14 @@ mod tests {
             text.contains("mode kubernetes") && text.contains("kept in Redis") && !text.contains("export"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn functions_keep_their_messages_themselves() {
+        let mut config = Config::test();
+        config.functions.source = FunctionSource::Lambda;
+        let text = text(&config, None, address("127.0.0.1:1"), address("127.0.0.1:2"));
+        assert!(text.contains("messages   kept by the functions"), "{text}");
     }
 
     #[test]

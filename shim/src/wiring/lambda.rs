@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use super::{SINGLE_NODE, Wired, access, definition};
 use crate::clock::{self, SystemClock};
 use crate::config::{Config, FunctionsConfig, Management, MessageResponse};
+use crate::embedded::SigningSecret;
 use crate::endpoint::{Endpoint, Ids};
 use crate::functions::Lambda;
 use crate::hub::Hub;
@@ -60,7 +61,9 @@ pub fn lambda(config: &Config) -> anyhow::Result<Wired> {
         handshake_timeout: config.server.handshake_timeout,
     };
     let endpoint = Arc::new(endpoint);
-    Ok(Wired { endpoint, http_api, secret: None, data_dir: None, functions: Some(functions), pods: None })
+    // Nothing here verifies a token; but whoever configured a secret for the functions wants tokens of it.
+    let secret = config.auth.secret.clone().map(|secret| SigningSecret { secret, new: false });
+    Ok(Wired { endpoint, http_api, secret, data_dir: None, functions: Some(functions), pods: None })
 }
 
 /// Only what has a function is part of the API.

@@ -9,6 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::Context as _;
 use clap::Parser;
 use serde_json::{Value, json};
+use tests::aws_local::random_secret;
 use tests::sam_events::samples;
 
 /// The functions' logical ids in `template.yaml` that verify callers, and so need the secret.
@@ -42,10 +43,4 @@ fn write(file: &Path, content: &Value) -> anyhow::Result<()> {
 #[expect(clippy::disallowed_methods, reason = "a program that a person starts: its now is the clock's")]
 fn now() -> anyhow::Result<i64> {
     Ok(i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?)
-}
-
-fn random_secret() -> anyhow::Result<String> {
-    let mut bytes = [0_u8; 32];
-    std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }

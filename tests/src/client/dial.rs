@@ -8,7 +8,8 @@ use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-use super::{Client, Seen};
+use super::arrival::Line;
+use super::{Arrival, Client, Seen};
 use crate::eventually::in_time;
 
 /// The subprotocol of version 1.
@@ -21,6 +22,7 @@ pub struct Dial {
     name: String,
     headers: HeaderMap,
     receive_buffer: Option<u32>,
+    arrival: Arrival,
     seen: Seen,
 }
 
@@ -38,7 +40,8 @@ impl Client {
     #[must_use]
     pub fn dial(url: &str, name: &str) -> Dial {
         let (url, name) = (url.to_owned(), name.to_owned());
-        Dial { url, name, headers: HeaderMap::new(), receive_buffer: None, seen: Seen::default() }
+        let (arrival, seen) = (Arrival::Ordered, Seen::default());
+        Dial { url, name, headers: HeaderMap::new(), receive_buffer: None, arrival, seen }
     }
 }
 
@@ -63,6 +66,12 @@ impl Dial {
         Self { seen, ..self }
     }
 
+    /// Where messages arrive like this.
+    #[must_use]
+    pub fn arriving(self, arrival: Arrival) -> Self {
+        Self { arrival, ..self }
+    }
+
     /// With a receive buffer of this many bytes, so that a client that stops reading is noticed soon.
     #[must_use]
     pub fn with_receive_buffer(self, bytes: u32) -> Self {
@@ -72,7 +81,7 @@ impl Dial {
     /// Connects. Fails the test when the server refuses.
     pub async fn open(self) -> Client {
         let asked_for_protocol = self.headers.contains_key(SEC_WEBSOCKET_PROTOCOL);
-        let (name, seen) = (self.name.clone(), self.seen.clone());
+        let (name, seen, line) = (self.name.clone(), self.seen.clone(), Line::new(self.arrival));
         let (socket, protocol) = match self.attempt().await {
             Ok(connected) => connected,
             Err(error) => panic!("{name} could not connect: {error}"),
@@ -82,7 +91,7 @@ impl Dial {
             asked_for_protocol,
             "{name} was answered with the wrong subprotocol: {protocol:?}"
         );
-        Client { name, socket, inbox: Default::default(), seen, resuming: None }
+        Client { name, socket, arrived: Default::default(), inbox: Default::default(), line, seen, resuming: None }
     }
 
     /// Connects, and waits for an answer to its first frame: behind the `101` it takes a server a moment until others'

@@ -39,6 +39,12 @@ impl Seen {
         self.places.insert(channel.to_owned(), Place { epoch: epoch.to_owned(), last, holes: Vec::new() });
     }
 
+    /// The next offset of the channel and epoch of a logged message, where something was seen of them.
+    pub(super) fn next(&self, message: &Value) -> Option<u64> {
+        let place = self.places.get(message["channel"].as_str()?)?;
+        (message["epoch"] == *place.epoch).then_some(place.last + 1)
+    }
+
     /// A channel that is left may jump.
     pub(super) fn forget(&mut self, channel: &str) {
         self.places.remove(channel);

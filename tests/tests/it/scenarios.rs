@@ -19,6 +19,9 @@ macro_rules! tests_of {
                 use super::{Needs, World};
                 $(#[tokio::test]
                 async fn $scenario() {
+                    if !<$world>::is_available().await {
+                        return;
+                    }
                     let needs = Needs::default()$($(.$need($value))*)?;
                     let mut world = <$world>::start(needs).await;
                     super::super::$module::$scenario(&mut world).await;
@@ -78,3 +81,4 @@ macro_rules! in_world {
 
 in_world!(embedded = tests::world::Embedded);
 in_world!(pods = tests::world::Pods);
+in_world!(aws_local = tests::world::AwsLocal);

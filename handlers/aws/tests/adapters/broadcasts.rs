@@ -16,7 +16,7 @@ use handlers::id::{ConnectionId, TenantId, UserId};
 use handlers::identity::{Identity, Role};
 use handlers::memory::{MemoryLog, Retention};
 use handlers::ports::{
-    CloseReason, Connection, ConnectionStore, Delivered, Delivery, DeliveryError, Outgoing, Priority,
+    CloseReason, Connection, ConnectionStore, Delivered, Delivery, DeliveryError, Outgoing, Priority, Timestamp,
 };
 use handlers_aws::connections::DynamoConnections;
 use handlers_aws::delivery::{Limits, PostToConnections};
@@ -86,7 +86,8 @@ fn member(number: usize) -> Connection {
     Connection {
         id: ConnectionId::parse(&format!("{number:0>15}=")).unwrap(),
         identity: Identity { tenant, user, role: Role::User, expires_at: None },
-        connected_at: NOW,
+        // Long enough ago for its handshake to be over.
+        connected_at: Timestamp(NOW.0 - 60_000),
         channels: BTreeSet::from([lobby()]),
     }
 }
@@ -121,6 +122,20 @@ async fn a_broadcast_forgets_those_who_are_gone() {
     assert_eq!(left.total, 700, "the gone are in no list");
     assert_eq!(world.store.remove(&ids[0]).await.unwrap(), None, "their $disconnect finds nothing to do");
     assert_eq!(world.say().await.unwrap(), Delivered::To(Some(700)), "and are not posted to again");
+}
+
+/// Between its `$connect` and its `101` posts to a connection are answered 410 as well.
+#[tokio::test]
+async fn a_connection_that_is_about_to_open_is_not_forgotten() {
+    let Some(database) = database().await else { return };
+    let world = World::new(&database, Limits::FUNCTION).await;
+    let opening = Connection { connected_at: NOW, ..member(1) };
+    world.store.put(&opening).await.unwrap();
+    world.gateway.set(&opening.id, Mood::Gone);
+    assert_eq!(world.say().await.unwrap(), Delivered::To(Some(0)));
+    assert_eq!(world.store.find(&opening.id).await.unwrap().as_ref(), Some(&opening));
+    world.gateway.set(&opening.id, Mood::Open);
+    assert_eq!(world.say().await.unwrap(), Delivered::To(Some(1)), "it has opened, and is in its room");
 }
 
 #[tokio::test]

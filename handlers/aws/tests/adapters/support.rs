@@ -1,7 +1,7 @@
-//! What the tests share: one emulator for all that run at a time, fresh tables, clients as the functions have them.
+//! What the tests share: one emulator for all of them, fresh tables, clients as the functions have them.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use aws_config::{Region, SdkConfig};
@@ -13,32 +13,22 @@ use handlers_aws::connections::DynamoConnections;
 use handlers_aws::log::DynamoLog;
 use handlers_aws::{tables, wiring};
 use tests::dynamodb::DynamoDb;
-use tokio::sync::Mutex;
 
 pub const NOW: Timestamp = Timestamp(1_795_000_000_000);
 pub const RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// The emulator while somebody uses it; a test that comes later starts another.
-static EMULATOR: Mutex<Weak<DynamoDb>> = Mutex::const_new(Weak::new());
 static TABLES: AtomicU32 = AtomicU32::new(0);
 
 /// A DynamoDB with what a test needs of it.
 pub struct Database {
     pub client: Client,
     pub sdk: SdkConfig,
-    _emulator: Arc<DynamoDb>,
 }
 
 /// `None` where the emulator cannot be installed.
 pub async fn database() -> Option<Database> {
-    let mut shared = EMULATOR.lock().await;
-    let emulator = match shared.upgrade() {
-        Some(emulator) => emulator,
-        None => Arc::new(DynamoDb::start().await?),
-    };
-    *shared = Arc::downgrade(&emulator);
-    let sdk = sdk(&emulator.endpoint()).await;
-    Some(Database { client: Client::new(&sdk), sdk, _emulator: emulator })
+    let sdk = sdk(&DynamoDb::shared().await?.endpoint()).await;
+    Some(Database { client: Client::new(&sdk), sdk })
 }
 
 /// The functions' own settings, with keys of nobody and an endpoint of the tests.

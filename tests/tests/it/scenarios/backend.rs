@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tests::client::http::Http;
-use tests::client::{Client, type_of};
+use tests::client::{Client, Ending, type_of};
 use tests::world::{Cast, Grant, World};
 
 /// The ids of a listing's connections.
@@ -121,8 +121,8 @@ pub async fn a_backend_ends_a_connection(world: &mut impl World) {
     let id = connections(&backend, "?user=alice").await.remove(0);
     let path = format!("/v1/connections/{}", id.replace('=', "%3D"));
     assert_eq!(backend.delete(&path).await.status, 204);
-    let ending = alice.closed().await;
-    assert_eq!((ending.code, ending.reason.as_str()), (4403, "Disconnected by an operator"));
+    let chosen = Ending { code: 4403, reason: "Disconnected by an operator".to_owned() };
+    assert_eq!(alice.closed().await, world.ending(chosen));
     tests::eventually!("the connection to be forgotten", (backend.delete(&path).await.status == 404).then_some(()));
     backend.delete(&path).await.problem(404);
     bob.say("conversation:bob", "unharmed").await;

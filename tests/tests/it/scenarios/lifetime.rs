@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tests::client::type_of;
+use tests::client::{Ending, type_of};
 use tests::eventually;
 use tests::world::{Cast, Grant, World};
 
@@ -20,12 +20,15 @@ pub async fn a_token_that_runs_out_ends_the_connection(world: &mut impl World) {
     let mut alice = world.dial(&grant).open().await;
     let mut bob = world.user("bob").await;
     assert_eq!(alice.say("conversation:alice", "in time").await["offset"], 1);
+    // The last frame has no id: where the connection is closed through an API, that may overtake the frame's own answer, and
+    // the error comes as a message before it.
     let refused = eventually!("the token to run out", {
-        let answer = alice.request(json!({"action": "ping"})).await;
+        alice.send(&json!({"action": "ping"})).await;
+        let answer = alice.next_where("a pong or an error", |frame| type_of(frame) != "message").await;
         (type_of(&answer) == "error").then_some(answer)
     });
     assert_eq!(refused["code"], "token_expired");
-    let ending = alice.closed().await;
-    assert_eq!((ending.code, ending.reason.as_str()), (4401, "Token expired"));
+    let chosen = Ending { code: 4401, reason: "Token expired".to_owned() };
+    assert_eq!(alice.closed().await, world.ending(chosen));
     bob.say("conversation:bob", "unharmed").await;
 }

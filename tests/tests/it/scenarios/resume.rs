@@ -133,6 +133,7 @@ pub async fn messages_that_retention_dropped_are_told_as_a_gap(world: &mut impl 
     for number in 2..=20 {
         admin.say("conversation:alice", number).await;
     }
+    world.keep_newest("conversation:alice", 5).await;
     let mut alice = world.dial(&Grant::user("alice")).having(seen).open().await;
     let resumed = alice.resume(&["conversation:alice"]).await;
     let gap = alice.next_of("gap").await;
