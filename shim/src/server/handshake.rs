@@ -40,7 +40,7 @@ use crate::cluster::Enrolment;
 use crate::endpoint::Endpoint;
 use crate::metrics::Outcome;
 use crate::session::handle::Handle;
-use crate::session::{Session, Stamps, disconnect};
+use crate::session::{Session, Stamps, disconnect, fire};
 
 /// What a handshake needs of its request.
 pub struct UpgradeRequest {
@@ -165,7 +165,10 @@ impl Attempt {
         }
         let facts = Arc::new(facts);
         let enrolment = self.enrol(&facts).await?;
-        match self.connect(&facts, headers.into_connect(), &query).await {
+        let departure = Departure::during_connect(&self.endpoint, &facts, &self.ids);
+        let answer = self.connect(&facts, headers.into_connect(), &query).await;
+        departure.did_not_happen();
+        match answer {
             Ok(subprotocol) => Ok(Admitted { facts, subprotocol, enrolment }),
             Err(rejection) => {
                 // A handler that failed may have left something behind, which a `$disconnect` clears where it is harmless.
@@ -267,6 +270,33 @@ impl Attempt {
             response.headers_mut().insert("x-amzn-errortype", HeaderValue::from_static(error_type));
         }
         response
+    }
+}
+
+/// A client that leaves while `$connect` runs: the server drops the handshake, and what the handler has done by then is
+/// undone by a `$disconnect`. Where there are other pods the [`Enrolment`] sees to it.
+struct Departure(Option<(Arc<Endpoint>, Arc<ConnectionFacts>, EventIds)>);
+
+impl Departure {
+    fn during_connect(endpoint: &Arc<Endpoint>, facts: &Arc<ConnectionFacts>, ids: &EventIds) -> Self {
+        let undone_here = endpoint.registry.is_none() && endpoint.api.routes.has_connect;
+        Self(undone_here.then(|| (endpoint.clone(), facts.clone(), ids.clone())))
+    }
+
+    fn did_not_happen(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Departure {
+    fn drop(&mut self) {
+        if let Some((endpoint, facts, ids)) = self.0.take() {
+            let tasks = endpoint.tasks.clone();
+            tasks.spawn(async move {
+                // A failure is logged already.
+                let _ = fire(&endpoint, &facts, &mut Stamps::new(ids), &CloseCause::ConnectionLost).await;
+            });
+        }
     }
 }
 

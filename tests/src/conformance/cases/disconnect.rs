@@ -12,7 +12,7 @@ use crate::conformance::event::{Event, Kind};
 use crate::conformance::row::{Mark::*, Row, SAME};
 use crate::conformance::spec::Spec;
 use crate::conformance::wire::frame::{Frame, opcode};
-use crate::conformance::world::World;
+use crate::conformance::world::{Api, World};
 
 pub(super) const ROWS: &[Row] = &[
     Row::holds(
@@ -184,7 +184,33 @@ async fn once(world: &World) -> anyhow::Result<()> {
     other.close(None).await?;
     let event = api.next(Kind::Disconnect).await?;
     ensure!(event.context("connectionId") != id, "$disconnect ran twice");
+    // Whether API Gateway does so is not known.
+    if world.only_here("a client that leaves during $connect").is_ok() {
+        leaving_while_connecting(&api).await
+    } else {
+        Ok(())
+    }
+}
+
+/// Whoever hangs up before the handshake's answer has been connected as far as the handler knows.
+async fn leaving_while_connecting(api: &Api) -> anyhow::Result<()> {
+    let slow = Dial::new().probe(json!({"connect": {"after": 300}}));
+    let connecting = tokio::select! {
+        _ = api.dial(slow) => anyhow::bail!("the handshake was answered before $connect was"),
+        event = slow_connect(api) => event?,
+    };
+    let event = api.next(Kind::Disconnect).await?;
+    ensure!(event.context("connectionId") == connecting.context("connectionId"), "{}", event.raw);
     Ok(())
+}
+
+async fn slow_connect(api: &Api) -> anyhow::Result<Event> {
+    loop {
+        let event = api.next(Kind::Connect).await?;
+        if event.raw.contains("after") {
+            return Ok(event);
+        }
+    }
 }
 
 async fn post_from_handler(world: &World) -> anyhow::Result<()> {
