@@ -32,7 +32,7 @@ const TOPIC: &str = "topic:news";
 /// How long between two messages to everybody, for each of them: 1,000 deliveries per second, whatever the size.
 const TOPIC_PACE: Duration = Duration::from_millis(1);
 /// How many clients connect per second at first: well below what three pods admit.
-const ARRIVALS: u32 = 300;
+const ARRIVALS: u32 = 200;
 /// How long anything may take that has to happen.
 const PATIENCE: Duration = Duration::from_secs(90);
 /// Between two looks at the ledger.
