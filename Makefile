@@ -55,7 +55,7 @@ lambda: setup ## Build the Lambda functions into dist/lambda (ARGS="x86_64" or "
 
 faults: setup ## Three pods and 3,000 clients while pods, Redis and the network fail (ARGS="--only kill", "--connections 300")
 	$(CARGO) build --locked --release -p shim -p tests --bins
-	target/release/faults $(ARGS)
+	TWINWAY_TEST_PATIENCE=60 target/release/faults $(ARGS)
 
 bench: setup ## Event path, broadcast, idle memory, connect rate, beside bare peers in one run
 	$(CARGO) build --locked --release -p shim -p tests --bins

@@ -11,10 +11,11 @@ use super::ledger::{Counts, Ledger};
 use super::records::Disconnects;
 use super::verdict::{Interruptions, Messages};
 
-/// How many connections a pod that drains sends away at a time, and how long between two waves: 1,000 per second.
-pub(super) const WAVE: usize = 100;
+/// How many connections a pod that drains sends away at a time, and how long between two waves: 200 per second, which is
+/// what the others take in on a small machine that runs everything, clients and all.
+pub(super) const WAVE: usize = 50;
 /// See [`WAVE`].
-pub(super) const WAVE_INTERVAL: Duration = Duration::from_millis(100);
+pub(super) const WAVE_INTERVAL: Duration = Duration::from_millis(250);
 /// Within what time the application knows who is connected.
 const PRESENCE_MS: u64 = 15_000;
 /// How long clients of a pod that drains are away at most, all but one in a hundred.

@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::ledger::{Books, Channel, Interruption, Ledger};
@@ -85,16 +84,11 @@ fn missing(books: &Books, reading: &Reading) -> usize {
 }
 
 fn summary(times: &[Duration]) -> Interruptions {
-    let mut histogram = Histogram::<u64>::new(3).expect("three digits are a valid precision");
-    for time in times {
-        histogram.saturating_record(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
-    }
-    Interruptions {
-        count: times.len(),
-        p50_ms: histogram.value_at_quantile(0.5),
-        p99_ms: histogram.value_at_quantile(0.99),
-        max_ms: histogram.max(),
-    }
+    let mut times: Vec<u64> = times.iter().map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)).collect();
+    times.sort_unstable();
+    // All of them are kept, so that no bound of a histogram hides the longest.
+    let of_hundred = |hundredths: usize| times[(times.len() * hundredths).div_ceil(100).saturating_sub(1)];
+    Interruptions { count: times.len(), p50_ms: of_hundred(50), p99_ms: of_hundred(99), max_ms: of_hundred(100) }
 }
 
 #[cfg(test)]
@@ -141,10 +135,12 @@ mod tests {
     #[test]
     fn interruptions_are_told_by_their_code() {
         let ledger = Ledger::default();
-        for millis in 1..=100 {
-            ledger.interrupted(Interruption { code: 1012, took: Duration::from_millis(millis) });
+        for number in 1..=100 {
+            ledger.interrupted(Interruption { code: 1012, took: Duration::from_millis(number * 100) });
         }
-        let told = ledger.interruptions()[&1012];
-        assert_eq!((told.count, told.p50_ms, told.p99_ms, told.max_ms), (100, 50, 99, 100));
+        ledger.interrupted(Interruption { code: 1006, took: Duration::from_millis(7) });
+        let told = ledger.interruptions();
+        assert_eq!(told[&1012], Interruptions { count: 100, p50_ms: 5_000, p99_ms: 9_900, max_ms: 10_000 });
+        assert_eq!(told[&1006], Interruptions { count: 1, p50_ms: 7, p99_ms: 7, max_ms: 7 });
     }
 }
