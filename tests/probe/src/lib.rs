@@ -14,6 +14,7 @@ pub mod directive;
 pub mod event;
 pub mod function;
 mod probe;
+#[cfg(feature = "stage")]
 pub mod stage;
 
 pub use self::probe::{Call, Called, Probe, Surroundings};

@@ -1,4 +1,4 @@
-//! The probe handlers as a Lambda function to deploy; `probe` of the package `tests` is the same for the suite's own use.
+//! The probe handlers as a Lambda function to deploy.
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {

@@ -22,6 +22,10 @@ use crate::probe::{Call, Called, Surroundings};
 /// The variable that names the table.
 pub const TABLE: &str = "PROBE_TABLE";
 
+/// The SDKs' variable for another endpoint of `@connections` than the event's own (AWS SDKs and tools reference guide,
+/// "Service-specific endpoints"), stage included.
+pub const MANAGEMENT: &str = "AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI";
+
 /// One attempt of a call of DynamoDB.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 /// All attempts together.

@@ -1,6 +1,6 @@
-//! The probe handlers as a Lambda function on `lambda_runtime`, for gateways that the suite starts.
+//! The probe handlers as a Lambda function, for gateways that the suite starts: it asks the suite's desk what to do.
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    probes::function::run().await
+    probes::function::ask_a_desk().await
 }

@@ -4,7 +4,6 @@
 //! real stage.
 
 mod sdk;
-mod stage;
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};

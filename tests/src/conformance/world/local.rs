@@ -74,7 +74,8 @@ pub async fn start_at(spec: Spec, handlers: Handlers, patience: Duration, listen
         Handlers::InProcess => None,
         Handlers::Executables => {
             let desk = Desk::open(probe.clone()).await?;
-            Some((executable::lambda([(DESK, desk.address.to_string())])?, desk))
+            let program = executable::binary("probe")?;
+            Some((executable::lambda(&program, [(DESK, desk.address.to_string())])?, desk))
         }
     };
     let functions: Arc<dyn Functions> = match &executables {

@@ -4,6 +4,7 @@
 //! The gateway asks for signatures and lets the function do what `cdk/lib/probe-stack.ts` lets it do.
 
 use std::net::TcpListener;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -11,8 +12,7 @@ use aws_credential_types::Credentials as Keys;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Region};
 use aws_sdk_dynamodb::types::{AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType};
-use probes::function::MANAGEMENT;
-use probes::stage::{CONNECTION, TABLE, Table};
+use probes::stage::{CONNECTION, MANAGEMENT, TABLE, Table};
 use serde_json::{Value, json};
 use shim::access::Credentials;
 use shim::config::Management;
@@ -81,14 +81,16 @@ async fn directives() -> anyhow::Result<Option<(DynamoDb, Client)>> {
 /// `https://`.
 fn function(database: &DynamoDb, place: &Place) -> anyhow::Result<Lambda> {
     let [key, secret, token] = FUNCTION.map(str::to_owned);
-    executable::lambda([
+    let program = Path::new(env!("CARGO_BIN_EXE_stage-probe"));
+    let environment = [
         (TABLE, DIRECTIVES.to_owned()),
         ("AWS_ENDPOINT_URL_DYNAMODB", database.endpoint()),
         (MANAGEMENT, format!("http://{}{}", place.authority, place.path())),
         ("AWS_ACCESS_KEY_ID", key),
         ("AWS_SECRET_ACCESS_KEY", secret),
         ("AWS_SESSION_TOKEN", token),
-    ])
+    ];
+    executable::lambda(program, environment)
 }
 
 /// A place that was free a moment ago: the function has to know it before the gateway is there.
@@ -108,7 +110,8 @@ async fn rows_hold_through_the_probe_that_stands_by_itself() {
     gateway.stop().await;
     lambda.stop().await;
     println!("{}", report.summary());
-    crate::assert_no_failure(&report);
+    let failures: Vec<_> = report.failures().collect();
+    assert!(failures.is_empty(), "{}: {failures:#?}", report.summary());
     let ran = |outcome: &&Outcome| matches!(outcome.verdict, Verdict::Holds | Verdict::Chosen);
     assert!(report.outcomes.iter().filter(ran).count() > 100, "too few rows ran: {}", report.summary());
 }
