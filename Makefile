@@ -6,7 +6,7 @@ CARGO ?= cargo
 ARGS ?=
 ENV ?= dev
 
-.PHONY: help setup run aws-local fmt lint boundaries deny unit check test conformance fuzz faults bench bench-quick docs clean lambda cdk deploy sam-events
+.PHONY: help setup run aws-local fmt lint boundaries deny unit check test conformance fuzz faults bench bench-quick docs clean lambda cdk deploy deploy-probe sam-events
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,7 +50,7 @@ conformance: setup ## How many rows of the API Gateway catalogue hold? (ARGS="--
 fuzz: ## Does anything that reads what strangers send panic? (SECONDS_PER_TARGET=60; needs cargo-fuzz)
 	@tests/scripts/fuzz.sh
 
-lambda: setup ## Build the Lambda functions into dist/lambda (ARGS="x86_64" or "arm64" for one; arm64 needs zig)
+lambda: setup ## Build the Lambda functions into dist/lambda (ARGS="x86_64" or "arm64" for one, "probe arm64" for the conformance probe; arm64 needs zig)
 	handlers/aws/scripts/lambda.sh $(ARGS)
 
 faults: setup ## Three pods and 3,000 clients while pods, Redis and the network fail (ARGS="--only kill", "--connections 300")
@@ -72,6 +72,11 @@ deploy: ## Deploy the application to AWS (ENV=dev|staging|prod, ARGS="-c alarmEm
 	$(MAKE) lambda ARGS=arm64
 	cd cdk && npm ci --ignore-scripts --no-audit --no-fund && npx tsc -p .
 	cd cdk && npx cdk deploy 'Twinway-$(ENV)-App' -c environment=$(ENV) --outputs-file cdk.out/outputs-$(ENV).json $(ARGS)
+
+deploy-probe: ## Deploy the conformance probe to AWS, for `make conformance ARGS="--url wss://…"` (ENV=dev|staging; docs/AWS.md)
+	$(MAKE) lambda ARGS="probe arm64"
+	cd cdk && npm ci --ignore-scripts --no-audit --no-fund && npx tsc -p .
+	cd cdk && npx cdk deploy 'Twinway-$(ENV)-Probe' -c environment=$(ENV) -c probe=only $(ARGS)
 
 sam-events: ## An event for each function, for `sam local invoke`, in sam/events
 	$(CARGO) run --locked -p tests --bin sam_events -- sam/events

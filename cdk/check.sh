@@ -10,12 +10,12 @@ unset CDK_DEFAULT_ACCOUNT CDK_DEFAULT_REGION
 
 step() { printf -- '-- %s\n' "$1"; }
 
-synth() { # ENVIRONMENT, further context
-  local environment=$1
-  shift
+synth() { # DIRECTORY of cdk.out, ENVIRONMENT, further context
+  local directory=$1 environment=$2
+  shift 2
   npx cdk synth --quiet --no-notices --no-lookups --strict \
-    --output "cdk.out/$environment" -c "environment=$environment" -c lambda=dist/stand-in "$@" >"dist/$environment.log" 2>&1 ||
-    { cat "dist/$environment.log" >&2; return 1; }
+    --output "cdk.out/$directory" -c "environment=$environment" -c lambda=dist/stand-in "$@" >"dist/$directory.log" 2>&1 ||
+    { cat "dist/$directory.log" >&2; return 1; }
 }
 
 step "packages"
@@ -29,13 +29,14 @@ step "compile"
 rm -rf dist cdk.out
 npx tsc -p .
 mkdir -p dist/stand-in
-for name in authorizer connect disconnect message api; do
+for name in authorizer connect disconnect message api stage-probe; do
   echo "not an archive: make lambda builds the real one" >"dist/stand-in/$name-arm64.zip"
 done
 step "synthesis"
-synth dev
-synth staging
-synth prod -c zone=Z0123456789ABC:example.com -c platform=eks -c podsShare=25
+synth dev dev
+synth staging staging
+synth probe dev -c probe=only
+synth prod prod -c zone=Z0123456789ABC:example.com -c platform=eks -c podsShare=25
 step "tests"
 node --test dist/test/*.test.js
 step "cfn-lint"

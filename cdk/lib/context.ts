@@ -37,6 +37,8 @@ export interface OperatorContext {
   readonly clusterAdminArn: string | undefined;
   /** Whether the platform for pods is part of this deployment. */
   readonly platform: 'eks' | 'none';
+  /** `only`: the conformance suite's probes, and nothing of the application or the platform. */
+  readonly probe: 'only' | undefined;
   /** Per cent of new connections that DNS sends to the pods; the rest goes to API Gateway. */
   readonly podsShare: number;
   /** Who gets mail when an alarm goes off. */
@@ -61,6 +63,7 @@ export function operatorContext(node: Node, lambdaDirectory: string): OperatorCo
     },
     clusterAdminArn: arn('clusterAdmin', text(node, 'clusterAdmin')),
     platform: choice(node, 'platform', ['eks', 'none'] as const) ?? 'none',
+    probe: choice(node, 'probe', ['only'] as const),
     podsShare: percentage('podsShare', text(node, 'podsShare')),
     alarmEmail: text(node, 'alarmEmail'),
     setsGatewayAccount: choice(node, 'gatewayAccount', ['set', 'leave'] as const) !== 'leave',

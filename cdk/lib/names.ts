@@ -98,6 +98,23 @@ export const MANAGEMENT_VERBS: Readonly<Partial<Record<FunctionName, readonly ('
   api: ['POST', 'DELETE'],
 };
 
+/**
+ * The conformance suite's probes: its standard API (`tests/src/conformance/spec.rs`) and what its function reads, is
+ * called with and calls (`tests/probe`).
+ */
+export const PROBE = {
+  archive: 'stage-probe-arm64.zip',
+  stage: 'prod',
+  selection: '$request.body.action',
+  routes: ['$connect', '$disconnect', '$default', 'probe', 'chat', 'ask'],
+  twoWayRoute: 'ask',
+  tableVariable: 'PROBE_TABLE',
+  partitionKey: text('connection'),
+  expiry: 'expires',
+  verbs: ['PutItem', 'GetItem', 'DeleteItem'],
+  managementVerbs: ['POST', 'GET', 'DELETE'],
+} as const;
+
 /** Where the pods run: what `k8s/` calls the namespace and the service account. */
 export const POD_IDENTITY = { namespace: 'twinway', serviceAccount: 'twinway' } as const;
 

@@ -2,15 +2,17 @@
  * Which stacks an environment has, how they are named, and the checks that run over all of them.
  *
  * Without a DNS zone there is the application alone; with one come its records, and the platform where it is asked for.
+ * The conformance suite's probes are an app of their own: `-c probe=only`.
  */
 import { App, type AppProps, Aspects, type StackProps, Tags } from 'aws-cdk-lib';
 import { AwsSolutionsChecks } from 'cdk-nag';
-import { archives } from './app/function-code';
+import { archives, probeArchive } from './app/function-code';
 import { AppStack } from './app-stack';
 import { BackupCopyStack } from './backup-copy-stack';
 import { type OperatorContext, operatorContext } from './context';
 import { type Environment, environment } from './environments';
 import { PlatformStack } from './platform-stack';
+import { ProbeStack } from './probe-stack';
 import { TrafficStack } from './traffic-stack';
 
 /** The stacks of one environment that are made from here: what they share. */
@@ -25,7 +27,23 @@ export function twinwayApp(lambdaDirectory: string, props?: AppProps): App {
   const app = new App(props);
   const chosen = environment(app.node.tryGetContext('environment') ?? 'dev');
   const operator = operatorContext(app.node, lambdaDirectory);
-  const deployment = { app, chosen, operator };
+  if (operator.probe === 'only') {
+    new ProbeStack(app, stackId(chosen, 'Probe'), {
+      ...shared(chosen, "the conformance suite's probes behind a WebSocket API"),
+      environment: chosen,
+      code: probeArchive(operator.lambdaDirectory),
+    });
+  } else {
+    applicationStacks({ app, chosen, operator });
+  }
+  Tags.of(app).add('twinway:environment', chosen.name);
+  Aspects.of(app).add(new AwsSolutionsChecks());
+  return app;
+}
+
+/** The application, and what an operator asked for beside it. */
+function applicationStacks(deployment: Deployment): void {
+  const { app, chosen, operator } = deployment;
   const application = new AppStack(app, stackId(chosen, 'App'), {
     ...shared(chosen, 'WebSocket and HTTP API, functions, tables, front ends'),
     environment: chosen,
@@ -42,9 +60,6 @@ export function twinwayApp(lambdaDirectory: string, props?: AppProps): App {
       podsShare: operator.podsShare,
     });
   }
-  Tags.of(app).add('twinway:environment', chosen.name);
-  Aspects.of(app).add(new AwsSolutionsChecks());
-  return app;
 }
 
 /** The platform, and before it the vault that its backups are copied to. */

@@ -12,10 +12,12 @@ import { json } from './synthesized';
 
 const DIRECTORY = resolve(__dirname, '../../test/snapshots');
 
-for (const stack of ['App', 'Platform', 'Traffic', 'BackupCopy']) {
+const SNAPSHOTS = { App: 'prod', Platform: 'prod', Traffic: 'prod', BackupCopy: 'prod', Probe: 'dev' } as const;
+
+for (const [stack, environment] of Object.entries(SNAPSHOTS)) {
   test(`the template of ${stack} is the one that was reviewed`, () => {
     const file = resolve(DIRECTORY, `${stack}.json`);
-    const now = `${JSON.stringify(json('prod', stack), undefined, 1).replaceAll(/[0-9a-f]{64}/g, '{hash}')}\n`;
+    const now = `${JSON.stringify(json(environment, stack), undefined, 1).replaceAll(/[0-9a-f]{64}/g, '{hash}')}\n`;
     if (process.env.UPDATE_SNAPSHOTS === '1') {
       writeFileSync(file, now);
     }

@@ -7,7 +7,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { Template } from 'aws-cdk-lib/assertions';
 
-/** Where the syntheses are: one directory an environment. */
+/** Where the syntheses are: one directory an environment, and `probe` for the suite's probes in `dev`. */
 export const OUTPUT = resolve(__dirname, '../../cdk.out');
 
 /** The zone that `check.sh` gives to the environment with everything. */
@@ -40,7 +40,8 @@ export function template(environment: string, stack: string): Template {
 
 /** The same as JSON. */
 export function json(environment: string, stack: string): TemplateJson {
-  const file = join(OUTPUT, environment, `Twinway-${environment}-${stack}.template.json`);
+  const directory = stack === 'Probe' ? 'probe' : environment;
+  const file = join(OUTPUT, directory, `Twinway-${environment}-${stack}.template.json`);
   if (!existsSync(file)) {
     throw new Error(`${file} is missing: run 'make cdk', which synthesizes before it tests`);
   }
@@ -49,14 +50,13 @@ export function json(environment: string, stack: string): TemplateJson {
 
 /** All templates of all environments with their names. */
 export function all(): readonly (readonly [string, TemplateJson])[] {
-  return readdirSync(OUTPUT).flatMap((environment) =>
-    readdirSync(join(OUTPUT, environment))
-      .filter((file) => file.endsWith('.template.json'))
-      .map((file) => {
-        const name = file.replace('.template.json', '');
-        const stack = name.slice(`Twinway-${environment}-`.length);
-        return [name, json(environment, stack)] as const;
-      }),
+  return readdirSync(OUTPUT).flatMap((directory) =>
+    readdirSync(join(OUTPUT, directory)).flatMap((file) => {
+      const [, environment, stack] = /^Twinway-([a-z]+)-(\w+)\.template\.json$/.exec(file) ?? [];
+      return environment === undefined || stack === undefined
+        ? []
+        : [[`Twinway-${environment}-${stack}`, json(environment, stack)] as const];
+    }),
   );
 }
 

@@ -11,7 +11,6 @@
 pub mod cases;
 pub mod catalogue;
 pub mod client;
-pub mod event;
 pub mod probe;
 pub mod recorder;
 pub mod report;
@@ -20,3 +19,5 @@ pub mod runner;
 pub mod spec;
 pub mod wire;
 pub mod world;
+
+pub use probes::event;

@@ -2,13 +2,20 @@
 # Builds the five functions as zips for `provided.al2023`: dist/lambda/{function}-{x86_64,arm64}.zip, each with one file,
 # `bootstrap`. Twice the same sources make twice the same bytes.
 #
-#   lambda.sh [x86_64] [arm64]      both when none is named
+#   lambda.sh [probe] [x86_64] [arm64]      both architectures when none is named
 #
+# With `probe` it builds the conformance suite's probe in their place: stage-probe-{x86_64,arm64}.zip.
 # The compiler for arm64 comes from arm64-toolchain.sh, once, into the build directory.
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 
+package=handlers-aws
 functions=(authorizer connect disconnect message api)
+if [ "${1:-}" = probe ]; then
+  package=probes
+  functions=(stage-probe)
+  shift
+fi
 # Amazon Linux 2023 has glibc 2.34.
 newest_glibc=2.34
 out=dist/lambda
@@ -23,7 +30,7 @@ for function in "${functions[@]}"; do bins+=(--bin "$function"); done
 
 build() { # architecture, target triple, target directory
   local architecture=$1 triple=$2 function binary
-  cargo build --locked --profile lambda --target "$triple" -p handlers-aws "${bins[@]}"
+  cargo build --locked --profile lambda --target "$triple" -p "$package" "${bins[@]}"
   for function in "${functions[@]}"; do
     binary=$3/$triple/lambda/$function
     check_glibc "$binary"

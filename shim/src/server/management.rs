@@ -47,7 +47,7 @@ pub fn routes(endpoint: Arc<Endpoint>, access: Management) -> Routes {
                 let body = read_body(body, endpoint.api.quotas.management_payload_bytes, BODY_TIMEOUT).await;
                 let (method, query) = (method, query.as_deref());
                 let request = SignedRequest { method: method.as_str(), path: path.as_str(), query, headers: &headers };
-                let outcome = match admit(&endpoint, access, peer, request, body.as_deref().unwrap_or_default()) {
+                let outcome = match admit(&endpoint, access, peer, request, body.as_deref()) {
                     Ok(caller) => call(&endpoint, path.as_str(), &method, caller, body).await,
                     Err(error) => Err(error),
                 };
@@ -63,14 +63,18 @@ fn admit<'e>(
     access: Management,
     peer: Peer,
     request: SignedRequest<'_>,
-    body: &[u8],
+    body: Result<&[u8], &BodyError>,
 ) -> Result<Option<&'e SigningCaller>, ManagementError> {
     let caller = match access {
         Management::Open => None,
         // A proxy on this machine forwards for anyone, and says so.
         Management::Loopback if peer.0.ip().is_loopback() && !request.headers.contains_key("x-forwarded-for") => None,
         Management::Loopback | Management::Off => return Err(ManagementError::MissingAuthenticationToken),
-        Management::Iam => Some(signer(endpoint, request, body).map_err(ManagementError::Signature)?),
+        // A signature covers the whole body: of one that was not read to its end nothing can be said.
+        Management::Iam => {
+            let body = body.map_err(|error| unread(*error))?;
+            Some(signer(endpoint, request, body).map_err(ManagementError::Signature)?)
+        }
     };
     if endpoint.access.throttle.admits_request() { Ok(caller) } else { Err(ManagementError::LimitExceeded) }
 }
@@ -163,12 +167,16 @@ async fn call_elsewhere(
 }
 
 fn text(body: Result<Bytes, BodyError>) -> Result<Bytes, ManagementError> {
-    let body = body.map_err(|error| match error {
-        BodyError::TooLarge => ManagementError::PayloadTooLarge,
-        BodyError::TooSlow | BodyError::Broken => ManagementError::Forbidden,
-    })?;
+    let body = body.map_err(unread)?;
     std::str::from_utf8(&body).map_err(|_| ManagementError::InvalidPayload)?;
     Ok(body)
+}
+
+const fn unread(error: BodyError) -> ManagementError {
+    match error {
+        BodyError::TooLarge => ManagementError::PayloadTooLarge,
+        BodyError::TooSlow | BodyError::Broken => ManagementError::Forbidden,
+    }
 }
 
 fn post(handle: &Handle, text: Bytes) -> Result<(), ManagementError> {

@@ -1,16 +1,19 @@
 //! The conformance suite as a program: `conformance [--url WS_URL | --handlers WHICH] [--json FILE] [--markdown] [ID..]`.
 //!
 //! Without `--url` it starts gateways of this repository; with it, it drives the endpoint there, behind which the probe
-//! handlers must stand (`conformance --serve ADDRESS` is such an endpoint). It ends with 1 when a row fails of which it is
-//! known what API Gateway does.
+//! handlers must stand (`conformance --serve ADDRESS` is such an endpoint, the stack `Probe` another). Calls of
+//! `@connections` are signed where `AWS_ACCESS_KEY_ID` and its siblings are set. It ends with 1 when a row fails of which it
+//! is known what API Gateway does.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use aws_credential_types::Credentials;
 use clap::{Parser, ValueEnum};
 use tests::conformance::cases;
+use tests::conformance::client::Caller;
 use tests::conformance::row::Row;
 use tests::conformance::runner::{self, Target};
 use tests::conformance::spec::Spec;
@@ -75,7 +78,10 @@ async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let place = arguments.url.as_deref().map(Place::parse).transpose()?;
     let rows = chosen(&arguments.ids)?;
     let report = match (place, arguments.handlers) {
-        (Some(place), _) => runner::run(&rows, &Target::Remote(place)).await,
+        (Some(place), _) => {
+            let caller = keys().map(|keys| Caller::new(keys, &place));
+            runner::run(&rows, &Target::Remote(place, caller)).await
+        }
         (None, Handlers::Both) => runner::run_both(&rows).await,
         (None, Handlers::InProcess) => runner::run(&rows, &Target::Local(world::Handlers::InProcess)).await,
         (None, Handlers::Executables) => runner::run(&rows, &Target::Local(world::Handlers::Executables)).await,
@@ -85,6 +91,13 @@ async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     print!("{}", if arguments.markdown { report.markdown() } else { report.table() });
     Ok(if report.breaks_the_contract() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// The keys in the environment, under the SDKs' names.
+fn keys() -> Option<Credentials> {
+    let variable = |name: &str| std::env::var_os(name).and_then(|value| value.into_string().ok());
+    let (id, secret) = (variable("AWS_ACCESS_KEY_ID")?, variable("AWS_SECRET_ACCESS_KEY")?);
+    Some(Credentials::new(id, secret, variable("AWS_SESSION_TOKEN"), None, "environment"))
 }
 
 fn chosen(ids: &[String]) -> anyhow::Result<Vec<Row>> {

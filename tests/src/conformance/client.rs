@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 pub use self::dial::Dial;
 pub use self::management::{Answer, Call, call};
-pub use self::signing::Signer;
+pub use self::signing::{Caller, Signer};
 
 use super::wire::Wire;
 use super::wire::deflate::Deflate;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _};
 
+use super::client::Caller;
 use super::report::{Outcome, Report, Verdict};
 use super::row::{Case, Check, Mark, NotRunnable, Row};
 use super::wire::place::Place;
@@ -24,15 +25,15 @@ const LOCAL_CASES: usize = 4;
 pub enum Target {
     /// Against gateways of this process.
     Local(Handlers),
-    /// Against the endpoint there, one row at a time.
-    Remote(Place),
+    /// Against the endpoint there, one row at a time; calls of `@connections` are signed where there is a caller.
+    Remote(Place, Option<Caller>),
 }
 
 /// Runs `rows` against one target.
 pub async fn run(rows: &[Row], target: &Target) -> Report {
     let (at_once, endpoint) = match target {
         Target::Local(_) => (LOCAL_CASES, None),
-        Target::Remote(place) => (1, Some(place.clone())),
+        Target::Remote(place, _) => (1, Some(place.clone())),
     };
     let outcomes = futures_util::stream::iter(rows).map(|row| outcome(row, target)).buffered(at_once);
     Report { endpoint, outcomes: outcomes.collect().await, executables: None }
@@ -76,7 +77,7 @@ fn judge(attempt: anyhow::Result<()>, passed: Verdict) -> Verdict {
 async fn attempt(case: Case, target: &Target) -> anyhow::Result<()> {
     let world = match target {
         Target::Local(handlers) => World::of(*handlers),
-        Target::Remote(place) => World::remote(place.clone()),
+        Target::Remote(place, caller) => World::remote(place.clone(), caller.clone()),
     };
     let running = AssertUnwindSafe(case(&world)).catch_unwind();
     let result = match tokio::time::timeout(CASE_DEADLINE, running).await {

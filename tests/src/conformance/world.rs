@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
-pub use self::local::{Handlers, Started, start, start_at};
+pub use self::local::{Gateway, Handlers, Started, start, start_at};
 
-use super::client::{Answer, Call, Client, Dial, Refusal, call};
+use super::client::{Answer, Call, Caller, Client, Dial, Refusal, call};
 use super::event::{Event, Kind};
 use super::recorder::{Observer, Recorder};
 use super::row::not_runnable;
@@ -26,6 +26,7 @@ const REMOTE_PATIENCE: Duration = Duration::from_secs(20);
 /// A place to run one case in.
 pub struct World {
     place: Option<Place>,
+    caller: Option<Caller>,
     handlers: Handlers,
     started: Mutex<Vec<Started>>,
 }
@@ -36,6 +37,7 @@ pub struct Api {
     pub place: Place,
     recorder: Arc<dyn Recorder>,
     observer: Option<String>,
+    caller: Option<Caller>,
     patience: Duration,
 }
 
@@ -49,13 +51,14 @@ impl World {
     /// Gateways of this repository, started as cases need them.
     #[must_use]
     pub const fn of(handlers: Handlers) -> Self {
-        Self { place: None, handlers, started: Mutex::new(Vec::new()) }
+        Self { place: None, caller: None, handlers, started: Mutex::new(Vec::new()) }
     }
 
-    /// The standard API, deployed at `place` with the probes behind it.
+    /// The standard API, deployed at `place` with the probes behind it. Calls of `@connections` are signed by `caller`,
+    /// where there is one.
     #[must_use]
-    pub const fn remote(place: Place) -> Self {
-        Self { place: Some(place), handlers: Handlers::InProcess, started: Mutex::new(Vec::new()) }
+    pub const fn remote(place: Place, caller: Option<Caller>) -> Self {
+        Self { place: Some(place), caller, handlers: Handlers::InProcess, started: Mutex::new(Vec::new()) }
     }
 
     /// The standard API.
@@ -76,13 +79,14 @@ impl World {
                 let started = start(spec, self.handlers, LOCAL_PATIENCE).await?;
                 let (place, recorder) = (started.place.clone(), started.recorder.clone());
                 self.started.lock().unwrap_or_else(PoisonError::into_inner).push(started);
-                Ok(Api { place, recorder, observer: None, patience: LOCAL_PATIENCE })
+                Ok(Api { place, recorder, observer: None, caller: None, patience: LOCAL_PATIENCE })
             }
             (Some(_), Some(why)) => Err(not_runnable(format!("needs {why}"))),
             (Some(place), None) => {
                 let observer = Observer::connect(place, REMOTE_PATIENCE).await.context("no observer")?;
                 let id = observer.connection_id.clone();
-                Ok(Api { place: place.clone(), recorder: observer, observer: Some(id), patience: REMOTE_PATIENCE })
+                let (place, caller) = (place.clone(), self.caller.clone());
+                Ok(Api { place, recorder: observer, observer: Some(id), caller, patience: REMOTE_PATIENCE })
             }
         }
     }
@@ -106,13 +110,26 @@ impl World {
         }
     }
 
-    /// Says that a case calls `@connections` without a signature.
+    /// Says that a case calls `@connections`.
     ///
     /// # Errors
-    /// The endpoint is API Gateway itself, which asks for one.
+    /// The endpoint is API Gateway itself, which asks for signatures, and nobody is there to sign.
+    pub fn calls(&self) -> anyhow::Result<()> {
+        match (&self.place, &self.caller) {
+            (Some(place), None) if place.is_on_aws() => {
+                Err(not_runnable("calls of @connections have to be signed there: AWS_ACCESS_KEY_ID is not set"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Says that a case calls `@connections` without a signature, or with one that nobody made.
+    ///
+    /// # Errors
+    /// The endpoint asks for signatures.
     pub fn unsigned_calls(&self) -> anyhow::Result<()> {
-        match &self.place {
-            Some(place) if place.host().ends_with(".amazonaws.com") => {
+        match (&self.place, &self.caller) {
+            (Some(place), caller) if caller.is_some() || place.is_on_aws() => {
                 Err(not_runnable("calls of @connections have to be signed there"))
             }
             _ => Ok(()),
@@ -190,11 +207,15 @@ impl Api {
         Ok((client, event.context("connectionId").to_owned()))
     }
 
-    /// Calls `@connections`.
+    /// Calls `@connections`, signed where there is somebody to sign.
     ///
     /// # Errors
     /// There is no answer.
     pub async fn call(&self, request: Call) -> anyhow::Result<Answer> {
+        let request = match &self.caller {
+            Some(caller) => caller.call(&self.place, request)?,
+            None => request,
+        };
         call(&self.place, &request, self.patience).await
     }
 

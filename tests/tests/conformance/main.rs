@@ -63,7 +63,7 @@ impl Drop for Endpoint {
 async fn rows_run_against_an_endpoint_elsewhere() {
     let endpoint = Endpoint::start().unwrap();
     let place = Place::parse(&endpoint.url).unwrap();
-    let report = runner::run(&cases::rows(), &Target::Remote(place)).await;
+    let report = runner::run(&cases::rows(), &Target::Remote(place, None)).await;
     println!("{}", report.summary());
     assert_no_failure(&report);
     let ran = |outcome: &&Outcome| matches!(outcome.verdict, Verdict::Holds | Verdict::Chosen);

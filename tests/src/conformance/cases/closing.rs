@@ -61,7 +61,7 @@ pub(super) const ROWS: &[Row] = &[
 ];
 
 async fn deleted(world: &World) -> anyhow::Result<()> {
-    world.unsigned_calls()?;
+    world.calls()?;
     let api = world.standard().await?;
     let (mut client, id) = api.identified().await?;
     api.delete(&id).await?;

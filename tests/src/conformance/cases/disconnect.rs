@@ -174,7 +174,7 @@ async fn once(world: &World) -> anyhow::Result<()> {
     let (mut client, id) = api.identified().await?;
     // Several reasons to end, at the same time.
     client.send(&[Frame::close(Some((1000, ""))), Frame::close(None), Frame::new(opcode::BINARY, "x")]).await?;
-    if world.unsigned_calls().is_ok() {
+    if world.calls().is_ok() {
         api.delete(&id).await?;
     }
     drop_socket(client).await;
@@ -248,7 +248,7 @@ async fn timed(world: &World, spec: Spec) -> anyhow::Result<()> {
 }
 
 async fn deleted(world: &World) -> anyhow::Result<()> {
-    world.unsigned_calls()?;
+    world.calls()?;
     let api = world.standard().await?;
     let (_client, id) = api.identified().await?;
     api.delete(&id).await?;

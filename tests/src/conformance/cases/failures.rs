@@ -129,7 +129,7 @@ pub(super) fn gone(answer: &Answer) -> anyhow::Result<()> {
 }
 
 async fn never_existed(world: &World) -> anyhow::Result<()> {
-    world.unsigned_calls()?;
+    world.calls()?;
     let api = world.standard().await?;
     for method in ["POST", "GET", "DELETE"] {
         gone(&api.call(Call::new(method, &api.place, NOBODY)).await?)?;
@@ -138,7 +138,7 @@ async fn never_existed(world: &World) -> anyhow::Result<()> {
 }
 
 async fn malformed(world: &World) -> anyhow::Result<()> {
-    world.unsigned_calls()?;
+    world.calls()?;
     let api = world.standard().await?;
     for id in ["test-connection-123", "0b9e1c52-6a3f-4a52-9d50-2f9d5e1a7c11", "R0oXAdfD0kwCH6w", "R0oXAdfD0kwCH6+="] {
         for method in ["POST", "GET", "DELETE"] {
@@ -176,7 +176,7 @@ async fn not_let_in(world: &World) -> anyhow::Result<()> {
 }
 
 async fn too_large(world: &World) -> anyhow::Result<()> {
-    world.unsigned_calls()?;
+    world.calls()?;
     let api = world.standard().await?;
     let (mut client, id) = api.identified().await?;
     let answer = api.post(&id, "x".repeat(128 * 1024 + 1)).await?;
@@ -220,7 +220,7 @@ async fn stage_on_custom_domain(world: &World) -> anyhow::Result<()> {
 
 /// One call for every error that can be had, and what all of them have in common.
 async fn every_error(world: &World) -> anyhow::Result<()> {
-    world.unsigned_calls()?;
+    world.calls()?;
     let api = world.standard().await?;
     let mut seen = Vec::new();
     for call in failing_calls(&api) {

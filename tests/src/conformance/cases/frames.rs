@@ -152,7 +152,7 @@ async fn bounds(world: &World) -> anyhow::Result<()> {
 }
 
 async fn large_post(world: &World) -> anyhow::Result<()> {
-    world.unsigned_calls()?;
+    world.calls()?;
     let api = world.standard().await?;
     let (mut client, id) = api.identified().await?;
     for bytes in [FRAME, FRAME + 1, MESSAGE] {
@@ -168,7 +168,7 @@ async fn large_post(world: &World) -> anyhow::Result<()> {
 }
 
 async fn posts_are_text(world: &World) -> anyhow::Result<()> {
-    world.unsigned_calls()?;
+    world.calls()?;
     let api = world.standard().await?;
     let (mut client, id) = api.identified().await?;
     for content_type in ["application/octet-stream", "image/png", "application/json", "text/plain; charset=latin1"] {
@@ -182,7 +182,7 @@ async fn posts_are_text(world: &World) -> anyhow::Result<()> {
 }
 
 async fn empty(world: &World) -> anyhow::Result<()> {
-    world.unsigned_calls()?;
+    world.calls()?;
     let api = world.standard().await?;
     let (mut client, id) = api.identified().await?;
     client.send_text("").await?;

@@ -59,7 +59,7 @@ async fn form(world: &World) -> anyhow::Result<()> {
 }
 
 async fn dashes(world: &World) -> anyhow::Result<()> {
-    world.unsigned_calls()?;
+    world.calls()?;
     let api = world.standard().await?;
     for id in ["-M0CclhjoECETAA=", "_M0CclhjoECETAA=", "V-M0CclhjoECETA="] {
         let answer = api.post(id, "x").await?;
@@ -77,7 +77,7 @@ async fn endings(world: &World) -> anyhow::Result<()> {
 }
 
 async fn inside(world: &World) -> anyhow::Result<()> {
-    world.unsigned_calls()?;
+    world.calls()?;
     let [_, message, _] = one_of_each(world).await?;
     ensure!(bytes(message.context("connectionId"))?[8] == 2, "{}", message.raw);
     ensure!(bytes(message.context("messageId"))?[8] == 2, "{}", message.raw);

@@ -69,7 +69,7 @@ pub(super) const ROWS: &[Row] = &[
 ];
 
 async fn urls(world: &World) -> anyhow::Result<()> {
-    world.unsigned_calls()?;
+    world.calls()?;
     let api = world.standard().await?;
     let (mut client, id) = api.identified().await?;
     let stage = api.place.path();
@@ -82,7 +82,7 @@ async fn urls(world: &World) -> anyhow::Result<()> {
 }
 
 async fn escapes(world: &World) -> anyhow::Result<()> {
-    world.unsigned_calls()?;
+    world.calls()?;
     let api = world.standard().await?;
     let (mut client, id) = api.identified().await?;
     let stage = api.place.path();
@@ -99,7 +99,7 @@ async fn escapes(world: &World) -> anyhow::Result<()> {
 }
 
 pub(super) async fn other_stage(world: &World) -> anyhow::Result<()> {
-    world.unsigned_calls()?;
+    world.calls()?;
     let api = world.standard().await?;
     let (mut client, id) = api.identified().await?;
     for path in [format!("/nowhere/@connections/{id}"), format!("{}x/@connections/{id}", api.place.path())] {
@@ -111,7 +111,7 @@ pub(super) async fn other_stage(world: &World) -> anyhow::Result<()> {
 }
 
 async fn post(world: &World) -> anyhow::Result<()> {
-    world.unsigned_calls()?;
+    world.calls()?;
     let api = world.standard().await?;
     let (mut client, id) = api.identified().await?;
     for text in ["hello", "{\"a\": 1}", "ü😀\u{0}\n"] {
@@ -123,7 +123,7 @@ async fn post(world: &World) -> anyhow::Result<()> {
 }
 
 async fn get(world: &World) -> anyhow::Result<()> {
-    world.unsigned_calls()?;
+    world.calls()?;
     let api = world.standard().await?;
     let (_client, event) = api.connected(Dial::new()).await?;
     let answer = api.describe(event.context("connectionId")).await?;
@@ -148,7 +148,7 @@ fn is_rfc_3339(text: &str) -> bool {
 }
 
 async fn user_agent(world: &World) -> anyhow::Result<()> {
-    world.unsigned_calls()?;
+    world.calls()?;
     let api = world.standard().await?;
     let (_silent, event) = api.connected(Dial::new()).await?;
     let described: Value = serde_json::from_slice(&api.describe(event.context("connectionId")).await?.body)?;
@@ -160,7 +160,7 @@ async fn user_agent(world: &World) -> anyhow::Result<()> {
 }
 
 async fn delete(world: &World) -> anyhow::Result<()> {
-    world.unsigned_calls()?;
+    world.calls()?;
     let api = world.standard().await?;
     let (mut client, id) = api.identified().await?;
     let answer = api.delete(&id).await?;

@@ -109,7 +109,7 @@ async fn signed(world: &World) -> anyhow::Result<()> {
 }
 
 async fn url(world: &World, form: &str) -> anyhow::Result<()> {
-    world.unsigned_calls()?;
+    world.calls()?;
     let api = world.standard().await?;
     let (mut client, id) = api.identified().await?;
     let path = form.replace("{stage}", &api.place.path()).replace("{encoded}", &id.replace('=', "%3D"));

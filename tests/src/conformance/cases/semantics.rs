@@ -57,7 +57,7 @@ pub(super) const ROWS: &[Row] = &[
 ];
 
 async fn unread(world: &World) -> anyhow::Result<()> {
-    world.unsigned_calls()?;
+    world.calls()?;
     let api = world.standard().await?;
     let (_never_reads, id) = api.identified().await?;
     for _ in 0..10 {
@@ -67,7 +67,7 @@ async fn unread(world: &World) -> anyhow::Result<()> {
 }
 
 async fn in_order(world: &World) -> anyhow::Result<()> {
-    world.unsigned_calls()?;
+    world.calls()?;
     let api = world.standard().await?;
     let (mut client, id) = api.identified().await?;
     for number in 0..50 {
@@ -80,7 +80,7 @@ async fn in_order(world: &World) -> anyhow::Result<()> {
 }
 
 async fn delete_ends(world: &World) -> anyhow::Result<()> {
-    world.unsigned_calls()?;
+    world.calls()?;
     let api = world.standard().await?;
     let (mut client, id) = api.identified().await?;
     api.call(Call::new("DELETE", &api.place, &id).body(r#"{"code": 4000, "reason": "mine"}"#)).await?;
@@ -93,7 +93,7 @@ async fn delete_ends(world: &World) -> anyhow::Result<()> {
 }
 
 pub(super) async fn gone_at_once(world: &World) -> anyhow::Result<()> {
-    world.unsigned_calls()?;
+    world.calls()?;
     let api = world.standard().await?;
     let (mut client, id) = api.identified().await?;
     client.close(None).await?;

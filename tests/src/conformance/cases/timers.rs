@@ -133,7 +133,7 @@ async fn keep_alive(world: &World) -> anyhow::Result<()> {
 }
 
 async fn last_active(world: &World) -> anyhow::Result<()> {
-    world.unsigned_calls()?;
+    world.calls()?;
     let api = world.standard().await?;
     let (mut client, id) = api.identified().await?;
     let before = described(&api, &id).await?;

@@ -76,9 +76,7 @@ impl Signer {
     /// # Errors
     /// The signer refuses.
     pub fn call(&self, place: &Place, call: Call) -> anyhow::Result<Call> {
-        let instructions = self.sign(place, SignatureLocation::Headers, &call.method, &call.path, &call.body)?;
-        let (headers, _) = instructions.into_parts();
-        Ok(headers.iter().fold(call, |call, header| call.header(header.name(), header.value())))
+        self.caller().call(place, call)
     }
 
     fn sign(
@@ -92,14 +90,55 @@ impl Signer {
         let mut settings = SigningSettings::default();
         settings.signature_location = location;
         settings.expires_in = (location == SignatureLocation::QueryParams).then_some(Duration::from_secs(60));
-        let identity = Keys::new(self.access_key, self.secret, None, None, "conformance").into();
-        let params = v4::SigningParams::builder().identity(&identity).region("us-east-1").name("execute-api");
-        let params = params.time(now()?).settings(settings).build()?.into();
-        let uri = format!("http://{}{path}", place.authority);
-        let headers = [("host", place.authority.as_str())];
-        let request = SignableRequest::new(method, uri, headers.into_iter(), SignableBody::Bytes(body))?;
-        Ok(sign(request, &params)?.into_parts().0)
+        instructions(&self.caller(), place, settings, (method, path, body))
     }
+
+    fn caller(&self) -> Caller {
+        let keys = Keys::new(self.access_key, self.secret, None, None, "conformance");
+        Caller { keys, region: "us-east-1".to_owned() }
+    }
+}
+
+/// Whoever runs the suite, with keys that an endpoint knows. `Debug` shows no secret.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    keys: Keys,
+    region: String,
+}
+
+impl Caller {
+    /// A caller with these keys. A region is part of a signature: it is that of `place` on AWS, else `us-east-1`.
+    #[must_use]
+    pub fn new(keys: Keys, place: &Place) -> Self {
+        let parts: Vec<_> = place.host().split('.').collect();
+        let region = parts.iter().skip_while(|part| **part != "execute-api").nth(1);
+        Self { keys, region: region.map_or("us-east-1", |region| *region).to_owned() }
+    }
+
+    /// The same call, signed.
+    ///
+    /// # Errors
+    /// The signer refuses.
+    pub fn call(&self, place: &Place, call: Call) -> anyhow::Result<Call> {
+        let request = (&*call.method, &*call.path, &*call.body);
+        let (headers, _) = instructions(self, place, SigningSettings::default(), request)?.into_parts();
+        Ok(headers.iter().fold(call, |call, header| call.header(header.name(), header.value())))
+    }
+}
+
+fn instructions(
+    caller: &Caller,
+    place: &Place,
+    settings: SigningSettings,
+    (method, path, body): (&str, &str, &[u8]),
+) -> anyhow::Result<SigningInstructions> {
+    let identity = caller.keys.clone().into();
+    let params = v4::SigningParams::builder().identity(&identity).region(&caller.region).name("execute-api");
+    let params = params.time(now()?).settings(settings).build()?.into();
+    let uri = format!("http://{}{path}", place.authority);
+    let headers = [("host", place.authority.as_str())];
+    let request = SignableRequest::new(method, uri, headers.into_iter(), SignableBody::Bytes(body))?;
+    Ok(sign(request, &params)?.into_parts().0)
 }
 
 fn now() -> anyhow::Result<SystemTime> {

@@ -1,8 +1,5 @@
 //! Where probes that run as Lambda executables ask what to do.
 //!
-//! ```text
-//! probe process ── POST the event's bytes ──▶ desk ── Probe: record, do as told ──▶ {"return"} | {"throw"} | {"crash"}
-//! ```
 //! What a client told the probes at connect has to be known when its messages come, and those come to other processes. So
 //! the processes keep nothing: they bring each event here, byte for byte as they got it, and fail or answer as told.
 
@@ -17,29 +14,11 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use probes::Probe;
+use probes::desk::Instruction;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
-
-use super::Probe;
-use super::directive::Refusal;
-
-/// The variable that tells a probe where its desk is: `host:port`.
-pub const DESK: &str = "PROBE_DESK";
-
-/// What a probe is to do with an event.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Instruction {
-    /// Return this.
-    Return(Value),
-    /// Fail with this message.
-    Throw(String),
-    /// End the process.
-    Crash,
-}
 
 /// A desk that answers as long as this lives.
 pub struct Desk {
@@ -93,11 +72,6 @@ async fn converse(stream: TcpStream, probe: Arc<Probe>) {
 
 async fn instruct(probe: Arc<Probe>, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let raw = request.into_body().collect().await.map(|body| body.to_bytes().to_vec()).unwrap_or_default();
-    let instruction = match probe.invoke(raw).await {
-        Ok(value) => Instruction::Return(value),
-        Err(Refusal::Throw(message)) => Instruction::Throw(message),
-        // The others are refusals of the platform, which no function can make; no case asks an executable for them.
-        Err(Refusal::Crash | Refusal::NotInvokable | Refusal::Throttled) => Instruction::Crash,
-    };
+    let instruction = Instruction::from(probe.invoke(raw).await);
     Response::new(Full::new(serde_json::to_vec(&instruction).unwrap_or_default().into()))
 }

@@ -1,6 +1,6 @@
-//! The probes as a Lambda executable: the binary `probe`, run by the server's own supervisor.
+//! The probes as a Lambda executable, run by the server's own supervisor.
 
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,23 +9,23 @@ use anyhow::Context as _;
 use runtime_api::{Definition, Function, Limits, Program};
 use shim::functions::Lambda;
 
-use super::desk::DESK;
-
 /// Most processes at a time: enough for every case that wants its messages handled at once.
 const PROCESSES: usize = 32;
 
-/// One function for everything, as many Lambda applications have it.
+/// One function for everything, as many Lambda applications have it: the executable `program`. Who decides for it is in
+/// its environment (`probes::function`).
 ///
 /// # Errors
-/// The binary is not built.
-pub fn lambda(desk: SocketAddr) -> anyhow::Result<Lambda> {
+/// It cannot be run.
+pub fn lambda<const N: usize>(program: &Path, environment: [(&str, String); N]) -> anyhow::Result<Lambda> {
+    let environment: BTreeMap<_, _> = environment.map(|(name, value)| (name.to_owned(), value)).into();
     let definition = Definition {
         name: "probe".to_owned(),
-        program: Program::bootstrap(&binary("probe")?)?,
+        program: Program::bootstrap(program)?,
         region: "us-east-1".to_owned(),
         account_id: "123456789012".to_owned(),
         memory_mib: 128,
-        environment: [(DESK.to_owned(), desk.to_string())].into(),
+        environment,
         limits: Limits {
             timeout: Duration::from_secs(29),
             init_timeout: Duration::from_secs(10),

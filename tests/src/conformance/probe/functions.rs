@@ -7,10 +7,9 @@ use futures_util::future::BoxFuture;
 use gateway::authorizer::{AuthorizerFailure, response_from_json};
 use gateway::event::{AuthorizerEvent, ConnectEvent, DisconnectEvent, MessageEvent};
 use gateway::reply::{IntegrationFailure, Reply};
+use probes::Probe;
+use probes::directive::Refusal;
 use shim::functions::{Answer, Functions, Verdict};
-
-use super::Probe;
-use super::directive::Refusal;
 
 /// The probes behind an endpoint of the shim.
 pub struct Functional(pub Arc<Probe>);

@@ -54,6 +54,12 @@ impl Place {
         self.authority.rsplit_once(':').map_or(&self.authority, |(host, _)| host)
     }
 
+    /// Whether API Gateway itself is there, under a name of its own.
+    #[must_use]
+    pub fn is_on_aws(&self) -> bool {
+        self.host().ends_with(".amazonaws.com") || self.host().ends_with(".amazonaws.com.cn")
+    }
+
     pub(super) async fn connect(&self) -> anyhow::Result<Box<dyn Stream>> {
         let scheme = if self.tls { "https" } else { "http" };
         let uri: Uri = format!("{scheme}://{}/", self.authority).parse().context("the host is no host")?;

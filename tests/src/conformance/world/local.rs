@@ -7,6 +7,8 @@ use anyhow::Context as _;
 use gateway::api::Api as GatewayApi;
 use handlers::channel::Epoch;
 use handlers::memory::{MemoryLog, Retention};
+use probes::Probe;
+use probes::desk::DESK;
 use shim::access::{Access, ClientKeys};
 use shim::clock::SystemClock;
 use shim::config::{Config, DrainConfig};
@@ -18,7 +20,7 @@ use shim::running::Running;
 use tokio_util::task::TaskTracker;
 
 use crate::conformance::probe::desk::Desk;
-use crate::conformance::probe::{Functional, Probe, executable};
+use crate::conformance::probe::{Functional, Here, executable};
 use crate::conformance::recorder::Memory;
 use crate::conformance::spec::Spec;
 use crate::conformance::wire::place::Place;
@@ -36,12 +38,19 @@ pub enum Handlers {
 }
 
 /// A gateway that runs.
+pub struct Gateway {
+    /// Where it is.
+    pub place: Place,
+    running: Running,
+}
+
+/// A gateway that runs with probes of this suite behind it.
 pub struct Started {
     /// Where it is.
     pub place: Place,
     /// What its probes saw.
     pub recorder: Arc<Memory>,
-    running: Running,
+    gateway: Gateway,
     executables: Option<(Lambda, Desk)>,
 }
 
@@ -58,35 +67,55 @@ pub async fn start(spec: Spec, handlers: Handlers, patience: Duration) -> anyhow
 /// # Errors
 /// The API has mistakes, the address is taken, or the probe is not built.
 pub async fn start_at(spec: Spec, handlers: Handlers, patience: Duration, listen: &str) -> anyhow::Result<Started> {
-    let mut config = Config::test();
-    config.server.listen = listen.parse().context("an address to listen on")?;
-    if let Some(bytes) = spec.outbox_bytes {
-        config.session.outbox_bytes = bytes;
-    }
     let recorder = Arc::new(Memory::new(patience));
-    let probe = Arc::new(Probe::new(recorder.clone()));
+    let here = Arc::new(Here::new(recorder.clone()));
+    let probe = Arc::new(Probe::new(here.clone()));
     let executables = match handlers {
         Handlers::InProcess => None,
         Handlers::Executables => {
             let desk = Desk::open(probe.clone()).await?;
-            Some((executable::lambda(desk.address)?, desk))
+            let program = executable::binary("probe")?;
+            Some((executable::lambda(&program, [(DESK, desk.address.to_string())])?, desk))
         }
     };
     let functions: Arc<dyn Functions> = match &executables {
         Some((lambda, _)) => Arc::new(lambda.clone()),
-        None => Arc::new(Functional(probe.clone())),
+        None => Arc::new(Functional(probe)),
     };
-    let management = spec.management;
-    let stage = spec.definition.stage.clone();
-    let endpoint = endpoint(spec, &config, functions)?;
-    let running = Running::start(&config.server, Arc::new(endpoint), management, None)?;
-    let place = Place { tls: false, authority: running.traffic.to_string(), stage };
-    probe.connect_to(place.clone());
-    Ok(Started { place, recorder, running, executables })
+    let gateway = Gateway::start(spec, functions, listen)?;
+    here.connect_to(gateway.place.clone());
+    Ok(Started { place: gateway.place.clone(), recorder, gateway, executables })
 }
 
 impl Started {
     /// Stops it; what its case left open is closed.
+    pub async fn stop(self) {
+        self.gateway.stop().await;
+        if let Some((lambda, _desk)) = &self.executables {
+            lambda.stop().await;
+        }
+    }
+}
+
+impl Gateway {
+    /// Starts a gateway on the address `listen` with the API that `spec` describes and `functions` behind it.
+    ///
+    /// # Errors
+    /// The API has mistakes, or the address is taken.
+    pub fn start(spec: Spec, functions: Arc<dyn Functions>, listen: &str) -> anyhow::Result<Self> {
+        let mut config = Config::test();
+        config.server.listen = listen.parse().context("an address to listen on")?;
+        if let Some(bytes) = spec.outbox_bytes {
+            config.session.outbox_bytes = bytes;
+        }
+        let (management, stage) = (spec.management, spec.definition.stage.clone());
+        let endpoint = endpoint(spec, &config, functions)?;
+        let running = Running::start(&config.server, Arc::new(endpoint), management, None)?;
+        let place = Place { tls: false, authority: running.traffic.to_string(), stage };
+        Ok(Self { place, running })
+    }
+
+    /// Stops it; connections that are open are closed.
     pub async fn stop(self) {
         let drain = DrainConfig {
             delay: Duration::ZERO,
@@ -97,9 +126,6 @@ impl Started {
         };
         // Handlers that a case made hang on purpose are abandoned.
         let _ = self.running.stop(&drain).await;
-        if let Some((lambda, _desk)) = &self.executables {
-            lambda.stop().await;
-        }
     }
 }
 

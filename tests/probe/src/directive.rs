@@ -10,7 +10,7 @@
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use crate::conformance::event::{Event, Kind};
+use crate::event::{Event, Kind};
 
 /// What was said at connect.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -81,12 +81,17 @@ struct Message {
     answer: Told,
 }
 
+/// What the query of a CONNECT event or an authorizer's request says, be it a directive or not; empty when it says nothing.
+#[must_use]
+pub fn said(event: &Event) -> &str {
+    event.value["queryStringParameters"]["probe"].as_str().unwrap_or_default()
+}
+
 impl Directive {
-    /// What the query of a CONNECT event or an authorizer's request says.
+    /// The directive that a text is, if it is one.
     #[must_use]
-    pub fn from_query(event: &Event) -> Self {
-        let text = event.value["queryStringParameters"]["probe"].as_str().unwrap_or_default();
-        serde_json::from_str(text).unwrap_or_default()
+    pub fn parse(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
     }
 
     /// What is to be done with `event`; what a message says counts for that message.
@@ -128,7 +133,8 @@ mod tests {
                 r#"{{"queryStringParameters":{{"probe":{query:?}}},"requestContext":{{"eventType":"CONNECT"}}}}"#
             );
             let event = Event::parse(raw).unwrap();
-            assert!(Directive::from_query(&event).for_event(&event).returns.is_none());
+            assert!(Directive::parse(said(&event)).is_none());
+            assert!(Directive::default().for_event(&event).returns.is_none());
         }
     }
 }

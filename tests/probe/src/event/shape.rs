@@ -70,7 +70,7 @@ fn leaf(text: &str, key: &str, raw: &str) -> String {
 }
 
 /// The form of API Gateway's ids: 16 characters, URL-safe base64 with one pad.
-pub(crate) fn is_id(text: &str) -> bool {
+fn is_id(text: &str) -> bool {
     let body = text.strip_suffix('=').unwrap_or_default();
     body.len() == 15 && body.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
