@@ -95,7 +95,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 
 /// The keys in the environment, under the SDKs' names.
 fn keys() -> Option<Credentials> {
-    let variable = |name: &str| std::env::var_os(name).and_then(|value| value.into_string().ok());
+    let variable = |name: &str| std::env::var_os(name)?.into_string().ok().filter(|value| !value.is_empty());
     let (id, secret) = (variable("AWS_ACCESS_KEY_ID")?, variable("AWS_SECRET_ACCESS_KEY")?);
     Some(Credentials::new(id, secret, variable("AWS_SESSION_TOKEN"), None, "environment"))
 }
