@@ -243,6 +243,13 @@ impl Hub {
 
 #[async_trait]
 impl Delivery for Hub {
+    fn may_reach(&self, audience: &Audience) -> bool {
+        match audience.members() {
+            Members::One(id) => self.named(&id).is_some(),
+            Members::Union(groups) => groups.iter().any(|group| self.shared.index.has_members(group)),
+        }
+    }
+
     async fn deliver(&self, audience: &Audience, outgoing: Outgoing) -> Result<Delivered, DeliveryError> {
         let text = outgoing.frame;
         Ok(match (outgoing.placement, audience) {

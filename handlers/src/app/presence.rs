@@ -21,7 +21,7 @@ const ONE_AND_ANOTHER: usize = 2;
 impl App {
     /// Tells admins that a user came, when `connection` is the first one.
     pub(crate) async fn announce_beginning(&self, connection: &ConnectionId, identity: &Identity) {
-        if identity.role == Role::User
+        if self.admins_may_hear_of(identity)
             && let Some(others) = self.elsewhere(connection, identity, &[]).await
         {
             self.tell_admins(identity, &others, PresenceState::Online).await;
@@ -32,7 +32,7 @@ impl App {
     /// both.
     pub(crate) async fn announce_end(&self, connection: &ConnectionId, identity: &Identity, channels: &[Channel]) {
         let rooms = rooms(channels);
-        if (identity.role == Role::User || !rooms.is_empty())
+        if (self.admins_may_hear_of(identity) || !rooms.is_empty())
             && let Some(others) = self.elsewhere(connection, identity, &rooms).await
         {
             self.tell_rooms(&rooms, identity, &others, PresenceState::Offline).await;
@@ -54,6 +54,10 @@ impl App {
         {
             self.tell_rooms(&rooms, identity, &others, state).await;
         }
+    }
+
+    fn admins_may_hear_of(&self, identity: &Identity) -> bool {
+        identity.role == Role::User && self.delivery.may_reach(&Audience::Role(identity.tenant.clone(), Role::Admin))
     }
 
     async fn tell_admins(&self, identity: &Identity, others: &Elsewhere, state: PresenceState) {

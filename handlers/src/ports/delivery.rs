@@ -105,6 +105,12 @@ pub enum DeliveryError {
 /// frames first, then broadcasts, then its connection; the sender is never blocked by it.
 #[async_trait]
 pub trait Delivery: Send + Sync {
+    /// Whether a frame for this audience may reach anyone at all; `false` only where that is certain, at the cost of a look
+    /// into memory. It spares hints that nobody would hear what they cost to prepare.
+    fn may_reach(&self, _audience: &Audience) -> bool {
+        true
+    }
+
     /// Hands one frame to an audience.
     async fn deliver(&self, audience: &Audience, outgoing: Outgoing) -> Result<Delivered, DeliveryError>;
 

@@ -4,10 +4,9 @@
 //! gives names in lower case, so conventional ones get their usual case back and all others stay as they are (HDR-4).
 
 use std::fmt;
-use std::sync::OnceLock;
 
 use http::HeaderMap;
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, GetAll, HOST, HeaderName, HeaderValue, UPGRADE};
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
 use super::HandshakeRequest;
@@ -63,45 +62,36 @@ const MIXED_CASE: [(&str, &str); 38] = [
 
 /// Headers in the order, case and multiplicity of events. `Debug` shows no values.
 #[derive(Clone, PartialEq)]
-pub struct EventHeaders {
-    /// Sorted by name; the values of one name stand side by side in the order they came.
-    entries: Vec<(HeaderName, HeaderValue)>,
-    /// The multi-valued map of the public event types, once somebody needed it: `$connect` takes over the authorizer's.
-    multi: OnceLock<HeaderMap>,
-}
+pub struct EventHeaders(HeaderMap);
 
 impl EventHeaders {
     /// What the authorizer sees: everything, with `Connection`, `Upgrade` and `content-length` as API Gateway writes
     /// them (HDR-2).
     #[must_use]
     pub fn for_authorizer(request: &HandshakeRequest) -> Self {
-        let mut headers = Self::with_capacity(request.headers.len() + 6);
-        let sent = request.headers.iter().filter(|(name, _)| !is_ours(name));
-        headers.entries.extend(sent.map(|(name, value)| (name.clone(), value.clone())));
-        headers.add_static(CONNECTION, "upgrade");
-        headers.add_static(UPGRADE, "websocket");
-        headers.add_static(CONTENT_LENGTH, "0");
-        headers.add_static(X_FORWARDED_PORT.clone(), "443");
-        headers.add_static(X_FORWARDED_PROTO.clone(), "https");
-        headers.add(HOST, &request.domain_name);
-        match &request.forwarded_for {
-            Some(list) => headers.add(X_FORWARDED_FOR.clone(), list),
-            None => headers.add(X_FORWARDED_FOR.clone(), &request.source_ip),
+        let mut headers = Self(request.headers.clone());
+        for (name, value) in [
+            (CONNECTION, "upgrade"),
+            (UPGRADE, "websocket"),
+            (CONTENT_LENGTH, "0"),
+            (X_FORWARDED_PORT.clone(), "443"),
+            (X_FORWARDED_PROTO.clone(), "https"),
+        ] {
+            headers.0.insert(name, HeaderValue::from_static(value));
         }
-        if !request.headers.contains_key(&X_AMZN_TRACE_ID) {
-            headers.add(X_AMZN_TRACE_ID.clone(), &request.trace_id);
+        headers.set(HOST, &request.domain_name);
+        headers.set(X_FORWARDED_FOR.clone(), request.forwarded_for.as_deref().unwrap_or(&request.source_ip));
+        if !headers.0.contains_key(&X_AMZN_TRACE_ID) {
+            headers.set(X_AMZN_TRACE_ID.clone(), &request.trace_id);
         }
-        headers.sorted()
+        headers
     }
 
     /// What the `$connect` integration sees: the same without `Connection`, `Upgrade` and `content-length` (HDR-2).
     #[must_use]
     pub fn into_connect(mut self) -> Self {
-        self.entries.retain(|(name, _)| !(*name == CONNECTION || *name == UPGRADE || *name == CONTENT_LENGTH));
-        if let Some(multi) = self.multi.get_mut() {
-            for name in [CONNECTION, UPGRADE, CONTENT_LENGTH] {
-                multi.remove(name);
-            }
+        for name in [CONNECTION, UPGRADE, CONTENT_LENGTH] {
+            self.0.remove(name);
         }
         self
     }
@@ -109,10 +99,10 @@ impl EventHeaders {
     /// The four headers of a DISCONNECT event (HDR-8).
     #[must_use]
     pub fn for_disconnect(domain_name: &str) -> Self {
-        let mut headers = Self::with_capacity(4);
-        headers.add(HOST, domain_name);
+        let mut headers = Self(HeaderMap::with_capacity(4));
+        headers.set(HOST, domain_name);
         for name in [&X_API_KEY, &X_FORWARDED_FOR, &X_RESTAPI] {
-            headers.add_static(name.clone(), "");
+            headers.0.insert(name, HeaderValue::from_static(""));
         }
         headers
     }
@@ -120,61 +110,38 @@ impl EventHeaders {
     /// The last value of `name`, which is what the single-valued map shows (HDR-6).
     #[must_use]
     pub fn last(&self, name: &HeaderName) -> Option<&HeaderValue> {
-        self.entries.iter().rfind(|(entry, _)| entry == name).map(|(_, value)| value)
+        self.0.get_all(name).into_iter().next_back()
     }
 
     /// The single-valued and the multi-valued map as the public event type has them. Where no name repeats, which is
-    /// nearly always, they are the same, and a copy is cheaper than a second map.
+    /// nearly always, they are the same.
     #[must_use]
     pub fn typed(&self) -> (HeaderMap, HeaderMap) {
-        let multi = self.multi.get_or_init(|| self.multi_valued());
+        let Self(multi) = self;
         if multi.keys_len() == multi.len() {
             return (multi.clone(), multi.clone());
         }
         let mut single = HeaderMap::with_capacity(multi.keys_len());
-        for (name, value) in &self.entries {
+        for (name, value) in multi {
             single.insert(name, value.clone());
         }
         (single, multi.clone())
     }
 
-    fn with_capacity(headers: usize) -> Self {
-        Self { entries: Vec::with_capacity(headers), multi: OnceLock::new() }
-    }
-
-    fn multi_valued(&self) -> HeaderMap {
-        let mut multi = HeaderMap::with_capacity(self.entries.len());
-        for (name, value) in &self.entries {
-            multi.append(name, value.clone());
-        }
-        multi
-    }
-
-    fn add_static(&mut self, name: HeaderName, value: &'static str) {
-        self.entries.push((name, HeaderValue::from_static(value)));
-    }
-
-    /// Adds what may not be a header value (a host taken from a URI); then the header stays away.
-    fn add(&mut self, name: HeaderName, value: &str) {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            self.entries.push((name, value));
+    /// Sets what may not be a header value (a host taken from a URI); then the header stays away.
+    fn set(&mut self, name: HeaderName, value: &str) {
+        match HeaderValue::from_str(value) {
+            Ok(value) => drop(self.0.insert(name, value)),
+            Err(_) => drop(self.0.remove(name)),
         }
     }
 
-    fn sorted(mut self) -> Self {
-        self.entries.sort_by(|(a, _), (b, _)| a.as_str().cmp(b.as_str()));
-        self
+    /// The names in the order of events.
+    fn sorted(&self) -> Vec<&HeaderName> {
+        let mut names: Vec<&HeaderName> = self.0.keys().collect();
+        names.sort_unstable_by_key(|name| name.as_str());
+        names
     }
-
-    fn groups(&self) -> impl Iterator<Item = &[(HeaderName, HeaderValue)]> {
-        self.entries.chunk_by(|(a, _), (b, _)| a == b)
-    }
-}
-
-/// Headers that API Gateway writes itself, whatever the client sent.
-fn is_ours(name: &HeaderName) -> bool {
-    [&CONNECTION, &UPGRADE, &CONTENT_LENGTH, &HOST, &X_FORWARDED_FOR, &X_FORWARDED_PORT, &X_FORWARDED_PROTO]
-        .contains(&name)
 }
 
 /// `name` as events write it.
@@ -191,13 +158,15 @@ pub(crate) struct MultiValued<'h>(pub &'h EventHeaders);
 
 struct Text<'v>(&'v HeaderValue);
 
-struct Values<'v>(&'v [(HeaderName, HeaderValue)]);
+struct Values<'v>(GetAll<'v, HeaderValue>);
 
 impl Serialize for SingleValued<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        for (name, value) in self.0.groups().filter_map(<[_]>::last) {
-            map.serialize_entry(event_case(name), &Text(value))?;
+        for name in self.0.sorted() {
+            if let Some(value) = self.0.last(name) {
+                map.serialize_entry(event_case(name), &Text(value))?;
+            }
         }
         map.end()
     }
@@ -206,8 +175,8 @@ impl Serialize for SingleValued<'_> {
 impl Serialize for MultiValued<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        for group in self.0.groups() {
-            map.serialize_entry(event_case(&group[0].0), &Values(group))?;
+        for name in self.0.sorted() {
+            map.serialize_entry(event_case(name), &Values(self.0.0.get_all(name)))?;
         }
         map.end()
     }
@@ -215,8 +184,8 @@ impl Serialize for MultiValued<'_> {
 
 impl Serialize for Values<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut list = serializer.serialize_seq(Some(self.0.len()))?;
-        for (_, value) in self.0 {
+        let mut list = serializer.serialize_seq(None)?;
+        for value in &self.0 {
             list.serialize_element(&Text(value))?;
         }
         list.end()
@@ -231,7 +200,7 @@ impl Serialize for Text<'_> {
 
 impl fmt::Debug for EventHeaders {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.entries.iter().map(|(name, _)| name)).finish()
+        f.debug_list().entries(self.0.keys()).finish()
     }
 }
 
