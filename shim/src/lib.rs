@@ -15,7 +15,6 @@ pub mod embedded;
 pub mod endpoint;
 pub mod functions;
 pub mod hub;
-pub mod jwks;
 pub mod logging;
 pub mod metrics;
 pub mod readiness;

@@ -18,6 +18,7 @@ use handlers::api::ApiKeys;
 use handlers::app::App;
 use handlers::authorizer::{Authorizer, KeySet, KeySource, TokenSettings, TokenVerifier};
 use handlers::ports::{Clock, ConnectionStore, Delivery, MessageLog};
+use jwks::HttpJwks;
 use tokio_util::task::TaskTracker;
 
 pub use self::embedded::embedded;
@@ -31,7 +32,6 @@ use crate::embedded::{DataDirLock, SigningSecret, signing_secret};
 use crate::endpoint::{Endpoint, Ids};
 use crate::functions::{Lambda, Messaging};
 use crate::hub::Hub;
-use crate::jwks::HttpJwks;
 use crate::metrics::Metrics;
 use crate::running::Pods;
 use crate::server::http_api::HttpApi;

@@ -25,7 +25,7 @@ use crate::ports::free_address;
 pub const REQUIRED_VARIABLE: &str = "TWINWAY_TEST_DYNAMODB";
 
 /// Runs the emulator as long as standard input is open: this process holds the other end and cannot forget to let go.
-const WHILE_INPUT_IS_OPEN: &str = r#""$0" </dev/null & child=$!; cat >/dev/null; kill -KILL $child"#;
+const WHILE_INPUT_IS_OPEN: &str = r#""$0" </dev/null & child=$!; cat >/dev/null; kill -KILL $child; wait"#;
 
 /// A running emulator. It holds everything in memory and ends when dropped.
 #[derive(Debug)]

@@ -9,6 +9,7 @@ use std::time::Duration;
 use handlers::api::{API_KEY_BYTES, ApiKeys};
 use handlers::authorizer::{KeySet, TokenSettings};
 use handlers::id::{TenantId, UserId};
+use http::Uri;
 
 /// The table of connections.
 pub const CONNECTIONS_TABLE: &str = "TWINWAY_CONNECTIONS_TABLE";
@@ -24,6 +25,8 @@ pub const AUTH_SECRET: &str = "TWINWAY_AUTH_SECRET";
 pub const AUTH_PREVIOUS_SECRETS: &str = "TWINWAY_AUTH_PREVIOUS_SECRETS";
 /// A JSON Web Key Set.
 pub const AUTH_JWKS: &str = "TWINWAY_AUTH_JWKS";
+/// Where an identity provider publishes its JSON Web Key Set: `https://…`, or `http://` on loopback.
+pub const AUTH_JWKS_URL: &str = "TWINWAY_AUTH_JWKS_URL";
 /// The `iss` that tokens must have.
 pub const AUTH_ISSUER: &str = "TWINWAY_AUTH_ISSUER";
 /// The `aud` that tokens must have.
@@ -58,8 +61,10 @@ pub struct Stores {
 
 /// What verifies callers.
 pub struct Auth {
-    /// For tokens.
+    /// For tokens, as far as the environment has the keys.
     pub tokens: TokenSettings,
+    /// Where the rest of the keys is.
+    pub jwks_url: Option<Uri>,
     /// For the HTTP API's keys.
     pub api_keys: ApiKeys,
 }
@@ -170,12 +175,24 @@ impl<'a> Reader<'a> {
     }
 
     fn auth(&mut self) -> Option<Auth> {
+        let jwks_url = self.jwks_url();
         let keys = self.keys();
         let leeway = self.duration(AUTH_LEEWAY, DEFAULT_LEEWAY);
         let api_keys = self.api_keys();
         let (issuer, audience) = (self.text(AUTH_ISSUER), self.text(AUTH_AUDIENCE));
         let tokens = TokenSettings { issuer, audience, leeway: leeway?, ..TokenSettings::new(keys?) };
-        Some(Auth { tokens, api_keys: api_keys? })
+        Some(Auth { tokens, jwks_url: jwks_url?, api_keys: api_keys? })
+    }
+
+    fn jwks_url(&mut self) -> Option<Option<Uri>> {
+        let Some(text) = self.text(AUTH_JWKS_URL) else { return Some(None) };
+        if self.text(AUTH_JWKS).is_some() {
+            return self.mistake(AUTH_JWKS_URL, format_args!("and {AUTH_JWKS} exclude each other: keep one"));
+        }
+        match text.parse::<Uri>() {
+            Ok(uri) if jwks::check(&uri).is_ok() => Some(Some(uri)),
+            _ => self.mistake(AUTH_JWKS_URL, "must be an https:// address (http:// only for loopback)"),
+        }
     }
 
     fn keys(&mut self) -> Option<KeySet> {
@@ -196,8 +213,9 @@ impl<'a> Reader<'a> {
                 Err(error) => sound = self.mistake::<()>(AUTH_JWKS, format_args!("is not usable: {error}")).is_some(),
             }
         }
-        if sound && keys.is_empty() {
-            return self.mistake(AUTH_SECRET, format_args!("is missing, and {AUTH_JWKS} too: nobody could connect"));
+        if sound && keys.is_empty() && self.text(AUTH_JWKS_URL).is_none() {
+            let what = format_args!("is missing, {AUTH_JWKS} and {AUTH_JWKS_URL} too: nobody could connect");
+            return self.mistake(AUTH_SECRET, what);
         }
         sound.then_some(keys)
     }

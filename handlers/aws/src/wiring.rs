@@ -12,8 +12,10 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, ConfigLoader, SdkConfig};
 use handlers::api::Api;
 use handlers::app::App;
-use handlers::authorizer::{Authorizer, TokenVerifier};
+use handlers::authorizer::{Authorizer, KeySource, TokenSettings, TokenVerifier};
 use handlers::ports::Clock;
+use http::Uri;
+use jwks::HttpJwks;
 
 use crate::clock::SystemClock;
 use crate::config::{self, Source, Stores};
@@ -92,8 +94,8 @@ pub async fn app(source: Source<'_>) -> anyhow::Result<App> {
 /// # Errors
 /// Every mistake of the environment, in one text.
 pub fn authorizer(source: Source<'_>) -> anyhow::Result<(Authorizer, Arc<dyn Clock>)> {
-    let auth = config::auth(source)?;
-    Ok((Authorizer { verifier: Arc::new(TokenVerifier::new(auth.tokens)) }, clock()?))
+    let (auth, clock) = (config::auth(source)?, clock()?);
+    Ok((Authorizer { verifier: Arc::new(verifier(auth.tokens, auth.jwks_url, &clock)?) }, clock))
 }
 
 /// What `api` runs.
@@ -103,7 +105,15 @@ pub fn authorizer(source: Source<'_>) -> anyhow::Result<(Authorizer, Arc<dyn Clo
 pub async fn api(source: Source<'_>) -> anyhow::Result<Api> {
     let (stores, auth) = config::stores_and_auth(source)?;
     let app = on_aws(&stores).await?;
-    Ok(Api::new(Arc::new(app), Arc::new(TokenVerifier::new(auth.tokens)), auth.api_keys))
+    let verifier = verifier(auth.tokens, auth.jwks_url, &app.clock)?;
+    Ok(Api::new(Arc::new(app), Arc::new(verifier), auth.api_keys))
+}
+
+/// Keys are fetched by the first token that needs them and kept while the sandbox lives; a start fetches nothing.
+fn verifier(tokens: TokenSettings, jwks_url: Option<Uri>, clock: &Arc<dyn Clock>) -> anyhow::Result<TokenVerifier> {
+    let source = jwks_url.map(|url| HttpJwks::new(url, clock.clone())).transpose()?;
+    let source = source.map(|source| Arc::new(source) as Arc<dyn KeySource>);
+    Ok(TokenVerifier::new(TokenSettings { source, ..tokens }))
 }
 
 async fn on_aws(stores: &Stores) -> anyhow::Result<App> {

@@ -77,6 +77,22 @@ fn a_retention_below_an_hour_and_no_key_at_all_are_refused() {
 }
 
 #[test]
+fn a_key_sets_address_stands_for_keys_and_has_to_be_safe() {
+    let mut given = complete();
+    given.remove(AUTH_SECRET);
+    given.insert(AUTH_JWKS_URL, "https://issuer.example/jwks.json");
+    let (_, auth) = read(&given).ok().unwrap();
+    assert_eq!(auth.jwks_url.unwrap(), "https://issuer.example/jwks.json");
+    for wrong in ["http://issuer.example/jwks.json", "issuer.example", "/jwks.json"] {
+        given.insert(AUTH_JWKS_URL, wrong);
+        let text = read(&given).err().unwrap().to_string();
+        assert!(text.contains(AUTH_JWKS_URL) && text.contains("https://"), "{wrong}: {text}");
+    }
+    given.insert(AUTH_JWKS, "{}");
+    assert!(read(&given).err().unwrap().to_string().contains("exclude each other"));
+}
+
+#[test]
 fn the_operators_page_has_every_variable() {
     let page = include_str!("../../../../docs/OPERATIONS.md");
     let names = [
@@ -87,6 +103,7 @@ fn the_operators_page_has_every_variable() {
         AUTH_SECRET,
         AUTH_PREVIOUS_SECRETS,
         AUTH_JWKS,
+        AUTH_JWKS_URL,
         AUTH_ISSUER,
         AUTH_AUDIENCE,
         AUTH_LEEWAY,

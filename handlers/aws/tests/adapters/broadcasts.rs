@@ -18,12 +18,16 @@ use handlers::memory::{MemoryLog, Retention};
 use handlers::ports::{
     CloseReason, Connection, ConnectionStore, Delivered, Delivery, DeliveryError, Outgoing, Priority, Timestamp,
 };
+use handlers_aws::config::Stores;
 use handlers_aws::connections::DynamoConnections;
 use handlers_aws::delivery::{Limits, PostToConnections};
 use handlers_aws::wiring;
 
+use serde_json::{Value, json};
+
+use crate::counts::{event, text};
 use crate::gateway::{Gateway, Mood};
-use crate::support::{Database, NOW, clock, database, sdk};
+use crate::support::{Database, NOW, RETENTION, clock, database, sdk};
 
 struct Sockets(Arc<Gateway>);
 
@@ -70,6 +74,23 @@ impl World {
         });
         stream::iter(puts).buffer_unordered(16).collect::<Vec<()>>().await;
         records.into_iter().map(|record| record.id).collect()
+    }
+
+    /// What the application answers an admin who asks for the room's presence.
+    async fn presence(&self) -> Value {
+        let endpoint = self.gateway.stub.endpoint();
+        let stores = Stores {
+            connections_table: self.table.clone(),
+            messages_table: "messages".to_owned(),
+            management_endpoint: format!("{endpoint}/prod"),
+            retention: RETENTION,
+        };
+        let management = wiring::management(&sdk(&endpoint).await, &stores.management_endpoint);
+        let app = wiring::application(&self.dynamo, management, &stores, clock());
+        let frame = json!({"action": "presence", "channels": ["room:lobby"]}).to_string();
+        let answer = app.message(event("root", "root", "admin", "$default", Some(&frame))).await.unwrap();
+        let mut answer: Value = serde_json::from_str(&text(answer)).unwrap();
+        answer["channels"]["room:lobby"].take()
     }
 
     async fn say(&self) -> Result<Delivered, DeliveryError> {
@@ -122,6 +143,8 @@ async fn a_broadcast_forgets_those_who_are_gone() {
     assert_eq!(left.total, 700, "the gone are in no list");
     assert_eq!(world.store.remove(&ids[0]).await.unwrap(), None, "their $disconnect finds nothing to do");
     assert_eq!(world.say().await.unwrap(), Delivered::To(Some(700)), "and are not posted to again");
+    let presence = world.presence().await;
+    assert_eq!((&presence["connections"], &presence["users"]), (&json!(700), &json!(700)), "{presence}");
 }
 
 /// Between its `$connect` and its `101` posts to a connection are answered 410 as well.

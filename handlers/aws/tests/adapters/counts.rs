@@ -106,14 +106,16 @@ fn full(id: &str) -> String {
     format!("{id:A<15}=")
 }
 
-fn text(response: ApiGatewayProxyResponse) -> String {
+/// The frame that answers.
+pub fn text(response: ApiGatewayProxyResponse) -> String {
     match response.body {
         Some(aws_lambda_events::encodings::Body::Text(text)) => text,
         other => panic!("an answer is text, not {other:?}"),
     }
 }
 
-fn event(id: &str, user: &str, role: &str, route: &str, body: Option<&str>) -> ApiGatewayWebsocketProxyRequest {
+/// An event as API Gateway makes it.
+pub fn event(id: &str, user: &str, role: &str, route: &str, body: Option<&str>) -> ApiGatewayWebsocketProxyRequest {
     let event = json!({
         "requestContext": {
             "routeKey": route, "connectionId": full(id), "connectedAt": NOW, "requestTimeEpoch": NOW,

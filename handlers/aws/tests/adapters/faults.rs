@@ -20,13 +20,13 @@ use crate::stub::Stub;
 use crate::support::{NOW, RETENTION, clock, sdk};
 
 /// A DynamoDB that fails `failures` times and then answers everything with an empty success.
-struct Failing {
-    stub: Stub,
+pub struct Failing {
+    pub stub: Stub,
     requests: Arc<AtomicU32>,
 }
 
 impl Failing {
-    async fn start(status: u16, error: &'static str, failures: u32) -> Self {
+    pub async fn start(status: u16, error: &'static str, failures: u32) -> Self {
         let requests = Arc::new(AtomicU32::new(0));
         let counted = requests.clone();
         let answer = move |_: Request<Bytes>| {
@@ -52,10 +52,10 @@ impl Failing {
     }
 }
 
-const THROUGHPUT: &str = r#"{"__type":"com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException","message":"The level of configured provisioned throughput for the table was exceeded. Consider increasing your provisioning level with the UpdateTable API."}"#;
-const THROTTLED: &str = r#"{"__type":"com.amazon.coral.availability#ThrottlingException","message":"Rate of requests exceeds the allowed throughput."}"#;
-const NO_TABLE: &str = r#"{"__type":"com.amazonaws.dynamodb.v20120810#ResourceNotFoundException","message":"Requested resource not found"}"#;
-const DENIED: &str = r#"{"__type":"com.amazon.coral.service#AccessDeniedException","Message":"User: arn:aws:sts::123456789012:assumed-role/connect/connect is not authorized to perform: dynamodb:PutItem on resource: arn:aws:dynamodb:eu-west-1:123456789012:table/connections because no identity-based policy allows the dynamodb:PutItem action"}"#;
+pub const THROUGHPUT: &str = r#"{"__type":"com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException","message":"The level of configured provisioned throughput for the table was exceeded. Consider increasing your provisioning level with the UpdateTable API."}"#;
+pub const THROTTLED: &str = r#"{"__type":"com.amazon.coral.availability#ThrottlingException","message":"Rate of requests exceeds the allowed throughput."}"#;
+pub const NO_TABLE: &str = r#"{"__type":"com.amazonaws.dynamodb.v20120810#ResourceNotFoundException","message":"Requested resource not found"}"#;
+pub const DENIED: &str = r#"{"__type":"com.amazon.coral.service#AccessDeniedException","Message":"User: arn:aws:sts::123456789012:assumed-role/connect/connect is not authorized to perform: dynamodb:PutItem on resource: arn:aws:dynamodb:eu-west-1:123456789012:table/connections because no identity-based policy allows the dynamodb:PutItem action"}"#;
 
 fn alice() -> Connection {
     let (tenant, user) = (TenantId::default_tenant(), UserId::parse("alice").unwrap());

@@ -2,19 +2,26 @@
 
 use std::collections::VecDeque;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::Ed25519KeyPair;
 use bytes::Bytes;
 use futures_util::FutureExt;
-use handlers::authorizer::{Claims, mint_hs256};
+use handlers::authorizer::{Algorithm, Claims, mint_hs256};
 use handlers::id::{TenantId, UserId};
 use handlers::identity::Role;
 use http::{Method, Request, Response};
+use jsonwebtoken::jwk::Jwk;
+use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Value, json};
 use tests::eventually::in_time;
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 
+use crate::counts::event;
+use crate::faults::{DENIED, Failing, NO_TABLE, THROTTLED, THROUGHPUT};
 use crate::stub::Stub;
 
 const SECRET: &str = "the-secret-of-these-tests-is-long";
@@ -120,6 +127,67 @@ async fn the_authorizer_lets_in_whom_it_knows_and_says_unauthorized_to_the_lette
     assert_eq!(refused["span"]["requestId"], "11111111-2222-3333-4444-555555555555");
     assert!(refused["span"]["xrayTraceId"].as_str().unwrap().starts_with("Root=1-5bef4de7"), "{refused}");
     assert!(!lines.contains(&token) && !lines.contains("not.a.token"), "a token is in the log");
+}
+
+/// Tokens of an identity provider: its keys are fetched when the first token needs them, once, and its name is checked.
+#[tokio::test]
+async fn the_authorizer_fetches_an_identity_providers_keys() {
+    let pkcs8 = Ed25519KeyPair::generate_pkcs8v1(&SystemRandom::new()).unwrap();
+    let key = EncodingKey::from_ed_der(pkcs8.as_ref());
+    let set = json!({"keys": [Jwk::from_encoding_key(&key, Algorithm::EdDSA).unwrap()]}).to_string();
+    let fetched = Arc::new(AtomicU32::new(0));
+    let counter = fetched.clone();
+    let provider = move |_: Request<Bytes>| {
+        counter.fetch_add(1, Ordering::SeqCst);
+        let set = Bytes::from(set.clone());
+        async move { Response::new(set) }.boxed()
+    };
+    let provider = Stub::start(Arc::new(provider)).await;
+    let token = |issuer: &str| {
+        let claims =
+            json!({"sub": "alice", "role": "user", "tenant": "default", "iss": issuer, "exp": 4_000_000_000_i64});
+        jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), &claims, &key).unwrap()
+    };
+    let url = format!("{}/jwks.json", provider.endpoint());
+    let given = [("TWINWAY_AUTH_JWKS_URL", url.as_str()), ("TWINWAY_AUTH_ISSUER", "https://idp.example/")];
+    let good = authorization(&token("https://idp.example/"));
+    let events = [good.clone(), authorization(&token("https://other.example/")), good];
+    let mut function = Function::start(env!("CARGO_BIN_EXE_authorizer"), &given, &events).await;
+    let (kind, policy) = function.answer().await;
+    assert_eq!((kind.as_str(), &policy["context"]["userId"]), ("response", &json!("alice")), "{policy}");
+    let (kind, refusal) = function.answer().await;
+    assert_eq!((kind.as_str(), &refusal["errorMessage"]), ("error", &json!("Unauthorized")), "{refusal}");
+    assert_eq!(function.answer().await.0, "response");
+    assert_eq!(fetched.load(Ordering::SeqCst), 1, "the set is kept");
+}
+
+/// What a whole function answers when DynamoDB does not do what it is asked: a client is told what it may try again, and the
+/// operator what to mend.
+#[tokio::test]
+async fn a_function_says_what_dynamodb_refuses() {
+    for (error, told) in [
+        (NO_TABLE, "there is no table 'messages'"),
+        (DENIED, "the function's role needs 'dynamodb:"),
+        (THROTTLED, "\"code\":\"unavailable\""),
+        (THROUGHPUT, "\"code\":\"unavailable\""),
+    ] {
+        let failing = Failing::start(400, error, u32::MAX).await;
+        let endpoint = failing.stub.endpoint();
+        let credentials = [("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"), ("AWS_SECRET_ACCESS_KEY", "example")];
+        let given: Vec<_> =
+            STORES.into_iter().chain(credentials).chain([("AWS_ENDPOINT_URL_DYNAMODB", endpoint.as_str())]).collect();
+        let frame = json!({"action": "send", "id": "m1", "body": "hello"}).to_string();
+        let event = serde_json::to_value(event("a1", "alice", "user", "$default", Some(&frame))).unwrap();
+        let mut function = Function::start(env!("CARGO_BIN_EXE_message"), &given, &[event]).await;
+        let (kind, answer) = function.answer().await;
+        let passing = told.contains("unavailable");
+        assert_eq!(kind, if passing { "response" } else { "error" }, "{answer}");
+        let text = answer[if passing { "body" } else { "errorMessage" }].as_str().unwrap();
+        assert!(text.contains(told), "{text}");
+        let lines = function.output().await;
+        assert!(passing || lines.contains(told), "the operator is not told {told:?}: {lines}");
+        assert!(!lines.contains("hello"), "a body is in the log");
+    }
 }
 
 #[tokio::test]

@@ -120,7 +120,11 @@ impl fmt::Debug for HttpJwks {
     }
 }
 
-fn check(address: &Uri) -> Result<(), InvalidJwksAddress> {
+/// Whether keys may be fetched from `address`.
+///
+/// # Errors
+/// [`InvalidJwksAddress`] when it is not `https://`, nor `http://` on the loopback interface.
+pub fn check(address: &Uri) -> Result<(), InvalidJwksAddress> {
     let host = address.host().ok_or(InvalidJwksAddress::NotAbsolute)?;
     let loopback = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
     match address.scheme_str() {
