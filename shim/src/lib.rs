@@ -5,6 +5,7 @@
 //! what moves bytes: server, sessions, hub, storage, operations.
 
 pub mod access;
+mod breaker;
 pub mod bus;
 pub mod cli;
 pub mod clock;
@@ -18,6 +19,7 @@ pub mod hub;
 pub mod jwks;
 pub mod logging;
 pub mod metrics;
+pub mod postgres;
 pub mod readiness;
 pub mod redis;
 pub mod running;

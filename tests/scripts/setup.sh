@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Finds what the build and the tests need, installs from Debian's packages what is missing, and says what it does.
 # Needs Rust 1.95 (rust-toolchain is not pinned to a download: any 1.95 or later does) and a C compiler for aws-lc and
-# jemalloc. `make run` needs nothing else; `make test` starts real Redis servers, and installs MiniStack (PyPI) and SDKs into
+# jemalloc. `make run` needs nothing else; `make test` starts real Redis and
+# PostgreSQL servers, and installs MiniStack (PyPI) and SDKs into
 # the build directory by itself.
 set -euo pipefail
 
@@ -27,3 +28,7 @@ need openssl openssl "makes certificates for tests"
 # Sentinels are the same program; the tests start all servers themselves, on free ports.
 need redis-server redis-server "the tests of the Redis adapters run on real servers"
 need redis-cli redis-tools "those tests ask their servers through it"
+# Debian has the server's programs outside of PATH, one directory for each version.
+if ! compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; then
+  need initdb postgresql "the tests of the PostgreSQL log run on real servers"
+fi

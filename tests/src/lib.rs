@@ -1,13 +1,14 @@
 //! What tests and benchmarks are made of: a harness around the real binary, clients, worlds, conformance, load.
 //!
-//! The tests themselves are in `tests/it` (scenarios, hostile input, crashes), `tests/conformance` and `tests/redis` (adapters on
-//! real servers).
+//! The tests themselves are in `tests/it` (scenarios, hostile input, crashes), `tests/conformance`, and `tests/redis` and
+//! `tests/postgres` (adapters on real servers).
 
 pub mod client;
 pub mod conformance;
 pub mod dynamodb;
 pub mod eventually;
 pub mod load;
+pub mod postgres;
 pub mod redis;
 pub mod sam_events;
 pub mod server;

@@ -60,7 +60,15 @@ pub fn lambda(config: &Config) -> anyhow::Result<Wired> {
         handshake_timeout: config.server.handshake_timeout,
     };
     let endpoint = Arc::new(endpoint);
-    Ok(Wired { endpoint, http_api, secret: None, data_dir: None, functions: Some(functions), pods: None })
+    Ok(Wired {
+        endpoint,
+        http_api,
+        secret: None,
+        data_dir: None,
+        functions: Some(functions),
+        pods: None,
+        postgres: None,
+    })
 }
 
 /// Only what has a function is part of the API.
