@@ -4,6 +4,7 @@
 //! server is busy or a connection is lost. No caller waits for a server that is known to be away. The tables and functions are
 //! made at the start (`migrations/`), all in one schema.
 
+mod archive;
 mod check;
 mod link;
 mod log;
@@ -13,6 +14,7 @@ mod monitor;
 mod settings;
 mod trouble;
 
+pub use self::archive::PostgresArchive;
 pub use self::check::StartError;
 pub use self::link::Postgres;
 pub use self::log::{PostgresLog, PostgresRetention};

@@ -15,7 +15,7 @@ forbid() {
   fi
 }
 
-ours='gateway|handlers|handlers-aws|shim|runtime-api|templates|tests'
+ours='gateway|handlers|handlers-aws|migrate|shim|runtime-api|templates|tests'
 clouds='aws-config|aws-sdk-.*'
 edges='redis|bb8.*|warp|hyper.*|tungstenite|tokio-tungstenite|redb|sqlx.*'
 
@@ -23,10 +23,11 @@ forbid gateway "$ours" "gateway imports nothing of ours"
 forbid handlers "$ours" "handlers import nothing of ours"
 forbid gateway "$clouds|$edges|tokio" "gateway is values and pure functions"
 forbid handlers "$clouds|$edges|tokio" "the application is pure"
-forbid shim "$clouds|handlers-aws|tests" "the two edges never meet"
-forbid runtime-api "handlers|handlers-aws|shim|templates|tests|$clouds" "the Runtime API serves any function"
-forbid handlers-aws "gateway|shim|runtime-api|templates|tests|redis|bb8.*|warp|redb|sqlx.*" "the two edges never meet"
-for package in gateway handlers handlers-aws runtime-api shim; do
+forbid shim "$clouds|handlers-aws|migrate|tests" "the two edges never meet"
+forbid runtime-api "handlers|handlers-aws|migrate|shim|templates|tests|$clouds" "the Runtime API serves any function"
+forbid handlers-aws "gateway|migrate|shim|runtime-api|templates|tests|redis|bb8.*|warp|redb|sqlx.*" "the two edges never meet"
+forbid migrate "tests" "a program needs no harness"
+for package in gateway handlers handlers-aws migrate runtime-api shim; do
   forbid "$package" 'ring|openssl|openssl-sys|native-tls' "one crypto backend, aws-lc"
 done
 

@@ -36,6 +36,11 @@ impl Failure {
         Self { code: USAGE, text }
     }
 
+    /// Something that is needed is not there.
+    pub(super) fn unavailable(text: String) -> Self {
+        Self { code: UNAVAILABLE, text }
+    }
+
     /// The server is not healthy.
     pub(super) fn unhealthy(text: String) -> Self {
         Self { code: UNHEALTHY, text }

@@ -18,6 +18,7 @@ use sqlx::postgres::PgArguments;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use self::retention::Sweeper;
+pub(super) use self::row::column;
 use super::link::{Postgres, Statement};
 use super::trouble::PostgresTrouble;
 
@@ -58,38 +59,6 @@ const HEADS: &str = "
     LEFT JOIN {schema}.channels AS c ON c.name = asked.name
     ORDER BY asked.number";
 
-/// The message logs of one schema.
-pub struct PostgresLog {
-    postgres: Postgres,
-    statements: Statements,
-    _sweeper: AbortOnDropHandle<()>,
-}
-
-struct Statements {
-    append: Statement,
-    after: Statement,
-    before: Statement,
-    heads: Statement,
-}
-
-impl PostgresLog {
-    /// Logs that are kept by `retention`, measured by `clock`; a task of their own drops what is too much or too old. It must
-    /// be called within a tokio runtime.
-    #[must_use]
-    pub fn open(postgres: Postgres, clock: Arc<dyn Clock>, retention: PostgresRetention) -> Self {
-        let reading = |side, order| postgres.statement(&READ.replace("{side}", side).replace("{order}", order));
-        let statements = Statements {
-            append: postgres.statement(APPEND),
-            after: reading(">", "ASC"),
-            before: reading("<", "DESC"),
-            heads: postgres.statement(HEADS),
-        };
-        let sweeper = Sweeper::new(postgres.clone(), clock, retention);
-        let task = TaskTracker::new().spawn(sweeper.run());
-        Self { postgres, statements, _sweeper: AbortOnDropHandle::new(task) }
-    }
-}
-
 /// Arguments in order; an argument that cannot be encoded is refused as a statement is.
 macro_rules! arguments {
     ($($argument:expr),+ $(,)?) => {{
@@ -98,10 +67,80 @@ macro_rules! arguments {
         arguments
     }};
 }
-use arguments;
+pub(super) use arguments;
+
+/// The message logs of one schema.
+pub struct PostgresLog {
+    postgres: Postgres,
+    reading: Reading,
+    statements: Statements,
+    _sweeper: AbortOnDropHandle<()>,
+}
+
+struct Statements {
+    append: Statement,
+    heads: Statement,
+}
+
+/// How stretches are read.
+pub(super) struct Reading {
+    after: Statement,
+    before: Statement,
+}
+
+impl Reading {
+    pub(super) fn new(postgres: &Postgres) -> Self {
+        let reading = |side, order| postgres.statement(&READ.replace("{side}", side).replace("{order}", order));
+        Self { after: reading(">", "ASC"), before: reading("<", "DESC") }
+    }
+
+    /// A stretch upwards.
+    pub(super) async fn after(
+        &self,
+        postgres: &Postgres,
+        channel: &Channel,
+        after: Offset,
+        limit: usize,
+        max_bytes: usize,
+    ) -> Result<Slice, PostgresTrouble> {
+        self.read(postgres, channel, Range::After(after), limit, max_bytes).await
+    }
+
+    async fn read(
+        &self,
+        postgres: &Postgres,
+        channel: &Channel,
+        range: Range,
+        limit: usize,
+        max_bytes: usize,
+    ) -> Result<Slice, PostgresTrouble> {
+        let (statement, from) = match range {
+            Range::After(offset) => (&self.after, place(offset)),
+            Range::Before(None) => (&self.before, i64::MAX),
+            Range::Before(Some(offset)) => (&self.before, place(offset)),
+        };
+        let limit = i64::try_from(limit.max(1)).unwrap_or(i64::MAX);
+        let bytes = i64::try_from(max_bytes).unwrap_or(i64::MAX);
+        let rows = postgres.fetch(statement, arguments![channel.to_string(), from, limit, bytes]).await?;
+        row::slice(&rows)
+    }
+}
+
+impl PostgresLog {
+    /// Logs that are kept by `retention`, measured by `clock`; a task of their own drops what is too much or too old. It must
+    /// be called within a tokio runtime.
+    #[must_use]
+    pub fn open(postgres: Postgres, clock: Arc<dyn Clock>, retention: PostgresRetention) -> Self {
+        let reading = Reading::new(&postgres);
+        let statements = Statements { append: postgres.statement(APPEND), heads: postgres.statement(HEADS) };
+        let sweeper = Sweeper::new(postgres.clone(), clock, retention);
+        let task = TaskTracker::new().spawn(sweeper.run());
+        Self { postgres, reading, statements, _sweeper: AbortOnDropHandle::new(task) }
+    }
+}
 
 /// An offset as PostgreSQL's largest integer has it; none is beyond it.
-fn place(offset: Offset) -> i64 {
+pub(super) fn place(offset: Offset) -> i64 {
     i64::try_from(offset.0).unwrap_or(i64::MAX)
 }
 
@@ -124,15 +163,7 @@ impl MessageLog for PostgresLog {
     }
 
     async fn read(&self, channel: &Channel, range: Range, limit: usize, max_bytes: usize) -> Result<Slice, LogError> {
-        let (statement, from) = match range {
-            Range::After(offset) => (&self.statements.after, place(offset)),
-            Range::Before(None) => (&self.statements.before, i64::MAX),
-            Range::Before(Some(offset)) => (&self.statements.before, place(offset)),
-        };
-        let limit = i64::try_from(limit.max(1)).unwrap_or(i64::MAX);
-        let bytes = i64::try_from(max_bytes).unwrap_or(i64::MAX);
-        let rows = self.postgres.fetch(statement, arguments![channel.to_string(), from, limit, bytes]).await?;
-        Ok(row::slice(&rows)?)
+        Ok(self.reading.read(&self.postgres, channel, range, limit, max_bytes).await?)
     }
 
     async fn heads(&self, channels: &[Channel]) -> Result<Vec<Position>, LogError> {

@@ -13,7 +13,7 @@ use sqlx::{Decode, Postgres, Row as _, Type};
 use super::super::trouble::PostgresTrouble;
 
 /// The column at `index`.
-pub(super) fn column<'r, T>(row: &'r PgRow, index: usize) -> Result<T, PostgresTrouble>
+pub(in crate::postgres) fn column<'r, T>(row: &'r PgRow, index: usize) -> Result<T, PostgresTrouble>
 where
     T: Decode<'r, Postgres> + Type<Postgres>,
 {

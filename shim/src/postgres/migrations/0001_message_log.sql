@@ -89,6 +89,42 @@ BEGIN
 END
 $$;
 
+-- Writes messages of another store at the places that they have, with the epoch that clients know them by. A channel without
+-- messages begins behind `behind`; places up to the head are taken as written. Answers 'done', 'epoch' (the channel has messages
+-- of another one) or 'hole' (it ends before these begin).
+CREATE FUNCTION import(
+    channel_name text, its_epoch text, behind bigint,
+    places bigint[], times bigint[], authors text[], roles text[], ids text[], bodies text[]
+) RETURNS text LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+#variable_conflict use_column
+DECLARE
+    owner channels;
+    told text;
+    begins bigint;
+BEGIN
+    INSERT INTO channels (name, head, first, first_at, epoch, born)
+        VALUES (channel_name, behind, behind + 1, coalesce(times[1], 0), its_epoch, timeline()) ON CONFLICT (name) DO NOTHING;
+    SELECT c.* INTO STRICT owner FROM channels AS c WHERE c.name = channel_name FOR NO KEY UPDATE;
+    SELECT incarnation(coalesce(owner.epoch, l.epoch), coalesce(owner.born, l.born)) INTO STRICT told FROM log AS l;
+    IF told <> its_epoch THEN
+        RETURN 'epoch';
+    END IF;
+    SELECT min(p) INTO begins FROM unnest(places) AS p WHERE p > owner.head;
+    IF coalesce(begins <> owner.head + 1, behind > owner.head) THEN
+        RETURN 'hole';
+    END IF;
+    INSERT INTO messages (channel, place, sent_at, author, role, id, body)
+        SELECT owner.id, given.* FROM unnest(places, times, authors, roles, ids, bodies) AS given (p, t, a, r, i, b)
+        WHERE given.p > owner.head;
+    UPDATE channels AS c SET
+        head = greatest(c.head, (SELECT max(p) FROM unnest(places) AS p)),
+        first_at = CASE WHEN c.first <= c.head THEN c.first_at
+            ELSE coalesce((SELECT m.sent_at FROM messages AS m WHERE m.channel = owner.id AND m.place = c.first), c.first_at) END
+        WHERE c.id = owner.id;
+    RETURN 'done';
+END
+$$;
+
 -- Drops what is too much or too old, oldest first: looks at `page` channels behind `behind`, drops at most `budget` messages,
 -- and says behind which channel to go on (0 begins anew). Channels that are being written to are left for the next time.
 CREATE FUNCTION expire(
