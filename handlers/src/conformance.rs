@@ -4,6 +4,7 @@
 //! shared store). A breach panics with what was expected. Cases run many calls at once on one task, which is true
 //! concurrency for adapters that wait for a network; an in-process adapter adds a test with threads of its own.
 
+pub mod archive;
 pub mod connections;
 pub mod delivery;
 pub mod log;

@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod app;
+pub mod archive;
 pub mod audience;
 pub mod authorizer;
 pub mod channel;

@@ -7,6 +7,7 @@ mod completions;
 mod configuration;
 pub mod exit;
 mod healthcheck;
+mod migrate;
 mod overrides;
 mod serve;
 mod token;
@@ -61,6 +62,8 @@ enum Command {
     /// Ask a running server whether it is healthy; exit code 0 or 1
     #[command(after_help = healthcheck::EXAMPLES)]
     Healthcheck(healthcheck::HealthcheckArgs),
+    /// Copy channels and their history between DynamoDB, Redis, PostgreSQL and the embedded log
+    Migrate(migrate::MigrateArgs),
     /// Print the version
     Version,
     /// Print a completion script for a shell
@@ -119,6 +122,7 @@ fn execute(command: Command, terminal: &mut Terminal<'_>) -> Result<ExitCode, Fa
         Command::Token(arguments) => token::token(&arguments, terminal),
         Command::Config(command) => configuration::configuration(&command, terminal),
         Command::Healthcheck(arguments) => healthcheck::healthcheck(&arguments, terminal),
+        Command::Migrate(arguments) => migrate::migrate(&arguments),
         Command::Version => terminal.print(&format!("twinway {}\n", env!("CARGO_PKG_VERSION"))),
         Command::Completions(arguments) => completions::completions(&arguments, &mut Cli::command(), terminal),
     }

@@ -34,6 +34,7 @@ pub use self::secret::Secret;
 pub use self::throttle::{ClientKeyConfig, PerSecond, RateConfig, ThrottleConfig};
 pub use self::values::parse_duration;
 use crate::access::Credentials;
+use crate::postgres::PostgresSettings;
 use crate::redis::RedisSettings;
 
 /// Where the process runs.
@@ -76,6 +77,8 @@ pub struct Config {
     pub logging: LoggingConfig,
     /// The way to Redis; `None` when no address is given. Unused in embedded mode.
     pub redis: Option<RedisSettings>,
+    /// The way to PostgreSQL; `None` when no address is given. Unused unless messages are kept there.
+    pub postgres: Option<PostgresSettings>,
     /// `OTEL_EXPORTER_OTLP_ENDPOINT`.
     pub otlp_endpoint: Option<String>,
 }
@@ -223,6 +226,10 @@ pub enum LogStorage {
     File,
     /// In memory, lost with the process.
     Memory,
+    /// In the Redis of kubernetes mode.
+    Redis,
+    /// In PostgreSQL.
+    Postgres,
 }
 
 /// What is kept.

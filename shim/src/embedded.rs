@@ -8,5 +8,5 @@ pub mod log;
 pub mod secret;
 
 pub use self::data_dir::{DataDirError, DataDirLock};
-pub use self::log::{FileLog, OpenError};
+pub use self::log::{FileArchive, FileLog, OpenError};
 pub use self::secret::{SecretError, SigningSecret, signing_secret};

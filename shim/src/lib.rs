@@ -5,6 +5,7 @@
 //! what moves bytes: server, sessions, hub, storage, operations.
 
 pub mod access;
+mod breaker;
 pub mod bus;
 pub mod cli;
 pub mod clock;
@@ -17,6 +18,7 @@ pub mod functions;
 pub mod hub;
 pub mod logging;
 pub mod metrics;
+pub mod postgres;
 pub mod readiness;
 pub mod redis;
 pub mod running;

@@ -24,6 +24,8 @@ pub enum Part {
     Redis = 1,
     /// This pod holds a lease on a node number.
     Lease = 2,
+    /// PostgreSQL answers.
+    Postgres = 4,
 }
 
 /// The present state, shared by everyone who asks or changes it.
@@ -62,7 +64,8 @@ impl Readiness {
     /// What is away, by name.
     pub fn away(&self) -> Vec<&'static str> {
         let away = self.away.load(Ordering::Acquire);
-        [Part::Redis, Part::Lease].iter().filter(|part| away & **part as u8 != 0).map(|part| part.as_str()).collect()
+        let parts = [Part::Redis, Part::Lease, Part::Postgres];
+        parts.iter().filter(|part| away & **part as u8 != 0).map(|part| part.as_str()).collect()
     }
 }
 
@@ -85,6 +88,7 @@ impl Part {
         match self {
             Self::Redis => "redis",
             Self::Lease => "lease",
+            Self::Postgres => "postgres",
         }
     }
 }

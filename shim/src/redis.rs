@@ -4,7 +4,6 @@
 //! Short commands share a multiplexed connection, publishes have another of their own, and what would hold others up takes
 //! a connection out of a pool (`docs/adr/0009-redis-link.md`). What is stored how is not known here.
 
-mod breaker;
 mod check;
 mod connections;
 mod diagnosis;
@@ -26,19 +25,19 @@ use redis::{Cmd, FromRedisValue, Pipeline, Script, ScriptInvocation, ToRedisArgs
 use tokio::sync::watch;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-pub use self::breaker::LinkState;
 pub use self::check::StartError;
 pub use self::connections::RedisConnections;
 pub use self::log::{RedisLog, RedisRetention};
 pub use self::settings::{RedisSettings, Topology};
 pub use self::subscriber::{Pushed, Pushes, Subscriber, Topics};
 pub use self::trouble::RedisTrouble;
+pub use crate::breaker::LinkState;
 
-use self::breaker::Breaker;
 use self::line::Line;
 use self::monitor::Monitor;
 use self::wire::Connector;
 use self::work::{Core, Durability, Lane, Repeat, Work, read};
+use crate::breaker::Breaker;
 
 /// The link; clones share it. It ends, with its background task, when the last clone is dropped.
 #[derive(Clone)]

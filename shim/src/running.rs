@@ -14,7 +14,8 @@ use crate::cluster::{Cluster, Served};
 use crate::config::{DrainConfig, Management, ServerConfig};
 use crate::drain::{Drained, drain};
 use crate::endpoint::Endpoint;
-use crate::readiness::{Readiness, State};
+use crate::postgres::{LinkState, Postgres};
+use crate::readiness::{Part, Readiness, State};
 use crate::server::http_api::HttpApi;
 use crate::server::listener::{ListenerConfig, accept, bind};
 use crate::server::{ops, routes};
@@ -99,6 +100,22 @@ impl Running {
         let (endpoint, readiness) = (self.endpoint.clone(), self.readiness.clone());
         pods.cluster.run(Served { endpoint, readiness, drain: drain.clone() }, &self.background, &self.stop_all);
         self.pods = Some(pods);
+        self
+    }
+
+    /// Says that it is not ready while PostgreSQL, where the messages are, is away.
+    #[must_use]
+    pub fn keeping_messages_in(self, postgres: &Postgres) -> Self {
+        let (mut link, readiness, stop) = (postgres.state(), self.readiness.clone(), self.stop_all.clone());
+        let watching = async move {
+            loop {
+                readiness.note(Part::Postgres, *link.borrow_and_update() == LinkState::Up);
+                if link.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        self.background.spawn(async move { stop.run_until_cancelled(watching).await });
         self
     }
 

@@ -38,6 +38,10 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
         }
         (started, None) => started?,
     };
+    let running = match &wired.postgres {
+        Some(postgres) => running.keeping_messages_in(postgres),
+        None => running,
+    };
     tracing::info!(
         server.address = %running.traffic,
         ops.address = %running.ops,

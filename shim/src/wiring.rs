@@ -5,8 +5,8 @@
 
 mod embedded;
 mod kubernetes;
-
 mod lambda;
+mod postgres;
 
 use std::sync::Arc;
 
@@ -33,6 +33,7 @@ use crate::endpoint::{Endpoint, Ids};
 use crate::functions::{Lambda, Messaging};
 use crate::hub::Hub;
 use crate::metrics::Metrics;
+use crate::postgres::Postgres;
 use crate::running::Pods;
 use crate::server::http_api::HttpApi;
 
@@ -53,6 +54,8 @@ pub struct Wired {
     pub functions: Option<Lambda>,
     /// Its ties to other pods, where there are any.
     pub pods: Option<Pods>,
+    /// The way to its messages, when they are in PostgreSQL.
+    pub postgres: Option<Postgres>,
 }
 
 /// Wires the mode that is configured.
@@ -63,7 +66,7 @@ pub async fn wire(config: &Config) -> anyhow::Result<Wired> {
     config.servable()?;
     match (config.mode, config.functions.source) {
         (Mode::Kubernetes, FunctionSource::Embedded) => kubernetes(config).await,
-        (Mode::Embedded | Mode::Aws, FunctionSource::Embedded) => embedded(config),
+        (Mode::Embedded | Mode::Aws, FunctionSource::Embedded) => embedded(config).await,
         (_, FunctionSource::Lambda) => lambda(config),
     }
 }
@@ -106,7 +109,7 @@ fn assemble(config: &Config, adapters: Adapters) -> anyhow::Result<Wired> {
     };
     let http_api = Arc::new(HttpApi::new(app, verifier, api_keys(config)?));
     let (endpoint, http_api) = (Arc::new(endpoint), Some(http_api));
-    Ok(Wired { endpoint, http_api, secret, data_dir: None, functions: None, pods: None })
+    Ok(Wired { endpoint, http_api, secret, data_dir: None, functions: None, pods: None, postgres: None })
 }
 
 /// The messaging application as a WebSocket API: lifecycle routes, and one two-way route for all messages

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Finds what the build and the tests need, installs from Debian's packages what is missing, and says what it does.
 # Needs Rust 1.95 (rust-toolchain is not pinned to a download: any 1.95 or later does) and a C compiler for aws-lc and
-# jemalloc. `make run` needs nothing else; `make test` starts real Redis servers, and installs MiniStack (PyPI) and SDKs into
+# jemalloc. `make run` needs nothing else; `make test` starts real Redis and
+# PostgreSQL servers, and installs MiniStack (PyPI) and SDKs into
 # the build directory by itself.
 set -euo pipefail
 
@@ -29,3 +30,7 @@ need redis-server redis-server "the tests of the Redis adapters run on real serv
 need redis-cli redis-tools "those tests ask their servers through it"
 # A balancer in front of several pods; the tests start it themselves, on a free port.
 need haproxy haproxy "the scenarios run on three pods behind it"
+# Debian has the server's programs outside of PATH, one directory for each version.
+if ! compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; then
+  need initdb postgresql "the tests of the PostgreSQL log run on real servers"
+fi

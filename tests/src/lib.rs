@@ -1,7 +1,7 @@
 //! What tests and benchmarks are made of: a harness around the real binary, clients, worlds, conformance, load.
 //!
-//! The tests themselves are in `tests/it` (scenarios, hostile input, crashes), `tests/conformance` and `tests/redis` (adapters on
-//! real servers).
+//! The tests themselves are in `tests/it` (scenarios, hostile input, crashes), `tests/conformance`, and `tests/redis` and
+//! `tests/postgres` (adapters on real servers).
 
 pub mod aws_local;
 pub mod balancer;
@@ -14,6 +14,7 @@ pub mod faults;
 pub mod fleet;
 pub mod load;
 pub mod ports;
+pub mod postgres;
 pub mod redis;
 pub mod sam_events;
 pub mod server;

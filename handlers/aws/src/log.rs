@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! epoch   pk epoch                                sk 0        epoch
-//! head    pk {tenant}/{channel}                   sk 0        head first first_at
+//! head    pk {tenant}/{channel}                   sk 0        head first first_at, epoch of an imported channel
 //! entry   pk {tenant}/{channel}                   sk {offset} user role id at body attempt expires
 //! claim   pk {tenant}/{channel} {role} {user} {id} sk 0       from expires
 //! ```
@@ -12,6 +12,7 @@
 //! expires, so offsets go on after everything they named is gone. How an append stays one message: `log/append.rs`.
 
 mod append;
+mod archive;
 mod entry;
 mod read;
 
@@ -22,18 +23,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{KeysAndAttributes, ReturnValue};
-use handlers::channel::{Channel, Epoch, Offset, Position};
+use handlers::channel::{Channel, Epoch, Position};
 use handlers::ports::{Append, Appended, Clock, LogError, MessageLog, Range, Slice, Timestamp};
 use tokio::sync::OnceCell;
 
-use self::entry::Head;
+use self::entry::{EPOCH, Head};
 use crate::dynamo::{ATTEMPTS, DynamoError, Item, Reader, failed, in_time, pause, text};
 use crate::tables::PARTITION;
 
 /// Most items in one `BatchGetItem` (DynamoDB API reference).
 const BATCH: usize = 100;
-/// The partition of the log's epoch: no channel's key is without a slash.
-const EPOCH: &str = "epoch";
 
 /// The message log of a deployment on AWS.
 pub struct DynamoLog {
@@ -91,7 +90,7 @@ impl DynamoLog {
     }
 
     /// The heads of channels that were written to.
-    async fn read_heads(&self, channels: &[Channel]) -> Result<HashMap<String, Offset>, DynamoError> {
+    async fn read_heads(&self, channels: &[Channel]) -> Result<HashMap<String, Head>, DynamoError> {
         // DynamoDB refuses a batch that names an item twice.
         let keys: Vec<String> = channels.iter().map(ToString::to_string).collect::<BTreeSet<_>>().into_iter().collect();
         let mut found = HashMap::new();
@@ -101,7 +100,7 @@ impl DynamoLog {
         Ok(found)
     }
 
-    async fn read_batch(&self, mut keys: Vec<Item>, found: &mut HashMap<String, Offset>) -> Result<(), DynamoError> {
+    async fn read_batch(&self, mut keys: Vec<Item>, found: &mut HashMap<String, Head>) -> Result<(), DynamoError> {
         for attempt in 0..ATTEMPTS {
             let wanted = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true).build();
             let wanted = wanted.map_err(|_| DynamoError::Item { table: self.table.clone(), attribute: PARTITION })?;
@@ -110,7 +109,7 @@ impl DynamoLog {
             let items = answer.responses.as_mut().and_then(|responses| responses.remove(&self.table));
             for item in items.unwrap_or_default() {
                 let channel = Reader { table: &self.table, item: &item }.text(PARTITION)?.to_owned();
-                found.insert(channel, Head::read(&self.table, &item)?.offset);
+                found.insert(channel, Head::read(&self.table, &item)?);
             }
             let left = answer.unprocessed_keys.as_mut().and_then(|left| left.remove(&self.table));
             keys = left.map(|left| left.keys).unwrap_or_default();
@@ -127,8 +126,8 @@ impl DynamoLog {
             return Ok(Vec::new());
         }
         let (epoch, heads) = tokio::try_join!(self.epoch(), self.read_heads(channels))?;
-        let offset = |channel: &Channel| heads.get(&channel.to_string()).copied().unwrap_or(Offset::START);
-        Ok(channels.iter().map(|channel| Position { epoch: epoch.clone(), offset: offset(channel) }).collect())
+        let end = |channel: &Channel| heads.get(&channel.to_string()).unwrap_or(&Head::EMPTY).position(&epoch);
+        Ok(channels.iter().map(end).collect())
     }
 }
 

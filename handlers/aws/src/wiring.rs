@@ -125,3 +125,12 @@ async fn on_aws(stores: &Stores) -> anyhow::Result<App> {
 fn clock() -> anyhow::Result<Arc<dyn Clock>> {
     Ok(Arc::new(SystemClock::new().context("the system's random source does not answer")?))
 }
+
+/// The message log in `table` of the account, region and endpoint that the SDK's environment names, for whoever moves logs.
+///
+/// # Errors
+/// When the system's random source does not answer.
+pub async fn message_log(table: &str, retention: Duration) -> anyhow::Result<DynamoLog> {
+    let dynamo = aws_sdk_dynamodb::Client::new(&sdk().await);
+    Ok(DynamoLog::new(dynamo, table, retention, clock()?))
+}

@@ -4,6 +4,8 @@
 //! bounds each channel by entries and bytes, dropping the oldest; a new channel beyond [`CHANNELS`] is refused as full.
 //! Nothing survives the process: whoever starts it gives a fresh epoch.
 
+mod archive;
+
 use std::collections::{HashMap, VecDeque};
 
 use async_trait::async_trait;
@@ -36,6 +38,8 @@ pub struct MemoryLog {
 #[derive(Default)]
 struct ChannelLog {
     head: Offset,
+    /// The epoch that it was imported with; `None` for the log's own.
+    epoch: Option<Epoch>,
     entries: VecDeque<Entry>,
     bytes: usize,
     ids: HashMap<(Sender, MessageId), Offset>,
@@ -52,8 +56,10 @@ impl MemoryLog {
         Self { epoch, retention, channels: Mutex::default() }
     }
 
-    fn position(&self, offset: Offset) -> Position {
-        Position { epoch: self.epoch.clone(), offset }
+    /// A place in a channel's log; `None` for that of a channel that nobody wrote to.
+    fn position(&self, log: Option<&ChannelLog>, offset: Offset) -> Position {
+        let epoch = log.and_then(|log| log.epoch.as_ref()).unwrap_or(&self.epoch);
+        Position { epoch: epoch.clone(), offset }
     }
 }
 
@@ -69,14 +75,19 @@ impl ChannelLog {
 
     fn push(&mut self, append: Append, retention: Retention) -> Offset {
         let Append { sender, id, sent_at, body, .. } = append;
-        self.head = self.head.next();
-        self.bytes += body.get().len();
-        self.ids.insert((sender.clone(), id.clone()), self.head);
-        self.entries.push_back(Entry { offset: self.head, sender, id, sent_at, body });
+        self.add(Entry { offset: self.head.next(), sender, id, sent_at, body });
         while self.entries.len() > 1 && (self.entries.len() > retention.entries || self.bytes > retention.bytes) {
             self.drop_oldest();
         }
         self.head
+    }
+
+    /// Adds the entry that follows the last one.
+    fn add(&mut self, entry: Entry) {
+        self.head = entry.offset;
+        self.bytes += entry.body.get().len();
+        self.ids.insert((entry.sender.clone(), entry.id.clone()), entry.offset);
+        self.entries.push_back(entry);
     }
 
     fn drop_oldest(&mut self) {
@@ -120,26 +131,30 @@ impl MessageLog for MemoryLog {
         let log = channels.entry(append.channel.clone()).or_default();
         let known = log.ids.get(&(append.sender.clone(), append.id.clone())).and_then(|offset| log.entry(*offset));
         if let Some(entry) = known {
-            return Ok(Appended { position: self.position(entry.offset), sent_at: entry.sent_at, duplicate: true });
+            let position = self.position(Some(log), entry.offset);
+            return Ok(Appended { position, sent_at: entry.sent_at, duplicate: true });
         }
         let sent_at = append.sent_at;
         let offset = log.push(append, self.retention);
-        Ok(Appended { position: self.position(offset), sent_at, duplicate: false })
+        Ok(Appended { position: self.position(Some(log), offset), sent_at, duplicate: false })
     }
 
     async fn read(&self, channel: &Channel, range: Range, limit: usize, max_bytes: usize) -> Result<Slice, LogError> {
         let channels = self.channels.lock();
         let Some(log) = channels.get(channel) else {
-            return Ok(Slice { head: self.position(Offset::START), first: Offset(1), entries: Vec::new() });
+            return Ok(Slice { head: self.position(None, Offset::START), first: Offset(1), entries: Vec::new() });
         };
         let entries = log.read(range, limit.max(1), max_bytes);
-        Ok(Slice { head: self.position(log.head), first: log.first(), entries })
+        Ok(Slice { head: self.position(Some(log), log.head), first: log.first(), entries })
     }
 
     async fn heads(&self, channels: &[Channel]) -> Result<Vec<Position>, LogError> {
         let logs = self.channels.lock();
-        let head = |channel| logs.get(channel).map_or(Offset::START, |log| log.head);
-        Ok(channels.iter().map(|channel| self.position(head(channel))).collect())
+        let head = |channel| {
+            let log = logs.get(channel);
+            self.position(log, log.map_or(Offset::START, |log| log.head))
+        };
+        Ok(channels.iter().map(head).collect())
     }
 }
 

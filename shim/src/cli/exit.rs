@@ -11,13 +11,14 @@ use runtime_api::ProgramError;
 use crate::cluster::JoinError;
 use crate::config::ConfigError;
 use crate::embedded::{DataDirError, OpenError, SecretError};
+use crate::postgres;
 use crate::redis::{RedisTrouble, StartError};
 
 /// The server that was asked is not healthy.
 pub const UNHEALTHY: u8 = 1;
 /// The command line or the configuration is mistaken (`EX_USAGE`).
 pub const USAGE: u8 = 64;
-/// Something that is needed is not available: a port, the data directory, Redis (`EX_UNAVAILABLE`).
+/// Something that is needed is not available: a port, the data directory, Redis, PostgreSQL (`EX_UNAVAILABLE`).
 pub const UNAVAILABLE: u8 = 69;
 /// A failure that nobody planned for (`EX_SOFTWARE`).
 pub const INTERNAL: u8 = 70;
@@ -33,6 +34,11 @@ impl Failure {
     /// The operator can mend it on the command line or in the configuration.
     pub(super) fn usage(text: String) -> Self {
         Self { code: USAGE, text }
+    }
+
+    /// Something that is needed is not there.
+    pub(super) fn unavailable(text: String) -> Self {
+        Self { code: UNAVAILABLE, text }
     }
 
     /// The server is not healthy.
@@ -58,6 +64,7 @@ impl Failure {
                 || cause.is::<OpenError>()
                 || cause.is::<SecretError>()
                 || cause.is::<StartError>()
+                || cause.is::<postgres::StartError>()
                 || cause.is::<JoinError>()
                 || cause.is::<RedisTrouble>()
                 || cause.is::<io::Error>()

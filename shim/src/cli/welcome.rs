@@ -98,7 +98,8 @@ More tokens: twinway token --help
 fn kept(config: &Config) -> String {
     match config.storage.log {
         _ if config.functions.source == FunctionSource::Lambda => "kept by the functions".to_owned(),
-        _ if config.mode == Mode::Kubernetes => "kept in Redis".to_owned(),
+        LogStorage::Postgres => "kept in PostgreSQL".to_owned(),
+        LogStorage::Redis => "kept in Redis".to_owned(),
         LogStorage::File => format!("kept in {}", config.storage.data_dir.display()),
         LogStorage::Memory => "in memory, gone with the process".to_owned(),
     }
@@ -134,7 +135,8 @@ mod tests {
 
     #[test]
     fn a_pod_prints_no_tokens() {
-        let config = Config { mode: Mode::Kubernetes, ..Config::test() };
+        let mut config = Config { mode: Mode::Kubernetes, ..Config::test() };
+        config.storage.log = LogStorage::Redis;
         let secret = SigningSecret { secret: config.auth.secret.clone().unwrap(), new: false };
         let text = text(&config, Some(&secret), address("0.0.0.0:8080"), address("0.0.0.0:8081"));
         assert!(

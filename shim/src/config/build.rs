@@ -5,6 +5,7 @@
 mod access;
 mod auth;
 mod functions;
+mod postgres;
 mod redis;
 mod sections;
 
@@ -64,6 +65,10 @@ fn unused(layers: &Layers, mode: Mode) -> Vec<&'static str> {
     let mut unused = Vec::new();
     if mode == Mode::Embedded && layers.value("redis.url").is_some() {
         unused.push("REDIS_URL is set but unused: embedded mode keeps everything in its data directory");
+    }
+    let log = layers.value("storage.log").map(|(value, _)| value.to_string());
+    if layers.value("postgres.url").is_some() && log.as_deref() != Some("postgres") {
+        unused.push("DATABASE_URL is set but unused: messages are kept in PostgreSQL when storage.log is postgres");
     }
     if layers.value("telemetry.otlp_endpoint").is_some() {
         unused.push("OTEL_EXPORTER_OTLP_ENDPOINT is set but unused: this build exports no traces");
@@ -133,8 +138,10 @@ impl Reader<'_> {
         let drain = self.drain(mode);
         let logging = self.logging();
         let redis = self.redis();
+        let postgres = self.postgres();
         let otlp_endpoint = self.optional("telemetry.otlp_endpoint", values::text);
         self.check_access(server.as_ref(), api.as_ref());
+        self.check_storage(mode, storage.as_ref(), postgres.as_ref());
         Some(Config {
             mode,
             server: server?,
@@ -149,6 +156,7 @@ impl Reader<'_> {
             drain: drain?,
             logging: logging?,
             redis: redis?,
+            postgres: postgres?,
             otlp_endpoint: otlp_endpoint?,
         })
     }

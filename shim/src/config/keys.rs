@@ -157,7 +157,7 @@ pub const KEYS: &[Key] = &[
     Key::new("iam.credentials", "TWINWAY_IAM_CREDENTIALS", "JSON document", "Who may sign requests with Signature Version 4: an array of objects with `AccessKeyId`, `SecretAccessKey`, `Arn`, `PolicyDocument`, and optionally `UserId` and `SessionToken`. The policies name `execute-api:ManageConnections` and `execute-api:Invoke`.").hidden(),
     // Storage
     Key::new("storage.data_dir", "TWINWAY_DATA_DIR", "directory", "Everything that survives a restart: the message log and the generated secret. Created with mode 0700.").flag("data-dir").default("./twinway-data"),
-    Key::new("storage.log", "TWINWAY_STORAGE_LOG", "`file` or `memory`", "Where messages are kept in embedded mode. In memory they are gone with the process.").flag("log").default("file"),
+    Key::new("storage.log", "TWINWAY_STORAGE_LOG", "`file`, `memory`, `redis` or `postgres`", "Where messages are kept: in embedded mode in a file of the data directory, in memory (gone with the process) or in PostgreSQL; in kubernetes mode in Redis or in PostgreSQL.").flag("log").defaults("file", "redis"),
     Key::new("storage.retention_entries", "TWINWAY_RETENTION_ENTRIES", "number", "Most messages kept per channel; the oldest go first.").default("100000"),
     Key::new("storage.retention_age", "TWINWAY_RETENTION_AGE", "duration", "How long a message is kept.").default("30d"),
     // Cluster
@@ -186,5 +186,12 @@ pub const KEYS: &[Key] = &[
     Key::new("redis.connect_timeout", "TWINWAY_REDIS_CONNECT_TIMEOUT", "duration", "How long a connection may take to be made.").default("2s"),
     Key::new("redis.response_timeout", "TWINWAY_REDIS_RESPONSE_TIMEOUT", "duration", "How long an answer may take. An operation takes no longer than this and `redis.connect_timeout` together, repeats included.").default("2s"),
     Key::new("redis.wait_replicas", "TWINWAY_REDIS_WAIT_REPLICAS", "number", "How many replicas must have a message before it is acknowledged, so that a failover loses none. 0 waits for none.").default("0"),
+    Key::new("postgres.url", "DATABASE_URL", "`postgres://user:password@host:5432/database`", "The PostgreSQL that messages are kept in when `storage.log` is `postgres`; the address has to lead to the server that takes writes. `?sslmode=` as in libpq: unset, TLS is used where the server has it, and nothing is verified unless `postgres.ca_file` is set; `verify-full` verifies.").hidden(),
+    Key::new("postgres.password", "TWINWAY_POSTGRES_PASSWORD", "text", "The password; replaces the one in `postgres.url`.").hidden(),
+    Key::new("postgres.ca_file", "TWINWAY_POSTGRES_CA_FILE", "PEM file", "The authorities that may have signed the server's certificate. Set, certificate and name are verified unless the address has an `sslmode` of its own."),
+    Key::new("postgres.schema", "TWINWAY_POSTGRES_SCHEMA", "small letters, digits and `_`", "The schema that all tables are in; it is created at the first start. Applications with different schemas can share a database.").default("twinway"),
+    Key::new("postgres.pool_size", "TWINWAY_POSTGRES_POOL_SIZE", "number", "Most connections per process. The server's `max_connections` must leave room for as many from every pod.").default("16"),
+    Key::new("postgres.connect_timeout", "TWINWAY_POSTGRES_CONNECT_TIMEOUT", "duration", "How long a connection may take to be made, or to become free.").default("2s"),
+    Key::new("postgres.response_timeout", "TWINWAY_POSTGRES_RESPONSE_TIMEOUT", "duration", "How long a statement may take; the server ends it then. An operation takes no longer than this and `postgres.connect_timeout` together, repeats included.").default("2s"),
     Key::new("telemetry.otlp_endpoint", "OTEL_EXPORTER_OTLP_ENDPOINT", "address", "Where traces go."),
 ];

@@ -99,6 +99,7 @@ fn example_value(key: &Key) -> String {
         "functions.handlers" => "{ message = \"app.handler\" }".to_owned(),
         "drain.termination_grace" => "\"45s\"".to_owned(),
         "server.domain_name" => "\"api.example.com\"".to_owned(),
+        "postgres.ca_file" => "\"/etc/ssl/postgres-ca.pem\"".to_owned(),
         "redis.ca_file" => "\"/etc/ssl/redis-ca.pem\"".to_owned(),
         "auth.jwks_url" => "\"https://issuer.example.com/.well-known/jwks.json\"".to_owned(),
         _ => "\"...\"".to_owned(),

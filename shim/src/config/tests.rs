@@ -263,6 +263,44 @@ fn redis_is_there_when_it_has_an_address() {
 }
 
 #[test]
+fn messages_are_kept_where_the_mode_can_keep_them() {
+    let pod = ("DEPLOYMENT_MODE", "kubernetes");
+    let secret = ("TWINWAY_AUTH_SECRET", SECRET);
+    let url = ("DATABASE_URL", "postgres://twinway:hunter2@db/messages");
+    let kept = |given: &[(&str, &str)]| from_environment(given).config.unwrap().storage.log;
+    assert_eq!(kept(&[]), LogStorage::File);
+    assert_eq!(kept(&[pod, secret]), LogStorage::Redis);
+    assert_eq!(kept(&[("TWINWAY_STORAGE_LOG", "postgres"), url]), LogStorage::Postgres);
+    assert_eq!(kept(&[pod, secret, ("TWINWAY_STORAGE_LOG", "postgres"), url]), LogStorage::Postgres);
+
+    let lost = mistakes(from_environment(&[pod, secret, ("TWINWAY_STORAGE_LOG", "file")]));
+    assert!(lost[0].contains("pods share their messages"), "{lost:#?}");
+    let lost = mistakes(from_environment(&[("TWINWAY_STORAGE_LOG", "redis")]));
+    assert!(lost[0].contains("kubernetes mode"), "{lost:#?}");
+    let without = mistakes(from_environment(&[("TWINWAY_STORAGE_LOG", "postgres")]));
+    assert!(without[0].contains("DATABASE_URL"), "{without:#?}");
+    let unused = from_environment(&[url]);
+    assert!(unused.warnings[0].contains("storage.log is postgres"), "{:?}", unused.warnings);
+}
+
+#[test]
+fn postgresql_is_there_when_it_has_an_address() {
+    assert!(from_environment(&[]).config.unwrap().postgres.is_none());
+    let given = from_environment(&[
+        ("DATABASE_URL", "postgresql://twinway:hunter2@db/messages"),
+        ("TWINWAY_POSTGRES_SCHEMA", "chat"),
+        ("TWINWAY_STORAGE_LOG", "postgres"),
+    ]);
+    let config = given.config.unwrap();
+    let postgres = config.postgres.as_ref().unwrap();
+    assert_eq!((postgres.schema.as_str(), postgres.pool_size), ("chat", 16));
+    assert!(!format!("{config:?} {}", reference::print(&given.layers)).contains("hunter2"), "a password was shown");
+    let odd = mistakes(from_environment(&[("DATABASE_URL", "mysql://hunter2@db"), ("TWINWAY_POSTGRES_SCHEMA", "A-b")]));
+    assert!(odd.len() == 2 && odd[0].contains("postgres://user") && odd[1].contains("postgres.schema"), "{odd:#?}");
+    assert!(!odd.join(" ").contains("hunter2"), "a password was shown: {odd:#?}");
+}
+
+#[test]
 fn a_port_replaces_the_address_s_own() {
     let config = from_environment(&[("PORT", "9000")]).config.unwrap();
     assert_eq!(config.server.listen, "127.0.0.1:9000".parse().unwrap());

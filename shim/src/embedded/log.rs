@@ -10,8 +10,10 @@
 //! read ────▶ ends in memory (nothing new) or readers: snapshot ▸ entries
 //! ```
 
+mod archive;
 mod batch;
 mod ends;
+mod epochs;
 mod fault;
 mod metrics;
 mod open;
@@ -27,10 +29,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use handlers::channel::{Channel, Epoch, Position};
+use handlers::channel::{Channel, Position};
 use handlers::ports::{Append, Appended, Clock, LogError, MessageLog, Range, Slice};
 
+pub use self::archive::FileArchive;
 use self::ends::Ends;
+use self::epochs::Epochs;
 use self::fault::unavailable;
 pub use self::metrics::LogMetrics;
 pub use self::open::OpenError;
@@ -46,7 +50,7 @@ const READ_DEADLINE: Duration = Duration::from_secs(5);
 
 /// The message log of embedded mode: `messages.redb` in the data directory.
 pub struct FileLog {
-    epoch: Epoch,
+    epochs: Epochs,
     ends: Arc<Ends>,
     store: Arc<Store>,
     writer: Writer,
@@ -61,7 +65,7 @@ impl FileLog {
     /// # Errors
     /// [`OpenError`], whose text says what to do.
     pub fn open(config: &StorageConfig, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
-        let open::Opened { store, epoch } = open::open(&config.data_dir, open::database)?;
+        let open::Opened { store, epochs } = open::open(&config.data_dir, open::database)?;
         let parts = writer::Parts {
             store: Arc::new(store),
             ends: Arc::default(),
@@ -70,14 +74,14 @@ impl FileLog {
             clock,
             pause_after: writer::pause_after,
         };
-        Self::start(parts, epoch).map_err(OpenError::Thread)
+        Self::start(parts, epochs).map_err(OpenError::Thread)
     }
 
-    fn start(parts: writer::Parts, epoch: Epoch) -> std::io::Result<Self> {
+    fn start(parts: writer::Parts, epochs: Epochs) -> std::io::Result<Self> {
         let (store, ends, metrics) = (parts.store.clone(), parts.ends.clone(), parts.metrics.clone());
-        let writer = Writer::start(parts, epoch.clone())?;
+        let writer = Writer::start(parts, epochs.clone())?;
         let readers = Readers::start(&store)?;
-        Ok(Self { epoch, ends, store, writer, readers, metrics })
+        Ok(Self { epochs, ends, store, writer, readers, metrics })
     }
 
     /// What the log counts; register it once.
@@ -94,8 +98,8 @@ impl FileLog {
         self.store.close();
     }
 
-    fn position(&self, end: tables::Span) -> Position {
-        Position { epoch: self.epoch.clone(), offset: end.head }
+    fn position(&self, channel: &Channel, end: tables::Span) -> Position {
+        Position { epoch: self.epochs.of(channel), offset: end.head }
     }
 }
 
@@ -117,13 +121,13 @@ impl MessageLog for FileLog {
         if let Some(span) = self.ends.find(channel)
             && matches!(range, Range::After(offset) if offset >= span.head)
         {
-            return Ok(Slice { head: self.position(span), first: span.first, entries: Vec::new() });
+            return Ok(Slice { head: self.position(channel, span), first: span.first, entries: Vec::new() });
         }
         let page = read::Page { channel: channel.clone(), range, limit: limit.max(1), max_bytes };
         let reading = self.readers.run(move |transaction| page.read(transaction));
         let late = |_| Err(unavailable("the read was not answered in time"));
         let found = tokio::time::timeout(READ_DEADLINE, reading).await.unwrap_or_else(late)?;
-        Ok(Slice { head: self.position(found.span), first: found.span.first, entries: found.entries })
+        Ok(Slice { head: self.position(channel, found.span), first: found.span.first, entries: found.entries })
     }
 
     async fn heads(&self, channels: &[Channel]) -> Result<Vec<Position>, LogError> {
@@ -142,7 +146,8 @@ impl MessageLog for FileLog {
             tokio::time::timeout(READ_DEADLINE, reading).await.unwrap_or_else(late)?
         }
         .into_iter();
-        Ok(known.into_iter().filter_map(|span| span.or_else(|| found.next())).map(|span| self.position(span)).collect())
+        let spans = known.into_iter().filter_map(|span| span.or_else(|| found.next()));
+        Ok(channels.iter().zip(spans).map(|(channel, span)| self.position(channel, span)).collect())
     }
 }
 

@@ -6,6 +6,7 @@
 //! were given out twice are never mistaken for the same. When an append counts as durable is the server's configuration
 //! (`docs/OPERATIONS.md`).
 
+mod archive;
 mod entry;
 
 use std::sync::Arc;

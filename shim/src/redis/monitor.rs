@@ -8,10 +8,10 @@ use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use redis::{Cmd, Value};
 use tokio::time::{sleep, timeout};
 
-use super::breaker::Breaker;
 use super::check::Greeting;
 use super::line::Line;
 use super::settings::Topology;
+use crate::breaker::Breaker;
 
 /// How often a quiet link is tried: bounds how long a silent loss goes unnoticed.
 const QUIET: Duration = Duration::from_secs(2);

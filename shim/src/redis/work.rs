@@ -8,12 +8,12 @@ use redis::cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr
 use redis::{Cmd, Pipeline, RedisResult, ScriptInvocation, Value, cmd};
 use tokio::time::timeout;
 
-use super::breaker::Breaker;
 use super::line::Line;
 use super::pool::LinePool;
 use super::settings::{RedisSettings, Topology};
 use super::trouble::{RedisTrouble, Verdict, verdict};
 use super::wire::{Connector, Wire};
+use crate::breaker::Breaker;
 
 /// How often an operation is tried again, within its deadline.
 const REPEATS: usize = 3;

@@ -63,7 +63,7 @@ pub fn lambda(config: &Config) -> anyhow::Result<Wired> {
     let endpoint = Arc::new(endpoint);
     // Nothing here verifies a token; but whoever configured a secret for the functions wants tokens of it.
     let secret = config.auth.secret.clone().map(|secret| SigningSecret { secret, new: false });
-    Ok(Wired { endpoint, http_api, secret, data_dir: None, functions: Some(functions), pods: None })
+    Ok(Wired { endpoint, http_api, secret, data_dir: None, functions: Some(functions), pods: None, postgres: None })
 }
 
 /// Only what has a function is part of the API.

@@ -100,7 +100,7 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
         Kind::Echo => (Arc::new(echo_endpoint(&config)?), None),
         Kind::App => {
             config.auth.secret = Some(shim::config::Secret::new(arguments.secret.as_str()));
-            let wired = shim::wiring::embedded(&config)?;
+            let wired = shim::wiring::embedded(&config).await?;
             (wired.endpoint, wired.http_api)
         }
     };

@@ -33,11 +33,11 @@ impl Certificates {
         self.0.path().join("ca.pem")
     }
 
-    pub(super) fn certificate(&self) -> PathBuf {
+    pub(crate) fn certificate(&self) -> PathBuf {
         self.0.path().join("server.pem")
     }
 
-    pub(super) fn key(&self) -> PathBuf {
+    pub(crate) fn key(&self) -> PathBuf {
         self.0.path().join("server.key")
     }
 

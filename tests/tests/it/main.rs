@@ -12,6 +12,8 @@ mod management;
 #[cfg(test)]
 mod pods;
 #[cfg(test)]
+mod postgres;
+#[cfg(test)]
 mod process;
 #[cfg(test)]
 mod scenarios;

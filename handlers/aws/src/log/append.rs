@@ -42,7 +42,7 @@ impl DynamoLog {
         if !known {
             self.raise(append, &occupant).await?;
         }
-        let position = Position { epoch, offset: occupant.offset };
+        let position = Position { epoch: head.position(&epoch).epoch, offset: occupant.offset };
         Ok(Appended { position, sent_at: occupant.sent_at, duplicate: occupant.attempt != attempt })
     }
 

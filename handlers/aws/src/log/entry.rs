@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
-use handlers::channel::Offset;
+use handlers::channel::{Epoch, Offset, Position};
 use handlers::id::{MessageId, UserId};
 use handlers::identity::Role;
 use handlers::ports::{Append, Entry, Sender, Timestamp};
@@ -15,6 +15,8 @@ use serde_json::value::RawValue;
 use crate::dynamo::{DynamoError, Item, Reader, number, text};
 use crate::tables::{EXPIRES, PARTITION, SORT};
 
+/// The epoch: of the table, or of a channel that was imported.
+pub(super) const EPOCH: &str = "epoch";
 /// The last offset that readers believe.
 pub(super) const HEAD: &str = "head";
 /// The oldest offset that had not expired when that was last looked at.
@@ -38,8 +40,10 @@ const ENTRY_SLACK: Duration = Duration::from_secs(60 * 60);
 const CLAIM_SLACK: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// The end and the beginning of a channel's log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Head {
+    /// The epoch that the channel was imported with; `None` for the table's own.
+    pub(super) epoch: Option<Epoch>,
     pub(super) offset: Offset,
     pub(super) first: Offset,
     pub(super) first_at: Timestamp,
@@ -57,11 +61,18 @@ pub(super) struct Occupant {
 
 impl Head {
     /// That of a channel that nobody wrote to.
-    pub(super) const EMPTY: Self = Self { offset: Offset::START, first: Offset(1), first_at: Timestamp(i64::MAX) };
+    pub(super) const EMPTY: Self =
+        Self { epoch: None, offset: Offset::START, first: Offset(1), first_at: Timestamp(i64::MAX) };
+
+    /// The end, in the channel's own epoch or else in the table's.
+    pub(super) fn position(&self, table: &Epoch) -> Position {
+        Position { epoch: self.epoch.as_ref().unwrap_or(table).clone(), offset: self.offset }
+    }
 
     pub(super) fn read(table: &str, item: &Item) -> Result<Self, DynamoError> {
         let reader = Reader { table, item };
         Ok(Self {
+            epoch: item.contains_key(EPOCH).then(|| reader.text(EPOCH)).transpose()?.map(|epoch| Epoch(epoch.into())),
             offset: Offset(reader.number(HEAD)?),
             first: Offset(reader.number(FIRST)?),
             first_at: Timestamp(reader.number(FIRST_AT)?),

@@ -4,7 +4,7 @@
 //! oldest offset is remembered in the head together with its time, so that knowing it is free until it expires.
 
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use handlers::channel::{Channel, Offset, Position};
+use handlers::channel::{Channel, Offset};
 use handlers::ports::{Entry, Range, Slice, Timestamp};
 
 use super::DynamoLog;
@@ -54,7 +54,7 @@ impl DynamoLog {
         if !ascending {
             entries.reverse();
         }
-        Ok(Slice { head: Position { epoch, offset: head.offset }, first, entries })
+        Ok(Slice { head: head.position(&epoch), first, entries })
     }
 
     /// Reads entries in the wanted direction until enough are there.

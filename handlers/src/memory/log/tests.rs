@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use tokio::task::JoinSet;
 
 use super::*;
+use crate::conformance;
 use crate::id::UserId;
 use crate::identity::Role;
 use crate::ports::Timestamp;
@@ -81,4 +82,27 @@ async fn retention_counts_bytes_and_keeps_the_newest_whatever_its_size() {
     log.append(append("big", &format!("\"{}\"", "x".repeat(5_000)))).await.unwrap();
     let slice = log.read(&lobby(), Range::Before(None), 10, 100_000).await.unwrap();
     assert_eq!((slice.first, slice.entries.len()), (Offset(5), 1));
+}
+
+/// One log for both views: nothing is locked.
+struct Kept(Arc<MemoryLog>);
+
+#[async_trait]
+impl conformance::archive::Store for Kept {
+    async fn archive(&self) -> Box<dyn crate::archive::LogArchive> {
+        Box::new(self.0.clone())
+    }
+
+    async fn log(&self) -> Arc<dyn MessageLog> {
+        self.0.clone()
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp(1_795_000_000_000)
+    }
+}
+
+#[tokio::test]
+async fn it_keeps_the_contract_of_archives() {
+    conformance::archive::all(async || Kept(log(LARGE))).await;
 }

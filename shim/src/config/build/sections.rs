@@ -112,7 +112,13 @@ impl Reader<'_> {
             values::text_where(value, |text| !text.is_empty(), "a directory").map(PathBuf::from)
         });
         let log = self.read("storage.log", |value| {
-            values::choice(value, &[("file", LogStorage::File), ("memory", LogStorage::Memory)])
+            let words = [
+                ("file", LogStorage::File),
+                ("memory", LogStorage::Memory),
+                ("redis", LogStorage::Redis),
+                ("postgres", LogStorage::Postgres),
+            ];
+            values::choice(value, &words)
         });
         let retention_entries = self.read("storage.retention_entries", values::count);
         let retention_age = self.read("storage.retention_age", values::duration);

@@ -6,10 +6,11 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use handlers::channel::{Channel, Epoch, Offset, Position};
+use handlers::channel::{Channel, Offset, Position};
 use handlers::ports::{Appended, Timestamp};
 use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
 
+use super::epochs::Epochs;
 use super::fault::Fault;
 use super::retention::{self, Limits};
 use super::tables::{CHANNELS, ChannelNumber, ChannelRow, ENTRIES, Row, SEEN, SeenKey, Span};
@@ -56,7 +57,7 @@ struct Batch<'t> {
 pub(super) fn apply<'m>(
     transaction: &WriteTransaction,
     messages: impl Iterator<Item = &'m Message>,
-    epoch: &Epoch,
+    epochs: &Epochs,
     limits: &Limits,
     now: Timestamp,
 ) -> Result<Applied, Fault> {
@@ -64,7 +65,7 @@ pub(super) fn apply<'m>(
     // Rows are never removed, so their count is the next one's number.
     let unused = tables.channels.len()?;
     let mut batch = Batch { tables, rows: HashMap::new(), written: HashMap::new(), unused };
-    let answers = messages.map(|message| batch.append(message, epoch)).collect::<Result<Vec<_>, _>>()?;
+    let answers = messages.map(|message| batch.append(message, epochs)).collect::<Result<Vec<_>, _>>()?;
     let written = answers.iter().filter(|answer| !answer.duplicate).count();
     let dropped = batch.finish(limits, now, written * DROPS_PER_MESSAGE)?;
     let changed = batch.written.into_iter().map(|(channel, row)| (channel, row.span)).collect();
@@ -72,10 +73,10 @@ pub(super) fn apply<'m>(
 }
 
 impl Batch<'_> {
-    fn append(&mut self, message: &Message, epoch: &Epoch) -> Result<Appended, Fault> {
+    fn append(&mut self, message: &Message, epochs: &Epochs) -> Result<Appended, Fault> {
         let mut row = self.row(&message.channel)?;
         let key = (row.number, message.role, message.user.as_str(), message.id.as_str());
-        let position = |offset| Position { epoch: epoch.clone(), offset };
+        let position = |offset| Position { epoch: epochs.of(&message.channel), offset };
         if let Some(first) = self.tables.seen.get(key)? {
             let (offset, sent_at) = first.value();
             return Ok(Appended { position: position(Offset(offset)), sent_at: Timestamp(sent_at), duplicate: true });

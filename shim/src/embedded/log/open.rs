@@ -13,6 +13,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use handlers::channel::Epoch;
 use redb::{Builder, Database, DatabaseError, ReadableDatabase, TableError};
 
+use super::epochs::Epochs;
 use super::fault::Fault;
 use super::store::Store;
 use super::tables::{CHANNELS, ENTRIES, EPOCH, FORMAT, FORMAT_NAME, META, SEEN};
@@ -79,7 +80,7 @@ pub enum OpenError {
 /// An open log.
 pub(super) struct Opened {
     pub store: Store,
-    pub epoch: Epoch,
+    pub epochs: Epochs,
 }
 
 /// How redb opens the real file; with `create` it makes one in an empty one.
@@ -100,9 +101,12 @@ pub(super) fn open(
     let path = directory.join(FILE_NAME);
     check_file(&path)?;
     let open = database(&path, true).map_err(|error| refused(&path, Fault::from(error)))?;
-    let epoch = identify(&path, &open)?;
+    let own = identify(&path, &open)?;
+    let snapshot = open.begin_read().map_err(|error| refused(&path, error.into()))?;
+    let epochs = Epochs::read(own, &snapshot).map_err(|fault| refused(&path, fault))?;
+    drop(snapshot);
     let reopen = Box::new(move || database(&path, false));
-    Ok(Opened { store: Store::new(open, reopen), epoch })
+    Ok(Opened { store: Store::new(open, reopen), epochs })
 }
 
 /// Makes the file private, empties one whose making was cut short, and refuses one that is no redb file.

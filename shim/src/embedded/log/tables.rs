@@ -30,6 +30,9 @@ pub(super) const ENTRIES: TableDefinition<'_, (ChannelNumber, u64), &[u8]> = Tab
 /// Which messages are there → offset and time of the first append.
 pub(super) const SEEN: TableDefinition<'_, SeenKey<'static>, (u64, i64)> = TableDefinition::new("seen");
 
+/// Channels that were imported with an epoch of their own; there only when something was imported.
+pub(super) const EPOCHS: TableDefinition<'_, &str, &str> = TableDefinition::new("epochs");
+
 /// A channel in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Row {

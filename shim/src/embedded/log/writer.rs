@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use handlers::channel::{Channel, Epoch};
+use handlers::channel::Channel;
 use handlers::id::{MessageId, UserId};
 use handlers::ports::{Append, Appended, Clock, LogError, Timestamp};
 use parking_lot::Mutex;
@@ -17,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::batch::{self, Applied};
 use super::ends::Ends;
+use super::epochs::Epochs;
 use super::fault::{Fault, unavailable};
 use super::metrics::LogMetrics;
 use super::record;
@@ -75,10 +76,10 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(parts: Parts, epoch: Epoch) -> std::io::Result<Self> {
+    pub(super) fn start(parts: Parts, epochs: Epochs) -> std::io::Result<Self> {
         // Every job holds at least one permit, so the channel has always room for a job that got its permits.
         let (jobs, queue) = sync_channel(QUEUE_KIB);
-        let mut work = Work { parts, epoch, queue, cursor: Cursor::default(), refusing: None, swept: Instant::now() };
+        let mut work = Work { parts, epochs, queue, cursor: Cursor::default(), refusing: None, swept: Instant::now() };
         let thread = thread::Builder::new().name("log-writer".to_owned()).spawn(move || work.run())?;
         let room = Arc::new(Semaphore::new(QUEUE_KIB));
         Ok(Self { room, jobs: Mutex::new(Some(jobs)), thread: Mutex::new(Some(thread)) })
@@ -129,7 +130,7 @@ impl Message {
 
 struct Work {
     parts: Parts,
-    epoch: Epoch,
+    epochs: Epochs,
     queue: Receiver<Box<Job>>,
     cursor: Cursor,
     /// Until when appends are refused, and with what.
@@ -170,11 +171,11 @@ impl Work {
             self.reopen().map_err(|fault| self.refuse(fault, Duration::ZERO))?;
         }
         let now = self.parts.clock.now();
-        let (epoch, limits) = (&self.epoch, &self.parts.limits);
+        let (epochs, limits) = (&self.epochs, &self.parts.limits);
         let mut repeats = None;
         let written = guarded(|| {
             self.parts.store.write(|transaction| {
-                let applied = batch::apply(transaction, jobs.iter().map(|job| &job.message), epoch, limits, now)?;
+                let applied = batch::apply(transaction, jobs.iter().map(|job| &job.message), epochs, limits, now)?;
                 if applied.changed.is_empty() {
                     repeats = Some(applied);
                     return Ok(None);

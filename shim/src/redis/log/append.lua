@@ -1,14 +1,15 @@
 -- Appends one message, or finds where it was appended before. Everything of a channel is in one slot.
 --
--- KEYS  1 entries (stream)   2 ends (hash: epoch, head, first, first_at)   3 ids (hash: sender and id -> "offset sent_at")
+-- KEYS  1 entries (stream)   2 ends (hash: epoch, head, first, first_at, lineage: see import.lua)   3 ids (hash: sender and id -> "offset sent_at")
 -- ARGV  1 epoch of a new log   2 whether another master means another epoch (1 or 0)   3 sent_at   4 user   5 role   6 id
 --       7 body   8 most entries   9 sent_at of what is too old   10 how long the keys live without an append, in ms
 -- Answers {epoch, offset, sent_at, whether it was there before (1 or 0)}.
-local ends = redis.call('HMGET', KEYS[2], 'epoch', 'head', 'first', 'first_at')
+local ends = redis.call('HMGET', KEYS[2], 'epoch', 'head', 'first', 'first_at', 'lineage')
 local epoch, head, first, first_at = ends[1], tonumber(ends[2] or 0), tonumber(ends[3] or 1), tonumber(ends[4])
 local lineage = ''
 if ARGV[2] == '1' then
-  lineage = '-' .. string.sub(string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)') or '', 1, 12)
+  lineage = string.sub(string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)') or '', 1, 12)
+  lineage = lineage == ends[5] and '' or '-' .. lineage
 end
 
 local field = ARGV[5] .. '/' .. ARGV[4] .. '/' .. ARGV[6]

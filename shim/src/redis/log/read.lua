@@ -1,11 +1,11 @@
 -- Reads the ends of a log and a stretch of its entries, at one moment.
 --
--- KEYS  1 entries (stream)   2 ends (hash: epoch, head, first)
+-- KEYS  1 entries (stream)   2 ends (hash: epoch, head, first, lineage: see import.lua)
 -- ARGV  1 epoch of a new log   2 whether another master means another epoch (1 or 0)   3 'up' or 'down'
 --       4 the id to begin at, '+' for the end   5 most entries, 0 for the ends alone   6 most bytes of bodies
 --       7 how long the ends of a log without entries live, in ms
 -- Answers {epoch, head, first, {{id, fields}, ...} in the order of reading}.
-local ends = redis.call('HMGET', KEYS[2], 'epoch', 'head', 'first')
+local ends = redis.call('HMGET', KEYS[2], 'epoch', 'head', 'first', 'lineage')
 local epoch, head = ends[1], ends[2] or '0'
 local first = ends[3] or '1'
 if not epoch then
@@ -18,8 +18,10 @@ if head == '0' then
   redis.pcall('PEXPIRE', KEYS[2], ARGV[7])
 end
 if ARGV[2] == '1' then
-  local lineage = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)') or ''
-  epoch = epoch .. '-' .. string.sub(lineage, 1, 12)
+  local lineage = string.sub(string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)') or '', 1, 12)
+  if lineage ~= ends[4] then
+    epoch = epoch .. '-' .. lineage
+  end
 end
 
 local found, limit, room = {}, tonumber(ARGV[5]), tonumber(ARGV[6])

@@ -55,7 +55,7 @@ impl Disk {
             let file = OpenOptions::new().read(true).write(true).create(create).truncate(false).open(path)?;
             Builder::new().create_with_backend(Backend { file, disk: disk.clone() })
         });
-        let open::Opened { store, epoch } = opened.unwrap();
+        let open::Opened { store, epochs } = opened.unwrap();
         let parts = writer::Parts {
             store: Arc::new(store),
             ends: Arc::default(),
@@ -64,7 +64,7 @@ impl Disk {
             clock: Arc::new(ManualClock::new(NOW)),
             pause_after: |_| Duration::ZERO,
         };
-        FileLog::start(parts, epoch).unwrap()
+        FileLog::start(parts, epochs).unwrap()
     }
 }
 

@@ -1,4 +1,4 @@
-//! Whether Redis is there, and not asking it while it is not.
+//! Whether a server (Redis, PostgreSQL) is there, and not asking it while it is not.
 //!
 //! Invariant: the state that is told is the state that decides: while it is [`LinkState::Away`] no command is sent but the
 //! monitor's own question, so that callers fail at once instead of piling up behind deadlines.
@@ -16,7 +16,7 @@ const FAILURES: u32 = 5;
 /// hundred, and the next attempt heals it.
 const FAILING_FOR: Duration = Duration::from_millis(500);
 
-/// Whether Redis answers.
+/// Whether the server answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LinkState {
     /// It does.
@@ -30,7 +30,7 @@ pub enum LinkState {
 
 /// Counts failures and tells the state; clones share it.
 #[derive(Clone)]
-pub(super) struct Breaker {
+pub(crate) struct Breaker {
     failures: Arc<Mutex<Failures>>,
     state: watch::Sender<LinkState>,
     suspect: Arc<Notify>,
@@ -44,30 +44,30 @@ struct Failures {
 
 impl Breaker {
     /// A breaker that lets everything pass.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { failures: Arc::default(), state: watch::Sender::new(LinkState::Up), suspect: Arc::default() }
     }
 
     /// Whether commands may be sent.
-    pub(super) fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         *self.state.borrow() == LinkState::Up
     }
 
     /// Follows the state.
-    pub(super) fn watch(&self) -> watch::Receiver<LinkState> {
+    pub(crate) fn watch(&self) -> watch::Receiver<LinkState> {
         self.state.subscribe()
     }
 
-    /// Redis answered.
-    pub(super) fn succeeded(&self) {
+    /// The server answered.
+    pub(crate) fn succeeded(&self) {
         let mut failures = self.failures.lock();
         if failures.count > 0 {
             *failures = Failures::default();
         }
     }
 
-    /// Redis did not answer, or could not do what it is there for.
-    pub(super) fn failed(&self) {
+    /// The server did not answer, or could not do what it is there for.
+    pub(crate) fn failed(&self) {
         let mut failures = self.failures.lock();
         failures.count = failures.count.saturating_add(1);
         let since = *failures.since.get_or_insert_with(Instant::now);
@@ -83,13 +83,13 @@ impl Breaker {
     }
 
     /// The monitor's question was answered: commands may be sent again.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         self.succeeded();
         self.state.send_if_modified(|state| std::mem::replace(state, LinkState::Up) != LinkState::Up);
     }
 
     /// Waits until something has failed.
-    pub(super) async fn suspicion(&self) {
+    pub(crate) async fn suspicion(&self) {
         self.suspect.notified().await;
     }
 }

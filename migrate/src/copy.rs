@@ -1,0 +1,125 @@
+//! Copying one channel: from where the target ends, page after page, to where the source ends.
+
+use handlers::archive::{ImportError, LogArchive, Stretch};
+use handlers::channel::{Channel, Offset};
+use handlers::ports::{LogError, Slice};
+use tokio_util::sync::CancellationToken;
+
+use crate::progress::Progress;
+
+/// Most messages of one step.
+const PAGE: usize = 500;
+/// Most bytes of bodies of one step: far below what any store refuses, and small enough to be sent within its deadline.
+const PAGE_BYTES: usize = 1 << 20;
+
+/// Why a channel was not copied.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyFault {
+    /// The target has messages of somebody else.
+    #[error("the target has messages of another epoch in it: empty the target, or choose other channels")]
+    Foreign,
+    /// The target went on by itself.
+    #[error("the target has messages up to {target}, the source only up to {origin}: the target is in use already")]
+    Ahead {
+        /// The target's end.
+        target: Offset,
+        /// The source's end.
+        origin: Offset,
+    },
+    /// The source dropped what the target lacks.
+    #[error(
+        "the target ends at {target}, and the source has nothing before {first} any more: empty the target's channel"
+    )]
+    Trimmed {
+        /// The target's end.
+        target: Offset,
+        /// The oldest offset that the source has.
+        first: Offset,
+    },
+    /// The source's log was reset while it was copied.
+    #[error("the source began another epoch meanwhile; run it again")]
+    Reset,
+    /// Reading the source failed.
+    #[error("reading from the source failed")]
+    Source(#[source] LogError),
+    /// Writing the target failed.
+    #[error("writing to the target failed")]
+    Target(#[source] ImportError),
+}
+
+/// Where a copy stands before it begins: the source's ends and the target's.
+#[derive(Debug)]
+pub struct Standing {
+    /// The source's.
+    pub origin: Slice,
+    /// The target's.
+    pub target: Slice,
+}
+
+impl Standing {
+    /// Asks both.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn of(source: &dyn LogArchive, target: &dyn LogArchive, channel: &Channel) -> Result<Self, CopyFault> {
+        let origin = source.ends(channel).await.map_err(CopyFault::Source)?;
+        let target = target.ends(channel).await.map_err(|error| CopyFault::Target(error.into()))?;
+        Ok(Self { origin, target })
+    }
+
+    /// The offset behind which to copy.
+    ///
+    /// # Errors
+    /// When the target is no earlier state of the source.
+    pub fn begin(&self) -> Result<Offset, CopyFault> {
+        let (origin, target) = (&self.origin, &self.target);
+        let before_first = Offset(origin.first.0.saturating_sub(1));
+        match target.head.offset {
+            Offset::START => Ok(before_first),
+            _ if target.head.epoch != origin.head.epoch => Err(CopyFault::Foreign),
+            end if end > origin.head.offset => Err(CopyFault::Ahead { target: end, origin: origin.head.offset }),
+            end if end < before_first => Err(CopyFault::Trimmed { target: end, first: origin.first }),
+            end => Ok(end),
+        }
+    }
+}
+
+/// Copies what the target lacks of a channel. Returns how many messages that were, also when it was told to stop between two
+/// steps.
+///
+/// # Errors
+/// [`CopyFault`]; what was written until then stands.
+pub async fn copy(
+    source: &dyn LogArchive,
+    target: &dyn LogArchive,
+    channel: &Channel,
+    progress: &Progress,
+    stop: &CancellationToken,
+) -> Result<u64, CopyFault> {
+    let standing = Standing::of(source, target, channel).await?;
+    let (mut after, epoch) = (standing.begin()?, standing.origin.head.epoch.clone());
+    let mut begun = standing.target.head.offset > Offset::START;
+    let mut copied = 0;
+    while !stop.is_cancelled() && (after < standing.origin.head.offset || !begun) {
+        let slice = source.export(channel, after, PAGE, PAGE_BYTES).await.map_err(CopyFault::Source)?;
+        if slice.head.epoch != epoch {
+            return Err(CopyFault::Reset);
+        }
+        // Retention may have taken what was there a moment ago.
+        let from = slice.entries.first().map_or(slice.head.offset, |entry| Offset(entry.offset.0 - 1));
+        if begun && from != after {
+            return Err(CopyFault::Trimmed { target: after, first: slice.first });
+        }
+        let count = slice.entries.len() as u64;
+        after = slice.entries.last().map_or(from, |entry| entry.offset);
+        let stretch = Stretch { channel: channel.clone(), epoch: epoch.clone(), from, entries: slice.entries };
+        target.import(&stretch).await.map_err(CopyFault::Target)?;
+        begun = true;
+        copied += count;
+        progress.messages(count);
+    }
+    Ok(copied)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,82 @@
+//! Which store: a scheme, and an address or a name unless the configuration has it.
+//!
+//! Invariant: no `Debug` and no `Display` shows an address, which may carry a password.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use shim::config::Secret;
+
+/// One of the stores.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Endpoint {
+    /// Redis at an address, or at the configured one.
+    Redis(Option<Secret>),
+    /// PostgreSQL at an address, or at the configured one.
+    Postgres(Option<Secret>),
+    /// A table of DynamoDB, in the account and region of the SDK's environment.
+    DynamoDb(String),
+    /// The log in a data directory, or in the configured one.
+    Embedded(Option<PathBuf>),
+}
+
+/// Why a text names no store.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a store is redis://…, postgres://…, dynamodb:TABLE, embedded:DIRECTORY, or redis, postgres, embedded as configured"
+)]
+pub struct InvalidEndpoint;
+
+impl FromStr for Endpoint {
+    type Err = InvalidEndpoint;
+
+    fn from_str(text: &str) -> Result<Self, InvalidEndpoint> {
+        let address = || Some(Secret::new(text));
+        match text.split_once(':') {
+            None if text == "redis" => Ok(Self::Redis(None)),
+            None if text == "postgres" => Ok(Self::Postgres(None)),
+            None if text == "embedded" => Ok(Self::Embedded(None)),
+            Some(("redis" | "rediss", rest)) if rest.starts_with("//") => Ok(Self::Redis(address())),
+            Some(("postgres" | "postgresql", rest)) if rest.starts_with("//") => Ok(Self::Postgres(address())),
+            Some(("dynamodb", table)) if !table.is_empty() => Ok(Self::DynamoDb(table.to_owned())),
+            Some(("embedded", path)) if !path.is_empty() => Ok(Self::Embedded(Some(path.into()))),
+            _ => Err(InvalidEndpoint),
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Redis(_) => f.write_str("Redis"),
+            Self::Postgres(_) => f.write_str("PostgreSQL"),
+            Self::DynamoDb(table) => write!(f, "the DynamoDB table {table}"),
+            Self::Embedded(Some(path)) => write!(f, "the log in {}", path.display()),
+            Self::Embedded(None) => f.write_str("the configured data directory"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stores_are_named_by_scheme() {
+        assert_eq!("redis".parse(), Ok(Endpoint::Redis(None)));
+        assert!(matches!("rediss://a:6379".parse(), Ok(Endpoint::Redis(Some(_)))));
+        assert!(matches!("postgresql://u:p@h/d".parse(), Ok(Endpoint::Postgres(Some(_)))));
+        assert_eq!("dynamodb:chat-messages".parse(), Ok(Endpoint::DynamoDb("chat-messages".to_owned())));
+        assert_eq!("embedded:./data".parse(), Ok(Endpoint::Embedded(Some("./data".into()))));
+        for wrong in ["", "redis:", "mysql://x", "dynamodb", "dynamodb:", "embedded:", "file:x"] {
+            assert_eq!(wrong.parse::<Endpoint>(), Err(InvalidEndpoint), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn no_address_is_shown() {
+        let endpoint: Endpoint = "postgres://me:hunter2@db/chat".parse().unwrap();
+        assert!(!format!("{endpoint:?} {endpoint}").contains("hunter2"));
+    }
+}

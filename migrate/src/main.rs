@@ -1,0 +1,85 @@
+//! The `twinway-migrate` executable: command line, signals, exit code. `twinway migrate` runs it.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use migrate::args::Args;
+use migrate::report::{INTERNAL, UNAVAILABLE, USAGE};
+use migrate::{Job, Mode, run};
+use shim::config::ConfigError;
+use tokio_util::sync::CancellationToken;
+
+fn main() -> ExitCode {
+    // Libraries disagree about the default provider and panic on first use unless one is chosen. It can only be there
+    // already, which is as good.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // Nobody is left to tell when the output is gone.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_max_level(tracing_subscriber::filter::LevelFilter::WARN)
+        .init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("twinway migrate: the runtime does not start: {error}");
+            return ExitCode::from(INTERNAL);
+        }
+    };
+    runtime.block_on(migrate(args))
+}
+
+async fn migrate(args: Args) -> ExitCode {
+    let mode = match (args.dry_run, args.verify_only) {
+        (true, _) => Mode::DryRun,
+        (_, true) => Mode::VerifyOnly,
+        _ => Mode::Copy,
+    };
+    let Args { from, to, channels, jobs, config, .. } = args;
+    if from == to {
+        eprintln!("twinway migrate: --from and --to are the same store");
+        return ExitCode::from(USAGE);
+    }
+    let job = Job { from, to, channels, mode, jobs: usize::from(jobs), config };
+    let stop = CancellationToken::new();
+    let working = run(&job, &stop);
+    tokio::pin!(working);
+    let outcome = tokio::select! {
+        outcome = &mut working => outcome,
+        () = asked_to_stop() => {
+            eprintln!("stopping after the present step");
+            stop.cancel();
+            working.await
+        }
+    };
+    match outcome {
+        Ok(report) => {
+            print!("{report}");
+            ExitCode::from(report.code())
+        }
+        Err(error) => {
+            eprintln!("twinway migrate: {error:#}");
+            let usage = error.chain().any(|cause| cause.is::<ConfigError>());
+            ExitCode::from(if usage { USAGE } else { UNAVAILABLE })
+        }
+    }
+}
+
+/// SIGINT or SIGTERM; for ever where they cannot be listened for.
+async fn asked_to_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}

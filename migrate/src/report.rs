@@ -1,0 +1,100 @@
+//! What came of it, in words and as an exit code.
+
+use std::fmt;
+
+use handlers::channel::Channel;
+
+use crate::copy::CopyFault;
+use crate::plan::Planned;
+use crate::verify::{Difference, Equal};
+
+/// Copied, and equal.
+pub const DONE: u8 = 0;
+/// Something differs, or could not be copied.
+pub const DIFFERENT: u8 = 1;
+/// The command line or the configuration is mistaken (`EX_USAGE`).
+pub const USAGE: u8 = 64;
+/// A store is not available (`EX_UNAVAILABLE`).
+pub const UNAVAILABLE: u8 = 69;
+/// A failure that nobody planned for (`EX_SOFTWARE`).
+pub const INTERNAL: u8 = 70;
+/// Interrupted: the same again goes on (`EX_TEMPFAIL`).
+pub const INTERRUPTED: u8 = 75;
+
+/// What came of a whole run.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// What there was to do, when nothing was to be done.
+    pub planned: Vec<Planned>,
+    /// Channels that were copied, with how many messages that were.
+    pub copied: Vec<(Channel, u64)>,
+    /// Channels that were compared and are equal.
+    pub equal: Vec<(Channel, Equal)>,
+    /// Channels that could not be copied.
+    pub faults: Vec<(Channel, CopyFault)>,
+    /// Channels that are different.
+    pub differences: Vec<(Channel, Difference)>,
+    /// Whether it was stopped before the end.
+    pub interrupted: bool,
+}
+
+impl Report {
+    /// The exit code.
+    #[must_use]
+    pub fn code(&self) -> u8 {
+        let planned = self.planned.iter().any(|planned| planned.missing.is_err());
+        match () {
+            () if self.interrupted => INTERRUPTED,
+            () if planned || !self.faults.is_empty() || !self.differences.is_empty() => DIFFERENT,
+            () => DONE,
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for Planned { channel, there, missing } in &self.planned {
+            match missing {
+                Ok(missing) => writeln!(f, "{channel}: {missing} of {there} messages to copy")?,
+                Err(fault) => writeln!(f, "{channel}: {}", paragraph(fault))?,
+            }
+        }
+        if !self.planned.is_empty() {
+            let missing: u64 = self.planned.iter().filter_map(|planned| planned.missing.as_ref().ok()).sum();
+            writeln!(f, "{} channels, {missing} messages to copy; nothing was written", self.planned.len())?;
+        }
+        for (channel, fault) in &self.faults {
+            writeln!(f, "{channel} was not copied: {}", paragraph(fault))?;
+        }
+        if !self.copied.is_empty() {
+            let messages: u64 = self.copied.iter().map(|(_, count)| count).sum();
+            writeln!(f, "copied {messages} messages of {} channels", self.copied.len())?;
+        }
+        for (channel, difference) in &self.differences {
+            writeln!(f, "{channel} differs: {}", paragraph(difference))?;
+        }
+        if !self.equal.is_empty() {
+            let messages: u64 = self.equal.iter().map(|(_, equal)| equal.messages).sum();
+            writeln!(f, "verified {messages} messages of {} channels: equal", self.equal.len())?;
+        }
+        match (self.interrupted, self.faults.len() + self.differences.len()) {
+            (true, _) => writeln!(f, "interrupted; the same command goes on"),
+            (false, 0) => Ok(()),
+            (false, wrong) => writeln!(f, "{wrong} channels are not as they should be"),
+        }
+    }
+}
+
+/// The chain of causes in one line.
+fn paragraph(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let told = next.to_string();
+        if !text.contains(&told) {
+            text = format!("{text}: {told}");
+        }
+        cause = next.source();
+    }
+    text
+}

@@ -1,0 +1,169 @@
+//! From every store to every other one, through the command line: nothing changes on the way, and the application goes on.
+
+use std::sync::Arc;
+
+use handlers::archive::Stretch;
+use handlers::channel::{Channel, Epoch, Offset};
+use handlers::conformance::archive::Store as _;
+use handlers::id::{MessageId, UserId};
+use handlers::identity::Role;
+use handlers::ports::{Append, Entry, Range, Sender, Slice, Timestamp};
+use serde_json::value::RawValue;
+use tests::dynamodb::DynamoDb;
+use tests::postgres::PostgresServer;
+
+use super::command::{Ran, migrate};
+use super::worlds::{DynamoStore, FileStore, PostgresStore, RedisStore, World};
+
+pub(crate) fn channel(key: &str) -> Channel {
+    Channel::from_key(key).unwrap()
+}
+
+pub(crate) fn message(to: &str, number: u64) -> Append {
+    let body =
+        format!("{{ \"n\": {number}.0e0,\"text\":\"caf\\u00e9 \u{1f600} {}\" }}", "x".repeat(number as usize * 7));
+    Append {
+        channel: channel(to),
+        sender: Sender {
+            user: UserId::parse(&format!("user{}|x@example.com", number % 3)).unwrap(),
+            role: [Role::User, Role::Admin, Role::Service][number as usize % 3],
+        },
+        id: MessageId::parse(&format!("m{{{number}}}")).unwrap(),
+        sent_at: Timestamp(1_795_000_000_000 + number as i64 * 17),
+        body: Arc::from(RawValue::from_string(body).unwrap()),
+    }
+}
+
+/// A channel that was written to, one whose beginning has gone, and one of which nothing is left.
+pub(crate) async fn fill(store: &dyn World) {
+    let log = store.log().await;
+    for number in 1..=40 {
+        log.append(message("acme/room:lobby", number)).await.unwrap();
+    }
+    drop(log);
+    let archive = store.archive().await;
+    for (key, from, count) in [("other/conversation:bob", 5, 7), ("other/topic:quiet", 9, 0)] {
+        let entry = |number| {
+            let Append { sender, id, sent_at, body, .. } = message(key, number);
+            Entry { offset: Offset(number), sender, id, sent_at, body }
+        };
+        let (epoch, entries) =
+            (Epoch(format!("epoch of {key}").into()), (from + 1..=from + count).map(entry).collect());
+        archive.import(&Stretch { channel: channel(key), epoch, from: Offset(from), entries }).await.unwrap();
+    }
+}
+
+/// Everything that is in a store.
+pub(crate) async fn contents(store: &dyn World) -> Vec<(Channel, Slice)> {
+    let archive = store.archive().await;
+    let mut found = Vec::new();
+    for channel in archive.channels().await.unwrap() {
+        let slice = archive.export(&channel, Offset::START, 1_000, 1 << 24).await.unwrap();
+        found.push((channel, slice));
+    }
+    found
+}
+
+pub(crate) fn assert_same(here: &[(Channel, Slice)], there: &[(Channel, Slice)], what: &str) {
+    let shown = |contents: &[(Channel, Slice)]| {
+        let entry = |entry: &Entry| {
+            format!("{} {:?} {} {} {}", entry.offset, entry.sender, entry.id, entry.sent_at, entry.body.get())
+        };
+        let log = |(channel, slice): &(Channel, Slice)| {
+            let entries: Vec<String> = slice.entries.iter().map(entry).collect();
+            (channel.to_string(), slice.head.clone(), slice.first, entries)
+        };
+        contents.iter().map(log).collect::<Vec<_>>()
+    };
+    assert_eq!(shown(here), shown(there), "{what}");
+}
+
+async fn moves(from: &dyn World, to: &dyn World) {
+    let what = format!("{} to {}", from.endpoint(), to.endpoint());
+    let ran = migrate(from, to, &[]).await;
+    assert_eq!(ran.code, Some(0), "{what}: {ran:?}");
+    assert!(ran.stdout.contains("verified 47 messages of 3 channels: equal"), "{what}: {ran:?}");
+    assert_same(&contents(from).await, &contents(to).await, &what);
+    let again = migrate(from, to, &[]).await;
+    assert!(again.code == Some(0) && again.stdout.contains("copied 0 messages of 3 channels"), "{what}: {again:?}");
+
+    // The application goes on in the new store as it would have in the old one.
+    let (old, new) = (from.log().await, to.log().await);
+    let lobby = channel("acme/room:lobby");
+    let head = old.heads(std::slice::from_ref(&lobby)).await.unwrap().remove(0);
+    let repeated = new.append(message("acme/room:lobby", 7)).await.unwrap();
+    assert_eq!((repeated.position.offset, repeated.duplicate), (Offset(7), true), "{what}: ids are remembered");
+    let next = new.append(message("acme/room:lobby", 41)).await.unwrap().position;
+    assert_eq!((next.offset, next.epoch), (head.offset.next(), head.epoch), "{what}: offsets and epoch go on");
+    let slice = new.read(&lobby, Range::After(Offset(38)), 10, 1 << 20).await.unwrap();
+    assert_eq!(slice.entries.iter().map(|entry| entry.offset.0).collect::<Vec<_>>(), [39, 40, 41], "{what}");
+}
+
+#[tokio::test]
+async fn every_store_moves_to_every_other() {
+    let server = Arc::new(PostgresServer::start().unwrap());
+    let emulator = DynamoDb::start().await.map(Arc::new);
+    let kinds = if emulator.is_some() { 5 } else { 4 };
+    let fresh = async |kind: usize| match (kind, &emulator) {
+        (0, _) => Box::new(FileStore::new()) as Box<dyn World>,
+        (1, _) => Box::new(RedisStore::new(true)),
+        (2, _) => Box::new(RedisStore::new(false)),
+        (3, _) => Box::new(PostgresStore::on(&server)),
+        (_, Some(emulator)) => Box::new(DynamoStore::on(emulator).await),
+        (_, None) => unreachable!("there is no such kind without an emulator"),
+    };
+    for from in 0..kinds {
+        let source = fresh(from).await;
+        fill(&*source).await;
+        for to in (0..kinds).filter(|to| *to != from) {
+            moves(&*source, &*fresh(to).await).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_copy_is_caught_up_and_a_damaged_one_is_found() {
+    let server = Arc::new(PostgresServer::start().unwrap());
+    let (source, target) = (FileStore::new(), PostgresStore::on(&server));
+    fill(&source).await;
+    let planned = migrate(&source, &target, &["--dry-run"]).await;
+    assert!(planned.code == Some(0) && planned.stdout.contains("3 channels, 47 messages to copy"), "{planned:?}");
+    assert!(contents(&target).await.is_empty(), "a dry run writes nothing");
+    let some = migrate(&source, &target, &["--channels", "other/*"]).await;
+    assert!(some.code == Some(0) && some.stdout.contains("copied 7 messages of 2 channels"), "{some:?}");
+    let missing = migrate(&source, &target, &["--verify-only"]).await;
+    assert!(missing.code == Some(1) && missing.stdout.contains("acme/room:lobby differs"), "{missing:?}");
+    assert_eq!(migrate(&source, &target, &[]).await.code, Some(0));
+
+    source.log().await.append(message("acme/room:lobby", 41)).await.unwrap();
+    let caught_up = migrate(&source, &target, &[]).await;
+    assert!(caught_up.stdout.contains("copied 1 messages of 3 channels"), "{caught_up:?}");
+
+    let damage = [
+        (
+            "UPDATE {}.messages SET body = replace(body, 'caf', 'cat') WHERE place = 17",
+            "the bodies differ at offset 17",
+        ),
+        ("UPDATE {}.messages SET sent_at = sent_at + 1 WHERE place = 16", "the times differ at offset 16"),
+        ("UPDATE {}.messages SET author = 'mallory' WHERE place = 15", "the authors differ at offset 15"),
+        ("DELETE FROM {}.messages WHERE place = 14", "the offsets differ at offset 14"),
+        ("UPDATE {}.channels SET head = head - 1 WHERE id = 3", "the target at"),
+    ];
+    for (sql, told) in damage {
+        server.ask(&sql.replace("{}", &target.schema)).unwrap();
+        let found = migrate(&source, &target, &["--verify-only"]).await;
+        assert!(found.code == Some(1) && found.stdout.contains(told), "{sql}: {found:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_target_with_a_life_of_its_own_is_left_alone() {
+    let (source, target) = (FileStore::new(), RedisStore::new(true));
+    fill(&source).await;
+    let theirs = target.log().await.append(message("acme/room:lobby", 1)).await.unwrap();
+    let ran: Ran = migrate(&source, &target, &[]).await;
+    assert!(ran.code == Some(1) && ran.stdout.contains("acme/room:lobby was not copied"), "{ran:?}");
+    assert!(ran.stdout.contains("verified 7 messages of 2 channels"), "the others were: {ran:?}");
+    let head = target.log().await.heads(&[channel("acme/room:lobby")]).await.unwrap().remove(0);
+    assert_eq!(head, theirs.position, "nothing was written there");
+}

@@ -1,0 +1,225 @@
+//! The four stores, each as whoever moves logs sees it and as the application does.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
+use handlers::archive::LogArchive;
+use handlers::conformance::archive::Store;
+use handlers::memory::ManualClock;
+use handlers::ports::{Clock as _, MessageLog, Timestamp};
+use handlers_aws::log::DynamoLog;
+use handlers_aws::tables;
+use shim::config::Config;
+use shim::embedded::{FileArchive, FileLog};
+use shim::postgres::{Postgres, PostgresArchive, PostgresLog, PostgresRetention, PostgresSettings};
+use shim::redis::{Redis, RedisLog, RedisRetention, RedisSettings};
+use tempfile::TempDir;
+use tests::dynamodb::DynamoDb;
+use tests::postgres::PostgresServer;
+use tests::redis::{RedisOptions, RedisServer};
+
+/// Long enough for whatever the suites write, by any clock.
+const AGE: Duration = Duration::from_secs(400 * 86_400);
+const ENTRIES: u64 = 100_000;
+
+pub(crate) fn clock() -> Arc<ManualClock> {
+    Arc::new(ManualClock::new(Timestamp(1_795_000_000_000)))
+}
+
+/// A name that no other case uses.
+fn fresh_name() -> String {
+    static NUMBER: AtomicUsize = AtomicUsize::new(0);
+    format!("test{}", NUMBER.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A store that the command line can name.
+pub(crate) trait World: Store {
+    /// What `--from` and `--to` take.
+    fn endpoint(&self) -> String;
+    /// What the command needs in its environment beside that.
+    fn environment(&self) -> Vec<(&'static str, String)>;
+}
+
+pub(crate) struct FileStore(TempDir);
+
+impl FileStore {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.0.path().to_owned()
+    }
+}
+
+#[async_trait]
+impl Store for FileStore {
+    async fn archive(&self) -> Box<dyn LogArchive> {
+        Box::new(FileArchive::open(self.0.path()).unwrap())
+    }
+
+    async fn log(&self) -> Arc<dyn MessageLog> {
+        let mut storage = Config::test().storage;
+        (storage.data_dir, storage.retention_age) = (self.path(), AGE);
+        Arc::new(FileLog::open(&storage, clock()).unwrap())
+    }
+
+    fn now(&self) -> Timestamp {
+        clock().now()
+    }
+}
+
+impl World for FileStore {
+    fn endpoint(&self) -> String {
+        format!("embedded:{}", self.0.path().display())
+    }
+
+    fn environment(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+}
+
+pub(crate) struct RedisStore(RedisServer);
+
+impl RedisStore {
+    /// A server that may lose writes has its master named in every epoch.
+    pub(crate) fn new(append_only: bool) -> Self {
+        Self(RedisServer::with(RedisOptions { append_only, ..RedisOptions::default() }).unwrap())
+    }
+
+    async fn open(&self) -> RedisLog {
+        let redis = Redis::connect(RedisSettings::single(&self.0.url())).await.unwrap();
+        RedisLog::open(redis, clock(), RedisRetention { entries: ENTRIES, age: AGE }).await.unwrap()
+    }
+}
+
+#[async_trait]
+impl Store for RedisStore {
+    async fn archive(&self) -> Box<dyn LogArchive> {
+        Box::new(self.open().await)
+    }
+
+    async fn log(&self) -> Arc<dyn MessageLog> {
+        Arc::new(self.open().await)
+    }
+
+    fn now(&self) -> Timestamp {
+        clock().now()
+    }
+}
+
+impl World for RedisStore {
+    fn endpoint(&self) -> String {
+        self.0.url()
+    }
+
+    fn environment(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+}
+
+pub(crate) struct PostgresStore {
+    pub(crate) server: Arc<PostgresServer>,
+    pub(crate) schema: String,
+}
+
+impl PostgresStore {
+    pub(crate) fn on(server: &Arc<PostgresServer>) -> Self {
+        Self { server: server.clone(), schema: fresh_name() }
+    }
+
+    async fn open(&self) -> Postgres {
+        let patience = Duration::from_secs(5);
+        let settings = PostgresSettings {
+            schema: self.schema.clone(),
+            connect_timeout: patience,
+            response_timeout: patience,
+            ..PostgresSettings::at(&self.server.url())
+        };
+        Postgres::connect(settings).await.unwrap()
+    }
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    async fn archive(&self) -> Box<dyn LogArchive> {
+        Box::new(PostgresArchive::new(self.open().await))
+    }
+
+    async fn log(&self) -> Arc<dyn MessageLog> {
+        let retention = PostgresRetention { entries: ENTRIES, age: AGE };
+        Arc::new(PostgresLog::open(self.open().await, clock(), retention))
+    }
+
+    fn now(&self) -> Timestamp {
+        clock().now()
+    }
+}
+
+impl World for PostgresStore {
+    fn endpoint(&self) -> String {
+        self.server.url()
+    }
+
+    fn environment(&self) -> Vec<(&'static str, String)> {
+        vec![("TWINWAY_POSTGRES_SCHEMA", self.schema.clone())]
+    }
+}
+
+pub(crate) struct DynamoStore {
+    emulator: Arc<DynamoDb>,
+    table: String,
+}
+
+impl DynamoStore {
+    pub(crate) async fn on(emulator: &Arc<DynamoDb>) -> Self {
+        let store = Self { emulator: emulator.clone(), table: fresh_name() };
+        tables::create(&store.client(), &store.table, tables::messages().unwrap()).await.unwrap();
+        store
+    }
+
+    fn client(&self) -> Client {
+        let config = aws_sdk_dynamodb::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .endpoint_url(self.emulator.endpoint())
+            .region(Region::new("us-east-1"))
+            .credentials_provider(Credentials::new("AKIDEXAMPLE", "example", None, None, "tests"))
+            .build();
+        Client::from_conf(config)
+    }
+}
+
+#[async_trait]
+impl Store for DynamoStore {
+    async fn archive(&self) -> Box<dyn LogArchive> {
+        Box::new(DynamoLog::new(self.client(), &self.table, AGE, clock()))
+    }
+
+    async fn log(&self) -> Arc<dyn MessageLog> {
+        Arc::new(DynamoLog::new(self.client(), &self.table, AGE, clock()))
+    }
+
+    fn now(&self) -> Timestamp {
+        clock().now()
+    }
+}
+
+impl World for DynamoStore {
+    fn endpoint(&self) -> String {
+        format!("dynamodb:{}", self.table)
+    }
+
+    fn environment(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("AWS_ENDPOINT_URL", self.emulator.endpoint()),
+            ("AWS_REGION", "us-east-1".to_owned()),
+            ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE".to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", "example".to_owned()),
+        ]
+    }
+}

@@ -1,0 +1,233 @@
+//! Real PostgreSQL servers, started by the tests that need them and stopped when they are dropped.
+//!
+//! Every server has a directory of its own and a free port on loopback; nothing survives a test. PostgreSQL refuses to run as
+//! root, so root runs it as the user `postgres`. Servers are asked through `psql`, so that the harness shares no code with what
+//! it tests. A missing server is a failure that says how to install it, never a skipped test.
+
+mod programs;
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use tempfile::TempDir;
+
+use self::programs::Programs;
+use crate::redis::{Certificates, free_port};
+
+/// How long a server may take to do what it was told, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The user that owns everything in a server.
+pub const USER: &str = "twinway";
+/// That user's password.
+pub const PASSWORD: &str = "pg-secret";
+
+/// How a server differs from a plain one.
+#[derive(Debug, Clone, Default)]
+pub struct PostgresOptions {
+    /// Serves TLS too, with these certificates.
+    pub tls: Option<Certificates>,
+    /// Lines of `pg_hba.conf` in place of "everyone with a password".
+    pub access: Option<String>,
+}
+
+/// A running `postgres`; dropped, it is killed.
+#[derive(Debug)]
+pub struct PostgresServer {
+    port: u16,
+    directory: TempDir,
+    programs: Programs,
+    options: PostgresOptions,
+    child: Option<Child>,
+}
+
+impl PostgresServer {
+    /// Starts a plain server.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start() -> anyhow::Result<Self> {
+        Self::with(PostgresOptions::default())
+    }
+
+    /// Makes a server of its own and waits until it answers.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn with(options: PostgresOptions) -> anyhow::Result<Self> {
+        let programs = Programs::find()?;
+        let directory = tempfile::tempdir()?;
+        programs.hand_over(directory.path())?;
+        let mut server = Self { port: free_port()?, directory, programs, options, child: None };
+        server.initialise()?;
+        server.revive()?;
+        Ok(server)
+    }
+
+    /// Its port.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Where the database `postgres` is, with user and password.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("postgres://{USER}:{PASSWORD}@127.0.0.1:{}/postgres", self.port)
+    }
+
+    /// Runs SQL as the owner and returns what `psql` printed: values alone, separated by `|`.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub fn ask(&self, sql: &str) -> anyhow::Result<String> {
+        let output = self.psql(sql).output()?;
+        let printed = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        ensure!(output.status.success(), "psql {sql:?}: {}", String::from_utf8_lossy(&output.stderr).trim());
+        Ok(printed)
+    }
+
+    /// Runs SQL that takes its time; the caller waits for it, or kills it.
+    ///
+    /// # Errors
+    /// When `psql` does not run.
+    pub fn begin(&self, sql: &str) -> anyhow::Result<Child> {
+        Ok(self.psql(sql).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?)
+    }
+
+    /// Kills it as the kernel would: what it had not made durable is lost.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // It may have ended by itself, which is as good. Its children notice and end.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Starts it again on the same port, with what its directory has.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn revive(&mut self) -> anyhow::Result<()> {
+        self.kill();
+        let started = Instant::now();
+        loop {
+            // Children of a killed server may hold its memory for a moment; then it refuses to start.
+            if self.child.as_mut().is_none_or(|child| !matches!(child.try_wait(), Ok(None))) {
+                self.child = Some(self.command().spawn()?);
+            }
+            if self.ask("SELECT 1").is_ok() {
+                return Ok(());
+            }
+            if started.elapsed() > PATIENCE {
+                let log = std::fs::read_to_string(self.log_path()).unwrap_or_default();
+                bail!("the server did not come up in {PATIENCE:?}:\n{log}");
+            }
+            // A poll of another process: there is nothing else to wait on.
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Stops it cleanly and starts it as a replica that follows nobody: it answers reads alone, until it is promoted.
+    ///
+    /// # Errors
+    /// When it does not stop or come up.
+    pub fn demote(&mut self) -> anyhow::Result<()> {
+        self.stop()?;
+        std::fs::write(self.data().join("standby.signal"), "")?;
+        self.programs.hand_over(&self.data().join("standby.signal"))?;
+        self.revive()
+    }
+
+    /// Makes it the writable server after [`Self::demote`], as a failover does.
+    ///
+    /// # Errors
+    /// When it refuses.
+    pub fn promote(&self) -> anyhow::Result<()> {
+        let promoted = self.ask("SELECT pg_promote()")?;
+        ensure!(promoted == "t", "the server was not promoted: {promoted}");
+        Ok(())
+    }
+
+    fn stop(&mut self) -> anyhow::Result<()> {
+        let mut child = self.child.take().context("the server is not running")?;
+        // Fast shutdown: connections are ended, everything is written ("Shutting down the server", PostgreSQL manual).
+        Command::new("kill").arg("-INT").arg(child.id().to_string()).status()?;
+        child.wait()?;
+        Ok(())
+    }
+
+    fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.directory.path().join("log")
+    }
+
+    fn initialise(&self) -> anyhow::Result<()> {
+        let password = self.directory.path().join("password");
+        std::fs::write(&password, PASSWORD)?;
+        self.programs.hand_over(&password)?;
+        let mut command = self.programs.run("initdb");
+        command.arg("-D").arg(self.data()).args(["-U", USER, "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C"]);
+        command.args(["--no-sync", "--wal-segsize=1"]).arg(format!("--pwfile={}", password.display()));
+        let output = command.output().context("initdb does not run")?;
+        ensure!(output.status.success(), "initdb: {}", String::from_utf8_lossy(&output.stderr));
+        if let Some(access) = &self.options.access {
+            std::fs::write(self.data().join("pg_hba.conf"), access)?;
+        }
+        if let Some(tls) = &self.options.tls {
+            for (from, to) in [(tls.certificate(), "server.crt"), (tls.key(), "server.key")] {
+                let to = self.data().join(to);
+                std::fs::copy(from, &to)?;
+                std::fs::set_permissions(&to, std::fs::Permissions::from_mode(0o600))?;
+                self.programs.hand_over(&to)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn command(&self) -> Command {
+        let mut command = self.programs.run("postgres");
+        command.arg("-D").arg(self.data()).args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-k", ""]);
+        let ssl = if self.options.tls.is_some() { "on" } else { "off" };
+        for setting in
+            ["shared_buffers=16MB", "max_connections=60", "autovacuum=off", "max_wal_size=32MB", "hot_standby=on"]
+        {
+            command.args(["-c", setting]);
+        }
+        command.args(["-c", &format!("ssl={ssl}")]);
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_path());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.map_or_else(|_| Stdio::null(), Stdio::from));
+        command
+    }
+
+    fn psql(&self, sql: &str) -> Command {
+        let mut command = Command::new(self.programs.path("psql"));
+        command.args([
+            "-X",
+            "-At",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-h",
+            "127.0.0.1",
+            "-U",
+            USER,
+            "-d",
+            "postgres",
+            "-c",
+            sql,
+        ]);
+        command.args(["-p", &self.port.to_string()]).env("PGPASSWORD", PASSWORD).stdin(Stdio::null());
+        command
+    }
+}
+
+impl Drop for PostgresServer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

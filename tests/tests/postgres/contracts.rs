@@ -1,0 +1,41 @@
+//! The contract of the port.
+
+use std::sync::Arc;
+
+use handlers::conformance::log as logs;
+use handlers::ports::MessageLog;
+use shim::postgres::PostgresSettings;
+use tests::postgres::{PostgresOptions, PostgresServer};
+use tests::redis::Certificates;
+
+use super::{log, settings};
+
+async fn contract(fresh: impl Fn() -> PostgresSettings) {
+    let fresh = async || {
+        let log: Arc<dyn MessageLog> = Arc::new(log(&fresh()).await);
+        log
+    };
+    logs::all(fresh).await;
+}
+
+#[tokio::test]
+async fn a_server_keeps_the_contract() {
+    let server = PostgresServer::start().unwrap();
+    contract(|| settings(&server.url())).await;
+}
+
+#[tokio::test]
+async fn a_server_whose_transactions_are_serializable_keeps_the_contract() {
+    let server = PostgresServer::start().unwrap();
+    server.ask("ALTER SYSTEM SET default_transaction_isolation = 'serializable'").unwrap();
+    server.ask("SELECT pg_reload_conf()").unwrap();
+    contract(|| settings(&server.url())).await;
+}
+
+#[tokio::test]
+async fn a_server_with_verified_tls_keeps_the_contract() {
+    let tls = Certificates::make().unwrap();
+    let options = PostgresOptions { tls: Some(tls.clone()), ..PostgresOptions::default() };
+    let server = PostgresServer::with(options).unwrap();
+    contract(|| PostgresSettings { ca_file: Some(tls.authority()), ..settings(&server.url()) }).await;
+}
