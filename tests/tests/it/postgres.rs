@@ -64,7 +64,7 @@ async fn pods_share_the_log_and_nothing_acknowledged_is_lost_when_it_is_killed()
     assert_eq!(bob.bodies("room:lobby", 1).await, ["one"]);
 
     postgres.kill();
-    let frame = json!({"action": "send", "channel": "room:lobby", "id": "three", "body": "three"});
+    let frame = json!({"action": "send", "to": "room:lobby", "id": "three", "body": "three"});
     assert_eq!(alice.refused(frame.clone()).await, "unavailable");
     let body = eventually!("the pod not to be ready", {
         let reply = first.operator().get("/ready").await;
