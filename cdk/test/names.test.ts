@@ -29,10 +29,13 @@ test('every key and index is one that the adapters use', () => {
   assert.deepEqual(new Set(mine), used);
 });
 
+/** What moving a log needs runs with the operator's rights, in no function. */
+const MIGRATION = 'archive.rs';
+
 /** The calls of DynamoDB in the sources of one adapter, as IAM calls them; a transaction's parts have builders. */
 function calls(adapter: string): Set<string> {
   const folder = `handlers/aws/src/${adapter}`;
-  const files = readdirSync(resolve(ROOT, folder)).filter((file) => file.endsWith('.rs'));
+  const files = readdirSync(resolve(ROOT, folder)).filter((file) => file.endsWith('.rs') && file !== MIGRATION);
   const source = [`${folder}.rs`, ...files.map((file) => `${folder}/${file}`)].map(repository).join('\n');
   const operations = [...source.matchAll(/\.((?:get|put|update|delete|batch_get|batch_write)_item|query|scan)\(\)/g)];
   const parts = [...source.matchAll(/\b(Put|Update|Delete|ConditionCheck)::builder\(\)/g)];
