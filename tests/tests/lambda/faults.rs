@@ -1,14 +1,19 @@
 //! What a function can do wrong, and that it costs its own invocation and nothing else.
 
-use tests::server::Server;
+use tests::server::{Launch, Server};
 
 use super::{ask, connect, ends, launch, runs};
 
 const FAILED: &str = r#"{"message": "Internal server error""#;
 
+/// One process at most: with more, a message that comes before the process has asked for its next event gets another one.
+fn single() -> Launch {
+    launch().with("TWINWAY_FUNCTIONS_MAX_PROCESSES", 1)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_fails_its_message_and_the_next_one_gets_a_new_process() {
-    let mut server = launch().start().await;
+    let mut server = single().start().await;
     let mut client = connect(&server).await;
     let first = ask(&mut client, "pid").await;
     assert!(ask(&mut client, "crash").await.starts_with(FAILED));
@@ -23,7 +28,7 @@ async fn a_crash_fails_its_message_and_the_next_one_gets_a_new_process() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_error_keeps_the_process() {
-    let mut server = launch().start().await;
+    let mut server = single().start().await;
     let mut client = connect(&server).await;
     let pid = ask(&mut client, "pid").await;
     assert!(ask(&mut client, "throw something private").await.starts_with(FAILED));
@@ -35,7 +40,7 @@ async fn an_error_keeps_the_process() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_function_that_hangs_is_killed() {
-    let mut server = launch().with("TWINWAY_FUNCTIONS_TIMEOUT", "300ms").start().await;
+    let mut server = single().with("TWINWAY_FUNCTIONS_TIMEOUT", "300ms").start().await;
     let mut client = connect(&server).await;
     let pid = ask(&mut client, "pid").await;
     assert!(ask(&mut client, "hang").await.starts_with(FAILED), "a function's own timeout is a function error");
