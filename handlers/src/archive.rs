@@ -26,6 +26,15 @@ pub struct Stretch {
     pub entries: Vec<Entry>,
 }
 
+/// The most that one export returns; at least one entry, however long.
+#[derive(Debug, Clone, Copy)]
+pub struct Most {
+    /// So many entries, 1 or more.
+    pub entries: usize,
+    /// So many bytes of bodies.
+    pub bytes: usize,
+}
+
 /// Why a stretch was not imported.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
@@ -47,8 +56,7 @@ pub trait LogArchive: Send + Sync {
     async fn channels(&self) -> Result<Vec<Channel>, LogError>;
 
     /// A stretch upwards from behind `after`, as [`MessageLog::read`](crate::ports::MessageLog::read) has it.
-    async fn export(&self, channel: &Channel, after: Offset, limit: usize, max_bytes: usize)
-    -> Result<Slice, LogError>;
+    async fn export(&self, channel: &Channel, after: Offset, most: Most) -> Result<Slice, LogError>;
 
     /// Writes a stretch. A channel without messages begins with it, in its epoch, behind its `from`; in any other, entries up to
     /// the log's end are taken as written, and the rest has to follow it. Returns once it is durable. The same again changes
@@ -57,7 +65,7 @@ pub trait LogArchive: Send + Sync {
 
     /// The ends of a channel's log, without entries.
     async fn ends(&self, channel: &Channel) -> Result<Slice, LogError> {
-        self.export(channel, Offset(i64::MAX as u64), 1, 1).await
+        self.export(channel, Offset(i64::MAX as u64), Most { entries: 1, bytes: 1 }).await
     }
 }
 
@@ -67,14 +75,8 @@ impl<T: LogArchive + ?Sized> LogArchive for Arc<T> {
         (**self).channels().await
     }
 
-    async fn export(
-        &self,
-        channel: &Channel,
-        after: Offset,
-        limit: usize,
-        max_bytes: usize,
-    ) -> Result<Slice, LogError> {
-        (**self).export(channel, after, limit, max_bytes).await
+    async fn export(&self, channel: &Channel, after: Offset, most: Most) -> Result<Slice, LogError> {
+        (**self).export(channel, after, most).await
     }
 
     async fn import(&self, stretch: &Stretch) -> Result<(), ImportError> {

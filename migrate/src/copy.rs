@@ -1,16 +1,14 @@
 //! Copying one channel: from where the target ends, page after page, to where the source ends.
 
-use handlers::archive::{ImportError, LogArchive, Stretch};
+use handlers::archive::{ImportError, LogArchive, Most, Stretch};
 use handlers::channel::{Channel, Offset};
 use handlers::ports::{LogError, Slice};
 use tokio_util::sync::CancellationToken;
 
 use crate::progress::Progress;
 
-/// Most messages of one step.
-const PAGE: usize = 500;
-/// Most bytes of bodies of one step: far below what any store refuses, and small enough to be sent within its deadline.
-const PAGE_BYTES: usize = 1 << 20;
+/// Most of one step: far below what any store refuses, and small enough to be sent within its deadline.
+pub(crate) const PAGE: Most = Most { entries: 500, bytes: 1 << 20 };
 
 /// Why a channel was not copied.
 #[derive(Debug, thiserror::Error)]
@@ -101,7 +99,7 @@ pub async fn copy(
     let mut begun = standing.target.head.offset > Offset::START;
     let mut copied = 0;
     while !stop.is_cancelled() && (after < standing.origin.head.offset || !begun) {
-        let slice = source.export(channel, after, PAGE, PAGE_BYTES).await.map_err(CopyFault::Source)?;
+        let slice = source.export(channel, after, PAGE).await.map_err(CopyFault::Source)?;
         if slice.head.epoch != epoch {
             return Err(CopyFault::Reset);
         }

@@ -10,12 +10,9 @@ use handlers::archive::LogArchive;
 use handlers::channel::{Channel, Epoch, Offset};
 use handlers::ports::{Entry, LogError};
 
+use crate::copy::PAGE;
 use crate::progress::Progress;
 use crate::run::Keeping;
-
-/// Most messages, and bytes, that are read at a time.
-const PAGE: usize = 500;
-const PAGE_BYTES: usize = 1 << 20;
 
 /// What is equal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -174,7 +171,7 @@ impl<'a> Side<'a> {
     async fn next(&mut self) -> Result<Option<Entry>, Difference> {
         if self.page.is_empty() {
             let unreadable = |source| Difference::Unreadable { side: self.name, source };
-            let page = self.archive.export(self.channel, self.after, PAGE, PAGE_BYTES).await.map_err(unreadable)?;
+            let page = self.archive.export(self.channel, self.after, PAGE).await.map_err(unreadable)?;
             self.page = page.entries.into();
         }
         let entry = self.page.pop_front();

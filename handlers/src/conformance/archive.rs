@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde_json::value::RawValue;
 
 use super::{VALID, append, channel};
-use crate::archive::{ImportError, LogArchive, Stretch};
+use crate::archive::{ImportError, LogArchive, Most, Stretch};
 use crate::channel::{Channel, Epoch, Offset};
 use crate::id::{MessageId, UserId};
 use crate::identity::Role;
@@ -38,7 +38,7 @@ pub async fn an_imported_log_is_the_one_that_it_was(store: &impl Store) {
     let archive = store.archive().await;
     let stretch = stretch(store, 4, 6);
     archive.import(&stretch).await.expect("import");
-    let found = archive.export(&lobby(), Offset::START, 100, 1 << 20).await.expect("export");
+    let found = archive.export(&lobby(), Offset::START, Most { entries: 100, bytes: 1 << 20 }).await.expect("export");
     assert_eq!(
         (&found.head.epoch, found.head.offset, found.first),
         (&stretch.epoch, Offset(10), Offset(5)),
@@ -73,7 +73,7 @@ pub async fn an_import_in_parts_is_one_log(store: &impl Store) {
         let imported = archive.import(&stretch(store, from, count)).await;
         imported.unwrap_or_else(|error| panic!("{count} behind {from}: {error}"));
     }
-    let found = archive.export(&lobby(), Offset::START, 100, 1 << 20).await.expect("export");
+    let found = archive.export(&lobby(), Offset::START, Most { entries: 100, bytes: 1 << 20 }).await.expect("export");
     assert_eq!((found.first, found.head.offset), (Offset(1), Offset(8)), "the ends");
     assert_same(&found.entries, &stretch(store, 0, 8).entries);
 }
@@ -114,7 +114,7 @@ pub async fn what_was_appended_is_exported(store: &impl Store) {
     let position = log.append(written.clone()).await.expect("append").position;
     drop(log);
     let archive = store.archive().await;
-    let found = archive.export(&lobby(), Offset::START, 10, 1_000).await.expect("export");
+    let found = archive.export(&lobby(), Offset::START, Most { entries: 10, bytes: 1_000 }).await.expect("export");
     assert_eq!(found.head, position, "the end");
     assert_eq!(found.entries[0].body.get(), written.body.get(), "the body");
     assert_eq!((&found.entries[0].sender, &found.entries[0].id), (&written.sender, &written.id), "who wrote it");

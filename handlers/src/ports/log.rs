@@ -62,6 +62,15 @@ pub struct Entry {
     pub body: Arc<RawValue>,
 }
 
+impl Entry {
+    /// The append that wrote it to `channel`.
+    #[must_use]
+    pub fn into_append(self, channel: Channel) -> Append {
+        let Self { sender, id, sent_at, body, .. } = self;
+        Append { channel, sender, id, sent_at, body }
+    }
+}
+
 /// Which part of a log to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Range {

@@ -57,14 +57,8 @@ impl LogArchive for Failing<'_> {
         self.inner.channels().await
     }
 
-    async fn export(
-        &self,
-        channel: &Channel,
-        after: Offset,
-        limit: usize,
-        max_bytes: usize,
-    ) -> Result<Slice, LogError> {
-        self.inner.export(channel, after, limit, max_bytes).await
+    async fn export(&self, channel: &Channel, after: Offset, most: Most) -> Result<Slice, LogError> {
+        self.inner.export(channel, after, most).await
     }
 
     async fn import(&self, stretch: &Stretch) -> Result<(), ImportError> {
@@ -79,17 +73,17 @@ impl LogArchive for Failing<'_> {
 #[tokio::test]
 async fn a_copy_that_is_cut_short_anywhere_goes_on() {
     let source = memory("source", usize::MAX);
-    write(&source, 1..=PAGE * 3 + 7).await;
+    write(&source, 1..=PAGE.entries * 3 + 7).await;
     for steps in 0..4 {
         for after_writing in [false, true] {
             let target = memory("target", usize::MAX);
             let failing = Failing { inner: &target, left: AtomicUsize::new(steps), after_writing };
             assert!(matches!(copied(&source, &failing).await, Err(CopyFault::Target(_))), "step {steps}");
             let rest = copied(&source, &target).await.unwrap();
-            let before = (steps + usize::from(after_writing)) * PAGE;
-            assert_eq!(rest as usize, (PAGE * 3 + 7).saturating_sub(before), "only what was missing is copied");
+            let before = (steps + usize::from(after_writing)) * PAGE.entries;
+            assert_eq!(rest as usize, (PAGE.entries * 3 + 7).saturating_sub(before), "only what was missing is copied");
             let equal = verify(&source, &target, &lobby(), Keeping::Everything, &unwatched()).await.unwrap();
-            assert_eq!(equal.messages as usize, PAGE * 3 + 7);
+            assert_eq!(equal.messages as usize, PAGE.entries * 3 + 7);
         }
     }
 }
@@ -97,7 +91,7 @@ async fn a_copy_that_is_cut_short_anywhere_goes_on() {
 #[tokio::test]
 async fn a_copy_that_is_told_to_stop_stops_between_two_steps() {
     let (source, target) = (memory("source", usize::MAX), memory("target", usize::MAX));
-    write(&source, 1..=PAGE * 2).await;
+    write(&source, 1..=PAGE.entries * 2).await;
     let stop = CancellationToken::new();
     stop.cancel();
     assert_eq!(copy(&source, &target, &lobby(), &unwatched(), &stop).await.unwrap(), 0);

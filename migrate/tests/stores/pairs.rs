@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use handlers::archive::Stretch;
+use handlers::archive::{Most, Stretch};
 use handlers::channel::{Channel, Epoch, Offset};
 use handlers::conformance::archive::Store as _;
 use handlers::id::{MessageId, UserId};
@@ -58,7 +58,7 @@ pub(crate) async fn contents(store: &dyn World) -> Vec<(Channel, Slice)> {
     let archive = store.archive().await;
     let mut found = Vec::new();
     for channel in archive.channels().await.unwrap() {
-        let slice = archive.export(&channel, Offset::START, 1_000, 1 << 24).await.unwrap();
+        let slice = archive.export(&channel, Offset::START, Most { entries: 1_000, bytes: 1 << 24 }).await.unwrap();
         found.push((channel, slice));
     }
     found

@@ -1,7 +1,7 @@
 //! The logs of one schema as whoever moves them sees them: without the task that drops old messages.
 
 use async_trait::async_trait;
-use handlers::archive::{ImportError, LogArchive, Stretch};
+use handlers::archive::{ImportError, LogArchive, Most, Stretch};
 use handlers::channel::{Channel, Offset};
 use handlers::ports::{Entry, LogError, Slice};
 use sqlx::Arguments as _;
@@ -76,14 +76,8 @@ impl LogArchive for PostgresArchive {
         Ok(self.list().await?)
     }
 
-    async fn export(
-        &self,
-        channel: &Channel,
-        after: Offset,
-        limit: usize,
-        max_bytes: usize,
-    ) -> Result<Slice, LogError> {
-        Ok(self.reading.after(&self.postgres, channel, after, limit, max_bytes).await?)
+    async fn export(&self, channel: &Channel, after: Offset, most: Most) -> Result<Slice, LogError> {
+        Ok(self.reading.after(&self.postgres, channel, after, most.entries, most.bytes).await?)
     }
 
     async fn import(&self, stretch: &Stretch) -> Result<(), ImportError> {

@@ -5,9 +5,9 @@
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::types::{PutRequest, WriteRequest};
-use handlers::archive::{ImportError, LogArchive, Stretch};
+use handlers::archive::{ImportError, LogArchive, Most, Stretch};
 use handlers::channel::{Channel, Offset};
-use handlers::ports::{Append, Entry, LogError, MessageLog, Range, Slice};
+use handlers::ports::{Entry, LogError, MessageLog, Range, Slice};
 
 use super::DynamoLog;
 use super::entry::{self, EPOCH, FIRST, FIRST_AT, HEAD, Head};
@@ -42,7 +42,7 @@ impl DynamoLog {
         let expired = self.expired_since();
         let mut items = Vec::new();
         for entry in rest.iter().filter(|entry| entry.sent_at > expired) {
-            let append = appended(&stretch.channel, entry);
+            let append = entry.clone().into_append(stretch.channel.clone());
             items.push(entry::entry(&append, entry.offset, getrandom::u64()?, self.retention));
             items.push(entry::claim(&append, entry.offset, self.retention));
         }
@@ -108,26 +108,14 @@ impl DynamoLog {
     }
 }
 
-/// The append that wrote an entry.
-fn appended(channel: &Channel, entry: &Entry) -> Append {
-    let Entry { sender, id, sent_at, body, .. } = entry.clone();
-    Append { channel: channel.clone(), sender, id, sent_at, body }
-}
-
 #[async_trait]
 impl LogArchive for DynamoLog {
     async fn channels(&self) -> Result<Vec<Channel>, LogError> {
         Ok(Box::pin(self.list()).await?)
     }
 
-    async fn export(
-        &self,
-        channel: &Channel,
-        after: Offset,
-        limit: usize,
-        max_bytes: usize,
-    ) -> Result<Slice, LogError> {
-        self.read(channel, Range::After(after), limit, max_bytes).await
+    async fn export(&self, channel: &Channel, after: Offset, most: Most) -> Result<Slice, LogError> {
+        self.read(channel, Range::After(after), most.entries, most.bytes).await
     }
 
     async fn import(&self, stretch: &Stretch) -> Result<(), ImportError> {

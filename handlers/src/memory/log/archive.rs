@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::{CHANNELS, MemoryLog, TooManyChannels};
-use crate::archive::{ImportError, LogArchive, Stretch};
+use crate::archive::{ImportError, LogArchive, Most, Stretch};
 use crate::channel::{Channel, Offset};
 use crate::ports::{LogError, MessageLog, Range, Slice};
 
@@ -17,14 +17,8 @@ impl LogArchive for MemoryLog {
         Ok(found)
     }
 
-    async fn export(
-        &self,
-        channel: &Channel,
-        after: Offset,
-        limit: usize,
-        max_bytes: usize,
-    ) -> Result<Slice, LogError> {
-        self.read(channel, Range::After(after), limit, max_bytes).await
+    async fn export(&self, channel: &Channel, after: Offset, most: Most) -> Result<Slice, LogError> {
+        self.read(channel, Range::After(after), most.entries, most.bytes).await
     }
 
     async fn import(&self, stretch: &Stretch) -> Result<(), ImportError> {

@@ -7,9 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use handlers::archive::{ImportError, LogArchive, Stretch};
+use handlers::archive::{ImportError, LogArchive, Most, Stretch};
 use handlers::channel::{Channel, Epoch, Offset, Position};
-use handlers::ports::{Append, Entry, LogError, Range, Slice};
+use handlers::ports::{Entry, LogError, Range, Slice};
 use parking_lot::Mutex;
 use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, WriteTransaction};
 
@@ -100,7 +100,7 @@ fn write(transaction: &WriteTransaction, stretch: &Stretch, rest: &[Entry]) -> R
         transaction.open_table(EPOCHS)?.insert(key.as_str(), &*stretch.epoch.0)?;
     }
     for entry in rest {
-        let append = appended(&stretch.channel, entry);
+        let append = entry.clone().into_append(stretch.channel.clone());
         let seen =
             (row.number, record::role_number(append.sender.role), append.sender.user.as_str(), append.id.as_str());
         tables.entries.insert((row.number, entry.offset.0), record::encode(&append)?.as_slice())?;
@@ -111,26 +111,15 @@ fn write(transaction: &WriteTransaction, stretch: &Stretch, rest: &[Entry]) -> R
     Ok(())
 }
 
-/// The append that wrote an entry.
-fn appended(channel: &Channel, entry: &Entry) -> Append {
-    let Entry { sender, id, sent_at, body, .. } = entry.clone();
-    Append { channel: channel.clone(), sender, id, sent_at, body }
-}
-
 #[async_trait]
 impl LogArchive for FileArchive {
     async fn channels(&self) -> Result<Vec<Channel>, LogError> {
         self.run(|core| core.store.read(list)).await?.map_err(Fault::report)
     }
 
-    async fn export(
-        &self,
-        channel: &Channel,
-        after: Offset,
-        limit: usize,
-        max_bytes: usize,
-    ) -> Result<Slice, LogError> {
-        let page = Page { channel: channel.clone(), range: Range::After(after), limit: limit.max(1), max_bytes };
+    async fn export(&self, channel: &Channel, after: Offset, most: Most) -> Result<Slice, LogError> {
+        let (limit, max_bytes) = (most.entries.max(1), most.bytes);
+        let page = Page { channel: channel.clone(), range: Range::After(after), limit, max_bytes };
         self.run(move |core| core.export(&page)).await?.map_err(Fault::report)
     }
 

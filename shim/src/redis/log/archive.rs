@@ -4,7 +4,7 @@
 //! moment. The ACL user needs `+@keyspace` for it.
 
 use async_trait::async_trait;
-use handlers::archive::{ImportError, LogArchive, Stretch};
+use handlers::archive::{ImportError, LogArchive, Most, Stretch};
 use handlers::channel::{Channel, Offset};
 use handlers::ports::{LogError, MessageLog, Range, Slice};
 use redis::{Pipeline, Script, cmd};
@@ -67,14 +67,8 @@ impl LogArchive for RedisLog {
         Ok(found)
     }
 
-    async fn export(
-        &self,
-        channel: &Channel,
-        after: Offset,
-        limit: usize,
-        max_bytes: usize,
-    ) -> Result<Slice, LogError> {
-        self.read(channel, Range::After(after), limit, max_bytes).await
+    async fn export(&self, channel: &Channel, after: Offset, most: Most) -> Result<Slice, LogError> {
+        self.read(channel, Range::After(after), most.entries, most.bytes).await
     }
 
     async fn import(&self, stretch: &Stretch) -> Result<(), ImportError> {
