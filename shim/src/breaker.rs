@@ -3,12 +3,16 @@
 //! Invariant: the state that is told is the state that decides: while it is [`LinkState::Away`] no command is sent but the
 //! monitor's own question, so that callers fail at once instead of piling up behind deadlines.
 
+mod monitor;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
+
+pub(crate) use self::monitor::{Question, monitor};
 
 /// How many failures in a row mean that it is away: one broken connection alone fails every command that is on it.
 const FAILURES: u32 = 5;

@@ -34,10 +34,10 @@ pub use self::trouble::RedisTrouble;
 pub use crate::breaker::LinkState;
 
 use self::line::Line;
-use self::monitor::Monitor;
+use self::monitor::Writes;
 use self::wire::Connector;
 use self::work::{Core, Durability, Lane, Repeat, Work, read};
-use crate::breaker::Breaker;
+use crate::breaker::{self, Breaker};
 
 /// The link; clones share it. It ends, with its background task, when the last clone is dropped.
 #[derive(Clone)]
@@ -75,13 +75,13 @@ impl Redis {
             connector,
             settings,
         };
-        let monitor = Monitor {
+        let question = Writes {
             line: core.commands.clone(),
             breaker: core.breaker.clone(),
             topology: core.settings.topology,
             patience: core.settings.deadline(),
         };
-        let task = TaskTracker::new().spawn(monitor.run());
+        let task = TaskTracker::new().spawn(breaker::monitor(core.breaker.clone(), question));
         Self { core: Arc::new(core), _monitor: Arc::new(AbortOnDropHandle::new(task)) }
     }
 

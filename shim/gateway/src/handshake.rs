@@ -12,6 +12,7 @@ mod rejection;
 use std::fmt;
 use std::sync::Arc;
 
+use data_encoding::HEXLOWER;
 use http::HeaderMap;
 use http::header::{HeaderValue, USER_AGENT};
 
@@ -64,19 +65,10 @@ pub fn trace_id(epoch_ms: i64, entropy: [u8; 12]) -> String {
     let seconds = (epoch_ms.div_euclid(1000) & 0xFFFF_FFFF) as u32;
     let mut id = String::with_capacity("Root=1-".len() + 8 + "-".len() + 24);
     id.push_str("Root=1-");
-    push_hex(&mut id, &seconds.to_be_bytes());
+    HEXLOWER.encode_append(&seconds.to_be_bytes(), &mut id);
     id.push('-');
-    push_hex(&mut id, &entropy);
+    HEXLOWER.encode_append(&entropy, &mut id);
     id
-}
-
-/// Formatting machinery would cost ten times this, in every handshake.
-fn push_hex(text: &mut String, bytes: &[u8]) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for byte in bytes {
-        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        text.push(char::from(DIGITS[usize::from(byte & 15)]));
-    }
 }
 
 /// The host part of a `Host` header or URI authority: without port, as `domainName` shows it (EV-16).

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::hmac::{HMAC_SHA256, Key, sign};
+use data_encoding::HEXLOWER;
 use gateway::event::IamCaller;
 use gateway::iam::{Claim, IamPolicy, SERVICE, SignatureError, SignedRequest, TERMINATION};
 
@@ -77,10 +78,10 @@ impl SigningCaller {
     fn sign(&self, claim: &Claim, string_to_sign: &str) -> String {
         let secret = format!("AWS4{}", self.secret.expose());
         let steps = [&*claim.day, &*claim.region, SERVICE, TERMINATION, string_to_sign];
-        let first = secret.into_bytes();
-        hex(&steps
-            .iter()
-            .fold(first, |key, step| sign(&Key::new(HMAC_SHA256, &key), step.as_bytes()).as_ref().to_vec()))
+        let key = steps.iter().fold(secret.into_bytes(), |key, step| {
+            sign(&Key::new(HMAC_SHA256, &key), step.as_bytes()).as_ref().to_vec()
+        });
+        HEXLOWER.encode(&key)
     }
 }
 
@@ -97,13 +98,7 @@ impl fmt::Debug for Credentials {
 }
 
 fn hash(bytes: &[u8]) -> String {
-    hex(digest(&SHA256, bytes).as_ref())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
+    HEXLOWER.encode(digest(&SHA256, bytes).as_ref())
 }
 
 #[cfg(test)]

@@ -16,10 +16,10 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::check::{self, StartError};
 use super::metrics::PostgresMetrics;
-use super::monitor::Monitor;
+use super::monitor::Leads;
 use super::settings::PostgresSettings;
 use super::trouble::{PostgresTrouble, Verdict, verdict};
-use crate::breaker::{Breaker, LinkState};
+use crate::breaker::{self, Breaker, LinkState};
 
 /// How often a statement is tried again, within its deadline.
 const REPEATS: usize = 4;
@@ -74,7 +74,7 @@ impl Postgres {
         let pool = pool(&settings, options, lost.clone());
         let (breaker, metrics) = (Breaker::new(), PostgresMetrics::default());
         let core = Arc::new(Core { settings, breaker, metrics, pool, lost });
-        let task = TaskTracker::new().spawn(Monitor { core: core.clone() }.run());
+        let task = TaskTracker::new().spawn(breaker::monitor(core.breaker.clone(), Leads::new(core.clone())));
         Ok(Self { core, _monitor: Arc::new(AbortOnDropHandle::new(task)) })
     }
 
