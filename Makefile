@@ -5,6 +5,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 ARGS ?=
 ENV ?= dev
+BENCH_BINS := --bin bench --bin bench_server --bin bare --bin load
 
 .PHONY: help setup run aws-local fmt lint boundaries deny unit check test conformance fuzz faults bench bench-quick docs clean lambda cdk deploy deploy-probe sam-events
 
@@ -54,15 +55,15 @@ lambda: setup ## Build the Lambda functions into dist/lambda (ARGS="x86_64" or "
 	handlers/aws/scripts/lambda.sh $(ARGS)
 
 faults: setup ## Three pods and 3,000 clients while pods, Redis and the network fail (ARGS="--only kill", "--connections 300")
-	$(CARGO) build --locked --release -p shim -p tests --bins
+	$(CARGO) build --locked --release -p shim -p tests --bin twinway --bin faults
 	TWINWAY_TEST_PATIENCE=60 target/release/faults $(ARGS)
 
 bench: setup ## Event path, broadcast, idle memory, connect rate, beside bare peers in one run
-	$(CARGO) build --locked --release -p shim -p tests --bins
+	$(CARGO) build --locked --release -p shim -p tests $(BENCH_BINS)
 	target/release/bench --full $(ARGS)
 
 bench-quick: setup ## The same, shorter and rougher
-	$(CARGO) build --locked --release -p shim -p tests --bins
+	$(CARGO) build --locked --release -p shim -p tests $(BENCH_BINS)
 	target/release/bench --quick $(ARGS)
 
 cdk: ## Is the AWS deployment sound? Types, lint, synthesis with cdk-nag, tests, cfn-lint; needs Node 20, no account
