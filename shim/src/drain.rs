@@ -7,7 +7,7 @@
 //! Invariant: what a client had sent before its close frame is handled, and every connection's `$disconnect` runs, as long
 //! as `grace` allows; the caller learns whether it did.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use gateway::close::CloseCause;
@@ -21,6 +21,9 @@ use crate::hub::Hub;
 use crate::readiness::{Readiness, State};
 use crate::session::handle::Handle;
 use crate::session::outbox::Queued;
+
+/// How often a wave is looked at that has not left.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// How a drain ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,25 +64,43 @@ async fn send_away(config: &DrainConfig, hub: &Hub) {
         if handles.is_empty() {
             return;
         }
-        send_waves(config, &handles).await;
+        send_waves(config, handles).await;
     }
 }
 
-/// Tells these connections to reconnect, in waves.
-pub(crate) async fn send_waves(config: &DrainConfig, handles: &[Arc<Handle>]) {
-    for wave in handles.chunks(config.wave_size.max(1)) {
-        for handle in wave {
-            send_one_away(handle, config.wave_interval);
-        }
+/// Tells these connections to reconnect, in waves. The next one goes when its time has come and half of the last has left,
+/// `$disconnect` included: what makes that slow (Redis, the disk, the CPU) also makes slow the servers that take clients in, and
+/// sending more of them would only add to it. Half of the grace may be spent on such waiting, so that all are sent in time.
+pub(crate) async fn send_waves(config: &DrainConfig, handles: Vec<Arc<Handle>>) {
+    let size = config.wave_size.max(1);
+    let waves = u32::try_from(handles.len().div_ceil(size)).unwrap_or(u32::MAX).max(1);
+    let patience = (config.grace / 2 / waves).saturating_sub(config.wave_interval);
+    let mut rest = handles.into_iter();
+    while rest.len() > 0 {
+        let leaving: Vec<Weak<Handle>> =
+            rest.by_ref().take(size).map(|handle| send_one_away(&handle, config)).collect();
         tokio::time::sleep(config.wave_interval).await;
+        let _ = tokio::time::timeout(patience, half_gone(&leaving)).await;
     }
 }
 
-fn send_one_away(handle: &Arc<Handle>, spread: Duration) {
+/// A session holds its handle until its `$disconnect` has run.
+async fn half_gone(leaving: &[Weak<Handle>]) {
+    while leaving.iter().filter(|handle| handle.strong_count() > 0).count() * 2 > leaving.len() {
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Tells one connection, and returns what shows when it has left.
+fn send_one_away(handle: &Arc<Handle>, config: &DrainConfig) -> Weak<Handle> {
     if handle.identity.is_some() {
-        let within_ms = u64::try_from(spread.as_millis()).unwrap_or(u64::MAX);
+        let within_ms = u64::try_from(config.wave_interval.as_millis()).unwrap_or(u64::MAX);
         let text = Reconnect { within_ms }.encode();
         handle.push(Priority::Control, Queued { text: text.into(), placement: None });
     }
     handle.close(CloseCause::ServiceRestart);
+    Arc::downgrade(handle)
 }
+
+#[cfg(test)]
+mod tests;

@@ -136,7 +136,7 @@ impl Heartbeat {
         self.served.readiness.note(Part::Lease, false);
         // Whoever opens after this has a new number, or is found out by the registry.
         let (drain, handles) = (self.served.drain.clone(), self.served.endpoint.hub.all());
-        self.served.endpoint.tasks.spawn(async move { send_waves(&drain, &handles).await });
+        self.served.endpoint.tasks.spawn(async move { send_waves(&drain, handles).await });
         self.settle_anew().await
     }
 

@@ -57,7 +57,7 @@ async fn it_keeps_the_contract_of_delivery() {
     conformance::delivery::exactly_once(async || fixture()).await;
 }
 
-fn hub() -> (Hub, Arc<MemoryLog>) {
+pub(crate) fn hub() -> (Hub, Arc<MemoryLog>) {
     let log = Arc::new(MemoryLog::new(Epoch("e".into()), Retention { entries: 1_000, bytes: 1 << 20 }));
     (Hub::new(log.clone(), TaskTracker::new(), Arc::default()), log)
 }
