@@ -119,6 +119,9 @@ impl Heartbeat {
                 tracing::warn!(pod = %name, "Redis has lost its data: writing this pod and its connections down again");
                 *self.member.epoch.lock() = epoch;
                 self.member.registry.doubt();
+                if self.served.endpoint.functions.forgets_with_redis() {
+                    self.send_all_away();
+                }
             }
             Ok(None) => {
                 // The connections are still this pod's to finish, but their ids lead to another pod now.
@@ -135,9 +138,14 @@ impl Heartbeat {
         self.homeless = true;
         self.served.readiness.note(Part::Lease, false);
         // Whoever opens after this has a new number, or is found out by the registry.
+        self.send_all_away();
+        self.settle_anew().await
+    }
+
+    /// Tells everyone to reconnect, in waves.
+    fn send_all_away(&self) {
         let (drain, handles) = (self.served.drain.clone(), self.served.endpoint.hub.all());
         self.served.endpoint.tasks.spawn(async move { send_waves(&drain, &handles).await });
-        self.settle_anew().await
     }
 
     async fn settle_anew(&mut self) -> ControlFlow<()> {
