@@ -118,10 +118,10 @@ impl Heartbeat {
             Ok(Some(Claimed { epoch, .. })) => {
                 tracing::warn!(pod = %name, "Redis has lost its data: writing this pod and its connections down again");
                 *self.member.epoch.lock() = epoch;
-                self.member.registry.doubt();
                 if self.served.endpoint.functions.forgets_with_redis() {
-                    self.send_all_away();
+                    self.send_all_away_once_written_down();
                 }
+                self.member.registry.doubt();
             }
             Ok(None) => {
                 // The connections are still this pod's to finish, but their ids lead to another pod now.
@@ -146,6 +146,18 @@ impl Heartbeat {
     fn send_all_away(&self) {
         let (drain, handles) = (self.served.drain.clone(), self.served.endpoint.hub.all());
         self.served.endpoint.tasks.spawn(async move { send_waves(&drain, &handles).await });
+    }
+
+    /// The same for a pod that holds its connections still: should it die meanwhile, the others finish them.
+    fn send_all_away_once_written_down(&self) {
+        // Who comes from here on is known again.
+        let (drain, handles) = (self.served.drain.clone(), self.served.endpoint.hub.all());
+        let (mut compared, patience) = (self.member.registry.comparisons(), self.member.settings.lease);
+        self.served.endpoint.tasks.spawn(async move {
+            // Late is better than never: who is sent away is told, whether the others know of it or not.
+            let _ = timeout(patience, compared.changed()).await;
+            send_waves(&drain, &handles).await;
+        });
     }
 
     async fn settle_anew(&mut self) -> ControlFlow<()> {

@@ -1,14 +1,17 @@
 //! The task that asks Redis whether it is there: now and then while all is well, with growing pauses while it is not.
 //!
-//! It alone closes the breaker, so no caller's command is the one that finds out.
+//! It alone closes the breaker, so no caller's command is the one that finds out. Of an outage it tells once what is wrong and
+//! what helps, as the checks at the start would.
 
+use std::error::Error;
+use std::mem::{Discriminant, discriminant};
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use redis::{Cmd, Value};
 use tokio::time::{sleep, timeout};
 
-use super::check::Greeting;
+use super::check::{Checks, Greeting, StartError};
 use super::line::Line;
 use super::settings::Topology;
 use crate::breaker::Breaker;
@@ -20,6 +23,8 @@ const SOON: Duration = Duration::from_millis(100);
 /// The longest pause between two questions while Redis is away, before jitter doubles it at most: how late a recovery is
 /// noticed at worst.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How many questions without an answer lie between two looks at what is wrong: ten seconds or so.
+const LOOK_EVERY: u32 = 8;
 
 /// What the monitor watches.
 pub(super) struct Monitor {
@@ -31,24 +36,50 @@ pub(super) struct Monitor {
     pub(super) topology: Topology,
     /// How long an answer may take.
     pub(super) patience: Duration,
+    /// What finds out what is wrong.
+    pub(super) checks: Checks,
+}
+
+/// What was said about an outage.
+#[derive(Default)]
+struct Outage {
+    questions: u32,
+    told: Vec<Discriminant<StartError>>,
 }
 
 impl Monitor {
     /// Asks for ever; dropped with the link.
     pub(super) async fn run(self) {
-        let mut pauses = growing();
+        let (mut pauses, mut outage) = (growing(), Outage::default());
         loop {
             if self.is_well().await {
                 self.breaker.close();
-                pauses = growing();
+                (pauses, outage) = (growing(), Outage::default());
                 tokio::select! {
                     () = sleep(QUIET) => {}
                     () = self.breaker.suspicion() => sleep(SOON).await,
                 }
             } else {
                 self.breaker.failed();
+                self.look(&mut outage).await;
                 sleep(pauses.next().unwrap_or(LONGEST_PAUSE)).await;
             }
+        }
+    }
+
+    /// Tells what is wrong, each kind of trouble once in an outage. A link that has only stumbled is none.
+    async fn look(&self, outage: &mut Outage) {
+        if self.breaker.is_closed() {
+            return;
+        }
+        outage.questions += 1;
+        if outage.questions % LOOK_EVERY != 1 {
+            return;
+        }
+        let Err(error) = self.checks.run().await else { return };
+        if !outage.told.contains(&discriminant(&error)) {
+            outage.told.push(discriminant(&error));
+            tracing::warn!(error = &error as &dyn Error, "redis cannot be used");
         }
     }
 
@@ -58,7 +89,13 @@ impl Monitor {
         let well = match (answer, self.topology) {
             (None, _) => false,
             (Some(_), Topology::Cluster) => true,
-            (Some(answer), _) => Greeting::read(&answer).is_some_and(|greeting| greeting.is_writable()),
+            (Some(answer), _) => {
+                let writable = Greeting::read(&answer).map(|greeting| greeting.is_writable());
+                if writable == Some(false) {
+                    self.breaker.open();
+                }
+                writable == Some(true)
+            }
         };
         // A Cluster's connection finds its nodes by itself, until none of them answers.
         if !well && (self.topology != Topology::Cluster || !self.breaker.is_closed()) {
