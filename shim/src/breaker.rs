@@ -75,15 +75,22 @@ impl Breaker {
         let mut failures = self.failures.lock();
         failures.count = failures.count.saturating_add(1);
         let since = *failures.since.get_or_insert_with(Instant::now);
-        if failures.count >= FAILURES && since.elapsed() >= FAILING_FOR {
-            self.state.send_if_modified(|state| {
-                let opens = *state == LinkState::Up;
-                *state = if opens { LinkState::Away { since } } else { *state };
-                opens
-            });
-        }
+        let opens = failures.count >= FAILURES && since.elapsed() >= FAILING_FOR;
         drop(failures);
+        if opens {
+            self.open();
+        }
         self.suspect.notify_one();
+    }
+
+    /// The server itself says that it cannot serve, whatever other commands are answered: a replica still reads and publishes.
+    pub(crate) fn open(&self) {
+        let since = *self.failures.lock().since.get_or_insert_with(Instant::now);
+        self.state.send_if_modified(|state| {
+            let opens = *state == LinkState::Up;
+            *state = if opens { LinkState::Away { since } } else { *state };
+            opens
+        });
     }
 
     /// The monitor's question was answered: commands may be sent again.
@@ -125,6 +132,14 @@ mod tests {
             breaker.succeeded();
         }
         assert!(breaker.is_closed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_server_says_itself_counts_at_once() {
+        let breaker = Breaker::new();
+        breaker.open();
+        breaker.succeeded();
+        assert!(!breaker.is_closed(), "what it still does is no sign of what it cannot do");
     }
 
     #[tokio::test(start_paused = true)]

@@ -44,6 +44,12 @@ pub trait Functions: Send + Sync {
     fn may_repeat_disconnect(&self) -> bool {
         false
     }
+
+    /// Whether the functions know their connections from the Redis that the pods share. When that loses its data, only
+    /// another `$connect` makes a connection known again.
+    fn forgets_with_redis(&self) -> bool {
+        false
+    }
 }
 
 /// Runs an in-process handler so that a panic becomes a function error, as a crashed function is on Lambda.

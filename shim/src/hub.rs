@@ -5,6 +5,7 @@
 //! granted until its session has decided to end. Nothing here waits for a receiver, and no lock is held across an await.
 
 mod ends;
+mod epoch;
 mod fill;
 mod index;
 mod neighbours;
@@ -217,7 +218,7 @@ impl Hub {
         match state.sequence.accept(&placement.position, item) {
             Accepted::Pass(items) => Delivered::To(Some(self.pass(&placement.channel, &state.sequence, items))),
             Accepted::Duplicate => Delivered::To(Some(0)),
-            Accepted::Waits { missing } => {
+            Accepted::Waits { missing } | Accepted::Foreign { missing } => {
                 self.fill(&placement.channel, &mut state, missing);
                 Delivered::To(None)
             }
@@ -292,7 +293,8 @@ impl Delivery for Hub {
         through: &Position,
     ) -> Result<Released, DeliveryError> {
         let Some(handle) = self.named(connection) else { return Ok(Released::Live) };
-        Ok(self.ordered(channel).lock().sequence.release(handle.id, through))
+        let ordered = self.ordered(channel);
+        Ok(self.release_in_epoch(handle.id, channel, &mut ordered.lock(), through))
     }
 
     async fn detach(&self, connection: &ConnectionId, channels: &[Channel]) -> Result<Delivered, DeliveryError> {

@@ -1,7 +1,9 @@
 //! Log lines: JSON for machines, readable ones for a person at a terminal, both on standard error.
 //!
 //! Standard output belongs to what a command prints. What may be in a line at all is each component's duty: never bodies,
-//! tokens or addresses of clients.
+//! tokens or addresses of clients. Lines that repeat in masses are bounded here ([`flood`]).
+
+mod flood;
 
 use std::io::IsTerminal;
 use std::path::Path;
@@ -11,6 +13,7 @@ use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
+use self::flood::FloodGate;
 use crate::config::{LogFormat, LoggingConfig};
 
 /// Files that container runtimes leave in every container (Docker, Podman).
@@ -24,7 +27,8 @@ pub fn start(config: &LoggingConfig) -> Result<(), TryInitError> {
     let terminal = std::io::stderr().is_terminal();
     let contained = CONTAINER_MARKS.iter().any(|mark| Path::new(mark).exists());
     // The configuration has parsed it once already; a directive can only be lost if the crate changes its mind.
-    let registry = tracing_subscriber::registry().with(EnvFilter::builder().parse_lossy(&config.filter));
+    let filter = EnvFilter::builder().parse_lossy(&config.filter);
+    let registry = tracing_subscriber::registry().with(filter).with(FloodGate::default());
     let lines = fmt::layer().with_writer(std::io::stderr);
     if is_json(config.format, terminal, contained) {
         registry.with(lines.json().flatten_event(true).with_span_list(false)).try_init()

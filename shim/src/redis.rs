@@ -33,8 +33,9 @@ pub use self::subscriber::{Pushed, Pushes, Subscriber, Topics};
 pub use self::trouble::RedisTrouble;
 pub use crate::breaker::LinkState;
 
+use self::check::Checks;
 use self::line::Line;
-use self::monitor::Writes;
+use self::monitor::{Outage, Writes};
 use self::wire::Connector;
 use self::work::{Core, Durability, Lane, Repeat, Work, read};
 use crate::breaker::{self, Breaker};
@@ -62,11 +63,13 @@ impl Redis {
         };
         let connector = Connector::new(&settings, certificates.clone())
             .map_err(|error| StartError::Address(error.category().to_owned()))?;
-        check::check(&settings, certificates.as_ref(), &connector).await?;
-        Ok(Self::new(settings, Arc::new(connector)))
+        let checks = Checks { settings, certificates, connector: Arc::new(connector) };
+        checks.run().await?;
+        Ok(Self::new(checks))
     }
 
-    fn new(settings: RedisSettings, connector: Arc<Connector>) -> Self {
+    fn new(checks: Checks) -> Self {
+        let (settings, connector) = (checks.settings.clone(), checks.connector.clone());
         let core = Core {
             commands: Line::new(connector.clone()),
             publishes: Line::new(connector.clone()),
@@ -80,6 +83,8 @@ impl Redis {
             breaker: core.breaker.clone(),
             topology: core.settings.topology,
             patience: core.settings.deadline(),
+            checks,
+            outage: Outage::default(),
         };
         let task = TaskTracker::new().spawn(breaker::monitor(core.breaker.clone(), question));
         Self { core: Arc::new(core), _monitor: Arc::new(AbortOnDropHandle::new(task)) }

@@ -1,5 +1,6 @@
-//! Faults: steady traffic of clients that come back, while pods are killed, Redis is restarted and paused, the network is cut,
-//! and everything is replaced; and a ledger of what became of every message and every connection.
+//! Faults: steady traffic of clients that come back, while pods are killed or hang, Redis is restarted, paused, made read-only
+//! or loses its data, the network is cut, and everything is replaced; and a ledger of what became of every message and every
+//! connection.
 //!
 //! ```text
 //! clients ── haproxy ── three pods ── a cable each ── Redis (every change on disk)

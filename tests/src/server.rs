@@ -6,6 +6,7 @@
 mod launch;
 mod output;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitStatus;
@@ -39,6 +40,19 @@ pub struct Exit {
     pub stderr: String,
     /// What it wrote to standard output.
     pub stdout: String,
+}
+
+impl Exit {
+    /// How often each text was logged as a warning or an error.
+    #[must_use]
+    pub fn warnings(&self) -> BTreeMap<String, usize> {
+        let mut counts = BTreeMap::new();
+        let lines = self.stderr.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        for line in lines.filter(|line| line["level"] == "WARN" || line["level"] == "ERROR") {
+            *counts.entry(line["message"].as_str().unwrap_or_default().to_owned()).or_default() += 1;
+        }
+        counts
+    }
 }
 
 impl Server {
@@ -113,8 +127,17 @@ impl Server {
 
     /// Asks the process to stop: `SIGTERM`. It is still running when this returns.
     pub async fn ask_to_stop(&self) {
-        let kill = Command::new("kill").arg("-TERM").arg(self.pid().to_string()).status().await;
-        assert!(kill.is_ok_and(|status| status.success()), "kill(1) could not send SIGTERM");
+        self.signal("TERM").await;
+    }
+
+    /// Stops it in its tracks: connections stay open, nothing is answered.
+    pub async fn pause(&self) {
+        self.signal("STOP").await;
+    }
+
+    /// Lets it go on after [`Self::pause`].
+    pub async fn resume(&self) {
+        self.signal("CONT").await;
     }
 
     /// Stops it and waits for its end.
@@ -151,6 +174,11 @@ impl Server {
     #[must_use]
     pub fn log(&self) -> String {
         self.output.stderr()
+    }
+
+    async fn signal(&self, name: &str) {
+        let kill = Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status().await;
+        assert!(kill.is_ok_and(|status| status.success()), "kill(1) could not send SIG{name}");
     }
 
     async fn exit(&mut self, status: ExitStatus) -> Exit {

@@ -18,13 +18,18 @@ const SOON: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// What a server is asked.
-pub(crate) trait Question: Sync {
+pub(crate) trait Question: Send {
     /// Whether the server answers, and is of use; within a deadline of its own.
-    fn is_well(&self) -> impl Future<Output = bool> + Send;
+    fn is_well(&mut self) -> impl Future<Output = bool> + Send;
+
+    /// Tells what is wrong, behind each question that it was not well to.
+    fn look(&mut self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
 }
 
 /// Asks for ever; dropped with the link.
-pub(crate) async fn monitor(breaker: Breaker, question: impl Question + Send) {
+pub(crate) async fn monitor(breaker: Breaker, mut question: impl Question) {
     let mut pauses = growing();
     loop {
         if question.is_well().await {
@@ -36,6 +41,7 @@ pub(crate) async fn monitor(breaker: Breaker, question: impl Question + Send) {
             }
         } else {
             breaker.failed();
+            question.look().await;
             sleep(pauses.next().unwrap_or(LONGEST_PAUSE)).await;
         }
     }

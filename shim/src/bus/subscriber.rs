@@ -50,14 +50,15 @@ impl Listener {
     async fn run(&self) {
         let backoff = || ExponentialBuilder::new().with_jitter().with_min_delay(PAUSES.0).with_max_delay(PAUSES.1);
         let mut pauses = backoff().without_max_times().build();
+        // Told once until it has worked again for a while.
+        let mut told = false;
         loop {
             let begun = Instant::now();
-            match self.listen().await {
-                Ok(()) => tracing::warn!("the bus lost its subscription; making another"),
-                Err(error) => {
-                    let error = &error as &dyn std::error::Error;
-                    tracing::warn!(error, "the bus cannot listen; trying again");
-                }
+            let lost = self.listen().await;
+            told &= begun.elapsed() <= PAUSES.1;
+            if !std::mem::replace(&mut told, true) {
+                let error = lost.as_ref().err().map(|error| error as &dyn std::error::Error);
+                tracing::warn!(error, "the bus lost its subscription; making another");
             }
             self.shared.metrics.reconnects.inc();
             // At once: who comes now must not rely on it.

@@ -118,6 +118,9 @@ impl Heartbeat {
             Ok(Some(Claimed { epoch, .. })) => {
                 tracing::warn!(pod = %name, "Redis has lost its data: writing this pod and its connections down again");
                 *self.member.epoch.lock() = epoch;
+                if self.served.endpoint.functions.forgets_with_redis() {
+                    self.send_all_away_once_written_down();
+                }
                 self.member.registry.doubt();
             }
             Ok(None) => {
@@ -135,9 +138,26 @@ impl Heartbeat {
         self.homeless = true;
         self.served.readiness.note(Part::Lease, false);
         // Whoever opens after this has a new number, or is found out by the registry.
+        self.send_all_away();
+        self.settle_anew().await
+    }
+
+    /// Tells everyone to reconnect, in waves.
+    fn send_all_away(&self) {
         let (drain, handles) = (self.served.drain.clone(), self.served.endpoint.hub.all());
         self.served.endpoint.tasks.spawn(async move { send_waves(&drain, handles).await });
-        self.settle_anew().await
+    }
+
+    /// The same for a pod that holds its connections still: should it die meanwhile, the others finish them.
+    fn send_all_away_once_written_down(&self) {
+        // Who comes from here on is known again.
+        let (drain, handles) = (self.served.drain.clone(), self.served.endpoint.hub.all());
+        let (mut compared, patience) = (self.member.registry.comparisons(), self.member.settings.lease);
+        self.served.endpoint.tasks.spawn(async move {
+            // Late is better than never: who is sent away is told, whether the others know of it or not.
+            let _ = timeout(patience, compared.changed()).await;
+            send_waves(&drain, handles).await;
+        });
     }
 
     async fn settle_anew(&mut self) -> ControlFlow<()> {

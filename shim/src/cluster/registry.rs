@@ -60,6 +60,8 @@ struct Shared {
     pending: Mutex<Pending>,
     /// Whether what Redis has may differ from `held` by more than `pending` says.
     doubtful: AtomicBool,
+    /// Told of each comparison behind which Redis has all that is held.
+    compared: watch::Sender<()>,
     wake: Notify,
     metrics: Arc<ClusterMetrics>,
 }
@@ -113,6 +115,7 @@ impl Registry {
             limit,
             pending: Mutex::default(),
             doubtful: AtomicBool::new(false),
+            compared: watch::Sender::new(()),
             wake: Notify::new(),
             metrics,
         };
@@ -173,6 +176,12 @@ impl Registry {
         self.shared.wake.notify_one();
     }
 
+    /// Takes a connection back that other pods have finished while its `$connect` was under way here, which may have had its
+    /// effects behind theirs: its end is this pod's again. Only where a `$disconnect` may run twice.
+    pub fn take_back(&self, facts: &Arc<ConnectionFacts>) {
+        self.shared.held.insert(facts.connection_id, Held { facts: facts.clone(), unfinished: None });
+    }
+
     /// Lets go of all connections, because other pods finish them; answers how many there were.
     pub(super) fn surrender(&self) -> usize {
         let count = self.shared.held.len();
@@ -185,6 +194,11 @@ impl Registry {
     pub(super) fn doubt(&self) {
         self.shared.doubtful.store(true, Ordering::Release);
         self.shared.wake.notify_one();
+    }
+
+    /// Changes with each comparison behind which Redis has all that is held.
+    pub(super) fn comparisons(&self) -> watch::Receiver<()> {
+        self.shared.compared.subscribe()
     }
 
     /// How many connections this pod has to finish.

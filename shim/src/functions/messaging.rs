@@ -78,6 +78,10 @@ impl Functions for Messaging {
     fn may_repeat_disconnect(&self) -> bool {
         true
     }
+
+    fn forgets_with_redis(&self) -> bool {
+        true
+    }
 }
 
 /// An error with its sources, for the one place that logs it.

@@ -103,8 +103,7 @@ impl Hub {
         let ordered = self.ordered(channel);
         let mut state = ordered.lock();
         if state.sequence.epoch() != Some(&slice.head.epoch) && state.sequence.epoch().is_some() {
-            let items = state.sequence.begin_anew(&slice.head);
-            self.pass(channel, &state.sequence, items);
+            self.begin_epoch(channel, &mut state, &slice.head);
             return state.sequence.missing();
         }
         if state.sequence.missing() != Some(missing) {

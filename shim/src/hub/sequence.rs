@@ -18,6 +18,12 @@ use crate::session::outbox::Queued;
 const MOST_WAITING: usize = 1_024;
 /// How far behind the passed offsets a mark is kept, for messages that are still on their way.
 const MARK_WINDOW: u64 = 256;
+/// Messages that are passed on again where a log goes on in another epoch: more than what a master that failed can have
+/// kept from the replica that took over, whose offsets have been given out again since.
+const OVERLAP: u64 = 100;
+/// Most messages that are passed on from a log that is shorter than what was passed on before: all of them, when it is
+/// noticed as soon as it happens.
+const MOST_ANEW: u64 = 1_000;
 
 /// A message on its way through the sequence.
 #[derive(Debug, Clone)]
@@ -47,6 +53,12 @@ pub enum Accepted {
         /// The first offset that is missing.
         missing: u64,
     },
+    /// It belongs to another epoch than what was passed on. It is dropped, because the log has it if that epoch is the
+    /// present one; the log is to be asked, from offset `missing` on.
+    Foreign {
+        /// The next offset in the epoch that was passed on.
+        missing: u64,
+    },
     /// It was passed on before.
     Duplicate,
 }
@@ -59,6 +71,8 @@ pub struct Sequence {
     next: Option<u64>,
     /// The log is known to reach to here, although nothing may wait.
     known: u64,
+    /// The last message that was dropped for its epoch.
+    foreign: Option<Position>,
     /// What was passed on late, from before `base`; at most [`MARK_WINDOW`] of them.
     late: BTreeSet<u64>,
     waiting: BTreeMap<u64, Item>,
@@ -74,7 +88,7 @@ impl Sequence {
     pub fn accept(&mut self, position: &Position, item: Item) -> Accepted {
         let offset = position.offset.0;
         if self.epoch.as_ref() != Some(&position.epoch) {
-            return self.restart(position, item);
+            return self.accept_foreign(position, item);
         }
         match self.next {
             Some(next) if offset == next => Accepted::Pass(self.pass_from(offset, item)),
@@ -145,11 +159,21 @@ impl Sequence {
         self.epoch.as_ref()
     }
 
-    /// Starts before the first message of a log that began anew: nobody has seen anything of it. Returns what still waited.
-    pub fn begin_anew(&mut self, end: &Position) -> Vec<(u64, Item)> {
-        let passed = self.reset(&end.epoch, 1);
-        (self.next, self.known) = (Some(1), end.offset.0);
-        passed
+    /// Whether an epoch is another one than that of what was passed on.
+    pub fn is_foreign(&self, epoch: &Epoch) -> bool {
+        self.next.is_some() && self.epoch.as_ref().is_some_and(|known| known != epoch)
+    }
+
+    /// Goes on in another epoch, whose log ends at `end`. Returns the offset up to which readers will not be sent anything
+    /// of it, and what still waited. A log that is shorter than before has lost what was passed on, and readers have seen
+    /// little or nothing of what it has now; one that is not goes on where it was.
+    pub fn begin_anew(&mut self, end: &Position) -> (u64, Vec<(u64, Item)>) {
+        let (head, passed) = (end.offset.0, self.next.map_or(0, |next| next - 1));
+        let again = if head < passed { head.saturating_sub(MOST_ANEW) } else { passed.saturating_sub(OVERLAP) };
+        let told = self.foreign.take().filter(|foreign| foreign.epoch == end.epoch);
+        let waited = self.reset(&end.epoch, again + 1);
+        (self.next, self.known) = (Some(again + 1), told.map_or(head, |told| head.max(told.offset.0)));
+        (again, waited)
     }
 
     /// The first offset that waits.
@@ -219,10 +243,17 @@ impl Sequence {
         std::mem::take(&mut self.waiting).into_iter().collect()
     }
 
-    fn restart(&mut self, position: &Position, item: Item) -> Accepted {
-        let mut passed = self.reset(&position.epoch, position.offset.0);
-        passed.extend(self.pass_from(position.offset.0, item));
-        Accepted::Pass(passed)
+    fn accept_foreign(&mut self, position: &Position, item: Item) -> Accepted {
+        if !self.is_foreign(&position.epoch) {
+            let mut passed = self.reset(&position.epoch, position.offset.0);
+            passed.extend(self.pass_from(position.offset.0, item));
+            return Accepted::Pass(passed);
+        }
+        let further = |foreign: &Position| foreign.epoch != position.epoch || foreign.offset < position.offset;
+        if self.foreign.as_ref().is_none_or(further) {
+            self.foreign = Some(position.clone());
+        }
+        Accepted::Foreign { missing: self.next.unwrap_or_default() }
     }
 
     fn wait(&mut self, offset: u64, next: u64, item: Item) -> Accepted {

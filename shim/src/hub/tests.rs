@@ -186,16 +186,7 @@ async fn a_message_that_was_never_delivered_is_filled_from_the_log() {
     let (hub, log) = hub();
     let handle = connect(&hub, 1, "alice", Role::User);
     let own = channel("conversation:alice");
-    for text in ["a", "b", "c"] {
-        let append = Append {
-            channel: own.clone(),
-            sender: Sender { user: UserId::parse("alice").unwrap(), role: Role::User },
-            id: MessageId::parse(text).unwrap(),
-            sent_at: Timestamp(0),
-            body: RawValue::from_string("1".to_owned()).unwrap().into(),
-        };
-        log.append(append).await.unwrap();
-    }
+    append(&log, &own, &["a", "b", "c"]).await;
     hub.deliver(&Audience::Channel(own.clone()), placed(&own, 1)).await.unwrap();
     // The handler of offset 2 died between append and delivery.
     hub.deliver(&Audience::Channel(own.clone()), placed(&own, 3)).await.unwrap();
@@ -206,4 +197,58 @@ async fn a_message_that_was_never_delivered_is_filled_from_the_log() {
     assert_eq!(frames.len(), 2);
     assert!(frames[0].contains("\"offset\":2"), "{}", frames[0]);
     assert_eq!(hub.shared.metrics.holes.get(), 1);
+}
+
+async fn append(log: &MemoryLog, channel: &Channel, ids: &[&str]) {
+    for id in ids {
+        let append = Append {
+            channel: channel.clone(),
+            sender: Sender { user: UserId::parse("alice").unwrap(), role: Role::User },
+            id: MessageId::parse(id).unwrap(),
+            sent_at: Timestamp(0),
+            body: RawValue::from_string("1".to_owned()).unwrap().into(),
+        };
+        log.append(append).await.unwrap();
+    }
+}
+
+/// A hub that has passed 7 messages of epoch `old` on to alice, and whose log is another one now, with two messages.
+async fn hub_whose_log_was_lost() -> (Hub, Arc<Handle>, Channel) {
+    let (hub, log) = hub();
+    let (alice, own) = (connect(&hub, 1, "alice", Role::User), channel("conversation:alice"));
+    append(&log, &own, &["a", "b"]).await;
+    let mut before = placed(&own, 7);
+    before.placement =
+        Some(Placement { channel: own.clone(), position: Position { epoch: Epoch("old".into()), ..at(7) } });
+    hub.deliver(&Audience::Channel(own.clone()), before).await.unwrap();
+    assert_eq!(drained(&alice), ["7"]);
+    (hub, alice, own)
+}
+
+const LOST: &str = r#"{"type":"gap","channel":"conversation:alice","from":1,"to":0,"epoch":"e","reason":"epoch"}"#;
+
+#[tokio::test(start_paused = true)]
+async fn readers_are_told_of_a_lost_log_before_they_get_its_first_message() {
+    let (hub, alice, own) = hub_whose_log_was_lost().await;
+    hub.deliver(&Audience::Channel(own.clone()), placed(&own, 2)).await.unwrap();
+    hub.shared.tasks.close();
+    hub.shared.tasks.wait().await;
+    let frames = drained(&alice);
+    assert_eq!((frames.len(), frames[0].as_str()), (3, LOST));
+    assert!(frames[1].contains("\"offset\":1") && frames[2].contains("\"offset\":2"), "{frames:?}");
+    hub.deliver(&Audience::Channel(own.clone()), placed(&own, 3)).await.unwrap();
+    assert_eq!(drained(&alice), ["3"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_resumes_in_a_new_epoch_gets_nothing_twice_and_the_others_all_of_it() {
+    let (hub, alice, own) = hub_whose_log_was_lost().await;
+    let second = connect(&hub, 2, "alice", Role::User);
+    hub.hold(&id(&second), std::slice::from_ref(&own)).await.unwrap();
+    assert_eq!(hub.release(&id(&second), &own, &at(2)).await.unwrap(), Released::Live);
+    hub.shared.tasks.close();
+    hub.shared.tasks.wait().await;
+    assert_eq!(drained(&second), [""; 0], "its resume has sent it all");
+    let frames = drained(&alice);
+    assert_eq!((frames.len(), frames[0].as_str()), (3, LOST));
 }

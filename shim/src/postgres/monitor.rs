@@ -26,7 +26,7 @@ impl Leads {
 }
 
 impl Question for Leads {
-    async fn is_well(&self) -> bool {
+    async fn is_well(&mut self) -> bool {
         let deadline = Instant::now() + self.core.settings.deadline();
         let answer = self.core.attempt(&self.statement, PgArguments::default(), deadline).await;
         let follows = answer.ok().and_then(|rows| rows.first()?.try_get::<bool, _>(0).ok());

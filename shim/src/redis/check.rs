@@ -4,6 +4,8 @@
 
 mod error;
 
+use std::sync::Arc;
+
 use redis::{Cmd, ErrorKind, FromRedisValue as _, RedisError, ServerErrorKind, Value, cmd};
 use tokio::time::timeout;
 
@@ -63,8 +65,25 @@ impl Greeting {
     }
 }
 
+/// The checks of one link, to be run at its start and when something is wrong later.
+pub(super) struct Checks {
+    pub(super) settings: RedisSettings,
+    pub(super) certificates: Option<Vec<u8>>,
+    pub(super) connector: Arc<Connector>,
+}
+
+impl Checks {
+    /// Runs them, on connections of their own.
+    ///
+    /// # Errors
+    /// [`StartError`], which says what to change.
+    pub(super) async fn run(&self) -> Result<(), StartError> {
+        check(&self.settings, self.certificates.as_ref(), &self.connector).await
+    }
+}
+
 /// Checks the addresses one after the other until one can be used, then the servers behind it.
-pub(super) async fn check(
+async fn check(
     settings: &RedisSettings,
     certificates: Option<&Vec<u8>>,
     connector: &Connector,
@@ -77,7 +96,7 @@ pub(super) async fn check(
         }
     }
     let Door { address, wire: mut asked } = outcome?;
-    let wire = timeout(settings.deadline(), connector.listen(std::sync::Arc::new(|_| Ok::<(), ()>(()))))
+    let wire = timeout(settings.deadline(), connector.listen(Arc::new(|_| Ok::<(), ()>(()))))
         .await
         .map_err(|elapsed| late(&address, elapsed))?;
     let mut wire = match wire {

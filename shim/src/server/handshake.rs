@@ -80,6 +80,9 @@ pub async fn handshake(endpoint: Arc<Endpoint>, request: UpgradeRequest) -> Resp
     endpoint.hub.open(&handle);
     if admitted.enrolment.is_some_and(|enrolment| !enrolment.opened()) {
         // The pod lost its lease during the handshake. Its next one is a reconnect away.
+        if let Some(registry) = endpoint.registry.as_ref().filter(|_| endpoint.functions.may_repeat_disconnect()) {
+            registry.take_back(&handle.facts);
+        }
         handle.close(CloseCause::ServiceRestart);
     }
     let settled = endpoint.hub.settle(&handle);

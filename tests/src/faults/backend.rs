@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::ledger::Ledger;
 use super::participant::Phase;
@@ -14,6 +14,8 @@ use crate::client::http::Http;
 
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(250);
+/// How long an answer may take before another pod is asked.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// Pushes to a topic at a steady pace, each message again until it is accepted.
 pub(super) async fn push(
@@ -28,14 +30,17 @@ pub(super) async fn push(
         number += 1;
         ledger.count(|counts| counts.waiting += 1);
         let (key, body) = (format!("push-{number}"), json!({"audience": {"channel": topic}, "body": number}));
-        let offset = loop {
-            let reply = backend.post_once("/v1/messages", &key, &body).await;
-            if reply.status == 200 {
-                break reply.json()["offset"].as_u64().expect("what goes to a topic has an offset");
+        let accepted = loop {
+            // Whoever was asked may hang.
+            let asked = timeout(ANSWER, backend.post_once("/v1/messages", &key, &body)).await;
+            match asked {
+                Ok(reply) if reply.status == 200 => break reply.json(),
+                Ok(_) | Err(_) => sleep(PAUSE).await,
             }
-            sleep(PAUSE).await;
         };
-        ledger.acknowledged(&topic, offset, &key);
+        let place = (accepted["epoch"].as_str(), accepted["offset"].as_u64());
+        let (Some(epoch), Some(offset)) = place else { panic!("what goes to a topic has a place: {accepted}") };
+        ledger.acknowledged(&topic, epoch, offset, &key);
         sleep(pace).await;
     }
 }
@@ -45,7 +50,7 @@ pub(super) async fn push(
 pub(super) async fn presence(backend: &Http, ledger: &Ledger, begun: Instant, limit: Duration) -> Option<Duration> {
     while begun.elapsed() < limit {
         let before = ledger.live();
-        let told = connections(backend).await;
+        let told = timeout(ANSWER, connections(backend)).await.ok().flatten();
         // Whoever came or went meanwhile may be in it or not.
         if told.is_some_and(|told| told == before) && ledger.live() == before {
             return Some(begun.elapsed());

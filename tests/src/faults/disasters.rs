@@ -11,6 +11,7 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::stage::Stage;
+use crate::redis::free_port;
 
 /// Longer than connecting to Redis and an answer may take together (2 s each).
 const BEYOND_TIMEOUTS: Duration = Duration::from_secs(6);
@@ -18,12 +19,14 @@ const BEYOND_TIMEOUTS: Duration = Duration::from_secs(6);
 const BEYOND_LEASE: Duration = Duration::from_secs(12);
 /// How long Redis is gone when it is restarted, and how long a network is cut.
 const BRIEFLY: Duration = Duration::from_secs(3);
+/// How long between two times that Redis ends connections: new ones are in use by then.
+const BETWEEN_KICKS: Duration = Duration::from_secs(1);
 /// How long everything may take to be as before.
 const RECOVERY: Duration = Duration::from_secs(60);
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Fault {
     /// Pods are killed with SIGKILL in turn, and started again
     Kill,
@@ -33,6 +36,14 @@ pub enum Fault {
     Network,
     /// Every pod is stopped with SIGTERM and started again, one after the other
     Rolling,
+    /// A pod hangs for longer than its lease, and goes on
+    Hang,
+    /// Redis ends the pods' subscriptions again and again, and all of their connections
+    Kicked,
+    /// Redis is made a replica that nobody may write to, and is made the master again
+    ReadOnly,
+    /// Redis is killed and comes back empty
+    Empty,
 }
 
 impl Fault {
@@ -43,6 +54,10 @@ impl Fault {
             Self::Redis => redis(stage).await,
             Self::Network => network(stage, full).await,
             Self::Rolling => rolling(stage).await,
+            Self::Hang => hang(stage).await,
+            Self::Kicked => kicked(stage, if full { 20 } else { 5 }).await,
+            Self::ReadOnly => read_only(stage).await,
+            Self::Empty => empty(stage).await,
         }
     }
 }
@@ -99,5 +114,71 @@ async fn rolling(stage: &mut Stage) -> anyhow::Result<Vec<Duration>> {
         stage.notice(&exit);
         anyhow::ensure!(exit.code == Some(0), "a pod left connections behind, exit code {:?}", exit.code);
     }
+    Ok(vec![stage.presence_since(Instant::now()).await?])
+}
+
+/// Stops a pod in its tracks until the others have finished its connections, and for longer than its lease at least.
+async fn hang(stage: &mut Stage) -> anyhow::Result<Vec<Duration>> {
+    let open = stage.metric(0, "twinway_session_open").await;
+    stage.fleet.pods[0].pause().await;
+    let hung = Instant::now();
+    let reaped = async |stage: &Stage, pod| stage.metric(pod, "twinway_cluster_reaped_connections_total").await;
+    while reaped(stage, 1).await + reaped(stage, 2).await < open {
+        anyhow::ensure!(hung.elapsed() < RECOVERY, "the other pods did not finish the {open} connections");
+        sleep(BRIEFLY / 10).await;
+    }
+    let finished = hung.elapsed();
+    sleep(BEYOND_LEASE.saturating_sub(finished)).await;
+    stage.fleet.pods[0].resume().await;
+    let back = Instant::now();
+    while stage.metric(0, "twinway_cluster_lost_leases_total").await < 1.0 {
+        anyhow::ensure!(back.elapsed() < RECOVERY, "the pod did not notice that it was taken for dead");
+        sleep(BRIEFLY / 10).await;
+    }
+    Ok(vec![finished, stage.presence_since(back).await?])
+}
+
+/// Ends the pods' subscriptions, as Redis does by itself when a pod does not read as fast as others publish; and the last
+/// time all of their connections.
+async fn kicked(stage: &mut Stage, times: usize) -> anyhow::Result<Vec<Duration>> {
+    let replaced = async |stage: &Stage| {
+        let mut replaced = 0.0;
+        for pod in 0..stage.fleet.pods.len() {
+            replaced += stage.metric(pod, "twinway_bus_reconnects_total").await;
+        }
+        replaced
+    };
+    let before = replaced(stage).await;
+    for number in 1..=times {
+        stage.fleet.redis.ask(&["CLIENT", "KILL", "TYPE", "pubsub"])?;
+        if number == times {
+            stage.fleet.redis.ask(&["CLIENT", "KILL", "TYPE", "normal"])?;
+        }
+        sleep(BETWEEN_KICKS).await;
+    }
+    let known = vec![stage.presence_since(Instant::now()).await?];
+    let replaced = replaced(stage).await - before;
+    anyhow::ensure!(replaced >= stage.fleet.pods.len() as f64, "{replaced} subscriptions were replaced");
+    Ok(known)
+}
+
+/// Takes the right to write away, as a failover does that clients are not told of. The master that is named answers nobody, so
+/// no data is replaced.
+async fn read_only(stage: &mut Stage) -> anyhow::Result<Vec<Duration>> {
+    let nobody = free_port()?.to_string();
+    stage.fleet.redis.ask(&["REPLICAOF", "127.0.0.1", &nobody])?;
+    sleep(BEYOND_LEASE).await;
+    stage.fleet.redis.ask(&["REPLICAOF", "NO", "ONE"])?;
+    Ok(vec![stage.presence_since(Instant::now()).await?])
+}
+
+/// Takes the data away.
+async fn empty(stage: &mut Stage) -> anyhow::Result<Vec<Duration>> {
+    stage.may_lose();
+    let lost = tokio::task::block_in_place(|| stage.fleet.redis.lose_data()).context("taking the data away")?;
+    stage.lost.extend(lost);
+    sleep(BRIEFLY).await;
+    let revived = tokio::task::block_in_place(|| stage.fleet.redis.revive());
+    revived.context("starting Redis again")?;
     Ok(vec![stage.presence_since(Instant::now()).await?])
 }

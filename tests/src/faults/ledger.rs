@@ -24,7 +24,9 @@ pub struct Ledger {
 /// What is in the ledger.
 #[derive(Debug, Default)]
 pub(super) struct Books {
-    pub(super) channels: HashMap<String, Channel>,
+    pub(super) channels: HashMap<String, Vec<Epoch>>,
+    /// Whether a channel's past may be lost: Redis is going to lose its data.
+    pub(super) may_lose: bool,
     pub(super) readings: Vec<Reading>,
     /// Connections that are open and have had their `welcome`.
     pub(super) live: BTreeSet<String>,
@@ -38,9 +40,11 @@ pub(super) struct Books {
     pub(super) contradicted: usize,
 }
 
-/// One channel's messages: each has one place, one id, and one acknowledgement.
+/// A channel's messages in one epoch: each has one place, one id, and one acknowledgement. A channel's epochs are in the
+/// order in which they were first heard of.
 #[derive(Debug, Default)]
-pub(super) struct Channel {
+pub(super) struct Epoch {
+    pub(super) name: String,
     pub(super) acknowledged: BTreeMap<u64, String>,
     shown: HashMap<u64, String>,
     places: HashMap<String, u64>,
@@ -66,6 +70,8 @@ pub struct Counts {
     pub jumps: u64,
     /// `gap` frames.
     pub gaps: u64,
+    /// Those of them that told that a channel's past is gone.
+    pub lost: u64,
     /// Sends that were answered `unavailable` and repeated.
     pub unavailable: u64,
     /// Sends that were repeated for want of an answer.
@@ -83,10 +89,10 @@ pub struct Counts {
 
 impl Ledger {
     /// Takes an acknowledgement in.
-    pub(super) fn acknowledged(&self, channel: &str, offset: u64, id: &str) {
+    pub(super) fn acknowledged(&self, channel: &str, epoch: &str, offset: u64, id: &str) {
         let mut books = self.books();
         books.counts.waiting -= 1;
-        let book = books.channels.entry(channel.to_owned()).or_default();
+        let book = books.epoch(channel, epoch);
         let before = book.acknowledged.insert(offset, id.to_owned());
         if before.as_ref().is_some_and(|before| before != id) {
             books.contradict(format!("{channel} {offset} was acknowledged for {before:?} and for {id}"));
@@ -94,10 +100,10 @@ impl Ledger {
     }
 
     /// Takes note that a client showed a message.
-    pub(super) fn shown(&self, channel: &str, offset: u64, id: &str) {
+    pub(super) fn shown(&self, channel: &str, epoch: &str, offset: u64, id: &str) {
         let mut books = self.books();
         books.counts.shown += 1;
-        let book = books.channels.entry(channel.to_owned()).or_default();
+        let book = books.epoch(channel, epoch);
         if let Some(other) = book.shown.get(&offset).filter(|other| *other != id) {
             let sentence = format!("{channel} {offset} was shown as {other} and as {id}");
             return books.contradict(sentence);
@@ -107,6 +113,20 @@ impl Ledger {
         if place != offset {
             books.contradict(format!("{id} was shown at {place} and again at {offset} of {channel}"));
         }
+    }
+
+    /// Takes note that a client was told that a channel's past is gone.
+    pub(super) fn lost(&self, channel: &str, reason: &str) {
+        let mut books = self.books();
+        books.counts.lost += 1;
+        if !books.may_lose {
+            books.contradict(format!("{channel} has another epoch: {reason}"));
+        }
+    }
+
+    /// From here on the past of channels may be lost.
+    pub(super) fn may_lose(&self) {
+        self.books().may_lose = true;
     }
 
     /// Takes note of something that must not be.
@@ -173,6 +193,15 @@ impl Ledger {
 }
 
 impl Books {
+    fn epoch(&mut self, channel: &str, name: &str) -> &mut Epoch {
+        let epochs = self.channels.entry(channel.to_owned()).or_default();
+        let place = epochs.iter().position(|epoch| epoch.name == name).unwrap_or_else(|| {
+            epochs.push(Epoch { name: name.to_owned(), ..Epoch::default() });
+            epochs.len() - 1
+        });
+        &mut epochs[place]
+    }
+
     fn contradict(&mut self, sentence: String) {
         self.contradicted += 1;
         if self.contradictions.len() < KEPT {

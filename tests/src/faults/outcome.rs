@@ -23,6 +23,8 @@ const INTERRUPTION_MS: u64 = 2_000;
 /// How many waves' reconnects may fall into the time of one: clients come back within a random part of an interval, so those
 /// of two waves may meet, and a busy machine may delay one.
 const WAVES_AT_ONCE: usize = 3;
+/// How many warnings with the same text one pod may log in a run, which lasts some minutes.
+const EQUAL_LINES: usize = 100;
 
 /// What a run came to.
 #[derive(Debug, Clone, Serialize)]
@@ -52,6 +54,8 @@ pub struct Outcome {
     pub counts: Counts,
     /// How often a pod panicked.
     pub panics: usize,
+    /// The most lines with the same text that one pod logged as warnings or errors, by text.
+    pub logged: BTreeMap<String, usize>,
 }
 
 impl Outcome {
@@ -70,6 +74,7 @@ impl Outcome {
             wave_interval_ms: 0,
             counts: ledger.counts(),
             panics: 0,
+            logged: BTreeMap::new(),
         }
     }
 
@@ -88,26 +93,49 @@ impl Outcome {
             messages.contradictions == 0,
             format!("{} contradictions: {:?}", messages.contradictions, messages.sentences),
         );
-        promise(disconnects.once == disconnects.connections, format!("not one $disconnect each: {disconnects:?}"));
+        let (once, untold) = (disconnects.once, disconnects.untold);
+        promise(once + untold == disconnects.connections, format!("not one $disconnect each: {disconnects:?}"));
+        promise(untold * 10 <= self.connections, format!("of {untold} connections nothing is known"));
         promise(*panics == 0, format!("{panics} panics"));
         let slowest = self.presence_ms.iter().max().copied().unwrap_or_default();
         promise(slowest < PRESENCE_MS, format!("presence was wrong for {slowest} ms"));
-        if self.fault == Fault::Rolling {
-            let sent_away = self.interruptions.get(&1012);
-            promise(
-                sent_away.is_some_and(|away| away.count >= self.connections),
-                format!("not all were sent away: {sent_away:?}"),
-            );
-            promise(
-                sent_away.is_some_and(|away| away.p99_ms < INTERRUPTION_MS),
-                format!("clients were away for long: {sent_away:?}"),
-            );
-            promise(
-                self.reconnect_peak <= WAVES_AT_ONCE * self.wave_size,
-                format!("{} clients came back within {} ms", self.reconnect_peak, self.wave_interval_ms),
-            );
+        let floods = self.logged.iter().filter(|(_, lines)| **lines > EQUAL_LINES).collect::<Vec<_>>();
+        promise(floods.is_empty(), format!("a pod's log was flooded: {floods:?}"));
+        match self.fault {
+            Fault::Rolling => self.rolling(&mut promise),
+            Fault::Hang => {
+                let sent_away = self.sent_away();
+                promise(sent_away >= self.connections / 6, format!("{sent_away} clients of the pod were sent away"));
+            }
+            Fault::Empty => promise(
+                self.counts.lost >= self.connections as u64,
+                format!("{} times a client was told that its past is gone", self.counts.lost),
+            ),
+            Fault::ReadOnly => promise(
+                self.counts.degraded >= self.connections as u64,
+                format!("{} clients were told of it", self.counts.degraded),
+            ),
+            Fault::Kill | Fault::Redis | Fault::Network | Fault::Kicked => {}
         }
         broken
+    }
+
+    /// How many clients were told to come back, and did.
+    fn sent_away(&self) -> usize {
+        self.interruptions.get(&1012).map_or(0, |away| away.count)
+    }
+
+    fn rolling(&self, promise: &mut impl FnMut(bool, String)) {
+        let sent_away = self.interruptions.get(&1012);
+        promise(self.sent_away() >= self.connections, format!("not all were sent away: {sent_away:?}"));
+        promise(
+            sent_away.is_some_and(|away| away.p99_ms < INTERRUPTION_MS),
+            format!("clients were away for long: {sent_away:?}"),
+        );
+        promise(
+            self.reconnect_peak <= WAVES_AT_ONCE * self.wave_size,
+            format!("{} clients came back within {} ms", self.reconnect_peak, self.wave_interval_ms),
+        );
     }
 }
 
@@ -128,8 +156,8 @@ impl fmt::Display for Outcome {
         )?;
         writeln!(
             f,
-            "  $disconnect    {} connections, {} exactly once, {} never, {} again",
-            disconnects.connections, disconnects.once, disconnects.never, disconnects.again
+            "  $disconnect    {} connections, {} exactly once, {} never, {} again, {} untold",
+            disconnects.connections, disconnects.once, disconnects.never, disconnects.again, disconnects.untold
         )?;
         writeln!(f, "  presence right {:?} ms after each blow", self.presence_ms)?;
         for (code, away) in &self.interruptions {
@@ -146,10 +174,22 @@ impl fmt::Display for Outcome {
         )?;
         writeln!(
             f,
-            "  clients saw    {} unavailable, {} degraded, {} jumps, {} gaps, {} repeats dropped, {} sends repeated",
-            counts.unavailable, counts.degraded, counts.jumps, counts.gaps, counts.dropped, counts.repeated
+            "  clients saw    {} unavailable, {} degraded, {} jumps, {} gaps ({} losses), {} repeats dropped, {} sends repeated",
+            counts.unavailable,
+            counts.degraded,
+            counts.jumps,
+            counts.gaps,
+            counts.lost,
+            counts.dropped,
+            counts.repeated
         )?;
         writeln!(f, "  ends by code   {:?}; handshakes refused by status {:?}", counts.ended, counts.refused)?;
+        writeln!(
+            f,
+            "  log lines      {} warnings of a pod at most, {:?}",
+            self.logged.values().sum::<usize>(),
+            self.logged
+        )?;
         match self.broken().as_slice() {
             [] => writeln!(f, "  every promise was kept"),
             broken => broken.iter().try_for_each(|sentence| writeln!(f, "  BROKEN: {sentence}")),

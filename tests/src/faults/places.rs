@@ -36,13 +36,19 @@ struct Place {
     resuming: bool,
     /// Offsets that the server said it will not send.
     left_out: Vec<(u64, u64)>,
+    /// What was shown of epochs that are over.
+    past: Vec<Reading>,
 }
 
-/// What a client was shown of a channel.
+/// What a client was shown of a channel in one epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reading {
     /// The channel.
     pub channel: String,
+    /// The epoch.
+    pub epoch: String,
+    /// Whether it was the last one that the client heard of.
+    pub current: bool,
     /// The first offset that it had to be shown.
     pub first: u64,
     /// The last one that it was shown.
@@ -101,9 +107,15 @@ impl Places {
     pub(super) fn gap(&mut self, channel: &str, epoch: &str, from: u64, to: u64) -> bool {
         let Some(place) = self.places.get_mut(channel) else { return true };
         let same = place.position.as_ref().is_none_or(|(known, _)| known == epoch);
-        let last = place.position.as_ref().map_or(0, |(_, last)| *last);
-        if !same || to > last {
-            place.left_out.push((from, to));
+        if !same {
+            place.past.extend(place.reading(channel, false));
+            place.left_out.clear();
+            (place.first, place.position) = (Some(from), None);
+        }
+        if place.position.as_ref().is_none_or(|(_, last)| to > *last) {
+            if from <= to {
+                place.left_out.push((from, to));
+            }
             place.position = Some((epoch.to_owned(), to));
         }
         same
@@ -126,11 +138,10 @@ impl Places {
 
     /// What was shown, of each channel of which anything is known.
     pub(super) fn readings(&self) -> Vec<Reading> {
-        let reading = |(channel, place): (&String, &Place)| {
-            let (first, (_, last)) = (place.first?, place.position.as_ref()?);
-            Some(Reading { channel: channel.clone(), first, last: *last, left_out: place.left_out.clone() })
+        let readings = |(channel, place): (&String, &Place)| {
+            place.past.iter().cloned().chain(place.reading(channel, true)).collect::<Vec<_>>()
         };
-        self.places.iter().filter_map(reading).collect()
+        self.places.iter().flat_map(readings).collect()
     }
 }
 
@@ -139,11 +150,20 @@ impl Place {
         self.first = Some(last + 1);
         self.position = Some((epoch.to_owned(), last));
     }
+
+    fn reading(&self, channel: &str, current: bool) -> Option<Reading> {
+        let (first, (epoch, last)) = (self.first?, self.position.clone()?);
+        Some(Reading { channel: channel.to_owned(), epoch, current, first, last, left_out: self.left_out.clone() })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn reading(epoch: &str, current: bool, first: u64, last: u64) -> Reading {
+        Reading { channel: "room:a".into(), epoch: epoch.into(), current, first, last, left_out: vec![] }
+    }
 
     fn places() -> Places {
         let mut places = Places::of(&["room:a".to_owned()]);
@@ -157,8 +177,7 @@ mod tests {
         let mut places = places();
         let steps = [4, 5, 5, 7, 6, 7, 8].map(|offset| places.message("room:a", "e", offset));
         assert_eq!(steps, [Step::Drop, Step::Apply, Step::Drop, Step::Jump, Step::Apply, Step::Apply, Step::Apply]);
-        let reading = Reading { channel: "room:a".into(), first: 5, last: 8, left_out: vec![] };
-        assert_eq!(places.readings(), [reading]);
+        assert_eq!(places.readings(), [reading("e", true, 5, 8)]);
     }
 
     #[test]
@@ -179,6 +198,10 @@ mod tests {
         assert_eq!(places.message("room:a", "f", 11), Step::Contradiction);
         assert!(!places.gap("room:a", "f", 1, 0));
         assert_eq!(places.message("room:a", "f", 1), Step::Apply);
+        assert!(places.gap("room:a", "f", 1, 0), "a pod that learns of it later tells again");
+        assert_eq!(places.message("room:a", "f", 1), Step::Drop);
+        let before = Reading { left_out: vec![(5, 9)], ..reading("e", false, 5, 10) };
+        assert_eq!(places.readings(), [before, reading("f", true, 1, 1)]);
     }
 
     #[test]

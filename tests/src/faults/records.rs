@@ -4,17 +4,23 @@
 //! in one atomic step; removing what is not there leaves no trace. So a connection ended exactly once when its record was
 //! removed once and never written again. The file has every change in order, across restarts of Redis, which no observer
 //! on a connection has.
+//!
+//! Where Redis has lost its data, the records that it had are gone, and a `$disconnect` finds nothing to remove. What pods
+//! write down about their own connections tells then: all of it is written down again, and struck off when the
+//! `$disconnect` has run. Of a connection that ended before it was written down again there is no trace.
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use serde::Serialize;
 
 /// What stands before and behind the id in a record's key.
 const RECORD_KEY: (&[u8], &[u8]) = (b"twinway:connection:{", b"}");
+/// What stands before a pod's name in the key of what it has written down.
+const SESSIONS_KEY: &[u8] = b"twinway:{cluster}:sessions:";
 
 /// How connections ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -27,33 +33,61 @@ pub struct Disconnects {
     pub never: usize,
     /// Of which it had more than once, or whose record was written again afterwards.
     pub again: usize,
+    /// Of which nothing is known: Redis lost them, and they ended before their pod had written them down again.
+    pub untold: usize,
 }
 
 #[derive(Debug, Default)]
 struct Record {
+    /// The application has recorded the connection.
+    written: bool,
     removals: usize,
     written_behind: bool,
+    /// It went with everything else.
+    lost: bool,
+    /// A pod has the connection written down.
+    enrolled: bool,
+    /// How often it was struck off since.
+    struck: usize,
 }
 
-/// Reads the files of changes, oldest first.
+impl Record {
+    fn ended_once(&self) -> bool {
+        if self.lost { self.removals == 0 && self.struck == 1 } else { self.removals == 1 && !self.written_behind }
+    }
+
+    fn is_untold(&self) -> bool {
+        self.lost && self.removals == 0 && self.struck == 0 && !self.enrolled
+    }
+
+    fn ended_never(&self) -> bool {
+        self.removals == 0 && !self.is_untold() && !(self.lost && self.struck > 0)
+    }
+}
+
+/// Reads the files of changes, oldest first: those that Redis has lost, if any, and those that it has.
 ///
 /// # Errors
 /// When they cannot be read.
-pub(super) fn disconnects(files: &[PathBuf]) -> anyhow::Result<Disconnects> {
+pub(super) fn disconnects(lost: &[PathBuf], kept: &[PathBuf]) -> anyhow::Result<Disconnects> {
     let mut records = HashMap::new();
-    for file in files {
-        let mut reader = BufReader::new(File::open(file).with_context(|| format!("opening {}", file.display()))?);
-        while let Some(command) = command(&mut reader).with_context(|| format!("reading {}", file.display()))? {
-            apply(&mut records, &command);
-        }
+    lost.iter().try_for_each(|file| read(&mut records, file))?;
+    for record in records.values_mut() {
+        (record.lost, record.enrolled, record.struck) = (record.removals == 0, false, 0);
     }
+    kept.iter().try_for_each(|file| read(&mut records, file))?;
+    records.retain(|_, record| record.written);
     let count = |counts: fn(&Record) -> bool| records.values().filter(|record| counts(record)).count();
-    Ok(Disconnects {
-        connections: records.len(),
-        once: count(|record| record.removals == 1 && !record.written_behind),
-        never: count(|record| record.removals == 0),
-        again: count(|record| record.removals > 1 || record.written_behind),
-    })
+    let [once, never, untold] = [Record::ended_once, Record::ended_never, Record::is_untold].map(count);
+    Ok(Disconnects { connections: records.len(), once, never, again: records.len() - once - never - untold, untold })
+}
+
+fn read(records: &mut HashMap<Vec<u8>, Record>, file: &Path) -> anyhow::Result<()> {
+    let mut reader = BufReader::new(File::open(file).with_context(|| format!("opening {}", file.display()))?);
+    while let Some(command) = command(&mut reader).with_context(|| format!("reading {}", file.display()))? {
+        apply(records, &command);
+    }
+    Ok(())
 }
 
 fn apply(records: &mut HashMap<Vec<u8>, Record>, command: &[Vec<u8>]) {
@@ -64,6 +98,20 @@ fn apply(records: &mut HashMap<Vec<u8>, Record>, command: &[Vec<u8>]) {
             if let Some(id) = arguments.first().and_then(|key| id(key)) {
                 let record = records.entry(id).or_default();
                 record.written_behind |= record.removals > 0;
+                // Also when the first answer was lost with the data: then it is recorded anew.
+                (record.written, record.lost) = (true, false);
+            }
+        }
+        b"HSET" if is_sessions(arguments) => {
+            // Ids and what is written down about them.
+            for id in arguments[1..].iter().step_by(2) {
+                records.entry(id.clone()).or_default().enrolled = true;
+            }
+        }
+        b"HDEL" if is_sessions(arguments) => {
+            for id in &arguments[1..] {
+                let Some(record) = records.get_mut(id) else { continue };
+                record.struck += usize::from(std::mem::take(&mut record.enrolled));
             }
         }
         b"DEL" | b"UNLINK" => {
@@ -73,6 +121,10 @@ fn apply(records: &mut HashMap<Vec<u8>, Record>, command: &[Vec<u8>]) {
         }
         _ => {}
     }
+}
+
+fn is_sessions(arguments: &[Vec<u8>]) -> bool {
+    arguments.first().is_some_and(|key| key.starts_with(SESSIONS_KEY))
 }
 
 /// The next command ("Redis serialization protocol": an array of bulk strings); `None` at the end, also when the last one was
@@ -115,19 +167,21 @@ mod tests {
 
     use super::*;
 
-    fn ended(commands: &[&[&str]]) -> Disconnects {
+    fn changes(commands: &[&[&str]]) -> tempfile::NamedTempFile {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         for words in commands {
             write!(file, "*{}\r\n", words.len()).unwrap();
             words.iter().for_each(|word| write!(file, "${}\r\n{word}\r\n", word.len()).unwrap());
         }
         write!(file, "*2\r\n$3\r\nDE").unwrap();
-        disconnects(&[file.path().to_owned()]).unwrap()
+        file
     }
+
+    const RECORDS: [&str; 3] = ["twinway:connection:{a}", "twinway:connection:{b}", "twinway:connection:{c}"];
 
     #[test]
     fn each_way_of_ending_is_told_apart() {
-        let (a, b, c) = ("twinway:connection:{a}", "twinway:connection:{b}", "twinway:connection:{c}");
+        let [a, b, c] = RECORDS;
         let commands: [&[&str]; 8] = [
             &["SET", a, "x", "PXAT", "1"],
             &["SET", a, "y", "KEEPTTL"],
@@ -138,6 +192,31 @@ mod tests {
             &["del", c],
             &["SET", c, "x"],
         ];
-        assert_eq!(ended(&commands), Disconnects { connections: 3, once: 1, never: 1, again: 1 });
+        let ended = disconnects(&[], &[changes(&commands).path().to_owned()]).unwrap();
+        assert_eq!(ended, Disconnects { connections: 3, once: 1, never: 1, again: 1, untold: 0 });
+    }
+
+    #[test]
+    fn where_records_were_lost_what_pods_wrote_down_tells() {
+        let ([a, b, c], sessions) = (RECORDS, "twinway:{cluster}:sessions:7.x");
+        let before: [&[&str]; 7] = [
+            &["SET", "twinway:connection:{d}", "x"],
+            &["HSET", sessions, "a", "1"],
+            &["HSET", sessions, "b", "1"],
+            &["SET", a, "x"],
+            &["SET", b, "x"],
+            &["SET", c, "x"],
+            &["DEL", c],
+        ];
+        let after: [&[&str]; 4] = [
+            &["HSET", sessions, "a", "1", "b", "1"],
+            // Strikes off what is not there, too.
+            &["HDEL", sessions, "c", "a"],
+            &["HDEL", sessions, "a"],
+            &["DEL", c],
+        ];
+        let (before, after) = (changes(&before), changes(&after));
+        let ended = disconnects(&[before.path().to_owned()], &[after.path().to_owned()]).unwrap();
+        assert_eq!(ended, Disconnects { connections: 4, once: 1, never: 1, again: 1, untold: 1 });
     }
 }

@@ -3,6 +3,8 @@
 //! Invariant: a run begins when everybody is connected, and ends when nobody is: every message acknowledged, every client
 //! caught up, every pod stopped.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,11 +44,15 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub(super) struct Stage {
     pub(super) fleet: Fleet,
     pub(super) cables: Vec<Cable>,
+    /// Where the changes stand that Redis has lost.
+    pub(super) lost: Vec<PathBuf>,
     ledger: Arc<Ledger>,
     phase: watch::Sender<Phase>,
     people: JoinSet<()>,
     plan: Plan,
     panicked: usize,
+    /// The most lines with the same text that one pod logged as warnings or errors, by text.
+    logged: BTreeMap<String, usize>,
 }
 
 /// Makes a scene, lets the fault happen in the middle of steady traffic, and sees what became of it.
@@ -77,7 +83,9 @@ impl Stage {
         let fleet = Fleet::start(redis, launches).await?;
         let (phase, _) = watch::channel(Phase::Talk);
         let ledger = Arc::new(Ledger::default());
-        let mut stage = Self { fleet, cables, ledger, phase, people: JoinSet::new(), plan: plan.clone(), panicked: 0 };
+        let (lost, people, plan) = (Vec::new(), JoinSet::new(), plan.clone());
+        let (panicked, logged) = (0, BTreeMap::new());
+        let mut stage = Self { fleet, cables, lost, ledger, phase, people, plan, panicked, logged };
         stage.invite();
         Ok(stage)
     }
@@ -121,6 +129,16 @@ impl Stage {
         known.context("the application never knew again who is connected")
     }
 
+    /// From here on the past of channels may be lost.
+    pub(super) fn may_lose(&self) {
+        self.ledger.may_lose();
+    }
+
+    /// A pod's metric; 0 when there is none.
+    pub(super) async fn metric(&self, pod: usize, name: &str) -> f64 {
+        self.fleet.pods[pod].metric(name).await.unwrap_or_default()
+    }
+
     /// Has the last messages acknowledged, lets everybody catch up and leave, and adds up.
     async fn end(mut self) -> anyhow::Result<Outcome> {
         self.phase.send_replace(Phase::Hush);
@@ -141,8 +159,8 @@ impl Stage {
         for exit in self.fleet.stop().await {
             self.notice(&exit);
         }
-        let mut outcome = Outcome::of(&self.ledger, disconnects(&self.fleet.redis.changes()?)?);
-        (outcome.connections, outcome.panics) = (self.plan.connections, self.panicked);
+        let mut outcome = Outcome::of(&self.ledger, disconnects(&self.lost, &self.fleet.redis.changes()?)?);
+        (outcome.connections, outcome.panics, outcome.logged) = (self.plan.connections, self.panicked, self.logged);
         (outcome.wave_size, outcome.wave_interval_ms) = (WAVE, millis(WAVE_INTERVAL));
         Ok(outcome)
     }
@@ -150,6 +168,10 @@ impl Stage {
     /// Looks at what a pod has left.
     pub(super) fn notice(&mut self, exit: &Exit) {
         self.panicked += exit.stderr.matches("panicked").count();
+        for (text, lines) in exit.warnings() {
+            let most = self.logged.entry(text).or_default();
+            *most = lines.max(*most);
+        }
     }
 
     async fn until(&self, what: &str, holds: impl Fn(&Ledger) -> bool) -> anyhow::Result<()> {

@@ -2,14 +2,15 @@
 //!
 //! Missing is an acknowledged message that a client had to be shown and was not; twice is one that a client was shown at two
 //! places, or a place with two messages. Both are 0, or the promise is broken; a `gap` does not excuse a message that the
-//! log still has.
+//! log still has. Where Redis has lost its data, what was acknowledged before is not asked for; who was not told so is
+//! missing everything since.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use super::ledger::{Books, Channel, Interruption, Ledger};
+use super::ledger::{Books, Interruption, Ledger};
 use super::places::Reading;
 
 /// How messages fared.
@@ -47,7 +48,7 @@ impl Ledger {
         let books = self.books();
         let missing = books.readings.iter().map(|reading| missing(&books, reading)).sum();
         Messages {
-            acknowledged: books.channels.values().map(|channel| channel.acknowledged.len()).sum(),
+            acknowledged: books.channels.values().flatten().map(|epoch| epoch.acknowledged.len()).sum(),
             shown: books.counts.shown,
             missing,
             contradictions: books.contradicted,
@@ -78,9 +79,14 @@ impl Ledger {
 
 /// How many acknowledged messages a reader had to be shown and was not.
 fn missing(books: &Books, reading: &Reading) -> usize {
-    let Some(Channel { acknowledged, .. }) = books.channels.get(&reading.channel) else { return 0 };
+    let epochs = books.channels.get(&reading.channel).map(Vec::as_slice).unwrap_or_default();
+    let Some(place) = epochs.iter().position(|epoch| epoch.name == reading.epoch) else { return 0 };
     let left_out = |offset: u64| reading.left_out.iter().any(|(from, to)| (*from..=*to).contains(&offset));
-    acknowledged.range(reading.first..).filter(|(offset, _)| **offset > reading.last || left_out(**offset)).count()
+    let due = |offset: u64| (reading.current && offset > reading.last) || left_out(offset);
+    let missing = epochs[place].acknowledged.range(reading.first..).filter(|(offset, _)| due(**offset)).count();
+    // Who never heard that the epoch is over has been shown nothing since.
+    let later = if reading.current { &epochs[place + 1..] } else { &[] };
+    missing + later.iter().map(|epoch| epoch.acknowledged.len()).sum::<usize>()
 }
 
 fn summary(times: &[Duration]) -> Interruptions {
@@ -96,17 +102,37 @@ mod tests {
     use super::*;
 
     fn reading(first: u64, last: u64, left_out: &[(u64, u64)]) -> Reading {
-        Reading { channel: "room:a".into(), first, last, left_out: left_out.to_vec() }
+        let (channel, epoch) = ("room:a".into(), "e".into());
+        Reading { channel, epoch, current: true, first, last, left_out: left_out.to_vec() }
     }
 
     /// Three messages that were acknowledged.
     fn ledger() -> Ledger {
         let ledger = Ledger::default();
-        for offset in 1..=3 {
-            ledger.count(|counts| counts.waiting += 1);
-            ledger.acknowledged("room:a", offset, &format!("m{offset}"));
-        }
+        acknowledge(&ledger, "e", 3);
         ledger
+    }
+
+    fn acknowledge(ledger: &Ledger, epoch: &str, count: u64) {
+        for offset in 1..=count {
+            ledger.count(|counts| counts.waiting += 1);
+            ledger.acknowledged("room:a", epoch, offset, &format!("m{offset}"));
+        }
+    }
+
+    #[test]
+    fn what_went_with_an_epoch_is_not_missing_and_what_came_in_the_next_one_is() {
+        let ledger = ledger();
+        acknowledge(&ledger, "f", 2);
+        let told = |last| Reading { epoch: "f".into(), ..reading(1, last, &[]) };
+        ledger.read(vec![Reading { current: false, ..reading(1, 1, &[]) }, told(2)]);
+        assert_eq!(ledger.messages().missing, 0, "who was told of the loss");
+        ledger.read(vec![told(1)]);
+        assert_eq!(ledger.messages().missing, 1, "who was not shown all that came behind it");
+        ledger.read(vec![reading(1, 3, &[])]);
+        assert_eq!(ledger.messages().missing, 1 + 2, "who was not told");
+        ledger.lost("room:a", "epoch");
+        assert_eq!(ledger.messages().contradictions, 1, "nothing may be lost unless it was taken away");
     }
 
     #[test]
@@ -124,10 +150,10 @@ mod tests {
     fn a_message_at_two_places_and_a_place_with_two_messages_are_found() {
         let ledger = ledger();
         for (offset, id) in [(1, "m1"), (2, "m2"), (1, "m1"), (3, "m2"), (1, "m9")] {
-            ledger.shown("room:a", offset, id);
+            ledger.shown("room:a", "e", offset, id);
         }
         ledger.count(|counts| counts.waiting += 1);
-        ledger.acknowledged("room:a", 3, "other");
+        ledger.acknowledged("room:a", "e", 3, "other");
         let messages = ledger.messages();
         assert_eq!(messages.contradictions, 3, "{messages:?}");
     }

@@ -27,6 +27,7 @@ pub(super) enum Frame {
     Ack {
         id: String,
         channel: Option<String>,
+        epoch: Option<String>,
         offset: Option<u64>,
     },
     Resumed {

@@ -10,6 +10,10 @@ use super::{cli, free_port, wait_for};
 
 /// What the Sentinels call the master.
 const NAME: &str = "mymaster";
+/// How long a master may be silent before the Sentinels take it for dead: so long that none does on a busy machine.
+const DOWN_AFTER: &str = "60000";
+/// The same once it is dead indeed.
+const DOWN_AT_ONCE: &str = "500";
 
 /// Two servers, one of them the master, and three Sentinels.
 #[derive(Debug)]
@@ -60,12 +64,26 @@ impl RedisSentinels {
         let before = self.master_port()?;
         let master = self.servers.iter_mut().find(|server| server.port() == before).context("the master is unknown")?;
         master.kill();
+        self.take_for_dead_after(DOWN_AT_ONCE)?;
         for sentinel in &self.sentinels {
             wait_for("the failover", || Ok(sentinel.master_port()? != before))?;
         }
         let after = self.master_port()?;
         let promoted = self.servers.iter().find(|server| server.port() == after).context("the master is unknown")?;
-        wait_for("the promotion", || Ok(promoted.ask(&["INFO", "replication"])?.contains("role:master")))
+        wait_for("the promotion", || Ok(promoted.ask(&["INFO", "replication"])?.contains("role:master")))?;
+        self.take_for_dead_after(DOWN_AFTER)?;
+        // One that was found silent for a moment meanwhile is not named to clients.
+        for sentinel in &self.sentinels {
+            wait_for("the Sentinels to trust the master", || {
+                Ok(field(&sentinel.ask(&["SENTINEL", "MASTER", NAME])?, "flags") == Some("master"))
+            })?;
+        }
+        Ok(())
+    }
+
+    fn take_for_dead_after(&self, milliseconds: &str) -> anyhow::Result<()> {
+        let set = ["SENTINEL", "SET", NAME, "down-after-milliseconds", milliseconds];
+        self.sentinels.iter().try_for_each(|sentinel| sentinel.ask(&set).map(drop))
     }
 
     /// The servers, master and replica.
@@ -86,7 +104,7 @@ impl Sentinel {
         let lines = [
             format!("bind 127.0.0.1\nport {port}\ndir {}", directory.path().display()),
             format!("sentinel monitor {NAME} 127.0.0.1 {master} 2"),
-            format!("sentinel down-after-milliseconds {NAME} 1000\nsentinel failover-timeout {NAME} 3000\n"),
+            format!("sentinel down-after-milliseconds {NAME} {DOWN_AFTER}\nsentinel failover-timeout {NAME} 3000\n"),
         ];
         std::fs::write(&path, lines.join("\n"))?;
         let mut command = Command::new("redis-server");

@@ -105,6 +105,28 @@ impl RedisServer {
         wait_for("redis-server", || Ok(is_up(&self.ask(&["PING"])?)))
     }
 
+    /// Kills it and takes its data away: started again, it is empty. Answers where the changes that were lost stand,
+    /// as [`Self::changes`] does.
+    ///
+    /// # Errors
+    /// When the data cannot be moved.
+    pub fn lose_data(&mut self) -> anyhow::Result<Vec<PathBuf>> {
+        self.kill();
+        let lost = tempfile::tempdir_in(self.directory.path())?.keep();
+        let mut moved = Vec::new();
+        for file in self.changes()? {
+            let to = lost.join(file.file_name().context("a file has a name")?);
+            std::fs::rename(&file, &to)?;
+            moved.push(to);
+        }
+        // What lists the files would miss them.
+        let directory = self.directory.path().join("appendonlydir");
+        if directory.is_dir() {
+            std::fs::remove_dir_all(directory)?;
+        }
+        Ok(moved)
+    }
+
     /// Stops it in its tracks: connections stay open, nothing is answered.
     ///
     /// # Errors

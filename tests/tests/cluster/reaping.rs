@@ -53,16 +53,7 @@ async fn a_pod_that_was_taken_for_dead_closes_its_connections_and_goes_on_under_
     let (pod, other) = (Pod::join(&server, &application).await, Pod::join(&server, &application).await);
     let handles = pod.connect_many(20).await;
     let number = pod.cluster.node();
-    // What another pod's fence does, without the wait for a pod that hangs.
-    let name = ask(&server, "HGETALL", "nodes");
-    let name = name.lines().find(|line| line.starts_with(&format!("{number}."))).unwrap().to_owned();
-    let key = |rest: &str| format!("twinway:{{cluster}}:{rest}");
-    let take_away = "redis.call('ZREM', KEYS[1], ARGV[1]) redis.call('ZADD', KEYS[2], redis.call('TIME')[1] * 1000, ARGV[1]) \
-                     return redis.call('HSET', KEYS[3], ARGV[2], '-' .. ARGV[1])";
-    let number_text = number.to_string();
-    let fence = ["EVAL", take_away, "3", &key("leases"), &key("fenced"), &key("nodes"), &name, &number_text];
-    server.ask(&fence).unwrap();
-
+    fence(&server, number);
     eventually!("the connections to be closed", handles.iter().all(|handle| handle.is_closing()).then_some(()));
     for handle in &handles {
         // Their sessions end now, and must not run a second `$disconnect`.
@@ -77,4 +68,34 @@ async fn a_pod_that_was_taken_for_dead_closes_its_connections_and_goes_on_under_
     let next = pod.connect().await;
     assert_eq!(next.id.node(), pod.cluster.node());
     assert!(!next.is_closing());
+}
+
+#[tokio::test]
+async fn what_others_finished_before_it_was_open_is_finished_again() {
+    let (server, application) = (RedisServer::start().unwrap(), Arc::new(Application::default()));
+    let (pod, _other) = (Pod::join(&server, &application).await, Pod::join(&server, &application).await);
+    let facts = pod.facts();
+    let enrolment = pod.cluster.registry().enrol(&facts).await.unwrap();
+    fence(&server, pod.cluster.node());
+    eventually!("the other pod to finish it", (application.runs(facts.connection_id) == 1).then_some(()));
+    eventually!("the pod to learn of it", (pod.metrics.lost.get() == 1).then_some(()));
+    // Only now `$connect` has its effects here.
+    let handle = pod.open(&facts);
+    assert!(!enrolment.opened());
+    pod.cluster.registry().take_back(&facts);
+    pod.end(&handle).await;
+    assert_eq!(application.runs(facts.connection_id), 2);
+    eventually!("nothing to be left", connection_keys(&server).is_empty().then_some(()));
+}
+
+/// What another pod's fence does, without the wait for a pod that hangs.
+fn fence(server: &RedisServer, number: u16) {
+    let name = ask(server, "HGETALL", "nodes");
+    let name = name.lines().find(|line| line.starts_with(&format!("{number}."))).unwrap().to_owned();
+    let key = |rest: &str| format!("twinway:{{cluster}}:{rest}");
+    let take_away = "redis.call('ZREM', KEYS[1], ARGV[1]) redis.call('ZADD', KEYS[2], redis.call('TIME')[1] * 1000, ARGV[1]) \
+                     return redis.call('HSET', KEYS[3], ARGV[2], '-' .. ARGV[1])";
+    let number = number.to_string();
+    let fence = ["EVAL", take_away, "3", &key("leases"), &key("fenced"), &key("nodes"), &name, &number];
+    server.ask(&fence).unwrap();
 }

@@ -145,9 +145,15 @@ impl Pod {
     pub async fn connect(&self) -> Arc<Handle> {
         let facts = self.facts();
         let enrolment = self.cluster.registry().enrol(&facts).await.unwrap();
-        let handle = Arc::new(Handle::new(facts, 1024, self.endpoint.clock.now()));
-        self.endpoint.hub.open(&handle);
+        let handle = self.open(&facts);
         assert!(enrolment.opened(), "the pod lost its lease");
+        handle
+    }
+
+    /// Opens one that is written down.
+    pub fn open(&self, facts: &Arc<ConnectionFacts>) -> Arc<Handle> {
+        let handle = Arc::new(Handle::new(facts.clone(), 1024, self.endpoint.clock.now()));
+        self.endpoint.hub.open(&handle);
         handle
     }
 

@@ -38,4 +38,24 @@ mod promises {
     async fn a_rolling_restart() {
         keeps_its_promises(Fault::Rolling).await;
     }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_pod_that_hangs() {
+        keeps_its_promises(Fault::Hang).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn subscriptions_that_are_lost() {
+        keeps_its_promises(Fault::Kicked).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_redis_that_nobody_may_write_to() {
+        keeps_its_promises(Fault::ReadOnly).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_redis_that_comes_back_empty() {
+        keeps_its_promises(Fault::Empty).await;
+    }
 }

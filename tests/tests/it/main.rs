@@ -4,7 +4,11 @@
 //! crash) and bytes that no client library sends have a server of their own.
 
 #[cfg(test)]
+mod cost;
+#[cfg(test)]
 mod crash;
+#[cfg(test)]
+mod elsewhere;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
@@ -17,3 +21,7 @@ mod postgres;
 mod process;
 #[cfg(test)]
 mod scenarios;
+#[cfg(test)]
+mod topologies;
+#[cfg(test)]
+mod trouble;

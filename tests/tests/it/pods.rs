@@ -3,6 +3,7 @@
 use serde_json::json;
 use tests::client::{Client, Dial};
 use tests::eventually;
+use tests::fleet::durable_redis;
 use tests::redis::RedisServer;
 use tests::server::{Launch, SECRET, Server};
 use tests::world::{Grant, sign};
@@ -89,7 +90,7 @@ async fn who_is_sent_away_resumes_on_another_pod_and_nobody_is_reaped() {
 
 #[tokio::test]
 async fn without_redis_a_pod_is_alive_but_not_ready_and_keeps_its_connections() {
-    let mut redis = RedisServer::start().unwrap();
+    let mut redis = durable_redis().unwrap();
     let server = pod(&redis).with("TWINWAY_REDIS_RESPONSE_TIMEOUT", "500ms").start().await;
     server.assert_healthy().await;
     let mut alice = dial(&server, &Grant::user("alice")).arrive().await;
@@ -108,11 +109,35 @@ async fn without_redis_a_pod_is_alive_but_not_ready_and_keeps_its_connections() 
     redis.revive().unwrap();
     eventually!("the pod to be ready", (server.operator().get("/ready").await.status == 200).then_some(()));
     alice.ping(b"as before").await;
-    // An empty Redis: the connection was written down again, so that its end can be told.
-    eventually!("the connection to be written down", {
-        let keys = redis.ask(&["KEYS", "twinway:{cluster}:sessions:*"]).unwrap();
-        (!keys.is_empty()).then_some(())
-    });
+    alice.close().await;
+}
+
+#[tokio::test]
+async fn when_redis_has_lost_its_data_clients_come_back_and_are_told() {
+    let mut redis = RedisServer::start().unwrap();
+    let (first, second) = (pod(&redis).start().await, pod(&redis).start().await);
+    let mut alice = dial(&first, &Grant::user("alice")).arrive().await;
+    alice.enter("join", &["room:lobby"]).await;
+    alice.say("room:lobby", "before").await;
+    assert_eq!(alice.bodies("room:lobby", 1).await, ["before"]);
+    redis.revive().unwrap();
+    // Only another `$connect` makes the application know a connection again.
+    alice.next_of("reconnect").await;
+    assert_eq!(alice.closed().await.code, 1012);
+    // The message log's end may have been looked at before.
+    let told = std::iter::from_fn(|| alice.unread()).find(|frame| frame["type"] == "gap");
+    for server in [&first, &second] {
+        server.logged("Redis has lost its data: writing this pod and its connections down again").await;
+        eventually!("the pods to be ready", (server.operator().get("/ready").await.status == 200).then_some(()));
+    }
+    let mut alice = dial(&second, &Grant::user("alice")).having(alice.vanish()).open().await;
+    alice.resume(&["room:lobby"]).await;
+    let told = if let Some(told) = told { told } else { alice.next_of("gap").await };
+    assert_eq!(told["reason"], "epoch");
+    alice.say("room:lobby", "behind").await;
+    assert_eq!(alice.bodies("room:lobby", 1).await, ["behind"]);
+    assert_eq!(connections(&second, "alice").await, 1);
+    assert_eq!(second.metric("twinway_cluster_fenced_pods_total").await, Some(0.0));
     alice.close().await;
 }
 

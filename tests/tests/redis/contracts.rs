@@ -53,7 +53,6 @@ async fn a_cluster_keeps_the_contracts() {
 }
 
 #[tokio::test]
-#[ignore = "a failover sometimes outlasts the connect deadline on a busy machine"]
 async fn sentinels_keep_the_contracts_also_after_a_failover() {
     let mut sentinels = RedisSentinels::start().unwrap();
     let settings = sentinel_settings(&sentinels);

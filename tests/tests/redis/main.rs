@@ -7,6 +7,7 @@
 mod connections;
 mod contracts;
 mod log;
+mod memory;
 mod outage;
 mod pubsub;
 mod start;

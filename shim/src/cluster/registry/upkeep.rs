@@ -75,7 +75,7 @@ impl Upkeep {
         let left: Vec<_> = stream::iter(ids)
             .map(|id| self.finish_one(id))
             .buffer_unordered(AT_ONCE)
-            .filter_map(async |id| id)
+            .filter_map(std::future::ready)
             .collect()
             .await;
         let none = left.is_empty();
@@ -161,6 +161,7 @@ impl Registry {
         if self.shared.ledger.enrolled(&name).await? > self.shared.held.len() as u64 {
             self.strike_strangers().await?;
         }
+        self.shared.compared.send_replace(());
         Ok(())
     }
 

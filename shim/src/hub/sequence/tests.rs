@@ -13,7 +13,7 @@ fn item(text: &'static str) -> Item {
 fn passed(accepted: Accepted) -> Vec<u64> {
     match accepted {
         Accepted::Pass(items) => items.into_iter().map(|(offset, _)| offset).collect(),
-        Accepted::Waits { .. } | Accepted::Duplicate => Vec::new(),
+        Accepted::Waits { .. } | Accepted::Foreign { .. } | Accepted::Duplicate => Vec::new(),
     }
 }
 
@@ -110,14 +110,6 @@ fn a_repeat_from_before_the_start_does_not_reach_who_has_it() {
 }
 
 #[test]
-fn a_new_epoch_starts_afresh() {
-    let mut sequence = Sequence::default();
-    sequence.accept(&at("old", 41), item("41"));
-    assert_eq!(passed(sequence.accept(&at("new", 1), item("1"))), [1]);
-    assert_eq!(passed(sequence.accept(&at("new", 2), item("2"))), [2]);
-}
-
-#[test]
 fn what_is_passed_on_late_is_passed_on_once() {
     let mut sequence = Sequence::default();
     sequence.accept(&at("e", 5), item("5"));
@@ -145,9 +137,34 @@ fn a_log_that_began_anew_is_new_from_its_first_message() {
     sequence.accept(&at("e", 7), item("7"));
     sequence.accept(&at("e", 9), item("9"));
     assert_eq!(sequence.note_end(&at("f", 2)), Some(8), "only the log can tell which of the two is the present one");
-    let waited: Vec<u64> = sequence.begin_anew(&at("f", 2)).into_iter().map(|(offset, _)| offset).collect();
-    assert_eq!((waited, sequence.missing()), (vec![9], Some(1)));
+    let (left_out, waited) = sequence.begin_anew(&at("f", 2));
+    let waited: Vec<u64> = waited.into_iter().map(|(offset, _)| offset).collect();
+    assert_eq!((left_out, waited, sequence.missing()), (0, vec![9], Some(1)));
     assert_eq!(passed(sequence.accept(&at("f", 2), item("2"))), [] as [u64; 0]);
     assert_eq!(passed(sequence.accept(&at("f", 1), item("1"))), [1, 2]);
     assert_eq!(sequence.missing(), None);
+}
+
+#[test]
+fn a_message_of_another_epoch_is_left_to_the_log() {
+    let mut sequence = Sequence::default();
+    sequence.accept(&at("e", 7), item("7"));
+    for offset in [4, 3] {
+        let accepted = sequence.accept(&at("f", offset), item("?"));
+        assert!(matches!(accepted, Accepted::Foreign { missing: 8 }), "{accepted:?}");
+    }
+    assert_eq!(passed(sequence.accept(&at("e", 8), item("8"))), [8], "the log may say that nothing has changed");
+    // The log was read before the last of them was written to it.
+    assert_eq!(sequence.begin_anew(&at("f", 3)).0, 0);
+    (1..=3).for_each(|offset| assert_eq!(passed(sequence.accept(&at("f", offset), item("f"))), [offset]));
+    assert_eq!(sequence.missing(), Some(4));
+}
+
+#[test]
+fn a_log_that_goes_on_in_another_epoch_is_not_sent_again_from_its_start() {
+    let mut sequence = Sequence::default();
+    sequence.accept(&at("e", 5_000), item("5000"));
+    assert_eq!(sequence.begin_anew(&at("e-2", 5_004)).0, 5_000 - OVERLAP);
+    assert_eq!(sequence.missing(), Some(5_001 - OVERLAP));
+    assert_eq!(sequence.begin_anew(&at("e-3", 4_000)).0, 4_000 - MOST_ANEW, "a loss of much is another matter");
 }

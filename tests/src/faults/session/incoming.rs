@@ -38,9 +38,9 @@ impl Session<'_> {
                 let behind = self.client.places.summary(ends);
                 self.resumed(behind);
             }
-            Some(Frame::Ack { id, channel: Some(channel), offset: Some(offset), .. }) => {
+            Some(Frame::Ack { id, channel: Some(channel), epoch: Some(epoch), offset: Some(offset) }) => {
                 if self.client.outstanding.take_if(|outstanding| outstanding.id == id).is_some() {
-                    self.client.ledger.acknowledged(&channel, offset, &id);
+                    self.client.ledger.acknowledged(&channel, &epoch, offset, &id);
                 }
             }
             Some(Frame::Gap { channel, epoch, from, to, reason }) => self.gap(channel, &epoch, (from, to), &reason),
@@ -82,7 +82,7 @@ impl Session<'_> {
     fn message(&mut self, channel: &str, epoch: &str, offset: u64, id: &str) {
         let ledger = &self.client.ledger;
         match self.client.places.message(channel, epoch, offset) {
-            Step::Apply => ledger.shown(channel, offset, id),
+            Step::Apply => ledger.shown(channel, epoch, offset, id),
             Step::Drop => ledger.count(|counts| counts.dropped += 1),
             Step::Jump => self.fall_behind(channel.to_owned()),
             Step::Contradiction => ledger.contradiction(format!("the epoch of {channel} changed without a gap")),
@@ -104,7 +104,7 @@ impl Session<'_> {
             return self.fall_behind(channel);
         }
         if !self.client.places.gap(&channel, epoch, from, to) {
-            self.client.ledger.contradiction(format!("{channel} has another epoch: {reason}"));
+            self.client.ledger.lost(&channel, reason);
         }
     }
 

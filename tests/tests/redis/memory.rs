@@ -1,0 +1,87 @@
+//! What connections and messages take of Redis's memory: the numbers in `docs/OPERATIONS.md`.
+
+use std::sync::Arc;
+
+use handlers::channel::Channel;
+use handlers::id::{ConnectionId, MessageId, TenantId, UserId};
+use handlers::identity::{Identity, Role};
+use handlers::ports::{Append, Clock as _, Connection, ConnectionStore as _, MessageLog as _, Sender};
+use serde_json::value::RawValue;
+use shim::redis::{RedisConnections, RedisLog, RedisRetention};
+use tests::redis::RedisServer;
+
+use super::{clock, connect, settings};
+
+const CONNECTIONS: u64 = 3_000;
+const MESSAGES: u64 = 10_000;
+/// Channels that the messages are in.
+const CHANNELS: u64 = 100;
+/// The most that is documented, in bytes.
+const PER_CONNECTION: u64 = 900;
+const PER_MEMBERSHIP: u64 = 350;
+const PER_MESSAGE: u64 = 210;
+
+/// Bytes that Redis has allocated for data and its own structures.
+fn used(server: &RedisServer) -> u64 {
+    let told = server.ask(&["INFO", "memory"]).unwrap();
+    let line = told.lines().find_map(|line| line.trim().strip_prefix("used_memory_dataset:")).unwrap();
+    line.parse().unwrap()
+}
+
+fn connection(number: u64, rooms: &[Channel]) -> Connection {
+    Connection {
+        id: ConnectionId::parse(&format!("{number:0>15}=")).unwrap(),
+        identity: Identity {
+            tenant: TenantId::parse("acme").unwrap(),
+            user: UserId::parse(&format!("user-{number}")).unwrap(),
+            role: Role::User,
+            expires_at: None,
+        },
+        connected_at: clock().now(),
+        channels: rooms.iter().cloned().collect(),
+    }
+}
+
+#[tokio::test]
+async fn connections_take_no_more_than_documented() {
+    let server = RedisServer::start().unwrap();
+    let store = RedisConnections::new(connect(&settings(&server.url())).await, clock());
+    let rooms: Vec<_> = (0..20).map(|room| Channel::from_key(&format!("acme/room:{room}")).unwrap()).collect();
+    let empty = used(&server);
+    for number in 0..CONNECTIONS {
+        store.put(&connection(number, &[])).await.unwrap();
+    }
+    let connected = used(&server);
+    for number in 0..CONNECTIONS {
+        let room = &rooms[number as usize % rooms.len()];
+        store.change_channels(&connection(number, &[]).id, std::slice::from_ref(room), &[]).await.unwrap();
+    }
+    let each = (connected - empty) / CONNECTIONS;
+    let membership = (used(&server) - connected) / CONNECTIONS;
+    println!("a connection takes {each} bytes, a membership {membership}");
+    assert!(each <= PER_CONNECTION && membership <= PER_MEMBERSHIP, "{each} and {membership} bytes");
+}
+
+#[tokio::test]
+async fn messages_take_no_more_than_documented() {
+    let server = RedisServer::start().unwrap();
+    let redis = connect(&settings(&server.url())).await;
+    let retention = RedisRetention { entries: 10_000, age: std::time::Duration::from_secs(86_400) };
+    let log = RedisLog::open(redis, clock(), retention).await.unwrap();
+    let body: Arc<RawValue> = RawValue::from_string(format!("{:?}", "x".repeat(98))).unwrap().into();
+    let empty = used(&server);
+    for number in 0..MESSAGES {
+        let user = UserId::parse(&format!("user-{}", number % CHANNELS)).unwrap();
+        let append = Append {
+            channel: Channel::from_key(&format!("acme/conversation:{user}")).unwrap(),
+            sender: Sender { user, role: Role::User },
+            id: MessageId::parse(&format!("0192f0c1-7b9e-7cc3-98c4-{number:0>12}")).unwrap(),
+            sent_at: clock().now(),
+            body: body.clone(),
+        };
+        log.append(append).await.unwrap();
+    }
+    let each = (used(&server) - empty) / MESSAGES - body.get().len() as u64;
+    println!("a message takes {each} bytes beside its body");
+    assert!(each <= PER_MESSAGE, "{each} bytes");
+}
