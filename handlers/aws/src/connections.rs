@@ -22,7 +22,7 @@ use handlers::audience::Audience;
 use handlers::channel::{Channel, ChannelName};
 use handlers::id::{ConnectionId, TenantId};
 use handlers::limits;
-use handlers::ports::{Clock, Connection, ConnectionStore, OccupiedChannel, Page, StoreError, Timestamp};
+use handlers::ports::{Changed, Clock, Connection, ConnectionStore, OccupiedChannel, Page, StoreError, Timestamp};
 
 pub(crate) use self::purge::Purged;
 use self::record::Stored;
@@ -115,7 +115,7 @@ impl ConnectionStore for DynamoConnections {
         id: &ConnectionId,
         join: &[Channel],
         leave: &[Channel],
-    ) -> Result<Option<Connection>, StoreError> {
+    ) -> Result<Changed, StoreError> {
         Ok(in_time("TransactWriteItems", &self.table, self.change(id, join, leave)).await?)
     }
 
