@@ -10,6 +10,7 @@ mod faults;
 mod functions;
 mod gateway;
 mod log;
+mod presence;
 mod stores;
 mod stub;
 mod support;
