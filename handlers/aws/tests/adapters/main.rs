@@ -11,6 +11,7 @@ mod functions;
 mod gateway;
 mod log;
 mod presence;
+mod secrets;
 mod stores;
 mod stub;
 mod support;
