@@ -44,8 +44,8 @@ check: fmt lint boundaries unit ## The fast loop before every commit
 test: setup ## Every test: unit, contracts, scenarios in every world, crash rounds, faults, conformance
 	$(CARGO) test --locked --workspace
 
-conformance: setup ## How many rows of the API Gateway catalogue hold? (ARGS="--handlers executables", "--url wss://…", "--json report.json")
-	$(CARGO) build --locked -p tests --bin probe --bin conformance
+conformance: setup ## How many rows of the API Gateway catalogue hold? (ARGS="--handlers executables", "--handlers aws-local", "--url wss://…", "--json report.json")
+	$(CARGO) build --locked -p tests -p probes --bin probe --bin stage-probe --bin conformance
 	target/debug/conformance $(ARGS)
 
 fuzz: ## Does anything that reads what strangers send panic? (SECONDS_PER_TARGET=60; needs cargo-fuzz)

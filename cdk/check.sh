@@ -34,7 +34,9 @@ for name in authorizer connect disconnect message api stage-probe; do
 done
 step "synthesis"
 synth dev dev
-synth staging staging
+# An identity provider in place of a signing secret, and keys of backends.
+synth staging staging -c jwks=https://idp.example.com/jwks.json -c issuer=https://idp.example.com/ -c audience=twinway \
+  -c apiKeys=arn:aws:secretsmanager:eu-central-1:123456789012:secret:backends-AbCdEf
 synth probe dev -c probe=only
 synth prod prod -c zone=Z0123456789ABC:example.com -c platform=eks -c podsShare=25
 step "tests"

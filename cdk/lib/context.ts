@@ -15,10 +15,12 @@ export interface Zone {
   readonly name: string;
 }
 
-/** How callers are verified. Without a key set a generated secret signs their tokens (HS256). */
+/** How callers are verified. Without a key set or its address a generated secret signs their tokens (HS256). */
 export interface CallerSettings {
   /** The identity provider's JSON Web Key Set (RFC 7517): its text. */
   readonly keySet: string | undefined;
+  /** Where the identity provider publishes it; functions fetch it from there. */
+  readonly keySetAddress: string | undefined;
   readonly issuer: string | undefined;
   readonly audience: string | undefined;
   /** A secret that signs tokens, made elsewhere, for deployments that must share one; unset, one is made. */
@@ -54,7 +56,7 @@ export function operatorContext(node: Node, lambdaDirectory: string): OperatorCo
   return {
     zone: zone(text(node, 'zone')),
     callers: {
-      keySet: keySet(text(node, 'jwks')),
+      ...keySource(text(node, 'jwks')),
       issuer: text(node, 'issuer'),
       audience: text(node, 'audience'),
       signingSecretArn: arn('signingSecret', text(node, 'signingSecret')),
@@ -103,11 +105,19 @@ function zone(value: string | undefined): Zone | undefined {
   return { id: match[1], name: match[2] };
 }
 
-/** The text of a key set's file: public keys only, and small enough for a function's environment. */
-function keySet(file: string | undefined): string | undefined {
-  if (file === undefined) {
-    return undefined;
+/** A key set's address, or the text of its file. */
+function keySource(value: string | undefined): Pick<CallerSettings, 'keySet' | 'keySetAddress'> {
+  if (value === undefined || !value.includes('://')) {
+    return { keySet: value === undefined ? undefined : keySet(value), keySetAddress: undefined };
   }
+  if (!URL.canParse(value) || new URL(value).protocol !== 'https:') {
+    throw new Error(`context 'jwks' is '${value}': write a file, or an address as https://idp.example.com/jwks.json`);
+  }
+  return { keySet: undefined, keySetAddress: value };
+}
+
+/** The text of a key set's file: public keys only, and small enough for a function's environment. */
+function keySet(file: string): string {
   const document: unknown = JSON.parse(readFileSync(file, 'utf8'));
   const compact = JSON.stringify(document);
   if (!compact.startsWith('{"keys":[')) {

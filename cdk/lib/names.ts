@@ -16,12 +16,12 @@ export const VARIABLES = {
   messagesTable: 'TWINWAY_MESSAGES_TABLE',
   managementEndpoint: 'TWINWAY_MANAGEMENT_ENDPOINT',
   messageRetention: 'TWINWAY_RETENTION_AGE',
-  secret: 'TWINWAY_AUTH_SECRET',
-  previousSecrets: 'TWINWAY_AUTH_PREVIOUS_SECRETS',
+  secrets: 'TWINWAY_AUTH_SECRET_ARN',
   keySet: 'TWINWAY_AUTH_JWKS',
+  keySetAddress: 'TWINWAY_AUTH_JWKS_URL',
   issuer: 'TWINWAY_AUTH_ISSUER',
   audience: 'TWINWAY_AUTH_AUDIENCE',
-  apiKeys: 'TWINWAY_AUTH_API_KEYS',
+  apiKeys: 'TWINWAY_AUTH_API_KEYS_ARN',
 } as const;
 
 /** Which functions have effects, and so want the tables and `@connections`; which verify callers. */
@@ -72,10 +72,12 @@ export interface TableGrant {
 }
 
 /**
- * What delivering needs: to find an audience, and to remove a connection that turns out to be gone. A transaction has no
- * right of its own, it needs those of its parts ("IAM and transactions", DynamoDB guide); a batch has one.
+ * What delivering needs: to find an audience, and to take a connection that turns out to be gone out of the listings. A
+ * transaction has no right of its own, it needs those of its parts ("IAM and transactions", DynamoDB guide); a batch has one.
  */
-const DELIVERING = ['GetItem', 'BatchGetItem', 'Query', 'DeleteItem', 'BatchWriteItem'];
+const DELIVERING = ['Query', 'UpdateItem', 'BatchWriteItem'];
+/** What naming the members of an audience needs beside it: their records. */
+const LISTING = [...DELIVERING, 'GetItem', 'BatchGetItem'];
 const INDEXES = Object.keys(TABLES.connections.indexes);
 
 /** Appending is conditional; it reads the head of its channel and what it may repeat. */
@@ -85,9 +87,9 @@ const LOG: TableGrant = { table: ['GetItem', 'BatchGetItem', 'Query', 'PutItem',
 export const GRANTS: Readonly<Record<FunctionName, Readonly<Partial<Record<TableName, TableGrant>>>>> = {
   authorizer: {},
   connect: { connections: { table: [...DELIVERING, 'PutItem'], indexes: INDEXES } },
-  disconnect: { connections: { table: DELIVERING, indexes: INDEXES } },
-  message: { connections: { table: [...DELIVERING, 'PutItem', 'UpdateItem'], indexes: INDEXES }, messages: LOG },
-  api: { connections: { table: DELIVERING, indexes: INDEXES }, messages: LOG },
+  disconnect: { connections: { table: [...DELIVERING, 'DeleteItem'], indexes: INDEXES } },
+  message: { connections: { table: [...LISTING, 'PutItem', 'DeleteItem'], indexes: INDEXES }, messages: LOG },
+  api: { connections: { table: LISTING, indexes: INDEXES }, messages: LOG },
 };
 
 /** Verbs of `@connections` by function: a post delivers, a delete closes ("@connections commands", API Gateway guide). */

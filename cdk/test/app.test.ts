@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Match } from 'aws-cdk-lib/assertions';
-import { FUNCTION_NAMES, GRANTS, MANAGEMENT_VERBS, TABLES, titled } from '../lib/names';
+import { FUNCTION_NAMES, GRANTS, MANAGEMENT_VERBS, TABLES, titled, VERIFIES_CALLERS } from '../lib/names';
 import { json, resources, template } from './synthesized';
 
 const app = template('prod', 'App');
@@ -108,8 +108,9 @@ for (const name of FUNCTION_NAMES) {
       ...(indexes.length > 0 ? ['dynamodb:Query'] : []),
     ]);
     const management = MANAGEMENT_VERBS[name] === undefined ? [] : ['execute-api:ManageConnections'];
+    const secrets = VERIFIES_CALLERS.has(name) ? ['secretsmanager:GetSecretValue'] : [];
     const own = ['logs:CreateLogStream', 'logs:PutLogEvents', 'xray:PutTelemetryRecords', 'xray:PutTraceSegments'];
-    assert.deepEqual(new Set(actions(name)), new Set([...tables, ...management, ...own]));
+    assert.deepEqual(new Set(actions(name)), new Set([...tables, ...management, ...secrets, ...own]));
     assert.ok(!actions(name).some((action) => action.includes('*') || action.includes('Scan')));
   });
 
@@ -156,12 +157,44 @@ test('logs end when the environment says', () => {
   app.allResourcesProperties('AWS::Logs::LogGroup', { RetentionInDays: 90 });
 });
 
-test('no secret stands in a template: functions get references', () => {
+test('no secret stands in a template or in a function, and those who verify callers may read theirs', () => {
   const text = JSON.stringify(json('prod', 'App'));
-  assert.match(text, /\{\{resolve:secretsmanager:/);
-  assert.equal(resources(json('prod', 'App'), 'AWS::SecretsManager::Secret').length, 1);
+  assert.doesNotMatch(text, /\{\{resolve:(secretsmanager|ssm)/);
   assert.doesNotMatch(text, /"SecretString"/);
+  const secrets = Object.entries(json('prod', 'App').Resources).filter(
+    ([, resource]) => resource.Type === 'AWS::SecretsManager::Secret',
+  );
+  assert.equal(secrets.length, 1);
+  for (const name of VERIFIES_CALLERS) {
+    assert.deepEqual(variables('prod', name).TWINWAY_AUTH_SECRET_ARN, { Ref: secrets[0]?.[0] });
+    const reading = statements(name).filter(({ Action: action }) => `${action}`.startsWith('secretsmanager:'));
+    assert.deepEqual(
+      reading.map(({ Resource: resource }) => resource),
+      [{ Ref: secrets[0]?.[0] }],
+    );
+  }
 });
+
+test('with an identity provider there is no signing secret, and both verifiers know its keys, issuer and audience', () => {
+  assert.equal(resources(json('staging', 'App'), 'AWS::SecretsManager::Secret').length, 0);
+  for (const name of VERIFIES_CALLERS) {
+    const { TWINWAY_AUTH_SECRET_ARN: secret, ...told } = variables('staging', name);
+    assert.equal(secret, undefined);
+    assert.equal(told.TWINWAY_AUTH_JWKS_URL, 'https://idp.example.com/jwks.json');
+    assert.equal(told.TWINWAY_AUTH_ISSUER, 'https://idp.example.com/');
+    assert.equal(told.TWINWAY_AUTH_AUDIENCE, 'twinway');
+    assert.match(`${told.TWINWAY_AUTH_API_KEYS_ARN}`, /^arn:aws:secretsmanager:/);
+  }
+});
+
+/** What a function is told. */
+function variables(environment: string, name: string): Readonly<Record<string, unknown>> {
+  const found = Object.entries(json(environment, 'App').Resources).find(
+    ([id, { Type: type }]) => type === 'AWS::Lambda::Function' && id.startsWith(`Functions${titled(name)}Function`),
+  );
+  assert.ok(found, `no function ${name}`);
+  return (found[1].Properties as { Environment: { Variables: Record<string, unknown> } }).Environment.Variables;
+}
 
 test('the front ends are served over HTTPS alone, from a bucket that only CloudFront reads', () => {
   app.hasResourceProperties('AWS::S3::Bucket', {

@@ -23,6 +23,7 @@ test('nothing given means no zone, no platform, a generated secret, all traffic 
   assert.equal(context.zone, undefined);
   assert.equal(context.platform, 'none');
   assert.equal(context.callers.keySet, undefined);
+  assert.equal(context.callers.keySetAddress, undefined);
   assert.equal(context.podsShare, 0);
   assert.equal(context.setsGatewayAccount, true);
 });
@@ -38,6 +39,15 @@ test('a public key set travels compact, a private or a foreign document is refus
   assert.throws(() => read({ jwks: keySetFile({ keys: [{ ...key, d: 'secret' }] }) }), /holds a private key/);
   assert.throws(() => read({ jwks: keySetFile({ hello: [] }) }), /no JSON Web Key Set/);
   assert.throws(() => read({ jwks: keySetFile({ keys: Array(60).fill(key) }) }), /3072 fit/);
+});
+
+test('a key set may be an address, over HTTPS', () => {
+  const { keySet, keySetAddress } = read({ jwks: 'https://idp.example.com/jwks.json' }).callers;
+  assert.equal(keySet, undefined);
+  assert.equal(keySetAddress, 'https://idp.example.com/jwks.json');
+  for (const jwks of ['http://idp.example.com/jwks.json', 'ftp://idp.example.com', 'https://']) {
+    assert.throws(() => read({ jwks }), /'jwks' is '.*': write a file, or an address/, jwks);
+  }
 });
 
 test('mistakes name the key', () => {

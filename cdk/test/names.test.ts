@@ -4,6 +4,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { test } from 'node:test';
 import { GRANTS, TABLES, VARIABLES } from '../lib/names';
+import { json } from './synthesized';
 
 const ROOT = resolve(__dirname, '../../..');
 const repository = (path: string) => readFileSync(resolve(ROOT, path), 'utf8');
@@ -51,10 +52,31 @@ test('what the functions are allowed is what the adapters call', () => {
   assert.deepEqual(granted('messages'), calls('log'));
 });
 
+test('the authorizer outlives its waits for keys and secrets', () => {
+  const seconds = (file: string, name: string) => {
+    const found = new RegExp(`pub const ${name}: Duration = Duration::from_secs\\((\\d+)\\);`).exec(repository(file));
+    assert.ok(found, `${name} is not in ${file}`);
+    return Number(found[1]);
+  };
+  // A token that the kept secrets did not sign may wait for them twice: first to be read, then to be read anew.
+  const longest = Math.max(
+    seconds('handlers/jwks/src/lib.rs', 'FETCH_DEADLINE'),
+    2 * seconds('handlers/aws/src/secrets.rs', 'READ_DEADLINE'),
+  );
+  const sam = /AuthorizerFunction:[\s\S]*?Timeout: (\d+)/.exec(repository('template.yaml'));
+  const deployed = Object.entries(json('prod', 'App').Resources).find(([id]) =>
+    id.startsWith('FunctionsAuthorizerFunction'),
+  );
+  for (const timeout of [Number(sam?.[1]), Number(deployed?.[1].Properties?.Timeout)]) {
+    assert.ok(timeout >= longest + 2, `${timeout} s are no more than ${longest} s and an answer`);
+  }
+});
+
 test('the SAM template has the same variables, keys, indexes and rights', () => {
   const sam = repository('template.yaml');
   const found = (pattern: RegExp) => new Set([...sam.matchAll(pattern)].map((match) => match[1]));
-  const known = new Set<string | undefined>(Object.values(VARIABLES));
+  // `sam local invoke` can only override what is there, and has no Secrets Manager.
+  const known = new Set<string | undefined>([...Object.values(VARIABLES), 'TWINWAY_AUTH_SECRET']);
   assert.deepEqual(
     [...found(/^ +(TWINWAY_[A-Z_]+):/gm)].filter((variable) => !known.has(variable)),
     [],

@@ -42,9 +42,10 @@ test('the stage is throttled, for its address is no secret', () => {
 
 test('the table is the one that the function reads, and forgets', () => {
   const table = source('tests/probe/src/stage/table.rs');
-  assert.match(table, new RegExp(`const CONNECTION: &str = "${PROBE.partitionKey.name}"`));
+  const names = source('tests/probe/src/names.rs');
+  assert.match(names, new RegExp(`const CONNECTION: &str = "${PROBE.partitionKey.name}"`));
   assert.match(table, new RegExp(`const EXPIRES: &str = "${PROBE.expiry}"`));
-  assert.match(source('tests/probe/src/stage.rs'), new RegExp(`const TABLE: &str = "${PROBE.tableVariable}"`));
+  assert.match(names, new RegExp(`const TABLE: &str = "${PROBE.tableVariable}"`));
   probe.hasResourceProperties('AWS::DynamoDB::GlobalTable', {
     BillingMode: 'PAY_PER_REQUEST',
     KeySchema: [{ AttributeName: PROBE.partitionKey.name, KeyType: 'HASH' }],

@@ -9,7 +9,7 @@ mod delivery;
 mod log;
 
 pub use clock::{Clock, Timestamp};
-pub use connections::{Connection, ConnectionStore, OccupiedChannel, Page, StoreError};
+pub use connections::{Changed, Connection, ConnectionStore, OccupiedChannel, Page, StoreError};
 pub use delivery::{CloseReason, Delivered, Delivery, DeliveryError, Outgoing, Placement, Priority, Released};
 pub use log::{Append, Appended, Entry, LogError, MessageLog, Range, Sender, Slice};
 

@@ -1,4 +1,4 @@
-//! AWS on the laptop: a DynamoDB emulator with the application's tables, and the five real functions behind a server that
+//! AWS on the laptop: an emulator with the application's tables and its secret, and the five real functions behind a server that
 //! stands for API Gateway.
 //!
 //! Invariant: what runs are the executables that are deployed, and they are told where they are by their environment
@@ -44,6 +44,8 @@ pub struct Deployment {
     pub connections: String,
     /// The table of messages.
     pub messages: String,
+    /// A client of Secrets Manager, for the secret that tokens are signed with.
+    secrets: aws_sdk_secretsmanager::Client,
 }
 
 impl Deployment {
@@ -56,19 +58,22 @@ impl Deployment {
         let number = DRAWN.fetch_add(1, Ordering::Relaxed);
         let credentials = Credentials::new(ACCESS_KEY, SECRET_KEY, None, None, "tests");
         let loader = wiring::loader().region(Region::new(REGION)).endpoint_url(database.endpoint());
-        let client = Client::new(&Box::pin(loader.credentials_provider(credentials).load()).await);
+        let sdk = Box::pin(loader.credentials_provider(credentials).load()).await;
+        let (client, secrets) = (Client::new(&sdk), aws_sdk_secretsmanager::Client::new(&sdk));
         let (connections, messages) = (format!("connections-of-{number}"), format!("messages-of-{number}"));
         tables::create(&client, &connections, tables::connections()?).await?;
         tables::create(&client, &messages, tables::messages()?).await?;
-        Ok(Self { database, client, connections, messages })
+        Ok(Self { database, client, connections, messages, secrets })
     }
 
     /// What the server has to be told in its environment so that it is this deployment's API Gateway at `listen`. Tokens
-    /// are signed with `secret`.
+    /// are signed with `secret`, which the functions read where it is kept on AWS.
     ///
     /// # Errors
-    /// An executable is not built.
-    pub fn settings(&self, listen: SocketAddr, secret: &str) -> anyhow::Result<Vec<(&'static str, String)>> {
+    /// An executable is not built, or the emulator does not take the secret.
+    pub async fn settings(&self, listen: SocketAddr, secret: &str) -> anyhow::Result<Vec<(&'static str, String)>> {
+        let kept = self.secrets.create_secret().name(format!("signing-of-{}", self.connections)).secret_string(secret);
+        let kept = Box::pin(kept.send()).await?.arn.context("a secret has an ARN")?;
         let mut settings = vec![
             ("TWINWAY_LISTEN", listen.to_string()),
             ("TWINWAY_STAGE", STAGE.to_owned()),
@@ -77,12 +82,13 @@ impl Deployment {
             ("TWINWAY_ORDERING", "concurrent".to_owned()),
             ("TWINWAY_MANAGEMENT", "iam".to_owned()),
             ("TWINWAY_IAM_CREDENTIALS", callers()),
-            ("TWINWAY_FUNCTIONS_ENVIRONMENT", self.environment(listen, secret)),
+            ("TWINWAY_FUNCTIONS_ENVIRONMENT", self.environment(listen, &kept)),
             ("TWINWAY_ACCOUNT_ID", ACCOUNT.to_owned()),
             ("AWS_REGION", REGION.to_owned()),
             ("AWS_ACCESS_KEY_ID", ACCESS_KEY.to_owned()),
             ("AWS_SECRET_ACCESS_KEY", SECRET_KEY.to_owned()),
             ("AWS_ENDPOINT_URL_DYNAMODB", self.database.endpoint()),
+            ("AWS_ENDPOINT_URL_SECRETS_MANAGER", self.database.endpoint()),
         ];
         for (variable, name) in FUNCTIONS {
             let path = binary(name).context("the functions are not built: cargo build --workspace --bins")?;
@@ -92,12 +98,12 @@ impl Deployment {
     }
 
     /// What the functions are told, as the CDK app and the SAM template tell them.
-    fn environment(&self, listen: SocketAddr, secret: &str) -> String {
+    fn environment(&self, listen: SocketAddr, secret_arn: &str) -> String {
         let variables = [
             (config::CONNECTIONS_TABLE, self.connections.clone()),
             (config::MESSAGES_TABLE, self.messages.clone()),
             (config::MANAGEMENT_ENDPOINT, format!("http://{listen}/{STAGE}")),
-            (config::AUTH_SECRET, secret.to_owned()),
+            (config::AUTH_SECRET_ARN, secret_arn.to_owned()),
             // Whoever waits for a token to run out need not wait long.
             (config::AUTH_LEEWAY, "0s".to_owned()),
         ];

@@ -61,7 +61,7 @@ impl DynamoDb {
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
             .env("BIND_HOST", "127.0.0.1")
-            .env("SERVICES", "dynamodb");
+            .env("SERVICES", "dynamodb,secretsmanager");
         command.env("GATEWAY_PORT", address.port().to_string()).env("HOME", directory.path());
         // A group of its own: a Ctrl-C is for whoever uses the emulator, and it has to outlive them.
         command.current_dir(directory.path()).process_group(0);

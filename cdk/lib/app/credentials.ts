@@ -2,11 +2,12 @@
  * What functions verify callers with: a generated signing secret unless an identity provider's keys are configured, and
  * the keys of backends.
  *
- * Both live in Secrets Manager. Templates hold references, never a value; CloudFormation puts the values into the
- * functions' environment, which Lambda encrypts and whoever may read a function's configuration can read. A key set is
- * public and needs none of this: prefer an identity provider.
+ * Both live in Secrets Manager, and functions read them there: neither a template nor a function's configuration holds a
+ * value. Those that verify callers may read these secrets, and no others. A key set is public and needs none of this:
+ * prefer an identity provider.
  */
 import { RemovalPolicy } from 'aws-cdk-lib';
+import { type IRole, PolicyStatement } from 'aws-cdk-lib/aws-iam';
 import { type ISecret, Secret } from 'aws-cdk-lib/aws-secretsmanager';
 import { Construct } from 'constructs';
 import type { CallerSettings } from '../context';
@@ -22,6 +23,9 @@ export class Credentials extends Construct {
   /** Signs and verifies HS256 tokens; `undefined` where an identity provider publishes its keys. */
   readonly signing: ISecret | undefined;
 
+  /** All that functions read. */
+  private readonly read: ISecret[];
+
   /** The variables that tell a function how to verify callers. */
   readonly variables: Readonly<Record<string, string>>;
 
@@ -32,17 +36,33 @@ export class Credentials extends Construct {
     private readonly callers: CallerSettings,
   ) {
     super(scope, id);
-    this.signing = callers.keySet === undefined ? this.signingSecret(environment) : undefined;
-    this.variables = this.references();
+    const { keySet, keySetAddress, previousSecretArn, apiKeysArn } = callers;
+    this.signing = (keySet ?? keySetAddress) === undefined ? this.signingSecret(environment) : undefined;
+    const signing = [this.signing, this.secret('Previous', previousSecretArn)].filter((secret) => secret !== undefined);
+    const apiKeys = this.secret('ApiKeys', apiKeysArn);
+    this.read = apiKeys === undefined ? signing : [...signing, apiKeys];
+    this.variables = this.settings(signing, apiKeys);
   }
 
-  private references(): Record<string, string> {
-    const { keySet, issuer, audience, previousSecretArn, apiKeysArn } = this.callers;
+  /** Lets a function read the current and the previous values. */
+  grantRead(role: IRole): void {
+    if (this.read.length > 0) {
+      role.addToPrincipalPolicy(
+        new PolicyStatement({
+          actions: ['secretsmanager:GetSecretValue'],
+          resources: this.read.map((secret) => secret.secretArn),
+        }),
+      );
+    }
+  }
+
+  private settings(signing: readonly ISecret[], apiKeys: ISecret | undefined): Record<string, string> {
+    const { keySet, keySetAddress, issuer, audience } = this.callers;
     const given = {
-      [VARIABLES.secret]: this.signing?.secretValue.unsafeUnwrap(),
-      [VARIABLES.previousSecrets]: this.value('Previous', previousSecretArn),
-      [VARIABLES.apiKeys]: this.value('ApiKeys', apiKeysArn),
+      [VARIABLES.secrets]: signing.length > 0 ? signing.map((secret) => secret.secretArn).join(',') : undefined,
+      [VARIABLES.apiKeys]: apiKeys?.secretArn,
       [VARIABLES.keySet]: keySet,
+      [VARIABLES.keySetAddress]: keySetAddress,
       [VARIABLES.issuer]: issuer,
       [VARIABLES.audience]: audience,
     };
@@ -51,9 +71,8 @@ export class Credentials extends Construct {
     );
   }
 
-  /** A reference that CloudFormation resolves, to the current value of the secret with that ARN. */
-  private value(id: string, arn: string | undefined): string | undefined {
-    return arn === undefined ? undefined : Secret.fromSecretCompleteArn(this, id, arn).secretValue.unsafeUnwrap();
+  private secret(id: string, arn: string | undefined): ISecret | undefined {
+    return arn === undefined ? undefined : Secret.fromSecretCompleteArn(this, id, arn);
   }
 
   private signingSecret(environment: Environment): ISecret {

@@ -35,7 +35,8 @@ export interface FunctionsProps {
 
 /** Longest run of each function. The API may deliver to thousands of connections in one call. */
 const TIMEOUTS: Readonly<Record<FunctionName, Duration>> = {
-  authorizer: Duration.seconds(5),
+  // Longer than its wait for an identity provider's keys or for a secret; API Gateway gives an authorizer 10 seconds.
+  authorizer: Duration.seconds(10),
   connect: Duration.seconds(10),
   disconnect: Duration.seconds(20),
   message: Duration.seconds(20),
@@ -108,6 +109,9 @@ export class Functions extends Construct {
     });
     for (const table of tablesOf(name)) {
       this.props.tables.grant(lambda, ...table);
+    }
+    if (VERIFIES_CALLERS.has(name)) {
+      this.props.credentials.grantRead(role);
     }
     setAsideWithin(
       role,

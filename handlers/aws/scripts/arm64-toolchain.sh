@@ -37,6 +37,18 @@ else
 fi
 python3 -m venv "$directory/venv"
 "$directory/venv/bin/python" -m pip install --quiet --disable-pip-version-check "ziglang==$zig"
-printf '#!/bin/sh\nexec %s -m ziglang cc -target aarch64-linux-gnu.%s "$@"\n' "$directory/venv/bin/python" $glibc > "$directory/bin/cc"
+# Build scripts take zig for clang: they name the target once more, and the processor, in words that zig does not know.
+cat > "$directory/bin/cc" <<WRAPPER
+#!/usr/bin/env bash
+arguments=()
+for argument; do
+  case \$argument in
+    --target=*) ;;
+    -march=armv8.4-a+sha3) arguments+=(-mcpu=generic+v8_4a+sha3) ;;
+    *) arguments+=("\$argument") ;;
+  esac
+done
+exec "$directory/venv/bin/python" -m ziglang cc -target aarch64-linux-gnu.$glibc "\${arguments[@]}"
+WRAPPER
 chmod +x "$directory/bin/rustc" "$directory/bin/cc"
 touch "$directory/complete"

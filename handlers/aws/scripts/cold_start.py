@@ -1,15 +1,18 @@
 #!/usr/bin/env python3
-"""Measures how a function starts: cold_start.py [EXECUTABLE ...], the five of target/*/lambda when none is named.
+"""Measures how a function starts: cold_start.py [--under COMMAND] [EXECUTABLE ...], the five of target/*/lambda when none is
+named. `--under "qemu-aarch64-static -L /usr/aarch64-linux-gnu"` starts those of arm64 elsewhere; their times mean nothing.
 
 Stands in for Lambda's Runtime API on a loopback port. For each executable: process start to first `/next` (the function is
 ready), to the response to one event, and resident memory then; the median of 15 starts. Nothing is reachable behind the
 function, so the event is one that is answered without DynamoDB.
 """
 
+import argparse
 import glob
 import http.server
 import json
 import os
+import shlex
 import statistics
 import subprocess
 import sys
@@ -26,7 +29,8 @@ PING = {
 }
 ENVIRONMENT = {
     "TWINWAY_CONNECTIONS_TABLE": "connections", "TWINWAY_MESSAGES_TABLE": "messages",
-    "TWINWAY_MANAGEMENT_ENDPOINT": "http://127.0.0.1:1/prod", "TWINWAY_AUTH_SECRET": "x" * 32,
+    "TWINWAY_MANAGEMENT_ENDPOINT": "http://127.0.0.1:1/prod",
+    "TWINWAY_AUTH_SECRET_ARN": "arn:aws:secretsmanager:us-east-1:123456789012:secret:signing-AbCdEf",
     "AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "example",
     "AWS_LAMBDA_FUNCTION_NAME": "f", "AWS_LAMBDA_FUNCTION_VERSION": "1", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "128",
     "AWS_LAMBDA_LOG_GROUP_NAME": "g", "AWS_LAMBDA_LOG_STREAM_NAME": "s", "RUST_LOG": "off",
@@ -64,13 +68,20 @@ class RuntimeApi(http.server.BaseHTTPRequestHandler):
         self.server.answer.set()
 
 
-def start(executable):
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), RuntimeApi)
+class Server(http.server.ThreadingHTTPServer):
+    def handle_error(self, request, client_address):
+        """A function that was measured is killed, and its connections break with it; anything else is told."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
+
+def start(executable, under):
+    server = Server(("127.0.0.1", 0), RuntimeApi)
     server.asked, server.answered, server.done, server.answer = None, None, threading.Event(), threading.Event()
     threading.Thread(target=server.serve_forever, daemon=True).start()
     environment = {**ENVIRONMENT, "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{server.server_port}"}
     begun = time.perf_counter()
-    child = subprocess.Popen([executable], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    child = subprocess.Popen([*under, executable], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         if not server.answer.wait(20):
             sys.exit(f"{executable} does not answer")
@@ -86,10 +97,14 @@ def start(executable):
 
 
 def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--under", type=shlex.split, default=[])
+    parser.add_argument("executables", nargs="*")
+    arguments = parser.parse_args()
     names = ["authorizer", "connect", "disconnect", "message", "api"]
     found = [path for name in names for path in glob.glob(f"target/*/lambda/{name}") + glob.glob(f"target/lambda/{name}")]
-    for executable in sys.argv[1:] or found:
-        ready, answered, resident = zip(*(start(executable) for _ in range(ROUNDS)))
+    for executable in arguments.executables or found:
+        ready, answered, resident = zip(*(start(executable, arguments.under) for _ in range(ROUNDS)))
         print(
             f"{os.path.basename(executable):12} ready {statistics.median(ready):6.1f} ms, "
             f"first answer {statistics.median(answered):6.1f} ms, resident {statistics.median(resident):5.1f} MiB"

@@ -3,13 +3,16 @@
 //! The names below are the deployment's side of the contract (CDK, SAM). Values of secrets are in no mistake's text and in
 //! no `Debug` output. Nothing is read from the network here.
 
+mod auth;
+
 use std::fmt;
 use std::time::Duration;
 
-use handlers::api::{API_KEY_BYTES, ApiKeys};
-use handlers::authorizer::{KeySet, TokenSettings};
-use handlers::id::{TenantId, UserId};
+use handlers::api::ApiKeys;
+use handlers::authorizer::TokenSettings;
 use http::Uri;
+
+pub(crate) use self::auth::api_keys;
 
 /// The table of connections.
 pub const CONNECTIONS_TABLE: &str = "TWINWAY_CONNECTIONS_TABLE";
@@ -35,6 +38,10 @@ pub const AUTH_AUDIENCE: &str = "TWINWAY_AUTH_AUDIENCE";
 pub const AUTH_LEEWAY: &str = "TWINWAY_AUTH_LEEWAY";
 /// Keys of backends, `name:tenant:key`, separated by commas.
 pub const AUTH_API_KEYS: &str = "TWINWAY_AUTH_API_KEYS";
+/// Secrets of Secrets Manager that hold HS256 secrets: their ARNs, separated by commas.
+pub const AUTH_SECRET_ARN: &str = "TWINWAY_AUTH_SECRET_ARN";
+/// A secret of Secrets Manager that holds what [`AUTH_API_KEYS`] would: its ARN.
+pub const AUTH_API_KEYS_ARN: &str = "TWINWAY_AUTH_API_KEYS_ARN";
 
 /// As long as the shim keeps messages unless it is told otherwise.
 const DEFAULT_RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -63,10 +70,14 @@ pub struct Stores {
 pub struct Auth {
     /// For tokens, as far as the environment has the keys.
     pub tokens: TokenSettings,
-    /// Where the rest of the keys is.
+    /// Where the identity provider's keys are.
     pub jwks_url: Option<Uri>,
+    /// Where HS256 secrets are: ARNs of Secrets Manager.
+    pub secret_arns: Vec<String>,
     /// For the HTTP API's keys.
     pub api_keys: ApiKeys,
+    /// Where those are instead.
+    pub api_keys_arn: Option<String>,
 }
 
 /// Everything that is wrong with an environment; one line each.
@@ -174,61 +185,6 @@ impl<'a> Reader<'a> {
         Some(text.trim_end_matches('/').to_owned())
     }
 
-    fn auth(&mut self) -> Option<Auth> {
-        let jwks_url = self.jwks_url();
-        let keys = self.keys();
-        let leeway = self.duration(AUTH_LEEWAY, DEFAULT_LEEWAY);
-        let api_keys = self.api_keys();
-        let (issuer, audience) = (self.text(AUTH_ISSUER), self.text(AUTH_AUDIENCE));
-        let tokens = TokenSettings { issuer, audience, leeway: leeway?, ..TokenSettings::new(keys?) };
-        Some(Auth { tokens, jwks_url: jwks_url?, api_keys: api_keys? })
-    }
-
-    fn jwks_url(&mut self) -> Option<Option<Uri>> {
-        let Some(text) = self.text(AUTH_JWKS_URL) else { return Some(None) };
-        if self.text(AUTH_JWKS).is_some() {
-            return self.mistake(AUTH_JWKS_URL, format_args!("and {AUTH_JWKS} exclude each other: keep one"));
-        }
-        match text.parse::<Uri>() {
-            Ok(uri) if jwks::check(&uri).is_ok() => Some(Some(uri)),
-            _ => self.mistake(AUTH_JWKS_URL, "must be an https:// address (http:// only for loopback)"),
-        }
-    }
-
-    fn keys(&mut self) -> Option<KeySet> {
-        let mut keys = KeySet::default();
-        let mut sound = true;
-        let previous = self.text(AUTH_PREVIOUS_SECRETS).unwrap_or_default();
-        let previous = previous.split(',').map(str::trim).filter(|secret| !secret.is_empty());
-        let secrets = self.text(AUTH_SECRET).into_iter().map(|secret| (AUTH_SECRET, secret));
-        for (name, secret) in secrets.chain(previous.map(|secret| (AUTH_PREVIOUS_SECRETS, secret.to_owned()))) {
-            match keys.clone().with_secret(secret.as_bytes()) {
-                Ok(more) => keys = more,
-                Err(error) => sound = self.mistake::<()>(name, format_args!("is not usable: {error}")).is_some(),
-            }
-        }
-        if let Some(document) = self.text(AUTH_JWKS) {
-            match KeySet::from_jwks(&document) {
-                Ok(more) => keys = keys.merge(more),
-                Err(error) => sound = self.mistake::<()>(AUTH_JWKS, format_args!("is not usable: {error}")).is_some(),
-            }
-        }
-        if sound && keys.is_empty() && self.text(AUTH_JWKS_URL).is_none() {
-            let what = format_args!("is missing, {AUTH_JWKS} and {AUTH_JWKS_URL} too: nobody could connect");
-            return self.mistake(AUTH_SECRET, what);
-        }
-        sound.then_some(keys)
-    }
-
-    fn api_keys(&mut self) -> Option<ApiKeys> {
-        let text = self.text(AUTH_API_KEYS).unwrap_or_default();
-        let entries = text.split([',', '\n']).map(str::trim).filter(|entry| !entry.is_empty());
-        let keys = entries.enumerate().try_fold(ApiKeys::default(), |keys, (index, entry)| {
-            api_key(keys, entry).map_err(|rule| format!("entry {}: {rule}", index + 1))
-        });
-        keys.map_or_else(|rule| self.mistake(AUTH_API_KEYS, rule), Some)
-    }
-
     fn duration(&mut self, name: &str, default: Duration) -> Option<Duration> {
         let Some(text) = self.text(name) else { return Some(default) };
         let parsed = parse_duration(&text);
@@ -246,16 +202,6 @@ fn parse_duration(text: &str) -> Option<Duration> {
         _ => return None,
     };
     digits.parse::<u64>().ok()?.checked_mul(seconds).map(Duration::from_secs)
-}
-
-fn api_key(keys: ApiKeys, entry: &str) -> Result<ApiKeys, String> {
-    let mut parts = entry.splitn(3, ':');
-    let (Some(name), Some(tenant), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
-        return Err("must be name:tenant:key".to_owned());
-    };
-    let name = UserId::parse(name).map_err(|error| error.to_string())?;
-    let tenant = TenantId::parse(tenant).map_err(|error| error.to_string())?;
-    keys.with(key, tenant, name).map_err(|_| format!("the key must have at least {API_KEY_BYTES} bytes"))
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Connections in DynamoDB: a record for each, and an item for each room or topic that it joined.
 //!
 //! Invariant: record and memberships change in one transaction, so that what a connection's record says and what its
-//! channels list never differ while it lives. Exactly one `remove` gets the record: deleting it returns what it was. An
-//! expired item is absent although TTL has not deleted it. Listings of users, roles and tenants come from indexes, which lag
+//! channels list never differ while it lives. Exactly one `remove` gets the record: deleting it returns what it was, also
+//! after the connection was found gone and taken out of every listing. An expired item is absent although TTL has not deleted it. Listings of users, roles and tenants come from indexes, which lag
 //! behind by DynamoDB's replication; records and memberships are read consistently.
 //! The access patterns are in `docs/adr/0010-dynamodb-tables.md`.
 
@@ -22,7 +22,7 @@ use handlers::audience::Audience;
 use handlers::channel::{Channel, ChannelName};
 use handlers::id::{ConnectionId, TenantId};
 use handlers::limits;
-use handlers::ports::{Clock, Connection, ConnectionStore, OccupiedChannel, Page, StoreError, Timestamp};
+use handlers::ports::{Changed, Clock, Connection, ConnectionStore, OccupiedChannel, Page, StoreError, Timestamp};
 
 pub(crate) use self::purge::Purged;
 use self::record::Stored;
@@ -48,8 +48,13 @@ impl DynamoConnections {
         Timestamp(self.clock.now().0 - i64::try_from(limits::CONNECTION_TTL.as_millis()).unwrap_or(i64::MAX))
     }
 
+    fn has_expired(&self, stored: &Stored) -> bool {
+        stored.connection.connected_at <= self.expired_since()
+    }
+
+    /// What is there for everybody but its own end.
     fn living(&self, stored: Stored) -> Option<Stored> {
-        (stored.connection.connected_at > self.expired_since()).then_some(stored)
+        (stored.listed && !self.has_expired(&stored)).then_some(stored)
     }
 
     async fn record(&self, id: &ConnectionId) -> Result<Option<Stored>, DynamoError> {
@@ -77,7 +82,7 @@ impl DynamoConnections {
         let Some(item) = item else { return Ok(None) };
         let stored = record::read(&self.table, &item)?;
         self.unlist(id, stored.connection.channels.iter()).await;
-        Ok(self.living(stored).map(|stored| stored.connection))
+        Ok((!self.has_expired(&stored)).then_some(stored.connection))
     }
 
     /// Takes a connection that is not there any more out of channels. When that fails the caller still owns the
@@ -115,7 +120,7 @@ impl ConnectionStore for DynamoConnections {
         id: &ConnectionId,
         join: &[Channel],
         leave: &[Channel],
-    ) -> Result<Option<Connection>, StoreError> {
+    ) -> Result<Changed, StoreError> {
         Ok(in_time("TransactWriteItems", &self.table, self.change(id, join, leave)).await?)
     }
 

@@ -1,8 +1,8 @@
 //! Delivery through `@connections`: an audience is resolved page by page and posted to, some connections at a time.
 //!
 //! Invariant: one receiver never holds up another for longer than its own post may take, and the whole never takes longer
-//! than [`Limits::whole`]. A connection that the gateway answers 410 for is removed from the store, unless it may be about to
-//! open; its `$disconnect`, if it still comes, finds nothing to do. Holds and marks have no place here: every message is posted to whoever the store
+//! than [`Limits::whole`]. A connection that the gateway answers 410 for is taken out of the store's listings, unless it may be
+//! about to open; its record is left to its `$disconnect`. Holds and marks have no place here: every message is posted to whoever the store
 //! lists, and clients order by offset (`docs/adr/0004-channel-order.md`).
 
 mod post;
@@ -119,18 +119,20 @@ impl PostToConnections {
         fate
     }
 
-    /// Removes what is left of a connection that is gone.
+    /// Takes a connection that is gone out of the listings.
     async fn purge(&self, id: &ConnectionId, found_in: Option<&Selection>) {
         let channel = match found_in {
             Some(Selection::Joined(channel)) => Some(channel),
             _ => None,
         };
         match self.store.purge(id, channel).await {
-            Ok(Purged::Forgotten) => tracing::debug!(connection.id = %id, "a connection that is gone was removed"),
+            Ok(Purged::Unlisted) => {
+                tracing::debug!(connection.id = %id, "a connection that is gone is listed no longer")
+            }
             Ok(Purged::Kept) => tracing::debug!(connection.id = %id, "a connection is not open yet, or just went"),
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
-                tracing::warn!(connection.id = %id, error, "a connection that is gone is still recorded");
+                tracing::warn!(connection.id = %id, error, "a connection that is gone is still listed");
             }
         }
     }

@@ -3,6 +3,7 @@
 //! Invariant: nothing here decides anything about messages; that is `handlers`. Clients are made once per process and
 //! shared by every event. The AWS SDK is known to this crate alone.
 
+pub mod backends;
 pub mod clock;
 pub mod config;
 pub mod connections;
@@ -10,5 +11,6 @@ pub mod delivery;
 mod dynamo;
 pub mod function;
 pub mod log;
+pub mod secrets;
 pub mod tables;
 pub mod wiring;

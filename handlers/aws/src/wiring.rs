@@ -10,18 +10,18 @@ use anyhow::Context as _;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, ConfigLoader, SdkConfig};
-use handlers::api::Api;
 use handlers::app::App;
 use handlers::authorizer::{Authorizer, KeySource, TokenSettings, TokenVerifier};
 use handlers::ports::Clock;
-use http::Uri;
 use jwks::HttpJwks;
 
+use crate::backends::BackendApi;
 use crate::clock::SystemClock;
-use crate::config::{self, Source, Stores};
+use crate::config::{self, Auth, Source, Stores};
 use crate::connections::DynamoConnections;
 use crate::delivery::{Limits, PostToConnections};
 use crate::log::DynamoLog;
+use crate::secrets::SecretKeys;
 
 /// How often the SDK tries a call, the first time included: with its backoff of up to a second in between a throttled call
 /// ends well inside the adapters' deadline.
@@ -86,40 +86,60 @@ pub fn application(
 /// Every mistake of the environment, in one text.
 pub async fn app(source: Source<'_>) -> anyhow::Result<App> {
     let stores = config::stores(source)?;
-    on_aws(&stores).await
+    on_aws(&sdk().await, &stores)
 }
 
 /// What `authorizer` runs.
 ///
 /// # Errors
 /// Every mistake of the environment, in one text.
-pub fn authorizer(source: Source<'_>) -> anyhow::Result<(Authorizer, Arc<dyn Clock>)> {
+pub async fn authorizer(source: Source<'_>) -> anyhow::Result<(Authorizer, Arc<dyn Clock>)> {
     let (auth, clock) = (config::auth(source)?, clock()?);
-    Ok((Authorizer { verifier: Arc::new(verifier(auth.tokens, auth.jwks_url, &clock)?) }, clock))
+    // Without a secret to read the function knows no SDK.
+    let secrets = if auth.secret_arns.is_empty() { None } else { Some(secrets(&sdk().await)) };
+    Ok((Authorizer { verifier: Arc::new(verifier(&auth, secrets, &clock)?) }, clock))
 }
 
 /// What `api` runs.
 ///
 /// # Errors
 /// Every mistake of the environment, in one text.
-pub async fn api(source: Source<'_>) -> anyhow::Result<Api> {
+pub async fn api(source: Source<'_>) -> anyhow::Result<BackendApi> {
     let (stores, auth) = config::stores_and_auth(source)?;
-    let app = on_aws(&stores).await?;
-    let verifier = verifier(auth.tokens, auth.jwks_url, &app.clock)?;
-    Ok(Api::new(Arc::new(app), Arc::new(verifier), auth.api_keys))
+    let sdk = sdk().await;
+    let (app, client) = (Arc::new(on_aws(&sdk, &stores)?), secrets(&sdk));
+    let verifier = Arc::new(verifier(&auth, Some(client.clone()), &app.clock)?);
+    Ok(match auth.api_keys_arn {
+        Some(arn) => BackendApi::with_secret(app, verifier, client, arn),
+        None => BackendApi::new(app, verifier, auth.api_keys),
+    })
 }
 
 /// Keys are fetched by the first token that needs them and kept while the sandbox lives; a start fetches nothing.
-fn verifier(tokens: TokenSettings, jwks_url: Option<Uri>, clock: &Arc<dyn Clock>) -> anyhow::Result<TokenVerifier> {
-    let source = jwks_url.map(|url| HttpJwks::new(url, clock.clone())).transpose()?;
-    let source = source.map(|source| Arc::new(source) as Arc<dyn KeySource>);
-    Ok(TokenVerifier::new(TokenSettings { source, ..tokens }))
+fn verifier(
+    auth: &Auth,
+    secrets: Option<aws_sdk_secretsmanager::Client>,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<TokenVerifier> {
+    let provider = auth.jwks_url.clone().map(|url| HttpJwks::new(url, clock.clone())).transpose()?;
+    let source = match secrets.filter(|_| !auth.secret_arns.is_empty()) {
+        Some(client) => {
+            let keys = SecretKeys::new(client, auth.secret_arns.clone(), provider, clock.clone());
+            Some(Arc::new(keys) as Arc<dyn KeySource>)
+        }
+        None => provider.map(|provider| Arc::new(provider) as Arc<dyn KeySource>),
+    };
+    Ok(TokenVerifier::new(TokenSettings { source, ..auth.tokens.clone() }))
 }
 
-async fn on_aws(stores: &Stores) -> anyhow::Result<App> {
-    let sdk = sdk().await;
-    let dynamo = aws_sdk_dynamodb::Client::new(&sdk);
-    Ok(application(&dynamo, management(&sdk, &stores.management_endpoint), stores, clock()?))
+/// The client of Secrets Manager.
+fn secrets(sdk: &SdkConfig) -> aws_sdk_secretsmanager::Client {
+    aws_sdk_secretsmanager::Client::new(sdk)
+}
+
+fn on_aws(sdk: &SdkConfig, stores: &Stores) -> anyhow::Result<App> {
+    let dynamo = aws_sdk_dynamodb::Client::new(sdk);
+    Ok(application(&dynamo, management(sdk, &stores.management_endpoint), stores, clock()?))
 }
 
 fn clock() -> anyhow::Result<Arc<dyn Clock>> {

@@ -148,6 +148,11 @@ impl KeySource for HttpJwks {
             (Err(error), None) => Err(KeyError::Unavailable(BoxError::from(error))),
         }
     }
+
+    /// A provider gives a new key a new id, and a new id is looked for at once.
+    async fn keys_anew(&self, _: Option<&str>, _: Algorithm) -> Vec<Arc<VerificationKey>> {
+        Vec::new()
+    }
 }
 
 fn matching(keys: Option<&KeySet>, id: Option<&str>, algorithm: Algorithm) -> Vec<Arc<VerificationKey>> {

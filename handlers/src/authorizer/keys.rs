@@ -77,6 +77,11 @@ pub trait KeySource: Send + Sync {
     /// The keys that may have signed a token with this key id and algorithm; none when the source is sure that it
     /// has no such key. A source bounds its own waiting and keeps its own cache: it is asked for every token.
     async fn keys(&self, id: Option<&str>, algorithm: Algorithm) -> Result<Vec<Arc<VerificationKey>>, KeyError>;
+
+    /// The same after another look where they come from, for a token that none of [`keys`](Self::keys) has signed; none when
+    /// there is nothing new. Anybody can bring such a token, so a source bounds how often it looks, and one that is away
+    /// then has nothing new.
+    async fn keys_anew(&self, id: Option<&str>, algorithm: Algorithm) -> Vec<Arc<VerificationKey>>;
 }
 
 impl VerificationKey {
@@ -195,5 +200,9 @@ impl KeySet {
 impl KeySource for KeySet {
     async fn keys(&self, id: Option<&str>, algorithm: Algorithm) -> Result<Vec<Arc<VerificationKey>>, KeyError> {
         Ok(self.candidates(id, algorithm).cloned().collect())
+    }
+
+    async fn keys_anew(&self, _: Option<&str>, _: Algorithm) -> Vec<Arc<VerificationKey>> {
+        Vec::new()
     }
 }

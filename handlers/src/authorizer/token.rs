@@ -152,10 +152,18 @@ impl TokenVerifier {
             }
         }
         let Some(source) = &self.settings.source else { return Err(refusal(known)) };
-        let keys = source.keys(id, header.alg).await.map_err(TokenError::Keys)?;
-        let verified =
-            keys.iter().take(KEYS_TRIED).any(|key| key.verifies(header.alg, compact.signed, compact.signature));
-        if verified { Ok(()) } else { Err(refusal(known || !keys.is_empty())) }
+        for anew in [false, true] {
+            let keys = match anew {
+                false => source.keys(id, header.alg).await.map_err(TokenError::Keys)?,
+                true => source.keys_anew(id, header.alg).await,
+            };
+            known = known || !keys.is_empty();
+            let mut tried = keys.iter().take(KEYS_TRIED);
+            if tried.any(|key| key.verifies(header.alg, compact.signed, compact.signature)) {
+                return Ok(());
+            }
+        }
+        Err(refusal(known))
     }
 
     fn check_time(&self, claims: &Presented<'_>, now: Timestamp) -> Result<(), TokenError> {

@@ -13,7 +13,7 @@ use crate::id::UserId;
 use crate::identity::Role;
 use crate::limits;
 use crate::memory::ManualClock;
-use crate::ports::{Connection, ConnectionStore, Page, StoreError, Timestamp};
+use crate::ports::{Changed, Connection, ConnectionStore, Page, StoreError, Timestamp};
 
 /// A fresh, empty store.
 pub struct Fixture {
@@ -31,6 +31,7 @@ pub async fn all(fresh: impl AsyncFn() -> Fixture) {
     a_put_replaces_the_record_whole(fresh().await).await;
     one_removal_wins(fresh().await).await;
     channels_change_in_one_step(fresh().await).await;
+    a_full_connection_takes_no_more(fresh().await).await;
     changes_at_once_lose_nothing(fresh().await).await;
     a_change_does_not_bring_a_record_back(fresh().await).await;
     audiences_have_their_members(fresh().await).await;
@@ -74,20 +75,45 @@ pub async fn one_removal_wins(Fixture { store, now, .. }: Fixture) {
     assert_eq!(ids(&*store, &user("acme", "alice")).await, [""; 0], "also from the listings");
 }
 
-/// Joining and leaving take effect together, repeat without effect, and return the record.
+/// Joining and leaving take effect together, repeat without effect, and say what was and what is.
 pub async fn channels_change_in_one_step(Fixture { store, now, .. }: Fixture) {
     let alice = connection("a1", "acme", "alice", Role::User, now);
     store.put(&alice).await.expect("put");
     let [lobby, attic, prices] = ["acme/room:lobby", "acme/room:attic", "acme/topic:prices"].map(channel);
-    for _ in 0..2 {
+    let both = BTreeSet::from([lobby.clone(), prices.clone()]);
+    for expected in [BTreeSet::new(), both.clone()] {
         let joined = store.change_channels(&alice.id, &[lobby.clone(), prices.clone()], &[]).await.expect("join");
-        assert_eq!(channels(joined), BTreeSet::from([lobby.clone(), prices.clone()]), "both are joined");
+        assert_eq!(change(joined), (expected, both.clone()), "both are joined");
     }
     let moved =
         store.change_channels(&alice.id, std::slice::from_ref(&attic), &[lobby, channel("acme/room:cellar")]).await;
-    assert_eq!(channels(moved.expect("move")), BTreeSet::from([attic, prices]), "one is left as another is joined");
+    let moved = change(moved.expect("move"));
+    assert_eq!(moved, (both, BTreeSet::from([attic, prices])), "one is left as another is joined");
     assert_eq!(ids(&*store, &room("acme/room:lobby")).await, [""; 0], "the left room has no members");
     assert_eq!(ids(&*store, &room("acme/room:attic")).await, ["a1"], "the joined room has one");
+}
+
+/// A connection joins as many channels as it may be in, and then none of several at once; it may join those again, leave, and
+/// swap.
+pub async fn a_full_connection_takes_no_more(Fixture { store, now, .. }: Fixture) {
+    let alice = connection("a1", "acme", "alice", Role::User, now);
+    store.put(&alice).await.expect("put");
+    let room = |number: usize| channel(&format!("acme/room:r{number}"));
+    let rooms: Vec<Channel> = (0..limits::CHANNELS_PER_CONNECTION).map(room).collect();
+    for frame in rooms.chunks(limits::CHANNELS_PER_FRAME) {
+        change(store.change_channels(&alice.id, frame, &[]).await.expect("join"));
+    }
+    let news = [room(rooms.len()), room(rooms.len() + 1)];
+    for join in [&news[..], &[rooms[0].clone(), news[0].clone()]] {
+        let refused = store.change_channels(&alice.id, join, &[]).await.expect("join");
+        assert_eq!(refused, Changed::Full, "one more is too many, and none is joined");
+    }
+    let all: BTreeSet<Channel> = rooms.iter().cloned().collect();
+    let again = store.change_channels(&alice.id, &rooms[..2], &[]).await.expect("join");
+    assert_eq!(change(again), (all.clone(), all.clone()), "what is joined may be joined");
+    let swapped = change(store.change_channels(&alice.id, &news[..1], &rooms[..1]).await.expect("swap"));
+    assert_eq!((swapped.0, swapped.1.len()), (all, rooms.len()), "one may take the place of another");
+    assert_eq!(ids(&*store, &Audience::Channel(news[1].clone())).await, [""; 0], "what was refused is not listed");
 }
 
 /// Changes of one record at the same time all take effect.
@@ -97,10 +123,10 @@ pub async fn changes_at_once_lose_nothing(Fixture { store, now, .. }: Fixture) {
     let rooms: Vec<Channel> = (0..20).map(|number| channel(&format!("acme/room:r{number}"))).collect();
     let joins = rooms.iter().map(|room| store.change_channels(&alice.id, std::slice::from_ref(room), &[]));
     for joined in join_all(joins).await {
-        assert!(joined.expect("join").is_some(), "the record is there");
+        assert!(matches!(joined.expect("join"), Changed::To { .. }), "the record is there");
     }
-    let joined = channels(store.find(&alice.id).await.expect("find"));
-    assert_eq!(joined, rooms.into_iter().collect(), "no join is lost to another");
+    let found = store.find(&alice.id).await.expect("find").expect("the record is there");
+    assert_eq!(found.channels, rooms.into_iter().collect(), "no join is lost to another");
 }
 
 /// A change that comes after the end finds nothing and makes nothing.
@@ -109,7 +135,7 @@ pub async fn a_change_does_not_bring_a_record_back(Fixture { store, now, .. }: F
     store.put(&alice).await.expect("put");
     store.remove(&alice.id).await.expect("remove");
     let changed = store.change_channels(&alice.id, &[channel("acme/room:lobby")], &[]).await.expect("change");
-    assert_eq!(changed, None, "an absent record is not changed");
+    assert_eq!(changed, Changed::Absent, "an absent record is not changed");
     assert_eq!(store.find(&alice.id).await.expect("find"), None, "nor made");
     assert_eq!(ids(&*store, &room("acme/room:lobby")).await, [""; 0], "nor listed");
 }
@@ -222,7 +248,7 @@ pub async fn expired_records_are_absent(Fixture { store, now, clock }: Fixture) 
     let occupied = store.occupied_channels(&tenant("acme"), None, 10).await.expect("list");
     assert_eq!(occupied.total, 0, "nor are its rooms occupied");
     let changed = store.change_channels(&old.id, &[channel("acme/room:attic")], &[]).await.expect("change");
-    assert_eq!(changed, None, "nor changed");
+    assert_eq!(changed, Changed::Absent, "nor changed");
     assert_eq!(store.remove(&old.id).await.expect("remove"), None, "nor removed: its end is nobody's");
 }
 
@@ -238,8 +264,12 @@ fn room(key: &str) -> Audience {
     Audience::Channel(channel(key))
 }
 
-fn channels(record: Option<Connection>) -> BTreeSet<Channel> {
-    record.expect("the record is there").channels
+/// The channels before a change that took effect, and after it.
+fn change(changed: Changed) -> (BTreeSet<Channel>, BTreeSet<Channel>) {
+    match changed {
+        Changed::To { connection, before } => (before, connection.channels),
+        other => panic!("the change takes effect: {other:?}"),
+    }
 }
 
 async fn ids(store: &dyn ConnectionStore, audience: &Audience) -> Vec<String> {

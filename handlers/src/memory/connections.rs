@@ -18,7 +18,7 @@ use crate::audience::{Audience, Group, Members};
 use crate::channel::{Channel, ChannelName};
 use crate::id::{ConnectionId, TenantId};
 use crate::limits;
-use crate::ports::{Clock, Connection, ConnectionStore, OccupiedChannel, Page, StoreError, Timestamp};
+use crate::ports::{Changed, Clock, Connection, ConnectionStore, OccupiedChannel, Page, StoreError, Timestamp};
 
 /// The connection store of one process.
 pub struct MemoryConnections {
@@ -80,19 +80,22 @@ impl State {
         Some(connection)
     }
 
-    fn change(&mut self, id: &ConnectionId, join: &[Channel], leave: &[Channel]) -> Option<Connection> {
-        let connection = self.records.get_mut(id)?;
-        for channel in join {
-            if connection.channels.insert(channel.clone()) {
-                self.index.add(Group::Joined(channel.clone()), id);
-            }
+    fn change(&mut self, id: &ConnectionId, join: &[Channel], leave: &[Channel]) -> Changed {
+        let Some(connection) = self.records.get_mut(id) else { return Changed::Absent };
+        let before = connection.channels.clone();
+        let mut after: BTreeSet<Channel> = before.iter().chain(join).cloned().collect();
+        after.retain(|channel| !leave.contains(channel));
+        if after.len() > limits::CHANNELS_PER_CONNECTION.max(before.len()) {
+            return Changed::Full;
         }
-        for channel in leave {
-            if connection.channels.remove(channel) {
-                self.index.remove(&Group::Joined(channel.clone()), id);
-            }
+        for channel in after.difference(&before) {
+            self.index.add(Group::Joined(channel.clone()), id);
         }
-        Some(connection.clone())
+        for channel in before.difference(&after) {
+            self.index.remove(&Group::Joined(channel.clone()), id);
+        }
+        connection.channels = after;
+        Changed::To { connection: connection.clone(), before }
     }
 
     fn members(&self, audience: &Audience, after: Option<&ConnectionId>, limit: usize) -> Page<Connection> {
@@ -155,7 +158,7 @@ impl ConnectionStore for MemoryConnections {
         id: &ConnectionId,
         join: &[Channel],
         leave: &[Channel],
-    ) -> Result<Option<Connection>, StoreError> {
+    ) -> Result<Changed, StoreError> {
         Ok(self.with(|state| state.change(id, join, leave)))
     }
 

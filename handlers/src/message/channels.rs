@@ -7,12 +7,13 @@
 use std::collections::BTreeMap;
 
 use super::catch_up::{Caught, catch_up};
-use super::{access, presence};
+use super::presence;
 use crate::app::{App, Caller, Failure};
 use crate::channel::{Channel, ChannelName};
 use crate::frame::{ErrorCode, Frame, Left, Members, PresenceState, Subscribed, Wanted};
 use crate::id::MessageId;
 use crate::limits;
+use crate::ports::Changed;
 
 pub(super) async fn join(
     app: &App,
@@ -49,10 +50,11 @@ pub(super) async fn leave(
     id: Option<&MessageId>,
     names: Vec<ChannelName>,
 ) -> Result<String, Failure> {
-    let before = access::record(app, caller).await?.channels;
     let left = names.iter().map(ToString::to_string).collect();
     let leaving: Vec<Channel> = names.into_iter().map(|name| name.within(caller.identity.tenant.clone())).collect();
-    app.connections.change_channels(&caller.connection, &[], &leaving).await?.ok_or_else(Failure::gone)?;
+    let Changed::To { before, .. } = app.connections.change_channels(&caller.connection, &[], &leaving).await? else {
+        return Err(Failure::gone());
+    };
     app.delivery.detach(&caller.connection, &leaving).await?;
     let were_in: Vec<Channel> = leaving.into_iter().filter(|channel| before.contains(channel)).collect();
     app.announce_rooms(&caller.connection, &caller.identity, &were_in, PresenceState::Offline).await;
@@ -76,25 +78,18 @@ pub(super) fn within(caller: &Caller, wanted: &[Wanted]) -> Vec<Channel> {
 
 /// Records the rooms and topics among `channels` on the connection and returns those that are new to it.
 pub(super) async fn enter(app: &App, caller: &Caller, channels: &[Channel]) -> Result<Vec<Channel>, Failure> {
-    if !channels.iter().any(|channel| channel.name.is_joined()) {
-        return Ok(Vec::new());
+    let mut joined: Vec<Channel> = channels.iter().filter(|channel| channel.name.is_joined()).cloned().collect();
+    if joined.is_empty() {
+        return Ok(joined);
     }
-    let before = access::record(app, caller).await?.channels;
-    let is_new = |channel: &&Channel| channel.name.is_joined() && !before.contains(*channel);
-    let new: Vec<Channel> = channels.iter().filter(is_new).cloned().collect();
-    if new.is_empty() {
-        return Ok(new);
+    match app.connections.change_channels(&caller.connection, &joined, &[]).await? {
+        Changed::To { before, .. } => {
+            joined.retain(|channel| !before.contains(channel));
+            Ok(joined)
+        }
+        Changed::Full => Err(too_many()),
+        Changed::Absent => Err(Failure::gone()),
     }
-    if before.len() + new.len() > limits::CHANNELS_PER_CONNECTION {
-        return Err(too_many());
-    }
-    let after = app.connections.change_channels(&caller.connection, &new, &[]).await?.ok_or_else(Failure::gone)?;
-    // Two frames at once may each have seen room for themselves alone.
-    if after.channels.len() > limits::CHANNELS_PER_CONNECTION {
-        app.connections.change_channels(&caller.connection, &[], &new).await?;
-        return Err(too_many());
-    }
-    Ok(new)
 }
 
 fn too_many() -> Failure {

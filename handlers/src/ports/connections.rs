@@ -24,6 +24,24 @@ pub struct Connection {
     pub channels: BTreeSet<Channel>,
 }
 
+/// What became of a change of joined channels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Changed {
+    /// It took effect.
+    To {
+        /// The record as it is then.
+        connection: Connection,
+        /// The channels that it had right before.
+        before: BTreeSet<Channel>,
+    },
+    /// Nothing was changed: the connection would be in more than
+    /// [`CHANNELS_PER_CONNECTION`](crate::limits::CHANNELS_PER_CONNECTION) channels. Never the answer to a change that joins
+    /// nothing.
+    Full,
+    /// Nothing was changed: the connection is not there.
+    Absent,
+}
+
 /// One page of a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page<T> {
@@ -82,14 +100,15 @@ pub trait ConnectionStore: Send + Sync {
     /// from the connection's end.
     async fn remove(&self, id: &ConnectionId) -> Result<Option<Connection>, StoreError>;
 
-    /// Adds and removes joined channels in one step and returns the record as it is then; `None`, and nothing is
-    /// changed, when the connection is not there. Adding what is there and removing what is not change nothing.
+    /// Adds and removes joined channels in one step, at most
+    /// [`CHANNELS_PER_FRAME`](crate::limits::CHANNELS_PER_FRAME) together: all of them or, told by the answer, none. Adding what
+    /// is there and removing what is not change nothing.
     async fn change_channels(
         &self,
         id: &ConnectionId,
         join: &[Channel],
         leave: &[Channel],
-    ) -> Result<Option<Connection>, StoreError>;
+    ) -> Result<Changed, StoreError>;
 
     /// The connections of an audience, ordered by id, at most `limit` (at least 1) after the page token `after`.
     async fn members(

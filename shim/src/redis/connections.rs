@@ -17,7 +17,8 @@ use async_trait::async_trait;
 use handlers::audience::{Audience, Group, Members};
 use handlers::channel::{Channel, ChannelName};
 use handlers::id::{ConnectionId, TenantId};
-use handlers::ports::{Clock, Connection, ConnectionStore, OccupiedChannel, Page, StoreError};
+use handlers::limits;
+use handlers::ports::{Changed, Clock, Connection, ConnectionStore, OccupiedChannel, Page, StoreError};
 use redis::{FromRedisValue, Pipeline, Script, Value, cmd};
 
 use super::{Redis, RedisTrouble};
@@ -155,17 +156,22 @@ impl ConnectionStore for RedisConnections {
         id: &ConnectionId,
         join: &[Channel],
         leave: &[Channel],
-    ) -> Result<Option<Connection>, StoreError> {
+    ) -> Result<Changed, StoreError> {
         let ended = self.clock.now().0.saturating_sub(record::LIFE_MS).to_string();
-        let mut arguments = vec![ended, join.len().to_string()];
+        let mut arguments = vec![ended, limits::CHANNELS_PER_CONNECTION.to_string(), join.len().to_string()];
         arguments.extend(join.iter().chain(leave).map(Channel::to_string));
-        let text: Option<String> = self.redis.invoke(&self.change, &[self.record_key(id)], &arguments).await?;
-        let Some(connection) = self.living(text)? else { return Ok(None) };
+        let answer: Option<Vec<String>> = self.redis.invoke(&self.change, &[self.record_key(id)], &arguments).await?;
+        let (before, after) = match answer.as_deref() {
+            Some([before, after]) => (record::read(before)?.channels, after.clone()),
+            Some(_) => return Ok(Changed::Full),
+            None => return Ok(Changed::Absent),
+        };
+        let Some(connection) = self.living(Some(after))? else { return Ok(Changed::Absent) };
         let touched: BTreeSet<&Channel> = join.iter().chain(leave).collect();
         if !touched.is_empty() {
             self.follow(connection.clone(), &touched).await?;
         }
-        Ok(Some(connection))
+        Ok(Changed::To { connection, before })
     }
 
     async fn members(

@@ -31,7 +31,8 @@ pub async fn ask_a_desk() -> Result<(), Error> {
 pub async fn run() -> Result<(), Error> {
     use std::sync::Arc;
 
-    use crate::stage::{MANAGEMENT, Stage, TABLE};
+    use crate::names::{MANAGEMENT, TABLE};
+    use crate::stage::Stage;
 
     if variable(DESK).is_some() {
         return ask_a_desk().await;

@@ -13,6 +13,7 @@ pub mod desk;
 pub mod directive;
 pub mod event;
 pub mod function;
+pub mod names;
 mod probe;
 #[cfg(feature = "stage")]
 pub mod stage;

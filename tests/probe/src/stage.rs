@@ -13,18 +13,11 @@ use async_trait::async_trait;
 use aws_config::BehaviorVersion;
 use aws_config::timeout::TimeoutConfig;
 
-pub use self::table::{CONNECTION, Table};
+pub use self::table::Table;
 
 use self::management::Management;
 use crate::event::Event;
 use crate::probe::{Call, Called, Surroundings};
-
-/// The variable that names the table.
-pub const TABLE: &str = "PROBE_TABLE";
-
-/// The SDKs' variable for another endpoint of `@connections` than the event's own (AWS SDKs and tools reference guide,
-/// "Service-specific endpoints"), stage included.
-pub const MANAGEMENT: &str = "AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI";
 
 /// One attempt of a call of DynamoDB.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);

@@ -37,7 +37,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     let database = DynamoDb::start().await.context("there is no DynamoDB emulator; it is installed from PyPI")?;
     let database = Arc::new(database);
     let deployment = Deployment::create(database.clone()).await?;
-    let server = start(&arguments, &deployment)?;
+    let server = start(&arguments, &deployment).await?;
     println!("DynamoDB   {} (tables {}, {})", database.endpoint(), deployment.connections, deployment.messages);
     let code = until_it_ends(server).await?;
     drop((deployment, database));
@@ -45,7 +45,7 @@ async fn main() -> anyhow::Result<ExitCode> {
 }
 
 /// Starts the server. Of this process's environment it gets what it needs to run, and how much it shall log.
-fn start(arguments: &Arguments, deployment: &Deployment) -> anyhow::Result<Child> {
+async fn start(arguments: &Arguments, deployment: &Deployment) -> anyhow::Result<Child> {
     let mut command = Command::new(binary("twinway")?);
     command.arg("serve").env_clear();
     for name in ["HOME", "LANG", "PATH", "RUST_LOG", "TMPDIR"] {
@@ -55,7 +55,7 @@ fn start(arguments: &Arguments, deployment: &Deployment) -> anyhow::Result<Child
         command.env("RUST_LOG", "warn");
     }
     command.env("TWINWAY_OPS_LISTEN", arguments.ops_listen.to_string());
-    command.envs(deployment.settings(arguments.listen, &random_secret()?)?);
+    command.envs(deployment.settings(arguments.listen, &random_secret()?).await?);
     // A group of its own: it is stopped once, by this process.
     command.stdin(Stdio::null()).process_group(0).kill_on_drop(true);
     command.spawn().context("the server cannot be started")

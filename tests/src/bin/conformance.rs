@@ -9,11 +9,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use aws_credential_types::Credentials;
 use clap::{Parser, ValueEnum};
+use tests::conformance::aws_local::Stage;
 use tests::conformance::cases;
 use tests::conformance::client::Caller;
+use tests::conformance::report::Report;
 use tests::conformance::row::Row;
 use tests::conformance::runner::{self, Target};
 use tests::conformance::spec::Spec;
@@ -50,6 +52,8 @@ enum Handlers {
     Executables,
     /// First the one, then the other
     Both,
+    /// As the executable that is deployed, with its table in a DynamoDB emulator and signed calls
+    AwsLocal,
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -65,6 +69,7 @@ async fn serve(address: &str, handlers: Handlers) -> anyhow::Result<ExitCode> {
     let handlers = match handlers {
         Handlers::InProcess | Handlers::Both => world::Handlers::InProcess,
         Handlers::Executables => world::Handlers::Executables,
+        Handlers::AwsLocal => bail!("--serve and --handlers aws-local exclude each other"),
     };
     let started = start_at(Spec::standard(), handlers, Duration::from_secs(10), address).await?;
     println!("ws://{}{}", started.place.authority, started.place.path());
@@ -84,6 +89,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         }
         (None, Handlers::Both) => runner::run_both(&rows).await,
         (None, Handlers::InProcess) => runner::run(&rows, &Target::Local(world::Handlers::InProcess)).await,
+        (None, Handlers::AwsLocal) => on_aws_local(&rows).await?,
         (None, Handlers::Executables) => runner::run(&rows, &Target::Local(world::Handlers::Executables)).await,
     };
     if let Some(file) = &arguments.json {
@@ -91,6 +97,13 @@ async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     print!("{}", if arguments.markdown { report.markdown() } else { report.table() });
     Ok(if report.breaks_the_contract() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+async fn on_aws_local(rows: &[Row]) -> anyhow::Result<Report> {
+    let stage = Stage::start().await?.context("there is no DynamoDB emulator; it is installed from PyPI")?;
+    let report = runner::run(rows, &stage.target()).await;
+    stage.stop().await;
+    Ok(report)
 }
 
 /// The keys in the environment, under the SDKs' names.

@@ -29,7 +29,8 @@ async fn main() -> anyhow::Result<()> {
     for (name, event) in samples(&secret, now()?).await? {
         write(&directory.join(format!("{name}.json")), &event)?;
     }
-    let variables = VERIFYING.map(|function| (function.to_owned(), json!({ "TWINWAY_AUTH_SECRET": secret })));
+    let variables = VERIFYING
+        .map(|function| (function.to_owned(), json!({ "TWINWAY_AUTH_SECRET": secret, "TWINWAY_AUTH_SECRET_ARN": "" })));
     write(&directory.join("env.json"), &Value::from_iter(variables))
 }
 

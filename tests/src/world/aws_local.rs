@@ -41,7 +41,7 @@ impl World for AwsLocal {
     async fn start(_: Needs) -> Self {
         let database = DynamoDb::shared().await.expect("whoever starts a world has asked whether it is available");
         let deployment = Deployment::create(database).await.expect("the emulator makes tables");
-        let settings = deployment.settings(free_address(), SECRET).expect("cargo builds binaries before tests");
+        let settings = deployment.settings(free_address(), SECRET).await.expect("cargo builds binaries before tests");
         let launch = settings.iter().fold(Server::launch(), |launch, (name, value)| launch.with(name, value));
         let launch = launch.with("TWINWAY_FUNCTIONS_MAX_PROCESSES", PROCESSES);
         Self { server: launch.start().await, deployment, crashed: false }

@@ -1,8 +1,6 @@
 //! The HTTP API for backends as a Lambda function behind an HTTP API of API Gateway (payload format 2.0).
 
-use std::convert::Infallible;
-
-use handlers_aws::function::{http_request, http_response, start_logging};
+use handlers_aws::function::{Failed, http_request, http_response, start_logging};
 use handlers_aws::{config, wiring};
 use lambda_http::service_fn;
 
@@ -11,7 +9,8 @@ async fn main() -> Result<(), lambda_http::Error> {
     start_logging(&config::environment);
     let api = &wiring::api(&config::environment).await?;
     lambda_http::run(service_fn(async |request: lambda_http::Request| {
-        Ok::<_, Infallible>(http_response(api.handle(http_request(request)).await))
+        let answer = api.handle(http_request(request)).await;
+        answer.map(http_response).map_err(|error| Failed::new("SecretError", &error))
     }))
     .await
 }

@@ -9,7 +9,7 @@ use lambda_runtime::{LambdaEvent, service_fn};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     start_logging(&config::environment);
-    let (authorizer, clock) = &wiring::authorizer(&config::environment)?;
+    let (authorizer, clock) = &wiring::authorizer(&config::environment).await?;
     lambda_runtime::run(service_fn(async |event: LambdaEvent<ApiGatewayCustomAuthorizerRequestTypeRequest>| {
         authorizer.authorize(event.payload, clock.now()).await.map_err(|error| match error {
             // API Gateway compares the text.

@@ -6,7 +6,7 @@ use super::*;
 
 const SECRET: &str = "the-secret-of-these-tests-is-long";
 
-fn complete() -> HashMap<&'static str, &'static str> {
+fn complete<'a>() -> HashMap<&'static str, &'a str> {
     HashMap::from([
         (CONNECTIONS_TABLE, "connections"),
         (MESSAGES_TABLE, "messages"),
@@ -15,7 +15,7 @@ fn complete() -> HashMap<&'static str, &'static str> {
     ])
 }
 
-fn read(given: &HashMap<&'static str, &'static str>) -> Result<(Stores, Auth), Mistakes> {
+fn read(given: &HashMap<&'static str, &str>) -> Result<(Stores, Auth), Mistakes> {
     stores_and_auth(&|name| given.get(name).map(|text| (*text).to_owned()))
 }
 
@@ -46,6 +46,30 @@ fn everything_is_read() {
     assert_eq!(auth.tokens.audience.as_deref(), Some("chat"));
     assert_eq!(auth.tokens.leeway, Duration::from_secs(5));
     assert_eq!(format!("{:?}", auth.api_keys), "[\"billing\"]");
+}
+
+#[test]
+fn secrets_may_stand_elsewhere() {
+    const SIGNING: &str = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:signing-AbCdEf";
+    const BEFORE: &str = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:before-AbCdEf";
+    let both = format!("{SIGNING}, {BEFORE}");
+    let mut given = complete();
+    given.remove(AUTH_SECRET);
+    given.extend([(AUTH_SECRET_ARN, both.as_str()), (AUTH_API_KEYS_ARN, BEFORE)]);
+    let (_, auth) = read(&given).ok().unwrap();
+    assert_eq!(auth.secret_arns, [SIGNING, BEFORE]);
+    assert_eq!(auth.api_keys_arn.as_deref(), Some(BEFORE));
+    assert!(auth.tokens.keys.is_empty());
+    for (name, value) in [
+        (AUTH_SECRET_ARN, "twinway/signing"),
+        (AUTH_SECRET_ARN, "arn:aws:s3:::bucket"),
+        (AUTH_API_KEYS_ARN, both.as_str()),
+        (AUTH_API_KEYS, "billing:acme:key-of-20-characters"),
+    ] {
+        let mut wrong = given.clone();
+        wrong.insert(name, value);
+        assert!(read(&wrong).err().unwrap().to_string().contains("1 mistake"), "{name}={value}");
+    }
 }
 
 #[test]

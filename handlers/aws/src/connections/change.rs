@@ -11,7 +11,8 @@ use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{Delete, Put, TransactWriteItem, Update, WriteRequest};
 use handlers::channel::Channel;
 use handlers::id::ConnectionId;
-use handlers::ports::Connection;
+use handlers::limits;
+use handlers::ports::Changed;
 
 use super::DynamoConnections;
 use super::record::{self, CHANGES, CHANNELS, Stored};
@@ -23,7 +24,11 @@ const TRANSACTION: usize = 100;
 /// Most writes in one `BatchWriteItem`.
 const BATCH: usize = 25;
 
+// The port's bound fits a transaction, so that a change is never in parts.
+const _: () = assert!(limits::CHANNELS_PER_FRAME < TRANSACTION);
+
 /// What came of one attempt.
+#[derive(PartialEq, Eq)]
 enum Attempt {
     Done,
     Overtaken,
@@ -35,24 +40,25 @@ impl DynamoConnections {
         id: &ConnectionId,
         join: &[Channel],
         leave: &[Channel],
-    ) -> Result<Option<Connection>, DynamoError> {
+    ) -> Result<Changed, DynamoError> {
         for attempt in 0..ATTEMPTS {
             let Some(mut stored) = self.record(id).await? else {
                 // Whoever leaves for a connection that is gone has met one that its end left listed.
                 self.unlist(id, leave.iter()).await;
-                return Ok(None);
+                return Ok(Changed::Absent);
             };
             let before = std::mem::take(&mut stored.connection.channels);
             let mut after: BTreeSet<Channel> = before.iter().chain(join).cloned().collect();
             after.retain(|channel| !leave.contains(channel));
+            if after.len() > limits::CHANNELS_PER_CONNECTION.max(before.len()) {
+                return Ok(Changed::Full);
+            }
             stored.connection.channels = after;
-            if stored.connection.channels == before {
-                return Ok(Some(stored.connection));
+            let unchanged = stored.connection.channels == before;
+            if unchanged || self.try_change(&stored, &before).await? == Attempt::Done {
+                return Ok(Changed::To { connection: stored.connection, before });
             }
-            match self.try_change(&stored, &before).await? {
-                Attempt::Done => return Ok(Some(stored.connection)),
-                Attempt::Overtaken => pause(attempt).await?,
-            }
+            pause(attempt).await?;
         }
         Err(DynamoError::Contended { operation: "TransactWriteItems", table: self.table.clone() })
     }

@@ -1,21 +1,23 @@
-//! Forgetting a connection that the gateway does not know.
+//! Taking a connection that the gateway does not know out of every listing.
 //!
-//! Invariant: a connection that is about to open is not forgotten. `$connect` records it before the client gets its `101`,
+//! Invariants: its record stays for its `$disconnect`, which tells others that the user left; should that never come, the
+//! record goes with its TTL. And a connection that is about to open is not taken out. `$connect` records it before the client gets its `101`,
 //! and until then posts to it are answered 410, as those to one that has ended ("410 Gone", re:Post knowledge centre); so
 //! only what is older than a handshake can take is gone for good. A younger one is met again by the next message, or ended
 //! by its `$disconnect`.
 
 use std::time::Duration;
 
-use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure as OnFailure};
 use handlers::channel::Channel;
 use handlers::id::ConnectionId;
 use handlers::ports::{StoreError, Timestamp};
 
 use super::DynamoConnections;
-use super::record::{self, AT};
+use super::record::{self, AT, CHANGES};
 use crate::dynamo::{DynamoError, failed, in_time, number};
+use crate::tables::{ROLE_ID, USER_KEY};
 
 /// Longer than a handshake can take: API Gateway gives the authorizer 10 s and `$connect` 29 s (quotas of WebSocket APIs).
 const HANDSHAKE: Duration = Duration::from_secs(60);
@@ -23,40 +25,47 @@ const HANDSHAKE: Duration = Duration::from_secs(60);
 /// What became of a connection that the gateway does not know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purged {
-    /// Nothing of it is left.
-    Forgotten,
+    /// Nobody meets it any more.
+    Unlisted,
     /// It may be about to open.
     Kept,
 }
 
 impl DynamoConnections {
-    /// Forgets a connection that was listed, in `found_in` or by its record.
+    /// Takes a connection that was listed, in `found_in` or by its record, out of every listing.
     pub(crate) async fn purge(&self, id: &ConnectionId, found_in: Option<&Channel>) -> Result<Purged, StoreError> {
-        Ok(in_time("DeleteItem", &self.table, self.delete_settled(id, found_in)).await?)
+        Ok(in_time("UpdateItem", &self.table, self.unlist_settled(id, found_in)).await?)
     }
 
-    async fn delete_settled(&self, id: &ConnectionId, found_in: Option<&Channel>) -> Result<Purged, DynamoError> {
-        let delete = self.client.delete_item().table_name(&self.table).set_key(Some(record::key(id)));
-        let delete = delete.condition_expression("#at <= :settled").expression_attribute_names("#at", AT);
-        let delete = delete.expression_attribute_values(":settled", number(self.settled_since()));
-        let delete = delete.return_values_on_condition_check_failure(OnFailure::AllOld);
-        match delete.return_values(ReturnValue::AllOld).send().await {
+    async fn unlist_settled(&self, id: &ConnectionId, found_in: Option<&Channel>) -> Result<Purged, DynamoError> {
+        let update = self.client.update_item().table_name(&self.table).set_key(Some(record::key(id)));
+        let update = update.condition_expression("#at <= :settled").expression_attribute_names("#at", AT);
+        let update = update.expression_attribute_values(":settled", number(self.settled_since()));
+        // A change that read the record before is overtaken, looks again, and finds the connection gone.
+        let update = update.update_expression("SET #changes = #changes + :one REMOVE #user_key, #role_id");
+        let update =
+            update.expression_attribute_names("#changes", CHANGES).expression_attribute_values(":one", number(1));
+        let update = update.expression_attribute_names("#user_key", USER_KEY);
+        let update = update.expression_attribute_names("#role_id", ROLE_ID);
+        let update = update.return_values_on_condition_check_failure(OnFailure::AllOld);
+        match update.return_values(ReturnValue::AllOld).send().await {
             Ok(answer) => {
                 let stored = answer.attributes.map(|item| record::read(&self.table, &item)).transpose()?;
-                let channels = stored.map(|stored| stored.connection.channels).unwrap_or_default();
+                let mut channels = stored.map(|stored| stored.connection.channels).unwrap_or_default();
+                channels.extend(found_in.cloned());
                 self.unlist(id, channels.iter()).await;
-                Ok(Purged::Forgotten)
+                Ok(Purged::Unlisted)
             }
             Err(error) => match error.as_service_error() {
-                Some(DeleteItemError::ConditionalCheckFailedException(refused)) if refused.item.is_some() => {
+                Some(UpdateItemError::ConditionalCheckFailedException(refused)) if refused.item.is_some() => {
                     Ok(Purged::Kept)
                 }
                 // Its record went before; the channel's list is what is left.
-                Some(DeleteItemError::ConditionalCheckFailedException(_)) => {
+                Some(UpdateItemError::ConditionalCheckFailedException(_)) => {
                     self.unlist(id, found_in.into_iter()).await;
-                    Ok(Purged::Forgotten)
+                    Ok(Purged::Unlisted)
                 }
-                _ => Err(failed("DeleteItem", &self.table, error)),
+                _ => Err(failed("UpdateItem", &self.table, error)),
             },
         }
     }

@@ -1,10 +1,11 @@
 //! Connections and memberships as items.
 //!
 //! ```text
-//! record      pk c#{id}       sk record           id tenant user role [token_exp] at [channels] changes user_key role_id expires
+//! record      pk c#{id}       sk record           id tenant user role [token_exp] at [channels] changes [user_key role_id] expires
 //! membership  pk t#{tenant}   sk {channel}#{id}   at expires
 //! ```
 //!
+//! A record without `user_key` and `role_id` is in no index: its connection is gone, and its `$disconnect` has yet to come.
 //! `#` is in no tenant's, user's or channel's name. All memberships of a tenant are one partition key, so that its occupied
 //! channels can be listed without an index; DynamoDB splits such a collection by sort key when it grows hot.
 
@@ -36,6 +37,8 @@ const TOKEN_EXPIRY: &str = "token_exp";
 pub(super) struct Stored {
     pub(super) connection: Connection,
     pub(super) changes: u64,
+    /// Whether the connection counts among those that are there.
+    pub(super) listed: bool,
 }
 
 /// The key of a connection's record.
@@ -142,5 +145,5 @@ pub(super) fn read(table: &str, item: &Item) -> Result<Stored, DynamoError> {
     let connected_at = Timestamp(reader.number(AT)?);
     let id = reader.parsed(ID, ConnectionId::parse)?;
     let connection = Connection { id, identity, connected_at, channels };
-    Ok(Stored { connection, changes: reader.number(CHANGES)? })
+    Ok(Stored { connection, changes: reader.number(CHANGES)?, listed: item.contains_key(USER_KEY) })
 }

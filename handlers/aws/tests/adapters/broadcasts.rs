@@ -141,7 +141,10 @@ async fn a_broadcast_forgets_those_who_are_gone() {
     assert!(posts == 1_000 && most <= Limits::FUNCTION.parallel, "{posts} posts, {most} at a time");
     let left = world.store.members(&Audience::Channel(lobby()), None, 1).await.unwrap();
     assert_eq!(left.total, 700, "the gone are in no list");
-    assert_eq!(world.store.remove(&ids[0]).await.unwrap(), None, "their $disconnect finds nothing to do");
+    assert_eq!(world.store.find(&ids[0]).await.unwrap(), None, "nor found");
+    let ended = world.store.remove(&ids[0]).await.unwrap();
+    assert_eq!(ended, Some(member(0)), "but by their $disconnect, which tells others");
+    assert_eq!(world.store.remove(&ids[0]).await.unwrap(), None, "once");
     assert_eq!(world.say().await.unwrap(), Delivered::To(Some(700)), "and are not posted to again");
     let presence = world.presence().await;
     assert_eq!((&presence["connections"], &presence["users"]), (&json!(700), &json!(700)), "{presence}");

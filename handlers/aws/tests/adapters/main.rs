@@ -10,6 +10,8 @@ mod faults;
 mod functions;
 mod gateway;
 mod log;
+mod presence;
+mod secrets;
 mod stores;
 mod stub;
 mod support;

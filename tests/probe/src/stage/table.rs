@@ -12,8 +12,8 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 
-/// The partition key: a connection's id.
-pub const CONNECTION: &str = "connection";
+use crate::names::CONNECTION;
+
 /// What was said, as it came in the query.
 const DIRECTIVE: &str = "directive";
 /// When DynamoDB may delete the item, in seconds since 1970: the table's TTL attribute.
