@@ -8,6 +8,8 @@ mod crash;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod load;
+#[cfg(test)]
 mod management;
 #[cfg(test)]
 mod pods;

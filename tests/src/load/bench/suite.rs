@@ -54,7 +54,7 @@ impl Suite {
 
     /// The contests of several servers on one Redis, whose peer has to be installed first.
     pub fn contests_of_pods(&self) -> Vec<Contest> {
-        vec![self.pods_paced(), self.pods_full()]
+        vec![self.pods_paced(), self.pods_many(), self.pods_one()]
     }
 
     /// The generator.
