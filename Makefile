@@ -7,7 +7,7 @@ ARGS ?=
 ENV ?= dev
 BENCH_BINS := --bin bench --bin bench_server --bin bare --bin load
 
-.PHONY: help setup run aws-local fmt lint boundaries deny unit check test conformance fuzz faults bench bench-quick docs clean lambda cdk deploy deploy-probe sam-events
+.PHONY: help setup run aws-local fmt lint boundaries deny unit check test conformance fuzz faults bench bench-quick bench-pods docs clean lambda cdk deploy deploy-probe sam-events
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,11 @@ bench: setup ## Event path, broadcast, idle memory, connect rate, beside bare pe
 bench-quick: setup ## The same, shorter and rougher
 	$(CARGO) build --locked --release -p shim -p tests $(BENCH_BINS)
 	target/release/bench --quick $(ARGS)
+
+bench-pods: setup ## A broadcast to 3,000 clients on three pods, beside Socket.IO with its Redis adapter (ARGS="--quick"; needs Node 20)
+	tests/scripts/socketio.sh target/socketio
+	$(CARGO) build --locked --release -p shim -p tests --bins
+	target/release/bench --pods --output target/bench-pods.json $(or $(ARGS),--full)
 
 cdk: ## Is the AWS deployment sound? Types, lint, synthesis with cdk-nag, tests, cfn-lint; needs Node 20, no account
 	@cdk/check.sh

@@ -23,6 +23,9 @@ struct Cli {
     /// What the targets are stated for
     #[arg(long)]
     full: bool,
+    /// Several servers on one Redis: three pods of ours beside Socket.IO (the other contests are of single servers)
+    #[arg(long)]
+    pods: bool,
     /// Rounds in which everyone takes a turn (default: 3, with --full 5)
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=50))]
     rounds: Option<u32>,
@@ -56,7 +59,8 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         work: work.path().to_string_lossy().into_owned(),
         rounds: cli.rounds.unwrap_or(if cli.full { 5 } else { 3 }),
     };
-    let contests = chosen(suite.contests(), &cli.only)?;
+    let all = if cli.pods { suite.contests_of_pods() } else { suite.contests() };
+    let contests = chosen(all, &cli.only)?;
     println!("{} rounds, cores {:?}, {extent:?}\n", arena.rounds, arena.pinning);
     let records = run_all(&contests, &arena);
     ensure!(!records.is_empty(), "nothing could be measured");

@@ -7,6 +7,7 @@
 pub mod bare;
 pub mod child;
 pub mod contest;
+pub mod pods;
 pub mod suite;
 pub mod tokens;
 pub mod verdict;

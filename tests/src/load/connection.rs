@@ -41,6 +41,21 @@ impl Default for ReadBuffer {
     }
 }
 
+/// A question that a server asks in a message of its own, and the answer: Engine.IO, for one, does not use pings.
+#[derive(Clone, Debug)]
+pub struct Heartbeat {
+    question: Vec<u8>,
+    /// The whole masked frame.
+    answer: Vec<u8>,
+}
+
+impl Heartbeat {
+    /// Text for text.
+    pub fn new(question: &str, answer: &str) -> Self {
+        Self { question: question.into(), answer: frame::encode(Opcode::Text, answer.as_bytes()) }
+    }
+}
+
 /// An upgraded connection.
 pub struct Connection {
     stream: TcpStream,
@@ -48,6 +63,7 @@ pub struct Connection {
     held: Vec<u8>,
     /// Whether the server may compress messages.
     inflates: bool,
+    heartbeat: Option<Rc<Heartbeat>>,
     /// Bytes that came with the handshake's answer have not been looked at yet.
     unread: bool,
     /// What the socket did not take at once.
@@ -57,13 +73,21 @@ pub struct Connection {
 impl Connection {
     /// A connection whose handshake is done; `read_ahead` came behind the server's answer.
     pub fn new(stream: TcpStream, read_ahead: Vec<u8>) -> Self {
-        Self { stream, inflates: false, unread: !read_ahead.is_empty(), held: read_ahead, pending: Vec::new() }
+        let unread = !read_ahead.is_empty();
+        Self { stream, inflates: false, heartbeat: None, unread, held: read_ahead, pending: Vec::new() }
     }
 
     /// With messages that the server may have compressed, each by itself.
     #[must_use]
     pub fn inflating(mut self, inflates: bool) -> Self {
         self.inflates = inflates;
+        self
+    }
+
+    /// With a server that asks in messages whether the client is there; such a message is answered and not handed out.
+    #[must_use]
+    pub fn answering(mut self, heartbeat: Option<Rc<Heartbeat>>) -> Self {
+        self.heartbeat = heartbeat;
         self
     }
 
@@ -137,6 +161,7 @@ impl Connection {
             match frame.opcode {
                 _ if frame.compressed && !self.inflates => bail!(FrameError::Extension),
                 Opcode::Text | Opcode::Binary if frame.compressed => inflate(frame.payload, &mut *on_message)?,
+                Opcode::Text if self.asks(frame.payload) => self.answer()?,
                 Opcode::Text | Opcode::Binary => on_message(frame.payload),
                 Opcode::Ping => self.send(&frame::encode(Opcode::Pong, frame.payload))?,
                 Opcode::Pong => {}
@@ -146,6 +171,17 @@ impl Connection {
         self.held.clear();
         self.held.extend_from_slice(bytes);
         Ok(())
+    }
+
+    fn asks(&self, payload: &[u8]) -> bool {
+        self.heartbeat.as_ref().is_some_and(|heartbeat| heartbeat.question == payload)
+    }
+
+    fn answer(&mut self) -> anyhow::Result<()> {
+        match self.heartbeat.clone() {
+            Some(heartbeat) => self.send(&heartbeat.answer),
+            None => Ok(()),
+        }
     }
 
     /// Reads and ignores until the connection ends, answering pings: what an idle client does.
@@ -244,6 +280,21 @@ mod tests {
         let mut pong = [0; 8];
         server.read_exact(&mut pong).await.unwrap();
         assert_eq!(pong[..], frame::encode(Opcode::Pong, b"hi"));
+    }
+
+    #[tokio::test]
+    async fn a_heartbeat_is_answered_and_no_message() {
+        let (connection, mut server) = pair(b"").await;
+        let mut connection = connection.answering(Some(Rc::new(Heartbeat::new("2", "3"))));
+        server.write_all(b"\x81\x012\x81\x0222").await.unwrap();
+        let mut seen = Vec::new();
+        let buffer = ReadBuffer::new();
+        let read = |cx: &mut Context<'_>| connection.poll_messages(cx, &buffer, |payload| seen.push(payload.to_vec()));
+        std::future::poll_fn(read).await.unwrap();
+        assert_eq!(seen, [b"22"]);
+        let mut answer = [0; 7];
+        server.read_exact(&mut answer).await.unwrap();
+        assert_eq!(answer[..], frame::encode(Opcode::Text, b"3"));
     }
 
     #[tokio::test]

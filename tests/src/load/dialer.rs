@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
@@ -13,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
-use super::connection::Connection;
+use super::connection::{Connection, Heartbeat};
 use super::inflate;
 use super::target::Target;
 
@@ -34,7 +35,8 @@ const SUBPROTOCOL: &str = "twinway.v1";
 /// How connections are opened; the same arguments in every scenario.
 #[derive(clap::Args, Clone)]
 pub struct Opening {
-    /// Where to connect, on the loopback interface: ws://127.0.0.1:PORT/path
+    /// Where to connect, on the loopback interface: ws://127.0.0.1:PORT/path; of several HOST:PORT, separated by commas,
+    /// connections take each in turn
     #[arg(long)]
     pub url: String,
     /// A subprotocol to ask for; may be given several times
@@ -49,6 +51,9 @@ pub struct Opening {
     /// Another header of the handshake, `Name: value`; may be given several times
     #[arg(long)]
     pub header: Vec<String>,
+    /// A text that the server sends to see whether a client is there, and what it wants to hear: 2=3 for Engine.IO
+    #[arg(long, value_parser = question_and_answer)]
+    pub heartbeat: Option<Heartbeat>,
     /// How many source addresses (127.0.0.1, 127.0.0.2, ..) connections take in turn: each has some 28,000 ports
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u8).range(1..=250))]
     pub sources: u8,
@@ -61,6 +66,7 @@ pub struct Opening {
 pub struct Dialer {
     target: Target,
     sources: u8,
+    heartbeat: Option<Rc<Heartbeat>>,
     /// Whole requests, one for each token: never empty.
     requests: Vec<String>,
 }
@@ -77,7 +83,7 @@ impl Dialer {
             None => vec![opening.token.clone()],
         };
         let requests = tokens.iter().map(|token| request(&target, opening, token.as_deref())).collect();
-        Ok(Self { target, sources: opening.sources, requests })
+        Ok(Self { target, sources: opening.sources, heartbeat: opening.heartbeat.clone().map(Rc::new), requests })
     }
 
     /// Opens connection number `number`, which chooses its source address and its token.
@@ -93,18 +99,25 @@ impl Dialer {
         stream.set_nodelay(true)?;
         stream.write_all(self.requests[number % self.requests.len()].as_bytes()).await?;
         let (read_ahead, inflates) = read_answer(&mut stream).await?;
-        Ok(Connection::new(stream, read_ahead).inflating(inflates))
+        Ok(Connection::new(stream, read_ahead).inflating(inflates).answering(self.heartbeat.clone()))
     }
 
     async fn connect(&self, number: usize) -> std::io::Result<TcpStream> {
-        if self.target.address.is_ipv6() {
-            return TcpStream::connect(self.target.address).await;
+        let address = self.target.address(number);
+        if address.is_ipv6() {
+            return TcpStream::connect(address).await;
         }
         let socket = TcpSocket::new_v4()?;
         let source = Ipv4Addr::new(127, 0, 0, 1 + (number % usize::from(self.sources)) as u8);
         socket.bind(SocketAddr::new(IpAddr::V4(source), 0))?;
-        socket.connect(self.target.address).await
+        socket.connect(address).await
     }
+}
+
+fn question_and_answer(text: &str) -> anyhow::Result<Heartbeat> {
+    let (question, answer) = text.split_once('=').context("it is QUESTION=ANSWER")?;
+    ensure!(!question.is_empty(), "there is no question before the `=`");
+    Ok(Heartbeat::new(question, answer))
 }
 
 fn read_tokens(path: &Path) -> anyhow::Result<Vec<String>> {
@@ -118,7 +131,8 @@ fn request(target: &Target, opening: &Opening, token: Option<&str>) -> String {
     let mut request = format!(
         "GET {} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
          Sec-WebSocket-Key: {KEY}\r\n",
-        target.path, target.address
+        target.path,
+        target.address(0)
     );
     let mut protocols = opening.subprotocol.clone();
     if let Some(token) = token {
@@ -172,6 +186,7 @@ mod tests {
             token: token.map(str::to_owned),
             token_file: None,
             header: vec!["X-A: b".to_owned()],
+            heartbeat: None,
             sources: 8,
             server_pid: None,
         }

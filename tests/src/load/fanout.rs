@@ -2,9 +2,11 @@
 //!
 //! Every broadcast carries a number in its text, so deliveries are counted exactly whatever envelope the server puts
 //! around it, and whatever else it sends. The next broadcast goes out when one has reached every receiver, or when it was
-//! given up; at the end the generator waits for stragglers before it calls a delivery lost.
+//! given up, and not before its time when there is a pace; at the end the generator waits for stragglers before it calls a
+//! delivery lost.
 
 mod board;
+mod opening;
 
 use std::cell::RefCell;
 use std::path::PathBuf;
@@ -18,16 +20,14 @@ use tokio::task::JoinSet;
 use tokio::time::{Interval, interval, sleep, timeout};
 
 use self::board::{Board, PATIENCE};
+use self::opening::{open_publishers, open_receivers};
 use super::connection::{Connection, ReadBuffer};
-use super::dialer::{Dialer, Opening};
+use super::dialer::Opening;
 use super::frame::{self, Opcode};
 use super::report::{LatencySummary, Usage, Window};
 use super::template::{self, Template};
 
-/// How long a receiver waits for the answer to its first frame.
-const SUBSCRIBE_DEADLINE: Duration = Duration::from_secs(10);
-
-/// How often overdue broadcasts are looked for.
+/// How often overdue broadcasts are looked for, at least.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// What to run.
@@ -44,6 +44,9 @@ pub struct FanoutPlan {
     /// A receiver is ready when a frame with this text has arrived
     #[arg(long)]
     subscribed_marker: Option<String>,
+    /// Publishers send the first frame as well, and wait for its answer
+    #[arg(long)]
+    publishers_subscribe: bool,
     /// Publishing connections
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     publishers: u32,
@@ -62,6 +65,10 @@ pub struct FanoutPlan {
     /// Broadcasts under way at once
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1_024))]
     in_flight: u32,
+    /// Broadcasts in a second, evenly spaced; latencies are then counted from when one was due (default: as many as
+    /// --in-flight lets)
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    rate: Option<u32>,
     /// Seconds that are measured
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
@@ -83,6 +90,8 @@ pub struct FanoutReport {
     pub delivered_bytes: usize,
     /// Broadcasts under way at once.
     pub in_flight: u32,
+    /// Broadcasts that were due in a second, if there was a pace.
+    pub rate: Option<u32>,
     /// Seconds that were measured.
     pub seconds: f64,
     /// Deliveries in that time.
@@ -125,8 +134,14 @@ pub async fn run(plan: &FanoutPlan) -> anyhow::Result<FanoutReport> {
     let board = Rc::new(RefCell::new(Board::new(plan.receivers, plan.publishers, plan.in_flight as usize)));
     let traffic = Traffic { board, buffer: ReadBuffer::new(), template };
     let mut receivers = open_receivers(plan, &traffic).await?;
+    let publishers = open_publishers(plan, &traffic.buffer).await?;
+    let beat = plan.rate.map(|rate| Duration::from_secs(1) / rate);
+    if let Some(beat) = beat {
+        traffic.board.borrow_mut().keep_pace(beat, Instant::now());
+    }
+    let looks = interval(beat.unwrap_or(LOOK_EVERY).min(LOOK_EVERY));
     let mut publishing = JoinSet::new();
-    publishing.spawn_local(publish(open_publishers(plan).await?, traffic.clone(), interval(LOOK_EVERY)));
+    publishing.spawn_local(publish(publishers, traffic.clone(), looks));
 
     hold(&mut publishing, plan.warm_up).await?;
     let delivered_before = traffic.board.borrow_mut().begin_window();
@@ -143,44 +158,6 @@ pub async fn run(plan: &FanoutPlan) -> anyhow::Result<FanoutReport> {
         lost += 1;
     }
     report(plan, &traffic, lost, (delivered, latency), usage)
-}
-
-async fn open_receivers(plan: &FanoutPlan, traffic: &Traffic) -> anyhow::Result<JoinSet<anyhow::Error>> {
-    let dialer = Dialer::new(&plan.opening)?;
-    let mut receivers = JoinSet::new();
-    for number in 0..plan.receivers {
-        let mut connection =
-            dialer.open(number as usize).await.with_context(|| format!("opening receiver {number}"))?;
-        if let Some(first) = &plan.subscribe_frame {
-            connection.send(&frame::encode(Opcode::Text, first.as_bytes()))?;
-        }
-        if let Some(marker) = &plan.subscribed_marker {
-            let answered = connection.until_message(&traffic.buffer, marker.as_bytes());
-            timeout(SUBSCRIBE_DEADLINE, answered)
-                .await
-                .with_context(|| format!("receiver {number} was sent no frame with `{marker}`"))?
-                .with_context(|| format!("subscribing receiver {number}"))?;
-        }
-        receivers.spawn_local(receive(connection, traffic.clone(), plan.publishers as usize));
-    }
-    Ok(receivers)
-}
-
-async fn open_publishers(plan: &FanoutPlan) -> anyhow::Result<Vec<Connection>> {
-    let mut opening = plan.opening.clone();
-    if let Some(url) = &plan.publish_url {
-        opening.url.clone_from(url);
-    }
-    if let Some(path) = &plan.publish_token_file {
-        opening.token = None;
-        opening.token_file = Some(path.clone());
-    }
-    let dialer = Dialer::new(&opening)?;
-    let mut publishers = Vec::new();
-    for number in 0..plan.publishers {
-        publishers.push(dialer.open(number as usize).await.with_context(|| format!("opening publisher {number}"))?);
-    }
-    Ok(publishers)
 }
 
 /// Lets the publishers run for some seconds; when one ends, the run is spoilt.
@@ -218,6 +195,7 @@ fn report(
         bytes: traffic.template.render(0).len(),
         delivered_bytes: board.delivered_bytes,
         in_flight: plan.in_flight,
+        rate: plan.rate,
         seconds: usage.elapsed.as_secs_f64(),
         deliveries,
         published: board.published(),

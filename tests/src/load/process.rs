@@ -1,4 +1,4 @@
-//! What a process used, from `/proc`: CPU time of all its threads, and resident memory.
+//! What a process used, from `/proc`: CPU time of all its threads, or of it and all its descendants, and resident memory.
 //!
 //! Linux only. CPU time comes in clock ticks of 10 ms, so a measured window should last seconds.
 
@@ -16,6 +16,41 @@ const TICK: Duration = Duration::from_millis(10);
 pub fn cpu_time(pid: u32) -> anyhow::Result<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).with_context(|| format!("no process {pid}"))?;
     ticks(&stat).map(|ticks| TICK * ticks).with_context(|| format!("/proc/{pid}/stat is not as expected"))
+}
+
+/// User and system time of `pid` and of every process that descends from it and lives: a server that is several processes.
+///
+/// # Errors
+/// When there is no such process, or `/proc` cannot be read.
+pub fn family_cpu_time(pid: u32) -> anyhow::Result<Duration> {
+    let processes = std::fs::read_dir("/proc").context("reading /proc")?;
+    // One that ends in between is in no family any more.
+    let stats: Vec<(u32, u32)> = processes
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter_map(|member: u32| {
+            Some((member, parent(&std::fs::read_to_string(format!("/proc/{member}/stat")).ok()?)?))
+        })
+        .collect();
+    let descendants = family(pid, &stats).into_iter().skip(1);
+    let times = descendants.filter_map(|member| cpu_time(member).ok());
+    Ok(cpu_time(pid)? + times.sum::<Duration>())
+}
+
+/// `pid` first, then its descendants, of (process, parent).
+fn family(pid: u32, processes: &[(u32, u32)]) -> Vec<u32> {
+    let mut members = vec![pid];
+    let mut looked_at = 0;
+    while let Some(&parent) = members.get(looked_at) {
+        members.extend(processes.iter().filter(|(_, of)| *of == parent).map(|(member, _)| member));
+        looked_at += 1;
+    }
+    members
+}
+
+/// The parent's process id (proc_pid_stat(5), field 4).
+fn parent(stat: &str) -> Option<u32> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
 /// Resident memory of `pid` in bytes (proc_pid_status(5), `VmRSS`).
@@ -48,6 +83,28 @@ mod tests {
     fn fields_are_counted_after_the_command_name() {
         assert_eq!(ticks("7 (a b) c) S 1 7 7 0 -1 4194304 90 0 0 0 150 25 3 4 20 0 9 0 100 1 2"), Some(175));
         assert_eq!(ticks("nonsense"), None);
+    }
+
+    #[test]
+    fn a_family_is_everyone_who_descends() {
+        assert_eq!(parent("7 (a b) c) S 1 7 7 0 -1"), Some(1));
+        assert_eq!(family(5, &[(1, 0), (9, 7), (7, 5), (6, 5), (8, 1)]), [5, 7, 6, 9]);
+    }
+
+    #[test]
+    fn the_work_of_a_child_counts() {
+        let pid = std::process::id();
+        let script = "while :; do :; done";
+        let mut child = std::process::Command::new("sh").args(["-c", script]).spawn().unwrap();
+        let patience = std::time::Instant::now() + Duration::from_secs(30);
+        while cpu_time(child.id()).unwrap() < TICK && std::time::Instant::now() < patience {
+            std::thread::yield_now();
+        }
+        let of_child = cpu_time(child.id()).unwrap();
+        let (alone, family) = (cpu_time(pid).unwrap(), family_cpu_time(pid).unwrap());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(of_child >= TICK && family >= alone + of_child, "{of_child:?} {alone:?} {family:?}");
     }
 
     #[test]

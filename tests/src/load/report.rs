@@ -74,7 +74,7 @@ pub struct Window {
 pub struct Usage {
     /// How long it lasted.
     pub elapsed: Duration,
-    /// CPU time of the server, if its process is known.
+    /// CPU time of the server and of the processes that it started, if it is known.
     pub server_cpu: Option<Duration>,
     /// CPU time of this generator.
     pub own_cpu: Duration,
@@ -86,7 +86,7 @@ impl Window {
     /// # Errors
     /// When there is no such process.
     pub fn open(server: Option<u32>) -> anyhow::Result<Self> {
-        let server_cpu = server.map(process::cpu_time).transpose()?;
+        let server_cpu = server.map(process::family_cpu_time).transpose()?;
         let own_cpu = process::cpu_time(std::process::id())?;
         Ok(Self { began: Instant::now(), server, server_cpu, own_cpu })
     }
@@ -97,7 +97,7 @@ impl Window {
     /// When the server's process is gone.
     pub fn close(&self) -> anyhow::Result<Usage> {
         let elapsed = self.began.elapsed();
-        let server_now = self.server.map(process::cpu_time).transpose()?;
+        let server_now = self.server.map(process::family_cpu_time).transpose()?;
         let own_cpu = process::cpu_time(std::process::id())?.saturating_sub(self.own_cpu);
         let server_cpu = server_now.zip(self.server_cpu).map(|(now, then)| now.saturating_sub(then));
         Ok(Usage { elapsed, server_cpu, own_cpu })

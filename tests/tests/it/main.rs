@@ -12,6 +12,8 @@ mod elsewhere;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod load;
+#[cfg(test)]
 mod management;
 #[cfg(test)]
 mod pods;

@@ -2,7 +2,10 @@
 //!
 //! Our server is `bench_server`, which is built beside this program: `--kind echo` answers every message on its stage
 //! `prod` through an event and a handler; `--kind app --secret S` serves the application there, for tokens signed with S
-//! (`tokens`). Contests run without it when it has not been built; their targets are then reported as not measured.
+//! (`tokens`). Contests run without it when it has not been built; their targets are then reported as not measured. Pods are
+//! the real `twinway`, which `bench_pods` starts (`pods`).
+
+mod pods;
 
 use std::path::{Path, PathBuf};
 
@@ -47,6 +50,11 @@ impl Suite {
     /// All contests, in the order they are run.
     pub fn contests(&self) -> Vec<Contest> {
         vec![self.start(), self.echo(1, 1.15), self.echo(16, 0.4), self.fanout(), self.idle(), self.connect()]
+    }
+
+    /// The contests of several servers on one Redis, whose peer has to be installed first.
+    pub fn contests_of_pods(&self) -> Vec<Contest> {
+        vec![self.pods_paced(), self.pods_many(), self.pods_one()]
     }
 
     /// The generator.

@@ -16,6 +16,9 @@ pub const SECRET: &str = "bench-secret-bench-secret-bench-secret";
 /// Users with a token: as many as the largest contest has connections.
 const USERS: usize = 10_000;
 
+/// Admins with a token: as many as a contest has senders.
+const ADMINS: usize = 16;
+
 /// 2100-01-01T00:00:00Z in seconds since 1970: no run outlives it, and no clock is needed to write it.
 const EXPIRES: i64 = 4_102_444_800;
 
@@ -29,7 +32,11 @@ pub fn write(folder: &Path) -> anyhow::Result<()> {
         let _ = writeln!(users, "{}", token(&format!("bench-{number}"), Role::User)?);
     }
     std::fs::write(folder.join("user.tokens"), users).context("writing the users' tokens")?;
-    std::fs::write(folder.join("admin.tokens"), token("bench-admin", Role::Admin)?).context("writing the admin's token")
+    let mut admins = String::new();
+    for number in 0..ADMINS {
+        let _ = writeln!(admins, "{}", token(&format!("bench-admin-{number}"), Role::Admin)?);
+    }
+    std::fs::write(folder.join("admin.tokens"), admins).context("writing the admins' tokens")
 }
 
 fn token(user: &str, role: Role) -> anyhow::Result<String> {

@@ -20,12 +20,19 @@ struct Broadcast {
     missing: u32,
 }
 
+/// One broadcast a beat; those that could not go out in time follow as soon as they may.
+struct Pace {
+    beat: Duration,
+    due: Instant,
+}
+
 /// Counts and gates the broadcasts of one run.
 pub struct Board {
     receivers: u32,
     publishers: u64,
     in_flight: usize,
     publishing: bool,
+    pace: Option<Pace>,
     /// Broadcasts from number `first` to `next`, the first of them incomplete.
     outstanding: VecDeque<Broadcast>,
     first: u64,
@@ -52,6 +59,7 @@ impl Board {
             publishers: u64::from(publishers),
             in_flight,
             publishing: true,
+            pace: None,
             outstanding: VecDeque::new(),
             first: 0,
             next: 0,
@@ -65,16 +73,31 @@ impl Board {
         }
     }
 
+    /// From `first` on one broadcast is due every `beat`, and none goes out before.
+    pub fn keep_pace(&mut self, beat: Duration, first: Instant) {
+        self.pace = Some(Pace { beat, due: first });
+    }
+
     /// The number of the broadcast to publish now, if one may be: it counts as under way from here on.
     pub fn publish_next(&mut self, now: Instant) -> Option<u64> {
         let full = self.incomplete >= self.in_flight || self.outstanding.len() >= OUTSTANDING;
         if full || !self.publishing {
             return None;
         }
-        self.outstanding.push_back(Broadcast { published: now, missing: self.receivers });
+        let published = self.take_beat(now)?;
+        self.outstanding.push_back(Broadcast { published, missing: self.receivers });
         self.incomplete += 1;
         self.next += 1;
         Some(self.next - 1)
+    }
+
+    /// When the next broadcast was due, if it is by now. A latency counts from then: a server that holds up the publisher
+    /// has kept the receivers waiting for as long.
+    fn take_beat(&mut self, now: Instant) -> Option<Instant> {
+        let Some(pace) = &mut self.pace else { return Some(now) };
+        let due = pace.due;
+        (due <= now).then(|| pace.due += pace.beat)?;
+        Some(due)
     }
 
     /// Counts one frame of a receiver; `expected` is that receiver's next number from each publisher.
@@ -225,6 +248,21 @@ mod tests {
         board.give_up_overdue(later);
         assert!(board.is_complete());
         assert_eq!((board.publish_next(later), board.lost()), (Some(3), 3));
+    }
+
+    #[test]
+    fn with_a_pace_broadcasts_go_out_when_they_are_due_and_latencies_count_from_then() {
+        let (first, beat) = (Instant::now(), Duration::from_millis(50));
+        let mut board = Board::new(1, 1, 2);
+        board.keep_pace(beat, first);
+        assert_eq!([board.publish_next(first), board.publish_next(first + beat / 2)], [Some(0), None]);
+        let late = first + 4 * beat;
+        assert_eq!([board.publish_next(late), board.publish_next(late)], [Some(1), None], "two are under way");
+        board.take(Some(0), 9, &mut [0], late);
+        assert_eq!(board.publish_next(late), Some(2), "what is overdue follows");
+        board.take(Some(2), 9, &mut [0], late);
+        let summary = board.latencies.summary();
+        assert!((199_000..=201_000).contains(&summary.max) && (99_000..=101_000).contains(&summary.p50), "{summary:?}");
     }
 
     #[test]
