@@ -68,7 +68,7 @@ bench-quick: setup ## The same, shorter and rougher
 
 bench-pods: setup ## A broadcast to 3,000 clients on three pods, beside Socket.IO with its Redis adapter (ARGS="--quick"; needs Node 20)
 	tests/scripts/socketio.sh target/socketio
-	$(CARGO) build --locked --release -p shim -p tests --bins
+	$(CARGO) build --locked --release -p shim -p tests --bin twinway --bin bench --bin bench_pods --bin load
 	target/release/bench --pods --output target/bench-pods.json $(or $(ARGS),--full)
 
 cdk: ## Is the AWS deployment sound? Types, lint, synthesis with cdk-nag, tests, cfn-lint; needs Node 20, no account
