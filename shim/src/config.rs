@@ -263,7 +263,7 @@ pub struct ClusterConfig {
 pub struct DrainConfig {
     /// How long it goes on accepting while it already says that it is not ready, until no load balancer sends more.
     pub delay: Duration,
-    /// How many connections are told to reconnect at a time.
+    /// How many connections are told to reconnect at a time, at least.
     pub wave_size: usize,
     /// How long between two waves.
     pub wave_interval: Duration,
@@ -274,11 +274,14 @@ pub struct DrainConfig {
 }
 
 impl DrainConfig {
-    /// How long the waves of so many connections take.
+    /// How many of so many connections are told at a time: as few as `wave_size` says, or as many more as it takes to have told
+    /// all of them within half of the grace.
     #[must_use]
-    pub fn waves(&self, connections: usize) -> Duration {
-        let waves = connections.div_ceil(self.wave_size.max(1));
-        self.wave_interval.saturating_mul(u32::try_from(waves).unwrap_or(u32::MAX))
+    pub fn wave_of(&self, connections: usize) -> usize {
+        let interval = self.wave_interval.max(Duration::from_millis(1));
+        let intervals = (self.grace / 2).as_millis() / interval.as_millis();
+        let waves = usize::try_from(intervals).unwrap_or(usize::MAX).max(1);
+        self.wave_size.max(connections.div_ceil(waves))
     }
 
     /// The least `terminationGracePeriodSeconds` of a pod with this configuration: delay, grace, and what leaving the cluster

@@ -72,7 +72,7 @@ async fn send_away(config: &DrainConfig, hub: &Hub) {
 /// `$disconnect` included: what makes that slow (Redis, the disk, the CPU) also makes slow the servers that take clients in, and
 /// sending more of them would only add to it. Half of the grace may be spent on such waiting, so that all are sent in time.
 pub(crate) async fn send_waves(config: &DrainConfig, handles: Vec<Arc<Handle>>) {
-    let size = config.wave_size.max(1);
+    let size = config.wave_of(handles.len()).max(1);
     let waves = u32::try_from(handles.len().div_ceil(size)).unwrap_or(u32::MAX).max(1);
     let patience = (config.grace / 2 / waves).saturating_sub(config.wave_interval);
     let mut rest = handles.into_iter();

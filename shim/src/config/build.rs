@@ -42,22 +42,8 @@ pub fn load(strings: &dyn Strings, flags: &Flags, document: Option<&Document>) -
         _ => Err(ConfigError { mistakes: reader.mistakes }),
     };
     let mut warnings = std::mem::take(&mut layers.warnings);
-    warnings.extend(config.iter().filter_map(slow_waves));
     warnings.extend(unused(&layers, mode).into_iter().map(str::to_owned));
     Loaded { config, warnings, layers }
-}
-
-/// A full server that cannot send everyone away in time.
-fn slow_waves(config: &Config) -> Option<String> {
-    let (most, drain) = (config.server.max_connections, &config.drain);
-    let waves = drain.waves(most);
-    (waves > drain.grace).then(|| {
-        format!(
-            "sending server.max_connections = {most} connections away takes {waves:?}, longer than drain.grace = {:?}: the \
-             last ones would be cut off; raise drain.grace or drain.wave_size",
-            drain.grace
-        )
-    })
 }
 
 /// Values that somebody gave and that change nothing.

@@ -167,8 +167,8 @@ pub const KEYS: &[Key] = &[
     Key::new("cluster.reap_concurrency", "TWINWAY_CLUSTER_REAP_CONCURRENCY", "number", "How many of them run at a time.").default("32"),
     // Drain
     Key::new("drain.delay", "TWINWAY_DRAIN_DELAY", "duration", "How long the server goes on accepting after SIGTERM while `/ready` already refuses, until no load balancer sends more.").defaults("0s", "5s"),
-    Key::new("drain.wave_size", "TWINWAY_DRAIN_WAVE_SIZE", "number", "How many connections are told to reconnect at a time.").default("500"),
-    Key::new("drain.wave_interval", "TWINWAY_DRAIN_WAVE_INTERVAL", "duration", "How long between two waves: spreads the reconnects over the remaining servers.").default("100ms"),
+    Key::new("drain.wave_size", "TWINWAY_DRAIN_WAVE_SIZE", "number", "How many connections are told to reconnect at a time; more when that would take longer than half of `drain.grace`.").default("50"),
+    Key::new("drain.wave_interval", "TWINWAY_DRAIN_WAVE_INTERVAL", "duration", "How long between two waves: spreads the reconnects over the remaining servers.").default("250ms"),
     Key::new("drain.grace", "TWINWAY_DRAIN_GRACE", "duration", "How long everything after the delay may take; then what is left is cut. A pod's `terminationGracePeriodSeconds` must exceed delay and grace together.").default("25s"),
     Key::new("drain.termination_grace", "TWINWAY_TERMINATION_GRACE", "duration", "The pod's `terminationGracePeriodSeconds`, so that a start fails when it is too short; `twinway config check` prints the least value."),
     // Logging

@@ -221,11 +221,14 @@ fn a_pod_that_would_be_killed_while_it_drains_does_not_start() {
 }
 
 #[test]
-fn a_full_server_that_cannot_be_emptied_in_time_is_warned_of() {
-    let loaded = from_environment(&[("TWINWAY_MAX_CONNECTIONS", "125000")]);
-    assert!(loaded.warnings.is_empty(), "250 waves of 100 ms are 25 s: {:?}", loaded.warnings);
-    let loaded = from_environment(&[("TWINWAY_MAX_CONNECTIONS", "125001")]);
-    assert!(loaded.warnings[0].contains("drain.wave_size"), "{:?}", loaded.warnings);
+fn waves_are_as_small_as_half_of_the_grace_allows() {
+    let drain = from_environment(&[]).config.unwrap().drain;
+    // The defaults: 50 every 250 ms, 25 s of grace, so 50 waves in half of it.
+    assert_eq!(drain.wave_of(10), 50);
+    assert_eq!(drain.wave_of(2_500), 50);
+    assert_eq!(drain.wave_of(100_000), 2_000);
+    let at_once = DrainConfig { grace: Duration::ZERO, ..drain };
+    assert_eq!(at_once.wave_of(1_000), 1_000);
 }
 
 #[test]

@@ -11,8 +11,8 @@ use super::ledger::{Counts, Ledger};
 use super::records::Disconnects;
 use super::verdict::{Interruptions, Messages};
 
-/// How many connections a pod that drains sends away at a time, and how long between two waves: 200 per second, which is
-/// what the others take in on a small machine that runs everything, clients and all.
+/// How many connections a pod that drains sends away at a time, and how long between two waves: the defaults. Pods have too few
+/// connections here for more.
 pub(super) const WAVE: usize = 50;
 /// See [`WAVE`].
 pub(super) const WAVE_INTERVAL: Duration = Duration::from_millis(250);

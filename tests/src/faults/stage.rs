@@ -191,10 +191,7 @@ impl Stage {
 }
 
 fn launch(redis_url: &str) -> Launch {
-    pod(redis_url)
-        .with("RUST_LOG", "info")
-        .with("TWINWAY_DRAIN_WAVE_SIZE", WAVE)
-        .with("TWINWAY_DRAIN_WAVE_INTERVAL", format!("{}ms", millis(WAVE_INTERVAL)))
+    pod(redis_url).with("RUST_LOG", "info")
 }
 
 fn millis(duration: Duration) -> u64 {
