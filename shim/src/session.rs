@@ -232,26 +232,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
     /// Moves the outbox to the socket and flushes.
     fn write(&mut self, cx: &mut Context<'_>) -> Result<(), CloseCause> {
         loop {
+            let emptied = self.empty_outbox(cx)?;
             if self.socket.poll_flush(cx).map_err(cause_of)?.is_pending() {
                 // Still woken for a request to end, but the frames stay where they can be shed.
                 let (_, close) = self.handle.outbox().drain(cx, &mut self.batch, 0);
                 return close.filter(|cause| *cause == CloseCause::SlowConsumer).map_or(Ok(()), Err);
             }
-            if !self.empty_outbox(cx)? {
+            if emptied {
                 return Ok(());
             }
         }
     }
 
-    /// Moves what is in line to the socket, as far as it takes it; `true` when something was moved.
+    /// Moves what is in line to the socket, as far as it takes it; `true` when nothing was left, and what comes next wakes the
+    /// session.
     fn empty_outbox(&mut self, cx: &mut Context<'_>) -> Result<bool, CloseCause> {
-        let mut moved = false;
         while !self.socket.is_blocked() {
             let (shed, close) = self.handle.outbox().drain(cx, &mut self.batch, TURN_BYTES);
             if self.batch.is_empty() && shed.is_none() {
-                return close.map_or(Ok(moved), Err);
+                return close.map_or(Ok(true), Err);
             }
-            moved = true;
+            let taken: usize = self.batch.iter().map(|queued| queued.text.len()).sum();
             self.count_sent(self.batch.len() as u64);
             for queued in self.batch.drain(..) {
                 self.socket.feed_shared(cx, &queued.text).map_err(cause_of)?;
@@ -259,8 +260,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
             if let Some(shed) = shed {
                 self.tell_shed(cx, &shed)?;
             }
+            if taken < TURN_BYTES && close.is_none() {
+                return Ok(true);
+            }
         }
-        Ok(moved)
+        Ok(false)
     }
 
     /// Tells the client which messages it was not sent, so that it fetches them.
