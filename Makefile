@@ -89,6 +89,7 @@ sam-events: ## An event for each function, for `sam local invoke`, in sam/events
 
 docs: ## Write the generated pages again
 	$(CARGO) run --locked --bin twinway -- config docs > docs/CONFIGURATION.md
+	$(CARGO) run --locked --bin twinway -- config example > twinway.toml.example
 	$(CARGO) build --locked -p tests --bin probe --bin conformance
 	target/debug/conformance --markdown > docs/FIDELITY.md
 
