@@ -11,6 +11,7 @@ mod embedded;
 mod pods;
 mod token;
 
+pub use self::aftermath::assert_private;
 pub use self::aws_local::AwsLocal;
 pub use self::embedded::Embedded;
 pub use self::pods::Pods;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tests::client::Client;
 use tests::server::{SECRET, Server};
-use tests::world::{Grant, PRIVATE, sign};
+use tests::world::{Grant, PRIVATE, assert_private, sign};
 
 use super::dial;
 
@@ -31,8 +31,9 @@ async fn logs_are_json_lines_without_anything_private() {
     alice.vanish();
     server.until_metric("twinway_session_open", 0.0).await;
     let exit = server.stop().await;
-    for private in ["eyJ", SECRET, PRIVATE, &ports[0], &ports[1]] {
-        assert!(!exit.stderr.contains(private), "{private:?} stands in the log:\n{}", exit.stderr);
+    assert_private(&exit.stderr);
+    for port in &ports {
+        assert!(!exit.stderr.contains(port), "{port} stands in the log:\n{}", exit.stderr);
     }
     for line in exit.stderr.lines() {
         let entry: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("no JSON ({error}): {line}"));
