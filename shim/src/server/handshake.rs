@@ -6,6 +6,7 @@
 //! ```
 //! Invariant: whoever's `$connect` succeeded gets a `$disconnect`, also when the client left before it had its `101`.
 
+mod departure;
 mod gate;
 
 use std::net::{IpAddr, SocketAddr};
@@ -35,12 +36,13 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use warp::reply::{Reply as _, Response};
 use websocket::{Socket, SocketLimits};
 
+use self::departure::Departure;
 use super::listener::{Peer, Place};
 use crate::cluster::Enrolment;
 use crate::endpoint::Endpoint;
 use crate::metrics::Outcome;
 use crate::session::handle::Handle;
-use crate::session::{Session, Stamps, disconnect, fire};
+use crate::session::{Session, Stamps, disconnect};
 
 /// What a handshake needs of its request.
 pub struct UpgradeRequest {
@@ -273,33 +275,6 @@ impl Attempt {
             response.headers_mut().insert("x-amzn-errortype", HeaderValue::from_static(error_type));
         }
         response
-    }
-}
-
-/// A client that leaves while `$connect` runs: the server drops the handshake, and what the handler has done by then is
-/// undone by a `$disconnect`. Where there are other pods the [`Enrolment`] sees to it.
-struct Departure(Option<(Arc<Endpoint>, Arc<ConnectionFacts>, EventIds)>);
-
-impl Departure {
-    fn during_connect(endpoint: &Arc<Endpoint>, facts: &Arc<ConnectionFacts>, ids: &EventIds) -> Self {
-        let undone_here = endpoint.registry.is_none() && endpoint.api.routes.has_connect;
-        Self(undone_here.then(|| (endpoint.clone(), facts.clone(), ids.clone())))
-    }
-
-    fn did_not_happen(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Departure {
-    fn drop(&mut self) {
-        if let Some((endpoint, facts, ids)) = self.0.take() {
-            let tasks = endpoint.tasks.clone();
-            tasks.spawn(async move {
-                // A failure is logged already.
-                let _ = fire(&endpoint, &facts, &mut Stamps::new(ids), &CloseCause::ConnectionLost).await;
-            });
-        }
     }
 }
 
