@@ -14,12 +14,11 @@ use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_dynamodb::error::BoxError;
 use handlers::app::App;
 use handlers::id::ConnectionId;
-use handlers_aws::config::Stores;
 use handlers_aws::wiring;
 use serde_json::{Value, json};
 
 use crate::gateway::{Gateway, Mood};
-use crate::support::{Database, NOW, RETENTION, clock, database, sdk};
+use crate::support::{Database, NOW, clock, database, sdk};
 
 /// Requests by operation.
 pub type Counts = BTreeMap<String, u32>;
@@ -70,12 +69,7 @@ impl World {
     async fn new(database: &Database) -> Self {
         let gateway = Gateway::start().await;
         let recorder = Recorder::default();
-        let stores = Stores {
-            connections_table: database.connections_table().await,
-            messages_table: database.messages_table().await,
-            management_endpoint: format!("{}/prod", gateway.stub.endpoint()),
-            retention: RETENTION,
-        };
+        let stores = database.stores(format!("{}/prod", gateway.stub.endpoint())).await;
         let management = wiring::management(&sdk(&gateway.stub.endpoint()).await, &stores.management_endpoint);
         let app = wiring::application(&recorder.client(&database.sdk), management, &stores, clock());
         Self { app, gateway, recorder }

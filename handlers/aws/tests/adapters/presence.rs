@@ -9,13 +9,12 @@ use std::time::Duration;
 use handlers::app::App;
 use handlers::id::ConnectionId;
 use handlers::memory::ManualClock;
-use handlers_aws::config::Stores;
 use handlers_aws::wiring;
 use serde_json::{Value, json};
 
 use crate::counts::event;
 use crate::gateway::{Gateway, Mood};
-use crate::support::{Database, RETENTION, clock, database, sdk};
+use crate::support::{Database, clock, database, sdk};
 
 struct World {
     app: App,
@@ -26,12 +25,7 @@ struct World {
 impl World {
     async fn new(database: &Database) -> Self {
         let (gateway, clock) = (Gateway::start().await, clock());
-        let stores = Stores {
-            connections_table: database.connections_table().await,
-            messages_table: database.messages_table().await,
-            management_endpoint: format!("{}/prod", gateway.stub.endpoint()),
-            retention: RETENTION,
-        };
+        let stores = database.stores(format!("{}/prod", gateway.stub.endpoint())).await;
         let management = wiring::management(&sdk(&gateway.stub.endpoint()).await, &stores.management_endpoint);
         let app = wiring::application(&database.client, management, &stores, clock.clone());
         Self { app, clock, gateway }

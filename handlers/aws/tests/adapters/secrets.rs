@@ -13,14 +13,13 @@ use handlers::identity::Role;
 use handlers::memory::ManualClock;
 use handlers::ports::{Clock, Timestamp};
 use handlers_aws::backends::BackendApi;
-use handlers_aws::config::Stores;
 use handlers_aws::secrets::{KEPT, PAUSE, SecretError, SecretKeys};
 use handlers_aws::wiring;
 use http::{Request, StatusCode};
 
 use crate::counts::Recorder;
 use crate::faults::Failing;
-use crate::support::{Database, RETENTION, clock, database, sdk};
+use crate::support::{Database, clock, database, sdk};
 
 const FIRST: &str = "the-first-secret-of-these-tests-is-long";
 const SECOND: &str = "the-second-secret-of-these-tests-is-long";
@@ -187,12 +186,7 @@ async fn keys_of_backends_come_and_go_with_their_secret() {
     let world = World::new(&database).await;
     let (old, new) = ("old-key-of-20-characters", "new-key-of-20-characters");
     let arn = create(&world.client, &format!("billing:default:{old}")).await;
-    let stores = Stores {
-        connections_table: database.connections_table().await,
-        messages_table: database.messages_table().await,
-        management_endpoint: "http://127.0.0.1:1/prod".to_owned(),
-        retention: RETENTION,
-    };
+    let stores = database.stores("http://127.0.0.1:1/prod".to_owned()).await;
     let management = wiring::management(&database.sdk, &stores.management_endpoint);
     let app = Arc::new(wiring::application(&database.client, management, &stores, world.clock.clone()));
     let verifier = Arc::new(TokenVerifier::new(TokenSettings::new(KeySet::default())));

@@ -9,6 +9,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::Credentials;
 use handlers::memory::ManualClock;
 use handlers::ports::Timestamp;
+use handlers_aws::config::Stores;
 use handlers_aws::connections::DynamoConnections;
 use handlers_aws::log::DynamoLog;
 use handlers_aws::{tables, wiring};
@@ -49,6 +50,16 @@ impl Database {
 
     pub async fn messages_table(&self) -> String {
         self.table("messages", tables::messages().unwrap()).await
+    }
+
+    /// New tables, and what functions are told of them.
+    pub async fn stores(&self, management_endpoint: String) -> Stores {
+        Stores {
+            connections_table: self.connections_table().await,
+            messages_table: self.messages_table().await,
+            management_endpoint,
+            retention: RETENTION,
+        }
     }
 
     async fn table(&self, kind: &str, definition: tables::Definition) -> String {
