@@ -10,6 +10,7 @@ mod fill;
 mod index;
 mod neighbours;
 mod sequence;
+mod wave;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,9 +35,10 @@ use tokio_util::task::TaskTracker;
 use self::index::Index;
 pub use self::neighbours::{Neighbours, RemoteDescription};
 use self::sequence::{Accepted, Item, Sequence};
+use self::wave::{Wave, Writers};
 use crate::metrics::DeliveryMetrics;
 use crate::session::handle::Handle;
-use crate::session::outbox::{Pushed, Queued};
+use crate::session::outbox::Queued;
 
 /// How long a channel's order is remembered after its last message: longer than any handler runs, so that nothing that
 /// belongs to it can still be on its way.
@@ -60,6 +62,7 @@ struct Shared {
     channels: DashMap<Channel, Arc<Mutex<Ordered>>, RandomState>,
     log: Arc<dyn MessageLog>,
     fills: Semaphore,
+    writers: Writers,
     tasks: TaskTracker,
     metrics: Arc<DeliveryMetrics>,
 }
@@ -86,6 +89,7 @@ impl Hub {
             channels: DashMap::default(),
             log,
             fills: Semaphore::new(FILLS),
+            writers: Writers::new(),
             tasks,
             metrics,
         };
@@ -176,29 +180,21 @@ impl Hub {
 
     /// Passes a frame without a place on at once.
     fn fan_out(&self, audience: &Audience, priority: Priority, queued: &Queued) -> Delivered {
+        let mut wave = Wave::new(self);
         match audience.members() {
             Members::One(id) => match self.named(&id) {
-                Some(handle) => self.hand_over(&handle, priority, queued.clone()),
+                Some(handle) => wave.hand_over(&handle, priority, queued.clone()),
                 None => Delivered::Gone,
             },
             Members::Union(groups) => {
                 let mut reached = 0;
                 self.shared.index.for_each(&groups, |handle| {
-                    self.hand_over(handle, priority, queued.clone());
+                    wave.hand_over(handle, priority, queued.clone());
                     reached += 1;
                 });
                 Delivered::To(Some(reached))
             }
         }
-    }
-
-    fn hand_over(&self, handle: &Handle, priority: Priority, queued: Queued) -> Delivered {
-        match handle.push(priority, queued) {
-            Pushed::Queued => self.shared.metrics.frames.inc(),
-            Pushed::Shed(frames) => self.shared.metrics.shed.inc_by(u64::from(frames)),
-            Pushed::Closed => return Delivered::Gone,
-        };
-        Delivered::To(Some(1))
     }
 
     /// Passes a placed frame on when its turn has come.
@@ -229,11 +225,12 @@ impl Hub {
     /// two deliveries from interleaving.
     fn pass(&self, channel: &Channel, sequence: &Sequence, items: Vec<(u64, Item)>) -> u64 {
         let Members::Union(groups) = Audience::Channel(channel.clone()).members() else { return 0 };
+        let mut wave = Wave::new(self);
         let mut reached = 0;
         for (offset, item) in items {
             self.shared.index.for_each(&groups, |handle| {
                 if !sequence.withholds(handle.id, offset) {
-                    self.hand_over(handle, item.priority, item.queued.clone());
+                    wave.hand_over(handle, item.priority, item.queued.clone());
                     reached += 1;
                 }
             });

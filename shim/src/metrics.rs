@@ -88,6 +88,8 @@ pub struct CloseLabel {
 pub struct DeliveryMetrics {
     /// Frames put in line for a connection.
     pub frames: Counter,
+    /// Frames of broadcasts that were written to clients: the same count as [`SessionMetrics::sent`].
+    pub sent: Counter,
     /// Frames dropped because a connection did not keep up.
     pub shed: Counter,
     /// Holes in a channel's order that were filled from the log.
@@ -115,7 +117,7 @@ impl Metrics {
         let mut registry = Registry::with_prefix("twinway");
         let handshakes = HandshakeMetrics::registered(registry.sub_registry_with_prefix("handshake"));
         let sessions = SessionMetrics::registered(registry.sub_registry_with_prefix("session"));
-        let delivery = DeliveryMetrics::registered(registry.sub_registry_with_prefix("delivery"));
+        let delivery = DeliveryMetrics::registered(registry.sub_registry_with_prefix("delivery"), &sessions);
         let management = ManagementMetrics::registered(registry.sub_registry_with_prefix("management"));
         Self { registry, handshakes, sessions, delivery, management }
     }
@@ -190,8 +192,8 @@ impl SessionMetrics {
 }
 
 impl DeliveryMetrics {
-    fn registered(registry: &mut Registry) -> Arc<Self> {
-        let metrics = Self::default();
+    fn registered(registry: &mut Registry, sessions: &SessionMetrics) -> Arc<Self> {
+        let metrics = Self { sent: sessions.sent.clone(), ..Self::default() };
         registry.register("frames", "Frames put in line for connections", metrics.frames.clone());
         registry.register("shed_frames", "Frames dropped for connections that did not keep up", metrics.shed.clone());
         registry.register("filled_holes", "Holes in a channel's order filled from the log", metrics.holes.clone());

@@ -14,6 +14,7 @@ use handlers::channel::{Channel, ChannelName};
 use handlers::ports::{Placement, Priority};
 
 use super::Hub;
+use super::wave::Wave;
 use crate::session::handle::Handle;
 use crate::session::outbox::Queued;
 
@@ -98,8 +99,9 @@ impl Hub {
             (placement, audience) => {
                 let Members::Union(groups) = audience.members() else { return };
                 let queued = Queued { text: text.into(), placement: placement.map(Arc::new) };
+                let mut wave = Wave::new(self);
                 self.shared.index.for_each_of(&groups, part, |handle| {
-                    self.hand_over(handle, priority, queued.clone());
+                    wave.hand_over(handle, priority, queued.clone());
                 });
             }
         }

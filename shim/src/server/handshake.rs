@@ -42,6 +42,7 @@ use crate::cluster::Enrolment;
 use crate::endpoint::Endpoint;
 use crate::metrics::Outcome;
 use crate::session::handle::Handle;
+use crate::session::transport::Stream;
 use crate::session::{Session, Stamps, disconnect};
 
 /// What a handshake needs of its request.
@@ -352,16 +353,11 @@ async fn serve(
         outbound_frame: quotas.outbound_frame_bytes,
     };
     match tokio::time::timeout(endpoint.handshake_timeout, upgrade).await {
-        Ok(Ok(upgraded)) => match raw_stream(upgraded) {
-            Ok((stream, early)) => {
-                let socket = Socket::new(stream, &early, limits).compressed(deflate.as_ref());
-                Session::new(socket, handle, ids, endpoint.clone()).run().await;
-            }
-            Err(upgraded) => {
-                let socket = Socket::new(TokioIo::new(upgraded), &[], limits).compressed(deflate.as_ref());
-                Session::new(socket, handle, ids, endpoint.clone()).run().await;
-            }
-        },
+        Ok(Ok(upgraded)) => {
+            let (stream, early) = raw_stream(upgraded);
+            let socket = Socket::new(stream, &early, limits).compressed(deflate.as_ref());
+            Session::new(socket, handle, ids, endpoint.clone()).run().await;
+        }
         // The client left between the verdict and its 101.
         Ok(Err(_)) | Err(_) => {
             endpoint.hub.close_down(&handle);
@@ -372,7 +368,9 @@ async fn serve(
 }
 
 /// The TCP stream beneath an upgraded connection, without hyper's wrapping, and what the client sent early.
-fn raw_stream(upgraded: Upgraded) -> Result<(TcpStream, Vec<u8>), Upgraded> {
-    let parts = upgraded.downcast::<TokioIo<TcpStream>>()?;
-    Ok((parts.io.into_inner(), parts.read_buf.to_vec()))
+fn raw_stream(upgraded: Upgraded) -> (Stream, Vec<u8>) {
+    match upgraded.downcast::<TokioIo<TcpStream>>() {
+        Ok(parts) => (Stream::Left(parts.io.into_inner()), parts.read_buf.to_vec()),
+        Err(upgraded) => (Stream::Right(Box::new(TokioIo::new(upgraded))), Vec::new()),
+    }
 }

@@ -1,16 +1,16 @@
 //! The end of a session: what was accepted still runs, the client is told why, `$disconnect` fires once.
 
 use std::future::poll_fn;
-use std::pin::Pin;
-use std::sync::Arc;
 use std::task::Poll;
 
 use gateway::close::CloseCause;
 use gateway::event::{ConnectionFacts, DisconnectEvent};
 use gateway::reply::IntegrationFailure;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::dispatch::Dispatch;
 use super::handle::Handle;
+use super::transport::{Stream, Transport};
 use super::{Session, invocation};
 use crate::endpoint::Endpoint;
 
@@ -18,68 +18,67 @@ use crate::endpoint::Endpoint;
 /// frame: closing a socket with unread bytes resets it, and a reset overtakes what was sent.
 const LINGER_BYTES: usize = 32 * 1024 * 1024;
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
+impl Session {
     /// Ends the connection for `cause`. Where the client has yet to answer a close frame, the handlers go on in a task of
     /// their own meanwhile, so that a client that does not answer delays nothing.
-    pub(super) async fn finish(mut self, cause: CloseCause) {
-        let endpoint = self.endpoint.clone();
-        let ending = Ending {
-            handle: self.handle.clone(),
-            endpoint: self.endpoint.clone(),
-            cause: cause.clone(),
-            inbound: std::mem::take(&mut self.inbound),
-            running: std::mem::take(&mut self.running),
-            stamps: self.stamps.clone(),
+    pub(super) async fn finish(self, cause: CloseCause) {
+        let Self { handle, dispatch, .. } = self;
+        let endpoint = dispatch.endpoint.clone();
+        let transport = handle.transport().lock().take();
+        let ending = Box::pin(end(dispatch, cause.clone()));
+        let goodbye = async {
+            if let Some(mut transport) = transport {
+                let goodbye = say_goodbye(&mut transport, &handle, &cause);
+                let _ = tokio::time::timeout(endpoint.sessions.close_timeout, goodbye).await;
+            }
         };
-        let ending = Box::pin(ending.run());
-        let goodbye = self.say_goodbye(&cause);
         if cause.frame().is_some() {
             endpoint.tasks.spawn(ending);
-            let _ = tokio::time::timeout(endpoint.sessions.close_timeout, goodbye).await;
+            goodbye.await;
         } else {
             // Nothing is waited for but the echo of the client's own frame.
-            let _ = tokio::time::timeout(endpoint.sessions.close_timeout, goodbye).await;
-            drop(self);
+            goodbye.await;
             ending.await;
         }
     }
+}
 
-    async fn say_goodbye(&mut self, cause: &CloseCause) {
-        poll_fn(|cx| {
-            if !matches!(cause, CloseCause::SlowConsumer | CloseCause::ConnectionLost) {
-                // What was in line before the end was decided still goes out, as far as the client takes it.
-                let _ = self.empty_outbox(cx);
-            }
-            if let Some((code, reason)) = cause.frame() {
-                self.socket.feed_close(code, reason);
-            }
-            Poll::Ready(())
-        })
-        .await;
-        let flushed = poll_fn(|cx| self.socket.poll_flush(cx)).await.is_ok();
-        if !flushed || cause.frame().is_none() {
-            // Dropping the stream ends it.
-            return;
+async fn say_goodbye(transport: &mut Transport, handle: &Handle, cause: &CloseCause) {
+    poll_fn(|cx| {
+        if !matches!(cause, CloseCause::SlowConsumer | CloseCause::ConnectionLost) {
+            // What was in line before the end was decided still goes out, as far as the client takes it.
+            let _ = transport.empty_outbox(cx, handle);
         }
-        if stream_is_unreadable(cause) {
-            let _ = self.socket.stream().shutdown().await;
-            self.discard().await;
-        } else {
-            // Whatever still comes was sent before the client saw the close frame.
-            while poll_fn(|cx| self.socket.poll_read(cx)).await.is_ok() {}
-            let _ = self.socket.stream().shutdown().await;
+        if let Some((code, reason)) = cause.frame() {
+            transport.socket().feed_close(code, reason);
         }
+        Poll::Ready(())
+    })
+    .await;
+    let socket = transport.socket();
+    let flushed = poll_fn(|cx| socket.poll_flush(cx)).await.is_ok();
+    if !flushed || cause.frame().is_none() {
+        // Dropping the stream ends it.
+        return;
     }
+    if stream_is_unreadable(cause) {
+        let _ = socket.stream().shutdown().await;
+        discard(socket.stream()).await;
+    } else {
+        // Whatever still comes was sent before the client saw the close frame.
+        while poll_fn(|cx| socket.poll_read(cx)).await.is_ok() {}
+        let _ = socket.stream().shutdown().await;
+    }
+}
 
-    async fn discard(&mut self) {
-        // On the heap: on the stack it would be part of every session's task for all its life.
-        let mut buffer = vec![0; 4096];
-        let mut left = LINGER_BYTES;
-        while left > 0 {
-            match Pin::new(self.socket.stream()).read(&mut buffer).await {
-                Ok(read) if read > 0 => left = left.saturating_sub(read),
-                Ok(_) | Err(_) => return,
-            }
+async fn discard(stream: &mut Stream) {
+    // On the heap: on the stack it would be part of every session's task for all its life.
+    let mut buffer = vec![0; 4096];
+    let mut left = LINGER_BYTES;
+    while left > 0 {
+        match stream.read(&mut buffer).await {
+            Ok(read) if read > 0 => left = left.saturating_sub(read),
+            Ok(_) | Err(_) => return,
         }
     }
 }
@@ -96,28 +95,11 @@ const fn stream_is_unreadable(cause: &CloseCause) -> bool {
     )
 }
 
-/// What remains to be done for a connection that is gone.
-struct Ending {
-    handle: Arc<Handle>,
-    endpoint: Arc<Endpoint>,
-    cause: CloseCause,
-    inbound: std::collections::VecDeque<String>,
-    running: invocation::InFlight,
-    stamps: invocation::Stamps,
-}
-
-impl Ending {
-    /// Messages that had been read are handled like all others, in order; then comes `$disconnect`.
-    async fn run(mut self) {
-        self.running.run_out().await;
-        for text in self.inbound.drain(..) {
-            let Some(route) = self.endpoint.api.route_for(&text) else { continue };
-            let (_, call) = invocation::message(&self.endpoint, &self.handle, &mut self.stamps, route, text);
-            // Nobody is left to see the answer.
-            let _ = call.await;
-        }
-        disconnect(&self.endpoint, &self.handle, &mut self.stamps, &self.cause).await;
-    }
+/// What remains to be done for a connection that is gone: messages that had been read are handled like all others, in
+/// order; then comes `$disconnect`.
+async fn end(mut dispatch: Dispatch, cause: CloseCause) {
+    dispatch.run_out().await;
+    disconnect(&dispatch.endpoint, &dispatch.handle, &mut dispatch.stamps, &cause).await;
 }
 
 /// Fires `$disconnect`, unless another pod has taken the connection over and does so. Its outcome changes nothing for the

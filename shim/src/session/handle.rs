@@ -1,7 +1,8 @@
 //! What the rest of the process holds of an open connection.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use gateway::authorizer::{AuthorizerContext, ContextValue};
 use gateway::close::CloseCause;
@@ -11,8 +12,10 @@ use handlers::channel::Channel;
 use handlers::identity::{EXPIRY_KEY, Identity};
 use handlers::ports::{Priority, Timestamp};
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use super::outbox::{Outbox, Pushed, Queued};
+use super::transport::Transport;
 
 /// An open connection, as everyone but its session sees it: an id, facts that never change, and an outbox.
 pub struct Handle {
@@ -25,7 +28,10 @@ pub struct Handle {
     /// The rooms and topics it joined, so that its end can be taken out of every index.
     pub joined: Mutex<Vec<Channel>>,
     outbox: Outbox,
-    last_active: AtomicI64,
+    transport: Mutex<Option<Transport>>,
+    opened: (Timestamp, Instant),
+    /// When a message last went either way, in microseconds since it opened.
+    active: AtomicU64,
 }
 
 /// Whom an authorizer's context names, when it is our application's.
@@ -49,7 +55,9 @@ impl Handle {
             identity,
             joined: Mutex::default(),
             outbox: Outbox::new(outbox_bytes),
-            last_active: AtomicI64::new(now.0),
+            transport: Mutex::new(None),
+            opened: (now, Instant::now()),
+            active: AtomicU64::new(0),
         }
     }
 
@@ -81,12 +89,53 @@ impl Handle {
 
     /// When a message last went either way.
     pub fn last_active(&self) -> Timestamp {
-        Timestamp(self.last_active.load(Ordering::Relaxed))
+        let millis = self.active.load(Ordering::Relaxed) / 1_000;
+        Timestamp(self.opened.0.0.saturating_add_unsigned(millis))
+    }
+
+    /// The same moment on the clock that nobody sets.
+    pub fn active_at(&self) -> Instant {
+        self.opened.1 + Duration::from_micros(self.active.load(Ordering::Relaxed))
     }
 
     /// Notes that a message went either way.
-    pub fn touch(&self, now: Timestamp) {
-        self.last_active.store(now.0, Ordering::Relaxed);
+    pub fn touch(&self, now: Instant) {
+        let micros = now.saturating_duration_since(self.opened.1).as_micros();
+        // 64 bits last for half a million years.
+        self.active.store(u64::try_from(micros).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Puts a frame in line like [`Handle::push`], without waking the session. The second value is whether the caller has to
+    /// see to it that it is written, by [`Handle::write_through`] or [`Handle::wake`].
+    pub fn enqueue(&self, priority: Priority, queued: Queued) -> (Pushed, bool) {
+        self.outbox.enqueue(priority, queued)
+    }
+
+    /// Has the session look at what is in line.
+    pub fn wake(&self) {
+        self.outbox.wake();
+    }
+
+    /// Writes what is in line, as far as the client takes it, and returns how many frames that were. What it cannot do
+    /// without waiting it leaves to the session. It uses up one operation of the calling task's budget
+    /// (`tokio::task::coop`), or a few. Nothing is written before the session has begun, or when it has ended.
+    pub fn write_through(&self, now: Instant) -> u64 {
+        let Some(mut transport) = self.transport.try_lock() else {
+            // The session has its turn and may be past its outbox.
+            self.wake();
+            return 0;
+        };
+        let sent = transport.as_mut().map_or(0, |transport| transport.write_through(self));
+        drop(transport);
+        if sent > 0 {
+            self.touch(now);
+        }
+        sent
+    }
+
+    /// The socket, while the session lasts. What is put in line is written under this lock.
+    pub(super) const fn transport(&self) -> &Mutex<Option<Transport>> {
+        &self.transport
     }
 
     /// The outbox, for the session.

@@ -1,5 +1,7 @@
 //! The bounded outbox of one connection: four lanes by priority, one waker.
 //!
+//! Who puts a frame in line either has the session woken ([`Outbox::push`]) or sees to the writing itself
+//! ([`Outbox::enqueue`]); once somebody is about to write, nobody else is asked until the lanes were drained.
 //! Invariant: the frames held never exceed the byte bound by more than one control frame, and pushing never blocks. When
 //! a frame does not fit, ephemeral frames are shed first, then broadcasts (they are in the log; what was shed is
 //! remembered per channel and told to the client), and when that is not enough the connection is closed as too slow.
@@ -51,7 +53,7 @@ pub enum Pushed {
     Closed,
 }
 
-/// Frames and requests from everywhere to one session task.
+/// Frames and requests from everywhere to one connection.
 pub struct Outbox {
     lanes: Mutex<Lanes>,
     room: Notify,
@@ -64,6 +66,8 @@ struct Lanes {
     shed: Option<Box<Shed>>,
     close: Option<CloseCause>,
     waker: Option<Waker>,
+    /// Somebody was asked to write what is in line and has not begun.
+    asked: bool,
 }
 
 impl Outbox {
@@ -77,6 +81,7 @@ impl Outbox {
                 shed: None,
                 close: None,
                 waker: None,
+                asked: false,
             }),
             room: Notify::const_new(),
         }
@@ -86,24 +91,32 @@ impl Outbox {
     pub fn push(&self, priority: Priority, queued: Queued) -> Pushed {
         let mut lanes = self.lanes.lock();
         let pushed = lanes.push(priority, queued);
-        let waker = lanes.waker.take();
-        drop(lanes);
-        if let Some(waker) = waker {
-            waker.wake();
+        if !std::mem::replace(&mut lanes.asked, true) {
+            lanes.wake();
         }
         pushed
+    }
+
+    /// Puts a frame in line without waking anyone. The second value is whether the caller has to see to it that it is
+    /// written: nobody else was asked.
+    pub fn enqueue(&self, priority: Priority, queued: Queued) -> (Pushed, bool) {
+        let mut lanes = self.lanes.lock();
+        let pushed = lanes.push(priority, queued);
+        (pushed, !std::mem::replace(&mut lanes.asked, true))
+    }
+
+    /// Has the session look at what is in line.
+    pub fn wake(&self) {
+        self.lanes.lock().wake();
     }
 
     /// Asks the session to end. The first cause stays.
     pub fn close(&self, cause: CloseCause) {
         let mut lanes = self.lanes.lock();
         lanes.close.get_or_insert(cause);
-        let waker = lanes.waker.take();
+        lanes.wake();
         drop(lanes);
         self.room.notify_waiters();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
     }
 
     /// Whether the session was asked to end.
@@ -111,9 +124,9 @@ impl Outbox {
         self.lanes.lock().close.is_some()
     }
 
-    /// Moves what is in line to `batch`, best lane first, up to about `bytes`, and arranges to be woken for more. Returns
-    /// what was shed, once, when nothing is in line any more and something could be taken, and whether the session is to
-    /// end.
+    /// Moves what is in line to `batch`, best lane first, up to about `bytes`, and arranges for the session, whose context it
+    /// is, to be woken for more. Returns what was shed, once, when nothing is in line any more and something could be
+    /// taken, and whether the session is to end.
     pub fn drain(
         &self,
         cx: &Context<'_>,
@@ -121,7 +134,10 @@ impl Outbox {
         bytes: usize,
     ) -> (Option<Box<Shed>>, Option<CloseCause>) {
         let mut lanes = self.lanes.lock();
-        lanes.take(batch, bytes);
+        if bytes > 0 {
+            lanes.asked = false;
+            lanes.take(batch, bytes);
+        }
         if !batch.is_empty() {
             self.room.notify_waiters();
         }
@@ -200,7 +216,14 @@ impl Lanes {
             return Pushed::Shed(dropped + 1);
         }
         self.close = Some(CloseCause::SlowConsumer);
+        self.wake();
         Pushed::Closed
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &self.waker {
+            waker.wake_by_ref();
+        }
     }
 
     fn remember(&mut self, lost: &Queued) {

@@ -1,7 +1,7 @@
 //! The one timer of a session: idle, lifetime, stalled write.
 //!
-//! Activity only notes the moment; the timer looks at it when it fires and sets itself again, so that traffic never
-//! touches the runtime's timer wheel.
+//! Activity only notes the moment (in the [`Handle`]); the timer looks at it when it fires and sets itself again, so that
+//! traffic never touches the runtime's timer wheel.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,10 +12,12 @@ use gateway::close::CloseCause;
 use gateway::quotas::Quotas;
 use tokio::time::{Instant, Sleep};
 
+use super::handle::Handle;
+
 /// When a session ends by itself.
 pub struct Timer {
     sleep: Pin<Box<Sleep>>,
-    last_active: Instant,
+    started: Instant,
     ends: Option<Instant>,
     idle: Duration,
     blocked_since: Option<Instant>,
@@ -30,7 +32,7 @@ impl Timer {
         let first = ends.map_or(now + quotas.idle, |ends| ends.min(now + quotas.idle));
         Self {
             sleep: Box::pin(tokio::time::sleep_until(first)),
-            last_active: now,
+            started: now,
             ends,
             idle: quotas.idle,
             blocked_since: None,
@@ -38,20 +40,17 @@ impl Timer {
         }
     }
 
-    /// Notes that a message went either way (API Gateway counts both directions as activity).
-    pub fn touch(&mut self) {
-        self.last_active = Instant::now();
-    }
-
-    /// Why the session has to end, if it has to. Arranges to be woken for the next moment that matters.
-    pub fn poll(&mut self, cx: &mut Context<'_>, blocked: bool) -> Option<CloseCause> {
+    /// Why the session has to end, if it has to. Arranges to be woken for the next moment that matters. API Gateway counts
+    /// messages in both directions as activity.
+    pub fn poll(&mut self, cx: &mut Context<'_>, handle: &Handle, blocked: bool) -> Option<CloseCause> {
         self.note_blocked(blocked);
         while self.sleep.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
-            if let Some(cause) = self.due(now) {
+            let idle_at = handle.active_at().max(self.started) + self.idle;
+            if let Some(cause) = self.due(now, idle_at) {
                 return Some(cause);
             }
-            let next = self.next();
+            let next = self.next(idle_at);
             self.sleep.as_mut().reset(next);
         }
         None
@@ -69,19 +68,18 @@ impl Timer {
         }
     }
 
-    fn due(&self, now: Instant) -> Option<CloseCause> {
+    fn due(&self, now: Instant, idle_at: Instant) -> Option<CloseCause> {
         if self.blocked_since.is_some_and(|since| now >= since + self.stalled_write) {
             return Some(CloseCause::SlowConsumer);
         }
         if self.ends.is_some_and(|ends| now >= ends) {
             return Some(CloseCause::LifetimeReached);
         }
-        (now >= self.last_active + self.idle).then_some(CloseCause::Idle)
+        (now >= idle_at).then_some(CloseCause::Idle)
     }
 
-    fn next(&self) -> Instant {
+    fn next(&self, idle_at: Instant) -> Instant {
         let stalled = self.blocked_since.map(|since| since + self.stalled_write);
-        let idle = self.last_active + self.idle;
-        [self.ends, stalled].into_iter().flatten().fold(idle, Instant::min)
+        [self.ends, stalled].into_iter().flatten().fold(idle_at, Instant::min)
     }
 }

@@ -1,0 +1,196 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Wake;
+
+use gateway::quotas::Quotas;
+use handlers::identity::Role;
+use parking_lot::MutexGuard;
+use tokio::io::{AsyncReadExt, DuplexStream, duplex};
+use tokio::time::Instant;
+use websocket::SocketLimits;
+
+use super::*;
+use crate::hub::tests::{connect_at, hub};
+
+#[derive(Default)]
+struct Wakes(AtomicUsize);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// A connection whose session is looked after by the test, and its client.
+pub(crate) struct Connection {
+    pub(crate) handle: Arc<Handle>,
+    pub(crate) client: DuplexStream,
+    wakes: Arc<Wakes>,
+}
+
+impl Connection {
+    fn new(window: usize) -> Self {
+        Self::of(connect_at(&hub().0, 1, 1, "ann", Role::User), window)
+    }
+
+    /// Gives `handle` a socket to a client that takes `window` bytes before it reads.
+    pub(crate) fn of(handle: Arc<Handle>, window: usize) -> Self {
+        let (client, server) = duplex(window);
+        let quotas = Quotas::aws();
+        let limits = SocketLimits {
+            frame: quotas.frame_bytes,
+            message: quotas.message_bytes,
+            outbound_frame: quotas.outbound_frame_bytes,
+        };
+        let socket = Socket::new(Stream::Right(Box::new(server)), &[], limits);
+        *handle.transport().lock() = Some(Transport::new(socket));
+        let connection = Self { handle, client, wakes: Arc::default() };
+        connection.turn().unwrap();
+        connection
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Transport>> {
+        self.handle.transport().lock()
+    }
+
+    /// What the session does in its turn.
+    fn turn(&self) -> Result<(), CloseCause> {
+        let waker = self.wakes.clone().into();
+        let mut shared = self.lock();
+        let transport = shared.as_mut().unwrap();
+        transport.wakes(&waker);
+        transport.write(&mut Context::from_waker(&waker), &self.handle)
+    }
+
+    pub(crate) fn wakes(&self) -> usize {
+        self.wakes.0.load(Ordering::SeqCst)
+    }
+
+    fn write_through(&self) -> u64 {
+        self.handle.write_through(Instant::now())
+    }
+
+    /// The next texts, each in one unmasked frame (RFC 6455 section 5.2).
+    pub(crate) async fn read(&mut self, texts: usize) -> Vec<String> {
+        let mut read = Vec::new();
+        for _ in 0..texts {
+            let mut header = [0; 2];
+            self.client.read_exact(&mut header).await.unwrap();
+            assert_eq!(header[0], 0x81, "a text in one frame");
+            let length = match header[1] {
+                126 => usize::from(self.client.read_u16().await.unwrap()),
+                length => usize::from(length),
+            };
+            let mut text = vec![0; length];
+            self.client.read_exact(&mut text).await.unwrap();
+            read.push(String::from_utf8(text).unwrap());
+        }
+        read
+    }
+}
+
+fn frame(text: impl Into<String>) -> Queued {
+    Queued { text: text.into().into(), placement: None }
+}
+
+#[tokio::test]
+async fn a_broadcast_is_written_without_its_session() {
+    let mut connection = Connection::new(1024);
+    let before = connection.handle.active_at();
+    assert!(connection.handle.enqueue(Priority::Broadcast, frame("one")).1, "the caller sees to it");
+    assert!(!connection.handle.enqueue(Priority::Direct, frame("two")).1, "and to all that comes until it does");
+    assert_eq!(connection.write_through(), 2);
+    assert_eq!(connection.read(2).await, ["two", "one"]);
+    assert_eq!(connection.wakes(), 0);
+    assert!(connection.handle.active_at() > before);
+    assert!(connection.handle.enqueue(Priority::Broadcast, frame("three")).1);
+}
+
+#[tokio::test]
+async fn a_session_in_its_turn_is_asked_to_look_again() {
+    let mut connection = Connection::new(1024);
+    connection.handle.enqueue(Priority::Broadcast, frame("one"));
+    let turn = connection.lock();
+    assert_eq!(connection.write_through(), 0);
+    drop(turn);
+    assert_eq!(connection.wakes(), 1);
+    connection.turn().unwrap();
+    assert_eq!(connection.read(1).await, ["one"]);
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_left_to_its_session() {
+    let mut connection = Connection::new(64);
+    connection.handle.enqueue(Priority::Broadcast, frame("a".repeat(100)));
+    assert_eq!(connection.write_through(), 1);
+    assert_eq!(connection.wakes(), 1, "the session sets its timer");
+    assert!(connection.lock().as_ref().unwrap().is_blocked());
+    connection.handle.enqueue(Priority::Broadcast, frame("b"));
+    assert_eq!(connection.write_through(), 0, "it stays where it can be shed");
+    connection.turn().unwrap();
+    let before = connection.wakes();
+    let mut first = [0; 64];
+    connection.client.read_exact(&mut first).await.unwrap();
+    assert_eq!(connection.wakes(), before + 1, "the window opened");
+    connection.turn().unwrap();
+    let mut rest = vec![0; 38];
+    connection.client.read_exact(&mut rest).await.unwrap();
+    assert_eq!(connection.read(1).await, ["b"]);
+}
+
+#[tokio::test]
+async fn the_end_is_for_the_session() {
+    let connection = Connection::new(1024);
+    connection.handle.close(CloseCause::Kicked);
+    assert_eq!(connection.wakes(), 1);
+    connection.handle.enqueue(Priority::Broadcast, frame("late"));
+    assert_eq!(connection.write_through(), 0);
+    assert_eq!(connection.turn(), Err(CloseCause::Kicked));
+    drop(connection.lock().take());
+    assert_eq!(connection.write_through(), 0, "nothing to write to any more");
+}
+
+#[tokio::test]
+async fn a_lost_connection_is_told_to_its_session() {
+    let mut connection = Connection::new(1024);
+    connection.client = duplex(1).0;
+    connection.handle.enqueue(Priority::Broadcast, frame("one"));
+    connection.write_through();
+    assert_eq!(connection.wakes(), 1);
+    assert_eq!(connection.turn(), Err(CloseCause::ConnectionLost));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn whoever_writes_the_order_stays() {
+    const FRAMES: usize = 4_000;
+    let mut connection = Connection::new(512);
+    let handle = connection.handle.clone();
+    // The session's task: a turn whenever it is woken.
+    let session = tokio::spawn({
+        let handle = handle.clone();
+        std::future::poll_fn(move |cx| {
+            let mut shared = handle.transport().lock();
+            let transport = shared.as_mut().unwrap();
+            transport.wakes(cx.waker());
+            transport.write(cx, &handle).err().map_or(Poll::Pending, Poll::Ready)
+        })
+    });
+    // Broadcasts are put in line one after the other; tasks write them in any order.
+    let fan_out = tokio::spawn(async move {
+        for number in 0..FRAMES {
+            let (_, is_due) = handle.enqueue(Priority::Broadcast, frame(number.to_string()));
+            if is_due {
+                let handle = handle.clone();
+                tokio::spawn(async move { handle.write_through(Instant::now()) });
+            }
+            if number % 7 == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        handle
+    });
+    let expected: Vec<String> = (0..FRAMES).map(|number| number.to_string()).collect();
+    assert_eq!(connection.read(FRAMES).await, expected);
+    fan_out.await.unwrap().close(CloseCause::Kicked);
+    assert_eq!(session.await.unwrap(), CloseCause::Kicked);
+}
