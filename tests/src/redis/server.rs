@@ -8,6 +8,9 @@ use tempfile::TempDir;
 
 use super::{Certificates, cli, free_port, wait_for};
 
+/// What a snapshot is called unless told otherwise (`dbfilename`).
+const SNAPSHOT: &str = "dump.rdb";
+
 /// How a server differs from a plain one that keeps nothing on disk.
 #[derive(Debug, Clone, Default)]
 pub struct RedisOptions {
@@ -141,6 +144,37 @@ impl RedisServer {
     /// When the signal cannot be sent.
     pub fn resume(&self) -> anyhow::Result<()> {
         self.signal("CONT")
+    }
+
+    /// Has it fail to save, so that it refuses writes (`MISCONF`) until [`Self::save`]: a directory stands where the file is
+    /// to be, which stops also who may write everywhere.
+    ///
+    /// # Errors
+    /// When it saves all the same.
+    pub fn fail_to_save(&self) -> anyhow::Result<()> {
+        let snapshot = self.directory.path().join(SNAPSHOT);
+        if snapshot.is_file() {
+            std::fs::remove_file(&snapshot)?;
+        }
+        std::fs::create_dir(snapshot)?;
+        // Only who is to save by itself minds that it cannot. No test lasts until then.
+        self.ask(&["CONFIG", "SET", "save", "3600 1"])?;
+        self.ask(&["BGSAVE"])?;
+        wait_for("a save to fail", || self.last_save("err"))
+    }
+
+    /// Lets it save after [`Self::fail_to_save`], and has it do so.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn save(&self) -> anyhow::Result<()> {
+        std::fs::remove_dir(self.directory.path().join(SNAPSHOT))?;
+        self.ask(&["BGSAVE"])?;
+        wait_for("a save", || self.last_save("ok"))
+    }
+
+    fn last_save(&self, ended: &str) -> anyhow::Result<bool> {
+        Ok(self.ask(&["INFO", "persistence"])?.contains(&format!("rdb_last_bgsave_status:{ended}")))
     }
 
     /// The files that every change of an append-only server stands in, oldest first (Redis 7: a directory of them; before:
