@@ -1,12 +1,13 @@
 //! One server.
 
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use anyhow::Context as _;
 use tempfile::TempDir;
 
 use super::{Certificates, cli, free_port, wait_for};
+use crate::child::KillOnDrop;
 
 /// What a snapshot is called unless told otherwise (`dbfilename`).
 const SNAPSHOT: &str = "dump.rdb";
@@ -26,9 +27,10 @@ pub struct RedisOptions {
 #[derive(Debug)]
 pub struct RedisServer {
     port: u16,
+    // Dropped before the directory that it writes to.
+    child: Option<KillOnDrop>,
     directory: TempDir,
     options: RedisOptions,
-    child: Option<Child>,
 }
 
 impl RedisOptions {
@@ -90,11 +92,7 @@ impl RedisServer {
 
     /// Kills it as the kernel would. What it had not written is lost.
     pub fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            // It may have ended by itself, which is as good.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        self.child = None;
     }
 
     /// Starts it again on the same port, with what its directory still has.
@@ -104,7 +102,7 @@ impl RedisServer {
     pub fn revive(&mut self) -> anyhow::Result<()> {
         self.kill();
         let child = self.command().spawn().context("redis-server does not run; tests/scripts/setup.sh installs it")?;
-        self.child = Some(child);
+        self.child = Some(KillOnDrop(child));
         wait_for("redis-server", || Ok(is_up(&self.ask(&["PING"])?)))
     }
 
@@ -196,9 +194,7 @@ impl RedisServer {
     }
 
     fn signal(&self, name: &str) -> anyhow::Result<()> {
-        let pid = self.child.as_ref().context("the server is not running")?.id();
-        Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status()?;
-        Ok(())
+        Ok(self.child.as_ref().context("the server is not running")?.signal(name)?)
     }
 
     fn command(&self) -> Command {
@@ -226,10 +222,4 @@ impl RedisServer {
 /// A server that wants a password answers as well as one that does not.
 fn is_up(answer: &str) -> bool {
     answer.contains("PONG") || answer.contains("NOAUTH")
-}
-
-impl Drop for RedisServer {
-    fn drop(&mut self) {
-        self.kill();
-    }
 }
