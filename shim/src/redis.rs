@@ -14,6 +14,7 @@ mod pool;
 mod settings;
 mod slots;
 mod subscriber;
+mod trial;
 mod trouble;
 mod wire;
 mod work;
@@ -78,14 +79,8 @@ impl Redis {
             connector,
             settings,
         };
-        let question = Writes {
-            line: core.commands.clone(),
-            breaker: core.breaker.clone(),
-            topology: core.settings.topology,
-            patience: core.settings.deadline(),
-            checks,
-            outage: Outage::default(),
-        };
+        let question =
+            Writes { line: core.commands.clone(), breaker: core.breaker.clone(), checks, outage: Outage::default() };
         let task = TaskTracker::new().spawn(breaker::monitor(core.breaker.clone(), question));
         Self { core: Arc::new(core), _monitor: Arc::new(AbortOnDropHandle::new(task)) }
     }

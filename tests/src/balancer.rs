@@ -8,13 +8,14 @@ use std::fmt::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use anyhow::Context as _;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
+use crate::child::KillOnDrop;
 use crate::eventually;
 
 /// The part of the configuration that does not depend on the servers. Probes come often, so that a pod that drains or died
@@ -57,8 +58,9 @@ pub struct Backend {
 pub struct Balancer {
     address: SocketAddr,
     servers: usize,
+    // Dropped before the directory that it listens in.
+    _child: KillOnDrop,
     directory: TempDir,
-    child: Child,
 }
 
 impl Balancer {
@@ -77,7 +79,7 @@ impl Balancer {
         command.args(["-db", "-f"]).arg(&configuration).stdin(OwnedFd::from(listener));
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let child = child.context("haproxy does not run; tests/scripts/setup.sh installs it")?;
-        let balancer = Self { address, servers: servers.len(), directory, child };
+        let balancer = Self { address, servers: servers.len(), _child: KillOnDrop(child), directory };
         balancer.until_ready(servers.len()).await;
         Ok(balancer)
     }
@@ -109,14 +111,6 @@ impl Balancer {
         let names = table.lines().next().unwrap_or_default();
         let column = names.split(',').position(|name| name == "check_status").context("haproxy tells no checks")?;
         Ok(table.lines().filter(|line| line.split(',').nth(column) == Some("L7OK")).count())
-    }
-}
-
-impl Drop for Balancer {
-    fn drop(&mut self) {
-        // It may have ended by itself, which is as good.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

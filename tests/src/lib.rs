@@ -6,6 +6,7 @@
 pub mod aws_local;
 pub mod balancer;
 pub mod cable;
+mod child;
 pub mod client;
 pub mod conformance;
 pub mod dynamodb;

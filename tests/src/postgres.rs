@@ -15,6 +15,7 @@ use anyhow::{Context as _, bail, ensure};
 use tempfile::TempDir;
 
 use self::programs::Programs;
+use crate::child::KillOnDrop;
 use crate::redis::{Certificates, free_port};
 
 /// How long a server may take to do what it was told, on a busy machine.
@@ -37,10 +38,11 @@ pub struct PostgresOptions {
 #[derive(Debug)]
 pub struct PostgresServer {
     port: u16,
+    // Dropped before the directory that it writes to.
+    child: Option<KillOnDrop>,
     directory: TempDir,
     programs: Programs,
     options: PostgresOptions,
-    child: Option<Child>,
 }
 
 impl PostgresServer {
@@ -99,11 +101,8 @@ impl PostgresServer {
 
     /// Kills it as the kernel would: what it had not made durable is lost.
     pub fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            // It may have ended by itself, which is as good. Its children notice and end.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        // Its children notice and end.
+        self.child = None;
     }
 
     /// Starts it again on the same port, with what its directory has.
@@ -115,8 +114,8 @@ impl PostgresServer {
         let started = Instant::now();
         loop {
             // Children of a killed server may hold its memory for a moment; then it refuses to start.
-            if self.child.as_mut().is_none_or(|child| !matches!(child.try_wait(), Ok(None))) {
-                self.child = Some(self.command().spawn()?);
+            if self.child.as_mut().is_none_or(|child| !matches!(child.0.try_wait(), Ok(None))) {
+                self.child = Some(KillOnDrop(self.command().spawn()?));
             }
             if self.ask("SELECT 1").is_ok() {
                 return Ok(());
@@ -154,8 +153,8 @@ impl PostgresServer {
     fn stop(&mut self) -> anyhow::Result<()> {
         let mut child = self.child.take().context("the server is not running")?;
         // Fast shutdown: connections are ended, everything is written ("Shutting down the server", PostgreSQL manual).
-        Command::new("kill").arg("-INT").arg(child.id().to_string()).status()?;
-        child.wait()?;
+        child.signal("INT")?;
+        child.0.wait()?;
         Ok(())
     }
 
@@ -223,11 +222,5 @@ impl PostgresServer {
         ]);
         command.args(["-p", &self.port.to_string()]).env("PGPASSWORD", PASSWORD).stdin(Stdio::null());
         command
-    }
-}
-
-impl Drop for PostgresServer {
-    fn drop(&mut self) {
-        self.kill();
     }
 }

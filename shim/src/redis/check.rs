@@ -6,12 +6,14 @@ mod error;
 
 use std::sync::Arc;
 
-use redis::{Cmd, ErrorKind, FromRedisValue as _, RedisError, ServerErrorKind, Value, cmd};
+use redis::{Cmd, ErrorKind, FromRedisValue as _, RedisError, RedisResult, ServerErrorKind, Value, cmd};
 use tokio::time::timeout;
 
 pub use self::error::StartError;
 use super::diagnosis::{self, Speaks};
 use super::settings::{RedisSettings, Topology};
+use super::trial;
+use super::trouble::{Verdict, verdict};
 use super::wire::{self, Connector, Wire};
 
 /// Streams trimmed by id (`XADD … MINID`), which retention by age needs, came with 6.2.
@@ -36,8 +38,16 @@ impl Greeting {
         cmd("HELLO").arg(3).take()
     }
 
-    /// Reads the answer; `None` when it is none.
-    pub(super) fn read(answer: &Value) -> Option<Self> {
+    /// Reads the answer.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub(super) fn read(answer: &Value) -> RedisResult<Self> {
+        let odd = || RedisError::from((ErrorKind::UnexpectedReturnType, "HELLO is not answered as Redis does"));
+        Self::fields(answer).ok_or_else(odd)
+    }
+
+    fn fields(answer: &Value) -> Option<Self> {
         let field = |name: &str| {
             let mut pairs = answer.as_map_iter()?;
             let (_, value) = pairs.find(|(key, _)| String::from_redis_value_ref(key).is_ok_and(|key| key == name))?;
@@ -110,6 +120,7 @@ async fn check(
         let greeting = greeting(&mut wire, &address).await?;
         right_version(&greeting, settings.topology, &address)?;
     }
+    takes_writes(&mut wire, settings, &address).await?;
     permitted(&mut wire, settings, &address).await
 }
 
@@ -157,9 +168,8 @@ async fn is_failing_over(sentinel: &mut Wire, settings: &RedisSettings, error: &
 
 async fn greeting(wire: &mut Wire, address: &str) -> Result<Greeting, StartError> {
     let answer = wire.send(&Greeting::question()).await.and_then(Value::extract_error);
-    let answer = answer.map_err(|source| StartError::Other { address: address.to_owned(), source })?;
-    let odd = || RedisError::from((ErrorKind::UnexpectedReturnType, "HELLO is not answered as Redis does"));
-    Greeting::read(&answer).ok_or_else(|| StartError::Other { address: address.to_owned(), source: odd() })
+    let greeting = answer.and_then(|answer| Greeting::read(&answer));
+    greeting.map_err(|source| StartError::Other { address: address.to_owned(), source })
 }
 
 fn right_topology(greeting: &Greeting, configured: Topology, address: &str) -> Result<(), StartError> {
@@ -194,6 +204,13 @@ fn right_version(greeting: &Greeting, topology: Topology, address: &str) -> Resu
 fn too_old(address: &str, found: &str, least: Version, reason: &'static str) -> StartError {
     let least = format!("{}.{}", least.0, least.1);
     StartError::TooOld { address: address.to_owned(), found: found.to_owned(), least, reason }
+}
+
+/// Has every server say whether it takes writes.
+async fn takes_writes(wire: &mut Wire, settings: &RedisSettings, address: &str) -> Result<(), StartError> {
+    let asked = trial::takes_writes(wire, &settings.prefix);
+    let answer = timeout(settings.deadline(), asked).await.map_err(|elapsed| late(address, elapsed))?;
+    answer.map_err(|refusal| trouble(settings, refusal.node.as_deref().unwrap_or(address), refusal.error))
 }
 
 /// Tries one command of each kind, so that a missing permission shows now and not at the first message.
@@ -248,6 +265,9 @@ fn trouble(settings: &RedisSettings, address: &str, error: RedisError) -> StartE
             prefix: settings.prefix.clone(),
         },
         ErrorKind::Server(ServerErrorKind::ReadOnly) => StartError::ReadOnly { address },
+        _ if error.code() == Some("MISCONF") => StartError::CannotSave { address, source: error },
+        _ if error.code() == Some("NOREPLICAS") => StartError::NoReplicas { address },
+        _ if verdict(&error) == Verdict::Full => StartError::Full { address },
         _ if matches!(error.code(), Some("WRONGPASS" | "NOAUTH")) => StartError::Credentials { address },
         _ if is_untrusted(&error) => StartError::Certificate { address, source: error },
         ErrorKind::Io | ErrorKind::ClusterConnectionNotFound => StartError::Unreachable { address, source: error },

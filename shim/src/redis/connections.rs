@@ -211,7 +211,8 @@ fn answer<T: FromRedisValue>(value: Option<Value>) -> Result<T, StoreError> {
 
 impl From<RedisTrouble> for StoreError {
     fn from(trouble: RedisTrouble) -> Self {
-        if trouble.is_transient() {
+        // A full server takes records again once others have ended.
+        if trouble.is_transient() || matches!(trouble, RedisTrouble::Full(_)) {
             Self::Unavailable(Box::new(trouble))
         } else {
             Self::Backend { adapter: "redis", source: Box::new(trouble) }

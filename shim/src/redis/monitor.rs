@@ -3,14 +3,15 @@
 
 use std::error::Error;
 use std::mem::{Discriminant, discriminant};
-use std::time::Duration;
 
-use redis::{Cmd, Value};
+use redis::RedisResult;
 use tokio::time::timeout;
 
-use super::check::{Checks, Greeting, StartError};
+use super::check::{Checks, StartError};
 use super::line::Line;
 use super::settings::Topology;
+use super::trial;
+use super::trouble::{Verdict, verdict};
 use crate::breaker::{Breaker, Question};
 
 /// How many questions without an answer lie between two looks at what is wrong: ten seconds or so.
@@ -22,11 +23,7 @@ pub(super) struct Writes {
     pub(super) line: Line,
     /// What the answer opens and closes.
     pub(super) breaker: Breaker,
-    /// What to ask.
-    pub(super) topology: Topology,
-    /// How long an answer may take.
-    pub(super) patience: Duration,
-    /// What finds out what is wrong.
+    /// What finds out what is wrong, and how long an answer may take.
     pub(super) checks: Checks,
     /// What was told so far.
     pub(super) outage: Outage,
@@ -42,20 +39,13 @@ pub(super) struct Outage {
 impl Question for Writes {
     async fn is_well(&mut self) -> bool {
         let generation = self.line.generation();
-        let answer = timeout(self.patience, self.ask()).await.ok().flatten();
-        let well = match (answer, self.topology) {
-            (None, _) => false,
-            (Some(_), Topology::Cluster) => true,
-            (Some(answer), _) => {
-                let writable = Greeting::read(&answer).map(|greeting| greeting.is_writable());
-                if writable == Some(false) {
-                    self.breaker.open();
-                }
-                writable == Some(true)
-            }
-        };
+        let answer = timeout(self.checks.settings.deadline(), self.ask()).await;
+        let well = matches!(answer, Ok(Ok(())));
+        if matches!(answer, Ok(Err(error)) if verdict(&error) == Verdict::Server) {
+            self.breaker.open();
+        }
         // A Cluster's connection finds its nodes by itself, until none of them answers.
-        if !well && (self.topology != Topology::Cluster || !self.breaker.is_closed()) {
+        if !well && (self.checks.settings.topology != Topology::Cluster || !self.breaker.is_closed()) {
             self.line.discard(generation);
         }
         if well {
@@ -82,10 +72,8 @@ impl Question for Writes {
 }
 
 impl Writes {
-    async fn ask(&self) -> Option<Value> {
-        // A server's greeting also says whether it may write; in a Cluster every node with slots is asked for a sign of life.
-        let question = if self.topology == Topology::Cluster { Cmd::ping() } else { Greeting::question() };
+    async fn ask(&self) -> RedisResult<()> {
         let (_, wire) = self.line.wire().await;
-        wire.ok()?.send(&question).await.and_then(Value::extract_error).ok()
+        trial::takes_writes(&mut wire?, &self.checks.settings.prefix).await.map_err(|refusal| refusal.error)
     }
 }

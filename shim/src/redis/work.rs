@@ -136,7 +136,11 @@ impl Core {
                 }
                 self.breaker.failed();
             }
-            Verdict::Full | Verdict::Unexpected | Verdict::Refused => self.breaker.succeeded(),
+            Verdict::Full => {
+                tracing::error!("redis has no memory left: raise its maxmemory, or lower storage.retention_age");
+                self.breaker.succeeded();
+            }
+            Verdict::Unexpected | Verdict::Refused => self.breaker.succeeded(),
         }
     }
 }

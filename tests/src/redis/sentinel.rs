@@ -1,12 +1,13 @@
 //! A master with replicas, watched by Sentinels that replace it when it dies.
 
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use anyhow::Context as _;
 use tempfile::TempDir;
 
 use super::server::{RedisOptions, RedisServer};
 use super::{cli, free_port, wait_for};
+use crate::child::KillOnDrop;
 
 /// What the Sentinels call the master.
 const NAME: &str = "mymaster";
@@ -25,7 +26,7 @@ pub struct RedisSentinels {
 #[derive(Debug)]
 struct Sentinel {
     port: u16,
-    child: Child,
+    _child: KillOnDrop,
     _directory: TempDir,
 }
 
@@ -109,8 +110,8 @@ impl Sentinel {
         std::fs::write(&path, lines.join("\n"))?;
         let mut command = Command::new("redis-server");
         command.arg(&path).arg("--sentinel").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let sentinel =
-            Self { port, child: command.spawn().context("redis-server does not run")?, _directory: directory };
+        let child = command.spawn().context("redis-server does not run")?;
+        let sentinel = Self { port, _child: KillOnDrop(child), _directory: directory };
         wait_for("a Sentinel", || Ok(sentinel.ask(&["PING"])?.contains("PONG")))?;
         Ok(sentinel)
     }
@@ -125,14 +126,6 @@ impl Sentinel {
         let mut arguments = vec!["-h", "127.0.0.1", "-p", &port];
         arguments.extend(command);
         cli(&arguments)
-    }
-}
-
-impl Drop for Sentinel {
-    fn drop(&mut self) {
-        // It may have ended by itself, which is as good.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

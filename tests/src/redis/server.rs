@@ -1,12 +1,16 @@
 //! One server.
 
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use anyhow::Context as _;
 use tempfile::TempDir;
 
 use super::{Certificates, cli, free_port, wait_for};
+use crate::child::KillOnDrop;
+
+/// What a snapshot is called unless told otherwise (`dbfilename`).
+const SNAPSHOT: &str = "dump.rdb";
 
 /// How a server differs from a plain one that keeps nothing on disk.
 #[derive(Debug, Clone, Default)]
@@ -23,9 +27,10 @@ pub struct RedisOptions {
 #[derive(Debug)]
 pub struct RedisServer {
     port: u16,
+    // Dropped before the directory that it writes to.
+    child: Option<KillOnDrop>,
     directory: TempDir,
     options: RedisOptions,
-    child: Option<Child>,
 }
 
 impl RedisOptions {
@@ -87,11 +92,7 @@ impl RedisServer {
 
     /// Kills it as the kernel would. What it had not written is lost.
     pub fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            // It may have ended by itself, which is as good.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        self.child = None;
     }
 
     /// Starts it again on the same port, with what its directory still has.
@@ -101,7 +102,7 @@ impl RedisServer {
     pub fn revive(&mut self) -> anyhow::Result<()> {
         self.kill();
         let child = self.command().spawn().context("redis-server does not run; tests/scripts/setup.sh installs it")?;
-        self.child = Some(child);
+        self.child = Some(KillOnDrop(child));
         wait_for("redis-server", || Ok(is_up(&self.ask(&["PING"])?)))
     }
 
@@ -143,6 +144,37 @@ impl RedisServer {
         self.signal("CONT")
     }
 
+    /// Has it fail to save, so that it refuses writes (`MISCONF`) until [`Self::save`]: a directory stands where the file is
+    /// to be, which stops also who may write everywhere.
+    ///
+    /// # Errors
+    /// When it saves all the same.
+    pub fn fail_to_save(&self) -> anyhow::Result<()> {
+        let snapshot = self.directory.path().join(SNAPSHOT);
+        if snapshot.is_file() {
+            std::fs::remove_file(&snapshot)?;
+        }
+        std::fs::create_dir(snapshot)?;
+        // Only who is to save by itself minds that it cannot. No test lasts until then.
+        self.ask(&["CONFIG", "SET", "save", "3600 1"])?;
+        self.ask(&["BGSAVE"])?;
+        wait_for("a save to fail", || self.last_save("err"))
+    }
+
+    /// Lets it save after [`Self::fail_to_save`], and has it do so.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn save(&self) -> anyhow::Result<()> {
+        std::fs::remove_dir(self.directory.path().join(SNAPSHOT))?;
+        self.ask(&["BGSAVE"])?;
+        wait_for("a save", || self.last_save("ok"))
+    }
+
+    fn last_save(&self, ended: &str) -> anyhow::Result<bool> {
+        Ok(self.ask(&["INFO", "persistence"])?.contains(&format!("rdb_last_bgsave_status:{ended}")))
+    }
+
     /// The files that every change of an append-only server stands in, oldest first (Redis 7: a directory of them; before:
     /// one).
     ///
@@ -162,9 +194,7 @@ impl RedisServer {
     }
 
     fn signal(&self, name: &str) -> anyhow::Result<()> {
-        let pid = self.child.as_ref().context("the server is not running")?.id();
-        Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status()?;
-        Ok(())
+        Ok(self.child.as_ref().context("the server is not running")?.signal(name)?)
     }
 
     fn command(&self) -> Command {
@@ -192,10 +222,4 @@ impl RedisServer {
 /// A server that wants a password answers as well as one that does not.
 fn is_up(answer: &str) -> bool {
     answer.contains("PONG") || answer.contains("NOAUTH")
-}
-
-impl Drop for RedisServer {
-    fn drop(&mut self) {
-        self.kill();
-    }
 }

@@ -95,3 +95,28 @@ async fn after_a_loss_of_all_data_pods_and_connections_are_written_down_again() 
     eventually!("the dead pod's connections to be finished", (application.finished() == 300).then_some(()));
     assert!(handles[0].iter().all(|handle| application.runs(handle.id) == 1));
 }
+
+#[tokio::test]
+async fn a_full_redis_keeps_leases_and_has_connections_ended() {
+    let (server, application) = (RedisServer::start().unwrap(), Arc::new(Application::default()));
+    let pods = [Pod::join(&server, &application).await, Pod::join(&server, &application).await];
+    let (dying, leaving) = (Pod::join(&server, &application).await, Pod::join(&server, &application).await);
+    let staying = pods[0].connect_many(5).await;
+    dying.connect_many(20).await;
+    leaving.connect_many(3).await;
+    let missed = pods.each_ref().map(|pod| pod.metrics.missed.get());
+    server.ask(&["CONFIG", "SET", "maxmemory", "1"]).unwrap();
+    let refused = pods[0].cluster.registry().enrol(&pods[0].facts()).await.err();
+    assert!(matches!(refused, Some(NotEnrolled::Redis(_))), "{refused:?}");
+    pods[0].end(&staying[0]).await;
+    leaving.leave().await;
+    dying.die().await;
+    eventually!("the dead pods' connections to be finished", (application.finished() == 24).then_some(()));
+    eventually!("the dead pods to be forgotten", (ask(&server, "HLEN", "nodes") == "2").then_some(()));
+    eventually!("what has ended to be struck off", (written(&server) == 4).then_some(()));
+    assert_eq!(pods.each_ref().map(|pod| pod.metrics.missed.get()), missed, "a heartbeat takes no memory");
+    assert!(pods.iter().all(|pod| pod.readiness.away().is_empty() && pod.metrics.lost.get() == 0));
+    assert!(staying[1..].iter().all(|handle| !handle.is_closing()));
+    server.ask(&["CONFIG", "SET", "maxmemory", "0"]).unwrap();
+    pods[0].connect().await;
+}

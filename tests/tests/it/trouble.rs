@@ -1,6 +1,6 @@
 //! What a pod says when Redis stops to serve it while it runs: what is wrong and what helps, a bounded number of lines of it.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tests::client::{Client, type_of};
 use tests::eventually;
 use tests::fleet::{durable_redis, pod};
@@ -40,6 +40,102 @@ async fn a_password_that_is_changed_later_is_told_with_what_helps() {
     alice.close().await;
     let exit = server.stop().await;
     assert!(!exit.stderr.contains("hidden"), "a password stands in the log");
+}
+
+/// Sends until it is answered so; the bodies that were acknowledged meanwhile.
+async fn send_until(client: &mut Client, code: &str) -> Vec<Value> {
+    let mut acknowledged = Vec::new();
+    eventually!(&format!("a send to be answered {code}"), {
+        let body = tests::client::fresh_id();
+        let answer = client.request(json!({"action": "send", "body": body})).await;
+        if type_of(&answer) == "ack" {
+            acknowledged.push(json!(body));
+        }
+        (answer["code"] == code).then_some(())
+    });
+    acknowledged
+}
+
+/// What the log has of the person's own conversation.
+async fn kept(client: &mut Client, channel: &str) -> Vec<Value> {
+    let page = client.request(json!({"action": "history", "channel": channel, "limit": 100})).await;
+    page["messages"]
+        .as_array()
+        .unwrap_or_else(|| panic!("{page}"))
+        .iter()
+        .map(|message| message["body"].clone())
+        .collect()
+}
+
+#[tokio::test]
+async fn a_redis_that_refuses_writes_takes_the_pod_out_and_back_in() {
+    let redis = durable_redis().unwrap();
+    let mut server = pod(&redis.url()).start().await;
+    let mut alice = person(&server, "alice").await;
+    let mut acknowledged = Vec::new();
+    for refuses in ["MISCONF", "NOREPLICAS"] {
+        alice.say("conversation:alice", refuses).await;
+        acknowledged.push(json!(refuses));
+        match refuses {
+            "MISCONF" => redis.fail_to_save().unwrap(),
+            _ => drop(redis.ask(&["CONFIG", "SET", "min-replicas-to-write", "1"]).unwrap()),
+        }
+        acknowledged.extend(send_until(&mut alice, "unavailable").await);
+        until_ready(&server, 503).await;
+        let away = server.operator().get("/ready").await.json();
+        assert_eq!(away["away"], json!(["redis"]), "{away}");
+        for _ in 0..20 {
+            assert_eq!(alice.refused(json!({"action": "send", "body": "lost"})).await, "unavailable");
+        }
+        let dial = Client::dial(&server.socket_url(), "bob").bearing(&sign(SECRET, &Grant::user("bob")));
+        assert_eq!(dial.refused().await.status, 502);
+        match refuses {
+            "MISCONF" => redis.save().unwrap(),
+            _ => drop(redis.ask(&["CONFIG", "SET", "min-replicas-to-write", "0"]).unwrap()),
+        }
+        until_ready(&server, 200).await;
+        person(&server, "bob").await.close().await;
+    }
+    assert_eq!(kept(&mut alice, "conversation:alice").await, acknowledged, "what was acknowledged, and nothing else");
+    alice.close().await;
+    let exit = server.stop().await;
+    for helps in ["run BGSAVE", "min-replicas-to-write"] {
+        assert!(exit.stderr.contains(helps), "nobody is told what helps: {}", exit.stderr);
+    }
+}
+
+#[tokio::test]
+async fn a_full_redis_refuses_what_is_new_and_serves_who_is_there() {
+    let redis = durable_redis().unwrap();
+    let mut server = pod(&redis.url()).start().await;
+    let (mut alice, carol) = (person(&server, "alice").await, person(&server, "carol").await);
+    alice.say("conversation:alice", "before").await;
+    redis.ask(&["CONFIG", "SET", "maxmemory", "1"]).unwrap();
+    assert_eq!(send_until(&mut alice, "log_full").await, [Value::Null; 0], "a full server took something");
+    assert_eq!(alice.refused(json!({"action": "join", "channel": "room:lobby"})).await, "unavailable");
+    assert_eq!(kept(&mut alice, "conversation:alice").await, ["before"]);
+    let typing = alice.request(json!({"action": "send", "body": "typing", "ephemeral": true})).await;
+    assert_eq!(type_of(&typing), "ack", "{typing}");
+    let backend = server.http().bearing(sign(SECRET, &Grant::service("billing")));
+    backend.post("/v1/messages", &json!({"audience": {"user": "alice"}, "body": 1})).await.problem(507);
+    let dial = Client::dial(&server.socket_url(), "bob").bearing(&sign(SECRET, &Grant::user("bob")));
+    assert_eq!(dial.refused().await.status, 502);
+    // Who leaves makes room.
+    carol.close().await;
+    server.until_metric("twinway_session_open", 1.0).await;
+    eventually!("carol's record to be gone", {
+        (redis.ask(&["KEYS", "twinway:connection:{*}"]).unwrap().lines().count() == 1).then_some(())
+    });
+    let heartbeats = server.metric("twinway_cluster_missed_heartbeats_total").await;
+    assert_eq!((server.operator().get("/ready").await.status, heartbeats), (200, Some(0.0)), "it serves who is there");
+    redis.ask(&["CONFIG", "SET", "maxmemory", "0"]).unwrap();
+    alice.say("conversation:alice", "after").await;
+    assert_eq!(kept(&mut alice, "conversation:alice").await, ["before", "after"]);
+    alice.close().await;
+    let exit = server.stop().await;
+    let lines = exit.warnings();
+    let told: Vec<_> = lines.iter().filter(|(text, _)| text.contains("no memory left")).collect();
+    assert!(matches!(told[..], [(text, 1..=EQUAL_LINES)] if text.contains("maxmemory")), "{lines:#?}");
 }
 
 #[tokio::test]

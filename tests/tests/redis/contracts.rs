@@ -11,6 +11,9 @@ use tests::redis::{Certificates, RedisCluster, RedisOptions, RedisSentinels, Red
 
 use super::{clock, connect, log, settings};
 
+/// What a user needs, as `docs/OPERATIONS.md` says.
+const RIGHTS: &str = "~test* &test* -@all +@read +@write +@stream +@scripting +@pubsub +@connection +info +time +wait";
+
 async fn both(settings: &RedisSettings) {
     connections::all(async || {
         let clock = clock();
@@ -34,8 +37,8 @@ async fn a_server_keeps_the_contracts() {
 #[tokio::test]
 async fn a_server_with_tls_and_users_keeps_the_contracts() {
     let tls = Certificates::make().unwrap();
-    let rules = "alice on >wonder&land ~test* &test* -@all +@read +@write +@stream +@scripting +@pubsub +@connection +info +time +wait";
-    let options = RedisOptions { tls: Some(tls.clone()), ..RedisOptions::default() }.with("user", rules);
+    let rules = format!("alice on >wonder&land {RIGHTS}");
+    let options = RedisOptions { tls: Some(tls.clone()), ..RedisOptions::default() }.with("user", &rules);
     let server = RedisServer::with(options).unwrap();
     let user = RedisSettings {
         username: Some("alice".to_owned()),
@@ -47,9 +50,14 @@ async fn a_server_with_tls_and_users_keeps_the_contracts() {
 }
 
 #[tokio::test]
-async fn a_cluster_keeps_the_contracts() {
+async fn a_cluster_with_users_keeps_the_contracts() {
     let cluster = RedisCluster::start().unwrap();
-    both(&cluster_settings(&cluster)).await;
+    for node in cluster.nodes() {
+        let user = format!("ACL SETUSER alice on >pw {RIGHTS} +cluster|slots");
+        node.ask(&user.split(' ').collect::<Vec<_>>()).unwrap();
+    }
+    let (username, password) = (Some("alice".to_owned()), Some(Secret::new("pw")));
+    both(&RedisSettings { username, password, ..cluster_settings(&cluster) }).await;
 }
 
 #[tokio::test]

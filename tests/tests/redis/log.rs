@@ -18,7 +18,7 @@ fn lobby() -> Channel {
     Channel::from_key("acme/room:lobby").unwrap()
 }
 
-fn message(number: u64, at: Timestamp) -> Append {
+pub(crate) fn message(number: u64, at: Timestamp) -> Append {
     Append {
         channel: lobby(),
         sender: Sender { user: UserId::parse("alice").unwrap(), role: Role::User },

@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
+use handlers::channel::Offset;
 use handlers::conformance::log as logs;
-use handlers::ports::MessageLog;
+use handlers::ports::{LogError, MessageLog, Timestamp};
 use redis::cmd;
-use shim::redis::{LinkState, Redis, RedisSettings, RedisTrouble};
+use shim::redis::{LinkState, Redis, RedisSettings, RedisTrouble, StartError};
 use tests::eventually::in_time;
-use tests::redis::{RedisOptions, RedisSentinels, RedisServer};
+use tests::redis::{RedisCluster, RedisOptions, RedisSentinels, RedisServer};
 use tokio::time::Instant;
 
-use super::contracts::sentinel_settings;
+use super::contracts::{cluster_settings, sentinel_settings};
+use super::log::message;
 use super::{connect, log, settings};
 
 async fn ping(redis: &Redis) -> Result<String, RedisTrouble> {
@@ -81,6 +83,99 @@ async fn a_server_that_becomes_read_only_is_away_until_it_is_not() {
     server.ask(&["REPLICAOF", "NO", "ONE"]).unwrap();
     becomes(&redis, true).await;
     ping(&redis).await.unwrap();
+}
+
+/// What makes a server refuse writes while it answers everything else, and what ends that.
+#[derive(Debug, Clone, Copy)]
+enum Refuses {
+    ToSave,
+    WithoutReplicas,
+}
+
+impl Refuses {
+    const ALL: [Self; 2] = [Self::ToSave, Self::WithoutReplicas];
+
+    fn begin(self, server: &RedisServer) {
+        match self {
+            Self::ToSave => server.fail_to_save().unwrap(),
+            Self::WithoutReplicas => drop(server.ask(&["CONFIG", "SET", "min-replicas-to-write", "1"]).unwrap()),
+        }
+    }
+
+    fn end(self, server: &RedisServer) {
+        match self {
+            Self::ToSave => server.save().unwrap(),
+            Self::WithoutReplicas => drop(server.ask(&["CONFIG", "SET", "min-replicas-to-write", "0"]).unwrap()),
+        }
+    }
+
+    /// The port of the server that is told to refuse, with what helps.
+    async fn told(self, settings: RedisSettings) -> String {
+        let (address, text) = match (self, Redis::connect(settings).await.err().expect("a link that is of no use")) {
+            (Self::ToSave, error @ StartError::CannotSave { .. }) => (error.to_string(), "run BGSAVE"),
+            (Self::WithoutReplicas, error @ StartError::NoReplicas { .. }) => {
+                (error.to_string(), "min-replicas-to-write")
+            }
+            (_, other) => panic!("{self:?}: {other:?}"),
+        };
+        assert!(address.contains(text), "{address}");
+        address.split("127.0.0.1:").nth(1).unwrap().split(' ').next().unwrap().to_owned()
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_writes_is_away_until_it_takes_them() {
+    for refuses in Refuses::ALL {
+        let server = RedisServer::start().unwrap();
+        let redis = connect(&quick(&server.url())).await;
+        // Twice: what was told of the first outage is no reason to miss the second.
+        for _ in 0..2 {
+            refuses.begin(&server);
+            // Nobody writes meanwhile: the question finds it out.
+            becomes(&redis, false).await;
+            assert!(matches!(ping(&redis).await, Err(RedisTrouble::Away)), "{refuses:?}");
+            assert_eq!(refuses.told(quick(&server.url())).await, server.port().to_string());
+            refuses.end(&server);
+            becomes(&redis, true).await;
+            assert_eq!(ping(&redis).await.unwrap(), "there");
+        }
+        assert_eq!(server.ask(&["DBSIZE"]).unwrap(), "0", "a question left something behind");
+    }
+}
+
+#[tokio::test]
+async fn a_cluster_is_away_while_one_of_its_nodes_refuses_writes() {
+    let cluster = RedisCluster::start().unwrap();
+    let settings = RedisSettings { prefix: "refusing".to_owned(), ..cluster_settings(&cluster) };
+    let redis = Redis::connect(settings.clone()).await.unwrap();
+    for (node, refuses) in cluster.nodes().iter().zip([Refuses::ToSave, Refuses::WithoutReplicas, Refuses::ToSave]) {
+        refuses.begin(node);
+        becomes(&redis, false).await;
+        assert_eq!(refuses.told(settings.clone()).await, node.port().to_string(), "another node is blamed");
+        refuses.end(node);
+        becomes(&redis, true).await;
+        ping(&redis).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_is_written_while_writes_are_refused_was_not_written() {
+    for refuses in Refuses::ALL {
+        let server = RedisServer::start().unwrap();
+        let redis = connect(&quick(&server.url())).await;
+        let log = log(redis.clone()).await;
+        log.append(message(1, Timestamp(1))).await.unwrap();
+        refuses.begin(&server);
+        for number in 0..200 {
+            // The first ones reach a server that refuses them, the others no server.
+            let refused = log.append(message(1_000 + number, Timestamp(1))).await;
+            assert!(matches!(refused, Err(LogError::Unavailable(_))), "{refuses:?}: {refused:?}");
+        }
+        assert_ne!(*redis.state().borrow(), LinkState::Up, "{refuses:?}: nobody was told");
+        refuses.end(&server);
+        becomes(&redis, true).await;
+        assert_eq!(log.append(message(2, Timestamp(1))).await.unwrap().position.offset, Offset(2), "{refuses:?}");
+    }
 }
 
 #[tokio::test]

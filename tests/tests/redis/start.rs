@@ -93,6 +93,14 @@ async fn sentinels_and_replicas_are_told_from_writable_servers() {
 }
 
 #[tokio::test]
+async fn a_full_server_is_told_with_the_setting_that_helps() {
+    let server = RedisServer::with(RedisOptions::default().with("maxmemory", "1")).unwrap();
+    let error = refusal(settings(&server.url())).await;
+    assert!(matches!(error, StartError::Full { .. }), "{error:?}");
+    assert!(error.to_string().contains("maxmemory"), "{error}");
+}
+
+#[tokio::test]
 async fn an_old_server_is_told_with_what_is_needed() {
     for (version, least) in [("6.0.16", "6.2"), ("5.0.7", "6.2")] {
         let error = refusal(settings(&old_server(version))).await;

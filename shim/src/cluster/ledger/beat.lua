@@ -5,9 +5,10 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local held = redis.call('ZSCORE', KEYS[1], ARGV[1])
 if held then
-  redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
+  -- A full server refuses a script's first write if that may take memory, and no later one: leases last there, too.
   redis.call('PEXPIRE', KEYS[4], ARGV[3])
   redis.call('PEXPIRE', KEYS[5], ARGV[3])
+  redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
 end
 return {
   held and 1 or 0,

@@ -12,12 +12,13 @@ if redis.call('ZSCORE', KEYS[2], ARGV[2]) then
       local moved = redis.call('HRANDFIELD', source, room, 'WITHVALUES')
       for i = 1, #moved, 2 do
         local field = moved[i]
+        -- First, because a full server refuses no write behind a deletion.
+        redis.call('HDEL', source, field)
         if source == KEYS[5] then
           field = ARGV[2] .. '/' .. field
           redis.call('HINCRBY', KEYS[3], ARGV[2], 1)
         end
         redis.call('HSET', KEYS[4], field, moved[i + 1])
-        redis.call('HDEL', source, moved[i])
       end
       room = room - #moved / 2
     end

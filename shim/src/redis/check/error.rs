@@ -88,6 +88,35 @@ pub enum StartError {
         /// Host and port.
         address: String,
     },
+    /// A server whose disk does not take what it writes (`MISCONF`).
+    #[error(
+        "redis at {address} cannot write to its disk and refuses writes until it can; free or mend the disk, then run BGSAVE"
+    )]
+    CannotSave {
+        /// Host and port.
+        address: String,
+        /// What it said.
+        #[source]
+        source: RedisError,
+    },
+    /// A server with fewer replicas than it is to have (`NOREPLICAS`).
+    #[error(
+        "redis at {address} refuses writes because fewer replicas keep up with it than its min-replicas-to-write; bring \
+         them back, or lower that setting"
+    )]
+    NoReplicas {
+        /// Host and port.
+        address: String,
+    },
+    /// A server without memory (`OOM`).
+    #[error(
+        "redis at {address} has no memory left; raise its maxmemory, or keep less (storage.retention_age, \
+         storage.retention_entries)"
+    )]
+    Full {
+        /// Host and port.
+        address: String,
+    },
     /// A server from before what is needed.
     #[error("redis at {address} is version {found}; at least {least} is needed ({reason})")]
     TooOld {

@@ -5,11 +5,13 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{ChildStdin, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
+
+use crate::child::KillOnDrop;
 
 /// How long a server may take until it listens.
 const START_DEADLINE: Duration = Duration::from_secs(30);
@@ -63,7 +65,7 @@ impl Pinning {
 
 /// A server that runs.
 pub struct Running {
-    child: Child,
+    child: KillOnDrop,
     input: Option<ChildStdin>,
     /// Where it listens.
     pub address: String,
@@ -87,7 +89,7 @@ impl Running {
             .with_context(|| format!("starting {} ({})", server.name, server.program.display()))?;
         let input = child.stdin.take();
         let lines = BufReader::new(child.stdout.take().context("the child has no standard output")?);
-        let mut running = Self { child, input, address: String::new(), start: Duration::ZERO };
+        let mut running = Self { child: KillOnDrop(child), input, address: String::new(), start: Duration::ZERO };
         running.address = first_address(lines).with_context(|| format!("waiting for {} to listen", server.name))?;
         running.start = began.elapsed();
         Ok(running)
@@ -95,30 +97,23 @@ impl Running {
 
     /// Its process id.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.child.0.id()
     }
 
-    fn ends_within(&mut self, patience: Duration) -> bool {
+    fn wait_for_its_end(&mut self, patience: Duration) {
         let until = Instant::now() + patience;
-        while Instant::now() < until {
-            if !matches!(self.child.try_wait(), Ok(None)) {
-                return true;
-            }
+        while Instant::now() < until && matches!(self.child.0.try_wait(), Ok(None)) {
             std::thread::sleep(Duration::from_millis(5));
         }
-        false
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         drop(self.input.take());
-        let pid = self.child.id().to_string();
-        let _ = Command::new("kill").args(["-TERM", &pid]).stderr(Stdio::null()).status();
-        if !self.ends_within(STOP_DEADLINE) {
-            let _ = self.child.kill();
-            let _ = self.child.wait();
-        }
+        // The handle kills one that could not be told, or that does not heed it.
+        let _ = self.child.signal("TERM");
+        self.wait_for_its_end(STOP_DEADLINE);
     }
 }
 
