@@ -27,8 +27,8 @@ const FEW: usize = 3;
 /// Places in line that are kept for the next broadcast.
 const KEPT: usize = 1024;
 
-/// Connections with something in line, and who writes it. A connection waits here at most twice: once when it was asked
-/// for, and once more for what came while it is being written to.
+/// Connections with something in line, and how many tasks write it. A connection stands here at most once; what is put in line
+/// while it is being written to brings it here again.
 pub(super) struct Writers {
     most: usize,
     state: Mutex<State>,
@@ -123,7 +123,7 @@ impl Drop for Wave<'_> {
         if self.due.len() > FEW {
             self.write();
         } else {
-            self.due.iter().for_each(|handle| handle.wake());
+            self.due.iter().for_each(|handle| handle.leave_to_session());
         }
     }
 }

@@ -106,23 +106,24 @@ impl Handle {
     }
 
     /// Puts a frame in line like [`Handle::push`], without waking the session. The second value is whether the caller has to
-    /// see to it that it is written, by [`Handle::write_through`] or [`Handle::wake`].
+    /// see to it that it is written, by [`Handle::write_through`] or [`Handle::leave_to_session`]; nobody else is asked before.
     pub fn enqueue(&self, priority: Priority, queued: Queued) -> (Pushed, bool) {
         self.outbox.enqueue(priority, queued)
     }
 
-    /// Has the session look at what is in line.
-    pub fn wake(&self) {
-        self.outbox.wake();
+    /// Has the session write what is in line.
+    pub fn leave_to_session(&self) {
+        self.outbox.leave_to_session();
     }
 
     /// Writes what is in line, as far as the client takes it, and returns how many frames that were. What it cannot do
     /// without waiting it leaves to the session. It uses up one operation of the calling task's budget
     /// (`tokio::task::coop`), or a few. Nothing is written before the session has begun, or when it has ended.
     pub fn write_through(&self, now: Instant) -> u64 {
+        self.outbox.visit();
         let Some(mut transport) = self.transport.try_lock() else {
             // The session has its turn and may be past its outbox.
-            self.wake();
+            self.leave_to_session();
             return 0;
         };
         let sent = transport.as_mut().map_or(0, |transport| transport.write_through(self));

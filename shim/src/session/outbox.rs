@@ -1,7 +1,7 @@
 //! The bounded outbox of one connection: four lanes by priority, one waker.
 //!
 //! Who puts a frame in line either has the session woken ([`Outbox::push`]) or sees to the writing itself
-//! ([`Outbox::enqueue`]); once somebody is about to write, nobody else is asked until the lanes were drained.
+//! ([`Outbox::enqueue`]); neither is asked twice for what it has yet to look at.
 //! Invariant: the frames held never exceed the byte bound by more than one control frame, and pushing never blocks. When
 //! a frame does not fit, ephemeral frames are shed first, then broadcasts (they are in the log; what was shed is
 //! remembered per channel and told to the client), and when that is not enough the connection is closed as too slow.
@@ -66,8 +66,10 @@ struct Lanes {
     shed: Option<Box<Shed>>,
     close: Option<CloseCause>,
     waker: Option<Waker>,
-    /// Somebody was asked to write what is in line and has not begun.
-    asked: bool,
+    /// The session was woken and has not looked yet.
+    session_asked: bool,
+    /// Somebody else has yet to come and write.
+    writer_asked: bool,
 }
 
 impl Outbox {
@@ -81,7 +83,8 @@ impl Outbox {
                 shed: None,
                 close: None,
                 waker: None,
-                asked: false,
+                session_asked: false,
+                writer_asked: false,
             }),
             room: Notify::const_new(),
         }
@@ -91,23 +94,30 @@ impl Outbox {
     pub fn push(&self, priority: Priority, queued: Queued) -> Pushed {
         let mut lanes = self.lanes.lock();
         let pushed = lanes.push(priority, queued);
-        if !std::mem::replace(&mut lanes.asked, true) {
-            lanes.wake();
-        }
+        lanes.ask_session();
         pushed
     }
 
-    /// Puts a frame in line without waking anyone. The second value is whether the caller has to see to it that it is
-    /// written: nobody else was asked.
+    /// Puts a frame in line without waking the session. The second value is whether the caller has to come and write
+    /// ([`Outbox::visit`]) or to leave it to the session: nobody was asked before.
     pub fn enqueue(&self, priority: Priority, queued: Queued) -> (Pushed, bool) {
         let mut lanes = self.lanes.lock();
         let pushed = lanes.push(priority, queued);
-        (pushed, !std::mem::replace(&mut lanes.asked, true))
+        let is_due = !lanes.session_asked && !lanes.writer_asked;
+        lanes.writer_asked |= is_due;
+        (pushed, is_due)
     }
 
-    /// Has the session look at what is in line.
-    pub fn wake(&self) {
-        self.lanes.lock().wake();
+    /// Notes that the one who was to come is here. What is put in line from now on has somebody else asked.
+    pub fn visit(&self) {
+        self.lanes.lock().writer_asked = false;
+    }
+
+    /// Has the session write what is in line, instead of whoever was to come.
+    pub fn leave_to_session(&self) {
+        let mut lanes = self.lanes.lock();
+        lanes.writer_asked = false;
+        lanes.ask_session();
     }
 
     /// Asks the session to end. The first cause stays.
@@ -135,7 +145,7 @@ impl Outbox {
     ) -> (Option<Box<Shed>>, Option<CloseCause>) {
         let mut lanes = self.lanes.lock();
         if bytes > 0 {
-            lanes.asked = false;
+            lanes.session_asked = false;
             lanes.take(batch, bytes);
         }
         if !batch.is_empty() {
@@ -218,6 +228,12 @@ impl Lanes {
         self.close = Some(CloseCause::SlowConsumer);
         self.wake();
         Pushed::Closed
+    }
+
+    fn ask_session(&mut self) {
+        if !std::mem::replace(&mut self.session_asked, true) {
+            self.wake();
+        }
     }
 
     fn wake(&self) {

@@ -60,7 +60,7 @@ impl Transport {
         self.waker = waker;
         if written.is_err() || self.is_blocked() {
             // It ends the connection, or sets its timer.
-            handle.wake();
+            handle.leave_to_session();
         }
         self.take_sent()
     }
