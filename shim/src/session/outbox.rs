@@ -59,17 +59,22 @@ pub struct Outbox {
     room: Notify,
 }
 
+/// It lies in memory as it stands here, because memory is what a broadcast to many waits for: what every push and every drain
+/// looks at comes first, and shares a cache line.
+#[repr(C)]
 struct Lanes {
-    queues: [VecDeque<Queued>; 4],
     bytes: usize,
     bound: usize,
-    shed: Option<Box<Shed>>,
-    close: Option<CloseCause>,
-    waker: Option<Waker>,
     /// The session was woken and has not looked yet.
     session_asked: bool,
     /// Somebody else has yet to come and write.
     writer_asked: bool,
+    /// Somebody waits for room.
+    room_wanted: bool,
+    waker: Option<Waker>,
+    shed: Option<Box<Shed>>,
+    close: Option<CloseCause>,
+    queues: [VecDeque<Queued>; 4],
 }
 
 impl Outbox {
@@ -77,14 +82,15 @@ impl Outbox {
     pub const fn new(bound: usize) -> Self {
         Self {
             lanes: Mutex::new(Lanes {
-                queues: [VecDeque::new(), VecDeque::new(), VecDeque::new(), VecDeque::new()],
                 bytes: 0,
                 bound,
-                shed: None,
-                close: None,
-                waker: None,
                 session_asked: false,
                 writer_asked: false,
+                room_wanted: false,
+                waker: None,
+                shed: None,
+                close: None,
+                queues: [VecDeque::new(), VecDeque::new(), VecDeque::new(), VecDeque::new()],
             }),
             room: Notify::const_new(),
         }
@@ -148,7 +154,7 @@ impl Outbox {
             lanes.session_asked = false;
             lanes.take(batch, bytes);
         }
-        if !batch.is_empty() {
+        if !batch.is_empty() && std::mem::take(&mut lanes.room_wanted) {
             self.room.notify_waiters();
         }
         if !lanes.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
@@ -160,8 +166,7 @@ impl Outbox {
 
     /// Whether a frame of this many bytes fits without anything being shed for it.
     pub fn has_room(&self, bytes: usize) -> bool {
-        let lanes = self.lanes.lock();
-        lanes.close.is_some() || lanes.bytes == 0 || lanes.bytes + bytes + FRAME_OVERHEAD <= lanes.bound
+        self.lanes.lock().has_room(bytes)
     }
 
     /// Waits until such a frame fits, or until the connection ends.
@@ -169,7 +174,7 @@ impl Outbox {
         loop {
             let mut drained = std::pin::pin!(self.room.notified());
             drained.as_mut().enable();
-            if self.has_room(bytes) {
+            if self.lanes.lock().has_room_or_wants_it(bytes) {
                 return;
             }
             drained.await;
@@ -228,6 +233,17 @@ impl Lanes {
         self.close = Some(CloseCause::SlowConsumer);
         self.wake();
         Pushed::Closed
+    }
+
+    const fn has_room(&self, bytes: usize) -> bool {
+        self.close.is_some() || self.bytes == 0 || self.bytes + bytes + FRAME_OVERHEAD <= self.bound
+    }
+
+    /// Has the next drain tell when there is none.
+    const fn has_room_or_wants_it(&mut self, bytes: usize) -> bool {
+        let has_room = self.has_room(bytes);
+        self.room_wanted |= !has_room;
+        has_room
     }
 
     fn ask_session(&mut self) {

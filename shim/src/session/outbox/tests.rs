@@ -85,3 +85,49 @@ fn when_shedding_does_not_help_the_connection_is_too_slow() {
     assert_eq!(drained(&outbox).2, Some(CloseCause::SlowConsumer));
     assert_eq!(outbox.push(Priority::Control, frame("late")), Pushed::Closed);
 }
+
+#[tokio::test]
+async fn who_waits_for_room_goes_on_when_the_session_has_drained_or_ends() {
+    let outbox = Arc::new(Outbox::new(200));
+    let waits = |bytes| {
+        let outbox = outbox.clone();
+        tokio::spawn(async move { outbox.wait_for_room(bytes).await })
+    };
+    outbox.push(Priority::Direct, frame(&"x".repeat(100)));
+    let waiting = [waits(80), waits(90)];
+    tokio::task::yield_now().await;
+    assert!(waiting.iter().all(|waiting| !waiting.is_finished()));
+    assert_eq!(drained(&outbox).0.len(), 1);
+    for waiting in waiting {
+        waiting.await.unwrap();
+    }
+    outbox.push(Priority::Direct, frame(&"x".repeat(100)));
+    let waiting = waits(80);
+    tokio::task::yield_now().await;
+    assert!(!waiting.is_finished());
+    outbox.close(CloseCause::Kicked);
+    waiting.await.unwrap();
+}
+
+#[test]
+fn either_the_session_or_a_visitor_is_asked_and_only_once() {
+    let outbox = Outbox::new(10_000);
+    let wakes = Arc::new(Wakes(AtomicUsize::new(0)));
+    let waker = wakes.clone().into();
+    let drain = || outbox.drain(&Context::from_waker(&waker), &mut Vec::new(), usize::MAX);
+    let due = || outbox.enqueue(Priority::Broadcast, frame("news")).1;
+    drain();
+    assert!(due());
+    assert!(!due(), "the first one has yet to come");
+    drain();
+    assert!(!due(), "also when the session was faster");
+    outbox.push(Priority::Direct, frame("hello"));
+    assert_eq!(wakes.0.load(Ordering::Relaxed), 1, "who waits for a visitor may wait long");
+    outbox.visit();
+    assert!(!due(), "the session has yet to look");
+    drain();
+    assert!(due());
+    outbox.leave_to_session();
+    assert!(!due());
+    assert_eq!(wakes.0.load(Ordering::Relaxed), 2);
+}
