@@ -3,6 +3,7 @@ use std::task::Wake;
 
 use handlers::channel::{ChannelName, Epoch, Offset};
 use handlers::id::TenantId;
+use tokio_util::task::TaskTracker;
 
 use super::*;
 
@@ -91,7 +92,7 @@ async fn who_waits_for_room_goes_on_when_the_session_has_drained_or_ends() {
     let outbox = Arc::new(Outbox::new(200));
     let waits = |bytes| {
         let outbox = outbox.clone();
-        tokio::spawn(async move { outbox.wait_for_room(bytes).await })
+        TaskTracker::new().spawn(async move { outbox.wait_for_room(bytes).await })
     };
     outbox.push(Priority::Direct, frame(&"x".repeat(100)));
     let waiting = [waits(80), waits(90)];

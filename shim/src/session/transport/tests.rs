@@ -7,6 +7,7 @@ use handlers::identity::Role;
 use parking_lot::MutexGuard;
 use tokio::io::{AsyncReadExt, DuplexStream, duplex};
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 use websocket::SocketLimits;
 
 use super::*;
@@ -164,9 +165,9 @@ async fn a_lost_connection_is_told_to_its_session() {
 async fn whoever_writes_the_order_stays() {
     const FRAMES: usize = 4_000;
     let mut connection = Connection::new(512);
-    let handle = connection.handle.clone();
+    let (handle, tasks) = (connection.handle.clone(), TaskTracker::new());
     // The session's task: a turn whenever it is woken.
-    let session = tokio::spawn({
+    let session = tasks.spawn({
         let handle = handle.clone();
         std::future::poll_fn(move |cx| {
             let mut shared = handle.transport().lock();
@@ -176,12 +177,13 @@ async fn whoever_writes_the_order_stays() {
         })
     });
     // Broadcasts are put in line one after the other; tasks write them in any order.
-    let fan_out = tokio::spawn(async move {
+    let writers = tasks.clone();
+    let fan_out = tasks.spawn(async move {
         for number in 0..FRAMES {
             let (_, is_due) = handle.enqueue(Priority::Broadcast, frame(number.to_string()));
             if is_due {
                 let handle = handle.clone();
-                tokio::spawn(async move { handle.write_through(Instant::now()) });
+                writers.spawn(async move { handle.write_through(Instant::now()) });
             }
             if number % 7 == 0 {
                 tokio::task::yield_now().await;
