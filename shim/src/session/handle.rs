@@ -17,7 +17,8 @@ use tokio::time::Instant;
 use super::outbox::{Outbox, Pushed, Queued};
 use super::transport::Transport;
 
-/// An open connection, as everyone but its session sees it: an id, facts that never change, and an outbox.
+/// An open connection, as everyone but its session sees it: an id, facts that never change, an outbox, and the way to write it
+/// to the socket without waiting.
 pub struct Handle {
     /// The connection's id.
     pub id: GatewayId,
@@ -98,11 +99,11 @@ impl Handle {
         self.opened.1 + Duration::from_micros(self.active.load(Ordering::Relaxed))
     }
 
-    /// Notes that a message went either way.
+    /// Notes that a message went either way. The latest moment stays, in whatever order the session and others tell theirs.
     pub fn touch(&self, now: Instant) {
         let micros = now.saturating_duration_since(self.opened.1).as_micros();
         // 64 bits last for half a million years.
-        self.active.store(u64::try_from(micros).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.active.fetch_max(u64::try_from(micros).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// Puts a frame in line like [`Handle::push`], without waking the session. The second value is whether the caller has to

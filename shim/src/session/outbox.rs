@@ -180,11 +180,6 @@ impl Outbox {
             drained.await;
         }
     }
-
-    /// Bytes in line now.
-    pub fn queued_bytes(&self) -> usize {
-        self.lanes.lock().bytes
-    }
 }
 
 impl Queued {

@@ -103,7 +103,10 @@ async fn a_broadcast_is_written_without_its_session() {
     assert_eq!(connection.write_through(), 2);
     assert_eq!(connection.read(2).await, ["two", "one"]);
     assert_eq!(connection.wakes(), 0);
-    assert!(connection.handle.active_at() > before);
+    let active = connection.handle.active_at();
+    assert!(active > before);
+    connection.handle.touch(before);
+    assert_eq!(connection.handle.active_at(), active, "it never goes back");
     assert!(connection.handle.enqueue(Priority::Broadcast, frame("three")).1);
 }
 
