@@ -27,7 +27,7 @@ use handlers::id::ConnectionId;
 use handlers::ports::{
     CloseReason, Delivered, Delivery, DeliveryError, MessageLog, Outgoing, Placement, Priority, Released,
 };
-use parking_lot::Mutex;
+use parking_lot::{ArcMutexGuard, Mutex, RawMutex};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -71,12 +71,22 @@ struct Shared {
 struct Ordered {
     sequence: Sequence,
     used: Instant,
+    /// A task looks for what is missing, and looks again before it ends.
     filling: bool,
+    /// It is about to leave the map: who finds it like this takes its successor.
+    forgotten: bool,
 }
 
 impl Ordered {
     fn fresh() -> Arc<Mutex<Self>> {
-        Arc::new(Mutex::new(Self { sequence: Sequence::default(), used: Instant::now(), filling: false }))
+        let (sequence, used) = (Sequence::default(), Instant::now());
+        Arc::new(Mutex::new(Self { sequence, used, filling: false, forgotten: false }))
+    }
+
+    /// Whether nothing would be lost without it; then it is marked as forgotten, and the caller takes it out of the map.
+    fn forget_if_idle(&mut self) -> bool {
+        self.forgotten = self.sequence.is_idle();
+        self.forgotten
     }
 }
 
@@ -140,8 +150,8 @@ impl Hub {
     pub fn sweep(&self) {
         let follows = self.follows();
         self.shared.channels.retain(|channel, ordered| {
-            let ordered = ordered.lock();
-            ordered.used.elapsed() < SEQUENCE_SILENCE || !ordered.sequence.is_idle() || follows(channel)
+            let mut ordered = ordered.lock();
+            ordered.used.elapsed() < SEQUENCE_SILENCE || follows(channel) || !ordered.forget_if_idle()
         });
     }
 
@@ -157,11 +167,20 @@ impl Hub {
         }
     }
 
-    fn ordered(&self, channel: &Channel) -> Arc<Mutex<Ordered>> {
-        if let Some(ordered) = self.shared.channels.get(channel) {
-            return ordered.value().clone();
+    /// A channel's order, locked; a fresh one where there was none.
+    fn order(&self, channel: &Channel) -> ArcMutexGuard<RawMutex, Ordered> {
+        loop {
+            if let Some(order) = self.known_order(channel) {
+                return order;
+            }
+            self.shared.channels.entry(channel.clone()).or_insert_with(Ordered::fresh);
         }
-        self.shared.channels.entry(channel.clone()).or_insert_with(Ordered::fresh).value().clone()
+    }
+
+    /// A channel's order, locked, where there is one. The map is let go before, so that no channel waits for another.
+    fn known_order(&self, channel: &Channel) -> Option<ArcMutexGuard<RawMutex, Ordered>> {
+        let ordered = self.shared.channels.get(channel).map(|ordered| ordered.value().clone());
+        ordered.map(|ordered| ordered.lock_arc()).filter(|ordered| !ordered.forgotten)
     }
 
     fn leave(&self, id: GatewayId, channels: &[Channel]) {
@@ -173,8 +192,8 @@ impl Hub {
 
     /// Drops what was withheld from a connection in a channel.
     fn forget(&self, id: GatewayId, channel: &Channel) {
-        if let Some(ordered) = self.shared.channels.get(channel) {
-            ordered.value().lock().sequence.forget(id);
+        if let Some(mut state) = self.known_order(channel) {
+            state.sequence.forget(id);
         }
     }
 
@@ -202,8 +221,7 @@ impl Hub {
         if self.concerns_nobody(&placement.channel) {
             return Delivered::To(Some(0));
         }
-        let ordered = self.ordered(&placement.channel);
-        let mut state = ordered.lock();
+        let mut state = self.order(&placement.channel);
         state.used = Instant::now();
         let placement = Arc::new(placement);
         let item = Item { priority, queued: Queued { text: text.into(), placement: Some(placement.clone()) } };
@@ -267,10 +285,7 @@ impl Delivery for Hub {
     async fn hold(&self, connection: &ConnectionId, channels: &[Channel]) -> Result<Delivered, DeliveryError> {
         let Some(handle) = self.named(connection) else { return Ok(Delivered::Gone) };
         for channel in channels {
-            // In the map's own lock, so that the order is not forgotten between the look-up and the hold.
-            let ordered = self.shared.channels.entry(channel.clone()).or_insert_with(Ordered::fresh);
-            ordered.lock().sequence.hold(handle.id);
-            drop(ordered);
+            self.order(channel).sequence.hold(handle.id);
             if channel.name.is_joined() && self.shared.index.join(channel, &handle) {
                 handle.joined.lock().push(channel.clone());
             }
@@ -290,8 +305,7 @@ impl Delivery for Hub {
         through: &Position,
     ) -> Result<Released, DeliveryError> {
         let Some(handle) = self.named(connection) else { return Ok(Released::Live) };
-        let ordered = self.ordered(channel);
-        Ok(self.release_in_epoch(handle.id, channel, &mut ordered.lock(), through))
+        Ok(self.release_in_epoch(handle.id, channel, &mut self.order(channel), through))
     }
 
     async fn detach(&self, connection: &ConnectionId, channels: &[Channel]) -> Result<Delivered, DeliveryError> {

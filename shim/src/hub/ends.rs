@@ -27,10 +27,7 @@ impl Hub {
 
     /// Takes note of where a channel's log ends and fills what was not passed on; `true` when something was not.
     pub fn note_end(&self, channel: &Channel, end: &Position) -> bool {
-        let Some(ordered) = self.shared.channels.get(channel).map(|ordered| ordered.value().clone()) else {
-            return false;
-        };
-        let mut state = ordered.lock();
+        let Some(mut state) = self.known_order(channel) else { return false };
         let missing = state.sequence.note_end(end);
         if let Some(missing) = missing {
             self.fill(channel, &mut state, missing);

@@ -4,6 +4,10 @@
 //! moment; sometimes it never will (it was cancelled, or its process died), and then the log is what is right. Where a pod
 //! first hears of a channel, another pod's message may have been overtaken without leaving a hole: readers who know no
 //! position would drop it as a repeat when it comes. So the log is asked for what was said a moment before.
+//!
+//! Invariant: a channel in which something is missing has one task that looks for it. That task ends in the same turn of the
+//! channel's lock in which it finds nothing missing, or gives a hole up: a hole that opens meanwhile is never taken for one
+//! that the log could not fill.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,37 +32,62 @@ const OVERTAKEN_MS: i64 = 1_000;
 /// Most of them that are looked for.
 const OVERTAKEN_ENTRIES: usize = 32;
 
-/// Waits a moment, then passes on what is still missing from offset `missing` on.
-async fn fill(hub: Hub, channel: Channel, missing: u64) {
-    tokio::time::sleep(PATIENCE).await;
-    // Never closed.
-    let _turn = hub.shared.fills.acquire().await;
-    complete(&hub, &channel, Some(missing)).await;
+/// Passes on what stays missing for longer than a moment, until nothing is missing any more. It begins with offset `missing`.
+async fn fill(hub: Hub, channel: Channel, mut missing: u64) {
+    loop {
+        tokio::time::sleep(PATIENCE).await;
+        let Some(now) = hub.still_missing(&channel) else { return };
+        // What was on its way has arrived; what is missing instead gets a moment of its own.
+        missing = if now == missing {
+            // Never closed.
+            let _turn = hub.shared.fills.acquire().await;
+            let Some(next) = complete(&hub, &channel).await else { return };
+            next
+        } else {
+            now
+        };
+    }
 }
 
 /// Sets the start of a channel's order: at the first message that was heard, or at those that it may have overtaken.
 async fn begin(hub: Hub, channel: Channel) {
     // Never closed.
-    let _turn = hub.shared.fills.acquire().await;
-    let first = hub.ordered(&channel).lock().sequence.first_waiting();
-    let before = Range::Before(Some(Offset(first.unwrap_or_default().saturating_add(1))));
-    // A log that fails, within its own deadline, is one reason more to pass on what there is.
-    let slice = hub.shared.log.read(&channel, before, OVERTAKEN_ENTRIES, limits::PAGE_BYTES).await;
-    let missing = hub.pass_beginning(&channel, slice.ok());
-    complete(&hub, &channel, missing).await;
+    let turn = hub.shared.fills.acquire().await;
+    let first = hub.known_order(&channel).and_then(|state| state.sequence.first_waiting());
+    if let Some(first) = first {
+        let before = Range::Before(Some(Offset(first.saturating_add(1))));
+        // A log that fails, within its own deadline, is one reason more to pass on what there is.
+        let slice = hub.shared.log.read(&channel, before, OVERTAKEN_ENTRIES, limits::PAGE_BYTES).await;
+        hub.pass_beginning(&channel, slice.ok());
+    }
+    let missing = complete(&hub, &channel).await;
+    drop(turn);
+    if let Some(missing) = missing {
+        fill(hub, channel, missing).await;
+    }
 }
 
-/// Passes on what is missing.
-async fn complete(hub: &Hub, channel: &Channel, mut missing: Option<u64>) {
+/// Passes on what is missing, as far as the log has it. Returns what is missing behind its end; without that, the fill has
+/// ended.
+async fn complete(hub: &Hub, channel: &Channel) -> Option<u64> {
     let mut tries = 0;
     let mut answered = true;
-    while let Some(offset) = missing.filter(|_| tries < TRIES) {
-        let after = Range::After(Offset(offset.saturating_sub(1)));
+    loop {
+        let missing = hub.still_missing(channel)?;
+        if tries == TRIES {
+            return hub.give_up(channel, missing, answered);
+        }
+        let after = Range::After(Offset(missing.saturating_sub(1)));
         match hub.shared.log.read(channel, after, limits::PAGE_ENTRIES, limits::PAGE_BYTES).await {
             Ok(slice) => {
                 answered = true;
-                missing = hub.pass_slice(channel, offset, slice);
-                tries += u32::from(missing == Some(offset));
+                let end = slice.head.offset.0;
+                let now = hub.pass_slice(channel, missing, slice);
+                match now.filter(|now| *now != missing) {
+                    Some(next) if next > end => return Some(next),
+                    Some(_) => tries = 0,
+                    None => tries += 1,
+                }
             }
             Err(error) => {
                 tracing::warn!(error = %error, "reading the log to fill a hole failed");
@@ -68,7 +97,6 @@ async fn complete(hub: &Hub, channel: &Channel, mut missing: Option<u64>) {
             }
         }
     }
-    hub.end_fill(channel, answered);
 }
 
 /// The first of the messages that the last one may have overtaken.
@@ -100,12 +128,12 @@ impl Hub {
 
     /// Passes on a stretch of the log and returns the next offset that is missing, if any.
     fn pass_slice(&self, channel: &Channel, missing: u64, slice: Slice) -> Option<u64> {
-        let ordered = self.ordered(channel);
-        let mut state = ordered.lock();
+        let mut state = self.known_order(channel)?;
         if state.sequence.epoch() != Some(&slice.head.epoch) && state.sequence.epoch().is_some() {
             self.begin_epoch(channel, &mut state, &slice.head);
             return state.sequence.missing();
         }
+        state.sequence.note_epoch();
         if state.sequence.missing() != Some(missing) {
             // What was on its way has arrived.
             return state.sequence.missing();
@@ -120,20 +148,18 @@ impl Hub {
         state.sequence.missing()
     }
 
-    /// Starts the order and returns the first offset that is missing, if any. Without a slice it starts at what was heard.
-    fn pass_beginning(&self, channel: &Channel, slice: Option<Slice>) -> Option<u64> {
-        let ordered = self.ordered(channel);
-        let mut state = ordered.lock();
+    /// Starts the order. Without a slice it starts at what was heard.
+    fn pass_beginning(&self, channel: &Channel, slice: Option<Slice>) {
+        let Some(mut state) = self.known_order(channel) else { return };
         let slice = slice.filter(|slice| state.sequence.epoch() == Some(&slice.head.epoch));
         let overtaken = slice.as_ref().and_then(|slice| first_overtaken(&slice.entries)).map(|offset| offset.0);
-        let start = overtaken.into_iter().chain(state.sequence.first_waiting()).min()?;
+        let Some(start) = overtaken.into_iter().chain(state.sequence.first_waiting()).min() else { return };
         let items = state.sequence.begin_at(start);
         self.pass(channel, &state.sequence, items);
         if let Some(mut slice) = slice {
             slice.entries.retain(|entry| entry.offset.0 >= start);
             self.pass_entries(channel, &mut state, slice);
         }
-        state.sequence.missing()
     }
 
     /// Takes entries of the log in as if they had arrived.
@@ -152,18 +178,30 @@ impl Hub {
         }
     }
 
-    /// Ends the fill; what still waits behind a hole that could not be filled is passed on. Among other pods a log that
-    /// did not answer is asked again when the ends are compared next.
-    fn end_fill(&self, channel: &Channel, answered: bool) {
-        let ordered = self.ordered(channel);
-        let mut state = ordered.lock();
-        state.filling = false;
-        if !answered && self.neighbours().is_some() {
-            return;
-        }
-        if let Some(first) = state.sequence.first_waiting() {
+    /// The first offset that is missing; without one the fill has ended, and the next hole starts another.
+    fn still_missing(&self, channel: &Channel) -> Option<u64> {
+        let mut state = self.known_order(channel)?;
+        let missing = state.sequence.missing();
+        state.filling = missing.is_some();
+        missing
+    }
+
+    /// Passes on what waits behind a hole that could not be filled, and returns what else is missing, as
+    /// [`Hub::still_missing`] does. Among other pods a log that did not answer is asked again when the ends are compared next.
+    fn give_up(&self, channel: &Channel, missing: u64, answered: bool) -> Option<u64> {
+        let mut state = self.known_order(channel)?;
+        let for_good = answered || self.neighbours().is_none();
+        let given_up = state.sequence.missing().filter(|now| for_good && *now == missing);
+        if let Some(first) = given_up.and_then(|_| state.sequence.first_waiting()) {
+            tracing::warn!(messages = first - missing, "the log has no trace of messages that were left out");
             let items = state.sequence.skip_to(first);
             self.pass(channel, &state.sequence, items);
         }
+        let next = state.sequence.missing().filter(|next| *next != missing);
+        state.filling = next.is_some();
+        next
     }
 }
+
+#[cfg(test)]
+mod tests;

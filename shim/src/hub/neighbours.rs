@@ -116,11 +116,11 @@ impl Hub {
             Group::User(tenant, user) => ChannelName::Conversation(user.clone()).within(tenant.clone()),
             Group::Tenant(tenant) => ChannelName::Everyone.within(tenant.clone()),
             Group::Role(..) => {
-                self.shared.channels.retain(|channel, ordered| !ordered.lock().sequence.is_idle() || !unread(channel));
+                self.shared.channels.retain(|channel, ordered| !unread(channel) || !ordered.lock().forget_if_idle());
                 return;
             }
         };
-        self.shared.channels.remove_if(&only, |channel, ordered| ordered.lock().sequence.is_idle() && unread(channel));
+        self.shared.channels.remove_if(&only, |channel, ordered| unread(channel) && ordered.lock().forget_if_idle());
     }
 
     /// Whether a message of a channel concerns nobody here. Alone, a process follows every channel; among others it hears
@@ -130,10 +130,7 @@ impl Hub {
             return false;
         }
         // A hold comes before its reader is in the index.
-        let held = self.shared.channels.get(channel).is_some_and(|ordered| !ordered.lock().sequence.is_idle());
-        if !held {
-            self.shared.channels.remove_if(channel, |_, ordered| ordered.lock().sequence.is_idle());
-        }
-        !held
+        self.shared.channels.remove_if(channel, |_, ordered| ordered.lock().forget_if_idle());
+        !self.shared.channels.contains_key(channel)
     }
 }

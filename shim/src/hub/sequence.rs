@@ -71,7 +71,7 @@ pub struct Sequence {
     next: Option<u64>,
     /// The log is known to reach to here, although nothing may wait.
     known: u64,
-    /// The last message that was dropped for its epoch.
+    /// The last position that was heard of in another epoch, until the log has said which one is the present one.
     foreign: Option<Position>,
     /// What was passed on late, from before `base`; at most [`MARK_WINDOW`] of them.
     late: BTreeSet<u64>,
@@ -138,19 +138,26 @@ impl Sequence {
         self.take_ready()
     }
 
-    /// The first offset that is missing while others wait behind it, or while the log is known to have it.
+    /// The first offset that is missing while others wait behind it, while the log is known to have it, or while it may be
+    /// one of another epoch.
     pub fn missing(&self) -> Option<u64> {
-        self.next.filter(|next| !self.waiting.is_empty() || *next <= self.known)
+        self.next.filter(|next| !self.waiting.is_empty() || *next <= self.known || self.foreign.is_some())
+    }
+
+    /// Takes note that the log is still in this epoch: messages of another one come from before it.
+    pub fn note_epoch(&mut self) {
+        self.foreign = None;
     }
 
     /// Takes note of where the log ends. Returns the first offset that was not passed on, if there is one; an end in
     /// another epoch counts as one, because only the log itself can tell which epoch is the present one.
     pub fn note_end(&mut self, end: &Position) -> Option<u64> {
-        let next = self.next?;
-        if self.epoch.as_ref() != Some(&end.epoch) {
-            return Some(next);
+        self.next?;
+        if self.epoch.as_ref() == Some(&end.epoch) {
+            self.known = self.known.max(end.offset.0);
+        } else {
+            self.note_foreign(end);
         }
-        self.known = self.known.max(end.offset.0);
         self.missing()
     }
 
@@ -249,11 +256,15 @@ impl Sequence {
             passed.extend(self.pass_from(position.offset.0, item));
             return Accepted::Pass(passed);
         }
+        self.note_foreign(position);
+        Accepted::Foreign { missing: self.next.unwrap_or_default() }
+    }
+
+    fn note_foreign(&mut self, position: &Position) {
         let further = |foreign: &Position| foreign.epoch != position.epoch || foreign.offset < position.offset;
         if self.foreign.as_ref().is_none_or(further) {
             self.foreign = Some(position.clone());
         }
-        Accepted::Foreign { missing: self.next.unwrap_or_default() }
     }
 
     fn wait(&mut self, offset: u64, next: u64, item: Item) -> Accepted {

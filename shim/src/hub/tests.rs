@@ -57,9 +57,17 @@ async fn it_keeps_the_contract_of_delivery() {
     conformance::delivery::exactly_once(async || fixture()).await;
 }
 
+pub(crate) fn log() -> MemoryLog {
+    MemoryLog::new(Epoch("e".into()), Retention { entries: 1_000, bytes: 1 << 20 })
+}
+
+pub(crate) fn hub_over(log: Arc<dyn MessageLog>) -> Hub {
+    Hub::new(log, TaskTracker::new(), Arc::default())
+}
+
 pub(crate) fn hub() -> (Hub, Arc<MemoryLog>) {
-    let log = Arc::new(MemoryLog::new(Epoch("e".into()), Retention { entries: 1_000, bytes: 1 << 20 }));
-    (Hub::new(log.clone(), TaskTracker::new(), Arc::default()), log)
+    let log = Arc::new(log());
+    (hub_over(log.clone()), log)
 }
 
 fn api() -> Arc<Api> {
@@ -120,7 +128,7 @@ fn at(offset: u64) -> Position {
     Position { epoch: Epoch("e".into()), offset: Offset(offset) }
 }
 
-fn placed(channel: &Channel, offset: u64) -> Outgoing {
+pub(crate) fn placed(channel: &Channel, offset: u64) -> Outgoing {
     Outgoing {
         frame: format!("{offset}").into(),
         priority: Priority::Broadcast,
@@ -199,7 +207,28 @@ async fn a_message_that_was_never_delivered_is_filled_from_the_log() {
     assert_eq!(hub.shared.metrics.holes.get(), 1);
 }
 
-async fn append(log: &MemoryLog, channel: &Channel, ids: &[&str]) {
+#[tokio::test]
+async fn an_order_that_is_forgotten_is_used_by_nobody_who_found_it_before() {
+    let (hub, _) = hub();
+    let alice = connect(&hub, 1, "alice", Role::User);
+    let own = channel("conversation:alice");
+    hub.deliver(&Audience::Channel(own.clone()), placed(&own, 1)).await.unwrap();
+    let found = hub.shared.channels.get(&own).unwrap().value().clone();
+    hub.close_down(&alice);
+    hub.forget_order(&handlers::audience::Group::User(own.tenant.clone(), UserId::parse("alice").unwrap()));
+    assert!(found.lock().forgotten);
+    assert!(hub.known_order(&own).is_none());
+    // One that is looked up in the very moment between the mark and the removal.
+    hub.shared.channels.insert(own.clone(), found.clone());
+    let looking = tokio::task::spawn_blocking({
+        let (hub, own) = (hub.clone(), own.clone());
+        move || hub.order(&own).forgotten
+    });
+    hub.shared.channels.remove(&own);
+    assert!(!looking.await.unwrap());
+}
+
+pub(crate) async fn append(log: &MemoryLog, channel: &Channel, ids: &[&str]) {
     for id in ids {
         let append = Append {
             channel: channel.clone(),
