@@ -40,6 +40,7 @@ pub struct Plan {
     pub connections: usize,
     /// How long each waits between two messages.
     pub pace: Duration,
-    /// Whether a fault takes all of its turns, or only those that fit a test.
+    /// Whether a fault takes all of its turns and has to keep its times, or takes those that fit a test on a machine that has
+    /// other work as well.
     pub full: bool,
 }

@@ -69,6 +69,11 @@ impl Failure {
         Self::refused(ErrorCode::Gone, "the server no longer knows this connection: close it and connect again")
     }
 
+    /// Whether it is for that.
+    pub(crate) fn is_gone(&self) -> bool {
+        matches!(self, Self::Refused(refusal) if refusal.code == ErrorCode::Gone)
+    }
+
     pub(crate) fn unavailable(part: &'static str) -> Self {
         Self::refused(ErrorCode::Unavailable, format!("{part} is not available at the moment: try again later"))
     }

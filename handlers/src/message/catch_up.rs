@@ -6,7 +6,7 @@
 //!                               └────── Behind ──────┘
 //! ```
 //!
-//! Invariant: a channel that was held is released, also when something fails on the way; and whatever is left out between
+//! Invariant: a channel that was held is released, also when something fails on the way, unless the connection ended; and whatever is left out between
 //! the client's position and live traffic is told as a `gap` in its place. What is sent is bounded in entries, bytes and
 //! time ([`crate::limits`]).
 
@@ -65,7 +65,8 @@ pub(super) async fn catch_up(
     let mut line = Line::new(app, caller);
     hold(app, caller, &mut cursors).await?;
     if let Err(failure) = bring_live(&mut line, &mut cursors, greeting).await {
-        for cursor in cursors.iter_mut().filter(|cursor| cursor.held) {
+        // Nothing is withheld from a connection that is gone.
+        for cursor in cursors.iter_mut().filter(|cursor| cursor.held && !failure.is_gone()) {
             abandon(&mut line, cursor).await;
         }
         return Err(failure);

@@ -33,6 +33,8 @@ pub struct Outcome {
     pub fault: Fault,
     /// How many clients there were.
     pub connections: usize,
+    /// Whether how long things took is judged as well, which tells something only of a release build with a machine to itself.
+    pub judges_times: bool,
     /// How long it took until all was well.
     pub lasted_ms: u64,
     /// How messages fared.
@@ -64,6 +66,7 @@ impl Outcome {
         Self {
             fault: Fault::Kill,
             connections: 0,
+            judges_times: true,
             lasted_ms: 0,
             messages: ledger.messages(),
             disconnects,
@@ -98,7 +101,7 @@ impl Outcome {
         promise(untold * 10 <= self.connections, format!("of {untold} connections nothing is known"));
         promise(*panics == 0, format!("{panics} panics"));
         let slowest = self.presence_ms.iter().max().copied().unwrap_or_default();
-        promise(slowest < PRESENCE_MS, format!("presence was wrong for {slowest} ms"));
+        promise(!self.judges_times || slowest < PRESENCE_MS, format!("presence was wrong for {slowest} ms"));
         let floods = self.logged.iter().filter(|(_, lines)| **lines > EQUAL_LINES).collect::<Vec<_>>();
         promise(floods.is_empty(), format!("a pod's log was flooded: {floods:?}"));
         match self.fault {
@@ -126,7 +129,7 @@ impl Outcome {
         let count = sent_away.map_or(0, |away| away.count);
         promise(count >= self.connections, format!("not all were sent away: {sent_away:?}"));
         promise(
-            sent_away.is_some_and(|away| away.p99_ms < INTERRUPTION_MS),
+            !self.judges_times || sent_away.is_some_and(|away| away.p99_ms < INTERRUPTION_MS),
             format!("clients were away for long: {sent_away:?}"),
         );
         promise(

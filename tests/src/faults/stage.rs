@@ -161,6 +161,7 @@ impl Stage {
         }
         let mut outcome = Outcome::of(&self.ledger, disconnects(&self.lost, &self.fleet.redis.changes()?)?);
         (outcome.connections, outcome.panics, outcome.logged) = (self.plan.connections, self.panicked, self.logged);
+        outcome.judges_times = self.plan.full;
         (outcome.wave_size, outcome.wave_interval_ms) = (WAVE, millis(WAVE_INTERVAL));
         Ok(outcome)
     }

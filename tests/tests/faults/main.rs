@@ -1,4 +1,5 @@
-//! Faults under steady traffic, at a size for every day: 100 clients on three pods. `make faults` is the full size.
+//! Faults under steady traffic, at a size for every day: 100 clients on three pods. `make faults` is the full size, and judges
+//! how long clients were away, too.
 
 #[cfg(test)]
 mod promises {

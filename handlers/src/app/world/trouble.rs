@@ -31,6 +31,10 @@ pub(crate) struct Trouble {
     pub(crate) before_release: Mutex<Vec<Append>>,
     /// How far each delivery to a connection moves the clock.
     pub(crate) slowness: Mutex<Duration>,
+    /// After how many more deliveries to connections they have gone; `usize::MAX` for never.
+    pub(crate) frames_left: AtomicUsize,
+    /// How many channels were released.
+    pub(crate) releases: AtomicUsize,
 }
 
 pub(crate) struct TroubledLog(pub(crate) Arc<Trouble>);
@@ -54,6 +58,8 @@ impl Trouble {
             delivery_away: Mutex::default(),
             before_release: Mutex::default(),
             slowness: Mutex::default(),
+            frames_left: AtomicUsize::new(usize::MAX),
+            releases: AtomicUsize::new(0),
         }
     }
 
@@ -68,10 +74,14 @@ impl Trouble {
     }
 
     fn count_read(&self) -> Result<(), LogError> {
-        let left = self.reads_left.load(Ordering::SeqCst);
-        self.reads_left.store(left.saturating_sub(usize::from(left != usize::MAX)), Ordering::SeqCst);
-        if left == 0 { Err(LogError::Unavailable(Box::new(Arranged))) } else { Ok(()) }
+        if take_one(&self.reads_left) { Ok(()) } else { Err(LogError::Unavailable(Box::new(Arranged))) }
     }
+}
+
+/// Takes one off what is left, unless nothing is.
+fn take_one(left: &AtomicUsize) -> bool {
+    let one_less = |left: usize| if left == usize::MAX { Some(left) } else { left.checked_sub(1) };
+    left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok()
 }
 
 #[async_trait]
@@ -99,6 +109,9 @@ impl Delivery for TroubledDelivery {
     async fn deliver(&self, audience: &Audience, outgoing: Outgoing) -> Result<Delivered, DeliveryError> {
         if matches!(audience, Audience::Connection(_)) {
             self.trouble.clock.advance(*self.trouble.slowness.lock());
+            if !take_one(&self.trouble.frames_left) {
+                return Ok(Delivered::Gone);
+            }
         } else if *self.trouble.delivery_away.lock() {
             return Err(DeliveryError::Unavailable(Box::new(Arranged)));
         }
@@ -115,6 +128,7 @@ impl Delivery for TroubledDelivery {
         channel: &Channel,
         through: &Position,
     ) -> Result<Released, DeliveryError> {
+        self.trouble.releases.fetch_add(1, Ordering::SeqCst);
         let said = self.trouble.before_release.lock().pop();
         if let Some(append) = said {
             let appended = self.trouble.log().append(append.clone()).await.unwrap();

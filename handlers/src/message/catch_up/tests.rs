@@ -233,6 +233,18 @@ async fn when_the_log_fails_on_the_way_the_rest_is_a_gap_and_live_traffic_flows(
 }
 
 #[tokio::test]
+async fn when_the_connection_ends_on_the_way_nothing_more_is_done_for_it() {
+    let world = World::new();
+    world.write(MINE, 150).await;
+    let alice = world.connect("a1", "alice", Role::User).await;
+    world.trouble.frames_left.store(10, Ordering::SeqCst);
+    let error = world.say(&alice, resume(since(0))).await;
+    assert_eq!(error["code"], "gone");
+    assert_eq!(offsets(&world.inbox(&alice)), (1..=9).collect::<Vec<_>>());
+    assert_eq!(world.trouble.releases.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
 async fn a_foreign_conversation_is_refused_before_anything_is_done() {
     let world = World::new();
     let alice = world.connect("a1", "alice", Role::User).await;
