@@ -193,7 +193,8 @@ impl Hub {
         let for_good = answered || self.neighbours().is_none();
         let given_up = state.sequence.missing().filter(|now| for_good && *now == missing);
         if let Some(first) = given_up.and_then(|_| state.sequence.first_waiting()) {
-            tracing::warn!(messages = first - missing, "the log has no trace of messages that were left out");
+            let messages = first.saturating_sub(missing);
+            tracing::warn!(messages, "the log has no trace of messages that were left out");
             let items = state.sequence.skip_to(first);
             self.pass(channel, &state.sequence, items);
         }
