@@ -36,7 +36,7 @@ const OVERTAKEN_ENTRIES: usize = 32;
 async fn fill(hub: Hub, channel: Channel, mut missing: u64) {
     loop {
         tokio::time::sleep(PATIENCE).await;
-        let Some(now) = hub.still_missing(&channel) else { return };
+        let Some(now) = hub.end_unless_missing(&channel) else { return };
         // What was on its way has arrived; what is missing instead gets a moment of its own.
         missing = if now == missing {
             // Never closed.
@@ -73,7 +73,7 @@ async fn complete(hub: &Hub, channel: &Channel) -> Option<u64> {
     let mut tries = 0;
     let mut answered = true;
     loop {
-        let missing = hub.still_missing(channel)?;
+        let missing = hub.end_unless_missing(channel)?;
         if tries == TRIES {
             return hub.give_up(channel, missing, answered);
         }
@@ -178,8 +178,8 @@ impl Hub {
         }
     }
 
-    /// The first offset that is missing; without one the fill has ended, and the next hole starts another.
-    fn still_missing(&self, channel: &Channel) -> Option<u64> {
+    /// Ends the fill, unless something is missing: then this is the first offset. The next hole starts another fill.
+    fn end_unless_missing(&self, channel: &Channel) -> Option<u64> {
         let mut state = self.known_order(channel)?;
         let missing = state.sequence.missing();
         state.filling = missing.is_some();
@@ -187,7 +187,7 @@ impl Hub {
     }
 
     /// Passes on what waits behind a hole that could not be filled, and returns what else is missing, as
-    /// [`Hub::still_missing`] does. Among other pods a log that did not answer is asked again when the ends are compared next.
+    /// [`Hub::end_unless_missing`] does. Among other pods a log that did not answer is asked again when the ends are compared next.
     fn give_up(&self, channel: &Channel, missing: u64, answered: bool) -> Option<u64> {
         let mut state = self.known_order(channel)?;
         let for_good = answered || self.neighbours().is_none();
