@@ -13,9 +13,8 @@ use handlers::ports::{Priority, Released};
 
 use crate::session::outbox::Queued;
 
-/// Most messages that wait behind a hole. Beyond it the hole is given up at once: those who miss the message see the
-/// jump in the offsets and fetch it.
-const MOST_WAITING: usize = 1_024;
+/// Most messages that wait behind a hole. What comes beyond it is left to the log, like what is missing.
+pub(super) const MOST_WAITING: usize = 1_024;
 /// How far behind the passed offsets a mark is kept, for messages that are still on their way.
 const MARK_WINDOW: u64 = 256;
 /// Messages that are passed on again where a log goes on in another epoch: more than what a master that failed can have
@@ -268,12 +267,12 @@ impl Sequence {
     }
 
     fn wait(&mut self, offset: u64, next: u64, item: Item) -> Accepted {
-        self.waiting.entry(offset).or_insert(item);
-        if self.waiting.len() <= MOST_WAITING {
-            return Accepted::Waits { missing: next };
+        if self.waiting.len() < MOST_WAITING {
+            self.waiting.entry(offset).or_insert(item);
+        } else {
+            self.known = self.known.max(offset);
         }
-        let first = self.waiting.keys().next().copied().unwrap_or(offset);
-        Accepted::Pass(self.skip_to(first))
+        Accepted::Waits { missing: next }
     }
 
     fn pass_from(&mut self, offset: u64, item: Item) -> Vec<(u64, Item)> {

@@ -58,7 +58,7 @@ async fn it_keeps_the_contract_of_delivery() {
 }
 
 pub(crate) fn log() -> MemoryLog {
-    MemoryLog::new(Epoch("e".into()), Retention { entries: 1_000, bytes: 1 << 20 })
+    MemoryLog::new(Epoch("e".into()), Retention { entries: 10_000, bytes: 1 << 20 })
 }
 
 pub(crate) fn hub_over(log: Arc<dyn MessageLog>) -> Hub {

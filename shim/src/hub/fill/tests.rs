@@ -8,6 +8,7 @@ use handlers::ports::{Append, Appended, Delivery as _, LogError, MessageLog, Out
 use parking_lot::Mutex;
 
 use super::*;
+use crate::hub::sequence::MOST_WAITING;
 use crate::hub::tests::{append, channel, connect_at, drained, hub_over, log, placed};
 use crate::session::handle::Handle;
 
@@ -99,6 +100,16 @@ async fn a_hole_that_opens_while_another_is_filled_is_filled_too() {
     append(&log.log, &everyone, &["3", "4", "5"]).await;
     all_filled(&hub).await;
     assert_eq!(offsets(&alice), [1, 2, 3, 4, 5]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_than_may_wait_behind_a_hole_comes_from_the_log_in_order() {
+    let last = 5 + MOST_WAITING as u64;
+    let (hub, _, alice, everyone) = alice(5 + MOST_WAITING).await;
+    arrive(&hub, &everyone, &[1]).await;
+    arrive(&hub, &everyone, &(3..=last).collect::<Vec<_>>()).await;
+    all_filled(&hub).await;
+    assert_eq!(offsets(&alice), (1..=last).collect::<Vec<_>>());
 }
 
 #[tokio::test(start_paused = true)]

@@ -52,11 +52,16 @@ fn a_hole_that_the_log_lost_is_skipped() {
 fn waiting_is_bounded() {
     let mut sequence = Sequence::default();
     sequence.accept(&at("e", 1), item("1"));
-    let mut total = 0;
-    for offset in 3..=(3 + MOST_WAITING as u64) {
-        total += passed(sequence.accept(&at("e", offset), item("x"))).len();
+    let last = 5 + MOST_WAITING as u64;
+    for offset in 3..=last {
+        assert!(matches!(sequence.accept(&at("e", offset), item("x")), Accepted::Waits { missing: 2 }));
     }
-    assert_eq!(total, MOST_WAITING + 1);
+    assert_eq!(passed(sequence.accept(&at("e", 2), item("2"))).len(), 1 + MOST_WAITING);
+    assert_eq!(sequence.missing(), Some(last - 2), "the log has what there was no room for");
+    for offset in last - 2..=last {
+        assert_eq!(passed(sequence.accept(&at("e", offset), item("x"))), [offset]);
+    }
+    assert_eq!(sequence.missing(), None);
 }
 
 #[test]
