@@ -37,11 +37,12 @@ deny: ## Are licences, sources and banned crates in order? (needs cargo-deny)
 	$(CARGO) deny --offline check licenses bans sources
 
 unit: ## Do the fast tests pass?
-	$(CARGO) test --locked --workspace --lib --bins
+	$(CARGO) test --locked --workspace --lib
 
 check: fmt lint boundaries unit ## The fast loop before every commit
 
 test: setup ## Every test: unit, contracts, scenarios in every world, crash rounds, faults, conformance
+	@tests/scripts/room.sh 8
 	$(CARGO) test --locked --workspace
 
 conformance: setup ## How many rows of the API Gateway catalogue hold? (ARGS="--handlers executables", "--handlers aws-local", "--url wss://…", "--json report.json")
