@@ -11,10 +11,15 @@ use std::process::{Child, Command, Stdio};
 pub(crate) struct KillOnDrop(pub(crate) Child);
 
 impl KillOnDrop {
+    /// Its number.
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     /// Sends it a signal, by its name without `SIG`. One that has ended does not mind.
     pub(crate) fn signal(&self, name: &str) -> io::Result<()> {
         let mut kill = Command::new("kill");
-        kill.arg(format!("-{name}")).arg(self.0.id().to_string()).stderr(Stdio::null()).status().map(drop)
+        kill.arg(format!("-{name}")).arg(self.id().to_string()).stderr(Stdio::null()).status().map(drop)
     }
 }
 

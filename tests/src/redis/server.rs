@@ -17,6 +17,8 @@ const SNAPSHOT: &str = "dump.rdb";
 pub struct RedisOptions {
     /// Appends every write to a file, so that a killed process loses nothing.
     pub append_only: bool,
+    /// Is to run out of disk: [`RedisServer::fill_disk`] may be called.
+    pub fills_disk: bool,
     /// Serves TLS alone, with these certificates.
     pub tls: Option<Certificates>,
     /// Further settings, as in `redis.conf`.
@@ -171,6 +173,33 @@ impl RedisServer {
         wait_for("a save", || self.last_save("ok"))
     }
 
+    /// Has its disk be full: no file of its process grows any more. An append-only server that does not sync each write
+    /// (`appendfsync always`, with which it ends) refuses writes from then on (`MISCONF`), until [`Self::free_disk`].
+    ///
+    /// # Errors
+    /// When the limit cannot be set.
+    pub fn fill_disk(&self) -> anyhow::Result<()> {
+        self.ask(&["CONFIG", "SET", "appendfsync", "everysec"])?;
+        self.limit_files("1")
+    }
+
+    /// Ends [`Self::fill_disk`]: within a second the server has written what it could not, and takes writes.
+    ///
+    /// # Errors
+    /// When the limit cannot be set.
+    pub fn free_disk(&self) -> anyhow::Result<()> {
+        self.limit_files("unlimited")
+    }
+
+    /// Bounds how long a file may become by what its process writes, in bytes.
+    fn limit_files(&self, bytes: &str) -> anyhow::Result<()> {
+        let server = self.child.as_ref().context("the server is not running")?;
+        let (process, limit) = (format!("--pid={}", server.id()), format!("--fsize={bytes}:"));
+        let status = Command::new("prlimit").args([process, limit]).status().context("prlimit does not run")?;
+        anyhow::ensure!(status.success(), "prlimit: {status}");
+        Ok(())
+    }
+
     fn last_save(&self, ended: &str) -> anyhow::Result<bool> {
         Ok(self.ask(&["INFO", "persistence"])?.contains(&format!("rdb_last_bgsave_status:{ended}")))
     }
@@ -198,7 +227,7 @@ impl RedisServer {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new("redis-server");
+        let mut command = if self.options.fills_disk { on_a_small_disk() } else { Command::new("redis-server") };
         let port = self.port.to_string();
         let (plain, tls) = if self.options.tls.is_some() { ("0", port.as_str()) } else { (port.as_str(), "0") };
         let append_only = if self.options.append_only { "yes" } else { "no" };
@@ -217,6 +246,13 @@ impl RedisServer {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command
     }
+}
+
+/// A server to which a write that a limit of its process forbids fails, as one to a full disk does. Others would be ended by it.
+fn on_a_small_disk() -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' XFSZ; exec redis-server \"$@\"", "redis-server"]);
+    command
 }
 
 /// A server that wants a password answers as well as one that does not.

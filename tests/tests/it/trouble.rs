@@ -69,15 +69,17 @@ async fn kept(client: &mut Client, channel: &str) -> Vec<Value> {
 
 #[tokio::test]
 async fn a_redis_that_refuses_writes_takes_the_pod_out_and_back_in() {
-    let redis = durable_redis().unwrap();
+    let options = RedisOptions { append_only: true, fills_disk: true, ..RedisOptions::default() };
+    let redis = RedisServer::with(options).unwrap();
     let mut server = pod(&redis.url()).start().await;
     let mut alice = person(&server, "alice").await;
     let mut acknowledged = Vec::new();
-    for refuses in ["MISCONF", "NOREPLICAS"] {
+    for refuses in ["no snapshot", "no append", "no replicas"] {
         alice.say("conversation:alice", refuses).await;
         acknowledged.push(json!(refuses));
         match refuses {
-            "MISCONF" => redis.fail_to_save().unwrap(),
+            "no snapshot" => redis.fail_to_save().unwrap(),
+            "no append" => redis.fill_disk().unwrap(),
             _ => drop(redis.ask(&["CONFIG", "SET", "min-replicas-to-write", "1"]).unwrap()),
         }
         acknowledged.extend(send_until(&mut alice, "unavailable").await);
@@ -90,7 +92,8 @@ async fn a_redis_that_refuses_writes_takes_the_pod_out_and_back_in() {
         let dial = Client::dial(&server.socket_url(), "bob").bearing(&sign(SECRET, &Grant::user("bob")));
         assert_eq!(dial.refused().await.status, 502);
         match refuses {
-            "MISCONF" => redis.save().unwrap(),
+            "no snapshot" => redis.save().unwrap(),
+            "no append" => redis.free_disk().unwrap(),
             _ => drop(redis.ask(&["CONFIG", "SET", "min-replicas-to-write", "0"]).unwrap()),
         }
         until_ready(&server, 200).await;
