@@ -8,6 +8,7 @@
 //! of a pod leaves one without the other; what this pod no longer holds, another pod finishes, and this one does not. It
 //! is API Gateway's own record, not the application's.
 
+mod calls;
 mod upkeep;
 
 use std::collections::VecDeque;
@@ -20,9 +21,11 @@ use gateway::close::CloseCause;
 use gateway::event::ConnectionFacts;
 use gateway::id::GatewayId;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 pub(super) use self::upkeep::Upkeep;
+
+use self::calls::Calls;
 use super::ledger::{Ledger, Name};
 use super::metrics::ClusterMetrics;
 use crate::redis::RedisTrouble;
@@ -62,7 +65,7 @@ struct Shared {
     doubtful: AtomicBool,
     /// Told of each comparison behind which Redis has all that is held.
     compared: watch::Sender<()>,
-    wake: Notify,
+    calls: Calls,
     metrics: Arc<ClusterMetrics>,
 }
 
@@ -116,7 +119,7 @@ impl Registry {
             pending: Mutex::default(),
             doubtful: AtomicBool::new(false),
             compared: watch::Sender::new(()),
-            wake: Notify::new(),
+            calls: Calls::default(),
             metrics,
         };
         Self { shared: Arc::new(shared) }
@@ -163,7 +166,7 @@ impl Registry {
             self.shared.doubtful.store(true, Ordering::Release);
         }
         drop(pending);
-        self.shared.wake.notify_one();
+        self.shared.calls.work();
     }
 
     /// Takes note that a connection has ended but its `$disconnect` has yet to run (again).
@@ -173,7 +176,7 @@ impl Registry {
         drop(held);
         // No more than `held` has.
         self.shared.pending.lock().finish.push(id);
-        self.shared.wake.notify_one();
+        self.shared.calls.work();
     }
 
     /// Takes a connection back that other pods have finished while its `$connect` was under way here, which may have had its
@@ -193,7 +196,7 @@ impl Registry {
     /// Has Redis compared with what is held: it may have forgotten some, or not have heard of ends.
     pub(super) fn doubt(&self) {
         self.shared.doubtful.store(true, Ordering::Release);
-        self.shared.wake.notify_one();
+        self.shared.calls.doubt();
     }
 
     /// Changes with each comparison behind which Redis has all that is held.

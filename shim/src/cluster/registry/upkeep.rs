@@ -5,14 +5,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
 use gateway::close::CloseCause;
 use gateway::event::ConnectionFacts;
 use gateway::id::GatewayId;
 use tokio::sync::watch;
-use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::Registry;
@@ -22,8 +20,6 @@ use crate::session::{Stamps, fire};
 
 /// Most connections that one command writes, looks up or strikes off.
 const BATCH: usize = 256;
-/// How long after something failed it is tried again.
-const PAUSE: Duration = Duration::from_secs(1);
 /// How often a `$disconnect` is tried in all while Redis is there: a handler that fails so often fails for its own reasons.
 const ATTEMPTS: u8 = 8;
 /// How many left-over `$disconnect`s run at a time.
@@ -46,8 +42,7 @@ impl Upkeep {
                 () = stop.cancelled() => return,
             };
             tokio::select! {
-                () = shared.wake.notified(), if done => {}
-                () = sleep(PAUSE), if !done => {}
+                () = shared.calls.next(done) => {}
                 () = stop.cancelled() => return,
             }
         }
@@ -66,7 +61,7 @@ impl Upkeep {
         }
         let struck = self.registry.strike().await;
         let finished = self.finish().await;
-        struck.is_ok() && finished && !self.registry.shared.doubtful.load(Ordering::Acquire)
+        struck.is_ok() && finished
     }
 
     /// Runs the `$disconnect`s that are due; `false` when some are due again.
