@@ -7,7 +7,7 @@ ARGS ?=
 ENV ?= dev
 BENCH_BINS := --bin bench --bin bench_server --bin bare --bin load
 
-.PHONY: help setup run aws-local fmt lint boundaries deny unit check test conformance fuzz faults bench bench-quick bench-pods docs clean lambda cdk deploy deploy-probe sam-events
+.PHONY: help setup run aws-local fmt lint boundaries deny unit check test conformance valkey fuzz faults bench bench-quick bench-pods docs clean lambda cdk deploy deploy-probe sam-events
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ test: setup ## Every test: unit, contracts, scenarios in every world, crash roun
 conformance: setup ## How many rows of the API Gateway catalogue hold? (ARGS="--handlers executables", "--handlers aws-local", "--url wss://…", "--json report.json")
 	$(CARGO) build --locked -p tests -p probes --bin probe --bin stage-probe --bin conformance
 	target/debug/conformance $(ARGS)
+
+valkey: setup ## Does what stands on Redis stand on Valkey 8.1 and 9.1 as well?
+	@tests/scripts/valkey.sh
 
 fuzz: ## Does anything that reads what strangers send panic? (SECONDS_PER_TARGET=60; needs cargo-fuzz)
 	@tests/scripts/fuzz.sh

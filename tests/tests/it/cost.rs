@@ -20,6 +20,10 @@ const WRITTEN_DOWN: u64 = 500;
 /// Most commands of one kind that two pods send in a second while nothing happens.
 const IDLE: u64 = 6;
 
+/// What the client library says of itself on each new connection to Redis; servers before 7.2 do not know it, and do not count it.
+/// How many connections are made is counted all the same, by `hello`.
+const SAID_WHEN_CONNECTING: [&str; 1] = ["client|setinfo"];
+
 /// Commands that were executed since, inside and outside of scripts.
 struct Meter {
     calls: BTreeMap<String, u64>,
@@ -49,6 +53,9 @@ impl Meter {
         let idle = IDLE * self.seconds;
         let allowed: BTreeMap<_, _> = each.iter().chain(at_most).copied().collect();
         for (name, calls) in &self.calls {
+            if SAID_WHEN_CONNECTING.contains(&name.as_str()) {
+                continue;
+            }
             let most = allowed.get(name.as_str()).copied().unwrap_or_default() * count + idle;
             assert!(*calls <= most, "{what}: {calls} times {name} for {count}, at most {most}: {:?}", self.calls);
         }

@@ -34,9 +34,9 @@ async fn a_wrong_or_missing_password_is_told_without_showing_it() {
 #[tokio::test]
 async fn a_user_without_permission_is_told_what_it_needs() {
     for (rules, missing) in [
-        ("alice on >pw ~other:* &* +@all", "keys"),
+        ("alice on >pw ~other:* &* +@all", "key"),
         ("alice on >pw ~* &* +@all -eval", "eval"),
-        ("alice on >pw ~* &other:* +@all", "channels"),
+        ("alice on >pw ~* &other:* +@all", "channel"),
     ] {
         let server = RedisServer::with(RedisOptions::default().with("user", rules)).unwrap();
         let user = server.url().replace("://", "://alice:pw@");
