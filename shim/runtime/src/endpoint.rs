@@ -115,9 +115,9 @@ impl Endpoint {
         &self.function.definition.name
     }
 
-    /// The request that the process works on, where it is one at a time.
-    pub fn current_request(&self) -> Option<String> {
-        self.function.pool().current(self.sandbox).map(|event| event.request_id.to_string())
+    /// The id of the request that what the process writes belongs to, where it works on one at a time.
+    pub fn current_request(&self) -> Option<Arc<str>> {
+        self.function.pool().request(self.sandbox)
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Answer {

@@ -3,6 +3,8 @@
 //! Invariant: a line is bounded; what is longer is cut and marked. A process that writes faster than lines are logged
 //! waits, as it would on any pipe. The text is the function's own: what may be in it is decided by whoever wrote it.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncRead, BufReader};
 
@@ -17,7 +19,7 @@ struct Structured<'l> {
 }
 
 /// Logs every line of `stream` until it ends. `request_id` says which request a line belongs to, if that is known.
-pub(crate) async fn forward(function: &str, stream: impl AsyncRead + Unpin, request_id: impl Fn() -> Option<String>) {
+pub(crate) async fn forward(function: &str, stream: impl AsyncRead + Unpin, request_id: impl Fn() -> Option<Arc<str>>) {
     let mut reader = BufReader::new(stream);
     let mut line = Vec::new();
     // A pipe that breaks has nothing more to say.

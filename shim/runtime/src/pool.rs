@@ -18,7 +18,7 @@ use self::backoff::Backoff;
 use self::sandbox::Sandbox;
 pub(crate) use self::sandbox::{Refusal, SandboxId};
 use crate::definition::Limits;
-use crate::invocation::{Delivery, Event, Invocation, InvokeError, Outcome};
+use crate::invocation::{Delivery, Invocation, InvokeError, Outcome};
 
 /// The sandboxes and the queue of one function.
 pub(crate) struct Pool {
@@ -189,10 +189,10 @@ impl Pool {
         Ok(())
     }
 
-    /// The event that a sandbox works on, where it is one at a time: what a log line belongs to.
-    pub fn current(&self, id: SandboxId) -> Option<Event> {
+    /// The id of the request that a sandbox's log lines belong to, where it works on one at a time.
+    pub fn request(&self, id: SandboxId) -> Option<Arc<str>> {
         let sandbox = self.sandboxes.get(&id)?;
-        (self.limits.concurrency == 1).then(|| sandbox.current())?.map(|delivery| delivery.event)
+        (self.limits.concurrency == 1).then(|| sandbox.request())?
     }
 
     /// Looks whether a sandbox has run out of time. One that is to be killed or retired is gone already: its callers are

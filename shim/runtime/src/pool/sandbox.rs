@@ -86,6 +86,11 @@ impl Sandbox {
         self.work.first().map(|work| Delivery { event: work.event.clone(), deadline: work.deadline })
     }
 
+    /// The request that it works on or, between two of them, has answered: what was written before an answer may be read behind it.
+    pub fn request(&self) -> Option<Arc<str>> {
+        self.work.first().map(|work| work.event.request_id.clone()).or_else(|| self.answered.clone())
+    }
+
     pub fn in_flight(&self) -> usize {
         self.work.len()
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::*;
+use crate::invocation::Event;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -216,4 +217,24 @@ fn after_stop_nothing_is_taken() {
     assert_eq!(outcome(a), Some(Err(InvokeError::Stopped)));
     assert_eq!(bench.submit("b").unwrap_err(), InvokeError::Stopped);
     assert!(bench.pool.due(bench.now).is_empty());
+}
+
+#[test]
+fn what_is_read_behind_an_answer_belongs_to_the_request_that_was_answered() {
+    let mut bench = Bench::new(limits());
+    let (started, _one) = bench.submit("a").unwrap();
+    let id = started[0];
+    assert_eq!(bench.pool.request(id), None);
+    bench.delivered(id);
+    assert_eq!(bench.pool.request(id).as_deref(), Some("a"));
+    bench.finish(id, "a");
+    assert_eq!(bench.pool.request(id).as_deref(), Some("a"), "its last line may still be in the pipe");
+    let (_none, _two) = bench.submit("b").unwrap();
+    bench.delivered(id);
+    assert_eq!(bench.pool.request(id).as_deref(), Some("b"));
+    let mut many = Bench::new(Limits { concurrency: 2, ..limits() });
+    let (started, _three) = many.submit("a").unwrap();
+    let id = started[0];
+    many.delivered(id);
+    assert_eq!(many.pool.request(id), None, "nobody knows which one wrote it");
 }
