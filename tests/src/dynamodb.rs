@@ -100,8 +100,9 @@ impl DynamoDb {
 /// come at the same time wait for each other.
 fn install() -> Result<PathBuf, String> {
     let directory = build_directory().join("ministack");
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/ministack.sh");
-    let output = std::process::Command::new(script).arg(&directory).stdin(Stdio::null()).output();
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (script, requirements) = (tests.join("scripts/venv.sh"), tests.join("dynamodb/requirements.txt"));
+    let output = std::process::Command::new(script).arg(&directory).arg(requirements).stdin(Stdio::null()).output();
     match output {
         Ok(output) if output.status.success() => Ok(directory.join("bin/ministack")),
         Ok(output) => Err(String::from_utf8_lossy(&output.stderr).into_owned()),

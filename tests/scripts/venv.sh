@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Installs MiniStack, the DynamoDB of the tests, into the directory named: a virtual environment at pinned versions.
+# Makes a virtual environment in a directory with what a file of requirements names at pinned versions: venv.sh DIRECTORY FILE
 # Does nothing when it is there; of several at once one installs and the others wait.
 set -euo pipefail
 directory=$1
-requirements=$(dirname "$0")/../dynamodb/requirements.txt
+requirements=$2
 mark=$directory/installed
 
 mkdir -p "$directory"
