@@ -1,0 +1,101 @@
+#!/usr/bin/env python3
+"""Counts names of one word among the types and functions of production Rust code, and fails above a limit.
+
+usage: names.py [--limit PERCENT] [--list types|functions] [PATH ...]      (default: the tracked files of the repository)
+
+A name of one word says nothing at its place of use without its module (`Line`, `settle`). Not counted: files under `tests/`, modules
+under `#[cfg(test)]`, functions of trait implementations (the trait chose the name), and the idioms `new`, `from` and `main`.
+"""
+import argparse
+import re
+import subprocess
+import sys
+
+IDIOMS = {"new", "from", "main"}
+TOKEN = re.compile(
+    r"//[^\n]*|/\*.*?\*/"  # comments
+    r"|b?r(#*)\".*?\"\1|b?\"(?:\\.|[^\"\\])*\"|b?'(?:\\(?:x..|u\{[^}]*\}|.)|[^'\\])'"  # literals
+    r"|#!?\[[^\]]*\]|[A-Za-z_][A-Za-z0-9_]*|[{};]",
+    re.S,
+)
+WORDS = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z0-9]+|[A-Z0-9]+")
+
+
+def declarations(source):
+    """Yields (kind, name, line) of each type and function that counts."""
+    depth, skip_until, test_item = 0, None, False
+    pending, blocks = None, []
+    tokens = [(m.group(0), m.start()) for m in TOKEN.finditer(source)]
+    for i, (token, at) in enumerate(tokens):
+        if token.startswith(("//", "/*", '"', "'", 'b"', "r\"", "r#")):
+            continue
+        if token.startswith("#"):
+            test_item = test_item or re.match(r"#\[cfg\((?:test|all\(test)", token) is not None
+            continue
+        if token == "{":
+            depth += 1
+            blocks.append(pending)
+            if test_item and skip_until is None:
+                skip_until = depth
+            pending, test_item = None, False
+        elif token == "}":
+            if skip_until == depth:
+                skip_until = None
+            depth -= 1
+            if blocks:
+                blocks.pop()
+        elif token == ";":
+            pending, test_item = None, False
+        elif token == "impl" and pending is None and (i == 0 or tokens[i - 1][0] in "{};" or tokens[i - 1][0] in ("unsafe",) or tokens[i - 1][0].startswith(("#", "//", "/*"))):
+            header = source[at : source.find("{", at)]
+            pending = "trait impl" if re.search(r"\sfor\s+(?!<)", re.sub(r"for\s*<[^>]*>", "", header)) else "impl"
+        elif token in ("struct", "enum", "trait", "union", "type", "fn") and skip_until is None and not test_item:
+            following = tokens[i + 1][0] if i + 1 < len(tokens) else ""
+            if not re.match(r"[A-Za-z_]\w*$", following) or tokens[i + 1][1] - at > len(token) + 3:
+                continue
+            inside = blocks[-1] if blocks else None
+            if inside == "trait impl" and token in ("fn", "type"):
+                continue
+            if inside == "trait" and token == "type":
+                continue
+            if token == "trait":
+                pending = "trait"
+            kind = "function" if token == "fn" else "type"
+            if following not in IDIOMS:
+                yield kind, following, source.count("\n", 0, at) + 1
+
+
+def production(paths):
+    for path in paths:
+        test = re.search(r"(^|/)(tests|fuzz|benches)/|/tests\.rs$|_tests\.rs$", path)
+        if path.endswith(".rs") and not test:
+            yield path
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--limit", type=float, help="fail when more than this share of the types, or of the functions, has one word")
+    arguments.add_argument("--list", choices=["types", "functions"], help="print each name of one word with its place")
+    arguments.add_argument("paths", nargs="*")
+    options = arguments.parse_args()
+    paths = options.paths or subprocess.run(["git", "ls-files"], capture_output=True, text=True, check=True).stdout.split("\n")
+    found = {"type": [], "function": []}
+    for path in production(paths):
+        with open(path, encoding="utf-8") as file:
+            for kind, name, line in declarations(file.read()):
+                found[kind].append((name, path, line))
+    above = False
+    for kind, names in found.items():
+        single = [row for row in names if len(WORDS.findall(row[0])) == 1]
+        share = 100 * len(single) / max(len(names), 1)
+        too_many = options.limit is not None and share > options.limit
+        above = above or too_many
+        print(f"{kind} names of one word: {len(single)} of {len(names)}, {share:.1f} %{'  above the limit' if too_many else ''}")
+        if options.list == kind + "s":
+            for name, path, line in single:
+                print(f"  {path}:{line}: {name}")
+    return 1 if above else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
