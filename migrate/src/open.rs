@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use handlers::archive::LogArchive;
 use handlers::ports::Clock;
-use shim::clock::SystemClock;
+use system_clock::{SystemClock, current_time};
 use shim::config::{CONFIG_VARIABLE, Config, ConfigError, Document, Environment, Flags, Secret, Strings, load};
 use shim::embedded::FileArchive;
 use shim::postgres::{Postgres, PostgresArchive};
@@ -41,14 +41,14 @@ pub async fn open(endpoint: &Endpoint, file: Option<&PathBuf>) -> anyhow::Result
             let settings = config.postgres.context("no address of a PostgreSQL is given; set DATABASE_URL")?;
             Box::new(PostgresArchive::new(Postgres::connect(settings).await?))
         }
-        Endpoint::DynamoDb(table) => Box::new(handlers_aws::wiring::message_log(table, age).await?),
+        Endpoint::DynamoDb(table) => Box::new(handlers_aws::wiring::message_log(table, age).await),
         Endpoint::Embedded(path) => {
             let directory = path.clone().unwrap_or(config.storage.data_dir);
             Box::new(tokio::task::spawn_blocking(move || FileArchive::open(&directory)).await??)
         }
     };
     let keeping = match endpoint {
-        Endpoint::DynamoDb(_) => Keeping::Since(shim::clock::now(), age),
+        Endpoint::DynamoDb(_) => Keeping::Since(current_time(), age),
         _ => Keeping::Everything,
     };
     Ok(Opened { archive, keeping })
@@ -56,7 +56,7 @@ pub async fn open(endpoint: &Endpoint, file: Option<&PathBuf>) -> anyhow::Result
 
 async fn redis(config: &Config, age: Duration) -> anyhow::Result<RedisLog> {
     let settings = config.redis.clone().context("no address of a Redis is given; set REDIS_URL")?;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new().context("the system's random source does not answer")?);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let retention = RedisRetention { entries: config.storage.retention_entries, age };
     let redis = Redis::connect(settings).await?;
     RedisLog::open(redis, clock, retention).await.context("opening the message log failed")

@@ -8,7 +8,6 @@ pub mod access;
 mod breaker;
 pub mod bus;
 pub mod cli;
-pub mod clock;
 pub mod cluster;
 pub mod config;
 pub mod drain;

@@ -187,21 +187,9 @@ impl<'a> Reader<'a> {
 
     fn duration(&mut self, name: &str, default: Duration) -> Option<Duration> {
         let Some(text) = self.text(name) else { return Some(default) };
-        let parsed = parse_duration(&text);
-        parsed.or_else(|| self.mistake(name, "must be a whole number with a unit: 60s, 90m, 12h or 30d"))
+        let parsed = humantime::parse_duration(&text).ok();
+        parsed.or_else(|| self.mistake(name, "must be a duration with a unit: 60s, 90m, 12h or 30d"))
     }
-}
-
-fn parse_duration(text: &str) -> Option<Duration> {
-    let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
-    let seconds = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 60 * 60,
-        "d" => 24 * 60 * 60,
-        _ => return None,
-    };
-    digits.parse::<u64>().ok()?.checked_mul(seconds).map(Duration::from_secs)
 }
 
 #[cfg(test)]

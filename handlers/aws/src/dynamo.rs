@@ -2,7 +2,7 @@
 //!
 //! Throttled and transient answers are retried by the SDK itself (standard mode: a bounded number of attempts, exponential
 //! with full jitter, and a budget that a whole outage exhausts). What reaches this module has used that up. What the SDK
-//! cannot retry, because a decision of ours is in between, goes through [`pause`].
+//! cannot retry, because a decision of ours is in between, waits for [`retry_delays`].
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::config::http::HttpResponse;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::types::AttributeValue;
+use backon::{BackoffBuilder, ExponentialBuilder};
 use handlers::ports::{BoxError, LogError, StoreError};
 
 /// An item, by attribute.
@@ -18,10 +19,10 @@ pub(crate) type Item = HashMap<String, AttributeValue>;
 /// How long one call of a port may take with everything in it: well inside API Gateway's 29 seconds, so that a client is
 /// told `unavailable` and not cut off.
 const DEADLINE: Duration = Duration::from_secs(8);
-/// How often something is tried again of which a decision of ours is part.
-pub(crate) const ATTEMPTS: u32 = 40;
-const SHORTEST_PAUSE: Duration = Duration::from_millis(8);
-const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+/// Attempts of an operation that the SDK cannot repeat by itself.
+const MAX_ATTEMPTS: usize = 40;
+const MIN_RETRY_DELAY: Duration = Duration::from_millis(4);
+const MAX_RETRY_DELAY: Duration = Duration::from_millis(125);
 
 /// The adapter's name in errors.
 const ADAPTER: &str = "dynamodb";
@@ -51,7 +52,7 @@ pub(crate) enum DynamoError {
     Refused { operation: &'static str, table: String, source: BoxError },
     #[error("{operation} on the table '{table}' had no end within {DEADLINE:?}")]
     Late { operation: &'static str, table: String },
-    #[error("{operation} on the table '{table}' met others at the same item {ATTEMPTS} times")]
+    #[error("{operation} on the table '{table}' met others at the same item {MAX_ATTEMPTS} times")]
     Contended { operation: &'static str, table: String },
     #[error("an item of the table '{table}' has no usable '{attribute}'")]
     Item { table: String, attribute: &'static str },
@@ -114,13 +115,10 @@ pub(crate) async fn in_time<T>(
     tokio::time::timeout(DEADLINE, Box::pin(work)).await.map_err(late)?
 }
 
-/// Waits before attempt `attempt` (from 0) is followed by another: a random part of a time that doubles ("full jitter",
-/// AWS Architecture Blog, "Exponential Backoff And Jitter").
-pub(crate) async fn pause(attempt: u32) -> Result<(), DynamoError> {
-    let most = SHORTEST_PAUSE.saturating_mul(1 << attempt.min(10)).min(LONGEST_PAUSE);
-    let part = f64::from(getrandom::u32()?) / f64::from(u32::MAX);
-    tokio::time::sleep(most.mul_f64(part)).await;
-    Ok(())
+/// Returns the delays between [`MAX_ATTEMPTS`] attempts: exponential, with jitter.
+pub(crate) fn retry_delays() -> impl Iterator<Item = Duration> {
+    let backoff = ExponentialBuilder::default().with_min_delay(MIN_RETRY_DELAY).with_max_delay(MAX_RETRY_DELAY);
+    backoff.with_jitter().with_max_times(MAX_ATTEMPTS).build()
 }
 
 pub(crate) fn text(value: impl Into<String>) -> AttributeValue {

@@ -4,7 +4,6 @@
 //! shared by every event. The AWS SDK is known to this crate alone.
 
 pub mod backends;
-pub mod clock;
 pub mod config;
 pub mod connections;
 pub mod delivery;

@@ -28,7 +28,7 @@ use handlers::ports::{Append, Appended, Clock, LogError, MessageLog, Range, Slic
 use tokio::sync::OnceCell;
 
 use self::entry::{EPOCH, Head};
-use crate::dynamo::{ATTEMPTS, DynamoError, Item, Reader, failed, in_time, pause, text};
+use crate::dynamo::{DynamoError, Item, Reader, failed, in_time, retry_delays, text};
 use crate::tables::PARTITION;
 
 /// Most items in one `BatchGetItem` (DynamoDB API reference).
@@ -101,7 +101,7 @@ impl DynamoLog {
     }
 
     async fn read_batch(&self, mut keys: Vec<Item>, found: &mut HashMap<String, Head>) -> Result<(), DynamoError> {
-        for attempt in 0..ATTEMPTS {
+        for delay in retry_delays() {
             let wanted = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true).build();
             let wanted = wanted.map_err(|_| DynamoError::Item { table: self.table.clone(), attribute: PARTITION })?;
             let answer = self.client.batch_get_item().request_items(&self.table, wanted).send().await;
@@ -116,7 +116,7 @@ impl DynamoLog {
             if keys.is_empty() {
                 return Ok(());
             }
-            pause(attempt).await?;
+            tokio::time::sleep(delay).await;
         }
         Err(DynamoError::Contended { operation: "BatchGetItem", table: self.table.clone() })
     }

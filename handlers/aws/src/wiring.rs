@@ -6,7 +6,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, ConfigLoader, SdkConfig};
@@ -14,9 +13,9 @@ use handlers::app::App;
 use handlers::authorizer::{Authorizer, KeySource, TokenSettings, TokenVerifier};
 use handlers::ports::Clock;
 use jwks::HttpJwks;
+use system_clock::SystemClock;
 
 use crate::backends::BackendApi;
-use crate::clock::SystemClock;
 use crate::config::{self, Auth, Source, Stores};
 use crate::connections::DynamoConnections;
 use crate::delivery::{Limits, PostToConnections};
@@ -94,7 +93,7 @@ pub async fn app(source: Source<'_>) -> anyhow::Result<App> {
 /// # Errors
 /// Every mistake of the environment, in one text.
 pub async fn authorizer(source: Source<'_>) -> anyhow::Result<(Authorizer, Arc<dyn Clock>)> {
-    let (auth, clock) = (config::auth(source)?, clock()?);
+    let (auth, clock) = (config::auth(source)?, Arc::new(SystemClock) as Arc<dyn Clock>);
     // Without a secret to read the function knows no SDK.
     let secrets = if auth.secret_arns.is_empty() { None } else { Some(secrets(&sdk().await)) };
     Ok((Authorizer { verifier: Arc::new(verifier(&auth, secrets, &clock)?) }, clock))
@@ -139,18 +138,11 @@ fn secrets(sdk: &SdkConfig) -> aws_sdk_secretsmanager::Client {
 
 fn on_aws(sdk: &SdkConfig, stores: &Stores) -> anyhow::Result<App> {
     let dynamo = aws_sdk_dynamodb::Client::new(sdk);
-    Ok(application(&dynamo, management(sdk, &stores.management_endpoint), stores, clock()?))
-}
-
-fn clock() -> anyhow::Result<Arc<dyn Clock>> {
-    Ok(Arc::new(SystemClock::new().context("the system's random source does not answer")?))
+    Ok(application(&dynamo, management(sdk, &stores.management_endpoint), stores, Arc::new(SystemClock)))
 }
 
 /// The message log in `table` of the account, region and endpoint that the SDK's environment names, for whoever moves logs.
-///
-/// # Errors
-/// When the system's random source does not answer.
-pub async fn message_log(table: &str, retention: Duration) -> anyhow::Result<DynamoLog> {
+pub async fn message_log(table: &str, retention: Duration) -> DynamoLog {
     let dynamo = aws_sdk_dynamodb::Client::new(&sdk().await);
-    Ok(DynamoLog::new(dynamo, table, retention, clock()?))
+    DynamoLog::new(dynamo, table, retention, Arc::new(SystemClock))
 }

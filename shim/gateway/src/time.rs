@@ -80,11 +80,8 @@ impl ClfCache {
 /// `2026-11-21T04:05:06.007Z`, the form of `GetConnection` (CX-10).
 #[must_use]
 pub fn iso_8601_ms(epoch_ms: i64) -> String {
-    let at = civil(epoch_ms);
-    let millisecond = epoch_ms.clamp(0, LAST_MS) % 1000;
-    let (year, month, day) = (at.year(), at.month(), at.day());
-    let (hour, minute, second) = (at.hour(), at.minute(), at.second());
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millisecond:03}Z")
+    let at = Timestamp::from_millisecond(epoch_ms.clamp(0, LAST_MS)).unwrap_or(Timestamp::UNIX_EPOCH);
+    format!("{at:.3}")
 }
 
 fn civil(epoch_ms: i64) -> jiff::civil::DateTime {

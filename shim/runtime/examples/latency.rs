@@ -73,7 +73,7 @@ fn function(max_processes: usize, concurrency: usize) -> Result<Function, Error>
         limits,
     };
     // The deadline is only told; no one here reads it.
-    Ok(Function::start(definition, Arc::new(|| 0))?)
+    Ok(Function::start(definition, Arc::new(|| 0)))
 }
 
 async fn measure(name: &str, function: &Arc<Function>, callers: usize) {

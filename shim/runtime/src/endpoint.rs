@@ -28,6 +28,7 @@ use self::answer::{accepted, not_found, refused, text};
 use self::body::{BodyError, Collected, PAYLOAD_BYTES, collect};
 use self::extensions::Extensions;
 use crate::function::Shared;
+use crate::ids::request_id;
 use crate::invocation::{InvokeError, Outcome};
 use crate::pool::{Next, Refusal, SandboxId};
 
@@ -211,7 +212,7 @@ impl Endpoint {
         let (parts, body) = request.into_parts();
         let Ok(Collected { bytes, .. }) = collect(body, PAYLOAD_BYTES).await else { return answer::truncated() };
         let definition = &self.function.definition;
-        self.extensions.register(&parts.headers, &bytes, definition, self.function.ids.uuid())
+        self.extensions.register(&parts.headers, &bytes, definition, request_id())
     }
 
     fn check(&self, id: &str, headers: &HeaderMap) -> Result<(), Refusal> {

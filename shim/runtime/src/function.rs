@@ -10,7 +10,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::definition::Definition;
-use crate::ids::Ids;
+use crate::ids::{request_id, unsampled_trace};
 use crate::invocation::{Event, Invocation, InvokeError, Outcome};
 use crate::pool::{Pool, SandboxId};
 use crate::sandbox;
@@ -27,19 +27,10 @@ pub struct Function {
     _stop_on_drop: DropGuard,
 }
 
-/// Why a function cannot be invoked at all.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// There is no randomness for its ids.
-    #[error("the system's random source does not answer")]
-    Random(#[source] getrandom::Error),
-}
-
 /// What the parts of one function share.
 pub(crate) struct Shared {
     pub definition: Definition,
     pub clock: WallClock,
-    pub ids: Ids,
     pub tasks: TaskTracker,
     pub stop: CancellationToken,
     pool: Mutex<Pool>,
@@ -48,22 +39,19 @@ pub(crate) struct Shared {
 impl Function {
     /// Starts the processes that are always to be there; the others come with the invocations. It must be called within
     /// a tokio runtime.
-    ///
-    /// # Errors
-    /// [`StartError`]. What is wrong with the program was told by [`Program`](crate::Program).
-    pub fn start(definition: Definition, clock: WallClock) -> Result<Self, StartError> {
+    #[must_use]
+    pub fn start(definition: Definition, clock: WallClock) -> Self {
         let stop = CancellationToken::new();
         let shared = Arc::new(Shared {
             pool: Mutex::new(Pool::new(definition.limits.clone())),
             definition,
             clock,
-            ids: Ids::random().map_err(StartError::Random)?,
             tasks: TaskTracker::new(),
             stop: stop.clone(),
         });
         let due = shared.pool().due(Instant::now());
         shared.launch(due);
-        Ok(Self { shared, _stop_on_drop: stop.drop_guard() })
+        Self { shared, _stop_on_drop: stop.drop_guard() }
     }
 
     /// Its name.
@@ -87,9 +75,9 @@ impl Function {
         let (reply, answer) = oneshot::channel();
         let shared = &self.shared;
         let event = Event {
-            request_id: shared.ids.uuid().into(),
-            nonce: shared.ids.uuid().into(),
-            trace_id: shared.ids.trace((shared.clock)()).into(),
+            request_id: request_id().into(),
+            nonce: request_id().into(),
+            trace_id: unsampled_trace((shared.clock)()).into(),
             payload,
         };
         let due = shared.pool().submit(Instant::now(), Invocation { event, reply })?;

@@ -20,6 +20,6 @@ mod program;
 mod sandbox;
 
 pub use self::definition::{Definition, Limits};
-pub use self::function::{Function, StartError};
+pub use self::function::Function;
 pub use self::invocation::{InvokeError, Outcome};
 pub use self::program::{Program, ProgramError};

@@ -68,7 +68,7 @@ impl Played {
                 queue: 4,
             },
         };
-        let function = Function::start(definition, Arc::new(|| NOW_MS)).unwrap();
+        let function = Function::start(definition, Arc::new(|| NOW_MS));
         Self { function: Arc::new(function), tasks: TaskTracker::new(), directory }
     }
 

@@ -6,7 +6,6 @@ use handlers::authorizer::{KeySet, TokenSettings, TokenVerifier};
 use handlers::identity::Role;
 
 use super::*;
-use crate::clock;
 
 struct Outcome {
     code: ExitCode,
@@ -113,7 +112,7 @@ async fn a_token_is_one_that_the_server_takes() {
         leeway: std::time::Duration::ZERO,
         ..TokenSettings::new(KeySet::default().with_secret(&secret).unwrap())
     };
-    let now = clock::now();
+    let now = system_clock::current_time();
     let identity = TokenVerifier::new(settings).verify(token, now).await.unwrap();
     assert_eq!((identity.user.as_str(), identity.tenant.as_str(), identity.role), ("alice", "acme", Role::Admin));
     let left = identity.expires_at.unwrap() - now.seconds();

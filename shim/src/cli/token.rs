@@ -13,7 +13,6 @@ use handlers::ports::Timestamp;
 
 use super::exit::Failure;
 use super::{Settings, Terminal};
-use crate::clock;
 use crate::config::{AuthConfig, Secret, parse_duration};
 use crate::embedded::signing_secret;
 
@@ -69,7 +68,7 @@ pub(super) fn token(arguments: &TokenArgs, terminal: &mut Terminal<'_>) -> Resul
         ttl: arguments.ttl,
     };
     let token =
-        mint(&signing.secret, grant, &config.auth, clock::now()).map_err(|error| Failure::internal(error.into()))?;
+        mint(&signing.secret, grant, &config.auth, system_clock::current_time()).map_err(|error| Failure::internal(error.into()))?;
     terminal.print(&format!("{token}\n"))
 }
 

@@ -11,7 +11,6 @@ use handlers::id::{TenantId, UserId};
 use handlers::identity::Role;
 
 use super::token::{Grant, mint};
-use crate::clock;
 use crate::config::{AuthConfig, Config, FunctionSource, LogStorage, Mode, Secret};
 use crate::embedded::SigningSecret;
 
@@ -53,7 +52,7 @@ struct Tokens {
 }
 
 fn tokens(secret: &Secret, auth: &AuthConfig) -> Result<Tokens, MintError> {
-    let now = clock::now();
+    let now = system_clock::current_time();
     let grant = |user: &str, role| {
         let user = UserId::parse(user).expect("both names are plain words");
         mint(secret, Grant { user, role, tenant: TenantId::default_tenant(), ttl: TOKEN_LIFE }, auth, now)

@@ -313,10 +313,10 @@ fn a_port_replaces_the_address_s_own() {
 
 #[test]
 fn durations_and_sizes_carry_units() {
-    for (text, millis) in [("500ms", 500), ("30s", 30_000), ("1h30m", 5_400_000), ("2d", 172_800_000), ("0s", 0)] {
+    for (text, millis) in [("500ms", 500), ("30s", 30_000), ("1h30m", 5_400_000), ("2d", 172_800_000), ("0s", 0), ("1.5s", 1_500)] {
         assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
     }
-    for text in ["", "5", "s", "5 parsecs", "-1s", "1.5s", "99999999999999999999s", "999999999999999999d", "1h 30"] {
+    for text in ["", "5", "s", "5 parsecs", "-1s", "99999999999999999999s", "999999999999999999d", "1h 30"] {
         assert!(parse_duration(text).is_err(), "{text}");
     }
     for (text, bytes) in [("1B", 1), ("2KiB", 2_048), ("64kB", 64_000), ("1MiB", 1 << 20)] {

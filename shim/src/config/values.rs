@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::time::Duration;
 
+use bytesize::ByteSize;
+
 use super::Value;
 
 /// Parsed, or what would have been right.
@@ -59,53 +61,23 @@ pub(super) fn duration(value: &Value) -> Parsed<Duration> {
     parse_duration(&text(value)?)
 }
 
-/// Reads a duration with its unit: `500ms`, `30s`, `5m`, `12h`, `30d`, or several of them in a row.
+/// Parses a duration with its unit: `500ms`, `30s`, `5m`, `12h`, `30d`, or several of them such as `1h30m`. The Lambda functions
+/// read the same variables with the same crate.
 ///
 /// # Errors
-/// What a duration looks like.
+/// The expected form.
 pub fn parse_duration(text: &str) -> Parsed<Duration> {
-    let units = |unit: &str| match unit {
-        "ms" => Some(1),
-        "s" => Some(1_000),
-        "m" => Some(60_000),
-        "h" => Some(3_600_000),
-        "d" => Some(86_400_000),
-        _ => None,
-    };
-    let millis = with_units(text, units);
-    millis
-        .map(Duration::from_millis)
-        .ok_or_else(|| "must be a duration with a unit: 500ms, 30s, 5m, 12h or 30d".to_owned())
+    humantime::parse_duration(text.trim())
+        .map_err(|_| "must be a duration with a unit: 500ms, 30s, 5m, 12h or 30d".to_owned())
 }
 
 /// A size in bytes such as `2KiB` or `1MiB`.
 pub(super) fn size(value: &Value) -> Parsed<usize> {
-    let units = |unit: &str| match unit {
-        "B" => Some(1),
-        "KiB" => Some(1 << 10),
-        "MiB" => Some(1 << 20),
-        "GiB" => Some(1 << 30),
-        "kB" | "KB" => Some(1_000),
-        "MB" => Some(1_000_000),
-        "GB" => Some(1_000_000_000),
-        _ => None,
-    };
-    let bytes = with_units(&text(value)?, units).and_then(|bytes| usize::try_from(bytes).ok());
-    bytes.filter(|bytes| *bytes > 0).ok_or_else(|| "must be a size with a unit: 512B, 2KiB or 1MiB".to_owned())
-}
-
-/// Adds up numbers that each have a unit behind them. `None` for anything else, an overflow too.
-fn with_units(text: &str, factor: impl Fn(&str) -> Option<u64>) -> Option<u64> {
-    let mut rest = text.trim();
-    let mut sum: Option<u64> = None;
-    while !rest.is_empty() {
-        let (digits, behind) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit())?);
-        let (unit, next) = behind.split_at(behind.find(|c: char| c.is_ascii_digit()).unwrap_or(behind.len()));
-        let part = digits.parse::<u64>().ok()?.checked_mul(factor(unit.trim())?)?;
-        sum = Some(sum.unwrap_or(0).checked_add(part)?);
-        rest = next;
-    }
-    sum
+    let text = text(value)?;
+    let has_unit = text.trim_end().ends_with(|c: char| c.is_ascii_alphabetic());
+    let size = text.trim().parse::<ByteSize>().ok().filter(|size| has_unit && size.as_u64() > 0);
+    size.and_then(|size| usize::try_from(size.as_u64()).ok())
+        .ok_or_else(|| "must be a size with a unit: 512B, 2KiB or 1MiB".to_owned())
 }
 
 /// A list: an array in the file, `a,b` or lines elsewhere. Empty items are left out.

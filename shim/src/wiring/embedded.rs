@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use handlers::memory::{MemoryConnections, MemoryLog, Retention};
 use handlers::ports::{Clock, MessageLog};
+use system_clock::SystemClock;
 use tokio_util::task::TaskTracker;
 
 use super::{Adapters, SINGLE_NODE, Wired, assemble, postgres};
-use crate::clock::SystemClock;
 use crate::config::{Config, LogStorage};
 use crate::embedded::{DataDirLock, FileLog};
 use crate::hub::Hub;
@@ -23,7 +23,7 @@ const MEMORY_CHANNEL_BYTES: usize = 16 * 1024 * 1024;
 /// # Errors
 /// What is wrong with the data directory, PostgreSQL, a key, or the API's definition, in words for the operator.
 pub async fn embedded(config: &Config) -> anyhow::Result<Wired> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new().context("the system's random source does not answer")?);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let (mut metrics, tasks) = (Metrics::new(), TaskTracker::new());
     let Kept { log, data_dir, postgres } = open_log(config, &clock, &mut metrics).await?;
     let hub = Hub::new(log.clone(), tasks.clone(), metrics.delivery.clone());

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use handlers::ports::{Clock, MessageLog};
+use system_clock::SystemClock;
 use tokio_util::task::TaskTracker;
 
 use super::{Adapters, Wired, assemble, postgres};
 use crate::bus::{Bus, BusMetrics, BusParts, BusSettings};
-use crate::clock::SystemClock;
 use crate::cluster::{Cluster, ClusterMetrics};
 use crate::config::{Config, LogStorage};
 use crate::hub::Hub;
@@ -29,7 +29,7 @@ const UNFINISHED: usize = 2;
 /// What is wrong with Redis, PostgreSQL, a key, or the API's definition, in words for the operator.
 pub async fn kubernetes(config: &Config) -> anyhow::Result<Wired> {
     let settings = config.redis.clone().context("kubernetes mode has no Redis")?;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new().context("the system's random source does not answer")?);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let (mut metrics, tasks) = (Metrics::new(), TaskTracker::new());
     let redis = Redis::connect(settings).await?;
     let (log, postgres) = open_log(config, &redis, &clock, &mut metrics).await?;

@@ -13,10 +13,10 @@ use handlers::channel::Epoch;
 use handlers::memory::{MemoryLog, Retention};
 use handlers::ports::Clock;
 use runtime_api::{Definition, Function, Limits, Program};
+use system_clock::{SystemClock, current_time};
 use tokio_util::task::TaskTracker;
 
 use super::{SINGLE_NODE, Wired, access, definition};
-use crate::clock::{self, SystemClock};
 use crate::config::{Config, FunctionsConfig, Management, MessageResponse};
 use crate::embedded::SigningSecret;
 use crate::endpoint::{Endpoint, Ids};
@@ -34,7 +34,7 @@ const MANAGEMENT_ENDPOINT: &str = "AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI";
 /// Which function cannot be run and why, in words for the operator.
 pub fn lambda(config: &Config) -> anyhow::Result<Wired> {
     let functions = functions(config)?;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new().context("the system's random source does not answer")?);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let metrics = Metrics::new();
     let tasks = TaskTracker::new();
     // Nothing is ever appended: messages are what functions post to connections.
@@ -118,8 +118,8 @@ fn function(config: &Config, name: &'static str) -> anyhow::Result<Option<Arc<Fu
         environment: environment(config),
         limits: limits(settings),
     };
-    let clock = Arc::new(|| u64::try_from(clock::now().0).unwrap_or(0));
-    Ok(Some(Arc::new(Function::start(definition, clock)?)))
+    let clock = Arc::new(|| u64::try_from(current_time().0).unwrap_or(0));
+    Ok(Some(Arc::new(Function::start(definition, clock))))
 }
 
 /// The program that the configuration names: a command line before a sub-directory.

@@ -145,7 +145,7 @@ fn echo_endpoint(config: &Config) -> anyhow::Result<Endpoint> {
         registry: None,
         hub: shim::hub::Hub::new(Arc::new(log), tasks.clone(), wired.delivery.clone()),
         sessions: config.session.clone(),
-        clock: Arc::new(shim::clock::SystemClock::new()?),
+        clock: Arc::new(system_clock::SystemClock),
         ids: Ids::random(1)?,
         tasks,
         metrics: Arc::new(wired),

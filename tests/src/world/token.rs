@@ -58,7 +58,7 @@ impl Grant {
 /// Signs a grant with HS256.
 #[must_use]
 pub fn sign(secret: &str, grant: &Grant) -> String {
-    let now = shim::clock::now();
+    let now = system_clock::current_time();
     let claims = Claims {
         sub: UserId::parse(&grant.user).expect("tests name users by valid ids"),
         role: grant.role,

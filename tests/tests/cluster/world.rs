@@ -16,7 +16,7 @@ use handlers::channel::Epoch;
 use handlers::memory::{MemoryLog, Retention};
 use serde_json::{Value, json};
 use shim::access::Access;
-use shim::clock::SystemClock;
+use system_clock::SystemClock;
 use shim::cluster::{Cluster, ClusterMetrics, Served};
 use shim::config::{ClusterConfig, Config};
 use shim::endpoint::{Endpoint, Ids};
@@ -129,7 +129,7 @@ impl Pod {
     pub async fn with_permits(server: &RedisServer, application: &Arc<Application>, permits: usize) -> Self {
         let redis = Redis::connect(settings(server)).await.unwrap();
         let config = ClusterConfig { heartbeat: LEASE / 10, lease: LEASE, reap_rate: 5_000, reap_concurrency: 32 };
-        let (clock, metrics) = (Arc::new(SystemClock::new().unwrap()), Arc::new(ClusterMetrics::default()));
+        let (clock, metrics) = (Arc::new(SystemClock), Arc::new(ClusterMetrics::default()));
         let cluster = Cluster::join(redis, config, 10_000, clock, metrics.clone()).await.unwrap();
         let handlers = Handlers { application: application.clone(), permits: Arc::new(Semaphore::new(permits)) };
         let endpoint = Arc::new(endpoint(&cluster, handlers));
@@ -207,7 +207,7 @@ fn endpoint(cluster: &Cluster, handlers: Handlers) -> Endpoint {
         hub: Hub::new(Arc::new(log), tasks.clone(), metrics.delivery.clone()),
         registry: Some(cluster.registry()),
         sessions: config.session.clone(),
-        clock: Arc::new(SystemClock::new().unwrap()),
+        clock: Arc::new(SystemClock),
         ids: Ids::random(cluster.node()).unwrap(),
         tasks,
         metrics: Arc::new(metrics),

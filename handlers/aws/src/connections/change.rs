@@ -16,7 +16,7 @@ use handlers::ports::Changed;
 
 use super::DynamoConnections;
 use super::record::{self, CHANGES, CHANNELS, Stored};
-use crate::dynamo::{ATTEMPTS, DynamoError, failed, number, pause};
+use crate::dynamo::{DynamoError, failed, number, retry_delays};
 use crate::tables::PARTITION;
 
 /// Most items in one transaction, the record's own among them (DynamoDB API reference, TransactWriteItems).
@@ -41,7 +41,7 @@ impl DynamoConnections {
         join: &[Channel],
         leave: &[Channel],
     ) -> Result<Changed, DynamoError> {
-        for attempt in 0..ATTEMPTS {
+        for delay in retry_delays() {
             let Some(mut stored) = self.record(id).await? else {
                 // Whoever leaves for a connection that is gone has met one that its end left listed.
                 self.unlist(id, leave.iter()).await;
@@ -58,7 +58,7 @@ impl DynamoConnections {
             if unchanged || self.try_change(&stored, &before).await? == Attempt::Done {
                 return Ok(Changed::To { connection: stored.connection, before });
             }
-            pause(attempt).await?;
+            tokio::time::sleep(delay).await;
         }
         Err(DynamoError::Contended { operation: "TransactWriteItems", table: self.table.clone() })
     }
@@ -108,7 +108,7 @@ impl DynamoConnections {
 
     /// Writes and deletes memberships without a transaction, until DynamoDB has taken them all.
     pub(super) async fn write_memberships(&self, mut writes: Vec<WriteRequest>) -> Result<(), DynamoError> {
-        for attempt in 0..ATTEMPTS {
+        for delay in retry_delays() {
             if writes.is_empty() {
                 return Ok(());
             }
@@ -117,7 +117,7 @@ impl DynamoConnections {
             let mut answer = batch.map_err(|error| failed("BatchWriteItem", &self.table, error))?;
             writes = answer.unprocessed_items.as_mut().and_then(|left| left.remove(&self.table)).unwrap_or_default();
             if !writes.is_empty() {
-                pause(attempt).await?;
+                tokio::time::sleep(delay).await;
             }
             writes.extend(rest);
         }

@@ -13,7 +13,7 @@ use handlers::ports::{Connection, Page, StoreError};
 
 use super::record;
 use super::{DynamoConnections, Selection, selections};
-use crate::dynamo::{ATTEMPTS, DynamoError, Item, failed, in_time, pause};
+use crate::dynamo::{DynamoError, Item, failed, in_time, retry_delays};
 use crate::tables::{ID, PARTITION, SORT};
 
 /// Most items in one `BatchGetItem` (DynamoDB API reference).
@@ -124,7 +124,7 @@ impl DynamoConnections {
     async fn batch(&self, ids: &[ConnectionId]) -> Result<Vec<(ConnectionId, Connection)>, DynamoError> {
         let mut found = Vec::new();
         let mut keys: Vec<Item> = ids.iter().map(record::key).collect();
-        for attempt in 0..ATTEMPTS {
+        for delay in retry_delays() {
             let wanted = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true).build();
             let wanted = wanted.map_err(|_| DynamoError::Item { table: self.table.clone(), attribute: PARTITION })?;
             let answer = self.client.batch_get_item().request_items(&self.table, wanted).send().await;
@@ -139,7 +139,7 @@ impl DynamoConnections {
             if keys.is_empty() {
                 return Ok(found);
             }
-            pause(attempt).await?;
+            tokio::time::sleep(delay).await;
         }
         Err(DynamoError::Contended { operation: "BatchGetItem", table: self.table.clone() })
     }

@@ -19,7 +19,7 @@ use handlers::ports::{Append, Appended};
 
 use super::DynamoLog;
 use super::entry::{self, FIRST, FIRST_AT, FROM, HEAD, Occupant};
-use crate::dynamo::{ATTEMPTS, DynamoError, Reader, failed, number, pause, text};
+use crate::dynamo::{DynamoError, Reader, failed, number, retry_delays, text};
 use crate::tables::{PARTITION, SORT};
 
 /// How many entries are looked at first: a repeated append finds its own right where its claim says.
@@ -73,7 +73,7 @@ impl DynamoLog {
     ) -> Result<(Occupant, bool), DynamoError> {
         let mut next = claimed.unwrap_or_else(|| head.next());
         let mut look = claimed.is_some();
-        for tried in 0..ATTEMPTS {
+        for delay in retry_delays() {
             if look {
                 match self.search(append, next).await? {
                     Search::Found(occupant) => {
@@ -89,7 +89,7 @@ impl DynamoLog {
                 return Ok((occupant, false));
             }
             (next, look) = (next.next(), true);
-            pause(tried).await?;
+            tokio::time::sleep(delay).await;
         }
         Err(DynamoError::Contended { operation: "PutItem", table: self.table.clone() })
     }

@@ -11,7 +11,7 @@ use handlers::ports::{Entry, LogError, MessageLog, Range, Slice};
 
 use super::DynamoLog;
 use super::entry::{self, EPOCH, FIRST, FIRST_AT, HEAD, Head};
-use crate::dynamo::{ATTEMPTS, DynamoError, Item, Reader, failed, in_time, number, pause, text};
+use crate::dynamo::{DynamoError, Item, Reader, failed, in_time, number, retry_delays, text};
 use crate::tables::{PARTITION, SORT};
 
 /// Most items in one `BatchWriteItem` (DynamoDB API reference).
@@ -62,14 +62,14 @@ impl DynamoLog {
     }
 
     async fn put_batch(&self, mut writes: Vec<WriteRequest>) -> Result<(), DynamoError> {
-        for attempt in 0..ATTEMPTS {
+        for delay in retry_delays() {
             let batch = self.client.batch_write_item().request_items(&self.table, writes).send().await;
             let mut answer = batch.map_err(|error| failed("BatchWriteItem", &self.table, error))?;
             writes = answer.unprocessed_items.as_mut().and_then(|left| left.remove(&self.table)).unwrap_or_default();
             if writes.is_empty() {
                 return Ok(());
             }
-            pause(attempt).await?;
+            tokio::time::sleep(delay).await;
         }
         Err(DynamoError::Contended { operation: "BatchWriteItem", table: self.table.clone() })
     }

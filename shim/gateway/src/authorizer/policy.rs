@@ -6,6 +6,7 @@
 use aws_lambda_events::apigw::ApiGatewayCustomAuthorizerPolicy;
 use aws_lambda_events::iam::{IamPolicyEffect, IamPolicyStatement};
 use serde_json::Value;
+use wildmatch::WildMatch;
 
 /// What opens a connection (IAM-1).
 pub(crate) const INVOKE: &str = "execute-api:Invoke";
@@ -58,29 +59,9 @@ fn is_unconditional(statement: &IamPolicyStatement) -> bool {
     statement.condition.is_none() && statement.other.keys().all(|member| member == "Sid")
 }
 
-/// Whether `pattern` with `*` (any characters, none included) and `?` (exactly one) covers all of `text`.
-///
-/// It backs up to the last `*` only, so its time is bounded by the product of both lengths.
+/// Returns whether `pattern` with `*` (any characters, none included) and `?` (exactly one) covers all of `text`.
 fn matches(pattern: &str, text: &str) -> bool {
-    let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
-    let (mut p, mut t, mut star) = (0, 0, None);
-    while t < text.len() {
-        match pattern.get(p) {
-            Some(b'*') => {
-                star = Some((p + 1, t));
-                p += 1;
-            }
-            Some(&byte) if byte == b'?' || byte == text[t] => (p, t) = (p + 1, t + 1),
-            _ => match star {
-                Some((after, from)) => {
-                    star = Some((after, from + 1));
-                    (p, t) = (after, from + 1);
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|&byte| byte == b'*')
+    WildMatch::new(pattern).matches(text)
 }
 
 #[cfg(test)]

@@ -142,6 +142,6 @@ fn instructions(
 }
 
 fn now() -> anyhow::Result<SystemTime> {
-    let milliseconds = u64::try_from(shim::clock::now().0).context("a time before 1970")?;
+    let milliseconds = u64::try_from(system_clock::current_time().0).context("a time before 1970")?;
     Ok(UNIX_EPOCH + Duration::from_millis(milliseconds))
 }

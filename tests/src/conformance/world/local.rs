@@ -10,7 +10,7 @@ use handlers::memory::{MemoryLog, Retention};
 use probes::Probe;
 use probes::desk::DESK;
 use shim::access::{Access, ClientKeys};
-use shim::clock::SystemClock;
+use system_clock::SystemClock;
 use shim::config::{Config, DrainConfig};
 use shim::endpoint::{Endpoint, Ids};
 use shim::functions::{Functions, Lambda};
@@ -142,7 +142,7 @@ fn endpoint(spec: Spec, config: &Config, functions: Arc<dyn Functions>) -> anyho
         registry: None,
         hub: Hub::new(Arc::new(log), tasks.clone(), metrics.delivery.clone()),
         sessions: config.session.clone(),
-        clock: Arc::new(SystemClock::new()?),
+        clock: Arc::new(SystemClock),
         ids: Ids::random(1)?,
         tasks,
         metrics: Arc::new(metrics),

@@ -46,7 +46,7 @@ async fn a_token_that_is_not_good_is_answered_401() {
 
 /// A token that ended longer ago than clocks may be apart.
 fn shim_expired(grant: &Grant) -> String {
-    let now = shim::clock::now().seconds();
+    let now = system_clock::current_time().seconds();
     let claims = handlers::authorizer::Claims {
         sub: handlers::id::UserId::parse(&grant.user).unwrap(),
         role: grant.role,
