@@ -14,6 +14,7 @@ use aws_lambda_events::apigw::{ApiGatewayProxyResponse, ApiGatewayWebsocketProxy
 
 use crate::id::InvalidId;
 use crate::identity::InvalidIdentity;
+use crate::limits::Limits;
 use crate::ports::{Clock, ConnectionStore, Delivery, DeliveryError, LogError, MessageLog, StoreError};
 
 pub(crate) use reply::{Caller, Failure, connection_id, respond, status};
@@ -32,6 +33,8 @@ pub struct App {
     pub delivery: Arc<dyn Delivery>,
     /// Time and fresh ids.
     pub clock: Arc<dyn Clock>,
+    /// Limits of this deployment.
+    pub limits: Limits,
 }
 
 /// Why an event could not be handled.

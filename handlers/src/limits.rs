@@ -1,41 +1,83 @@
-//! Every bound of the application in one place, each with its reason.
+//! Every limit of the application in one place, each with its reason.
+//!
+//! The constants are part of the protocol or of a store's layout. A deployment may lower the fields of [`Limits`]: both edges
+//! (server and Lambda functions) read them under the names of [`LimitKey`] and pass them to the handlers as a value.
+//!
+//! ```
+//! use handlers::limits::Limits;
+//!
+//! let mut limits = Limits::default();
+//! limits.set("limits.body_bytes", "4KiB")?;
+//! assert_eq!(limits.body_bytes, 4_096);
+//! assert!(limits.set("limits.body_bytes", "1MiB").is_err());
+//! # Ok::<_, String>(())
+//! ```
+
+mod settings;
 
 use std::time::Duration;
 
-/// Longest connection id that is taken, in bytes. API Gateway's have 16; other gateways use UUIDs.
+pub use self::settings::LimitKey;
+
+/// Longest connection id that is accepted, in bytes. API Gateway's have 16; other gateways use UUIDs.
 pub const CONNECTION_ID_BYTES: usize = 64;
 /// Longest user, tenant, room or topic name, in bytes: they are parts of store keys.
 pub const NAME_BYTES: usize = 128;
 /// Longest `id` of a client's frame, in bytes (`docs/PROTOCOL.md`).
 pub const MESSAGE_ID_BYTES: usize = 64;
 /// Largest body of one message, in bytes of JSON. A `message` frame with its envelope must fit API Gateway's frame
-/// quota of 32 KiB, or browsers behind API Gateway could not send what others can.
+/// quota of 32 KiB, or browsers could not send through API Gateway what they can send elsewhere.
 pub const BODY_BYTES: usize = 28 * 1024;
-/// Most channels in one `join`, `leave`, `subscribe`, `unsubscribe`, `resume` or `presence` frame.
+/// Maximum channels in one `join`, `leave`, `subscribe`, `unsubscribe`, `resume` or `presence` frame: they are one DynamoDB
+/// transaction.
 pub const CHANNELS_PER_FRAME: usize = 64;
-/// Most rooms and topics that one connection may be in at a time: bounds the store's record and the hub's index.
+/// Maximum rooms and topics of one connection: bounds the store's record and the hub's index.
 pub const CHANNELS_PER_CONNECTION: usize = 256;
-/// Most entries that one page of history or one `resumed` frame holds.
+/// Maximum messages in one page of history or one read of a resume.
 pub const PAGE_ENTRIES: usize = 100;
-/// Most bytes of bodies that one page of history or one `resumed` frame holds; with the envelope it stays below API
+/// Maximum bytes of bodies in one page of history or one `resumed` frame; with the envelope it stays below API
 /// Gateway's message quota of 128 KiB.
 pub const PAGE_BYTES: usize = 96 * 1024;
-/// How many entries of one channel a client that comes back is sent before it is told `gap` and left to page through
-/// `history`: a client that was away for a week wants the last screenful, not a million frames.
-pub const RESUME_ENTRIES: u64 = 10_000;
-/// Most members that one `members` answer lists, over all its channels, so that it fits API Gateway's message quota of
-/// 128 KiB; the count of connections is always exact.
-pub const MEMBERS_LISTED: usize = 500;
-/// Most messages in one push of the HTTP API.
-pub const PUSH_BATCH: usize = 100;
-/// How long a connection's record outlives its last write: longer than API Gateway's two hours by far, so that it only
-/// sweeps what a lost `$disconnect` left behind.
+/// Lifetime of a connection's record after its last write. It is far longer than API Gateway's two hours, because it only
+/// removes records whose `$disconnect` was lost.
 pub const CONNECTION_TTL: Duration = Duration::from_secs(24 * 60 * 60);
-/// Most bytes of missed messages that one `resume` sends; the rest is told as `gap` and left to `history`. A deliverer that
-/// owns the socket lets the resume wait while the client reads, so this bounds how long a connection is busy catching up.
-pub const RESUME_BYTES: usize = 4 * 1024 * 1024;
-/// How long one `resume` may go on reading and sending before the rest is told as `gap`: well inside API Gateway's
-/// integration timeout of 29 seconds, because there every missed message is a request of its own.
-pub const RESUME_TIME: Duration = Duration::from_secs(15);
-/// How many records of a channel are looked at to count its distinct users. Beyond it only connections are counted.
-pub const MEMBERS_COUNTED: usize = 10_000;
+
+/// Limits that a deployment may lower. The default is the protocol's (`docs/PROTOCOL.md`, Limits) and the upper bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest body of one message, in bytes of JSON; at most [`BODY_BYTES`].
+    pub body_bytes: usize,
+    /// Maximum messages in one `history` answer; at most [`PAGE_ENTRIES`].
+    pub history_messages: usize,
+    /// Maximum messages in one push of the HTTP API.
+    pub push_messages: usize,
+    /// Maximum missed messages of a channel that one `resume` sends, the newest ones. For older ones the client receives a `gap`
+    /// and reads `history`.
+    pub resume_messages: u64,
+    /// Maximum bytes of missed messages that one `resume` sends; a `gap` reports the rest. The server waits while the client
+    /// reads, so this bounds how long a connection is busy with a resume.
+    pub resume_bytes: usize,
+    /// Maximum time that one `resume` reads and sends before a `gap` reports the rest: well inside API Gateway's
+    /// integration timeout of 29 seconds, because there every missed message is a request of its own.
+    pub resume_time: Duration,
+    /// Maximum members that one `members` answer lists, over all its channels, so that it fits API Gateway's message quota of
+    /// 128 KiB; the count of connections is always exact.
+    pub listed_members: usize,
+    /// Maximum records of a channel that are read to count its distinct users. Above it only connections are counted.
+    pub counted_members: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes: BODY_BYTES,
+            history_messages: PAGE_ENTRIES,
+            push_messages: 100,
+            resume_messages: 10_000,
+            resume_bytes: 4 * 1024 * 1024,
+            resume_time: Duration::from_secs(15),
+            listed_members: 500,
+            counted_members: 10_000,
+        }
+    }
+}

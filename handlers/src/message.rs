@@ -30,7 +30,7 @@ pub(crate) fn message(
 }
 
 async fn answer(app: &App, caller: Caller, frame: &str) -> Result<ApiGatewayProxyResponse, HandlerError> {
-    let (id, outcome) = match Incoming::parse(frame) {
+    let (id, outcome) = match Incoming::parse(frame, &app.limits) {
         Err(Rejected { id, refusal }) => (id, Err(Failure::Refused(refusal))),
         Ok(Incoming { id, .. }) if has_expired(app, &caller) => (id, expired(app, &caller).await),
         Ok(Incoming { id, action }) => (id.clone(), act(app, &caller, id.as_ref(), action).await),

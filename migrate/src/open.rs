@@ -11,11 +11,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use handlers::archive::LogArchive;
 use handlers::ports::Clock;
-use system_clock::{SystemClock, current_time};
 use shim::config::{CONFIG_VARIABLE, Config, ConfigError, Document, Environment, Flags, Secret, Strings, load};
 use shim::embedded::FileArchive;
 use shim::postgres::{Postgres, PostgresArchive};
 use shim::redis::{Redis, RedisLog, RedisRetention};
+use system_clock::{SystemClock, current_time};
 
 use crate::endpoint::Endpoint;
 use crate::run::Keeping;

@@ -23,6 +23,7 @@ use std::time::Duration;
 
 pub use gateway::handshake::Compression;
 use handlers::id::{TenantId, UserId};
+use handlers::limits::Limits;
 
 pub use gateway::api::KeySource;
 
@@ -79,6 +80,8 @@ pub struct Config {
     pub redis: Option<RedisSettings>,
     /// The way to PostgreSQL; `None` when no address is given. Unused unless messages are kept there.
     pub postgres: Option<PostgresSettings>,
+    /// Limits of the messaging application.
+    pub limits: Limits,
     /// `OTEL_EXPORTER_OTLP_ENDPOINT`.
     pub otlp_endpoint: Option<String>,
 }

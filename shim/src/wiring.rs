@@ -89,7 +89,7 @@ fn assemble(config: &Config, adapters: Adapters) -> anyhow::Result<Wired> {
     let Adapters { clock, metrics, tasks, connections, log, hub, delivery, registry, node } = adapters;
     let secret = signing_secret(config)?;
     let verifier = Arc::new(TokenVerifier::new(token_settings(config, secret.as_ref(), &clock)?));
-    let app = Arc::new(App { connections, log, delivery, clock: clock.clone() });
+    let app = Arc::new(App { connections, log, delivery, clock: clock.clone(), limits: config.limits });
     let authorizer = Arc::new(Authorizer { verifier: verifier.clone() });
     let api = Api::new(definition(&config.api, &config.throttle)).context("the API's definition is not valid")?;
     let endpoint = Endpoint {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use handlers::api::ApiKeys;
 use handlers::authorizer::TokenSettings;
+use handlers::limits::Limits;
 use http::Uri;
 
 pub(crate) use self::auth::api_keys;
@@ -64,6 +65,8 @@ pub struct Stores {
     pub management_endpoint: String,
     /// [`RETENTION_AGE`].
     pub retention: Duration,
+    /// `TWINWAY_LIMITS_…` ([`Limits::KEYS`]).
+    pub limits: Limits,
 }
 
 /// What verifies callers.
@@ -167,12 +170,26 @@ impl<'a> Reader<'a> {
         if retention.is_some_and(|retention| retention < SHORTEST_RETENTION) {
             let _: Option<()> = self.mistake(RETENTION_AGE, "must be 1h or more");
         }
+        let limits = self.limits();
         Some(Stores {
             connections_table: connections_table?,
             messages_table: messages_table?,
             management_endpoint: management_endpoint?,
             retention: retention?,
+            limits: limits?,
         })
+    }
+
+    fn limits(&mut self) -> Option<Limits> {
+        let mut limits = Limits::default();
+        let mut valid = true;
+        for key in Limits::KEYS {
+            let Some(text) = self.text(key.env) else { continue };
+            if let Err(rule) = limits.set(key.path, &text) {
+                valid = self.mistake(key.env, rule).unwrap_or(false);
+            }
+        }
+        valid.then_some(limits)
     }
 
     fn management_endpoint(&mut self) -> Option<String> {

@@ -76,6 +76,7 @@ pub fn application(
         log: Arc::new(DynamoLog::new(dynamo.clone(), &stores.messages_table, stores.retention, clock.clone())),
         delivery: Arc::new(PostToConnections::new(management, connections, Limits::FUNCTION)),
         clock,
+        limits: stores.limits,
     }
 }
 

@@ -80,7 +80,7 @@ pub(super) async fn answer(
     headers: &HeaderMap,
     body: &[u8],
 ) -> Result<Response<Bytes>, Problem> {
-    match Pushes::read(headers, body, &*app.clock)? {
+    match Pushes::read(headers, body, &*app.clock, &app.limits)? {
         Pushes::One(push) => Ok(json(&one(app, caller, push).await?)),
         Pushes::Batch(pushes) => batch(app, caller, pushes).await,
     }

@@ -14,6 +14,7 @@ use crate::authorizer::{Claims, KeySet, TokenSettings, mint_hs256};
 use crate::channel::{Channel, ChannelName, Epoch};
 use crate::id::{ConnectionId, TenantId, UserId};
 use crate::identity::{Identity, Role};
+use crate::limits::Limits;
 use crate::memory::{ManualClock, MemoryConnections, MemoryDelivery, MemoryLog, Retention};
 use crate::ports::{Clock, Connection, ConnectionStore, Timestamp};
 
@@ -40,6 +41,7 @@ impl Fixture {
             log,
             delivery: Arc::clone(&delivery) as Arc<dyn crate::ports::Delivery>,
             clock,
+            limits: Limits::default(),
         };
         Self { api: api(app), connections, delivery }
     }

@@ -14,6 +14,7 @@ use super::App;
 use crate::channel::{Channel, ChannelName, Epoch};
 use crate::id::{ConnectionId, MessageId, TenantId, UserId};
 use crate::identity::{Identity, Role};
+use crate::limits::Limits;
 use crate::memory::{ManualClock, MemoryConnections, MemoryDelivery, MemoryLog, Retention};
 use crate::ports::{Append, Sender, Timestamp};
 
@@ -48,6 +49,7 @@ impl World {
             log: Arc::new(TroubledLog(trouble.clone())),
             delivery: Arc::new(TroubledDelivery { inner: delivery.clone(), trouble: trouble.clone() }),
             clock: clock.clone(),
+            limits: Limits::default(),
         };
         Self { app, clock, delivery, trouble }
     }

@@ -93,18 +93,59 @@ impl Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::GapReason;
+    use crate::frame::{Action, GapReason};
+
+    const PROTOCOL: &str = include_str!("../../../docs/PROTOCOL.md");
+
+    /// The first column of the table under a heading of the protocol page.
+    fn documented(heading: &str) -> Vec<&'static str> {
+        let section = PROTOCOL.split_once(heading).unwrap_or_else(|| panic!("no heading {heading}")).1;
+        let rows =
+            section.lines().skip_while(|line| !line.starts_with("| `")).take_while(|line| line.starts_with("| `"));
+        rows.map(|row| row.split('`').nth(1).unwrap_or_default()).collect()
+    }
+
+    fn names<T: Serialize>(values: &[T]) -> Vec<String> {
+        values.iter().map(|value| serde_json::to_value(value).unwrap().as_str().unwrap().to_owned()).collect()
+    }
 
     #[test]
-    fn the_protocol_page_has_every_code_and_reason() {
-        let page = include_str!("../../../docs/PROTOCOL.md");
-        let reasons = [GapReason::Trimmed, GapReason::Epoch, GapReason::TooMany, GapReason::Unavailable];
-        let codes = ErrorCode::ALL.map(|code| serde_json::to_value(code).unwrap());
-        let reasons = reasons.map(|reason| serde_json::to_value(reason).unwrap());
-        for word in codes.iter().chain(&reasons) {
-            let row = format!("| `{}` |", word.as_str().unwrap());
-            assert!(page.contains(&row), "the page has no row {row}");
-        }
+    fn the_protocol_page_has_exactly_the_codes_reasons_and_actions_of_the_code() {
+        assert_eq!(documented("\n## Errors"), names(&ErrorCode::ALL));
+        assert_eq!(documented("| reason | meaning |"), names(&GapReason::ALL));
+        let mut actions: Vec<_> = Action::names().collect();
+        let mut rows = documented("| action | fields |");
+        actions.sort_unstable();
+        rows.sort_unstable();
+        assert_eq!(rows, actions);
+    }
+
+    /// A new variant does not compile here: add it to `ALL` as well.
+    #[test]
+    fn all_lists_have_every_variant() {
+        let place = |code| match code {
+            ErrorCode::BadJson => 0,
+            ErrorCode::UnknownAction => 1,
+            ErrorCode::MissingField => 2,
+            ErrorCode::BadField => 3,
+            ErrorCode::TooLarge => 4,
+            ErrorCode::TooMany => 5,
+            ErrorCode::Forbidden => 6,
+            ErrorCode::NotJoined => 7,
+            ErrorCode::TokenExpired => 8,
+            ErrorCode::Gone => 9,
+            ErrorCode::Unavailable => 10,
+            ErrorCode::LogFull => 11,
+        };
+        assert!(ErrorCode::ALL.into_iter().map(place).eq(0..12));
+        let place = |reason| match reason {
+            GapReason::Trimmed => 0,
+            GapReason::Epoch => 1,
+            GapReason::TooMany => 2,
+            GapReason::Unavailable => 3,
+            GapReason::Slow => 4,
+        };
+        assert!(GapReason::ALL.into_iter().map(place).eq(0..5));
     }
 
     #[test]

@@ -66,12 +66,11 @@ impl<'a> Fields<'a> {
         self.to.map(|raw| channel_name("to", raw)).transpose()
     }
 
-    /// The body of a `send`, within its limit.
-    pub(super) fn body(&self) -> Result<&'a RawValue, Refusal> {
+    /// The body of a `send`, of at most `most` bytes.
+    pub(super) fn body(&self, most: usize) -> Result<&'a RawValue, Refusal> {
         let body = self.body.ok_or_else(|| missing("'send' needs 'body': the message, any JSON value"))?;
         let size = body.get().len();
-        if size > limits::BODY_BYTES {
-            let most = limits::BODY_BYTES;
+        if size > most {
             let text =
                 format!("'body' has {size} bytes of JSON and at most {most} are allowed: split it, or send a link");
             return Err(Refusal::new(ErrorCode::TooLarge, text));

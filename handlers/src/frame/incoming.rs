@@ -10,7 +10,7 @@ use super::error::{ErrorCode, Refusal, Rejected};
 use super::fields::{Fields, bad_field, is_object, missing, text};
 use crate::channel::{ChannelName, Epoch, Offset};
 use crate::id::MessageId;
-use crate::limits;
+use crate::limits::Limits;
 
 /// A frame that was read.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ pub struct HistoryRequest {
     pub channel: ChannelName,
     /// The entries right before this offset; the newest when absent.
     pub before: Option<Offset>,
-    /// How many, 1 to [`limits::PAGE_ENTRIES`].
+    /// How many, 1 to [`Limits::history_messages`].
     pub limit: usize,
 }
 
@@ -85,17 +85,17 @@ pub struct Since {
 }
 
 /// How many entries a `history` without `limit` has.
-const HISTORY_ENTRIES: usize = limits::PAGE_ENTRIES / 2;
+const HISTORY_ENTRIES: usize = 50;
 
 impl<'a> Incoming<'a> {
     /// Reads one frame.
     ///
     /// # Errors
     /// [`Rejected`], ready to be answered as an `error` frame.
-    pub fn parse(frame: &'a str) -> Result<Self, Rejected> {
+    pub fn parse(frame: &'a str, limits: &Limits) -> Result<Self, Rejected> {
         let fields = fields(frame).map_err(|refusal| Rejected { id: None, refusal })?;
         let id = fields.id().map_err(|refusal| Rejected { id: None, refusal })?;
-        match action(&fields) {
+        match action(&fields, limits) {
             Ok(action) => Ok(Self { id, action }),
             Err(refusal) => Err(Rejected { id, refusal }),
         }
@@ -110,34 +110,51 @@ fn fields(frame: &str) -> Result<Fields<'_>, Refusal> {
     }
 }
 
-fn action<'a>(fields: &Fields<'a>) -> Result<Action<'a>, Refusal> {
-    const ACTIONS: &str = "send, join, leave, subscribe, unsubscribe, resume, history, presence, ping";
+/// Parses the fields that one action reads.
+type ParseAction = for<'a> fn(&Fields<'a>, &Limits) -> Result<Action<'a>, Refusal>;
+
+/// Every action with its parser. `docs/PROTOCOL.md` has a row for each.
+const ACTIONS: [(&str, ParseAction); 9] = [
+    ("send", |fields, limits| Ok(Action::Send(send(fields, limits)?))),
+    ("ping", |_, _| Ok(Action::Ping)),
+    ("join", |fields, _| Ok(Action::Join(rooms(named(fields)?)?))),
+    ("leave", |fields, _| Ok(Action::Leave(names(rooms(named(fields)?)?)))),
+    ("subscribe", |fields, _| Ok(Action::Subscribe(topics(named(fields)?)?))),
+    ("unsubscribe", |fields, _| Ok(Action::Unsubscribe(names(topics(named(fields)?)?)))),
+    ("resume", |fields, _| Ok(Action::Resume(fields.wanted()?))),
+    ("history", |fields, limits| Ok(Action::History(history(fields, limits)?))),
+    ("presence", |fields, _| Ok(Action::Presence(names(fields.wanted()?)))),
+];
+
+impl Action<'_> {
+    /// The name of every action.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        ACTIONS.iter().map(|(name, _)| *name)
+    }
+}
+
+fn action<'a>(fields: &Fields<'a>, limits: &Limits) -> Result<Action<'a>, Refusal> {
+    let all = || Action::names().collect::<Vec<_>>().join(", ");
     let raw = fields.action.ok_or_else(|| {
-        Refusal::new(ErrorCode::MissingField, format!("the frame has no 'action': it is one of {ACTIONS}"))
+        Refusal::new(ErrorCode::MissingField, format!("the frame has no 'action': it is one of {}", all()))
     })?;
-    Ok(match text(raw).as_deref() {
-        Some("send") => Action::Send(send(fields)?),
-        Some("ping") => Action::Ping,
-        Some("join") => Action::Join(rooms(named(fields)?)?),
-        Some("leave") => Action::Leave(names(rooms(named(fields)?)?)),
-        Some("subscribe") => Action::Subscribe(topics(named(fields)?)?),
-        Some("unsubscribe") => Action::Unsubscribe(names(topics(named(fields)?)?)),
-        Some("resume") => Action::Resume(fields.wanted()?),
-        Some("history") => Action::History(history(fields)?),
-        Some("presence") => Action::Presence(names(fields.wanted()?)),
-        _ => return Err(Refusal::new(ErrorCode::UnknownAction, format!("'action' must be one of {ACTIONS}"))),
-    })
+    let name = text(raw);
+    let found = ACTIONS.iter().find(|(action, _)| name.as_deref() == Some(*action));
+    let unknown = || Refusal::new(ErrorCode::UnknownAction, format!("'action' must be one of {}", all()));
+    let (_, parse) = found.ok_or_else(unknown)?;
+    parse(fields, limits)
 }
 
-fn send<'a>(fields: &Fields<'a>) -> Result<SendRequest<'a>, Refusal> {
-    Ok(SendRequest { to: fields.to()?, body: fields.body()?, ephemeral: fields.ephemeral()? })
+fn send<'a>(fields: &Fields<'a>, limits: &Limits) -> Result<SendRequest<'a>, Refusal> {
+    Ok(SendRequest { to: fields.to()?, body: fields.body(limits.body_bytes)?, ephemeral: fields.ephemeral()? })
 }
 
-fn history(fields: &Fields<'_>) -> Result<HistoryRequest, Refusal> {
+fn history(fields: &Fields<'_>, limits: &Limits) -> Result<HistoryRequest, Refusal> {
+    let most = limits.history_messages;
     let limit = match Fields::number("limit", fields.limit)? {
-        None => HISTORY_ENTRIES,
-        Some(limit @ 1..) if limit <= limits::PAGE_ENTRIES as u64 => limit as usize,
-        Some(_) => return Err(bad_field(format!("'limit' must be 1 to {}", limits::PAGE_ENTRIES))),
+        None => HISTORY_ENTRIES.min(most),
+        Some(limit @ 1..) if limit <= most as u64 => limit as usize,
+        Some(_) => return Err(bad_field(format!("'limit' must be 1 to {most}"))),
     };
     let before = Fields::number("before", fields.before)?.map(Offset);
     Ok(HistoryRequest { channel: fields.channel()?, before, limit })

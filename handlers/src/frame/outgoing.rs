@@ -136,6 +136,11 @@ pub enum GapReason {
     Slow,
 }
 
+impl GapReason {
+    /// Every reason, for documentation.
+    pub const ALL: [Self; 5] = [Self::Trimmed, Self::Epoch, Self::TooMany, Self::Unavailable, Self::Slow];
+}
+
 /// `members`: who is online, by channel. The answer to `join` and `presence`.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "type", rename = "members")]
@@ -158,7 +163,7 @@ pub struct ChannelMembers {
     /// How many distinct users; absent in a channel too large to be counted through.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub users: Option<u64>,
-    /// Some of them: all as long as an answer lists at most [`MEMBERS_LISTED`](crate::limits::MEMBERS_LISTED).
+    /// Some of them: all as long as an answer lists at most [`listed_members`](crate::limits::Limits::listed_members).
     pub members: Vec<Member>,
 }
 

@@ -117,7 +117,7 @@ async fn start(line: &mut Line<'_>, cursor: &mut Cursor) -> Result<(), Failure> 
     let foreign = since.epoch.is_some_and(|epoch| epoch != head.epoch) || since.offset > head.offset;
     let offset = if foreign { Offset::START } else { since.offset };
     cursor.position = Position { epoch: head.epoch, offset };
-    let oldest = Offset(head.offset.0.saturating_sub(limits::RESUME_ENTRIES)).max(offset);
+    let oldest = Offset(head.offset.0.saturating_sub(line.app.limits.resume_messages)).max(offset);
     if foreign {
         line.gap(&cursor.channel.name, &mut cursor.position, oldest, GapReason::Epoch).await
     } else {

@@ -23,7 +23,7 @@ pub(super) async fn join(
 ) -> Result<String, Failure> {
     let caught = enter_and_catch_up(app, caller, wanted).await?;
     let mut channels = BTreeMap::new();
-    let mut listed = limits::MEMBERS_LISTED;
+    let mut listed = app.limits.listed_members;
     for (wanted, caught) in wanted.iter().zip(caught) {
         let mut members = presence::members(app, caller, &wanted.channel, &mut listed).await?;
         members.caught_up = Some(caught.into());

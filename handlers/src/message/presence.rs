@@ -1,7 +1,7 @@
 //! `presence`: who is online.
 //!
 //! Connections are always counted exactly. Users are counted through the channel's records, at most
-//! [`MEMBERS_COUNTED`](limits::MEMBERS_COUNTED) of them, and listed up to [`MEMBERS_LISTED`](limits::MEMBERS_LISTED) in one
+//! [`counted_members`](limits::Limits::counted_members) of them, and listed up to [`listed_members`](limits::Limits::listed_members) in one
 //! answer, so that it stays below API Gateway's 128 KiB.
 
 use std::collections::BTreeMap;
@@ -27,7 +27,7 @@ pub(super) async fn presence(
     let names = if names.is_empty() { own(app, caller).await? } else { names };
     access::check_read(app, caller, &names).await?;
     let mut channels = BTreeMap::new();
-    let mut listed = limits::MEMBERS_LISTED;
+    let mut listed = app.limits.listed_members;
     for name in names {
         let members = members(app, caller, &name, &mut listed).await?;
         channels.insert(name.to_string(), members);
@@ -60,7 +60,7 @@ pub(super) async fn members(
             *users.entry((connection.identity.user, connection.identity.role)).or_default() += 1;
         }
         match page.next {
-            Some(next) if counted < limits::MEMBERS_COUNTED => after = Some(next),
+            Some(next) if counted < app.limits.counted_members => after = Some(next),
             next => break (page.total, next.is_none()),
         }
     };

@@ -67,8 +67,8 @@ pub(super) fn token(arguments: &TokenArgs, terminal: &mut Terminal<'_>) -> Resul
         tenant: arguments.tenant.clone(),
         ttl: arguments.ttl,
     };
-    let token =
-        mint(&signing.secret, grant, &config.auth, system_clock::current_time()).map_err(|error| Failure::internal(error.into()))?;
+    let token = mint(&signing.secret, grant, &config.auth, system_clock::current_time())
+        .map_err(|error| Failure::internal(error.into()))?;
     terminal.print(&format!("{token}\n"))
 }
 

@@ -125,6 +125,7 @@ impl Reader<'_> {
         let logging = self.logging();
         let redis = self.redis();
         let postgres = self.postgres();
+        let limits = self.limits();
         let otlp_endpoint = self.optional("telemetry.otlp_endpoint", values::text);
         self.check_access(server.as_ref(), api.as_ref());
         self.check_storage(mode, storage.as_ref(), postgres.as_ref());
@@ -143,6 +144,7 @@ impl Reader<'_> {
             logging: logging?,
             redis: redis?,
             postgres: postgres?,
+            limits: limits?,
             otlp_endpoint: otlp_endpoint?,
         })
     }

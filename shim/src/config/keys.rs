@@ -160,6 +160,15 @@ pub const KEYS: &[Key] = &[
     Key::new("storage.log", "TWINWAY_STORAGE_LOG", "`file`, `memory`, `redis` or `postgres`", "Where messages are kept: in embedded mode in a file of the data directory, in memory (gone with the process) or in PostgreSQL; in kubernetes mode in Redis or in PostgreSQL.").flag("log").defaults("file", "redis"),
     Key::new("storage.retention_entries", "TWINWAY_RETENTION_ENTRIES", "number", "Most messages kept per channel; the oldest go first.").default("100000"),
     Key::new("storage.retention_age", "TWINWAY_RETENTION_AGE", "duration", "How long a message is kept.").default("30d"),
+    // Limits of the messaging application; the Lambda functions read the same variables
+    Key::new("limits.body_bytes", "TWINWAY_LIMITS_BODY_BYTES", "size", "Largest body of one message, in bytes of JSON; at most the default.").default("28KiB"),
+    Key::new("limits.history_messages", "TWINWAY_LIMITS_HISTORY_MESSAGES", "number", "Maximum messages in one `history` answer; at most the default.").default("100"),
+    Key::new("limits.push_messages", "TWINWAY_LIMITS_PUSH_MESSAGES", "number", "Maximum messages in one push of the HTTP API; at most the default.").default("100"),
+    Key::new("limits.resume_messages", "TWINWAY_LIMITS_RESUME_MESSAGES", "number", "Maximum missed messages of a channel that one `resume` sends; a `gap` reports older ones. At most the default.").default("10000"),
+    Key::new("limits.resume_bytes", "TWINWAY_LIMITS_RESUME_BYTES", "size", "Maximum bytes of missed messages that one `resume` sends; a `gap` reports the rest. At most the default.").default("4MiB"),
+    Key::new("limits.resume_time", "TWINWAY_LIMITS_RESUME_TIME", "duration", "Maximum time that one `resume` reads and sends; a `gap` reports the rest. At most the default.").default("15s"),
+    Key::new("limits.listed_members", "TWINWAY_LIMITS_LISTED_MEMBERS", "number", "Maximum members that one `members` answer lists; the number of connections is always exact. At most the default.").default("500"),
+    Key::new("limits.counted_members", "TWINWAY_LIMITS_COUNTED_MEMBERS", "number", "Maximum connection records of a channel that are read to count its distinct users. At most the default.").default("10000"),
     // Cluster
     Key::new("cluster.heartbeat", "TWINWAY_CLUSTER_HEARTBEAT", "duration", "How often a pod extends its lease in Redis and looks at the others' (kubernetes mode).").default("2s"),
     Key::new("cluster.lease", "TWINWAY_CLUSTER_LEASE", "duration", "How long a pod may be silent before the others take its connections over and run each one's `$disconnect`. At least three heartbeats.").default("8s"),

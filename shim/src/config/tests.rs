@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use gateway::quotas::Rate;
+use handlers::limits::Limits;
 
 use super::reference;
 use super::*;
@@ -313,7 +314,9 @@ fn a_port_replaces_the_address_s_own() {
 
 #[test]
 fn durations_and_sizes_carry_units() {
-    for (text, millis) in [("500ms", 500), ("30s", 30_000), ("1h30m", 5_400_000), ("2d", 172_800_000), ("0s", 0), ("1.5s", 1_500)] {
+    for (text, millis) in
+        [("500ms", 500), ("30s", 30_000), ("1h30m", 5_400_000), ("2d", 172_800_000), ("0s", 0), ("1.5s", 1_500)]
+    {
         assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
     }
     for text in ["", "5", "s", "5 parsecs", "-1s", "99999999999999999999s", "999999999999999999d", "1h 30"] {
@@ -338,6 +341,22 @@ fn printing_hides_secrets_and_shows_origins() {
     assert_eq!(line("server.port"), ["server.port", "9000", "environment", "PORT"]);
     assert_eq!(line("drain.grace"), ["drain.grace", "25s", "default"]);
     assert_eq!(page.lines().count(), keys::KEYS.len());
+}
+
+#[test]
+fn limits_of_the_application_are_keys_with_the_same_defaults() {
+    assert_eq!(from_environment(&[]).config.unwrap().limits, Limits::default());
+    for limit in Limits::KEYS {
+        let key = keys::find(limit.path).unwrap_or_else(|| panic!("{} is no key", limit.path));
+        let default = key.default.within(Mode::Embedded).unwrap();
+        assert_eq!(key.env, limit.env);
+        assert_eq!(Limits::default().set(limit.path, default), Ok(()), "{}", limit.path);
+    }
+    let lower = from_environment(&[("TWINWAY_LIMITS_BODY_BYTES", "1KiB"), ("TWINWAY_LIMITS_RESUME_TIME", "2s")]);
+    let limits = lower.config.unwrap().limits;
+    assert_eq!((limits.body_bytes, limits.resume_time), (1_024, Duration::from_secs(2)));
+    let found = mistakes(from_environment(&[("TWINWAY_LIMITS_BODY_BYTES", "1MiB")]));
+    assert!(found[0].contains("limits.body_bytes") && found[0].contains("28.0 KiB"), "{found:#?}");
 }
 
 #[test]

@@ -29,6 +29,18 @@ fn the_least_is_enough() {
 }
 
 #[test]
+fn limits_are_read_and_checked() {
+    let mut given = complete();
+    given.extend([("TWINWAY_LIMITS_BODY_BYTES", "4KiB"), ("TWINWAY_LIMITS_RESUME_TIME", "1m")]);
+    let found = read(&given).err().unwrap().to_string();
+    assert!(found.contains("TWINWAY_LIMITS_RESUME_TIME must be a duration from 1ms to 15s"), "{found}");
+    given.insert("TWINWAY_LIMITS_RESUME_TIME", "1s500ms");
+    let limits = read(&given).ok().unwrap().0.limits;
+    assert_eq!((limits.body_bytes, limits.resume_time), (4_096, Duration::from_millis(1_500)));
+    assert_eq!(limits.push_messages, Limits::default().push_messages);
+}
+
+#[test]
 fn everything_is_read() {
     let mut given = complete();
     given.extend([

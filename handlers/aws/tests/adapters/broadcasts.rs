@@ -80,6 +80,7 @@ impl World {
     async fn presence(&self) -> Value {
         let endpoint = self.gateway.stub.endpoint();
         let stores = Stores {
+            limits: handlers::limits::Limits::default(),
             connections_table: self.table.clone(),
             messages_table: "messages".to_owned(),
             management_endpoint: format!("{endpoint}/prod"),

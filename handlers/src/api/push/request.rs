@@ -18,7 +18,7 @@ use crate::api::problem::{Mistake, Place, Problem};
 use crate::channel::ChannelName;
 use crate::id::{ConnectionId, MessageId, UserId};
 use crate::identity::Role;
-use crate::limits;
+use crate::limits::Limits;
 use crate::ports::Clock;
 
 /// Largest body of a push, in bytes: a full batch of the largest messages is 2.8 MB, and a Lambda function cannot be
@@ -69,7 +69,7 @@ type Fields<'a> = BTreeMap<String, &'a RawValue>;
 
 impl Pushes {
     /// Reads a request.
-    pub(super) fn read(headers: &HeaderMap, body: &[u8], clock: &dyn Clock) -> Result<Self, Problem> {
+    pub(super) fn read(headers: &HeaderMap, body: &[u8], clock: &dyn Clock, limits: &Limits) -> Result<Self, Problem> {
         check_media_type(headers.get(CONTENT_TYPE))?;
         if body.len() > PUSH_BYTES {
             return Err(Problem::too_large(format!("a push has at most {PUSH_BYTES} bytes")));
@@ -77,7 +77,7 @@ impl Pushes {
         let text = std::str::from_utf8(body).map_err(|_| Problem::malformed("the body is not UTF-8"))?;
         let fields: Fields<'_> = serde_json::from_str(text).map_err(|error| unreadable(&error))?;
         let ids = Ids { key: idempotency_key(headers), clock };
-        let mut reader = Reader { mistakes: Vec::new() };
+        let mut reader = Reader { limits, mistakes: Vec::new() };
         let pushes = match fields.contains_key("messages") {
             true => reader.batch(fields, &ids).map(Self::Batch),
             false => reader.message("#", fields, ids.only()).map(Self::One),
@@ -132,19 +132,20 @@ impl Ids<'_> {
 }
 
 /// Collects mistakes; what it returns is complete only while there are none.
-struct Reader {
+struct Reader<'a> {
+    limits: &'a Limits,
     mistakes: Vec<Mistake>,
 }
 
-impl Reader {
+impl Reader<'_> {
     fn batch(&mut self, mut fields: Fields<'_>, ids: &Ids<'_>) -> Option<Vec<Push>> {
         let messages = fields.remove("messages")?;
         self.refuse_unknown("#", &fields);
         let Ok(messages) = serde_json::from_str::<Vec<&RawValue>>(messages.get()) else {
             return self.wrong("#/messages", "must be an array");
         };
-        if messages.is_empty() || messages.len() > limits::PUSH_BATCH {
-            let detail = format!("must have 1 to {} messages, not {}", limits::PUSH_BATCH, messages.len());
+        if messages.is_empty() || messages.len() > self.limits.push_messages {
+            let detail = format!("must have 1 to {} messages, not {}", self.limits.push_messages, messages.len());
             return self.wrong("#/messages", &detail);
         }
         // `map` and then `collect`, so that the mistakes of all messages are found and not only of the first.
@@ -202,8 +203,8 @@ impl Reader {
 
     fn body(&mut self, at: &str, raw: Option<&RawValue>) -> Option<Arc<RawValue>> {
         let Some(raw) = raw else { return self.wrong(at, "is missing; any JSON value will do") };
-        if raw.get().len() > limits::BODY_BYTES {
-            return self.wrong(at, &format!("must have at most {} bytes of JSON", limits::BODY_BYTES));
+        if raw.get().len() > self.limits.body_bytes {
+            return self.wrong(at, &format!("must have at most {} bytes of JSON", self.limits.body_bytes));
         }
         Some(Arc::from(raw.to_owned()))
     }

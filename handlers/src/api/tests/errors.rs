@@ -119,7 +119,7 @@ async fn every_mistake_of_a_batch_is_pointed_at_and_nothing_is_written() {
 async fn other_mistakes_are_named_where_they_are() {
     let fixture = Fixture::new();
     let one = json!({"audience": "everyone", "body": 1});
-    let many = vec![one.clone(); limits::PUSH_BATCH + 1];
+    let many = vec![one.clone(); limits::Limits::default().push_messages + 1];
     for (body, pointer) in [
         (json!([]), "#"),
         (json!({"messages": []}), "#/messages"),

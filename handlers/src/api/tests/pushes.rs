@@ -82,7 +82,8 @@ async fn a_repeat_with_the_same_key_returns_the_same_offsets_and_the_first_body(
 async fn a_batch_has_a_result_for_each_message_and_repeats_whole() {
     let fixture = Fixture::new();
     let message = |user: &str, body: usize| json!({"audience": {"user": user}, "body": body});
-    let messages: Vec<_> = (0..crate::limits::PUSH_BATCH).map(|n| message(["a", "b", "c"][n % 3], n)).collect();
+    let messages: Vec<_> =
+        (0..crate::limits::Limits::default().push_messages).map(|n| message(["a", "b", "c"][n % 3], n)).collect();
     let batch = json!({ "messages": messages });
     let pushed = fixture.push_keyed("batch", &batch).await.ok();
     let results = pushed["results"].as_array().unwrap();

@@ -4,9 +4,10 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::limits;
 
 fn parse(frame: &str) -> Result<Incoming<'_>, Rejected> {
-    Incoming::parse(frame)
+    Incoming::parse(frame, &limits::Limits::default())
 }
 
 fn refused(frame: &str) -> (ErrorCode, String) {

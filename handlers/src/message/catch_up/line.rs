@@ -9,7 +9,6 @@ use crate::app::{App, Caller, Failure};
 use crate::audience::Audience;
 use crate::channel::{Channel, ChannelName, Offset, Position};
 use crate::frame::{Frame, Gap, GapReason, MessageFrame};
-use crate::limits;
 use crate::ports::{Delivered, Outgoing, Priority, Released, Timestamp};
 
 pub(super) struct Line<'a> {
@@ -23,8 +22,8 @@ pub(super) struct Line<'a> {
 impl<'a> Line<'a> {
     pub(super) fn new(app: &'a App, caller: &'a Caller) -> Self {
         let audience = Audience::Connection(caller.connection.clone());
-        let deadline = app.clock.now().plus(limits::RESUME_TIME);
-        Self { app, caller, audience, bytes: limits::RESUME_BYTES, deadline }
+        let deadline = app.clock.now().plus(app.limits.resume_time);
+        Self { app, caller, audience, bytes: app.limits.resume_bytes, deadline }
     }
 
     /// Whether no further message may be sent.

@@ -165,12 +165,12 @@ async fn a_position_of_another_epoch_or_ahead_of_the_log_starts_anew() {
 #[tokio::test]
 async fn who_was_away_for_long_gets_the_newest_and_is_told_of_the_rest() {
     let world = World::new();
-    world.write(MINE, limits::RESUME_ENTRIES + 10).await;
+    world.write(MINE, limits::Limits::default().resume_messages + 10).await;
     let alice = world.connect("a1", "alice", Role::User).await;
     let resumed = world.say(&alice, resume(since(3))).await;
     let inbox = world.inbox(&alice);
     assert_eq!(inbox[1], gap(4, 10, "e1", "too_many"));
-    let head = limits::RESUME_ENTRIES + 10;
+    let head = limits::Limits::default().resume_messages + 10;
     assert_eq!(offsets(&inbox), (11..=head).collect::<Vec<_>>());
     assert_eq!(resumed["channels"][MINE]["offset"], head);
     assert!(is_live(&world, &alice).await);
@@ -181,7 +181,7 @@ async fn missed_messages_are_bounded_in_bytes_over_all_channels() {
     let world = World::new();
     let alice = world.connect("a1", "alice", Role::User).await;
     let large = "x".repeat(limits::BODY_BYTES - 2);
-    let fit = limits::RESUME_BYTES as u64 / limits::BODY_BYTES as u64;
+    let fit = limits::Limits::default().resume_bytes as u64 / limits::BODY_BYTES as u64;
     for number in 0..fit + 10 {
         world.say(&alice, json!({ "action": "send", "id": format!("m{number}"), "body": large })).await;
     }
@@ -208,7 +208,7 @@ async fn a_slow_way_to_the_client_ends_in_a_gap_in_time() {
     world.say(&alice, resume(since(0))).await;
     let inbox = world.inbox(&alice);
     // One second goes to `welcome`.
-    assert_eq!(offsets(&inbox), (1..limits::RESUME_TIME.as_secs()).collect::<Vec<_>>());
+    assert_eq!(offsets(&inbox), (1..limits::Limits::default().resume_time.as_secs()).collect::<Vec<_>>());
     assert_eq!(inbox.last().unwrap(), &gap(15, 50, "e1", "too_many"));
 }
 

@@ -45,6 +45,21 @@ async fn a_page_of_large_messages_fits_a_message_of_the_gateway() {
 }
 
 #[tokio::test]
+async fn a_deployment_may_lower_the_limits() {
+    let mut world = World::new();
+    world.app.limits = limits::Limits { body_bytes: 8, history_messages: 2, ..limits::Limits::default() };
+    let alice = world.connect("a1", "alice", Role::User).await;
+    let answer = world.say(&alice, json!({ "action": "send", "id": "m1", "body": "1234567" })).await;
+    assert_eq!(answer["code"], "too_large", "9 bytes of JSON: {answer}");
+    for number in 0..3 {
+        world.say(&alice, json!({ "action": "send", "id": format!("m{number}"), "body": number })).await;
+    }
+    let ask = |limit: Option<u64>| json!({ "action": "history", "channel": "conversation:alice", "limit": limit });
+    assert_eq!(listed(&world.say(&alice, ask(None)).await), [2, 3]);
+    assert_eq!(world.say(&alice, ask(Some(3))).await["code"], "bad_field");
+}
+
+#[tokio::test]
 async fn users_read_what_reaches_them_and_nothing_else() {
     let world = World::new();
     let alice = world.connect("a1", "alice", Role::User).await;
@@ -102,5 +117,5 @@ async fn a_crowd_is_counted_exactly_and_listed_in_part() {
     assert_eq!((&everyone["connections"], &everyone["users"]), (&json!(1_501), &json!(1_501)));
     let listed: usize =
         ["everyone", "conversation:user7"].iter().map(|name| channels[name]["members"].as_array().unwrap().len()).sum();
-    assert_eq!(listed, limits::MEMBERS_LISTED, "in one answer");
+    assert_eq!(listed, limits::Limits::default().listed_members, "in one answer");
 }

@@ -32,6 +32,36 @@ fn every_cause_has_its_own_row() {
     assert!(TABLE.iter().all(|row| names.contains(row.name)));
 }
 
+/// The table under "Close codes" in the protocol page: code, cause, advice.
+fn documented() -> Vec<(u16, &'static str, &'static str)> {
+    let page = include_str!("../../../../docs/PROTOCOL.md");
+    let section = page.split_once("\n## Close codes").unwrap().1;
+    let cells = |line: &'static str| -> Option<(u16, &str, &str)> {
+        let mut cells = line.split('|').map(str::trim).skip(1);
+        Some((cells.next()?.parse().ok()?, cells.next()?, cells.next()?))
+    };
+    section.lines().filter_map(cells).collect()
+}
+
+#[test]
+fn the_protocol_page_has_every_row_of_the_table_and_no_other() {
+    let documented = documented();
+    for row in TABLE {
+        let found = documented.iter().find(|(code, ..)| *code == row.code);
+        let (_, when, advice) = found.unwrap_or_else(|| panic!("the page has no row {}", row.code));
+        assert!(when.contains(row.when), "{}: the page says {when:?}, the table {:?}", row.code, row.when);
+        assert_eq!(when.starts_with("(never sent)"), !row.sends_frame && row.name != "client", "{}", row.code);
+        let expected = match row.reconnect {
+            Reconnect::Now => "at once, with jitter",
+            Reconnect::Backoff => "after a growing delay",
+            Reconnect::No => "no",
+        };
+        assert!(advice.starts_with(expected), "{}: {advice:?}", row.code);
+    }
+    let codes: HashSet<_> = TABLE.iter().map(|row| row.code).collect();
+    assert!(documented.iter().all(|(code, ..)| codes.contains(code)) && documented.len() == codes.len());
+}
+
 #[test]
 fn known_codes_and_texts_are_api_gateways() {
     assert_eq!(CloseCause::ClientWithoutStatus.disconnect(), (1005, "Client-side close frame status not set"));

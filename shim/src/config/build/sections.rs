@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use handlers::limits::Limits;
+
 use super::super::values::{self, Parsed};
 use super::super::{
     ApiConfig, ClusterConfig, Compression, DrainConfig, LogFormat, LogStorage, LoggingConfig, Management, Mode,
@@ -51,6 +53,23 @@ impl Reader<'_> {
             tcp_backlog: tcp_backlog?,
             management: management?,
         })
+    }
+
+    pub(super) fn limits(&mut self) -> Option<Limits> {
+        let mut limits = Limits::default();
+        let mut valid = true;
+        for key in Limits::KEYS {
+            let given = self.optional(key.path, |value| {
+                let text = values::text(value)?;
+                Limits::default().set(key.path, &text).map(|()| text)
+            });
+            match given {
+                Some(Some(text)) => valid &= limits.set(key.path, &text).is_ok(),
+                Some(None) => {}
+                None => valid = false,
+            }
+        }
+        valid.then_some(limits)
     }
 
     pub(super) fn api(&mut self) -> Option<ApiConfig> {

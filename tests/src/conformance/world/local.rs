@@ -10,13 +10,13 @@ use handlers::memory::{MemoryLog, Retention};
 use probes::Probe;
 use probes::desk::DESK;
 use shim::access::{Access, ClientKeys};
-use system_clock::SystemClock;
 use shim::config::{Config, DrainConfig};
 use shim::endpoint::{Endpoint, Ids};
 use shim::functions::{Functions, Lambda};
 use shim::hub::Hub;
 use shim::metrics::Metrics;
 use shim::running::Running;
+use system_clock::SystemClock;
 use tokio_util::task::TaskTracker;
 
 use crate::conformance::probe::desk::Desk;

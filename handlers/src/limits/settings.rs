@@ -1,0 +1,124 @@
+//! The limits of a deployment as settings: name, unit and upper bound of each.
+
+use std::time::Duration;
+
+use super::Limits;
+
+/// A limit as both edges configure it.
+#[derive(Debug, Clone, Copy)]
+pub struct LimitKey {
+    /// The key in the server's configuration, such as `limits.body_bytes`.
+    pub path: &'static str,
+    /// The environment variable of the server and of the Lambda functions.
+    pub env: &'static str,
+    unit: LimitUnit,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum LimitUnit {
+    Bytes(fn(&mut Limits) -> &mut usize),
+    Count(fn(&mut Limits) -> &mut usize),
+    LongCount(fn(&mut Limits) -> &mut u64),
+    Time(fn(&mut Limits) -> &mut Duration),
+}
+
+const fn key(path: &'static str, env: &'static str, unit: LimitUnit) -> LimitKey {
+    LimitKey { path, env, unit }
+}
+
+impl Limits {
+    /// Every limit that a deployment may set.
+    pub const KEYS: [LimitKey; 8] = [
+        key("limits.body_bytes", "TWINWAY_LIMITS_BODY_BYTES", LimitUnit::Bytes(|limits| &mut limits.body_bytes)),
+        key(
+            "limits.history_messages",
+            "TWINWAY_LIMITS_HISTORY_MESSAGES",
+            LimitUnit::Count(|limits| &mut limits.history_messages),
+        ),
+        key(
+            "limits.push_messages",
+            "TWINWAY_LIMITS_PUSH_MESSAGES",
+            LimitUnit::Count(|limits| &mut limits.push_messages),
+        ),
+        key(
+            "limits.resume_messages",
+            "TWINWAY_LIMITS_RESUME_MESSAGES",
+            LimitUnit::LongCount(|limits| &mut limits.resume_messages),
+        ),
+        key("limits.resume_bytes", "TWINWAY_LIMITS_RESUME_BYTES", LimitUnit::Bytes(|limits| &mut limits.resume_bytes)),
+        key("limits.resume_time", "TWINWAY_LIMITS_RESUME_TIME", LimitUnit::Time(|limits| &mut limits.resume_time)),
+        key(
+            "limits.listed_members",
+            "TWINWAY_LIMITS_LISTED_MEMBERS",
+            LimitUnit::Count(|limits| &mut limits.listed_members),
+        ),
+        key(
+            "limits.counted_members",
+            "TWINWAY_LIMITS_COUNTED_MEMBERS",
+            LimitUnit::Count(|limits| &mut limits.counted_members),
+        ),
+    ];
+
+    /// Sets the limit with this path, between 1 and its default.
+    ///
+    /// # Errors
+    /// The rule that the value breaks, for an operator.
+    ///
+    /// # Panics
+    /// No limit has this path.
+    pub fn set(&mut self, path: &str, text: &str) -> Result<(), String> {
+        let key = Self::KEYS.iter().find(|key| key.path == path);
+        let key = key.unwrap_or_else(|| panic!("no limit is called {path}"));
+        let (text, mut highest) = (text.trim(), Self::default());
+        match key.unit {
+            LimitUnit::Bytes(field) => {
+                let most = *field(&mut highest);
+                let size =
+                    text.ends_with(|c: char| c.is_ascii_alphabetic()).then(|| text.parse::<bytesize::ByteSize>());
+                let bytes = size.and_then(Result::ok).and_then(|size| usize::try_from(size.as_u64()).ok());
+                let rule = || format!("must be a size from 1B to {}, such as 4KiB", bytesize::ByteSize(most as u64));
+                *field(self) = bytes.filter(|bytes| (1..=most).contains(bytes)).ok_or_else(rule)?;
+            }
+            LimitUnit::Count(field) => *field(self) = whole_number(text, *field(&mut highest))?,
+            LimitUnit::LongCount(field) => *field(self) = whole_number(text, *field(&mut highest))?,
+            LimitUnit::Time(field) => {
+                let most = *field(&mut highest);
+                let rule = || format!("must be a duration from 1ms to {}", humantime::format_duration(most));
+                let range = Duration::from_millis(1)..=most;
+                let time = humantime::parse_duration(text).ok().filter(|time| range.contains(time));
+                *field(self) = time.ok_or_else(rule)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn whole_number<N>(text: &str, most: N) -> Result<N, String>
+where
+    N: std::str::FromStr + PartialOrd + From<u8> + std::fmt::Display,
+{
+    let number = text.parse::<N>().ok().filter(|number| *number >= N::from(1) && *number <= most);
+    number.ok_or_else(|| format!("must be a whole number from 1 to {most}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_limit_can_be_lowered_and_none_raised() {
+        for key in Limits::KEYS {
+            let (low, high) = match key.unit {
+                LimitUnit::Bytes(_) => ("1KiB", "1GiB"),
+                LimitUnit::Count(_) | LimitUnit::LongCount(_) => ("1", "1000000"),
+                LimitUnit::Time(_) => ("1s", "1h"),
+            };
+            let mut limits = Limits::default();
+            assert_eq!(limits.set(key.path, low), Ok(()), "{}", key.path);
+            assert_ne!(limits, Limits::default(), "{} changes nothing", key.path);
+            for bad in [high, "", "0", "-1", "many"] {
+                assert!(limits.set(key.path, bad).is_err(), "{} took {bad:?}", key.path);
+            }
+        }
+    }
+}
