@@ -54,12 +54,12 @@ impl Database {
 
     /// New tables, and what functions are told of them.
     pub async fn stores(&self, management_endpoint: String) -> Stores {
-        limits: handlers::limits::Limits::default(),
         Stores {
             connections_table: self.connections_table().await,
             messages_table: self.messages_table().await,
             management_endpoint,
             retention: RETENTION,
+            limits: handlers::limits::Limits::default(),
         }
     }
 
