@@ -56,7 +56,7 @@ impl fmt::Display for Report {
         for Planned { channel, there, missing } in &self.planned {
             match missing {
                 Ok(missing) => writeln!(f, "{channel}: {missing} of {there} messages to copy")?,
-                Err(fault) => writeln!(f, "{channel}: {}", paragraph(fault))?,
+                Err(fault) => writeln!(f, "{channel}: {}", errors::chain(fault))?,
             }
         }
         if !self.planned.is_empty() {
@@ -64,14 +64,14 @@ impl fmt::Display for Report {
             writeln!(f, "{} channels, {missing} messages to copy; nothing was written", self.planned.len())?;
         }
         for (channel, fault) in &self.faults {
-            writeln!(f, "{channel} was not copied: {}", paragraph(fault))?;
+            writeln!(f, "{channel} was not copied: {}", errors::chain(fault))?;
         }
         if !self.copied.is_empty() {
             let messages: u64 = self.copied.iter().map(|(_, count)| count).sum();
             writeln!(f, "copied {messages} messages of {} channels", self.copied.len())?;
         }
         for (channel, difference) in &self.differences {
-            writeln!(f, "{channel} differs: {}", paragraph(difference))?;
+            writeln!(f, "{channel} differs: {}", errors::chain(difference))?;
         }
         if !self.equal.is_empty() {
             let messages: u64 = self.equal.iter().map(|(_, equal)| equal.messages).sum();
@@ -83,18 +83,4 @@ impl fmt::Display for Report {
             (false, wrong) => writeln!(f, "{wrong} channels are not as they should be"),
         }
     }
-}
-
-/// The chain of causes in one line.
-fn paragraph(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        let told = next.to_string();
-        if !text.contains(&told) {
-            text = format!("{text}: {told}");
-        }
-        cause = next.source();
-    }
-    text
 }

@@ -48,16 +48,16 @@ impl Failure {
 
     /// Nobody planned for it.
     pub(super) fn internal(error: anyhow::Error) -> Self {
-        Self { code: INTERNAL, text: format!("{error:#}") }
+        Self { code: INTERNAL, text: errors::chain(&*error).to_string() }
     }
 
     /// Tells from the causes what kind of failure it was.
     pub(super) fn classify(error: anyhow::Error) -> Self {
         if error.chain().any(|cause| cause.is::<ConfigError>()) {
-            return Self::usage(paragraph(&error));
+            return Self::usage(errors::chain(&*error).to_string());
         }
         if error.chain().any(|cause| cause.is::<ProgramError>()) {
-            return Self { code: UNAVAILABLE, text: paragraph(&error) };
+            return Self { code: UNAVAILABLE, text: errors::chain(&*error).to_string() };
         }
         let unavailable = |cause: &(dyn std::error::Error + 'static)| {
             cause.is::<DataDirError>()
@@ -70,10 +70,10 @@ impl Failure {
                 || cause.is::<io::Error>()
         };
         if error.chain().any(unavailable) {
-            let text = paragraph(&error) + error.chain().find_map(advice).unwrap_or_default();
+            let text = errors::chain(&*error).to_string() + error.chain().find_map(advice).unwrap_or_default();
             return Self { code: UNAVAILABLE, text };
         }
-        Self { code: INTERNAL, text: paragraph(&error) }
+        Self { code: INTERNAL, text: errors::chain(&*error).to_string() }
     }
 
     /// The exit code.
@@ -81,20 +81,6 @@ impl Failure {
     pub fn code(&self) -> ExitCode {
         ExitCode::from(self.code)
     }
-}
-
-/// The chain of causes in one line. Some errors show their cause themselves; it is not said twice.
-fn paragraph(error: &anyhow::Error) -> String {
-    let mut text = String::new();
-    for cause in error.chain() {
-        let cause = cause.to_string();
-        if text.is_empty() {
-            text = cause;
-        } else if !text.contains(&cause) {
-            text = format!("{text}: {cause}");
-        }
-    }
-    text
 }
 
 /// How to mend what the operating system refused.

@@ -193,7 +193,7 @@ impl Attempt {
     async fn enrol(&self, facts: &Arc<ConnectionFacts>) -> Result<Option<Enrolment>, Rejection> {
         let Some(registry) = &self.endpoint.registry else { return Ok(None) };
         registry.enrol(facts).await.map(Some).map_err(|error| {
-            tracing::debug!(error = %error, "a connection was not written down");
+            tracing::debug!(error = %errors::chain(&error), "a connection was not written down");
             Rejection::Integration(IntegrationFailure::Function)
         })
     }
