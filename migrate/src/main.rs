@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use migrate::args::Args;
-use migrate::report::{INTERNAL, UNAVAILABLE, USAGE};
 use migrate::{Job, Mode, run};
 use shim::config::ConfigError;
+use shim::exit_code::{INTERNAL, UNAVAILABLE, USAGE};
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {

@@ -3,23 +3,11 @@
 use std::fmt;
 
 use handlers::channel::Channel;
+use shim::exit_code::{DONE, NEGATIVE, UNFINISHED};
 
 use crate::copy::CopyFault;
 use crate::plan::Planned;
 use crate::verify::{Difference, Equal};
-
-/// Copied, and equal.
-pub const DONE: u8 = 0;
-/// Something differs, or could not be copied.
-pub const DIFFERENT: u8 = 1;
-/// The command line or the configuration is mistaken (`EX_USAGE`).
-pub const USAGE: u8 = 64;
-/// A store is not available (`EX_UNAVAILABLE`).
-pub const UNAVAILABLE: u8 = 69;
-/// A failure that nobody planned for (`EX_SOFTWARE`).
-pub const INTERNAL: u8 = 70;
-/// Interrupted: the same again goes on (`EX_TEMPFAIL`).
-pub const INTERRUPTED: u8 = 75;
 
 /// What came of a whole run.
 #[derive(Debug, Default)]
@@ -44,8 +32,8 @@ impl Report {
     pub fn code(&self) -> u8 {
         let planned = self.planned.iter().any(|planned| planned.missing.is_err());
         match () {
-            () if self.interrupted => INTERRUPTED,
-            () if planned || !self.faults.is_empty() || !self.differences.is_empty() => DIFFERENT,
+            () if self.interrupted => UNFINISHED,
+            () if planned || !self.faults.is_empty() || !self.differences.is_empty() => NEGATIVE,
             () => DONE,
         }
     }

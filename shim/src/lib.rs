@@ -14,6 +14,7 @@ pub mod config;
 pub mod drain;
 pub mod embedded;
 pub mod endpoint;
+pub mod exit_code;
 pub mod functions;
 pub mod hub;
 pub mod logging;

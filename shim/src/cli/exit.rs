@@ -1,6 +1,6 @@
-//! Exit codes, and failures in words.
+//! Failures of commands, in words and as an exit code.
 //!
-//! The codes are those of BSD's `sysexits.h`. A failure is one paragraph: what happened, why, and how to mend it.
+//! A failure is one paragraph: what happened, why, and how to mend it.
 
 use std::fmt;
 use std::io;
@@ -11,17 +11,9 @@ use runtime_api::ProgramError;
 use crate::cluster::JoinError;
 use crate::config::ConfigError;
 use crate::embedded::{DataDirError, OpenError, SecretError};
+use crate::exit_code::{INTERNAL, NEGATIVE, UNAVAILABLE, USAGE};
 use crate::postgres;
 use crate::redis::{RedisTrouble, StartError};
-
-/// The server that was asked is not healthy.
-pub const UNHEALTHY: u8 = 1;
-/// The command line or the configuration is mistaken (`EX_USAGE`).
-pub const USAGE: u8 = 64;
-/// Something that is needed is not available: a port, the data directory, Redis, PostgreSQL (`EX_UNAVAILABLE`).
-pub const UNAVAILABLE: u8 = 69;
-/// A failure that nobody planned for (`EX_SOFTWARE`).
-pub const INTERNAL: u8 = 70;
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -43,7 +35,7 @@ impl Failure {
 
     /// The server is not healthy.
     pub(super) fn unhealthy(text: String) -> Self {
-        Self { code: UNHEALTHY, text }
+        Self { code: NEGATIVE, text }
     }
 
     /// Nobody planned for it.
