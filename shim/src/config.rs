@@ -79,8 +79,6 @@ pub struct Config {
     pub redis: Option<RedisSettings>,
     /// The way to PostgreSQL; `None` when no address is given. Unused unless messages are kept there.
     pub postgres: Option<PostgresSettings>,
-    /// `OTEL_EXPORTER_OTLP_ENDPOINT`.
-    pub otlp_endpoint: Option<String>,
 }
 
 /// Listeners and their limits.

@@ -193,5 +193,4 @@ pub const KEYS: &[Key] = &[
     Key::new("postgres.pool_size", "TWINWAY_POSTGRES_POOL_SIZE", "number", "Most connections per process. The server's `max_connections` must leave room for as many from every pod.").default("16"),
     Key::new("postgres.connect_timeout", "TWINWAY_POSTGRES_CONNECT_TIMEOUT", "duration", "How long a connection may take to be made, or to become free.").default("2s"),
     Key::new("postgres.response_timeout", "TWINWAY_POSTGRES_RESPONSE_TIMEOUT", "duration", "How long a statement may take; the server ends it then. An operation takes no longer than this and `postgres.connect_timeout` together, repeats included.").default("2s"),
-    Key::new("telemetry.otlp_endpoint", "OTEL_EXPORTER_OTLP_ENDPOINT", "address", "Accepted, so that a pod template shared with other programs starts; this build exports no traces and warns."),
 ];
