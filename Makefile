@@ -27,6 +27,7 @@ fmt: ## Is the code formatted?
 
 lint: ## Is the code free of warnings?
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	@tests/scripts/log_errors.py
 
 boundaries: ## Does every package import only what it may?
 	@tests/scripts/boundaries.sh

@@ -34,7 +34,7 @@ async fn admit(
     let Caller { connection, identity } = match caller {
         Ok(caller) => caller,
         Err(HandlerError::Identity(reason)) => {
-            info!(error = &reason as &dyn std::error::Error, "a connection without an identity is refused");
+            info!(error = %errors::chain(&reason), "a connection without an identity is refused");
             return Ok(status(401));
         }
         Err(error) => return Err(error),

@@ -42,7 +42,7 @@ pub enum InvalidIdentity {
     #[error("the authorizer context has no usable '{0}'")]
     Missing(&'static str),
     /// A field is there, but not an identifier.
-    #[error("the authorizer context's '{field}' is refused: {source}")]
+    #[error("the authorizer context's '{field}' is refused")]
     Invalid {
         /// Which field.
         field: &'static str,

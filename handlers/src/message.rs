@@ -64,8 +64,7 @@ fn has_expired(app: &App, caller: &Caller) -> bool {
 /// Refuses, and ends the connection: its identity is no longer anybody's.
 async fn expired(app: &App, caller: &Caller) -> Result<String, Failure> {
     if let Err(error) = app.delivery.close(&caller.connection, CloseReason::TokenExpired).await {
-        let error = &error as &dyn std::error::Error;
-        warn!(connection.id = %caller.connection, error, "a connection with an expired token is not closed");
+        warn!(connection.id = %caller.connection, error = %errors::chain(&error), "a connection with an expired token is not closed");
     }
     Err(Failure::refused(ErrorCode::TokenExpired, "the token has run out: get a new one and connect again"))
 }

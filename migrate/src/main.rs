@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use migrate::args::Args;
-use migrate::report::{INTERNAL, UNAVAILABLE, USAGE};
 use migrate::{Job, Mode, run};
 use shim::config::ConfigError;
+use shim::exit_code::{INTERNAL, UNAVAILABLE, USAGE};
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
@@ -28,7 +28,7 @@ fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("twinway migrate: the runtime does not start: {error}");
+            eprintln!("twinway migrate: the runtime does not start: {}", errors::chain(&error));
             return ExitCode::from(INTERNAL);
         }
     };
@@ -64,7 +64,7 @@ async fn migrate(args: Args) -> ExitCode {
             ExitCode::from(report.code())
         }
         Err(error) => {
-            eprintln!("twinway migrate: {error:#}");
+            eprintln!("twinway migrate: {}", errors::chain(&*error));
             let usage = error.chain().any(|cause| cause.is::<ConfigError>());
             ExitCode::from(if usage { USAGE } else { UNAVAILABLE })
         }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use handlers::archive::LogArchive;
 use handlers::ports::Clock;
-use shim::config::{CONFIG_VARIABLE, Config, ConfigError, Document, Environment, Flags, Secret, Strings, load};
+use shim::config::{Config, Document, Environment, Flags, Secret, Strings, load};
 use shim::embedded::FileArchive;
 use shim::postgres::{Postgres, PostgresArchive};
 use shim::redis::{Redis, RedisLog, RedisRetention};
@@ -63,17 +63,7 @@ async fn redis(config: &Config, age: Duration) -> anyhow::Result<RedisLog> {
 }
 
 fn config(endpoint: &Endpoint, file: Option<&PathBuf>) -> anyhow::Result<Config> {
-    let named =
-        file.cloned().or_else(|| Environment.text(CONFIG_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from));
-    let path = named.clone().unwrap_or_else(|| PathBuf::from("twinway.toml"));
-    let document = match Document::read(&path) {
-        Ok(document) => Some(document),
-        Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => None,
-        Err(error) => {
-            let mistake = format!("the configuration file {} cannot be read: {error}", path.display());
-            return Err(ConfigError { mistakes: vec![mistake] }.into());
-        }
-    };
+    let document = Document::find(file.map(PathBuf::as_path), &Environment)?;
     let strings = Overlay::over(&Environment, endpoint);
     Ok(load(&strings, &Flags::default(), document.as_ref()).config?)
 }

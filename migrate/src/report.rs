@@ -3,23 +3,11 @@
 use std::fmt;
 
 use handlers::channel::Channel;
+use shim::exit_code::{DONE, NEGATIVE, UNFINISHED};
 
 use crate::copy::CopyFault;
 use crate::plan::Planned;
 use crate::verify::{Difference, Equal};
-
-/// Copied, and equal.
-pub const DONE: u8 = 0;
-/// Something differs, or could not be copied.
-pub const DIFFERENT: u8 = 1;
-/// The command line or the configuration is mistaken (`EX_USAGE`).
-pub const USAGE: u8 = 64;
-/// A store is not available (`EX_UNAVAILABLE`).
-pub const UNAVAILABLE: u8 = 69;
-/// A failure that nobody planned for (`EX_SOFTWARE`).
-pub const INTERNAL: u8 = 70;
-/// Interrupted: the same again goes on (`EX_TEMPFAIL`).
-pub const INTERRUPTED: u8 = 75;
 
 /// What came of a whole run.
 #[derive(Debug, Default)]
@@ -44,8 +32,8 @@ impl Report {
     pub fn code(&self) -> u8 {
         let planned = self.planned.iter().any(|planned| planned.missing.is_err());
         match () {
-            () if self.interrupted => INTERRUPTED,
-            () if planned || !self.faults.is_empty() || !self.differences.is_empty() => DIFFERENT,
+            () if self.interrupted => UNFINISHED,
+            () if planned || !self.faults.is_empty() || !self.differences.is_empty() => NEGATIVE,
             () => DONE,
         }
     }
@@ -56,7 +44,7 @@ impl fmt::Display for Report {
         for Planned { channel, there, missing } in &self.planned {
             match missing {
                 Ok(missing) => writeln!(f, "{channel}: {missing} of {there} messages to copy")?,
-                Err(fault) => writeln!(f, "{channel}: {}", paragraph(fault))?,
+                Err(fault) => writeln!(f, "{channel}: {}", errors::chain(fault))?,
             }
         }
         if !self.planned.is_empty() {
@@ -64,14 +52,14 @@ impl fmt::Display for Report {
             writeln!(f, "{} channels, {missing} messages to copy; nothing was written", self.planned.len())?;
         }
         for (channel, fault) in &self.faults {
-            writeln!(f, "{channel} was not copied: {}", paragraph(fault))?;
+            writeln!(f, "{channel} was not copied: {}", errors::chain(fault))?;
         }
         if !self.copied.is_empty() {
             let messages: u64 = self.copied.iter().map(|(_, count)| count).sum();
             writeln!(f, "copied {messages} messages of {} channels", self.copied.len())?;
         }
         for (channel, difference) in &self.differences {
-            writeln!(f, "{channel} differs: {}", paragraph(difference))?;
+            writeln!(f, "{channel} differs: {}", errors::chain(difference))?;
         }
         if !self.equal.is_empty() {
             let messages: u64 = self.equal.iter().map(|(_, equal)| equal.messages).sum();
@@ -83,18 +71,4 @@ impl fmt::Display for Report {
             (false, wrong) => writeln!(f, "{wrong} channels are not as they should be"),
         }
     }
-}
-
-/// The chain of causes in one line.
-fn paragraph(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        let told = next.to_string();
-        if !text.contains(&told) {
-            text = format!("{text}: {told}");
-        }
-        cause = next.source();
-    }
-    text
 }

@@ -49,7 +49,8 @@ pub trait Nodes: Send + Sync {
     /// The node in the ids of this pod's connections. It changes when this pod lost its lease.
     fn node(&self) -> u16;
 
-    /// Whether somebody holds the lease of a node.
+    /// Whether a pod holds the lease of a node. `false` is the state at this moment, because a new pod may claim the number at
+    /// any time; `true` may be as old as a bound that the implementation states.
     async fn is_alive(&self, node: u16) -> Result<bool, RedisTrouble>;
 }
 

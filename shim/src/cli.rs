@@ -22,7 +22,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use self::exit::Failure;
 use self::overrides::Overrides;
-use crate::config::{CONFIG_VARIABLE, Config, Document, Loaded, Strings, load};
+use crate::config::{Config, Document, Loaded, Strings, load};
+use crate::exit_code;
 
 const ABOUT: &str = "\
 Serves a WebSocket messaging application through API Gateway's events.
@@ -109,7 +110,7 @@ fn explain(error: &clap::Error, terminal: &mut Terminal<'_>) -> ExitCode {
     let text = error.render();
     if error.use_stderr() {
         let _ = write!(terminal.err, "{text}");
-        ExitCode::from(exit::USAGE)
+        ExitCode::from(exit_code::USAGE)
     } else {
         let _ = write!(terminal.out, "{text}");
         ExitCode::SUCCESS
@@ -147,21 +148,7 @@ impl Terminal<'_> {
 impl Settings {
     /// The configuration as far as it could be read.
     fn loaded(&self, strings: &dyn Strings) -> Result<Loaded, Failure> {
-        let named = self
-            .config
-            .clone()
-            .or_else(|| strings.text(CONFIG_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from));
-        let path = named.clone().unwrap_or_else(|| PathBuf::from("twinway.toml"));
-        let document = match Document::read(&path) {
-            Ok(document) => Some(document),
-            Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => None,
-            Err(error) => {
-                return Err(Failure::usage(format!(
-                    "the configuration file {} cannot be read: {error}; name another one with --config",
-                    path.display()
-                )));
-            }
-        };
+        let document = Document::find(self.config.as_deref(), strings)?;
         Ok(load(strings, self.overrides.flags(), document.as_ref()))
     }
 

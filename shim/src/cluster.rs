@@ -165,7 +165,7 @@ impl Cluster {
             Ok(Ok(Released::Free)) => tracing::info!(pod = %self.member.name(), "left the cluster"),
             Ok(Ok(Released::Lapsed)) => tracing::warn!("left connections to the other pods"),
             Ok(Ok(Released::NotHeld)) => tracing::warn!("the lease was not held any more"),
-            Ok(Err(error)) => tracing::warn!(error = %error, "the lease was not given back; it lapses"),
+            Ok(Err(error)) => tracing::warn!(error = %errors::chain(&error), "the lease was not given back; it lapses"),
             Err(_) => tracing::warn!("the lease was not given back in time; it lapses"),
         }
     }

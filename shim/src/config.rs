@@ -82,8 +82,6 @@ pub struct Config {
     pub postgres: Option<PostgresSettings>,
     /// Limits of the messaging application.
     pub limits: Limits,
-    /// `OTEL_EXPORTER_OTLP_ENDPOINT`.
-    pub otlp_endpoint: Option<String>,
 }
 
 /// Listeners and their limits.
@@ -95,7 +93,7 @@ pub struct ServerConfig {
     pub ops_listen: SocketAddr,
     /// How long a request's head may take, and how long a kept-alive connection may idle.
     pub header_timeout: Duration,
-    /// How long authorizer and `$connect` may take together.
+    /// How long a handshake may take from its head until the WebSocket is open.
     pub handshake_timeout: Duration,
     /// Most open sockets; beyond it a client is answered 503.
     pub max_connections: usize,

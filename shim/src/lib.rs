@@ -13,6 +13,7 @@ pub mod config;
 pub mod drain;
 pub mod embedded;
 pub mod endpoint;
+pub mod exit_code;
 pub mod functions;
 pub mod hub;
 pub mod logging;

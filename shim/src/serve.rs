@@ -14,11 +14,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::cli::welcome;
 use crate::config::Config;
 use crate::drain::Drained;
+use crate::exit_code::UNFINISHED;
 use crate::running::Running;
 use crate::wiring;
-
-/// Work or connections were left when the grace period ended.
-const EXIT_ABANDONED: u8 = 75;
 
 /// Serves until a signal, then drains.
 ///
@@ -55,7 +53,7 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
         drained = running.stop(&config.drain) => drained,
         () = signals.next() => {
             tracing::warn!("a second signal: leaving at once");
-            return Ok(ExitCode::from(EXIT_ABANDONED));
+            return Ok(ExitCode::from(UNFINISHED));
         }
     };
     if let Some(functions) = &wired.functions {
@@ -69,7 +67,7 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
         }
         Drained::Abandoned(left) => {
             tracing::warn!(tasks = left, "the grace period ended before everything had");
-            ExitCode::from(EXIT_ABANDONED)
+            ExitCode::from(UNFINISHED)
         }
     })
 }

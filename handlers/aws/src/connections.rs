@@ -94,8 +94,7 @@ impl DynamoConnections {
             Err(error) => Err(error),
         };
         if let Err(error) = deleted {
-            let error = &error as &dyn std::error::Error;
-            tracing::warn!(connection.id = %id, error, "a connection that ended is still listed in its channels");
+            tracing::warn!(connection.id = %id, error = %errors::chain(&error), "a connection that ended is still listed in its channels");
         }
     }
 }

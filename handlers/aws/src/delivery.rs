@@ -131,8 +131,7 @@ impl PostToConnections {
             }
             Ok(Purged::Kept) => tracing::debug!(connection.id = %id, "a connection is not open yet, or just went"),
             Err(error) => {
-                let error = &error as &dyn std::error::Error;
-                tracing::warn!(connection.id = %id, error, "a connection that is gone is still listed");
+                tracing::warn!(connection.id = %id, error = %errors::chain(&error), "a connection that is gone is still listed");
             }
         }
     }

@@ -34,10 +34,8 @@ pub struct Failed {
 impl Failed {
     /// The invocation's error of that type.
     pub fn new(kind: &'static str, error: &(dyn std::error::Error + 'static)) -> Self {
-        let chain: Vec<String> =
-            std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect();
-        tracing::error!(error.kind = kind, error, "the event was not handled");
-        Self { kind, message: chain.join(": ") }
+        tracing::error!(error.kind = kind, error = %errors::chain(error), "the event was not handled");
+        Self { kind, message: errors::chain(error).to_string() }
     }
 
     /// An error whose text somebody compares: nothing may be added to it.

@@ -143,8 +143,8 @@ impl<T> Secrets<T> {
         match &made {
             Ok(made) => state.made = Some(made.clone()),
             Err(error) => {
-                let (kept, error) = (state.made.is_some(), error as &dyn std::error::Error);
-                tracing::warn!(error, secrets.kept = kept, "secrets are not read");
+                let kept = state.made.is_some();
+                tracing::warn!(error = %errors::chain(error), secrets.kept = kept, "secrets are not read");
             }
         }
         made

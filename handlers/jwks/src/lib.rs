@@ -228,9 +228,8 @@ impl Provider {
                 Ok(keys)
             }
             Err(error) => {
-                let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
                 let kept = state.keys.is_some();
-                tracing::warn!(error = %error, cause = source, jwks.kept = kept, "no verification keys");
+                tracing::warn!(error = %errors::chain(&error), jwks.kept = kept, "no verification keys");
                 Err(error)
             }
         }

@@ -93,7 +93,7 @@ impl Callers {
         match self.verifier.verify(token, now).await {
             Ok(identity) => service(identity),
             Err(TokenError::Keys(error)) => {
-                tracing::warn!(error = %error, "api call failed");
+                tracing::warn!(error = %errors::chain(&error), "api call failed");
                 Err(Problem::try_again("the keys that tokens are verified with are away"))
             }
             Err(refused) => {

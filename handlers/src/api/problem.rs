@@ -144,13 +144,13 @@ impl Problem {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match &error {
-            StoreError::Unavailable(source) => {
-                tracing::warn!(error = %error, cause = %source, "api call failed");
+            StoreError::Unavailable(_) => {
+                tracing::warn!(error = %errors::chain(&error), "api call failed");
                 Self::try_again("the list of connections is away")
             }
             StoreError::BadPage => Self::parameter("after", "not a page token that a listing returned"),
-            StoreError::Backend { source, .. } => {
-                tracing::error!(error = %error, cause = %source, "api call failed");
+            StoreError::Backend { .. } => {
+                tracing::error!(error = %errors::chain(&error), "api call failed");
                 Self::internal("the list of connections failed")
             }
         }
@@ -160,16 +160,16 @@ impl From<StoreError> for Problem {
 impl From<LogError> for Problem {
     fn from(error: LogError) -> Self {
         match &error {
-            LogError::Unavailable(source) => {
-                tracing::warn!(error = %error, cause = %source, "api call failed");
+            LogError::Unavailable(_) => {
+                tracing::warn!(error = %errors::chain(&error), "api call failed");
                 Self::try_again("the message log is away; the same call with the same Idempotency-Key is safe")
             }
-            LogError::Full(source) => {
-                tracing::error!(error = %error, cause = %source, "api call failed");
+            LogError::Full(_) => {
+                tracing::error!(error = %errors::chain(&error), "api call failed");
                 Self::storage_full("the message log takes no more messages; reading goes on")
             }
-            LogError::Backend { source, .. } => {
-                tracing::error!(error = %error, cause = %source, "api call failed");
+            LogError::Backend { .. } => {
+                tracing::error!(error = %errors::chain(&error), "api call failed");
                 Self::internal("the message log failed")
             }
         }
@@ -179,12 +179,12 @@ impl From<LogError> for Problem {
 impl From<DeliveryError> for Problem {
     fn from(error: DeliveryError) -> Self {
         match &error {
-            DeliveryError::Unavailable(source) => {
-                tracing::warn!(error = %error, cause = %source, "api call failed");
+            DeliveryError::Unavailable(_) => {
+                tracing::warn!(error = %errors::chain(&error), "api call failed");
                 Self::try_again("the way to the connections is down")
             }
-            DeliveryError::Backend { source, .. } => {
-                tracing::error!(error = %error, cause = %source, "api call failed");
+            DeliveryError::Backend { .. } => {
+                tracing::error!(error = %errors::chain(&error), "api call failed");
                 Self::internal("the delivery failed")
             }
         }

@@ -151,7 +151,7 @@ async fn logged(app: &App, caller: &Caller, channel: Channel, push: Push) -> Res
     let delivery = match deliver_logged(app, &append, &appended).await {
         Ok(()) => Handover::Live,
         Err(error) => {
-            tracing::warn!(error = %error, "a pushed message is logged but not delivered");
+            tracing::warn!(error = %errors::chain(&error), "a pushed message is logged but not delivered");
             Handover::Deferred
         }
     };
@@ -167,9 +167,9 @@ async fn logged(app: &App, caller: &Caller, channel: Channel, push: Push) -> Res
 
 #[derive(Debug, thiserror::Error)]
 enum DeferralCause {
-    #[error("{0}")]
+    #[error(transparent)]
     Delivery(#[from] DeliveryError),
-    #[error("{0}")]
+    #[error(transparent)]
     Log(#[from] LogError),
 }
 

@@ -83,7 +83,7 @@ impl App {
         let page = match self.connections.members(&user, None, limit).await {
             Ok(page) => page,
             Err(error) => {
-                warn!(connection.id = %connection, error = &error as &dyn std::error::Error, "presence is not told");
+                warn!(connection.id = %connection, error = %errors::chain(&error), "presence is not told");
                 return None;
             }
         };
@@ -100,7 +100,7 @@ impl App {
             PresenceFrame { channel: &channel.name, user: identity.user.as_str(), role: identity.role, state };
         let outgoing = Outgoing { frame: presence.encode(), priority: Priority::Ephemeral, placement: None };
         if let Err(error) = self.delivery.deliver(audience, outgoing).await {
-            warn!(error = &error as &dyn std::error::Error, "presence is not told");
+            warn!(error = %errors::chain(&error), "presence is not told");
         }
     }
 }

@@ -93,8 +93,7 @@ async fn pass_on_logged(app: &App, caller: &Caller, append: &Append, appended: &
             // It has left the log since, so it was long ago.
             Ok(None) => return,
             Err(error) => {
-                let error = &error as &dyn std::error::Error;
-                warn!(connection.id = %caller.connection, error, "a repeated message is not delivered again");
+                warn!(connection.id = %caller.connection, error = %errors::chain(&error), "a repeated message is not delivered again");
                 return;
             }
         }
@@ -117,7 +116,6 @@ async fn logged_frame(app: &App, append: &Append, appended: &Appended) -> Result
 /// The message is safe in the log or was worthless when late: receivers catch up by offset, so the sender is not told.
 async fn deliver(app: &App, caller: &Caller, channel: &Channel, outgoing: Outgoing) {
     if let Err(error) = app.delivery.deliver(&Audience::Channel(channel.clone()), outgoing).await {
-        let error = &error as &dyn std::error::Error;
-        warn!(connection.id = %caller.connection, error, "a message is not delivered; its readers have to resume");
+        warn!(connection.id = %caller.connection, error = %errors::chain(&error), "a message is not delivered; its readers have to resume");
     }
 }

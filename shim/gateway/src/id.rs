@@ -95,12 +95,6 @@ pub fn check(text: &str) -> Result<GatewayId, Malformed> {
     Ok(GatewayId(bytes))
 }
 
-/// The node that owns the connection named by `id`.
-#[must_use]
-pub fn node_of(id: GatewayId) -> u16 {
-    id.node()
-}
-
 /// The ids of one connection's events, without a draw of random numbers per event.
 ///
 /// `seed` must differ between connections; request ids of different connections then collide within one 25 ms tick with

@@ -44,7 +44,8 @@ pub(crate) async fn run(function: Arc<Shared>, id: SandboxId) {
         Ok(process) => process.supervise(&wake).await,
         Err(InvokeError::Stopped) => End { status: None, failure: Some(InvokeError::Stopped) },
         Err(failure) => {
-            tracing::error!(function.name = function.definition.name, error = %failure, "a process of a function did not start");
+            let name = &*function.definition.name;
+            tracing::error!(function.name = name, error = %errors::chain(&failure), "a process of a function did not start");
             End { status: None, failure: Some(failure) }
         }
     };

@@ -150,7 +150,7 @@ impl Delivery for PodDelivery {
 
     async fn close(&self, connection: &ConnectionId, reason: CloseReason) -> Result<Delivered, DeliveryError> {
         let Some(id) = self.elsewhere(connection) else { return self.hub.close(connection, reason).await };
-        let operation = Operation::Close { of: connection.to_string(), reason: reason.into() };
+        let operation = Operation::Close { of: connection.to_string(), reason };
         self.ask_to(id, operation, &[]).await
     }
 }

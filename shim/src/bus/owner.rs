@@ -65,8 +65,7 @@ async fn carry_out(hub: &Hub, shared: &Shared, operation: Operation, text: Bytes
             let placement = channel.zip(position).map(|(channel, position)| Placement { channel, position });
             // Half of what the caller waits, so that the answer is in time.
             let patience = shared.settings.request / 2;
-            deliver(&handle, lane.into(), Queued { text: text.into(), placement: placement.map(Arc::new) }, patience)
-                .await
+            deliver(&handle, lane, Queued { text: text.into(), placement: placement.map(Arc::new) }, patience).await
         }
         Operation::Post { .. } if !handle.has_room(text.len()) => Answer::NoRoom,
         Operation::Post { .. } => push(&handle, Priority::Direct, Queued { text: text.into(), placement: None }),
@@ -75,7 +74,7 @@ async fn carry_out(hub: &Hub, shared: &Shared, operation: Operation, text: Bytes
             handle.close(CloseCause::Deleted);
             Answer::Done
         }
-        Operation::Close { reason, .. } => done(hub.close(&connection, reason.into()).await?),
+        Operation::Close { reason, .. } => done(hub.close(&connection, reason).await?),
         Operation::Hold { channels, .. } => done(hold_here(hub, shared, &connection, &channels).await?),
         Operation::Detach { channels, .. } => done(hub.detach(&connection, &channels).await?),
         Operation::Release { channel, through, .. } => match hub.release(&connection, &channel, &through).await? {

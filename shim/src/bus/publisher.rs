@@ -57,7 +57,7 @@ async fn publish(shared: &Shared, mut batch: Vec<Publication>, stop: &Cancellati
                 shared.metrics.publishes.inc_by(publishes);
                 return;
             }
-            Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, "publishing failed"),
+            Err(error) => tracing::debug!(error = %errors::chain(&error), "publishing failed"),
         }
         keep_logged(shared, &mut batch);
         tries += u32::from(shared.is_up());

@@ -65,8 +65,7 @@ impl Shared {
             Ok(Answer::NoRoom) | Err(AskError::TooMany) => Err(ManagementError::LimitExceeded),
             Ok(answer) => Ok(answer),
             Err(error @ (AskError::Liveness(_) | AskError::TimedOut)) => {
-                let error = &error as &dyn std::error::Error;
-                tracing::warn!(connection.id = %id, error, "the pod that owns a connection cannot be asked");
+                tracing::warn!(connection.id = %id, error = %errors::chain(&error), "the pod that owns a connection cannot be asked");
                 Err(ManagementError::Internal)
             }
         }

@@ -1,15 +1,13 @@
 //! Asking the pod that owns a connection.
 //!
 //! Invariant: every request ends, with the owner's answer or an error, within its deadline. Bounds: [`MOST_WAITING`]
-//! requests at a time, more are refused; what is known of nodes is forgotten after [`LIVENESS`].
+//! requests at a time, more are refused.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
-use tokio::time::Instant;
 
 use super::queue::{Publication, Worth};
 use super::wire::{self, Answer, Operation};
@@ -18,8 +16,6 @@ use crate::redis::RedisTrouble;
 
 /// Most requests that wait for an answer.
 const MOST_WAITING: usize = 4_096;
-/// For how long a node is taken to live, or not to, without asking again. A lease outlives its pod by more than that.
-const LIVENESS: Duration = Duration::from_secs(1);
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +39,6 @@ pub(super) enum AskError {
 pub(super) struct Requests {
     next: AtomicU64,
     waiting: Mutex<HashMap<u64, oneshot::Sender<Answer>>>,
-    nodes: Mutex<HashMap<u16, (Instant, bool)>>,
 }
 
 /// One of them. Dropped, nobody waits for its answer any more.
@@ -80,10 +75,11 @@ impl Requests {
 }
 
 impl Shared {
-    /// Asks the owner of `node`. One publish there and one back, and one look at the lease in every [`LIVENESS`].
+    /// Asks the owner of `node`. One publish there and one back. [`Nodes`](super::Nodes) decides how
+    /// often that reads a lease.
     pub(super) async fn ask(&self, node: u16, operation: &Operation, text: &[u8]) -> Result<Answer, AskError> {
         let asked = tokio::time::timeout(self.settings.request, async {
-            if !self.is_alive(node).await.map_err(AskError::Liveness)? {
+            if !self.nodes.is_alive(node).await.map_err(AskError::Liveness)? {
                 return Err(AskError::NobodyThere);
             }
             self.metrics.requests.inc();
@@ -99,18 +95,6 @@ impl Shared {
             self.metrics.timeouts.inc();
             Err(AskError::TimedOut)
         })
-    }
-
-    async fn is_alive(&self, node: u16) -> Result<bool, RedisTrouble> {
-        let known = self.requests.nodes.lock().get(&node).copied();
-        if let Some((_, alive)) = known.filter(|(asked, _)| asked.elapsed() < LIVENESS) {
-            return Ok(alive);
-        }
-        let alive = self.nodes.is_alive(node).await?;
-        let mut nodes = self.requests.nodes.lock();
-        nodes.retain(|_, (asked, _)| asked.elapsed() < LIVENESS);
-        nodes.insert(node, (Instant::now(), alive));
-        Ok(alive)
     }
 }
 

@@ -57,8 +57,11 @@ impl Listener {
             let lost = self.listen().await;
             told &= begun.elapsed() <= PAUSES.1;
             if !std::mem::replace(&mut told, true) {
-                let error = lost.as_ref().err().map(|error| error as &dyn std::error::Error);
-                tracing::warn!(error, "the bus lost its subscription; making another");
+                let lost = lost.as_ref().err();
+                tracing::warn!(
+                    error = lost.map(|error| errors::chain(error).to_string()),
+                    "the bus lost its subscription; making another"
+                );
             }
             self.shared.metrics.reconnects.inc();
             // At once: who comes now must not rely on it.

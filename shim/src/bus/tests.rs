@@ -86,6 +86,18 @@ async fn a_node_without_a_lease_is_gone_and_a_silent_one_unavailable() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_was_just_claimed_is_not_gone() {
+    let server = RedisServer::start().await;
+    let world = World::start_with(&server, |settings| settings.request = std::time::Duration::from_millis(200)).await;
+    let name = handlers::id::ConnectionId::parse(&gateway::id::GatewayId::connection(0, 1, pods::LATER)).unwrap();
+    let close = || world.here.delivery.close(&name, CloseReason::Kicked);
+    assert_eq!(close().await.unwrap(), Delivered::Gone);
+    world.here.later.store(true, std::sync::atomic::Ordering::SeqCst);
+    let answer = close().await;
+    assert!(matches!(answer, Err(DeliveryError::Unavailable(_))), "a silent pod, and not a missing one: {answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_said_while_the_subscription_was_away_is_filled() {
     let server = RedisServer::start().await;
     let world = World::start(&server).await;

@@ -1,6 +1,6 @@
-//! Exit codes, and failures in words.
+//! Failures of commands, in words and as an exit code.
 //!
-//! The codes are those of BSD's `sysexits.h`. A failure is one paragraph: what happened, why, and how to mend it.
+//! A failure is one paragraph: what happened, why, and how to mend it.
 
 use std::fmt;
 use std::io;
@@ -11,17 +11,9 @@ use runtime_api::ProgramError;
 use crate::cluster::JoinError;
 use crate::config::ConfigError;
 use crate::embedded::{DataDirError, OpenError, SecretError};
+use crate::exit_code::{INTERNAL, NEGATIVE, UNAVAILABLE, USAGE};
 use crate::postgres;
 use crate::redis::{RedisTrouble, StartError};
-
-/// The server that was asked is not healthy.
-pub const UNHEALTHY: u8 = 1;
-/// The command line or the configuration is mistaken (`EX_USAGE`).
-pub const USAGE: u8 = 64;
-/// Something that is needed is not available: a port, the data directory, Redis, PostgreSQL (`EX_UNAVAILABLE`).
-pub const UNAVAILABLE: u8 = 69;
-/// A failure that nobody planned for (`EX_SOFTWARE`).
-pub const INTERNAL: u8 = 70;
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -43,21 +35,21 @@ impl Failure {
 
     /// The server is not healthy.
     pub(super) fn unhealthy(text: String) -> Self {
-        Self { code: UNHEALTHY, text }
+        Self { code: NEGATIVE, text }
     }
 
     /// Nobody planned for it.
     pub(super) fn internal(error: anyhow::Error) -> Self {
-        Self { code: INTERNAL, text: format!("{error:#}") }
+        Self { code: INTERNAL, text: errors::chain(&*error).to_string() }
     }
 
     /// Tells from the causes what kind of failure it was.
     pub(super) fn classify(error: anyhow::Error) -> Self {
         if error.chain().any(|cause| cause.is::<ConfigError>()) {
-            return Self::usage(paragraph(&error));
+            return Self::usage(errors::chain(&*error).to_string());
         }
         if error.chain().any(|cause| cause.is::<ProgramError>()) {
-            return Self { code: UNAVAILABLE, text: paragraph(&error) };
+            return Self { code: UNAVAILABLE, text: errors::chain(&*error).to_string() };
         }
         let unavailable = |cause: &(dyn std::error::Error + 'static)| {
             cause.is::<DataDirError>()
@@ -70,10 +62,10 @@ impl Failure {
                 || cause.is::<io::Error>()
         };
         if error.chain().any(unavailable) {
-            let text = paragraph(&error) + error.chain().find_map(advice).unwrap_or_default();
+            let text = errors::chain(&*error).to_string() + error.chain().find_map(advice).unwrap_or_default();
             return Self { code: UNAVAILABLE, text };
         }
-        Self { code: INTERNAL, text: paragraph(&error) }
+        Self { code: INTERNAL, text: errors::chain(&*error).to_string() }
     }
 
     /// The exit code.
@@ -81,20 +73,6 @@ impl Failure {
     pub fn code(&self) -> ExitCode {
         ExitCode::from(self.code)
     }
-}
-
-/// The chain of causes in one line. Some errors show their cause themselves; it is not said twice.
-fn paragraph(error: &anyhow::Error) -> String {
-    let mut text = String::new();
-    for cause in error.chain() {
-        let cause = cause.to_string();
-        if text.is_empty() {
-            text = cause;
-        } else if !text.contains(&cause) {
-            text = format!("{text}: {cause}");
-        }
-    }
-    text
 }
 
 /// How to mend what the operating system refused.

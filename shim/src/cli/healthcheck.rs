@@ -45,9 +45,10 @@ pub(super) fn healthcheck(arguments: &HealthcheckArgs, terminal: &mut Terminal<'
     let unhealthy = |why: String| Failure::unhealthy(format!("http://{address}{path} {why}"));
     match answer {
         Err(_) => Err(unhealthy(format!("did not answer within {} seconds", DEADLINE.as_secs()))),
-        Ok(Err(error)) => {
-            Err(unhealthy(format!("cannot be asked: {error:#}; does the server run with this ops address?")))
-        }
+        Ok(Err(error)) => Err(unhealthy(format!(
+            "cannot be asked: {}; does the server run with this ops address?",
+            errors::chain(&*error)
+        ))),
         Ok(Ok(StatusCode::OK)) => terminal.print("healthy\n"),
         Ok(Ok(status)) => Err(unhealthy(format!("answered {status}"))),
     }

@@ -37,7 +37,7 @@ pub fn text(config: &Config, secret: Option<&SigningSecret>, listen: SocketAddr,
     match secret.map(|signing| (signing, tokens(&signing.secret, &config.auth))) {
         Some((signing, Ok(tokens))) => page.push_str(&paste(config, signing, &tokens, &host)),
         // Secrets are checked when they are read; if one cannot sign all the same, serving goes on without the hint.
-        Some((_, Err(error))) => drop(writeln!(page, "\nNo tokens to try it with: {error}.")),
+        Some((_, Err(error))) => drop(writeln!(page, "\nNo tokens to try it with: {}.", errors::chain(&error))),
         None => {
             page.push_str("\nConnect with a token of your identity provider: ?token=... or Sec-WebSocket-Protocol.\n")
         }

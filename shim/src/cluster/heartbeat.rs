@@ -71,8 +71,8 @@ impl Heartbeat {
     fn missed(&mut self, error: Option<&RedisTrouble>) {
         self.member.metrics.missed.inc();
         if self.steady.take().is_some() {
-            let error = error.map_or_else(|| RedisTrouble::Away.to_string(), ToString::to_string);
-            tracing::warn!(error, "a heartbeat was missed");
+            let error = error.unwrap_or(&RedisTrouble::Away);
+            tracing::warn!(error = %errors::chain(error), "a heartbeat was missed");
         }
     }
 
@@ -175,7 +175,7 @@ impl Heartbeat {
                 if let JoinError::Redis(error) = &error {
                     self.missed(Some(error));
                 }
-                tracing::error!(error = %error, "no node number could be claimed");
+                tracing::error!(error = %errors::chain(&error), "no node number could be claimed");
                 ControlFlow::Break(())
             }
         }

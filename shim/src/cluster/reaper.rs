@@ -142,7 +142,7 @@ impl Reaper {
         let facts = match ConnectionFacts::from_record(&taken.record, &self.endpoint.api) {
             Ok(facts) => facts,
             Err(error) => {
-                tracing::error!(pod = %taken.origin, error = %error, "a dead pod's connection cannot be read");
+                tracing::error!(pod = %taken.origin, error = %errors::chain(&error), "a dead pod's connection cannot be read");
                 return true;
             }
         };
@@ -163,5 +163,5 @@ fn by_origin(finished: Vec<Taken>) -> HashMap<Name, Vec<String>> {
 
 /// The next heartbeat names what is left again.
 fn log(error: &RedisTrouble) {
-    tracing::warn!(error = %error, "finishing the connections of dead pods was interrupted");
+    tracing::warn!(error = %errors::chain(error), "finishing the connections of dead pods was interrupted");
 }

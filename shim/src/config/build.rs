@@ -32,7 +32,7 @@ pub fn load(strings: &dyn Strings, flags: &Flags, document: Option<&Document>) -
     let mut mistakes = std::mem::take(&mut layers.mistakes);
     let mode = mode(&layers, strings, &mut mistakes);
     layers.fill_defaults(mode);
-    let mut reader = Reader { layers: &layers, mistakes };
+    let mut reader = Reader::new(&layers, mistakes);
     let config = reader.config(mode);
     let config = match config {
         Some(mut config) if reader.mistakes.is_empty() => {
@@ -42,12 +42,12 @@ pub fn load(strings: &dyn Strings, flags: &Flags, document: Option<&Document>) -
         _ => Err(ConfigError { mistakes: reader.mistakes }),
     };
     let mut warnings = std::mem::take(&mut layers.warnings);
-    warnings.extend(unused(&layers, mode).into_iter().map(str::to_owned));
+    warnings.extend(unused(&layers, mode, strings).into_iter().map(str::to_owned));
     Loaded { config, warnings, layers }
 }
 
 /// Values that somebody gave and that change nothing.
-fn unused(layers: &Layers, mode: Mode) -> Vec<&'static str> {
+fn unused(layers: &Layers, mode: Mode, strings: &dyn Strings) -> Vec<&'static str> {
     let mut unused = Vec::new();
     if mode == Mode::Embedded && layers.value("redis.url").is_some() {
         unused.push("REDIS_URL is set but unused: embedded mode keeps everything in its data directory");
@@ -56,7 +56,8 @@ fn unused(layers: &Layers, mode: Mode) -> Vec<&'static str> {
     if layers.value("postgres.url").is_some() && log.as_deref() != Some("postgres") {
         unused.push("DATABASE_URL is set but unused: messages are kept in PostgreSQL when storage.log is postgres");
     }
-    if layers.value("telemetry.otlp_endpoint").is_some() {
+    // Not a key: pod templates that are shared with other programs set it.
+    if strings.text("OTEL_EXPORTER_OTLP_ENDPOINT").is_some_and(|text| !text.is_empty()) {
         unused.push("OTEL_EXPORTER_OTLP_ENDPOINT is set but unused: this build exports no traces");
     }
     unused
@@ -73,7 +74,7 @@ fn mode(layers: &Layers, strings: &dyn Strings, mistakes: &mut Vec<String>) -> M
         }
     };
     let modes = [Mode::Aws, Mode::Kubernetes, Mode::Embedded].map(|mode| (mode.as_str(), mode));
-    let mut reader = Reader { layers, mistakes: std::mem::take(mistakes) };
+    let mut reader = Reader::new(layers, std::mem::take(mistakes));
     let given = reader.optional("mode", |value| values::choice(value, &modes));
     *mistakes = reader.mistakes;
     given.flatten().unwrap_or_else(detected)
@@ -82,11 +83,25 @@ fn mode(layers: &Layers, strings: &dyn Strings, mistakes: &mut Vec<String>) -> M
 struct Reader<'a> {
     layers: &'a Layers,
     mistakes: Vec<String>,
+    /// The path of every key that was read.
+    #[cfg(test)]
+    read: std::collections::BTreeSet<&'static str>,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    const fn new(layers: &'a Layers, mistakes: Vec<String>) -> Self {
+        Self {
+            layers,
+            mistakes,
+            #[cfg(test)]
+            read: std::collections::BTreeSet::new(),
+        }
+    }
+
     /// `None` for a mistake, which is noted; `Some(None)` for a key that nobody gave.
     fn optional<T>(&mut self, path: &'static str, parse: impl Fn(&Value) -> Parsed<T>) -> Option<Option<T>> {
+        #[cfg(test)]
+        self.read.insert(path);
         let Some((value, origin)) = self.layers.value(path) else { return Some(None) };
         parse(value)
             .map(Some)
@@ -126,7 +141,6 @@ impl Reader<'_> {
         let redis = self.redis();
         let postgres = self.postgres();
         let limits = self.limits();
-        let otlp_endpoint = self.optional("telemetry.otlp_endpoint", values::text);
         self.check_access(server.as_ref(), api.as_ref());
         self.check_storage(mode, storage.as_ref(), postgres.as_ref());
         Some(Config {
@@ -145,7 +159,34 @@ impl Reader<'_> {
             redis: redis?,
             postgres: postgres?,
             limits: limits?,
-            otlp_endpoint: otlp_endpoint?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+
+    /// With an address of each server, so that the keys of its section matter.
+    fn environment() -> BTreeMap<String, String> {
+        let variables = [("REDIS_URL", "redis://redis:6379"), ("DATABASE_URL", "postgres://me@db/messages")];
+        variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+    }
+
+    #[test]
+    fn every_key_is_read_in_every_mode_and_no_other_path_is() {
+        for mode in [Mode::Aws, Mode::Kubernetes, Mode::Embedded] {
+            let mut layers = Layers::lay(&environment(), &Flags::default(), None);
+            layers.fill_defaults(mode);
+            let mut reader = Reader::new(&layers, Vec::new());
+            reader.config(mode);
+            // The mode is read before everything else, because it decides defaults.
+            let read: BTreeSet<_> = reader.read.into_iter().chain(["mode"]).collect();
+            let keys: BTreeSet<_> = keys::KEYS.iter().map(|key| key.path).collect();
+            let (unread, unknown) = (keys.difference(&read), read.difference(&keys));
+            assert_eq!((unread.collect(), unknown.collect()), (Vec::<&&str>::new(), Vec::<&&str>::new()), "{mode:?}");
+        }
     }
 }

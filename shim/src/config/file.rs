@@ -3,12 +3,16 @@
 //! Numbers and booleans become text, as in the environment, so that one parser decides about both.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use toml::Table;
 
-use super::Value;
 use super::keys::KEYS;
+use super::{CONFIG_VARIABLE, ConfigError, Strings, Value};
+
+/// The file that is read when none is named.
+const DEFAULT_PATH: &str = "twinway.toml";
 
 /// A configuration file and its text.
 #[derive(Debug, Clone)]
@@ -20,12 +24,25 @@ pub struct Document {
 }
 
 impl Document {
-    /// Reads a file.
+    /// Reads the configuration file: the one that `named` (`--config`) or `TWINWAY_CONFIG` names, otherwise `twinway.toml` of
+    /// the working directory, which may be missing.
     ///
     /// # Errors
-    /// The operating system's.
-    pub fn read(path: &Path) -> std::io::Result<Self> {
-        Ok(Self { path: path.to_owned(), text: std::fs::read_to_string(path)? })
+    /// [`ConfigError`]: the file cannot be read.
+    pub fn find(named: Option<&Path>, strings: &dyn Strings) -> Result<Option<Self>, ConfigError> {
+        let variable = || strings.text(CONFIG_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
+        let named = named.map(Path::to_owned).or_else(variable);
+        let path = named.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_PATH));
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Ok(Some(Self { path, text })),
+            Err(error) if named.is_none() && error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => {
+                let path = path.display();
+                let mistake =
+                    format!("the configuration file {path} cannot be read: {error}; name another one with --config");
+                Err(ConfigError { mistakes: vec![mistake] })
+            }
+        }
     }
 
     /// The file's values by key path, or why it is no TOML.

@@ -95,7 +95,7 @@ pub const KEYS: &[Key] = &[
     Key::new("server.port", "PORT", "port", "Replaces the port of `server.listen`, as hosting platforms expect it.").flag("port"),
     Key::new("server.ops_listen", "TWINWAY_OPS_LISTEN", "address", "Where `/health`, `/ready` and `/metrics` are served. Keep it inside the cluster.").flag("ops-listen").defaults("127.0.0.1:8081", "0.0.0.0:8081"),
     Key::new("server.header_timeout", "TWINWAY_HEADER_TIMEOUT", "duration", "How long the head of a request may take, and how long a kept-alive HTTP connection may idle.").default("5s"),
-    Key::new("server.handshake_timeout", "TWINWAY_HANDSHAKE_TIMEOUT", "duration", "How long authorizer and `$connect` may take together before the client is answered 504.").default("10s"),
+    Key::new("server.handshake_timeout", "TWINWAY_HANDSHAKE_TIMEOUT", "duration", "How long a handshake may take from its head until the WebSocket is open: authorizer, `$connect`, and where there are several pods Redis. Then the client is answered 504, and what `$connect` has begun is undone by `$disconnect`. The default is above API Gateway's own limits, 10 s for the authorizer and 29 s for `$connect`, which apply in any case.").default("45s"),
     Key::new("server.max_connections", "TWINWAY_MAX_CONNECTIONS", "number", "Most open sockets; beyond it clients are answered 503. The file descriptor limit (`ulimit -n`) must leave room for as many.").flag("max-connections").default("100000"),
     Key::new("server.domain_name", "TWINWAY_DOMAIN_NAME", "host name", "`requestContext.domainName` of every event. Unset, the request's `Host` is taken, as behind a custom domain."),
     Key::new("server.trust_forwarded_for", "TWINWAY_TRUST_FORWARDED_FOR", "`true` or `false`", "Whether `X-Forwarded-For` names the client. Only behind a proxy that overwrites the header: otherwise any client can pretend to be another.").default("false"),
@@ -202,5 +202,4 @@ pub const KEYS: &[Key] = &[
     Key::new("postgres.pool_size", "TWINWAY_POSTGRES_POOL_SIZE", "number", "Most connections per process. The server's `max_connections` must leave room for as many from every pod.").default("16"),
     Key::new("postgres.connect_timeout", "TWINWAY_POSTGRES_CONNECT_TIMEOUT", "duration", "How long a connection may take to be made, or to become free.").default("2s"),
     Key::new("postgres.response_timeout", "TWINWAY_POSTGRES_RESPONSE_TIMEOUT", "duration", "How long a statement may take; the server ends it then. An operation takes no longer than this and `postgres.connect_timeout` together, repeats included.").default("2s"),
-    Key::new("telemetry.otlp_endpoint", "OTEL_EXPORTER_OTLP_ENDPOINT", "address", "Accepted, so that a pod template shared with other programs starts; this build exports no traces and warns."),
 ];

@@ -87,10 +87,10 @@ pub(crate) async fn invoke(function: &Function, payload: Bytes) -> Outcome {
             tracing::debug!(function.name = function.name(), "a function refused the client");
         }
         Err(error @ (InvokeError::Throttled | InvokeError::Stopped)) => {
-            tracing::warn!(function.name = function.name(), %error, "a function was not run");
+            tracing::warn!(function.name = function.name(), error = %errors::chain(error), "a function was not run");
         }
         Err(error @ (InvokeError::Function { .. } | InvokeError::TimedOut)) => {
-            tracing::error!(function.name = function.name(), %error, "a function failed");
+            tracing::error!(function.name = function.name(), error = %errors::chain(error), "a function failed");
         }
     }
     outcome

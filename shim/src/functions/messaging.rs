@@ -38,7 +38,7 @@ impl Messaging {
             match called.unwrap_or_else(|panic| resume_unwind(panic)).await {
                 Ok(response) => Reply::from_typed(response),
                 Err(error) => {
-                    tracing::error!(function = name, error = %chain(&error), "a handler failed");
+                    tracing::error!(function = name, error = %errors::chain(&error), "a handler failed");
                     Err(IntegrationFailure::Function)
                 }
             }
@@ -82,16 +82,4 @@ impl Functions for Messaging {
     fn forgets_with_redis(&self) -> bool {
         true
     }
-}
-
-/// An error with its sources, for the one place that logs it.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

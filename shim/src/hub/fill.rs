@@ -90,7 +90,7 @@ async fn complete(hub: &Hub, channel: &Channel) -> Option<u64> {
                 }
             }
             Err(error) => {
-                tracing::warn!(error = %error, "reading the log to fill a hole failed");
+                tracing::warn!(error = %errors::chain(&error), "reading the log to fill a hole failed");
                 answered = false;
                 tries += 1;
                 tokio::time::sleep(PATIENCE * 2_u32.pow(tries)).await;

@@ -146,7 +146,7 @@ impl ConnectionStore for RedisConnections {
         let connection = record::read(&text)?;
         // The record is this caller's, whatever becomes of the indices: they are put right by the next listing.
         if let Err(error) = self.unlist(&connection).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "a removed connection is still listed");
+            tracing::warn!(error = %errors::chain(&error), "a removed connection is still listed");
         }
         self.living(Some(text))
     }

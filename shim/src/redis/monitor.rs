@@ -1,7 +1,6 @@
 //! What Redis is asked to find out whether it is there. Of an outage it tells once what is wrong and what helps, as the checks
 //! at the start would.
 
-use std::error::Error;
 use std::mem::{Discriminant, discriminant};
 
 use redis::RedisResult;
@@ -66,7 +65,7 @@ impl Question for Writes {
         let Err(error) = self.checks.run().await else { return };
         if !self.outage.told.contains(&discriminant(&error)) {
             self.outage.told.push(discriminant(&error));
-            tracing::warn!(error = &error as &dyn Error, "redis cannot be used");
+            tracing::warn!(error = %errors::chain(&error), "redis cannot be used");
         }
     }
 }

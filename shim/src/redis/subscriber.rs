@@ -5,7 +5,6 @@
 //! may be missing, and a new subscriber is needed. Nothing is repeated or filled in here.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -50,17 +49,14 @@ pub struct Topics {
 /// The half that hears. The connection lives as long as any [`Topics`] of it.
 pub struct Pushes {
     received: mpsc::Receiver<Pushed>,
-    lost: Arc<AtomicBool>,
 }
 
 impl Subscriber {
     pub(super) async fn connect(connector: &Connector, deadline: Duration) -> Result<Self, RedisTrouble> {
         let (sender, received) = mpsc::channel(WAITING);
-        let lost = Arc::new(AtomicBool::new(false));
-        let intake: Arc<dyn AsyncPushSender> =
-            Arc::new(Intake { sender: parking_lot::Mutex::new(Some(sender)), lost: lost.clone() });
+        let intake: Arc<dyn AsyncPushSender> = Arc::new(Intake { sender: parking_lot::Mutex::new(Some(sender)) });
         let wire = timeout(deadline, connector.listen(intake)).await.map_err(|_| RedisTrouble::Late)??;
-        Ok(Self { topics: Topics { wire, deadline }, pushes: Pushes { received, lost } })
+        Ok(Self { topics: Topics { wire, deadline }, pushes: Pushes { received } })
     }
 
     /// Both halves, to be used at once.
@@ -132,17 +128,6 @@ impl Pushes {
     pub async fn next(&mut self) -> Option<Pushed> {
         self.received.recv().await
     }
-
-    /// What has arrived already, without waiting.
-    pub fn ready(&mut self) -> Option<Pushed> {
-        self.received.try_recv().ok()
-    }
-
-    /// Whether the stream ends after what has arrived.
-    #[must_use]
-    pub fn is_lost(&self) -> bool {
-        self.lost.load(Ordering::Acquire)
-    }
 }
 
 /// What is wanted of a topic.
@@ -155,7 +140,6 @@ enum Wish {
 /// Where the connection leaves its pushes. It must not wait.
 struct Intake {
     sender: parking_lot::Mutex<Option<mpsc::Sender<Pushed>>>,
-    lost: Arc<AtomicBool>,
 }
 
 impl AsyncPushSender for Intake {
@@ -170,7 +154,6 @@ impl AsyncPushSender for Intake {
             _ => true,
         };
         if !keep {
-            self.lost.store(true, Ordering::Release);
             *sender = None;
         }
         Ok(())

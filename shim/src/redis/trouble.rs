@@ -40,11 +40,22 @@ impl RedisTrouble {
 impl From<RedisError> for RedisTrouble {
     fn from(error: RedisError) -> Self {
         match verdict(&error) {
-            Verdict::Connection | Verdict::Server => Self::Unavailable(error),
-            Verdict::Full => Self::Full(error),
+            Verdict::Connection | Verdict::Server => Self::Unavailable(without_data(error)),
+            Verdict::Full => Self::Full(without_data(error)),
             Verdict::Unexpected => Self::Unexpected,
-            Verdict::Refused => Self::Refused(error),
+            Verdict::Refused => Self::Refused(without_data(error)),
         }
+    }
+}
+
+/// Replaces errors whose text contains a reply or the arguments of a command: sources are logged, and both carry message
+/// bodies.
+fn without_data(error: RedisError) -> RedisError {
+    match error.kind() {
+        kind @ (ErrorKind::Parse | ErrorKind::UnexpectedReturnType) => RedisError::from((kind, "unreadable reply")),
+        // Redis answers an unknown command with the beginning of its arguments (`server.c`, `rejectCommandFormat`).
+        kind if error.to_string().contains("with args beginning with") => RedisError::from((kind, "unknown command")),
+        _ => error,
     }
 }
 
@@ -137,5 +148,19 @@ mod tests {
         let error = RedisError::from((ErrorKind::UnexpectedReturnType, "not a number", "a message's body".to_owned()));
         let trouble = RedisTrouble::from(error);
         assert!(!format!("{trouble:?} {trouble}").contains("body"));
+    }
+
+    #[test]
+    fn a_chain_has_neither_replies_nor_arguments() {
+        let reply = RedisError::from((ErrorKind::Parse, "not a number", "a message's body".to_owned()));
+        let unknown = RedisError::from((
+            ErrorKind::Server(ServerErrorKind::ResponseError),
+            "An error was signalled by the server",
+            "unknown command 'XADD', with args beginning with: 'key' 'a message's body'".to_owned(),
+        ));
+        for error in [reply, unknown] {
+            let chain = errors::chain(&RedisTrouble::from(error)).to_string();
+            assert!(chain.starts_with("redis ") && chain.contains(": ") && !chain.contains("body"), "{chain}");
+        }
     }
 }

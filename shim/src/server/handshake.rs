@@ -11,7 +11,6 @@ mod gate;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
 
 use futures_util::future::BoxFuture;
 use gateway::authorizer::{AuthorizerContext, AuthorizerFailure, AuthorizerOutcome};
@@ -32,6 +31,7 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use warp::reply::{Reply as _, Response};
 use websocket::{Socket, SocketLimits};
@@ -63,6 +63,7 @@ pub struct UpgradeRequest {
 
 /// Answers a request for a WebSocket, and runs the session in the background when it is granted.
 pub async fn handshake(endpoint: Arc<Endpoint>, request: UpgradeRequest) -> Response {
+    let deadline = Instant::now() + endpoint.handshake_timeout;
     let mut attempt = Attempt::begin(&endpoint);
     let checked = gate::request(&endpoint)
         .and_then(|()| check(&endpoint, &request))
@@ -73,9 +74,11 @@ pub async fn handshake(endpoint: Arc<Endpoint>, request: UpgradeRequest) -> Resp
     };
     let place = request.place.clone();
     let deflate = negotiate_deflate(endpoint.sessions.compression, &request.headers);
-    let admitted = match attempt.admit(request).await {
-        Ok(admitted) => admitted,
-        Err(rejection) => return attempt.reject(rejection),
+    // Too late, the attempt is dropped as when its client leaves: what `$connect` has begun is undone.
+    let admitted = match tokio::time::timeout_at(deadline, attempt.admit(request)).await {
+        Ok(Ok(admitted)) => admitted,
+        Ok(Err(rejection)) => return attempt.reject(rejection),
+        Err(_) => return attempt.reject(Rejection::Integration(IntegrationFailure::TimedOut)),
     };
     endpoint.metrics.handshakes.count(Outcome::Accepted);
     let handle = Arc::new(Handle::new(admitted.facts, endpoint.sessions.outbox_bytes, endpoint.clock.now()));
@@ -90,7 +93,7 @@ pub async fn handshake(endpoint: Arc<Endpoint>, request: UpgradeRequest) -> Resp
     }
     let settled = endpoint.hub.settle(&handle);
     // Boxed, because a task moves its future about.
-    let session = Box::pin(serve(endpoint.clone(), handle, attempt.ids, upgrade, deflate, place));
+    let session = Box::pin(serve(endpoint.clone(), handle, attempt.ids, upgrade, deadline, deflate, place));
     match settled {
         None => {
             endpoint.tasks.spawn(session);
@@ -193,7 +196,7 @@ impl Attempt {
     async fn enrol(&self, facts: &Arc<ConnectionFacts>) -> Result<Option<Enrolment>, Rejection> {
         let Some(registry) = &self.endpoint.registry else { return Ok(None) };
         registry.enrol(facts).await.map(Some).map_err(|error| {
-            tracing::debug!(error = %error, "a connection was not written down");
+            tracing::debug!(error = %errors::chain(&error), "a connection was not written down");
             Rejection::Integration(IntegrationFailure::Function)
         })
     }
@@ -343,6 +346,7 @@ async fn serve(
     handle: Arc<Handle>,
     ids: EventIds,
     upgrade: OnUpgrade,
+    deadline: Instant,
     deflate: Option<DeflateAgreement>,
     place: Place,
 ) {
@@ -352,7 +356,7 @@ async fn serve(
         message: quotas.message_bytes,
         outbound_frame: quotas.outbound_frame_bytes,
     };
-    match tokio::time::timeout(endpoint.handshake_timeout, upgrade).await {
+    match tokio::time::timeout_at(deadline, upgrade).await {
         Ok(Ok(upgraded)) => {
             let (stream, early) = raw_stream(upgraded);
             let socket = Socket::new(stream, &early, limits).compressed(deflate.as_ref());

@@ -97,7 +97,7 @@ pub async fn accept(
                 Err(_) => drop(tasks.spawn(refuse(stream))),
             },
             Err(error) => {
-                tracing::warn!(error = %error, "accepting a connection failed");
+                tracing::warn!(error = %errors::chain(&error), "accepting a connection failed");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

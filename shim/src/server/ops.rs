@@ -43,7 +43,7 @@ fn scrape(metrics: &Metrics) -> Response {
     match metrics.render() {
         Ok(text) => warp::reply::with_header(text, CONTENT_TYPE, OPEN_METRICS).into_response(),
         Err(error) => {
-            tracing::error!(error = %error, "rendering the metrics failed");
+            tracing::error!(error = %errors::chain(&error), "rendering the metrics failed");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }

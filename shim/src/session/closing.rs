@@ -140,6 +140,6 @@ pub async fn fire(
         Ok(Err(failure)) => failure,
         Err(_) => IntegrationFailure::TimedOut,
     };
-    tracing::warn!(connection.id = %facts.connection_id, error = ?failure, "the $disconnect handler failed");
+    tracing::warn!(connection.id = %facts.connection_id, failure = ?failure, "the $disconnect handler failed");
     Err(failure)
 }

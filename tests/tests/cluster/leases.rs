@@ -1,14 +1,16 @@
 //! The ledger's own promises: claim, extend, lapse, fence, share, settle, release.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use gateway::id::GatewayId;
+use shim::bus::Nodes as _;
 use shim::cluster::ledger::{Ledger, Name, Released};
 use shim::redis::{Redis, Topology};
 use tests::eventually;
 use tests::redis::{RedisCluster, RedisServer};
 
-use super::world::{ask, settings};
+use super::world::{LEASE, Pod, ask, settings};
 
 const SHORT: Duration = Duration::from_millis(100);
 
@@ -57,6 +59,24 @@ async fn a_number_belongs_to_one_pod_until_its_connections_are_finished() {
     assert!(ledger.settle(&second, &first, &fields[1..]).await.unwrap());
     assert_eq!(claim(&ledger, "three", &[7]).await.unwrap().node(), 7);
     assert_eq!(ask(&server, "ZCARD", "fenced"), "0");
+}
+
+#[tokio::test]
+async fn a_number_that_was_free_is_alive_as_soon_as_it_is_claimed() {
+    let server = RedisServer::start().unwrap();
+    let pod = Pod::join(&server, &Arc::default()).await;
+    let (nodes, free) = (pod.cluster.nodes(), pod.cluster.node() ^ 1);
+    let ledger = Ledger::new(Redis::connect(settings(&server)).await.unwrap(), LEASE);
+    assert!(nodes.is_alive(pod.cluster.node()).await.unwrap() && !nodes.is_alive(free).await.unwrap());
+    let other = claim_of(&ledger, free).await;
+    assert!(nodes.is_alive(free).await.unwrap(), "\"not alive\" is asked anew");
+    ledger.release(&other).await.unwrap();
+    eventually!("the released number to be forgotten", (!nodes.is_alive(free).await.unwrap()).then_some(()));
+    pod.leave().await;
+}
+
+async fn claim_of(ledger: &Ledger, node: u16) -> Name {
+    ledger.claim("other", "another-epoch", &[node]).await.unwrap().expect("the number is free").name
 }
 
 #[tokio::test]

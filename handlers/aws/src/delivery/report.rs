@@ -67,7 +67,7 @@ impl Report {
             delivery.throttled = throttled,
             delivery.failed = failed,
             delivery.cut_off = cut_off,
-            error = &failure as &dyn std::error::Error,
+            error = %errors::chain(&failure),
             "a broadcast did not reach everybody; they catch up by offset"
         );
         Ok(Delivered::To(Some(sent)))

@@ -79,7 +79,7 @@ proptest! {
         for id in [connection, ids.message(ms), ids.request(ms)] {
             prop_assert_eq!(check(&id), Ok(id));
         }
-        prop_assert_eq!(node_of(connection), node);
+        prop_assert_eq!(connection.node(), node);
         prop_assert_eq!(ids.message(ms).node(), node);
     }
 

@@ -1,6 +1,6 @@
 //! Two pods that share a Redis and a log: what is done happens here, who receives it is there.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,6 +22,8 @@ use crate::session::handle::Handle;
 pub const HERE: u16 = 1;
 /// The node of the pod that receives: that of the suites' connection ids.
 const THERE: u16 = 0;
+/// A node whose number a pod claims during the test; it does not answer.
+pub const LATER: u16 = 10;
 /// A node that lives and does not answer.
 pub const SILENT: u16 = 9;
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -33,6 +35,8 @@ pub struct Pod {
     pub redis: Redis,
     bus: Arc<Bus>,
     metrics: Arc<BusMetrics>,
+    /// Whether [`LATER`] is claimed, as this pod sees it.
+    pub later: Arc<AtomicBool>,
 }
 
 /// Both, and what they share.
@@ -43,16 +47,20 @@ pub struct World {
     log: Arc<MemoryLog>,
 }
 
-struct Fixed(u16);
+/// The nodes of a world. [`LATER`] is alive once `later` is set.
+struct Fixed {
+    own: u16,
+    later: Arc<AtomicBool>,
+}
 
 #[async_trait]
 impl Nodes for Fixed {
     fn node(&self) -> u16 {
-        self.0
+        self.own
     }
 
     async fn is_alive(&self, node: u16) -> Result<bool, RedisTrouble> {
-        Ok([HERE, THERE, SILENT].contains(&node))
+        Ok([HERE, THERE, SILENT].contains(&node) || (node == LATER && self.later.load(Ordering::SeqCst)))
     }
 }
 
@@ -84,16 +92,17 @@ impl Pod {
         let redis = Redis::connect(redis).await.expect("the server answers");
         let hub = Hub::new(log.clone(), TaskTracker::new(), Arc::default());
         let metrics = BusMetrics::registered(&mut Registry::default());
+        let later = Arc::new(AtomicBool::new(false));
         let parts = BusParts {
             redis: redis.clone(),
             hub: hub.clone(),
             log,
-            nodes: Arc::new(Fixed(node)),
+            nodes: Arc::new(Fixed { own: node, later: later.clone() }),
             settings,
             metrics: metrics.clone(),
         };
         let bus = Arc::new(Bus::start(parts).unwrap());
-        Self { hub, delivery: bus.delivery(), redis, bus, metrics }
+        Self { hub, delivery: bus.delivery(), redis, bus, metrics, later }
     }
 
     /// What its bus counted.

@@ -16,7 +16,8 @@ pub enum Operation {
         /// The connection.
         to: String,
         /// The lane.
-        lane: Lane,
+        #[serde(with = "PriorityOnWire")]
+        lane: Priority,
         /// The channel of the text's place in a log.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         channel: Option<Channel>,
@@ -44,7 +45,8 @@ pub enum Operation {
         /// The connection.
         of: String,
         /// Why.
-        reason: Reason,
+        #[serde(with = "CloseReasonOnWire")]
+        reason: CloseReason,
     },
     /// `Delivery::hold`.
     Hold {
@@ -105,27 +107,21 @@ pub struct Described {
     pub user_agent: Option<String>,
 }
 
-/// [`CloseReason`] between pods.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Reason {
-    /// [`CloseReason::Kicked`].
+/// The names of [`CloseReason`] between pods.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "CloseReason", rename_all = "snake_case")]
+enum CloseReasonOnWire {
     Kicked,
-    /// [`CloseReason::TokenExpired`].
     TokenExpired,
 }
 
-/// [`Priority`] between pods.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Lane {
-    /// [`Priority::Control`].
+/// The names of [`Priority`] between pods.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Priority", rename_all = "snake_case")]
+enum PriorityOnWire {
     Control,
-    /// [`Priority::Direct`].
     Direct,
-    /// [`Priority::Broadcast`].
     Broadcast,
-    /// [`Priority::Ephemeral`].
     Ephemeral,
 }
 
@@ -134,7 +130,7 @@ impl Operation {
     #[must_use]
     pub fn deliver(to: String, priority: Priority, placement: Option<Placement>) -> Self {
         let (channel, position) = placement.map(|Placement { channel, position }| (channel, position)).unzip();
-        Self::Deliver { to, lane: priority.into(), channel, position }
+        Self::Deliver { to, lane: priority, channel, position }
     }
 
     /// The connection that it is about.
@@ -148,46 +144,6 @@ impl Operation {
             | Self::Hold { of, .. }
             | Self::Release { of, .. }
             | Self::Detach { of, .. } => of,
-        }
-    }
-}
-
-impl From<CloseReason> for Reason {
-    fn from(reason: CloseReason) -> Self {
-        match reason {
-            CloseReason::Kicked => Self::Kicked,
-            CloseReason::TokenExpired => Self::TokenExpired,
-        }
-    }
-}
-
-impl From<Reason> for CloseReason {
-    fn from(reason: Reason) -> Self {
-        match reason {
-            Reason::Kicked => Self::Kicked,
-            Reason::TokenExpired => Self::TokenExpired,
-        }
-    }
-}
-
-impl From<Priority> for Lane {
-    fn from(priority: Priority) -> Self {
-        match priority {
-            Priority::Control => Self::Control,
-            Priority::Direct => Self::Direct,
-            Priority::Broadcast => Self::Broadcast,
-            Priority::Ephemeral => Self::Ephemeral,
-        }
-    }
-}
-
-impl From<Lane> for Priority {
-    fn from(lane: Lane) -> Self {
-        match lane {
-            Lane::Control => Self::Control,
-            Lane::Direct => Self::Direct,
-            Lane::Broadcast => Self::Broadcast,
-            Lane::Ephemeral => Self::Ephemeral,
         }
     }
 }

@@ -55,7 +55,7 @@ impl Upkeep {
         }
         let doubtful = self.registry.shared.doubtful.swap(false, Ordering::AcqRel);
         if doubtful && let Err(error) = self.registry.compare().await {
-            tracing::warn!(error = %error, "comparing the connections with Redis failed");
+            tracing::warn!(error = %errors::chain(&error), "comparing the connections with Redis failed");
             self.registry.shared.doubtful.store(true, Ordering::Release);
             return false;
         }

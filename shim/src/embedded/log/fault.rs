@@ -12,7 +12,7 @@ const ADAPTER: &str = "file";
 #[derive(Debug, Clone, thiserror::Error)]
 pub(super) enum Fault {
     /// The database's own error.
-    #[error("{0}")]
+    #[error("the database failed")]
     Database(#[source] Arc<redb::Error>),
     /// What is in the file is not what this program writes.
     #[error("the message log is damaged: {0}")]

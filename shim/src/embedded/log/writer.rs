@@ -237,7 +237,7 @@ impl Work {
     /// After a failure only the file knows what is in it: everything remembered goes, and the file is opened anew.
     fn recover(&mut self, fault: Fault) -> Fault {
         self.parts.metrics.failures.inc();
-        tracing::warn!(log.error = %fault, "the message log could not be written; opening it anew");
+        tracing::warn!(error = %errors::chain(&fault), "the message log could not be written; opening it anew");
         self.parts.ends.clear();
         let repair = self.reopen().unwrap_or_default();
         self.refuse(fault, repair)
@@ -249,7 +249,9 @@ impl Work {
             Ok(_) => {
                 self.parts.metrics.reopened.inc();
             }
-            Err(broken) => tracing::error!(log.error = %broken, "the message log cannot be opened; it is tried again"),
+            Err(broken) => {
+                tracing::error!(error = %errors::chain(broken), "the message log cannot be opened; it is tried again")
+            }
         }
         reopened
     }

@@ -50,7 +50,7 @@ impl Sweeper {
                 Err(trouble) => {
                     // An outage is told elsewhere; what remains would go on for ever unheard.
                     if !trouble.is_transient() {
-                        tracing::warn!(error = %trouble, "dropping old messages failed; it is tried again");
+                        tracing::warn!(error = %errors::chain(&trouble), "dropping old messages failed; it is tried again");
                     }
                     INTERVAL
                 }

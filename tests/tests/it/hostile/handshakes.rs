@@ -140,3 +140,16 @@ async fn beyond_the_most_connections_a_client_is_told_503_and_the_others_stay() 
     bob.close().await;
     scene.end().await;
 }
+
+#[tokio::test]
+async fn a_handshake_that_takes_too_long_is_answered_504() {
+    // The process never asks for an event, as a function does that hangs when it starts.
+    let server = Server::launch()
+        .with("TWINWAY_FUNCTIONS_CONNECT", "sleep 600")
+        .with("TWINWAY_FUNCTIONS_MESSAGE", "sleep 600")
+        .with("TWINWAY_HANDSHAKE_TIMEOUT", "300ms");
+    let mut server = server.in_memory().start().await;
+    let refusal = Client::dial(&server.socket_url(), "alice").refused().await;
+    assert_eq!(refusal.status, 504);
+    server.stop().await;
+}
