@@ -19,4 +19,5 @@ pub mod postgres;
 pub mod redis;
 pub mod sam_events;
 pub mod server;
+pub mod websocket;
 pub mod world;
