@@ -1,7 +1,7 @@
 //! What tests and benchmarks are made of: a harness around the real binary, clients, worlds, conformance, load.
 //!
-//! The tests themselves are in `tests/it` (scenarios, hostile input, crashes), `tests/conformance`, and `tests/redis` and
-//! `tests/postgres` (adapters on real servers).
+//! The tests themselves are in `tests/it` (scenarios, hostile input, crashes), `tests/conformance`, and `tests/adapters`
+//! (Redis and PostgreSQL on real servers).
 
 pub mod aws_local;
 pub mod balancer;

@@ -2,8 +2,6 @@
 //!
 //! The contract's suite runs on a plain server and over TLS; what can go wrong at the start and later is made to go wrong.
 
-#![expect(clippy::unwrap_used, reason = "a set-up that fails fails its test")]
-
 mod contracts;
 mod log;
 mod outage;

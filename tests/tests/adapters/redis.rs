@@ -2,8 +2,6 @@
 //!
 //! Both contract suites run on every topology; what can go wrong at the start and later is made to go wrong.
 
-#![expect(clippy::unwrap_used, reason = "a set-up that fails fails its test")]
-
 mod connections;
 mod contracts;
 mod log;
