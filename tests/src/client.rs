@@ -8,10 +8,11 @@
 mod arrival;
 mod dial;
 pub mod http;
+pub(crate) mod positions;
 pub mod raw;
 mod seen;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
@@ -48,8 +49,6 @@ pub struct Client {
     inbox: VecDeque<Value>,
     line: Line,
     seen: Seen,
-    /// Channels whose live messages do not count until `welcome` says that the resume has begun.
-    resuming: Option<BTreeSet<String>>,
 }
 
 /// A frame id that no other frame of this test process has.
@@ -147,9 +146,7 @@ impl Client {
     /// was missed waits in the inbox. Live messages that come before `welcome` are left to the resume, as
     /// `docs/PROTOCOL.md` asks of clients.
     pub async fn resume(&mut self, channels: &[&str]) -> Value {
-        let positions: Value =
-            channels.iter().map(|channel| ((*channel).to_owned(), self.seen.position(channel))).collect();
-        self.resuming = Some(channels.iter().map(|channel| (*channel).to_owned()).collect());
+        let positions = self.seen.positions().resume(channels.iter().copied());
         let resumed = self.request(json!({"action": "resume", "channels": positions})).await;
         assert_eq!(type_of(&resumed), "resumed", "{} could not resume: {resumed}", self.name);
         resumed
@@ -293,10 +290,10 @@ impl Client {
         let frame: Value =
             serde_json::from_str(text).unwrap_or_else(|error| panic!("{} received no JSON: {error}", self.name));
         if type_of(&frame) == "welcome" {
-            self.resuming = None;
+            self.seen.positions().end_resume();
         }
         let channel = frame["channel"].as_str().unwrap_or_default();
-        if type_of(&frame) == "message" && self.resuming.as_ref().is_some_and(|channels| channels.contains(channel)) {
+        if type_of(&frame) == "message" && self.seen.positions().is_resuming(channel) {
             return Vec::new();
         }
         self.line.admit(&mut self.seen, &self.name, frame)

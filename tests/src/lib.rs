@@ -1,7 +1,7 @@
 //! What tests and benchmarks are made of: a harness around the real binary, clients, worlds, conformance, load.
 //!
-//! The tests themselves are in `tests/it` (scenarios, hostile input, crashes), `tests/conformance`, and `tests/redis` and
-//! `tests/postgres` (adapters on real servers).
+//! The tests themselves are in `tests/it` (scenarios, hostile input, crashes), `tests/conformance`, and `tests/adapters`
+//! (Redis and PostgreSQL on real servers).
 
 pub mod aws_local;
 pub mod balancer;
@@ -19,4 +19,5 @@ pub mod postgres;
 pub mod redis;
 pub mod sam_events;
 pub mod server;
+pub mod websocket;
 pub mod world;

@@ -1,6 +1,7 @@
 //! What the fuzzer calls, one function per parser of what strangers send. Each panics when something is wrong.
 //!
-//! `make fuzz` runs every target for a bounded time and keeps what it found in `corpus/`; `cargo test` replays the corpus.
+//! `make fuzz` runs every target for a bounded time, beginning with the inputs of `corpus/{target}.tar.gz`; `cargo test`
+//! replays them. `tests/scripts/corpus.sh` unpacks and packs the archives.
 //! An input is bytes; texts are cut out of them, so that the fuzzer can change the parts independently.
 
 mod frames;

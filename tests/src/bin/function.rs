@@ -1,8 +1,9 @@
 //! A Lambda function on `lambda_runtime` for tests: does what the message says, of a WebSocket or of an HTTP API.
 //!
-//! `pid`, `env NAME`, `wait MS`, `crash`, `hang`, `throw TEXT`, `log LEVEL TEXT`; anything else comes back. With
-//! `FUNCTION_START=crash` it ends before it asks for an event.
+//! `pid`, `env NAME`, `wait MS`, `gather COUNT DIRECTORY`, `crash`, `hang`, `throw TEXT`, `log LEVEL TEXT`; anything else
+//! comes back. With `FUNCTION_START=crash` it ends before it asks for an event.
 
+use std::path::Path;
 use std::time::Duration;
 
 use lambda_runtime::{Error, LambdaEvent, service_fn};
@@ -26,6 +27,10 @@ async fn answer(event: LambdaEvent<Value>) -> Result<Value, Error> {
             tokio::time::sleep(Duration::from_millis(rest.parse()?)).await;
             std::process::id().to_string()
         }
+        "gather" => {
+            gather(rest, &event.context.request_id).await?;
+            std::process::id().to_string()
+        }
         "crash" => std::process::exit(7),
         "hang" => std::future::pending().await,
         "throw" => return Err(rest.into()),
@@ -39,6 +44,17 @@ async fn answer(event: LambdaEvent<Value>) -> Result<Value, Error> {
     Ok(
         json!({"statusCode": 200, "headers": {"x-path": event.payload["rawPath"].as_str().unwrap_or("none")}, "body": body}),
     )
+}
+
+/// Waits until as many requests are under way at the same time as `arguments` says, in whatever processes.
+async fn gather(arguments: &str, request: &str) -> Result<(), Error> {
+    let (count, directory) = arguments.split_once(' ').ok_or("it is COUNT DIRECTORY")?;
+    let (count, directory) = (count.parse()?, Path::new(directory));
+    std::fs::write(directory.join(request), "")?;
+    while directory.read_dir()?.count() < count {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Ok(())
 }
 
 fn variable(name: &str) -> Option<String> {

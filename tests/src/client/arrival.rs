@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::positions::MessageOrder;
 use super::{Seen, type_of};
 
 /// Most early messages of a channel. A test that needs more has lost one.
@@ -52,23 +53,25 @@ impl Line {
         else {
             return Some(frame);
         };
-        let next = seen.next(&frame).unwrap_or(offset);
-        if offset > next {
-            let early = self.early.entry(frame["channel"].as_str()?.to_owned()).or_default();
-            assert!(early.len() < EARLY, "{who} has waited in vain for {next} of {}", frame["channel"]);
-            early.insert(offset, frame);
-            return None;
+        match seen.order(&frame) {
+            Some(MessageOrder::Early) => {
+                let early = self.early.entry(frame["channel"].as_str()?.to_owned()).or_default();
+                assert!(early.len() < EARLY, "{who} has waited in vain for what comes before {frame}");
+                early.insert(offset, frame);
+                None
+            }
+            Some(MessageOrder::Repeat) => None,
+            _ => Some(frame),
         }
-        (offset == next).then_some(frame)
     }
 
     /// An early message whose turn it is now; repeats of what has come are dropped.
     fn follower(&mut self, seen: &Seen) -> Option<Value> {
         for early in self.early.values_mut() {
             while let Some(first) = early.first_entry() {
-                match seen.next(first.get()) {
-                    Some(next) if *first.key() > next => break,
-                    Some(next) if *first.key() == next => return Some(first.remove()),
+                match seen.order(first.get()) {
+                    Some(MessageOrder::Early | MessageOrder::Resuming) => break,
+                    Some(MessageOrder::Next) => return Some(first.remove()),
                     _ => drop(first.remove()),
                 }
             }

@@ -81,7 +81,9 @@ impl Dial {
     /// Connects. Fails the test when the server refuses.
     pub async fn open(self) -> Client {
         let asked_for_protocol = self.headers.contains_key(SEC_WEBSOCKET_PROTOCOL);
-        let (name, seen, line) = (self.name.clone(), self.seen.clone(), Line::new(self.arrival));
+        let (name, mut seen, line) = (self.name.clone(), self.seen.clone(), Line::new(self.arrival));
+        // A resume that the old connection did not finish is not under way on this one.
+        seen.positions().end_resume();
         let (socket, protocol) = match self.attempt().await {
             Ok(connected) => connected,
             Err(error) => panic!("{name} could not connect: {error}"),
@@ -91,7 +93,7 @@ impl Dial {
             asked_for_protocol,
             "{name} was answered with the wrong subprotocol: {protocol:?}"
         );
-        Client { name, socket, arrived: Default::default(), inbox: Default::default(), line, seen, resuming: None }
+        Client { name, socket, arrived: Default::default(), inbox: Default::default(), line, seen }
     }
 
     /// Connects, and waits for an answer to its first frame: behind the `101` it takes a server a moment until others'

@@ -6,6 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::eventually::in_time;
+use crate::websocket::{Frame, close_status, opcode};
 
 /// A TCP connection to a server.
 pub struct Raw {
@@ -68,9 +69,12 @@ impl Raw {
 
     /// The code of the close frame, which has to be the first frame that comes. `None` when the connection just ends.
     pub async fn close_code(&mut self) -> Option<u16> {
-        match self.read_to_end().await.as_slice() {
-            [0x88, _, high, low, ..] => Some(u16::from_be_bytes([*high, *low])),
-            [] => None,
+        let bytes = self.read_to_end().await;
+        match Frame::parse(&bytes) {
+            Some((Frame { opcode: opcode::CLOSE, payload, .. }, _)) => {
+                Some(close_status(&payload).map_or(1005, |(code, _)| code))
+            }
+            None if bytes.is_empty() => None,
             other => panic!("the server sent {other:?} instead of a close frame"),
         }
     }

@@ -5,49 +5,51 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-/// The places of all channels. Handed on from a connection to the one that replaces it.
+use super::positions::{GapEffect, MessageOrder, Positions, SummaryOrder};
+
+/// The positions of all channels, and what is missing of each. Handed on from a connection to the one that replaces it.
 #[derive(Debug, Clone, Default)]
 pub struct Seen {
-    places: BTreeMap<String, Place>,
-}
-
-#[derive(Debug, Clone)]
-struct Place {
-    epoch: String,
-    last: u64,
-    /// First and last offset of what was left out and not explained yet.
-    holes: Vec<(u64, u64)>,
+    positions: Positions,
+    /// First and last offset of what was left out of each channel and not explained yet.
+    holes: BTreeMap<String, Vec<(u64, u64)>>,
 }
 
 impl Seen {
     /// The `since` of a `resume`: `null` for a channel of which nothing was seen.
     #[must_use]
     pub fn position(&self, channel: &str) -> Value {
-        self.places.get(channel).map_or(Value::Null, |place| json!({"epoch": place.epoch, "offset": place.last}))
+        self.positions.since(channel)
     }
 
     /// The last offset that was seen of a channel, 0 when none was.
     #[must_use]
     pub fn last(&self, channel: &str) -> u64 {
-        self.places.get(channel).map_or(0, |place| place.last)
+        self.positions.position(channel).map_or(0, |(_, offset)| offset)
     }
 
     /// Takes a position as seen, for clients that come with one from elsewhere.
     pub fn place(&mut self, channel: &str, epoch: &str, last: u64) {
-        self.places.insert(channel.to_owned(), Place { epoch: epoch.to_owned(), last, holes: Vec::new() });
+        self.positions.set(channel, epoch, last);
+        self.holes.remove(channel);
     }
 
-    /// The next offset of the channel and epoch of a logged message, where something was seen of them.
-    pub(super) fn next(&self, message: &Value) -> Option<u64> {
-        let place = self.places.get(message["channel"].as_str()?)?;
-        (message["epoch"] == *place.epoch).then_some(place.last + 1)
+    /// The rules that these positions follow, for a client that resumes.
+    pub(super) const fn positions(&mut self) -> &mut Positions {
+        &mut self.positions
+    }
+
+    /// How a logged message relates to what was seen of its channel; `None` when the frame has no position.
+    pub(super) fn order(&self, frame: &Value) -> Option<MessageOrder> {
+        Some(self.positions.order(frame["channel"].as_str()?, frame["epoch"].as_str()?, frame["offset"].as_u64()?))
     }
 
     /// A channel that is left may jump.
     pub(super) fn forget(&mut self, channel: &str) {
-        self.places.remove(channel);
+        self.positions.forget(channel);
+        self.holes.remove(channel);
     }
 
     /// Takes a frame in. `who` begins the sentence of a failure.
@@ -66,19 +68,25 @@ impl Seen {
 
     /// Fails when something was left out without a word.
     pub fn assert_complete(&self, who: &str) {
-        for (channel, place) in &self.places {
-            assert!(place.holes.is_empty(), "{who} never got {:?} of {channel}, and was told nothing", place.holes);
+        for (channel, holes) in &self.holes {
+            assert!(holes.is_empty(), "{who} never got {holes:?} of {channel}, and was told nothing");
         }
     }
 
     fn message(&mut self, who: &str, frame: &Value) {
         let (Some(channel), Some(offset)) = (frame["channel"].as_str(), frame["offset"].as_u64()) else { return };
         let epoch = frame["epoch"].as_str().expect("a message with an offset has an epoch");
-        let Some(place) = self.places.get_mut(channel) else { return self.place(channel, epoch, offset) };
-        assert_eq!(place.epoch, epoch, "{who}: the epoch of {channel} changed without a gap");
-        assert!(offset > place.last, "{who} saw {channel} {offset} behind {}: twice, or out of order", place.last);
-        place.move_to(offset - 1);
-        place.last = offset;
+        match self.positions.message(channel, epoch, offset) {
+            MessageOrder::First | MessageOrder::Next | MessageOrder::Resuming => {}
+            MessageOrder::Early => {
+                self.leave_out(channel, offset - 1);
+                self.positions.set(channel, epoch, offset);
+            }
+            MessageOrder::OtherEpoch => panic!("{who}: the epoch of {channel} changed without a gap"),
+            MessageOrder::Repeat => {
+                panic!("{who} saw {channel} {offset} behind {}: twice, or out of order", self.last(channel))
+            }
+        }
     }
 
     fn gap(&mut self, who: &str, frame: &Value) {
@@ -87,47 +95,50 @@ impl Seen {
         let (from, to) = (number("from"), number("to"));
         let (channel, epoch) =
             (frame["channel"].as_str().unwrap_or_default(), frame["epoch"].as_str().unwrap_or_default());
-        match self.places.get_mut(channel).filter(|place| place.epoch == epoch) {
-            Some(place) => {
-                place.explain(from, to);
-                if to > place.last {
-                    place.move_to(from.saturating_sub(1));
-                    place.last = to;
-                }
+        let last = self.last(channel);
+        match self.positions.gap(channel, epoch, to) {
+            GapEffect::First | GapEffect::OtherEpoch => drop(self.holes.remove(channel)),
+            GapEffect::Covered => self.explain(channel, from, to),
+            GapEffect::Raised => {
+                self.explain(channel, from, to);
+                self.note_hole(channel, last + 1, from.saturating_sub(1));
             }
-            None => self.place(channel, epoch, to),
         }
     }
 
     /// The server says that everything up to here was sent.
     fn caught_up(&mut self, channel: &str, position: &Value) {
         let (Some(epoch), Some(offset)) = (position["epoch"].as_str(), position["offset"].as_u64()) else { return };
-        match self.places.get_mut(channel) {
-            Some(place) => place.move_to(offset),
-            None => self.place(channel, epoch, offset),
-        }
-    }
-}
-
-impl Place {
-    /// Everything between the last offset and `offset` was left out.
-    fn move_to(&mut self, offset: u64) {
-        if offset > self.last {
-            self.holes.push((self.last + 1, offset));
-            self.last = offset;
+        if self.positions.summary(channel, epoch, offset) == SummaryOrder::Ahead {
+            self.leave_out(channel, offset);
+            self.positions.set(channel, epoch, offset);
         }
     }
 
-    fn explain(&mut self, from: u64, to: u64) {
-        let holes = std::mem::take(&mut self.holes).into_iter();
-        let rest =
-            holes.flat_map(|(first, last)| [(first, last.min(from.saturating_sub(1))), (first.max(to + 1), last)]);
-        self.holes = rest.filter(|(first, last)| first <= last).collect();
+    /// Everything above the position up to `to` was left out.
+    fn leave_out(&mut self, channel: &str, to: u64) {
+        self.note_hole(channel, self.last(channel) + 1, to);
+    }
+
+    fn note_hole(&mut self, channel: &str, first: u64, last: u64) {
+        if first <= last {
+            self.holes.entry(channel.to_owned()).or_default().push((first, last));
+        }
+    }
+
+    fn explain(&mut self, channel: &str, from: u64, to: u64) {
+        let Some(holes) = self.holes.get_mut(channel) else { return };
+        let rest = std::mem::take(holes)
+            .into_iter()
+            .flat_map(|(first, last)| [(first, last.min(from.saturating_sub(1))), (first.max(to + 1), last)]);
+        *holes = rest.filter(|(first, last)| first <= last).collect();
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn message(offset: u64) -> Value {

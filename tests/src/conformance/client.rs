@@ -18,9 +18,9 @@ pub use self::signing::{Caller, Signer};
 
 use super::wire::Wire;
 use super::wire::deflate::Deflate;
-use super::wire::frame::{Frame, opcode};
 use super::wire::head::Head;
 use super::wire::place::Place;
+use crate::websocket::{self, Frame, opcode};
 
 /// Something that came from the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -229,8 +229,6 @@ impl Client {
 }
 
 fn close(payload: &[u8]) -> anyhow::Result<Incoming> {
-    let Some((code, reason)) = payload.split_first_chunk::<2>() else {
-        return Ok(Incoming::Close(1005, String::new()));
-    };
-    Ok(Incoming::Close(u16::from_be_bytes(*code), String::from_utf8(reason.to_vec())?))
+    let (code, reason) = websocket::close_status(payload).unwrap_or((1005, &[]));
+    Ok(Incoming::Close(code, String::from_utf8(reason.to_vec())?))
 }

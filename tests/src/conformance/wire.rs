@@ -1,11 +1,10 @@
-//! Bytes to and from an endpoint: one TCP or TLS connection, HTTP heads, and WebSocket frames made by hand.
+//! Bytes to and from an endpoint: one TCP or TLS connection, HTTP heads, and WebSocket frames of [`crate::websocket`].
 //!
 //! It is written from RFC 6455 and RFC 9112 rather than on a WebSocket library, because a library hides what the cases
 //! look at (the exact `101`, fragments, close codes) and refuses to send what they have to send (unmasked frames, bad
 //! UTF-8). Invariant: every read has a deadline.
 
 pub mod deflate;
-pub mod frame;
 pub mod head;
 pub mod place;
 
@@ -16,9 +15,9 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-use self::frame::Frame;
 use self::head::Head;
 use self::place::{Place, Stream};
+use crate::websocket::Frame;
 
 /// Most bytes of a response's head.
 const HEAD_BYTES: usize = 64 * 1024;

@@ -1,11 +1,13 @@
-//! Where a client stands in each of its channels, by the rules for clients in `docs/PROTOCOL.md`.
+//! What a client was shown of each of its channels, and what it is to do next, by [`Positions`].
 //!
 //! Invariant: what [`Places::message`] says to apply is the next offset of its channel, each once. What comes before its
 //! turn is not kept but asked for again, which is slower and as good. Pure state.
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
+use serde_json::Value;
+
+use crate::client::positions::{GapEffect, MessageOrder, Positions, SummaryOrder};
 
 /// What to do with a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,17 +25,14 @@ pub(super) enum Step {
 /// A client's channels.
 #[derive(Debug, Default)]
 pub(super) struct Places {
+    positions: Positions,
     places: BTreeMap<String, Place>,
 }
 
 #[derive(Debug, Default)]
 struct Place {
-    /// Epoch and last offset that was shown.
-    position: Option<(String, u64)>,
     /// The first offset that this client has to be shown.
     first: Option<u64>,
-    /// A resume was sent and `welcome` has not come.
-    resuming: bool,
     /// Offsets that the server said it will not send.
     left_out: Vec<(u64, u64)>,
     /// What was shown of epochs that are over.
@@ -60,65 +59,51 @@ pub struct Reading {
 impl Places {
     /// A client of these channels that has seen nothing.
     pub(super) fn of(channels: &[String]) -> Self {
-        Self { places: channels.iter().map(|channel| (channel.clone(), Place::default())).collect() }
+        let places = channels.iter().map(|channel| (channel.clone(), Place::default())).collect();
+        Self { positions: Positions::default(), places }
     }
 
     /// The `channels` of a `resume` of these, or of all; their live messages do not count from here to `welcome`.
     pub(super) fn resume(&mut self, only: Option<&[String]>) -> Value {
-        let mut positions = serde_json::Map::new();
-        for (channel, place) in &mut self.places {
-            if only.is_none_or(|only| only.contains(channel)) {
-                place.resuming = true;
-                let position = place.position.as_ref();
-                let position =
-                    position.map_or(Value::Null, |(epoch, offset)| json!({"epoch": epoch, "offset": offset}));
-                positions.insert(channel.clone(), position);
-            }
-        }
-        Value::Object(positions)
+        let named = self.places.keys().filter(|channel| only.is_none_or(|only| only.contains(channel)));
+        self.positions.resume(named.map(String::as_str))
     }
 
     /// What was missed comes from here on.
     pub(super) fn welcome(&mut self) {
-        self.places.values_mut().for_each(|place| place.resuming = false);
+        self.positions.end_resume();
     }
 
     /// Takes a message in.
     pub(super) fn message(&mut self, channel: &str, epoch: &str, offset: u64) -> Step {
-        let Some(place) = self.places.get_mut(channel).filter(|place| !place.resuming) else { return Step::Drop };
-        match &mut place.position {
+        let Some(place) = self.places.get_mut(channel) else { return Step::Drop };
+        match self.positions.message(channel, epoch, offset) {
             // The first one ever seen may come before the answer that says where the channel stood.
-            None => {
-                place.begin(epoch, offset - 1);
-                place.position = Some((epoch.to_owned(), offset));
+            MessageOrder::First => {
+                place.first = Some(offset);
                 Step::Apply
             }
-            Some((known, _)) if known != epoch => Step::Contradiction,
-            Some((_, last)) if offset <= *last => Step::Drop,
-            Some((_, last)) if offset == *last + 1 => {
-                *last = offset;
-                Step::Apply
-            }
-            Some(_) => Step::Jump,
+            MessageOrder::Next => Step::Apply,
+            MessageOrder::Repeat | MessageOrder::Resuming => Step::Drop,
+            MessageOrder::Early => Step::Jump,
+            MessageOrder::OtherEpoch => Step::Contradiction,
         }
     }
 
     /// Takes a `gap` in; `false` when the messages from there on belong to another epoch.
     pub(super) fn gap(&mut self, channel: &str, epoch: &str, from: u64, to: u64) -> bool {
+        let before = self.positions.position(channel).map(|(epoch, last)| (epoch.to_owned(), last));
         let Some(place) = self.places.get_mut(channel) else { return true };
-        let same = place.position.as_ref().is_none_or(|(known, _)| known == epoch);
-        if !same {
-            place.past.extend(place.reading(channel, false));
+        let effect = self.positions.gap(channel, epoch, to);
+        if effect == GapEffect::OtherEpoch {
+            place.past.extend(before.and_then(|(epoch, last)| place.reading(channel, &epoch, last, false)));
             place.left_out.clear();
-            (place.first, place.position) = (Some(from), None);
+            place.first = Some(from);
         }
-        if place.position.as_ref().is_none_or(|(_, last)| to > *last) {
-            if from <= to {
-                place.left_out.push((from, to));
-            }
-            place.position = Some((epoch.to_owned(), to));
+        if effect != GapEffect::Covered && from <= to {
+            place.left_out.push((from, to));
         }
-        same
+        effect != GapEffect::OtherEpoch
     }
 
     /// Takes the positions of an answer in, where nothing is known yet (rule 2); answers the channels whose end is said to
@@ -127,10 +112,10 @@ impl Places {
         let mut behind = Vec::new();
         for (channel, epoch, offset) in ends {
             let Some(place) = self.places.get_mut(channel) else { continue };
-            match &place.position {
-                None => place.begin(epoch, offset),
-                Some((known, last)) if known == epoch && *last < offset => behind.push(channel.clone()),
-                Some(_) => {}
+            match self.positions.summary(channel, epoch, offset) {
+                SummaryOrder::Adopted => place.first = Some(offset + 1),
+                SummaryOrder::Ahead => behind.push(channel.clone()),
+                SummaryOrder::Known => {}
             }
         }
         behind
@@ -139,26 +124,25 @@ impl Places {
     /// What was shown, of each channel of which anything is known.
     pub(super) fn readings(&self) -> Vec<Reading> {
         let readings = |(channel, place): (&String, &Place)| {
-            place.past.iter().cloned().chain(place.reading(channel, true)).collect::<Vec<_>>()
+            let current = self.positions.position(channel);
+            let current = current.and_then(|(epoch, last)| place.reading(channel, epoch, last, true));
+            place.past.iter().cloned().chain(current).collect::<Vec<_>>()
         };
         self.places.iter().flat_map(readings).collect()
     }
 }
 
 impl Place {
-    fn begin(&mut self, epoch: &str, last: u64) {
-        self.first = Some(last + 1);
-        self.position = Some((epoch.to_owned(), last));
-    }
-
-    fn reading(&self, channel: &str, current: bool) -> Option<Reading> {
-        let (first, (epoch, last)) = (self.first?, self.position.clone()?);
-        Some(Reading { channel: channel.to_owned(), epoch, current, first, last, left_out: self.left_out.clone() })
+    fn reading(&self, channel: &str, epoch: &str, last: u64, current: bool) -> Option<Reading> {
+        let (channel, epoch) = (channel.to_owned(), epoch.to_owned());
+        Some(Reading { channel, epoch, current, first: self.first?, last, left_out: self.left_out.clone() })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn reading(epoch: &str, current: bool, first: u64, last: u64) -> Reading {

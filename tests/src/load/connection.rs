@@ -15,8 +15,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::frame::{self, Frame, FrameError, Opcode};
+use super::frame::{self, FrameError};
 use super::inflate::inflate;
+use crate::websocket::{self, opcode};
 
 /// Most bytes that may wait for a server that does not read. More means that the server has stopped: the run ends.
 const PENDING_BYTES: usize = 4 * 1024 * 1024;
@@ -31,7 +32,7 @@ pub struct ReadBuffer(Rc<RefCell<Vec<u8>>>);
 impl ReadBuffer {
     /// A buffer that holds the longest frame with room for what follows it.
     pub fn new() -> Self {
-        Self(Rc::new(RefCell::new(vec![0; frame::MAX_PAYLOAD + frame::MAX_HEADER + 64 * 1024])))
+        Self(Rc::new(RefCell::new(vec![0; frame::MAX_PAYLOAD + websocket::MAX_HEADER + 64 * 1024])))
     }
 }
 
@@ -52,7 +53,7 @@ pub struct Heartbeat {
 impl Heartbeat {
     /// Text for text.
     pub fn new(question: &str, answer: &str) -> Self {
-        Self { question: question.into(), answer: frame::encode(Opcode::Text, answer.as_bytes()) }
+        Self { question: question.into(), answer: websocket::encode(opcode::TEXT, answer.as_bytes()) }
     }
 }
 
@@ -160,12 +161,12 @@ impl Connection {
             bytes = &bytes[used..];
             match frame.opcode {
                 _ if frame.compressed && !self.inflates => bail!(FrameError::Extension),
-                Opcode::Text | Opcode::Binary if frame.compressed => inflate(frame.payload, &mut *on_message)?,
-                Opcode::Text if self.asks(frame.payload) => self.answer()?,
-                Opcode::Text | Opcode::Binary => on_message(frame.payload),
-                Opcode::Ping => self.send(&frame::encode(Opcode::Pong, frame.payload))?,
-                Opcode::Pong => {}
-                Opcode::Close => bail!("the server closed the connection with {}", close_code(frame)),
+                opcode::TEXT | opcode::BINARY if frame.compressed => inflate(frame.payload, &mut *on_message)?,
+                opcode::TEXT if self.asks(frame.payload) => self.answer()?,
+                opcode::TEXT | opcode::BINARY => on_message(frame.payload),
+                opcode::PING => self.send(&websocket::encode(opcode::PONG, frame.payload))?,
+                opcode::CLOSE => bail!("the server closed the connection with {}", close_code(frame.payload)),
+                _ => {}
             }
         }
         self.held.clear();
@@ -226,7 +227,7 @@ impl Connection {
     /// # Errors
     /// When the server does not end the connection in time.
     pub async fn close(mut self) -> anyhow::Result<()> {
-        let farewell = frame::encode(Opcode::Close, &1000u16.to_be_bytes());
+        let farewell = websocket::encode(opcode::CLOSE, &1000u16.to_be_bytes());
         let ending = async {
             self.stream.write_all(&farewell).await?;
             let mut ignored = [0; 512];
@@ -238,9 +239,8 @@ impl Connection {
     }
 }
 
-fn close_code(frame: Frame<'_>) -> String {
-    let code = frame.payload.first_chunk::<2>().map(|bytes| u16::from_be_bytes(*bytes));
-    code.map_or_else(|| "no code".to_owned(), |code| format!("code {code}"))
+fn close_code(payload: &[u8]) -> String {
+    websocket::close_status(payload).map_or_else(|| "no code".to_owned(), |(code, _)| format!("code {code}"))
 }
 
 #[cfg(test)]
@@ -279,7 +279,7 @@ mod tests {
         assert!(reason.to_string().contains("code 1008"), "{reason:#}");
         let mut pong = [0; 8];
         server.read_exact(&mut pong).await.unwrap();
-        assert_eq!(pong[..], frame::encode(Opcode::Pong, b"hi"));
+        assert_eq!(pong[..], websocket::encode(opcode::PONG, b"hi"));
     }
 
     #[tokio::test]
@@ -294,7 +294,7 @@ mod tests {
         assert_eq!(seen, [b"22"]);
         let mut answer = [0; 7];
         server.read_exact(&mut answer).await.unwrap();
-        assert_eq!(answer[..], frame::encode(Opcode::Text, b"3"));
+        assert_eq!(answer[..], websocket::encode(opcode::TEXT, b"3"));
     }
 
     #[tokio::test]

@@ -18,9 +18,9 @@ use tokio::time::timeout;
 
 use super::connection::{Connection, ReadBuffer};
 use super::dialer::{Dialer, Opening};
-use super::frame::{self, Opcode};
 use super::report::{Latencies, LatencySummary, Usage, Window};
 use super::template::Template;
+use crate::websocket::{self, opcode};
 
 /// What to run.
 #[derive(clap::Args, Clone)]
@@ -140,7 +140,7 @@ fn traffic(plan: &EchoPlan) -> anyhow::Result<(Rc<Traffic>, usize)> {
     let template = Template::new(&plan.message, plan.bytes as usize);
     ensure!(!template.is_numbered(), "`{{seq}}` has no meaning here: the message is built once");
     let message = template.render(0);
-    let frame = frame::encode(Opcode::Text, message.as_bytes());
+    let frame = websocket::encode(opcode::TEXT, message.as_bytes());
     let expected = match &plan.reply_marker {
         Some(marker) => {
             ensure!(!marker.is_empty(), "an empty --reply-marker matches everything");

@@ -23,9 +23,9 @@ use self::board::{Board, PATIENCE};
 use self::opening::{open_publishers, open_receivers};
 use super::connection::{Connection, ReadBuffer};
 use super::dialer::Opening;
-use super::frame::{self, Opcode};
 use super::report::{LatencySummary, Usage, Window};
 use super::template::{self, Template};
+use crate::websocket::{self, opcode};
 
 /// How often overdue broadcasts are looked for, at least.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -260,7 +260,8 @@ fn poll_publish(
     let now = Instant::now();
     while let Some(sequence) = board.publish_next(now) {
         let text = traffic.template.render(sequence);
-        batches[sequence as usize % publishers.len()].extend(frame::encode(Opcode::Text, text.as_bytes()));
+        let batch = &mut batches[sequence as usize % publishers.len()];
+        websocket::write_frame(batch, opcode::TEXT, text.as_bytes());
     }
     for (publisher, batch) in publishers.iter_mut().zip(batches) {
         if !batch.is_empty() {

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use crate::conformance::client::Dial;
 use crate::conformance::event::{Event, Kind};
 use crate::conformance::row::{Mark::*, Row, SAME};
-use crate::conformance::wire::frame::Frame;
 use crate::conformance::world::World;
+use crate::websocket::Frame;
 
 pub(super) const ROWS: &[Row] = &[
     Row::holds(

@@ -8,8 +8,8 @@ use futures_util::FutureExt as _;
 use crate::conformance::client::{Dial, Incoming};
 use crate::conformance::row::{Mark::*, Row, SAME};
 use crate::conformance::spec::Spec;
-use crate::conformance::wire::frame::{Frame, opcode};
 use crate::conformance::world::World;
+use crate::websocket::{Frame, opcode};
 
 pub(super) const ROWS: &[Row] = &[
     Row::holds(

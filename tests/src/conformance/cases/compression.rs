@@ -7,8 +7,8 @@ use super::frames::{FRAME, MESSAGE, sized};
 use crate::conformance::client::{Client, Dial};
 use crate::conformance::event::Kind;
 use crate::conformance::wire::deflate::Deflate;
-use crate::conformance::wire::frame::{Frame, opcode};
 use crate::conformance::world::{Api, World};
+use crate::websocket::{Frame, opcode};
 
 /// The offer of a browser.
 const OFFER: &str = "permessage-deflate; client_max_window_bits";

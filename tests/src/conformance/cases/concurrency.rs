@@ -9,8 +9,8 @@ use serde_json::json;
 use crate::conformance::client::Dial;
 use crate::conformance::event::Kind;
 use crate::conformance::row::{Mark::*, Row, SAME};
-use crate::conformance::wire::frame::{Frame, opcode};
 use crate::conformance::world::World;
+use crate::websocket::{Frame, opcode};
 
 pub(super) const ROWS: &[Row] = &[
     Row::holds(

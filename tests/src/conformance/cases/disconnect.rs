@@ -11,8 +11,8 @@ use crate::conformance::client::{Client, Dial};
 use crate::conformance::event::{Event, Kind};
 use crate::conformance::row::{Mark::*, Row, SAME};
 use crate::conformance::spec::Spec;
-use crate::conformance::wire::frame::{Frame, opcode};
 use crate::conformance::world::{Api, World};
+use crate::websocket::{Frame, opcode};
 
 pub(super) const ROWS: &[Row] = &[
     Row::holds(

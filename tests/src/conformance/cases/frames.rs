@@ -10,8 +10,8 @@ use crate::conformance::client::{Call, Client, Incoming};
 use crate::conformance::event::Kind;
 use crate::conformance::row::{Mark::*, Row, SAME};
 use crate::conformance::spec::Spec;
-use crate::conformance::wire::frame::{Frame, opcode};
 use crate::conformance::world::World;
+use crate::websocket::{Frame, opcode};
 
 pub(super) const FRAME: usize = 32 * 1024;
 pub(super) const MESSAGE: usize = 128 * 1024;

@@ -11,8 +11,8 @@ use gateway::route::RouteResponse;
 use crate::conformance::client::Dial;
 use crate::conformance::row::{Mark::*, Row, SAME};
 use crate::conformance::spec::Spec;
-use crate::conformance::wire::frame::{Frame, opcode};
 use crate::conformance::world::World;
+use crate::websocket::{Frame, opcode};
 
 pub(super) const ROWS: &[Row] = &[
     Row::holds(

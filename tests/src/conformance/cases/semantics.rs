@@ -1,7 +1,5 @@
 //! CX-30 to CX-37: what a call of `@connections` does to its connection.
 
-use std::time::Duration;
-
 use anyhow::ensure;
 use futures_util::FutureExt as _;
 
@@ -9,7 +7,6 @@ use super::failures::gone;
 use crate::conformance::client::Call;
 use crate::conformance::event::Kind;
 use crate::conformance::row::{Mark::*, Row, SAME};
-use crate::conformance::spec::Spec;
 use crate::conformance::world::World;
 
 pub(super) const ROWS: &[Row] = &[
@@ -107,13 +104,5 @@ pub(super) async fn gone_at_once(world: &World) -> anyhow::Result<()> {
 }
 
 async fn post_is_activity(world: &World) -> anyhow::Result<()> {
-    let idle = Duration::from_millis(800);
-    let api = world.api(Spec::compressed(idle, Duration::from_secs(60))).await?;
-    let (mut client, id) = api.identified().await?;
-    for _ in 0..8 {
-        super::timers::pass(idle / 4).await;
-        ensure!(api.post(&id, "x").await?.head.status == 200, "the connection was closed as idle");
-        client.text().await?;
-    }
-    client.heard_nothing().await
+    super::timers::posts_keep_open(world).await
 }

@@ -6,7 +6,7 @@
 use anyhow::{Context as _, ensure};
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 
-use super::frame::{Frame, opcode};
+use crate::websocket::{COMPRESSED, Frame, opcode};
 
 /// Most bytes of a message that is inflated.
 const MESSAGE_BYTES: usize = 1024 * 1024;
@@ -43,7 +43,7 @@ impl Deflate {
     /// # Errors
     /// As [`Self::payload`].
     pub fn frame(&mut self, text: impl AsRef<[u8]>) -> anyhow::Result<Frame> {
-        Ok(Frame { reserved: 0b100, ..Frame::new(opcode::TEXT, self.payload(text)?) })
+        Ok(Frame { reserved: COMPRESSED, ..Frame::new(opcode::TEXT, self.payload(text)?) })
     }
 
     /// What a message's payload inflates to.

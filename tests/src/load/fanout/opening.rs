@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::{FanoutPlan, Traffic, receive};
 use crate::load::connection::{Connection, ReadBuffer};
 use crate::load::dialer::Dialer;
-use crate::load::frame::{self, Opcode};
+use crate::websocket::{self, opcode};
 
 /// How long the answer to the first frame may take.
 const SUBSCRIBE_DEADLINE: Duration = Duration::from_secs(10);
@@ -65,7 +65,7 @@ pub async fn open_publishers(plan: &FanoutPlan, buffer: &ReadBuffer) -> anyhow::
 /// Sends the first frame and waits for its answer, as far as the plan has them.
 async fn subscribe(plan: &FanoutPlan, connection: &mut Connection, buffer: &ReadBuffer) -> anyhow::Result<()> {
     if let Some(first) = &plan.subscribe_frame {
-        connection.send(&frame::encode(Opcode::Text, first.as_bytes()))?;
+        connection.send(&websocket::encode(opcode::TEXT, first.as_bytes()))?;
     }
     let Some(marker) = &plan.subscribed_marker else { return Ok(()) };
     let answered = connection.until_message(buffer, marker.as_bytes());

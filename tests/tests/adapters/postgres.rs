@@ -1,0 +1,67 @@
+//! The message log in PostgreSQL and the link below it, on real servers.
+//!
+//! The contract's suite runs on a plain server and over TLS; what can go wrong at the start and later is made to go wrong.
+
+mod contracts;
+mod log;
+mod outage;
+mod retention;
+mod start;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use handlers::channel::{Channel, Offset};
+use handlers::id::{MessageId, UserId};
+use handlers::identity::Role;
+use handlers::memory::ManualClock;
+use handlers::ports::{Append, Clock as _, MessageLog, Range, Sender, Timestamp};
+use serde_json::value::RawValue;
+use shim::postgres::{Postgres, PostgresLog, PostgresRetention, PostgresSettings};
+
+/// Settings for a machine that may be busy, in a schema that no other case uses.
+fn settings(url: &str) -> PostgresSettings {
+    static NUMBER: AtomicUsize = AtomicUsize::new(0);
+    let patience = Duration::from_secs(5);
+    PostgresSettings {
+        schema: format!("test{}", NUMBER.fetch_add(1, Ordering::Relaxed)),
+        connect_timeout: patience,
+        response_timeout: patience,
+        ..PostgresSettings::at(url)
+    }
+}
+
+async fn connect(settings: &PostgresSettings) -> Postgres {
+    Postgres::connect(settings.clone()).await.expect("the server is there")
+}
+
+fn clock() -> Arc<ManualClock> {
+    Arc::new(ManualClock::new(Timestamp(1_795_000_000_000)))
+}
+
+/// A log that keeps enough for the contract's suite.
+async fn log(settings: &PostgresSettings) -> PostgresLog {
+    let retention = PostgresRetention { entries: 1_000, age: Duration::from_secs(86_400) };
+    PostgresLog::open(connect(settings).await, clock(), retention)
+}
+
+fn lobby() -> Channel {
+    Channel::from_key("acme/room:lobby").unwrap()
+}
+
+fn message(id: &str) -> Append {
+    Append {
+        channel: lobby(),
+        sender: Sender { user: UserId::parse("alice").unwrap(), role: Role::User },
+        id: MessageId::parse(id).unwrap(),
+        sent_at: clock().now(),
+        body: Arc::from(RawValue::from_string(format!("{id:?}")).unwrap()),
+    }
+}
+
+/// The oldest offset that is kept, and all that are there.
+async fn offsets(log: &PostgresLog) -> (u64, Vec<u64>) {
+    let slice = log.read(&lobby(), Range::After(Offset::START), 10_000, usize::MAX).await.unwrap();
+    (slice.first.0, slice.entries.iter().map(|entry| entry.offset.0).collect())
+}
