@@ -34,7 +34,7 @@ fmt: ## Is the code formatted?
 lint: ## Is the code free of warnings?
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 
-boundaries: ## Does every package import only what it may?
+boundaries: ## Does every package import permitted packages only?
 	@tests/scripts/boundaries.sh
 
 deny: ## Are licences, sources and banned crates in order? (needs cargo-deny)
