@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Checks the programs that a target needs: setup.sh [run|unit|python|lambda|bench|pods|faults|cdk|test]      (default: test)
 #
-# `run` checks cargo and a C compiler. Every other set includes `run`. Missing programs of the other sets are installed on Debian
-# and Ubuntu by root; anywhere else the complete list is printed and the exit code is 69. Runs on bash 3.2, the one of macOS.
+# `run` is cargo and a C compiler; every other set but `cdk` includes it. Root on Debian and Ubuntu gets missing packages installed;
+# others get the complete list, and exit code 69. Runs on bash 3.2, the one of macOS.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -10,18 +10,12 @@ missing=""   # one line each: package, tab, program, tab, purpose
 packages=""
 failed=0
 
-need() { # program, Debian package, purpose
-  command -v "$1" >/dev/null 2>&1 || miss "$@"
-}
+fail() { echo "setup: $*" >&2; failed=1; }
+need() { command -v "$1" >/dev/null 2>&1 || miss "$@"; } # program, Debian package, purpose
 
 miss() {
   missing="$missing$(printf '%s\t%s\t%s' "$2" "$1" "$3")"$'\n'
   case " $packages " in *" $2 "*) ;; *) packages="${packages:+$packages }$2" ;; esac
-}
-
-fail() {
-  echo "setup: $*" >&2
-  failed=1
 }
 
 for_run() {
@@ -39,17 +33,12 @@ for_run() {
 }
 
 only_linux() {
-  [ "$(uname -s)" = Linux ] && return 0
-  echo "setup: this target runs on Linux only (CONTRIBUTING.md, section 'Set-up'); 'make run', 'make install' and 'make unit' run on macOS, too" >&2
-  exit 69
+  [ "$(uname -s)" = Linux ] || fail "this target runs on Linux only; 'make run' and 'make install' also run on macOS (CONTRIBUTING.md, section 'Set-up')"
 }
 
 for_venv() {
-  need python3 python3-venv "runs Python packages"
   # Debian's python3 has no `venv` until python3-venv is installed.
-  if command -v python3 >/dev/null 2>&1 && ! python3 -c 'import ensurepip, venv' >/dev/null 2>&1; then
-    miss "python3 -m venv" python3-venv "makes the environments that Python packages are installed into"
-  fi
+  python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || miss "python3 -m venv" python3-venv "environments for Python packages"
 }
 
 # The DynamoDB emulator, the SDKs and the Python functions of the tests.
@@ -64,15 +53,9 @@ for_redis() {
 }
 
 for_lambda() {
-  need python3 python3 "packs the archives"
-  need objdump binutils "checks which glibc a function needs"
   for_venv # zig, the linker for arm64, is a Python package
+  need objdump binutils "checks which glibc a function needs"
 }
-
-for_bench() { need taskset util-linux "pins benchmark processes to cores"; }
-for_faults() { for_redis; need haproxy haproxy "balances connections over the pods"; }
-for_pods() { for_bench; for_redis; for_node; }
-for_cdk() { for_node; for_venv; }
 
 for_node() {
   local version
@@ -80,6 +63,12 @@ for_node() {
   [ "${version:-0}" -ge 20 ] || miss "node >= 20" nodejs "runs CDK and Socket.IO"
   need npm npm "installs their packages"
 }
+
+for_unit() { for_redis; }
+for_bench() { need taskset util-linux "pins benchmark processes to cores"; }
+for_faults() { for_redis; need haproxy haproxy "balances connections over the pods"; }
+for_pods() { for_bench; for_redis; for_node; }
+for_cdk() { for_node; for_venv; }
 
 # Node is optional: tests of JavaScript SDKs skip themselves without it.
 for_test() {
@@ -91,27 +80,25 @@ for_test() {
   compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || need initdb postgresql "real PostgreSQL servers, started by the tests"
 }
 
-# Installs the missing packages, or prints all of them and fails.
 install_or_list() {
-  [ -n "$missing" ] || return 0
   echo "setup: missing for this target:" >&2
   printf '%s' "$missing" | awk -F '\t' '{ printf "  %-16s %-16s %s\n", $1, "(" $2 ")", $3 }' >&2
   if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
-    echo "setup: install them, on Debian and Ubuntu with:  sudo apt-get install --no-install-recommends $packages" >&2
-    exit 69
+    fail "install them, on Debian and Ubuntu with:  sudo apt-get install --no-install-recommends $packages"
+    return
   fi
   echo "setup: running apt-get install --no-install-recommends $packages" >&2
   # shellcheck disable=SC2086 # one word for each package
   apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages
 }
 
-set=${1:-test}
-case $set in
+set -- "${1:-test}"
+case $1 in
   run) for_run ;;
-  test | python | lambda | bench | pods | faults) only_linux; for_run; "for_$set" ;;
-  unit) for_run; for_redis ;;
   cdk) for_cdk ;;
-  *) echo "usage: setup.sh [run|unit|python|lambda|bench|pods|faults|cdk|test]" >&2; exit 64 ;;
+  unit | lambda) for_run; "for_$1" ;;
+  python | bench | pods | faults | test) only_linux; for_run; "for_$1" ;;
+  *) fail "unknown set '$1'; $(sed -n '2s/^# //p' "$0")"; exit 64 ;;
 esac
-install_or_list
+[ -z "$missing" ] || install_or_list
 exit $((failed * 69))
