@@ -2,6 +2,8 @@
 //! wrong with a process.
 
 #[cfg(test)]
+mod examples;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod languages;
