@@ -12,10 +12,11 @@ use anyhow::Context as _;
 use handlers::archive::LogArchive;
 use handlers::ports::Clock;
 use shim::clock::SystemClock;
-use shim::config::{CONFIG_VARIABLE, Config, ConfigError, Document, Environment, Flags, Secret, Strings, load};
+use shim::config::{CONFIG_VARIABLE, Config, ConfigError, Document, Environment, Flags, Strings, load};
 use shim::embedded::FileArchive;
 use shim::postgres::{Postgres, PostgresArchive};
 use shim::redis::{Redis, RedisLog, RedisRetention};
+use shim::secret::Secret;
 
 use crate::endpoint::Endpoint;
 use crate::run::Keeping;

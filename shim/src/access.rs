@@ -10,7 +10,7 @@ pub mod throttle;
 use gateway::api::Api;
 
 pub use self::credentials::{Credentials, SigningCaller};
-pub use self::keys::ClientKeys;
+pub use self::keys::{ClientKeyConfig, ClientKeys};
 pub use self::throttle::Throttle;
 
 /// What decides about requests to one API.

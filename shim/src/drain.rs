@@ -17,10 +17,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::DrainConfig;
+use crate::connection::{Connection, Queued};
 use crate::hub::Hub;
 use crate::readiness::{Readiness, State};
-use crate::session::handle::Handle;
-use crate::session::outbox::Queued;
 
 /// How often a wave is looked at that has not left.
 const LOOK: Duration = Duration::from_millis(10);
@@ -71,13 +70,13 @@ async fn send_away(config: &DrainConfig, hub: &Hub) {
 /// Tells these connections to reconnect, in waves. The next one goes when its time has come and half of the last has left,
 /// `$disconnect` included: what makes that slow (Redis, the disk, the CPU) also makes slow the servers that take clients in, and
 /// sending more of them would only add to it. Half of the grace may be spent on such waiting, so that all are sent in time.
-pub(crate) async fn send_waves(config: &DrainConfig, handles: Vec<Arc<Handle>>) {
+pub(crate) async fn send_waves(config: &DrainConfig, handles: Vec<Arc<Connection>>) {
     let size = config.wave_of(handles.len()).max(1);
     let waves = u32::try_from(handles.len().div_ceil(size)).unwrap_or(u32::MAX).max(1);
     let patience = (config.grace / 2 / waves).saturating_sub(config.wave_interval);
     let mut rest = handles.into_iter();
     while rest.len() > 0 {
-        let leaving: Vec<Weak<Handle>> =
+        let leaving: Vec<Weak<Connection>> =
             rest.by_ref().take(size).map(|handle| send_one_away(&handle, config)).collect();
         tokio::time::sleep(config.wave_interval).await;
         let _ = tokio::time::timeout(patience, half_gone(&leaving)).await;
@@ -85,14 +84,14 @@ pub(crate) async fn send_waves(config: &DrainConfig, handles: Vec<Arc<Handle>>) 
 }
 
 /// A session holds its handle until its `$disconnect` has run.
-async fn half_gone(leaving: &[Weak<Handle>]) {
+async fn half_gone(leaving: &[Weak<Connection>]) {
     while leaving.iter().filter(|handle| handle.strong_count() > 0).count() * 2 > leaving.len() {
         tokio::time::sleep(LOOK).await;
     }
 }
 
 /// Tells one connection, and returns what shows when it has left.
-fn send_one_away(handle: &Arc<Handle>, config: &DrainConfig) -> Weak<Handle> {
+fn send_one_away(handle: &Arc<Connection>, config: &DrainConfig) -> Weak<Connection> {
     if handle.identity.is_some() {
         let within_ms = u64::try_from(config.wave_interval.as_millis()).unwrap_or(u64::MAX);
         let text = Reconnect { within_ms }.encode();

@@ -36,9 +36,8 @@ use self::index::Index;
 pub use self::neighbours::{Neighbours, RemoteDescription};
 use self::sequence::{Accepted, Item, Sequence};
 use self::wave::{Wave, Writers};
+use crate::connection::{Connection, Queued};
 use crate::metrics::DeliveryMetrics;
-use crate::session::handle::Handle;
-use crate::session::outbox::Queued;
 
 /// How long a channel's order is remembered after its last message: longer than any handler runs, so that nothing that
 /// belongs to it can still be on its way.
@@ -57,7 +56,7 @@ pub struct Hub {
 }
 
 struct Shared {
-    connections: DashMap<GatewayId, Arc<Handle>, RandomState>,
+    connections: DashMap<GatewayId, Arc<Connection>, RandomState>,
     index: Index,
     channels: DashMap<Channel, Arc<Mutex<Ordered>>, RandomState>,
     log: Arc<dyn MessageLog>,
@@ -107,7 +106,7 @@ impl Hub {
     }
 
     /// Takes a connection in, when its handshake is granted; what is sent to it waits for its `101`.
-    pub fn open(&self, handle: &Arc<Handle>) {
+    pub fn open(&self, handle: &Arc<Connection>) {
         self.shared.connections.insert(handle.id, handle.clone());
         if let Some(identity) = &handle.identity {
             self.shared.index.add(identity.groups(), handle);
@@ -115,7 +114,7 @@ impl Hub {
     }
 
     /// Forgets a connection. Posts to it are answered "gone" from here on.
-    pub fn close_down(&self, handle: &Handle) {
+    pub fn close_down(&self, handle: &Connection) {
         self.shared.connections.remove(&handle.id);
         let Some(identity) = &handle.identity else { return };
         self.shared.index.remove(identity.groups(), handle.id);
@@ -127,12 +126,12 @@ impl Hub {
     }
 
     /// The connection with this id, while it is open.
-    pub fn find(&self, id: GatewayId) -> Option<Arc<Handle>> {
+    pub fn find(&self, id: GatewayId) -> Option<Arc<Connection>> {
         self.shared.connections.get(&id).map(|handle| handle.value().clone())
     }
 
     /// Every open connection, as of now.
-    pub fn all(&self) -> Vec<Arc<Handle>> {
+    pub fn all(&self) -> Vec<Arc<Connection>> {
         self.shared.connections.iter().map(|handle| handle.value().clone()).collect()
     }
 
@@ -155,7 +154,7 @@ impl Hub {
         });
     }
 
-    fn named(&self, id: &ConnectionId) -> Option<Arc<Handle>> {
+    fn named(&self, id: &ConnectionId) -> Option<Arc<Connection>> {
         self.find(gateway::id::check(id.as_str()).ok()?)
     }
 

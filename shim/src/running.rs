@@ -25,11 +25,9 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// Most sockets of the ops port: a handful of scrapers and probes.
 const OPS_CONNECTIONS: usize = 64;
 
-/// How long background work, and the bus to other pods, each may take to end after a drain.
+/// How long background work, and the bus to other pods, each may take to end after a drain; part of
+/// [`LEAVING`](crate::config::LEAVING).
 const ENDING: Duration = Duration::from_secs(1);
-/// How long leaving takes after a drain: background work, the bus, and then the lease, which is given back within two
-/// seconds.
-pub const LEAVING: Duration = Duration::from_secs(4);
 
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]

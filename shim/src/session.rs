@@ -10,10 +10,6 @@ mod dispatch;
 mod invocation;
 mod timer;
 
-pub mod handle;
-pub mod outbox;
-pub mod transport;
-
 pub use self::closing::{disconnect, fire};
 pub use self::invocation::Stamps;
 
@@ -26,21 +22,20 @@ use gateway::id::EventIds;
 use websocket::Socket;
 
 use self::dispatch::Dispatch;
-use self::handle::Handle;
 use self::timer::Timer;
-use self::transport::{Stream, Transport};
+use crate::connection::{Connection, Stream, Transport};
 use crate::endpoint::Endpoint;
 
 /// An open connection being served.
 pub struct Session {
-    handle: Arc<Handle>,
+    handle: Arc<Connection>,
     dispatch: Dispatch,
     timer: Timer,
 }
 
 impl Session {
     /// A session over a socket whose `101` is out, of a connection that the hub has already.
-    pub fn new(socket: Socket<Stream>, handle: Arc<Handle>, ids: EventIds, endpoint: Arc<Endpoint>) -> Self {
+    pub fn new(socket: Socket<Stream>, handle: Arc<Connection>, ids: EventIds, endpoint: Arc<Endpoint>) -> Self {
         let timer = Timer::new(&endpoint.api.quotas, endpoint.sessions.stalled_write_timeout);
         *handle.transport().lock() = Some(Transport::new(socket));
         Self { handle: handle.clone(), dispatch: Dispatch::new(handle, ids, endpoint), timer }

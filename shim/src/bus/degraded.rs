@@ -13,9 +13,9 @@ use tokio_util::sync::CancellationToken;
 use websocket::SharedText;
 
 use super::Shared;
+use crate::connection::Queued;
 use crate::hub::Hub;
 use crate::redis::LinkState;
-use crate::session::outbox::Queued;
 
 /// Clients told without a pause, some tens of microseconds of work.
 const GROUP: usize = 256;

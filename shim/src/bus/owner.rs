@@ -17,9 +17,8 @@ use super::delivery::hold_here;
 use super::queue::{Publication, Worth};
 use super::wire::{self, Answer, Described, Operation};
 use super::{Shared, topic};
+use crate::connection::{Connection, Pushed, Queued};
 use crate::hub::Hub;
-use crate::session::handle::Handle;
-use crate::session::outbox::{Pushed, Queued};
 
 /// Most requests that are carried out at a time.
 const MOST_RUNNING: usize = 1_024;
@@ -85,12 +84,12 @@ async fn carry_out(hub: &Hub, shared: &Shared, operation: Operation, text: Bytes
     })
 }
 
-async fn deliver(handle: &Handle, priority: Priority, queued: Queued, patience: Duration) -> Answer {
+async fn deliver(handle: &Connection, priority: Priority, queued: Queued, patience: Duration) -> Answer {
     let _ = tokio::time::timeout(patience, handle.wait_for_room(queued.text.len())).await;
     push(handle, priority, queued)
 }
 
-fn push(handle: &Handle, priority: Priority, queued: Queued) -> Answer {
+fn push(handle: &Connection, priority: Priority, queued: Queued) -> Answer {
     match handle.push(priority, queued) {
         Pushed::Queued | Pushed::Shed(_) => Answer::Done,
         Pushed::Closed => Answer::Gone,
@@ -104,7 +103,7 @@ fn done(delivered: Delivered) -> Answer {
     }
 }
 
-fn describe(handle: &Handle) -> Described {
+fn describe(handle: &Connection) -> Described {
     Described {
         connected_at: handle.facts.connected_at,
         last_active_at: handle.last_active().0,

@@ -12,13 +12,13 @@ fn config() -> DrainConfig {
 }
 
 /// Stands for the sessions of four connections, which are told in two waves.
-fn four() -> Vec<Arc<Handle>> {
+fn four() -> Vec<Arc<Connection>> {
     let (hub, _) = hub();
     (0..4).map(|number| connect_at(&hub, number, 1, "alice", Role::User)).collect()
 }
 
 /// When the last of the handles was told, while sessions end as `ends` says.
-async fn last_told(sessions: Vec<Arc<Handle>>, ends: impl AsyncFnOnce(&mut Vec<Arc<Handle>>)) -> Duration {
+async fn last_told(sessions: Vec<Arc<Connection>>, ends: impl AsyncFnOnce(&mut Vec<Arc<Connection>>)) -> Duration {
     let (begun, mut held) = (Instant::now(), sessions.clone());
     let last = sessions[3].clone();
     let config = config();

@@ -12,7 +12,7 @@ use handlers::ports::{Priority, Released};
 
 use super::sequence::Item;
 use super::{Hub, Ordered};
-use crate::session::outbox::Queued;
+use crate::connection::Queued;
 
 impl Hub {
     /// Goes on in the epoch of `end`, where the log ends now.

@@ -19,7 +19,7 @@ use handlers::ports::{Entry, Placement, Priority, Range, Slice};
 
 use super::sequence::{Accepted, Item};
 use super::{Hub, Ordered};
-use crate::session::outbox::Queued;
+use crate::connection::Queued;
 
 /// How long a missing message may still be on its way. Handlers deliver right behind the append, so this is ample.
 const PATIENCE: Duration = Duration::from_millis(50);

@@ -15,8 +15,7 @@ use handlers::ports::{Placement, Priority};
 
 use super::Hub;
 use super::wave::Wave;
-use crate::session::handle::Handle;
-use crate::session::outbox::Queued;
+use crate::connection::{Connection, Queued};
 
 /// What `GetConnection` tells of a connection on another pod.
 #[derive(Clone, PartialEq, Eq)]
@@ -65,7 +64,7 @@ impl Hub {
 
     /// What is to be waited for before a connection that was just opened can rely on getting everything; `None` when
     /// nothing is, as always without neighbours.
-    pub fn settle(&self, handle: &Handle) -> Option<BoxFuture<'static, ()>> {
+    pub fn settle(&self, handle: &Connection) -> Option<BoxFuture<'static, ()>> {
         let groups = handle.identity.as_ref()?.groups();
         self.neighbours()?.settle(groups.into())
     }

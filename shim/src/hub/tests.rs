@@ -10,7 +10,7 @@ use handlers::conformance::delivery::{Fixture, Receivers};
 use handlers::id::{MessageId, TenantId, UserId};
 use handlers::identity::{Identity, Role};
 use handlers::memory::{ManualClock, MemoryConnections, MemoryLog, Retention};
-use handlers::ports::{Append, Connection, Sender, Timestamp};
+use handlers::ports::{self, Append, Sender, Timestamp};
 use serde_json::value::RawValue;
 
 use super::*;
@@ -20,7 +20,7 @@ struct Outboxes(Hub);
 
 #[async_trait]
 impl Receivers for Outboxes {
-    async fn open(&self, connection: &Connection) {
+    async fn open(&self, connection: &ports::Connection) {
         open(&self.0, gateway::id::check(connection.id.as_str()).unwrap(), &connection.identity);
     }
 
@@ -33,7 +33,7 @@ impl Receivers for Outboxes {
     }
 }
 
-pub(crate) fn closed_for(handle: &Handle) -> Option<CloseReason> {
+pub(crate) fn closed_for(handle: &Connection) -> Option<CloseReason> {
     let waker = std::task::Waker::noop();
     let (_, cause) = handle.outbox().drain(&std::task::Context::from_waker(waker), &mut Vec::new(), usize::MAX);
     match cause? {
@@ -87,17 +87,17 @@ fn api() -> Arc<Api> {
     Arc::new(Api::new(definition).unwrap())
 }
 
-fn connect(hub: &Hub, sequence: u32, user: &str, role: Role) -> Arc<Handle> {
+fn connect(hub: &Hub, sequence: u32, user: &str, role: Role) -> Arc<Connection> {
     connect_at(hub, sequence, 1, user, role)
 }
 
-pub(crate) fn connect_at(hub: &Hub, sequence: u32, node: u16, user: &str, role: Role) -> Arc<Handle> {
+pub(crate) fn connect_at(hub: &Hub, sequence: u32, node: u16, user: &str, role: Role) -> Arc<Connection> {
     let user = UserId::parse(user).unwrap();
     let identity = Identity { tenant: TenantId::default_tenant(), user, role, expires_at: None };
     open(hub, GatewayId::connection(0, sequence, node), &identity)
 }
 
-pub(crate) fn open(hub: &Hub, connection_id: GatewayId, identity: &Identity) -> Arc<Handle> {
+pub(crate) fn open(hub: &Hub, connection_id: GatewayId, identity: &Identity) -> Arc<Connection> {
     let entries = identity.to_context().into_iter().map(|(key, value)| {
         let value = gateway::authorizer::ContextValue::Text(value.as_str().unwrap().into());
         (key.into(), value)
@@ -110,13 +110,13 @@ pub(crate) fn open(hub: &Hub, connection_id: GatewayId, identity: &Identity) -> 
         identity: EventIdentity { iam: None, api_key: None, user_agent: None, source_ip: "127.0.0.1".into() },
         authorizer: Some(Arc::new(AuthorizerContext::new(identity.user.as_str(), entries.collect(), 0))),
     };
-    let handle = Arc::new(Handle::new(Arc::new(facts), 1 << 20, Timestamp(0)));
+    let handle = Arc::new(Connection::new(Arc::new(facts), 1 << 20, Timestamp(0)));
     assert_eq!(handle.identity.as_ref(), Some(identity));
     hub.open(&handle);
     handle
 }
 
-pub(crate) fn id(handle: &Handle) -> ConnectionId {
+pub(crate) fn id(handle: &Connection) -> ConnectionId {
     ConnectionId::parse(handle.id.as_str()).unwrap()
 }
 
@@ -136,7 +136,7 @@ pub(crate) fn placed(channel: &Channel, offset: u64) -> Outgoing {
     }
 }
 
-pub(crate) fn drained(handle: &Handle) -> Vec<String> {
+pub(crate) fn drained(handle: &Connection) -> Vec<String> {
     let waker = std::task::Waker::noop();
     let mut batch = Vec::new();
     handle.outbox().drain(&std::task::Context::from_waker(waker), &mut batch, usize::MAX);
@@ -242,7 +242,7 @@ pub(crate) async fn append(log: &MemoryLog, channel: &Channel, ids: &[&str]) {
 }
 
 /// A hub that has passed 7 messages of epoch `old` on to alice, and whose log is another one now, with two messages.
-async fn hub_whose_log_was_lost() -> (Hub, Arc<Handle>, Channel) {
+async fn hub_whose_log_was_lost() -> (Hub, Arc<Connection>, Channel) {
     let (hub, log) = hub();
     let (alice, own) = (connect(&hub, 1, "alice", Role::User), channel("conversation:alice"));
     append(&log, &own, &["a", "b"]).await;

@@ -39,10 +39,9 @@ use websocket::{Socket, SocketLimits};
 use self::departure::Departure;
 use super::listener::{Peer, Place};
 use crate::cluster::Enrolment;
+use crate::connection::{Connection, Stream};
 use crate::endpoint::Endpoint;
 use crate::metrics::Outcome;
-use crate::session::handle::Handle;
-use crate::session::transport::Stream;
 use crate::session::{Session, Stamps, disconnect};
 
 /// What a handshake needs of its request.
@@ -78,7 +77,7 @@ pub async fn handshake(endpoint: Arc<Endpoint>, request: UpgradeRequest) -> Resp
         Err(rejection) => return attempt.reject(rejection),
     };
     endpoint.metrics.handshakes.count(Outcome::Accepted);
-    let handle = Arc::new(Handle::new(admitted.facts, endpoint.sessions.outbox_bytes, endpoint.clock.now()));
+    let handle = Arc::new(Connection::new(admitted.facts, endpoint.sessions.outbox_bytes, endpoint.clock.now()));
     // Before the `101`: whoever hears from the client that it is connected can post to it at once.
     endpoint.hub.open(&handle);
     if admitted.enrolment.is_some_and(|enrolment| !enrolment.opened()) {
@@ -340,7 +339,7 @@ async fn start_settled(
 /// Waits for the socket behind the `101` and serves it to its end.
 async fn serve(
     endpoint: Arc<Endpoint>,
-    handle: Arc<Handle>,
+    handle: Arc<Connection>,
     ids: EventIds,
     upgrade: OnUpgrade,
     deflate: Option<DeflateAgreement>,

@@ -22,10 +22,9 @@ use super::listener::{Peer, Routes};
 use super::raw_query;
 use crate::access::SigningCaller;
 use crate::config::Management;
+use crate::connection::{Connection, Pushed, Queued};
 use crate::endpoint::Endpoint;
 use crate::hub::Neighbours;
-use crate::session::handle::Handle;
-use crate::session::outbox::{Pushed, Queued};
 
 /// How long a caller may take to send its body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -124,7 +123,7 @@ async fn call(
 }
 
 fn call_here(
-    handle: &Handle,
+    handle: &Connection,
     operation: Operation,
     body: Result<Bytes, BodyError>,
 ) -> Result<Response, ManagementError> {
@@ -179,7 +178,7 @@ const fn unread(error: BodyError) -> ManagementError {
     }
 }
 
-fn post(handle: &Handle, text: Bytes) -> Result<(), ManagementError> {
+fn post(handle: &Connection, text: Bytes) -> Result<(), ManagementError> {
     if !handle.has_room(text.len()) {
         // API Gateway documents 429 for a client that does not read; the connection is left to catch up.
         return Err(ManagementError::LimitExceeded);

@@ -9,9 +9,8 @@ use gateway::reply::IntegrationFailure;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::dispatch::Dispatch;
-use super::handle::Handle;
-use super::transport::{Stream, Transport};
 use super::{Session, invocation};
+use crate::connection::{Connection, Stream, Transport};
 use crate::endpoint::Endpoint;
 
 /// Most bytes that are read and thrown away so that a client in the middle of a forbidden message still sees the close
@@ -43,7 +42,7 @@ impl Session {
     }
 }
 
-async fn say_goodbye(transport: &mut Transport, handle: &Handle, cause: &CloseCause) {
+async fn say_goodbye(transport: &mut Transport, handle: &Connection, cause: &CloseCause) {
     poll_fn(|cx| {
         if !matches!(cause, CloseCause::SlowConsumer | CloseCause::ConnectionLost) {
             // What was in line before the end was decided still goes out, as far as the client takes it.
@@ -104,7 +103,7 @@ async fn end(mut dispatch: Dispatch, cause: CloseCause) {
 
 /// Fires `$disconnect`, unless another pod has taken the connection over and does so. Its outcome changes nothing for the
 /// client, so a failure is only logged, and repeated later where that is allowed.
-pub async fn disconnect(endpoint: &Endpoint, handle: &Handle, stamps: &mut invocation::Stamps, cause: &CloseCause) {
+pub async fn disconnect(endpoint: &Endpoint, handle: &Connection, stamps: &mut invocation::Stamps, cause: &CloseCause) {
     let Some(registry) = &endpoint.registry else {
         let _ = fire(endpoint, &handle.facts, stamps, cause).await;
         return;

@@ -13,9 +13,8 @@ use gateway::reply::{ErrorKind, MessageOutcome};
 use tokio::time::Instant;
 use websocket::Message;
 
-use super::handle::Handle;
 use super::invocation::{self, Finished, InFlight, Stamps, Started};
-use super::transport::Transport;
+use crate::connection::{Connection, Transport};
 use crate::endpoint::Endpoint;
 
 /// Messages handled in one turn before other connections get theirs.
@@ -23,7 +22,7 @@ const TURN_MESSAGES: usize = 64;
 
 /// One connection's messages under way.
 pub struct Dispatch {
-    pub(super) handle: Arc<Handle>,
+    pub(super) handle: Arc<Connection>,
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) stamps: Stamps,
     inbound: VecDeque<String>,
@@ -33,7 +32,7 @@ pub struct Dispatch {
 
 impl Dispatch {
     /// Dispatches what the client of `handle` sends to the handlers of `endpoint`.
-    pub fn new(handle: Arc<Handle>, ids: EventIds, endpoint: Arc<Endpoint>) -> Self {
+    pub fn new(handle: Arc<Connection>, ids: EventIds, endpoint: Arc<Endpoint>) -> Self {
         let stamps = Stamps::new(ids);
         Self { handle, endpoint, stamps, inbound: VecDeque::new(), running: InFlight::default(), received: 0 }
     }

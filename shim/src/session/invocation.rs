@@ -18,7 +18,7 @@ use gateway::time::{ClfCache, EventTime};
 use handlers::ports::Timestamp;
 use tokio::time::{Instant, Sleep};
 
-use super::handle::Handle;
+use crate::connection::Connection;
 use crate::endpoint::Endpoint;
 use crate::functions::Answer;
 
@@ -92,7 +92,7 @@ impl Stamps {
 /// Makes a message's event and calls its handler with it.
 pub fn message(
     endpoint: &Endpoint,
-    handle: &Handle,
+    handle: &Connection,
     stamps: &mut Stamps,
     route: &Route,
     body: String,

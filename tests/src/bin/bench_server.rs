@@ -99,7 +99,7 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
     let (endpoint, http_api) = match arguments.kind {
         Kind::Echo => (Arc::new(echo_endpoint(&config)?), None),
         Kind::App => {
-            config.auth.secret = Some(shim::config::Secret::new(arguments.secret.as_str()));
+            config.auth.secret = Some(shim::secret::Secret::new(arguments.secret.as_str()));
             let wired = shim::wiring::embedded(&config).await?;
             (wired.endpoint, wired.http_api)
         }

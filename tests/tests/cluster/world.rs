@@ -19,13 +19,13 @@ use shim::access::Access;
 use shim::clock::SystemClock;
 use shim::cluster::{Cluster, ClusterMetrics, Served};
 use shim::config::{ClusterConfig, Config};
+use shim::connection::Connection;
 use shim::endpoint::{Endpoint, Ids};
 use shim::functions::{Answer, Functions, Verdict};
 use shim::hub::Hub;
 use shim::metrics::Metrics;
 use shim::readiness::{Readiness, State};
 use shim::redis::{Redis, RedisSettings};
-use shim::session::handle::Handle;
 use shim::session::{Stamps, disconnect};
 use tests::eventually::in_time;
 use tests::redis::RedisServer;
@@ -142,7 +142,7 @@ impl Pod {
     }
 
     /// Opens a connection, as a handshake does.
-    pub async fn connect(&self) -> Arc<Handle> {
+    pub async fn connect(&self) -> Arc<Connection> {
         let facts = self.facts();
         let enrolment = self.cluster.registry().enrol(&facts).await.unwrap();
         let handle = self.open(&facts);
@@ -151,14 +151,14 @@ impl Pod {
     }
 
     /// Opens one that is written down.
-    pub fn open(&self, facts: &Arc<ConnectionFacts>) -> Arc<Handle> {
-        let handle = Arc::new(Handle::new(facts.clone(), 1024, self.endpoint.clock.now()));
+    pub fn open(&self, facts: &Arc<ConnectionFacts>) -> Arc<Connection> {
+        let handle = Arc::new(Connection::new(facts.clone(), 1024, self.endpoint.clock.now()));
         self.endpoint.hub.open(&handle);
         handle
     }
 
     /// Opens many.
-    pub async fn connect_many(&self, count: usize) -> Vec<Arc<Handle>> {
+    pub async fn connect_many(&self, count: usize) -> Vec<Arc<Connection>> {
         futures_util::future::join_all((0..count).map(|_| self.connect())).await
     }
 
@@ -176,7 +176,7 @@ impl Pod {
     }
 
     /// Ends a connection, as its session does.
-    pub async fn end(&self, handle: &Handle) {
+    pub async fn end(&self, handle: &Connection) {
         self.endpoint.hub.close_down(handle);
         let mut stamps = Stamps::new(self.endpoint.ids.events_of(handle.id));
         disconnect(&self.endpoint, handle, &mut stamps, &CloseCause::ClientWithoutStatus).await;

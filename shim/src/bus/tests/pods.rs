@@ -9,14 +9,14 @@ use handlers::channel::{Channel, Epoch, Offset, Position};
 use handlers::conformance::delivery::{Fixture, Receivers};
 use handlers::id::{ConnectionId, MessageId, UserId};
 use handlers::memory::{ManualClock, MemoryConnections, MemoryLog, Retention};
-use handlers::ports::{Append, Connection, Placement, Sender, Timestamp};
+use handlers::ports::{self, Append, Placement, Sender, Timestamp};
 use prometheus_client::registry::Registry;
 use serde_json::value::RawValue;
 
 use super::*;
+use crate::connection::Connection;
 use crate::hub::tests::{closed_for, open};
 use crate::redis::RedisSettings;
-use crate::session::handle::Handle;
 
 /// The node of the pod that does things.
 pub const HERE: u16 = 1;
@@ -72,7 +72,7 @@ pub async fn in_time<T>(doing: impl Future<Output = T>) -> T {
 }
 
 /// The offsets of the messages that reached a connection since the last look.
-pub fn offsets(handle: &Handle) -> Vec<u64> {
+pub fn offsets(handle: &Connection) -> Vec<u64> {
     let frames = drained(handle);
     let values = frames.iter().filter_map(|frame| serde_json::from_str::<serde_json::Value>(frame).ok());
     values.filter_map(|value| value["offset"].as_u64()).collect()
@@ -132,7 +132,7 @@ impl World {
     }
 
     /// Opens a connection on the other pod, as its handshake does, and brings it live in its conversation.
-    pub async fn connect_there(&self, user: &str, role: Role) -> Arc<Handle> {
+    pub async fn connect_there(&self, user: &str, role: Role) -> Arc<Connection> {
         static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
         let sequence = u32::try_from(CONNECTIONS.fetch_add(1, Ordering::Relaxed)).unwrap();
         let handle = connect_at(&self.there.hub, sequence, THERE, user, role);
@@ -144,7 +144,7 @@ impl World {
     }
 
     /// Enters a channel at its end.
-    pub async fn join_there(&self, handle: &Handle, to: &Channel) -> Released {
+    pub async fn join_there(&self, handle: &Connection, to: &Channel) -> Released {
         let delivery = &self.there.delivery;
         delivery.hold(&id(handle), std::slice::from_ref(to)).await.unwrap();
         let head = self.log.heads(std::slice::from_ref(to)).await.unwrap().remove(0);
@@ -220,7 +220,7 @@ impl World {
 
 #[async_trait]
 impl Receivers for World {
-    async fn open(&self, connection: &Connection) {
+    async fn open(&self, connection: &ports::Connection) {
         let id = gateway::id::check(connection.id.as_str()).unwrap();
         let handle = open(&self.there.hub, id, &connection.identity);
         if let Some(settled) = self.there.hub.settle(&handle) {

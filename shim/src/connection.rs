@@ -1,4 +1,18 @@
-//! What the rest of the process holds of an open connection.
+//! One open connection: its identity, its outbox and its socket.
+//!
+//! ```text
+//! push ────── outbox ──▶ wakes the session ──▶ Transport::write ──▶ socket
+//! enqueue ─── outbox ──▶ the caller flushes: write_through ──▶ the same socket, under the same lock
+//! ```
+//! This is a ground layer: sessions, delivery, the bus and the management API are built on it, and it imports none of
+//! them. [`Connection`] owns both halves: [`Outbox`] queues frames by priority within a byte limit, [`Transport`] writes
+//! them without waiting. Only the session task waits.
+
+mod outbox;
+pub(crate) mod transport;
+
+pub use self::outbox::{Enqueued, Outbox, Pushed, Queued, Shed};
+pub use self::transport::{ByteStream, Stream, Transport};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,12 +28,9 @@ use handlers::ports::{Priority, Timestamp};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::outbox::{Outbox, Pushed, Queued};
-use super::transport::Transport;
-
 /// An open connection, as everyone but its session sees it: an id, facts that never change, an outbox, and the way to write it
 /// to the socket without waiting.
-pub struct Handle {
+pub struct Connection {
     /// The connection's id.
     pub id: GatewayId,
     /// What its events have in common.
@@ -46,7 +57,7 @@ fn identity(context: &AuthorizerContext) -> Option<Identity> {
     Identity::from_fields(text, expires_at).ok()
 }
 
-impl Handle {
+impl Connection {
     /// A handle whose outbox holds at most `outbox_bytes`.
     pub fn new(facts: Arc<ConnectionFacts>, outbox_bytes: usize, now: Timestamp) -> Self {
         let identity = facts.authorizer.as_deref().and_then(identity);
@@ -106,9 +117,9 @@ impl Handle {
         self.active.fetch_max(u64::try_from(micros).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// Puts a frame in line like [`Handle::push`], without waking the session. The second value is whether the caller has to
-    /// see to it that it is written, by [`Handle::write_through`] or [`Handle::leave_to_session`]; nobody else is asked before.
-    pub fn enqueue(&self, priority: Priority, queued: Queued) -> (Pushed, bool) {
+    /// Queues a frame like [`Connection::push`], without waking the session. On [`Enqueued::NeedsFlush`] the caller must call
+    /// [`Connection::write_through`] or [`Connection::leave_to_session`].
+    pub fn enqueue(&self, priority: Priority, queued: Queued) -> Enqueued {
         self.outbox.enqueue(priority, queued)
     }
 
@@ -136,7 +147,7 @@ impl Handle {
     }
 
     /// The socket, while the session lasts. What is put in line is written under this lock.
-    pub(super) const fn transport(&self) -> &Mutex<Option<Transport>> {
+    pub(crate) const fn transport(&self) -> &Mutex<Option<Transport>> {
         &self.transport
     }
 
