@@ -8,22 +8,32 @@
 //! them. [`Connection`] owns both halves: [`Outbox`] queues frames by priority within a byte limit, [`Transport`] writes
 //! them without waiting. Only the session task waits.
 
+mod ids;
+mod index;
+mod lifecycle;
+mod notices;
 mod outbox;
+mod registry;
+mod remote;
 pub(crate) mod transport;
 
+pub use self::ids::ConnectionIds;
+pub use self::index::ConnectionIndex;
+pub use self::lifecycle::{ConnectionLifecycle, ConnectionObserver, DisconnectRetry};
+pub use self::notices::{ClientNotices, PeerLink};
 pub use self::outbox::{Enqueued, Outbox, Pushed, Queued, Shed};
+pub use self::registry::{ConnectionRegistry, RegisterError, RegistrationGuard};
+pub use self::remote::{ConnectionDirectory, RemoteConnections, RemoteDescription};
 pub use self::transport::{ByteStream, Stream, Transport};
 
-use std::sync::Arc;
+use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use gateway::authorizer::{AuthorizerContext, ContextValue};
 use gateway::close::CloseCause;
 use gateway::event::ConnectionFacts;
 use gateway::id::GatewayId;
-use handlers::channel::Channel;
-use handlers::identity::{EXPIRY_KEY, Identity};
 use handlers::ports::{Priority, Timestamp};
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -35,10 +45,8 @@ pub struct Connection {
     pub id: GatewayId,
     /// What its events have in common.
     pub facts: Arc<ConnectionFacts>,
-    /// Who it is to the messaging application; `None` when another application's authorizer let it in.
-    pub identity: Option<Identity>,
-    /// The rooms and topics it joined, so that its end can be taken out of every index.
-    pub joined: Mutex<Vec<Channel>>,
+    /// What the application's delivery keeps for the connection. The gateway does not look into it.
+    membership: OnceLock<Box<dyn Any + Send + Sync>>,
     outbox: Outbox,
     transport: Mutex<Option<Transport>>,
     opened: (Timestamp, Instant),
@@ -46,31 +54,28 @@ pub struct Connection {
     active: AtomicU64,
 }
 
-/// Whom an authorizer's context names, when it is our application's.
-fn identity(context: &AuthorizerContext) -> Option<Identity> {
-    let text = |key: &str| context.value(key).and_then(ContextValue::as_text);
-    let expires_at = context.value(EXPIRY_KEY).and_then(|value| match value {
-        ContextValue::Text(text) => text.parse().ok(),
-        ContextValue::Number(number) => number.as_i64(),
-        ContextValue::Flag(_) => None,
-    });
-    Identity::from_fields(text, expires_at).ok()
-}
-
 impl Connection {
     /// A handle whose outbox holds at most `outbox_bytes`.
     pub fn new(facts: Arc<ConnectionFacts>, outbox_bytes: usize, now: Timestamp) -> Self {
-        let identity = facts.authorizer.as_deref().and_then(identity);
         Self {
             id: facts.connection_id,
             facts,
-            identity,
-            joined: Mutex::default(),
+            membership: OnceLock::new(),
             outbox: Outbox::new(outbox_bytes),
             transport: Mutex::new(None),
             opened: (now, Instant::now()),
             active: AtomicU64::new(0),
         }
+    }
+
+    /// Sets what the application's delivery keeps for the connection. The first one stays.
+    pub fn set_membership<M: Any + Send + Sync>(&self, membership: M) {
+        let _ = self.membership.set(Box::new(membership));
+    }
+
+    /// Returns what the application's delivery keeps for the connection, if that is an `M`.
+    pub fn membership<M: Any>(&self) -> Option<&M> {
+        self.membership.get()?.downcast_ref()
     }
 
     /// Puts a frame in line. Never blocks.

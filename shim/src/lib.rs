@@ -14,7 +14,6 @@ pub mod config;
 pub mod connection;
 pub mod drain;
 pub mod embedded;
-pub mod endpoint;
 pub mod functions;
 pub mod hub;
 pub mod logging;

@@ -18,21 +18,21 @@ use super::queue::{Publication, Worth};
 use super::wire::{self, Answer, Described, Operation};
 use super::{Shared, topic};
 use crate::connection::{Connection, Pushed, Queued};
-use crate::hub::Hub;
+use crate::hub::ChannelDelivery;
 
 /// Most requests that are carried out at a time.
 const MOST_RUNNING: usize = 1_024;
 
 /// What answers.
 pub(super) struct Owner {
-    hub: Hub,
+    hub: ChannelDelivery,
     shared: Arc<Shared>,
     tasks: TaskTracker,
     running: Arc<Semaphore>,
 }
 
 impl Owner {
-    pub(super) fn new(hub: Hub, shared: Arc<Shared>, tasks: TaskTracker) -> Self {
+    pub(super) fn new(hub: ChannelDelivery, shared: Arc<Shared>, tasks: TaskTracker) -> Self {
         Self { hub, shared, tasks, running: Arc::new(Semaphore::new(MOST_RUNNING)) }
     }
 
@@ -53,9 +53,14 @@ impl Owner {
     }
 }
 
-async fn carry_out(hub: &Hub, shared: &Shared, operation: Operation, text: Bytes) -> Result<Answer, DeliveryError> {
+async fn carry_out(
+    hub: &ChannelDelivery,
+    shared: &Shared,
+    operation: Operation,
+    text: Bytes,
+) -> Result<Answer, DeliveryError> {
     let id = gateway::id::check(operation.connection()).ok();
-    let Some(handle) = id.and_then(|id| hub.find(id)).filter(|handle| !handle.is_closing()) else {
+    let Some(handle) = id.and_then(|id| hub.connections().find(id)).filter(|handle| !handle.is_closing()) else {
         return Ok(Answer::Gone);
     };
     let Ok(connection) = ConnectionId::parse(operation.connection()) else { return Ok(Answer::Gone) };

@@ -6,19 +6,18 @@
 //! outbox under the lock. Only the session waits: for the lock, for the client to read, for the end.
 
 use std::cell::Cell;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use gateway::close::CloseCause;
-use handlers::channel::Offset;
-use handlers::frame::{Frame, Gap, GapReason};
 use handlers::ports::Priority;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_util::either::Either;
 use websocket::{Message, ReadError, Socket};
 
-use super::Connection;
 use super::outbox::{Queued, Shed};
+use super::{ClientNotices, Connection};
 
 /// Bytes moved from the outbox to the socket in one go.
 const TURN_BYTES: usize = 64 * 1024;
@@ -44,12 +43,13 @@ pub struct Transport {
     socket: Socket<Stream>,
     waker: Waker,
     sent: u64,
+    notices: Option<Arc<dyn ClientNotices>>,
 }
 
 impl Transport {
-    /// Writes to a socket.
-    pub fn new(socket: Socket<Stream>) -> Self {
-        Self { socket, waker: Waker::noop().clone(), sent: 0 }
+    /// Writes to a socket. `notices` says what a client is sent whose messages were dropped.
+    pub fn new(socket: Socket<Stream>, notices: Option<Arc<dyn ClientNotices>>) -> Self {
+        Self { socket, waker: Waker::noop().clone(), sent: 0, notices }
     }
 
     /// Writes what is in line without the session, whose task whatever has to be waited for wakes, and returns how many
@@ -134,7 +134,7 @@ impl Transport {
                 self.socket.feed_shared(cx, &queued.text).map_err(cause_of)?;
             }
             if let Some(shed) = shed {
-                self.tell_shed(cx, handle, &shed)?;
+                self.tell_shed(cx, &shed)?;
             }
             if taken < TURN_BYTES && close.is_none() {
                 return Ok(true);
@@ -144,19 +144,10 @@ impl Transport {
     }
 
     /// Tells the client which messages it was not sent, so that it fetches them.
-    fn tell_shed(&mut self, cx: &mut Context<'_>, handle: &Connection, shed: &Shed) -> Result<(), CloseCause> {
-        if handle.identity.is_none() {
-            return Ok(());
-        }
-        for (channel, (from, to)) in &shed.channels {
-            let gap = Gap {
-                channel: &channel.name,
-                from: Offset(*from),
-                to: to.offset,
-                epoch: &to.epoch,
-                reason: GapReason::Slow,
-            };
-            self.socket.feed(cx, &gap.encode()).map_err(cause_of)?;
+    fn tell_shed(&mut self, cx: &mut Context<'_>, shed: &Shed) -> Result<(), CloseCause> {
+        let Some(notices) = &self.notices else { return Ok(()) };
+        for frame in notices.slow_reader(shed) {
+            self.socket.feed(cx, &frame).map_err(cause_of)?;
             self.sent += 1;
         }
         Ok(())

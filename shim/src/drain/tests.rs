@@ -7,8 +7,15 @@ use crate::hub::tests::{connect_at, hub};
 const INTERVAL: Duration = Duration::from_millis(100);
 const GRACE: Duration = Duration::from_secs(10);
 
-fn config() -> DrainConfig {
-    DrainConfig { delay: Duration::ZERO, wave_size: 2, wave_interval: INTERVAL, grace: GRACE, termination_grace: None }
+fn drain() -> ConnectionDrain {
+    let config = DrainConfig {
+        delay: Duration::ZERO,
+        wave_size: 2,
+        wave_interval: INTERVAL,
+        grace: GRACE,
+        termination_grace: None,
+    };
+    ConnectionDrain { config, connections: ConnectionIndex::default(), notices: None, tasks: TaskTracker::new() }
 }
 
 /// Stands for the sessions of four connections, which are told in two waves.
@@ -21,8 +28,8 @@ fn four() -> Vec<Arc<Connection>> {
 async fn last_told(sessions: Vec<Arc<Connection>>, ends: impl AsyncFnOnce(&mut Vec<Arc<Connection>>)) -> Duration {
     let (begun, mut held) = (Instant::now(), sessions.clone());
     let last = sessions[3].clone();
-    let config = config();
-    let waves = send_waves(&config, sessions);
+    let drain = drain();
+    let waves = drain.send_waves(sessions);
     let told = async {
         ends(&mut held).await;
         while !last.is_closing() {

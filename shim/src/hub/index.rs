@@ -11,6 +11,7 @@ use gateway::id::GatewayId;
 use handlers::audience::Group;
 use handlers::channel::Channel;
 
+use super::membership::Membership;
 use super::neighbours::Neighbours;
 use crate::connection::Connection;
 
@@ -107,7 +108,7 @@ impl Index {
 
 /// Unions are made of identity groups only (a user and a role), so the handle itself tells whether it was met before.
 fn belongs_to_any(handle: &Connection, groups: &[Group]) -> bool {
-    let Some(identity) = &handle.identity else { return false };
-    let own = identity.groups();
+    let Some(membership) = Membership::of(handle) else { return false };
+    let own = membership.identity.groups();
     groups.iter().any(|group| own.contains(group))
 }

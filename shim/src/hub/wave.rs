@@ -13,7 +13,7 @@ use handlers::ports::{Delivered, Priority};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::{Hub, Shared};
+use super::{ChannelDelivery, Shared};
 use crate::connection::{Connection, Enqueued, Pushed, Queued};
 
 /// Connections written to in one go: a tenth of a millisecond of work, and far from the budget that a task has for one poll
@@ -88,7 +88,7 @@ pub(super) struct Wave<'a> {
 }
 
 impl<'a> Wave<'a> {
-    pub(super) const fn new(hub: &'a Hub) -> Self {
+    pub(super) const fn new(hub: &'a ChannelDelivery) -> Self {
         Self { shared: &hub.shared, due: Vec::new(), queued: 0 }
     }
 
@@ -136,14 +136,14 @@ mod tests {
     use crate::connection::transport::tests::TestConnection;
     use crate::hub::tests::{channel, connect_at, hub};
 
-    fn clients(hub: &Hub, count: usize) -> Vec<TestConnection> {
+    fn clients(hub: &ChannelDelivery, count: usize) -> Vec<TestConnection> {
         let numbers = 0..u32::try_from(count).unwrap();
         let user = |number| connect_at(hub, number, 1, &format!("user-{number}"), Role::User);
         numbers.map(|number| TestConnection::of(user(number), 1024)).collect()
     }
 
     /// How many were reached.
-    async fn broadcast(hub: &Hub, text: &'static str) -> Delivered {
+    async fn broadcast(hub: &ChannelDelivery, text: &'static str) -> Delivered {
         let everyone = handlers::audience::Audience::Channel(channel("everyone"));
         let outgoing = Outgoing { frame: text.into(), priority: Priority::Broadcast, placement: None };
         hub.deliver(&everyone, outgoing).await.unwrap()

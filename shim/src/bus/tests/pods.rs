@@ -14,7 +14,8 @@ use prometheus_client::registry::Registry;
 use serde_json::value::RawValue;
 
 use super::*;
-use crate::connection::Connection;
+use crate::connection::{Connection, ConnectionIndex, ConnectionObserver as _};
+use crate::functions::MessagingNotices;
 use crate::hub::tests::{closed_for, open};
 use crate::redis::RedisSettings;
 
@@ -28,10 +29,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One pod.
 pub struct Pod {
-    pub hub: Hub,
+    pub hub: ChannelDelivery,
     pub delivery: Arc<PodDelivery>,
     pub redis: Redis,
-    bus: Arc<Bus>,
+    pub bus: Arc<Bus>,
     metrics: Arc<BusMetrics>,
 }
 
@@ -82,7 +83,7 @@ impl Pod {
     async fn start(server: &RedisServer, prefix: &str, node: u16, log: Arc<MemoryLog>, settings: BusSettings) -> Self {
         let redis = RedisSettings { prefix: prefix.to_owned(), ..RedisSettings::single(&server.url()) };
         let redis = Redis::connect(redis).await.expect("the server answers");
-        let hub = Hub::new(log.clone(), TaskTracker::new(), Arc::default());
+        let hub = ChannelDelivery::new(ConnectionIndex::default(), log.clone(), TaskTracker::new(), Arc::default());
         let metrics = BusMetrics::registered(&mut Registry::default());
         let parts = BusParts {
             redis: redis.clone(),
@@ -93,6 +94,7 @@ impl Pod {
             metrics: metrics.clone(),
         };
         let bus = Arc::new(Bus::start(parts).unwrap());
+        bus.notify_clients(Arc::new(MessagingNotices));
         Self { hub, delivery: bus.delivery(), redis, bus, metrics }
     }
 
@@ -136,7 +138,7 @@ impl World {
         static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
         let sequence = u32::try_from(CONNECTIONS.fetch_add(1, Ordering::Relaxed)).unwrap();
         let handle = connect_at(&self.there.hub, sequence, THERE, user, role);
-        if let Some(settled) = self.there.hub.settle(&handle) {
+        if let Some(settled) = self.there.hub.subscribed(&handle) {
             settled.await;
         }
         self.join_there(&handle, &channel(&format!("conversation:{user}"))).await;
@@ -223,19 +225,19 @@ impl Receivers for World {
     async fn open(&self, connection: &ports::Connection) {
         let id = gateway::id::check(connection.id.as_str()).unwrap();
         let handle = open(&self.there.hub, id, &connection.identity);
-        if let Some(settled) = self.there.hub.settle(&handle) {
+        if let Some(settled) = self.there.hub.subscribed(&handle) {
             settled.await;
         }
     }
 
     async fn received(&self, id: &ConnectionId) -> Vec<Bytes> {
         self.flush().await;
-        let handle = gateway::id::check(id.as_str()).ok().and_then(|id| self.there.hub.find(id));
+        let handle = gateway::id::check(id.as_str()).ok().and_then(|id| self.there.hub.connections().find(id));
         handle.map(|handle| drained(&handle)).unwrap_or_default().into_iter().map(Bytes::from).collect()
     }
 
     async fn closed(&self, id: &ConnectionId) -> Option<CloseReason> {
-        closed_for(&*self.there.hub.find(gateway::id::check(id.as_str()).ok()?)?)
+        closed_for(&*self.there.hub.connections().find(gateway::id::check(id.as_str()).ok()?)?)
     }
 }
 

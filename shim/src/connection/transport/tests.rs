@@ -45,7 +45,7 @@ impl TestConnection {
             outbound_frame: quotas.outbound_frame_bytes,
         };
         let socket = Socket::new(Stream::Right(Box::new(server)), &[], limits);
-        *handle.transport().lock() = Some(Transport::new(socket));
+        *handle.transport().lock() = Some(Transport::new(socket, None));
         let connection = Self { handle, client, wakes: Arc::default() };
         connection.turn().unwrap();
         connection
