@@ -19,7 +19,7 @@ use shim::redis::{Redis, RedisLog, RedisRetention};
 use shim::secret::Secret;
 
 use crate::endpoint::Endpoint;
-use crate::run::Keeping;
+use crate::keeping::Keeping;
 
 /// An open store.
 pub struct Opened {

@@ -34,6 +34,7 @@ ROOT_MODULE = "lib"
 BLANK = re.compile(r"//[^\n]*|/\*.*?\*/|b?r(#*)\".*?\"\1|b?\"(?:\\.|[^\"\\])*\"|b?'(?:\\.[^']*|[^'\\])'", re.S)
 TEST = re.compile(r"#\[cfg\((?:test|all\(test\b[^\]]*)\)\]")
 PATH = re.compile(r"(?<![\w:])(?:\$?crate|super|self)\s*::\s*")
+USE = re.compile(r"\buse\s+(?:self::|crate::)?(\w+)::([^;]+);")
 VISIBILITY = re.compile(r"pub\s*\(\s*in\s+[\w:]+\s*\)")
 
 
@@ -108,8 +109,8 @@ def edges(package):
     modules = {own[0] for own, _, _ in files.values() if own}
     exported, found = {}, {}
     for own, text, _ in files.values():
-        for _, target in imports(text, own) if not own else ():
-            exported.setdefault(target[-1], target[0])
+        for module, names in USE.findall(text) if not own else ():
+            exported.update(dict.fromkeys(re.findall(r"\w+", names), module))
     for path, (own, text, _) in files.items():
         if any(tuple(own[:depth]) in skipped for depth in range(1, len(own) + 1)):
             continue
