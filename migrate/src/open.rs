@@ -11,14 +11,15 @@ use std::time::Duration;
 use anyhow::Context as _;
 use handlers::archive::LogArchive;
 use handlers::ports::Clock;
-use shim::config::{Config, Document, Environment, Flags, Secret, Strings, load};
+use shim::config::{Config, Document, Environment, Flags, Strings, load};
 use shim::embedded::FileArchive;
 use shim::postgres::{Postgres, PostgresArchive};
 use shim::redis::{Redis, RedisLog, RedisRetention};
+use shim::secret::Secret;
 use system_clock::{SystemClock, current_time};
 
 use crate::endpoint::Endpoint;
-use crate::run::Keeping;
+use crate::keeping::Keeping;
 
 /// An open store.
 pub struct Opened {

@@ -2,17 +2,16 @@
 
 use std::path::PathBuf;
 use std::pin::pin;
-use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 use handlers::archive::LogArchive;
 use handlers::channel::Channel;
-use handlers::ports::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::copy::{CopyFault, copy};
 use crate::endpoint::Endpoint;
 use crate::glob::Glob;
+use crate::keeping::Keeping;
 use crate::open::{Opened, open};
 use crate::plan::{Planned, plan};
 use crate::progress::Progress;
@@ -28,26 +27,6 @@ pub enum Mode {
     DryRun,
     /// Compare everything.
     VerifyOnly,
-}
-
-/// What a target leaves out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Keeping {
-    /// Nothing.
-    Everything,
-    /// What was sent longer ago than this before that moment: readers of the target would not see it.
-    Since(Timestamp, Duration),
-}
-
-impl Keeping {
-    /// Whether a message that was sent then is part of the target.
-    #[must_use]
-    pub fn keeps(self, sent_at: Timestamp) -> bool {
-        match self {
-            Self::Everything => true,
-            Self::Since(now, age) => sent_at.plus(age) > now,
-        }
-    }
 }
 
 /// What a run is to do.

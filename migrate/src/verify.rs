@@ -11,8 +11,8 @@ use handlers::channel::{Channel, Epoch, Offset};
 use handlers::ports::{Entry, LogError};
 
 use crate::copy::PAGE;
+use crate::keeping::Keeping;
 use crate::progress::Progress;
-use crate::run::Keeping;
 
 /// What is equal.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,16 +7,18 @@ pub mod credentials;
 pub mod keys;
 pub mod throttle;
 
+use std::sync::Arc;
+
 use gateway::api::Api;
 
 pub use self::credentials::{Credentials, SigningCaller};
-pub use self::keys::ClientKeys;
+pub use self::keys::{ClientKeyConfig, ClientKeys};
 pub use self::throttle::Throttle;
 
 /// What decides about requests to one API.
 pub struct Access {
     /// How often.
-    pub throttle: Throttle,
+    pub throttle: Arc<Throttle>,
     /// The API keys that clients connect with, for an API that asks for one.
     pub keys: ClientKeys,
     /// Who may sign requests.
@@ -27,6 +29,10 @@ impl Access {
     /// The rates of `api`, for an API that knows neither keys nor callers.
     #[must_use]
     pub fn new(api: &Api) -> Self {
-        Self { throttle: Throttle::new(api), keys: ClientKeys::default(), credentials: Credentials::default() }
+        Self {
+            throttle: Arc::new(Throttle::new(api)),
+            keys: ClientKeys::default(),
+            credentials: Credentials::default(),
+        }
     }
 }

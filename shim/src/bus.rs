@@ -40,7 +40,8 @@ pub use self::metrics::BusMetrics;
 use self::interest::Interest;
 use self::queue::Queue;
 use self::requests::Requests;
-use crate::hub::Hub;
+use crate::connection::{ClientNotices, RemoteConnections};
+use crate::hub::ChannelDelivery;
 use crate::redis::{LinkState, Redis, RedisTrouble};
 
 /// Which node this pod is, and which others live. Leases decide.
@@ -98,7 +99,7 @@ pub struct BusParts {
     /// The way to Redis.
     pub redis: Redis,
     /// This pod's connections.
-    pub hub: Hub,
+    pub hub: ChannelDelivery,
     /// From where holes are filled.
     pub log: Arc<dyn MessageLog>,
     /// Who is who.
@@ -111,7 +112,8 @@ pub struct BusParts {
 
 /// A bus that runs.
 pub struct Bus {
-    delivery: Arc<PodDelivery>,
+    shared: Arc<Shared>,
+    hub: ChannelDelivery,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -155,14 +157,25 @@ impl Bus {
         tasks.spawn(publisher::run(shared.clone(), stop.clone()));
         tasks.spawn(subscriber::run(shared.clone(), hub.clone(), tasks.clone(), stop.clone()));
         tasks.spawn(tail::run(shared.clone(), hub.clone(), log, stop.clone()));
-        tasks.spawn(degraded::run(shared.clone(), hub.clone(), stop.clone()));
-        Ok(Self { delivery: Arc::new(PodDelivery::new(hub, shared)), tasks, stop })
+        Ok(Self { shared, hub, tasks, stop })
     }
 
     /// The way to everyone's connections.
     #[must_use]
     pub fn delivery(&self) -> Arc<PodDelivery> {
-        self.delivery.clone()
+        Arc::new(PodDelivery::new(self.hub.clone(), self.shared.clone()))
+    }
+
+    /// The way to the management of other pods' connections.
+    #[must_use]
+    pub fn remote(&self) -> Arc<dyn RemoteConnections> {
+        self.shared.clone()
+    }
+
+    /// From now on clients are notified, in these frames, of outages of the link to the other pods.
+    pub fn notify_clients(&self, notices: Arc<dyn ClientNotices>) {
+        let connections = self.hub.connections().clone();
+        self.tasks.spawn(degraded::run(self.shared.clone(), connections, notices, self.stop.clone()));
     }
 
     /// Publishes what still waits and ends. When the last connection is gone.

@@ -29,16 +29,17 @@ use tokio_util::task::TaskTracker;
 
 pub use self::metrics::ClusterMetrics;
 pub use self::nodes::LeasedNodes;
-pub use self::registry::{Enrolment, NotEnrolled, Registry};
+pub use self::registry::Registry;
 
 use self::heartbeat::Heartbeat;
 use self::ledger::{Claimed, Ledger, Name, Released};
 use self::reaper::Reaper;
 use self::registry::Upkeep;
-use crate::config::{ClusterConfig, DrainConfig};
-use crate::endpoint::Endpoint;
+use crate::config::ClusterConfig;
+use crate::drain::ConnectionDrain;
 use crate::readiness::Readiness;
 use crate::redis::{Redis, RedisTrouble};
+use crate::session::DisconnectRunner;
 
 /// How many random numbers one attempt tries. All of them being taken is a matter of chance only when most of the 65,535
 /// numbers are.
@@ -88,12 +89,15 @@ struct Reapable {
 
 /// What a running cluster needs of the server.
 pub struct Served {
-    /// Whose connections they are.
-    pub endpoint: Arc<Endpoint>,
+    /// What runs the `$disconnect`s that are left over, and the ids of new connections.
+    pub disconnects: DisconnectRunner,
+    /// How connections are sent away when the lease is lost.
+    pub drain: ConnectionDrain,
     /// What the ops port says.
     pub readiness: Arc<Readiness>,
-    /// In which waves connections are sent away when the lease is lost.
-    pub drain: DrainConfig,
+    /// Whether connections are sent away when Redis has lost its data, because the functions know them from there: only
+    /// another `$connect` makes them known again.
+    pub reconnect_on_data_loss: bool,
 }
 
 impl Cluster {
@@ -143,15 +147,15 @@ impl Cluster {
     /// Starts heartbeats, upkeep of the registry, and the reaper; they end with `stop`, which should come after the drain.
     pub fn run(&self, served: Served, tasks: &TaskTracker, stop: &CancellationToken) {
         let member = &self.member;
-        let Served { endpoint, readiness, drain } = served;
-        endpoint.ids.renumber(self.node());
+        let disconnects = &served.disconnects;
+        disconnects.ids.renumber(self.node());
         let (found, reapable) = watch::channel(Reapable::default());
-        let reaper = Reaper::new(member.clone(), endpoint.clone(), readiness.clone());
+        let reaper = Reaper::new(member.clone(), disconnects.clone(), served.readiness.clone());
         tasks.spawn(reaper.run(reapable, stop.clone()));
         let upkeep =
-            Upkeep { registry: member.registry.clone(), endpoint: endpoint.clone(), link: member.redis.state() };
+            Upkeep { registry: member.registry.clone(), disconnects: disconnects.clone(), link: member.redis.state() };
         tasks.spawn(upkeep.run(stop.clone()));
-        let heartbeat = Heartbeat::new(member.clone(), Served { endpoint, readiness, drain }, found);
+        let heartbeat = Heartbeat::new(member.clone(), served, found);
         tasks.spawn(heartbeat.run(stop.clone()));
     }
 

@@ -11,7 +11,6 @@ mod functions;
 pub mod keys;
 mod layers;
 pub mod reference;
-mod secret;
 mod throttle;
 mod values;
 
@@ -31,12 +30,16 @@ pub use self::build::{Loaded, load};
 pub use self::file::Document;
 pub use self::functions::{FunctionSource, FunctionsConfig, MessageResponse, Variables};
 pub use self::layers::{CONFIG_VARIABLE, Environment, Flags, Layers, Origin, Strings, Value};
-pub use self::secret::Secret;
-pub use self::throttle::{ClientKeyConfig, PerSecond, RateConfig, ThrottleConfig};
+pub use self::throttle::{PerSecond, RateConfig, ThrottleConfig};
 pub use self::values::parse_duration;
-use crate::access::Credentials;
+use crate::access::{ClientKeyConfig, Credentials};
 use crate::postgres::PostgresSettings;
 use crate::redis::RedisSettings;
+use crate::secret::Secret;
+
+/// Longest time that leaving the cluster takes after a drain: one second for background work, one for the bus, two for
+/// giving the lease back. [`DrainConfig::least_termination_grace`] includes it.
+pub const LEAVING: Duration = Duration::from_secs(4);
 
 /// Where the process runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -289,7 +292,7 @@ impl DrainConfig {
     /// takes after that, in whole seconds.
     #[must_use]
     pub fn least_termination_grace(&self) -> Duration {
-        let least = self.delay + self.grace + crate::running::LEAVING;
+        let least = self.delay + self.grace + LEAVING;
         Duration::from_secs(least.as_secs() + u64::from(least.subsec_nanos() > 0))
     }
 }

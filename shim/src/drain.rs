@@ -11,16 +11,13 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use gateway::close::CloseCause;
-use handlers::frame::{Frame, Reconnect};
 use handlers::ports::Priority;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::DrainConfig;
-use crate::hub::Hub;
+use crate::connection::{ClientNotices, Connection, ConnectionIndex, Queued};
 use crate::readiness::{Readiness, State};
-use crate::session::handle::Handle;
-use crate::session::outbox::Queued;
 
 /// How often a wave is looked at that has not left.
 const LOOK: Duration = Duration::from_millis(10);
@@ -34,72 +31,81 @@ pub enum Drained {
     Abandoned(usize),
 }
 
-/// Sends everyone away and waits for what is still running.
-pub async fn drain(
-    config: &DrainConfig,
-    hub: &Hub,
-    readiness: &Readiness,
-    stop_accepting: &CancellationToken,
-    tasks: &TaskTracker,
-) -> Drained {
-    readiness.set(State::Draining);
-    tracing::info!(connections = hub.len(), "draining");
-    tokio::time::sleep(config.delay).await;
-    stop_accepting.cancel();
-    let finished = tokio::time::timeout(config.grace, async {
-        send_away(config, hub).await;
-        tasks.close();
-        tasks.wait().await;
-    });
-    match finished.await {
-        Ok(()) => Drained::Completely,
-        Err(_) => Drained::Abandoned(tasks.len()),
-    }
+/// How the connections of a process are sent away.
+#[derive(Clone)]
+pub struct ConnectionDrain {
+    /// In which waves, and for how long.
+    pub config: DrainConfig,
+    /// The open connections.
+    pub connections: ConnectionIndex,
+    /// The application's frames; without them a client sees the close code alone.
+    pub notices: Option<Arc<dyn ClientNotices>>,
+    /// Every task that belongs to a connection.
+    pub tasks: TaskTracker,
 }
 
-/// Tells connections in waves to reconnect, again until none is left: a handshake may end while the waves are under way.
-async fn send_away(config: &DrainConfig, hub: &Hub) {
-    loop {
-        let handles = hub.all();
-        if handles.is_empty() {
-            return;
+impl ConnectionDrain {
+    /// Sends everyone away and waits for what is still running.
+    pub async fn run(&self, readiness: &Readiness, stop_accepting: &CancellationToken) -> Drained {
+        readiness.set(State::Draining);
+        tracing::info!(connections = self.connections.len(), "draining");
+        tokio::time::sleep(self.config.delay).await;
+        stop_accepting.cancel();
+        let finished = tokio::time::timeout(self.config.grace, async {
+            self.send_away().await;
+            self.tasks.close();
+            self.tasks.wait().await;
+        });
+        match finished.await {
+            Ok(()) => Drained::Completely,
+            Err(_) => Drained::Abandoned(self.tasks.len()),
         }
-        send_waves(config, handles).await;
     }
-}
 
-/// Tells these connections to reconnect, in waves. The next one goes when its time has come and half of the last has left,
-/// `$disconnect` included: what makes that slow (Redis, the disk, the CPU) also makes slow the servers that take clients in, and
-/// sending more of them would only add to it. Half of the grace may be spent on such waiting, so that all are sent in time.
-pub(crate) async fn send_waves(config: &DrainConfig, handles: Vec<Arc<Handle>>) {
-    let size = config.wave_of(handles.len()).max(1);
-    let waves = u32::try_from(handles.len().div_ceil(size)).unwrap_or(u32::MAX).max(1);
-    let patience = (config.grace / 2 / waves).saturating_sub(config.wave_interval);
-    let mut rest = handles.into_iter();
-    while rest.len() > 0 {
-        let leaving: Vec<Weak<Handle>> =
-            rest.by_ref().take(size).map(|handle| send_one_away(&handle, config)).collect();
-        tokio::time::sleep(config.wave_interval).await;
-        let _ = tokio::time::timeout(patience, half_gone(&leaving)).await;
+    /// Tells connections in waves to reconnect, again until none is left: a handshake may end while the waves are under way.
+    async fn send_away(&self) {
+        loop {
+            let handles = self.connections.all();
+            if handles.is_empty() {
+                return;
+            }
+            self.send_waves(handles).await;
+        }
+    }
+
+    /// Tells these connections to reconnect, in waves. The next one goes when its time has come and half of the last has
+    /// left, `$disconnect` included: what makes that slow (Redis, the disk, the CPU) also makes slow the servers that take
+    /// clients in, and sending more of them would only add to it. Half of the grace may be spent on such waiting, so that
+    /// all are sent in time.
+    pub(crate) async fn send_waves(&self, handles: Vec<Arc<Connection>>) {
+        let size = self.config.wave_of(handles.len()).max(1);
+        let waves = u32::try_from(handles.len().div_ceil(size)).unwrap_or(u32::MAX).max(1);
+        let patience = (self.config.grace / 2 / waves).saturating_sub(self.config.wave_interval);
+        let mut rest = handles.into_iter();
+        while rest.len() > 0 {
+            let leaving: Vec<Weak<Connection>> =
+                rest.by_ref().take(size).map(|handle| self.send_one_away(&handle)).collect();
+            tokio::time::sleep(self.config.wave_interval).await;
+            let _ = tokio::time::timeout(patience, half_gone(&leaving)).await;
+        }
+    }
+
+    /// Tells one connection, and returns what shows when it has left.
+    fn send_one_away(&self, handle: &Arc<Connection>) -> Weak<Connection> {
+        let reconnect = self.notices.as_ref().and_then(|notices| notices.reconnect(self.config.wave_interval));
+        if let Some(text) = reconnect {
+            handle.push(Priority::Control, Queued { text: text.into(), placement: None });
+        }
+        handle.close(CloseCause::ServiceRestart);
+        Arc::downgrade(handle)
     }
 }
 
 /// A session holds its handle until its `$disconnect` has run.
-async fn half_gone(leaving: &[Weak<Handle>]) {
+async fn half_gone(leaving: &[Weak<Connection>]) {
     while leaving.iter().filter(|handle| handle.strong_count() > 0).count() * 2 > leaving.len() {
         tokio::time::sleep(LOOK).await;
     }
-}
-
-/// Tells one connection, and returns what shows when it has left.
-fn send_one_away(handle: &Arc<Handle>, config: &DrainConfig) -> Weak<Handle> {
-    if handle.identity.is_some() {
-        let within_ms = u64::try_from(config.wave_interval.as_millis()).unwrap_or(u64::MAX);
-        let text = Reconnect { within_ms }.encode();
-        handle.push(Priority::Control, Queued { text: text.into(), placement: None });
-    }
-    handle.close(CloseCause::ServiceRestart);
-    Arc::downgrade(handle)
 }
 
 #[cfg(test)]

@@ -5,19 +5,24 @@
 
 pub(crate) mod lambda;
 mod messaging;
+mod notices;
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 
 use aws_lambda_events::apigw::ApiGatewayCustomAuthorizerResponse;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use gateway::api::Api;
 use gateway::authorizer::AuthorizerFailure;
 use gateway::event::{AuthorizerEvent, ConnectEvent, DisconnectEvent, MessageEvent};
 use gateway::reply::{IntegrationFailure, Reply};
+use handlers::ports::Clock;
 
 pub use self::lambda::Lambda;
 pub use self::messaging::Messaging;
+pub use self::notices::MessagingNotices;
 
 /// What a handler answered.
 pub type Answer = Result<Reply, IntegrationFailure>;
@@ -38,18 +43,17 @@ pub trait Functions: Send + Sync {
 
     /// Answers `$disconnect`; what it answers is ignored.
     fn disconnect(&self, event: DisconnectEvent<'_>) -> BoxFuture<'static, Answer>;
+}
 
-    /// Whether a `$disconnect` that failed may run again, because any number of runs have the effect of one. API Gateway
-    /// itself runs it at most once (DC-4), so functions that were written for it are not run again.
-    fn may_repeat_disconnect(&self) -> bool {
-        false
-    }
-
-    /// Whether the functions know their connections from the Redis that the pods share. When that loses its data, only
-    /// another `$connect` makes a connection known again.
-    fn forgets_with_redis(&self) -> bool {
-        false
-    }
+/// An API, the functions behind its routes, and the clock that stamps their events.
+#[derive(Clone)]
+pub struct ApiIntegration {
+    /// Its routes, stage, quotas.
+    pub api: Arc<Api>,
+    /// What answers its events.
+    pub functions: Arc<dyn Functions>,
+    /// Wall-clock time.
+    pub clock: Arc<dyn Clock>,
 }
 
 /// Runs an in-process handler so that a panic becomes a function error, as a crashed function is on Lambda.

@@ -12,24 +12,22 @@ use tokio_util::task::TaskTracker;
 use crate::bus::Bus;
 use crate::cluster::{Cluster, Served};
 use crate::config::{DrainConfig, Management, ServerConfig};
-use crate::drain::{Drained, drain};
-use crate::endpoint::Endpoint;
+use crate::drain::{ConnectionDrain, Drained};
+use crate::hub::ChannelDelivery;
 use crate::postgres::{LinkState, Postgres};
 use crate::readiness::{Part, Readiness, State};
 use crate::server::http_api::HttpApi;
 use crate::server::listener::{ListenerConfig, accept, bind};
-use crate::server::{ops, routes};
+use crate::server::{ApiServer, ops, routes};
 
-/// How often the hub forgets what it no longer needs.
+/// How often the delivery forgets what it no longer needs.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// Most sockets of the ops port: a handful of scrapers and probes.
 const OPS_CONNECTIONS: usize = 64;
 
-/// How long background work, and the bus to other pods, each may take to end after a drain.
+/// How long background work, and the bus to other pods, each may take to end after a drain; part of
+/// [`LEAVING`](crate::config::LEAVING).
 const ENDING: Duration = Duration::from_secs(1);
-/// How long leaving takes after a drain: background work, the bus, and then the lease, which is given back within two
-/// seconds.
-pub const LEAVING: Duration = Duration::from_secs(4);
 
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +46,7 @@ pub struct Running {
     pub traffic: SocketAddr,
     /// Where probes and scrapers connect.
     pub ops: SocketAddr,
-    endpoint: Arc<Endpoint>,
+    server: ApiServer,
     readiness: Arc<Readiness>,
     stop_traffic: CancellationToken,
     stop_all: CancellationToken,
@@ -62,6 +60,19 @@ pub struct Pods {
     pub cluster: Cluster,
     /// The way to their connections.
     pub bus: Bus,
+    /// Whether connections are sent away when Redis has lost its data, because the functions know them from there.
+    pub reconnect_on_data_loss: bool,
+}
+
+/// What runs behind the listeners, as far as the mode has it.
+#[derive(Default)]
+pub struct Background {
+    /// The messaging application's delivery.
+    pub delivery: Option<ChannelDelivery>,
+    /// The ties to other pods.
+    pub pods: Option<Pods>,
+    /// The link to PostgreSQL, when messages are kept there.
+    pub postgres: Option<Postgres>,
 }
 
 impl Running {
@@ -71,7 +82,7 @@ impl Running {
     /// [`ListenError`] when a port cannot be bound.
     pub fn start(
         config: &ServerConfig,
-        endpoint: Arc<Endpoint>,
+        server: ApiServer,
         management: Management,
         http_api: Option<Arc<HttpApi>>,
     ) -> Result<Self, ListenError> {
@@ -80,7 +91,7 @@ impl Running {
         let running = Self {
             traffic: traffic_address,
             ops: ops_address,
-            endpoint,
+            server,
             readiness: Arc::default(),
             stop_traffic: CancellationToken::new(),
             stop_all: CancellationToken::new(),
@@ -89,23 +100,41 @@ impl Running {
         };
         running.serve_traffic(config, traffic, management, http_api);
         running.serve_ops(config, ops);
-        running.background.spawn(sweep(running.endpoint.clone(), running.stop_all.clone()));
         running.readiness.set(State::Ready);
         Ok(running)
     }
 
-    /// Takes this pod's place among the others, until it stops. The endpoint has to be wired to the same ties.
+    /// Starts what runs behind the listeners, until the server stops. The server has to be wired to the same parts.
     #[must_use]
-    pub fn among(mut self, pods: Pods, drain: &DrainConfig) -> Self {
-        let (endpoint, readiness) = (self.endpoint.clone(), self.readiness.clone());
-        pods.cluster.run(Served { endpoint, readiness, drain: drain.clone() }, &self.background, &self.stop_all);
+    pub fn with_background(mut self, background: Background, drain: &DrainConfig) -> Self {
+        let Background { delivery, pods, postgres } = background;
+        if let Some(delivery) = delivery {
+            self.background.spawn(sweep(delivery, self.stop_all.clone()));
+        }
+        if let Some(pods) = pods {
+            self = self.among(pods, drain);
+        }
+        if let Some(postgres) = &postgres {
+            self.watch_postgres(postgres);
+        }
+        self
+    }
+
+    /// Takes this pod's place among the others.
+    fn among(mut self, pods: Pods, drain: &DrainConfig) -> Self {
+        let served = Served {
+            disconnects: self.server.disconnects(),
+            drain: self.drain(drain),
+            readiness: self.readiness.clone(),
+            reconnect_on_data_loss: pods.reconnect_on_data_loss,
+        };
+        pods.cluster.run(served, &self.background, &self.stop_all);
         self.pods = Some(pods);
         self
     }
 
     /// Says that it is not ready while PostgreSQL, where the messages are, is away.
-    #[must_use]
-    pub fn keeping_messages_in(self, postgres: &Postgres) -> Self {
+    fn watch_postgres(&self, postgres: &Postgres) {
         let (mut link, readiness, stop) = (postgres.state(), self.readiness.clone(), self.stop_all.clone());
         let watching = async move {
             loop {
@@ -116,13 +145,17 @@ impl Running {
             }
         };
         self.background.spawn(async move { stop.run_until_cancelled(watching).await });
-        self
+    }
+
+    fn drain(&self, config: &DrainConfig) -> ConnectionDrain {
+        let lifecycle = self.server.lifecycle();
+        let (connections, notices) = (lifecycle.connections.clone(), lifecycle.notices.clone());
+        ConnectionDrain { config: config.clone(), connections, notices, tasks: lifecycle.tasks.clone() }
     }
 
     /// Sends everyone away and stops.
     pub async fn stop(self, config: &DrainConfig) -> Drained {
-        let endpoint = &self.endpoint;
-        let drained = drain(config, &endpoint.hub, &self.readiness, &self.stop_traffic, &endpoint.tasks).await;
+        let drained = self.drain(config).run(&self.readiness, &self.stop_traffic).await;
         self.stop_all.cancel();
         self.background.close();
         // The ops port has nothing to lose; a scraper that holds its connection open does not hold up the exit.
@@ -141,14 +174,15 @@ impl Running {
         http_api: Option<Arc<HttpApi>>,
     ) {
         let limits = ListenerConfig { header_timeout: config.header_timeout, max_connections: config.max_connections };
-        let routes = routes(self.endpoint.clone(), management, http_api);
-        let tasks = self.endpoint.tasks.clone();
+        let routes = routes(&self.server, management, http_api);
+        let tasks = self.server.lifecycle().tasks.clone();
         self.background.spawn(accept(listener, routes, limits, tasks, self.stop_traffic.clone()));
     }
 
     fn serve_ops(&self, config: &ServerConfig, listener: TcpListener) {
         let limits = ListenerConfig { header_timeout: config.header_timeout, max_connections: OPS_CONNECTIONS };
-        let routes = ops::routes(self.readiness.clone(), self.endpoint.hub.clone(), self.endpoint.metrics.clone());
+        let routes =
+            ops::routes(self.readiness.clone(), self.server.connections().clone(), self.server.metrics.clone());
         self.background.spawn(accept(listener, routes, limits, self.background.clone(), self.stop_all.clone()));
     }
 }
@@ -169,11 +203,11 @@ fn listen(address: SocketAddr, backlog: u32) -> Result<(TcpListener, SocketAddr)
     Ok((listener, bound))
 }
 
-async fn sweep(endpoint: Arc<Endpoint>, stop: CancellationToken) {
+async fn sweep(delivery: ChannelDelivery, stop: CancellationToken) {
     let mut interval = tokio::time::interval(SWEEP_INTERVAL);
     loop {
         tokio::select! {
-            _ = interval.tick() => endpoint.hub.sweep(),
+            _ = interval.tick() => delivery.sweep(),
             () = stop.cancelled() => return,
         }
     }

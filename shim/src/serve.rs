@@ -5,40 +5,47 @@
 //!                                                        └─ a second one: leave at once
 //! ```
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::cli::welcome;
 use crate::config::Config;
 use crate::drain::Drained;
+use crate::embedded::SigningSecret;
 use crate::exit_code::UNFINISHED;
 use crate::running::Running;
 use crate::wiring;
 
-/// Serves until a signal, then drains.
+/// A server that is ready.
+pub struct Ready<'s> {
+    /// Where clients connect.
+    pub traffic: SocketAddr,
+    /// Where probes and scrapers connect.
+    pub ops: SocketAddr,
+    /// What signs its tokens, when that is a secret of its own.
+    pub secret: Option<&'s SigningSecret>,
+}
+
+/// Serves until a signal, then drains. `on_ready` is called once, when the server is ready.
 ///
 /// # Errors
 /// What kept the server from starting, in words for the operator.
-pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
+pub async fn run(config: Config, on_ready: impl FnOnce(&Config, Ready<'_>)) -> anyhow::Result<ExitCode> {
     let begun = Instant::now();
     let mut signals = Signals::listen().context("cannot listen for signals")?;
     let wired = wiring::wire(&config).await?;
     let management = config.server.management;
-    let started = Running::start(&config.server, wired.endpoint, management, wired.http_api);
-    let running = match (started, wired.pods) {
-        (Ok(running), Some(pods)) => running.among(pods, &config.drain),
-        (Err(error), Some(pods)) => {
-            pods.leave().await;
+    let running = match Running::start(&config.server, wired.server, management, wired.http_api) {
+        Ok(running) => running.with_background(wired.background, &config.drain),
+        Err(error) => {
+            if let Some(pods) = &wired.background.pods {
+                pods.leave().await;
+            }
             return Err(error.into());
         }
-        (started, None) => started?,
-    };
-    let running = match &wired.postgres {
-        Some(postgres) => running.keeping_messages_in(postgres),
-        None => running,
     };
     tracing::info!(
         server.address = %running.traffic,
@@ -47,7 +54,7 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
         started_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
         "ready"
     );
-    print!("{}", welcome::text(&config, wired.secret.as_ref(), running.traffic, running.ops));
+    on_ready(&config, Ready { traffic: running.traffic, ops: running.ops, secret: wired.secret.as_ref() });
     signals.next().await;
     let drained = tokio::select! {
         drained = running.stop(&config.drain) => drained,

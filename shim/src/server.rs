@@ -9,6 +9,7 @@
 //! Everything else is API Gateway's 403.
 
 mod body;
+mod context;
 
 pub mod handshake;
 pub mod http_api;
@@ -25,20 +26,22 @@ use hyper::upgrade::OnUpgrade;
 use warp::Filter;
 use warp::path::FullPath;
 
+pub use self::context::{ApiServer, ApiServerParts, HandshakeContext, HandshakeSettings, ManagementContext};
+
 use self::handshake::UpgradeRequest;
 use self::http_api::HttpApi;
 use self::listener::{Peer, Place, Routes};
 use crate::config::Management;
-use crate::endpoint::Endpoint;
 
-/// The routes of the traffic port. `http_api` is absent where another application's functions are behind the endpoint.
-pub fn routes(endpoint: Arc<Endpoint>, management: Management, http_api: Option<Arc<HttpApi>>) -> Routes {
-    let stage = endpoint.api.stage.name.clone();
+/// The routes of the traffic port. `http_api` is absent where another application's functions answer.
+pub fn routes(server: &ApiServer, management: Management, http_api: Option<Arc<HttpApi>>) -> Routes {
+    let stage = server.management.api.stage.name.clone();
     let page = warp::get().and(warp::path::end()).map(move || page::page(&stage));
     let api = http_api::routes(http_api);
-    let connections = management::routes(endpoint.clone(), management);
+    let connections = management::routes(server.management.clone(), management);
+    let handshakes = server.handshakes.clone();
     // Boxed at once: the combinators below would move the whole of it several times.
-    let answer = move |request: UpgradeRequest| Box::pin(handshake::handshake(endpoint.clone(), request));
+    let answer = move |request: UpgradeRequest| Box::pin(handshake::handshake(handshakes.clone(), request));
     // Handshakes come first: they are what comes by the thousand when clients return.
     let socket = asks_for_websocket().and(request()).then(answer.clone());
     let rest = request().then(answer);

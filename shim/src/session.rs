@@ -6,15 +6,13 @@
 //! one [`CloseCause`], and what it had accepted from the client still runs.
 
 mod closing;
+mod context;
 mod dispatch;
 mod invocation;
 mod timer;
 
-pub mod handle;
-pub mod outbox;
-pub mod transport;
-
 pub use self::closing::{disconnect, fire};
+pub use self::context::{DisconnectRunner, SessionContext};
 pub use self::invocation::Stamps;
 
 use std::future::poll_fn;
@@ -26,34 +24,32 @@ use gateway::id::EventIds;
 use websocket::Socket;
 
 use self::dispatch::Dispatch;
-use self::handle::Handle;
 use self::timer::Timer;
-use self::transport::{Stream, Transport};
-use crate::endpoint::Endpoint;
+use crate::connection::{Connection, Stream, Transport};
 
 /// An open connection being served.
 pub struct Session {
-    handle: Arc<Handle>,
+    handle: Arc<Connection>,
     dispatch: Dispatch,
     timer: Timer,
 }
 
 impl Session {
-    /// A session over a socket whose `101` is out, of a connection that the hub has already.
-    pub fn new(socket: Socket<Stream>, handle: Arc<Handle>, ids: EventIds, endpoint: Arc<Endpoint>) -> Self {
-        let timer = Timer::new(&endpoint.api.quotas, endpoint.sessions.stalled_write_timeout);
-        *handle.transport().lock() = Some(Transport::new(socket));
-        Self { handle: handle.clone(), dispatch: Dispatch::new(handle, ids, endpoint), timer }
+    /// A session over a socket whose `101` is out, of a connection that is in the index already.
+    pub fn new(socket: Socket<Stream>, handle: Arc<Connection>, ids: EventIds, context: Arc<SessionContext>) -> Self {
+        let timer = Timer::new(&context.integration.api.quotas, context.settings.stalled_write_timeout);
+        *handle.transport().lock() = Some(Transport::new(socket, context.lifecycle.notices.clone()));
+        Self { handle: handle.clone(), dispatch: Dispatch::new(handle, ids, context), timer }
     }
 
     /// Serves the connection to its end, `$disconnect` included.
     pub async fn run(mut self) {
-        let endpoint = self.dispatch.endpoint.clone();
-        endpoint.metrics.sessions.open.inc();
+        let context = self.dispatch.context.clone();
+        context.metrics.open.inc();
         let cause = poll_fn(|cx| self.poll(cx)).await;
-        endpoint.hub.close_down(&self.handle);
-        endpoint.metrics.sessions.open.dec();
-        endpoint.metrics.sessions.count_closed(cause.name());
+        context.lifecycle.close(&self.handle);
+        context.metrics.open.dec();
+        context.metrics.count_closed(cause.name());
         tracing::debug!(connection.id = %self.handle.id, cause = cause.name(), "connection ended");
         self.finish(cause).await;
     }

@@ -1,4 +1,4 @@
-//! From a configuration to a messaging application behind an endpoint: which adapter serves which port.
+//! From a configuration to a messaging application behind an API server: which adapter serves which port.
 //!
 //! Each mode has a file that chooses the adapters; what all modes have in common is here. This is the one place that knows
 //! all adapters. It opens files, makes secrets and reaches Redis; it binds no port.
@@ -17,25 +17,23 @@ use gateway::route::{Ordering, RouteKey, RouteResponse};
 use handlers::api::ApiKeys;
 use handlers::app::App;
 use handlers::authorizer::{Authorizer, KeySet, KeySource, TokenSettings, TokenVerifier};
-use handlers::ports::{Clock, ConnectionStore, Delivery, MessageLog};
+use handlers::ports::Clock;
 use jwks::HttpJwks;
-use tokio_util::task::TaskTracker;
 
 pub use self::embedded::embedded;
 pub use self::kubernetes::kubernetes;
 pub use self::lambda::lambda;
 
 use crate::access::{Access, ClientKeys};
-use crate::cluster::Registry;
 use crate::config::{self, Config, FunctionSource, Jwks, Mode, Profile};
+use crate::connection::{ConnectionIds, ConnectionLifecycle, RemoteConnections};
 use crate::embedded::{DataDirLock, SigningSecret, signing_secret};
-use crate::endpoint::{Endpoint, Ids};
-use crate::functions::{Lambda, Messaging};
-use crate::hub::Hub;
+use crate::functions::{ApiIntegration, Lambda, Messaging};
+use crate::hub::ChannelDelivery;
 use crate::metrics::Metrics;
-use crate::postgres::Postgres;
-use crate::running::Pods;
+use crate::running::Background;
 use crate::server::http_api::HttpApi;
+use crate::server::{ApiServer, ApiServerParts};
 
 /// The node that connection ids carry where there is only one.
 const SINGLE_NODE: u16 = 1;
@@ -43,7 +41,7 @@ const SINGLE_NODE: u16 = 1;
 /// Everything that a messaging server is made of.
 pub struct Wired {
     /// Its WebSocket API.
-    pub endpoint: Arc<Endpoint>,
+    pub server: ApiServer,
     /// Its HTTP API, if it has one.
     pub http_api: Option<Arc<HttpApi>>,
     /// What signs its tokens, when that is a secret of its own.
@@ -52,10 +50,8 @@ pub struct Wired {
     pub data_dir: Option<DataDirLock>,
     /// The Lambda executables behind it, to be stopped at the end.
     pub functions: Option<Lambda>,
-    /// Its ties to other pods, where there are any.
-    pub pods: Option<Pods>,
-    /// The way to its messages, when they are in PostgreSQL.
-    pub postgres: Option<Postgres>,
+    /// What runs behind its listeners.
+    pub background: Background,
 }
 
 /// Wires the mode that is configured.
@@ -73,43 +69,42 @@ pub async fn wire(config: &Config) -> anyhow::Result<Wired> {
 
 /// What the modes choose differently.
 struct Adapters {
-    clock: Arc<dyn Clock>,
+    /// The application over its ports.
+    app: App,
+    /// The delivery to this process's connections.
+    delivery: ChannelDelivery,
+    /// Who takes part when a connection opens and ends.
+    lifecycle: ConnectionLifecycle,
+    /// The connections of other pods.
+    remote: Option<Arc<dyn RemoteConnections>>,
     metrics: Metrics,
-    tasks: TaskTracker,
-    connections: Arc<dyn ConnectionStore>,
-    log: Arc<dyn MessageLog>,
-    hub: Hub,
-    delivery: Arc<dyn Delivery>,
-    registry: Option<Registry>,
     node: u16,
 }
 
 /// The messaging application over these adapters.
 fn assemble(config: &Config, adapters: Adapters) -> anyhow::Result<Wired> {
-    let Adapters { clock, metrics, tasks, connections, log, hub, delivery, registry, node } = adapters;
+    let Adapters { app, delivery, lifecycle, remote, metrics, node } = adapters;
+    let app = Arc::new(app);
     let secret = signing_secret(config)?;
-    let verifier = Arc::new(TokenVerifier::new(token_settings(config, secret.as_ref(), &clock)?));
-    let app = Arc::new(App { connections, log, delivery, clock: clock.clone(), limits: config.limits });
+    let verifier = Arc::new(TokenVerifier::new(token_settings(config, secret.as_ref(), &app.clock)?));
     let authorizer = Arc::new(Authorizer { verifier: verifier.clone() });
     let api = Api::new(definition(&config.api, &config.throttle)).context("the API's definition is not valid")?;
-    let endpoint = Endpoint {
+    let parts = ApiServerParts {
         access: access(&api, config),
-        api: Arc::new(api),
-        functions: Arc::new(Messaging::new(app.clone(), authorizer)),
-        hub,
-        registry,
-        sessions: config.session.clone(),
-        clock,
-        ids: Ids::random(node).context("the system's random source does not answer")?,
-        tasks,
-        metrics: Arc::new(metrics),
-        domain_name: config.server.domain_name.as_deref().map(Arc::from),
-        trust_forwarded_for: config.server.trust_forwarded_for,
-        handshake_timeout: config.server.handshake_timeout,
+        integration: ApiIntegration {
+            api: Arc::new(api),
+            functions: Arc::new(Messaging::new(app.clone(), authorizer)),
+            clock: app.clock.clone(),
+        },
+        ids: ConnectionIds::random(node).context("the system's random source does not answer")?,
+        lifecycle,
+        remote,
+        metrics,
     };
     let http_api = Arc::new(HttpApi::new(app, verifier, api_keys(config)?));
-    let (endpoint, http_api) = (Arc::new(endpoint), Some(http_api));
-    Ok(Wired { endpoint, http_api, secret, data_dir: None, functions: None, pods: None, postgres: None })
+    let server = ApiServer::new(parts, &config.server, &config.session);
+    let background = Background { delivery: Some(delivery), ..Background::default() };
+    Ok(Wired { server, http_api: Some(http_api), secret, data_dir: None, functions: None, background })
 }
 
 /// The messaging application as a WebSocket API: lifecycle routes, and one two-way route for all messages

@@ -12,7 +12,7 @@ use handlers::ports::{Append, MessageLog as _, Sender, Timestamp};
 use serde_json::value::RawValue;
 
 use super::*;
-use crate::run::Keeping;
+use crate::keeping::Keeping;
 use crate::verify::verify;
 
 fn memory(epoch: &str, entries: usize) -> MemoryLog {

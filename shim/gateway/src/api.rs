@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 pub use self::settings::{ApiSettings, AuthorizationType, KeySource};
 
-use crate::authorizer::{Authorizer, IdentitySource};
+use crate::identity_source::{Authorizer, IdentitySource};
 use crate::model::InvalidModel;
 use crate::quotas::{Quotas, Rate};
 use crate::route::{Ordering, Route, RouteKey, RouteResponse, Routes, SelectionExpression};
@@ -143,7 +143,7 @@ pub enum ApiMistake {
     TwoAuthorizations,
     /// An identity source does not parse.
     #[error(transparent)]
-    IdentitySource(#[from] crate::authorizer::InvalidIdentitySource),
+    IdentitySource(#[from] crate::identity_source::InvalidIdentitySource),
 }
 
 /// Everything that is wrong with a definition.

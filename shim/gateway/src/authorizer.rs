@@ -7,12 +7,11 @@
 
 mod context;
 mod outcome;
-pub(crate) mod policy;
 mod source;
 
+pub use crate::identity_source::{Authorizer, IdentitySource, InvalidIdentitySource};
 pub use context::{AuthorizerContext, ContextValue};
 pub use outcome::{AuthorizerFailure, AuthorizerOutcome, outcome, outcome_from_json, response_from_json};
-pub use source::{Authorizer, IdentitySource, InvalidIdentitySource};
 
 #[cfg(test)]
 mod tests;

@@ -12,10 +12,11 @@ mod message;
 mod record;
 mod wire;
 
+pub use crate::identity::{ApiKey, IamCaller, Identity};
 pub use authorizer::AuthorizerEvent;
 pub use connect::ConnectEvent;
 pub use disconnect::DisconnectEvent;
-pub use facts::{ApiKey, ConnectionFacts, IamCaller, Identity};
+pub use facts::ConnectionFacts;
 pub use message::MessageEvent;
 pub use record::BadRecord;
 

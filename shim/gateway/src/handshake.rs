@@ -23,7 +23,7 @@ pub use query::QueryParameters;
 pub(crate) use query::{MultiValued as MultiQuery, SingleValued as SingleQuery};
 pub use rejection::Rejection;
 
-use crate::event::{ApiKey, Identity};
+use crate::identity::{ApiKey, Identity};
 use crate::reply::{IntegrationFailure, Reply};
 
 /// An upgrade request as the server received it. `Debug` shows no values, because they hold addresses and tokens.

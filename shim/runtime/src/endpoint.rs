@@ -27,10 +27,10 @@ use tokio_util::task::TaskTracker;
 use self::answer::{accepted, not_found, refused, text};
 use self::body::{BodyError, Collected, PAYLOAD_BYTES, collect};
 use self::extensions::Extensions;
-use crate::function::Shared;
 use crate::ids::request_id;
 use crate::invocation::{InvokeError, Outcome};
 use crate::pool::{Next, Refusal, SandboxId};
+use crate::shared::Shared;
 
 /// Connections beside those that the pollers need: extensions, and clients that open one per call.
 const SPARE_CONNECTIONS: usize = 32;

@@ -1,6 +1,6 @@
 //! A function: its pool of sandboxes, and the way in.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,28 +12,17 @@ use tokio_util::task::TaskTracker;
 use crate::definition::Definition;
 use crate::ids::{request_id, unsampled_trace};
 use crate::invocation::{Event, Invocation, InvokeError, Outcome};
-use crate::pool::{Pool, SandboxId};
+use crate::pool::Pool;
 use crate::sandbox;
+use crate::shared::{Shared, WallClock};
 
 /// How long everything may take to end when a function is stopped: longer than a sandbox gives its process.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Milliseconds since 1970. Wall-clock time comes from outside.
-pub type WallClock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 /// A function that can be invoked. Its processes end when it is stopped or dropped.
 pub struct Function {
     shared: Arc<Shared>,
     _stop_on_drop: DropGuard,
-}
-
-/// What the parts of one function share.
-pub(crate) struct Shared {
-    pub definition: Definition,
-    pub clock: WallClock,
-    pub tasks: TaskTracker,
-    pub stop: CancellationToken,
-    pool: Mutex<Pool>,
 }
 
 impl Function {
@@ -48,6 +37,7 @@ impl Function {
             clock,
             tasks: TaskTracker::new(),
             stop: stop.clone(),
+            start: |shared, id| drop(shared.tasks.spawn(sandbox::run(shared.clone(), id))),
         });
         let due = shared.pool().due(Instant::now());
         shared.launch(due);
@@ -102,20 +92,6 @@ impl Function {
         self.shared.tasks.close();
         if tokio::time::timeout(STOP_TIMEOUT, self.shared.tasks.wait()).await.is_err() {
             tracing::warn!(function.name = self.name(), "a function's processes did not end in time");
-        }
-    }
-}
-
-impl Shared {
-    /// The pool, for as long as a statement takes: nothing waits while it is held.
-    pub fn pool(&self) -> MutexGuard<'_, Pool> {
-        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Starts sandboxes.
-    pub fn launch(self: &Arc<Self>, due: Vec<SandboxId>) {
-        for id in due {
-            self.tasks.spawn(sandbox::run(self.clone(), id));
         }
     }
 }

@@ -18,6 +18,7 @@ mod output;
 mod pool;
 mod program;
 mod sandbox;
+mod shared;
 
 pub use self::definition::{Definition, Limits};
 pub use self::function::Function;

@@ -21,10 +21,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::endpoint::{Endpoint, serve};
-use crate::function::Shared;
 use crate::invocation::InvokeError;
 use crate::output;
 use crate::pool::{End, SandboxId, Watch};
+use crate::shared::Shared;
 
 /// How long a process may take to end by itself (Lambda developer guide, `runtimes-extensions-api`: 2 s with extensions,
 /// 0.5 s with internal ones, nothing without).

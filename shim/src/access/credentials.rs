@@ -17,7 +17,7 @@ use data_encoding::HEXLOWER;
 use gateway::event::IamCaller;
 use gateway::iam::{Claim, IamPolicy, SERVICE, SignatureError, SignedRequest, TERMINATION};
 
-use crate::config::Secret;
+use crate::secret::Secret;
 
 /// Most callers: a list for people to write, searched by key.
 pub const MOST_CALLERS: usize = 1000;

@@ -9,7 +9,16 @@ use std::fmt;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use gateway::event::ApiKey;
 
-use crate::config::ClientKeyConfig;
+use crate::secret::Secret;
+
+/// An API key that a client connects with.
+#[derive(Debug, Clone)]
+pub struct ClientKeyConfig {
+    /// Its id, which events show beside it.
+    pub id: String,
+    /// The key.
+    pub key: Secret,
+}
 
 /// The keys, at most as many as the configuration has. `Debug` shows none.
 #[derive(Default, Clone)]
@@ -42,7 +51,6 @@ impl fmt::Debug for ClientKeys {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Secret;
 
     #[test]
     fn idn_3_a_key_is_found_whole_and_never_shown() {

@@ -6,16 +6,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use handlers::frame::{Degraded, DegradedState, Frame as _};
+use bytes::Bytes;
 use handlers::ports::Priority;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use websocket::SharedText;
 
 use super::Shared;
-use crate::hub::Hub;
+use crate::connection::{ClientNotices, ConnectionIndex, PeerLink, Queued};
 use crate::redis::LinkState;
-use crate::session::outbox::Queued;
 
 /// Clients told without a pause, some tens of microseconds of work.
 const GROUP: usize = 256;
@@ -23,14 +22,19 @@ const GROUP: usize = 256;
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// Watches the link until `stop`.
-pub(super) async fn run(shared: Arc<Shared>, hub: Hub, stop: CancellationToken) {
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    connections: ConnectionIndex,
+    notices: Arc<dyn ClientNotices>,
+    stop: CancellationToken,
+) {
     tokio::select! {
-        () = watch(&shared, &hub) => {}
+        () = watch(&shared, &connections, &*notices) => {}
         () = stop.cancelled() => {}
     }
 }
 
-async fn watch(shared: &Shared, hub: &Hub) {
+async fn watch(shared: &Shared, connections: &ConnectionIndex, notices: &dyn ClientNotices) {
     let mut state = shared.redis.state();
     while until(&mut state, is_away).await {
         let back = until(&mut state, is_up);
@@ -38,12 +42,12 @@ async fn watch(shared: &Shared, hub: &Hub) {
             continue;
         }
         tracing::warn!("redis is away: clients are told; delivery on this pod goes on");
-        tell(hub, DegradedState::Began).await;
+        tell(connections, notices.degraded(PeerLink::Lost)).await;
         if !until(&mut state, is_up).await {
             return;
         }
         tracing::info!("redis is back");
-        tell(hub, DegradedState::Ended).await;
+        tell(connections, notices.degraded(PeerLink::Restored)).await;
     }
 }
 
@@ -60,11 +64,10 @@ const fn is_away(state: &LinkState) -> bool {
     !is_up(state)
 }
 
-async fn tell(hub: &Hub, state: DegradedState) {
-    let text = SharedText::from(Degraded { state }.encode());
-    for handles in hub.all().chunks(GROUP) {
-        // Other applications' clients do not speak this protocol.
-        for handle in handles.iter().filter(|handle| handle.identity.is_some() && handle.has_room(text.len())) {
+async fn tell(connections: &ConnectionIndex, frame: Option<Bytes>) {
+    let Some(text) = frame.map(SharedText::from) else { return };
+    for handles in connections.all().chunks(GROUP) {
+        for handle in handles.iter().filter(|handle| handle.has_room(text.len())) {
             handle.push(Priority::Control, Queued { text: text.clone(), placement: None });
         }
         tokio::time::sleep(PAUSE).await;

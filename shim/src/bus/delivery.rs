@@ -17,11 +17,11 @@ use super::queue::{Publication, Worth};
 use super::requests::AskError;
 use super::wire::{self, Answer, Operation};
 use super::{Shared, topic};
-use crate::hub::{Hub, Neighbours as _};
+use crate::hub::{ChannelDelivery, Neighbours as _};
 
 /// Delivery to the connections of all pods.
 pub struct PodDelivery {
-    hub: Hub,
+    hub: ChannelDelivery,
     shared: Arc<Shared>,
 }
 
@@ -31,7 +31,7 @@ pub struct PodDelivery {
 struct Away;
 
 impl PodDelivery {
-    pub(super) const fn new(hub: Hub, shared: Arc<Shared>) -> Self {
+    pub(super) const fn new(hub: ChannelDelivery, shared: Arc<Shared>) -> Self {
         Self { hub, shared }
     }
 
@@ -68,7 +68,7 @@ impl PodDelivery {
     /// The node that a connection is on, when that is another pod's.
     fn elsewhere(&self, connection: &ConnectionId) -> Option<GatewayId> {
         let id = gateway::id::check(connection.as_str()).ok()?;
-        let here = id.node() == self.shared.nodes.node() || self.hub.find(id).is_some();
+        let here = id.node() == self.shared.nodes.node() || self.hub.connections().find(id).is_some();
         (!here).then_some(id)
     }
 
@@ -91,7 +91,7 @@ impl PodDelivery {
 /// [`Delivery::hold`] for a connection of this pod. What is sent after it either reaches this pod or is in the log that the
 /// caller reads next.
 pub(super) async fn hold_here(
-    hub: &Hub,
+    hub: &ChannelDelivery,
     shared: &Shared,
     connection: &ConnectionId,
     channels: &[Channel],

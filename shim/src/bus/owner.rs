@@ -17,23 +17,22 @@ use super::delivery::hold_here;
 use super::queue::{Publication, Worth};
 use super::wire::{self, Answer, Described, Operation};
 use super::{Shared, topic};
-use crate::hub::Hub;
-use crate::session::handle::Handle;
-use crate::session::outbox::{Pushed, Queued};
+use crate::connection::{Connection, Pushed, Queued};
+use crate::hub::ChannelDelivery;
 
 /// Most requests that are carried out at a time.
 const MOST_RUNNING: usize = 1_024;
 
 /// What answers.
 pub(super) struct Owner {
-    hub: Hub,
+    hub: ChannelDelivery,
     shared: Arc<Shared>,
     tasks: TaskTracker,
     running: Arc<Semaphore>,
 }
 
 impl Owner {
-    pub(super) fn new(hub: Hub, shared: Arc<Shared>, tasks: TaskTracker) -> Self {
+    pub(super) fn new(hub: ChannelDelivery, shared: Arc<Shared>, tasks: TaskTracker) -> Self {
         Self { hub, shared, tasks, running: Arc::new(Semaphore::new(MOST_RUNNING)) }
     }
 
@@ -54,9 +53,14 @@ impl Owner {
     }
 }
 
-async fn carry_out(hub: &Hub, shared: &Shared, operation: Operation, text: Bytes) -> Result<Answer, DeliveryError> {
+async fn carry_out(
+    hub: &ChannelDelivery,
+    shared: &Shared,
+    operation: Operation,
+    text: Bytes,
+) -> Result<Answer, DeliveryError> {
     let id = gateway::id::check(operation.connection()).ok();
-    let Some(handle) = id.and_then(|id| hub.find(id)).filter(|handle| !handle.is_closing()) else {
+    let Some(handle) = id.and_then(|id| hub.connections().find(id)).filter(|handle| !handle.is_closing()) else {
         return Ok(Answer::Gone);
     };
     let Ok(connection) = ConnectionId::parse(operation.connection()) else { return Ok(Answer::Gone) };
@@ -84,12 +88,12 @@ async fn carry_out(hub: &Hub, shared: &Shared, operation: Operation, text: Bytes
     })
 }
 
-async fn deliver(handle: &Handle, priority: Priority, queued: Queued, patience: Duration) -> Answer {
+async fn deliver(handle: &Connection, priority: Priority, queued: Queued, patience: Duration) -> Answer {
     let _ = tokio::time::timeout(patience, handle.wait_for_room(queued.text.len())).await;
     push(handle, priority, queued)
 }
 
-fn push(handle: &Handle, priority: Priority, queued: Queued) -> Answer {
+fn push(handle: &Connection, priority: Priority, queued: Queued) -> Answer {
     match handle.push(priority, queued) {
         Pushed::Queued | Pushed::Shed(_) => Answer::Done,
         Pushed::Closed => Answer::Gone,
@@ -103,7 +107,7 @@ fn done(delivered: Delivered) -> Answer {
     }
 }
 
-fn describe(handle: &Handle) -> Described {
+fn describe(handle: &Connection) -> Described {
     Described {
         connected_at: handle.facts.connected_at,
         last_active_at: handle.last_active().0,

@@ -11,17 +11,17 @@ use tokio_util::task::TaskTracker;
 use super::Shared;
 use super::owner::Owner;
 use super::wire::{self, Record};
-use crate::hub::Hub;
+use crate::hub::ChannelDelivery;
 
 /// The way from the subscription to the hub, to whoever waits for an answer, and to the connections that are asked about.
 pub(super) struct Receiver {
-    hub: Hub,
+    hub: ChannelDelivery,
     shared: Arc<Shared>,
     owner: Owner,
 }
 
 impl Receiver {
-    pub(super) fn new(hub: Hub, shared: Arc<Shared>, tasks: TaskTracker) -> Self {
+    pub(super) fn new(hub: ChannelDelivery, shared: Arc<Shared>, tasks: TaskTracker) -> Self {
         let owner = Owner::new(hub.clone(), shared.clone(), tasks);
         Self { hub, shared, owner }
     }

@@ -15,9 +15,9 @@ use handlers::audience::Group;
 use super::Shared;
 use super::requests::AskError;
 use super::wire::{Answer, Operation};
-use crate::hub::{Neighbours, RemoteDescription};
+use crate::connection::{RemoteConnections, RemoteDescription};
+use crate::hub::Neighbours;
 
-#[async_trait]
 impl Neighbours for Shared {
     fn membership_changed(&self, group: &Group) {
         self.interest.hint(group);
@@ -33,7 +33,10 @@ impl Neighbours for Shared {
             let _ = tokio::time::timeout(deadline, interest.settle(&groups)).await;
         }))
     }
+}
 
+#[async_trait]
+impl RemoteConnections for Shared {
     async fn post(&self, id: GatewayId, text: Bytes) -> Result<(), ManagementError> {
         self.manage(id, Operation::Post { to: id.to_string() }, &text).await.map(|_| ())
     }

@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use super::receiver::Receiver;
 use super::{Shared, topic, wire};
-use crate::hub::Hub;
+use crate::hub::ChannelDelivery;
 use crate::redis::{Pushes, RedisTrouble, Topics};
 
 /// Topics that are listened for in one go, so that each go stays well inside the link's deadline.
@@ -30,7 +30,7 @@ const TOPICS_AT_ONCE: usize = 512;
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
 /// Hears until `stop`.
-pub(super) async fn run(shared: Arc<Shared>, hub: Hub, tasks: TaskTracker, stop: CancellationToken) {
+pub(super) async fn run(shared: Arc<Shared>, hub: ChannelDelivery, tasks: TaskTracker, stop: CancellationToken) {
     let receiver = Receiver::new(hub.clone(), shared.clone(), tasks);
     let listener = Listener { shared, hub, receiver, heard: Mutex::new(Instant::now()) };
     tokio::select! {
@@ -41,7 +41,7 @@ pub(super) async fn run(shared: Arc<Shared>, hub: Hub, tasks: TaskTracker, stop:
 
 struct Listener {
     shared: Arc<Shared>,
-    hub: Hub,
+    hub: ChannelDelivery,
     receiver: Receiver,
     heard: Mutex<Instant>,
 }

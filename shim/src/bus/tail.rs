@@ -15,7 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
-use crate::hub::Hub;
+use crate::hub::ChannelDelivery;
 
 /// Channels compared in one round trip.
 const BATCH: usize = 256;
@@ -25,7 +25,7 @@ const DEADLINE: Duration = Duration::from_secs(5);
 const RECENT: u32 = 3;
 
 /// Compares until `stop`.
-pub(super) async fn run(shared: Arc<Shared>, hub: Hub, log: Arc<dyn MessageLog>, stop: CancellationToken) {
+pub(super) async fn run(shared: Arc<Shared>, hub: ChannelDelivery, log: Arc<dyn MessageLog>, stop: CancellationToken) {
     let mut check = Check { rotation: VecDeque::new(), turn: None, owed: false, shared, hub, log };
     tokio::select! {
         () = check.run() => {}
@@ -35,7 +35,7 @@ pub(super) async fn run(shared: Arc<Shared>, hub: Hub, log: Arc<dyn MessageLog>,
 
 struct Check {
     shared: Arc<Shared>,
-    hub: Hub,
+    hub: ChannelDelivery,
     log: Arc<dyn MessageLog>,
     /// What is still to be compared in this turn of the rotation.
     rotation: VecDeque<Channel>,

@@ -61,7 +61,7 @@ async fn connections_are_managed_where_they_are() {
     let server = RedisServer::start().await;
     let world = World::start(&server).await;
     let alice = world.connect_there("alice", Role::User).await;
-    let gateway = world.here.hub.neighbours().unwrap();
+    let gateway = world.here.bus.remote();
     gateway.post(alice.id, "hi".into()).await.unwrap();
     assert_eq!(drained(&alice), ["hi"]);
     let described = gateway.describe(alice.id).await.unwrap();

@@ -3,8 +3,9 @@
 use std::process::ExitCode;
 
 use super::exit::Failure;
-use super::{Settings, Terminal};
+use super::{Settings, Terminal, welcome};
 use crate::logging;
+use crate::serve::{self, Ready};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -32,5 +33,9 @@ pub(super) fn serve(settings: &Settings, terminal: &mut Terminal<'_>) -> Result<
         .global_queue_interval(GLOBAL_QUEUE_INTERVAL)
         .build()
         .map_err(|error| Failure::classify(error.into()))?;
-    runtime.block_on(crate::serve::run(config)).map_err(Failure::classify)
+    let serving = serve::run(config, |config, ready| {
+        let Ready { traffic, ops, secret } = ready;
+        print!("{}", welcome::text(config, secret, traffic, ops));
+    });
+    runtime.block_on(serving).map_err(Failure::classify)
 }

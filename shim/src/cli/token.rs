@@ -13,8 +13,9 @@ use handlers::ports::Timestamp;
 
 use super::exit::Failure;
 use super::{Settings, Terminal};
-use crate::config::{AuthConfig, Secret, parse_duration};
+use crate::config::{AuthConfig, parse_duration};
 use crate::embedded::signing_secret;
+use crate::secret::Secret;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:

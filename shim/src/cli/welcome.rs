@@ -11,8 +11,9 @@ use handlers::id::{TenantId, UserId};
 use handlers::identity::Role;
 
 use super::token::{Grant, mint};
-use crate::config::{AuthConfig, Config, FunctionSource, LogStorage, Mode, Secret};
+use crate::config::{AuthConfig, Config, FunctionSource, LogStorage, Mode};
 use crate::embedded::SigningSecret;
+use crate::secret::Secret;
 
 /// How long the printed tokens are good: a working day.
 const TOKEN_LIFE: Duration = Duration::from_secs(12 * 60 * 60);

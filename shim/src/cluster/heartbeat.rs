@@ -13,7 +13,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::ledger::{Beat, Claimed};
 use super::{JoinError, Member, Reapable, Served, claim};
-use crate::drain::send_waves;
 use crate::readiness::Part;
 use crate::redis::{LinkState, RedisTrouble};
 
@@ -118,7 +117,7 @@ impl Heartbeat {
             Ok(Some(Claimed { epoch, .. })) => {
                 tracing::warn!(pod = %name, "Redis has lost its data: writing this pod and its connections down again");
                 *self.member.epoch.lock() = epoch;
-                if self.served.endpoint.functions.forgets_with_redis() {
+                if self.served.reconnect_on_data_loss {
                     self.send_all_away_once_written_down();
                 }
                 self.member.registry.doubt();
@@ -144,19 +143,19 @@ impl Heartbeat {
 
     /// Tells everyone to reconnect, in waves.
     fn send_all_away(&self) {
-        let (drain, handles) = (self.served.drain.clone(), self.served.endpoint.hub.all());
-        self.served.endpoint.tasks.spawn(async move { send_waves(&drain, handles).await });
+        let (drain, handles) = (self.served.drain.clone(), self.served.drain.connections.all());
+        self.served.drain.tasks.spawn(async move { drain.send_waves(handles).await });
     }
 
     /// The same for a pod that holds its connections still: should it die meanwhile, the others finish them.
     fn send_all_away_once_written_down(&self) {
         // Who comes from here on is known again.
-        let (drain, handles) = (self.served.drain.clone(), self.served.endpoint.hub.all());
+        let (drain, handles) = (self.served.drain.clone(), self.served.drain.connections.all());
         let (mut compared, patience) = (self.member.registry.comparisons(), self.member.settings.lease);
-        self.served.endpoint.tasks.spawn(async move {
+        self.served.drain.tasks.spawn(async move {
             // Late is better than never: who is sent away is told, whether the others know of it or not.
             let _ = timeout(patience, compared.changed()).await;
-            send_waves(&drain, handles).await;
+            drain.send_waves(handles).await;
         });
     }
 
@@ -166,7 +165,7 @@ impl Heartbeat {
                 tracing::info!(pod = %name, "joined the cluster again");
                 *self.member.epoch.lock() = epoch;
                 self.member.lease.send_replace(name.clone());
-                self.served.endpoint.ids.renumber(name.node());
+                self.served.disconnects.ids.renumber(name.node());
                 self.homeless = false;
                 self.served.readiness.note(Part::Lease, true);
                 ControlFlow::Continue(())

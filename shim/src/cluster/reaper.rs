@@ -23,10 +23,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::ledger::{Name, Taken};
 use super::{Member, Reapable};
-use crate::endpoint::Endpoint;
 use crate::readiness::{Readiness, State};
 use crate::redis::RedisTrouble;
-use crate::session::{Stamps, fire};
+use crate::session::DisconnectRunner;
 
 /// How often a `$disconnect` that may be repeated is tried before it is given up.
 const ATTEMPTS: u8 = 8;
@@ -36,7 +35,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// The task that finishes what dead pods left.
 pub(super) struct Reaper {
     member: Arc<Member>,
-    endpoint: Arc<Endpoint>,
+    disconnects: DisconnectRunner,
     readiness: Arc<Readiness>,
     pace: DefaultDirectRateLimiter,
     /// How often each connection of the present share has failed: at most one entry per connection of it.
@@ -44,11 +43,11 @@ pub(super) struct Reaper {
 }
 
 impl Reaper {
-    pub(super) fn new(member: Arc<Member>, endpoint: Arc<Endpoint>, readiness: Arc<Readiness>) -> Self {
+    pub(super) fn new(member: Arc<Member>, disconnects: DisconnectRunner, readiness: Arc<Readiness>) -> Self {
         let some = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
         let quota =
             Quota::per_second(some(member.settings.reap_rate)).allow_burst(some(member.settings.reap_concurrency));
-        Self { member, endpoint, readiness, pace: RateLimiter::direct(quota), failures: HashMap::new() }
+        Self { member, disconnects, readiness, pace: RateLimiter::direct(quota), failures: HashMap::new() }
     }
 
     /// Works on what `reapable` names until `stop`. A share under way is left to the other pods then.
@@ -127,7 +126,7 @@ impl Reaper {
         let mut failures = HashMap::new();
         for (taken, ran) in share.iter().zip(outcomes) {
             let failed = self.failures.get(&taken.field).copied().unwrap_or_default() + 1;
-            if ran || failed >= ATTEMPTS || !self.endpoint.functions.may_repeat_disconnect() {
+            if ran || failed >= ATTEMPTS || !self.disconnects.retry.is_allowed() {
                 finished.push(taken.clone());
             } else {
                 failures.insert(taken.field.clone(), failed);
@@ -139,7 +138,7 @@ impl Reaper {
 
     /// Runs one `$disconnect`; `false` when it failed.
     async fn finish_one(&self, taken: &Taken) -> bool {
-        let facts = match ConnectionFacts::from_record(&taken.record, &self.endpoint.api) {
+        let facts = match ConnectionFacts::from_record(&taken.record, &self.disconnects.integration.api) {
             Ok(facts) => facts,
             Err(error) => {
                 tracing::error!(pod = %taken.origin, error = %errors::chain(&error), "a dead pod's connection cannot be read");
@@ -147,8 +146,7 @@ impl Reaper {
             }
         };
         self.pace.until_ready().await;
-        let mut stamps = Stamps::new(self.endpoint.ids.events_of(facts.connection_id));
-        let ran = fire(&self.endpoint, &facts, &mut stamps, &CloseCause::ConnectionLost).await.is_ok();
+        let ran = self.disconnects.run(&facts, &CloseCause::ConnectionLost).await.is_ok();
         self.member.metrics.reaped.inc_by(u64::from(ran));
         ran
     }

@@ -15,6 +15,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use async_trait::async_trait;
 use dashmap::DashMap;
 use foldhash::fast::RandomState;
 use gateway::close::CloseCause;
@@ -28,25 +29,11 @@ pub(super) use self::upkeep::Upkeep;
 use self::calls::Calls;
 use super::ledger::{Ledger, Name};
 use super::metrics::ClusterMetrics;
-use crate::redis::RedisTrouble;
+use crate::connection::{ConnectionRegistry, RegisterError, RegistrationGuard};
 
 /// Most ids that wait to be struck off. Beyond it they are not remembered one by one: the next comparison with Redis finds
 /// them.
 const UNSTRUCK: usize = 1 << 18;
-
-/// Why a connection was not written down.
-#[derive(Debug, thiserror::Error)]
-pub enum NotEnrolled {
-    /// Redis did not take it.
-    #[error("the connection could not be written down")]
-    Redis(#[from] RedisTrouble),
-    /// This pod's lease was taken away, or the id belongs to an earlier one.
-    #[error("this pod does not hold the lease that the connection's id belongs to")]
-    Fenced,
-    /// More connections are unfinished than this pod keeps.
-    #[error("too many connections are unfinished")]
-    Full,
-}
 
 /// The connections that this pod has to finish; clones share them.
 #[derive(Clone)]
@@ -87,22 +74,6 @@ struct Pending {
     finish: Vec<GatewayId>,
 }
 
-/// A connection that is written down and not open yet. Dropped undecided, as when the client leaves during the handshake, it
-/// gets a `$disconnect`, because its `$connect` may have run.
-#[must_use]
-pub struct Enrolment {
-    registry: Registry,
-    id: GatewayId,
-    due: Due,
-}
-
-/// What has to happen when an enrolment is dropped.
-enum Due {
-    Nothing,
-    Strike,
-    Disconnect,
-}
-
 impl Registry {
     /// A registry that holds at most `limit` connections and writes them down under the present name of `lease`.
     pub(super) fn new(
@@ -123,66 +94,6 @@ impl Registry {
             metrics,
         };
         Self { shared: Arc::new(shared) }
-    }
-
-    /// Writes a connection down, before its `$connect` runs. One command.
-    ///
-    /// # Errors
-    /// [`NotEnrolled`]: the handshake has to be refused.
-    pub async fn enrol(&self, facts: &Arc<ConnectionFacts>) -> Result<Enrolment, NotEnrolled> {
-        let shared = &self.shared;
-        let (id, name) = (facts.connection_id, shared.lease.borrow().clone());
-        if id.node() != name.node() {
-            return Err(NotEnrolled::Fenced);
-        }
-        if shared.held.len() >= shared.limit {
-            return Err(NotEnrolled::Full);
-        }
-        // Before the command, so that a comparison with Redis meanwhile does not take it for a leftover. From here on the
-        // guard takes it out again, also when this future is dropped.
-        shared.held.insert(id, Held { facts: facts.clone(), unfinished: None });
-        let mut enrolment = Enrolment { registry: self.clone(), id, due: Due::Strike };
-        let written = shared.ledger.enrol(&name, &[(id, facts.to_record())]).await;
-        if matches!(written, Ok(true)) && self.holds(id) {
-            enrolment.due = Due::Disconnect;
-            return Ok(enrolment);
-        }
-        Err(written.map_or_else(NotEnrolled::Redis, |_| NotEnrolled::Fenced))
-    }
-
-    /// Whether it is this pod that has to run the connection's `$disconnect`.
-    #[must_use]
-    pub fn holds(&self, id: GatewayId) -> bool {
-        self.shared.held.contains_key(&id)
-    }
-
-    /// Takes note that a connection is finished: its `$disconnect` has run, or none is due.
-    pub fn forget(&self, id: GatewayId) {
-        self.shared.held.remove(&id);
-        let mut pending = self.shared.pending.lock();
-        if pending.strike.len() < UNSTRUCK {
-            pending.strike.push_back(id);
-        } else {
-            self.shared.doubtful.store(true, Ordering::Release);
-        }
-        drop(pending);
-        self.shared.calls.work();
-    }
-
-    /// Takes note that a connection has ended but its `$disconnect` has yet to run (again).
-    pub fn leave_unfinished(&self, id: GatewayId, cause: &CloseCause) {
-        let Some(mut held) = self.shared.held.get_mut(&id) else { return };
-        held.unfinished = Some(Box::new(Unfinished { cause: cause.clone(), attempts: 0 }));
-        drop(held);
-        // No more than `held` has.
-        self.shared.pending.lock().finish.push(id);
-        self.shared.calls.work();
-    }
-
-    /// Takes a connection back that other pods have finished while its `$connect` was under way here, which may have had its
-    /// effects behind theirs: its end is this pod's again. Only where a `$disconnect` may run twice.
-    pub fn take_back(&self, facts: &Arc<ConnectionFacts>) {
-        self.shared.held.insert(facts.connection_id, Held { facts: facts.clone(), unfinished: None });
     }
 
     /// Lets go of all connections, because other pods finish them; answers how many there were.
@@ -217,27 +128,59 @@ impl Registry {
     }
 }
 
-impl Enrolment {
-    /// `$connect` did not let it in: it gets no `$disconnect` (DC-6).
-    pub fn refused(mut self) {
-        self.due = Due::Strike;
-    }
-
-    /// It is open, and its session sees to its end. `false` when this pod lost its number meanwhile: the socket has to be
-    /// closed.
-    #[must_use]
-    pub fn opened(mut self) -> bool {
-        self.due = Due::Nothing;
-        self.registry.holds(self.id) && self.id.node() == self.registry.shared.lease.borrow().node()
-    }
-}
-
-impl Drop for Enrolment {
-    fn drop(&mut self) {
-        match self.due {
-            Due::Nothing => {}
-            Due::Strike => self.registry.forget(self.id),
-            Due::Disconnect => self.registry.leave_unfinished(self.id, &CloseCause::ConnectionLost),
+#[async_trait]
+impl ConnectionRegistry for Registry {
+    /// One command.
+    async fn register(&self, facts: &Arc<ConnectionFacts>) -> Result<RegistrationGuard, RegisterError> {
+        let shared = &self.shared;
+        let (id, name) = (facts.connection_id, shared.lease.borrow().clone());
+        if id.node() != name.node() {
+            return Err(RegisterError::Fenced);
         }
+        if shared.held.len() >= shared.limit {
+            return Err(RegisterError::Full);
+        }
+        // Before the command, so that a comparison with Redis meanwhile does not take it for a leftover. From here on the
+        // guard takes it out again, also when this future is dropped.
+        shared.held.insert(id, Held { facts: facts.clone(), unfinished: None });
+        let guard = RegistrationGuard::pending(Arc::new(self.clone()), id);
+        let written = shared.ledger.enrol(&name, &[(id, facts.to_record())]).await;
+        if matches!(written, Ok(true)) && self.holds(id) {
+            return Ok(guard.registered());
+        }
+        Err(written.map_or_else(|error| RegisterError::Store(error.into()), |_| RegisterError::Fenced))
+    }
+
+    fn holds(&self, id: GatewayId) -> bool {
+        self.shared.held.contains_key(&id)
+    }
+
+    fn is_current(&self, id: GatewayId) -> bool {
+        self.holds(id) && id.node() == self.shared.lease.borrow().node()
+    }
+
+    fn forget(&self, id: GatewayId) {
+        self.shared.held.remove(&id);
+        let mut pending = self.shared.pending.lock();
+        if pending.strike.len() < UNSTRUCK {
+            pending.strike.push_back(id);
+        } else {
+            self.shared.doubtful.store(true, Ordering::Release);
+        }
+        drop(pending);
+        self.shared.calls.work();
+    }
+
+    fn leave_unfinished(&self, id: GatewayId, cause: &CloseCause) {
+        let Some(mut held) = self.shared.held.get_mut(&id) else { return };
+        held.unfinished = Some(Box::new(Unfinished { cause: cause.clone(), attempts: 0 }));
+        drop(held);
+        // No more than `held` has.
+        self.shared.pending.lock().finish.push(id);
+        self.shared.calls.work();
+    }
+
+    fn reclaim(&self, facts: &Arc<ConnectionFacts>) {
+        self.shared.held.insert(facts.connection_id, Held { facts: facts.clone(), unfinished: None });
     }
 }

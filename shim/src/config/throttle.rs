@@ -1,21 +1,10 @@
-//! How often the API may be used, and the keys of those who use it.
+//! How often the API may be used.
 //!
 //! Invariant: what is not set is the profile's. Nothing here counts; `access::throttle` does.
 
 use std::collections::BTreeMap;
 
 use gateway::quotas::Rate;
-
-use super::Secret;
-
-/// An API key that a client connects with.
-#[derive(Debug, Clone)]
-pub struct ClientKeyConfig {
-    /// Its id, which events show beside it.
-    pub id: String,
-    /// The key.
-    pub key: Secret,
-}
 
 /// How often the API may be used; what is not set is the profile's.
 #[derive(Debug, Clone, Default)]

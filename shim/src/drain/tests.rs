@@ -7,22 +7,29 @@ use crate::hub::tests::{connect_at, hub};
 const INTERVAL: Duration = Duration::from_millis(100);
 const GRACE: Duration = Duration::from_secs(10);
 
-fn config() -> DrainConfig {
-    DrainConfig { delay: Duration::ZERO, wave_size: 2, wave_interval: INTERVAL, grace: GRACE, termination_grace: None }
+fn drain() -> ConnectionDrain {
+    let config = DrainConfig {
+        delay: Duration::ZERO,
+        wave_size: 2,
+        wave_interval: INTERVAL,
+        grace: GRACE,
+        termination_grace: None,
+    };
+    ConnectionDrain { config, connections: ConnectionIndex::default(), notices: None, tasks: TaskTracker::new() }
 }
 
 /// Stands for the sessions of four connections, which are told in two waves.
-fn four() -> Vec<Arc<Handle>> {
+fn four() -> Vec<Arc<Connection>> {
     let (hub, _) = hub();
     (0..4).map(|number| connect_at(&hub, number, 1, "alice", Role::User)).collect()
 }
 
 /// When the last of the handles was told, while sessions end as `ends` says.
-async fn last_told(sessions: Vec<Arc<Handle>>, ends: impl AsyncFnOnce(&mut Vec<Arc<Handle>>)) -> Duration {
+async fn last_told(sessions: Vec<Arc<Connection>>, ends: impl AsyncFnOnce(&mut Vec<Arc<Connection>>)) -> Duration {
     let (begun, mut held) = (Instant::now(), sessions.clone());
     let last = sessions[3].clone();
-    let config = config();
-    let waves = send_waves(&config, sessions);
+    let drain = drain();
+    let waves = drain.send_waves(sessions);
     let told = async {
         ends(&mut held).await;
         while !last.is_closing() {

@@ -13,7 +13,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use handlers::authorizer::SECRET_BYTES;
 
 use super::data_dir;
-use crate::config::{Config, Mode, Secret};
+use crate::config::{Config, Mode};
+use crate::secret::Secret;
 
 /// How many random bytes a generated secret has: as many as HMAC-SHA-256 puts out (RFC 7518, section 3.2).
 const RANDOM_BYTES: usize = 32;

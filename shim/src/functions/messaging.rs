@@ -73,13 +73,4 @@ impl Functions for Messaging {
     fn disconnect(&self, event: DisconnectEvent<'_>) -> BoxFuture<'static, Answer> {
         Self::run("disconnect", || self.app.disconnect(event.typed()))
     }
-
-    /// Of several runs the one whose removal finds the record has effects (`handlers::disconnect`).
-    fn may_repeat_disconnect(&self) -> bool {
-        true
-    }
-
-    fn forgets_with_redis(&self) -> bool {
-        true
-    }
 }

@@ -11,10 +11,11 @@ use gateway::id::GatewayId;
 use handlers::audience::Group;
 use handlers::channel::Channel;
 
+use super::membership::Membership;
 use super::neighbours::Neighbours;
-use crate::session::handle::Handle;
+use crate::connection::Connection;
 
-type Connections = HashMap<GatewayId, Arc<Handle>, RandomState>;
+type Connections = HashMap<GatewayId, Arc<Connection>, RandomState>;
 
 /// Connections by group.
 #[derive(Default)]
@@ -36,7 +37,7 @@ impl Index {
     }
 
     /// Adds a connection to groups.
-    pub fn add(&self, groups: impl IntoIterator<Item = Group>, handle: &Arc<Handle>) {
+    pub fn add(&self, groups: impl IntoIterator<Item = Group>, handle: &Arc<Connection>) {
         for group in groups {
             self.insert(group, handle);
         }
@@ -61,7 +62,7 @@ impl Index {
     }
 
     /// Adds a connection to a room's or topic's readers; `false` when it was there.
-    pub fn join(&self, channel: &Channel, handle: &Arc<Handle>) -> bool {
+    pub fn join(&self, channel: &Channel, handle: &Arc<Connection>) -> bool {
         self.insert(Group::Joined(channel.clone()), handle)
     }
 
@@ -71,14 +72,14 @@ impl Index {
     }
 
     /// Calls `each` once for every connection in the union of `groups`.
-    pub fn for_each(&self, groups: &[Group], mut each: impl FnMut(&Arc<Handle>)) {
+    pub fn for_each(&self, groups: &[Group], mut each: impl FnMut(&Arc<Connection>)) {
         for position in 0..groups.len() {
             self.for_each_of(groups, position, &mut each);
         }
     }
 
     /// Calls `each` for every connection in the group at `position` that is in none of the groups before it.
-    pub fn for_each_of(&self, groups: &[Group], position: usize, mut each: impl FnMut(&Arc<Handle>)) {
+    pub fn for_each_of(&self, groups: &[Group], position: usize, mut each: impl FnMut(&Arc<Connection>)) {
         let Some((group, before)) = groups.get(position).zip(groups.get(..position)) else { return };
         let Some(members) = self.groups.get(group) else { return };
         for handle in members.values() {
@@ -90,7 +91,7 @@ impl Index {
     }
 
     /// Puts a connection into a group; `false` when it was there.
-    fn insert(&self, group: Group, handle: &Arc<Handle>) -> bool {
+    fn insert(&self, group: Group, handle: &Arc<Connection>) -> bool {
         let entry = self.groups.entry(group);
         if matches!(entry, dashmap::Entry::Vacant(_)) {
             self.tell(entry.key());
@@ -106,8 +107,8 @@ impl Index {
 }
 
 /// Unions are made of identity groups only (a user and a role), so the handle itself tells whether it was met before.
-fn belongs_to_any(handle: &Handle, groups: &[Group]) -> bool {
-    let Some(identity) = &handle.identity else { return false };
-    let own = identity.groups();
+fn belongs_to_any(handle: &Connection, groups: &[Group]) -> bool {
+    let Some(membership) = Membership::of(handle) else { return false };
+    let own = membership.identity.groups();
     groups.iter().any(|group| own.contains(group))
 }

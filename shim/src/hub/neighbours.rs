@@ -4,35 +4,17 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use gateway::id::GatewayId;
-use gateway::management::ManagementError;
 use handlers::audience::{Audience, Group, Members};
 use handlers::channel::{Channel, ChannelName};
 use handlers::ports::{Placement, Priority};
 
-use super::Hub;
+use super::ChannelDelivery;
 use super::wave::Wave;
-use crate::session::handle::Handle;
-use crate::session::outbox::Queued;
-
-/// What `GetConnection` tells of a connection on another pod.
-#[derive(Clone, PartialEq, Eq)]
-pub struct RemoteDescription {
-    /// Milliseconds since 1970.
-    pub connected_at: i64,
-    /// The client's address.
-    pub source_ip: String,
-    /// Its `User-Agent`.
-    pub user_agent: Option<String>,
-    /// Milliseconds since 1970.
-    pub last_active_at: i64,
-}
+use crate::connection::Queued;
 
 /// The other pods.
-#[async_trait]
 pub trait Neighbours: Send + Sync {
     /// A group is about to get its first member here, or to lose its last one. Called in the middle of the change: it must
     /// not wait and must not ask the hub.
@@ -41,18 +23,9 @@ pub trait Neighbours: Send + Sync {
     /// Resolves, after a bounded time in any case, when what others send to these groups reaches this process; `None` when
     /// it does already.
     fn settle(&self, groups: Vec<Group>) -> Option<BoxFuture<'static, ()>>;
-
-    /// `POST @connections` for a connection that is not here.
-    async fn post(&self, id: GatewayId, text: Bytes) -> Result<(), ManagementError>;
-
-    /// `GET @connections`, likewise.
-    async fn describe(&self, id: GatewayId) -> Result<RemoteDescription, ManagementError>;
-
-    /// `DELETE @connections`, likewise.
-    async fn delete(&self, id: GatewayId) -> Result<(), ManagementError>;
 }
 
-impl Hub {
+impl ChannelDelivery {
     /// Makes this hub one of several. Once, before it has connections.
     pub fn attach(&self, neighbours: Arc<dyn Neighbours>) {
         self.shared.index.watch(neighbours);
@@ -61,13 +34,6 @@ impl Hub {
     /// The other pods, where there are any.
     pub fn neighbours(&self) -> Option<&Arc<dyn Neighbours>> {
         self.shared.index.watcher()
-    }
-
-    /// What is to be waited for before a connection that was just opened can rely on getting everything; `None` when
-    /// nothing is, as always without neighbours.
-    pub fn settle(&self, handle: &Handle) -> Option<BoxFuture<'static, ()>> {
-        let groups = handle.identity.as_ref()?.groups();
-        self.neighbours()?.settle(groups.into())
     }
 
     /// Whether a group has members here.

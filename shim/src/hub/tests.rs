@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use gateway::api::{Api, ApiDefinition};
 use gateway::authorizer::AuthorizerContext;
 use gateway::event::{ConnectionFacts, Identity as EventIdentity};
@@ -10,17 +11,17 @@ use handlers::conformance::delivery::{Fixture, Receivers};
 use handlers::id::{MessageId, TenantId, UserId};
 use handlers::identity::{Identity, Role};
 use handlers::memory::{ManualClock, MemoryConnections, MemoryLog, Retention};
-use handlers::ports::{Append, Connection, Sender, Timestamp};
+use handlers::ports::{self, Append, Placement, Sender, Timestamp};
 use serde_json::value::RawValue;
 
 use super::*;
 
 /// The other end of a hub's connections: what the session would have taken from their outboxes.
-struct Outboxes(Hub);
+struct Outboxes(ChannelDelivery);
 
 #[async_trait]
 impl Receivers for Outboxes {
-    async fn open(&self, connection: &Connection) {
+    async fn open(&self, connection: &ports::Connection) {
         open(&self.0, gateway::id::check(connection.id.as_str()).unwrap(), &connection.identity);
     }
 
@@ -33,7 +34,7 @@ impl Receivers for Outboxes {
     }
 }
 
-pub(crate) fn closed_for(handle: &Handle) -> Option<CloseReason> {
+pub(crate) fn closed_for(handle: &Connection) -> Option<CloseReason> {
     let waker = std::task::Waker::noop();
     let (_, cause) = handle.outbox().drain(&std::task::Context::from_waker(waker), &mut Vec::new(), usize::MAX);
     match cause? {
@@ -61,11 +62,11 @@ pub(crate) fn log() -> MemoryLog {
     MemoryLog::new(Epoch("e".into()), Retention { entries: 10_000, bytes: 1 << 20 })
 }
 
-pub(crate) fn hub_over(log: Arc<dyn MessageLog>) -> Hub {
-    Hub::new(log, TaskTracker::new(), Arc::default())
+pub(crate) fn hub_over(log: Arc<dyn MessageLog>) -> ChannelDelivery {
+    ChannelDelivery::new(ConnectionIndex::default(), log, TaskTracker::new(), Arc::default())
 }
 
-pub(crate) fn hub() -> (Hub, Arc<MemoryLog>) {
+pub(crate) fn hub() -> (ChannelDelivery, Arc<MemoryLog>) {
     let log = Arc::new(log());
     (hub_over(log.clone()), log)
 }
@@ -87,17 +88,17 @@ fn api() -> Arc<Api> {
     Arc::new(Api::new(definition).unwrap())
 }
 
-fn connect(hub: &Hub, sequence: u32, user: &str, role: Role) -> Arc<Handle> {
+fn connect(hub: &ChannelDelivery, sequence: u32, user: &str, role: Role) -> Arc<Connection> {
     connect_at(hub, sequence, 1, user, role)
 }
 
-pub(crate) fn connect_at(hub: &Hub, sequence: u32, node: u16, user: &str, role: Role) -> Arc<Handle> {
+pub(crate) fn connect_at(hub: &ChannelDelivery, sequence: u32, node: u16, user: &str, role: Role) -> Arc<Connection> {
     let user = UserId::parse(user).unwrap();
     let identity = Identity { tenant: TenantId::default_tenant(), user, role, expires_at: None };
     open(hub, GatewayId::connection(0, sequence, node), &identity)
 }
 
-pub(crate) fn open(hub: &Hub, connection_id: GatewayId, identity: &Identity) -> Arc<Handle> {
+pub(crate) fn open(hub: &ChannelDelivery, connection_id: GatewayId, identity: &Identity) -> Arc<Connection> {
     let entries = identity.to_context().into_iter().map(|(key, value)| {
         let value = gateway::authorizer::ContextValue::Text(value.as_str().unwrap().into());
         (key.into(), value)
@@ -110,13 +111,19 @@ pub(crate) fn open(hub: &Hub, connection_id: GatewayId, identity: &Identity) -> 
         identity: EventIdentity { iam: None, api_key: None, user_agent: None, source_ip: "127.0.0.1".into() },
         authorizer: Some(Arc::new(AuthorizerContext::new(identity.user.as_str(), entries.collect(), 0))),
     };
-    let handle = Arc::new(Handle::new(Arc::new(facts), 1 << 20, Timestamp(0)));
-    assert_eq!(handle.identity.as_ref(), Some(identity));
-    hub.open(&handle);
+    let handle = Arc::new(Connection::new(Arc::new(facts), 1 << 20, Timestamp(0)));
+    hub.opened(&handle);
+    hub.connections().insert(&handle);
+    assert_eq!(Membership::of(&handle).map(|membership| &membership.identity), Some(identity));
     handle
 }
 
-pub(crate) fn id(handle: &Handle) -> ConnectionId {
+pub(crate) fn close(hub: &ChannelDelivery, handle: &Connection) {
+    hub.connections().remove(handle.id);
+    hub.closed(handle);
+}
+
+pub(crate) fn id(handle: &Connection) -> ConnectionId {
     ConnectionId::parse(handle.id.as_str()).unwrap()
 }
 
@@ -136,7 +143,7 @@ pub(crate) fn placed(channel: &Channel, offset: u64) -> Outgoing {
     }
 }
 
-pub(crate) fn drained(handle: &Handle) -> Vec<String> {
+pub(crate) fn drained(handle: &Connection) -> Vec<String> {
     let waker = std::task::Waker::noop();
     let mut batch = Vec::new();
     handle.outbox().drain(&std::task::Context::from_waker(waker), &mut batch, usize::MAX);
@@ -171,17 +178,17 @@ async fn rooms_reach_those_who_joined_until_they_leave_or_end() {
     hub.detach(&id(&first), std::slice::from_ref(&room)).await.unwrap();
     hub.deliver(&Audience::Channel(room.clone()), placed(&room, 2)).await.unwrap();
     assert_eq!((drained(&first), drained(&second)), (vec!["1".to_owned()], vec!["1".to_owned(), "2".to_owned()]));
-    hub.close_down(&second);
+    close(&hub, &second);
     let delivered = hub.deliver(&Audience::Channel(room.clone()), placed(&room, 3)).await.unwrap();
     assert_eq!(delivered, Delivered::To(Some(0)));
-    assert_eq!(hub.len(), 1);
+    assert_eq!(hub.connections().len(), 1);
 }
 
 #[tokio::test]
 async fn a_connection_that_is_not_open_is_gone() {
     let (hub, _) = hub();
     let handle = connect(&hub, 1, "alice", Role::User);
-    hub.close_down(&handle);
+    close(&hub, &handle);
     let audience = Audience::Connection(id(&handle));
     let outgoing = Outgoing { frame: "x".into(), priority: Priority::Control, placement: None };
     assert_eq!(hub.deliver(&audience, outgoing).await.unwrap(), Delivered::Gone);
@@ -214,7 +221,7 @@ async fn an_order_that_is_forgotten_is_used_by_nobody_who_found_it_before() {
     let own = channel("conversation:alice");
     hub.deliver(&Audience::Channel(own.clone()), placed(&own, 1)).await.unwrap();
     let found = hub.shared.channels.get(&own).unwrap().value().clone();
-    hub.close_down(&alice);
+    close(&hub, &alice);
     hub.forget_order(&handlers::audience::Group::User(own.tenant.clone(), UserId::parse("alice").unwrap()));
     assert!(found.lock().forgotten);
     assert!(hub.known_order(&own).is_none());
@@ -242,7 +249,7 @@ pub(crate) async fn append(log: &MemoryLog, channel: &Channel, ids: &[&str]) {
 }
 
 /// A hub that has passed 7 messages of epoch `old` on to alice, and whose log is another one now, with two messages.
-async fn hub_whose_log_was_lost() -> (Hub, Arc<Handle>, Channel) {
+async fn hub_whose_log_was_lost() -> (ChannelDelivery, Arc<Connection>, Channel) {
     let (hub, log) = hub();
     let (alice, own) = (connect(&hub, 1, "alice", Role::User), channel("conversation:alice"));
     append(&log, &own, &["a", "b"]).await;

@@ -13,9 +13,8 @@ use handlers::ports::{Delivered, Priority};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::{Hub, Shared};
-use crate::session::handle::Handle;
-use crate::session::outbox::{Pushed, Queued};
+use super::{ChannelDelivery, Shared};
+use crate::connection::{Connection, Enqueued, Pushed, Queued};
 
 /// Connections written to in one go: a tenth of a millisecond of work, and far from the budget that a task has for one poll
 /// (128 operations).
@@ -36,7 +35,7 @@ pub(super) struct Writers {
 
 #[derive(Default)]
 struct State {
-    due: VecDeque<Arc<Handle>>,
+    due: VecDeque<Arc<Connection>>,
     running: usize,
 }
 
@@ -47,7 +46,7 @@ impl Writers {
     }
 
     /// Puts connections in line and returns how many writers more it takes.
-    fn add(&self, due: &mut Vec<Arc<Handle>>) -> usize {
+    fn add(&self, due: &mut Vec<Arc<Connection>>) -> usize {
         let mut state = self.state.lock();
         state.due.extend(due.drain(..));
         let more = state.due.len().div_ceil(GROUP).min(self.most).saturating_sub(state.running);
@@ -56,7 +55,7 @@ impl Writers {
     }
 
     /// Moves the next connections to `group`; without any the writer that asks has to end.
-    fn next(&self, group: &mut Vec<Arc<Handle>>) {
+    fn next(&self, group: &mut Vec<Arc<Connection>>) {
         let mut state = self.state.lock();
         let count = state.due.len().min(GROUP);
         group.extend(state.due.drain(..count));
@@ -84,25 +83,25 @@ async fn write(shared: Arc<Shared>) {
 /// Frames on their way to many connections. What was handed over is written when it is dropped, at the latest.
 pub(super) struct Wave<'a> {
     shared: &'a Arc<Shared>,
-    due: Vec<Arc<Handle>>,
+    due: Vec<Arc<Connection>>,
     queued: u64,
 }
 
 impl<'a> Wave<'a> {
-    pub(super) const fn new(hub: &'a Hub) -> Self {
+    pub(super) const fn new(hub: &'a ChannelDelivery) -> Self {
         Self { shared: &hub.shared, due: Vec::new(), queued: 0 }
     }
 
     /// Puts a frame in line for one of them.
-    pub(super) fn hand_over(&mut self, handle: &Arc<Handle>, priority: Priority, queued: Queued) -> Delivered {
-        let (pushed, is_due) = handle.enqueue(priority, queued);
-        if is_due {
+    pub(super) fn hand_over(&mut self, handle: &Arc<Connection>, priority: Priority, queued: Queued) -> Delivered {
+        let enqueued = handle.enqueue(priority, queued);
+        if matches!(enqueued, Enqueued::NeedsFlush(_)) {
             self.due.push(handle.clone());
             if self.due.len() == HEAD_START {
                 self.write();
             }
         }
-        match pushed {
+        match enqueued.pushed() {
             Pushed::Queued => self.queued += 1,
             Pushed::Shed(frames) => drop(self.shared.metrics.shed.inc_by(u64::from(frames))),
             Pushed::Closed => return Delivered::Gone,
@@ -134,17 +133,17 @@ mod tests {
     use handlers::ports::{Delivery as _, Outgoing};
 
     use super::*;
+    use crate::connection::transport::tests::TestConnection;
     use crate::hub::tests::{channel, connect_at, hub};
-    use crate::session::transport::tests::Connection;
 
-    fn clients(hub: &Hub, count: usize) -> Vec<Connection> {
+    fn clients(hub: &ChannelDelivery, count: usize) -> Vec<TestConnection> {
         let numbers = 0..u32::try_from(count).unwrap();
         let user = |number| connect_at(hub, number, 1, &format!("user-{number}"), Role::User);
-        numbers.map(|number| Connection::of(user(number), 1024)).collect()
+        numbers.map(|number| TestConnection::of(user(number), 1024)).collect()
     }
 
     /// How many were reached.
-    async fn broadcast(hub: &Hub, text: &'static str) -> Delivered {
+    async fn broadcast(hub: &ChannelDelivery, text: &'static str) -> Delivered {
         let everyone = handlers::audience::Audience::Channel(channel("everyone"));
         let outgoing = Outgoing { frame: text.into(), priority: Priority::Broadcast, placement: None };
         hub.deliver(&everyone, outgoing).await.unwrap()

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::Secret;
+use crate::secret::Secret;
 
 /// Everything about the way to PostgreSQL.
 #[derive(Debug, Clone)]

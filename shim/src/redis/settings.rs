@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::Secret;
+use crate::secret::Secret;
 
 /// How the servers are arranged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,7 +1,7 @@
 //! The upgrade: verdict first, then the `101`, then the session.
 //!
 //! ```text
-//! rate ── path, URL length, upgrade headers ── rate, API key, signature ── authorizer ── (enrol) ── $connect ── 101 ── session
+//! rate ── path, URL length, upgrade headers ── rate, API key, signature ── authorizer ── (register) ── $connect ── 101 ── session
 //!   └─ 429         └─ 403 414 426 400                └─ 429 403              └─ 401 403 500  └─ 502     └─ any status, 502 504
 //! ```
 //! Invariant: whoever's `$connect` succeeded gets a `$disconnect`, also when the client left before it had its `101`.
@@ -33,17 +33,17 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_util::task::TaskTracker;
 use warp::reply::{Reply as _, Response};
 use websocket::{Socket, SocketLimits};
 
 use self::departure::Departure;
+use super::HandshakeContext;
 use super::listener::{Peer, Place};
-use crate::cluster::Enrolment;
-use crate::endpoint::Endpoint;
+use crate::connection::{Connection, RegistrationGuard, Stream};
+use crate::functions::ApiIntegration;
 use crate::metrics::Outcome;
-use crate::session::handle::Handle;
-use crate::session::transport::Stream;
-use crate::session::{Session, Stamps, disconnect};
+use crate::session::{Session, SessionContext, Stamps, disconnect};
 
 /// What a handshake needs of its request.
 pub struct UpgradeRequest {
@@ -62,55 +62,58 @@ pub struct UpgradeRequest {
 }
 
 /// Answers a request for a WebSocket, and runs the session in the background when it is granted.
-pub async fn handshake(endpoint: Arc<Endpoint>, request: UpgradeRequest) -> Response {
-    let deadline = Instant::now() + endpoint.handshake_timeout;
-    let mut attempt = Attempt::begin(&endpoint);
-    let checked = gate::request(&endpoint)
-        .and_then(|()| check(&endpoint, &request))
-        .and_then(|checked| gate::connection(&endpoint).map(|()| checked));
+pub async fn handshake(context: Arc<HandshakeContext>, request: UpgradeRequest) -> Response {
+    let deadline = Instant::now() + context.settings.timeout;
+    let mut attempt = Attempt::begin(&context);
+    let checked = gate::request(&context)
+        .and_then(|()| check(&context, &request))
+        .and_then(|checked| gate::connection(&context).map(|()| checked));
     let (upgrade, accept) = match checked {
         Ok(checked) => checked,
         Err(rejection) => return attempt.reject(rejection),
     };
-    let place = request.place.clone();
-    let deflate = negotiate_deflate(endpoint.sessions.compression, &request.headers);
+    let (place, sessions) = (request.place.clone(), &context.sessions);
+    let deflate = negotiate_deflate(sessions.settings.compression, &request.headers);
     // Too late, the attempt is dropped as when its client leaves: what `$connect` has begun is undone.
     let admitted = match tokio::time::timeout_at(deadline, attempt.admit(request)).await {
         Ok(Ok(admitted)) => admitted,
         Ok(Err(rejection)) => return attempt.reject(rejection),
         Err(_) => return attempt.reject(Rejection::Integration(IntegrationFailure::TimedOut)),
     };
-    endpoint.metrics.handshakes.count(Outcome::Accepted);
-    let handle = Arc::new(Handle::new(admitted.facts, endpoint.sessions.outbox_bytes, endpoint.clock.now()));
+    context.metrics.count(Outcome::Accepted);
+    let lifecycle = &sessions.lifecycle;
+    let now = sessions.integration.clock.now();
+    let handle = Arc::new(Connection::new(admitted.facts, sessions.settings.outbox_bytes, now));
     // Before the `101`: whoever hears from the client that it is connected can post to it at once.
-    endpoint.hub.open(&handle);
-    if admitted.enrolment.is_some_and(|enrolment| !enrolment.opened()) {
+    lifecycle.open(&handle);
+    if admitted.registration.is_some_and(|registration| !registration.opened()) {
         // The pod lost its lease during the handshake. Its next one is a reconnect away.
-        if let Some(registry) = endpoint.registry.as_ref().filter(|_| endpoint.functions.may_repeat_disconnect()) {
-            registry.take_back(&handle.facts);
+        if let Some(registry) = lifecycle.registry.as_ref().filter(|_| lifecycle.disconnect_retry.is_allowed()) {
+            registry.reclaim(&handle.facts);
         }
         handle.close(CloseCause::ServiceRestart);
     }
-    let settled = endpoint.hub.settle(&handle);
+    let settled = lifecycle.subscribed(&handle);
     // Boxed, because a task moves its future about.
-    let session = Box::pin(serve(endpoint.clone(), handle, attempt.ids, upgrade, deadline, deflate, place));
+    let session = Box::pin(serve(context.clone(), handle, attempt.ids, upgrade, deadline, deflate, place));
     match settled {
         None => {
-            endpoint.tasks.spawn(session);
+            lifecycle.tasks.spawn(session);
         }
-        Some(settled) => start_settled(&endpoint, settled, session).await,
+        Some(settled) => start_settled(&lifecycle.tasks, settled, session).await,
     }
     switching_protocols(&accept, admitted.subprotocol, deflate.as_ref())
 }
 
 /// What can be said of a request without asking anyone.
-fn check(endpoint: &Endpoint, request: &UpgradeRequest) -> Result<(OnUpgrade, HeaderValue), Rejection> {
+fn check(context: &HandshakeContext, request: &UpgradeRequest) -> Result<(OnUpgrade, HeaderValue), Rejection> {
+    let api = &context.sessions.integration.api;
     let url_chars = request.path.len() + request.query.as_ref().map_or(0, |query| query.len() + 1);
-    if url_chars > endpoint.api.quotas.url_chars {
+    if url_chars > api.quotas.url_chars {
         return Err(Rejection::UrlTooLong);
     }
     let stage = request.path.trim_start_matches('/').trim_end_matches('/');
-    if stage != &*endpoint.api.stage.name {
+    if stage != &*api.stage.name {
         return Err(Rejection::UnknownStage);
     }
     let upgrade = request.upgrade.clone().ok_or(Rejection::NotAnUpgrade)?;
@@ -130,7 +133,7 @@ fn accept_value(headers: &HeaderMap) -> Option<HeaderValue> {
 
 /// One handshake under way.
 struct Attempt {
-    endpoint: Arc<Endpoint>,
+    context: Arc<HandshakeContext>,
     connection: GatewayId,
     ids: EventIds,
     begun: Timestamp,
@@ -140,25 +143,25 @@ struct Attempt {
 struct Admitted {
     facts: Arc<ConnectionFacts>,
     subprotocol: Option<HeaderValue>,
-    enrolment: Option<Enrolment>,
+    registration: Option<RegistrationGuard>,
 }
 
 impl Attempt {
-    fn begin(endpoint: &Arc<Endpoint>) -> Self {
-        let begun = endpoint.clock.now();
-        let (connection, ids) = endpoint.ids.begin(begun);
-        Self { endpoint: endpoint.clone(), connection, ids, begun }
+    fn begin(context: &Arc<HandshakeContext>) -> Self {
+        let begun = context.sessions.integration.clock.now();
+        let (connection, ids) = context.ids.begin(begun);
+        Self { context: context.clone(), connection, ids, begun }
     }
 
     /// Asks the authorizer and `$connect`.
     async fn admit(&mut self, request: UpgradeRequest) -> Result<Admitted, Rejection> {
-        let api_key = gate::header_key(&self.endpoint, &request.headers)?;
-        let caller = gate::caller(&self.endpoint, &request)?;
+        let api_key = gate::header_key(&self.context, &request.headers)?;
+        let caller = gate::caller(&self.context, &request)?;
         let request = HandshakeRequest { api_key, ..self.handshake_request(request) };
         let query = request.query_parameters();
         let headers = EventHeaders::for_authorizer(&request);
         let mut facts = ConnectionFacts {
-            api: self.endpoint.api.clone(),
+            api: self.sessions().integration.api.clone(),
             connection_id: self.connection,
             domain_name: request.domain_name.clone(),
             connected_at: self.begun.0,
@@ -166,25 +169,25 @@ impl Attempt {
             authorizer: None,
         };
         facts.identity.iam = caller.map(Box::new);
-        if self.endpoint.api.authorizer.is_some() {
+        if self.sessions().integration.api.authorizer.is_some() {
             facts.authorizer = Some(Arc::new(self.authorize(&facts, &headers, &query).await?));
         }
-        if let Some(key) = gate::authorizer_key(&self.endpoint, facts.authorizer.as_deref())? {
+        if let Some(key) = gate::authorizer_key(&self.context, facts.authorizer.as_deref())? {
             facts.identity.api_key = Some(Box::new(key));
         }
         let facts = Arc::new(facts);
-        let enrolment = self.enrol(&facts).await?;
-        let departure = Departure::during_connect(&self.endpoint, &facts, &self.ids);
+        let registration = self.register(&facts).await?;
+        let departure = Departure::during_connect(&self.context.sessions, &facts, &self.ids);
         let answer = self.connect(&facts, headers.into_connect(), &query).await;
         departure.did_not_happen();
         match answer {
-            Ok(subprotocol) => Ok(Admitted { facts, subprotocol, enrolment }),
+            Ok(subprotocol) => Ok(Admitted { facts, subprotocol, registration }),
             Err(rejection) => {
                 // A handler that failed may have left something behind, which a `$disconnect` clears where it is harmless.
-                let clear =
-                    matches!(rejection, Rejection::Integration(_)) && self.endpoint.functions.may_repeat_disconnect();
-                if let Some(enrolment) = enrolment.filter(|_| !clear) {
-                    enrolment.refused();
+                let retry = self.sessions().lifecycle.disconnect_retry;
+                let clear = matches!(rejection, Rejection::Integration(_)) && retry.is_allowed();
+                if let Some(registration) = registration.filter(|_| !clear) {
+                    registration.refused();
                 }
                 Err(rejection)
             }
@@ -193,9 +196,9 @@ impl Attempt {
 
     /// Writes the connection down where there are other pods. What keeps that from succeeding would fail `$connect` too, so
     /// the client sees what it sees when that fails.
-    async fn enrol(&self, facts: &Arc<ConnectionFacts>) -> Result<Option<Enrolment>, Rejection> {
-        let Some(registry) = &self.endpoint.registry else { return Ok(None) };
-        registry.enrol(facts).await.map(Some).map_err(|error| {
+    async fn register(&self, facts: &Arc<ConnectionFacts>) -> Result<Option<RegistrationGuard>, Rejection> {
+        let Some(registry) = &self.sessions().lifecycle.registry else { return Ok(None) };
+        registry.register(facts).await.map(Some).map_err(|error| {
             tracing::debug!(error = %errors::chain(&error), "a connection was not written down");
             Rejection::Integration(IntegrationFailure::Function)
         })
@@ -207,16 +210,16 @@ impl Attempt {
         headers: &EventHeaders,
         query: &QueryParameters,
     ) -> Result<AuthorizerContext, Rejection> {
-        let endpoint = self.endpoint.clone();
-        let api = &endpoint.api;
+        let sessions = self.context.sessions.clone();
+        let ApiIntegration { api, functions, clock } = &sessions.integration;
         if !api.authorizer.as_ref().is_some_and(|authorizer| authorizer.may_run(api, headers, query)) {
             return Err(Rejection::Unauthorized);
         }
-        let now = endpoint.clock.now();
+        let now = clock.now();
         let started = Instant::now();
         let request_id = self.ids.request(now.0);
         let event = AuthorizerEvent { facts, headers, query, request_id, time: EventTime::at(now.0) };
-        let call = endpoint.functions.authorize(event);
+        let call = functions.authorize(event);
         let verdict = match tokio::time::timeout(api.quotas.authorizer_timeout, call).await {
             Ok(verdict) => verdict,
             Err(_) => Err(AuthorizerFailure::TimedOut),
@@ -236,14 +239,15 @@ impl Attempt {
         headers: EventHeaders,
         query: &QueryParameters,
     ) -> Result<Option<HeaderValue>, Rejection> {
-        if !self.endpoint.api.routes.has_connect {
+        if !self.sessions().integration.api.routes.has_connect {
             return Ok(None);
         }
-        let now = self.endpoint.clock.now();
+        let now = self.sessions().integration.clock.now();
         let request_id = self.ids.request(now.0);
         let event = ConnectEvent { facts, headers: &headers, query, request_id, time: EventTime::at(now.0) };
-        let call = self.endpoint.functions.connect(event);
-        let answer = match tokio::time::timeout(self.endpoint.api.quotas.integration_timeout, call).await {
+        let call = self.sessions().integration.functions.connect(event);
+        let answer = match tokio::time::timeout(self.sessions().integration.api.quotas.integration_timeout, call).await
+        {
             Ok(answer) => answer,
             Err(_) => Err(IntegrationFailure::TimedOut),
         };
@@ -254,23 +258,27 @@ impl Attempt {
     }
 
     fn handshake_request(&self, request: UpgradeRequest) -> HandshakeRequest {
-        let endpoint = &self.endpoint;
+        let (ids, settings) = (&self.context.ids, &self.context.settings);
         let host = request.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-        let domain_name = endpoint.domain_name.clone().unwrap_or_else(|| domain_of(host).into());
-        let (source_ip, forwarded_for) = client_of(&request.headers, request.peer.0, endpoint.trust_forwarded_for);
+        let domain_name = settings.domain_name.clone().unwrap_or_else(|| domain_of(host).into());
+        let (source_ip, forwarded_for) = client_of(&request.headers, request.peer.0, settings.trust_forwarded_for);
         HandshakeRequest {
             domain_name,
             source_ip: source_ip.to_string().into(),
             forwarded_for,
-            trace_id: trace_id(self.begun.0, endpoint.ids.trace_entropy()),
+            trace_id: trace_id(self.begun.0, ids.trace_entropy()),
             api_key: None,
             query: request.query,
             headers: request.headers,
         }
     }
 
+    fn sessions(&self) -> &SessionContext {
+        &self.context.sessions
+    }
+
     fn reject(mut self, rejection: Rejection) -> Response {
-        self.endpoint.metrics.handshakes.count(outcome_of(rejection));
+        self.context.metrics.count(outcome_of(rejection));
         tracing::debug!(status = rejection.status().as_u16(), cause = ?rejection, "refused a handshake");
         let body = rejection.body(self.connection, self.ids.request(self.begun.0));
         let reply = warp::reply::with_status(body, rejection.status());
@@ -326,12 +334,12 @@ fn switching_protocols(
 /// Starts a session whose `101` waits until what is sent on other pods reaches this one. The session's task waits for it as
 /// well and comes first, so that the connection has its `$disconnect` also when the client leaves meanwhile.
 async fn start_settled(
-    endpoint: &Endpoint,
+    tasks: &TaskTracker,
     settled: BoxFuture<'static, ()>,
     session: impl Future<Output = ()> + Send + 'static,
 ) {
     let (sender, done) = oneshot::channel();
-    endpoint.tasks.spawn(async move {
+    tasks.spawn(async move {
         settled.await;
         // Nobody is there any more when the client left.
         let _ = sender.send(());
@@ -342,15 +350,16 @@ async fn start_settled(
 
 /// Waits for the socket behind the `101` and serves it to its end.
 async fn serve(
-    endpoint: Arc<Endpoint>,
-    handle: Arc<Handle>,
+    context: Arc<HandshakeContext>,
+    handle: Arc<Connection>,
     ids: EventIds,
     upgrade: OnUpgrade,
     deadline: Instant,
     deflate: Option<DeflateAgreement>,
     place: Place,
 ) {
-    let quotas = &endpoint.api.quotas;
+    let sessions = &context.sessions;
+    let quotas = &sessions.integration.api.quotas;
     let limits = SocketLimits {
         frame: quotas.frame_bytes,
         message: quotas.message_bytes,
@@ -360,12 +369,12 @@ async fn serve(
         Ok(Ok(upgraded)) => {
             let (stream, early) = raw_stream(upgraded);
             let socket = Socket::new(stream, &early, limits).compressed(deflate.as_ref());
-            Session::new(socket, handle, ids, endpoint.clone()).run().await;
+            Session::new(socket, handle, ids, sessions.clone()).run().await;
         }
         // The client left between the verdict and its 101.
         Ok(Err(_)) | Err(_) => {
-            endpoint.hub.close_down(&handle);
-            disconnect(&endpoint, &handle, &mut Stamps::new(ids), &CloseCause::ConnectionLost).await;
+            sessions.lifecycle.close(&handle);
+            disconnect(sessions, &handle, &mut Stamps::new(ids), &CloseCause::ConnectionLost).await;
         }
     }
     drop(place);

@@ -19,19 +19,16 @@ use warp::reply::{Reply, Response};
 
 use super::body::{BodyError, read_body};
 use super::listener::{Peer, Routes};
-use super::raw_query;
+use super::{ManagementContext, raw_query};
 use crate::access::SigningCaller;
 use crate::config::Management;
-use crate::endpoint::Endpoint;
-use crate::hub::Neighbours;
-use crate::session::handle::Handle;
-use crate::session::outbox::{Pushed, Queued};
+use crate::connection::{Connection, Pushed, Queued, RemoteConnections};
 
 /// How long a caller may take to send its body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The routes of `@connections`; every other path is left to the routes behind.
-pub fn routes(endpoint: Arc<Endpoint>, access: Management) -> Routes {
+pub fn routes(context: Arc<ManagementContext>, access: Management) -> Routes {
     warp::path::full()
         .and_then(|path: FullPath| async move {
             if is_management_path(path.as_str()) { Ok(path) } else { Err(warp::reject::not_found()) }
@@ -42,16 +39,16 @@ pub fn routes(endpoint: Arc<Endpoint>, access: Management) -> Routes {
         .and(warp::ext::get::<Peer>())
         .and(warp::body::stream())
         .then(move |path: FullPath, query: Option<String>, method: Method, headers: HeaderMap, peer: Peer, body| {
-            let endpoint = endpoint.clone();
+            let context = context.clone();
             async move {
-                let body = read_body(body, endpoint.api.quotas.management_payload_bytes, BODY_TIMEOUT).await;
+                let body = read_body(body, context.api.quotas.management_payload_bytes, BODY_TIMEOUT).await;
                 let (method, query) = (method, query.as_deref());
                 let request = SignedRequest { method: method.as_str(), path: path.as_str(), query, headers: &headers };
-                let outcome = match admit(&endpoint, access, peer, request, body.as_deref()) {
-                    Ok(caller) => call(&endpoint, path.as_str(), &method, caller, body).await,
+                let outcome = match admit(&context, access, peer, request, body.as_deref()) {
+                    Ok(caller) => call(&context, path.as_str(), &method, caller, body).await,
                     Err(error) => Err(error),
                 };
-                respond(&endpoint, outcome)
+                respond(&context, outcome)
             }
         })
         .boxed()
@@ -59,7 +56,7 @@ pub fn routes(endpoint: Arc<Endpoint>, access: Management) -> Routes {
 
 /// Lets a call in: with its caller, where calls are signed. What was refused before costs nothing of the rate.
 fn admit<'e>(
-    endpoint: &'e Endpoint,
+    context: &'e ManagementContext,
     access: Management,
     peer: Peer,
     request: SignedRequest<'_>,
@@ -73,58 +70,63 @@ fn admit<'e>(
         // A signature covers the whole body: of one that was not read to its end nothing can be said.
         Management::Iam => {
             let body = body.map_err(|error| unread(*error))?;
-            Some(signer(endpoint, request, body).map_err(ManagementError::Signature)?)
+            Some(signer(context, request, body).map_err(ManagementError::Signature)?)
         }
     };
-    if endpoint.access.throttle.admits_request() { Ok(caller) } else { Err(ManagementError::LimitExceeded) }
+    if context.access.throttle.admits_request() { Ok(caller) } else { Err(ManagementError::LimitExceeded) }
 }
 
 fn signer<'e>(
-    endpoint: &'e Endpoint,
+    context: &'e ManagementContext,
     request: SignedRequest<'_>,
     body: &[u8],
 ) -> Result<&'e SigningCaller, SignatureError> {
-    endpoint.access.credentials.verify(request, body, &endpoint.api.region, endpoint.clock.now().0)
+    context.access.credentials.verify(request, body, &context.api.region, context.clock.now().0)
 }
 
 /// Whether the caller's policy allows the call (SG-1). The answer shows the end of the account's id only, as API Gateway's
 /// does.
-fn authorize(endpoint: &Endpoint, caller: &SigningCaller, method: &Method, id: &str) -> Result<(), ManagementError> {
-    let resource = endpoint.api.management_arn(method.as_str(), id);
+fn authorize(
+    context: &ManagementContext,
+    caller: &SigningCaller,
+    method: &Method,
+    id: &str,
+) -> Result<(), ManagementError> {
+    let resource = context.api.management_arn(method.as_str(), id);
     if caller.policy.allows(Action::ManageConnections, &resource) {
         return Ok(());
     }
-    let account = &*endpoint.api.account_id;
+    let account = &*context.api.account_id;
     let masked = account.get(8..).map(|end| format!("********{end}"));
     let resource = resource.replacen(account, masked.as_deref().unwrap_or_default(), 1);
     Err(ManagementError::AccessDenied { caller: caller.identity.user_arn.to_string(), resource })
 }
 
 async fn call(
-    endpoint: &Endpoint,
+    context: &ManagementContext,
     path: &str,
     method: &Method,
     caller: Option<&SigningCaller>,
     body: Result<Bytes, BodyError>,
 ) -> Result<Response, ManagementError> {
-    let target = parse_path(path, &endpoint.api.stage.name)?;
+    let target = parse_path(path, &context.api.stage.name)?;
     let operation = Operation::of(method)?;
     let id = target.connection_id;
     if let Some(caller) = caller {
-        authorize(endpoint, caller, method, &id)?;
+        authorize(context, caller, method, &id)?;
     }
-    match endpoint.hub.find(id) {
+    match context.directory.local.find(id) {
         Some(handle) if !handle.is_closing() => call_here(&handle, operation, body),
         Some(_) => Err(ManagementError::Gone),
         None => {
-            let neighbours = endpoint.hub.neighbours().ok_or(ManagementError::Gone)?;
-            call_elsewhere(&**neighbours, id, operation, body).await
+            let remote = context.directory.remote.as_ref().ok_or(ManagementError::Gone)?;
+            call_elsewhere(&**remote, id, operation, body).await
         }
     }
 }
 
 fn call_here(
-    handle: &Handle,
+    handle: &Connection,
     operation: Operation,
     body: Result<Bytes, BodyError>,
 ) -> Result<Response, ManagementError> {
@@ -145,16 +147,16 @@ fn call_here(
 }
 
 async fn call_elsewhere(
-    neighbours: &dyn Neighbours,
+    connections: &dyn RemoteConnections,
     id: GatewayId,
     operation: Operation,
     body: Result<Bytes, BodyError>,
 ) -> Result<Response, ManagementError> {
     match operation {
-        Operation::Post => neighbours.post(id, text(body)?).await?,
-        Operation::Delete => neighbours.delete(id).await?,
+        Operation::Post => connections.post(id, text(body)?).await?,
+        Operation::Delete => connections.delete(id).await?,
         Operation::Describe => {
-            let remote = neighbours.describe(id).await?;
+            let remote = connections.describe(id).await?;
             return Ok(description(&ConnectionDescription {
                 connected_at: remote.connected_at,
                 source_ip: &remote.source_ip,
@@ -179,7 +181,7 @@ const fn unread(error: BodyError) -> ManagementError {
     }
 }
 
-fn post(handle: &Handle, text: Bytes) -> Result<(), ManagementError> {
+fn post(handle: &Connection, text: Bytes) -> Result<(), ManagementError> {
     if !handle.has_room(text.len()) {
         // API Gateway documents 429 for a client that does not read; the connection is left to catch up.
         return Err(ManagementError::LimitExceeded);
@@ -195,8 +197,8 @@ fn description(description: &ConnectionDescription<'_>) -> Response {
     warp::reply::with_header(reply, CONTENT_TYPE, "application/json").into_response()
 }
 
-fn respond(endpoint: &Endpoint, outcome: Result<Response, ManagementError>) -> Response {
-    let metrics = &endpoint.metrics.management;
+fn respond(context: &ManagementContext, outcome: Result<Response, ManagementError>) -> Response {
+    let metrics = &context.metrics;
     let mut response = match outcome {
         Ok(response) => {
             metrics.served.inc();
@@ -211,7 +213,7 @@ fn respond(endpoint: &Endpoint, outcome: Result<Response, ManagementError>) -> R
             error_response(&error)
         }
     };
-    let request_id = endpoint.ids.begin(endpoint.clock.now()).1.request(endpoint.clock.now().0);
+    let request_id = context.ids.begin(context.clock.now()).1.request(context.clock.now().0);
     if let Ok(value) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert("x-amzn-requestid", value);
     }

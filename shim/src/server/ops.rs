@@ -9,7 +9,7 @@ use warp::Filter;
 use warp::reply::{Reply, Response};
 
 use super::listener::Routes;
-use crate::hub::Hub;
+use crate::connection::ConnectionIndex;
 use crate::metrics::Metrics;
 use crate::readiness::{Readiness, State};
 
@@ -17,9 +17,9 @@ use crate::readiness::{Readiness, State};
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// `GET /health` (alive), `GET /ready` (200 or 503 with the reason), `GET /metrics`.
-pub fn routes(readiness: Arc<Readiness>, hub: Hub, metrics: Arc<Metrics>) -> Routes {
+pub fn routes(readiness: Arc<Readiness>, connections: ConnectionIndex, metrics: Arc<Metrics>) -> Routes {
     let health = warp::path!("health").map(|| json_reply(StatusCode::OK, &json!({"status": "ok"})));
-    let ready = warp::path!("ready").map(move || ready(&readiness, &hub));
+    let ready = warp::path!("ready").map(move || ready(&readiness, &connections));
     let scrape = warp::path!("metrics").map(move || scrape(&metrics));
     let unknown = warp::any().map(|| {
         json_reply(StatusCode::NOT_FOUND, &json!({"message": "the ops port has /health, /ready and /metrics"}))
@@ -27,12 +27,12 @@ pub fn routes(readiness: Arc<Readiness>, hub: Hub, metrics: Arc<Metrics>) -> Rou
     warp::get().and(health.or(ready).unify().or(scrape).unify()).or(unknown).unify().boxed()
 }
 
-fn ready(readiness: &Readiness, hub: &Hub) -> Response {
+fn ready(readiness: &Readiness, connections: &ConnectionIndex) -> Response {
     let (state, away) = (readiness.state(), readiness.away());
     let word = if state == State::Ready && !away.is_empty() { "degraded" } else { state.as_str() };
     let ready = state == State::Ready && away.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let mut body = json!({"status": word, "connections": hub.len()});
+    let mut body = json!({"status": word, "connections": connections.len()});
     if !away.is_empty() {
         body["away"] = away.into();
     }

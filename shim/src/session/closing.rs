@@ -9,10 +9,9 @@ use gateway::reply::IntegrationFailure;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::dispatch::Dispatch;
-use super::handle::Handle;
-use super::transport::{Stream, Transport};
-use super::{Session, invocation};
-use crate::endpoint::Endpoint;
+use super::{Session, SessionContext, invocation};
+use crate::connection::{Connection, Stream, Transport};
+use crate::functions::ApiIntegration;
 
 /// Most bytes that are read and thrown away so that a client in the middle of a forbidden message still sees the close
 /// frame: closing a socket with unread bytes resets it, and a reset overtakes what was sent.
@@ -23,17 +22,17 @@ impl Session {
     /// their own meanwhile, so that a client that does not answer delays nothing.
     pub(super) async fn finish(self, cause: CloseCause) {
         let Self { handle, dispatch, .. } = self;
-        let endpoint = dispatch.endpoint.clone();
+        let context = dispatch.context.clone();
         let transport = handle.transport().lock().take();
         let ending = Box::pin(end(dispatch, cause.clone()));
         let goodbye = async {
             if let Some(mut transport) = transport {
                 let goodbye = say_goodbye(&mut transport, &handle, &cause);
-                let _ = tokio::time::timeout(endpoint.sessions.close_timeout, goodbye).await;
+                let _ = tokio::time::timeout(context.settings.close_timeout, goodbye).await;
             }
         };
         if cause.frame().is_some() {
-            endpoint.tasks.spawn(ending);
+            context.lifecycle.tasks.spawn(ending);
             goodbye.await;
         } else {
             // Nothing is waited for but the echo of the client's own frame.
@@ -43,7 +42,7 @@ impl Session {
     }
 }
 
-async fn say_goodbye(transport: &mut Transport, handle: &Handle, cause: &CloseCause) {
+async fn say_goodbye(transport: &mut Transport, handle: &Connection, cause: &CloseCause) {
     poll_fn(|cx| {
         if !matches!(cause, CloseCause::SlowConsumer | CloseCause::ConnectionLost) {
             // What was in line before the end was decided still goes out, as far as the client takes it.
@@ -99,21 +98,26 @@ const fn stream_is_unreadable(cause: &CloseCause) -> bool {
 /// order; then comes `$disconnect`.
 async fn end(mut dispatch: Dispatch, cause: CloseCause) {
     dispatch.run_out().await;
-    disconnect(&dispatch.endpoint, &dispatch.handle, &mut dispatch.stamps, &cause).await;
+    disconnect(&dispatch.context, &dispatch.handle, &mut dispatch.stamps, &cause).await;
 }
 
 /// Fires `$disconnect`, unless another pod has taken the connection over and does so. Its outcome changes nothing for the
 /// client, so a failure is only logged, and repeated later where that is allowed.
-pub async fn disconnect(endpoint: &Endpoint, handle: &Handle, stamps: &mut invocation::Stamps, cause: &CloseCause) {
-    let Some(registry) = &endpoint.registry else {
-        let _ = fire(endpoint, &handle.facts, stamps, cause).await;
+pub async fn disconnect(
+    context: &SessionContext,
+    handle: &Connection,
+    stamps: &mut invocation::Stamps,
+    cause: &CloseCause,
+) {
+    let Some(registry) = &context.lifecycle.registry else {
+        let _ = fire(&context.integration, &handle.facts, stamps, cause).await;
         return;
     };
     if !registry.holds(handle.id) {
         return;
     }
-    match fire(endpoint, &handle.facts, stamps, cause).await {
-        Err(_) if endpoint.functions.may_repeat_disconnect() => registry.leave_unfinished(handle.id, cause),
+    match fire(&context.integration, &handle.facts, stamps, cause).await {
+        Err(_) if context.lifecycle.disconnect_retry.is_allowed() => registry.leave_unfinished(handle.id, cause),
         Ok(()) | Err(_) => registry.forget(handle.id),
     }
 }
@@ -123,19 +127,19 @@ pub async fn disconnect(endpoint: &Endpoint, handle: &Handle, stamps: &mut invoc
 /// # Errors
 /// How the handler failed; it is logged already.
 pub async fn fire(
-    endpoint: &Endpoint,
+    integration: &ApiIntegration,
     facts: &ConnectionFacts,
     stamps: &mut invocation::Stamps,
     cause: &CloseCause,
 ) -> Result<(), IntegrationFailure> {
-    if !endpoint.api.routes.has_disconnect {
+    if !integration.api.routes.has_disconnect {
         return Ok(());
     }
-    let (request_id, time) = stamps.request(endpoint.clock.now());
+    let (request_id, time) = stamps.request(integration.clock.now());
     let (status_code, reason) = cause.disconnect();
     let event = DisconnectEvent { facts, request_id, time, status_code, reason };
-    let call = endpoint.functions.disconnect(event);
-    let failure = match tokio::time::timeout(endpoint.api.quotas.integration_timeout, call).await {
+    let call = integration.functions.disconnect(event);
+    let failure = match tokio::time::timeout(integration.api.quotas.integration_timeout, call).await {
         Ok(Ok(_)) => return Ok(()),
         Ok(Err(failure)) => failure,
         Err(_) => IntegrationFailure::TimedOut,

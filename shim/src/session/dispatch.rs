@@ -13,18 +13,17 @@ use gateway::reply::{ErrorKind, MessageOutcome};
 use tokio::time::Instant;
 use websocket::Message;
 
-use super::handle::Handle;
+use super::SessionContext;
 use super::invocation::{self, Finished, InFlight, Stamps, Started};
-use super::transport::Transport;
-use crate::endpoint::Endpoint;
+use crate::connection::{Connection, Transport};
 
 /// Messages handled in one turn before other connections get theirs.
 const TURN_MESSAGES: usize = 64;
 
 /// One connection's messages under way.
 pub struct Dispatch {
-    pub(super) handle: Arc<Handle>,
-    pub(super) endpoint: Arc<Endpoint>,
+    pub(super) handle: Arc<Connection>,
+    pub(super) context: Arc<SessionContext>,
     pub(super) stamps: Stamps,
     inbound: VecDeque<String>,
     running: InFlight,
@@ -32,18 +31,18 @@ pub struct Dispatch {
 }
 
 impl Dispatch {
-    /// Dispatches what the client of `handle` sends to the handlers of `endpoint`.
-    pub fn new(handle: Arc<Handle>, ids: EventIds, endpoint: Arc<Endpoint>) -> Self {
+    /// Dispatches what the client of `handle` sends to the handlers behind `context`.
+    pub fn new(handle: Arc<Connection>, ids: EventIds, context: Arc<SessionContext>) -> Self {
         let stamps = Stamps::new(ids);
-        Self { handle, endpoint, stamps, inbound: VecDeque::new(), running: InFlight::default(), received: 0 }
+        Self { handle, context, stamps, inbound: VecDeque::new(), running: InFlight::default(), received: 0 }
     }
 
     /// Counts what went either way in a turn, `sent` frames among it, and notes that something did.
     pub fn count_traffic(&mut self, sent: u64) {
         let received = std::mem::take(&mut self.received);
         if received + sent > 0 {
-            self.endpoint.metrics.sessions.received.inc_by(received);
-            self.endpoint.metrics.sessions.sent.inc_by(sent);
+            self.context.metrics.received.inc_by(received);
+            self.context.metrics.sent.inc_by(sent);
             self.handle.touch(Instant::now());
         }
     }
@@ -68,8 +67,8 @@ impl Dispatch {
     pub async fn run_out(&mut self) {
         std::mem::take(&mut self.running).run_out().await;
         while let Some(text) = self.inbound.pop_front() {
-            let Some(route) = self.endpoint.api.route_for(&text) else { continue };
-            let (_, call) = invocation::message(&self.endpoint, &self.handle, &mut self.stamps, route, text);
+            let Some(route) = self.context.integration.api.route_for(&text) else { continue };
+            let (_, call) = invocation::message(&self.context, &self.handle, &mut self.stamps, route, text);
             // Nobody is left to see the answer.
             let _ = call.await;
         }
@@ -77,7 +76,7 @@ impl Dispatch {
 
     /// Reads one frame; `false` when there is none or the client has to wait.
     fn read(&mut self, cx: &mut Context<'_>, transport: &mut Transport) -> Result<bool, CloseCause> {
-        if self.inbound.len() >= self.endpoint.sessions.inbound_queue {
+        if self.inbound.len() >= self.context.settings.inbound_queue {
             return Ok(false);
         }
         let Poll::Ready(message) = transport.poll_read(cx) else { return Ok(false) };
@@ -119,27 +118,27 @@ impl Dispatch {
 
     /// Routes a message and starts its handler. Gives the message back when it has to wait its turn.
     fn start(&mut self, cx: &mut Context<'_>, transport: &mut Transport, text: String) -> Option<String> {
-        let endpoint = self.endpoint.clone();
-        let Some(route) = endpoint.api.route_for(&text) else {
-            endpoint.metrics.sessions.unrouted.inc();
+        let context = self.context.clone();
+        let Some(route) = context.integration.api.route_for(&text) else {
+            context.metrics.unrouted.inc();
             self.refuse(cx, transport, ErrorKind::Forbidden);
             return None;
         };
-        if !self.running.has_room(route.ordering, endpoint.sessions.in_flight) {
+        if !self.running.has_room(route.ordering, context.settings.in_flight) {
             return Some(text);
         }
-        if !endpoint.access.throttle.admits_message(route) {
-            endpoint.metrics.sessions.throttled.inc();
+        if !context.throttle.admits_message(route) {
+            context.metrics.throttled.inc();
             self.refuse(cx, transport, ErrorKind::TooManyRequests);
             return None;
         }
         if route.model.as_ref().is_some_and(|model| !model.allows(&text)) {
-            let message = self.stamps.message(endpoint.clock.now());
+            let message = self.stamps.message(context.integration.clock.now());
             transport.reply(cx, &self.handle, gateway::reply::bad_request_frame(self.handle.id, message));
             return None;
         }
-        let (request, future) = invocation::message(&endpoint, &self.handle, &mut self.stamps, route, text);
-        match self.running.start(cx, &endpoint, route, request, future) {
+        let (request, future) = invocation::message(&context, &self.handle, &mut self.stamps, route, text);
+        match self.running.start(cx, &context, route, request, future) {
             Started::Finished(finished) => self.answer(cx, transport, finished),
             Started::Running => {}
         }
@@ -148,14 +147,14 @@ impl Dispatch {
 
     /// Answers a message that no handler gets.
     fn refuse(&mut self, cx: &mut Context<'_>, transport: &mut Transport, kind: ErrorKind) {
-        let (request, _) = self.stamps.request(self.endpoint.clock.now());
+        let (request, _) = self.stamps.request(self.context.integration.clock.now());
         transport.reply(cx, &self.handle, gateway::reply::error_frame(kind, self.handle.id, request));
     }
 
     /// Takes in the handlers that are done; `true` when there was one.
     fn finish_running(&mut self, cx: &mut Context<'_>, transport: &mut Transport) -> bool {
         let mut any = false;
-        while let Poll::Ready(finished) = self.running.poll(cx, &self.endpoint) {
+        while let Poll::Ready(finished) = self.running.poll(cx, &self.context) {
             self.answer(cx, transport, finished);
             any = true;
         }
@@ -167,7 +166,7 @@ impl Dispatch {
             MessageOutcome::Silent => return,
             MessageOutcome::Frame(text) => text,
             MessageOutcome::ErrorFrame(kind) => {
-                self.endpoint.metrics.sessions.failed.inc();
+                self.context.metrics.failed.inc();
                 gateway::reply::error_frame(kind, self.handle.id, finished.request)
             }
         };

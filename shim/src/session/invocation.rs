@@ -18,8 +18,8 @@ use gateway::time::{ClfCache, EventTime};
 use handlers::ports::Timestamp;
 use tokio::time::{Instant, Sleep};
 
-use super::handle::Handle;
-use crate::endpoint::Endpoint;
+use super::SessionContext;
+use crate::connection::Connection;
 use crate::functions::Answer;
 
 /// A handler's future.
@@ -91,13 +91,13 @@ impl Stamps {
 
 /// Makes a message's event and calls its handler with it.
 pub fn message(
-    endpoint: &Endpoint,
-    handle: &Handle,
+    context: &SessionContext,
+    handle: &Connection,
     stamps: &mut Stamps,
     route: &Route,
     body: String,
 ) -> (GatewayId, Call) {
-    let now = endpoint.clock.now();
+    let now = context.integration.clock.now();
     let (request_id, time) = stamps.request(now);
     let event = MessageEvent {
         facts: &handle.facts,
@@ -107,7 +107,7 @@ pub fn message(
         time,
         body,
     };
-    (request_id, endpoint.functions.message(event))
+    (request_id, context.integration.functions.message(event))
 }
 
 impl InFlight {
@@ -123,7 +123,7 @@ impl InFlight {
     pub fn start(
         &mut self,
         cx: &mut Context<'_>,
-        endpoint: &Endpoint,
+        context: &SessionContext,
         route: &Route,
         request: GatewayId,
         mut call: Call,
@@ -131,7 +131,7 @@ impl InFlight {
         if let Poll::Ready(answer) = call.as_mut().poll(cx) {
             return Started::Finished(Finished { request, outcome: message_outcome(answer, route.response) });
         }
-        let timeout = Box::pin(tokio::time::sleep(endpoint.api.quotas.integration_timeout));
+        let timeout = Box::pin(tokio::time::sleep(context.integration.api.quotas.integration_timeout));
         let running = Running { call: Some(call), timeout, request, response: route.response, since: Instant::now() };
         match route.ordering {
             Ordering::Connection => self.ordered = Some(Box::new(running)),
@@ -141,16 +141,16 @@ impl InFlight {
     }
 
     /// The next handler that is done.
-    pub fn poll(&mut self, cx: &mut Context<'_>, endpoint: &Endpoint) -> Poll<Finished> {
+    pub fn poll(&mut self, cx: &mut Context<'_>, context: &SessionContext) -> Poll<Finished> {
         if let Some(running) = &mut self.ordered
             && let Poll::Ready(done) = Pin::new(running.as_mut()).poll(cx)
         {
             self.ordered = None;
-            return Poll::Ready(done.finished(endpoint));
+            return Poll::Ready(done.finished(context));
         }
         if let Some(running) = &mut self.concurrent {
             match running.poll_next_unpin(cx) {
-                Poll::Ready(Some(done)) => return Poll::Ready(done.finished(endpoint)),
+                Poll::Ready(Some(done)) => return Poll::Ready(done.finished(context)),
                 Poll::Ready(None) => self.concurrent = None,
                 Poll::Pending => {}
             }
@@ -174,12 +174,12 @@ impl InFlight {
 }
 
 impl Done {
-    fn finished(self, endpoint: &Endpoint) -> Finished {
-        endpoint.metrics.sessions.handler_seconds.observe(self.since.elapsed().as_secs_f64());
+    fn finished(self, context: &SessionContext) -> Finished {
+        context.metrics.handler_seconds.observe(self.since.elapsed().as_secs_f64());
         let outcome = match self.answer {
             Ok(answer) => message_outcome(answer, self.response),
             Err(call) => {
-                drop(endpoint.tasks.spawn(call));
+                drop(context.lifecycle.tasks.spawn(call));
                 message_outcome(Err(IntegrationFailure::TimedOut), self.response)
             }
         };

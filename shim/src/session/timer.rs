@@ -1,6 +1,6 @@
 //! The one timer of a session: idle, lifetime, stalled write.
 //!
-//! Activity only notes the moment (in the [`Handle`]); the timer looks at it when it fires and sets itself again, so that
+//! Activity only notes the moment (in the [`Connection`]); the timer looks at it when it fires and sets itself again, so that
 //! traffic never touches the runtime's timer wheel.
 
 use std::future::Future;
@@ -12,7 +12,7 @@ use gateway::close::CloseCause;
 use gateway::quotas::Quotas;
 use tokio::time::{Instant, Sleep};
 
-use super::handle::Handle;
+use crate::connection::Connection;
 
 /// When a session ends by itself.
 pub struct Timer {
@@ -42,7 +42,7 @@ impl Timer {
 
     /// Why the session has to end, if it has to. Arranges to be woken for the next moment that matters. API Gateway counts
     /// messages in both directions as activity.
-    pub fn poll(&mut self, cx: &mut Context<'_>, handle: &Handle, blocked: bool) -> Option<CloseCause> {
+    pub fn poll(&mut self, cx: &mut Context<'_>, handle: &Connection, blocked: bool) -> Option<CloseCause> {
         self.note_blocked(blocked);
         while self.sleep.as_mut().poll(cx).is_ready() {
             let now = Instant::now();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::bail;
+use handlers::app::App;
 use handlers::memory::{MemoryConnections, MemoryLog, Retention};
 use handlers::ports::{Clock, MessageLog};
 use system_clock::SystemClock;
@@ -10,8 +11,10 @@ use tokio_util::task::TaskTracker;
 
 use super::{Adapters, SINGLE_NODE, Wired, assemble, postgres};
 use crate::config::{Config, LogStorage};
+use crate::connection::{ConnectionIndex, ConnectionLifecycle, DisconnectRetry};
 use crate::embedded::{DataDirLock, FileLog};
-use crate::hub::Hub;
+use crate::functions::MessagingNotices;
+use crate::hub::ChannelDelivery;
 use crate::metrics::Metrics;
 use crate::postgres::Postgres;
 
@@ -26,19 +29,23 @@ pub async fn embedded(config: &Config) -> anyhow::Result<Wired> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let (mut metrics, tasks) = (Metrics::new(), TaskTracker::new());
     let Kept { log, data_dir, postgres } = open_log(config, &clock, &mut metrics).await?;
-    let hub = Hub::new(log.clone(), tasks.clone(), metrics.delivery.clone());
-    let adapters = Adapters {
-        connections: Arc::new(MemoryConnections::new(clock.clone())),
-        delivery: Arc::new(hub.clone()),
-        clock,
-        metrics,
-        tasks,
-        log,
-        hub,
+    let connections = ConnectionIndex::default();
+    let delivery = ChannelDelivery::new(connections.clone(), log.clone(), tasks.clone(), metrics.delivery.clone());
+    let lifecycle = ConnectionLifecycle {
+        connections,
+        observer: Some(Arc::new(delivery.clone())),
+        notices: Some(Arc::new(MessagingNotices)),
         registry: None,
-        node: SINGLE_NODE,
+        // Of several runs the one whose removal finds the record has effects (`handlers::disconnect`).
+        disconnect_retry: DisconnectRetry::UntilSuccess,
+        tasks,
     };
-    Ok(Wired { data_dir, postgres, ..assemble(config, adapters)? })
+    let store = Arc::new(MemoryConnections::new(clock.clone()));
+    let app = App { connections: store, log, delivery: Arc::new(delivery.clone()), clock, limits: config.limits };
+    let adapters = Adapters { app, delivery, lifecycle, remote: None, metrics, node: SINGLE_NODE };
+    let mut wired = assemble(config, adapters)?;
+    wired.background.postgres = postgres;
+    Ok(Wired { data_dir, ..wired })
 }
 
 /// An open log, and what has to live as long.

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use handlers::app::App;
 use handlers::ports::{Clock, MessageLog};
 use system_clock::SystemClock;
 use tokio_util::task::TaskTracker;
@@ -13,7 +14,9 @@ use super::{Adapters, Wired, assemble, postgres};
 use crate::bus::{Bus, BusMetrics, BusParts, BusSettings};
 use crate::cluster::{Cluster, ClusterMetrics};
 use crate::config::{Config, LogStorage};
-use crate::hub::Hub;
+use crate::connection::{ConnectionIndex, ConnectionLifecycle, DisconnectRetry};
+use crate::functions::MessagingNotices;
+use crate::hub::ChannelDelivery;
 use crate::metrics::Metrics;
 use crate::postgres::Postgres;
 use crate::redis::{Redis, RedisConnections, RedisLog, RedisRetention};
@@ -33,29 +36,37 @@ pub async fn kubernetes(config: &Config) -> anyhow::Result<Wired> {
     let (mut metrics, tasks) = (Metrics::new(), TaskTracker::new());
     let redis = Redis::connect(settings).await?;
     let (log, postgres) = open_log(config, &redis, &clock, &mut metrics).await?;
-    let hub = Hub::new(log.clone(), tasks.clone(), metrics.delivery.clone());
+    let connections = ConnectionIndex::default();
+    let delivery = ChannelDelivery::new(connections.clone(), log.clone(), tasks.clone(), metrics.delivery.clone());
     let cluster = join(config, &redis, &clock, &mut metrics).await?;
     let bus = Bus::start(BusParts {
         redis: redis.clone(),
-        hub: hub.clone(),
+        hub: delivery.clone(),
         log: log.clone(),
         nodes: cluster.nodes(),
         settings: BusSettings::PRODUCTION,
         metrics: BusMetrics::registered(metrics.registry()),
     })
     .context("the system's random source does not answer")?;
-    let adapters = Adapters {
-        connections: Arc::new(RedisConnections::new(redis, clock.clone())),
-        delivery: bus.delivery(),
-        clock,
-        metrics,
+    let notices = Arc::new(MessagingNotices);
+    bus.notify_clients(notices.clone());
+    let lifecycle = ConnectionLifecycle {
+        connections,
+        observer: Some(Arc::new(delivery.clone())),
+        notices: Some(notices),
+        registry: Some(Arc::new(cluster.registry())),
+        // Of several runs the one whose removal finds the record has effects (`handlers::disconnect`).
+        disconnect_retry: DisconnectRetry::UntilSuccess,
         tasks,
-        log,
-        hub,
-        registry: Some(cluster.registry()),
-        node: cluster.node(),
     };
-    Ok(Wired { pods: Some(Pods { cluster, bus }), postgres, ..assemble(config, adapters)? })
+    let store = Arc::new(RedisConnections::new(redis, clock.clone()));
+    let app = App { connections: store, log, delivery: bus.delivery(), clock, limits: config.limits };
+    let adapters = Adapters { app, delivery, lifecycle, remote: Some(bus.remote()), metrics, node: cluster.node() };
+    let mut wired = assemble(config, adapters)?;
+    // The application's record of its connections is in the same Redis.
+    wired.background.pods = Some(Pods { cluster, bus, reconnect_on_data_loss: true });
+    wired.background.postgres = postgres;
+    Ok(wired)
 }
 
 async fn open_log(

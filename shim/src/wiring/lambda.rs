@@ -1,6 +1,7 @@
-//! Lambda executables behind an endpoint: which program answers what, and what its processes see.
+//! Lambda executables behind an API server: which program answers what, and what its processes see.
 //!
-//! Delivery is theirs: they post through `@connections`, as on AWS. So there is no application, no log and no store here.
+//! Delivery is theirs: they post through `@connections`, as on AWS. So there is no application, no delivery, no log
+//! and no store here.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,8 +10,6 @@ use std::sync::Arc;
 use anyhow::{Context as _, ensure};
 use gateway::api::{Api, ApiDefinition};
 use gateway::route::{RouteKey, RouteResponse};
-use handlers::channel::Epoch;
-use handlers::memory::{MemoryLog, Retention};
 use handlers::ports::Clock;
 use runtime_api::{Definition, Function, Limits, Program};
 use system_clock::{SystemClock, current_time};
@@ -18,12 +17,13 @@ use tokio_util::task::TaskTracker;
 
 use super::{SINGLE_NODE, Wired, access, definition};
 use crate::config::{Config, FunctionsConfig, Management, MessageResponse};
+use crate::connection::{ConnectionIds, ConnectionLifecycle};
 use crate::embedded::SigningSecret;
-use crate::endpoint::{Endpoint, Ids};
-use crate::functions::Lambda;
-use crate::hub::Hub;
+use crate::functions::{ApiIntegration, Lambda};
 use crate::metrics::Metrics;
+use crate::running::Background;
 use crate::server::http_api::{HttpApi, LambdaApi};
+use crate::server::{ApiServer, ApiServerParts};
 
 /// The variable that AWS SDKs take the address of `@connections` from, unless the code names one.
 const MANAGEMENT_ENDPOINT: &str = "AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI";
@@ -35,35 +35,25 @@ const MANAGEMENT_ENDPOINT: &str = "AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI";
 pub fn lambda(config: &Config) -> anyhow::Result<Wired> {
     let functions = functions(config)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let metrics = Metrics::new();
-    let tasks = TaskTracker::new();
-    // Nothing is ever appended: messages are what functions post to connections.
-    let log = MemoryLog::new(Epoch(clock.fresh_id().into()), Retention { entries: 1, bytes: 1 });
     let api = adapted(definition(&config.api, &config.throttle), &functions, config.functions.message_response);
     let http_api = functions.api.clone().map(|function| {
         let (account_id, api_id) = (config.api.account_id.clone(), config.api.id.clone());
         Arc::new(HttpApi::Lambda(LambdaApi { function, clock: clock.clone(), account_id, api_id }))
     });
     let api = Api::new(api).context("the API's definition is not valid")?;
-    let endpoint = Endpoint {
+    let parts = ApiServerParts {
         access: access(&api, config),
-        api: Arc::new(api),
-        registry: None,
-        functions: Arc::new(functions.clone()),
-        hub: Hub::new(Arc::new(log), tasks.clone(), metrics.delivery.clone()),
-        sessions: config.session.clone(),
-        clock,
-        ids: Ids::random(SINGLE_NODE).context("the system's random source does not answer")?,
-        tasks,
-        metrics: Arc::new(metrics),
-        domain_name: config.server.domain_name.as_deref().map(Arc::from),
-        trust_forwarded_for: config.server.trust_forwarded_for,
-        handshake_timeout: config.server.handshake_timeout,
+        integration: ApiIntegration { api: Arc::new(api), functions: Arc::new(functions.clone()), clock },
+        ids: ConnectionIds::random(SINGLE_NODE).context("the system's random source does not answer")?,
+        lifecycle: ConnectionLifecycle::plain(TaskTracker::new()),
+        remote: None,
+        metrics: Metrics::new(),
     };
-    let endpoint = Arc::new(endpoint);
+    let server = ApiServer::new(parts, &config.server, &config.session);
     // Nothing here verifies a token; but whoever configured a secret for the functions wants tokens of it.
     let secret = config.auth.secret.clone().map(|secret| SigningSecret { secret, new: false });
-    Ok(Wired { endpoint, http_api, secret, data_dir: None, functions: Some(functions), pods: None, postgres: None })
+    let (functions, background) = (Some(functions), Background::default());
+    Ok(Wired { server, http_api, secret, data_dir: None, functions, background })
 }
 
 /// Only what has a function is part of the API.

@@ -7,7 +7,7 @@
 use gateway::handshake::DeflateAgreement;
 
 use super::frame::{Header, Opcode};
-use super::{Message, ReadError};
+use super::message::{Message, ReadError};
 use crate::deflate::{Deflate, InflateError};
 
 /// What a connection holds between two frames.

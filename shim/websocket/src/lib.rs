@@ -10,6 +10,7 @@ mod assembly;
 mod buffers;
 mod deflate;
 mod frame;
+mod message;
 mod text;
 
 use std::pin::Pin;
@@ -23,6 +24,7 @@ use tokio_util::io::poll_read_buf;
 use self::assembly::Assembly;
 use self::deflate::compress;
 use self::frame::{Header, Opcode};
+pub use self::message::{Message, ReadError};
 pub use self::text::SharedText;
 
 /// Unsent bytes from which on a feed pushes by itself.
@@ -42,36 +44,6 @@ pub struct SocketLimits {
     pub message: usize,
     /// The largest frame that is sent; longer texts leave in several (API Gateway: 32 KiB).
     pub outbound_frame: usize,
-}
-
-/// Why nothing more can be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ReadError {
-    /// A frame over the limit (RFC 6455 section 7.4.1, 1009).
-    FrameTooBig,
-    /// A message over the limit, all its frames together (1009).
-    MessageTooBig,
-    /// Text that is not UTF-8 (1007).
-    InvalidUtf8,
-    /// A compressed message that does not inflate: data that is not what the frame says it is (1007).
-    InvalidDeflate,
-    /// Anything else that RFC 6455 forbids (1002).
-    Protocol,
-    /// The stream ended or broke.
-    Lost,
-}
-
-/// What a client sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Message {
-    /// A text message, put together from its frames.
-    Text(String),
-    /// The first frame of a binary message; its payload is not looked at.
-    Binary,
-    /// A ping, answered already, or a pong.
-    Heartbeat,
-    /// A close frame, answered already: code and reason, if it had them.
-    Close(Option<(u16, String)>),
 }
 
 /// A server-side WebSocket.

@@ -18,12 +18,12 @@ use gateway::event::{AuthorizerEvent, ConnectEvent, DisconnectEvent, MessageEven
 use gateway::quotas::Quotas;
 use gateway::reply::Reply;
 use gateway::route::{Ordering, RouteKey, RouteResponse};
-use handlers::memory::{MemoryLog, Retention};
 use shim::access::Access;
 use shim::config::{Config, LogStorage, Management, RateConfig};
-use shim::endpoint::{Endpoint, Ids};
-use shim::functions::{Answer, Functions, Verdict, guarded};
-use shim::running::Running;
+use shim::connection::{ConnectionIds, ConnectionLifecycle};
+use shim::functions::{Answer, ApiIntegration, Functions, Verdict, guarded};
+use shim::running::{Background, Running};
+use shim::server::{ApiServer, ApiServerParts};
 use tokio::io::AsyncReadExt;
 use tokio_util::task::TaskTracker;
 
@@ -96,15 +96,16 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
     config.throttle.connections = RateConfig::OFF;
     config.storage.log = LogStorage::Memory;
     config.storage.data_dir = PathBuf::new();
-    let (endpoint, http_api) = match arguments.kind {
-        Kind::Echo => (Arc::new(echo_endpoint(&config)?), None),
+    let (server, http_api, background) = match arguments.kind {
+        Kind::Echo => (echo_server(&config)?, None, Background::default()),
         Kind::App => {
-            config.auth.secret = Some(shim::config::Secret::new(arguments.secret.as_str()));
+            config.auth.secret = Some(shim::secret::Secret::new(arguments.secret.as_str()));
             let wired = shim::wiring::embedded(&config).await?;
-            (wired.endpoint, wired.http_api)
+            (wired.server, wired.http_api, wired.background)
         }
     };
-    let running = Running::start(&config.server, endpoint, Management::Off, http_api)?;
+    let running = Running::start(&config.server, server, Management::Off, http_api)?;
+    let running = running.with_background(background, &config.drain);
     println!("listening on {}", running.traffic);
     // Ends with the process that started it, which holds the other end of standard input.
     let mut input = Vec::new();
@@ -112,10 +113,7 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn echo_endpoint(config: &Config) -> anyhow::Result<Endpoint> {
-    let wired = shim::metrics::Metrics::new();
-    let tasks = TaskTracker::new();
-    let log = MemoryLog::new(handlers::channel::Epoch("bench".into()), Retention { entries: 1, bytes: 1 });
+fn echo_server(config: &Config) -> anyhow::Result<ApiServer> {
     let route = RouteDefinition {
         key: RouteKey::DEFAULT.to_owned(),
         response: RouteResponse::TwoWay,
@@ -138,19 +136,17 @@ fn echo_endpoint(config: &Config) -> anyhow::Result<Endpoint> {
         settings: ApiSettings::default(),
     };
     let api = Api::new(api)?;
-    Ok(Endpoint {
+    let parts = ApiServerParts {
         access: Access::new(&api),
-        api: Arc::new(api),
-        functions: Arc::new(Echo),
-        registry: None,
-        hub: shim::hub::Hub::new(Arc::new(log), tasks.clone(), wired.delivery.clone()),
-        sessions: config.session.clone(),
-        clock: Arc::new(system_clock::SystemClock),
-        ids: Ids::random(1)?,
-        tasks,
-        metrics: Arc::new(wired),
-        domain_name: None,
-        trust_forwarded_for: false,
-        handshake_timeout: config.server.handshake_timeout,
-    })
+        integration: ApiIntegration {
+            api: Arc::new(api),
+            functions: Arc::new(Echo),
+            clock: Arc::new(system_clock::SystemClock),
+        },
+        ids: ConnectionIds::random(1)?,
+        lifecycle: ConnectionLifecycle::plain(TaskTracker::new()),
+        remote: None,
+        metrics: shim::metrics::Metrics::new(),
+    };
+    Ok(ApiServer::new(parts, &config.server, &config.session))
 }

@@ -10,8 +10,9 @@ use std::time::Duration;
 use gateway::api::{ApiDefinition, ApiSettings, RouteDefinition};
 use gateway::quotas::Quotas;
 use gateway::route::{Ordering, RouteKey, RouteResponse};
+use shim::access::ClientKeyConfig;
 use shim::access::Credentials;
-use shim::config::{ClientKeyConfig, Management};
+use shim::config::Management;
 
 /// An API and how its server is configured.
 #[derive(Debug, Clone)]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use shim::cluster::NotEnrolled;
+use shim::connection::{ConnectionRegistry as _, RegisterError};
 use tests::eventually;
 use tests::redis::{RedisOptions, RedisServer};
 
@@ -32,8 +32,8 @@ async fn a_restart_that_keeps_the_data_costs_no_connection() {
     server.kill();
     for pod in &pods {
         eventually!("readiness to say what is away", (pod.readiness.away() == ["redis"]).then_some(()));
-        let refused = pod.cluster.registry().enrol(&pod.facts()).await.err();
-        assert!(matches!(refused, Some(NotEnrolled::Redis(_))), "{refused:?}");
+        let refused = pod.cluster.registry().register(&pod.facts()).await.err();
+        assert!(matches!(refused, Some(RegisterError::Store(_))), "{refused:?}");
     }
     // These end while nobody can be told.
     pods[0].end(&handles[0][0]).await;
@@ -106,8 +106,8 @@ async fn a_full_redis_keeps_leases_and_has_connections_ended() {
     leaving.connect_many(3).await;
     let missed = pods.each_ref().map(|pod| pod.metrics.missed.get());
     server.ask(&["CONFIG", "SET", "maxmemory", "1"]).unwrap();
-    let refused = pods[0].cluster.registry().enrol(&pods[0].facts()).await.err();
-    assert!(matches!(refused, Some(NotEnrolled::Redis(_))), "{refused:?}");
+    let refused = pods[0].cluster.registry().register(&pods[0].facts()).await.err();
+    assert!(matches!(refused, Some(RegisterError::Store(_))), "{refused:?}");
     pods[0].end(&staying[0]).await;
     leaving.leave().await;
     dying.die().await;

@@ -6,6 +6,7 @@ use tests::eventually;
 use tests::redis::RedisServer;
 
 use super::world::{Application, Pod, ask, connection_keys};
+use shim::connection::ConnectionRegistry as _;
 
 #[tokio::test]
 async fn two_survivors_share_a_dead_pods_thousand_connections_out() {
@@ -75,14 +76,14 @@ async fn what_others_finished_before_it_was_open_is_finished_again() {
     let (server, application) = (RedisServer::start().unwrap(), Arc::new(Application::default()));
     let (pod, _other) = (Pod::join(&server, &application).await, Pod::join(&server, &application).await);
     let facts = pod.facts();
-    let enrolment = pod.cluster.registry().enrol(&facts).await.unwrap();
+    let enrolment = pod.cluster.registry().register(&facts).await.unwrap();
     fence(&server, pod.cluster.node());
     eventually!("the other pod to finish it", (application.runs(facts.connection_id) == 1).then_some(()));
     eventually!("the pod to learn of it", (pod.metrics.lost.get() == 1).then_some(()));
     // Only now `$connect` has its effects here.
     let handle = pod.open(&facts);
     assert!(!enrolment.opened());
-    pod.cluster.registry().take_back(&facts);
+    pod.cluster.registry().reclaim(&facts);
     pod.end(&handle).await;
     assert_eq!(application.runs(facts.connection_id), 2);
     eventually!("nothing to be left", connection_keys(&server).is_empty().then_some(()));

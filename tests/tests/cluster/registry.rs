@@ -7,6 +7,7 @@ use tests::eventually;
 use tests::redis::RedisServer;
 
 use super::world::{Application, Pod, ask, connection_keys};
+use shim::connection::ConnectionRegistry as _;
 
 #[tokio::test]
 async fn a_connection_is_written_down_for_as_long_as_it_lasts() {
@@ -32,8 +33,8 @@ async fn a_refused_handshake_gets_no_disconnect_and_one_that_broke_off_gets_one(
     let (server, application) = (RedisServer::start().unwrap(), Arc::new(Application::default()));
     let pod = Pod::join(&server, &application).await;
     let (refused, broken) = (pod.facts(), pod.facts());
-    pod.cluster.registry().enrol(&refused).await.unwrap().refused();
-    drop(pod.cluster.registry().enrol(&broken).await.unwrap());
+    pod.cluster.registry().register(&refused).await.unwrap().refused();
+    drop(pod.cluster.registry().register(&broken).await.unwrap());
     eventually!("the list to be empty", connection_keys(&server).is_empty().then_some(()));
     assert_eq!((application.runs(refused.connection_id), application.runs(broken.connection_id)), (0, 1));
     assert!(pod.cluster.registry().is_empty());

@@ -12,19 +12,18 @@ use gateway::close::CloseCause;
 use gateway::event::{AuthorizerEvent, ConnectEvent, ConnectionFacts, DisconnectEvent, Identity, MessageEvent};
 use gateway::id::GatewayId;
 use gateway::reply::{IntegrationFailure, Reply};
-use handlers::channel::Epoch;
-use handlers::memory::{MemoryLog, Retention};
+use handlers::ports::Timestamp;
 use serde_json::{Value, json};
 use shim::access::Access;
 use shim::cluster::{Cluster, ClusterMetrics, Served};
 use shim::config::{ClusterConfig, Config};
-use shim::endpoint::{Endpoint, Ids};
-use shim::functions::{Answer, Functions, Verdict};
-use shim::hub::Hub;
+use shim::connection::{Connection, ConnectionIds, ConnectionLifecycle, ConnectionRegistry as _, DisconnectRetry};
+use shim::drain::ConnectionDrain;
+use shim::functions::{Answer, ApiIntegration, Functions, Verdict};
 use shim::metrics::Metrics;
 use shim::readiness::{Readiness, State};
 use shim::redis::{Redis, RedisSettings};
-use shim::session::handle::Handle;
+use shim::server::{ApiServer, ApiServerParts};
 use shim::session::{Stamps, disconnect};
 use system_clock::SystemClock;
 use tests::eventually::in_time;
@@ -95,10 +94,6 @@ impl Functions for Handlers {
         }
         .boxed()
     }
-
-    fn may_repeat_disconnect(&self) -> bool {
-        true
-    }
 }
 
 /// How to reach a server without waiting for long.
@@ -112,7 +107,7 @@ pub fn settings(server: &RedisServer) -> RedisSettings {
 /// A pod.
 pub struct Pod {
     pub cluster: Cluster,
-    pub endpoint: Arc<Endpoint>,
+    pub server: ApiServer,
     pub readiness: Arc<Readiness>,
     pub metrics: Arc<ClusterMetrics>,
     tasks: TaskTracker,
@@ -132,41 +127,55 @@ impl Pod {
         let (clock, metrics) = (Arc::new(SystemClock), Arc::new(ClusterMetrics::default()));
         let cluster = Cluster::join(redis, config, 10_000, clock, metrics.clone()).await.unwrap();
         let handlers = Handlers { application: application.clone(), permits: Arc::new(Semaphore::new(permits)) };
-        let endpoint = Arc::new(endpoint(&cluster, handlers));
+        let server = api_server(&cluster, handlers);
         let readiness = Arc::new(Readiness::default());
         readiness.set(State::Ready);
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let served = Served { endpoint: endpoint.clone(), readiness: readiness.clone(), drain: Config::test().drain };
+        let served = Served {
+            disconnects: server.disconnects(),
+            drain: ConnectionDrain {
+                config: Config::test().drain,
+                connections: server.connections().clone(),
+                notices: None,
+                tasks: server.lifecycle().tasks.clone(),
+            },
+            readiness: readiness.clone(),
+            reconnect_on_data_loss: false,
+        };
         cluster.run(served, &tasks, &stop);
-        Self { cluster, endpoint, readiness, metrics, tasks, stop }
+        Self { cluster, server, readiness, metrics, tasks, stop }
     }
 
     /// Opens a connection, as a handshake does.
-    pub async fn connect(&self) -> Arc<Handle> {
+    pub async fn connect(&self) -> Arc<Connection> {
         let facts = self.facts();
-        let enrolment = self.cluster.registry().enrol(&facts).await.unwrap();
+        let registration = self.cluster.registry().register(&facts).await.unwrap();
         let handle = self.open(&facts);
-        assert!(enrolment.opened(), "the pod lost its lease");
+        assert!(registration.opened(), "the pod lost its lease");
         handle
     }
 
     /// Opens one that is written down.
-    pub fn open(&self, facts: &Arc<ConnectionFacts>) -> Arc<Handle> {
-        let handle = Arc::new(Handle::new(facts.clone(), 1024, self.endpoint.clock.now()));
-        self.endpoint.hub.open(&handle);
+    pub fn open(&self, facts: &Arc<ConnectionFacts>) -> Arc<Connection> {
+        let handle = Arc::new(Connection::new(facts.clone(), 1024, self.now()));
+        self.server.lifecycle().open(&handle);
         handle
     }
 
     /// Opens many.
-    pub async fn connect_many(&self, count: usize) -> Vec<Arc<Handle>> {
+    pub async fn connect_many(&self, count: usize) -> Vec<Arc<Connection>> {
         futures_util::future::join_all((0..count).map(|_| self.connect())).await
+    }
+
+    fn now(&self) -> Timestamp {
+        self.server.management.clock.now()
     }
 
     /// The facts of a connection that begins.
     pub fn facts(&self) -> Arc<ConnectionFacts> {
-        let (connection_id, _) = self.endpoint.ids.begin(self.endpoint.clock.now());
+        let (connection_id, _) = self.server.handshakes.ids.begin(self.now());
         Arc::new(ConnectionFacts {
-            api: self.endpoint.api.clone(),
+            api: self.server.management.api.clone(),
             connection_id,
             domain_name: "localhost".into(),
             connected_at: 0,
@@ -176,10 +185,10 @@ impl Pod {
     }
 
     /// Ends a connection, as its session does.
-    pub async fn end(&self, handle: &Handle) {
-        self.endpoint.hub.close_down(handle);
-        let mut stamps = Stamps::new(self.endpoint.ids.events_of(handle.id));
-        disconnect(&self.endpoint, handle, &mut stamps, &CloseCause::ClientWithoutStatus).await;
+    pub async fn end(&self, handle: &Connection) {
+        self.server.lifecycle().close(handle);
+        let mut stamps = Stamps::new(self.server.handshakes.ids.events_of(handle.id));
+        disconnect(&self.server.handshakes.sessions, handle, &mut stamps, &CloseCause::ClientWithoutStatus).await;
     }
 
     /// Ends without a word.
@@ -196,25 +205,23 @@ impl Pod {
     }
 }
 
-fn endpoint(cluster: &Cluster, handlers: Handlers) -> Endpoint {
-    let (config, metrics, tasks) = (Config::test(), Metrics::new(), TaskTracker::new());
-    let log = MemoryLog::new(Epoch("cluster".into()), Retention { entries: 1, bytes: 1 });
+fn api_server(cluster: &Cluster, handlers: Handlers) -> ApiServer {
+    let config = Config::test();
     let api = Api::new(shim::wiring::definition(&config.api, &config.throttle)).unwrap();
-    Endpoint {
+    let lifecycle = ConnectionLifecycle {
+        registry: Some(Arc::new(cluster.registry())),
+        disconnect_retry: DisconnectRetry::UntilSuccess,
+        ..ConnectionLifecycle::plain(TaskTracker::new())
+    };
+    let parts = ApiServerParts {
         access: Access::new(&api),
-        api: Arc::new(api),
-        functions: Arc::new(handlers),
-        hub: Hub::new(Arc::new(log), tasks.clone(), metrics.delivery.clone()),
-        registry: Some(cluster.registry()),
-        sessions: config.session.clone(),
-        clock: Arc::new(SystemClock),
-        ids: Ids::random(cluster.node()).unwrap(),
-        tasks,
-        metrics: Arc::new(metrics),
-        domain_name: None,
-        trust_forwarded_for: false,
-        handshake_timeout: config.server.handshake_timeout,
-    }
+        integration: ApiIntegration { api: Arc::new(api), functions: Arc::new(handlers), clock: Arc::new(SystemClock) },
+        ids: ConnectionIds::random(cluster.node()).unwrap(),
+        lifecycle,
+        remote: None,
+        metrics: Metrics::new(),
+    };
+    ApiServer::new(parts, &config.server, &config.session)
 }
 
 /// What `redis-cli` says about a key of the cluster; lines of a hash or set, or a number.

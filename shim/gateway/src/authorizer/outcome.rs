@@ -11,8 +11,9 @@ use aws_lambda_events::apigw::ApiGatewayCustomAuthorizerResponse;
 use serde_json::{Map, Value};
 
 use super::context::AuthorizerContext;
-use super::policy::{self, Decision};
 use crate::api::Api;
+use crate::handshake::Rejection;
+use crate::policy::{self, Decision};
 
 /// Why an authorizer gave no result.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +39,19 @@ pub enum AuthorizerOutcome {
     Unauthorized,
     /// 500: the function failed or its result is not a policy.
     Misconfigured,
+}
+
+impl Rejection {
+    /// The rejection for an authorizer outcome; `None` when it allows the connection.
+    #[must_use]
+    pub const fn from_authorizer(outcome: &AuthorizerOutcome) -> Option<Self> {
+        match outcome {
+            AuthorizerOutcome::Allow(_) => None,
+            AuthorizerOutcome::Denied => Some(Self::Denied),
+            AuthorizerOutcome::Unauthorized => Some(Self::Unauthorized),
+            AuthorizerOutcome::Misconfigured => Some(Self::AuthorizerMisconfigured),
+        }
+    }
 }
 
 /// The outcome of a result that never left the process. `latency_ms` is how long the authorizer took.

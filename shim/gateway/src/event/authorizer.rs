@@ -10,10 +10,11 @@ use aws_lambda_events::apigw::{
 use serde_json::Value;
 
 use super::connect::EVENT_TYPE;
-use super::facts::{ApiKey, ConnectionFacts, Identity};
+use super::facts::ConnectionFacts;
 use super::wire::{self, AuthorizerRequest, DIRECTION, RequestContext};
 use crate::handshake::{EventHeaders, MultiHeaders, MultiQuery, QueryParameters, SingleHeaders, SingleQuery};
 use crate::id::GatewayId;
+use crate::identity::{ApiKey, Identity};
 use crate::route::RouteKey;
 use crate::time::EventTime;
 

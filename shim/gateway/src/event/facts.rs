@@ -8,15 +8,13 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use aws_lambda_events::apigw::{
-    ApiGatewayRequestIdentity, ApiGatewayWebsocketProxyRequest, ApiGatewayWebsocketProxyRequestContext,
-};
-use serde::{Deserialize, Serialize};
+use aws_lambda_events::apigw::{ApiGatewayWebsocketProxyRequest, ApiGatewayWebsocketProxyRequestContext};
 
 use super::wire::DIRECTION;
 use crate::api::Api;
 use crate::authorizer::AuthorizerContext;
 use crate::id::GatewayId;
+use crate::identity::Identity;
 use crate::time::EventTime;
 
 /// The constant part of a connection's events.
@@ -34,51 +32,6 @@ pub struct ConnectionFacts {
     pub identity: Identity,
     /// What the authorizer said; `None` without an authorizer and in the authorizer's own event.
     pub authorizer: Option<Arc<AuthorizerContext>>,
-}
-
-/// `requestContext.identity` (IDN-1 to IDN-4), in the key order of captures; where the caller's keys stand is not known.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Identity {
-    /// The caller whose signature opened the connection, if the API asks for one.
-    #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    pub iam: Option<Box<IamCaller>>,
-    /// The API key of the handshake, if the API asks for one.
-    #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    pub api_key: Option<Box<ApiKey>>,
-    /// `User-Agent` of the handshake.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub user_agent: Option<Box<str>>,
-    /// The client's address.
-    pub source_ip: Box<str>,
-}
-
-/// A recognised API key.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ApiKey {
-    /// The key itself, as the client sent it.
-    #[serde(rename = "apiKey")]
-    pub key: Box<str>,
-    /// Its id.
-    #[serde(rename = "apiKeyId")]
-    pub id: Box<str>,
-}
-
-/// The caller of a signed request (IDN-4), under the names of the `$context.identity` variables (developer guide,
-/// `api-gateway-mapping-template-reference`).
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct IamCaller {
-    /// The account of the caller.
-    pub account_id: Box<str>,
-    /// The unique id of the principal, for example `AIDACKCEVSQ6C2EXAMPLE`.
-    pub caller: Box<str>,
-    /// The access key of the signature.
-    pub access_key: Box<str>,
-    /// The ARN of the principal.
-    pub user_arn: Box<str>,
-    /// The same as `caller`.
-    pub user: Box<str>,
 }
 
 thread_local! {
@@ -123,46 +76,8 @@ impl ConnectionFacts {
     }
 }
 
-impl Identity {
-    fn typed(&self) -> ApiGatewayRequestIdentity {
-        let mut identity = ApiGatewayRequestIdentity::default();
-        identity.source_ip = Some(String::from(&*self.source_ip));
-        identity.user_agent = self.user_agent.as_deref().map(str::to_owned);
-        if let Some(ApiKey { key, id }) = self.api_key.as_deref() {
-            identity.api_key = Some(key.clone().into());
-            identity.api_key_id = Some(id.clone().into());
-        }
-        if let Some(IamCaller { account_id, caller, access_key, user_arn, user }) = self.iam.as_deref() {
-            identity.account_id = Some(account_id.clone().into());
-            identity.caller = Some(caller.clone().into());
-            identity.access_key = Some(access_key.clone().into());
-            identity.user_arn = Some(user_arn.clone().into());
-            identity.user = Some(user.clone().into());
-        }
-        identity
-    }
-}
-
 impl fmt::Debug for ConnectionFacts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ConnectionFacts").field("connection_id", &self.connection_id).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Identity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Identity(..)")
-    }
-}
-
-impl fmt::Debug for IamCaller {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("IamCaller(..)")
-    }
-}
-
-impl fmt::Debug for ApiKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ApiKey(..)")
     }
 }

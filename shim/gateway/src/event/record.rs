@@ -8,10 +8,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::facts::{ConnectionFacts, Identity};
+use super::facts::ConnectionFacts;
 use crate::api::{Api, ApiDefinition, ApiSettings};
 use crate::authorizer::AuthorizerContext;
 use crate::id;
+use crate::identity::Identity;
 
 /// The version that is written. A reader takes this one only: pods of two versions share records for the minutes of a
 /// rolling deploy, so a change here must first teach readers, and only a release later writers.

@@ -8,10 +8,11 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::facts::{ConnectionFacts, Identity};
+use super::facts::ConnectionFacts;
 use crate::authorizer::AuthorizerContext;
 use crate::handshake::{EventHeaders, MultiHeaders, MultiQuery, QueryParameters, SingleHeaders, SingleQuery};
 use crate::id::GatewayId;
+use crate::identity::Identity;
 use crate::time::{ClfTime, EventTime};
 
 /// `messageDirection` of every event captured so far.

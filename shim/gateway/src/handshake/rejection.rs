@@ -8,7 +8,6 @@ use std::borrow::Cow;
 
 use http::StatusCode;
 
-use crate::authorizer::AuthorizerOutcome;
 use crate::iam::SignatureError;
 use crate::id::GatewayId;
 use crate::reply::IntegrationFailure;
@@ -45,17 +44,6 @@ pub enum Rejection {
 }
 
 impl Rejection {
-    /// The rejection for an authorizer outcome; `None` when it allows the connection.
-    #[must_use]
-    pub const fn from_authorizer(outcome: &AuthorizerOutcome) -> Option<Self> {
-        match outcome {
-            AuthorizerOutcome::Allow(_) => None,
-            AuthorizerOutcome::Denied => Some(Self::Denied),
-            AuthorizerOutcome::Unauthorized => Some(Self::Unauthorized),
-            AuthorizerOutcome::Misconfigured => Some(Self::AuthorizerMisconfigured),
-        }
-    }
-
     /// The status of the response.
     #[must_use]
     pub fn status(self) -> StatusCode {

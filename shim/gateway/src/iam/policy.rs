@@ -8,7 +8,7 @@ use std::fmt;
 use aws_lambda_events::apigw::ApiGatewayCustomAuthorizerPolicy;
 use serde_json::Value;
 
-use crate::authorizer::policy::{self, Decision, INVOKE};
+use crate::policy::{self, Decision, INVOKE};
 
 /// Something that a caller wants to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

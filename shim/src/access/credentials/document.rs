@@ -17,7 +17,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Credentials, MOST_CALLERS, SigningCaller};
-use crate::config::Secret;
+use crate::secret::Secret;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]

@@ -9,14 +9,15 @@ use handlers::channel::{Channel, Epoch, Offset, Position};
 use handlers::conformance::delivery::{Fixture, Receivers};
 use handlers::id::{ConnectionId, MessageId, UserId};
 use handlers::memory::{ManualClock, MemoryConnections, MemoryLog, Retention};
-use handlers::ports::{Append, Connection, Placement, Sender, Timestamp};
+use handlers::ports::{self, Append, Placement, Sender, Timestamp};
 use prometheus_client::registry::Registry;
 use serde_json::value::RawValue;
 
 use super::*;
+use crate::connection::{Connection, ConnectionIndex, ConnectionObserver as _};
+use crate::functions::MessagingNotices;
 use crate::hub::tests::{closed_for, open};
 use crate::redis::RedisSettings;
-use crate::session::handle::Handle;
 
 /// The node of the pod that does things.
 pub const HERE: u16 = 1;
@@ -30,10 +31,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One pod.
 pub struct Pod {
-    pub hub: Hub,
+    pub hub: ChannelDelivery,
     pub delivery: Arc<PodDelivery>,
     pub redis: Redis,
-    bus: Arc<Bus>,
+    pub bus: Arc<Bus>,
     metrics: Arc<BusMetrics>,
     /// Whether [`LATER`] is claimed, as this pod sees it.
     pub later: Arc<AtomicBool>,
@@ -80,7 +81,7 @@ pub async fn in_time<T>(doing: impl Future<Output = T>) -> T {
 }
 
 /// The offsets of the messages that reached a connection since the last look.
-pub fn offsets(handle: &Handle) -> Vec<u64> {
+pub fn offsets(handle: &Connection) -> Vec<u64> {
     let frames = drained(handle);
     let values = frames.iter().filter_map(|frame| serde_json::from_str::<serde_json::Value>(frame).ok());
     values.filter_map(|value| value["offset"].as_u64()).collect()
@@ -90,7 +91,7 @@ impl Pod {
     async fn start(server: &RedisServer, prefix: &str, node: u16, log: Arc<MemoryLog>, settings: BusSettings) -> Self {
         let redis = RedisSettings { prefix: prefix.to_owned(), ..RedisSettings::single(&server.url()) };
         let redis = Redis::connect(redis).await.expect("the server answers");
-        let hub = Hub::new(log.clone(), TaskTracker::new(), Arc::default());
+        let hub = ChannelDelivery::new(ConnectionIndex::default(), log.clone(), TaskTracker::new(), Arc::default());
         let metrics = BusMetrics::registered(&mut Registry::default());
         let later = Arc::new(AtomicBool::new(false));
         let parts = BusParts {
@@ -102,6 +103,7 @@ impl Pod {
             metrics: metrics.clone(),
         };
         let bus = Arc::new(Bus::start(parts).unwrap());
+        bus.notify_clients(Arc::new(MessagingNotices));
         Self { hub, delivery: bus.delivery(), redis, bus, metrics, later }
     }
 
@@ -141,11 +143,11 @@ impl World {
     }
 
     /// Opens a connection on the other pod, as its handshake does, and brings it live in its conversation.
-    pub async fn connect_there(&self, user: &str, role: Role) -> Arc<Handle> {
+    pub async fn connect_there(&self, user: &str, role: Role) -> Arc<Connection> {
         static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
         let sequence = u32::try_from(CONNECTIONS.fetch_add(1, Ordering::Relaxed)).unwrap();
         let handle = connect_at(&self.there.hub, sequence, THERE, user, role);
-        if let Some(settled) = self.there.hub.settle(&handle) {
+        if let Some(settled) = self.there.hub.subscribed(&handle) {
             settled.await;
         }
         self.join_there(&handle, &channel(&format!("conversation:{user}"))).await;
@@ -153,7 +155,7 @@ impl World {
     }
 
     /// Enters a channel at its end.
-    pub async fn join_there(&self, handle: &Handle, to: &Channel) -> Released {
+    pub async fn join_there(&self, handle: &Connection, to: &Channel) -> Released {
         let delivery = &self.there.delivery;
         delivery.hold(&id(handle), std::slice::from_ref(to)).await.unwrap();
         let head = self.log.heads(std::slice::from_ref(to)).await.unwrap().remove(0);
@@ -229,22 +231,22 @@ impl World {
 
 #[async_trait]
 impl Receivers for World {
-    async fn open(&self, connection: &Connection) {
+    async fn open(&self, connection: &ports::Connection) {
         let id = gateway::id::check(connection.id.as_str()).unwrap();
         let handle = open(&self.there.hub, id, &connection.identity);
-        if let Some(settled) = self.there.hub.settle(&handle) {
+        if let Some(settled) = self.there.hub.subscribed(&handle) {
             settled.await;
         }
     }
 
     async fn received(&self, id: &ConnectionId) -> Vec<Bytes> {
         self.flush().await;
-        let handle = gateway::id::check(id.as_str()).ok().and_then(|id| self.there.hub.find(id));
+        let handle = gateway::id::check(id.as_str()).ok().and_then(|id| self.there.hub.connections().find(id));
         handle.map(|handle| drained(&handle)).unwrap_or_default().into_iter().map(Bytes::from).collect()
     }
 
     async fn closed(&self, id: &ConnectionId) -> Option<CloseReason> {
-        closed_for(&*self.there.hub.find(gateway::id::check(id.as_str()).ok()?)?)
+        closed_for(&*self.there.hub.connections().find(gateway::id::check(id.as_str()).ok()?)?)
     }
 }
 

@@ -14,9 +14,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::Registry;
-use crate::endpoint::Endpoint;
+use crate::connection::ConnectionRegistry as _;
 use crate::redis::{LinkState, RedisTrouble};
-use crate::session::{Stamps, fire};
+use crate::session::DisconnectRunner;
 
 /// Most connections that one command writes, looks up or strikes off.
 const BATCH: usize = 256;
@@ -28,7 +28,7 @@ const AT_ONCE: usize = 32;
 /// The registry's background task.
 pub(in crate::cluster) struct Upkeep {
     pub(in crate::cluster) registry: Registry,
-    pub(in crate::cluster) endpoint: Arc<Endpoint>,
+    pub(in crate::cluster) disconnects: DisconnectRunner,
     pub(in crate::cluster) link: watch::Receiver<LinkState>,
 }
 
@@ -83,12 +83,11 @@ impl Upkeep {
     /// Runs one `$disconnect`; gives the id back when it has to run again.
     async fn finish_one(&self, id: GatewayId) -> Option<GatewayId> {
         let (facts, cause) = self.registry.unfinished(id)?;
-        let mut stamps = Stamps::new(self.endpoint.ids.events_of(id));
-        if fire(&self.endpoint, &facts, &mut stamps, &cause).await.is_ok() {
+        if self.disconnects.run(&facts, &cause).await.is_ok() {
             self.registry.forget(id);
             return None;
         }
-        if !self.endpoint.functions.may_repeat_disconnect() || (self.is_up() && self.registry.gives_up(id)) {
+        if !self.disconnects.retry.is_allowed() || (self.is_up() && self.registry.gives_up(id)) {
             tracing::warn!(connection.id = %id, "giving a $disconnect up that keeps failing");
             self.registry.forget(id);
             return None;

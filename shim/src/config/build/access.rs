@@ -5,12 +5,10 @@ use std::collections::BTreeMap;
 use gateway::quotas::Rate;
 
 use super::super::values::{self, Parsed};
-use super::super::{
-    ApiConfig, ClientKeyConfig, KeySource, Management, PerSecond, RateConfig, Secret, ServerConfig, ThrottleConfig,
-    Value,
-};
+use super::super::{ApiConfig, KeySource, Management, PerSecond, RateConfig, ServerConfig, ThrottleConfig, Value};
 use super::Reader;
-use crate::access::Credentials;
+use crate::access::{ClientKeyConfig, Credentials};
+use crate::secret::Secret;
 
 /// Shortest API key of a client: API Gateway's own bound (API Gateway API reference, `CreateApiKey`).
 const CLIENT_KEY_BYTES: usize = 20;

@@ -6,8 +6,9 @@ use handlers::authorizer::SECRET_BYTES;
 use handlers::id::{TenantId, UserId};
 
 use super::super::values::{self, Parsed};
-use super::super::{ApiKeyConfig, AuthConfig, Jwks, Mode, Secret, Value};
+use super::super::{ApiKeyConfig, AuthConfig, Jwks, Mode, Value};
 use super::Reader;
+use crate::secret::Secret;
 
 /// Shortest API key that is taken, in bytes: 128 bits when it is random.
 const API_KEY_BYTES: usize = 16;

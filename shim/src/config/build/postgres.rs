@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use super::super::values::{self, Parsed};
-use super::super::{LogStorage, Mode, Secret, StorageConfig, Value};
+use super::super::{LogStorage, Mode, StorageConfig, Value};
 use super::Reader;
 use crate::postgres::PostgresSettings;
+use crate::secret::Secret;
 
 impl Reader<'_> {
     /// `Some(None)` when no address is given.

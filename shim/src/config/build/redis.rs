@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
+use super::super::Value;
 use super::super::values::{self, Parsed};
-use super::super::{Secret, Value};
 use super::Reader;
 use super::sections::word;
 use crate::redis::{RedisSettings, Topology};
+use crate::secret::Secret;
 
 impl Reader<'_> {
     /// `Some(None)` when no address is given.

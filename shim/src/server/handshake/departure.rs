@@ -1,5 +1,5 @@
 //! A client that leaves while `$connect` runs: the server drops the handshake, and what the handler has done by then is undone by
-//! a `$disconnect`. Where there are other pods the [`Enrolment`](crate::cluster::Enrolment) sees to it.
+//! a `$disconnect`. Where there are other pods the [`RegistrationGuard`](crate::connection::RegistrationGuard) sees to it.
 
 use std::sync::Arc;
 
@@ -7,17 +7,16 @@ use gateway::close::CloseCause;
 use gateway::event::ConnectionFacts;
 use gateway::id::EventIds;
 
-use crate::endpoint::Endpoint;
-use crate::session::{Stamps, fire};
+use crate::session::{SessionContext, Stamps, fire};
 
 /// Dropped, it fires the `$disconnect`, unless [`Self::did_not_happen`].
-pub(super) struct Departure(Option<(Arc<Endpoint>, Arc<ConnectionFacts>, EventIds)>);
+pub(super) struct Departure(Option<(Arc<SessionContext>, Arc<ConnectionFacts>, EventIds)>);
 
 impl Departure {
     /// For the time that `$connect` takes.
-    pub(super) fn during_connect(endpoint: &Arc<Endpoint>, facts: &Arc<ConnectionFacts>, ids: &EventIds) -> Self {
-        let undone_here = endpoint.registry.is_none() && endpoint.api.routes.has_connect;
-        Self(undone_here.then(|| (endpoint.clone(), facts.clone(), ids.clone())))
+    pub(super) fn during_connect(sessions: &Arc<SessionContext>, facts: &Arc<ConnectionFacts>, ids: &EventIds) -> Self {
+        let undone_here = sessions.lifecycle.registry.is_none() && sessions.integration.api.routes.has_connect;
+        Self(undone_here.then(|| (sessions.clone(), facts.clone(), ids.clone())))
     }
 
     /// `$connect` has answered, and the client was there.
@@ -28,11 +27,11 @@ impl Departure {
 
 impl Drop for Departure {
     fn drop(&mut self) {
-        if let Some((endpoint, facts, ids)) = self.0.take() {
-            let tasks = endpoint.tasks.clone();
+        if let Some((sessions, facts, ids)) = self.0.take() {
+            let tasks = sessions.lifecycle.tasks.clone();
             tasks.spawn(async move {
                 // A failure is logged already.
-                let _ = fire(&endpoint, &facts, &mut Stamps::new(ids), &CloseCause::ConnectionLost).await;
+                let _ = fire(&sessions.integration, &facts, &mut Stamps::new(ids), &CloseCause::ConnectionLost).await;
             });
         }
     }

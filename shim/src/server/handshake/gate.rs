@@ -10,49 +10,49 @@ use gateway::handshake::Rejection;
 use gateway::iam::{Action, SignedRequest};
 use http::HeaderMap;
 
-use super::UpgradeRequest;
-use crate::endpoint::Endpoint;
+use super::{HandshakeContext, UpgradeRequest};
+use crate::functions::ApiIntegration;
 
 /// Counts the handshake as a request.
-pub(super) fn request(endpoint: &Endpoint) -> Result<(), Rejection> {
-    if endpoint.access.throttle.admits_request() { Ok(()) } else { Err(Rejection::Throttled) }
+pub(super) fn request(context: &HandshakeContext) -> Result<(), Rejection> {
+    if context.access.throttle.admits_request() { Ok(()) } else { Err(Rejection::Throttled) }
 }
 
 /// Counts it as a new connection.
-pub(super) fn connection(endpoint: &Endpoint) -> Result<(), Rejection> {
-    if endpoint.access.throttle.admits_connection() { Ok(()) } else { Err(Rejection::Throttled) }
+pub(super) fn connection(context: &HandshakeContext) -> Result<(), Rejection> {
+    if context.access.throttle.admits_connection() { Ok(()) } else { Err(Rejection::Throttled) }
 }
 
 /// The client's API key, when the API asks for one in a header.
-pub(super) fn header_key(endpoint: &Endpoint, headers: &HeaderMap) -> Result<Option<ApiKey>, Rejection> {
-    if !asks_for_key(&endpoint.api, KeySource::Header) {
+pub(super) fn header_key(context: &HandshakeContext, headers: &HeaderMap) -> Result<Option<ApiKey>, Rejection> {
+    if !asks_for_key(&context.sessions.integration.api, KeySource::Header) {
         return Ok(None);
     }
     let presented = headers.get("x-api-key").ok_or(Rejection::ApiKey)?;
-    endpoint.access.keys.find(presented.as_bytes()).map(Some).ok_or(Rejection::ApiKey)
+    context.access.keys.find(presented.as_bytes()).map(Some).ok_or(Rejection::ApiKey)
 }
 
 /// The client's API key, when the API asks its authorizer for one (AU-14).
 pub(super) fn authorizer_key(
-    endpoint: &Endpoint,
-    context: Option<&AuthorizerContext>,
+    context: &HandshakeContext,
+    authorizer: Option<&AuthorizerContext>,
 ) -> Result<Option<ApiKey>, Rejection> {
-    if !asks_for_key(&endpoint.api, KeySource::Authorizer) {
+    if !asks_for_key(&context.sessions.integration.api, KeySource::Authorizer) {
         return Ok(None);
     }
-    let named = context.and_then(AuthorizerContext::usage_identifier_key).ok_or(Rejection::ApiKey)?;
-    endpoint.access.keys.find(named.as_bytes()).map(Some).ok_or(Rejection::ApiKey)
+    let named = authorizer.and_then(AuthorizerContext::usage_identifier_key).ok_or(Rejection::ApiKey)?;
+    context.access.keys.find(named.as_bytes()).map(Some).ok_or(Rejection::ApiKey)
 }
 
 /// Who signed the request, when the API asks for a signature and the signer may connect.
-pub(super) fn caller(endpoint: &Endpoint, request: &UpgradeRequest) -> Result<Option<IamCaller>, Rejection> {
-    let api = &endpoint.api;
+pub(super) fn caller(context: &HandshakeContext, request: &UpgradeRequest) -> Result<Option<IamCaller>, Rejection> {
+    let ApiIntegration { api, clock, .. } = &context.sessions.integration;
     if api.authorization != AuthorizationType::Iam {
         return Ok(None);
     }
     let query = request.query.as_deref();
     let signed = SignedRequest { method: "GET", path: &request.path, query, headers: &request.headers };
-    let caller = endpoint.access.credentials.verify(signed, b"", &api.region, endpoint.clock.now().0);
+    let caller = context.access.credentials.verify(signed, b"", &api.region, clock.now().0);
     let caller = caller.map_err(Rejection::Signature)?;
     if caller.policy.allows(Action::Invoke, &api.connect_arn()) {
         Ok(Some(caller.identity.clone()))

@@ -3,7 +3,8 @@
 use anyhow::ensure;
 use gateway::api::KeySource;
 use serde_json::{Value, json};
-use shim::config::{ClientKeyConfig, Secret};
+use shim::access::ClientKeyConfig;
+use shim::secret::Secret;
 
 use super::authorizers::allow;
 use crate::conformance::client::Dial;

@@ -5,17 +5,15 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use gateway::api::Api as GatewayApi;
-use handlers::channel::Epoch;
-use handlers::memory::{MemoryLog, Retention};
 use probes::Probe;
 use probes::desk::DESK;
 use shim::access::{Access, ClientKeys};
 use shim::config::{Config, DrainConfig};
-use shim::endpoint::{Endpoint, Ids};
-use shim::functions::{Functions, Lambda};
-use shim::hub::Hub;
+use shim::connection::{ConnectionIds, ConnectionLifecycle};
+use shim::functions::{ApiIntegration, Functions, Lambda};
 use shim::metrics::Metrics;
 use shim::running::Running;
+use shim::server::{ApiServer, ApiServerParts};
 use system_clock::SystemClock;
 use tokio_util::task::TaskTracker;
 
@@ -109,8 +107,9 @@ impl Gateway {
             config.session.outbox_bytes = bytes;
         }
         let (management, stage) = (spec.management, spec.definition.stage.clone());
-        let endpoint = endpoint(spec, &config, functions)?;
-        let running = Running::start(&config.server, Arc::new(endpoint), management, None)?;
+        config.server.trust_forwarded_for = spec.trust_forwarded_for;
+        let server = server(spec, &config, functions)?;
+        let running = Running::start(&config.server, server, management, None)?;
         let place = Place { tls: false, authority: running.traffic.to_string(), stage };
         Ok(Self { place, running })
     }
@@ -129,25 +128,16 @@ impl Gateway {
     }
 }
 
-fn endpoint(spec: Spec, config: &Config, functions: Arc<dyn Functions>) -> anyhow::Result<Endpoint> {
-    let metrics = Metrics::new();
-    let tasks = TaskTracker::new();
-    let log = MemoryLog::new(Epoch("conformance".into()), Retention { entries: 1, bytes: 1 });
+fn server(spec: Spec, config: &Config, functions: Arc<dyn Functions>) -> anyhow::Result<ApiServer> {
     let api = GatewayApi::new(spec.definition)?;
     let (keys, credentials) = (ClientKeys::new(spec.keys), spec.callers);
-    Ok(Endpoint {
+    let parts = ApiServerParts {
         access: Access { keys, credentials, ..Access::new(&api) },
-        api: Arc::new(api),
-        functions,
-        registry: None,
-        hub: Hub::new(Arc::new(log), tasks.clone(), metrics.delivery.clone()),
-        sessions: config.session.clone(),
-        clock: Arc::new(SystemClock),
-        ids: Ids::random(1)?,
-        tasks,
-        metrics: Arc::new(metrics),
-        domain_name: None,
-        trust_forwarded_for: spec.trust_forwarded_for,
-        handshake_timeout: config.server.handshake_timeout,
-    })
+        integration: ApiIntegration { api: Arc::new(api), functions, clock: Arc::new(SystemClock) },
+        ids: ConnectionIds::random(1)?,
+        lifecycle: ConnectionLifecycle::plain(TaskTracker::new()),
+        remote: None,
+        metrics: Metrics::new(),
+    };
+    Ok(ApiServer::new(parts, &config.server, &config.session))
 }

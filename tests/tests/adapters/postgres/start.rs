@@ -1,7 +1,7 @@
 //! What the link says when it cannot be made: each mistake by its name, with what to change.
 
-use shim::config::Secret;
 use shim::postgres::{Postgres, PostgresSettings, StartError};
+use shim::secret::Secret;
 use tests::postgres::{PASSWORD, PostgresOptions, PostgresServer, USER};
 use tests::redis::{Certificates, free_port};
 

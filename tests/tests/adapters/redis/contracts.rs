@@ -5,8 +5,8 @@ use std::sync::Arc;
 use handlers::conformance::connections::Fixture;
 use handlers::conformance::{connections, log as logs};
 use handlers::ports::{Clock as _, MessageLog};
-use shim::config::Secret;
 use shim::redis::{RedisConnections, RedisSettings, Topology};
+use shim::secret::Secret;
 use tests::redis::{Certificates, RedisCluster, RedisOptions, RedisSentinels, RedisServer};
 
 use super::{clock, connect, log, settings};

@@ -4,8 +4,8 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 use std::time::Duration;
 
-use shim::config::Secret;
 use shim::redis::{Redis, RedisSettings, StartError, Topology};
+use shim::secret::Secret;
 use tests::redis::{Certificates, RedisCluster, RedisOptions, RedisSentinels, RedisServer, free_port};
 
 use super::contracts::sentinel_settings;

@@ -1,33 +1,52 @@
-//! What the rest of the process holds of an open connection.
+//! One open connection: its identity, its outbox and its socket.
+//!
+//! ```text
+//! push ────── outbox ──▶ wakes the session ──▶ Transport::write ──▶ socket
+//! enqueue ─── outbox ──▶ the caller flushes: write_through ──▶ the same socket, under the same lock
+//! ```
+//! This is a ground layer: sessions, delivery, the bus and the management API are built on it, and it imports none of
+//! them. [`Connection`] owns both halves: [`Outbox`] queues frames by priority within a byte limit, [`Transport`] writes
+//! them without waiting. Only the session task waits.
 
-use std::sync::Arc;
+mod ids;
+mod index;
+mod lifecycle;
+mod notices;
+mod outbox;
+mod registry;
+mod remote;
+pub(crate) mod transport;
+
+pub use self::ids::ConnectionIds;
+pub use self::index::ConnectionIndex;
+pub use self::lifecycle::{ConnectionLifecycle, ConnectionObserver, DisconnectRetry};
+pub use self::notices::{ClientNotices, PeerLink};
+pub use self::outbox::{Enqueued, Outbox, Pushed, Queued, Shed};
+pub use self::registry::{ConnectionRegistry, RegisterError, RegistrationGuard};
+pub use self::remote::{ConnectionDirectory, RemoteConnections, RemoteDescription};
+pub use self::transport::{ByteStream, Stream, Transport};
+
+use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use gateway::authorizer::{AuthorizerContext, ContextValue};
 use gateway::close::CloseCause;
 use gateway::event::ConnectionFacts;
 use gateway::id::GatewayId;
-use handlers::channel::Channel;
-use handlers::identity::{EXPIRY_KEY, Identity};
 use handlers::ports::{Priority, Timestamp};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::outbox::{Outbox, Pushed, Queued};
-use super::transport::Transport;
-
 /// An open connection, as everyone but its session sees it: an id, facts that never change, an outbox, and the way to write it
 /// to the socket without waiting.
-pub struct Handle {
+pub struct Connection {
     /// The connection's id.
     pub id: GatewayId,
     /// What its events have in common.
     pub facts: Arc<ConnectionFacts>,
-    /// Who it is to the messaging application; `None` when another application's authorizer let it in.
-    pub identity: Option<Identity>,
-    /// The rooms and topics it joined, so that its end can be taken out of every index.
-    pub joined: Mutex<Vec<Channel>>,
+    /// What the application's delivery keeps for the connection. The gateway does not look into it.
+    membership: OnceLock<Box<dyn Any + Send + Sync>>,
     outbox: Outbox,
     transport: Mutex<Option<Transport>>,
     opened: (Timestamp, Instant),
@@ -35,31 +54,28 @@ pub struct Handle {
     active: AtomicU64,
 }
 
-/// Whom an authorizer's context names, when it is our application's.
-fn identity(context: &AuthorizerContext) -> Option<Identity> {
-    let text = |key: &str| context.value(key).and_then(ContextValue::as_text);
-    let expires_at = context.value(EXPIRY_KEY).and_then(|value| match value {
-        ContextValue::Text(text) => text.parse().ok(),
-        ContextValue::Number(number) => number.as_i64(),
-        ContextValue::Flag(_) => None,
-    });
-    Identity::from_fields(text, expires_at).ok()
-}
-
-impl Handle {
+impl Connection {
     /// A handle whose outbox holds at most `outbox_bytes`.
     pub fn new(facts: Arc<ConnectionFacts>, outbox_bytes: usize, now: Timestamp) -> Self {
-        let identity = facts.authorizer.as_deref().and_then(identity);
         Self {
             id: facts.connection_id,
             facts,
-            identity,
-            joined: Mutex::default(),
+            membership: OnceLock::new(),
             outbox: Outbox::new(outbox_bytes),
             transport: Mutex::new(None),
             opened: (now, Instant::now()),
             active: AtomicU64::new(0),
         }
+    }
+
+    /// Sets what the application's delivery keeps for the connection. The first one stays.
+    pub fn set_membership<M: Any + Send + Sync>(&self, membership: M) {
+        let _ = self.membership.set(Box::new(membership));
+    }
+
+    /// Returns what the application's delivery keeps for the connection, if that is an `M`.
+    pub fn membership<M: Any>(&self) -> Option<&M> {
+        self.membership.get()?.downcast_ref()
     }
 
     /// Puts a frame in line. Never blocks.
@@ -106,9 +122,9 @@ impl Handle {
         self.active.fetch_max(u64::try_from(micros).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// Puts a frame in line like [`Handle::push`], without waking the session. The second value is whether the caller has to
-    /// see to it that it is written, by [`Handle::write_through`] or [`Handle::leave_to_session`]; nobody else is asked before.
-    pub fn enqueue(&self, priority: Priority, queued: Queued) -> (Pushed, bool) {
+    /// Queues a frame like [`Connection::push`], without waking the session. On [`Enqueued::NeedsFlush`] the caller must call
+    /// [`Connection::write_through`] or [`Connection::leave_to_session`].
+    pub fn enqueue(&self, priority: Priority, queued: Queued) -> Enqueued {
         self.outbox.enqueue(priority, queued)
     }
 
@@ -136,7 +152,7 @@ impl Handle {
     }
 
     /// The socket, while the session lasts. What is put in line is written under this lock.
-    pub(super) const fn transport(&self) -> &Mutex<Option<Transport>> {
+    pub(crate) const fn transport(&self) -> &Mutex<Option<Transport>> {
         &self.transport
     }
 

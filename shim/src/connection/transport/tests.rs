@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use websocket::SocketLimits;
 
 use super::*;
+use crate::connection::{Enqueued, Pushed};
 use crate::hub::tests::{connect_at, hub};
 
 #[derive(Default)]
@@ -23,19 +24,19 @@ impl Wake for Wakes {
 }
 
 /// A connection whose session is looked after by the test, and its client.
-pub(crate) struct Connection {
-    pub(crate) handle: Arc<Handle>,
+pub(crate) struct TestConnection {
+    pub(crate) handle: Arc<Connection>,
     pub(crate) client: DuplexStream,
     wakes: Arc<Wakes>,
 }
 
-impl Connection {
+impl TestConnection {
     fn new(window: usize) -> Self {
         Self::of(connect_at(&hub().0, 1, 1, "ann", Role::User), window)
     }
 
     /// Gives `handle` a socket to a client that takes `window` bytes before it reads.
-    pub(crate) fn of(handle: Arc<Handle>, window: usize) -> Self {
+    pub(crate) fn of(handle: Arc<Connection>, window: usize) -> Self {
         let (client, server) = duplex(window);
         let quotas = Quotas::aws();
         let limits = SocketLimits {
@@ -44,7 +45,7 @@ impl Connection {
             outbound_frame: quotas.outbound_frame_bytes,
         };
         let socket = Socket::new(Stream::Right(Box::new(server)), &[], limits);
-        *handle.transport().lock() = Some(Transport::new(socket));
+        *handle.transport().lock() = Some(Transport::new(socket, None));
         let connection = Self { handle, client, wakes: Arc::default() };
         connection.turn().unwrap();
         connection
@@ -96,10 +97,12 @@ fn frame(text: impl Into<String>) -> Queued {
 
 #[tokio::test]
 async fn a_broadcast_is_written_without_its_session() {
-    let mut connection = Connection::new(1024);
+    let mut connection = TestConnection::new(1024);
     let before = connection.handle.active_at();
-    assert!(connection.handle.enqueue(Priority::Broadcast, frame("one")).1, "the caller sees to it");
-    assert!(!connection.handle.enqueue(Priority::Direct, frame("two")).1, "and to all that comes until it does");
+    let first = connection.handle.enqueue(Priority::Broadcast, frame("one"));
+    assert_eq!(first, Enqueued::NeedsFlush(Pushed::Queued));
+    let second = connection.handle.enqueue(Priority::Direct, frame("two"));
+    assert_eq!(second, Enqueued::FlushPending(Pushed::Queued), "one flush writes both");
     assert_eq!(connection.write_through(), 2);
     assert_eq!(connection.read(2).await, ["two", "one"]);
     assert_eq!(connection.wakes(), 0);
@@ -107,13 +110,14 @@ async fn a_broadcast_is_written_without_its_session() {
     assert!(active > before);
     connection.handle.touch(before);
     assert_eq!(connection.handle.active_at(), active, "it never goes back");
-    assert!(connection.handle.enqueue(Priority::Broadcast, frame("three")).1);
+    let third = connection.handle.enqueue(Priority::Broadcast, frame("three"));
+    assert_eq!(third, Enqueued::NeedsFlush(Pushed::Queued));
 }
 
 #[tokio::test]
 async fn a_session_in_its_turn_is_asked_to_look_again() {
-    let mut connection = Connection::new(1024);
-    connection.handle.enqueue(Priority::Broadcast, frame("one"));
+    let mut connection = TestConnection::new(1024);
+    let _ = connection.handle.enqueue(Priority::Broadcast, frame("one"));
     let turn = connection.lock();
     assert_eq!(connection.write_through(), 0);
     drop(turn);
@@ -124,12 +128,12 @@ async fn a_session_in_its_turn_is_asked_to_look_again() {
 
 #[tokio::test]
 async fn a_client_that_does_not_read_is_left_to_its_session() {
-    let mut connection = Connection::new(64);
-    connection.handle.enqueue(Priority::Broadcast, frame("a".repeat(100)));
+    let mut connection = TestConnection::new(64);
+    let _ = connection.handle.enqueue(Priority::Broadcast, frame("a".repeat(100)));
     assert_eq!(connection.write_through(), 1);
     assert_eq!(connection.wakes(), 1, "the session sets its timer");
     assert!(connection.lock().as_ref().unwrap().is_blocked());
-    connection.handle.enqueue(Priority::Broadcast, frame("b"));
+    let _ = connection.handle.enqueue(Priority::Broadcast, frame("b"));
     assert_eq!(connection.write_through(), 0, "it stays where it can be shed");
     connection.turn().unwrap();
     let before = connection.wakes();
@@ -144,10 +148,10 @@ async fn a_client_that_does_not_read_is_left_to_its_session() {
 
 #[tokio::test]
 async fn the_end_is_for_the_session() {
-    let connection = Connection::new(1024);
+    let connection = TestConnection::new(1024);
     connection.handle.close(CloseCause::Kicked);
     assert_eq!(connection.wakes(), 1);
-    connection.handle.enqueue(Priority::Broadcast, frame("late"));
+    let _ = connection.handle.enqueue(Priority::Broadcast, frame("late"));
     assert_eq!(connection.write_through(), 0);
     assert_eq!(connection.turn(), Err(CloseCause::Kicked));
     drop(connection.lock().take());
@@ -156,9 +160,9 @@ async fn the_end_is_for_the_session() {
 
 #[tokio::test]
 async fn a_lost_connection_is_told_to_its_session() {
-    let mut connection = Connection::new(1024);
+    let mut connection = TestConnection::new(1024);
     connection.client = duplex(1).0;
-    connection.handle.enqueue(Priority::Broadcast, frame("one"));
+    let _ = connection.handle.enqueue(Priority::Broadcast, frame("one"));
     connection.write_through();
     assert_eq!(connection.wakes(), 1);
     assert_eq!(connection.turn(), Err(CloseCause::ConnectionLost));
@@ -167,7 +171,7 @@ async fn a_lost_connection_is_told_to_its_session() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn whoever_writes_the_order_stays() {
     const FRAMES: usize = 4_000;
-    let mut connection = Connection::new(512);
+    let mut connection = TestConnection::new(512);
     let (handle, tasks) = (connection.handle.clone(), TaskTracker::new());
     // The session's task: a turn whenever it is woken.
     let session = tasks.spawn({
@@ -183,8 +187,7 @@ async fn whoever_writes_the_order_stays() {
     let writers = tasks.clone();
     let fan_out = tasks.spawn(async move {
         for number in 0..FRAMES {
-            let (_, is_due) = handle.enqueue(Priority::Broadcast, frame(number.to_string()));
-            if is_due {
+            if let Enqueued::NeedsFlush(_) = handle.enqueue(Priority::Broadcast, frame(number.to_string())) {
                 let handle = handle.clone();
                 writers.spawn(async move { handle.write_through(Instant::now()) });
             }

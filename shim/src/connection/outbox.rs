@@ -53,6 +53,26 @@ pub enum Pushed {
     Closed,
 }
 
+/// What [`Outbox::enqueue`] did, and who flushes the outbox. Each variant carries what became of the frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "on `NeedsFlush` the caller must flush the outbox or wake the session"]
+pub enum Enqueued {
+    /// No flush was pending: the caller must flush the outbox, or have the session do it.
+    NeedsFlush(Pushed),
+    /// The session was woken already, or another caller has yet to flush: the caller has nothing to do.
+    FlushPending(Pushed),
+}
+
+impl Enqueued {
+    /// What became of the frame.
+    #[must_use]
+    pub const fn pushed(self) -> Pushed {
+        match self {
+            Self::NeedsFlush(pushed) | Self::FlushPending(pushed) => pushed,
+        }
+    }
+}
+
 /// Frames and requests from everywhere to one connection.
 pub struct Outbox {
     lanes: Mutex<Lanes>,
@@ -104,14 +124,16 @@ impl Outbox {
         pushed
     }
 
-    /// Puts a frame in line without waking the session. The second value is whether the caller has to come and write
-    /// ([`Outbox::visit`]) or to leave it to the session: nobody was asked before.
-    pub fn enqueue(&self, priority: Priority, queued: Queued) -> (Pushed, bool) {
+    /// Queues a frame without waking the session. On [`Enqueued::NeedsFlush`] the caller must start a flush
+    /// ([`Outbox::visit`]) or leave it to the session ([`Outbox::leave_to_session`]).
+    pub fn enqueue(&self, priority: Priority, queued: Queued) -> Enqueued {
         let mut lanes = self.lanes.lock();
         let pushed = lanes.push(priority, queued);
-        let is_due = !lanes.session_asked && !lanes.writer_asked;
-        lanes.writer_asked |= is_due;
-        (pushed, is_due)
+        if lanes.session_asked || lanes.writer_asked {
+            return Enqueued::FlushPending(pushed);
+        }
+        lanes.writer_asked = true;
+        Enqueued::NeedsFlush(pushed)
     }
 
     /// Notes that the one who was to come is here. What is put in line from now on has somebody else asked.

@@ -1,60 +1,19 @@
-//! What every session and handshake of one API shares.
+//! Fresh connection ids, and the seeds of everything else that must not repeat.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
-use std::time::Duration;
 
-use gateway::api::Api;
 use gateway::id::{EventIds, GatewayId};
-use handlers::ports::{Clock, Timestamp};
-use tokio_util::task::TaskTracker;
-
-use crate::access::Access;
-use crate::cluster::Registry;
-use crate::config::SessionConfig;
-use crate::functions::Functions;
-use crate::hub::Hub;
-use crate::metrics::Metrics;
-
-/// One API, served by this process.
-pub struct Endpoint {
-    /// Its routes, stage, quotas.
-    pub api: Arc<Api>,
-    /// Who may use it, and how often.
-    pub access: Access,
-    /// What answers its events.
-    pub functions: Arc<dyn Functions>,
-    /// Its open connections.
-    pub hub: Hub,
-    /// Where connections are written down for other pods; `None` where there are no others.
-    pub registry: Option<Registry>,
-    /// How sessions are run.
-    pub sessions: SessionConfig,
-    /// Wall-clock time.
-    pub clock: Arc<dyn Clock>,
-    /// Where fresh ids come from.
-    pub ids: Ids,
-    /// Every task that belongs to a connection.
-    pub tasks: TaskTracker,
-    /// What is counted.
-    pub metrics: Arc<Metrics>,
-    /// The name that events give as `domainName` instead of the `Host` header.
-    pub domain_name: Option<Arc<str>>,
-    /// Whether `X-Forwarded-For` names the client, because a trusted proxy stands in front.
-    pub trust_forwarded_for: bool,
-    /// How long a client may take to read its `101`.
-    pub handshake_timeout: Duration,
-}
+use handlers::ports::Timestamp;
 
 /// Fresh connection ids, and the seeds of everything else that must not repeat.
-pub struct Ids {
+pub struct ConnectionIds {
     node: AtomicU16,
     seed: u64,
     connections: AtomicU32,
     draws: AtomicU64,
 }
 
-impl Ids {
+impl ConnectionIds {
     /// Ids that carry `node`, seeded by the operating system.
     ///
     /// # Errors

@@ -8,9 +8,9 @@ use handlers::ports::{Append, Appended, Delivery as _, LogError, MessageLog, Out
 use parking_lot::Mutex;
 
 use super::*;
-use crate::hub::sequence::MOST_WAITING;
+use crate::connection::Connection;
+use crate::hub::order::sequence::MOST_WAITING;
 use crate::hub::tests::{append, channel, connect_at, drained, hub_over, log, placed};
-use crate::session::handle::Handle;
 
 /// A log that counts how often it is read, and lets something happen behind the first read.
 struct Watched {
@@ -40,7 +40,7 @@ impl MessageLog for Watched {
 }
 
 /// Alice, and a channel that she reads, whose log has messages `1` to `count`.
-async fn alice(count: usize) -> (Hub, Arc<Watched>, Arc<Handle>, Channel) {
+async fn alice(count: usize) -> (ChannelDelivery, Arc<Watched>, Arc<Connection>, Channel) {
     let log = Arc::new(Watched { log: log(), reads: AtomicUsize::new(0), meanwhile: Mutex::default() });
     let hub = hub_over(log.clone());
     let (alice, everyone) = (connect_at(&hub, 1, 1, "alice", Role::User), channel("everyone"));
@@ -49,19 +49,19 @@ async fn alice(count: usize) -> (Hub, Arc<Watched>, Arc<Handle>, Channel) {
     (hub, log, alice, everyone)
 }
 
-async fn arrive(hub: &Hub, channel: &Channel, offsets: &[u64]) {
+async fn arrive(hub: &ChannelDelivery, channel: &Channel, offsets: &[u64]) {
     for offset in offsets {
         hub.deliver(&Audience::Channel(channel.clone()), placed(channel, *offset)).await.unwrap();
     }
 }
 
-async fn all_filled(hub: &Hub) {
+async fn all_filled(hub: &ChannelDelivery) {
     hub.shared.tasks.close();
     hub.shared.tasks.wait().await;
 }
 
 /// The offsets that have come: of frames that arrived, and of those from the log.
-fn offsets(alice: &Handle) -> Vec<u64> {
+fn offsets(alice: &Connection) -> Vec<u64> {
     let offset = |frame: &String| match frame.split_once("\"offset\":") {
         Some((_, rest)) => rest.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap(),
         None => frame.parse().unwrap(),

@@ -1,24 +1,23 @@
 //! The socket of a session, and how its connection's outbox is written to it.
 //!
-//! It stands in the connection's [`Handle`] behind a lock, because two write to it: the session, which answers what it read,
+//! It stands in the connection's [`Connection`] behind a lock, because two write to it: the session, which answers what it read,
 //! and whoever passes a broadcast on to many, to whom a turn of every session would cost more than the writing itself.
 //! Invariants: frames leave in the order in which they were put in line, whoever writes them, because both drain the
 //! outbox under the lock. Only the session waits: for the lock, for the client to read, for the end.
 
 use std::cell::Cell;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use gateway::close::CloseCause;
-use handlers::channel::Offset;
-use handlers::frame::{Frame, Gap, GapReason};
 use handlers::ports::Priority;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_util::either::Either;
 use websocket::{Message, ReadError, Socket};
 
-use super::handle::Handle;
 use super::outbox::{Queued, Shed};
+use super::{ClientNotices, Connection};
 
 /// Bytes moved from the outbox to the socket in one go.
 const TURN_BYTES: usize = 64 * 1024;
@@ -44,17 +43,18 @@ pub struct Transport {
     socket: Socket<Stream>,
     waker: Waker,
     sent: u64,
+    notices: Option<Arc<dyn ClientNotices>>,
 }
 
 impl Transport {
-    /// Writes to a socket.
-    pub fn new(socket: Socket<Stream>) -> Self {
-        Self { socket, waker: Waker::noop().clone(), sent: 0 }
+    /// Writes to a socket. `notices` says what a client is sent whose messages were dropped.
+    pub fn new(socket: Socket<Stream>, notices: Option<Arc<dyn ClientNotices>>) -> Self {
+        Self { socket, waker: Waker::noop().clone(), sent: 0, notices }
     }
 
     /// Writes what is in line without the session, whose task whatever has to be waited for wakes, and returns how many
     /// frames that were.
-    pub fn write_through(&mut self, handle: &Handle) -> u64 {
+    pub fn write_through(&mut self, handle: &Connection) -> u64 {
         let waker = std::mem::replace(&mut self.waker, Waker::noop().clone());
         let written = self.write(&mut Context::from_waker(&waker), handle);
         self.waker = waker;
@@ -76,7 +76,7 @@ impl Transport {
     }
 
     /// Sends an answer behind everything that was put in line before.
-    pub fn reply(&mut self, cx: &mut Context<'_>, handle: &Handle, text: String) {
+    pub fn reply(&mut self, cx: &mut Context<'_>, handle: &Connection, text: String) {
         // A write error shows again at the flush that ends this turn.
         let _ = self.empty_outbox(cx, handle);
         if self.is_blocked() {
@@ -90,7 +90,7 @@ impl Transport {
     ///
     /// # Errors
     /// Why the connection has to end.
-    pub fn write(&mut self, cx: &mut Context<'_>, handle: &Handle) -> Result<(), CloseCause> {
+    pub fn write(&mut self, cx: &mut Context<'_>, handle: &Connection) -> Result<(), CloseCause> {
         loop {
             let emptied = self.empty_outbox(cx, handle)?;
             if self.socket.poll_flush(cx).map_err(cause_of)?.is_pending() {
@@ -109,7 +109,7 @@ impl Transport {
     ///
     /// # Errors
     /// Why the connection has to end.
-    pub fn empty_outbox(&mut self, cx: &mut Context<'_>, handle: &Handle) -> Result<bool, CloseCause> {
+    pub fn empty_outbox(&mut self, cx: &mut Context<'_>, handle: &Connection) -> Result<bool, CloseCause> {
         let mut batch = BATCH.take();
         let emptied = self.move_batches(cx, handle, &mut batch);
         batch.shrink_to(KEPT);
@@ -120,7 +120,7 @@ impl Transport {
     fn move_batches(
         &mut self,
         cx: &mut Context<'_>,
-        handle: &Handle,
+        handle: &Connection,
         batch: &mut Vec<Queued>,
     ) -> Result<bool, CloseCause> {
         while !self.is_blocked() {
@@ -134,7 +134,7 @@ impl Transport {
                 self.socket.feed_shared(cx, &queued.text).map_err(cause_of)?;
             }
             if let Some(shed) = shed {
-                self.tell_shed(cx, handle, &shed)?;
+                self.tell_shed(cx, &shed)?;
             }
             if taken < TURN_BYTES && close.is_none() {
                 return Ok(true);
@@ -144,19 +144,10 @@ impl Transport {
     }
 
     /// Tells the client which messages it was not sent, so that it fetches them.
-    fn tell_shed(&mut self, cx: &mut Context<'_>, handle: &Handle, shed: &Shed) -> Result<(), CloseCause> {
-        if handle.identity.is_none() {
-            return Ok(());
-        }
-        for (channel, (from, to)) in &shed.channels {
-            let gap = Gap {
-                channel: &channel.name,
-                from: Offset(*from),
-                to: to.offset,
-                epoch: &to.epoch,
-                reason: GapReason::Slow,
-            };
-            self.socket.feed(cx, &gap.encode()).map_err(cause_of)?;
+    fn tell_shed(&mut self, cx: &mut Context<'_>, shed: &Shed) -> Result<(), CloseCause> {
+        let Some(notices) = &self.notices else { return Ok(()) };
+        for frame in notices.slow_reader(shed) {
+            self.socket.feed(cx, &frame).map_err(cause_of)?;
             self.sent += 1;
         }
         Ok(())

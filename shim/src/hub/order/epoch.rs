@@ -11,12 +11,12 @@ use handlers::frame::{Frame as _, Gap, GapReason};
 use handlers::ports::{Priority, Released};
 
 use super::sequence::Item;
-use super::{Hub, Ordered};
-use crate::session::outbox::Queued;
+use super::{ChannelDelivery, Ordered};
+use crate::connection::Queued;
 
-impl Hub {
+impl ChannelDelivery {
     /// Goes on in the epoch of `end`, where the log ends now.
-    pub(super) fn begin_epoch(&self, channel: &Channel, state: &mut Ordered, end: &Position) {
+    pub(in crate::hub) fn begin_epoch(&self, channel: &Channel, state: &mut Ordered, end: &Position) {
         let (left_out, waited) = state.sequence.begin_anew(end);
         self.pass(channel, &state.sequence, waited);
         let (from, to) = (Offset::START.next(), Offset(left_out));
@@ -28,7 +28,7 @@ impl Hub {
 
     /// Releases a connection that was caught up to `through`. The first that is caught up in another epoch is what tells of
     /// it here, when no message has yet.
-    pub(super) fn release_in_epoch(
+    pub(in crate::hub) fn release_in_epoch(
         &self,
         connection: GatewayId,
         channel: &Channel,

@@ -11,7 +11,7 @@ use gateway::id::GatewayId;
 use handlers::channel::{Epoch, Position};
 use handlers::ports::{Priority, Released};
 
-use crate::session::outbox::Queued;
+use crate::connection::Queued;
 
 /// Most messages that wait behind a hole. What comes beyond it is left to the log, like what is missing.
 pub(super) const MOST_WAITING: usize = 1_024;

@@ -116,7 +116,7 @@ fn either_the_session_or_a_visitor_is_asked_and_only_once() {
     let wakes = Arc::new(Wakes(AtomicUsize::new(0)));
     let waker = wakes.clone().into();
     let drain = || outbox.drain(&Context::from_waker(&waker), &mut Vec::new(), usize::MAX);
-    let due = || outbox.enqueue(Priority::Broadcast, frame("news")).1;
+    let due = || matches!(outbox.enqueue(Priority::Broadcast, frame("news")), Enqueued::NeedsFlush(_));
     drain();
     assert!(due());
     assert!(!due(), "the first one has yet to come");

@@ -18,8 +18,8 @@ use handlers::limits;
 use handlers::ports::{Entry, Placement, Priority, Range, Slice};
 
 use super::sequence::{Accepted, Item};
-use super::{Hub, Ordered};
-use crate::session::outbox::Queued;
+use super::{ChannelDelivery, Ordered};
+use crate::connection::Queued;
 
 /// How long a missing message may still be on its way. Handlers deliver right behind the append, so this is ample.
 const PATIENCE: Duration = Duration::from_millis(50);
@@ -33,7 +33,7 @@ const OVERTAKEN_MS: i64 = 1_000;
 const OVERTAKEN_ENTRIES: usize = 32;
 
 /// Passes on what stays missing for longer than a moment, until nothing is missing any more. It begins with offset `missing`.
-async fn fill(hub: Hub, channel: Channel, mut missing: u64) {
+async fn fill(hub: ChannelDelivery, channel: Channel, mut missing: u64) {
     loop {
         tokio::time::sleep(PATIENCE).await;
         let Some(now) = hub.end_unless_missing(&channel) else { return };
@@ -50,7 +50,7 @@ async fn fill(hub: Hub, channel: Channel, mut missing: u64) {
 }
 
 /// Sets the start of a channel's order: at the first message that was heard, or at those that it may have overtaken.
-async fn begin(hub: Hub, channel: Channel) {
+async fn begin(hub: ChannelDelivery, channel: Channel) {
     // Never closed.
     let turn = hub.shared.fills.acquire().await;
     let first = hub.known_order(&channel).and_then(|state| state.sequence.first_waiting());
@@ -69,7 +69,7 @@ async fn begin(hub: Hub, channel: Channel) {
 
 /// Passes on what is missing, as far as the log has it. Returns what is missing behind its end; without that, the fill has
 /// ended.
-async fn complete(hub: &Hub, channel: &Channel) -> Option<u64> {
+async fn complete(hub: &ChannelDelivery, channel: &Channel) -> Option<u64> {
     let mut tries = 0;
     let mut answered = true;
     loop {
@@ -106,9 +106,9 @@ fn first_overtaken(entries: &[Entry]) -> Option<Offset> {
     entries.iter().rev().take_while(recent).last().map(|entry| entry.offset)
 }
 
-impl Hub {
+impl ChannelDelivery {
     /// Has the start of a channel's order looked for, unless that is under way.
-    pub(super) fn begin(&self, placement: &Placement, state: &mut Ordered, item: Item) {
+    pub(in crate::hub) fn begin(&self, placement: &Placement, state: &mut Ordered, item: Item) {
         if !state.sequence.keep(&placement.position, item) {
             // The log takes too long: what has come is passed on as it is.
             let first = state.sequence.first_waiting().unwrap_or(placement.position.offset.0);
@@ -120,7 +120,7 @@ impl Hub {
     }
 
     /// Starts to fill a channel's holes, unless that is under way.
-    pub(super) fn fill(&self, channel: &Channel, state: &mut Ordered, missing: u64) {
+    pub(in crate::hub) fn fill(&self, channel: &Channel, state: &mut Ordered, missing: u64) {
         if !std::mem::replace(&mut state.filling, true) {
             self.shared.tasks.spawn(fill(self.clone(), channel.clone(), missing));
         }
@@ -187,7 +187,7 @@ impl Hub {
     }
 
     /// Passes on what waits behind a hole that could not be filled, and returns what else is missing, as
-    /// [`Hub::end_unless_missing`] does. Among other pods a log that did not answer is asked again when the ends are compared next.
+    /// [`ChannelDelivery::end_unless_missing`] does. Among other pods a log that did not answer is asked again when the ends are compared next.
     fn give_up(&self, channel: &Channel, missing: u64, answered: bool) -> Option<u64> {
         let mut state = self.known_order(channel)?;
         let for_good = answered || self.neighbours().is_none();

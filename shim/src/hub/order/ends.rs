@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use handlers::channel::{Channel, Position};
 
-use super::Hub;
+use super::ChannelDelivery;
 
 /// Most channels whose order is remembered through a silence, a few hundred bytes each. Beyond it channels that nothing
 /// was said in for five minutes are forgotten, as they always are where there is one process only.
 const MOST_FOLLOWED: usize = 65_536;
 
-impl Hub {
+impl ChannelDelivery {
     /// The channels that have an order and readers here: those in which something was said within `recent`, or all.
     pub fn followed(&self, recent: Option<Duration>) -> Vec<Channel> {
         let recently = |elapsed| recent.is_none_or(|recent| elapsed <= recent);
@@ -36,7 +36,7 @@ impl Hub {
     }
 
     /// Whose order outlives a silence: among other pods, channels with readers here.
-    pub(super) fn follows(&self) -> impl Fn(&Channel) -> bool {
+    pub(in crate::hub) fn follows(&self) -> impl Fn(&Channel) -> bool {
         let follows = self.neighbours().is_some() && self.shared.channels.len() <= MOST_FOLLOWED;
         move |channel| follows && !self.groups_here(channel).is_empty()
     }
