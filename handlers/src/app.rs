@@ -6,23 +6,23 @@
 mod presence;
 mod reply;
 #[cfg(test)]
-pub(crate) mod world;
+pub(crate) mod test_app;
 
 use std::sync::Arc;
 
-use crate::id::InvalidId;
-use crate::identity::InvalidIdentity;
+use crate::id::InvalidIdError;
+use crate::identity::InvalidIdentityError;
 use crate::limits::Limits;
 use crate::ports::{Clock, ConnectionStore, Delivery, DeliveryError, LogError, MessageLog, StoreError};
 
-pub(crate) use reply::{Caller, Failure, connection_id, respond, status};
+pub(crate) use reply::{ActionError, EventCaller, connection_id, frame_response, status_response};
 
 /// The application, wired to one deployment's adapters. Cloning shares them.
 ///
 /// A handler reads its event when it is called; its future holds no more of it than it needs, because an event is some
 /// 2 KiB that every wrapping would move.
 #[derive(Clone)]
-pub struct App {
+pub struct MessagingApp {
     /// Who is connected.
     pub connections: Arc<dyn ConnectionStore>,
     /// What was said.
@@ -40,13 +40,13 @@ pub struct App {
 pub enum HandlerError {
     /// The event is not one of a WebSocket API: the route is wired to the wrong function.
     #[error("the event has no usable '{0}'")]
-    Event(&'static str),
+    MissingField(&'static str),
     /// The authorizer's context is not there or not ours: the API is deployed without this application's authorizer.
     #[error("the event names nobody")]
-    Identity(#[from] InvalidIdentity),
+    Identity(#[from] InvalidIdentityError),
     /// The clock broke its contract.
     #[error("the clock made an id that is none")]
-    FreshId(#[from] InvalidId),
+    FreshId(#[from] InvalidIdError),
     /// The connection store failed.
     #[error("using the connection store")]
     Store(#[from] StoreError),

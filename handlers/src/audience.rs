@@ -36,22 +36,22 @@ pub enum Group {
 
 /// An audience, resolved to what an index can answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Members {
+pub enum ResolvedAudience {
     /// Exactly this connection.
-    One(ConnectionId),
+    Connection(ConnectionId),
     /// The union of these groups; a connection in two of them counts once.
-    Union(Vec<Group>),
+    Groups(Vec<Group>),
 }
 
 impl Audience {
     /// What an index has to look up.
     #[must_use]
-    pub fn members(&self) -> Members {
+    pub fn resolve(&self) -> ResolvedAudience {
         match self {
-            Self::Connection(id) => Members::One(id.clone()),
-            Self::User(tenant, user) => Members::Union(vec![Group::User(tenant.clone(), user.clone())]),
-            Self::Role(tenant, role) => Members::Union(vec![Group::Role(tenant.clone(), *role)]),
-            Self::Channel(channel) => Members::Union(channel_groups(channel)),
+            Self::Connection(id) => ResolvedAudience::Connection(id.clone()),
+            Self::User(tenant, user) => ResolvedAudience::Groups(vec![Group::User(tenant.clone(), user.clone())]),
+            Self::Role(tenant, role) => ResolvedAudience::Groups(vec![Group::Role(tenant.clone(), *role)]),
+            Self::Channel(channel) => ResolvedAudience::Groups(channel_groups(channel)),
         }
     }
 }
@@ -92,12 +92,12 @@ mod tests {
     }
 
     fn channel(name: &str) -> Channel {
-        ChannelName::parse(name).unwrap().within(tenant())
+        ChannelName::parse(name).unwrap().in_tenant(tenant())
     }
 
     /// Whether messages of `channel` reach the identity without a `join` or `subscribe`.
     fn reaches(channel: &Channel, identity: &Identity) -> bool {
-        let Members::Union(groups) = Audience::Channel(channel.clone()).members() else { return false };
+        let ResolvedAudience::Groups(groups) = Audience::Channel(channel.clone()).resolve() else { return false };
         groups.iter().any(|group| identity.groups().contains(group))
     }
 
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn tenants_do_not_mix() {
-        let other = ChannelName::Everyone.within(TenantId::parse("other").unwrap());
+        let other = ChannelName::Everyone.in_tenant(TenantId::parse("other").unwrap());
         assert!(!reaches(&other, &identity("bob", Role::User)));
     }
 }

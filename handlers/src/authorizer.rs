@@ -17,18 +17,18 @@ use aws_lambda_events::iam::{IamPolicyEffect, IamPolicyStatement};
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
 
-pub use self::claims::{Claims, MintError, mint_hs256};
+pub use self::claims::{JwtClaims, MintError, mint_hs256};
 pub use self::keys::{
-    Algorithm, InvalidKeys, KEYS_PER_DOCUMENT, KeyError, KeySet, KeySource, SECRET_BYTES, VerificationKey,
+    Algorithm, KeySet, KeySetError, KeySource, KeySourceError, MAX_KEYS_PER_DOCUMENT, MIN_SECRET_BYTES, VerificationKey,
 };
-pub use self::token::{Expiry, TOKEN_BYTES, TokenError, TokenSettings, TokenVerifier};
+pub use self::token::{ExpiryPolicy, MAX_TOKEN_BYTES, TokenError, TokenSettings, TokenVerifier};
 use crate::identity::Identity;
 use crate::ports::Timestamp;
 
 /// The subprotocol that a client offers beside its token and that `$connect` answers with.
 pub const SUBPROTOCOL: &str = "twinway.v1";
 /// What a subprotocol that carries a token begins with.
-pub const BEARER_SUBPROTOCOL: &str = "bearer.";
+pub const BEARER_SUBPROTOCOL_PREFIX: &str = "bearer.";
 /// The query parameter that carries a token where nothing else can.
 pub const TOKEN_PARAMETER: &str = "token";
 
@@ -50,10 +50,10 @@ pub enum AuthorizerError {
     Unauthorized,
     /// The verdict could not be reached: a 500, because the token may be good.
     #[error("could not reach a verdict on the token")]
-    Keys(#[source] KeyError),
+    KeysUnavailable(#[source] KeySourceError),
     /// The event names no resource: this is not a REQUEST authorizer's event.
     #[error("the event has no methodArn")]
-    NoResource,
+    MissingResource,
 }
 
 impl Authorizer {
@@ -71,13 +71,13 @@ impl Authorizer {
         let token = presented_token(&request).map(str::to_owned);
         let resource = request.method_arn;
         async move {
-            let resource = resource.ok_or(AuthorizerError::NoResource)?;
-            decide(&verifier, token.as_deref(), &resource, now).await
+            let resource = resource.ok_or(AuthorizerError::MissingResource)?;
+            verify_request(&verifier, token.as_deref(), &resource, now).await
         }
     }
 }
 
-async fn decide(
+async fn verify_request(
     verifier: &TokenVerifier,
     token: Option<&str>,
     resource: &str,
@@ -88,17 +88,17 @@ async fn decide(
         return Err(AuthorizerError::Unauthorized);
     };
     match verifier.verify(token, now).await {
-        Ok(identity) => Ok(allow(&identity, resource)),
-        Err(TokenError::Keys(source)) => Err(AuthorizerError::Keys(source)),
+        Ok(identity) => Ok(allow_response(&identity, resource)),
+        Err(TokenError::KeysUnavailable(source)) => Err(AuthorizerError::KeysUnavailable(source)),
         Err(refused) => {
-            tracing::info!(token.error = refused.cause(), "connection refused");
+            tracing::info!(token.error = refused.reason_code(), "connection refused");
             Err(AuthorizerError::Unauthorized)
         }
     }
 }
 
 /// The token of an `Authorization: Bearer` header; the scheme's case does not matter (RFC 9110, section 11.1).
-pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+pub(crate) fn bearer_token(headers: &HeaderMap) -> Option<&str> {
     headers.get_all(AUTHORIZATION).iter().find_map(|value| {
         let (scheme, token) = value.to_str().ok()?.trim().split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
@@ -106,26 +106,26 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// The token among the subprotocols that a client offers.
-fn offered(headers: &HeaderMap) -> Option<&str> {
+fn subprotocol_token(headers: &HeaderMap) -> Option<&str> {
     headers
         .get_all(SEC_WEBSOCKET_PROTOCOL)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|list| list.split(','))
-        .find_map(|protocol| protocol.trim().strip_prefix(BEARER_SUBPROTOCOL))
+        .find_map(|protocol| protocol.trim().strip_prefix(BEARER_SUBPROTOCOL_PREFIX))
 }
 
 fn presented_token(request: &ApiGatewayCustomAuthorizerRequestTypeRequest) -> Option<&str> {
-    bearer(&request.headers)
-        .or_else(|| bearer(&request.multi_value_headers))
-        .or_else(|| offered(&request.headers))
-        .or_else(|| offered(&request.multi_value_headers))
+    bearer_token(&request.headers)
+        .or_else(|| bearer_token(&request.multi_value_headers))
+        .or_else(|| subprotocol_token(&request.headers))
+        .or_else(|| subprotocol_token(&request.multi_value_headers))
         .or_else(|| request.query_string_parameters.first(TOKEN_PARAMETER))
         .or_else(|| request.multi_value_query_string_parameters.first(TOKEN_PARAMETER))
         .filter(|token| !token.is_empty())
 }
 
-fn allow(identity: &Identity, resource: &str) -> ApiGatewayCustomAuthorizerResponse {
+fn allow_response(identity: &Identity, resource: &str) -> ApiGatewayCustomAuthorizerResponse {
     let mut statement = IamPolicyStatement::default();
     statement.action = vec!["execute-api:Invoke".to_owned()];
     statement.effect = IamPolicyEffect::Allow;

@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{InvalidId, Name, TenantId, UserId};
+use crate::id::{InvalidIdError, Name, TenantId, UserId};
 
 /// What a channel is, and with it who may read and write it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -34,16 +34,16 @@ pub struct Channel {
 
 /// Why a text names no channel.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidChannel {
+pub enum InvalidChannelError {
     /// No known prefix.
     #[error("a channel is 'conversation:{{user}}', 'room:{{name}}', 'topic:{{name}}' or 'everyone'")]
-    Kind,
+    UnknownKind,
     /// A known prefix with a bad name behind it.
     #[error(transparent)]
-    Name(#[from] InvalidId),
+    InvalidName(#[from] InvalidIdError),
     /// A key without a tenant in front.
     #[error("a channel key is '{{tenant}}/{{channel}}'")]
-    Key,
+    InvalidKey,
 }
 
 /// A place in a channel's log: 1 for the first message, then dense. 0 stands before the first.
@@ -87,27 +87,27 @@ impl ChannelName {
     /// Reads a wire name.
     ///
     /// # Errors
-    /// [`InvalidChannel`], with a text that can be shown to a client.
-    pub fn parse(text: &str) -> Result<Self, InvalidChannel> {
+    /// [`InvalidChannelError`], with a text that can be shown to a client.
+    pub fn parse(text: &str) -> Result<Self, InvalidChannelError> {
         match text.split_once(':') {
             None if text == "everyone" => Ok(Self::Everyone),
             Some(("conversation", user)) => Ok(Self::Conversation(UserId::parse(user)?)),
             Some(("room", name)) => Ok(Self::Room(Name::parse(name)?)),
             Some(("topic", name)) => Ok(Self::Topic(Name::parse(name)?)),
-            _ => Err(InvalidChannel::Kind),
+            _ => Err(InvalidChannelError::UnknownKind),
         }
     }
 
     /// The channel of that name in `tenant`.
     #[must_use]
-    pub const fn within(self, tenant: TenantId) -> Channel {
+    pub const fn in_tenant(self, tenant: TenantId) -> Channel {
         Channel { tenant, name: self }
     }
 
     /// Whether belonging to it takes a `join` or `subscribe`. To its conversation and to everyone a connection belongs
     /// by being who it is.
     #[must_use]
-    pub const fn is_joined(&self) -> bool {
+    pub const fn requires_join(&self) -> bool {
         matches!(self, Self::Room(_) | Self::Topic(_))
     }
 }
@@ -124,9 +124,9 @@ impl fmt::Display for ChannelName {
 }
 
 impl TryFrom<String> for ChannelName {
-    type Error = InvalidChannel;
+    type Error = InvalidChannelError;
 
-    fn try_from(text: String) -> Result<Self, InvalidChannel> {
+    fn try_from(text: String) -> Result<Self, InvalidChannelError> {
         Self::parse(&text)
     }
 }
@@ -141,10 +141,10 @@ impl Channel {
     /// Reads a store key, the opposite of `Display`.
     ///
     /// # Errors
-    /// [`InvalidChannel`] when it is none.
-    pub fn from_key(key: &str) -> Result<Self, InvalidChannel> {
-        let (tenant, name) = key.split_once('/').ok_or(InvalidChannel::Key)?;
-        Ok(ChannelName::parse(name)?.within(TenantId::parse(tenant)?))
+    /// [`InvalidChannelError`] when it is none.
+    pub fn from_key(key: &str) -> Result<Self, InvalidChannelError> {
+        let (tenant, name) = key.split_once('/').ok_or(InvalidChannelError::InvalidKey)?;
+        Ok(ChannelName::parse(name)?.in_tenant(TenantId::parse(tenant)?))
     }
 }
 
@@ -169,17 +169,17 @@ mod tests {
     #[test]
     fn a_wrong_name_is_told_what_a_channel_is() {
         for text in ["", "lobby", "rooms:lobby", "everyone:x", "Room:lobby"] {
-            assert_eq!(ChannelName::parse(text), Err(InvalidChannel::Kind), "{text:?}");
+            assert_eq!(ChannelName::parse(text), Err(InvalidChannelError::UnknownKind), "{text:?}");
         }
-        assert!(matches!(ChannelName::parse("room:"), Err(InvalidChannel::Name(_))));
-        assert!(matches!(ChannelName::parse("room:a:b"), Err(InvalidChannel::Name(_))));
+        assert!(matches!(ChannelName::parse("room:"), Err(InvalidChannelError::InvalidName(_))));
+        assert!(matches!(ChannelName::parse("room:a:b"), Err(InvalidChannelError::InvalidName(_))));
     }
 
     #[test]
     fn a_key_carries_the_tenant() {
-        let channel = ChannelName::parse("room:lobby").unwrap().within(TenantId::parse("acme").unwrap());
+        let channel = ChannelName::parse("room:lobby").unwrap().in_tenant(TenantId::parse("acme").unwrap());
         assert_eq!(channel.to_string(), "acme/room:lobby");
         assert_eq!(Channel::from_key("acme/room:lobby"), Ok(channel));
-        assert_eq!(Channel::from_key("room:lobby"), Err(InvalidChannel::Key));
+        assert_eq!(Channel::from_key("room:lobby"), Err(InvalidChannelError::InvalidKey));
     }
 }

@@ -17,45 +17,45 @@ use serde_json::value::RawValue;
 use crate::channel::{Channel, ChannelName};
 use crate::id::{ConnectionId, MessageId, TenantId, UserId};
 use crate::identity::{Identity, Role};
-use crate::ports::{Append, Connection, Sender, Timestamp};
+use crate::ports::{AppendRequest, ClientConnection, MessageSender, Timestamp};
 
-const VALID: &str = "the suite's own names are valid";
+const VALID_NAMES: &str = "the suite's own names are valid";
 
-fn tenant(name: &str) -> TenantId {
-    TenantId::parse(name).expect(VALID)
+fn tenant_id(name: &str) -> TenantId {
+    TenantId::parse(name).expect(VALID_NAMES)
 }
 
-fn channel(key: &str) -> Channel {
-    Channel::from_key(key).expect(VALID)
+fn channel_from_key(key: &str) -> Channel {
+    Channel::from_key(key).expect(VALID_NAMES)
 }
 
 /// An id as API Gateway makes them, because adapters that own the sockets know no others.
 fn connection_id(text: &str) -> ConnectionId {
-    ConnectionId::parse(&format!("{text:A<15}=")).expect(VALID)
+    ConnectionId::parse(&format!("{text:A<15}=")).expect(VALID_NAMES)
 }
 
 /// What [`connection_id`] made the id of.
-fn short(id: &ConnectionId) -> &str {
+fn short_id(id: &ConnectionId) -> &str {
     id.as_str().trim_end_matches(['A', '='])
 }
 
 /// A connection without channels.
-fn connection(id: &str, of_tenant: &str, user: &str, role: Role, at: Timestamp) -> Connection {
-    let user = UserId::parse(user).expect(VALID);
-    let identity = Identity { tenant: tenant(of_tenant), user, role, expires_at: None };
-    Connection { id: connection_id(id), identity, connected_at: at, channels: BTreeSet::new() }
+fn client_connection(id: &str, of_tenant: &str, user: &str, role: Role, at: Timestamp) -> ClientConnection {
+    let user = UserId::parse(user).expect(VALID_NAMES);
+    let identity = Identity { tenant: tenant_id(of_tenant), user, role, expires_at: None };
+    ClientConnection { id: connection_id(id), identity, connected_at: at, channels: BTreeSet::new() }
 }
 
-fn append(to: &Channel, user: &str, id: &str, body: &str) -> Append {
-    Append {
+fn append_request(to: &Channel, user: &str, id: &str, body: &str) -> AppendRequest {
+    AppendRequest {
         channel: to.clone(),
-        sender: Sender { user: UserId::parse(user).expect(VALID), role: Role::User },
-        id: MessageId::parse(id).expect(VALID),
+        sender: MessageSender { user: UserId::parse(user).expect(VALID_NAMES), role: Role::User },
+        id: MessageId::parse(id).expect(VALID_NAMES),
         sent_at: Timestamp(1_795_000_000_000),
-        body: Arc::from(RawValue::from_string(body.to_owned()).expect(VALID)),
+        body: Arc::from(RawValue::from_string(body.to_owned()).expect(VALID_NAMES)),
     }
 }
 
-fn everyone(of_tenant: &str) -> Channel {
-    ChannelName::Everyone.within(tenant(of_tenant))
+fn everyone_channel(of_tenant: &str) -> Channel {
+    ChannelName::Everyone.in_tenant(tenant_id(of_tenant))
 }

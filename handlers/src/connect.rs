@@ -9,18 +9,18 @@ use aws_lambda_events::apigw::{ApiGatewayProxyResponse, ApiGatewayWebsocketProxy
 use http::header::{HeaderMap, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 use tracing::info;
 
-use crate::app::{App, Caller, HandlerError, status};
-use crate::ports::{Connection, Timestamp};
+use crate::app::{EventCaller, HandlerError, MessagingApp, status_response};
+use crate::ports::{ClientConnection, Timestamp};
 
 /// The subprotocol of version 1. Browsers offer it beside `bearer.{token}`, which is never echoed.
 pub const SUBPROTOCOL: &str = "twinway.v1";
 
-impl App {
+impl MessagingApp {
     /// Handles `$connect`: records the connection and lets it in.
     ///
     /// # Errors
     /// [`HandlerError`] when the store failed; the gateway then refuses the handshake with 502.
-    pub fn connect(
+    pub fn handle_connect(
         &self,
         event: ApiGatewayWebsocketProxyRequest,
     ) -> impl Future<Output = Result<ApiGatewayProxyResponse, HandlerError>> + Send + use<> {
@@ -29,37 +29,37 @@ impl App {
 }
 
 fn connect(
-    app: App,
+    app: MessagingApp,
     event: &ApiGatewayWebsocketProxyRequest,
 ) -> impl Future<Output = Result<ApiGatewayProxyResponse, HandlerError>> + Send + use<> {
-    let caller = Caller::of(event);
+    let caller = EventCaller::from_event(event);
     let connected_at = Timestamp(event.request_context.connected_at);
-    let answer = accepted(event);
-    async move { admit(&app, caller, connected_at, answer).await }
+    let answer = accept_response(event);
+    async move { register_connection(&app, caller, connected_at, answer).await }
 }
 
-async fn admit(
-    app: &App,
-    caller: Result<Caller, HandlerError>,
+async fn register_connection(
+    app: &MessagingApp,
+    caller: Result<EventCaller, HandlerError>,
     connected_at: Timestamp,
     answer: ApiGatewayProxyResponse,
 ) -> Result<ApiGatewayProxyResponse, HandlerError> {
-    let Caller { connection, identity } = match caller {
+    let EventCaller { connection, identity } = match caller {
         Ok(caller) => caller,
         Err(HandlerError::Identity(reason)) => {
             info!(error = %errors::chain(&reason), "a connection without an identity is refused");
-            return Ok(status(401));
+            return Ok(status_response(401));
         }
         Err(error) => return Err(error),
     };
-    let record = Connection { id: connection, identity, connected_at, channels: BTreeSet::new() };
-    app.connections.put(&record).await?;
-    app.announce_beginning(&record.id, &record.identity).await;
+    let record = ClientConnection { id: connection, identity, connected_at, channels: BTreeSet::new() };
+    app.connections.put_connection(&record).await?;
+    app.notify_online(&record.id, &record.identity).await;
     Ok(answer)
 }
 
-fn accepted(event: &ApiGatewayWebsocketProxyRequest) -> ApiGatewayProxyResponse {
-    let mut response = status(200);
+fn accept_response(event: &ApiGatewayWebsocketProxyRequest) -> ApiGatewayProxyResponse {
+    let mut response = status_response(200);
     if offers_subprotocol(&event.multi_value_headers) || offers_subprotocol(&event.headers) {
         response.headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
     }

@@ -5,16 +5,16 @@
 
 use aws_lambda_events::apigw::{ApiGatewayProxyResponse, ApiGatewayWebsocketProxyRequest};
 
-use crate::app::{App, HandlerError, connection_id, status};
+use crate::app::{HandlerError, MessagingApp, connection_id, status_response};
 use crate::channel::Channel;
 use crate::id::ConnectionId;
 
-impl App {
+impl MessagingApp {
     /// Handles `$disconnect`: forgets the connection. Safe to repeat.
     ///
     /// # Errors
     /// [`HandlerError`] when the store failed: the record is still there and the same event again is right.
-    pub fn disconnect(
+    pub fn handle_disconnect(
         &self,
         event: ApiGatewayWebsocketProxyRequest,
     ) -> impl Future<Output = Result<ApiGatewayProxyResponse, HandlerError>> + Send + use<> {
@@ -23,19 +23,19 @@ impl App {
 }
 
 fn disconnect(
-    app: App,
+    app: MessagingApp,
     event: &ApiGatewayWebsocketProxyRequest,
 ) -> impl Future<Output = Result<ApiGatewayProxyResponse, HandlerError>> + Send + use<> {
     let id = connection_id(&event.request_context);
-    async move { forget(&app, id?).await }
+    async move { unregister_connection(&app, id?).await }
 }
 
-async fn forget(app: &App, id: ConnectionId) -> Result<ApiGatewayProxyResponse, HandlerError> {
-    if let Some(record) = app.connections.remove(&id).await? {
+async fn unregister_connection(app: &MessagingApp, id: ConnectionId) -> Result<ApiGatewayProxyResponse, HandlerError> {
+    if let Some(record) = app.connections.delete_connection(&id).await? {
         let channels: Vec<Channel> = record.channels.into_iter().collect();
-        app.announce_end(&record.id, &record.identity, &channels).await;
+        app.notify_offline(&record.id, &record.identity, &channels).await;
     }
-    Ok(status(200))
+    Ok(status_response(200))
 }
 
 #[cfg(test)]

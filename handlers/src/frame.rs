@@ -1,6 +1,6 @@
 //! The frames of the wire protocol, version 1 (`docs/PROTOCOL.md`).
 //!
-//! What a client sends is read by [`Incoming::parse`], what it receives is one of the structs that are a [`Frame`], each
+//! What a client sends is read by [`ClientFrame::parse`], what it receives is one of the structs that are a [`EncodeFrame`], each
 //! encoded once and shared by all receivers. Invariant: a parsed frame is within every limit of [`crate::limits`]. Rights
 //! are not looked at here.
 
@@ -11,11 +11,12 @@ mod messages;
 mod notice;
 mod outgoing;
 
-pub use error::{ErrorCode, Refusal, Rejected};
-pub use incoming::{Action, HistoryRequest, Incoming, SendRequest, Since, Wanted};
-pub use messages::{Ack, From, History, HistoryEntry, MessageFrame};
-pub use notice::{Degraded, DegradedState, Reconnect};
+pub use error::{ClientError, ErrorCode, FrameParseError};
+pub use incoming::{ChannelRequest, ClientAction, ClientFrame, ClientPosition, HistoryRequest, SendRequest};
+pub use messages::{AckFrame, FromField, HistoryEntry, HistoryFrame, MessageFrame};
+pub use notice::{DegradedFrame, DegradedState, ReconnectFrame};
 pub use outgoing::{
-    ChannelMembers, ErrorFrame, Frame, Gap, GapReason, Left, Member, Members, PROTOCOL_VERSION, Pong, PresenceFrame,
-    PresenceState, Resumed, ResumedChannel, Subscribed, Welcome,
+    ChannelMembers, EncodeFrame, ErrorFrame, GapFrame, GapReason, LeaveAckFrame, MembersFrame, OnlineUser,
+    PROTOCOL_VERSION, PongFrame, PresenceFrame, PresenceState, ResumedChannel, ResumedFrame, SubscribeAckFrame,
+    WelcomeFrame,
 };

@@ -13,7 +13,7 @@ use crate::limits;
 /// Why a text is not an identifier. The message says what is allowed, so that it can be shown to a client.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} must have 1 to {most} characters of {alphabet}")]
-pub struct InvalidId {
+pub struct InvalidIdError {
     what: &'static str,
     most: usize,
     alphabet: &'static str,
@@ -41,13 +41,13 @@ macro_rules! identifier {
             /// Checks `text` and takes it over.
             ///
             /// # Errors
-            /// [`InvalidId`] when it is empty, too long, or has a character outside the alphabet.
-            pub fn parse(text: &str) -> Result<Self, InvalidId> {
+            /// [`InvalidIdError`] when it is empty, too long, or has a character outside the alphabet.
+            pub fn parse(text: &str) -> Result<Self, InvalidIdError> {
                 let valid = !text.is_empty() && text.len() <= $most && text.bytes().all($allowed);
                 if valid {
                     Ok(Self(Arc::from(text)))
                 } else {
-                    Err(InvalidId { what: $what, most: $most, alphabet: $alphabet })
+                    Err(InvalidIdError { what: $what, most: $most, alphabet: $alphabet })
                 }
             }
 
@@ -59,9 +59,9 @@ macro_rules! identifier {
         }
 
         impl TryFrom<String> for $name {
-            type Error = InvalidId;
+            type Error = InvalidIdError;
 
-            fn try_from(text: String) -> Result<Self, InvalidId> {
+            fn try_from(text: String) -> Result<Self, InvalidIdError> {
                 Self::parse(&text)
             }
         }
@@ -88,23 +88,23 @@ macro_rules! identifier {
 
 identifier!(
     /// A connection, as API Gateway names it (`^[A-Za-z0-9_-]{15}=$`); other gateways' ids are taken as they are.
-    ConnectionId, "a connection id", limits::CONNECTION_ID_BYTES, PRINTABLE_ALPHABET, is_printable_byte
+    ConnectionId, "a connection id", limits::MAX_CONNECTION_ID_BYTES, PRINTABLE_ALPHABET, is_printable_byte
 );
 identifier!(
     /// A person or device owner, as the token's `sub` names it.
-    UserId, "a user id", limits::NAME_BYTES, NAME_ALPHABET, is_name_byte
+    UserId, "a user id", limits::MAX_NAME_BYTES, NAME_ALPHABET, is_name_byte
 );
 identifier!(
     /// A customer of a shared deployment. Nothing crosses from one tenant to another.
-    TenantId, "a tenant", limits::NAME_BYTES, NAME_ALPHABET, is_name_byte
+    TenantId, "a tenant", limits::MAX_NAME_BYTES, NAME_ALPHABET, is_name_byte
 );
 identifier!(
     /// The name of a room or topic, without its prefix.
-    Name, "a room or topic name", limits::NAME_BYTES, NAME_ALPHABET, is_name_byte
+    Name, "a room or topic name", limits::MAX_NAME_BYTES, NAME_ALPHABET, is_name_byte
 );
 identifier!(
     /// The sender's own id of a frame or push: the key of deduplication, and what the `ack` repeats.
-    MessageId, "a message id", limits::MESSAGE_ID_BYTES, PRINTABLE_ALPHABET, is_printable_byte
+    MessageId, "a message id", limits::MAX_MESSAGE_ID_BYTES, PRINTABLE_ALPHABET, is_printable_byte
 );
 
 impl TenantId {
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_name_refuses_what_would_break_a_key_or_a_url() {
-        for text in ["", " ", "a b", "a:b", "a/b", "a\nb", "é", "a{b}", &"x".repeat(limits::NAME_BYTES + 1)] {
+        for text in ["", " ", "a b", "a:b", "a/b", "a\nb", "é", "a{b}", &"x".repeat(limits::MAX_NAME_BYTES + 1)] {
             assert!(Name::parse(text).is_err(), "{text:?} was accepted");
         }
     }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::id::{InvalidId, TenantId, UserId};
+use crate::id::{InvalidIdError, TenantId, UserId};
 
 /// What a connection or an API caller may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -37,7 +37,7 @@ pub struct Identity {
 
 /// Why an authorizer context names nobody.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidIdentity {
+pub enum InvalidIdentityError {
     /// A field is not there or has another type.
     #[error("the authorizer context has no usable '{0}'")]
     Missing(&'static str),
@@ -47,7 +47,7 @@ pub enum InvalidIdentity {
         /// Which field.
         field: &'static str,
         /// What is wrong with it.
-        source: InvalidId,
+        source: InvalidIdError,
     },
 }
 
@@ -102,9 +102,9 @@ impl Identity {
     /// Reads what [`Identity::to_context`] wrote, also after a gateway turned `exp` into a number.
     ///
     /// # Errors
-    /// [`InvalidIdentity`] when a field is absent or no identifier: the API was deployed without this application's
+    /// [`InvalidIdentityError`] when a field is absent or no identifier: the API was deployed without this application's
     /// authorizer.
-    pub fn from_context(context: &HashMap<String, Value>) -> Result<Self, InvalidIdentity> {
+    pub fn from_context(context: &HashMap<String, Value>) -> Result<Self, InvalidIdentityError> {
         let expires_at =
             context.get(EXPIRY_KEY).and_then(|value| value.as_i64().or_else(|| value.as_str()?.parse().ok()));
         Self::from_fields(|key| context.get(key).and_then(Value::as_str), expires_at)
@@ -117,13 +117,13 @@ impl Identity {
     pub fn from_fields<'v>(
         field: impl Fn(&str) -> Option<&'v str>,
         expires_at: Option<i64>,
-    ) -> Result<Self, InvalidIdentity> {
-        let text = |key| field(key).ok_or(InvalidIdentity::Missing(key));
-        let user =
-            UserId::parse(text(USER_KEY)?).map_err(|source| InvalidIdentity::Invalid { field: USER_KEY, source })?;
-        let role = Role::parse(text(ROLE_KEY)?).ok_or(InvalidIdentity::Missing(ROLE_KEY))?;
+    ) -> Result<Self, InvalidIdentityError> {
+        let text = |key| field(key).ok_or(InvalidIdentityError::Missing(key));
+        let user = UserId::parse(text(USER_KEY)?)
+            .map_err(|source| InvalidIdentityError::Invalid { field: USER_KEY, source })?;
+        let role = Role::parse(text(ROLE_KEY)?).ok_or(InvalidIdentityError::Missing(ROLE_KEY))?;
         let tenant = TenantId::parse(text(TENANT_KEY)?)
-            .map_err(|source| InvalidIdentity::Invalid { field: TENANT_KEY, source })?;
+            .map_err(|source| InvalidIdentityError::Invalid { field: TENANT_KEY, source })?;
         Ok(Self { tenant, user, role, expires_at })
     }
 }
@@ -157,8 +157,8 @@ mod tests {
     fn a_missing_or_foreign_field_is_named() {
         let mut context = alice().to_context();
         context.insert(ROLE_KEY.to_owned(), Value::from("root"));
-        assert_eq!(Identity::from_context(&context), Err(InvalidIdentity::Missing(ROLE_KEY)));
+        assert_eq!(Identity::from_context(&context), Err(InvalidIdentityError::Missing(ROLE_KEY)));
         context.remove(USER_KEY);
-        assert_eq!(Identity::from_context(&context), Err(InvalidIdentity::Missing(USER_KEY)));
+        assert_eq!(Identity::from_context(&context), Err(InvalidIdentityError::Missing(USER_KEY)));
     }
 }

@@ -20,34 +20,34 @@ use std::time::Duration;
 pub use self::settings::LimitKey;
 
 /// Longest connection id that is accepted, in bytes. API Gateway's have 16; other gateways use UUIDs.
-pub const CONNECTION_ID_BYTES: usize = 64;
+pub const MAX_CONNECTION_ID_BYTES: usize = 64;
 /// Longest user, tenant, room or topic name, in bytes: they are parts of store keys.
-pub const NAME_BYTES: usize = 128;
+pub const MAX_NAME_BYTES: usize = 128;
 /// Longest `id` of a client's frame, in bytes (`docs/PROTOCOL.md`).
-pub const MESSAGE_ID_BYTES: usize = 64;
+pub const MAX_MESSAGE_ID_BYTES: usize = 64;
 /// Largest body of one message, in bytes of JSON. A `message` frame with its envelope must fit API Gateway's frame
 /// quota of 32 KiB, or browsers could not send through API Gateway what they can send elsewhere.
-pub const BODY_BYTES: usize = 28 * 1024;
+pub const MAX_BODY_BYTES: usize = 28 * 1024;
 /// Maximum channels in one `join`, `leave`, `subscribe`, `unsubscribe`, `resume` or `presence` frame: they are one DynamoDB
 /// transaction.
-pub const CHANNELS_PER_FRAME: usize = 64;
+pub const MAX_CHANNELS_PER_FRAME: usize = 64;
 /// Maximum rooms and topics of one connection: bounds the store's record and the hub's index.
-pub const CHANNELS_PER_CONNECTION: usize = 256;
+pub const MAX_CHANNELS_PER_CONNECTION: usize = 256;
 /// Maximum messages in one page of history or one read of a resume.
-pub const PAGE_ENTRIES: usize = 100;
+pub const MAX_PAGE_ENTRIES: usize = 100;
 /// Maximum bytes of bodies in one page of history or one `resumed` frame; with the envelope it stays below API
 /// Gateway's message quota of 128 KiB.
-pub const PAGE_BYTES: usize = 96 * 1024;
+pub const MAX_PAGE_BYTES: usize = 96 * 1024;
 /// Lifetime of a connection's record after its last write. It is far longer than API Gateway's two hours, because it only
 /// removes records whose `$disconnect` was lost.
-pub const CONNECTION_TTL: Duration = Duration::from_secs(24 * 60 * 60);
+pub const CONNECTION_RECORD_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Limits that a deployment may lower. The default is the protocol's (`docs/PROTOCOL.md`, Limits) and the upper bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Largest body of one message, in bytes of JSON; at most [`BODY_BYTES`].
+    /// Largest body of one message, in bytes of JSON; at most [`MAX_BODY_BYTES`].
     pub body_bytes: usize,
-    /// Maximum messages in one `history` answer; at most [`PAGE_ENTRIES`].
+    /// Maximum messages in one `history` answer; at most [`MAX_PAGE_ENTRIES`].
     pub history_messages: usize,
     /// Maximum messages in one push of the HTTP API.
     pub push_messages: usize,
@@ -70,8 +70,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            body_bytes: BODY_BYTES,
-            history_messages: PAGE_ENTRIES,
+            body_bytes: MAX_BODY_BYTES,
+            history_messages: MAX_PAGE_ENTRIES,
             push_messages: 100,
             resume_messages: 10_000,
             resume_bytes: 4 * 1024 * 1024,

@@ -12,4 +12,4 @@ mod log;
 pub use clock::ManualClock;
 pub use connections::MemoryConnections;
 pub use delivery::MemoryDelivery;
-pub use log::{MemoryLog, Retention};
+pub use log::{ChannelRetention, MemoryLog};

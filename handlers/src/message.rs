@@ -15,17 +15,17 @@ mod send;
 use aws_lambda_events::apigw::{ApiGatewayProxyResponse, ApiGatewayWebsocketProxyRequest};
 use tracing::{debug, warn};
 
-use crate::app::{App, Caller, Failure, HandlerError, respond};
-use crate::frame::{Action, ErrorCode, Frame, Incoming, Pong, Refusal, Rejected};
+use crate::app::{ActionError, EventCaller, HandlerError, MessagingApp, frame_response};
+use crate::frame::{ClientAction, ClientError, ClientFrame, EncodeFrame, ErrorCode, FrameParseError, PongFrame};
 use crate::id::MessageId;
 use crate::ports::CloseReason;
 
-impl App {
+impl MessagingApp {
     /// Handles a message on a two-way route: the answer's `body` is exactly one frame for the sender.
     ///
     /// # Errors
     /// [`HandlerError`] when the infrastructure failed; the gateway then sends its `Internal server error` frame.
-    pub fn message(
+    pub fn handle_message(
         &self,
         event: ApiGatewayWebsocketProxyRequest,
     ) -> impl Future<Output = Result<ApiGatewayProxyResponse, HandlerError>> + Send + use<> {
@@ -34,57 +34,70 @@ impl App {
 }
 
 fn message(
-    app: App,
+    app: MessagingApp,
     event: ApiGatewayWebsocketProxyRequest,
 ) -> impl Future<Output = Result<ApiGatewayProxyResponse, HandlerError>> + Send + use<> {
-    let caller = Caller::of(&event);
+    let caller = EventCaller::from_event(&event);
     let frame = event.body.unwrap_or_default();
-    async move { answer(&app, caller?, &frame).await }
+    async move { handle_frame(&app, caller?, &frame).await }
 }
 
-async fn answer(app: &App, caller: Caller, frame: &str) -> Result<ApiGatewayProxyResponse, HandlerError> {
-    let (id, outcome) = match Incoming::parse(frame, &app.limits) {
-        Err(Rejected { id, refusal }) => (id, Err(Failure::Refused(refusal))),
-        Ok(Incoming { id, .. }) if has_expired(app, &caller) => (id, expired(app, &caller).await),
-        Ok(Incoming { id, action }) => (id.clone(), act(app, &caller, id.as_ref(), action).await),
+async fn handle_frame(
+    app: &MessagingApp,
+    caller: EventCaller,
+    frame: &str,
+) -> Result<ApiGatewayProxyResponse, HandlerError> {
+    let (id, outcome) = match ClientFrame::parse(frame, &app.limits) {
+        Err(FrameParseError { id, error: refusal }) => (id, Err(ActionError::Rejected(refusal))),
+        Ok(ClientFrame { id, .. }) if has_expired(app, &caller) => (id, close_expired(app, &caller).await),
+        Ok(ClientFrame { id, action }) => (id.clone(), run_action(app, &caller, id.as_ref(), action).await),
     };
     match outcome {
-        Ok(text) => Ok(respond(text)),
-        Err(Failure::Refused(refusal)) => Ok(respond(refused(&caller, id.as_ref(), &refusal))),
-        Err(Failure::Broken(error)) => Err(error),
+        Ok(text) => Ok(frame_response(text)),
+        Err(ActionError::Rejected(refusal)) => Ok(frame_response(error_frame(&caller, id.as_ref(), &refusal))),
+        Err(ActionError::Internal(error)) => Err(error),
     }
 }
 
-async fn act(app: &App, caller: &Caller, id: Option<&MessageId>, action: Action<'_>) -> Result<String, Failure> {
+async fn run_action(
+    app: &MessagingApp,
+    caller: &EventCaller,
+    id: Option<&MessageId>,
+    action: ClientAction<'_>,
+) -> Result<String, ActionError> {
     // The rare actions are boxed, so that the common ones do not carry their state.
     match action {
-        Action::Send(request) => send::send(app, caller, id, request).await,
-        Action::Ping => Ok(Pong { id: id.map(MessageId::as_str), server_time: app.clock.now() }.text()),
-        Action::Join(wanted) => Box::pin(channels::join(app, caller, id, &wanted)).await,
-        Action::Subscribe(wanted) => Box::pin(channels::subscribe(app, caller, id, &wanted)).await,
-        Action::Leave(names) | Action::Unsubscribe(names) => Box::pin(channels::leave(app, caller, id, names)).await,
-        Action::Resume(wanted) => Box::pin(resume::resume(app, caller, id, &wanted)).await,
-        Action::History(request) => Box::pin(history::history(app, caller, id, request)).await,
-        Action::Presence(names) => Box::pin(presence::presence(app, caller, id, names)).await,
+        ClientAction::Send(request) => send::send_message(app, caller, id, request).await,
+        ClientAction::Ping => {
+            Ok(PongFrame { id: id.map(MessageId::as_str), server_time: app.clock.now() }.encode_text())
+        }
+        ClientAction::Join(wanted) => Box::pin(channels::join_rooms(app, caller, id, &wanted)).await,
+        ClientAction::Subscribe(wanted) => Box::pin(channels::subscribe_topics(app, caller, id, &wanted)).await,
+        ClientAction::Leave(names) | ClientAction::Unsubscribe(names) => {
+            Box::pin(channels::leave_channels(app, caller, id, names)).await
+        }
+        ClientAction::Resume(wanted) => Box::pin(resume::resume_channels(app, caller, id, &wanted)).await,
+        ClientAction::History(request) => Box::pin(history::read_history(app, caller, id, request)).await,
+        ClientAction::Presence(names) => Box::pin(presence::list_presence(app, caller, id, names)).await,
     }
 }
 
-fn has_expired(app: &App, caller: &Caller) -> bool {
+fn has_expired(app: &MessagingApp, caller: &EventCaller) -> bool {
     // "On or after" its expiry a token is refused (RFC 7519, section 4.1.4).
-    caller.identity.expires_at.is_some_and(|expires_at| app.clock.now().seconds() >= expires_at)
+    caller.identity.expires_at.is_some_and(|expires_at| app.clock.now().unix_seconds() >= expires_at)
 }
 
 /// Refuses, and ends the connection: its identity is no longer anybody's.
-async fn expired(app: &App, caller: &Caller) -> Result<String, Failure> {
-    if let Err(error) = app.delivery.close(&caller.connection, CloseReason::TokenExpired).await {
+async fn close_expired(app: &MessagingApp, caller: &EventCaller) -> Result<String, ActionError> {
+    if let Err(error) = app.delivery.close_connection(&caller.connection, CloseReason::TokenExpired).await {
         warn!(connection.id = %caller.connection, error = %errors::chain(&error), "a connection with an expired token is not closed");
     }
-    Err(Failure::refused(ErrorCode::TokenExpired, "the token has run out: get a new one and connect again"))
+    Err(ActionError::client_error(ErrorCode::TokenExpired, "the token has run out: get a new one and connect again"))
 }
 
-fn refused(caller: &Caller, id: Option<&MessageId>, refusal: &Refusal) -> String {
+fn error_frame(caller: &EventCaller, id: Option<&MessageId>, refusal: &ClientError) -> String {
     debug!(connection.id = %caller.connection, code = ?refusal.code, "a frame is refused");
-    refusal.text(id)
+    refusal.encode_frame(id)
 }
 
 #[cfg(test)]

@@ -9,9 +9,11 @@ mod delivery;
 mod log;
 
 pub use clock::{Clock, Timestamp};
-pub use connections::{Changed, Connection, ConnectionStore, OccupiedChannel, Page, StoreError};
-pub use delivery::{CloseReason, Delivered, Delivery, DeliveryError, Outgoing, Placement, Priority, Released};
-pub use log::{Append, Appended, Entry, LogError, MessageLog, Range, Sender, Slice};
+pub use connections::{ChannelChange, ClientConnection, ConnectionStore, OccupiedChannel, Page, StoreError};
+pub use delivery::{
+    CloseReason, Delivery, DeliveryError, DeliveryOutcome, OutgoingFrame, Placement, Priority, ResumeOutcome,
+};
+pub use log::{AppendOutcome, AppendRequest, LogEntry, LogError, LogRange, LogSlice, MessageLog, MessageSender};
 
 /// What an adapter hands over beneath its own error: the technology's error, kept for the log.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

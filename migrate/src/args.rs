@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
-use crate::endpoint::Endpoint;
-use crate::glob::Glob;
+use crate::channel_pattern::ChannelPattern;
+use crate::endpoint::StoreEndpoint;
 
 const ABOUT: &str = "\
 Copies channels and their history from one store to another, and verifies the copy.
@@ -36,16 +36,16 @@ available, 70 internal, 75 interrupted: run it again to go on.";
 #[derive(Debug, Parser)]
 #[command(name = "twinway migrate", version, about = "Moves channels and their history between stores", long_about = ABOUT)]
 #[command(after_help = EXAMPLES, max_term_width = 110)]
-pub struct Args {
+pub struct MigrateCommand {
     /// The store to copy from
     #[arg(long, value_name = "STORE")]
-    pub from: Endpoint,
+    pub from: StoreEndpoint,
     /// The store to copy to
     #[arg(long, value_name = "STORE")]
-    pub to: Endpoint,
+    pub to: StoreEndpoint,
     /// Which channels: a pattern with * and ? over keys such as acme/room:lobby
     #[arg(long, value_name = "PATTERN", default_value = "*")]
-    pub channels: Glob,
+    pub channels: ChannelPattern,
     /// Say what would be copied, and write nothing
     #[arg(long, conflicts_with = "verify_only")]
     pub dry_run: bool,

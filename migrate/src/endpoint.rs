@@ -10,7 +10,7 @@ use shim::secret::Secret;
 
 /// One of the stores.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Endpoint {
+pub enum StoreEndpoint {
     /// Redis at an address, or at the configured one.
     Redis(Option<Secret>),
     /// PostgreSQL at an address, or at the configured one.
@@ -26,12 +26,12 @@ pub enum Endpoint {
 #[error(
     "a store is redis://…, postgres://…, dynamodb:TABLE, embedded:DIRECTORY, or redis, postgres, embedded as configured"
 )]
-pub struct InvalidEndpoint;
+pub struct ParseEndpointError;
 
-impl FromStr for Endpoint {
-    type Err = InvalidEndpoint;
+impl FromStr for StoreEndpoint {
+    type Err = ParseEndpointError;
 
-    fn from_str(text: &str) -> Result<Self, InvalidEndpoint> {
+    fn from_str(text: &str) -> Result<Self, ParseEndpointError> {
         let address = || Some(Secret::new(text));
         match text.split_once(':') {
             None if text == "redis" => Ok(Self::Redis(None)),
@@ -41,12 +41,12 @@ impl FromStr for Endpoint {
             Some(("postgres" | "postgresql", rest)) if rest.starts_with("//") => Ok(Self::Postgres(address())),
             Some(("dynamodb", table)) if !table.is_empty() => Ok(Self::DynamoDb(table.to_owned())),
             Some(("embedded", path)) if !path.is_empty() => Ok(Self::Embedded(Some(path.into()))),
-            _ => Err(InvalidEndpoint),
+            _ => Err(ParseEndpointError),
         }
     }
 }
 
-impl fmt::Display for Endpoint {
+impl fmt::Display for StoreEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Redis(_) => f.write_str("Redis"),
@@ -64,19 +64,19 @@ mod tests {
 
     #[test]
     fn stores_are_named_by_scheme() {
-        assert_eq!("redis".parse(), Ok(Endpoint::Redis(None)));
-        assert!(matches!("rediss://a:6379".parse(), Ok(Endpoint::Redis(Some(_)))));
-        assert!(matches!("postgresql://u:p@h/d".parse(), Ok(Endpoint::Postgres(Some(_)))));
-        assert_eq!("dynamodb:chat-messages".parse(), Ok(Endpoint::DynamoDb("chat-messages".to_owned())));
-        assert_eq!("embedded:./data".parse(), Ok(Endpoint::Embedded(Some("./data".into()))));
+        assert_eq!("redis".parse(), Ok(StoreEndpoint::Redis(None)));
+        assert!(matches!("rediss://a:6379".parse(), Ok(StoreEndpoint::Redis(Some(_)))));
+        assert!(matches!("postgresql://u:p@h/d".parse(), Ok(StoreEndpoint::Postgres(Some(_)))));
+        assert_eq!("dynamodb:chat-messages".parse(), Ok(StoreEndpoint::DynamoDb("chat-messages".to_owned())));
+        assert_eq!("embedded:./data".parse(), Ok(StoreEndpoint::Embedded(Some("./data".into()))));
         for wrong in ["", "redis:", "mysql://x", "dynamodb", "dynamodb:", "embedded:", "file:x"] {
-            assert_eq!(wrong.parse::<Endpoint>(), Err(InvalidEndpoint), "{wrong}");
+            assert_eq!(wrong.parse::<StoreEndpoint>(), Err(ParseEndpointError), "{wrong}");
         }
     }
 
     #[test]
     fn no_address_is_shown() {
-        let endpoint: Endpoint = "postgres://me:hunter2@db/chat".parse().unwrap();
+        let endpoint: StoreEndpoint = "postgres://me:hunter2@db/chat".parse().unwrap();
         assert!(!format!("{endpoint:?} {endpoint}").contains("hunter2"));
     }
 }

@@ -6,20 +6,20 @@ use handlers::ports::Timestamp;
 
 /// What a target leaves out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Keeping {
+pub enum TargetRetention {
     /// Nothing.
-    Everything,
+    Unlimited,
     /// What was sent longer ago than this before that moment: readers of the target would not see it.
-    Since(Timestamp, Duration),
+    MaxAge(Timestamp, Duration),
 }
 
-impl Keeping {
+impl TargetRetention {
     /// Whether a message that was sent then is part of the target.
     #[must_use]
-    pub fn keeps(self, sent_at: Timestamp) -> bool {
+    pub fn retains_sent_at(self, sent_at: Timestamp) -> bool {
         match self {
-            Self::Everything => true,
-            Self::Since(now, age) => sent_at.plus(age) > now,
+            Self::Unlimited => true,
+            Self::MaxAge(now, age) => sent_at.plus(age) > now,
         }
     }
 }

@@ -6,18 +6,18 @@
 //! tests alone see both edges.
 
 pub mod args;
+mod channel_pattern;
 mod copy;
 mod endpoint;
-mod glob;
 mod keeping;
-mod open;
+mod open_store;
 mod plan;
 mod progress;
 pub mod report;
 mod run;
 mod verify;
 
-pub use self::endpoint::Endpoint;
-pub use self::glob::Glob;
-pub use self::keeping::Keeping;
-pub use self::run::{Job, Mode, run};
+pub use self::channel_pattern::ChannelPattern;
+pub use self::endpoint::StoreEndpoint;
+pub use self::keeping::TargetRetention;
+pub use self::run::{MigrationJob, RunMode, run_migration};

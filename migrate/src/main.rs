@@ -3,22 +3,22 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use migrate::args::Args;
-use migrate::{Job, Mode, run};
+use migrate::args::MigrateCommand;
+use migrate::{MigrationJob, RunMode, run_migration};
 use shim::config::ConfigError;
-use shim::exit_code::{INTERNAL, UNAVAILABLE, USAGE};
+use shim::exit_code::{EXIT_INTERNAL, EXIT_UNAVAILABLE, EXIT_USAGE};
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
     // Libraries disagree about the default provider and panic on first use unless one is chosen. It can only be there
     // already, which is as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let args = match Args::try_parse() {
+    let args = match MigrateCommand::try_parse() {
         Ok(args) => args,
         Err(error) => {
             // Nobody is left to tell when the output is gone.
             let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+            return if error.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS };
         }
     };
     tracing_subscriber::fmt()
@@ -29,30 +29,30 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("twinway migrate: the runtime does not start: {}", errors::chain(&error));
-            return ExitCode::from(INTERNAL);
+            return ExitCode::from(EXIT_INTERNAL);
         }
     };
-    runtime.block_on(migrate(args))
+    runtime.block_on(run_command(args))
 }
 
-async fn migrate(args: Args) -> ExitCode {
+async fn run_command(args: MigrateCommand) -> ExitCode {
     let mode = match (args.dry_run, args.verify_only) {
-        (true, _) => Mode::DryRun,
-        (_, true) => Mode::VerifyOnly,
-        _ => Mode::Copy,
+        (true, _) => RunMode::DryRun,
+        (_, true) => RunMode::VerifyOnly,
+        _ => RunMode::Copy,
     };
-    let Args { from, to, channels, jobs, config, .. } = args;
+    let MigrateCommand { from, to, channels, jobs, config, .. } = args;
     if from == to {
         eprintln!("twinway migrate: --from and --to are the same store");
-        return ExitCode::from(USAGE);
+        return ExitCode::from(EXIT_USAGE);
     }
-    let job = Job { from, to, channels, mode, jobs: usize::from(jobs), config };
+    let job = MigrationJob { from, to, channels, mode, max_parallel_channels: usize::from(jobs), config };
     let stop = CancellationToken::new();
-    let working = run(&job, &stop);
+    let working = run_migration(&job, &stop);
     tokio::pin!(working);
     let outcome = tokio::select! {
         outcome = &mut working => outcome,
-        () = asked_to_stop() => {
+        () = wait_for_signal() => {
             eprintln!("stopping after the present step");
             stop.cancel();
             working.await
@@ -61,18 +61,18 @@ async fn migrate(args: Args) -> ExitCode {
     match outcome {
         Ok(report) => {
             print!("{report}");
-            ExitCode::from(report.code())
+            ExitCode::from(report.exit_code())
         }
         Err(error) => {
             eprintln!("twinway migrate: {}", errors::chain(&*error));
             let usage = error.chain().any(|cause| cause.is::<ConfigError>());
-            ExitCode::from(if usage { USAGE } else { UNAVAILABLE })
+            ExitCode::from(if usage { EXIT_USAGE } else { EXIT_UNAVAILABLE })
         }
     }
 }
 
 /// SIGINT or SIGTERM; for ever where they cannot be listened for.
-async fn asked_to_stop() {
+async fn wait_for_signal() {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {

@@ -10,18 +10,18 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// How often a line is written where there is no terminal.
-const LINES_EVERY: Duration = Duration::from_secs(5);
-const BAR: &str = "{prefix} [{bar:30}] {human_pos}/{human_len} messages, {per_sec}, {eta} left";
+const LINE_INTERVAL: Duration = Duration::from_secs(5);
+const BAR_TEMPLATE: &str = "{prefix} [{bar:30}] {human_pos}/{human_len} messages, {per_sec}, {eta} left";
 
 /// One pass over all channels.
 pub struct Progress {
     verb: &'static str,
     total: u64,
     done: AtomicU64,
-    shown: Shown,
+    output: ProgressOutput,
 }
 
-enum Shown {
+enum ProgressOutput {
     Bar(ProgressBar),
     Lines(Mutex<Instant>),
 }
@@ -31,22 +31,22 @@ impl Progress {
     #[must_use]
     pub fn new(verb: &'static str, total: u64) -> Self {
         let shown = if std::io::stderr().is_terminal() {
-            let style = ProgressStyle::with_template(BAR).unwrap_or_else(|_| ProgressStyle::default_bar());
-            Shown::Bar(ProgressBar::new(total).with_prefix(verb).with_style(style))
+            let style = ProgressStyle::with_template(BAR_TEMPLATE).unwrap_or_else(|_| ProgressStyle::default_bar());
+            ProgressOutput::Bar(ProgressBar::new(total).with_prefix(verb).with_style(style))
         } else {
-            Shown::Lines(Mutex::new(Instant::now()))
+            ProgressOutput::Lines(Mutex::new(Instant::now()))
         };
-        Self { verb, total, done: AtomicU64::new(0), shown }
+        Self { verb, total, done: AtomicU64::new(0), output: shown }
     }
 
     /// So many more are done.
-    pub fn messages(&self, count: u64) {
+    pub fn add_messages(&self, count: u64) {
         let done = self.done.fetch_add(count, Ordering::Relaxed) + count;
-        match &self.shown {
-            Shown::Bar(bar) => bar.set_position(done),
-            Shown::Lines(last) => {
+        match &self.output {
+            ProgressOutput::Bar(bar) => bar.set_position(done),
+            ProgressOutput::Lines(last) => {
                 let mut last = last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                if last.elapsed() >= LINES_EVERY {
+                if last.elapsed() >= LINE_INTERVAL {
                     *last = Instant::now();
                     eprintln!("{}: {done} of {} messages", self.verb, self.total);
                 }
@@ -56,7 +56,7 @@ impl Progress {
 
     /// The pass is over.
     pub fn finish(&self) {
-        if let Shown::Bar(bar) = &self.shown {
+        if let ProgressOutput::Bar(bar) = &self.output {
             bar.finish_and_clear();
         }
     }

@@ -5,53 +5,53 @@ use std::fmt;
 use handlers::channel::Channel;
 use shim::exit_code::{DONE, NEGATIVE, UNFINISHED};
 
-use crate::copy::CopyFault;
-use crate::plan::Planned;
-use crate::verify::{Difference, Equal};
+use crate::copy::CopyError;
+use crate::plan::ChannelPlan;
+use crate::verify::{VerifiedChannel, VerifyError};
 
 /// What came of a whole run.
 #[derive(Debug, Default)]
-pub struct Report {
+pub struct MigrationReport {
     /// What there was to do, when nothing was to be done.
-    pub planned: Vec<Planned>,
+    pub planned: Vec<ChannelPlan>,
     /// Channels that were copied, with how many messages that were.
     pub copied: Vec<(Channel, u64)>,
     /// Channels that were compared and are equal.
-    pub equal: Vec<(Channel, Equal)>,
+    pub verified: Vec<(Channel, VerifiedChannel)>,
     /// Channels that could not be copied.
-    pub faults: Vec<(Channel, CopyFault)>,
+    pub copy_errors: Vec<(Channel, CopyError)>,
     /// Channels that are different.
-    pub differences: Vec<(Channel, Difference)>,
+    pub differences: Vec<(Channel, VerifyError)>,
     /// Whether it was stopped before the end.
     pub interrupted: bool,
 }
 
-impl Report {
+impl MigrationReport {
     /// The exit code.
     #[must_use]
-    pub fn code(&self) -> u8 {
-        let planned = self.planned.iter().any(|planned| planned.missing.is_err());
+    pub fn exit_code(&self) -> u8 {
+        let planned = self.planned.iter().any(|planned| planned.missing_messages.is_err());
         match () {
             () if self.interrupted => UNFINISHED,
-            () if planned || !self.faults.is_empty() || !self.differences.is_empty() => NEGATIVE,
+            () if planned || !self.copy_errors.is_empty() || !self.differences.is_empty() => NEGATIVE,
             () => DONE,
         }
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for MigrationReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Planned { channel, there, missing } in &self.planned {
+        for ChannelPlan { channel, source_messages: there, missing_messages: missing } in &self.planned {
             match missing {
                 Ok(missing) => writeln!(f, "{channel}: {missing} of {there} messages to copy")?,
                 Err(fault) => writeln!(f, "{channel}: {}", errors::chain(fault))?,
             }
         }
         if !self.planned.is_empty() {
-            let missing: u64 = self.planned.iter().filter_map(|planned| planned.missing.as_ref().ok()).sum();
+            let missing: u64 = self.planned.iter().filter_map(|planned| planned.missing_messages.as_ref().ok()).sum();
             writeln!(f, "{} channels, {missing} messages to copy; nothing was written", self.planned.len())?;
         }
-        for (channel, fault) in &self.faults {
+        for (channel, fault) in &self.copy_errors {
             writeln!(f, "{channel} was not copied: {}", errors::chain(fault))?;
         }
         if !self.copied.is_empty() {
@@ -61,11 +61,11 @@ impl fmt::Display for Report {
         for (channel, difference) in &self.differences {
             writeln!(f, "{channel} differs: {}", errors::chain(difference))?;
         }
-        if !self.equal.is_empty() {
-            let messages: u64 = self.equal.iter().map(|(_, equal)| equal.messages).sum();
-            writeln!(f, "verified {messages} messages of {} channels: equal", self.equal.len())?;
+        if !self.verified.is_empty() {
+            let messages: u64 = self.verified.iter().map(|(_, equal)| equal.messages).sum();
+            writeln!(f, "verified {messages} messages of {} channels: equal", self.verified.len())?;
         }
-        match (self.interrupted, self.faults.len() + self.differences.len()) {
+        match (self.interrupted, self.copy_errors.len() + self.differences.len()) {
             (true, _) => writeln!(f, "interrupted; the same command goes on"),
             (false, 0) => Ok(()),
             (false, wrong) => writeln!(f, "{wrong} channels are not as they should be"),

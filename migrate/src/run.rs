@@ -8,19 +8,19 @@ use handlers::archive::LogArchive;
 use handlers::channel::Channel;
 use tokio_util::sync::CancellationToken;
 
-use crate::copy::{CopyFault, copy};
-use crate::endpoint::Endpoint;
-use crate::glob::Glob;
-use crate::keeping::Keeping;
-use crate::open::{Opened, open};
-use crate::plan::{Planned, plan};
+use crate::channel_pattern::ChannelPattern;
+use crate::copy::{CopyError, copy_channel};
+use crate::endpoint::StoreEndpoint;
+use crate::keeping::TargetRetention;
+use crate::open_store::{OpenStore, open_store};
+use crate::plan::{ChannelPlan, plan_channels};
 use crate::progress::Progress;
-use crate::report::Report;
-use crate::verify::verify;
+use crate::report::MigrationReport;
+use crate::verify::verify_channel;
 
 /// What is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
+pub enum RunMode {
     /// Copy what is missing, then compare everything.
     Copy,
     /// Say what is missing.
@@ -31,17 +31,17 @@ pub enum Mode {
 
 /// What a run is to do.
 #[derive(Debug, Clone)]
-pub struct Job {
+pub struct MigrationJob {
     /// From where.
-    pub from: Endpoint,
+    pub from: StoreEndpoint,
     /// To where.
-    pub to: Endpoint,
+    pub to: StoreEndpoint,
     /// Which channels.
-    pub channels: Glob,
+    pub channels: ChannelPattern,
     /// What.
-    pub mode: Mode,
+    pub mode: RunMode,
     /// How many channels at a time.
-    pub jobs: usize,
+    pub max_parallel_channels: usize,
     /// The configuration file, if one is named.
     pub config: Option<PathBuf>,
 }
@@ -50,26 +50,31 @@ pub struct Job {
 ///
 /// # Errors
 /// A store that cannot be opened or listed, in words for the operator. What is wrong with single channels is in the report.
-pub async fn run(job: &Job, stop: &CancellationToken) -> anyhow::Result<Report> {
-    let source = open(&job.from, job.config.as_ref()).await?;
-    let target = open(&job.to, job.config.as_ref()).await?;
-    Ok(between(&source, &target, job, stop).await?)
+pub async fn run_migration(job: &MigrationJob, stop: &CancellationToken) -> anyhow::Result<MigrationReport> {
+    let source = open_store(&job.from, job.config.as_ref()).await?;
+    let target = open_store(&job.to, job.config.as_ref()).await?;
+    Ok(migrate_between(&source, &target, job, stop).await?)
 }
 
-async fn between(source: &Opened, target: &Opened, job: &Job, stop: &CancellationToken) -> Result<Report, CopyFault> {
+async fn migrate_between(
+    source: &OpenStore,
+    target: &OpenStore,
+    job: &MigrationJob,
+    stop: &CancellationToken,
+) -> Result<MigrationReport, CopyError> {
     let (from, to) = (&*source.archive, &*target.archive);
-    let planned = plan(from, to, &job.channels, job.jobs).await?;
-    if job.mode == Mode::DryRun {
-        return Ok(Report { planned, ..Report::default() });
+    let planned = plan_channels(from, to, &job.channels, job.max_parallel_channels).await?;
+    if job.mode == RunMode::DryRun {
+        return Ok(MigrationReport { planned, ..MigrationReport::default() });
     }
-    let mut report = Report::default();
-    if job.mode == Mode::Copy {
+    let mut report = MigrationReport::default();
+    if job.mode == RunMode::Copy {
         copy_all(from, to, &planned, job, stop, &mut report).await;
     }
-    let failed = |channel: &Channel| report.faults.iter().any(|(other, _)| other == channel);
-    let rest: Vec<&Planned> = planned.iter().filter(|planned| !failed(&planned.channel)).collect();
+    let failed = |channel: &Channel| report.copy_errors.iter().any(|(other, _)| other == channel);
+    let rest: Vec<&ChannelPlan> = planned.iter().filter(|planned| !failed(&planned.channel)).collect();
     if !stop.is_cancelled() {
-        verify_all(from, to, &rest, target.keeping, job, stop, &mut report).await;
+        verify_all(from, to, &rest, target.retention, job, stop, &mut report).await;
     }
     report.interrupted = stop.is_cancelled();
     Ok(report)
@@ -78,23 +83,23 @@ async fn between(source: &Opened, target: &Opened, job: &Job, stop: &Cancellatio
 async fn copy_all(
     from: &dyn LogArchive,
     to: &dyn LogArchive,
-    planned: &[Planned],
-    job: &Job,
+    planned: &[ChannelPlan],
+    job: &MigrationJob,
     stop: &CancellationToken,
-    report: &mut Report,
+    report: &mut MigrationReport,
 ) {
-    let missing = planned.iter().filter_map(|planned| planned.missing.as_ref().ok()).sum();
+    let missing = planned.iter().filter_map(|planned| planned.missing_messages.as_ref().ok()).sum();
     let progress = Progress::new("copying", missing);
-    let copies = planned.iter().map(|Planned { channel, .. }| {
+    let copies = planned.iter().map(|ChannelPlan { channel, .. }| {
         let progress = &progress;
-        async move { (channel.clone(), copy(from, to, channel, progress, stop).await) }
+        async move { (channel.clone(), copy_channel(from, to, channel, progress, stop).await) }
     });
-    let copies = stream::iter(copies).take_until(stop.cancelled()).buffer_unordered(job.jobs);
+    let copies = stream::iter(copies).take_until(stop.cancelled()).buffer_unordered(job.max_parallel_channels);
     let mut copies = pin!(copies);
     while let Some((channel, copied)) = copies.next().await {
         match copied {
             Ok(count) => report.copied.push((channel, count)),
-            Err(fault) => report.faults.push((channel, fault)),
+            Err(fault) => report.copy_errors.push((channel, fault)),
         }
     }
     progress.finish();
@@ -103,22 +108,24 @@ async fn copy_all(
 async fn verify_all(
     from: &dyn LogArchive,
     to: &dyn LogArchive,
-    planned: &[&Planned],
-    keeping: Keeping,
-    job: &Job,
+    planned: &[&ChannelPlan],
+    keeping: TargetRetention,
+    job: &MigrationJob,
     stop: &CancellationToken,
-    report: &mut Report,
+    report: &mut MigrationReport,
 ) {
-    let progress = Progress::new("verifying", planned.iter().map(|planned| planned.there).sum());
-    let checks = planned.iter().map(|Planned { channel, .. }| {
+    let progress = Progress::new("verifying", planned.iter().map(|planned| planned.source_messages).sum());
+    let checks = planned.iter().map(|ChannelPlan { channel, .. }| {
         let progress = &progress;
-        async move { (channel.clone(), stop.run_until_cancelled(verify(from, to, channel, keeping, progress)).await) }
+        async move {
+            (channel.clone(), stop.run_until_cancelled(verify_channel(from, to, channel, keeping, progress)).await)
+        }
     });
-    let checks = stream::iter(checks).take_until(stop.cancelled()).buffer_unordered(job.jobs);
+    let checks = stream::iter(checks).take_until(stop.cancelled()).buffer_unordered(job.max_parallel_channels);
     let mut checks = pin!(checks);
     while let Some((channel, checked)) = checks.next().await {
         match checked {
-            Some(Ok(equal)) => report.equal.push((channel, equal)),
+            Some(Ok(equal)) => report.verified.push((channel, equal)),
             Some(Err(difference)) => report.differences.push((channel, difference)),
             None => {}
         }

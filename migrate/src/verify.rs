@@ -8,15 +8,15 @@ use std::collections::VecDeque;
 use aws_lc_rs::digest::{Context, SHA256};
 use handlers::archive::LogArchive;
 use handlers::channel::{Channel, Epoch, Offset};
-use handlers::ports::{Entry, LogError};
+use handlers::ports::{LogEntry, LogError};
 
-use crate::copy::PAGE;
-use crate::keeping::Keeping;
+use crate::copy::PAGE_LIMITS;
+use crate::keeping::TargetRetention;
 use crate::progress::Progress;
 
 /// What is equal.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Equal {
+pub struct VerifiedChannel {
     /// How many messages.
     pub messages: u64,
     /// SHA-256 over all of them, hexadecimal.
@@ -25,10 +25,10 @@ pub struct Equal {
 
 /// What is not.
 #[derive(Debug, thiserror::Error)]
-pub enum Difference {
+pub enum VerifyError {
     /// The ends.
     #[error("the source ends at offset {origin}, the target at {target}")]
-    Ends {
+    HeadMismatch {
         /// The source's last offset.
         origin: Offset,
         /// The target's.
@@ -36,10 +36,10 @@ pub enum Difference {
     },
     /// The epochs: clients would be told a gap.
     #[error("the epochs are different: clients would be told that there is a gap")]
-    Epoch,
+    EpochMismatch,
     /// The target lacks messages at the beginning.
     #[error("the target lacks the messages before offset {first}")]
-    Beginning {
+    MissingStart {
         /// The oldest offset that the target has.
         first: Offset,
     },
@@ -48,7 +48,7 @@ pub enum Difference {
         "{what} at offset {at}; the source has {origin_count} messages with the checksum {origin_sum}, the target \
          {target_count} with {target_sum}"
     )]
-    Messages {
+    MessageMismatch {
         /// What is different.
         what: &'static str,
         /// The first offset where it is.
@@ -64,7 +64,7 @@ pub enum Difference {
     },
     /// One of them could not be read.
     #[error("reading the {side} failed")]
-    Unreadable {
+    ReadFailed {
         /// Which.
         side: &'static str,
         /// Why.
@@ -76,60 +76,67 @@ pub enum Difference {
 /// Compares a channel.
 ///
 /// # Errors
-/// The first [`Difference`].
-pub async fn verify(
+/// The first [`VerifyError`].
+pub async fn verify_channel(
     source: &dyn LogArchive,
     target: &dyn LogArchive,
     channel: &Channel,
-    keeping: Keeping,
+    keeping: TargetRetention,
     progress: &Progress,
-) -> Result<Equal, Difference> {
-    let (mut origin, mut copy) = (Side::of(source, channel, "source"), Side::of(target, channel, "target"));
-    let (from, to) = (origin.look().await?, copy.look().await?);
+) -> Result<VerifiedChannel, VerifyError> {
+    let (mut origin, mut copy) =
+        (ChannelReader::new(source, channel, "source"), ChannelReader::new(target, channel, "target"));
+    let (from, to) = (origin.read_bounds().await?, copy.read_bounds().await?);
     if from.epoch != to.epoch {
-        return Err(Difference::Epoch);
+        return Err(VerifyError::EpochMismatch);
     }
     if from.head != to.head {
-        return Err(Difference::Ends { origin: from.head, target: to.head });
+        return Err(VerifyError::HeadMismatch { origin: from.head, target: to.head });
     }
     // What the target does not keep, it need not have. What the source dropped meanwhile, the target may still have.
     while origin.after.next() < to.first {
-        let Some(entry) = origin.next().await? else { break };
-        if keeping.keeps(entry.sent_at) {
-            return Err(Difference::Beginning { first: to.first });
+        let Some(entry) = origin.next_entry().await? else { break };
+        if keeping.retains_sent_at(entry.sent_at) {
+            return Err(VerifyError::MissingStart { first: to.first });
         }
-        progress.messages(1);
+        progress.add_messages(1);
     }
     copy.after = origin.after.max(Offset(from.first.0.saturating_sub(1)));
-    compare(&mut origin, &mut copy, progress).await
+    compare_messages(&mut origin, &mut copy, progress).await
 }
 
-async fn compare(origin: &mut Side<'_>, copy: &mut Side<'_>, progress: &Progress) -> Result<Equal, Difference> {
-    (origin.sum, copy.sum) = (Sum::new(), Sum::new());
+async fn compare_messages(
+    origin: &mut ChannelReader<'_>,
+    copy: &mut ChannelReader<'_>,
+    progress: &Progress,
+) -> Result<VerifiedChannel, VerifyError> {
+    (origin.checksum, copy.checksum) = (MessageChecksum::new(), MessageChecksum::new());
     let mut first = None;
     loop {
-        let (left, right) = (origin.next().await?, copy.next().await?);
+        let (left, right) = (origin.next_entry().await?, copy.next_entry().await?);
         let what = match (&left, &right) {
             (None, None) => break,
-            (Some(left), Some(right)) => difference(left, right),
+            (Some(left), Some(right)) => describe_difference(left, right),
             (Some(_), None) => Some("the target lacks the message"),
             (None, Some(_)) => Some("the target has a message that the source has not"),
         };
         let at = left.as_ref().or(right.as_ref()).map_or(Offset::START, |entry| entry.offset);
         first = first.or(what.map(|what| (what, at)));
-        left.iter().for_each(|entry| origin.sum.add(entry));
-        right.iter().for_each(|entry| copy.sum.add(entry));
-        progress.messages(u64::from(left.is_some()));
+        left.iter().for_each(|entry| origin.checksum.add_entry(entry));
+        right.iter().for_each(|entry| copy.checksum.add_entry(entry));
+        progress.add_messages(u64::from(left.is_some()));
     }
-    let (origin_count, origin_sum) = std::mem::replace(&mut origin.sum, Sum::new()).finish();
-    let (target_count, target_sum) = std::mem::replace(&mut copy.sum, Sum::new()).finish();
+    let (origin_count, origin_sum) = std::mem::replace(&mut origin.checksum, MessageChecksum::new()).finish();
+    let (target_count, target_sum) = std::mem::replace(&mut copy.checksum, MessageChecksum::new()).finish();
     match first {
-        Some((what, at)) => Err(Difference::Messages { what, at, origin_count, origin_sum, target_count, target_sum }),
-        None => Ok(Equal { messages: origin_count, checksum: origin_sum }),
+        Some((what, at)) => {
+            Err(VerifyError::MessageMismatch { what, at, origin_count, origin_sum, target_count, target_sum })
+        }
+        None => Ok(VerifiedChannel { messages: origin_count, checksum: origin_sum }),
     }
 }
 
-fn difference(left: &Entry, right: &Entry) -> Option<&'static str> {
+fn describe_difference(left: &LogEntry, right: &LogEntry) -> Option<&'static str> {
     match () {
         () if left.offset != right.offset => Some("the offsets differ"),
         () if left.sent_at != right.sent_at => Some("the times differ"),
@@ -141,37 +148,44 @@ fn difference(left: &Entry, right: &Entry) -> Option<&'static str> {
 }
 
 /// One store's messages, one after the other.
-struct Side<'a> {
+struct ChannelReader<'a> {
     archive: &'a dyn LogArchive,
     channel: &'a Channel,
-    name: &'static str,
+    side: &'static str,
     after: Offset,
-    page: VecDeque<Entry>,
-    sum: Sum,
+    page: VecDeque<LogEntry>,
+    checksum: MessageChecksum,
 }
 
-struct Ends {
+struct LogBounds {
     epoch: Epoch,
     head: Offset,
     first: Offset,
 }
 
-impl<'a> Side<'a> {
-    fn of(archive: &'a dyn LogArchive, channel: &'a Channel, name: &'static str) -> Self {
-        Self { archive, channel, name, after: Offset::START, page: VecDeque::new(), sum: Sum::new() }
+impl<'a> ChannelReader<'a> {
+    fn new(archive: &'a dyn LogArchive, channel: &'a Channel, name: &'static str) -> Self {
+        Self {
+            archive,
+            channel,
+            side: name,
+            after: Offset::START,
+            page: VecDeque::new(),
+            checksum: MessageChecksum::new(),
+        }
     }
 
-    async fn look(&mut self) -> Result<Ends, Difference> {
-        let unreadable = |source| Difference::Unreadable { side: self.name, source };
-        let slice = self.archive.ends(self.channel).await.map_err(unreadable)?;
+    async fn read_bounds(&mut self) -> Result<LogBounds, VerifyError> {
+        let unreadable = |source| VerifyError::ReadFailed { side: self.side, source };
+        let slice = self.archive.log_bounds(self.channel).await.map_err(unreadable)?;
         self.after = Offset(slice.first.0.saturating_sub(1));
-        Ok(Ends { epoch: slice.head.epoch, head: slice.head.offset, first: slice.first })
+        Ok(LogBounds { epoch: slice.head.epoch, head: slice.head.offset, first: slice.first })
     }
 
-    async fn next(&mut self) -> Result<Option<Entry>, Difference> {
+    async fn next_entry(&mut self) -> Result<Option<LogEntry>, VerifyError> {
         if self.page.is_empty() {
-            let unreadable = |source| Difference::Unreadable { side: self.name, source };
-            let page = self.archive.export(self.channel, self.after, PAGE).await.map_err(unreadable)?;
+            let unreadable = |source| VerifyError::ReadFailed { side: self.side, source };
+            let page = self.archive.export(self.channel, self.after, PAGE_LIMITS).await.map_err(unreadable)?;
             self.page = page.entries.into();
         }
         let entry = self.page.pop_front();
@@ -181,18 +195,18 @@ impl<'a> Side<'a> {
 }
 
 /// A running checksum.
-struct Sum {
+struct MessageChecksum {
     count: u64,
     digest: Context,
 }
 
-impl Sum {
+impl MessageChecksum {
     fn new() -> Self {
         Self { count: 0, digest: Context::new(&SHA256) }
     }
 
     /// Numbers at full width and texts behind their lengths, so that no two lists of messages look alike.
-    fn add(&mut self, entry: &Entry) {
+    fn add_entry(&mut self, entry: &LogEntry) {
         self.count += 1;
         self.digest.update(&entry.offset.0.to_le_bytes());
         self.digest.update(&entry.sent_at.0.to_le_bytes());

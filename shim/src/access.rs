@@ -9,30 +9,30 @@ pub mod throttle;
 
 use std::sync::Arc;
 
-use gateway::api::Api;
+use gateway::api::WebSocketApi;
 
-pub use self::credentials::{Credentials, SigningCaller};
+pub use self::credentials::{IamCredentials, SigningCaller};
 pub use self::keys::{ClientKeyConfig, ClientKeys};
 pub use self::throttle::Throttle;
 
 /// What decides about requests to one API.
-pub struct Access {
+pub struct AccessControl {
     /// How often.
     pub throttle: Arc<Throttle>,
     /// The API keys that clients connect with, for an API that asks for one.
     pub keys: ClientKeys,
     /// Who may sign requests.
-    pub credentials: Credentials,
+    pub credentials: IamCredentials,
 }
 
-impl Access {
+impl AccessControl {
     /// The rates of `api`, for an API that knows neither keys nor callers.
     #[must_use]
-    pub fn new(api: &Api) -> Self {
+    pub fn new(api: &WebSocketApi) -> Self {
         Self {
             throttle: Arc::new(Throttle::new(api)),
             keys: ClientKeys::default(),
-            credentials: Credentials::default(),
+            credentials: IamCredentials::default(),
         }
     }
 }

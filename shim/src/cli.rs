@@ -10,8 +10,8 @@ mod healthcheck;
 mod migrate;
 mod overrides;
 mod serve;
+pub mod startup_banner;
 mod token;
-pub mod welcome;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -20,9 +20,9 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use self::exit::Failure;
-use self::overrides::Overrides;
-use crate::config::{Config, Document, Loaded, Strings, load};
+use self::exit::CommandError;
+use self::overrides::FlagOverrides;
+use crate::config::{Config, ConfigFile, LoadedConfig, VariableSource, load_config};
 use crate::exit_code;
 
 const ABOUT: &str = "\
@@ -44,16 +44,16 @@ Exit codes: 0 done, 1 unhealthy, 64 usage or configuration, 69 something needed 
 #[derive(Debug, Parser)]
 #[command(name = "twinway", version, about = "WebSocket messaging through API Gateway's events", long_about = ABOUT)]
 #[command(after_help = EXAMPLES, arg_required_else_help = true, max_term_width = 110)]
-pub struct Cli {
+pub struct CommandLine {
     #[command(subcommand)]
-    command: Command,
+    command: CliCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum CliCommand {
     /// Serve WebSockets, the HTTP API and the ops port until SIGTERM or Ctrl-C
     #[command(after_help = serve::EXAMPLES)]
-    Serve(Settings),
+    Serve(ConfigArgs),
     /// Print a token, signed with the secret that the server uses
     #[command(after_help = token::EXAMPLES)]
     Token(token::TokenArgs),
@@ -74,88 +74,92 @@ enum Command {
 
 /// What every command that reads the configuration takes.
 #[derive(Debug, Args)]
-struct Settings {
+struct ConfigArgs {
     /// Configuration file [env: TWINWAY_CONFIG] [default: twinway.toml, if it is there]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(flatten)]
-    overrides: Overrides,
+    overrides: FlagOverrides,
 }
 
 /// Where a command reads and writes.
-pub struct Terminal<'a> {
+pub struct CommandIo<'a> {
     /// The environment, or a map in tests.
-    pub strings: &'a dyn Strings,
+    pub variables: &'a dyn VariableSource,
     /// For results.
-    pub out: &'a mut dyn Write,
+    pub stdout: &'a mut dyn Write,
     /// For everything else.
-    pub err: &'a mut dyn Write,
+    pub stderr: &'a mut dyn Write,
 }
 
 /// Runs one command line to its end and answers the exit code.
-pub fn run(arguments: impl IntoIterator<Item = OsString>, mut terminal: Terminal<'_>) -> ExitCode {
-    let outcome = match Cli::try_parse_from(arguments) {
-        Ok(cli) => execute(cli.command, &mut terminal),
-        Err(error) => return explain(&error, &mut terminal),
+pub fn run_command_line(arguments: impl IntoIterator<Item = OsString>, mut terminal: CommandIo<'_>) -> ExitCode {
+    let outcome = match CommandLine::try_parse_from(arguments) {
+        Ok(cli) => execute_command(cli.command, &mut terminal),
+        Err(error) => return print_clap_error(&error, &mut terminal),
     };
     outcome.unwrap_or_else(|failure| {
         // Nobody is left to tell when standard error is gone.
-        let _ = writeln!(terminal.err, "twinway: {failure}");
-        failure.code()
+        let _ = writeln!(terminal.stderr, "twinway: {failure}");
+        failure.exit_code()
     })
 }
 
 /// Help goes to standard output with code 0, a mistake to standard error with code 64.
-fn explain(error: &clap::Error, terminal: &mut Terminal<'_>) -> ExitCode {
+fn print_clap_error(error: &clap::Error, terminal: &mut CommandIo<'_>) -> ExitCode {
     let text = error.render();
     if error.use_stderr() {
-        let _ = write!(terminal.err, "{text}");
-        ExitCode::from(exit_code::USAGE)
+        let _ = write!(terminal.stderr, "{text}");
+        ExitCode::from(exit_code::EXIT_USAGE)
     } else {
-        let _ = write!(terminal.out, "{text}");
+        let _ = write!(terminal.stdout, "{text}");
         ExitCode::SUCCESS
     }
 }
 
-fn execute(command: Command, terminal: &mut Terminal<'_>) -> Result<ExitCode, Failure> {
+fn execute_command(command: CliCommand, terminal: &mut CommandIo<'_>) -> Result<ExitCode, CommandError> {
     match command {
-        Command::Serve(settings) => serve::serve(&settings, terminal),
-        Command::Token(arguments) => token::token(&arguments, terminal),
-        Command::Config(command) => configuration::configuration(&command, terminal),
-        Command::Healthcheck(arguments) => healthcheck::healthcheck(&arguments, terminal),
-        Command::Migrate(arguments) => migrate::migrate(&arguments),
-        Command::Version => terminal.print(&format!("twinway {}\n", env!("CARGO_PKG_VERSION"))),
-        Command::Completions(arguments) => completions::completions(&arguments, &mut Cli::command(), terminal),
+        CliCommand::Serve(settings) => serve::run_serve(&settings, terminal),
+        CliCommand::Token(arguments) => token::print_token(&arguments, terminal),
+        CliCommand::Config(command) => configuration::run_config_command(&command, terminal),
+        CliCommand::Healthcheck(arguments) => healthcheck::run_healthcheck(&arguments, terminal),
+        CliCommand::Migrate(arguments) => migrate::run_migrate(&arguments),
+        CliCommand::Version => terminal.print_result(&format!("twinway {}\n", env!("CARGO_PKG_VERSION"))),
+        CliCommand::Completions(arguments) => {
+            completions::print_completions(&arguments, &mut CommandLine::command(), terminal)
+        }
     }
 }
 
-impl Terminal<'_> {
+impl CommandIo<'_> {
     /// Prints a command's result. A reader that has gone, such as `head`, is no failure.
-    fn print(&mut self, text: &str) -> Result<ExitCode, Failure> {
-        match self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush()) {
-            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::internal(error.into())),
+    fn print_result(&mut self, text: &str) -> Result<ExitCode, CommandError> {
+        match self.stdout.write_all(text.as_bytes()).and_then(|()| self.stdout.flush()) {
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+                Err(CommandError::internal_error(error.into()))
+            }
             _ => Ok(ExitCode::SUCCESS),
         }
     }
 
-    fn warn(&mut self, warnings: &[String]) {
+    fn print_warnings(&mut self, warnings: &[String]) {
         for warning in warnings {
-            let _ = writeln!(self.err, "warning: {warning}");
+            let _ = writeln!(self.stderr, "warning: {warning}");
         }
     }
 }
 
-impl Settings {
+impl ConfigArgs {
     /// The configuration as far as it could be read.
-    fn loaded(&self, strings: &dyn Strings) -> Result<Loaded, Failure> {
-        let document = Document::find(self.config.as_deref(), strings)?;
-        Ok(load(strings, self.overrides.flags(), document.as_ref()))
+    fn load_config(&self, strings: &dyn VariableSource) -> Result<LoadedConfig, CommandError> {
+        let document = ConfigFile::find(self.config.as_deref(), strings)?;
+        Ok(load_config(strings, self.overrides.flag_values(), document.as_ref()))
     }
 
     /// The configuration, with its warnings told.
-    fn config(&self, terminal: &mut Terminal<'_>) -> Result<Config, Failure> {
-        let loaded = self.loaded(terminal.strings)?;
-        terminal.warn(&loaded.warnings);
+    fn load_valid_config(&self, terminal: &mut CommandIo<'_>) -> Result<Config, CommandError> {
+        let loaded = self.load_config(terminal.variables)?;
+        terminal.print_warnings(&loaded.warnings);
         Ok(loaded.config?)
     }
 }

@@ -9,8 +9,8 @@ mod build;
 mod file;
 mod functions;
 pub mod keys;
-mod layers;
 pub mod reference;
+mod sources;
 mod throttle;
 mod values;
 
@@ -20,30 +20,32 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use gateway::handshake::Compression;
+pub use gateway::handshake::CompressionMode;
 use handlers::id::{TenantId, UserId};
 use handlers::limits::Limits;
 
-pub use gateway::api::KeySource;
+pub use gateway::api::ApiKeySource;
 
-pub use self::build::{Loaded, load};
-pub use self::file::Document;
-pub use self::functions::{FunctionSource, FunctionsConfig, MessageResponse, Variables};
-pub use self::layers::{CONFIG_VARIABLE, Environment, Flags, Layers, Origin, Strings, Value};
+pub use self::build::{LoadedConfig, load_config};
+pub use self::file::ConfigFile;
+pub use self::functions::{EnvironmentVariables, FunctionSource, FunctionsConfig, MessageResponse};
+pub use self::sources::{
+    CONFIG_FILE_VARIABLE, ConfigSources, ConfigValue, FlagValues, ProcessEnvironment, ValueOrigin, VariableSource,
+};
 pub use self::throttle::{PerSecond, RateConfig, ThrottleConfig};
 pub use self::values::parse_duration;
-use crate::access::{ClientKeyConfig, Credentials};
+use crate::access::{ClientKeyConfig, IamCredentials};
 use crate::postgres::PostgresSettings;
 use crate::redis::RedisSettings;
 use crate::secret::Secret;
 
 /// Longest time that leaving the cluster takes after a drain: one second for background work, one for the bus, two for
-/// giving the lease back. [`DrainConfig::least_termination_grace`] includes it.
-pub const LEAVING: Duration = Duration::from_secs(4);
+/// giving the lease back. [`DrainConfig::min_termination_grace`] includes it.
+pub const EXIT_ALLOWANCE: Duration = Duration::from_secs(4);
 
 /// Where the process runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Mode {
+pub enum DeploymentMode {
     /// On AWS: API Gateway is the server.
     Aws,
     /// In a pod, with Redis behind it.
@@ -56,7 +58,7 @@ pub enum Mode {
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Where the process runs.
-    pub mode: Mode,
+    pub mode: DeploymentMode,
     /// Listeners and their limits.
     pub server: ServerConfig,
     /// The API that is played.
@@ -70,7 +72,7 @@ pub struct Config {
     /// Who may connect.
     pub auth: AuthConfig,
     /// Who may sign requests.
-    pub iam: Credentials,
+    pub iam: IamCredentials,
     /// What is kept.
     pub storage: StorageConfig,
     /// How pods look after each other.
@@ -107,12 +109,12 @@ pub struct ServerConfig {
     /// How many handshakes the kernel queues.
     pub tcp_backlog: u32,
     /// Who may use `@connections`.
-    pub management: Management,
+    pub management: ManagementAccess,
 }
 
 /// Who may use `@connections`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Management {
+pub enum ManagementAccess {
     /// Peers on a loopback address that are no proxy.
     Loopback,
     /// Everyone who reaches the port.
@@ -125,7 +127,7 @@ pub enum Management {
 
 /// Which quotas are enforced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Profile {
+pub enum QuotaProfile {
     /// API Gateway's, to the letter.
     Aws,
     /// Lifted, with one warning per kind of what would fail on AWS.
@@ -134,7 +136,7 @@ pub enum Profile {
 
 /// In which order a connection's messages are handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ordering {
+pub enum MessageOrdering {
     /// One at a time, in the order of arrival.
     Connection,
     /// Several at a time, as on AWS.
@@ -153,15 +155,15 @@ pub struct ApiConfig {
     /// The account in ARNs: 12 digits.
     pub account_id: String,
     /// Which quotas are enforced.
-    pub profile: Profile,
+    pub profile: QuotaProfile,
     /// In which order a connection's messages are handled.
-    pub ordering: Ordering,
+    pub ordering: MessageOrdering,
     /// `stageVariables` of every event.
     pub stage_variables: BTreeMap<String, String>,
     /// Whether `$connect` needs an API key.
     pub key_required: bool,
     /// Where that key is read from.
-    pub key_source: KeySource,
+    pub key_source: ApiKeySource,
     /// The API keys of clients.
     pub keys: Vec<ClientKeyConfig>,
 }
@@ -176,7 +178,7 @@ pub struct SessionConfig {
     /// How many messages of a connection are handled at a time when the ordering is concurrent.
     pub in_flight: usize,
     /// How permessage-deflate is offered.
-    pub compression: Compression,
+    pub compression: CompressionMode,
     /// How long the closing handshake may take.
     pub close_timeout: Duration,
     /// How long a write may make no progress before the connection is closed as slow.
@@ -185,7 +187,7 @@ pub struct SessionConfig {
 
 /// Where the keys of asymmetric tokens come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Jwks {
+pub enum JwksSource {
     /// Fetched and refreshed from this `https://` address (`http://` for loopback).
     Url(String),
     /// A JWKS document, from the configuration or a file.
@@ -212,7 +214,7 @@ pub struct AuthConfig {
     /// Earlier secrets, whose tokens are still good.
     pub previous_secrets: Vec<Secret>,
     /// Keys of asymmetric tokens.
-    pub jwks: Option<Jwks>,
+    pub jwks: Option<JwksSource>,
     /// The `iss` that a token must have.
     pub issuer: Option<String>,
     /// The `aud` that a token must have.
@@ -268,9 +270,9 @@ pub struct DrainConfig {
     /// How long it goes on accepting while it already says that it is not ready, until no load balancer sends more.
     pub delay: Duration,
     /// How many connections are told to reconnect at a time, at least.
-    pub wave_size: usize,
+    pub batch_size: usize,
     /// How long between two waves.
-    pub wave_interval: Duration,
+    pub batch_interval: Duration,
     /// How long after the delay everything may take; what is left then is cut.
     pub grace: Duration,
     /// The pod's `terminationGracePeriodSeconds`, when it was told.
@@ -281,18 +283,18 @@ impl DrainConfig {
     /// How many of so many connections are told at a time: as few as `wave_size` says, or as many more as it takes to have told
     /// all of them within half of the grace.
     #[must_use]
-    pub fn wave_of(&self, connections: usize) -> usize {
-        let interval = self.wave_interval.max(Duration::from_millis(1));
+    pub fn batch_size_for(&self, connections: usize) -> usize {
+        let interval = self.batch_interval.max(Duration::from_millis(1));
         let intervals = (self.grace / 2).as_millis() / interval.as_millis();
         let waves = usize::try_from(intervals).unwrap_or(usize::MAX).max(1);
-        self.wave_size.max(connections.div_ceil(waves))
+        self.batch_size.max(connections.div_ceil(waves))
     }
 
     /// The least `terminationGracePeriodSeconds` of a pod with this configuration: delay, grace, and what leaving the cluster
     /// takes after that, in whole seconds.
     #[must_use]
-    pub fn least_termination_grace(&self) -> Duration {
-        let least = self.delay + self.grace + LEAVING;
+    pub fn min_termination_grace(&self) -> Duration {
+        let least = self.delay + self.grace + EXIT_ALLOWANCE;
         Duration::from_secs(least.as_secs() + u64::from(least.subsec_nanos() > 0))
     }
 }
@@ -321,18 +323,18 @@ pub struct LoggingConfig {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct ConfigError {
     /// What is wrong, each with its key, where the value came from, and what would be right.
-    pub mistakes: Vec<String>,
+    pub errors: Vec<String>,
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = self.mistakes.len();
+        let count = self.errors.len();
         write!(f, "the configuration has {count} mistake{}:", if count == 1 { "" } else { "s" })?;
-        self.mistakes.iter().try_for_each(|mistake| write!(f, "\n  - {mistake}"))
+        self.errors.iter().try_for_each(|mistake| write!(f, "\n  - {mistake}"))
     }
 }
 
-impl Mode {
+impl DeploymentMode {
     /// The word for it in `DEPLOYMENT_MODE`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -349,27 +351,27 @@ impl Config {
     ///
     /// # Errors
     /// [`ConfigError`] that says what to do instead.
-    pub fn servable(&self) -> Result<(), ConfigError> {
+    pub fn check_servable(&self) -> Result<(), ConfigError> {
         let mistake = match self.mode {
-            Mode::Embedded => return Ok(()),
-            Mode::Aws => {
+            DeploymentMode::Embedded => return Ok(()),
+            DeploymentMode::Aws => {
                 "DEPLOYMENT_MODE is aws: there API Gateway is the server and the handlers run as Lambda functions; \
                  set DEPLOYMENT_MODE=embedded to serve from this process"
             }
-            Mode::Kubernetes if self.redis.is_some() => return Ok(()),
-            Mode::Kubernetes => {
+            DeploymentMode::Kubernetes if self.redis.is_some() => return Ok(()),
+            DeploymentMode::Kubernetes => {
                 "DEPLOYMENT_MODE is kubernetes, where pods share a Redis, and no address of one is given; set REDIS_URL (or \
                  REDIS_URL_FILE), or set DEPLOYMENT_MODE=embedded and run exactly one replica with a volume at \
                  storage.data_dir"
             }
         };
-        Err(ConfigError { mistakes: vec![mistake.to_owned()] })
+        Err(ConfigError { errors: vec![mistake.to_owned()] })
     }
 
     /// A configuration for tests: embedded defaults, free ports on loopback, messages in memory, no delays, a fixed secret.
     #[must_use]
-    pub fn test() -> Self {
-        let flags = Flags::new([
+    pub fn for_tests() -> Self {
+        let flags = FlagValues::new([
             ("mode", "embedded"),
             ("server.listen", "127.0.0.1:0"),
             ("server.ops_listen", "127.0.0.1:0"),
@@ -378,7 +380,7 @@ impl Config {
         ]);
         let environment =
             BTreeMap::from([("TWINWAY_AUTH_SECRET".to_owned(), "a-secret-for-tests-of-32-bytes!!".to_owned())]);
-        load(&environment, &flags, None).config.expect("the test configuration is a valid one")
+        load_config(&environment, &flags, None).config.expect("the test configuration is a valid one")
     }
 }
 

@@ -21,10 +21,10 @@ pub use self::ids::ConnectionIds;
 pub use self::index::ConnectionIndex;
 pub use self::lifecycle::{ConnectionLifecycle, ConnectionObserver, DisconnectRetry};
 pub use self::notices::{ClientNotices, PeerLink};
-pub use self::outbox::{Enqueued, Outbox, Pushed, Queued, Shed};
+pub use self::outbox::{DroppedFrames, EnqueueOutcome, Enqueued, OutboundFrame, Outbox};
 pub use self::registry::{ConnectionRegistry, RegisterError, RegistrationGuard};
 pub use self::remote::{ConnectionDirectory, RemoteConnections, RemoteDescription};
-pub use self::transport::{ByteStream, Stream, Transport};
+pub use self::transport::{ByteStream, SocketStream, Transport};
 
 use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -49,9 +49,9 @@ pub struct Connection {
     membership: OnceLock<Box<dyn Any + Send + Sync>>,
     outbox: Outbox,
     transport: Mutex<Option<Transport>>,
-    opened: (Timestamp, Instant),
+    opened_at: (Timestamp, Instant),
     /// When a message last went either way, in microseconds since it opened.
-    active: AtomicU64,
+    last_active_micros: AtomicU64,
 }
 
 impl Connection {
@@ -63,8 +63,8 @@ impl Connection {
             membership: OnceLock::new(),
             outbox: Outbox::new(outbox_bytes),
             transport: Mutex::new(None),
-            opened: (now, Instant::now()),
-            active: AtomicU64::new(0),
+            opened_at: (now, Instant::now()),
+            last_active_micros: AtomicU64::new(0),
         }
     }
 
@@ -79,19 +79,19 @@ impl Connection {
     }
 
     /// Puts a frame in line. Never blocks.
-    pub fn push(&self, priority: Priority, queued: Queued) -> Pushed {
+    pub fn push(&self, priority: Priority, queued: OutboundFrame) -> EnqueueOutcome {
         self.outbox.push(priority, queued)
     }
 
     /// Whether a frame of this many bytes fits without anything being shed for it.
-    pub fn has_room(&self, bytes: usize) -> bool {
-        self.outbox.has_room(bytes)
+    pub fn has_capacity(&self, bytes: usize) -> bool {
+        self.outbox.has_capacity(bytes)
     }
 
     /// Waits until a frame of this many bytes fits: the way for a handler that sends its own connection more than an
     /// outbox holds. Ends as well when the connection does.
-    pub async fn wait_for_room(&self, bytes: usize) {
-        self.outbox.wait_for_room(bytes).await;
+    pub async fn wait_for_capacity(&self, bytes: usize) {
+        self.outbox.wait_for_capacity(bytes).await;
     }
 
     /// Asks the session to end. The first cause stays.
@@ -106,47 +106,47 @@ impl Connection {
 
     /// When a message last went either way.
     pub fn last_active(&self) -> Timestamp {
-        let millis = self.active.load(Ordering::Relaxed) / 1_000;
-        Timestamp(self.opened.0.0.saturating_add_unsigned(millis))
+        let millis = self.last_active_micros.load(Ordering::Relaxed) / 1_000;
+        Timestamp(self.opened_at.0.0.saturating_add_unsigned(millis))
     }
 
     /// The same moment on the clock that nobody sets.
-    pub fn active_at(&self) -> Instant {
-        self.opened.1 + Duration::from_micros(self.active.load(Ordering::Relaxed))
+    pub fn last_active_instant(&self) -> Instant {
+        self.opened_at.1 + Duration::from_micros(self.last_active_micros.load(Ordering::Relaxed))
     }
 
     /// Notes that a message went either way. The latest moment stays, in whatever order the session and others tell theirs.
-    pub fn touch(&self, now: Instant) {
-        let micros = now.saturating_duration_since(self.opened.1).as_micros();
+    pub fn record_activity(&self, now: Instant) {
+        let micros = now.saturating_duration_since(self.opened_at.1).as_micros();
         // 64 bits last for half a million years.
-        self.active.fetch_max(u64::try_from(micros).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.last_active_micros.fetch_max(u64::try_from(micros).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// Queues a frame like [`Connection::push`], without waking the session. On [`Enqueued::NeedsFlush`] the caller must call
-    /// [`Connection::write_through`] or [`Connection::leave_to_session`].
-    pub fn enqueue(&self, priority: Priority, queued: Queued) -> Enqueued {
+    /// [`Connection::write_through`] or [`Connection::wake_session`].
+    pub fn enqueue(&self, priority: Priority, queued: OutboundFrame) -> Enqueued {
         self.outbox.enqueue(priority, queued)
     }
 
     /// Has the session write what is in line.
-    pub fn leave_to_session(&self) {
-        self.outbox.leave_to_session();
+    pub fn wake_session(&self) {
+        self.outbox.wake_session();
     }
 
     /// Writes what is in line, as far as the client takes it, and returns how many frames that were. What it cannot do
     /// without waiting it leaves to the session. It uses up one operation of the calling task's budget
     /// (`tokio::task::coop`), or a few. Nothing is written before the session has begun, or when it has ended.
-    pub fn write_through(&self, now: Instant) -> u64 {
-        self.outbox.visit();
+    pub fn try_flush(&self, now: Instant) -> u64 {
+        self.outbox.flush_started();
         let Some(mut transport) = self.transport.try_lock() else {
             // The session has its turn and may be past its outbox.
-            self.leave_to_session();
+            self.wake_session();
             return 0;
         };
-        let sent = transport.as_mut().map_or(0, |transport| transport.write_through(self));
+        let sent = transport.as_mut().map_or(0, |transport| transport.flush_without_session(self));
         drop(transport);
         if sent > 0 {
-            self.touch(now);
+            self.record_activity(now);
         }
         sent
     }

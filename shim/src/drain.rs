@@ -16,17 +16,17 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::DrainConfig;
-use crate::connection::{ClientNotices, Connection, ConnectionIndex, Queued};
-use crate::readiness::{Readiness, State};
+use crate::connection::{ClientNotices, Connection, ConnectionIndex, OutboundFrame};
+use crate::readiness::{Readiness, ReadinessState};
 
 /// How often a wave is looked at that has not left.
-const LOOK: Duration = Duration::from_millis(10);
+const BATCH_POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// How a drain ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Drained {
+pub enum DrainOutcome {
     /// Every connection's `$disconnect` ran.
-    Completely,
+    Complete,
     /// Time ran out with this many connections or handlers left.
     Abandoned(usize),
 }
@@ -46,30 +46,30 @@ pub struct ConnectionDrain {
 
 impl ConnectionDrain {
     /// Sends everyone away and waits for what is still running.
-    pub async fn run(&self, readiness: &Readiness, stop_accepting: &CancellationToken) -> Drained {
-        readiness.set(State::Draining);
+    pub async fn run(&self, readiness: &Readiness, stop_accepting: &CancellationToken) -> DrainOutcome {
+        readiness.set_state(ReadinessState::Draining);
         tracing::info!(connections = self.connections.len(), "draining");
         tokio::time::sleep(self.config.delay).await;
         stop_accepting.cancel();
         let finished = tokio::time::timeout(self.config.grace, async {
-            self.send_away().await;
+            self.reconnect_all().await;
             self.tasks.close();
             self.tasks.wait().await;
         });
         match finished.await {
-            Ok(()) => Drained::Completely,
-            Err(_) => Drained::Abandoned(self.tasks.len()),
+            Ok(()) => DrainOutcome::Complete,
+            Err(_) => DrainOutcome::Abandoned(self.tasks.len()),
         }
     }
 
     /// Tells connections in waves to reconnect, again until none is left: a handshake may end while the waves are under way.
-    async fn send_away(&self) {
+    async fn reconnect_all(&self) {
         loop {
-            let handles = self.connections.all();
+            let handles = self.connections.all_connections();
             if handles.is_empty() {
                 return;
             }
-            self.send_waves(handles).await;
+            self.reconnect_in_batches(handles).await;
         }
     }
 
@@ -77,24 +77,24 @@ impl ConnectionDrain {
     /// left, `$disconnect` included: what makes that slow (Redis, the disk, the CPU) also makes slow the servers that take
     /// clients in, and sending more of them would only add to it. Half of the grace may be spent on such waiting, so that
     /// all are sent in time.
-    pub(crate) async fn send_waves(&self, handles: Vec<Arc<Connection>>) {
-        let size = self.config.wave_of(handles.len()).max(1);
+    pub(crate) async fn reconnect_in_batches(&self, handles: Vec<Arc<Connection>>) {
+        let size = self.config.batch_size_for(handles.len()).max(1);
         let waves = u32::try_from(handles.len().div_ceil(size)).unwrap_or(u32::MAX).max(1);
-        let patience = (self.config.grace / 2 / waves).saturating_sub(self.config.wave_interval);
+        let patience = (self.config.grace / 2 / waves).saturating_sub(self.config.batch_interval);
         let mut rest = handles.into_iter();
         while rest.len() > 0 {
             let leaving: Vec<Weak<Connection>> =
-                rest.by_ref().take(size).map(|handle| self.send_one_away(&handle)).collect();
-            tokio::time::sleep(self.config.wave_interval).await;
-            let _ = tokio::time::timeout(patience, half_gone(&leaving)).await;
+                rest.by_ref().take(size).map(|handle| self.request_reconnect(&handle)).collect();
+            tokio::time::sleep(self.config.batch_interval).await;
+            let _ = tokio::time::timeout(patience, wait_half_closed(&leaving)).await;
         }
     }
 
     /// Tells one connection, and returns what shows when it has left.
-    fn send_one_away(&self, handle: &Arc<Connection>) -> Weak<Connection> {
-        let reconnect = self.notices.as_ref().and_then(|notices| notices.reconnect(self.config.wave_interval));
+    fn request_reconnect(&self, handle: &Arc<Connection>) -> Weak<Connection> {
+        let reconnect = self.notices.as_ref().and_then(|notices| notices.reconnect(self.config.batch_interval));
         if let Some(text) = reconnect {
-            handle.push(Priority::Control, Queued { text: text.into(), placement: None });
+            handle.push(Priority::Control, OutboundFrame { text: text.into(), placement: None });
         }
         handle.close(CloseCause::ServiceRestart);
         Arc::downgrade(handle)
@@ -102,9 +102,9 @@ impl ConnectionDrain {
 }
 
 /// A session holds its handle until its `$disconnect` has run.
-async fn half_gone(leaving: &[Weak<Connection>]) {
+async fn wait_half_closed(leaving: &[Weak<Connection>]) {
     while leaving.iter().filter(|handle| handle.strong_count() > 0).count() * 2 > leaving.len() {
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(BATCH_POLL_INTERVAL).await;
     }
 }
 

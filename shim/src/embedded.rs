@@ -8,5 +8,5 @@ pub mod log;
 pub mod secret;
 
 pub use self::data_dir::{DataDirError, DataDirLock};
-pub use self::log::{FileArchive, FileLog, OpenError};
-pub use self::secret::{SecretError, SigningSecret, signing_secret};
+pub use self::log::{FileArchive, FileLog, LogOpenError};
+pub use self::secret::{SigningSecret, SigningSecretError, signing_secret};

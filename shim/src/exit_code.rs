@@ -14,10 +14,10 @@ pub const DONE: u8 = 0;
 /// The command ran, and its answer is no: an unhealthy server, a difference between two stores.
 pub const NEGATIVE: u8 = 1;
 /// The command line or the configuration is not valid (`EX_USAGE`).
-pub const USAGE: u8 = 64;
+pub const EXIT_USAGE: u8 = 64;
 /// A port, a directory or a server is not available (`EX_UNAVAILABLE`).
-pub const UNAVAILABLE: u8 = 69;
+pub const EXIT_UNAVAILABLE: u8 = 69;
 /// An internal failure (`EX_SOFTWARE`).
-pub const INTERNAL: u8 = 70;
+pub const EXIT_INTERNAL: u8 = 70;
 /// Something is left to do (`EX_TEMPFAIL`).
 pub const UNFINISHED: u8 = 75;

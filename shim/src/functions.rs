@@ -14,57 +14,57 @@ use std::sync::Arc;
 use aws_lambda_events::apigw::ApiGatewayCustomAuthorizerResponse;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use gateway::api::Api;
-use gateway::authorizer::AuthorizerFailure;
+use gateway::api::WebSocketApi;
+use gateway::authorizer::AuthorizerInvocationError;
 use gateway::event::{AuthorizerEvent, ConnectEvent, DisconnectEvent, MessageEvent};
-use gateway::reply::{IntegrationFailure, Reply};
+use gateway::reply::{IntegrationError, IntegrationReply};
 use handlers::ports::Clock;
 
-pub use self::lambda::Lambda;
-pub use self::messaging::Messaging;
+pub use self::lambda::LambdaFunctions;
+pub use self::messaging::MessagingFunctions;
 pub use self::notices::MessagingNotices;
 
 /// What a handler answered.
-pub type Answer = Result<Reply, IntegrationFailure>;
+pub type IntegrationResult = Result<IntegrationReply, IntegrationError>;
 /// What an authorizer answered.
-pub type Verdict = Result<ApiGatewayCustomAuthorizerResponse, AuthorizerFailure>;
+pub type AuthorizerResult = Result<ApiGatewayCustomAuthorizerResponse, AuthorizerInvocationError>;
 
 /// The functions behind one API. Each method makes what it needs of the event at once and returns a future that is free of
 /// it, so that the future can outlive the connection.
-pub trait Functions: Send + Sync {
+pub trait ApiFunctions: Send + Sync {
     /// Decides about a connection.
-    fn authorize(&self, event: AuthorizerEvent<'_>) -> BoxFuture<'static, Verdict>;
+    fn invoke_authorizer(&self, event: AuthorizerEvent<'_>) -> BoxFuture<'static, AuthorizerResult>;
 
     /// Answers `$connect`.
-    fn connect(&self, event: ConnectEvent<'_>) -> BoxFuture<'static, Answer>;
+    fn invoke_connect(&self, event: ConnectEvent<'_>) -> BoxFuture<'static, IntegrationResult>;
 
     /// Answers a message. The hot path.
-    fn message(&self, event: MessageEvent<'_>) -> BoxFuture<'static, Answer>;
+    fn invoke_message(&self, event: MessageEvent<'_>) -> BoxFuture<'static, IntegrationResult>;
 
     /// Answers `$disconnect`; what it answers is ignored.
-    fn disconnect(&self, event: DisconnectEvent<'_>) -> BoxFuture<'static, Answer>;
+    fn invoke_disconnect(&self, event: DisconnectEvent<'_>) -> BoxFuture<'static, IntegrationResult>;
 }
 
 /// An API, the functions behind its routes, and the clock that stamps their events.
 #[derive(Clone)]
 pub struct ApiIntegration {
     /// Its routes, stage, quotas.
-    pub api: Arc<Api>,
+    pub api: Arc<WebSocketApi>,
     /// What answers its events.
-    pub functions: Arc<dyn Functions>,
+    pub functions: Arc<dyn ApiFunctions>,
     /// Wall-clock time.
     pub clock: Arc<dyn Clock>,
 }
 
 /// Runs an in-process handler so that a panic becomes a function error, as a crashed function is on Lambda.
-pub fn guarded<F>(function: &'static str, handler: F) -> BoxFuture<'static, Answer>
+pub fn catch_panics<F>(function: &'static str, handler: F) -> BoxFuture<'static, IntegrationResult>
 where
-    F: Future<Output = Answer> + Send + 'static,
+    F: Future<Output = IntegrationResult> + Send + 'static,
 {
     Box::pin(AssertUnwindSafe(handler).catch_unwind().map(move |outcome| {
         outcome.unwrap_or_else(|panic| {
             tracing::error!(function, panic = panic_text(&*panic), "a handler panicked");
-            Err(IntegrationFailure::Function)
+            Err(IntegrationError::Function)
         })
     }))
 }

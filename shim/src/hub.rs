@@ -5,11 +5,11 @@
 //! notified of connections that open and end ([`ConnectionObserver`]); APIs whose functions are not ours do without it.
 //! Nothing here waits for a receiver, and no lock is held across an await.
 
-mod index;
+mod connection_groups;
+mod fan_out;
 mod membership;
-mod neighbours;
 mod order;
-mod wave;
+mod peers;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,41 +20,43 @@ use foldhash::fast::RandomState;
 use futures_util::future::BoxFuture;
 use gateway::close::CloseCause;
 use gateway::id::GatewayId;
-use handlers::audience::{Audience, Members};
+use handlers::audience::{Audience, ResolvedAudience};
 use handlers::channel::{Channel, ChannelName, Position};
 use handlers::id::ConnectionId;
-use handlers::ports::{CloseReason, Delivered, Delivery, DeliveryError, MessageLog, Outgoing, Priority, Released};
+use handlers::ports::{
+    CloseReason, Delivery, DeliveryError, DeliveryOutcome, MessageLog, OutgoingFrame, Priority, ResumeOutcome,
+};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
-use self::index::Index;
+use self::connection_groups::ConnectionGroups;
+use self::fan_out::{FanOut, OutboxWriters};
 use self::membership::Membership;
-pub use self::neighbours::Neighbours;
-use self::order::Ordered;
-use self::wave::{Wave, Writers};
-use crate::connection::{Connection, ConnectionIndex, ConnectionObserver, Queued};
+use self::order::TrackedChannel;
+pub use self::peers::PeerRouter;
+use crate::connection::{Connection, ConnectionIndex, ConnectionObserver, OutboundFrame};
 use crate::metrics::DeliveryMetrics;
 
 /// Most holes that are filled from the log at a time, so that a lost bus does not become a storm on the log.
-const FILLS: usize = 32;
+const MAX_CONCURRENT_BACKFILLS: usize = 32;
 
 /// How long a delivery to one connection waits for room in its outbox.
-const ROOM_DEADLINE: Duration = Duration::from_secs(10);
+const OUTBOX_CAPACITY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Ordered delivery to the connections of this process. Clones share it.
 #[derive(Clone)]
 pub struct ChannelDelivery {
-    shared: Arc<Shared>,
+    shared: Arc<HubState>,
 }
 
-struct Shared {
+struct HubState {
     connections: ConnectionIndex,
-    index: Index,
-    channels: DashMap<Channel, Arc<Mutex<Ordered>>, RandomState>,
+    connection_groups: ConnectionGroups,
+    channels: DashMap<Channel, Arc<Mutex<TrackedChannel>>, RandomState>,
     log: Arc<dyn MessageLog>,
-    fills: Semaphore,
-    writers: Writers,
+    backfill_permits: Semaphore,
+    writers: OutboxWriters,
     tasks: TaskTracker,
     metrics: Arc<DeliveryMetrics>,
 }
@@ -67,13 +69,13 @@ impl ChannelDelivery {
         tasks: TaskTracker,
         metrics: Arc<DeliveryMetrics>,
     ) -> Self {
-        let shared = Shared {
+        let shared = HubState {
             connections,
-            index: Index::default(),
+            connection_groups: ConnectionGroups::default(),
             channels: DashMap::default(),
             log,
-            fills: Semaphore::new(FILLS),
-            writers: Writers::new(),
+            backfill_permits: Semaphore::new(MAX_CONCURRENT_BACKFILLS),
+            writers: OutboxWriters::new(),
             tasks,
             metrics,
         };
@@ -86,40 +88,40 @@ impl ChannelDelivery {
         &self.shared.connections
     }
 
-    fn named(&self, id: &ConnectionId) -> Option<Arc<Connection>> {
-        self.shared.connections.find(gateway::id::check(id.as_str()).ok()?)
+    fn find_by_connection_id(&self, id: &ConnectionId) -> Option<Arc<Connection>> {
+        self.shared.connections.find(gateway::id::parse_gateway_id(id.as_str()).ok()?)
     }
 
     /// Slows a handler down that sends one connection more than its outbox holds, as a resume may. A connection that
     /// does not read for so long is closed by the push that follows.
-    async fn wait_for_room(&self, id: &ConnectionId, bytes: usize) {
-        if let Some(handle) = self.named(id) {
-            let _ = tokio::time::timeout(ROOM_DEADLINE, handle.wait_for_room(bytes)).await;
+    async fn wait_for_capacity(&self, id: &ConnectionId, bytes: usize) {
+        if let Some(handle) = self.find_by_connection_id(id) {
+            let _ = tokio::time::timeout(OUTBOX_CAPACITY_TIMEOUT, handle.wait_for_capacity(bytes)).await;
         }
     }
 
-    fn leave(&self, id: GatewayId, channels: &[Channel]) {
+    fn leave_channels(&self, id: GatewayId, channels: &[Channel]) {
         for channel in channels {
-            self.shared.index.leave(channel, id);
-            self.forget(id, channel);
+            self.shared.connection_groups.leave_channel(channel, id);
+            self.remove_delivery_mark(id, channel);
         }
     }
 
     /// Passes a frame without a place on at once.
-    fn fan_out(&self, audience: &Audience, priority: Priority, queued: &Queued) -> Delivered {
-        let mut wave = Wave::new(self);
-        match audience.members() {
-            Members::One(id) => match self.named(&id) {
-                Some(handle) => wave.hand_over(&handle, priority, queued.clone()),
-                None => Delivered::Gone,
+    fn fan_out(&self, audience: &Audience, priority: Priority, queued: &OutboundFrame) -> DeliveryOutcome {
+        let mut wave = FanOut::new(self);
+        match audience.resolve() {
+            ResolvedAudience::Connection(id) => match self.find_by_connection_id(&id) {
+                Some(handle) => wave.send_to(&handle, priority, queued.clone()),
+                None => DeliveryOutcome::ConnectionGone,
             },
-            Members::Union(groups) => {
+            ResolvedAudience::Groups(groups) => {
                 let mut reached = 0;
-                self.shared.index.for_each(&groups, |handle| {
-                    wave.hand_over(handle, priority, queued.clone());
+                self.shared.connection_groups.for_each_member(&groups, |handle| {
+                    wave.send_to(handle, priority, queued.clone());
                     reached += 1;
                 });
-                Delivered::To(Some(reached))
+                DeliveryOutcome::Delivered(Some(reached))
             }
         }
     }
@@ -131,94 +133,108 @@ impl ConnectionObserver for ChannelDelivery {
         let Some(membership) = membership else { return };
         let groups = membership.identity.groups();
         connection.set_membership(membership);
-        self.shared.index.add(groups, connection);
+        self.shared.connection_groups.add_to_groups(groups, connection);
     }
 
     fn closed(&self, connection: &Connection) {
         let Some(membership) = Membership::of(connection) else { return };
         let identity = &membership.identity;
-        self.shared.index.remove(identity.groups(), connection.id);
+        self.shared.connection_groups.remove_from_groups(identity.groups(), connection.id);
         let joined = std::mem::take(&mut *membership.joined.lock());
-        self.leave(connection.id, &joined);
+        self.leave_channels(connection.id, &joined);
         for name in [ChannelName::Conversation(identity.user.clone()), ChannelName::Everyone] {
-            self.forget(connection.id, &name.within(identity.tenant.clone()));
+            self.remove_delivery_mark(connection.id, &name.in_tenant(identity.tenant.clone()));
         }
     }
 
     fn subscribed(&self, connection: &Connection) -> Option<BoxFuture<'static, ()>> {
         let groups = Membership::of(connection)?.identity.groups();
-        self.neighbours()?.settle(groups.into())
+        self.peer_router()?.wait_subscribed(groups.into())
     }
 }
 
 #[async_trait]
 impl Delivery for ChannelDelivery {
     fn may_reach(&self, audience: &Audience) -> bool {
-        match audience.members() {
-            Members::One(id) => self.named(&id).is_some(),
-            Members::Union(groups) => groups.iter().any(|group| self.shared.index.has_members(group)),
+        match audience.resolve() {
+            ResolvedAudience::Connection(id) => self.find_by_connection_id(&id).is_some(),
+            ResolvedAudience::Groups(groups) => {
+                groups.iter().any(|group| self.shared.connection_groups.has_members(group))
+            }
         }
     }
 
-    async fn deliver(&self, audience: &Audience, outgoing: Outgoing) -> Result<Delivered, DeliveryError> {
+    async fn deliver(&self, audience: &Audience, outgoing: OutgoingFrame) -> Result<DeliveryOutcome, DeliveryError> {
         let text = outgoing.frame;
         Ok(match (outgoing.placement, audience) {
             (Some(placement), Audience::Channel(channel)) if *channel == placement.channel => {
-                self.in_order(placement, outgoing.priority, text)
+                self.deliver_in_order(placement, outgoing.priority, text)
             }
             (placement, audience) => {
                 if let Audience::Connection(id) = audience {
-                    self.wait_for_room(id, text.len()).await;
+                    self.wait_for_capacity(id, text.len()).await;
                 }
-                let queued = Queued { text: text.into(), placement: placement.map(Arc::new) };
+                let queued = OutboundFrame { text: text.into(), placement: placement.map(Arc::new) };
                 self.fan_out(audience, outgoing.priority, &queued)
             }
         })
     }
 
-    async fn hold(&self, connection: &ConnectionId, channels: &[Channel]) -> Result<Delivered, DeliveryError> {
-        let Some(handle) = self.named(connection) else { return Ok(Delivered::Gone) };
-        let Some(membership) = Membership::of(&handle) else { return Ok(Delivered::Gone) };
+    async fn pause_channels(
+        &self,
+        connection: &ConnectionId,
+        channels: &[Channel],
+    ) -> Result<DeliveryOutcome, DeliveryError> {
+        let Some(handle) = self.find_by_connection_id(connection) else { return Ok(DeliveryOutcome::ConnectionGone) };
+        let Some(membership) = Membership::of(&handle) else { return Ok(DeliveryOutcome::ConnectionGone) };
         for channel in channels {
-            self.order(channel).sequence.hold(handle.id);
-            if channel.name.is_joined() && self.shared.index.join(channel, &handle) {
+            self.lock_channel(channel).sequence.pause_delivery(handle.id);
+            if channel.name.requires_join() && self.shared.connection_groups.join_channel(channel, &handle) {
                 membership.joined.lock().push(channel.clone());
             }
         }
         // The session may have ended between the look-up and the last join: its own cleaning came too early then.
         if self.shared.connections.find(handle.id).is_none() {
-            self.leave(handle.id, channels);
-            return Ok(Delivered::Gone);
+            self.leave_channels(handle.id, channels);
+            return Ok(DeliveryOutcome::ConnectionGone);
         }
-        Ok(Delivered::To(Some(1)))
+        Ok(DeliveryOutcome::Delivered(Some(1)))
     }
 
-    async fn release(
+    async fn resume_channel(
         &self,
         connection: &ConnectionId,
         channel: &Channel,
         through: &Position,
-    ) -> Result<Released, DeliveryError> {
-        let Some(handle) = self.named(connection) else { return Ok(Released::Live) };
-        Ok(self.release_in_epoch(handle.id, channel, &mut self.order(channel), through))
+    ) -> Result<ResumeOutcome, DeliveryError> {
+        let Some(handle) = self.find_by_connection_id(connection) else { return Ok(ResumeOutcome::Live) };
+        Ok(self.resume_in_epoch(handle.id, channel, &mut self.lock_channel(channel), through))
     }
 
-    async fn detach(&self, connection: &ConnectionId, channels: &[Channel]) -> Result<Delivered, DeliveryError> {
-        let Some(handle) = self.named(connection) else { return Ok(Delivered::Gone) };
+    async fn detach_channels(
+        &self,
+        connection: &ConnectionId,
+        channels: &[Channel],
+    ) -> Result<DeliveryOutcome, DeliveryError> {
+        let Some(handle) = self.find_by_connection_id(connection) else { return Ok(DeliveryOutcome::ConnectionGone) };
         if let Some(membership) = Membership::of(&handle) {
             membership.joined.lock().retain(|joined| !channels.contains(joined));
         }
-        self.leave(handle.id, channels);
-        Ok(Delivered::To(Some(1)))
+        self.leave_channels(handle.id, channels);
+        Ok(DeliveryOutcome::Delivered(Some(1)))
     }
 
-    async fn close(&self, connection: &ConnectionId, reason: CloseReason) -> Result<Delivered, DeliveryError> {
-        let Some(handle) = self.named(connection) else { return Ok(Delivered::Gone) };
+    async fn close_connection(
+        &self,
+        connection: &ConnectionId,
+        reason: CloseReason,
+    ) -> Result<DeliveryOutcome, DeliveryError> {
+        let Some(handle) = self.find_by_connection_id(connection) else { return Ok(DeliveryOutcome::ConnectionGone) };
         handle.close(match reason {
             CloseReason::Kicked => CloseCause::Kicked,
             CloseReason::TokenExpired => CloseCause::TokenExpired,
         });
-        Ok(Delivered::To(Some(1)))
+        Ok(DeliveryOutcome::Delivered(Some(1)))
     }
 }
 

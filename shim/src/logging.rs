@@ -3,7 +3,7 @@
 //! Standard output belongs to what a command prints. What may be in a line at all is each component's duty: never bodies,
 //! tokens or addresses of clients. Lines that repeat in masses are bounded here ([`flood`]).
 
-mod flood;
+mod rate_limiter;
 
 use std::io::IsTerminal;
 use std::path::Path;
@@ -13,22 +13,22 @@ use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
-use self::flood::FloodGate;
+use self::rate_limiter::LogRateLimiter;
 use crate::config::{LogFormat, LoggingConfig};
 
 /// Files that container runtimes leave in every container (Docker, Podman).
-const CONTAINER_MARKS: [&str; 2] = ["/.dockerenv", "/run/.containerenv"];
+const CONTAINER_MARKER_FILES: [&str; 2] = ["/.dockerenv", "/run/.containerenv"];
 
 /// Starts logging for the rest of the process's life.
 ///
 /// # Errors
 /// Logging has been started before.
-pub fn start(config: &LoggingConfig) -> Result<(), TryInitError> {
+pub fn init_logging(config: &LoggingConfig) -> Result<(), TryInitError> {
     let terminal = std::io::stderr().is_terminal();
-    let contained = CONTAINER_MARKS.iter().any(|mark| Path::new(mark).exists());
+    let contained = CONTAINER_MARKER_FILES.iter().any(|mark| Path::new(mark).exists());
     // The configuration has parsed it once already; a directive can only be lost if the crate changes its mind.
     let filter = EnvFilter::builder().parse_lossy(&config.filter);
-    let registry = tracing_subscriber::registry().with(filter).with(FloodGate::default());
+    let registry = tracing_subscriber::registry().with(filter).with(LogRateLimiter::default());
     let lines = fmt::layer().with_writer(std::io::stderr);
     if is_json(config.format, terminal, contained) {
         registry.with(lines.json().flatten_event(true).with_span_list(false)).try_init()

@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use shim::cli::{self, Terminal};
-use shim::config::Environment;
+use shim::cli::{self, CommandIo};
+use shim::config::ProcessEnvironment;
 
 /// jemalloc gives memory back after a reconnect storm; glibc keeps it (19 MB against 155 MB after 3,000 connections).
 #[global_allocator]
@@ -14,5 +14,8 @@ fn main() -> ExitCode {
     // already, which is as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
-    cli::run(std::env::args_os(), Terminal { strings: &Environment, out: &mut out, err: &mut err })
+    cli::run_command_line(
+        std::env::args_os(),
+        CommandIo { variables: &ProcessEnvironment, stdout: &mut out, stderr: &mut err },
+    )
 }

@@ -13,7 +13,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 /// Every component's metrics and the registry that renders them.
-pub struct Metrics {
+pub struct ShimMetrics {
     registry: Registry,
     /// Handshakes and their outcomes.
     pub handshakes: Arc<HandshakeMetrics>,
@@ -27,13 +27,13 @@ pub struct Metrics {
 
 /// How a handshake ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
-pub enum Outcome {
+pub enum HandshakeOutcome {
     /// `101`.
     Accepted,
     /// `401` or `403`, by the authorizer or the API's settings.
     Denied,
     /// Another status, chosen by the `$connect` handler.
-    Refused,
+    Rejected,
     /// A request that could never become a WebSocket.
     Malformed,
     /// `429` or `503`.
@@ -46,7 +46,7 @@ pub enum Outcome {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct OutcomeLabel {
     /// How it ended.
-    pub outcome: Outcome,
+    pub outcome: HandshakeOutcome,
 }
 
 /// Handshakes.
@@ -59,24 +59,24 @@ pub struct HandshakeMetrics {
 /// Sessions.
 pub struct SessionMetrics {
     /// Open connections.
-    pub open: Gauge,
+    pub open_connections: Gauge,
     /// Messages from clients.
-    pub received: Counter,
+    pub received_messages: Counter,
     /// Frames written to clients.
-    pub sent: Counter,
+    pub sent_frames: Counter,
     /// Messages whose handler failed, timed out or answered with something that is no proxy response.
-    pub failed: Counter,
+    pub failed_messages: Counter,
     /// Messages that no route took.
-    pub unrouted: Counter,
+    pub unrouted_messages: Counter,
     /// Messages beyond a rate.
-    pub throttled: Counter,
+    pub throttled_messages: Counter,
     /// How long message handlers ran.
-    pub handler_seconds: Histogram,
+    pub handler_duration_seconds: Histogram,
     /// Endings by the code this side chose or saw.
-    pub closed: Family<CloseLabel, Counter>,
+    pub closed_connections: Family<CloseLabel, Counter>,
 }
 
-/// The label of [`SessionMetrics::closed`].
+/// The label of [`SessionMetrics::closed_connections`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct CloseLabel {
     /// The server's code, or `client` where the client chose it.
@@ -87,43 +87,44 @@ pub struct CloseLabel {
 #[derive(Default)]
 pub struct DeliveryMetrics {
     /// Frames put in line for a connection.
-    pub frames: Counter,
-    /// Frames of broadcasts that were written to clients: the same count as [`SessionMetrics::sent`].
-    pub sent: Counter,
+    pub enqueued_frames: Counter,
+    /// Frames of broadcasts that were written to clients: the same count as [`SessionMetrics::sent_frames`].
+    pub sent_frames: Counter,
     /// Frames dropped because a connection did not keep up.
-    pub shed: Counter,
+    pub dropped_frames: Counter,
     /// Holes in a channel's order that were filled from the log.
-    pub holes: Counter,
+    pub backfilled_ranges: Counter,
 }
 
 /// The `@connections` API.
 #[derive(Default)]
 pub struct ManagementMetrics {
     /// Requests that found their connection.
-    pub served: Counter,
+    pub served_requests: Counter,
     /// Requests answered 410.
-    pub gone: Counter,
+    pub gone_requests: Counter,
     /// Requests refused for another reason.
-    pub refused: Counter,
+    pub rejected_requests: Counter,
 }
 
 /// From a reply without waiting (50 µs) to API Gateway's longest (29 s).
-const HANDLER_BUCKETS: [f64; 12] = [0.000_05, 0.000_2, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10.0, 29.0];
+const HANDLER_DURATION_BUCKETS: [f64; 12] =
+    [0.000_05, 0.000_2, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10.0, 29.0];
 
-impl Metrics {
+impl ShimMetrics {
     /// Fresh metrics, all zero.
     #[must_use]
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("twinway");
-        let handshakes = HandshakeMetrics::registered(registry.sub_registry_with_prefix("handshake"));
-        let sessions = SessionMetrics::registered(registry.sub_registry_with_prefix("session"));
-        let delivery = DeliveryMetrics::registered(registry.sub_registry_with_prefix("delivery"), &sessions);
-        let management = ManagementMetrics::registered(registry.sub_registry_with_prefix("management"));
+        let handshakes = HandshakeMetrics::register_new(registry.sub_registry_with_prefix("handshake"));
+        let sessions = SessionMetrics::register_new(registry.sub_registry_with_prefix("session"));
+        let delivery = DeliveryMetrics::register_new(registry.sub_registry_with_prefix("delivery"), &sessions);
+        let management = ManagementMetrics::register_new(registry.sub_registry_with_prefix("management"));
         Self { registry, handshakes, sessions, delivery, management }
     }
 
     /// The registry, for components that live elsewhere.
-    pub const fn registry(&mut self) -> &mut Registry {
+    pub const fn registry_mut(&mut self) -> &mut Registry {
         &mut self.registry
     }
 
@@ -138,75 +139,87 @@ impl Metrics {
     }
 }
 
-impl Default for Metrics {
+impl Default for ShimMetrics {
     fn default() -> Self {
         Self::new()
     }
 }
 
 impl HandshakeMetrics {
-    fn registered(registry: &mut Registry) -> Arc<Self> {
+    fn register_new(registry: &mut Registry) -> Arc<Self> {
         let metrics = Self::default();
         registry.register("outcomes", "WebSocket handshakes by outcome", metrics.outcomes.clone());
         Arc::new(metrics)
     }
 
     /// Counts one handshake.
-    pub fn count(&self, outcome: Outcome) {
+    pub fn count_outcome(&self, outcome: HandshakeOutcome) {
         self.outcomes.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 }
 
 impl SessionMetrics {
-    fn registered(registry: &mut Registry) -> Arc<Self> {
+    fn register_new(registry: &mut Registry) -> Arc<Self> {
         let metrics = Self {
-            open: Gauge::default(),
-            received: Counter::default(),
-            sent: Counter::default(),
-            failed: Counter::default(),
-            unrouted: Counter::default(),
-            throttled: Counter::default(),
-            handler_seconds: Histogram::new(HANDLER_BUCKETS),
-            closed: Family::default(),
+            open_connections: Gauge::default(),
+            received_messages: Counter::default(),
+            sent_frames: Counter::default(),
+            failed_messages: Counter::default(),
+            unrouted_messages: Counter::default(),
+            throttled_messages: Counter::default(),
+            handler_duration_seconds: Histogram::new(HANDLER_DURATION_BUCKETS),
+            closed_connections: Family::default(),
         };
-        registry.register("open", "Open WebSocket connections", metrics.open.clone());
-        registry.register("received_messages", "Messages received from clients", metrics.received.clone());
-        registry.register("sent_frames", "Frames written to clients", metrics.sent.clone());
-        registry.register("failed_messages", "Messages whose handler failed", metrics.failed.clone());
-        registry.register("unrouted_messages", "Messages that no route took", metrics.unrouted.clone());
-        registry.register("throttled_messages", "Messages beyond a rate", metrics.throttled.clone());
+        registry.register("open", "Open WebSocket connections", metrics.open_connections.clone());
+        registry.register("received_messages", "Messages received from clients", metrics.received_messages.clone());
+        registry.register("sent_frames", "Frames written to clients", metrics.sent_frames.clone());
+        registry.register("failed_messages", "Messages whose handler failed", metrics.failed_messages.clone());
+        registry.register("unrouted_messages", "Messages that no route took", metrics.unrouted_messages.clone());
+        registry.register("throttled_messages", "Messages beyond a rate", metrics.throttled_messages.clone());
         registry.register_with_unit(
             "handler",
             "How long message handlers that had to wait ran",
             Unit::Seconds,
-            metrics.handler_seconds.clone(),
+            metrics.handler_duration_seconds.clone(),
         );
-        registry.register("closed", "Connections ended, by cause", metrics.closed.clone());
+        registry.register("closed", "Connections ended, by cause", metrics.closed_connections.clone());
         Arc::new(metrics)
     }
 
     /// Counts one ending.
     pub fn count_closed(&self, cause: &'static str) {
-        self.closed.get_or_create(&CloseLabel { cause }).inc();
+        self.closed_connections.get_or_create(&CloseLabel { cause }).inc();
     }
 }
 
 impl DeliveryMetrics {
-    fn registered(registry: &mut Registry, sessions: &SessionMetrics) -> Arc<Self> {
-        let metrics = Self { sent: sessions.sent.clone(), ..Self::default() };
-        registry.register("frames", "Frames put in line for connections", metrics.frames.clone());
-        registry.register("shed_frames", "Frames dropped for connections that did not keep up", metrics.shed.clone());
-        registry.register("filled_holes", "Holes in a channel's order filled from the log", metrics.holes.clone());
+    fn register_new(registry: &mut Registry, sessions: &SessionMetrics) -> Arc<Self> {
+        let metrics = Self { sent_frames: sessions.sent_frames.clone(), ..Self::default() };
+        registry.register("frames", "Frames put in line for connections", metrics.enqueued_frames.clone());
+        registry.register(
+            "shed_frames",
+            "Frames dropped for connections that did not keep up",
+            metrics.dropped_frames.clone(),
+        );
+        registry.register(
+            "filled_holes",
+            "Holes in a channel's order filled from the log",
+            metrics.backfilled_ranges.clone(),
+        );
         Arc::new(metrics)
     }
 }
 
 impl ManagementMetrics {
-    fn registered(registry: &mut Registry) -> Arc<Self> {
+    fn register_new(registry: &mut Registry) -> Arc<Self> {
         let metrics = Self::default();
-        registry.register("served", "@connections requests that found their connection", metrics.served.clone());
-        registry.register("gone", "@connections requests answered 410", metrics.gone.clone());
-        registry.register("refused", "@connections requests refused", metrics.refused.clone());
+        registry.register(
+            "served",
+            "@connections requests that found their connection",
+            metrics.served_requests.clone(),
+        );
+        registry.register("gone", "@connections requests answered 410", metrics.gone_requests.clone());
+        registry.register("refused", "@connections requests refused", metrics.rejected_requests.clone());
         Arc::new(metrics)
     }
 }

@@ -5,20 +5,20 @@
 //! made at the start (`migrations/`), all in one schema.
 
 mod archive;
-mod check;
-mod link;
+mod client;
+mod error;
+mod health_check;
 mod log;
 mod metrics;
 mod migration;
-mod monitor;
+mod preflight;
 mod settings;
-mod trouble;
 
 pub use self::archive::PostgresArchive;
-pub use self::check::StartError;
-pub use self::link::Postgres;
+pub use self::client::PostgresClient;
+pub use self::error::{PostgresClientError, PostgresDriverError};
 pub use self::log::{PostgresLog, PostgresRetention};
 pub use self::metrics::PostgresMetrics;
+pub use self::preflight::PostgresStartupError;
 pub use self::settings::PostgresSettings;
-pub use self::trouble::{PostgresTrouble, ServerCause};
 pub use crate::breaker::LinkState;

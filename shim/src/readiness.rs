@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 /// What stands between this process and new connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub enum State {
+pub enum ReadinessState {
     /// Not all parts have started.
     Starting = 0,
     /// Nothing.
@@ -19,7 +19,7 @@ pub enum State {
 /// Something outside of this process that it needs for new connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Part {
+pub enum ExternalDependency {
     /// Redis answers.
     Redis = 1,
     /// This pod holds a lease on a node number.
@@ -32,44 +32,44 @@ pub enum Part {
 #[derive(Debug, Default)]
 pub struct Readiness {
     state: AtomicU8,
-    away: AtomicU8,
+    unavailable_bits: AtomicU8,
 }
 
 impl Readiness {
     /// The state now.
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> ReadinessState {
         match self.state.load(Ordering::Acquire) {
-            1 => State::Ready,
-            2 => State::Draining,
-            _ => State::Starting,
+            1 => ReadinessState::Ready,
+            2 => ReadinessState::Draining,
+            _ => ReadinessState::Starting,
         }
     }
 
     /// Changes the state. A drain is final: nothing makes a draining process ready again.
-    pub fn set(&self, state: State) {
+    pub fn set_state(&self, state: ReadinessState) {
         let _ = self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, |current| {
-            (current != State::Draining as u8).then_some(state as u8)
+            (current != ReadinessState::Draining as u8).then_some(state as u8)
         });
     }
 
     /// Takes note that a part is there or away. Open connections go on either way.
-    pub fn note(&self, part: Part, there: bool) {
+    pub fn set_available(&self, part: ExternalDependency, there: bool) {
         if there {
-            self.away.fetch_and(!(part as u8), Ordering::AcqRel);
+            self.unavailable_bits.fetch_and(!(part as u8), Ordering::AcqRel);
         } else {
-            self.away.fetch_or(part as u8, Ordering::AcqRel);
+            self.unavailable_bits.fetch_or(part as u8, Ordering::AcqRel);
         }
     }
 
     /// What is away, by name.
-    pub fn away(&self) -> Vec<&'static str> {
-        let away = self.away.load(Ordering::Acquire);
-        let parts = [Part::Redis, Part::Lease, Part::Postgres];
+    pub fn unavailable_dependencies(&self) -> Vec<&'static str> {
+        let away = self.unavailable_bits.load(Ordering::Acquire);
+        let parts = [ExternalDependency::Redis, ExternalDependency::Lease, ExternalDependency::Postgres];
         parts.iter().filter(|part| away & **part as u8 != 0).map(|part| part.as_str()).collect()
     }
 }
 
-impl State {
+impl ReadinessState {
     /// The word that `/ready` answers with.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -81,7 +81,7 @@ impl State {
     }
 }
 
-impl Part {
+impl ExternalDependency {
     /// The word that `/ready` has for it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -100,24 +100,24 @@ mod tests {
     #[test]
     fn a_drain_is_final() {
         let readiness = Readiness::default();
-        assert_eq!(readiness.state(), State::Starting);
-        readiness.set(State::Ready);
-        assert_eq!(readiness.state(), State::Ready);
-        readiness.set(State::Draining);
-        readiness.set(State::Ready);
-        assert_eq!(readiness.state(), State::Draining);
+        assert_eq!(readiness.state(), ReadinessState::Starting);
+        readiness.set_state(ReadinessState::Ready);
+        assert_eq!(readiness.state(), ReadinessState::Ready);
+        readiness.set_state(ReadinessState::Draining);
+        readiness.set_state(ReadinessState::Ready);
+        assert_eq!(readiness.state(), ReadinessState::Draining);
     }
 
     #[test]
     fn what_is_away_comes_back_by_itself() {
         let readiness = Readiness::default();
-        readiness.note(Part::Lease, false);
-        readiness.note(Part::Redis, false);
-        readiness.note(Part::Redis, false);
-        assert_eq!(readiness.away(), ["redis", "lease"]);
-        readiness.note(Part::Redis, true);
-        assert_eq!(readiness.away(), ["lease"]);
-        readiness.note(Part::Lease, true);
-        assert!(readiness.away().is_empty());
+        readiness.set_available(ExternalDependency::Lease, false);
+        readiness.set_available(ExternalDependency::Redis, false);
+        readiness.set_available(ExternalDependency::Redis, false);
+        assert_eq!(readiness.unavailable_dependencies(), ["redis", "lease"]);
+        readiness.set_available(ExternalDependency::Redis, true);
+        assert_eq!(readiness.unavailable_dependencies(), ["lease"]);
+        readiness.set_available(ExternalDependency::Lease, true);
+        assert!(readiness.unavailable_dependencies().is_empty());
     }
 }

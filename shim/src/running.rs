@@ -10,15 +10,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::bus::Bus;
-use crate::cluster::{Cluster, Served};
-use crate::config::{DrainConfig, Management, ServerConfig};
-use crate::drain::{ConnectionDrain, Drained};
+use crate::cluster::{Cluster, ServerContext};
+use crate::config::{DrainConfig, ManagementAccess, ServerConfig};
+use crate::drain::{ConnectionDrain, DrainOutcome};
 use crate::hub::ChannelDelivery;
-use crate::postgres::{LinkState, Postgres};
-use crate::readiness::{Part, Readiness, State};
+use crate::postgres::{LinkState, PostgresClient};
+use crate::readiness::{ExternalDependency, Readiness, ReadinessState};
 use crate::server::http_api::HttpApi;
-use crate::server::listener::{ListenerConfig, accept, bind};
-use crate::server::{ApiServer, ops, routes};
+use crate::server::listener::{ListenerConfig, accept_connections, bind_listener};
+use crate::server::{ApiServer, ops, traffic_routes};
 
 /// How often the delivery forgets what it no longer needs.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
@@ -26,8 +26,8 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 const OPS_CONNECTIONS: usize = 64;
 
 /// How long background work, and the bus to other pods, each may take to end after a drain; part of
-/// [`LEAVING`](crate::config::LEAVING).
-const ENDING: Duration = Duration::from_secs(1);
+/// [`EXIT_ALLOWANCE`](crate::config::EXIT_ALLOWANCE).
+const BACKGROUND_STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -41,21 +41,21 @@ pub struct ListenError {
 }
 
 /// A server that accepts connections.
-pub struct Running {
+pub struct ListeningServer {
     /// Where clients connect.
-    pub traffic: SocketAddr,
+    pub traffic_address: SocketAddr,
     /// Where probes and scrapers connect.
-    pub ops: SocketAddr,
+    pub ops_address: SocketAddr,
     server: ApiServer,
     readiness: Arc<Readiness>,
     stop_traffic: CancellationToken,
     stop_all: CancellationToken,
     background: TaskTracker,
-    pods: Option<Pods>,
+    cluster_runtime: Option<ClusterRuntime>,
 }
 
 /// A pod's ties to the others.
-pub struct Pods {
+pub struct ClusterRuntime {
     /// Its place among them.
     pub cluster: Cluster,
     /// The way to their connections.
@@ -70,12 +70,12 @@ pub struct Background {
     /// The messaging application's delivery.
     pub delivery: Option<ChannelDelivery>,
     /// The ties to other pods.
-    pub pods: Option<Pods>,
+    pub cluster_runtime: Option<ClusterRuntime>,
     /// The link to PostgreSQL, when messages are kept there.
-    pub postgres: Option<Postgres>,
+    pub postgres: Option<PostgresClient>,
 }
 
-impl Running {
+impl ListeningServer {
     /// Binds both ports and starts to serve; the process is ready when this returns.
     ///
     /// # Errors
@@ -83,36 +83,36 @@ impl Running {
     pub fn start(
         config: &ServerConfig,
         server: ApiServer,
-        management: Management,
+        management: ManagementAccess,
         http_api: Option<Arc<HttpApi>>,
     ) -> Result<Self, ListenError> {
-        let (traffic, traffic_address) = listen(config.listen, config.tcp_backlog)?;
-        let (ops, ops_address) = listen(config.ops_listen, config.tcp_backlog)?;
+        let (traffic, traffic_address) = bind_address(config.listen, config.tcp_backlog)?;
+        let (ops, ops_address) = bind_address(config.ops_listen, config.tcp_backlog)?;
         let running = Self {
-            traffic: traffic_address,
-            ops: ops_address,
+            traffic_address,
+            ops_address,
             server,
             readiness: Arc::default(),
             stop_traffic: CancellationToken::new(),
             stop_all: CancellationToken::new(),
             background: TaskTracker::new(),
-            pods: None,
+            cluster_runtime: None,
         };
         running.serve_traffic(config, traffic, management, http_api);
         running.serve_ops(config, ops);
-        running.readiness.set(State::Ready);
+        running.readiness.set_state(ReadinessState::Ready);
         Ok(running)
     }
 
     /// Starts what runs behind the listeners, until the server stops. The server has to be wired to the same parts.
     #[must_use]
     pub fn with_background(mut self, background: Background, drain: &DrainConfig) -> Self {
-        let Background { delivery, pods, postgres } = background;
+        let Background { delivery, cluster_runtime: pods, postgres } = background;
         if let Some(delivery) = delivery {
-            self.background.spawn(sweep(delivery, self.stop_all.clone()));
+            self.background.spawn(run_eviction(delivery, self.stop_all.clone()));
         }
         if let Some(pods) = pods {
-            self = self.among(pods, drain);
+            self = self.join_cluster(pods, drain);
         }
         if let Some(postgres) = &postgres {
             self.watch_postgres(postgres);
@@ -121,24 +121,25 @@ impl Running {
     }
 
     /// Takes this pod's place among the others.
-    fn among(mut self, pods: Pods, drain: &DrainConfig) -> Self {
-        let served = Served {
+    fn join_cluster(mut self, pods: ClusterRuntime, drain: &DrainConfig) -> Self {
+        let served = ServerContext {
             disconnects: self.server.disconnects(),
             drain: self.drain(drain),
             readiness: self.readiness.clone(),
             reconnect_on_data_loss: pods.reconnect_on_data_loss,
         };
-        pods.cluster.run(served, &self.background, &self.stop_all);
-        self.pods = Some(pods);
+        pods.cluster.spawn_tasks(served, &self.background, &self.stop_all);
+        self.cluster_runtime = Some(pods);
         self
     }
 
     /// Says that it is not ready while PostgreSQL, where the messages are, is away.
-    fn watch_postgres(&self, postgres: &Postgres) {
-        let (mut link, readiness, stop) = (postgres.state(), self.readiness.clone(), self.stop_all.clone());
+    fn watch_postgres(&self, postgres: &PostgresClient) {
+        let (mut link, readiness, stop) = (postgres.link_state(), self.readiness.clone(), self.stop_all.clone());
         let watching = async move {
             loop {
-                readiness.note(Part::Postgres, *link.borrow_and_update() == LinkState::Up);
+                readiness
+                    .set_available(ExternalDependency::Postgres, *link.borrow_and_update() == LinkState::Available);
                 if link.changed().await.is_err() {
                     return;
                 }
@@ -154,14 +155,14 @@ impl Running {
     }
 
     /// Sends everyone away and stops.
-    pub async fn stop(self, config: &DrainConfig) -> Drained {
+    pub async fn stop(self, config: &DrainConfig) -> DrainOutcome {
         let drained = self.drain(config).run(&self.readiness, &self.stop_traffic).await;
         self.stop_all.cancel();
         self.background.close();
         // The ops port has nothing to lose; a scraper that holds its connection open does not hold up the exit.
-        let _ = tokio::time::timeout(ENDING, self.background.wait()).await;
-        if let Some(pods) = &self.pods {
-            pods.leave().await;
+        let _ = tokio::time::timeout(BACKGROUND_STOP_TIMEOUT, self.background.wait()).await;
+        if let Some(pods) = &self.cluster_runtime {
+            pods.leave_cluster().await;
         }
         drained
     }
@@ -170,44 +171,50 @@ impl Running {
         &self,
         config: &ServerConfig,
         listener: TcpListener,
-        management: Management,
+        management: ManagementAccess,
         http_api: Option<Arc<HttpApi>>,
     ) {
         let limits = ListenerConfig { header_timeout: config.header_timeout, max_connections: config.max_connections };
-        let routes = routes(&self.server, management, http_api);
+        let routes = traffic_routes(&self.server, management, http_api);
         let tasks = self.server.lifecycle().tasks.clone();
-        self.background.spawn(accept(listener, routes, limits, tasks, self.stop_traffic.clone()));
+        self.background.spawn(accept_connections(listener, routes, limits, tasks, self.stop_traffic.clone()));
     }
 
     fn serve_ops(&self, config: &ServerConfig, listener: TcpListener) {
         let limits = ListenerConfig { header_timeout: config.header_timeout, max_connections: OPS_CONNECTIONS };
         let routes =
-            ops::routes(self.readiness.clone(), self.server.connections().clone(), self.server.metrics.clone());
-        self.background.spawn(accept(listener, routes, limits, self.background.clone(), self.stop_all.clone()));
+            ops::ops_routes(self.readiness.clone(), self.server.connections().clone(), self.server.metrics.clone());
+        self.background.spawn(accept_connections(
+            listener,
+            routes,
+            limits,
+            self.background.clone(),
+            self.stop_all.clone(),
+        ));
     }
 }
 
-impl Pods {
+impl ClusterRuntime {
     /// Publishes what still waits and gives the lease back, so that nobody waits for it to lapse.
-    pub async fn leave(&self) {
-        if tokio::time::timeout(ENDING, self.bus.stop()).await.is_err() {
+    pub async fn leave_cluster(&self) {
+        if tokio::time::timeout(BACKGROUND_STOP_TIMEOUT, self.bus.stop()).await.is_err() {
             tracing::warn!("what was to be published last was given up");
         }
         self.cluster.leave().await;
     }
 }
 
-fn listen(address: SocketAddr, backlog: u32) -> Result<(TcpListener, SocketAddr), ListenError> {
-    let listener = bind(address, backlog).map_err(|source| ListenError { address, source })?;
+fn bind_address(address: SocketAddr, backlog: u32) -> Result<(TcpListener, SocketAddr), ListenError> {
+    let listener = bind_listener(address, backlog).map_err(|source| ListenError { address, source })?;
     let bound = listener.local_addr().map_err(|source| ListenError { address, source })?;
     Ok((listener, bound))
 }
 
-async fn sweep(delivery: ChannelDelivery, stop: CancellationToken) {
+async fn run_eviction(delivery: ChannelDelivery, stop: CancellationToken) {
     let mut interval = tokio::time::interval(SWEEP_INTERVAL);
     loop {
         tokio::select! {
-            _ = interval.tick() => delivery.sweep(),
+            _ = interval.tick() => delivery.evict_idle_channels(),
             () = stop.cancelled() => return,
         }
     }

@@ -13,10 +13,10 @@ use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::Config;
-use crate::drain::Drained;
+use crate::drain::DrainOutcome;
 use crate::embedded::SigningSecret;
 use crate::exit_code::UNFINISHED;
-use crate::running::Running;
+use crate::running::ListeningServer;
 use crate::wiring;
 
 /// A server that is ready.
@@ -33,28 +33,31 @@ pub struct Ready<'s> {
 ///
 /// # Errors
 /// What kept the server from starting, in words for the operator.
-pub async fn run(config: Config, on_ready: impl FnOnce(&Config, Ready<'_>)) -> anyhow::Result<ExitCode> {
+pub async fn run_server(config: Config, on_ready: impl FnOnce(&Config, Ready<'_>)) -> anyhow::Result<ExitCode> {
     let begun = Instant::now();
-    let mut signals = Signals::listen().context("cannot listen for signals")?;
-    let wired = wiring::wire(&config).await?;
+    let mut signals = StopSignals::register_handlers().context("cannot listen for signals")?;
+    let wired = wiring::assemble_server(&config).await?;
     let management = config.server.management;
-    let running = match Running::start(&config.server, wired.server, management, wired.http_api) {
+    let running = match ListeningServer::start(&config.server, wired.server, management, wired.http_api) {
         Ok(running) => running.with_background(wired.background, &config.drain),
         Err(error) => {
-            if let Some(pods) = &wired.background.pods {
-                pods.leave().await;
+            if let Some(pods) = &wired.background.cluster_runtime {
+                pods.leave_cluster().await;
             }
             return Err(error.into());
         }
     };
     tracing::info!(
-        server.address = %running.traffic,
-        ops.address = %running.ops,
+        server.address = %running.traffic_address,
+        ops.address = %running.ops_address,
         mode = config.mode.as_str(),
         started_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
         "ready"
     );
-    on_ready(&config, Ready { traffic: running.traffic, ops: running.ops, secret: wired.secret.as_ref() });
+    on_ready(
+        &config,
+        Ready { traffic: running.traffic_address, ops: running.ops_address, secret: wired.signing_secret.as_ref() },
+    );
     signals.next().await;
     let drained = tokio::select! {
         drained = running.stop(&config.drain) => drained,
@@ -63,16 +66,16 @@ pub async fn run(config: Config, on_ready: impl FnOnce(&Config, Ready<'_>)) -> a
             return Ok(ExitCode::from(UNFINISHED));
         }
     };
-    if let Some(functions) = &wired.functions {
+    if let Some(functions) = &wired.lambda_functions {
         functions.stop().await;
     }
-    drop(wired.data_dir);
+    drop(wired.data_dir_lock);
     Ok(match drained {
-        Drained::Completely => {
+        DrainOutcome::Complete => {
             tracing::info!("drained");
             ExitCode::SUCCESS
         }
-        Drained::Abandoned(left) => {
+        DrainOutcome::Abandoned(left) => {
             tracing::warn!(tasks = left, "the grace period ended before everything had");
             ExitCode::from(UNFINISHED)
         }
@@ -80,13 +83,13 @@ pub async fn run(config: Config, on_ready: impl FnOnce(&Config, Ready<'_>)) -> a
 }
 
 /// The signals that mean "please stop".
-struct Signals {
+struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
 }
 
-impl Signals {
-    fn listen() -> std::io::Result<Self> {
+impl StopSignals {
+    fn register_handlers() -> std::io::Result<Self> {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 

@@ -11,9 +11,9 @@ mod dispatch;
 mod invocation;
 mod timer;
 
-pub use self::closing::{disconnect, fire};
+pub use self::closing::{disconnect_owned, run_disconnect};
 pub use self::context::{DisconnectRunner, SessionContext};
-pub use self::invocation::Stamps;
+pub use self::invocation::EventStamper;
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -21,37 +21,42 @@ use std::task::{Context, Poll};
 
 use gateway::close::CloseCause;
 use gateway::id::EventIds;
-use websocket::Socket;
+use websocket::WebSocket;
 
-use self::dispatch::Dispatch;
-use self::timer::Timer;
-use crate::connection::{Connection, Stream, Transport};
+use self::dispatch::MessageDispatcher;
+use self::timer::SessionTimer;
+use crate::connection::{Connection, SocketStream, Transport};
 
 /// An open connection being served.
 pub struct Session {
     handle: Arc<Connection>,
-    dispatch: Dispatch,
-    timer: Timer,
+    dispatch: MessageDispatcher,
+    timer: SessionTimer,
 }
 
 impl Session {
     /// A session over a socket whose `101` is out, of a connection that is in the index already.
-    pub fn new(socket: Socket<Stream>, handle: Arc<Connection>, ids: EventIds, context: Arc<SessionContext>) -> Self {
-        let timer = Timer::new(&context.integration.api.quotas, context.settings.stalled_write_timeout);
+    pub fn new(
+        socket: WebSocket<SocketStream>,
+        handle: Arc<Connection>,
+        ids: EventIds,
+        context: Arc<SessionContext>,
+    ) -> Self {
+        let timer = SessionTimer::new(&context.integration.api.quotas, context.settings.stalled_write_timeout);
         *handle.transport().lock() = Some(Transport::new(socket, context.lifecycle.notices.clone()));
-        Self { handle: handle.clone(), dispatch: Dispatch::new(handle, ids, context), timer }
+        Self { handle: handle.clone(), dispatch: MessageDispatcher::new(handle, ids, context), timer }
     }
 
     /// Serves the connection to its end, `$disconnect` included.
     pub async fn run(mut self) {
         let context = self.dispatch.context.clone();
-        context.metrics.open.inc();
+        context.metrics.open_connections.inc();
         let cause = poll_fn(|cx| self.poll(cx)).await;
         context.lifecycle.close(&self.handle);
-        context.metrics.open.dec();
+        context.metrics.open_connections.dec();
         context.metrics.count_closed(cause.name());
         tracing::debug!(connection.id = %self.handle.id, cause = cause.name(), "connection ended");
-        self.finish(cause).await;
+        self.close_session(cause).await;
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<CloseCause> {
@@ -59,9 +64,9 @@ impl Session {
         let mut transport = handle.transport().lock();
         // Only the end takes it out.
         let Some(transport) = transport.as_mut() else { return Poll::Pending };
-        transport.wakes(cx.waker());
-        let turn = dispatch.take_turn(cx, transport).and_then(|()| transport.write(cx, handle));
-        dispatch.count_traffic(transport.take_sent());
+        transport.set_waker(cx.waker());
+        let turn = dispatch.run_turn(cx, transport).and_then(|()| transport.flush_outbox(cx, handle));
+        dispatch.record_traffic(transport.take_sent_frames());
         let due = || timer.poll(cx, handle, transport.is_blocked());
         turn.err().or_else(due).map_or(Poll::Pending, Poll::Ready)
     }

@@ -11,26 +11,26 @@ mod postgres;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use gateway::api::{Api, ApiDefinition, ApiSettings, RouteDefinition};
+use gateway::api::{ApiDefinition, ApiSettings, RouteDefinition, WebSocketApi};
 use gateway::quotas::Quotas;
-use gateway::route::{Ordering, RouteKey, RouteResponse};
+use gateway::route::{RouteKey, RouteOrdering, RouteResponse};
 use handlers::api::ApiKeys;
-use handlers::app::App;
+use handlers::app::MessagingApp;
 use handlers::authorizer::{Authorizer, KeySet, KeySource, TokenSettings, TokenVerifier};
 use handlers::ports::Clock;
 use jwks::HttpJwks;
 
-pub use self::embedded::embedded;
-pub use self::kubernetes::kubernetes;
-pub use self::lambda::lambda;
+pub use self::embedded::assemble_embedded;
+pub use self::kubernetes::assemble_kubernetes;
+pub use self::lambda::assemble_lambda;
 
-use crate::access::{Access, ClientKeys};
-use crate::config::{self, Config, FunctionSource, Jwks, Mode, Profile};
+use crate::access::{AccessControl, ClientKeys};
+use crate::config::{self, Config, DeploymentMode, FunctionSource, JwksSource, QuotaProfile};
 use crate::connection::{ConnectionIds, ConnectionLifecycle, RemoteConnections};
 use crate::embedded::{DataDirLock, SigningSecret, signing_secret};
-use crate::functions::{ApiIntegration, Lambda, Messaging};
+use crate::functions::{ApiIntegration, LambdaFunctions, MessagingFunctions};
 use crate::hub::ChannelDelivery;
-use crate::metrics::Metrics;
+use crate::metrics::ShimMetrics;
 use crate::running::Background;
 use crate::server::http_api::HttpApi;
 use crate::server::{ApiServer, ApiServerParts};
@@ -39,17 +39,17 @@ use crate::server::{ApiServer, ApiServerParts};
 const SINGLE_NODE: u16 = 1;
 
 /// Everything that a messaging server is made of.
-pub struct Wired {
+pub struct ServerAssembly {
     /// Its WebSocket API.
     pub server: ApiServer,
     /// Its HTTP API, if it has one.
     pub http_api: Option<Arc<HttpApi>>,
     /// What signs its tokens, when that is a secret of its own.
-    pub secret: Option<SigningSecret>,
+    pub signing_secret: Option<SigningSecret>,
     /// The data directory, while this lives.
-    pub data_dir: Option<DataDirLock>,
+    pub data_dir_lock: Option<DataDirLock>,
     /// The Lambda executables behind it, to be stopped at the end.
-    pub functions: Option<Lambda>,
+    pub lambda_functions: Option<LambdaFunctions>,
     /// What runs behind its listeners.
     pub background: Background,
 }
@@ -58,45 +58,46 @@ pub struct Wired {
 ///
 /// # Errors
 /// What is missing or wrong, in words for the operator.
-pub async fn wire(config: &Config) -> anyhow::Result<Wired> {
-    config.servable()?;
+pub async fn assemble_server(config: &Config) -> anyhow::Result<ServerAssembly> {
+    config.check_servable()?;
     match (config.mode, config.functions.source) {
-        (Mode::Kubernetes, FunctionSource::Embedded) => kubernetes(config).await,
-        (Mode::Embedded | Mode::Aws, FunctionSource::Embedded) => embedded(config).await,
-        (_, FunctionSource::Lambda) => lambda(config),
+        (DeploymentMode::Kubernetes, FunctionSource::Embedded) => assemble_kubernetes(config).await,
+        (DeploymentMode::Embedded | DeploymentMode::Aws, FunctionSource::Embedded) => assemble_embedded(config).await,
+        (_, FunctionSource::Lambda) => assemble_lambda(config),
     }
 }
 
 /// What the modes choose differently.
-struct Adapters {
+struct ModeAdapters {
     /// The application over its ports.
-    app: App,
+    app: MessagingApp,
     /// The delivery to this process's connections.
     delivery: ChannelDelivery,
     /// Who takes part when a connection opens and ends.
     lifecycle: ConnectionLifecycle,
     /// The connections of other pods.
     remote: Option<Arc<dyn RemoteConnections>>,
-    metrics: Metrics,
-    node: u16,
+    metrics: ShimMetrics,
+    node_id: u16,
 }
 
 /// The messaging application over these adapters.
-fn assemble(config: &Config, adapters: Adapters) -> anyhow::Result<Wired> {
-    let Adapters { app, delivery, lifecycle, remote, metrics, node } = adapters;
+fn assemble_messaging(config: &Config, adapters: ModeAdapters) -> anyhow::Result<ServerAssembly> {
+    let ModeAdapters { app, delivery, lifecycle, remote, metrics, node_id: node } = adapters;
     let app = Arc::new(app);
     let secret = signing_secret(config)?;
     let verifier = Arc::new(TokenVerifier::new(token_settings(config, secret.as_ref(), &app.clock)?));
     let authorizer = Arc::new(Authorizer { verifier: verifier.clone() });
-    let api = Api::new(definition(&config.api, &config.throttle)).context("the API's definition is not valid")?;
+    let api = WebSocketApi::new(api_definition(&config.api, &config.throttle))
+        .context("the API's definition is not valid")?;
     let parts = ApiServerParts {
-        access: access(&api, config),
+        access: access_control(&api, config),
         integration: ApiIntegration {
             api: Arc::new(api),
-            functions: Arc::new(Messaging::new(app.clone(), authorizer)),
+            functions: Arc::new(MessagingFunctions::new(app.clone(), authorizer)),
             clock: app.clock.clone(),
         },
-        ids: ConnectionIds::random(node).context("the system's random source does not answer")?,
+        ids: ConnectionIds::with_random_seed(node).context("the system's random source does not answer")?,
         lifecycle,
         remote,
         metrics,
@@ -104,19 +105,26 @@ fn assemble(config: &Config, adapters: Adapters) -> anyhow::Result<Wired> {
     let http_api = Arc::new(HttpApi::new(app, verifier, api_keys(config)?));
     let server = ApiServer::new(parts, &config.server, &config.session);
     let background = Background { delivery: Some(delivery), ..Background::default() };
-    Ok(Wired { server, http_api: Some(http_api), secret, data_dir: None, functions: None, background })
+    Ok(ServerAssembly {
+        server,
+        http_api: Some(http_api),
+        signing_secret: secret,
+        data_dir_lock: None,
+        lambda_functions: None,
+        background,
+    })
 }
 
 /// The messaging application as a WebSocket API: lifecycle routes, and one two-way route for all messages
 /// (`docs/adr/0001-two-way-message-route.md`).
 #[must_use]
-pub fn definition(config: &config::ApiConfig, throttle: &config::ThrottleConfig) -> ApiDefinition {
+pub fn api_definition(config: &config::ApiConfig, throttle: &config::ThrottleConfig) -> ApiDefinition {
     let route = |key: &str, response| RouteDefinition {
         key: key.to_owned(),
         response,
         ordering: match config.ordering {
-            config::Ordering::Connection => Ordering::Connection,
-            config::Ordering::Concurrent => Ordering::Concurrent,
+            config::MessageOrdering::Connection => RouteOrdering::Connection,
+            config::MessageOrdering::Concurrent => RouteOrdering::Concurrent,
         },
     };
     ApiDefinition {
@@ -133,28 +141,28 @@ pub fn definition(config: &config::ApiConfig, throttle: &config::ThrottleConfig)
         selection: "$request.body.action".to_owned(),
         authorizer: Some(Vec::new()),
         api_key_required: config.key_required,
-        quotas: quotas(config.profile, throttle),
+        quotas: effective_quotas(config.profile, throttle),
         settings: ApiSettings { key_source: config.key_source, rates: throttle.routes.clone(), ..Default::default() },
     }
 }
 
 /// The quotas of the profile, with the rates that the configuration sets in their place.
-fn quotas(profile: Profile, throttle: &config::ThrottleConfig) -> Quotas {
+fn effective_quotas(profile: QuotaProfile, throttle: &config::ThrottleConfig) -> Quotas {
     let quotas = match profile {
-        Profile::Aws => Quotas::aws(),
-        Profile::Open => Quotas::open(),
+        QuotaProfile::Aws => Quotas::aws_profile(),
+        QuotaProfile::Open => Quotas::open_profile(),
     };
     Quotas {
-        request_rate: throttle.requests.over(quotas.request_rate),
-        connect_rate: throttle.connections.over(quotas.connect_rate),
+        request_rate: throttle.requests.or_profile_rate(quotas.request_rate),
+        connect_rate: throttle.connections.or_profile_rate(quotas.connect_rate),
         ..quotas
     }
 }
 
 /// What decides about requests: the API's rates, and the keys and callers that the configuration names.
-fn access(api: &Api, config: &Config) -> Access {
+fn access_control(api: &WebSocketApi, config: &Config) -> AccessControl {
     let keys = ClientKeys::new(config.api.keys.clone());
-    Access { keys, credentials: config.iam.clone(), ..Access::new(api) }
+    AccessControl { keys, credentials: config.iam.clone(), ..AccessControl::new(api) }
 }
 
 fn token_settings(
@@ -170,10 +178,10 @@ fn token_settings(
     let mut source: Option<Arc<dyn KeySource>> = None;
     match &auth.jwks {
         None => {}
-        Some(Jwks::Document(text)) => {
+        Some(JwksSource::Document(text)) => {
             keys = keys.merge(KeySet::from_jwks(text).context("the JWKS document is not usable")?);
         }
-        Some(Jwks::Url(url)) => {
+        Some(JwksSource::Url(url)) => {
             let address = url.parse().context("the JWKS address is not a URL")?;
             source = Some(Arc::new(HttpJwks::new(address, clock.clone()).context("the JWKS address is refused")?));
         }
@@ -189,7 +197,7 @@ fn token_settings(
 
 fn api_keys(config: &Config) -> anyhow::Result<ApiKeys> {
     config.auth.api_keys.iter().try_fold(ApiKeys::default(), |keys, entry| {
-        keys.with(entry.key.expose(), entry.tenant.clone(), entry.name.clone())
+        keys.with_key(entry.key.expose(), entry.tenant.clone(), entry.name.clone())
             .with_context(|| format!("the API key of '{}' is refused", entry.name))
     })
 }

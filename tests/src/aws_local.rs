@@ -57,12 +57,12 @@ impl Deployment {
         static DRAWN: AtomicU32 = AtomicU32::new(0);
         let number = DRAWN.fetch_add(1, Ordering::Relaxed);
         let credentials = Credentials::new(ACCESS_KEY, SECRET_KEY, None, None, "tests");
-        let loader = wiring::loader().region(Region::new(REGION)).endpoint_url(database.endpoint());
+        let loader = wiring::sdk_loader().region(Region::new(REGION)).endpoint_url(database.endpoint());
         let sdk = Box::pin(loader.credentials_provider(credentials).load()).await;
         let (client, secrets) = (Client::new(&sdk), aws_sdk_secretsmanager::Client::new(&sdk));
         let (connections, messages) = (format!("connections-of-{number}"), format!("messages-of-{number}"));
-        tables::create(&client, &connections, tables::connections()?).await?;
-        tables::create(&client, &messages, tables::messages()?).await?;
+        tables::create_table(&client, &connections, tables::connections_table()?).await?;
+        tables::create_table(&client, &messages, tables::messages_table()?).await?;
         Ok(Self { database, client, connections, messages, secrets })
     }
 

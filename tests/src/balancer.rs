@@ -46,7 +46,7 @@ const CONNECTIONS: usize = 8_000;
 
 /// A server behind the balancer.
 #[derive(Debug, Clone, Copy)]
-pub struct Backend {
+pub struct BalancerBackend {
     /// Where clients are sent.
     pub traffic: SocketAddr,
     /// Where `GET /ready` is asked.
@@ -68,7 +68,7 @@ impl Balancer {
     ///
     /// # Errors
     /// When haproxy cannot be started.
-    pub async fn start(servers: &[Backend]) -> anyhow::Result<Self> {
+    pub async fn start(servers: &[BalancerBackend]) -> anyhow::Result<Self> {
         let directory = tempfile::tempdir()?;
         let listener = TcpListener::bind(("127.0.0.1", 0))?;
         let address = listener.local_addr()?;
@@ -80,7 +80,7 @@ impl Balancer {
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let child = child.context("haproxy does not run; tests/scripts/setup.sh installs it")?;
         let balancer = Self { address, servers: servers.len(), _child: KillOnDrop(child), directory };
-        balancer.until_ready(servers.len()).await;
+        balancer.wait_ready(servers.len()).await;
         Ok(balancer)
     }
 
@@ -91,15 +91,15 @@ impl Balancer {
     }
 
     /// Waits until exactly `count` servers get connections.
-    pub async fn until_ready(&self, count: usize) {
+    pub async fn wait_ready(&self, count: usize) {
         eventually!(&format!("the balancer to find {count} servers ready"), {
             (self.ready().await.ok() == Some(count)).then_some(())
         });
     }
 
     /// Waits until all servers get connections.
-    pub async fn until_all_are_ready(&self) {
-        self.until_ready(self.servers).await;
+    pub async fn wait_all_ready(&self) {
+        self.wait_ready(self.servers).await;
     }
 
     /// How many servers' last probe succeeded.
@@ -118,7 +118,7 @@ fn stats_socket(directory: &TempDir) -> PathBuf {
     directory.path().join("stats")
 }
 
-fn configured(stats: &std::path::Path, servers: &[Backend]) -> String {
+fn configured(stats: &std::path::Path, servers: &[BalancerBackend]) -> String {
     let mut text = format!("global\n  maxconn {CONNECTIONS}\n  stats socket {}\n{SETTINGS}", stats.display());
     for (number, server) in servers.iter().enumerate() {
         let (traffic, probe) = (server.traffic, server.probe);

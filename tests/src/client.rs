@@ -1,16 +1,16 @@
 //! A client of the wire protocol on a real socket, for tests.
 //!
 //! Invariant: every frame that arrives is checked on the way in: a message that repeats or steps back in its channel fails
-//! the test ([`Seen`]), whether or not the test looks at it. Only where the gateway orders nothing the client does
-//! ([`Arrival`]). Failures panic with a sentence, because a test has nothing
-//! else to do with them. It does not reconnect by itself; tests do that, and hand the old client's [`Seen`] on.
+//! the test ([`ReceivedState`]), whether or not the test looks at it. Only where the gateway orders nothing the client does
+//! ([`DeliveryOrder`]). Failures panic with a sentence, because a test has nothing
+//! else to do with them. It does not reconnect by itself; tests do that, and hand the old client's [`ReceivedState`] on.
 
-mod arrival;
+mod delivery_order;
 mod dial;
 pub mod http;
 pub(crate) mod positions;
 pub mod raw;
-mod seen;
+mod received_state;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,18 +22,18 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-pub use self::arrival::Arrival;
-use self::arrival::Line;
-pub use self::dial::{Dial, Refusal};
-pub use self::seen::Seen;
-use crate::eventually::in_time;
+pub use self::delivery_order::DeliveryOrder;
+use self::delivery_order::ReorderBuffer;
+pub use self::dial::{ClientHandshake, HandshakeRejection};
+pub use self::received_state::ReceivedState;
+use crate::eventually::with_timeout;
 
 /// Most frames that wait to be looked at. A test that leaves more behind has lost its way.
-const INBOX_FRAMES: usize = 100_000;
+const MAX_INBOX_FRAMES: usize = 100_000;
 
 /// How a connection ended, as its client saw it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ending {
+pub struct ObservedClose {
     /// The code of the close frame; 1006 when there was none (RFC 6455, section 7.1.5).
     pub code: u16,
     /// Its reason.
@@ -47,8 +47,8 @@ pub struct Client {
     /// What has arrived, is in order, and was not read.
     arrived: VecDeque<Value>,
     inbox: VecDeque<Value>,
-    line: Line,
-    seen: Seen,
+    line: ReorderBuffer,
+    seen: ReceivedState,
 }
 
 /// A frame id that no other frame of this test process has.
@@ -77,24 +77,24 @@ impl Client {
 
     /// Sends a frame; `false` when the connection is broken, which a test of crashes expects.
     pub async fn try_send(&mut self, frame: &Value) -> bool {
-        in_time("the server to take a message", self.socket.send(Message::text(frame.to_string()))).await.is_ok()
+        with_timeout("the server to take a message", self.socket.send(Message::text(frame.to_string()))).await.is_ok()
     }
 
     /// Sends any WebSocket message.
     pub async fn send_message(&mut self, message: Message) {
         let name = &self.name;
-        let sent = in_time("the server to take a message", self.socket.send(message)).await;
+        let sent = with_timeout("the server to take a message", self.socket.send(message)).await;
         sent.unwrap_or_else(|error| panic!("{name} could not send: {error}"));
     }
 
     /// Puts many texts on the wire in one go.
     pub async fn send_all(&mut self, texts: impl IntoIterator<Item = String>) {
         for text in texts {
-            in_time("the server to take a message", self.socket.feed(Message::text(text)))
+            with_timeout("the server to take a message", self.socket.feed(Message::text(text)))
                 .await
                 .expect("the socket is open");
         }
-        in_time("the server to take messages", self.socket.flush()).await.expect("the socket is open");
+        with_timeout("the server to take messages", self.socket.flush()).await.expect("the socket is open");
     }
 
     /// Sends a frame, with a fresh `id` if it has none, and returns its answer: the frame with the same `id` that is no
@@ -103,31 +103,31 @@ impl Client {
         let id = frame["id"].as_str().map_or_else(fresh_id, str::to_owned);
         frame["id"] = Value::from(id.as_str());
         self.send(&frame).await;
-        self.answer(&id).await
+        self.reply_to(&id).await
     }
 
     /// The answer to the frame `id`.
-    pub async fn answer(&mut self, id: &str) -> Value {
+    pub async fn reply_to(&mut self, id: &str) -> Value {
         let answers = |frame: &Value| frame["id"] == id && type_of(frame) != "message";
         self.next_where(&format!("an answer to {id}"), answers).await
     }
 
     /// Sends a message to a channel and returns its `ack`.
-    pub async fn say(&mut self, channel: &str, body: impl Into<Value>) -> Value {
+    pub async fn send_to_channel(&mut self, channel: &str, body: impl Into<Value>) -> Value {
         let ack = self.request(json!({"action": "send", "to": channel, "body": body.into()})).await;
         assert_eq!(type_of(&ack), "ack", "{}'s message to {channel} was not acknowledged: {ack}", self.name);
         ack
     }
 
     /// Sends a frame that has to be refused, and returns the code.
-    pub async fn refused(&mut self, frame: Value) -> String {
+    pub async fn expect_error(&mut self, frame: Value) -> String {
         let answer = self.request(frame).await;
         assert_eq!(type_of(&answer), "error", "{}'s frame was not refused: {answer}", self.name);
         answer["code"].as_str().unwrap_or_default().to_owned()
     }
 
     /// Enters rooms (`join`) or topics (`subscribe`) and returns the answer.
-    pub async fn enter(&mut self, action: &str, channels: &[&str]) -> Value {
+    pub async fn join_channels(&mut self, action: &str, channels: &[&str]) -> Value {
         let answer = self.request(json!({"action": action, "channels": channels})).await;
         let expected = if action == "join" { "members" } else { "ack" };
         assert_eq!(type_of(&answer), expected, "{} could not {action} {channels:?}: {answer}", self.name);
@@ -135,14 +135,14 @@ impl Client {
     }
 
     /// Leaves rooms (`leave`) or topics (`unsubscribe`).
-    pub async fn exit(&mut self, action: &str, channels: &[&str]) -> Value {
+    pub async fn leave_channels(&mut self, action: &str, channels: &[&str]) -> Value {
         let answer = self.request(json!({"action": action, "channels": channels})).await;
         assert_eq!(type_of(&answer), "ack", "{} could not {action} {channels:?}: {answer}", self.name);
-        channels.iter().for_each(|channel| self.seen.forget(channel));
+        channels.iter().for_each(|channel| self.seen.clear_channel(channel));
         answer
     }
 
-    /// Resumes channels from where [`Seen`] stands (from now on, where it has seen nothing) and returns `resumed`. What
+    /// Resumes channels from where [`ReceivedState`] stands (from now on, where it has seen nothing) and returns `resumed`. What
     /// was missed waits in the inbox. Live messages that come before `welcome` are left to the resume, as
     /// `docs/PROTOCOL.md` asks of clients.
     pub async fn resume(&mut self, channels: &[&str]) -> Value {
@@ -158,7 +158,7 @@ impl Client {
     }
 
     /// The next frame of a type; others before it stay in the inbox.
-    pub async fn next_of(&mut self, wanted: &str) -> Value {
+    pub async fn next_of_type(&mut self, wanted: &str) -> Value {
         self.next_where(&format!("a frame of type {wanted}"), |frame| type_of(frame) == wanted).await
     }
 
@@ -173,7 +173,7 @@ impl Client {
     }
 
     /// The oldest frame that has arrived and was not looked at; reads nothing from the wire.
-    pub fn unread(&mut self) -> Option<Value> {
+    pub fn pop_unread(&mut self) -> Option<Value> {
         self.inbox.pop_front()
     }
 
@@ -183,13 +183,13 @@ impl Client {
             return frame;
         }
         let what = format!("{} to receive {what}", self.name);
-        in_time(&what, async {
+        with_timeout(&what, async {
             loop {
                 let frame = self.read().await.unwrap_or_else(|ending| panic!("no {what}: closed with {ending:?}"));
                 if wanted(&frame) {
                     return frame;
                 }
-                assert!(self.inbox.len() < INBOX_FRAMES, "{} left {INBOX_FRAMES} frames unread", self.name);
+                assert!(self.inbox.len() < MAX_INBOX_FRAMES, "{} left {MAX_INBOX_FRAMES} frames unread", self.name);
                 self.inbox.push_back(frame);
             }
         })
@@ -198,7 +198,7 @@ impl Client {
 
     /// Takes in everything that the server had handed to this connection before now, and returns what was not looked at.
     /// A `pong` comes behind everything that was in line.
-    pub async fn settle(&mut self) -> Vec<Value> {
+    pub async fn drain_inbox(&mut self) -> Vec<Value> {
         let pong = self.request(json!({"action": "ping"})).await;
         assert_eq!(type_of(&pong), "pong", "{} got no pong: {pong}", self.name);
         self.inbox.drain(..).collect()
@@ -207,12 +207,12 @@ impl Client {
     /// Sends a WebSocket ping and waits for its pong.
     pub async fn ping(&mut self, payload: &'static [u8]) {
         self.send_message(Message::Ping(Bytes::from_static(payload))).await;
-        in_time("a pong", async {
+        with_timeout("a pong", async {
             loop {
                 match self.socket.next().await {
                     Some(Ok(Message::Pong(answered))) => return assert_eq!(answered, payload),
                     Some(Ok(Message::Text(text))) => {
-                        let frames = self.take_in(&text);
+                        let frames = self.check_frame(&text);
                         self.inbox.extend(frames);
                     }
                     other => panic!("{} got {other:?} instead of a pong", self.name),
@@ -223,9 +223,9 @@ impl Client {
     }
 
     /// Waits for the server to end the connection; frames before that end up in the inbox.
-    pub async fn closed(&mut self) -> Ending {
+    pub async fn wait_closed(&mut self) -> ObservedClose {
         let what = format!("the server to close {}'s connection", self.name);
-        in_time(&what, async {
+        with_timeout(&what, async {
             loop {
                 match self.read().await {
                     Ok(frame) => self.inbox.push_back(frame),
@@ -237,21 +237,21 @@ impl Client {
     }
 
     /// Closes with 1000 and fails if the server left messages out without a `gap`.
-    pub async fn close(mut self) -> Seen {
-        in_time("the closing handshake", self.socket.close(None)).await.expect("the socket is open");
-        while in_time("the server's close frame", self.read()).await.is_ok() {}
+    pub async fn close(mut self) -> ReceivedState {
+        with_timeout("the closing handshake", self.socket.close(None)).await.expect("the socket is open");
+        while with_timeout("the server's close frame", self.read()).await.is_ok() {}
         self.seen.assert_complete(&self.name);
         self.seen
     }
 
     /// Drops the connection without a word, as a phone in a tunnel does.
-    pub fn vanish(self) -> Seen {
+    pub fn drop_abruptly(self) -> ReceivedState {
         self.seen
     }
 
     /// What has been seen of each channel so far.
     #[must_use]
-    pub const fn seen(&self) -> &Seen {
+    pub const fn received_state(&self) -> &ReceivedState {
         &self.seen
     }
 
@@ -262,31 +262,31 @@ impl Client {
     }
 
     /// The next frame off the wire, or how the connection ended.
-    pub async fn read(&mut self) -> Result<Value, Ending> {
+    pub async fn read(&mut self) -> Result<Value, ObservedClose> {
         loop {
             if let Some(frame) = self.arrived.pop_front() {
                 return Ok(frame);
             }
             match self.socket.next().await {
                 Some(Ok(Message::Text(text))) => {
-                    let frames = self.take_in(&text);
+                    let frames = self.check_frame(&text);
                     self.arrived.extend(frames);
                 }
                 Some(Ok(Message::Close(Some(frame)))) => {
-                    return Err(Ending { code: frame.code.into(), reason: frame.reason.as_str().to_owned() });
+                    return Err(ObservedClose { code: frame.code.into(), reason: frame.reason.as_str().to_owned() });
                 }
-                Some(Ok(Message::Close(None))) => return Err(Ending { code: 1005, reason: String::new() }),
+                Some(Ok(Message::Close(None))) => return Err(ObservedClose { code: 1005, reason: String::new() }),
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
                 Some(Ok(other)) => panic!("{} received {other:?}, which no server of this protocol sends", self.name),
                 Some(Err(Error::Capacity(error))) => panic!("{} received too much at once: {error}", self.name),
-                Some(Err(_)) | None => return Err(Ending { code: 1006, reason: String::new() }),
+                Some(Err(_)) | None => return Err(ObservedClose { code: 1006, reason: String::new() }),
             }
         }
     }
 
     /// Checks a frame on its way in, and gives what it lets through: nothing when a resume makes it good, or when it came
     /// too early; more than itself when others had to wait for it.
-    fn take_in(&mut self, text: &str) -> Vec<Value> {
+    fn check_frame(&mut self, text: &str) -> Vec<Value> {
         let frame: Value =
             serde_json::from_str(text).unwrap_or_else(|error| panic!("{} received no JSON: {error}", self.name));
         if type_of(&frame) == "welcome" {
@@ -296,6 +296,6 @@ impl Client {
         if type_of(&frame) == "message" && self.seen.positions().is_resuming(channel) {
             return Vec::new();
         }
-        self.line.admit(&mut self.seen, &self.name, frame)
+        self.line.accept_frame(&mut self.seen, &self.name, frame)
     }
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 
-use shim::config::{Environment, Strings};
+use shim::config::{ProcessEnvironment, VariableSource};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -18,7 +18,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::OnceCell;
 
 use crate::eventually;
-use crate::eventually::in_time;
+use crate::eventually::with_timeout;
 use crate::ports::free_address;
 
 /// The variable that makes a missing emulator a failure.
@@ -47,7 +47,10 @@ impl DynamoDb {
         let program = match tokio::task::spawn_blocking(install).await.expect("the installation does not panic") {
             Ok(program) => program,
             Err(failure) => {
-                assert!(Environment.text(REQUIRED_VARIABLE).is_none(), "MiniStack could not be installed: {failure}");
+                assert!(
+                    ProcessEnvironment.read_variable(REQUIRED_VARIABLE).is_none(),
+                    "MiniStack could not be installed: {failure}"
+                );
                 eprintln!("SKIPPED: MiniStack could not be installed, so nothing was checked: {failure}");
                 return None;
             }
@@ -92,7 +95,7 @@ impl DynamoDb {
             stream.write_all(request.as_bytes()).await?;
             stream.read_to_string(&mut answer).await
         };
-        in_time("the emulator's health", exchange).await.is_ok() && answer.starts_with("HTTP/1.1 200")
+        with_timeout("the emulator's health", exchange).await.is_ok() && answer.starts_with("HTTP/1.1 200")
     }
 }
 

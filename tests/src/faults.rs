@@ -10,32 +10,32 @@
 //! of `docs/PROTOCOL.md`, every connection has exactly one effective `$disconnect`, presence is right within 15 s, and a
 //! rolling restart interrupts clients for less than 2 s. What the pods do inside is not looked at.
 
+mod analysis;
 mod backend;
-mod dice;
-mod disasters;
-mod ledger;
-mod outcome;
-mod participant;
-mod places;
-mod records;
+mod channel_positions;
+mod disconnect_audit;
+mod fault_report;
+mod fixture;
+mod injection;
+mod recorder;
+mod seeded_rng;
 mod session;
-mod stage;
-mod verdict;
+mod traffic_client;
 mod wire;
 
 use std::time::Duration;
 
-pub use self::disasters::Fault;
-pub use self::ledger::Counts;
-pub use self::outcome::Outcome;
-pub use self::records::Disconnects;
-pub use self::stage::run;
-pub use self::verdict::{Interruptions, Messages};
-use crate::cable::Cable;
+pub use self::analysis::{InterruptionSummary, MessageCounts};
+pub use self::disconnect_audit::DisconnectCounts;
+pub use self::fault_report::FaultReport;
+pub use self::fixture::run_fault;
+pub use self::injection::InjectedFault;
+pub use self::recorder::RunCounts;
+use crate::tcp_proxy::TcpProxy;
 
 /// How large a run is.
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub struct FaultPlan {
     /// How many clients there are.
     pub connections: usize,
     /// How long each waits between two messages.

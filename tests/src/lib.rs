@@ -5,19 +5,19 @@
 
 pub mod aws_local;
 pub mod balancer;
-pub mod cable;
 mod child;
 pub mod client;
 pub mod conformance;
 pub mod dynamodb;
 pub mod eventually;
 pub mod faults;
-pub mod fleet;
 pub mod load;
+pub mod pod_cluster;
 pub mod ports;
 pub mod postgres;
 pub mod redis;
 pub mod sam_events;
 pub mod server;
+pub mod tcp_proxy;
 pub mod websocket;
 pub mod world;

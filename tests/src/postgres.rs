@@ -19,7 +19,7 @@ use crate::child::KillOnDrop;
 use crate::redis::{Certificates, free_port};
 
 /// How long a server may take to do what it was told, on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
 /// The user that owns everything in a server.
 pub const USER: &str = "twinway";
 /// That user's password.
@@ -51,20 +51,20 @@ impl PostgresServer {
     /// # Errors
     /// When it cannot be started.
     pub fn start() -> anyhow::Result<Self> {
-        Self::with(PostgresOptions::default())
+        Self::start_with(PostgresOptions::default())
     }
 
     /// Makes a server of its own and waits until it answers.
     ///
     /// # Errors
     /// When it cannot be started.
-    pub fn with(options: PostgresOptions) -> anyhow::Result<Self> {
+    pub fn start_with(options: PostgresOptions) -> anyhow::Result<Self> {
         let programs = Programs::find()?;
         let directory = tempfile::tempdir()?;
-        programs.hand_over(directory.path())?;
+        programs.give_ownership(directory.path())?;
         let mut server = Self { port: free_port()?, directory, programs, options, child: None };
         server.initialise()?;
-        server.revive()?;
+        server.restart()?;
         Ok(server)
     }
 
@@ -84,7 +84,7 @@ impl PostgresServer {
     ///
     /// # Errors
     /// When it is refused.
-    pub fn ask(&self, sql: &str) -> anyhow::Result<String> {
+    pub fn query(&self, sql: &str) -> anyhow::Result<String> {
         let output = self.psql(sql).output()?;
         let printed = String::from_utf8_lossy(&output.stdout).trim().to_owned();
         ensure!(output.status.success(), "psql {sql:?}: {}", String::from_utf8_lossy(&output.stderr).trim());
@@ -95,7 +95,7 @@ impl PostgresServer {
     ///
     /// # Errors
     /// When `psql` does not run.
-    pub fn begin(&self, sql: &str) -> anyhow::Result<Child> {
+    pub fn start_query(&self, sql: &str) -> anyhow::Result<Child> {
         Ok(self.psql(sql).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?)
     }
 
@@ -109,7 +109,7 @@ impl PostgresServer {
     ///
     /// # Errors
     /// When it does not come up.
-    pub fn revive(&mut self) -> anyhow::Result<()> {
+    pub fn restart(&mut self) -> anyhow::Result<()> {
         self.kill();
         let started = Instant::now();
         loop {
@@ -117,12 +117,12 @@ impl PostgresServer {
             if self.child.as_mut().is_none_or(|child| !matches!(child.0.try_wait(), Ok(None))) {
                 self.child = Some(KillOnDrop(self.command().spawn()?));
             }
-            if self.ask("SELECT 1").is_ok() {
+            if self.query("SELECT 1").is_ok() {
                 return Ok(());
             }
-            if started.elapsed() > PATIENCE {
+            if started.elapsed() > COMMAND_TIMEOUT {
                 let log = std::fs::read_to_string(self.log_path()).unwrap_or_default();
-                bail!("the server did not come up in {PATIENCE:?}:\n{log}");
+                bail!("the server did not come up in {COMMAND_TIMEOUT:?}:\n{log}");
             }
             // A poll of another process: there is nothing else to wait on.
             std::thread::sleep(Duration::from_millis(50));
@@ -136,8 +136,8 @@ impl PostgresServer {
     pub fn demote(&mut self) -> anyhow::Result<()> {
         self.stop()?;
         std::fs::write(self.data().join("standby.signal"), "")?;
-        self.programs.hand_over(&self.data().join("standby.signal"))?;
-        self.revive()
+        self.programs.give_ownership(&self.data().join("standby.signal"))?;
+        self.restart()
     }
 
     /// Makes it the writable server after [`Self::demote`], as a failover does.
@@ -145,7 +145,7 @@ impl PostgresServer {
     /// # Errors
     /// When it refuses.
     pub fn promote(&self) -> anyhow::Result<()> {
-        let promoted = self.ask("SELECT pg_promote()")?;
+        let promoted = self.query("SELECT pg_promote()")?;
         ensure!(promoted == "t", "the server was not promoted: {promoted}");
         Ok(())
     }
@@ -169,7 +169,7 @@ impl PostgresServer {
     fn initialise(&self) -> anyhow::Result<()> {
         let password = self.directory.path().join("password");
         std::fs::write(&password, PASSWORD)?;
-        self.programs.hand_over(&password)?;
+        self.programs.give_ownership(&password)?;
         let mut command = self.programs.run("initdb");
         command.arg("-D").arg(self.data()).args(["-U", USER, "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C"]);
         command.args(["--no-sync", "--wal-segsize=1"]).arg(format!("--pwfile={}", password.display()));
@@ -183,7 +183,7 @@ impl PostgresServer {
                 let to = self.data().join(to);
                 std::fs::copy(from, &to)?;
                 std::fs::set_permissions(&to, std::fs::Permissions::from_mode(0o600))?;
-                self.programs.hand_over(&to)?;
+                self.programs.give_ownership(&to)?;
             }
         }
         Ok(())

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 
 /// How long a server may take to do what it was told, on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A port that nobody listens on now.
 ///
@@ -42,7 +42,7 @@ fn wait_for(what: &str, mut done: impl FnMut() -> anyhow::Result<bool>) -> anyho
         if matches!(last, Ok(true)) {
             return Ok(());
         }
-        if started.elapsed() > PATIENCE {
+        if started.elapsed() > COMMAND_TIMEOUT {
             last.with_context(|| format!("waiting for {what}"))?;
             bail!("waited too long for {what}");
         }

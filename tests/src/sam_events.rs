@@ -7,21 +7,21 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use gateway::api::Api;
-use gateway::authorizer::{AuthorizerOutcome, outcome};
+use gateway::api::WebSocketApi;
+use gateway::authorizer::{AuthorizerOutcome, authorizer_outcome};
 use gateway::close::CloseCause;
 use gateway::event::{AuthorizerEvent, ConnectEvent, ConnectionFacts, DisconnectEvent, MessageEvent};
 use gateway::handshake::{self, EventHeaders, HandshakeRequest};
 use gateway::id::GatewayId;
 use gateway::time::EventTime;
-use handlers::authorizer::{Authorizer, Claims, KeySet, TokenSettings, TokenVerifier, mint_hs256};
+use handlers::authorizer::{Authorizer, JwtClaims, KeySet, TokenSettings, TokenVerifier, mint_hs256};
 use handlers::id::{TenantId, UserId};
 use handlers::identity::Role;
 use handlers::ports::Timestamp;
 use http::header::{HeaderMap, HeaderValue, SEC_WEBSOCKET_PROTOCOL, USER_AGENT};
 use serde_json::{Value, json};
-use shim::config::{ApiConfig, Config, Ordering, Profile};
-use shim::wiring::definition;
+use shim::config::{ApiConfig, Config, MessageOrdering, QuotaProfile};
+use shim::wiring::api_definition;
 
 /// The API that the events name: ids of the form that API Gateway gives, of nobody's account.
 const API: &str = "a1b2c3d4e5";
@@ -48,8 +48,8 @@ pub async fn samples(secret: &str, now: i64) -> anyhow::Result<Vec<Sample>> {
     let query = request.query_parameters();
     let headers = EventHeaders::for_authorizer(&request);
     let mut facts = facts(&request, now)?;
-    let time = EventTime::at(now);
-    let request_id = |entropy| GatewayId::request(now, entropy);
+    let time = EventTime::from_epoch_ms(now);
+    let request_id = |entropy| GatewayId::for_request(now, entropy);
 
     let event = AuthorizerEvent { facts: &facts, headers: &headers, query: &query, request_id: request_id(1), time };
     let (authorizer, verdict) = (event.to_json(), verdict(event, secret, now).await?);
@@ -57,11 +57,11 @@ pub async fn samples(secret: &str, now: i64) -> anyhow::Result<Vec<Sample>> {
     let headers = headers.into_connect();
     let connect = ConnectEvent { facts: &facts, headers: &headers, query: &query, request_id: request_id(2), time };
     let route = facts.api.route_for(MESSAGE).context("the API has no route for messages")?;
-    let message_id = GatewayId::message(now, 1, facts.connection_id);
+    let message_id = GatewayId::for_message(now, 1, facts.connection_id);
     let body = MESSAGE.to_owned();
     let message =
         MessageEvent { facts: &facts, route_key: &route.key, message_id, request_id: request_id(3), time, body };
-    let (status_code, reason) = CloseCause::ClientWithoutStatus.disconnect();
+    let (status_code, reason) = CloseCause::ClientWithoutStatus.disconnect_status();
     let disconnect = DisconnectEvent { facts: &facts, request_id: request_id(4), time, status_code, reason };
     Ok(vec![
         ("authorizer", parsed(&authorizer)?),
@@ -78,7 +78,7 @@ fn parsed(bytes: &[u8]) -> anyhow::Result<Value> {
 
 fn token(secret: &str, user: &str, role: Role, now: i64) -> anyhow::Result<String> {
     let issued = now / 1000;
-    let claims = Claims {
+    let claims = JwtClaims {
         sub: UserId::parse(user)?,
         role,
         tenant: TenantId::default_tenant(),
@@ -109,23 +109,23 @@ fn handshake(token: &str) -> anyhow::Result<HandshakeRequest> {
 }
 
 fn facts(request: &HandshakeRequest, now: i64) -> anyhow::Result<ConnectionFacts> {
-    let settings = Config::test();
+    let settings = Config::for_tests();
     let api = ApiConfig {
         id: API.to_owned(),
         region: REGION.to_owned(),
         account_id: ACCOUNT.to_owned(),
         stage: STAGE.to_owned(),
-        profile: Profile::Aws,
-        ordering: Ordering::Concurrent,
+        profile: QuotaProfile::Aws,
+        ordering: MessageOrdering::Concurrent,
         ..settings.api
     };
-    let api = definition(&api, &settings.throttle);
+    let api = api_definition(&api, &settings.throttle);
     Ok(ConnectionFacts {
-        api: Arc::new(Api::new(api).context("the API's definition is not valid")?),
-        connection_id: GatewayId::connection(now, 1, 1),
+        api: Arc::new(WebSocketApi::new(api).context("the API's definition is not valid")?),
+        connection_id: GatewayId::for_connection(now, 1, 1),
         domain_name: request.domain_name.clone(),
         connected_at: now,
-        identity: request.identity(),
+        identity: request.request_identity(),
         authorizer: None,
     })
 }
@@ -138,8 +138,8 @@ async fn verdict(
 ) -> anyhow::Result<gateway::authorizer::AuthorizerContext> {
     let keys = KeySet::default().with_secret(secret.as_bytes()).context("the secret is not usable")?;
     let authorizer = Authorizer { verifier: Arc::new(TokenVerifier::new(TokenSettings::new(keys))) };
-    let response = authorizer.authorize(event.typed(), Timestamp(now)).await?;
-    match outcome(&event.facts.api, Ok(response), 0) {
+    let response = authorizer.authorize(event.into_lambda_event(), Timestamp(now)).await?;
+    match authorizer_outcome(&event.facts.api, Ok(response), 0) {
         AuthorizerOutcome::Allow(context) => Ok(context),
         refused => bail!("the authorizer's answer lets nobody in: {refused:?}"),
     }
@@ -174,10 +174,10 @@ fn push(token: &str, from: &HandshakeRequest, now: i64) -> Value {
                 "sourceIp": from.source_ip.to_string(),
                 "userAgent": "sam-local",
             },
-            "requestId": GatewayId::request(now, 5).as_str(),
+            "requestId": GatewayId::for_request(now, 5).as_str(),
             "routeKey": "ANY /v1/{proxy+}",
             "stage": "$default",
-            "time": EventTime::at(now).clf.as_str(),
+            "time": EventTime::from_epoch_ms(now).clf.as_str(),
             "timeEpoch": now,
         },
         "pathParameters": { "proxy": "messages" },

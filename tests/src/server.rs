@@ -1,6 +1,6 @@
 //! The real `twinway` binary as a child process, on ports of its own and a data directory of its own.
 //!
-//! Invariant: a [`Server`] is ready when it is handed out, everything that it writes is kept for assertions, and it is gone
+//! Invariant: a [`TwinwayServer`] is ready when it is handed out, everything that it writes is kept for assertions, and it is gone
 //! when the value is. Nothing of this process's environment reaches it. It shares no code with what it starts.
 
 mod launch;
@@ -14,17 +14,17 @@ use std::process::ExitStatus;
 use serde_json::Value;
 use tokio::process::{Child, Command};
 
-pub use self::launch::{Launch, SECRET, STAGE};
-pub use self::output::Output;
-use crate::client::http::Http;
+pub use self::launch::{SECRET, STAGE, ServerLaunch};
+pub use self::output::ProcessOutput;
+use crate::client::http::HttpCaller;
 use crate::eventually;
-use crate::eventually::in_time;
+use crate::eventually::with_timeout;
 
 /// A server that runs.
-pub struct Server {
-    launch: Launch,
+pub struct TwinwayServer {
+    launch: ServerLaunch,
     child: Child,
-    output: Output,
+    output: ProcessOutput,
     /// Where clients connect.
     pub traffic: SocketAddr,
     /// Where probes and scrapers connect.
@@ -33,7 +33,7 @@ pub struct Server {
 
 /// How a server's process ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Exit {
+pub struct ServerExit {
     /// Its exit code; `None` when a signal ended it.
     pub code: Option<i32>,
     /// What it wrote to standard error.
@@ -42,7 +42,7 @@ pub struct Exit {
     pub stdout: String,
 }
 
-impl Exit {
+impl ServerExit {
     /// How often each text was logged as a warning or an error.
     #[must_use]
     pub fn warnings(&self) -> BTreeMap<String, usize> {
@@ -55,11 +55,11 @@ impl Exit {
     }
 }
 
-impl Server {
+impl TwinwayServer {
     /// A server that has not been started.
     #[must_use]
-    pub fn launch() -> Launch {
-        Launch::new()
+    pub fn launch() -> ServerLaunch {
+        ServerLaunch::new()
     }
 
     /// The address of its WebSocket API.
@@ -70,14 +70,14 @@ impl Server {
 
     /// A caller of the traffic port, without a token.
     #[must_use]
-    pub fn http(&self) -> Http {
-        Http::of(&format!("http://{}", self.traffic))
+    pub fn http(&self) -> HttpCaller {
+        HttpCaller::with_base_url(&format!("http://{}", self.traffic))
     }
 
     /// A caller of the ops port.
     #[must_use]
-    pub fn operator(&self) -> Http {
-        Http::of(&format!("http://{}", self.ops))
+    pub fn ops_client(&self) -> HttpCaller {
+        HttpCaller::with_base_url(&format!("http://{}", self.ops))
     }
 
     /// The data directory.
@@ -94,20 +94,20 @@ impl Server {
 
     /// Fails unless the server says that it is alive and ready.
     pub async fn assert_healthy(&self) {
-        assert_eq!(self.operator().get("/health").await.ok()["status"], "ok");
-        assert_eq!(self.operator().get("/ready").await.ok()["status"], "ready");
+        assert_eq!(self.ops_client().get("/health").await.expect_ok()["status"], "ok");
+        assert_eq!(self.ops_client().get("/ready").await.expect_ok()["status"], "ready");
     }
 
     /// A metric's value as the ops port shows it; `name` with its labels, as they are written there.
     pub async fn metric(&self, name: &str) -> Option<f64> {
-        let reply = self.operator().get("/metrics").await;
+        let reply = self.ops_client().get("/metrics").await;
         let text = String::from_utf8_lossy(&reply.body).into_owned();
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
         Some(line.parse().expect("a metric's value is a number"))
     }
 
     /// Waits until a metric has this value.
-    pub async fn until_metric(&self, name: &str, value: f64) {
+    pub async fn wait_for_metric(&self, name: &str, value: f64) {
         eventually!(&format!("{name} to be {value}"), (self.metric(name).await == Some(value)).then_some(()));
     }
 
@@ -120,54 +120,56 @@ impl Server {
     }
 
     /// Kills the process as a power cut would: `SIGKILL`.
-    pub async fn crash(&mut self) -> Exit {
+    pub async fn kill(&mut self) -> ServerExit {
         self.child.start_kill().expect("the server runs");
-        self.ended().await
+        self.wait_exit().await
     }
 
     /// Asks the process to stop: `SIGTERM`. It is still running when this returns.
-    pub async fn ask_to_stop(&self) {
+    pub async fn terminate(&self) {
         self.signal("TERM").await;
     }
 
     /// Stops it in its tracks: connections stay open, nothing is answered.
-    pub async fn pause(&self) {
+    pub async fn suspend(&self) {
         self.signal("STOP").await;
     }
 
-    /// Lets it go on after [`Self::pause`].
+    /// Lets it go on after [`Self::suspend`].
     pub async fn resume(&self) {
         self.signal("CONT").await;
     }
 
     /// Stops it and waits for its end.
-    pub async fn stop(&mut self) -> Exit {
-        self.ask_to_stop().await;
-        self.ended().await
+    pub async fn stop(&mut self) -> ServerExit {
+        self.terminate().await;
+        self.wait_exit().await
     }
 
     /// Waits for the process to end.
-    pub async fn ended(&mut self) -> Exit {
+    pub async fn wait_exit(&mut self) -> ServerExit {
         let status =
-            in_time("the server's process to end", self.child.wait()).await.expect("a child can be waited for");
+            with_timeout("the server's process to end", self.child.wait()).await.expect("a child can be waited for");
         self.exit(status).await
     }
 
     /// From its next start on it listens where it does now.
-    pub fn stay(&mut self) {
+    pub fn keep_addresses(&mut self) {
         let launch = self.launch.clone();
-        self.launch = launch.with("TWINWAY_LISTEN", self.traffic).with("TWINWAY_OPS_LISTEN", self.ops);
+        self.launch = launch.with_env("TWINWAY_LISTEN", self.traffic).with_env("TWINWAY_OPS_LISTEN", self.ops);
     }
 
-    /// Starts it again, on the same data directory and new ports, unless it was told to [`Self::stay`].
-    pub async fn start_again(&mut self) {
+    /// Starts it again, on the same data directory and new ports, unless it was told to [`Self::keep_addresses`].
+    pub async fn restart(&mut self) {
         assert!(self.child.id().is_none(), "the server still runs");
         *self = self.launch.clone().start().await;
     }
 
     /// Waits for a log line with this `message` and returns it.
-    pub async fn logged(&self, message: &str) -> Value {
-        in_time(&format!("the log line {message:?}"), self.output.log_line(message)).await.expect("the server runs")
+    pub async fn wait_for_log(&self, message: &str) -> Value {
+        with_timeout(&format!("the log line {message:?}"), self.output.log_line(message))
+            .await
+            .expect("the server runs")
     }
 
     /// Everything that it logged so far.
@@ -181,8 +183,8 @@ impl Server {
         assert!(kill.is_ok_and(|status| status.success()), "kill(1) could not send SIG{name}");
     }
 
-    async fn exit(&mut self, status: ExitStatus) -> Exit {
+    async fn exit(&mut self, status: ExitStatus) -> ServerExit {
         self.output.finish().await;
-        Exit { code: status.code(), stderr: self.output.stderr(), stdout: self.output.stdout() }
+        ServerExit { code: status.code(), stderr: self.output.stderr(), stdout: self.output.stdout() }
     }
 }

@@ -120,7 +120,7 @@ pub fn encode(opcode: u8, payload: &[u8]) -> Vec<u8> {
 
 /// One frame with its payload, valid or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Frame {
+pub struct RawFrame {
     /// Whether it is the last of its message.
     pub fin: bool,
     /// RSV1 to RSV3 in the three low bits.
@@ -133,7 +133,7 @@ pub struct Frame {
     pub payload: Vec<u8>,
 }
 
-impl Frame {
+impl RawFrame {
     /// A whole message or control frame as a client sends it.
     #[must_use]
     pub fn new(opcode: u8, payload: impl Into<Vec<u8>>) -> Self {
@@ -194,10 +194,10 @@ mod tests {
     fn frames_survive_the_wire() {
         for length in [0, 1, 125, 126, 127, 65_535, 65_536, 131_072] {
             for masked in [true, false] {
-                let frame = Frame { masked, ..Frame::new(opcode::TEXT, vec![b'x'; length]) };
+                let frame = RawFrame { masked, ..RawFrame::new(opcode::TEXT, vec![b'x'; length]) };
                 let bytes = frame.to_bytes();
-                assert_eq!(Frame::parse(&bytes), Some((frame, bytes.len())), "{length} bytes");
-                assert_eq!(Frame::parse(&bytes[..bytes.len() - 1]), None, "{length} bytes less one");
+                assert_eq!(RawFrame::parse(&bytes), Some((frame, bytes.len())), "{length} bytes");
+                assert_eq!(RawFrame::parse(&bytes[..bytes.len() - 1]), None, "{length} bytes less one");
             }
         }
     }
@@ -206,7 +206,7 @@ mod tests {
     fn every_bit_of_a_header_survives_the_wire() {
         for first in 0..=u8::MAX {
             let bytes = [first, 0x82, 1, 2, 3, 4, b'h' ^ 1, b'i' ^ 2];
-            let (frame, used) = Frame::parse(&bytes).unwrap();
+            let (frame, used) = RawFrame::parse(&bytes).unwrap();
             assert_eq!((frame.payload.as_slice(), used), (b"hi".as_slice(), 8));
             assert_eq!(frame.to_bytes()[..2], bytes[..2]);
         }
@@ -215,11 +215,11 @@ mod tests {
     #[test]
     fn the_examples_of_rfc_6455_section_5_7() {
         let masked = [0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58];
-        assert_eq!(Frame::new(opcode::TEXT, "Hello").to_bytes(), masked);
+        assert_eq!(RawFrame::new(opcode::TEXT, "Hello").to_bytes(), masked);
         assert_eq!(encode(opcode::TEXT, b"Hello"), masked);
-        let unmasked = Frame { masked: false, ..Frame::new(opcode::TEXT, "Hello") };
+        let unmasked = RawFrame { masked: false, ..RawFrame::new(opcode::TEXT, "Hello") };
         assert_eq!(unmasked.to_bytes(), [0x81, 0x05, 0x48, 0x65, 0x6c, 0x6c, 0x6f]);
-        let long = Frame { masked: false, ..Frame::new(opcode::BINARY, [0; 65_536]) };
+        let long = RawFrame { masked: false, ..RawFrame::new(opcode::BINARY, [0; 65_536]) };
         assert_eq!(long.to_bytes()[..10], [0x82, 0x7f, 0, 0, 0, 0, 0, 1, 0, 0]);
     }
 
@@ -227,12 +227,12 @@ mod tests {
     fn a_length_beyond_all_memory_is_an_incomplete_frame() {
         let bytes = [[0x82, 0x7f].as_slice(), &[0xff; 8]].concat();
         assert_eq!(Header::parse(&bytes).unwrap().0.length, u64::MAX);
-        assert_eq!(Frame::parse(&bytes), None);
+        assert_eq!(RawFrame::parse(&bytes), None);
     }
 
     #[test]
     fn fragments_make_one_message() {
-        let frames = Frame::fragments("abcde", 2);
+        let frames = RawFrame::fragments("abcde", 2);
         let kinds: Vec<_> = frames.iter().map(|frame| (frame.fin, frame.opcode, frame.payload.len())).collect();
         assert_eq!(kinds, [(false, 1, 2), (false, 0, 2), (true, 0, 1)]);
     }

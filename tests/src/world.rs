@@ -5,22 +5,22 @@
 //! scenario promises: the server is healthy, no connection record is left behind, a graceful stop is one, and nothing
 //! private stands in its log.
 
-mod aftermath;
 mod aws_local;
 mod embedded;
+mod exit_checks;
 mod pods;
 mod token;
 
-pub use self::aftermath::assert_private;
 pub use self::aws_local::AwsLocal;
 pub use self::embedded::Embedded;
+pub use self::exit_checks::assert_private;
 pub use self::pods::Pods;
-pub use self::token::{Grant, sign};
-use crate::client::http::Http;
-use crate::client::{Arrival, Client, Dial, Ending};
+pub use self::token::{TokenClaims, sign_token};
+use crate::client::http::HttpCaller;
+use crate::client::{Client, ClientHandshake, DeliveryOrder, ObservedClose};
 
 /// A word that scenarios put into bodies, ids of users aside, to find it where it must not be.
-pub const PRIVATE: &str = "confidential";
+pub const PRIVATE_MARKER: &str = "confidential";
 
 /// What a scenario wants to be different from the default.
 #[derive(Debug, Clone, Copy, Default)]
@@ -54,15 +54,15 @@ pub trait World: Sized {
     fn http_url(&self) -> String;
 
     /// A token for somebody.
-    fn token(&self, grant: &Grant) -> String;
+    fn token(&self, grant: &TokenClaims) -> String;
 
     /// In what order a channel's messages arrive here.
-    fn arrival(&self) -> Arrival {
-        Arrival::Ordered
+    fn delivery_order(&self) -> DeliveryOrder {
+        DeliveryOrder::Ordered
     }
 
     /// How clients see an end for which the application chose a close code.
-    fn ending(&self, chosen: Ending) -> Ending {
+    fn observed_close(&self, chosen: ObservedClose) -> ObservedClose {
         chosen
     }
 
@@ -83,31 +83,34 @@ pub trait World: Sized {
 }
 
 /// How scenarios speak of a world.
-pub trait Cast: World {
+pub trait WorldClients: World {
     /// Somebody's handshake, not sent yet.
-    fn dial(&self, grant: &Grant) -> Dial {
-        Client::dial(&self.socket_url(), &grant.user).bearing(&self.token(grant)).arriving(self.arrival())
+    fn dial(&self, grant: &TokenClaims) -> ClientHandshake {
+        Client::dial(&self.socket_url(), &grant.user)
+            .with_token(&self.token(grant))
+            .with_delivery_order(self.delivery_order())
     }
 
     /// A user who is connected, and whom messages reach from now on.
     fn user(&self, name: &str) -> impl Future<Output = Client> {
-        self.dial(&Grant::user(name)).arrive()
+        self.dial(&TokenClaims::user(name)).open_and_confirm()
     }
 
     /// An admin who is connected, and whom messages reach from now on.
     fn admin(&self, name: &str) -> impl Future<Output = Client> {
-        self.dial(&Grant::admin(name)).arrive()
+        self.dial(&TokenClaims::admin(name)).open_and_confirm()
     }
 
     /// A backend that calls the HTTP API of the default tenant.
-    fn backend(&self) -> Http {
+    fn backend(&self) -> HttpCaller {
         self.backend_of("default")
     }
 
     /// A backend of a tenant.
-    fn backend_of(&self, tenant: &str) -> Http {
-        Http::of(&self.http_url()).bearing(self.token(&Grant::service("billing").of(tenant)))
+    fn backend_of(&self, tenant: &str) -> HttpCaller {
+        HttpCaller::with_base_url(&self.http_url())
+            .with_token(self.token(&TokenClaims::service("billing").in_tenant(tenant)))
     }
 }
 
-impl<W: World> Cast for W {}
+impl<W: World> WorldClients for W {}

@@ -13,7 +13,7 @@ use handlers::authorizer::TokenSettings;
 use handlers::limits::Limits;
 use http::Uri;
 
-pub(crate) use self::auth::api_keys;
+pub(crate) use self::auth::parse_api_keys;
 
 /// The table of connections.
 pub const CONNECTIONS_TABLE: &str = "TWINWAY_CONNECTIONS_TABLE";
@@ -47,16 +47,16 @@ pub const AUTH_API_KEYS_ARN: &str = "TWINWAY_AUTH_API_KEYS_ARN";
 /// As long as the shim keeps messages unless it is told otherwise.
 const DEFAULT_RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// Less than this would let entries expire while they are still being delivered and resumed.
-const SHORTEST_RETENTION: Duration = Duration::from_secs(60 * 60);
+const MIN_RETENTION: Duration = Duration::from_secs(60 * 60);
 /// As the shim's.
 const DEFAULT_LEEWAY: Duration = Duration::from_secs(30);
 
 /// Where texts come from: the environment, or a test's table.
-pub type Source<'a> = &'a dyn Fn(&str) -> Option<String>;
+pub type EnvironmentLookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// What the functions that have effects need.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stores {
+pub struct AppConfig {
     /// [`CONNECTIONS_TABLE`].
     pub connections_table: String,
     /// [`MESSAGES_TABLE`].
@@ -70,7 +70,7 @@ pub struct Stores {
 }
 
 /// What verifies callers.
-pub struct Auth {
+pub struct VerifierConfig {
     /// For tokens, as far as the environment has the keys.
     pub tokens: TokenSettings,
     /// Where the identity provider's keys are.
@@ -85,93 +85,95 @@ pub struct Auth {
 
 /// Everything that is wrong with an environment; one line each.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mistakes(Vec<String>);
+pub struct EnvironmentError(Vec<String>);
 
-impl fmt::Display for Mistakes {
+impl fmt::Display for EnvironmentError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the function's environment has {} mistake(s): {}", self.0.len(), self.0.join("; "))
     }
 }
 
-impl std::error::Error for Mistakes {}
+impl std::error::Error for EnvironmentError {}
 
 /// The process's environment.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
-pub fn environment(name: &str) -> Option<String> {
+pub fn environment_variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// Reads what a function with effects needs and, when it identifies callers itself, [`Auth`] as well.
+/// Reads what a function with effects needs and, when it identifies callers itself, [`VerifierConfig`] as well.
 ///
 /// # Errors
-/// [`Mistakes`], all of them.
-pub fn stores(source: Source<'_>) -> Result<Stores, Mistakes> {
-    let mut reader = Reader::new(source);
-    let stores = reader.stores();
-    reader.finish(stores)
+/// [`EnvironmentError`], all of them.
+pub fn read_app_config(source: EnvironmentLookup<'_>) -> Result<AppConfig, EnvironmentError> {
+    let mut reader = EnvironmentReader::new(source);
+    let stores = reader.app_config();
+    reader.into_result(stores)
 }
 
 /// Reads what verifies callers.
 ///
 /// # Errors
-/// [`Mistakes`], all of them.
-pub fn auth(source: Source<'_>) -> Result<Auth, Mistakes> {
-    let mut reader = Reader::new(source);
-    let auth = reader.auth();
-    reader.finish(auth)
+/// [`EnvironmentError`], all of them.
+pub fn read_verifier_config(source: EnvironmentLookup<'_>) -> Result<VerifierConfig, EnvironmentError> {
+    let mut reader = EnvironmentReader::new(source);
+    let auth = reader.verifier_config();
+    reader.into_result(auth)
 }
 
 /// Reads both.
 ///
 /// # Errors
-/// [`Mistakes`], those of both.
-pub fn stores_and_auth(source: Source<'_>) -> Result<(Stores, Auth), Mistakes> {
-    let mut reader = Reader::new(source);
-    let both = (reader.stores(), reader.auth());
-    reader.finish(both.0.zip(both.1))
+/// [`EnvironmentError`], those of both.
+pub fn read_app_and_verifier_config(
+    source: EnvironmentLookup<'_>,
+) -> Result<(AppConfig, VerifierConfig), EnvironmentError> {
+    let mut reader = EnvironmentReader::new(source);
+    let both = (reader.app_config(), reader.verifier_config());
+    reader.into_result(both.0.zip(both.1))
 }
 
-struct Reader<'a> {
-    source: Source<'a>,
-    mistakes: Vec<String>,
+struct EnvironmentReader<'a> {
+    source: EnvironmentLookup<'a>,
+    errors: Vec<String>,
 }
 
-impl<'a> Reader<'a> {
-    const fn new(source: Source<'a>) -> Self {
-        Self { source, mistakes: Vec::new() }
+impl<'a> EnvironmentReader<'a> {
+    const fn new(source: EnvironmentLookup<'a>) -> Self {
+        Self { source, errors: Vec::new() }
     }
 
-    fn finish<T>(self, value: Option<T>) -> Result<T, Mistakes> {
+    fn into_result<T>(self, value: Option<T>) -> Result<T, EnvironmentError> {
         match value {
-            Some(value) if self.mistakes.is_empty() => Ok(value),
-            _ => Err(Mistakes(self.mistakes)),
+            Some(value) if self.errors.is_empty() => Ok(value),
+            _ => Err(EnvironmentError(self.errors)),
         }
     }
 
-    fn text(&self, name: &str) -> Option<String> {
+    fn optional_text(&self, name: &str) -> Option<String> {
         (self.source)(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
     }
 
-    fn mistake<T>(&mut self, name: &str, what: impl fmt::Display) -> Option<T> {
-        self.mistakes.push(format!("{name} {what}"));
+    fn record_error<T>(&mut self, name: &str, what: impl fmt::Display) -> Option<T> {
+        self.errors.push(format!("{name} {what}"));
         None
     }
 
-    fn required(&mut self, name: &str, what: &str) -> Option<String> {
-        self.text(name).or_else(|| self.mistake(name, format_args!("is missing: {what}")))
+    fn required_text(&mut self, name: &str, what: &str) -> Option<String> {
+        self.optional_text(name).or_else(|| self.record_error(name, format_args!("is missing: {what}")))
     }
 
-    fn stores(&mut self) -> Option<Stores> {
-        let connections_table = self.required(CONNECTIONS_TABLE, "the name of the DynamoDB table of connections");
-        let messages_table = self.required(MESSAGES_TABLE, "the name of the DynamoDB table of messages");
+    fn app_config(&mut self) -> Option<AppConfig> {
+        let connections_table = self.required_text(CONNECTIONS_TABLE, "the name of the DynamoDB table of connections");
+        let messages_table = self.required_text(MESSAGES_TABLE, "the name of the DynamoDB table of messages");
         let management_endpoint = self.management_endpoint();
-        let retention = self.duration(RETENTION_AGE, DEFAULT_RETENTION);
-        if retention.is_some_and(|retention| retention < SHORTEST_RETENTION) {
-            let _: Option<()> = self.mistake(RETENTION_AGE, "must be 1h or more");
+        let retention = self.duration_or(RETENTION_AGE, DEFAULT_RETENTION);
+        if retention.is_some_and(|retention| retention < MIN_RETENTION) {
+            let _: Option<()> = self.record_error(RETENTION_AGE, "must be 1h or more");
         }
         let limits = self.limits();
-        Some(Stores {
+        Some(AppConfig {
             connections_table: connections_table?,
             messages_table: messages_table?,
             management_endpoint: management_endpoint?,
@@ -184,28 +186,29 @@ impl<'a> Reader<'a> {
         let mut limits = Limits::default();
         let mut valid = true;
         for key in Limits::KEYS {
-            let Some(text) = self.text(key.env) else { continue };
+            let Some(text) = self.optional_text(key.env) else { continue };
             if let Err(rule) = limits.set(key.path, &text) {
-                valid = self.mistake(key.env, rule).unwrap_or(false);
+                valid = self.record_error(key.env, rule).unwrap_or(false);
             }
         }
         valid.then_some(limits)
     }
 
     fn management_endpoint(&mut self) -> Option<String> {
-        const FORM: &str = "https://{api}.execute-api.{region}.amazonaws.com/{stage}";
-        let text = self.required(MANAGEMENT_ENDPOINT, FORM)?;
+        const ENDPOINT_FORMAT: &str = "https://{api}.execute-api.{region}.amazonaws.com/{stage}";
+        let text = self.required_text(MANAGEMENT_ENDPOINT, ENDPOINT_FORMAT)?;
         let uri = text.parse::<http::Uri>().ok();
         if !uri.is_some_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some()) {
-            return self.mistake(MANAGEMENT_ENDPOINT, format_args!("must be an address such as {FORM}"));
+            return self
+                .record_error(MANAGEMENT_ENDPOINT, format_args!("must be an address such as {ENDPOINT_FORMAT}"));
         }
         Some(text.trim_end_matches('/').to_owned())
     }
 
-    fn duration(&mut self, name: &str, default: Duration) -> Option<Duration> {
-        let Some(text) = self.text(name) else { return Some(default) };
+    fn duration_or(&mut self, name: &str, default: Duration) -> Option<Duration> {
+        let Some(text) = self.optional_text(name) else { return Some(default) };
         let parsed = humantime::parse_duration(&text).ok();
-        parsed.or_else(|| self.mistake(name, "must be a duration with a unit: 60s, 90m, 12h or 30d"))
+        parsed.or_else(|| self.record_error(name, "must be a duration with a unit: 60s, 90m, 12h or 30d"))
     }
 }
 

@@ -7,11 +7,11 @@
 //! The access patterns are in `docs/adr/0010-dynamodb-tables.md`.
 
 mod change;
+mod key_range;
 mod members;
 mod occupied;
 mod purge;
 mod record;
-mod selection;
 
 use std::sync::Arc;
 
@@ -22,12 +22,14 @@ use handlers::audience::Audience;
 use handlers::channel::{Channel, ChannelName};
 use handlers::id::{ConnectionId, TenantId};
 use handlers::limits;
-use handlers::ports::{Changed, Clock, Connection, ConnectionStore, OccupiedChannel, Page, StoreError, Timestamp};
+use handlers::ports::{
+    ChannelChange, ClientConnection, Clock, ConnectionStore, OccupiedChannel, Page, StoreError, Timestamp,
+};
 
-pub(crate) use self::purge::Purged;
-use self::record::Stored;
-pub(crate) use self::selection::{Selection, selections};
-use crate::dynamo::{DynamoError, failed, in_time};
+pub(crate) use self::key_range::{KeyRange, key_ranges};
+pub(crate) use self::purge::PurgeOutcome;
+use self::record::ConnectionRecord;
+use crate::dynamo::{DynamoError, classify_sdk_error, with_timeout};
 
 /// The connection store of a deployment on AWS.
 pub struct DynamoConnections {
@@ -37,58 +39,61 @@ pub struct DynamoConnections {
 }
 
 impl DynamoConnections {
-    /// The store in `table`, which has the keys and indexes of [`tables::connections`](crate::tables::connections).
+    /// The store in `table`, which has the keys and indexes of [`tables::connections_table`](crate::tables::connections).
     #[must_use]
     pub fn new(client: Client, table: &str, clock: Arc<dyn Clock>) -> Self {
         Self { client, table: table.to_owned(), clock }
     }
 
     /// Connections that began at this moment or before have expired.
-    fn expired_since(&self) -> Timestamp {
-        Timestamp(self.clock.now().0 - i64::try_from(limits::CONNECTION_TTL.as_millis()).unwrap_or(i64::MAX))
+    fn expiry_cutoff(&self) -> Timestamp {
+        Timestamp(self.clock.now().0 - i64::try_from(limits::CONNECTION_RECORD_TTL.as_millis()).unwrap_or(i64::MAX))
     }
 
-    fn has_expired(&self, stored: &Stored) -> bool {
-        stored.connection.connected_at <= self.expired_since()
+    fn is_expired(&self, stored: &ConnectionRecord) -> bool {
+        stored.connection.connected_at <= self.expiry_cutoff()
     }
 
     /// What is there for everybody but its own end.
-    fn living(&self, stored: Stored) -> Option<Stored> {
-        (stored.listed && !self.has_expired(&stored)).then_some(stored)
+    fn filter_live(&self, stored: ConnectionRecord) -> Option<ConnectionRecord> {
+        (stored.listed && !self.is_expired(&stored)).then_some(stored)
     }
 
-    async fn record(&self, id: &ConnectionId) -> Result<Option<Stored>, DynamoError> {
-        let read = self.client.get_item().table_name(&self.table).set_key(Some(record::key(id))).consistent_read(true);
-        let answer = read.send().await.map_err(|error| failed("GetItem", &self.table, error))?;
-        let stored = answer.item.map(|item| record::read(&self.table, &item)).transpose()?;
-        Ok(stored.and_then(|stored| self.living(stored)))
+    async fn load_record(&self, id: &ConnectionId) -> Result<Option<ConnectionRecord>, DynamoError> {
+        let read =
+            self.client.get_item().table_name(&self.table).set_key(Some(record::record_key(id))).consistent_read(true);
+        let answer = read.send().await.map_err(|error| classify_sdk_error("GetItem", &self.table, error))?;
+        let stored = answer.item.map(|item| record::parse_record(&self.table, &item)).transpose()?;
+        Ok(stored.and_then(|stored| self.filter_live(stored)))
     }
 
-    async fn write(&self, connection: &Connection) -> Result<(), DynamoError> {
-        let put = self.client.put_item().table_name(&self.table).set_item(Some(record::item(connection, 0)));
+    async fn write_record(&self, connection: &ClientConnection) -> Result<(), DynamoError> {
+        let put =
+            self.client.put_item().table_name(&self.table).set_item(Some(record::record_attributes(connection, 0)));
         let answer = put.return_values(ReturnValue::AllOld).send().await;
-        let before = answer.map_err(|error| failed("PutItem", &self.table, error))?.attributes;
-        let before = before.map(|item| record::read(&self.table, &item)).transpose()?;
+        let before = answer.map_err(|error| classify_sdk_error("PutItem", &self.table, error))?.attributes;
+        let before = before.map(|item| record::parse_record(&self.table, &item)).transpose()?;
         let before = before.map(|stored| stored.connection.channels).unwrap_or_default();
-        let left = before.difference(&connection.channels).map(|channel| record::unlist(channel, &connection.id));
-        let joined = connection.channels.iter().map(|channel| record::list(channel, connection));
+        let left =
+            before.difference(&connection.channels).map(|channel| record::membership_delete(channel, &connection.id));
+        let joined = connection.channels.iter().map(|channel| record::membership_put(channel, connection));
         self.write_memberships(left.chain(joined).collect::<Result<_, _>>()?).await
     }
 
-    async fn delete(&self, id: &ConnectionId) -> Result<Option<Connection>, DynamoError> {
-        let delete = self.client.delete_item().table_name(&self.table).set_key(Some(record::key(id)));
+    async fn delete_record(&self, id: &ConnectionId) -> Result<Option<ClientConnection>, DynamoError> {
+        let delete = self.client.delete_item().table_name(&self.table).set_key(Some(record::record_key(id)));
         let answer = delete.return_values(ReturnValue::AllOld).send().await;
-        let item = answer.map_err(|error| failed("DeleteItem", &self.table, error))?.attributes;
+        let item = answer.map_err(|error| classify_sdk_error("DeleteItem", &self.table, error))?.attributes;
         let Some(item) = item else { return Ok(None) };
-        let stored = record::read(&self.table, &item)?;
-        self.unlist(id, stored.connection.channels.iter()).await;
-        Ok((!self.has_expired(&stored)).then_some(stored.connection))
+        let stored = record::parse_record(&self.table, &item)?;
+        self.delete_memberships(id, stored.connection.channels.iter()).await;
+        Ok((!self.is_expired(&stored)).then_some(stored.connection))
     }
 
     /// Takes a connection that is not there any more out of channels. When that fails the caller still owns the
     /// connection's end; what is left is found by the next delivery to the channel, or by TTL.
-    async fn unlist(&self, id: &ConnectionId, channels: impl Iterator<Item = &Channel>) {
-        let deletions = channels.map(|channel| record::unlist(channel, id)).collect::<Result<Vec<_>, _>>();
+    async fn delete_memberships(&self, id: &ConnectionId, channels: impl Iterator<Item = &Channel>) {
+        let deletions = channels.map(|channel| record::membership_delete(channel, id)).collect::<Result<Vec<_>, _>>();
         let deleted = match deletions {
             Ok(deletions) => self.write_memberships(deletions).await,
             Err(error) => Err(error),
@@ -101,17 +106,17 @@ impl DynamoConnections {
 
 #[async_trait]
 impl ConnectionStore for DynamoConnections {
-    async fn put(&self, connection: &Connection) -> Result<(), StoreError> {
-        Ok(in_time("PutItem", &self.table, self.write(connection)).await?)
+    async fn put_connection(&self, connection: &ClientConnection) -> Result<(), StoreError> {
+        Ok(with_timeout("PutItem", &self.table, self.write_record(connection)).await?)
     }
 
-    async fn find(&self, id: &ConnectionId) -> Result<Option<Connection>, StoreError> {
-        let stored = in_time("GetItem", &self.table, self.record(id)).await?;
+    async fn find_connection(&self, id: &ConnectionId) -> Result<Option<ClientConnection>, StoreError> {
+        let stored = with_timeout("GetItem", &self.table, self.load_record(id)).await?;
         Ok(stored.map(|stored| stored.connection))
     }
 
-    async fn remove(&self, id: &ConnectionId) -> Result<Option<Connection>, StoreError> {
-        Ok(in_time("DeleteItem", &self.table, self.delete(id)).await?)
+    async fn delete_connection(&self, id: &ConnectionId) -> Result<Option<ClientConnection>, StoreError> {
+        Ok(with_timeout("DeleteItem", &self.table, self.delete_record(id)).await?)
     }
 
     async fn change_channels(
@@ -119,18 +124,18 @@ impl ConnectionStore for DynamoConnections {
         id: &ConnectionId,
         join: &[Channel],
         leave: &[Channel],
-    ) -> Result<Changed, StoreError> {
-        Ok(in_time("TransactWriteItems", &self.table, self.change(id, join, leave)).await?)
+    ) -> Result<ChannelChange, StoreError> {
+        Ok(with_timeout("TransactWriteItems", &self.table, self.change_with_retry(id, join, leave)).await?)
     }
 
-    async fn members(
+    async fn list_members(
         &self,
         audience: &Audience,
         after: Option<&str>,
         limit: usize,
-    ) -> Result<Page<Connection>, StoreError> {
-        let after = after.map(ConnectionId::parse).transpose().map_err(|_| StoreError::BadPage)?;
-        Ok(in_time("Query", &self.table, self.page(audience, after.as_ref(), limit.max(1))).await?)
+    ) -> Result<Page<ClientConnection>, StoreError> {
+        let after = after.map(ConnectionId::parse).transpose().map_err(|_| StoreError::InvalidPageToken)?;
+        Ok(with_timeout("Query", &self.table, self.members_page(audience, after.as_ref(), limit.max(1))).await?)
     }
 
     async fn occupied_channels(
@@ -139,7 +144,7 @@ impl ConnectionStore for DynamoConnections {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Page<OccupiedChannel>, StoreError> {
-        let after = after.map(ChannelName::parse).transpose().map_err(|_| StoreError::BadPage)?;
-        Ok(in_time("Query", &self.table, self.occupied(tenant, after.as_ref(), limit.max(1))).await?)
+        let after = after.map(ChannelName::parse).transpose().map_err(|_| StoreError::InvalidPageToken)?;
+        Ok(with_timeout("Query", &self.table, self.list_occupied(tenant, after.as_ref(), limit.max(1))).await?)
     }
 }

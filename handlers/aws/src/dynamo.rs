@@ -14,11 +14,11 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use handlers::ports::{BoxError, LogError, StoreError};
 
 /// An item, by attribute.
-pub(crate) type Item = HashMap<String, AttributeValue>;
+pub(crate) type AttributeMap = HashMap<String, AttributeValue>;
 
 /// How long one call of a port may take with everything in it: well inside API Gateway's 29 seconds, so that a client is
 /// told `unavailable` and not cut off.
-const DEADLINE: Duration = Duration::from_secs(8);
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(8);
 /// Attempts of an operation that the SDK cannot repeat by itself.
 const MAX_ATTEMPTS: usize = 40;
 const MIN_RETRY_DELAY: Duration = Duration::from_millis(4);
@@ -28,7 +28,7 @@ const MAX_RETRY_DELAY: Duration = Duration::from_millis(125);
 const ADAPTER: &str = "dynamodb";
 
 /// The codes of answers that the same call may not get again (DynamoDB developer guide, "Error handling").
-const PASSING: [&str; 8] = [
+const TRANSIENT_CODES: [&str; 8] = [
     "ProvisionedThroughputExceededException",
     "ThrottlingException",
     "RequestLimitExceeded",
@@ -43,19 +43,19 @@ const PASSING: [&str; 8] = [
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DynamoError {
     #[error("{operation} on the table '{table}' was throttled or not answered")]
-    Away { operation: &'static str, table: String, source: BoxError },
+    Unavailable { operation: &'static str, table: String, source: BoxError },
     #[error("{operation}: there is no table '{table}' (or no such index) in this account and region")]
-    NoTable { operation: &'static str, table: String, source: BoxError },
+    TableNotFound { operation: &'static str, table: String, source: BoxError },
     #[error("{operation} is denied: the function's role needs 'dynamodb:{operation}' on the table '{table}'")]
-    Denied { operation: &'static str, table: String, source: BoxError },
+    AccessDenied { operation: &'static str, table: String, source: BoxError },
     #[error("{operation} on the table '{table}' failed")]
-    Refused { operation: &'static str, table: String, source: BoxError },
-    #[error("{operation} on the table '{table}' had no end within {DEADLINE:?}")]
-    Late { operation: &'static str, table: String },
+    Rejected { operation: &'static str, table: String, source: BoxError },
+    #[error("{operation} on the table '{table}' had no end within {OPERATION_TIMEOUT:?}")]
+    Timeout { operation: &'static str, table: String },
     #[error("{operation} on the table '{table}' met others at the same item {MAX_ATTEMPTS} times")]
     Contended { operation: &'static str, table: String },
     #[error("an item of the table '{table}' has no usable '{attribute}'")]
-    Item { table: String, attribute: &'static str },
+    InvalidAttribute { table: String, attribute: &'static str },
     #[error("{0} channels cannot change in one step: DynamoDB takes 100 items in a transaction")]
     TooManyChannels(usize),
     #[error("the operating system gives no random bytes")]
@@ -63,14 +63,14 @@ pub(crate) enum DynamoError {
 }
 
 impl DynamoError {
-    const fn is_passing(&self) -> bool {
-        matches!(self, Self::Away { .. } | Self::Late { .. } | Self::Contended { .. })
+    const fn is_transient(&self) -> bool {
+        matches!(self, Self::Unavailable { .. } | Self::Timeout { .. } | Self::Contended { .. })
     }
 }
 
 impl From<DynamoError> for StoreError {
     fn from(error: DynamoError) -> Self {
-        match error.is_passing() {
+        match error.is_transient() {
             true => Self::Unavailable(Box::new(error)),
             false => Self::Backend { adapter: ADAPTER, source: Box::new(error) },
         }
@@ -79,7 +79,7 @@ impl From<DynamoError> for StoreError {
 
 impl From<DynamoError> for LogError {
     fn from(error: DynamoError) -> Self {
-        match error.is_passing() {
+        match error.is_transient() {
             true => Self::Unavailable(Box::new(error)),
             false => Self::Backend { adapter: ADAPTER, source: Box::new(error) },
         }
@@ -87,7 +87,11 @@ impl From<DynamoError> for LogError {
 }
 
 /// Sorts what a call of the SDK reports.
-pub(crate) fn failed<E>(operation: &'static str, table: &str, error: SdkError<E, HttpResponse>) -> DynamoError
+pub(crate) fn classify_sdk_error<E>(
+    operation: &'static str,
+    table: &str,
+    error: SdkError<E, HttpResponse>,
+) -> DynamoError
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
@@ -97,22 +101,22 @@ where
         matches!(error, SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_));
     let (table, source) = (table.to_owned(), BoxError::from(error));
     match code.as_deref() {
-        Some("ResourceNotFoundException") => DynamoError::NoTable { operation, table, source },
-        Some("AccessDeniedException") => DynamoError::Denied { operation, table, source },
-        Some(code) if PASSING.contains(&code) => DynamoError::Away { operation, table, source },
-        _ if server_failed || unanswered => DynamoError::Away { operation, table, source },
-        _ => DynamoError::Refused { operation, table, source },
+        Some("ResourceNotFoundException") => DynamoError::TableNotFound { operation, table, source },
+        Some("AccessDeniedException") => DynamoError::AccessDenied { operation, table, source },
+        Some(code) if TRANSIENT_CODES.contains(&code) => DynamoError::Unavailable { operation, table, source },
+        _ if server_failed || unanswered => DynamoError::Unavailable { operation, table, source },
+        _ => DynamoError::Rejected { operation, table, source },
     }
 }
 
 /// Gives `work` the time that a port's call may take. Its state is large, so it is boxed here, once.
-pub(crate) async fn in_time<T>(
+pub(crate) async fn with_timeout<T>(
     operation: &'static str,
     table: &str,
     work: impl Future<Output = Result<T, DynamoError>> + Send,
 ) -> Result<T, DynamoError> {
-    let late = |_| DynamoError::Late { operation, table: table.to_owned() };
-    tokio::time::timeout(DEADLINE, Box::pin(work)).await.map_err(late)?
+    let late = |_| DynamoError::Timeout { operation, table: table.to_owned() };
+    tokio::time::timeout(OPERATION_TIMEOUT, Box::pin(work)).await.map_err(late)?
 }
 
 /// Returns the delays between [`MAX_ATTEMPTS`] attempts: exponential, with jitter.
@@ -121,42 +125,42 @@ pub(crate) fn retry_delays() -> impl Iterator<Item = Duration> {
     backoff.with_jitter().with_max_times(MAX_ATTEMPTS).build()
 }
 
-pub(crate) fn text(value: impl Into<String>) -> AttributeValue {
+pub(crate) fn text_value(value: impl Into<String>) -> AttributeValue {
     AttributeValue::S(value.into())
 }
 
-pub(crate) fn number(value: impl ToString) -> AttributeValue {
+pub(crate) fn number_value(value: impl ToString) -> AttributeValue {
     AttributeValue::N(value.to_string())
 }
 
 /// Reads attributes off items of one table.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Reader<'a> {
+pub(crate) struct AttributeReader<'a> {
     pub(crate) table: &'a str,
-    pub(crate) item: &'a Item,
+    pub(crate) item: &'a AttributeMap,
 }
 
-impl<'a> Reader<'a> {
-    pub(crate) fn text(self, attribute: &'static str) -> Result<&'a str, DynamoError> {
+impl<'a> AttributeReader<'a> {
+    pub(crate) fn read_text(self, attribute: &'static str) -> Result<&'a str, DynamoError> {
         let value = self.item.get(attribute).and_then(|value| value.as_s().ok());
-        value.map(String::as_str).ok_or_else(|| self.unusable(attribute))
+        value.map(String::as_str).ok_or_else(|| self.invalid_attribute(attribute))
     }
 
-    pub(crate) fn number<T: std::str::FromStr>(self, attribute: &'static str) -> Result<T, DynamoError> {
+    pub(crate) fn read_number<T: std::str::FromStr>(self, attribute: &'static str) -> Result<T, DynamoError> {
         let value = self.item.get(attribute).and_then(|value| value.as_n().ok());
-        value.and_then(|digits| digits.parse().ok()).ok_or_else(|| self.unusable(attribute))
+        value.and_then(|digits| digits.parse().ok()).ok_or_else(|| self.invalid_attribute(attribute))
     }
 
     /// A text that has to pass a check of ours.
-    pub(crate) fn parsed<T, E>(
+    pub(crate) fn parse_text<T, E>(
         self,
         attribute: &'static str,
         parse: impl Fn(&str) -> Result<T, E>,
     ) -> Result<T, DynamoError> {
-        parse(self.text(attribute)?).map_err(|_| self.unusable(attribute))
+        parse(self.read_text(attribute)?).map_err(|_| self.invalid_attribute(attribute))
     }
 
-    pub(crate) fn unusable(self, attribute: &'static str) -> DynamoError {
-        DynamoError::Item { table: self.table.to_owned(), attribute }
+    pub(crate) fn invalid_attribute(self, attribute: &'static str) -> DynamoError {
+        DynamoError::InvalidAttribute { table: self.table.to_owned(), attribute }
     }
 }

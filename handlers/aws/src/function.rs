@@ -16,7 +16,7 @@ const DEFAULT_FILTER: &str = "info";
 
 /// Starts logging to standard output, which Lambda collects. The runtime's span carries `requestId` and `xrayTraceId`
 /// into every line. A second call changes nothing.
-pub fn start_logging(source: crate::config::Source<'_>) {
+pub fn start_logging(source: crate::config::EnvironmentLookup<'_>) {
     let filter = source("AWS_LAMBDA_LOG_LEVEL").or_else(|| source("RUST_LOG"));
     let filter = EnvFilter::builder().parse_lossy(filter.as_deref().unwrap_or(DEFAULT_FILTER));
     let lines = tracing_subscriber::fmt().with_env_filter(filter).json();
@@ -26,12 +26,12 @@ pub fn start_logging(source: crate::config::Source<'_>) {
 
 /// A handler's failure as Lambda records it: the whole chain, for the log; clients never see it.
 #[derive(Debug)]
-pub struct Failed {
+pub struct InvocationError {
     kind: &'static str,
     message: String,
 }
 
-impl Failed {
+impl InvocationError {
     /// The invocation's error of that type.
     pub fn new(kind: &'static str, error: &(dyn std::error::Error + 'static)) -> Self {
         tracing::error!(error.kind = kind, error = %errors::chain(error), "the event was not handled");
@@ -40,21 +40,21 @@ impl Failed {
 
     /// An error whose text somebody compares: nothing may be added to it.
     #[must_use]
-    pub fn exactly(kind: &'static str, message: String) -> Self {
+    pub fn with_exact_text(kind: &'static str, message: String) -> Self {
         Self { kind, message }
     }
 }
 
-impl fmt::Display for Failed {
+impl fmt::Display for InvocationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
     }
 }
 
-impl std::error::Error for Failed {}
+impl std::error::Error for InvocationError {}
 
-impl From<Failed> for Diagnostic {
-    fn from(failed: Failed) -> Self {
+impl From<InvocationError> for Diagnostic {
+    fn from(failed: InvocationError) -> Self {
         Self { error_type: failed.kind.to_owned(), error_message: failed.message }
     }
 }
@@ -67,7 +67,7 @@ pub fn http_request(request: lambda_http::Request) -> Request<Bytes> {
     let query = parts.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
     // Both parts were in a URI; should they not make one, the path that is there gets a 404.
     parts.uri = format!("{path}{query}").parse().unwrap_or(parts.uri);
-    Request::from_parts(parts, bytes_of(body))
+    Request::from_parts(parts, body_bytes(body))
 }
 
 /// An HTTP API sends the stage as the path's first part, unless it is `$default` or a custom domain maps it away.
@@ -81,7 +81,7 @@ fn application_path(request: &lambda_http::Request) -> String {
     behind.filter(|behind| behind.starts_with('/')).unwrap_or(path).to_owned()
 }
 
-fn bytes_of(body: Body) -> Bytes {
+fn body_bytes(body: Body) -> Bytes {
     match body {
         Body::Text(text) => Bytes::from(text),
         Body::Binary(bytes) => Bytes::from(bytes),

@@ -3,7 +3,7 @@
 //! Invariant: nothing here decides anything about messages; that is `handlers`. Clients are made once per process and
 //! shared by every event. The AWS SDK is known to this crate alone.
 
-pub mod backends;
+pub mod backend_api;
 pub mod config;
 pub mod connections;
 pub mod delivery;

@@ -24,15 +24,17 @@ use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{KeysAndAttributes, ReturnValue};
 use handlers::channel::{Channel, Epoch, Position};
-use handlers::ports::{Append, Appended, Clock, LogError, MessageLog, Range, Slice, Timestamp};
+use handlers::ports::{AppendOutcome, AppendRequest, Clock, LogError, LogRange, LogSlice, MessageLog, Timestamp};
 use tokio::sync::OnceCell;
 
-use self::entry::{EPOCH, Head};
-use crate::dynamo::{DynamoError, Item, Reader, failed, in_time, retry_delays, text};
-use crate::tables::PARTITION;
+use self::entry::{EPOCH, LogHead};
+use crate::dynamo::{
+    AttributeMap, AttributeReader, DynamoError, classify_sdk_error, retry_delays, text_value, with_timeout,
+};
+use crate::tables::PARTITION_KEY;
 
 /// Most items in one `BatchGetItem` (DynamoDB API reference).
-const BATCH: usize = 100;
+const MAX_BATCH_READS: usize = 100;
 
 /// The message log of a deployment on AWS.
 pub struct DynamoLog {
@@ -44,7 +46,7 @@ pub struct DynamoLog {
 }
 
 impl DynamoLog {
-    /// The log in `table`, which has the keys of [`tables::messages`](crate::tables::messages). Entries are kept for
+    /// The log in `table`, which has the keys of [`tables::messages_table`](crate::tables::messages). Entries are kept for
     /// `retention` after they were sent.
     #[must_use]
     pub fn new(client: Client, table: &str, retention: Duration, clock: Arc<dyn Clock>) -> Self {
@@ -52,64 +54,69 @@ impl DynamoLog {
     }
 
     /// Entries that were sent at this moment or before have expired.
-    fn expired_since(&self) -> Timestamp {
+    fn expiry_cutoff(&self) -> Timestamp {
         Timestamp(self.clock.now().0.saturating_sub(i64::try_from(self.retention.as_millis()).unwrap_or(i64::MAX)))
     }
 
     /// The table's incarnation. It is read once in a process's life: whoever empties a table replaces the functions' too.
-    async fn epoch(&self) -> Result<Epoch, DynamoError> {
-        self.epoch.get_or_try_init(|| self.read_epoch()).await.cloned()
+    async fn table_epoch(&self) -> Result<Epoch, DynamoError> {
+        self.epoch.get_or_try_init(|| self.load_epoch()).await.cloned()
     }
 
-    async fn read_epoch(&self) -> Result<Epoch, DynamoError> {
-        let read = self.client.get_item().table_name(&self.table).set_key(Some(entry::key(EPOCH, 0)));
+    async fn load_epoch(&self) -> Result<Epoch, DynamoError> {
+        let read = self.client.get_item().table_name(&self.table).set_key(Some(entry::log_key(EPOCH, 0)));
         let answer = read.consistent_read(true).send().await;
-        let found = answer.map_err(|error| failed("GetItem", &self.table, error))?.item;
+        let found = answer.map_err(|error| classify_sdk_error("GetItem", &self.table, error))?.item;
         let item = match found {
             Some(item) => item,
-            None => self.begin_epoch().await?,
+            None => self.create_epoch().await?,
         };
-        Ok(Epoch(Reader { table: &self.table, item: &item }.text(EPOCH)?.into()))
+        Ok(Epoch(AttributeReader { table: &self.table, item: &item }.read_text(EPOCH)?.into()))
     }
 
     /// Of several processes that find none, one makes it and all get that one.
-    async fn begin_epoch(&self) -> Result<Item, DynamoError> {
-        let update = self.client.update_item().table_name(&self.table).set_key(Some(entry::key(EPOCH, 0)));
+    async fn create_epoch(&self) -> Result<AttributeMap, DynamoError> {
+        let update = self.client.update_item().table_name(&self.table).set_key(Some(entry::log_key(EPOCH, 0)));
         let update = update.update_expression("SET #epoch = if_not_exists(#epoch, :fresh)");
         let update = update.expression_attribute_names("#epoch", EPOCH);
-        let update = update.expression_attribute_values(":fresh", text(format!("{:016x}", getrandom::u64()?)));
+        let update = update.expression_attribute_values(":fresh", text_value(format!("{:016x}", getrandom::u64()?)));
         let answer = update.return_values(ReturnValue::AllNew).send().await;
-        Ok(answer.map_err(|error| failed("UpdateItem", &self.table, error))?.attributes.unwrap_or_default())
+        Ok(answer.map_err(|error| classify_sdk_error("UpdateItem", &self.table, error))?.attributes.unwrap_or_default())
     }
 
-    async fn head(&self, channel: &Channel) -> Result<Head, DynamoError> {
-        let key = entry::key(&channel.to_string(), 0);
+    async fn load_head(&self, channel: &Channel) -> Result<LogHead, DynamoError> {
+        let key = entry::log_key(&channel.to_string(), 0);
         let read = self.client.get_item().table_name(&self.table).set_key(Some(key)).consistent_read(true);
-        let answer = read.send().await.map_err(|error| failed("GetItem", &self.table, error))?;
-        answer.item.map_or(Ok(Head::EMPTY), |item| Head::read(&self.table, &item))
+        let answer = read.send().await.map_err(|error| classify_sdk_error("GetItem", &self.table, error))?;
+        answer.item.map_or(Ok(LogHead::EMPTY), |item| LogHead::from_attributes(&self.table, &item))
     }
 
     /// The heads of channels that were written to.
-    async fn read_heads(&self, channels: &[Channel]) -> Result<HashMap<String, Head>, DynamoError> {
+    async fn load_heads(&self, channels: &[Channel]) -> Result<HashMap<String, LogHead>, DynamoError> {
         // DynamoDB refuses a batch that names an item twice.
         let keys: Vec<String> = channels.iter().map(ToString::to_string).collect::<BTreeSet<_>>().into_iter().collect();
         let mut found = HashMap::new();
-        for batch in keys.chunks(BATCH) {
-            self.read_batch(batch.iter().map(|key| entry::key(key, 0)).collect(), &mut found).await?;
+        for batch in keys.chunks(MAX_BATCH_READS) {
+            self.load_head_batch(batch.iter().map(|key| entry::log_key(key, 0)).collect(), &mut found).await?;
         }
         Ok(found)
     }
 
-    async fn read_batch(&self, mut keys: Vec<Item>, found: &mut HashMap<String, Head>) -> Result<(), DynamoError> {
+    async fn load_head_batch(
+        &self,
+        mut keys: Vec<AttributeMap>,
+        found: &mut HashMap<String, LogHead>,
+    ) -> Result<(), DynamoError> {
         for delay in retry_delays() {
             let wanted = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true).build();
-            let wanted = wanted.map_err(|_| DynamoError::Item { table: self.table.clone(), attribute: PARTITION })?;
+            let wanted = wanted
+                .map_err(|_| DynamoError::InvalidAttribute { table: self.table.clone(), attribute: PARTITION_KEY })?;
             let answer = self.client.batch_get_item().request_items(&self.table, wanted).send().await;
-            let mut answer = answer.map_err(|error| failed("BatchGetItem", &self.table, error))?;
+            let mut answer = answer.map_err(|error| classify_sdk_error("BatchGetItem", &self.table, error))?;
             let items = answer.responses.as_mut().and_then(|responses| responses.remove(&self.table));
             for item in items.unwrap_or_default() {
-                let channel = Reader { table: &self.table, item: &item }.text(PARTITION)?.to_owned();
-                found.insert(channel, Head::read(&self.table, &item)?);
+                let channel = AttributeReader { table: &self.table, item: &item }.read_text(PARTITION_KEY)?.to_owned();
+                found.insert(channel, LogHead::from_attributes(&self.table, &item)?);
             }
             let left = answer.unprocessed_keys.as_mut().and_then(|left| left.remove(&self.table));
             keys = left.map(|left| left.keys).unwrap_or_default();
@@ -121,27 +128,33 @@ impl DynamoLog {
         Err(DynamoError::Contended { operation: "BatchGetItem", table: self.table.clone() })
     }
 
-    async fn ends(&self, channels: &[Channel]) -> Result<Vec<Position>, DynamoError> {
+    async fn head_positions(&self, channels: &[Channel]) -> Result<Vec<Position>, DynamoError> {
         if channels.is_empty() {
             return Ok(Vec::new());
         }
-        let (epoch, heads) = tokio::try_join!(self.epoch(), self.read_heads(channels))?;
-        let end = |channel: &Channel| heads.get(&channel.to_string()).unwrap_or(&Head::EMPTY).position(&epoch);
+        let (epoch, heads) = tokio::try_join!(self.table_epoch(), self.load_heads(channels))?;
+        let end = |channel: &Channel| heads.get(&channel.to_string()).unwrap_or(&LogHead::EMPTY).position(&epoch);
         Ok(channels.iter().map(end).collect())
     }
 }
 
 #[async_trait]
 impl MessageLog for DynamoLog {
-    async fn append(&self, append: Append) -> Result<Appended, LogError> {
-        Ok(in_time("PutItem", &self.table, self.place(&append)).await?)
+    async fn append(&self, append: AppendRequest) -> Result<AppendOutcome, LogError> {
+        Ok(with_timeout("PutItem", &self.table, self.append_once(&append)).await?)
     }
 
-    async fn read(&self, channel: &Channel, range: Range, limit: usize, max_bytes: usize) -> Result<Slice, LogError> {
-        Ok(in_time("Query", &self.table, self.slice(channel, range, limit.max(1), max_bytes)).await?)
+    async fn read(
+        &self,
+        channel: &Channel,
+        range: LogRange,
+        limit: usize,
+        max_bytes: usize,
+    ) -> Result<LogSlice, LogError> {
+        Ok(with_timeout("Query", &self.table, self.query_slice(channel, range, limit.max(1), max_bytes)).await?)
     }
 
     async fn heads(&self, channels: &[Channel]) -> Result<Vec<Position>, LogError> {
-        Ok(in_time("BatchGetItem", &self.table, self.ends(channels)).await?)
+        Ok(with_timeout("BatchGetItem", &self.table, self.head_positions(channels)).await?)
     }
 }

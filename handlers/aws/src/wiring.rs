@@ -9,25 +9,25 @@ use std::time::Duration;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, ConfigLoader, SdkConfig};
-use handlers::app::App;
+use handlers::app::MessagingApp;
 use handlers::authorizer::{Authorizer, KeySource, TokenSettings, TokenVerifier};
 use handlers::ports::Clock;
 use jwks::HttpJwks;
 use system_clock::SystemClock;
 
-use crate::backends::BackendApi;
-use crate::config::{self, Auth, Source, Stores};
+use crate::backend_api::BackendApi;
+use crate::config::{self, AppConfig, EnvironmentLookup, VerifierConfig};
 use crate::connections::DynamoConnections;
-use crate::delivery::{Limits, PostToConnections};
+use crate::delivery::{ApiGatewayDelivery, DeliveryLimits};
 use crate::log::DynamoLog;
 use crate::secrets::SecretKeys;
 
 /// How often the SDK tries a call, the first time included: with its backoff of up to a second in between a throttled call
 /// ends well inside the adapters' deadline.
-const ATTEMPTS: u32 = 5;
+const MAX_ATTEMPTS: u32 = 5;
 /// Where the SDK's backoff begins.
-const FIRST_BACKOFF: Duration = Duration::from_millis(50);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
+const INITIAL_BACKOFF: Duration = Duration::from_millis(50);
+const MAX_BACKOFF: Duration = Duration::from_secs(1);
 /// A service of the same region is connected to in a millisecond or two.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// One attempt; a call that hangs is better made anew.
@@ -37,11 +37,11 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// How the SDK's clients of a function behave, before it is known where and as whom.
 #[must_use]
-pub fn loader() -> ConfigLoader {
+pub fn sdk_loader() -> ConfigLoader {
     let retries = RetryConfig::standard()
-        .with_max_attempts(ATTEMPTS)
-        .with_initial_backoff(FIRST_BACKOFF)
-        .with_max_backoff(LONGEST_BACKOFF);
+        .with_max_attempts(MAX_ATTEMPTS)
+        .with_initial_backoff(INITIAL_BACKOFF)
+        .with_max_backoff(MAX_BACKOFF);
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .operation_attempt_timeout(ATTEMPT_TIMEOUT)
@@ -51,30 +51,30 @@ pub fn loader() -> ConfigLoader {
 }
 
 /// What the clients share, from the SDK's standard environment (`AWS_REGION`, `AWS_ENDPOINT_URL*`, credentials).
-pub async fn sdk() -> SdkConfig {
-    Box::pin(loader().load()).await
+pub async fn load_sdk_config() -> SdkConfig {
+    Box::pin(sdk_loader().load()).await
 }
 
 /// The client of `@connections`.
 #[must_use]
-pub fn management(sdk: &SdkConfig, endpoint: &str) -> aws_sdk_apigatewaymanagement::Client {
+pub fn management_client(sdk: &SdkConfig, endpoint: &str) -> aws_sdk_apigatewaymanagement::Client {
     let config = aws_sdk_apigatewaymanagement::config::Builder::from(sdk).endpoint_url(endpoint).build();
     aws_sdk_apigatewaymanagement::Client::from_conf(config)
 }
 
 /// The application over adapters of these clients.
 #[must_use]
-pub fn application(
+pub fn build_app(
     dynamo: &aws_sdk_dynamodb::Client,
     management: aws_sdk_apigatewaymanagement::Client,
-    stores: &Stores,
+    stores: &AppConfig,
     clock: Arc<dyn Clock>,
-) -> App {
+) -> MessagingApp {
     let connections = Arc::new(DynamoConnections::new(dynamo.clone(), &stores.connections_table, clock.clone()));
-    App {
+    MessagingApp {
         connections: connections.clone(),
         log: Arc::new(DynamoLog::new(dynamo.clone(), &stores.messages_table, stores.retention, clock.clone())),
-        delivery: Arc::new(PostToConnections::new(management, connections, Limits::FUNCTION)),
+        delivery: Arc::new(ApiGatewayDelivery::new(management, connections, DeliveryLimits::FOR_LAMBDA)),
         clock,
         limits: stores.limits,
     }
@@ -84,40 +84,42 @@ pub fn application(
 ///
 /// # Errors
 /// Every mistake of the environment, in one text.
-pub async fn app(source: Source<'_>) -> anyhow::Result<App> {
-    let stores = config::stores(source)?;
-    on_aws(&sdk().await, &stores)
+pub async fn app_from_environment(source: EnvironmentLookup<'_>) -> anyhow::Result<MessagingApp> {
+    let stores = config::read_app_config(source)?;
+    aws_app(&load_sdk_config().await, &stores)
 }
 
 /// What `authorizer` runs.
 ///
 /// # Errors
 /// Every mistake of the environment, in one text.
-pub async fn authorizer(source: Source<'_>) -> anyhow::Result<(Authorizer, Arc<dyn Clock>)> {
-    let (auth, clock) = (config::auth(source)?, Arc::new(SystemClock) as Arc<dyn Clock>);
+pub async fn authorizer_from_environment(
+    source: EnvironmentLookup<'_>,
+) -> anyhow::Result<(Authorizer, Arc<dyn Clock>)> {
+    let (auth, clock) = (config::read_verifier_config(source)?, Arc::new(SystemClock) as Arc<dyn Clock>);
     // Without a secret to read the function knows no SDK.
-    let secrets = if auth.secret_arns.is_empty() { None } else { Some(secrets(&sdk().await)) };
-    Ok((Authorizer { verifier: Arc::new(verifier(&auth, secrets, &clock)?) }, clock))
+    let secrets = if auth.secret_arns.is_empty() { None } else { Some(secrets_client(&load_sdk_config().await)) };
+    Ok((Authorizer { verifier: Arc::new(token_verifier(&auth, secrets, &clock)?) }, clock))
 }
 
 /// What `api` runs.
 ///
 /// # Errors
 /// Every mistake of the environment, in one text.
-pub async fn api(source: Source<'_>) -> anyhow::Result<BackendApi> {
-    let (stores, auth) = config::stores_and_auth(source)?;
-    let sdk = sdk().await;
-    let (app, client) = (Arc::new(on_aws(&sdk, &stores)?), secrets(&sdk));
-    let verifier = Arc::new(verifier(&auth, Some(client.clone()), &app.clock)?);
+pub async fn api_from_environment(source: EnvironmentLookup<'_>) -> anyhow::Result<BackendApi> {
+    let (stores, auth) = config::read_app_and_verifier_config(source)?;
+    let sdk = load_sdk_config().await;
+    let (app, client) = (Arc::new(aws_app(&sdk, &stores)?), secrets_client(&sdk));
+    let verifier = Arc::new(token_verifier(&auth, Some(client.clone()), &app.clock)?);
     Ok(match auth.api_keys_arn {
-        Some(arn) => BackendApi::with_secret(app, verifier, client, arn),
+        Some(arn) => BackendApi::with_secret_keys(app, verifier, client, arn),
         None => BackendApi::new(app, verifier, auth.api_keys),
     })
 }
 
 /// Keys are fetched by the first token that needs them and kept while the sandbox lives; a start fetches nothing.
-fn verifier(
-    auth: &Auth,
+fn token_verifier(
+    auth: &VerifierConfig,
     secrets: Option<aws_sdk_secretsmanager::Client>,
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<TokenVerifier> {
@@ -133,17 +135,17 @@ fn verifier(
 }
 
 /// The client of Secrets Manager.
-fn secrets(sdk: &SdkConfig) -> aws_sdk_secretsmanager::Client {
+fn secrets_client(sdk: &SdkConfig) -> aws_sdk_secretsmanager::Client {
     aws_sdk_secretsmanager::Client::new(sdk)
 }
 
-fn on_aws(sdk: &SdkConfig, stores: &Stores) -> anyhow::Result<App> {
+fn aws_app(sdk: &SdkConfig, stores: &AppConfig) -> anyhow::Result<MessagingApp> {
     let dynamo = aws_sdk_dynamodb::Client::new(sdk);
-    Ok(application(&dynamo, management(sdk, &stores.management_endpoint), stores, Arc::new(SystemClock)))
+    Ok(build_app(&dynamo, management_client(sdk, &stores.management_endpoint), stores, Arc::new(SystemClock)))
 }
 
 /// The message log in `table` of the account, region and endpoint that the SDK's environment names, for whoever moves logs.
-pub async fn message_log(table: &str, retention: Duration) -> DynamoLog {
-    let dynamo = aws_sdk_dynamodb::Client::new(&sdk().await);
+pub async fn open_message_log(table: &str, retention: Duration) -> DynamoLog {
+    let dynamo = aws_sdk_dynamodb::Client::new(&load_sdk_config().await);
     DynamoLog::new(dynamo, table, retention, Arc::new(SystemClock))
 }

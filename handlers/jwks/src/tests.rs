@@ -125,8 +125,8 @@ impl Fixture {
         self.requests.load(Ordering::SeqCst)
     }
 
-    async fn found(&self, id: &str) -> Result<usize, KeyError> {
-        self.source.keys(Some(id), Algorithm::EdDSA).await.map(|keys| keys.len())
+    async fn found(&self, id: &str) -> Result<usize, KeySourceError> {
+        self.source.find_keys(Some(id), Algorithm::EdDSA).await.map(|keys| keys.len())
     }
 
     /// Waits until the provider has seen `count` requests.
@@ -161,7 +161,7 @@ async fn an_unknown_key_id_refreshes_at_most_once_in_the_pause() {
         assert_eq!(fixture.found("b").await.unwrap(), 0);
     }
     assert_eq!(fixture.requests(), 1);
-    fixture.clock.advance(REFETCH_PAUSE);
+    fixture.clock.advance(REFETCH_INTERVAL);
     assert_eq!(fixture.found("b").await.unwrap(), 1);
     for _ in 0..20 {
         assert_eq!(fixture.found("invented").await.unwrap(), 0);
@@ -180,7 +180,7 @@ async fn the_last_good_set_stays_while_the_provider_is_away() {
     }
     assert_eq!(fixture.requests(), 2);
     fixture.answer(Answer::keys(&["b"]));
-    fixture.clock.advance(REFETCH_PAUSE);
+    fixture.clock.advance(REFETCH_INTERVAL);
     assert_eq!((fixture.found("b").await.unwrap(), fixture.requests()), (1, 3));
 }
 
@@ -188,11 +188,11 @@ async fn the_last_good_set_stays_while_the_provider_is_away() {
 async fn without_any_set_the_keys_are_unavailable_until_the_provider_is_back() {
     let fixture = Fixture::start(Answer::status(StatusCode::NOT_FOUND)).await;
     for _ in 0..5 {
-        assert!(matches!(fixture.found("a").await, Err(KeyError::Unavailable(_))));
+        assert!(matches!(fixture.found("a").await, Err(KeySourceError::Unavailable(_))));
     }
     assert_eq!(fixture.requests(), 1);
     fixture.answer(Answer::keys(&["a"]));
-    fixture.clock.advance(FIRST_FETCH_PAUSE);
+    fixture.clock.advance(FIRST_FETCH_RETRY_INTERVAL);
     assert_eq!((fixture.found("a").await.unwrap(), fixture.requests()), (1, 2));
 }
 
@@ -219,12 +219,12 @@ async fn a_fetch_that_everybody_gave_up_is_started_anew() {
 #[tokio::test]
 async fn what_is_no_set_of_keys_is_refused() {
     let mut large = Answer::keys(&["a"]);
-    large.body = [large.body.as_ref(), &vec![b' '; DOCUMENT_BYTES]].concat().into();
+    large.body = [large.body.as_ref(), &vec![b' '; MAX_DOCUMENT_BYTES]].concat().into();
     let html = Answer { body: Bytes::from_static(b"<html>"), ..Answer::keys(&[]) };
     let moved = Answer { status: StatusCode::FOUND, ..Answer::keys(&["a"]) };
     for answer in [large, html, moved, Answer::keys(&[])] {
         let fixture = Fixture::start(answer).await;
-        assert!(matches!(fixture.found("a").await, Err(KeyError::Unavailable(_))));
+        assert!(matches!(fixture.found("a").await, Err(KeySourceError::Unavailable(_))));
         assert_eq!(fixture.requests(), 1);
     }
 }
@@ -236,27 +236,30 @@ async fn a_provider_that_never_answers_costs_five_seconds() {
     let before = tokio::time::Instant::now();
     let error = fixture.found("a").await.unwrap_err();
     assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "no answer within 5s");
-    assert_eq!(before.elapsed().as_secs(), FETCH_DEADLINE.as_secs());
+    assert_eq!(before.elapsed().as_secs(), FETCH_TIMEOUT.as_secs());
 }
 
 #[test]
 fn keys_come_over_https_or_from_this_machine() {
-    let check = |address: &str| check(&address.parse().unwrap());
+    let check = |address: &str| check_address(&address.parse().unwrap());
     for address in ["https://id.example/jwks", "http://localhost:8/jwks", "http://127.0.0.1/k", "http://[::1]:9/"] {
         assert_eq!(check(address), Ok(()), "{address}");
     }
     for address in ["http://id.example/jwks", "http://localhost.example/", "ftp://id.example/"] {
-        assert_eq!(check(address), Err(InvalidJwksAddress::Insecure), "{address}");
+        assert_eq!(check(address), Err(JwksAddressError::Insecure), "{address}");
     }
-    assert_eq!(check("/jwks.json"), Err(InvalidJwksAddress::NotAbsolute));
+    assert_eq!(check("/jwks.json"), Err(JwksAddressError::NotAbsolute));
 }
 
 #[test]
 fn max_age_is_kept_within_bounds() {
-    let kept = |value: &'static str| kept_for(&HeaderMap::from_iter([(CACHE_CONTROL, value.parse().unwrap())]));
+    let kept = |value: &'static str| cache_lifetime(&HeaderMap::from_iter([(CACHE_CONTROL, value.parse().unwrap())]));
     assert_eq!(kept("public, Max-Age=3600"), Duration::from_secs(3_600));
     assert_eq!(kept("max-age=\"300\""), Duration::from_secs(300));
-    assert_eq!((kept("max-age=0"), kept("max-age=99999999")), KEPT);
-    assert_eq!(kept("no-store, max-age=3600"), KEPT.0);
-    assert_eq!((kept("max-age=soon"), kept_for(&HeaderMap::new())), (KEPT_BY_DEFAULT, KEPT_BY_DEFAULT));
+    assert_eq!((kept("max-age=0"), kept("max-age=99999999")), CACHE_LIFETIME_RANGE);
+    assert_eq!(kept("no-store, max-age=3600"), CACHE_LIFETIME_RANGE.0);
+    assert_eq!(
+        (kept("max-age=soon"), cache_lifetime(&HeaderMap::new())),
+        (DEFAULT_CACHE_LIFETIME, DEFAULT_CACHE_LIFETIME)
+    );
 }

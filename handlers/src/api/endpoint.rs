@@ -1,6 +1,6 @@
 //! Which endpoint a method and a path name.
 //!
-//! Invariant: an [`Endpoint`] carries identifiers that have passed their check, percent-decoded segment by segment, so
+//! Invariant: an [`ApiEndpoint`] carries identifiers that have passed their check, percent-decoded segment by segment, so
 //! that `%2F` in a name never becomes a separator. `docs/openapi.yaml` describes exactly these.
 
 use std::borrow::Cow;
@@ -8,13 +8,13 @@ use std::borrow::Cow;
 use http::Method;
 use percent_encoding::percent_decode_str;
 
-use super::problem::Problem;
+use super::problem::ProblemDetails;
 use crate::channel::ChannelName;
-use crate::id::{ConnectionId, InvalidId, Name};
+use crate::id::{ConnectionId, InvalidIdError, Name};
 
 /// An endpoint with what its path says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Endpoint {
+pub(super) enum ApiEndpoint {
     Push,
     Connections,
     Kick(ConnectionId),
@@ -24,50 +24,52 @@ pub(super) enum Endpoint {
     Status,
 }
 
-impl Endpoint {
+impl ApiEndpoint {
     /// Finds it.
-    pub(super) fn find(method: &Method, path: &str) -> Result<Self, Problem> {
-        let (allowed, endpoint) = Self::at(path)?;
-        if method.as_str() == allowed { Ok(endpoint) } else { Err(Problem::allow(allowed)) }
+    pub(super) fn from_request(method: &Method, path: &str) -> Result<Self, ProblemDetails> {
+        let (allowed, endpoint) = Self::from_path(path)?;
+        if method.as_str() == allowed { Ok(endpoint) } else { Err(ProblemDetails::wrong_method(allowed)) }
     }
 
     /// The endpoint at a path and the one method it knows.
-    fn at(path: &str) -> Result<(&'static str, Self), Problem> {
-        let rest = path.strip_prefix("/v1/").ok_or_else(nothing)?;
+    fn from_path(path: &str) -> Result<(&'static str, Self), ProblemDetails> {
+        let rest = path.strip_prefix("/v1/").ok_or_else(unknown_path)?;
         let segments: Vec<Cow<'_, str>> =
             rest.split('/').take(4).map(|segment| percent_decode_str(segment).decode_utf8_lossy()).collect();
         let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
         Ok(match segments.as_slice() {
             ["messages"] => ("POST", Self::Push),
             ["connections"] => ("GET", Self::Connections),
-            ["connections", id] => ("DELETE", Self::Kick(ConnectionId::parse(id).map_err(|error| absent(&error))?)),
+            ["connections", id] => {
+                ("DELETE", Self::Kick(ConnectionId::parse(id).map_err(|error| invalid_name(&error))?))
+            }
             ["rooms"] => ("GET", Self::Rooms),
             ["rooms", room, "members"] => {
-                ("GET", Self::Members(Name::parse(room).map_err(|error: InvalidId| absent(&error))?))
+                ("GET", Self::Members(Name::parse(room).map_err(|error: InvalidIdError| invalid_name(&error))?))
             }
             ["channels", channel, "history"] => {
-                ("GET", Self::History(ChannelName::parse(channel).map_err(|error| absent(&error))?))
+                ("GET", Self::History(ChannelName::parse(channel).map_err(|error| invalid_name(&error))?))
             }
             ["status"] => ("GET", Self::Status),
-            _ => return Err(nothing()),
+            _ => return Err(unknown_path()),
         })
     }
 }
 
-fn nothing() -> Problem {
-    Problem::not_found("the HTTP API has no such path")
+fn unknown_path() -> ProblemDetails {
+    ProblemDetails::not_found("the HTTP API has no such path")
 }
 
 /// A path with a name that cannot exist is a resource that is not there.
-fn absent(error: &dyn std::fmt::Display) -> Problem {
-    Problem::not_found(error.to_string())
+fn invalid_name(error: &dyn std::fmt::Display) -> ProblemDetails {
+    ProblemDetails::not_found(error.to_string())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// The paths of the OpenAPI document, each with one method, in the order of [`Endpoint`].
+    /// The paths of the OpenAPI document, each with one method, in the order of [`ApiEndpoint`].
     fn documented() -> Vec<(String, Method)> {
         let document = include_str!("../../../docs/openapi.yaml");
         let mut path = None;
@@ -93,7 +95,7 @@ mod tests {
             .map(|(path, method)| {
                 let path =
                     path.replace("{connection}", "c1").replace("{room}", "lobby").replace("{channel}", "everyone");
-                std::mem::discriminant(&Endpoint::find(&method, &path).expect("documented"))
+                std::mem::discriminant(&ApiEndpoint::from_request(&method, &path).expect("documented"))
             })
             .collect();
         found.dedup();
@@ -102,20 +104,20 @@ mod tests {
 
     #[test]
     fn segments_are_decoded_one_by_one() {
-        let found = Endpoint::find(&Method::DELETE, "/v1/connections/abcDEF-_1234567%3D").unwrap();
-        assert_eq!(found, Endpoint::Kick(ConnectionId::parse("abcDEF-_1234567=").unwrap()));
-        let found = Endpoint::find(&Method::GET, "/v1/channels/conversation%3Aauth0%7C5/history").unwrap();
-        assert_eq!(found, Endpoint::History(ChannelName::parse("conversation:auth0|5").unwrap()));
-        assert!(Endpoint::find(&Method::GET, "/v1/rooms/a%2Fb/members").is_err());
+        let found = ApiEndpoint::from_request(&Method::DELETE, "/v1/connections/abcDEF-_1234567%3D").unwrap();
+        assert_eq!(found, ApiEndpoint::Kick(ConnectionId::parse("abcDEF-_1234567=").unwrap()));
+        let found = ApiEndpoint::from_request(&Method::GET, "/v1/channels/conversation%3Aauth0%7C5/history").unwrap();
+        assert_eq!(found, ApiEndpoint::History(ChannelName::parse("conversation:auth0|5").unwrap()));
+        assert!(ApiEndpoint::from_request(&Method::GET, "/v1/rooms/a%2Fb/members").is_err());
     }
 
     #[test]
     fn what_is_not_there_is_404_and_a_wrong_method_405() {
         for path in ["/", "/v1", "/v1/", "/v2/status", "/v1/status/", "/v1/rooms/lobby", "/v1/rooms/a/members/b"] {
-            let problem = Endpoint::find(&Method::GET, path).unwrap_err();
+            let problem = ApiEndpoint::from_request(&Method::GET, path).unwrap_err();
             assert_eq!(problem.into_response().status(), 404, "{path}");
         }
-        let refused = Endpoint::find(&Method::PUT, "/v1/messages").unwrap_err().into_response();
+        let refused = ApiEndpoint::from_request(&Method::PUT, "/v1/messages").unwrap_err().into_response();
         assert_eq!((refused.status().as_u16(), &refused.headers()["allow"]), (405, &"POST".parse().unwrap()));
     }
 }

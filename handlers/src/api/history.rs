@@ -4,19 +4,19 @@ use bytes::Bytes;
 use http::{Response, Uri};
 use serde::Serialize;
 
-use super::caller::Caller;
-use super::json;
-use super::problem::Problem;
-use super::query::Query;
-use crate::app::App;
+use super::caller::ApiCaller;
+use super::json_response;
+use super::problem::ProblemDetails;
+use super::query::ListingQuery;
+use crate::app::MessagingApp;
 use crate::channel::{ChannelName, Epoch, Offset};
 use crate::frame::HistoryEntry;
-use crate::limits::{PAGE_BYTES, PAGE_ENTRIES};
-use crate::ports::{Range, Slice};
+use crate::limits::{MAX_PAGE_BYTES, MAX_PAGE_ENTRIES};
+use crate::ports::{LogRange, LogSlice};
 
 /// The page; its messages have the form that the `history` frame gives them.
 #[derive(Serialize)]
-struct Page<'a> {
+struct HistoryPage<'a> {
     channel: ChannelName,
     epoch: &'a Epoch,
     first: Offset,
@@ -26,41 +26,41 @@ struct Page<'a> {
 }
 
 /// Answers the call. A channel that nobody wrote to has an empty history.
-pub(super) async fn answer(
-    app: &App,
-    caller: &Caller,
+pub(super) async fn channel_history(
+    app: &MessagingApp,
+    caller: &ApiCaller,
     name: ChannelName,
     uri: &Uri,
-) -> Result<Response<Bytes>, Problem> {
-    let query = Query::parse(uri, &["before", "after", "limit"])?;
-    let range = range(&query)?;
-    let channel = name.clone().within(caller.tenant.clone());
-    let slice = app.log.read(&channel, range, query.limit(PAGE_ENTRIES)?, PAGE_BYTES).await?;
-    let more = more(range, &slice);
-    Ok(json(&Page {
+) -> Result<Response<Bytes>, ProblemDetails> {
+    let query = ListingQuery::parse(uri, &["before", "after", "limit"])?;
+    let range = requested_range(&query)?;
+    let channel = name.clone().in_tenant(caller.tenant.clone());
+    let slice = app.log.read(&channel, range, query.page_limit(MAX_PAGE_ENTRIES)?, MAX_PAGE_BYTES).await?;
+    let more = has_more(range, &slice);
+    Ok(json_response(&HistoryPage {
         channel: name,
         epoch: &slice.head.epoch,
         first: slice.first,
         head: slice.head.offset,
-        messages: slice.entries.iter().map(HistoryEntry::entry).collect(),
+        messages: slice.entries.iter().map(HistoryEntry::from_entry).collect(),
         more,
     }))
 }
 
-fn range(query: &Query) -> Result<Range, Problem> {
+fn requested_range(query: &ListingQuery) -> Result<LogRange, ProblemDetails> {
     let offset = |text: &str| text.parse().map(Offset).map_err(|_| "must be an offset, a whole number from 0");
-    match (query.parsed("before", offset)?, query.parsed("after", offset)?) {
-        (Some(_), Some(_)) => Err(Problem::parameter("after", "cannot be combined with before")),
-        (_, Some(after)) => Ok(Range::After(after)),
-        (before, None) => Ok(Range::Before(before)),
+    match (query.parse_value("before", offset)?, query.parse_value("after", offset)?) {
+        (Some(_), Some(_)) => Err(ProblemDetails::invalid_parameter("after", "cannot be combined with before")),
+        (_, Some(after)) => Ok(LogRange::After(after)),
+        (before, None) => Ok(LogRange::Before(before)),
     }
 }
 
 /// Whether the log has more in the direction that was read.
-fn more(range: Range, slice: &Slice) -> bool {
+fn has_more(range: LogRange, slice: &LogSlice) -> bool {
     match (range, slice.entries.first(), slice.entries.last()) {
-        (Range::After(_), _, Some(last)) => last.offset < slice.head.offset,
-        (Range::Before(_), Some(first), _) => first.offset > slice.first,
+        (LogRange::After(_), _, Some(last)) => last.offset < slice.head.offset,
+        (LogRange::Before(_), Some(first), _) => first.offset > slice.first,
         _ => false,
     }
 }

@@ -20,7 +20,7 @@ const RETRY_AFTER_SECONDS: &str = "2";
 /// Which part of the request a mistake is in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Place {
+pub(super) enum ErrorLocation {
     /// A JSON pointer into the body, as a URI fragment (RFC 6901, section 6).
     Pointer(String),
     /// A query parameter.
@@ -31,15 +31,15 @@ pub(super) enum Place {
 
 /// One mistake in one field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(super) struct Mistake {
+pub(super) struct FieldError {
     #[serde(flatten)]
-    pub place: Place,
+    pub location: ErrorLocation,
     pub detail: String,
 }
 
 /// What a client reads about an error.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(super) struct Problem {
+pub(super) struct ProblemDetails {
     #[serde(rename = "type")]
     kind: &'static str,
     title: &'static str,
@@ -47,7 +47,7 @@ pub(super) struct Problem {
     status: StatusCode,
     detail: Cow<'static, str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    errors: Vec<Mistake>,
+    errors: Vec<FieldError>,
     #[serde(skip)]
     header: Option<(&'static str, &'static str)>,
 }
@@ -58,7 +58,7 @@ fn as_number<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Result
 
 macro_rules! problems {
     ($($name:ident: $status:ident, $kind:literal, $title:literal;)*) => {
-        impl Problem {
+        impl ProblemDetails {
             $(pub(super) fn $name(detail: impl Into<Cow<'static, str>>) -> Self {
                 Self {
                     kind: concat!("urn:twinway:problem:", $kind),
@@ -79,33 +79,33 @@ problems! {
     forbidden: FORBIDDEN, "forbidden", "The role may not do this";
     not_found: NOT_FOUND, "not-found", "There is no such thing";
     method_not_allowed: METHOD_NOT_ALLOWED, "method-not-allowed", "The method does not exist here";
-    too_large: PAYLOAD_TOO_LARGE, "too-large", "The request is too large";
+    payload_too_large: PAYLOAD_TOO_LARGE, "too-large", "The request is too large";
     unsupported_media_type: UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body must be JSON";
     unprocessable: UNPROCESSABLE_ENTITY, "invalid", "The request has mistakes";
-    internal: INTERNAL_SERVER_ERROR, "internal", "The server failed";
+    internal_error: INTERNAL_SERVER_ERROR, "internal", "The server failed";
     unavailable: SERVICE_UNAVAILABLE, "unavailable", "The server cannot answer now";
     storage_full: INSUFFICIENT_STORAGE, "storage-full", "No room is left to store messages";
 }
 
-impl Problem {
+impl ProblemDetails {
     /// 401 with the challenge that names the ways in (RFC 6750, section 3).
-    pub(super) fn challenge(detail: &'static str, challenge: &'static str) -> Self {
-        Self::unauthorized(detail).with("www-authenticate", challenge)
+    pub(super) fn authentication_required(detail: &'static str, challenge: &'static str) -> Self {
+        Self::unauthorized(detail).with_header("www-authenticate", challenge)
     }
 
     /// 403 with RFC 6750's word for a role that does not reach.
-    pub(super) fn role() -> Self {
+    pub(super) fn insufficient_role() -> Self {
         let challenge = "Bearer realm=\"twinway\", error=\"insufficient_scope\"";
-        Self::forbidden("the HTTP API takes the roles 'service' and 'admin'").with("www-authenticate", challenge)
+        Self::forbidden("the HTTP API takes the roles 'service' and 'admin'").with_header("www-authenticate", challenge)
     }
 
     /// 405 with the method that exists (RFC 9110, section 15.5.6).
-    pub(super) fn allow(method: &'static str) -> Self {
-        Self::method_not_allowed(format!("this resource knows {method}")).with("allow", method)
+    pub(super) fn wrong_method(method: &'static str) -> Self {
+        Self::method_not_allowed(format!("this resource knows {method}")).with_header("allow", method)
     }
 
     /// 422 with every mistake that was found.
-    pub(super) fn mistakes(errors: Vec<Mistake>) -> Self {
+    pub(super) fn invalid_fields(errors: Vec<FieldError>) -> Self {
         let detail = match errors.as_slice() {
             [only] => Cow::from(only.detail.clone()),
             several => Cow::from(format!("{} mistakes were found", several.len())),
@@ -114,17 +114,20 @@ impl Problem {
     }
 
     /// 422 for one query parameter.
-    pub(super) fn parameter(name: &str, detail: impl Into<String>) -> Self {
-        Self::mistakes(vec![Mistake { place: Place::Parameter(name.to_owned()), detail: detail.into() }])
+    pub(super) fn invalid_parameter(name: &str, detail: impl Into<String>) -> Self {
+        Self::invalid_fields(vec![FieldError {
+            location: ErrorLocation::Parameter(name.to_owned()),
+            detail: detail.into(),
+        }])
     }
 
     /// 503 with the time after which to try again (RFC 9110, section 10.2.3).
-    pub(super) fn try_again(detail: &'static str) -> Self {
-        Self::unavailable(detail).with("retry-after", RETRY_AFTER_SECONDS)
+    pub(super) fn retry_later(detail: &'static str) -> Self {
+        Self::unavailable(detail).with_header("retry-after", RETRY_AFTER_SECONDS)
     }
 
     /// `name` is in lower case, as [`HeaderName::from_static`] wants it.
-    const fn with(mut self, name: &'static str, value: &'static str) -> Self {
+    const fn with_header(mut self, name: &'static str, value: &'static str) -> Self {
         self.header = Some((name, value));
         self
     }
@@ -141,28 +144,30 @@ impl Problem {
     }
 }
 
-impl From<StoreError> for Problem {
+impl From<StoreError> for ProblemDetails {
     fn from(error: StoreError) -> Self {
         match &error {
             StoreError::Unavailable(_) => {
                 tracing::warn!(error = %errors::chain(&error), "api call failed");
-                Self::try_again("the list of connections is away")
+                Self::retry_later("the list of connections is away")
             }
-            StoreError::BadPage => Self::parameter("after", "not a page token that a listing returned"),
+            StoreError::InvalidPageToken => {
+                Self::invalid_parameter("after", "not a page token that a listing returned")
+            }
             StoreError::Backend { .. } => {
                 tracing::error!(error = %errors::chain(&error), "api call failed");
-                Self::internal("the list of connections failed")
+                Self::internal_error("the list of connections failed")
             }
         }
     }
 }
 
-impl From<LogError> for Problem {
+impl From<LogError> for ProblemDetails {
     fn from(error: LogError) -> Self {
         match &error {
             LogError::Unavailable(_) => {
                 tracing::warn!(error = %errors::chain(&error), "api call failed");
-                Self::try_again("the message log is away; the same call with the same Idempotency-Key is safe")
+                Self::retry_later("the message log is away; the same call with the same Idempotency-Key is safe")
             }
             LogError::Full(_) => {
                 tracing::error!(error = %errors::chain(&error), "api call failed");
@@ -170,22 +175,22 @@ impl From<LogError> for Problem {
             }
             LogError::Backend { .. } => {
                 tracing::error!(error = %errors::chain(&error), "api call failed");
-                Self::internal("the message log failed")
+                Self::internal_error("the message log failed")
             }
         }
     }
 }
 
-impl From<DeliveryError> for Problem {
+impl From<DeliveryError> for ProblemDetails {
     fn from(error: DeliveryError) -> Self {
         match &error {
             DeliveryError::Unavailable(_) => {
                 tracing::warn!(error = %errors::chain(&error), "api call failed");
-                Self::try_again("the way to the connections is down")
+                Self::retry_later("the way to the connections is down")
             }
             DeliveryError::Backend { .. } => {
                 tracing::error!(error = %errors::chain(&error), "api call failed");
-                Self::internal("the delivery failed")
+                Self::internal_error("the delivery failed")
             }
         }
     }

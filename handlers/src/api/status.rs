@@ -4,17 +4,17 @@ use bytes::Bytes;
 use http::Response;
 use serde::Serialize;
 
-use super::caller::Caller;
-use super::json;
-use super::problem::Problem;
-use crate::app::App;
+use super::caller::ApiCaller;
+use super::json_response;
+use super::problem::ProblemDetails;
+use crate::app::MessagingApp;
 use crate::audience::Audience;
 use crate::channel::ChannelName;
 use crate::ports::Timestamp;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Status {
+struct TenantStatus {
     version: &'static str,
     time: Timestamp,
     tenant: String,
@@ -23,11 +23,11 @@ struct Status {
 }
 
 /// Answers the call; that it can is itself the news that the store of connections is there.
-pub(super) async fn answer(app: &App, caller: &Caller) -> Result<Response<Bytes>, Problem> {
-    let everyone = Audience::Channel(ChannelName::Everyone.within(caller.tenant.clone()));
-    let connections = app.connections.members(&everyone, None, 1).await?.total;
+pub(super) async fn tenant_status(app: &MessagingApp, caller: &ApiCaller) -> Result<Response<Bytes>, ProblemDetails> {
+    let everyone = Audience::Channel(ChannelName::Everyone.in_tenant(caller.tenant.clone()));
+    let connections = app.connections.list_members(&everyone, None, 1).await?.total;
     let occupied_channels = app.connections.occupied_channels(&caller.tenant, None, 1).await?.total;
-    Ok(json(&Status {
+    Ok(json_response(&TenantStatus {
         version: env!("CARGO_PKG_VERSION"),
         time: app.clock.now(),
         tenant: caller.tenant.to_string(),

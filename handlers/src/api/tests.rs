@@ -10,13 +10,13 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::authorizer::{Claims, KeySet, TokenSettings, mint_hs256};
+use crate::authorizer::{JwtClaims, KeySet, TokenSettings, mint_hs256};
 use crate::channel::{Channel, ChannelName, Epoch};
 use crate::id::{ConnectionId, TenantId, UserId};
 use crate::identity::{Identity, Role};
 use crate::limits::Limits;
-use crate::memory::{ManualClock, MemoryConnections, MemoryDelivery, MemoryLog, Retention};
-use crate::ports::{Clock, Connection, ConnectionStore, Timestamp};
+use crate::memory::{ChannelRetention, ManualClock, MemoryConnections, MemoryDelivery, MemoryLog};
+use crate::ports::{ClientConnection, Clock, ConnectionStore, Timestamp};
 
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 const API_KEY: &str = "key-0123456789abcdef";
@@ -24,7 +24,7 @@ const NOW: Timestamp = Timestamp(1_800_000_000_000);
 
 /// An API over fresh adapters, and what is behind it.
 struct Fixture {
-    api: Api,
+    api: MessagingApi,
     connections: Arc<MemoryConnections>,
     delivery: Arc<MemoryDelivery>,
 }
@@ -34,9 +34,9 @@ impl Fixture {
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(NOW));
         let connections = Arc::new(MemoryConnections::new(Arc::clone(&clock)));
         let delivery = Arc::new(MemoryDelivery::new(Arc::clone(&connections) as Arc<dyn ConnectionStore>));
-        let retention = Retention { entries: 1_000, bytes: 1 << 20 };
+        let retention = ChannelRetention { max_entries: 1_000, max_bytes: 1 << 20 };
         let log = Arc::new(MemoryLog::new(Epoch(Arc::from("e1")), retention));
-        let app = App {
+        let app = MessagingApp {
             connections: Arc::clone(&connections) as Arc<dyn ConnectionStore>,
             log,
             delivery: Arc::clone(&delivery) as Arc<dyn crate::ports::Delivery>,
@@ -54,15 +54,19 @@ impl Fixture {
     async fn connect_to(&self, tenant: &str, id: &str, user: &str, role: Role, channels: &[&str]) -> ConnectionId {
         let tenant = TenantId::parse(tenant).unwrap();
         let channels: BTreeSet<Channel> =
-            channels.iter().map(|name| ChannelName::parse(name).unwrap().within(tenant.clone())).collect();
-        let identity = Identity { tenant, user: UserId::parse(user).unwrap(), role, expires_at: Some(NOW.seconds()) };
+            channels.iter().map(|name| ChannelName::parse(name).unwrap().in_tenant(tenant.clone())).collect();
+        let identity =
+            Identity { tenant, user: UserId::parse(user).unwrap(), role, expires_at: Some(NOW.unix_seconds()) };
         let id = ConnectionId::parse(id).unwrap();
-        self.connections.put(&Connection { id: id.clone(), identity, connected_at: NOW, channels }).await.unwrap();
+        self.connections
+            .put_connection(&ClientConnection { id: id.clone(), identity, connected_at: NOW, channels })
+            .await
+            .unwrap();
         id
     }
 
     async fn send(&self, request: http::request::Builder, body: &[u8]) -> Answer {
-        Answer::of(self.api.handle(request.body(Bytes::copy_from_slice(body)).unwrap()).await)
+        Answer::of(self.api.handle_request(request.body(Bytes::copy_from_slice(body)).unwrap()).await)
     }
 
     /// A call with the API key of `acme`.
@@ -80,15 +84,16 @@ impl Fixture {
 
     /// The frames that a connection got since the last look.
     fn frames(&self, id: &ConnectionId) -> Vec<Value> {
-        self.delivery.take(id).iter().map(|frame| serde_json::from_slice(frame).unwrap()).collect()
+        self.delivery.take_frames(id).iter().map(|frame| serde_json::from_slice(frame).unwrap()).collect()
     }
 }
 
-fn api(app: App) -> Api {
+fn api(app: MessagingApp) -> MessagingApi {
     let verifier = TokenVerifier::new(TokenSettings::new(KeySet::default().with_secret(SECRET).unwrap()));
-    let keys =
-        ApiKeys::default().with(API_KEY, TenantId::parse("acme").unwrap(), UserId::parse("billing").unwrap()).unwrap();
-    Api::new(Arc::new(app), Arc::new(verifier), keys)
+    let keys = ApiKeys::default()
+        .with_key(API_KEY, TenantId::parse("acme").unwrap(), UserId::parse("billing").unwrap())
+        .unwrap();
+    MessagingApi::new(Arc::new(app), Arc::new(verifier), keys)
 }
 
 fn posting() -> http::request::Builder {
@@ -96,7 +101,7 @@ fn posting() -> http::request::Builder {
 }
 
 fn token(role: Role, exp: i64) -> String {
-    let claims = Claims {
+    let claims = JwtClaims {
         sub: UserId::parse("root").unwrap(),
         role,
         tenant: TenantId::parse("acme").unwrap(),

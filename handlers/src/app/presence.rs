@@ -5,82 +5,93 @@
 
 use tracing::warn;
 
-use super::App;
+use super::MessagingApp;
 use crate::audience::Audience;
 use crate::channel::{Channel, ChannelName};
-use crate::frame::{Frame, PresenceFrame, PresenceState};
+use crate::frame::{EncodeFrame, PresenceFrame, PresenceState};
 use crate::id::ConnectionId;
 use crate::identity::{Identity, Role};
-use crate::ports::{Outgoing, Priority};
+use crate::ports::{OutgoingFrame, Priority};
 
 /// How many connections of one user are looked at for rooms. A user with more is taken to be in every room still.
-const CONNECTIONS_OF_A_USER: usize = 100;
+const MAX_CHECKED_CONNECTIONS: usize = 100;
 /// Two connections of a user answer whether there is one beside this one.
-const ONE_AND_ANOTHER: usize = 2;
+const EXISTENCE_CHECK_LIMIT: usize = 2;
 
-impl App {
+impl MessagingApp {
     /// Tells admins that a user came, when `connection` is the first one.
-    pub(crate) async fn announce_beginning(&self, connection: &ConnectionId, identity: &Identity) {
-        if self.admins_may_hear_of(identity)
-            && let Some(others) = self.elsewhere(connection, identity, &[]).await
+    pub(crate) async fn notify_online(&self, connection: &ConnectionId, identity: &Identity) {
+        if self.may_notify_admins(identity)
+            && let Some(others) = self.other_connections(connection, identity, &[]).await
         {
-            self.tell_admins(identity, &others, PresenceState::Online).await;
+            self.notify_admins(identity, &others, PresenceState::Online).await;
         }
     }
 
     /// Tells the rooms among `channels`, and admins, that a user left, where `connection` was the last one. Looks once for
     /// both.
-    pub(crate) async fn announce_end(&self, connection: &ConnectionId, identity: &Identity, channels: &[Channel]) {
-        let rooms = rooms(channels);
-        if (self.admins_may_hear_of(identity) || !rooms.is_empty())
-            && let Some(others) = self.elsewhere(connection, identity, &rooms).await
+    pub(crate) async fn notify_offline(&self, connection: &ConnectionId, identity: &Identity, channels: &[Channel]) {
+        let rooms = filter_rooms(channels);
+        if (self.may_notify_admins(identity) || !rooms.is_empty())
+            && let Some(others) = self.other_connections(connection, identity, &rooms).await
         {
-            self.tell_rooms(&rooms, identity, &others, PresenceState::Offline).await;
-            self.tell_admins(identity, &others, PresenceState::Offline).await;
+            self.notify_rooms(&rooms, identity, &others, PresenceState::Offline).await;
+            self.notify_admins(identity, &others, PresenceState::Offline).await;
         }
     }
 
     /// Tells rooms that a user came or left, those of them where no other connection of the user is.
-    pub(crate) async fn announce_rooms(
+    pub(crate) async fn notify_joined_rooms(
         &self,
         connection: &ConnectionId,
         identity: &Identity,
         channels: &[Channel],
         state: PresenceState,
     ) {
-        let rooms = rooms(channels);
+        let rooms = filter_rooms(channels);
         if !rooms.is_empty()
-            && let Some(others) = self.elsewhere(connection, identity, &rooms).await
+            && let Some(others) = self.other_connections(connection, identity, &rooms).await
         {
-            self.tell_rooms(&rooms, identity, &others, state).await;
+            self.notify_rooms(&rooms, identity, &others, state).await;
         }
     }
 
-    fn admins_may_hear_of(&self, identity: &Identity) -> bool {
+    fn may_notify_admins(&self, identity: &Identity) -> bool {
         identity.role == Role::User && self.delivery.may_reach(&Audience::Role(identity.tenant.clone(), Role::Admin))
     }
 
-    async fn tell_admins(&self, identity: &Identity, others: &Elsewhere, state: PresenceState) {
+    async fn notify_admins(&self, identity: &Identity, others: &OtherConnections, state: PresenceState) {
         if identity.role == Role::User && !others.connected {
-            let conversation = ChannelName::Conversation(identity.user.clone()).within(identity.tenant.clone());
+            let conversation = ChannelName::Conversation(identity.user.clone()).in_tenant(identity.tenant.clone());
             let admins = Audience::Role(identity.tenant.clone(), Role::Admin);
-            self.announce(&admins, &conversation, identity, state).await;
+            self.publish_presence(&admins, &conversation, identity, state).await;
         }
     }
 
-    async fn tell_rooms(&self, rooms: &[&Channel], identity: &Identity, others: &Elsewhere, state: PresenceState) {
+    async fn notify_rooms(
+        &self,
+        rooms: &[&Channel],
+        identity: &Identity,
+        others: &OtherConnections,
+        state: PresenceState,
+    ) {
         for (room, occupied) in rooms.iter().zip(&others.rooms) {
             if !occupied {
-                self.announce(&Audience::Channel((*room).clone()), room, identity, state).await;
+                self.publish_presence(&Audience::Channel((*room).clone()), room, identity, state).await;
             }
         }
     }
 
     /// Whether the user has other connections, and in which of `rooms`; `None` when the store does not say.
-    async fn elsewhere(&self, connection: &ConnectionId, identity: &Identity, rooms: &[&Channel]) -> Option<Elsewhere> {
+    async fn other_connections(
+        &self,
+        connection: &ConnectionId,
+        identity: &Identity,
+        rooms: &[&Channel],
+    ) -> Option<OtherConnections> {
         let user = Audience::User(identity.tenant.clone(), identity.user.clone());
-        let limit = if rooms.is_empty() { ONE_AND_ANOTHER } else { CONNECTIONS_OF_A_USER };
-        let page = match self.connections.members(&user, None, limit).await {
+        let limit = if rooms.is_empty() { EXISTENCE_CHECK_LIMIT } else { MAX_CHECKED_CONNECTIONS };
+        let page = match self.connections.list_members(&user, None, limit).await {
             Ok(page) => page,
             Err(error) => {
                 warn!(connection.id = %connection, error = %errors::chain(&error), "presence is not told");
@@ -89,28 +100,34 @@ impl App {
         };
         let others = || page.items.iter().filter(|other| other.id != *connection);
         let unseen = page.next.is_some();
-        Some(Elsewhere {
+        Some(OtherConnections {
             connected: unseen || others().next().is_some(),
             rooms: rooms.iter().map(|room| unseen || others().any(|other| other.channels.contains(*room))).collect(),
         })
     }
 
-    async fn announce(&self, audience: &Audience, channel: &Channel, identity: &Identity, state: PresenceState) {
+    async fn publish_presence(
+        &self,
+        audience: &Audience,
+        channel: &Channel,
+        identity: &Identity,
+        state: PresenceState,
+    ) {
         let presence =
             PresenceFrame { channel: &channel.name, user: identity.user.as_str(), role: identity.role, state };
-        let outgoing = Outgoing { frame: presence.encode(), priority: Priority::Ephemeral, placement: None };
+        let outgoing = OutgoingFrame { frame: presence.encode(), priority: Priority::Ephemeral, placement: None };
         if let Err(error) = self.delivery.deliver(audience, outgoing).await {
             warn!(error = %errors::chain(&error), "presence is not told");
         }
     }
 }
 
-fn rooms(channels: &[Channel]) -> Vec<&Channel> {
+fn filter_rooms(channels: &[Channel]) -> Vec<&Channel> {
     channels.iter().filter(|channel| matches!(channel.name, ChannelName::Room(_))).collect()
 }
 
 /// Where else a user is, beside one connection.
-struct Elsewhere {
+struct OtherConnections {
     connected: bool,
     rooms: Vec<bool>,
 }

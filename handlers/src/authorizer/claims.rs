@@ -1,6 +1,6 @@
 //! What a token says: the claims this application writes and reads (RFC 7519, section 4, plus `role` and `tenant`).
 //!
-//! [`Claims`] is the form that is written. Tokens of other issuers are read with [`Presented`], which borrows, takes
+//! [`JwtClaims`] is the form that is written. Tokens of other issuers are read with [`RawClaims`], which borrows, takes
 //! every form that RFC 7519 allows, and leaves each claim unchecked until somebody asks for it by name.
 
 use std::borrow::Cow;
@@ -8,13 +8,13 @@ use std::borrow::Cow;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::keys::SECRET_BYTES;
+use super::keys::MIN_SECRET_BYTES;
 use crate::id::{TenantId, UserId};
 use crate::identity::Role;
 
 /// The claims of a token that this application issues, for `twinway token` and for tests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Claims {
+pub struct JwtClaims {
     /// Who the token is for.
     pub sub: UserId,
     /// What its bearer may do.
@@ -39,7 +39,7 @@ pub struct Claims {
 #[derive(Debug, thiserror::Error)]
 pub enum MintError {
     /// The verifier would not take such a secret either.
-    #[error("an HS256 secret must have at least {SECRET_BYTES} bytes (RFC 7518, section 3.2)")]
+    #[error("an HS256 secret must have at least {MIN_SECRET_BYTES} bytes (RFC 7518, section 3.2)")]
     ShortSecret,
     /// The signature could not be made.
     #[error("could not sign the token")]
@@ -50,8 +50,8 @@ pub enum MintError {
 ///
 /// # Errors
 /// [`MintError`] when the secret is too short or the signature fails.
-pub fn mint_hs256(secret: &[u8], claims: &Claims) -> Result<String, MintError> {
-    if secret.len() < SECRET_BYTES {
+pub fn mint_hs256(secret: &[u8], claims: &JwtClaims) -> Result<String, MintError> {
+    if secret.len() < MIN_SECRET_BYTES {
         return Err(MintError::ShortSecret);
     }
     encode(&Header::new(Algorithm::HS256), claims, &EncodingKey::from_secret(secret)).map_err(MintError::Sign)
@@ -59,7 +59,7 @@ pub fn mint_hs256(secret: &[u8], claims: &Claims) -> Result<String, MintError> {
 
 /// The claims of a token as its issuer wrote them, before anything is believed of them.
 #[derive(Deserialize)]
-pub(super) struct Presented<'a> {
+pub(super) struct RawClaims<'a> {
     #[serde(borrow, default)]
     pub sub: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
@@ -69,7 +69,7 @@ pub(super) struct Presented<'a> {
     #[serde(borrow, default)]
     pub iss: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
-    pub aud: Option<OneOrMany<'a>>,
+    pub aud: Option<AudienceClaim<'a>>,
     #[serde(default, deserialize_with = "numeric_date")]
     pub exp: Option<i64>,
     #[serde(default, deserialize_with = "numeric_date")]
@@ -79,12 +79,12 @@ pub(super) struct Presented<'a> {
 /// `aud` is one string or an array of them (RFC 7519, section 4.1.3).
 #[derive(Deserialize)]
 #[serde(untagged)]
-pub(super) enum OneOrMany<'a> {
+pub(super) enum AudienceClaim<'a> {
     One(#[serde(borrow)] Cow<'a, str>),
     Many(#[serde(borrow)] Vec<Cow<'a, str>>),
 }
 
-impl OneOrMany<'_> {
+impl AudienceClaim<'_> {
     pub(super) fn contains(&self, wanted: &str) -> bool {
         match self {
             Self::One(audience) => audience == wanted,

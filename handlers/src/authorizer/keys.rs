@@ -19,9 +19,9 @@ use serde_json::Value;
 use crate::ports::BoxError;
 
 /// Shortest HS256 secret that is taken, in bytes: as long as the hash (RFC 7518, section 3.2).
-pub const SECRET_BYTES: usize = 32;
+pub const MIN_SECRET_BYTES: usize = 32;
 /// Most keys that are taken from one document; providers publish two to five.
-pub const KEYS_PER_DOCUMENT: usize = 100;
+pub const MAX_KEYS_PER_DOCUMENT: usize = 100;
 
 const RSA_ALGORITHMS: &[Algorithm] =
     &[Algorithm::RS256, Algorithm::RS384, Algorithm::RS512, Algorithm::PS256, Algorithm::PS384, Algorithm::PS512];
@@ -31,12 +31,12 @@ const RSA_ALGORITHMS: &[Algorithm] =
 pub struct VerificationKey {
     id: Option<String>,
     algorithms: Vec<Algorithm>,
-    material: Material,
+    material: KeyMaterial,
 }
 
 /// What signatures are verified with.
 #[derive(Debug, Clone)]
-enum Material {
+enum KeyMaterial {
     /// An HS256 secret, its key schedule made once.
     Secret(Box<hmac::Key>),
     /// A public key.
@@ -51,9 +51,9 @@ pub struct KeySet {
 
 /// Why a configured key is refused.
 #[derive(Debug, thiserror::Error)]
-pub enum InvalidKeys {
+pub enum KeySetError {
     /// A secret that can be guessed.
-    #[error("an HS256 secret must have at least {SECRET_BYTES} bytes (RFC 7518, section 3.2)")]
+    #[error("an HS256 secret must have at least {MIN_SECRET_BYTES} bytes (RFC 7518, section 3.2)")]
     ShortSecret,
     /// Not a JWK set.
     #[error("the key document is not a JWK set (RFC 7517, section 5)")]
@@ -65,7 +65,7 @@ pub enum InvalidKeys {
 
 /// Why a source has no answer at the moment.
 #[derive(Debug, thiserror::Error)]
-pub enum KeyError {
+pub enum KeySourceError {
     /// The keys cannot be had now; the same call may succeed later.
     #[error("the keys that tokens are verified with are unavailable")]
     Unavailable(#[source] BoxError),
@@ -76,12 +76,16 @@ pub enum KeyError {
 pub trait KeySource: Send + Sync {
     /// The keys that may have signed a token with this key id and algorithm; none when the source is sure that it
     /// has no such key. A source bounds its own waiting and keeps its own cache: it is asked for every token.
-    async fn keys(&self, id: Option<&str>, algorithm: Algorithm) -> Result<Vec<Arc<VerificationKey>>, KeyError>;
+    async fn find_keys(
+        &self,
+        id: Option<&str>,
+        algorithm: Algorithm,
+    ) -> Result<Vec<Arc<VerificationKey>>, KeySourceError>;
 
-    /// The same after another look where they come from, for a token that none of [`keys`](Self::keys) has signed; none when
+    /// The same after another look where they come from, for a token that none of [`find_keys`](Self::keys) has signed; none when
     /// there is nothing new. Anybody can bring such a token, so a source bounds how often it looks, and one that is away
     /// then has nothing new.
-    async fn keys_anew(&self, id: Option<&str>, algorithm: Algorithm) -> Vec<Arc<VerificationKey>>;
+    async fn refresh_keys(&self, id: Option<&str>, algorithm: Algorithm) -> Vec<Arc<VerificationKey>>;
 }
 
 impl VerificationKey {
@@ -105,12 +109,12 @@ impl VerificationKey {
         (!algorithms.is_empty()).then(|| Self {
             id: jwk.common.key_id.clone(),
             algorithms,
-            material: Material::Public(key),
+            material: KeyMaterial::Public(key),
         })
     }
 
     /// Whether the key may have signed a token with this header. A key without an id stands for any id.
-    fn matches(&self, id: Option<&str>, algorithm: Algorithm) -> bool {
+    fn matches_header(&self, id: Option<&str>, algorithm: Algorithm) -> bool {
         let named = match (self.id.as_deref(), id) {
             (Some(own), Some(asked)) => own == asked,
             _ => true,
@@ -119,13 +123,13 @@ impl VerificationKey {
     }
 
     /// Whether `signature` (base64url) is this key's over `signed`.
-    pub(super) fn verifies(&self, algorithm: Algorithm, signed: &[u8], signature: &str) -> bool {
-        self.algorithms.contains(&algorithm) && self.material.verifies(algorithm, signed, signature)
+    pub(super) fn verify_signature(&self, algorithm: Algorithm, signed: &[u8], signature: &str) -> bool {
+        self.algorithms.contains(&algorithm) && self.material.verify_signature(algorithm, signed, signature)
     }
 }
 
-impl Material {
-    fn verifies(&self, algorithm: Algorithm, signed: &[u8], signature: &str) -> bool {
+impl KeyMaterial {
+    fn verify_signature(&self, algorithm: Algorithm, signed: &[u8], signature: &str) -> bool {
         match self {
             Self::Public(key) => jsonwebtoken::crypto::verify(signature, signed, key, algorithm).unwrap_or(false),
             Self::Secret(key) => {
@@ -141,32 +145,32 @@ impl KeySet {
     /// symmetric ones.
     ///
     /// # Errors
-    /// [`InvalidKeys`] when the text is no JWK set or has no key that can be used.
-    pub fn from_jwks(text: &str) -> Result<Self, InvalidKeys> {
+    /// [`KeySetError`] when the text is no JWK set or has no key that can be used.
+    pub fn from_jwks(text: &str) -> Result<Self, KeySetError> {
         #[derive(Deserialize)]
-        struct Document {
+        struct JwkSetDocument {
             keys: Vec<Value>,
         }
-        let document: Document = serde_json::from_str(text).map_err(InvalidKeys::Document)?;
+        let document: JwkSetDocument = serde_json::from_str(text).map_err(KeySetError::Document)?;
         let keys: Vec<_> = document
             .keys
             .into_iter()
-            .take(KEYS_PER_DOCUMENT)
+            .take(MAX_KEYS_PER_DOCUMENT)
             .filter_map(|key| VerificationKey::from_jwk(&serde_json::from_value(key).ok()?))
             .map(Arc::new)
             .collect();
-        if keys.is_empty() { Err(InvalidKeys::NoUsableKey) } else { Ok(Self { keys }) }
+        if keys.is_empty() { Err(KeySetError::NoUsableKey) } else { Ok(Self { keys }) }
     }
 
     /// The same keys and an HS256 secret. Several secrets make a rotation: each of them verifies.
     ///
     /// # Errors
-    /// [`InvalidKeys::ShortSecret`] below [`SECRET_BYTES`].
-    pub fn with_secret(mut self, secret: &[u8]) -> Result<Self, InvalidKeys> {
-        if secret.len() < SECRET_BYTES {
-            return Err(InvalidKeys::ShortSecret);
+    /// [`KeySetError::ShortSecret`] below [`MIN_SECRET_BYTES`].
+    pub fn with_secret(mut self, secret: &[u8]) -> Result<Self, KeySetError> {
+        if secret.len() < MIN_SECRET_BYTES {
+            return Err(KeySetError::ShortSecret);
         }
-        let material = Material::Secret(Box::new(hmac::Key::new(hmac::HMAC_SHA256, secret)));
+        let material = KeyMaterial::Secret(Box::new(hmac::Key::new(hmac::HMAC_SHA256, secret)));
         self.keys.push(Arc::new(VerificationKey { id: None, algorithms: vec![Algorithm::HS256], material }));
         Ok(self)
     }
@@ -179,8 +183,12 @@ impl KeySet {
     }
 
     /// The keys that may have signed a token with this key id and algorithm.
-    pub fn candidates(&self, id: Option<&str>, algorithm: Algorithm) -> impl Iterator<Item = &Arc<VerificationKey>> {
-        self.keys.iter().filter(move |key| key.matches(id, algorithm))
+    pub fn candidate_keys(
+        &self,
+        id: Option<&str>,
+        algorithm: Algorithm,
+    ) -> impl Iterator<Item = &Arc<VerificationKey>> {
+        self.keys.iter().filter(move |key| key.matches_header(id, algorithm))
     }
 
     /// How many keys there are.
@@ -198,11 +206,15 @@ impl KeySet {
 
 #[async_trait]
 impl KeySource for KeySet {
-    async fn keys(&self, id: Option<&str>, algorithm: Algorithm) -> Result<Vec<Arc<VerificationKey>>, KeyError> {
-        Ok(self.candidates(id, algorithm).cloned().collect())
+    async fn find_keys(
+        &self,
+        id: Option<&str>,
+        algorithm: Algorithm,
+    ) -> Result<Vec<Arc<VerificationKey>>, KeySourceError> {
+        Ok(self.candidate_keys(id, algorithm).cloned().collect())
     }
 
-    async fn keys_anew(&self, _: Option<&str>, _: Algorithm) -> Vec<Arc<VerificationKey>> {
+    async fn refresh_keys(&self, _: Option<&str>, _: Algorithm) -> Vec<Arc<VerificationKey>> {
         Vec::new()
     }
 }

@@ -22,13 +22,13 @@ fn settings() -> TokenSettings {
     TokenSettings::new(KeySet::default().with_secret(SECRET).unwrap())
 }
 
-fn claims() -> Claims {
-    Claims {
+fn claims() -> JwtClaims {
+    JwtClaims {
         sub: UserId::parse("alice").unwrap(),
         role: Role::Admin,
         tenant: TenantId::parse("acme").unwrap(),
-        exp: Some(NOW.seconds() + 600),
-        iat: Some(NOW.seconds()),
+        exp: Some(NOW.unix_seconds() + 600),
+        iat: Some(NOW.unix_seconds()),
         iss: None,
         aud: None,
     }
@@ -49,7 +49,7 @@ fn token(claims: &Value) -> String {
 }
 
 async fn cause(settings: TokenSettings, token: &str) -> &'static str {
-    TokenVerifier::new(settings).verify(token, NOW).await.expect_err("the token was taken").cause()
+    TokenVerifier::new(settings).verify(token, NOW).await.expect_err("the token was taken").reason_code()
 }
 
 async fn verified(settings: TokenSettings, token: &str) -> Identity {
@@ -73,7 +73,7 @@ async fn role_and_tenant_have_defaults() {
 #[tokio::test]
 async fn time_is_the_callers_and_leeway_is_exact() {
     let strict = || TokenSettings { leeway: Duration::from_secs(5), ..settings() };
-    let now = NOW.seconds();
+    let now = NOW.unix_seconds();
     assert_eq!(cause(strict(), &token(&json!({"sub": "a", "exp": now - 5}))).await, "expired");
     assert_eq!(cause(strict(), &token(&json!({"sub": "a", "exp": now + 9, "nbf": now + 6}))).await, "not_yet_valid");
     let late = verified(strict(), &token(&json!({"sub": "a", "exp": now - 4, "nbf": now + 5}))).await;
@@ -86,13 +86,13 @@ async fn time_is_the_callers_and_leeway_is_exact() {
 async fn an_end_is_required_unless_the_settings_say_otherwise() {
     let endless = token(&json!({"sub": "a"}));
     assert_eq!(cause(settings(), &endless).await, "exp");
-    let lenient = TokenSettings { expiry: Expiry::Optional, ..settings() };
+    let lenient = TokenSettings { expiry: ExpiryPolicy::Optional, ..settings() };
     assert_eq!(verified(lenient, &endless).await.expires_at, None);
 }
 
 #[tokio::test]
 async fn foreign_issuers_and_audiences_are_refused() {
-    let exp = NOW.seconds() + 60;
+    let exp = NOW.unix_seconds() + 60;
     let strict = || TokenSettings {
         issuer: Some("https://id.example".to_owned()),
         audience: Some("twinway".to_owned()),
@@ -108,7 +108,7 @@ async fn foreign_issuers_and_audiences_are_refused() {
 
 #[tokio::test]
 async fn claims_that_are_no_identifiers_are_named() {
-    let exp = NOW.seconds() + 60;
+    let exp = NOW.unix_seconds() + 60;
     for (claims, claim) in [
         (json!({"exp": exp}), "sub"),
         (json!({"exp": exp, "sub": "a b"}), "sub"),
@@ -122,7 +122,7 @@ async fn claims_that_are_no_identifiers_are_named() {
 
 #[tokio::test]
 async fn what_is_not_a_token_is_malformed() {
-    let long = format!("{}.a.b", "a".repeat(TOKEN_BYTES));
+    let long = format!("{}.a.b", "a".repeat(MAX_TOKEN_BYTES));
     let critical = json!({"alg": "HS256", "crit": ["exp"]});
     let critical = signed(&critical, &json!({"sub": "a", "exp": 9_000_000_000_i64}), SECRET);
     let unsigned = signed(&json!({"alg": "none"}), &json!({"sub": "a"}), SECRET);
@@ -142,7 +142,7 @@ async fn every_configured_secret_verifies_and_no_other_does() {
 
 #[test]
 fn short_secrets_are_refused_on_both_sides() {
-    assert!(matches!(KeySet::default().with_secret(&SECRET[1..]), Err(InvalidKeys::ShortSecret)));
+    assert!(matches!(KeySet::default().with_secret(&SECRET[1..]), Err(KeySetError::ShortSecret)));
     assert!(matches!(mint_hs256(&SECRET[1..], &claims()), Err(MintError::ShortSecret)));
 }
 
@@ -203,7 +203,7 @@ async fn api_gateway_reads_401_from_the_text_and_500_from_any_other() {
     let authorizer = Authorizer { verifier: Arc::new(TokenVerifier::new(away)) };
     let token = mint_hs256(SECRET, &claims()).unwrap();
     let failed = authorizer.authorize(request(&json!({}), &json!({"token": token})), NOW).await.unwrap_err();
-    assert!(matches!(failed, AuthorizerError::Keys(_)));
+    assert!(matches!(failed, AuthorizerError::KeysUnavailable(_)));
     assert_ne!(failed.to_string(), "Unauthorized");
 }
 
@@ -212,11 +212,11 @@ struct Away;
 
 #[async_trait::async_trait]
 impl KeySource for Away {
-    async fn keys(&self, _: Option<&str>, _: Algorithm) -> Result<Vec<Arc<VerificationKey>>, KeyError> {
-        Err(KeyError::Unavailable(BoxError::from("connection refused")))
+    async fn find_keys(&self, _: Option<&str>, _: Algorithm) -> Result<Vec<Arc<VerificationKey>>, KeySourceError> {
+        Err(KeySourceError::Unavailable(BoxError::from("connection refused")))
     }
 
-    async fn keys_anew(&self, _: Option<&str>, _: Algorithm) -> Vec<Arc<VerificationKey>> {
+    async fn refresh_keys(&self, _: Option<&str>, _: Algorithm) -> Vec<Arc<VerificationKey>> {
         Vec::new()
     }
 }

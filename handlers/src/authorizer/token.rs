@@ -1,7 +1,7 @@
 //! Verifying a token: signature, time, issuer, audience, and the identity in it (RFC 7519; RFC 8725: what to refuse).
 //!
 //! Invariant: no claim is believed before the signature holds, and the clock is the caller's. It never logs and never
-//! puts a token or a subject into an error; [`TokenError::cause`] is a word that may be logged.
+//! puts a token or a subject into an error; [`TokenError::reason_code`] is a word that may be logged.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -12,20 +12,20 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::claims::Presented;
-use super::keys::{Algorithm, KeyError, KeySet, KeySource};
+use super::claims::RawClaims;
+use super::keys::{Algorithm, KeySet, KeySource, KeySourceError};
 use crate::id::{TenantId, UserId};
 use crate::identity::{Identity, Role};
 use crate::ports::Timestamp;
 
 /// Longest token that is looked at, in bytes: API Gateway's limit for all headers of a request together is 10,240.
-pub const TOKEN_BYTES: usize = 8 * 1024;
+pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
 /// Most keys that one token is tried against, so that a token without a key id cannot buy a hundred RSA operations.
-const KEYS_TRIED: usize = 8;
+const MAX_KEYS_TRIED: usize = 8;
 
 /// Whether a token must say when it ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Expiry {
+pub enum ExpiryPolicy {
     /// A token without `exp` is refused.
     Required,
     /// A token without `exp` is good for ever.
@@ -46,7 +46,7 @@ pub struct TokenSettings {
     /// How far the issuer's clock may be off.
     pub leeway: Duration,
     /// Whether `exp` must be there.
-    pub expiry: Expiry,
+    pub expiry: ExpiryPolicy,
 }
 
 /// Verifies tokens. Cheap to share, holds no state of its own.
@@ -54,7 +54,7 @@ pub struct TokenVerifier {
     settings: TokenSettings,
 }
 
-/// Why a token names nobody. All but [`TokenError::Keys`] are the bearer's fault.
+/// Why a token names nobody. All but [`TokenError::KeysUnavailable`] are the bearer's fault.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
     /// Not three parts of base64url JSON, too long, or with a `crit` header that nobody here understands.
@@ -83,13 +83,13 @@ pub enum TokenError {
     Claim(&'static str),
     /// The keys cannot be had now. Says nothing about the token.
     #[error("the token could not be verified")]
-    Keys(#[source] KeyError),
+    KeysUnavailable(#[source] KeySourceError),
 }
 
 impl TokenError {
     /// One word for the log, the same for every bearer.
     #[must_use]
-    pub const fn cause(&self) -> &'static str {
+    pub const fn reason_code(&self) -> &'static str {
         match self {
             Self::Malformed => "malformed",
             Self::UnknownKey => "unknown_key",
@@ -99,7 +99,7 @@ impl TokenError {
             Self::Issuer => "issuer",
             Self::Audience => "audience",
             Self::Claim(claim) => claim,
-            Self::Keys(_) => "keys_unavailable",
+            Self::KeysUnavailable(_) => "keys_unavailable",
         }
     }
 }
@@ -114,7 +114,7 @@ impl TokenSettings {
             issuer: None,
             audience: None,
             leeway: Duration::from_secs(60),
-            expiry: Expiry::Required,
+            expiry: ExpiryPolicy::Required,
         }
     }
 }
@@ -129,62 +129,62 @@ impl TokenVerifier {
     /// Who the bearer of `token` is at `now`.
     ///
     /// # Errors
-    /// [`TokenError`]; only [`TokenError::Keys`] may be different on a second try.
+    /// [`TokenError`]; only [`TokenError::KeysUnavailable`] may be different on a second try.
     pub async fn verify(&self, token: &str, now: Timestamp) -> Result<Identity, TokenError> {
-        let compact = Compact::split(token)?;
+        let compact = CompactToken::split(token)?;
         self.check_signature(&compact).await?;
         let payload = URL_SAFE_NO_PAD.decode(compact.payload).map_err(|_| TokenError::Malformed)?;
-        let claims: Presented<'_> = serde_json::from_slice(&payload).map_err(|_| TokenError::Malformed)?;
+        let claims: RawClaims<'_> = serde_json::from_slice(&payload).map_err(|_| TokenError::Malformed)?;
         self.check_time(&claims, now)?;
         self.check_origin(&claims)?;
-        identity(&claims, self.leeway())
+        identity_from_claims(&claims, self.leeway_seconds())
     }
 
-    async fn check_signature(&self, compact: &Compact<'_>) -> Result<(), TokenError> {
+    async fn check_signature(&self, compact: &CompactToken<'_>) -> Result<(), TokenError> {
         let decoded = URL_SAFE_NO_PAD.decode(compact.header).map_err(|_| TokenError::Malformed)?;
-        let header = Header::parse(&decoded)?;
+        let header = TokenHeader::parse(&decoded)?;
         let id = header.kid.as_deref();
         let mut known = false;
-        for key in self.settings.keys.candidates(id, header.alg).take(KEYS_TRIED) {
+        for key in self.settings.keys.candidate_keys(id, header.alg).take(MAX_KEYS_TRIED) {
             known = true;
-            if key.verifies(header.alg, compact.signed, compact.signature) {
+            if key.verify_signature(header.alg, compact.signed, compact.signature) {
                 return Ok(());
             }
         }
-        let Some(source) = &self.settings.source else { return Err(refusal(known)) };
+        let Some(source) = &self.settings.source else { return Err(signature_error(known)) };
         for anew in [false, true] {
             let keys = match anew {
-                false => source.keys(id, header.alg).await.map_err(TokenError::Keys)?,
-                true => source.keys_anew(id, header.alg).await,
+                false => source.find_keys(id, header.alg).await.map_err(TokenError::KeysUnavailable)?,
+                true => source.refresh_keys(id, header.alg).await,
             };
             known = known || !keys.is_empty();
-            let mut tried = keys.iter().take(KEYS_TRIED);
-            if tried.any(|key| key.verifies(header.alg, compact.signed, compact.signature)) {
+            let mut tried = keys.iter().take(MAX_KEYS_TRIED);
+            if tried.any(|key| key.verify_signature(header.alg, compact.signed, compact.signature)) {
                 return Ok(());
             }
         }
-        Err(refusal(known))
+        Err(signature_error(known))
     }
 
-    fn check_time(&self, claims: &Presented<'_>, now: Timestamp) -> Result<(), TokenError> {
-        let leeway = self.leeway();
+    fn check_time(&self, claims: &RawClaims<'_>, now: Timestamp) -> Result<(), TokenError> {
+        let leeway = self.leeway_seconds();
         match claims.exp {
-            None if self.settings.expiry == Expiry::Required => return Err(TokenError::Claim("exp")),
-            Some(exp) if now.seconds() >= exp.saturating_add(leeway) => return Err(TokenError::Expired),
+            None if self.settings.expiry == ExpiryPolicy::Required => return Err(TokenError::Claim("exp")),
+            Some(exp) if now.unix_seconds() >= exp.saturating_add(leeway) => return Err(TokenError::Expired),
             _ => {}
         }
         match claims.nbf {
-            Some(nbf) if now.seconds().saturating_add(leeway) < nbf => Err(TokenError::NotYetValid),
+            Some(nbf) if now.unix_seconds().saturating_add(leeway) < nbf => Err(TokenError::NotYetValid),
             _ => Ok(()),
         }
     }
 
     /// How far clocks may be apart, in seconds.
-    fn leeway(&self) -> i64 {
+    fn leeway_seconds(&self) -> i64 {
         i64::try_from(self.settings.leeway.as_secs()).unwrap_or(i64::MAX)
     }
 
-    fn check_origin(&self, claims: &Presented<'_>) -> Result<(), TokenError> {
+    fn check_origin(&self, claims: &RawClaims<'_>) -> Result<(), TokenError> {
         if let Some(issuer) = &self.settings.issuer
             && claims.iss.as_deref() != Some(issuer)
         {
@@ -199,12 +199,12 @@ impl TokenVerifier {
     }
 }
 
-const fn refusal(known: bool) -> TokenError {
+const fn signature_error(known: bool) -> TokenError {
     if known { TokenError::Signature } else { TokenError::UnknownKey }
 }
 
 /// The identity lasts until the verifier would refuse its token, so that whoever is let in can also speak.
-fn identity(claims: &Presented<'_>, leeway: i64) -> Result<Identity, TokenError> {
+fn identity_from_claims(claims: &RawClaims<'_>, leeway: i64) -> Result<Identity, TokenError> {
     let user = claims.sub.as_deref().and_then(|sub| UserId::parse(sub).ok()).ok_or(TokenError::Claim("sub"))?;
     let role = match claims.role.as_deref() {
         None => Role::User,
@@ -218,16 +218,16 @@ fn identity(claims: &Presented<'_>, leeway: i64) -> Result<Identity, TokenError>
 }
 
 /// A token in its compact form (RFC 7515, section 3.1), split but not decoded.
-struct Compact<'a> {
+struct CompactToken<'a> {
     signed: &'a [u8],
     header: &'a str,
     payload: &'a str,
     signature: &'a str,
 }
 
-impl<'a> Compact<'a> {
+impl<'a> CompactToken<'a> {
     fn split(token: &'a str) -> Result<Self, TokenError> {
-        if token.len() > TOKEN_BYTES {
+        if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::Malformed);
         }
         let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
@@ -238,7 +238,7 @@ impl<'a> Compact<'a> {
 
 /// What of a header decides which key is tried. Keys that a header brings along (`jwk`, `x5c`, `jku`) are never read.
 #[derive(Deserialize)]
-struct Header<'a> {
+struct TokenHeader<'a> {
     alg: Algorithm,
     #[serde(borrow, default)]
     kid: Option<Cow<'a, str>>,
@@ -246,7 +246,7 @@ struct Header<'a> {
     crit: Option<IgnoredAny>,
 }
 
-impl<'a> Header<'a> {
+impl<'a> TokenHeader<'a> {
     /// An extension that must be understood is refused: none is (RFC 7515, section 4.1.11).
     fn parse(json: &'a [u8]) -> Result<Self, TokenError> {
         let header: Self = serde_json::from_slice(json).map_err(|_| TokenError::Malformed)?;

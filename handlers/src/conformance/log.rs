@@ -5,43 +5,46 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 
-use super::{append, channel};
+use super::{append_request, channel_from_key};
 use crate::channel::{Channel, Offset};
 use crate::limits;
-use crate::ports::{MessageLog, Range, Timestamp};
+use crate::ports::{LogRange, MessageLog, Timestamp};
 
 /// How many append to one channel at once where the log does not say otherwise.
-const WRITERS: u64 = 64;
+const CONCURRENT_WRITERS: u64 = 64;
 
 /// Runs every case, each on logs of its own. They have to keep at least 200 messages of 28 KiB a channel.
-pub async fn all(fresh: impl AsyncFn() -> Arc<dyn MessageLog>) {
-    all_with(WRITERS, fresh).await;
+pub async fn run_suite(fresh: impl AsyncFn() -> Arc<dyn MessageLog>) {
+    run_suite_with_writers(CONCURRENT_WRITERS, fresh).await;
 }
 
 /// The same with so many that append at once: a log whose writers overtake each other works with the square of their number,
 /// and has a deadline.
-pub async fn all_with(writers: u64, fresh: impl AsyncFn() -> Arc<dyn MessageLog>) {
+pub async fn run_suite_with_writers(writers: u64, fresh: impl AsyncFn() -> Arc<dyn MessageLog>) {
     an_unwritten_channel_is_empty(fresh().await).await;
     offsets_are_dense(fresh().await).await;
     entries_read_back_whole(fresh().await).await;
-    a_repeat_is_the_first(fresh().await).await;
-    ids_are_the_senders_own(fresh().await).await;
-    repeats_at_once_append_once(fresh().await).await;
-    appends_at_once_are_dense(writers, fresh().await).await;
+    a_repeated_append_returns_the_first_position(fresh().await).await;
+    message_ids_are_scoped_to_channel_and_sender(fresh().await).await;
+    concurrent_repeats_append_once(fresh().await).await;
+    concurrent_appends_are_dense(writers, fresh().await).await;
     reads_go_upwards_after_an_offset(fresh().await).await;
     reads_go_back_before_an_offset(fresh().await).await;
     pages_end_at_the_byte_limit(fresh().await).await;
-    heads_come_in_the_order_asked(fresh().await).await;
-    big_bodies_are_kept_to_the_byte(fresh().await).await;
-    tenants_are_apart(fresh().await).await;
+    heads_are_returned_in_request_order(fresh().await).await;
+    large_bodies_are_stored_byte_for_byte(fresh().await).await;
+    tenants_are_isolated(fresh().await).await;
 }
 
 /// A channel that nobody wrote to reads as empty.
 pub async fn an_unwritten_channel_is_empty(log: Arc<dyn MessageLog>) {
-    for range in
-        [Range::After(Offset::START), Range::After(Offset(7)), Range::Before(None), Range::Before(Some(Offset(7)))]
-    {
-        let slice = log.read(&lobby(), range, 10, 1_000).await.expect("read");
+    for range in [
+        LogRange::After(Offset::START),
+        LogRange::After(Offset(7)),
+        LogRange::Before(None),
+        LogRange::Before(Some(Offset(7))),
+    ] {
+        let slice = log.read(&lobby_channel(), range, 10, 1_000).await.expect("read");
         assert!(slice.entries.is_empty(), "{range:?} of an empty log has entries");
         assert_eq!((slice.head.offset, slice.first), (Offset(0), Offset(1)), "the ends of an empty log");
     }
@@ -50,21 +53,22 @@ pub async fn an_unwritten_channel_is_empty(log: Arc<dyn MessageLog>) {
 /// One after the other: 1, 2, 3, and each append is seen by the next read.
 pub async fn offsets_are_dense(log: Arc<dyn MessageLog>) {
     for number in 1..=20 {
-        let appended = log.append(append(&lobby(), "alice", &format!("m{number}"), "1")).await.expect("append");
+        let appended =
+            log.append(append_request(&lobby_channel(), "alice", &format!("m{number}"), "1")).await.expect("append");
         assert_eq!(appended.position.offset, Offset(number), "the offset of append {number}");
         assert!(!appended.duplicate, "append {number} is the first of its id");
-        let slice = log.read(&lobby(), Range::Before(None), 1, 1_000).await.expect("read");
+        let slice = log.read(&lobby_channel(), LogRange::Before(None), 1, 1_000).await.expect("read");
         assert_eq!(slice.head, appended.position, "a read after the append sees it");
-        assert_eq!(offsets(&slice.entries), [number], "and returns it");
+        assert_eq!(entry_offsets(&slice.entries), [number], "and returns it");
     }
 }
 
 /// Every field of a message comes back, and the body as the very text that was written.
 pub async fn entries_read_back_whole(log: Arc<dyn MessageLog>) {
     let body = "{ \"text\" : \"caf\\u00e9 \u{1f600}\",\n\"n\": 1.50e2, \"deep\": [[[null]]] }";
-    let written = append(&lobby(), "alice", "m1", body);
+    let written = append_request(&lobby_channel(), "alice", "m1", body);
     log.append(written.clone()).await.expect("append");
-    let slice = log.read(&lobby(), Range::After(Offset::START), 10, 1_000).await.expect("read");
+    let slice = log.read(&lobby_channel(), LogRange::After(Offset::START), 10, 1_000).await.expect("read");
     let entry = slice.entries.first().expect("the entry is there");
     assert_eq!(entry.offset, Offset(1), "its offset");
     assert_eq!(entry.sender, written.sender, "its sender");
@@ -74,50 +78,55 @@ pub async fn entries_read_back_whole(log: Arc<dyn MessageLog>) {
 }
 
 /// The same sender's same id writes nothing and returns the first position and time.
-pub async fn a_repeat_is_the_first(log: Arc<dyn MessageLog>) {
-    let first = append(&lobby(), "alice", "m1", "\"first\"");
+pub async fn a_repeated_append_returns_the_first_position(log: Arc<dyn MessageLog>) {
+    let first = append_request(&lobby_channel(), "alice", "m1", "\"first\"");
     let position = log.append(first.clone()).await.expect("append").position;
-    log.append(append(&lobby(), "bob", "m2", "2")).await.expect("append another");
-    let mut again = append(&lobby(), "alice", "m1", "\"second\"");
+    log.append(append_request(&lobby_channel(), "bob", "m2", "2")).await.expect("append another");
+    let mut again = append_request(&lobby_channel(), "alice", "m1", "\"second\"");
     again.sent_at = Timestamp(first.sent_at.0 + 5_000);
     let repeated = log.append(again).await.expect("append again");
     assert_eq!((repeated.position, repeated.duplicate), (position, true), "the repeat's place is the first's");
     assert_eq!(repeated.sent_at, first.sent_at, "its time too");
-    let slice = log.read(&lobby(), Range::After(Offset::START), 10, 1_000).await.expect("read");
-    assert_eq!(offsets(&slice.entries), [1, 2], "nothing was written");
+    let slice = log.read(&lobby_channel(), LogRange::After(Offset::START), 10, 1_000).await.expect("read");
+    assert_eq!(entry_offsets(&slice.entries), [1, 2], "nothing was written");
     assert_eq!(slice.entries[0].body.get(), "\"first\"", "the first body stands");
 }
 
 /// The same id of another sender, or in another channel, is another message.
-pub async fn ids_are_the_senders_own(log: Arc<dyn MessageLog>) {
-    let attic = channel("acme/room:attic");
-    for (to, user, offset) in [(&lobby(), "alice", 1), (&lobby(), "bob", 2), (&attic, "alice", 1)] {
-        let appended = log.append(append(to, user, "m1", "1")).await.expect("append");
+pub async fn message_ids_are_scoped_to_channel_and_sender(log: Arc<dyn MessageLog>) {
+    let attic = channel_from_key("acme/room:attic");
+    for (to, user, offset) in [(&lobby_channel(), "alice", 1), (&lobby_channel(), "bob", 2), (&attic, "alice", 1)] {
+        let appended = log.append(append_request(to, user, "m1", "1")).await.expect("append");
         assert_eq!((appended.position.offset, appended.duplicate), (Offset(offset), false), "{user} in {to}");
     }
 }
 
 /// Many attempts at one message, all at once, are one message.
-pub async fn repeats_at_once_append_once(log: Arc<dyn MessageLog>) {
-    let attempts = join_all((0..16).map(|_| log.append(append(&lobby(), "alice", "m1", "1")))).await;
+pub async fn concurrent_repeats_append_once(log: Arc<dyn MessageLog>) {
+    let attempts = join_all((0..16).map(|_| log.append(append_request(&lobby_channel(), "alice", "m1", "1")))).await;
     let attempts: Vec<_> = attempts.into_iter().map(|attempt| attempt.expect("append")).collect();
     assert!(attempts.iter().all(|attempt| attempt.position.offset == Offset(1)), "all have one place: {attempts:?}");
     assert_eq!(attempts.iter().filter(|attempt| !attempt.duplicate).count(), 1, "exactly one is the first");
-    let slice = log.read(&lobby(), Range::After(Offset::START), 10, 1_000).await.expect("read");
-    assert_eq!(offsets(&slice.entries), [1], "and the log has one entry");
+    let slice = log.read(&lobby_channel(), LogRange::After(Offset::START), 10, 1_000).await.expect("read");
+    assert_eq!(entry_offsets(&slice.entries), [1], "and the log has one entry");
 }
 
 /// Different messages, all at once, get the offsets 1 to n, each its own.
-pub async fn appends_at_once_are_dense(writers: u64, log: Arc<dyn MessageLog>) {
+pub async fn concurrent_appends_are_dense(writers: u64, log: Arc<dyn MessageLog>) {
     let appends = (0..writers).map(|number| {
-        let append = append(&lobby(), &format!("user{}", number % 4), &format!("m{number}"), &number.to_string());
+        let append = append_request(
+            &lobby_channel(),
+            &format!("user{}", number % 4),
+            &format!("m{number}"),
+            &number.to_string(),
+        );
         let log = &log;
         async move { (number, log.append(append).await.expect("append").position.offset) }
     });
     let placed = join_all(appends).await;
     let distinct: BTreeSet<u64> = placed.iter().map(|(_, offset)| offset.0).collect();
     assert_eq!(distinct, (1..=writers).collect(), "offsets have neither holes nor repeats");
-    let slice = log.read(&lobby(), Range::After(Offset::START), 100, 10_000).await.expect("read");
+    let slice = log.read(&lobby_channel(), LogRange::After(Offset::START), 100, 10_000).await.expect("read");
     for (number, offset) in placed {
         let entry = &slice.entries[offset.0 as usize - 1];
         assert_eq!(entry.body.get(), number.to_string(), "the entry at {offset} is what was told {offset}");
@@ -126,19 +135,19 @@ pub async fn appends_at_once_are_dense(writers: u64, log: Arc<dyn MessageLog>) {
 
 /// `After`: ascending from right behind the offset, within the limit.
 pub async fn reads_go_upwards_after_an_offset(log: Arc<dyn MessageLog>) {
-    write(&*log, &lobby(), 10, "1").await;
+    append_messages(&*log, &lobby_channel(), 10, "1").await;
     let expected: [(u64, usize, &[u64]); 5] =
         [(0, 3, &[1, 2, 3]), (3, 3, &[4, 5, 6]), (8, 3, &[9, 10]), (10, 3, &[]), (99, 3, &[])];
     for (after, limit, found) in expected {
-        let slice = log.read(&lobby(), Range::After(Offset(after)), limit, 10_000).await.expect("read");
-        assert_eq!(offsets(&slice.entries), found, "{limit} after {after}");
+        let slice = log.read(&lobby_channel(), LogRange::After(Offset(after)), limit, 10_000).await.expect("read");
+        assert_eq!(entry_offsets(&slice.entries), found, "{limit} after {after}");
         assert_eq!((slice.head.offset, slice.first), (Offset(10), Offset(1)), "the ends, after {after}");
     }
 }
 
 /// `Before`: the entries right before the offset, ascending too.
 pub async fn reads_go_back_before_an_offset(log: Arc<dyn MessageLog>) {
-    write(&*log, &lobby(), 10, "1").await;
+    append_messages(&*log, &lobby_channel(), 10, "1").await;
     let expected: [(Option<u64>, usize, &[u64]); 6] = [
         (None, 3, &[8, 9, 10]),
         (Some(8), 3, &[5, 6, 7]),
@@ -148,19 +157,20 @@ pub async fn reads_go_back_before_an_offset(log: Arc<dyn MessageLog>) {
         (Some(99), 3, &[8, 9, 10]),
     ];
     for (before, limit, found) in expected {
-        let slice = log.read(&lobby(), Range::Before(before.map(Offset)), limit, 10_000).await.expect("read");
-        assert_eq!(offsets(&slice.entries), found, "{limit} before {before:?}");
+        let slice =
+            log.read(&lobby_channel(), LogRange::Before(before.map(Offset)), limit, 10_000).await.expect("read");
+        assert_eq!(entry_offsets(&slice.entries), found, "{limit} before {before:?}");
     }
 }
 
 /// A page ends where the bodies reach the limit, has one entry at least, and leaves no hole to its offset.
 pub async fn pages_end_at_the_byte_limit(log: Arc<dyn MessageLog>) {
     let body = format!("\"{}\"", "x".repeat(998));
-    write(&*log, &lobby(), 10, &body).await;
-    for (range, one, full) in [(Range::After(Offset(2)), 3, 3..=6), (Range::Before(Some(Offset(9))), 8, 5..=8)] {
-        let slice = log.read(&lobby(), range, 10, 1).await.expect("read");
-        assert_eq!(offsets(&slice.entries), [one], "{range:?} with next to no bytes");
-        let found = offsets(&log.read(&lobby(), range, 10, 3_000).await.expect("read").entries);
+    append_messages(&*log, &lobby_channel(), 10, &body).await;
+    for (range, one, full) in [(LogRange::After(Offset(2)), 3, 3..=6), (LogRange::Before(Some(Offset(9))), 8, 5..=8)] {
+        let slice = log.read(&lobby_channel(), range, 10, 1).await.expect("read");
+        assert_eq!(entry_offsets(&slice.entries), [one], "{range:?} with next to no bytes");
+        let found = entry_offsets(&log.read(&lobby_channel(), range, 10, 3_000).await.expect("read").entries);
         assert!((2..=4).contains(&found.len()), "{range:?} with 3,000 bytes has {found:?}");
         assert!(found.contains(&one) && found.iter().all(|offset| full.contains(offset)), "{range:?} has {found:?}");
         assert!(found.windows(2).all(|pair| pair[1] == pair[0] + 1), "{range:?} has a hole: {found:?}");
@@ -168,47 +178,48 @@ pub async fn pages_end_at_the_byte_limit(log: Arc<dyn MessageLog>) {
 }
 
 /// Heads of written and unwritten channels, in order, of the same epoch that reads tell.
-pub async fn heads_come_in_the_order_asked(log: Arc<dyn MessageLog>) {
-    let [attic, cellar] = ["acme/room:attic", "acme/room:cellar"].map(channel);
-    write(&*log, &lobby(), 3, "1").await;
-    write(&*log, &attic, 1, "1").await;
-    let heads = log.heads(&[attic.clone(), cellar, lobby()]).await.expect("heads");
+pub async fn heads_are_returned_in_request_order(log: Arc<dyn MessageLog>) {
+    let [attic, cellar] = ["acme/room:attic", "acme/room:cellar"].map(channel_from_key);
+    append_messages(&*log, &lobby_channel(), 3, "1").await;
+    append_messages(&*log, &attic, 1, "1").await;
+    let heads = log.heads(&[attic.clone(), cellar, lobby_channel()]).await.expect("heads");
     let found: Vec<u64> = heads.iter().map(|head| head.offset.0).collect();
     assert_eq!(found, [1, 0, 3], "the heads of attic, cellar, lobby");
-    let slice = log.read(&attic, Range::Before(None), 1, 1_000).await.expect("read");
+    let slice = log.read(&attic, LogRange::Before(None), 1, 1_000).await.expect("read");
     assert_eq!(slice.head, heads[0], "a read tells the same head and epoch");
     assert!(log.heads(&[]).await.expect("heads").is_empty(), "no channels have no heads");
 }
 
 /// The largest body that the protocol allows survives whole.
-pub async fn big_bodies_are_kept_to_the_byte(log: Arc<dyn MessageLog>) {
-    let body = format!("\"{}\"", "\u{e9}".repeat((limits::BODY_BYTES - 2) / 2));
-    write(&*log, &lobby(), 5, &body).await;
-    let slice = log.read(&lobby(), Range::After(Offset::START), 10, limits::PAGE_BYTES * 2).await.expect("read");
-    assert_eq!(offsets(&slice.entries), [1, 2, 3, 4, 5], "all are there");
+pub async fn large_bodies_are_stored_byte_for_byte(log: Arc<dyn MessageLog>) {
+    let body = format!("\"{}\"", "\u{e9}".repeat((limits::MAX_BODY_BYTES - 2) / 2));
+    append_messages(&*log, &lobby_channel(), 5, &body).await;
+    let slice =
+        log.read(&lobby_channel(), LogRange::After(Offset::START), 10, limits::MAX_PAGE_BYTES * 2).await.expect("read");
+    assert_eq!(entry_offsets(&slice.entries), [1, 2, 3, 4, 5], "all are there");
     assert!(slice.entries.iter().all(|entry| entry.body.get() == body), "to the byte");
 }
 
 /// Channels of the same name in two tenants share neither entries nor ids.
-pub async fn tenants_are_apart(log: Arc<dyn MessageLog>) {
-    let theirs = channel("other/room:lobby");
-    log.append(append(&lobby(), "alice", "m1", "1")).await.expect("append");
-    let appended = log.append(append(&theirs, "alice", "m1", "2")).await.expect("append");
+pub async fn tenants_are_isolated(log: Arc<dyn MessageLog>) {
+    let theirs = channel_from_key("other/room:lobby");
+    log.append(append_request(&lobby_channel(), "alice", "m1", "1")).await.expect("append");
+    let appended = log.append(append_request(&theirs, "alice", "m1", "2")).await.expect("append");
     assert_eq!((appended.position.offset, appended.duplicate), (Offset(1), false), "the other tenant's own first");
-    let slice = log.read(&lobby(), Range::Before(None), 10, 1_000).await.expect("read");
+    let slice = log.read(&lobby_channel(), LogRange::Before(None), 10, 1_000).await.expect("read");
     assert_eq!(slice.entries.len(), 1, "and nothing of it shows here");
 }
 
-fn lobby() -> Channel {
-    channel("acme/room:lobby")
+fn lobby_channel() -> Channel {
+    channel_from_key("acme/room:lobby")
 }
 
-fn offsets(entries: &[crate::ports::Entry]) -> Vec<u64> {
+fn entry_offsets(entries: &[crate::ports::LogEntry]) -> Vec<u64> {
     entries.iter().map(|entry| entry.offset.0).collect()
 }
 
-async fn write(log: &dyn MessageLog, to: &Channel, count: u64, body: &str) {
+async fn append_messages(log: &dyn MessageLog, to: &Channel, count: u64, body: &str) {
     for number in 1..=count {
-        log.append(append(to, "alice", &format!("m{number}"), body)).await.expect("append");
+        log.append(append_request(to, "alice", &format!("m{number}"), body)).await.expect("append");
     }
 }

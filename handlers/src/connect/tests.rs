@@ -4,45 +4,45 @@ use http::header::{HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 use serde_json::json;
 
 use crate::app::HandlerError;
-use crate::app::world::{Client, NOW, World, event, identity};
+use crate::app::test_app::{ConnectedClient, NOW, TestApp, test_identity, websocket_event};
 use crate::id::ConnectionId;
 use crate::identity::Role;
 
-fn stranger(id: &str) -> Client {
-    Client { id: ConnectionId::parse(id).unwrap(), identity: identity("alice", Role::User) }
+fn stranger(id: &str) -> ConnectedClient {
+    ConnectedClient { id: ConnectionId::parse(id).unwrap(), identity: test_identity("alice", Role::User) }
 }
 
 #[tokio::test]
 async fn the_connection_is_recorded_with_its_identity_and_no_channels() {
-    let world = World::new();
+    let world = TestApp::new();
     let alice = world.connect("a1", "alice", Role::User).await;
-    let record = world.app.connections.find(&alice.id).await.unwrap().unwrap();
+    let record = world.app.connections.find_connection(&alice.id).await.unwrap().unwrap();
     assert_eq!((record.identity, record.connected_at), (alice.identity.clone(), NOW));
     assert!(record.channels.is_empty());
-    assert_eq!(world.inbox(&alice), [json!(null); 0], "nothing is posted before the 101");
+    assert_eq!(world.received_frames(&alice), [json!(null); 0], "nothing is posted before the 101");
 }
 
 #[tokio::test]
 async fn without_an_identity_the_handshake_is_refused() {
-    let world = World::new();
-    let mut event = event(&stranger("a1"), "$connect", None);
+    let world = TestApp::new();
+    let mut event = websocket_event(&stranger("a1"), "$connect", None);
     event.request_context.authorizer.fields.clear();
-    let response = world.app.connect(event).await.unwrap();
+    let response = world.app.handle_connect(event).await.unwrap();
     assert_eq!(response.status_code, 401);
-    assert_eq!(world.app.connections.find(&stranger("a1").id).await.unwrap(), None);
+    assert_eq!(world.app.connections.find_connection(&stranger("a1").id).await.unwrap(), None);
 }
 
 #[tokio::test]
 async fn without_a_connection_id_the_event_is_not_ours() {
-    let mut event = event(&stranger("a1"), "$connect", None);
+    let mut event = websocket_event(&stranger("a1"), "$connect", None);
     event.request_context.connection_id = None;
-    let error = World::new().app.connect(event).await.unwrap_err();
-    assert!(matches!(error, HandlerError::Event("requestContext.connectionId")), "{error:?}");
+    let error = TestApp::new().app.handle_connect(event).await.unwrap_err();
+    assert!(matches!(error, HandlerError::MissingField("requestContext.connectionId")), "{error:?}");
 }
 
 #[tokio::test]
 async fn the_subprotocol_is_echoed_when_offered_and_a_token_never_is() {
-    let world = World::new();
+    let world = TestApp::new();
     let offers = [
         ("twinway.v1, bearer.abc.def.ghi", true),
         ("bearer.abc.def.ghi,twinway.v1", true),
@@ -51,10 +51,10 @@ async fn the_subprotocol_is_echoed_when_offered_and_a_token_never_is() {
     ];
     for (offer, echoed) in offers {
         for multi_value in [false, true] {
-            let mut event = event(&stranger("a1"), "$connect", None);
+            let mut event = websocket_event(&stranger("a1"), "$connect", None);
             let headers = if multi_value { &mut event.multi_value_headers } else { &mut event.headers };
             headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(offer));
-            let response = world.app.connect(event).await.unwrap();
+            let response = world.app.handle_connect(event).await.unwrap();
             let expected = echoed.then_some(HeaderValue::from_static("twinway.v1"));
             assert_eq!(response.headers.get(SEC_WEBSOCKET_PROTOCOL), expected.as_ref(), "{offer:?}");
         }
@@ -63,16 +63,16 @@ async fn the_subprotocol_is_echoed_when_offered_and_a_token_never_is() {
 
 #[tokio::test]
 async fn admins_hear_of_a_users_first_connection_only() {
-    let world = World::new();
+    let world = TestApp::new();
     let admin = world.connect("c1", "carol", Role::Admin).await;
     let bob = world.connect("b1", "bob", Role::User).await;
-    world.inbox(&admin);
+    world.received_frames(&admin);
     world.connect("a1", "alice", Role::User).await;
     world.connect("a2", "alice", Role::User).await;
     world.connect("d1", "dora", Role::Admin).await;
     let online = json!({
         "type": "presence", "channel": "conversation:alice", "user": "alice", "role": "user", "state": "online"
     });
-    assert_eq!(world.inbox(&admin), [online]);
-    assert_eq!(world.inbox(&bob), [json!(null); 0], "other users do not hear of it");
+    assert_eq!(world.received_frames(&admin), [online]);
+    assert_eq!(world.received_frames(&bob), [json!(null); 0], "other users do not hear of it");
 }

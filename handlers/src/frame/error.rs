@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 
-use super::outgoing::{ErrorFrame, Frame};
+use super::outgoing::{EncodeFrame, ErrorFrame};
 use crate::id::MessageId;
 
 /// The closed set of error codes.
@@ -42,7 +42,7 @@ pub enum ErrorCode {
 
 /// Why a frame is not carried out, in the client's terms.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
+pub struct ClientError {
     /// What a program branches on.
     pub code: ErrorCode,
     /// What a person reads: what is wrong, why, and what to do.
@@ -51,11 +51,11 @@ pub struct Refusal {
 
 /// A frame that could not be read, with its `id` when that much could be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rejected {
+pub struct FrameParseError {
     /// The frame's own id.
     pub id: Option<MessageId>,
     /// Why it was refused.
-    pub refusal: Refusal,
+    pub error: ClientError,
 }
 
 impl ErrorCode {
@@ -76,7 +76,7 @@ impl ErrorCode {
     ];
 }
 
-impl Refusal {
+impl ClientError {
     /// A refusal with its code and text.
     #[must_use]
     pub fn new(code: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
@@ -85,15 +85,15 @@ impl Refusal {
 
     /// The `error` frame that answers the frame `id`.
     #[must_use]
-    pub fn text(&self, id: Option<&MessageId>) -> String {
-        ErrorFrame { code: self.code, message: &self.message, id: id.map(MessageId::as_str) }.text()
+    pub fn encode_frame(&self, id: Option<&MessageId>) -> String {
+        ErrorFrame { code: self.code, message: &self.message, id: id.map(MessageId::as_str) }.encode_text()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::{Action, GapReason};
+    use crate::frame::{ClientAction, GapReason};
 
     const PROTOCOL: &str = include_str!("../../../docs/PROTOCOL.md");
 
@@ -113,7 +113,7 @@ mod tests {
     fn the_protocol_page_has_exactly_the_codes_reasons_and_actions_of_the_code() {
         assert_eq!(documented("\n## Errors"), names(&ErrorCode::ALL));
         assert_eq!(documented("| reason | meaning |"), names(&GapReason::ALL));
-        let mut actions: Vec<_> = Action::names().collect();
+        let mut actions: Vec<_> = ClientAction::names().collect();
         let mut rows = documented("| action | fields |");
         actions.sort_unstable();
         rows.sort_unstable();
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn an_error_without_an_id_has_no_id_field() {
-        let refusal = Refusal::new(ErrorCode::Gone, "gone \"for good\"");
-        assert_eq!(refusal.text(None), r#"{"type":"error","code":"gone","message":"gone \"for good\""}"#);
+        let refusal = ClientError::new(ErrorCode::Gone, "gone \"for good\"");
+        assert_eq!(refusal.encode_frame(None), r#"{"type":"error","code":"gone","message":"gone \"for good\""}"#);
     }
 }

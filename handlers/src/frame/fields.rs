@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::error::{ErrorCode, Refusal};
-use super::incoming::{Since, Wanted};
+use super::error::{ClientError, ErrorCode};
+use super::incoming::{ChannelRequest, ClientPosition};
 use crate::channel::{ChannelName, Epoch, Offset};
 use crate::id::MessageId;
 use crate::limits;
@@ -18,14 +18,14 @@ use crate::limits;
 /// Every field that some action knows; others are ignored, so that newer clients can talk to older servers.
 #[derive(Deserialize, Default)]
 #[serde(default)]
-pub(super) struct Fields<'a> {
+pub(super) struct FrameFields<'a> {
     #[serde(borrow)]
     pub(super) action: Option<&'a RawValue>,
     #[serde(borrow)]
     pub(super) id: Option<&'a RawValue>,
     #[serde(borrow)]
     pub(super) to: Option<&'a RawValue>,
-    #[serde(borrow, deserialize_with = "even_null")]
+    #[serde(borrow, deserialize_with = "keep_null")]
     pub(super) body: Option<&'a RawValue>,
     #[serde(borrow)]
     pub(super) ephemeral: Option<&'a RawValue>,
@@ -42,7 +42,7 @@ pub(super) struct Fields<'a> {
 }
 
 /// `null` is a body like any other; for every other field it is the same as leaving it out.
-fn even_null<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error> {
+fn keep_null<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
@@ -53,33 +53,33 @@ struct SinceFields<'a> {
     offset: u64,
 }
 
-impl<'a> Fields<'a> {
+impl<'a> FrameFields<'a> {
     /// The frame's id.
-    pub(super) fn id(&self) -> Result<Option<MessageId>, Refusal> {
+    pub(super) fn frame_id(&self) -> Result<Option<MessageId>, ClientError> {
         let Some(raw) = self.id else { return Ok(None) };
-        let text = text(raw).ok_or_else(|| wrong_type("id", "a string"))?;
+        let text = parse_string(raw).ok_or_else(|| wrong_type("id", "a string"))?;
         MessageId::parse(&text).map(Some).map_err(|invalid| bad_field(format!("'id' is refused: {invalid}")))
     }
 
     /// The channel that a `send` names.
-    pub(super) fn to(&self) -> Result<Option<ChannelName>, Refusal> {
-        self.to.map(|raw| channel_name("to", raw)).transpose()
+    pub(super) fn target_channel(&self) -> Result<Option<ChannelName>, ClientError> {
+        self.to.map(|raw| parse_channel_name("to", raw)).transpose()
     }
 
     /// The body of a `send`, of at most `most` bytes.
-    pub(super) fn body(&self, most: usize) -> Result<&'a RawValue, Refusal> {
-        let body = self.body.ok_or_else(|| missing("'send' needs 'body': the message, any JSON value"))?;
+    pub(super) fn message_body(&self, most: usize) -> Result<&'a RawValue, ClientError> {
+        let body = self.body.ok_or_else(|| missing_field("'send' needs 'body': the message, any JSON value"))?;
         let size = body.get().len();
         if size > most {
             let text =
                 format!("'body' has {size} bytes of JSON and at most {most} are allowed: split it, or send a link");
-            return Err(Refusal::new(ErrorCode::TooLarge, text));
+            return Err(ClientError::new(ErrorCode::TooLarge, text));
         }
         Ok(body)
     }
 
     /// Whether a `send` skips the log.
-    pub(super) fn ephemeral(&self) -> Result<bool, Refusal> {
+    pub(super) fn is_ephemeral(&self) -> Result<bool, ClientError> {
         match self.ephemeral.map(RawValue::get) {
             None | Some("false") => Ok(false),
             Some("true") => Ok(true),
@@ -88,45 +88,47 @@ impl<'a> Fields<'a> {
     }
 
     /// The one channel of a `history`.
-    pub(super) fn channel(&self) -> Result<ChannelName, Refusal> {
-        let raw = self.channel.ok_or_else(|| missing("'history' needs 'channel': which one to read"))?;
-        channel_name("channel", raw)
+    pub(super) fn history_channel(&self) -> Result<ChannelName, ClientError> {
+        let raw = self.channel.ok_or_else(|| missing_field("'history' needs 'channel': which one to read"))?;
+        parse_channel_name("channel", raw)
     }
 
     /// A whole number, when it is there.
-    pub(super) fn number(field: &'static str, raw: Option<&RawValue>) -> Result<Option<u64>, Refusal> {
+    pub(super) fn parse_number(field: &'static str, raw: Option<&RawValue>) -> Result<Option<u64>, ClientError> {
         let Some(raw) = raw else { return Ok(None) };
         raw.get().parse().map(Some).map_err(|_| wrong_type(field, "a whole number, 0 or more"))
     }
 
     /// The channels of a frame, each once: `channels` as a list of names or as an object of name to position, or
     /// `channel` with `since`. Empty when the frame names none.
-    pub(super) fn wanted(&self) -> Result<Vec<Wanted>, Refusal> {
+    pub(super) fn channel_requests(&self) -> Result<Vec<ChannelRequest>, ClientError> {
         let wanted = match (self.channels, self.channel) {
-            (Some(raw), None) => listed(raw)?,
-            (None, Some(raw)) => vec![Wanted { channel: channel_name("channel", raw)?, since: self.since()? }],
+            (Some(raw), None) => parse_channel_list(raw)?,
+            (None, Some(raw)) => {
+                vec![ChannelRequest { channel: parse_channel_name("channel", raw)?, since: self.client_position()? }]
+            }
             (None, None) => Vec::new(),
             (Some(_), Some(_)) => return Err(bad_field("name either 'channel' or 'channels', not both".to_owned())),
         };
-        if wanted.len() > limits::CHANNELS_PER_FRAME {
-            let (count, most) = (wanted.len(), limits::CHANNELS_PER_FRAME);
+        if wanted.len() > limits::MAX_CHANNELS_PER_FRAME {
+            let (count, most) = (wanted.len(), limits::MAX_CHANNELS_PER_FRAME);
             let text = format!("the frame names {count} channels and at most {most} are allowed: send several frames");
-            return Err(Refusal::new(ErrorCode::TooMany, text));
+            return Err(ClientError::new(ErrorCode::TooMany, text));
         }
         Ok(wanted)
     }
 
-    fn since(&self) -> Result<Option<Since>, Refusal> {
-        self.since.map(|raw| position(raw).ok_or_else(|| wrong_type("since", SINCE_SHAPE))).transpose()
+    fn client_position(&self) -> Result<Option<ClientPosition>, ClientError> {
+        self.since.map(|raw| parse_position(raw).ok_or_else(|| wrong_type("since", SINCE_SHAPE))).transpose()
     }
 }
 
 const SINCE_SHAPE: &str = "an object {\"offset\": number, \"epoch\"?: string}";
 
 /// A position; `None` when it is none.
-fn position(raw: &RawValue) -> Option<Since> {
+fn parse_position(raw: &RawValue) -> Option<ClientPosition> {
     let fields: SinceFields<'_> = is_object(raw.get()).then(|| serde_json::from_str(raw.get()).ok()).flatten()?;
-    Some(Since { epoch: fields.epoch.map(|epoch| Epoch(epoch.into())), offset: Offset(fields.offset) })
+    Some(ClientPosition { epoch: fields.epoch.map(|epoch| Epoch(epoch.into())), offset: Offset(fields.offset) })
 }
 
 /// Whether a JSON text is an object: serde reads lists as well where it is asked for fields.
@@ -135,7 +137,7 @@ pub(super) fn is_object(json: &str) -> bool {
 }
 
 /// The text of a JSON string, borrowed unless it has escapes; `None` when it is no string.
-pub(super) fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
+pub(super) fn parse_string(raw: &RawValue) -> Option<Cow<'_, str>> {
     let quoted = raw.get().strip_prefix('"')?.strip_suffix('"')?;
     if quoted.contains('\\') {
         serde_json::from_str(raw.get()).ok().map(Cow::Owned)
@@ -144,40 +146,43 @@ pub(super) fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
     }
 }
 
-fn channel_name(field: &'static str, raw: &RawValue) -> Result<ChannelName, Refusal> {
-    let text = text(raw).ok_or_else(|| wrong_type(field, "a channel name, for example \"room:lobby\""))?;
-    parse_name(field, &text)
+fn parse_channel_name(field: &'static str, raw: &RawValue) -> Result<ChannelName, ClientError> {
+    let text = parse_string(raw).ok_or_else(|| wrong_type(field, "a channel name, for example \"room:lobby\""))?;
+    checked_channel_name(field, &text)
 }
 
-fn parse_name(field: &'static str, text: &str) -> Result<ChannelName, Refusal> {
+fn checked_channel_name(field: &'static str, text: &str) -> Result<ChannelName, ClientError> {
     ChannelName::parse(text).map_err(|invalid| bad_field(format!("'{field}' names no channel: {invalid}")))
 }
 
-fn listed(raw: &RawValue) -> Result<Vec<Wanted>, Refusal> {
-    const SHAPE: &str =
+fn parse_channel_list(raw: &RawValue) -> Result<Vec<ChannelRequest>, ClientError> {
+    const CHANNELS_SHAPE: &str =
         "a list of channel names, or an object of channel name to {\"offset\": number, \"epoch\"?: string}";
-    let wrong = || wrong_type("channels", SHAPE);
+    let wrong = || wrong_type("channels", CHANNELS_SHAPE);
     if is_object(raw.get()) {
         let positions: BTreeMap<Cow<'_, str>, Option<&RawValue>> =
             serde_json::from_str(raw.get()).map_err(|_| wrong())?;
         let wanted = |(name, since): (Cow<'_, str>, Option<&RawValue>)| {
-            let since = since.map(|raw| position(raw).ok_or_else(wrong)).transpose()?;
-            Ok(Wanted { channel: parse_name("channels", &name)?, since })
+            let since = since.map(|raw| parse_position(raw).ok_or_else(wrong)).transpose()?;
+            Ok(ChannelRequest { channel: checked_channel_name("channels", &name)?, since })
         };
         return positions.into_iter().map(wanted).collect();
     }
     let names: BTreeSet<Cow<'_, str>> = serde_json::from_str(raw.get()).map_err(|_| wrong())?;
-    names.iter().map(|name| Ok(Wanted { channel: parse_name("channels", name)?, since: None })).collect()
+    names
+        .iter()
+        .map(|name| Ok(ChannelRequest { channel: checked_channel_name("channels", name)?, since: None }))
+        .collect()
 }
 
-pub(super) fn missing(text: &'static str) -> Refusal {
-    Refusal::new(ErrorCode::MissingField, text)
+pub(super) fn missing_field(text: &'static str) -> ClientError {
+    ClientError::new(ErrorCode::MissingField, text)
 }
 
-pub(super) fn bad_field(text: String) -> Refusal {
-    Refusal::new(ErrorCode::BadField, text)
+pub(super) fn bad_field(text: String) -> ClientError {
+    ClientError::new(ErrorCode::BadField, text)
 }
 
-fn wrong_type(field: &'static str, shape: &'static str) -> Refusal {
+fn wrong_type(field: &'static str, shape: &'static str) -> ClientError {
     bad_field(format!("'{field}' must be {shape}"))
 }

@@ -6,14 +6,14 @@
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::outgoing::{Frame, as_text};
+use super::outgoing::{EncodeFrame, as_text};
 use crate::channel::{ChannelName, Epoch, Offset};
 use crate::identity::Role;
-use crate::ports::{Append, Appended, Entry, Sender, Timestamp};
+use crate::ports::{AppendOutcome, AppendRequest, LogEntry, MessageSender, Timestamp};
 
 /// Who wrote a message.
 #[derive(Debug, Clone, Copy, Serialize)]
-pub struct From<'a> {
+pub struct FromField<'a> {
     /// The user, or a service's name.
     pub user: &'a str,
     /// In which role.
@@ -37,7 +37,7 @@ pub struct MessageFrame<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<&'a str>,
     /// Who wrote it.
-    pub from: From<'a>,
+    pub from: FromField<'a>,
     /// When, in milliseconds since 1970.
     #[serde(rename = "sentAt")]
     pub sent_at: Timestamp,
@@ -48,7 +48,7 @@ pub struct MessageFrame<'a> {
 /// `ack` of a `send`: the message is durable and stands here. Ephemeral messages have neither place nor time.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "type", rename = "ack")]
-pub struct Ack<'a> {
+pub struct AckFrame<'a> {
     /// The frame's id, or the one the server made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<&'a str>,
@@ -69,7 +69,7 @@ pub struct Ack<'a> {
 /// `history`: a stretch of a channel, ascending.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "type", rename = "history")]
-pub struct History<'a> {
+pub struct HistoryFrame<'a> {
     /// The frame's id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<&'a str>,
@@ -96,7 +96,7 @@ pub struct HistoryEntry<'a> {
     /// The sender's id for it.
     pub id: &'a str,
     /// Who wrote it.
-    pub from: From<'a>,
+    pub from: FromField<'a>,
     /// When, in milliseconds since 1970.
     #[serde(rename = "sentAt")]
     pub sent_at: Timestamp,
@@ -107,13 +107,13 @@ pub struct HistoryEntry<'a> {
 impl<'a> MessageFrame<'a> {
     /// The frame of an append, once it has a place.
     #[must_use]
-    pub fn appended(append: &'a Append, appended: &'a Appended) -> Self {
+    pub fn from_append(append: &'a AppendRequest, appended: &'a AppendOutcome) -> Self {
         Self {
             channel: &append.channel.name,
             epoch: Some(&appended.position.epoch),
             offset: Some(appended.position.offset),
             id: Some(append.id.as_str()),
-            from: From::sender(&append.sender),
+            from: FromField::from_sender(&append.sender),
             sent_at: appended.sent_at,
             body: &append.body,
         }
@@ -121,23 +121,23 @@ impl<'a> MessageFrame<'a> {
 
     /// The frame of a logged entry.
     #[must_use]
-    pub fn entry(channel: &'a ChannelName, epoch: &'a Epoch, entry: &'a Entry) -> Self {
+    pub fn from_entry(channel: &'a ChannelName, epoch: &'a Epoch, entry: &'a LogEntry) -> Self {
         Self {
             channel,
             epoch: Some(epoch),
             offset: Some(entry.offset),
             id: Some(entry.id.as_str()),
-            from: From::sender(&entry.sender),
+            from: FromField::from_sender(&entry.sender),
             sent_at: entry.sent_at,
             body: &entry.body,
         }
     }
 }
 
-impl<'a> From<'a> {
+impl<'a> FromField<'a> {
     /// The wire form of a sender.
     #[must_use]
-    pub fn sender(sender: &'a Sender) -> Self {
+    pub fn from_sender(sender: &'a MessageSender) -> Self {
         Self { user: sender.user.as_str(), role: sender.role }
     }
 }
@@ -145,27 +145,27 @@ impl<'a> From<'a> {
 impl<'a> HistoryEntry<'a> {
     /// The wire form of an entry.
     #[must_use]
-    pub fn entry(entry: &'a Entry) -> Self {
+    pub fn from_entry(entry: &'a LogEntry) -> Self {
         Self {
             offset: entry.offset,
             id: entry.id.as_str(),
-            from: From::sender(&entry.sender),
+            from: FromField::from_sender(&entry.sender),
             sent_at: entry.sent_at,
             body: &entry.body,
         }
     }
 }
 
-impl Frame for MessageFrame<'_> {
+impl EncodeFrame for MessageFrame<'_> {
     fn size_hint(&self) -> usize {
         self.body.get().len() + 384
     }
 }
 
-impl Frame for History<'_> {
+impl EncodeFrame for HistoryFrame<'_> {
     fn size_hint(&self) -> usize {
         256 + self.messages.iter().map(|entry| entry.body.get().len() + 160).sum::<usize>()
     }
 }
 
-impl Frame for Ack<'_> {}
+impl EncodeFrame for AckFrame<'_> {}

@@ -2,27 +2,27 @@
 
 use serde::Serialize;
 
-use super::Frame;
+use super::EncodeFrame;
 
 /// `reconnect`: this server is about to close the connection with 1012; another one takes over.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "type", rename = "reconnect", rename_all = "camelCase")]
-pub struct Reconnect {
+pub struct ReconnectFrame {
     /// Wait a random time up to this many milliseconds first, so that not everybody comes back at once.
     pub within_ms: u64,
 }
 
-impl Frame for Reconnect {}
+impl EncodeFrame for ReconnectFrame {}
 
 /// `degraded`: this server lost its way to the others, or has it again.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "type", rename = "degraded", rename_all = "camelCase")]
-pub struct Degraded {
+pub struct DegradedFrame {
     /// Which of the two.
     pub state: DegradedState,
 }
 
-/// The state in [`Degraded`].
+/// The state in [`DegradedFrame`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DegradedState {
@@ -32,7 +32,7 @@ pub enum DegradedState {
     Ended,
 }
 
-impl Frame for Degraded {}
+impl EncodeFrame for DegradedFrame {}
 
 #[cfg(test)]
 mod tests {
@@ -40,7 +40,13 @@ mod tests {
 
     #[test]
     fn degraded_says_which_way_it_goes() {
-        assert_eq!(Degraded { state: DegradedState::Began }.text(), r#"{"type":"degraded","state":"began"}"#);
-        assert_eq!(Degraded { state: DegradedState::Ended }.text(), r#"{"type":"degraded","state":"ended"}"#);
+        assert_eq!(
+            DegradedFrame { state: DegradedState::Began }.encode_text(),
+            r#"{"type":"degraded","state":"began"}"#
+        );
+        assert_eq!(
+            DegradedFrame { state: DegradedState::Ended }.encode_text(),
+            r#"{"type":"degraded","state":"ended"}"#
+        );
     }
 }

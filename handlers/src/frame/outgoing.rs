@@ -16,24 +16,24 @@ use crate::ports::Timestamp;
 pub const PROTOCOL_VERSION: u32 = 1;
 
 /// A frame that can be put on the wire.
-pub trait Frame: Serialize {
+pub trait EncodeFrame: Serialize {
     /// About how many bytes it takes, so that the buffer need not grow.
     fn size_hint(&self) -> usize {
         256
     }
 
     /// The frame's text.
-    fn text(&self) -> String {
-        String::from_utf8(self.buffer()).expect("serde_json writes UTF-8")
+    fn encode_text(&self) -> String {
+        String::from_utf8(self.encode_to_vec()).expect("serde_json writes UTF-8")
     }
 
     /// The frame's text as shared bytes.
     fn encode(&self) -> Bytes {
-        Bytes::from(self.buffer())
+        Bytes::from(self.encode_to_vec())
     }
 
     /// The frame's text in a buffer of its own.
-    fn buffer(&self) -> Vec<u8> {
+    fn encode_to_vec(&self) -> Vec<u8> {
         let mut buffer = Vec::with_capacity(self.size_hint());
         serde_json::to_writer(&mut buffer, self).expect("frames have text keys and the buffer takes every write");
         buffer
@@ -43,7 +43,7 @@ pub trait Frame: Serialize {
 /// `ack` of a `subscribe`: from where each topic flows.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "type", rename = "ack")]
-pub struct Subscribed<'a> {
+pub struct SubscribeAckFrame<'a> {
     /// The frame's id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<&'a str>,
@@ -54,7 +54,7 @@ pub struct Subscribed<'a> {
 /// `ack` of a `leave` or `unsubscribe`.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "type", rename = "ack")]
-pub struct Left<'a> {
+pub struct LeaveAckFrame<'a> {
     /// The frame's id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<&'a str>,
@@ -65,7 +65,7 @@ pub struct Left<'a> {
 /// `welcome`: who the server takes the client for, and where its own channels stand.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "type", rename = "welcome", rename_all = "camelCase")]
-pub struct Welcome<'a> {
+pub struct WelcomeFrame<'a> {
     /// The connection's id.
     pub connection: &'a str,
     /// The user of the token.
@@ -85,7 +85,7 @@ pub struct Welcome<'a> {
 /// `resumed`: the closing summary of a `resume`.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "type", rename = "resumed")]
-pub struct Resumed<'a> {
+pub struct ResumedFrame<'a> {
     /// The frame's id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<&'a str>,
@@ -106,7 +106,7 @@ pub struct ResumedChannel {
 /// `gap`: messages of a channel that the client will not be sent.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "type", rename = "gap")]
-pub struct Gap<'a> {
+pub struct GapFrame<'a> {
     /// The channel.
     #[serde(serialize_with = "as_text")]
     pub channel: &'a ChannelName,
@@ -144,7 +144,7 @@ impl GapReason {
 /// `members`: who is online, by channel. The answer to `join` and `presence`.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "type", rename = "members")]
-pub struct Members<'a> {
+pub struct MembersFrame<'a> {
     /// The frame's id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<&'a str>,
@@ -164,12 +164,12 @@ pub struct ChannelMembers {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub users: Option<u64>,
     /// Some of them: all as long as an answer lists at most [`listed_members`](crate::limits::Limits::listed_members).
-    pub members: Vec<Member>,
+    pub members: Vec<OnlineUser>,
 }
 
 /// A user that is online.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Member {
+pub struct OnlineUser {
     /// The user.
     pub user: String,
     /// Its role.
@@ -206,7 +206,7 @@ pub enum PresenceState {
 /// `pong`: the answer to `ping`.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "type", rename = "pong", rename_all = "camelCase")]
-pub struct Pong<'a> {
+pub struct PongFrame<'a> {
     /// The frame's id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<&'a str>,
@@ -227,15 +227,15 @@ pub struct ErrorFrame<'a> {
     pub id: Option<&'a str>,
 }
 
-impl Frame for Subscribed<'_> {}
-impl Frame for Left<'_> {}
-impl Frame for Welcome<'_> {}
-impl Frame for Resumed<'_> {}
-impl Frame for Gap<'_> {}
-impl Frame for Members<'_> {}
-impl Frame for PresenceFrame<'_> {}
-impl Frame for Pong<'_> {}
-impl Frame for ErrorFrame<'_> {}
+impl EncodeFrame for SubscribeAckFrame<'_> {}
+impl EncodeFrame for LeaveAckFrame<'_> {}
+impl EncodeFrame for WelcomeFrame<'_> {}
+impl EncodeFrame for ResumedFrame<'_> {}
+impl EncodeFrame for GapFrame<'_> {}
+impl EncodeFrame for MembersFrame<'_> {}
+impl EncodeFrame for PresenceFrame<'_> {}
+impl EncodeFrame for PongFrame<'_> {}
+impl EncodeFrame for ErrorFrame<'_> {}
 
 /// Writes a channel name without a copy of it.
 pub(super) fn as_text<S: Serializer>(name: &ChannelName, serializer: S) -> Result<S::Ok, S::Error> {

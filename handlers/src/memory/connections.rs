@@ -13,23 +13,25 @@ use async_trait::async_trait;
 use foldhash::HashMap;
 use parking_lot::Mutex;
 
-use self::index::Index;
-use crate::audience::{Audience, Group, Members};
+use self::index::MembershipIndex;
+use crate::audience::{Audience, Group, ResolvedAudience};
 use crate::channel::{Channel, ChannelName};
 use crate::id::{ConnectionId, TenantId};
 use crate::limits;
-use crate::ports::{Changed, Clock, Connection, ConnectionStore, OccupiedChannel, Page, StoreError, Timestamp};
+use crate::ports::{
+    ChannelChange, ClientConnection, Clock, ConnectionStore, OccupiedChannel, Page, StoreError, Timestamp,
+};
 
 /// The connection store of one process.
 pub struct MemoryConnections {
     clock: Arc<dyn Clock>,
-    state: Mutex<State>,
+    state: Mutex<ConnectionTable>,
 }
 
 #[derive(Default)]
-struct State {
-    records: HashMap<ConnectionId, Connection>,
-    index: Index,
+struct ConnectionTable {
+    records: HashMap<ConnectionId, ClientConnection>,
+    index: MembershipIndex,
     /// By expiry, so that dropping what expired looks at nothing else.
     expiries: BTreeSet<(Timestamp, ConnectionId)>,
 }
@@ -42,78 +44,80 @@ impl MemoryConnections {
     }
 
     /// Runs `work` on what has not expired.
-    fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
+    fn with_live_records<T>(&self, work: impl FnOnce(&mut ConnectionTable) -> T) -> T {
         let now = self.clock.now();
         let mut state = self.state.lock();
-        state.expire(now);
+        state.remove_expired(now);
         work(&mut state)
     }
 }
 
-impl State {
-    fn expire(&mut self, now: Timestamp) {
+impl ConnectionTable {
+    fn remove_expired(&mut self, now: Timestamp) {
         while let Some((expiry, id)) = self.expiries.first()
             && *expiry <= now
         {
             let id = id.clone();
-            self.remove(&id);
+            self.remove_record(&id);
         }
     }
 
-    fn put(&mut self, mut connection: Connection) {
-        self.remove(&connection.id);
+    fn insert_record(&mut self, mut connection: ClientConnection) {
+        self.remove_record(&connection.id);
         // All records of a tenant share one text.
         connection.identity.tenant = self.index.shared_tenant(&connection.identity.tenant);
-        for group in groups(&connection) {
-            self.index.add(group, &connection.id);
+        for group in record_groups(&connection) {
+            self.index.add_member(group, &connection.id);
         }
-        self.expiries.insert((expiry(&connection), connection.id.clone()));
+        self.expiries.insert((record_expiry(&connection), connection.id.clone()));
         self.records.insert(connection.id.clone(), connection);
     }
 
-    fn remove(&mut self, id: &ConnectionId) -> Option<Connection> {
+    fn remove_record(&mut self, id: &ConnectionId) -> Option<ClientConnection> {
         let connection = self.records.remove(id)?;
-        for group in groups(&connection) {
-            self.index.remove(&group, id);
+        for group in record_groups(&connection) {
+            self.index.remove_member(&group, id);
         }
-        self.expiries.remove(&(expiry(&connection), id.clone()));
+        self.expiries.remove(&(record_expiry(&connection), id.clone()));
         Some(connection)
     }
 
-    fn change(&mut self, id: &ConnectionId, join: &[Channel], leave: &[Channel]) -> Changed {
-        let Some(connection) = self.records.get_mut(id) else { return Changed::Absent };
+    fn apply_change(&mut self, id: &ConnectionId, join: &[Channel], leave: &[Channel]) -> ChannelChange {
+        let Some(connection) = self.records.get_mut(id) else { return ChannelChange::NotFound };
         let before = connection.channels.clone();
         let mut after: BTreeSet<Channel> = before.iter().chain(join).cloned().collect();
         after.retain(|channel| !leave.contains(channel));
-        if after.len() > limits::CHANNELS_PER_CONNECTION.max(before.len()) {
-            return Changed::Full;
+        if after.len() > limits::MAX_CHANNELS_PER_CONNECTION.max(before.len()) {
+            return ChannelChange::LimitReached;
         }
         for channel in after.difference(&before) {
-            self.index.add(Group::Joined(channel.clone()), id);
+            self.index.add_member(Group::Joined(channel.clone()), id);
         }
         for channel in before.difference(&after) {
-            self.index.remove(&Group::Joined(channel.clone()), id);
+            self.index.remove_member(&Group::Joined(channel.clone()), id);
         }
         connection.channels = after;
-        Changed::To { connection: connection.clone(), before }
+        ChannelChange::Applied { connection: connection.clone(), before }
     }
 
-    fn members(&self, audience: &Audience, after: Option<&ConnectionId>, limit: usize) -> Page<Connection> {
-        let (ids, total) = match audience.members() {
-            Members::One(id) => {
+    fn members_page(&self, audience: &Audience, after: Option<&ConnectionId>, limit: usize) -> Page<ClientConnection> {
+        let (ids, total) = match audience.resolve() {
+            ResolvedAudience::Connection(id) => {
                 let total = u64::from(self.records.contains_key(&id));
                 let ids = (total == 1 && after.is_none_or(|after| id > *after)).then_some(id);
                 (ids.into_iter().collect(), total)
             }
             // One more than asked for tells whether there is a next page.
-            Members::Union(groups) => (self.index.after(&groups, after, limit + 1), self.index.count(&groups)),
+            ResolvedAudience::Groups(groups) => {
+                (self.index.members_after(&groups, after, limit + 1), self.index.count_members(&groups))
+            }
         };
-        page(ids, total, limit, |id| self.records.get(id).cloned(), |id| id.as_str().to_owned())
+        build_page(ids, total, limit, |id| self.records.get(id).cloned(), |id| id.as_str().to_owned())
     }
 }
 
 /// Makes a page of up to `limit + 1` keys.
-fn page<K, T>(
+fn build_page<K, T>(
     keys: Vec<K>,
     total: u64,
     limit: usize,
@@ -125,32 +129,36 @@ fn page<K, T>(
     Page { items: shown.iter().filter_map(item).collect(), next, total }
 }
 
-fn expiry(connection: &Connection) -> Timestamp {
-    connection.connected_at.plus(limits::CONNECTION_TTL)
+fn record_expiry(connection: &ClientConnection) -> Timestamp {
+    connection.connected_at.plus(limits::CONNECTION_RECORD_TTL)
 }
 
-fn groups(connection: &Connection) -> Vec<Group> {
+fn record_groups(connection: &ClientConnection) -> Vec<Group> {
     let joined = connection.channels.iter().cloned().map(Group::Joined);
     connection.identity.groups().into_iter().chain(joined).collect()
 }
 
 #[async_trait]
 impl ConnectionStore for MemoryConnections {
-    async fn put(&self, connection: &Connection) -> Result<(), StoreError> {
+    async fn put_connection(&self, connection: &ClientConnection) -> Result<(), StoreError> {
         let connection = connection.clone();
         let now = self.clock.now();
-        self.with(
-            |state| if expiry(&connection) > now { state.put(connection) } else { drop(state.remove(&connection.id)) },
-        );
+        self.with_live_records(|state| {
+            if record_expiry(&connection) > now {
+                state.insert_record(connection)
+            } else {
+                drop(state.remove_record(&connection.id))
+            }
+        });
         Ok(())
     }
 
-    async fn find(&self, id: &ConnectionId) -> Result<Option<Connection>, StoreError> {
-        Ok(self.with(|state| state.records.get(id).cloned()))
+    async fn find_connection(&self, id: &ConnectionId) -> Result<Option<ClientConnection>, StoreError> {
+        Ok(self.with_live_records(|state| state.records.get(id).cloned()))
     }
 
-    async fn remove(&self, id: &ConnectionId) -> Result<Option<Connection>, StoreError> {
-        Ok(self.with(|state| state.remove(id)))
+    async fn delete_connection(&self, id: &ConnectionId) -> Result<Option<ClientConnection>, StoreError> {
+        Ok(self.with_live_records(|state| state.remove_record(id)))
     }
 
     async fn change_channels(
@@ -158,18 +166,18 @@ impl ConnectionStore for MemoryConnections {
         id: &ConnectionId,
         join: &[Channel],
         leave: &[Channel],
-    ) -> Result<Changed, StoreError> {
-        Ok(self.with(|state| state.change(id, join, leave)))
+    ) -> Result<ChannelChange, StoreError> {
+        Ok(self.with_live_records(|state| state.apply_change(id, join, leave)))
     }
 
-    async fn members(
+    async fn list_members(
         &self,
         audience: &Audience,
         after: Option<&str>,
         limit: usize,
-    ) -> Result<Page<Connection>, StoreError> {
-        let after = after.map(ConnectionId::parse).transpose().map_err(|_| StoreError::BadPage)?;
-        Ok(self.with(|state| state.members(audience, after.as_ref(), limit.max(1))))
+    ) -> Result<Page<ClientConnection>, StoreError> {
+        let after = after.map(ConnectionId::parse).transpose().map_err(|_| StoreError::InvalidPageToken)?;
+        Ok(self.with_live_records(|state| state.members_page(audience, after.as_ref(), limit.max(1))))
     }
 
     async fn occupied_channels(
@@ -178,11 +186,11 @@ impl ConnectionStore for MemoryConnections {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Page<OccupiedChannel>, StoreError> {
-        let after = after.map(ChannelName::parse).transpose().map_err(|_| StoreError::BadPage)?;
+        let after = after.map(ChannelName::parse).transpose().map_err(|_| StoreError::InvalidPageToken)?;
         let limit = limit.max(1);
-        Ok(self.with(|state| {
-            let (occupied, total) = state.index.occupied(tenant, after.as_ref(), limit + 1);
-            page(occupied, total, limit, |channel| Some(channel.clone()), |channel| channel.name.to_string())
+        Ok(self.with_live_records(|state| {
+            let (occupied, total) = state.index.occupied_channels(tenant, after.as_ref(), limit + 1);
+            build_page(occupied, total, limit, |channel| Some(channel.clone()), |channel| channel.name.to_string())
         }))
     }
 }

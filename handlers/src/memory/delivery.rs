@@ -2,7 +2,7 @@
 //!
 //! Audiences are resolved through a connection store, so a connection is open while its record is there. Holds and marks
 //! are honoured as by an adapter that owns sockets: a placed message reaches a connection at most once. It passes frames
-//! on in the order of the calls and fills no holes. An inbox keeps the newest [`FRAMES`] frames.
+//! on in the order of the calls and fills no holes. An inbox keeps the newest [`MAX_INBOX_FRAMES`] frames.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -15,37 +15,37 @@ use crate::audience::Audience;
 use crate::channel::{Channel, Epoch, Offset, Position};
 use crate::id::ConnectionId;
 use crate::ports::{
-    CloseReason, Connection, ConnectionStore, Delivered, Delivery, DeliveryError, Outgoing, Placement, Released,
-    StoreError,
+    ClientConnection, CloseReason, ConnectionStore, Delivery, DeliveryError, DeliveryOutcome, OutgoingFrame, Placement,
+    ResumeOutcome, StoreError,
 };
 
 /// How many frames an inbox keeps: more than any resume sends.
-const FRAMES: usize = 65_536;
+const MAX_INBOX_FRAMES: usize = 65_536;
 /// How many records are read at a time.
-const PAGE: usize = 1_000;
+const MEMBERS_PAGE_SIZE: usize = 1_000;
 
 /// Inboxes instead of sockets.
 pub struct MemoryDelivery {
     connections: Arc<dyn ConnectionStore>,
-    inboxes: Mutex<HashMap<ConnectionId, Inbox>>,
+    inboxes: Mutex<HashMap<ConnectionId, FrameInbox>>,
 }
 
 #[derive(Default)]
-struct Inbox {
+struct FrameInbox {
     frames: VecDeque<Bytes>,
-    channels: HashMap<Channel, Reading>,
+    channels: HashMap<Channel, ChannelProgress>,
     closed: Option<CloseReason>,
 }
 
 /// How one connection stands to one channel.
 #[derive(Default)]
-struct Reading {
-    held: bool,
+struct ChannelProgress {
+    paused: bool,
     /// The highest placed message that a hold withheld.
-    withheld: Option<Position>,
+    newest_skipped: Option<Position>,
     /// Up to here it was caught up by a release.
-    through: Option<Position>,
-    passed: HashSet<(Epoch, Offset)>,
+    resumed_through: Option<Position>,
+    delivered: HashSet<(Epoch, Offset)>,
 }
 
 impl MemoryDelivery {
@@ -57,21 +57,25 @@ impl MemoryDelivery {
 
     /// Takes out what a connection got since the last call.
     #[must_use]
-    pub fn take(&self, id: &ConnectionId) -> Vec<Bytes> {
+    pub fn take_frames(&self, id: &ConnectionId) -> Vec<Bytes> {
         self.inboxes.lock().get_mut(id).map(|inbox| inbox.frames.drain(..).collect()).unwrap_or_default()
     }
 
     /// Why a connection was closed; `None` while it was not.
     #[must_use]
-    pub fn closed(&self, id: &ConnectionId) -> Option<CloseReason> {
+    pub fn close_reason(&self, id: &ConnectionId) -> Option<CloseReason> {
         self.inboxes.lock().get(id).and_then(|inbox| inbox.closed)
     }
 
-    async fn resolve(&self, audience: &Audience) -> Result<Vec<Connection>, DeliveryError> {
+    async fn resolve_audience(&self, audience: &Audience) -> Result<Vec<ClientConnection>, DeliveryError> {
         let mut found = Vec::new();
         let mut after = None;
         loop {
-            let page = self.connections.members(audience, after.as_deref(), PAGE).await.map_err(unresolved)?;
+            let page = self
+                .connections
+                .list_members(audience, after.as_deref(), MEMBERS_PAGE_SIZE)
+                .await
+                .map_err(resolution_error)?;
             found.extend(page.items);
             match page.next {
                 Some(next) => after = Some(next),
@@ -81,109 +85,121 @@ impl MemoryDelivery {
     }
 
     /// Runs `change` on the inbox of an open connection.
-    async fn at<T>(
+    async fn with_inbox<T>(
         &self,
         id: &ConnectionId,
-        change: impl FnOnce(&mut Inbox) -> T + Send,
+        change: impl FnOnce(&mut FrameInbox) -> T + Send,
     ) -> Result<Option<T>, DeliveryError> {
-        let open = self.connections.find(id).await.map_err(unresolved)?.is_some();
+        let open = self.connections.find_connection(id).await.map_err(resolution_error)?.is_some();
         Ok(open.then(|| change(self.inboxes.lock().entry(id.clone()).or_default())))
     }
 }
 
-fn unresolved(error: StoreError) -> DeliveryError {
+fn resolution_error(error: StoreError) -> DeliveryError {
     match error {
         StoreError::Unavailable(source) => DeliveryError::Unavailable(source),
         error => DeliveryError::Backend { adapter: "memory", source: Box::new(error) },
     }
 }
 
-fn answered<T>(done: Option<T>) -> Delivered {
-    done.map_or(Delivered::Gone, |_| Delivered::To(Some(1)))
+fn connection_outcome<T>(done: Option<T>) -> DeliveryOutcome {
+    done.map_or(DeliveryOutcome::ConnectionGone, |_| DeliveryOutcome::Delivered(Some(1)))
 }
 
-impl Inbox {
-    fn pass(&mut self, outgoing: &Outgoing) {
-        if outgoing.placement.as_ref().is_none_or(|placement| self.admits(placement)) {
-            if self.frames.len() == FRAMES {
+impl FrameInbox {
+    fn push_frame(&mut self, outgoing: &OutgoingFrame) {
+        if outgoing.placement.as_ref().is_none_or(|placement| self.accept_placed(placement)) {
+            if self.frames.len() == MAX_INBOX_FRAMES {
                 self.frames.pop_front();
             }
             self.frames.push_back(outgoing.frame.clone());
         }
     }
 
-    fn admits(&mut self, Placement { channel, position }: &Placement) -> bool {
+    fn accept_placed(&mut self, Placement { channel, position }: &Placement) -> bool {
         let reading = self.channels.entry(channel.clone()).or_default();
-        if reading.through.as_ref().is_some_and(|through| reaches(through, position)) {
+        if reading.resumed_through.as_ref().is_some_and(|through| covers_position(through, position)) {
             return false;
         }
-        if reading.held {
-            let higher = reading.withheld.as_ref().is_none_or(|withheld| !reaches(withheld, position));
-            reading.withheld = if higher { Some(position.clone()) } else { reading.withheld.take() };
+        if reading.paused {
+            let higher = reading.newest_skipped.as_ref().is_none_or(|withheld| !covers_position(withheld, position));
+            reading.newest_skipped = if higher { Some(position.clone()) } else { reading.newest_skipped.take() };
             return false;
         }
-        reading.passed.insert((position.epoch.clone(), position.offset))
+        reading.delivered.insert((position.epoch.clone(), position.offset))
     }
 
-    fn release(&mut self, channel: &Channel, through: &Position) -> Released {
+    fn resume_channel(&mut self, channel: &Channel, through: &Position) -> ResumeOutcome {
         let reading = self.channels.entry(channel.clone()).or_default();
-        match &reading.withheld {
-            Some(withheld) if !reaches(through, withheld) => Released::Behind(withheld.offset),
+        match &reading.newest_skipped {
+            Some(withheld) if !covers_position(through, withheld) => ResumeOutcome::HeadAdvanced(withheld.offset),
             _ => {
-                reading.held = false;
-                reading.withheld = None;
-                reading.through = Some(through.clone());
-                Released::Live
+                reading.paused = false;
+                reading.newest_skipped = None;
+                reading.resumed_through = Some(through.clone());
+                ResumeOutcome::Live
             }
         }
     }
 }
 
 /// Whether `mark` is at or past `position`.
-fn reaches(mark: &Position, position: &Position) -> bool {
+fn covers_position(mark: &Position, position: &Position) -> bool {
     mark.epoch == position.epoch && mark.offset >= position.offset
 }
 
 #[async_trait]
 impl Delivery for MemoryDelivery {
-    async fn deliver(&self, audience: &Audience, outgoing: Outgoing) -> Result<Delivered, DeliveryError> {
-        let receivers = self.resolve(audience).await?;
+    async fn deliver(&self, audience: &Audience, outgoing: OutgoingFrame) -> Result<DeliveryOutcome, DeliveryError> {
+        let receivers = self.resolve_audience(audience).await?;
         if receivers.is_empty() && matches!(audience, Audience::Connection(_)) {
-            return Ok(Delivered::Gone);
+            return Ok(DeliveryOutcome::ConnectionGone);
         }
         let mut inboxes = self.inboxes.lock();
         for receiver in &receivers {
-            inboxes.entry(receiver.id.clone()).or_default().pass(&outgoing);
+            inboxes.entry(receiver.id.clone()).or_default().push_frame(&outgoing);
         }
-        Ok(Delivered::To(Some(receivers.len() as u64)))
+        Ok(DeliveryOutcome::Delivered(Some(receivers.len() as u64)))
     }
 
-    async fn hold(&self, connection: &ConnectionId, channels: &[Channel]) -> Result<Delivered, DeliveryError> {
-        let hold = |inbox: &mut Inbox| {
+    async fn pause_channels(
+        &self,
+        connection: &ConnectionId,
+        channels: &[Channel],
+    ) -> Result<DeliveryOutcome, DeliveryError> {
+        let hold = |inbox: &mut FrameInbox| {
             for channel in channels {
-                inbox.channels.entry(channel.clone()).or_default().held = true;
+                inbox.channels.entry(channel.clone()).or_default().paused = true;
             }
         };
-        self.at(connection, hold).await.map(answered)
+        self.with_inbox(connection, hold).await.map(connection_outcome)
     }
 
-    async fn release(
+    async fn resume_channel(
         &self,
         connection: &ConnectionId,
         channel: &Channel,
         through: &Position,
-    ) -> Result<Released, DeliveryError> {
-        let released = self.at(connection, |inbox| inbox.release(channel, through)).await?;
-        Ok(released.unwrap_or(Released::Live))
+    ) -> Result<ResumeOutcome, DeliveryError> {
+        let released = self.with_inbox(connection, |inbox| inbox.resume_channel(channel, through)).await?;
+        Ok(released.unwrap_or(ResumeOutcome::Live))
     }
 
-    async fn detach(&self, connection: &ConnectionId, channels: &[Channel]) -> Result<Delivered, DeliveryError> {
-        let detach = |inbox: &mut Inbox| inbox.channels.retain(|channel, _| !channels.contains(channel));
-        self.at(connection, detach).await.map(answered)
+    async fn detach_channels(
+        &self,
+        connection: &ConnectionId,
+        channels: &[Channel],
+    ) -> Result<DeliveryOutcome, DeliveryError> {
+        let detach = |inbox: &mut FrameInbox| inbox.channels.retain(|channel, _| !channels.contains(channel));
+        self.with_inbox(connection, detach).await.map(connection_outcome)
     }
 
-    async fn close(&self, connection: &ConnectionId, reason: CloseReason) -> Result<Delivered, DeliveryError> {
-        self.at(connection, |inbox| inbox.closed = Some(reason)).await.map(answered)
+    async fn close_connection(
+        &self,
+        connection: &ConnectionId,
+        reason: CloseReason,
+    ) -> Result<DeliveryOutcome, DeliveryError> {
+        self.with_inbox(connection, |inbox| inbox.closed = Some(reason)).await.map(connection_outcome)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Message logs in memory.
 //!
 //! Invariant: a channel's entries are dense, `first..=head`, and the remembered ids are exactly the entries'. Retention
-//! bounds each channel by entries and bytes, dropping the oldest; a new channel beyond [`CHANNELS`] is refused as full.
+//! bounds each channel by entries and bytes, dropping the oldest; a new channel beyond [`MAX_LOG_CHANNELS`] is refused as full.
 //! Nothing survives the process: whoever starts it gives a fresh epoch.
 
 mod archive;
@@ -13,25 +13,25 @@ use parking_lot::Mutex;
 
 use crate::channel::{Channel, Epoch, Offset, Position};
 use crate::id::MessageId;
-use crate::ports::{Append, Appended, Entry, LogError, MessageLog, Range, Sender, Slice};
+use crate::ports::{AppendOutcome, AppendRequest, LogEntry, LogError, LogRange, LogSlice, MessageLog, MessageSender};
 
 /// Most channels that one log keeps. Clients make up room names, so something has to end it; with the default retention
 /// this many busy channels are far beyond what fits a process anyway.
-const CHANNELS: usize = 100_000;
+const MAX_LOG_CHANNELS: usize = 100_000;
 
 /// How much of a channel is kept. The newest entry is always kept, whatever its size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Retention {
+pub struct ChannelRetention {
     /// Most entries.
-    pub entries: usize,
+    pub max_entries: usize,
     /// Most bytes of bodies.
-    pub bytes: usize,
+    pub max_bytes: usize,
 }
 
 /// The logs of one process.
 pub struct MemoryLog {
     epoch: Epoch,
-    retention: Retention,
+    retention: ChannelRetention,
     channels: Mutex<HashMap<Channel, ChannelLog>>,
 }
 
@@ -40,24 +40,24 @@ struct ChannelLog {
     head: Offset,
     /// The epoch that it was imported with; `None` for the log's own.
     epoch: Option<Epoch>,
-    entries: VecDeque<Entry>,
+    entries: VecDeque<LogEntry>,
     bytes: usize,
-    ids: HashMap<(Sender, MessageId), Offset>,
+    ids: HashMap<(MessageSender, MessageId), Offset>,
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("{CHANNELS} channels are kept already")]
-struct TooManyChannels;
+#[error("{MAX_LOG_CHANNELS} channels are kept already")]
+struct TooManyChannelsError;
 
 impl MemoryLog {
     /// Empty logs of the incarnation `epoch`.
     #[must_use]
-    pub fn new(epoch: Epoch, retention: Retention) -> Self {
+    pub fn new(epoch: Epoch, retention: ChannelRetention) -> Self {
         Self { epoch, retention, channels: Mutex::default() }
     }
 
     /// A place in a channel's log; `None` for that of a channel that nobody wrote to.
-    fn position(&self, log: Option<&ChannelLog>, offset: Offset) -> Position {
+    fn position_at(&self, log: Option<&ChannelLog>, offset: Offset) -> Position {
         let epoch = log.and_then(|log| log.epoch.as_ref()).unwrap_or(&self.epoch);
         Position { epoch: epoch.clone(), offset }
     }
@@ -65,25 +65,26 @@ impl MemoryLog {
 
 impl ChannelLog {
     /// The oldest offset that is kept, one past the head when there is none.
-    fn first(&self) -> Offset {
+    fn first_offset(&self) -> Offset {
         Offset(self.head.0 + 1 - self.entries.len() as u64)
     }
 
-    fn entry(&self, offset: Offset) -> Option<&Entry> {
-        self.entries.get(offset.0.checked_sub(self.first().0)? as usize)
+    fn entry_at(&self, offset: Offset) -> Option<&LogEntry> {
+        self.entries.get(offset.0.checked_sub(self.first_offset().0)? as usize)
     }
 
-    fn push(&mut self, append: Append, retention: Retention) -> Offset {
-        let Append { sender, id, sent_at, body, .. } = append;
-        self.add(Entry { offset: self.head.next(), sender, id, sent_at, body });
-        while self.entries.len() > 1 && (self.entries.len() > retention.entries || self.bytes > retention.bytes) {
+    fn append_entry(&mut self, append: AppendRequest, retention: ChannelRetention) -> Offset {
+        let AppendRequest { sender, id, sent_at, body, .. } = append;
+        self.push_entry(LogEntry { offset: self.head.next(), sender, id, sent_at, body });
+        while self.entries.len() > 1 && (self.entries.len() > retention.max_entries || self.bytes > retention.max_bytes)
+        {
             self.drop_oldest();
         }
         self.head
     }
 
     /// Adds the entry that follows the last one.
-    fn add(&mut self, entry: Entry) {
+    fn push_entry(&mut self, entry: LogEntry) {
         self.head = entry.offset;
         self.bytes += entry.body.get().len();
         self.ids.insert((entry.sender.clone(), entry.id.clone()), entry.offset);
@@ -91,28 +92,29 @@ impl ChannelLog {
     }
 
     fn drop_oldest(&mut self) {
-        if let Some(Entry { sender, id, body, .. }) = self.entries.pop_front() {
+        if let Some(LogEntry { sender, id, body, .. }) = self.entries.pop_front() {
             self.bytes -= body.get().len();
             self.ids.remove(&(sender, id));
         }
     }
 
-    fn read(&self, range: Range, limit: usize, max_bytes: usize) -> Vec<Entry> {
+    fn read_entries(&self, range: LogRange, limit: usize, max_bytes: usize) -> Vec<LogEntry> {
         let mut bytes = 0;
-        let mut fits = |entry: &&Entry| {
+        let mut fits = |entry: &&LogEntry| {
             let empty = bytes == 0;
             bytes += entry.body.get().len();
             empty || bytes <= max_bytes
         };
         match range {
-            Range::After(offset) => {
-                let skipped = (offset.next().0.saturating_sub(self.first().0) as usize).min(self.entries.len());
+            LogRange::After(offset) => {
+                let skipped = (offset.next().0.saturating_sub(self.first_offset().0) as usize).min(self.entries.len());
                 self.entries.range(skipped..).take(limit).take_while(&mut fits).cloned().collect()
             }
-            Range::Before(offset) => {
-                let end = offset.map_or(self.entries.len() as u64, |offset| offset.0.saturating_sub(self.first().0));
+            LogRange::Before(offset) => {
+                let end =
+                    offset.map_or(self.entries.len() as u64, |offset| offset.0.saturating_sub(self.first_offset().0));
                 let end = (end as usize).min(self.entries.len());
-                let mut newest: Vec<Entry> =
+                let mut newest: Vec<LogEntry> =
                     self.entries.range(..end).rev().take(limit).take_while(&mut fits).cloned().collect();
                 newest.reverse();
                 newest
@@ -123,36 +125,42 @@ impl ChannelLog {
 
 #[async_trait]
 impl MessageLog for MemoryLog {
-    async fn append(&self, append: Append) -> Result<Appended, LogError> {
+    async fn append(&self, append: AppendRequest) -> Result<AppendOutcome, LogError> {
         let mut channels = self.channels.lock();
-        if channels.len() >= CHANNELS && !channels.contains_key(&append.channel) {
-            return Err(LogError::Full(Box::new(TooManyChannels)));
+        if channels.len() >= MAX_LOG_CHANNELS && !channels.contains_key(&append.channel) {
+            return Err(LogError::Full(Box::new(TooManyChannelsError)));
         }
         let log = channels.entry(append.channel.clone()).or_default();
-        let known = log.ids.get(&(append.sender.clone(), append.id.clone())).and_then(|offset| log.entry(*offset));
+        let known = log.ids.get(&(append.sender.clone(), append.id.clone())).and_then(|offset| log.entry_at(*offset));
         if let Some(entry) = known {
-            let position = self.position(Some(log), entry.offset);
-            return Ok(Appended { position, sent_at: entry.sent_at, duplicate: true });
+            let position = self.position_at(Some(log), entry.offset);
+            return Ok(AppendOutcome { position, sent_at: entry.sent_at, duplicate: true });
         }
         let sent_at = append.sent_at;
-        let offset = log.push(append, self.retention);
-        Ok(Appended { position: self.position(Some(log), offset), sent_at, duplicate: false })
+        let offset = log.append_entry(append, self.retention);
+        Ok(AppendOutcome { position: self.position_at(Some(log), offset), sent_at, duplicate: false })
     }
 
-    async fn read(&self, channel: &Channel, range: Range, limit: usize, max_bytes: usize) -> Result<Slice, LogError> {
+    async fn read(
+        &self,
+        channel: &Channel,
+        range: LogRange,
+        limit: usize,
+        max_bytes: usize,
+    ) -> Result<LogSlice, LogError> {
         let channels = self.channels.lock();
         let Some(log) = channels.get(channel) else {
-            return Ok(Slice { head: self.position(None, Offset::START), first: Offset(1), entries: Vec::new() });
+            return Ok(LogSlice { head: self.position_at(None, Offset::START), first: Offset(1), entries: Vec::new() });
         };
-        let entries = log.read(range, limit.max(1), max_bytes);
-        Ok(Slice { head: self.position(Some(log), log.head), first: log.first(), entries })
+        let entries = log.read_entries(range, limit.max(1), max_bytes);
+        Ok(LogSlice { head: self.position_at(Some(log), log.head), first: log.first_offset(), entries })
     }
 
     async fn heads(&self, channels: &[Channel]) -> Result<Vec<Position>, LogError> {
         let logs = self.channels.lock();
         let head = |channel| {
             let log = logs.get(channel);
-            self.position(log, log.map_or(Offset::START, |log| log.head))
+            self.position_at(log, log.map_or(Offset::START, |log| log.head))
         };
         Ok(channels.iter().map(head).collect())
     }

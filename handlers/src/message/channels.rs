@@ -6,94 +6,106 @@
 
 use std::collections::BTreeMap;
 
-use super::catch_up::{Caught, catch_up};
+use super::catch_up::{CaughtUpChannel, catch_up};
 use super::presence;
-use crate::app::{App, Caller, Failure};
+use crate::app::{ActionError, EventCaller, MessagingApp};
 use crate::channel::{Channel, ChannelName};
-use crate::frame::{ErrorCode, Frame, Left, Members, PresenceState, Subscribed, Wanted};
+use crate::frame::{
+    ChannelRequest, EncodeFrame, ErrorCode, LeaveAckFrame, MembersFrame, PresenceState, SubscribeAckFrame,
+};
 use crate::id::MessageId;
 use crate::limits;
-use crate::ports::Changed;
+use crate::ports::ChannelChange;
 
-pub(super) async fn join(
-    app: &App,
-    caller: &Caller,
+pub(super) async fn join_rooms(
+    app: &MessagingApp,
+    caller: &EventCaller,
     id: Option<&MessageId>,
-    wanted: &[Wanted],
-) -> Result<String, Failure> {
-    let caught = enter_and_catch_up(app, caller, wanted).await?;
+    wanted: &[ChannelRequest],
+) -> Result<String, ActionError> {
+    let caught = join_and_catch_up(app, caller, wanted).await?;
     let mut channels = BTreeMap::new();
     let mut listed = app.limits.listed_members;
     for (wanted, caught) in wanted.iter().zip(caught) {
-        let mut members = presence::members(app, caller, &wanted.channel, &mut listed).await?;
+        let mut members = presence::channel_members(app, caller, &wanted.channel, &mut listed).await?;
         members.caught_up = Some(caught.into());
         channels.insert(wanted.channel.to_string(), members);
     }
-    Ok(Members { id: id.map(MessageId::as_str), channels }.text())
+    Ok(MembersFrame { id: id.map(MessageId::as_str), channels }.encode_text())
 }
 
-pub(super) async fn subscribe(
-    app: &App,
-    caller: &Caller,
+pub(super) async fn subscribe_topics(
+    app: &MessagingApp,
+    caller: &EventCaller,
     id: Option<&MessageId>,
-    wanted: &[Wanted],
-) -> Result<String, Failure> {
-    let caught = enter_and_catch_up(app, caller, wanted).await?;
+    wanted: &[ChannelRequest],
+) -> Result<String, ActionError> {
+    let caught = join_and_catch_up(app, caller, wanted).await?;
     let names = wanted.iter().map(|wanted| wanted.channel.to_string());
-    let channels = names.zip(caught.into_iter().map(Caught::into)).collect();
-    Ok(Subscribed { id: id.map(MessageId::as_str), channels }.text())
+    let channels = names.zip(caught.into_iter().map(CaughtUpChannel::into)).collect();
+    Ok(SubscribeAckFrame { id: id.map(MessageId::as_str), channels }.encode_text())
 }
 
-pub(super) async fn leave(
-    app: &App,
-    caller: &Caller,
+pub(super) async fn leave_channels(
+    app: &MessagingApp,
+    caller: &EventCaller,
     id: Option<&MessageId>,
     names: Vec<ChannelName>,
-) -> Result<String, Failure> {
+) -> Result<String, ActionError> {
     let left = names.iter().map(ToString::to_string).collect();
-    let leaving: Vec<Channel> = names.into_iter().map(|name| name.within(caller.identity.tenant.clone())).collect();
-    let Changed::To { before, .. } = app.connections.change_channels(&caller.connection, &[], &leaving).await? else {
-        return Err(Failure::gone());
+    let leaving: Vec<Channel> = names.into_iter().map(|name| name.in_tenant(caller.identity.tenant.clone())).collect();
+    let ChannelChange::Applied { before, .. } =
+        app.connections.change_channels(&caller.connection, &[], &leaving).await?
+    else {
+        return Err(ActionError::connection_gone());
     };
-    app.delivery.detach(&caller.connection, &leaving).await?;
+    app.delivery.detach_channels(&caller.connection, &leaving).await?;
     let were_in: Vec<Channel> = leaving.into_iter().filter(|channel| before.contains(channel)).collect();
-    app.announce_rooms(&caller.connection, &caller.identity, &were_in, PresenceState::Offline).await;
-    Ok(Left { id: id.map(MessageId::as_str), left }.text())
+    app.notify_joined_rooms(&caller.connection, &caller.identity, &were_in, PresenceState::Offline).await;
+    Ok(LeaveAckFrame { id: id.map(MessageId::as_str), left }.encode_text())
 }
 
-async fn enter_and_catch_up(app: &App, caller: &Caller, wanted: &[Wanted]) -> Result<Vec<Caught>, Failure> {
-    let channels = within(caller, wanted);
+async fn join_and_catch_up(
+    app: &MessagingApp,
+    caller: &EventCaller,
+    wanted: &[ChannelRequest],
+) -> Result<Vec<CaughtUpChannel>, ActionError> {
+    let channels = requested_channels(caller, wanted);
     // First of all, so that nothing is joined while the log is away.
     let heads = app.log.heads(&channels).await?;
-    let entered = enter(app, caller, &channels).await?;
+    let entered = record_joined(app, caller, &channels).await?;
     let caught = catch_up(app, caller, wanted, heads, None).await?;
-    app.announce_rooms(&caller.connection, &caller.identity, &entered, PresenceState::Online).await;
+    app.notify_joined_rooms(&caller.connection, &caller.identity, &entered, PresenceState::Online).await;
     Ok(caught)
 }
 
 /// The channels of a frame, with the caller's tenant.
-pub(super) fn within(caller: &Caller, wanted: &[Wanted]) -> Vec<Channel> {
-    wanted.iter().map(|wanted| wanted.channel.clone().within(caller.identity.tenant.clone())).collect()
+pub(super) fn requested_channels(caller: &EventCaller, wanted: &[ChannelRequest]) -> Vec<Channel> {
+    wanted.iter().map(|wanted| wanted.channel.clone().in_tenant(caller.identity.tenant.clone())).collect()
 }
 
 /// Records the rooms and topics among `channels` on the connection and returns those that are new to it.
-pub(super) async fn enter(app: &App, caller: &Caller, channels: &[Channel]) -> Result<Vec<Channel>, Failure> {
-    let mut joined: Vec<Channel> = channels.iter().filter(|channel| channel.name.is_joined()).cloned().collect();
+pub(super) async fn record_joined(
+    app: &MessagingApp,
+    caller: &EventCaller,
+    channels: &[Channel],
+) -> Result<Vec<Channel>, ActionError> {
+    let mut joined: Vec<Channel> = channels.iter().filter(|channel| channel.name.requires_join()).cloned().collect();
     if joined.is_empty() {
         return Ok(joined);
     }
     match app.connections.change_channels(&caller.connection, &joined, &[]).await? {
-        Changed::To { before, .. } => {
+        ChannelChange::Applied { before, .. } => {
             joined.retain(|channel| !before.contains(channel));
             Ok(joined)
         }
-        Changed::Full => Err(too_many()),
-        Changed::Absent => Err(Failure::gone()),
+        ChannelChange::LimitReached => Err(too_many_channels()),
+        ChannelChange::NotFound => Err(ActionError::connection_gone()),
     }
 }
 
-fn too_many() -> Failure {
-    let most = limits::CHANNELS_PER_CONNECTION;
+fn too_many_channels() -> ActionError {
+    let most = limits::MAX_CHANNELS_PER_CONNECTION;
     let text = format!("a connection may be in {most} rooms and topics: leave some first");
-    Failure::refused(ErrorCode::TooMany, text)
+    ActionError::client_error(ErrorCode::TooMany, text)
 }

@@ -7,54 +7,54 @@
 use std::collections::BTreeMap;
 
 use super::access;
-use crate::app::{App, Caller, Failure};
+use crate::app::{ActionError, EventCaller, MessagingApp};
 use crate::audience::Audience;
 use crate::channel::ChannelName;
-use crate::frame::{ChannelMembers, Frame, Member, Members};
+use crate::frame::{ChannelMembers, EncodeFrame, MembersFrame, OnlineUser};
 use crate::id::{MessageId, UserId};
 use crate::identity::Role;
 use crate::limits;
 
 /// How many records are read at a time.
-const PAGE: usize = 1_000;
+const MEMBERS_PAGE_SIZE: usize = 1_000;
 
-pub(super) async fn presence(
-    app: &App,
-    caller: &Caller,
+pub(super) async fn list_presence(
+    app: &MessagingApp,
+    caller: &EventCaller,
     id: Option<&MessageId>,
     names: Vec<ChannelName>,
-) -> Result<String, Failure> {
-    let names = if names.is_empty() { own(app, caller).await? } else { names };
+) -> Result<String, ActionError> {
+    let names = if names.is_empty() { caller_channels(app, caller).await? } else { names };
     access::check_read(app, caller, &names).await?;
     let mut channels = BTreeMap::new();
     let mut listed = app.limits.listed_members;
     for name in names {
-        let members = members(app, caller, &name, &mut listed).await?;
+        let members = channel_members(app, caller, &name, &mut listed).await?;
         channels.insert(name.to_string(), members);
     }
-    Ok(Members { id: id.map(MessageId::as_str), channels }.text())
+    Ok(MembersFrame { id: id.map(MessageId::as_str), channels }.encode_text())
 }
 
-async fn own(app: &App, caller: &Caller) -> Result<Vec<ChannelName>, Failure> {
-    let record = access::record(app, caller).await?;
-    let mut own = access::own_channels(caller, &record.channels);
-    own.truncate(limits::CHANNELS_PER_FRAME);
+async fn caller_channels(app: &MessagingApp, caller: &EventCaller) -> Result<Vec<ChannelName>, ActionError> {
+    let record = access::caller_record(app, caller).await?;
+    let mut own = access::member_channels(caller, &record.channels);
+    own.truncate(limits::MAX_CHANNELS_PER_FRAME);
     Ok(own)
 }
 
 /// The members of one channel; `listed` is how many the answer may still list.
-pub(super) async fn members(
-    app: &App,
-    caller: &Caller,
+pub(super) async fn channel_members(
+    app: &MessagingApp,
+    caller: &EventCaller,
     name: &ChannelName,
     listed: &mut usize,
-) -> Result<ChannelMembers, Failure> {
-    let audience = Audience::Channel(name.clone().within(caller.identity.tenant.clone()));
+) -> Result<ChannelMembers, ActionError> {
+    let audience = Audience::Channel(name.clone().in_tenant(caller.identity.tenant.clone()));
     let mut users: BTreeMap<(UserId, Role), u64> = BTreeMap::new();
     let mut counted = 0;
     let mut after = None;
     let (connections, complete) = loop {
-        let page = app.connections.members(&audience, after.as_deref(), PAGE).await?;
+        let page = app.connections.list_members(&audience, after.as_deref(), MEMBERS_PAGE_SIZE).await?;
         counted += page.items.len();
         for connection in page.items {
             *users.entry((connection.identity.user, connection.identity.role)).or_default() += 1;
@@ -65,8 +65,9 @@ pub(super) async fn members(
         }
     };
     let count = users.len() as u64;
-    let member = |((user, role), connections): ((UserId, Role), u64)| Member { user: user.into(), role, connections };
-    let members: Vec<Member> = users.into_iter().take(*listed).map(member).collect();
+    let member =
+        |((user, role), connections): ((UserId, Role), u64)| OnlineUser { user: user.into(), role, connections };
+    let members: Vec<OnlineUser> = users.into_iter().take(*listed).map(member).collect();
     *listed -= members.len();
     Ok(ChannelMembers { caught_up: None, connections, users: complete.then_some(count), members })
 }

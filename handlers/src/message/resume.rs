@@ -6,42 +6,47 @@
 
 use std::collections::BTreeMap;
 
-use super::catch_up::{Caught, catch_up};
+use super::catch_up::{CaughtUpChannel, catch_up};
 use super::{access, channels};
-use crate::app::{App, Caller, Failure};
+use crate::app::{ActionError, EventCaller, MessagingApp};
 use crate::channel::{Channel, ChannelName, Position};
-use crate::frame::{Frame, PROTOCOL_VERSION, PresenceState, Resumed, Wanted, Welcome};
+use crate::frame::{ChannelRequest, EncodeFrame, PROTOCOL_VERSION, PresenceState, ResumedFrame, WelcomeFrame};
 use crate::id::MessageId;
 
-pub(super) async fn resume(
-    app: &App,
-    caller: &Caller,
+pub(super) async fn resume_channels(
+    app: &MessagingApp,
+    caller: &EventCaller,
     id: Option<&MessageId>,
-    wanted: &[Wanted],
-) -> Result<String, Failure> {
-    access::check_enter(caller, wanted.iter().map(|wanted| &wanted.channel))?;
-    let resumed = channels::within(caller, wanted);
-    let named = access::named_channels(caller);
-    let all: Vec<Channel> = resumed.iter().cloned().chain(with_tenant(caller, &named)).collect();
+    wanted: &[ChannelRequest],
+) -> Result<String, ActionError> {
+    access::check_join(caller, wanted.iter().map(|wanted| &wanted.channel))?;
+    let resumed = channels::requested_channels(caller, wanted);
+    let named = access::implicit_channels(caller);
+    let all: Vec<Channel> = resumed.iter().cloned().chain(in_caller_tenant(caller, &named)).collect();
     // First of all, so that nothing is joined while the log is away.
     let mut heads = app.log.heads(&all).await?;
     let ends = heads.split_off(resumed.len());
-    let entered = channels::enter(app, caller, &resumed).await?;
-    let greeting = welcome(app, caller, &named, ends).encode();
+    let entered = channels::record_joined(app, caller, &resumed).await?;
+    let greeting = welcome_frame(app, caller, &named, ends).encode();
     let caught = catch_up(app, caller, wanted, heads, Some(greeting)).await?;
-    app.announce_rooms(&caller.connection, &caller.identity, &entered, PresenceState::Online).await;
+    app.notify_joined_rooms(&caller.connection, &caller.identity, &entered, PresenceState::Online).await;
     let names = wanted.iter().map(|wanted| wanted.channel.to_string());
-    let channels = names.zip(caught.into_iter().map(Caught::into)).collect();
-    Ok(Resumed { id: id.map(MessageId::as_str), channels }.text())
+    let channels = names.zip(caught.into_iter().map(CaughtUpChannel::into)).collect();
+    Ok(ResumedFrame { id: id.map(MessageId::as_str), channels }.encode_text())
 }
 
-fn with_tenant<'a>(caller: &'a Caller, names: &'a [ChannelName]) -> impl Iterator<Item = Channel> + 'a {
-    names.iter().map(|name| name.clone().within(caller.identity.tenant.clone()))
+fn in_caller_tenant<'a>(caller: &'a EventCaller, names: &'a [ChannelName]) -> impl Iterator<Item = Channel> + 'a {
+    names.iter().map(|name| name.clone().in_tenant(caller.identity.tenant.clone()))
 }
 
-fn welcome<'a>(app: &App, caller: &'a Caller, named: &[ChannelName], ends: Vec<Position>) -> Welcome<'a> {
+fn welcome_frame<'a>(
+    app: &MessagingApp,
+    caller: &'a EventCaller,
+    named: &[ChannelName],
+    ends: Vec<Position>,
+) -> WelcomeFrame<'a> {
     let channels: BTreeMap<String, Position> = named.iter().map(ToString::to_string).zip(ends).collect();
-    Welcome {
+    WelcomeFrame {
         connection: caller.connection.as_str(),
         user: caller.identity.user.as_str(),
         role: caller.identity.role,

@@ -12,7 +12,7 @@ pub struct Timestamp(pub i64);
 impl Timestamp {
     /// The same moment in whole seconds, as tokens count.
     #[must_use]
-    pub const fn seconds(self) -> i64 {
+    pub const fn unix_seconds(self) -> i64 {
         self.0.div_euclid(1_000)
     }
 
@@ -35,7 +35,7 @@ pub trait Clock: Send + Sync {
     /// what offsets are for.
     fn now(&self) -> Timestamp;
 
-    /// A fresh id of printable ASCII, at most [`MESSAGE_ID_BYTES`](crate::limits::MESSAGE_ID_BYTES) long, that no other
+    /// A fresh id of printable ASCII, at most [`MAX_MESSAGE_ID_BYTES`](crate::limits::MAX_MESSAGE_ID_BYTES) long, that no other
     /// call in the deployment returns.
     fn fresh_id(&self) -> String;
 }

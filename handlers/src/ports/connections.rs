@@ -13,7 +13,7 @@ use crate::identity::Identity;
 
 /// What is known of an open connection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Connection {
+pub struct ClientConnection {
     /// The gateway's id of it.
     pub id: ConnectionId,
     /// Who connected.
@@ -26,20 +26,20 @@ pub struct Connection {
 
 /// What became of a change of joined channels.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Changed {
+pub enum ChannelChange {
     /// It took effect.
-    To {
+    Applied {
         /// The record as it is then.
-        connection: Connection,
+        connection: ClientConnection,
         /// The channels that it had right before.
         before: BTreeSet<Channel>,
     },
     /// Nothing was changed: the connection would be in more than
-    /// [`CHANNELS_PER_CONNECTION`](crate::limits::CHANNELS_PER_CONNECTION) channels. Never the answer to a change that joins
+    /// [`MAX_CHANNELS_PER_CONNECTION`](crate::limits::MAX_CHANNELS_PER_CONNECTION) channels. Never the answer to a change that joins
     /// nothing.
-    Full,
+    LimitReached,
     /// Nothing was changed: the connection is not there.
-    Absent,
+    NotFound,
 }
 
 /// One page of a listing.
@@ -70,7 +70,7 @@ pub enum StoreError {
     Unavailable(#[source] BoxError),
     /// A continuation that this store never gave out.
     #[error("the page token is not one that a listing returned")]
-    BadPage,
+    InvalidPageToken,
     /// Anything else; retrying does not help.
     #[error("the connection store ({adapter}) failed")]
     Backend {
@@ -84,39 +84,39 @@ pub enum StoreError {
 
 /// Who is connected.
 ///
-/// *Expiry*: a record is gone [`CONNECTION_TTL`](crate::limits::CONNECTION_TTL) after its `connected_at`; an expired
+/// *Expiry*: a record is gone [`CONNECTION_RECORD_TTL`](crate::limits::CONNECTION_RECORD_TTL) after its `connected_at`; an expired
 /// record is absent for every method, swept or not. *Consistency*: what a call returned is seen by every later call that
 /// names the same connection; a listing may lag behind by the adapter's replication. *Retries*: an adapter retries what
 /// is safe to retry within its own deadline; callers do not.
 #[async_trait]
 pub trait ConnectionStore: Send + Sync {
     /// Records a connection. A record with the same id is replaced whole, its channels too.
-    async fn put(&self, connection: &Connection) -> Result<(), StoreError>;
+    async fn put_connection(&self, connection: &ClientConnection) -> Result<(), StoreError>;
 
     /// The record, `None` when there is none.
-    async fn find(&self, id: &ConnectionId) -> Result<Option<Connection>, StoreError>;
+    async fn find_connection(&self, id: &ConnectionId) -> Result<Option<ClientConnection>, StoreError>;
 
     /// Removes the record and returns it. Of several callers at once exactly one gets `Some`: that one owns what follows
     /// from the connection's end.
-    async fn remove(&self, id: &ConnectionId) -> Result<Option<Connection>, StoreError>;
+    async fn delete_connection(&self, id: &ConnectionId) -> Result<Option<ClientConnection>, StoreError>;
 
     /// Adds and removes joined channels in one step, at most
-    /// [`CHANNELS_PER_FRAME`](crate::limits::CHANNELS_PER_FRAME) together: all of them or, told by the answer, none. Adding what
+    /// [`MAX_CHANNELS_PER_FRAME`](crate::limits::MAX_CHANNELS_PER_FRAME) together: all of them or, told by the answer, none. Adding what
     /// is there and removing what is not change nothing.
     async fn change_channels(
         &self,
         id: &ConnectionId,
         join: &[Channel],
         leave: &[Channel],
-    ) -> Result<Changed, StoreError>;
+    ) -> Result<ChannelChange, StoreError>;
 
     /// The connections of an audience, ordered by id, at most `limit` (at least 1) after the page token `after`.
-    async fn members(
+    async fn list_members(
         &self,
         audience: &Audience,
         after: Option<&str>,
         limit: usize,
-    ) -> Result<Page<Connection>, StoreError>;
+    ) -> Result<Page<ClientConnection>, StoreError>;
 
     /// The tenant's rooms and topics that have members, ordered by name, at most `limit` after the page token `after`.
     async fn occupied_channels(

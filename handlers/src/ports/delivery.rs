@@ -24,7 +24,7 @@ pub enum Priority {
 impl Priority {
     /// The lane of a channel's logged messages.
     #[must_use]
-    pub const fn of_channel(name: &ChannelName) -> Self {
+    pub const fn for_channel(name: &ChannelName) -> Self {
         match name {
             ChannelName::Conversation(_) => Self::Direct,
             ChannelName::Room(_) | ChannelName::Topic(_) | ChannelName::Everyone => Self::Broadcast,
@@ -43,7 +43,7 @@ pub struct Placement {
 
 /// A frame on its way out.
 #[derive(Debug, Clone)]
-pub struct Outgoing {
+pub struct OutgoingFrame {
     /// The frame's text (UTF-8 JSON), encoded once and shared by all receivers.
     pub frame: Bytes,
     /// Its lane.
@@ -55,20 +55,20 @@ pub struct Outgoing {
 /// What a delivery knows when it returns. It never waits for the readers of a channel, role or user; a delivery to one
 /// connection may wait a bounded time for room, which is how a resume goes no faster than its client reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Delivered {
+pub enum DeliveryOutcome {
     /// Handed on, to this many connections where the adapter can count them.
-    To(Option<u64>),
+    Delivered(Option<u64>),
     /// The audience was one connection and that is not open: an answer, not a failure.
-    Gone,
+    ConnectionGone,
 }
 
-/// What [`Delivery::release`] found.
+/// What [`Delivery::resume_channel`] found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Released {
+pub enum ResumeOutcome {
     /// Live messages flow from here.
     Live,
     /// The channel has moved on to this offset meanwhile: read up to there and release again.
-    Behind(Offset),
+    HeadAdvanced(Offset),
 }
 
 /// Why the application ends a connection.
@@ -112,25 +112,37 @@ pub trait Delivery: Send + Sync {
     }
 
     /// Hands one frame to an audience.
-    async fn deliver(&self, audience: &Audience, outgoing: Outgoing) -> Result<Delivered, DeliveryError>;
+    async fn deliver(&self, audience: &Audience, outgoing: OutgoingFrame) -> Result<DeliveryOutcome, DeliveryError>;
 
     /// From now on the connection counts among the readers of `channels`, but their placed messages are withheld from it
     /// until each is released. Works for channels that it belongs to by identity as well: that is what makes a resume
     /// atomic. An adapter that resolves audiences from the [`ConnectionStore`](super::ConnectionStore) has nothing to do.
-    async fn hold(&self, connection: &ConnectionId, channels: &[Channel]) -> Result<Delivered, DeliveryError>;
+    async fn pause_channels(
+        &self,
+        connection: &ConnectionId,
+        channels: &[Channel],
+    ) -> Result<DeliveryOutcome, DeliveryError>;
 
     /// Ends a hold after everything up to and including `through` was handed to the connection: placed messages up to
     /// `through` are never passed to it again, later ones are. Without a hold it only raises that mark.
-    async fn release(
+    async fn resume_channel(
         &self,
         connection: &ConnectionId,
         channel: &Channel,
         through: &Position,
-    ) -> Result<Released, DeliveryError>;
+    ) -> Result<ResumeOutcome, DeliveryError>;
 
     /// The connection no longer counts among the readers of these rooms and topics.
-    async fn detach(&self, connection: &ConnectionId, channels: &[Channel]) -> Result<Delivered, DeliveryError>;
+    async fn detach_channels(
+        &self,
+        connection: &ConnectionId,
+        channels: &[Channel],
+    ) -> Result<DeliveryOutcome, DeliveryError>;
 
     /// Ends a connection with the close code of `reason`; its `$disconnect` follows on its own.
-    async fn close(&self, connection: &ConnectionId, reason: CloseReason) -> Result<Delivered, DeliveryError>;
+    async fn close_connection(
+        &self,
+        connection: &ConnectionId,
+        reason: CloseReason,
+    ) -> Result<DeliveryOutcome, DeliveryError>;
 }

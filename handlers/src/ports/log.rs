@@ -13,7 +13,7 @@ use crate::identity::Role;
 
 /// Who wrote a message, as every reader sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Sender {
+pub struct MessageSender {
     /// The user, or the service's name.
     pub user: UserId,
     /// In which role.
@@ -22,11 +22,11 @@ pub struct Sender {
 
 /// A message that is to be appended.
 #[derive(Debug, Clone)]
-pub struct Append {
+pub struct AppendRequest {
     /// To which channel.
     pub channel: Channel,
     /// By whom.
-    pub sender: Sender,
+    pub sender: MessageSender,
     /// The sender's id for it, the key of deduplication together with channel and sender.
     pub id: MessageId,
     /// When it was sent, by the server's clock.
@@ -37,7 +37,7 @@ pub struct Append {
 
 /// What became of an append.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Appended {
+pub struct AppendOutcome {
     /// Where the message stands.
     pub position: Position,
     /// When it was first sent; a repeated append returns the first one's time.
@@ -49,11 +49,11 @@ pub struct Appended {
 
 /// A message in a log.
 #[derive(Debug, Clone)]
-pub struct Entry {
+pub struct LogEntry {
     /// Its place.
     pub offset: Offset,
     /// Who wrote it.
-    pub sender: Sender,
+    pub sender: MessageSender,
     /// The sender's id for it.
     pub id: MessageId,
     /// When it was sent.
@@ -62,18 +62,18 @@ pub struct Entry {
     pub body: Arc<RawValue>,
 }
 
-impl Entry {
+impl LogEntry {
     /// The append that wrote it to `channel`.
     #[must_use]
-    pub fn into_append(self, channel: Channel) -> Append {
+    pub fn into_append_request(self, channel: Channel) -> AppendRequest {
         let Self { sender, id, sent_at, body, .. } = self;
-        Append { channel, sender, id, sent_at, body }
+        AppendRequest { channel, sender, id, sent_at, body }
     }
 }
 
 /// Which part of a log to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Range {
+pub enum LogRange {
     /// Upwards, from the first entry behind this offset.
     After(Offset),
     /// The entries right before this offset, in ascending order too; `None` stands for the end of the log.
@@ -82,13 +82,13 @@ pub enum Range {
 
 /// A stretch of a log, ascending and without holes.
 #[derive(Debug, Clone)]
-pub struct Slice {
+pub struct LogSlice {
     /// The log's incarnation and its last offset at the moment of reading.
     pub head: Position,
     /// The oldest offset that the log still has; one past `head` when it has none.
     pub first: Offset,
     /// The entries.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<LogEntry>,
 }
 
 /// Why the log did not answer.
@@ -123,11 +123,17 @@ pub enum LogError {
 pub trait MessageLog: Send + Sync {
     /// Appends one message and returns once it is durable. The same `(channel, sender, id)` again writes nothing and
     /// returns the first position, also concurrently and after a restart.
-    async fn append(&self, append: Append) -> Result<Appended, LogError>;
+    async fn append(&self, append: AppendRequest) -> Result<AppendOutcome, LogError>;
 
     /// A stretch of at most `limit` entries (at least 1) and about `max_bytes` of bodies (one entry always fits). A
     /// channel that nobody wrote to reads as empty, with head offset 0.
-    async fn read(&self, channel: &Channel, range: Range, limit: usize, max_bytes: usize) -> Result<Slice, LogError>;
+    async fn read(
+        &self,
+        channel: &Channel,
+        range: LogRange,
+        limit: usize,
+        max_bytes: usize,
+    ) -> Result<LogSlice, LogError>;
 
     /// The ends of several logs, in the order asked.
     async fn heads(&self, channels: &[Channel]) -> Result<Vec<Position>, LogError>;

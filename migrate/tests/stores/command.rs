@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Stdio;
 
-use tests::eventually::in_time;
+use tests::eventually::with_timeout;
 use tokio::process::Command;
 
 use super::worlds::{FileStore, World};
@@ -23,7 +23,7 @@ fn command(program: &Path) -> Command {
 }
 
 async fn run(mut command: Command) -> Ran {
-    let output = in_time("the command to end", command.output()).await.unwrap();
+    let output = with_timeout("the command to end", command.output()).await.unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }
@@ -62,7 +62,7 @@ async fn mistakes_are_told_with_their_exit_codes() {
 #[tokio::test]
 async fn a_directory_that_a_server_uses_is_refused() {
     let (source, target) = (FileStore::new(), FileStore::new());
-    let _held = shim::embedded::DataDirLock::take(&source.path()).unwrap();
+    let _held = shim::embedded::DataDirLock::acquire(&source.path()).unwrap();
     let refused = migrate(&source, &target, &[]).await;
     assert!(refused.code == Some(69) && refused.stderr.contains("another twinway"), "{refused:?}");
 }

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use handlers::archive::{Most, Stretch};
+use handlers::archive::{ExportLimits, LogSegment};
 use handlers::channel::{Channel, Epoch, Offset};
-use handlers::conformance::archive::Store as _;
+use handlers::conformance::archive::ArchiveStore as _;
 use handlers::id::{MessageId, UserId};
 use handlers::identity::Role;
-use handlers::ports::{Append, Entry, Range, Sender, Slice, Timestamp};
+use handlers::ports::{AppendRequest, LogEntry, LogRange, LogSlice, MessageSender, Timestamp};
 use serde_json::value::RawValue;
 use tests::dynamodb::DynamoDb;
 use tests::postgres::PostgresServer;
@@ -19,12 +19,12 @@ pub(crate) fn channel(key: &str) -> Channel {
     Channel::from_key(key).unwrap()
 }
 
-pub(crate) fn message(to: &str, number: u64) -> Append {
+pub(crate) fn message(to: &str, number: u64) -> AppendRequest {
     let body =
         format!("{{ \"n\": {number}.0e0,\"text\":\"caf\\u00e9 \u{1f600} {}\" }}", "x".repeat(number as usize * 7));
-    Append {
+    AppendRequest {
         channel: channel(to),
-        sender: Sender {
+        sender: MessageSender {
             user: UserId::parse(&format!("user{}|x@example.com", number % 3)).unwrap(),
             role: [Role::User, Role::Admin, Role::Service][number as usize % 3],
         },
@@ -36,40 +36,43 @@ pub(crate) fn message(to: &str, number: u64) -> Append {
 
 /// A channel that was written to, one whose beginning has gone, and one of which nothing is left.
 pub(crate) async fn fill(store: &dyn World) {
-    let log = store.log().await;
+    let log = store.open_log().await;
     for number in 1..=40 {
         log.append(message("acme/room:lobby", number)).await.unwrap();
     }
     drop(log);
-    let archive = store.archive().await;
+    let archive = store.open_archive().await;
     for (key, from, count) in [("other/conversation:bob", 5, 7), ("other/topic:quiet", 9, 0)] {
         let entry = |number| {
-            let Append { sender, id, sent_at, body, .. } = message(key, number);
-            Entry { offset: Offset(number), sender, id, sent_at, body }
+            let AppendRequest { sender, id, sent_at, body, .. } = message(key, number);
+            LogEntry { offset: Offset(number), sender, id, sent_at, body }
         };
         let (epoch, entries) =
             (Epoch(format!("epoch of {key}").into()), (from + 1..=from + count).map(entry).collect());
-        archive.import(&Stretch { channel: channel(key), epoch, from: Offset(from), entries }).await.unwrap();
+        archive.import(&LogSegment { channel: channel(key), epoch, after: Offset(from), entries }).await.unwrap();
     }
 }
 
 /// Everything that is in a store.
-pub(crate) async fn contents(store: &dyn World) -> Vec<(Channel, Slice)> {
-    let archive = store.archive().await;
+pub(crate) async fn contents(store: &dyn World) -> Vec<(Channel, LogSlice)> {
+    let archive = store.open_archive().await;
     let mut found = Vec::new();
-    for channel in archive.channels().await.unwrap() {
-        let slice = archive.export(&channel, Offset::START, Most { entries: 1_000, bytes: 1 << 24 }).await.unwrap();
+    for channel in archive.logged_channels().await.unwrap() {
+        let slice = archive
+            .export(&channel, Offset::START, ExportLimits { max_entries: 1_000, max_bytes: 1 << 24 })
+            .await
+            .unwrap();
         found.push((channel, slice));
     }
     found
 }
 
-pub(crate) fn assert_same(here: &[(Channel, Slice)], there: &[(Channel, Slice)], what: &str) {
-    let shown = |contents: &[(Channel, Slice)]| {
-        let entry = |entry: &Entry| {
+pub(crate) fn assert_same(here: &[(Channel, LogSlice)], there: &[(Channel, LogSlice)], what: &str) {
+    let shown = |contents: &[(Channel, LogSlice)]| {
+        let entry = |entry: &LogEntry| {
             format!("{} {:?} {} {} {}", entry.offset, entry.sender, entry.id, entry.sent_at, entry.body.get())
         };
-        let log = |(channel, slice): &(Channel, Slice)| {
+        let log = |(channel, slice): &(Channel, LogSlice)| {
             let entries: Vec<String> = slice.entries.iter().map(entry).collect();
             (channel.to_string(), slice.head.clone(), slice.first, entries)
         };
@@ -88,14 +91,14 @@ async fn moves(from: &dyn World, to: &dyn World) {
     assert!(again.code == Some(0) && again.stdout.contains("copied 0 messages of 3 channels"), "{what}: {again:?}");
 
     // The application goes on in the new store as it would have in the old one.
-    let (old, new) = (from.log().await, to.log().await);
+    let (old, new) = (from.open_log().await, to.open_log().await);
     let lobby = channel("acme/room:lobby");
     let head = old.heads(std::slice::from_ref(&lobby)).await.unwrap().remove(0);
     let repeated = new.append(message("acme/room:lobby", 7)).await.unwrap();
     assert_eq!((repeated.position.offset, repeated.duplicate), (Offset(7), true), "{what}: ids are remembered");
     let next = new.append(message("acme/room:lobby", 41)).await.unwrap().position;
     assert_eq!((next.offset, next.epoch), (head.offset.next(), head.epoch), "{what}: offsets and epoch go on");
-    let slice = new.read(&lobby, Range::After(Offset(38)), 10, 1 << 20).await.unwrap();
+    let slice = new.read(&lobby, LogRange::After(Offset(38)), 10, 1 << 20).await.unwrap();
     assert_eq!(slice.entries.iter().map(|entry| entry.offset.0).collect::<Vec<_>>(), [39, 40, 41], "{what}");
 }
 
@@ -135,7 +138,7 @@ async fn a_copy_is_caught_up_and_a_damaged_one_is_found() {
     assert!(missing.code == Some(1) && missing.stdout.contains("acme/room:lobby differs"), "{missing:?}");
     assert_eq!(migrate(&source, &target, &[]).await.code, Some(0));
 
-    source.log().await.append(message("acme/room:lobby", 41)).await.unwrap();
+    source.open_log().await.append(message("acme/room:lobby", 41)).await.unwrap();
     let caught_up = migrate(&source, &target, &[]).await;
     assert!(caught_up.stdout.contains("copied 1 messages of 3 channels"), "{caught_up:?}");
 
@@ -150,7 +153,7 @@ async fn a_copy_is_caught_up_and_a_damaged_one_is_found() {
         ("UPDATE {}.channels SET head = head - 1 WHERE id = 3", "the target at"),
     ];
     for (sql, told) in damage {
-        server.ask(&sql.replace("{}", &target.schema)).unwrap();
+        server.query(&sql.replace("{}", &target.schema)).unwrap();
         let found = migrate(&source, &target, &["--verify-only"]).await;
         assert!(found.code == Some(1) && found.stdout.contains(told), "{sql}: {found:?}");
     }
@@ -160,10 +163,10 @@ async fn a_copy_is_caught_up_and_a_damaged_one_is_found() {
 async fn a_target_with_a_life_of_its_own_is_left_alone() {
     let (source, target) = (FileStore::new(), RedisStore::new(true));
     fill(&source).await;
-    let theirs = target.log().await.append(message("acme/room:lobby", 1)).await.unwrap();
+    let theirs = target.open_log().await.append(message("acme/room:lobby", 1)).await.unwrap();
     let ran: Ran = migrate(&source, &target, &[]).await;
     assert!(ran.code == Some(1) && ran.stdout.contains("acme/room:lobby was not copied"), "{ran:?}");
     assert!(ran.stdout.contains("verified 7 messages of 2 channels"), "the others were: {ran:?}");
-    let head = target.log().await.heads(&[channel("acme/room:lobby")]).await.unwrap().remove(0);
+    let head = target.open_log().await.heads(&[channel("acme/room:lobby")]).await.unwrap().remove(0);
     assert_eq!(head, theirs.position, "nothing was written there");
 }

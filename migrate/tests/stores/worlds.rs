@@ -9,15 +9,15 @@ use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use handlers::archive::LogArchive;
-use handlers::conformance::archive::Store;
+use handlers::conformance::archive::ArchiveStore;
 use handlers::memory::ManualClock;
 use handlers::ports::{Clock as _, MessageLog, Timestamp};
 use handlers_aws::log::DynamoLog;
 use handlers_aws::tables;
 use shim::config::Config;
 use shim::embedded::{FileArchive, FileLog};
-use shim::postgres::{Postgres, PostgresArchive, PostgresLog, PostgresRetention, PostgresSettings};
-use shim::redis::{Redis, RedisLog, RedisRetention, RedisSettings};
+use shim::postgres::{PostgresArchive, PostgresClient, PostgresLog, PostgresRetention, PostgresSettings};
+use shim::redis::{RedisClient, RedisLog, RedisRetention, RedisSettings};
 use tempfile::TempDir;
 use tests::dynamodb::DynamoDb;
 use tests::postgres::PostgresServer;
@@ -38,7 +38,7 @@ fn fresh_name() -> String {
 }
 
 /// A store that the command line can name.
-pub(crate) trait World: Store {
+pub(crate) trait World: ArchiveStore {
     /// What `--from` and `--to` take.
     fn endpoint(&self) -> String;
     /// What the command needs in its environment beside that.
@@ -58,13 +58,13 @@ impl FileStore {
 }
 
 #[async_trait]
-impl Store for FileStore {
-    async fn archive(&self) -> Box<dyn LogArchive> {
+impl ArchiveStore for FileStore {
+    async fn open_archive(&self) -> Box<dyn LogArchive> {
         Box::new(FileArchive::open(self.0.path()).unwrap())
     }
 
-    async fn log(&self) -> Arc<dyn MessageLog> {
-        let mut storage = Config::test().storage;
+    async fn open_log(&self) -> Arc<dyn MessageLog> {
+        let mut storage = Config::for_tests().storage;
         (storage.data_dir, storage.retention_age) = (self.path(), AGE);
         Arc::new(FileLog::open(&storage, clock()).unwrap())
     }
@@ -89,22 +89,22 @@ pub(crate) struct RedisStore(RedisServer);
 impl RedisStore {
     /// A server that may lose writes has its master named in every epoch.
     pub(crate) fn new(append_only: bool) -> Self {
-        Self(RedisServer::with(RedisOptions { append_only, ..RedisOptions::default() }).unwrap())
+        Self(RedisServer::start_with(RedisOptions { append_only, ..RedisOptions::default() }).unwrap())
     }
 
     async fn open(&self) -> RedisLog {
-        let redis = Redis::connect(RedisSettings::single(&self.0.url())).await.unwrap();
-        RedisLog::open(redis, clock(), RedisRetention { entries: ENTRIES, age: AGE }).await.unwrap()
+        let redis = RedisClient::connect(RedisSettings::single_server(&self.0.url())).await.unwrap();
+        RedisLog::open_log(redis, clock(), RedisRetention { max_messages: ENTRIES, max_age: AGE }).await.unwrap()
     }
 }
 
 #[async_trait]
-impl Store for RedisStore {
-    async fn archive(&self) -> Box<dyn LogArchive> {
+impl ArchiveStore for RedisStore {
+    async fn open_archive(&self) -> Box<dyn LogArchive> {
         Box::new(self.open().await)
     }
 
-    async fn log(&self) -> Arc<dyn MessageLog> {
+    async fn open_log(&self) -> Arc<dyn MessageLog> {
         Arc::new(self.open().await)
     }
 
@@ -133,27 +133,27 @@ impl PostgresStore {
         Self { server: server.clone(), schema: fresh_name() }
     }
 
-    async fn open(&self) -> Postgres {
+    async fn open(&self) -> PostgresClient {
         let patience = Duration::from_secs(5);
         let settings = PostgresSettings {
             schema: self.schema.clone(),
             connect_timeout: patience,
             response_timeout: patience,
-            ..PostgresSettings::at(&self.server.url())
+            ..PostgresSettings::for_url(&self.server.url())
         };
-        Postgres::connect(settings).await.unwrap()
+        PostgresClient::connect(settings).await.unwrap()
     }
 }
 
 #[async_trait]
-impl Store for PostgresStore {
-    async fn archive(&self) -> Box<dyn LogArchive> {
+impl ArchiveStore for PostgresStore {
+    async fn open_archive(&self) -> Box<dyn LogArchive> {
         Box::new(PostgresArchive::new(self.open().await))
     }
 
-    async fn log(&self) -> Arc<dyn MessageLog> {
-        let retention = PostgresRetention { entries: ENTRIES, age: AGE };
-        Arc::new(PostgresLog::open(self.open().await, clock(), retention))
+    async fn open_log(&self) -> Arc<dyn MessageLog> {
+        let retention = PostgresRetention { max_messages: ENTRIES, max_age: AGE };
+        Arc::new(PostgresLog::open_log(self.open().await, clock(), retention))
     }
 
     fn now(&self) -> Timestamp {
@@ -179,7 +179,7 @@ pub(crate) struct DynamoStore {
 impl DynamoStore {
     pub(crate) async fn on(emulator: &Arc<DynamoDb>) -> Self {
         let store = Self { emulator: emulator.clone(), table: fresh_name() };
-        tables::create(&store.client(), &store.table, tables::messages().unwrap()).await.unwrap();
+        tables::create_table(&store.client(), &store.table, tables::messages_table().unwrap()).await.unwrap();
         store
     }
 
@@ -195,12 +195,12 @@ impl DynamoStore {
 }
 
 #[async_trait]
-impl Store for DynamoStore {
-    async fn archive(&self) -> Box<dyn LogArchive> {
+impl ArchiveStore for DynamoStore {
+    async fn open_archive(&self) -> Box<dyn LogArchive> {
         Box::new(DynamoLog::new(self.client(), &self.table, AGE, clock()))
     }
 
-    async fn log(&self) -> Arc<dyn MessageLog> {
+    async fn open_log(&self) -> Arc<dyn MessageLog> {
         Arc::new(DynamoLog::new(self.client(), &self.table, AGE, clock()))
     }
 

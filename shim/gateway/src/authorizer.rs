@@ -6,12 +6,15 @@
 //! function. There is no cache, because WebSocket APIs have none (AU-11).
 
 mod context;
+mod identity_source;
 mod outcome;
-mod source;
 
-pub use crate::identity_source::{Authorizer, IdentitySource, InvalidIdentitySource};
+pub use crate::identity_source::{IdentitySource, IdentitySourceError, RequestAuthorizer};
 pub use context::{AuthorizerContext, ContextValue};
-pub use outcome::{AuthorizerFailure, AuthorizerOutcome, outcome, outcome_from_json, response_from_json};
+pub use outcome::{
+    AuthorizerInvocationError, AuthorizerOutcome, authorizer_outcome, authorizer_outcome_from_json,
+    parse_authorizer_response,
+};
 
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,7 @@
 
 mod table;
 
-pub use table::{CloseRow, Reconnect, TABLE};
+pub use table::{CLOSE_TABLE, CloseRow, ReconnectPolicy};
 
 /// Why a connection ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +59,7 @@ pub enum CloseCause {
 impl CloseCause {
     /// The row of the table that describes this cause.
     #[must_use]
-    pub const fn row(&self) -> &'static CloseRow {
+    pub const fn table_row(&self) -> &'static CloseRow {
         match self {
             Self::Client { .. } => &table::CLIENT,
             Self::ClientWithoutStatus => &table::CLIENT_WITHOUT_STATUS,
@@ -84,30 +84,30 @@ impl CloseCause {
     /// The close frame to send: code and reason. `None` when the client closed first (its frame is echoed by the
     /// protocol) or there is nobody to send to.
     #[must_use]
-    pub const fn frame(&self) -> Option<(u16, &'static str)> {
-        let row = self.row();
+    pub const fn close_frame(&self) -> Option<(u16, &'static str)> {
+        let row = self.table_row();
         if row.sends_frame { Some((row.code, row.reason)) } else { None }
     }
 
     /// `disconnectStatusCode` and `disconnectReason` of the `$disconnect` event.
     #[must_use]
-    pub fn disconnect(&self) -> (u16, &str) {
+    pub fn disconnect_status(&self) -> (u16, &str) {
         match self {
             Self::Client { code, reason } => (*code, reason),
-            _ => (self.row().code, self.row().reason),
+            _ => (self.table_row().code, self.table_row().reason),
         }
     }
 
     /// A short name for logs and metrics; never chosen by the client.
     #[must_use]
     pub const fn name(&self) -> &'static str {
-        self.row().name
+        self.table_row().name
     }
 
     /// Whether the client may connect again by itself.
     #[must_use]
-    pub const fn reconnect(&self) -> Reconnect {
-        self.row().reconnect
+    pub const fn reconnect_policy(&self) -> ReconnectPolicy {
+        self.table_row().reconnect
     }
 }
 

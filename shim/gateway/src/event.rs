@@ -12,13 +12,13 @@ mod message;
 mod record;
 mod wire;
 
-pub use crate::identity::{ApiKey, IamCaller, Identity};
+pub use crate::identity::{ApiKey, IamCaller, RequestIdentity};
 pub use authorizer::AuthorizerEvent;
 pub use connect::ConnectEvent;
 pub use disconnect::DisconnectEvent;
 pub use facts::ConnectionFacts;
 pub use message::MessageEvent;
-pub use record::BadRecord;
+pub use record::ConnectionRecordError;
 
 #[cfg(test)]
 mod tests;

@@ -16,15 +16,15 @@ use data_encoding::HEXLOWER;
 use http::HeaderMap;
 use http::header::{HeaderValue, USER_AGENT};
 
-pub use compression::{Compression, DeflateAgreement, negotiate_deflate};
+pub use compression::{CompressionMode, DeflateAgreement, negotiate_deflate};
 pub use headers::EventHeaders;
-pub(crate) use headers::{MultiValued as MultiHeaders, SingleValued as SingleHeaders};
+pub(crate) use headers::{MultiValueHeaders as MultiHeaders, SingleValueHeaders as SingleHeaders};
 pub use query::QueryParameters;
-pub(crate) use query::{MultiValued as MultiQuery, SingleValued as SingleQuery};
+pub(crate) use query::{MultiValueQuery as MultiQuery, SingleValueQuery as SingleQuery};
 pub use rejection::Rejection;
 
-use crate::identity::{ApiKey, Identity};
-use crate::reply::{IntegrationFailure, Reply};
+use crate::identity::{ApiKey, RequestIdentity};
+use crate::reply::{IntegrationError, IntegrationReply};
 
 /// An upgrade request as the server received it. `Debug` shows no values, because they hold addresses and tokens.
 #[derive(Clone)]
@@ -83,10 +83,10 @@ pub fn domain_of(host: &str) -> &str {
 
 /// What the result of the `$connect` integration means for the handshake.
 #[must_use]
-pub fn connect_outcome(result: Result<Reply, IntegrationFailure>) -> ConnectOutcome {
+pub fn connect_outcome(result: Result<IntegrationReply, IntegrationError>) -> ConnectOutcome {
     match result {
         Ok(reply) if (200..300).contains(&reply.status) => {
-            ConnectOutcome::Accepted { subprotocol: reply.subprotocol() }
+            ConnectOutcome::Accepted { subprotocol: reply.chosen_subprotocol() }
         }
         Ok(reply) => ConnectOutcome::Rejected(Rejection::Handler(reply.status)),
         Err(failure) => ConnectOutcome::Rejected(Rejection::Integration(failure)),
@@ -96,9 +96,9 @@ pub fn connect_outcome(result: Result<Reply, IntegrationFailure>) -> ConnectOutc
 impl HandshakeRequest {
     /// The identity that events of this connection show (IDN-1, IDN-3), without the caller of a signature.
     #[must_use]
-    pub fn identity(&self) -> Identity {
+    pub fn request_identity(&self) -> RequestIdentity {
         let user_agent = self.headers.get(USER_AGENT).map(|value| String::from_utf8_lossy(value.as_bytes()).into());
-        Identity {
+        RequestIdentity {
             iam: None,
             source_ip: self.source_ip.clone(),
             user_agent,

@@ -13,18 +13,18 @@ mod claim;
 mod error;
 mod policy;
 
-pub use claim::Claim;
+pub use claim::SignatureClaim;
 pub use error::SignatureError;
-pub use policy::{Action, IamPolicy};
+pub use policy::{IamAction, IamPolicy};
 
 use http::HeaderMap;
 
 /// The only algorithm: symmetric keys and SHA-256.
-pub const ALGORITHM: &str = "AWS4-HMAC-SHA256";
+pub const SIGNING_ALGORITHM: &str = "AWS4-HMAC-SHA256";
 /// The service that requests must be signed for (SG-1).
-pub const SERVICE: &str = "execute-api";
+pub const SIGNING_SERVICE: &str = "execute-api";
 /// What ends every credential scope.
-pub const TERMINATION: &str = "aws4_request";
+pub const SCOPE_TERMINATOR: &str = "aws4_request";
 
 /// The parts of a request that a signature covers, as received.
 #[derive(Clone, Copy)]

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// `requestContext.identity` (IDN-1 to IDN-4), in the key order of captures; where the caller's keys stand is not known.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Identity {
+pub struct RequestIdentity {
     /// The caller whose signature opened the connection, if the API asks for one.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub iam: Option<Box<IamCaller>>,
@@ -50,7 +50,7 @@ pub struct IamCaller {
     pub user: Box<str>,
 }
 
-impl Identity {
+impl RequestIdentity {
     /// The public type.
     pub(crate) fn typed(&self) -> ApiGatewayRequestIdentity {
         let mut identity = ApiGatewayRequestIdentity::default();
@@ -71,7 +71,7 @@ impl Identity {
     }
 }
 
-impl fmt::Debug for Identity {
+impl fmt::Debug for RequestIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Identity(..)")
     }

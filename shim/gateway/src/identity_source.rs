@@ -10,7 +10,7 @@ pub(crate) const USER_AGENT: &str = "identity.userAgent";
 
 /// The authorizer of `$connect`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Authorizer {
+pub struct RequestAuthorizer {
     /// What must be present before it runs.
     pub identity_sources: Vec<IdentitySource>,
 }
@@ -34,14 +34,14 @@ pub enum IdentitySource {
     "identity source {0:?} must be route.request.header.NAME, route.request.querystring.NAME, stageVariables.NAME \
      or context.NAME"
 )]
-pub struct InvalidIdentitySource(String);
+pub struct IdentitySourceError(String);
 
 impl IdentitySource {
     /// Parses `text`.
     ///
     /// # Errors
-    /// [`InvalidIdentitySource`] when it has none of the four forms, or an empty or impossible name.
-    pub fn parse(text: &str) -> Result<Self, InvalidIdentitySource> {
+    /// [`IdentitySourceError`] when it has none of the four forms, or an empty or impossible name.
+    pub fn parse(text: &str) -> Result<Self, IdentitySourceError> {
         let parsed = if let Some(name) = text.strip_prefix("route.request.header.") {
             HeaderName::from_bytes(name.as_bytes()).ok().map(Self::Header)
         } else if let Some(name) = text.strip_prefix("route.request.querystring.") {
@@ -52,6 +52,6 @@ impl IdentitySource {
             let known = text.strip_prefix("context.").filter(|name| CONTEXT_NAMES.contains(name));
             known.map(|name| Self::Context(name.to_owned()))
         };
-        parsed.ok_or_else(|| InvalidIdentitySource(text.to_owned()))
+        parsed.ok_or_else(|| IdentitySourceError(text.to_owned()))
     }
 }

@@ -33,7 +33,7 @@ pub mod time;
 #[cfg(test)]
 mod samples;
 
-pub use api::{Api, ApiDefinition, Stage};
+pub use api::{ApiDefinition, ApiStage, WebSocketApi};
 pub use close::CloseCause;
 pub use id::GatewayId;
 pub use quotas::Quotas;

@@ -11,13 +11,13 @@ use http::{Method, StatusCode};
 use serde::Serialize;
 
 pub use error::ManagementError;
-pub use path::{ManagementTarget, is_management_path, parse_path};
+pub use path::{ManagementTarget, is_management_path, parse_management_path};
 
 use crate::time::iso_8601_ms;
 
 /// What a call asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Operation {
+pub enum ManagementOperation {
     /// `POST`: send the body to the connection; 200, empty.
     Post,
     /// `GET`: describe the connection; 200, JSON.
@@ -39,12 +39,12 @@ pub struct ConnectionDescription<'c> {
     pub last_active_at: i64,
 }
 
-impl Operation {
+impl ManagementOperation {
     /// The operation of a method.
     ///
     /// # Errors
     /// [`ManagementError::MissingAuthenticationToken`], API Gateway's answer to methods that do not exist.
-    pub fn of(method: &Method) -> Result<Self, ManagementError> {
+    pub fn from_method(method: &Method) -> Result<Self, ManagementError> {
         match *method {
             Method::POST => Ok(Self::Post),
             Method::GET => Ok(Self::Describe),
@@ -55,7 +55,7 @@ impl Operation {
 
     /// The status when it succeeds.
     #[must_use]
-    pub const fn success(self) -> StatusCode {
+    pub const fn success_status(self) -> StatusCode {
         match self {
             Self::Post | Self::Describe => StatusCode::OK,
             Self::Delete => StatusCode::NO_CONTENT,
@@ -65,7 +65,7 @@ impl Operation {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Description<'c> {
+struct GetConnectionResponse<'c> {
     connected_at: String,
     identity: DescribedIdentity<'c>,
     last_active_at: String,
@@ -82,7 +82,7 @@ impl ConnectionDescription<'_> {
     /// The body of `GetConnection`, in the key order of captures (CX-10, CX-11).
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
-        let description = Description {
+        let description = GetConnectionResponse {
             connected_at: iso_8601_ms(self.connected_at),
             identity: DescribedIdentity { source_ip: self.source_ip, user_agent: self.user_agent },
             last_active_at: iso_8601_ms(self.last_active_at),

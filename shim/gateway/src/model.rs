@@ -12,41 +12,41 @@ use serde_json::Value;
 /// Why a schema is no model.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("no JSON schema of draft 4 that stands alone: {0}")]
-pub struct InvalidModel(String);
+pub struct RequestModelError(String);
 
 /// A compiled model.
-pub struct Model {
+pub struct RequestModel {
     schema: Value,
     validator: Validator,
 }
 
-impl Model {
+impl RequestModel {
     /// Compiles a schema.
     ///
     /// # Errors
-    /// [`InvalidModel`] for what is no schema, refers to another document, or has a pattern beyond linear time.
-    pub fn compile(schema: Value) -> Result<Self, InvalidModel> {
+    /// [`RequestModelError`] for what is no schema, refers to another document, or has a pattern beyond linear time.
+    pub fn compile(schema: Value) -> Result<Self, RequestModelError> {
         let options = jsonschema::options().with_draft(Draft::Draft4).with_pattern_options(PatternOptions::regex());
-        let validator = options.build(&schema).map_err(|error| InvalidModel(error.to_string()))?;
+        let validator = options.build(&schema).map_err(|error| RequestModelError(error.to_string()))?;
         Ok(Self { schema, validator })
     }
 
     /// Whether the model allows a message. Text that is not JSON fits no model.
     #[must_use]
-    pub fn allows(&self, body: &str) -> bool {
+    pub fn allows_body(&self, body: &str) -> bool {
         serde_json::from_str(body).is_ok_and(|value: Value| self.validator.is_valid(&value))
     }
 }
 
-impl PartialEq for Model {
+impl PartialEq for RequestModel {
     fn eq(&self, other: &Self) -> bool {
         self.schema == other.schema
     }
 }
 
-impl Eq for Model {}
+impl Eq for RequestModel {}
 
-impl fmt::Debug for Model {
+impl fmt::Debug for RequestModel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Model").finish_non_exhaustive()
     }
@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn msg_9_a_model_allows_what_its_schema_does() {
-        let model = Model::compile(json!({
+        let model = RequestModel::compile(json!({
             "$schema": "http://json-schema.org/draft-04/schema#",
             "type": "object",
             "required": ["action", "text"],
@@ -68,13 +68,13 @@ mod tests {
         }))
         .unwrap();
         for body in [r#"{"action":"a","text":"b"}"#, r#"{"action":1,"text":"b","age":1,"more":null}"#] {
-            assert!(model.allows(body), "{body}");
+            assert!(model.allows_body(body), "{body}");
         }
         for body in ["", "hello", "[]", "{}", r#"{"action":"a","text":1}"#, r#"{"action":"a","text":"B"}"#] {
-            assert!(!model.allows(body), "{body}");
+            assert!(!model.allows_body(body), "{body}");
         }
         // Draft 4 has a boolean here, later drafts a number.
-        assert!(!model.allows(r#"{"action":"a","text":"b","age":0}"#));
+        assert!(!model.allows_body(r#"{"action":"a","text":"b","age":0}"#));
     }
 
     #[test]
@@ -85,7 +85,7 @@ mod tests {
             json!({"$ref": "file:///etc/passwd"}),
             json!({"pattern": "(a)\\1"}),
         ] {
-            assert!(Model::compile(schema.clone()).is_err(), "{schema}");
+            assert!(RequestModel::compile(schema.clone()).is_err(), "{schema}");
         }
     }
 }

@@ -9,11 +9,11 @@ use serde_json::Value;
 use wildmatch::WildMatch;
 
 /// What opens a connection (IAM-1).
-pub(crate) const INVOKE: &str = "execute-api:Invoke";
+pub(crate) const INVOKE_ACTION: &str = "execute-api:Invoke";
 
 /// What a policy says about one ARN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Decision {
+pub(crate) enum PolicyDecision {
     /// Some statement allows it and none denies it.
     Allow,
     /// Some statement denies it, or none allows it.
@@ -22,7 +22,7 @@ pub(crate) enum Decision {
 
 /// Reads a policy document: unlike in the public type, a statement may be a single object instead of a list, and must
 /// have an effect. `None` when it is no policy.
-pub(crate) fn parse(mut document: Value) -> Option<ApiGatewayCustomAuthorizerPolicy> {
+pub(crate) fn parse_policy(mut document: Value) -> Option<ApiGatewayCustomAuthorizerPolicy> {
     let statement = document.get_mut("Statement")?;
     if statement.is_object() {
         *statement = Value::Array(vec![statement.take()]);
@@ -36,23 +36,23 @@ pub(crate) fn parse(mut document: Value) -> Option<ApiGatewayCustomAuthorizerPol
 }
 
 /// Evaluates `policy` for doing `action` to `arn`.
-pub(crate) fn evaluate(policy: &ApiGatewayCustomAuthorizerPolicy, action: &str, arn: &str) -> Decision {
+pub(crate) fn evaluate_policy(policy: &ApiGatewayCustomAuthorizerPolicy, action: &str, arn: &str) -> PolicyDecision {
     let mut allowed = false;
-    for statement in policy.statement.iter().filter(|statement| applies(statement, action, arn)) {
+    for statement in policy.statement.iter().filter(|statement| statement_applies(statement, action, arn)) {
         match statement.effect {
             IamPolicyEffect::Allow => allowed |= is_unconditional(statement),
             // The public enum may grow; whatever is not an allow is a deny.
-            _ => return Decision::Deny,
+            _ => return PolicyDecision::Deny,
         }
     }
-    if allowed { Decision::Allow } else { Decision::Deny }
+    if allowed { PolicyDecision::Allow } else { PolicyDecision::Deny }
 }
 
-fn applies(statement: &IamPolicyStatement, action: &str, arn: &str) -> bool {
+fn statement_applies(statement: &IamPolicyStatement, action: &str, arn: &str) -> bool {
     // Action names ignore case (IAM user guide, `reference_policies_elements_action`), resources do not.
     let action = action.to_ascii_lowercase();
-    let named = statement.action.iter().any(|pattern| matches(&pattern.to_ascii_lowercase(), &action));
-    named && statement.resource.iter().any(|pattern| matches(pattern, arn))
+    let named = statement.action.iter().any(|pattern| matches_wildcard(&pattern.to_ascii_lowercase(), &action));
+    named && statement.resource.iter().any(|pattern| matches_wildcard(pattern, arn))
 }
 
 fn is_unconditional(statement: &IamPolicyStatement) -> bool {
@@ -60,13 +60,13 @@ fn is_unconditional(statement: &IamPolicyStatement) -> bool {
 }
 
 /// Returns whether `pattern` with `*` (any characters, none included) and `?` (exactly one) covers all of `text`.
-fn matches(pattern: &str, text: &str) -> bool {
+fn matches_wildcard(pattern: &str, text: &str) -> bool {
     WildMatch::new(pattern).matches(text)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::matches;
+    use super::matches_wildcard;
 
     #[test]
     fn au_9_wildcards_cover_what_iam_says() {
@@ -79,11 +79,11 @@ mod tests {
             ("a*b*c", "a-b-b-c"),
             ("abc**", "abc"),
         ] {
-            assert!(matches(pattern, text), "{pattern} should cover {text}");
+            assert!(matches_wildcard(pattern, text), "{pattern} should cover {text}");
         }
         for (pattern, text) in [("", "a"), ("a?c", "ac"), ("a*c", "abd"), ("abc", "ABC"), ("*x", "abc"), ("ab", "abc")]
         {
-            assert!(!matches(pattern, text), "{pattern} should not cover {text}");
+            assert!(!matches_wildcard(pattern, text), "{pattern} should not cover {text}");
         }
     }
 }

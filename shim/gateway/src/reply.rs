@@ -18,7 +18,7 @@ use crate::route::RouteResponse;
 
 /// A reply that kept to the grammar of Lambda proxy responses.
 #[derive(Clone, PartialEq)]
-pub struct Reply {
+pub struct IntegrationReply {
     /// 200 to 599.
     pub status: u16,
     /// `headers` and `multiValueHeaders` together (SUB-6).
@@ -31,7 +31,7 @@ pub struct Reply {
 
 /// Why there is no reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum IntegrationFailure {
+pub enum IntegrationError {
     /// The function threw, crashed or could not be loaded.
     Function,
     /// The function answered something that is no proxy response.
@@ -46,7 +46,7 @@ pub enum IntegrationFailure {
 
 /// An error that the client of a message is told about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ErrorKind {
+pub enum ErrorFrameKind {
     /// No route matched and there is no `$default` (RT-8).
     Forbidden,
     /// The integration failed.
@@ -61,30 +61,30 @@ pub enum ErrorKind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MessageOutcome {
     /// Nothing.
-    Silent,
+    NoFrame,
     /// This text as a frame; an empty one when a two-way route got no body.
     Frame(String),
     /// The error frame of this kind; see [`error_frame`].
-    ErrorFrame(ErrorKind),
+    ErrorFrame(ErrorFrameKind),
 }
 
 /// What the client sees of the result of a message's integration.
 ///
 /// The status of a reply does not matter, and base64 is passed on undecoded (MSG-6 leaves that open).
 #[must_use]
-pub fn message_outcome(result: Result<Reply, IntegrationFailure>, response: RouteResponse) -> MessageOutcome {
+pub fn message_outcome(result: Result<IntegrationReply, IntegrationError>, response: RouteResponse) -> MessageOutcome {
     match (result, response) {
-        (Ok(_), RouteResponse::OneWay) => MessageOutcome::Silent,
+        (Ok(_), RouteResponse::OneWay) => MessageOutcome::NoFrame,
         (Ok(reply), RouteResponse::TwoWay) => MessageOutcome::Frame(reply.body.unwrap_or_default()),
-        (Err(IntegrationFailure::TimedOut), _) => MessageOutcome::ErrorFrame(ErrorKind::EndpointTimedOut),
-        (Err(_), _) => MessageOutcome::ErrorFrame(ErrorKind::InternalServerError),
+        (Err(IntegrationError::TimedOut), _) => MessageOutcome::ErrorFrame(ErrorFrameKind::EndpointTimedOut),
+        (Err(_), _) => MessageOutcome::ErrorFrame(ErrorFrameKind::InternalServerError),
     }
 }
 
 /// The error frame, byte for byte (ERR-1); `request_id` is that of the message's event (ERR-2).
 #[must_use]
-pub fn error_frame(kind: ErrorKind, connection_id: GatewayId, request_id: GatewayId) -> String {
-    error_text(kind.message(), connection_id, request_id)
+pub fn error_frame(kind: ErrorFrameKind, connection_id: GatewayId, request_id: GatewayId) -> String {
+    error_json(kind.message(), connection_id, request_id)
 }
 
 /// The frame for a message that its route's model does not allow, in the spacing of the documentation (MSG-9). It names the
@@ -95,7 +95,7 @@ pub fn bad_request_frame(connection_id: GatewayId, message_id: GatewayId) -> Str
 }
 
 /// The template of all error texts. `message` must need no escapes, as our own texts do not.
-pub(crate) fn error_text(message: &str, connection_id: GatewayId, request_id: GatewayId) -> String {
+pub(crate) fn error_json(message: &str, connection_id: GatewayId, request_id: GatewayId) -> String {
     let parts = [
         r#"{"message": ""#,
         message,
@@ -108,40 +108,40 @@ pub(crate) fn error_text(message: &str, connection_id: GatewayId, request_id: Ga
     parts.concat()
 }
 
-impl Reply {
+impl IntegrationReply {
     /// Takes over a reply that never left the process.
     ///
     /// # Errors
-    /// [`IntegrationFailure::Malformed`] when the status is outside 200 to 599 or there are keys beyond the grammar
+    /// [`IntegrationError::Malformed`] when the status is outside 200 to 599 or there are keys beyond the grammar
     /// (MSG-1).
-    pub fn from_typed(response: ApiGatewayProxyResponse) -> Result<Self, IntegrationFailure> {
-        parse::from_typed(response).ok_or(IntegrationFailure::Malformed)
+    pub fn from_lambda_response(response: ApiGatewayProxyResponse) -> Result<Self, IntegrationError> {
+        parse::reply_from_response(response).ok_or(IntegrationError::Malformed)
     }
 
     /// Reads a reply that came as JSON, by API Gateway's grammar rather than the stricter one of the public type.
     ///
     /// # Errors
-    /// [`IntegrationFailure::Malformed`] for `null`, text, arrays, unknown keys and wrong types (MSG-1, MSG-2).
-    pub fn from_json(bytes: &[u8]) -> Result<Self, IntegrationFailure> {
-        serde_json::from_slice(bytes).ok().and_then(parse::from_value).ok_or(IntegrationFailure::Malformed)
+    /// [`IntegrationError::Malformed`] for `null`, text, arrays, unknown keys and wrong types (MSG-1, MSG-2).
+    pub fn from_json(bytes: &[u8]) -> Result<Self, IntegrationError> {
+        serde_json::from_slice(bytes).ok().and_then(parse::reply_from_json).ok_or(IntegrationError::Malformed)
     }
 
-    /// Reads a reply from a JSON value; see [`Reply::from_json`].
+    /// Reads a reply from a JSON value; see [`IntegrationReply::from_json`].
     ///
     /// # Errors
-    /// As [`Reply::from_json`].
-    pub fn from_value(value: serde_json::Value) -> Result<Self, IntegrationFailure> {
-        parse::from_value(value).ok_or(IntegrationFailure::Malformed)
+    /// As [`IntegrationReply::from_json`].
+    pub fn from_value(value: serde_json::Value) -> Result<Self, IntegrationError> {
+        parse::reply_from_json(value).ok_or(IntegrationError::Malformed)
     }
 
     /// The subprotocol the handler chose, from either header map and in any case (SUB-1, SUB-3); the last one wins.
     #[must_use]
-    pub fn subprotocol(&self) -> Option<HeaderValue> {
+    pub fn chosen_subprotocol(&self) -> Option<HeaderValue> {
         self.headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().next_back().cloned()
     }
 }
 
-impl IntegrationFailure {
+impl IntegrationError {
     /// What a handshake is answered with when `$connect` fails this way.
     #[must_use]
     pub const fn handshake_status(self) -> StatusCode {
@@ -153,7 +153,7 @@ impl IntegrationFailure {
     }
 }
 
-impl ErrorKind {
+impl ErrorFrameKind {
     /// The `message` of the frame.
     #[must_use]
     pub const fn message(self) -> &'static str {
@@ -166,7 +166,7 @@ impl ErrorKind {
     }
 }
 
-impl std::fmt::Debug for Reply {
+impl std::fmt::Debug for IntegrationReply {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let bytes = self.body.as_ref().map(String::len);
         f.debug_struct("Reply").field("status", &self.status).field("body_bytes", &bytes).finish_non_exhaustive()

@@ -11,10 +11,10 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::model::Model;
-use crate::quotas::Rate;
+use crate::model::RequestModel;
+use crate::quotas::RateLimit;
 
-pub use selection::{InvalidExpression, Selected, SelectionExpression};
+pub use selection::{SelectionExpression, SelectionExpressionError, SelectionValue};
 
 /// Whether the integration's answer goes back to the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -28,7 +28,7 @@ pub enum RouteResponse {
 
 /// Whether messages of one connection wait for each other on a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Ordering {
+pub enum RouteOrdering {
     /// One at a time, in the order of arrival (ours).
     #[default]
     Connection,
@@ -48,20 +48,20 @@ pub struct Route {
     /// One-way or two-way.
     pub response: RouteResponse,
     /// Ordered or concurrent.
-    pub ordering: Ordering,
+    pub ordering: RouteOrdering,
     /// Its place among the definition's routes: servers keep what they count per route under it.
     pub index: usize,
     /// How often it may run, beside the quotas.
-    pub rate: Option<Rate>,
+    pub rate: Option<RateLimit>,
     /// What its messages must look like (MSG-9).
-    pub model: Option<Arc<Model>>,
+    pub model: Option<Arc<RequestModel>>,
 }
 
 /// All routes of an API.
 #[derive(Debug, Clone, Default)]
-pub struct Routes {
-    custom: HashMap<Arc<str>, Route>,
-    fallback: Option<Route>,
+pub struct RouteTable {
+    custom_routes: HashMap<Arc<str>, Route>,
+    default_route: Option<Route>,
     /// Whether `$connect` has an integration; without one the upgrade just succeeds (CON-3).
     pub has_connect: bool,
     /// Whether `$disconnect` has an integration.
@@ -90,20 +90,20 @@ impl RouteKey {
     }
 }
 
-impl Routes {
+impl RouteTable {
     /// Adds `route`; `false` (and no change) when its key is taken.
     pub fn insert(&mut self, route: Route) -> bool {
         match route.key.as_str() {
             RouteKey::CONNECT => !std::mem::replace(&mut self.has_connect, true),
             RouteKey::DISCONNECT => !std::mem::replace(&mut self.has_disconnect, true),
-            RouteKey::DEFAULT if self.fallback.is_some() => false,
+            RouteKey::DEFAULT if self.default_route.is_some() => false,
             RouteKey::DEFAULT => {
-                self.fallback = Some(route);
+                self.default_route = Some(route);
                 true
             }
-            key if self.custom.contains_key(key) => false,
+            key if self.custom_routes.contains_key(key) => false,
             _ => {
-                self.custom.insert(route.key.0.clone(), route);
+                self.custom_routes.insert(route.key.0.clone(), route);
                 true
             }
         }
@@ -111,28 +111,28 @@ impl Routes {
 
     /// The route for an evaluated selection value: the exact match, else `$default`, else `None` (RT-4, RT-8).
     #[must_use]
-    pub fn resolve(&self, value: &str) -> Option<&Route> {
-        self.custom.get(value).or(self.fallback.as_ref())
+    pub fn resolve_key(&self, value: &str) -> Option<&Route> {
+        self.custom_routes.get(value).or(self.default_route.as_ref())
     }
 
     /// The route for what a selection expression made of a message; text that is not JSON goes to `$default` (RT-5).
     #[must_use]
-    pub fn resolve_selected(&self, selected: &Selected<'_>) -> Option<&Route> {
+    pub fn resolve_selection(&self, selected: &SelectionValue<'_>) -> Option<&Route> {
         match selected {
-            Selected::Value(value) => self.resolve(value),
-            Selected::NotJson => self.fallback.as_ref(),
+            SelectionValue::Text(value) => self.resolve_key(value),
+            SelectionValue::NotJson => self.default_route.as_ref(),
         }
     }
 
     /// The `$default` route, if there is one.
     #[must_use]
-    pub fn fallback(&self) -> Option<&Route> {
-        self.fallback.as_ref()
+    pub fn default_route(&self) -> Option<&Route> {
+        self.default_route.as_ref()
     }
 
     /// Every message route, in no particular order.
-    pub fn messages(&self) -> impl Iterator<Item = &Route> {
-        self.custom.values().chain(self.fallback.as_ref())
+    pub fn message_routes(&self) -> impl Iterator<Item = &Route> {
+        self.custom_routes.values().chain(self.default_route.as_ref())
     }
 }
 

@@ -8,59 +8,59 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue};
 
-use crate::api::{Api, ApiDefinition, ApiSettings, RouteDefinition};
-use crate::event::{ConnectionFacts, Identity};
+use crate::api::{ApiDefinition, ApiSettings, RouteDefinition, WebSocketApi};
+use crate::event::{ConnectionFacts, RequestIdentity};
 use crate::handshake::HandshakeRequest;
 use crate::id::{self, GatewayId};
 use crate::quotas::Quotas;
-use crate::route::{Ordering, RouteResponse};
+use crate::route::{RouteOrdering, RouteResponse};
 
-pub fn id(text: &str) -> GatewayId {
-    id::check(text).unwrap()
+pub fn gateway_id(text: &str) -> GatewayId {
+    id::parse_gateway_id(text).unwrap()
 }
 
-pub fn definition() -> ApiDefinition {
+pub fn api_definition() -> ApiDefinition {
     ApiDefinition {
         id: "abc".to_owned(),
         region: "us-east-1".to_owned(),
         account_id: "123456789012".to_owned(),
         stage: "prod".to_owned(),
         stage_variables: BTreeMap::new(),
-        routes: ["$connect", "$disconnect", "$default", "chat"].map(route).into(),
+        routes: ["$connect", "$disconnect", "$default", "chat"].map(route_definition).into(),
         selection: "$request.body.action".to_owned(),
         authorizer: None,
         api_key_required: false,
-        quotas: Quotas::aws(),
+        quotas: Quotas::aws_profile(),
         settings: ApiSettings::default(),
     }
 }
 
-pub fn route(key: &str) -> RouteDefinition {
-    RouteDefinition { key: key.to_owned(), response: RouteResponse::OneWay, ordering: Ordering::Connection }
+pub fn route_definition(key: &str) -> RouteDefinition {
+    RouteDefinition { key: key.to_owned(), response: RouteResponse::OneWay, ordering: RouteOrdering::Connection }
 }
 
-pub fn api() -> Arc<Api> {
-    Arc::new(Api::new(definition()).unwrap())
+pub fn websocket_api() -> Arc<WebSocketApi> {
+    Arc::new(WebSocketApi::new(api_definition()).unwrap())
 }
 
-pub fn facts(connection: &str, connected_at: i64) -> ConnectionFacts {
+pub fn connection_facts(connection: &str, connected_at: i64) -> ConnectionFacts {
     ConnectionFacts {
-        api: api(),
-        connection_id: id(connection),
+        api: websocket_api(),
+        connection_id: gateway_id(connection),
         domain_name: "abc.execute-api.us-east-1.amazonaws.com".into(),
         connected_at,
-        identity: Identity { iam: None, api_key: None, user_agent: None, source_ip: "166.90.225.1".into() },
+        identity: RequestIdentity { iam: None, api_key: None, user_agent: None, source_ip: "166.90.225.1".into() },
         authorizer: None,
     }
 }
 
-pub fn headers(sent: &[(&'static str, &'static str)]) -> HeaderMap {
+pub fn header_map(sent: &[(&'static str, &'static str)]) -> HeaderMap {
     sent.iter().map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value))).collect()
 }
 
-pub fn handshake(sent: &[(&'static str, &'static str)]) -> HandshakeRequest {
+pub fn handshake_request(sent: &[(&'static str, &'static str)]) -> HandshakeRequest {
     HandshakeRequest {
-        headers: headers(sent),
+        headers: header_map(sent),
         query: None,
         source_ip: "166.90.225.1".into(),
         domain_name: "abc.execute-api.us-east-1.amazonaws.com".into(),

@@ -12,7 +12,7 @@ use jiff::tz::Offset;
 const MONTHS: [&[u8; 3]; 12] =
     [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
 /// The end of 9998: the calendar below stops within 9999, to leave room for time zones.
-const LAST_MS: i64 = 253_370_764_799_999;
+const MAX_EPOCH_MS: i64 = 253_370_764_799_999;
 const CLF_BYTES: usize = 26;
 
 /// `dd/MMM/yyyy:HH:mm:ss +0000`, for example `21/Nov/2026:04:05:06 +0000`, held inline.
@@ -38,7 +38,7 @@ impl ClfTime {
     /// Renders `epoch_ms` (milliseconds since 1970).
     #[must_use]
     pub fn from_epoch_ms(epoch_ms: i64) -> Self {
-        let at = civil(epoch_ms);
+        let at = civil_time(epoch_ms);
         let mut text = *b"dd/MMM/yyyy:HH:mm:ss +0000";
         put_digits(&mut text[0..2], at.day().unsigned_abs().into());
         text[3..6].copy_from_slice(MONTHS[usize::from(at.month().unsigned_abs()) - 1]);
@@ -59,14 +59,14 @@ impl ClfTime {
 impl EventTime {
     /// The instant `epoch_ms` (milliseconds since 1970).
     #[must_use]
-    pub fn at(epoch_ms: i64) -> Self {
+    pub fn from_epoch_ms(epoch_ms: i64) -> Self {
         Self { epoch_ms, clf: ClfTime::from_epoch_ms(epoch_ms) }
     }
 }
 
 impl ClfCache {
     /// The instant `epoch_ms`; the text is rendered only when the second changed.
-    pub fn at(&mut self, epoch_ms: i64) -> EventTime {
+    pub fn event_time(&mut self, epoch_ms: i64) -> EventTime {
         let second = epoch_ms.div_euclid(1000);
         let clf = match self.last {
             Some((cached, clf)) if cached == second => clf,
@@ -80,12 +80,12 @@ impl ClfCache {
 /// `2026-11-21T04:05:06.007Z`, the form of `GetConnection` (CX-10).
 #[must_use]
 pub fn iso_8601_ms(epoch_ms: i64) -> String {
-    let at = Timestamp::from_millisecond(epoch_ms.clamp(0, LAST_MS)).unwrap_or(Timestamp::UNIX_EPOCH);
+    let at = Timestamp::from_millisecond(epoch_ms.clamp(0, MAX_EPOCH_MS)).unwrap_or(Timestamp::UNIX_EPOCH);
     format!("{at:.3}")
 }
 
-fn civil(epoch_ms: i64) -> jiff::civil::DateTime {
-    let clamped = epoch_ms.clamp(0, LAST_MS);
+fn civil_time(epoch_ms: i64) -> jiff::civil::DateTime {
+    let clamped = epoch_ms.clamp(0, MAX_EPOCH_MS);
     Offset::UTC.to_datetime(Timestamp::from_millisecond(clamped).unwrap_or(Timestamp::UNIX_EPOCH))
 }
 
@@ -131,7 +131,7 @@ mod tests {
     fn ev_12_the_cache_never_shows_another_second() {
         let mut cache = ClfCache::default();
         for ms in [1_000, 1_999, 2_000, 1_999, 61_000, -1] {
-            assert_eq!(cache.at(ms), EventTime::at(ms), "at {ms}");
+            assert_eq!(cache.event_time(ms), EventTime::from_epoch_ms(ms), "at {ms}");
         }
     }
 

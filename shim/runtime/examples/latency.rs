@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
-use runtime_api::{Definition, Function, Limits, Program};
+use runtime_api::{FunctionDefinition, FunctionLimits, LambdaFunction, Program};
 use serde_json::{Value, json};
 
 const EVENTS: usize = 20_000;
@@ -21,51 +21,51 @@ async fn main() -> Result<(), Error> {
     }
     in_process();
     for (name, max_processes, concurrency) in [("one at a time", 4, 1), ("16 per process", 1, CALLERS)] {
-        let function = Arc::new(function(max_processes, concurrency)?);
-        measure(&format!("{name}, 1 caller"), &function, 1).await;
-        measure(&format!("{name}, {CALLERS} callers"), &function, CALLERS).await;
+        let function = Arc::new(start_function(max_processes, concurrency)?);
+        measure_latency(&format!("{name}, 1 caller"), &function, 1).await;
+        measure_latency(&format!("{name}, {CALLERS} callers"), &function, CALLERS).await;
         function.stop().await;
     }
     Ok(())
 }
 
 async fn echo(event: LambdaEvent<Value>) -> Result<Value, Error> {
-    Ok(answer(&event.payload))
+    Ok(echo_reply(&event.payload))
 }
 
-fn answer(event: &Value) -> Value {
+fn echo_reply(event: &Value) -> Value {
     json!({"statusCode": 200, "body": event["body"]})
 }
 
-fn event() -> Bytes {
+fn sample_event() -> Bytes {
     let context = json!({"routeKey": "$default", "connectionId": "L0SM9cOFvHcCIhw=", "padding": "x".repeat(600)});
     Bytes::from(json!({"requestContext": context, "body": "hello", "isBase64Encoded": false}).to_string())
 }
 
 fn in_process() {
-    let event = event();
+    let event = sample_event();
     let times = (0..EVENTS).map(|_| {
         let begun = Instant::now();
         let value = serde_json::from_slice(&event).expect("the event is JSON");
-        std::hint::black_box(answer(&value).to_string());
+        std::hint::black_box(echo_reply(&value).to_string());
         begun.elapsed()
     });
-    report("in-process through JSON, 1 caller", times.collect(), None);
+    report_latencies("in-process through JSON, 1 caller", times.collect(), None);
 }
 
-fn function(max_processes: usize, concurrency: usize) -> Result<Function, Error> {
-    let limits = Limits {
+fn start_function(max_processes: usize, concurrency: usize) -> Result<LambdaFunction, Error> {
+    let limits = FunctionLimits {
         timeout: Duration::from_secs(10),
         init_timeout: Duration::from_secs(10),
         idle_timeout: Duration::from_secs(60),
         min_processes: 1,
         max_processes,
         concurrency,
-        queue: 256,
+        queue_capacity: 256,
     };
-    let definition = Definition {
+    let definition = FunctionDefinition {
         name: "echo".to_owned(),
-        program: Program::bootstrap(&std::env::current_exe()?)?,
+        program: Program::from_bootstrap(&std::env::current_exe()?)?,
         region: "us-east-1".to_owned(),
         account_id: "000000000000".to_owned(),
         memory_mib: 128,
@@ -73,11 +73,11 @@ fn function(max_processes: usize, concurrency: usize) -> Result<Function, Error>
         limits,
     };
     // The deadline is only told; no one here reads it.
-    Ok(Function::start(definition, Arc::new(|| 0)))
+    Ok(LambdaFunction::start(definition, Arc::new(|| 0)))
 }
 
-async fn measure(name: &str, function: &Arc<Function>, callers: usize) {
-    let event = event();
+async fn measure_latency(name: &str, function: &Arc<LambdaFunction>, callers: usize) {
+    let event = sample_event();
     function.invoke(event.clone()).await.expect("the echo answers");
     let tasks = tokio_util::task::TaskTracker::new();
     let begun = Instant::now();
@@ -99,10 +99,10 @@ async fn measure(name: &str, function: &Arc<Function>, callers: usize) {
     for call in calls {
         times.extend(call.await.expect("no caller panics"));
     }
-    report(name, times, Some(begun.elapsed()));
+    report_latencies(name, times, Some(begun.elapsed()));
 }
 
-fn report(name: &str, mut times: Vec<Duration>, whole: Option<Duration>) {
+fn report_latencies(name: &str, mut times: Vec<Duration>, whole: Option<Duration>) {
     times.sort_unstable();
     let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
     let rate = whole.map(|whole| format!(", {:.0} events/s", times.len() as f64 / whole.as_secs_f64()));

@@ -11,11 +11,11 @@ use std::time::Duration;
 use crate::program::Program;
 
 /// The version that an unpublished function has.
-const VERSION: &str = "$LATEST";
+const UNPUBLISHED_VERSION: &str = "$LATEST";
 
 /// A function.
 #[derive(Clone)]
-pub struct Definition {
+pub struct FunctionDefinition {
     /// Its name: letters, digits, `-` and `_`.
     pub name: String,
     /// What is run.
@@ -29,12 +29,12 @@ pub struct Definition {
     /// Further variables. They win over those of Lambda that are not reserved.
     pub environment: BTreeMap<String, String>,
     /// How much of everything it may have.
-    pub limits: Limits,
+    pub limits: FunctionLimits,
 }
 
 /// How much of everything a function may have.
 #[derive(Debug, Clone)]
-pub struct Limits {
+pub struct FunctionLimits {
     /// How long one invocation may take once its process has it.
     pub timeout: Duration,
     /// How long a process may take from its start to its first `/next`. Lambda gives 10 s.
@@ -48,32 +48,32 @@ pub struct Limits {
     /// Most invocations of one process at a time: 1 as on Lambda, more as on Lambda Managed Instances.
     pub concurrency: usize,
     /// Most invocations that wait while all processes are busy; beyond it callers are throttled.
-    pub queue: usize,
+    pub queue_capacity: usize,
 }
 
-impl Definition {
+impl FunctionDefinition {
     /// The function's ARN.
     #[must_use]
-    pub fn arn(&self) -> String {
+    pub fn function_arn(&self) -> String {
         format!("arn:aws:lambda:{}:{}:function:{}", self.region, self.account_id, self.name)
     }
 
     /// Everything that a process of the function sees, given where its Runtime API is (Lambda developer guide,
     /// `configuration-envvars`).
-    pub(crate) fn variables(&self, api: SocketAddr) -> BTreeMap<String, String> {
+    pub(crate) fn environment_variables(&self, api: SocketAddr) -> BTreeMap<String, String> {
         let mut variables: BTreeMap<String, String> =
             [("LANG", "en_US.UTF-8"), ("PATH", "/usr/local/bin:/usr/bin:/bin"), ("TZ", ":UTC")]
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .into();
         variables.extend(self.environment.clone());
-        variables.extend(self.reserved(api).map(|(name, value)| (name.to_owned(), value)));
+        variables.extend(self.reserved_variables(api).map(|(name, value)| (name.to_owned(), value)));
         if self.limits.concurrency > 1 {
             variables.insert("AWS_LAMBDA_MAX_CONCURRENCY".to_owned(), self.limits.concurrency.to_string());
         }
         variables
     }
 
-    fn reserved(&self, api: SocketAddr) -> [(&'static str, String); 13] {
+    fn reserved_variables(&self, api: SocketAddr) -> [(&'static str, String); 13] {
         let provisioned = self.limits.min_processes > 0;
         let root = self.program.task_root.to_string_lossy().into_owned();
         [
@@ -81,7 +81,7 @@ impl Definition {
             ("AWS_REGION", self.region.clone()),
             ("AWS_DEFAULT_REGION", self.region.clone()),
             ("AWS_LAMBDA_FUNCTION_NAME", self.name.clone()),
-            ("AWS_LAMBDA_FUNCTION_VERSION", VERSION.to_owned()),
+            ("AWS_LAMBDA_FUNCTION_VERSION", UNPUBLISHED_VERSION.to_owned()),
             ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", self.memory_mib.to_string()),
             (
                 "AWS_LAMBDA_INITIALIZATION_TYPE",
@@ -98,7 +98,7 @@ impl Definition {
 }
 
 /// Shows no values of the environment: they may be secrets.
-impl std::fmt::Debug for Definition {
+impl std::fmt::Debug for FunctionDefinition {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut shown = f.debug_struct("Definition");
         shown.field("name", &self.name).field("program", &self.program).field("limits", &self.limits);

@@ -4,9 +4,9 @@
 //! on Lambda, each has a state of its own. Invariant: what is validated is validated before any state changes, and every
 //! JSON answer ends with a line feed, as RAPID's do (`aws-lambda-runtime-interface-emulator`, `render_json.go`).
 
-mod answer;
 mod body;
 mod extensions;
+mod response;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -24,38 +24,38 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::answer::{accepted, not_found, refused, text};
-use self::body::{BodyError, Collected, PAYLOAD_BYTES, collect};
-use self::extensions::Extensions;
+use self::body::{CollectedBody, MAX_PAYLOAD_BYTES, PayloadError, collect_body};
+use self::extensions::ExtensionRegistry;
+use self::response::{accepted_response, not_found, rejected_response, text_response};
 use crate::ids::request_id;
-use crate::invocation::{InvokeError, Outcome};
-use crate::pool::{Next, Refusal, SandboxId};
-use crate::shared::Shared;
+use crate::invocation::{InvocationResult, InvokeError};
+use crate::pool::{PollOutcome, RuntimeCallError, SandboxId};
+use crate::shared::FunctionState;
 
 /// Connections beside those that the pollers need: extensions, and clients that open one per call.
 const SPARE_CONNECTIONS: usize = 32;
 /// Most bytes of a request's head: Python's client sends up to 1 MiB of cause in a header.
-const HEAD_BYTES: usize = 2 * 1024 * 1024;
+const MAX_HEAD_BYTES: usize = 2 * 1024 * 1024;
 
-const ERROR_TYPE: &str = "lambda-runtime-function-error-type";
-const INVOCATION_ID: &str = "lambda-runtime-invocation-id";
-const RESPONSE_MODE: &str = "lambda-runtime-function-response-mode";
+const ERROR_TYPE_HEADER: &str = "lambda-runtime-function-error-type";
+const INVOCATION_ID_HEADER: &str = "lambda-runtime-invocation-id";
+const RESPONSE_MODE_HEADER: &str = "lambda-runtime-function-response-mode";
 
 /// What a response is made of.
-type Answer = Response<Full<Bytes>>;
+type RuntimeApiResponse = Response<Full<Bytes>>;
 
 /// The Runtime API of one sandbox.
-pub(crate) struct Endpoint {
-    function: Arc<Shared>,
-    sandbox: SandboxId,
-    extensions: Extensions,
-    abandoned: CancellationToken,
+pub(crate) struct RuntimeEndpoint {
+    function: Arc<FunctionState>,
+    sandbox_id: SandboxId,
+    extensions: ExtensionRegistry,
+    aborted: CancellationToken,
 }
 
 /// Accepts the process's connections until `close`.
-pub(crate) async fn serve(
+pub(crate) async fn serve_endpoint(
     listener: TcpListener,
-    endpoint: Arc<Endpoint>,
+    endpoint: Arc<RuntimeEndpoint>,
     connections: TaskTracker,
     close: CancellationToken,
 ) {
@@ -70,20 +70,20 @@ pub(crate) async fn serve(
         if let Ok((stream, _)) = accepted
             && let Ok(place) = places.clone().try_acquire_owned()
         {
-            connections.spawn(converse(stream, endpoint.clone(), place));
+            connections.spawn(serve_connection(stream, endpoint.clone(), place));
         }
     }
 }
 
-async fn converse(stream: TcpStream, endpoint: Arc<Endpoint>, _place: OwnedSemaphorePermit) {
+async fn serve_connection(stream: TcpStream, endpoint: Arc<RuntimeEndpoint>, _place: OwnedSemaphorePermit) {
     // Head and body leave in one write; without this the last segment would wait for an acknowledgement.
     let _ = stream.set_nodelay(true);
-    let abandoned = endpoint.abandoned.clone();
+    let abandoned = endpoint.aborted.clone();
     let service = service_fn(move |request| {
         let endpoint = endpoint.clone();
-        async move { Ok::<_, Infallible>(endpoint.answer(request).await) }
+        async move { Ok::<_, Infallible>(endpoint.handle_request(request).await) }
     });
-    let connection = http1::Builder::new().max_buf_size(HEAD_BYTES).serve_connection(TokioIo::new(stream), service);
+    let connection = http1::Builder::new().max_buf_size(MAX_HEAD_BYTES).serve_connection(TokioIo::new(stream), service);
     tokio::select! {
         // How a connection to a process ends says nothing: the process's own end does.
         _ = connection => {}
@@ -91,24 +91,29 @@ async fn converse(stream: TcpStream, endpoint: Arc<Endpoint>, _place: OwnedSemap
     }
 }
 
-impl Endpoint {
-    pub fn new(function: Arc<Shared>, sandbox: SandboxId) -> Self {
-        Self { function, sandbox, extensions: Extensions::default(), abandoned: CancellationToken::new() }
+impl RuntimeEndpoint {
+    pub fn new(function: Arc<FunctionState>, sandbox: SandboxId) -> Self {
+        Self {
+            function,
+            sandbox_id: sandbox,
+            extensions: ExtensionRegistry::default(),
+            aborted: CancellationToken::new(),
+        }
     }
 
     /// Tells extensions that the end is near.
-    pub fn shut_down(&self, reason: &'static str) {
-        self.extensions.shut_down(reason, (self.function.clock)());
+    pub fn notify_shutdown(&self, reason: &'static str) {
+        self.extensions.notify_shutdown(reason, (self.function.clock)());
     }
 
     /// Cuts all connections.
-    pub fn abandon(&self) {
-        self.abandoned.cancel();
+    pub fn abort_connections(&self) {
+        self.aborted.cancel();
     }
 
     /// Waits until everything is cut.
-    pub async fn abandoned(&self) {
-        self.abandoned.cancelled().await;
+    pub async fn connections_aborted(&self) {
+        self.aborted.cancelled().await;
     }
 
     /// The function that the process runs.
@@ -117,118 +122,121 @@ impl Endpoint {
     }
 
     /// The id of the request that what the process writes belongs to, where it works on one at a time.
-    pub fn current_request(&self) -> Option<Arc<str>> {
-        self.function.pool().request(self.sandbox)
+    pub fn current_request_id(&self) -> Option<Arc<str>> {
+        self.function.lock_pool().current_request_id(self.sandbox_id)
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Answer {
+    async fn handle_request(&self, request: Request<Incoming>) -> RuntimeApiResponse {
         let path = request.uri().path().to_owned();
         let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
         match (request.method(), segments.as_slice()) {
-            (&Method::GET, ["2018-06-01", "runtime", "invocation", "next"]) => self.next().await,
+            (&Method::GET, ["2018-06-01", "runtime", "invocation", "next"]) => self.next_invocation().await,
             (&Method::POST, ["2018-06-01", "runtime", "invocation", id, "response"]) => {
-                self.response(id, request).await
+                self.post_response(id, request).await
             }
-            (&Method::POST, ["2018-06-01", "runtime", "invocation", id, "error"]) => self.error(id, request).await,
-            (&Method::POST, ["2018-06-01", "runtime", "init", "error"]) => self.init_error(request).await,
-            (&Method::GET, ["2018-06-01", "ping"]) => text(StatusCode::OK, "pong"),
-            (&Method::POST, ["2020-01-01", "extension", "register"]) => self.register(request).await,
+            (&Method::POST, ["2018-06-01", "runtime", "invocation", id, "error"]) => self.post_error(id, request).await,
+            (&Method::POST, ["2018-06-01", "runtime", "init", "error"]) => self.post_init_error(request).await,
+            (&Method::GET, ["2018-06-01", "ping"]) => text_response(StatusCode::OK, "pong"),
+            (&Method::POST, ["2020-01-01", "extension", "register"]) => self.register_extension(request).await,
             (&Method::GET, ["2020-01-01", "extension", "event", "next"]) => {
-                self.extensions.next(request.headers()).await
+                self.extensions.next_event(request.headers()).await
             }
-            (&Method::POST, ["2020-01-01", "extension", "init" | "exit", "error"]) => accepted(),
-            (&Method::PUT, ["2020-08-15", "logs"]) => answer::unsupported("Logs"),
-            (&Method::PUT, ["2022-07-01", "telemetry"]) => answer::unsupported("Telemetry"),
+            (&Method::POST, ["2020-01-01", "extension", "init" | "exit", "error"]) => accepted_response(),
+            (&Method::PUT, ["2020-08-15", "logs"]) => response::unsupported_api("Logs"),
+            (&Method::PUT, ["2022-07-01", "telemetry"]) => response::unsupported_api("Telemetry"),
             _ => not_found(),
         }
     }
 
     /// Waits for an event as long as it takes: runtimes take an empty answer for the end of the world.
-    async fn next(&self) -> Answer {
-        let next = self.function.pool().poll(Instant::now(), self.sandbox);
+    async fn next_invocation(&self) -> RuntimeApiResponse {
+        let next = self.function.lock_pool().poll(Instant::now(), self.sandbox_id);
         let delivery = match next {
-            Next::Deliver(delivery) => delivery,
-            Next::Wait(event) => match event.await {
+            PollOutcome::Deliver(delivery) => delivery,
+            PollOutcome::Wait(event) => match event.await {
                 Ok(delivery) => delivery,
-                Err(_) => return refused(Refusal::State),
+                Err(_) => return rejected_response(RuntimeCallError::InvalidState),
             },
-            Next::Refuse => return refused(Refusal::State),
+            PollOutcome::Reject => return rejected_response(RuntimeCallError::InvalidState),
         };
         let function = &self.function;
         let left = delivery.deadline.saturating_duration_since(Instant::now()).as_millis();
         let deadline_ms = (function.clock)().saturating_add(u64::try_from(left).unwrap_or(u64::MAX));
-        let arn = function.definition.arn();
-        self.extensions.invoked(&delivery.event, &arn, deadline_ms);
-        answer::event(&delivery.event, &arn, deadline_ms)
+        let arn = function.definition.function_arn();
+        self.extensions.notify_invoke(&delivery.event, &arn, deadline_ms);
+        response::event_response(&delivery.event, &arn, deadline_ms)
     }
 
-    async fn response(&self, id: &str, request: Request<Incoming>) -> Answer {
-        if let Err(refusal) = self.check(id, request.headers()) {
-            return refused(refusal);
+    async fn post_response(&self, id: &str, request: Request<Incoming>) -> RuntimeApiResponse {
+        if let Err(refusal) = self.check_request(id, request.headers()) {
+            return rejected_response(refusal);
         }
-        let mode = request.headers().get(RESPONSE_MODE).map(|mode| mode.as_bytes().to_ascii_lowercase());
+        let mode = request.headers().get(RESPONSE_MODE_HEADER).map(|mode| mode.as_bytes().to_ascii_lowercase());
         if mode.is_some_and(|mode| mode != b"streaming" && mode != b"buffered") {
-            let failure = InvokeError::function("Runtime.InvalidResponseModeHeader", "");
+            let failure = InvokeError::function_error("Runtime.InvalidResponseModeHeader", "");
             // The runtime hears of it below; that its caller is gone changes nothing.
-            let _ = self.finish(id, Err(failure));
-            return answer::invalid_mode();
+            let _ = self.finish_request(id, Err(failure));
+            return response::invalid_response_mode();
         }
-        match collect(request.into_body(), PAYLOAD_BYTES).await {
-            Ok(Collected { bytes, trailers }) => {
-                let failed =
-                    header(trailers.as_ref(), ERROR_TYPE).map(|kind| InvokeError::from_runtime(Some(kind), b""));
-                self.finished(id, failed.map_or(Ok(bytes), Err))
+        match collect_body(request.into_body(), MAX_PAYLOAD_BYTES).await {
+            Ok(CollectedBody { bytes, trailers }) => {
+                let failed = header_text(trailers.as_ref(), ERROR_TYPE_HEADER)
+                    .map(|kind| InvokeError::from_runtime(Some(kind), b""));
+                self.finish_and_respond(id, failed.map_or(Ok(bytes), Err))
             }
-            Err(BodyError::TooLarge) => {
+            Err(PayloadError::TooLarge) => {
                 let text =
-                    format!("Response payload size exceeded maximum allowed payload size ({PAYLOAD_BYTES} bytes).");
-                let _ = self.finish(id, Err(InvokeError::function("Function.ResponseSizeTooLarge", text)));
-                answer::too_large()
+                    format!("Response payload size exceeded maximum allowed payload size ({MAX_PAYLOAD_BYTES} bytes).");
+                let _ =
+                    self.finish_request(id, Err(InvokeError::function_error("Function.ResponseSizeTooLarge", text)));
+                response::payload_too_large()
             }
-            Err(BodyError::Truncated) => answer::truncated(),
+            Err(PayloadError::Truncated) => response::truncated_request(),
         }
     }
 
-    async fn error(&self, id: &str, request: Request<Incoming>) -> Answer {
-        if let Err(refusal) = self.check(id, request.headers()) {
-            return refused(refusal);
+    async fn post_error(&self, id: &str, request: Request<Incoming>) -> RuntimeApiResponse {
+        if let Err(refusal) = self.check_request(id, request.headers()) {
+            return rejected_response(refusal);
         }
         let (parts, body) = request.into_parts();
         // Without a readable body it is an error all the same.
-        let bytes = collect(body, PAYLOAD_BYTES).await.map(|collected| collected.bytes).unwrap_or_default();
-        let failure = InvokeError::from_runtime(header(Some(&parts.headers), ERROR_TYPE), &bytes);
-        self.finished(id, Err(failure))
+        let bytes = collect_body(body, MAX_PAYLOAD_BYTES).await.map(|collected| collected.bytes).unwrap_or_default();
+        let failure = InvokeError::from_runtime(header_text(Some(&parts.headers), ERROR_TYPE_HEADER), &bytes);
+        self.finish_and_respond(id, Err(failure))
     }
 
-    async fn init_error(&self, request: Request<Incoming>) -> Answer {
+    async fn post_init_error(&self, request: Request<Incoming>) -> RuntimeApiResponse {
         let (parts, body) = request.into_parts();
-        let bytes = collect(body, PAYLOAD_BYTES).await.map(|collected| collected.bytes).unwrap_or_default();
-        let failure = InvokeError::from_runtime(header(Some(&parts.headers), ERROR_TYPE), &bytes);
-        let noted = self.function.pool().init_failed(Instant::now(), self.sandbox, failure);
-        noted.map_or_else(refused, |()| accepted())
+        let bytes = collect_body(body, MAX_PAYLOAD_BYTES).await.map(|collected| collected.bytes).unwrap_or_default();
+        let failure = InvokeError::from_runtime(header_text(Some(&parts.headers), ERROR_TYPE_HEADER), &bytes);
+        let noted = self.function.lock_pool().report_init_error(Instant::now(), self.sandbox_id, failure);
+        noted.map_or_else(rejected_response, |()| accepted_response())
     }
 
-    async fn register(&self, request: Request<Incoming>) -> Answer {
+    async fn register_extension(&self, request: Request<Incoming>) -> RuntimeApiResponse {
         let (parts, body) = request.into_parts();
-        let Ok(Collected { bytes, .. }) = collect(body, PAYLOAD_BYTES).await else { return answer::truncated() };
+        let Ok(CollectedBody { bytes, .. }) = collect_body(body, MAX_PAYLOAD_BYTES).await else {
+            return response::truncated_request();
+        };
         let definition = &self.function.definition;
         self.extensions.register(&parts.headers, &bytes, definition, request_id())
     }
 
-    fn check(&self, id: &str, headers: &HeaderMap) -> Result<(), Refusal> {
-        let nonce = header(Some(headers), INVOCATION_ID);
-        self.function.pool().check(self.sandbox, id, nonce)
+    fn check_request(&self, id: &str, headers: &HeaderMap) -> Result<(), RuntimeCallError> {
+        let nonce = header_text(Some(headers), INVOCATION_ID_HEADER);
+        self.function.lock_pool().check_request(self.sandbox_id, id, nonce)
     }
 
-    fn finish(&self, id: &str, outcome: Outcome) -> Result<(), Refusal> {
-        self.function.pool().finish(Instant::now(), self.sandbox, id, outcome)
+    fn finish_request(&self, id: &str, outcome: InvocationResult) -> Result<(), RuntimeCallError> {
+        self.function.lock_pool().finish_request(Instant::now(), self.sandbox_id, id, outcome)
     }
 
-    fn finished(&self, id: &str, outcome: Outcome) -> Answer {
-        self.finish(id, outcome).map_or_else(refused, |()| accepted())
+    fn finish_and_respond(&self, id: &str, outcome: InvocationResult) -> RuntimeApiResponse {
+        self.finish_request(id, outcome).map_or_else(rejected_response, |()| accepted_response())
     }
 }
 
-fn header<'h>(headers: Option<&'h HeaderMap>, name: &str) -> Option<&'h str> {
+fn header_text<'h>(headers: Option<&'h HeaderMap>, name: &str) -> Option<&'h str> {
     headers?.get(name)?.to_str().ok()
 }

@@ -9,38 +9,38 @@ use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::definition::Definition;
+use crate::definition::FunctionDefinition;
 use crate::ids::{request_id, unsampled_trace};
-use crate::invocation::{Event, Invocation, InvokeError, Outcome};
-use crate::pool::Pool;
-use crate::sandbox;
-use crate::shared::{Shared, WallClock};
+use crate::invocation::{InvocationEvent, InvocationResult, InvokeError, PendingInvocation};
+use crate::pool::SandboxPool;
+use crate::process;
+use crate::shared::{FunctionState, WallClock};
 
 /// How long everything may take to end when a function is stopped: longer than a sandbox gives its process.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A function that can be invoked. Its processes end when it is stopped or dropped.
-pub struct Function {
-    shared: Arc<Shared>,
+pub struct LambdaFunction {
+    shared: Arc<FunctionState>,
     _stop_on_drop: DropGuard,
 }
 
-impl Function {
+impl LambdaFunction {
     /// Starts the processes that are always to be there; the others come with the invocations. It must be called within
     /// a tokio runtime.
     #[must_use]
-    pub fn start(definition: Definition, clock: WallClock) -> Self {
+    pub fn start(definition: FunctionDefinition, clock: WallClock) -> Self {
         let stop = CancellationToken::new();
-        let shared = Arc::new(Shared {
-            pool: Mutex::new(Pool::new(definition.limits.clone())),
+        let shared = Arc::new(FunctionState {
+            pool: Mutex::new(SandboxPool::new(definition.limits.clone())),
             definition,
             clock,
             tasks: TaskTracker::new(),
             stop: stop.clone(),
-            start: |shared, id| drop(shared.tasks.spawn(sandbox::run(shared.clone(), id))),
+            start: |shared, id| drop(shared.tasks.spawn(process::run_sandbox(shared.clone(), id))),
         });
-        let due = shared.pool().due(Instant::now());
-        shared.launch(due);
+        let due = shared.lock_pool().schedule_starts(Instant::now());
+        shared.start_sandboxes(due);
         Self { shared, _stop_on_drop: stop.drop_guard() }
     }
 
@@ -52,8 +52,8 @@ impl Function {
 
     /// How many processes it has.
     #[must_use]
-    pub fn processes(&self) -> usize {
-        self.shared.pool().processes()
+    pub fn process_count(&self) -> usize {
+        self.shared.lock_pool().process_count()
     }
 
     /// Invokes it with an event. The invocation goes on when the returned future is dropped once a process has it, as on
@@ -61,18 +61,18 @@ impl Function {
     ///
     /// # Errors
     /// [`InvokeError`]: the function failed, took too long, or may not run.
-    pub async fn invoke(&self, payload: Bytes) -> Outcome {
+    pub async fn invoke(&self, payload: Bytes) -> InvocationResult {
         let (reply, answer) = oneshot::channel();
         let shared = &self.shared;
-        let event = Event {
+        let event = InvocationEvent {
             request_id: request_id().into(),
             nonce: request_id().into(),
             trace_id: unsampled_trace((shared.clock)()).into(),
             payload,
         };
-        let due = shared.pool().submit(Instant::now(), Invocation { event, reply })?;
-        shared.launch(due);
-        match tokio::time::timeout(self.longest(), answer).await {
+        let due = shared.lock_pool().submit(Instant::now(), PendingInvocation { event, reply })?;
+        shared.start_sandboxes(due);
+        match tokio::time::timeout(self.reply_timeout(), answer).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(InvokeError::Stopped),
             Err(_) => Err(InvokeError::TimedOut),
@@ -80,14 +80,14 @@ impl Function {
     }
 
     /// A process's start, one invocation before, its own time; behind that something hangs.
-    fn longest(&self) -> Duration {
+    fn reply_timeout(&self) -> Duration {
         let limits = &self.shared.definition.limits;
         limits.init_timeout + limits.timeout * 2 + Duration::from_secs(1)
     }
 
     /// Ends all processes and waits for them. Whoever still waits is told [`InvokeError::Stopped`].
     pub async fn stop(&self) {
-        self.shared.pool().stop();
+        self.shared.lock_pool().stop();
         self.shared.stop.cancel();
         self.shared.tasks.close();
         if tokio::time::timeout(STOP_TIMEOUT, self.shared.tasks.wait()).await.is_err() {

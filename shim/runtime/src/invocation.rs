@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 /// What became of an invocation: the bytes that the function returned, or why there are none.
-pub type Outcome = Result<Bytes, InvokeError>;
+pub type InvocationResult = Result<Bytes, InvokeError>;
 
 /// Why an invocation has no result. `Display` leaves out what the function said, which may be anybody's data.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -45,7 +45,7 @@ struct ErrorBody {
 
 /// What a runtime is given.
 #[derive(Clone)]
-pub(crate) struct Event {
+pub(crate) struct InvocationEvent {
     pub request_id: Arc<str>,
     /// A runtime that echoes another one answers an invocation of the past.
     pub nonce: Arc<str>,
@@ -55,19 +55,19 @@ pub(crate) struct Event {
 
 /// An event and when it has to be answered.
 #[derive(Clone)]
-pub(crate) struct Delivery {
-    pub event: Event,
+pub(crate) struct DispatchedEvent {
+    pub event: InvocationEvent,
     pub deadline: Instant,
 }
 
 /// An event whose caller waits.
-pub(crate) struct Invocation {
-    pub event: Event,
-    pub reply: oneshot::Sender<Outcome>,
+pub(crate) struct PendingInvocation {
+    pub event: InvocationEvent,
+    pub reply: oneshot::Sender<InvocationResult>,
 }
 
 impl InvokeError {
-    pub(crate) fn function(kind: impl Into<String>, message: impl Into<String>) -> Self {
+    pub(crate) fn function_error(kind: impl Into<String>, message: impl Into<String>) -> Self {
         Self::Function { kind: kind.into(), message: message.into() }
     }
 
@@ -76,21 +76,24 @@ impl InvokeError {
     pub(crate) fn from_runtime(header: Option<&str>, body: &[u8]) -> Self {
         let posted: ErrorBody = serde_json::from_slice(body).unwrap_or_default();
         let kind = if posted.kind.is_empty() { error_type(header.unwrap_or_default()) } else { posted.kind };
-        Self::function(kind, posted.message)
+        Self::function_error(kind, posted.message)
     }
 
     /// The process ended before it had answered.
-    pub(crate) fn exited(request_id: Option<&str>, status: Option<ExitStatus>) -> Self {
+    pub(crate) fn process_exited(request_id: Option<&str>, status: Option<ExitStatus>) -> Self {
         let reason = match status {
-            Some(status) if !status.success() => format!("Runtime exited with error: {}", described(status)),
+            Some(status) if !status.success() => format!("Runtime exited with error: {}", describe_exit(status)),
             _ => "Runtime exited without providing a reason".to_owned(),
         };
-        Self::function("Runtime.ExitError", format!("RequestId: {} Error: {reason}", request_id.unwrap_or("unknown")))
+        Self::function_error(
+            "Runtime.ExitError",
+            format!("RequestId: {} Error: {reason}", request_id.unwrap_or("unknown")),
+        )
     }
 }
 
 /// `exit status 1`, `signal: 9`.
-fn described(status: ExitStatus) -> String {
+fn describe_exit(status: ExitStatus) -> String {
     use std::os::unix::process::ExitStatusExt as _;
 
     match (status.code(), status.signal()) {
@@ -135,9 +138,9 @@ mod tests {
     #[test]
     fn what_a_runtime_posts_is_read_leniently() {
         let error = InvokeError::from_runtime(Some("unhandled"), br#"{"errorType":"E","errorMessage":"m","trace":[]}"#);
-        assert_eq!(error, InvokeError::function("E", "m"));
+        assert_eq!(error, InvokeError::function_error("E", "m"));
         let error = InvokeError::from_runtime(Some("Runtime.Oops"), b"not JSON");
-        assert_eq!(error, InvokeError::function("Runtime.Oops", ""));
-        assert!(!format!("{}", InvokeError::function("E", "secret")).contains("secret"));
+        assert_eq!(error, InvokeError::function_error("Runtime.Oops", ""));
+        assert!(!format!("{}", InvokeError::function_error("E", "secret")).contains("secret"));
     }
 }

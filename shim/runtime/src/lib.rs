@@ -4,7 +4,7 @@
 //! Function::invoke ── queue ──┬── sandbox: process ◀─ /next ── endpoint on a loopback port of its own
 //!                             └── sandbox: process ─ /response ▶ …
 //! ```
-//! A [`Function`] is what Lambda calls one: a program, an environment, limits. It runs one process per concurrent
+//! A [`LambdaFunction`] is what Lambda calls one: a program, an environment, limits. It runs one process per concurrent
 //! invocation, starts them when they are needed and replaces those that crash, hang or are idle for long. Invariant: every
 //! invocation gets exactly one outcome, whatever becomes of its process. What an event means is none of this crate's
 //! business: bytes in, bytes out.
@@ -16,11 +16,11 @@ mod ids;
 mod invocation;
 mod output;
 mod pool;
+mod process;
 mod program;
-mod sandbox;
 mod shared;
 
-pub use self::definition::{Definition, Limits};
-pub use self::function::Function;
-pub use self::invocation::{InvokeError, Outcome};
+pub use self::definition::{FunctionDefinition, FunctionLimits};
+pub use self::function::LambdaFunction;
+pub use self::invocation::{InvocationResult, InvokeError};
 pub use self::program::{Program, ProgramError};

@@ -9,9 +9,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// The file that Lambda's custom runtimes start (Lambda developer guide, `runtimes-custom`).
-const BOOTSTRAP: &str = "bootstrap";
+const BOOTSTRAP_FILE: &str = "bootstrap";
 /// `e_machine` of this machine (elf(5)); 0 where this crate does not know it, and nothing is refused.
-const MACHINE: u16 = if cfg!(target_arch = "x86_64") {
+const ELF_MACHINE: u16 = if cfg!(target_arch = "x86_64") {
     62
 } else if cfg!(target_arch = "aarch64") {
     183
@@ -42,7 +42,7 @@ pub enum ProgramError {
     },
     /// A directory has no `bootstrap`.
     #[error("{path} has no file 'bootstrap'", path = .0.display())]
-    NoBootstrap(PathBuf),
+    BootstrapNotFound(PathBuf),
     /// It is no regular file.
     #[error("{path} is no file", path = .0.display())]
     NotAFile(PathBuf),
@@ -62,7 +62,7 @@ pub enum ProgramError {
     UnknownFormat(PathBuf),
     /// A script's interpreter is not there.
     #[error("{path} asks for the interpreter {interpreter}, which is not there", path = .path.display(), interpreter = .interpreter.display())]
-    NoInterpreter {
+    InterpreterNotFound {
         /// Which script.
         path: PathBuf,
         /// What it asks for.
@@ -70,10 +70,10 @@ pub enum ProgramError {
     },
     /// A command is in none of the directories of `PATH`.
     #[error("there is no command {0:?} in PATH")]
-    NoCommand(String),
+    CommandNotFound(String),
     /// A command line is empty.
     #[error("the command line is empty")]
-    Empty,
+    EmptyCommand,
 }
 
 impl Program {
@@ -81,15 +81,15 @@ impl Program {
     ///
     /// # Errors
     /// [`ProgramError`] when it cannot be run.
-    pub fn bootstrap(path: &Path) -> Result<Self, ProgramError> {
-        let path = path.canonicalize().map_err(|source| unreadable(path, source))?;
-        let executable = if path.is_dir() { path.join(BOOTSTRAP) } else { path };
+    pub fn from_bootstrap(path: &Path) -> Result<Self, ProgramError> {
+        let path = path.canonicalize().map_err(|source| unreadable_error(path, source))?;
+        let executable = if path.is_dir() { path.join(BOOTSTRAP_FILE) } else { path };
         let task_root = executable.parent().map(Path::to_owned).unwrap_or_default();
         if !executable.exists() {
-            return Err(ProgramError::NoBootstrap(task_root));
+            return Err(ProgramError::BootstrapNotFound(task_root));
         }
-        check(&executable)?;
-        Ok(Self { executable, arguments: Vec::new(), task_root, handler: BOOTSTRAP.to_owned() })
+        check_executable(&executable)?;
+        Ok(Self { executable, arguments: Vec::new(), task_root, handler: BOOTSTRAP_FILE.to_owned() })
     }
 
     /// A command line, run in `task_root`. A command without a slash is searched in `path`, the value of `PATH`; the last
@@ -97,16 +97,16 @@ impl Program {
     ///
     /// # Errors
     /// [`ProgramError`] when it cannot be run.
-    pub fn command(line: &[String], task_root: &Path, path: &str) -> Result<Self, ProgramError> {
-        let (command, arguments) = line.split_first().ok_or(ProgramError::Empty)?;
-        let task_root = task_root.canonicalize().map_err(|source| unreadable(task_root, source))?;
+    pub fn from_command(line: &[String], task_root: &Path, path: &str) -> Result<Self, ProgramError> {
+        let (command, arguments) = line.split_first().ok_or(ProgramError::EmptyCommand)?;
+        let task_root = task_root.canonicalize().map_err(|source| unreadable_error(task_root, source))?;
         let executable = if command.contains('/') {
             task_root.join(command)
         } else {
             let mut found = path.split(':').map(|directory| Path::new(directory).join(command));
-            found.find(|file| is_executable(file)).ok_or_else(|| ProgramError::NoCommand(command.clone()))?
+            found.find(|file| is_executable(file)).ok_or_else(|| ProgramError::CommandNotFound(command.clone()))?
         };
-        check(&executable)?;
+        check_executable(&executable)?;
         let handler = arguments.last().unwrap_or(command).clone();
         Ok(Self { executable, arguments: arguments.to_vec(), task_root, handler })
     }
@@ -124,7 +124,7 @@ impl Program {
     }
 }
 
-fn unreadable(path: &Path, source: io::Error) -> ProgramError {
+fn unreadable_error(path: &Path, source: io::Error) -> ProgramError {
     ProgramError::Unreadable { path: path.to_owned(), source }
 }
 
@@ -133,8 +133,8 @@ fn is_executable(path: &Path) -> bool {
 }
 
 /// Looks at the file as `execve` would.
-fn check(path: &Path) -> Result<(), ProgramError> {
-    let found = path.metadata().map_err(|source| unreadable(path, source))?;
+fn check_executable(path: &Path) -> Result<(), ProgramError> {
+    let found = path.metadata().map_err(|source| unreadable_error(path, source))?;
     if !found.is_file() {
         return Err(ProgramError::NotAFile(path.to_owned()));
     }
@@ -142,19 +142,19 @@ fn check(path: &Path) -> Result<(), ProgramError> {
         return Err(ProgramError::NotExecutable(path.to_owned()));
     }
     let mut head = Vec::with_capacity(256);
-    let file = File::open(path).map_err(|source| unreadable(path, source))?;
-    file.take(256).read_to_end(&mut head).map_err(|source| unreadable(path, source))?;
-    check_head(path, &head)
+    let file = File::open(path).map_err(|source| unreadable_error(path, source))?;
+    file.take(256).read_to_end(&mut head).map_err(|source| unreadable_error(path, source))?;
+    check_format(path, &head)
 }
 
-fn check_head(path: &Path, head: &[u8]) -> Result<(), ProgramError> {
+fn check_format(path: &Path, head: &[u8]) -> Result<(), ProgramError> {
     if let Some(line) = head.strip_prefix(b"#!") {
         let line = String::from_utf8_lossy(line.split(|byte| *byte == b'\n').next().unwrap_or_default()).into_owned();
         let interpreter = PathBuf::from(line.split_whitespace().next().unwrap_or_default());
         return if is_executable(&interpreter) {
             Ok(())
         } else {
-            Err(ProgramError::NoInterpreter { path: path.to_owned(), interpreter })
+            Err(ProgramError::InterpreterNotFound { path: path.to_owned(), interpreter })
         };
     }
     // Other systems have executables of other formats; there `execve` alone decides, at the first invocation.
@@ -167,7 +167,7 @@ fn check_head(path: &Path, head: &[u8]) -> Result<(), ProgramError> {
     // EI_DATA says in which order the bytes of e_machine stand.
     let machine = [head[18], head[19]];
     let machine = if head[5] == 2 { u16::from_be_bytes(machine) } else { u16::from_le_bytes(machine) };
-    if MACHINE != 0 && machine != MACHINE {
+    if ELF_MACHINE != 0 && machine != ELF_MACHINE {
         let found = match machine {
             62 => "x86_64".to_owned(),
             183 => "aarch64".to_owned(),
@@ -187,7 +187,7 @@ mod tests {
     fn file(directory: &Path, content: &[u8], mode: u32) -> PathBuf {
         use std::io::Write as _;
 
-        let path = directory.join(BOOTSTRAP);
+        let path = directory.join(BOOTSTRAP_FILE);
         let mut file = File::options().create(true).write(true).truncate(true).mode(mode).open(&path).unwrap();
         file.write_all(content).unwrap();
         path
@@ -196,16 +196,16 @@ mod tests {
     fn refused(content: &[u8], mode: u32) -> String {
         let directory = tempfile::tempdir().unwrap();
         file(directory.path(), content, mode);
-        Program::bootstrap(directory.path()).unwrap_err().to_string()
+        Program::from_bootstrap(directory.path()).unwrap_err().to_string()
     }
 
     #[test]
     fn what_cannot_be_run_says_why() {
-        let missing = Program::bootstrap(Path::new("/no/such/directory")).unwrap_err();
+        let missing = Program::from_bootstrap(Path::new("/no/such/directory")).unwrap_err();
         assert!(matches!(missing, ProgramError::Unreadable { .. }), "{missing}");
         let directory = tempfile::tempdir().unwrap();
-        let empty = Program::bootstrap(directory.path()).unwrap_err();
-        assert!(matches!(empty, ProgramError::NoBootstrap(_)), "{empty}");
+        let empty = Program::from_bootstrap(directory.path()).unwrap_err();
+        assert!(matches!(empty, ProgramError::BootstrapNotFound(_)), "{empty}");
         assert!(refused(b"#!/bin/sh\n", 0o644).contains("not executable"));
         assert!(refused(b"#!/no/such/shell -e\n", 0o755).contains("interpreter /no/such/shell"));
         if !cfg!(target_os = "linux") {
@@ -214,8 +214,8 @@ mod tests {
         assert!(refused(b"hello", 0o755).contains("neither an ELF executable nor a script"));
         let mut elf = [0_u8; 64];
         elf[..6].copy_from_slice(b"\x7fELF\x02\x01");
-        elf[18] = if MACHINE == 183 { 62 } else { 183 };
-        let other = if MACHINE == 183 { "x86_64" } else { "aarch64" };
+        elf[18] = if ELF_MACHINE == 183 { 62 } else { 183 };
+        let other = if ELF_MACHINE == 183 { "x86_64" } else { "aarch64" };
         assert!(refused(&elf, 0o755).contains(&format!("was built for {other}")));
     }
 
@@ -223,14 +223,14 @@ mod tests {
     fn a_directory_a_file_and_a_command_can_be_run() {
         let directory = tempfile::tempdir().unwrap();
         let path = file(directory.path(), b"#!/bin/sh\nexit 0\n", 0o755);
-        let program = Program::bootstrap(directory.path()).unwrap();
-        assert_eq!(program, Program::bootstrap(&path).unwrap());
+        let program = Program::from_bootstrap(directory.path()).unwrap();
+        assert_eq!(program, Program::from_bootstrap(&path).unwrap());
         assert_eq!(program.task_root, directory.path().canonicalize().unwrap());
         let line = ["sh".to_owned(), "-c".to_owned(), "app.handler".to_owned()];
-        let program = Program::command(&line, directory.path(), "/no/such:/bin:/usr/bin").unwrap();
+        let program = Program::from_command(&line, directory.path(), "/no/such:/bin:/usr/bin").unwrap();
         assert_eq!((program.handler.as_str(), program.arguments.len()), ("app.handler", 2));
-        let unknown = Program::command(&["no-such-command".to_owned()], directory.path(), "/bin").unwrap_err();
-        assert!(matches!(unknown, ProgramError::NoCommand(_)), "{unknown}");
-        assert!(matches!(Program::command(&[], directory.path(), ""), Err(ProgramError::Empty)));
+        let unknown = Program::from_command(&["no-such-command".to_owned()], directory.path(), "/bin").unwrap_err();
+        assert!(matches!(unknown, ProgramError::CommandNotFound(_)), "{unknown}");
+        assert!(matches!(Program::from_command(&[], directory.path(), ""), Err(ProgramError::EmptyCommand)));
     }
 }

@@ -13,7 +13,7 @@ use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::Frame;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
-use runtime_api::{Definition, Function, InvokeError, Limits, Outcome, Program};
+use runtime_api::{FunctionDefinition, FunctionLimits, InvocationResult, InvokeError, LambdaFunction, Program};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
@@ -29,7 +29,7 @@ type Body = http_body_util::combinators::BoxBody<Bytes, std::convert::Infallible
 
 /// A function whose one process is played by the test.
 struct Played {
-    function: Arc<Function>,
+    function: Arc<LambdaFunction>,
     tasks: TaskTracker,
     directory: TempDir,
 }
@@ -51,28 +51,28 @@ impl Played {
         std::fs::set_permissions(&bootstrap, std::fs::Permissions::from_mode(0o755)).unwrap();
         let pipe = directory.path().join("address");
         assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-        let definition = Definition {
+        let definition = FunctionDefinition {
             name: "played".to_owned(),
-            program: Program::bootstrap(directory.path()).unwrap(),
+            program: Program::from_bootstrap(directory.path()).unwrap(),
             region: "eu-north-1".to_owned(),
             account_id: "123456789012".to_owned(),
             memory_mib: 256,
             environment: BTreeMap::from([("ADDRESS".to_owned(), pipe.display().to_string())]),
-            limits: Limits {
+            limits: FunctionLimits {
                 timeout: Duration::from_secs(5),
                 init_timeout: Duration::from_secs(5),
                 idle_timeout: Duration::from_secs(60),
                 min_processes: 0,
                 max_processes: 1,
                 concurrency: 1,
-                queue: 4,
+                queue_capacity: 4,
             },
         };
-        let function = Function::start(definition, Arc::new(|| NOW_MS));
+        let function = LambdaFunction::start(definition, Arc::new(|| NOW_MS));
         Self { function: Arc::new(function), tasks: TaskTracker::new(), directory }
     }
 
-    fn invoke(&self, event: &'static str) -> JoinHandle<Outcome> {
+    fn invoke(&self, event: &'static str) -> JoinHandle<InvocationResult> {
         let function = self.function.clone();
         self.tasks.spawn(async move { function.invoke(Bytes::from_static(event.as_bytes())).await })
     }
@@ -153,7 +153,7 @@ async fn an_event_has_its_headers_and_its_answer_reaches_the_caller() {
     runtime.post(&format!("{request}/response"), &[], "{\"b\":2}").await.is_accepted();
     assert_eq!(outcome.await.unwrap().unwrap(), "{\"b\":2}");
     played.function.stop().await;
-    assert_eq!(played.function.processes(), 0);
+    assert_eq!(played.function.process_count(), 0);
 }
 
 #[tokio::test]
@@ -245,7 +245,7 @@ async fn a_start_that_fails_is_told_to_the_caller() {
     let body = r#"{"errorType":"Runtime.ImportModuleError","errorMessage":"no module named app"}"#;
     runtime.post("/2018-06-01/runtime/init/error", &[], body).await.is_accepted();
     assert_eq!(outcome.await.unwrap(), Err(function("Runtime.ImportModuleError", "no module named app")));
-    assert_eq!(played.function.processes(), 0, "a process that does not end by itself is killed");
+    assert_eq!(played.function.process_count(), 0, "a process that does not end by itself is killed");
     played.function.stop().await;
 }
 

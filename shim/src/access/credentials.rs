@@ -15,12 +15,12 @@ use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::hmac::{HMAC_SHA256, Key, sign};
 use data_encoding::HEXLOWER;
 use gateway::event::IamCaller;
-use gateway::iam::{Claim, IamPolicy, SERVICE, SignatureError, SignedRequest, TERMINATION};
+use gateway::iam::{IamPolicy, SCOPE_TERMINATOR, SIGNING_SERVICE, SignatureClaim, SignatureError, SignedRequest};
 
 use crate::secret::Secret;
 
 /// Most callers: a list for people to write, searched by key.
-pub const MOST_CALLERS: usize = 1000;
+pub const MAX_CALLERS: usize = 1000;
 
 /// Somebody who may sign. `Debug` shows nothing of the keys.
 #[derive(Clone)]
@@ -35,9 +35,9 @@ pub struct SigningCaller {
 
 /// Everybody who may sign, by access key. `Debug` shows how many.
 #[derive(Clone, Default)]
-pub struct Credentials(Arc<HashMap<Box<str>, SigningCaller>>);
+pub struct IamCredentials(Arc<HashMap<Box<str>, SigningCaller>>);
 
-impl Credentials {
+impl IamCredentials {
     /// Who sent a request with this body to an API of `region`, at `now` in milliseconds since 1970.
     ///
     /// # Errors
@@ -49,13 +49,13 @@ impl Credentials {
         region: &str,
         now: i64,
     ) -> Result<&SigningCaller, SignatureError> {
-        let claim = Claim::read(request)?;
+        let claim = SignatureClaim::from_request(request)?;
         let caller = self.0.get(&*claim.access_key).filter(|caller| caller.has_token(claim.session_token.as_deref()));
         let caller = caller.ok_or(SignatureError::UnknownKey)?;
         claim.check_scope(region)?;
         claim.check_time(now)?;
-        let canonical = claim.canonical_request(request, &hash(body));
-        let expected = caller.sign(&claim, &claim.string_to_sign(&hash(canonical.as_bytes())));
+        let canonical = claim.canonical_request(request, &sha256_hex(body));
+        let expected = caller.expected_signature(&claim, &claim.string_to_sign(&sha256_hex(canonical.as_bytes())));
         verify_slices_are_equal(expected.as_bytes(), claim.signature.as_bytes())
             .map_err(|_| SignatureError::Mismatch)?;
         Ok(caller)
@@ -75,9 +75,9 @@ impl SigningCaller {
 
     /// The signature in lower-case hexadecimal digits, with the key derived for the claim's day and region (IAM user
     /// guide, `reference_sigv-create-signed-request`, step 4).
-    fn sign(&self, claim: &Claim, string_to_sign: &str) -> String {
+    fn expected_signature(&self, claim: &SignatureClaim, string_to_sign: &str) -> String {
         let secret = format!("AWS4{}", self.secret.expose());
-        let steps = [&*claim.day, &*claim.region, SERVICE, TERMINATION, string_to_sign];
+        let steps = [&*claim.day, &*claim.region, SIGNING_SERVICE, SCOPE_TERMINATOR, string_to_sign];
         let key = steps.iter().fold(secret.into_bytes(), |key, step| {
             sign(&Key::new(HMAC_SHA256, &key), step.as_bytes()).as_ref().to_vec()
         });
@@ -91,13 +91,13 @@ impl fmt::Debug for SigningCaller {
     }
 }
 
-impl fmt::Debug for Credentials {
+impl fmt::Debug for IamCredentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Credentials").field(&self.0.len()).finish()
     }
 }
 
-fn hash(bytes: &[u8]) -> String {
+fn sha256_hex(bytes: &[u8]) -> String {
     HEXLOWER.encode(digest(&SHA256, bytes).as_ref())
 }
 

@@ -33,7 +33,7 @@ impl ClientKeys {
 
     /// The key that was presented, as events show it; `None` when it is no client's.
     #[must_use]
-    pub fn find(&self, presented: &[u8]) -> Option<ApiKey> {
+    pub fn find_key(&self, presented: &[u8]) -> Option<ApiKey> {
         let found = self.0.iter().fold(None, |found, entry| {
             let same = verify_slices_are_equal(entry.key.expose().as_bytes(), presented).is_ok();
             if same { Some(entry) } else { found }
@@ -56,10 +56,10 @@ mod tests {
     fn idn_3_a_key_is_found_whole_and_never_shown() {
         let entry = |id: &str, key: &str| ClientKeyConfig { id: id.to_owned(), key: Secret::new(key) };
         let keys = ClientKeys::new(vec![entry("a", "key-of-the-first"), entry("b", "key-of-the-second")]);
-        let found = keys.find(b"key-of-the-second").unwrap();
+        let found = keys.find_key(b"key-of-the-second").unwrap();
         assert_eq!((&*found.id, &*found.key), ("b", "key-of-the-second"));
         for presented in ["", "key-of-the", "key-of-the-first ", "KEY-OF-THE-FIRST"] {
-            assert!(keys.find(presented.as_bytes()).is_none(), "{presented}");
+            assert!(keys.find_key(presented.as_bytes()).is_none(), "{presented}");
         }
         assert_eq!(format!("{keys:?} {found:?}"), "ClientKeys(2) ApiKey(..)");
     }

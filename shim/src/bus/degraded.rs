@@ -12,64 +12,64 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use websocket::SharedText;
 
-use super::Shared;
-use crate::connection::{ClientNotices, ConnectionIndex, PeerLink, Queued};
+use super::BusState;
+use crate::connection::{ClientNotices, ConnectionIndex, OutboundFrame, PeerLink};
 use crate::redis::LinkState;
 
 /// Clients told without a pause, some tens of microseconds of work.
-const GROUP: usize = 256;
+const CLIENTS_PER_BURST: usize = 256;
 /// The pause: ten thousand clients take a fifth of a second.
-const PAUSE: Duration = Duration::from_millis(5);
+const BURST_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Watches the link until `stop`.
-pub(super) async fn run(
-    shared: Arc<Shared>,
+pub(super) async fn run_degraded_notifier(
+    shared: Arc<BusState>,
     connections: ConnectionIndex,
     notices: Arc<dyn ClientNotices>,
     stop: CancellationToken,
 ) {
     tokio::select! {
-        () = watch(&shared, &connections, &*notices) => {}
+        () = watch_redis(&shared, &connections, &*notices) => {}
         () = stop.cancelled() => {}
     }
 }
 
-async fn watch(shared: &Shared, connections: &ConnectionIndex, notices: &dyn ClientNotices) {
-    let mut state = shared.redis.state();
-    while until(&mut state, is_away).await {
-        let back = until(&mut state, is_up);
-        if tokio::time::timeout(shared.settings.degraded_after, back).await.is_ok() {
+async fn watch_redis(shared: &BusState, connections: &ConnectionIndex, notices: &dyn ClientNotices) {
+    let mut state = shared.redis.link_state();
+    while wait_for_state(&mut state, is_unavailable).await {
+        let back = wait_for_state(&mut state, is_available);
+        if tokio::time::timeout(shared.settings.degraded_delay, back).await.is_ok() {
             continue;
         }
         tracing::warn!("redis is away: clients are told; delivery on this pod goes on");
-        tell(connections, notices.degraded(PeerLink::Lost)).await;
-        if !until(&mut state, is_up).await {
+        notify_clients(connections, notices.degraded(PeerLink::Lost)).await;
+        if !wait_for_state(&mut state, is_available).await {
             return;
         }
         tracing::info!("redis is back");
-        tell(connections, notices.degraded(PeerLink::Restored)).await;
+        notify_clients(connections, notices.degraded(PeerLink::Restored)).await;
     }
 }
 
 /// `false` when the link is no more.
-async fn until(state: &mut watch::Receiver<LinkState>, holds: impl FnMut(&LinkState) -> bool) -> bool {
+async fn wait_for_state(state: &mut watch::Receiver<LinkState>, holds: impl FnMut(&LinkState) -> bool) -> bool {
     state.wait_for(holds).await.is_ok()
 }
 
-const fn is_up(state: &LinkState) -> bool {
-    matches!(state, LinkState::Up)
+const fn is_available(state: &LinkState) -> bool {
+    matches!(state, LinkState::Available)
 }
 
-const fn is_away(state: &LinkState) -> bool {
-    !is_up(state)
+const fn is_unavailable(state: &LinkState) -> bool {
+    !is_available(state)
 }
 
-async fn tell(connections: &ConnectionIndex, frame: Option<Bytes>) {
+async fn notify_clients(connections: &ConnectionIndex, frame: Option<Bytes>) {
     let Some(text) = frame.map(SharedText::from) else { return };
-    for handles in connections.all().chunks(GROUP) {
-        for handle in handles.iter().filter(|handle| handle.has_room(text.len())) {
-            handle.push(Priority::Control, Queued { text: text.clone(), placement: None });
+    for handles in connections.all_connections().chunks(CLIENTS_PER_BURST) {
+        for handle in handles.iter().filter(|handle| handle.has_capacity(text.len())) {
+            handle.push(Priority::Control, OutboundFrame { text: text.clone(), placement: None });
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(BURST_INTERVAL).await;
     }
 }

@@ -8,57 +8,57 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use gateway::id::GatewayId;
-use handlers::audience::{Audience, Group, Members};
+use handlers::audience::{Audience, Group, ResolvedAudience};
 use handlers::channel::{Channel, Position};
 use handlers::id::ConnectionId;
-use handlers::ports::{CloseReason, Delivered, Delivery, DeliveryError, Outgoing, Priority, Released};
+use handlers::ports::{CloseReason, Delivery, DeliveryError, DeliveryOutcome, OutgoingFrame, Priority, ResumeOutcome};
 
-use super::queue::{Publication, Worth};
-use super::requests::AskError;
-use super::wire::{self, Answer, Operation};
-use super::{Shared, topic};
-use crate::hub::{ChannelDelivery, Neighbours as _};
+use super::publish_queue::{DropPolicy, Publication};
+use super::request_client::RequestError;
+use super::wire::{self, PeerOperation, PeerReply};
+use super::{BusState, redis_channel};
+use crate::hub::{ChannelDelivery, PeerRouter as _};
 
 /// Delivery to the connections of all pods.
 pub struct PodDelivery {
     hub: ChannelDelivery,
-    shared: Arc<Shared>,
+    shared: Arc<BusState>,
 }
 
 /// The bus has no way to the other pods now.
 #[derive(Debug, thiserror::Error)]
 #[error("redis is away")]
-struct Away;
+struct RedisUnavailableError;
 
 impl PodDelivery {
-    pub(super) const fn new(hub: ChannelDelivery, shared: Arc<Shared>) -> Self {
+    pub(super) const fn new(hub: ChannelDelivery, shared: Arc<BusState>) -> Self {
         Self { hub, shared }
     }
 
     /// Puts a frame in line for the other pods' members of each group.
-    fn publish(&self, audience: &Audience, outgoing: &Outgoing) -> Result<(), DeliveryError> {
-        let Members::Union(groups) = audience.members() else { return Ok(()) };
+    fn publish_to_peers(&self, audience: &Audience, outgoing: &OutgoingFrame) -> Result<(), DeliveryError> {
+        let ResolvedAudience::Groups(groups) = audience.resolve() else { return Ok(()) };
         let worth = match (&outgoing.placement, outgoing.priority) {
-            (Some(_), _) => Worth::Logged,
-            (None, Priority::Ephemeral) => Worth::Ephemeral,
-            (None, _) => Worth::Unlogged,
+            (Some(_), _) => DropPolicy::Recoverable,
+            (None, Priority::Ephemeral) => DropPolicy::Ephemeral,
+            (None, _) => DropPolicy::Report,
         };
-        if worth == Worth::Unlogged && !self.shared.is_up() {
-            return Err(DeliveryError::Unavailable(Away.into()));
+        if worth == DropPolicy::Report && !self.shared.is_redis_available() {
+            return Err(DeliveryError::Unavailable(RedisUnavailableError.into()));
         }
         let publication = |(group, part): (&Group, u8)| Publication {
-            topic: self.shared.redis.key(&topic::of_group(group)),
+            redis_channel: self.shared.redis.prefixed_key(&redis_channel::channel_of_group(group)),
             record: wire::frame_record(audience, part, outgoing),
-            worth,
+            drop_policy: worth,
         };
         let metrics = &self.shared.metrics;
-        let pushed = self.shared.queue.push(groups.iter().zip(0..).map(publication).collect());
+        let pushed = self.shared.publish_queue.push(groups.iter().zip(0..).map(publication).collect());
         match (pushed, worth) {
             (Ok(()), _) => return Ok(()),
-            (Err(_), Worth::Logged) => metrics.dropped.inc_by(groups.len() as u64),
-            (Err(_), Worth::Ephemeral) => metrics.shed.inc_by(groups.len() as u64),
-            (Err(full), Worth::Unlogged) => {
-                metrics.shed.inc_by(groups.len() as u64);
+            (Err(_), DropPolicy::Recoverable) => metrics.dropped_recoverable_records.inc_by(groups.len() as u64),
+            (Err(_), DropPolicy::Ephemeral) => metrics.dropped_unrecoverable_records.inc_by(groups.len() as u64),
+            (Err(full), DropPolicy::Report) => {
+                metrics.dropped_unrecoverable_records.inc_by(groups.len() as u64);
                 return Err(DeliveryError::Unavailable(full.into()));
             }
         };
@@ -66,39 +66,49 @@ impl PodDelivery {
     }
 
     /// The node that a connection is on, when that is another pod's.
-    fn elsewhere(&self, connection: &ConnectionId) -> Option<GatewayId> {
-        let id = gateway::id::check(connection.as_str()).ok()?;
-        let here = id.node() == self.shared.nodes.node() || self.hub.connections().find(id).is_some();
+    fn remote_connection(&self, connection: &ConnectionId) -> Option<GatewayId> {
+        let id = gateway::id::parse_gateway_id(connection.as_str()).ok()?;
+        let here = id.node_id() == self.shared.node_liveness.node_id() || self.hub.connections().find(id).is_some();
         (!here).then_some(id)
     }
 
-    async fn ask(&self, id: GatewayId, operation: Operation, text: &[u8]) -> Result<Answer, DeliveryError> {
-        match self.shared.ask(id.node(), &operation, text).await {
+    async fn send_operation(
+        &self,
+        id: GatewayId,
+        operation: PeerOperation,
+        text: &[u8],
+    ) -> Result<PeerReply, DeliveryError> {
+        match self.shared.send_request(id.node_id(), &operation, text).await {
             Ok(answer) => Ok(answer),
-            Err(AskError::NobodyThere) => Ok(Answer::Gone),
+            Err(RequestError::NoLeaseHolder) => Ok(PeerReply::Gone),
             Err(error) => Err(DeliveryError::Unavailable(error.into())),
         }
     }
 
-    async fn ask_to(&self, id: GatewayId, operation: Operation, text: &[u8]) -> Result<Delivered, DeliveryError> {
-        match self.ask(id, operation, text).await? {
-            Answer::Gone => Ok(Delivered::Gone),
-            _ => Ok(Delivered::To(Some(1))),
+    async fn send_for_delivery(
+        &self,
+        id: GatewayId,
+        operation: PeerOperation,
+        text: &[u8],
+    ) -> Result<DeliveryOutcome, DeliveryError> {
+        match self.send_operation(id, operation, text).await? {
+            PeerReply::Gone => Ok(DeliveryOutcome::ConnectionGone),
+            _ => Ok(DeliveryOutcome::Delivered(Some(1))),
         }
     }
 }
 
 /// [`Delivery::hold`] for a connection of this pod. What is sent after it either reaches this pod or is in the log that the
 /// caller reads next.
-pub(super) async fn hold_here(
+pub(super) async fn pause_local(
     hub: &ChannelDelivery,
-    shared: &Shared,
+    shared: &BusState,
     connection: &ConnectionId,
     channels: &[Channel],
-) -> Result<Delivered, DeliveryError> {
-    let held = hub.hold(connection, channels).await?;
-    let groups = channels.iter().flat_map(|channel| hub.groups_here(channel)).collect();
-    if let Some(settled) = shared.settle(groups) {
+) -> Result<DeliveryOutcome, DeliveryError> {
+    let held = hub.pause_channels(connection, channels).await?;
+    let groups = channels.iter().flat_map(|channel| hub.local_groups(channel)).collect();
+    if let Some(settled) = shared.wait_subscribed(groups) {
         settled.await;
     }
     Ok(held)
@@ -106,51 +116,75 @@ pub(super) async fn hold_here(
 
 #[async_trait]
 impl Delivery for PodDelivery {
-    async fn deliver(&self, audience: &Audience, outgoing: Outgoing) -> Result<Delivered, DeliveryError> {
+    async fn deliver(&self, audience: &Audience, outgoing: OutgoingFrame) -> Result<DeliveryOutcome, DeliveryError> {
         if let Audience::Connection(connection) = audience {
-            let Some(id) = self.elsewhere(connection) else { return self.hub.deliver(audience, outgoing).await };
-            let operation = Operation::deliver(connection.to_string(), outgoing.priority, outgoing.placement);
-            return self.ask_to(id, operation, &outgoing.frame).await;
+            let Some(id) = self.remote_connection(connection) else {
+                return self.hub.deliver(audience, outgoing).await;
+            };
+            let operation = PeerOperation::deliver_to(connection.to_string(), outgoing.priority, outgoing.placement);
+            return self.send_for_delivery(id, operation, &outgoing.frame).await;
         }
-        let published = self.publish(audience, &outgoing);
+        let published = self.publish_to_peers(audience, &outgoing);
         self.hub.deliver(audience, outgoing).await?;
-        published.map(|()| Delivered::To(None))
+        published.map(|()| DeliveryOutcome::Delivered(None))
     }
 
-    async fn hold(&self, connection: &ConnectionId, channels: &[Channel]) -> Result<Delivered, DeliveryError> {
-        match self.elsewhere(connection) {
-            None => hold_here(&self.hub, &self.shared, connection, channels).await,
+    async fn pause_channels(
+        &self,
+        connection: &ConnectionId,
+        channels: &[Channel],
+    ) -> Result<DeliveryOutcome, DeliveryError> {
+        match self.remote_connection(connection) {
+            None => pause_local(&self.hub, &self.shared, connection, channels).await,
             Some(id) => {
-                let operation = Operation::Hold { of: connection.to_string(), channels: channels.to_vec() };
-                self.ask_to(id, operation, &[]).await
+                let operation =
+                    PeerOperation::Pause { connection_id: connection.to_string(), channels: channels.to_vec() };
+                self.send_for_delivery(id, operation, &[]).await
             }
         }
     }
 
-    async fn release(
+    async fn resume_channel(
         &self,
         connection: &ConnectionId,
         channel: &Channel,
         through: &Position,
-    ) -> Result<Released, DeliveryError> {
-        let Some(id) = self.elsewhere(connection) else { return self.hub.release(connection, channel, through).await };
-        let operation =
-            Operation::Release { of: connection.to_string(), channel: channel.clone(), through: through.clone() };
-        match self.ask(id, operation, &[]).await? {
-            Answer::Behind { offset } => Ok(Released::Behind(offset)),
-            _ => Ok(Released::Live),
+    ) -> Result<ResumeOutcome, DeliveryError> {
+        let Some(id) = self.remote_connection(connection) else {
+            return self.hub.resume_channel(connection, channel, through).await;
+        };
+        let operation = PeerOperation::Resume {
+            connection_id: connection.to_string(),
+            channel: channel.clone(),
+            through: through.clone(),
+        };
+        match self.send_operation(id, operation, &[]).await? {
+            PeerReply::HeadAdvanced { offset } => Ok(ResumeOutcome::HeadAdvanced(offset)),
+            _ => Ok(ResumeOutcome::Live),
         }
     }
 
-    async fn detach(&self, connection: &ConnectionId, channels: &[Channel]) -> Result<Delivered, DeliveryError> {
-        let Some(id) = self.elsewhere(connection) else { return self.hub.detach(connection, channels).await };
-        let operation = Operation::Detach { of: connection.to_string(), channels: channels.to_vec() };
-        self.ask_to(id, operation, &[]).await
+    async fn detach_channels(
+        &self,
+        connection: &ConnectionId,
+        channels: &[Channel],
+    ) -> Result<DeliveryOutcome, DeliveryError> {
+        let Some(id) = self.remote_connection(connection) else {
+            return self.hub.detach_channels(connection, channels).await;
+        };
+        let operation = PeerOperation::Detach { connection_id: connection.to_string(), channels: channels.to_vec() };
+        self.send_for_delivery(id, operation, &[]).await
     }
 
-    async fn close(&self, connection: &ConnectionId, reason: CloseReason) -> Result<Delivered, DeliveryError> {
-        let Some(id) = self.elsewhere(connection) else { return self.hub.close(connection, reason).await };
-        let operation = Operation::Close { of: connection.to_string(), reason };
-        self.ask_to(id, operation, &[]).await
+    async fn close_connection(
+        &self,
+        connection: &ConnectionId,
+        reason: CloseReason,
+    ) -> Result<DeliveryOutcome, DeliveryError> {
+        let Some(id) = self.remote_connection(connection) else {
+            return self.hub.close_connection(connection, reason).await;
+        };
+        let operation = PeerOperation::Close { connection_id: connection.to_string(), reason };
+        self.send_for_delivery(id, operation, &[]).await
     }
 }

@@ -10,35 +10,35 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tokio_util::sync::CancellationToken;
 
-use super::Shared;
-use super::queue::{Publication, Worth};
+use super::BusState;
+use super::publish_queue::{DropPolicy, Publication};
 use super::wire;
 use crate::redis::LinkState;
 
 /// Most bytes that go out in one round trip: some milliseconds on a gigabit, so that one batch holds up little.
-const BATCH_BYTES: usize = 1024 * 1024;
+const MAX_BATCH_BYTES: usize = 1024 * 1024;
 /// Most bytes of one payload, so that no receiver waits long for the first record of a large one.
-const PAYLOAD_BYTES: usize = 256 * 1024;
+const MAX_PAYLOAD_BYTES: usize = 256 * 1024;
 /// How often a batch is tried while the link is up before it is given up: something is wrong with it then.
-const TRIES: u32 = 3;
+const MAX_PUBLISH_ATTEMPTS: u32 = 3;
 /// How long a batch waits between tries, and at most for the link to come back before it tries again.
-const PAUSE: Duration = Duration::from_millis(100);
+const RETRY_DELAY: Duration = Duration::from_millis(100);
 /// How long what still waits at the end may take.
-const FAREWELL: Duration = Duration::from_secs(1);
+const FINAL_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Publishes until `stop`, then what still waits.
-pub(super) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
+pub(super) async fn run_publisher(shared: Arc<BusState>, stop: CancellationToken) {
     loop {
         let batch = tokio::select! {
-            batch = shared.queue.take(BATCH_BYTES) => batch,
+            batch = shared.publish_queue.take_batch(MAX_BATCH_BYTES) => batch,
             () = stop.cancelled() => break,
         };
-        publish(&shared, batch, &stop).await;
+        publish_batch(&shared, batch, &stop).await;
     }
-    let _ = tokio::time::timeout(FAREWELL, async {
+    let _ = tokio::time::timeout(FINAL_FLUSH_TIMEOUT, async {
         loop {
-            let rest = shared.queue.take_ready(BATCH_BYTES);
-            if rest.is_empty() || shared.redis.publish_all(payloads(shared.origin, &rest)).await.is_err() {
+            let rest = shared.publish_queue.try_take_batch(MAX_BATCH_BYTES);
+            if rest.is_empty() || shared.redis.publish_all(build_payloads(shared.incarnation, &rest)).await.is_err() {
                 return;
             }
         }
@@ -46,50 +46,50 @@ pub(super) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
     .await;
 }
 
-async fn publish(shared: &Shared, mut batch: Vec<Publication>, stop: &CancellationToken) {
+async fn publish_batch(shared: &BusState, mut batch: Vec<Publication>, stop: &CancellationToken) {
     let mut tries = 0;
     while !batch.is_empty() && !stop.is_cancelled() {
-        let payloads = payloads(shared.origin, &batch);
+        let payloads = build_payloads(shared.incarnation, &batch);
         let publishes = payloads.len() as u64;
         match shared.redis.publish_all(payloads).await {
             Ok(()) => {
-                shared.metrics.published.inc_by(batch.len() as u64);
-                shared.metrics.publishes.inc_by(publishes);
+                shared.metrics.published_records.inc_by(batch.len() as u64);
+                shared.metrics.publish_commands.inc_by(publishes);
                 return;
             }
             Err(error) => tracing::debug!(error = %errors::chain(&error), "publishing failed"),
         }
-        keep_logged(shared, &mut batch);
-        tries += u32::from(shared.is_up());
-        if tries >= TRIES {
+        retain_recoverable(shared, &mut batch);
+        tries += u32::from(shared.is_redis_available());
+        if tries >= MAX_PUBLISH_ATTEMPTS {
             tracing::warn!(messages = batch.len(), "giving up on publishing; receivers fill from the log");
-            shared.metrics.dropped.inc_by(batch.len() as u64);
+            shared.metrics.dropped_recoverable_records.inc_by(batch.len() as u64);
             return;
         }
-        wait_for_link(shared).await;
+        wait_until_available(shared).await;
     }
 }
 
-fn keep_logged(shared: &Shared, batch: &mut Vec<Publication>) {
+fn retain_recoverable(shared: &BusState, batch: &mut Vec<Publication>) {
     let before = batch.len();
-    batch.retain(|publication| publication.worth == Worth::Logged);
-    shared.metrics.shed.inc_by((before - batch.len()) as u64);
+    batch.retain(|publication| publication.drop_policy == DropPolicy::Recoverable);
+    shared.metrics.dropped_unrecoverable_records.inc_by((before - batch.len()) as u64);
 }
 
-async fn wait_for_link(shared: &Shared) {
-    tokio::time::sleep(PAUSE).await;
-    let mut state = shared.redis.state();
+async fn wait_until_available(shared: &BusState) {
+    tokio::time::sleep(RETRY_DELAY).await;
+    let mut state = shared.redis.link_state();
     // Also tried now and then while it is away: it may be this that finds it back.
-    let _ = tokio::time::timeout(10 * PAUSE, state.wait_for(|state| matches!(state, LinkState::Up))).await;
+    let _ = tokio::time::timeout(10 * RETRY_DELAY, state.wait_for(|state| matches!(state, LinkState::Available))).await;
 }
 
 /// One payload for each topic, or several where one would be too large.
-fn payloads(origin: u64, batch: &[Publication]) -> Vec<(String, Bytes)> {
+fn build_payloads(origin: u64, batch: &[Publication]) -> Vec<(String, Bytes)> {
     let mut payloads: Vec<(&str, BytesMut)> = Vec::new();
     let mut open: HashMap<&str, usize> = HashMap::new();
-    for Publication { topic, record, .. } in batch {
+    for Publication { redis_channel: topic, record, .. } in batch {
         let index = open.get(topic.as_str()).copied();
-        let index = index.filter(|index| payloads[*index].1.len() + record.len() <= PAYLOAD_BYTES);
+        let index = index.filter(|index| payloads[*index].1.len() + record.len() <= MAX_PAYLOAD_BYTES);
         let index = index.unwrap_or_else(|| {
             let mut payload = BytesMut::with_capacity(wire::ENVELOPE_BYTES + record.len());
             wire::begin_payload(&mut payload, origin);
@@ -107,14 +107,20 @@ mod tests {
     use super::*;
 
     fn publication(topic: &str, bytes: usize) -> Publication {
-        Publication { topic: topic.to_owned(), record: BytesMut::zeroed(bytes), worth: Worth::Logged }
+        Publication {
+            redis_channel: topic.to_owned(),
+            record: BytesMut::zeroed(bytes),
+            drop_policy: DropPolicy::Recoverable,
+        }
     }
 
     #[test]
     fn records_of_one_topic_share_a_payload_up_to_its_size() {
-        let batch = [publication("a", 10), publication("b", 20), publication("a", 30), publication("a", PAYLOAD_BYTES)];
-        let sizes: Vec<_> = payloads(1, &batch).into_iter().map(|(topic, payload)| (topic, payload.len())).collect();
+        let batch =
+            [publication("a", 10), publication("b", 20), publication("a", 30), publication("a", MAX_PAYLOAD_BYTES)];
+        let sizes: Vec<_> =
+            build_payloads(1, &batch).into_iter().map(|(topic, payload)| (topic, payload.len())).collect();
         let sized = |topic: &str, bytes| (topic.to_owned(), bytes + wire::ENVELOPE_BYTES);
-        assert_eq!(sizes, [sized("a", 40), sized("b", 20), sized("a", PAYLOAD_BYTES)]);
+        assert_eq!(sizes, [sized("a", 40), sized("b", 20), sized("a", MAX_PAYLOAD_BYTES)]);
     }
 }

@@ -19,43 +19,53 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::receiver::Receiver;
-use super::{Shared, topic, wire};
+use super::inbound::InboundDispatcher;
+use super::{BusState, redis_channel, wire};
 use crate::hub::ChannelDelivery;
-use crate::redis::{Pushes, RedisTrouble, Topics};
+use crate::redis::{RedisClientError, RedisPushStream, SubscriptionHandle};
 
 /// Topics that are listened for in one go, so that each go stays well inside the link's deadline.
-const TOPICS_AT_ONCE: usize = 512;
+const MAX_CHANNELS_PER_COMMAND: usize = 512;
 /// The first and the longest pause before another connection is made.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+const RECONNECT_DELAYS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
 /// Hears until `stop`.
-pub(super) async fn run(shared: Arc<Shared>, hub: ChannelDelivery, tasks: TaskTracker, stop: CancellationToken) {
-    let receiver = Receiver::new(hub.clone(), shared.clone(), tasks);
-    let listener = Listener { shared, hub, receiver, heard: Mutex::new(Instant::now()) };
+pub(super) async fn run_subscriber(
+    shared: Arc<BusState>,
+    hub: ChannelDelivery,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+) {
+    let receiver = InboundDispatcher::new(hub.clone(), shared.clone(), tasks);
+    let listener = BusSubscriber { shared, hub, inbound: receiver, last_received_at: Mutex::new(Instant::now()) };
     tokio::select! {
-        () = listener.run() => {}
+        () = listener.keep_subscribed() => {}
         () = stop.cancelled() => {}
     }
 }
 
-struct Listener {
-    shared: Arc<Shared>,
+struct BusSubscriber {
+    shared: Arc<BusState>,
     hub: ChannelDelivery,
-    receiver: Receiver,
-    heard: Mutex<Instant>,
+    inbound: InboundDispatcher,
+    last_received_at: Mutex<Instant>,
 }
 
-impl Listener {
-    async fn run(&self) {
-        let backoff = || ExponentialBuilder::new().with_jitter().with_min_delay(PAUSES.0).with_max_delay(PAUSES.1);
+impl BusSubscriber {
+    async fn keep_subscribed(&self) {
+        let backoff = || {
+            ExponentialBuilder::new()
+                .with_jitter()
+                .with_min_delay(RECONNECT_DELAYS.0)
+                .with_max_delay(RECONNECT_DELAYS.1)
+        };
         let mut pauses = backoff().without_max_times().build();
         // Told once until it has worked again for a while.
         let mut told = false;
         loop {
             let begun = Instant::now();
-            let lost = self.listen().await;
-            told &= begun.elapsed() <= PAUSES.1;
+            let lost = self.run_connection().await;
+            told &= begun.elapsed() <= RECONNECT_DELAYS.1;
             if !std::mem::replace(&mut told, true) {
                 let lost = lost.as_ref().err();
                 tracing::warn!(
@@ -63,101 +73,106 @@ impl Listener {
                     "the bus lost its subscription; making another"
                 );
             }
-            self.shared.metrics.reconnects.inc();
+            self.shared.metrics.subscriber_reconnects.inc();
             // At once: who comes now must not rely on it.
-            let _ = self.shared.interest.restart(|group| self.hub.has_members(group));
-            if begun.elapsed() > PAUSES.1 {
+            let _ = self.shared.subscriptions.reset_pending(|group| self.hub.has_members(group));
+            if begun.elapsed() > RECONNECT_DELAYS.1 {
                 pauses = backoff().without_max_times().build();
             }
-            tokio::time::sleep(pauses.next().unwrap_or(PAUSES.1)).await;
+            tokio::time::sleep(pauses.next().unwrap_or(RECONNECT_DELAYS.1)).await;
         }
     }
 
     /// Listens on a fresh connection until that is lost.
-    async fn listen(&self) -> Result<(), RedisTrouble> {
-        let (topics, pushes) = self.shared.redis.subscriber().await?.split();
-        *self.heard.lock() = Instant::now();
+    async fn run_connection(&self) -> Result<(), RedisClientError> {
+        let (topics, pushes) = self.shared.redis.open_subscriber().await?.split();
+        *self.last_received_at.lock() = Instant::now();
         tokio::select! {
-            () = self.hear(pushes) => Ok(()),
-            steered = self.steer(topics) => steered,
+            () = self.receive_payloads(pushes) => Ok(()),
+            steered = self.maintain_subscriptions(topics) => steered,
         }
     }
 
-    async fn hear(&self, mut pushes: Pushes) {
+    async fn receive_payloads(&self, mut pushes: RedisPushStream) {
         while let Some(pushed) = pushes.next().await {
-            *self.heard.lock() = Instant::now();
-            self.receiver.take(&pushed.payload);
+            *self.last_received_at.lock() = Instant::now();
+            self.inbound.dispatch_payload(&pushed.payload);
         }
     }
 
-    async fn steer(&self, topics: Topics) -> Result<(), RedisTrouble> {
+    async fn maintain_subscriptions(&self, topics: SubscriptionHandle) -> Result<(), RedisClientError> {
         let shared = &self.shared;
-        let mut node = shared.nodes.node();
-        let own = [topic::of_pod(shared.origin), topic::of_node(node)].map(|topic| shared.redis.key(&topic));
+        let mut node = shared.node_liveness.node_id();
+        let own = [redis_channel::channel_of_pod(shared.incarnation), redis_channel::channel_of_node(node)]
+            .map(|topic| shared.redis.prefixed_key(&topic));
         topics.subscribe(&own).await?;
-        self.subscribe(&topics, &shared.interest.restart(|group| self.hub.has_members(group))).await?;
+        self.subscribe_groups(&topics, &shared.subscriptions.reset_pending(|group| self.hub.has_members(group)))
+            .await?;
         // Also the first time: something may have been said since the first connection came.
-        shared.missed.notify_one();
-        let mut heartbeat = tokio::time::interval(shared.settings.heartbeat);
+        shared.resync_requested.notify_one();
+        let mut heartbeat = tokio::time::interval(shared.settings.heartbeat_interval);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                () = shared.interest.changed() => self.follow_changes(&topics).await?,
+                () = shared.subscriptions.wait_changed() => self.apply_changes(&topics).await?,
                 _ = heartbeat.tick() => {
-                    if self.heard.lock().elapsed() > shared.settings.silence {
+                    if self.last_received_at.lock().elapsed() > shared.settings.silence_timeout {
                         return Ok(());
                     }
-                    self.follow_node(&topics, &mut node).await?;
-                    self.pulse().await;
+                    self.follow_node_id(&topics, &mut node).await?;
+                    self.publish_heartbeat().await;
                 }
             }
         }
     }
 
-    async fn follow_changes(&self, topics: &Topics) -> Result<(), RedisTrouble> {
-        let steps = self.shared.interest.steps(Instant::now(), |group| self.hub.has_members(group));
-        self.subscribe(topics, &steps.subscribe).await?;
+    async fn apply_changes(&self, topics: &SubscriptionHandle) -> Result<(), RedisClientError> {
+        let steps = self.shared.subscriptions.take_changes(Instant::now(), |group| self.hub.has_members(group));
+        self.subscribe_groups(topics, &steps.subscribe).await?;
         for group in &steps.unsubscribe {
-            self.hub.forget_order(group);
+            self.hub.evict_unread_channels(group);
         }
-        for groups in steps.unsubscribe.chunks(TOPICS_AT_ONCE) {
-            topics.unsubscribe(&self.topics_of(groups)).await?;
+        for groups in steps.unsubscribe.chunks(MAX_CHANNELS_PER_COMMAND) {
+            topics.unsubscribe(&self.redis_channels_of(groups)).await?;
         }
-        self.shared.metrics.subscriptions.set(i64::try_from(self.shared.interest.count()).unwrap_or(i64::MAX));
+        self.shared
+            .metrics
+            .subscriptions
+            .set(i64::try_from(self.shared.subscriptions.group_count()).unwrap_or(i64::MAX));
         Ok(())
     }
 
     /// A pod that lost its lease goes on as another node.
-    async fn follow_node(&self, topics: &Topics, node: &mut u16) -> Result<(), RedisTrouble> {
-        let now = self.shared.nodes.node();
+    async fn follow_node_id(&self, topics: &SubscriptionHandle, node: &mut u16) -> Result<(), RedisClientError> {
+        let now = self.shared.node_liveness.node_id();
         if now != *node {
-            topics.subscribe(&[self.shared.redis.key(&topic::of_node(now))]).await?;
-            topics.unsubscribe(&[self.shared.redis.key(&topic::of_node(*node))]).await?;
+            topics.subscribe(&[self.shared.redis.prefixed_key(&redis_channel::channel_of_node(now))]).await?;
+            topics.unsubscribe(&[self.shared.redis.prefixed_key(&redis_channel::channel_of_node(*node))]).await?;
             *node = now;
         }
         Ok(())
     }
 
-    async fn subscribe(&self, topics: &Topics, groups: &[Group]) -> Result<(), RedisTrouble> {
-        for groups in groups.chunks(TOPICS_AT_ONCE) {
-            topics.subscribe(&self.topics_of(groups)).await?;
-            self.shared.interest.confirm(groups);
+    async fn subscribe_groups(&self, topics: &SubscriptionHandle, groups: &[Group]) -> Result<(), RedisClientError> {
+        for groups in groups.chunks(MAX_CHANNELS_PER_COMMAND) {
+            topics.subscribe(&self.redis_channels_of(groups)).await?;
+            self.shared.subscriptions.confirm_active(groups);
         }
         Ok(())
     }
 
-    fn topics_of(&self, groups: &[Group]) -> Vec<String> {
-        groups.iter().map(|group| self.shared.redis.key(&topic::of_group(group))).collect()
+    fn redis_channels_of(&self, groups: &[Group]) -> Vec<String> {
+        groups.iter().map(|group| self.shared.redis.prefixed_key(&redis_channel::channel_of_group(group))).collect()
     }
 
     /// Publishes directly: a heartbeat that waits behind a full queue would say that the subscription is dead. When it does
     /// not go out, nothing is heard either, and the silence tells.
-    async fn pulse(&self) {
+    async fn publish_heartbeat(&self) {
         let mut payload = BytesMut::new();
-        wire::begin_payload(&mut payload, self.shared.origin);
-        payload.extend_from_slice(&wire::pulse_record());
-        let topic = self.shared.redis.key(&topic::of_pod(self.shared.origin));
+        wire::begin_payload(&mut payload, self.shared.incarnation);
+        payload.extend_from_slice(&wire::heartbeat_record());
+        let topic = self.shared.redis.prefixed_key(&redis_channel::channel_of_pod(self.shared.incarnation));
         let published = self.shared.redis.publish_all(vec![(topic, payload.freeze())]);
-        let _ = tokio::time::timeout(self.shared.settings.heartbeat, published).await;
+        let _ = tokio::time::timeout(self.shared.settings.heartbeat_interval, published).await;
     }
 }

@@ -18,40 +18,40 @@ use handlers::audience::Audience;
 use handlers::channel::{Channel, Epoch, Offset, Position};
 use handlers::id::{ConnectionId, TenantId, UserId};
 use handlers::identity::Role;
-use handlers::ports::{Outgoing, Placement, Priority};
+use handlers::ports::{OutgoingFrame, Placement, Priority};
 
-use self::cursor::Cursor;
-pub use self::operation::{Answer, Described, Operation};
+use self::cursor::ByteCursor;
+pub use self::operation::{PeerOperation, PeerReply, WireDescription};
 
 /// The version of the format. A payload of another version is not read: its placed messages come from the log.
-const VERSION: u8 = 1;
-const FRAME: u8 = 1;
-const REQUEST: u8 = 2;
-const REPLY: u8 = 3;
-const PULSE: u8 = 4;
+const WIRE_VERSION: u8 = 1;
+const KIND_FRAME: u8 = 1;
+const KIND_REQUEST: u8 = 2;
+const KIND_REPLY: u8 = 3;
+const KIND_HEARTBEAT: u8 = 4;
 /// The frame's place is in its audience's own channel.
-const PLACED: u8 = 1;
+const FLAG_PLACED: u8 = 1;
 /// The frame's place is in a channel that is named.
-const PLACED_ELSEWHERE: u8 = 2;
+const FLAG_PLACED_IN_OTHER_CHANNEL: u8 = 2;
 /// Version and origin.
 pub const ENVELOPE_BYTES: usize = 9;
 
 /// A payload, or a part of one, that is not what this version writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a payload of the bus is malformed")]
-pub struct Malformed;
+pub struct MalformedPayloadError;
 
 /// One thing that a pod said.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Record<'p> {
+pub enum BusRecord<'p> {
     /// A frame for an audience.
-    Frame(Frame<'p>),
+    Frame(BusFrame<'p>),
     /// A request about one connection.
     Request {
         /// What the reply repeats.
         id: u64,
         /// What is asked.
-        operation: Operation,
+        operation: PeerOperation,
         /// The frame that goes with it; empty when none does.
         text: &'p str,
     },
@@ -60,19 +60,19 @@ pub enum Record<'p> {
         /// The request's id.
         id: u64,
         /// The answer.
-        answer: Answer,
+        reply: PeerReply,
     },
     /// A heartbeat.
-    Pulse,
+    Heartbeat,
 }
 
 /// A frame on its way between pods.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Frame<'p> {
+pub struct BusFrame<'p> {
     /// Who gets it.
     pub audience: Audience,
     /// Which of the audience's groups this copy is for.
-    pub part: usize,
+    pub group_index: usize,
     /// Its lane.
     pub priority: Priority,
     /// Its place in a log.
@@ -83,14 +83,14 @@ pub struct Frame<'p> {
 
 /// Puts the envelope in front of what is to follow.
 pub fn begin_payload(buffer: &mut BytesMut, origin: u64) {
-    buffer.put_u8(VERSION);
+    buffer.put_u8(WIRE_VERSION);
     buffer.put_u64(origin);
 }
 
 /// A frame's record: the copy for group number `part` of the audience.
 #[must_use]
-pub fn frame_record(audience: &Audience, part: u8, outgoing: &Outgoing) -> BytesMut {
-    let mut record = begin_record(FRAME, outgoing.frame.len() + 160);
+pub fn frame_record(audience: &Audience, part: u8, outgoing: &OutgoingFrame) -> BytesMut {
+    let mut record = begin_record(KIND_FRAME, outgoing.frame.len() + 160);
     record.put_u8(outgoing.priority as u8);
     record.put_u8(part);
     put_audience(&mut record, audience);
@@ -98,9 +98,9 @@ pub fn frame_record(audience: &Audience, part: u8, outgoing: &Outgoing) -> Bytes
         None => record.put_u8(0),
         Some(placement) => {
             if matches!(audience, Audience::Channel(channel) if *channel == placement.channel) {
-                record.put_u8(PLACED);
+                record.put_u8(FLAG_PLACED);
             } else {
-                record.put_u8(PLACED_ELSEWHERE);
+                record.put_u8(FLAG_PLACED_IN_OTHER_CHANNEL);
                 put_text(&mut record, &placement.channel.to_string());
             }
             put_text(&mut record, &placement.position.epoch.0);
@@ -113,8 +113,8 @@ pub fn frame_record(audience: &Audience, part: u8, outgoing: &Outgoing) -> Bytes
 
 /// A request's record.
 #[must_use]
-pub fn request_record(id: u64, operation: &Operation, text: &[u8]) -> BytesMut {
-    let mut record = begin_record(REQUEST, text.len() + 256);
+pub fn request_record(id: u64, operation: &PeerOperation, text: &[u8]) -> BytesMut {
+    let mut record = begin_record(KIND_REQUEST, text.len() + 256);
     record.put_u64(id);
     put_text(&mut record, &serde_json::to_string(operation).unwrap_or_default());
     record.extend_from_slice(text);
@@ -123,8 +123,8 @@ pub fn request_record(id: u64, operation: &Operation, text: &[u8]) -> BytesMut {
 
 /// A reply's record.
 #[must_use]
-pub fn reply_record(id: u64, answer: &Answer) -> BytesMut {
-    let mut record = begin_record(REPLY, 128);
+pub fn reply_record(id: u64, answer: &PeerReply) -> BytesMut {
+    let mut record = begin_record(KIND_REPLY, 128);
     record.put_u64(id);
     record.extend_from_slice(&serde_json::to_vec(answer).unwrap_or_default());
     end_record(record)
@@ -132,40 +132,40 @@ pub fn reply_record(id: u64, answer: &Answer) -> BytesMut {
 
 /// A heartbeat's record.
 #[must_use]
-pub fn pulse_record() -> BytesMut {
-    end_record(begin_record(PULSE, 0))
+pub fn heartbeat_record() -> BytesMut {
+    end_record(begin_record(KIND_HEARTBEAT, 0))
 }
 
 /// Who sent a payload, and the records in it.
 ///
 /// # Errors
-/// [`Malformed`] when it is of another version, or too short for an envelope.
-pub fn read_payload(payload: &[u8]) -> Result<(u64, Records<'_>), Malformed> {
-    let mut cursor = Cursor(payload);
-    if cursor.byte()? != VERSION {
-        return Err(Malformed);
+/// [`MalformedPayloadError`] when it is of another version, or too short for an envelope.
+pub fn read_payload(payload: &[u8]) -> Result<(u64, BusRecords<'_>), MalformedPayloadError> {
+    let mut cursor = ByteCursor(payload);
+    if cursor.read_byte()? != WIRE_VERSION {
+        return Err(MalformedPayloadError);
     }
-    Ok((cursor.number()?, Records { cursor }))
+    Ok((cursor.read_u64()?, BusRecords { cursor }))
 }
 
 /// The records of a payload. Behind a malformed record the others are still read as long as lengths add up.
-pub struct Records<'p> {
-    cursor: Cursor<'p>,
+pub struct BusRecords<'p> {
+    cursor: ByteCursor<'p>,
 }
 
-impl<'p> Iterator for Records<'p> {
-    type Item = Result<Record<'p>, Malformed>;
+impl<'p> Iterator for BusRecords<'p> {
+    type Item = Result<BusRecord<'p>, MalformedPayloadError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         while !self.cursor.0.is_empty() {
-            match self.cursor.record() {
-                Ok((kind, body)) => match read_record(kind, Cursor(body)) {
+            match self.cursor.read_record() {
+                Ok((kind, body)) => match read_record(kind, ByteCursor(body)) {
                     Ok(None) => {}
                     Ok(Some(record)) => return Some(Ok(record)),
                     Err(malformed) => return Some(Err(malformed)),
                 },
                 Err(malformed) => {
-                    self.cursor = Cursor(&[]);
+                    self.cursor = ByteCursor(&[]);
                     return Some(Err(malformed));
                 }
             }
@@ -174,41 +174,42 @@ impl<'p> Iterator for Records<'p> {
     }
 }
 
-fn read_record(kind: u8, mut body: Cursor<'_>) -> Result<Option<Record<'_>>, Malformed> {
+fn read_record(kind: u8, mut body: ByteCursor<'_>) -> Result<Option<BusRecord<'_>>, MalformedPayloadError> {
     Ok(Some(match kind {
-        FRAME => Record::Frame(read_frame(body)?),
-        REQUEST => {
-            let id = body.number()?;
-            let operation = serde_json::from_str(body.text()?).map_err(|_| Malformed)?;
-            Record::Request { id, operation, text: body.rest()? }
+        KIND_FRAME => BusRecord::Frame(read_frame(body)?),
+        KIND_REQUEST => {
+            let id = body.read_u64()?;
+            let operation = serde_json::from_str(body.read_text()?).map_err(|_| MalformedPayloadError)?;
+            BusRecord::Request { id, operation, text: body.read_rest()? }
         }
-        REPLY => {
-            Record::Reply { id: body.number()?, answer: serde_json::from_str(body.rest()?).map_err(|_| Malformed)? }
-        }
-        PULSE => Record::Pulse,
+        KIND_REPLY => BusRecord::Reply {
+            id: body.read_u64()?,
+            reply: serde_json::from_str(body.read_rest()?).map_err(|_| MalformedPayloadError)?,
+        },
+        KIND_HEARTBEAT => BusRecord::Heartbeat,
         _ => return Ok(None),
     }))
 }
 
-fn read_frame(mut body: Cursor<'_>) -> Result<Frame<'_>, Malformed> {
-    let priority = priority_of(body.byte()?)?;
-    let part = usize::from(body.byte()?);
+fn read_frame(mut body: ByteCursor<'_>) -> Result<BusFrame<'_>, MalformedPayloadError> {
+    let priority = decode_priority(body.read_byte()?)?;
+    let part = usize::from(body.read_byte()?);
     let audience = read_audience(&mut body)?;
-    let placement = match (body.byte()?, &audience) {
+    let placement = match (body.read_byte()?, &audience) {
         (0, _) => None,
-        (PLACED, Audience::Channel(channel)) => Some(read_placement(channel.clone(), &mut body)?),
-        (PLACED_ELSEWHERE, _) => {
-            let channel = Channel::from_key(body.text()?).map_err(|_| Malformed)?;
+        (FLAG_PLACED, Audience::Channel(channel)) => Some(read_placement(channel.clone(), &mut body)?),
+        (FLAG_PLACED_IN_OTHER_CHANNEL, _) => {
+            let channel = Channel::from_key(body.read_text()?).map_err(|_| MalformedPayloadError)?;
             Some(read_placement(channel, &mut body)?)
         }
-        _ => return Err(Malformed),
+        _ => return Err(MalformedPayloadError),
     };
-    Ok(Frame { audience, part, priority, placement, text: body.rest()? })
+    Ok(BusFrame { audience, group_index: part, priority, placement, text: body.read_rest()? })
 }
 
-fn read_placement(channel: Channel, body: &mut Cursor<'_>) -> Result<Placement, Malformed> {
-    let epoch = Epoch(body.text()?.into());
-    Ok(Placement { channel, position: Position { epoch, offset: Offset(body.number()?) } })
+fn read_placement(channel: Channel, body: &mut ByteCursor<'_>) -> Result<Placement, MalformedPayloadError> {
+    let epoch = Epoch(body.read_text()?.into());
+    Ok(Placement { channel, position: Position { epoch, offset: Offset(body.read_u64()?) } })
 }
 
 fn put_audience(record: &mut BytesMut, audience: &Audience) {
@@ -222,28 +223,28 @@ fn put_audience(record: &mut BytesMut, audience: &Audience) {
     put_text(record, &key);
 }
 
-fn read_audience(body: &mut Cursor<'_>) -> Result<Audience, Malformed> {
-    let (tag, key) = (body.byte()?, body.text()?);
-    let split = || key.split_once('/').ok_or(Malformed);
-    let tenant = |text| TenantId::parse(text).map_err(|_| Malformed);
+fn read_audience(body: &mut ByteCursor<'_>) -> Result<Audience, MalformedPayloadError> {
+    let (tag, key) = (body.read_byte()?, body.read_text()?);
+    let split = || key.split_once('/').ok_or(MalformedPayloadError);
+    let tenant = |text| TenantId::parse(text).map_err(|_| MalformedPayloadError);
     Ok(match tag {
-        1 => Audience::Connection(ConnectionId::parse(key).map_err(|_| Malformed)?),
+        1 => Audience::Connection(ConnectionId::parse(key).map_err(|_| MalformedPayloadError)?),
         2 => {
             let (of, user) = split()?;
-            Audience::User(tenant(of)?, UserId::parse(user).map_err(|_| Malformed)?)
+            Audience::User(tenant(of)?, UserId::parse(user).map_err(|_| MalformedPayloadError)?)
         }
         3 => {
             let (of, role) = split()?;
-            Audience::Role(tenant(of)?, Role::parse(role).ok_or(Malformed)?)
+            Audience::Role(tenant(of)?, Role::parse(role).ok_or(MalformedPayloadError)?)
         }
-        4 => Audience::Channel(Channel::from_key(key).map_err(|_| Malformed)?),
-        _ => return Err(Malformed),
+        4 => Audience::Channel(Channel::from_key(key).map_err(|_| MalformedPayloadError)?),
+        _ => return Err(MalformedPayloadError),
     })
 }
 
-fn priority_of(lane: u8) -> Result<Priority, Malformed> {
+fn decode_priority(lane: u8) -> Result<Priority, MalformedPayloadError> {
     let lanes = [Priority::Control, Priority::Direct, Priority::Broadcast, Priority::Ephemeral];
-    lanes.get(usize::from(lane)).copied().ok_or(Malformed)
+    lanes.get(usize::from(lane)).copied().ok_or(MalformedPayloadError)
 }
 
 fn begin_record(kind: u8, body_hint: usize) -> BytesMut {

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::{Args, Command};
 use clap_complete::Shell;
 
-use super::Terminal;
-use super::exit::Failure;
+use super::CommandIo;
+use super::exit::CommandError;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -21,12 +21,12 @@ pub(super) struct CompletionsArgs {
     shell: Shell,
 }
 
-pub(super) fn completions(
+pub(super) fn print_completions(
     arguments: &CompletionsArgs,
     command: &mut Command,
-    terminal: &mut Terminal<'_>,
-) -> Result<ExitCode, Failure> {
+    terminal: &mut CommandIo<'_>,
+) -> Result<ExitCode, CommandError> {
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, command, "twinway", &mut script);
-    terminal.print(&String::from_utf8_lossy(&script))
+    terminal.print_result(&String::from_utf8_lossy(&script))
 }

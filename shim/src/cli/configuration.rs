@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use super::exit::Failure;
-use super::{Settings, Terminal};
-use crate::config::{ConfigError, Mode, reference};
+use super::exit::CommandError;
+use super::{CommandIo, ConfigArgs};
+use crate::config::{ConfigError, DeploymentMode, reference};
 
 const CHECK_EXAMPLES: &str = "\
 Examples:
@@ -18,9 +18,9 @@ Examples:
 pub(super) enum ConfigCommand {
     /// Report all mistakes and warnings at once; exit code 64 if there are mistakes
     #[command(after_help = CHECK_EXAMPLES)]
-    Check(Settings),
+    Check(ConfigArgs),
     /// Show every setting, its value and where it came from; secrets are hidden
-    Print(Settings),
+    Print(ConfigArgs),
     /// Print docs/CONFIGURATION.md
     #[command(hide = true)]
     Docs,
@@ -29,30 +29,33 @@ pub(super) enum ConfigCommand {
     Example,
 }
 
-pub(super) fn configuration(command: &ConfigCommand, terminal: &mut Terminal<'_>) -> Result<ExitCode, Failure> {
+pub(super) fn run_config_command(
+    command: &ConfigCommand,
+    terminal: &mut CommandIo<'_>,
+) -> Result<ExitCode, CommandError> {
     match command {
-        ConfigCommand::Check(settings) => check(settings, terminal),
-        ConfigCommand::Print(settings) => print(settings, terminal),
-        ConfigCommand::Docs => terminal.print(&reference::markdown()),
-        ConfigCommand::Example => terminal.print(&reference::example()),
+        ConfigCommand::Check(settings) => check_config(settings, terminal),
+        ConfigCommand::Print(settings) => print_config(settings, terminal),
+        ConfigCommand::Docs => terminal.print_result(&reference::render_markdown()),
+        ConfigCommand::Example => terminal.print_result(&reference::render_example()),
     }
 }
 
-fn check(settings: &Settings, terminal: &mut Terminal<'_>) -> Result<ExitCode, Failure> {
-    let config = settings.config(terminal)?;
-    config.servable()?;
+fn check_config(settings: &ConfigArgs, terminal: &mut CommandIo<'_>) -> Result<ExitCode, CommandError> {
+    let config = settings.load_valid_config(terminal)?;
+    config.check_servable()?;
     let mut answer = format!("the configuration is sound; mode {}\n", config.mode.as_str());
-    if config.mode == Mode::Kubernetes {
-        let least = config.drain.least_termination_grace().as_secs();
+    if config.mode == DeploymentMode::Kubernetes {
+        let least = config.drain.min_termination_grace().as_secs();
         answer.push_str(&format!("terminationGracePeriodSeconds of the pod: at least {least}\n"));
     }
-    terminal.print(&answer)
+    terminal.print_result(&answer)
 }
 
-fn print(settings: &Settings, terminal: &mut Terminal<'_>) -> Result<ExitCode, Failure> {
-    let loaded = settings.loaded(terminal.strings)?;
-    terminal.warn(&loaded.warnings);
-    terminal.print(&reference::print(&loaded.layers))?;
+fn print_config(settings: &ConfigArgs, terminal: &mut CommandIo<'_>) -> Result<ExitCode, CommandError> {
+    let loaded = settings.load_config(terminal.variables)?;
+    terminal.print_warnings(&loaded.warnings);
+    terminal.print_result(&reference::render_values(&loaded.sources))?;
     // The values help to find the mistake, so they are shown first.
     loaded.config.map(|_| ExitCode::SUCCESS).map_err(|error: ConfigError| error.into())
 }

@@ -13,8 +13,8 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::exit::Failure;
-use super::{Settings, Terminal};
+use super::exit::CommandError;
+use super::{CommandIo, ConfigArgs};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -23,7 +23,7 @@ Examples:
   HEALTHCHECK CMD [\"twinway\", \"healthcheck\"]  in a Dockerfile";
 
 /// How long the answer may take. Container runtimes give a probe a few seconds.
-const DEADLINE: Duration = Duration::from_secs(2);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What to ask.
 #[derive(Debug, Args)]
@@ -32,30 +32,33 @@ pub(super) struct HealthcheckArgs {
     #[arg(long)]
     ready: bool,
     #[command(flatten)]
-    settings: Settings,
+    settings: ConfigArgs,
 }
 
-pub(super) fn healthcheck(arguments: &HealthcheckArgs, terminal: &mut Terminal<'_>) -> Result<ExitCode, Failure> {
-    let config = arguments.settings.config(terminal)?;
-    let address = reachable(config.server.ops_listen);
+pub(super) fn run_healthcheck(
+    arguments: &HealthcheckArgs,
+    terminal: &mut CommandIo<'_>,
+) -> Result<ExitCode, CommandError> {
+    let config = arguments.settings.load_valid_config(terminal)?;
+    let address = reachable_address(config.server.ops_listen);
     let path = if arguments.ready { "/ready" } else { "/health" };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::classify(error.into()))?;
-    let answer = runtime.block_on(async { tokio::time::timeout(DEADLINE, ask(address, path)).await });
-    let unhealthy = |why: String| Failure::unhealthy(format!("http://{address}{path} {why}"));
+    let runtime = runtime.map_err(|error| CommandError::classify_error(error.into()))?;
+    let answer = runtime.block_on(async { tokio::time::timeout(PROBE_TIMEOUT, request_status(address, path)).await });
+    let unhealthy = |why: String| CommandError::unhealthy_error(format!("http://{address}{path} {why}"));
     match answer {
-        Err(_) => Err(unhealthy(format!("did not answer within {} seconds", DEADLINE.as_secs()))),
+        Err(_) => Err(unhealthy(format!("did not answer within {} seconds", PROBE_TIMEOUT.as_secs()))),
         Ok(Err(error)) => Err(unhealthy(format!(
             "cannot be asked: {}; does the server run with this ops address?",
             errors::chain(&*error)
         ))),
-        Ok(Ok(StatusCode::OK)) => terminal.print("healthy\n"),
+        Ok(Ok(StatusCode::OK)) => terminal.print_result("healthy\n"),
         Ok(Ok(status)) => Err(unhealthy(format!("answered {status}"))),
     }
 }
 
 /// A server that listens everywhere is asked on loopback.
-fn reachable(address: SocketAddr) -> SocketAddr {
+fn reachable_address(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
@@ -64,7 +67,7 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-async fn ask(address: SocketAddr, path: &str) -> anyhow::Result<StatusCode> {
+async fn request_status(address: SocketAddr, path: &str) -> anyhow::Result<StatusCode> {
     let stream = TcpStream::connect(address).await.context("no connection")?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let request = Request::get(path).header("host", address.to_string()).body(Empty::<Bytes>::new())?;

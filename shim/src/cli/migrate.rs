@@ -11,10 +11,10 @@ use std::process::{Command, ExitCode};
 
 use clap::Args;
 
-use super::exit::Failure;
+use super::exit::CommandError;
 
 /// The program's name.
-const PROGRAM: &str = "twinway-migrate";
+const MIGRATE_PROGRAM: &str = "twinway-migrate";
 
 /// Everything behind `migrate`, as it is.
 #[derive(Debug, Args)]
@@ -26,20 +26,20 @@ pub(super) struct MigrateArgs {
 }
 
 /// Becomes the other program; returns only when that is not possible.
-pub(super) fn migrate(arguments: &MigrateArgs) -> Result<ExitCode, Failure> {
+pub(super) fn run_migrate(arguments: &MigrateArgs) -> Result<ExitCode, CommandError> {
     // `exec` looks for a bare name on PATH.
-    let program = beside().unwrap_or_else(|| PathBuf::from(PROGRAM));
+    let program = sibling_program().unwrap_or_else(|| PathBuf::from(MIGRATE_PROGRAM));
     let error = Command::new(&program).args(&arguments.arguments).exec();
-    Err(Failure::unavailable(match error.kind() {
+    Err(CommandError::unavailable_error(match error.kind() {
         ErrorKind::NotFound => format!(
-            "{PROGRAM} is neither beside this program nor on PATH; it comes with the same release: put it there, or build it \
+            "{MIGRATE_PROGRAM} is neither beside this program nor on PATH; it comes with the same release: put it there, or build it \
              with `cargo build --release -p migrate`"
         ),
         _ => format!("{} cannot be run: {error}", program.display()),
     }))
 }
 
-fn beside() -> Option<PathBuf> {
-    let path = std::env::current_exe().ok()?.parent()?.join(PROGRAM);
+fn sibling_program() -> Option<PathBuf> {
+    let path = std::env::current_exe().ok()?.parent()?.join(MIGRATE_PROGRAM);
     path.is_file().then_some(path)
 }

@@ -4,23 +4,23 @@
 
 use clap::{Arg, ArgMatches, Args, Command, Error, FromArgMatches};
 
-use crate::config::Flags;
-use crate::config::keys::{Fallback, KEYS, Key};
+use crate::config::FlagValues;
+use crate::config::keys::{ConfigKey, DefaultValue, KEYS};
 
 /// What the flags said.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Overrides(Flags);
+pub(super) struct FlagOverrides(FlagValues);
 
-impl Overrides {
-    pub(super) const fn flags(&self) -> &Flags {
+impl FlagOverrides {
+    pub(super) const fn flag_values(&self) -> &FlagValues {
         &self.0
     }
 }
 
-impl Args for Overrides {
+impl Args for FlagOverrides {
     fn augment_args(command: Command) -> Command {
         KEYS.iter().fold(command, |command, key| match key.flag {
-            Some(flag) => command.arg(argument(key, flag)),
+            Some(flag) => command.arg(flag_argument(key, flag)),
             None => command,
         })
     }
@@ -30,13 +30,13 @@ impl Args for Overrides {
     }
 }
 
-impl FromArgMatches for Overrides {
+impl FromArgMatches for FlagOverrides {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
         let given = KEYS.iter().filter_map(|key| {
             let value = matches.get_one::<String>(key.flag?)?;
             Some((key.path, value.clone()))
         });
-        Ok(Self(Flags::new(given)))
+        Ok(Self(FlagValues::new(given)))
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
@@ -45,11 +45,13 @@ impl FromArgMatches for Overrides {
     }
 }
 
-fn argument(key: &'static Key, flag: &'static str) -> Arg {
+fn flag_argument(key: &'static ConfigKey, flag: &'static str) -> Arg {
     let default = match key.default {
-        Fallback::Absent => String::new(),
-        Fallback::Always(value) => format!(" [default: {value}]"),
-        Fallback::Embedded { embedded, elsewhere } => format!(" [default: {embedded}, in pods {elsewhere}]"),
+        DefaultValue::Unset => String::new(),
+        DefaultValue::AllModes(value) => format!(" [default: {value}]"),
+        DefaultValue::ByMode { embedded, other_modes: elsewhere } => {
+            format!(" [default: {embedded}, in pods {elsewhere}]")
+        }
     };
     let sentence = key.doc.split_once(". ").map_or(key.doc, |(first, _)| first).trim_end_matches('.');
     let help = format!("{sentence} [env: {}]{default}", key.env).replace('`', "");

@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use super::exit::Failure;
-use super::{Settings, Terminal, welcome};
+use super::exit::CommandError;
+use super::{CommandIo, ConfigArgs, startup_banner};
 use crate::logging;
 use crate::serve::{self, Ready};
 
@@ -20,11 +20,11 @@ The remaining settings have no flag; `twinway config print` lists them all.";
 /// it costs no measurable CPU time.
 const GLOBAL_QUEUE_INTERVAL: u32 = 1;
 
-pub(super) fn serve(settings: &Settings, terminal: &mut Terminal<'_>) -> Result<ExitCode, Failure> {
-    let loaded = settings.loaded(terminal.strings)?;
+pub(super) fn run_serve(settings: &ConfigArgs, terminal: &mut CommandIo<'_>) -> Result<ExitCode, CommandError> {
+    let loaded = settings.load_config(terminal.variables)?;
     let config = loaded.config?;
-    config.servable()?;
-    logging::start(&config.logging).map_err(|error| Failure::internal(error.into()))?;
+    config.check_servable()?;
+    logging::init_logging(&config.logging).map_err(|error| CommandError::internal_error(error.into()))?;
     for warning in &loaded.warnings {
         tracing::warn!(config.warning = warning, "the configuration works, but probably not as it is meant");
     }
@@ -32,10 +32,10 @@ pub(super) fn serve(settings: &Settings, terminal: &mut Terminal<'_>) -> Result<
         .enable_all()
         .global_queue_interval(GLOBAL_QUEUE_INTERVAL)
         .build()
-        .map_err(|error| Failure::classify(error.into()))?;
-    let serving = serve::run(config, |config, ready| {
+        .map_err(|error| CommandError::classify_error(error.into()))?;
+    let serving = serve::run_server(config, |config, ready| {
         let Ready { traffic, ops, secret } = ready;
-        print!("{}", welcome::text(config, secret, traffic, ops));
+        print!("{}", startup_banner::render_startup_banner(config, secret, traffic, ops));
     });
-    runtime.block_on(serving).map_err(Failure::classify)
+    runtime.block_on(serving).map_err(CommandError::classify_error)
 }

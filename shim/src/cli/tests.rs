@@ -18,7 +18,7 @@ fn twinway_in(environment: &[(&str, &str)], arguments: &[&str]) -> Outcome {
         environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let arguments = std::iter::once("twinway").chain(arguments.iter().copied()).map(OsString::from);
-    let code = run(arguments, Terminal { strings: &strings, out: &mut out, err: &mut err });
+    let code = run_command_line(arguments, CommandIo { variables: &strings, stdout: &mut out, stderr: &mut err });
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Outcome { code, out: text(out), err: text(err) }
 }
@@ -42,7 +42,7 @@ impl Outcome {
 
 #[test]
 fn the_command_line_is_consistent() {
-    Cli::command().debug_assert();
+    CommandLine::command().debug_assert();
 }
 
 #[test]
@@ -115,7 +115,7 @@ async fn a_token_is_one_that_the_server_takes() {
     let now = system_clock::current_time();
     let identity = TokenVerifier::new(settings).verify(token, now).await.unwrap();
     assert_eq!((identity.user.as_str(), identity.tenant.as_str(), identity.role), ("alice", "acme", Role::Admin));
-    let left = identity.expires_at.unwrap() - now.seconds();
+    let left = identity.expires_at.unwrap() - now.unix_seconds();
     assert!((3_595..=3_600).contains(&left), "{left} s left");
 }
 

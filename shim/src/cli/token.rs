@@ -6,13 +6,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use handlers::authorizer::{Claims, MintError, mint_hs256};
+use handlers::authorizer::{JwtClaims, MintError, mint_hs256};
 use handlers::id::{TenantId, UserId};
 use handlers::identity::Role;
 use handlers::ports::Timestamp;
 
-use super::exit::Failure;
-use super::{Settings, Terminal};
+use super::exit::CommandError;
+use super::{CommandIo, ConfigArgs};
 use crate::config::{AuthConfig, parse_duration};
 use crate::embedded::signing_secret;
 use crate::secret::Secret;
@@ -33,7 +33,7 @@ pub(super) struct TokenArgs {
     #[arg(long, value_parser = |text: &str| UserId::parse(text))]
     user: UserId,
     /// What its bearer may do: user, admin or service
-    #[arg(long, default_value = "user", value_parser = role)]
+    #[arg(long, default_value = "user", value_parser = parse_role)]
     role: Role,
     /// Whose deployment the bearer belongs to
     #[arg(long, default_value = "default", value_parser = |text: &str| TenantId::parse(text))]
@@ -42,51 +42,56 @@ pub(super) struct TokenArgs {
     #[arg(long, default_value = "12h", value_parser = parse_duration)]
     ttl: Duration,
     #[command(flatten)]
-    settings: Settings,
+    settings: ConfigArgs,
 }
 
 /// A token to be minted.
-pub(super) struct Grant {
+pub(super) struct TokenGrant {
     pub user: UserId,
     pub role: Role,
     pub tenant: TenantId,
     pub ttl: Duration,
 }
 
-pub(super) fn token(arguments: &TokenArgs, terminal: &mut Terminal<'_>) -> Result<ExitCode, Failure> {
-    let config = arguments.settings.config(terminal)?;
+pub(super) fn print_token(arguments: &TokenArgs, terminal: &mut CommandIo<'_>) -> Result<ExitCode, CommandError> {
+    let config = arguments.settings.load_valid_config(terminal)?;
     let Some(signing) = signing_secret(&config)? else {
-        return Err(Failure::usage(
+        return Err(CommandError::usage_error(
             "this configuration takes tokens of an identity provider alone (auth.jwks), so there is no secret to sign \
              with; ask the provider for a token, or set auth.secret beside it"
                 .to_owned(),
         ));
     };
-    let grant = Grant {
+    let grant = TokenGrant {
         user: arguments.user.clone(),
         role: arguments.role,
         tenant: arguments.tenant.clone(),
         ttl: arguments.ttl,
     };
-    let token = mint(&signing.secret, grant, &config.auth, system_clock::current_time())
-        .map_err(|error| Failure::internal(error.into()))?;
-    terminal.print(&format!("{token}\n"))
+    let token = mint_token(&signing.secret, grant, &config.auth, system_clock::current_time())
+        .map_err(|error| CommandError::internal_error(error.into()))?;
+    terminal.print_result(&format!("{token}\n"))
 }
 
 /// Signs what `grant` says, with the issuer and audience that the server expects.
-pub(super) fn mint(secret: &Secret, grant: Grant, auth: &AuthConfig, now: Timestamp) -> Result<String, MintError> {
-    let claims = Claims {
+pub(super) fn mint_token(
+    secret: &Secret,
+    grant: TokenGrant,
+    auth: &AuthConfig,
+    now: Timestamp,
+) -> Result<String, MintError> {
+    let claims = JwtClaims {
         sub: grant.user,
         role: grant.role,
         tenant: grant.tenant,
-        exp: Some(now.plus(grant.ttl).seconds()),
-        iat: Some(now.seconds()),
+        exp: Some(now.plus(grant.ttl).unix_seconds()),
+        iat: Some(now.unix_seconds()),
         iss: auth.issuer.clone(),
         aud: auth.audience.clone(),
     };
     mint_hs256(secret.expose().as_bytes(), &claims)
 }
 
-fn role(text: &str) -> Result<Role, String> {
+fn parse_role(text: &str) -> Result<Role, String> {
     Role::parse(text).ok_or_else(|| "a role is user, admin or service".to_owned())
 }

@@ -16,39 +16,39 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::ledger::{Ledger, Name};
-use crate::bus::Nodes;
-use crate::redis::RedisTrouble;
+use super::lease_store::{LeaseId, LeaseStore};
+use crate::bus::NodeLiveness;
+use crate::redis::RedisClientError;
 
 /// The nodes that hold leases.
 pub struct LeasedNodes {
-    ledger: Ledger,
-    lease: watch::Receiver<Name>,
+    lease_store: LeaseStore,
+    lease_id: watch::Receiver<LeaseId>,
     kept: Duration,
     /// Nodes seen alive, and when: at most one entry per node number.
-    alive: Mutex<HashMap<u16, Instant>>,
+    seen_alive: Mutex<HashMap<u16, Instant>>,
 }
 
 impl LeasedNodes {
-    pub(super) fn new(ledger: Ledger, lease: watch::Receiver<Name>, kept: Duration) -> Self {
-        Self { ledger, lease, kept, alive: Mutex::default() }
+    pub(super) fn new(ledger: LeaseStore, lease: watch::Receiver<LeaseId>, kept: Duration) -> Self {
+        Self { lease_store: ledger, lease_id: lease, kept, seen_alive: Mutex::default() }
     }
 }
 
 #[async_trait]
-impl Nodes for LeasedNodes {
-    fn node(&self) -> u16 {
-        self.lease.borrow().node()
+impl NodeLiveness for LeasedNodes {
+    fn node_id(&self) -> u16 {
+        self.lease_id.borrow().node_id()
     }
 
     /// At most one command.
-    async fn is_alive(&self, node: u16) -> Result<bool, RedisTrouble> {
-        let believed = self.alive.lock().get(&node).is_some_and(|seen| seen.elapsed() < self.kept);
+    async fn is_node_alive(&self, node: u16) -> Result<bool, RedisClientError> {
+        let believed = self.seen_alive.lock().get(&node).is_some_and(|seen| seen.elapsed() < self.kept);
         if believed {
             return Ok(true);
         }
-        let alive = self.ledger.is_held(node).await?;
-        let mut seen = self.alive.lock();
+        let alive = self.lease_store.is_node_leased(node).await?;
+        let mut seen = self.seen_alive.lock();
         if alive {
             seen.insert(node, Instant::now());
         } else {

@@ -21,37 +21,43 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::ledger::{Name, Taken};
-use super::{Member, Reapable};
-use crate::readiness::{Readiness, State};
-use crate::redis::RedisTrouble;
+use super::lease_store::{ClaimedConnection, LeaseId};
+use super::{ClusterInner, ReapablePods};
+use crate::readiness::{Readiness, ReadinessState};
+use crate::redis::RedisClientError;
 use crate::session::DisconnectRunner;
 
 /// How often a `$disconnect` that may be repeated is tried before it is given up.
-const ATTEMPTS: u8 = 8;
+const MAX_REAP_ATTEMPTS: u8 = 8;
 /// How long to wait when nothing of a share could be finished.
-const PAUSE: Duration = Duration::from_secs(1);
+const FAILED_BATCH_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// The task that finishes what dead pods left.
 pub(super) struct Reaper {
-    member: Arc<Member>,
+    cluster: Arc<ClusterInner>,
     disconnects: DisconnectRunner,
     readiness: Arc<Readiness>,
-    pace: DefaultDirectRateLimiter,
+    rate_limiter: DefaultDirectRateLimiter,
     /// How often each connection of the present share has failed: at most one entry per connection of it.
-    failures: HashMap<String, u8>,
+    failed_attempts: HashMap<String, u8>,
 }
 
 impl Reaper {
-    pub(super) fn new(member: Arc<Member>, disconnects: DisconnectRunner, readiness: Arc<Readiness>) -> Self {
+    pub(super) fn new(member: Arc<ClusterInner>, disconnects: DisconnectRunner, readiness: Arc<Readiness>) -> Self {
         let some = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
         let quota =
             Quota::per_second(some(member.settings.reap_rate)).allow_burst(some(member.settings.reap_concurrency));
-        Self { member, disconnects, readiness, pace: RateLimiter::direct(quota), failures: HashMap::new() }
+        Self {
+            cluster: member,
+            disconnects,
+            readiness,
+            rate_limiter: RateLimiter::direct(quota),
+            failed_attempts: HashMap::new(),
+        }
     }
 
     /// Works on what `reapable` names until `stop`. A share under way is left to the other pods then.
-    pub(super) async fn run(mut self, mut reapable: watch::Receiver<Reapable>, stop: CancellationToken) {
+    pub(super) async fn run(mut self, mut reapable: watch::Receiver<ReapablePods>, stop: CancellationToken) {
         loop {
             tokio::select! {
                 changed = reapable.changed() => if changed.is_err() { return },
@@ -59,55 +65,57 @@ impl Reaper {
             }
             let dead = reapable.borrow_and_update().clone();
             tokio::select! {
-                () = self.reap(&dead) => {}
+                () = self.reap_pods(&dead) => {}
                 () = stop.cancelled() => return,
             }
         }
     }
 
-    async fn reap(&mut self, dead: &Reapable) {
+    async fn reap_pods(&mut self, dead: &ReapablePods) {
         for name in &dead.lapsed {
-            match self.member.ledger.fence(name).await {
+            match self.cluster.lease_store.fence_lease(name).await {
                 Ok(true) => {
-                    self.member.metrics.fenced.inc();
+                    self.cluster.metrics.fenced_pods.inc();
                     tracing::warn!(pod = %name, "a pod's lease has lapsed: taking its connections over");
                 }
                 Ok(false) => {}
-                Err(error) => return log(&error),
+                Err(error) => return log_interruption(&error),
             }
         }
         for name in dead.lapsed.iter().chain(&dead.fenced) {
-            if let Err(error) = self.finish(name).await {
-                return log(&error);
+            if let Err(error) = self.reap_pod(name).await {
+                return log_interruption(&error);
             }
         }
     }
 
     /// Finishes shares of a pod's connections until nobody has left any to take.
-    async fn finish(&mut self, dead: &Name) -> Result<(), RedisTrouble> {
-        let most = self.member.settings.reap_concurrency as usize;
+    async fn reap_pod(&mut self, dead: &LeaseId) -> Result<(), RedisClientError> {
+        let most = self.cluster.settings.reap_concurrency as usize;
         let mut reaped = 0;
         loop {
             // A pod that is going away leaves the work to those that stay.
-            if self.readiness.state() == State::Draining {
+            if self.readiness.state() == ReadinessState::Draining {
                 return Ok(());
             }
-            let own = self.member.name();
-            let Some(share) = self.member.ledger.take(&own, dead, most).await? else { return Ok(()) };
-            self.member.metrics.backlog.set(i64::try_from(share.left).unwrap_or(i64::MAX));
-            if share.taken.is_empty() {
+            let own = self.cluster.lease_id();
+            let Some(share) = self.cluster.lease_store.claim_connections(&own, dead, most).await? else {
+                return Ok(());
+            };
+            self.cluster.metrics.reap_backlog.set(i64::try_from(share.unclaimed).unwrap_or(i64::MAX));
+            if share.claimed.is_empty() {
                 break;
             }
-            let finished = self.finish_share(&share.taken).await;
+            let finished = self.reap_batch(&share.claimed).await;
             if finished.is_empty() {
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(FAILED_BATCH_RETRY_DELAY).await;
             }
             reaped += finished.len();
-            for (origin, fields) in by_origin(finished) {
-                self.member.ledger.settle(&own, &origin, &fields).await?;
+            for (origin, fields) in group_by_owner(finished) {
+                self.cluster.lease_store.complete_connections(&own, &origin, &fields).await?;
             }
         }
-        let over = self.member.ledger.settle(&self.member.name(), dead, &[]).await?;
+        let over = self.cluster.lease_store.complete_connections(&self.cluster.lease_id(), dead, &[]).await?;
         if over || reaped > 0 {
             tracing::info!(pod = %dead, connections = reaped, over, "finished connections of a dead pod");
         }
@@ -115,51 +123,51 @@ impl Reaper {
     }
 
     /// Runs the `$disconnect`s of a share and answers which of them need not run again.
-    async fn finish_share(&mut self, share: &[Taken]) -> Vec<Taken> {
-        let most = self.member.settings.reap_concurrency as usize;
+    async fn reap_batch(&mut self, share: &[ClaimedConnection]) -> Vec<ClaimedConnection> {
+        let most = self.cluster.settings.reap_concurrency as usize;
         let mut running = Vec::with_capacity(share.len());
         for taken in share {
-            running.push(self.finish_one(taken));
+            running.push(self.disconnect_connection(taken));
         }
         let outcomes: Vec<bool> = stream::iter(running).buffered(most).collect().await;
         let mut finished = Vec::with_capacity(share.len());
         let mut failures = HashMap::new();
         for (taken, ran) in share.iter().zip(outcomes) {
-            let failed = self.failures.get(&taken.field).copied().unwrap_or_default() + 1;
-            if ran || failed >= ATTEMPTS || !self.disconnects.retry.is_allowed() {
+            let failed = self.failed_attempts.get(&taken.field).copied().unwrap_or_default() + 1;
+            if ran || failed >= MAX_REAP_ATTEMPTS || !self.disconnects.retry.is_allowed() {
                 finished.push(taken.clone());
             } else {
                 failures.insert(taken.field.clone(), failed);
             }
         }
-        self.failures = failures;
+        self.failed_attempts = failures;
         finished
     }
 
     /// Runs one `$disconnect`; `false` when it failed.
-    async fn finish_one(&self, taken: &Taken) -> bool {
+    async fn disconnect_connection(&self, taken: &ClaimedConnection) -> bool {
         let facts = match ConnectionFacts::from_record(&taken.record, &self.disconnects.integration.api) {
             Ok(facts) => facts,
             Err(error) => {
-                tracing::error!(pod = %taken.origin, error = %errors::chain(&error), "a dead pod's connection cannot be read");
+                tracing::error!(pod = %taken.owner, error = %errors::chain(&error), "a dead pod's connection cannot be read");
                 return true;
             }
         };
-        self.pace.until_ready().await;
+        self.rate_limiter.until_ready().await;
         let ran = self.disconnects.run(&facts, &CloseCause::ConnectionLost).await.is_ok();
-        self.member.metrics.reaped.inc_by(u64::from(ran));
+        self.cluster.metrics.reaped_connections.inc_by(u64::from(ran));
         ran
     }
 }
 
-fn by_origin(finished: Vec<Taken>) -> HashMap<Name, Vec<String>> {
+fn group_by_owner(finished: Vec<ClaimedConnection>) -> HashMap<LeaseId, Vec<String>> {
     finished.into_iter().fold(HashMap::new(), |mut fields, taken| {
-        fields.entry(taken.origin).or_insert_with(Vec::new).push(taken.field);
+        fields.entry(taken.owner).or_insert_with(Vec::new).push(taken.field);
         fields
     })
 }
 
 /// The next heartbeat names what is left again.
-fn log(error: &RedisTrouble) {
+fn log_interruption(error: &RedisClientError) {
     tracing::warn!(error = %errors::chain(error), "finishing the connections of dead pods was interrupted");
 }

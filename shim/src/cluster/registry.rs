@@ -8,8 +8,8 @@
 //! of a pod leaves one without the other; what this pod no longer holds, another pod finishes, and this one does not. It
 //! is API Gateway's own record, not the application's.
 
-mod calls;
-mod upkeep;
+mod maintenance;
+mod wakeups;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -24,163 +24,165 @@ use gateway::id::GatewayId;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-pub(super) use self::upkeep::Upkeep;
+pub(super) use self::maintenance::RegistryMaintenance;
 
-use self::calls::Calls;
-use super::ledger::{Ledger, Name};
+use self::wakeups::MaintenanceWakeups;
+use super::lease_store::{LeaseId, LeaseStore};
 use super::metrics::ClusterMetrics;
 use crate::connection::{ConnectionRegistry, RegisterError, RegistrationGuard};
 
 /// Most ids that wait to be struck off. Beyond it they are not remembered one by one: the next comparison with Redis finds
 /// them.
-const UNSTRUCK: usize = 1 << 18;
+const MAX_QUEUED_DELETIONS: usize = 1 << 18;
 
 /// The connections that this pod has to finish; clones share them.
 #[derive(Clone)]
-pub struct Registry {
-    shared: Arc<Shared>,
+pub struct ClusterRegistry {
+    inner: Arc<RegistryInner>,
 }
 
-struct Shared {
-    ledger: Ledger,
-    lease: watch::Receiver<Name>,
+struct RegistryInner {
+    lease_store: LeaseStore,
+    lease_id: watch::Receiver<LeaseId>,
     /// At most `limit`. What is in here is written down, or is about to be.
-    held: DashMap<GatewayId, Held, RandomState>,
-    limit: usize,
-    pending: Mutex<Pending>,
+    connections: DashMap<GatewayId, RegisteredConnection, RandomState>,
+    max_connections: usize,
+    queued: Mutex<QueuedWork>,
     /// Whether what Redis has may differ from `held` by more than `pending` says.
-    doubtful: AtomicBool,
+    needs_resync: AtomicBool,
     /// Told of each comparison behind which Redis has all that is held.
-    compared: watch::Sender<()>,
-    calls: Calls,
+    resynced: watch::Sender<()>,
+    wakeups: MaintenanceWakeups,
     metrics: Arc<ClusterMetrics>,
 }
 
-struct Held {
+struct RegisteredConnection {
     facts: Arc<ConnectionFacts>,
-    unfinished: Option<Box<Unfinished>>,
+    pending_disconnect: Option<Box<PendingDisconnect>>,
 }
 
 /// A connection that has ended and whose `$disconnect` has not run.
 #[derive(Clone)]
-struct Unfinished {
+struct PendingDisconnect {
     cause: CloseCause,
     attempts: u8,
 }
 
 #[derive(Default)]
-struct Pending {
-    strike: VecDeque<GatewayId>,
-    finish: Vec<GatewayId>,
+struct QueuedWork {
+    deletions: VecDeque<GatewayId>,
+    disconnects: Vec<GatewayId>,
 }
 
-impl Registry {
+impl ClusterRegistry {
     /// A registry that holds at most `limit` connections and writes them down under the present name of `lease`.
     pub(super) fn new(
-        ledger: Ledger,
-        lease: watch::Receiver<Name>,
+        ledger: LeaseStore,
+        lease: watch::Receiver<LeaseId>,
         limit: usize,
         metrics: Arc<ClusterMetrics>,
     ) -> Self {
-        let shared = Shared {
-            ledger,
-            lease,
-            held: DashMap::default(),
-            limit,
-            pending: Mutex::default(),
-            doubtful: AtomicBool::new(false),
-            compared: watch::Sender::new(()),
-            calls: Calls::default(),
+        let shared = RegistryInner {
+            lease_store: ledger,
+            lease_id: lease,
+            connections: DashMap::default(),
+            max_connections: limit,
+            queued: Mutex::default(),
+            needs_resync: AtomicBool::new(false),
+            resynced: watch::Sender::new(()),
+            wakeups: MaintenanceWakeups::default(),
             metrics,
         };
-        Self { shared: Arc::new(shared) }
+        Self { inner: Arc::new(shared) }
     }
 
     /// Lets go of all connections, because other pods finish them; answers how many there were.
-    pub(super) fn surrender(&self) -> usize {
-        let count = self.shared.held.len();
-        self.shared.held.clear();
-        *self.shared.pending.lock() = Pending::default();
+    pub(super) fn release_all(&self) -> usize {
+        let count = self.inner.connections.len();
+        self.inner.connections.clear();
+        *self.inner.queued.lock() = QueuedWork::default();
         count
     }
 
     /// Has Redis compared with what is held: it may have forgotten some, or not have heard of ends.
-    pub(super) fn doubt(&self) {
-        self.shared.doubtful.store(true, Ordering::Release);
-        self.shared.calls.doubt();
+    pub(super) fn request_resync(&self) {
+        self.inner.needs_resync.store(true, Ordering::Release);
+        self.inner.wakeups.notify_resync();
     }
 
     /// Changes with each comparison behind which Redis has all that is held.
-    pub(super) fn comparisons(&self) -> watch::Receiver<()> {
-        self.shared.compared.subscribe()
+    pub(super) fn watch_resyncs(&self) -> watch::Receiver<()> {
+        self.inner.resynced.subscribe()
     }
 
     /// How many connections this pod has to finish.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.shared.held.len()
+        self.inner.connections.len()
     }
 
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.shared.held.is_empty()
+        self.inner.connections.is_empty()
     }
 }
 
 #[async_trait]
-impl ConnectionRegistry for Registry {
+impl ConnectionRegistry for ClusterRegistry {
     /// One command.
     async fn register(&self, facts: &Arc<ConnectionFacts>) -> Result<RegistrationGuard, RegisterError> {
-        let shared = &self.shared;
-        let (id, name) = (facts.connection_id, shared.lease.borrow().clone());
-        if id.node() != name.node() {
+        let shared = &self.inner;
+        let (id, name) = (facts.connection_id, shared.lease_id.borrow().clone());
+        if id.node_id() != name.node_id() {
             return Err(RegisterError::Fenced);
         }
-        if shared.held.len() >= shared.limit {
-            return Err(RegisterError::Full);
+        if shared.connections.len() >= shared.max_connections {
+            return Err(RegisterError::LimitReached);
         }
         // Before the command, so that a comparison with Redis meanwhile does not take it for a leftover. From here on the
         // guard takes it out again, also when this future is dropped.
-        shared.held.insert(id, Held { facts: facts.clone(), unfinished: None });
+        shared.connections.insert(id, RegisteredConnection { facts: facts.clone(), pending_disconnect: None });
         let guard = RegistrationGuard::pending(Arc::new(self.clone()), id);
-        let written = shared.ledger.enrol(&name, &[(id, facts.to_record())]).await;
-        if matches!(written, Ok(true)) && self.holds(id) {
+        let written = shared.lease_store.register_connections(&name, &[(id, facts.to_record())]).await;
+        if matches!(written, Ok(true)) && self.owns_connection(id) {
             return Ok(guard.registered());
         }
         Err(written.map_or_else(|error| RegisterError::Store(error.into()), |_| RegisterError::Fenced))
     }
 
-    fn holds(&self, id: GatewayId) -> bool {
-        self.shared.held.contains_key(&id)
+    fn owns_connection(&self, id: GatewayId) -> bool {
+        self.inner.connections.contains_key(&id)
     }
 
     fn is_current(&self, id: GatewayId) -> bool {
-        self.holds(id) && id.node() == self.shared.lease.borrow().node()
+        self.owns_connection(id) && id.node_id() == self.inner.lease_id.borrow().node_id()
     }
 
-    fn forget(&self, id: GatewayId) {
-        self.shared.held.remove(&id);
-        let mut pending = self.shared.pending.lock();
-        if pending.strike.len() < UNSTRUCK {
-            pending.strike.push_back(id);
+    fn delete_connection(&self, id: GatewayId) {
+        self.inner.connections.remove(&id);
+        let mut pending = self.inner.queued.lock();
+        if pending.deletions.len() < MAX_QUEUED_DELETIONS {
+            pending.deletions.push_back(id);
         } else {
-            self.shared.doubtful.store(true, Ordering::Release);
+            self.inner.needs_resync.store(true, Ordering::Release);
         }
         drop(pending);
-        self.shared.calls.work();
+        self.inner.wakeups.notify_work();
     }
 
-    fn leave_unfinished(&self, id: GatewayId, cause: &CloseCause) {
-        let Some(mut held) = self.shared.held.get_mut(&id) else { return };
-        held.unfinished = Some(Box::new(Unfinished { cause: cause.clone(), attempts: 0 }));
+    fn defer_disconnect(&self, id: GatewayId, cause: &CloseCause) {
+        let Some(mut held) = self.inner.connections.get_mut(&id) else { return };
+        held.pending_disconnect = Some(Box::new(PendingDisconnect { cause: cause.clone(), attempts: 0 }));
         drop(held);
         // No more than `held` has.
-        self.shared.pending.lock().finish.push(id);
-        self.shared.calls.work();
+        self.inner.queued.lock().disconnects.push(id);
+        self.inner.wakeups.notify_work();
     }
 
     fn reclaim(&self, facts: &Arc<ConnectionFacts>) {
-        self.shared.held.insert(facts.connection_id, Held { facts: facts.clone(), unfinished: None });
+        self.inner
+            .connections
+            .insert(facts.connection_id, RegisteredConnection { facts: facts.clone(), pending_disconnect: None });
     }
 }

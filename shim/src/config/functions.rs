@@ -5,13 +5,13 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Strings;
+use super::VariableSource;
 
 /// The functions that an API can have, in the order of a connection's life.
-pub const FUNCTIONS: [&str; 5] = ["authorizer", "connect", "message", "disconnect", "api"];
+pub const FUNCTION_NAMES: [&str; 5] = ["authorizer", "connect", "message", "disconnect", "api"];
 
 /// What functions get of this process's environment, beside everything that begins with `AWS_` and is not the runtime's.
-const INHERITED: [&str; 8] =
+const INHERITED_VARIABLES: [&str; 8] =
     ["HOME", "LANG", "LD_LIBRARY_PATH", "NODE_EXTRA_CA_CERTS", "PATH", "SSL_CERT_DIR", "SSL_CERT_FILE", "TMPDIR"];
 
 /// What answers events.
@@ -34,7 +34,7 @@ pub enum MessageResponse {
 
 /// Variables whose values are not shown: some are secrets.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Variables(pub BTreeMap<String, String>);
+pub struct EnvironmentVariables(pub BTreeMap<String, String>);
 
 /// The handlers.
 #[derive(Debug, Clone)]
@@ -48,9 +48,9 @@ pub struct FunctionsConfig {
     /// `_HANDLER` by function.
     pub handlers: BTreeMap<String, String>,
     /// What the operator sets for all functions.
-    pub environment: Variables,
+    pub environment: EnvironmentVariables,
     /// What is passed on from this process's environment.
-    pub inherited: Variables,
+    pub inherited_environment: EnvironmentVariables,
     /// Whether a client gets what the message function answers.
     pub message_response: MessageResponse,
     /// How long an invocation may take.
@@ -68,19 +68,19 @@ pub struct FunctionsConfig {
     /// Most invocations of one process at a time.
     pub concurrency: usize,
     /// Most invocations per function that wait while all processes are busy.
-    pub queue: usize,
+    pub queue_capacity: usize,
 }
 
 /// What functions get of an environment.
-pub(super) fn inherited(strings: &dyn Strings) -> Variables {
+pub(super) fn inherited_variables(strings: &dyn VariableSource) -> EnvironmentVariables {
     let passed = |name: &String| {
-        INHERITED.contains(&name.as_str()) || (name.starts_with("AWS_") && !name.starts_with("AWS_LAMBDA_"))
+        INHERITED_VARIABLES.contains(&name.as_str()) || (name.starts_with("AWS_") && !name.starts_with("AWS_LAMBDA_"))
     };
-    let names = strings.names().into_iter().filter(passed);
-    Variables(names.filter_map(|name| strings.text(&name).map(|text| (name, text))).collect())
+    let names = strings.variable_names().into_iter().filter(passed);
+    EnvironmentVariables(names.filter_map(|name| strings.read_variable(&name).map(|text| (name, text))).collect())
 }
 
-impl fmt::Debug for Variables {
+impl fmt::Debug for EnvironmentVariables {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.0.keys()).finish()
     }

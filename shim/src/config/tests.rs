@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use gateway::quotas::Rate;
+use gateway::quotas::RateLimit;
 use handlers::limits::Limits;
 
 use super::reference;
@@ -14,29 +14,29 @@ fn environment(values: &[(&str, &str)]) -> BTreeMap<String, String> {
     values.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
-fn document(text: &str) -> Document {
-    Document { path: PathBuf::from("twinway.toml"), text: text.to_owned() }
+fn document(text: &str) -> ConfigFile {
+    ConfigFile { path: PathBuf::from("twinway.toml"), text: text.to_owned() }
 }
 
-fn from_environment(values: &[(&str, &str)]) -> Loaded {
-    load(&environment(values), &Flags::default(), None)
+fn from_environment(values: &[(&str, &str)]) -> LoadedConfig {
+    load_config(&environment(values), &FlagValues::default(), None)
 }
 
-fn from_file(text: &str) -> Loaded {
-    load(&environment(&[]), &Flags::default(), Some(&document(text)))
+fn from_file(text: &str) -> LoadedConfig {
+    load_config(&environment(&[]), &FlagValues::default(), Some(&document(text)))
 }
 
-fn mistakes(loaded: Loaded) -> Vec<String> {
-    loaded.config.expect_err("it has mistakes").mistakes
+fn mistakes(loaded: LoadedConfig) -> Vec<String> {
+    loaded.config.expect_err("it has mistakes").errors
 }
 
 #[test]
 fn without_anything_it_is_a_laptop() {
     let loaded = from_environment(&[]);
     let config = loaded.config.unwrap();
-    assert_eq!(config.mode, Mode::Embedded);
+    assert_eq!(config.mode, DeploymentMode::Embedded);
     assert_eq!(config.server.listen, "127.0.0.1:8080".parse().unwrap());
-    assert_eq!(config.api.profile, Profile::Aws);
+    assert_eq!(config.api.profile, QuotaProfile::Aws);
     assert_eq!(config.session.outbox_bytes, 256 << 10);
     assert_eq!(config.storage.retention_age, Duration::from_secs(30 * 86_400));
     assert_eq!(config.drain.delay, Duration::ZERO);
@@ -47,24 +47,24 @@ fn without_anything_it_is_a_laptop() {
 fn the_mode_is_detected_and_decides_defaults() {
     let pod = from_environment(&[("KUBERNETES_SERVICE_HOST", "10.0.0.1"), ("TWINWAY_AUTH_SECRET", SECRET)]);
     let config = pod.config.unwrap();
-    assert_eq!(config.mode, Mode::Kubernetes);
+    assert_eq!(config.mode, DeploymentMode::Kubernetes);
     assert_eq!(config.server.listen, "0.0.0.0:8080".parse().unwrap());
     assert_eq!(config.drain.delay, Duration::from_secs(5));
-    assert!(config.servable().unwrap_err().to_string().contains("REDIS_URL"));
+    assert!(config.check_servable().unwrap_err().to_string().contains("REDIS_URL"));
 
     let function = from_environment(&[("AWS_LAMBDA_FUNCTION_NAME", "f"), ("TWINWAY_AUTH_SECRET", SECRET)]);
-    assert!(function.config.unwrap().servable().unwrap_err().to_string().contains("API Gateway is the server"));
+    assert!(function.config.unwrap().check_servable().unwrap_err().to_string().contains("API Gateway is the server"));
 
     let told = from_environment(&[("KUBERNETES_SERVICE_HOST", "10.0.0.1"), ("DEPLOYMENT_MODE", "embedded")]);
-    assert_eq!(told.config.unwrap().mode, Mode::Embedded);
+    assert_eq!(told.config.unwrap().mode, DeploymentMode::Embedded);
 }
 
 #[test]
 fn later_layers_win() {
     let file = document("[api]\nstage = 'file'\nid = 'file'\nregion = 'file'");
     let environment = environment(&[("TWINWAY_STAGE", "env"), ("TWINWAY_API_ID", "env")]);
-    let loaded = load(&environment, &Flags::new([("api.stage", "flag")]), Some(&file));
-    let origin = |path| loaded.layers.value(path).unwrap().1.to_string();
+    let loaded = load_config(&environment, &FlagValues::new([("api.stage", "flag")]), Some(&file));
+    let origin = |path| loaded.sources.find_value(path).unwrap().1.to_string();
     assert_eq!(origin("api.stage"), "flag --stage");
     assert_eq!(origin("api.id"), "environment TWINWAY_API_ID");
     assert_eq!(origin("api.region"), "file twinway.toml");
@@ -154,10 +154,14 @@ fn rates_are_the_profiles_unless_they_are_set() {
     let quotas = |values: &[(&str, &str)]| {
         let config = from_environment(values).config.unwrap();
         let (requests, connections) = (config.throttle.requests, config.throttle.connections);
-        let aws = gateway::Quotas::aws();
-        (requests.over(aws.request_rate), connections.over(aws.connect_rate), requests.over(None))
+        let aws = gateway::Quotas::aws_profile();
+        (
+            requests.or_profile_rate(aws.request_rate),
+            connections.or_profile_rate(aws.connect_rate),
+            requests.or_profile_rate(None),
+        )
     };
-    let rate = |per_second, burst| Some(Rate { per_second, burst });
+    let rate = |per_second, burst| Some(RateLimit { per_second, burst });
     assert_eq!(quotas(&[]), (rate(10_000, 5_000), rate(500, 500), None));
     let set = quotas(&[("TWINWAY_THROTTLE_RATE", "70"), ("TWINWAY_THROTTLE_CONNECT_BURST", "9")]);
     assert_eq!(set, (rate(70, 70), rate(500, 9), rate(70, 70)));
@@ -190,14 +194,14 @@ fn outside_a_laptop_somebody_must_vouch_for_tokens() {
     assert!(found[0].contains("TWINWAY_AUTH_SECRET_FILE"), "{found:#?}");
     let url =
         from_environment(&[("DEPLOYMENT_MODE", "kubernetes"), ("TWINWAY_AUTH_JWKS_URL", "https://idp.example/jwks")]);
-    assert_eq!(url.config.unwrap().auth.jwks, Some(Jwks::Url("https://idp.example/jwks".to_owned())));
+    assert_eq!(url.config.unwrap().auth.jwks, Some(JwksSource::Url("https://idp.example/jwks".to_owned())));
 }
 
 #[test]
 fn a_pod_serves_with_a_redis() {
     let given =
         [("DEPLOYMENT_MODE", "kubernetes"), ("TWINWAY_AUTH_SECRET", SECRET), ("REDIS_URL", "redis://redis:6379")];
-    from_environment(&given).config.unwrap().servable().unwrap();
+    from_environment(&given).config.unwrap().check_servable().unwrap();
 }
 
 #[test]
@@ -216,7 +220,7 @@ fn a_pod_that_would_be_killed_while_it_drains_does_not_start() {
     };
     // The defaults: 5 s delay, 25 s grace, 4 s to leave the other pods.
     let config = pod("34s").config.unwrap();
-    assert_eq!(config.drain.least_termination_grace(), Duration::from_secs(34));
+    assert_eq!(config.drain.min_termination_grace(), Duration::from_secs(34));
     let found = mistakes(pod("33s"));
     assert!(found[0].contains("at least 34"), "{found:#?}");
 }
@@ -225,11 +229,11 @@ fn a_pod_that_would_be_killed_while_it_drains_does_not_start() {
 fn waves_are_as_small_as_half_of_the_grace_allows() {
     let drain = from_environment(&[]).config.unwrap().drain;
     // The defaults: 50 every 250 ms, 25 s of grace, so 50 waves in half of it.
-    assert_eq!(drain.wave_of(10), 50);
-    assert_eq!(drain.wave_of(2_500), 50);
-    assert_eq!(drain.wave_of(100_000), 2_000);
+    assert_eq!(drain.batch_size_for(10), 50);
+    assert_eq!(drain.batch_size_for(2_500), 50);
+    assert_eq!(drain.batch_size_for(100_000), 2_000);
     let at_once = DrainConfig { grace: Duration::ZERO, ..drain };
-    assert_eq!(at_once.wave_of(1_000), 1_000);
+    assert_eq!(at_once.batch_size_for(1_000), 1_000);
 }
 
 #[test]
@@ -298,7 +302,10 @@ fn postgresql_is_there_when_it_has_an_address() {
     let config = given.config.unwrap();
     let postgres = config.postgres.as_ref().unwrap();
     assert_eq!((postgres.schema.as_str(), postgres.pool_size), ("chat", 16));
-    assert!(!format!("{config:?} {}", reference::print(&given.layers)).contains("hunter2"), "a password was shown");
+    assert!(
+        !format!("{config:?} {}", reference::render_values(&given.sources)).contains("hunter2"),
+        "a password was shown"
+    );
     let odd = mistakes(from_environment(&[("DATABASE_URL", "mysql://hunter2@db"), ("TWINWAY_POSTGRES_SCHEMA", "A-b")]));
     assert!(odd.len() == 2 && odd[0].contains("postgres://user") && odd[1].contains("postgres.schema"), "{odd:#?}");
     assert!(!odd.join(" ").contains("hunter2"), "a password was shown: {odd:#?}");
@@ -323,17 +330,17 @@ fn durations_and_sizes_carry_units() {
         assert!(parse_duration(text).is_err(), "{text}");
     }
     for (text, bytes) in [("1B", 1), ("2KiB", 2_048), ("64kB", 64_000), ("1MiB", 1 << 20)] {
-        assert_eq!(values::size(&Value::Text(text.to_owned())), Ok(bytes), "{text}");
+        assert_eq!(values::parse_size(&ConfigValue::Text(text.to_owned())), Ok(bytes), "{text}");
     }
-    assert!(values::size(&Value::Text("0B".to_owned())).is_err());
-    assert!(values::size(&Value::Text("1024".to_owned())).is_err());
+    assert!(values::parse_size(&ConfigValue::Text("0B".to_owned())).is_err());
+    assert!(values::parse_size(&ConfigValue::Text("1024".to_owned())).is_err());
 }
 
 #[test]
 fn printing_hides_secrets_and_shows_origins() {
     let loaded =
         from_environment(&[("TWINWAY_AUTH_SECRET", SECRET), ("REDIS_URL", "redis://:hunter2@redis"), ("PORT", "9000")]);
-    let page = reference::print(&loaded.layers);
+    let page = reference::render_values(&loaded.sources);
     assert!(!page.contains(SECRET) && !page.contains("hunter2"), "{page}");
     let line =
         |path: &str| page.lines().find(|line| line.starts_with(path)).unwrap().split_whitespace().collect::<Vec<_>>();
@@ -347,8 +354,8 @@ fn printing_hides_secrets_and_shows_origins() {
 fn limits_of_the_application_are_keys_with_the_same_defaults() {
     assert_eq!(from_environment(&[]).config.unwrap().limits, Limits::default());
     for limit in Limits::KEYS {
-        let key = keys::find(limit.path).unwrap_or_else(|| panic!("{} is no key", limit.path));
-        let default = key.default.within(Mode::Embedded).unwrap();
+        let key = keys::find_key(limit.path).unwrap_or_else(|| panic!("{} is no key", limit.path));
+        let default = key.default.for_mode(DeploymentMode::Embedded).unwrap();
         assert_eq!(key.env, limit.env);
         assert_eq!(Limits::default().set(limit.path, default), Ok(()), "{}", limit.path);
     }
@@ -373,12 +380,12 @@ fn names_in_the_table_are_distinct_and_secrets_have_no_flag() {
 
 #[test]
 fn the_example_names_every_key_and_is_sound_when_uncommented() {
-    let example = reference::example();
+    let example = reference::render_example();
     let values = |line: &str| line.strip_prefix("# ").filter(|rest| rest.contains(" = ")).map(str::to_owned);
     let text: Vec<_> = example.lines().map(|line| values(line).unwrap_or_else(|| line.to_owned())).collect();
-    let entries = document(&text.join("\n")).entries().unwrap();
+    let entries = document(&text.join("\n")).parse_entries().unwrap();
     for key in keys::KEYS {
-        let name = if key.file { format!("{}_file", key.path) } else { key.path.to_owned() };
+        let name = if key.accepts_file { format!("{}_file", key.path) } else { key.path.to_owned() };
         assert!(entries.contains_key(&name), "{name} is not in the example");
     }
     assert_eq!(entries.len(), keys::KEYS.len());
@@ -388,8 +395,8 @@ fn the_example_names_every_key_and_is_sound_when_uncommented() {
 fn generated_pages_are_fresh() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     for (page, path, command) in [
-        (reference::markdown(), "docs/CONFIGURATION.md", "docs"),
-        (reference::example(), "twinway.toml.example", "example"),
+        (reference::render_markdown(), "docs/CONFIGURATION.md", "docs"),
+        (reference::render_example(), "twinway.toml.example", "example"),
     ] {
         let there = std::fs::read_to_string(root.join(path)).unwrap_or_default();
         assert!(there == page, "{path} is stale: run `twinway config {command} > {path}`");

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use gateway::quotas::Rate;
+use gateway::quotas::RateLimit;
 
 /// How often the API may be used; what is not set is the profile's.
 #[derive(Debug, Clone, Default)]
@@ -14,7 +14,7 @@ pub struct ThrottleConfig {
     /// New connections.
     pub connections: RateConfig,
     /// Single routes, by key.
-    pub routes: BTreeMap<String, Rate>,
+    pub routes: BTreeMap<String, RateLimit>,
 }
 
 /// A rate as far as it is set.
@@ -30,23 +30,25 @@ pub struct RateConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PerSecond {
     /// Without a limit.
-    Off,
+    Unlimited,
     /// So many.
-    AtMost(u32),
+    Limited(u32),
 }
 
 impl RateConfig {
     /// No limit, whatever the profile says.
-    pub const OFF: Self = Self { per_second: Some(PerSecond::Off), burst: None };
+    pub const UNLIMITED: Self = Self { per_second: Some(PerSecond::Unlimited), burst: None };
 
     /// What is set, over the profile's rate. A rate without a burst has a burst of one second; a burst without any rate
     /// limits nothing.
     #[must_use]
-    pub fn over(self, profile: Option<Rate>) -> Option<Rate> {
+    pub fn or_profile_rate(self, profile: Option<RateLimit>) -> Option<RateLimit> {
         match self.per_second {
-            Some(PerSecond::Off) => None,
-            Some(PerSecond::AtMost(per_second)) => Some(Rate { per_second, burst: self.burst.unwrap_or(per_second) }),
-            None => profile.map(|rate| Rate { burst: self.burst.unwrap_or(rate.burst), ..rate }),
+            Some(PerSecond::Unlimited) => None,
+            Some(PerSecond::Limited(per_second)) => {
+                Some(RateLimit { per_second, burst: self.burst.unwrap_or(per_second) })
+            }
+            None => profile.map(|rate| RateLimit { burst: self.burst.unwrap_or(rate.burst), ..rate }),
         }
     }
 }

@@ -7,10 +7,10 @@ use handlers::ports::Timestamp;
 
 /// Fresh connection ids, and the seeds of everything else that must not repeat.
 pub struct ConnectionIds {
-    node: AtomicU16,
+    node_id: AtomicU16,
     seed: u64,
-    connections: AtomicU32,
-    draws: AtomicU64,
+    next_sequence: AtomicU32,
+    random_state: AtomicU64,
 }
 
 impl ConnectionIds {
@@ -18,7 +18,7 @@ impl ConnectionIds {
     ///
     /// # Errors
     /// The system's random source does not answer.
-    pub fn random(node: u16) -> Result<Self, getrandom::Error> {
+    pub fn with_random_seed(node: u16) -> Result<Self, getrandom::Error> {
         Ok(Self::new(node, getrandom::u64()?))
     }
 
@@ -26,37 +26,42 @@ impl ConnectionIds {
     #[must_use]
     pub const fn new(node: u16, seed: u64) -> Self {
         let first = (seed >> 32) as u32;
-        Self { node: AtomicU16::new(node), seed, connections: AtomicU32::new(first), draws: AtomicU64::new(0) }
+        Self {
+            node_id: AtomicU16::new(node),
+            seed,
+            next_sequence: AtomicU32::new(first),
+            random_state: AtomicU64::new(0),
+        }
     }
 
     /// A fresh connection id and the ids of its events.
-    pub fn begin(&self, now: Timestamp) -> (GatewayId, EventIds) {
-        let sequence = self.connections.fetch_add(1, Ordering::Relaxed);
-        let connection = GatewayId::connection(now.0, sequence, self.node.load(Ordering::Acquire));
-        (connection, EventIds::new(connection, self.draw()))
+    pub fn next_connection(&self, now: Timestamp) -> (GatewayId, EventIds) {
+        let sequence = self.next_sequence.fetch_add(1, Ordering::Relaxed);
+        let connection = GatewayId::for_connection(now.0, sequence, self.node_id.load(Ordering::Acquire));
+        (connection, EventIds::new(connection, self.next_random()))
     }
 
     /// Has connections carry another node from here on.
-    pub fn renumber(&self, node: u16) {
-        self.node.store(node, Ordering::Release);
+    pub fn set_node_id(&self, node: u16) {
+        self.node_id.store(node, Ordering::Release);
     }
 
     /// Ids for further events of a connection that may have been another process's.
-    pub fn events_of(&self, connection: GatewayId) -> EventIds {
-        EventIds::new(connection, self.draw())
+    pub fn event_ids_of(&self, connection: GatewayId) -> EventIds {
+        EventIds::new(connection, self.next_random())
     }
 
     /// The random part of a trace id.
     pub fn trace_entropy(&self) -> [u8; 12] {
         let mut entropy = [0; 12];
-        entropy[..8].copy_from_slice(&self.draw().to_be_bytes());
-        entropy[8..].copy_from_slice(&self.draw().to_be_bytes()[..4]);
+        entropy[..8].copy_from_slice(&self.next_random().to_be_bytes());
+        entropy[8..].copy_from_slice(&self.next_random().to_be_bytes()[..4]);
         entropy
     }
 
     /// SplitMix64 (Steele, Lea, Flood 2014): well spread and never twice the same within 2^64 draws. Not a secret.
-    fn draw(&self) -> u64 {
-        let step = self.draws.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed);
+    fn next_random(&self) -> u64 {
+        let step = self.random_state.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed);
         let mut mixed = self.seed.wrapping_add(step);
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

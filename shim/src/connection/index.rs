@@ -32,7 +32,7 @@ impl ConnectionIndex {
     }
 
     /// Returns every connection that is open now.
-    pub fn all(&self) -> Vec<Arc<Connection>> {
+    pub fn all_connections(&self) -> Vec<Arc<Connection>> {
         self.connections.iter().map(|connection| connection.value().clone()).collect()
     }
 

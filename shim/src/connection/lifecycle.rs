@@ -70,7 +70,7 @@ impl ConnectionLifecycle {
     }
 
     /// Opens a connection, when its handshake is granted; frames for it are queued until its `101` is sent.
-    pub fn open(&self, connection: &Arc<Connection>) {
+    pub fn add_connection(&self, connection: &Arc<Connection>) {
         if let Some(observer) = &self.observer {
             observer.opened(connection);
         }

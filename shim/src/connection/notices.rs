@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::Shed;
+use super::DroppedFrames;
 
 /// Whether this pod reaches the other pods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub enum PeerLink {
 /// ours has none: its clients do not understand such frames.
 pub trait ClientNotices: Send + Sync {
     /// Returns the frames that tell a client which messages it was not sent because it reads too slowly.
-    fn slow_reader(&self, shed: &Shed) -> Vec<Bytes>;
+    fn slow_reader(&self, shed: &DroppedFrames) -> Vec<Bytes>;
 
     /// Returns the frame that asks a client to reconnect within this time, sent before the connection is closed with 1012.
     fn reconnect(&self, within: Duration) -> Option<Bytes>;

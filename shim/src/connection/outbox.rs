@@ -18,13 +18,13 @@ use tokio::sync::Notify;
 use websocket::SharedText;
 
 /// Channels whose shed range is remembered one by one; beyond it the client is told to resume without a range.
-const SHED_CHANNELS: usize = 64;
+const MAX_DROPPED_CHANNELS: usize = 64;
 /// What a queued frame costs beside its bytes: its slot and a share of the lane's spare capacity.
-const FRAME_OVERHEAD: usize = 64;
+const FRAME_OVERHEAD_BYTES: usize = 64;
 
 /// A frame in line.
 #[derive(Debug, Clone)]
-pub struct Queued {
+pub struct OutboundFrame {
     /// The message's text, shared by all receivers.
     pub text: SharedText,
     /// Its place in a log, shared too.
@@ -33,7 +33,7 @@ pub struct Queued {
 
 /// What a connection lost because it did not keep up.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Shed {
+pub struct DroppedFrames {
     /// Frames dropped that no log has.
     pub ephemeral: u64,
     /// Frames dropped that a log has.
@@ -44,11 +44,11 @@ pub struct Shed {
 
 /// What became of a pushed frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pushed {
+pub enum EnqueueOutcome {
     /// In line.
     Queued,
     /// In line, after this many others were dropped for it, or dropped itself.
-    Shed(u32),
+    Dropped(u32),
     /// The connection is closing; nothing more is taken.
     Closed,
 }
@@ -58,15 +58,15 @@ pub enum Pushed {
 #[must_use = "on `NeedsFlush` the caller must flush the outbox or wake the session"]
 pub enum Enqueued {
     /// No flush was pending: the caller must flush the outbox, or have the session do it.
-    NeedsFlush(Pushed),
+    NeedsFlush(EnqueueOutcome),
     /// The session was woken already, or another caller has yet to flush: the caller has nothing to do.
-    FlushPending(Pushed),
+    FlushPending(EnqueueOutcome),
 }
 
 impl Enqueued {
     /// What became of the frame.
     #[must_use]
-    pub const fn pushed(self) -> Pushed {
+    pub const fn pushed(self) -> EnqueueOutcome {
         match self {
             Self::NeedsFlush(pushed) | Self::FlushPending(pushed) => pushed,
         }
@@ -75,91 +75,91 @@ impl Enqueued {
 
 /// Frames and requests from everywhere to one connection.
 pub struct Outbox {
-    lanes: Mutex<Lanes>,
-    room: Notify,
+    state: Mutex<OutboxState>,
+    capacity_freed: Notify,
 }
 
 /// It lies in memory as it stands here, because memory is what a broadcast to many waits for: what every push and every drain
 /// looks at comes first, and shares a cache line.
 #[repr(C)]
-struct Lanes {
-    bytes: usize,
-    bound: usize,
+struct OutboxState {
+    queued_bytes: usize,
+    max_bytes: usize,
     /// The session was woken and has not looked yet.
-    session_asked: bool,
+    session_woken: bool,
     /// Somebody else has yet to come and write.
-    writer_asked: bool,
+    writer_pending: bool,
     /// Somebody waits for room.
-    room_wanted: bool,
+    capacity_awaited: bool,
     waker: Option<Waker>,
-    shed: Option<Box<Shed>>,
-    close: Option<CloseCause>,
-    queues: [VecDeque<Queued>; 4],
+    dropped: Option<Box<DroppedFrames>>,
+    close_cause: Option<CloseCause>,
+    queues: [VecDeque<OutboundFrame>; 4],
 }
 
 impl Outbox {
     /// An outbox that holds at most `bound` bytes.
     pub const fn new(bound: usize) -> Self {
         Self {
-            lanes: Mutex::new(Lanes {
-                bytes: 0,
-                bound,
-                session_asked: false,
-                writer_asked: false,
-                room_wanted: false,
+            state: Mutex::new(OutboxState {
+                queued_bytes: 0,
+                max_bytes: bound,
+                session_woken: false,
+                writer_pending: false,
+                capacity_awaited: false,
                 waker: None,
-                shed: None,
-                close: None,
+                dropped: None,
+                close_cause: None,
                 queues: [VecDeque::new(), VecDeque::new(), VecDeque::new(), VecDeque::new()],
             }),
-            room: Notify::const_new(),
+            capacity_freed: Notify::const_new(),
         }
     }
 
     /// Puts a frame in line and wakes the session. Never blocks.
-    pub fn push(&self, priority: Priority, queued: Queued) -> Pushed {
-        let mut lanes = self.lanes.lock();
-        let pushed = lanes.push(priority, queued);
-        lanes.ask_session();
+    pub fn push(&self, priority: Priority, queued: OutboundFrame) -> EnqueueOutcome {
+        let mut lanes = self.state.lock();
+        let pushed = lanes.push_frame(priority, queued);
+        lanes.wake_session_once();
         pushed
     }
 
     /// Queues a frame without waking the session. On [`Enqueued::NeedsFlush`] the caller must start a flush
-    /// ([`Outbox::visit`]) or leave it to the session ([`Outbox::leave_to_session`]).
-    pub fn enqueue(&self, priority: Priority, queued: Queued) -> Enqueued {
-        let mut lanes = self.lanes.lock();
-        let pushed = lanes.push(priority, queued);
-        if lanes.session_asked || lanes.writer_asked {
+    /// ([`Outbox::flush_started`]) or leave it to the session ([`Outbox::wake_session`]).
+    pub fn enqueue(&self, priority: Priority, queued: OutboundFrame) -> Enqueued {
+        let mut lanes = self.state.lock();
+        let pushed = lanes.push_frame(priority, queued);
+        if lanes.session_woken || lanes.writer_pending {
             return Enqueued::FlushPending(pushed);
         }
-        lanes.writer_asked = true;
+        lanes.writer_pending = true;
         Enqueued::NeedsFlush(pushed)
     }
 
     /// Notes that the one who was to come is here. What is put in line from now on has somebody else asked.
-    pub fn visit(&self) {
-        self.lanes.lock().writer_asked = false;
+    pub fn flush_started(&self) {
+        self.state.lock().writer_pending = false;
     }
 
     /// Has the session write what is in line, instead of whoever was to come.
-    pub fn leave_to_session(&self) {
-        let mut lanes = self.lanes.lock();
-        lanes.writer_asked = false;
-        lanes.ask_session();
+    pub fn wake_session(&self) {
+        let mut lanes = self.state.lock();
+        lanes.writer_pending = false;
+        lanes.wake_session_once();
     }
 
     /// Asks the session to end. The first cause stays.
     pub fn close(&self, cause: CloseCause) {
-        let mut lanes = self.lanes.lock();
-        lanes.close.get_or_insert(cause);
-        lanes.wake();
+        let mut lanes = self.state.lock();
+        lanes.close_cause.get_or_insert(cause);
+        lanes.wake_task();
         drop(lanes);
-        self.room.notify_waiters();
+        self.capacity_freed.notify_waiters();
     }
 
     /// Whether the session was asked to end.
     pub fn is_closing(&self) -> bool {
-        self.lanes.lock().close.is_some()
+        self.state.lock().close_cause.is_some()
     }
 
     /// Moves what is in line to `batch`, best lane first, up to about `bytes`, and arranges for the session, whose context it
@@ -168,35 +168,35 @@ impl Outbox {
     pub fn drain(
         &self,
         cx: &Context<'_>,
-        batch: &mut Vec<Queued>,
+        batch: &mut Vec<OutboundFrame>,
         bytes: usize,
-    ) -> (Option<Box<Shed>>, Option<CloseCause>) {
-        let mut lanes = self.lanes.lock();
+    ) -> (Option<Box<DroppedFrames>>, Option<CloseCause>) {
+        let mut lanes = self.state.lock();
         if bytes > 0 {
-            lanes.session_asked = false;
-            lanes.take(batch, bytes);
+            lanes.session_woken = false;
+            lanes.take_batch(batch, bytes);
         }
-        if !batch.is_empty() && std::mem::take(&mut lanes.room_wanted) {
-            self.room.notify_waiters();
+        if !batch.is_empty() && std::mem::take(&mut lanes.capacity_awaited) {
+            self.capacity_freed.notify_waiters();
         }
         if !lanes.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             lanes.waker = Some(cx.waker().clone());
         }
-        let shed = if lanes.bytes == 0 && bytes > 0 { lanes.shed.take() } else { None };
-        (shed, lanes.close.clone())
+        let shed = if lanes.queued_bytes == 0 && bytes > 0 { lanes.dropped.take() } else { None };
+        (shed, lanes.close_cause.clone())
     }
 
     /// Whether a frame of this many bytes fits without anything being shed for it.
-    pub fn has_room(&self, bytes: usize) -> bool {
-        self.lanes.lock().has_room(bytes)
+    pub fn has_capacity(&self, bytes: usize) -> bool {
+        self.state.lock().has_capacity(bytes)
     }
 
     /// Waits until such a frame fits, or until the connection ends.
-    pub async fn wait_for_room(&self, bytes: usize) {
+    pub async fn wait_for_capacity(&self, bytes: usize) {
         loop {
-            let mut drained = std::pin::pin!(self.room.notified());
+            let mut drained = std::pin::pin!(self.capacity_freed.notified());
             drained.as_mut().enable();
-            if self.lanes.lock().has_room_or_wants_it(bytes) {
+            if self.state.lock().has_capacity_or_awaits(bytes) {
                 return;
             }
             drained.await;
@@ -204,79 +204,81 @@ impl Outbox {
     }
 }
 
-impl Queued {
-    fn cost(&self) -> usize {
-        self.text.len() + FRAME_OVERHEAD
+impl OutboundFrame {
+    fn memory_bytes(&self) -> usize {
+        self.text.len() + FRAME_OVERHEAD_BYTES
     }
 }
 
-impl Lanes {
-    fn push(&mut self, priority: Priority, queued: Queued) -> Pushed {
-        if self.close.is_some() {
-            return Pushed::Closed;
+impl OutboxState {
+    fn push_frame(&mut self, priority: Priority, queued: OutboundFrame) -> EnqueueOutcome {
+        if self.close_cause.is_some() {
+            return EnqueueOutcome::Closed;
         }
-        let cost = queued.cost();
+        let cost = queued.memory_bytes();
         let mut dropped = 0;
-        if self.bytes + cost > self.bound {
-            dropped = self.make_room(cost, priority);
+        if self.queued_bytes + cost > self.max_bytes {
+            dropped = self.drop_lower_priorities(cost, priority);
         }
-        if self.bytes + cost > self.bound {
-            return self.overflow(priority, &queued, dropped);
+        if self.queued_bytes + cost > self.max_bytes {
+            return self.handle_overflow(priority, &queued, dropped);
         }
-        self.bytes += cost;
+        self.queued_bytes += cost;
         self.queues[priority as usize].push_back(queued);
-        if dropped > 0 { Pushed::Shed(dropped) } else { Pushed::Queued }
+        if dropped > 0 { EnqueueOutcome::Dropped(dropped) } else { EnqueueOutcome::Queued }
     }
 
     /// Drops from the lanes below control and direct, the least worthy first, as far as `priority` outranks or equals them.
-    fn make_room(&mut self, cost: usize, priority: Priority) -> u32 {
+    fn drop_lower_priorities(&mut self, cost: usize, priority: Priority) -> u32 {
         let mut dropped = 0;
         for lane in [Priority::Ephemeral, Priority::Broadcast] {
-            while lane >= priority && self.bytes + cost > self.bound {
+            while lane >= priority && self.queued_bytes + cost > self.max_bytes {
                 let Some(victim) = self.queues[lane as usize].pop_front() else { break };
-                self.bytes -= victim.cost();
-                self.remember(&victim);
+                self.queued_bytes -= victim.memory_bytes();
+                self.record_dropped(&victim);
                 dropped += 1;
             }
         }
         dropped
     }
 
-    fn overflow(&mut self, priority: Priority, queued: &Queued, dropped: u32) -> Pushed {
+    fn handle_overflow(&mut self, priority: Priority, queued: &OutboundFrame, dropped: u32) -> EnqueueOutcome {
         if matches!(priority, Priority::Broadcast | Priority::Ephemeral) {
-            self.remember(queued);
-            return Pushed::Shed(dropped + 1);
+            self.record_dropped(queued);
+            return EnqueueOutcome::Dropped(dropped + 1);
         }
-        self.close = Some(CloseCause::SlowConsumer);
-        self.wake();
-        Pushed::Closed
+        self.close_cause = Some(CloseCause::SlowConsumer);
+        self.wake_task();
+        EnqueueOutcome::Closed
     }
 
-    const fn has_room(&self, bytes: usize) -> bool {
-        self.close.is_some() || self.bytes == 0 || self.bytes + bytes + FRAME_OVERHEAD <= self.bound
+    const fn has_capacity(&self, bytes: usize) -> bool {
+        self.close_cause.is_some()
+            || self.queued_bytes == 0
+            || self.queued_bytes + bytes + FRAME_OVERHEAD_BYTES <= self.max_bytes
     }
 
     /// Has the next drain tell when there is none.
-    const fn has_room_or_wants_it(&mut self, bytes: usize) -> bool {
-        let has_room = self.has_room(bytes);
-        self.room_wanted |= !has_room;
+    const fn has_capacity_or_awaits(&mut self, bytes: usize) -> bool {
+        let has_room = self.has_capacity(bytes);
+        self.capacity_awaited |= !has_room;
         has_room
     }
 
-    fn ask_session(&mut self) {
-        if !std::mem::replace(&mut self.session_asked, true) {
-            self.wake();
+    fn wake_session_once(&mut self) {
+        if !std::mem::replace(&mut self.session_woken, true) {
+            self.wake_task();
         }
     }
 
-    fn wake(&self) {
+    fn wake_task(&self) {
         if let Some(waker) = &self.waker {
             waker.wake_by_ref();
         }
     }
 
-    fn remember(&mut self, lost: &Queued) {
-        let shed = self.shed.get_or_insert_default();
+    fn record_dropped(&mut self, lost: &OutboundFrame) {
+        let shed = self.dropped.get_or_insert_default();
         let Some(placement) = &lost.placement else {
             shed.ephemeral += 1;
             return;
@@ -288,18 +290,18 @@ impl Lanes {
             if to.offset.0 < offset {
                 *to = placement.position.clone();
             }
-        } else if shed.channels.len() < SHED_CHANNELS {
+        } else if shed.channels.len() < MAX_DROPPED_CHANNELS {
             shed.channels.insert(placement.channel.clone(), (offset, placement.position.clone()));
         }
     }
 
-    fn take(&mut self, batch: &mut Vec<Queued>, bytes: usize) {
+    fn take_batch(&mut self, batch: &mut Vec<OutboundFrame>, bytes: usize) {
         let mut taken = 0;
         for queue in &mut self.queues {
             while taken < bytes {
                 let Some(queued) = queue.pop_front() else { break };
                 taken += queued.text.len();
-                self.bytes -= queued.cost();
+                self.queued_bytes -= queued.memory_bytes();
                 batch.push(queued);
             }
             // A burst must not leave its high-water mark behind for the hours that the connection idles.

@@ -25,16 +25,16 @@ pub trait ConnectionRegistry: Send + Sync {
     async fn register(&self, facts: &Arc<ConnectionFacts>) -> Result<RegistrationGuard, RegisterError>;
 
     /// Returns whether it is this pod that has to run the connection's `$disconnect`.
-    fn holds(&self, id: GatewayId) -> bool;
+    fn owns_connection(&self, id: GatewayId) -> bool;
 
     /// Returns whether this pod holds the connection under the node id that the connection's own id carries.
     fn is_current(&self, id: GatewayId) -> bool;
 
     /// Records that a connection is finished: its `$disconnect` has run, or none is due.
-    fn forget(&self, id: GatewayId);
+    fn delete_connection(&self, id: GatewayId);
 
     /// Records that a connection has ended but its `$disconnect` has yet to run (again).
-    fn leave_unfinished(&self, id: GatewayId, cause: &CloseCause);
+    fn defer_disconnect(&self, id: GatewayId, cause: &CloseCause);
 
     /// Takes a connection back that other pods have finished while its `$connect` ran here and may have had its effects
     /// after theirs: its end is this pod's again. Only where a `$disconnect` may run twice.
@@ -52,7 +52,7 @@ pub enum RegisterError {
     Fenced,
     /// This pod has as many unfinished connections as it keeps.
     #[error("too many connections are unfinished")]
-    Full,
+    LimitReached,
 }
 
 /// A connection that is registered and not open yet. Dropped undecided, as when the client leaves during the handshake, it
@@ -68,7 +68,7 @@ pub struct RegistrationGuard {
 enum OnDrop {
     Nothing,
     Forget,
-    Disconnect,
+    RunDisconnect,
 }
 
 impl RegistrationGuard {
@@ -79,19 +79,19 @@ impl RegistrationGuard {
 
     /// The store has the connection: from here on its end has to run `$disconnect`.
     pub const fn registered(mut self) -> Self {
-        self.on_drop = OnDrop::Disconnect;
+        self.on_drop = OnDrop::RunDisconnect;
         self
     }
 
     /// `$connect` did not let the connection in: it gets no `$disconnect` (DC-6).
-    pub fn refused(mut self) {
+    pub fn mark_rejected(mut self) {
         self.on_drop = OnDrop::Forget;
     }
 
     /// The connection is open, and its session sees to its end. Returns `false` when this pod lost its node id meanwhile:
     /// the socket has to be closed.
     #[must_use]
-    pub fn opened(mut self) -> bool {
+    pub fn mark_opened(mut self) -> bool {
         self.on_drop = OnDrop::Nothing;
         self.registry.is_current(self.id)
     }
@@ -101,8 +101,8 @@ impl Drop for RegistrationGuard {
     fn drop(&mut self) {
         match self.on_drop {
             OnDrop::Nothing => {}
-            OnDrop::Forget => self.registry.forget(self.id),
-            OnDrop::Disconnect => self.registry.leave_unfinished(self.id, &CloseCause::ConnectionLost),
+            OnDrop::Forget => self.registry.delete_connection(self.id),
+            OnDrop::RunDisconnect => self.registry.defer_disconnect(self.id, &CloseCause::ConnectionLost),
         }
     }
 }

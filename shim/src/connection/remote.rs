@@ -35,11 +35,11 @@ pub struct RemoteDescription {
 #[async_trait]
 pub trait RemoteConnections: Send + Sync {
     /// `POST @connections` for a connection that is not here.
-    async fn post(&self, id: GatewayId, text: Bytes) -> Result<(), ManagementError>;
+    async fn post_text(&self, id: GatewayId, text: Bytes) -> Result<(), ManagementError>;
 
     /// `GET @connections`, likewise.
-    async fn describe(&self, id: GatewayId) -> Result<RemoteDescription, ManagementError>;
+    async fn describe_connection(&self, id: GatewayId) -> Result<RemoteDescription, ManagementError>;
 
     /// `DELETE @connections`, likewise.
-    async fn delete(&self, id: GatewayId) -> Result<(), ManagementError>;
+    async fn delete_connection(&self, id: GatewayId) -> Result<(), ManagementError>;
 }

@@ -14,24 +14,24 @@ use handlers::ports::Priority;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_util::either::Either;
-use websocket::{Message, ReadError, Socket};
+use websocket::{SocketError, SocketMessage, WebSocket};
 
-use super::outbox::{Queued, Shed};
+use super::outbox::{DroppedFrames, OutboundFrame};
 use super::{ClientNotices, Connection};
 
 /// Bytes moved from the outbox to the socket in one go.
-const TURN_BYTES: usize = 64 * 1024;
+const MAX_BYTES_PER_TURN: usize = 64 * 1024;
 
 /// Frames for which a thread keeps room.
-const KEPT: usize = 1024;
+const RETAINED_BATCH_CAPACITY: usize = 1024;
 
 thread_local! {
     /// Frames between an outbox and a socket: room for them belongs to the thread, not to each connection.
-    static BATCH: Cell<Vec<Queued>> = const { Cell::new(Vec::new()) };
+    static BATCH: Cell<Vec<OutboundFrame>> = const { Cell::new(Vec::new()) };
 }
 
 /// The bytes beneath a socket: a TCP stream, in all that this process accepts.
-pub type Stream = Either<TcpStream, Box<dyn ByteStream>>;
+pub type SocketStream = Either<TcpStream, Box<dyn ByteStream>>;
 
 /// Any other stream of bytes in both directions.
 pub trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -40,49 +40,49 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ByteStream for S {}
 
 /// A socket and what it takes to write a connection's outbox to it.
 pub struct Transport {
-    socket: Socket<Stream>,
+    socket: WebSocket<SocketStream>,
     waker: Waker,
-    sent: u64,
+    sent_frames: u64,
     notices: Option<Arc<dyn ClientNotices>>,
 }
 
 impl Transport {
     /// Writes to a socket. `notices` says what a client is sent whose messages were dropped.
-    pub fn new(socket: Socket<Stream>, notices: Option<Arc<dyn ClientNotices>>) -> Self {
-        Self { socket, waker: Waker::noop().clone(), sent: 0, notices }
+    pub fn new(socket: WebSocket<SocketStream>, notices: Option<Arc<dyn ClientNotices>>) -> Self {
+        Self { socket, waker: Waker::noop().clone(), sent_frames: 0, notices }
     }
 
     /// Writes what is in line without the session, whose task whatever has to be waited for wakes, and returns how many
     /// frames that were.
-    pub fn write_through(&mut self, handle: &Connection) -> u64 {
+    pub fn flush_without_session(&mut self, handle: &Connection) -> u64 {
         let waker = std::mem::replace(&mut self.waker, Waker::noop().clone());
-        let written = self.write(&mut Context::from_waker(&waker), handle);
+        let written = self.flush_outbox(&mut Context::from_waker(&waker), handle);
         self.waker = waker;
         if written.is_err() || self.is_blocked() {
             // It ends the connection, or sets its timer.
-            handle.leave_to_session();
+            handle.wake_session();
         }
-        self.take_sent()
+        self.take_sent_frames()
     }
 
     /// Whether the kernel takes no more for now.
     pub const fn is_blocked(&self) -> bool {
-        self.socket.is_blocked()
+        self.socket.is_write_blocked()
     }
 
     /// The next message from the client.
-    pub fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Message, CloseCause>> {
-        self.socket.poll_read(cx).map_err(cause_of)
+    pub fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<SocketMessage, CloseCause>> {
+        self.socket.poll_read(cx).map_err(close_cause_of)
     }
 
     /// Sends an answer behind everything that was put in line before.
-    pub fn reply(&mut self, cx: &mut Context<'_>, handle: &Connection, text: String) {
+    pub fn send_reply(&mut self, cx: &mut Context<'_>, handle: &Connection, text: String) {
         // A write error shows again at the flush that ends this turn.
-        let _ = self.empty_outbox(cx, handle);
+        let _ = self.write_outbox(cx, handle);
         if self.is_blocked() {
-            handle.push(Priority::Direct, Queued { text: text.into(), placement: None });
-        } else if self.socket.feed(cx, text.as_bytes()).is_ok() {
-            self.sent += 1;
+            handle.push(Priority::Direct, OutboundFrame { text: text.into(), placement: None });
+        } else if self.socket.enqueue_text(cx, text.as_bytes()).is_ok() {
+            self.sent_frames += 1;
         }
     }
 
@@ -90,10 +90,10 @@ impl Transport {
     ///
     /// # Errors
     /// Why the connection has to end.
-    pub fn write(&mut self, cx: &mut Context<'_>, handle: &Connection) -> Result<(), CloseCause> {
+    pub fn flush_outbox(&mut self, cx: &mut Context<'_>, handle: &Connection) -> Result<(), CloseCause> {
         loop {
-            let emptied = self.empty_outbox(cx, handle)?;
-            if self.socket.poll_flush(cx).map_err(cause_of)?.is_pending() {
+            let emptied = self.write_outbox(cx, handle)?;
+            if self.socket.poll_flush(cx).map_err(close_cause_of)?.is_pending() {
                 // Still woken for a request to end, but the frames stay where they can be shed.
                 let (_, close) = handle.outbox().drain(cx, &mut Vec::new(), 0);
                 return close.filter(|cause| *cause == CloseCause::SlowConsumer).map_or(Ok(()), Err);
@@ -109,10 +109,10 @@ impl Transport {
     ///
     /// # Errors
     /// Why the connection has to end.
-    pub fn empty_outbox(&mut self, cx: &mut Context<'_>, handle: &Connection) -> Result<bool, CloseCause> {
+    pub fn write_outbox(&mut self, cx: &mut Context<'_>, handle: &Connection) -> Result<bool, CloseCause> {
         let mut batch = BATCH.take();
         let emptied = self.move_batches(cx, handle, &mut batch);
-        batch.shrink_to(KEPT);
+        batch.shrink_to(RETAINED_BATCH_CAPACITY);
         BATCH.set(batch);
         emptied
     }
@@ -121,22 +121,22 @@ impl Transport {
         &mut self,
         cx: &mut Context<'_>,
         handle: &Connection,
-        batch: &mut Vec<Queued>,
+        batch: &mut Vec<OutboundFrame>,
     ) -> Result<bool, CloseCause> {
         while !self.is_blocked() {
-            let (shed, close) = handle.outbox().drain(cx, batch, TURN_BYTES);
+            let (shed, close) = handle.outbox().drain(cx, batch, MAX_BYTES_PER_TURN);
             if batch.is_empty() && shed.is_none() {
                 return close.map_or(Ok(true), Err);
             }
             let taken: usize = batch.iter().map(|queued| queued.text.len()).sum();
-            self.sent += batch.len() as u64;
+            self.sent_frames += batch.len() as u64;
             for queued in batch.drain(..) {
-                self.socket.feed_shared(cx, &queued.text).map_err(cause_of)?;
+                self.socket.enqueue_shared(cx, &queued.text).map_err(close_cause_of)?;
             }
             if let Some(shed) = shed {
-                self.tell_shed(cx, &shed)?;
+                self.send_gaps(cx, &shed)?;
             }
-            if taken < TURN_BYTES && close.is_none() {
+            if taken < MAX_BYTES_PER_TURN && close.is_none() {
                 return Ok(true);
             }
         }
@@ -144,41 +144,41 @@ impl Transport {
     }
 
     /// Tells the client which messages it was not sent, so that it fetches them.
-    fn tell_shed(&mut self, cx: &mut Context<'_>, shed: &Shed) -> Result<(), CloseCause> {
+    fn send_gaps(&mut self, cx: &mut Context<'_>, shed: &DroppedFrames) -> Result<(), CloseCause> {
         let Some(notices) = &self.notices else { return Ok(()) };
         for frame in notices.slow_reader(shed) {
-            self.socket.feed(cx, &frame).map_err(cause_of)?;
-            self.sent += 1;
+            self.socket.enqueue_text(cx, &frame).map_err(close_cause_of)?;
+            self.sent_frames += 1;
         }
         Ok(())
     }
 
     /// Wakes this task from now on for what has to be waited for.
-    pub fn wakes(&mut self, waker: &Waker) {
+    pub fn set_waker(&mut self, waker: &Waker) {
         if !self.waker.will_wake(waker) {
             self.waker = waker.clone();
         }
     }
 
     /// How many frames were written since this was asked last.
-    pub const fn take_sent(&mut self) -> u64 {
-        std::mem::replace(&mut self.sent, 0)
+    pub const fn take_sent_frames(&mut self) -> u64 {
+        std::mem::replace(&mut self.sent_frames, 0)
     }
 
     /// The socket, to end it.
-    pub const fn socket(&mut self) -> &mut Socket<Stream> {
+    pub const fn socket(&mut self) -> &mut WebSocket<SocketStream> {
         &mut self.socket
     }
 }
 
-fn cause_of(error: ReadError) -> CloseCause {
+fn close_cause_of(error: SocketError) -> CloseCause {
     match error {
-        ReadError::FrameTooBig => CloseCause::FrameTooBig,
-        ReadError::MessageTooBig => CloseCause::MessageTooBig,
-        ReadError::InvalidUtf8 => CloseCause::InvalidUtf8,
-        ReadError::InvalidDeflate => CloseCause::InvalidDeflate,
-        ReadError::Protocol => CloseCause::ProtocolError,
-        ReadError::Lost => CloseCause::ConnectionLost,
+        SocketError::FrameTooBig => CloseCause::FrameTooBig,
+        SocketError::MessageTooBig => CloseCause::MessageTooBig,
+        SocketError::InvalidUtf8 => CloseCause::InvalidUtf8,
+        SocketError::InvalidDeflate => CloseCause::InvalidDeflate,
+        SocketError::Protocol => CloseCause::ProtocolError,
+        SocketError::ConnectionLost => CloseCause::ConnectionLost,
     }
 }
 

@@ -2,7 +2,7 @@ use handlers::identity::Role;
 use tokio::time::Instant;
 
 use super::*;
-use crate::hub::tests::{connect_at, hub};
+use crate::hub::tests::{connect_on_node, hub};
 
 const INTERVAL: Duration = Duration::from_millis(100);
 const GRACE: Duration = Duration::from_secs(10);
@@ -10,8 +10,8 @@ const GRACE: Duration = Duration::from_secs(10);
 fn drain() -> ConnectionDrain {
     let config = DrainConfig {
         delay: Duration::ZERO,
-        wave_size: 2,
-        wave_interval: INTERVAL,
+        batch_size: 2,
+        batch_interval: INTERVAL,
         grace: GRACE,
         termination_grace: None,
     };
@@ -21,7 +21,7 @@ fn drain() -> ConnectionDrain {
 /// Stands for the sessions of four connections, which are told in two waves.
 fn four() -> Vec<Arc<Connection>> {
     let (hub, _) = hub();
-    (0..4).map(|number| connect_at(&hub, number, 1, "alice", Role::User)).collect()
+    (0..4).map(|number| connect_on_node(&hub, number, 1, "alice", Role::User)).collect()
 }
 
 /// When the last of the handles was told, while sessions end as `ends` says.
@@ -29,7 +29,7 @@ async fn last_told(sessions: Vec<Arc<Connection>>, ends: impl AsyncFnOnce(&mut V
     let (begun, mut held) = (Instant::now(), sessions.clone());
     let last = sessions[3].clone();
     let drain = drain();
-    let waves = drain.send_waves(sessions);
+    let waves = drain.reconnect_in_batches(sessions);
     let told = async {
         ends(&mut held).await;
         while !last.is_closing() {

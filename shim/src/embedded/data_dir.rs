@@ -41,7 +41,7 @@ pub struct DataDirLock(#[expect(dead_code, reason = "holding the locked file is 
 ///
 /// # Errors
 /// [`DataDirError::Unusable`].
-pub fn prepare(path: &Path) -> Result<(), DataDirError> {
+pub fn create_data_dir(path: &Path) -> Result<(), DataDirError> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.map_err(|source| DataDirError::Unusable { path: path.to_owned(), source })
 }
@@ -51,8 +51,8 @@ impl DataDirLock {
     ///
     /// # Errors
     /// [`DataDirError`].
-    pub fn take(directory: &Path) -> Result<Self, DataDirError> {
-        prepare(directory)?;
+    pub fn acquire(directory: &Path) -> Result<Self, DataDirError> {
+        create_data_dir(directory)?;
         let path = directory.join("lock");
         let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
         let file = opened.map_err(|source| DataDirError::Unusable { path: path.clone(), source })?;
@@ -74,12 +74,12 @@ mod tests {
     fn a_directory_is_made_private_and_locked_once() {
         let parent = tempfile::tempdir().unwrap();
         let directory = parent.path().join("deep/data");
-        let lock = DataDirLock::take(&directory).unwrap();
+        let lock = DataDirLock::acquire(&directory).unwrap();
         assert_eq!(std::fs::metadata(&directory).unwrap().permissions().mode() & 0o777, 0o700);
-        let refused = DataDirLock::take(&directory).unwrap_err();
+        let refused = DataDirLock::acquire(&directory).unwrap_err();
         assert!(refused.to_string().contains("another twinway probably runs"), "{refused}");
         drop(lock);
-        assert!(DataDirLock::take(&directory).is_ok());
+        assert!(DataDirLock::acquire(&directory).is_ok());
     }
 
     #[test]
@@ -87,7 +87,7 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("taken");
         std::fs::write(&path, "").unwrap();
-        let refused = DataDirLock::take(&path).unwrap_err().to_string();
+        let refused = DataDirLock::acquire(&path).unwrap_err().to_string();
         assert!(refused.contains("taken") && refused.contains("--data-dir"), "{refused}");
     }
 }

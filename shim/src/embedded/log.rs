@@ -12,16 +12,16 @@
 
 mod archive;
 mod batch;
-mod ends;
+mod database;
 mod epochs;
-mod fault;
+mod error;
+mod head_cache;
 mod metrics;
 mod open;
-mod read;
-mod readers;
+mod page;
+mod reader_pool;
 mod record;
 mod retention;
-mod store;
 mod tables;
 mod writer;
 
@@ -30,32 +30,32 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use handlers::channel::{Channel, Position};
-use handlers::ports::{Append, Appended, Clock, LogError, MessageLog, Range, Slice};
+use handlers::ports::{AppendOutcome, AppendRequest, Clock, LogError, LogRange, LogSlice, MessageLog};
 
 pub use self::archive::FileArchive;
-use self::ends::Ends;
-use self::epochs::Epochs;
-use self::fault::unavailable;
-pub use self::metrics::LogMetrics;
-pub use self::open::OpenError;
-use self::readers::Readers;
-use self::store::Store;
-use self::writer::Writer;
+use self::database::LogDatabase;
+use self::epochs::ChannelEpochs;
+use self::error::log_unavailable;
+use self::head_cache::HeadCache;
+pub use self::metrics::FileLogMetrics;
+pub use self::open::LogOpenError;
+use self::reader_pool::ReaderPool;
+use self::writer::LogWriter;
 use crate::config::StorageConfig;
 
 /// How long an append may take, queueing included. A commit takes milliseconds; who waits longer had better be told.
-const APPEND_DEADLINE: Duration = Duration::from_secs(10);
+const APPEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a read may take, queueing included.
-const READ_DEADLINE: Duration = Duration::from_secs(5);
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The message log of embedded mode: `messages.redb` in the data directory.
 pub struct FileLog {
-    epochs: Epochs,
-    ends: Arc<Ends>,
-    store: Arc<Store>,
-    writer: Writer,
-    readers: Readers,
-    metrics: LogMetrics,
+    epochs: ChannelEpochs,
+    head_cache: Arc<HeadCache>,
+    database: Arc<LogDatabase>,
+    writer: LogWriter,
+    readers: ReaderPool,
+    metrics: FileLogMetrics,
 }
 
 impl FileLog {
@@ -63,30 +63,30 @@ impl FileLog {
     /// file. The caller holds the data directory ([`DataDirLock`](super::data_dir::DataDirLock)) as long as the log lives.
     ///
     /// # Errors
-    /// [`OpenError`], whose text says what to do.
-    pub fn open(config: &StorageConfig, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
-        let open::Opened { store, epochs } = open::open(&config.data_dir, open::database)?;
-        let parts = writer::Parts {
-            store: Arc::new(store),
-            ends: Arc::default(),
-            metrics: LogMetrics::default(),
-            limits: retention::Limits::of(config),
+    /// [`LogOpenError`], whose text says what to do.
+    pub fn open(config: &StorageConfig, clock: Arc<dyn Clock>) -> Result<Self, LogOpenError> {
+        let open::OpenedLog { database: store, epochs } = open::open_log(&config.data_dir, open::open_database)?;
+        let parts = writer::WriterContext {
+            database: Arc::new(store),
+            head_cache: Arc::default(),
+            metrics: FileLogMetrics::default(),
+            limits: retention::RetentionLimits::from_config(config),
             clock,
-            pause_after: writer::pause_after,
+            reject_duration_after: writer::reject_duration_after,
         };
-        Self::start(parts, epochs).map_err(OpenError::Thread)
+        Self::start_threads(parts, epochs).map_err(LogOpenError::Thread)
     }
 
-    fn start(parts: writer::Parts, epochs: Epochs) -> std::io::Result<Self> {
-        let (store, ends, metrics) = (parts.store.clone(), parts.ends.clone(), parts.metrics.clone());
-        let writer = Writer::start(parts, epochs.clone())?;
-        let readers = Readers::start(&store)?;
-        Ok(Self { epochs, ends, store, writer, readers, metrics })
+    fn start_threads(parts: writer::WriterContext, epochs: ChannelEpochs) -> std::io::Result<Self> {
+        let (store, ends, metrics) = (parts.database.clone(), parts.head_cache.clone(), parts.metrics.clone());
+        let writer = LogWriter::start(parts, epochs.clone())?;
+        let readers = ReaderPool::start(&store)?;
+        Ok(Self { epochs, head_cache: ends, database: store, writer, readers, metrics })
     }
 
     /// What the log counts; register it once.
     #[must_use]
-    pub const fn metrics(&self) -> &LogMetrics {
+    pub const fn metrics(&self) -> &FileLogMetrics {
         &self.metrics
     }
 
@@ -95,11 +95,11 @@ impl FileLog {
     pub fn close(&self) {
         self.writer.stop();
         self.readers.stop();
-        self.store.close();
+        self.database.close();
     }
 
-    fn position(&self, channel: &Channel, end: tables::Span) -> Position {
-        Position { epoch: self.epochs.of(channel), offset: end.head }
+    fn head_position(&self, channel: &Channel, end: tables::RetainedRange) -> Position {
+        Position { epoch: self.epochs.epoch_of(channel), offset: end.head }
     }
 }
 
@@ -111,27 +111,37 @@ impl Drop for FileLog {
 
 #[async_trait]
 impl MessageLog for FileLog {
-    async fn append(&self, append: Append) -> Result<Appended, LogError> {
-        let late = |_| Err(unavailable("the append was not committed in time"));
-        tokio::time::timeout(APPEND_DEADLINE, self.writer.append(&append)).await.unwrap_or_else(late)
+    async fn append(&self, append: AppendRequest) -> Result<AppendOutcome, LogError> {
+        let late = |_| Err(log_unavailable("the append was not committed in time"));
+        tokio::time::timeout(APPEND_TIMEOUT, self.writer.append(&append)).await.unwrap_or_else(late)
     }
 
-    async fn read(&self, channel: &Channel, range: Range, limit: usize, max_bytes: usize) -> Result<Slice, LogError> {
+    async fn read(
+        &self,
+        channel: &Channel,
+        range: LogRange,
+        limit: usize,
+        max_bytes: usize,
+    ) -> Result<LogSlice, LogError> {
         // Most resumes have missed nothing: that needs no disk.
-        if let Some(span) = self.ends.find(channel)
-            && matches!(range, Range::After(offset) if offset >= span.head)
+        if let Some(span) = self.head_cache.find(channel)
+            && matches!(range, LogRange::After(offset) if offset >= span.head)
         {
-            return Ok(Slice { head: self.position(channel, span), first: span.first, entries: Vec::new() });
+            return Ok(LogSlice { head: self.head_position(channel, span), first: span.first, entries: Vec::new() });
         }
-        let page = read::Page { channel: channel.clone(), range, limit: limit.max(1), max_bytes };
-        let reading = self.readers.run(move |transaction| page.read(transaction));
-        let late = |_| Err(unavailable("the read was not answered in time"));
-        let found = tokio::time::timeout(READ_DEADLINE, reading).await.unwrap_or_else(late)?;
-        Ok(Slice { head: self.position(channel, found.span), first: found.span.first, entries: found.entries })
+        let page = page::PageRequest { channel: channel.clone(), range, limit: limit.max(1), max_bytes };
+        let reading = self.readers.run_read(move |transaction| page.read_page(transaction));
+        let late = |_| Err(log_unavailable("the read was not answered in time"));
+        let found = tokio::time::timeout(READ_TIMEOUT, reading).await.unwrap_or_else(late)?;
+        Ok(LogSlice {
+            head: self.head_position(channel, found.retained),
+            first: found.retained.first,
+            entries: found.entries,
+        })
     }
 
     async fn heads(&self, channels: &[Channel]) -> Result<Vec<Position>, LogError> {
-        let known: Vec<_> = channels.iter().map(|channel| self.ends.find(channel)).collect();
+        let known: Vec<_> = channels.iter().map(|channel| self.head_cache.find(channel)).collect();
         let unknown: Vec<_> = channels
             .iter()
             .zip(&known)
@@ -141,13 +151,13 @@ impl MessageLog for FileLog {
         let mut found = if unknown.is_empty() {
             Vec::new()
         } else {
-            let reading = self.readers.run(move |transaction| read::spans(transaction, &unknown));
-            let late = |_| Err(unavailable("the read was not answered in time"));
-            tokio::time::timeout(READ_DEADLINE, reading).await.unwrap_or_else(late)?
+            let reading = self.readers.run_read(move |transaction| page::retained_ranges(transaction, &unknown));
+            let late = |_| Err(log_unavailable("the read was not answered in time"));
+            tokio::time::timeout(READ_TIMEOUT, reading).await.unwrap_or_else(late)?
         }
         .into_iter();
         let spans = known.into_iter().filter_map(|span| span.or_else(|| found.next()));
-        Ok(channels.iter().zip(spans).map(|(channel, span)| self.position(channel, span)).collect())
+        Ok(channels.iter().zip(spans).map(|(channel, span)| self.head_position(channel, span)).collect())
     }
 }
 

@@ -10,14 +10,14 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use handlers::authorizer::SECRET_BYTES;
+use handlers::authorizer::MIN_SECRET_BYTES;
 
 use super::data_dir;
-use crate::config::{Config, Mode};
+use crate::config::{Config, DeploymentMode};
 use crate::secret::Secret;
 
 /// How many random bytes a generated secret has: as many as HMAC-SHA-256 puts out (RFC 7518, section 3.2).
-const RANDOM_BYTES: usize = 32;
+const SECRET_RANDOM_BYTES: usize = 32;
 
 /// A secret that tokens can be signed with.
 #[derive(Debug, Clone)]
@@ -25,12 +25,12 @@ pub struct SigningSecret {
     /// The secret.
     pub secret: Secret,
     /// Whether it was made just now, so that no token of it exists yet.
-    pub new: bool,
+    pub is_new: bool,
 }
 
 /// Why there is no secret.
 #[derive(Debug, thiserror::Error)]
-pub enum SecretError {
+pub enum SigningSecretError {
     /// The data directory cannot be used.
     #[error(transparent)]
     DataDir(#[from] data_dir::DataDirError),
@@ -44,10 +44,10 @@ pub enum SecretError {
     },
     /// The file holds less than a secret.
     #[error(
-        "the secret file {path} holds fewer than {SECRET_BYTES} bytes; put a longer secret into it, or remove it so that \
+        "the secret file {path} holds fewer than {MIN_SECRET_BYTES} bytes; put a longer secret into it, or remove it so that \
          a new one is made (tokens of the old one are then refused)"
     )]
-    Short {
+    TooShort {
         /// The file.
         path: PathBuf,
     },
@@ -60,49 +60,50 @@ pub enum SecretError {
 /// configured, the one in the data directory, made if need be. `None` where tokens come from an identity provider alone.
 ///
 /// # Errors
-/// [`SecretError`], whose text says what to do.
-pub fn signing_secret(config: &Config) -> Result<Option<SigningSecret>, SecretError> {
+/// [`SigningSecretError`], whose text says what to do.
+pub fn signing_secret(config: &Config) -> Result<Option<SigningSecret>, SigningSecretError> {
     if let Some(secret) = &config.auth.secret {
-        return Ok(Some(SigningSecret { secret: secret.clone(), new: false }));
+        return Ok(Some(SigningSecret { secret: secret.clone(), is_new: false }));
     }
     // A key that the operator did not ask for must not open the door beside the identity provider's.
-    if config.mode != Mode::Embedded || config.auth.jwks.is_some() {
+    if config.mode != DeploymentMode::Embedded || config.auth.jwks.is_some() {
         return Ok(None);
     }
-    data_dir::prepare(&config.storage.data_dir)?;
-    kept_secret(&config.storage.data_dir.join("secret")).map(Some)
+    data_dir::create_data_dir(&config.storage.data_dir)?;
+    load_or_create_secret(&config.storage.data_dir.join("secret")).map(Some)
 }
 
-fn kept_secret(path: &Path) -> Result<SigningSecret, SecretError> {
-    if let Some(secret) = read(path)? {
-        return Ok(SigningSecret { secret, new: false });
+fn load_or_create_secret(path: &Path) -> Result<SigningSecret, SigningSecretError> {
+    if let Some(secret) = read_secret(path)? {
+        return Ok(SigningSecret { secret, is_new: false });
     }
-    let mut bytes = [0; RANDOM_BYTES];
-    getrandom::fill(&mut bytes).map_err(SecretError::Random)?;
+    let mut bytes = [0; SECRET_RANDOM_BYTES];
+    getrandom::fill(&mut bytes).map_err(SigningSecretError::Random)?;
     let text = URL_SAFE_NO_PAD.encode(bytes);
-    let new = publish(path, &text).map_err(|source| SecretError::File { path: path.to_owned(), source })?;
+    let new =
+        create_secret_file(path, &text).map_err(|source| SigningSecretError::File { path: path.to_owned(), source })?;
     // Another process may have been faster; its secret is the one.
-    match read(path)? {
-        Some(secret) => Ok(SigningSecret { secret, new }),
-        None => Err(SecretError::File { path: path.to_owned(), source: io::ErrorKind::NotFound.into() }),
+    match read_secret(path)? {
+        Some(secret) => Ok(SigningSecret { secret, is_new: new }),
+        None => Err(SigningSecretError::File { path: path.to_owned(), source: io::ErrorKind::NotFound.into() }),
     }
 }
 
-fn read(path: &Path) -> Result<Option<Secret>, SecretError> {
+fn read_secret(path: &Path) -> Result<Option<Secret>, SigningSecretError> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(SecretError::File { path: path.to_owned(), source }),
+        Err(source) => return Err(SigningSecretError::File { path: path.to_owned(), source }),
     };
     let text = text.trim_end_matches(['\r', '\n']);
-    if text.len() < SECRET_BYTES {
-        return Err(SecretError::Short { path: path.to_owned() });
+    if text.len() < MIN_SECRET_BYTES {
+        return Err(SigningSecretError::TooShort { path: path.to_owned() });
     }
     Ok(Some(Secret::new(text)))
 }
 
 /// Writes the text beside `path` and links it there when it is whole. `false` when somebody else's stands there already.
-fn publish(path: &Path, text: &str) -> io::Result<bool> {
+fn create_secret_file(path: &Path, text: &str) -> io::Result<bool> {
     let mut suffix = [0; 8];
     getrandom::fill(&mut suffix).map_err(io::Error::other)?;
     let draft = path.with_extension(URL_SAFE_NO_PAD.encode(suffix));
@@ -124,7 +125,7 @@ mod tests {
     use super::*;
 
     fn config(directory: &Path) -> Config {
-        let mut config = Config::test();
+        let mut config = Config::for_tests();
         config.auth.secret = None;
         config.storage.data_dir = directory.to_owned();
         config
@@ -136,9 +137,9 @@ mod tests {
         let config = config(&directory.path().join("data"));
         let first = signing_secret(&config).unwrap().unwrap();
         let second = signing_secret(&config).unwrap().unwrap();
-        assert!(first.new && !second.new);
+        assert!(first.is_new && !second.is_new);
         assert_eq!(first.secret, second.secret);
-        assert_eq!(URL_SAFE_NO_PAD.decode(first.secret.expose()).unwrap().len(), RANDOM_BYTES);
+        assert_eq!(URL_SAFE_NO_PAD.decode(first.secret.expose()).unwrap().len(), SECRET_RANDOM_BYTES);
         let data_dir = &config.storage.data_dir;
         assert_eq!(fs::metadata(data_dir.join("secret")).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(data_dir).unwrap().count(), 1, "a draft was left behind");
@@ -149,20 +150,20 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("secret");
         let secrets: Vec<_> = std::thread::scope(|scope| {
-            let starts: Vec<_> = (0..8).map(|_| scope.spawn(|| kept_secret(&path).unwrap())).collect();
+            let starts: Vec<_> = (0..8).map(|_| scope.spawn(|| load_or_create_secret(&path).unwrap())).collect();
             starts.into_iter().map(|start| start.join().unwrap()).collect()
         });
         assert!(secrets.iter().all(|secret| secret.secret == secrets[0].secret));
-        assert_eq!(secrets.iter().filter(|secret| secret.new).count(), 1);
+        assert_eq!(secrets.iter().filter(|secret| secret.is_new).count(), 1);
     }
 
     #[test]
     fn a_configured_secret_wins_and_touches_no_file() {
         let directory = tempfile::tempdir().unwrap();
         let mut config = config(&directory.path().join("data"));
-        config.auth.secret = Config::test().auth.secret;
+        config.auth.secret = Config::for_tests().auth.secret;
         let secret = signing_secret(&config).unwrap().unwrap();
-        assert!(!secret.new && Some(secret.secret) == config.auth.secret);
+        assert!(!secret.is_new && Some(secret.secret) == config.auth.secret);
         assert!(!config.storage.data_dir.exists());
     }
 
@@ -170,7 +171,7 @@ mod tests {
     fn an_identity_provider_alone_gets_no_secret_beside_it() {
         let directory = tempfile::tempdir().unwrap();
         let mut config = config(directory.path());
-        config.auth.jwks = Some(crate::config::Jwks::Url("https://issuer.example.com/jwks.json".to_owned()));
+        config.auth.jwks = Some(crate::config::JwksSource::Url("https://issuer.example.com/jwks.json".to_owned()));
         assert!(signing_secret(&config).unwrap().is_none());
     }
 
@@ -179,7 +180,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("secret");
         fs::write(&path, "short\n").unwrap();
-        let refused = kept_secret(&path).unwrap_err().to_string();
+        let refused = load_or_create_secret(&path).unwrap_err().to_string();
         assert!(refused.contains("fewer than 32 bytes") && !refused.contains("short"), "{refused}");
     }
 }

@@ -9,81 +9,84 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, join_all};
-use gateway::authorizer::{AuthorizerFailure, response_from_json};
+use gateway::authorizer::{AuthorizerInvocationError, parse_authorizer_response};
 use gateway::event::{AuthorizerEvent, ConnectEvent, DisconnectEvent, MessageEvent};
-use gateway::reply::{IntegrationFailure, Reply};
-use runtime_api::{Function, InvokeError, Outcome};
+use gateway::reply::{IntegrationError, IntegrationReply};
+use runtime_api::{InvocationResult, InvokeError, LambdaFunction};
 
-use super::{Answer, Functions, Verdict};
+use super::{ApiFunctions, AuthorizerResult, IntegrationResult};
 
 /// What an authorizer fails with to say that a client has no valid credentials.
-const UNAUTHORIZED: &str = "Unauthorized";
+const UNAUTHORIZED_MESSAGE: &str = "Unauthorized";
 
 /// The Lambda functions behind one API, each optional. Several may be the same function.
 #[derive(Default, Clone)]
-pub struct Lambda {
+pub struct LambdaFunctions {
     /// Decides about connections.
-    pub authorizer: Option<Arc<Function>>,
+    pub authorizer: Option<Arc<LambdaFunction>>,
     /// `$connect`.
-    pub connect: Option<Arc<Function>>,
+    pub connect: Option<Arc<LambdaFunction>>,
     /// Messages.
-    pub message: Option<Arc<Function>>,
+    pub message: Option<Arc<LambdaFunction>>,
     /// `$disconnect`.
-    pub disconnect: Option<Arc<Function>>,
+    pub disconnect: Option<Arc<LambdaFunction>>,
     /// The HTTP API.
-    pub api: Option<Arc<Function>>,
+    pub http_api: Option<Arc<LambdaFunction>>,
 }
 
-impl Lambda {
+impl LambdaFunctions {
     /// Ends all processes and waits for them.
     pub async fn stop(&self) {
-        let all = [&self.authorizer, &self.connect, &self.message, &self.disconnect, &self.api];
+        let all = [&self.authorizer, &self.connect, &self.message, &self.disconnect, &self.http_api];
         join_all(all.into_iter().flatten().map(|function| function.stop())).await;
     }
 }
 
-impl Functions for Lambda {
-    fn authorize(&self, event: AuthorizerEvent<'_>) -> BoxFuture<'static, Verdict> {
+impl ApiFunctions for LambdaFunctions {
+    fn invoke_authorizer(&self, event: AuthorizerEvent<'_>) -> BoxFuture<'static, AuthorizerResult> {
         let Some(function) = self.authorizer.clone() else {
-            return Box::pin(async { Err(AuthorizerFailure::NotInvokable) });
+            return Box::pin(async { Err(AuthorizerInvocationError::NotInvokable) });
         };
         let payload = Bytes::from(event.to_json());
         Box::pin(async move {
-            let result = invoke(&function, payload).await.map_err(authorizer_failure)?;
-            response_from_json(&result)
+            let result = invoke_function(&function, payload).await.map_err(authorizer_failure)?;
+            parse_authorizer_response(&result)
         })
     }
 
-    fn connect(&self, event: ConnectEvent<'_>) -> BoxFuture<'static, Answer> {
-        answer(self.connect.as_ref(), || event.to_json())
+    fn invoke_connect(&self, event: ConnectEvent<'_>) -> BoxFuture<'static, IntegrationResult> {
+        invoke_integration(self.connect.as_ref(), || event.to_json())
     }
 
-    fn message(&self, event: MessageEvent<'_>) -> BoxFuture<'static, Answer> {
-        answer(self.message.as_ref(), || event.to_json())
+    fn invoke_message(&self, event: MessageEvent<'_>) -> BoxFuture<'static, IntegrationResult> {
+        invoke_integration(self.message.as_ref(), || event.to_json())
     }
 
-    fn disconnect(&self, event: DisconnectEvent<'_>) -> BoxFuture<'static, Answer> {
-        answer(self.disconnect.as_ref(), || event.to_json())
+    fn invoke_disconnect(&self, event: DisconnectEvent<'_>) -> BoxFuture<'static, IntegrationResult> {
+        invoke_integration(self.disconnect.as_ref(), || event.to_json())
     }
 }
 
-fn answer(function: Option<&Arc<Function>>, event: impl FnOnce() -> Vec<u8>) -> BoxFuture<'static, Answer> {
+fn invoke_integration(
+    function: Option<&Arc<LambdaFunction>>,
+    event: impl FnOnce() -> Vec<u8>,
+) -> BoxFuture<'static, IntegrationResult> {
     let Some(function) = function.cloned() else {
-        return Box::pin(async { Err(IntegrationFailure::NotInvokable) });
+        return Box::pin(async { Err(IntegrationError::NotInvokable) });
     };
     let payload = Bytes::from(event());
     Box::pin(async move {
-        let result = invoke(&function, payload).await.map_err(|error| integration_failure(&error))?;
-        Reply::from_json(&result)
+        let result = invoke_function(&function, payload).await.map_err(|error| integration_failure(&error))?;
+        IntegrationReply::from_json(&result)
     })
 }
 
 /// Invokes a function and logs what went wrong, without what the function said: it has logged that itself.
-pub(crate) async fn invoke(function: &Function, payload: Bytes) -> Outcome {
+pub(crate) async fn invoke_function(function: &LambdaFunction, payload: Bytes) -> InvocationResult {
     let outcome = function.invoke(payload).await;
     match &outcome {
         Ok(_) => {}
-        Err(InvokeError::Function { message, .. }) if message == UNAUTHORIZED => {
+        Err(InvokeError::Function { message, .. }) if message == UNAUTHORIZED_MESSAGE => {
             tracing::debug!(function.name = function.name(), "a function refused the client");
         }
         Err(error @ (InvokeError::Throttled | InvokeError::Stopped)) => {
@@ -96,18 +99,18 @@ pub(crate) async fn invoke(function: &Function, payload: Bytes) -> Outcome {
     outcome
 }
 
-fn integration_failure(error: &InvokeError) -> IntegrationFailure {
+fn integration_failure(error: &InvokeError) -> IntegrationError {
     match error {
-        InvokeError::Function { .. } | InvokeError::TimedOut => IntegrationFailure::Function,
-        InvokeError::Throttled => IntegrationFailure::Throttled,
-        InvokeError::Stopped => IntegrationFailure::NotInvokable,
+        InvokeError::Function { .. } | InvokeError::TimedOut => IntegrationError::Function,
+        InvokeError::Throttled => IntegrationError::Throttled,
+        InvokeError::Stopped => IntegrationError::NotInvokable,
     }
 }
 
-fn authorizer_failure(error: InvokeError) -> AuthorizerFailure {
+fn authorizer_failure(error: InvokeError) -> AuthorizerInvocationError {
     match error {
-        InvokeError::Function { message, .. } => AuthorizerFailure::Function(message),
-        InvokeError::TimedOut => AuthorizerFailure::TimedOut,
-        InvokeError::Throttled | InvokeError::Stopped => AuthorizerFailure::NotInvokable,
+        InvokeError::Function { message, .. } => AuthorizerInvocationError::Function(message),
+        InvokeError::TimedOut => AuthorizerInvocationError::TimedOut,
+        InvokeError::Throttled | InvokeError::Stopped => AuthorizerInvocationError::NotInvokable,
     }
 }

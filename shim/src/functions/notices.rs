@@ -4,26 +4,26 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use handlers::channel::Offset;
-use handlers::frame::{Degraded, DegradedState, Frame as _, Gap, GapReason, Reconnect};
+use handlers::frame::{DegradedFrame, DegradedState, EncodeFrame as _, GapFrame, GapReason, ReconnectFrame};
 
-use crate::connection::{ClientNotices, PeerLink, Shed};
+use crate::connection::{ClientNotices, DroppedFrames, PeerLink};
 
 /// `gap`, `reconnect` and `degraded` frames (`docs/PROTOCOL.md`).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct MessagingNotices;
 
 impl ClientNotices for MessagingNotices {
-    fn slow_reader(&self, shed: &Shed) -> Vec<Bytes> {
+    fn slow_reader(&self, shed: &DroppedFrames) -> Vec<Bytes> {
         let gap = |(channel, (from, to)): (&handlers::channel::Channel, &(u64, handlers::channel::Position))| {
             let (channel, from, epoch) = (&channel.name, Offset(*from), &to.epoch);
-            Gap { channel, from, to: to.offset, epoch, reason: GapReason::Slow }.encode()
+            GapFrame { channel, from, to: to.offset, epoch, reason: GapReason::Slow }.encode()
         };
         shed.channels.iter().map(gap).collect()
     }
 
     fn reconnect(&self, within: Duration) -> Option<Bytes> {
         let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
-        Some(Reconnect { within_ms }.encode())
+        Some(ReconnectFrame { within_ms }.encode())
     }
 
     fn degraded(&self, link: PeerLink) -> Option<Bytes> {
@@ -31,6 +31,6 @@ impl ClientNotices for MessagingNotices {
             PeerLink::Lost => DegradedState::Began,
             PeerLink::Restored => DegradedState::Ended,
         };
-        Some(Degraded { state }.encode())
+        Some(DegradedFrame { state }.encode())
     }
 }

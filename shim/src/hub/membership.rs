@@ -18,8 +18,8 @@ pub(super) struct Membership {
 impl Membership {
     /// The membership of a connection that the messaging application's authorizer let in.
     pub(super) fn from_context(context: &AuthorizerContext) -> Option<Self> {
-        let text = |key: &str| context.value(key).and_then(ContextValue::as_text);
-        let expires_at = context.value(EXPIRY_KEY).and_then(|value| match value {
+        let text = |key: &str| context.value_of(key).and_then(ContextValue::as_text);
+        let expires_at = context.value_of(EXPIRY_KEY).and_then(|value| match value {
             ContextValue::Text(text) => text.parse().ok(),
             ContextValue::Number(number) => number.as_i64(),
             ContextValue::Flag(_) => None,

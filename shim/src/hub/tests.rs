@@ -1,40 +1,46 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use gateway::api::{Api, ApiDefinition};
+use gateway::api::{ApiDefinition, WebSocketApi};
 use gateway::authorizer::AuthorizerContext;
-use gateway::event::{ConnectionFacts, Identity as EventIdentity};
+use gateway::event::{ConnectionFacts, RequestIdentity as EventIdentity};
 use gateway::quotas::Quotas;
 use handlers::channel::{ChannelName, Epoch, Offset};
 use handlers::conformance;
-use handlers::conformance::delivery::{Fixture, Receivers};
+use handlers::conformance::delivery::{DeliveryFixture, TestReceivers};
 use handlers::id::{MessageId, TenantId, UserId};
 use handlers::identity::{Identity, Role};
-use handlers::memory::{ManualClock, MemoryConnections, MemoryLog, Retention};
-use handlers::ports::{self, Append, Placement, Sender, Timestamp};
+use handlers::memory::{ChannelRetention, ManualClock, MemoryConnections, MemoryLog};
+use handlers::ports::{self, AppendRequest, MessageSender, Placement, Timestamp};
 use serde_json::value::RawValue;
 
 use super::*;
 
 /// The other end of a hub's connections: what the session would have taken from their outboxes.
-struct Outboxes(ChannelDelivery);
+struct HubReceivers(ChannelDelivery);
 
 #[async_trait]
-impl Receivers for Outboxes {
-    async fn open(&self, connection: &ports::Connection) {
-        open(&self.0, gateway::id::check(connection.id.as_str()).unwrap(), &connection.identity);
+impl TestReceivers for HubReceivers {
+    async fn open_connection(&self, connection: &ports::ClientConnection) {
+        open(&self.0, gateway::id::parse_gateway_id(connection.id.as_str()).unwrap(), &connection.identity);
     }
 
-    async fn received(&self, id: &ConnectionId) -> Vec<Bytes> {
-        self.0.named(id).map(|handle| drained(&handle)).unwrap_or_default().into_iter().map(Bytes::from).collect()
+    async fn received_frames(&self, id: &ConnectionId) -> Vec<Bytes> {
+        self.0
+            .find_by_connection_id(id)
+            .map(|handle| drain_texts(&handle))
+            .unwrap_or_default()
+            .into_iter()
+            .map(Bytes::from)
+            .collect()
     }
 
-    async fn closed(&self, id: &ConnectionId) -> Option<CloseReason> {
-        closed_for(&*self.0.named(id)?)
+    async fn close_reason(&self, id: &ConnectionId) -> Option<CloseReason> {
+        close_reason_of(&*self.0.find_by_connection_id(id)?)
     }
 }
 
-pub(crate) fn closed_for(handle: &Connection) -> Option<CloseReason> {
+pub(crate) fn close_reason_of(handle: &Connection) -> Option<CloseReason> {
     let waker = std::task::Waker::noop();
     let (_, cause) = handle.outbox().drain(&std::task::Context::from_waker(waker), &mut Vec::new(), usize::MAX);
     match cause? {
@@ -44,22 +50,22 @@ pub(crate) fn closed_for(handle: &Connection) -> Option<CloseReason> {
     }
 }
 
-fn fixture() -> Fixture {
+fn fixture() -> DeliveryFixture {
     let (hub, log) = hub();
     let clock = Arc::new(ManualClock::new(Timestamp(0)));
     let connections = Arc::new(MemoryConnections::new(clock));
-    let receivers = Arc::new(Outboxes(hub.clone()));
-    Fixture { delivery: Arc::new(hub), connections, log, receivers, now: Timestamp(0) }
+    let receivers = Arc::new(HubReceivers(hub.clone()));
+    DeliveryFixture { delivery: Arc::new(hub), connections, log, receivers, now: Timestamp(0) }
 }
 
 #[tokio::test]
 async fn it_keeps_the_contract_of_delivery() {
-    conformance::delivery::all(async || fixture()).await;
-    conformance::delivery::exactly_once(async || fixture()).await;
+    conformance::delivery::run_suite(async || fixture()).await;
+    conformance::delivery::run_exactly_once_suite(async || fixture()).await;
 }
 
 pub(crate) fn log() -> MemoryLog {
-    MemoryLog::new(Epoch("e".into()), Retention { entries: 10_000, bytes: 1 << 20 })
+    MemoryLog::new(Epoch("e".into()), ChannelRetention { max_entries: 10_000, max_bytes: 1 << 20 })
 }
 
 pub(crate) fn hub_over(log: Arc<dyn MessageLog>) -> ChannelDelivery {
@@ -71,7 +77,7 @@ pub(crate) fn hub() -> (ChannelDelivery, Arc<MemoryLog>) {
     (hub_over(log.clone()), log)
 }
 
-fn api() -> Arc<Api> {
+fn api() -> Arc<WebSocketApi> {
     let definition = ApiDefinition {
         id: "test".into(),
         region: "us-east-1".into(),
@@ -82,20 +88,26 @@ fn api() -> Arc<Api> {
         selection: "$request.body.action".into(),
         authorizer: None,
         api_key_required: false,
-        quotas: Quotas::aws(),
+        quotas: Quotas::aws_profile(),
         settings: gateway::api::ApiSettings::default(),
     };
-    Arc::new(Api::new(definition).unwrap())
+    Arc::new(WebSocketApi::new(definition).unwrap())
 }
 
 fn connect(hub: &ChannelDelivery, sequence: u32, user: &str, role: Role) -> Arc<Connection> {
-    connect_at(hub, sequence, 1, user, role)
+    connect_on_node(hub, sequence, 1, user, role)
 }
 
-pub(crate) fn connect_at(hub: &ChannelDelivery, sequence: u32, node: u16, user: &str, role: Role) -> Arc<Connection> {
+pub(crate) fn connect_on_node(
+    hub: &ChannelDelivery,
+    sequence: u32,
+    node: u16,
+    user: &str,
+    role: Role,
+) -> Arc<Connection> {
     let user = UserId::parse(user).unwrap();
     let identity = Identity { tenant: TenantId::default_tenant(), user, role, expires_at: None };
-    open(hub, GatewayId::connection(0, sequence, node), &identity)
+    open(hub, GatewayId::for_connection(0, sequence, node), &identity)
 }
 
 pub(crate) fn open(hub: &ChannelDelivery, connection_id: GatewayId, identity: &Identity) -> Arc<Connection> {
@@ -128,22 +140,22 @@ pub(crate) fn id(handle: &Connection) -> ConnectionId {
 }
 
 pub(crate) fn channel(name: &str) -> Channel {
-    ChannelName::parse(name).unwrap().within(TenantId::default_tenant())
+    ChannelName::parse(name).unwrap().in_tenant(TenantId::default_tenant())
 }
 
 fn at(offset: u64) -> Position {
     Position { epoch: Epoch("e".into()), offset: Offset(offset) }
 }
 
-pub(crate) fn placed(channel: &Channel, offset: u64) -> Outgoing {
-    Outgoing {
+pub(crate) fn placed(channel: &Channel, offset: u64) -> OutgoingFrame {
+    OutgoingFrame {
         frame: format!("{offset}").into(),
         priority: Priority::Broadcast,
         placement: Some(Placement { channel: channel.clone(), position: at(offset) }),
     }
 }
 
-pub(crate) fn drained(handle: &Connection) -> Vec<String> {
+pub(crate) fn drain_texts(handle: &Connection) -> Vec<String> {
     let waker = std::task::Waker::noop();
     let mut batch = Vec::new();
     handle.outbox().drain(&std::task::Context::from_waker(waker), &mut batch, usize::MAX);
@@ -158,11 +170,11 @@ async fn a_conversation_reaches_the_user_and_admins_once() {
     let admin = connect(&hub, 3, "root", Role::Admin);
     let own = channel("conversation:alice");
     let delivered = hub.deliver(&Audience::Channel(own.clone()), placed(&own, 1)).await.unwrap();
-    assert_eq!(delivered, Delivered::To(Some(2)));
+    assert_eq!(delivered, DeliveryOutcome::Delivered(Some(2)));
     // An admin's own conversation is in both groups.
     let admins = channel("conversation:root");
     hub.deliver(&Audience::Channel(admins.clone()), placed(&admins, 1)).await.unwrap();
-    assert_eq!((drained(&user).len(), drained(&other).len(), drained(&admin).len()), (1, 0, 2));
+    assert_eq!((drain_texts(&user).len(), drain_texts(&other).len(), drain_texts(&admin).len()), (1, 0, 2));
 }
 
 #[tokio::test]
@@ -171,16 +183,19 @@ async fn rooms_reach_those_who_joined_until_they_leave_or_end() {
     let room = channel("room:lobby");
     let (first, second) = (connect(&hub, 1, "alice", Role::User), connect(&hub, 2, "bob", Role::User));
     for handle in [&first, &second] {
-        hub.hold(&id(handle), std::slice::from_ref(&room)).await.unwrap();
-        assert_eq!(hub.release(&id(handle), &room, &at(0)).await.unwrap(), Released::Live);
+        hub.pause_channels(&id(handle), std::slice::from_ref(&room)).await.unwrap();
+        assert_eq!(hub.resume_channel(&id(handle), &room, &at(0)).await.unwrap(), ResumeOutcome::Live);
     }
     hub.deliver(&Audience::Channel(room.clone()), placed(&room, 1)).await.unwrap();
-    hub.detach(&id(&first), std::slice::from_ref(&room)).await.unwrap();
+    hub.detach_channels(&id(&first), std::slice::from_ref(&room)).await.unwrap();
     hub.deliver(&Audience::Channel(room.clone()), placed(&room, 2)).await.unwrap();
-    assert_eq!((drained(&first), drained(&second)), (vec!["1".to_owned()], vec!["1".to_owned(), "2".to_owned()]));
+    assert_eq!(
+        (drain_texts(&first), drain_texts(&second)),
+        (vec!["1".to_owned()], vec!["1".to_owned(), "2".to_owned()])
+    );
     close(&hub, &second);
     let delivered = hub.deliver(&Audience::Channel(room.clone()), placed(&room, 3)).await.unwrap();
-    assert_eq!(delivered, Delivered::To(Some(0)));
+    assert_eq!(delivered, DeliveryOutcome::Delivered(Some(0)));
     assert_eq!(hub.connections().len(), 1);
 }
 
@@ -190,10 +205,13 @@ async fn a_connection_that_is_not_open_is_gone() {
     let handle = connect(&hub, 1, "alice", Role::User);
     close(&hub, &handle);
     let audience = Audience::Connection(id(&handle));
-    let outgoing = Outgoing { frame: "x".into(), priority: Priority::Control, placement: None };
-    assert_eq!(hub.deliver(&audience, outgoing).await.unwrap(), Delivered::Gone);
-    assert_eq!(hub.hold(&id(&handle), &[channel("room:lobby")]).await.unwrap(), Delivered::Gone);
-    assert_eq!(hub.close(&id(&handle), CloseReason::Kicked).await.unwrap(), Delivered::Gone);
+    let outgoing = OutgoingFrame { frame: "x".into(), priority: Priority::Control, placement: None };
+    assert_eq!(hub.deliver(&audience, outgoing).await.unwrap(), DeliveryOutcome::ConnectionGone);
+    assert_eq!(
+        hub.pause_channels(&id(&handle), &[channel("room:lobby")]).await.unwrap(),
+        DeliveryOutcome::ConnectionGone
+    );
+    assert_eq!(hub.close_connection(&id(&handle), CloseReason::Kicked).await.unwrap(), DeliveryOutcome::ConnectionGone);
 }
 
 #[tokio::test(start_paused = true)]
@@ -205,13 +223,13 @@ async fn a_message_that_was_never_delivered_is_filled_from_the_log() {
     hub.deliver(&Audience::Channel(own.clone()), placed(&own, 1)).await.unwrap();
     // The handler of offset 2 died between append and delivery.
     hub.deliver(&Audience::Channel(own.clone()), placed(&own, 3)).await.unwrap();
-    assert_eq!(drained(&handle), ["1"]);
+    assert_eq!(drain_texts(&handle), ["1"]);
     hub.shared.tasks.close();
     hub.shared.tasks.wait().await;
-    let frames = drained(&handle);
+    let frames = drain_texts(&handle);
     assert_eq!(frames.len(), 2);
     assert!(frames[0].contains("\"offset\":2"), "{}", frames[0]);
-    assert_eq!(hub.shared.metrics.holes.get(), 1);
+    assert_eq!(hub.shared.metrics.backfilled_ranges.get(), 1);
 }
 
 #[tokio::test]
@@ -222,14 +240,14 @@ async fn an_order_that_is_forgotten_is_used_by_nobody_who_found_it_before() {
     hub.deliver(&Audience::Channel(own.clone()), placed(&own, 1)).await.unwrap();
     let found = hub.shared.channels.get(&own).unwrap().value().clone();
     close(&hub, &alice);
-    hub.forget_order(&handlers::audience::Group::User(own.tenant.clone(), UserId::parse("alice").unwrap()));
+    hub.evict_unread_channels(&handlers::audience::Group::User(own.tenant.clone(), UserId::parse("alice").unwrap()));
     assert!(found.lock().forgotten);
-    assert!(hub.known_order(&own).is_none());
+    assert!(hub.lock_known_channel(&own).is_none());
     // One that is looked up in the very moment between the mark and the removal.
     hub.shared.channels.insert(own.clone(), found.clone());
     let looking = tokio::task::spawn_blocking({
         let (hub, own) = (hub.clone(), own.clone());
-        move || hub.order(&own).forgotten
+        move || hub.lock_channel(&own).forgotten
     });
     hub.shared.channels.remove(&own);
     assert!(!looking.await.unwrap());
@@ -237,9 +255,9 @@ async fn an_order_that_is_forgotten_is_used_by_nobody_who_found_it_before() {
 
 pub(crate) async fn append(log: &MemoryLog, channel: &Channel, ids: &[&str]) {
     for id in ids {
-        let append = Append {
+        let append = AppendRequest {
             channel: channel.clone(),
-            sender: Sender { user: UserId::parse("alice").unwrap(), role: Role::User },
+            sender: MessageSender { user: UserId::parse("alice").unwrap(), role: Role::User },
             id: MessageId::parse(id).unwrap(),
             sent_at: Timestamp(0),
             body: RawValue::from_string("1".to_owned()).unwrap().into(),
@@ -257,7 +275,7 @@ async fn hub_whose_log_was_lost() -> (ChannelDelivery, Arc<Connection>, Channel)
     before.placement =
         Some(Placement { channel: own.clone(), position: Position { epoch: Epoch("old".into()), ..at(7) } });
     hub.deliver(&Audience::Channel(own.clone()), before).await.unwrap();
-    assert_eq!(drained(&alice), ["7"]);
+    assert_eq!(drain_texts(&alice), ["7"]);
     (hub, alice, own)
 }
 
@@ -269,22 +287,22 @@ async fn readers_are_told_of_a_lost_log_before_they_get_its_first_message() {
     hub.deliver(&Audience::Channel(own.clone()), placed(&own, 2)).await.unwrap();
     hub.shared.tasks.close();
     hub.shared.tasks.wait().await;
-    let frames = drained(&alice);
+    let frames = drain_texts(&alice);
     assert_eq!((frames.len(), frames[0].as_str()), (3, LOST));
     assert!(frames[1].contains("\"offset\":1") && frames[2].contains("\"offset\":2"), "{frames:?}");
     hub.deliver(&Audience::Channel(own.clone()), placed(&own, 3)).await.unwrap();
-    assert_eq!(drained(&alice), ["3"]);
+    assert_eq!(drain_texts(&alice), ["3"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn who_resumes_in_a_new_epoch_gets_nothing_twice_and_the_others_all_of_it() {
     let (hub, alice, own) = hub_whose_log_was_lost().await;
     let second = connect(&hub, 2, "alice", Role::User);
-    hub.hold(&id(&second), std::slice::from_ref(&own)).await.unwrap();
-    assert_eq!(hub.release(&id(&second), &own, &at(2)).await.unwrap(), Released::Live);
+    hub.pause_channels(&id(&second), std::slice::from_ref(&own)).await.unwrap();
+    assert_eq!(hub.resume_channel(&id(&second), &own, &at(2)).await.unwrap(), ResumeOutcome::Live);
     hub.shared.tasks.close();
     hub.shared.tasks.wait().await;
-    assert_eq!(drained(&second), [""; 0], "its resume has sent it all");
-    let frames = drained(&alice);
+    assert_eq!(drain_texts(&second), [""; 0], "its resume has sent it all");
+    let frames = drain_texts(&alice);
     assert_eq!((frames.len(), frames[0].as_str()), (3, LOST));
 }

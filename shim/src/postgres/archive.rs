@@ -1,49 +1,52 @@
 //! The logs of one schema as whoever moves them sees them: without the task that drops old messages.
 
 use async_trait::async_trait;
-use handlers::archive::{ImportError, LogArchive, Most, Stretch};
+use handlers::archive::{ExportLimits, ImportError, LogArchive, LogSegment};
 use handlers::channel::{Channel, Offset};
-use handlers::ports::{Entry, LogError, Slice};
+use handlers::ports::{LogEntry, LogError, LogSlice};
 use sqlx::Arguments as _;
 use sqlx::postgres::PgArguments;
 
-use super::link::{Postgres, Statement};
-use super::log::{Reading, arguments, column, place};
-use super::trouble::PostgresTrouble;
+use super::client::{PostgresClient, SqlStatement};
+use super::error::PostgresClientError;
+use super::log::{SliceReader, arguments, offset_to_i64, read_column};
 
-const CHANNELS: &str = "SELECT name FROM {schema}.channels WHERE head > 0 AND name > $1 ORDER BY name LIMIT $2";
-const IMPORT: &str = "SELECT {schema}.import($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+const LIST_CHANNELS_SQL: &str =
+    "SELECT name FROM {schema}.channels WHERE head > 0 AND name > $1 ORDER BY name LIMIT $2";
+const IMPORT_SQL: &str = "SELECT {schema}.import($1, $2, $3, $4, $5, $6, $7, $8, $9)";
 /// How many channels one statement lists.
-const STEP: i64 = 10_000;
+const CHANNELS_PER_QUERY: i64 = 10_000;
 
 /// The logs of one schema, to be moved.
 pub struct PostgresArchive {
-    postgres: Postgres,
-    reading: Reading,
-    channels: Statement,
-    import: Statement,
+    postgres: PostgresClient,
+    slice_reader: SliceReader,
+    list_channels_statement: SqlStatement,
+    import_statement: SqlStatement,
 }
 
 impl PostgresArchive {
     /// The logs that are behind this link.
     #[must_use]
-    pub fn new(postgres: Postgres) -> Self {
+    pub fn new(postgres: PostgresClient) -> Self {
         Self {
-            reading: Reading::new(&postgres),
-            channels: postgres.statement(CHANNELS),
-            import: postgres.statement(IMPORT),
+            slice_reader: SliceReader::new(&postgres),
+            list_channels_statement: postgres.schema_statement(LIST_CHANNELS_SQL),
+            import_statement: postgres.schema_statement(IMPORT_SQL),
             postgres,
         }
     }
 
-    async fn list(&self) -> Result<Vec<Channel>, PostgresTrouble> {
+    async fn list_channels(&self) -> Result<Vec<Channel>, PostgresClientError> {
         let mut found: Vec<Channel> = Vec::new();
         loop {
             let last = found.last().map(ToString::to_string).unwrap_or_default();
-            let rows = self.postgres.fetch(&self.channels, arguments![last, STEP]).await?;
+            let rows =
+                self.postgres.fetch_rows(&self.list_channels_statement, arguments![last, CHANNELS_PER_QUERY]).await?;
             for row in &rows {
-                let name = column(row, 0)?;
-                found.push(Channel::from_key(name).map_err(|_| PostgresTrouble::Row("it names no channel"))?);
+                let name = read_column(row, 0)?;
+                found
+                    .push(Channel::from_key(name).map_err(|_| PostgresClientError::InvalidRow("it names no channel"))?);
             }
             if rows.is_empty() {
                 return Ok(found);
@@ -51,41 +54,42 @@ impl PostgresArchive {
         }
     }
 
-    async fn write(&self, stretch: &Stretch) -> Result<String, PostgresTrouble> {
+    async fn import_entries(&self, stretch: &LogSegment) -> Result<String, PostgresClientError> {
         let entries = &stretch.entries;
-        let texts = |of: fn(&Entry) -> &str| entries.iter().map(|entry| of(entry).to_owned()).collect::<Vec<String>>();
+        let texts =
+            |of: fn(&LogEntry) -> &str| entries.iter().map(|entry| of(entry).to_owned()).collect::<Vec<String>>();
         let arguments = arguments![
             stretch.channel.to_string(),
             &*stretch.epoch.0,
-            place(stretch.from),
-            entries.iter().map(|entry| place(entry.offset)).collect::<Vec<i64>>(),
+            offset_to_i64(stretch.after),
+            entries.iter().map(|entry| offset_to_i64(entry.offset)).collect::<Vec<i64>>(),
             entries.iter().map(|entry| entry.sent_at.0).collect::<Vec<i64>>(),
             texts(|entry| entry.sender.user.as_str()),
             texts(|entry| entry.sender.role.as_str()),
             texts(|entry| entry.id.as_str()),
             texts(|entry| entry.body.get()),
         ];
-        let rows = self.postgres.fetch(&self.import, arguments).await?;
-        column(rows.first().ok_or(PostgresTrouble::Row("an import answers with a row"))?, 0)
+        let rows = self.postgres.fetch_rows(&self.import_statement, arguments).await?;
+        read_column(rows.first().ok_or(PostgresClientError::InvalidRow("an import answers with a row"))?, 0)
     }
 }
 
 #[async_trait]
 impl LogArchive for PostgresArchive {
-    async fn channels(&self) -> Result<Vec<Channel>, LogError> {
-        Ok(self.list().await?)
+    async fn logged_channels(&self) -> Result<Vec<Channel>, LogError> {
+        Ok(self.list_channels().await?)
     }
 
-    async fn export(&self, channel: &Channel, after: Offset, most: Most) -> Result<Slice, LogError> {
-        Ok(self.reading.after(&self.postgres, channel, after, most.entries, most.bytes).await?)
+    async fn export(&self, channel: &Channel, after: Offset, most: ExportLimits) -> Result<LogSlice, LogError> {
+        Ok(self.slice_reader.read_after(&self.postgres, channel, after, most.max_entries, most.max_bytes).await?)
     }
 
-    async fn import(&self, stretch: &Stretch) -> Result<(), ImportError> {
+    async fn import(&self, stretch: &LogSegment) -> Result<(), ImportError> {
         // The function sees to the rest; this is for what no log could begin with.
-        stretch.rest(&stretch.epoch, Offset::START)?;
-        match self.write(stretch).await.map_err(LogError::from)?.as_str() {
-            "epoch" => Err(ImportError::Epoch),
-            "hole" => Err(ImportError::Hole),
+        stretch.remaining_entries(&stretch.epoch, Offset::START)?;
+        match self.import_entries(stretch).await.map_err(LogError::from)?.as_str() {
+            "epoch" => Err(ImportError::EpochMismatch),
+            "hole" => Err(ImportError::MissingRange),
             _ => Ok(()),
         }
     }

@@ -12,30 +12,30 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use handlers::channel::{Channel, Offset, Position};
-use handlers::ports::{Append, Appended, Clock, LogError, MessageLog, Range, Slice};
+use handlers::ports::{AppendOutcome, AppendRequest, Clock, LogError, LogRange, LogSlice, MessageLog};
 use sqlx::Arguments as _;
 use sqlx::postgres::PgArguments;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-use self::retention::Sweeper;
-pub(super) use self::row::column;
-use super::link::{Postgres, Statement};
-use super::trouble::PostgresTrouble;
+use self::retention::RetentionSweeper;
+pub(super) use self::row::read_column;
+use super::client::{PostgresClient, SqlStatement};
+use super::error::PostgresClientError;
 
 /// How much of a channel is kept, more or less: what is too much goes within seconds, not with the append.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PostgresRetention {
     /// Most messages.
-    pub entries: u64,
+    pub max_messages: u64,
     /// How long a message is kept.
-    pub age: Duration,
+    pub max_age: Duration,
 }
 
-const APPEND: &str = "SELECT epoch, place, sent_at, duplicate FROM {schema}.append($1, $2, $3, $4, $5, $6)";
+const APPEND_SQL: &str = "SELECT epoch, place, sent_at, duplicate FROM {schema}.append($1, $2, $3, $4, $5, $6)";
 
 /// One row for each message that was found, or one without a message; ends and messages of one snapshot. The running sum of
 /// lengths ends a page; it reads no body that is not returned.
-const READ: &str = "
+const READ_SQL: &str = "
     SELECT {schema}.incarnation(coalesce(c.epoch, l.epoch), coalesce(c.born, l.born)), coalesce(c.head, 0), coalesce(c.first, 1),
         m.place, m.sent_at, m.author, m.role, m.id, m.body
     FROM {schema}.log AS l
@@ -52,7 +52,7 @@ const READ: &str = "
     ) AS m ON true
     ORDER BY m.place";
 
-const HEADS: &str = "
+const HEADS_SQL: &str = "
     SELECT {schema}.incarnation(coalesce(c.epoch, l.epoch), coalesce(c.born, l.born)), coalesce(c.head, 0)
     FROM unnest($1::text[]) WITH ORDINALITY AS asked (name, number)
     CROSS JOIN {schema}.log AS l
@@ -63,7 +63,7 @@ const HEADS: &str = "
 macro_rules! arguments {
     ($($argument:expr),+ $(,)?) => {{
         let mut arguments = PgArguments::default();
-        $(arguments.add($argument).map_err(|error| PostgresTrouble::from(sqlx::Error::Encode(error)))?;)+
+        $(arguments.add($argument).map_err(|error| PostgresClientError::from(sqlx::Error::Encode(error)))?;)+
         arguments
     }};
 }
@@ -71,58 +71,59 @@ pub(super) use arguments;
 
 /// The message logs of one schema.
 pub struct PostgresLog {
-    postgres: Postgres,
-    reading: Reading,
-    statements: Statements,
+    postgres: PostgresClient,
+    slice_reader: SliceReader,
+    statements: LogStatements,
     _sweeper: AbortOnDropHandle<()>,
 }
 
-struct Statements {
-    append: Statement,
-    heads: Statement,
+struct LogStatements {
+    append: SqlStatement,
+    heads: SqlStatement,
 }
 
 /// How stretches are read.
-pub(super) struct Reading {
-    after: Statement,
-    before: Statement,
+pub(super) struct SliceReader {
+    after: SqlStatement,
+    before: SqlStatement,
 }
 
-impl Reading {
-    pub(super) fn new(postgres: &Postgres) -> Self {
-        let reading = |side, order| postgres.statement(&READ.replace("{side}", side).replace("{order}", order));
+impl SliceReader {
+    pub(super) fn new(postgres: &PostgresClient) -> Self {
+        let reading =
+            |side, order| postgres.schema_statement(&READ_SQL.replace("{side}", side).replace("{order}", order));
         Self { after: reading(">", "ASC"), before: reading("<", "DESC") }
     }
 
     /// A stretch upwards.
-    pub(super) async fn after(
+    pub(super) async fn read_after(
         &self,
-        postgres: &Postgres,
+        postgres: &PostgresClient,
         channel: &Channel,
         after: Offset,
         limit: usize,
         max_bytes: usize,
-    ) -> Result<Slice, PostgresTrouble> {
-        self.read(postgres, channel, Range::After(after), limit, max_bytes).await
+    ) -> Result<LogSlice, PostgresClientError> {
+        self.read_range(postgres, channel, LogRange::After(after), limit, max_bytes).await
     }
 
-    async fn read(
+    async fn read_range(
         &self,
-        postgres: &Postgres,
+        postgres: &PostgresClient,
         channel: &Channel,
-        range: Range,
+        range: LogRange,
         limit: usize,
         max_bytes: usize,
-    ) -> Result<Slice, PostgresTrouble> {
+    ) -> Result<LogSlice, PostgresClientError> {
         let (statement, from) = match range {
-            Range::After(offset) => (&self.after, place(offset)),
-            Range::Before(None) => (&self.before, i64::MAX),
-            Range::Before(Some(offset)) => (&self.before, place(offset)),
+            LogRange::After(offset) => (&self.after, offset_to_i64(offset)),
+            LogRange::Before(None) => (&self.before, i64::MAX),
+            LogRange::Before(Some(offset)) => (&self.before, offset_to_i64(offset)),
         };
         let limit = i64::try_from(limit.max(1)).unwrap_or(i64::MAX);
         let bytes = i64::try_from(max_bytes).unwrap_or(i64::MAX);
-        let rows = postgres.fetch(statement, arguments![channel.to_string(), from, limit, bytes]).await?;
-        row::slice(&rows)
+        let rows = postgres.fetch_rows(statement, arguments![channel.to_string(), from, limit, bytes]).await?;
+        row::parse_slice(&rows)
     }
 }
 
@@ -130,23 +131,26 @@ impl PostgresLog {
     /// Logs that are kept by `retention`, measured by `clock`; a task of their own drops what is too much or too old. It must
     /// be called within a tokio runtime.
     #[must_use]
-    pub fn open(postgres: Postgres, clock: Arc<dyn Clock>, retention: PostgresRetention) -> Self {
-        let reading = Reading::new(&postgres);
-        let statements = Statements { append: postgres.statement(APPEND), heads: postgres.statement(HEADS) };
-        let sweeper = Sweeper::new(postgres.clone(), clock, retention);
+    pub fn open_log(postgres: PostgresClient, clock: Arc<dyn Clock>, retention: PostgresRetention) -> Self {
+        let reading = SliceReader::new(&postgres);
+        let statements = LogStatements {
+            append: postgres.schema_statement(APPEND_SQL),
+            heads: postgres.schema_statement(HEADS_SQL),
+        };
+        let sweeper = RetentionSweeper::new(postgres.clone(), clock, retention);
         let task = TaskTracker::new().spawn(sweeper.run());
-        Self { postgres, reading, statements, _sweeper: AbortOnDropHandle::new(task) }
+        Self { postgres, slice_reader: reading, statements, _sweeper: AbortOnDropHandle::new(task) }
     }
 }
 
 /// An offset as PostgreSQL's largest integer has it; none is beyond it.
-pub(super) fn place(offset: Offset) -> i64 {
+pub(super) fn offset_to_i64(offset: Offset) -> i64 {
     i64::try_from(offset.0).unwrap_or(i64::MAX)
 }
 
 #[async_trait]
 impl MessageLog for PostgresLog {
-    async fn append(&self, append: Append) -> Result<Appended, LogError> {
+    async fn append(&self, append: AppendRequest) -> Result<AppendOutcome, LogError> {
         let arguments = arguments![
             append.channel.to_string(),
             append.sender.user.as_str(),
@@ -155,15 +159,21 @@ impl MessageLog for PostgresLog {
             append.sent_at.0,
             append.body.get(),
         ];
-        let rows = self.postgres.fetch(&self.statements.append, arguments).await?;
-        let appended = row::appended(&rows)?;
+        let rows = self.postgres.fetch_rows(&self.statements.append, arguments).await?;
+        let appended = row::parse_appended(&rows)?;
         let metrics = self.postgres.metrics();
-        if appended.duplicate { &metrics.duplicates } else { &metrics.appended }.inc();
+        if appended.duplicate { &metrics.duplicate_appends } else { &metrics.appended_messages }.inc();
         Ok(appended)
     }
 
-    async fn read(&self, channel: &Channel, range: Range, limit: usize, max_bytes: usize) -> Result<Slice, LogError> {
-        Ok(self.reading.read(&self.postgres, channel, range, limit, max_bytes).await?)
+    async fn read(
+        &self,
+        channel: &Channel,
+        range: LogRange,
+        limit: usize,
+        max_bytes: usize,
+    ) -> Result<LogSlice, LogError> {
+        Ok(self.slice_reader.read_range(&self.postgres, channel, range, limit, max_bytes).await?)
     }
 
     async fn heads(&self, channels: &[Channel]) -> Result<Vec<Position>, LogError> {
@@ -171,7 +181,7 @@ impl MessageLog for PostgresLog {
             return Ok(Vec::new());
         }
         let names: Vec<String> = channels.iter().map(ToString::to_string).collect();
-        let rows = self.postgres.fetch(&self.statements.heads, arguments![names]).await?;
-        Ok(rows.iter().map(row::position).collect::<Result<_, _>>()?)
+        let rows = self.postgres.fetch_rows(&self.statements.heads, arguments![names]).await?;
+        Ok(rows.iter().map(row::parse_position).collect::<Result<_, _>>()?)
     }
 }

@@ -12,8 +12,8 @@ use sqlx::{AssertSqlSafe, PgConnection};
 static MIGRATOR: Migrator = sqlx::migrate!("src/postgres/migrations");
 
 /// Does what is missing in `schema`, which is made if need be.
-pub(super) async fn run(connection: &mut PgConnection, schema: &str) -> Result<(), MigrateError> {
-    if is_done(connection, schema).await? {
+pub(super) async fn migrate_schema(connection: &mut PgConnection, schema: &str) -> Result<(), MigrateError> {
+    if is_migrated(connection, schema).await? {
         return Ok(());
     }
     // What the migrations make goes into the first schema of the path. Temporary tables come last, so that nobody can put
@@ -21,26 +21,26 @@ pub(super) async fn run(connection: &mut PgConnection, schema: &str) -> Result<(
     let path = format!("\"{schema}\", pg_temp");
     sqlx::query("SELECT set_config('search_path', $1, false)").bind(path).execute(&mut *connection).await?;
     let mut migrator = Migrator::with_migrations(MIGRATOR.iter().cloned().collect());
-    migrator.dangerous_set_table_name(table(schema));
+    migrator.dangerous_set_table_name(migrations_table(schema));
     migrator.create_schema(format!("\"{schema}\""));
     migrator.set_ignore_missing(true);
     migrator.run_direct(None, connection, false).await
 }
 
 /// Where the migrations that were done are written down.
-fn table(schema: &str) -> String {
+fn migrations_table(schema: &str) -> String {
     format!("\"{schema}\".migrations")
 }
 
-async fn is_done(connection: &mut PgConnection, schema: &str) -> Result<bool, sqlx::Error> {
+async fn is_migrated(connection: &mut PgConnection, schema: &str) -> Result<bool, sqlx::Error> {
     let exists: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
-        .bind(table(schema))
+        .bind(migrations_table(schema))
         .fetch_one(&mut *connection)
         .await?;
     if !exists {
         return Ok(false);
     }
-    let statement = format!("SELECT version, checksum FROM {} WHERE success", table(schema));
+    let statement = format!("SELECT version, checksum FROM {} WHERE success", migrations_table(schema));
     let done: Vec<(i64, Vec<u8>)> = sqlx::query_as(AssertSqlSafe(statement)).fetch_all(connection).await?;
     let done: BTreeMap<_, _> = done.into_iter().collect();
     Ok(MIGRATOR.iter().all(|migration| done.get(&migration.version).is_some_and(|sum| **sum == *migration.checksum)))

@@ -31,7 +31,7 @@ pub struct PostgresSettings {
 impl PostgresSettings {
     /// Settings for the database at `url`, with the defaults of `docs/CONFIGURATION.md`.
     #[must_use]
-    pub fn at(url: &str) -> Self {
+    pub fn for_url(url: &str) -> Self {
         Self {
             url: Secret::new(url),
             password: None,
@@ -45,13 +45,13 @@ impl PostgresSettings {
 
     /// How long one operation may take with everything that it repeats.
     #[must_use]
-    pub fn deadline(&self) -> Duration {
+    pub fn operation_timeout(&self) -> Duration {
         self.connect_timeout + self.response_timeout
     }
 
     /// Whether `name` can be a schema's: what PostgreSQL takes without quotes, at most 63 bytes, and none of its own.
     #[must_use]
-    pub fn is_schema(name: &str) -> bool {
+    pub fn is_valid_schema(name: &str) -> bool {
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
         let first = |byte: &u8| byte.is_ascii_lowercase() || *byte == b'_';
         name.len() <= 63
@@ -68,10 +68,10 @@ mod tests {
     #[test]
     fn a_schema_is_what_needs_no_quotes() {
         for name in ["twinway", "_x", "a1", &"x".repeat(63)] {
-            assert!(PostgresSettings::is_schema(name), "{name}");
+            assert!(PostgresSettings::is_valid_schema(name), "{name}");
         }
         for name in ["", "1a", "A", "a-b", "a b", "a\"b", "pg_own", "é", &"x".repeat(64)] {
-            assert!(!PostgresSettings::is_schema(name), "{name}");
+            assert!(!PostgresSettings::is_valid_schema(name), "{name}");
         }
     }
 }

@@ -9,39 +9,39 @@ use std::sync::Arc;
 
 use bb8_redis::bb8::{ManageConnection, Pool};
 
-use super::line::Line;
+use super::connector::RedisConnector;
+use super::reconnecting::ReconnectingConnection;
 use super::settings::RedisSettings;
-use super::wire::Connector;
 
 /// A bounded set of lines. When all are taken, callers wait for as long as one answer may take.
-pub(super) type LinePool = Pool<Lines>;
+pub(super) type ConnectionPool = Pool<ConnectionFactory>;
 
 /// Makes the pool's lines.
-pub(super) struct Lines(Arc<Connector>);
+pub(super) struct ConnectionFactory(Arc<RedisConnector>);
 
 /// An empty pool that grows to `settings.pool_size` and shrinks again.
-pub(super) fn pool(settings: &RedisSettings, connector: Arc<Connector>) -> LinePool {
+pub(super) fn build_pool(settings: &RedisSettings, connector: Arc<RedisConnector>) -> ConnectionPool {
     Pool::builder()
         .max_size(settings.pool_size)
         .min_idle(0)
         .test_on_check_out(false)
         .connection_timeout(settings.response_timeout)
-        .build_unchecked(Lines(connector))
+        .build_unchecked(ConnectionFactory(connector))
 }
 
-impl ManageConnection for Lines {
-    type Connection = Line;
+impl ManageConnection for ConnectionFactory {
+    type Connection = ReconnectingConnection;
     type Error = Infallible;
 
-    async fn connect(&self) -> Result<Line, Infallible> {
-        Ok(Line::new(self.0.clone()))
+    async fn connect(&self) -> Result<ReconnectingConnection, Infallible> {
+        Ok(ReconnectingConnection::new(self.0.clone()))
     }
 
-    async fn is_valid(&self, _: &mut Line) -> Result<(), Infallible> {
+    async fn is_valid(&self, _: &mut ReconnectingConnection) -> Result<(), Infallible> {
         Ok(())
     }
 
-    fn has_broken(&self, _: &mut Line) -> bool {
+    fn has_broken(&self, _: &mut ReconnectingConnection) -> bool {
         false
     }
 }

@@ -9,7 +9,7 @@ use crate::secret::Secret;
 
 /// How the servers are arranged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Topology {
+pub enum RedisTopology {
     /// One server, or one address that always leads to the writable one.
     Single,
     /// Redis Cluster.
@@ -24,7 +24,7 @@ pub struct RedisSettings {
     /// `redis://` or `rediss://` addresses, at least one: of the server, of some nodes of the Cluster, or of the Sentinels.
     pub urls: Vec<Secret>,
     /// How the servers are arranged.
-    pub topology: Topology,
+    pub topology: RedisTopology,
     /// The name under which the Sentinels know the writable server.
     pub sentinel_master: String,
     /// The ACL user of the servers; replaces the addresses' own. In Sentinel topology the addresses' own is for the Sentinels
@@ -49,10 +49,10 @@ pub struct RedisSettings {
 impl RedisSettings {
     /// Settings for one server at `url`, with the defaults of `docs/CONFIGURATION.md`.
     #[must_use]
-    pub fn single(url: &str) -> Self {
+    pub fn single_server(url: &str) -> Self {
         Self {
             urls: vec![Secret::new(url)],
-            topology: Topology::Single,
+            topology: RedisTopology::Single,
             sentinel_master: "mymaster".to_owned(),
             username: None,
             password: None,
@@ -67,12 +67,12 @@ impl RedisSettings {
 
     /// How long one operation may take with everything that it repeats.
     #[must_use]
-    pub fn deadline(&self) -> Duration {
+    pub fn operation_timeout(&self) -> Duration {
         self.connect_timeout + self.response_timeout
     }
 }
 
-impl Topology {
+impl RedisTopology {
     /// The word for it in `redis.topology`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -1,7 +1,7 @@
 //! Subscriptions on a connection of their own.
 //!
 //! Invariant: what was published to a subscribed topic is handed on in order, or the stream ends. It ends when the
-//! connection (in a Cluster: that to any node) is lost, and when the reader is [`WAITING`] messages behind; then messages
+//! connection (in a Cluster: that to any node) is lost, and when the reader is [`PUSH_BUFFER_CAPACITY`] messages behind; then messages
 //! may be missing, and a new subscriber is needed. Nothing is repeated or filled in here.
 
 use std::sync::Arc;
@@ -14,140 +14,148 @@ use redis::{PushInfo, PushKind, RedisResult, Value};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::trouble::RedisTrouble;
-use super::wire::{Connector, Wire};
+use super::connector::{DriverConnection, RedisConnector};
+use super::error::RedisClientError;
 
 /// Most pushes that wait for their reader. A reader that far behind is better off catching up from the log.
-const WAITING: usize = 16_384;
+const PUSH_BUFFER_CAPACITY: usize = 16_384;
 /// Most topics in one command to a server.
-const TOPICS_PER_COMMAND: usize = 256;
+const REDIS_CHANNELS_PER_COMMAND: usize = 256;
 /// Most subscriptions under way at a time in a Cluster, where each topic is a command of its own.
-const AT_ONCE: usize = 64;
+const MAX_CONCURRENT_SUBSCRIBES: usize = 64;
 
 /// A message that was published.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pushed {
+pub struct RedisPush {
     /// The whole topic, prefix and all.
-    pub topic: Bytes,
+    pub redis_channel: Bytes,
     /// What was published.
     pub payload: Bytes,
 }
 
 /// One dedicated connection: both of its halves.
-pub struct Subscriber {
-    topics: Topics,
-    pushes: Pushes,
+pub struct RedisSubscriber {
+    subscriptions: SubscriptionHandle,
+    pushes: RedisPushStream,
 }
 
 /// The half that says what is wanted; clones share the connection.
 #[derive(Clone)]
-pub struct Topics {
-    wire: Wire,
-    deadline: Duration,
+pub struct SubscriptionHandle {
+    connection: DriverConnection,
+    timeout: Duration,
 }
 
-/// The half that hears. The connection lives as long as any [`Topics`] of it.
-pub struct Pushes {
-    received: mpsc::Receiver<Pushed>,
+/// The half that hears. The connection lives as long as any [`SubscriptionHandle`] of it.
+pub struct RedisPushStream {
+    received: mpsc::Receiver<RedisPush>,
 }
 
-impl Subscriber {
-    pub(super) async fn connect(connector: &Connector, deadline: Duration) -> Result<Self, RedisTrouble> {
-        let (sender, received) = mpsc::channel(WAITING);
-        let intake: Arc<dyn AsyncPushSender> = Arc::new(Intake { sender: parking_lot::Mutex::new(Some(sender)) });
-        let wire = timeout(deadline, connector.listen(intake)).await.map_err(|_| RedisTrouble::Late)??;
-        Ok(Self { topics: Topics { wire, deadline }, pushes: Pushes { received } })
+impl RedisSubscriber {
+    pub(super) async fn connect_subscriber(
+        connector: &RedisConnector,
+        deadline: Duration,
+    ) -> Result<Self, RedisClientError> {
+        let (sender, received) = mpsc::channel(PUSH_BUFFER_CAPACITY);
+        let intake: Arc<dyn AsyncPushSender> = Arc::new(PushIntake { sender: parking_lot::Mutex::new(Some(sender)) });
+        let wire =
+            timeout(deadline, connector.connect_for_pushes(intake)).await.map_err(|_| RedisClientError::Timeout)??;
+        Ok(Self {
+            subscriptions: SubscriptionHandle { connection: wire, timeout: deadline },
+            pushes: RedisPushStream { received },
+        })
     }
 
     /// Both halves, to be used at once.
     #[must_use]
-    pub fn split(self) -> (Topics, Pushes) {
-        (self.topics, self.pushes)
+    pub fn split(self) -> (SubscriptionHandle, RedisPushStream) {
+        (self.subscriptions, self.pushes)
     }
 
-    /// See [`Topics::subscribe`].
-    pub async fn subscribe(&self, topics: &[String]) -> Result<(), RedisTrouble> {
-        self.topics.subscribe(topics).await
+    /// See [`SubscriptionHandle::subscribe`].
+    pub async fn subscribe(&self, topics: &[String]) -> Result<(), RedisClientError> {
+        self.subscriptions.subscribe(topics).await
     }
 
-    /// See [`Topics::unsubscribe`].
-    pub async fn unsubscribe(&self, topics: &[String]) -> Result<(), RedisTrouble> {
-        self.topics.unsubscribe(topics).await
+    /// See [`SubscriptionHandle::unsubscribe`].
+    pub async fn unsubscribe(&self, topics: &[String]) -> Result<(), RedisClientError> {
+        self.subscriptions.unsubscribe(topics).await
     }
 
-    /// See [`Pushes::next`].
-    pub async fn next(&mut self) -> Option<Pushed> {
+    /// See [`RedisPushStream::next`].
+    pub async fn next(&mut self) -> Option<RedisPush> {
         self.pushes.next().await
     }
 }
 
-impl Topics {
-    /// From when this returns, what is published to these topics (made with [`Redis::key`](super::Redis::key)) arrives.
+impl SubscriptionHandle {
+    /// From when this returns, what is published to these topics (made with [`Redis::first_key`](super::Redis::key)) arrives.
     /// Subscribing twice changes nothing.
     ///
     /// # Errors
-    /// [`RedisTrouble`]; how many of the topics are subscribed then is unknown.
-    pub async fn subscribe(&self, topics: &[String]) -> Result<(), RedisTrouble> {
-        self.tell(Wish::Hear, topics).await
+    /// [`RedisClientError`]; how many of the topics are subscribed then is unknown.
+    pub async fn subscribe(&self, topics: &[String]) -> Result<(), RedisClientError> {
+        self.change_subscriptions(SubscriptionChange::Subscribe, topics).await
     }
 
     /// From some time after this nothing of these topics arrives any more.
     ///
     /// # Errors
-    /// [`RedisTrouble`]; how many of the topics are still subscribed then is unknown.
-    pub async fn unsubscribe(&self, topics: &[String]) -> Result<(), RedisTrouble> {
-        self.tell(Wish::Ignore, topics).await
+    /// [`RedisClientError`]; how many of the topics are still subscribed then is unknown.
+    pub async fn unsubscribe(&self, topics: &[String]) -> Result<(), RedisClientError> {
+        self.change_subscriptions(SubscriptionChange::Unsubscribe, topics).await
     }
 
-    async fn tell(&self, wish: Wish, topics: &[String]) -> Result<(), RedisTrouble> {
+    async fn change_subscriptions(&self, wish: SubscriptionChange, topics: &[String]) -> Result<(), RedisClientError> {
         // One command takes several topics on a server; in a Cluster each may belong to another node.
-        let (size, at_once) = match &self.wire {
-            Wire::Server(_) => (TOPICS_PER_COMMAND, 1),
-            Wire::Cluster(_) => (1, AT_ONCE),
+        let (size, at_once) = match &self.connection {
+            DriverConnection::Server(_) => (REDIS_CHANNELS_PER_COMMAND, 1),
+            DriverConnection::Cluster(_) => (1, MAX_CONCURRENT_SUBSCRIBES),
         };
         // Made before the stream is: a closure over borrowed topics inside it would keep this off other threads.
-        let telling: Vec<_> = topics.chunks(size).map(|some| wish.tell(self.wire.clone(), some)).collect();
+        let telling: Vec<_> =
+            topics.chunks(size).map(|some| wish.send_command(self.connection.clone(), some)).collect();
         let told = stream::iter(telling).buffer_unordered(at_once).try_collect::<()>();
-        timeout(self.deadline, told).await.map_err(|_| RedisTrouble::Late)?.map_err(RedisTrouble::from)
+        timeout(self.timeout, told).await.map_err(|_| RedisClientError::Timeout)?.map_err(RedisClientError::from)
     }
 }
 
-impl Wish {
-    async fn tell(self, wire: Wire, topics: &[String]) -> RedisResult<()> {
+impl SubscriptionChange {
+    async fn send_command(self, wire: DriverConnection, topics: &[String]) -> RedisResult<()> {
         match (wire, self) {
-            (Wire::Server(mut connection), Self::Hear) => connection.subscribe(topics).await,
-            (Wire::Server(mut connection), Self::Ignore) => connection.unsubscribe(topics).await,
-            (Wire::Cluster(mut connection), Self::Hear) => connection.ssubscribe(topics).await,
-            (Wire::Cluster(mut connection), Self::Ignore) => connection.sunsubscribe(topics).await,
+            (DriverConnection::Server(mut connection), Self::Subscribe) => connection.subscribe(topics).await,
+            (DriverConnection::Server(mut connection), Self::Unsubscribe) => connection.unsubscribe(topics).await,
+            (DriverConnection::Cluster(mut connection), Self::Subscribe) => connection.ssubscribe(topics).await,
+            (DriverConnection::Cluster(mut connection), Self::Unsubscribe) => connection.sunsubscribe(topics).await,
         }
     }
 }
 
-impl Pushes {
+impl RedisPushStream {
     /// The next message; `None` once the connection is lost or was too slow, after everything that had arrived.
-    pub async fn next(&mut self) -> Option<Pushed> {
+    pub async fn next(&mut self) -> Option<RedisPush> {
         self.received.recv().await
     }
 }
 
 /// What is wanted of a topic.
 #[derive(Clone, Copy)]
-enum Wish {
-    Hear,
-    Ignore,
+enum SubscriptionChange {
+    Subscribe,
+    Unsubscribe,
 }
 
 /// Where the connection leaves its pushes. It must not wait.
-struct Intake {
-    sender: parking_lot::Mutex<Option<mpsc::Sender<Pushed>>>,
+struct PushIntake {
+    sender: parking_lot::Mutex<Option<mpsc::Sender<RedisPush>>>,
 }
 
-impl AsyncPushSender for Intake {
+impl AsyncPushSender for PushIntake {
     fn send(&self, push: PushInfo) -> Result<(), redis::aio::SendError> {
         let mut sender = self.sender.lock();
         let keep = match push.kind {
             PushKind::Disconnection => false,
-            PushKind::Message | PushKind::SMessage => match (pushed(push), sender.as_ref()) {
+            PushKind::Message | PushKind::SMessage => match (parse_push(push), sender.as_ref()) {
                 (Some(pushed), Some(sender)) => sender.try_send(pushed).is_ok(),
                 _ => true,
             },
@@ -160,10 +168,10 @@ impl AsyncPushSender for Intake {
     }
 }
 
-fn pushed(push: PushInfo) -> Option<Pushed> {
+fn parse_push(push: PushInfo) -> Option<RedisPush> {
     let mut parts = push.data.into_iter();
     let (Some(Value::BulkString(topic)), Some(Value::BulkString(payload))) = (parts.next(), parts.next()) else {
         return None;
     };
-    Some(Pushed { topic: topic.into(), payload: payload.into() })
+    Some(RedisPush { redis_channel: topic.into(), payload: payload.into() })
 }

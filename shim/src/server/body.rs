@@ -8,7 +8,7 @@ use futures_util::{Stream, StreamExt};
 
 /// Most bytes that are read and thrown away behind the bound: a client that is still sending when the connection ends
 /// sees a broken pipe instead of the answer.
-const DISCARDED_BYTES: usize = 32 * 1024 * 1024;
+const MAX_DISCARDED_BODY_BYTES: usize = 32 * 1024 * 1024;
 
 /// Why a body could not be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,9 +16,9 @@ pub enum BodyError {
     /// More bytes than allowed.
     TooLarge,
     /// Not all of it within the deadline.
-    TooSlow,
+    TimedOut,
     /// The connection broke.
-    Broken,
+    Interrupted,
 }
 
 /// Reads all of `body`, at most `most` bytes, within `deadline`.
@@ -34,15 +34,15 @@ pub async fn read_body<B: Buf>(
         let mut body = std::pin::pin!(body);
         let (mut read, mut length) = (BytesMut::new(), 0);
         while let Some(chunk) = body.next().await {
-            let mut chunk = chunk.map_err(|_| BodyError::Broken)?;
+            let mut chunk = chunk.map_err(|_| BodyError::Interrupted)?;
             length += chunk.remaining();
             if length <= most {
                 read.extend_from_slice(&chunk.copy_to_bytes(chunk.remaining()));
-            } else if length > most + DISCARDED_BYTES {
+            } else if length > most + MAX_DISCARDED_BODY_BYTES {
                 break;
             }
         }
         if length <= most { Ok(read.freeze()) } else { Err(BodyError::TooLarge) }
     };
-    tokio::time::timeout(deadline, reading).await.unwrap_or(Err(BodyError::TooSlow))
+    tokio::time::timeout(deadline, reading).await.unwrap_or(Err(BodyError::TimedOut))
 }

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use gateway::api::Api;
+use gateway::api::WebSocketApi;
 use handlers::ports::Clock;
 
-use crate::access::Access;
+use crate::access::AccessControl;
 use crate::config::{ServerConfig, SessionConfig};
 use crate::connection::{ConnectionDirectory, ConnectionIds, ConnectionIndex, ConnectionLifecycle, RemoteConnections};
 use crate::functions::ApiIntegration;
-use crate::metrics::{HandshakeMetrics, ManagementMetrics, Metrics};
+use crate::metrics::{HandshakeMetrics, ManagementMetrics, ShimMetrics};
 use crate::session::{DisconnectRunner, SessionContext};
 
 /// Everything that a handshake needs.
@@ -18,7 +18,7 @@ pub struct HandshakeContext {
     /// What the session that follows needs.
     pub sessions: Arc<SessionContext>,
     /// Who may use the API, and how often.
-    pub access: Arc<Access>,
+    pub access: Arc<AccessControl>,
     /// Where connection ids come from.
     pub ids: Arc<ConnectionIds>,
     /// How handshakes are treated.
@@ -41,9 +41,9 @@ pub struct HandshakeSettings {
 /// Everything that `@connections` needs.
 pub struct ManagementContext {
     /// The API whose connections are managed.
-    pub api: Arc<Api>,
+    pub api: Arc<WebSocketApi>,
     /// Who may call, and how often.
-    pub access: Arc<Access>,
+    pub access: Arc<AccessControl>,
     /// Where a connection is found.
     pub directory: ConnectionDirectory,
     /// Where request ids come from.
@@ -59,7 +59,7 @@ pub struct ApiServerParts {
     /// The API and the functions behind it.
     pub integration: ApiIntegration,
     /// Who may use it, and how often.
-    pub access: Access,
+    pub access: AccessControl,
     /// Where connection ids come from.
     pub ids: ConnectionIds,
     /// Who takes part when a connection opens and ends.
@@ -67,7 +67,7 @@ pub struct ApiServerParts {
     /// The connections of other pods; `None` where there are none.
     pub remote: Option<Arc<dyn RemoteConnections>>,
     /// What is counted.
-    pub metrics: Metrics,
+    pub metrics: ShimMetrics,
 }
 
 /// One API, served by this process: the contexts of those who serve it.
@@ -78,7 +78,7 @@ pub struct ApiServer {
     /// For `@connections`.
     pub management: Arc<ManagementContext>,
     /// What the ops port renders.
-    pub metrics: Arc<Metrics>,
+    pub metrics: Arc<ShimMetrics>,
 }
 
 impl ApiServer {

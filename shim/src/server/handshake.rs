@@ -6,14 +6,14 @@
 //! ```
 //! Invariant: whoever's `$connect` succeeded gets a `$disconnect`, also when the client left before it had its `101`.
 
-mod departure;
-mod gate;
+mod access_checks;
+mod connect_abort;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use gateway::authorizer::{AuthorizerContext, AuthorizerFailure, AuthorizerOutcome};
+use gateway::authorizer::{AuthorizerContext, AuthorizerInvocationError, AuthorizerOutcome};
 use gateway::close::CloseCause;
 use gateway::event::{AuthorizerEvent, ConnectEvent, ConnectionFacts};
 use gateway::handshake::{
@@ -21,7 +21,7 @@ use gateway::handshake::{
     domain_of, negotiate_deflate, trace_id,
 };
 use gateway::id::{EventIds, GatewayId};
-use gateway::reply::IntegrationFailure;
+use gateway::reply::IntegrationError;
 use gateway::time::EventTime;
 use handlers::ports::Timestamp;
 use http::header::{CONNECTION, CONTENT_TYPE, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL};
@@ -35,15 +35,15 @@ use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_util::task::TaskTracker;
 use warp::reply::{Reply as _, Response};
-use websocket::{Socket, SocketLimits};
+use websocket::{SocketLimits, WebSocket};
 
-use self::departure::Departure;
+use self::connect_abort::ConnectAbortGuard;
 use super::HandshakeContext;
-use super::listener::{Peer, Place};
-use crate::connection::{Connection, RegistrationGuard, Stream};
+use super::listener::{ConnectionPermit, RemoteAddress};
+use crate::connection::{Connection, RegistrationGuard, SocketStream};
 use crate::functions::ApiIntegration;
-use crate::metrics::Outcome;
-use crate::session::{Session, SessionContext, Stamps, disconnect};
+use crate::metrics::HandshakeOutcome;
+use crate::session::{EventStamper, Session, SessionContext, disconnect_owned};
 
 /// What a handshake needs of its request.
 pub struct UpgradeRequest {
@@ -54,39 +54,39 @@ pub struct UpgradeRequest {
     /// The headers.
     pub headers: HeaderMap,
     /// Who sent it.
-    pub peer: Peer,
+    pub remote_address: RemoteAddress,
     /// The socket's place among all.
-    pub place: Place,
+    pub permit: ConnectionPermit,
     /// How to get at the socket; `None` when this is no upgrade.
     pub upgrade: Option<OnUpgrade>,
 }
 
 /// Answers a request for a WebSocket, and runs the session in the background when it is granted.
-pub async fn handshake(context: Arc<HandshakeContext>, request: UpgradeRequest) -> Response {
+pub async fn handle_upgrade(context: Arc<HandshakeContext>, request: UpgradeRequest) -> Response {
     let deadline = Instant::now() + context.settings.timeout;
-    let mut attempt = Attempt::begin(&context);
-    let checked = gate::request(&context)
-        .and_then(|()| check(&context, &request))
-        .and_then(|checked| gate::connection(&context).map(|()| checked));
+    let mut attempt = HandshakeAttempt::start_attempt(&context);
+    let checked = access_checks::check_request_rate(&context)
+        .and_then(|()| check_request(&context, &request))
+        .and_then(|checked| access_checks::check_connection_rate(&context).map(|()| checked));
     let (upgrade, accept) = match checked {
         Ok(checked) => checked,
-        Err(rejection) => return attempt.reject(rejection),
+        Err(rejection) => return attempt.reject_handshake(rejection),
     };
-    let (place, sessions) = (request.place.clone(), &context.sessions);
+    let (place, sessions) = (request.permit.clone(), &context.sessions);
     let deflate = negotiate_deflate(sessions.settings.compression, &request.headers);
     // Too late, the attempt is dropped as when its client leaves: what `$connect` has begun is undone.
-    let admitted = match tokio::time::timeout_at(deadline, attempt.admit(request)).await {
+    let admitted = match tokio::time::timeout_at(deadline, attempt.authorize_and_connect(request)).await {
         Ok(Ok(admitted)) => admitted,
-        Ok(Err(rejection)) => return attempt.reject(rejection),
-        Err(_) => return attempt.reject(Rejection::Integration(IntegrationFailure::TimedOut)),
+        Ok(Err(rejection)) => return attempt.reject_handshake(rejection),
+        Err(_) => return attempt.reject_handshake(Rejection::Integration(IntegrationError::TimedOut)),
     };
-    context.metrics.count(Outcome::Accepted);
+    context.metrics.count_outcome(HandshakeOutcome::Accepted);
     let lifecycle = &sessions.lifecycle;
     let now = sessions.integration.clock.now();
     let handle = Arc::new(Connection::new(admitted.facts, sessions.settings.outbox_bytes, now));
     // Before the `101`: whoever hears from the client that it is connected can post to it at once.
-    lifecycle.open(&handle);
-    if admitted.registration.is_some_and(|registration| !registration.opened()) {
+    lifecycle.add_connection(&handle);
+    if admitted.registration.is_some_and(|registration| !registration.mark_opened()) {
         // The pod lost its lease during the handshake. Its next one is a reconnect away.
         if let Some(registry) = lifecycle.registry.as_ref().filter(|_| lifecycle.disconnect_retry.is_allowed()) {
             registry.reclaim(&handle.facts);
@@ -95,18 +95,18 @@ pub async fn handshake(context: Arc<HandshakeContext>, request: UpgradeRequest) 
     }
     let settled = lifecycle.subscribed(&handle);
     // Boxed, because a task moves its future about.
-    let session = Box::pin(serve(context.clone(), handle, attempt.ids, upgrade, deadline, deflate, place));
+    let session = Box::pin(serve_upgraded(context.clone(), handle, attempt.ids, upgrade, deadline, deflate, place));
     match settled {
         None => {
             lifecycle.tasks.spawn(session);
         }
-        Some(settled) => start_settled(&lifecycle.tasks, settled, session).await,
+        Some(settled) => start_when_subscribed(&lifecycle.tasks, settled, session).await,
     }
     switching_protocols(&accept, admitted.subprotocol, deflate.as_ref())
 }
 
 /// What can be said of a request without asking anyone.
-fn check(context: &HandshakeContext, request: &UpgradeRequest) -> Result<(OnUpgrade, HeaderValue), Rejection> {
+fn check_request(context: &HandshakeContext, request: &UpgradeRequest) -> Result<(OnUpgrade, HeaderValue), Rejection> {
     let api = &context.sessions.integration.api;
     let url_chars = request.path.len() + request.query.as_ref().map_or(0, |query| query.len() + 1);
     if url_chars > api.quotas.url_chars {
@@ -132,31 +132,31 @@ fn accept_value(headers: &HeaderMap) -> Option<HeaderValue> {
 }
 
 /// One handshake under way.
-struct Attempt {
+struct HandshakeAttempt {
     context: Arc<HandshakeContext>,
     connection: GatewayId,
     ids: EventIds,
-    begun: Timestamp,
+    started_at: Timestamp,
 }
 
 /// A handshake that was granted.
-struct Admitted {
+struct AcceptedHandshake {
     facts: Arc<ConnectionFacts>,
     subprotocol: Option<HeaderValue>,
     registration: Option<RegistrationGuard>,
 }
 
-impl Attempt {
-    fn begin(context: &Arc<HandshakeContext>) -> Self {
+impl HandshakeAttempt {
+    fn start_attempt(context: &Arc<HandshakeContext>) -> Self {
         let begun = context.sessions.integration.clock.now();
-        let (connection, ids) = context.ids.begin(begun);
-        Self { context: context.clone(), connection, ids, begun }
+        let (connection, ids) = context.ids.next_connection(begun);
+        Self { context: context.clone(), connection, ids, started_at: begun }
     }
 
     /// Asks the authorizer and `$connect`.
-    async fn admit(&mut self, request: UpgradeRequest) -> Result<Admitted, Rejection> {
-        let api_key = gate::header_key(&self.context, &request.headers)?;
-        let caller = gate::caller(&self.context, &request)?;
+    async fn authorize_and_connect(&mut self, request: UpgradeRequest) -> Result<AcceptedHandshake, Rejection> {
+        let api_key = access_checks::key_from_header(&self.context, &request.headers)?;
+        let caller = access_checks::verify_caller(&self.context, &request)?;
         let request = HandshakeRequest { api_key, ..self.handshake_request(request) };
         let query = request.query_parameters();
         let headers = EventHeaders::for_authorizer(&request);
@@ -164,30 +164,30 @@ impl Attempt {
             api: self.sessions().integration.api.clone(),
             connection_id: self.connection,
             domain_name: request.domain_name.clone(),
-            connected_at: self.begun.0,
-            identity: request.identity(),
+            connected_at: self.started_at.0,
+            identity: request.request_identity(),
             authorizer: None,
         };
         facts.identity.iam = caller.map(Box::new);
         if self.sessions().integration.api.authorizer.is_some() {
-            facts.authorizer = Some(Arc::new(self.authorize(&facts, &headers, &query).await?));
+            facts.authorizer = Some(Arc::new(self.run_authorizer(&facts, &headers, &query).await?));
         }
-        if let Some(key) = gate::authorizer_key(&self.context, facts.authorizer.as_deref())? {
+        if let Some(key) = access_checks::key_from_authorizer(&self.context, facts.authorizer.as_deref())? {
             facts.identity.api_key = Some(Box::new(key));
         }
         let facts = Arc::new(facts);
         let registration = self.register(&facts).await?;
-        let departure = Departure::during_connect(&self.context.sessions, &facts, &self.ids);
-        let answer = self.connect(&facts, headers.into_connect(), &query).await;
-        departure.did_not_happen();
+        let departure = ConnectAbortGuard::for_connect(&self.context.sessions, &facts, &self.ids);
+        let answer = self.run_connect(&facts, headers.into_connect(), &query).await;
+        departure.disarm();
         match answer {
-            Ok(subprotocol) => Ok(Admitted { facts, subprotocol, registration }),
+            Ok(subprotocol) => Ok(AcceptedHandshake { facts, subprotocol, registration }),
             Err(rejection) => {
                 // A handler that failed may have left something behind, which a `$disconnect` clears where it is harmless.
                 let retry = self.sessions().lifecycle.disconnect_retry;
                 let clear = matches!(rejection, Rejection::Integration(_)) && retry.is_allowed();
                 if let Some(registration) = registration.filter(|_| !clear) {
-                    registration.refused();
+                    registration.mark_rejected();
                 }
                 Err(rejection)
             }
@@ -200,11 +200,11 @@ impl Attempt {
         let Some(registry) = &self.sessions().lifecycle.registry else { return Ok(None) };
         registry.register(facts).await.map(Some).map_err(|error| {
             tracing::debug!(error = %errors::chain(&error), "a connection was not written down");
-            Rejection::Integration(IntegrationFailure::Function)
+            Rejection::Integration(IntegrationError::Function)
         })
     }
 
-    async fn authorize(
+    async fn run_authorizer(
         &mut self,
         facts: &ConnectionFacts,
         headers: &EventHeaders,
@@ -217,15 +217,15 @@ impl Attempt {
         }
         let now = clock.now();
         let started = Instant::now();
-        let request_id = self.ids.request(now.0);
-        let event = AuthorizerEvent { facts, headers, query, request_id, time: EventTime::at(now.0) };
-        let call = functions.authorize(event);
+        let request_id = self.ids.next_request_id(now.0);
+        let event = AuthorizerEvent { facts, headers, query, request_id, time: EventTime::from_epoch_ms(now.0) };
+        let call = functions.invoke_authorizer(event);
         let verdict = match tokio::time::timeout(api.quotas.authorizer_timeout, call).await {
             Ok(verdict) => verdict,
-            Err(_) => Err(AuthorizerFailure::TimedOut),
+            Err(_) => Err(AuthorizerInvocationError::TimedOut),
         };
         let latency = u32::try_from(started.elapsed().as_millis()).unwrap_or(u32::MAX);
-        let outcome = gateway::authorizer::outcome(api, verdict, latency);
+        let outcome = gateway::authorizer::authorizer_outcome(api, verdict, latency);
         match (Rejection::from_authorizer(&outcome), outcome) {
             (None, AuthorizerOutcome::Allow(context)) => Ok(context),
             (Some(rejection), _) => Err(rejection),
@@ -233,7 +233,7 @@ impl Attempt {
         }
     }
 
-    async fn connect(
+    async fn run_connect(
         &mut self,
         facts: &Arc<ConnectionFacts>,
         headers: EventHeaders,
@@ -243,13 +243,13 @@ impl Attempt {
             return Ok(None);
         }
         let now = self.sessions().integration.clock.now();
-        let request_id = self.ids.request(now.0);
-        let event = ConnectEvent { facts, headers: &headers, query, request_id, time: EventTime::at(now.0) };
-        let call = self.sessions().integration.functions.connect(event);
+        let request_id = self.ids.next_request_id(now.0);
+        let event = ConnectEvent { facts, headers: &headers, query, request_id, time: EventTime::from_epoch_ms(now.0) };
+        let call = self.sessions().integration.functions.invoke_connect(event);
         let answer = match tokio::time::timeout(self.sessions().integration.api.quotas.integration_timeout, call).await
         {
             Ok(answer) => answer,
-            Err(_) => Err(IntegrationFailure::TimedOut),
+            Err(_) => Err(IntegrationError::TimedOut),
         };
         match connect_outcome(answer) {
             ConnectOutcome::Accepted { subprotocol } => Ok(subprotocol),
@@ -261,12 +261,13 @@ impl Attempt {
         let (ids, settings) = (&self.context.ids, &self.context.settings);
         let host = request.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
         let domain_name = settings.domain_name.clone().unwrap_or_else(|| domain_of(host).into());
-        let (source_ip, forwarded_for) = client_of(&request.headers, request.peer.0, settings.trust_forwarded_for);
+        let (source_ip, forwarded_for) =
+            client_address_of(&request.headers, request.remote_address.0, settings.trust_forwarded_for);
         HandshakeRequest {
             domain_name,
             source_ip: source_ip.to_string().into(),
             forwarded_for,
-            trace_id: trace_id(self.begun.0, ids.trace_entropy()),
+            trace_id: trace_id(self.started_at.0, ids.trace_entropy()),
             api_key: None,
             query: request.query,
             headers: request.headers,
@@ -277,10 +278,10 @@ impl Attempt {
         &self.context.sessions
     }
 
-    fn reject(mut self, rejection: Rejection) -> Response {
-        self.context.metrics.count(outcome_of(rejection));
+    fn reject_handshake(mut self, rejection: Rejection) -> Response {
+        self.context.metrics.count_outcome(rejection_outcome(rejection));
         tracing::debug!(status = rejection.status().as_u16(), cause = ?rejection, "refused a handshake");
-        let body = rejection.body(self.connection, self.ids.request(self.begun.0));
+        let body = rejection.response_body(self.connection, self.ids.next_request_id(self.started_at.0));
         let reply = warp::reply::with_status(body, rejection.status());
         let mut response = warp::reply::with_header(reply, CONTENT_TYPE, "application/json").into_response();
         if let Some(error_type) = rejection.error_type() {
@@ -291,7 +292,7 @@ impl Attempt {
 }
 
 /// The client's address and the `X-Forwarded-For` to show: behind a trusted proxy the list's first entry, else the peer.
-fn client_of(headers: &HeaderMap, peer: SocketAddr, trusted: bool) -> (IpAddr, Option<String>) {
+fn client_address_of(headers: &HeaderMap, peer: SocketAddr, trusted: bool) -> (IpAddr, Option<String>) {
     let list = headers.get("x-forwarded-for").filter(|_| trusted).and_then(|list| list.to_str().ok());
     let first = list.and_then(|list| list.split(',').next()).and_then(|first| first.trim().parse().ok());
     match (first, list) {
@@ -300,14 +301,16 @@ fn client_of(headers: &HeaderMap, peer: SocketAddr, trusted: bool) -> (IpAddr, O
     }
 }
 
-fn outcome_of(rejection: Rejection) -> Outcome {
+fn rejection_outcome(rejection: Rejection) -> HandshakeOutcome {
     match rejection {
-        Rejection::Unauthorized | Rejection::Denied | Rejection::ApiKey | Rejection::Signature(_) => Outcome::Denied,
-        Rejection::Handler(_) => Outcome::Refused,
-        Rejection::Throttled | Rejection::Unavailable => Outcome::Overloaded,
-        Rejection::AuthorizerMisconfigured | Rejection::Integration(_) => Outcome::Failed,
+        Rejection::Unauthorized | Rejection::Denied | Rejection::ApiKey | Rejection::Signature(_) => {
+            HandshakeOutcome::Denied
+        }
+        Rejection::Handler(_) => HandshakeOutcome::Rejected,
+        Rejection::Throttled | Rejection::Unavailable => HandshakeOutcome::Overloaded,
+        Rejection::AuthorizerMisconfigured | Rejection::Integration(_) => HandshakeOutcome::Failed,
         Rejection::UnknownStage | Rejection::NotAnUpgrade | Rejection::BadUpgrade | Rejection::UrlTooLong => {
-            Outcome::Malformed
+            HandshakeOutcome::Malformed
         }
     }
 }
@@ -326,14 +329,14 @@ fn switching_protocols(
         headers.insert(SEC_WEBSOCKET_PROTOCOL, subprotocol);
     }
     if let Some(deflate) = deflate {
-        headers.insert(SEC_WEBSOCKET_EXTENSIONS, deflate.answer());
+        headers.insert(SEC_WEBSOCKET_EXTENSIONS, deflate.response_header());
     }
     response
 }
 
 /// Starts a session whose `101` waits until what is sent on other pods reaches this one. The session's task waits for it as
 /// well and comes first, so that the connection has its `$disconnect` also when the client leaves meanwhile.
-async fn start_settled(
+async fn start_when_subscribed(
     tasks: &TaskTracker,
     settled: BoxFuture<'static, ()>,
     session: impl Future<Output = ()> + Send + 'static,
@@ -349,41 +352,41 @@ async fn start_settled(
 }
 
 /// Waits for the socket behind the `101` and serves it to its end.
-async fn serve(
+async fn serve_upgraded(
     context: Arc<HandshakeContext>,
     handle: Arc<Connection>,
     ids: EventIds,
     upgrade: OnUpgrade,
     deadline: Instant,
     deflate: Option<DeflateAgreement>,
-    place: Place,
+    place: ConnectionPermit,
 ) {
     let sessions = &context.sessions;
     let quotas = &sessions.integration.api.quotas;
     let limits = SocketLimits {
-        frame: quotas.frame_bytes,
-        message: quotas.message_bytes,
-        outbound_frame: quotas.outbound_frame_bytes,
+        frame_bytes: quotas.frame_bytes,
+        message_bytes: quotas.message_bytes,
+        outbound_frame_bytes: quotas.outbound_frame_bytes,
     };
     match tokio::time::timeout_at(deadline, upgrade).await {
         Ok(Ok(upgraded)) => {
             let (stream, early) = raw_stream(upgraded);
-            let socket = Socket::new(stream, &early, limits).compressed(deflate.as_ref());
+            let socket = WebSocket::new(stream, &early, limits).with_compression(deflate.as_ref());
             Session::new(socket, handle, ids, sessions.clone()).run().await;
         }
         // The client left between the verdict and its 101.
         Ok(Err(_)) | Err(_) => {
             sessions.lifecycle.close(&handle);
-            disconnect(sessions, &handle, &mut Stamps::new(ids), &CloseCause::ConnectionLost).await;
+            disconnect_owned(sessions, &handle, &mut EventStamper::new(ids), &CloseCause::ConnectionLost).await;
         }
     }
     drop(place);
 }
 
 /// The TCP stream beneath an upgraded connection, without hyper's wrapping, and what the client sent early.
-fn raw_stream(upgraded: Upgraded) -> (Stream, Vec<u8>) {
+fn raw_stream(upgraded: Upgraded) -> (SocketStream, Vec<u8>) {
     match upgraded.downcast::<TokioIo<TcpStream>>() {
-        Ok(parts) => (Stream::Left(parts.io.into_inner()), parts.read_buf.to_vec()),
-        Err(upgraded) => (Stream::Right(Box::new(TokioIo::new(upgraded))), Vec::new()),
+        Ok(parts) => (SocketStream::Left(parts.io.into_inner()), parts.read_buf.to_vec()),
+        Err(upgraded) => (SocketStream::Right(Box::new(TokioIo::new(upgraded))), Vec::new()),
     }
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use handlers::api::{Api, ApiKeys, PUSH_BYTES};
-use handlers::app::App;
+use handlers::api::{ApiKeys, MAX_PUSH_BYTES, MessagingApi};
+use handlers::app::MessagingApp;
 use handlers::authorizer::TokenVerifier;
 use http::{HeaderMap, Method, Request, Response as HttpResponse, StatusCode};
 use warp::Filter;
@@ -16,7 +16,7 @@ use warp::path::FullPath;
 use warp::reply::{Reply, Response};
 
 use super::body::{BodyError, read_body};
-use super::listener::{Peer, Routes};
+use super::listener::{BoxedRoutes, RemoteAddress};
 use super::raw_query;
 
 pub use self::lambda::LambdaApi;
@@ -27,7 +27,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// What answers the HTTP API's requests.
 pub enum HttpApi {
     /// The messaging application.
-    Embedded(Api),
+    Embedded(MessagingApi),
     /// A Lambda function.
     Lambda(LambdaApi),
 }
@@ -35,20 +35,20 @@ pub enum HttpApi {
 impl HttpApi {
     /// The messaging application's; see [`Api::new`].
     #[must_use]
-    pub const fn new(app: Arc<App>, verifier: Arc<TokenVerifier>, keys: ApiKeys) -> Self {
-        Self::Embedded(Api::new(app, verifier, keys))
+    pub const fn new(app: Arc<MessagingApp>, verifier: Arc<TokenVerifier>, keys: ApiKeys) -> Self {
+        Self::Embedded(MessagingApi::new(app, verifier, keys))
     }
 
-    async fn handle(&self, request: Request<Bytes>, peer: Peer) -> HttpResponse<Bytes> {
+    async fn handle_request(&self, request: Request<Bytes>, peer: RemoteAddress) -> HttpResponse<Bytes> {
         match self {
-            Self::Embedded(api) => api.handle(request).await,
-            Self::Lambda(api) => api.handle(request, peer.0.ip()).await,
+            Self::Embedded(api) => api.handle_request(request).await,
+            Self::Lambda(api) => api.handle_request(request, peer.0.ip()).await,
         }
     }
 }
 
 /// The routes; with no API every request is left to the routes behind.
-pub fn routes(api: Option<Arc<HttpApi>>) -> Routes {
+pub fn http_api_routes(api: Option<Arc<HttpApi>>) -> BoxedRoutes {
     let Some(api) = api else {
         return warp::any().and_then(|| async { Err(warp::reject::not_found()) }).boxed();
     };
@@ -57,24 +57,24 @@ pub fn routes(api: Option<Arc<HttpApi>>) -> Routes {
         .and(raw_query())
         .and(warp::method())
         .and(warp::header::headers_cloned())
-        .and(warp::ext::get::<Peer>())
+        .and(warp::ext::get::<RemoteAddress>())
         .and(warp::body::stream())
         .then(move |path: FullPath, query, method, headers, peer, body| {
             let api = api.clone();
             async move {
-                match read_body(body, PUSH_BYTES, BODY_TIMEOUT).await {
-                    Ok(body) => match request(path.as_str(), query, method, headers, body) {
-                        Some(request) => answer(&api, request, peer).await,
+                match read_body(body, MAX_PUSH_BYTES, BODY_TIMEOUT).await {
+                    Ok(body) => match build_request(path.as_str(), query, method, headers, body) {
+                        Some(request) => api_response(&api, request, peer).await,
                         None => StatusCode::BAD_REQUEST.into_response(),
                     },
-                    Err(error) => refuse(error),
+                    Err(error) => body_error_response(error),
                 }
             }
         })
         .boxed()
 }
 
-fn request(
+fn build_request(
     path: &str,
     query: Option<String>,
     method: Method,
@@ -87,19 +87,19 @@ fn request(
     Some(request)
 }
 
-async fn answer(api: &HttpApi, request: Request<Bytes>, peer: Peer) -> Response {
-    let (parts, body) = api.handle(request, peer).await.into_parts();
+async fn api_response(api: &HttpApi, request: Request<Bytes>, peer: RemoteAddress) -> Response {
+    let (parts, body) = api.handle_request(request, peer).await.into_parts();
     let mut response = body.to_vec().into_response();
     *response.status_mut() = parts.status;
     *response.headers_mut() = parts.headers;
     response
 }
 
-fn refuse(error: BodyError) -> Response {
+fn body_error_response(error: BodyError) -> Response {
     let (status, detail) = match error {
         BodyError::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 4 MiB; send a smaller batch"),
-        BodyError::TooSlow => (StatusCode::REQUEST_TIMEOUT, "the body did not arrive within 10 s"),
-        BodyError::Broken => (StatusCode::BAD_REQUEST, "the body broke off"),
+        BodyError::TimedOut => (StatusCode::REQUEST_TIMEOUT, "the body did not arrive within 10 s"),
+        BodyError::Interrupted => (StatusCode::BAD_REQUEST, "the body broke off"),
     };
     let problem = serde_json::json!({"type": "about:blank", "title": status.canonical_reason(), "status": status.as_u16(), "detail": detail});
     let reply = warp::reply::with_status(problem.to_string(), status);

@@ -26,17 +26,17 @@ use warp::filters::BoxedFilter;
 use warp::reply::Response;
 
 /// How long the loop waits after the process has run out of file descriptors, so as not to spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(50);
 /// Most header lines of a request. Browsers send about 20.
-const HEADER_LINES: usize = 100;
+const MAX_HEADER_LINES: usize = 100;
 /// Most bytes of a request's head: API Gateway takes a URL of 4,096 characters and about 10 KiB of headers.
-const HEAD_BYTES: usize = 16 * 1024;
+const MAX_REQUEST_HEAD_BYTES: usize = 16 * 1024;
 /// What a client beyond the bound is told. Clients reconnect with backoff.
-const FULL: &[u8] =
+const OVERLOADED_RESPONSE: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nretry-after: 5\r\nconnection: close\r\n\r\n";
 
 /// What every listener serves.
-pub type Routes = BoxedFilter<(Response,)>;
+pub type BoxedRoutes = BoxedFilter<(Response,)>;
 
 /// How a listener treats its sockets.
 #[derive(Debug, Clone)]
@@ -49,17 +49,17 @@ pub struct ListenerConfig {
 
 /// The peer's address, put into every request's extensions.
 #[derive(Debug, Clone, Copy)]
-pub struct Peer(pub SocketAddr);
+pub struct RemoteAddress(pub SocketAddr);
 
 /// A place among `max_connections`, carried in the request's extensions so that an upgraded socket can keep it.
 #[derive(Debug, Clone)]
-pub struct Place(#[expect(dead_code, reason = "holding the permit is the point")] Arc<OwnedSemaphorePermit>);
+pub struct ConnectionPermit(#[expect(dead_code, reason = "holding the permit is the point")] Arc<OwnedSemaphorePermit>);
 
 /// Binds `address` with Nagle's algorithm off, as every accepted socket inherits it.
 ///
 /// # Errors
 /// The operating system's, for instance that the port is taken.
-pub fn bind(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
+pub fn bind_listener(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_tcp_nodelay(true)?;
@@ -71,9 +71,9 @@ pub fn bind(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
 
 /// Accepts until `stop`, answering every request with `routes`. Connections go on after that until they end by
 /// themselves or `tasks` is abandoned.
-pub async fn accept(
+pub async fn accept_connections(
     listener: TcpListener,
-    routes: Routes,
+    routes: BoxedRoutes,
     config: ListenerConfig,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -81,7 +81,7 @@ pub async fn accept(
     let places = Arc::new(Semaphore::new(config.max_connections));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(config.header_timeout);
-    http.max_headers(HEADER_LINES).max_buf_size(HEAD_BYTES);
+    http.max_headers(MAX_HEADER_LINES).max_buf_size(MAX_REQUEST_HEAD_BYTES);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -90,26 +90,33 @@ pub async fn accept(
         match accepted {
             Ok((stream, peer)) => match places.clone().try_acquire_owned() {
                 Ok(permit) => {
-                    let place = Place(Arc::new(permit));
+                    let place = ConnectionPermit(Arc::new(permit));
                     // Boxed, because a task moves its future about.
-                    tasks.spawn(Box::pin(serve(http.clone(), stream, Peer(peer), place, routes.clone(), stop.clone())));
+                    tasks.spawn(Box::pin(serve_connection(
+                        http.clone(),
+                        stream,
+                        RemoteAddress(peer),
+                        place,
+                        routes.clone(),
+                        stop.clone(),
+                    )));
                 }
-                Err(_) => drop(tasks.spawn(refuse(stream))),
+                Err(_) => drop(tasks.spawn(reject_overload(stream))),
             },
             Err(error) => {
                 tracing::warn!(error = %errors::chain(&error), "accepting a connection failed");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
             }
         }
     }
 }
 
-async fn serve(
+async fn serve_connection(
     http: http1::Builder,
     stream: TcpStream,
-    peer: Peer,
-    place: Place,
-    routes: Routes,
+    peer: RemoteAddress,
+    place: ConnectionPermit,
+    routes: BoxedRoutes,
     stop: CancellationToken,
 ) {
     let routes = warp::service(routes);
@@ -130,7 +137,7 @@ async fn serve(
     }
 }
 
-async fn refuse(mut stream: TcpStream) {
+async fn reject_overload(mut stream: TcpStream) {
     // Best effort: a client that does not even read a refusal is simply dropped.
-    let _ = tokio::time::timeout(Duration::from_secs(1), stream.write_all(FULL)).await;
+    let _ = tokio::time::timeout(Duration::from_secs(1), stream.write_all(OVERLOADED_RESPONSE)).await;
 }

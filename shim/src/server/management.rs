@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use gateway::close::CloseCause;
-use gateway::iam::{Action, SignatureError, SignedRequest};
+use gateway::iam::{IamAction, SignatureError, SignedRequest};
 use gateway::id::GatewayId;
-use gateway::management::{ConnectionDescription, ManagementError, Operation, is_management_path, parse_path};
+use gateway::management::{
+    ConnectionDescription, ManagementError, ManagementOperation, is_management_path, parse_management_path,
+};
 use handlers::ports::Priority;
 use http::header::{CONTENT_TYPE, HeaderMap};
 use http::{HeaderValue, Method};
@@ -18,17 +20,17 @@ use warp::path::FullPath;
 use warp::reply::{Reply, Response};
 
 use super::body::{BodyError, read_body};
-use super::listener::{Peer, Routes};
+use super::listener::{BoxedRoutes, RemoteAddress};
 use super::{ManagementContext, raw_query};
 use crate::access::SigningCaller;
-use crate::config::Management;
-use crate::connection::{Connection, Pushed, Queued, RemoteConnections};
+use crate::config::ManagementAccess;
+use crate::connection::{Connection, EnqueueOutcome, OutboundFrame, RemoteConnections};
 
 /// How long a caller may take to send its body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The routes of `@connections`; every other path is left to the routes behind.
-pub fn routes(context: Arc<ManagementContext>, access: Management) -> Routes {
+pub fn management_routes(context: Arc<ManagementContext>, access: ManagementAccess) -> BoxedRoutes {
     warp::path::full()
         .and_then(|path: FullPath| async move {
             if is_management_path(path.as_str()) { Ok(path) } else { Err(warp::reject::not_found()) }
@@ -36,47 +38,57 @@ pub fn routes(context: Arc<ManagementContext>, access: Management) -> Routes {
         .and(raw_query())
         .and(warp::method())
         .and(warp::header::headers_cloned())
-        .and(warp::ext::get::<Peer>())
+        .and(warp::ext::get::<RemoteAddress>())
         .and(warp::body::stream())
-        .then(move |path: FullPath, query: Option<String>, method: Method, headers: HeaderMap, peer: Peer, body| {
-            let context = context.clone();
-            async move {
-                let body = read_body(body, context.api.quotas.management_payload_bytes, BODY_TIMEOUT).await;
-                let (method, query) = (method, query.as_deref());
-                let request = SignedRequest { method: method.as_str(), path: path.as_str(), query, headers: &headers };
-                let outcome = match admit(&context, access, peer, request, body.as_deref()) {
-                    Ok(caller) => call(&context, path.as_str(), &method, caller, body).await,
-                    Err(error) => Err(error),
-                };
-                respond(&context, outcome)
-            }
-        })
+        .then(
+            move |path: FullPath,
+                  query: Option<String>,
+                  method: Method,
+                  headers: HeaderMap,
+                  peer: RemoteAddress,
+                  body| {
+                let context = context.clone();
+                async move {
+                    let body = read_body(body, context.api.quotas.management_payload_bytes, BODY_TIMEOUT).await;
+                    let (method, query) = (method, query.as_deref());
+                    let request =
+                        SignedRequest { method: method.as_str(), path: path.as_str(), query, headers: &headers };
+                    let outcome = match authorize_caller(&context, access, peer, request, body.as_deref()) {
+                        Ok(caller) => execute_call(&context, path.as_str(), &method, caller, body).await,
+                        Err(error) => Err(error),
+                    };
+                    finish_response(&context, outcome)
+                }
+            },
+        )
         .boxed()
 }
 
 /// Lets a call in: with its caller, where calls are signed. What was refused before costs nothing of the rate.
-fn admit<'e>(
+fn authorize_caller<'e>(
     context: &'e ManagementContext,
-    access: Management,
-    peer: Peer,
+    access: ManagementAccess,
+    peer: RemoteAddress,
     request: SignedRequest<'_>,
     body: Result<&[u8], &BodyError>,
 ) -> Result<Option<&'e SigningCaller>, ManagementError> {
     let caller = match access {
-        Management::Open => None,
+        ManagementAccess::Open => None,
         // A proxy on this machine forwards for anyone, and says so.
-        Management::Loopback if peer.0.ip().is_loopback() && !request.headers.contains_key("x-forwarded-for") => None,
-        Management::Loopback | Management::Off => return Err(ManagementError::MissingAuthenticationToken),
+        ManagementAccess::Loopback if peer.0.ip().is_loopback() && !request.headers.contains_key("x-forwarded-for") => {
+            None
+        }
+        ManagementAccess::Loopback | ManagementAccess::Off => return Err(ManagementError::MissingAuthenticationToken),
         // A signature covers the whole body: of one that was not read to its end nothing can be said.
-        Management::Iam => {
-            let body = body.map_err(|error| unread(*error))?;
-            Some(signer(context, request, body).map_err(ManagementError::Signature)?)
+        ManagementAccess::Iam => {
+            let body = body.map_err(|error| management_error_of(*error))?;
+            Some(verify_signature(context, request, body).map_err(ManagementError::Signature)?)
         }
     };
     if context.access.throttle.admits_request() { Ok(caller) } else { Err(ManagementError::LimitExceeded) }
 }
 
-fn signer<'e>(
+fn verify_signature<'e>(
     context: &'e ManagementContext,
     request: SignedRequest<'_>,
     body: &[u8],
@@ -86,14 +98,14 @@ fn signer<'e>(
 
 /// Whether the caller's policy allows the call (SG-1). The answer shows the end of the account's id only, as API Gateway's
 /// does.
-fn authorize(
+fn check_policy(
     context: &ManagementContext,
     caller: &SigningCaller,
     method: &Method,
     id: &str,
 ) -> Result<(), ManagementError> {
     let resource = context.api.management_arn(method.as_str(), id);
-    if caller.policy.allows(Action::ManageConnections, &resource) {
+    if caller.policy.allows(IamAction::ManageConnections, &resource) {
         return Ok(());
     }
     let account = &*context.api.account_id;
@@ -102,40 +114,40 @@ fn authorize(
     Err(ManagementError::AccessDenied { caller: caller.identity.user_arn.to_string(), resource })
 }
 
-async fn call(
+async fn execute_call(
     context: &ManagementContext,
     path: &str,
     method: &Method,
     caller: Option<&SigningCaller>,
     body: Result<Bytes, BodyError>,
 ) -> Result<Response, ManagementError> {
-    let target = parse_path(path, &context.api.stage.name)?;
-    let operation = Operation::of(method)?;
+    let target = parse_management_path(path, &context.api.stage.name)?;
+    let operation = ManagementOperation::from_method(method)?;
     let id = target.connection_id;
     if let Some(caller) = caller {
-        authorize(context, caller, method, &id)?;
+        check_policy(context, caller, method, &id)?;
     }
     match context.directory.local.find(id) {
-        Some(handle) if !handle.is_closing() => call_here(&handle, operation, body),
+        Some(handle) if !handle.is_closing() => call_local(&handle, operation, body),
         Some(_) => Err(ManagementError::Gone),
         None => {
             let remote = context.directory.remote.as_ref().ok_or(ManagementError::Gone)?;
-            call_elsewhere(&**remote, id, operation, body).await
+            call_remote(&**remote, id, operation, body).await
         }
     }
 }
 
-fn call_here(
+fn call_local(
     handle: &Connection,
-    operation: Operation,
+    operation: ManagementOperation,
     body: Result<Bytes, BodyError>,
 ) -> Result<Response, ManagementError> {
     match operation {
-        Operation::Post => post(handle, text(body)?)?,
-        Operation::Delete => handle.close(CloseCause::Deleted),
-        Operation::Describe => {
+        ManagementOperation::Post => post_text(handle, text_body(body)?)?,
+        ManagementOperation::Delete => handle.close(CloseCause::Deleted),
+        ManagementOperation::Describe => {
             let identity = &handle.facts.identity;
-            return Ok(description(&ConnectionDescription {
+            return Ok(description_response(&ConnectionDescription {
                 connected_at: handle.facts.connected_at,
                 source_ip: &identity.source_ip,
                 user_agent: identity.user_agent.as_deref(),
@@ -143,21 +155,21 @@ fn call_here(
             }));
         }
     }
-    Ok(operation.success().into_response())
+    Ok(operation.success_status().into_response())
 }
 
-async fn call_elsewhere(
+async fn call_remote(
     connections: &dyn RemoteConnections,
     id: GatewayId,
-    operation: Operation,
+    operation: ManagementOperation,
     body: Result<Bytes, BodyError>,
 ) -> Result<Response, ManagementError> {
     match operation {
-        Operation::Post => connections.post(id, text(body)?).await?,
-        Operation::Delete => connections.delete(id).await?,
-        Operation::Describe => {
-            let remote = connections.describe(id).await?;
-            return Ok(description(&ConnectionDescription {
+        ManagementOperation::Post => connections.post_text(id, text_body(body)?).await?,
+        ManagementOperation::Delete => connections.delete_connection(id).await?,
+        ManagementOperation::Describe => {
+            let remote = connections.describe_connection(id).await?;
+            return Ok(description_response(&ConnectionDescription {
                 connected_at: remote.connected_at,
                 source_ip: &remote.source_ip,
                 user_agent: remote.user_agent.as_deref(),
@@ -165,55 +177,55 @@ async fn call_elsewhere(
             }));
         }
     }
-    Ok(operation.success().into_response())
+    Ok(operation.success_status().into_response())
 }
 
-fn text(body: Result<Bytes, BodyError>) -> Result<Bytes, ManagementError> {
-    let body = body.map_err(unread)?;
+fn text_body(body: Result<Bytes, BodyError>) -> Result<Bytes, ManagementError> {
+    let body = body.map_err(management_error_of)?;
     std::str::from_utf8(&body).map_err(|_| ManagementError::InvalidPayload)?;
     Ok(body)
 }
 
-const fn unread(error: BodyError) -> ManagementError {
+const fn management_error_of(error: BodyError) -> ManagementError {
     match error {
         BodyError::TooLarge => ManagementError::PayloadTooLarge,
-        BodyError::TooSlow | BodyError::Broken => ManagementError::Forbidden,
+        BodyError::TimedOut | BodyError::Interrupted => ManagementError::Forbidden,
     }
 }
 
-fn post(handle: &Connection, text: Bytes) -> Result<(), ManagementError> {
-    if !handle.has_room(text.len()) {
+fn post_text(handle: &Connection, text: Bytes) -> Result<(), ManagementError> {
+    if !handle.has_capacity(text.len()) {
         // API Gateway documents 429 for a client that does not read; the connection is left to catch up.
         return Err(ManagementError::LimitExceeded);
     }
-    match handle.push(Priority::Direct, Queued { text: text.into(), placement: None }) {
-        Pushed::Queued | Pushed::Shed(_) => Ok(()),
-        Pushed::Closed => Err(ManagementError::Gone),
+    match handle.push(Priority::Direct, OutboundFrame { text: text.into(), placement: None }) {
+        EnqueueOutcome::Queued | EnqueueOutcome::Dropped(_) => Ok(()),
+        EnqueueOutcome::Closed => Err(ManagementError::Gone),
     }
 }
 
-fn description(description: &ConnectionDescription<'_>) -> Response {
-    let reply = warp::reply::with_status(description.to_json(), Operation::Describe.success());
+fn description_response(description: &ConnectionDescription<'_>) -> Response {
+    let reply = warp::reply::with_status(description.to_json(), ManagementOperation::Describe.success_status());
     warp::reply::with_header(reply, CONTENT_TYPE, "application/json").into_response()
 }
 
-fn respond(context: &ManagementContext, outcome: Result<Response, ManagementError>) -> Response {
+fn finish_response(context: &ManagementContext, outcome: Result<Response, ManagementError>) -> Response {
     let metrics = &context.metrics;
     let mut response = match outcome {
         Ok(response) => {
-            metrics.served.inc();
+            metrics.served_requests.inc();
             response
         }
         Err(error) => {
             if matches!(error, ManagementError::Gone) {
-                metrics.gone.inc()
+                metrics.gone_requests.inc()
             } else {
-                metrics.refused.inc()
+                metrics.rejected_requests.inc()
             };
             error_response(&error)
         }
     };
-    let request_id = context.ids.begin(context.clock.now()).1.request(context.clock.now().0);
+    let request_id = context.ids.next_connection(context.clock.now()).1.next_request_id(context.clock.now().0);
     if let Ok(value) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert("x-amzn-requestid", value);
     }
@@ -221,7 +233,7 @@ fn respond(context: &ManagementContext, outcome: Result<Response, ManagementErro
 }
 
 fn error_response(error: &ManagementError) -> Response {
-    let body = error.body();
+    let body = error.response_body();
     let has_body = !body.is_empty();
     let mut response = warp::reply::with_status(body, error.status()).into_response();
     response.headers_mut().remove(CONTENT_TYPE);

@@ -8,29 +8,29 @@ use serde_json::json;
 use warp::Filter;
 use warp::reply::{Reply, Response};
 
-use super::listener::Routes;
+use super::listener::BoxedRoutes;
 use crate::connection::ConnectionIndex;
-use crate::metrics::Metrics;
-use crate::readiness::{Readiness, State};
+use crate::metrics::ShimMetrics;
+use crate::readiness::{Readiness, ReadinessState};
 
 /// The content type that Prometheus asks for.
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const OPEN_METRICS_CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// `GET /health` (alive), `GET /ready` (200 or 503 with the reason), `GET /metrics`.
-pub fn routes(readiness: Arc<Readiness>, connections: ConnectionIndex, metrics: Arc<Metrics>) -> Routes {
+pub fn ops_routes(readiness: Arc<Readiness>, connections: ConnectionIndex, metrics: Arc<ShimMetrics>) -> BoxedRoutes {
     let health = warp::path!("health").map(|| json_reply(StatusCode::OK, &json!({"status": "ok"})));
-    let ready = warp::path!("ready").map(move || ready(&readiness, &connections));
-    let scrape = warp::path!("metrics").map(move || scrape(&metrics));
+    let ready = warp::path!("ready").map(move || try_next(&readiness, &connections));
+    let scrape = warp::path!("metrics").map(move || metrics_response(&metrics));
     let unknown = warp::any().map(|| {
         json_reply(StatusCode::NOT_FOUND, &json!({"message": "the ops port has /health, /ready and /metrics"}))
     });
     warp::get().and(health.or(ready).unify().or(scrape).unify()).or(unknown).unify().boxed()
 }
 
-fn ready(readiness: &Readiness, connections: &ConnectionIndex) -> Response {
-    let (state, away) = (readiness.state(), readiness.away());
-    let word = if state == State::Ready && !away.is_empty() { "degraded" } else { state.as_str() };
-    let ready = state == State::Ready && away.is_empty();
+fn try_next(readiness: &Readiness, connections: &ConnectionIndex) -> Response {
+    let (state, away) = (readiness.state(), readiness.unavailable_dependencies());
+    let word = if state == ReadinessState::Ready && !away.is_empty() { "degraded" } else { state.as_str() };
+    let ready = state == ReadinessState::Ready && away.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let mut body = json!({"status": word, "connections": connections.len()});
     if !away.is_empty() {
@@ -39,9 +39,9 @@ fn ready(readiness: &Readiness, connections: &ConnectionIndex) -> Response {
     json_reply(status, &body)
 }
 
-fn scrape(metrics: &Metrics) -> Response {
+fn metrics_response(metrics: &ShimMetrics) -> Response {
     match metrics.render() {
-        Ok(text) => warp::reply::with_header(text, CONTENT_TYPE, OPEN_METRICS).into_response(),
+        Ok(text) => warp::reply::with_header(text, CONTENT_TYPE, OPEN_METRICS_CONTENT_TYPE).into_response(),
         Err(error) => {
             tracing::error!(error = %errors::chain(&error), "rendering the metrics failed");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()

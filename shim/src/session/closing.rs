@@ -5,33 +5,33 @@ use std::task::Poll;
 
 use gateway::close::CloseCause;
 use gateway::event::{ConnectionFacts, DisconnectEvent};
-use gateway::reply::IntegrationFailure;
+use gateway::reply::IntegrationError;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::dispatch::Dispatch;
+use super::dispatch::MessageDispatcher;
 use super::{Session, SessionContext, invocation};
-use crate::connection::{Connection, Stream, Transport};
+use crate::connection::{Connection, SocketStream, Transport};
 use crate::functions::ApiIntegration;
 
 /// Most bytes that are read and thrown away so that a client in the middle of a forbidden message still sees the close
 /// frame: closing a socket with unread bytes resets it, and a reset overtakes what was sent.
-const LINGER_BYTES: usize = 32 * 1024 * 1024;
+const MAX_DISCARDED_INPUT_BYTES: usize = 32 * 1024 * 1024;
 
 impl Session {
     /// Ends the connection for `cause`. Where the client has yet to answer a close frame, the handlers go on in a task of
     /// their own meanwhile, so that a client that does not answer delays nothing.
-    pub(super) async fn finish(self, cause: CloseCause) {
+    pub(super) async fn close_session(self, cause: CloseCause) {
         let Self { handle, dispatch, .. } = self;
         let context = dispatch.context.clone();
         let transport = handle.transport().lock().take();
-        let ending = Box::pin(end(dispatch, cause.clone()));
+        let ending = Box::pin(drain_and_disconnect(dispatch, cause.clone()));
         let goodbye = async {
             if let Some(mut transport) = transport {
-                let goodbye = say_goodbye(&mut transport, &handle, &cause);
+                let goodbye = close_handshake(&mut transport, &handle, &cause);
                 let _ = tokio::time::timeout(context.settings.close_timeout, goodbye).await;
             }
         };
-        if cause.frame().is_some() {
+        if cause.close_frame().is_some() {
             context.lifecycle.tasks.spawn(ending);
             goodbye.await;
         } else {
@@ -42,38 +42,38 @@ impl Session {
     }
 }
 
-async fn say_goodbye(transport: &mut Transport, handle: &Connection, cause: &CloseCause) {
+async fn close_handshake(transport: &mut Transport, handle: &Connection, cause: &CloseCause) {
     poll_fn(|cx| {
         if !matches!(cause, CloseCause::SlowConsumer | CloseCause::ConnectionLost) {
             // What was in line before the end was decided still goes out, as far as the client takes it.
-            let _ = transport.empty_outbox(cx, handle);
+            let _ = transport.write_outbox(cx, handle);
         }
-        if let Some((code, reason)) = cause.frame() {
-            transport.socket().feed_close(code, reason);
+        if let Some((code, reason)) = cause.close_frame() {
+            transport.socket().enqueue_close(code, reason);
         }
         Poll::Ready(())
     })
     .await;
     let socket = transport.socket();
     let flushed = poll_fn(|cx| socket.poll_flush(cx)).await.is_ok();
-    if !flushed || cause.frame().is_none() {
+    if !flushed || cause.close_frame().is_none() {
         // Dropping the stream ends it.
         return;
     }
     if stream_is_unreadable(cause) {
-        let _ = socket.stream().shutdown().await;
-        discard(socket.stream()).await;
+        let _ = socket.stream_mut().shutdown().await;
+        discard_input(socket.stream_mut()).await;
     } else {
         // Whatever still comes was sent before the client saw the close frame.
         while poll_fn(|cx| socket.poll_read(cx)).await.is_ok() {}
-        let _ = socket.stream().shutdown().await;
+        let _ = socket.stream_mut().shutdown().await;
     }
 }
 
-async fn discard(stream: &mut Stream) {
+async fn discard_input(stream: &mut SocketStream) {
     // On the heap: on the stack it would be part of every session's task for all its life.
     let mut buffer = vec![0; 4096];
-    let mut left = LINGER_BYTES;
+    let mut left = MAX_DISCARDED_INPUT_BYTES;
     while left > 0 {
         match stream.read(&mut buffer).await {
             Ok(read) if read > 0 => left = left.saturating_sub(read),
@@ -96,29 +96,29 @@ const fn stream_is_unreadable(cause: &CloseCause) -> bool {
 
 /// What remains to be done for a connection that is gone: messages that had been read are handled like all others, in
 /// order; then comes `$disconnect`.
-async fn end(mut dispatch: Dispatch, cause: CloseCause) {
-    dispatch.run_out().await;
-    disconnect(&dispatch.context, &dispatch.handle, &mut dispatch.stamps, &cause).await;
+async fn drain_and_disconnect(mut dispatch: MessageDispatcher, cause: CloseCause) {
+    dispatch.drain_messages().await;
+    disconnect_owned(&dispatch.context, &dispatch.handle, &mut dispatch.event_stamper, &cause).await;
 }
 
 /// Fires `$disconnect`, unless another pod has taken the connection over and does so. Its outcome changes nothing for the
 /// client, so a failure is only logged, and repeated later where that is allowed.
-pub async fn disconnect(
+pub async fn disconnect_owned(
     context: &SessionContext,
     handle: &Connection,
-    stamps: &mut invocation::Stamps,
+    stamps: &mut invocation::EventStamper,
     cause: &CloseCause,
 ) {
     let Some(registry) = &context.lifecycle.registry else {
-        let _ = fire(&context.integration, &handle.facts, stamps, cause).await;
+        let _ = run_disconnect(&context.integration, &handle.facts, stamps, cause).await;
         return;
     };
-    if !registry.holds(handle.id) {
+    if !registry.owns_connection(handle.id) {
         return;
     }
-    match fire(&context.integration, &handle.facts, stamps, cause).await {
-        Err(_) if context.lifecycle.disconnect_retry.is_allowed() => registry.leave_unfinished(handle.id, cause),
-        Ok(()) | Err(_) => registry.forget(handle.id),
+    match run_disconnect(&context.integration, &handle.facts, stamps, cause).await {
+        Err(_) if context.lifecycle.disconnect_retry.is_allowed() => registry.defer_disconnect(handle.id, cause),
+        Ok(()) | Err(_) => registry.delete_connection(handle.id),
     }
 }
 
@@ -126,23 +126,23 @@ pub async fn disconnect(
 ///
 /// # Errors
 /// How the handler failed; it is logged already.
-pub async fn fire(
+pub async fn run_disconnect(
     integration: &ApiIntegration,
     facts: &ConnectionFacts,
-    stamps: &mut invocation::Stamps,
+    stamps: &mut invocation::EventStamper,
     cause: &CloseCause,
-) -> Result<(), IntegrationFailure> {
+) -> Result<(), IntegrationError> {
     if !integration.api.routes.has_disconnect {
         return Ok(());
     }
-    let (request_id, time) = stamps.request(integration.clock.now());
-    let (status_code, reason) = cause.disconnect();
+    let (request_id, time) = stamps.next_request(integration.clock.now());
+    let (status_code, reason) = cause.disconnect_status();
     let event = DisconnectEvent { facts, request_id, time, status_code, reason };
-    let call = integration.functions.disconnect(event);
+    let call = integration.functions.invoke_disconnect(event);
     let failure = match tokio::time::timeout(integration.api.quotas.integration_timeout, call).await {
         Ok(Ok(_)) => return Ok(()),
         Ok(Err(failure)) => failure,
-        Err(_) => IntegrationFailure::TimedOut,
+        Err(_) => IntegrationError::TimedOut,
     };
     tracing::warn!(connection.id = %facts.connection_id, failure = ?failure, "the $disconnect handler failed");
     Err(failure)

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use gateway::close::CloseCause;
 use gateway::event::ConnectionFacts;
-use gateway::reply::IntegrationFailure;
+use gateway::reply::IntegrationError;
 
-use super::{Stamps, fire};
+use super::{EventStamper, run_disconnect};
 use crate::access::Throttle;
 use crate::config::SessionConfig;
 use crate::connection::{ConnectionIds, ConnectionLifecycle, DisconnectRetry};
@@ -43,8 +43,8 @@ impl DisconnectRunner {
     ///
     /// # Errors
     /// How the handler failed; it is logged already.
-    pub async fn run(&self, facts: &ConnectionFacts, cause: &CloseCause) -> Result<(), IntegrationFailure> {
-        let mut stamps = Stamps::new(self.ids.events_of(facts.connection_id));
-        fire(&self.integration, facts, &mut stamps, cause).await
+    pub async fn run(&self, facts: &ConnectionFacts, cause: &CloseCause) -> Result<(), IntegrationError> {
+        let mut stamps = EventStamper::new(self.ids.event_ids_of(facts.connection_id));
+        run_disconnect(&self.integration, facts, &mut stamps, cause).await
     }
 }

@@ -15,71 +15,71 @@ use tokio::time::{Instant, Sleep};
 use crate::connection::Connection;
 
 /// When a session ends by itself.
-pub struct Timer {
+pub struct SessionTimer {
     sleep: Pin<Box<Sleep>>,
     started: Instant,
-    ends: Option<Instant>,
-    idle: Duration,
+    lifetime_ends_at: Option<Instant>,
+    idle_timeout: Duration,
     blocked_since: Option<Instant>,
-    stalled_write: Duration,
+    stalled_write_timeout: Duration,
 }
 
-impl Timer {
+impl SessionTimer {
     /// A timer that starts now.
     pub fn new(quotas: &Quotas, stalled_write: Duration) -> Self {
         let now = Instant::now();
-        let ends = quotas.lifetime.map(|lifetime| now + lifetime);
-        let first = ends.map_or(now + quotas.idle, |ends| ends.min(now + quotas.idle));
+        let ends = quotas.max_lifetime.map(|lifetime| now + lifetime);
+        let first = ends.map_or(now + quotas.idle_timeout, |ends| ends.min(now + quotas.idle_timeout));
         Self {
             sleep: Box::pin(tokio::time::sleep_until(first)),
             started: now,
-            ends,
-            idle: quotas.idle,
+            lifetime_ends_at: ends,
+            idle_timeout: quotas.idle_timeout,
             blocked_since: None,
-            stalled_write,
+            stalled_write_timeout: stalled_write,
         }
     }
 
     /// Why the session has to end, if it has to. Arranges to be woken for the next moment that matters. API Gateway counts
     /// messages in both directions as activity.
     pub fn poll(&mut self, cx: &mut Context<'_>, handle: &Connection, blocked: bool) -> Option<CloseCause> {
-        self.note_blocked(blocked);
+        self.track_blocked(blocked);
         while self.sleep.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
-            let idle_at = handle.active_at().max(self.started) + self.idle;
-            if let Some(cause) = self.due(now, idle_at) {
+            let idle_at = handle.last_active_instant().max(self.started) + self.idle_timeout;
+            if let Some(cause) = self.due_close_cause(now, idle_at) {
                 return Some(cause);
             }
-            let next = self.next(idle_at);
+            let next = self.next_deadline(idle_at);
             self.sleep.as_mut().reset(next);
         }
         None
     }
 
-    fn note_blocked(&mut self, blocked: bool) {
+    fn track_blocked(&mut self, blocked: bool) {
         if !blocked {
             self.blocked_since = None;
         } else if self.blocked_since.is_none() {
             let now = Instant::now();
             self.blocked_since = Some(now);
-            if self.sleep.deadline() > now + self.stalled_write {
-                self.sleep.as_mut().reset(now + self.stalled_write);
+            if self.sleep.deadline() > now + self.stalled_write_timeout {
+                self.sleep.as_mut().reset(now + self.stalled_write_timeout);
             }
         }
     }
 
-    fn due(&self, now: Instant, idle_at: Instant) -> Option<CloseCause> {
-        if self.blocked_since.is_some_and(|since| now >= since + self.stalled_write) {
+    fn due_close_cause(&self, now: Instant, idle_at: Instant) -> Option<CloseCause> {
+        if self.blocked_since.is_some_and(|since| now >= since + self.stalled_write_timeout) {
             return Some(CloseCause::SlowConsumer);
         }
-        if self.ends.is_some_and(|ends| now >= ends) {
+        if self.lifetime_ends_at.is_some_and(|ends| now >= ends) {
             return Some(CloseCause::LifetimeReached);
         }
         (now >= idle_at).then_some(CloseCause::Idle)
     }
 
-    fn next(&self, idle_at: Instant) -> Instant {
-        let stalled = self.blocked_since.map(|since| since + self.stalled_write);
-        [self.ends, stalled].into_iter().flatten().fold(idle_at, Instant::min)
+    fn next_deadline(&self, idle_at: Instant) -> Instant {
+        let stalled = self.blocked_since.map(|since| since + self.stalled_write_timeout);
+        [self.lifetime_ends_at, stalled].into_iter().flatten().fold(idle_at, Instant::min)
     }
 }

@@ -5,47 +5,47 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use handlers::app::App;
+use handlers::app::MessagingApp;
 use handlers::ports::{Clock, MessageLog};
 use system_clock::SystemClock;
 use tokio_util::task::TaskTracker;
 
-use super::{Adapters, Wired, assemble, postgres};
+use super::{ModeAdapters, ServerAssembly, assemble_messaging, postgres};
 use crate::bus::{Bus, BusMetrics, BusParts, BusSettings};
 use crate::cluster::{Cluster, ClusterMetrics};
 use crate::config::{Config, LogStorage};
 use crate::connection::{ConnectionIndex, ConnectionLifecycle, DisconnectRetry};
 use crate::functions::MessagingNotices;
 use crate::hub::ChannelDelivery;
-use crate::metrics::Metrics;
-use crate::postgres::Postgres;
-use crate::redis::{Redis, RedisConnections, RedisLog, RedisRetention};
-use crate::running::Pods;
+use crate::metrics::ShimMetrics;
+use crate::postgres::PostgresClient;
+use crate::redis::{RedisClient, RedisConnections, RedisLog, RedisRetention};
+use crate::running::ClusterRuntime;
 
 /// How many unfinished connections a pod keeps for each that it may have open: those of an outage of Redis, whose end nobody
 /// can be told, beside those that came in their place.
-const UNFINISHED: usize = 2;
+const UNFINISHED_PER_CONNECTION: usize = 2;
 
 /// Wires a pod.
 ///
 /// # Errors
 /// What is wrong with Redis, PostgreSQL, a key, or the API's definition, in words for the operator.
-pub async fn kubernetes(config: &Config) -> anyhow::Result<Wired> {
+pub async fn assemble_kubernetes(config: &Config) -> anyhow::Result<ServerAssembly> {
     let settings = config.redis.clone().context("kubernetes mode has no Redis")?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let (mut metrics, tasks) = (Metrics::new(), TaskTracker::new());
-    let redis = Redis::connect(settings).await?;
+    let (mut metrics, tasks) = (ShimMetrics::new(), TaskTracker::new());
+    let redis = RedisClient::connect(settings).await?;
     let (log, postgres) = open_log(config, &redis, &clock, &mut metrics).await?;
     let connections = ConnectionIndex::default();
     let delivery = ChannelDelivery::new(connections.clone(), log.clone(), tasks.clone(), metrics.delivery.clone());
-    let cluster = join(config, &redis, &clock, &mut metrics).await?;
+    let cluster = join_cluster(config, &redis, &clock, &mut metrics).await?;
     let bus = Bus::start(BusParts {
         redis: redis.clone(),
         hub: delivery.clone(),
         log: log.clone(),
-        nodes: cluster.nodes(),
+        node_liveness: cluster.leased_nodes(),
         settings: BusSettings::PRODUCTION,
-        metrics: BusMetrics::registered(metrics.registry()),
+        metrics: BusMetrics::registered_in(metrics.registry_mut()),
     })
     .context("the system's random source does not answer")?;
     let notices = Arc::new(MessagingNotices);
@@ -54,44 +54,46 @@ pub async fn kubernetes(config: &Config) -> anyhow::Result<Wired> {
         connections,
         observer: Some(Arc::new(delivery.clone())),
         notices: Some(notices),
-        registry: Some(Arc::new(cluster.registry())),
+        registry: Some(Arc::new(cluster.connection_registry())),
         // Of several runs the one whose removal finds the record has effects (`handlers::disconnect`).
         disconnect_retry: DisconnectRetry::UntilSuccess,
         tasks,
     };
     let store = Arc::new(RedisConnections::new(redis, clock.clone()));
-    let app = App { connections: store, log, delivery: bus.delivery(), clock, limits: config.limits };
-    let adapters = Adapters { app, delivery, lifecycle, remote: Some(bus.remote()), metrics, node: cluster.node() };
-    let mut wired = assemble(config, adapters)?;
+    let app = MessagingApp { connections: store, log, delivery: bus.delivery(), clock, limits: config.limits };
+    let adapters =
+        ModeAdapters { app, delivery, lifecycle, remote: Some(bus.remote()), metrics, node_id: cluster.node_id() };
+    let mut wired = assemble_messaging(config, adapters)?;
     // The application's record of its connections is in the same Redis.
-    wired.background.pods = Some(Pods { cluster, bus, reconnect_on_data_loss: true });
+    wired.background.cluster_runtime = Some(ClusterRuntime { cluster, bus, reconnect_on_data_loss: true });
     wired.background.postgres = postgres;
     Ok(wired)
 }
 
 async fn open_log(
     config: &Config,
-    redis: &Redis,
+    redis: &RedisClient,
     clock: &Arc<dyn Clock>,
-    metrics: &mut Metrics,
-) -> anyhow::Result<(Arc<dyn MessageLog>, Option<Postgres>)> {
+    metrics: &mut ShimMetrics,
+) -> anyhow::Result<(Arc<dyn MessageLog>, Option<PostgresClient>)> {
     if config.storage.log == LogStorage::Postgres {
-        let (log, postgres) = postgres::open(config, clock, metrics).await?;
+        let (log, postgres) = postgres::open_postgres_log(config, clock, metrics).await?;
         return Ok((log, Some(postgres)));
     }
-    let retention = RedisRetention { entries: config.storage.retention_entries, age: config.storage.retention_age };
-    let log = RedisLog::open(redis.clone(), clock.clone(), retention).await;
+    let retention =
+        RedisRetention { max_messages: config.storage.retention_entries, max_age: config.storage.retention_age };
+    let log = RedisLog::open_log(redis.clone(), clock.clone(), retention).await;
     Ok((Arc::new(log.context("opening the message log failed")?), None))
 }
 
-async fn join(
+async fn join_cluster(
     config: &Config,
-    redis: &Redis,
+    redis: &RedisClient,
     clock: &Arc<dyn Clock>,
-    metrics: &mut Metrics,
+    metrics: &mut ShimMetrics,
 ) -> anyhow::Result<Cluster> {
     let counted = Arc::new(ClusterMetrics::default());
-    counted.register(metrics.registry());
-    let most = config.server.max_connections.saturating_mul(UNFINISHED);
+    counted.register(metrics.registry_mut());
+    let most = config.server.max_connections.saturating_mul(UNFINISHED_PER_CONNECTION);
     Ok(Cluster::join(redis.clone(), config.cluster.clone(), most, clock.clone(), counted).await?)
 }

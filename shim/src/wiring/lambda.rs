@@ -8,56 +8,71 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
-use gateway::api::{Api, ApiDefinition};
+use gateway::api::{ApiDefinition, WebSocketApi};
 use gateway::route::{RouteKey, RouteResponse};
 use handlers::ports::Clock;
-use runtime_api::{Definition, Function, Limits, Program};
+use runtime_api::{FunctionDefinition, FunctionLimits, LambdaFunction, Program};
 use system_clock::{SystemClock, current_time};
 use tokio_util::task::TaskTracker;
 
-use super::{SINGLE_NODE, Wired, access, definition};
-use crate::config::{Config, FunctionsConfig, Management, MessageResponse};
+use super::{SINGLE_NODE, ServerAssembly, access_control, api_definition};
+use crate::config::{Config, FunctionsConfig, ManagementAccess, MessageResponse};
 use crate::connection::{ConnectionIds, ConnectionLifecycle};
 use crate::embedded::SigningSecret;
-use crate::functions::{ApiIntegration, Lambda};
-use crate::metrics::Metrics;
+use crate::functions::{ApiIntegration, LambdaFunctions};
+use crate::metrics::ShimMetrics;
 use crate::running::Background;
 use crate::server::http_api::{HttpApi, LambdaApi};
 use crate::server::{ApiServer, ApiServerParts};
 
 /// The variable that AWS SDKs take the address of `@connections` from, unless the code names one.
-const MANAGEMENT_ENDPOINT: &str = "AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI";
+const MANAGEMENT_ENDPOINT_VARIABLE: &str = "AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI";
 
 /// Wires an API whose functions are Lambda executables. It must be called within a tokio runtime.
 ///
 /// # Errors
 /// Which function cannot be run and why, in words for the operator.
-pub fn lambda(config: &Config) -> anyhow::Result<Wired> {
-    let functions = functions(config)?;
+pub fn assemble_lambda(config: &Config) -> anyhow::Result<ServerAssembly> {
+    let functions = start_functions(config)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let api = adapted(definition(&config.api, &config.throttle), &functions, config.functions.message_response);
-    let http_api = functions.api.clone().map(|function| {
+    let api = restrict_to_functions(
+        api_definition(&config.api, &config.throttle),
+        &functions,
+        config.functions.message_response,
+    );
+    let http_api = functions.http_api.clone().map(|function| {
         let (account_id, api_id) = (config.api.account_id.clone(), config.api.id.clone());
         Arc::new(HttpApi::Lambda(LambdaApi { function, clock: clock.clone(), account_id, api_id }))
     });
-    let api = Api::new(api).context("the API's definition is not valid")?;
+    let api = WebSocketApi::new(api).context("the API's definition is not valid")?;
     let parts = ApiServerParts {
-        access: access(&api, config),
+        access: access_control(&api, config),
         integration: ApiIntegration { api: Arc::new(api), functions: Arc::new(functions.clone()), clock },
-        ids: ConnectionIds::random(SINGLE_NODE).context("the system's random source does not answer")?,
+        ids: ConnectionIds::with_random_seed(SINGLE_NODE).context("the system's random source does not answer")?,
         lifecycle: ConnectionLifecycle::plain(TaskTracker::new()),
         remote: None,
-        metrics: Metrics::new(),
+        metrics: ShimMetrics::new(),
     };
     let server = ApiServer::new(parts, &config.server, &config.session);
     // Nothing here verifies a token; but whoever configured a secret for the functions wants tokens of it.
-    let secret = config.auth.secret.clone().map(|secret| SigningSecret { secret, new: false });
+    let secret = config.auth.secret.clone().map(|secret| SigningSecret { secret, is_new: false });
     let (functions, background) = (Some(functions), Background::default());
-    Ok(Wired { server, http_api, secret, data_dir: None, functions, background })
+    Ok(ServerAssembly {
+        server,
+        http_api,
+        signing_secret: secret,
+        data_dir_lock: None,
+        lambda_functions: functions,
+        background,
+    })
 }
 
 /// Only what has a function is part of the API.
-fn adapted(mut api: ApiDefinition, functions: &Lambda, message_response: MessageResponse) -> ApiDefinition {
+fn restrict_to_functions(
+    mut api: ApiDefinition,
+    functions: &LambdaFunctions,
+    message_response: MessageResponse,
+) -> ApiDefinition {
     api.authorizer = functions.authorizer.as_ref().map(|_| Vec::new());
     api.routes.retain(|route| match route.key.as_str() {
         RouteKey::CONNECT => functions.connect.is_some(),
@@ -73,13 +88,13 @@ fn adapted(mut api: ApiDefinition, functions: &Lambda, message_response: Message
     api
 }
 
-fn functions(config: &Config) -> anyhow::Result<Lambda> {
-    let functions = Lambda {
-        authorizer: function(config, "authorizer")?,
-        connect: function(config, "connect")?,
-        message: function(config, "message")?,
-        disconnect: function(config, "disconnect")?,
-        api: function(config, "api")?,
+fn start_functions(config: &Config) -> anyhow::Result<LambdaFunctions> {
+    let functions = LambdaFunctions {
+        authorizer: start_function(config, "authorizer")?,
+        connect: start_function(config, "connect")?,
+        message: start_function(config, "message")?,
+        disconnect: start_function(config, "disconnect")?,
+        http_api: start_function(config, "api")?,
     };
     ensure!(
         functions.message.is_some(),
@@ -89,9 +104,10 @@ fn functions(config: &Config) -> anyhow::Result<Lambda> {
     Ok(functions)
 }
 
-fn function(config: &Config, name: &'static str) -> anyhow::Result<Option<Arc<Function>>> {
+fn start_function(config: &Config, name: &'static str) -> anyhow::Result<Option<Arc<LambdaFunction>>> {
     let settings = &config.functions;
-    let Some(program) = program(settings, name).with_context(|| format!("the function '{name}' cannot be run"))? else {
+    let Some(program) = find_program(settings, name).with_context(|| format!("the function '{name}' cannot be run"))?
+    else {
         return Ok(None);
     };
     let program = match settings.handlers.get(name) {
@@ -99,56 +115,56 @@ fn function(config: &Config, name: &'static str) -> anyhow::Result<Option<Arc<Fu
         None => program,
     };
     tracing::info!(function.name = name, function.program = %program.executable().display(), "a Lambda function answers");
-    let definition = Definition {
+    let definition = FunctionDefinition {
         name: format!("{}-{name}", config.api.id),
         program,
         region: config.api.region.clone(),
         account_id: config.api.account_id.clone(),
         memory_mib: settings.memory_mib,
-        environment: environment(config),
-        limits: limits(settings),
+        environment: function_environment(config),
+        limits: function_limits(settings),
     };
     let clock = Arc::new(|| u64::try_from(current_time().0).unwrap_or(0));
-    Ok(Some(Arc::new(Function::start(definition, clock))))
+    Ok(Some(Arc::new(LambdaFunction::start(definition, clock))))
 }
 
 /// The program that the configuration names: a command line before a sub-directory.
-fn program(settings: &FunctionsConfig, name: &str) -> anyhow::Result<Option<Program>> {
+fn find_program(settings: &FunctionsConfig, name: &str) -> anyhow::Result<Option<Program>> {
     let own = settings.directory.as_ref().map(|directory| directory.join(name)).filter(|own| own.is_dir());
     let Some(line) = settings.commands.get(name) else {
-        return Ok(own.as_deref().map(Program::bootstrap).transpose()?);
+        return Ok(own.as_deref().map(Program::from_bootstrap).transpose()?);
     };
     if let [path] = line.as_slice()
         && Path::new(path).exists()
     {
-        return Ok(Some(Program::bootstrap(Path::new(path))?));
+        return Ok(Some(Program::from_bootstrap(Path::new(path))?));
     }
     let root = own.or_else(|| settings.directory.clone()).unwrap_or_else(|| PathBuf::from("."));
-    let path = settings.inherited.0.get("PATH").map_or("/usr/local/bin:/usr/bin:/bin", String::as_str);
-    Ok(Some(Program::command(line, &root, path)?))
+    let path = settings.inherited_environment.0.get("PATH").map_or("/usr/local/bin:/usr/bin:/bin", String::as_str);
+    Ok(Some(Program::from_command(line, &root, path)?))
 }
 
 /// What the operator set, over what is passed on from this process's environment.
-fn environment(config: &Config) -> BTreeMap<String, String> {
-    let mut variables = config.functions.inherited.0.clone();
+fn function_environment(config: &Config) -> BTreeMap<String, String> {
+    let mut variables = config.functions.inherited_environment.0.clone();
     let listen = config.server.listen;
-    if config.server.management != Management::Off && listen.port() != 0 {
+    if config.server.management != ManagementAccess::Off && listen.port() != 0 {
         let host = if listen.ip().is_unspecified() { "127.0.0.1".to_owned() } else { listen.ip().to_string() };
         let address = format!("http://{host}:{}/{}", listen.port(), config.api.stage);
-        variables.entry(MANAGEMENT_ENDPOINT.to_owned()).or_insert(address);
+        variables.entry(MANAGEMENT_ENDPOINT_VARIABLE.to_owned()).or_insert(address);
     }
     variables.extend(config.functions.environment.0.clone());
     variables
 }
 
-const fn limits(settings: &FunctionsConfig) -> Limits {
-    Limits {
+const fn function_limits(settings: &FunctionsConfig) -> FunctionLimits {
+    FunctionLimits {
         timeout: settings.timeout,
         init_timeout: settings.init_timeout,
         idle_timeout: settings.idle_timeout,
         min_processes: settings.min_processes,
         max_processes: settings.max_processes,
         concurrency: settings.concurrency,
-        queue: settings.queue,
+        queue_capacity: settings.queue_capacity,
     }
 }

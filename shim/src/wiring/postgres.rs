@@ -6,19 +6,20 @@ use anyhow::Context as _;
 use handlers::ports::Clock;
 
 use crate::config::Config;
-use crate::metrics::Metrics;
-use crate::postgres::{Postgres, PostgresLog, PostgresRetention};
+use crate::metrics::ShimMetrics;
+use crate::postgres::{PostgresClient, PostgresLog, PostgresRetention};
 
 /// Reaches the configured database and opens the log in it.
-pub(super) async fn open(
+pub(super) async fn open_postgres_log(
     config: &Config,
     clock: &Arc<dyn Clock>,
-    metrics: &mut Metrics,
-) -> anyhow::Result<(Arc<PostgresLog>, Postgres)> {
+    metrics: &mut ShimMetrics,
+) -> anyhow::Result<(Arc<PostgresLog>, PostgresClient)> {
     let settings = config.postgres.clone().context("storage.log is postgres, but no address is configured")?;
-    let postgres = Postgres::connect(settings).await?;
-    postgres.metrics().register(metrics.registry());
-    let retention = PostgresRetention { entries: config.storage.retention_entries, age: config.storage.retention_age };
-    let log = PostgresLog::open(postgres.clone(), clock.clone(), retention);
+    let postgres = PostgresClient::connect(settings).await?;
+    postgres.metrics().register(metrics.registry_mut());
+    let retention =
+        PostgresRetention { max_messages: config.storage.retention_entries, max_age: config.storage.retention_age };
+    let log = PostgresLog::open_log(postgres.clone(), clock.clone(), retention);
     Ok((Arc::new(log), postgres))
 }

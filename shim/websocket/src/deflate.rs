@@ -19,18 +19,18 @@ const FULL_WINDOW_BITS: u8 = 15;
 const CLIENT_WINDOW_BYTES: usize = 1 << FULL_WINDOW_BITS;
 /// The lowest level with Huffman codes made for the text: a quarter smaller than level 1; levels above it take up to
 /// twice its time for a tenth.
-const LEVEL: u32 = 2;
+const COMPRESSION_LEVEL: u32 = 2;
 /// Texts below this are sent as they are: compressing one costs ten times what sending it does, for 200 bytes at best.
-const LEAST_BYTES: usize = 512;
+const MIN_TEXT_BYTES: usize = 512;
 /// What ends every flush, is not sent, and is put back before inflating (RFC 7692 sections 7.2.1 and 7.2.2).
 const FLUSH_TAIL: [u8; 4] = [0, 0, 0xFF, 0xFF];
 /// The same, and an empty final block behind it: only a message that is whole ends the stream exactly there.
-const END: [u8; 6] = [0, 0, 0xFF, 0xFF, 0x03, 0x00];
+const STREAM_END: [u8; 6] = [0, 0, 0xFF, 0xFF, 0x03, 0x00];
 /// Final blocks that a client may put into one message (RFC 7692 section 7.2.3.4). Each costs a fresh start, so a client
 /// that sends thousands is not indulged; one is what real ones send.
-const MOST_FINAL_BLOCKS: u8 = 8;
+const MAX_FINAL_BLOCKS: u8 = 8;
 /// Scratch beyond this is not kept.
-const KEPT_BYTES: usize = 128 * 1024 + 1;
+const MAX_POOLED_SCRATCH_BYTES: usize = 128 * 1024 + 1;
 
 thread_local! {
     static COMPRESSOR: RefCell<Option<(Compress, Vec<u8>)>> = const { RefCell::new(None) };
@@ -43,17 +43,17 @@ pub enum InflateError {
     /// It is longer than the limit.
     TooLong,
     /// It is no deflate stream, or not a whole one.
-    Damaged,
+    Corrupt,
 }
 
 /// One connection's share: what was agreed, and what its client may refer back to.
-pub struct Deflate {
+pub struct DeflateContext {
     server_window_bits: u8,
     keeps_context: bool,
     window: Vec<u8>,
 }
 
-impl Deflate {
+impl DeflateContext {
     /// As both sides agreed.
     pub fn new(agreement: &DeflateAgreement) -> Self {
         Self {
@@ -63,9 +63,9 @@ impl Deflate {
         }
     }
 
-    /// Whether this client can take a text of so many bytes from [`compress`]: no reference reaches further back than the
+    /// Whether this client can take a text of so many bytes from [`compress_text`]: no reference reaches further back than the
     /// text is long.
-    pub const fn takes(&self, bytes: usize) -> bool {
+    pub const fn accepts_length(&self, bytes: usize) -> bool {
         self.server_window_bits >= WINDOW_BITS || bytes <= 1 << self.server_window_bits
     }
 
@@ -74,25 +74,33 @@ impl Deflate {
     ///
     /// # Errors
     /// [`InflateError`]; nothing more can be read from this client then, because both sides' windows differ.
-    pub fn inflate(&mut self, payload: &[u8], limit: usize) -> Result<Vec<u8>, InflateError> {
+    pub fn inflate_message(&mut self, payload: &[u8], limit: usize) -> Result<Vec<u8>, InflateError> {
         if payload.is_empty() {
             return Ok(Vec::new());
         }
         INFLATER.with_borrow_mut(|kept| {
             let (inflater, scratch) = kept.get_or_insert_with(|| (Decompress::new(false), vec![0; 4096]));
-            let mut run = Run { inflater, scratch, length: 0, limit, window: &self.window, ended: false, finals: 0 };
-            let text = run.whole(payload)?.to_vec();
-            if scratch.len() > KEPT_BYTES {
+            let mut run = MessageInflater {
+                inflater,
+                scratch,
+                length: 0,
+                limit,
+                window: &self.window,
+                ended: false,
+                final_blocks: 0,
+            };
+            let text = run.inflate_all(payload)?.to_vec();
+            if scratch.len() > MAX_POOLED_SCRATCH_BYTES {
                 *kept = None;
             }
             if self.keeps_context {
-                self.remember(&text);
+                self.extend_window(&text);
             }
             Ok(text)
         })
     }
 
-    fn remember(&mut self, text: &[u8]) {
+    fn extend_window(&mut self, text: &[u8]) {
         let text = &text[text.len().saturating_sub(CLIENT_WINDOW_BYTES)..];
         let excess = (self.window.len() + text.len()).saturating_sub(CLIENT_WINDOW_BYTES);
         self.window.drain(..excess);
@@ -104,12 +112,13 @@ impl Deflate {
 }
 
 /// Compresses a text by itself; `None` where that saves nothing. Takes 15 µs and more: for a message to many, do it once.
-pub fn compress(text: &[u8]) -> Option<Box<[u8]>> {
-    if text.len() < LEAST_BYTES {
+pub fn compress_text(text: &[u8]) -> Option<Box<[u8]>> {
+    if text.len() < MIN_TEXT_BYTES {
         return None;
     }
     COMPRESSOR.with_borrow_mut(|kept| {
-        let fresh = || (Compress::new_with_window_bits(Compression::new(LEVEL), false, WINDOW_BITS), Vec::new());
+        let fresh =
+            || (Compress::new_with_window_bits(Compression::new(COMPRESSION_LEVEL), false, WINDOW_BITS), Vec::new());
         let (compressor, scratch) = kept.get_or_insert_with(fresh);
         if scratch.len() < text.len() {
             scratch.resize(text.len(), 0);
@@ -120,7 +129,7 @@ pub fn compress(text: &[u8]) -> Option<Box<[u8]>> {
         // Output that fills its room may have been cut off, and has not become shorter in any case.
         let whole = compressor.total_in() as usize == text.len() && length < text.len();
         let compressed = whole.then(|| scratch[..length].strip_suffix(&FLUSH_TAIL).map(Box::from)).flatten();
-        if scratch.len() > KEPT_BYTES {
+        if scratch.len() > MAX_POOLED_SCRATCH_BYTES {
             *scratch = Vec::new();
         }
         compressed
@@ -128,68 +137,68 @@ pub fn compress(text: &[u8]) -> Option<Box<[u8]>> {
 }
 
 /// One message on its way through the thread's inflater.
-struct Run<'a> {
+struct MessageInflater<'a> {
     inflater: &'a mut Decompress,
     scratch: &'a mut Vec<u8>,
     length: usize,
     limit: usize,
     window: &'a [u8],
     ended: bool,
-    finals: u8,
+    final_blocks: u8,
 }
 
-impl Run<'_> {
-    fn whole(&mut self, payload: &[u8]) -> Result<&[u8], InflateError> {
-        self.start()?;
-        self.take(payload)?;
-        self.take(&END)?;
-        if self.ended { Ok(&self.scratch[..self.length]) } else { Err(InflateError::Damaged) }
+impl MessageInflater<'_> {
+    fn inflate_all(&mut self, payload: &[u8]) -> Result<&[u8], InflateError> {
+        self.start_stream()?;
+        self.inflate_input(payload)?;
+        self.inflate_input(&STREAM_END)?;
+        if self.ended { Ok(&self.scratch[..self.length]) } else { Err(InflateError::Corrupt) }
     }
 
     /// Begins a stream that may refer back to the window and to what this message has been so far.
-    fn start(&mut self) -> Result<(), InflateError> {
+    fn start_stream(&mut self) -> Result<(), InflateError> {
         self.inflater.reset(false);
         self.ended = false;
         let so_far = &self.scratch[self.length.saturating_sub(CLIENT_WINDOW_BYTES)..self.length];
         for dictionary in [self.window, so_far] {
             if !dictionary.is_empty() {
-                self.inflater.set_dictionary(dictionary).map_err(|_| InflateError::Damaged)?;
+                self.inflater.set_dictionary(dictionary).map_err(|_| InflateError::Corrupt)?;
             }
         }
         Ok(())
     }
 
-    fn take(&mut self, mut input: &[u8]) -> Result<(), InflateError> {
+    fn inflate_input(&mut self, mut input: &[u8]) -> Result<(), InflateError> {
         loop {
             if self.ended {
                 if input.is_empty() {
                     return Ok(());
                 }
-                self.finals += 1;
-                if self.finals > MOST_FINAL_BLOCKS {
-                    return Err(InflateError::Damaged);
+                self.final_blocks += 1;
+                if self.final_blocks > MAX_FINAL_BLOCKS {
+                    return Err(InflateError::Corrupt);
                 }
-                self.start()?;
+                self.start_stream()?;
             }
-            let (read, wrote) = self.step(input)?;
+            let (read, wrote) = self.inflate_step(input)?;
             input = &input[read..];
             let full = self.length == self.scratch.len();
             if full {
-                self.grow()?;
+                self.grow_output()?;
             } else if input.is_empty() && !self.ended {
                 return Ok(());
             } else if read == 0 && wrote == 0 && !self.ended {
-                return Err(InflateError::Damaged);
+                return Err(InflateError::Corrupt);
             }
         }
     }
 
     /// Inflates into what room there is: bytes read and written.
-    fn step(&mut self, input: &[u8]) -> Result<(usize, usize), InflateError> {
+    fn inflate_step(&mut self, input: &[u8]) -> Result<(usize, usize), InflateError> {
         let before = (self.inflater.total_in(), self.inflater.total_out());
         let room = &mut self.scratch[self.length..];
         let status = self.inflater.decompress(input, room, FlushDecompress::None);
-        self.ended = status.map_err(|_| InflateError::Damaged)? == Status::StreamEnd;
+        self.ended = status.map_err(|_| InflateError::Corrupt)? == Status::StreamEnd;
         let read = (self.inflater.total_in() - before.0) as usize;
         let wrote = (self.inflater.total_out() - before.1) as usize;
         self.length += wrote;
@@ -197,7 +206,7 @@ impl Run<'_> {
     }
 
     /// Makes room, up to one byte beyond the limit: the byte that shows that a message is longer.
-    fn grow(&mut self) -> Result<(), InflateError> {
+    fn grow_output(&mut self) -> Result<(), InflateError> {
         let most = self.limit + 1;
         if self.scratch.len() >= most {
             return Err(InflateError::TooLong);

@@ -21,9 +21,9 @@ pub enum Opcode {
 
 /// What stands before a frame's payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Header {
+pub struct FrameHeader {
     /// Whether the message ends with this frame.
-    pub last: bool,
+    pub fin: bool,
     /// Whether RSV1 is set.
     pub compressed: bool,
     /// Its kind.
@@ -31,17 +31,17 @@ pub struct Header {
     /// The masking key; `None` for an unmasked frame.
     pub mask: Option<[u8; 4]>,
     /// The payload's length in bytes.
-    pub payload: u64,
+    pub payload_bytes: u64,
     /// The header's own length in bytes.
-    pub bytes: usize,
+    pub header_bytes: usize,
 }
 
 /// A header that RFC 6455 forbids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Forbidden;
+pub struct FrameHeaderError;
 
 impl Opcode {
-    const fn of(code: u8) -> Option<Self> {
+    const fn from_code(code: u8) -> Option<Self> {
         match code {
             0x0 => Some(Self::Continuation),
             0x1 => Some(Self::Text),
@@ -69,18 +69,18 @@ impl Opcode {
     }
 }
 
-impl Header {
+impl FrameHeader {
     /// Reads the header at the beginning of `bytes`; `None` while it is not complete.
     ///
     /// # Errors
-    /// [`Forbidden`] for RSV2 and RSV3, reserved opcodes, fragmented or long control frames, and a length with its top
+    /// [`FrameHeaderError`] for RSV2 and RSV3, reserved opcodes, fragmented or long control frames, and a length with its top
     /// bit set.
-    pub fn parse(bytes: &[u8]) -> Result<Option<Self>, Forbidden> {
+    pub fn parse(bytes: &[u8]) -> Result<Option<Self>, FrameHeaderError> {
         let [first, second, rest @ ..] = bytes else { return Ok(None) };
-        let opcode = Opcode::of(first & 0x0F).ok_or(Forbidden)?;
+        let opcode = Opcode::from_code(first & 0x0F).ok_or(FrameHeaderError)?;
         let (last, compressed, short) = (first & 0x80 != 0, first & 0x40 != 0, second & 0x7F);
         if first & 0x30 != 0 || (opcode.is_control() && (!last || compressed || short > 125)) {
-            return Err(Forbidden);
+            return Err(FrameHeaderError);
         }
         let (payload, rest, length_bytes) = match short {
             126 => {
@@ -94,7 +94,7 @@ impl Header {
             short => (u64::from(short), rest, 0),
         };
         if payload >> 63 != 0 {
-            return Err(Forbidden);
+            return Err(FrameHeaderError);
         }
         let masked = second & 0x80 != 0;
         let mask = match (masked, rest.first_chunk()) {
@@ -103,12 +103,12 @@ impl Header {
             (true, None) => return Ok(None),
         };
         let bytes = 2 + length_bytes + if masked { 4 } else { 0 };
-        Ok(Some(Self { last, compressed, opcode, mask, payload, bytes }))
+        Ok(Some(Self { fin: last, compressed, opcode, mask, payload_bytes: payload, header_bytes: bytes }))
     }
 }
 
 /// Appends a server's frame: never masked.
-pub fn write(out: &mut Vec<u8>, opcode: Opcode, last: bool, compressed: bool, payload: &[u8]) {
+pub fn write_frame(out: &mut Vec<u8>, opcode: Opcode, last: bool, compressed: bool, payload: &[u8]) {
     let first = opcode.code() | if last { 0x80 } else { 0 } | if compressed { 0x40 } else { 0 };
     out.reserve(10 + payload.len());
     match payload.len() {
@@ -126,7 +126,7 @@ pub fn write(out: &mut Vec<u8>, opcode: Opcode, last: bool, compressed: bool, pa
 }
 
 /// Masks or unmasks in place (RFC 6455 section 5.3), eight bytes at a time.
-pub fn unmask(payload: &mut [u8], mask: [u8; 4]) {
+pub fn apply_mask(payload: &mut [u8], mask: [u8; 4]) {
     let [a, b, c, d] = mask;
     let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
     let (chunks, rest) = payload.as_chunks_mut::<8>();
@@ -146,10 +146,10 @@ mod tests {
     fn the_rfcs_masked_hello_reads_back() {
         // RFC 6455 section 5.7, a single-frame masked text message.
         let bytes = [0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58];
-        let header = Header::parse(&bytes).unwrap().unwrap();
-        assert_eq!((header.last, header.opcode, header.payload, header.bytes), (true, Opcode::Text, 5, 6));
+        let header = FrameHeader::parse(&bytes).unwrap().unwrap();
+        assert_eq!((header.fin, header.opcode, header.payload_bytes, header.header_bytes), (true, Opcode::Text, 5, 6));
         let mut payload = bytes[6..].to_vec();
-        unmask(&mut payload, header.mask.unwrap());
+        apply_mask(&mut payload, header.mask.unwrap());
         assert_eq!(payload, b"Hello");
     }
 
@@ -157,11 +157,11 @@ mod tests {
     fn every_length_form_reads_back_and_waits_for_all_of_it() {
         for length in [0, 1, 125, 126, 0xFFFF, 0x1_0000] {
             let mut bytes = Vec::new();
-            write(&mut bytes, Opcode::Text, true, false, &vec![b'x'; length]);
-            let header = Header::parse(&bytes).unwrap().unwrap();
-            assert_eq!((header.payload, bytes.len() - header.bytes), (length as u64, length));
-            for cut in 0..header.bytes {
-                assert_eq!(Header::parse(&bytes[..cut]), Ok(None), "{length} cut at {cut}");
+            write_frame(&mut bytes, Opcode::Text, true, false, &vec![b'x'; length]);
+            let header = FrameHeader::parse(&bytes).unwrap().unwrap();
+            assert_eq!((header.payload_bytes, bytes.len() - header.header_bytes), (length as u64, length));
+            for cut in 0..header.header_bytes {
+                assert_eq!(FrameHeader::parse(&bytes[..cut]), Ok(None), "{length} cut at {cut}");
             }
         }
     }
@@ -170,11 +170,11 @@ mod tests {
     fn forbidden_headers_are_told() {
         for bytes in [[0xA1, 0x80], [0x91, 0x80], [0x83, 0x80], [0x8B, 0x80], [0x09, 0x80], [0x89, 0xFE], [0xC8, 0x80]]
         {
-            assert_eq!(Header::parse(&bytes), Err(Forbidden), "{bytes:x?}");
+            assert_eq!(FrameHeader::parse(&bytes), Err(FrameHeaderError), "{bytes:x?}");
         }
         let mut endless = vec![0x81, 0xFF];
         endless.extend_from_slice(&u64::MAX.to_be_bytes());
-        assert_eq!(Header::parse(&endless), Err(Forbidden));
+        assert_eq!(FrameHeader::parse(&endless), Err(FrameHeaderError));
     }
 
     #[test]
@@ -182,7 +182,7 @@ mod tests {
         for length in 0..40 {
             let plain: Vec<u8> = (0..length).collect();
             let mut masked = plain.clone();
-            unmask(&mut masked, [1, 2, 3, 4]);
+            apply_mask(&mut masked, [1, 2, 3, 4]);
             let naive: Vec<u8> = plain.iter().zip([1, 2, 3, 4].iter().cycle()).map(|(byte, key)| byte ^ key).collect();
             assert_eq!(masked, naive);
         }

@@ -2,7 +2,7 @@
 
 /// Why nothing more can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ReadError {
+pub enum SocketError {
     /// A frame over the limit (RFC 6455 section 7.4.1, 1009).
     FrameTooBig,
     /// A message over the limit, all its frames together (1009).
@@ -14,18 +14,18 @@ pub enum ReadError {
     /// Anything else that RFC 6455 forbids (1002).
     Protocol,
     /// The stream ended or broke.
-    Lost,
+    ConnectionLost,
 }
 
 /// What a client sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Message {
+pub enum SocketMessage {
     /// A text message, put together from its frames.
     Text(String),
     /// The first frame of a binary message; its payload is not looked at.
     Binary,
     /// A ping, answered already, or a pong.
-    Heartbeat,
+    PingOrPong,
     /// A close frame, answered already: code and reason, if it had them.
     Close(Option<(u16, String)>),
 }

@@ -10,40 +10,40 @@ use super::*;
 
 mod compression;
 
-const LIMITS: SocketLimits = SocketLimits { frame: 1_000, message: 2_500, outbound_frame: 100 };
+const LIMITS: SocketLimits = SocketLimits { frame_bytes: 1_000, message_bytes: 2_500, outbound_frame_bytes: 100 };
 const MASK: [u8; 4] = [7, 1, 2, 9];
 
-fn pair() -> (Socket<DuplexStream>, DuplexStream) {
+fn pair() -> (WebSocket<DuplexStream>, DuplexStream) {
     let (ours, theirs) = tokio::io::duplex(8 * 1024);
-    (Socket::new(ours, &[], LIMITS), theirs)
+    (WebSocket::new(ours, &[], LIMITS), theirs)
 }
 
 async fn peer(stream: DuplexStream) -> WebSocketStream<DuplexStream> {
-    let config = WebSocketConfig::default().max_frame_size(Some(LIMITS.outbound_frame));
+    let config = WebSocketConfig::default().max_frame_size(Some(LIMITS.outbound_frame_bytes));
     WebSocketStream::from_raw_socket(stream, Role::Client, Some(config)).await
 }
 
-async fn read(socket: &mut Socket<DuplexStream>) -> Result<Message, ReadError> {
+async fn read(socket: &mut WebSocket<DuplexStream>) -> Result<SocketMessage, SocketError> {
     poll_fn(|cx| socket.poll_read(cx)).await
 }
 
-async fn flush(socket: &mut Socket<DuplexStream>) {
+async fn flush(socket: &mut WebSocket<DuplexStream>) {
     poll_fn(|cx| socket.poll_flush(cx)).await.unwrap();
 }
 
-async fn feed(socket: &mut Socket<DuplexStream>, text: &str) {
-    poll_fn(|cx| Poll::Ready(socket.feed(cx, text.as_bytes()))).await.unwrap();
+async fn feed(socket: &mut WebSocket<DuplexStream>, text: &str) {
+    poll_fn(|cx| Poll::Ready(socket.enqueue_text(cx, text.as_bytes()))).await.unwrap();
 }
 
 /// A client's frame, as bytes: whatever the first byte says.
 fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    frame::write(&mut bytes, Opcode::Text, true, false, payload);
+    frame::write_frame(&mut bytes, Opcode::Text, true, false, payload);
     let header = bytes.len() - payload.len();
     bytes[0] = first;
     bytes[1] |= 0x80;
     bytes.splice(header..header, MASK);
-    frame::unmask(&mut bytes[header + 4..], MASK);
+    frame::apply_mask(&mut bytes[header + 4..], MASK);
     bytes
 }
 
@@ -52,14 +52,14 @@ async fn a_stock_client_and_this_socket_understand_each_other() {
     let (mut socket, stream) = pair();
     let mut client = peer(stream).await;
     client.send(Peer::text("hällo")).await.unwrap();
-    assert_eq!(read(&mut socket).await, Ok(Message::Text("hällo".to_owned())));
+    assert_eq!(read(&mut socket).await, Ok(SocketMessage::Text("hällo".to_owned())));
     let long = "x".repeat(250);
     feed(&mut socket, &long).await;
     flush(&mut socket).await;
     // Three frames of at most 100 bytes: the client refuses longer ones.
     assert_eq!(client.next().await.unwrap().unwrap(), Peer::text(long));
     client.close(None).await.unwrap();
-    assert_eq!(read(&mut socket).await, Ok(Message::Close(None)));
+    assert_eq!(read(&mut socket).await, Ok(SocketMessage::Close(None)));
     flush(&mut socket).await;
     assert!(matches!(client.next().await, Some(Ok(Peer::Close(None)))));
 }
@@ -69,7 +69,7 @@ async fn pings_are_answered_on_the_way_with_their_payload() {
     let (mut socket, stream) = pair();
     let mut client = peer(stream).await;
     client.send(Peer::Ping("are you there".into())).await.unwrap();
-    assert_eq!(read(&mut socket).await, Ok(Message::Heartbeat));
+    assert_eq!(read(&mut socket).await, Ok(SocketMessage::PingOrPong));
     flush(&mut socket).await;
     assert_eq!(client.next().await.unwrap().unwrap(), Peer::Pong("are you there".into()));
 }
@@ -81,8 +81,8 @@ async fn fragments_become_one_message_with_control_frames_in_between() {
     for frame in [masked(0x01, b"\xC3"), masked(0x89, b"ping"), masked(0x00, b"\xA4"), masked(0x80, b"!")] {
         stream.write_all(&frame).await.unwrap();
     }
-    assert_eq!(read(&mut socket).await, Ok(Message::Heartbeat));
-    assert_eq!(read(&mut socket).await, Ok(Message::Text("ä!".to_owned())));
+    assert_eq!(read(&mut socket).await, Ok(SocketMessage::PingOrPong));
+    assert_eq!(read(&mut socket).await, Ok(SocketMessage::Text("ä!".to_owned())));
 }
 
 #[tokio::test]
@@ -96,26 +96,26 @@ async fn a_frame_that_arrives_byte_by_byte_is_read_like_any_other() {
         }
     };
     let reading = async {
-        assert_eq!(read(&mut socket).await, Ok(Message::Text("a".repeat(300))));
-        assert_eq!(read(&mut socket).await, Ok(Message::Text("second".to_owned())));
+        assert_eq!(read(&mut socket).await, Ok(SocketMessage::Text("a".repeat(300))));
+        assert_eq!(read(&mut socket).await, Ok(SocketMessage::Text("second".to_owned())));
     };
     tokio::join!(writing, reading);
 }
 
 #[tokio::test]
 async fn what_the_rfc_forbids_is_told_apart() {
-    let cases: [(Vec<u8>, ReadError); 9] = [
-        (b"\x81\x05hello".to_vec(), ReadError::Protocol),
-        (masked(0xC1, b"compressed, but nobody agreed to that"), ReadError::Protocol),
-        (masked(0x80, b"continues nothing"), ReadError::Protocol),
-        (masked(0x83, b"reserved opcode"), ReadError::Protocol),
-        (masked(0x88, &999_u16.to_be_bytes()), ReadError::Protocol),
-        (masked(0x88, b"\x03"), ReadError::Protocol),
-        (masked(0x81, b"\xFF\xFE"), ReadError::InvalidUtf8),
-        (masked(0x81, &[b'x'; 1_001]), ReadError::FrameTooBig),
+    let cases: [(Vec<u8>, SocketError); 9] = [
+        (b"\x81\x05hello".to_vec(), SocketError::Protocol),
+        (masked(0xC1, b"compressed, but nobody agreed to that"), SocketError::Protocol),
+        (masked(0x80, b"continues nothing"), SocketError::Protocol),
+        (masked(0x83, b"reserved opcode"), SocketError::Protocol),
+        (masked(0x88, &999_u16.to_be_bytes()), SocketError::Protocol),
+        (masked(0x88, b"\x03"), SocketError::Protocol),
+        (masked(0x81, b"\xFF\xFE"), SocketError::InvalidUtf8),
+        (masked(0x81, &[b'x'; 1_001]), SocketError::FrameTooBig),
         (
             [masked(0x01, &[b'x'; 900]), masked(0x00, &[b'x'; 900]), masked(0x80, &[b'x'; 900])].concat(),
-            ReadError::MessageTooBig,
+            SocketError::MessageTooBig,
         ),
     ];
     for (bytes, expected) in cases {
@@ -130,14 +130,14 @@ async fn what_the_rfc_forbids_is_told_apart() {
 async fn a_peer_that_does_not_read_blocks_the_socket_and_loses_nothing() {
     let (mut socket, mut stream) = pair();
     let text = "y".repeat(90);
-    while !socket.is_blocked() {
+    while !socket.is_write_blocked() {
         feed(&mut socket, &text).await;
     }
-    let mut fed = socket.unsent() + 8 * 1024;
+    let mut fed = socket.unsent_bytes() + 8 * 1024;
     let mut got = vec![0; fed];
     let reading = async { stream.read_exact(&mut got).await.unwrap() };
     let (read, ()) = tokio::join!(reading, flush(&mut socket));
-    assert!(!socket.is_blocked());
+    assert!(!socket.is_write_blocked());
     fed -= read;
     assert_eq!(fed, 0);
     assert_eq!(socket.outgoing.capacity(), 0, "an idle socket holds no buffer");

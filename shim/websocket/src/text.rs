@@ -9,22 +9,22 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
-use super::deflate::compress;
+use super::deflate::compress_text;
 
 /// A message's text (UTF-8), shared by all its receivers. `Debug` shows its length only.
 #[derive(Clone)]
-pub struct SharedText(Arc<Shared>);
+pub struct SharedText(Arc<SharedTextInner>);
 
-struct Shared {
+struct SharedTextInner {
     text: Bytes,
     compressed: OnceLock<Option<Box<[u8]>>>,
 }
 
 impl SharedText {
-    /// The text as [`compress`] has it; `None` where that saves nothing. It is kept as long as the text is, and is never
+    /// The text as [`compress_text`] has it; `None` where that saves nothing. It is kept as long as the text is, and is never
     /// longer.
-    pub fn compressed(&self) -> Option<&[u8]> {
-        self.0.compressed.get_or_init(|| compress(&self.0.text)).as_deref()
+    pub fn compressed_form(&self) -> Option<&[u8]> {
+        self.0.compressed.get_or_init(|| compress_text(&self.0.text)).as_deref()
     }
 }
 
@@ -38,7 +38,7 @@ impl Deref for SharedText {
 
 impl From<Bytes> for SharedText {
     fn from(text: Bytes) -> Self {
-        Self(Arc::new(Shared { text, compressed: OnceLock::new() }))
+        Self(Arc::new(SharedTextInner { text, compressed: OnceLock::new() }))
     }
 }
 

@@ -8,10 +8,10 @@ use std::task::{Context, Poll, Waker};
 
 use gateway::handshake::DeflateAgreement;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use websocket::{Message, ReadError, Socket, SocketLimits};
+use websocket::{SocketError, SocketLimits, SocketMessage, WebSocket};
 
 /// Small, so that short inputs reach them.
-const LIMITS: SocketLimits = SocketLimits { frame: 600, message: 1500, outbound_frame: 100 };
+const LIMITS: SocketLimits = SocketLimits { frame_bytes: 600, message_bytes: 1500, outbound_frame_bytes: 100 };
 /// A session that polls more often than a byte at a time would need hangs.
 const MOST_POLLS: usize = 100_000;
 
@@ -34,7 +34,10 @@ pub fn frames(input: &[u8]) {
     assert_eq!(whole.messages, cut.messages, "in pieces of {}", usize::from(how >> 2) + 1);
     assert_eq!(whole.error, cut.error, "in pieces of {}", usize::from(how >> 2) + 1);
     for message in &whole.messages {
-        assert!(!matches!(message, Message::Text(text) if text.len() > LIMITS.message), "a message over the limit");
+        assert!(
+            !matches!(message, SocketMessage::Text(text) if text.len() > LIMITS.message_bytes),
+            "a message over the limit"
+        );
     }
     assert_answers(&whole.answers, &whole.messages);
     assert_eq!(whole.answers, cut.answers);
@@ -42,14 +45,14 @@ pub fn frames(input: &[u8]) {
 
 /// What came of a connection.
 struct Read {
-    messages: Vec<Message>,
-    error: ReadError,
+    messages: Vec<SocketMessage>,
+    error: SocketError,
     answers: Vec<u8>,
 }
 
 fn read(sent: &[u8], piece: usize, agreed: Option<&DeflateAgreement>) -> Read {
     let wire = Wire { sent, piece, paused: false, answers: Vec::new() };
-    let mut socket = Socket::new(wire, &[], LIMITS).compressed(agreed);
+    let mut socket = WebSocket::new(wire, &[], LIMITS).with_compression(agreed);
     let mut cx = Context::from_waker(Waker::noop());
     let mut messages = Vec::new();
     for _ in 0..MOST_POLLS {
@@ -58,7 +61,7 @@ fn read(sent: &[u8], piece: usize, agreed: Option<&DeflateAgreement>) -> Read {
             Poll::Pending => assert!(socket.poll_flush(&mut cx).is_ready(), "a wire that takes everything was full"),
             Poll::Ready(Err(error)) => {
                 assert!(socket.poll_flush(&mut cx).is_ready());
-                let answers = std::mem::take(&mut socket.stream().answers);
+                let answers = std::mem::take(&mut socket.stream_mut().answers);
                 return Read { messages, error, answers };
             }
         }
@@ -67,7 +70,7 @@ fn read(sent: &[u8], piece: usize, agreed: Option<&DeflateAgreement>) -> Read {
 }
 
 /// Each ping has its pong, a close frame its echo, and nothing else was said.
-fn assert_answers(mut answers: &[u8], messages: &[Message]) {
+fn assert_answers(mut answers: &[u8], messages: &[SocketMessage]) {
     let mut asked = messages.iter();
     while let [first, length, rest @ ..] = answers {
         let length = usize::from(*length);
@@ -77,10 +80,10 @@ fn assert_answers(mut answers: &[u8], messages: &[Message]) {
             0x88 => true,
             other => panic!("an answer begins with {other:#04x}"),
         };
-        let reason = |message: &&Message| match message {
-            Message::Heartbeat => !closes,
-            Message::Close(_) => closes,
-            Message::Text(_) | Message::Binary => false,
+        let reason = |message: &&SocketMessage| match message {
+            SocketMessage::PingOrPong => !closes,
+            SocketMessage::Close(_) => closes,
+            SocketMessage::Text(_) | SocketMessage::Binary => false,
         };
         assert!(asked.find(reason).is_some(), "an answer that nobody asked for");
         answers = &rest[length..];

@@ -8,9 +8,9 @@ mod frames;
 
 pub use self::frames::frames;
 
-use gateway::management::{ManagementError, is_management_path, parse_path};
-use gateway::reply::Reply;
-use gateway::route::{Selected, SelectionExpression};
+use gateway::management::{ManagementError, is_management_path, parse_management_path};
+use gateway::reply::IntegrationReply;
+use gateway::route::{SelectionExpression, SelectionValue};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::IgnoredAny;
 
@@ -28,17 +28,17 @@ pub fn selection(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let (expression, body) = text.split_once('\n').unwrap_or(("$request.body.action", text));
     let Ok(parsed) = SelectionExpression::parse(expression) else { return };
-    let selected = parsed.select(body);
+    let selected = parsed.evaluate_body(body);
     let reads_body = expression.replace("\\$", "").contains('$');
     if reads_body {
         let is_json = serde_json::from_str::<IgnoredAny>(body).is_ok();
-        assert_eq!(selected == Selected::NotJson, !is_json, "{expression:?} on {body:?}");
+        assert_eq!(selected == SelectionValue::NotJson, !is_json, "{expression:?} on {body:?}");
     }
     if expression == "$request.body.action"
         && let Ok(document) = serde_json::from_str::<serde_json::Value>(body)
         && let Some(action) = document.get("action").and_then(serde_json::Value::as_str)
     {
-        assert_eq!(selected, Selected::Value(action.into()), "{body:?}");
+        assert_eq!(selected, SelectionValue::Text(action.into()), "{body:?}");
     }
 }
 
@@ -51,11 +51,11 @@ pub fn selection(input: &[u8]) {
 /// When one of these does not hold.
 pub fn management(input: &[u8]) {
     let Ok(path) = std::str::from_utf8(input) else { return };
-    match parse_path(path, STAGE) {
+    match parse_management_path(path, STAGE) {
         Ok(target) => {
             assert!(is_management_path(path), "{path:?} has a target and is no path of @connections");
             let id = utf8_percent_encode(target.connection_id.as_str(), NON_ALPHANUMERIC);
-            let again = parse_path(&format!("/{STAGE}/@connections/{id}"), STAGE);
+            let again = parse_management_path(&format!("/{STAGE}/@connections/{id}"), STAGE);
             assert_eq!(again, Ok(target), "{path:?} escaped again");
         }
         Err(ManagementError::MalformedId(_) | ManagementError::Forbidden) => {}
@@ -70,8 +70,8 @@ pub fn management(input: &[u8]) {
 /// # Panics
 /// When it does not.
 pub fn reply(input: &[u8]) {
-    if let Ok(reply) = Reply::from_json(input) {
+    if let Ok(reply) = IntegrationReply::from_json(input) {
         assert!((200..=599).contains(&reply.status), "status {}", reply.status);
-        let _ = reply.subprotocol();
+        let _ = reply.chosen_subprotocol();
     }
 }

@@ -10,18 +10,18 @@
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use crate::event::{Event, Kind};
+use crate::event::{Event, EventKind};
 
 /// What was said at connect.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Directive {
     /// What `$connect` is to do.
-    pub connect: Told,
+    pub connect: ProbeBehavior,
     /// What the authorizer is to do.
-    pub authorizer: Told,
+    pub authorizer: ProbeBehavior,
     /// What `$disconnect` is to do.
-    pub disconnect: Told,
+    pub disconnect: ProbeBehavior,
     /// The connection to post every event to.
     pub observer: Option<String>,
 }
@@ -29,11 +29,11 @@ pub struct Directive {
 /// What one invocation is to do: wait, call, note, then answer.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
-pub struct Told {
+pub struct ProbeBehavior {
     /// Milliseconds to wait before anything else.
     pub after: u64,
     /// A call of `@connections` to make and record.
-    pub call: Option<ToldCall>,
+    pub call: Option<BehaviorCall>,
     /// A text to record when everything else is done.
     pub note: Option<String>,
     /// The function's result, `null` included.
@@ -44,14 +44,14 @@ pub struct Told {
     /// Fail with this message.
     pub throw: Option<String>,
     /// Fail in another way.
-    pub refuse: Option<Refusal>,
+    pub refuse: Option<ProbeError>,
     /// Answer with the event itself as the body.
     pub event: bool,
 }
 
 /// A call of `@connections`.
 #[derive(Debug, Clone, Deserialize)]
-pub struct ToldCall {
+pub struct BehaviorCall {
     /// The method.
     pub method: String,
     /// The connection; its own when absent.
@@ -65,7 +65,7 @@ pub struct ToldCall {
 /// How a function fails.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Refusal {
+pub enum ProbeError {
     /// It throws an error with this message.
     Throw(String),
     /// It crashes.
@@ -77,13 +77,13 @@ pub enum Refusal {
 }
 
 #[derive(Deserialize)]
-struct Message {
-    answer: Told,
+struct MessageBody {
+    answer: ProbeBehavior,
 }
 
 /// What the query of a CONNECT event or an authorizer's request says, be it a directive or not; empty when it says nothing.
 #[must_use]
-pub fn said(event: &Event) -> &str {
+pub fn directive_text(event: &Event) -> &str {
     event.value["queryStringParameters"]["probe"].as_str().unwrap_or_default()
 }
 
@@ -96,14 +96,14 @@ impl Directive {
 
     /// What is to be done with `event`; what a message says counts for that message.
     #[must_use]
-    pub fn for_event(&self, event: &Event) -> Told {
+    pub fn for_event(&self, event: &Event) -> ProbeBehavior {
         match event.kind() {
-            Kind::Connect => self.connect.clone(),
-            Kind::Authorizer => self.authorizer.clone(),
-            Kind::Disconnect => self.disconnect.clone(),
-            Kind::Message | Kind::Note => {
+            EventKind::Connect => self.connect.clone(),
+            EventKind::Authorizer => self.authorizer.clone(),
+            EventKind::Disconnect => self.disconnect.clone(),
+            EventKind::Message | EventKind::Note => {
                 let body = event.value["body"].as_str().unwrap_or_default();
-                serde_json::from_str(body).map(|message: Message| message.answer).unwrap_or_default()
+                serde_json::from_str(body).map(|message: MessageBody| message.answer).unwrap_or_default()
             }
         }
     }
@@ -120,10 +120,10 @@ mod tests {
 
     #[test]
     fn null_is_something_to_return() {
-        let told: Told = serde_json::from_str(r#"{"return": null}"#).unwrap();
+        let told: ProbeBehavior = serde_json::from_str(r#"{"return": null}"#).unwrap();
         assert_eq!(told.returns, Some(Value::Null));
-        let told: Told = serde_json::from_str(r#"{"refuse": "not_invokable"}"#).unwrap();
-        assert_eq!((told.returns, told.refuse), (None, Some(Refusal::NotInvokable)));
+        let told: ProbeBehavior = serde_json::from_str(r#"{"refuse": "not_invokable"}"#).unwrap();
+        assert_eq!((told.returns, told.refuse), (None, Some(ProbeError::NotInvokable)));
     }
 
     #[test]
@@ -133,7 +133,7 @@ mod tests {
                 r#"{{"queryStringParameters":{{"probe":{query:?}}},"requestContext":{{"eventType":"CONNECT"}}}}"#
             );
             let event = Event::parse(raw).unwrap();
-            assert!(Directive::parse(said(&event)).is_none());
+            assert!(Directive::parse(directive_text(&event)).is_none());
             assert!(Directive::default().for_event(&event).returns.is_none());
         }
     }

@@ -12,7 +12,7 @@ pub use self::shape::shape;
 
 /// Which of the events it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum EventKind {
     /// The authorizer's request.
     Authorizer,
     /// `CONNECT`
@@ -46,15 +46,15 @@ impl Event {
 
     /// Which event it is.
     #[must_use]
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> EventKind {
         if self.value["type"] == "REQUEST" {
-            return Kind::Authorizer;
+            return EventKind::Authorizer;
         }
         match self.context("eventType") {
-            "CONNECT" => Kind::Connect,
-            "MESSAGE" => Kind::Message,
-            "DISCONNECT" => Kind::Disconnect,
-            _ => Kind::Note,
+            "CONNECT" => EventKind::Connect,
+            "MESSAGE" => EventKind::Message,
+            "DISCONNECT" => EventKind::Disconnect,
+            _ => EventKind::Note,
         }
     }
 

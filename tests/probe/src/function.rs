@@ -8,17 +8,19 @@ use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::desk::{DESK, Desk, Instruction};
+use crate::directive_client::{DIRECTIVE_SERVER_VARIABLE, DirectiveClient, Instruction};
 
 /// Runs until the platform ends the process, and asks the desk that the environment names what to do.
 ///
 /// # Errors
 /// The environment names no desk, or the Runtime API is away.
-pub async fn ask_a_desk() -> Result<(), Error> {
-    let desk = Desk::at(&variable(DESK).with_context(|| format!("{DESK} names no desk"))?);
+pub async fn run_with_directive_server() -> Result<(), Error> {
+    let desk = DirectiveClient::new(
+        &variable(DIRECTIVE_SERVER_VARIABLE).with_context(|| format!("{DIRECTIVE_SERVER_VARIABLE} names no desk"))?,
+    );
     serve(|event| {
         let desk = desk.clone();
-        async move { desk.ask(event).await }
+        async move { desk.request_instruction(event).await }
     })
     .await
 }
@@ -31,15 +33,18 @@ pub async fn ask_a_desk() -> Result<(), Error> {
 pub async fn run() -> Result<(), Error> {
     use std::sync::Arc;
 
-    use crate::names::{MANAGEMENT, TABLE};
-    use crate::stage::Stage;
+    use crate::names::{MANAGEMENT_ENDPOINT_VARIABLE, TABLE_VARIABLE};
+    use crate::stage::AwsEnvironment;
 
-    if variable(DESK).is_some() {
-        return ask_a_desk().await;
+    if variable(DIRECTIVE_SERVER_VARIABLE).is_some() {
+        return run_with_directive_server().await;
     }
-    let table = variable(TABLE).with_context(|| format!("{DESK} names no desk and {TABLE} names no table"))?;
+    let table = variable(TABLE_VARIABLE)
+        .with_context(|| format!("{DIRECTIVE_SERVER_VARIABLE} names no desk and {TABLE_VARIABLE} names no table"))?;
     lambda_runtime::tracing::init_default_subscriber();
-    let probe = Arc::new(crate::Probe::new(Arc::new(Stage::on_aws(table, variable(MANAGEMENT)).await?)));
+    let probe = Arc::new(crate::Probe::new(Arc::new(
+        AwsEnvironment::from_sdk_config(table, variable(MANAGEMENT_ENDPOINT_VARIABLE)).await?,
+    )));
     serve(|event| {
         let probe = probe.clone();
         async move { Ok(probe.invoke(event.into_bytes()).await.into()) }
@@ -48,11 +53,11 @@ pub async fn run() -> Result<(), Error> {
 }
 
 async fn serve<F: Future<Output = Result<Instruction, Error>>>(decide: impl Fn(String) -> F) -> Result<(), Error> {
-    let handle = |event: LambdaEvent<Box<RawValue>>| follow(decide(event.payload.get().to_owned()));
+    let handle = |event: LambdaEvent<Box<RawValue>>| execute_instruction(decide(event.payload.get().to_owned()));
     lambda_runtime::run(service_fn(handle)).await
 }
 
-async fn follow(decision: impl Future<Output = Result<Instruction, Error>>) -> Result<Value, Error> {
+async fn execute_instruction(decision: impl Future<Output = Result<Instruction, Error>>) -> Result<Value, Error> {
     match decision.await? {
         Instruction::Return(value) => Ok(value),
         Instruction::Throw(message) => Err(message.into()),

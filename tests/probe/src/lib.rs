@@ -7,10 +7,10 @@
 //! ```
 //! A client tells them at connect in `?probe={"connect":…,"authorizer":…,"disconnect":…}` and per message in
 //! `{"action":…,"answer":{…}}`; see [`directive`]. Invariant: a probe decides by the JSON of the event alone, so the same
-//! logic can stand behind any gateway. What differs from place to place is behind [`Surroundings`].
+//! logic can stand behind any gateway. What differs from place to place is behind [`ProbeEnvironment`].
 
-pub mod desk;
 pub mod directive;
+pub mod directive_client;
 pub mod event;
 pub mod function;
 pub mod names;
@@ -18,4 +18,4 @@ mod probe;
 #[cfg(feature = "stage")]
 pub mod stage;
 
-pub use self::probe::{Call, Called, Probe, Surroundings};
+pub use self::probe::{ManagementCall, ManagementResponse, Probe, ProbeEnvironment};

@@ -1,7 +1,7 @@
 //! What a probe does with an event, wherever it runs.
 //!
 //! Invariant: an event is recorded before anything is done about it, and what it is to do is known from it and from what
-//! was said when its connection was opened. Who keeps that, and how clients are reached, is up to the [`Surroundings`].
+//! was said when its connection was opened. Who keeps that, and how clients are reached, is up to the [`ProbeEnvironment`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,47 +9,47 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
-use crate::directive::{self, Directive, Refusal, Told, ToldCall};
-use crate::event::{Event, Kind};
+use crate::directive::{self, BehaviorCall, Directive, ProbeBehavior, ProbeError};
+use crate::event::{Event, EventKind};
 
 /// Most bytes of an event that are posted to an observer: a larger one would not fit into a message.
-const OBSERVED_BYTES: usize = 120 * 1024;
+const MAX_OBSERVED_BYTES: usize = 120 * 1024;
 
 /// The place where a probe runs.
 #[async_trait]
-pub trait Surroundings: Send + Sync {
+pub trait ProbeEnvironment: Send + Sync {
     /// Hears of an event or a note, before anybody else does.
-    fn hear(&self, event: &Event);
+    fn record_event(&self, event: &Event);
 
     /// Remembers what was said when a connection was opened. Of two sayings the first counts: the authorizer and
     /// `$connect` are told the same. May forget it after the longest life of a connection.
     ///
     /// # Errors
     /// It cannot be remembered.
-    async fn remember(&self, connection: &str, directive: &str) -> anyhow::Result<()>;
+    async fn store_directive(&self, connection: &str, directive: &str) -> anyhow::Result<()>;
 
     /// What is remembered of a connection; `None` when nothing was said.
     ///
     /// # Errors
     /// It cannot be known.
-    async fn recall(&self, connection: &str) -> anyhow::Result<Option<String>>;
+    async fn load_directive(&self, connection: &str) -> anyhow::Result<Option<String>>;
 
     /// The same, for the last time: of two askers one is answered.
     ///
     /// # Errors
     /// It cannot be known.
-    async fn forget(&self, connection: &str) -> anyhow::Result<Option<String>>;
+    async fn take_directive(&self, connection: &str) -> anyhow::Result<Option<String>>;
 
     /// Calls `@connections` of the API that `event` came from, once.
     ///
     /// # Errors
     /// There is no answer in time. Any answer, refusals included, is a result.
-    async fn call(&self, event: &Event, call: Call<'_>) -> anyhow::Result<Called>;
+    async fn call_management(&self, event: &Event, call: ManagementCall<'_>) -> anyhow::Result<ManagementResponse>;
 }
 
 /// A call of `@connections`.
 #[derive(Debug, Clone, Copy)]
-pub struct Call<'a> {
+pub struct ManagementCall<'a> {
     /// `POST`, `GET`, `DELETE`, or anything else.
     pub method: &'a str,
     /// The connection's id, as it is.
@@ -60,7 +60,7 @@ pub struct Call<'a> {
 
 /// How it was answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Called {
+pub struct ManagementResponse {
     /// The status.
     pub status: u16,
     /// The field `x-amzn-ErrorType`.
@@ -71,12 +71,12 @@ pub struct Called {
 
 /// The functions behind the probed API.
 pub struct Probe {
-    surroundings: Arc<dyn Surroundings>,
+    environment: Arc<dyn ProbeEnvironment>,
 }
 
 /// One event and who is to hear of it.
-struct Invocation<'a> {
-    surroundings: &'a dyn Surroundings,
+struct ProbeInvocation<'a> {
+    environment: &'a dyn ProbeEnvironment,
     event: &'a Event,
     observer: Option<&'a str>,
 }
@@ -84,24 +84,24 @@ struct Invocation<'a> {
 impl Probe {
     /// A probe in these surroundings.
     #[must_use]
-    pub fn new(surroundings: Arc<dyn Surroundings>) -> Self {
-        Self { surroundings }
+    pub fn new(surroundings: Arc<dyn ProbeEnvironment>) -> Self {
+        Self { environment: surroundings }
     }
 
     /// Handles one event: records it, does as told, and gives the function's result.
     ///
     /// # Errors
     /// The function is to fail, or its surroundings failed it, which looks like an error that it throws.
-    pub async fn invoke(&self, raw: Vec<u8>) -> Result<Value, Refusal> {
-        let event = Event::parse(String::from_utf8_lossy(&raw).into_owned()).map_err(|_| Refusal::Crash)?;
+    pub async fn invoke(&self, raw: Vec<u8>) -> Result<Value, ProbeError> {
+        let event = Event::parse(String::from_utf8_lossy(&raw).into_owned()).map_err(|_| ProbeError::Crash)?;
         let directive = self.directive(&event).await.map_err(|error| {
             tracing::error!(error = format!("{error:#}"), "what a client said is not known");
-            Refusal::Throw("what the client said is not known".to_owned())
+            ProbeError::Throw("what the client said is not known".to_owned())
         })?;
         let told = directive.for_event(&event);
         let observer = directive.observer.as_deref();
-        let invocation = Invocation { surroundings: &*self.surroundings, event: &event, observer };
-        invocation.carry_out(&told).await;
+        let invocation = ProbeInvocation { environment: &*self.environment, event: &event, observer };
+        invocation.run_behavior(&told).await;
         result(told, &event)
     }
 
@@ -109,21 +109,21 @@ impl Probe {
     async fn directive(&self, event: &Event) -> anyhow::Result<Directive> {
         let connection = event.context("connectionId");
         let remembered = match event.kind() {
-            Kind::Connect | Kind::Authorizer => {
-                let said = directive::said(event);
+            EventKind::Connect | EventKind::Authorizer => {
+                let said = directive::directive_text(event);
                 let Some(directive) = Directive::parse(said) else { return Ok(Directive::default()) };
-                self.surroundings.remember(connection, said).await?;
+                self.environment.store_directive(connection, said).await?;
                 return Ok(directive);
             }
-            Kind::Disconnect => self.surroundings.forget(connection).await?,
-            Kind::Message | Kind::Note => self.surroundings.recall(connection).await?,
+            EventKind::Disconnect => self.environment.take_directive(connection).await?,
+            EventKind::Message | EventKind::Note => self.environment.load_directive(connection).await?,
         };
         Ok(remembered.as_deref().and_then(Directive::parse).unwrap_or_default())
     }
 }
 
-impl Invocation<'_> {
-    async fn carry_out(&self, told: &Told) {
+impl ProbeInvocation<'_> {
+    async fn run_behavior(&self, told: &ProbeBehavior) {
         self.record(self.event).await;
         if told.after > 0 {
             tokio::time::sleep(Duration::from_millis(told.after)).await;
@@ -138,13 +138,13 @@ impl Invocation<'_> {
     }
 
     async fn record(&self, event: &Event) {
-        self.surroundings.hear(event);
+        self.environment.record_event(event);
         if let Some(connection) = self.observer
-            && event.raw.len() <= OBSERVED_BYTES
+            && event.raw.len() <= MAX_OBSERVED_BYTES
         {
-            let call = Call { method: "POST", connection, body: &event.raw };
+            let call = ManagementCall { method: "POST", connection, body: &event.raw };
             // An observer that is gone observes nothing; its case has failed already.
-            let _ = self.surroundings.call(self.event, call).await;
+            let _ = self.environment.call_management(self.event, call).await;
         }
     }
 
@@ -154,22 +154,24 @@ impl Invocation<'_> {
         }
     }
 
-    async fn call(&self, told: &ToldCall) -> Value {
+    async fn call(&self, told: &BehaviorCall) -> Value {
         let connection = told.connection.as_deref().unwrap_or(self.event.context("connectionId"));
-        let call = Call { method: &told.method, connection, body: &told.body };
-        match self.surroundings.call(self.event, call).await {
-            Ok(Called { status, error_type, body }) => json!({"status": status, "errorType": error_type, "body": body}),
+        let call = ManagementCall { method: &told.method, connection, body: &told.body };
+        match self.environment.call_management(self.event, call).await {
+            Ok(ManagementResponse { status, error_type, body }) => {
+                json!({"status": status, "errorType": error_type, "body": body})
+            }
             Err(error) => json!({"failed": error.to_string()}),
         }
     }
 }
 
-fn result(told: Told, event: &Event) -> Result<Value, Refusal> {
+fn result(told: ProbeBehavior, event: &Event) -> Result<Value, ProbeError> {
     if let Some(refusal) = told.refuse {
         return Err(refusal);
     }
     if let Some(message) = told.throw {
-        return Err(Refusal::Throw(message));
+        return Err(ProbeError::Throw(message));
     }
     if told.event {
         return Ok(json!({"statusCode": 200, "body": event.raw}));

@@ -13,11 +13,11 @@ use async_trait::async_trait;
 use aws_config::BehaviorVersion;
 use aws_config::timeout::TimeoutConfig;
 
-pub use self::table::Table;
+pub use self::table::DirectiveTable;
 
-use self::management::Management;
+use self::management::ManagementClient;
 use crate::event::Event;
-use crate::probe::{Call, Called, Surroundings};
+use crate::probe::{ManagementCall, ManagementResponse, ProbeEnvironment};
 
 /// One attempt of a call of DynamoDB.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -25,19 +25,19 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 const CALL_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// The surroundings of a deployed probe.
-pub struct Stage {
-    table: Table,
-    management: Management,
+pub struct AwsEnvironment {
+    table: DirectiveTable,
+    management: ManagementClient,
 }
 
-impl Stage {
+impl AwsEnvironment {
     /// A stage whose table is called `table`, with region, credentials and endpoints from the SDK's standard environment.
     /// `management` is the endpoint of `@connections` where it is not the one that events name. Nothing is asked of the
     /// network here.
     ///
     /// # Errors
     /// The environment has no region or no way to credentials.
-    pub async fn on_aws(table: String, management: Option<String>) -> anyhow::Result<Self> {
+    pub async fn from_sdk_config(table: String, management: Option<String>) -> anyhow::Result<Self> {
         let timeouts =
             TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT_TIMEOUT).operation_timeout(CALL_TIMEOUT).build();
         let loader = aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts);
@@ -45,29 +45,29 @@ impl Stage {
         let region = sdk.region().context("AWS_REGION is not set")?.to_string();
         let credentials = sdk.credentials_provider().context("there are no credentials")?;
         Ok(Self {
-            table: Table::new(aws_sdk_dynamodb::Client::new(&sdk), table),
-            management: Management::new(credentials, region, management),
+            table: DirectiveTable::new(aws_sdk_dynamodb::Client::new(&sdk), table),
+            management: ManagementClient::new(credentials, region, management),
         })
     }
 }
 
 #[async_trait]
-impl Surroundings for Stage {
-    fn hear(&self, _: &Event) {}
+impl ProbeEnvironment for AwsEnvironment {
+    fn record_event(&self, _: &Event) {}
 
-    async fn remember(&self, connection: &str, directive: &str) -> anyhow::Result<()> {
+    async fn store_directive(&self, connection: &str, directive: &str) -> anyhow::Result<()> {
         self.table.put(connection, directive, now()).await
     }
 
-    async fn recall(&self, connection: &str) -> anyhow::Result<Option<String>> {
+    async fn load_directive(&self, connection: &str) -> anyhow::Result<Option<String>> {
         self.table.get(connection, now()).await
     }
 
-    async fn forget(&self, connection: &str) -> anyhow::Result<Option<String>> {
+    async fn take_directive(&self, connection: &str) -> anyhow::Result<Option<String>> {
         self.table.take(connection, now()).await
     }
 
-    async fn call(&self, event: &Event, call: Call<'_>) -> anyhow::Result<Called> {
+    async fn call_management(&self, event: &Event, call: ManagementCall<'_>) -> anyhow::Result<ManagementResponse> {
         self.management.call(event, call, now()).await
     }
 }

@@ -3,28 +3,31 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use probes::stage::Table;
-use tests::conformance::aws_local::{DIRECTIVES, Stage, directives};
+use probes::stage::DirectiveTable;
+use tests::conformance::aws_local::{AwsLocalStage, DIRECTIVES, directives};
 use tests::conformance::cases;
-use tests::conformance::report::{Outcome, Verdict};
+use tests::conformance::report::{CaseOutcome, CaseVerdict};
 use tests::conformance::runner;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_hold_through_the_probe_that_stands_by_itself() {
-    let Some(stage) = Stage::start().await.unwrap() else { return };
+    let Some(stage) = AwsLocalStage::start().await.unwrap() else { return };
     let report = runner::run(&cases::rows(), &stage.target()).await;
     stage.stop().await;
     println!("{}", report.summary());
     let failures: Vec<_> = report.failures().collect();
     assert!(failures.is_empty(), "{}: {failures:#?}", report.summary());
-    let ran = |outcome: &&Outcome| matches!(outcome.verdict, Verdict::Holds | Verdict::Chosen);
+    let ran = |outcome: &&CaseOutcome| matches!(outcome.verdict, CaseVerdict::Holds | CaseVerdict::Chosen);
     assert!(report.outcomes.iter().filter(ran).count() > 100, "too few rows ran: {}", report.summary());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_table_keeps_the_first_saying_until_the_end_of_its_connection() {
     let Some((_database, client)) = directives().await.unwrap() else { return };
-    let (table, other) = (Table::new(client.clone(), DIRECTIVES.to_owned()), Table::new(client, DIRECTIVES.to_owned()));
+    let (table, other) = (
+        DirectiveTable::new(client.clone(), DIRECTIVES.to_owned()),
+        DirectiveTable::new(client, DIRECTIVES.to_owned()),
+    );
     let (now, said) = (UNIX_EPOCH + Duration::from_secs(1_795_000_000), Some("first".to_owned()));
     assert_eq!(table.get("a=", now).await.unwrap(), None);
     table.put("a=", "first", now).await.unwrap();

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Parser;
-use shim::config::{Environment, Strings};
+use shim::config::{ProcessEnvironment, VariableSource};
 use tests::aws_local::{Deployment, random_secret};
 use tests::conformance::probe::executable::binary;
 use tests::dynamodb::DynamoDb;
@@ -49,9 +49,9 @@ async fn start(arguments: &Arguments, deployment: &Deployment) -> anyhow::Result
     let mut command = Command::new(binary("twinway")?);
     command.arg("serve").env_clear();
     for name in ["HOME", "LANG", "PATH", "RUST_LOG", "TMPDIR"] {
-        command.envs(Environment.text(name).map(|text| (name, text)));
+        command.envs(ProcessEnvironment.read_variable(name).map(|text| (name, text)));
     }
-    if Environment.text("RUST_LOG").is_none() {
+    if ProcessEnvironment.read_variable("RUST_LOG").is_none() {
         command.env("RUST_LOG", "warn");
     }
     command.env("TWINWAY_OPS_LISTEN", arguments.ops_listen.to_string());

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, ensure};
 use clap::Parser;
-use tests::load::bench::bare::{self, Kind};
+use tests::load::bench::baseline::{self, BaselineKind};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -21,7 +21,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 struct Cli {
     /// Which one
     #[arg(long, value_enum)]
-    kind: Kind,
+    kind: BaselineKind,
     /// Where to listen: a loopback address, port 0 for any free one
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
@@ -41,13 +41,13 @@ fn main() -> anyhow::Result<()> {
 }
 
 async fn serve(cli: &Cli) -> anyhow::Result<()> {
-    let listener = bare::listen(cli.listen).with_context(|| format!("listening on {}", cli.listen))?;
+    let listener = baseline::listen(cli.listen).with_context(|| format!("listening on {}", cli.listen))?;
     let stop = CancellationToken::new();
     cancel_at_end_of_input(stop.clone());
     let mut terminated = signal(SignalKind::terminate())?;
     println!("listening on {}", listener.local_addr()?);
     tokio::select! {
-        () = bare::run(cli.kind, listener, stop.clone()) => {}
+        () = baseline::run(cli.kind, listener, stop.clone()) => {}
         _ = terminated.recv() => stop.cancel(),
     }
     Ok(())

@@ -9,9 +9,9 @@ use anyhow::{Context, ensure};
 use clap::Parser;
 use serde_json::{Value, json};
 use tests::load::bench::child::Pinning;
-use tests::load::bench::contest::{Arena, Contest};
-use tests::load::bench::suite::{Extent, Suite};
-use tests::load::bench::{tokens, verdict};
+use tests::load::bench::comparison::{Comparison, RunEnvironment};
+use tests::load::bench::suite::{Suite, SuiteSize};
+use tests::load::bench::{comparison_report, tokens};
 
 /// Sets our server beside its peers, in alternating rounds.
 #[derive(Parser)]
@@ -48,18 +48,18 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> anyhow::Result<()> {
-    let extent = if cli.full { Extent::Full } else { Extent::Quick };
+    let extent = if cli.full { SuiteSize::Full } else { SuiteSize::Quick };
     let program = std::env::current_exe().context("finding the programs beside this one")?;
     let suite = Suite::new(program.parent().unwrap_or(Path::new(".")), extent);
     let work = tempfile::tempdir()?;
     tokens::write(work.path())?;
-    let arena = Arena {
+    let arena = RunEnvironment {
         generator: suite.generator(),
         pinning: Pinning::detect(),
         work: work.path().to_string_lossy().into_owned(),
         rounds: cli.rounds.unwrap_or(if cli.full { 5 } else { 3 }),
     };
-    let all = if cli.pods { suite.contests_of_pods() } else { suite.contests() };
+    let all = if cli.pods { suite.cluster_comparisons() } else { suite.comparisons() };
     let contests = chosen(all, &cli.only)?;
     println!("{} rounds, cores {:?}, {extent:?}\n", arena.rounds, arena.pinning);
     let records = run_all(&contests, &arena);
@@ -67,7 +67,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     save(&cli.output, &json!({"rounds": arena.rounds, "extent": format!("{extent:?}"), "contests": records}))
 }
 
-fn chosen(contests: Vec<Contest>, only: &[String]) -> anyhow::Result<Vec<Contest>> {
+fn chosen(contests: Vec<Comparison>, only: &[String]) -> anyhow::Result<Vec<Comparison>> {
     let names: Vec<&str> = contests.iter().map(|contest| contest.name).collect();
     for name in only {
         ensure!(names.contains(&name.as_str()), "no contest `{name}`: there are {}", names.join(", "));
@@ -76,13 +76,13 @@ fn chosen(contests: Vec<Contest>, only: &[String]) -> anyhow::Result<Vec<Contest
 }
 
 /// Runs the contests; one that fails is reported and does not keep the others from running.
-fn run_all(contests: &[Contest], arena: &Arena) -> Vec<Value> {
+fn run_all(contests: &[Comparison], arena: &RunEnvironment) -> Vec<Value> {
     let mut records = Vec::new();
     for contest in contests {
         match contest.run(arena) {
             Ok(outcome) => {
-                println!("{}", verdict::table(contest, &outcome));
-                records.push(verdict::record(contest, &outcome));
+                println!("{}", comparison_report::table(contest, &outcome));
+                records.push(comparison_report::record(contest, &outcome));
             }
             Err(error) => println!("{}: not measured: {error:#}\n", contest.name),
         }

@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 
 use clap::Parser;
-use tests::load::bench::pods::{Kind, Pods};
+use tests::load::bench::pods::{BenchmarkCluster, ClusterKind};
 use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -17,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 struct Cli {
     /// Which ones
     #[arg(long, value_enum)]
-    kind: Kind,
+    kind: ClusterKind,
     /// Where tests/scripts/socketio.sh has installed the peer
     #[arg(long, default_value = "target/socketio")]
     packages: PathBuf,
@@ -27,7 +27,7 @@ struct Cli {
 async fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
     let mut terminated = signal(SignalKind::terminate())?;
-    let pods = Pods::start(cli.kind, &cli.packages).await?;
+    let pods = BenchmarkCluster::start(cli.kind, &cli.packages).await?;
     println!("listening on {}", pods.addresses());
     let mut input = tokio::io::stdin();
     let mut ignored = Vec::new();

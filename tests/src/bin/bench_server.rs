@@ -12,17 +12,17 @@ use anyhow::Context as _;
 use aws_lambda_events::apigw::ApiGatewayProxyResponse;
 use clap::{Parser, ValueEnum};
 use futures_util::future::BoxFuture;
-use gateway::api::{Api, ApiDefinition, ApiSettings, RouteDefinition};
-use gateway::authorizer::AuthorizerFailure;
+use gateway::api::{ApiDefinition, ApiSettings, RouteDefinition, WebSocketApi};
+use gateway::authorizer::AuthorizerInvocationError;
 use gateway::event::{AuthorizerEvent, ConnectEvent, DisconnectEvent, MessageEvent};
 use gateway::quotas::Quotas;
-use gateway::reply::Reply;
-use gateway::route::{Ordering, RouteKey, RouteResponse};
-use shim::access::Access;
-use shim::config::{Config, LogStorage, Management, RateConfig};
+use gateway::reply::IntegrationReply;
+use gateway::route::{RouteKey, RouteOrdering, RouteResponse};
+use shim::access::AccessControl;
+use shim::config::{Config, LogStorage, ManagementAccess, RateConfig};
 use shim::connection::{ConnectionIds, ConnectionLifecycle};
-use shim::functions::{Answer, ApiIntegration, Functions, Verdict, guarded};
-use shim::running::{Background, Running};
+use shim::functions::{ApiFunctions, ApiIntegration, AuthorizerResult, IntegrationResult, catch_panics};
+use shim::running::{Background, ListeningServer};
 use shim::server::{ApiServer, ApiServerParts};
 use tokio::io::AsyncReadExt;
 use tokio_util::task::TaskTracker;
@@ -55,30 +55,30 @@ struct Arguments {
 /// Replies with what it was sent.
 struct Echo;
 
-impl Functions for Echo {
-    fn authorize(&self, _: AuthorizerEvent<'_>) -> BoxFuture<'static, Verdict> {
-        Box::pin(async { Err(AuthorizerFailure::NotInvokable) })
+impl ApiFunctions for Echo {
+    fn invoke_authorizer(&self, _: AuthorizerEvent<'_>) -> BoxFuture<'static, AuthorizerResult> {
+        Box::pin(async { Err(AuthorizerInvocationError::NotInvokable) })
     }
 
-    fn connect(&self, _: ConnectEvent<'_>) -> BoxFuture<'static, Answer> {
-        guarded("connect", async { reply(None) })
+    fn invoke_connect(&self, _: ConnectEvent<'_>) -> BoxFuture<'static, IntegrationResult> {
+        catch_panics("connect", async { reply(None) })
     }
 
-    fn message(&self, event: MessageEvent<'_>) -> BoxFuture<'static, Answer> {
-        let event = event.typed();
-        guarded("message", async { reply(event.body) })
+    fn invoke_message(&self, event: MessageEvent<'_>) -> BoxFuture<'static, IntegrationResult> {
+        let event = event.into_lambda_event();
+        catch_panics("message", async { reply(event.body) })
     }
 
-    fn disconnect(&self, _: DisconnectEvent<'_>) -> BoxFuture<'static, Answer> {
-        guarded("disconnect", async { reply(None) })
+    fn invoke_disconnect(&self, _: DisconnectEvent<'_>) -> BoxFuture<'static, IntegrationResult> {
+        catch_panics("disconnect", async { reply(None) })
     }
 }
 
-fn reply(body: Option<String>) -> Answer {
+fn reply(body: Option<String>) -> IntegrationResult {
     let mut response = ApiGatewayProxyResponse::default();
     response.status_code = 200;
     response.body = body.map(aws_lambda_events::encodings::Body::Text);
-    Reply::from_typed(response)
+    IntegrationReply::from_lambda_response(response)
 }
 
 fn main() -> anyhow::Result<()> {
@@ -87,26 +87,26 @@ fn main() -> anyhow::Result<()> {
 }
 
 async fn serve(arguments: Arguments) -> anyhow::Result<()> {
-    let mut config = Config::test();
+    let mut config = Config::for_tests();
     config.server.listen = arguments.listen;
     config.server.ops_listen = "127.0.0.1:0".parse()?;
-    config.server.management = Management::Off;
+    config.server.management = ManagementAccess::Off;
     // The benchmarks measure the path, not how much API Gateway would let through.
-    config.throttle.requests = RateConfig::OFF;
-    config.throttle.connections = RateConfig::OFF;
+    config.throttle.requests = RateConfig::UNLIMITED;
+    config.throttle.connections = RateConfig::UNLIMITED;
     config.storage.log = LogStorage::Memory;
     config.storage.data_dir = PathBuf::new();
     let (server, http_api, background) = match arguments.kind {
         Kind::Echo => (echo_server(&config)?, None, Background::default()),
         Kind::App => {
             config.auth.secret = Some(shim::secret::Secret::new(arguments.secret.as_str()));
-            let wired = shim::wiring::embedded(&config).await?;
+            let wired = shim::wiring::assemble_embedded(&config).await?;
             (wired.server, wired.http_api, wired.background)
         }
     };
-    let running = Running::start(&config.server, server, Management::Off, http_api)?;
+    let running = ListeningServer::start(&config.server, server, ManagementAccess::Off, http_api)?;
     let running = running.with_background(background, &config.drain);
-    println!("listening on {}", running.traffic);
+    println!("listening on {}", running.traffic_address);
     // Ends with the process that started it, which holds the other end of standard input.
     let mut input = Vec::new();
     tokio::io::stdin().read_to_end(&mut input).await.context("cannot read standard input")?;
@@ -117,7 +117,7 @@ fn echo_server(config: &Config) -> anyhow::Result<ApiServer> {
     let route = RouteDefinition {
         key: RouteKey::DEFAULT.to_owned(),
         response: RouteResponse::TwoWay,
-        ordering: Ordering::Connection,
+        ordering: RouteOrdering::Connection,
     };
     let connect =
         RouteDefinition { key: RouteKey::CONNECT.to_owned(), response: RouteResponse::OneWay, ..route.clone() };
@@ -132,21 +132,21 @@ fn echo_server(config: &Config) -> anyhow::Result<ApiServer> {
         selection: "$request.body.action".to_owned(),
         authorizer: None,
         api_key_required: false,
-        quotas: Quotas { request_rate: None, connect_rate: None, ..Quotas::aws() },
+        quotas: Quotas { request_rate: None, connect_rate: None, ..Quotas::aws_profile() },
         settings: ApiSettings::default(),
     };
-    let api = Api::new(api)?;
+    let api = WebSocketApi::new(api)?;
     let parts = ApiServerParts {
-        access: Access::new(&api),
+        access: AccessControl::new(&api),
         integration: ApiIntegration {
             api: Arc::new(api),
             functions: Arc::new(Echo),
             clock: Arc::new(system_clock::SystemClock),
         },
-        ids: ConnectionIds::random(1)?,
+        ids: ConnectionIds::with_random_seed(1)?,
         lifecycle: ConnectionLifecycle::plain(TaskTracker::new()),
         remote: None,
-        metrics: shim::metrics::Metrics::new(),
+        metrics: shim::metrics::ShimMetrics::new(),
     };
     Ok(ApiServer::new(parts, &config.server, &config.session))
 }

@@ -12,14 +12,14 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use aws_credential_types::Credentials;
 use clap::{Parser, ValueEnum};
-use tests::conformance::aws_local::Stage;
+use tests::conformance::aws_local::AwsLocalStage;
 use tests::conformance::cases;
-use tests::conformance::client::Caller;
-use tests::conformance::report::Report;
-use tests::conformance::row::Row;
-use tests::conformance::runner::{self, Target};
-use tests::conformance::spec::Spec;
-use tests::conformance::wire::place::Place;
+use tests::conformance::client::ManagementCaller;
+use tests::conformance::report::ConformanceReport;
+use tests::conformance::row::ConformanceRow;
+use tests::conformance::runner::{self, RunTarget};
+use tests::conformance::spec::ApiSpec;
+use tests::conformance::wire::endpoint_address::EndpointAddress;
 use tests::conformance::world::{self, start_at};
 use tokio::io::AsyncReadExt as _;
 
@@ -67,11 +67,11 @@ fn main() -> anyhow::Result<ExitCode> {
 
 async fn serve(address: &str, handlers: Handlers) -> anyhow::Result<ExitCode> {
     let handlers = match handlers {
-        Handlers::InProcess | Handlers::Both => world::Handlers::InProcess,
-        Handlers::Executables => world::Handlers::Executables,
+        Handlers::InProcess | Handlers::Both => world::ProbeMode::InProcess,
+        Handlers::Executables => world::ProbeMode::Executables,
         Handlers::AwsLocal => bail!("--serve and --handlers aws-local exclude each other"),
     };
-    let started = start_at(Spec::standard(), handlers, Duration::from_secs(10), address).await?;
+    let started = start_at(ApiSpec::standard(), handlers, Duration::from_secs(10), address).await?;
     println!("ws://{}{}", started.place.authority, started.place.path());
     let mut input = Vec::new();
     tokio::io::stdin().read_to_end(&mut input).await.context("cannot read standard input")?;
@@ -80,27 +80,27 @@ async fn serve(address: &str, handlers: Handlers) -> anyhow::Result<ExitCode> {
 }
 
 async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let place = arguments.url.as_deref().map(Place::parse).transpose()?;
+    let place = arguments.url.as_deref().map(EndpointAddress::parse).transpose()?;
     let rows = chosen(&arguments.ids)?;
     let report = match (place, arguments.handlers) {
         (Some(place), _) => {
-            let caller = keys().map(|keys| Caller::new(keys, &place));
-            runner::run(&rows, &Target::Remote(place, caller)).await
+            let caller = keys().map(|keys| ManagementCaller::new(keys, &place));
+            runner::run(&rows, &RunTarget::Remote(place, caller)).await
         }
         (None, Handlers::Both) => runner::run_both(&rows).await,
-        (None, Handlers::InProcess) => runner::run(&rows, &Target::Local(world::Handlers::InProcess)).await,
+        (None, Handlers::InProcess) => runner::run(&rows, &RunTarget::Local(world::ProbeMode::InProcess)).await,
         (None, Handlers::AwsLocal) => on_aws_local(&rows).await?,
-        (None, Handlers::Executables) => runner::run(&rows, &Target::Local(world::Handlers::Executables)).await,
+        (None, Handlers::Executables) => runner::run(&rows, &RunTarget::Local(world::ProbeMode::Executables)).await,
     };
     if let Some(file) = &arguments.json {
         std::fs::write(file, report.json()?).with_context(|| format!("cannot write {}", file.display()))?;
     }
     print!("{}", if arguments.markdown { report.markdown() } else { report.table() });
-    Ok(if report.breaks_the_contract() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if report.has_documented_failures() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-async fn on_aws_local(rows: &[Row]) -> anyhow::Result<Report> {
-    let stage = Stage::start().await?.context("there is no DynamoDB emulator; it is installed from PyPI")?;
+async fn on_aws_local(rows: &[ConformanceRow]) -> anyhow::Result<ConformanceReport> {
+    let stage = AwsLocalStage::start().await?.context("there is no DynamoDB emulator; it is installed from PyPI")?;
     let report = runner::run(rows, &stage.target()).await;
     stage.stop().await;
     Ok(report)
@@ -113,7 +113,7 @@ fn keys() -> Option<Credentials> {
     Some(Credentials::new(id, secret, variable("AWS_SESSION_TOKEN"), None, "environment"))
 }
 
-fn chosen(ids: &[String]) -> anyhow::Result<Vec<Row>> {
+fn chosen(ids: &[String]) -> anyhow::Result<Vec<ConformanceRow>> {
     let rows = cases::rows();
     if ids.is_empty() {
         return Ok(rows);

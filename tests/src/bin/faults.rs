@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Parser, ValueEnum as _};
-use tests::faults::{Fault, Plan, run};
+use tests::faults::{FaultPlan, InjectedFault, run_fault};
 
 /// Lets things go wrong under steady traffic, and counts.
 #[derive(Parser)]
@@ -22,7 +22,7 @@ struct Cli {
     pace: u64,
     /// Only these faults; may be given several times
     #[arg(long)]
-    only: Vec<Fault>,
+    only: Vec<InjectedFault>,
     /// Where the JSON results go
     #[arg(long, default_value = "target/faults.json")]
     output: PathBuf,
@@ -43,15 +43,16 @@ async fn main() -> ExitCode {
 /// Whether every promise was kept.
 async fn all(cli: &Cli) -> anyhow::Result<bool> {
     let pace = Duration::from_secs(cli.pace);
-    let plan = Plan { connections: cli.connections as usize, pace, full: true };
+    let plan = FaultPlan { connections: cli.connections as usize, pace, full: true };
     let mut outcomes = Vec::new();
-    for fault in Fault::value_variants().iter().filter(|fault| cli.only.is_empty() || cli.only.contains(fault)) {
-        let outcome = run(&plan, *fault).await.with_context(|| format!("{fault:?}"))?;
+    for fault in InjectedFault::value_variants().iter().filter(|fault| cli.only.is_empty() || cli.only.contains(fault))
+    {
+        let outcome = run_fault(&plan, *fault).await.with_context(|| format!("{fault:?}"))?;
         println!("{outcome}");
         outcomes.push(outcome);
     }
     let text = serde_json::to_string_pretty(&outcomes)?;
     std::fs::write(&cli.output, text + "\n").with_context(|| format!("writing {}", cli.output.display()))?;
     println!("results in {}", cli.output.display());
-    Ok(outcomes.iter().all(|outcome| outcome.broken().is_empty()))
+    Ok(outcomes.iter().all(|outcome| outcome.violations().is_empty()))
 }

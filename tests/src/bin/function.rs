@@ -1,6 +1,6 @@
 //! A Lambda function on `lambda_runtime` for tests: does what the message says, of a WebSocket or of an HTTP API.
 //!
-//! `pid`, `env NAME`, `wait MS`, `gather COUNT DIRECTORY`, `crash`, `hang`, `throw TEXT`, `log LEVEL TEXT`; anything else
+//! `pid`, `env NAME`, `wait MS`, `gather COUNT DIRECTORY`, `crash`, `hang`, `throw TEXT`, `log COMPRESSION_LEVEL TEXT`; anything else
 //! comes back. With `FUNCTION_START=crash` it ends before it asks for an event.
 
 use std::path::Path;

@@ -2,5 +2,5 @@
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    probes::function::ask_a_desk().await
+    probes::function::run_with_directive_server().await
 }

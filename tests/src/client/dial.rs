@@ -1,4 +1,4 @@
-//! The handshake of a client: built like a sentence, ended with an open [`Client`] or a [`Refusal`].
+//! The handshake of a client: built like a sentence, ended with an open [`Client`] or a [`HandshakeRejection`].
 
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
@@ -8,27 +8,27 @@ use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-use super::arrival::Line;
-use super::{Arrival, Client, Seen};
-use crate::eventually::in_time;
+use super::delivery_order::ReorderBuffer;
+use super::{Client, DeliveryOrder, ReceivedState};
+use crate::eventually::with_timeout;
 
 /// The subprotocol of version 1.
 const SUBPROTOCOL: &str = "twinway.v1";
 
 /// A handshake that has not been sent yet.
 #[derive(Debug, Clone)]
-pub struct Dial {
+pub struct ClientHandshake {
     url: String,
     name: String,
     headers: HeaderMap,
     receive_buffer: Option<u32>,
-    arrival: Arrival,
-    seen: Seen,
+    arrival: DeliveryOrder,
+    seen: ReceivedState,
 }
 
 /// A handshake that was answered with something else than `101`.
 #[derive(Debug, Clone)]
-pub struct Refusal {
+pub struct HandshakeRejection {
     /// The status.
     pub status: u16,
     /// The body, as text.
@@ -38,17 +38,17 @@ pub struct Refusal {
 impl Client {
     /// A client of this address, `ws://host:port/stage`, that calls itself `name` when something goes wrong.
     #[must_use]
-    pub fn dial(url: &str, name: &str) -> Dial {
+    pub fn dial(url: &str, name: &str) -> ClientHandshake {
         let (url, name) = (url.to_owned(), name.to_owned());
-        let (arrival, seen) = (Arrival::Ordered, Seen::default());
-        Dial { url, name, headers: HeaderMap::new(), receive_buffer: None, arrival, seen }
+        let (arrival, seen) = (DeliveryOrder::Ordered, ReceivedState::default());
+        ClientHandshake { url, name, headers: HeaderMap::new(), receive_buffer: None, arrival, seen }
     }
 }
 
-impl Dial {
+impl ClientHandshake {
     /// With a token, the way browsers send it.
     #[must_use]
-    pub fn bearing(self, token: &str) -> Self {
+    pub fn with_token(self, token: &str) -> Self {
         self.with_header("sec-websocket-protocol", &format!("{SUBPROTOCOL}, bearer.{token}"))
     }
 
@@ -62,13 +62,13 @@ impl Dial {
 
     /// With what another connection of the same client has seen.
     #[must_use]
-    pub fn having(self, seen: Seen) -> Self {
+    pub fn with_received_state(self, seen: ReceivedState) -> Self {
         Self { seen, ..self }
     }
 
     /// Where messages arrive like this.
     #[must_use]
-    pub fn arriving(self, arrival: Arrival) -> Self {
+    pub fn with_delivery_order(self, arrival: DeliveryOrder) -> Self {
         Self { arrival, ..self }
     }
 
@@ -81,7 +81,7 @@ impl Dial {
     /// Connects. Fails the test when the server refuses.
     pub async fn open(self) -> Client {
         let asked_for_protocol = self.headers.contains_key(SEC_WEBSOCKET_PROTOCOL);
-        let (name, mut seen, line) = (self.name.clone(), self.seen.clone(), Line::new(self.arrival));
+        let (name, mut seen, line) = (self.name.clone(), self.seen.clone(), ReorderBuffer::new(self.arrival));
         // A resume that the old connection did not finish is not under way on this one.
         seen.positions().end_resume();
         let (socket, protocol) = match self.attempt().await {
@@ -98,20 +98,20 @@ impl Dial {
 
     /// Connects, and waits for an answer to its first frame: behind the `101` it takes a server a moment until others'
     /// messages find the connection, and a client that neither resumes nor waits may miss them.
-    pub async fn arrive(self) -> Client {
+    pub async fn open_and_confirm(self) -> Client {
         let mut client = self.open().await;
         client.request(json!({"action": "ping"})).await;
         client
     }
 
     /// Connects and has to be refused.
-    pub async fn refused(self) -> Refusal {
+    pub async fn expect_rejection(self) -> HandshakeRejection {
         let name = self.name.clone();
         match self.attempt().await {
             Ok(_) => panic!("{name} was let in"),
             Err(Error::Http(response)) => {
                 let body = response.body().as_deref().map(String::from_utf8_lossy).unwrap_or_default().into_owned();
-                Refusal { status: response.status().as_u16(), body }
+                HandshakeRejection { status: response.status().as_u16(), body }
             }
             Err(error) => panic!("{name} was not refused in HTTP: {error}"),
         }
@@ -122,7 +122,7 @@ impl Dial {
         let mut request = self.url.as_str().into_client_request()?;
         request.headers_mut().extend(self.headers);
         let stream = connect(request.uri(), self.receive_buffer).await?;
-        let (socket, response) = in_time("the answer to a handshake", client_async(request, stream)).await?;
+        let (socket, response) = with_timeout("the answer to a handshake", client_async(request, stream)).await?;
         Ok((socket, response.headers().get(SEC_WEBSOCKET_PROTOCOL).cloned()))
     }
 }
@@ -135,10 +135,10 @@ async fn connect(uri: &http::Uri, receive_buffer: Option<u32>) -> Result<TcpStre
     if let Some(bytes) = receive_buffer {
         socket.set_recv_buffer_size(bytes)?;
     }
-    Ok(in_time("a TCP connection", socket.connect(address)).await?)
+    Ok(with_timeout("a TCP connection", socket.connect(address)).await?)
 }
 
-impl Refusal {
+impl HandshakeRejection {
     /// The `message` of the body.
     #[must_use]
     pub fn message(&self) -> String {

@@ -5,18 +5,18 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::eventually::in_time;
-use crate::websocket::{Frame, close_status, opcode};
+use crate::eventually::with_timeout;
+use crate::websocket::{RawFrame, close_status, opcode};
 
 /// A TCP connection to a server.
-pub struct Raw {
+pub struct RawConnection {
     stream: TcpStream,
 }
 
-impl Raw {
+impl RawConnection {
     /// Connects and says nothing.
     pub async fn connect(address: SocketAddr) -> Self {
-        let stream = in_time("a TCP connection", TcpStream::connect(address)).await.expect("the server listens");
+        let stream = with_timeout("a TCP connection", TcpStream::connect(address)).await.expect("the server listens");
         stream.set_nodelay(true).expect("an open socket takes options");
         Self { stream }
     }
@@ -41,19 +41,19 @@ impl Raw {
 
     /// Puts bytes on the wire.
     pub async fn write(&mut self, bytes: &[u8]) {
-        in_time("the server to take bytes", self.stream.write_all(bytes)).await.expect("the server reads");
+        with_timeout("the server to take bytes", self.stream.write_all(bytes)).await.expect("the server reads");
     }
 
     /// Puts bytes on the wire; `false` when the server has cut the connection.
     pub async fn try_write(&mut self, bytes: &[u8]) -> bool {
-        in_time("the server to take bytes", self.stream.write_all(bytes)).await.is_ok()
+        with_timeout("the server to take bytes", self.stream.write_all(bytes)).await.is_ok()
     }
 
     /// Everything up to the empty line that ends a response's head.
     pub async fn read_head(&mut self) -> String {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
-            let byte = in_time("a response", self.stream.read_u8()).await;
+            let byte = with_timeout("a response", self.stream.read_u8()).await;
             head.push(byte.unwrap_or_else(|error| panic!("{error} after {:?}", String::from_utf8_lossy(&head))));
         }
         String::from_utf8_lossy(&head).into_owned()
@@ -63,15 +63,15 @@ impl Raw {
     pub async fn read_to_end(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         // A reset ends a connection as well as a FIN does.
-        let _ = in_time("the server to cut the connection", self.stream.read_to_end(&mut bytes)).await;
+        let _ = with_timeout("the server to cut the connection", self.stream.read_to_end(&mut bytes)).await;
         bytes
     }
 
     /// The code of the close frame, which has to be the first frame that comes. `None` when the connection just ends.
     pub async fn close_code(&mut self) -> Option<u16> {
         let bytes = self.read_to_end().await;
-        match Frame::parse(&bytes) {
-            Some((Frame { opcode: opcode::CLOSE, payload, .. }, _)) => {
+        match RawFrame::parse(&bytes) {
+            Some((RawFrame { opcode: opcode::CLOSE, payload, .. }, _)) => {
                 Some(close_status(&payload).map_or(1005, |(code, _)| code))
             }
             None if bytes.is_empty() => None,

@@ -12,18 +12,18 @@ use aws_credential_types::Credentials as Keys;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Region};
 use aws_sdk_dynamodb::types::{AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType};
-use probes::names::{CONNECTION, MANAGEMENT, TABLE};
+use probes::names::{CONNECTION_KEY, MANAGEMENT_ENDPOINT_VARIABLE, TABLE_VARIABLE};
 use serde_json::{Value, json};
-use shim::access::Credentials;
-use shim::config::Management;
-use shim::functions::Lambda;
+use shim::access::IamCredentials;
+use shim::config::ManagementAccess;
+use shim::functions::LambdaFunctions;
 
-use super::client::Caller;
+use super::client::ManagementCaller;
 use super::probe::executable;
-use super::runner::Target;
-use super::spec::Spec;
-use super::wire::place::Place;
-use super::world::Gateway;
+use super::runner::RunTarget;
+use super::spec::ApiSpec;
+use super::wire::endpoint_address::EndpointAddress;
+use super::world::LocalGateway;
 use crate::dynamodb::DynamoDb;
 
 /// The table's name.
@@ -34,7 +34,7 @@ const FUNCTION: [&str; 3] = ["ASIAFUNCTION", "secret-of-the-function", "token/of
 const SUITE: [&str; 2] = ["AKIASUITE", "secret-of-the-suite"];
 
 /// Both callers as the gateway knows them.
-fn callers() -> anyhow::Result<Credentials> {
+fn callers() -> anyhow::Result<IamCredentials> {
     let own = |verb| format!("arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/{verb}/@connections/*");
     let policy = |action: &str, resource: Value| {
         let statement = json!({"Effect": "Allow", "Action": action, "Resource": resource});
@@ -50,12 +50,12 @@ fn callers() -> anyhow::Result<Credentials> {
         "AccessKeyId": SUITE[0], "SecretAccessKey": SUITE[1], "Arn": "arn:aws:iam::123456789012:user/suite",
         "PolicyDocument": policy("execute-api:*", json!("*")),
     });
-    Credentials::parse(&json!([function, suite]).to_string()).map_err(anyhow::Error::msg)
+    IamCredentials::parse(&json!([function, suite]).to_string()).map_err(anyhow::Error::msg)
 }
 
 /// The standard API with signed management.
-fn spec() -> anyhow::Result<Spec> {
-    Ok(Spec { management: Management::Iam, callers: callers()?, ..Spec::standard() })
+fn spec() -> anyhow::Result<ApiSpec> {
+    Ok(ApiSpec { management: ManagementAccess::Iam, callers: callers()?, ..ApiSpec::standard() })
 }
 
 /// An emulator with the table of `probe-stack.ts` in it; `None`, and loud, where there is no emulator.
@@ -72,8 +72,9 @@ pub async fn directives() -> anyhow::Result<Option<(DynamoDb, Client)>> {
         .build();
     let client = Client::from_conf(config);
     let create = client.create_table().table_name(DIRECTIVES).billing_mode(BillingMode::PayPerRequest);
-    let attribute = AttributeDefinition::builder().attribute_name(CONNECTION).attribute_type(ScalarAttributeType::S);
-    let key = KeySchemaElement::builder().attribute_name(CONNECTION).key_type(KeyType::Hash);
+    let attribute =
+        AttributeDefinition::builder().attribute_name(CONNECTION_KEY).attribute_type(ScalarAttributeType::S);
+    let key = KeySchemaElement::builder().attribute_name(CONNECTION_KEY).key_type(KeyType::Hash);
     let create = create.attribute_definitions(attribute.build()?).key_schema(key.build()?);
     Box::pin(create.send()).await?;
     Ok(Some((database, client)))
@@ -81,13 +82,13 @@ pub async fn directives() -> anyhow::Result<Option<(DynamoDb, Client)>> {
 
 /// The function with everything that Lambda and the stack would tell it, but for another place of `@connections` than
 /// `https://`.
-fn function(database: &DynamoDb, place: &Place) -> anyhow::Result<Lambda> {
+fn function(database: &DynamoDb, place: &EndpointAddress) -> anyhow::Result<LambdaFunctions> {
     let [key, secret, token] = FUNCTION.map(str::to_owned);
     let program = executable::binary("stage-probe").context("cargo build -p probes --bin stage-probe")?;
     let environment = [
-        (TABLE, DIRECTIVES.to_owned()),
+        (TABLE_VARIABLE, DIRECTIVES.to_owned()),
         ("AWS_ENDPOINT_URL_DYNAMODB", database.endpoint()),
-        (MANAGEMENT, format!("http://{}{}", place.authority, place.path())),
+        (MANAGEMENT_ENDPOINT_VARIABLE, format!("http://{}{}", place.authority, place.path())),
         ("AWS_ACCESS_KEY_ID", key),
         ("AWS_SECRET_ACCESS_KEY", secret),
         ("AWS_SESSION_TOKEN", token),
@@ -96,21 +97,21 @@ fn function(database: &DynamoDb, place: &Place) -> anyhow::Result<Lambda> {
 }
 
 /// A place that was free a moment ago: the function has to know it before the gateway is there.
-fn free_place() -> anyhow::Result<Place> {
+fn free_place() -> anyhow::Result<EndpointAddress> {
     let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-    Place::parse(&format!("ws://{address}/prod"))
+    EndpointAddress::parse(&format!("ws://{address}/prod"))
 }
 
 /// A stage that runs.
-pub struct Stage {
-    place: Place,
-    caller: Caller,
-    gateway: Gateway,
-    lambda: Lambda,
+pub struct AwsLocalStage {
+    place: EndpointAddress,
+    caller: ManagementCaller,
+    gateway: LocalGateway,
+    lambda: LambdaFunctions,
     _database: DynamoDb,
 }
 
-impl Stage {
+impl AwsLocalStage {
     /// Starts everything; `None`, and loud, where there is no emulator.
     ///
     /// # Errors
@@ -119,15 +120,15 @@ impl Stage {
         let Some((database, _)) = directives().await? else { return Ok(None) };
         let place = free_place()?;
         let lambda = function(&database, &place)?;
-        let gateway = Gateway::start(spec()?, Arc::new(lambda.clone()), &place.authority)?;
-        let caller = Caller::new(Keys::new(SUITE[0], SUITE[1], None, None, "suite"), &place);
+        let gateway = LocalGateway::start(spec()?, Arc::new(lambda.clone()), &place.authority)?;
+        let caller = ManagementCaller::new(Keys::new(SUITE[0], SUITE[1], None, None, "suite"), &place);
         Ok(Some(Self { place, caller, gateway, lambda, _database: database }))
     }
 
     /// Where rows are run.
     #[must_use]
-    pub fn target(&self) -> Target {
-        Target::Remote(self.place.clone(), Some(self.caller.clone()))
+    pub fn target(&self) -> RunTarget {
+        RunTarget::Remote(self.place.clone(), Some(self.caller.clone()))
     }
 
     /// Stops everything.

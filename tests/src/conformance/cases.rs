@@ -32,12 +32,12 @@ mod throttling;
 mod timers;
 
 use super::catalogue;
-use super::row::Row;
+use super::row::ConformanceRow;
 
 /// Every row, in the catalogue's order.
 #[must_use]
-pub fn rows() -> Vec<Row> {
-    let modules: [&[Row]; 23] = [
+pub fn rows() -> Vec<ConformanceRow> {
+    let modules: [&[ConformanceRow]; 23] = [
         events::ROWS,
         context::ROWS,
         identifiers::ROWS,

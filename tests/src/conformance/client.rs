@@ -12,19 +12,19 @@ use anyhow::{Context as _, bail, ensure};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-pub use self::dial::Dial;
-pub use self::management::{Answer, Call, call};
-pub use self::signing::{Caller, Signer};
+pub use self::dial::HandshakeBuilder;
+pub use self::management::{ManagementReply, ManagementRequest, call};
+pub use self::signing::{ManagementCaller, TestSigner};
 
-use super::wire::Wire;
+use super::wire::WireConnection;
 use super::wire::deflate::Deflate;
-use super::wire::head::Head;
-use super::wire::place::Place;
-use crate::websocket::{self, Frame, opcode};
+use super::wire::endpoint_address::EndpointAddress;
+use super::wire::head::ResponseHead;
+use crate::websocket::{self, RawFrame, opcode};
 
 /// Something that came from the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Incoming {
+pub enum ReceivedItem {
     /// A text message, and into how many frames of what size it was cut.
     Text(String),
     /// A binary message.
@@ -41,31 +41,31 @@ pub enum Incoming {
 
 /// A handshake that was refused.
 #[derive(Debug)]
-pub struct Refusal {
+pub struct RejectedHandshake {
     /// The response's head.
-    pub head: Head,
+    pub head: ResponseHead,
     /// The response's body.
     pub body: Bytes,
 }
 
 /// An open WebSocket.
-pub struct Client {
+pub struct ConformanceClient {
     /// The `101`.
-    pub head: Head,
+    pub head: ResponseHead,
     /// The sizes of the data frames that came so far.
     pub frame_sizes: Vec<usize>,
     /// How many messages came compressed so far.
     pub compressed_messages: usize,
     deflate: Option<Deflate>,
-    wire: Wire,
+    wire: WireConnection,
 }
 
-impl Client {
+impl ConformanceClient {
     /// Opens a connection.
     ///
     /// # Errors
     /// The endpoint cannot be reached or refuses.
-    pub async fn open(place: &Place, dial: Dial, patience: Duration) -> anyhow::Result<Self> {
+    pub async fn open(place: &EndpointAddress, dial: HandshakeBuilder, patience: Duration) -> anyhow::Result<Self> {
         match Self::attempt(place, dial, patience).await? {
             Ok(client) => Ok(client),
             Err(refusal) => bail!("the handshake was refused: {refusal:?}"),
@@ -76,13 +76,17 @@ impl Client {
     ///
     /// # Errors
     /// The endpoint cannot be reached or gives no answer.
-    pub async fn attempt(place: &Place, dial: Dial, patience: Duration) -> anyhow::Result<Result<Self, Refusal>> {
-        let mut wire = Wire::open(place, patience).await?;
+    pub async fn attempt(
+        place: &EndpointAddress,
+        dial: HandshakeBuilder,
+        patience: Duration,
+    ) -> anyhow::Result<Result<Self, RejectedHandshake>> {
+        let mut wire = WireConnection::open(place, patience).await?;
         wire.send(&dial.request(place)).await?;
         let head = wire.head().await?;
         if head.status != 101 {
             let body = wire.body(&head).await?;
-            return Ok(Err(Refusal { head, body }));
+            return Ok(Err(RejectedHandshake { head, body }));
         }
         let agreed =
             head.header("sec-websocket-extensions").is_some_and(|value| value.starts_with("permessage-deflate"));
@@ -94,8 +98,8 @@ impl Client {
     ///
     /// # Errors
     /// The connection is broken.
-    pub async fn send(&mut self, frames: &[Frame]) -> anyhow::Result<()> {
-        let bytes: Vec<u8> = frames.iter().flat_map(Frame::to_bytes).collect();
+    pub async fn send(&mut self, frames: &[RawFrame]) -> anyhow::Result<()> {
+        let bytes: Vec<u8> = frames.iter().flat_map(RawFrame::to_bytes).collect();
         self.wire.send(&bytes).await
     }
 
@@ -104,7 +108,7 @@ impl Client {
     /// # Errors
     /// The connection is broken.
     pub async fn send_text(&mut self, text: &str) -> anyhow::Result<()> {
-        self.send(&[Frame::new(opcode::TEXT, text)]).await
+        self.send(&[RawFrame::new(opcode::TEXT, text)]).await
     }
 
     /// Sends a JSON text message in one frame.
@@ -119,7 +123,7 @@ impl Client {
     ///
     /// # Errors
     /// The connection is broken.
-    pub async fn tell(&mut self, answer: Value) -> anyhow::Result<()> {
+    pub async fn send_directive(&mut self, answer: Value) -> anyhow::Result<()> {
         self.send_json(&json!({"action": "probe", "answer": answer})).await
     }
 
@@ -127,7 +131,7 @@ impl Client {
     ///
     /// # Errors
     /// The connection is broken, or something else came.
-    pub async fn ask(&mut self, answer: Value) -> anyhow::Result<String> {
+    pub async fn request_directive(&mut self, answer: Value) -> anyhow::Result<String> {
         self.send_json(&json!({"action": "ask", "answer": answer})).await?;
         self.text().await
     }
@@ -136,10 +140,10 @@ impl Client {
     ///
     /// # Errors
     /// Nothing came in time.
-    pub async fn next(&mut self) -> anyhow::Result<Incoming> {
-        let mut message: Option<Frame> = None;
+    pub async fn next(&mut self) -> anyhow::Result<ReceivedItem> {
+        let mut message: Option<RawFrame> = None;
         loop {
-            let Some(frame) = self.wire.frame().await? else { return Ok(Incoming::End) };
+            let Some(frame) = self.wire.frame().await? else { return Ok(ReceivedItem::End) };
             let may_be_compressed = self.deflate.is_some() && matches!(frame.opcode, opcode::TEXT | opcode::BINARY);
             let reserved = frame.reserved & if may_be_compressed { 0b011 } else { 0b111 };
             ensure!(
@@ -147,8 +151,8 @@ impl Client {
                 "a server's frame must not be masked, nor compressed here: {frame:?}"
             );
             match frame.opcode {
-                opcode::PING => return Ok(Incoming::Ping(frame.payload)),
-                opcode::PONG => return Ok(Incoming::Pong(frame.payload)),
+                opcode::PING => return Ok(ReceivedItem::Ping(frame.payload)),
+                opcode::PONG => return Ok(ReceivedItem::Pong(frame.payload)),
                 opcode::CLOSE => return close(&frame.payload),
                 _ => {}
             }
@@ -165,7 +169,7 @@ impl Client {
     }
 
     /// A data message whose frames were put together into one.
-    fn message(&mut self, whole: Frame) -> anyhow::Result<Incoming> {
+    fn message(&mut self, whole: RawFrame) -> anyhow::Result<ReceivedItem> {
         let payload = match &mut self.deflate {
             Some(deflate) if whole.reserved != 0 => {
                 self.compressed_messages += 1;
@@ -174,9 +178,9 @@ impl Client {
             _ => whole.payload,
         };
         if whole.opcode == opcode::TEXT {
-            String::from_utf8(payload).map(Incoming::Text).context("text that is not UTF-8")
+            String::from_utf8(payload).map(ReceivedItem::Text).context("text that is not UTF-8")
         } else {
-            Ok(Incoming::Binary(payload))
+            Ok(ReceivedItem::Binary(payload))
         }
     }
 
@@ -186,7 +190,7 @@ impl Client {
     /// Something else came.
     pub async fn text(&mut self) -> anyhow::Result<String> {
         match self.next().await? {
-            Incoming::Text(text) => Ok(text),
+            ReceivedItem::Text(text) => Ok(text),
             other => bail!("expected a text message, got {other:?}"),
         }
     }
@@ -195,9 +199,9 @@ impl Client {
     ///
     /// # Errors
     /// Something else came.
-    pub async fn closed(&mut self) -> anyhow::Result<(u16, String)> {
+    pub async fn expect_close(&mut self) -> anyhow::Result<(u16, String)> {
         match self.next().await? {
-            Incoming::Close(code, reason) => Ok((code, reason)),
+            ReceivedItem::Close(code, reason) => Ok((code, reason)),
             other => bail!("expected a close frame, got {other:?}"),
         }
     }
@@ -206,8 +210,8 @@ impl Client {
     ///
     /// # Errors
     /// Something came.
-    pub async fn heard_nothing(&mut self) -> anyhow::Result<()> {
-        let answer = self.ask(json!({"return": {"statusCode": 200, "body": "the barrier"}})).await?;
+    pub async fn expect_no_reply(&mut self) -> anyhow::Result<()> {
+        let answer = self.request_directive(json!({"return": {"statusCode": 200, "body": "the barrier"}})).await?;
         ensure!(answer == "the barrier", "expected silence, got {answer:?}");
         Ok(())
     }
@@ -217,18 +221,18 @@ impl Client {
     /// # Errors
     /// The server does not answer the close frame.
     pub async fn close(&mut self, status: Option<(u16, &str)>) -> anyhow::Result<()> {
-        self.send(&[Frame::close(status)]).await?;
-        while !matches!(self.next().await?, Incoming::Close(..) | Incoming::End) {}
+        self.send(&[RawFrame::close(status)]).await?;
+        while !matches!(self.next().await?, ReceivedItem::Close(..) | ReceivedItem::End) {}
         Ok(())
     }
 
     /// The bytes beneath.
-    pub const fn wire(&mut self) -> &mut Wire {
+    pub const fn wire(&mut self) -> &mut WireConnection {
         &mut self.wire
     }
 }
 
-fn close(payload: &[u8]) -> anyhow::Result<Incoming> {
+fn close(payload: &[u8]) -> anyhow::Result<ReceivedItem> {
     let (code, reason) = websocket::close_status(payload).unwrap_or((1005, &[]));
-    Ok(Incoming::Close(code, String::from_utf8(reason.to_vec())?))
+    Ok(ReceivedItem::Close(code, String::from_utf8(reason.to_vec())?))
 }

@@ -1,11 +1,11 @@
 //! The probe handlers (package `probes`) as the suite runs them: in this process, or as a Lambda executable that asks it.
 //!
-//! Invariant: either way the events are recorded here, in one [`Here`] an API.
+//! Invariant: either way the events are recorded here, in one [`LocalEnvironment`] an API.
 
-pub mod desk;
+pub mod directive_server;
 pub mod executable;
 mod functions;
-mod here;
+mod local_environment;
 
-pub use self::functions::Functional;
-pub use self::here::Here;
+pub use self::functions::ProbeFunctions;
+pub use self::local_environment::LocalEnvironment;

@@ -8,24 +8,24 @@ mod observer;
 
 use async_trait::async_trait;
 
-pub use self::memory::Memory;
-pub use self::observer::Observer;
+pub use self::memory::MemoryRecorder;
+pub use self::observer::ConnectionRecorder;
 
-use super::event::{Event, Kind};
+use super::event::{Event, EventKind};
 
 /// Where a case learns what the probes saw.
 #[async_trait]
-pub trait Recorder: Send + Sync {
+pub trait EventRecorder: Send + Sync {
     /// The next event of `kind`; waits for it as long as the case has patience.
     ///
     /// # Errors
     /// None came in time, or the way from the probes is broken.
-    async fn next(&self, kind: Kind) -> anyhow::Result<Event>;
+    async fn next(&self, kind: EventKind) -> anyhow::Result<Event>;
 
     /// How many events of `kind` have come so far, taken or not. It does not wait for more: ask after an event that can
     /// only come later.
     ///
     /// # Errors
     /// The way from the probes is broken.
-    async fn count(&self, kind: Kind) -> anyhow::Result<usize>;
+    async fn count(&self, kind: EventKind) -> anyhow::Result<usize>;
 }

@@ -7,15 +7,15 @@ mod markdown;
 
 use std::fmt;
 
-use super::row::{Mark, Row};
-use super::wire::place::Place;
+use super::row::{ConformanceRow, EvidenceLevel};
+use super::wire::endpoint_address::EndpointAddress;
 
 /// Room for a reason in the table; the JSON has all of it.
-const SHOWN_CHARS: usize = 400;
+const MAX_REASON_CHARS: usize = 400;
 
 /// What became of one row.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub enum CaseVerdict {
     /// The gateway does what API Gateway does.
     Holds,
     /// It is not known what API Gateway does; the gateway does what the row says.
@@ -34,24 +34,24 @@ pub enum Verdict {
 
 /// A row and what became of it.
 #[derive(Clone)]
-pub struct Outcome {
+pub struct CaseOutcome {
     /// The row.
-    pub row: Row,
+    pub row: ConformanceRow,
     /// What became of it.
-    pub verdict: Verdict,
+    pub verdict: CaseVerdict,
 }
 
 /// The outcome of a run.
-pub struct Report {
+pub struct ConformanceReport {
     /// The endpoint; `None` for gateways of this repository.
-    pub endpoint: Option<Place>,
+    pub endpoint: Option<EndpointAddress>,
     /// One per row, in the catalogue's order.
-    pub outcomes: Vec<Outcome>,
+    pub outcomes: Vec<CaseOutcome>,
     /// The same with handlers that run as Lambda executables, if they ran so too.
-    pub executables: Option<Vec<Outcome>>,
+    pub executables: Option<Vec<CaseOutcome>>,
 }
 
-impl Verdict {
+impl CaseVerdict {
     /// The word for it.
     #[must_use]
     pub const fn word(&self) -> &'static str {
@@ -80,36 +80,36 @@ impl Verdict {
     }
 }
 
-impl fmt::Debug for Outcome {
+impl fmt::Debug for CaseOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Outcome").field("id", &self.row.id).field("verdict", &self.verdict).finish()
     }
 }
 
-impl Report {
+impl ConformanceReport {
     /// The rows that failed.
-    pub fn failures(&self) -> impl Iterator<Item = &Outcome> {
+    pub fn failures(&self) -> impl Iterator<Item = &CaseOutcome> {
         let all = self.outcomes.iter().chain(self.executables.iter().flatten());
-        all.filter(|outcome| matches!(outcome.verdict, Verdict::Fails(_)))
+        all.filter(|outcome| matches!(outcome.verdict, CaseVerdict::Fails(_)))
     }
 
     /// Whether a row failed of which it is known what API Gateway does.
     #[must_use]
-    pub fn breaks_the_contract(&self) -> bool {
-        self.failures().any(|outcome| matches!(outcome.row.mark, Mark::Documented | Mark::Reported))
+    pub fn has_documented_failures(&self) -> bool {
+        self.failures().any(|outcome| matches!(outcome.row.mark, EvidenceLevel::Documented | EvidenceLevel::Reported))
     }
 
     /// How many of `outcomes` have a verdict, by its word, in a fixed order; verdicts that none has are left out.
     #[must_use]
-    pub fn counts(outcomes: &[Outcome]) -> Vec<(&'static str, usize)> {
+    pub fn counts(outcomes: &[CaseOutcome]) -> Vec<(&'static str, usize)> {
         let kinds = [
-            Verdict::Holds,
-            Verdict::Chosen,
-            Verdict::Differs(String::new()),
-            Verdict::NotYet(String::new()),
-            Verdict::NotRunnable(String::new()),
-            Verdict::NotApplicable(String::new()),
-            Verdict::Fails(String::new()),
+            CaseVerdict::Holds,
+            CaseVerdict::Chosen,
+            CaseVerdict::Differs(String::new()),
+            CaseVerdict::NotYet(String::new()),
+            CaseVerdict::NotRunnable(String::new()),
+            CaseVerdict::NotApplicable(String::new()),
+            CaseVerdict::Fails(String::new()),
         ];
         let count = |word| outcomes.iter().filter(|outcome| outcome.verdict.word() == word).count();
         kinds.iter().map(|kind| (kind.word(), count(kind.word()))).filter(|(_, count)| *count > 0).collect()
@@ -118,7 +118,7 @@ impl Report {
     /// One line, or one per way in which the handlers ran: how many rows there are, and what became of them.
     #[must_use]
     pub fn summary(&self) -> String {
-        let line = |outcomes: &[Outcome]| {
+        let line = |outcomes: &[CaseOutcome]| {
             let counts = Self::counts(outcomes).into_iter().map(|(word, count)| format!("{count} {word}"));
             format!("{} rows: {}", outcomes.len(), counts.collect::<Vec<_>>().join(", "))
         };
@@ -131,7 +131,7 @@ impl Report {
     }
 
     /// What became of a row whose handlers ran as Lambda executables, where that is something else.
-    fn as_executable(&self, index: usize) -> Option<&Verdict> {
+    fn as_executable(&self, index: usize) -> Option<&CaseVerdict> {
         let verdict = &self.executables.as_ref()?.get(index)?.verdict;
         (*verdict != self.outcomes[index].verdict).then_some(verdict)
     }
@@ -139,8 +139,8 @@ impl Report {
     /// The table for a terminal.
     #[must_use]
     pub fn table(&self) -> String {
-        let line = |(index, outcome): (usize, &Outcome)| {
-            let shorten = |why: &str| why.chars().take(SHOWN_CHARS).collect::<String>();
+        let line = |(index, outcome): (usize, &CaseOutcome)| {
+            let shorten = |why: &str| why.chars().take(MAX_REASON_CHARS).collect::<String>();
             let reason = outcome.verdict.reason().map(|why| format!(": {}", shorten(why))).unwrap_or_default();
             let executable = self.as_executable(index).map(|verdict| {
                 let reason = verdict.reason().map(|why| format!(": {}", shorten(why))).unwrap_or_default();

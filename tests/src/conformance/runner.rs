@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _};
 
-use super::client::Caller;
-use super::report::{Outcome, Report, Verdict};
-use super::row::{Case, Check, Mark, NotRunnable, Row};
-use super::wire::place::Place;
-use super::world::{Handlers, World};
+use super::client::ManagementCaller;
+use super::report::{CaseOutcome, CaseVerdict, ConformanceReport};
+use super::row::{ConformanceCase, ConformanceRow, EvidenceLevel, NotRunnable, RowCheck};
+use super::wire::endpoint_address::EndpointAddress;
+use super::world::{CaseWorld, ProbeMode};
 
 /// How long one case may take.
 const CASE_DEADLINE: Duration = Duration::from_secs(60);
@@ -22,62 +22,64 @@ const LOCAL_CASES: usize = 4;
 
 /// Where rows are run.
 #[derive(Debug, Clone)]
-pub enum Target {
+pub enum RunTarget {
     /// Against gateways of this process.
-    Local(Handlers),
+    Local(ProbeMode),
     /// Against the endpoint there, one row at a time; calls of `@connections` are signed where there is a caller.
-    Remote(Place, Option<Caller>),
+    Remote(EndpointAddress, Option<ManagementCaller>),
 }
 
 /// Runs `rows` against one target.
-pub async fn run(rows: &[Row], target: &Target) -> Report {
+pub async fn run(rows: &[ConformanceRow], target: &RunTarget) -> ConformanceReport {
     let (at_once, endpoint) = match target {
-        Target::Local(_) => (LOCAL_CASES, None),
-        Target::Remote(place, _) => (1, Some(place.clone())),
+        RunTarget::Local(_) => (LOCAL_CASES, None),
+        RunTarget::Remote(place, _) => (1, Some(place.clone())),
     };
     let outcomes = futures_util::stream::iter(rows).map(|row| outcome(row, target)).buffered(at_once);
-    Report { endpoint, outcomes: outcomes.collect().await, executables: None }
+    ConformanceReport { endpoint, outcomes: outcomes.collect().await, executables: None }
 }
 
 /// Runs `rows` with in-process handlers and then with handlers that run as Lambda executables.
-pub async fn run_both(rows: &[Row]) -> Report {
-    let in_process = run(rows, &Target::Local(Handlers::InProcess)).await;
-    let executables = run(rows, &Target::Local(Handlers::Executables)).await;
-    Report { executables: Some(executables.outcomes), ..in_process }
+pub async fn run_both(rows: &[ConformanceRow]) -> ConformanceReport {
+    let in_process = run(rows, &RunTarget::Local(ProbeMode::InProcess)).await;
+    let executables = run(rows, &RunTarget::Local(ProbeMode::Executables)).await;
+    ConformanceReport { executables: Some(executables.outcomes), ..in_process }
 }
 
-async fn outcome(row: &Row, target: &Target) -> Outcome {
+async fn outcome(row: &ConformanceRow, target: &RunTarget) -> CaseOutcome {
     let verdict = match row.check {
-        Check::Holds(case) => judge(attempt(case, target).await, holds(row.mark)),
-        Check::Differs { reason, case } => judge(attempt(case, target).await, Verdict::Differs(reason.to_owned())),
-        Check::NotApplicable(why) => Verdict::NotApplicable(why.to_owned()),
-        Check::NotRunnable(why) => Verdict::NotRunnable(why.to_owned()),
-        Check::NotYet(why) => Verdict::NotYet(why.to_owned()),
+        RowCheck::Holds(case) => classify_attempt(attempt(case, target).await, holds(row.mark)),
+        RowCheck::Differs { reason, case } => {
+            classify_attempt(attempt(case, target).await, CaseVerdict::Differs(reason.to_owned()))
+        }
+        RowCheck::NotApplicable(why) => CaseVerdict::NotApplicable(why.to_owned()),
+        RowCheck::NotRunnable(why) => CaseVerdict::NotRunnable(why.to_owned()),
+        RowCheck::NotYet(why) => CaseVerdict::NotYet(why.to_owned()),
     };
-    Outcome { row: *row, verdict }
+    CaseOutcome { row: *row, verdict }
 }
 
-const fn holds(mark: Mark) -> Verdict {
+const fn holds(mark: EvidenceLevel) -> CaseVerdict {
     match mark {
-        Mark::Unknown => Verdict::Chosen,
-        Mark::Documented | Mark::Reported | Mark::Inferred => Verdict::Holds,
+        EvidenceLevel::Unknown => CaseVerdict::Chosen,
+        EvidenceLevel::Documented | EvidenceLevel::Reported | EvidenceLevel::Inferred => CaseVerdict::Holds,
     }
 }
 
-fn judge(attempt: anyhow::Result<()>, passed: Verdict) -> Verdict {
+fn classify_attempt(attempt: anyhow::Result<()>, passed: CaseVerdict) -> CaseVerdict {
     match attempt {
         Ok(()) => passed,
         Err(error) => match error.downcast::<NotRunnable>() {
-            Ok(NotRunnable(why)) => Verdict::NotRunnable(why),
-            Err(error) => Verdict::Fails(format!("{error:#}")),
+            Ok(NotRunnable(why)) => CaseVerdict::NotRunnable(why),
+            Err(error) => CaseVerdict::Fails(format!("{error:#}")),
         },
     }
 }
 
-async fn attempt(case: Case, target: &Target) -> anyhow::Result<()> {
+async fn attempt(case: ConformanceCase, target: &RunTarget) -> anyhow::Result<()> {
     let world = match target {
-        Target::Local(handlers) => World::of(*handlers),
-        Target::Remote(place, caller) => World::remote(place.clone(), caller.clone()),
+        RunTarget::Local(handlers) => CaseWorld::of(*handlers),
+        RunTarget::Remote(place, caller) => CaseWorld::remote(place.clone(), caller.clone()),
     };
     let running = AssertUnwindSafe(case(&world)).catch_unwind();
     let result = match tokio::time::timeout(CASE_DEADLINE, running).await {

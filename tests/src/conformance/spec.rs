@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use gateway::api::{ApiDefinition, ApiSettings, RouteDefinition};
 use gateway::quotas::Quotas;
-use gateway::route::{Ordering, RouteKey, RouteResponse};
+use gateway::route::{RouteKey, RouteOrdering, RouteResponse};
 use shim::access::ClientKeyConfig;
-use shim::access::Credentials;
-use shim::config::Management;
+use shim::access::IamCredentials;
+use shim::config::ManagementAccess;
 
 /// An API and how its server is configured.
 #[derive(Debug, Clone)]
-pub struct Spec {
+pub struct ApiSpec {
     /// Why the standard API does not do; `None` for the standard one.
     pub special: Option<&'static str>,
     /// The API.
@@ -24,16 +24,16 @@ pub struct Spec {
     /// What may wait for a slow reader, in bytes.
     pub outbox_bytes: Option<usize>,
     /// Who may call `@connections`.
-    pub management: Management,
+    pub management: ManagementAccess,
     /// The API keys of clients.
     pub keys: Vec<ClientKeyConfig>,
     /// Who may sign requests.
-    pub callers: Credentials,
+    pub callers: IamCredentials,
     /// Whether `X-Forwarded-For` names the client.
     pub trust_forwarded_for: bool,
 }
 
-impl Spec {
+impl ApiSpec {
     /// The standard API.
     #[must_use]
     pub fn standard() -> Self {
@@ -50,16 +50,16 @@ impl Spec {
             selection: "$request.body.action".to_owned(),
             authorizer: None,
             api_key_required: false,
-            quotas: Quotas::aws(),
+            quotas: Quotas::aws_profile(),
             settings: ApiSettings::default(),
         };
         Self {
             special: None,
             definition,
             outbox_bytes: None,
-            management: Management::Loopback,
+            management: ManagementAccess::Loopback,
             keys: Vec::new(),
-            callers: Credentials::default(),
+            callers: IamCredentials::default(),
             trust_forwarded_for: false,
         }
     }
@@ -83,8 +83,8 @@ impl Spec {
     #[must_use]
     pub fn compressed(idle: Duration, lifetime: Duration) -> Self {
         Self::special("a compressed clock", |spec| {
-            spec.definition.quotas.idle = idle;
-            spec.definition.quotas.lifetime = Some(lifetime);
+            spec.definition.quotas.idle_timeout = idle;
+            spec.definition.quotas.max_lifetime = Some(lifetime);
         })
     }
 
@@ -100,5 +100,5 @@ impl Spec {
 }
 
 fn route(key: &str, response: RouteResponse) -> RouteDefinition {
-    RouteDefinition { key: key.to_owned(), response, ordering: Ordering::Concurrent }
+    RouteDefinition { key: key.to_owned(), response, ordering: RouteOrdering::Concurrent }
 }

@@ -5,8 +5,8 @@
 //! UTF-8). Invariant: every read has a deadline.
 
 pub mod deflate;
+pub mod endpoint_address;
 pub mod head;
-pub mod place;
 
 use std::time::Duration;
 
@@ -15,9 +15,9 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-use self::head::Head;
-use self::place::{Place, Stream};
-use crate::websocket::Frame;
+use self::endpoint_address::{EndpointAddress, Stream};
+use self::head::ResponseHead;
+use crate::websocket::RawFrame;
 
 /// Most bytes of a response's head.
 const HEAD_BYTES: usize = 64 * 1024;
@@ -25,18 +25,18 @@ const HEAD_BYTES: usize = 64 * 1024;
 const BODY_BYTES: usize = 1024 * 1024;
 
 /// A connection to an endpoint.
-pub struct Wire {
+pub struct WireConnection {
     stream: Box<dyn Stream>,
     read: BytesMut,
     patience: Duration,
 }
 
-impl Wire {
+impl WireConnection {
     /// Connects to `place`; no read waits longer than `patience`.
     ///
     /// # Errors
     /// The endpoint cannot be reached.
-    pub async fn open(place: &Place, patience: Duration) -> anyhow::Result<Self> {
+    pub async fn open(place: &EndpointAddress, patience: Duration) -> anyhow::Result<Self> {
         let stream = timeout(patience, place.connect()).await.context("connecting took too long")??;
         Ok(Self { stream, read: BytesMut::new(), patience })
     }
@@ -57,11 +57,11 @@ impl Wire {
     ///
     /// # Errors
     /// The connection ended before, or what came is no HTTP response.
-    pub async fn head(&mut self) -> anyhow::Result<Head> {
+    pub async fn head(&mut self) -> anyhow::Result<ResponseHead> {
         loop {
             if let Some(end) = self.read.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
                 let raw = self.read.split_to(end + 4);
-                return Head::parse(&raw);
+                return ResponseHead::parse(&raw);
             }
             if self.read.len() > HEAD_BYTES || !self.fill().await? {
                 bail!("no response head in {} bytes", self.read.len());
@@ -73,7 +73,7 @@ impl Wire {
     ///
     /// # Errors
     /// The connection broke.
-    pub async fn body(&mut self, head: &Head) -> anyhow::Result<Bytes> {
+    pub async fn body(&mut self, head: &ResponseHead) -> anyhow::Result<Bytes> {
         let length = head.header("content-length").map(str::parse).transpose().context("a bad content-length")?;
         let wanted: usize = length.unwrap_or(if head.status == 204 { 0 } else { BODY_BYTES });
         while self.read.len() < wanted {
@@ -89,9 +89,9 @@ impl Wire {
     ///
     /// # Errors
     /// Nothing came in time.
-    pub async fn frame(&mut self) -> anyhow::Result<Option<Frame>> {
+    pub async fn frame(&mut self) -> anyhow::Result<Option<RawFrame>> {
         loop {
-            if let Some((frame, bytes)) = Frame::parse(&self.read) {
+            if let Some((frame, bytes)) = RawFrame::parse(&self.read) {
                 self.read.advance(bytes);
                 return Ok(Some(frame));
             }
@@ -102,7 +102,7 @@ impl Wire {
     }
 
     /// Whether something can be read within `wait`; what came stays to be read.
-    pub async fn speaks_within(&mut self, wait: Duration) -> bool {
+    pub async fn has_input_within(&mut self, wait: Duration) -> bool {
         !self.read.is_empty() || matches!(timeout(wait, self.fill()).await, Ok(Ok(true)))
     }
 

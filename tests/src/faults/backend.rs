@@ -8,60 +8,65 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::ledger::Ledger;
-use super::participant::Phase;
-use crate::client::http::Http;
+use super::recorder::RunRecorder;
+use super::traffic_client::TrafficPhase;
+use crate::client::http::HttpCaller;
 
 /// Between two attempts.
-const PAUSE: Duration = Duration::from_millis(250);
+const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 /// How long an answer may take before another pod is asked.
-const ANSWER: Duration = Duration::from_secs(5);
+const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Pushes to a topic at a steady pace, each message again until it is accepted.
-pub(super) async fn push(
-    backend: Http,
+pub(super) async fn push_messages(
+    backend: HttpCaller,
     topic: String,
     pace: Duration,
-    ledger: Arc<Ledger>,
-    phase: watch::Receiver<Phase>,
+    ledger: Arc<RunRecorder>,
+    phase: watch::Receiver<TrafficPhase>,
 ) {
     let mut number = 0_u64;
-    while *phase.borrow() == Phase::Talk {
+    while *phase.borrow() == TrafficPhase::Sending {
         number += 1;
-        ledger.count(|counts| counts.waiting += 1);
+        ledger.update_counts(|counts| counts.waiting += 1);
         let (key, body) = (format!("push-{number}"), json!({"audience": {"channel": topic}, "body": number}));
         let accepted = loop {
             // Whoever was asked may hang.
-            let asked = timeout(ANSWER, backend.post_once("/v1/messages", &key, &body)).await;
+            let asked = timeout(REPLY_TIMEOUT, backend.post_idempotent("/v1/messages", &key, &body)).await;
             match asked {
                 Ok(reply) if reply.status == 200 => break reply.json(),
-                Ok(_) | Err(_) => sleep(PAUSE).await,
+                Ok(_) | Err(_) => sleep(RETRY_INTERVAL).await,
             }
         };
         let place = (accepted["epoch"].as_str(), accepted["offset"].as_u64());
         let (Some(epoch), Some(offset)) = place else { panic!("what goes to a topic has a place: {accepted}") };
-        ledger.acknowledged(&topic, epoch, offset, &key);
+        ledger.record_ack(&topic, epoch, offset, &key);
         sleep(pace).await;
     }
 }
 
 /// Waits until the application says exactly those connections are open that are; answers how long that took since `begun`.
 /// `None` when it did not happen within `limit`.
-pub(super) async fn presence(backend: &Http, ledger: &Ledger, begun: Instant, limit: Duration) -> Option<Duration> {
+pub(super) async fn wait_for_presence(
+    backend: &HttpCaller,
+    ledger: &RunRecorder,
+    begun: Instant,
+    limit: Duration,
+) -> Option<Duration> {
     while begun.elapsed() < limit {
-        let before = ledger.live();
-        let told = timeout(ANSWER, connections(backend)).await.ok().flatten();
+        let before = ledger.open_connections();
+        let told = timeout(REPLY_TIMEOUT, connections(backend)).await.ok().flatten();
         // Whoever came or went meanwhile may be in it or not.
-        if told.is_some_and(|told| told == before) && ledger.live() == before {
+        if told.is_some_and(|told| told == before) && ledger.open_connections() == before {
             return Some(begun.elapsed());
         }
-        sleep(PAUSE).await;
+        sleep(RETRY_INTERVAL).await;
     }
     None
 }
 
 /// Every connection that the application knows; `None` when it did not answer.
-async fn connections(backend: &Http) -> Option<BTreeSet<String>> {
+async fn connections(backend: &HttpCaller) -> Option<BTreeSet<String>> {
     let (mut all, mut after) = (BTreeSet::new(), String::new());
     loop {
         let page = backend.get(&format!("/v1/connections?limit=500{after}")).await;

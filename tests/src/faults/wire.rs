@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 /// Where a channel's log ends.
 #[derive(Debug, Clone, Deserialize)]
-pub(super) struct Position {
+pub(super) struct FramePosition {
     pub(super) epoch: String,
     pub(super) offset: u64,
 }
@@ -14,7 +14,7 @@ pub(super) struct Position {
 /// What the server says.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "type", rename_all = "camelCase")]
-pub(super) enum Frame {
+pub(super) enum ServerFrame {
     Welcome {
         connection: String,
     },
@@ -31,7 +31,7 @@ pub(super) enum Frame {
         offset: Option<u64>,
     },
     Resumed {
-        channels: BTreeMap<String, Position>,
+        channels: BTreeMap<String, FramePosition>,
     },
     Gap {
         channel: String,
@@ -55,7 +55,7 @@ pub(super) enum Frame {
     Other,
 }
 
-impl Frame {
+impl ServerFrame {
     /// Reads a frame; `None` for API Gateway's own errors, which have no `type`.
     pub(super) fn read(text: &str) -> Option<Self> {
         serde_json::from_str(text).ok()

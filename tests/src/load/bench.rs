@@ -4,10 +4,10 @@
 //! whatever else the machine does hits both. Where the machine allows it the server has core 0 and the generator core 1. The
 //! benchmark judges nothing by its exit code: it prints whether each stated target holds.
 
-pub mod bare;
+pub mod baseline;
 pub mod child;
-pub mod contest;
+pub mod comparison;
+pub mod comparison_report;
 pub mod pods;
 pub mod suite;
 pub mod tokens;
-pub mod verdict;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::dialer::{Dialer, Opening};
+use super::dialer::{DialOptions, Dialer};
 use super::report::{Latencies, LatencySummary, Window};
 
 /// Failures without a success between them that end the run.
@@ -22,7 +22,7 @@ const FAILURES_IN_A_ROW: u32 = 100;
 #[derive(clap::Args, Clone)]
 pub struct ConnectPlan {
     #[command(flatten)]
-    opening: Opening,
+    opening: DialOptions,
     /// Clients at work at the same time
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1_024))]
     concurrency: u32,

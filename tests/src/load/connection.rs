@@ -189,7 +189,7 @@ impl Connection {
     ///
     /// # Errors
     /// Always: it returns the reason of the end.
-    pub async fn stay(&mut self, buffer: &ReadBuffer) -> anyhow::Error {
+    pub async fn read_until_closed(&mut self, buffer: &ReadBuffer) -> anyhow::Error {
         std::future::poll_fn(|cx| {
             loop {
                 if let Err(error) = self.poll_pending(cx) {
@@ -275,7 +275,7 @@ mod tests {
     async fn pings_are_answered_and_a_close_tells_its_code() {
         let (mut connection, mut server) = pair(b"").await;
         server.write_all(b"\x89\x02hi\x88\x02\x03\xf0").await.unwrap();
-        let reason = connection.stay(&ReadBuffer::new()).await;
+        let reason = connection.read_until_closed(&ReadBuffer::new()).await;
         assert!(reason.to_string().contains("code 1008"), "{reason:#}");
         let mut pong = [0; 8];
         server.read_exact(&mut pong).await.unwrap();

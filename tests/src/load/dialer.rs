@@ -34,7 +34,7 @@ const SUBPROTOCOL: &str = "twinway.v1";
 
 /// How connections are opened; the same arguments in every scenario.
 #[derive(clap::Args, Clone)]
-pub struct Opening {
+pub struct DialOptions {
     /// Where to connect, on the loopback interface: ws://127.0.0.1:PORT/path; of several HOST:PORT, separated by commas,
     /// connections take each in turn
     #[arg(long)]
@@ -52,7 +52,7 @@ pub struct Opening {
     #[arg(long)]
     pub header: Vec<String>,
     /// A text that the server sends to see whether a client is there, and what it wants to hear: 2=3 for Engine.IO
-    #[arg(long, value_parser = question_and_answer)]
+    #[arg(long, value_parser = parse_heartbeat)]
     pub heartbeat: Option<Heartbeat>,
     /// How many source addresses (127.0.0.1, 127.0.0.2, ..) connections take in turn: each has some 28,000 ports
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u8).range(1..=250))]
@@ -76,7 +76,7 @@ impl Dialer {
     ///
     /// # Errors
     /// When the target is not on the loopback interface, or the token file cannot be read or is empty.
-    pub fn new(opening: &Opening) -> anyhow::Result<Self> {
+    pub fn new(opening: &DialOptions) -> anyhow::Result<Self> {
         let target = Target::parse(&opening.url)?;
         let tokens = match &opening.token_file {
             Some(path) => read_tokens(path)?.into_iter().map(Some).collect(),
@@ -91,10 +91,10 @@ impl Dialer {
     /// # Errors
     /// When it does not come about within ten seconds, or the answer is no upgrade; the error tells the status only.
     pub async fn open(&self, number: usize) -> anyhow::Result<Connection> {
-        timeout(HANDSHAKE_DEADLINE, self.shake_hands(number)).await.context("the handshake took over ten seconds")?
+        timeout(HANDSHAKE_DEADLINE, self.open_handshake(number)).await.context("the handshake took over ten seconds")?
     }
 
-    async fn shake_hands(&self, number: usize) -> anyhow::Result<Connection> {
+    async fn open_handshake(&self, number: usize) -> anyhow::Result<Connection> {
         let mut stream = self.connect(number).await.context("connecting")?;
         stream.set_nodelay(true)?;
         stream.write_all(self.requests[number % self.requests.len()].as_bytes()).await?;
@@ -114,7 +114,7 @@ impl Dialer {
     }
 }
 
-fn question_and_answer(text: &str) -> anyhow::Result<Heartbeat> {
+fn parse_heartbeat(text: &str) -> anyhow::Result<Heartbeat> {
     let (question, answer) = text.split_once('=').context("it is QUESTION=ANSWER")?;
     ensure!(!question.is_empty(), "there is no question before the `=`");
     Ok(Heartbeat::new(question, answer))
@@ -127,7 +127,7 @@ fn read_tokens(path: &Path) -> anyhow::Result<Vec<String>> {
     Ok(tokens)
 }
 
-fn request(target: &Target, opening: &Opening, token: Option<&str>) -> String {
+fn request(target: &Target, opening: &DialOptions, token: Option<&str>) -> String {
     let mut request = format!(
         "GET {} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
          Sec-WebSocket-Key: {KEY}\r\n",
@@ -179,8 +179,8 @@ fn check_answer(head: &[u8]) -> anyhow::Result<bool> {
 mod tests {
     use super::*;
 
-    fn opening(token: Option<&str>) -> Opening {
-        Opening {
+    fn opening(token: Option<&str>) -> DialOptions {
+        DialOptions {
             url: "ws://127.0.0.1:9/p?q=1".to_owned(),
             subprotocol: Vec::new(),
             token: token.map(str::to_owned),
@@ -206,7 +206,7 @@ mod tests {
     fn tokens_of_a_file_are_taken_in_turn() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "one\n\ntwo\n").unwrap();
-        let plan = Opening { token_file: Some(file.path().to_owned()), ..opening(None) };
+        let plan = DialOptions { token_file: Some(file.path().to_owned()), ..opening(None) };
         assert_eq!(Dialer::new(&plan).unwrap().requests.len(), 2);
         std::fs::write(file.path(), "\n").unwrap();
         assert!(Dialer::new(&plan).is_err());

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::connection::{Connection, ReadBuffer};
-use super::dialer::{Dialer, Opening};
+use super::dialer::{DialOptions, Dialer};
 use super::report::{Latencies, LatencySummary, Usage, Window};
 use super::template::Template;
 use crate::websocket::{self, opcode};
@@ -26,7 +26,7 @@ use crate::websocket::{self, opcode};
 #[derive(clap::Args, Clone)]
 pub struct EchoPlan {
     #[command(flatten)]
-    opening: Opening,
+    opening: DialOptions,
     /// Connections
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=19_000))]
     connections: u32,

@@ -5,8 +5,8 @@
 //! given up, and not before its time when there is a pace; at the end the generator waits for stragglers before it calls a
 //! delivery lost.
 
-mod board;
-mod opening;
+mod delivery_tracker;
+mod participants;
 
 use std::cell::RefCell;
 use std::path::PathBuf;
@@ -19,22 +19,22 @@ use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 use tokio::time::{Interval, interval, sleep, timeout};
 
-use self::board::{Board, PATIENCE};
-use self::opening::{open_publishers, open_receivers};
+use self::delivery_tracker::{DELIVERY_TIMEOUT, DeliveryTracker};
+use self::participants::{open_publishers, open_receivers};
 use super::connection::{Connection, ReadBuffer};
-use super::dialer::Opening;
+use super::dialer::DialOptions;
 use super::report::{LatencySummary, Usage, Window};
 use super::template::{self, Template};
 use crate::websocket::{self, opcode};
 
 /// How often overdue broadcasts are looked for, at least.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const OVERDUE_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What to run.
 #[derive(clap::Args, Clone)]
 pub struct FanoutPlan {
     #[command(flatten)]
-    opening: Opening,
+    opening: DialOptions,
     /// Receivers, connected to --url
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=19_000))]
     receivers: u32,
@@ -118,8 +118,8 @@ pub struct FanoutReport {
 
 /// What all connections share: one thread, so no lock.
 #[derive(Clone)]
-struct Traffic {
-    board: Rc<RefCell<Board>>,
+struct FanoutTraffic {
+    board: Rc<RefCell<DeliveryTracker>>,
     buffer: ReadBuffer,
     template: Rc<Template>,
 }
@@ -131,28 +131,28 @@ struct Traffic {
 pub async fn run(plan: &FanoutPlan) -> anyhow::Result<FanoutReport> {
     let template = Rc::new(Template::new(&plan.publish_frame, plan.bytes as usize));
     ensure!(template.is_numbered(), "--publish-frame needs a `{{seq}}`, or deliveries could not be told apart");
-    let board = Rc::new(RefCell::new(Board::new(plan.receivers, plan.publishers, plan.in_flight as usize)));
-    let traffic = Traffic { board, buffer: ReadBuffer::new(), template };
+    let board = Rc::new(RefCell::new(DeliveryTracker::new(plan.receivers, plan.publishers, plan.in_flight as usize)));
+    let traffic = FanoutTraffic { board, buffer: ReadBuffer::new(), template };
     let mut receivers = open_receivers(plan, &traffic).await?;
     let publishers = open_publishers(plan, &traffic.buffer).await?;
     let beat = plan.rate.map(|rate| Duration::from_secs(1) / rate);
     if let Some(beat) = beat {
-        traffic.board.borrow_mut().keep_pace(beat, Instant::now());
+        traffic.board.borrow_mut().set_schedule(beat, Instant::now());
     }
-    let looks = interval(beat.unwrap_or(LOOK_EVERY).min(LOOK_EVERY));
+    let looks = interval(beat.unwrap_or(OVERDUE_CHECK_INTERVAL).min(OVERDUE_CHECK_INTERVAL));
     let mut publishing = JoinSet::new();
     publishing.spawn_local(publish(publishers, traffic.clone(), looks));
 
-    hold(&mut publishing, plan.warm_up).await?;
-    let delivered_before = traffic.board.borrow_mut().begin_window();
+    run_publishers(&mut publishing, plan.warm_up).await?;
+    let delivered_before = traffic.board.borrow_mut().start_window();
     let window = Window::open(plan.opening.server_pid)?;
-    hold(&mut publishing, plan.seconds).await?;
+    run_publishers(&mut publishing, plan.seconds).await?;
     let usage = window.close()?;
     let delivered = traffic.board.borrow().deliveries - delivered_before;
     let latency = traffic.board.borrow().latencies.summary();
 
     traffic.board.borrow_mut().stop_publishing();
-    await_stragglers(&traffic, &mut publishing).await?;
+    wait_for_overdue(&traffic, &mut publishing).await?;
     let mut lost = 0;
     while receivers.try_join_next().is_some() {
         lost += 1;
@@ -161,7 +161,7 @@ pub async fn run(plan: &FanoutPlan) -> anyhow::Result<FanoutReport> {
 }
 
 /// Lets the publishers run for some seconds; when one ends, the run is spoilt.
-async fn hold(publishing: &mut JoinSet<anyhow::Error>, seconds: u64) -> anyhow::Result<()> {
+async fn run_publishers(publishing: &mut JoinSet<anyhow::Error>, seconds: u64) -> anyhow::Result<()> {
     match timeout(Duration::from_secs(seconds), publishing.join_next()).await {
         Err(_) | Ok(None) => Ok(()),
         Ok(Some(ended)) => Err(ended.context("the publisher panicked")?).context("publishing"),
@@ -169,8 +169,8 @@ async fn hold(publishing: &mut JoinSet<anyhow::Error>, seconds: u64) -> anyhow::
 }
 
 /// Waits until every broadcast is complete or overdue. Overdue ones are given up by the publishing task, one look late.
-async fn await_stragglers(traffic: &Traffic, publishing: &mut JoinSet<anyhow::Error>) -> anyhow::Result<()> {
-    let until = Instant::now() + PATIENCE + 2 * LOOK_EVERY;
+async fn wait_for_overdue(traffic: &FanoutTraffic, publishing: &mut JoinSet<anyhow::Error>) -> anyhow::Result<()> {
+    let until = Instant::now() + DELIVERY_TIMEOUT + 2 * OVERDUE_CHECK_INTERVAL;
     while !traffic.board.borrow().is_complete() && Instant::now() < until {
         if let Some(ended) = publishing.try_join_next() {
             return Err(ended.context("the publisher panicked")?).context("waiting for the last deliveries");
@@ -182,7 +182,7 @@ async fn await_stragglers(traffic: &Traffic, publishing: &mut JoinSet<anyhow::Er
 
 fn report(
     plan: &FanoutPlan,
-    traffic: &Traffic,
+    traffic: &FanoutTraffic,
     receivers_lost: u32,
     (deliveries, latency_us): (u64, LatencySummary),
     usage: Usage,
@@ -211,7 +211,7 @@ fn report(
 }
 
 /// One receiver, until its connection ends.
-async fn receive(mut connection: Connection, traffic: Traffic, publishers: usize) -> anyhow::Error {
+async fn receive(mut connection: Connection, traffic: FanoutTraffic, publishers: usize) -> anyhow::Error {
     // Broadcast n comes from publisher n modulo their number: the next number expected from each.
     let mut expected = vec![0; publishers];
     let mut hint = 0;
@@ -224,7 +224,7 @@ async fn receive(mut connection: Connection, traffic: Traffic, publishers: usize
             let now = Instant::now();
             let read = connection.poll_messages(cx, &traffic.buffer, |payload| {
                 let sequence = template::find_mark(payload, &mut hint);
-                board.take(sequence, payload.len(), &mut expected, now);
+                board.record_frame(sequence, payload.len(), &mut expected, now);
             });
             if let Err(error) = ready!(read) {
                 return Poll::Ready(error);
@@ -235,11 +235,11 @@ async fn receive(mut connection: Connection, traffic: Traffic, publishers: usize
 }
 
 /// All publishers in one task: publishes whatever the board allows, whenever it wakes this task.
-async fn publish(mut publishers: Vec<Connection>, traffic: Traffic, mut looks: Interval) -> anyhow::Error {
+async fn publish(mut publishers: Vec<Connection>, traffic: FanoutTraffic, mut looks: Interval) -> anyhow::Error {
     let mut batches = vec![Vec::new(); publishers.len()];
     std::future::poll_fn(|cx| {
         while looks.poll_tick(cx).is_ready() {
-            traffic.board.borrow_mut().give_up_overdue(Instant::now());
+            traffic.board.borrow_mut().expire_overdue(Instant::now());
         }
         match poll_publish(cx, &mut publishers, &traffic, &mut batches) {
             Ok(()) => Poll::Pending,
@@ -252,7 +252,7 @@ async fn publish(mut publishers: Vec<Connection>, traffic: Traffic, mut looks: I
 fn poll_publish(
     cx: &mut Context<'_>,
     publishers: &mut [Connection],
-    traffic: &Traffic,
+    traffic: &FanoutTraffic,
     batches: &mut [Vec<u8>],
 ) -> anyhow::Result<()> {
     let mut board = traffic.board.borrow_mut();

@@ -95,7 +95,7 @@ mod tests {
 
     /// A frame of a server whose first byte is `first`.
     fn unmasked(first: u8, payload: &[u8]) -> Vec<u8> {
-        let frame = websocket::Frame { masked: false, ..websocket::Frame::new(opcode::TEXT, payload) };
+        let frame = websocket::RawFrame { masked: false, ..websocket::RawFrame::new(opcode::TEXT, payload) };
         let mut bytes = frame.to_bytes();
         bytes[0] = first;
         bytes

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::connection::{Connection, ReadBuffer};
-use super::dialer::{Dialer, Opening};
+use super::dialer::{DialOptions, Dialer};
 use super::process;
 
 /// How often the server's memory is looked at while it settles.
@@ -24,7 +24,7 @@ const LOOKS_ALIKE: u32 = 3;
 #[derive(clap::Args, Clone)]
 pub struct IdlePlan {
     #[command(flatten)]
-    opening: Opening,
+    opening: DialOptions,
     /// Connections
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=19_000))]
     connections: u32,
@@ -96,7 +96,7 @@ async fn open_all(
 }
 
 async fn idle(mut connection: Connection, buffer: ReadBuffer) -> anyhow::Error {
-    connection.stay(&buffer).await
+    connection.read_until_closed(&buffer).await
 }
 
 /// The server's resident memory once it has stopped changing, and whether it did within `patience`.

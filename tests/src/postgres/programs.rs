@@ -43,7 +43,7 @@ impl Programs {
     }
 
     /// Gives a file or directory to the user that the server runs as.
-    pub(super) fn hand_over(&self, path: &Path) -> std::io::Result<()> {
+    pub(super) fn give_ownership(&self, path: &Path) -> std::io::Result<()> {
         self.unprivileged.map_or(Ok(()), |(user, group)| chown(path, Some(user), Some(group)))
     }
 }

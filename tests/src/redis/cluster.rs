@@ -22,17 +22,18 @@ impl RedisCluster {
         let share = SLOTS.div_ceil(nodes.len());
         for (number, node) in nodes.iter().enumerate() {
             let (first, last) = (number * share, ((number + 1) * share).min(SLOTS) - 1);
-            node.ask(&["CLUSTER", "ADDSLOTSRANGE", &first.to_string(), &last.to_string()])?;
+            node.run_command(&["CLUSTER", "ADDSLOTSRANGE", &first.to_string(), &last.to_string()])?;
             // Distinct epochs from the start spare them the negotiation.
-            node.ask(&["CLUSTER", "SET-CONFIG-EPOCH", &(number + 1).to_string()])?;
+            node.run_command(&["CLUSTER", "SET-CONFIG-EPOCH", &(number + 1).to_string()])?;
         }
         for node in &nodes[1..] {
-            let bus = node.ask(&["CONFIG", "GET", "cluster-port"])?;
+            let bus = node.run_command(&["CONFIG", "GET", "cluster-port"])?;
             let bus = bus.lines().last().unwrap_or_default().to_owned();
-            nodes[0].ask(&["CLUSTER", "MEET", "127.0.0.1", &node.port().to_string(), &bus])?;
+            nodes[0].run_command(&["CLUSTER", "MEET", "127.0.0.1", &node.port().to_string(), &bus])?;
         }
         wait_for("the Cluster", || {
-            let states = nodes.iter().map(|node| node.ask(&["CLUSTER", "INFO"])).collect::<anyhow::Result<Vec<_>>>()?;
+            let states =
+                nodes.iter().map(|node| node.run_command(&["CLUSTER", "INFO"])).collect::<anyhow::Result<Vec<_>>>()?;
             Ok(states.iter().all(|state| state.contains("cluster_state:ok") && state.contains("cluster_known_nodes:3")))
         })?;
         Ok(Self { nodes })
@@ -60,8 +61,8 @@ fn node() -> anyhow::Result<RedisServer> {
     // The bus between nodes is 10,000 ports further up unless told otherwise, which may be beyond the last port.
     let options = RedisOptions { append_only: true, ..RedisOptions::default() };
     let options = options
-        .with("cluster-enabled", "yes")
-        .with("cluster-port", &free_port()?.to_string())
-        .with("cluster-node-timeout", "5000");
-    RedisServer::with(options)
+        .with_setting("cluster-enabled", "yes")
+        .with_setting("cluster-port", &free_port()?.to_string())
+        .with_setting("cluster-node-timeout", "5000");
+    RedisServer::start_with(options)
 }

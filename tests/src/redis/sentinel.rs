@@ -37,10 +37,13 @@ impl RedisSentinels {
     /// When something does not come up.
     pub fn start() -> anyhow::Result<Self> {
         let options = RedisOptions { append_only: true, ..RedisOptions::default() };
-        let master = RedisServer::with(options.clone())?;
-        let replica = RedisServer::with(options.with("replicaof", &format!("127.0.0.1 {}", master.port())))?;
+        let master = RedisServer::start_with(options.clone())?;
+        let replica =
+            RedisServer::start_with(options.with_setting("replicaof", &format!("127.0.0.1 {}", master.port())))?;
         // A replica that has not finished its first copy is never promoted.
-        wait_for("the replica", || Ok(replica.ask(&["INFO", "replication"])?.contains("master_link_status:up")))?;
+        wait_for("the replica", || {
+            Ok(replica.run_command(&["INFO", "replication"])?.contains("master_link_status:up"))
+        })?;
         let sentinels = (0..3).map(|_| Sentinel::start(master.port())).collect::<anyhow::Result<Vec<_>>>()?;
         for sentinel in &sentinels {
             wait_for("the Sentinels", || {
@@ -65,14 +68,14 @@ impl RedisSentinels {
         let before = self.master_port()?;
         let master = self.servers.iter_mut().find(|server| server.port() == before).context("the master is unknown")?;
         master.kill();
-        self.take_for_dead_after(DOWN_AT_ONCE)?;
+        self.set_down_after(DOWN_AT_ONCE)?;
         for sentinel in &self.sentinels {
             wait_for("the failover", || Ok(sentinel.master_port()? != before))?;
         }
         let after = self.master_port()?;
         let promoted = self.servers.iter().find(|server| server.port() == after).context("the master is unknown")?;
-        wait_for("the promotion", || Ok(promoted.ask(&["INFO", "replication"])?.contains("role:master")))?;
-        self.take_for_dead_after(DOWN_AFTER)?;
+        wait_for("the promotion", || Ok(promoted.run_command(&["INFO", "replication"])?.contains("role:master")))?;
+        self.set_down_after(DOWN_AFTER)?;
         // One that was found silent for a moment meanwhile is not named to clients.
         for sentinel in &self.sentinels {
             wait_for("the Sentinels to trust the master", || {
@@ -82,7 +85,7 @@ impl RedisSentinels {
         Ok(())
     }
 
-    fn take_for_dead_after(&self, milliseconds: &str) -> anyhow::Result<()> {
+    fn set_down_after(&self, milliseconds: &str) -> anyhow::Result<()> {
         let set = ["SENTINEL", "SET", NAME, "down-after-milliseconds", milliseconds];
         self.sentinels.iter().try_for_each(|sentinel| sentinel.ask(&set).map(drop))
     }

@@ -38,7 +38,7 @@ pub struct RedisServer {
 impl RedisOptions {
     /// The options with one more setting.
     #[must_use]
-    pub fn with(mut self, name: &str, value: &str) -> Self {
+    pub fn with_setting(mut self, name: &str, value: &str) -> Self {
         self.settings.push((name.to_owned(), value.to_owned()));
         self
     }
@@ -50,17 +50,17 @@ impl RedisServer {
     /// # Errors
     /// When it cannot be started.
     pub fn start() -> anyhow::Result<Self> {
-        Self::with(RedisOptions::default())
+        Self::start_with(RedisOptions::default())
     }
 
     /// Starts a server and waits until it answers.
     ///
     /// # Errors
     /// When it cannot be started.
-    pub fn with(options: RedisOptions) -> anyhow::Result<Self> {
+    pub fn start_with(options: RedisOptions) -> anyhow::Result<Self> {
         let directory = tempfile::tempdir()?;
         let mut server = Self { port: free_port()?, directory, options, child: None };
-        server.revive()?;
+        server.restart()?;
         Ok(server)
     }
 
@@ -81,7 +81,7 @@ impl RedisServer {
     ///
     /// # Errors
     /// When it is not answered, or with an error.
-    pub fn ask(&self, command: &[&str]) -> anyhow::Result<String> {
+    pub fn run_command(&self, command: &[&str]) -> anyhow::Result<String> {
         let port = self.port.to_string();
         let mut arguments = vec!["-h", "127.0.0.1", "-p", &port];
         let authority = self.options.tls.as_ref().map(|tls| tls.authority().display().to_string());
@@ -101,23 +101,23 @@ impl RedisServer {
     ///
     /// # Errors
     /// When it does not come up.
-    pub fn revive(&mut self) -> anyhow::Result<()> {
+    pub fn restart(&mut self) -> anyhow::Result<()> {
         self.kill();
         let child = self.command().spawn().context("redis-server does not run; tests/scripts/setup.sh installs it")?;
         self.child = Some(KillOnDrop(child));
-        wait_for("redis-server", || Ok(is_up(&self.ask(&["PING"])?)))
+        wait_for("redis-server", || Ok(is_up(&self.run_command(&["PING"])?)))
     }
 
     /// Kills it and takes its data away: started again, it is empty. Answers where the changes that were lost stand,
-    /// as [`Self::changes`] does.
+    /// as [`Self::append_only_files`] does.
     ///
     /// # Errors
     /// When the data cannot be moved.
-    pub fn lose_data(&mut self) -> anyhow::Result<Vec<PathBuf>> {
+    pub fn discard_data(&mut self) -> anyhow::Result<Vec<PathBuf>> {
         self.kill();
         let lost = tempfile::tempdir_in(self.directory.path())?.keep();
         let mut moved = Vec::new();
-        for file in self.changes()? {
+        for file in self.append_only_files()? {
             let to = lost.join(file.file_name().context("a file has a name")?);
             std::fs::rename(&file, &to)?;
             moved.push(to);
@@ -134,11 +134,11 @@ impl RedisServer {
     ///
     /// # Errors
     /// When the signal cannot be sent.
-    pub fn pause(&self) -> anyhow::Result<()> {
+    pub fn suspend(&self) -> anyhow::Result<()> {
         self.signal("STOP")
     }
 
-    /// Lets it go on after [`Self::pause`].
+    /// Lets it go on after [`Self::suspend`].
     ///
     /// # Errors
     /// When the signal cannot be sent.
@@ -158,8 +158,8 @@ impl RedisServer {
         }
         std::fs::create_dir(snapshot)?;
         // Only who is to save by itself minds that it cannot. No test lasts until then.
-        self.ask(&["CONFIG", "SET", "save", "3600 1"])?;
-        self.ask(&["BGSAVE"])?;
+        self.run_command(&["CONFIG", "SET", "save", "3600 1"])?;
+        self.run_command(&["BGSAVE"])?;
         wait_for("a save to fail", || self.last_save("err"))
     }
 
@@ -169,7 +169,7 @@ impl RedisServer {
     /// When it does not.
     pub fn save(&self) -> anyhow::Result<()> {
         std::fs::remove_dir(self.directory.path().join(SNAPSHOT))?;
-        self.ask(&["BGSAVE"])?;
+        self.run_command(&["BGSAVE"])?;
         wait_for("a save", || self.last_save("ok"))
     }
 
@@ -179,7 +179,7 @@ impl RedisServer {
     /// # Errors
     /// When the limit cannot be set.
     pub fn fill_disk(&self) -> anyhow::Result<()> {
-        self.ask(&["CONFIG", "SET", "appendfsync", "everysec"])?;
+        self.run_command(&["CONFIG", "SET", "appendfsync", "everysec"])?;
         self.limit_files("1")
     }
 
@@ -201,7 +201,7 @@ impl RedisServer {
     }
 
     fn last_save(&self, ended: &str) -> anyhow::Result<bool> {
-        Ok(self.ask(&["INFO", "persistence"])?.contains(&format!("rdb_last_bgsave_status:{ended}")))
+        Ok(self.run_command(&["INFO", "persistence"])?.contains(&format!("rdb_last_bgsave_status:{ended}")))
     }
 
     /// The files that every change of an append-only server stands in, oldest first (Redis 7: a directory of them; before:
@@ -209,7 +209,7 @@ impl RedisServer {
     ///
     /// # Errors
     /// When they cannot be listed.
-    pub fn changes(&self) -> anyhow::Result<Vec<PathBuf>> {
+    pub fn append_only_files(&self) -> anyhow::Result<Vec<PathBuf>> {
         let directory = self.directory.path().join("appendonlydir");
         if !directory.is_dir() {
             return Ok(vec![self.directory.path().join("appendonly.aof")]);

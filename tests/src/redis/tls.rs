@@ -16,7 +16,7 @@ impl Certificates {
     ///
     /// # Errors
     /// When `openssl` does not run.
-    pub fn make() -> anyhow::Result<Self> {
+    pub fn generate() -> anyhow::Result<Self> {
         let made = Self(Arc::new(tempfile::tempdir()?));
         made.openssl("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=authority -keyout ca.key -out ca.pem -addext basicConstraints=critical,CA:TRUE")?;
         made.openssl("req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=server -keyout server.key -out server.csr")?;

@@ -11,8 +11,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use super::{Exit, Output, Server};
-use crate::eventually::in_time;
+use super::{ProcessOutput, ServerExit, TwinwayServer};
+use crate::eventually::with_timeout;
 
 /// The secret that every started server signs and verifies tokens with.
 pub const SECRET: &str = "the-secret-of-the-test-servers-32";
@@ -21,13 +21,13 @@ pub const STAGE: &str = "prod";
 
 /// A server to be started. Cloning shares the data directory.
 #[derive(Debug, Clone)]
-pub struct Launch {
+pub struct ServerLaunch {
     environment: BTreeMap<String, String>,
     wrapper: Vec<OsString>,
     own: Arc<TempDir>,
 }
 
-impl Launch {
+impl ServerLaunch {
     pub(super) fn new() -> Self {
         let own = Arc::new(tempfile::tempdir().expect("a temporary directory can be made"));
         let data_dir = own.path().join("data").display().to_string();
@@ -47,7 +47,7 @@ impl Launch {
 
     /// With an environment variable.
     #[must_use]
-    pub fn with(mut self, variable: &str, value: impl ToString) -> Self {
+    pub fn with_env(mut self, variable: &str, value: impl ToString) -> Self {
         self.environment.insert(variable.to_owned(), value.to_string());
         self
     }
@@ -55,7 +55,7 @@ impl Launch {
     /// With messages in memory: faster, and nothing survives.
     #[must_use]
     pub fn in_memory(self) -> Self {
-        self.with("TWINWAY_STORAGE_LOG", "memory")
+        self.with_env("TWINWAY_STORAGE_LOG", "memory")
     }
 
     /// With a configuration file of this text.
@@ -63,13 +63,13 @@ impl Launch {
     pub fn with_file(self, text: &str) -> Self {
         let path = self.own.path().join("twinway.toml");
         std::fs::write(&path, text).expect("the temporary directory can be written");
-        self.with("TWINWAY_CONFIG", path.display())
+        self.with_env("TWINWAY_CONFIG", path.display())
     }
 
     /// Started by another program, which gets the server's command line as its last arguments and has to become it
     /// (`exec`), so that signals reach it.
     #[must_use]
-    pub fn below(mut self, program: &[&str]) -> Self {
+    pub fn under_program(mut self, program: &[&str]) -> Self {
         self.wrapper = program.iter().map(OsString::from).collect();
         self
     }
@@ -81,25 +81,25 @@ impl Launch {
     }
 
     /// Starts it and waits until it is ready. Fails the test when it ends instead.
-    pub async fn start(self) -> Server {
+    pub async fn start(self) -> TwinwayServer {
         let (mut child, output) = self.spawn();
-        let Some(line) = in_time("the server to be ready", output.log_line("ready")).await else {
-            let status = in_time("the server's process to end", child.wait()).await;
+        let Some(line) = with_timeout("the server to be ready", output.log_line("ready")).await else {
+            let status = with_timeout("the server's process to end", child.wait()).await;
             panic!("the server did not start ({status:?}):\n{}", output.stderr());
         };
         let (traffic, ops) = (address(&line, "server.address"), address(&line, "ops.address"));
-        Server { launch: self, child, output, traffic, ops }
+        TwinwayServer { launch: self, child, output, traffic, ops }
     }
 
     /// Starts it and waits for its end, which has to come by itself.
-    pub async fn fail(self) -> Exit {
+    pub async fn expect_start_failure(self) -> ServerExit {
         let (mut child, mut output) = self.spawn();
-        let status = in_time("the server to give up", child.wait()).await.expect("a child can be waited for");
+        let status = with_timeout("the server to give up", child.wait()).await.expect("a child can be waited for");
         output.finish().await;
-        Exit { code: status.code(), stderr: output.stderr(), stdout: output.stdout() }
+        ServerExit { code: status.code(), stderr: output.stderr(), stdout: output.stdout() }
     }
 
-    fn spawn(&self) -> (Child, Output) {
+    fn spawn(&self) -> (Child, ProcessOutput) {
         let mut line: Vec<OsString> = self.wrapper.clone();
         line.extend([binary().into_os_string(), "serve".into()]);
         let mut command = Command::new(&line[0]);
@@ -108,7 +108,7 @@ impl Launch {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child =
             command.spawn().unwrap_or_else(|error| panic!("{} cannot be started: {error}", line[0].display()));
-        let output = Output::of(&mut child);
+        let output = ProcessOutput::of(&mut child);
         (child, output)
     }
 }

@@ -6,19 +6,19 @@ use tokio::process::Child;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::eventually::in_time;
+use crate::eventually::with_timeout;
 
 /// Most bytes that are kept of each stream; a server that writes more fails the test that started it.
-const KEPT_BYTES: usize = 64 * 1024 * 1024;
+const MAX_CAPTURED_BYTES: usize = 64 * 1024 * 1024;
 
 /// Both streams of a process.
-pub struct Output {
+pub struct ProcessOutput {
     stdout: watch::Receiver<String>,
     stderr: watch::Receiver<String>,
     readers: JoinSet<()>,
 }
 
-impl Output {
+impl ProcessOutput {
     /// Reads both streams of a child that was started with pipes.
     pub(super) fn of(child: &mut Child) -> Self {
         let mut readers = JoinSet::new();
@@ -52,7 +52,7 @@ impl Output {
 
     /// Waits until both streams have ended.
     pub(super) async fn finish(&mut self) {
-        in_time("the output's end", async {
+        with_timeout("the output's end", async {
             while let Some(reader) = self.readers.join_next().await {
                 reader.expect("the server's output is text of a sane size");
             }
@@ -67,7 +67,10 @@ fn read(readers: &mut JoinSet<()>, stream: impl AsyncRead + Unpin + Send + 'stat
         let mut lines = BufReader::new(stream).lines();
         while let Some(line) = lines.next_line().await.expect("the output is UTF-8") {
             text.send_modify(|text| {
-                assert!(text.len() + line.len() < KEPT_BYTES, "the server wrote more than {KEPT_BYTES} bytes");
+                assert!(
+                    text.len() + line.len() < MAX_CAPTURED_BYTES,
+                    "the server wrote more than {MAX_CAPTURED_BYTES} bytes"
+                );
                 text.push_str(&line);
                 text.push('\n');
             });

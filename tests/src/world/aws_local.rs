@@ -8,28 +8,28 @@
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use handlers_aws::tables::{PARTITION, SORT};
+use handlers_aws::tables::{PARTITION_KEY, SORT_KEY};
 use serde_json::json;
 
-use super::aftermath::{assert_clean, assert_private};
-use super::{Arrival, Cast, Grant, Needs, World, sign};
+use super::exit_checks::{assert_clean, assert_private};
+use super::{DeliveryOrder, Needs, TokenClaims, World, WorldClients, sign_token};
 use crate::aws_local::Deployment;
-use crate::client::Ending;
+use crate::client::ObservedClose;
 use crate::dynamodb::DynamoDb;
 use crate::eventually;
 use crate::ports::free_address;
-use crate::server::{SECRET, Server};
+use crate::server::{SECRET, TwinwayServer};
 
 /// Longer than messages are kept here, and than a connection counts as being about to open.
-const AGES: Duration = Duration::from_secs(400 * 24 * 60 * 60);
-const A_WHILE: Duration = Duration::from_secs(60 * 60);
+const BEYOND_RETENTION: Duration = Duration::from_secs(400 * 24 * 60 * 60);
+const BEYOND_HANDSHAKE: Duration = Duration::from_secs(60 * 60);
 /// Processes of each function: two cores run no more at a time, and a burst of clients is not to starve the others.
 const PROCESSES: u32 = 6;
 
 /// A deployment and its API Gateway.
 pub struct AwsLocal {
     deployment: Deployment,
-    server: Server,
+    server: TwinwayServer,
     crashed: bool,
 }
 
@@ -42,8 +42,9 @@ impl World for AwsLocal {
         let database = DynamoDb::shared().await.expect("whoever starts a world has asked whether it is available");
         let deployment = Deployment::create(database).await.expect("the emulator makes tables");
         let settings = deployment.settings(free_address(), SECRET).await.expect("cargo builds binaries before tests");
-        let launch = settings.iter().fold(Server::launch(), |launch, (name, value)| launch.with(name, value));
-        let launch = launch.with("TWINWAY_FUNCTIONS_MAX_PROCESSES", PROCESSES);
+        let launch =
+            settings.iter().fold(TwinwayServer::launch(), |launch, (name, value)| launch.with_env(name, value));
+        let launch = launch.with_env("TWINWAY_FUNCTIONS_MAX_PROCESSES", PROCESSES);
         Self { server: launch.start().await, deployment, crashed: false }
     }
 
@@ -55,49 +56,62 @@ impl World for AwsLocal {
         format!("http://{}", self.server.traffic)
     }
 
-    fn token(&self, grant: &Grant) -> String {
-        sign(SECRET, grant)
+    fn token(&self, grant: &TokenClaims) -> String {
+        sign_token(SECRET, grant)
     }
 
-    fn arrival(&self) -> Arrival {
-        Arrival::Unordered
+    fn delivery_order(&self) -> DeliveryOrder {
+        DeliveryOrder::Unordered
     }
 
-    fn ending(&self, _: Ending) -> Ending {
-        Ending { code: 1000, reason: "Connection Closed Normally".to_owned() }
+    fn observed_close(&self, _: ObservedClose) -> ObservedClose {
+        ObservedClose { code: 1000, reason: "Connection Closed Normally".to_owned() }
     }
 
     async fn keep_newest(&mut self, channel: &str, keep: u64) {
         let partition = format!("default/{channel}");
         let head = self.attribute(&partition, 0, "head").await;
         for offset in 1..=head.saturating_sub(keep) {
-            self.make_old(&self.deployment.messages, &partition, AttributeValue::N(offset.to_string()), "at", AGES)
-                .await;
+            self.backdate_item(
+                &self.deployment.messages,
+                &partition,
+                AttributeValue::N(offset.to_string()),
+                "at",
+                BEYOND_RETENTION,
+            )
+            .await;
         }
         // The log remembers when its oldest message was sent.
-        self.make_old(&self.deployment.messages, &partition, AttributeValue::N("0".to_owned()), "first_at", AGES).await;
+        self.backdate_item(
+            &self.deployment.messages,
+            &partition,
+            AttributeValue::N("0".to_owned()),
+            "first_at",
+            BEYOND_RETENTION,
+        )
+        .await;
     }
 
     async fn restart(&mut self) {
         assert_clean(&self.server.stop().await);
-        self.server.start_again().await;
+        self.server.restart().await;
     }
 
     async fn crash(&mut self) {
         self.crashed = true;
-        assert_private(&self.server.crash().await.stderr);
-        self.server.start_again().await;
+        assert_private(&self.server.kill().await.stderr);
+        self.server.restart().await;
     }
 
     async fn finish(mut self) {
         self.server.assert_healthy().await;
-        self.server.until_metric("twinway_session_open", 0.0).await;
+        self.server.wait_for_metric("twinway_session_open", 0.0).await;
         if self.crashed {
-            self.meet_who_is_gone().await;
+            self.purge_gone_connections().await;
         }
         let backend = self.backend();
         eventually!("no connection record to be left", {
-            let status = backend.get("/v1/status").await.ok();
+            let status = backend.get("/v1/status").await.expect_ok();
             (status["connections"] == 0 && status["occupiedChannels"] == 0).then_some(())
         });
         assert_clean(&self.server.stop().await);
@@ -106,29 +120,36 @@ impl World for AwsLocal {
 
 impl AwsLocal {
     /// Lets time pass for the connections that the crash ended, and then says something to everyone.
-    async fn meet_who_is_gone(&self) {
+    async fn purge_gone_connections(&self) {
         let records = self.deployment.client.scan().table_name(&self.deployment.connections).send().await;
         for record in records.expect("the emulator lists items").items() {
-            let partition = record[PARTITION].as_s().expect("keys are text");
-            self.make_old(&self.deployment.connections, partition, record[SORT].clone(), "at", A_WHILE).await;
+            let partition = record[PARTITION_KEY].as_s().expect("keys are text");
+            self.backdate_item(
+                &self.deployment.connections,
+                partition,
+                record[SORT_KEY].clone(),
+                "at",
+                BEYOND_HANDSHAKE,
+            )
+            .await;
         }
         let push = json!({"audience": "everyone", "body": "anybody there?"});
-        self.backend().post("/v1/messages", &push).await.ok();
+        self.backend().post("/v1/messages", &push).await.expect_ok();
     }
 
-    async fn make_old(&self, table: &str, partition: &str, sort: AttributeValue, attribute: &str, age: Duration) {
+    async fn backdate_item(&self, table: &str, partition: &str, sort: AttributeValue, attribute: &str, age: Duration) {
         let age = AttributeValue::N(age.as_millis().to_string());
         let update = self.deployment.client.update_item().table_name(table);
-        let update = update.key(PARTITION, AttributeValue::S(partition.to_owned())).key(SORT, sort);
+        let update = update.key(PARTITION_KEY, AttributeValue::S(partition.to_owned())).key(SORT_KEY, sort);
         let update = update.update_expression("SET #at = #at - :age").expression_attribute_names("#at", attribute);
         update.expression_attribute_values(":age", age).send().await.expect("the emulator updates items");
     }
 
     async fn attribute(&self, partition: &str, sort: u64, attribute: &str) -> u64 {
         let read = self.deployment.client.get_item().table_name(&self.deployment.messages).consistent_read(true);
-        let read = read.key(PARTITION, AttributeValue::S(partition.to_owned()));
+        let read = read.key(PARTITION_KEY, AttributeValue::S(partition.to_owned()));
         let answer =
-            read.key(SORT, AttributeValue::N(sort.to_string())).send().await.expect("the emulator reads items");
+            read.key(SORT_KEY, AttributeValue::N(sort.to_string())).send().await.expect("the emulator reads items");
         let item = answer.item.expect("the channel was written to");
         item[attribute].as_n().ok().and_then(|digits| digits.parse().ok()).expect("the attribute is a number")
     }

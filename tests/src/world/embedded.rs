@@ -1,21 +1,21 @@
 //! The world of one process: the `twinway` binary, its messages in one file.
 
-use super::aftermath::{assert_clean, assert_private};
-use super::{Grant, Needs, World, sign};
+use super::exit_checks::{assert_clean, assert_private};
+use super::{Needs, TokenClaims, World, sign_token};
 use crate::eventually;
-use crate::server::{SECRET, Server};
+use crate::server::{SECRET, TwinwayServer};
 
 /// One server with a data directory.
 pub struct Embedded {
-    server: Server,
+    server: TwinwayServer,
 }
 
 impl World for Embedded {
     async fn start(needs: Needs) -> Self {
         // Scenarios wait for tokens to run out; without leeway they need not wait long.
-        let mut launch = Server::launch().with("TWINWAY_AUTH_LEEWAY", "0s");
+        let mut launch = TwinwayServer::launch().with_env("TWINWAY_AUTH_LEEWAY", "0s");
         if let Some(entries) = needs.retention_entries {
-            launch = launch.with("TWINWAY_RETENTION_ENTRIES", entries);
+            launch = launch.with_env("TWINWAY_RETENTION_ENTRIES", entries);
         }
         Self { server: launch.start().await }
     }
@@ -28,18 +28,18 @@ impl World for Embedded {
         format!("http://{}", self.server.traffic)
     }
 
-    fn token(&self, grant: &Grant) -> String {
-        sign(SECRET, grant)
+    fn token(&self, grant: &TokenClaims) -> String {
+        sign_token(SECRET, grant)
     }
 
     async fn restart(&mut self) {
         assert_clean(&self.server.stop().await);
-        self.server.start_again().await;
+        self.server.restart().await;
     }
 
     async fn crash(&mut self) {
-        assert_private(&self.server.crash().await.stderr);
-        self.server.start_again().await;
+        assert_private(&self.server.kill().await.stderr);
+        self.server.restart().await;
     }
 
     async fn finish(mut self) {
@@ -48,9 +48,9 @@ impl World for Embedded {
             "every connection to end",
             (self.server.metric("twinway_session_open").await == Some(0.0)).then_some(())
         );
-        let backend = self.server.http().bearing(self.token(&Grant::service("harness")));
+        let backend = self.server.http().with_token(self.token(&TokenClaims::service("harness")));
         eventually!("no connection record to be left", {
-            let status = backend.get("/v1/status").await.ok();
+            let status = backend.get("/v1/status").await.expect_ok();
             (status["connections"] == 0 && status["occupiedChannels"] == 0).then_some(())
         });
         assert_clean(&self.server.stop().await);

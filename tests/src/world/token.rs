@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use handlers::authorizer::{Claims, mint_hs256};
+use handlers::authorizer::{JwtClaims, mint_hs256};
 use handlers::id::{TenantId, UserId};
 use handlers::identity::Role;
 
 /// What a token says.
 #[derive(Debug, Clone)]
-pub struct Grant {
+pub struct TokenClaims {
     /// Whom it names.
     pub user: String,
     /// In which role.
@@ -19,7 +19,7 @@ pub struct Grant {
     pub life: Duration,
 }
 
-impl Grant {
+impl TokenClaims {
     /// A user's.
     #[must_use]
     pub fn user(name: &str) -> Self {
@@ -40,13 +40,13 @@ impl Grant {
 
     /// The same within a tenant.
     #[must_use]
-    pub fn of(self, tenant: &str) -> Self {
+    pub fn in_tenant(self, tenant: &str) -> Self {
         Self { tenant: tenant.to_owned(), ..self }
     }
 
     /// The same for so long.
     #[must_use]
-    pub fn lasting(self, life: Duration) -> Self {
+    pub fn with_lifetime(self, life: Duration) -> Self {
         Self { life, ..self }
     }
 
@@ -57,14 +57,14 @@ impl Grant {
 
 /// Signs a grant with HS256.
 #[must_use]
-pub fn sign(secret: &str, grant: &Grant) -> String {
+pub fn sign_token(secret: &str, grant: &TokenClaims) -> String {
     let now = system_clock::current_time();
-    let claims = Claims {
+    let claims = JwtClaims {
         sub: UserId::parse(&grant.user).expect("tests name users by valid ids"),
         role: grant.role,
         tenant: TenantId::parse(&grant.tenant).expect("tests name tenants by valid ids"),
-        exp: Some(now.plus(grant.life).seconds()),
-        iat: Some(now.seconds()),
+        exp: Some(now.plus(grant.life).unix_seconds()),
+        iat: Some(now.unix_seconds()),
         iss: None,
         aud: None,
     };

@@ -16,9 +16,9 @@ use handlers::channel::{Channel, Offset};
 use handlers::id::{MessageId, UserId};
 use handlers::identity::Role;
 use handlers::memory::ManualClock;
-use handlers::ports::{Append, Clock as _, MessageLog, Range, Sender, Timestamp};
+use handlers::ports::{AppendRequest, Clock as _, LogRange, MessageLog, MessageSender, Timestamp};
 use serde_json::value::RawValue;
-use shim::postgres::{Postgres, PostgresLog, PostgresRetention, PostgresSettings};
+use shim::postgres::{PostgresClient, PostgresLog, PostgresRetention, PostgresSettings};
 
 /// Settings for a machine that may be busy, in a schema that no other case uses.
 fn settings(url: &str) -> PostgresSettings {
@@ -28,12 +28,12 @@ fn settings(url: &str) -> PostgresSettings {
         schema: format!("test{}", NUMBER.fetch_add(1, Ordering::Relaxed)),
         connect_timeout: patience,
         response_timeout: patience,
-        ..PostgresSettings::at(url)
+        ..PostgresSettings::for_url(url)
     }
 }
 
-async fn connect(settings: &PostgresSettings) -> Postgres {
-    Postgres::connect(settings.clone()).await.expect("the server is there")
+async fn connect(settings: &PostgresSettings) -> PostgresClient {
+    PostgresClient::connect(settings.clone()).await.expect("the server is there")
 }
 
 fn clock() -> Arc<ManualClock> {
@@ -42,18 +42,18 @@ fn clock() -> Arc<ManualClock> {
 
 /// A log that keeps enough for the contract's suite.
 async fn log(settings: &PostgresSettings) -> PostgresLog {
-    let retention = PostgresRetention { entries: 1_000, age: Duration::from_secs(86_400) };
-    PostgresLog::open(connect(settings).await, clock(), retention)
+    let retention = PostgresRetention { max_messages: 1_000, max_age: Duration::from_secs(86_400) };
+    PostgresLog::open_log(connect(settings).await, clock(), retention)
 }
 
 fn lobby() -> Channel {
     Channel::from_key("acme/room:lobby").unwrap()
 }
 
-fn message(id: &str) -> Append {
-    Append {
+fn message(id: &str) -> AppendRequest {
+    AppendRequest {
         channel: lobby(),
-        sender: Sender { user: UserId::parse("alice").unwrap(), role: Role::User },
+        sender: MessageSender { user: UserId::parse("alice").unwrap(), role: Role::User },
         id: MessageId::parse(id).unwrap(),
         sent_at: clock().now(),
         body: Arc::from(RawValue::from_string(format!("{id:?}")).unwrap()),
@@ -62,6 +62,6 @@ fn message(id: &str) -> Append {
 
 /// The oldest offset that is kept, and all that are there.
 async fn offsets(log: &PostgresLog) -> (u64, Vec<u64>) {
-    let slice = log.read(&lobby(), Range::After(Offset::START), 10_000, usize::MAX).await.unwrap();
+    let slice = log.read(&lobby(), LogRange::After(Offset::START), 10_000, usize::MAX).await.unwrap();
     (slice.first.0, slice.entries.iter().map(|entry| entry.offset.0).collect())
 }

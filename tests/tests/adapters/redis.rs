@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use handlers::memory::ManualClock;
 use handlers::ports::Timestamp;
-use shim::redis::{Redis, RedisLog, RedisRetention, RedisSettings};
+use shim::redis::{RedisClient, RedisLog, RedisRetention, RedisSettings};
 
 /// A prefix that no other case uses.
 fn fresh_prefix() -> String {
@@ -29,12 +29,12 @@ fn settings(url: &str) -> RedisSettings {
     // Without a default provider the first `rediss://` connection panics; another test may have chosen it already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let patience = Duration::from_secs(5);
-    RedisSettings { connect_timeout: patience, response_timeout: patience, ..RedisSettings::single(url) }
+    RedisSettings { connect_timeout: patience, response_timeout: patience, ..RedisSettings::single_server(url) }
 }
 
-async fn connect(settings: &RedisSettings) -> Redis {
+async fn connect(settings: &RedisSettings) -> RedisClient {
     let fresh = RedisSettings { prefix: fresh_prefix(), ..settings.clone() };
-    Redis::connect(fresh).await.expect("the server is there")
+    RedisClient::connect(fresh).await.expect("the server is there")
 }
 
 fn clock() -> Arc<ManualClock> {
@@ -42,7 +42,7 @@ fn clock() -> Arc<ManualClock> {
 }
 
 /// A log that keeps enough for the contract's suite.
-async fn log(redis: Redis) -> Arc<RedisLog> {
-    let retention = RedisRetention { entries: 1_000, age: Duration::from_secs(86_400) };
-    Arc::new(RedisLog::open(redis, clock(), retention).await.expect("the server is there"))
+async fn log(redis: RedisClient) -> Arc<RedisLog> {
+    let retention = RedisRetention { max_messages: 1_000, max_age: Duration::from_secs(86_400) };
+    Arc::new(RedisLog::open_log(redis, clock(), retention).await.expect("the server is there"))
 }

@@ -15,8 +15,8 @@ async fn a_connection_is_written_down_for_as_long_as_it_lasts() {
     let pod = Pod::join(&server, &application).await;
     let handles = pod.connect_many(3).await;
     let [key] = &connection_keys(&server)[..] else { panic!("one pod has one list") };
-    assert_eq!(server.ask(&["HLEN", key]).unwrap(), "3");
-    let record = server.ask(&["HGET", key, handles[0].id.as_str()]).unwrap();
+    assert_eq!(server.run_command(&["HLEN", key]).unwrap(), "3");
+    let record = server.run_command(&["HGET", key, handles[0].id.as_str()]).unwrap();
     assert!(record.starts_with("{\"v\":1,"), "{record}");
     for handle in &handles {
         pod.end(handle).await;
@@ -33,11 +33,11 @@ async fn a_refused_handshake_gets_no_disconnect_and_one_that_broke_off_gets_one(
     let (server, application) = (RedisServer::start().unwrap(), Arc::new(Application::default()));
     let pod = Pod::join(&server, &application).await;
     let (refused, broken) = (pod.facts(), pod.facts());
-    pod.cluster.registry().register(&refused).await.unwrap().refused();
-    drop(pod.cluster.registry().register(&broken).await.unwrap());
+    pod.cluster.connection_registry().register(&refused).await.unwrap().mark_rejected();
+    drop(pod.cluster.connection_registry().register(&broken).await.unwrap());
     eventually!("the list to be empty", connection_keys(&server).is_empty().then_some(()));
     assert_eq!((application.runs(refused.connection_id), application.runs(broken.connection_id)), (0, 1));
-    assert!(pod.cluster.registry().is_empty());
+    assert!(pod.cluster.connection_registry().is_empty());
 }
 
 #[tokio::test]
@@ -62,5 +62,5 @@ async fn what_is_left_at_the_end_is_the_others() {
     first.leave().await;
     eventually!("the other pod to finish it", (application.runs(handle.id) == 1).then_some(()));
     eventually!("the first pod to be forgotten", (ask(&server, "HLEN", "nodes") == "1").then_some(()));
-    assert_eq!((second.metrics.fenced.get(), second.metrics.reaped.get()), (1, 1));
+    assert_eq!((second.metrics.fenced_pods.get(), second.metrics.reaped_connections.get()), (1, 1));
 }

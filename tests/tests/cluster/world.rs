@@ -7,26 +7,26 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use gateway::api::Api;
+use gateway::api::WebSocketApi;
 use gateway::close::CloseCause;
-use gateway::event::{AuthorizerEvent, ConnectEvent, ConnectionFacts, DisconnectEvent, Identity, MessageEvent};
+use gateway::event::{AuthorizerEvent, ConnectEvent, ConnectionFacts, DisconnectEvent, MessageEvent, RequestIdentity};
 use gateway::id::GatewayId;
-use gateway::reply::{IntegrationFailure, Reply};
+use gateway::reply::{IntegrationError, IntegrationReply};
 use handlers::ports::Timestamp;
 use serde_json::{Value, json};
-use shim::access::Access;
-use shim::cluster::{Cluster, ClusterMetrics, Served};
+use shim::access::AccessControl;
+use shim::cluster::{Cluster, ClusterMetrics, ServerContext};
 use shim::config::{ClusterConfig, Config};
 use shim::connection::{Connection, ConnectionIds, ConnectionLifecycle, ConnectionRegistry as _, DisconnectRetry};
 use shim::drain::ConnectionDrain;
-use shim::functions::{Answer, ApiIntegration, Functions, Verdict};
-use shim::metrics::Metrics;
-use shim::readiness::{Readiness, State};
-use shim::redis::{Redis, RedisSettings};
+use shim::functions::{ApiFunctions, ApiIntegration, AuthorizerResult, IntegrationResult};
+use shim::metrics::ShimMetrics;
+use shim::readiness::{Readiness, ReadinessState};
+use shim::redis::{RedisClient, RedisSettings};
 use shim::server::{ApiServer, ApiServerParts};
-use shim::session::{Stamps, disconnect};
+use shim::session::{EventStamper, disconnect_owned};
 use system_clock::SystemClock;
-use tests::eventually::in_time;
+use tests::eventually::with_timeout;
 use tests::redis::RedisServer;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -65,20 +65,20 @@ struct Handlers {
     permits: Arc<Semaphore>,
 }
 
-impl Functions for Handlers {
-    fn authorize(&self, _: AuthorizerEvent<'_>) -> BoxFuture<'static, Verdict> {
+impl ApiFunctions for Handlers {
+    fn invoke_authorizer(&self, _: AuthorizerEvent<'_>) -> BoxFuture<'static, AuthorizerResult> {
         unreachable!("nobody connects through a port here")
     }
 
-    fn connect(&self, _: ConnectEvent<'_>) -> BoxFuture<'static, Answer> {
+    fn invoke_connect(&self, _: ConnectEvent<'_>) -> BoxFuture<'static, IntegrationResult> {
         unreachable!("nobody connects through a port here")
     }
 
-    fn message(&self, _: MessageEvent<'_>) -> BoxFuture<'static, Answer> {
+    fn invoke_message(&self, _: MessageEvent<'_>) -> BoxFuture<'static, IntegrationResult> {
         unreachable!("nobody connects through a port here")
     }
 
-    fn disconnect(&self, event: DisconnectEvent<'_>) -> BoxFuture<'static, Answer> {
+    fn invoke_disconnect(&self, event: DisconnectEvent<'_>) -> BoxFuture<'static, IntegrationResult> {
         let event: Value = serde_json::from_slice(&event.to_json()).unwrap();
         let (application, permits) = (self.application.clone(), self.permits.clone());
         async move {
@@ -88,9 +88,9 @@ impl Functions for Handlers {
                 (context["connectionId"].as_str().unwrap(), context["disconnectStatusCode"].as_u64().unwrap());
             application.runs.lock().unwrap().entry(id.to_owned()).or_default().push(status);
             if application.failing.load(Ordering::SeqCst) {
-                return Err(IntegrationFailure::Function);
+                return Err(IntegrationError::Function);
             }
-            Reply::from_value(json!({"statusCode": 200}))
+            IntegrationReply::from_value(json!({"statusCode": 200}))
         }
         .boxed()
     }
@@ -98,7 +98,7 @@ impl Functions for Handlers {
 
 /// How to reach a server without waiting for long.
 pub fn settings(server: &RedisServer) -> RedisSettings {
-    let mut settings = RedisSettings::single(&server.url());
+    let mut settings = RedisSettings::single_server(&server.url());
     settings.connect_timeout = Duration::from_millis(500);
     settings.response_timeout = Duration::from_millis(500);
     settings
@@ -122,19 +122,19 @@ impl Pod {
 
     /// A pod whose handlers hang after so many `$disconnect`s.
     pub async fn with_permits(server: &RedisServer, application: &Arc<Application>, permits: usize) -> Self {
-        let redis = Redis::connect(settings(server)).await.unwrap();
+        let redis = RedisClient::connect(settings(server)).await.unwrap();
         let config = ClusterConfig { heartbeat: LEASE / 10, lease: LEASE, reap_rate: 5_000, reap_concurrency: 32 };
         let (clock, metrics) = (Arc::new(SystemClock), Arc::new(ClusterMetrics::default()));
         let cluster = Cluster::join(redis, config, 10_000, clock, metrics.clone()).await.unwrap();
         let handlers = Handlers { application: application.clone(), permits: Arc::new(Semaphore::new(permits)) };
         let server = api_server(&cluster, handlers);
         let readiness = Arc::new(Readiness::default());
-        readiness.set(State::Ready);
+        readiness.set_state(ReadinessState::Ready);
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let served = Served {
+        let served = ServerContext {
             disconnects: server.disconnects(),
             drain: ConnectionDrain {
-                config: Config::test().drain,
+                config: Config::for_tests().drain,
                 connections: server.connections().clone(),
                 notices: None,
                 tasks: server.lifecycle().tasks.clone(),
@@ -142,23 +142,23 @@ impl Pod {
             readiness: readiness.clone(),
             reconnect_on_data_loss: false,
         };
-        cluster.run(served, &tasks, &stop);
+        cluster.spawn_tasks(served, &tasks, &stop);
         Self { cluster, server, readiness, metrics, tasks, stop }
     }
 
     /// Opens a connection, as a handshake does.
     pub async fn connect(&self) -> Arc<Connection> {
         let facts = self.facts();
-        let registration = self.cluster.registry().register(&facts).await.unwrap();
+        let registration = self.cluster.connection_registry().register(&facts).await.unwrap();
         let handle = self.open(&facts);
-        assert!(registration.opened(), "the pod lost its lease");
+        assert!(registration.mark_opened(), "the pod lost its lease");
         handle
     }
 
     /// Opens one that is written down.
     pub fn open(&self, facts: &Arc<ConnectionFacts>) -> Arc<Connection> {
         let handle = Arc::new(Connection::new(facts.clone(), 1024, self.now()));
-        self.server.lifecycle().open(&handle);
+        self.server.lifecycle().add_connection(&handle);
         handle
     }
 
@@ -173,13 +173,13 @@ impl Pod {
 
     /// The facts of a connection that begins.
     pub fn facts(&self) -> Arc<ConnectionFacts> {
-        let (connection_id, _) = self.server.handshakes.ids.begin(self.now());
+        let (connection_id, _) = self.server.handshakes.ids.next_connection(self.now());
         Arc::new(ConnectionFacts {
             api: self.server.management.api.clone(),
             connection_id,
             domain_name: "localhost".into(),
             connected_at: 0,
-            identity: Identity { iam: None, api_key: None, user_agent: None, source_ip: "127.0.0.1".into() },
+            identity: RequestIdentity { iam: None, api_key: None, user_agent: None, source_ip: "127.0.0.1".into() },
             authorizer: None,
         })
     }
@@ -187,15 +187,15 @@ impl Pod {
     /// Ends a connection, as its session does.
     pub async fn end(&self, handle: &Connection) {
         self.server.lifecycle().close(handle);
-        let mut stamps = Stamps::new(self.server.handshakes.ids.events_of(handle.id));
-        disconnect(&self.server.handshakes.sessions, handle, &mut stamps, &CloseCause::ClientWithoutStatus).await;
+        let mut stamps = EventStamper::new(self.server.handshakes.ids.event_ids_of(handle.id));
+        disconnect_owned(&self.server.handshakes.sessions, handle, &mut stamps, &CloseCause::ClientWithoutStatus).await;
     }
 
     /// Ends without a word.
     pub async fn die(&self) {
         self.stop.cancel();
         self.tasks.close();
-        in_time("the pod's tasks to end", self.tasks.wait()).await;
+        with_timeout("the pod's tasks to end", self.tasks.wait()).await;
     }
 
     /// Ends as after a drain.
@@ -206,31 +206,31 @@ impl Pod {
 }
 
 fn api_server(cluster: &Cluster, handlers: Handlers) -> ApiServer {
-    let config = Config::test();
-    let api = Api::new(shim::wiring::definition(&config.api, &config.throttle)).unwrap();
+    let config = Config::for_tests();
+    let api = WebSocketApi::new(shim::wiring::api_definition(&config.api, &config.throttle)).unwrap();
     let lifecycle = ConnectionLifecycle {
-        registry: Some(Arc::new(cluster.registry())),
+        registry: Some(Arc::new(cluster.connection_registry())),
         disconnect_retry: DisconnectRetry::UntilSuccess,
         ..ConnectionLifecycle::plain(TaskTracker::new())
     };
     let parts = ApiServerParts {
-        access: Access::new(&api),
+        access: AccessControl::new(&api),
         integration: ApiIntegration { api: Arc::new(api), functions: Arc::new(handlers), clock: Arc::new(SystemClock) },
-        ids: ConnectionIds::random(cluster.node()).unwrap(),
+        ids: ConnectionIds::with_random_seed(cluster.node_id()).unwrap(),
         lifecycle,
         remote: None,
-        metrics: Metrics::new(),
+        metrics: ShimMetrics::new(),
     };
     ApiServer::new(parts, &config.server, &config.session)
 }
 
 /// What `redis-cli` says about a key of the cluster; lines of a hash or set, or a number.
 pub fn ask(server: &RedisServer, command: &str, key: &str) -> String {
-    server.ask(&[command, &format!("twinway:{{cluster}}:{key}")]).unwrap()
+    server.run_command(&[command, &format!("twinway:{{cluster}}:{key}")]).unwrap()
 }
 
 /// The keys that hold connections.
 pub fn connection_keys(server: &RedisServer) -> Vec<String> {
-    let keys = server.ask(&["KEYS", "twinway:{cluster}:*:*"]).unwrap();
+    let keys = server.run_command(&["KEYS", "twinway:{cluster}:*:*"]).unwrap();
     keys.lines().filter(|key| key.contains("sessions:") || key.contains("reaping:")).map(str::to_owned).collect()
 }

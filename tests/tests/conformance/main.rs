@@ -10,13 +10,13 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::Context as _;
 use tests::conformance::cases;
-use tests::conformance::report::{Outcome, Report, Verdict};
-use tests::conformance::runner::{self, Target};
-use tests::conformance::wire::place::Place;
+use tests::conformance::report::{CaseOutcome, CaseVerdict, ConformanceReport};
+use tests::conformance::runner::{self, RunTarget};
+use tests::conformance::wire::endpoint_address::EndpointAddress;
 
 const PAGE: &str = include_str!("../../../docs/FIDELITY.md");
 
-fn assert_no_failure(report: &Report) {
+fn assert_no_failure(report: &ConformanceReport) {
     let failures: Vec<_> = report.failures().collect();
     assert!(failures.is_empty(), "{}: {failures:#?}", report.summary());
 }
@@ -62,10 +62,10 @@ impl Drop for Endpoint {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_run_against_an_endpoint_elsewhere() {
     let endpoint = Endpoint::start().unwrap();
-    let place = Place::parse(&endpoint.url).unwrap();
-    let report = runner::run(&cases::rows(), &Target::Remote(place, None)).await;
+    let place = EndpointAddress::parse(&endpoint.url).unwrap();
+    let report = runner::run(&cases::rows(), &RunTarget::Remote(place, None)).await;
     println!("{}", report.summary());
     assert_no_failure(&report);
-    let ran = |outcome: &&Outcome| matches!(outcome.verdict, Verdict::Holds | Verdict::Chosen);
+    let ran = |outcome: &&CaseOutcome| matches!(outcome.verdict, CaseVerdict::Holds | CaseVerdict::Chosen);
     assert!(report.outcomes.iter().filter(ran).count() > 100, "too few rows ran: {}", report.summary());
 }

@@ -13,14 +13,14 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use gateway::quotas::Rate;
+use gateway::quotas::RateLimit;
 use serde_json::{Value, json};
-use shim::config::Management;
-use tests::conformance::client::{Client, Dial, Signer};
-use tests::conformance::event::Kind;
-use tests::conformance::spec::Spec;
-use tests::conformance::wire::Wire;
-use tests::conformance::world::{Api, World};
+use shim::config::ManagementAccess;
+use tests::conformance::client::{ConformanceClient, HandshakeBuilder, TestSigner};
+use tests::conformance::event::EventKind;
+use tests::conformance::spec::ApiSpec;
+use tests::conformance::wire::WireConnection;
+use tests::conformance::world::{Api, CaseWorld};
 use tokio::process::Command;
 use tokio::sync::OnceCell;
 
@@ -28,31 +28,31 @@ use tokio::sync::OnceCell;
 const CONNECTING: Duration = Duration::from_secs(25);
 
 /// The keys that all SDKs sign with.
-const KEYS: Signer = Signer { access_key: "AKIDEXAMPLE", secret: "example" };
+const KEYS: TestSigner = TestSigner { access_key: "AKIDEXAMPLE", secret: "example" };
 
 /// The connections that an SDK is given, and the ids by which it knows them.
 struct Stage {
     api: Api,
-    open: Client,
+    open: ConformanceClient,
     task: Value,
-    signed: Client,
-    _limited: Client,
+    signed: ConformanceClient,
+    _limited: ConformanceClient,
     /// Open as long as the stage is, never read.
-    _slow: Client,
+    _slow: ConformanceClient,
     /// A handshake that `$connect` has not decided.
-    _connecting: Wire,
+    _connecting: WireConnection,
 }
 
 impl Stage {
     /// An open connection, one that is gone, one that does not read, and one that waits for its `101`.
-    async fn set(world: &World) -> anyhow::Result<Self> {
-        let spec = Spec::special("a small buffer per connection", |spec| spec.outbox_bytes = Some(256 * 1024));
+    async fn set(world: &CaseWorld) -> anyhow::Result<Self> {
+        let spec = ApiSpec::special("a small buffer per connection", |spec| spec.outbox_bytes = Some(256 * 1024));
         let api = world.api(spec).await?;
-        let (open, open_id) = api.identified().await?;
-        let (mut gone, gone_id) = api.identified().await?;
+        let (open, open_id) = api.connect_with_id().await?;
+        let (mut gone, gone_id) = api.connect_with_id().await?;
         gone.close(None).await?;
-        api.next(Kind::Disconnect).await?;
-        let (slow, slow_id) = api.identified().await?;
+        api.next(EventKind::Disconnect).await?;
+        let (slow, slow_id) = api.connect_with_id().await?;
         let (connecting, connecting_id) = connecting(&api).await?;
         let at = |path: &str| format!("http://{}{path}", api.place.authority);
         let (signed_api, signed, signed_id) = signed(world).await?;
@@ -92,44 +92,44 @@ impl Stage {
         ensure!(*steps == expected, "the SDK reported {steps:#}");
         ensure!(self.open.text().await? == said, "the client got another text");
         ensure!(self.signed.text().await? == said, "the client of the signed API got another text");
-        ensure!(self.open.closed().await?.0 == 1000, "the client was closed otherwise");
-        let event = self.api.next(Kind::Disconnect).await?;
+        ensure!(self.open.expect_close().await?.0 == 1000, "the client was closed otherwise");
+        let event = self.api.next(EventKind::Disconnect).await?;
         ensure!(event.number("disconnectStatusCode") == 1000, "{}", event.raw);
         Ok(())
     }
 }
 
 /// An API whose `@connections` asks for signatures, and where the keys of all these SDKs may post and nothing else.
-async fn signed(world: &World) -> anyhow::Result<(Api, Client, String)> {
-    let mut spec = Spec::special("callers who sign", |spec| spec.management = Management::Iam);
-    spec.callers = KEYS.may("execute-api:ManageConnections", "arn:*/prod/POST/@connections/*")?;
+async fn signed(world: &CaseWorld) -> anyhow::Result<(Api, ConformanceClient, String)> {
+    let mut spec = ApiSpec::special("callers who sign", |spec| spec.management = ManagementAccess::Iam);
+    spec.callers = KEYS.allow_action("execute-api:ManageConnections", "arn:*/prod/POST/@connections/*")?;
     let api = world.api(spec).await?;
-    let (client, id) = api.identified().await?;
+    let (client, id) = api.connect_with_id().await?;
     Ok((api, client, id))
 }
 
 /// An API that takes one call beside the handshake.
-async fn limited(world: &World) -> anyhow::Result<(Api, Client, String)> {
-    let spec = Spec::special("a rate of its own", |spec| {
-        spec.definition.quotas.request_rate = Some(Rate { per_second: 0, burst: 2 });
+async fn limited(world: &CaseWorld) -> anyhow::Result<(Api, ConformanceClient, String)> {
+    let spec = ApiSpec::special("a rate of its own", |spec| {
+        spec.definition.quotas.request_rate = Some(RateLimit { per_second: 0, burst: 2 });
     });
     let api = world.api(spec).await?;
-    let (client, id) = api.identified().await?;
+    let (client, id) = api.connect_with_id().await?;
     Ok((api, client, id))
 }
 
 /// Begins a handshake that stays undecided, and gives the id that its connection will have.
-async fn connecting(api: &Api) -> anyhow::Result<(Wire, String)> {
-    let mut wire = Wire::open(&api.place, api.patience()).await?;
-    let dial = Dial::new().probe(json!({"connect": {"after": u64::try_from(CONNECTING.as_millis())?}}));
+async fn connecting(api: &Api) -> anyhow::Result<(WireConnection, String)> {
+    let mut wire = WireConnection::open(&api.place, api.case_timeout()).await?;
+    let dial = HandshakeBuilder::new().probe(json!({"connect": {"after": u64::try_from(CONNECTING.as_millis())?}}));
     wire.send(&dial.request(&api.place)).await?;
-    let event = api.next(Kind::Connect).await?;
+    let event = api.next(EventKind::Connect).await?;
     Ok((wire, event.context("connectionId").to_owned()))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rust() {
-    let world = World::local();
+    let world = CaseWorld::local();
     let stage = Stage::set(&world).await.unwrap();
     let steps = rust::drive(&stage.task).await.unwrap();
     stage.check(&steps, "from Rust").await.unwrap();
@@ -151,7 +151,7 @@ async fn javascript() {
 
 /// Lets a program make the calls, and checks what it reports.
 async fn driven(program: &mut Command, said: &str) -> anyhow::Result<()> {
-    let world = World::local();
+    let world = CaseWorld::local();
     let stage = Stage::set(&world).await?;
     let program = program.arg(stage.task.to_string()).stdin(Stdio::null()).kill_on_drop(true);
     // Only one of the APIs looks at the signature, but the SDKs sign nothing without keys.

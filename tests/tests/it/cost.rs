@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use tests::client::Client;
-use tests::fleet::{durable_redis, pod};
+use tests::pod_cluster::{durable_redis, launch_pod};
 use tests::redis::RedisServer;
-use tests::server::{SECRET, Server};
-use tests::world::{Grant, sign};
+use tests::server::{SECRET, TwinwayServer};
+use tests::world::{TokenClaims, sign_token};
 use tokio::time::Instant;
 
 const MESSAGES: u64 = 200;
@@ -32,13 +32,13 @@ struct Meter {
 
 impl Meter {
     fn start(redis: &RedisServer) -> Instant {
-        redis.ask(&["CONFIG", "RESETSTAT"]).unwrap();
+        redis.run_command(&["CONFIG", "RESETSTAT"]).unwrap();
         Instant::now()
     }
 
     fn stop(redis: &RedisServer, begun: Instant) -> Self {
         let seconds = begun.elapsed().as_secs() + 2;
-        let told = redis.ask(&["INFO", "commandstats"]).unwrap();
+        let told = redis.run_command(&["INFO", "commandstats"]).unwrap();
         let line = |line: &str| {
             let (name, numbers) = line.trim().strip_prefix("cmdstat_")?.split_once(':')?;
             let calls = numbers.strip_prefix("calls=")?.split(',').next()?.parse().ok()?;
@@ -70,8 +70,8 @@ impl Meter {
 
 /// What the larger of the pods' lists takes.
 fn bytes_written_down(redis: &RedisServer) -> u64 {
-    let keys = redis.ask(&["KEYS", "twinway:{cluster}:sessions:*"]).unwrap();
-    let usage = |key| redis.ask(&["MEMORY", "USAGE", key, "SAMPLES", "0"]).unwrap().parse::<u64>().unwrap();
+    let keys = redis.run_command(&["KEYS", "twinway:{cluster}:sessions:*"]).unwrap();
+    let usage = |key| redis.run_command(&["MEMORY", "USAGE", key, "SAMPLES", "0"]).unwrap().parse::<u64>().unwrap();
     keys.lines().map(usage).max().unwrap_or_default()
 }
 
@@ -81,25 +81,25 @@ async fn hears_of_leaving(admin: &mut Client) {
     admin.next_where("somebody's leaving", went).await;
 }
 
-fn dial(server: &Server, grant: &Grant) -> tests::client::Dial {
-    Client::dial(&server.socket_url(), &grant.user).bearing(&sign(SECRET, grant))
+fn dial(server: &TwinwayServer, grant: &TokenClaims) -> tests::client::ClientHandshake {
+    Client::dial(&server.socket_url(), &grant.user).with_token(&sign_token(SECRET, grant))
 }
 
 #[tokio::test]
 async fn a_message_and_a_connection_ask_as_much_as_documented() {
     let redis = durable_redis().unwrap();
-    let (first, second) = (pod(&redis.url()).start().await, pod(&redis.url()).start().await);
-    let mut alice = dial(&first, &Grant::user("alice")).arrive().await;
-    let mut admin = dial(&second, &Grant::admin("admin")).arrive().await;
-    alice.say("conversation:alice", "first").await;
+    let (first, second) = (launch_pod(&redis.url()).start().await, launch_pod(&redis.url()).start().await);
+    let mut alice = dial(&first, &TokenClaims::user("alice")).open_and_confirm().await;
+    let mut admin = dial(&second, &TokenClaims::admin("admin")).open_and_confirm().await;
+    alice.send_to_channel("conversation:alice", "first").await;
     admin.bodies("conversation:alice", 1).await;
     // Scripts are sent whole once.
-    dial(&first, &Grant::user("bob")).arrive().await.close().await;
+    dial(&first, &TokenClaims::user("bob")).open_and_confirm().await.close().await;
     hears_of_leaving(&mut admin).await;
 
     let begun = Meter::start(&redis);
     for number in 0..MESSAGES {
-        alice.say("conversation:alice", number).await;
+        alice.send_to_channel("conversation:alice", number).await;
     }
     admin.bodies("conversation:alice", MESSAGES as usize).await;
     let message = [("evalsha", 1), ("xadd", 1), ("hset", 3), ("hmget", 1), ("hget", 1), ("pexpire", 3)];
@@ -108,7 +108,7 @@ async fn a_message_and_a_connection_ask_as_much_as_documented() {
     let begun = Meter::start(&redis);
     let mut people = Vec::new();
     for number in 0..CONNECTIONS {
-        people.push(dial(&first, &Grant::user(&format!("p{number}"))).arrive().await);
+        people.push(dial(&first, &TokenClaims::user(&format!("p{number}"))).open_and_confirm().await);
     }
     let connect = [
         // Written down by the pod, and recorded by the application.

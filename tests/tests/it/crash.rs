@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use tests::client::http::Http;
+use tests::client::http::HttpCaller;
 use tests::client::{Client, type_of};
-use tests::server::{SECRET, Server};
-use tests::world::{Grant, sign};
+use tests::server::{SECRET, TwinwayServer};
+use tests::world::{TokenClaims, sign_token};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -45,10 +45,10 @@ fn send_of(channel: &str, written: &Written) -> Value {
     json!({"action": "send", "to": channel, "id": written.id, "body": body_of(written)})
 }
 
-async fn enter(server: &Server, user: &str, channel: &str) -> Client {
-    let grant = Grant::user(user);
-    let mut client = Client::dial(&server.socket_url(), user).bearing(&sign(SECRET, &grant)).open().await;
-    client.enter("join", &[channel]).await;
+async fn enter(server: &TwinwayServer, user: &str, channel: &str) -> Client {
+    let grant = TokenClaims::user(user);
+    let mut client = Client::dial(&server.socket_url(), user).with_token(&sign_token(SECRET, &grant)).open().await;
+    client.join_channels("join", &[channel]).await;
     client
 }
 
@@ -82,7 +82,7 @@ async fn write(
 }
 
 /// One round: everybody writes, and the server is killed in the middle.
-async fn round(server: &mut Server, round: u64) -> Vec<Report> {
+async fn round(server: &mut TwinwayServer, round: u64) -> Vec<Report> {
     let (count, mut counted) = watch::channel(0);
     let mut writers = JoinSet::new();
     for (user, channel) in WRITERS {
@@ -92,17 +92,17 @@ async fn round(server: &mut Server, round: u64) -> Vec<Report> {
     // Not always the same number, so that the kill meets every part of the work.
     let enough = MESSAGES_A_ROUND + 7 * (round % 11);
     let waiting = counted.wait_for(|count| *count >= enough);
-    drop(tests::eventually::in_time("messages to be acknowledged", waiting).await.expect("writers write"));
-    server.crash().await;
-    tests::eventually::in_time("the writers to notice", writers.join_all()).await
+    drop(tests::eventually::with_timeout("messages to be acknowledged", waiting).await.expect("writers write"));
+    server.kill().await;
+    tests::eventually::with_timeout("the writers to notice", writers.join_all()).await
 }
 
 /// Everything that a channel holds behind an offset, in order.
-async fn read(backend: &Http, channel: &str, mut after: u64) -> Vec<(u64, Written)> {
+async fn read(backend: &HttpCaller, channel: &str, mut after: u64) -> Vec<(u64, Written)> {
     let mut entries = Vec::new();
     loop {
         let path = format!("/v1/channels/{}/history?after={after}", channel.replace(':', "%3A"));
-        let page = backend.get(&path).await.ok();
+        let page = backend.get(&path).await.expect_ok();
         for entry in page["messages"].as_array().unwrap() {
             let user = WRITERS.iter().find(|(user, _)| entry["from"]["user"] == *user).expect("a writer wrote it").0;
             let written = Written { user, id: entry["id"].as_str().unwrap().to_owned() };
@@ -117,8 +117,8 @@ async fn read(backend: &Http, channel: &str, mut after: u64) -> Vec<(u64, Writte
 }
 
 /// Compares what the log gained in a round with what its writers were told, and repeats what they were not told.
-async fn verify(server: &Server, ledger: &mut Ledger, reports: Vec<Report>) {
-    let backend = server.http().bearing(sign(SECRET, &Grant::service("auditor")));
+async fn verify(server: &TwinwayServer, ledger: &mut Ledger, reports: Vec<Report>) {
+    let backend = server.http().with_token(sign_token(SECRET, &TokenClaims::service("auditor")));
     for channel in ["room:one", "room:two"] {
         let known = ledger.entry(channel).or_default();
         let head = known.last_key_value().map_or(0, |(offset, _)| *offset);
@@ -149,7 +149,7 @@ async fn verify(server: &Server, ledger: &mut Ledger, reports: Vec<Report>) {
 }
 
 /// Sends again what was not acknowledged: it gets the place that it has, or the next one.
-async fn repeat(server: &Server, channel: &str, known: &mut BTreeMap<u64, Written>, written: &Written) {
+async fn repeat(server: &TwinwayServer, channel: &str, known: &mut BTreeMap<u64, Written>, written: &Written) {
     let mut client = enter(server, written.user, channel).await;
     let ack = client.request(send_of(channel, written)).await;
     let next = known.last_key_value().map_or(1, |(offset, _)| offset + 1);
@@ -161,17 +161,17 @@ async fn repeat(server: &Server, channel: &str, known: &mut BTreeMap<u64, Writte
 
 #[tokio::test]
 async fn no_acknowledged_message_is_missing_after_a_kill() {
-    let mut server = Server::launch().with("RUST_LOG", "info").start().await;
+    let mut server = TwinwayServer::launch().with_env("RUST_LOG", "info").start().await;
     let mut ledger = Ledger::new();
     let mut acknowledged = 0;
     for number in 0..ROUNDS {
         let reports = round(&mut server, number).await;
         acknowledged += reports.iter().map(|report| report.acknowledged.len()).sum::<usize>();
-        server.start_again().await;
+        server.restart().await;
         verify(&server, &mut ledger, reports).await;
     }
     // At the end everything is read once more, from the first message of the first round.
-    let backend = server.http().bearing(sign(SECRET, &Grant::service("auditor")));
+    let backend = server.http().with_token(sign_token(SECRET, &TokenClaims::service("auditor")));
     let mut kept = 0;
     for (channel, known) in &ledger {
         let entries: BTreeMap<u64, Written> = read(&backend, channel, 0).await.into_iter().collect();

@@ -5,37 +5,37 @@ mod frames;
 mod handshakes;
 mod refusals;
 
-use tests::client::{Client, Dial};
-use tests::server::{SECRET, Server};
-use tests::world::{Grant, assert_private, sign};
+use tests::client::{Client, ClientHandshake};
+use tests::server::{SECRET, TwinwayServer};
+use tests::world::{TokenClaims, assert_private, sign_token};
 
 /// A server, and somebody whom whatever others do must not harm.
 struct Scene {
-    server: Server,
+    server: TwinwayServer,
     bystander: Client,
 }
 
 impl Scene {
     async fn begin() -> Self {
-        Self::with(Server::launch().in_memory().start().await).await
+        Self::with(TwinwayServer::launch().in_memory().start().await).await
     }
 
-    async fn with(server: Server) -> Self {
-        let bystander = dial(&server, &Grant::user("bystander")).arrive().await;
+    async fn with(server: TwinwayServer) -> Self {
+        let bystander = dial(&server, &TokenClaims::user("bystander")).open_and_confirm().await;
         Self { server, bystander }
     }
 
     fn token(&self, user: &str) -> String {
-        sign(SECRET, &Grant::user(user))
+        sign_token(SECRET, &TokenClaims::user(user))
     }
 
     async fn user(&self, name: &str) -> Client {
-        dial(&self.server, &Grant::user(name)).arrive().await
+        dial(&self.server, &TokenClaims::user(name)).open_and_confirm().await
     }
 
     /// The bystander still gets what it sends, the server says that it is well, and it stops when asked.
     async fn end(mut self) {
-        let ack = self.bystander.say("conversation:bystander", "unharmed").await;
+        let ack = self.bystander.send_to_channel("conversation:bystander", "unharmed").await;
         assert_eq!(ack["offset"], 1);
         assert_eq!(self.bystander.bodies("conversation:bystander", 1).await, ["unharmed"]);
         self.server.assert_healthy().await;
@@ -47,6 +47,6 @@ impl Scene {
     }
 }
 
-fn dial(server: &Server, grant: &Grant) -> Dial {
-    Client::dial(&server.socket_url(), &grant.user).bearing(&sign(SECRET, grant))
+fn dial(server: &TwinwayServer, grant: &TokenClaims) -> ClientHandshake {
+    Client::dial(&server.socket_url(), &grant.user).with_token(&sign_token(SECRET, grant))
 }

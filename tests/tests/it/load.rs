@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use clap::Parser;
-use tests::load::bench::pods::{Kind, Pods};
+use tests::load::bench::pods::{BenchmarkCluster, ClusterKind};
 use tests::load::bench::tokens;
 use tests::load::fanout::{self, FanoutPlan};
 use tokio::task::LocalSet;
@@ -18,7 +18,7 @@ struct Cli {
 async fn a_paced_broadcast_reaches_everyone_on_every_pod_once() {
     let work = tempfile::tempdir().unwrap();
     tokens::write(work.path()).unwrap();
-    let pods = Pods::start(Kind::Ours, Path::new("/nowhere")).await.unwrap();
+    let pods = BenchmarkCluster::start(ClusterKind::Ours, Path::new("/nowhere")).await.unwrap();
     let (url, file) =
         (format!("ws://{}/prod", pods.addresses()), |name: &str| work.path().join(name).display().to_string());
     let (users, admin) = (file("user.tokens"), file("admin.tokens"));
@@ -36,6 +36,6 @@ async fn a_paced_broadcast_reaches_everyone_on_every_pod_once() {
 
 #[tokio::test]
 async fn without_the_peer_it_says_what_installs_it() {
-    let error = Pods::start(Kind::Socketio, Path::new("/nowhere")).await.err().unwrap();
+    let error = BenchmarkCluster::start(ClusterKind::Socketio, Path::new("/nowhere")).await.err().unwrap();
     assert!(format!("{error:#}").contains("tests/scripts/socketio.sh"), "{error:#}");
 }

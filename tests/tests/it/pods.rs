@@ -1,39 +1,39 @@
 //! Pods as processes, with one Redis: how they start or say why not, what a killed one leaves behind, how one leaves.
 
 use serde_json::json;
-use tests::client::{Client, Dial};
+use tests::client::{Client, ClientHandshake};
 use tests::eventually;
-use tests::fleet::durable_redis;
+use tests::pod_cluster::durable_redis;
 use tests::redis::RedisServer;
-use tests::server::{Launch, SECRET, Server};
-use tests::world::{Grant, sign};
+use tests::server::{SECRET, ServerLaunch, TwinwayServer};
+use tests::world::{TokenClaims, sign_token};
 
-fn pod(redis: &RedisServer) -> Launch {
-    Server::launch()
-        .with("DEPLOYMENT_MODE", "kubernetes")
-        .with("REDIS_URL", redis.url())
-        .with("TWINWAY_DRAIN_DELAY", "0s")
+fn pod(redis: &RedisServer) -> ServerLaunch {
+    TwinwayServer::launch()
+        .with_env("DEPLOYMENT_MODE", "kubernetes")
+        .with_env("REDIS_URL", redis.url())
+        .with_env("TWINWAY_DRAIN_DELAY", "0s")
 }
 
-fn dial(server: &Server, grant: &Grant) -> Dial {
-    Client::dial(&server.socket_url(), &grant.user).bearing(&sign(SECRET, grant))
+fn dial(server: &TwinwayServer, grant: &TokenClaims) -> ClientHandshake {
+    Client::dial(&server.socket_url(), &grant.user).with_token(&sign_token(SECRET, grant))
 }
 
 /// How many connections a user has, as an admin's back end sees it on this pod.
-async fn connections(server: &Server, user: &str) -> u64 {
-    let backend = server.http().bearing(sign(SECRET, &Grant::service("backend")));
-    backend.get(&format!("/v1/connections?user={user}")).await.ok()["total"].as_u64().unwrap()
+async fn connections(server: &TwinwayServer, user: &str) -> u64 {
+    let backend = server.http().with_token(sign_token(SECRET, &TokenClaims::service("backend")));
+    backend.get(&format!("/v1/connections?user={user}")).await.expect_ok()["total"].as_u64().unwrap()
 }
 
 #[tokio::test]
 async fn a_pod_says_what_it_lacks() {
-    let without = Server::launch().with("DEPLOYMENT_MODE", "kubernetes").fail().await;
+    let without = TwinwayServer::launch().with_env("DEPLOYMENT_MODE", "kubernetes").expect_start_failure().await;
     assert_eq!(without.code, Some(64), "{}", without.stderr);
     assert!(without.stderr.contains("REDIS_URL"), "{}", without.stderr);
     let mut redis = RedisServer::start().unwrap();
     let launch = pod(&redis);
     redis.kill();
-    let away = launch.fail().await;
+    let away = launch.expect_start_failure().await;
     assert_eq!(away.code, Some(69), "{}", away.stderr);
     assert!(away.stderr.contains("redis does not answer"), "{}", away.stderr);
 }
@@ -42,13 +42,13 @@ async fn a_pod_says_what_it_lacks() {
 async fn a_killed_pod_leaves_no_ghosts() {
     let redis = RedisServer::start().unwrap();
     // Shorter than the defaults, as is the patience of a test.
-    let pod = || pod(&redis).with("TWINWAY_CLUSTER_HEARTBEAT", "500ms").with("TWINWAY_CLUSTER_LEASE", "3s");
+    let pod = || pod(&redis).with_env("TWINWAY_CLUSTER_HEARTBEAT", "500ms").with_env("TWINWAY_CLUSTER_LEASE", "3s");
     let (mut first, second) = (pod().start().await, pod().start().await);
-    let mut alice = dial(&first, &Grant::user("alice")).arrive().await;
-    alice.enter("join", &["room:lobby"]).await;
-    let admin = dial(&second, &Grant::admin("admin")).arrive().await;
+    let mut alice = dial(&first, &TokenClaims::user("alice")).open_and_confirm().await;
+    alice.join_channels("join", &["room:lobby"]).await;
+    let admin = dial(&second, &TokenClaims::admin("admin")).open_and_confirm().await;
     assert_eq!(connections(&second, "alice").await, 1);
-    first.crash().await;
+    first.kill().await;
     eventually!("alice to be gone", (connections(&second, "alice").await == 0).then_some(()));
     eventually!("the reaper to be done", {
         (second.metric("twinway_cluster_reaped_connections_total").await == Some(1.0)).then_some(())
@@ -62,27 +62,27 @@ async fn a_killed_pod_leaves_no_ghosts() {
 async fn who_is_sent_away_resumes_on_another_pod_and_nobody_is_reaped() {
     let redis = RedisServer::start().unwrap();
     let (mut first, second) = (pod(&redis).start().await, pod(&redis).start().await);
-    let mut alice = dial(&first, &Grant::user("alice")).arrive().await;
-    alice.enter("join", &["room:lobby"]).await;
-    alice.say("room:lobby", "before").await;
-    first.ask_to_stop().await;
-    alice.next_of("reconnect").await;
-    let ending = alice.closed().await;
+    let mut alice = dial(&first, &TokenClaims::user("alice")).open_and_confirm().await;
+    alice.join_channels("join", &["room:lobby"]).await;
+    alice.send_to_channel("room:lobby", "before").await;
+    first.terminate().await;
+    alice.next_of_type("reconnect").await;
+    let ending = alice.wait_closed().await;
     assert_eq!((ending.code, ending.reason.as_str()), (1012, "Service restart"));
-    let seen = alice.vanish();
-    let mut admin = dial(&second, &Grant::admin("admin")).arrive().await;
-    admin.enter("join", &["room:lobby"]).await;
-    admin.say("room:lobby", "meanwhile").await;
-    let mut alice = dial(&second, &Grant::user("alice")).having(seen).open().await;
+    let seen = alice.drop_abruptly();
+    let mut admin = dial(&second, &TokenClaims::admin("admin")).open_and_confirm().await;
+    admin.join_channels("join", &["room:lobby"]).await;
+    admin.send_to_channel("room:lobby", "meanwhile").await;
+    let mut alice = dial(&second, &TokenClaims::user("alice")).with_received_state(seen).open().await;
     let resumed = alice.resume(&["room:lobby"]).await;
     assert_eq!(resumed["channels"]["room:lobby"]["offset"], 2);
     assert_eq!(alice.bodies("room:lobby", 1).await, ["meanwhile"]);
 
-    let exit = first.ended().await;
+    let exit = first.wait_exit().await;
     assert_eq!(exit.code, Some(0), "{}", exit.stderr);
     assert!(exit.stderr.contains("\"left the cluster\""), "{}", exit.stderr);
-    assert_eq!(redis.ask(&["ZCARD", "twinway:{cluster}:leases"]).unwrap(), "1");
-    assert_eq!(redis.ask(&["HLEN", "twinway:{cluster}:nodes"]).unwrap(), "1");
+    assert_eq!(redis.run_command(&["ZCARD", "twinway:{cluster}:leases"]).unwrap(), "1");
+    assert_eq!(redis.run_command(&["HLEN", "twinway:{cluster}:nodes"]).unwrap(), "1");
     assert_eq!(second.metric("twinway_cluster_fenced_pods_total").await, Some(0.0));
     alice.close().await;
     admin.close().await;
@@ -91,23 +91,23 @@ async fn who_is_sent_away_resumes_on_another_pod_and_nobody_is_reaped() {
 #[tokio::test]
 async fn without_redis_a_pod_is_alive_but_not_ready_and_keeps_its_connections() {
     let mut redis = durable_redis().unwrap();
-    let server = pod(&redis).with("TWINWAY_REDIS_RESPONSE_TIMEOUT", "500ms").start().await;
+    let server = pod(&redis).with_env("TWINWAY_REDIS_RESPONSE_TIMEOUT", "500ms").start().await;
     server.assert_healthy().await;
-    let mut alice = dial(&server, &Grant::user("alice")).arrive().await;
+    let mut alice = dial(&server, &TokenClaims::user("alice")).open_and_confirm().await;
     redis.kill();
     let body = eventually!("the pod not to be ready", {
-        let reply = server.operator().get("/ready").await;
+        let reply = server.ops_client().get("/ready").await;
         (reply.status == 503).then(|| reply.json())
     });
     assert_eq!(
         (&body["status"], &body["away"], &body["connections"]),
         (&json!("degraded"), &json!(["redis"]), &json!(1))
     );
-    assert_eq!(server.operator().get("/health").await.status, 200);
+    assert_eq!(server.ops_client().get("/health").await.status, 200);
     alice.ping(b"still there").await;
-    assert_eq!(dial(&server, &Grant::user("bob")).refused().await.status, 502);
-    redis.revive().unwrap();
-    eventually!("the pod to be ready", (server.operator().get("/ready").await.status == 200).then_some(()));
+    assert_eq!(dial(&server, &TokenClaims::user("bob")).expect_rejection().await.status, 502);
+    redis.restart().unwrap();
+    eventually!("the pod to be ready", (server.ops_client().get("/ready").await.status == 200).then_some(()));
     alice.ping(b"as before").await;
     alice.close().await;
 }
@@ -116,25 +116,25 @@ async fn without_redis_a_pod_is_alive_but_not_ready_and_keeps_its_connections() 
 async fn when_redis_has_lost_its_data_clients_come_back_and_are_told() {
     let mut redis = RedisServer::start().unwrap();
     let (first, second) = (pod(&redis).start().await, pod(&redis).start().await);
-    let mut alice = dial(&first, &Grant::user("alice")).arrive().await;
-    alice.enter("join", &["room:lobby"]).await;
-    alice.say("room:lobby", "before").await;
+    let mut alice = dial(&first, &TokenClaims::user("alice")).open_and_confirm().await;
+    alice.join_channels("join", &["room:lobby"]).await;
+    alice.send_to_channel("room:lobby", "before").await;
     assert_eq!(alice.bodies("room:lobby", 1).await, ["before"]);
-    redis.revive().unwrap();
+    redis.restart().unwrap();
     // Only another `$connect` makes the application know a connection again.
-    alice.next_of("reconnect").await;
-    assert_eq!(alice.closed().await.code, 1012);
+    alice.next_of_type("reconnect").await;
+    assert_eq!(alice.wait_closed().await.code, 1012);
     // The message log's end may have been looked at before.
-    let told = std::iter::from_fn(|| alice.unread()).find(|frame| frame["type"] == "gap");
+    let told = std::iter::from_fn(|| alice.pop_unread()).find(|frame| frame["type"] == "gap");
     for server in [&first, &second] {
-        server.logged("Redis has lost its data: writing this pod and its connections down again").await;
-        eventually!("the pods to be ready", (server.operator().get("/ready").await.status == 200).then_some(()));
+        server.wait_for_log("Redis has lost its data: writing this pod and its connections down again").await;
+        eventually!("the pods to be ready", (server.ops_client().get("/ready").await.status == 200).then_some(()));
     }
-    let mut alice = dial(&second, &Grant::user("alice")).having(alice.vanish()).open().await;
+    let mut alice = dial(&second, &TokenClaims::user("alice")).with_received_state(alice.drop_abruptly()).open().await;
     alice.resume(&["room:lobby"]).await;
-    let told = if let Some(told) = told { told } else { alice.next_of("gap").await };
+    let told = if let Some(told) = told { told } else { alice.next_of_type("gap").await };
     assert_eq!(told["reason"], "epoch");
-    alice.say("room:lobby", "behind").await;
+    alice.send_to_channel("room:lobby", "behind").await;
     assert_eq!(alice.bodies("room:lobby", 1).await, ["behind"]);
     assert_eq!(connections(&second, "alice").await, 1);
     assert_eq!(second.metric("twinway_cluster_fenced_pods_total").await, Some(0.0));

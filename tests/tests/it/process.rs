@@ -5,15 +5,15 @@ mod drain;
 mod logs;
 mod start;
 
-use tests::client::{Client, Dial};
-use tests::server::{SECRET, Server};
-use tests::world::{Grant, sign};
+use tests::client::{Client, ClientHandshake};
+use tests::server::{SECRET, TwinwayServer};
+use tests::world::{TokenClaims, sign_token};
 
 /// What `sysexits.h` calls `EX_USAGE`: the configuration or the command line is mistaken.
 const USAGE: Option<i32> = Some(64);
 /// `EX_UNAVAILABLE`: something that is needed is not there.
 const UNAVAILABLE: Option<i32> = Some(69);
 
-fn dial(server: &Server, grant: &Grant) -> Dial {
-    Client::dial(&server.socket_url(), &grant.user).bearing(&sign(SECRET, grant))
+fn dial(server: &TwinwayServer, grant: &TokenClaims) -> ClientHandshake {
+    Client::dial(&server.socket_url(), &grant.user).with_token(&sign_token(SECRET, grant))
 }

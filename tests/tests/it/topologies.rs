@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use tests::client::{Client, fresh_id, type_of};
 use tests::eventually;
 use tests::redis::{RedisCluster, RedisSentinels};
-use tests::server::{SECRET, STAGE, Server};
-use tests::world::{Grant, sign};
+use tests::server::{SECRET, STAGE, TwinwayServer};
+use tests::world::{TokenClaims, sign_token};
 use tokio::time::sleep;
 
 /// How long a sender waits before it repeats what was answered `unavailable`.
@@ -20,18 +20,18 @@ const AGAIN: Duration = Duration::from_millis(100);
 const ROOMS: [&str; 6] = ["room:a", "room:b", "room:c", "room:d", "room:e", "room:f"];
 
 struct Pods {
-    pods: Vec<Server>,
+    pods: Vec<TwinwayServer>,
 }
 
 impl Pods {
     async fn start(urls: &[String], topology: &str) -> Self {
         let mut pods = Vec::new();
         for _ in 0..3 {
-            let launch = Server::launch()
-                .with("DEPLOYMENT_MODE", "kubernetes")
-                .with("REDIS_URL", urls.join(","))
-                .with("TWINWAY_REDIS_TOPOLOGY", topology)
-                .with("TWINWAY_DRAIN_DELAY", "0s");
+            let launch = TwinwayServer::launch()
+                .with_env("DEPLOYMENT_MODE", "kubernetes")
+                .with_env("REDIS_URL", urls.join(","))
+                .with_env("TWINWAY_REDIS_TOPOLOGY", topology)
+                .with_env("TWINWAY_DRAIN_DELAY", "0s");
             pods.push(launch.start().await);
         }
         Self { pods }
@@ -40,14 +40,15 @@ impl Pods {
     /// Somebody who is connected to a pod, and in all rooms.
     async fn person(&self, pod: usize, name: &str) -> Client {
         let url = format!("ws://{}/{STAGE}", self.pods[pod].traffic);
-        let mut client = Client::dial(&url, name).bearing(&sign(SECRET, &Grant::user(name))).arrive().await;
-        client.enter("join", &ROOMS).await;
+        let mut client =
+            Client::dial(&url, name).with_token(&sign_token(SECRET, &TokenClaims::user(name))).open_and_confirm().await;
+        client.join_channels("join", &ROOMS).await;
         client
     }
 
     async fn until_ready(&self) {
         for pod in &self.pods {
-            eventually!("a pod to be ready", (pod.operator().get("/ready").await.status == 200).then_some(()));
+            eventually!("a pod to be ready", (pod.ops_client().get("/ready").await.status == 200).then_some(()));
         }
     }
 }
@@ -71,7 +72,7 @@ async fn insist(client: &mut Client, room: &str, body: &str) -> usize {
 /// What one says in every room, the others hear.
 async fn all_hear(alice: &mut Client, others: &mut [&mut Client], body: &str) {
     for room in ROOMS {
-        alice.say(room, body).await;
+        alice.send_to_channel(room, body).await;
     }
     for other in others {
         for room in ROOMS {
@@ -94,21 +95,21 @@ async fn three_pods_on_a_cluster_hear_each_other_and_a_client_resumes_elsewhere(
     let mut carol = pods.person(2, "carol").await;
     all_hear(&mut alice, &mut [&mut bob, &mut carol], "first").await;
 
-    let seen = carol.vanish();
+    let seen = carol.drop_abruptly();
     for room in ROOMS {
-        alice.say(room, "meanwhile").await;
+        alice.send_to_channel(room, "meanwhile").await;
         assert_eq!(bob.bodies(room, 1).await, ["meanwhile"]);
     }
     let url = pods.pods[1].socket_url();
-    let dial = Client::dial(&url, "carol").bearing(&sign(SECRET, &Grant::user("carol")));
-    let mut carol = dial.having(seen).open().await;
+    let dial = Client::dial(&url, "carol").with_token(&sign_token(SECRET, &TokenClaims::user("carol")));
+    let mut carol = dial.with_received_state(seen).open().await;
     carol.resume(&ROOMS).await;
     for room in ROOMS {
         assert_eq!(carol.bodies(room, 1).await, ["meanwhile"], "in {room}");
     }
 
     // A node is lost and comes back with its data: a third of the topics has no subscription meanwhile.
-    tokio::task::block_in_place(|| cluster.nodes_mut()[1].revive()).unwrap();
+    tokio::task::block_in_place(|| cluster.nodes_mut()[1].restart()).unwrap();
     pods.until_ready().await;
     for room in ROOMS {
         insist(&mut alice, room, "behind").await;

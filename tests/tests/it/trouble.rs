@@ -3,40 +3,43 @@
 use serde_json::{Value, json};
 use tests::client::{Client, type_of};
 use tests::eventually;
-use tests::fleet::{durable_redis, pod};
+use tests::pod_cluster::{durable_redis, launch_pod};
 use tests::redis::{RedisOptions, RedisServer};
-use tests::server::{SECRET, Server};
-use tests::world::{Grant, sign};
+use tests::server::{SECRET, TwinwayServer};
+use tests::world::{TokenClaims, sign_token};
 
 /// Most lines with the same text in one outage: a burst and what is left out of it, twice.
 const EQUAL_LINES: usize = 25;
 
-async fn person(server: &Server, name: &str) -> Client {
-    Client::dial(&server.socket_url(), name).bearing(&sign(SECRET, &Grant::user(name))).arrive().await
+async fn person(server: &TwinwayServer, name: &str) -> Client {
+    Client::dial(&server.socket_url(), name)
+        .with_token(&sign_token(SECRET, &TokenClaims::user(name)))
+        .open_and_confirm()
+        .await
 }
 
-async fn until_ready(server: &Server, status: u16) {
+async fn until_ready(server: &TwinwayServer, status: u16) {
     eventually!(&format!("/ready to be {status}"), {
-        (server.operator().get("/ready").await.status == status).then_some(())
+        (server.ops_client().get("/ready").await.status == status).then_some(())
     });
 }
 
 #[tokio::test]
 async fn a_password_that_is_changed_later_is_told_with_what_helps() {
     let rules = "alice on >hidden-1 ~* &* +@all";
-    let redis = RedisServer::with(RedisOptions::default().with("user", rules)).unwrap();
-    let mut server = pod(&redis.url().replace("://", "://alice:hidden-1@")).start().await;
+    let redis = RedisServer::start_with(RedisOptions::default().with_setting("user", rules)).unwrap();
+    let mut server = launch_pod(&redis.url().replace("://", "://alice:hidden-1@")).start().await;
     let mut alice = person(&server, "alice").await;
-    redis.ask(&["ACL", "SETUSER", "alice", "resetpass", ">hidden-2"]).unwrap();
-    redis.ask(&["CLIENT", "KILL", "USER", "alice"]).unwrap();
+    redis.run_command(&["ACL", "SETUSER", "alice", "resetpass", ">hidden-2"]).unwrap();
+    redis.run_command(&["CLIENT", "KILL", "USER", "alice"]).unwrap();
     until_ready(&server, 503).await;
-    let line = server.logged("redis cannot be used").await;
+    let line = server.wait_for_log("redis cannot be used").await;
     let told = line["error"].as_str().unwrap();
     assert!(told.contains("redis.password"), "{line}");
-    assert_eq!(alice.refused(json!({"action": "send", "body": 1})).await, "unavailable");
-    redis.ask(&["ACL", "SETUSER", "alice", "resetpass", ">hidden-1"]).unwrap();
+    assert_eq!(alice.expect_error(json!({"action": "send", "body": 1})).await, "unavailable");
+    redis.run_command(&["ACL", "SETUSER", "alice", "resetpass", ">hidden-1"]).unwrap();
     until_ready(&server, 200).await;
-    alice.say("conversation:alice", "as before").await;
+    alice.send_to_channel("conversation:alice", "as before").await;
     alice.close().await;
     let exit = server.stop().await;
     assert!(!exit.stderr.contains("hidden"), "a password stands in the log");
@@ -70,31 +73,31 @@ async fn kept(client: &mut Client, channel: &str) -> Vec<Value> {
 #[tokio::test]
 async fn a_redis_that_refuses_writes_takes_the_pod_out_and_back_in() {
     let options = RedisOptions { append_only: true, fills_disk: true, ..RedisOptions::default() };
-    let redis = RedisServer::with(options).unwrap();
-    let mut server = pod(&redis.url()).start().await;
+    let redis = RedisServer::start_with(options).unwrap();
+    let mut server = launch_pod(&redis.url()).start().await;
     let mut alice = person(&server, "alice").await;
     let mut acknowledged = Vec::new();
     for refuses in ["no snapshot", "no append", "no replicas"] {
-        alice.say("conversation:alice", refuses).await;
+        alice.send_to_channel("conversation:alice", refuses).await;
         acknowledged.push(json!(refuses));
         match refuses {
             "no snapshot" => redis.fail_to_save().unwrap(),
             "no append" => redis.fill_disk().unwrap(),
-            _ => drop(redis.ask(&["CONFIG", "SET", "min-replicas-to-write", "1"]).unwrap()),
+            _ => drop(redis.run_command(&["CONFIG", "SET", "min-replicas-to-write", "1"]).unwrap()),
         }
         acknowledged.extend(send_until(&mut alice, "unavailable").await);
         until_ready(&server, 503).await;
-        let away = server.operator().get("/ready").await.json();
+        let away = server.ops_client().get("/ready").await.json();
         assert_eq!(away["away"], json!(["redis"]), "{away}");
         for _ in 0..20 {
-            assert_eq!(alice.refused(json!({"action": "send", "body": "lost"})).await, "unavailable");
+            assert_eq!(alice.expect_error(json!({"action": "send", "body": "lost"})).await, "unavailable");
         }
-        let dial = Client::dial(&server.socket_url(), "bob").bearing(&sign(SECRET, &Grant::user("bob")));
-        assert_eq!(dial.refused().await.status, 502);
+        let dial = Client::dial(&server.socket_url(), "bob").with_token(&sign_token(SECRET, &TokenClaims::user("bob")));
+        assert_eq!(dial.expect_rejection().await.status, 502);
         match refuses {
             "no snapshot" => redis.save().unwrap(),
             "no append" => redis.free_disk().unwrap(),
-            _ => drop(redis.ask(&["CONFIG", "SET", "min-replicas-to-write", "0"]).unwrap()),
+            _ => drop(redis.run_command(&["CONFIG", "SET", "min-replicas-to-write", "0"]).unwrap()),
         }
         until_ready(&server, 200).await;
         person(&server, "bob").await.close().await;
@@ -110,29 +113,33 @@ async fn a_redis_that_refuses_writes_takes_the_pod_out_and_back_in() {
 #[tokio::test]
 async fn a_full_redis_refuses_what_is_new_and_serves_who_is_there() {
     let redis = durable_redis().unwrap();
-    let mut server = pod(&redis.url()).start().await;
+    let mut server = launch_pod(&redis.url()).start().await;
     let (mut alice, carol) = (person(&server, "alice").await, person(&server, "carol").await);
-    alice.say("conversation:alice", "before").await;
-    redis.ask(&["CONFIG", "SET", "maxmemory", "1"]).unwrap();
+    alice.send_to_channel("conversation:alice", "before").await;
+    redis.run_command(&["CONFIG", "SET", "maxmemory", "1"]).unwrap();
     assert_eq!(send_until(&mut alice, "log_full").await, [Value::Null; 0], "a full server took something");
-    assert_eq!(alice.refused(json!({"action": "join", "channel": "room:lobby"})).await, "unavailable");
+    assert_eq!(alice.expect_error(json!({"action": "join", "channel": "room:lobby"})).await, "unavailable");
     assert_eq!(kept(&mut alice, "conversation:alice").await, ["before"]);
     let typing = alice.request(json!({"action": "send", "body": "typing", "ephemeral": true})).await;
     assert_eq!(type_of(&typing), "ack", "{typing}");
-    let backend = server.http().bearing(sign(SECRET, &Grant::service("billing")));
-    backend.post("/v1/messages", &json!({"audience": {"user": "alice"}, "body": 1})).await.problem(507);
-    let dial = Client::dial(&server.socket_url(), "bob").bearing(&sign(SECRET, &Grant::user("bob")));
-    assert_eq!(dial.refused().await.status, 502);
+    let backend = server.http().with_token(sign_token(SECRET, &TokenClaims::service("billing")));
+    backend.post("/v1/messages", &json!({"audience": {"user": "alice"}, "body": 1})).await.expect_problem(507);
+    let dial = Client::dial(&server.socket_url(), "bob").with_token(&sign_token(SECRET, &TokenClaims::user("bob")));
+    assert_eq!(dial.expect_rejection().await.status, 502);
     // Who leaves makes room.
     carol.close().await;
-    server.until_metric("twinway_session_open", 1.0).await;
+    server.wait_for_metric("twinway_session_open", 1.0).await;
     eventually!("carol's record to be gone", {
-        (redis.ask(&["KEYS", "twinway:connection:{*}"]).unwrap().lines().count() == 1).then_some(())
+        (redis.run_command(&["KEYS", "twinway:connection:{*}"]).unwrap().lines().count() == 1).then_some(())
     });
     let heartbeats = server.metric("twinway_cluster_missed_heartbeats_total").await;
-    assert_eq!((server.operator().get("/ready").await.status, heartbeats), (200, Some(0.0)), "it serves who is there");
-    redis.ask(&["CONFIG", "SET", "maxmemory", "0"]).unwrap();
-    alice.say("conversation:alice", "after").await;
+    assert_eq!(
+        (server.ops_client().get("/ready").await.status, heartbeats),
+        (200, Some(0.0)),
+        "it serves who is there"
+    );
+    redis.run_command(&["CONFIG", "SET", "maxmemory", "0"]).unwrap();
+    alice.send_to_channel("conversation:alice", "after").await;
     assert_eq!(kept(&mut alice, "conversation:alice").await, ["before", "after"]);
     alice.close().await;
     let exit = server.stop().await;
@@ -144,7 +151,7 @@ async fn a_full_redis_refuses_what_is_new_and_serves_who_is_there() {
 #[tokio::test]
 async fn an_outage_under_load_writes_few_lines() {
     let mut redis = durable_redis().unwrap();
-    let mut server = pod(&redis.url()).with("RUST_LOG", "info").start().await;
+    let mut server = launch_pod(&redis.url()).with_env("RUST_LOG", "info").start().await;
     let mut people = Vec::new();
     for number in 0..20 {
         people.push(person(&server, &format!("p{number}")).await);
@@ -162,15 +169,15 @@ async fn an_outage_under_load_writes_few_lines() {
     }
     // Handshakes and ends fail, too, each on its own.
     for number in 0..40 {
-        let dial =
-            Client::dial(&server.socket_url(), "bob").bearing(&sign(SECRET, &Grant::user(&format!("b{number}"))));
-        assert_eq!(dial.refused().await.status, 502);
+        let dial = Client::dial(&server.socket_url(), "bob")
+            .with_token(&sign_token(SECRET, &TokenClaims::user(&format!("b{number}"))));
+        assert_eq!(dial.expect_rejection().await.status, 502);
     }
     drop(people);
-    server.until_metric("twinway_session_open", 0.0).await;
-    redis.revive().unwrap();
+    server.wait_for_metric("twinway_session_open", 0.0).await;
+    redis.restart().unwrap();
     until_ready(&server, 200).await;
-    server.logged("redis is back").await;
+    server.wait_for_log("redis is back").await;
     let exit = server.stop().await;
     let lines = exit.warnings();
     assert!(lines.values().all(|count| *count <= EQUAL_LINES), "{lines:#?}");

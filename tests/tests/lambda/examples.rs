@@ -4,8 +4,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use tests::eventually::in_time;
-use tests::server::Server;
+use tests::eventually::with_timeout;
+use tests::server::TwinwayServer;
 use tokio::process::Command;
 
 use super::{ask, binary, connect};
@@ -21,7 +21,7 @@ fn example(path: &str) -> PathBuf {
 /// Serves the directory with `--functions` and sends a message.
 async fn serve_and_echo(functions: &Path) {
     let command = format!("exec \"$@\" --functions {}", functions.display());
-    let mut server = Server::launch().below(&["sh", "-c", &command, "sh"]).start().await;
+    let mut server = TwinwayServer::launch().under_program(&["sh", "-c", &command, "sh"]).start().await;
     let mut client = connect(&server).await;
     for text in ["hello", "again"] {
         let answer = ask(&mut client, text).await;
@@ -61,7 +61,7 @@ async fn python_environment() -> Option<PathBuf> {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("examples/python");
     let mut install = Command::new(repository().join("tests/scripts/venv.sh"));
     install.arg(&directory).arg(example("echo-python/requirements.txt")).stdin(Stdio::null()).kill_on_drop(true);
-    let output = in_time("the requirements of the Python example to be installed", install.output()).await;
+    let output = with_timeout("the requirements of the Python example to be installed", install.output()).await;
     let output = output.expect("bash runs the script");
     if output.status.success() {
         return Some(directory);

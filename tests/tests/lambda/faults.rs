@@ -1,14 +1,14 @@
 //! What a function can do wrong, and that it costs its own invocation and nothing else.
 
-use tests::server::{Launch, Server};
+use tests::server::{ServerLaunch, TwinwayServer};
 
 use super::{ask, connect, ends, launch, runs};
 
 const FAILED: &str = r#"{"message": "Internal server error""#;
 
 /// One process at most: with more, a message that comes before the process has asked for its next event gets another one.
-fn single() -> Launch {
-    launch().with("TWINWAY_FUNCTIONS_MAX_PROCESSES", 1)
+fn single() -> ServerLaunch {
+    launch().with_env("TWINWAY_FUNCTIONS_MAX_PROCESSES", 1)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -20,7 +20,7 @@ async fn a_crash_fails_its_message_and_the_next_one_gets_a_new_process() {
     let second = ask(&mut client, "pid").await;
     assert_ne!(first, second);
     ends(&first).await;
-    let line = server.logged("a function failed").await;
+    let line = server.wait_for_log("a function failed").await;
     assert_eq!(line["error"], "the function failed with Runtime.ExitError");
     server.stop().await;
     assert!(!runs(&second));
@@ -33,14 +33,14 @@ async fn an_error_keeps_the_process() {
     let pid = ask(&mut client, "pid").await;
     assert!(ask(&mut client, "throw something private").await.starts_with(FAILED));
     assert_eq!(ask(&mut client, "pid").await, pid);
-    let line = server.logged("a function failed").await;
+    let line = server.wait_for_log("a function failed").await;
     assert!(!line.to_string().contains("private"), "{line}");
     server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_function_that_hangs_is_killed() {
-    let mut server = single().with("TWINWAY_FUNCTIONS_TIMEOUT", "300ms").start().await;
+    let mut server = single().with_env("TWINWAY_FUNCTIONS_TIMEOUT", "300ms").start().await;
     let mut client = connect(&server).await;
     let pid = ask(&mut client, "pid").await;
     assert!(ask(&mut client, "hang").await.starts_with(FAILED), "a function's own timeout is a function error");
@@ -51,18 +51,18 @@ async fn a_function_that_hangs_is_killed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_function_that_cannot_start_fails_its_messages_at_once() {
-    let server = launch().with("TWINWAY_FUNCTIONS_ENVIRONMENT", "FUNCTION_START=crash").start().await;
+    let server = launch().with_env("TWINWAY_FUNCTIONS_ENVIRONMENT", "FUNCTION_START=crash").start().await;
     broken(server).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_provisioned_function_that_cannot_start_does_not_spin() {
-    let launch = launch().with("TWINWAY_FUNCTIONS_ENVIRONMENT", "FUNCTION_START=crash");
-    let server = launch.with("TWINWAY_FUNCTIONS_MIN_PROCESSES", 1).start().await;
+    let launch = launch().with_env("TWINWAY_FUNCTIONS_ENVIRONMENT", "FUNCTION_START=crash");
+    let server = launch.with_env("TWINWAY_FUNCTIONS_MIN_PROCESSES", 1).start().await;
     broken(server).await;
 }
 
-async fn broken(mut server: Server) {
+async fn broken(mut server: TwinwayServer) {
     let mut client = connect(&server).await;
     for _ in 0..20 {
         assert!(ask(&mut client, "hello").await.starts_with(FAILED));
@@ -74,7 +74,7 @@ async fn broken(mut server: Server) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn beyond_all_bounds_messages_are_refused() {
-    let launch = launch().with("TWINWAY_FUNCTIONS_MAX_PROCESSES", 1).with("TWINWAY_FUNCTIONS_QUEUE", 0);
+    let launch = launch().with_env("TWINWAY_FUNCTIONS_MAX_PROCESSES", 1).with_env("TWINWAY_FUNCTIONS_QUEUE", 0);
     let mut server = launch.start().await;
     let (mut busy, mut other) = (connect(&server).await, connect(&server).await);
     ask(&mut busy, "pid").await;
@@ -87,6 +87,6 @@ async fn beyond_all_bounds_messages_are_refused() {
         }
         assert_eq!(answer, "heard hello");
     }
-    assert_eq!(server.logged("a function was not run").await["function.name"], "twinway-message");
-    server.crash().await;
+    assert_eq!(server.wait_for_log("a function was not run").await["function.name"], "twinway-message");
+    server.kill().await;
 }

@@ -5,10 +5,10 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tests::conformance::client::{Client, Dial};
-use tests::conformance::wire::place::Place;
-use tests::eventually::patience;
-use tests::server::Server;
+use tests::conformance::client::{ConformanceClient, HandshakeBuilder};
+use tests::conformance::wire::endpoint_address::EndpointAddress;
+use tests::eventually::test_timeout;
+use tests::server::TwinwayServer;
 use tokio::process::Command;
 
 use super::{ask, connect, dial, function};
@@ -25,7 +25,8 @@ async fn rust_answers_the_socket_and_the_http_api() {
         std::fs::create_dir(&place).unwrap();
         std::fs::copy(function(), place.join("bootstrap")).unwrap();
     }
-    let mut server = Server::launch().with("TWINWAY_FUNCTIONS_DIRECTORY", directory.path().display()).start().await;
+    let mut server =
+        TwinwayServer::launch().with_env("TWINWAY_FUNCTIONS_DIRECTORY", directory.path().display()).start().await;
     let mut client = connect(&server).await;
     assert_eq!(ask(&mut client, "hello").await, "heard hello");
     let answer = server.http().post("/v1/anything?a=1", &json!("env AWS_LAMBDA_FUNCTION_NAME")).await;
@@ -45,9 +46,9 @@ async fn node_answers_the_socket() {
         return;
     };
     let directory = node.parent().unwrap().display();
-    let launch = Server::launch().with("TWINWAY_FUNCTIONS_MESSAGE", source("node/bootstrap").display());
-    let launch = launch.with("TWINWAY_FUNCTIONS_ENVIRONMENT", format!("PATH={directory}:/usr/bin:/bin"));
-    let mut server = launch.with("TWINWAY_FUNCTIONS_HANDLERS", "message=index.handler").start().await;
+    let launch = TwinwayServer::launch().with_env("TWINWAY_FUNCTIONS_MESSAGE", source("node/bootstrap").display());
+    let launch = launch.with_env("TWINWAY_FUNCTIONS_ENVIRONMENT", format!("PATH={directory}:/usr/bin:/bin"));
+    let mut server = launch.with_env("TWINWAY_FUNCTIONS_HANDLERS", "message=index.handler").start().await;
     let mut client = connect(&server).await;
     assert_eq!(ask(&mut client, "hello").await, "index.handler heard hello");
     assert!(ask(&mut client, "throw").await.contains("Internal server error"));
@@ -66,18 +67,19 @@ async fn python_authorizes_and_answers_through_its_runtime_interface_client() {
         file("connect"),
         file("message"),
     );
-    let mut server = Server::launch().with_file(&text).start().await;
-    let place = Place::parse(&server.socket_url()).unwrap();
-    let refusal = Client::attempt(&place, Dial::new().query("token=wrong"), patience()).await.unwrap();
+    let mut server = TwinwayServer::launch().with_file(&text).start().await;
+    let place = EndpointAddress::parse(&server.socket_url()).unwrap();
+    let refusal =
+        ConformanceClient::attempt(&place, HandshakeBuilder::new().query("token=wrong"), test_timeout()).await.unwrap();
     assert_eq!(refusal.err().expect("the token is wrong").head.status, 401);
-    let mut client = dial(&server, Dial::new().query("token=let-me-in")).await;
+    let mut client = dial(&server, HandshakeBuilder::new().query("token=let-me-in")).await;
     let answer: Value = serde_json::from_str(&ask(&mut client, "hello").await).unwrap();
     let expected = json!({
         "heard": "hello", "team": "blue", "function": "twinway-message", "inTime": true, "region": "us-east-1",
         "arn": "arn:aws:lambda:us-east-1:000000000000:function:twinway-message",
     });
     assert_eq!(answer, expected);
-    assert_eq!(server.logged(r#"{"level": "WARN", "message": "a line of Python"}"#).await["level"], "WARN");
+    assert_eq!(server.wait_for_log(r#"{"level": "WARN", "message": "a line of Python"}"#).await["level"], "WARN");
     server.stop().await;
 }
 

@@ -14,12 +14,12 @@ mod starting;
 
 use std::path::PathBuf;
 
-use tests::conformance::client::{Client, Dial};
+use tests::conformance::client::{ConformanceClient, HandshakeBuilder};
 use tests::conformance::probe::executable::binary;
-use tests::conformance::wire::place::Place;
+use tests::conformance::wire::endpoint_address::EndpointAddress;
 use tests::eventually;
-use tests::eventually::patience;
-use tests::server::{Launch, Server};
+use tests::eventually::test_timeout;
+use tests::server::{ServerLaunch, TwinwayServer};
 
 /// The function of these tests.
 fn function() -> PathBuf {
@@ -27,22 +27,22 @@ fn function() -> PathBuf {
 }
 
 /// A server whose messages go to the function of these tests.
-fn launch() -> Launch {
-    Server::launch().with("TWINWAY_FUNCTIONS_MESSAGE", function().display())
+fn launch() -> ServerLaunch {
+    TwinwayServer::launch().with_env("TWINWAY_FUNCTIONS_MESSAGE", function().display())
 }
 
 /// A connection to `server`.
-async fn connect(server: &Server) -> Client {
-    dial(server, Dial::new()).await
+async fn connect(server: &TwinwayServer) -> ConformanceClient {
+    dial(server, HandshakeBuilder::new()).await
 }
 
-async fn dial(server: &Server, dial: Dial) -> Client {
-    let place = Place::parse(&server.socket_url()).expect("a server has an address");
-    Client::open(&place, dial, patience()).await.expect("the handshake is granted")
+async fn dial(server: &TwinwayServer, dial: HandshakeBuilder) -> ConformanceClient {
+    let place = EndpointAddress::parse(&server.socket_url()).expect("a server has an address");
+    ConformanceClient::open(&place, dial, test_timeout()).await.expect("the handshake is granted")
 }
 
 /// Sends a text and gives the answer.
-async fn ask(client: &mut Client, text: &str) -> String {
+async fn ask(client: &mut ConformanceClient, text: &str) -> String {
     client.send_text(text).await.expect("the connection is open");
     client.text().await.expect("there is an answer")
 }

@@ -2,12 +2,12 @@
 
 use futures_util::future::join_all;
 
-use tests::conformance::client::Client;
+use tests::conformance::client::ConformanceClient;
 
 use super::{ask, connect, ends, launch, runs};
 
 /// Sends a message of each client that is answered only while those of all are under way. Returns the process of each.
-async fn gather(clients: &mut [Client]) -> Vec<String> {
+async fn gather(clients: &mut [ConformanceClient]) -> Vec<String> {
     let directory = tempfile::tempdir().unwrap();
     let text = format!("gather {} {}", clients.len(), directory.path().display());
     join_all(clients.iter_mut().map(|client| ask(client, &text))).await
@@ -28,7 +28,7 @@ async fn a_process_has_one_message_at_a_time_and_is_used_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_made_for_it_has_several_messages_at_a_time() {
-    let launch = launch().with("TWINWAY_FUNCTIONS_CONCURRENCY", 8).with("TWINWAY_FUNCTIONS_MAX_PROCESSES", 1);
+    let launch = launch().with_env("TWINWAY_FUNCTIONS_CONCURRENCY", 8).with_env("TWINWAY_FUNCTIONS_MAX_PROCESSES", 1);
     let mut server = launch.start().await;
     let mut clients = [connect(&server).await, connect(&server).await, connect(&server).await];
     let pids = gather(&mut clients).await;
@@ -38,14 +38,14 @@ async fn a_process_made_for_it_has_several_messages_at_a_time() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_idle_process_goes_and_a_provisioned_one_stays() {
-    let mut server = launch().with("TWINWAY_FUNCTIONS_IDLE_TIMEOUT", "200ms").start().await;
+    let mut server = launch().with_env("TWINWAY_FUNCTIONS_IDLE_TIMEOUT", "200ms").start().await;
     let mut client = connect(&server).await;
     let pid = ask(&mut client, "pid").await;
     ends(&pid).await;
     assert_ne!(ask(&mut client, "pid").await, pid);
     server.stop().await;
 
-    let provisioned = launch().with("TWINWAY_FUNCTIONS_MIN_PROCESSES", 1);
+    let provisioned = launch().with_env("TWINWAY_FUNCTIONS_MIN_PROCESSES", 1);
     let mut server = provisioned.start().await;
     let mut client = connect(&server).await;
     assert_eq!(ask(&mut client, "env AWS_LAMBDA_INITIALIZATION_TYPE").await, "provisioned-concurrency");
@@ -54,8 +54,9 @@ async fn an_idle_process_goes_and_a_provisioned_one_stays() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn functions_see_lambdas_environment_and_no_secret_of_the_server() {
-    let launch = launch().with("TWINWAY_FUNCTIONS_ENVIRONMENT", "TABLE=messages,AWS_REGION=nowhere");
-    let mut server = launch.with("AWS_REGION", "eu-north-1").with("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE").start().await;
+    let launch = launch().with_env("TWINWAY_FUNCTIONS_ENVIRONMENT", "TABLE=messages,AWS_REGION=nowhere");
+    let mut server =
+        launch.with_env("AWS_REGION", "eu-north-1").with_env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE").start().await;
     let mut client = connect(&server).await;
     for (name, value) in [
         ("TABLE", "messages"),
@@ -84,10 +85,10 @@ async fn no_process_outlives_the_server() {
     assert_eq!(server.stop().await.code, Some(0));
     assert!(!runs(&pid), "it was waited for");
 
-    server.start_again().await;
+    server.restart().await;
     let mut client = connect(&server).await;
     let pid = ask(&mut client, "pid").await;
-    server.crash().await;
+    server.kill().await;
     ends(&pid).await;
 }
 
@@ -96,7 +97,7 @@ async fn a_functions_lines_are_the_servers_with_their_level_and_request() {
     let mut server = launch().start().await;
     let mut client = connect(&server).await;
     let request = ask(&mut client, "log ERROR it-is-broken").await;
-    let line = server.logged(r#"{"level":"ERROR","message":"it-is-broken"}"#).await;
+    let line = server.wait_for_log(r#"{"level":"ERROR","message":"it-is-broken"}"#).await;
     assert_eq!((line["level"].as_str(), line["function.name"].as_str()), (Some("ERROR"), Some("twinway-message")));
     assert_eq!(line["request.id"], request);
     server.stop().await;

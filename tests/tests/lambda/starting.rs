@@ -3,12 +3,15 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use tests::server::Server;
+use tests::server::TwinwayServer;
 
 use super::function;
 
 async fn refused(directory: &Path, said: &str) {
-    let exit = Server::launch().with("TWINWAY_FUNCTIONS_DIRECTORY", directory.display()).fail().await;
+    let exit = TwinwayServer::launch()
+        .with_env("TWINWAY_FUNCTIONS_DIRECTORY", directory.display())
+        .expect_start_failure()
+        .await;
     assert_eq!(exit.code, Some(69), "{}", exit.stderr);
     assert!(exit.stderr.contains(said), "{said:?} is not in:\n{}", exit.stderr);
 }
@@ -37,9 +40,12 @@ async fn a_function_that_cannot_be_run_keeps_the_server_from_starting() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_message_function_there_is_nothing_to_serve() {
     let directory = tempfile::tempdir().unwrap();
-    let exit = Server::launch().with("TWINWAY_FUNCTIONS_DIRECTORY", directory.path().display()).fail().await;
+    let exit = TwinwayServer::launch()
+        .with_env("TWINWAY_FUNCTIONS_DIRECTORY", directory.path().display())
+        .expect_start_failure()
+        .await;
     assert!(exit.stderr.contains("there is no function 'message'"), "{}", exit.stderr);
-    let exit = Server::launch().with("TWINWAY_FUNCTIONS", "lambda").fail().await;
+    let exit = TwinwayServer::launch().with_env("TWINWAY_FUNCTIONS", "lambda").expect_start_failure().await;
     assert_eq!(exit.code, Some(64));
     assert!(exit.stderr.contains("no function is named"), "{}", exit.stderr);
 }

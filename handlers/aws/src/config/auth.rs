@@ -1,26 +1,26 @@
 //! The part of a function's environment that says how callers are verified.
 
-use handlers::api::{API_KEY_BYTES, ApiKeys};
+use handlers::api::{ApiKeys, MIN_API_KEY_BYTES};
 use handlers::authorizer::{KeySet, TokenSettings};
 use handlers::id::{TenantId, UserId};
 use http::Uri;
 
 use super::{
     AUTH_API_KEYS, AUTH_API_KEYS_ARN, AUTH_AUDIENCE, AUTH_ISSUER, AUTH_JWKS, AUTH_JWKS_URL, AUTH_LEEWAY,
-    AUTH_PREVIOUS_SECRETS, AUTH_SECRET, AUTH_SECRET_ARN, Auth, DEFAULT_LEEWAY, Reader,
+    AUTH_PREVIOUS_SECRETS, AUTH_SECRET, AUTH_SECRET_ARN, DEFAULT_LEEWAY, EnvironmentReader, VerifierConfig,
 };
 
-impl Reader<'_> {
-    pub(super) fn auth(&mut self) -> Option<Auth> {
+impl EnvironmentReader<'_> {
+    pub(super) fn verifier_config(&mut self) -> Option<VerifierConfig> {
         let jwks_url = self.jwks_url();
-        let secret_arns = self.arns(AUTH_SECRET_ARN);
+        let secret_arns = self.secret_arns(AUTH_SECRET_ARN);
         let api_keys_arn = self.api_keys_arn();
-        let keys = self.keys();
-        let leeway = self.duration(AUTH_LEEWAY, DEFAULT_LEEWAY);
+        let keys = self.key_set();
+        let leeway = self.duration_or(AUTH_LEEWAY, DEFAULT_LEEWAY);
         let api_keys = self.api_keys();
-        let (issuer, audience) = (self.text(AUTH_ISSUER), self.text(AUTH_AUDIENCE));
+        let (issuer, audience) = (self.optional_text(AUTH_ISSUER), self.optional_text(AUTH_AUDIENCE));
         let tokens = TokenSettings { issuer, audience, leeway: leeway?, ..TokenSettings::new(keys?) };
-        Some(Auth {
+        Some(VerifierConfig {
             tokens,
             jwks_url: jwks_url?,
             secret_arns: secret_arns?,
@@ -30,82 +30,87 @@ impl Reader<'_> {
     }
 
     fn jwks_url(&mut self) -> Option<Option<Uri>> {
-        let Some(text) = self.text(AUTH_JWKS_URL) else { return Some(None) };
-        if self.text(AUTH_JWKS).is_some() {
-            return self.mistake(AUTH_JWKS_URL, format_args!("and {AUTH_JWKS} exclude each other: keep one"));
+        let Some(text) = self.optional_text(AUTH_JWKS_URL) else { return Some(None) };
+        if self.optional_text(AUTH_JWKS).is_some() {
+            return self.record_error(AUTH_JWKS_URL, format_args!("and {AUTH_JWKS} exclude each other: keep one"));
         }
         match text.parse::<Uri>() {
-            Ok(uri) if jwks::check(&uri).is_ok() => Some(Some(uri)),
-            _ => self.mistake(AUTH_JWKS_URL, "must be an https:// address (http:// only for loopback)"),
+            Ok(uri) if jwks::check_address(&uri).is_ok() => Some(Some(uri)),
+            _ => self.record_error(AUTH_JWKS_URL, "must be an https:// address (http:// only for loopback)"),
         }
     }
 
-    fn keys(&mut self) -> Option<KeySet> {
+    fn key_set(&mut self) -> Option<KeySet> {
         let mut keys = KeySet::default();
         let mut sound = true;
-        let previous = self.text(AUTH_PREVIOUS_SECRETS).unwrap_or_default();
+        let previous = self.optional_text(AUTH_PREVIOUS_SECRETS).unwrap_or_default();
         let previous = previous.split(',').map(str::trim).filter(|secret| !secret.is_empty());
-        let secrets = self.text(AUTH_SECRET).into_iter().map(|secret| (AUTH_SECRET, secret));
+        let secrets = self.optional_text(AUTH_SECRET).into_iter().map(|secret| (AUTH_SECRET, secret));
         for (name, secret) in secrets.chain(previous.map(|secret| (AUTH_PREVIOUS_SECRETS, secret.to_owned()))) {
             match keys.clone().with_secret(secret.as_bytes()) {
                 Ok(more) => keys = more,
-                Err(error) => sound = self.mistake::<()>(name, format_args!("is not usable: {error}")).is_some(),
+                Err(error) => sound = self.record_error::<()>(name, format_args!("is not usable: {error}")).is_some(),
             }
         }
-        if let Some(document) = self.text(AUTH_JWKS) {
+        if let Some(document) = self.optional_text(AUTH_JWKS) {
             match KeySet::from_jwks(&document) {
                 Ok(more) => keys = keys.merge(more),
-                Err(error) => sound = self.mistake::<()>(AUTH_JWKS, format_args!("is not usable: {error}")).is_some(),
+                Err(error) => {
+                    sound = self.record_error::<()>(AUTH_JWKS, format_args!("is not usable: {error}")).is_some()
+                }
             }
         }
         let elsewhere = [AUTH_JWKS_URL, AUTH_SECRET_ARN];
-        if sound && keys.is_empty() && elsewhere.iter().all(|name| self.text(name).is_none()) {
+        if sound && keys.is_empty() && elsewhere.iter().all(|name| self.optional_text(name).is_none()) {
             let what = format_args!(
                 "is missing, {AUTH_SECRET_ARN}, {AUTH_JWKS} and {AUTH_JWKS_URL} too: nobody could connect"
             );
-            return self.mistake(AUTH_SECRET, what);
+            return self.record_error(AUTH_SECRET, what);
         }
         sound.then_some(keys)
     }
 
     fn api_keys(&mut self) -> Option<ApiKeys> {
-        let text = self.text(AUTH_API_KEYS).unwrap_or_default();
-        api_keys(&text).map_or_else(|rule| self.mistake(AUTH_API_KEYS, rule), Some)
+        let text = self.optional_text(AUTH_API_KEYS).unwrap_or_default();
+        parse_api_keys(&text).map_or_else(|rule| self.record_error(AUTH_API_KEYS, rule), Some)
     }
 
     fn api_keys_arn(&mut self) -> Option<Option<String>> {
-        let mut arns = self.arns(AUTH_API_KEYS_ARN)?;
-        if arns.len() > 1 || (!arns.is_empty() && self.text(AUTH_API_KEYS).is_some()) {
-            return self.mistake(AUTH_API_KEYS_ARN, format_args!("must be one ARN, and without {AUTH_API_KEYS}"));
+        let mut arns = self.secret_arns(AUTH_API_KEYS_ARN)?;
+        if arns.len() > 1 || (!arns.is_empty() && self.optional_text(AUTH_API_KEYS).is_some()) {
+            return self.record_error(AUTH_API_KEYS_ARN, format_args!("must be one ARN, and without {AUTH_API_KEYS}"));
         }
         Some(arns.pop())
     }
 
-    fn arns(&mut self, name: &str) -> Option<Vec<String>> {
-        let text = self.text(name).unwrap_or_default();
+    fn secret_arns(&mut self, name: &str) -> Option<Vec<String>> {
+        let text = self.optional_text(name).unwrap_or_default();
         let arns = text.split(',').map(str::trim).filter(|arn| !arn.is_empty());
         let arns: Vec<String> = arns.map(str::to_owned).collect();
         if arns.iter().all(|arn| arn.starts_with("arn:") && arn.contains(":secretsmanager:")) {
             return Some(arns);
         }
-        self.mistake(name, "must be ARNs of Secrets Manager: arn:aws:secretsmanager:{region}:{account}:secret:{name}")
+        self.record_error(
+            name,
+            "must be ARNs of Secrets Manager: arn:aws:secretsmanager:{region}:{account}:secret:{name}",
+        )
     }
 }
 
 /// The keys of backends that `text` lists, `name:tenant:key` separated by commas or lines; or what is wrong with an entry.
-pub(crate) fn api_keys(text: &str) -> Result<ApiKeys, String> {
+pub(crate) fn parse_api_keys(text: &str) -> Result<ApiKeys, String> {
     let entries = text.split([',', '\n']).map(str::trim).filter(|entry| !entry.is_empty());
     entries.enumerate().try_fold(ApiKeys::default(), |keys, (index, entry)| {
-        api_key(keys, entry).map_err(|rule| format!("entry {}: {rule}", index + 1))
+        add_api_key(keys, entry).map_err(|rule| format!("entry {}: {rule}", index + 1))
     })
 }
 
-fn api_key(keys: ApiKeys, entry: &str) -> Result<ApiKeys, String> {
+fn add_api_key(keys: ApiKeys, entry: &str) -> Result<ApiKeys, String> {
     let mut parts = entry.splitn(3, ':');
     let (Some(name), Some(tenant), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
         return Err("must be name:tenant:key".to_owned());
     };
     let name = UserId::parse(name).map_err(|error| error.to_string())?;
     let tenant = TenantId::parse(tenant).map_err(|error| error.to_string())?;
-    keys.with(key, tenant, name).map_err(|_| format!("the key must have at least {API_KEY_BYTES} bytes"))
+    keys.with_key(key, tenant, name).map_err(|_| format!("the key must have at least {MIN_API_KEY_BYTES} bytes"))
 }

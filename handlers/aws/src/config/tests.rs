@@ -15,8 +15,8 @@ fn complete<'a>() -> HashMap<&'static str, &'a str> {
     ])
 }
 
-fn read(given: &HashMap<&'static str, &str>) -> Result<(Stores, Auth), Mistakes> {
-    stores_and_auth(&|name| given.get(name).map(|text| (*text).to_owned()))
+fn read(given: &HashMap<&'static str, &str>) -> Result<(AppConfig, VerifierConfig), EnvironmentError> {
+    read_app_and_verifier_config(&|name| given.get(name).map(|text| (*text).to_owned()))
 }
 
 #[test]

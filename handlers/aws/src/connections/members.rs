@@ -9,89 +9,104 @@ use aws_sdk_dynamodb::types::{KeysAndAttributes, Select};
 use futures_util::future::try_join_all;
 use handlers::audience::Audience;
 use handlers::id::ConnectionId;
-use handlers::ports::{Connection, Page, StoreError};
+use handlers::ports::{ClientConnection, Page, StoreError};
 
 use super::record;
-use super::{DynamoConnections, Selection, selections};
-use crate::dynamo::{DynamoError, Item, failed, in_time, retry_delays};
-use crate::tables::{ID, PARTITION, SORT};
+use super::{DynamoConnections, KeyRange, key_ranges};
+use crate::dynamo::{AttributeMap, DynamoError, classify_sdk_error, retry_delays, with_timeout};
+use crate::tables::{ID, PARTITION_KEY, SORT_KEY};
 
 /// Most items in one `BatchGetItem` (DynamoDB API reference).
-const BATCH: usize = 100;
+const MAX_BATCH_READS: usize = 100;
 
 /// Some ids of a range, and where the next ones start.
 #[derive(Debug)]
-pub(crate) struct Ids {
+pub(crate) struct ConnectionIdPage {
     pub(crate) ids: Vec<ConnectionId>,
-    pub(crate) next: Option<Item>,
+    pub(crate) next: Option<AttributeMap>,
 }
 
 impl DynamoConnections {
     /// One page of a range's ids, as many as DynamoDB reads at a time (1 MiB).
-    pub(crate) async fn ids(&self, selection: &Selection, start: Option<Item>) -> Result<Ids, StoreError> {
-        Ok(in_time("Query", &self.table, self.read_ids(selection, start)).await?)
+    pub(crate) async fn list_ids(
+        &self,
+        selection: &KeyRange,
+        start: Option<AttributeMap>,
+    ) -> Result<ConnectionIdPage, StoreError> {
+        Ok(with_timeout("Query", &self.table, self.query_ids(selection, start)).await?)
     }
 
-    async fn read_ids(&self, selection: &Selection, start: Option<Item>) -> Result<Ids, DynamoError> {
-        let attribute = if selection.has_records() { ID } else { SORT };
+    async fn query_ids(
+        &self,
+        selection: &KeyRange,
+        start: Option<AttributeMap>,
+    ) -> Result<ConnectionIdPage, DynamoError> {
+        let attribute = if selection.has_records() { ID } else { SORT_KEY };
         let query = self.client.query().table_name(&self.table).set_exclusive_start_key(start);
-        let query = selection.apply(query, None, self.expired_since());
+        let query = selection.apply_to_query(query, None, self.expiry_cutoff());
         let query = query.projection_expression("#wanted, #at").expression_attribute_names("#wanted", attribute);
-        let answer = query.send().await.map_err(|error| failed("Query", &self.table, error))?;
-        let ids = answer.items().iter().map(|item| selection.id(&self.table, item)).collect::<Result<_, _>>()?;
-        Ok(Ids { ids, next: answer.last_evaluated_key })
+        let answer = query.send().await.map_err(|error| classify_sdk_error("Query", &self.table, error))?;
+        let ids =
+            answer.items().iter().map(|item| selection.connection_id(&self.table, item)).collect::<Result<_, _>>()?;
+        Ok(ConnectionIdPage { ids, next: answer.last_evaluated_key })
     }
 
-    pub(super) async fn page(
+    pub(super) async fn members_page(
         &self,
         audience: &Audience,
         after: Option<&ConnectionId>,
         limit: usize,
-    ) -> Result<Page<Connection>, DynamoError> {
+    ) -> Result<Page<ClientConnection>, DynamoError> {
         if let Audience::Connection(id) = audience {
-            return self.one(id, after).await;
+            return self.single_member_page(id, after).await;
         }
-        let selections = selections(audience);
+        let selections = key_ranges(audience);
         // The first of the union are among the first of each range; one more tells whether there is a next page.
-        let ranges = selections.iter().map(|selection| self.first(selection, after, limit + 1));
-        let mut found: BTreeMap<ConnectionId, Option<Connection>> =
+        let ranges = selections.iter().map(|selection| self.first_members(selection, after, limit + 1));
+        let mut found: BTreeMap<ConnectionId, Option<ClientConnection>> =
             try_join_all(ranges).await?.into_iter().flatten().collect();
         let shown: Vec<ConnectionId> = found.keys().take(limit).cloned().collect();
         let next = (found.len() > limit).then(|| shown.last().map(|id| id.as_str().to_owned())).flatten();
         let total = match (after, &next) {
             (None, None) => found.len() as u64,
-            _ => try_join_all(selections.iter().map(|selection| self.count(selection))).await?.into_iter().sum(),
+            _ => {
+                try_join_all(selections.iter().map(|selection| self.count_members(selection))).await?.into_iter().sum()
+            }
         };
         let unknown: Vec<_> = shown.iter().filter(|id| matches!(found.get(*id), Some(None))).cloned().collect();
-        found.extend(self.records(&unknown).await?.into_iter().map(|(id, record)| (id, Some(record))));
+        found.extend(self.load_records(&unknown).await?.into_iter().map(|(id, record)| (id, Some(record))));
         let items = shown.iter().filter_map(|id| found.remove(id).flatten()).collect();
         Ok(Page { items, next, total })
     }
 
-    async fn one(&self, id: &ConnectionId, after: Option<&ConnectionId>) -> Result<Page<Connection>, DynamoError> {
-        let found = self.record(id).await?;
+    async fn single_member_page(
+        &self,
+        id: &ConnectionId,
+        after: Option<&ConnectionId>,
+    ) -> Result<Page<ClientConnection>, DynamoError> {
+        let found = self.load_record(id).await?;
         let total = u64::from(found.is_some());
         let items = found.map(|stored| stored.connection).filter(|_| after.is_none_or(|after| id > after));
         Ok(Page { items: items.into_iter().collect(), next: None, total })
     }
 
     /// The first `limit` of a range, with their records where the range has them.
-    async fn first(
+    async fn first_members(
         &self,
-        selection: &Selection,
+        selection: &KeyRange,
         after: Option<&ConnectionId>,
         limit: usize,
-    ) -> Result<Vec<(ConnectionId, Option<Connection>)>, DynamoError> {
+    ) -> Result<Vec<(ConnectionId, Option<ClientConnection>)>, DynamoError> {
         let mut found = Vec::new();
         let mut start = None;
         loop {
             let query = self.client.query().table_name(&self.table).set_exclusive_start_key(start);
             let page = i32::try_from(limit - found.len()).unwrap_or(i32::MAX);
-            let query = selection.apply(query, after, self.expired_since()).limit(page);
-            let answer = query.send().await.map_err(|error| failed("Query", &self.table, error))?;
+            let query = selection.apply_to_query(query, after, self.expiry_cutoff()).limit(page);
+            let answer = query.send().await.map_err(|error| classify_sdk_error("Query", &self.table, error))?;
             for item in answer.items() {
-                let record = selection.has_records().then(|| record::read(&self.table, item)).transpose()?;
-                found.push((selection.id(&self.table, item)?, record.map(|stored| stored.connection)));
+                let record = selection.has_records().then(|| record::parse_record(&self.table, item)).transpose()?;
+                found.push((selection.connection_id(&self.table, item)?, record.map(|stored| stored.connection)));
             }
             start = answer.last_evaluated_key;
             // What the filter drops counts against the query's limit, so a page may be short and not the last.
@@ -101,12 +116,12 @@ impl DynamoConnections {
         }
     }
 
-    async fn count(&self, selection: &Selection) -> Result<u64, DynamoError> {
+    async fn count_members(&self, selection: &KeyRange) -> Result<u64, DynamoError> {
         let (mut count, mut start) = (0, None);
         loop {
             let query = self.client.query().table_name(&self.table).set_exclusive_start_key(start);
-            let query = selection.apply(query, None, self.expired_since()).select(Select::Count);
-            let answer = query.send().await.map_err(|error| failed("Query", &self.table, error))?;
+            let query = selection.apply_to_query(query, None, self.expiry_cutoff()).select(Select::Count);
+            let answer = query.send().await.map_err(|error| classify_sdk_error("Query", &self.table, error))?;
             count += u64::try_from(answer.count).unwrap_or(0);
             start = answer.last_evaluated_key;
             if start.is_none() {
@@ -116,22 +131,26 @@ impl DynamoConnections {
     }
 
     /// The living records among `ids`.
-    async fn records(&self, ids: &[ConnectionId]) -> Result<HashMap<ConnectionId, Connection>, DynamoError> {
-        let batches = ids.chunks(BATCH).map(|batch| self.batch(batch));
+    async fn load_records(&self, ids: &[ConnectionId]) -> Result<HashMap<ConnectionId, ClientConnection>, DynamoError> {
+        let batches = ids.chunks(MAX_BATCH_READS).map(|batch| self.load_record_batch(batch));
         Ok(try_join_all(batches).await?.into_iter().flatten().collect())
     }
 
-    async fn batch(&self, ids: &[ConnectionId]) -> Result<Vec<(ConnectionId, Connection)>, DynamoError> {
+    async fn load_record_batch(
+        &self,
+        ids: &[ConnectionId],
+    ) -> Result<Vec<(ConnectionId, ClientConnection)>, DynamoError> {
         let mut found = Vec::new();
-        let mut keys: Vec<Item> = ids.iter().map(record::key).collect();
+        let mut keys: Vec<AttributeMap> = ids.iter().map(record::record_key).collect();
         for delay in retry_delays() {
             let wanted = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true).build();
-            let wanted = wanted.map_err(|_| DynamoError::Item { table: self.table.clone(), attribute: PARTITION })?;
+            let wanted = wanted
+                .map_err(|_| DynamoError::InvalidAttribute { table: self.table.clone(), attribute: PARTITION_KEY })?;
             let answer = self.client.batch_get_item().request_items(&self.table, wanted).send().await;
-            let mut answer = answer.map_err(|error| failed("BatchGetItem", &self.table, error))?;
+            let mut answer = answer.map_err(|error| classify_sdk_error("BatchGetItem", &self.table, error))?;
             let items = answer.responses.as_mut().and_then(|responses| responses.remove(&self.table));
             for item in items.unwrap_or_default() {
-                let stored = self.living(record::read(&self.table, &item)?);
+                let stored = self.filter_live(record::parse_record(&self.table, &item)?);
                 found.extend(stored.map(|stored| (stored.connection.id.clone(), stored.connection)));
             }
             let left = answer.unprocessed_keys.as_mut().and_then(|left| left.remove(&self.table));

@@ -8,20 +8,20 @@ use handlers::id::TenantId;
 use handlers::ports::{OccupiedChannel, Page};
 
 use super::DynamoConnections;
-use super::record::{AT, memberships, split_membership};
-use crate::dynamo::{DynamoError, Reader, failed, number, text};
-use crate::tables::{PARTITION, SORT};
+use super::record::{CONNECTED_AT, membership_partition, split_membership};
+use crate::dynamo::{AttributeReader, DynamoError, classify_sdk_error, number_value, text_value};
+use crate::tables::{PARTITION_KEY, SORT_KEY};
 
 /// A listing under way: names come in their order.
-struct Listing<'a> {
+struct OccupiedListing<'a> {
     after: Option<&'a ChannelName>,
     limit: usize,
     last: Option<ChannelName>,
     page: Page<OccupiedChannel>,
 }
 
-impl Listing<'_> {
-    fn meet(&mut self, name: ChannelName) {
+impl OccupiedListing<'_> {
+    fn add_membership(&mut self, name: ChannelName) {
         if self.last.as_ref() == Some(&name) {
             if let Some(shown) = self.page.items.last_mut().filter(|shown| shown.name == name) {
                 shown.connections += 1;
@@ -42,26 +42,30 @@ impl Listing<'_> {
 }
 
 impl DynamoConnections {
-    pub(super) async fn occupied(
+    pub(super) async fn list_occupied(
         &self,
         tenant: &TenantId,
         after: Option<&ChannelName>,
         limit: usize,
     ) -> Result<Page<OccupiedChannel>, DynamoError> {
         let page = Page { items: Vec::new(), next: None, total: 0 };
-        let mut listing = Listing { after, limit, last: None, page };
+        let mut listing = OccupiedListing { after, limit, last: None, page };
         let mut start = None;
         loop {
             let query = self.client.query().table_name(&self.table).set_exclusive_start_key(start);
             let query = query.key_condition_expression("#partition = :partition").filter_expression("#at > :expired");
-            let query = query.expression_attribute_names("#partition", PARTITION).expression_attribute_names("#at", AT);
-            let query = query.expression_attribute_values(":partition", text(memberships(tenant)));
-            let query = query.expression_attribute_values(":expired", number(self.expired_since()));
-            let query = query.projection_expression("#sort").expression_attribute_names("#sort", SORT);
-            let answer = query.send().await.map_err(|error| failed("Query", &self.table, error))?;
+            let query = query
+                .expression_attribute_names("#partition", PARTITION_KEY)
+                .expression_attribute_names("#at", CONNECTED_AT);
+            let query = query.expression_attribute_values(":partition", text_value(membership_partition(tenant)));
+            let query = query.expression_attribute_values(":expired", number_value(self.expiry_cutoff()));
+            let query = query.projection_expression("#sort").expression_attribute_names("#sort", SORT_KEY);
+            let answer = query.send().await.map_err(|error| classify_sdk_error("Query", &self.table, error))?;
             for item in answer.items() {
-                let reader = Reader { table: &self.table, item };
-                listing.meet(reader.parsed(SORT, |sort| split_membership(sort).map(|(name, _)| name).ok_or(()))?);
+                let reader = AttributeReader { table: &self.table, item };
+                listing.add_membership(
+                    reader.parse_text(SORT_KEY, |sort| split_membership(sort).map(|(name, _)| name).ok_or(()))?,
+                );
             }
             start = answer.last_evaluated_key;
             if start.is_none() {

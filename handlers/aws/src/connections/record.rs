@@ -16,15 +16,15 @@ use handlers::channel::{Channel, ChannelName};
 use handlers::id::{ConnectionId, TenantId, UserId};
 use handlers::identity::{Identity, Role};
 use handlers::limits;
-use handlers::ports::{Connection, Timestamp};
+use handlers::ports::{ClientConnection, Timestamp};
 
-use crate::dynamo::{DynamoError, Item, Reader, number, text};
-use crate::tables::{EXPIRES, ID, PARTITION, ROLE_ID, SORT, TENANT, USER_KEY};
+use crate::dynamo::{AttributeMap, AttributeReader, DynamoError, number_value, text_value};
+use crate::tables::{EXPIRES, ID, PARTITION_KEY, ROLE_ID, SORT_KEY, TENANT, USER_KEY};
 
 /// When the connection began, in milliseconds since 1970.
-pub(super) const AT: &str = "at";
+pub(super) const CONNECTED_AT: &str = "at";
 /// How often the record's channels have changed: what a change is conditional on.
-pub(super) const CHANGES: &str = "changes";
+pub(super) const VERSION: &str = "changes";
 /// The keys of the joined channels, a set; absent while there is none.
 pub(super) const CHANNELS: &str = "channels";
 /// The user's name.
@@ -34,20 +34,23 @@ const TOKEN_EXPIRY: &str = "token_exp";
 
 /// A record as it was read.
 #[derive(Debug, Clone)]
-pub(super) struct Stored {
-    pub(super) connection: Connection,
-    pub(super) changes: u64,
+pub(super) struct ConnectionRecord {
+    pub(super) connection: ClientConnection,
+    pub(super) version: u64,
     /// Whether the connection counts among those that are there.
     pub(super) listed: bool,
 }
 
 /// The key of a connection's record.
-pub(super) fn key(id: &ConnectionId) -> Item {
-    HashMap::from([(PARTITION.to_owned(), text(format!("c#{id}"))), (SORT.to_owned(), text("record"))])
+pub(super) fn record_key(id: &ConnectionId) -> AttributeMap {
+    HashMap::from([
+        (PARTITION_KEY.to_owned(), text_value(format!("c#{id}"))),
+        (SORT_KEY.to_owned(), text_value("record")),
+    ])
 }
 
 /// The partition of a tenant's memberships.
-pub(super) fn memberships(tenant: &TenantId) -> String {
+pub(super) fn membership_partition(tenant: &TenantId) -> String {
     format!("t#{tenant}")
 }
 
@@ -57,9 +60,12 @@ pub(super) fn channel_prefix(name: &ChannelName) -> String {
 }
 
 /// The key of a membership.
-pub(super) fn membership_key(channel: &Channel, id: &ConnectionId) -> Item {
+pub(super) fn membership_key(channel: &Channel, id: &ConnectionId) -> AttributeMap {
     let sort = format!("{}{id}", channel_prefix(&channel.name));
-    HashMap::from([(PARTITION.to_owned(), text(memberships(&channel.tenant))), (SORT.to_owned(), text(sort))])
+    HashMap::from([
+        (PARTITION_KEY.to_owned(), text_value(membership_partition(&channel.tenant))),
+        (SORT_KEY.to_owned(), text_value(sort)),
+    ])
 }
 
 /// The channel and the connection that a membership's sort key names.
@@ -69,46 +75,46 @@ pub(super) fn split_membership(sort: &str) -> Option<(ChannelName, ConnectionId)
 }
 
 /// A membership.
-pub(super) fn membership(channel: &Channel, connection: &Connection) -> Item {
+pub(super) fn membership_item(channel: &Channel, connection: &ClientConnection) -> AttributeMap {
     let mut item = membership_key(channel, &connection.id);
-    item.extend(lifetime(connection));
+    item.extend(lifetime_attributes(connection));
     item
 }
 
 /// The write that lists a connection in a channel.
-pub(super) fn list(channel: &Channel, connection: &Connection) -> Result<WriteRequest, DynamoError> {
-    let put = PutRequest::builder().set_item(Some(membership(channel, connection))).build();
-    put.map(|put| WriteRequest::builder().put_request(put).build()).map_err(|_| incomplete())
+pub(super) fn membership_put(channel: &Channel, connection: &ClientConnection) -> Result<WriteRequest, DynamoError> {
+    let put = PutRequest::builder().set_item(Some(membership_item(channel, connection))).build();
+    put.map(|put| WriteRequest::builder().put_request(put).build()).map_err(|_| incomplete_request())
 }
 
 /// The write that takes a connection out of a channel's list.
-pub(super) fn unlist(channel: &Channel, id: &ConnectionId) -> Result<WriteRequest, DynamoError> {
+pub(super) fn membership_delete(channel: &Channel, id: &ConnectionId) -> Result<WriteRequest, DynamoError> {
     let delete = DeleteRequest::builder().set_key(Some(membership_key(channel, id))).build();
-    delete.map(|delete| WriteRequest::builder().delete_request(delete).build()).map_err(|_| incomplete())
+    delete.map(|delete| WriteRequest::builder().delete_request(delete).build()).map_err(|_| incomplete_request())
 }
 
-fn incomplete() -> DynamoError {
-    DynamoError::Item { table: "connections".to_owned(), attribute: PARTITION }
+fn incomplete_request() -> DynamoError {
+    DynamoError::InvalidAttribute { table: "connections".to_owned(), attribute: PARTITION_KEY }
 }
 
 /// A connection's record.
-pub(super) fn item(connection: &Connection, changes: u64) -> Item {
-    let Connection { id, identity: Identity { tenant, user, role, expires_at }, channels, .. } = connection;
-    let mut item = key(id);
-    item.extend(lifetime(connection));
+pub(super) fn record_attributes(connection: &ClientConnection, changes: u64) -> AttributeMap {
+    let ClientConnection { id, identity: Identity { tenant, user, role, expires_at }, channels, .. } = connection;
+    let mut item = record_key(id);
+    item.extend(lifetime_attributes(connection));
     item.extend(
         [
-            (ID, text(id.as_str())),
-            (TENANT, text(tenant.as_str())),
-            (USER, text(user.as_str())),
-            (ROLE, text(role.as_str())),
-            (USER_KEY, text(format!("{tenant}/{user}"))),
-            (ROLE_ID, text(format!("{}#{id}", role.as_str()))),
-            (CHANGES, number(changes)),
+            (ID, text_value(id.as_str())),
+            (TENANT, text_value(tenant.as_str())),
+            (USER, text_value(user.as_str())),
+            (ROLE, text_value(role.as_str())),
+            (USER_KEY, text_value(format!("{tenant}/{user}"))),
+            (ROLE_ID, text_value(format!("{}#{id}", role.as_str()))),
+            (VERSION, number_value(changes)),
         ]
         .map(|(name, value)| (name.to_owned(), value)),
     );
-    item.extend(expires_at.map(|expires_at| (TOKEN_EXPIRY.to_owned(), number(expires_at))));
+    item.extend(expires_at.map(|expires_at| (TOKEN_EXPIRY.to_owned(), number_value(expires_at))));
     item.extend(channel_set(channels).map(|channels| (CHANNELS.to_owned(), channels)));
     item
 }
@@ -118,32 +124,32 @@ pub(super) fn channel_set(channels: &BTreeSet<Channel>) -> Option<AttributeValue
     (!channels.is_empty()).then(|| AttributeValue::Ss(channels.iter().map(ToString::to_string).collect()))
 }
 
-fn lifetime(connection: &Connection) -> [(String, AttributeValue); 2] {
+fn lifetime_attributes(connection: &ClientConnection) -> [(String, AttributeValue); 2] {
     // The second after: TTL counts in whole ones.
-    let expires = connection.connected_at.plus(limits::CONNECTION_TTL).seconds() + 1;
-    [(AT.to_owned(), number(connection.connected_at)), (EXPIRES.to_owned(), number(expires))]
+    let expires = connection.connected_at.plus(limits::CONNECTION_RECORD_TTL).unix_seconds() + 1;
+    [(CONNECTED_AT.to_owned(), number_value(connection.connected_at)), (EXPIRES.to_owned(), number_value(expires))]
 }
 
 /// Reads a record.
-pub(super) fn read(table: &str, item: &Item) -> Result<Stored, DynamoError> {
-    let reader = Reader { table, item };
+pub(super) fn parse_record(table: &str, item: &AttributeMap) -> Result<ConnectionRecord, DynamoError> {
+    let reader = AttributeReader { table, item };
     let role = |text: &str| Role::parse(text).ok_or(());
     let identity = Identity {
-        tenant: reader.parsed(TENANT, TenantId::parse)?,
-        user: reader.parsed(USER, UserId::parse)?,
-        role: reader.parsed(ROLE, role)?,
-        expires_at: item.contains_key(TOKEN_EXPIRY).then(|| reader.number(TOKEN_EXPIRY)).transpose()?,
+        tenant: reader.parse_text(TENANT, TenantId::parse)?,
+        user: reader.parse_text(USER, UserId::parse)?,
+        role: reader.parse_text(ROLE, role)?,
+        expires_at: item.contains_key(TOKEN_EXPIRY).then(|| reader.read_number(TOKEN_EXPIRY)).transpose()?,
     };
     let channels = match item.get(CHANNELS) {
         None => BTreeSet::new(),
         Some(AttributeValue::Ss(keys)) => {
             let channels = keys.iter().map(|key| Channel::from_key(key)).collect::<Result<_, _>>();
-            channels.map_err(|_| reader.unusable(CHANNELS))?
+            channels.map_err(|_| reader.invalid_attribute(CHANNELS))?
         }
-        Some(_) => return Err(reader.unusable(CHANNELS)),
+        Some(_) => return Err(reader.invalid_attribute(CHANNELS)),
     };
-    let connected_at = Timestamp(reader.number(AT)?);
-    let id = reader.parsed(ID, ConnectionId::parse)?;
-    let connection = Connection { id, identity, connected_at, channels };
-    Ok(Stored { connection, changes: reader.number(CHANGES)?, listed: item.contains_key(USER_KEY) })
+    let connected_at = Timestamp(reader.read_number(CONNECTED_AT)?);
+    let id = reader.parse_text(ID, ConnectionId::parse)?;
+    let connection = ClientConnection { id, identity, connected_at, channels };
+    Ok(ConnectionRecord { connection, version: reader.read_number(VERSION)?, listed: item.contains_key(USER_KEY) })
 }

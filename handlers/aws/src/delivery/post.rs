@@ -14,40 +14,40 @@ use super::ADAPTER;
 
 /// What became of a post.
 #[derive(Debug)]
-pub(super) enum Fate {
+pub(super) enum PostOutcome {
     /// The gateway has taken it.
     Sent,
     /// The connection is not open.
     Gone,
     /// The connection may be open.
-    Failed(PostFailed),
+    Failed(PostError),
 }
 
 /// Why a post did not get through.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum PostFailed {
+pub(super) enum PostError {
     #[error("the post had no end in time")]
-    Late,
+    Timeout,
     #[error("the gateway or the client takes no more at the moment (429)")]
     Throttled(#[source] BoxError),
     #[error("the gateway did not answer")]
-    Unanswered(#[source] BoxError),
+    Unavailable(#[source] BoxError),
     #[error(
         "the gateway denies the post: the function's role needs 'execute-api:ManageConnections' on the API and stage \
          of TWINWAY_MANAGEMENT_ENDPOINT"
     )]
-    Denied(#[source] BoxError),
+    AccessDenied(#[source] BoxError),
     #[error("the gateway refuses the post")]
-    Refused(#[source] BoxError),
+    Rejected(#[source] BoxError),
 }
 
-impl From<PostFailed> for DeliveryError {
-    fn from(failure: PostFailed) -> Self {
+impl From<PostError> for DeliveryError {
+    fn from(failure: PostError) -> Self {
         match failure {
-            PostFailed::Late | PostFailed::Throttled(_) | PostFailed::Unanswered(_) => {
+            PostError::Timeout | PostError::Throttled(_) | PostError::Unavailable(_) => {
                 Self::Unavailable(Box::new(failure))
             }
-            PostFailed::Denied(_) | PostFailed::Refused(_) => {
+            PostError::AccessDenied(_) | PostError::Rejected(_) => {
                 Self::Backend { adapter: ADAPTER, source: Box::new(failure) }
             }
         }
@@ -55,28 +55,33 @@ impl From<PostFailed> for DeliveryError {
 }
 
 /// Posts a frame.
-pub(super) async fn post(client: &Client, id: &ConnectionId, frame: Blob) -> Fate {
+pub(super) async fn post_frame(client: &Client, id: &ConnectionId, frame: Blob) -> PostOutcome {
     let post = client.post_to_connection().connection_id(id.as_str()).data(frame);
-    post.send().await.map_or_else(fate, |_| Fate::Sent)
+    post.send().await.map_or_else(classify_error, |_| PostOutcome::Sent)
 }
 
 /// Closes the connection.
-pub(super) async fn delete(client: &Client, id: &ConnectionId) -> Fate {
-    client.delete_connection().connection_id(id.as_str()).send().await.map_or_else(fate, |_| Fate::Sent)
+pub(super) async fn delete_connection(client: &Client, id: &ConnectionId) -> PostOutcome {
+    client
+        .delete_connection()
+        .connection_id(id.as_str())
+        .send()
+        .await
+        .map_or_else(classify_error, |_| PostOutcome::Sent)
 }
 
-fn fate<E>(error: SdkError<E, HttpResponse>) -> Fate
+fn classify_error<E>(error: SdkError<E, HttpResponse>) -> PostOutcome
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
     let status = error.raw_response().map(|response| response.status().as_u16());
-    let failure: fn(BoxError) -> PostFailed = match status {
+    let failure: fn(BoxError) -> PostError = match status {
         // The status decides: a gateway in between may drop the error's name.
-        Some(410) => return Fate::Gone,
-        Some(429) => PostFailed::Throttled,
-        Some(403) => PostFailed::Denied,
-        Some(500..) | None => PostFailed::Unanswered,
-        Some(_) => PostFailed::Refused,
+        Some(410) => return PostOutcome::Gone,
+        Some(429) => PostError::Throttled,
+        Some(403) => PostError::AccessDenied,
+        Some(500..) | None => PostError::Unavailable,
+        Some(_) => PostError::Rejected,
     };
-    Fate::Failed(failure(BoxError::from(error)))
+    PostOutcome::Failed(failure(BoxError::from(error)))
 }

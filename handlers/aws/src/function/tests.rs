@@ -41,8 +41,8 @@ fn a_body_in_base64_is_decoded() {
 #[test]
 fn a_failure_tells_its_chain_and_an_exact_one_nothing_else() {
     let error = io::Error::other(io::Error::other("beneath"));
-    let diagnostic = Diagnostic::from(Failed::new("HandlerError", &error));
+    let diagnostic = Diagnostic::from(InvocationError::new("HandlerError", &error));
     assert_eq!((diagnostic.error_type.as_str(), diagnostic.error_message.as_str()), ("HandlerError", "beneath"));
-    let diagnostic = Diagnostic::from(Failed::exactly("Unauthorized", "Unauthorized".to_owned()));
+    let diagnostic = Diagnostic::from(InvocationError::with_exact_text("Unauthorized", "Unauthorized".to_owned()));
     assert_eq!(diagnostic.error_message, "Unauthorized");
 }

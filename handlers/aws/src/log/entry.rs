@@ -9,11 +9,11 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use handlers::channel::{Epoch, Offset, Position};
 use handlers::id::{MessageId, UserId};
 use handlers::identity::Role;
-use handlers::ports::{Append, Entry, Sender, Timestamp};
+use handlers::ports::{AppendRequest, LogEntry, MessageSender, Timestamp};
 use serde_json::value::RawValue;
 
-use crate::dynamo::{DynamoError, Item, Reader, number, text};
-use crate::tables::{EXPIRES, PARTITION, SORT};
+use crate::dynamo::{AttributeMap, AttributeReader, DynamoError, number_value, text_value};
+use crate::tables::{EXPIRES, PARTITION_KEY, SORT_KEY};
 
 /// The epoch: of the table, or of a channel that was imported.
 pub(super) const EPOCH: &str = "epoch";
@@ -24,24 +24,24 @@ pub(super) const FIRST: &str = "first";
 /// When the entry at [`FIRST`] was sent.
 pub(super) const FIRST_AT: &str = "first_at";
 /// From which offset on a claimed message has to be looked for.
-pub(super) const FROM: &str = "from";
+pub(super) const SEARCH_FROM: &str = "from";
 pub(super) const USER: &str = "user";
 pub(super) const ROLE: &str = "role";
 pub(super) const ID: &str = "id";
 /// When a message was sent, in milliseconds since 1970.
-pub(super) const AT: &str = "at";
+pub(super) const SENT_AT: &str = "at";
 const BODY: &str = "body";
 /// Which attempt at the message put the entry: tells a repeated request of the SDK from another append.
 const ATTEMPT: &str = "attempt";
 
 /// How long DynamoDB keeps an entry past its retention: readers go by the time it was sent, and clocks differ a little.
-const ENTRY_SLACK: Duration = Duration::from_secs(60 * 60);
+const ENTRY_EXPIRY_MARGIN: Duration = Duration::from_secs(60 * 60);
 /// A claim outlives its entry, so that an id is remembered as long as its message is kept.
-const CLAIM_SLACK: Duration = Duration::from_secs(2 * 60 * 60);
+const CLAIM_EXPIRY_MARGIN: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// The end and the beginning of a channel's log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Head {
+pub(super) struct LogHead {
     /// The epoch that the channel was imported with; `None` for the table's own.
     pub(super) epoch: Option<Epoch>,
     pub(super) offset: Offset,
@@ -51,15 +51,15 @@ pub(super) struct Head {
 
 /// Who wrote what is at an offset.
 #[derive(Debug, Clone)]
-pub(super) struct Occupant {
+pub(super) struct EntryHeader {
     pub(super) offset: Offset,
     pub(super) sent_at: Timestamp,
     pub(super) attempt: u64,
-    sender: Sender,
+    sender: MessageSender,
     id: MessageId,
 }
 
-impl Head {
+impl LogHead {
     /// That of a channel that nobody wrote to.
     pub(super) const EMPTY: Self =
         Self { epoch: None, offset: Offset::START, first: Offset(1), first_at: Timestamp(i64::MAX) };
@@ -69,57 +69,66 @@ impl Head {
         Position { epoch: self.epoch.as_ref().unwrap_or(table).clone(), offset: self.offset }
     }
 
-    pub(super) fn read(table: &str, item: &Item) -> Result<Self, DynamoError> {
-        let reader = Reader { table, item };
+    pub(super) fn from_attributes(table: &str, item: &AttributeMap) -> Result<Self, DynamoError> {
+        let reader = AttributeReader { table, item };
         Ok(Self {
-            epoch: item.contains_key(EPOCH).then(|| reader.text(EPOCH)).transpose()?.map(|epoch| Epoch(epoch.into())),
-            offset: Offset(reader.number(HEAD)?),
-            first: Offset(reader.number(FIRST)?),
-            first_at: Timestamp(reader.number(FIRST_AT)?),
+            epoch: item
+                .contains_key(EPOCH)
+                .then(|| reader.read_text(EPOCH))
+                .transpose()?
+                .map(|epoch| Epoch(epoch.into())),
+            offset: Offset(reader.read_number(HEAD)?),
+            first: Offset(reader.read_number(FIRST)?),
+            first_at: Timestamp(reader.read_number(FIRST_AT)?),
         })
     }
 }
 
-impl Occupant {
-    pub(super) fn read(table: &str, item: &Item) -> Result<Self, DynamoError> {
-        let reader = Reader { table, item };
+impl EntryHeader {
+    pub(super) fn from_attributes(table: &str, item: &AttributeMap) -> Result<Self, DynamoError> {
+        let reader = AttributeReader { table, item };
         let attempt = item.get(ATTEMPT).and_then(|value| value.as_b().ok()).map(Blob::as_ref);
         let attempt = attempt.and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes);
         Ok(Self {
-            offset: Offset(reader.number(SORT)?),
-            sent_at: Timestamp(reader.number(AT)?),
-            attempt: attempt.ok_or_else(|| reader.unusable(ATTEMPT))?,
-            sender: sender(reader)?,
-            id: reader.parsed(ID, MessageId::parse)?,
+            offset: Offset(reader.read_number(SORT_KEY)?),
+            sent_at: Timestamp(reader.read_number(SENT_AT)?),
+            attempt: attempt.ok_or_else(|| reader.invalid_attribute(ATTEMPT))?,
+            sender: parse_sender(reader)?,
+            id: reader.parse_text(ID, MessageId::parse)?,
         })
     }
 
-    /// The attributes that [`Occupant::read`] needs, for a projection.
-    pub(super) const NEEDED: [&str; 6] = [SORT, USER, ROLE, ID, AT, ATTEMPT];
+    /// The attributes that [`EntryHeader::read`] needs, for a projection.
+    pub(super) const ATTRIBUTES: [&str; 6] = [SORT_KEY, USER, ROLE, ID, SENT_AT, ATTEMPT];
 
     /// Whether this is that message.
-    pub(super) fn is(&self, append: &Append) -> bool {
+    pub(super) fn is_message(&self, append: &AppendRequest) -> bool {
         self.sender == append.sender && self.id == append.id
     }
 }
 
 /// The key of a head (offset 0) or an entry.
-pub(super) fn key(partition: &str, offset: u64) -> Item {
-    HashMap::from([(PARTITION.to_owned(), text(partition)), (SORT.to_owned(), number(offset))])
+pub(super) fn log_key(partition: &str, offset: u64) -> AttributeMap {
+    HashMap::from([(PARTITION_KEY.to_owned(), text_value(partition)), (SORT_KEY.to_owned(), number_value(offset))])
 }
 
 /// An entry.
-pub(super) fn entry(append: &Append, offset: Offset, attempt: u64, retention: Duration) -> Item {
-    let mut item = key(&append.channel.to_string(), offset.0);
+pub(super) fn entry_attributes(
+    append: &AppendRequest,
+    offset: Offset,
+    attempt: u64,
+    retention: Duration,
+) -> AttributeMap {
+    let mut item = log_key(&append.channel.to_string(), offset.0);
     item.extend(
         [
-            (USER, text(append.sender.user.as_str())),
-            (ROLE, text(append.sender.role.as_str())),
-            (ID, text(append.id.as_str())),
-            (AT, number(append.sent_at)),
-            (BODY, text(append.body.get())),
+            (USER, text_value(append.sender.user.as_str())),
+            (ROLE, text_value(append.sender.role.as_str())),
+            (ID, text_value(append.id.as_str())),
+            (SENT_AT, number_value(append.sent_at)),
+            (BODY, text_value(append.body.get())),
             (ATTEMPT, AttributeValue::B(Blob::new(attempt.to_be_bytes()))),
-            (EXPIRES, expiry(append, retention, ENTRY_SLACK)),
+            (EXPIRES, expiry_value(append, retention, ENTRY_EXPIRY_MARGIN)),
         ]
         .map(|(name, value)| (name.to_owned(), value)),
     );
@@ -127,33 +136,33 @@ pub(super) fn entry(append: &Append, offset: Offset, attempt: u64, retention: Du
 }
 
 /// The claim on a message's id.
-pub(super) fn claim(append: &Append, from: Offset, retention: Duration) -> Item {
-    let Append { channel, sender, id, .. } = append;
+pub(super) fn claim_attributes(append: &AppendRequest, from: Offset, retention: Duration) -> AttributeMap {
+    let AppendRequest { channel, sender, id, .. } = append;
     // A space is in none of the parts.
-    let mut item = key(&format!("{channel} {} {} {id}", sender.role.as_str(), sender.user), 0);
-    let claim = [(FROM, number(from)), (EXPIRES, expiry(append, retention, CLAIM_SLACK))];
+    let mut item = log_key(&format!("{channel} {} {} {id}", sender.role.as_str(), sender.user), 0);
+    let claim = [(SEARCH_FROM, number_value(from)), (EXPIRES, expiry_value(append, retention, CLAIM_EXPIRY_MARGIN))];
     item.extend(claim.map(|(name, value)| (name.to_owned(), value)));
     item
 }
 
-fn expiry(append: &Append, retention: Duration, slack: Duration) -> AttributeValue {
-    number(append.sent_at.plus(retention).plus(slack).seconds())
+fn expiry_value(append: &AppendRequest, retention: Duration, slack: Duration) -> AttributeValue {
+    number_value(append.sent_at.plus(retention).plus(slack).unix_seconds())
 }
 
 /// Reads an entry whole.
-pub(super) fn read(table: &str, item: &Item) -> Result<Entry, DynamoError> {
-    let reader = Reader { table, item };
-    let body = RawValue::from_string(reader.text(BODY)?.to_owned()).map_err(|_| reader.unusable(BODY))?;
-    Ok(Entry {
-        offset: Offset(reader.number(SORT)?),
-        sender: sender(reader)?,
-        id: reader.parsed(ID, MessageId::parse)?,
-        sent_at: Timestamp(reader.number(AT)?),
+pub(super) fn parse_entry(table: &str, item: &AttributeMap) -> Result<LogEntry, DynamoError> {
+    let reader = AttributeReader { table, item };
+    let body = RawValue::from_string(reader.read_text(BODY)?.to_owned()).map_err(|_| reader.invalid_attribute(BODY))?;
+    Ok(LogEntry {
+        offset: Offset(reader.read_number(SORT_KEY)?),
+        sender: parse_sender(reader)?,
+        id: reader.parse_text(ID, MessageId::parse)?,
+        sent_at: Timestamp(reader.read_number(SENT_AT)?),
         body: Arc::from(body),
     })
 }
 
-fn sender(reader: Reader<'_>) -> Result<Sender, DynamoError> {
+fn parse_sender(reader: AttributeReader<'_>) -> Result<MessageSender, DynamoError> {
     let role = |text: &str| Role::parse(text).ok_or(());
-    Ok(Sender { user: reader.parsed(USER, UserId::parse)?, role: reader.parsed(ROLE, role)? })
+    Ok(MessageSender { user: reader.parse_text(USER, UserId::parse)?, role: reader.parse_text(ROLE, role)? })
 }

@@ -12,13 +12,13 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::interceptors::BeforeTransmitInterceptorContextRef;
 use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_dynamodb::error::BoxError;
-use handlers::app::App;
+use handlers::app::MessagingApp;
 use handlers::id::ConnectionId;
 use handlers_aws::wiring;
 use serde_json::{Value, json};
 
 use crate::gateway::{Gateway, Mood};
-use crate::support::{Database, NOW, clock, database, sdk};
+use crate::support::{Database, NOW, database, lambda_clock, sdk};
 
 /// Requests by operation.
 pub type Counts = BTreeMap<String, u32>;
@@ -60,7 +60,7 @@ impl Intercept for Recorder {
 
 /// The application as the functions run it, with everything counted.
 struct World {
-    app: App,
+    app: MessagingApp,
     gateway: Gateway,
     recorder: Recorder,
 }
@@ -70,26 +70,27 @@ impl World {
         let gateway = Gateway::start().await;
         let recorder = Recorder::default();
         let stores = database.stores(format!("{}/prod", gateway.stub.endpoint())).await;
-        let management = wiring::management(&sdk(&gateway.stub.endpoint()).await, &stores.management_endpoint);
-        let app = wiring::application(&recorder.client(&database.sdk), management, &stores, clock());
+        let management = wiring::management_client(&sdk(&gateway.stub.endpoint()).await, &stores.management_endpoint);
+        let app = wiring::build_app(&recorder.client(&database.sdk), management, &stores, lambda_clock());
         Self { app, gateway, recorder }
     }
 
     async fn connect(&self, id: &str, user: &str, role: &str) -> Counts {
         self.gateway.set(&ConnectionId::parse(&full(id)).unwrap(), Mood::Open);
-        let response = self.app.connect(event(id, user, role, "$connect", None)).await.unwrap();
+        let response = self.app.handle_connect(event(id, user, role, "$connect", None)).await.unwrap();
         assert_eq!(response.status_code, 200);
         self.recorder.take()
     }
 
     async fn disconnect(&self, id: &str, user: &str, role: &str) -> Counts {
-        let response = self.app.disconnect(event(id, user, role, "$disconnect", None)).await.unwrap();
+        let response = self.app.handle_disconnect(event(id, user, role, "$disconnect", None)).await.unwrap();
         assert_eq!(response.status_code, 200);
         self.recorder.take()
     }
 
     async fn say(&self, id: &str, user: &str, frame: Value, answer: &str) -> Counts {
-        let response = self.app.message(event(id, user, "user", "$default", Some(&frame.to_string()))).await.unwrap();
+        let response =
+            self.app.handle_message(event(id, user, "user", "$default", Some(&frame.to_string()))).await.unwrap();
         let text = text(response);
         assert!(text.contains(&format!("\"type\":\"{answer}\"")), "{frame} was answered {text}");
         self.recorder.take()

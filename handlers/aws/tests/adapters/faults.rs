@@ -10,14 +10,16 @@ use handlers::audience::Audience;
 use handlers::channel::{Channel, ChannelName};
 use handlers::id::{ConnectionId, MessageId, TenantId, UserId};
 use handlers::identity::{Identity, Role};
-use handlers::ports::{Append, Connection, ConnectionStore, LogError, MessageLog, Sender, StoreError};
+use handlers::ports::{
+    AppendRequest, ClientConnection, ConnectionStore, LogError, MessageLog, MessageSender, StoreError,
+};
 use handlers_aws::connections::DynamoConnections;
 use handlers_aws::log::DynamoLog;
 use http::{Request, Response};
 use serde_json::value::RawValue;
 
 use crate::stub::Stub;
-use crate::support::{NOW, RETENTION, clock, sdk};
+use crate::support::{NOW, RETENTION, lambda_clock, sdk};
 
 /// A DynamoDB that fails `failures` times and then answers everything with an empty success.
 pub struct Failing {
@@ -40,11 +42,11 @@ impl Failing {
     }
 
     async fn store(&self) -> DynamoConnections {
-        DynamoConnections::new(Client::new(&sdk(&self.stub.endpoint()).await), "connections", clock())
+        DynamoConnections::new(Client::new(&sdk(&self.stub.endpoint()).await), "connections", lambda_clock())
     }
 
     async fn log(&self) -> DynamoLog {
-        DynamoLog::new(Client::new(&sdk(&self.stub.endpoint()).await), "messages", RETENTION, clock())
+        DynamoLog::new(Client::new(&sdk(&self.stub.endpoint()).await), "messages", RETENTION, lambda_clock())
     }
 
     fn requests(&self) -> u32 {
@@ -57,9 +59,9 @@ pub const THROTTLED: &str = r#"{"__type":"com.amazon.coral.availability#Throttli
 pub const NO_TABLE: &str = r#"{"__type":"com.amazonaws.dynamodb.v20120810#ResourceNotFoundException","message":"Requested resource not found"}"#;
 pub const DENIED: &str = r#"{"__type":"com.amazon.coral.service#AccessDeniedException","Message":"User: arn:aws:sts::123456789012:assumed-role/connect/connect is not authorized to perform: dynamodb:PutItem on resource: arn:aws:dynamodb:eu-west-1:123456789012:table/connections because no identity-based policy allows the dynamodb:PutItem action"}"#;
 
-fn alice() -> Connection {
+fn alice() -> ClientConnection {
     let (tenant, user) = (TenantId::default_tenant(), UserId::parse("alice").unwrap());
-    Connection {
+    ClientConnection {
         id: ConnectionId::parse("aliceAAAAAAAAAA=").unwrap(),
         identity: Identity { tenant, user, role: Role::User, expires_at: None },
         connected_at: NOW,
@@ -71,10 +73,10 @@ fn lobby() -> Channel {
     Channel::from_key("default/room:lobby").unwrap()
 }
 
-fn append() -> Append {
-    Append {
+fn append() -> AppendRequest {
+    AppendRequest {
         channel: lobby(),
-        sender: Sender { user: UserId::parse("alice").unwrap(), role: Role::User },
+        sender: MessageSender { user: UserId::parse("alice").unwrap(), role: Role::User },
         id: MessageId::parse("m1").unwrap(),
         sent_at: NOW,
         body: Arc::from(RawValue::from_string("1".to_owned()).unwrap()),
@@ -85,7 +87,7 @@ fn append() -> Append {
 async fn a_call_that_is_throttled_for_a_while_succeeds() {
     for error in [THROUGHPUT, THROTTLED] {
         let failing = Failing::start(400, error, 2).await;
-        failing.store().await.put(&alice()).await.unwrap();
+        failing.store().await.put_connection(&alice()).await.unwrap();
         assert_eq!(failing.requests(), 3, "two refused, the third taken");
     }
 }
@@ -94,7 +96,7 @@ async fn a_call_that_is_throttled_for_a_while_succeeds() {
 async fn one_that_stays_throttled_is_unavailable_after_a_bounded_number_of_attempts() {
     for error in [THROUGHPUT, THROTTLED] {
         let failing = Failing::start(400, error, u32::MAX).await;
-        let put = failing.store().await.put(&alice()).await;
+        let put = failing.store().await.put_connection(&alice()).await;
         assert!(matches!(put, Err(StoreError::Unavailable(_))), "{put:?}");
         assert!((2..=5).contains(&failing.requests()), "{} attempts", failing.requests());
         let appended = failing.log().await.append(append()).await;
@@ -105,19 +107,19 @@ async fn one_that_stays_throttled_is_unavailable_after_a_bounded_number_of_attem
 #[tokio::test]
 async fn a_server_that_fails_or_is_not_there_is_unavailable() {
     let failing = Failing::start(500, r#"{"__type":"com.amazon.coral.service#InternalFailure"}"#, u32::MAX).await;
-    let found = failing.store().await.find(&alice().id).await;
+    let found = failing.store().await.find_connection(&alice().id).await;
     assert!(matches!(found, Err(StoreError::Unavailable(_))), "{found:?}");
     let endpoint = failing.stub.endpoint();
     drop(failing);
-    let nobody = DynamoConnections::new(Client::new(&sdk(&endpoint).await), "connections", clock());
-    let found = nobody.find(&alice().id).await;
+    let nobody = DynamoConnections::new(Client::new(&sdk(&endpoint).await), "connections", lambda_clock());
+    let found = nobody.find_connection(&alice().id).await;
     assert!(matches!(found, Err(StoreError::Unavailable(_))), "{found:?}");
 }
 
 #[tokio::test]
 async fn a_missing_table_is_named_and_not_asked_again() {
     let failing = Failing::start(400, NO_TABLE, u32::MAX).await;
-    let put = failing.store().await.put(&alice()).await;
+    let put = failing.store().await.put_connection(&alice()).await;
     let Err(StoreError::Backend { source, .. }) = put else { panic!("{put:?}") };
     assert_eq!(
         source.to_string(),
@@ -133,10 +135,10 @@ async fn a_missing_table_is_named_and_not_asked_again() {
 async fn a_denied_call_names_the_permission_and_the_table() {
     let failing = Failing::start(400, DENIED, u32::MAX).await;
     let store = failing.store().await;
-    let everyone = Audience::Channel(ChannelName::Everyone.within(TenantId::default_tenant()));
-    let put = store.put(&alice()).await.err();
-    let remove = store.remove(&alice().id).await.err();
-    let members = store.members(&everyone, None, 10).await.err();
+    let everyone = Audience::Channel(ChannelName::Everyone.in_tenant(TenantId::default_tenant()));
+    let put = store.put_connection(&alice()).await.err();
+    let remove = store.delete_connection(&alice().id).await.err();
+    let members = store.list_members(&everyone, None, 10).await.err();
     for (error, operation) in [(put, "PutItem"), (remove, "DeleteItem"), (members, "Query")] {
         let Some(StoreError::Backend { source, .. }) = error else { panic!("{operation}: {error:?}") };
         let expected = format!(

@@ -9,14 +9,14 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::Ed25519KeyPair;
 use bytes::Bytes;
 use futures_util::FutureExt;
-use handlers::authorizer::{Algorithm, Claims, mint_hs256};
+use handlers::authorizer::{Algorithm, JwtClaims, mint_hs256};
 use handlers::id::{TenantId, UserId};
 use handlers::identity::Role;
 use http::{Method, Request, Response};
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Value, json};
-use tests::eventually::in_time;
+use tests::eventually::with_timeout;
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 
@@ -51,13 +51,13 @@ impl Function {
 
     /// What it posted next: `response` or `error`, and the body.
     async fn answer(&mut self) -> (String, Value) {
-        in_time("the function's answer", self.answers.recv()).await.unwrap()
+        with_timeout("the function's answer", self.answers.recv()).await.unwrap()
     }
 
     /// Its standard output, once it is killed.
     async fn output(mut self) -> String {
         self.child.start_kill().unwrap();
-        let output = in_time("the function's end", self.child.wait_with_output()).await.unwrap();
+        let output = with_timeout("the function's end", self.child.wait_with_output()).await.unwrap();
         String::from_utf8(output.stdout).unwrap()
     }
 }
@@ -98,7 +98,7 @@ fn authorization(token: &str) -> Value {
 
 #[tokio::test]
 async fn the_authorizer_lets_in_whom_it_knows_and_says_unauthorized_to_the_letter() {
-    let claims = Claims {
+    let claims = JwtClaims {
         sub: UserId::parse("alice").unwrap(),
         role: Role::User,
         tenant: TenantId::default_tenant(),
@@ -227,7 +227,7 @@ async fn the_api_answers_problems_itself() {
 async fn all_mistakes_of_the_environment_are_told_at_once() {
     let given = [("TWINWAY_MANAGEMENT_ENDPOINT", "nowhere"), ("TWINWAY_AUTH_SECRET", "hush")];
     let mut function = Function::start(env!("CARGO_BIN_EXE_api"), &given, &[]).await;
-    let status = in_time("the function to give up", function.child.wait()).await.unwrap();
+    let status = with_timeout("the function to give up", function.child.wait()).await.unwrap();
     assert!(!status.success());
     let mut stderr = function.child.stderr.take().unwrap();
     let mut text = String::new();

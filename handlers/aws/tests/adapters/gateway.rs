@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use handlers::id::ConnectionId;
 use handlers::ports::CloseReason;
 use http::{Method, Request, Response};
-use tests::eventually::in_time;
+use tests::eventually::with_timeout;
 use tokio::sync::watch;
 
 use crate::stub::Stub;
@@ -94,7 +94,7 @@ impl Gateway {
 
     /// Waits until this many posts are under way.
     pub async fn until_under_way(&self, posts: usize) {
-        in_time("posts to be under way", async {
+        with_timeout("posts to be under way", async {
             while self.state.lock().unwrap().under_way < posts {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }

@@ -6,24 +6,24 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures_util::future::join_all;
 use handlers::channel::{Channel, Offset};
-use handlers::conformance::log::all_with;
+use handlers::conformance::log::run_suite_with_writers;
 use handlers::id::{MessageId, UserId};
 use handlers::identity::Role;
-use handlers::ports::{Append, MessageLog, Range, Sender, Timestamp};
+use handlers::ports::{AppendRequest, LogRange, MessageLog, MessageSender, Timestamp};
 use handlers_aws::log::DynamoLog;
 use serde_json::value::RawValue;
 
 use crate::counts::Recorder;
-use crate::support::{Database, NOW, RETENTION, clock, database};
+use crate::support::{Database, NOW, RETENTION, database, lambda_clock};
 
 fn lobby() -> Channel {
     Channel::from_key("acme/room:lobby").unwrap()
 }
 
-fn append(id: &str, sent_at: Timestamp) -> Append {
-    Append {
+fn append(id: &str, sent_at: Timestamp) -> AppendRequest {
+    AppendRequest {
         channel: lobby(),
-        sender: Sender { user: UserId::parse("alice").unwrap(), role: Role::User },
+        sender: MessageSender { user: UserId::parse("alice").unwrap(), role: Role::User },
         id: MessageId::parse(id).unwrap(),
         sent_at,
         body: Arc::from(RawValue::from_string(format!("\"{id}\"")).unwrap()),
@@ -45,7 +45,7 @@ const WRITERS: u64 = 16;
 #[tokio::test]
 async fn it_keeps_the_contract() {
     let Some(database) = database().await else { return };
-    all_with(WRITERS, async || Arc::new(database.log(clock()).await) as Arc<dyn MessageLog>).await;
+    run_suite_with_writers(WRITERS, async || Arc::new(database.log(lambda_clock()).await) as Arc<dyn MessageLog>).await;
 }
 
 /// A process that died between its claim and its entry: the same append again goes on from the claim.
@@ -80,18 +80,18 @@ async fn an_entry_above_the_head_is_found_and_not_overwritten() {
             .send()
             .await
             .unwrap();
-        assert_eq!(offsets(&log, Range::Before(None)).await, [1, 2], "what was not told is not there");
+        assert_eq!(offsets(&log, LogRange::Before(None)).await, [1, 2], "what was not told is not there");
         let appended = log.append(append(next, NOW)).await.unwrap();
         let expected = if next == "m3" { (Offset(3), true) } else { (Offset(4), false) };
         assert_eq!((appended.position.offset, appended.duplicate), expected);
-        assert_eq!(offsets(&log, Range::After(Offset(2))).await.first(), Some(&3), "and now it is");
+        assert_eq!(offsets(&log, LogRange::After(Offset(2))).await.first(), Some(&3), "and now it is");
     }
 }
 
 #[tokio::test]
 async fn expired_entries_are_absent_and_move_no_offset() {
     let Some(database) = database().await else { return };
-    let clock = clock();
+    let clock = lambda_clock();
     let log = database.log(clock.clone()).await;
     for count in 1..=100 {
         log.append(append(&format!("m{count}"), NOW)).await.unwrap();
@@ -102,7 +102,7 @@ async fn expired_entries_are_absent_and_move_no_offset() {
     assert_eq!(first_and_head(&log).await, (1, 101));
     clock.advance(Duration::from_millis(1));
     assert_eq!(first_and_head(&log).await, (101, 101), "what was sent a retention ago has expired");
-    assert_eq!(offsets(&log, Range::After(Offset(7))).await, [101]);
+    assert_eq!(offsets(&log, LogRange::After(Offset(7))).await, [101]);
     assert_eq!(first_and_head(&log).await, (101, 101), "also when the head remembers it");
     clock.advance(RETENTION);
     assert_eq!(first_and_head(&log).await, (102, 101), "an expired log has an end, but no beginning");
@@ -117,7 +117,7 @@ async fn contention_costs_a_bounded_number_of_writes() {
     for writers in [1, 4, WRITERS] {
         let recorder = Recorder::default();
         let client = recorder.client(&database.sdk);
-        let log = DynamoLog::new(client, &database.messages_table().await, RETENTION, clock());
+        let log = DynamoLog::new(client, &database.messages_table().await, RETENTION, lambda_clock());
         log.append(append("first", NOW)).await.unwrap();
         recorder.take();
         let ids: Vec<String> = (0..writers).map(|writer| format!("w{writer}")).collect();
@@ -138,15 +138,15 @@ async fn contention_costs_a_bounded_number_of_writes() {
 
 async fn log_and_table(database: &Database) -> (DynamoLog, String) {
     let table = database.messages_table().await;
-    (DynamoLog::new(database.client.clone(), &table, RETENTION, clock()), table)
+    (DynamoLog::new(database.client.clone(), &table, RETENTION, lambda_clock()), table)
 }
 
 async fn first_and_head(log: &DynamoLog) -> (u64, u64) {
-    let slice = log.read(&lobby(), Range::Before(None), 1, 1_000).await.unwrap();
+    let slice = log.read(&lobby(), LogRange::Before(None), 1, 1_000).await.unwrap();
     (slice.first.0, slice.head.offset.0)
 }
 
-async fn offsets(log: &DynamoLog, range: Range) -> Vec<u64> {
+async fn offsets(log: &DynamoLog, range: LogRange) -> Vec<u64> {
     let slice = log.read(&lobby(), range, 200, 100_000).await.unwrap();
     slice.entries.iter().map(|entry| entry.offset.0).collect()
 }

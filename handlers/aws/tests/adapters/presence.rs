@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use handlers::app::App;
+use handlers::app::MessagingApp;
 use handlers::id::ConnectionId;
 use handlers::memory::ManualClock;
 use handlers_aws::wiring;
@@ -14,34 +14,34 @@ use serde_json::{Value, json};
 
 use crate::counts::event;
 use crate::gateway::{Gateway, Mood};
-use crate::support::{Database, clock, database, sdk};
+use crate::support::{Database, database, lambda_clock, sdk};
 
 struct World {
-    app: App,
+    app: MessagingApp,
     clock: Arc<ManualClock>,
     gateway: Gateway,
 }
 
 impl World {
     async fn new(database: &Database) -> Self {
-        let (gateway, clock) = (Gateway::start().await, clock());
+        let (gateway, clock) = (Gateway::start().await, lambda_clock());
         let stores = database.stores(format!("{}/prod", gateway.stub.endpoint())).await;
-        let management = wiring::management(&sdk(&gateway.stub.endpoint()).await, &stores.management_endpoint);
-        let app = wiring::application(&database.client, management, &stores, clock.clone());
+        let management = wiring::management_client(&sdk(&gateway.stub.endpoint()).await, &stores.management_endpoint);
+        let app = wiring::build_app(&database.client, management, &stores, clock.clone());
         Self { app, clock, gateway }
     }
 
     async fn connect(&self, id: &str, user: &str, role: &str) {
         self.gateway.set(&full(id), Mood::Open);
-        self.app.connect(event(id, user, role, "$connect", None)).await.unwrap();
+        self.app.handle_connect(event(id, user, role, "$connect", None)).await.unwrap();
     }
 
     async fn say(&self, id: &str, user: &str, role: &str, frame: Value) {
-        self.app.message(event(id, user, role, "$default", Some(&frame.to_string()))).await.unwrap();
+        self.app.handle_message(event(id, user, role, "$default", Some(&frame.to_string()))).await.unwrap();
     }
 
     async fn disconnect(&self, id: &str, user: &str) {
-        self.app.disconnect(event(id, user, "user", "$disconnect", None)).await.unwrap();
+        self.app.handle_disconnect(event(id, user, "user", "$disconnect", None)).await.unwrap();
     }
 
     /// The presence frames that a connection was posted since the last look, as channel and state.

@@ -7,19 +7,19 @@ use std::time::Duration;
 use aws_sdk_secretsmanager::Client;
 use bytes::Bytes;
 use handlers::api::API_KEY_HEADER;
-use handlers::authorizer::{Claims, KeyError, KeySet, TokenError, TokenSettings, TokenVerifier, mint_hs256};
+use handlers::authorizer::{JwtClaims, KeySet, KeySourceError, TokenError, TokenSettings, TokenVerifier, mint_hs256};
 use handlers::id::{TenantId, UserId};
 use handlers::identity::Role;
 use handlers::memory::ManualClock;
 use handlers::ports::{Clock, Timestamp};
-use handlers_aws::backends::BackendApi;
-use handlers_aws::secrets::{KEPT, PAUSE, SecretError, SecretKeys};
+use handlers_aws::backend_api::BackendApi;
+use handlers_aws::secrets::{MIN_READ_INTERVAL, SECRET_TTL, SecretError, SecretKeys};
 use handlers_aws::wiring;
 use http::{Request, StatusCode};
 
 use crate::counts::Recorder;
 use crate::faults::Failing;
-use crate::support::{Database, clock, database, sdk};
+use crate::support::{Database, database, lambda_clock, sdk};
 
 const FIRST: &str = "the-first-secret-of-these-tests-is-long";
 const SECOND: &str = "the-second-secret-of-these-tests-is-long";
@@ -28,11 +28,11 @@ const DENIED: &str = r#"{"__type":"AccessDeniedException","Message":"User: arn:a
 const AWAY: &str = r#"{"__type":"InternalServiceError","message":"An error occurred on the server side."}"#;
 
 fn token(secret: &str, now: Timestamp) -> String {
-    let claims = Claims {
+    let claims = JwtClaims {
         sub: UserId::parse("alice").unwrap(),
         role: Role::User,
         tenant: TenantId::default_tenant(),
-        exp: Some(now.seconds() + 100_000),
+        exp: Some(now.unix_seconds() + 100_000),
         iat: None,
         iss: None,
         aud: None,
@@ -51,7 +51,7 @@ struct World {
 
 impl World {
     async fn new(database: &Database) -> Self {
-        let (client, recorder, clock) = (Client::new(&database.sdk), Recorder::default(), clock());
+        let (client, recorder, clock) = (Client::new(&database.sdk), Recorder::default(), lambda_clock());
         let arn = create(&client, FIRST).await;
         let config = aws_sdk_secretsmanager::config::Builder::from(&database.sdk).interceptor(recorder.clone());
         let verifier = verifier(Client::from_conf(config.build()), &arn, &clock);
@@ -98,7 +98,7 @@ async fn a_secret_is_read_by_the_first_token_and_kept() {
         assert!(world.accepts(FIRST).await);
     }
     assert_eq!(world.reads(), 2, "the current value and the previous one, once");
-    world.clock.advance(KEPT);
+    world.clock.advance(SECRET_TTL);
     assert!(world.accepts(FIRST).await);
     assert_eq!(world.reads(), 2, "and once more when they have become old");
 }
@@ -109,11 +109,11 @@ async fn a_rotation_refuses_nobody_and_the_one_after_it_ends_the_old_tokens() {
     let world = World::new(&database).await;
     assert!(world.accepts(FIRST).await);
     world.change(SECOND).await;
-    world.clock.advance(PAUSE);
+    world.clock.advance(MIN_READ_INTERVAL);
     assert!(world.accepts(SECOND).await, "a token that is not known yet is a reason to look");
     assert!(world.accepts(FIRST).await, "the secret before is still good");
     world.change(THIRD).await;
-    world.clock.advance(KEPT);
+    world.clock.advance(SECRET_TTL);
     assert!(world.accepts(THIRD).await && world.accepts(SECOND).await);
     assert!(!world.accepts(FIRST).await, "two changes later it is not");
 }
@@ -124,7 +124,7 @@ async fn tokens_that_are_not_good_cannot_buy_more_than_a_read_in_a_while() {
     let world = World::new(&database).await;
     assert!(world.accepts(FIRST).await);
     world.reads();
-    world.clock.advance(PAUSE);
+    world.clock.advance(MIN_READ_INTERVAL);
     for _ in 0..20 {
         assert!(!world.accepts(THIRD).await);
     }
@@ -139,11 +139,11 @@ async fn an_outage_keeps_what_was_read_and_lets_nobody_in_without_it() {
     let away = verifier(Client::new(&sdk(&failing.stub.endpoint()).await), &world.arn, &world.clock);
     let now = world.clock.now();
     let refused = away.verify(&token(FIRST, now), now).await;
-    assert!(matches!(refused, Err(TokenError::Keys(KeyError::Unavailable(_)))), "{refused:?}");
+    assert!(matches!(refused, Err(TokenError::KeysUnavailable(KeySourceError::Unavailable(_)))), "{refused:?}");
 
     assert!(world.accepts(FIRST).await);
     world.client.delete_secret().secret_id(&world.arn).force_delete_without_recovery(true).send().await.unwrap();
-    world.clock.advance(KEPT);
+    world.clock.advance(SECRET_TTL);
     assert!(world.accepts(FIRST).await, "what was good stays in use");
     world.clock.advance(Duration::from_secs(1));
     world.reads();
@@ -154,11 +154,13 @@ async fn an_outage_keeps_what_was_read_and_lets_nobody_in_without_it() {
 #[tokio::test]
 async fn a_denied_read_names_the_right_and_the_secret() {
     let failing = Failing::start(400, DENIED, u32::MAX).await;
-    let clock = clock();
+    let clock = lambda_clock();
     let arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:signing-AbCdEf";
     let verifier = verifier(Client::new(&sdk(&failing.stub.endpoint()).await), arn, &clock);
     let now = clock.now();
-    let Err(TokenError::Keys(KeyError::Unavailable(error))) = verifier.verify(&token(FIRST, now), now).await else {
+    let Err(TokenError::KeysUnavailable(KeySourceError::Unavailable(error))) =
+        verifier.verify(&token(FIRST, now), now).await
+    else {
         panic!("a denied read is no verdict on a token")
     };
     let expected =
@@ -172,7 +174,8 @@ async fn a_value_that_cannot_be_a_secret_is_told_without_it() {
     let world = World::new(&database).await;
     world.change("hush").await;
     let now = world.clock.now();
-    let Err(TokenError::Keys(KeyError::Unavailable(error))) = world.verifier.verify(&token(FIRST, now), now).await
+    let Err(TokenError::KeysUnavailable(KeySourceError::Unavailable(error))) =
+        world.verifier.verify(&token(FIRST, now), now).await
     else {
         panic!("a short secret verifies nothing")
     };
@@ -187,28 +190,28 @@ async fn keys_of_backends_come_and_go_with_their_secret() {
     let (old, new) = ("old-key-of-20-characters", "new-key-of-20-characters");
     let arn = create(&world.client, &format!("billing:default:{old}")).await;
     let stores = database.stores("http://127.0.0.1:1/prod".to_owned()).await;
-    let management = wiring::management(&database.sdk, &stores.management_endpoint);
-    let app = Arc::new(wiring::application(&database.client, management, &stores, world.clock.clone()));
+    let management = wiring::management_client(&database.sdk, &stores.management_endpoint);
+    let app = Arc::new(wiring::build_app(&database.client, management, &stores, world.clock.clone()));
     let verifier = Arc::new(TokenVerifier::new(TokenSettings::new(KeySet::default())));
-    let api = BackendApi::with_secret(app.clone(), verifier.clone(), world.client.clone(), arn.clone());
+    let api = BackendApi::with_secret_keys(app.clone(), verifier.clone(), world.client.clone(), arn.clone());
     let call = async |key: &str| {
         let request = Request::get("/v1/status").header(API_KEY_HEADER, key).body(Bytes::new()).unwrap();
-        api.handle(request).await.unwrap().status()
+        api.handle_request(request).await.unwrap().status()
     };
     assert_eq!(call(old).await, StatusCode::OK);
     assert_eq!(call(new).await, StatusCode::UNAUTHORIZED);
     let both = format!("billing:default:{new}");
     world.client.put_secret_value().secret_id(&arn).secret_string(both).send().await.unwrap();
-    world.clock.advance(PAUSE);
+    world.clock.advance(MIN_READ_INTERVAL);
     assert_eq!(call(new).await, StatusCode::OK, "a new key works at once");
     assert_eq!(call(old).await, StatusCode::UNAUTHORIZED, "a key that was taken out is none");
 
     let failing = Failing::start(500, AWAY, u32::MAX).await;
     let client = Client::new(&sdk(&failing.stub.endpoint()).await);
-    let away = BackendApi::with_secret(app, verifier, client, arn);
+    let away = BackendApi::with_secret_keys(app, verifier, client, arn);
     let request = |name: &str| Request::get("/v1/status").header(name, new).body(Bytes::new()).unwrap();
-    let failed = away.handle(request(API_KEY_HEADER)).await;
-    assert!(matches!(failed, Err(SecretError::Late | SecretError::Failed { .. })), "{failed:?}");
-    let other = away.handle(request("x-other")).await.unwrap();
+    let failed = away.handle_request(request(API_KEY_HEADER)).await;
+    assert!(matches!(failed, Err(SecretError::Timeout | SecretError::ReadFailed { .. })), "{failed:?}");
+    let other = away.handle_request(request("x-other")).await.unwrap();
     assert_eq!(other.status(), StatusCode::UNAUTHORIZED, "who brings no key need not wait for the keys");
 }

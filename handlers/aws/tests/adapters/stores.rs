@@ -5,18 +5,18 @@ use std::sync::Arc;
 
 use handlers::audience::Audience;
 use handlers::channel::Channel;
-use handlers::conformance::connections::{Fixture, all};
+use handlers::conformance::connections::{ConnectionStoreFixture, run_suite};
 use handlers::id::{ConnectionId, TenantId, UserId};
 use handlers::identity::{Identity, Role};
-use handlers::ports::{Changed, Connection, ConnectionStore, StoreError};
+use handlers::ports::{ChannelChange, ClientConnection, ConnectionStore, StoreError};
 use handlers_aws::connections::DynamoConnections;
 
-use crate::support::{NOW, clock, database};
+use crate::support::{NOW, database, lambda_clock};
 
-fn alice(channels: impl IntoIterator<Item = Channel>) -> Connection {
+fn alice(channels: impl IntoIterator<Item = Channel>) -> ClientConnection {
     let user = UserId::parse("alice").unwrap();
     let tenant = TenantId::parse("acme").unwrap();
-    Connection {
+    ClientConnection {
         id: ConnectionId::parse("aliceAAAAAAAAAA=").unwrap(),
         identity: Identity { tenant, user, role: Role::User, expires_at: None },
         connected_at: NOW,
@@ -31,9 +31,13 @@ fn rooms(count: usize) -> Vec<Channel> {
 #[tokio::test]
 async fn it_keeps_the_contract() {
     let Some(database) = database().await else { return };
-    all(async || {
-        let clock = clock();
-        Fixture { store: Arc::new(database.connections(clock.clone()).await), now: NOW, clock: Some(clock) }
+    run_suite(async || {
+        let clock = lambda_clock();
+        ConnectionStoreFixture {
+            store: Arc::new(database.connections(clock.clone()).await),
+            now: NOW,
+            clock: Some(clock),
+        }
     })
     .await;
 }
@@ -42,25 +46,25 @@ async fn it_keeps_the_contract() {
 async fn a_connection_that_ends_leaves_no_item() {
     let Some(database) = database().await else { return };
     let table = database.connections_table().await;
-    let store = DynamoConnections::new(database.client.clone(), &table, clock());
-    store.put(&alice(rooms(30))).await.unwrap();
+    let store = DynamoConnections::new(database.client.clone(), &table, lambda_clock());
+    store.put_connection(&alice(rooms(30))).await.unwrap();
     store.change_channels(&alice([]).id, &rooms(90)[30..], &rooms(10)).await.unwrap();
     assert_eq!(items(&database.client, &table).await, 1 + 80, "the record, and a membership for each room");
-    assert!(store.remove(&alice([]).id).await.unwrap().is_some());
+    assert!(store.delete_connection(&alice([]).id).await.unwrap().is_some());
     assert_eq!(items(&database.client, &table).await, 0);
 }
 
 #[tokio::test]
 async fn more_channels_than_a_transaction_holds_are_refused_whole() {
     let Some(database) = database().await else { return };
-    let store = database.connections(clock()).await;
-    store.put(&alice([])).await.unwrap();
+    let store = database.connections(lambda_clock()).await;
+    store.put_connection(&alice([])).await.unwrap();
     let refused = store.change_channels(&alice([]).id, &rooms(100), &[]).await;
     assert!(matches!(refused, Err(StoreError::Backend { .. })), "{refused:?}");
-    let found = store.find(&alice([]).id).await.unwrap().unwrap();
+    let found = store.find_connection(&alice([]).id).await.unwrap().unwrap();
     assert_eq!(found.channels, BTreeSet::new());
     let joined = store.change_channels(&alice([]).id, &rooms(99), &[]).await.unwrap();
-    assert!(matches!(joined, Changed::To { connection, .. } if connection.channels.len() == 99));
+    assert!(matches!(joined, ChannelChange::Applied { connection, .. } if connection.channels.len() == 99));
 }
 
 /// What the end of a connection left listed, because its process died half-way, goes with the first that leaves for it.
@@ -68,15 +72,15 @@ async fn more_channels_than_a_transaction_holds_are_refused_whole() {
 async fn a_membership_without_a_record_is_cleared() {
     let Some(database) = database().await else { return };
     let table = database.connections_table().await;
-    let store = DynamoConnections::new(database.client.clone(), &table, clock());
+    let store = DynamoConnections::new(database.client.clone(), &table, lambda_clock());
     let (room, id) = (rooms(1).remove(0), alice([]).id);
-    store.put(&alice([room.clone()])).await.unwrap();
+    store.put_connection(&alice([room.clone()])).await.unwrap();
     let delete = database.client.delete_item().table_name(&table);
     let key = |text: &str| aws_sdk_dynamodb::types::AttributeValue::S(text.to_owned());
     delete.key("pk", key(&format!("c#{id}"))).key("sk", key("record")).send().await.unwrap();
-    let members = store.members(&Audience::Channel(room.clone()), None, 10).await.unwrap();
+    let members = store.list_members(&Audience::Channel(room.clone()), None, 10).await.unwrap();
     assert_eq!((members.items.len(), members.total), (0, 1), "it is listed, and nobody is there");
-    assert_eq!(store.change_channels(&id, &[], &[room]).await.unwrap(), Changed::Absent);
+    assert_eq!(store.change_channels(&id, &[], &[room]).await.unwrap(), ChannelChange::NotFound);
     assert_eq!(items(&database.client, &table).await, 0);
 }
 

@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::Credentials;
 use handlers::memory::ManualClock;
 use handlers::ports::Timestamp;
-use handlers_aws::config::Stores;
+use handlers_aws::config::AppConfig;
 use handlers_aws::connections::DynamoConnections;
 use handlers_aws::log::DynamoLog;
 use handlers_aws::{tables, wiring};
@@ -35,26 +35,26 @@ pub async fn database() -> Option<Database> {
 /// The functions' own settings, with keys of nobody and an endpoint of the tests.
 pub async fn sdk(endpoint: &str) -> SdkConfig {
     let credentials = Credentials::new("AKIDEXAMPLE", "example", None, None, "tests");
-    let loader = wiring::loader().region(Region::new("us-east-1")).endpoint_url(endpoint);
+    let loader = wiring::sdk_loader().region(Region::new("us-east-1")).endpoint_url(endpoint);
     loader.credentials_provider(credentials).load().await
 }
 
-pub fn clock() -> Arc<ManualClock> {
+pub fn lambda_clock() -> Arc<ManualClock> {
     Arc::new(ManualClock::new(NOW))
 }
 
 impl Database {
     pub async fn connections_table(&self) -> String {
-        self.table("connections", tables::connections().unwrap()).await
+        self.table("connections", tables::connections_table().unwrap()).await
     }
 
     pub async fn messages_table(&self) -> String {
-        self.table("messages", tables::messages().unwrap()).await
+        self.table("messages", tables::messages_table().unwrap()).await
     }
 
     /// New tables, and what functions are told of them.
-    pub async fn stores(&self, management_endpoint: String) -> Stores {
-        Stores {
+    pub async fn stores(&self, management_endpoint: String) -> AppConfig {
+        AppConfig {
             connections_table: self.connections_table().await,
             messages_table: self.messages_table().await,
             management_endpoint,
@@ -63,9 +63,9 @@ impl Database {
         }
     }
 
-    async fn table(&self, kind: &str, definition: tables::Definition) -> String {
+    async fn table(&self, kind: &str, definition: tables::TableDefinition) -> String {
         let name = format!("{kind}-{}", TABLES.fetch_add(1, Ordering::Relaxed));
-        tables::create(&self.client, &name, definition).await.unwrap();
+        tables::create_table(&self.client, &name, definition).await.unwrap();
         name
     }
 

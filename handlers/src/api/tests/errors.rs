@@ -8,8 +8,8 @@ use crate::channel::Position;
 use crate::id::ConnectionId;
 use crate::limits;
 use crate::ports::{
-    Append, Appended, CloseReason, Delivered, Delivery, DeliveryError, LogError, MessageLog, Outgoing, Range, Released,
-    Slice,
+    AppendOutcome, AppendRequest, CloseReason, Delivery, DeliveryError, DeliveryOutcome, LogError, LogRange, LogSlice,
+    MessageLog, OutgoingFrame, ResumeOutcome,
 };
 
 async fn as_bearer(fixture: &Fixture, token: &str) -> Answer {
@@ -19,7 +19,7 @@ async fn as_bearer(fixture: &Fixture, token: &str) -> Answer {
 #[tokio::test]
 async fn callers_are_services_and_admins() {
     let fixture = Fixture::new();
-    let exp = NOW.seconds() + 60;
+    let exp = NOW.unix_seconds() + 60;
     for role in [Role::Service, Role::Admin] {
         assert_eq!(as_bearer(&fixture, &token(role, exp)).await.ok()["tenant"], "acme");
     }
@@ -39,7 +39,7 @@ async fn nobody_and_the_wrong_ones_are_challenged() {
         assert_eq!((refused.status.as_u16(), refused.problem()), (401, "unauthorized"));
         assert_eq!(refused.headers["www-authenticate"], "Bearer realm=\"twinway\"");
     }
-    let expired = as_bearer(&fixture, &token(Role::Service, NOW.seconds() - 61)).await;
+    let expired = as_bearer(&fixture, &token(Role::Service, NOW.unix_seconds() - 61)).await;
     assert_eq!(expired.headers["www-authenticate"], "Bearer realm=\"twinway\", error=\"invalid_token\"");
     assert_eq!(fixture.send(Request::get("/v1/nothing"), b"").await.problem(), "unauthorized");
 }
@@ -47,8 +47,8 @@ async fn nobody_and_the_wrong_ones_are_challenged() {
 #[test]
 fn api_keys_are_long_and_stay_secret() {
     let (tenant, name) = (TenantId::default_tenant(), UserId::parse("ci").unwrap());
-    assert!(ApiKeys::default().with(&"k".repeat(API_KEY_BYTES - 1), tenant.clone(), name.clone()).is_err());
-    let keys = ApiKeys::default().with(API_KEY, tenant, name).unwrap();
+    assert!(ApiKeys::default().with_key(&"k".repeat(MIN_API_KEY_BYTES - 1), tenant.clone(), name.clone()).is_err());
+    let keys = ApiKeys::default().with_key(API_KEY, tenant, name).unwrap();
     assert_eq!(format!("{keys:?}"), "[\"ci\"]");
 }
 
@@ -77,7 +77,7 @@ async fn only_json_of_a_bounded_size_is_read() {
     ] {
         assert_eq!(fixture.send(as_type(media_type), b"{}").await.problem(), problem, "{media_type}");
     }
-    let large = fixture.send(posting(), &vec![b' '; PUSH_BYTES + 1]).await;
+    let large = fixture.send(posting(), &vec![b' '; MAX_PUSH_BYTES + 1]).await;
     assert_eq!((large.status.as_u16(), large.problem()), (413, "too-large"));
     for body in [&b""[..], b"{", b"{\"a\":}", b"\xff", b"{} {}"] {
         let refused = fixture.send(posting(), body).await;
@@ -88,7 +88,7 @@ async fn only_json_of_a_bounded_size_is_read() {
 #[tokio::test]
 async fn every_mistake_of_a_batch_is_pointed_at_and_nothing_is_written() {
     let fixture = Fixture::new();
-    let large = "x".repeat(limits::BODY_BYTES);
+    let large = "x".repeat(limits::MAX_BODY_BYTES);
     let batch = json!({"messages": [
         {"audience": "everyone", "body": 1},
         {"audience": {"channel": "lobby"}, "body": large},
@@ -132,7 +132,7 @@ async fn other_mistakes_are_named_where_they_are() {
         let refused = fixture.push(&body).await;
         assert_eq!((refused.problem(), &refused.body["errors"][0]["pointer"]), ("invalid", &json!(pointer)), "{body}");
     }
-    let key = "k".repeat(limits::MESSAGE_ID_BYTES);
+    let key = "k".repeat(limits::MAX_MESSAGE_ID_BYTES);
     fixture.push_keyed(&key, &one).await.ok();
     for (key, body) in [(key.as_str(), json!({"messages": [one]})), ("", one.clone()), ("a b", one)] {
         let refused = fixture.push_keyed(key, &body).await;
@@ -169,11 +169,11 @@ struct Broken(fn() -> LogError);
 
 #[async_trait]
 impl MessageLog for Broken {
-    async fn append(&self, _: Append) -> Result<Appended, LogError> {
+    async fn append(&self, _: AppendRequest) -> Result<AppendOutcome, LogError> {
         Err((self.0)())
     }
 
-    async fn read(&self, _: &Channel, _: Range, _: usize, _: usize) -> Result<Slice, LogError> {
+    async fn read(&self, _: &Channel, _: LogRange, _: usize, _: usize) -> Result<LogSlice, LogError> {
         Err((self.0)())
     }
 
@@ -190,23 +190,28 @@ fn down<T>() -> Result<T, DeliveryError> {
 
 #[async_trait]
 impl Delivery for Down {
-    async fn deliver(&self, _: &Audience, _: Outgoing) -> Result<Delivered, DeliveryError> {
+    async fn deliver(&self, _: &Audience, _: OutgoingFrame) -> Result<DeliveryOutcome, DeliveryError> {
         down()
     }
 
-    async fn hold(&self, _: &ConnectionId, _: &[Channel]) -> Result<Delivered, DeliveryError> {
+    async fn pause_channels(&self, _: &ConnectionId, _: &[Channel]) -> Result<DeliveryOutcome, DeliveryError> {
         down()
     }
 
-    async fn release(&self, _: &ConnectionId, _: &Channel, _: &Position) -> Result<Released, DeliveryError> {
+    async fn resume_channel(
+        &self,
+        _: &ConnectionId,
+        _: &Channel,
+        _: &Position,
+    ) -> Result<ResumeOutcome, DeliveryError> {
         down()
     }
 
-    async fn detach(&self, _: &ConnectionId, _: &[Channel]) -> Result<Delivered, DeliveryError> {
+    async fn detach_channels(&self, _: &ConnectionId, _: &[Channel]) -> Result<DeliveryOutcome, DeliveryError> {
         down()
     }
 
-    async fn close(&self, _: &ConnectionId, _: CloseReason) -> Result<Delivered, DeliveryError> {
+    async fn close_connection(&self, _: &ConnectionId, _: CloseReason) -> Result<DeliveryOutcome, DeliveryError> {
         down()
     }
 }
@@ -219,7 +224,7 @@ async fn a_failing_log_is_503_507_or_500_and_its_words_stay_inside() {
         (|| LogError::Backend { adapter: "x", source: "10.0.0.7 is odd".into() }, 500, "internal"),
     ] {
         let mut fixture = Fixture::new();
-        fixture.api = api(App { log: Arc::new(Broken(error)), ..App::clone(&fixture.api.app) });
+        fixture.api = api(MessagingApp { log: Arc::new(Broken(error)), ..MessagingApp::clone(&fixture.api.app) });
         let one = json!({"audience": "everyone", "body": 1});
         let batch = json!({"messages": [one, one]});
         for refused in [
@@ -238,7 +243,7 @@ async fn a_failing_log_is_503_507_or_500_and_its_words_stay_inside() {
 async fn a_logged_message_is_accepted_while_delivery_is_down() {
     let mut fixture = Fixture::new();
     fixture.connect("a=", "alice", Role::User, &[]).await;
-    fixture.api = api(App { delivery: Arc::new(Down), ..App::clone(&fixture.api.app) });
+    fixture.api = api(MessagingApp { delivery: Arc::new(Down), ..MessagingApp::clone(&fixture.api.app) });
     let pushed = fixture.push(&json!({"audience": {"user": "alice"}, "body": 1})).await.ok();
     assert_eq!((&pushed["offset"], &pushed["delivery"]), (&json!(1), &json!("deferred")));
     let unlogged = fixture.push(&json!({"audience": {"role": "user"}, "body": 1})).await;

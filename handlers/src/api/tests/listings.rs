@@ -80,7 +80,7 @@ async fn a_connection_can_be_ended() {
     let fixture = populated().await;
     let kicked = fixture.call("DELETE", "/v1/connections/c1%3D").await;
     assert_eq!((kicked.status.as_u16(), kicked.body), (204, Value::Null));
-    assert_eq!(fixture.delivery.closed(&ConnectionId::parse("c1=").unwrap()), Some(CloseReason::Kicked));
+    assert_eq!(fixture.delivery.close_reason(&ConnectionId::parse("c1=").unwrap()), Some(CloseReason::Kicked));
     assert_eq!(fixture.call("DELETE", "/v1/connections/c9%3D").await.problem(), "not-found");
 }
 

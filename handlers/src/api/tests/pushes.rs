@@ -116,7 +116,7 @@ async fn another_tenants_connection_is_not_there() {
     let refused = fixture.push(&json!({"audience": {"connection": "f="}, "body": 1})).await;
     assert_eq!((refused.problem(), fixture.frames(&foreign).len()), ("not-found", 0));
     assert_eq!(fixture.call("DELETE", "/v1/connections/f%3D").await.problem(), "not-found");
-    assert_eq!(fixture.delivery.closed(&foreign), None);
+    assert_eq!(fixture.delivery.close_reason(&foreign), None);
 }
 
 #[tokio::test]
@@ -125,7 +125,7 @@ async fn a_body_is_passed_on_as_it_was_written() {
     let alice = fixture.connect("a=", "alice", Role::User, &[]).await;
     let body = r#"{"audience":{"user":"alice"},"body":{"b":1.0,"a":12345678901234567890123,"b":null}}"#;
     fixture.send(posting(), body.as_bytes()).await.ok();
-    let frame = fixture.delivery.take(&alice).remove(0);
+    let frame = fixture.delivery.take_frames(&alice).remove(0);
     let frame = std::str::from_utf8(&frame).unwrap();
     assert!(frame.ends_with(r#""body":{"b":1.0,"a":12345678901234567890123,"b":null}}"#), "{frame}");
 }

@@ -127,8 +127,8 @@ fn a_set_skips_what_it_cannot_use_and_says_when_nothing_is_left() {
     let set = json!({"keys": [usable, encrypting, symmetric, unknown, {"kty": 7}, "x"]});
     assert_eq!(KeySet::from_jwks(&set.to_string()).map(|keys| keys.len()).unwrap(), 1);
     let useless = json!({"keys": [encrypting, symmetric]}).to_string();
-    assert!(matches!(KeySet::from_jwks(&useless), Err(InvalidKeys::NoUsableKey)));
-    assert!(matches!(KeySet::from_jwks("<html>"), Err(InvalidKeys::Document(_))));
+    assert!(matches!(KeySet::from_jwks(&useless), Err(KeySetError::NoUsableKey)));
+    assert!(matches!(KeySet::from_jwks("<html>"), Err(KeySetError::Document(_))));
 }
 
 #[test]

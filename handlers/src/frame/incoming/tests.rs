@@ -6,12 +6,12 @@ use serde_json::json;
 use super::*;
 use crate::limits;
 
-fn parse(frame: &str) -> Result<Incoming<'_>, Rejected> {
-    Incoming::parse(frame, &limits::Limits::default())
+fn parse(frame: &str) -> Result<ClientFrame<'_>, FrameParseError> {
+    ClientFrame::parse(frame, &limits::Limits::default())
 }
 
 fn refused(frame: &str) -> (ErrorCode, String) {
-    let refusal = parse(frame).expect_err(frame).refusal;
+    let refusal = parse(frame).expect_err(frame).error;
     (refusal.code, refusal.message.into_owned())
 }
 
@@ -19,15 +19,17 @@ fn refused(frame: &str) -> (ErrorCode, String) {
 type Named = (String, Option<(Option<String>, u64)>);
 
 fn wanted(frame: &str) -> Vec<Named> {
-    let (Action::Join(wanted) | Action::Resume(wanted)) = parse(frame).unwrap().action else { panic!("{frame}") };
-    let since = |since: Since| (since.epoch.map(|epoch| epoch.0.as_ref().to_owned()), since.offset.0);
+    let (ClientAction::Join(wanted) | ClientAction::Resume(wanted)) = parse(frame).unwrap().action else {
+        panic!("{frame}")
+    };
+    let since = |since: ClientPosition| (since.epoch.map(|epoch| epoch.0.as_ref().to_owned()), since.offset.0);
     wanted.into_iter().map(|wanted| (wanted.channel.to_string(), wanted.since.map(since))).collect()
 }
 
 #[test]
 fn a_send_keeps_its_body_to_the_byte() {
     let frame = r#"{"action":"send","id":"m1","to":"room:lobby","body": {"a" : [1.0, "\u00e9"]} ,"ephemeral":true}"#;
-    let Incoming { id, action: Action::Send(send) } = parse(frame).unwrap() else { panic!() };
+    let ClientFrame { id, action: ClientAction::Send(send) } = parse(frame).unwrap() else { panic!() };
     assert_eq!(id.unwrap().as_str(), "m1");
     assert_eq!(send.to.unwrap().to_string(), "room:lobby");
     assert_eq!(send.body.get(), r#"{"a" : [1.0, "\u00e9"]}"#);
@@ -37,7 +39,7 @@ fn a_send_keeps_its_body_to_the_byte() {
 #[test]
 fn null_is_a_body_and_elsewhere_an_absent_field() {
     let frame = r#"{"action":"send","id":null,"to":null,"ephemeral":null,"body":null}"#;
-    let Incoming { id: None, action: Action::Send(send) } = parse(frame).unwrap() else { panic!() };
+    let ClientFrame { id: None, action: ClientAction::Send(send) } = parse(frame).unwrap() else { panic!() };
     assert_eq!((send.to, send.body.get(), send.ephemeral), (None, "null", false));
 }
 
@@ -56,7 +58,7 @@ fn channels_come_in_three_shapes() {
 #[test]
 fn unknown_fields_are_ignored_and_escapes_understood() {
     let frame = r#"{"\u0061ction":"p\u0069ng","id":"a\/b","new":{"x":[]}}"#;
-    let Incoming { id, action: Action::Ping } = parse(frame).unwrap() else { panic!() };
+    let ClientFrame { id, action: ClientAction::Ping } = parse(frame).unwrap() else { panic!() };
     assert_eq!(id.unwrap().as_str(), "a/b");
 }
 
@@ -82,10 +84,10 @@ fn what_is_not_one_json_object_is_told_so() {
 #[test]
 fn every_mistake_has_its_code_and_names_its_field() {
     use ErrorCode::{BadField, MissingField, TooLarge, TooMany, UnknownAction};
-    let large = json!({ "action": "send", "body": "x".repeat(limits::BODY_BYTES) }).to_string();
-    let names: Vec<String> = (0..=limits::CHANNELS_PER_FRAME).map(|number| format!("room:r{number}")).collect();
+    let large = json!({ "action": "send", "body": "x".repeat(limits::MAX_BODY_BYTES) }).to_string();
+    let names: Vec<String> = (0..=limits::MAX_CHANNELS_PER_FRAME).map(|number| format!("room:r{number}")).collect();
     let many = json!({ "action": "join", "channels": names }).to_string();
-    let long_id = json!({ "action": "ping", "id": "x".repeat(limits::MESSAGE_ID_BYTES + 1) }).to_string();
+    let long_id = json!({ "action": "ping", "id": "x".repeat(limits::MAX_MESSAGE_ID_BYTES + 1) }).to_string();
     let cases: [(&str, ErrorCode, &str); 26] = [
         (r#"{}"#, MissingField, "'action'"),
         (r#"{"action":"sned"}"#, UnknownAction, "send"),
@@ -130,10 +132,10 @@ fn a_refusal_keeps_the_id_that_could_be_read() {
 
 #[test]
 fn a_body_of_the_largest_size_is_read_and_a_deep_one_does_no_harm() {
-    let largest = json!({ "action": "send", "body": "x".repeat(limits::BODY_BYTES - 2) }).to_string();
-    assert!(matches!(parse(&largest).unwrap().action, Action::Send(_)));
+    let largest = json!({ "action": "send", "body": "x".repeat(limits::MAX_BODY_BYTES - 2) }).to_string();
+    assert!(matches!(parse(&largest).unwrap().action, ClientAction::Send(_)));
     let deep = format!(r#"{{"action":"send","body":{}{}}}"#, "[".repeat(14_000), "]".repeat(14_000));
-    assert!(matches!(parse(&deep).unwrap().action, Action::Send(_)));
+    assert!(matches!(parse(&deep).unwrap().action, ClientAction::Send(_)));
 }
 
 fn json_text() -> impl Strategy<Value = String> {
@@ -159,8 +161,8 @@ proptest! {
     #[test]
     fn no_text_makes_it_panic(text in any::<String>(), frame in json_text()) {
         for text in [text, frame] {
-            if let Err(Rejected { id, refusal }) = parse(&text) {
-                let answer: serde_json::Value = serde_json::from_str(&refusal.text(id.as_ref())).unwrap();
+            if let Err(FrameParseError { id, error }) = parse(&text) {
+                let answer: serde_json::Value = serde_json::from_str(&error.encode_frame(id.as_ref())).unwrap();
                 prop_assert_eq!(&answer["type"], "error");
             }
         }

@@ -15,29 +15,29 @@ use crate::id::{ConnectionId, TenantId, UserId};
 use crate::identity::Role;
 use crate::ports::OccupiedChannel;
 
-type Ids = BTreeSet<ConnectionId>;
+type ConnectionIds = BTreeSet<ConnectionId>;
 
 /// All sets, by tenant.
 #[derive(Default)]
-pub(super) struct Index {
-    tenants: HashMap<TenantId, Tenant>,
+pub(super) struct MembershipIndex {
+    tenants: HashMap<TenantId, TenantIndex>,
 }
 
 #[derive(Default)]
-struct Tenant {
-    all: Ids,
-    users: BTreeMap<UserId, Ids>,
-    roles: BTreeMap<Role, Ids>,
-    joined: BTreeMap<ChannelName, Ids>,
+struct TenantIndex {
+    all: ConnectionIds,
+    users: BTreeMap<UserId, ConnectionIds>,
+    roles: BTreeMap<Role, ConnectionIds>,
+    joined: BTreeMap<ChannelName, ConnectionIds>,
 }
 
-impl Index {
+impl MembershipIndex {
     /// The tenant's name as the index holds it.
     pub(super) fn shared_tenant(&self, tenant: &TenantId) -> TenantId {
         self.tenants.get_key_value(tenant).map_or_else(|| tenant.clone(), |(shared, _)| shared.clone())
     }
 
-    pub(super) fn add(&mut self, group: Group, id: &ConnectionId) {
+    pub(super) fn add_member(&mut self, group: Group, id: &ConnectionId) {
         let tenant = self.tenants.entry(tenant_of(&group).clone()).or_default();
         let ids = match group {
             Group::Tenant(_) => &mut tenant.all,
@@ -48,13 +48,13 @@ impl Index {
         ids.insert(id.clone());
     }
 
-    pub(super) fn remove(&mut self, group: &Group, id: &ConnectionId) {
+    pub(super) fn remove_member(&mut self, group: &Group, id: &ConnectionId) {
         let Some(tenant) = self.tenants.get_mut(tenant_of(group)) else { return };
         match group {
             Group::Tenant(_) => drop(tenant.all.remove(id)),
-            Group::User(_, user) => remove_from(tenant.users.entry(user.clone()), id),
-            Group::Role(_, role) => remove_from(tenant.roles.entry(*role), id),
-            Group::Joined(channel) => remove_from(tenant.joined.entry(channel.name.clone()), id),
+            Group::User(_, user) => remove_from_group(tenant.users.entry(user.clone()), id),
+            Group::Role(_, role) => remove_from_group(tenant.roles.entry(*role), id),
+            Group::Joined(channel) => remove_from_group(tenant.joined.entry(channel.name.clone()), id),
         }
         if tenant.is_empty() {
             self.tenants.remove(tenant_of(group));
@@ -62,27 +62,32 @@ impl Index {
     }
 
     /// The first `limit` connections of the union behind `after`, ascending, each once.
-    pub(super) fn after(&self, groups: &[Group], after: Option<&ConnectionId>, limit: usize) -> Vec<ConnectionId> {
+    pub(super) fn members_after(
+        &self,
+        groups: &[Group],
+        after: Option<&ConnectionId>,
+        limit: usize,
+    ) -> Vec<ConnectionId> {
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         if let [group] = groups {
-            let ids = self.set(group).map(|ids| ids.range::<ConnectionId, _>((start, Bound::Unbounded)));
+            let ids = self.group_members(group).map(|ids| ids.range::<ConnectionId, _>((start, Bound::Unbounded)));
             return ids.into_iter().flatten().take(limit).cloned().collect();
         }
         // The first `limit` of the union are among the first `limit` of each set.
         let merged: BTreeSet<&ConnectionId> = groups
             .iter()
-            .filter_map(|group| self.set(group))
+            .filter_map(|group| self.group_members(group))
             .flat_map(|ids| ids.range::<ConnectionId, _>((start, Bound::Unbounded)).take(limit))
             .collect();
         merged.into_iter().take(limit).cloned().collect()
     }
 
     /// How many connections the union has.
-    pub(super) fn count(&self, groups: &[Group]) -> u64 {
+    pub(super) fn count_members(&self, groups: &[Group]) -> u64 {
         if let [group] = groups {
-            return self.set(group).map_or(0, |ids| ids.len() as u64);
+            return self.group_members(group).map_or(0, |ids| ids.len() as u64);
         }
-        let mut sets: Vec<&Ids> = groups.iter().filter_map(|group| self.set(group)).collect();
+        let mut sets: Vec<&ConnectionIds> = groups.iter().filter_map(|group| self.group_members(group)).collect();
         sets.sort_by_key(|ids| std::cmp::Reverse(ids.len()));
         // Only what the larger sets do not have counts of a smaller one; the largest, counted whole, is never walked.
         let new_in = |at: usize| sets[at].iter().filter(|id| !sets[..at].iter().any(|ids| ids.contains(id))).count();
@@ -91,7 +96,7 @@ impl Index {
     }
 
     /// The first `limit` joined channels of a tenant behind `after`, and how many there are in all.
-    pub(super) fn occupied(
+    pub(super) fn occupied_channels(
         &self,
         tenant: &TenantId,
         after: Option<&ChannelName>,
@@ -111,7 +116,7 @@ impl Index {
         self.tenants.is_empty()
     }
 
-    fn set(&self, group: &Group) -> Option<&Ids> {
+    fn group_members(&self, group: &Group) -> Option<&ConnectionIds> {
         let tenant = self.tenants.get(tenant_of(group))?;
         match group {
             Group::Tenant(_) => Some(&tenant.all),
@@ -122,7 +127,7 @@ impl Index {
     }
 }
 
-impl Tenant {
+impl TenantIndex {
     fn is_empty(&self) -> bool {
         self.all.is_empty() && self.users.is_empty() && self.roles.is_empty() && self.joined.is_empty()
     }
@@ -135,7 +140,7 @@ fn tenant_of(group: &Group) -> &TenantId {
     }
 }
 
-fn remove_from<K: Ord>(entry: Entry<'_, K, Ids>, id: &ConnectionId) {
+fn remove_from_group<K: Ord>(entry: Entry<'_, K, ConnectionIds>, id: &ConnectionId) {
     if let Entry::Occupied(mut ids) = entry {
         ids.get_mut().remove(id);
         if ids.get().is_empty() {

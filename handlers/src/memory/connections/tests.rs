@@ -5,14 +5,14 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::conformance::connections::{Fixture, all};
+use crate::conformance::connections::{ConnectionStoreFixture, run_suite};
 use crate::id::UserId;
 use crate::identity::{Identity, Role};
 use crate::memory::ManualClock;
 
 const NOW: Timestamp = Timestamp(1_795_000_000_000);
 
-fn connection(id: &str) -> Connection {
+fn connection(id: &str) -> ClientConnection {
     let identity = Identity {
         tenant: TenantId::default_tenant(),
         user: UserId::parse("alice").unwrap(),
@@ -20,14 +20,19 @@ fn connection(id: &str) -> Connection {
         expires_at: None,
     };
     let room = Channel::from_key("default/room:lobby").unwrap();
-    Connection { id: ConnectionId::parse(id).unwrap(), identity, connected_at: NOW, channels: BTreeSet::from([room]) }
+    ClientConnection {
+        id: ConnectionId::parse(id).unwrap(),
+        identity,
+        connected_at: NOW,
+        channels: BTreeSet::from([room]),
+    }
 }
 
 #[tokio::test]
 async fn it_keeps_the_contract() {
-    all(async || {
+    run_suite(async || {
         let clock = Arc::new(ManualClock::new(NOW));
-        Fixture { store: Arc::new(MemoryConnections::new(clock.clone())), now: NOW, clock: Some(clock) }
+        ConnectionStoreFixture { store: Arc::new(MemoryConnections::new(clock.clone())), now: NOW, clock: Some(clock) }
     })
     .await;
 }
@@ -37,11 +42,11 @@ async fn one_removal_wins_among_threads() {
     let store = Arc::new(MemoryConnections::new(Arc::new(ManualClock::new(NOW))));
     for round in 0..100 {
         let record = connection(&format!("c{round}"));
-        store.put(&record).await.unwrap();
+        store.put_connection(&record).await.unwrap();
         let mut removals = JoinSet::new();
         for _ in 0..4 {
             let (store, id) = (store.clone(), record.id.clone());
-            removals.spawn(async move { store.remove(&id).await.unwrap().is_some() });
+            removals.spawn(async move { store.delete_connection(&id).await.unwrap().is_some() });
         }
         assert_eq!(removals.join_all().await.into_iter().filter(|won| *won).count(), 1);
     }
@@ -52,13 +57,13 @@ async fn nothing_is_left_of_connections_that_ended() {
     let clock = Arc::new(ManualClock::new(NOW));
     let store = MemoryConnections::new(clock.clone());
     for number in 0..100 {
-        store.put(&connection(&format!("c{number}"))).await.unwrap();
+        store.put_connection(&connection(&format!("c{number}"))).await.unwrap();
     }
     for number in 0..50 {
-        store.remove(&ConnectionId::parse(&format!("c{number}")).unwrap()).await.unwrap();
+        store.delete_connection(&ConnectionId::parse(&format!("c{number}")).unwrap()).await.unwrap();
     }
-    clock.advance(limits::CONNECTION_TTL + Duration::from_secs(1));
-    assert_eq!(store.find(&ConnectionId::parse("c99").unwrap()).await.unwrap(), None);
+    clock.advance(limits::CONNECTION_RECORD_TTL + Duration::from_secs(1));
+    assert_eq!(store.find_connection(&ConnectionId::parse("c99").unwrap()).await.unwrap(), None);
     let state = store.state.lock();
     assert!(state.records.is_empty() && state.expiries.is_empty() && state.index.is_empty());
 }
@@ -69,8 +74,9 @@ async fn records_of_a_tenant_share_its_name() {
     for id in ["c1", "c2"] {
         let mut record = connection(id);
         record.identity.tenant = TenantId::parse("acme").unwrap();
-        store.put(&record).await.unwrap();
+        store.put_connection(&record).await.unwrap();
     }
-    let tenant = async |id| store.find(&ConnectionId::parse(id).unwrap()).await.unwrap().unwrap().identity.tenant;
+    let tenant =
+        async |id| store.find_connection(&ConnectionId::parse(id).unwrap()).await.unwrap().unwrap().identity.tenant;
     assert!(std::ptr::eq(tenant("c1").await.as_str(), tenant("c2").await.as_str()));
 }

@@ -1,8 +1,8 @@
 //! The contract, and the inbox's bound.
 
 use super::*;
-use crate::conformance::delivery::{Fixture, Receivers, all, exactly_once};
-use crate::memory::{ManualClock, MemoryConnections, MemoryLog, Retention};
+use crate::conformance::delivery::{DeliveryFixture, TestReceivers, run_exactly_once_suite, run_suite};
+use crate::memory::{ChannelRetention, ManualClock, MemoryConnections, MemoryLog};
 use crate::ports::{Priority, Timestamp};
 
 const NOW: Timestamp = Timestamp(1_795_000_000_000);
@@ -10,38 +10,38 @@ const NOW: Timestamp = Timestamp(1_795_000_000_000);
 struct Inboxes(Arc<MemoryDelivery>);
 
 #[async_trait]
-impl Receivers for Inboxes {
-    async fn open(&self, _: &Connection) {}
+impl TestReceivers for Inboxes {
+    async fn open_connection(&self, _: &ClientConnection) {}
 
-    async fn received(&self, id: &ConnectionId) -> Vec<Bytes> {
-        self.0.take(id)
+    async fn received_frames(&self, id: &ConnectionId) -> Vec<Bytes> {
+        self.0.take_frames(id)
     }
 
-    async fn closed(&self, id: &ConnectionId) -> Option<CloseReason> {
-        self.0.closed(id)
+    async fn close_reason(&self, id: &ConnectionId) -> Option<CloseReason> {
+        self.0.close_reason(id)
     }
 }
 
-async fn fresh() -> Fixture {
+async fn fresh() -> DeliveryFixture {
     let connections = Arc::new(MemoryConnections::new(Arc::new(ManualClock::new(NOW))));
     let delivery = Arc::new(MemoryDelivery::new(connections.clone()));
-    let log = Arc::new(MemoryLog::new(Epoch("e1".into()), Retention { entries: 1_000, bytes: 1 << 20 }));
-    Fixture { delivery: delivery.clone(), connections, log, receivers: Arc::new(Inboxes(delivery)), now: NOW }
+    let log = Arc::new(MemoryLog::new(Epoch("e1".into()), ChannelRetention { max_entries: 1_000, max_bytes: 1 << 20 }));
+    DeliveryFixture { delivery: delivery.clone(), connections, log, receivers: Arc::new(Inboxes(delivery)), now: NOW }
 }
 
 #[tokio::test]
 async fn it_keeps_the_contract() {
-    all(fresh).await;
-    exactly_once(fresh).await;
+    run_suite(fresh).await;
+    run_exactly_once_suite(fresh).await;
 }
 
 #[test]
 fn an_inbox_keeps_the_newest_frames() {
-    let mut inbox = Inbox::default();
-    for number in 0..=FRAMES {
+    let mut inbox = FrameInbox::default();
+    for number in 0..=MAX_INBOX_FRAMES {
         let frame = Bytes::from(number.to_string());
-        inbox.pass(&Outgoing { frame, priority: Priority::Direct, placement: None });
+        inbox.push_frame(&OutgoingFrame { frame, priority: Priority::Direct, placement: None });
     }
-    assert_eq!(inbox.frames.len(), FRAMES);
+    assert_eq!(inbox.frames.len(), MAX_INBOX_FRAMES);
     assert_eq!(inbox.frames.front().unwrap(), "1");
 }

@@ -2,14 +2,14 @@
 
 use async_trait::async_trait;
 
-use super::{CHANNELS, MemoryLog, TooManyChannels};
-use crate::archive::{ImportError, LogArchive, Most, Stretch};
+use super::{MAX_LOG_CHANNELS, MemoryLog, TooManyChannelsError};
+use crate::archive::{ExportLimits, ImportError, LogArchive, LogSegment};
 use crate::channel::{Channel, Offset};
-use crate::ports::{LogError, MessageLog, Range, Slice};
+use crate::ports::{LogError, LogRange, LogSlice, MessageLog};
 
 #[async_trait]
 impl LogArchive for MemoryLog {
-    async fn channels(&self) -> Result<Vec<Channel>, LogError> {
+    async fn logged_channels(&self) -> Result<Vec<Channel>, LogError> {
         let channels = self.channels.lock();
         let mut found: Vec<Channel> =
             channels.iter().filter(|(_, log)| log.head > Offset::START).map(|(channel, _)| channel.clone()).collect();
@@ -17,22 +17,22 @@ impl LogArchive for MemoryLog {
         Ok(found)
     }
 
-    async fn export(&self, channel: &Channel, after: Offset, most: Most) -> Result<Slice, LogError> {
-        self.read(channel, Range::After(after), most.entries, most.bytes).await
+    async fn export(&self, channel: &Channel, after: Offset, most: ExportLimits) -> Result<LogSlice, LogError> {
+        self.read(channel, LogRange::After(after), most.max_entries, most.max_bytes).await
     }
 
-    async fn import(&self, stretch: &Stretch) -> Result<(), ImportError> {
+    async fn import(&self, stretch: &LogSegment) -> Result<(), ImportError> {
         let mut channels = self.channels.lock();
-        if channels.len() >= CHANNELS && !channels.contains_key(&stretch.channel) {
-            return Err(LogError::Full(Box::new(TooManyChannels)).into());
+        if channels.len() >= MAX_LOG_CHANNELS && !channels.contains_key(&stretch.channel) {
+            return Err(LogError::Full(Box::new(TooManyChannelsError)).into());
         }
         let log = channels.entry(stretch.channel.clone()).or_default();
         let told = log.epoch.as_ref().unwrap_or(&self.epoch);
-        let rest = stretch.rest(told, log.head)?;
+        let rest = stretch.remaining_entries(told, log.head)?;
         if log.head == Offset::START {
-            (log.head, log.epoch) = (stretch.from, Some(stretch.epoch.clone()));
+            (log.head, log.epoch) = (stretch.after, Some(stretch.epoch.clone()));
         }
-        rest.iter().for_each(|entry| log.add(entry.clone()));
+        rest.iter().for_each(|entry| log.push_entry(entry.clone()));
         Ok(())
     }
 }

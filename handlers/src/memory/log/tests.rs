@@ -12,9 +12,9 @@ use crate::id::UserId;
 use crate::identity::Role;
 use crate::ports::Timestamp;
 
-const LARGE: Retention = Retention { entries: 10_000, bytes: 16 << 20 };
+const LARGE: ChannelRetention = ChannelRetention { max_entries: 10_000, max_bytes: 16 << 20 };
 
-fn log(retention: Retention) -> Arc<MemoryLog> {
+fn log(retention: ChannelRetention) -> Arc<MemoryLog> {
     Arc::new(MemoryLog::new(Epoch("e1".into()), retention))
 }
 
@@ -22,10 +22,10 @@ fn lobby() -> Channel {
     Channel::from_key("acme/room:lobby").unwrap()
 }
 
-fn append(id: &str, body: &str) -> Append {
-    Append {
+fn append(id: &str, body: &str) -> AppendRequest {
+    AppendRequest {
         channel: lobby(),
-        sender: Sender { user: UserId::parse("alice").unwrap(), role: Role::User },
+        sender: MessageSender { user: UserId::parse("alice").unwrap(), role: Role::User },
         id: MessageId::parse(id).unwrap(),
         sent_at: Timestamp(7),
         body: Arc::from(RawValue::from_string(body.to_owned()).unwrap()),
@@ -34,7 +34,7 @@ fn append(id: &str, body: &str) -> Append {
 
 #[tokio::test]
 async fn it_keeps_the_contract() {
-    crate::conformance::log::all(async || log(LARGE) as Arc<dyn MessageLog>).await;
+    crate::conformance::log::run_suite(async || log(LARGE) as Arc<dyn MessageLog>).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -60,11 +60,11 @@ async fn threads_at_once_append_densely_and_each_id_once() {
 
 #[tokio::test]
 async fn retention_drops_the_oldest_and_moves_no_offset() {
-    let log = log(Retention { entries: 3, bytes: 1_000 });
+    let log = log(ChannelRetention { max_entries: 3, max_bytes: 1_000 });
     for number in 1..=5 {
         log.append(append(&format!("m{number}"), "1")).await.unwrap();
     }
-    let slice = log.read(&lobby(), Range::After(Offset::START), 10, 1_000).await.unwrap();
+    let slice = log.read(&lobby(), LogRange::After(Offset::START), 10, 1_000).await.unwrap();
     assert_eq!((slice.first, slice.head.offset), (Offset(3), Offset(5)));
     assert_eq!(slice.entries.iter().map(|entry| entry.offset.0).collect::<Vec<_>>(), [3, 4, 5]);
     assert!(log.append(append("m3", "1")).await.unwrap().duplicate, "an id is known while its message is kept");
@@ -73,14 +73,14 @@ async fn retention_drops_the_oldest_and_moves_no_offset() {
 
 #[tokio::test]
 async fn retention_counts_bytes_and_keeps_the_newest_whatever_its_size() {
-    let log = log(Retention { entries: 100, bytes: 1_000 });
+    let log = log(ChannelRetention { max_entries: 100, max_bytes: 1_000 });
     for number in 1..=4 {
         log.append(append(&format!("m{number}"), &format!("\"{}\"", "x".repeat(400)))).await.unwrap();
     }
-    let slice = log.read(&lobby(), Range::Before(None), 10, 100_000).await.unwrap();
+    let slice = log.read(&lobby(), LogRange::Before(None), 10, 100_000).await.unwrap();
     assert_eq!(slice.first, Offset(3), "two of 402 bytes fit 1,000");
     log.append(append("big", &format!("\"{}\"", "x".repeat(5_000)))).await.unwrap();
-    let slice = log.read(&lobby(), Range::Before(None), 10, 100_000).await.unwrap();
+    let slice = log.read(&lobby(), LogRange::Before(None), 10, 100_000).await.unwrap();
     assert_eq!((slice.first, slice.entries.len()), (Offset(5), 1));
 }
 
@@ -88,12 +88,12 @@ async fn retention_counts_bytes_and_keeps_the_newest_whatever_its_size() {
 struct Kept(Arc<MemoryLog>);
 
 #[async_trait]
-impl conformance::archive::Store for Kept {
-    async fn archive(&self) -> Box<dyn crate::archive::LogArchive> {
+impl conformance::archive::ArchiveStore for Kept {
+    async fn open_archive(&self) -> Box<dyn crate::archive::LogArchive> {
         Box::new(self.0.clone())
     }
 
-    async fn log(&self) -> Arc<dyn MessageLog> {
+    async fn open_log(&self) -> Arc<dyn MessageLog> {
         self.0.clone()
     }
 
@@ -104,5 +104,5 @@ impl conformance::archive::Store for Kept {
 
 #[tokio::test]
 async fn it_keeps_the_contract_of_archives() {
-    conformance::archive::all(async || Kept(log(LARGE))).await;
+    conformance::archive::run_suite(async || Kept(log(LARGE))).await;
 }

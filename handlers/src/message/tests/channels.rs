@@ -2,19 +2,19 @@
 
 use serde_json::{Value, json};
 
-use crate::app::world::{World, offsets};
+use crate::app::test_app::{TestApp, message_offsets};
 use crate::identity::Role;
 use crate::limits;
 
 #[tokio::test]
 async fn joining_tells_the_position_and_who_is_there() {
-    let world = World::new();
+    let world = TestApp::new();
     let alice = world.connect("a1", "alice", Role::User).await;
     let bob = world.connect("b1", "bob", Role::User).await;
-    world.say(&bob, json!({ "action": "join", "channel": "room:lobby" })).await;
-    world.write("room:lobby", 3).await;
-    world.inbox(&bob);
-    let members = world.say(&alice, json!({ "action": "join", "id": "j1", "channels": ["room:lobby"] })).await;
+    world.send_frame(&bob, json!({ "action": "join", "channel": "room:lobby" })).await;
+    world.append_messages("room:lobby", 3).await;
+    world.received_frames(&bob);
+    let members = world.send_frame(&alice, json!({ "action": "join", "id": "j1", "channels": ["room:lobby"] })).await;
     let expected = json!({
         "type": "members", "id": "j1", "channels": { "room:lobby": {
             "epoch": "e1", "offset": 3, "count": 0, "connections": 2, "users": 2, "members": [
@@ -27,90 +27,90 @@ async fn joining_tells_the_position_and_who_is_there() {
     let online = json!({
         "type": "presence", "channel": "room:lobby", "user": "alice", "role": "user", "state": "online"
     });
-    assert_eq!(world.inbox(&bob), [online]);
-    world.inbox(&alice);
-    world.say(&bob, json!({ "action": "send", "to": "room:lobby", "body": 1 })).await;
-    assert_eq!(offsets(&world.inbox(&alice)), [4], "live from the position on");
+    assert_eq!(world.received_frames(&bob), [online]);
+    world.received_frames(&alice);
+    world.send_frame(&bob, json!({ "action": "send", "to": "room:lobby", "body": 1 })).await;
+    assert_eq!(message_offsets(&world.received_frames(&alice)), [4], "live from the position on");
 }
 
 #[tokio::test]
 async fn joining_since_an_offset_sends_what_was_missed() {
-    let world = World::new();
+    let world = TestApp::new();
     let alice = world.connect("a1", "alice", Role::User).await;
-    world.write("room:lobby", 5).await;
+    world.append_messages("room:lobby", 5).await;
     let join = json!({ "action": "join", "channel": "room:lobby", "since": { "epoch": "e1", "offset": 2 } });
-    let members = world.say(&alice, join).await;
-    assert_eq!(offsets(&world.inbox(&alice)), [3, 4, 5]);
+    let members = world.send_frame(&alice, join).await;
+    assert_eq!(message_offsets(&world.received_frames(&alice)), [3, 4, 5]);
     assert_eq!(members["channels"]["room:lobby"]["offset"], 5);
     assert_eq!(members["channels"]["room:lobby"]["count"], 3);
 }
 
 #[tokio::test]
 async fn subscribing_follows_topics() {
-    let world = World::new();
+    let world = TestApp::new();
     let alice = world.connect("a1", "alice", Role::User).await;
     let admin = world.connect("c1", "carol", Role::Admin).await;
-    world.write("topic:prices", 2).await;
-    let ack = world.say(&alice, json!({ "action": "subscribe", "id": "s1", "channel": "topic:prices" })).await;
+    world.append_messages("topic:prices", 2).await;
+    let ack = world.send_frame(&alice, json!({ "action": "subscribe", "id": "s1", "channel": "topic:prices" })).await;
     let position = json!({ "epoch": "e1", "offset": 2, "count": 0 });
     assert_eq!(ack, json!({ "type": "ack", "id": "s1", "channels": { "topic:prices": position } }));
-    world.say(&admin, json!({ "action": "send", "to": "topic:prices", "body": 1 })).await;
-    assert_eq!(offsets(&world.inbox(&alice)), [3]);
-    let ack = world.say(&alice, json!({ "action": "unsubscribe", "channel": "topic:prices" })).await;
+    world.send_frame(&admin, json!({ "action": "send", "to": "topic:prices", "body": 1 })).await;
+    assert_eq!(message_offsets(&world.received_frames(&alice)), [3]);
+    let ack = world.send_frame(&alice, json!({ "action": "unsubscribe", "channel": "topic:prices" })).await;
     assert_eq!(ack, json!({ "type": "ack", "left": ["topic:prices"] }));
-    world.say(&admin, json!({ "action": "send", "to": "topic:prices", "body": 1 })).await;
-    assert_eq!(world.inbox(&alice), [Value::Null; 0]);
-    assert!(world.joined(&alice).await.is_empty());
+    world.send_frame(&admin, json!({ "action": "send", "to": "topic:prices", "body": 1 })).await;
+    assert_eq!(world.received_frames(&alice), [Value::Null; 0]);
+    assert!(world.joined_channels(&alice).await.is_empty());
 }
 
 #[tokio::test]
 async fn leaving_tells_the_room_once() {
-    let world = World::new();
+    let world = TestApp::new();
     let alice = world.connect("a1", "alice", Role::User).await;
     let bob = world.connect("b1", "bob", Role::User).await;
     for client in [&alice, &bob] {
-        world.say(client, json!({ "action": "join", "channel": "room:lobby" })).await;
+        world.send_frame(client, json!({ "action": "join", "channel": "room:lobby" })).await;
     }
-    world.inbox(&bob);
+    world.received_frames(&bob);
     for _ in 0..2 {
-        let ack = world.say(&alice, json!({ "action": "leave", "id": "l1", "channel": "room:lobby" })).await;
+        let ack = world.send_frame(&alice, json!({ "action": "leave", "id": "l1", "channel": "room:lobby" })).await;
         assert_eq!(ack, json!({ "type": "ack", "id": "l1", "left": ["room:lobby"] }));
     }
-    assert_eq!(world.inbox(&bob).len(), 1);
+    assert_eq!(world.received_frames(&bob).len(), 1);
 }
 
 #[tokio::test]
 async fn a_connection_may_be_in_so_many_channels_and_no_more() {
-    let world = World::new();
+    let world = TestApp::new();
     let alice = world.connect("a1", "alice", Role::User).await;
-    let rooms: Vec<String> = (0..limits::CHANNELS_PER_CONNECTION).map(|number| format!("room:r{number}")).collect();
-    for names in rooms.chunks(limits::CHANNELS_PER_FRAME) {
-        let answer = world.say(&alice, json!({ "action": "join", "channels": names })).await;
+    let rooms: Vec<String> = (0..limits::MAX_CHANNELS_PER_CONNECTION).map(|number| format!("room:r{number}")).collect();
+    for names in rooms.chunks(limits::MAX_CHANNELS_PER_FRAME) {
+        let answer = world.send_frame(&alice, json!({ "action": "join", "channels": names })).await;
         assert_eq!(answer["type"], "members");
     }
-    let error = world.say(&alice, json!({ "action": "subscribe", "channel": "topic:one-more" })).await;
+    let error = world.send_frame(&alice, json!({ "action": "subscribe", "channel": "topic:one-more" })).await;
     assert_eq!(error["code"], "too_many");
-    assert_eq!(world.say(&alice, json!({ "action": "join", "channel": "room:r7" })).await["type"], "members");
-    assert_eq!(world.joined(&alice).await.len(), limits::CHANNELS_PER_CONNECTION);
+    assert_eq!(world.send_frame(&alice, json!({ "action": "join", "channel": "room:r7" })).await["type"], "members");
+    assert_eq!(world.joined_channels(&alice).await.len(), limits::MAX_CHANNELS_PER_CONNECTION);
 }
 
 #[tokio::test]
 async fn a_connection_without_a_record_has_to_come_back() {
-    let world = World::new();
+    let world = TestApp::new();
     let alice = world.connect("a1", "alice", Role::User).await;
-    world.app.connections.remove(&alice.id).await.unwrap();
+    world.app.connections.delete_connection(&alice.id).await.unwrap();
     for action in ["join", "leave"] {
-        let error = world.say(&alice, json!({ "action": action, "channel": "room:lobby" })).await;
+        let error = world.send_frame(&alice, json!({ "action": action, "channel": "room:lobby" })).await;
         assert_eq!(error["code"], "gone", "{action}");
     }
 }
 
 #[tokio::test]
 async fn nothing_is_joined_while_the_log_is_away() {
-    let world = World::new();
+    let world = TestApp::new();
     let alice = world.connect("a1", "alice", Role::User).await;
-    world.trouble.reads_left.store(0, std::sync::atomic::Ordering::SeqCst);
-    let error = world.say(&alice, json!({ "action": "join", "id": "j1", "channel": "room:lobby" })).await;
+    world.faults.reads_before_failure.store(0, std::sync::atomic::Ordering::SeqCst);
+    let error = world.send_frame(&alice, json!({ "action": "join", "id": "j1", "channel": "room:lobby" })).await;
     assert_eq!((&error["code"], &error["id"]), (&json!("unavailable"), &json!("j1")));
-    assert!(world.joined(&alice).await.is_empty());
+    assert!(world.joined_channels(&alice).await.is_empty());
 }

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{ApiMistake, RouteDefinition};
-use crate::model::Model;
-use crate::quotas::Rate;
+use super::{ApiValidationError, RouteDefinition};
+use crate::model::RequestModel;
+use crate::quotas::RateLimit;
 use crate::route::RouteKey;
 
 /// `AuthorizationType` of `$connect`, beside `CUSTOM`, which is to have an authorizer.
@@ -26,7 +26,7 @@ pub enum AuthorizationType {
 /// Where the API key of a handshake is read from: the API key selection expression (developer guide,
 /// `apigateway-websocket-api-selection-expressions`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum KeySource {
+pub enum ApiKeySource {
     /// `$request.header.x-api-key`.
     #[default]
     Header,
@@ -40,38 +40,38 @@ pub struct ApiSettings {
     /// How `$connect` is authorized.
     pub authorization: AuthorizationType,
     /// Where the API key is read from, for an API that asks for one.
-    pub key_source: KeySource,
+    pub key_source: ApiKeySource,
     /// How often each route may run, where `rates` says nothing: the stage's default route settings.
-    pub default_rate: Option<Rate>,
+    pub default_rate: Option<RateLimit>,
     /// How often a route may run, by key: the stage's route settings. `$disconnect` has none.
-    pub rates: BTreeMap<String, Rate>,
+    pub rates: BTreeMap<String, RateLimit>,
     /// What bodies a message route takes, by key: JSON schemas of draft 4.
     pub models: BTreeMap<String, Value>,
 }
 
 impl ApiSettings {
     /// Reports settings of routes that are not there.
-    pub(super) fn check(&self, routes: &[RouteDefinition], mistakes: &mut Vec<ApiMistake>) {
+    pub(super) fn check_routes(&self, routes: &[RouteDefinition], mistakes: &mut Vec<ApiValidationError>) {
         let exists = |key: &str| key != RouteKey::DISCONNECT && routes.iter().any(|route| route.key == key);
         for key in self.rates.keys().filter(|key| !exists(key)) {
-            mistakes.push(ApiMistake::UnknownRoute { setting: "the rate", route: key.clone() });
+            mistakes.push(ApiValidationError::UnknownRoute { setting: "the rate", route: key.clone() });
         }
         for key in self.models.keys().filter(|key| !exists(key) || *key == RouteKey::CONNECT) {
-            mistakes.push(ApiMistake::UnknownRoute { setting: "the model", route: key.clone() });
+            mistakes.push(ApiValidationError::UnknownRoute { setting: "the model", route: key.clone() });
         }
     }
 
     /// How often the route `key` may run.
-    pub(super) fn rate_of(&self, key: &str) -> Option<Rate> {
+    pub(super) fn rate_of(&self, key: &str) -> Option<RateLimit> {
         self.rates.get(key).copied().or(self.default_rate)
     }
 
     /// The compiled model of the route `key`.
-    pub(super) fn model_of(&self, key: &str, mistakes: &mut Vec<ApiMistake>) -> Option<Arc<Model>> {
-        match Model::compile(self.models.get(key)?.clone()) {
+    pub(super) fn model_of(&self, key: &str, mistakes: &mut Vec<ApiValidationError>) -> Option<Arc<RequestModel>> {
+        match RequestModel::compile(self.models.get(key)?.clone()) {
             Ok(model) => Some(Arc::new(model)),
             Err(reason) => {
-                mistakes.push(ApiMistake::Model { route: key.to_owned(), reason });
+                mistakes.push(ApiValidationError::Model { route: key.to_owned(), reason });
                 None
             }
         }

@@ -33,7 +33,7 @@ pub struct AuthorizerContext {
 
 /// A context value that is neither string, number nor boolean (AU-8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct NotScalar;
+pub(super) struct NotScalarError;
 
 impl AuthorizerContext {
     /// A context made by hand, for servers that authorize without a function.
@@ -44,11 +44,11 @@ impl AuthorizerContext {
     }
 
     /// Takes the `context` of an authorizer result; `null` and absent mean an empty one, `null` values are dropped.
-    pub(super) fn from_result(principal_id: &str, context: Value, latency_ms: u32) -> Result<Self, NotScalar> {
+    pub(super) fn from_result(principal_id: &str, context: Value, latency_ms: u32) -> Result<Self, NotScalarError> {
         let entries = match context {
             Value::Null => Vec::new(),
-            Value::Object(members) => members.into_iter().filter_map(entry).collect::<Result<_, _>>()?,
-            _ => return Err(NotScalar),
+            Value::Object(members) => members.into_iter().filter_map(parse_entry).collect::<Result<_, _>>()?,
+            _ => return Err(NotScalarError),
         };
         Ok(Self::new(principal_id, entries, latency_ms))
     }
@@ -80,13 +80,13 @@ impl AuthorizerContext {
 
     /// The value called `name`, if the authorizer set one.
     #[must_use]
-    pub fn value(&self, name: &str) -> Option<&ContextValue> {
+    pub fn value_of(&self, name: &str) -> Option<&ContextValue> {
         self.entries.iter().find(|(key, _)| **key == *name).map(|(_, value)| value)
     }
 
     /// The form of the public event type.
     #[must_use]
-    pub fn typed(&self) -> ApiGatewayRequestAuthorizer {
+    pub fn to_lambda_authorizer(&self) -> ApiGatewayRequestAuthorizer {
         let mut fields = HashMap::with_capacity(self.entries.len() + 2);
         fields.extend(self.entries.iter().map(|(key, value)| (String::from(&**key), value.to_json())));
         fields.insert(PRINCIPAL_ID.to_owned(), Value::String(String::from(&*self.principal_id)));
@@ -104,13 +104,13 @@ fn is_reserved(key: &str) -> bool {
     matches!(key, PRINCIPAL_ID | INTEGRATION_LATENCY)
 }
 
-fn entry((key, value): (String, Value)) -> Option<Result<(Box<str>, ContextValue), NotScalar>> {
+fn parse_entry((key, value): (String, Value)) -> Option<Result<(Box<str>, ContextValue), NotScalarError>> {
     let value = match value {
         Value::Null => return None,
         Value::String(text) => ContextValue::Text(text.into()),
         Value::Number(number) => ContextValue::Number(number),
         Value::Bool(flag) => ContextValue::Flag(flag),
-        Value::Array(_) | Value::Object(_) => return Some(Err(NotScalar)),
+        Value::Array(_) | Value::Object(_) => return Some(Err(NotScalarError)),
     };
     Some(Ok((key.into(), value)))
 }

@@ -11,13 +11,13 @@ use aws_lambda_events::apigw::ApiGatewayCustomAuthorizerResponse;
 use serde_json::{Map, Value};
 
 use super::context::AuthorizerContext;
-use crate::api::Api;
+use crate::api::WebSocketApi;
 use crate::handshake::Rejection;
-use crate::policy::{self, Decision};
+use crate::policy::{self, PolicyDecision};
 
 /// Why an authorizer gave no result.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AuthorizerFailure {
+pub enum AuthorizerInvocationError {
     /// The function failed with this message; exactly `Unauthorized` means 401 (AU-5).
     Function(String),
     /// It took longer than the quota.
@@ -58,27 +58,29 @@ impl Rejection {
 ///
 /// Its size is that of the JSON it would have been (AU-10).
 #[must_use]
-pub fn outcome(
-    api: &Api,
-    result: Result<ApiGatewayCustomAuthorizerResponse, AuthorizerFailure>,
+pub fn authorizer_outcome(
+    api: &WebSocketApi,
+    result: Result<ApiGatewayCustomAuthorizerResponse, AuthorizerInvocationError>,
     latency_ms: u32,
 ) -> AuthorizerOutcome {
     match result {
-        Ok(response) if !fits(&response, api.quotas.authorizer_result_bytes) => AuthorizerOutcome::Misconfigured,
-        Ok(response) => judge(api, response, latency_ms),
-        Err(AuthorizerFailure::Function(message)) if message == "Unauthorized" => AuthorizerOutcome::Unauthorized,
+        Ok(response) if !fits_limit(&response, api.quotas.authorizer_result_bytes) => AuthorizerOutcome::Misconfigured,
+        Ok(response) => evaluate_response(api, response, latency_ms),
+        Err(AuthorizerInvocationError::Function(message)) if message == "Unauthorized" => {
+            AuthorizerOutcome::Unauthorized
+        }
         Err(_) => AuthorizerOutcome::Misconfigured,
     }
 }
 
 /// The outcome of a result that came as JSON.
 #[must_use]
-pub fn outcome_from_json(api: &Api, result: &[u8], latency_ms: u32) -> AuthorizerOutcome {
+pub fn authorizer_outcome_from_json(api: &WebSocketApi, result: &[u8], latency_ms: u32) -> AuthorizerOutcome {
     if result.len() > api.quotas.authorizer_result_bytes {
         return AuthorizerOutcome::Misconfigured;
     }
-    match parse(result) {
-        Some(response) => judge(api, response, latency_ms),
+    match parse_response(result) {
+        Some(response) => evaluate_response(api, response, latency_ms),
         None => AuthorizerOutcome::Misconfigured,
     }
 }
@@ -86,27 +88,35 @@ pub fn outcome_from_json(api: &Api, result: &[u8], latency_ms: u32) -> Authorize
 /// Reads a result that came as JSON, by API Gateway's grammar rather than the stricter one of the public type.
 ///
 /// # Errors
-/// [`AuthorizerFailure::Malformed`] when it is no policy.
-pub fn response_from_json(result: &[u8]) -> Result<ApiGatewayCustomAuthorizerResponse, AuthorizerFailure> {
-    parse(result).ok_or(AuthorizerFailure::Malformed)
+/// [`AuthorizerInvocationError::Malformed`] when it is no policy.
+pub fn parse_authorizer_response(
+    result: &[u8],
+) -> Result<ApiGatewayCustomAuthorizerResponse, AuthorizerInvocationError> {
+    parse_response(result).ok_or(AuthorizerInvocationError::Malformed)
 }
 
-fn judge(api: &Api, response: ApiGatewayCustomAuthorizerResponse, latency_ms: u32) -> AuthorizerOutcome {
+fn evaluate_response(
+    api: &WebSocketApi,
+    response: ApiGatewayCustomAuthorizerResponse,
+    latency_ms: u32,
+) -> AuthorizerOutcome {
     let Some(principal_id) = response.principal_id.filter(|principal| !principal.is_empty()) else {
         return AuthorizerOutcome::Misconfigured;
     };
     let Ok(context) = AuthorizerContext::from_result(&principal_id, response.context, latency_ms) else {
         return AuthorizerOutcome::Misconfigured;
     };
-    match policy::evaluate(&response.policy_document, policy::INVOKE, &api.connect_arn()) {
-        Decision::Allow => AuthorizerOutcome::Allow(context.with_usage_identifier_key(response.usage_identifier_key)),
-        Decision::Deny => AuthorizerOutcome::Denied,
+    match policy::evaluate_policy(&response.policy_document, policy::INVOKE_ACTION, &api.connect_arn()) {
+        PolicyDecision::Allow => {
+            AuthorizerOutcome::Allow(context.with_usage_identifier_key(response.usage_identifier_key))
+        }
+        PolicyDecision::Deny => AuthorizerOutcome::Denied,
     }
 }
 
-fn parse(result: &[u8]) -> Option<ApiGatewayCustomAuthorizerResponse> {
+fn parse_response(result: &[u8]) -> Option<ApiGatewayCustomAuthorizerResponse> {
     let mut members: Map<String, Value> = serde_json::from_slice(result).ok()?;
-    let policy = policy::parse(members.remove("policyDocument")?)?;
+    let policy = policy::parse_policy(members.remove("policyDocument")?)?;
     let mut response = ApiGatewayCustomAuthorizerResponse::default();
     response.principal_id = members.get("principalId").and_then(Value::as_str).map(str::to_owned);
     response.usage_identifier_key = members.get("usageIdentifierKey").and_then(Value::as_str).map(str::to_owned);
@@ -117,21 +127,21 @@ fn parse(result: &[u8]) -> Option<ApiGatewayCustomAuthorizerResponse> {
 
 /// Whether the result's JSON has at most `limit` bytes. It is written out and counted only when the lengths of its texts
 /// leave that open, which is seldom: this runs for every connection.
-fn fits(response: &ApiGatewayCustomAuthorizerResponse, limit: usize) -> bool {
-    most_json_bytes(response).is_some_and(|most| most <= limit) || json_bytes(response) <= limit
+fn fits_limit(response: &ApiGatewayCustomAuthorizerResponse, limit: usize) -> bool {
+    max_json_bytes(response).is_some_and(|most| most <= limit) || json_bytes(response) <= limit
 }
 
 /// No less than the result's JSON has, for a flat context and plain statements; `None` for anything else.
-fn most_json_bytes(response: &ApiGatewayCustomAuthorizerResponse) -> Option<usize> {
+fn max_json_bytes(response: &ApiGatewayCustomAuthorizerResponse) -> Option<usize> {
     /// The longest escape of one byte, `\u001f`.
-    const ESCAPED: usize = 6;
+    const MAX_ESCAPED_BYTES: usize = 6;
     /// Names and punctuation of a member, a number, or the frame of a statement and of the whole.
-    const FRAME: usize = 160;
-    let text = |text: &str| text.len() * ESCAPED + FRAME;
-    let option = |value: &Option<String>| value.as_deref().map_or(FRAME, text);
-    let mut most = option(&response.principal_id) + option(&response.usage_identifier_key) + FRAME;
+    const FRAMING_BYTES: usize = 160;
+    let text = |text: &str| text.len() * MAX_ESCAPED_BYTES + FRAMING_BYTES;
+    let option = |value: &Option<String>| value.as_deref().map_or(FRAMING_BYTES, text);
+    let mut most = option(&response.principal_id) + option(&response.usage_identifier_key) + FRAMING_BYTES;
     for (name, value) in response.context.as_object()? {
-        most += text(name) + value.as_str().map_or(FRAME, text);
+        most += text(name) + value.as_str().map_or(FRAMING_BYTES, text);
         if value.is_array() || value.is_object() {
             return None;
         }
@@ -141,22 +151,23 @@ fn most_json_bytes(response: &ApiGatewayCustomAuthorizerResponse) -> Option<usiz
         if statement.condition.is_some() || !statement.other.is_empty() {
             return None;
         }
-        most += FRAME + statement.action.iter().chain(&statement.resource).map(|name| text(name)).sum::<usize>();
+        most +=
+            FRAMING_BYTES + statement.action.iter().chain(&statement.resource).map(|name| text(name)).sum::<usize>();
     }
     Some(most)
 }
 
 fn json_bytes(response: &ApiGatewayCustomAuthorizerResponse) -> usize {
-    let mut count = Count(0);
+    let mut count = ByteCounter(0);
     match serde_json::to_writer(&mut count, response) {
         Ok(()) => count.0,
         Err(_) => usize::MAX,
     }
 }
 
-struct Count(usize);
+struct ByteCounter(usize);
 
-impl std::io::Write for Count {
+impl std::io::Write for ByteCounter {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.0 += bytes.len();
         Ok(bytes.len())

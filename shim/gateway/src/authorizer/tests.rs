@@ -4,12 +4,12 @@ use aws_lambda_events::apigw::ApiGatewayCustomAuthorizerResponse;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::api::Api;
+use crate::api::WebSocketApi;
 use crate::handshake::{EventHeaders, QueryParameters};
-use crate::samples::{api, definition, handshake};
+use crate::samples::{api_definition, handshake_request, websocket_api};
 
 fn judged(result: &Value) -> AuthorizerOutcome {
-    outcome_from_json(&api(), result.to_string().as_bytes(), 3)
+    authorizer_outcome_from_json(&websocket_api(), result.to_string().as_bytes(), 3)
 }
 
 fn statement(effect: &str, resource: &str) -> Value {
@@ -34,13 +34,15 @@ fn au_4_allow_continues_and_deny_is_denied() {
 
 #[test]
 fn au_5_only_the_exact_message_is_unauthorized() {
-    let failed = |message: &str| outcome(&api(), Err(AuthorizerFailure::Function(message.to_owned())), 0);
+    let failed = |message: &str| {
+        authorizer_outcome(&websocket_api(), Err(AuthorizerInvocationError::Function(message.to_owned())), 0)
+    };
     assert_eq!(failed("Unauthorized"), AuthorizerOutcome::Unauthorized);
     for message in ["unauthorized", "Unauthorized.", "boom", ""] {
         assert_eq!(failed(message), AuthorizerOutcome::Misconfigured, "{message:?}");
     }
-    for failure in [AuthorizerFailure::TimedOut, AuthorizerFailure::NotInvokable] {
-        assert_eq!(outcome(&api(), Err(failure), 0), AuthorizerOutcome::Misconfigured);
+    for failure in [AuthorizerInvocationError::TimedOut, AuthorizerInvocationError::NotInvokable] {
+        assert_eq!(authorizer_outcome(&websocket_api(), Err(failure), 0), AuthorizerOutcome::Misconfigured);
     }
 }
 
@@ -54,7 +56,7 @@ fn au_6_what_is_no_policy_is_misconfigured() {
     for result in results.iter().chain(&policies) {
         assert_eq!(judged(result), AuthorizerOutcome::Misconfigured, "{result}");
     }
-    assert_eq!(outcome_from_json(&api(), b"{", 0), AuthorizerOutcome::Misconfigured);
+    assert_eq!(authorizer_outcome_from_json(&websocket_api(), b"{", 0), AuthorizerOutcome::Misconfigured);
 }
 
 #[test]
@@ -82,8 +84,8 @@ fn au_8_context_values_are_scalars() {
     };
     let expected = json!({"n": 1, "s": "x", "f": true, "principalId": "alice", "integrationLatency": 3});
     assert_eq!(serde_json::to_value(&context).unwrap(), expected);
-    assert_eq!(serde_json::to_value(context.typed().fields).unwrap(), expected);
-    assert_eq!(context.value("s"), Some(&ContextValue::Text("x".into())));
+    assert_eq!(serde_json::to_value(context.to_lambda_authorizer().fields).unwrap(), expected);
+    assert_eq!(context.value_of("s"), Some(&ContextValue::Text("x".into())));
 }
 
 #[test]
@@ -121,7 +123,7 @@ fn au_10_a_result_over_8_kib_is_refused_in_both_forms() {
     };
     let typed = |result: &Value| {
         let response: ApiGatewayCustomAuthorizerResponse = serde_json::from_value(result.clone()).unwrap();
-        matches!(outcome(&api(), Ok(response), 0), AuthorizerOutcome::Allow(_))
+        matches!(authorizer_outcome(&websocket_api(), Ok(response), 0), AuthorizerOutcome::Allow(_))
     };
     assert!(allowed(&sized(7_000)) && typed(&sized(7_000)));
     assert!(!allowed(&sized(8_192)) && !typed(&sized(8_192)));
@@ -142,12 +144,12 @@ fn au_2_every_identity_source_must_be_there() {
         "stageVariables.env",
         "context.stage",
     ];
-    let mut definition = definition();
+    let mut definition = api_definition();
     definition.authorizer = Some(sources.map(str::to_owned).into());
     definition.stage_variables.insert("env".to_owned(), "test".to_owned());
-    let api = Api::new(definition).unwrap();
+    let api = WebSocketApi::new(definition).unwrap();
     let may_run = |header: &'static str, query: &str| {
-        let headers = EventHeaders::for_authorizer(&handshake(&[("authorization", header)]));
+        let headers = EventHeaders::for_authorizer(&handshake_request(&[("authorization", header)]));
         api.authorizer.as_ref().unwrap().may_run(&api, &headers, &QueryParameters::parse(query))
     };
     assert!(may_run("x", "token=y"));
@@ -172,6 +174,10 @@ fn au_2_identity_sources_have_four_forms() {
 
 #[test]
 fn au_3_without_identity_sources_the_function_always_runs() {
-    let headers = EventHeaders::for_authorizer(&handshake(&[]));
-    assert!(Authorizer { identity_sources: vec![] }.may_run(&api(), &headers, &QueryParameters::default()));
+    let headers = EventHeaders::for_authorizer(&handshake_request(&[]));
+    assert!(RequestAuthorizer { identity_sources: vec![] }.may_run(
+        &websocket_api(),
+        &headers,
+        &QueryParameters::default()
+    ));
 }

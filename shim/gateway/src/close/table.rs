@@ -5,13 +5,13 @@
 
 /// Whether a client may connect again by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reconnect {
+pub enum ReconnectPolicy {
     /// At once, with jitter: the server asked for it or the connection just ran out.
-    Now,
+    Immediate,
     /// After a growing delay: whatever was wrong may last.
     Backoff,
     /// Not without a change: a new token, a user's decision, or a corrected client.
-    No,
+    Never,
 }
 
 /// One line of the table.
@@ -27,84 +27,149 @@ pub struct CloseRow {
     /// Whether the server sends a close frame.
     pub sends_frame: bool,
     /// Whether the client may connect again by itself.
-    pub reconnect: Reconnect,
+    pub reconnect: ReconnectPolicy,
     /// When it happens, for documentation.
-    pub when: &'static str,
+    pub description: &'static str,
 }
 
-const fn sent(
+const fn row_with_frame(
     name: &'static str,
     code: u16,
     reason: &'static str,
-    reconnect: Reconnect,
+    reconnect: ReconnectPolicy,
     when: &'static str,
 ) -> CloseRow {
-    CloseRow { name, code, reason, sends_frame: true, reconnect, when }
+    CloseRow { name, code, reason, sends_frame: true, reconnect, description: when }
 }
 
-const fn seen(
+const fn row_without_frame(
     name: &'static str,
     code: u16,
     reason: &'static str,
-    reconnect: Reconnect,
+    reconnect: ReconnectPolicy,
     when: &'static str,
 ) -> CloseRow {
-    CloseRow { name, code, reason, sends_frame: false, reconnect, when }
+    CloseRow { name, code, reason, sends_frame: false, reconnect, description: when }
 }
 
 /// The code and reason of this row are placeholders: the client chooses both.
-pub(super) static CLIENT: CloseRow =
-    seen("client", 1000, "", Reconnect::No, "the client closed with a status; its own code and reason are reported");
-pub(super) static CLIENT_WITHOUT_STATUS: CloseRow = seen(
+pub(super) static CLIENT: CloseRow = row_without_frame(
+    "client",
+    1000,
+    "",
+    ReconnectPolicy::Never,
+    "the client closed with a status; its own code and reason are reported",
+);
+pub(super) static CLIENT_WITHOUT_STATUS: CloseRow = row_without_frame(
     "client_without_status",
     1005,
     "Client-side close frame status not set",
-    Reconnect::No,
+    ReconnectPolicy::Never,
     "the client closed without a status",
 );
-pub(super) static CONNECTION_LOST: CloseRow =
-    seen("connection_lost", 1006, "Connection lost", Reconnect::Backoff, "the connection broke without a close frame");
-pub(super) static IDLE: CloseRow =
-    sent("idle", 1001, "Going away", Reconnect::Now, "no message in either direction for the idle time");
-pub(super) static LIFETIME_REACHED: CloseRow =
-    sent("lifetime_reached", 1001, "Going away", Reconnect::Now, "the connection reached its maximum lifetime");
-pub(super) static DELETED: CloseRow =
-    sent("deleted", 1000, "Connection Closed Normally", Reconnect::No, "a backend deleted the connection");
-pub(super) static BINARY_FRAME: CloseRow =
-    sent("binary_frame", 1003, "Binary frames are not supported", Reconnect::No, "the client sent a binary frame");
-pub(super) static FRAME_TOO_BIG: CloseRow =
-    sent("frame_too_big", 1009, "Frame too big", Reconnect::No, "the client sent a frame beyond the quota");
-pub(super) static MESSAGE_TOO_BIG: CloseRow =
-    sent("message_too_big", 1009, "Message too big", Reconnect::No, "the client sent a message beyond the quota");
-pub(super) static PROTOCOL_ERROR: CloseRow =
-    sent("protocol_error", 1002, "Protocol error", Reconnect::No, "the client broke the WebSocket protocol");
-pub(super) static INVALID_UTF8: CloseRow =
-    sent("invalid_utf8", 1007, "Text is not UTF-8", Reconnect::No, "the client sent text that is not UTF-8");
-pub(super) static INVALID_DEFLATE: CloseRow = sent(
+pub(super) static CONNECTION_LOST: CloseRow = row_without_frame(
+    "connection_lost",
+    1006,
+    "Connection lost",
+    ReconnectPolicy::Backoff,
+    "the connection broke without a close frame",
+);
+pub(super) static IDLE: CloseRow = row_with_frame(
+    "idle",
+    1001,
+    "Going away",
+    ReconnectPolicy::Immediate,
+    "no message in either direction for the idle time",
+);
+pub(super) static LIFETIME_REACHED: CloseRow = row_with_frame(
+    "lifetime_reached",
+    1001,
+    "Going away",
+    ReconnectPolicy::Immediate,
+    "the connection reached its maximum lifetime",
+);
+pub(super) static DELETED: CloseRow = row_with_frame(
+    "deleted",
+    1000,
+    "Connection Closed Normally",
+    ReconnectPolicy::Never,
+    "a backend deleted the connection",
+);
+pub(super) static BINARY_FRAME: CloseRow = row_with_frame(
+    "binary_frame",
+    1003,
+    "Binary frames are not supported",
+    ReconnectPolicy::Never,
+    "the client sent a binary frame",
+);
+pub(super) static FRAME_TOO_BIG: CloseRow = row_with_frame(
+    "frame_too_big",
+    1009,
+    "Frame too big",
+    ReconnectPolicy::Never,
+    "the client sent a frame beyond the quota",
+);
+pub(super) static MESSAGE_TOO_BIG: CloseRow = row_with_frame(
+    "message_too_big",
+    1009,
+    "Message too big",
+    ReconnectPolicy::Never,
+    "the client sent a message beyond the quota",
+);
+pub(super) static PROTOCOL_ERROR: CloseRow = row_with_frame(
+    "protocol_error",
+    1002,
+    "Protocol error",
+    ReconnectPolicy::Never,
+    "the client broke the WebSocket protocol",
+);
+pub(super) static INVALID_UTF8: CloseRow = row_with_frame(
+    "invalid_utf8",
+    1007,
+    "Text is not UTF-8",
+    ReconnectPolicy::Never,
+    "the client sent text that is not UTF-8",
+);
+pub(super) static INVALID_DEFLATE: CloseRow = row_with_frame(
     "invalid_deflate",
     1007,
     "Compressed message is damaged",
-    Reconnect::No,
+    ReconnectPolicy::Never,
     "the client sent a compressed message that does not inflate",
 );
-pub(super) static SLOW_CONSUMER: CloseRow = sent(
+pub(super) static SLOW_CONSUMER: CloseRow = row_with_frame(
     "slow_consumer",
     1008,
     "Reading too slowly",
-    Reconnect::Backoff,
+    ReconnectPolicy::Backoff,
     "the client did not read what was sent to it",
 );
-pub(super) static SERVICE_RESTART: CloseRow =
-    sent("service_restart", 1012, "Service restart", Reconnect::Now, "the server stops; another one takes over");
+pub(super) static SERVICE_RESTART: CloseRow = row_with_frame(
+    "service_restart",
+    1012,
+    "Service restart",
+    ReconnectPolicy::Immediate,
+    "the server stops; another one takes over",
+);
 pub(super) static INTERNAL: CloseRow =
-    sent("internal", 1011, "Internal error", Reconnect::Backoff, "something failed in the server");
-pub(super) static TOKEN_EXPIRED: CloseRow =
-    sent("token_expired", 4401, "Token expired", Reconnect::No, "the token ran out; reconnect with a new one");
-pub(super) static KICKED: CloseRow =
-    sent("kicked", 4403, "Disconnected by an operator", Reconnect::No, "an operator or backend ended the connection");
+    row_with_frame("internal", 1011, "Internal error", ReconnectPolicy::Backoff, "something failed in the server");
+pub(super) static TOKEN_EXPIRED: CloseRow = row_with_frame(
+    "token_expired",
+    4401,
+    "Token expired",
+    ReconnectPolicy::Never,
+    "the token ran out; reconnect with a new one",
+);
+pub(super) static KICKED: CloseRow = row_with_frame(
+    "kicked",
+    4403,
+    "Disconnected by an operator",
+    ReconnectPolicy::Never,
+    "an operator or backend ended the connection",
+);
 
 /// Every row, for documentation.
-pub static TABLE: [&CloseRow; 17] = [
+pub static CLOSE_TABLE: [&CloseRow; 17] = [
     &CLIENT,
     &CLIENT_WITHOUT_STATUS,
     &CONNECTION_LOST,

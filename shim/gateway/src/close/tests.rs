@@ -28,8 +28,8 @@ fn all() -> Vec<CloseCause> {
 #[test]
 fn every_cause_has_its_own_row() {
     let names: HashSet<_> = all().iter().map(CloseCause::name).collect();
-    assert_eq!(names.len(), TABLE.len());
-    assert!(TABLE.iter().all(|row| names.contains(row.name)));
+    assert_eq!(names.len(), CLOSE_TABLE.len());
+    assert!(CLOSE_TABLE.iter().all(|row| names.contains(row.name)));
 }
 
 /// The table under "Close codes" in the protocol page: code, cause, advice.
@@ -46,53 +46,58 @@ fn documented() -> Vec<(u16, &'static str, &'static str)> {
 #[test]
 fn the_protocol_page_has_every_row_of_the_table_and_no_other() {
     let documented = documented();
-    for row in TABLE {
+    for row in CLOSE_TABLE {
         let found = documented.iter().find(|(code, ..)| *code == row.code);
         let (_, when, advice) = found.unwrap_or_else(|| panic!("the page has no row {}", row.code));
-        assert!(when.contains(row.when), "{}: the page says {when:?}, the table {:?}", row.code, row.when);
+        assert!(
+            when.contains(row.description),
+            "{}: the page says {when:?}, the table {:?}",
+            row.code,
+            row.description
+        );
         assert_eq!(when.starts_with("(never sent)"), !row.sends_frame && row.name != "client", "{}", row.code);
         let expected = match row.reconnect {
-            Reconnect::Now => "at once, with jitter",
-            Reconnect::Backoff => "after a growing delay",
-            Reconnect::No => "no",
+            ReconnectPolicy::Immediate => "at once, with jitter",
+            ReconnectPolicy::Backoff => "after a growing delay",
+            ReconnectPolicy::Never => "no",
         };
         assert!(advice.starts_with(expected), "{}: {advice:?}", row.code);
     }
-    let codes: HashSet<_> = TABLE.iter().map(|row| row.code).collect();
+    let codes: HashSet<_> = CLOSE_TABLE.iter().map(|row| row.code).collect();
     assert!(documented.iter().all(|(code, ..)| codes.contains(code)) && documented.len() == codes.len());
 }
 
 #[test]
 fn known_codes_and_texts_are_api_gateways() {
-    assert_eq!(CloseCause::ClientWithoutStatus.disconnect(), (1005, "Client-side close frame status not set"));
-    assert_eq!(CloseCause::Idle.frame(), Some((1001, "Going away")));
-    assert_eq!(CloseCause::Idle.disconnect(), (1001, "Going away"));
-    assert_eq!(CloseCause::LifetimeReached.disconnect(), (1001, "Going away"));
-    assert_eq!(CloseCause::Deleted.disconnect(), (1000, "Connection Closed Normally"));
-    assert_eq!(CloseCause::BinaryFrame.frame().map(|(code, _)| code), Some(1003));
-    assert_eq!(CloseCause::FrameTooBig.frame().map(|(code, _)| code), Some(1009));
-    assert_eq!(CloseCause::ConnectionLost.disconnect().0, 1006);
+    assert_eq!(CloseCause::ClientWithoutStatus.disconnect_status(), (1005, "Client-side close frame status not set"));
+    assert_eq!(CloseCause::Idle.close_frame(), Some((1001, "Going away")));
+    assert_eq!(CloseCause::Idle.disconnect_status(), (1001, "Going away"));
+    assert_eq!(CloseCause::LifetimeReached.disconnect_status(), (1001, "Going away"));
+    assert_eq!(CloseCause::Deleted.disconnect_status(), (1000, "Connection Closed Normally"));
+    assert_eq!(CloseCause::BinaryFrame.close_frame().map(|(code, _)| code), Some(1003));
+    assert_eq!(CloseCause::FrameTooBig.close_frame().map(|(code, _)| code), Some(1009));
+    assert_eq!(CloseCause::ConnectionLost.disconnect_status().0, 1006);
 }
 
 #[test]
 fn dc_10_a_clients_code_and_reason_are_reported_as_sent() {
-    assert_eq!(client(1001, "").disconnect(), (1001, ""));
-    assert_eq!(client(4001, "bye").disconnect(), (4001, "bye"));
-    assert_eq!(client(4001, "bye").frame(), None);
+    assert_eq!(client(1001, "").disconnect_status(), (1001, ""));
+    assert_eq!(client(4001, "bye").disconnect_status(), (4001, "bye"));
+    assert_eq!(client(4001, "bye").close_frame(), None);
 }
 
 #[test]
 fn frames_can_be_sent_by_rfc_6455() {
-    for (code, reason) in all().iter().filter_map(CloseCause::frame) {
+    for (code, reason) in all().iter().filter_map(CloseCause::close_frame) {
         assert!(reason.len() <= 123 && !matches!(code, 1004..=1006 | 1015), "{code} {reason}");
     }
-    assert_eq!((CloseCause::ConnectionLost.frame(), CloseCause::ClientWithoutStatus.frame()), (None, None));
+    assert_eq!((CloseCause::ConnectionLost.close_frame(), CloseCause::ClientWithoutStatus.close_frame()), (None, None));
 }
 
 #[test]
 fn clients_come_back_by_themselves_only_when_that_helps() {
-    assert_eq!(CloseCause::ServiceRestart.reconnect(), Reconnect::Now);
-    assert_eq!(CloseCause::SlowConsumer.reconnect(), Reconnect::Backoff);
-    assert_eq!(CloseCause::TokenExpired.reconnect(), Reconnect::No);
-    assert_eq!(CloseCause::MessageTooBig.reconnect(), Reconnect::No);
+    assert_eq!(CloseCause::ServiceRestart.reconnect_policy(), ReconnectPolicy::Immediate);
+    assert_eq!(CloseCause::SlowConsumer.reconnect_policy(), ReconnectPolicy::Backoff);
+    assert_eq!(CloseCause::TokenExpired.reconnect_policy(), ReconnectPolicy::Never);
+    assert_eq!(CloseCause::MessageTooBig.reconnect_policy(), ReconnectPolicy::Never);
 }

@@ -11,14 +11,14 @@ use serde_json::Value;
 
 use super::connect::EVENT_TYPE;
 use super::facts::ConnectionFacts;
-use super::wire::{self, AuthorizerRequest, DIRECTION, RequestContext};
+use super::wire::{self, AuthorizerRequest, MESSAGE_DIRECTION, RequestContext};
 use crate::handshake::{EventHeaders, MultiHeaders, MultiQuery, QueryParameters, SingleHeaders, SingleQuery};
 use crate::id::GatewayId;
-use crate::identity::{ApiKey, Identity};
+use crate::identity::{ApiKey, RequestIdentity};
 use crate::route::RouteKey;
 use crate::time::EventTime;
 
-const KIND: &str = "REQUEST";
+const REQUEST_TYPE: &str = "REQUEST";
 
 /// An authorizer's request.
 #[derive(Debug, Clone, Copy)]
@@ -38,15 +38,15 @@ pub struct AuthorizerEvent<'e> {
 impl AuthorizerEvent<'_> {
     /// The public event type.
     #[must_use]
-    pub fn typed(self) -> ApiGatewayCustomAuthorizerRequestTypeRequest {
+    pub fn into_lambda_event(self) -> ApiGatewayCustomAuthorizerRequestTypeRequest {
         let mut request = ApiGatewayCustomAuthorizerRequestTypeRequest::default();
-        request.type_ = Some(KIND.to_owned());
+        request.type_ = Some(REQUEST_TYPE.to_owned());
         request.method_arn = Some(self.facts.api.connect_arn());
-        (request.headers, request.multi_value_headers) = self.headers.typed();
-        request.query_string_parameters = self.query.typed_single();
-        request.multi_value_query_string_parameters = self.query.typed_multi();
-        request.stage_variables = self.facts.typed_stage_variables();
-        request.request_context = self.typed_context();
+        (request.headers, request.multi_value_headers) = self.headers.to_header_maps();
+        request.query_string_parameters = self.query.to_single_value_map();
+        request.multi_value_query_string_parameters = self.query.to_multi_value_map();
+        request.stage_variables = self.facts.stage_variable_map();
+        request.request_context = self.to_lambda_context();
         request
     }
 
@@ -54,7 +54,7 @@ impl AuthorizerEvent<'_> {
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
         let event = AuthorizerRequest {
-            kind: KIND,
+            kind: REQUEST_TYPE,
             method_arn: self.facts.api.connect_arn(),
             headers: SingleHeaders(self.headers),
             multi_value_headers: MultiHeaders(self.headers),
@@ -66,19 +66,19 @@ impl AuthorizerEvent<'_> {
         wire::to_bytes(&event, wire::TYPICAL_BYTES)
     }
 
-    fn typed_context(&self) -> ApiGatewayCustomAuthorizerRequestTypeRequestContext {
+    fn to_lambda_context(&self) -> ApiGatewayCustomAuthorizerRequestTypeRequestContext {
         let facts = self.facts;
         let mut context = ApiGatewayCustomAuthorizerRequestTypeRequestContext::default();
         context.stage = Some(String::from(&*facts.api.stage.name));
         context.request_id = Some(self.request_id.as_str().to_owned());
         context.apiid = Some(String::from(&*facts.api.id));
-        context.identity = Some(typed_identity(&facts.identity));
+        context.identity = Some(to_lambda_identity(&facts.identity));
         let rest: [(&str, Value); 9] = [
             ("routeKey", RouteKey::CONNECT.into()),
             ("eventType", EVENT_TYPE.into()),
             ("extendedRequestId", self.request_id.as_str().into()),
             ("requestTime", self.time.clf.as_str().into()),
-            ("messageDirection", DIRECTION.into()),
+            ("messageDirection", MESSAGE_DIRECTION.into()),
             ("connectedAt", facts.connected_at.into()),
             ("requestTimeEpoch", self.time.epoch_ms.into()),
             ("domainName", (*facts.domain_name).into()),
@@ -89,7 +89,7 @@ impl AuthorizerEvent<'_> {
     }
 }
 
-fn typed_identity(identity: &Identity) -> ApiGatewayCustomAuthorizerRequestTypeRequestIdentity {
+fn to_lambda_identity(identity: &RequestIdentity) -> ApiGatewayCustomAuthorizerRequestTypeRequestIdentity {
     let mut typed = ApiGatewayCustomAuthorizerRequestTypeRequestIdentity::default();
     typed.source_ip = Some(String::from(&*identity.source_ip));
     if let Some(ApiKey { key, id }) = identity.api_key.as_deref() {

@@ -31,12 +31,12 @@ pub struct ConnectEvent<'e> {
 impl ConnectEvent<'_> {
     /// The public event type.
     #[must_use]
-    pub fn typed(self) -> ApiGatewayWebsocketProxyRequest {
-        let mut request = self.facts.typed(RouteKey::CONNECT, EVENT_TYPE, self.request_id, self.time);
-        (request.headers, request.multi_value_headers) = self.headers.typed();
+    pub fn into_lambda_event(self) -> ApiGatewayWebsocketProxyRequest {
+        let mut request = self.facts.to_proxy_request(RouteKey::CONNECT, EVENT_TYPE, self.request_id, self.time);
+        (request.headers, request.multi_value_headers) = self.headers.to_header_maps();
         if !self.query.is_empty() {
-            request.query_string_parameters = self.query.typed_single();
-            request.multi_value_query_string_parameters = self.query.typed_multi();
+            request.query_string_parameters = self.query.to_single_value_map();
+            request.multi_value_query_string_parameters = self.query.to_multi_value_map();
         }
         request
     }

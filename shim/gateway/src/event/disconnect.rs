@@ -32,10 +32,10 @@ pub struct DisconnectEvent<'e> {
 impl DisconnectEvent<'_> {
     /// The public event type.
     #[must_use]
-    pub fn typed(self) -> ApiGatewayWebsocketProxyRequest {
+    pub fn into_lambda_event(self) -> ApiGatewayWebsocketProxyRequest {
         let headers = EventHeaders::for_disconnect(&self.facts.domain_name);
-        let mut request = self.facts.typed(RouteKey::DISCONNECT, EVENT_TYPE, self.request_id, self.time);
-        (request.headers, request.multi_value_headers) = headers.typed();
+        let mut request = self.facts.to_proxy_request(RouteKey::DISCONNECT, EVENT_TYPE, self.request_id, self.time);
+        (request.headers, request.multi_value_headers) = headers.to_header_maps();
         request.request_context.disconnect_status_code = Some(self.status_code.into());
         request.request_context.disconnect_reason = Some(self.reason.to_owned());
         request

@@ -33,8 +33,8 @@ pub struct MessageEvent<'e> {
 impl MessageEvent<'_> {
     /// The public event type; the body is moved into it.
     #[must_use]
-    pub fn typed(self) -> ApiGatewayWebsocketProxyRequest {
-        let mut request = self.facts.typed(self.route_key.as_str(), EVENT_TYPE, self.request_id, self.time);
+    pub fn into_lambda_event(self) -> ApiGatewayWebsocketProxyRequest {
+        let mut request = self.facts.to_proxy_request(self.route_key.as_str(), EVENT_TYPE, self.request_id, self.time);
         request.request_context.message_id = Some(self.message_id.as_str().to_owned());
         request.body = Some(self.body);
         request

@@ -9,27 +9,27 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::facts::ConnectionFacts;
-use crate::api::{Api, ApiDefinition, ApiSettings};
+use crate::api::{ApiDefinition, ApiSettings, WebSocketApi};
 use crate::authorizer::AuthorizerContext;
 use crate::id;
-use crate::identity::Identity;
+use crate::identity::RequestIdentity;
 
 /// The version that is written. A reader takes this one only: pods of two versions share records for the minutes of a
 /// rolling deploy, so a change here must first teach readers, and only a release later writers.
-const VERSION: u8 = 1;
+const RECORD_VERSION: u8 = 1;
 
 /// A record that cannot be read back.
 #[derive(Debug, thiserror::Error)]
-pub enum BadRecord {
+pub enum ConnectionRecordError {
     /// Not the JSON of a record. The parser's own text is not kept, because it shows values.
     #[error("the record is not the JSON of a connection (at byte {0})")]
     Json(usize),
     /// Written by another release.
-    #[error("the record has version {0}, this release reads version {VERSION}")]
+    #[error("the record has version {0}, this release reads version {RECORD_VERSION}")]
     Version(u8),
     /// The id is none.
     #[error(transparent)]
-    Id(#[from] id::Malformed),
+    Id(#[from] id::GatewayIdError),
     /// The authorizer context is not an object of scalars.
     #[error("the record's authorizer context is not an object of strings, numbers and booleans")]
     Context,
@@ -38,7 +38,7 @@ pub enum BadRecord {
     Api,
 }
 
-impl From<serde_json::Error> for BadRecord {
+impl From<serde_json::Error> for ConnectionRecordError {
     fn from(error: serde_json::Error) -> Self {
         Self::Json(error.column())
     }
@@ -46,32 +46,32 @@ impl From<serde_json::Error> for BadRecord {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Written<'f> {
+struct EncodedRecord<'f> {
     v: u8,
     api_id: &'f str,
     stage: &'f str,
     connection_id: &'f str,
     domain_name: &'f str,
     connected_at: i64,
-    identity: &'f Identity,
+    identity: &'f RequestIdentity,
     #[serde(skip_serializing_if = "Option::is_none")]
     authorizer: Option<&'f AuthorizerContext>,
 }
 
 #[derive(Deserialize)]
-struct Versioned {
+struct RecordVersion {
     v: u8,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Read {
+struct DecodedRecord {
     api_id: String,
     stage: String,
     connection_id: String,
     domain_name: String,
     connected_at: i64,
-    identity: Identity,
+    identity: RequestIdentity,
     authorizer: Option<Value>,
 }
 
@@ -79,8 +79,8 @@ impl ConnectionFacts {
     /// The record of this connection: everything that differs between connections, some 500 bytes.
     #[must_use]
     pub fn to_record(&self) -> Vec<u8> {
-        let record = Written {
-            v: VERSION,
+        let record = EncodedRecord {
+            v: RECORD_VERSION,
             api_id: &self.api.id,
             stage: &self.api.stage.name,
             connection_id: &self.connection_id,
@@ -96,20 +96,22 @@ impl ConnectionFacts {
     /// deploy that renamed it, keeps that; stage variables are `api`'s.
     ///
     /// # Errors
-    /// [`BadRecord`] for bytes that [`to_record`](Self::to_record) of this release did not write.
-    pub fn from_record(record: &[u8], api: &Arc<Api>) -> Result<Self, BadRecord> {
-        let Versioned { v } = serde_json::from_slice(record)?;
-        if v != VERSION {
-            return Err(BadRecord::Version(v));
+    /// [`ConnectionRecordError`] for bytes that [`to_record`](Self::to_record) of this release did not write.
+    pub fn from_record(record: &[u8], api: &Arc<WebSocketApi>) -> Result<Self, ConnectionRecordError> {
+        let RecordVersion { v } = serde_json::from_slice(record)?;
+        if v != RECORD_VERSION {
+            return Err(ConnectionRecordError::Version(v));
         }
-        let read: Read = serde_json::from_slice(record)?;
+        let read: DecodedRecord = serde_json::from_slice(record)?;
         let authorizer = match read.authorizer {
-            Some(context) => Some(Arc::new(AuthorizerContext::from_event(context).ok_or(BadRecord::Context)?)),
+            Some(context) => {
+                Some(Arc::new(AuthorizerContext::from_event(context).ok_or(ConnectionRecordError::Context)?))
+            }
             None => None,
         };
         Ok(Self {
             api: api_of(read.api_id, read.stage, api)?,
-            connection_id: id::check(&read.connection_id)?,
+            connection_id: id::parse_gateway_id(&read.connection_id)?,
             domain_name: read.domain_name.into(),
             connected_at: read.connected_at,
             identity: read.identity,
@@ -119,7 +121,7 @@ impl ConnectionFacts {
 }
 
 /// `api` itself, or one without routes that is called as the record says: events show an API's names only.
-fn api_of(id: String, stage: String, api: &Arc<Api>) -> Result<Arc<Api>, BadRecord> {
+fn api_of(id: String, stage: String, api: &Arc<WebSocketApi>) -> Result<Arc<WebSocketApi>, ConnectionRecordError> {
     if id == *api.id && stage == *api.stage.name {
         return Ok(api.clone());
     }
@@ -136,7 +138,7 @@ fn api_of(id: String, stage: String, api: &Arc<Api>) -> Result<Arc<Api>, BadReco
         quotas: api.quotas.clone(),
         settings: ApiSettings::default(),
     };
-    Api::new(definition).map(Arc::new).map_err(|_| BadRecord::Api)
+    WebSocketApi::new(definition).map(Arc::new).map_err(|_| ConnectionRecordError::Api)
 }
 
 #[cfg(test)]
@@ -156,26 +158,26 @@ mod tests {
             ("userId".into(), ContextValue::Text("alice \"the\" first".into())),
         ];
         ConnectionFacts {
-            identity: Identity {
+            identity: RequestIdentity {
                 iam: None,
                 api_key: Some(Box::new(ApiKey { key: "k".into(), id: "i".into() })),
                 user_agent: Some("wscat".into()),
                 source_ip: "2001:db8::1".into(),
             },
             authorizer: Some(Arc::new(AuthorizerContext::new("alice", entries, 7))),
-            ..samples::facts(ID, 1_731_332_735_513)
+            ..samples::connection_facts(ID, 1_731_332_735_513)
         }
     }
 
     fn disconnect(facts: &ConnectionFacts) -> Vec<u8> {
-        let request_id = samples::id("BIvUPeo-oAMCJlQ=");
-        let time = EventTime::at(1_731_332_739_000);
+        let request_id = samples::gateway_id("BIvUPeo-oAMCJlQ=");
+        let time = EventTime::from_epoch_ms(1_731_332_739_000);
         DisconnectEvent { facts, request_id, time, status_code: 1006, reason: "Connection lost" }.to_json()
     }
 
     #[test]
     fn the_last_event_of_facts_that_were_read_back_is_the_same() {
-        for facts in [full(), samples::facts(ID, 0)] {
+        for facts in [full(), samples::connection_facts(ID, 0)] {
             let read = ConnectionFacts::from_record(&facts.to_record(), &facts.api).unwrap();
             assert!(Arc::ptr_eq(&read.api, &facts.api));
             assert_eq!(String::from_utf8(disconnect(&read)).unwrap(), String::from_utf8(disconnect(&facts)).unwrap());
@@ -185,21 +187,22 @@ mod tests {
     #[test]
     fn a_connection_of_another_stage_keeps_it() {
         let facts = full();
-        let mut renamed = samples::definition();
+        let mut renamed = samples::api_definition();
         (renamed.id, renamed.stage) = ("def".to_owned(), "next".to_owned());
-        let read = ConnectionFacts::from_record(&facts.to_record(), &Arc::new(Api::new(renamed).unwrap())).unwrap();
+        let read =
+            ConnectionFacts::from_record(&facts.to_record(), &Arc::new(WebSocketApi::new(renamed).unwrap())).unwrap();
         assert_eq!(disconnect(&read), disconnect(&facts));
     }
 
     #[test]
     fn what_is_no_record_is_refused_without_showing_it() {
-        let api = samples::api();
+        let api = samples::websocket_api();
         let read = |text: &str| ConnectionFacts::from_record(text.as_bytes(), &api).unwrap_err();
-        assert!(matches!(read("{\"v\":2}"), BadRecord::Version(2)));
-        assert!(matches!(read(""), BadRecord::Json(_)));
+        assert!(matches!(read("{\"v\":2}"), ConnectionRecordError::Version(2)));
+        assert!(matches!(read(""), ConnectionRecordError::Json(_)));
         let good = String::from_utf8(full().to_record()).unwrap();
-        assert!(matches!(read(&good.replace(ID, "short")), BadRecord::Id(_)));
-        assert!(matches!(read(&good.replace("\"staff\":false", "\"staff\":[]")), BadRecord::Context));
+        assert!(matches!(read(&good.replace(ID, "short")), ConnectionRecordError::Id(_)));
+        assert!(matches!(read(&good.replace("\"staff\":false", "\"staff\":[]")), ConnectionRecordError::Context));
         let bad = read(&good.replace("\"userAgent\":\"wscat\"", "\"userAgent\":{\"secret\":1}"));
         assert!(!bad.to_string().contains("secret"), "{bad}");
     }

@@ -4,11 +4,11 @@ use aws_lambda_events::apigw::{ApiGatewayCustomAuthorizerRequestTypeRequest, Api
 use serde_json::Value;
 
 use super::*;
-use crate::api::Api;
+use crate::api::WebSocketApi;
 use crate::authorizer::{AuthorizerContext, ContextValue};
 use crate::handshake::{EventHeaders, HandshakeRequest, QueryParameters};
 use crate::route::RouteKey;
-use crate::samples::{definition, facts, handshake, id};
+use crate::samples::{api_definition, connection_facts, gateway_id, handshake_request};
 use crate::time::EventTime;
 
 const CONNECT: &str = include_str!("../../fixtures/connect.json");
@@ -22,7 +22,7 @@ fn text(bytes: Vec<u8>) -> String {
 }
 
 fn captured_handshake() -> HandshakeRequest {
-    handshake(&[
+    handshake_request(&[
         ("sec-websocket-version", "13"),
         ("sec-websocket-key", "+W5xw47OHh3OTFsWKjGu9Q=="),
         ("connection", "Upgrade"),
@@ -35,8 +35,8 @@ fn captured_handshake() -> HandshakeRequest {
 fn with_connect<T>(request: &HandshakeRequest, facts: &ConnectionFacts, then: impl Fn(ConnectEvent<'_>) -> T) -> T {
     let headers = EventHeaders::for_authorizer(request).into_connect();
     let query = request.query_parameters();
-    let time = EventTime::at(1_731_324_924_561);
-    then(ConnectEvent { facts, headers: &headers, query: &query, request_id: id("BFHPhFe3IAMF95g="), time })
+    let time = EventTime::from_epoch_ms(1_731_324_924_561);
+    then(ConnectEvent { facts, headers: &headers, query: &query, request_id: gateway_id("BFHPhFe3IAMF95g="), time })
 }
 
 fn connect_json(request: &HandshakeRequest, facts: &ConnectionFacts) -> String {
@@ -44,27 +44,27 @@ fn connect_json(request: &HandshakeRequest, facts: &ConnectionFacts) -> String {
 }
 
 fn connect_facts() -> ConnectionFacts {
-    facts("BFHPhfCWIAMCKlQ=", 1_731_324_924_553)
+    connection_facts("BFHPhfCWIAMCKlQ=", 1_731_324_924_553)
 }
 
 fn message<'e>(facts: &'e ConnectionFacts, route_key: &'e RouteKey, body: &str) -> MessageEvent<'e> {
     MessageEvent {
         facts,
         route_key,
-        message_id: id("BFaVtfGSIAMCKug="),
-        request_id: id("BFaVtH2HoAMFZEQ="),
-        time: EventTime::at(1_731_332_746_514),
+        message_id: gateway_id("BFaVtfGSIAMCKug="),
+        request_id: gateway_id("BFaVtH2HoAMFZEQ="),
+        time: EventTime::from_epoch_ms(1_731_332_746_514),
         body: body.to_owned(),
     }
 }
 
 fn message_facts() -> ConnectionFacts {
-    facts("BFaT_fALIAMCKug=", 1_731_332_735_513)
+    connection_facts("BFaT_fALIAMCKug=", 1_731_332_735_513)
 }
 
 fn disconnect<'e>(facts: &'e ConnectionFacts, status_code: u16, reason: &'e str) -> DisconnectEvent<'e> {
-    let time = EventTime::at(1_731_333_109_875);
-    DisconnectEvent { facts, request_id: id("BFbOeE87IAMF31w="), time, status_code, reason }
+    let time = EventTime::from_epoch_ms(1_731_333_109_875);
+    DisconnectEvent { facts, request_id: gateway_id("BFbOeE87IAMF31w="), time, status_code, reason }
 }
 
 fn with_authorizer(mut facts: ConnectionFacts) -> ConnectionFacts {
@@ -106,17 +106,17 @@ fn disconnect_json(facts: &ConnectionFacts, code: u16, reason: &str) -> String {
 }
 
 fn authorizer_facts() -> ConnectionFacts {
-    let mut definition = definition();
+    let mut definition = api_definition();
     (definition.id, definition.stage) = ("c5jwxq709g".to_owned(), "production".to_owned());
-    let mut facts = facts("FDmBIeapIAMCIQg=", 1_737_995_987_617);
-    facts.api = Api::new(definition).unwrap().into();
+    let mut facts = connection_facts("FDmBIeapIAMCIQg=", 1_737_995_987_617);
+    facts.api = WebSocketApi::new(definition).unwrap().into();
     facts.domain_name = "c5jwxq709g.execute-api.us-east-1.amazonaws.com".into();
     facts.identity.source_ip = "192.0.2.96".into();
     facts
 }
 
 fn authorizer_handshake() -> HandshakeRequest {
-    let mut request = handshake(&[
+    let mut request = handshake_request(&[
         ("authorization", "Leo"),
         ("sec-websocket-extensions", EXTENSIONS),
         ("sec-websocket-key", "CYZZrfNgEcgzzzwL44qytQ=="),
@@ -130,8 +130,14 @@ fn authorizer_handshake() -> HandshakeRequest {
 
 fn with_authorizer_event<T>(then: impl Fn(AuthorizerEvent<'_>) -> T) -> T {
     let (facts, headers) = (authorizer_facts(), EventHeaders::for_authorizer(&authorizer_handshake()));
-    let (query, time) = (QueryParameters::default(), EventTime::at(1_737_995_987_617));
-    then(AuthorizerEvent { facts: &facts, headers: &headers, query: &query, request_id: id("FDmBIG3EoAMEqYA="), time })
+    let (query, time) = (QueryParameters::default(), EventTime::from_epoch_ms(1_737_995_987_617));
+    then(AuthorizerEvent {
+        facts: &facts,
+        headers: &headers,
+        query: &query,
+        request_id: gateway_id("FDmBIG3EoAMEqYA="),
+        time,
+    })
 }
 
 #[test]
@@ -142,7 +148,7 @@ fn ev_4_authorizer_request_equals_the_capture() {
 #[test]
 fn typed_authorizer_request_says_what_the_bytes_say() {
     let parsed: ApiGatewayCustomAuthorizerRequestTypeRequest = serde_json::from_str(AUTHORIZER).unwrap();
-    assert_eq!(with_authorizer_event(|event| event.typed()), parsed);
+    assert_eq!(with_authorizer_event(|event| event.into_lambda_event()), parsed);
     assert_eq!(parsed.request_context.other["connectionId"], "FDmBIeapIAMCIQg=");
 }
 
@@ -151,16 +157,16 @@ fn typed_events_say_what_the_bytes_say() {
     let facts = with_authorizer(message_facts());
     let key = RouteKey::parse("$default").unwrap();
     let sent = message(&facts, &key, "hello");
-    assert_same(&sent.clone().typed(), &text(sent.to_json()));
+    assert_same(&sent.clone().into_lambda_event(), &text(sent.to_json()));
     let ended = disconnect(&facts, 1001, "");
-    assert_same(&ended.typed(), &text(ended.to_json()));
+    assert_same(&ended.into_lambda_event(), &text(ended.to_json()));
 
     let mut request = captured_handshake();
     request.query = Some("a=1&a=2&b=%20".to_owned());
     request.headers.append("cookie", "x=1".parse().unwrap());
     request.headers.append("cookie", "y=2".parse().unwrap());
     let facts = with_authorizer(connect_facts());
-    let typed = with_connect(&request, &facts, |event| event.typed());
+    let typed = with_connect(&request, &facts, |event| event.into_lambda_event());
     let mut parsed: ApiGatewayWebsocketProxyRequest = serde_json::from_str(&connect_json(&request, &facts)).unwrap();
     // The public type's reader appends to the values of one name; both forms agree on the single-valued map as well.
     parsed.headers = typed.headers.clone();
@@ -178,9 +184,13 @@ fn lambda_http_sees_the_same_websocket_context() {
     let key = RouteKey::parse("chat").unwrap();
     let sent = message(&facts, &key, "hello");
     let ended = disconnect(&facts, 1001, "Going away");
-    let opened = with_connect(&captured_handshake(), &facts, |event| (event.typed(), text(event.to_json())));
-    for (typed, json) in [opened, (sent.clone().typed(), text(sent.to_json())), (ended.typed(), text(ended.to_json()))]
-    {
+    let opened =
+        with_connect(&captured_handshake(), &facts, |event| (event.into_lambda_event(), text(event.to_json())));
+    for (typed, json) in [
+        opened,
+        (sent.clone().into_lambda_event(), text(sent.to_json())),
+        (ended.into_lambda_event(), text(ended.to_json())),
+    ] {
         let request = from_str(&json).unwrap();
         match request.request_context_ref() {
             Some(RequestContext::WebSocket(context)) => assert_eq!(*context, typed.request_context),
@@ -211,14 +221,14 @@ fn qs_1_the_single_valued_map_shows_the_last_value() {
 
 #[test]
 fn ev_6_stage_variables_stand_before_the_context() {
-    let mut definition = definition();
+    let mut definition = api_definition();
     definition.stage_variables.insert("table".to_owned(), "messages".to_owned());
     let mut facts = message_facts();
-    facts.api = Api::new(definition).unwrap().into();
+    facts.api = WebSocketApi::new(definition).unwrap().into();
     let key = RouteKey::parse("chat").unwrap();
     let event = message(&facts, &key, "");
     assert!(text(event.to_json()).starts_with(r#"{"stageVariables":{"table":"messages"},"requestContext":{"#));
-    assert_eq!(event.typed().stage_variables["table"], "messages");
+    assert_eq!(event.into_lambda_event().stage_variables["table"], "messages");
 }
 
 #[test]
@@ -240,7 +250,7 @@ fn idn_1_to_3_identity_shows_key_agent_and_address() {
     let event = message(&facts, &key, "");
     let expected = r#""identity":{"apiKey":"k","apiKeyId":"i","userAgent":"agent/1","sourceIp":"166.90.225.1"}"#;
     assert!(text(event.to_json()).contains(expected));
-    let identity = event.typed().request_context.identity;
+    let identity = event.into_lambda_event().request_context.identity;
     assert_eq!((identity.api_key.as_deref(), identity.user_agent.as_deref()), (Some("k"), Some("agent/1")));
 }
 
@@ -258,7 +268,7 @@ fn idn_4_identity_shows_the_caller_of_a_signature() {
     let event = message(&facts, &key, "");
     let expected = r#""identity":{"accountId":"123456789012","caller":"AIDA","accessKey":"AKIA","userArn":"arn:aws:iam::123456789012:user/alice","user":"AIDA","sourceIp":"166.90.225.1"}"#;
     assert!(text(event.to_json()).contains(expected));
-    let identity = event.typed().request_context.identity;
+    let identity = event.into_lambda_event().request_context.identity;
     assert_eq!((identity.caller.as_deref(), identity.access_key.as_deref()), (Some("AIDA"), Some("AKIA")));
 }
 
@@ -269,7 +279,7 @@ fn body_2_any_text_passes_byte_for_byte() {
         let event = message(&facts, &key, body);
         let parsed: Value = serde_json::from_slice(&event.to_json()).unwrap();
         assert_eq!(parsed["body"], body);
-        assert_eq!(event.typed().body.as_deref(), Some(body));
+        assert_eq!(event.into_lambda_event().body.as_deref(), Some(body));
     }
 }
 

@@ -12,11 +12,11 @@ use super::facts::ConnectionFacts;
 use crate::authorizer::AuthorizerContext;
 use crate::handshake::{EventHeaders, MultiHeaders, MultiQuery, QueryParameters, SingleHeaders, SingleQuery};
 use crate::id::GatewayId;
-use crate::identity::Identity;
+use crate::identity::RequestIdentity;
 use crate::time::{ClfTime, EventTime};
 
 /// `messageDirection` of every event captured so far.
-pub(super) const DIRECTION: &str = "IN";
+pub(super) const MESSAGE_DIRECTION: &str = "IN";
 
 /// Room for a typical event; a MESSAGE has about 600 bytes beside its body.
 pub(super) const TYPICAL_BYTES: usize = 1024;
@@ -76,7 +76,7 @@ pub(super) struct RequestContext<'e> {
     stage: &'e str,
     connected_at: i64,
     request_time_epoch: i64,
-    identity: &'e Identity,
+    identity: &'e RequestIdentity,
     request_id: GatewayId,
     domain_name: &'e str,
     connection_id: GatewayId,
@@ -100,7 +100,7 @@ impl<'e> RequestContext<'e> {
             event_type,
             extended_request_id: request_id,
             request_time: time.clf,
-            message_direction: DIRECTION,
+            message_direction: MESSAGE_DIRECTION,
             disconnect_reason: None,
             stage: &facts.api.stage.name,
             connected_at: facts.connected_at,

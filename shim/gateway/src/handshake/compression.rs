@@ -9,11 +9,11 @@ use http::header::{HeaderValue, SEC_WEBSOCKET_EXTENSIONS};
 
 /// How compression is offered to clients that ask for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Compression {
+pub enum CompressionMode {
     /// As API Gateway answers: a client may refer back to its earlier messages, unless it offers not to.
     Aws,
     /// Every message stands for itself in both directions, whatever the client offers: nothing is kept between messages.
-    Lean,
+    NoContextTakeover,
     /// Not at all: offers are ignored, as RFC 7692 allows.
     Off,
 }
@@ -31,13 +31,13 @@ pub struct DeflateAgreement {
 
 /// The first acceptable offer among the request's `Sec-WebSocket-Extensions`; `None` when there is none.
 #[must_use]
-pub fn negotiate_deflate(compression: Compression, headers: &HeaderMap) -> Option<DeflateAgreement> {
-    if compression == Compression::Off {
+pub fn negotiate_deflate(compression: CompressionMode, headers: &HeaderMap) -> Option<DeflateAgreement> {
+    if compression == CompressionMode::Off {
         return None;
     }
     let values = headers.get_all(SEC_WEBSOCKET_EXTENSIONS).iter().filter_map(|value| value.to_str().ok());
-    let offer = values.flat_map(|value| outside_quotes(value, ',')).find_map(Offer::parse)?;
-    let lean = compression == Compression::Lean;
+    let offer = values.flat_map(|value| split_outside_quotes(value, ',')).find_map(DeflateOffer::parse)?;
+    let lean = compression == CompressionMode::NoContextTakeover;
     Some(DeflateAgreement {
         server_no_context_takeover: lean || offer.server_no_context_takeover,
         client_no_context_takeover: lean || offer.client_no_context_takeover,
@@ -48,7 +48,7 @@ pub fn negotiate_deflate(compression: Compression, headers: &HeaderMap) -> Optio
 impl DeflateAgreement {
     /// The value of `Sec-WebSocket-Extensions` in the `101`.
     #[must_use]
-    pub fn answer(&self) -> HeaderValue {
+    pub fn response_header(&self) -> HeaderValue {
         let mut answer = "permessage-deflate".to_owned();
         if self.server_no_context_takeover {
             answer += ";server_no_context_takeover";
@@ -65,47 +65,47 @@ impl DeflateAgreement {
 
 /// One offer of permessage-deflate. Every parameter may stand once (RFC 7692 section 7.1).
 #[derive(Default)]
-struct Offer {
+struct DeflateOffer {
     server_no_context_takeover: bool,
     client_no_context_takeover: bool,
     server_max_window_bits: Option<u8>,
     client_max_window_bits: bool,
 }
 
-impl Offer {
+impl DeflateOffer {
     fn parse(offer: &str) -> Option<Self> {
-        let mut parts = outside_quotes(offer, ';');
+        let mut parts = split_outside_quotes(offer, ';');
         if !parts.next()?.eq_ignore_ascii_case("permessage-deflate") {
             return None;
         }
         let mut read = Self::default();
         for part in parts {
             let (name, value) = part.split_once('=').map_or((part, None), |(name, value)| (name, Some(value)));
-            read.take(name.trim_end(), value.map(str::trim_start))?;
+            read.apply_parameter(name.trim_end(), value.map(str::trim_start))?;
         }
         Some(read)
     }
 
     /// Takes a parameter in; `None` for one that is unknown, malformed, or there already.
-    fn take(&mut self, name: &str, value: Option<&str>) -> Option<()> {
+    fn apply_parameter(&mut self, name: &str, value: Option<&str>) -> Option<()> {
         match (name, value) {
-            ("server_no_context_takeover", None) => once(&mut self.server_no_context_takeover),
-            ("client_no_context_takeover", None) => once(&mut self.client_no_context_takeover),
+            ("server_no_context_takeover", None) => set_once(&mut self.server_no_context_takeover),
+            ("client_no_context_takeover", None) => set_once(&mut self.client_no_context_takeover),
             ("server_max_window_bits", Some(value)) if self.server_max_window_bits.is_none() => {
                 self.server_max_window_bits = Some(window_bits(value)?);
                 Some(())
             }
-            ("client_max_window_bits", None) => once(&mut self.client_max_window_bits),
+            ("client_max_window_bits", None) => set_once(&mut self.client_max_window_bits),
             ("client_max_window_bits", Some(value)) => {
                 window_bits(value)?;
-                once(&mut self.client_max_window_bits)
+                set_once(&mut self.client_max_window_bits)
             }
             _ => None,
         }
     }
 }
 
-fn once(seen: &mut bool) -> Option<()> {
+fn set_once(seen: &mut bool) -> Option<()> {
     if std::mem::replace(seen, true) { None } else { Some(()) }
 }
 
@@ -120,7 +120,7 @@ fn window_bits(value: &str) -> Option<u8> {
 }
 
 /// Splits at every `separator` that no quoted string contains, and trims.
-fn outside_quotes(text: &str, separator: char) -> impl Iterator<Item = &str> {
+fn split_outside_quotes(text: &str, separator: char) -> impl Iterator<Item = &str> {
     let mut quoted = false;
     let split = text.split(move |c| {
         quoted ^= c == '"';
@@ -135,17 +135,17 @@ mod tests {
 
     use super::*;
 
-    fn answer(compression: Compression, offers: &[&str]) -> Option<String> {
+    fn answer(compression: CompressionMode, offers: &[&str]) -> Option<String> {
         let mut headers = HeaderMap::new();
         for offer in offers {
             headers.append(SEC_WEBSOCKET_EXTENSIONS, HeaderValue::from_str(offer).unwrap());
         }
         let agreement = negotiate_deflate(compression, &headers)?;
-        Some(agreement.answer().to_str().unwrap().to_owned())
+        Some(agreement.response_header().to_str().unwrap().to_owned())
     }
 
     fn aws(offer: &str) -> Option<String> {
-        answer(Compression::Aws, &[offer])
+        answer(CompressionMode::Aws, &[offer])
     }
 
     #[test]
@@ -165,7 +165,7 @@ mod tests {
         );
         let quoted = "permessage-deflate; server_max_window_bits=\"8\"";
         assert_eq!(aws(quoted).as_deref(), Some("permessage-deflate;server_max_window_bits=8"));
-        let lean = answer(Compression::Lean, &["permessage-deflate; client_max_window_bits"]);
+        let lean = answer(CompressionMode::NoContextTakeover, &["permessage-deflate; client_max_window_bits"]);
         assert_eq!(lean.as_deref(), Some("permessage-deflate;server_no_context_takeover;client_no_context_takeover"));
     }
 
@@ -190,7 +190,7 @@ mod tests {
         }
         assert_eq!(aws("x-webkit-deflate-frame, permessage-bzip2"), None);
         assert_eq!(aws("x; y=\"a, permessage-deflate, b\""), None);
-        assert_eq!(answer(Compression::Off, &["permessage-deflate"]), None);
+        assert_eq!(answer(CompressionMode::Off, &["permessage-deflate"]), None);
     }
 
     #[test]
@@ -199,7 +199,10 @@ mod tests {
             "permessage-deflate; server_max_window_bits=99, other",
             "permessage-deflate; server_max_window_bits=10, permessage-deflate",
         ];
-        assert_eq!(answer(Compression::Aws, &offers).as_deref(), Some("permessage-deflate;server_max_window_bits=10"));
+        assert_eq!(
+            answer(CompressionMode::Aws, &offers).as_deref(),
+            Some("permessage-deflate;server_max_window_bits=10")
+        );
     }
 
     proptest! {

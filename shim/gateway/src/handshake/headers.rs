@@ -19,7 +19,7 @@ static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-prot
 static X_RESTAPI: HeaderName = HeaderName::from_static("x-restapi");
 
 /// Names that clients and API Gateway write in mixed case, beside their lower-case form; sorted for binary search.
-const MIXED_CASE: [(&str, &str); 38] = [
+const CONVENTIONAL_CASE: [(&str, &str); 38] = [
     ("accept", "Accept"),
     ("accept-charset", "Accept-Charset"),
     ("accept-encoding", "Accept-Encoding"),
@@ -79,10 +79,10 @@ impl EventHeaders {
         ] {
             headers.0.insert(name, HeaderValue::from_static(value));
         }
-        headers.set(HOST, &request.domain_name);
-        headers.set(X_FORWARDED_FOR.clone(), request.forwarded_for.as_deref().unwrap_or(&request.source_ip));
+        headers.set_or_remove(HOST, &request.domain_name);
+        headers.set_or_remove(X_FORWARDED_FOR.clone(), request.forwarded_for.as_deref().unwrap_or(&request.source_ip));
         if !headers.0.contains_key(&X_AMZN_TRACE_ID) {
-            headers.set(X_AMZN_TRACE_ID.clone(), &request.trace_id);
+            headers.set_or_remove(X_AMZN_TRACE_ID.clone(), &request.trace_id);
         }
         headers
     }
@@ -100,7 +100,7 @@ impl EventHeaders {
     #[must_use]
     pub fn for_disconnect(domain_name: &str) -> Self {
         let mut headers = Self(HeaderMap::with_capacity(4));
-        headers.set(HOST, domain_name);
+        headers.set_or_remove(HOST, domain_name);
         for name in [&X_API_KEY, &X_FORWARDED_FOR, &X_RESTAPI] {
             headers.0.insert(name, HeaderValue::from_static(""));
         }
@@ -109,14 +109,14 @@ impl EventHeaders {
 
     /// The last value of `name`, which is what the single-valued map shows (HDR-6).
     #[must_use]
-    pub fn last(&self, name: &HeaderName) -> Option<&HeaderValue> {
+    pub fn last_value(&self, name: &HeaderName) -> Option<&HeaderValue> {
         self.0.get_all(name).into_iter().next_back()
     }
 
     /// The single-valued and the multi-valued map as the public event type has them. Where no name repeats, which is
     /// nearly always, they are the same.
     #[must_use]
-    pub fn typed(&self) -> (HeaderMap, HeaderMap) {
+    pub fn to_header_maps(&self) -> (HeaderMap, HeaderMap) {
         let Self(multi) = self;
         if multi.keys_len() == multi.len() {
             return (multi.clone(), multi.clone());
@@ -129,7 +129,7 @@ impl EventHeaders {
     }
 
     /// Sets what may not be a header value (a host taken from a URI); then the header stays away.
-    fn set(&mut self, name: HeaderName, value: &str) {
+    fn set_or_remove(&mut self, name: HeaderName, value: &str) {
         match HeaderValue::from_str(value) {
             Ok(value) => drop(self.0.insert(name, value)),
             Err(_) => drop(self.0.remove(name)),
@@ -137,7 +137,7 @@ impl EventHeaders {
     }
 
     /// The names in the order of events.
-    fn sorted(&self) -> Vec<&HeaderName> {
+    fn sorted_names(&self) -> Vec<&HeaderName> {
         let mut names: Vec<&HeaderName> = self.0.keys().collect();
         names.sort_unstable_by_key(|name| name.as_str());
         names
@@ -147,52 +147,52 @@ impl EventHeaders {
 /// `name` as events write it.
 fn event_case(name: &HeaderName) -> &str {
     let lower = name.as_str();
-    MIXED_CASE.binary_search_by_key(&lower, |(known, _)| known).map_or(lower, |index| MIXED_CASE[index].1)
+    CONVENTIONAL_CASE.binary_search_by_key(&lower, |(known, _)| known).map_or(lower, |index| CONVENTIONAL_CASE[index].1)
 }
 
 /// `headers` as JSON: the last value of each name.
-pub(crate) struct SingleValued<'h>(pub &'h EventHeaders);
+pub(crate) struct SingleValueHeaders<'h>(pub &'h EventHeaders);
 
 /// `multiValueHeaders` as JSON: all values of each name.
-pub(crate) struct MultiValued<'h>(pub &'h EventHeaders);
+pub(crate) struct MultiValueHeaders<'h>(pub &'h EventHeaders);
 
-struct Text<'v>(&'v HeaderValue);
+struct HeaderText<'v>(&'v HeaderValue);
 
-struct Values<'v>(GetAll<'v, HeaderValue>);
+struct HeaderValues<'v>(GetAll<'v, HeaderValue>);
 
-impl Serialize for SingleValued<'_> {
+impl Serialize for SingleValueHeaders<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        for name in self.0.sorted() {
-            if let Some(value) = self.0.last(name) {
-                map.serialize_entry(event_case(name), &Text(value))?;
+        for name in self.0.sorted_names() {
+            if let Some(value) = self.0.last_value(name) {
+                map.serialize_entry(event_case(name), &HeaderText(value))?;
             }
         }
         map.end()
     }
 }
 
-impl Serialize for MultiValued<'_> {
+impl Serialize for MultiValueHeaders<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        for name in self.0.sorted() {
-            map.serialize_entry(event_case(name), &Values(self.0.0.get_all(name)))?;
+        for name in self.0.sorted_names() {
+            map.serialize_entry(event_case(name), &HeaderValues(self.0.0.get_all(name)))?;
         }
         map.end()
     }
 }
 
-impl Serialize for Values<'_> {
+impl Serialize for HeaderValues<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut list = serializer.serialize_seq(None)?;
         for value in &self.0 {
-            list.serialize_element(&Text(value))?;
+            list.serialize_element(&HeaderText(value))?;
         }
         list.end()
     }
 }
 
-impl Serialize for Text<'_> {
+impl Serialize for HeaderText<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&String::from_utf8_lossy(self.0.as_bytes()))
     }
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn hdr_4_the_table_is_sorted_and_differs_in_case_only() {
-        assert!(MIXED_CASE.is_sorted());
-        assert!(MIXED_CASE.iter().all(|(lower, mixed)| *lower == mixed.to_ascii_lowercase()));
+        assert!(CONVENTIONAL_CASE.is_sorted());
+        assert!(CONVENTIONAL_CASE.iter().all(|(lower, mixed)| *lower == mixed.to_ascii_lowercase()));
     }
 }

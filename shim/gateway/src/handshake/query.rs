@@ -25,12 +25,12 @@ impl QueryParameters {
         let mut entries: Vec<(String, Vec<String>)> = Vec::new();
         for segment in query.split('&').filter(|segment| !segment.is_empty()) {
             let (name, value) = segment.split_once('=').unwrap_or((segment, ""));
-            let name = decode(name);
+            let name = decode_component(name);
             let position = *positions.entry(name).or_insert_with_key(|name| {
                 entries.push((name.clone(), Vec::with_capacity(1)));
                 entries.len() - 1
             });
-            entries[position].1.push(decode(value));
+            entries[position].1.push(decode_component(value));
         }
         Self { entries }
     }
@@ -43,37 +43,37 @@ impl QueryParameters {
 
     /// The last value of `name`, which is what the single-valued map shows (QS-1).
     #[must_use]
-    pub fn last(&self, name: &str) -> Option<&str> {
+    pub fn last_value(&self, name: &str) -> Option<&str> {
         let (_, values) = self.entries.iter().find(|(entry, _)| entry == name)?;
         values.last().map(String::as_str)
     }
 
     /// The single-valued map as the public event type has it.
     #[must_use]
-    pub fn typed_single(&self) -> QueryMap {
+    pub fn to_single_value_map(&self) -> QueryMap {
         let last = |values: &Vec<String>| values.last().cloned().into_iter().collect::<Vec<_>>();
         self.entries.iter().map(|(name, values)| (name.clone(), last(values))).collect::<HashMap<_, _>>().into()
     }
 
     /// The multi-valued map as the public event type has it.
     #[must_use]
-    pub fn typed_multi(&self) -> QueryMap {
+    pub fn to_multi_value_map(&self) -> QueryMap {
         self.entries.iter().cloned().collect::<HashMap<_, _>>().into()
     }
 }
 
-fn decode(text: &str) -> String {
+fn decode_component(text: &str) -> String {
     let spaced = text.replace('+', " ");
     percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
 }
 
 /// `queryStringParameters` as JSON.
-pub(crate) struct SingleValued<'q>(pub &'q QueryParameters);
+pub(crate) struct SingleValueQuery<'q>(pub &'q QueryParameters);
 
 /// `multiValueQueryStringParameters` as JSON.
-pub(crate) struct MultiValued<'q>(pub &'q QueryParameters);
+pub(crate) struct MultiValueQuery<'q>(pub &'q QueryParameters);
 
-impl Serialize for SingleValued<'_> {
+impl Serialize for SingleValueQuery<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.0.entries.len()))?;
         for (name, values) in &self.0.entries {
@@ -83,7 +83,7 @@ impl Serialize for SingleValued<'_> {
     }
 }
 
-impl Serialize for MultiValued<'_> {
+impl Serialize for MultiValueQuery<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.0.entries.iter().map(|(name, values)| (name, values)))
     }

@@ -10,7 +10,7 @@ use http::StatusCode;
 
 use crate::iam::SignatureError;
 use crate::id::GatewayId;
-use crate::reply::IntegrationFailure;
+use crate::reply::IntegrationError;
 
 /// Why a handshake is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub enum Rejection {
     /// The `$connect` handler answered with this status, which is passed on: 300 to 599.
     Handler(u16),
     /// The `$connect` integration gave no reply: 502, 504 or 500.
-    Integration(IntegrationFailure),
+    Integration(IntegrationError),
     /// This server takes no new connections, because it drains or is overloaded: 503. API Gateway has no such state.
     Unavailable,
 }
@@ -78,7 +78,7 @@ impl Rejection {
             Self::Handler(status) => {
                 StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("Rejected")
             }
-            Self::Integration(IntegrationFailure::TimedOut) => "Endpoint request timed out",
+            Self::Integration(IntegrationError::TimedOut) => "Endpoint request timed out",
             Self::Integration(_) => "Internal server error",
             Self::Unavailable => "Service Unavailable",
         })
@@ -96,10 +96,10 @@ impl Rejection {
 
     /// The body of the response: JSON, or empty for 426.
     #[must_use]
-    pub fn body(self, connection_id: GatewayId, request_id: GatewayId) -> String {
+    pub fn response_body(self, connection_id: GatewayId, request_id: GatewayId) -> String {
         match &*self.message() {
             "" => String::new(),
-            message => crate::reply::error_text(message, connection_id, request_id),
+            message => crate::reply::error_json(message, connection_id, request_id),
         }
     }
 }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::authorizer::AuthorizerOutcome;
-use crate::samples::{handshake, headers, id};
+use crate::samples::{gateway_id, handshake_request, header_map};
 
 fn single(headers: &EventHeaders) -> serde_json::Value {
     serde_json::to_value(SingleHeaders(headers)).unwrap()
@@ -15,11 +15,11 @@ fn names(headers: &EventHeaders) -> Vec<String> {
     json.split('"').skip(1).step_by(4).map(str::to_owned).collect()
 }
 
-fn reply(status: u16) -> Result<Reply, IntegrationFailure> {
-    Ok(Reply { status, headers: http::HeaderMap::new(), body: Some("ignored".to_owned()), is_base64: false })
+fn reply(status: u16) -> Result<IntegrationReply, IntegrationError> {
+    Ok(IntegrationReply { status, headers: http::HeaderMap::new(), body: Some("ignored".to_owned()), is_base64: false })
 }
 
-fn status(result: Result<Reply, IntegrationFailure>) -> u16 {
+fn status(result: Result<IntegrationReply, IntegrationError>) -> u16 {
     match connect_outcome(result) {
         ConnectOutcome::Accepted { .. } => 101,
         ConnectOutcome::Rejected(rejection) => rejection.status().as_u16(),
@@ -28,8 +28,10 @@ fn status(result: Result<Reply, IntegrationFailure>) -> u16 {
 
 #[test]
 fn hdr_2_connection_headers_are_for_the_authorizer_only() {
-    let full =
-        EventHeaders::for_authorizer(&handshake(&[("connection", "keep-alive, Upgrade"), ("content-length", "7")]));
+    let full = EventHeaders::for_authorizer(&handshake_request(&[
+        ("connection", "keep-alive, Upgrade"),
+        ("content-length", "7"),
+    ]));
     let shown = single(&full);
     assert_eq!(
         (&shown["Connection"], &shown["Upgrade"], &shown["content-length"]),
@@ -45,7 +47,7 @@ fn hdr_2_connection_headers_are_for_the_authorizer_only() {
 fn hdr_4_and_5_names_keep_their_case_in_alphabetical_order() {
     let sent =
         [("x-forwarded-port", "80"), ("x-api-key", "k"), ("user-agent", "a"), ("x-custom", "c"), ("origin", "o")];
-    let shown = names(&EventHeaders::for_authorizer(&handshake(&sent)).into_connect());
+    let shown = names(&EventHeaders::for_authorizer(&handshake_request(&sent)).into_connect());
     let expected = [
         "Host",
         "Origin",
@@ -62,7 +64,7 @@ fn hdr_4_and_5_names_keep_their_case_in_alphabetical_order() {
 
 #[test]
 fn hdr_6_the_last_value_is_the_single_one() {
-    let mut request = handshake(&[("x-a", "1")]);
+    let mut request = handshake_request(&[("x-a", "1")]);
     request.headers.append("x-a", "2".parse().unwrap());
     let shown = EventHeaders::for_authorizer(&request);
     assert_eq!(single(&shown)["x-a"], "2");
@@ -71,13 +73,13 @@ fn hdr_6_the_last_value_is_the_single_one() {
 
 #[test]
 fn hdr_7_subprotocols_are_shown_exactly_as_sent() {
-    let shown = EventHeaders::for_authorizer(&handshake(&[("sec-websocket-protocol", "a-v1,  b ,c")]));
+    let shown = EventHeaders::for_authorizer(&handshake_request(&[("sec-websocket-protocol", "a-v1,  b ,c")]));
     assert_eq!(single(&shown)["Sec-WebSocket-Protocol"], "a-v1,  b ,c");
 }
 
 #[test]
 fn hdr_9_what_the_client_claims_about_its_address_is_not_shown() {
-    let mut request = handshake(&[("x-forwarded-for", "10.9.8.7"), ("x-forwarded-proto", "http")]);
+    let mut request = handshake_request(&[("x-forwarded-for", "10.9.8.7"), ("x-forwarded-proto", "http")]);
     assert_eq!(single(&EventHeaders::for_authorizer(&request))["X-Forwarded-For"], "166.90.225.1");
     request.forwarded_for = Some("198.51.100.1, 166.90.225.1".to_owned());
     let shown = single(&EventHeaders::for_authorizer(&request));
@@ -104,7 +106,7 @@ fn qs_2_values_are_decoded_once() {
     let query = QueryParameters::parse("&a=%2541&b=x+y&c=%zz&d=%ff&=e&a%20b=1=2&f");
     let expected = [("a", "%41"), ("b", "x y"), ("c", "%zz"), ("d", "\u{fffd}"), ("", "e"), ("a b", "1=2"), ("f", "")];
     for (name, value) in expected {
-        assert_eq!(query.last(name), Some(value), "{name}");
+        assert_eq!(query.last_value(name), Some(value), "{name}");
     }
     assert!(QueryParameters::parse("").is_empty() && QueryParameters::parse("&&").is_empty());
 }
@@ -121,7 +123,7 @@ fn con_success_is_any_2xx_and_other_statuses_pass() {
 
 #[test]
 fn con_failures_have_gateway_statuses() {
-    use IntegrationFailure::{Function, Malformed, NotInvokable, Throttled, TimedOut};
+    use IntegrationError::{Function, Malformed, NotInvokable, Throttled, TimedOut};
     for (failure, code) in [(Function, 502), (Malformed, 502), (TimedOut, 504), (NotInvokable, 500), (Throttled, 500)] {
         assert_eq!(status(Err(failure)), code);
     }
@@ -130,7 +132,7 @@ fn con_failures_have_gateway_statuses() {
 #[test]
 fn sub_1_the_chosen_subprotocol_is_all_that_gets_through() {
     let mut answer = reply(200).unwrap();
-    answer.headers = headers(&[("sec-websocket-protocol", "v1"), ("set-cookie", "a=b")]);
+    answer.headers = header_map(&[("sec-websocket-protocol", "v1"), ("set-cookie", "a=b")]);
     let expected = ConnectOutcome::Accepted { subprotocol: Some(HeaderValue::from_static("v1")) };
     assert_eq!(connect_outcome(Ok(answer)), expected);
     assert_eq!(connect_outcome(reply(200)), ConnectOutcome::Accepted { subprotocol: None });
@@ -159,7 +161,8 @@ fn situations_before_any_integration_have_their_statuses() {
 
 #[test]
 fn con_13_bodies_are_json_and_426_is_empty() {
-    let body = |rejection: Rejection| rejection.body(id("BFHPhfCWIAMCKlQ="), id("BFHPhFe3IAMF95g="));
+    let body =
+        |rejection: Rejection| rejection.response_body(gateway_id("BFHPhfCWIAMCKlQ="), gateway_id("BFHPhFe3IAMF95g="));
     assert_eq!(body(Rejection::NotAnUpgrade), "");
     for rejection in [Rejection::Denied, Rejection::Handler(401), Rejection::Handler(599), Rejection::Unavailable] {
         let parsed: serde_json::Value = serde_json::from_str(&body(rejection)).unwrap();
@@ -170,7 +173,7 @@ fn con_13_bodies_are_json_and_426_is_empty() {
 
 #[test]
 fn debug_shows_neither_address_nor_token() {
-    let mut request = handshake(&[("authorization", "Bearer secret")]);
+    let mut request = handshake_request(&[("authorization", "Bearer secret")]);
     request.query = Some("token=secret".to_owned());
     let shown = format!("{request:?} {:?} {:?}", EventHeaders::for_authorizer(&request), request.query_parameters());
     assert!(!shown.contains("secret") && !shown.contains("166.90"), "{shown}");

@@ -8,21 +8,22 @@ use std::fmt::Write as _;
 use http::HeaderMap;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-use super::claim::Claim;
-use super::{ALGORITHM, SignedRequest};
+use super::claim::SignatureClaim;
+use super::{SIGNING_ALGORITHM, SignedRequest};
 
 /// All but what RFC 3986 leaves unreserved.
 const ESCAPED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 /// The same for a path, whose segments stay apart.
 const ESCAPED_IN_PATH: AsciiSet = ESCAPED.remove(b'/');
 
-impl Claim {
+impl SignatureClaim {
     /// The canonical request; `payload_hash` is the SHA-256 of the body in lower-case hexadecimal digits.
     #[must_use]
     pub fn canonical_request(&self, request: SignedRequest<'_>, payload_hash: &str) -> String {
-        let mut text = format!("{}\n{}\n{}\n", request.method, path(request.path), query(request.query));
+        let mut text =
+            format!("{}\n{}\n{}\n", request.method, canonical_path(request.path), canonical_query(request.query));
         for name in &self.signed_headers {
-            let _ = writeln!(text, "{name}:{}", header(request.headers, name));
+            let _ = writeln!(text, "{name}:{}", canonical_header(request.headers, name));
         }
         let _ = write!(text, "\n{}\n{payload_hash}", self.signed_headers.join(";"));
         text
@@ -31,12 +32,12 @@ impl Claim {
     /// The string that is signed; `canonical_hash` is the SHA-256 of the canonical request, likewise.
     #[must_use]
     pub fn string_to_sign(&self, canonical_hash: &str) -> String {
-        [ALGORITHM, &self.date, &self.scope(), canonical_hash].join("\n")
+        [SIGNING_ALGORITHM, &self.date, &self.credential_scope(), canonical_hash].join("\n")
     }
 }
 
 /// The path, encoded once more than it was sent (SG-2).
-fn path(sent: &str) -> String {
+fn canonical_path(sent: &str) -> String {
     match sent {
         "" => "/".to_owned(),
         sent => utf8_percent_encode(sent, &ESCAPED_IN_PATH).to_string(),
@@ -44,7 +45,7 @@ fn path(sent: &str) -> String {
 }
 
 /// The parameters without the signature itself, each encoded strictly, in order.
-fn query(sent: Option<&str>) -> String {
+fn canonical_query(sent: Option<&str>) -> String {
     let encode = |text: &str| {
         let decoded: Vec<u8> = percent_decode_str(text).collect();
         percent_encoding::percent_encode(&decoded, &ESCAPED).to_string()
@@ -58,7 +59,7 @@ fn query(sent: Option<&str>) -> String {
 }
 
 /// The values of a header with a comma between them, each trimmed and with single spaces inside.
-fn header(headers: &HeaderMap, name: &str) -> String {
+fn canonical_header(headers: &HeaderMap, name: &str) -> String {
     let clean = |value: &http::HeaderValue| {
         let text = String::from_utf8_lossy(value.as_bytes());
         text.split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")

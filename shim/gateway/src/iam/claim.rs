@@ -12,15 +12,15 @@ use jiff::tz::Offset;
 use percent_encoding::percent_decode_str;
 
 use super::error::SignatureError;
-use super::{ALGORITHM, SERVICE, SignedRequest, TERMINATION};
+use super::{SCOPE_TERMINATOR, SIGNING_ALGORITHM, SIGNING_SERVICE, SignedRequest};
 
 /// How far the clocks of caller and server may be apart: 5 minutes (IAM user guide, `reference_sigv-troubleshooting`).
-pub(super) const SKEW_MS: i64 = 5 * 60 * 1000;
+pub(super) const MAX_CLOCK_SKEW_MS: i64 = 5 * 60 * 1000;
 /// Longest life of a signature in a query: 7 days (the same guide, `X-Amz-Expires`).
-const LONGEST_SECONDS: i64 = 7 * 24 * 60 * 60;
+const MAX_PRESIGNED_SECONDS: i64 = 7 * 24 * 60 * 60;
 
 /// A signature and what it claims. It has no `Debug`: signatures and tokens are for nobody's log.
-pub struct Claim {
+pub struct SignatureClaim {
     /// The access key id.
     pub access_key: String,
     /// `YYYYMMDD` of the credential scope; the signing key is derived for it.
@@ -40,7 +40,7 @@ pub struct Claim {
 
 /// The parts by name, wherever they stood.
 #[derive(Default)]
-struct Parts<'r> {
+struct SignatureParts<'r> {
     credential: Option<Cow<'r, str>>,
     signed_headers: Option<Cow<'r, str>>,
     signature: Option<Cow<'r, str>>,
@@ -49,19 +49,19 @@ struct Parts<'r> {
     lifetime_ms: Option<i64>,
 }
 
-impl Claim {
+impl SignatureClaim {
     /// Reads the claim of a request; its header comes before its query.
     ///
     /// # Errors
     /// [`SignatureError::Missing`] for a request without any, [`SignatureError::Incomplete`] for one that is not whole.
-    pub fn read(request: SignedRequest<'_>) -> Result<Self, SignatureError> {
-        let query = Query::parse(request.query);
+    pub fn from_request(request: SignedRequest<'_>) -> Result<Self, SignatureError> {
+        let query = DecodedQuery::parse(request.query);
         let parts = match request.headers.get(AUTHORIZATION) {
             Some(value) => from_header(value.to_str().unwrap_or_default(), request.headers),
             None if query.contains_key("X-Amz-Algorithm") => from_query(query),
             None => return Err(SignatureError::Missing),
         };
-        parts.claim()
+        parts.into_claim()
     }
 
     /// Whether it was signed for this API's region and for `execute-api`, on the day of its date.
@@ -71,7 +71,7 @@ impl Claim {
     pub fn check_scope(&self, region: &str) -> Result<(), SignatureError> {
         match () {
             () if self.region != region => Err(SignatureError::WrongRegion),
-            () if self.service != SERVICE => Err(SignatureError::WrongService),
+            () if self.service != SIGNING_SERVICE => Err(SignatureError::WrongService),
             () if !self.date.starts_with(&self.day) => Err(SignatureError::WrongDay),
             () => Ok(()),
         }
@@ -80,31 +80,31 @@ impl Claim {
     /// Whether it is good at `now`, in milliseconds since 1970.
     ///
     /// # Errors
-    /// [`SignatureError::Expired`] and [`SignatureError::NotYet`].
+    /// [`SignatureError::Expired`] and [`SignatureError::NotYetValid`].
     pub fn check_time(&self, now: i64) -> Result<(), SignatureError> {
         let until = self.signed_at.saturating_add(self.lifetime_ms);
         match () {
-            () if self.signed_at.saturating_sub(SKEW_MS) > now => {
-                Err(SignatureError::NotYet { from: self.signed_at, now })
+            () if self.signed_at.saturating_sub(MAX_CLOCK_SKEW_MS) > now => {
+                Err(SignatureError::NotYetValid { from: self.signed_at, now })
             }
-            () if until < now => Err(SignatureError::Expired { until: until.saturating_sub(SKEW_MS), now }),
+            () if until < now => Err(SignatureError::Expired { until: until.saturating_sub(MAX_CLOCK_SKEW_MS), now }),
             () => Ok(()),
         }
     }
 
     /// The scope behind the access key: `YYYYMMDD/region/execute-api/aws4_request`.
-    pub(super) fn scope(&self) -> String {
-        [&*self.day, &*self.region, &*self.service, TERMINATION].join("/")
+    pub(super) fn credential_scope(&self) -> String {
+        [&*self.day, &*self.region, &*self.service, SCOPE_TERMINATOR].join("/")
     }
 }
 
-impl Parts<'_> {
-    fn claim(self) -> Result<Claim, SignatureError> {
-        let scope = self.credential.as_deref().and_then(scope);
+impl SignatureParts<'_> {
+    fn into_claim(self) -> Result<SignatureClaim, SignatureError> {
+        let scope = self.credential.as_deref().and_then(parse_credential);
         let signed_headers: Vec<_> =
             self.signed_headers.unwrap_or_default().split(';').map(str::to_ascii_lowercase).collect();
         let covers_host = signed_headers.iter().any(|name| name == "host");
-        let at = self.date.as_deref().and_then(instant);
+        let at = self.date.as_deref().and_then(parse_amz_date);
         let (Some([access_key, day, region, service]), Some(signature), true, Some(signed_at), Some(lifetime_ms)) =
             (&scope, &self.signature, covers_host, at, self.lifetime_ms)
         else {
@@ -115,7 +115,7 @@ impl Parts<'_> {
                 date: at.is_some() && self.lifetime_ms.is_some(),
             });
         };
-        Ok(Claim {
+        Ok(SignatureClaim {
             access_key: access_key.clone(),
             day: day.clone(),
             region: region.clone(),
@@ -131,15 +131,15 @@ impl Parts<'_> {
 }
 
 /// `AWS4-HMAC-SHA256 Credential=…, SignedHeaders=…, Signature=…`, with the date and the token beside it.
-fn from_header<'r>(value: &'r str, headers: &'r HeaderMap) -> Parts<'r> {
+fn from_header<'r>(value: &'r str, headers: &'r HeaderMap) -> SignatureParts<'r> {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(Cow::Borrowed);
-    let mut parts = Parts {
+    let mut parts = SignatureParts {
         date: header("x-amz-date"),
         session_token: header("x-amz-security-token"),
-        lifetime_ms: Some(SKEW_MS),
-        ..Parts::default()
+        lifetime_ms: Some(MAX_CLOCK_SKEW_MS),
+        ..SignatureParts::default()
     };
-    let Some(members) = value.strip_prefix(ALGORITHM) else { return parts };
+    let Some(members) = value.strip_prefix(SIGNING_ALGORITHM) else { return parts };
     for (name, value) in members.split(',').filter_map(|member| member.trim().split_once('=')) {
         match name {
             "Credential" => parts.credential = Some(value.into()),
@@ -152,26 +152,28 @@ fn from_header<'r>(value: &'r str, headers: &'r HeaderMap) -> Parts<'r> {
 }
 
 /// `X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=…`: a presigned URL, as browsers connect with.
-fn from_query(mut query: HashMap<Cow<'_, str>, Cow<'_, str>>) -> Parts<'static> {
+fn from_query(mut query: HashMap<Cow<'_, str>, Cow<'_, str>>) -> SignatureParts<'static> {
     let mut take = |name: &str| query.remove(name).map(|value| Cow::Owned(value.into_owned()));
-    if take("X-Amz-Algorithm").as_deref() != Some(ALGORITHM) {
-        return Parts::default();
+    if take("X-Amz-Algorithm").as_deref() != Some(SIGNING_ALGORITHM) {
+        return SignatureParts::default();
     }
     let seconds = take("X-Amz-Expires").and_then(|text: Cow<'_, str>| text.parse::<i64>().ok());
-    Parts {
+    SignatureParts {
         credential: take("X-Amz-Credential"),
         signed_headers: take("X-Amz-SignedHeaders"),
         signature: take("X-Amz-Signature"),
         date: take("X-Amz-Date"),
         session_token: take("X-Amz-Security-Token"),
-        lifetime_ms: seconds.filter(|seconds| (1..=LONGEST_SECONDS).contains(seconds)).map(|seconds| seconds * 1000),
+        lifetime_ms: seconds
+            .filter(|seconds| (1..=MAX_PRESIGNED_SECONDS).contains(seconds))
+            .map(|seconds| seconds * 1000),
     }
 }
 
 /// A query's parameters, decoded.
-struct Query;
+struct DecodedQuery;
 
-impl Query {
+impl DecodedQuery {
     fn parse(query: Option<&str>) -> HashMap<Cow<'_, str>, Cow<'_, str>> {
         let decode = |text| percent_decode_str(text).decode_utf8_lossy();
         let pairs = query.unwrap_or_default().split('&');
@@ -183,10 +185,10 @@ impl Query {
 }
 
 /// Access key, day, region and service of `key/day/region/service/aws4_request`.
-fn scope(credential: &str) -> Option<[String; 4]> {
+fn parse_credential(credential: &str) -> Option<[String; 4]> {
     let parts: Vec<_> = credential.split('/').collect();
     match parts[..] {
-        [key, day, region, service, TERMINATION] if !key.is_empty() => {
+        [key, day, region, service, SCOPE_TERMINATOR] if !key.is_empty() => {
             Some([key, day, region, service].map(str::to_owned))
         }
         _ => None,
@@ -194,7 +196,7 @@ fn scope(credential: &str) -> Option<[String; 4]> {
 }
 
 /// `YYYYMMDDTHHMMSSZ` as milliseconds since 1970.
-fn instant(text: &str) -> Option<i64> {
+fn parse_amz_date(text: &str) -> Option<i64> {
     let at = DateTime::strptime("%Y%m%dT%H%M%SZ", text).ok().filter(|_| text.len() == 16)?;
     Some(Offset::UTC.to_timestamp(at).ok()?.as_millisecond())
 }

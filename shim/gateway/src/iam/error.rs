@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use jiff::Timestamp;
 use jiff::tz::Offset;
 
-use super::claim::SKEW_MS;
+use super::claim::MAX_CLOCK_SKEW_MS;
 
 /// Why a request's signature does not hold. The status is always 403.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub enum SignatureError {
         now: i64,
     },
     /// The signature is of the future.
-    NotYet {
+    NotYetValid {
         /// When it will begin to be good, in milliseconds since 1970.
         from: i64,
         /// The time here, likewise.
@@ -64,7 +64,7 @@ impl SignatureError {
             | Self::WrongService
             | Self::WrongDay
             | Self::Expired { .. }
-            | Self::NotYet { .. }
+            | Self::NotYetValid { .. }
             | Self::Mismatch => "InvalidSignatureException",
         }
     }
@@ -75,7 +75,7 @@ impl SignatureError {
         Cow::Borrowed(match self {
             Self::Missing => "Missing Authentication Token",
             Self::Incomplete { credential, signature, signed_headers, date } => {
-                return incomplete([credential, signature, signed_headers], date).into();
+                return incomplete_message([credential, signature, signed_headers], date).into();
             }
             Self::UnknownKey => "The security token included in the request is invalid.",
             Self::WrongRegion => "Credential should be scoped to a valid region. ",
@@ -84,11 +84,19 @@ impl SignatureError {
                 "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP"
             }
             Self::Expired { until, now } => {
-                let (until, limit, now) = (basic(until), basic(now.saturating_sub(SKEW_MS)), basic(now));
+                let (until, limit, now) = (
+                    format_amz_date(until),
+                    format_amz_date(now.saturating_sub(MAX_CLOCK_SKEW_MS)),
+                    format_amz_date(now),
+                );
                 return format!("Signature expired: {until} is now earlier than {limit} ({now} - 5 min.)").into();
             }
-            Self::NotYet { from, now } => {
-                let (from, limit, now) = (basic(from), basic(now.saturating_add(SKEW_MS)), basic(now));
+            Self::NotYetValid { from, now } => {
+                let (from, limit, now) = (
+                    format_amz_date(from),
+                    format_amz_date(now.saturating_add(MAX_CLOCK_SKEW_MS)),
+                    format_amz_date(now),
+                );
                 return format!("Signature not yet current: {from} is still later than {limit} ({now} + 5 min.)")
                     .into();
             }
@@ -100,7 +108,7 @@ impl SignatureError {
     }
 }
 
-fn incomplete(present: [bool; 3], date: bool) -> String {
+fn incomplete_message(present: [bool; 3], date: bool) -> String {
     let mut text = String::new();
     for (name, present) in ["Credential", "Signature", "SignedHeaders"].into_iter().zip(present) {
         if !present {
@@ -114,7 +122,7 @@ fn incomplete(present: [bool; 3], date: bool) -> String {
 }
 
 /// `YYYYMMDDTHHMMSSZ`, as signatures write times.
-fn basic(epoch_ms: i64) -> String {
+fn format_amz_date(epoch_ms: i64) -> String {
     let at = Offset::UTC.to_datetime(Timestamp::from_millisecond(epoch_ms).unwrap_or_default());
     format!("{:04}{:02}{:02}T{:02}{:02}{:02}Z", at.year(), at.month(), at.day(), at.hour(), at.minute(), at.second())
 }

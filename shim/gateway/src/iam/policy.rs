@@ -8,11 +8,11 @@ use std::fmt;
 use aws_lambda_events::apigw::ApiGatewayCustomAuthorizerPolicy;
 use serde_json::Value;
 
-use crate::policy::{self, Decision, INVOKE};
+use crate::policy::{self, INVOKE_ACTION, PolicyDecision};
 
 /// Something that a caller wants to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
+pub enum IamAction {
     /// `execute-api:Invoke`: open a connection (IAM-1).
     Invoke,
     /// `execute-api:ManageConnections`: call `@connections` (SG-1).
@@ -23,12 +23,12 @@ pub enum Action {
 #[derive(Clone)]
 pub struct IamPolicy(ApiGatewayCustomAuthorizerPolicy);
 
-impl Action {
+impl IamAction {
     /// The name in policies.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Invoke => INVOKE,
+            Self::Invoke => INVOKE_ACTION,
             Self::ManageConnections => "execute-api:ManageConnections",
         }
     }
@@ -38,13 +38,13 @@ impl IamPolicy {
     /// Reads a policy document; `None` when it is none.
     #[must_use]
     pub fn parse(document: Value) -> Option<Self> {
-        policy::parse(document).map(Self)
+        policy::parse_policy(document).map(Self)
     }
 
     /// Whether it allows `action` on the ARN `resource`.
     #[must_use]
-    pub fn allows(&self, action: Action, resource: &str) -> bool {
-        policy::evaluate(&self.0, action.as_str(), resource) == Decision::Allow
+    pub fn allows(&self, action: IamAction, resource: &str) -> bool {
+        policy::evaluate_policy(&self.0, action.as_str(), resource) == PolicyDecision::Allow
     }
 }
 

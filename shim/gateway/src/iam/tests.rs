@@ -19,8 +19,8 @@ fn signed() -> HeaderMap {
     headers(&[("authorization", AUTHORIZATION), ("x-amz-date", "20261121T100000Z"), ("host", " a  b:80 ")])
 }
 
-fn read(query: Option<&str>, headers: &HeaderMap) -> Result<Claim, SignatureError> {
-    Claim::read(SignedRequest { method: "POST", path: "/prod", query, headers })
+fn read(query: Option<&str>, headers: &HeaderMap) -> Result<SignatureClaim, SignatureError> {
+    SignatureClaim::from_request(SignedRequest { method: "POST", path: "/prod", query, headers })
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn sg_2_the_canonical_request_has_the_path_encoded_twice_and_the_query_in_order(
         query: Some("b=2&a=%7e+&X-Amz-Signature=x&a&b=%31"),
         headers: &headers,
     };
-    let claim = Claim::read(request).ok().unwrap();
+    let claim = SignatureClaim::from_request(request).ok().unwrap();
     assert_eq!(
         claim.canonical_request(request, "00"),
         "POST\n/production/%40connections/e_d2EewNLPECIGw%253D\na=&a=~%2B&b=1&b=2\nhost:a b:80\n\
@@ -120,10 +120,10 @@ fn sg_1_a_policy_tells_actions_and_resources_apart() {
         "Resource": "arn:aws:execute-api:us-east-1:123456789012:abc/prod/POST/@connections/*",
     }}))
     .unwrap();
-    let api = crate::samples::api();
-    assert!(policy.allows(Action::ManageConnections, &api.management_arn("POST", "x=")));
-    assert!(!policy.allows(Action::ManageConnections, &api.management_arn("DELETE", "x=")));
-    assert!(!policy.allows(Action::Invoke, &api.connect_arn()));
+    let api = crate::samples::websocket_api();
+    assert!(policy.allows(IamAction::ManageConnections, &api.management_arn("POST", "x=")));
+    assert!(!policy.allows(IamAction::ManageConnections, &api.management_arn("DELETE", "x=")));
+    assert!(!policy.allows(IamAction::Invoke, &api.connect_arn()));
     assert!(IamPolicy::parse(json!({"Statement": [{"Action": "*", "Resource": "*"}]})).is_none());
     assert!(IamPolicy::parse(json!([])).is_none());
 }

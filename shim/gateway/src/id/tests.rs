@@ -25,7 +25,7 @@ const CAPTURED: [&str; 12] = [
 #[test]
 fn id_1_captured_ids_are_well_formed() {
     for text in CAPTURED {
-        assert_eq!(check(text).map(|id| id.to_string()), Ok(text.to_owned()));
+        assert_eq!(parse_gateway_id(text).map(|id| id.to_string()), Ok(text.to_owned()));
     }
 }
 
@@ -46,41 +46,41 @@ fn id_4_other_texts_are_malformed() {
         "===============A",
     ];
     for text in refused {
-        assert_eq!(check(text), Err(Malformed), "{text:?}");
+        assert_eq!(parse_gateway_id(text), Err(GatewayIdError), "{text:?}");
     }
 }
 
 #[test]
 fn id_3_message_ids_share_the_trailing_characters_and_request_ids_do_not() {
-    let connection = GatewayId::connection(1_731_332_735_513, 7, 0xABCD);
+    let connection = GatewayId::for_connection(1_731_332_735_513, 7, 0xABCD);
     let mut ids = EventIds::new(connection, 1);
-    let (message, request) = (ids.message(1_731_332_746_514), ids.request(1_731_332_746_514));
+    let (message, request) = (ids.next_message_id(1_731_332_746_514), ids.next_request_id(1_731_332_746_514));
     assert_eq!(message[9..], connection[9..]);
     assert_ne!(message, connection);
     assert_ne!(request[9..], connection[9..]);
-    assert_eq!((message.raw()[8], request.raw()[8]), (2, 5));
+    assert_eq!((message.raw_bytes()[8], request.raw_bytes()[8]), (2, 5));
 }
 
 #[test]
 fn ids_grow_with_time_and_never_repeat_within_a_tick() {
     let mut seen = HashSet::new();
-    assert!((0..20_000).all(|sequence| seen.insert(GatewayId::connection(25_000, sequence, 3))));
-    let mut ids = EventIds::new(GatewayId::connection(25_000, 1, 3), 99);
-    assert!((0..20_000).all(|_| seen.insert(ids.message(25_024)) && seen.insert(ids.request(25_024))));
-    let at = |ms| GatewayId::connection(ms, 0, 0).raw();
+    assert!((0..20_000).all(|sequence| seen.insert(GatewayId::for_connection(25_000, sequence, 3))));
+    let mut ids = EventIds::new(GatewayId::for_connection(25_000, 1, 3), 99);
+    assert!((0..20_000).all(|_| seen.insert(ids.next_message_id(25_024)) && seen.insert(ids.next_request_id(25_024))));
+    let at = |ms| GatewayId::for_connection(ms, 0, 0).raw_bytes();
     assert!(at(1_000_000)[..4] < at(1_000_025)[..4]);
 }
 
 proptest! {
     #[test]
     fn id_1_every_id_is_well_formed_and_carries_its_node(ms: i64, sequence: u32, node: u16, seed: u64) {
-        let connection = GatewayId::connection(ms, sequence, node);
+        let connection = GatewayId::for_connection(ms, sequence, node);
         let mut ids = EventIds::new(connection, seed);
-        for id in [connection, ids.message(ms), ids.request(ms)] {
-            prop_assert_eq!(check(&id), Ok(id));
+        for id in [connection, ids.next_message_id(ms), ids.next_request_id(ms)] {
+            prop_assert_eq!(parse_gateway_id(&id), Ok(id));
         }
-        prop_assert_eq!(connection.node(), node);
-        prop_assert_eq!(ids.message(ms).node(), node);
+        prop_assert_eq!(connection.node_id(), node);
+        prop_assert_eq!(ids.next_message_id(ms).node_id(), node);
     }
 
     #[test]
@@ -88,6 +88,6 @@ proptest! {
         let bytes = text.as_bytes();
         let alphabet = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
         let pattern = bytes.len() == 16 && bytes[..15].iter().all(alphabet) && bytes[15] == b'=';
-        prop_assert!(pattern || check(&text).is_err());
+        prop_assert!(pattern || parse_gateway_id(&text).is_err());
     }
 }

@@ -8,7 +8,7 @@ use http::StatusCode;
 use crate::iam::SignatureError;
 
 /// Room for the id in the body of [`ManagementError::MalformedId`]; the rest of a longer one is cut off.
-const ECHOED_CHARS: usize = 128;
+const MAX_ECHOED_ID_CHARS: usize = 128;
 
 /// Why a call fails.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -84,34 +84,34 @@ impl ManagementError {
 
     /// The body: empty or JSON.
     #[must_use]
-    pub fn body(&self) -> String {
+    pub fn response_body(&self) -> String {
         match self {
             Self::Gone | Self::LimitExceeded => String::new(),
             Self::MalformedId(id) => {
-                let shown: String = id.chars().take(ECHOED_CHARS).collect();
-                message(&format!("Invalid connectionId: {shown}"))
+                let shown: String = id.chars().take(MAX_ECHOED_ID_CHARS).collect();
+                message_json(&format!("Invalid connectionId: {shown}"))
             }
-            Self::Forbidden => message("Forbidden"),
-            Self::MissingAuthenticationToken => message("Missing Authentication Token"),
-            Self::Signature(error) => message(&error.message()),
+            Self::Forbidden => message_json("Forbidden"),
+            Self::MissingAuthenticationToken => message_json("Missing Authentication Token"),
+            Self::Signature(error) => message_json(&error.message()),
             Self::AccessDenied { caller, resource } => {
                 let text = format!(
                     "User: {caller} is not authorized to perform: execute-api:ManageConnections on resource: {resource}"
                 );
-                object("Message", &text)
+                member_json("Message", &text)
             }
-            Self::PayloadTooLarge => message("Message too long"),
-            Self::InvalidPayload => message("Message is not valid UTF-8"),
-            Self::Internal => message("Internal server error"),
+            Self::PayloadTooLarge => message_json("Message too long"),
+            Self::InvalidPayload => message_json("Message is not valid UTF-8"),
+            Self::Internal => message_json("Internal server error"),
         }
     }
 }
 
-fn message(text: &str) -> String {
-    object("message", text)
+fn message_json(text: &str) -> String {
+    member_json("message", text)
 }
 
 /// `{"<key>":"<text>"}` with the text escaped.
-fn object(key: &str, text: &str) -> String {
+fn member_json(key: &str, text: &str) -> String {
     format!(r#"{{"{key}":{}}}"#, serde_json::Value::from(text))
 }

@@ -22,7 +22,8 @@ pub struct ManagementTarget {
 /// Whether `path` (as received, without query) belongs to `@connections` and not to another part of the server.
 #[must_use]
 pub fn is_management_path(path: &str) -> bool {
-    path.strip_prefix('/').is_some_and(|path| path.split('/').take(2).any(|segment| decode(segment) == COLLECTION))
+    path.strip_prefix('/')
+        .is_some_and(|path| path.split('/').take(2).any(|segment| decode_segment(segment) == COLLECTION))
 }
 
 /// Reads the target from `path` (as received, without query) of an API whose stage is called `stage`.
@@ -30,21 +31,21 @@ pub fn is_management_path(path: &str) -> bool {
 /// # Errors
 /// [`ManagementError::Forbidden`] for another stage or a path of another form, [`ManagementError::MalformedId`] for an
 /// id that API Gateway could not have issued.
-pub fn parse_path(path: &str, stage: &str) -> Result<ManagementTarget, ManagementError> {
-    let mut segments = path.strip_prefix('/').ok_or(ManagementError::Forbidden)?.split('/').map(decode);
+pub fn parse_management_path(path: &str, stage: &str) -> Result<ManagementTarget, ManagementError> {
+    let mut segments = path.strip_prefix('/').ok_or(ManagementError::Forbidden)?.split('/').map(decode_segment);
     let first = segments.next().unwrap_or_default();
     if first != COLLECTION && (first != stage || segments.next().as_deref() != Some(COLLECTION)) {
         return Err(ManagementError::Forbidden);
     }
     match (segments.next(), segments.next()) {
-        (Some(text), None) if !text.is_empty() => match id::check(&text) {
+        (Some(text), None) if !text.is_empty() => match id::parse_gateway_id(&text) {
             Ok(connection_id) => Ok(ManagementTarget { connection_id }),
-            Err(id::Malformed) => Err(ManagementError::MalformedId(text.into_owned())),
+            Err(id::GatewayIdError) => Err(ManagementError::MalformedId(text.into_owned())),
         },
         _ => Err(ManagementError::Forbidden),
     }
 }
 
-fn decode(segment: &str) -> Cow<'_, str> {
+fn decode_segment(segment: &str) -> Cow<'_, str> {
     percent_decode_str(segment).decode_utf8_lossy()
 }

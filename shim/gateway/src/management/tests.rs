@@ -3,10 +3,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::samples::id;
+use crate::samples::gateway_id;
 
 fn target(path: &str) -> Result<String, ManagementError> {
-    parse_path(path, "prod").map(|target| target.connection_id.to_string())
+    parse_management_path(path, "prod").map(|target| target.connection_id.to_string())
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn malformed_ids_are_bad_requests() {
         let error = target(&format!("/prod/@connections/{text}")).unwrap_err();
         assert_eq!((error.status().as_u16(), error.error_type()), (400, "BadRequestException"), "{text}");
     }
-    let body = target("/prod/@connections/test-connection-123").unwrap_err().body();
+    let body = target("/prod/@connections/test-connection-123").unwrap_err().response_body();
     assert_eq!(body, r#"{"message":"Invalid connectionId: test-connection-123"}"#);
 }
 
@@ -79,12 +79,12 @@ fn cx_20_every_error_has_status_type_and_a_body_sdks_can_read() {
     ];
     for (error, status, error_type) in all {
         assert_eq!((error.status().as_u16(), error.error_type()), (status, error_type));
-        let body = error.body();
+        let body = error.response_body();
         let json = serde_json::from_str::<serde_json::Value>(&body);
         assert!(body.is_empty() || json.is_ok_and(|json| json.is_object()), "{body}");
     }
-    assert_eq!((Gone.body(), LimitExceeded.body()), (String::new(), String::new()));
-    assert_eq!(Forbidden.body(), r#"{"message":"Forbidden"}"#);
+    assert_eq!((Gone.response_body(), LimitExceeded.response_body()), (String::new(), String::new()));
+    assert_eq!(Forbidden.response_body(), r#"{"message":"Forbidden"}"#);
 }
 
 #[test]
@@ -102,7 +102,8 @@ fn cx_10_and_11_description_equals_the_capture() {
 
 #[test]
 fn methods_have_their_operations_and_statuses() {
-    let success = |method| Operation::of(&method).map(|operation| operation.success().as_u16());
+    let success =
+        |method| ManagementOperation::from_method(&method).map(|operation| operation.success_status().as_u16());
     assert_eq!((success(Method::POST), success(Method::GET), success(Method::DELETE)), (Ok(200), Ok(200), Ok(204)));
     assert_eq!(success(Method::PUT), Err(ManagementError::MissingAuthenticationToken));
 }
@@ -110,7 +111,7 @@ fn methods_have_their_operations_and_statuses() {
 proptest! {
     #[test]
     fn cx_2_paths_never_panic(path in "[/@a-c%0-9A-F=é]{0,40}|/prod/@connections/.{0,20}") {
-        match parse_path(&path, "prod") {
+        match parse_management_path(&path, "prod") {
             Ok(_) => prop_assert!(is_management_path(&path)),
             Err(error) => prop_assert!(matches!(error.status().as_u16(), 400 | 403)),
         }
@@ -118,11 +119,11 @@ proptest! {
 
     #[test]
     fn cx_2_every_id_is_found_however_it_is_escaped(ms: i64, sequence: u32, node: u16, escape: u16) {
-        let connection = crate::id::GatewayId::connection(ms, sequence, node);
+        let connection = crate::id::GatewayId::for_connection(ms, sequence, node);
         let escaped: String = connection.char_indices()
             .map(|(at, c)| if escape >> at & 1 == 1 { format!("%{:02X}", u32::from(c)) } else { c.to_string() })
             .collect();
-        let found = parse_path(&format!("/prod/@connections/{escaped}"), "prod").unwrap();
-        prop_assert_eq!(found.connection_id, id(&connection));
+        let found = parse_management_path(&format!("/prod/@connections/{escaped}"), "prod").unwrap();
+        prop_assert_eq!(found.connection_id, gateway_id(&connection));
     }
 }

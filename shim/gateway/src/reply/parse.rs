@@ -11,13 +11,13 @@ use base64::engine::general_purpose::STANDARD;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 
-use super::Reply;
+use super::IntegrationReply;
 
 /// Statuses an HTTP response can end with; informational ones cannot.
-const STATUSES: std::ops::RangeInclusive<u16> = 200..=599;
+const VALID_STATUSES: std::ops::RangeInclusive<u16> = 200..=599;
 
-pub(super) fn from_typed(response: ApiGatewayProxyResponse) -> Option<Reply> {
-    let status = u16::try_from(response.status_code).ok().filter(|status| STATUSES.contains(status))?;
+pub(super) fn reply_from_response(response: ApiGatewayProxyResponse) -> Option<IntegrationReply> {
+    let status = u16::try_from(response.status_code).ok().filter(|status| VALID_STATUSES.contains(status))?;
     if !response.other.is_empty() {
         return None;
     }
@@ -27,19 +27,19 @@ pub(super) fn from_typed(response: ApiGatewayProxyResponse) -> Option<Reply> {
         _ => None,
     };
     let mut headers = response.headers;
-    merge(&mut headers, response.multi_value_headers);
-    Some(Reply { status, headers, body, is_base64: response.is_base64_encoded })
+    merge_headers(&mut headers, response.multi_value_headers);
+    Some(IntegrationReply { status, headers, body, is_base64: response.is_base64_encoded })
 }
 
-pub(super) fn from_value(value: Value) -> Option<Reply> {
+pub(super) fn reply_from_json(value: Value) -> Option<IntegrationReply> {
     let Value::Object(members) = value else { return None };
-    let mut reply = Reply { status: 200, headers: HeaderMap::new(), body: None, is_base64: false };
+    let mut reply = IntegrationReply { status: 200, headers: HeaderMap::new(), body: None, is_base64: false };
     for (name, value) in members {
         match (name.as_str(), value) {
             ("statusCode" | "headers" | "multiValueHeaders" | "body" | "isBase64Encoded", Value::Null) => {}
-            ("statusCode", value) => reply.status = status(&value)?,
-            ("headers", Value::Object(headers)) => single_valued(&mut reply.headers, &headers)?,
-            ("multiValueHeaders", Value::Object(headers)) => multi_valued(&mut reply.headers, &headers)?,
+            ("statusCode", value) => reply.status = parse_status(&value)?,
+            ("headers", Value::Object(headers)) => add_single_values(&mut reply.headers, &headers)?,
+            ("multiValueHeaders", Value::Object(headers)) => add_multi_values(&mut reply.headers, &headers)?,
             ("body", Value::String(text)) => reply.body = Some(text),
             ("isBase64Encoded", Value::Bool(flag)) => reply.is_base64 = flag,
             _ => return None,
@@ -48,17 +48,17 @@ pub(super) fn from_value(value: Value) -> Option<Reply> {
     Some(reply)
 }
 
-fn status(value: &Value) -> Option<u16> {
+fn parse_status(value: &Value) -> Option<u16> {
     let number = match value {
         Value::Number(number) => number.as_u64()?,
         Value::String(text) => text.parse().ok()?,
         _ => return None,
     };
-    u16::try_from(number).ok().filter(|status| STATUSES.contains(status))
+    u16::try_from(number).ok().filter(|status| VALID_STATUSES.contains(status))
 }
 
 /// Adds the multi-valued headers to the single-valued ones; where both have a name, the multi-valued map counts.
-fn merge(headers: &mut HeaderMap, multi: HeaderMap) {
+fn merge_headers(headers: &mut HeaderMap, multi: HeaderMap) {
     if headers.is_empty() {
         *headers = multi;
         return;
@@ -71,28 +71,28 @@ fn merge(headers: &mut HeaderMap, multi: HeaderMap) {
     }
 }
 
-fn single_valued(headers: &mut HeaderMap, members: &Map<String, Value>) -> Option<()> {
+fn add_single_values(headers: &mut HeaderMap, members: &Map<String, Value>) -> Option<()> {
     for (name, value) in members.iter().filter(|(_, value)| !value.is_null()) {
         let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
-        let value = header_value(value)?;
+        let value = parse_header_value(value)?;
         // The multi-valued map may have come first; it counts.
         headers.entry(name).or_insert(value);
     }
     Some(())
 }
 
-fn multi_valued(headers: &mut HeaderMap, members: &Map<String, Value>) -> Option<()> {
+fn add_multi_values(headers: &mut HeaderMap, members: &Map<String, Value>) -> Option<()> {
     for (name, values) in members.iter().filter(|(_, values)| !values.is_null()) {
         let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
         headers.remove(&name);
         for value in values.as_array()? {
-            headers.append(&name, header_value(value)?);
+            headers.append(&name, parse_header_value(value)?);
         }
     }
     Some(())
 }
 
-fn header_value(value: &Value) -> Option<HeaderValue> {
+fn parse_header_value(value: &Value) -> Option<HeaderValue> {
     match value {
         Value::String(text) => HeaderValue::from_str(text).ok(),
         Value::Number(number) => HeaderValue::from_str(&number.to_string()).ok(),

@@ -4,10 +4,10 @@ use aws_lambda_events::encodings::Body;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::samples::{headers, id};
+use crate::samples::{gateway_id, header_map};
 
-fn parsed(value: &Value) -> Result<Reply, IntegrationFailure> {
-    Reply::from_json(value.to_string().as_bytes())
+fn parsed(value: &Value) -> Result<IntegrationReply, IntegrationError> {
+    IntegrationReply::from_json(value.to_string().as_bytes())
 }
 
 fn two_way(value: &Value) -> MessageOutcome {
@@ -16,19 +16,22 @@ fn two_way(value: &Value) -> MessageOutcome {
 
 #[test]
 fn err_1_frames_are_exact() {
-    let frame = |kind| error_frame(kind, id("PbTkjcISoAMCJNQ="), id("PbTk7ET8IAMFs2g="));
+    let frame = |kind| error_frame(kind, gateway_id("PbTkjcISoAMCJNQ="), gateway_id("PbTk7ET8IAMFs2g="));
     let rest = r#""connectionId":"PbTkjcISoAMCJNQ=", "requestId":"PbTk7ET8IAMFs2g="}"#;
-    assert_eq!(frame(ErrorKind::Forbidden), format!(r#"{{"message": "Forbidden", {rest}"#));
-    assert_eq!(frame(ErrorKind::InternalServerError), format!(r#"{{"message": "Internal server error", {rest}"#));
-    assert_eq!(frame(ErrorKind::EndpointTimedOut), format!(r#"{{"message": "Endpoint request timed out", {rest}"#));
-    assert_eq!(frame(ErrorKind::TooManyRequests), format!(r#"{{"message": "Too Many Requests", {rest}"#));
+    assert_eq!(frame(ErrorFrameKind::Forbidden), format!(r#"{{"message": "Forbidden", {rest}"#));
+    assert_eq!(frame(ErrorFrameKind::InternalServerError), format!(r#"{{"message": "Internal server error", {rest}"#));
+    assert_eq!(
+        frame(ErrorFrameKind::EndpointTimedOut),
+        format!(r#"{{"message": "Endpoint request timed out", {rest}"#)
+    );
+    assert_eq!(frame(ErrorFrameKind::TooManyRequests), format!(r#"{{"message": "Too Many Requests", {rest}"#));
 }
 
 #[test]
 fn msg_0_one_way_routes_are_silent_whatever_the_status() {
     for status in [200, 201, 301, 401, 501] {
         let result = parsed(&json!({"statusCode": status, "body": "unseen"}));
-        assert_eq!(message_outcome(result, RouteResponse::OneWay), MessageOutcome::Silent);
+        assert_eq!(message_outcome(result, RouteResponse::OneWay), MessageOutcome::NoFrame);
     }
 }
 
@@ -64,10 +67,10 @@ fn msg_1_what_is_no_proxy_response_fails_on_both_kinds_of_route() {
     for value in malformed {
         for response in [RouteResponse::OneWay, RouteResponse::TwoWay] {
             let outcome = message_outcome(parsed(&value), response);
-            assert_eq!(outcome, MessageOutcome::ErrorFrame(ErrorKind::InternalServerError), "{value}");
+            assert_eq!(outcome, MessageOutcome::ErrorFrame(ErrorFrameKind::InternalServerError), "{value}");
         }
     }
-    assert_eq!(Reply::from_json(b""), Err(IntegrationFailure::Malformed));
+    assert_eq!(IntegrationReply::from_json(b""), Err(IntegrationError::Malformed));
 }
 
 #[test]
@@ -76,17 +79,17 @@ fn msg_2_lenient_where_api_gateway_is() {
         assert_eq!(parsed(&value).map(|reply| reply.status), Ok(200), "{value}");
     }
     let reply = parsed(&json!({"statusCode": 200, "headers": {"x-n": 7, "x-f": false, "x-z": null}})).unwrap();
-    assert_eq!(reply.headers, headers(&[("x-n", "7"), ("x-f", "false")]));
+    assert_eq!(reply.headers, header_map(&[("x-n", "7"), ("x-f", "false")]));
 }
 
 #[test]
 fn timeouts_and_failures_have_their_frames() {
-    use IntegrationFailure::{Function, NotInvokable, Throttled, TimedOut};
+    use IntegrationError::{Function, NotInvokable, Throttled, TimedOut};
     for response in [RouteResponse::OneWay, RouteResponse::TwoWay] {
         let kind = |failure| message_outcome(Err(failure), response);
-        assert_eq!(kind(TimedOut), MessageOutcome::ErrorFrame(ErrorKind::EndpointTimedOut));
+        assert_eq!(kind(TimedOut), MessageOutcome::ErrorFrame(ErrorFrameKind::EndpointTimedOut));
         for failure in [Function, NotInvokable, Throttled] {
-            assert_eq!(kind(failure), MessageOutcome::ErrorFrame(ErrorKind::InternalServerError));
+            assert_eq!(kind(failure), MessageOutcome::ErrorFrame(ErrorFrameKind::InternalServerError));
         }
     }
 }
@@ -98,28 +101,28 @@ fn sub_3_and_6_the_subprotocol_is_found_in_either_map_and_any_case() {
         json!({"multiValueHeaders": {"sec-websocket-protocol": ["v0", "v1"]}}),
         json!({"multiValueHeaders": {"sec-websocket-protocol": ["v1"]}, "headers": {"SEC-WEBSOCKET-PROTOCOL": "v0"}}),
     ] {
-        assert_eq!(parsed(&value).unwrap().subprotocol().unwrap(), "v1", "{value}");
+        assert_eq!(parsed(&value).unwrap().chosen_subprotocol().unwrap(), "v1", "{value}");
     }
-    assert_eq!(parsed(&json!({"statusCode": 200})).unwrap().subprotocol(), None);
+    assert_eq!(parsed(&json!({"statusCode": 200})).unwrap().chosen_subprotocol(), None);
 }
 
 #[test]
 fn typed_replies_mean_what_their_json_means() {
     let mut response = ApiGatewayProxyResponse::default();
     response.status_code = 200;
-    response.headers = headers(&[("x-a", "1"), ("x-b", "2")]);
-    response.multi_value_headers = headers(&[("x-b", "3"), ("x-c", "4")]);
+    response.headers = header_map(&[("x-a", "1"), ("x-b", "2")]);
+    response.multi_value_headers = header_map(&[("x-b", "3"), ("x-c", "4")]);
     for body in [None, Some(Body::Text("t".to_owned())), Some(Body::Binary(vec![1, 2, 3])), Some(Body::Empty)] {
         response.body = body;
         let json = serde_json::to_vec(&response).unwrap();
-        assert_eq!(Reply::from_typed(response.clone()), Reply::from_json(&json));
+        assert_eq!(IntegrationReply::from_lambda_response(response.clone()), IntegrationReply::from_json(&json));
     }
     assert_eq!(
-        Reply::from_typed(response.clone()).unwrap().headers,
-        headers(&[("x-a", "1"), ("x-b", "3"), ("x-c", "4")])
+        IntegrationReply::from_lambda_response(response.clone()).unwrap().headers,
+        header_map(&[("x-a", "1"), ("x-b", "3"), ("x-c", "4")])
     );
     response.other.insert("extra".to_owned(), json!(1));
-    assert_eq!(Reply::from_typed(response), Err(IntegrationFailure::Malformed));
+    assert_eq!(IntegrationReply::from_lambda_response(response), Err(IntegrationError::Malformed));
 }
 
 #[test]

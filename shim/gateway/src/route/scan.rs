@@ -14,64 +14,70 @@ const WHITESPACE: [char; 4] = [' ', '\t', '\n', '\r'];
 
 /// The text is not one JSON value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NotJson;
+pub struct NotJsonError;
 
 /// The value at `path` in the object `text`, as API Gateway turns it into text (RT-3); `None` where the path leads
 /// nowhere.
-pub fn find<'b>(text: &'b str, path: &[Box<str>]) -> Result<Option<Cow<'b, str>>, NotJson> {
+pub fn find_value<'b>(text: &'b str, path: &[Box<str>]) -> Result<Option<Cow<'b, str>>, NotJsonError> {
     let mut at = None;
     let mut within = text;
     for name in path {
-        match member(within, name)? {
+        match find_member(within, name)? {
             Some(value) => (at, within) = (Some(value), value.get()),
             None => return Ok(None),
         }
     }
-    Ok(at.and_then(|value| stringify(value.get())))
+    Ok(at.and_then(|value| stringify_value(value.get())))
 }
 
 /// The last member called `name` of the object `text`; `None` when `text` is no object or has no such member.
-fn member<'b>(text: &'b str, name: &str) -> Result<Option<&'b RawValue>, NotJson> {
+fn find_member<'b>(text: &'b str, name: &str) -> Result<Option<&'b RawValue>, NotJsonError> {
     if text.trim_start_matches(WHITESPACE).starts_with('{')
-        && let Ok(found) = scan(text, Member { name, keys: Keys::Text })
+        && let Ok(found) = scan_object(text, MemberVisitor { name, keys: KeyDecoding::Text })
     {
         return Ok(found);
     }
     // No object, not JSON, or an object with half a surrogate pair in a key: JSON allows that and UTF-8 has no form for it.
     // Keys can be read as bytes, but then nobody checks them, so the whole text is checked before.
     match serde_json::from_str::<IgnoredAny>(text) {
-        Ok(_) if text.trim_start_matches(WHITESPACE).starts_with('{') => scan(text, Member { name, keys: Keys::Bytes }),
+        Ok(_) if text.trim_start_matches(WHITESPACE).starts_with('{') => {
+            scan_object(text, MemberVisitor { name, keys: KeyDecoding::Bytes })
+        }
         Ok(_) => Ok(None),
-        Err(_) => Err(NotJson),
+        Err(_) => Err(NotJsonError),
     }
 }
 
-fn scan<'b>(text: &'b str, member: Member<'_>) -> Result<Option<&'b RawValue>, NotJson> {
+fn scan_object<'b>(text: &'b str, member: MemberVisitor<'_>) -> Result<Option<&'b RawValue>, NotJsonError> {
     let mut parser = serde_json::Deserializer::from_str(text);
-    let found = parser.deserialize_map(member).map_err(|_| NotJson)?;
-    parser.end().map_err(|_| NotJson)?;
+    let found = parser.deserialize_map(member).map_err(|_| NotJsonError)?;
+    parser.end().map_err(|_| NotJsonError)?;
     Ok(found)
 }
 
 /// Strings lose their quotes, numbers stay as written, arrays become `[item1, item2]`, objects stay JSON, `null` is
 /// nothing.
-fn stringify(raw: &str) -> Option<Cow<'_, str>> {
+fn stringify_value(raw: &str) -> Option<Cow<'_, str>> {
     match raw.as_bytes().first()? {
         b'"' if raw.contains('\\') => serde_json::from_str(raw).ok().map(Cow::Owned),
         b'"' => raw.get(1..raw.len() - 1).map(Cow::Borrowed),
-        b'[' => serde_json::from_str::<Vec<&RawValue>>(raw).ok().map(|items| Cow::Owned(list(&items))),
+        b'[' => serde_json::from_str::<Vec<&RawValue>>(raw).ok().map(|items| Cow::Owned(stringify_array(&items))),
         b'n' => None,
         _ => Some(Cow::Borrowed(raw)),
     }
 }
 
 /// Nested arrays stay JSON text: stringifying them in turn would let a message choose the depth of our recursion.
-fn list(items: &[&RawValue]) -> String {
+fn stringify_array(items: &[&RawValue]) -> String {
     let mut text = String::from("[");
     for (position, item) in items.iter().enumerate() {
         text.push_str(if position == 0 { "" } else { ", " });
         let raw = item.get();
-        text.push_str(&if raw.starts_with('[') { Cow::Borrowed(raw) } else { stringify(raw).unwrap_or("null".into()) });
+        text.push_str(&if raw.starts_with('[') {
+            Cow::Borrowed(raw)
+        } else {
+            stringify_value(raw).unwrap_or("null".into())
+        });
     }
     text.push(']');
     text
@@ -79,17 +85,17 @@ fn list(items: &[&RawValue]) -> String {
 
 /// How the keys of an object are read.
 #[derive(Clone, Copy)]
-enum Keys {
+enum KeyDecoding {
     Text,
     Bytes,
 }
 
-struct Member<'n> {
+struct MemberVisitor<'n> {
     name: &'n str,
-    keys: Keys,
+    keys: KeyDecoding,
 }
 
-impl<'de> Visitor<'de> for Member<'_> {
+impl<'de> Visitor<'de> for MemberVisitor<'_> {
     type Value = Option<&'de RawValue>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -98,7 +104,7 @@ impl<'de> Visitor<'de> for Member<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
         let mut found = None;
-        while let Some(matches) = members.next_key_seed(KeyIs(&self))? {
+        while let Some(matches) = members.next_key_seed(KeyMatcher(&self))? {
             if matches {
                 found = Some(members.next_value()?);
             } else {
@@ -110,20 +116,20 @@ impl<'de> Visitor<'de> for Member<'_> {
 }
 
 /// Compares a key in place of copying it.
-struct KeyIs<'m>(&'m Member<'m>);
+struct KeyMatcher<'m>(&'m MemberVisitor<'m>);
 
-impl<'de> DeserializeSeed<'de> for KeyIs<'_> {
+impl<'de> DeserializeSeed<'de> for KeyMatcher<'_> {
     type Value = bool;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
         match self.0.keys {
-            Keys::Text => deserializer.deserialize_str(self),
-            Keys::Bytes => deserializer.deserialize_bytes(self),
+            KeyDecoding::Text => deserializer.deserialize_str(self),
+            KeyDecoding::Bytes => deserializer.deserialize_bytes(self),
         }
     }
 }
 
-impl Visitor<'_> for KeyIs<'_> {
+impl Visitor<'_> for KeyMatcher<'_> {
     type Value = bool;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,13 +3,13 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::api::Api;
-use crate::samples::{definition, route};
+use crate::api::WebSocketApi;
+use crate::samples::{api_definition, route_definition};
 
 fn select(expression: &str, body: &str) -> Option<String> {
-    match SelectionExpression::parse(expression).unwrap().select(body) {
-        Selected::Value(value) => Some(value.into_owned()),
-        Selected::NotJson => None,
+    match SelectionExpression::parse(expression).unwrap().evaluate_body(body) {
+        SelectionValue::Text(value) => Some(value.into_owned()),
+        SelectionValue::NotJson => None,
     }
 }
 
@@ -17,13 +17,13 @@ fn action(body: &str) -> Option<String> {
     select("$request.body.action", body)
 }
 
-fn api(keys: &[&str]) -> Api {
-    let mut definition = definition();
-    definition.routes = keys.iter().map(|key| route(key)).collect();
-    Api::new(definition).unwrap()
+fn api(keys: &[&str]) -> WebSocketApi {
+    let mut definition = api_definition();
+    definition.routes = keys.iter().map(|key| route_definition(key)).collect();
+    WebSocketApi::new(definition).unwrap()
 }
 
-fn resolved(api: &Api, body: &str) -> Option<String> {
+fn resolved(api: &WebSocketApi, body: &str) -> Option<String> {
     api.route_for(body).map(|route| route.key.to_string())
 }
 
@@ -40,13 +40,13 @@ fn rt_1_variables_literals_and_escapes_combine() {
 #[test]
 fn rt_1_mistakes_are_named() {
     let reason = |text: &str| SelectionExpression::parse(text).unwrap_err();
-    assert_eq!(reason(""), InvalidExpression::Empty);
-    assert_eq!(reason("a${request.body.x"), InvalidExpression::Unclosed(1));
-    assert_eq!(reason("$default"), InvalidExpression::UnknownVariable("default".to_owned()));
-    assert_eq!(reason("$request.header.x"), InvalidExpression::UnknownVariable("request.header.x".to_owned()));
-    assert_eq!(reason("$"), InvalidExpression::UnknownVariable(String::new()));
+    assert_eq!(reason(""), SelectionExpressionError::Empty);
+    assert_eq!(reason("a${request.body.x"), SelectionExpressionError::Unclosed(1));
+    assert_eq!(reason("$default"), SelectionExpressionError::UnknownVariable("default".to_owned()));
+    assert_eq!(reason("$request.header.x"), SelectionExpressionError::UnknownVariable("request.header.x".to_owned()));
+    assert_eq!(reason("$"), SelectionExpressionError::UnknownVariable(String::new()));
     for path in ["a..b", "", "a[0]", "*", "a."] {
-        assert_eq!(reason(&format!("${{request.body.{path}}}")), InvalidExpression::Path(path.to_owned()));
+        assert_eq!(reason(&format!("${{request.body.{path}}}")), SelectionExpressionError::Path(path.to_owned()));
     }
 }
 
@@ -139,7 +139,10 @@ fn rt_13_odd_json_has_one_meaning() {
 #[test]
 fn a_plain_value_is_borrowed_from_the_message() {
     let expression = SelectionExpression::parse("$request.body.action").unwrap();
-    assert!(matches!(expression.select(r#"{"action":"chat"}"#), Selected::Value(std::borrow::Cow::Borrowed("chat"))));
+    assert!(matches!(
+        expression.evaluate_body(r#"{"action":"chat"}"#),
+        SelectionValue::Text(std::borrow::Cow::Borrowed("chat"))
+    ));
 }
 
 fn json() -> impl Strategy<Value = serde_json::Value> {
@@ -171,7 +174,7 @@ proptest! {
     fn rt_1_parsing_and_selecting_never_panic(expression in r"(\\?\$|\{|\}|request\.body\.|[a-z.\[\] é]){0,12}", body in ".{0,40}") {
         if let Ok(parsed) = SelectionExpression::parse(&expression) {
             let is_json = serde_json::from_str::<serde::de::IgnoredAny>(&body).is_ok();
-            prop_assert!(!is_json || parsed.select(&body) != Selected::NotJson);
+            prop_assert!(!is_json || parsed.evaluate_body(&body) != SelectionValue::NotJson);
         }
     }
 

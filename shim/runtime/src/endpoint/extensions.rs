@@ -11,87 +11,97 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use super::Answer;
-use super::answer::{error, json_answer};
-use crate::definition::Definition;
-use crate::invocation::Event;
+use super::RuntimeApiResponse;
+use super::response::{error_response, json_response};
+use crate::definition::FunctionDefinition;
+use crate::invocation::InvocationEvent;
 
 /// Most extensions of a function (Lambda developer guide, `runtimes-extensions-api`).
-const MOST: usize = 10;
+const MAX_EXTENSIONS: usize = 10;
 /// Most events that wait for an extension.
-const WAITING: usize = 64;
+const MAX_QUEUED_EVENTS: usize = 64;
 /// How long extensions have after SHUTDOWN, in milliseconds.
-const SHUTDOWN_MS: u64 = 500;
+const SHUTDOWN_TIMEOUT_MS: u64 = 500;
 
-const IDENTIFIER: &str = "lambda-extension-identifier";
-const NAME: &str = "lambda-extension-name";
+const IDENTIFIER_HEADER: &str = "lambda-extension-identifier";
+const NAME_HEADER: &str = "lambda-extension-name";
 
 /// The extensions of one sandbox.
 #[derive(Default)]
-pub(super) struct Extensions(Mutex<HashMap<String, Arc<Extension>>>);
+pub(super) struct ExtensionRegistry(Mutex<HashMap<String, Arc<RegisteredExtension>>>);
 
-struct Extension {
+struct RegisteredExtension {
     events: Vec<String>,
-    waiting: Mutex<VecDeque<Value>>,
-    came: Notify,
+    queued_events: Mutex<VecDeque<Value>>,
+    event_queued: Notify,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Registration {
+struct ExtensionRegistration {
     events: Vec<String>,
 }
 
-impl Extensions {
-    pub fn register(&self, headers: &HeaderMap, body: &[u8], definition: &Definition, identifier: String) -> Answer {
-        if !headers.contains_key(NAME) {
-            return error(
+impl ExtensionRegistry {
+    pub fn register(
+        &self,
+        headers: &HeaderMap,
+        body: &[u8],
+        definition: &FunctionDefinition,
+        identifier: String,
+    ) -> RuntimeApiResponse {
+        if !headers.contains_key(NAME_HEADER) {
+            return error_response(
                 StatusCode::FORBIDDEN,
                 "Extension.InvalidExtensionName",
                 "Missing Lambda-Extension-Name header",
             );
         }
-        let Ok(registration) = serde_json::from_slice::<Registration>(body) else {
-            return error(StatusCode::BAD_REQUEST, "InvalidRequestFormat", "the registration is not JSON");
+        let Ok(registration) = serde_json::from_slice::<ExtensionRegistration>(body) else {
+            return error_response(StatusCode::BAD_REQUEST, "InvalidRequestFormat", "the registration is not JSON");
         };
         let mut extensions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if extensions.len() >= MOST {
-            return error(StatusCode::FORBIDDEN, "Extension.TooManyExtensions", "too many extensions");
+        if extensions.len() >= MAX_EXTENSIONS {
+            return error_response(StatusCode::FORBIDDEN, "Extension.TooManyExtensions", "too many extensions");
         }
-        let mut answer = json_answer(
+        let mut answer = json_response(
             StatusCode::OK,
             &json!({"functionName": definition.name, "functionVersion": "$LATEST", "handler": definition.program.handler}),
         );
         if let Ok(value) = HeaderValue::from_str(&identifier) {
-            answer.headers_mut().insert(IDENTIFIER, value);
+            answer.headers_mut().insert(IDENTIFIER_HEADER, value);
         }
-        let extension = Extension { events: registration.events, waiting: Mutex::default(), came: Notify::new() };
+        let extension = RegisteredExtension {
+            events: registration.events,
+            queued_events: Mutex::default(),
+            event_queued: Notify::new(),
+        };
         extensions.insert(identifier, Arc::new(extension));
         answer
     }
 
     /// Waits for the extension's next event as long as it takes.
-    pub async fn next(&self, headers: &HeaderMap) -> Answer {
-        let Some(extension) = self.named(headers) else {
-            return error(
+    pub async fn next_event(&self, headers: &HeaderMap) -> RuntimeApiResponse {
+        let Some(extension) = self.find_extension(headers) else {
+            return error_response(
                 StatusCode::FORBIDDEN,
                 "Extension.InvalidExtensionIdentifier",
                 "Invalid extension identifier",
             );
         };
         loop {
-            let came = extension.came.notified();
-            let event = extension.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            let came = extension.event_queued.notified();
+            let event = extension.queued_events.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
             match event {
-                Some(event) => return json_answer(StatusCode::OK, &event),
+                Some(event) => return json_response(StatusCode::OK, &event),
                 None => came.await,
             }
         }
     }
 
     /// Tells those who registered for INVOKE.
-    pub fn invoked(&self, event: &Event, arn: &str, deadline_ms: u64) {
-        self.tell("INVOKE", || {
+    pub fn notify_invoke(&self, event: &InvocationEvent, arn: &str, deadline_ms: u64) {
+        self.enqueue_event("INVOKE", || {
             json!({
                 "eventType": "INVOKE",
                 "deadlineMs": deadline_ms,
@@ -103,27 +113,27 @@ impl Extensions {
     }
 
     /// Tells those who registered for SHUTDOWN.
-    pub fn shut_down(&self, reason: &'static str, now_ms: u64) {
-        self.tell(
+    pub fn notify_shutdown(&self, reason: &'static str, now_ms: u64) {
+        self.enqueue_event(
             "SHUTDOWN",
-            || json!({"eventType": "SHUTDOWN", "shutdownReason": reason, "deadlineMs": now_ms + SHUTDOWN_MS}),
+            || json!({"eventType": "SHUTDOWN", "shutdownReason": reason, "deadlineMs": now_ms + SHUTDOWN_TIMEOUT_MS}),
         );
     }
 
-    fn tell(&self, kind: &str, event: impl Fn() -> Value) {
+    fn enqueue_event(&self, kind: &str, event: impl Fn() -> Value) {
         let extensions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for extension in extensions.values().filter(|extension| extension.events.iter().any(|event| event == kind)) {
-            let mut waiting = extension.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            if waiting.len() >= WAITING {
+            let mut waiting = extension.queued_events.lock().unwrap_or_else(PoisonError::into_inner);
+            if waiting.len() >= MAX_QUEUED_EVENTS {
                 waiting.pop_front();
             }
             waiting.push_back(event());
-            extension.came.notify_one();
+            extension.event_queued.notify_one();
         }
     }
 
-    fn named(&self, headers: &HeaderMap) -> Option<Arc<Extension>> {
-        let identifier = headers.get(IDENTIFIER)?.to_str().ok()?;
+    fn find_extension(&self, headers: &HeaderMap) -> Option<Arc<RegisteredExtension>> {
+        let identifier = headers.get(IDENTIFIER_HEADER)?.to_str().ok()?;
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(identifier).cloned()
     }
 }

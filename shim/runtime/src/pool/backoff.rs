@@ -9,21 +9,21 @@ use tokio::time::Instant;
 
 use crate::invocation::InvokeError;
 
-const FIRST: Duration = Duration::from_millis(100);
-const LONGEST: Duration = Duration::from_secs(10);
+const INITIAL_DELAY: Duration = Duration::from_millis(100);
+const MAX_DELAY: Duration = Duration::from_secs(10);
 
 #[derive(Default)]
-pub(super) struct Backoff {
-    failures: u32,
-    last: Option<(Instant, InvokeError)>,
+pub(super) struct StartBackoff {
+    failure_count: u32,
+    last_failure: Option<(Instant, InvokeError)>,
 }
 
-impl Backoff {
+impl StartBackoff {
     /// A start failed.
-    pub fn note(&mut self, now: Instant, failure: InvokeError) {
-        let pause = FIRST.saturating_mul(1 << self.failures.min(10)).min(LONGEST);
-        self.failures += 1;
-        self.last = Some((now + pause, failure));
+    pub fn record_failure(&mut self, now: Instant, failure: InvokeError) {
+        let pause = INITIAL_DELAY.saturating_mul(1 << self.failure_count.min(10)).min(MAX_DELAY);
+        self.failure_count += 1;
+        self.last_failure = Some((now + pause, failure));
     }
 
     /// A start succeeded.
@@ -32,17 +32,17 @@ impl Backoff {
     }
 
     /// When the next start may be.
-    pub fn until(&self) -> Option<Instant> {
-        self.last.as_ref().map(|(until, _)| *until)
+    pub fn retry_at(&self) -> Option<Instant> {
+        self.last_failure.as_ref().map(|(until, _)| *until)
     }
 
     /// Whether there may be none now.
     pub fn is_active(&self, now: Instant) -> bool {
-        self.until().is_some_and(|until| now < until)
+        self.retry_at().is_some_and(|until| now < until)
     }
 
     /// What the last start failed with, as long as there may be no other.
-    pub fn failure(&self, now: Instant) -> Option<InvokeError> {
-        self.last.as_ref().filter(|(until, _)| now < *until).map(|(_, failure)| failure.clone())
+    pub fn active_failure(&self, now: Instant) -> Option<InvokeError> {
+        self.last_failure.as_ref().filter(|(until, _)| now < *until).map(|(_, failure)| failure.clone())
     }
 }

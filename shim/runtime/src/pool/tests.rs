@@ -5,69 +5,69 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::*;
-use crate::invocation::Event;
+use crate::invocation::InvocationEvent;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn limits() -> Limits {
-    Limits {
+fn limits() -> FunctionLimits {
+    FunctionLimits {
         timeout: SECOND * 3,
         init_timeout: SECOND * 10,
         idle_timeout: SECOND * 60,
         min_processes: 0,
         max_processes: 2,
         concurrency: 1,
-        queue: 1,
+        queue_capacity: 1,
     }
 }
 
 struct Bench {
-    pool: Pool,
+    pool: SandboxPool,
     now: Instant,
 }
 
 impl Bench {
-    fn new(limits: Limits) -> Self {
-        Self { pool: Pool::new(limits), now: Instant::now() }
+    fn new(limits: FunctionLimits) -> Self {
+        Self { pool: SandboxPool::new(limits), now: Instant::now() }
     }
 
-    fn submit(&mut self, id: &str) -> Result<(Vec<SandboxId>, oneshot::Receiver<Outcome>), InvokeError> {
-        let event = Event {
+    fn submit(&mut self, id: &str) -> Result<(Vec<SandboxId>, oneshot::Receiver<InvocationResult>), InvokeError> {
+        let event = InvocationEvent {
             request_id: id.into(),
             nonce: format!("nonce of {id}").into(),
             trace_id: "trace".into(),
             payload: Bytes::new(),
         };
         let (reply, answer) = oneshot::channel();
-        Ok((self.pool.submit(self.now, Invocation { event, reply })?, answer))
+        Ok((self.pool.submit(self.now, PendingInvocation { event, reply })?, answer))
     }
 
-    fn poll(&mut self, id: SandboxId) -> Next {
+    fn poll(&mut self, id: SandboxId) -> PollOutcome {
         self.pool.poll(self.now, id)
     }
 
     fn delivered(&mut self, id: SandboxId) -> String {
         match self.poll(id) {
-            Next::Deliver(delivery) => delivery.event.request_id.to_string(),
-            Next::Wait(_) => panic!("nothing waits for it"),
-            Next::Refuse => panic!("it is refused"),
+            PollOutcome::Deliver(delivery) => delivery.event.request_id.to_string(),
+            PollOutcome::Wait(_) => panic!("nothing waits for it"),
+            PollOutcome::Reject => panic!("it is refused"),
         }
     }
 
-    fn parked(&mut self, id: SandboxId) -> oneshot::Receiver<Delivery> {
+    fn parked(&mut self, id: SandboxId) -> oneshot::Receiver<DispatchedEvent> {
         match self.poll(id) {
-            Next::Wait(event) => event,
-            Next::Deliver(_) | Next::Refuse => panic!("it is to wait"),
+            PollOutcome::Wait(event) => event,
+            PollOutcome::Deliver(_) | PollOutcome::Reject => panic!("it is to wait"),
         }
     }
 
     fn finish(&mut self, id: SandboxId, request: &str) {
-        self.pool.check(id, request, None).unwrap();
-        self.pool.finish(self.now, id, request, Ok(Bytes::from_static(b"{}"))).unwrap();
+        self.pool.check_request(id, request, None).unwrap();
+        self.pool.finish_request(self.now, id, request, Ok(Bytes::from_static(b"{}"))).unwrap();
     }
 }
 
-fn outcome(mut answer: oneshot::Receiver<Outcome>) -> Option<Outcome> {
+fn outcome(mut answer: oneshot::Receiver<InvocationResult>) -> Option<InvocationResult> {
     answer.try_recv().ok()
 }
 
@@ -118,14 +118,18 @@ fn answers_are_checked() {
     let mut bench = Bench::new(limits());
     let (due, _a) = bench.submit("a").unwrap();
     let id = due[0];
-    assert_eq!(bench.pool.check(id, "a", None), Err(Refusal::State), "before any /next");
+    assert_eq!(bench.pool.check_request(id, "a", None), Err(RuntimeCallError::InvalidState), "before any /next");
     bench.delivered(id);
-    assert_eq!(bench.pool.check(id, "b", None), Err(Refusal::Request));
-    assert_eq!(bench.pool.check(id, "a", Some("another nonce")), Err(Refusal::Request));
-    assert_eq!(bench.pool.check(id, "a", Some("nonce of a")), Ok(()));
+    assert_eq!(bench.pool.check_request(id, "b", None), Err(RuntimeCallError::UnknownRequest));
+    assert_eq!(bench.pool.check_request(id, "a", Some("another nonce")), Err(RuntimeCallError::UnknownRequest));
+    assert_eq!(bench.pool.check_request(id, "a", Some("nonce of a")), Ok(()));
     bench.finish(id, "a");
-    assert_eq!(bench.pool.check(id, "a", None), Err(Refusal::State), "twice");
-    assert_eq!(bench.pool.init_failed(bench.now, id, InvokeError::Stopped), Err(Refusal::State), "it has started");
+    assert_eq!(bench.pool.check_request(id, "a", None), Err(RuntimeCallError::InvalidState), "twice");
+    assert_eq!(
+        bench.pool.report_init_error(bench.now, id, InvokeError::Stopped),
+        Err(RuntimeCallError::InvalidState),
+        "it has started"
+    );
 }
 
 #[test]
@@ -133,12 +137,12 @@ fn a_timeout_kills_and_the_next_invocation_gets_another_sandbox() {
     let mut bench = Bench::new(limits());
     let (due, answer) = bench.submit("a").unwrap();
     bench.delivered(due[0]);
-    let Watch::Until(at) = bench.pool.watch(bench.now, due[0]) else { panic!("it is in time") };
+    let SandboxAction::CheckAt(at) = bench.pool.check_sandbox(bench.now, due[0]) else { panic!("it is in time") };
     assert_eq!(at, bench.now + SECOND * 3);
     bench.now = at;
-    assert_eq!(bench.pool.watch(bench.now, due[0]), Watch::Kill);
+    assert_eq!(bench.pool.check_sandbox(bench.now, due[0]), SandboxAction::Kill);
     assert_eq!(outcome(answer), Some(Err(InvokeError::TimedOut)));
-    assert_eq!(bench.pool.check(due[0], "a", None), Err(Refusal::State));
+    assert_eq!(bench.pool.check_request(due[0], "a", None), Err(RuntimeCallError::InvalidState));
     assert_eq!(bench.submit("b").unwrap().0.len(), 1);
 }
 
@@ -147,9 +151,9 @@ fn a_crash_fails_what_was_running_and_nothing_else() {
     let mut bench = Bench::new(limits());
     let ((due, a), (_, b)) = (bench.submit("a").unwrap(), bench.submit("b").unwrap());
     bench.delivered(due[0]);
-    bench.pool.gone(bench.now, due[0], End::default());
+    bench.pool.remove_exited(bench.now, due[0], SandboxExit::default());
     let text = "RequestId: a Error: Runtime exited without providing a reason";
-    assert_eq!(outcome(a), Some(Err(InvokeError::function("Runtime.ExitError", text))));
+    assert_eq!(outcome(a), Some(Err(InvokeError::function_error("Runtime.ExitError", text))));
     assert_eq!(outcome(b), None);
 }
 
@@ -157,23 +161,23 @@ fn a_crash_fails_what_was_running_and_nothing_else() {
 fn a_failed_start_is_told_and_not_repeated_at_once() {
     let mut bench = Bench::new(limits());
     let (due, a) = bench.submit("a").unwrap();
-    let failure = InvokeError::function("Runtime.ImportModuleError", "no module");
-    bench.pool.init_failed(bench.now, due[0], failure.clone()).unwrap();
-    assert!(bench.pool.gone(bench.now, due[0], End::default()).is_empty());
+    let failure = InvokeError::function_error("Runtime.ImportModuleError", "no module");
+    bench.pool.report_init_error(bench.now, due[0], failure.clone()).unwrap();
+    assert!(bench.pool.remove_exited(bench.now, due[0], SandboxExit::default()).is_empty());
     assert_eq!(outcome(a), Some(Err(failure.clone())));
     assert_eq!(bench.submit("b").unwrap_err(), failure, "within the pause");
     bench.now += Duration::from_millis(100);
     let (due, _c) = bench.submit("c").unwrap();
     assert_eq!(due.len(), 1);
-    bench.pool.gone(bench.now, due[0], End { failure: Some(failure), ..End::default() });
+    bench.pool.remove_exited(bench.now, due[0], SandboxExit { failure: Some(failure), ..SandboxExit::default() });
     bench.now += Duration::from_millis(199);
     assert!(bench.submit("d").is_err(), "the pause doubles");
 }
 
 #[test]
 fn an_idle_sandbox_goes_unless_it_is_provisioned() {
-    let mut bench = Bench::new(Limits { min_processes: 1, ..limits() });
-    let provisioned = bench.pool.due(bench.now);
+    let mut bench = Bench::new(FunctionLimits { min_processes: 1, ..limits() });
+    let provisioned = bench.pool.schedule_starts(bench.now);
     assert_eq!(provisioned.len(), 1);
     let _first = bench.parked(provisioned[0]);
     let (_, _a) = bench.submit("a").unwrap();
@@ -183,30 +187,30 @@ fn an_idle_sandbox_goes_unless_it_is_provisioned() {
     bench.finish(provisioned[0], "a");
     let (_one, _two) = (bench.parked(provisioned[0]), bench.parked(due[0]));
     bench.now += SECOND * 60;
-    assert_eq!(bench.pool.watch(bench.now, due[0]), Watch::Retire);
-    assert!(matches!(bench.pool.watch(bench.now, provisioned[0]), Watch::Until(_)));
-    assert!(bench.pool.gone(bench.now, due[0], End::default()).is_empty());
-    let replaced = bench.pool.gone(bench.now, provisioned[0], End::default());
+    assert_eq!(bench.pool.check_sandbox(bench.now, due[0]), SandboxAction::Retire);
+    assert!(matches!(bench.pool.check_sandbox(bench.now, provisioned[0]), SandboxAction::CheckAt(_)));
+    assert!(bench.pool.remove_exited(bench.now, due[0], SandboxExit::default()).is_empty());
+    let replaced = bench.pool.remove_exited(bench.now, provisioned[0], SandboxExit::default());
     assert_eq!(replaced.len(), 1, "a provisioned sandbox that dies is replaced");
 }
 
 #[test]
 fn several_at_a_time_share_a_process_and_a_timeout_costs_only_its_own() {
-    let mut bench = Bench::new(Limits { concurrency: 2, max_processes: 1, queue: 0, ..limits() });
+    let mut bench = Bench::new(FunctionLimits { concurrency: 2, max_processes: 1, queue_capacity: 0, ..limits() });
     let ((due, a), (none, b)) = (bench.submit("a").unwrap(), bench.submit("b").unwrap());
     assert!(none.is_empty());
     let id = due[0];
     assert_eq!((bench.delivered(id), bench.delivered(id)), ("a".to_owned(), "b".to_owned()));
-    assert!(matches!(bench.poll(id), Next::Refuse));
+    assert!(matches!(bench.poll(id), PollOutcome::Reject));
     bench.finish(id, "b");
     assert!(outcome(b).unwrap().is_ok());
     bench.now += SECOND * 3;
-    assert!(matches!(bench.pool.watch(bench.now, id), Watch::Until(_)));
+    assert!(matches!(bench.pool.check_sandbox(bench.now, id), SandboxAction::CheckAt(_)));
     assert_eq!(outcome(a), Some(Err(InvokeError::TimedOut)));
-    assert_eq!(bench.pool.check(id, "a", None), Err(Refusal::Late));
+    assert_eq!(bench.pool.check_request(id, "a", None), Err(RuntimeCallError::TimedOut));
     let _waits = bench.parked(id);
     let (_, _c) = bench.submit("c").unwrap();
-    assert_eq!(bench.pool.watch(bench.now + SECOND * 3, id), Watch::Until(bench.now + SECOND * 63));
+    assert_eq!(bench.pool.check_sandbox(bench.now + SECOND * 3, id), SandboxAction::CheckAt(bench.now + SECOND * 63));
 }
 
 #[test]
@@ -216,7 +220,7 @@ fn after_stop_nothing_is_taken() {
     bench.pool.stop();
     assert_eq!(outcome(a), Some(Err(InvokeError::Stopped)));
     assert_eq!(bench.submit("b").unwrap_err(), InvokeError::Stopped);
-    assert!(bench.pool.due(bench.now).is_empty());
+    assert!(bench.pool.schedule_starts(bench.now).is_empty());
 }
 
 #[test]
@@ -224,17 +228,17 @@ fn what_is_read_behind_an_answer_belongs_to_the_request_that_was_answered() {
     let mut bench = Bench::new(limits());
     let (started, _one) = bench.submit("a").unwrap();
     let id = started[0];
-    assert_eq!(bench.pool.request(id), None);
+    assert_eq!(bench.pool.current_request_id(id), None);
     bench.delivered(id);
-    assert_eq!(bench.pool.request(id).as_deref(), Some("a"));
+    assert_eq!(bench.pool.current_request_id(id).as_deref(), Some("a"));
     bench.finish(id, "a");
-    assert_eq!(bench.pool.request(id).as_deref(), Some("a"), "its last line may still be in the pipe");
+    assert_eq!(bench.pool.current_request_id(id).as_deref(), Some("a"), "its last line may still be in the pipe");
     let (_none, _two) = bench.submit("b").unwrap();
     bench.delivered(id);
-    assert_eq!(bench.pool.request(id).as_deref(), Some("b"));
-    let mut many = Bench::new(Limits { concurrency: 2, ..limits() });
+    assert_eq!(bench.pool.current_request_id(id).as_deref(), Some("b"));
+    let mut many = Bench::new(FunctionLimits { concurrency: 2, ..limits() });
     let (started, _three) = many.submit("a").unwrap();
     let id = started[0];
     many.delivered(id);
-    assert_eq!(many.pool.request(id), None, "nobody knows which one wrote it");
+    assert_eq!(many.pool.current_request_id(id), None, "nobody knows which one wrote it");
 }

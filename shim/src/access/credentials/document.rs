@@ -16,12 +16,12 @@ use gateway::iam::IamPolicy;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Credentials, MOST_CALLERS, SigningCaller};
+use super::{IamCredentials, MAX_CALLERS, SigningCaller};
 use crate::secret::Secret;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
-struct Entry {
+struct CredentialEntry {
     access_key_id: String,
     secret_access_key: String,
     session_token: Option<String>,
@@ -30,7 +30,7 @@ struct Entry {
     policy_document: Value,
 }
 
-impl Credentials {
+impl IamCredentials {
     /// Reads the document.
     ///
     /// # Errors
@@ -38,13 +38,13 @@ impl Credentials {
     pub fn parse(document: &str) -> Result<Self, String> {
         const FORM: &str = "must be a JSON array of objects with AccessKeyId, SecretAccessKey, Arn, PolicyDocument, and \
                             optionally UserId and SessionToken";
-        let entries: Vec<Entry> = serde_json::from_str(document).map_err(|_| FORM.to_owned())?;
-        if entries.len() > MOST_CALLERS {
-            return Err(format!("must have at most {MOST_CALLERS} callers"));
+        let entries: Vec<CredentialEntry> = serde_json::from_str(document).map_err(|_| FORM.to_owned())?;
+        if entries.len() > MAX_CALLERS {
+            return Err(format!("must have at most {MAX_CALLERS} callers"));
         }
         let mut callers = HashMap::with_capacity(entries.len());
         for (index, entry) in entries.into_iter().enumerate() {
-            let caller = caller(entry).map_err(|rule| format!("entry {}: {rule}", index + 1))?;
+            let caller = parse_caller(entry).map_err(|rule| format!("entry {}: {rule}", index + 1))?;
             if callers.insert(caller.identity.access_key.clone(), caller).is_some() {
                 return Err(format!("entry {}: has the AccessKeyId of another", index + 1));
             }
@@ -53,7 +53,7 @@ impl Credentials {
     }
 }
 
-fn caller(entry: Entry) -> Result<SigningCaller, &'static str> {
+fn parse_caller(entry: CredentialEntry) -> Result<SigningCaller, &'static str> {
     let key = &entry.access_key_id;
     if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         return Err("AccessKeyId must have letters and digits only");

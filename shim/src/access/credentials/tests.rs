@@ -33,7 +33,7 @@ impl Sent {
     fn verify(&self, now: i64) -> Result<IamCaller, SignatureError> {
         let request =
             SignedRequest { method: "POST", path: &self.path, query: self.query.as_deref(), headers: &self.headers };
-        let credentials = Credentials::parse(DOCUMENT).unwrap();
+        let credentials = IamCredentials::parse(DOCUMENT).unwrap();
         credentials.verify(request, self.body, "us-east-1", now).map(|caller| caller.identity.clone())
     }
 }
@@ -130,7 +130,7 @@ fn sg_1_a_signature_is_good_for_its_time_only() {
     let header = signed(alice(), SignatureLocation::Headers, "", b"");
     assert!(header.verify(minutes(5)).is_ok() && header.verify(minutes(-5)).is_ok());
     assert!(matches!(header.verify(minutes(6)), Err(SignatureError::Expired { .. })));
-    assert!(matches!(header.verify(minutes(-6)), Err(SignatureError::NotYet { .. })));
+    assert!(matches!(header.verify(minutes(-6)), Err(SignatureError::NotYetValid { .. })));
     let query = signed(alice(), SignatureLocation::QueryParams, "", b"");
     assert!(query.verify(minutes(1)).is_ok());
     assert!(matches!(query.verify(minutes(2)), Err(SignatureError::Expired { .. })));
@@ -148,7 +148,7 @@ fn sg_3_what_a_client_says_about_its_payload_counts_for_nothing() {
 
 #[test]
 fn documents_are_checked_and_never_shown() {
-    let one = |change: (&str, &str)| Credentials::parse(&DOCUMENT.replace(change.0, change.1));
+    let one = |change: (&str, &str)| IamCredentials::parse(&DOCUMENT.replace(change.0, change.1));
     assert_eq!(format!("{:?}", one(("", "")).unwrap()), "Credentials(2)");
     for (from, to, rule) in [
         ("AKIDALICE", "", "entry 1: AccessKeyId"),

@@ -6,34 +6,34 @@ use std::time::Duration;
 use bytes::Bytes;
 use gateway::id::GatewayId;
 use handlers::channel::{Channel, Epoch, Offset, Position};
-use handlers::conformance::delivery::{Fixture, Receivers};
+use handlers::conformance::delivery::{DeliveryFixture, TestReceivers};
 use handlers::id::{ConnectionId, MessageId, UserId};
-use handlers::memory::{ManualClock, MemoryConnections, MemoryLog, Retention};
-use handlers::ports::{self, Append, Placement, Sender, Timestamp};
+use handlers::memory::{ChannelRetention, ManualClock, MemoryConnections, MemoryLog};
+use handlers::ports::{self, AppendRequest, MessageSender, Placement, Timestamp};
 use prometheus_client::registry::Registry;
 use serde_json::value::RawValue;
 
 use super::*;
 use crate::connection::{Connection, ConnectionIndex, ConnectionObserver as _};
 use crate::functions::MessagingNotices;
-use crate::hub::tests::{closed_for, open};
+use crate::hub::tests::{close_reason_of, open};
 use crate::redis::RedisSettings;
 
 /// The node of the pod that does things.
-pub const HERE: u16 = 1;
+pub const LOCAL_NODE: u16 = 1;
 /// The node of the pod that receives: that of the suites' connection ids.
-const THERE: u16 = 0;
+const REMOTE_NODE: u16 = 0;
 /// A node whose number a pod claims during the test; it does not answer.
 pub const LATER: u16 = 10;
 /// A node that lives and does not answer.
-pub const SILENT: u16 = 9;
+pub const UNRESPONSIVE_NODE: u16 = 9;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One pod.
 pub struct Pod {
     pub hub: ChannelDelivery,
     pub delivery: Arc<PodDelivery>,
-    pub redis: Redis,
+    pub redis: RedisClient,
     pub bus: Arc<Bus>,
     metrics: Arc<BusMetrics>,
     /// Whether [`LATER`] is claimed, as this pod sees it.
@@ -42,26 +42,27 @@ pub struct Pod {
 
 /// Both, and what they share.
 #[derive(Clone)]
-pub struct World {
-    pub here: Arc<Pod>,
-    pub there: Arc<Pod>,
+pub struct PodPair {
+    pub local: Arc<Pod>,
+    pub remote: Arc<Pod>,
     log: Arc<MemoryLog>,
 }
 
 /// The nodes of a world. [`LATER`] is alive once `later` is set.
-struct Fixed {
+struct FixedLiveness {
     own: u16,
     later: Arc<AtomicBool>,
 }
 
 #[async_trait]
-impl Nodes for Fixed {
-    fn node(&self) -> u16 {
+impl NodeLiveness for FixedLiveness {
+    fn node_id(&self) -> u16 {
         self.own
     }
 
-    async fn is_alive(&self, node: u16) -> Result<bool, RedisTrouble> {
-        Ok([HERE, THERE, SILENT].contains(&node) || (node == LATER && self.later.load(Ordering::SeqCst)))
+    async fn is_node_alive(&self, node: u16) -> Result<bool, RedisClientError> {
+        Ok([LOCAL_NODE, REMOTE_NODE, UNRESPONSIVE_NODE].contains(&node)
+            || (node == LATER && self.later.load(Ordering::SeqCst)))
     }
 }
 
@@ -76,29 +77,29 @@ pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 }
 
 /// Runs what must not wait for Redis.
-pub async fn in_time<T>(doing: impl Future<Output = T>) -> T {
+pub async fn within_timeout<T>(doing: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_millis(500), doing).await.expect("it waits for nothing")
 }
 
 /// The offsets of the messages that reached a connection since the last look.
 pub fn offsets(handle: &Connection) -> Vec<u64> {
-    let frames = drained(handle);
+    let frames = drain_texts(handle);
     let values = frames.iter().filter_map(|frame| serde_json::from_str::<serde_json::Value>(frame).ok());
     values.filter_map(|value| value["offset"].as_u64()).collect()
 }
 
 impl Pod {
     async fn start(server: &RedisServer, prefix: &str, node: u16, log: Arc<MemoryLog>, settings: BusSettings) -> Self {
-        let redis = RedisSettings { prefix: prefix.to_owned(), ..RedisSettings::single(&server.url()) };
-        let redis = Redis::connect(redis).await.expect("the server answers");
+        let redis = RedisSettings { prefix: prefix.to_owned(), ..RedisSettings::single_server(&server.url()) };
+        let redis = RedisClient::connect(redis).await.expect("the server answers");
         let hub = ChannelDelivery::new(ConnectionIndex::default(), log.clone(), TaskTracker::new(), Arc::default());
-        let metrics = BusMetrics::registered(&mut Registry::default());
+        let metrics = BusMetrics::registered_in(&mut Registry::default());
         let later = Arc::new(AtomicBool::new(false));
         let parts = BusParts {
             redis: redis.clone(),
             hub: hub.clone(),
             log,
-            nodes: Arc::new(Fixed { own: node, later: later.clone() }),
+            node_liveness: Arc::new(FixedLiveness { own: node, later: later.clone() }),
             settings,
             metrics: metrics.clone(),
         };
@@ -113,7 +114,7 @@ impl Pod {
     }
 }
 
-impl World {
+impl PodPair {
     pub async fn start(server: &RedisServer) -> Self {
         Self::start_with(server, |_| {}).await
     }
@@ -123,56 +124,57 @@ impl World {
         static WORLDS: AtomicU64 = AtomicU64::new(0);
         let prefix = format!("world{}", WORLDS.fetch_add(1, Ordering::Relaxed));
         let mut settings = BusSettings {
-            heartbeat: Duration::from_millis(100),
-            linger: Duration::from_millis(50),
-            settle: PATIENCE,
-            request: Duration::from_secs(2),
-            tail: Duration::from_millis(200),
-            rotation: Duration::from_secs(1),
+            heartbeat_interval: Duration::from_millis(100),
+            unsubscribe_delay: Duration::from_millis(50),
+            subscribe_timeout: PATIENCE,
+            request_timeout: Duration::from_secs(2),
+            head_check_interval: Duration::from_millis(200),
+            full_head_check_interval: Duration::from_secs(1),
             ..BusSettings::PRODUCTION
         };
         change(&mut settings);
-        let log = Arc::new(MemoryLog::new(Epoch("e".into()), Retention { entries: 1_000, bytes: 1 << 20 }));
-        let here = Pod::start(server, &prefix, HERE, log.clone(), settings.clone()).await;
-        let there = Pod::start(server, &prefix, THERE, log.clone(), settings).await;
-        let world = Self { here: Arc::new(here), there: Arc::new(there), log };
-        for topic in [topic::of_node(HERE), topic::of_node(THERE)] {
+        let log =
+            Arc::new(MemoryLog::new(Epoch("e".into()), ChannelRetention { max_entries: 1_000, max_bytes: 1 << 20 }));
+        let here = Pod::start(server, &prefix, LOCAL_NODE, log.clone(), settings.clone()).await;
+        let there = Pod::start(server, &prefix, REMOTE_NODE, log.clone(), settings).await;
+        let world = Self { local: Arc::new(here), remote: Arc::new(there), log };
+        for topic in [redis_channel::channel_of_node(LOCAL_NODE), redis_channel::channel_of_node(REMOTE_NODE)] {
             eventually("both listen", async || world.listeners_of(&topic).await == 1).await;
         }
         world
     }
 
     /// Opens a connection on the other pod, as its handshake does, and brings it live in its conversation.
-    pub async fn connect_there(&self, user: &str, role: Role) -> Arc<Connection> {
+    pub async fn connect_remote(&self, user: &str, role: Role) -> Arc<Connection> {
         static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
         let sequence = u32::try_from(CONNECTIONS.fetch_add(1, Ordering::Relaxed)).unwrap();
-        let handle = connect_at(&self.there.hub, sequence, THERE, user, role);
-        if let Some(settled) = self.there.hub.subscribed(&handle) {
+        let handle = connect_on_node(&self.remote.hub, sequence, REMOTE_NODE, user, role);
+        if let Some(settled) = self.remote.hub.subscribed(&handle) {
             settled.await;
         }
-        self.join_there(&handle, &channel(&format!("conversation:{user}"))).await;
+        self.join_remote(&handle, &channel(&format!("conversation:{user}"))).await;
         handle
     }
 
     /// Enters a channel at its end.
-    pub async fn join_there(&self, handle: &Connection, to: &Channel) -> Released {
-        let delivery = &self.there.delivery;
-        delivery.hold(&id(handle), std::slice::from_ref(to)).await.unwrap();
+    pub async fn join_remote(&self, handle: &Connection, to: &Channel) -> ResumeOutcome {
+        let delivery = &self.remote.delivery;
+        delivery.pause_channels(&id(handle), std::slice::from_ref(to)).await.unwrap();
         let head = self.log.heads(std::slice::from_ref(to)).await.unwrap().remove(0);
-        delivery.release(&id(handle), to, &head).await.unwrap()
+        delivery.resume_channel(&id(handle), to, &head).await.unwrap()
     }
 
     /// Appends message `offset` and delivers it here.
-    pub async fn say(&self, to: &Channel, offset: u64) {
+    pub async fn append_and_deliver(&self, to: &Channel, offset: u64) {
         self.append(to, offset).await;
-        self.pass_on(to, offset).await;
+        self.deliver_placed(to, offset).await;
     }
 
     /// Appends message `offset`.
     pub async fn append(&self, to: &Channel, offset: u64) {
-        let append = Append {
+        let append = AppendRequest {
             channel: to.clone(),
-            sender: Sender { user: UserId::parse("alice").unwrap(), role: Role::User },
+            sender: MessageSender { user: UserId::parse("alice").unwrap(), role: Role::User },
             id: MessageId::parse(&format!("m{offset}")).unwrap(),
             sent_at: Timestamp(0),
             body: RawValue::from_string("1".to_owned()).unwrap().into(),
@@ -182,45 +184,45 @@ impl World {
     }
 
     /// Delivers message `offset` here.
-    pub async fn pass_on(&self, to: &Channel, offset: u64) {
+    pub async fn deliver_placed(&self, to: &Channel, offset: u64) {
         let position = Position { epoch: Epoch("e".into()), offset: Offset(offset) };
         let placement = Some(Placement { channel: to.clone(), position });
         let frame = Bytes::from(format!("{{\"offset\":{offset}}}"));
-        let outgoing = Outgoing { frame, priority: Priority::of_channel(&to.name), placement };
-        self.here.delivery.deliver(&Audience::Channel(to.clone()), outgoing).await.expect("deliver");
+        let outgoing = OutgoingFrame { frame, priority: Priority::for_channel(&to.name), placement };
+        self.local.delivery.deliver(&Audience::Channel(to.clone()), outgoing).await.expect("deliver");
     }
 
     /// Returns once everything that was published here has been taken in there: a request goes the same way behind it.
     pub async fn flush(&self) {
-        let nobody = ConnectionId::parse(&GatewayId::connection(0, u32::MAX, THERE)).unwrap();
-        let answer = self.here.delivery.close(&nobody, CloseReason::Kicked).await.expect("flush");
-        assert_eq!(answer, Delivered::Gone);
+        let nobody = ConnectionId::parse(&GatewayId::for_connection(0, u32::MAX, REMOTE_NODE)).unwrap();
+        let answer = self.local.delivery.close_connection(&nobody, CloseReason::Kicked).await.expect("flush");
+        assert_eq!(answer, DeliveryOutcome::ConnectionGone);
     }
 
     /// How many pods listen for a group.
-    pub async fn listeners(&self, group: &Group) -> u64 {
-        self.listeners_of(&topic::of_group(group)).await
+    pub async fn subscriber_count(&self, group: &Group) -> u64 {
+        self.listeners_of(&redis_channel::channel_of_group(group)).await
     }
 
     async fn listeners_of(&self, topic: &str) -> u64 {
         let mut command = redis::cmd("PUBSUB");
-        command.arg("NUMSUB").arg(self.here.redis.key(topic));
-        let (_, listeners): (String, u64) = self.here.redis.query(&command).await.unwrap();
+        command.arg("NUMSUB").arg(self.local.redis.prefixed_key(topic));
+        let (_, listeners): (String, u64) = self.local.redis.query(&command).await.unwrap();
         listeners
     }
 
     /// Has Redis close every subscription, as it does with readers that are too slow.
-    pub async fn cut_subscriptions(&self) {
+    pub async fn kill_subscriptions(&self) {
         let mut command = redis::cmd("CLIENT");
         command.arg("KILL").arg("TYPE").arg("pubsub");
-        let cut: u64 = self.here.redis.query(&command).await.unwrap();
+        let cut: u64 = self.local.redis.query(&command).await.unwrap();
         assert_eq!(cut, 2);
     }
 
     /// For the suite: delivery here, receivers there.
-    pub fn fixture(self) -> Fixture {
-        Fixture {
-            delivery: self.here.delivery.clone(),
+    pub fn fixture(self) -> DeliveryFixture {
+        DeliveryFixture {
+            delivery: self.local.delivery.clone(),
             connections: Arc::new(MemoryConnections::new(Arc::new(ManualClock::new(Timestamp(0))))),
             log: self.log.clone(),
             receivers: Arc::new(self),
@@ -230,23 +232,24 @@ impl World {
 }
 
 #[async_trait]
-impl Receivers for World {
-    async fn open(&self, connection: &ports::Connection) {
-        let id = gateway::id::check(connection.id.as_str()).unwrap();
-        let handle = open(&self.there.hub, id, &connection.identity);
-        if let Some(settled) = self.there.hub.subscribed(&handle) {
+impl TestReceivers for PodPair {
+    async fn open_connection(&self, connection: &ports::ClientConnection) {
+        let id = gateway::id::parse_gateway_id(connection.id.as_str()).unwrap();
+        let handle = open(&self.remote.hub, id, &connection.identity);
+        if let Some(settled) = self.remote.hub.subscribed(&handle) {
             settled.await;
         }
     }
 
-    async fn received(&self, id: &ConnectionId) -> Vec<Bytes> {
+    async fn received_frames(&self, id: &ConnectionId) -> Vec<Bytes> {
         self.flush().await;
-        let handle = gateway::id::check(id.as_str()).ok().and_then(|id| self.there.hub.connections().find(id));
-        handle.map(|handle| drained(&handle)).unwrap_or_default().into_iter().map(Bytes::from).collect()
+        let handle =
+            gateway::id::parse_gateway_id(id.as_str()).ok().and_then(|id| self.remote.hub.connections().find(id));
+        handle.map(|handle| drain_texts(&handle)).unwrap_or_default().into_iter().map(Bytes::from).collect()
     }
 
-    async fn closed(&self, id: &ConnectionId) -> Option<CloseReason> {
-        closed_for(&*self.there.hub.connections().find(gateway::id::check(id.as_str()).ok()?)?)
+    async fn close_reason(&self, id: &ConnectionId) -> Option<CloseReason> {
+        close_reason_of(&*self.remote.hub.connections().find(gateway::id::parse_gateway_id(id.as_str()).ok()?)?)
     }
 }
 

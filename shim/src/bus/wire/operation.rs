@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 /// A request; each names the connection that it is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
-pub enum Operation {
+pub enum PeerOperation {
     /// Deliver the request's text.
     Deliver {
         /// The connection.
-        to: String,
+        connection_id: String,
         /// The lane.
         #[serde(with = "PriorityOnWire")]
         lane: Priority,
@@ -28,46 +28,46 @@ pub enum Operation {
     /// `POST @connections`: the request's text.
     Post {
         /// The connection.
-        to: String,
+        connection_id: String,
     },
     /// `GET @connections`.
     Describe {
         /// The connection.
-        of: String,
+        connection_id: String,
     },
     /// `DELETE @connections`.
     Delete {
         /// The connection.
-        of: String,
+        connection_id: String,
     },
     /// Close for a reason of the application's.
     Close {
         /// The connection.
-        of: String,
+        connection_id: String,
         /// Why.
         #[serde(with = "CloseReasonOnWire")]
         reason: CloseReason,
     },
     /// `Delivery::hold`.
-    Hold {
+    Pause {
         /// The connection.
-        of: String,
+        connection_id: String,
         /// Which channels.
         channels: Vec<Channel>,
     },
     /// `Delivery::release`.
-    Release {
+    Resume {
         /// The connection.
-        of: String,
+        connection_id: String,
         /// Which channel.
         channel: Channel,
         /// Up to where it was sent.
         through: Position,
     },
-    /// `Delivery::detach`.
+    /// `Delivery::detach_channels`.
     Detach {
         /// The connection.
-        of: String,
+        connection_id: String,
         /// Which channels.
         channels: Vec<Channel>,
     },
@@ -76,27 +76,27 @@ pub enum Operation {
 /// The answer to a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "was", rename_all = "snake_case")]
-pub enum Answer {
+pub enum PeerReply {
     /// Done.
     Done,
     /// The connection is not open.
     Gone,
     /// Its outbox is full; nothing was sent.
-    NoRoom,
+    OutboxFull,
     /// The released channel is live.
     Live,
     /// The released channel has moved on to this offset.
-    Behind {
+    HeadAdvanced {
         /// Which.
         offset: Offset,
     },
     /// The connection's description.
-    Described(Described),
+    Described(WireDescription),
 }
 
 /// What `GET @connections` tells.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Described {
+pub struct WireDescription {
     /// Milliseconds since 1970.
     pub connected_at: i64,
     /// Milliseconds since 1970.
@@ -125,25 +125,25 @@ enum PriorityOnWire {
     Ephemeral,
 }
 
-impl Operation {
+impl PeerOperation {
     /// The request to deliver a frame's text.
     #[must_use]
-    pub fn deliver(to: String, priority: Priority, placement: Option<Placement>) -> Self {
+    pub fn deliver_to(to: String, priority: Priority, placement: Option<Placement>) -> Self {
         let (channel, position) = placement.map(|Placement { channel, position }| (channel, position)).unzip();
-        Self::Deliver { to, lane: priority, channel, position }
+        Self::Deliver { connection_id: to, lane: priority, channel, position }
     }
 
     /// The connection that it is about.
     #[must_use]
-    pub fn connection(&self) -> &str {
+    pub fn connection_id(&self) -> &str {
         match self {
-            Self::Deliver { to, .. } | Self::Post { to } => to,
-            Self::Describe { of }
-            | Self::Delete { of }
-            | Self::Close { of, .. }
-            | Self::Hold { of, .. }
-            | Self::Release { of, .. }
-            | Self::Detach { of, .. } => of,
+            Self::Deliver { connection_id: to, .. } | Self::Post { connection_id: to } => to,
+            Self::Describe { connection_id: of }
+            | Self::Delete { connection_id: of }
+            | Self::Close { connection_id: of, .. }
+            | Self::Pause { connection_id: of, .. }
+            | Self::Resume { connection_id: of, .. }
+            | Self::Detach { connection_id: of, .. } => of,
         }
     }
 }

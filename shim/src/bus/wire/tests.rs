@@ -8,7 +8,7 @@ fn tenant() -> TenantId {
 }
 
 fn lobby() -> Channel {
-    ChannelName::Room(Name::parse("lobby").unwrap()).within(tenant())
+    ChannelName::Room(Name::parse("lobby").unwrap()).in_tenant(tenant())
 }
 
 fn placement(channel: Channel) -> Placement {
@@ -23,7 +23,7 @@ fn payload(records: &[BytesMut]) -> Vec<u8> {
 }
 
 fn samples() -> Vec<BytesMut> {
-    let out = |priority, placement| Outgoing { frame: "{\"ä\":1}".into(), priority, placement };
+    let out = |priority, placement| OutgoingFrame { frame: "{\"ä\":1}".into(), priority, placement };
     let audiences = [
         (Audience::Connection(ConnectionId::parse("L0SM9cOFvHcCIhw=").unwrap()), Priority::Control, None),
         (Audience::User(tenant(), UserId::parse("a@b").unwrap()), Priority::Direct, Some(placement(lobby()))),
@@ -35,10 +35,10 @@ fn samples() -> Vec<BytesMut> {
         .zip(0..)
         .map(|((audience, priority, placement), part)| frame_record(&audience, part, &out(priority, placement)))
         .collect();
-    let deliver = Operation::deliver("L0SM9cOFvHcCIhw=".into(), Priority::Direct, Some(placement(lobby())));
+    let deliver = PeerOperation::deliver_to("L0SM9cOFvHcCIhw=".into(), Priority::Direct, Some(placement(lobby())));
     samples.push(request_record(9, &deliver, b"text"));
-    samples.push(reply_record(9, &Answer::Behind { offset: Offset(3) }));
-    samples.push(pulse_record());
+    samples.push(reply_record(9, &PeerReply::HeadAdvanced { offset: Offset(3) }));
+    samples.push(heartbeat_record());
     samples
 }
 
@@ -48,21 +48,22 @@ fn what_is_written_is_read() {
     let (origin, records) = read_payload(&payload).unwrap();
     let records: Vec<_> = records.collect::<Result<_, _>>().unwrap();
     assert_eq!((origin, records.len()), (7, 7));
-    let Record::Frame(frame) = &records[1] else { panic!("the second is a frame") };
+    let BusRecord::Frame(frame) = &records[1] else { panic!("the second is a frame") };
     assert_eq!(frame.audience, Audience::User(tenant(), UserId::parse("a@b").unwrap()));
-    assert_eq!((frame.part, frame.priority, frame.text), (1, Priority::Direct, "{\"ä\":1}"));
+    assert_eq!((frame.group_index, frame.priority, frame.text), (1, Priority::Direct, "{\"ä\":1}"));
     assert_eq!(frame.placement, Some(placement(lobby())));
-    let Record::Frame(frame) = &records[3] else { panic!("the fourth is a frame") };
+    let BusRecord::Frame(frame) = &records[3] else { panic!("the fourth is a frame") };
     assert_eq!((&frame.audience, &frame.placement), (&Audience::Channel(lobby()), &Some(placement(lobby()))));
-    let Record::Request { id: 9, operation, text: "text" } = &records[4] else { panic!("the fifth is a request") };
-    assert_eq!(operation.connection(), "L0SM9cOFvHcCIhw=");
-    assert_eq!(records[5], Record::Reply { id: 9, answer: Answer::Behind { offset: Offset(3) } });
-    assert_eq!(records[6], Record::Pulse);
+    let BusRecord::Request { id: 9, operation, text: "text" } = &records[4] else { panic!("the fifth is a request") };
+    assert_eq!(operation.connection_id(), "L0SM9cOFvHcCIhw=");
+    assert_eq!(records[5], BusRecord::Reply { id: 9, reply: PeerReply::HeadAdvanced { offset: Offset(3) } });
+    assert_eq!(records[6], BusRecord::Heartbeat);
 }
 
 #[test]
 fn a_placed_room_message_costs_few_bytes_beside_its_text() {
-    let outgoing = Outgoing { frame: "".into(), priority: Priority::Broadcast, placement: Some(placement(lobby())) };
+    let outgoing =
+        OutgoingFrame { frame: "".into(), priority: Priority::Broadcast, placement: Some(placement(lobby())) };
     let record = frame_record(&Audience::Channel(lobby()), 0, &outgoing);
     assert_eq!(record.len(), 5 + 2 + 3 + "acme/room:lobby".len() + 1 + 2 + "e7".len() + 8);
 }
@@ -71,10 +72,10 @@ fn a_placed_room_message_costs_few_bytes_beside_its_text() {
 fn another_version_is_not_read_and_another_kind_is_skipped() {
     let mut unknown = begin_record(200, 0);
     unknown.extend_from_slice(b"from the future");
-    let mut bytes = payload(&[end_record(unknown), pulse_record()]);
+    let mut bytes = payload(&[end_record(unknown), heartbeat_record()]);
     let records: Vec<_> = read_payload(&bytes).unwrap().1.collect();
-    assert_eq!(records, [Ok(Record::Pulse)]);
-    bytes[0] = VERSION + 1;
+    assert_eq!(records, [Ok(BusRecord::Heartbeat)]);
+    bytes[0] = WIRE_VERSION + 1;
     assert!(read_payload(&bytes).is_err());
 }
 
@@ -82,16 +83,16 @@ fn another_version_is_not_read_and_another_kind_is_skipped() {
 fn a_malformed_record_does_not_hide_the_next() {
     let mut record = samples().remove(0);
     record[5] = 9;
-    let bytes = payload(&[record, pulse_record()]);
+    let bytes = payload(&[record, heartbeat_record()]);
     let records: Vec<_> = read_payload(&bytes).unwrap().1.collect();
-    assert_eq!(records, [Err(Malformed), Ok(Record::Pulse)]);
+    assert_eq!(records, [Err(MalformedPayloadError), Ok(BusRecord::Heartbeat)]);
 }
 
 #[test]
 fn text_that_is_not_utf_8_is_refused() {
-    let outgoing = Outgoing { frame: vec![0xff_u8, 0xfe].into(), priority: Priority::Direct, placement: None };
+    let outgoing = OutgoingFrame { frame: vec![0xff_u8, 0xfe].into(), priority: Priority::Direct, placement: None };
     let bytes = payload(&[frame_record(&Audience::Channel(lobby()), 0, &outgoing)]);
-    assert_eq!(read_payload(&bytes).unwrap().1.next(), Some(Err(Malformed)));
+    assert_eq!(read_payload(&bytes).unwrap().1.next(), Some(Err(MalformedPayloadError)));
 }
 
 #[test]

@@ -2,34 +2,34 @@
 
 use std::net::IpAddr;
 
-use handlers::authorizer::SECRET_BYTES;
+use handlers::authorizer::MIN_SECRET_BYTES;
 use handlers::id::{TenantId, UserId};
 
-use super::super::values::{self, Parsed};
-use super::super::{ApiKeyConfig, AuthConfig, Jwks, Mode, Value};
-use super::Reader;
+use super::super::values::{self, ParseResult};
+use super::super::{ApiKeyConfig, AuthConfig, ConfigValue, DeploymentMode, JwksSource};
+use super::ConfigReader;
 use crate::secret::Secret;
 
 /// Shortest API key that is taken, in bytes: 128 bits when it is random.
-const API_KEY_BYTES: usize = 16;
+const MIN_API_KEY_BYTES: usize = 16;
 
-impl Reader<'_> {
-    pub(super) fn auth(&mut self, mode: Mode) -> Option<AuthConfig> {
-        let secret = self.optional("auth.secret", secret);
-        let previous_secrets = self.optional("auth.previous_secrets", secrets);
-        let jwks_url = self.optional("auth.jwks_url", jwks_url);
-        let jwks_document = self.optional("auth.jwks", jwks_document);
-        let issuer = self.optional("auth.issuer", values::text);
-        let audience = self.optional("auth.audience", values::text);
-        let leeway = self.read("auth.leeway", values::duration);
-        let api_keys = self.optional("auth.api_keys", api_keys);
+impl ConfigReader<'_> {
+    pub(super) fn read_auth(&mut self, mode: DeploymentMode) -> Option<AuthConfig> {
+        let secret = self.read_optional("auth.secret", parse_secret);
+        let previous_secrets = self.read_optional("auth.previous_secrets", parse_secrets);
+        let jwks_url = self.read_optional("auth.jwks_url", parse_jwks_url);
+        let jwks_document = self.read_optional("auth.jwks", parse_jwks_document);
+        let issuer = self.read_optional("auth.issuer", values::parse_text);
+        let audience = self.read_optional("auth.audience", values::parse_text);
+        let leeway = self.read_required("auth.leeway", values::parse_duration_value);
+        let api_keys = self.read_optional("auth.api_keys", parse_api_keys);
         let (secret, jwks_url, jwks_document) = (secret?, jwks_url?, jwks_document?);
         if jwks_url.is_some() && jwks_document.is_some() {
-            self.mistake("auth.jwks_url and auth.jwks exclude each other; keep one");
+            self.add_error("auth.jwks_url and auth.jwks exclude each other; keep one");
         }
-        let jwks = jwks_url.map(Jwks::Url).or(jwks_document.map(Jwks::Document));
-        if mode != Mode::Embedded && secret.is_none() && jwks.is_none() {
-            self.mistake(
+        let jwks = jwks_url.map(JwksSource::Url).or(jwks_document.map(JwksSource::Document));
+        if mode != DeploymentMode::Embedded && secret.is_none() && jwks.is_none() {
+            self.add_error(
                 "auth.secret: outside embedded mode nobody can connect without a secret; set TWINWAY_AUTH_SECRET_FILE, \
                  or TWINWAY_AUTH_JWKS_URL for tokens of an identity provider",
             );
@@ -46,18 +46,18 @@ impl Reader<'_> {
     }
 }
 
-fn secret(value: &Value) -> Parsed<Secret> {
+fn parse_secret(value: &ConfigValue) -> ParseResult<Secret> {
     let rule =
-        format!("at least {SECRET_BYTES} bytes long (RFC 7518, section 3.2); `openssl rand -base64 32` makes one");
-    values::text_where(value, |text| text.len() >= SECRET_BYTES, &rule).map(|text| Secret::new(&text))
+        format!("at least {MIN_SECRET_BYTES} bytes long (RFC 7518, section 3.2); `openssl rand -base64 32` makes one");
+    values::parse_text_where(value, |text| text.len() >= MIN_SECRET_BYTES, &rule).map(|text| Secret::new(&text))
 }
 
-fn secrets(value: &Value) -> Parsed<Vec<Secret>> {
-    values::list(value)?.into_iter().map(|item| secret(&Value::Text(item))).collect()
+fn parse_secrets(value: &ConfigValue) -> ParseResult<Vec<Secret>> {
+    values::parse_list(value)?.into_iter().map(|item| parse_secret(&ConfigValue::Text(item))).collect()
 }
 
 /// Keys decide who may connect, so they come encrypted, except from the same machine.
-fn jwks_url(value: &Value) -> Parsed<String> {
+fn parse_jwks_url(value: &ConfigValue) -> ParseResult<String> {
     let allowed = |text: &str| {
         text.parse::<http::Uri>().is_ok_and(|uri| match (uri.scheme_str(), uri.host()) {
             (Some("https"), Some(_)) => true,
@@ -68,30 +68,30 @@ fn jwks_url(value: &Value) -> Parsed<String> {
             _ => false,
         })
     };
-    values::text_where(value, allowed, "an https:// address (http:// only for loopback)")
+    values::parse_text_where(value, allowed, "an https:// address (http:// only for loopback)")
 }
 
-fn jwks_document(value: &Value) -> Parsed<String> {
+fn parse_jwks_document(value: &ConfigValue) -> ParseResult<String> {
     let has_keys =
         |text: &str| serde_json::from_str::<serde_json::Value>(text).is_ok_and(|document| document["keys"].is_array());
-    values::text_where(value, has_keys, "a JSON Web Key Set: {\"keys\": [...]} (RFC 7517, section 5)")
+    values::parse_text_where(value, has_keys, "a JSON Web Key Set: {\"keys\": [...]} (RFC 7517, section 5)")
 }
 
-fn api_keys(value: &Value) -> Parsed<Vec<ApiKeyConfig>> {
-    let keys = values::list(value)?;
+fn parse_api_keys(value: &ConfigValue) -> ParseResult<Vec<ApiKeyConfig>> {
+    let keys = values::parse_list(value)?;
     keys.iter()
         .enumerate()
-        .map(|(index, item)| api_key(item).map_err(|rule| format!("entry {}: {rule}", index + 1)))
+        .map(|(index, item)| parse_api_key(item).map_err(|rule| format!("entry {}: {rule}", index + 1)))
         .collect()
 }
 
-fn api_key(item: &str) -> Parsed<ApiKeyConfig> {
+fn parse_api_key(item: &str) -> ParseResult<ApiKeyConfig> {
     let mut parts = item.splitn(3, ':');
     let (Some(name), Some(tenant), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
         return Err("must be name:tenant:key".to_owned());
     };
-    if key.len() < API_KEY_BYTES {
-        return Err(format!("the key must have at least {API_KEY_BYTES} bytes"));
+    if key.len() < MIN_API_KEY_BYTES {
+        return Err(format!("the key must have at least {MIN_API_KEY_BYTES} bytes"));
     }
     let name = UserId::parse(name).map_err(|error| error.to_string())?;
     let tenant = TenantId::parse(tenant).map_err(|error| error.to_string())?;

@@ -3,41 +3,41 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::super::Value;
-use super::super::functions::{FUNCTIONS, FunctionSource, FunctionsConfig, MessageResponse, Variables};
-use super::super::values::{self, Parsed};
-use super::Reader;
+use super::super::ConfigValue;
+use super::super::functions::{EnvironmentVariables, FUNCTION_NAMES, FunctionSource, FunctionsConfig, MessageResponse};
+use super::super::values::{self, ParseResult};
+use super::ConfigReader;
 
-/// The keys of command lines, in the order of [`FUNCTIONS`].
-const COMMANDS: [&str; 5] =
+/// The keys of command lines, in the order of [`FUNCTION_NAMES`].
+const COMMAND_KEYS: [&str; 5] =
     ["functions.authorizer", "functions.connect", "functions.message", "functions.disconnect", "functions.api"];
 
-impl Reader<'_> {
-    pub(super) fn functions(&mut self) -> Option<FunctionsConfig> {
-        let source = self.optional("functions.source", |value| {
-            values::choice(value, &[("embedded", FunctionSource::Embedded), ("lambda", FunctionSource::Lambda)])
+impl ConfigReader<'_> {
+    pub(super) fn read_functions(&mut self) -> Option<FunctionsConfig> {
+        let source = self.read_optional("functions.source", |value| {
+            values::parse_choice(value, &[("embedded", FunctionSource::Embedded), ("lambda", FunctionSource::Lambda)])
         });
-        let directory = self.optional("functions.directory", |value| values::text(value).map(PathBuf::from));
-        let commands = self.commands();
-        let handlers = self.optional("functions.handlers", handlers);
-        let environment = self.optional("functions.environment", values::table);
-        let message_response = self.read("functions.message_response", |value| {
-            values::choice(value, &[("two-way", MessageResponse::TwoWay), ("one-way", MessageResponse::OneWay)])
+        let directory = self.read_optional("functions.directory", |value| values::parse_text(value).map(PathBuf::from));
+        let commands = self.read_commands();
+        let handlers = self.read_optional("functions.handlers", parse_handlers);
+        let environment = self.read_optional("functions.environment", values::parse_table);
+        let message_response = self.read_required("functions.message_response", |value| {
+            values::parse_choice(value, &[("two-way", MessageResponse::TwoWay), ("one-way", MessageResponse::OneWay)])
         });
-        let timeout = self.read("functions.timeout", values::duration);
-        let init_timeout = self.read("functions.init_timeout", values::duration);
-        let idle_timeout = self.read("functions.idle_timeout", values::duration);
-        let memory_mib = self.read("functions.memory_mib", values::count);
-        let number = |value: &Value| values::parsed::<usize>(value, "a whole number");
-        let min_processes = self.read("functions.min_processes", number);
-        let max_processes = self.read("functions.max_processes", values::count);
-        let concurrency = self.read("functions.concurrency", values::count);
-        let queue = self.read("functions.queue", number);
+        let timeout = self.read_required("functions.timeout", values::parse_duration_value);
+        let init_timeout = self.read_required("functions.init_timeout", values::parse_duration_value);
+        let idle_timeout = self.read_required("functions.idle_timeout", values::parse_duration_value);
+        let memory_mib = self.read_required("functions.memory_mib", values::parse_count);
+        let number = |value: &ConfigValue| values::parse_from_str::<usize>(value, "a whole number");
+        let min_processes = self.read_required("functions.min_processes", number);
+        let max_processes = self.read_required("functions.max_processes", values::parse_count);
+        let concurrency = self.read_required("functions.concurrency", values::parse_count);
+        let queue = self.read_required("functions.queue", number);
         let (directory, commands) = (directory?, commands?);
         let named = directory.is_some() || !commands.is_empty();
         let source = source?.unwrap_or(if named { FunctionSource::Lambda } else { FunctionSource::Embedded });
         if source == FunctionSource::Lambda && !named {
-            self.mistake(
+            self.add_error(
                 "functions.source is lambda, and no function is named; set functions.directory to a directory with \
                  sub-directories such as message/bootstrap, or functions.message to a command line",
             );
@@ -47,8 +47,8 @@ impl Reader<'_> {
             directory,
             commands,
             handlers: handlers?.unwrap_or_default(),
-            environment: Variables(environment?.unwrap_or_default()),
-            inherited: Variables::default(),
+            environment: EnvironmentVariables(environment?.unwrap_or_default()),
+            inherited_environment: EnvironmentVariables::default(),
             message_response: message_response?,
             timeout: timeout?,
             init_timeout: init_timeout?,
@@ -57,14 +57,14 @@ impl Reader<'_> {
             min_processes: min_processes?,
             max_processes: max_processes?,
             concurrency: concurrency?,
-            queue: queue?,
+            queue_capacity: queue?,
         })
     }
 
-    fn commands(&mut self) -> Option<BTreeMap<&'static str, Vec<String>>> {
+    fn read_commands(&mut self) -> Option<BTreeMap<&'static str, Vec<String>>> {
         let mut commands = Some(BTreeMap::new());
-        for (key, function) in COMMANDS.into_iter().zip(FUNCTIONS) {
-            match (self.optional(key, command_line), &mut commands) {
+        for (key, function) in COMMAND_KEYS.into_iter().zip(FUNCTION_NAMES) {
+            match (self.read_optional(key, parse_command_line), &mut commands) {
                 (Some(Some(line)), Some(commands)) => drop(commands.insert(function, line)),
                 (Some(_), _) => {}
                 (None, _) => commands = None,
@@ -75,19 +75,19 @@ impl Reader<'_> {
 }
 
 /// Words: an array in the file, divided by white space elsewhere.
-fn command_line(value: &Value) -> Parsed<Vec<String>> {
+fn parse_command_line(value: &ConfigValue) -> ParseResult<Vec<String>> {
     let words: Vec<String> = match value {
-        Value::List(words) => words.clone(),
-        Value::Text(text) => text.split_whitespace().map(str::to_owned).collect(),
-        Value::Table(_) => return Err("takes a command line, not a table".to_owned()),
+        ConfigValue::List(words) => words.clone(),
+        ConfigValue::Text(text) => text.split_whitespace().map(str::to_owned).collect(),
+        ConfigValue::Table(_) => return Err("takes a command line, not a table".to_owned()),
     };
     if words.is_empty() { Err("must be a path or a command line".to_owned()) } else { Ok(words) }
 }
 
-fn handlers(value: &Value) -> Parsed<BTreeMap<String, String>> {
-    let handlers = values::table(value)?;
-    match handlers.keys().find(|name| !FUNCTIONS.contains(&name.as_str())) {
-        Some(unknown) => Err(format!("names {unknown:?}, and the functions are {}", FUNCTIONS.join(", "))),
+fn parse_handlers(value: &ConfigValue) -> ParseResult<BTreeMap<String, String>> {
+    let handlers = values::parse_table(value)?;
+    match handlers.keys().find(|name| !FUNCTION_NAMES.contains(&name.as_str())) {
+        Some(unknown) => Err(format!("names {unknown:?}, and the functions are {}", FUNCTION_NAMES.join(", "))),
         None => Ok(handlers),
     }
 }

@@ -2,32 +2,38 @@
 
 use std::path::PathBuf;
 
-use super::super::Value;
-use super::super::values::{self, Parsed};
-use super::Reader;
-use super::sections::word;
-use crate::redis::{RedisSettings, Topology};
+use super::super::ConfigValue;
+use super::super::values::{self, ParseResult};
+use super::ConfigReader;
+use super::sections::is_identifier;
+use crate::redis::{RedisSettings, RedisTopology};
 use crate::secret::Secret;
 
-impl Reader<'_> {
+impl ConfigReader<'_> {
     /// `Some(None)` when no address is given.
-    pub(super) fn redis(&mut self) -> Option<Option<RedisSettings>> {
-        let urls = self.optional("redis.url", urls);
-        let topology = self.read("redis.topology", |value| {
-            let words = [Topology::Single, Topology::Cluster, Topology::Sentinel];
-            values::choice(value, &words.map(|topology| (topology.as_str(), topology)))
+    pub(super) fn read_redis(&mut self) -> Option<Option<RedisSettings>> {
+        let urls = self.read_optional("redis.url", parse_redis_urls);
+        let topology = self.read_required("redis.topology", |value| {
+            let words = [RedisTopology::Single, RedisTopology::Cluster, RedisTopology::Sentinel];
+            values::parse_choice(value, &words.map(|topology| (topology.as_str(), topology)))
         });
-        let sentinel_master = self.read("redis.sentinel_master", values::text);
-        let username = self.optional("redis.username", values::text);
-        let password = self.optional("redis.password", |value| values::text(value).map(|text| Secret::new(&text)));
-        let ca_file = self.optional("redis.ca_file", |value| values::text(value).map(PathBuf::from));
-        let prefix = self.read("redis.prefix", |value| {
-            values::text_where(value, |text| word(text, 64, "-_."), "1 to 64 letters, digits, '-', '_' and '.'")
+        let sentinel_master = self.read_required("redis.sentinel_master", values::parse_text);
+        let username = self.read_optional("redis.username", values::parse_text);
+        let password =
+            self.read_optional("redis.password", |value| values::parse_text(value).map(|text| Secret::new(&text)));
+        let ca_file = self.read_optional("redis.ca_file", |value| values::parse_text(value).map(PathBuf::from));
+        let prefix = self.read_required("redis.prefix", |value| {
+            values::parse_text_where(
+                value,
+                |text| is_identifier(text, 64, "-_."),
+                "1 to 64 letters, digits, '-', '_' and '.'",
+            )
         });
-        let pool_size = self.read("redis.pool_size", values::count);
-        let connect_timeout = self.read("redis.connect_timeout", values::duration);
-        let response_timeout = self.read("redis.response_timeout", values::duration);
-        let wait_replicas = self.read("redis.wait_replicas", |value| values::parsed(value, "a whole number"));
+        let pool_size = self.read_required("redis.pool_size", values::parse_count);
+        let connect_timeout = self.read_required("redis.connect_timeout", values::parse_duration_value);
+        let response_timeout = self.read_required("redis.response_timeout", values::parse_duration_value);
+        let wait_replicas =
+            self.read_required("redis.wait_replicas", |value| values::parse_from_str(value, "a whole number"));
         let settings = RedisSettings {
             urls: urls?.unwrap_or_default(),
             topology: topology?,
@@ -41,15 +47,15 @@ impl Reader<'_> {
             response_timeout: response_timeout?,
             wait_replicas: wait_replicas?,
         };
-        if settings.topology == Topology::Single && settings.urls.len() > 1 {
-            self.mistake("redis.url has several addresses; that is for redis.topology cluster and sentinel");
+        if settings.topology == RedisTopology::Single && settings.urls.len() > 1 {
+            self.add_error("redis.url has several addresses; that is for redis.topology cluster and sentinel");
         }
         Some((!settings.urls.is_empty()).then_some(settings))
     }
 }
 
-fn urls(value: &Value) -> Parsed<Vec<Secret>> {
-    let urls = values::list(value)?;
+fn parse_redis_urls(value: &ConfigValue) -> ParseResult<Vec<Secret>> {
+    let urls = values::parse_list(value)?;
     let is_address = |url: &String| url.starts_with("redis://") || url.starts_with("rediss://");
     if urls.is_empty() || !urls.iter().all(is_address) {
         return Err("must be an address such as redis://host:6379/0, or several with commas between".to_owned());

@@ -15,17 +15,17 @@ impl Wake for Wakes {
     }
 }
 
-fn frame(text: &str) -> Queued {
-    Queued { text: text.to_owned().into(), placement: None }
+fn frame(text: &str) -> OutboundFrame {
+    OutboundFrame { text: text.to_owned().into(), placement: None }
 }
 
-fn placed(offset: u64) -> Queued {
-    let channel = ChannelName::parse("room:lobby").unwrap().within(TenantId::default_tenant());
+fn placed(offset: u64) -> OutboundFrame {
+    let channel = ChannelName::parse("room:lobby").unwrap().in_tenant(TenantId::default_tenant());
     let position = Position { epoch: Epoch("e".into()), offset: Offset(offset) };
-    Queued { text: "m".repeat(36).into(), placement: Some(Arc::new(Placement { channel, position })) }
+    OutboundFrame { text: "m".repeat(36).into(), placement: Some(Arc::new(Placement { channel, position })) }
 }
 
-fn drained(outbox: &Outbox) -> (Vec<String>, Option<Box<Shed>>, Option<CloseCause>) {
+fn drained(outbox: &Outbox) -> (Vec<String>, Option<Box<DroppedFrames>>, Option<CloseCause>) {
     let waker = Arc::new(Wakes(AtomicUsize::new(0))).into();
     let mut batch = Vec::new();
     let (shed, close) = outbox.drain(&Context::from_waker(&waker), &mut batch, usize::MAX);
@@ -60,7 +60,7 @@ fn a_full_outbox_sheds_the_oldest_broadcasts_and_says_which() {
     for offset in 1..=5 {
         outbox.push(Priority::Broadcast, placed(offset));
     }
-    assert_eq!(outbox.push(Priority::Direct, frame("direct")), Pushed::Shed(1));
+    assert_eq!(outbox.push(Priority::Direct, frame("direct")), EnqueueOutcome::Dropped(1));
     let (frames, shed, close) = drained(&outbox);
     assert_eq!((frames.len(), close), (3, None));
     let shed = *shed.unwrap();
@@ -74,17 +74,17 @@ fn ephemeral_frames_are_shed_before_broadcasts() {
     let outbox = Outbox::new(200);
     outbox.push(Priority::Broadcast, placed(1));
     outbox.push(Priority::Ephemeral, placed(0));
-    assert_eq!(outbox.push(Priority::Broadcast, placed(2)), Pushed::Shed(1));
+    assert_eq!(outbox.push(Priority::Broadcast, placed(2)), EnqueueOutcome::Dropped(1));
     assert_eq!(drained(&outbox).0.len(), 2);
 }
 
 #[test]
 fn when_shedding_does_not_help_the_connection_is_too_slow() {
     let outbox = Outbox::new(200);
-    assert_eq!(outbox.push(Priority::Direct, frame(&"x".repeat(100))), Pushed::Queued);
-    assert_eq!(outbox.push(Priority::Direct, frame(&"x".repeat(100))), Pushed::Closed);
+    assert_eq!(outbox.push(Priority::Direct, frame(&"x".repeat(100))), EnqueueOutcome::Queued);
+    assert_eq!(outbox.push(Priority::Direct, frame(&"x".repeat(100))), EnqueueOutcome::Closed);
     assert_eq!(drained(&outbox).2, Some(CloseCause::SlowConsumer));
-    assert_eq!(outbox.push(Priority::Control, frame("late")), Pushed::Closed);
+    assert_eq!(outbox.push(Priority::Control, frame("late")), EnqueueOutcome::Closed);
 }
 
 #[tokio::test]
@@ -92,7 +92,7 @@ async fn who_waits_for_room_goes_on_when_the_session_has_drained_or_ends() {
     let outbox = Arc::new(Outbox::new(200));
     let waits = |bytes| {
         let outbox = outbox.clone();
-        TaskTracker::new().spawn(async move { outbox.wait_for_room(bytes).await })
+        TaskTracker::new().spawn(async move { outbox.wait_for_capacity(bytes).await })
     };
     outbox.push(Priority::Direct, frame(&"x".repeat(100)));
     let waiting = [waits(80), waits(90)];
@@ -124,11 +124,11 @@ fn either_the_session_or_a_visitor_is_asked_and_only_once() {
     assert!(!due(), "also when the session was faster");
     outbox.push(Priority::Direct, frame("hello"));
     assert_eq!(wakes.0.load(Ordering::Relaxed), 1, "who waits for a visitor may wait long");
-    outbox.visit();
+    outbox.flush_started();
     assert!(!due(), "the session has yet to look");
     drain();
     assert!(due());
-    outbox.leave_to_session();
+    outbox.wake_session();
     assert!(!due());
     assert_eq!(wakes.0.load(Ordering::Relaxed), 2);
 }

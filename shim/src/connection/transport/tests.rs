@@ -11,8 +11,8 @@ use tokio_util::task::TaskTracker;
 use websocket::SocketLimits;
 
 use super::*;
-use crate::connection::{Enqueued, Pushed};
-use crate::hub::tests::{connect_at, hub};
+use crate::connection::{EnqueueOutcome, Enqueued};
+use crate::hub::tests::{connect_on_node, hub};
 
 #[derive(Default)]
 struct Wakes(AtomicUsize);
@@ -32,19 +32,19 @@ pub(crate) struct TestConnection {
 
 impl TestConnection {
     fn new(window: usize) -> Self {
-        Self::of(connect_at(&hub().0, 1, 1, "ann", Role::User), window)
+        Self::for_handle(connect_on_node(&hub().0, 1, 1, "ann", Role::User), window)
     }
 
     /// Gives `handle` a socket to a client that takes `window` bytes before it reads.
-    pub(crate) fn of(handle: Arc<Connection>, window: usize) -> Self {
+    pub(crate) fn for_handle(handle: Arc<Connection>, window: usize) -> Self {
         let (client, server) = duplex(window);
-        let quotas = Quotas::aws();
+        let quotas = Quotas::aws_profile();
         let limits = SocketLimits {
-            frame: quotas.frame_bytes,
-            message: quotas.message_bytes,
-            outbound_frame: quotas.outbound_frame_bytes,
+            frame_bytes: quotas.frame_bytes,
+            message_bytes: quotas.message_bytes,
+            outbound_frame_bytes: quotas.outbound_frame_bytes,
         };
-        let socket = Socket::new(Stream::Right(Box::new(server)), &[], limits);
+        let socket = WebSocket::new(SocketStream::Right(Box::new(server)), &[], limits);
         *handle.transport().lock() = Some(Transport::new(socket, None));
         let connection = Self { handle, client, wakes: Arc::default() };
         connection.turn().unwrap();
@@ -60,20 +60,20 @@ impl TestConnection {
         let waker = self.wakes.clone().into();
         let mut shared = self.lock();
         let transport = shared.as_mut().unwrap();
-        transport.wakes(&waker);
-        transport.write(&mut Context::from_waker(&waker), &self.handle)
+        transport.set_waker(&waker);
+        transport.flush_outbox(&mut Context::from_waker(&waker), &self.handle)
     }
 
-    pub(crate) fn wakes(&self) -> usize {
+    pub(crate) fn wake_count(&self) -> usize {
         self.wakes.0.load(Ordering::SeqCst)
     }
 
     fn write_through(&self) -> u64 {
-        self.handle.write_through(Instant::now())
+        self.handle.try_flush(Instant::now())
     }
 
     /// The next texts, each in one unmasked frame (RFC 6455 section 5.2).
-    pub(crate) async fn read(&mut self, texts: usize) -> Vec<String> {
+    pub(crate) async fn read_texts(&mut self, texts: usize) -> Vec<String> {
         let mut read = Vec::new();
         for _ in 0..texts {
             let mut header = [0; 2];
@@ -91,27 +91,27 @@ impl TestConnection {
     }
 }
 
-fn frame(text: impl Into<String>) -> Queued {
-    Queued { text: text.into().into(), placement: None }
+fn frame(text: impl Into<String>) -> OutboundFrame {
+    OutboundFrame { text: text.into().into(), placement: None }
 }
 
 #[tokio::test]
 async fn a_broadcast_is_written_without_its_session() {
     let mut connection = TestConnection::new(1024);
-    let before = connection.handle.active_at();
+    let before = connection.handle.last_active_instant();
     let first = connection.handle.enqueue(Priority::Broadcast, frame("one"));
-    assert_eq!(first, Enqueued::NeedsFlush(Pushed::Queued));
+    assert_eq!(first, Enqueued::NeedsFlush(EnqueueOutcome::Queued));
     let second = connection.handle.enqueue(Priority::Direct, frame("two"));
-    assert_eq!(second, Enqueued::FlushPending(Pushed::Queued), "one flush writes both");
+    assert_eq!(second, Enqueued::FlushPending(EnqueueOutcome::Queued), "one flush writes both");
     assert_eq!(connection.write_through(), 2);
-    assert_eq!(connection.read(2).await, ["two", "one"]);
-    assert_eq!(connection.wakes(), 0);
-    let active = connection.handle.active_at();
+    assert_eq!(connection.read_texts(2).await, ["two", "one"]);
+    assert_eq!(connection.wake_count(), 0);
+    let active = connection.handle.last_active_instant();
     assert!(active > before);
-    connection.handle.touch(before);
-    assert_eq!(connection.handle.active_at(), active, "it never goes back");
+    connection.handle.record_activity(before);
+    assert_eq!(connection.handle.last_active_instant(), active, "it never goes back");
     let third = connection.handle.enqueue(Priority::Broadcast, frame("three"));
-    assert_eq!(third, Enqueued::NeedsFlush(Pushed::Queued));
+    assert_eq!(third, Enqueued::NeedsFlush(EnqueueOutcome::Queued));
 }
 
 #[tokio::test]
@@ -121,9 +121,9 @@ async fn a_session_in_its_turn_is_asked_to_look_again() {
     let turn = connection.lock();
     assert_eq!(connection.write_through(), 0);
     drop(turn);
-    assert_eq!(connection.wakes(), 1);
+    assert_eq!(connection.wake_count(), 1);
     connection.turn().unwrap();
-    assert_eq!(connection.read(1).await, ["one"]);
+    assert_eq!(connection.read_texts(1).await, ["one"]);
 }
 
 #[tokio::test]
@@ -131,26 +131,26 @@ async fn a_client_that_does_not_read_is_left_to_its_session() {
     let mut connection = TestConnection::new(64);
     let _ = connection.handle.enqueue(Priority::Broadcast, frame("a".repeat(100)));
     assert_eq!(connection.write_through(), 1);
-    assert_eq!(connection.wakes(), 1, "the session sets its timer");
+    assert_eq!(connection.wake_count(), 1, "the session sets its timer");
     assert!(connection.lock().as_ref().unwrap().is_blocked());
     let _ = connection.handle.enqueue(Priority::Broadcast, frame("b"));
     assert_eq!(connection.write_through(), 0, "it stays where it can be shed");
     connection.turn().unwrap();
-    let before = connection.wakes();
+    let before = connection.wake_count();
     let mut first = [0; 64];
     connection.client.read_exact(&mut first).await.unwrap();
-    assert_eq!(connection.wakes(), before + 1, "the window opened");
+    assert_eq!(connection.wake_count(), before + 1, "the window opened");
     connection.turn().unwrap();
     let mut rest = vec![0; 38];
     connection.client.read_exact(&mut rest).await.unwrap();
-    assert_eq!(connection.read(1).await, ["b"]);
+    assert_eq!(connection.read_texts(1).await, ["b"]);
 }
 
 #[tokio::test]
 async fn the_end_is_for_the_session() {
     let connection = TestConnection::new(1024);
     connection.handle.close(CloseCause::Kicked);
-    assert_eq!(connection.wakes(), 1);
+    assert_eq!(connection.wake_count(), 1);
     let _ = connection.handle.enqueue(Priority::Broadcast, frame("late"));
     assert_eq!(connection.write_through(), 0);
     assert_eq!(connection.turn(), Err(CloseCause::Kicked));
@@ -164,7 +164,7 @@ async fn a_lost_connection_is_told_to_its_session() {
     connection.client = duplex(1).0;
     let _ = connection.handle.enqueue(Priority::Broadcast, frame("one"));
     connection.write_through();
-    assert_eq!(connection.wakes(), 1);
+    assert_eq!(connection.wake_count(), 1);
     assert_eq!(connection.turn(), Err(CloseCause::ConnectionLost));
 }
 
@@ -179,8 +179,8 @@ async fn whoever_writes_the_order_stays() {
         std::future::poll_fn(move |cx| {
             let mut shared = handle.transport().lock();
             let transport = shared.as_mut().unwrap();
-            transport.wakes(cx.waker());
-            transport.write(cx, &handle).err().map_or(Poll::Pending, Poll::Ready)
+            transport.set_waker(cx.waker());
+            transport.flush_outbox(cx, &handle).err().map_or(Poll::Pending, Poll::Ready)
         })
     });
     // Broadcasts are put in line one after the other; tasks write them in any order.
@@ -189,7 +189,7 @@ async fn whoever_writes_the_order_stays() {
         for number in 0..FRAMES {
             if let Enqueued::NeedsFlush(_) = handle.enqueue(Priority::Broadcast, frame(number.to_string())) {
                 let handle = handle.clone();
-                writers.spawn(async move { handle.write_through(Instant::now()) });
+                writers.spawn(async move { handle.try_flush(Instant::now()) });
             }
             if number % 7 == 0 {
                 tokio::task::yield_now().await;
@@ -198,7 +198,7 @@ async fn whoever_writes_the_order_stays() {
         handle
     });
     let expected: Vec<String> = (0..FRAMES).map(|number| number.to_string()).collect();
-    assert_eq!(connection.read(FRAMES).await, expected);
+    assert_eq!(connection.read_texts(FRAMES).await, expected);
     fan_out.await.unwrap().close(CloseCause::Kicked);
     assert_eq!(session.await.unwrap(), CloseCause::Kicked);
 }

@@ -9,17 +9,17 @@ use std::sync::Arc;
 use handlers::channel::Offset;
 use handlers::id::{MessageId, UserId};
 use handlers::identity::Role;
-use handlers::ports::{Append, Entry, Sender, Timestamp};
+use handlers::ports::{AppendRequest, LogEntry, MessageSender, Timestamp};
 use serde_json::value::RawValue;
 
-use super::fault::Fault;
+use super::error::FileLogError;
 
 /// What stands before the texts.
-const HEAD_BYTES: usize = 11;
+const HEADER_BYTES: usize = 11;
 
 /// A record's parts, borrowed from its bytes.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Record<'a> {
+pub(super) struct MessageRecord<'a> {
     pub sent_at: Timestamp,
     pub role: u8,
     pub user: &'a str,
@@ -36,7 +36,7 @@ pub(super) const fn role_number(role: Role) -> u8 {
     }
 }
 
-const fn role_of(number: u8) -> Option<Role> {
+const fn role_from_number(number: u8) -> Option<Role> {
     match number {
         1 => Some(Role::User),
         2 => Some(Role::Admin),
@@ -46,40 +46,42 @@ const fn role_of(number: u8) -> Option<Role> {
 }
 
 /// The bytes of a message. User and message id are shorter than 256 bytes by their own bounds.
-pub(super) fn encode(append: &Append) -> Result<Vec<u8>, Fault> {
+pub(super) fn encode_record(append: &AppendRequest) -> Result<Vec<u8>, FileLogError> {
     let (user, id, body) = (append.sender.user.as_str(), append.id.as_str(), append.body.get());
-    let length = |text: &str| u8::try_from(text.len()).map_err(|_| Fault::corrupt("an identifier is too long"));
-    let mut bytes = Vec::with_capacity(HEAD_BYTES + user.len() + id.len() + body.len());
+    let length = |text: &str| u8::try_from(text.len()).map_err(|_| FileLogError::corrupt("an identifier is too long"));
+    let mut bytes = Vec::with_capacity(HEADER_BYTES + user.len() + id.len() + body.len());
     bytes.extend_from_slice(&append.sent_at.0.to_le_bytes());
     bytes.extend_from_slice(&[role_number(append.sender.role), length(user)?, length(id)?]);
     [user, id, body].iter().for_each(|text| bytes.extend_from_slice(text.as_bytes()));
     Ok(bytes)
 }
 
-/// The parts of what [`encode`] made.
-pub(super) fn decode(bytes: &[u8]) -> Result<Record<'_>, Fault> {
-    parts(bytes).ok_or_else(|| Fault::corrupt("a record is not one"))
+/// The parts of what [`encode_record`] made.
+pub(super) fn decode_record(bytes: &[u8]) -> Result<MessageRecord<'_>, FileLogError> {
+    split_record(bytes).ok_or_else(|| FileLogError::corrupt("a record is not one"))
 }
 
-fn parts(bytes: &[u8]) -> Option<Record<'_>> {
-    let (head, texts) = bytes.split_at_checked(HEAD_BYTES)?;
+fn split_record(bytes: &[u8]) -> Option<MessageRecord<'_>> {
+    let (head, texts) = bytes.split_at_checked(HEADER_BYTES)?;
     let (sent_at, lengths) = head.split_first_chunk::<8>()?;
     let [role, user, id] = *lengths.first_chunk::<3>()?;
     let (user, rest) = texts.split_at_checked(user.into())?;
     let (id, body) = rest.split_at_checked(id.into())?;
     let text = |bytes| std::str::from_utf8(bytes).ok();
     let sent_at = Timestamp(i64::from_le_bytes(*sent_at));
-    Some(Record { sent_at, role, user: text(user)?, id: text(id)?, body: text(body)? })
+    Some(MessageRecord { sent_at, role, user: text(user)?, id: text(id)?, body: text(body)? })
 }
 
-impl Record<'_> {
+impl MessageRecord<'_> {
     /// The message, with identifiers and body checked once more: the file is not ours alone.
-    pub(super) fn entry(self, offset: Offset) -> Result<Entry, Fault> {
-        let role = role_of(self.role).ok_or_else(|| Fault::corrupt("a record names an unknown role"))?;
-        let user = UserId::parse(self.user).map_err(|_| Fault::corrupt("a record names no user"))?;
-        let id = MessageId::parse(self.id).map_err(|_| Fault::corrupt("a record has no id"))?;
-        let body = RawValue::from_string(self.body.to_owned()).map_err(|_| Fault::corrupt("a body is not JSON"))?;
-        Ok(Entry { offset, sender: Sender { user, role }, id, sent_at: self.sent_at, body: Arc::from(body) })
+    pub(super) fn into_entry(self, offset: Offset) -> Result<LogEntry, FileLogError> {
+        let role =
+            role_from_number(self.role).ok_or_else(|| FileLogError::corrupt("a record names an unknown role"))?;
+        let user = UserId::parse(self.user).map_err(|_| FileLogError::corrupt("a record names no user"))?;
+        let id = MessageId::parse(self.id).map_err(|_| FileLogError::corrupt("a record has no id"))?;
+        let body =
+            RawValue::from_string(self.body.to_owned()).map_err(|_| FileLogError::corrupt("a body is not JSON"))?;
+        Ok(LogEntry { offset, sender: MessageSender { user, role }, id, sent_at: self.sent_at, body: Arc::from(body) })
     }
 }
 
@@ -89,10 +91,10 @@ mod tests {
 
     use super::*;
 
-    fn message() -> Append {
-        Append {
+    fn message() -> AppendRequest {
+        AppendRequest {
             channel: Channel::from_key("acme/everyone").unwrap(),
-            sender: Sender { user: UserId::parse("alice").unwrap(), role: Role::Service },
+            sender: MessageSender { user: UserId::parse("alice").unwrap(), role: Role::Service },
             id: MessageId::parse("m1").unwrap(),
             sent_at: Timestamp(-5),
             body: Arc::from(RawValue::from_string("{\"a\": \"é\"}".to_owned()).unwrap()),
@@ -101,21 +103,21 @@ mod tests {
 
     #[test]
     fn a_record_reads_back() {
-        let bytes = encode(&message()).unwrap();
-        let entry = decode(&bytes).unwrap().entry(Offset(3)).unwrap();
+        let bytes = encode_record(&message()).unwrap();
+        let entry = decode_record(&bytes).unwrap().into_entry(Offset(3)).unwrap();
         assert_eq!((entry.sender, entry.id, entry.sent_at), (message().sender, message().id, message().sent_at));
         assert_eq!((entry.offset, entry.body.get()), (Offset(3), "{\"a\": \"é\"}"));
     }
 
     #[test]
     fn a_damaged_record_is_told_and_never_a_panic() {
-        let bytes = encode(&message()).unwrap();
+        let bytes = encode_record(&message()).unwrap();
         for cut in 0..bytes.len() {
-            let read = decode(&bytes[..cut]).and_then(|record| record.entry(Offset(1)));
-            assert!(matches!(read, Err(Fault::Corrupt(_))), "cut at {cut}");
+            let read = decode_record(&bytes[..cut]).and_then(|record| record.into_entry(Offset(1)));
+            assert!(matches!(read, Err(FileLogError::Corrupt(_))), "cut at {cut}");
         }
         let mut unknown = bytes;
         unknown[8] = 9;
-        assert!(decode(&unknown).unwrap().entry(Offset(1)).is_err());
+        assert!(decode_record(&unknown).unwrap().into_entry(Offset(1)).is_err());
     }
 }

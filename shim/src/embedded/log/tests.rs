@@ -11,7 +11,7 @@ use handlers::conformance;
 use handlers::id::{MessageId, UserId};
 use handlers::identity::Role;
 use handlers::memory::ManualClock;
-use handlers::ports::{Append, Appended, LogError, MessageLog, Range, Sender, Timestamp};
+use handlers::ports::{AppendOutcome, AppendRequest, LogError, LogRange, MessageLog, MessageSender, Timestamp};
 use serde_json::value::RawValue;
 use tempfile::TempDir;
 
@@ -33,7 +33,7 @@ fn config(directory: &Path, entries: u64, age: Duration) -> StorageConfig {
         data_dir: directory.to_owned(),
         retention_entries: entries,
         retention_age: age,
-        ..Config::test().storage
+        ..Config::for_tests().storage
     }
 }
 
@@ -50,7 +50,7 @@ fn fixture() -> Fixture {
     keeping(100_000, DAY)
 }
 
-fn open(directory: &Path) -> Result<FileLog, OpenError> {
+fn open(directory: &Path) -> Result<FileLog, LogOpenError> {
     FileLog::open(&config(directory, 100_000, DAY), Arc::new(ManualClock::new(NOW)))
 }
 
@@ -58,29 +58,29 @@ fn lobby() -> Channel {
     Channel::from_key("acme/room:lobby").unwrap()
 }
 
-fn message(channel: &Channel, id: &str) -> Append {
-    Append {
+fn message(channel: &Channel, id: &str) -> AppendRequest {
+    AppendRequest {
         channel: channel.clone(),
-        sender: Sender { user: UserId::parse("alice").unwrap(), role: Role::User },
+        sender: MessageSender { user: UserId::parse("alice").unwrap(), role: Role::User },
         id: MessageId::parse(id).unwrap(),
         sent_at: NOW,
         body: Arc::from(RawValue::from_string(format!("\"{id}\"")).unwrap()),
     }
 }
 
-async fn append(log: &FileLog, id: &str) -> Result<Appended, LogError> {
+async fn append(log: &FileLog, id: &str) -> Result<AppendOutcome, LogError> {
     log.append(message(&lobby(), id)).await
 }
 
 async fn offsets(log: &FileLog) -> (u64, Vec<u64>) {
-    let slice = log.read(&lobby(), Range::After(Offset::START), 1_000, 1 << 20).await.unwrap();
+    let slice = log.read(&lobby(), LogRange::After(Offset::START), 1_000, 1 << 20).await.unwrap();
     (slice.first.0, slice.entries.iter().map(|entry| entry.offset.0).collect())
 }
 
 #[tokio::test]
 async fn it_keeps_the_contract() {
     let directories = parking_lot::Mutex::new(Vec::new());
-    conformance::log::all(async || {
+    conformance::log::run_suite(async || {
         let Fixture { log, directory, .. } = fixture();
         directories.lock().push(directory);
         Arc::new(log) as Arc<dyn MessageLog>
@@ -97,7 +97,7 @@ async fn a_restart_keeps_epoch_offsets_and_deduplication() {
 
     let log = open(directory.path()).unwrap();
     assert_eq!(log.heads(&[lobby()]).await.unwrap()[0].epoch, first.position.epoch);
-    assert_eq!(append(&log, "m1").await.unwrap(), Appended { duplicate: true, ..first });
+    assert_eq!(append(&log, "m1").await.unwrap(), AppendOutcome { duplicate: true, ..first });
     assert_eq!(append(&log, "m3").await.unwrap().position.offset, Offset(3));
     assert_eq!(offsets(&log).await, (1, vec![1, 2, 3]));
 }
@@ -122,7 +122,7 @@ async fn a_thousand_appends_at_once_share_their_commits() {
     let mut offsets = futures_util::future::join_all(appends).await.into_iter().map(Result::unwrap).collect::<Vec<_>>();
     offsets.sort_unstable();
     assert!(offsets.iter().copied().eq(1..=1_000), "offsets are not dense");
-    assert_eq!(log.metrics().appended.get(), 1_000);
+    assert_eq!(log.metrics().appended_messages.get(), 1_000);
     assert!(log.metrics().commits.get() <= 60, "{} commits", log.metrics().commits.get());
 }
 
@@ -131,7 +131,7 @@ async fn repeats_alone_commit_nothing() {
     let log = fixture().log;
     append(&log, "m1").await.unwrap();
     append(&log, "m1").await.unwrap();
-    assert_eq!((log.metrics().commits.get(), log.metrics().duplicates.get()), (1, 1));
+    assert_eq!((log.metrics().commits.get(), log.metrics().duplicate_appends.get()), (1, 1));
 }
 
 #[tokio::test]
@@ -159,7 +159,7 @@ async fn old_entries_go_when_the_channel_is_written_to() {
     late.sent_at = NOW.plus(DAY);
     log.append(late).await.unwrap();
     assert_eq!(offsets(&log).await, (3, vec![3]));
-    assert_eq!(log.metrics().expired.get(), 2);
+    assert_eq!(log.metrics().expired_messages.get(), 2);
 }
 
 #[tokio::test]
@@ -167,17 +167,21 @@ async fn a_sweep_empties_a_channel_that_nobody_writes_to() {
     let Fixture { log, directory: _directory, .. } = keeping(1_000, DAY);
     append(&log, "m1").await.unwrap();
     append(&log, "m2").await.unwrap();
-    let limits = retention::Limits::of(&config(Path::new(""), 1_000, DAY));
-    let mut cursor = retention::Cursor::default();
-    let overdue = |cursor: &mut _, now| log.store.read(|snapshot| retention::overdue(snapshot, cursor, &limits, now));
+    let limits = retention::RetentionLimits::from_config(&config(Path::new(""), 1_000, DAY));
+    let mut cursor = retention::SweepCursor::default();
+    let overdue = |cursor: &mut _, now| {
+        log.database.with_snapshot(|snapshot| retention::find_overdue(snapshot, cursor, &limits, now))
+    };
     assert!(overdue(&mut cursor, NOW).unwrap().is_empty());
     assert!(overdue(&mut cursor, NOW.plus(DAY)).unwrap().is_empty(), "the cursor stands behind the last channel");
     let keys = overdue(&mut cursor, NOW.plus(DAY)).unwrap();
     assert_eq!(keys, ["acme/room:lobby"]);
-    let swept =
-        log.store.write(|transaction| retention::sweep(transaction, &keys, &limits, NOW.plus(DAY)).map(Some)).unwrap();
-    assert_eq!(swept.unwrap().dropped, 2);
-    log.ends.clear();
+    let swept = log
+        .database
+        .with_transaction(|transaction| retention::sweep_channels(transaction, &keys, &limits, NOW.plus(DAY)).map(Some))
+        .unwrap();
+    assert_eq!(swept.unwrap().expired, 2);
+    log.head_cache.clear();
     assert_eq!(offsets(&log).await, (3, vec![]));
     assert_eq!(append(&log, "m3").await.unwrap().position.offset, Offset(3), "an emptied channel goes on counting");
 }
@@ -201,7 +205,7 @@ async fn a_full_disk_refuses_appends_answers_reads_and_recovers() {
     assert!(acknowledged.len() < 10_000, "the disk was never full");
     assert_eq!(offsets(&log).await.1, acknowledged, "reads go on");
     assert!(matches!(append(&log, "refused").await, Err(LogError::Full(_))), "it is still full");
-    assert!(log.metrics().reopened.get() > 0);
+    assert!(log.metrics().reopens.get() > 0);
 
     disk.make_room();
     let next = append(&log, "after").await.unwrap().position.offset.0;
@@ -230,14 +234,14 @@ async fn a_closed_log_says_so() {
     append(&log, "m1").await.unwrap();
     log.close();
     assert!(matches!(append(&log, "m2").await, Err(LogError::Unavailable(_))));
-    assert!(matches!(log.read(&lobby(), Range::Before(None), 1, 1).await, Err(LogError::Unavailable(_))));
+    assert!(matches!(log.read(&lobby(), LogRange::Before(None), 1, 1).await, Err(LogError::Unavailable(_))));
 }
 
 #[test]
 fn a_file_in_use_is_locked() {
     let Fixture { log: _log, directory, .. } = fixture();
     let refused = open(directory.path()).err().unwrap();
-    assert!(matches!(refused, OpenError::Locked { .. }), "{refused:?}");
+    assert!(matches!(refused, LogOpenError::Locked { .. }), "{refused:?}");
     assert!(refused.to_string().contains("another twinway probably runs"), "{refused}");
 }
 
@@ -247,7 +251,7 @@ fn a_foreign_file_is_left_alone() {
     let path = directory.path().join("messages.redb");
     std::fs::write(&path, "my diary").unwrap();
     let refused = open(directory.path()).err().unwrap();
-    assert!(matches!(refused, OpenError::Foreign { .. }), "{refused:?}");
+    assert!(matches!(refused, LogOpenError::UnsupportedFormat { .. }), "{refused:?}");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "my diary");
 }
 
@@ -263,7 +267,7 @@ fn a_redb_file_of_another_program_or_version_is_left_alone() {
     };
     write(redb::TableDefinition::new("stamps"), "penny black");
     assert!(open(directory.path()).err().unwrap().to_string().contains("of another program"));
-    write(tables::META, tables::FORMAT);
+    write(tables::META_TABLE, tables::FORMAT_KEY);
     assert!(open(directory.path()).err().unwrap().to_string().contains("twinway messages 2"));
 }
 
@@ -283,7 +287,7 @@ fn a_damaged_file_is_named_with_the_way_out() {
     bytes[9..320].fill(0xff);
     std::fs::write(&path, &bytes).unwrap();
     let refused = open(directory.path()).err().unwrap();
-    assert!(matches!(refused, OpenError::Corrupt { .. } | OpenError::Foreign { .. }), "{refused:?}");
+    assert!(matches!(refused, LogOpenError::Corrupt { .. } | LogOpenError::UnsupportedFormat { .. }), "{refused:?}");
     assert!(refused.to_string().contains("messages.redb"), "{refused}");
 }
 
@@ -292,5 +296,5 @@ fn a_file_in_the_directorys_place_is_told() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("file");
     std::fs::write(&path, "").unwrap();
-    assert!(matches!(open(&path), Err(OpenError::DataDir(_))));
+    assert!(matches!(open(&path), Err(LogOpenError::DataDir(_))));
 }

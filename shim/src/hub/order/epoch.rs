@@ -7,41 +7,41 @@
 
 use gateway::id::GatewayId;
 use handlers::channel::{Channel, Offset, Position};
-use handlers::frame::{Frame as _, Gap, GapReason};
-use handlers::ports::{Priority, Released};
+use handlers::frame::{EncodeFrame as _, GapFrame, GapReason};
+use handlers::ports::{Priority, ResumeOutcome};
 
-use super::sequence::Item;
-use super::{ChannelDelivery, Ordered};
-use crate::connection::Queued;
+use super::channel_order::OrderedFrame;
+use super::{ChannelDelivery, TrackedChannel};
+use crate::connection::OutboundFrame;
 
 impl ChannelDelivery {
     /// Goes on in the epoch of `end`, where the log ends now.
-    pub(in crate::hub) fn begin_epoch(&self, channel: &Channel, state: &mut Ordered, end: &Position) {
-        let (left_out, waited) = state.sequence.begin_anew(end);
-        self.pass(channel, &state.sequence, waited);
+    pub(in crate::hub) fn switch_epoch(&self, channel: &Channel, state: &mut TrackedChannel, end: &Position) {
+        let (left_out, waited) = state.sequence.switch_epoch(end);
+        self.send_to_audience(channel, &state.sequence, waited);
         let (from, to) = (Offset::START.next(), Offset(left_out));
-        let gap = Gap { channel: &channel.name, from, to, epoch: &end.epoch, reason: GapReason::Epoch }.encode();
-        let queued = Queued { text: gap.into(), placement: None };
-        let item = Item { priority: Priority::of_channel(&channel.name), queued };
-        self.pass(channel, &state.sequence, vec![(left_out + 1, item)]);
+        let gap = GapFrame { channel: &channel.name, from, to, epoch: &end.epoch, reason: GapReason::Epoch }.encode();
+        let queued = OutboundFrame { text: gap.into(), placement: None };
+        let item = OrderedFrame { priority: Priority::for_channel(&channel.name), frame: queued };
+        self.send_to_audience(channel, &state.sequence, vec![(left_out + 1, item)]);
     }
 
     /// Releases a connection that was caught up to `through`. The first that is caught up in another epoch is what tells of
     /// it here, when no message has yet.
-    pub(in crate::hub) fn release_in_epoch(
+    pub(in crate::hub) fn resume_in_epoch(
         &self,
         connection: GatewayId,
         channel: &Channel,
-        state: &mut Ordered,
+        state: &mut TrackedChannel,
         through: &Position,
-    ) -> Released {
-        let is_foreign = state.sequence.is_foreign(&through.epoch);
+    ) -> ResumeOutcome {
+        let is_foreign = state.sequence.is_other_epoch(&through.epoch);
         if is_foreign {
-            self.begin_epoch(channel, state, through);
+            self.switch_epoch(channel, state, through);
         }
-        let released = state.sequence.release(connection, through);
-        if let Some(missing) = state.sequence.missing().filter(|_| is_foreign) {
-            self.fill(channel, state, missing);
+        let released = state.sequence.resume_delivery(connection, through);
+        if let Some(missing) = state.sequence.first_missing().filter(|_| is_foreign) {
+            self.start_backfill(channel, state, missing);
         }
         released
     }

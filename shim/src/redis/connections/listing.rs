@@ -4,47 +4,47 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use handlers::audience::Group;
 use handlers::id::ConnectionId;
-use handlers::ports::{Connection, Page, StoreError};
+use handlers::ports::{ClientConnection, Page, StoreError};
 use redis::{Pipeline, Value};
 
 use super::{RedisConnections, index, record};
 
 /// How often a listing begins anew because it found and removed untrue entries; then it shows what it has.
-const ROUNDS: usize = 32;
+const MAX_LISTING_ROUNDS: usize = 32;
 /// How many ids are compared at a time to count what two sets share.
-const COMPARED_AT_ONCE: usize = 1_000;
+const IDS_PER_COMPARISON: usize = 1_000;
 
 /// One group's set and what it says.
-struct Listed<'a> {
+struct GroupListing<'a> {
     group: &'a Group,
     key: String,
-    ended: Vec<String>,
+    expired: Vec<String>,
     ids: Vec<ConnectionId>,
     count: u64,
 }
 
 impl RedisConnections {
     /// The union of groups, ascending by id, behind `after`.
-    pub(super) async fn union(
+    pub(super) async fn union_page(
         &self,
         groups: &[Group],
         after: Option<ConnectionId>,
         limit: usize,
-    ) -> Result<Page<Connection>, StoreError> {
+    ) -> Result<Page<ClientConnection>, StoreError> {
         let mut round = 0;
         loop {
             round += 1;
-            let listed = self.listed(groups, after.as_ref(), limit + 1).await?;
-            if self.drop_ended(&listed).await? && round < ROUNDS {
+            let listed = self.list_groups(groups, after.as_ref(), limit + 1).await?;
+            if self.remove_expired_entries(&listed).await? && round < MAX_LISTING_ROUNDS {
                 continue;
             }
             let ids: BTreeSet<&ConnectionId> = listed.iter().flat_map(|set| &set.ids).collect();
-            let records = self.records(ids.into_iter().take(limit + 1)).await?;
-            if self.drop_untrue(&listed, &records).await? && round < ROUNDS {
+            let records = self.fetch_records(ids.into_iter().take(limit + 1)).await?;
+            if self.remove_stale_entries(&listed, &records).await? && round < MAX_LISTING_ROUNDS {
                 continue;
             }
-            let total = self.total(&listed).await?;
-            let mut items: Vec<Connection> = records.into_values().flatten().collect();
+            let total = self.count_union(&listed).await?;
+            let mut items: Vec<ClientConnection> = records.into_values().flatten().collect();
             let more = items.len() > limit;
             items.truncate(limit);
             let next = if more { items.last().map(|last| last.id.to_string()) } else { None };
@@ -53,107 +53,107 @@ impl RedisConnections {
     }
 
     /// What the sets of groups say: what has ended, a page, and how many there are. One round trip.
-    async fn listed<'a>(
+    async fn list_groups<'a>(
         &self,
         groups: &'a [Group],
         after: Option<&ConnectionId>,
         limit: usize,
-    ) -> Result<Vec<Listed<'a>>, StoreError> {
-        let keys: Vec<String> = groups.iter().map(|group| index::key(&self.redis, group)).collect();
+    ) -> Result<Vec<GroupListing<'a>>, StoreError> {
+        let keys: Vec<String> = groups.iter().map(|group| index::group_key(&self.redis, group)).collect();
         let mut pipeline = Pipeline::new();
         for key in &keys {
-            index::ended(&mut pipeline, key, self.clock.now());
-            index::page(&mut pipeline, key, after.map(ConnectionId::as_str), limit);
-            index::count(&mut pipeline, key);
+            index::query_expired(&mut pipeline, key, self.clock.now());
+            index::query_page(&mut pipeline, key, after.map(ConnectionId::as_str), limit);
+            index::query_count(&mut pipeline, key);
         }
-        let answers: Vec<Value> = self.redis.pipeline(&pipeline).await?;
+        let answers: Vec<Value> = self.redis.run_pipeline(&pipeline).await?;
         let mut answers = answers.into_iter();
         let mut listed = Vec::with_capacity(groups.len());
         for (group, key) in groups.iter().zip(keys) {
-            let ended: Vec<String> = super::answer(answers.next())?;
-            let texts: Vec<String> = super::answer(answers.next())?;
-            let count = super::answer(answers.next())?;
+            let ended: Vec<String> = super::next_reply(answers.next())?;
+            let texts: Vec<String> = super::next_reply(answers.next())?;
+            let count = super::next_reply(answers.next())?;
             let ids = texts.iter().filter_map(|text| ConnectionId::parse(text.get(1..)?).ok()).collect();
-            listed.push(Listed { group, key, ended, ids, count });
+            listed.push(GroupListing { group, key, expired: ended, ids, count });
         }
         Ok(listed)
     }
 
     /// Takes ended entries out; whether there were any.
-    async fn drop_ended(&self, listed: &[Listed<'_>]) -> Result<bool, StoreError> {
+    async fn remove_expired_entries(&self, listed: &[GroupListing<'_>]) -> Result<bool, StoreError> {
         let mut pipeline = Pipeline::new();
         for set in listed {
-            index::remove_ended(&mut pipeline, &set.key, &set.ended);
+            index::remove_expired(&mut pipeline, &set.key, &set.expired);
         }
-        self.redis.pipeline::<Value>(&pipeline).await?;
+        self.redis.run_pipeline::<Value>(&pipeline).await?;
         Ok(!pipeline.is_empty())
     }
 
     /// The records of ids, each `None` where there is none. One round trip.
-    async fn records<'a>(
+    async fn fetch_records<'a>(
         &self,
         ids: impl Iterator<Item = &'a ConnectionId>,
-    ) -> Result<BTreeMap<ConnectionId, Option<Connection>>, StoreError> {
+    ) -> Result<BTreeMap<ConnectionId, Option<ClientConnection>>, StoreError> {
         let ids: Vec<&ConnectionId> = ids.collect();
         let mut pipeline = Pipeline::new();
         for id in &ids {
             pipeline.cmd("GET").arg(self.record_key(id));
         }
-        let texts: Vec<Option<String>> = self.redis.pipeline(&pipeline).await?;
-        let read = |(id, text): (&ConnectionId, _)| Ok((id.clone(), self.living(text)?));
+        let texts: Vec<Option<String>> = self.redis.run_pipeline(&pipeline).await?;
+        let read = |(id, text): (&ConnectionId, _)| Ok((id.clone(), self.parse_live_record(text)?));
         ids.into_iter().zip(texts).map(read).collect()
     }
 
     /// Takes entries out that the records do not confirm; whether there were any.
-    async fn drop_untrue(
+    async fn remove_stale_entries(
         &self,
-        listed: &[Listed<'_>],
-        records: &BTreeMap<ConnectionId, Option<Connection>>,
+        listed: &[GroupListing<'_>],
+        records: &BTreeMap<ConnectionId, Option<ClientConnection>>,
     ) -> Result<bool, StoreError> {
         let mut pipeline = Pipeline::new();
         for set in listed {
             for id in &set.ids {
                 match records.get(id) {
-                    Some(None) => index::forget(&mut pipeline, &set.key, id),
-                    Some(Some(connection)) if !is_in(connection, set.group) => {
-                        index::remove(&mut pipeline, &set.key, id, record::end(connection));
+                    Some(None) => index::remove_id_entry(&mut pipeline, &set.key, id),
+                    Some(Some(connection)) if !is_group_member(connection, set.group) => {
+                        index::remove_connection(&mut pipeline, &set.key, id, record::expires_at(connection));
                     }
                     _ => {}
                 }
             }
         }
-        self.redis.pipeline::<Value>(&pipeline).await?;
+        self.redis.run_pipeline::<Value>(&pipeline).await?;
         Ok(!pipeline.is_empty())
     }
 
     /// How many connections the union has: those of the largest set, and of each other what that one lacks. Audiences are
     /// unions of two sets at most; the smaller one, a user's connections, is walked.
-    async fn total(&self, listed: &[Listed<'_>]) -> Result<u64, StoreError> {
-        let mut sets: Vec<&Listed<'_>> = listed.iter().collect();
+    async fn count_union(&self, listed: &[GroupListing<'_>]) -> Result<u64, StoreError> {
+        let mut sets: Vec<&GroupListing<'_>> = listed.iter().collect();
         sets.sort_by_key(|set| std::cmp::Reverse(set.count));
         let Some((largest, smaller)) = sets.split_first() else { return Ok(0) };
         let mut total = largest.count;
         for set in smaller {
-            total += set.count - self.shared(&set.key, &largest.key).await?.min(set.count);
+            total += set.count - self.count_shared(&set.key, &largest.key).await?.min(set.count);
         }
         Ok(total)
     }
 
     /// How many of the smaller set's connections the larger one has too.
-    async fn shared(&self, smaller: &str, larger: &str) -> Result<u64, StoreError> {
+    async fn count_shared(&self, smaller: &str, larger: &str) -> Result<u64, StoreError> {
         let (mut shared, mut after) = (0, None::<String>);
         loop {
             let mut pipeline = Pipeline::new();
-            index::page(&mut pipeline, smaller, after.as_deref(), COMPARED_AT_ONCE);
-            let (entries,): (Vec<String>,) = self.redis.pipeline(&pipeline).await?;
+            index::query_page(&mut pipeline, smaller, after.as_deref(), IDS_PER_COMPARISON);
+            let (entries,): (Vec<String>,) = self.redis.run_pipeline(&pipeline).await?;
             if entries.is_empty() {
                 return Ok(shared);
             }
             let mut pipeline = Pipeline::new();
             pipeline.cmd("ZMSCORE").arg(larger).arg(&entries);
-            let (scores,): (Vec<Option<f64>>,) = self.redis.pipeline(&pipeline).await?;
+            let (scores,): (Vec<Option<f64>>,) = self.redis.run_pipeline(&pipeline).await?;
             shared += scores.iter().flatten().count() as u64;
-            if entries.len() < COMPARED_AT_ONCE {
+            if entries.len() < IDS_PER_COMPARISON {
                 return Ok(shared);
             }
             after = entries.last().and_then(|entry| entry.get(1..)).map(str::to_owned);
@@ -161,7 +161,7 @@ impl RedisConnections {
     }
 }
 
-fn is_in(connection: &Connection, group: &Group) -> bool {
+fn is_group_member(connection: &ClientConnection, group: &Group) -> bool {
     match group {
         Group::Joined(channel) => connection.channels.contains(channel),
         _ => connection.identity.groups().contains(group),

@@ -9,11 +9,11 @@ use redis::{Pipeline, Value};
 use super::{RedisConnections, index};
 
 /// How often a listing begins anew because it found channels that are not occupied; then it shows what it has.
-const ROUNDS: usize = 32;
+const MAX_RECOUNT_ROUNDS: usize = 32;
 
 impl RedisConnections {
     /// A page of channels, ascending by name, behind `after`.
-    pub(super) async fn occupied(
+    pub(super) async fn occupied_page(
         &self,
         tenant: &TenantId,
         after: Option<ChannelName>,
@@ -22,13 +22,13 @@ impl RedisConnections {
         let mut round = 0;
         loop {
             round += 1;
-            let (names, total) = self.names(tenant, after.as_ref(), limit + 1).await?;
-            let channels: Vec<Channel> = names.into_iter().map(|name| name.within(tenant.clone())).collect();
-            let counts = self.members_of(&channels).await?;
+            let (names, total) = self.list_occupied_names(tenant, after.as_ref(), limit + 1).await?;
+            let channels: Vec<Channel> = names.into_iter().map(|name| name.in_tenant(tenant.clone())).collect();
+            let counts = self.count_members(&channels).await?;
             let empty: Vec<&Channel> =
                 channels.iter().zip(&counts).filter(|(_, count)| **count == 0).map(|(channel, _)| channel).collect();
-            if !empty.is_empty() && round < ROUNDS {
-                self.vacate(&empty).await?;
+            if !empty.is_empty() && round < MAX_RECOUNT_ROUNDS {
+                self.unlist_empty_channels(&empty).await?;
                 continue;
             }
             let occupied = channels.into_iter().zip(counts).filter(|(_, count)| *count > 0);
@@ -42,33 +42,37 @@ impl RedisConnections {
     }
 
     /// Takes channels without members out of the list, and puts those back that got one meanwhile.
-    pub(super) async fn vacate(&self, channels: &[&Channel]) -> Result<(), StoreError> {
-        let empty = self.empty_of(channels).await?;
+    pub(super) async fn unlist_empty_channels(&self, channels: &[&Channel]) -> Result<(), StoreError> {
+        let empty = self.find_empty_channels(channels).await?;
         let mut pipeline = Pipeline::new();
         for channel in &empty {
             let list = index::occupied_key(&self.redis, &channel.tenant);
             pipeline.cmd("ZREM").arg(list).arg(channel.name.to_string());
         }
-        self.redis.pipeline::<Value>(&pipeline).await?;
-        let still_empty = self.empty_of(&empty).await?;
+        self.redis.run_pipeline::<Value>(&pipeline).await?;
+        let still_empty = self.find_empty_channels(&empty).await?;
         let mut pipeline = Pipeline::new();
         for channel in empty.iter().filter(|channel| !still_empty.contains(channel)) {
-            index::occupy(&mut pipeline, &index::occupied_key(&self.redis, &channel.tenant), &channel.name);
+            index::add_occupied_channel(
+                &mut pipeline,
+                &index::occupied_key(&self.redis, &channel.tenant),
+                &channel.name,
+            );
         }
-        self.redis.pipeline::<Value>(&pipeline).await?;
+        self.redis.run_pipeline::<Value>(&pipeline).await?;
         Ok(())
     }
 
-    async fn empty_of<'a>(&self, channels: &[&'a Channel]) -> Result<Vec<&'a Channel>, StoreError> {
+    async fn find_empty_channels<'a>(&self, channels: &[&'a Channel]) -> Result<Vec<&'a Channel>, StoreError> {
         let mut pipeline = Pipeline::new();
         for channel in channels {
-            index::count(&mut pipeline, &index::key(&self.redis, &Group::Joined((*channel).clone())));
+            index::query_count(&mut pipeline, &index::group_key(&self.redis, &Group::Joined((*channel).clone())));
         }
-        let counts: Vec<u64> = self.redis.pipeline(&pipeline).await?;
+        let counts: Vec<u64> = self.redis.run_pipeline(&pipeline).await?;
         Ok(channels.iter().zip(counts).filter(|(_, count)| *count == 0).map(|(channel, _)| *channel).collect())
     }
 
-    async fn names(
+    async fn list_occupied_names(
         &self,
         tenant: &TenantId,
         after: Option<&ChannelName>,
@@ -79,34 +83,34 @@ impl RedisConnections {
         let mut pipeline = Pipeline::new();
         pipeline.cmd("ZRANGEBYLEX").arg(&list).arg(from).arg("+").arg("LIMIT").arg(0).arg(limit);
         pipeline.cmd("ZCARD").arg(&list);
-        let (names, total): (Vec<String>, u64) = self.redis.pipeline(&pipeline).await?;
+        let (names, total): (Vec<String>, u64) = self.redis.run_pipeline(&pipeline).await?;
         Ok((names.iter().filter_map(|name| ChannelName::parse(name).ok()).collect(), total))
     }
 
     /// How many connections each channel has, once what has ended is out.
-    async fn members_of(&self, channels: &[Channel]) -> Result<Vec<u64>, StoreError> {
+    async fn count_members(&self, channels: &[Channel]) -> Result<Vec<u64>, StoreError> {
         let keys: Vec<String> =
-            channels.iter().map(|channel| index::key(&self.redis, &Group::Joined(channel.clone()))).collect();
+            channels.iter().map(|channel| index::group_key(&self.redis, &Group::Joined(channel.clone()))).collect();
         let mut round = 0;
         loop {
             round += 1;
             let mut pipeline = Pipeline::new();
             for key in &keys {
-                index::ended(&mut pipeline, key, self.clock.now());
-                index::count(&mut pipeline, key);
+                index::query_expired(&mut pipeline, key, self.clock.now());
+                index::query_count(&mut pipeline, key);
             }
-            let answers: Vec<Value> = self.redis.pipeline(&pipeline).await?;
+            let answers: Vec<Value> = self.redis.run_pipeline(&pipeline).await?;
             let mut answers = answers.into_iter();
             let (mut counts, mut removal) = (Vec::with_capacity(keys.len()), Pipeline::new());
             for key in &keys {
-                let ended: Vec<String> = super::answer(answers.next())?;
-                index::remove_ended(&mut removal, key, &ended);
-                counts.push(super::answer(answers.next())?);
+                let ended: Vec<String> = super::next_reply(answers.next())?;
+                index::remove_expired(&mut removal, key, &ended);
+                counts.push(super::next_reply(answers.next())?);
             }
-            if removal.is_empty() || round == ROUNDS {
+            if removal.is_empty() || round == MAX_RECOUNT_ROUNDS {
                 return Ok(counts);
             }
-            self.redis.pipeline::<Value>(&removal).await?;
+            self.redis.run_pipeline::<Value>(&removal).await?;
         }
     }
 }

@@ -8,15 +8,15 @@ use handlers::channel::Channel;
 use handlers::id::{ConnectionId, TenantId, UserId};
 use handlers::identity::{Identity, Role};
 use handlers::limits;
-use handlers::ports::{Connection, StoreError, Timestamp};
+use handlers::ports::{ClientConnection, StoreError, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// How long a record lives after its connection began, in milliseconds.
-pub(super) const LIFE_MS: i64 = limits::CONNECTION_TTL.as_millis() as i64;
+pub(super) const RECORD_TTL_MS: i64 = limits::CONNECTION_RECORD_TTL.as_millis() as i64;
 
 /// What is kept of a connection. Field names are short, because there is one per socket.
 #[derive(Debug, Serialize, Deserialize)]
-struct Record {
+struct RedisConnectionRecord {
     id: ConnectionId,
     tenant: TenantId,
     user: UserId,
@@ -33,12 +33,12 @@ struct Record {
 /// A record that this adapter did not write.
 #[derive(Debug, thiserror::Error)]
 #[error("the record of a connection is not as it was written")]
-pub(super) struct InvalidRecord;
+pub(super) struct InvalidRecordError;
 
 /// The record's text.
-pub(super) fn write(connection: &Connection) -> String {
-    let Connection { id, identity, connected_at, channels } = connection;
-    let record = Record {
+pub(super) fn encode_record(connection: &ClientConnection) -> String {
+    let ClientConnection { id, identity, connected_at, channels } = connection;
+    let record = RedisConnectionRecord {
         id: id.clone(),
         tenant: identity.tenant.clone(),
         user: identity.user.clone(),
@@ -51,24 +51,24 @@ pub(super) fn write(connection: &Connection) -> String {
 }
 
 /// The connection of a record.
-pub(super) fn read(text: &str) -> Result<Connection, InvalidRecord> {
-    let record: Record = serde_json::from_str(text).map_err(|_| InvalidRecord)?;
+pub(super) fn decode_record(text: &str) -> Result<ClientConnection, InvalidRecordError> {
+    let record: RedisConnectionRecord = serde_json::from_str(text).map_err(|_| InvalidRecordError)?;
     let channels = record.channels.iter().map(|key| Channel::from_key(key)).collect::<Result<_, _>>();
-    Ok(Connection {
+    Ok(ClientConnection {
         id: record.id,
         identity: Identity { tenant: record.tenant, user: record.user, role: record.role, expires_at: record.exp },
         connected_at: record.at,
-        channels: channels.map_err(|_| InvalidRecord)?,
+        channels: channels.map_err(|_| InvalidRecordError)?,
     })
 }
 
 /// When a connection's record ends.
-pub(super) fn end(connection: &Connection) -> Timestamp {
-    connection.connected_at.plus(limits::CONNECTION_TTL)
+pub(super) fn expires_at(connection: &ClientConnection) -> Timestamp {
+    connection.connected_at.plus(limits::CONNECTION_RECORD_TTL)
 }
 
-impl From<InvalidRecord> for StoreError {
-    fn from(invalid: InvalidRecord) -> Self {
+impl From<InvalidRecordError> for StoreError {
+    fn from(invalid: InvalidRecordError) -> Self {
         Self::Backend { adapter: "redis", source: Box::new(invalid) }
     }
 }

@@ -16,10 +16,10 @@ use gateway::time::EventTime;
 use handlers::ports::Clock;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, COOKIE, HOST, SET_COOKIE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
-use runtime_api::{Function, InvokeError};
+use runtime_api::{InvokeError, LambdaFunction};
 use serde_json::{Map, Value, json};
 
-use crate::functions::lambda::invoke;
+use crate::functions::lambda::invoke_function;
 
 /// Longest that an HTTP API waits for an integration (developer guide, `http-api-quotas`).
 const INTEGRATION_TIMEOUT: Duration = Duration::from_secs(30);
@@ -27,7 +27,7 @@ const INTEGRATION_TIMEOUT: Duration = Duration::from_secs(30);
 /// A function behind an HTTP API with the one route `$default`.
 pub struct LambdaApi {
     /// The function.
-    pub function: Arc<Function>,
+    pub function: Arc<LambdaFunction>,
     /// Time and request ids.
     pub clock: Arc<dyn Clock>,
     /// `requestContext.accountId`.
@@ -38,18 +38,22 @@ pub struct LambdaApi {
 
 impl LambdaApi {
     /// Answers one request of a client at `peer`.
-    pub async fn handle(&self, request: Request<Bytes>, peer: IpAddr) -> Response<Bytes> {
-        let event = Bytes::from(self.event(&request, peer).to_string());
-        match tokio::time::timeout(INTEGRATION_TIMEOUT, invoke(&self.function, event)).await {
-            Ok(Ok(result)) => response(&result).unwrap_or_else(|| message(StatusCode::INTERNAL_SERVER_ERROR)),
-            Ok(Err(InvokeError::Throttled | InvokeError::Stopped)) | Err(_) => message(StatusCode::SERVICE_UNAVAILABLE),
-            Ok(Err(_)) => message(StatusCode::INTERNAL_SERVER_ERROR),
+    pub async fn handle_request(&self, request: Request<Bytes>, peer: IpAddr) -> Response<Bytes> {
+        let event = Bytes::from(self.request_event(&request, peer).to_string());
+        match tokio::time::timeout(INTEGRATION_TIMEOUT, invoke_function(&self.function, event)).await {
+            Ok(Ok(result)) => {
+                parse_response(&result).unwrap_or_else(|| message_response(StatusCode::INTERNAL_SERVER_ERROR))
+            }
+            Ok(Err(InvokeError::Throttled | InvokeError::Stopped)) | Err(_) => {
+                message_response(StatusCode::SERVICE_UNAVAILABLE)
+            }
+            Ok(Err(_)) => message_response(StatusCode::INTERNAL_SERVER_ERROR),
         }
     }
 
-    fn event(&self, request: &Request<Bytes>, peer: IpAddr) -> Value {
+    fn request_event(&self, request: &Request<Bytes>, peer: IpAddr) -> Value {
         let (uri, headers) = (request.uri(), request.headers());
-        let now = EventTime::at(self.clock.now().0);
+        let now = EventTime::from_epoch_ms(self.clock.now().0);
         let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let domain = gateway::handshake::domain_of(text(HOST));
         let mut event = json!({
@@ -57,7 +61,7 @@ impl LambdaApi {
             "routeKey": "$default",
             "rawPath": uri.path(),
             "rawQueryString": uri.query().unwrap_or_default(),
-            "headers": joined(headers),
+            "headers": joined_headers(headers),
             "requestContext": {
                 "accountId": self.account_id,
                 "apiId": self.api_id,
@@ -83,10 +87,10 @@ impl LambdaApi {
             event["cookies"] = json!(cookies);
         }
         if let Some(query) = uri.query().filter(|query| !query.is_empty()) {
-            event["queryStringParameters"] = json!(parameters(query));
+            event["queryStringParameters"] = json!(query_parameters(query));
         }
         if !request.body().is_empty() {
-            let (body, encoded) = body(headers, request.body());
+            let (body, encoded) = encode_body(headers, request.body());
             event["body"] = body.into();
             event["isBase64Encoded"] = encoded.into();
         }
@@ -95,7 +99,7 @@ impl LambdaApi {
 }
 
 /// Headers with lower-case names; repeated ones joined by commas. Cookies are in a field of their own.
-fn joined(headers: &HeaderMap) -> Map<String, Value> {
+fn joined_headers(headers: &HeaderMap) -> Map<String, Value> {
     let values = |name| {
         let values: Vec<_> =
             headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
@@ -105,9 +109,9 @@ fn joined(headers: &HeaderMap) -> Map<String, Value> {
 }
 
 /// The decoded query; repeated names joined by commas.
-fn parameters(query: &str) -> BTreeMap<String, String> {
+fn query_parameters(query: &str) -> BTreeMap<String, String> {
     let mut found: BTreeMap<String, String> = BTreeMap::new();
-    for (name, value) in QueryParameters::parse(query).typed_multi().iter() {
+    for (name, value) in QueryParameters::parse(query).to_multi_value_map().iter() {
         found
             .entry(name.to_owned())
             .and_modify(|joined| {
@@ -120,7 +124,7 @@ fn parameters(query: &str) -> BTreeMap<String, String> {
 }
 
 /// Text travels as it is, everything else in base64.
-fn body(headers: &HeaderMap, bytes: &Bytes) -> (String, bool) {
+fn encode_body(headers: &HeaderMap, bytes: &Bytes) -> (String, bool) {
     let kind = headers.get(CONTENT_TYPE).map(|kind| kind.as_bytes().to_ascii_lowercase()).unwrap_or_default();
     let textual = [&b"text/"[..], b"application/json", b"application/xml", b"application/javascript"];
     let plain = textual.iter().any(|prefix| kind.starts_with(prefix)) && !headers.contains_key(CONTENT_ENCODING);
@@ -131,7 +135,7 @@ fn body(headers: &HeaderMap, bytes: &Bytes) -> (String, bool) {
 }
 
 /// Reads the response format 2.0. Without a `statusCode` the whole result is a JSON body with status 200.
-fn response(result: &[u8]) -> Option<Response<Bytes>> {
+fn parse_response(result: &[u8]) -> Option<Response<Bytes>> {
     let value: Value = serde_json::from_slice(result).ok()?;
     let Some(status) = value.get("statusCode") else {
         let body = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
@@ -164,7 +168,7 @@ fn header_value(value: &Value) -> Option<HeaderValue> {
 }
 
 /// What API Gateway says when the function has nothing to say.
-fn message(status: StatusCode) -> Response<Bytes> {
+fn message_response(status: StatusCode) -> Response<Bytes> {
     let text = json!({"message": status.canonical_reason()}).to_string();
     let mut response = Response::new(Bytes::from(text));
     *response.status_mut() = status;
@@ -179,27 +183,27 @@ mod tests {
     #[test]
     fn responses_of_both_kinds_are_read() {
         let full = br#"{"statusCode":"201","headers":{"X-A":1,"content-type":"text/plain"},"cookies":["a=1","b=2"],"body":"aGk=","isBase64Encoded":true}"#;
-        let full = response(full).unwrap();
+        let full = parse_response(full).unwrap();
         assert_eq!((full.status().as_u16(), &**full.body()), (201, &b"hi"[..]));
         assert_eq!(full.headers()["x-a"], "1");
         assert_eq!(full.headers().get_all(SET_COOKIE).iter().count(), 2);
-        let inferred = response(br#"{"hello":"world"}"#).unwrap();
+        let inferred = parse_response(br#"{"hello":"world"}"#).unwrap();
         assert_eq!((inferred.status().as_u16(), &**inferred.body()), (200, &br#"{"hello":"world"}"#[..]));
-        assert!(response(b"no JSON").is_none() && response(br#"{"statusCode":42}"#).is_none());
+        assert!(parse_response(b"no JSON").is_none() && parse_response(br#"{"statusCode":42}"#).is_none());
     }
 
     #[test]
     fn bodies_that_are_no_text_are_encoded() {
         let mut headers = HeaderMap::new();
-        assert_eq!(body(&headers, &Bytes::from_static(b"hi")), ("aGk=".to_owned(), true));
+        assert_eq!(encode_body(&headers, &Bytes::from_static(b"hi")), ("aGk=".to_owned(), true));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
-        assert_eq!(body(&headers, &Bytes::from_static(b"{}")), ("{}".to_owned(), false));
-        assert!(body(&headers, &Bytes::from_static(b"\xff")).1);
+        assert_eq!(encode_body(&headers, &Bytes::from_static(b"{}")), ("{}".to_owned(), false));
+        assert!(encode_body(&headers, &Bytes::from_static(b"\xff")).1);
     }
 
     #[test]
     fn repeated_parameters_are_joined() {
-        let found = parameters("a=1&b=x%20y&a=2");
+        let found = query_parameters("a=1&b=x%20y&a=2");
         assert_eq!((found["a"].as_str(), found["b"].as_str()), ("1,2", "x y"));
     }
 }

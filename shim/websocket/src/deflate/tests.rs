@@ -4,9 +4,13 @@ use super::*;
 
 const LIMIT: usize = 128 * 1024;
 
-fn agreed(client_no_context_takeover: bool, server_max_window_bits: Option<u8>) -> Deflate {
+fn agreed(client_no_context_takeover: bool, server_max_window_bits: Option<u8>) -> DeflateContext {
     let server_no_context_takeover = false;
-    Deflate::new(&DeflateAgreement { server_no_context_takeover, client_no_context_takeover, server_max_window_bits })
+    DeflateContext::new(&DeflateAgreement {
+        server_no_context_takeover,
+        client_no_context_takeover,
+        server_max_window_bits,
+    })
 }
 
 /// A compressor as a client has it; `takeover` lets it refer to its earlier messages.
@@ -59,52 +63,60 @@ fn prose(bytes: usize) -> String {
 fn the_examples_of_rfc_7692_section_7_2_3_inflate() {
     // 7.2.3.1: one block, and the same in two frames put together.
     let mut plain = agreed(true, None);
-    assert_eq!(plain.inflate(&[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00], LIMIT).unwrap(), b"Hello");
+    assert_eq!(plain.inflate_message(&[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00], LIMIT).unwrap(), b"Hello");
     // 7.2.3.2: the second message refers to the first one.
     let mut sharing = agreed(false, None);
-    assert_eq!(sharing.inflate(&[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00], LIMIT).unwrap(), b"Hello");
-    assert_eq!(sharing.inflate(&[0xf2, 0x00, 0x11, 0x00, 0x00], LIMIT).unwrap(), b"Hello");
-    assert_eq!(plain.inflate(&[0xf2, 0x00, 0x11, 0x00, 0x00], LIMIT), Err(InflateError::Damaged), "nothing was kept");
+    assert_eq!(sharing.inflate_message(&[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00], LIMIT).unwrap(), b"Hello");
+    assert_eq!(sharing.inflate_message(&[0xf2, 0x00, 0x11, 0x00, 0x00], LIMIT).unwrap(), b"Hello");
+    assert_eq!(
+        plain.inflate_message(&[0xf2, 0x00, 0x11, 0x00, 0x00], LIMIT),
+        Err(InflateError::Corrupt),
+        "nothing was kept"
+    );
     // 7.2.3.3: a block without compression.
     let stored = [0x00, 0x05, 0x00, 0xfa, 0xff, 0x48, 0x65, 0x6c, 0x6c, 0x6f, 0x00];
-    assert_eq!(plain.inflate(&stored, LIMIT).unwrap(), b"Hello");
+    assert_eq!(plain.inflate_message(&stored, LIMIT).unwrap(), b"Hello");
     // 7.2.3.4: a final block.
     let last = [0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00];
-    assert_eq!(plain.inflate(&last, LIMIT).unwrap(), b"Hello");
-    assert_eq!(sharing.inflate(&last, LIMIT).unwrap(), b"Hello");
-    assert_eq!(sharing.inflate(&[0xf2, 0x00, 0x11, 0x00, 0x00], LIMIT).unwrap(), b"Hello", "the window goes on");
+    assert_eq!(plain.inflate_message(&last, LIMIT).unwrap(), b"Hello");
+    assert_eq!(sharing.inflate_message(&last, LIMIT).unwrap(), b"Hello");
+    assert_eq!(
+        sharing.inflate_message(&[0xf2, 0x00, 0x11, 0x00, 0x00], LIMIT).unwrap(),
+        b"Hello",
+        "the window goes on"
+    );
     // 7.2.3.5: two blocks.
     let two = [0xf2, 0x48, 0x05, 0x00, 0x00, 0x00, 0xff, 0xff, 0xca, 0xc9, 0xc9, 0x07, 0x00];
-    assert_eq!(plain.inflate(&two, LIMIT).unwrap(), b"Hello");
+    assert_eq!(plain.inflate_message(&two, LIMIT).unwrap(), b"Hello");
     // 7.2.3.6: an empty message; a frame without any payload reads the same.
-    assert_eq!(plain.inflate(&[0x00], LIMIT).unwrap(), b"");
-    assert_eq!(plain.inflate(&[], LIMIT).unwrap(), b"");
+    assert_eq!(plain.inflate_message(&[0x00], LIMIT).unwrap(), b"");
+    assert_eq!(plain.inflate_message(&[], LIMIT).unwrap(), b"");
 }
 
 #[test]
 fn damaged_streams_are_told() {
     let whole = Peer::new(false).message(prose(2_000).as_bytes());
     for cut in 1..whole.len() {
-        assert!(agreed(true, None).inflate(&whole[..cut], LIMIT).is_err(), "cut at {cut} of {}", whole.len());
+        assert!(agreed(true, None).inflate_message(&whole[..cut], LIMIT).is_err(), "cut at {cut} of {}", whole.len());
     }
     for damaged in [&[0x06_u8][..], &[0xff; 20], b"plain text, not compressed"] {
-        assert_eq!(agreed(true, None).inflate(damaged, LIMIT), Err(InflateError::Damaged), "{damaged:x?}");
+        assert_eq!(agreed(true, None).inflate_message(damaged, LIMIT), Err(InflateError::Corrupt), "{damaged:x?}");
     }
     // Final blocks without end: each would cost a fresh start.
     let endless = [0x03, 0x00].repeat(1_000);
-    assert_eq!(agreed(true, None).inflate(&endless, LIMIT), Err(InflateError::Damaged));
+    assert_eq!(agreed(true, None).inflate_message(&endless, LIMIT), Err(InflateError::Corrupt));
 }
 
 #[test]
 fn a_bomb_is_refused_at_the_limit() {
     let bomb = Peer::new(false).message(&vec![b'0'; 16 * 1024 * 1024]);
     assert!(bomb.len() < 32 * 1024, "it fits into one frame");
-    assert_eq!(agreed(false, None).inflate(&bomb, LIMIT), Err(InflateError::TooLong));
+    assert_eq!(agreed(false, None).inflate_message(&bomb, LIMIT), Err(InflateError::TooLong));
     let held = INFLATER.with_borrow(|kept| kept.as_ref().map_or(0, |(_, scratch)| scratch.capacity()));
     assert!(held <= 2 * LIMIT, "{held} bytes were allocated for it");
     for (bytes, allowed) in [(LIMIT, true), (LIMIT + 1, false)] {
         let payload = Peer::new(false).message(prose(bytes).as_bytes());
-        assert_eq!(agreed(true, None).inflate(&payload, LIMIT).is_ok(), allowed, "{bytes} bytes");
+        assert_eq!(agreed(true, None).inflate_message(&payload, LIMIT).is_ok(), allowed, "{bytes} bytes");
     }
 }
 
@@ -114,8 +126,8 @@ fn only_a_window_is_kept_and_only_where_it_was_agreed() {
     let (mut taking, mut resetting) = (Peer::new(true), Peer::new(false));
     for round in 0..200 {
         let text = format!("{} {}", prose(1_000), round);
-        assert_eq!(keeping.inflate(&taking.message(text.as_bytes()), LIMIT).unwrap(), text.as_bytes());
-        assert_eq!(lean.inflate(&resetting.message(text.as_bytes()), LIMIT).unwrap(), text.as_bytes());
+        assert_eq!(keeping.inflate_message(&taking.message(text.as_bytes()), LIMIT).unwrap(), text.as_bytes());
+        assert_eq!(lean.inflate_message(&resetting.message(text.as_bytes()), LIMIT).unwrap(), text.as_bytes());
     }
     assert_eq!(keeping.window.capacity(), CLIENT_WINDOW_BYTES);
     assert_eq!(lean.window.capacity(), 0);
@@ -123,8 +135,8 @@ fn only_a_window_is_kept_and_only_where_it_was_agreed() {
 
 #[test]
 fn texts_that_gain_nothing_are_not_compressed() {
-    assert_eq!(compress(prose(LEAST_BYTES - 1).as_bytes()), None);
-    assert!(compress(prose(LEAST_BYTES).as_bytes()).is_some());
+    assert_eq!(compress_text(prose(MIN_TEXT_BYTES - 1).as_bytes()), None);
+    assert!(compress_text(prose(MIN_TEXT_BYTES).as_bytes()).is_some());
     // A generator's bytes, as hardly any text is.
     let mut state = 1_u64;
     let noise: Vec<u8> = std::iter::repeat_with(|| {
@@ -133,7 +145,7 @@ fn texts_that_gain_nothing_are_not_compressed() {
     })
     .take(40_000)
     .collect();
-    assert_eq!(compress(&noise), None);
+    assert_eq!(compress_text(&noise), None);
 }
 
 #[test]
@@ -142,10 +154,10 @@ fn a_client_with_a_small_window_gets_what_fits_into_it() {
         let deflate = agreed(true, Some(bits));
         for bytes in [600, 5_000, 40_000] {
             let text = prose(bytes);
-            if !deflate.takes(bytes) {
+            if !deflate.accepts_length(bytes) {
                 continue;
             }
-            let compressed = compress(text.as_bytes()).unwrap();
+            let compressed = compress_text(text.as_bytes()).unwrap();
             // zlib knows no window of 8 bits; what needs no more than 9 is checked with 9.
             let mut inflater = Decompress::new_with_window_bits(false, bits.max(9));
             let mut out = vec![0; bytes + 1];
@@ -161,16 +173,18 @@ fn a_client_with_a_small_window_gets_what_fits_into_it() {
         }
     }
     assert!(
-        !agreed(true, Some(9)).takes(513) && agreed(true, Some(9)).takes(512) && agreed(true, Some(12)).takes(1 << 20)
+        !agreed(true, Some(9)).accepts_length(513)
+            && agreed(true, Some(9)).accepts_length(512)
+            && agreed(true, Some(12)).accepts_length(1 << 20)
     );
 }
 
 proptest! {
     #[test]
     fn what_is_compressed_inflates_to_itself(text in "[a-c\u{e4}{}\":,]{0,6000}") {
-        if let Some(compressed) = compress(text.as_bytes()) {
+        if let Some(compressed) = compress_text(text.as_bytes()) {
             prop_assert!(compressed.len() < text.len());
-            prop_assert_eq!(agreed(true, None).inflate(&compressed, LIMIT).unwrap(), text.as_bytes());
+            prop_assert_eq!(agreed(true, None).inflate_message(&compressed, LIMIT).unwrap(), text.as_bytes());
         }
     }
 
@@ -179,13 +193,13 @@ proptest! {
         let (mut peer, mut deflate) = (Peer::new(takeover), agreed(!takeover, None));
         for text in texts {
             let payload = peer.message(text.as_bytes());
-            prop_assert_eq!(deflate.inflate(&payload, LIMIT).unwrap(), text.as_bytes());
+            prop_assert_eq!(deflate.inflate_message(&payload, LIMIT).unwrap(), text.as_bytes());
         }
     }
 
     #[test]
     fn no_bytes_panic_or_exceed_the_limit(payload in prop::collection::vec(any::<u8>(), 0..300), limit in 0_usize..200) {
-        if let Ok(text) = agreed(false, None).inflate(&payload, limit) {
+        if let Ok(text) = agreed(false, None).inflate_message(&payload, limit) {
             prop_assert!(text.len() <= limit);
         }
     }

@@ -13,9 +13,9 @@ const AGREED: DeflateAgreement = DeflateAgreement {
 /// "Hello", as RFC 7692 section 7.2.3.1 has it.
 const HELLO: [u8; 7] = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
 
-fn compressed_pair() -> (Socket<DuplexStream>, DuplexStream) {
+fn compressed_pair() -> (WebSocket<DuplexStream>, DuplexStream) {
     let (socket, stream) = pair();
-    (socket.compressed(Some(&AGREED)), stream)
+    (socket.with_compression(Some(&AGREED)), stream)
 }
 
 fn deflated(text: &[u8]) -> Vec<u8> {
@@ -37,15 +37,15 @@ fn inflated(payload: &[u8], room: usize) -> String {
 /// A server's frames: first byte and payload of each.
 fn frames(mut bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
     let mut frames = Vec::new();
-    while let Some(header) = Header::parse(bytes).unwrap() {
-        let end = header.bytes + header.payload as usize;
-        frames.push((bytes[0], bytes[header.bytes..end].to_vec()));
+    while let Some(header) = FrameHeader::parse(bytes).unwrap() {
+        let end = header.header_bytes + header.payload_bytes as usize;
+        frames.push((bytes[0], bytes[header.header_bytes..end].to_vec()));
         bytes = &bytes[end..];
     }
     frames
 }
 
-async fn sent(mut socket: Socket<DuplexStream>, mut stream: DuplexStream) -> Vec<u8> {
+async fn sent(mut socket: WebSocket<DuplexStream>, mut stream: DuplexStream) -> Vec<u8> {
     flush(&mut socket).await;
     drop(socket);
     let mut bytes = Vec::new();
@@ -61,23 +61,23 @@ async fn a_compressed_message_arrives_in_frames_with_a_ping_in_between() {
     }
     // Refers back to the first message.
     stream.write_all(&masked(0xC1, &[0xf2, 0x00, 0x11, 0x00, 0x00])).await.unwrap();
-    assert_eq!(read(&mut socket).await, Ok(Message::Heartbeat));
+    assert_eq!(read(&mut socket).await, Ok(SocketMessage::PingOrPong));
     for text in ["Hello", "plain", "Hello"] {
-        assert_eq!(read(&mut socket).await, Ok(Message::Text(text.to_owned())));
+        assert_eq!(read(&mut socket).await, Ok(SocketMessage::Text(text.to_owned())));
     }
 }
 
 #[tokio::test]
 async fn what_rfc_7692_forbids_is_told_apart() {
-    let cases: [(Vec<u8>, Result<Message, ReadError>); 8] = [
-        ([masked(0x41, &HELLO[..3]), masked(0xC0, &HELLO[3..])].concat(), Err(ReadError::Protocol)),
-        (masked(0xC9, b"ping"), Err(ReadError::Protocol)),
-        (masked(0xC1, b"not a deflate stream"), Err(ReadError::InvalidDeflate)),
-        (masked(0xC1, &HELLO[..4]), Err(ReadError::InvalidDeflate)),
-        (masked(0xC1, &deflated(b"\xFF\xFE")), Err(ReadError::InvalidUtf8)),
-        (masked(0xC1, &deflated(&[b'0'; 2_501])), Err(ReadError::MessageTooBig)),
-        (masked(0xC1, &[0; 1_001]), Err(ReadError::FrameTooBig)),
-        (masked(0xC2, &HELLO), Ok(Message::Binary)),
+    let cases: [(Vec<u8>, Result<SocketMessage, SocketError>); 8] = [
+        ([masked(0x41, &HELLO[..3]), masked(0xC0, &HELLO[3..])].concat(), Err(SocketError::Protocol)),
+        (masked(0xC9, b"ping"), Err(SocketError::Protocol)),
+        (masked(0xC1, b"not a deflate stream"), Err(SocketError::InvalidDeflate)),
+        (masked(0xC1, &HELLO[..4]), Err(SocketError::InvalidDeflate)),
+        (masked(0xC1, &deflated(b"\xFF\xFE")), Err(SocketError::InvalidUtf8)),
+        (masked(0xC1, &deflated(&[b'0'; 2_501])), Err(SocketError::MessageTooBig)),
+        (masked(0xC1, &[0; 1_001]), Err(SocketError::FrameTooBig)),
+        (masked(0xC2, &HELLO), Ok(SocketMessage::Binary)),
     ];
     for (position, (bytes, expected)) in cases.into_iter().enumerate() {
         let (mut socket, mut stream) = compressed_pair();
@@ -92,7 +92,7 @@ async fn only_the_first_frame_of_a_compressed_message_says_so() {
     let long: String = (0..400).map(|number| format!("{{\"number\":{number}}}")).collect();
     feed(&mut socket, "short").await;
     feed(&mut socket, &long).await;
-    socket.feed_close(1000, "bye");
+    socket.enqueue_close(1000, "bye");
     let frames = frames(&sent(socket, stream).await);
     assert_eq!(frames[0], (0x81, b"short".to_vec()));
     let (close, parts) = frames[1..].split_last().unwrap();
@@ -100,7 +100,7 @@ async fn only_the_first_frame_of_a_compressed_message_says_so() {
     let first_bytes: Vec<u8> = parts.iter().map(|(first, _)| *first).collect();
     let expected = [&[0x41][..], &vec![0x00; parts.len() - 2], &[0x80]].concat();
     assert_eq!(first_bytes, expected);
-    assert!(parts.iter().all(|(_, payload)| payload.len() <= LIMITS.outbound_frame));
+    assert!(parts.iter().all(|(_, payload)| payload.len() <= LIMITS.outbound_frame_bytes));
     let payload: Vec<u8> = parts.iter().flat_map(|(_, payload)| payload.clone()).collect();
     assert_eq!(inflated(&payload, long.len() + 1), long);
 }
@@ -111,11 +111,11 @@ async fn a_text_for_many_is_compressed_once() {
     let mut received = Vec::new();
     for agreement in [Some(&AGREED), Some(&AGREED), None] {
         let (socket, stream) = pair();
-        let mut socket = socket.compressed(agreement);
+        let mut socket = socket.with_compression(agreement);
         let receiver = text.clone();
-        poll_fn(|cx| Poll::Ready(socket.feed_shared(cx, &receiver))).await.unwrap();
-        let made = receiver.compressed().map(<[u8]>::as_ptr);
-        assert_eq!(made, text.compressed().map(<[u8]>::as_ptr), "a clone has a compressed form of its own");
+        poll_fn(|cx| Poll::Ready(socket.enqueue_shared(cx, &receiver))).await.unwrap();
+        let made = receiver.compressed_form().map(<[u8]>::as_ptr);
+        assert_eq!(made, text.compressed_form().map(<[u8]>::as_ptr), "a clone has a compressed form of its own");
         received.push(frames(&sent(socket, stream).await));
     }
     assert_eq!(received[0], received[1]);
@@ -128,7 +128,7 @@ async fn a_text_for_many_is_compressed_once() {
 async fn a_text_beyond_a_small_window_is_sent_as_it_is() {
     let small = DeflateAgreement { server_max_window_bits: Some(9), ..AGREED };
     let (socket, stream) = pair();
-    let mut socket = socket.compressed(Some(&small));
+    let mut socket = socket.with_compression(Some(&small));
     feed(&mut socket, &"x".repeat(512)).await;
     feed(&mut socket, &"x".repeat(513)).await;
     let frames = frames(&sent(socket, stream).await);
@@ -154,6 +154,6 @@ proptest! {
             let (_, received) = tokio::join!(stream.write_all(&bytes), read(&mut socket));
             received
         });
-        prop_assert_eq!(received, if text.len() <= LIMITS.message { Ok(Message::Text(text)) } else { Err(ReadError::MessageTooBig) });
+        prop_assert_eq!(received, if text.len() <= LIMITS.message_bytes { Ok(SocketMessage::Text(text)) } else { Err(SocketError::MessageTooBig) });
     }
 }

@@ -9,7 +9,7 @@ use serde::de::{Deserializer as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// Keys whose text is whatever the deployment or the client chose.
-const CHOSEN: [&str; 7] =
+const VARYING_KEYS: [&str; 7] =
     ["Host", "domainName", "apiId", "sourceIp", "X-Forwarded-For", "Sec-WebSocket-Key", "methodArn"];
 
 /// An event with its varying values replaced by what they are: `<id>`, `<ms>`, `<time>`, `<trace>`, `<text>`.
@@ -63,7 +63,7 @@ fn leaf(text: &str, key: &str, raw: &str) -> String {
         _ if is_id(text) => "<id>",
         _ if text.starts_with("Root=1-") => "<trace>",
         _ if text.len() == 26 && text.ends_with(" +0000") => "<time>",
-        _ if CHOSEN.contains(&key) => "<text>",
+        _ if VARYING_KEYS.contains(&key) => "<text>",
         _ => return raw.to_owned(),
     };
     format!("\"{word}\"")

@@ -2,7 +2,7 @@
 //!
 //! Not through the SDK: what is recorded is the answer as it came, the methods that no SDK has are called too, and nothing
 //! is tried twice. Invariant: a call is made on a connection of its own, because one that a frozen process kept would be
-//! closed when it is thawed, and has its end within [`PATIENCE`].
+//! closed when it is thawed, and has its end within [`MANAGEMENT_CALL_TIMEOUT`].
 
 use std::time::{Duration, SystemTime};
 
@@ -20,24 +20,24 @@ use hyper_util::rt::TokioExecutor;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::event::Event;
-use crate::probe::{Call, Called};
+use crate::probe::{ManagementCall, ManagementResponse};
 
 /// How long a call may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+const MANAGEMENT_CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Most bytes of an answer; those of `@connections` have a few hundred.
-const ANSWER_BYTES: usize = 64 * 1024;
+const MAX_RESPONSE_BYTES: usize = 64 * 1024;
 /// All but what RFC 3986 leaves unreserved: an id ends in `=`.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The way to the clients of an API.
-pub(super) struct Management {
+pub(super) struct ManagementClient {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     credentials: SharedCredentialsProvider,
     region: String,
     endpoint: Option<String>,
 }
 
-impl Management {
+impl ManagementClient {
     /// Calls signed for `region`; to `endpoint`, stage included, or else to the stage that the event came from.
     pub(super) fn new(credentials: SharedCredentialsProvider, region: String, endpoint: Option<String>) -> Self {
         let mut tcp = HttpConnector::new();
@@ -48,19 +48,24 @@ impl Management {
         Self { client, credentials, region, endpoint }
     }
 
-    pub(super) async fn call(&self, event: &Event, call: Call<'_>, now: SystemTime) -> anyhow::Result<Called> {
-        let request = self.signed(&self.uri(event, call.connection)?, call, now).await?;
-        tokio::time::timeout(PATIENCE, self.exchange(request)).await.context("no answer in time")?
+    pub(super) async fn call(
+        &self,
+        event: &Event,
+        call: ManagementCall<'_>,
+        now: SystemTime,
+    ) -> anyhow::Result<ManagementResponse> {
+        let request = self.sign_request(&self.uri(event, call.connection)?, call, now).await?;
+        tokio::time::timeout(MANAGEMENT_CALL_TIMEOUT, self.exchange(request)).await.context("no answer in time")?
     }
 
-    async fn exchange(&self, request: Request<Full<Bytes>>) -> anyhow::Result<Called> {
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> anyhow::Result<ManagementResponse> {
         let response = self.client.request(request).await.context("no answer")?;
         let status = response.status().as_u16();
         let error_type = response.headers().get("x-amzn-errortype");
         let error_type = error_type.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-        let body = Limited::new(response.into_body(), ANSWER_BYTES).collect().await;
+        let body = Limited::new(response.into_body(), MAX_RESPONSE_BYTES).collect().await;
         let body = body.map_err(|error| anyhow::anyhow!("half an answer: {error}"))?.to_bytes();
-        Ok(Called { status, error_type, body: String::from_utf8_lossy(&body).into_owned() })
+        Ok(ManagementResponse { status, error_type, body: String::from_utf8_lossy(&body).into_owned() })
     }
 
     fn uri(&self, event: &Event, connection: &str) -> anyhow::Result<Uri> {
@@ -72,7 +77,12 @@ impl Management {
         uri.parse().context("the event names no place")
     }
 
-    async fn signed(&self, uri: &Uri, call: Call<'_>, now: SystemTime) -> anyhow::Result<Request<Full<Bytes>>> {
+    async fn sign_request(
+        &self,
+        uri: &Uri,
+        call: ManagementCall<'_>,
+        now: SystemTime,
+    ) -> anyhow::Result<Request<Full<Bytes>>> {
         let identity = self.credentials.provide_credentials().await.context("no credentials")?.into();
         let params = v4::SigningParams::builder().identity(&identity).region(&self.region).name("execute-api");
         let params = params.time(now).settings(SigningSettings::default()).build()?.into();

@@ -6,103 +6,127 @@ use anyhow::ensure;
 use futures_util::FutureExt as _;
 use serde_json::{Value, json};
 
-use crate::conformance::client::Dial;
-use crate::conformance::event::Kind;
-use crate::conformance::row::{Mark::*, Row, SAME};
-use crate::conformance::spec::Spec;
-use crate::conformance::world::World;
+use crate::conformance::client::HandshakeBuilder;
+use crate::conformance::event::EventKind;
+use crate::conformance::row::{ConformanceRow, EvidenceLevel::*, SAME_BEHAVIOR};
+use crate::conformance::spec::ApiSpec;
+use crate::conformance::world::CaseWorld;
 
 const ARN: &str = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/$connect";
 
-pub(super) const ROWS: &[Row] = &[
-    Row::holds("AU-1", Documented, "There are authorizers of type REQUEST only, on `$connect` only.", SAME, |world| {
-        kind(world).boxed()
-    }),
-    Row::holds(
+pub(super) const ROWS: &[ConformanceRow] = &[
+    ConformanceRow::holds(
+        "AU-1",
+        Documented,
+        "There are authorizers of type REQUEST only, on `$connect` only.",
+        SAME_BEHAVIOR,
+        |world| kind(world).boxed(),
+    ),
+    ConformanceRow::holds(
         "AU-2",
         Documented,
         "If an identity source is missing or empty, the client gets 401 and the function is not invoked.",
-        SAME,
+        SAME_BEHAVIOR,
         |world| sources(world).boxed(),
     ),
-    Row::holds("AU-3", Reported, "Without identity sources the function is always invoked.", SAME, |world| {
-        once(world).boxed()
-    }),
-    Row::holds("AU-4", Documented, "An allow goes on to `$connect`, a deny is answered 403.", SAME, |world| {
-        effects(world).boxed()
-    }),
-    Row::holds(
+    ConformanceRow::holds(
+        "AU-3",
+        Reported,
+        "Without identity sources the function is always invoked.",
+        SAME_BEHAVIOR,
+        |world| once(world).boxed(),
+    ),
+    ConformanceRow::holds(
+        "AU-4",
+        Documented,
+        "An allow goes on to `$connect`, a deny is answered 403.",
+        SAME_BEHAVIOR,
+        |world| effects(world).boxed(),
+    ),
+    ConformanceRow::holds(
         "AU-5",
         Documented,
         "The function fails with exactly `Unauthorized`: 401. With anything else: 500.",
-        SAME,
+        SAME_BEHAVIOR,
         |world| failures(world).boxed(),
     ),
-    Row::holds("AU-6", Reported, "The function returns something that is no policy: 500.", SAME, |world| {
-        no_policy(world).boxed()
-    }),
-    Row::holds("AU-7", Inferred, "The result lacks `principalId`: 500.", SAME, |world| {
+    ConformanceRow::holds(
+        "AU-6",
+        Reported,
+        "The function returns something that is no policy: 500.",
+        SAME_BEHAVIOR,
+        |world| no_policy(world).boxed(),
+    ),
+    ConformanceRow::holds("AU-7", Inferred, "The result lacks `principalId`: 500.", SAME_BEHAVIOR, |world| {
         judged(world, json!({"policyDocument": statement("Allow", ARN)}), 500).boxed()
     }),
-    Row::holds("AU-8", Documented, "An object or array inside the context: 500.", SAME, |world| {
+    ConformanceRow::holds("AU-8", Documented, "An object or array inside the context: 500.", SAME_BEHAVIOR, |world| {
         bad_context(world).boxed()
     }),
-    Row::holds(
+    ConformanceRow::holds(
         "AU-9",
         Documented,
         "The policy is evaluated for `execute-api:Invoke` on the stage's `$connect`, with `*` and `?`; a deny wins.",
         "the same; a statement with a condition never allows, and a deny with one denies",
         |world| policies(world).boxed(),
     ),
-    Row::holds(
+    ConformanceRow::holds(
         "AU-10",
         Documented,
         "A result of more than 8 KB is refused.",
         "500; a result of this process is measured as the JSON that it would be",
         |world| too_large(world).boxed(),
     ),
-    Row::holds("AU-11", Documented, "Results are not cached: the function runs once per connection.", SAME, |world| {
-        no_cache(world).boxed()
-    }),
-    Row::holds("AU-12", Documented, "The authorizer runs neither before messages nor at the end.", SAME, |world| {
-        once(world).boxed()
-    }),
-    Row::holds(
+    ConformanceRow::holds(
+        "AU-11",
+        Documented,
+        "Results are not cached: the function runs once per connection.",
+        SAME_BEHAVIOR,
+        |world| no_cache(world).boxed(),
+    ),
+    ConformanceRow::holds(
+        "AU-12",
+        Documented,
+        "The authorizer runs neither before messages nor at the end.",
+        SAME_BEHAVIOR,
+        |world| once(world).boxed(),
+    ),
+    ConformanceRow::holds(
         "AU-13",
         Documented,
         "The authorizer's request has the connection id that the connection will have.",
-        SAME,
+        SAME_BEHAVIOR,
         |world| kind(world).boxed(),
     ),
-    Row::holds(
+    ConformanceRow::holds(
         "AU-14",
         Documented,
         "`usageIdentifierKey` of the result selects the API key where the API is configured so.",
-        SAME,
+        SAME_BEHAVIOR,
         |world| super::keys::chosen_by_the_authorizer(world).boxed(),
     ),
-    Row::holds(
+    ConformanceRow::holds(
         "AU-15",
         Unknown,
         "How long an authorizer may take is known for HTTP APIs only (10 s).",
         "10 s, then 500; here the 10 s are 200 ms",
         |world| timed_out(world).boxed(),
     ),
-    Row::holds(
+    ConformanceRow::holds(
         "AU-16",
         Reported,
         "After a refusal neither `$connect` nor `$disconnect` runs (one report of 2019 disagrees).",
         "neither runs",
         |world| nothing_else_runs(world).boxed(),
     ),
-    Row::holds(
+    ConformanceRow::holds(
         "IAM-1",
         Documented,
         "A route with `AWS_IAM` asks for a SigV4 signature in headers or query.",
-        SAME,
+        SAME_BEHAVIOR,
         |world| super::signatures::connect(world).boxed(),
     ),
-    Row::not_applicable(
+    ConformanceRow::not_applicable(
         "IAM-2",
         Documented,
         "A change of the authorization type counts from the next deployment on.",
@@ -124,24 +148,25 @@ fn document(statements: &[Value]) -> Value {
 }
 
 /// Connects behind an authorizer that returns `result`, and checks the status (101 when it is let in).
-async fn judged(world: &World, result: Value, status: u16) -> anyhow::Result<()> {
+async fn judged(world: &CaseWorld, result: Value, status: u16) -> anyhow::Result<()> {
     decided(world, json!({"return": result}), status).await
 }
 
-async fn decided(world: &World, answer: Value, status: u16) -> anyhow::Result<()> {
-    let api = world.api(Spec::authorized(&[])).await?;
-    let dial = Dial::new().probe(json!({"authorizer": answer}));
-    let seen = if status == 101 { api.dial(dial).await?.head.status } else { api.refused(dial).await?.head.status };
+async fn decided(world: &CaseWorld, answer: Value, status: u16) -> anyhow::Result<()> {
+    let api = world.api(ApiSpec::authorized(&[])).await?;
+    let dial = HandshakeBuilder::new().probe(json!({"authorizer": answer}));
+    let seen =
+        if status == 101 { api.dial(dial).await?.head.status } else { api.expect_rejection(dial).await?.head.status };
     ensure!(seen == status, "{answer} was answered {seen}");
-    ensure!(api.count(Kind::Authorizer).await? == 1, "the authorizer was not asked");
-    ensure!(api.count(Kind::Connect).await? == usize::from(status == 101), "$connect ran, or did not");
+    ensure!(api.count(EventKind::Authorizer).await? == 1, "the authorizer was not asked");
+    ensure!(api.count(EventKind::Connect).await? == usize::from(status == 101), "$connect ran, or did not");
     Ok(())
 }
 
-async fn kind(world: &World) -> anyhow::Result<()> {
-    let api = world.api(Spec::authorized(&[])).await?;
-    let (_client, connect) = api.connected(Dial::new().probe(allow(json!({})))).await?;
-    let request = api.next(Kind::Authorizer).await?;
+async fn kind(world: &CaseWorld) -> anyhow::Result<()> {
+    let api = world.api(ApiSpec::authorized(&[])).await?;
+    let (_client, connect) = api.connected(HandshakeBuilder::new().probe(allow(json!({})))).await?;
+    let request = api.next(EventKind::Authorizer).await?;
     ensure!(request.value["type"] == "REQUEST" && request.context("routeKey") == "$connect", "{}", request.raw);
     for field in ["connectionId", "connectedAt", "stage", "apiId", "domainName"] {
         let (asked, decided) = (&request.value["requestContext"][field], &connect.value["requestContext"][field]);
@@ -150,9 +175,9 @@ async fn kind(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn sources(world: &World) -> anyhow::Result<()> {
-    let api = world.api(Spec::authorized(&["route.request.header.Auth", "route.request.querystring.token"])).await?;
-    let dial = || Dial::new().probe(allow(json!({})));
+async fn sources(world: &CaseWorld) -> anyhow::Result<()> {
+    let api = world.api(ApiSpec::authorized(&["route.request.header.Auth", "route.request.querystring.token"])).await?;
+    let dial = || HandshakeBuilder::new().probe(allow(json!({})));
     let incomplete = [
         dial(),
         dial().header("Auth", "x"),
@@ -161,35 +186,35 @@ async fn sources(world: &World) -> anyhow::Result<()> {
         dial().header("Auth", "").query("token=x"),
     ];
     for dial in incomplete {
-        let refusal = api.refused(dial.clone()).await?;
+        let refusal = api.expect_rejection(dial.clone()).await?;
         ensure!(refusal.head.status == 401, "{dial:?} was answered {}", refusal.head.status);
     }
-    ensure!(api.count(Kind::Authorizer).await? == 0, "the function was invoked");
+    ensure!(api.count(EventKind::Authorizer).await? == 0, "the function was invoked");
     api.dial(dial().header("auth", "x").query("token=x")).await?;
-    ensure!(api.count(Kind::Authorizer).await? == 1, "the function was not invoked");
+    ensure!(api.count(EventKind::Authorizer).await? == 1, "the function was not invoked");
     Ok(())
 }
 
 /// The authorizer runs once per connection, whatever happens on it.
-pub(super) async fn once(world: &World) -> anyhow::Result<()> {
-    let api = world.api(Spec::authorized(&[])).await?;
-    let mut client = api.dial(Dial::new().probe(allow(json!({})))).await?;
+pub(super) async fn once(world: &CaseWorld) -> anyhow::Result<()> {
+    let api = world.api(ApiSpec::authorized(&[])).await?;
+    let mut client = api.dial(HandshakeBuilder::new().probe(allow(json!({})))).await?;
     for _ in 0..3 {
-        client.heard_nothing().await?;
+        client.expect_no_reply().await?;
     }
     client.close(None).await?;
-    api.next(Kind::Disconnect).await?;
-    let asked = api.count(Kind::Authorizer).await?;
+    api.next(EventKind::Disconnect).await?;
+    let asked = api.count(EventKind::Authorizer).await?;
     ensure!(asked == 1, "the authorizer ran {asked} times");
     Ok(())
 }
 
-async fn effects(world: &World) -> anyhow::Result<()> {
+async fn effects(world: &CaseWorld) -> anyhow::Result<()> {
     judged(world, json!({"principalId": "a", "policyDocument": statement("Allow", ARN)}), 101).await?;
     judged(world, json!({"principalId": "a", "policyDocument": statement("Deny", ARN)}), 403).await
 }
 
-async fn failures(world: &World) -> anyhow::Result<()> {
+async fn failures(world: &CaseWorld) -> anyhow::Result<()> {
     decided(world, json!({"throw": "Unauthorized"}), 401).await?;
     for message in ["unauthorized", "Unauthorized.", "no", ""] {
         decided(world, json!({"throw": message}), 500).await?;
@@ -197,7 +222,7 @@ async fn failures(world: &World) -> anyhow::Result<()> {
     decided(world, json!({"refuse": "crash"}), 500).await
 }
 
-async fn no_policy(world: &World) -> anyhow::Result<()> {
+async fn no_policy(world: &CaseWorld) -> anyhow::Result<()> {
     let no_effect = document(&[json!({"Action": "execute-api:Invoke", "Resource": "*"})]);
     let results = [
         json!({"statusCode": 401}),
@@ -213,7 +238,7 @@ async fn no_policy(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn bad_context(world: &World) -> anyhow::Result<()> {
+async fn bad_context(world: &CaseWorld) -> anyhow::Result<()> {
     for value in [json!({"a": {}}), json!({"a": []}), json!([]), json!("text")] {
         let policy = statement("Allow", ARN);
         judged(world, json!({"principalId": "a", "policyDocument": policy, "context": value}), 500).await?;
@@ -221,7 +246,7 @@ async fn bad_context(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn policies(world: &World) -> anyhow::Result<()> {
+async fn policies(world: &CaseWorld) -> anyhow::Result<()> {
     let single =
         |action: &str, resource: &str| document(&[json!({"Action": action, "Effect": "Allow", "Resource": resource})]);
     let invoke = "execute-api:Invoke";
@@ -251,7 +276,7 @@ async fn policies(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub(super) async fn too_large(world: &World) -> anyhow::Result<()> {
+pub(super) async fn too_large(world: &CaseWorld) -> anyhow::Result<()> {
     let result = json!({"principalId": "a", "policyDocument": statement("Allow", ARN)});
     let rest = result.to_string().len() + r#","context":{"text":""}"#.len();
     // In this process a result is a typed value, measured as the JSON that it would be: somewhat more than was returned.
@@ -261,36 +286,36 @@ pub(super) async fn too_large(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn no_cache(world: &World) -> anyhow::Result<()> {
-    let api = world.api(Spec::authorized(&["route.request.header.Auth"])).await?;
+async fn no_cache(world: &CaseWorld) -> anyhow::Result<()> {
+    let api = world.api(ApiSpec::authorized(&["route.request.header.Auth"])).await?;
     for _ in 0..3 {
-        api.dial(Dial::new().header("Auth", "the same").probe(allow(json!({})))).await?;
+        api.dial(HandshakeBuilder::new().header("Auth", "the same").probe(allow(json!({})))).await?;
     }
-    let asked = api.count(Kind::Authorizer).await?;
+    let asked = api.count(EventKind::Authorizer).await?;
     ensure!(asked == 3, "the authorizer ran {asked} times for 3 connections");
     Ok(())
 }
 
-async fn timed_out(world: &World) -> anyhow::Result<()> {
-    let spec = Spec::special("a compressed clock", |spec| {
+async fn timed_out(world: &CaseWorld) -> anyhow::Result<()> {
+    let spec = ApiSpec::special("a compressed clock", |spec| {
         spec.definition.authorizer = Some(Vec::new());
         spec.definition.quotas.authorizer_timeout = Duration::from_millis(200);
     });
     let api = world.api(spec).await?;
-    let refusal = api.refused(Dial::new().probe(json!({"authorizer": {"after": 2000}}))).await?;
+    let refusal = api.expect_rejection(HandshakeBuilder::new().probe(json!({"authorizer": {"after": 2000}}))).await?;
     ensure!(refusal.head.status == 500, "the status is {}", refusal.head.status);
     Ok(())
 }
 
-async fn nothing_else_runs(world: &World) -> anyhow::Result<()> {
-    let api = world.api(Spec::authorized(&[])).await?;
+async fn nothing_else_runs(world: &CaseWorld) -> anyhow::Result<()> {
+    let api = world.api(ApiSpec::authorized(&[])).await?;
     let denied = json!({"principalId": "a", "policyDocument": statement("Deny", ARN)});
-    api.refused(Dial::new().probe(json!({"authorizer": {"return": denied}}))).await?;
+    api.expect_rejection(HandshakeBuilder::new().probe(json!({"authorizer": {"return": denied}}))).await?;
     // Whatever the refused handshake set off would be there before the whole life of another connection is over.
-    let mut client = api.dial(Dial::new().probe(allow(json!({})))).await?;
+    let mut client = api.dial(HandshakeBuilder::new().probe(allow(json!({})))).await?;
     client.close(None).await?;
-    api.next(Kind::Disconnect).await?;
-    let ran = (api.count(Kind::Connect).await?, api.count(Kind::Disconnect).await?);
+    api.next(EventKind::Disconnect).await?;
+    let ran = (api.count(EventKind::Connect).await?, api.count(EventKind::Disconnect).await?);
     ensure!(ran == (1, 1), "$connect and $disconnect ran {ran:?} times for one connection");
     Ok(())
 }

@@ -4,25 +4,25 @@ use anyhow::ensure;
 use serde_json::json;
 
 use super::frames::{FRAME, MESSAGE, sized};
-use crate::conformance::client::{Client, Dial};
-use crate::conformance::event::Kind;
+use crate::conformance::client::{ConformanceClient, HandshakeBuilder};
+use crate::conformance::event::EventKind;
 use crate::conformance::wire::deflate::Deflate;
-use crate::conformance::world::{Api, World};
-use crate::websocket::{Frame, opcode};
+use crate::conformance::world::{Api, CaseWorld};
+use crate::websocket::{RawFrame, opcode};
 
 /// The offer of a browser.
 const OFFER: &str = "permessage-deflate; client_max_window_bits";
 
-async fn offering(api: &Api, offer: &str) -> anyhow::Result<Client> {
-    api.dial(Dial::new().header("Sec-WebSocket-Extensions", offer)).await
+async fn offering(api: &Api, offer: &str) -> anyhow::Result<ConformanceClient> {
+    api.dial(HandshakeBuilder::new().header("Sec-WebSocket-Extensions", offer)).await
 }
 
-fn answer(client: &Client) -> Option<&str> {
+fn answer(client: &ConformanceClient) -> Option<&str> {
     client.head.header("sec-websocket-extensions")
 }
 
 /// HS-2.
-pub(super) async fn negotiated(world: &World) -> anyhow::Result<()> {
+pub(super) async fn negotiated(world: &CaseWorld) -> anyhow::Result<()> {
     let api = world.standard().await?;
     let captured = "permessage-deflate; server_max_window_bits=12; client_max_window_bits=12";
     let mut client = offering(&api, captured).await?;
@@ -36,7 +36,7 @@ pub(super) async fn negotiated(world: &World) -> anyhow::Result<()> {
     for offer in malformed {
         let mut client = offering(&api, offer).await?;
         ensure!(answer(&client).is_none(), "{offer} was answered {:?}", client.head);
-        client.heard_nothing().await?;
+        client.expect_no_reply().await?;
     }
     let mut client = offering(&api, &format!("{}, {OFFER}", malformed[0])).await?;
     ensure!(answer(&client) == Some("permessage-deflate"), "{:?}", client.head);
@@ -44,7 +44,7 @@ pub(super) async fn negotiated(world: &World) -> anyhow::Result<()> {
 }
 
 /// Compressed messages arrive, whole or in frames, referring back to earlier ones; answers are compressed when that pays.
-async fn converses(client: &mut Client) -> anyhow::Result<()> {
+async fn converses(client: &mut ConformanceClient) -> anyhow::Result<()> {
     let mut deflate = Deflate::default();
     let long = "the same words again and again ".repeat(200);
     for _ in 0..2 {
@@ -56,17 +56,17 @@ async fn converses(client: &mut Client) -> anyhow::Result<()> {
     let payload = deflate.payload(sized(5_000))?;
     let (head, rest) = payload.split_at(payload.len() / 2);
     let frames = [
-        Frame { fin: false, reserved: 0b100, ..Frame::new(opcode::TEXT, head) },
-        Frame::new(opcode::CONTINUATION, rest),
+        RawFrame { fin: false, reserved: 0b100, ..RawFrame::new(opcode::TEXT, head) },
+        RawFrame::new(opcode::CONTINUATION, rest),
     ];
     client.send(&frames).await?;
     ensure!(client.text().await? == "5000", "a compressed message in two frames arrived otherwise");
     // A client that agreed need not compress.
-    client.heard_nothing().await
+    client.expect_no_reply().await
 }
 
 /// HS-3.
-pub(super) async fn quotas(world: &World) -> anyhow::Result<()> {
+pub(super) async fn quotas(world: &CaseWorld) -> anyhow::Result<()> {
     let api = world.standard().await?;
     let mut client = offering(&api, OFFER).await?;
     for bytes in [FRAME + 1, MESSAGE] {
@@ -77,22 +77,22 @@ pub(super) async fn quotas(world: &World) -> anyhow::Result<()> {
     let bomb = Deflate::default().frame(vec![b' '; 16 * MESSAGE])?;
     ensure!(bomb.payload.len() < FRAME, "the bomb takes {} bytes", bomb.payload.len());
     closes(world, bomb, 1009).await?;
-    closes(world, Frame { reserved: 0b100, ..Frame::new(opcode::TEXT, vec![0; FRAME + 1]) }, 1009).await?;
-    closes(world, Frame { reserved: 0b100, ..Frame::new(opcode::TEXT, "not deflated") }, 1007).await?;
+    closes(world, RawFrame { reserved: 0b100, ..RawFrame::new(opcode::TEXT, vec![0; FRAME + 1]) }, 1009).await?;
+    closes(world, RawFrame { reserved: 0b100, ..RawFrame::new(opcode::TEXT, "not deflated") }, 1007).await?;
     closes(world, Deflate::default().frame(b"{\"a\":\"\xff\"}")?, 1007).await?;
-    closes(world, Frame { reserved: 0b100, ..Frame::new(opcode::PING, "x") }, 1002).await?;
-    closes(world, Frame { reserved: 0b010, ..Frame::new(opcode::TEXT, "x") }, 1002).await
+    closes(world, RawFrame { reserved: 0b100, ..RawFrame::new(opcode::PING, "x") }, 1002).await?;
+    closes(world, RawFrame { reserved: 0b010, ..RawFrame::new(opcode::TEXT, "x") }, 1002).await
 }
 
 /// Sends a frame on a connection that agreed to compress, and checks how it ends.
-async fn closes(world: &World, frame: Frame, code: u16) -> anyhow::Result<()> {
+async fn closes(world: &CaseWorld, frame: RawFrame, code: u16) -> anyhow::Result<()> {
     let api = world.standard().await?;
     let mut client = offering(&api, OFFER).await?;
     client.send(&[frame]).await?;
-    let closed = client.closed().await?;
+    let closed = client.expect_close().await?;
     ensure!(closed.0 == code, "the connection was closed with {closed:?} instead of {code}");
-    let event = api.next(Kind::Disconnect).await?;
+    let event = api.next(EventKind::Disconnect).await?;
     ensure!(event.number("disconnectStatusCode") == i64::from(code), "{}", event.raw);
-    ensure!(api.count(Kind::Message).await? == 0, "a message reached a function");
+    ensure!(api.count(EventKind::Message).await? == 0, "a message reached a function");
     Ok(())
 }

@@ -6,28 +6,28 @@ use anyhow::ensure;
 use futures_util::FutureExt as _;
 use serde_json::json;
 
-use crate::conformance::client::Dial;
-use crate::conformance::event::Kind;
-use crate::conformance::row::{Mark::*, Row, SAME};
-use crate::conformance::world::World;
-use crate::websocket::{Frame, opcode};
+use crate::conformance::client::HandshakeBuilder;
+use crate::conformance::event::EventKind;
+use crate::conformance::row::{ConformanceRow, EvidenceLevel::*, SAME_BEHAVIOR};
+use crate::conformance::world::CaseWorld;
+use crate::websocket::{RawFrame, opcode};
 
-pub(super) const ROWS: &[Row] = &[
-    Row::holds(
+pub(super) const ROWS: &[ConformanceRow] = &[
+    ConformanceRow::holds(
         "CC-1",
         Documented,
         "Each message is an invocation of its own; several of one connection run at the same time.",
         "the same with the ordering `concurrent`, which these cases use; the default is one at a time, in order",
         |world| at_once(world).boxed(),
     ),
-    Row::holds(
+    ConformanceRow::holds(
         "CC-2",
         Documented,
         "Answers may overtake each other.",
         "the same with the ordering `concurrent`",
         |world| overtaking(world).boxed(),
     ),
-    Row::differs(
+    ConformanceRow::differs(
         "CC-3",
         Inferred,
         "A message may still be handled while `$disconnect` runs.",
@@ -35,15 +35,23 @@ pub(super) const ROWS: &[Row] = &[
         "handlers that clean up must not be overtaken by the messages of the connection they clean up after",
         |world| disconnect_comes_last(world).boxed(),
     ),
-    Row::holds("CC-4", Documented, "No message is delivered before `$connect` has succeeded.", SAME, |world| {
-        early_message(world).boxed()
-    }),
-    Row::holds("CC-5", Inferred, "A message whose function failed is not tried again.", SAME, |world| {
-        no_retry(world).boxed()
-    }),
+    ConformanceRow::holds(
+        "CC-4",
+        Documented,
+        "No message is delivered before `$connect` has succeeded.",
+        SAME_BEHAVIOR,
+        |world| early_message(world).boxed(),
+    ),
+    ConformanceRow::holds(
+        "CC-5",
+        Inferred,
+        "A message whose function failed is not tried again.",
+        SAME_BEHAVIOR,
+        |world| no_retry(world).boxed(),
+    ),
 ];
 
-async fn at_once(world: &World) -> anyhow::Result<()> {
+async fn at_once(world: &CaseWorld) -> anyhow::Result<()> {
     let api = world.standard().await?;
     let mut client = api.connect().await?;
     let begun = Instant::now();
@@ -59,49 +67,49 @@ async fn at_once(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn overtaking(world: &World) -> anyhow::Result<()> {
+async fn overtaking(world: &CaseWorld) -> anyhow::Result<()> {
     let api = world.standard().await?;
     let mut client = api.connect().await?;
     let slow = json!({"after": 500, "return": {"statusCode": 200, "body": "slow"}});
     client.send_json(&json!({"action": "ask", "answer": slow})).await?;
-    let first = client.ask(json!({"return": {"statusCode": 200, "body": "quick"}})).await?;
+    let first = client.request_directive(json!({"return": {"statusCode": 200, "body": "quick"}})).await?;
     ensure!(first == "quick" && client.text().await? == "slow", "the first answer was {first}");
     Ok(())
 }
 
-async fn disconnect_comes_last(world: &World) -> anyhow::Result<()> {
-    world.only_here("a look at what differs on purpose")?;
+async fn disconnect_comes_last(world: &CaseWorld) -> anyhow::Result<()> {
+    world.require_local_gateway("a look at what differs on purpose")?;
     let api = world.standard().await?;
     let mut client = api.connect().await?;
-    client.tell(json!({"after": 300, "note": "handled"})).await?;
-    api.next(Kind::Message).await?;
+    client.send_directive(json!({"after": 300, "note": "handled"})).await?;
+    api.next(EventKind::Message).await?;
     client.close(None).await?;
-    api.next(Kind::Disconnect).await?;
-    ensure!(api.count(Kind::Note).await? == 1, "$disconnect ran before the message was handled");
+    api.next(EventKind::Disconnect).await?;
+    ensure!(api.count(EventKind::Note).await? == 1, "$disconnect ran before the message was handled");
     Ok(())
 }
 
-async fn early_message(world: &World) -> anyhow::Result<()> {
+async fn early_message(world: &CaseWorld) -> anyhow::Result<()> {
     let api = world.standard().await?;
-    let early = Frame::new(opcode::TEXT, r#"{"action":"ask"}"#).to_bytes();
-    let dial = || Dial::new().followed_by(early.clone());
+    let early = RawFrame::new(opcode::TEXT, r#"{"action":"ask"}"#).to_bytes();
+    let dial = || HandshakeBuilder::new().followed_by(early.clone());
     let mut client = api.dial(dial().probe(json!({"connect": {"after": 200, "note": "connected"}}))).await?;
-    let message = api.next(Kind::Message).await?;
-    ensure!(api.count(Kind::Note).await? == 1, "the message came before $connect was done");
+    let message = api.next(EventKind::Message).await?;
+    ensure!(api.count(EventKind::Note).await? == 1, "the message came before $connect was done");
     let waited = message.number("requestTimeEpoch") - message.number("connectedAt");
     ensure!(waited >= 190, "the message's event is {waited} ms after connectedAt");
     ensure!(client.text().await? == "16", "the early message was not answered");
-    let refusal = api.refused(dial().probe(json!({"connect": {"return": {"statusCode": 403}}}))).await?;
-    ensure!(refusal.head.status == 403 && api.count(Kind::Message).await? == 1, "a refused client was heard");
+    let refusal = api.expect_rejection(dial().probe(json!({"connect": {"return": {"statusCode": 403}}}))).await?;
+    ensure!(refusal.head.status == 403 && api.count(EventKind::Message).await? == 1, "a refused client was heard");
     Ok(())
 }
 
-async fn no_retry(world: &World) -> anyhow::Result<()> {
+async fn no_retry(world: &CaseWorld) -> anyhow::Result<()> {
     let api = world.standard().await?;
     let mut client = api.connect().await?;
-    client.ask(json!({"throw": "no"})).await?;
-    client.heard_nothing().await?;
-    let events = api.count(Kind::Message).await?;
+    client.request_directive(json!({"throw": "no"})).await?;
+    client.expect_no_reply().await?;
+    let events = api.count(EventKind::Message).await?;
     ensure!(events == 2, "two messages made {events} events");
     Ok(())
 }

@@ -4,11 +4,11 @@ use anyhow::{Context as _, ensure};
 use futures_util::FutureExt as _;
 use serde_json::json;
 
-use crate::conformance::client::Dial;
-use crate::conformance::event::{Event, Kind};
-use crate::conformance::row::{Mark::*, Row, SAME};
-use crate::conformance::spec::Spec;
-use crate::conformance::world::World;
+use crate::conformance::client::HandshakeBuilder;
+use crate::conformance::event::{Event, EventKind};
+use crate::conformance::row::{ConformanceRow, EvidenceLevel::*, SAME_BEHAVIOR};
+use crate::conformance::spec::ApiSpec;
+use crate::conformance::world::CaseWorld;
 
 /// What every event of a connection has in its context, beside what its kind adds.
 const ALWAYS: [&str; 13] = [
@@ -27,66 +27,72 @@ const ALWAYS: [&str; 13] = [
     "stage",
 ];
 
-pub(super) const ROWS: &[Row] = &[
-    Row::holds(
+pub(super) const ROWS: &[ConformanceRow] = &[
+    ConformanceRow::holds(
         "EV-10",
         Documented,
         "`requestContext` has 13 fields on every event; MESSAGE adds `messageId`, DISCONNECT code and reason; nothing else.",
-        SAME,
+        SAME_BEHAVIOR,
         |world| fields(world).boxed(),
     ),
-    Row::holds("EV-11", Documented, "`requestId` and `extendedRequestId` are the same text.", SAME, |world| {
-        request_ids(world).boxed()
-    }),
-    Row::holds(
+    ConformanceRow::holds(
+        "EV-11",
+        Documented,
+        "`requestId` and `extendedRequestId` are the same text.",
+        SAME_BEHAVIOR,
+        |world| request_ids(world).boxed(),
+    ),
+    ConformanceRow::holds(
         "EV-12",
         Documented,
         "`requestTime` is UTC in common log format and the same second as `requestTimeEpoch`.",
-        SAME,
+        SAME_BEHAVIOR,
         |world| request_times(world).boxed(),
     ),
-    Row::holds(
+    ConformanceRow::holds(
         "EV-13",
         Reported,
         "On CONNECT the event's time is 0 to 8 ms after `connectedAt`.",
         "the same on a machine that is not busy; the case allows a second",
         |world| connect_time(world).boxed(),
     ),
-    Row::holds(
+    ConformanceRow::holds(
         "EV-14",
         Reported,
         "`connectedAt` is when the upgrade arrived, before the handshake was decided, and stays the same.",
-        SAME,
+        SAME_BEHAVIOR,
         |world| connected_at(world).boxed(),
     ),
-    Row::holds(
+    ConformanceRow::holds(
         "EV-15",
         Reported,
         "On a custom domain `domainName` and `Host` are that domain, while `stage` and `apiId` stay the real ones.",
-        SAME,
+        SAME_BEHAVIOR,
         |world| custom_domain(world).boxed(),
     ),
-    Row::holds("EV-16", Reported, "`domainName` has neither port nor scheme.", SAME, |world| no_port(world).boxed()),
-    Row::holds(
+    ConformanceRow::holds("EV-16", Reported, "`domainName` has neither port nor scheme.", SAME_BEHAVIOR, |world| {
+        no_port(world).boxed()
+    }),
+    ConformanceRow::holds(
         "ORD-1",
         Reported,
         "`authorizer` stands right behind `routeKey`, on DISCONNECT behind `disconnectStatusCode`.",
-        SAME,
+        SAME_BEHAVIOR,
         |world| authorizer_place(world).boxed(),
     ),
 ];
 
 /// A CONNECT, a MESSAGE and a DISCONNECT of one connection.
-pub(super) async fn one_of_each(world: &World) -> anyhow::Result<[Event; 3]> {
+pub(super) async fn one_of_each(world: &CaseWorld) -> anyhow::Result<[Event; 3]> {
     let api = world.standard().await?;
-    let (mut client, connect) = api.connected(Dial::new()).await?;
-    client.tell(json!({})).await?;
-    let message = api.next(Kind::Message).await?;
+    let (mut client, connect) = api.connected(HandshakeBuilder::new()).await?;
+    client.send_directive(json!({})).await?;
+    let message = api.next(EventKind::Message).await?;
     client.close(None).await?;
-    Ok([connect, message, api.next(Kind::Disconnect).await?])
+    Ok([connect, message, api.next(EventKind::Disconnect).await?])
 }
 
-async fn fields(world: &World) -> anyhow::Result<()> {
+async fn fields(world: &CaseWorld) -> anyhow::Result<()> {
     let kinds: [(&str, &[&str]); 3] =
         [("CONNECT", &[]), ("MESSAGE", &["messageId"]), ("DISCONNECT", &["disconnectReason", "disconnectStatusCode"])];
     for (event, (kind, more)) in one_of_each(world).await?.into_iter().zip(kinds) {
@@ -101,7 +107,7 @@ async fn fields(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn request_ids(world: &World) -> anyhow::Result<()> {
+async fn request_ids(world: &CaseWorld) -> anyhow::Result<()> {
     let mut seen = Vec::new();
     for event in one_of_each(world).await? {
         let id = event.context("requestId").to_owned();
@@ -112,7 +118,7 @@ async fn request_ids(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn request_times(world: &World) -> anyhow::Result<()> {
+async fn request_times(world: &CaseWorld) -> anyhow::Result<()> {
     for event in one_of_each(world).await? {
         let text = event.context("requestTime");
         let seconds = common_log_seconds(text).with_context(|| format!("{text:?} is no time"))?;
@@ -121,21 +127,21 @@ async fn request_times(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn connect_time(world: &World) -> anyhow::Result<()> {
+async fn connect_time(world: &CaseWorld) -> anyhow::Result<()> {
     let [connect, ..] = one_of_each(world).await?;
     let after = connect.number("requestTimeEpoch") - connect.number("connectedAt");
     ensure!((0..=1000).contains(&after), "the event is {after} ms after connectedAt");
     Ok(())
 }
 
-async fn connected_at(world: &World) -> anyhow::Result<()> {
+async fn connected_at(world: &CaseWorld) -> anyhow::Result<()> {
     let api = world.standard().await?;
-    let mut client = api.dial(Dial::new().probe(json!({"connect": {"after": 100}}))).await?;
-    client.tell(json!({})).await?;
-    let (connect, message) = (api.next(Kind::Connect).await?, api.next(Kind::Message).await?);
+    let mut client = api.dial(HandshakeBuilder::new().probe(json!({"connect": {"after": 100}}))).await?;
+    client.send_directive(json!({})).await?;
+    let (connect, message) = (api.next(EventKind::Connect).await?, api.next(EventKind::Message).await?);
     client.close(None).await?;
     let began = connect.number("connectedAt");
-    for event in [&message, &api.next(Kind::Disconnect).await?] {
+    for event in [&message, &api.next(EventKind::Disconnect).await?] {
         ensure!(event.number("connectedAt") == began, "{}", event.raw);
     }
     let waited = message.number("requestTimeEpoch") - began;
@@ -143,17 +149,17 @@ async fn connected_at(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn custom_domain(world: &World) -> anyhow::Result<()> {
-    world.only_here("a custom domain")?;
+async fn custom_domain(world: &CaseWorld) -> anyhow::Result<()> {
+    world.require_local_gateway("a custom domain")?;
     let api = world.standard().await?;
-    let (_client, event) = api.connected(Dial::new().host("chat.example.com")).await?;
+    let (_client, event) = api.connected(HandshakeBuilder::new().host("chat.example.com")).await?;
     ensure!(event.context("domainName") == "chat.example.com", "{}", event.raw);
     ensure!(event.value["headers"]["Host"] == "chat.example.com", "{}", event.raw);
     ensure!(event.context("stage") == "prod" && event.context("apiId") == "a1b2c3d4e5", "{}", event.raw);
     Ok(())
 }
 
-async fn no_port(world: &World) -> anyhow::Result<()> {
+async fn no_port(world: &CaseWorld) -> anyhow::Result<()> {
     for event in one_of_each(world).await? {
         let domain = event.context("domainName");
         ensure!(!domain.is_empty() && !domain.contains(':') && !domain.contains('/'), "domainName is {domain}");
@@ -161,13 +167,13 @@ async fn no_port(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn authorizer_place(world: &World) -> anyhow::Result<()> {
-    let api = world.api(Spec::authorized(&[])).await?;
-    let mut client = api.dial(Dial::new().probe(super::authorizers::allow(json!({})))).await?;
+async fn authorizer_place(world: &CaseWorld) -> anyhow::Result<()> {
+    let api = world.api(ApiSpec::authorized(&[])).await?;
+    let mut client = api.dial(HandshakeBuilder::new().probe(super::authorizers::allow(json!({})))).await?;
     client.close(None).await?;
-    let connect = api.next(Kind::Connect).await?.keys("/requestContext")?;
+    let connect = api.next(EventKind::Connect).await?.keys("/requestContext")?;
     ensure!(connect[..2] == ["routeKey", "authorizer"], "CONNECT begins with {connect:?}");
-    let disconnect = api.next(Kind::Disconnect).await?.keys("/requestContext")?;
+    let disconnect = api.next(EventKind::Disconnect).await?.keys("/requestContext")?;
     let expected = ["routeKey", "disconnectStatusCode", "authorizer"];
     ensure!(disconnect[..3] == expected, "DISCONNECT begins with {disconnect:?}");
     Ok(())

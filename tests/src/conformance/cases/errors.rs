@@ -4,31 +4,35 @@ use anyhow::ensure;
 use futures_util::FutureExt as _;
 use serde_json::{Value, json};
 
-use crate::conformance::event::{Kind, shape};
-use crate::conformance::row::{Mark::*, Row, SAME};
-use crate::conformance::world::World;
+use crate::conformance::event::{EventKind, shape};
+use crate::conformance::row::{ConformanceRow, EvidenceLevel::*, SAME_BEHAVIOR};
+use crate::conformance::world::CaseWorld;
 
 /// Frames as clients of API Gateway captured them.
 const CAPTURED: &str = include_str!("../../../fixtures/apigw/error-frames.txt");
 
-pub(super) const ROWS: &[Row] = &[
-    Row::holds(
+pub(super) const ROWS: &[ConformanceRow] = &[
+    ConformanceRow::holds(
         "ERR-1",
         Reported,
         "An error frame has message, connection id and request id in that order, with one peculiar spacing.",
         "the same bytes as the captures, but for the ids",
         |world| template(world).boxed(),
     ),
-    Row::holds("ERR-2", Inferred, "`requestId` is that of the failing message's event.", SAME, |world| {
-        request_id(world).boxed()
-    }),
-    Row::not_applicable(
+    ConformanceRow::holds(
+        "ERR-2",
+        Inferred,
+        "`requestId` is that of the failing message's event.",
+        SAME_BEHAVIOR,
+        |world| request_id(world).boxed(),
+    ),
+    ConformanceRow::not_applicable(
         "ERR-3",
         Inferred,
         "WebSocket APIs offer no way to customise these frames.",
         "there is no way here either",
     ),
-    Row::holds(
+    ConformanceRow::holds(
         "ERR-4",
         Unknown,
         "A message beyond the rate is expected to be answered with the text `Too Many Requests`.",
@@ -37,10 +41,10 @@ pub(super) const ROWS: &[Row] = &[
     ),
 ];
 
-async fn template(world: &World) -> anyhow::Result<()> {
+async fn template(world: &CaseWorld) -> anyhow::Result<()> {
     let api = world.standard().await?;
-    let (mut client, id) = api.identified().await?;
-    let frame = client.ask(json!({"throw": "no"})).await?;
+    let (mut client, id) = api.connect_with_id().await?;
+    let frame = client.request_directive(json!({"throw": "no"})).await?;
     let value: Value = serde_json::from_str(&frame)?;
     let request = value["requestId"].as_str().unwrap_or_default();
     let captured = CAPTURED.lines().find(|line| line.contains("Internal server error")).unwrap_or_default();
@@ -57,11 +61,11 @@ async fn template(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn request_id(world: &World) -> anyhow::Result<()> {
+async fn request_id(world: &CaseWorld) -> anyhow::Result<()> {
     let api = world.standard().await?;
     let mut client = api.connect().await?;
-    let frame: Value = serde_json::from_str(&client.ask(json!({"throw": "no"})).await?)?;
-    let event = api.next(Kind::Message).await?;
+    let frame: Value = serde_json::from_str(&client.request_directive(json!({"throw": "no"})).await?)?;
+    let event = api.next(EventKind::Message).await?;
     ensure!(frame["requestId"] == event.context("requestId"), "{frame} for {}", event.raw);
     ensure!(frame["connectionId"] == event.context("connectionId"), "{frame} for {}", event.raw);
     Ok(())

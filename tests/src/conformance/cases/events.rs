@@ -5,11 +5,11 @@ use aws_lambda_events::apigw::{ApiGatewayCustomAuthorizerRequestTypeRequest, Api
 use futures_util::FutureExt as _;
 use serde_json::json;
 
-use crate::conformance::client::Dial;
-use crate::conformance::event::{Event, Kind, shape};
-use crate::conformance::row::{Mark::*, Row, SAME};
-use crate::conformance::spec::Spec;
-use crate::conformance::world::World;
+use crate::conformance::client::HandshakeBuilder;
+use crate::conformance::event::{Event, EventKind, shape};
+use crate::conformance::row::{ConformanceRow, EvidenceLevel::*, SAME_BEHAVIOR};
+use crate::conformance::spec::ApiSpec;
+use crate::conformance::world::CaseWorld;
 
 const CONNECT: &str = include_str!("../../../../shim/gateway/fixtures/connect.json");
 const MESSAGE: &str = include_str!("../../../../shim/gateway/fixtures/message.json");
@@ -17,54 +17,61 @@ const DISCONNECT: &str = include_str!("../../../../shim/gateway/fixtures/disconn
 const AUTHORIZER: &str = include_str!("../../../../shim/gateway/fixtures/authorizer.json");
 const EXTENSIONS: &str = "permessage-deflate; client_max_window_bits";
 
-pub(super) const ROWS: &[Row] = &[
-    Row::holds(
+pub(super) const ROWS: &[ConformanceRow] = &[
+    ConformanceRow::holds(
         "EV-1",
         Documented,
         "CONNECT and DISCONNECT carry headers, context and `isBase64Encoded`, in a fixed key order, and no body.",
         "the same bytes as the captures of November 2024, but for ids, times and addresses",
         |world| connect_and_disconnect(world).boxed(),
     ),
-    Row::holds(
+    ConformanceRow::holds(
         "EV-2",
         Reported,
         "MESSAGE carries context, body and `isBase64Encoded`, and no headers at all.",
         "the same bytes as the capture, but for ids, times and addresses",
         |world| message(world).boxed(),
     ),
-    Row::holds(
+    ConformanceRow::holds(
         "EV-3",
         Reported,
         "Without a query a CONNECT event has no query keys; they are neither `null` nor empty.",
-        SAME,
+        SAME_BEHAVIOR,
         |world| no_query(world).boxed(),
     ),
-    Row::holds(
+    ConformanceRow::holds(
         "EV-4",
         Documented,
         "The authorizer's request has empty objects for query, multi-value query and stage variables.",
         "the same bytes as the capture of January 2025, but for ids, times and addresses",
         |world| authorizer(world).boxed(),
     ),
-    Row::holds(
+    ConformanceRow::holds(
         "EV-5",
         Reported,
         "`httpMethod`, `path`, `resource`, `pathParameters` and `version` appear on no event.",
-        SAME,
+        SAME_BEHAVIOR,
         |world| no_http(world).boxed(),
     ),
-    Row::holds("EV-6", Inferred, "Events carry `stageVariables` when the stage defines any.", SAME, |world| {
-        stage_variables(world).boxed()
-    }),
+    ConformanceRow::holds(
+        "EV-6",
+        Inferred,
+        "Events carry `stageVariables` when the stage defines any.",
+        SAME_BEHAVIOR,
+        |world| stage_variables(world).boxed(),
+    ),
 ];
 
-async fn connect_and_disconnect(world: &World) -> anyhow::Result<()> {
-    world.only_here("a client without a query, which the probes behind a remote endpoint could not report to")?;
+async fn connect_and_disconnect(world: &CaseWorld) -> anyhow::Result<()> {
+    world.require_local_gateway(
+        "a client without a query, which the probes behind a remote endpoint could not report to",
+    )?;
     let api = world.standard().await?;
-    let (mut client, connect) = api.connected(Dial::new().header("Sec-WebSocket-Extensions", EXTENSIONS)).await?;
+    let (mut client, connect) =
+        api.connected(HandshakeBuilder::new().header("Sec-WebSocket-Extensions", EXTENSIONS)).await?;
     client.close(None).await?;
     alike(&connect, CONNECT)?;
-    let disconnect = api.next(Kind::Disconnect).await?;
+    let disconnect = api.next(EventKind::Disconnect).await?;
     alike(&disconnect, DISCONNECT)?;
     for event in [connect, disconnect] {
         serde_json::from_str::<ApiGatewayWebsocketProxyRequest>(&event.raw)?;
@@ -72,35 +79,37 @@ async fn connect_and_disconnect(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn message(world: &World) -> anyhow::Result<()> {
+async fn message(world: &CaseWorld) -> anyhow::Result<()> {
     let api = world.standard().await?;
     let mut client = api.connect().await?;
     client.send_text("{\"action\": \"chat\", \"message\": \"Hello from client\"}").await?;
-    let message = api.next(Kind::Message).await?;
+    let message = api.next(EventKind::Message).await?;
     alike(&message, MESSAGE)?;
     let typed: ApiGatewayWebsocketProxyRequest = serde_json::from_str(&message.raw)?;
     ensure!(typed.body.as_deref() == message.value["body"].as_str());
     Ok(())
 }
 
-async fn no_query(world: &World) -> anyhow::Result<()> {
-    world.only_here("a client without a query, which the probes behind a remote endpoint could not report to")?;
+async fn no_query(world: &CaseWorld) -> anyhow::Result<()> {
+    world.require_local_gateway(
+        "a client without a query, which the probes behind a remote endpoint could not report to",
+    )?;
     let api = world.standard().await?;
-    let (_client, event) = api.connected(Dial::new()).await?;
+    let (_client, event) = api.connected(HandshakeBuilder::new()).await?;
     for key in ["queryStringParameters", "multiValueQueryStringParameters", "stageVariables", "body"] {
         ensure!(!event.has(&format!("/{key}")), "{key} must be absent: {}", event.raw);
     }
-    let (_client, event) = api.connected(Dial::new().query("")).await?;
+    let (_client, event) = api.connected(HandshakeBuilder::new().query("")).await?;
     ensure!(!event.has("/queryStringParameters"), "a lone '?' is no query: {}", event.raw);
     Ok(())
 }
 
-async fn authorizer(world: &World) -> anyhow::Result<()> {
-    let api = world.api(Spec::authorized(&["route.request.header.Authorization"])).await?;
+async fn authorizer(world: &CaseWorld) -> anyhow::Result<()> {
+    let api = world.api(ApiSpec::authorized(&["route.request.header.Authorization"])).await?;
     // Nobody tells the authorizer to allow anything: the query has to stay empty.
-    let dial = Dial::new().header("Authorization", "Leo").header("Sec-WebSocket-Extensions", EXTENSIONS);
-    api.refused(dial).await?;
-    let event = api.next(Kind::Authorizer).await?;
+    let dial = HandshakeBuilder::new().header("Authorization", "Leo").header("Sec-WebSocket-Extensions", EXTENSIONS);
+    api.expect_rejection(dial).await?;
+    let event = api.next(EventKind::Authorizer).await?;
     let captured = AUTHORIZER.replace("production", "prod");
     alike(&event, &captured)?;
     let arn = event.value["methodArn"].as_str().unwrap_or_default();
@@ -109,7 +118,7 @@ async fn authorizer(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn no_http(world: &World) -> anyhow::Result<()> {
+async fn no_http(world: &CaseWorld) -> anyhow::Result<()> {
     for event in super::context::one_of_each(world).await? {
         for key in ["httpMethod", "path", "resource", "pathParameters", "version"] {
             ensure!(!event.has(&format!("/{key}")), "{key} must be absent: {}", event.raw);
@@ -119,16 +128,16 @@ async fn no_http(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn stage_variables(world: &World) -> anyhow::Result<()> {
-    let spec = Spec::special("a stage with variables", |spec| {
+async fn stage_variables(world: &CaseWorld) -> anyhow::Result<()> {
+    let spec = ApiSpec::special("a stage with variables", |spec| {
         spec.definition.stage_variables.insert("table".to_owned(), "messages".to_owned());
     });
     let api = world.api(spec).await?;
-    let (mut client, connect) = api.connected(Dial::new()).await?;
-    client.tell(json!({})).await?;
-    let message = api.next(Kind::Message).await?;
+    let (mut client, connect) = api.connected(HandshakeBuilder::new()).await?;
+    client.send_directive(json!({})).await?;
+    let message = api.next(EventKind::Message).await?;
     client.close(None).await?;
-    for event in [connect, message, api.next(Kind::Disconnect).await?] {
+    for event in [connect, message, api.next(EventKind::Disconnect).await?] {
         ensure!(event.value["stageVariables"] == json!({"table": "messages"}), "{}", event.raw);
     }
     Ok(())

@@ -4,11 +4,11 @@ use anyhow::ensure;
 use futures_util::FutureExt as _;
 use serde_json::json;
 
-use crate::conformance::client::Dial;
-use crate::conformance::event::{Event, Kind};
-use crate::conformance::row::{Mark::*, Row, SAME};
-use crate::conformance::spec::Spec;
-use crate::conformance::world::World;
+use crate::conformance::client::HandshakeBuilder;
+use crate::conformance::event::{Event, EventKind};
+use crate::conformance::row::{ConformanceRow, EvidenceLevel::*, SAME_BEHAVIOR};
+use crate::conformance::spec::ApiSpec;
+use crate::conformance::world::CaseWorld;
 
 /// Headers as a browser sends them, that have to arrive unchanged.
 const BROWSER: [(&str, &str); 10] = [
@@ -24,25 +24,29 @@ const BROWSER: [(&str, &str); 10] = [
     ("x-api-key", "k-1"),
 ];
 
-pub(super) const ROWS: &[Row] = &[
-    Row::holds(
+pub(super) const ROWS: &[ConformanceRow] = &[
+    ConformanceRow::holds(
         "HDR-1",
         Documented,
         "CONNECT has Host, the WebSocket key and version, a trace id, and the three `X-Forwarded-` headers.",
         "the same; port 443 and `https` are stated whatever the listener is, as handlers expect",
         |world| always(world).boxed(),
     ),
-    Row::holds(
+    ConformanceRow::holds(
         "HDR-2",
         Documented,
         "`Connection`, `Upgrade` and `content-length` are kept in the authorizer's request and removed from CONNECT.",
-        SAME,
+        SAME_BEHAVIOR,
         |world| hop_by_hop(world).boxed(),
     ),
-    Row::holds("HDR-3", Reported, "All other headers of the client pass through unchanged.", SAME, |world| {
-        pass_through(world).boxed()
-    }),
-    Row::differs(
+    ConformanceRow::holds(
+        "HDR-3",
+        Reported,
+        "All other headers of the client pass through unchanged.",
+        SAME_BEHAVIOR,
+        |world| pass_through(world).boxed(),
+    ),
+    ConformanceRow::differs(
         "HDR-4",
         Reported,
         "Header names arrive in the case in which the client sent them.",
@@ -50,27 +54,35 @@ pub(super) const ROWS: &[Row] = &[
         "the HTTP parser keeps no case; AWS's own samples lower names before they look one up",
         |world| case(world).boxed(),
     ),
-    Row::holds("HDR-5", Reported, "Header names are sorted without regard to case.", SAME, |world| {
-        sorted(world).boxed()
-    }),
-    Row::holds(
+    ConformanceRow::holds(
+        "HDR-5",
+        Reported,
+        "Header names are sorted without regard to case.",
+        SAME_BEHAVIOR,
+        |world| sorted(world).boxed(),
+    ),
+    ConformanceRow::holds(
         "HDR-6",
         Reported,
         "`headers` has the last value of a repeated header, `multiValueHeaders` an array of all.",
-        SAME,
+        SAME_BEHAVIOR,
         |world| repeated(world).boxed(),
     ),
-    Row::holds(
+    ConformanceRow::holds(
         "HDR-7",
         Reported,
         "`Sec-WebSocket-Protocol` is one string as the client sent it, spaces included.",
-        SAME,
+        SAME_BEHAVIOR,
         |world| subprotocols_as_sent(world).boxed(),
     ),
-    Row::holds("HDR-8", Documented, "DISCONNECT has exactly four headers: Host and three empty ones.", SAME, |world| {
-        disconnect(world).boxed()
-    }),
-    Row::holds(
+    ConformanceRow::holds(
+        "HDR-8",
+        Documented,
+        "DISCONNECT has exactly four headers: Host and three empty ones.",
+        SAME_BEHAVIOR,
+        |world| disconnect(world).boxed(),
+    ),
+    ConformanceRow::holds(
         "HDR-9",
         Documented,
         "`X-Forwarded-For` is the client's address, or a list when a proxy stands in front.",
@@ -79,9 +91,9 @@ pub(super) const ROWS: &[Row] = &[
     ),
 ];
 
-async fn always(world: &World) -> anyhow::Result<()> {
+async fn always(world: &CaseWorld) -> anyhow::Result<()> {
     let api = world.standard().await?;
-    let (_client, event) = api.connected(Dial::new()).await?;
+    let (_client, event) = api.connected(HandshakeBuilder::new()).await?;
     let headers = &event.value["headers"];
     ensure!(headers["Sec-WebSocket-Version"] == "13" && headers["Sec-WebSocket-Key"].is_string(), "{headers}");
     ensure!(headers["X-Forwarded-Port"] == "443" && headers["X-Forwarded-Proto"] == "https", "{headers}");
@@ -94,10 +106,10 @@ async fn always(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn hop_by_hop(world: &World) -> anyhow::Result<()> {
-    let api = world.api(Spec::authorized(&[])).await?;
-    let (_client, connect) = api.connected(Dial::new().probe(super::authorizers::allow(json!({})))).await?;
-    let request = api.next(Kind::Authorizer).await?;
+async fn hop_by_hop(world: &CaseWorld) -> anyhow::Result<()> {
+    let api = world.api(ApiSpec::authorized(&[])).await?;
+    let (_client, connect) = api.connected(HandshakeBuilder::new().probe(super::authorizers::allow(json!({})))).await?;
+    let request = api.next(EventKind::Authorizer).await?;
     for (name, value) in [("Connection", "upgrade"), ("Upgrade", "websocket"), ("content-length", "0")] {
         ensure!(request.value["headers"][name] == value, "{}", request.raw);
         ensure!(request.value["multiValueHeaders"][name] == json!([value]), "{}", request.raw);
@@ -107,14 +119,14 @@ async fn hop_by_hop(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn from_browser(world: &World) -> anyhow::Result<Event> {
+async fn from_browser(world: &CaseWorld) -> anyhow::Result<Event> {
     let api = world.standard().await?;
-    let dial = BROWSER.iter().fold(Dial::new(), |dial, (name, value)| dial.header(name, value));
+    let dial = BROWSER.iter().fold(HandshakeBuilder::new(), |dial, (name, value)| dial.header(name, value));
     let (_client, event) = api.connected(dial).await?;
     Ok(event)
 }
 
-async fn pass_through(world: &World) -> anyhow::Result<()> {
+async fn pass_through(world: &CaseWorld) -> anyhow::Result<()> {
     let event = from_browser(world).await?;
     for (name, value) in BROWSER {
         ensure!(event.value["headers"][name] == value, "{name} is {}", event.value["headers"][name]);
@@ -122,19 +134,20 @@ async fn pass_through(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn case(world: &World) -> anyhow::Result<()> {
+async fn case(world: &CaseWorld) -> anyhow::Result<()> {
     let names = from_browser(world).await?.keys("/headers")?;
     for (name, _) in BROWSER {
         ensure!(names.iter().any(|seen| seen == name), "{name} is not among {names:?}");
     }
-    world.only_here("a look at what differs on purpose")?;
+    world.require_local_gateway("a look at what differs on purpose")?;
     let api = world.standard().await?;
-    let (_client, event) = api.connected(Dial::new().header("X-Custom-Thing", "1").header("origin", "null")).await?;
+    let (_client, event) =
+        api.connected(HandshakeBuilder::new().header("X-Custom-Thing", "1").header("origin", "null")).await?;
     ensure!(event.has("/headers/x-custom-thing") && event.has("/headers/Origin"), "{}", event.raw);
     Ok(())
 }
 
-async fn sorted(world: &World) -> anyhow::Result<()> {
+async fn sorted(world: &CaseWorld) -> anyhow::Result<()> {
     let event = from_browser(world).await?;
     for map in ["/headers", "/multiValueHeaders"] {
         let names: Vec<_> = event.keys(map)?.iter().map(|name| name.to_ascii_lowercase()).collect();
@@ -143,24 +156,24 @@ async fn sorted(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn repeated(world: &World) -> anyhow::Result<()> {
+async fn repeated(world: &CaseWorld) -> anyhow::Result<()> {
     let api = world.standard().await?;
-    let (_client, event) = api.connected(Dial::new().header("x-tag", "one").header("x-tag", "two")).await?;
+    let (_client, event) = api.connected(HandshakeBuilder::new().header("x-tag", "one").header("x-tag", "two")).await?;
     ensure!(event.value["headers"]["x-tag"] == "two", "{}", event.raw);
     ensure!(event.value["multiValueHeaders"]["x-tag"] == json!(["one", "two"]), "{}", event.raw);
     Ok(())
 }
 
-async fn subprotocols_as_sent(world: &World) -> anyhow::Result<()> {
+async fn subprotocols_as_sent(world: &CaseWorld) -> anyhow::Result<()> {
     let api = world.standard().await?;
     let offered = "actioncable-v1-json,  actioncable-unsupported";
-    let (_client, event) = api.connected(Dial::new().header("Sec-WebSocket-Protocol", offered)).await?;
+    let (_client, event) = api.connected(HandshakeBuilder::new().header("Sec-WebSocket-Protocol", offered)).await?;
     ensure!(event.value["headers"]["Sec-WebSocket-Protocol"] == offered, "{}", event.raw);
     ensure!(event.value["multiValueHeaders"]["Sec-WebSocket-Protocol"] == json!([offered]), "{}", event.raw);
     Ok(())
 }
 
-async fn disconnect(world: &World) -> anyhow::Result<()> {
+async fn disconnect(world: &CaseWorld) -> anyhow::Result<()> {
     let [connect, _, event] = super::context::one_of_each(world).await?;
     let names = ["Host", "x-api-key", "X-Forwarded-For", "x-restapi"];
     ensure!(event.keys("/headers")? == names && event.keys("/multiValueHeaders")? == names, "{}", event.raw);
@@ -172,14 +185,14 @@ async fn disconnect(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn forwarded_for(world: &World) -> anyhow::Result<()> {
-    world.only_here("a trusted proxy")?;
+async fn forwarded_for(world: &CaseWorld) -> anyhow::Result<()> {
+    world.require_local_gateway("a trusted proxy")?;
     let list = "203.0.113.7, 10.0.0.9";
     let api = world.standard().await?;
-    let (_client, event) = api.connected(Dial::new().header("X-Forwarded-For", list)).await?;
+    let (_client, event) = api.connected(HandshakeBuilder::new().header("X-Forwarded-For", list)).await?;
     ensure!(event.value["headers"]["X-Forwarded-For"] == "127.0.0.1", "{}", event.raw);
-    let api = world.api(Spec::special("a trusted proxy", |spec| spec.trust_forwarded_for = true)).await?;
-    let (_client, event) = api.connected(Dial::new().header("X-Forwarded-For", list)).await?;
+    let api = world.api(ApiSpec::special("a trusted proxy", |spec| spec.trust_forwarded_for = true)).await?;
+    let (_client, event) = api.connected(HandshakeBuilder::new().header("X-Forwarded-For", list)).await?;
     ensure!(event.value["headers"]["X-Forwarded-For"] == list, "{}", event.raw);
     ensure!(event.value["requestContext"]["identity"]["sourceIp"] == "203.0.113.7", "{}", event.raw);
     Ok(())

@@ -9,36 +9,40 @@ use futures_util::FutureExt as _;
 use serde_json::json;
 
 use super::context::one_of_each;
-use crate::conformance::event::Kind;
-use crate::conformance::row::{Mark::*, Row, SAME};
-use crate::conformance::world::World;
+use crate::conformance::event::EventKind;
+use crate::conformance::row::{ConformanceRow, EvidenceLevel::*, SAME_BEHAVIOR};
+use crate::conformance::world::CaseWorld;
 
-pub(super) const ROWS: &[Row] = &[
-    Row::holds(
+pub(super) const ROWS: &[ConformanceRow] = &[
+    ConformanceRow::holds(
         "ID-1",
         Documented,
         "Ids have 16 characters: 15 of URL-safe base64 and one `=`, 11 bytes in all.",
-        SAME,
+        SAME_BEHAVIOR,
         |world| form(world).boxed(),
     ),
-    Row::holds(
+    ConformanceRow::holds(
         "ID-2",
         Reported,
         "Ids may contain `-` and `_` and may begin with them.",
         "the same: ids that begin so are taken by `@connections`",
         |world| dashes(world).boxed(),
     ),
-    Row::holds("ID-3", Reported, "A message id ends like its connection's id; request ids do not.", SAME, |world| {
-        endings(world).boxed()
-    }),
-    Row::holds(
+    ConformanceRow::holds(
+        "ID-3",
+        Reported,
+        "A message id ends like its connection's id; request ids do not.",
+        SAME_BEHAVIOR,
+        |world| endings(world).boxed(),
+    ),
+    ConformanceRow::holds(
         "ID-4",
         Reported,
         "Ids are case-sensitive; their ninth byte is 2 in connection and message ids and 4 or 5 in request ids.",
         "the same; request ids have 5",
         |world| inside(world).boxed(),
     ),
-    Row::holds(
+    ConformanceRow::holds(
         "ID-5",
         Inferred,
         "Handlers put ids into URLs, keys and columns of fixed width, so alphabet and length never vary.",
@@ -47,7 +51,7 @@ pub(super) const ROWS: &[Row] = &[
     ),
 ];
 
-async fn form(world: &World) -> anyhow::Result<()> {
+async fn form(world: &CaseWorld) -> anyhow::Result<()> {
     for event in one_of_each(world).await? {
         for field in ["connectionId", "requestId", "messageId"] {
             if event.has(&format!("/requestContext/{field}")) {
@@ -58,8 +62,8 @@ async fn form(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn dashes(world: &World) -> anyhow::Result<()> {
-    world.calls()?;
+async fn dashes(world: &CaseWorld) -> anyhow::Result<()> {
+    world.require_signed_calls()?;
     let api = world.standard().await?;
     for id in ["-M0CclhjoECETAA=", "_M0CclhjoECETAA=", "V-M0CclhjoECETA="] {
         let answer = api.post(id, "x").await?;
@@ -68,7 +72,7 @@ async fn dashes(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn endings(world: &World) -> anyhow::Result<()> {
+async fn endings(world: &CaseWorld) -> anyhow::Result<()> {
     let [_, message, _] = one_of_each(world).await?;
     let ending = |field| message.context(field).get(12..).unwrap_or_default().to_owned();
     ensure!(ending("messageId") == ending("connectionId"), "{}", message.raw);
@@ -76,30 +80,30 @@ async fn endings(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn inside(world: &World) -> anyhow::Result<()> {
-    world.calls()?;
+async fn inside(world: &CaseWorld) -> anyhow::Result<()> {
+    world.require_signed_calls()?;
     let [_, message, _] = one_of_each(world).await?;
     ensure!(bytes(message.context("connectionId"))?[8] == 2, "{}", message.raw);
     ensure!(bytes(message.context("messageId"))?[8] == 2, "{}", message.raw);
     ensure!(matches!(bytes(message.context("requestId"))?[8], 4 | 5), "{}", message.raw);
     let api = world.standard().await?;
-    let (_client, id) = api.identified().await?;
+    let (_client, id) = api.connect_with_id().await?;
     let swapped: String = id.chars().map(swap_case).collect();
     let answer = api.post(&swapped, "x").await?;
     ensure!(matches!(answer.head.status, 400 | 410), "another case was answered {}", answer.head.status);
     Ok(())
 }
 
-async fn many(world: &World) -> anyhow::Result<()> {
-    world.only_here("200 connections")?;
+async fn many(world: &CaseWorld) -> anyhow::Result<()> {
+    world.require_local_gateway("200 connections")?;
     let api = world.standard().await?;
     let mut ids = HashSet::new();
     for _ in 0..200 {
         let mut client = api.connect().await?;
-        let id = api.next(Kind::Connect).await?.context("connectionId").to_owned();
+        let id = api.next(EventKind::Connect).await?.context("connectionId").to_owned();
         bytes(&id)?;
         ensure!(ids.insert(id.clone()), "{id} came twice");
-        client.tell(json!({})).await?;
+        client.send_directive(json!({})).await?;
     }
     Ok(())
 }

@@ -6,111 +6,123 @@ use serde_json::{Value, json};
 
 use super::authorizers::allow;
 use super::context::one_of_each;
-use crate::conformance::client::Dial;
-use crate::conformance::event::{Event, Kind};
-use crate::conformance::row::{Mark::*, Row, SAME};
-use crate::conformance::spec::Spec;
-use crate::conformance::world::World;
+use crate::conformance::client::HandshakeBuilder;
+use crate::conformance::event::{Event, EventKind};
+use crate::conformance::row::{ConformanceRow, EvidenceLevel::*, SAME_BEHAVIOR};
+use crate::conformance::spec::ApiSpec;
+use crate::conformance::world::CaseWorld;
 
-pub(super) const ROWS: &[Row] = &[
-    Row::holds(
+pub(super) const ROWS: &[ConformanceRow] = &[
+    ConformanceRow::holds(
         "IDN-1",
         Reported,
         "`identity` has `sourceIp`, and `userAgent` before it when the client sent one.",
-        SAME,
+        SAME_BEHAVIOR,
         |world| agent_and_address(world).boxed(),
     ),
-    Row::holds("IDN-2", Reported, "`userAgent` is repeated on MESSAGE and DISCONNECT.", SAME, |world| {
-        agent_repeated(world).boxed()
-    }),
-    Row::holds(
+    ConformanceRow::holds(
+        "IDN-2",
+        Reported,
+        "`userAgent` is repeated on MESSAGE and DISCONNECT.",
+        SAME_BEHAVIOR,
+        |world| agent_repeated(world).boxed(),
+    ),
+    ConformanceRow::holds(
         "IDN-3",
         Reported,
         "With an API key on `$connect`, `identity` adds `apiKey` and `apiKeyId`.",
-        SAME,
+        SAME_BEHAVIOR,
         |world| super::keys::shown(world).boxed(),
     ),
-    Row::holds(
+    ConformanceRow::holds(
         "IDN-4",
         Documented,
         "With IAM authorization `identity` can carry account, caller, user, ARN, access key and organisation.",
         "all of them but the organisation, and nothing of Cognito, for there is neither",
         |world| super::signatures::identity(world).boxed(),
     ),
-    Row::holds(
+    ConformanceRow::holds(
         "IDN-5",
         Reported,
         "Events since about 2022 leave out what is not known instead of carrying `null`.",
-        SAME,
+        SAME_BEHAVIOR,
         |world| no_nulls(world).boxed(),
     ),
-    Row::holds(
+    ConformanceRow::holds(
         "IDN-6",
         Documented,
         "`sourceIp` is the TCP peer of the gateway, whatever the client claims.",
         "the same, unless a trusted proxy is configured: then its `X-Forwarded-For` counts",
         |world| peer(world).boxed(),
     ),
-    Row::holds(
+    ConformanceRow::holds(
         "AUTHZ-1",
         Reported,
         "`authorizer` is the context flattened, then `principalId`, then `integrationLatency` as a number.",
-        SAME,
+        SAME_BEHAVIOR,
         |world| flattened(world).boxed(),
     ),
-    Row::holds("AUTHZ-2", Reported, "`authorizer` is on CONNECT, MESSAGE and DISCONNECT.", SAME, |world| {
-        on_every_event(world).boxed()
-    }),
-    Row::holds(
+    ConformanceRow::holds(
+        "AUTHZ-2",
+        Reported,
+        "`authorizer` is on CONNECT, MESSAGE and DISCONNECT.",
+        SAME_BEHAVIOR,
+        |world| on_every_event(world).boxed(),
+    ),
+    ConformanceRow::holds(
         "AUTHZ-3",
         Documented,
         "Context values are strings, numbers or booleans.",
         "the same; `null` values are left out",
         |world| scalars(world).boxed(),
     ),
-    Row::holds(
+    ConformanceRow::holds(
         "AUTHZ-4",
         Unknown,
         "Whether events turn numbers and booleans of the context into strings is not known.",
         "they keep their JSON type, as REST captures show",
         |world| scalars(world).boxed(),
     ),
-    Row::holds(
+    ConformanceRow::holds(
         "AUTHZ-5",
         Documented,
         "There is no `claims` or `jwt` object: WebSocket APIs have no such authorizers.",
-        SAME,
+        SAME_BEHAVIOR,
         |world| no_claims(world).boxed(),
     ),
-    Row::holds("AUTHZ-6", Reported, "Without an authorizer the key `authorizer` is absent.", SAME, |world| {
-        absent(world).boxed()
-    }),
+    ConformanceRow::holds(
+        "AUTHZ-6",
+        Reported,
+        "Without an authorizer the key `authorizer` is absent.",
+        SAME_BEHAVIOR,
+        |world| absent(world).boxed(),
+    ),
 ];
 
-async fn agent_and_address(world: &World) -> anyhow::Result<()> {
+async fn agent_and_address(world: &CaseWorld) -> anyhow::Result<()> {
     let api = world.standard().await?;
-    let (_client, event) = api.connected(Dial::new()).await?;
+    let (_client, event) = api.connected(HandshakeBuilder::new()).await?;
     ensure!(event.keys("/requestContext/identity")? == ["sourceIp"], "{}", event.raw);
-    let (_client, event) = api.connected(Dial::new().header("User-Agent", "probe/1")).await?;
+    let (_client, event) = api.connected(HandshakeBuilder::new().header("User-Agent", "probe/1")).await?;
     ensure!(event.keys("/requestContext/identity")? == ["userAgent", "sourceIp"], "{}", event.raw);
     ensure!(event.value["requestContext"]["identity"]["userAgent"] == "probe/1", "{}", event.raw);
     Ok(())
 }
 
-async fn agent_repeated(world: &World) -> anyhow::Result<()> {
+async fn agent_repeated(world: &CaseWorld) -> anyhow::Result<()> {
     let api = world.standard().await?;
-    let (mut client, connect) = api.connected(Dial::new().header("User-Agent", "probe/1")).await?;
-    client.tell(json!({})).await?;
-    let message = api.next(Kind::Message).await?;
+    let (mut client, connect) = api.connected(HandshakeBuilder::new().header("User-Agent", "probe/1")).await?;
+    client.send_directive(json!({})).await?;
+    let message = api.next(EventKind::Message).await?;
     client.close(None).await?;
-    for event in [message, api.next(Kind::Disconnect).await?] {
+    for event in [message, api.next(EventKind::Disconnect).await?] {
         let identity = &event.value["requestContext"]["identity"];
         ensure!(*identity == connect.value["requestContext"]["identity"], "{}", event.raw);
     }
     Ok(())
 }
 
-async fn no_nulls(world: &World) -> anyhow::Result<()> {
+async fn no_nulls(world: &CaseWorld) -> anyhow::Result<()> {
     for event in one_of_each(world).await? {
         ensure!(!has_null(&event.value), "{}", event.raw);
     }
@@ -126,23 +138,23 @@ fn has_null(value: &Value) -> bool {
     }
 }
 
-async fn peer(world: &World) -> anyhow::Result<()> {
+async fn peer(world: &CaseWorld) -> anyhow::Result<()> {
     let source = |event: &Event| event.value["requestContext"]["identity"]["sourceIp"].clone();
     let api = world.standard().await?;
-    let (_client, plain) = api.connected(Dial::new()).await?;
-    let (_client, claimed) = api.connected(Dial::new().header("X-Forwarded-For", "203.0.113.7")).await?;
+    let (_client, plain) = api.connected(HandshakeBuilder::new()).await?;
+    let (_client, claimed) = api.connected(HandshakeBuilder::new().header("X-Forwarded-For", "203.0.113.7")).await?;
     ensure!(source(&plain) == source(&claimed), "a client chose its own address: {}", claimed.raw);
     Ok(())
 }
 
 /// A CONNECT event behind an authorizer that returned this context.
-async fn with_context(world: &World, context: Value) -> anyhow::Result<Event> {
-    let api = world.api(Spec::authorized(&[])).await?;
-    let (_client, event) = api.connected(Dial::new().probe(allow(context))).await?;
+async fn with_context(world: &CaseWorld, context: Value) -> anyhow::Result<Event> {
+    let api = world.api(ApiSpec::authorized(&[])).await?;
+    let (_client, event) = api.connected(HandshakeBuilder::new().probe(allow(context))).await?;
     Ok(event)
 }
 
-async fn flattened(world: &World) -> anyhow::Result<()> {
+async fn flattened(world: &CaseWorld) -> anyhow::Result<()> {
     let event = with_context(world, json!({"role": "admin", "tenant": "acme"})).await?;
     let keys = event.keys("/requestContext/authorizer")?;
     ensure!(keys == ["role", "tenant", "principalId", "integrationLatency"], "the keys are {keys:?}");
@@ -152,13 +164,13 @@ async fn flattened(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn on_every_event(world: &World) -> anyhow::Result<()> {
-    let api = world.api(Spec::authorized(&[])).await?;
-    let (mut client, connect) = api.connected(Dial::new().probe(allow(json!({"role": "admin"})))).await?;
-    client.tell(json!({})).await?;
-    let message = api.next(Kind::Message).await?;
+async fn on_every_event(world: &CaseWorld) -> anyhow::Result<()> {
+    let api = world.api(ApiSpec::authorized(&[])).await?;
+    let (mut client, connect) = api.connected(HandshakeBuilder::new().probe(allow(json!({"role": "admin"})))).await?;
+    client.send_directive(json!({})).await?;
+    let message = api.next(EventKind::Message).await?;
     client.close(None).await?;
-    for event in [message, api.next(Kind::Disconnect).await?] {
+    for event in [message, api.next(EventKind::Disconnect).await?] {
         let authorizer = &event.value["requestContext"]["authorizer"];
         ensure!(*authorizer == connect.value["requestContext"]["authorizer"], "{}", event.raw);
         ensure!(authorizer["role"] == "admin", "{}", event.raw);
@@ -166,7 +178,7 @@ async fn on_every_event(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn scalars(world: &World) -> anyhow::Result<()> {
+async fn scalars(world: &CaseWorld) -> anyhow::Result<()> {
     let event = with_context(world, json!({"text": "1", "number": 1, "flag": true, "nothing": null})).await?;
     let authorizer = &event.value["requestContext"]["authorizer"];
     ensure!(authorizer["text"] == "1" && authorizer["number"] == 1 && authorizer["flag"] == true, "{authorizer}");
@@ -174,14 +186,14 @@ async fn scalars(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn no_claims(world: &World) -> anyhow::Result<()> {
+async fn no_claims(world: &CaseWorld) -> anyhow::Result<()> {
     let event = with_context(world, json!({})).await?;
     let keys = event.keys("/requestContext/authorizer")?;
     ensure!(keys == ["principalId", "integrationLatency"], "the keys are {keys:?}");
     Ok(())
 }
 
-async fn absent(world: &World) -> anyhow::Result<()> {
+async fn absent(world: &CaseWorld) -> anyhow::Result<()> {
     for event in one_of_each(world).await? {
         ensure!(!event.has("/requestContext/authorizer"), "{}", event.raw);
     }

@@ -4,62 +4,78 @@ use anyhow::ensure;
 use futures_util::FutureExt as _;
 use serde_json::Value;
 
-use crate::conformance::client::{Call, Dial};
-use crate::conformance::event::Kind;
-use crate::conformance::row::{Mark::*, Row, SAME};
-use crate::conformance::world::World;
+use crate::conformance::client::{HandshakeBuilder, ManagementRequest};
+use crate::conformance::event::EventKind;
+use crate::conformance::row::{ConformanceRow, EvidenceLevel::*, SAME_BEHAVIOR};
+use crate::conformance::world::CaseWorld;
 
 /// What `GetConnection` returned on a live API.
 const CAPTURED: &str = include_str!("../../../fixtures/apigw/get-connection.json");
 
-pub(super) const ROWS: &[Row] = &[
-    Row::holds(
+pub(super) const ROWS: &[ConformanceRow] = &[
+    ConformanceRow::holds(
         "CX-1",
         Documented,
         "The URL is `/{stage}/@connections/{id}`; on a custom domain the mapping stands in place of the stage.",
         "the same; both `/{stage}/@connections/{id}` and `/@connections/{id}` (an empty mapping) work",
         |world| urls(world).boxed(),
     ),
-    Row::holds(
+    ConformanceRow::holds(
         "CX-2",
         Documented,
         "`@connections` and `%40connections`, ids with `=` and with `%3D` are all the same.",
-        SAME,
+        SAME_BEHAVIOR,
         |world| escapes(world).boxed(),
     ),
-    Row::holds(
+    ConformanceRow::holds(
         "CX-3",
         Reported,
         "In 2019 an unencoded `@` could be answered 504. It is not expected to any more.",
         "it works",
         |world| urls(world).boxed(),
     ),
-    Row::holds("CX-4", Reported, "Another stage than the connection's: 403.", SAME, |world| other_stage(world).boxed()),
-    Row::holds("5.2-1", Documented, "POST: 200 and an empty body; the client gets the bytes.", SAME, |world| {
-        post(world).boxed()
+    ConformanceRow::holds("CX-4", Reported, "Another stage than the connection's: 403.", SAME_BEHAVIOR, |world| {
+        other_stage(world).boxed()
     }),
-    Row::holds("5.2-2", Documented, "GET: 200 and JSON that describes the connection.", SAME, |world| {
-        get(world).boxed()
-    }),
-    Row::holds(
+    ConformanceRow::holds(
+        "5.2-1",
+        Documented,
+        "POST: 200 and an empty body; the client gets the bytes.",
+        SAME_BEHAVIOR,
+        |world| post(world).boxed(),
+    ),
+    ConformanceRow::holds(
+        "5.2-2",
+        Documented,
+        "GET: 200 and JSON that describes the connection.",
+        SAME_BEHAVIOR,
+        |world| get(world).boxed(),
+    ),
+    ConformanceRow::holds(
         "5.2-3",
         Documented,
         "DELETE: 204 by the service model, 200 by one live suite; the body is empty.",
         "204",
         |world| delete(world).boxed(),
     ),
-    Row::holds(
+    ConformanceRow::holds(
         "CX-10",
         Documented,
         "The JSON has camel-case keys and ISO 8601 times in UTC, with milliseconds.",
         "the same form as the capture, key order included",
         |world| get(world).boxed(),
     ),
-    Row::holds("CX-11", Reported, "`userAgent` is `null` when the client sent none.", SAME, |world| {
-        user_agent(world).boxed()
+    ConformanceRow::holds(
+        "CX-11",
+        Reported,
+        "`userAgent` is `null` when the client sent none.",
+        SAME_BEHAVIOR,
+        |world| user_agent(world).boxed(),
+    ),
+    ConformanceRow::holds("CX-12", Documented, "SDKs read the times as RFC 3339.", SAME_BEHAVIOR, |world| {
+        get(world).boxed()
     }),
-    Row::holds("CX-12", Documented, "SDKs read the times as RFC 3339.", SAME, |world| get(world).boxed()),
-    Row::holds(
+    ConformanceRow::holds(
         "CX-13",
         Reported,
         "Early in 2019 the answer had counters and epoch times. That form is gone.",
@@ -68,29 +84,29 @@ pub(super) const ROWS: &[Row] = &[
     ),
 ];
 
-async fn urls(world: &World) -> anyhow::Result<()> {
-    world.calls()?;
+async fn urls(world: &CaseWorld) -> anyhow::Result<()> {
+    world.require_signed_calls()?;
     let api = world.standard().await?;
-    let (mut client, id) = api.identified().await?;
+    let (mut client, id) = api.connect_with_id().await?;
     let stage = api.place.path();
     for path in [format!("{stage}/@connections/{id}"), format!("/@connections/{id}")] {
-        let answer = api.call(Call::new("POST", &api.place, &id).path(&path).body("x")).await?;
+        let answer = api.call(ManagementRequest::new("POST", &api.place, &id).path(&path).body("x")).await?;
         ensure!(answer.head.status == 200, "{path} was answered {}", answer.head.status);
         ensure!(client.text().await? == "x");
     }
     Ok(())
 }
 
-async fn escapes(world: &World) -> anyhow::Result<()> {
-    world.calls()?;
+async fn escapes(world: &CaseWorld) -> anyhow::Result<()> {
+    world.require_signed_calls()?;
     let api = world.standard().await?;
-    let (mut client, id) = api.identified().await?;
+    let (mut client, id) = api.connect_with_id().await?;
     let stage = api.place.path();
     let bytewise: String = id.bytes().map(|byte| format!("%{byte:02x}")).collect();
     for collection in ["@connections", "%40connections"] {
         for id in [&id, &id.replace('=', "%3D"), &id.replace('=', "%3d"), &bytewise] {
             let path = format!("{stage}/{collection}/{id}");
-            let answer = api.call(Call::new("POST", &api.place, id).path(&path).body("x")).await?;
+            let answer = api.call(ManagementRequest::new("POST", &api.place, id).path(&path).body("x")).await?;
             ensure!(answer.head.status == 200, "{path} was answered {}", answer.head.status);
             ensure!(client.text().await? == "x");
         }
@@ -98,22 +114,22 @@ async fn escapes(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub(super) async fn other_stage(world: &World) -> anyhow::Result<()> {
-    world.calls()?;
+pub(super) async fn other_stage(world: &CaseWorld) -> anyhow::Result<()> {
+    world.require_signed_calls()?;
     let api = world.standard().await?;
-    let (mut client, id) = api.identified().await?;
+    let (mut client, id) = api.connect_with_id().await?;
     for path in [format!("/nowhere/@connections/{id}"), format!("{}x/@connections/{id}", api.place.path())] {
-        let answer = api.call(Call::new("POST", &api.place, &id).path(&path).body("x")).await?;
+        let answer = api.call(ManagementRequest::new("POST", &api.place, &id).path(&path).body("x")).await?;
         ensure!(answer.error() == (403, Some("ForbiddenException")), "{path} was answered {:?}", answer.error());
         ensure!(answer.text() == r#"{"message":"Forbidden"}"#, "the body is {}", answer.text());
     }
-    client.heard_nothing().await
+    client.expect_no_reply().await
 }
 
-async fn post(world: &World) -> anyhow::Result<()> {
-    world.calls()?;
+async fn post(world: &CaseWorld) -> anyhow::Result<()> {
+    world.require_signed_calls()?;
     let api = world.standard().await?;
-    let (mut client, id) = api.identified().await?;
+    let (mut client, id) = api.connect_with_id().await?;
     for text in ["hello", "{\"a\": 1}", "ü😀\u{0}\n"] {
         let answer = api.post(&id, text).await?;
         ensure!(answer.head.status == 200 && answer.body.is_empty(), "{answer:?}");
@@ -122,10 +138,10 @@ async fn post(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn get(world: &World) -> anyhow::Result<()> {
-    world.calls()?;
+async fn get(world: &CaseWorld) -> anyhow::Result<()> {
+    world.require_signed_calls()?;
     let api = world.standard().await?;
-    let (_client, event) = api.connected(Dial::new()).await?;
+    let (_client, event) = api.connected(HandshakeBuilder::new()).await?;
     let answer = api.describe(event.context("connectionId")).await?;
     ensure!(answer.head.status == 200, "the status is {}", answer.head.status);
     ensure!(answer.head.header("content-type") == Some("application/json"), "{:?}", answer.head);
@@ -147,25 +163,25 @@ fn is_rfc_3339(text: &str) -> bool {
     text.len() == pattern.len() && text.bytes().zip(pattern.bytes()).all(fits)
 }
 
-async fn user_agent(world: &World) -> anyhow::Result<()> {
-    world.calls()?;
+async fn user_agent(world: &CaseWorld) -> anyhow::Result<()> {
+    world.require_signed_calls()?;
     let api = world.standard().await?;
-    let (_silent, event) = api.connected(Dial::new()).await?;
+    let (_silent, event) = api.connected(HandshakeBuilder::new()).await?;
     let described: Value = serde_json::from_slice(&api.describe(event.context("connectionId")).await?.body)?;
     ensure!(described["identity"].get("userAgent") == Some(&Value::Null), "{described}");
-    let (_named, event) = api.connected(Dial::new().header("User-Agent", "probe/1")).await?;
+    let (_named, event) = api.connected(HandshakeBuilder::new().header("User-Agent", "probe/1")).await?;
     let described: Value = serde_json::from_slice(&api.describe(event.context("connectionId")).await?.body)?;
     ensure!(described["identity"]["userAgent"] == "probe/1", "{described}");
     Ok(())
 }
 
-async fn delete(world: &World) -> anyhow::Result<()> {
-    world.calls()?;
+async fn delete(world: &CaseWorld) -> anyhow::Result<()> {
+    world.require_signed_calls()?;
     let api = world.standard().await?;
-    let (mut client, id) = api.identified().await?;
+    let (mut client, id) = api.connect_with_id().await?;
     let answer = api.delete(&id).await?;
     ensure!(answer.head.status == 204 && answer.body.is_empty(), "{answer:?}");
-    ensure!(client.closed().await?.0 == 1000, "the connection was closed with another code");
-    api.next(Kind::Disconnect).await?;
+    ensure!(client.expect_close().await?.0 == 1000, "the connection was closed with another code");
+    api.next(EventKind::Disconnect).await?;
     Ok(())
 }

@@ -11,88 +11,100 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::compression;
-use crate::conformance::client::{Client, Dial};
-use crate::conformance::event::Kind;
-use crate::conformance::row::{Mark::*, Row, SAME};
-use crate::conformance::spec::Spec;
-use crate::conformance::wire::Wire;
-use crate::conformance::world::World;
+use crate::conformance::client::{ConformanceClient, HandshakeBuilder};
+use crate::conformance::event::EventKind;
+use crate::conformance::row::{ConformanceRow, EvidenceLevel::*, SAME_BEHAVIOR};
+use crate::conformance::spec::ApiSpec;
+use crate::conformance::wire::WireConnection;
+use crate::conformance::world::CaseWorld;
 
 /// The connection preface of HTTP/2 (RFC 9113 section 3.4) with an empty SETTINGS frame.
 const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
-pub(super) const ROWS: &[Row] = &[
-    Row::holds(
+pub(super) const ROWS: &[ConformanceRow] = &[
+    ConformanceRow::holds(
         "HS-1",
         Reported,
         "The `101` has `Connection: upgrade`, `upgrade: websocket`, the accept value and a date, and nothing else.",
         "the same fields and values; all names are in lower case, which HTTP does not distinguish",
         |world| switching(world).boxed(),
     ),
-    Row::holds(
+    ConformanceRow::holds(
         "HS-2",
         Reported,
         "permessage-deflate is accepted when offered; a server window is agreed to, a client window left as it is.",
         "the same answer to the captured offer, but the window is kept to; texts that gain nothing are not compressed",
         |world| compression::negotiated(world).boxed(),
     ),
-    Row::holds(
+    ConformanceRow::holds(
         "HS-3",
         Unknown,
         "With compression, whether quotas count compressed or inflated bytes is not known.",
         "a frame's quota counts what is on the wire, a message's what it inflates to; a damaged message is closed with 1007",
         |world| compression::quotas(world).boxed(),
     ),
-    Row::holds("HS-4", Inferred, "A client that offers no extension gets none.", SAME, |world| {
+    ConformanceRow::holds("HS-4", Inferred, "A client that offers no extension gets none.", SAME_BEHAVIOR, |world| {
         no_extension(world).boxed()
     }),
-    Row::holds(
+    ConformanceRow::holds(
         "HS-5",
         Inferred,
         "WebSockets over HTTP/2 (RFC 8441) are not offered.",
         "the same: the listener speaks HTTP/1.1 only",
         |world| no_http2(world).boxed(),
     ),
-    Row::holds(
+    ConformanceRow::holds(
         "SUB-1",
         Documented,
         "The `101` names a subprotocol only if `$connect` returned it as a header.",
-        SAME,
+        SAME_BEHAVIOR,
         |world| chosen(world, "Sec-WebSocket-Protocol", "chat").boxed(),
     ),
-    Row::holds(
+    ConformanceRow::holds(
         "SUB-2",
         Reported,
         "If `$connect` returns none, the `101` has none; the connection is open until the client gives it up.",
-        SAME,
+        SAME_BEHAVIOR,
         |world| none_chosen(world).boxed(),
     ),
-    Row::holds("SUB-3", Inferred, "The handler may write the header's name in any case.", SAME, |world| {
-        any_case(world).boxed()
-    }),
-    Row::holds("SUB-4", Documented, "Without an integration on `$connect` no subprotocol is named.", SAME, |world| {
-        without_connect(world).boxed()
-    }),
-    Row::holds(
+    ConformanceRow::holds(
+        "SUB-3",
+        Inferred,
+        "The handler may write the header's name in any case.",
+        SAME_BEHAVIOR,
+        |world| any_case(world).boxed(),
+    ),
+    ConformanceRow::holds(
+        "SUB-4",
+        Documented,
+        "Without an integration on `$connect` no subprotocol is named.",
+        SAME_BEHAVIOR,
+        |world| without_connect(world).boxed(),
+    ),
+    ConformanceRow::holds(
         "SUB-5",
         Unknown,
         "Whether a value that the client did not offer is let through is not known.",
         "it is passed on as the handler returned it",
         |world| chosen(world, "Sec-WebSocket-Protocol", "never-offered").boxed(),
     ),
-    Row::holds(
+    ConformanceRow::holds(
         "SUB-6",
         Documented,
         "Functions on `lambda_http` return all headers in `multiValueHeaders`, which counts as well.",
-        SAME,
+        SAME_BEHAVIOR,
         |world| multi_valued(world).boxed(),
     ),
-    Row::holds("SUB-7", Documented, "A 400 for an unknown subprotocol is what the client sees.", SAME, |world| {
-        refused(world).boxed()
-    }),
+    ConformanceRow::holds(
+        "SUB-7",
+        Documented,
+        "A 400 for an unknown subprotocol is what the client sees.",
+        SAME_BEHAVIOR,
+        |world| refused(world).boxed(),
+    ),
 ];
 
-async fn switching(world: &World) -> anyhow::Result<()> {
+async fn switching(world: &CaseWorld) -> anyhow::Result<()> {
     let api = world.standard().await?;
     let client = api.connect().await?;
     let head = &client.head;
@@ -104,65 +116,66 @@ async fn switching(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn no_extension(world: &World) -> anyhow::Result<()> {
+async fn no_extension(world: &CaseWorld) -> anyhow::Result<()> {
     let api = world.standard().await?;
     let mut client = api.connect().await?;
     ensure!(client.head.header("sec-websocket-extensions").is_none(), "{:?}", client.head);
     // Reading checks that the answer's frame has no reserved bit.
-    client.heard_nothing().await
+    client.expect_no_reply().await
 }
 
-async fn no_http2(world: &World) -> anyhow::Result<()> {
-    world.only_here("a listener without TLS in front")?;
+async fn no_http2(world: &CaseWorld) -> anyhow::Result<()> {
+    world.require_local_gateway("a listener without TLS in front")?;
     let api = world.standard().await?;
-    let mut wire = Wire::open(&api.place, api.patience()).await?;
+    let mut wire = WireConnection::open(&api.place, api.case_timeout()).await?;
     wire.send(HTTP2).await?;
-    if wire.speaks_within(Duration::from_secs(1)).await {
+    if wire.has_input_within(Duration::from_secs(1)).await {
         let answer = wire.rest().await?;
         ensure!(!answer.starts_with(&[0, 0]), "the listener speaks HTTP/2: {answer:?}");
     }
     Ok(())
 }
 
-async fn with_answer(world: &World, answer: Value) -> anyhow::Result<Client> {
+async fn with_answer(world: &CaseWorld, answer: Value) -> anyhow::Result<ConformanceClient> {
     let api = world.standard().await?;
-    let dial =
-        Dial::new().probe(json!({"connect": {"return": answer}})).header("Sec-WebSocket-Protocol", "chat, other");
+    let dial = HandshakeBuilder::new()
+        .probe(json!({"connect": {"return": answer}}))
+        .header("Sec-WebSocket-Protocol", "chat, other");
     api.dial(dial).await
 }
 
-async fn chosen(world: &World, name: &str, value: &str) -> anyhow::Result<()> {
+async fn chosen(world: &CaseWorld, name: &str, value: &str) -> anyhow::Result<()> {
     let mut client = with_answer(world, json!({"statusCode": 200, "headers": {name: value}})).await?;
     ensure!(client.head.header("sec-websocket-protocol") == Some(value), "{:?}", client.head);
-    client.heard_nothing().await
+    client.expect_no_reply().await
 }
 
-async fn none_chosen(world: &World) -> anyhow::Result<()> {
+async fn none_chosen(world: &CaseWorld) -> anyhow::Result<()> {
     let api = world.standard().await?;
-    let mut client = api.dial(Dial::new().header("Sec-WebSocket-Protocol", "chat")).await?;
+    let mut client = api.dial(HandshakeBuilder::new().header("Sec-WebSocket-Protocol", "chat")).await?;
     ensure!(client.head.header("sec-websocket-protocol").is_none(), "{:?}", client.head);
-    client.heard_nothing().await?;
+    client.expect_no_reply().await?;
     client.close(None).await?;
-    api.next(Kind::Disconnect).await?;
+    api.next(EventKind::Disconnect).await?;
     Ok(())
 }
 
-async fn any_case(world: &World) -> anyhow::Result<()> {
+async fn any_case(world: &CaseWorld) -> anyhow::Result<()> {
     for name in ["Sec-Websocket-Protocol", "sec-websocket-protocol", "SEC-WEBSOCKET-PROTOCOL"] {
         chosen(world, name, "chat").await?;
     }
     Ok(())
 }
 
-async fn without_connect(world: &World) -> anyhow::Result<()> {
+async fn without_connect(world: &CaseWorld) -> anyhow::Result<()> {
     let api =
-        world.api(Spec::special("an API without a $connect route", |spec| spec.remove(RouteKey::CONNECT))).await?;
-    let client = api.dial(Dial::new().header("Sec-WebSocket-Protocol", "chat")).await?;
+        world.api(ApiSpec::special("an API without a $connect route", |spec| spec.remove(RouteKey::CONNECT))).await?;
+    let client = api.dial(HandshakeBuilder::new().header("Sec-WebSocket-Protocol", "chat")).await?;
     ensure!(client.head.header("sec-websocket-protocol").is_none(), "{:?}", client.head);
     Ok(())
 }
 
-async fn multi_valued(world: &World) -> anyhow::Result<()> {
+async fn multi_valued(world: &CaseWorld) -> anyhow::Result<()> {
     let headers = json!({"sec-websocket-protocol": ["other"]});
     let answer =
         json!({"statusCode": 200, "headers": {}, "multiValueHeaders": headers, "body": null, "isBase64Encoded": false});
@@ -171,10 +184,10 @@ async fn multi_valued(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn refused(world: &World) -> anyhow::Result<()> {
+async fn refused(world: &CaseWorld) -> anyhow::Result<()> {
     let api = world.standard().await?;
-    let dial = Dial::new().probe(json!({"connect": {"return": {"statusCode": 400}}}));
-    let refusal = api.refused(dial.header("Sec-WebSocket-Protocol", "unknown")).await?;
+    let dial = HandshakeBuilder::new().probe(json!({"connect": {"return": {"statusCode": 400}}}));
+    let refusal = api.expect_rejection(dial.header("Sec-WebSocket-Protocol", "unknown")).await?;
     ensure!(refusal.head.status == 400, "the status is {}", refusal.head.status);
     Ok(())
 }

@@ -6,109 +6,131 @@ use anyhow::ensure;
 use futures_util::FutureExt as _;
 use serde_json::{Value, json};
 
-use crate::conformance::event::Kind;
-use crate::conformance::row::{Mark::*, Row, SAME};
-use crate::conformance::spec::Spec;
-use crate::conformance::world::World;
+use crate::conformance::event::EventKind;
+use crate::conformance::row::{ConformanceRow, EvidenceLevel::*, SAME_BEHAVIOR};
+use crate::conformance::spec::ApiSpec;
+use crate::conformance::world::CaseWorld;
 
 const FAILED: &str = r#"{"message": "Internal server error", "#;
 const TIMED_OUT: &str = r#"{"message": "Endpoint request timed out", "#;
 
-pub(super) const ROWS: &[Row] = &[
-    Row::holds(
+pub(super) const ROWS: &[ConformanceRow] = &[
+    ConformanceRow::holds(
         "3.2-1",
         Documented,
         "A valid response of any status: nothing on a one-way route, its body as a text frame on a two-way route.",
-        SAME,
+        SAME_BEHAVIOR,
         |world| valid(world).boxed(),
     ),
-    Row::holds(
+    ConformanceRow::holds(
         "3.2-2",
         Reported,
         "A status of 4xx or 5xx with a body: nothing on a one-way route; the body all the same on a two-way route.",
-        SAME,
+        SAME_BEHAVIOR,
         |world| statuses(world).boxed(),
     ),
-    Row::holds(
+    ConformanceRow::holds(
         "3.2-3",
         Reported,
         "A valid response without a body on a two-way route: an empty message.",
         "the same; `null` counts as no body",
         |world| no_body(world).boxed(),
     ),
-    Row::holds("3.2-4", Reported, "The function throws: the frame `Internal server error`.", SAME, |world| {
-        failing(world, vec![json!({"throw": "no"}), json!({"refuse": "crash"})]).boxed()
-    }),
-    Row::holds("3.2-5", Reported, "It returns `null` or a string: the frame `Internal server error`.", SAME, |world| {
-        failing(world, vec![json!({"return": null}), json!({"return": "ok"}), json!({"return": [200]})]).boxed()
-    }),
-    Row::holds(
+    ConformanceRow::holds(
+        "3.2-4",
+        Reported,
+        "The function throws: the frame `Internal server error`.",
+        SAME_BEHAVIOR,
+        |world| failing(world, vec![json!({"throw": "no"}), json!({"refuse": "crash"})]).boxed(),
+    ),
+    ConformanceRow::holds(
+        "3.2-5",
+        Reported,
+        "It returns `null` or a string: the frame `Internal server error`.",
+        SAME_BEHAVIOR,
+        |world| {
+            failing(world, vec![json!({"return": null}), json!({"return": "ok"}), json!({"return": [200]})]).boxed()
+        },
+    ),
+    ConformanceRow::holds(
         "3.2-6",
         Reported,
         "It returns an object with further keys: the frame `Internal server error`.",
-        SAME,
+        SAME_BEHAVIOR,
         |world| failing(world, vec![json!({"return": {"statusCode": 200, "ConnectionId": "x", "Data": "y"}})]).boxed(),
     ),
-    Row::holds(
+    ConformanceRow::holds(
         "3.2-7",
         Reported,
         "The function may not be invoked: the frame `Internal server error`, and it never runs.",
-        SAME,
+        SAME_BEHAVIOR,
         |world| failing_here(world, json!({"refuse": "not_invokable"})).boxed(),
     ),
-    Row::holds("3.2-8", Reported, "Lambda throttles: the frame `Internal server error`.", SAME, |world| {
-        failing_here(world, json!({"refuse": "throttled"})).boxed()
-    }),
-    Row::holds(
+    ConformanceRow::holds(
+        "3.2-8",
+        Reported,
+        "Lambda throttles: the frame `Internal server error`.",
+        SAME_BEHAVIOR,
+        |world| failing_here(world, json!({"refuse": "throttled"})).boxed(),
+    ),
+    ConformanceRow::holds(
         "3.2-9",
         Reported,
         "The integration timeout of 29 s: the frame `Endpoint request timed out`; the function runs on.",
         "the same; here the 29 s are 500 ms",
         |world| timed_out(world).boxed(),
     ),
-    Row::holds(
+    ConformanceRow::holds(
         "MSG-0",
         Inferred,
         "Nothing comes back for statuses 200 to 501 where a route has no route response.",
-        SAME,
+        SAME_BEHAVIOR,
         |world| statuses(world).boxed(),
     ),
-    Row::holds(
+    ConformanceRow::holds(
         "MSG-1",
         Documented,
         "The response is checked on one-way routes as well: five keys may appear, and `body` must be a string.",
-        SAME,
+        SAME_BEHAVIOR,
         |world| grammar(world).boxed(),
     ),
-    Row::holds("MSG-2", Documented, "`{\"statusCode\": 200}` alone is enough.", SAME, |world| no_body(world).boxed()),
-    Row::holds(
+    ConformanceRow::holds("MSG-2", Documented, "`{\"statusCode\": 200}` alone is enough.", SAME_BEHAVIOR, |world| {
+        no_body(world).boxed()
+    }),
+    ConformanceRow::holds(
         "MSG-3",
         Documented,
         "Of a proxy integration the output is the complete payload; there is no integration response.",
         "the same: the body reaches the client byte for byte",
         |world| payload(world).boxed(),
     ),
-    Row::not_applicable(
+    ConformanceRow::not_applicable(
         "MSG-4",
         Documented,
         "The only route response there can be is `$default`.",
         "a route is one-way or two-way, which is all that this leaves open",
     ),
-    Row::holds("MSG-5", Inferred, "Headers of a message's response are ignored.", SAME, |world| headers(world).boxed()),
-    Row::holds(
+    ConformanceRow::holds("MSG-5", Inferred, "Headers of a message's response are ignored.", SAME_BEHAVIOR, |world| {
+        headers(world).boxed()
+    }),
+    ConformanceRow::holds(
         "MSG-6",
         Unknown,
         "What `isBase64Encoded: true` does on a two-way route is not known.",
         "the body is passed on undecoded",
         |world| base64(world).boxed(),
     ),
-    Row::holds("MSG-7", Reported, "None of these errors closes the connection.", SAME, |world| {
+    ConformanceRow::holds("MSG-7", Reported, "None of these errors closes the connection.", SAME_BEHAVIOR, |world| {
         stays_open(world).boxed()
     }),
-    Row::holds("MSG-8", Reported, "An error is an ordinary text message for the client.", SAME, |world| {
-        stays_open(world).boxed()
-    }),
-    Row::holds(
+    ConformanceRow::holds(
+        "MSG-8",
+        Reported,
+        "An error is an ordinary text message for the client.",
+        SAME_BEHAVIOR,
+        |world| stays_open(world).boxed(),
+    ),
+    ConformanceRow::holds(
         "MSG-9",
         Documented,
         "A message that a route's model does not allow is answered `Bad request body`, and no function runs.",
@@ -117,8 +139,8 @@ pub(super) const ROWS: &[Row] = &[
     ),
 ];
 
-async fn model(world: &World) -> anyhow::Result<()> {
-    let spec = Spec::special("a route with a model", |spec| {
+async fn model(world: &CaseWorld) -> anyhow::Result<()> {
+    let spec = ApiSpec::special("a route with a model", |spec| {
         let schema = json!({
             "$schema": "http://json-schema.org/draft-04/schema#",
             "type": "object", "required": ["text"], "properties": {"text": {"type": "string", "maxLength": 5}},
@@ -126,7 +148,7 @@ async fn model(world: &World) -> anyhow::Result<()> {
         spec.definition.settings.models.insert("chat".to_owned(), schema);
     });
     let api = world.api(spec).await?;
-    let (mut client, id) = api.identified().await?;
+    let (mut client, id) = api.connect_with_id().await?;
     for message in [json!({"action": "chat"}), json!({"action": "chat", "text": "too long"})] {
         client.send_json(&message).await?;
         let frame = client.text().await?;
@@ -134,28 +156,28 @@ async fn model(world: &World) -> anyhow::Result<()> {
         let expected = format!(r#"{{"message" : "Bad request body", "connectionId": "{id}", "messageId": "{named}"}}"#);
         ensure!(frame == expected && named.len() == 16, "the frame is {frame}");
     }
-    ensure!(api.count(Kind::Message).await? == 0, "the function ran");
+    ensure!(api.count(EventKind::Message).await? == 0, "the function ran");
     client.send_json(&json!({"action": "chat", "text": "short"})).await?;
-    ensure!(api.next(Kind::Message).await?.context("routeKey") == "chat");
-    client.heard_nothing().await
+    ensure!(api.next(EventKind::Message).await?.context("routeKey") == "chat");
+    client.expect_no_reply().await
 }
 
 /// Tells both routes the same and gives what the two-way one answered.
-async fn both(world: &World, answer: Value) -> anyhow::Result<String> {
+async fn both(world: &CaseWorld, answer: Value) -> anyhow::Result<String> {
     let api = world.standard().await?;
     let mut client = api.connect().await?;
-    client.tell(answer.clone()).await?;
-    client.heard_nothing().await?;
-    client.ask(answer).await
+    client.send_directive(answer.clone()).await?;
+    client.expect_no_reply().await?;
+    client.request_directive(answer).await
 }
 
-async fn valid(world: &World) -> anyhow::Result<()> {
+async fn valid(world: &CaseWorld) -> anyhow::Result<()> {
     let text = both(world, json!({"return": {"statusCode": 200, "body": "the answer"}})).await?;
     ensure!(text == "the answer", "the client got {text:?}");
     Ok(())
 }
 
-async fn statuses(world: &World) -> anyhow::Result<()> {
+async fn statuses(world: &CaseWorld) -> anyhow::Result<()> {
     for status in [201, 301, 400, 401, 403, 500, 501] {
         let text = both(world, json!({"return": {"statusCode": status, "body": "the answer"}})).await?;
         ensure!(text == "the answer", "after {status} the client got {text:?}");
@@ -163,7 +185,7 @@ async fn statuses(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn no_body(world: &World) -> anyhow::Result<()> {
+async fn no_body(world: &CaseWorld) -> anyhow::Result<()> {
     for response in [json!({"statusCode": 200}), json!({"statusCode": 200, "body": null})] {
         let text = both(world, json!({"return": response})).await?;
         ensure!(text.is_empty(), "the client got {text:?}");
@@ -172,43 +194,43 @@ async fn no_body(world: &World) -> anyhow::Result<()> {
 }
 
 /// Checks that both kinds of route say `Internal server error`.
-async fn failing(world: &World, answers: Vec<Value>) -> anyhow::Result<()> {
+async fn failing(world: &CaseWorld, answers: Vec<Value>) -> anyhow::Result<()> {
     let api = world.standard().await?;
     let mut client = api.connect().await?;
     for answer in &answers {
-        client.tell(answer.clone()).await?;
+        client.send_directive(answer.clone()).await?;
         let frame = client.text().await?;
         ensure!(frame.starts_with(FAILED), "a one-way route answered {frame} to {answer}");
-        let frame = client.ask(answer.clone()).await?;
+        let frame = client.request_directive(answer.clone()).await?;
         ensure!(frame.starts_with(FAILED), "a two-way route answered {frame} to {answer}");
     }
-    client.heard_nothing().await
+    client.expect_no_reply().await
 }
 
-async fn failing_here(world: &World, answer: Value) -> anyhow::Result<()> {
-    world.only_here("a function that the gateway cannot invoke")?;
+async fn failing_here(world: &CaseWorld, answer: Value) -> anyhow::Result<()> {
+    world.require_local_gateway("a function that the gateway cannot invoke")?;
     failing(world, vec![answer]).await
 }
 
-async fn timed_out(world: &World) -> anyhow::Result<()> {
-    let spec = Spec::special("a compressed clock", |spec| {
+async fn timed_out(world: &CaseWorld) -> anyhow::Result<()> {
+    let spec = ApiSpec::special("a compressed clock", |spec| {
         spec.definition.quotas.integration_timeout = Duration::from_millis(500);
     });
     let api = world.api(spec).await?;
     let mut client = api.connect().await?;
-    client.tell(json!({"after": 1500, "note": "one-way ran on"})).await?;
+    client.send_directive(json!({"after": 1500, "note": "one-way ran on"})).await?;
     let frame = client.text().await?;
     ensure!(frame.starts_with(TIMED_OUT), "a one-way route answered {frame}");
-    let frame = client.ask(json!({"after": 1500, "note": "two-way ran on"})).await?;
+    let frame = client.request_directive(json!({"after": 1500, "note": "two-way ran on"})).await?;
     ensure!(frame.starts_with(TIMED_OUT), "a two-way route answered {frame}");
     for note in ["one-way ran on", "two-way ran on"] {
-        let seen = api.next(Kind::Note).await?;
+        let seen = api.next(EventKind::Note).await?;
         ensure!(seen.value["note"] == note, "{}", seen.raw);
     }
-    client.heard_nothing().await
+    client.expect_no_reply().await
 }
 
-async fn grammar(world: &World) -> anyhow::Result<()> {
+async fn grammar(world: &CaseWorld) -> anyhow::Result<()> {
     let ok = json!({"statusCode": "201", "headers": {"a": "b"}, "multiValueHeaders": {"c": ["d"]}, "body": "x",
         "isBase64Encoded": false});
     let text = both(world, json!({"return": ok})).await?;
@@ -224,7 +246,7 @@ async fn grammar(world: &World) -> anyhow::Result<()> {
     failing(world, answers).await
 }
 
-async fn payload(world: &World) -> anyhow::Result<()> {
+async fn payload(world: &CaseWorld) -> anyhow::Result<()> {
     for body in ["{\"a\": 1}", "not JSON", "\u{0}\n\"\\ü😀", "{\"statusCode\": 500}"] {
         let text = both(world, json!({"return": {"statusCode": 200, "body": body}})).await?;
         ensure!(text == body, "{body:?} became {text:?}");
@@ -232,27 +254,27 @@ async fn payload(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn headers(world: &World) -> anyhow::Result<()> {
+async fn headers(world: &CaseWorld) -> anyhow::Result<()> {
     let response = json!({"statusCode": 200, "headers": {"Content-Type": "image/png", "Sec-WebSocket-Protocol": "x"}, "body": "y"});
     let text = both(world, json!({"return": response})).await?;
     ensure!(text == "y", "the client got {text:?}");
     Ok(())
 }
 
-async fn base64(world: &World) -> anyhow::Result<()> {
+async fn base64(world: &CaseWorld) -> anyhow::Result<()> {
     let text = both(world, json!({"return": {"statusCode": 200, "body": "aGVsbG8=", "isBase64Encoded": true}})).await?;
     ensure!(text == "aGVsbG8=", "the client got {text:?}");
     Ok(())
 }
 
-async fn stays_open(world: &World) -> anyhow::Result<()> {
+async fn stays_open(world: &CaseWorld) -> anyhow::Result<()> {
     let api = world.standard().await?;
     let mut client = api.connect().await?;
     for _ in 0..3 {
-        let frame = client.ask(json!({"throw": "no"})).await?;
+        let frame = client.request_directive(json!({"throw": "no"})).await?;
         ensure!(frame.starts_with(FAILED), "the client got {frame}");
     }
-    client.heard_nothing().await?;
-    ensure!(api.count(Kind::Disconnect).await? == 0, "$disconnect ran");
+    client.expect_no_reply().await?;
+    ensure!(api.count(EventKind::Disconnect).await? == 0, "$disconnect ran");
     Ok(())
 }

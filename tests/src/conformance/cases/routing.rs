@@ -5,83 +5,99 @@ use futures_util::FutureExt as _;
 use gateway::route::{RouteKey, RouteResponse};
 use serde_json::json;
 
-use crate::conformance::event::Kind;
-use crate::conformance::row::{Mark::*, Row, SAME};
-use crate::conformance::spec::Spec;
-use crate::conformance::world::{Api, World};
+use crate::conformance::event::EventKind;
+use crate::conformance::row::{ConformanceRow, EvidenceLevel::*, SAME_BEHAVIOR};
+use crate::conformance::spec::ApiSpec;
+use crate::conformance::world::{Api, CaseWorld};
 
-pub(super) const ROWS: &[Row] = &[
-    Row::holds(
+pub(super) const ROWS: &[ConformanceRow] = &[
+    ConformanceRow::holds(
         "RT-1",
         Documented,
         "A selection expression joins variables, with or without braces, and literals; `\\$` is a dollar sign.",
-        SAME,
+        SAME_BEHAVIOR,
         |world| expressions(world).boxed(),
     ),
-    Row::holds("RT-2", Documented, "A variable that leads nowhere is the empty string.", SAME, |world| {
-        missing(world).boxed()
-    }),
-    Row::holds(
+    ConformanceRow::holds(
+        "RT-2",
+        Documented,
+        "A variable that leads nowhere is the empty string.",
+        SAME_BEHAVIOR,
+        |world| missing(world).boxed(),
+    ),
+    ConformanceRow::holds(
         "RT-3",
         Documented,
         "The value is made text: an array is `[item1, item2]`; numbers and booleans as they stand is a deduction.",
         "the same; an object stays JSON, `null` is the empty string",
         |world| stringified(world).boxed(),
     ),
-    Row::holds("RT-4", Documented, "A key matches exactly or not at all; else `$default`.", SAME, |world| {
-        exact(world).boxed()
-    }),
-    Row::holds("RT-5", Documented, "Text that is not JSON goes to `$default`.", SAME, |world| {
+    ConformanceRow::holds(
+        "RT-4",
+        Documented,
+        "A key matches exactly or not at all; else `$default`.",
+        SAME_BEHAVIOR,
+        |world| exact(world).boxed(),
+    ),
+    ConformanceRow::holds("RT-5", Documented, "Text that is not JSON goes to `$default`.", SAME_BEHAVIOR, |world| {
         defaults(world, &["hello", "", "{", "{\"action\":\"chat\"} x", "{action:\"chat\"}"]).boxed()
     }),
-    Row::holds("RT-6", Documented, "JSON without the key goes to `$default`.", SAME, |world| {
+    ConformanceRow::holds("RT-6", Documented, "JSON without the key goes to `$default`.", SAME_BEHAVIOR, |world| {
         defaults(world, &["{}", "{\"Action\":\"chat\"}", "{\"a\":{\"action\":\"chat\"}}"]).boxed()
     }),
-    Row::holds("RT-7", Reported, "An event of `$default` has that route key, not the value.", SAME, |world| {
-        defaults(world, &["{\"action\":\"no such route\"}"]).boxed()
-    }),
-    Row::holds(
+    ConformanceRow::holds(
+        "RT-7",
+        Reported,
+        "An event of `$default` has that route key, not the value.",
+        SAME_BEHAVIOR,
+        |world| defaults(world, &["{\"action\":\"no such route\"}"]).boxed(),
+    ),
+    ConformanceRow::holds(
         "RT-8",
         Documented,
         "No match and no `$default`: the error frame `Forbidden`; the connection stays open.",
-        SAME,
+        SAME_BEHAVIOR,
         |world| no_default(world).boxed(),
     ),
-    Row::not_applicable(
+    ConformanceRow::not_applicable(
         "RT-9",
         Reported,
         "The same frame appears while a new route is not yet deployed.",
         "routes are there from the start of the process; a route that is not there is the row before",
     ),
-    Row::holds(
+    ConformanceRow::holds(
         "RT-10",
         Documented,
         "The expression is evaluated for messages only, not for `$connect` and `$disconnect`.",
-        SAME,
+        SAME_BEHAVIOR,
         |world| lifecycle(world).boxed(),
     ),
-    Row::holds("RT-11", Inferred, "A top-level array, string or number goes to `$default`.", SAME, |world| {
-        defaults(world, &["[\"chat\"]", "\"chat\"", "7", "true", "null"]).boxed()
-    }),
-    Row::holds(
+    ConformanceRow::holds(
+        "RT-11",
+        Inferred,
+        "A top-level array, string or number goes to `$default`.",
+        SAME_BEHAVIOR,
+        |world| defaults(world, &["[\"chat\"]", "\"chat\"", "7", "true", "null"]).boxed(),
+    ),
+    ConformanceRow::holds(
         "RT-12",
         Unknown,
         "What a client's action `$connect` or `$disconnect` does is not known.",
         "it is a value like any other and goes to `$default`, never to a lifecycle route",
         |world| lifecycle_names(world).boxed(),
     ),
-    Row::holds(
+    ConformanceRow::holds(
         "RT-13",
         Unknown,
         "Duplicate keys, a byte order mark, leading space, deep nesting: not known.",
         "the last duplicate counts, space is skipped, a byte order mark is no JSON, any depth is skipped",
         |world| odd_json(world).boxed(),
     ),
-    Row::holds(
+    ConformanceRow::holds(
         "RT-14",
         Documented,
         "`$request.body.action` is the usual expression; `.message` and `.route` are common.",
-        SAME,
+        SAME_BEHAVIOR,
         |world| usual(world).boxed(),
     ),
 ];
@@ -90,12 +106,12 @@ pub(super) const ROWS: &[Row] = &[
 async fn route_of(api: &Api, text: &str) -> anyhow::Result<String> {
     let mut client = api.connect().await?;
     client.send_text(text).await?;
-    Ok(api.next(Kind::Message).await?.context("routeKey").to_owned())
+    Ok(api.next(EventKind::Message).await?.context("routeKey").to_owned())
 }
 
 /// An API with this expression and routes beside `$default`.
-fn with_routes(expression: &'static str, keys: &'static [&str]) -> Spec {
-    Spec::special("an API with routes of its own", |spec| {
+fn with_routes(expression: &'static str, keys: &'static [&str]) -> ApiSpec {
+    ApiSpec::special("an API with routes of its own", |spec| {
         spec.definition.selection = expression.to_owned();
         for key in keys {
             spec.add(key, RouteResponse::OneWay);
@@ -103,7 +119,7 @@ fn with_routes(expression: &'static str, keys: &'static [&str]) -> Spec {
     })
 }
 
-async fn routes(world: &World, spec: Spec, cases: &[(&str, &str)]) -> anyhow::Result<()> {
+async fn routes(world: &CaseWorld, spec: ApiSpec, cases: &[(&str, &str)]) -> anyhow::Result<()> {
     let api = world.api(spec).await?;
     for (text, key) in cases {
         let seen = route_of(&api, text).await?;
@@ -112,7 +128,7 @@ async fn routes(world: &World, spec: Spec, cases: &[(&str, &str)]) -> anyhow::Re
     Ok(())
 }
 
-async fn defaults(world: &World, texts: &[&str]) -> anyhow::Result<()> {
+async fn defaults(world: &CaseWorld, texts: &[&str]) -> anyhow::Result<()> {
     let api = world.standard().await?;
     for text in texts {
         let seen = route_of(&api, text).await?;
@@ -121,7 +137,7 @@ async fn defaults(world: &World, texts: &[&str]) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn expressions(world: &World) -> anyhow::Result<()> {
+async fn expressions(world: &CaseWorld) -> anyhow::Result<()> {
     let spec = with_routes("${request.body.service}/${request.body.action}", &["chat/join", "/"]);
     routes(world, spec, &[(r#"{"service":"chat","action":"join"}"#, "chat/join"), (r#"{}"#, "/")]).await?;
     let spec = with_routes("v1-$request.body.a.b", &["v1-x", "v1-"]);
@@ -129,12 +145,12 @@ async fn expressions(world: &World) -> anyhow::Result<()> {
     routes(world, with_routes("\\$default", &[]), &[(r#"{"action":"chat"}"#, "$default")]).await
 }
 
-async fn missing(world: &World) -> anyhow::Result<()> {
+async fn missing(world: &CaseWorld) -> anyhow::Result<()> {
     let spec = with_routes("${request.body.action}-${request.body.x}", &["join-", "join-1"]);
     routes(world, spec, &[(r#"{"action":"join"}"#, "join-"), (r#"{"action":"join","x":1}"#, "join-1")]).await
 }
 
-async fn stringified(world: &World) -> anyhow::Result<()> {
+async fn stringified(world: &CaseWorld) -> anyhow::Result<()> {
     let keys = &["[a, b]", "7", "1.0", "true", r#"{"a":1}"#, "é"];
     let cases = [
         (r#"{"action":["a","b"]}"#, "[a, b]"),
@@ -148,7 +164,7 @@ async fn stringified(world: &World) -> anyhow::Result<()> {
     routes(world, with_routes("$request.body.action", keys), &cases).await
 }
 
-async fn exact(world: &World) -> anyhow::Result<()> {
+async fn exact(world: &CaseWorld) -> anyhow::Result<()> {
     let api = world.standard().await?;
     for (text, key) in [
         (r#"{"action":"chat"}"#, "chat"),
@@ -163,32 +179,32 @@ async fn exact(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn no_default(world: &World) -> anyhow::Result<()> {
-    let api = world.api(Spec::special("an API without $default", |spec| spec.remove(RouteKey::DEFAULT))).await?;
-    let (mut client, id) = api.identified().await?;
+async fn no_default(world: &CaseWorld) -> anyhow::Result<()> {
+    let api = world.api(ApiSpec::special("an API without $default", |spec| spec.remove(RouteKey::DEFAULT))).await?;
+    let (mut client, id) = api.connect_with_id().await?;
     for text in ["hello", r#"{"action":"none"}"#, r#"{"action":"$connect"}"#, r#"{"action":"$disconnect"}"#] {
         client.send_text(text).await?;
         let frame = client.text().await?;
         let begins = format!(r#"{{"message": "Forbidden", "connectionId":"{id}", "requestId":""#);
         ensure!(frame.starts_with(&begins), "{text} was answered {frame}");
     }
-    client.heard_nothing().await?;
-    ensure!(api.count(Kind::Message).await? == 1, "a message without a route reached a function");
+    client.expect_no_reply().await?;
+    ensure!(api.count(EventKind::Message).await? == 1, "a message without a route reached a function");
     Ok(())
 }
 
-async fn lifecycle(world: &World) -> anyhow::Result<()> {
+async fn lifecycle(world: &CaseWorld) -> anyhow::Result<()> {
     let [connect, _, disconnect] = super::context::one_of_each(world).await?;
     ensure!(connect.context("routeKey") == "$connect", "{}", connect.raw);
     ensure!(disconnect.context("routeKey") == "$disconnect", "{}", disconnect.raw);
     Ok(())
 }
 
-async fn lifecycle_names(world: &World) -> anyhow::Result<()> {
+async fn lifecycle_names(world: &CaseWorld) -> anyhow::Result<()> {
     defaults(world, &[r#"{"action":"$connect"}"#, r#"{"action":"$disconnect"}"#, r#"{"action":"$default"}"#]).await
 }
 
-async fn odd_json(world: &World) -> anyhow::Result<()> {
+async fn odd_json(world: &CaseWorld) -> anyhow::Result<()> {
     let api = world.standard().await?;
     let deep = |depth: usize| format!(r#"{{"a":{}{},"action":"chat"}}"#, "[".repeat(depth), "]".repeat(depth));
     for (text, key) in [
@@ -205,7 +221,7 @@ async fn odd_json(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn usual(world: &World) -> anyhow::Result<()> {
+async fn usual(world: &CaseWorld) -> anyhow::Result<()> {
     for (expression, text) in [
         ("$request.body.action", json!({"action": "join"})),
         ("$request.body.message", json!({"message": "join"})),

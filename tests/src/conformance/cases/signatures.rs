@@ -3,16 +3,16 @@
 use anyhow::ensure;
 use gateway::api::AuthorizationType;
 use serde_json::{Value, json};
-use shim::config::Management;
+use shim::config::ManagementAccess;
 
-use crate::conformance::client::{Call, Client, Dial, Signer};
-use crate::conformance::event::Kind;
-use crate::conformance::spec::Spec;
-use crate::conformance::world::{Api, World};
+use crate::conformance::client::{ConformanceClient, HandshakeBuilder, ManagementRequest, TestSigner};
+use crate::conformance::event::EventKind;
+use crate::conformance::spec::ApiSpec;
+use crate::conformance::world::{Api, CaseWorld};
 
-const ALICE: Signer = Signer { access_key: "AKIDALICE", secret: "secret/of+alice" };
-const IMPOSTOR: Signer = Signer { secret: "another-secret", ..ALICE };
-const NOBODY: Signer = Signer { access_key: "AKIDNOBODY", ..ALICE };
+const ALICE: TestSigner = TestSigner { access_key: "AKIDALICE", secret: "secret/of+alice" };
+const IMPOSTOR: TestSigner = TestSigner { secret: "another-secret", ..ALICE };
+const NOBODY: TestSigner = TestSigner { access_key: "AKIDNOBODY", ..ALICE };
 
 const CONNECT_ARN: &str = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/$connect";
 const POST_ARN: &str = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/POST/@connections/*";
@@ -20,16 +20,16 @@ const MISMATCH: &str = "The request signature we calculated does not match the s
                         Secret Access Key and signing method. Consult the service documentation for details.";
 
 /// An API whose `$connect` asks for signatures, and where Alice may do `action` to `resource`.
-async fn signed_api(world: &World, action: &str, resource: &str) -> anyhow::Result<Api> {
-    let mut spec = Spec::special("IAM authorization of $connect", |spec| {
+async fn signed_api(world: &CaseWorld, action: &str, resource: &str) -> anyhow::Result<Api> {
+    let mut spec = ApiSpec::special("IAM authorization of $connect", |spec| {
         spec.definition.settings.authorization = AuthorizationType::Iam;
     });
-    spec.callers = ALICE.may(action, resource)?;
+    spec.callers = ALICE.allow_action(action, resource)?;
     world.api(spec).await
 }
 
-async fn refused(api: &Api, dial: Dial, error: &str, message: &str) -> anyhow::Result<()> {
-    let refusal = api.refused(dial).await?;
+async fn refused(api: &Api, dial: HandshakeBuilder, error: &str, message: &str) -> anyhow::Result<()> {
+    let refusal = api.expect_rejection(dial).await?;
     let name = refusal.head.header("x-amzn-errortype").unwrap_or_default();
     ensure!((refusal.head.status, name) == (403, error), "answered {} {name:?}", refusal.head.status);
     let body: Value = serde_json::from_slice(&refusal.body)?;
@@ -38,32 +38,33 @@ async fn refused(api: &Api, dial: Dial, error: &str, message: &str) -> anyhow::R
 }
 
 /// Signatures in headers and in the query open a connection; without one, with a wrong one, or without the right to, 403.
-pub(super) async fn connect(world: &World) -> anyhow::Result<()> {
+pub(super) async fn connect(world: &CaseWorld) -> anyhow::Result<()> {
     let api = signed_api(world, "execute-api:Invoke", CONNECT_ARN).await?;
     let place = &api.place;
     for dial in [ALICE.dial(place)?, ALICE.presigned(place)?] {
-        api.dial(dial).await?.heard_nothing().await?;
+        api.dial(dial).await?.expect_no_reply().await?;
     }
-    refused(&api, Dial::new(), "MissingAuthenticationTokenException", "Missing Authentication Token").await?;
+    refused(&api, HandshakeBuilder::new(), "MissingAuthenticationTokenException", "Missing Authentication Token")
+        .await?;
     for dial in [IMPOSTOR.dial(place)?, IMPOSTOR.presigned(place)?, ALICE.presigned(place)?.query("more=1")] {
         refused(&api, dial, "InvalidSignatureException", MISMATCH).await?;
     }
     let unknown = "The security token included in the request is invalid.";
     refused(&api, NOBODY.dial(place)?, "UnrecognizedClientException", unknown).await?;
-    ensure!(api.count(Kind::Connect).await? == 2, "$connect ran for a handshake that was refused");
+    ensure!(api.count(EventKind::Connect).await? == 2, "$connect ran for a handshake that was refused");
 
     let other = signed_api(world, "execute-api:Invoke", &CONNECT_ARN.replace("prod", "test")).await?;
-    let refusal = other.refused(ALICE.dial(&other.place)?).await?;
+    let refusal = other.expect_rejection(ALICE.dial(&other.place)?).await?;
     ensure!(refusal.head.status == 403, "the status is {}", refusal.head.status);
     Ok(())
 }
 
 /// Every event shows whose signature opened the connection.
-pub(super) async fn identity(world: &World) -> anyhow::Result<()> {
+pub(super) async fn identity(world: &CaseWorld) -> anyhow::Result<()> {
     let api = signed_api(world, "execute-api:*", "*").await?;
     let (mut client, connect) = api.connected(ALICE.dial(&api.place)?).await?;
-    client.tell(json!({})).await?;
-    for event in [connect, api.next(Kind::Message).await?] {
+    client.send_directive(json!({})).await?;
+    for event in [connect, api.next(EventKind::Message).await?] {
         let mut identity = event.value["requestContext"]["identity"].clone();
         identity["sourceIp"].take();
         let expected = json!({
@@ -76,19 +77,20 @@ pub(super) async fn identity(world: &World) -> anyhow::Result<()> {
 }
 
 /// A connection of an API whose `@connections` asks for signatures; Alice may post and nothing else.
-async fn managed(world: &World) -> anyhow::Result<(Api, Client, String)> {
-    let mut spec = Spec::special("callers who sign", |spec| spec.management = Management::Iam);
-    spec.callers = ALICE.may("execute-api:ManageConnections", POST_ARN)?;
+async fn managed(world: &CaseWorld) -> anyhow::Result<(Api, ConformanceClient, String)> {
+    let mut spec = ApiSpec::special("callers who sign", |spec| spec.management = ManagementAccess::Iam);
+    spec.callers = ALICE.allow_action("execute-api:ManageConnections", POST_ARN)?;
     let api = world.api(spec).await?;
-    let (client, id) = api.identified().await?;
+    let (client, id) = api.connect_with_id().await?;
     Ok((api, client, id))
 }
 
 /// A signed call by somebody whose policy allows it does what it says.
-pub(super) async fn manage(world: &World) -> anyhow::Result<()> {
+pub(super) async fn manage(world: &CaseWorld) -> anyhow::Result<()> {
     let (api, mut client, id) = managed(world).await?;
     for body in [&b"hello"[..], b"", &[b'x'; 30_000]] {
-        let answer = api.call(ALICE.call(&api.place, Call::new("POST", &api.place, &id).body(body))?).await?;
+        let answer =
+            api.call(ALICE.call(&api.place, ManagementRequest::new("POST", &api.place, &id).body(body))?).await?;
         ensure!(answer.head.status == 200, "answered {:?}", answer.error());
         ensure!(client.text().await?.as_bytes() == body);
     }
@@ -96,11 +98,11 @@ pub(super) async fn manage(world: &World) -> anyhow::Result<()> {
 }
 
 /// The path is signed as SDKs send it, encoded once more; however it is written, the signature holds.
-pub(super) async fn double_encoding(world: &World) -> anyhow::Result<()> {
+pub(super) async fn double_encoding(world: &CaseWorld) -> anyhow::Result<()> {
     let (api, mut client, id) = managed(world).await?;
     let encoded = id.replace('=', "%3D");
     for path in ["/prod/@connections/", "/prod/%40connections/"].map(|path| format!("{path}{encoded}")) {
-        let call = Call::new("POST", &api.place, &id).path(&path).body("x");
+        let call = ManagementRequest::new("POST", &api.place, &id).path(&path).body("x");
         let answer = api.call(ALICE.call(&api.place, call.clone())?).await?;
         ensure!(answer.head.status == 200, "{path} was answered {:?}", answer.error());
         ensure!(client.text().await? == "x");
@@ -113,9 +115,9 @@ pub(super) async fn double_encoding(world: &World) -> anyhow::Result<()> {
 }
 
 /// Without a signature and with a wrong one, the two refusals that SDKs know.
-pub(super) async fn not_let_in(world: &World) -> anyhow::Result<()> {
+pub(super) async fn not_let_in(world: &CaseWorld) -> anyhow::Result<()> {
     let (api, mut client, id) = managed(world).await?;
-    let call = || Call::new("POST", &api.place, &id).body("x");
+    let call = || ManagementRequest::new("POST", &api.place, &id).body("x");
     let answer = api.call(call()).await?;
     ensure!(answer.error() == (403, Some("MissingAuthenticationTokenException")), "answered {:?}", answer.error());
     ensure!(answer.text() == r#"{"message":"Missing Authentication Token"}"#, "the body is {}", answer.text());
@@ -128,14 +130,14 @@ pub(super) async fn not_let_in(world: &World) -> anyhow::Result<()> {
     }
     let answer = api.call(call().header("Authorization", "Bearer x")).await?;
     ensure!(answer.error() == (403, Some("IncompleteSignatureException")), "answered {:?}", answer.error());
-    client.heard_nothing().await
+    client.expect_no_reply().await
 }
 
 /// A caller whose policy does not allow a call learns which right it lacks.
-pub(super) async fn denied(world: &World) -> anyhow::Result<()> {
+pub(super) async fn denied(world: &CaseWorld) -> anyhow::Result<()> {
     let (api, mut client, id) = managed(world).await?;
     for method in ["GET", "DELETE"] {
-        let answer = api.call(ALICE.call(&api.place, Call::new(method, &api.place, &id))?).await?;
+        let answer = api.call(ALICE.call(&api.place, ManagementRequest::new(method, &api.place, &id))?).await?;
         ensure!(answer.error() == (403, Some("AccessDeniedException")), "answered {:?}", answer.error());
         let message = format!(
             "User: {} is not authorized to perform: execute-api:ManageConnections on resource: \
@@ -145,5 +147,5 @@ pub(super) async fn denied(world: &World) -> anyhow::Result<()> {
         let expected = json!({"Message": message}).to_string();
         ensure!(answer.text() == expected, "the body is {}", answer.text());
     }
-    client.heard_nothing().await
+    client.expect_no_reply().await
 }

@@ -6,10 +6,10 @@ use anyhow::{bail, ensure};
 use futures_util::FutureExt as _;
 use serde_json::Value;
 
-use crate::conformance::client::{Client, Incoming};
-use crate::conformance::row::{Mark::*, Row, SAME};
-use crate::conformance::spec::Spec;
-use crate::conformance::world::{Api, World};
+use crate::conformance::client::{ConformanceClient, ReceivedItem};
+use crate::conformance::row::{ConformanceRow, EvidenceLevel::*, SAME_BEHAVIOR};
+use crate::conformance::spec::ApiSpec;
+use crate::conformance::world::{Api, CaseWorld};
 
 /// What the ten minutes are here.
 const IDLE: Duration = Duration::from_millis(800);
@@ -22,36 +22,38 @@ const LATE: Duration = Duration::from_secs(1);
 /// What the two hours are where they do not matter.
 const LONG: Duration = Duration::from_secs(60);
 
-pub(super) const ROWS: &[Row] = &[
-    Row::holds(
+pub(super) const ROWS: &[ConformanceRow] = &[
+    ConformanceRow::holds(
         "TM-1",
         Reported,
         "A message in either direction, a post included, starts the idle time anew.",
         "the same; here the ten minutes are 800 ms",
         |world| both_directions(world).boxed(),
     ),
-    Row::holds(
+    ConformanceRow::holds(
         "TM-2",
         Reported,
         "A real idle connection was closed 603.9 s after it began.",
         "not before the idle time, and soon after it; here the ten minutes are 800 ms",
         |world| not_before(world).boxed(),
     ),
-    Row::holds(
+    ConformanceRow::holds(
         "TM-3",
         Documented,
         "The 2 hours count from the connect and traffic does not extend them.",
         "the same; here the 2 hours are 1.5 s",
         |world| lifetime_counts(world).boxed(),
     ),
-    Row::holds(
+    ConformanceRow::holds(
         "TM-4",
         Reported,
         "A message every 9 minutes and 30 seconds keeps a connection open.",
         "the same; here the ten minutes are 800 ms, and there is a message every 200 ms",
         |world| keep_alive(world).boxed(),
     ),
-    Row::holds("TM-5", Documented, "`lastActiveAt` moves with activity.", SAME, |world| last_active(world).boxed()),
+    ConformanceRow::holds("TM-5", Documented, "`lastActiveAt` moves with activity.", SAME_BEHAVIOR, |world| {
+        last_active(world).boxed()
+    }),
 ];
 
 /// Lets time pass: what is measured is what the gateway does in it.
@@ -59,11 +61,11 @@ async fn pass(time: Duration) {
     tokio::time::sleep(time).await;
 }
 
-async fn ends_after(client: &mut Client, since: Instant) -> anyhow::Result<Duration> {
+async fn ends_after(client: &mut ConformanceClient, since: Instant) -> anyhow::Result<Duration> {
     loop {
         match client.next().await? {
-            Incoming::Close(1001, _) => return Ok(since.elapsed()),
-            Incoming::Text(_) => {}
+            ReceivedItem::Close(1001, _) => return Ok(since.elapsed()),
+            ReceivedItem::Text(_) => {}
             other => bail!("expected 1001, got {other:?}"),
         }
     }
@@ -81,10 +83,10 @@ enum Activity {
 }
 
 impl Activity {
-    async fn act(self, api: &Api, client: &mut Client, id: &str) -> anyhow::Result<()> {
+    async fn act(self, api: &Api, client: &mut ConformanceClient, id: &str) -> anyhow::Result<()> {
         match self {
             Self::Message => client.send_text("hello").await,
-            Self::Exchange => client.heard_nothing().await,
+            Self::Exchange => client.expect_no_reply().await,
             Self::Post => {
                 ensure!(api.post(id, "hello").await?.head.status == 200, "the connection is gone");
                 client.text().await.map(drop)
@@ -93,15 +95,15 @@ impl Activity {
     }
 }
 
-async fn both_directions(world: &World) -> anyhow::Result<()> {
-    let api = world.api(Spec::compressed(IDLE, LONG)).await?;
+async fn both_directions(world: &CaseWorld) -> anyhow::Result<()> {
+    let api = world.api(ApiSpec::compressed(IDLE, LONG)).await?;
     stays_open(&api, Activity::Message).await?;
     stays_open(&api, Activity::Post).await
 }
 
 /// Checks that posts to a connection keep it open.
-pub(super) async fn posts_keep_open(world: &World) -> anyhow::Result<()> {
-    stays_open(&world.api(Spec::compressed(IDLE, LONG)).await?, Activity::Post).await
+pub(super) async fn posts_keep_open(world: &CaseWorld) -> anyhow::Result<()> {
+    stays_open(&world.api(ApiSpec::compressed(IDLE, LONG)).await?, Activity::Post).await
 }
 
 /// Checks that `activity`, again and again within the idle time, keeps a connection open beyond it. Where the machine came to a
@@ -109,8 +111,8 @@ pub(super) async fn posts_keep_open(world: &World) -> anyhow::Result<()> {
 async fn stays_open(api: &Api, activity: Activity) -> anyhow::Result<()> {
     let mut halts = 0;
     loop {
-        let (mut client, id) = api.identified().await?;
-        let mut pauses = Pauses::begin();
+        let (mut client, id) = api.connect_with_id().await?;
+        let mut pauses = Pauses::set_start();
         let outcome = repeat(api, &mut client, &id, activity, &mut pauses).await;
         pauses.note();
         if outcome.is_ok() || pauses.longest < IDLE || halts == HALTS {
@@ -122,7 +124,7 @@ async fn stays_open(api: &Api, activity: Activity) -> anyhow::Result<()> {
 
 async fn repeat(
     api: &Api,
-    client: &mut Client,
+    client: &mut ConformanceClient,
     id: &str,
     activity: Activity,
     pauses: &mut Pauses,
@@ -132,7 +134,7 @@ async fn repeat(
         pauses.note();
         activity.act(api, client, id).await?;
     }
-    client.heard_nothing().await
+    client.expect_no_reply().await
 }
 
 /// How long the gateway may have seen nothing: from the beginning of one activity to the end of the next.
@@ -142,7 +144,7 @@ struct Pauses {
 }
 
 impl Pauses {
-    fn begin() -> Self {
+    fn set_start() -> Self {
         Self { last: [Instant::now(); 2], longest: Duration::ZERO }
     }
 
@@ -154,8 +156,8 @@ impl Pauses {
     }
 }
 
-async fn not_before(world: &World) -> anyhow::Result<()> {
-    let api = world.api(Spec::compressed(IDLE, LONG)).await?;
+async fn not_before(world: &CaseWorld) -> anyhow::Result<()> {
+    let api = world.api(ApiSpec::compressed(IDLE, LONG)).await?;
     let begun = Instant::now();
     let mut client = api.connect().await?;
     let open = Instant::now();
@@ -166,13 +168,13 @@ async fn not_before(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn lifetime_counts(world: &World) -> anyhow::Result<()> {
+async fn lifetime_counts(world: &CaseWorld) -> anyhow::Result<()> {
     let lifetime = Duration::from_millis(1500);
-    let api = world.api(Spec::compressed(LONG, lifetime)).await?;
+    let api = world.api(ApiSpec::compressed(LONG, lifetime)).await?;
     let mut client = api.connect().await?;
     let open = Instant::now();
     for _ in 0..4 {
-        client.heard_nothing().await?;
+        client.expect_no_reply().await?;
         pass(lifetime / 6).await;
     }
     let ended = ends_after(&mut client, open).await?;
@@ -180,15 +182,15 @@ async fn lifetime_counts(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn keep_alive(world: &World) -> anyhow::Result<()> {
-    let api = world.api(Spec::compressed(IDLE, LONG)).await?;
+async fn keep_alive(world: &CaseWorld) -> anyhow::Result<()> {
+    let api = world.api(ApiSpec::compressed(IDLE, LONG)).await?;
     stays_open(&api, Activity::Exchange).await
 }
 
-async fn last_active(world: &World) -> anyhow::Result<()> {
-    world.calls()?;
+async fn last_active(world: &CaseWorld) -> anyhow::Result<()> {
+    world.require_signed_calls()?;
     let api = world.standard().await?;
-    let (mut client, id) = api.identified().await?;
+    let (mut client, id) = api.connect_with_id().await?;
     let before = described(&api, &id).await?;
     let mut last = before.clone();
     for activity in [Activity::Exchange, Activity::Post] {
@@ -201,7 +203,7 @@ async fn last_active(world: &World) -> anyhow::Result<()> {
 /// Repeats `activity` until `lastActiveAt` is later than in `before`: the clock may not have moved on at once.
 async fn moves_on(
     api: &Api,
-    client: &mut Client,
+    client: &mut ConformanceClient,
     id: &str,
     activity: Activity,
     before: &Value,
@@ -215,7 +217,7 @@ async fn moves_on(
         if time(&after) > time(before) {
             return Ok(after);
         }
-        ensure!(begun.elapsed() < api.patience(), "lastActiveAt stayed at {:?}", time(before));
+        ensure!(begun.elapsed() < api.case_timeout(), "lastActiveAt stayed at {:?}", time(before));
     }
 }
 

@@ -4,11 +4,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::conformance::wire::place::Place;
+use crate::conformance::wire::endpoint_address::EndpointAddress;
 
 /// A handshake's request. By default it is the least that RFC 6455 asks for, to the stage's own path.
 #[derive(Debug, Clone, Default)]
-pub struct Dial {
+pub struct HandshakeBuilder {
     path: Option<String>,
     host: Option<String>,
     query: Vec<String>,
@@ -18,7 +18,7 @@ pub struct Dial {
     early: Vec<u8>,
 }
 
-impl Dial {
+impl HandshakeBuilder {
     /// The plain handshake.
     #[must_use]
     pub fn new() -> Self {
@@ -84,7 +84,7 @@ impl Dial {
 
     /// The whole request.
     #[must_use]
-    pub fn request(&self, place: &Place) -> Vec<u8> {
+    pub fn request(&self, place: &EndpointAddress) -> Vec<u8> {
         let mut target = self.path.clone().unwrap_or_else(|| place.path());
         let directive = self.directive.iter().map(|directive| format!("probe={}", escape(&directive.to_string())));
         for (position, part) in self.query.iter().cloned().chain(directive).enumerate() {

@@ -5,13 +5,13 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::dial::escape;
-use crate::conformance::wire::Wire;
-use crate::conformance::wire::head::Head;
-use crate::conformance::wire::place::Place;
+use crate::conformance::wire::WireConnection;
+use crate::conformance::wire::endpoint_address::EndpointAddress;
+use crate::conformance::wire::head::ResponseHead;
 
 /// A call.
 #[derive(Debug, Clone)]
-pub struct Call {
+pub struct ManagementRequest {
     /// `POST`, `GET`, `DELETE`, or anything else.
     pub method: String,
     /// The path, as sent.
@@ -24,17 +24,17 @@ pub struct Call {
 
 /// How it was answered.
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub struct ManagementReply {
     /// Status and header fields.
-    pub head: Head,
+    pub head: ResponseHead,
     /// The body.
     pub body: Bytes,
 }
 
-impl Call {
+impl ManagementRequest {
     /// A call of `method` for the connection `id`, at the stage of `place`.
     #[must_use]
-    pub fn new(method: &str, place: &Place, id: &str) -> Self {
+    pub fn new(method: &str, place: &EndpointAddress, id: &str) -> Self {
         let stage = if place.stage.is_empty() { String::new() } else { place.path() };
         let path = format!("{stage}/@connections/{}", escape(id));
         Self { method: method.to_owned(), path, headers: Vec::new(), body: Vec::new() }
@@ -62,7 +62,7 @@ impl Call {
     }
 }
 
-impl Answer {
+impl ManagementReply {
     /// Status and `x-amzn-ErrorType`, which together decide what an SDK raises.
     #[must_use]
     pub fn error(&self) -> (u16, Option<&str>) {
@@ -80,8 +80,12 @@ impl Answer {
 ///
 /// # Errors
 /// The endpoint gives no answer.
-pub async fn call(place: &Place, call: &Call, patience: Duration) -> anyhow::Result<Answer> {
-    let mut wire = Wire::open(place, patience).await?;
+pub async fn call(
+    place: &EndpointAddress,
+    call: &ManagementRequest,
+    patience: Duration,
+) -> anyhow::Result<ManagementReply> {
+    let mut wire = WireConnection::open(place, patience).await?;
     let mut request = format!("{} {} HTTP/1.1\r\nHost: {}\r\n", call.method, call.path, place.authority);
     for (name, value) in &call.headers {
         request.push_str(&format!("{name}: {value}\r\n"));
@@ -91,5 +95,5 @@ pub async fn call(place: &Place, call: &Call, patience: Duration) -> anyhow::Res
     let _ = wire.send(&[request.as_bytes(), &call.body].concat()).await;
     let head = wire.head().await?;
     let body = wire.body(&head).await?;
-    Ok(Answer { head, body })
+    Ok(ManagementReply { head, body })
 }

@@ -12,22 +12,22 @@ use aws_sigv4::http_request::{
 };
 use aws_sigv4::sign::v4;
 use serde_json::{Value, json};
-use shim::access::Credentials;
+use shim::access::IamCredentials;
 
 use super::dial::escape;
-use super::{Call, Dial};
-use crate::conformance::wire::place::Place;
+use super::{HandshakeBuilder, ManagementRequest};
+use crate::conformance::wire::endpoint_address::EndpointAddress;
 
 /// Somebody with an access key.
 #[derive(Debug, Clone, Copy)]
-pub struct Signer {
+pub struct TestSigner {
     /// The access key id.
     pub access_key: &'static str,
     /// The secret access key.
     pub secret: &'static str,
 }
 
-impl Signer {
+impl TestSigner {
     /// The ARN by which events and refusals name this caller.
     #[must_use]
     pub fn arn(&self) -> String {
@@ -38,9 +38,9 @@ impl Signer {
     ///
     /// # Errors
     /// The gateway does not take the document.
-    pub fn may(&self, action: &str, resource: &str) -> anyhow::Result<Credentials> {
+    pub fn allow_action(&self, action: &str, resource: &str) -> anyhow::Result<IamCredentials> {
         let document = Value::Array(vec![self.entry(action, resource)]).to_string();
-        Credentials::parse(&document).map_err(anyhow::Error::msg)
+        IamCredentials::parse(&document).map_err(anyhow::Error::msg)
     }
 
     fn entry(&self, action: &str, resource: &str) -> Value {
@@ -55,33 +55,33 @@ impl Signer {
     ///
     /// # Errors
     /// The signer refuses.
-    pub fn dial(&self, place: &Place) -> anyhow::Result<Dial> {
+    pub fn dial(&self, place: &EndpointAddress) -> anyhow::Result<HandshakeBuilder> {
         let instructions = self.sign(place, SignatureLocation::Headers, "GET", &place.path(), b"")?;
         let (headers, _) = instructions.into_parts();
-        Ok(headers.iter().fold(Dial::new(), |dial, header| dial.header(header.name(), header.value())))
+        Ok(headers.iter().fold(HandshakeBuilder::new(), |dial, header| dial.header(header.name(), header.value())))
     }
 
     /// The handshake of `place`, signed in its query, as browsers have to.
     ///
     /// # Errors
     /// The signer refuses.
-    pub fn presigned(&self, place: &Place) -> anyhow::Result<Dial> {
+    pub fn presigned(&self, place: &EndpointAddress) -> anyhow::Result<HandshakeBuilder> {
         let instructions = self.sign(place, SignatureLocation::QueryParams, "GET", &place.path(), b"")?;
         let parts = instructions.params().iter().map(|(name, value): &(_, Cow<'_, str>)| (*name, escape(value)));
-        Ok(parts.fold(Dial::new(), |dial, (name, value)| dial.query(&format!("{name}={value}"))))
+        Ok(parts.fold(HandshakeBuilder::new(), |dial, (name, value)| dial.query(&format!("{name}={value}"))))
     }
 
     /// The same call, signed.
     ///
     /// # Errors
     /// The signer refuses.
-    pub fn call(&self, place: &Place, call: Call) -> anyhow::Result<Call> {
+    pub fn call(&self, place: &EndpointAddress, call: ManagementRequest) -> anyhow::Result<ManagementRequest> {
         self.caller().call(place, call)
     }
 
     fn sign(
         &self,
-        place: &Place,
+        place: &EndpointAddress,
         location: SignatureLocation,
         method: &str,
         path: &str,
@@ -93,23 +93,23 @@ impl Signer {
         instructions(&self.caller(), place, settings, (method, path, body))
     }
 
-    fn caller(&self) -> Caller {
+    fn caller(&self) -> ManagementCaller {
         let keys = Keys::new(self.access_key, self.secret, None, None, "conformance");
-        Caller { keys, region: "us-east-1".to_owned() }
+        ManagementCaller { keys, region: "us-east-1".to_owned() }
     }
 }
 
 /// Whoever runs the suite, with keys that an endpoint knows. `Debug` shows no secret.
 #[derive(Debug, Clone)]
-pub struct Caller {
+pub struct ManagementCaller {
     keys: Keys,
     region: String,
 }
 
-impl Caller {
+impl ManagementCaller {
     /// A caller with these keys. A region is part of a signature: it is that of `place` on AWS, else `us-east-1`.
     #[must_use]
-    pub fn new(keys: Keys, place: &Place) -> Self {
+    pub fn new(keys: Keys, place: &EndpointAddress) -> Self {
         let parts: Vec<_> = place.host().split('.').collect();
         let region = parts.iter().skip_while(|part| **part != "execute-api").nth(1);
         Self { keys, region: region.map_or("us-east-1", |region| *region).to_owned() }
@@ -119,7 +119,7 @@ impl Caller {
     ///
     /// # Errors
     /// The signer refuses.
-    pub fn call(&self, place: &Place, call: Call) -> anyhow::Result<Call> {
+    pub fn call(&self, place: &EndpointAddress, call: ManagementRequest) -> anyhow::Result<ManagementRequest> {
         let request = (&*call.method, &*call.path, &*call.body);
         let (headers, _) = instructions(self, place, SigningSettings::default(), request)?.into_parts();
         Ok(headers.iter().fold(call, |call, header| call.header(header.name(), header.value())))
@@ -127,8 +127,8 @@ impl Caller {
 }
 
 fn instructions(
-    caller: &Caller,
-    place: &Place,
+    caller: &ManagementCaller,
+    place: &EndpointAddress,
     settings: SigningSettings,
     (method, path, body): (&str, &str, &[u8]),
 ) -> anyhow::Result<SigningInstructions> {

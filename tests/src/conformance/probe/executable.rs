@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use runtime_api::{Definition, Function, Limits, Program};
-use shim::functions::Lambda;
+use runtime_api::{FunctionDefinition, FunctionLimits, LambdaFunction, Program};
+use shim::functions::LambdaFunctions;
 
 /// Most processes at a time: enough for every case that wants its messages handled at once.
 const PROCESSES: usize = 32;
@@ -17,33 +17,33 @@ const PROCESSES: usize = 32;
 ///
 /// # Errors
 /// It cannot be run.
-pub fn lambda<const N: usize>(program: &Path, environment: [(&str, String); N]) -> anyhow::Result<Lambda> {
+pub fn lambda<const N: usize>(program: &Path, environment: [(&str, String); N]) -> anyhow::Result<LambdaFunctions> {
     let environment: BTreeMap<_, _> = environment.map(|(name, value)| (name.to_owned(), value)).into();
-    let definition = Definition {
+    let definition = FunctionDefinition {
         name: "probe".to_owned(),
-        program: Program::bootstrap(program)?,
+        program: Program::from_bootstrap(program)?,
         region: "us-east-1".to_owned(),
         account_id: "123456789012".to_owned(),
         memory_mib: 128,
         environment,
-        limits: Limits {
+        limits: FunctionLimits {
             timeout: Duration::from_secs(29),
             init_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
             min_processes: 1,
             max_processes: PROCESSES,
             concurrency: 1,
-            queue: 256,
+            queue_capacity: 256,
         },
     };
     let clock = Arc::new(|| u64::try_from(system_clock::current_time().0).unwrap_or(0));
-    let function = Some(Arc::new(Function::start(definition, clock)));
-    Ok(Lambda {
+    let function = Some(Arc::new(LambdaFunction::start(definition, clock)));
+    Ok(LambdaFunctions {
         authorizer: function.clone(),
         connect: function.clone(),
         message: function.clone(),
         disconnect: function,
-        api: None,
+        http_api: None,
     })
 }
 

@@ -4,58 +4,60 @@ use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use gateway::authorizer::{AuthorizerFailure, response_from_json};
+use gateway::authorizer::{AuthorizerInvocationError, parse_authorizer_response};
 use gateway::event::{AuthorizerEvent, ConnectEvent, DisconnectEvent, MessageEvent};
-use gateway::reply::{IntegrationFailure, Reply};
+use gateway::reply::{IntegrationError, IntegrationReply};
 use probes::Probe;
-use probes::directive::Refusal;
-use shim::functions::{Answer, Functions, Verdict};
+use probes::directive::ProbeError;
+use shim::functions::{ApiFunctions, AuthorizerResult, IntegrationResult};
 
 /// The probes behind an endpoint of the shim.
-pub struct Functional(pub Arc<Probe>);
+pub struct ProbeFunctions(pub Arc<Probe>);
 
-impl Functional {
-    fn answer(&self, raw: Vec<u8>) -> BoxFuture<'static, Answer> {
+impl ProbeFunctions {
+    fn answer(&self, raw: Vec<u8>) -> BoxFuture<'static, IntegrationResult> {
         let probe = self.0.clone();
-        async move { Reply::from_value(probe.invoke(raw).await.map_err(|refusal| integration_failure(&refusal))?) }
-            .boxed()
+        async move {
+            IntegrationReply::from_value(probe.invoke(raw).await.map_err(|refusal| integration_failure(&refusal))?)
+        }
+        .boxed()
     }
 }
 
-impl Functions for Functional {
-    fn authorize(&self, event: AuthorizerEvent<'_>) -> BoxFuture<'static, Verdict> {
+impl ApiFunctions for ProbeFunctions {
+    fn invoke_authorizer(&self, event: AuthorizerEvent<'_>) -> BoxFuture<'static, AuthorizerResult> {
         let (probe, raw) = (self.0.clone(), event.to_json());
         async move {
             let result = probe.invoke(raw).await.map_err(authorizer_failure)?;
-            response_from_json(result.to_string().as_bytes())
+            parse_authorizer_response(result.to_string().as_bytes())
         }
         .boxed()
     }
 
-    fn connect(&self, event: ConnectEvent<'_>) -> BoxFuture<'static, Answer> {
+    fn invoke_connect(&self, event: ConnectEvent<'_>) -> BoxFuture<'static, IntegrationResult> {
         self.answer(event.to_json())
     }
 
-    fn message(&self, event: MessageEvent<'_>) -> BoxFuture<'static, Answer> {
+    fn invoke_message(&self, event: MessageEvent<'_>) -> BoxFuture<'static, IntegrationResult> {
         self.answer(event.to_json())
     }
 
-    fn disconnect(&self, event: DisconnectEvent<'_>) -> BoxFuture<'static, Answer> {
+    fn invoke_disconnect(&self, event: DisconnectEvent<'_>) -> BoxFuture<'static, IntegrationResult> {
         self.answer(event.to_json())
     }
 }
 
-fn integration_failure(refusal: &Refusal) -> IntegrationFailure {
+fn integration_failure(refusal: &ProbeError) -> IntegrationError {
     match refusal {
-        Refusal::Throw(_) | Refusal::Crash => IntegrationFailure::Function,
-        Refusal::NotInvokable => IntegrationFailure::NotInvokable,
-        Refusal::Throttled => IntegrationFailure::Throttled,
+        ProbeError::Throw(_) | ProbeError::Crash => IntegrationError::Function,
+        ProbeError::NotInvokable => IntegrationError::NotInvokable,
+        ProbeError::Throttled => IntegrationError::Throttled,
     }
 }
 
-fn authorizer_failure(refusal: Refusal) -> AuthorizerFailure {
+fn authorizer_failure(refusal: ProbeError) -> AuthorizerInvocationError {
     match refusal {
-        Refusal::Throw(message) => AuthorizerFailure::Function(message),
-        Refusal::Crash | Refusal::NotInvokable | Refusal::Throttled => AuthorizerFailure::NotInvokable,
+        ProbeError::Throw(message) => AuthorizerInvocationError::Function(message),
+        ProbeError::Crash | ProbeError::NotInvokable | ProbeError::Throttled => AuthorizerInvocationError::NotInvokable,
     }
 }

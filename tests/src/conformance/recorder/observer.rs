@@ -12,46 +12,46 @@ use async_trait::async_trait;
 use serde_json::json;
 use tokio::sync::Mutex;
 
-use super::{Memory, Recorder};
-use crate::conformance::client::{Client, Dial, Incoming};
-use crate::conformance::event::{Event, Kind};
-use crate::conformance::wire::place::Place;
+use super::{EventRecorder, MemoryRecorder};
+use crate::conformance::client::{ConformanceClient, HandshakeBuilder, ReceivedItem};
+use crate::conformance::event::{Event, EventKind};
+use crate::conformance::wire::endpoint_address::EndpointAddress;
 
 /// What the observer asks to be told, so that it knows that it has read everything before.
 const BARRIER: &str = "\"barrier\"";
 
 /// A connection that events are posted to.
-pub struct Observer {
+pub struct ConnectionRecorder {
     /// Its id.
     pub connection_id: String,
-    client: Mutex<Client>,
-    kept: Memory,
+    client: Mutex<ConformanceClient>,
+    kept: MemoryRecorder,
 }
 
-impl Observer {
+impl ConnectionRecorder {
     /// Connects to `place` and asks for the connection's id.
     ///
     /// # Errors
     /// The endpoint cannot be reached, or no probe answers there.
-    pub async fn connect(place: &Place, patience: Duration) -> anyhow::Result<Arc<Self>> {
-        let mut client = Client::open(place, Dial::new(), patience).await?;
+    pub async fn connect(place: &EndpointAddress, patience: Duration) -> anyhow::Result<Arc<Self>> {
+        let mut client = ConformanceClient::open(place, HandshakeBuilder::new(), patience).await?;
         client.send_json(&json!({"action": "ask", "answer": {"event": true}})).await?;
         let own = client.text().await.context("no probe answered on route 'ask'")?;
         let own = Event::parse(own)?;
         let connection_id = own.context("connectionId").to_owned();
-        Ok(Arc::new(Self { connection_id, client: Mutex::new(client), kept: Memory::new(patience) }))
+        Ok(Arc::new(Self { connection_id, client: Mutex::new(client), kept: MemoryRecorder::new(patience) }))
     }
 
     /// Reads what was posted until there is an event of `kind`.
-    async fn read_until(&self, kind: Kind) -> anyhow::Result<Event> {
+    async fn read_until(&self, kind: EventKind) -> anyhow::Result<Event> {
         let mut client = self.client.lock().await;
         loop {
             if let Some(event) = self.kept.take(kind) {
                 return Ok(event);
             }
             match client.next().await? {
-                Incoming::Text(raw) => self.kept.record(Event::parse(raw)?),
-                Incoming::Ping(_) | Incoming::Pong(_) => {}
+                ReceivedItem::Text(raw) => self.kept.record(Event::parse(raw)?),
+                ReceivedItem::Ping(_) | ReceivedItem::Pong(_) => {}
                 other => bail!("the observer's connection ended: {other:?}"),
             }
         }
@@ -59,13 +59,13 @@ impl Observer {
 }
 
 #[async_trait]
-impl Recorder for Observer {
-    async fn next(&self, kind: Kind) -> anyhow::Result<Event> {
+impl EventRecorder for ConnectionRecorder {
+    async fn next(&self, kind: EventKind) -> anyhow::Result<Event> {
         self.read_until(kind).await.with_context(|| format!("no {kind:?} event"))
     }
 
     /// What was posted before the question is asked stands in line before its answer.
-    async fn count(&self, kind: Kind) -> anyhow::Result<usize> {
+    async fn count(&self, kind: EventKind) -> anyhow::Result<usize> {
         let mut client = self.client.lock().await;
         client.send_json(&json!({"action": "ask", "answer": {"return": {"statusCode": 200, "body": BARRIER}}})).await?;
         loop {

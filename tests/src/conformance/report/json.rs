@@ -2,21 +2,21 @@
 
 use serde::Serialize;
 
-use super::Report;
-use crate::conformance::row::Mark;
+use super::ConformanceReport;
+use crate::conformance::row::EvidenceLevel;
 
 #[derive(Serialize)]
-struct Document<'r> {
+struct ReportDocument<'r> {
     endpoint: Option<&'r str>,
     summary: String,
-    rows: Vec<Line<'r>>,
+    rows: Vec<ReportEntry<'r>>,
 }
 
 #[derive(Serialize)]
-struct Line<'r> {
+struct ReportEntry<'r> {
     id: &'r str,
     aws: &'r str,
-    mark: Mark,
+    mark: EvidenceLevel,
     ours: &'r str,
     verdict: &'r str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -26,8 +26,8 @@ struct Line<'r> {
     executable: Option<&'r str>,
 }
 
-pub(super) fn render(report: &Report) -> serde_json::Result<String> {
-    let rows = report.outcomes.iter().enumerate().map(|(index, outcome)| Line {
+pub(super) fn render(report: &ConformanceReport) -> serde_json::Result<String> {
+    let rows = report.outcomes.iter().enumerate().map(|(index, outcome)| ReportEntry {
         id: outcome.row.id,
         aws: outcome.row.aws,
         mark: outcome.row.mark,
@@ -37,5 +37,5 @@ pub(super) fn render(report: &Report) -> serde_json::Result<String> {
         executable: report.executables.as_ref().and_then(|all| all.get(index)).map(|outcome| outcome.verdict.word()),
     });
     let endpoint = report.endpoint.as_ref().map(|place| place.authority.as_str());
-    serde_json::to_string_pretty(&Document { endpoint, summary: report.summary(), rows: rows.collect() })
+    serde_json::to_string_pretty(&ReportDocument { endpoint, summary: report.summary(), rows: rows.collect() })
 }

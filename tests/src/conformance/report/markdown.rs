@@ -1,6 +1,6 @@
 //! The page: one table per section of the catalogue.
 
-use super::{Outcome, Report, Verdict};
+use super::{CaseOutcome, CaseVerdict, ConformanceReport};
 use crate::conformance::catalogue::{self, Section};
 
 const INTRODUCTION: &str = "# Fidelity to API Gateway
@@ -20,13 +20,13 @@ the first. Rows whose time was compressed run the same code
 with the idle time and the lifetime set to milliseconds.
 ";
 
-pub(super) fn render(report: &Report) -> String {
+pub(super) fn render(report: &ConformanceReport) -> String {
     let sections = catalogue::SECTIONS.iter().map(|section| table(report, section));
     let summary: Vec<_> = report.summary().lines().map(|line| format!("**{line}.**")).collect();
     format!("{INTRODUCTION}\n{}\n{}", summary.join("\n\n"), sections.collect::<String>())
 }
 
-fn table(report: &Report, section: &Section) -> String {
+fn table(report: &ConformanceReport, section: &Section) -> String {
     let ids: Vec<_> = section.ids().collect();
     let outcomes = report.outcomes.iter().enumerate().filter(|(_, outcome)| ids.contains(&outcome.row.id));
     let rows = outcomes.map(|(index, outcome)| line(outcome, report.as_executable(index)));
@@ -34,9 +34,9 @@ fn table(report: &Report, section: &Section) -> String {
     format!("\n## {}\n\n{header}{}", section.title, rows.collect::<String>())
 }
 
-fn line(outcome: &Outcome, executable: Option<&Verdict>) -> String {
+fn line(outcome: &CaseOutcome, executable: Option<&CaseVerdict>) -> String {
     let row = &outcome.row;
-    let shown = |verdict: &Verdict| {
+    let shown = |verdict: &CaseVerdict| {
         let reason = verdict.reason().map(|why| format!(": {why}")).unwrap_or_default();
         format!("{}{}", verdict.word(), escape(&reason))
     };

@@ -6,7 +6,7 @@
 use anyhow::{Context as _, ensure};
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 
-use crate::websocket::{COMPRESSED, Frame, opcode};
+use crate::websocket::{COMPRESSED, RawFrame, opcode};
 
 /// Most bytes of a message that is inflated.
 const MESSAGE_BYTES: usize = 1024 * 1024;
@@ -42,8 +42,8 @@ impl Deflate {
     ///
     /// # Errors
     /// As [`Self::payload`].
-    pub fn frame(&mut self, text: impl AsRef<[u8]>) -> anyhow::Result<Frame> {
-        Ok(Frame { reserved: COMPRESSED, ..Frame::new(opcode::TEXT, self.payload(text)?) })
+    pub fn frame(&mut self, text: impl AsRef<[u8]>) -> anyhow::Result<RawFrame> {
+        Ok(RawFrame { reserved: COMPRESSED, ..RawFrame::new(opcode::TEXT, self.payload(text)?) })
     }
 
     /// What a message's payload inflates to.

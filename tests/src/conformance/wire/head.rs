@@ -4,7 +4,7 @@ use anyhow::Context as _;
 
 /// Status line and header fields. Names keep the case in which they were sent.
 #[derive(Debug, Clone)]
-pub struct Head {
+pub struct ResponseHead {
     /// The first line.
     pub status_line: String,
     /// The status.
@@ -13,7 +13,7 @@ pub struct Head {
     pub fields: Vec<(String, String)>,
 }
 
-impl Head {
+impl ResponseHead {
     /// Parses everything up to and including the empty line.
     ///
     /// # Errors

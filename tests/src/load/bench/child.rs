@@ -20,11 +20,11 @@ const START_DEADLINE: Duration = Duration::from_secs(30);
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
 
 /// What a server prints before its address.
-const LISTENING: &str = "listening on ";
+const LISTENING_PREFIX: &str = "listening on ";
 
 /// A server under test: a program that prints `listening on ADDR` on standard output when it is ready.
 #[derive(Clone, Debug)]
-pub struct Server {
+pub struct BenchmarkServer {
     /// Its name in tables.
     pub name: &'static str,
     /// What to execute.
@@ -37,7 +37,7 @@ pub struct Server {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Pinning {
     /// Servers on core 0, the generator on core 1.
-    Apart,
+    Separate,
     /// No binding: one core, or no `taskset`.
     Free,
 }
@@ -47,14 +47,14 @@ impl Pinning {
     pub fn detect() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let taskset = Command::new("taskset").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-        if cores >= 2 && taskset.is_ok_and(|status| status.success()) { Self::Apart } else { Self::Free }
+        if cores >= 2 && taskset.is_ok_and(|status| status.success()) { Self::Separate } else { Self::Free }
     }
 
     /// A command for `program` on that core. `taskset` replaces itself, so the child's process id is the program's.
     fn command(self, core: &str, program: &PathBuf) -> Command {
         match self {
             Self::Free => Command::new(program),
-            Self::Apart => {
+            Self::Separate => {
                 let mut command = Command::new("taskset");
                 command.args(["--cpu-list", core]).arg(program);
                 command
@@ -64,7 +64,7 @@ impl Pinning {
 }
 
 /// A server that runs.
-pub struct Running {
+pub struct ServerProcess {
     child: KillOnDrop,
     input: Option<ChildStdin>,
     /// Where it listens.
@@ -73,12 +73,12 @@ pub struct Running {
     pub start: Duration,
 }
 
-impl Running {
+impl ServerProcess {
     /// Starts the server and waits until it listens.
     ///
     /// # Errors
     /// When it cannot be executed, ends, or does not listen in time.
-    pub fn start(server: &Server, pinning: Pinning, work: &str) -> anyhow::Result<Self> {
+    pub fn start(server: &BenchmarkServer, pinning: Pinning, work: &str) -> anyhow::Result<Self> {
         let began = Instant::now();
         let mut child = pinning
             .command("0", &server.program)
@@ -100,7 +100,7 @@ impl Running {
         self.child.0.id()
     }
 
-    fn wait_for_its_end(&mut self, patience: Duration) {
+    fn wait_exit(&mut self, patience: Duration) {
         let until = Instant::now() + patience;
         while Instant::now() < until && matches!(self.child.0.try_wait(), Ok(None)) {
             std::thread::sleep(Duration::from_millis(5));
@@ -108,12 +108,12 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for ServerProcess {
     fn drop(&mut self) {
         drop(self.input.take());
         // The handle kills one that could not be told, or that does not heed it.
         let _ = self.child.signal("TERM");
-        self.wait_for_its_end(STOP_DEADLINE);
+        self.wait_exit(STOP_DEADLINE);
     }
 }
 
@@ -122,7 +122,7 @@ fn first_address(output: impl BufRead + Send + 'static) -> anyhow::Result<String
     let (tx, rx) = mpsc::sync_channel(1);
     std::thread::spawn(move || {
         for line in output.lines().map_while(Result::ok) {
-            if let Some((_, address)) = line.split_once(LISTENING) {
+            if let Some((_, address)) = line.split_once(LISTENING_PREFIX) {
                 // Only the first address has a reader; for later lines the channel is full or closed.
                 let _ = tx.try_send(address.split_whitespace().next().unwrap_or_default().to_owned());
             }
@@ -151,8 +151,12 @@ pub fn run_load(program: &PathBuf, pinning: Pinning, arguments: &[String]) -> an
 mod tests {
     use super::*;
 
-    fn shell(script: &str) -> Server {
-        Server { name: "shell", program: "/bin/sh".into(), arguments: vec!["-c".to_owned(), script.to_owned()] }
+    fn shell(script: &str) -> BenchmarkServer {
+        BenchmarkServer {
+            name: "shell",
+            program: "/bin/sh".into(),
+            arguments: vec!["-c".to_owned(), script.to_owned()],
+        }
     }
 
     #[test]
@@ -160,7 +164,7 @@ mod tests {
         let server =
             shell("echo starting; echo 'listening on 127.0.0.1:7 now'; cat > {work}/input; echo end > {work}/end");
         let work = tempfile::tempdir().unwrap();
-        let running = Running::start(&server, Pinning::Free, work.path().to_str().unwrap()).unwrap();
+        let running = ServerProcess::start(&server, Pinning::Free, work.path().to_str().unwrap()).unwrap();
         assert_eq!(running.address, "127.0.0.1:7");
         assert!(running.start > Duration::ZERO);
         let pid = running.pid();
@@ -170,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_server_that_ends_before_it_listens_is_an_error() {
-        let error = Running::start(&shell("echo no"), Pinning::Free, "").err().unwrap();
+        let error = ServerProcess::start(&shell("echo no"), Pinning::Free, "").err().unwrap();
         assert!(format!("{error:#}").contains("waiting for shell to listen"), "{error:#}");
     }
 

@@ -9,16 +9,16 @@ use anyhow::{Context, ensure};
 
 use super::child::{self, Pinning};
 use super::tokens;
-use crate::fleet;
+use crate::pod_cluster;
 use crate::redis::RedisServer;
-use crate::server::Server;
+use crate::server::TwinwayServer;
 
 /// How many servers there are.
 pub const PODS: usize = 3;
 
 /// Whose servers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
-pub enum Kind {
+pub enum ClusterKind {
     /// `twinway serve` in Kubernetes mode
     Ours,
     /// Socket.IO with its Redis adapter
@@ -26,18 +26,18 @@ pub enum Kind {
 }
 
 /// Servers that run.
-pub struct Pods {
+pub struct BenchmarkCluster {
     // Dropped in this order: what asks Redis ends before it.
     servers: Servers,
     _redis: RedisServer,
 }
 
 enum Servers {
-    Ours(Vec<Server>),
-    Socketio(Vec<child::Running>),
+    Ours(Vec<TwinwayServer>),
+    Socketio(Vec<child::ServerProcess>),
 }
 
-impl Pods {
+impl BenchmarkCluster {
     /// Starts Redis and the servers, and waits until all of them listen. `packages` is where the peer is installed.
     ///
     /// # Errors
@@ -45,11 +45,11 @@ impl Pods {
     ///
     /// # Panics
     /// When a pod of ours does not start.
-    pub async fn start(kind: Kind, packages: &Path) -> anyhow::Result<Self> {
-        let redis = fleet::durable_redis().context("starting Redis")?;
+    pub async fn start(kind: ClusterKind, packages: &Path) -> anyhow::Result<Self> {
+        let redis = pod_cluster::durable_redis().context("starting Redis")?;
         let servers = match kind {
-            Kind::Ours => Servers::Ours(ours(&redis).await),
-            Kind::Socketio => Servers::Socketio(socketio(&redis, packages)?),
+            ClusterKind::Ours => Servers::Ours(ours(&redis).await),
+            ClusterKind::Socketio => Servers::Socketio(socketio(&redis, packages)?),
         };
         Ok(Self { servers, _redis: redis })
     }
@@ -65,27 +65,27 @@ impl Pods {
     }
 }
 
-async fn ours(redis: &RedisServer) -> Vec<Server> {
+async fn ours(redis: &RedisServer) -> Vec<TwinwayServer> {
     let mut pods = Vec::with_capacity(PODS);
     for _ in 0..PODS {
-        let pod = fleet::pod(&redis.url())
-            .with("TWINWAY_AUTH_SECRET", tokens::SECRET)
-            .with("RUST_LOG", "info")
+        let pod = pod_cluster::launch_pod(&redis.url())
+            .with_env("TWINWAY_AUTH_SECRET", tokens::SECRET)
+            .with_env("RUST_LOG", "info")
             // The benchmark measures the path, not how much API Gateway would let through.
-            .with("TWINWAY_THROTTLE_RATE", "off")
-            .with("TWINWAY_THROTTLE_CONNECT_RATE", "off");
+            .with_env("TWINWAY_THROTTLE_RATE", "off")
+            .with_env("TWINWAY_THROTTLE_CONNECT_RATE", "off");
         pods.push(pod.start().await);
     }
     pods
 }
 
-fn socketio(redis: &RedisServer, packages: &Path) -> anyhow::Result<Vec<child::Running>> {
+fn socketio(redis: &RedisServer, packages: &Path) -> anyhow::Result<Vec<child::ServerProcess>> {
     let program = packages.join("server.mjs");
     ensure!(program.is_file(), "{} is missing: tests/scripts/socketio.sh installs the peer", program.display());
-    let server = child::Server {
+    let server = child::BenchmarkServer {
         name: "socketio",
         program: "/usr/bin/env".into(),
         arguments: vec!["NODE_ENV=production".into(), "node".into(), program.display().to_string(), redis.url()],
     };
-    (0..PODS).map(|_| child::Running::start(&server, Pinning::Free, "")).collect()
+    (0..PODS).map(|_| child::ServerProcess::start(&server, Pinning::Free, "")).collect()
 }

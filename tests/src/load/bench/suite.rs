@@ -9,8 +9,8 @@ mod pods;
 
 use std::path::{Path, PathBuf};
 
-use super::child::Server;
-use super::contest::{Contest, Entrant, Metric, START_MILLIS, Target};
+use super::child::BenchmarkServer;
+use super::comparison::{Comparison, Contender, Metric, MetricTarget, START_MILLIS};
 use super::tokens;
 
 /// Our servers answer on their stage, as API Gateway does.
@@ -27,7 +27,7 @@ const MESSAGE: &str = r#"--message {"action":"echo","body":"{pad}"}"#;
 
 /// How much is run.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Extent {
+pub enum SuiteSize {
     /// Short windows and 1,000 idle connections: minutes, for a look.
     Quick,
     /// What the targets are stated for.
@@ -38,22 +38,22 @@ pub enum Extent {
 pub struct Suite {
     /// Where the programs are.
     bin: PathBuf,
-    extent: Extent,
+    extent: SuiteSize,
 }
 
 impl Suite {
     /// A suite of the programs in `bin`.
-    pub fn new(bin: &Path, extent: Extent) -> Self {
+    pub fn new(bin: &Path, extent: SuiteSize) -> Self {
         Self { bin: bin.to_owned(), extent }
     }
 
     /// All contests, in the order they are run.
-    pub fn contests(&self) -> Vec<Contest> {
+    pub fn comparisons(&self) -> Vec<Comparison> {
         vec![self.start(), self.echo(1, 1.15), self.echo(16, 0.4), self.fanout(), self.idle(), self.connect()]
     }
 
     /// The contests of several servers on one Redis, whose peer has to be installed first.
-    pub fn contests_of_pods(&self) -> Vec<Contest> {
+    pub fn cluster_comparisons(&self) -> Vec<Comparison> {
         vec![self.pods_paced(), self.pods_many(), self.pods_one()]
     }
 
@@ -62,20 +62,20 @@ impl Suite {
         self.bin.join("load")
     }
 
-    fn start(&self) -> Contest {
-        Contest {
+    fn start(&self) -> Comparison {
+        Comparison {
             name: "start",
             title: "from starting the process to its being ready".to_owned(),
             load: Vec::new(),
             peer: self.bare("warp-echo", ""),
             ours: self.ours("app", ""),
             others: Vec::new(),
-            metrics: vec![metric("start, ms", START_MILLIS, Some(Target::AtMost(100.0)))],
+            metrics: vec![metric("start, ms", START_MILLIS, Some(MetricTarget::AtMost(100.0)))],
         }
     }
 
-    fn echo(&self, in_flight: u32, at_most: f64) -> Contest {
-        Contest {
+    fn echo(&self, in_flight: u32, at_most: f64) -> Comparison {
+        Comparison {
             name: if in_flight == 1 { "echo-1" } else { "echo-16" },
             title: format!("echo, 50 connections, 100 bytes, {in_flight} in flight on each"),
             load: words(&format!(
@@ -86,7 +86,7 @@ impl Suite {
             ours: self.ours("echo", OURS),
             others: vec![self.bare("warp-echo-forward", BARE), self.bare("tungstenite-echo", BARE)],
             metrics: vec![
-                metric("server CPU, us per message", "server_cpu_us", Some(Target::RatioAtMost(at_most))),
+                metric("server CPU, us per message", "server_cpu_us", Some(MetricTarget::RatioAtMost(at_most))),
                 metric("messages per second", "messages_per_second", None),
                 metric("latency p50, us", "latency_us/p50", None),
                 metric("latency p99, us", "latency_us/p99", None),
@@ -96,7 +96,7 @@ impl Suite {
     }
 
     /// The peer's broadcasts are as long as ours are on the wire: 100 bytes of body and the `message` frame around them.
-    fn fanout(&self) -> Contest {
+    fn fanout(&self) -> Comparison {
         let mut ours = self.ours("app", OURS_AS_USER);
         if let Some(ours) = &mut ours {
             ours.load.extend(words("--publish-token-file {work}/admin.tokens --bytes 160"));
@@ -104,7 +104,7 @@ impl Suite {
             ours.load.extend(words(r#"--subscribed-marker "ready" --publish-frame"#));
             ours.load.extend(words(r#"{"action":"send","id":"{run}{seq}","to":"topic:bench","body":"{seq}{pad}"}"#));
         }
-        Contest {
+        Comparison {
             name: "fanout",
             title: "broadcast to 1,000 receivers, 100 bytes of body, 16 under way".to_owned(),
             load: words(&format!("fanout --receivers 1000 --in-flight 16 {}", self.window())),
@@ -115,9 +115,9 @@ impl Suite {
                 metric(
                     "deliveries per server CPU second",
                     "deliveries_per_cpu_second",
-                    Some(Target::RatioAtLeast(0.9)),
+                    Some(MetricTarget::RatioAtLeast(0.9)),
                 ),
-                metric("deliveries lost", "lost", Some(Target::AtMost(0.0))),
+                metric("deliveries lost", "lost", Some(MetricTarget::AtMost(0.0))),
                 metric("deliveries per second", "deliveries_per_second", None),
                 metric("latency p50, us", "latency_us/p50", None),
                 metric("latency p99, us", "latency_us/p99", None),
@@ -127,13 +127,13 @@ impl Suite {
         }
     }
 
-    fn idle(&self) -> Contest {
+    fn idle(&self) -> Comparison {
         // The target is stated for 10,000 connections; with fewer, what the process needs anyway weighs more.
         let (connections, target) = match self.extent {
-            Extent::Full => (10_000, Some(Target::AtMost(8.0 * 1024.0))),
-            Extent::Quick => (1_000, None),
+            SuiteSize::Full => (10_000, Some(MetricTarget::AtMost(8.0 * 1024.0))),
+            SuiteSize::Quick => (1_000, None),
         };
-        Contest {
+        Comparison {
             name: "idle",
             title: format!("{connections} idle connections (ours authenticated)"),
             load: words(&format!("idle --connections {connections} --rate 2000")),
@@ -148,8 +148,8 @@ impl Suite {
         }
     }
 
-    fn connect(&self) -> Contest {
-        Contest {
+    fn connect(&self) -> Comparison {
+        Comparison {
             name: "connect",
             title: "connecting and closing, 16 clients at once (ours: token verified, $connect and $disconnect run)"
                 .to_owned(),
@@ -158,11 +158,11 @@ impl Suite {
             ours: self.ours("app", OURS_AS_USER),
             others: vec![self.bare("tungstenite-echo", BARE)],
             metrics: vec![
-                metric("connects per second", "connects_per_second", Some(Target::RatioAtLeast(0.7))),
-                metric("server CPU, us per connect", "server_cpu_us", Some(Target::RatioAtMost(1.0 / 0.7))),
+                metric("connects per second", "connects_per_second", Some(MetricTarget::RatioAtLeast(0.7))),
+                metric("server CPU, us per connect", "server_cpu_us", Some(MetricTarget::RatioAtMost(1.0 / 0.7))),
                 metric("latency p50, us", "latency_us/p50", None),
                 metric("latency p99, us", "latency_us/p99", None),
-                metric("failures", "failures", Some(Target::AtMost(0.0))),
+                metric("failures", "failures", Some(MetricTarget::AtMost(0.0))),
                 metric("generator CPU, us per connect", "generator_cpu_us", None),
             ],
         }
@@ -170,27 +170,32 @@ impl Suite {
 
     fn window(&self) -> &'static str {
         match self.extent {
-            Extent::Quick => "--warm-up 1 --seconds 2",
-            Extent::Full => "--warm-up 1 --seconds 5",
+            SuiteSize::Quick => "--warm-up 1 --seconds 2",
+            SuiteSize::Full => "--warm-up 1 --seconds 5",
         }
     }
 
-    fn bare(&self, kind: &'static str, load: &str) -> Entrant {
+    fn bare(&self, kind: &'static str, load: &str) -> Contender {
         let arguments = ["--kind", kind, "--listen", "127.0.0.1:0"].map(str::to_owned).to_vec();
-        Entrant { server: Server { name: kind, program: self.bin.join("bare"), arguments }, load: words(load) }
+        Contender {
+            server: BenchmarkServer { name: kind, program: self.bin.join("bare"), arguments },
+            load: words(load),
+        }
     }
 
-    fn ours(&self, kind: &str, load: &str) -> Option<Entrant> {
+    fn ours(&self, kind: &str, load: &str) -> Option<Contender> {
         let program = self.bin.join("bench_server");
         let mut arguments = vec!["--kind".to_owned(), kind.to_owned()];
         if kind == "app" {
             arguments.extend(["--secret".to_owned(), tokens::SECRET.to_owned()]);
         }
-        program.exists().then(|| Entrant { server: Server { name: "ours", program, arguments }, load: words(load) })
+        program
+            .exists()
+            .then(|| Contender { server: BenchmarkServer { name: "ours", program, arguments }, load: words(load) })
     }
 }
 
-fn metric(label: &'static str, field: &'static str, target: Option<Target>) -> Metric {
+fn metric(label: &'static str, field: &'static str, target: Option<MetricTarget>) -> Metric {
     Metric { label, field, target }
 }
 
@@ -204,19 +209,19 @@ mod tests {
 
     #[test]
     fn the_targets_are_the_stated_ones() {
-        let contests = Suite::new(Path::new("/nowhere"), Extent::Full).contests();
-        let targets: Vec<(&str, &str, Target)> = contests
+        let contests = Suite::new(Path::new("/nowhere"), SuiteSize::Full).comparisons();
+        let targets: Vec<(&str, &str, MetricTarget)> = contests
             .iter()
             .flat_map(|contest| contest.metrics.iter().map(move |metric| (contest.name, metric)))
             .filter_map(|(name, metric)| Some((name, metric.field, metric.target?)))
             .collect();
         let stated = [
-            ("start", START_MILLIS, Target::AtMost(100.0)),
-            ("echo-1", "server_cpu_us", Target::RatioAtMost(1.15)),
-            ("echo-16", "server_cpu_us", Target::RatioAtMost(0.4)),
-            ("fanout", "deliveries_per_cpu_second", Target::RatioAtLeast(0.9)),
-            ("idle", "bytes_per_connection", Target::AtMost(8_192.0)),
-            ("connect", "connects_per_second", Target::RatioAtLeast(0.7)),
+            ("start", START_MILLIS, MetricTarget::AtMost(100.0)),
+            ("echo-1", "server_cpu_us", MetricTarget::RatioAtMost(1.15)),
+            ("echo-16", "server_cpu_us", MetricTarget::RatioAtMost(0.4)),
+            ("fanout", "deliveries_per_cpu_second", MetricTarget::RatioAtLeast(0.9)),
+            ("idle", "bytes_per_connection", MetricTarget::AtMost(8_192.0)),
+            ("connect", "connects_per_second", MetricTarget::RatioAtLeast(0.7)),
         ];
         for target in stated {
             assert!(targets.contains(&target), "{target:?}");
@@ -226,9 +231,9 @@ mod tests {
     #[test]
     fn ours_takes_part_once_it_is_built() {
         let bin = tempfile::tempdir().unwrap();
-        let suite = Suite::new(bin.path(), Extent::Quick);
-        assert!(suite.contests().iter().all(|contest| contest.ours.is_none()));
+        let suite = Suite::new(bin.path(), SuiteSize::Quick);
+        assert!(suite.comparisons().iter().all(|contest| contest.ours.is_none()));
         std::fs::write(bin.path().join("bench_server"), "").unwrap();
-        assert!(suite.contests().iter().all(|contest| contest.ours.is_some()));
+        assert!(suite.comparisons().iter().all(|contest| contest.ours.is_some()));
     }
 }

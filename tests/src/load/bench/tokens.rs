@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::Context;
-use handlers::authorizer::{Claims, mint_hs256};
+use handlers::authorizer::{JwtClaims, mint_hs256};
 use handlers::id::{TenantId, UserId};
 use handlers::identity::Role;
 
@@ -40,7 +40,7 @@ pub fn write(folder: &Path) -> anyhow::Result<()> {
 }
 
 fn token(user: &str, role: Role) -> anyhow::Result<String> {
-    let claims = Claims {
+    let claims = JwtClaims {
         sub: UserId::parse(user)?,
         role,
         tenant: TenantId::parse("default")?,

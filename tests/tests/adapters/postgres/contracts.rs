@@ -15,7 +15,7 @@ async fn contract(fresh: impl Fn() -> PostgresSettings) {
         let log: Arc<dyn MessageLog> = Arc::new(log(&fresh()).await);
         log
     };
-    logs::all(fresh).await;
+    logs::run_suite(fresh).await;
 }
 
 #[tokio::test]
@@ -27,15 +27,15 @@ async fn a_server_keeps_the_contract() {
 #[tokio::test]
 async fn a_server_whose_transactions_are_serializable_keeps_the_contract() {
     let server = PostgresServer::start().unwrap();
-    server.ask("ALTER SYSTEM SET default_transaction_isolation = 'serializable'").unwrap();
-    server.ask("SELECT pg_reload_conf()").unwrap();
+    server.query("ALTER SYSTEM SET default_transaction_isolation = 'serializable'").unwrap();
+    server.query("SELECT pg_reload_conf()").unwrap();
     contract(|| settings(&server.url())).await;
 }
 
 #[tokio::test]
 async fn a_server_with_verified_tls_keeps_the_contract() {
-    let tls = Certificates::make().unwrap();
+    let tls = Certificates::generate().unwrap();
     let options = PostgresOptions { tls: Some(tls.clone()), ..PostgresOptions::default() };
-    let server = PostgresServer::with(options).unwrap();
+    let server = PostgresServer::start_with(options).unwrap();
     contract(|| PostgresSettings { ca_file: Some(tls.authority()), ..settings(&server.url()) }).await;
 }

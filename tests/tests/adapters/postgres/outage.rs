@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use handlers::ports::{LogError, MessageLog as _};
-use shim::postgres::{LinkState, Postgres, PostgresLog, PostgresRetention, PostgresSettings, PostgresTrouble};
+use shim::postgres::{
+    LinkState, PostgresClient, PostgresClientError, PostgresLog, PostgresRetention, PostgresSettings,
+};
 use tests::eventually;
-use tests::eventually::in_time;
+use tests::eventually::with_timeout;
 use tests::postgres::PostgresServer;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -22,16 +24,16 @@ fn quick(url: &str) -> PostgresSettings {
     }
 }
 
-async fn becomes(link: &Postgres, up: bool) {
-    let mut state = link.state();
-    let waited = state.wait_for(|state| (*state == LinkState::Up) == up);
-    in_time("the state of the link", waited).await.expect("the link is there");
+async fn becomes(link: &PostgresClient, up: bool) {
+    let mut state = link.link_state();
+    let waited = state.wait_for(|state| (*state == LinkState::Available) == up);
+    with_timeout("the state of the link", waited).await.expect("the link is there");
 }
 
-async fn quick_log(server: &PostgresServer) -> (Postgres, PostgresLog) {
+async fn quick_log(server: &PostgresServer) -> (PostgresClient, PostgresLog) {
     let link = connect(&quick(&server.url())).await;
-    let retention = PostgresRetention { entries: 10_000, age: Duration::from_secs(86_400) };
-    (link.clone(), PostgresLog::open(link, clock(), retention))
+    let retention = PostgresRetention { max_messages: 10_000, max_age: Duration::from_secs(86_400) };
+    (link.clone(), PostgresLog::open_log(link, clock(), retention))
 }
 
 /// Appends one after the other; answers what was acknowledged, and how it ended.
@@ -55,25 +57,25 @@ async fn a_killed_server_fails_fast_heals_and_keeps_what_was_acknowledged() {
     let appending = tasks.spawn(append_until_it_fails(log.clone()));
     eventually!("some appends", (log.heads(&[lobby()]).await.unwrap()[0].offset.0 >= 50).then_some(()));
     server.kill();
-    let (acknowledged, error) = in_time("an append to fail", appending).await.unwrap();
+    let (acknowledged, error) = with_timeout("an append to fail", appending).await.unwrap();
     assert!(matches!(error, LogError::Unavailable(_)), "{error:?}");
 
     eventually!("the breaker to open", {
         let _ = log.append(message("meanwhile")).await;
-        (*link.state().borrow() != LinkState::Up).then_some(())
+        (*link.link_state().borrow() != LinkState::Available).then_some(())
     });
     let started = Instant::now();
     for _ in 0..1_000 {
         let refused = log.append(message("meanwhile")).await;
         let Err(LogError::Unavailable(source)) = refused else { panic!("{refused:?}") };
         assert!(
-            matches!(source.downcast_ref(), Some(PostgresTrouble::Away)),
+            matches!(source.downcast_ref(), Some(PostgresClientError::CircuitOpen)),
             "an open breaker answers by itself: {source:?}"
         );
     }
     assert!(started.elapsed() < Duration::from_secs(1), "1,000 refusals took {:?}", started.elapsed());
 
-    server.revive().unwrap();
+    server.restart().unwrap();
     becomes(&link, true).await;
     let (_, kept) = offsets(&log).await;
     assert!(kept.len() >= acknowledged.len(), "{} were acknowledged, {} are there", acknowledged.len(), kept.len());
@@ -87,17 +89,17 @@ async fn a_killed_server_fails_fast_heals_and_keeps_what_was_acknowledged() {
 async fn connections_that_the_server_ends_are_made_anew_unnoticed() {
     let server = PostgresServer::start().unwrap();
     let link = connect(&settings(&server.url())).await;
-    let retention = PostgresRetention { entries: 10_000, age: Duration::from_secs(86_400) };
-    let log = PostgresLog::open(link.clone(), clock(), retention);
+    let retention = PostgresRetention { max_messages: 10_000, max_age: Duration::from_secs(86_400) };
+    let log = PostgresLog::open_log(link.clone(), clock(), retention);
     for round in 1..=5 {
         join_all((0..12).map(|number| log.append(message(&format!("m{round}-{number}"))))).await;
         server
-            .ask("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'twinway'")
+            .query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'twinway'")
             .unwrap();
         let first = log.append(message(&format!("m{round}"))).await.unwrap();
         assert!(!first.duplicate, "a repeatable statement does not notice");
     }
-    assert_eq!(*link.state().borrow(), LinkState::Up);
+    assert_eq!(*link.link_state().borrow(), LinkState::Available);
     assert_eq!(offsets(&log).await.1.len(), 65, "every append took effect once");
 }
 
@@ -106,11 +108,11 @@ async fn a_statement_that_waits_too_long_is_given_up_within_the_deadline() {
     let server = PostgresServer::start().unwrap();
     let (_link, log) = quick_log(&server).await;
     log.append(message("m1")).await.unwrap();
-    let schema = server.ask("SELECT nspname FROM pg_namespace WHERE nspname LIKE 'test%'").unwrap();
+    let schema = server.query("SELECT nspname FROM pg_namespace WHERE nspname LIKE 'test%'").unwrap();
     let hold = format!("BEGIN; SELECT 1 FROM {schema}.channels FOR UPDATE; SELECT pg_sleep(600)");
-    let mut holding = server.begin(&hold).unwrap();
+    let mut holding = server.start_query(&hold).unwrap();
     eventually!("the lock to be held", {
-        let waits = server.ask("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'").unwrap();
+        let waits = server.query("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'").unwrap();
         (waits == "1").then_some(())
     });
     let started = Instant::now();
@@ -120,7 +122,7 @@ async fn a_statement_that_waits_too_long_is_given_up_within_the_deadline() {
     assert_eq!(offsets(&log).await.1, [1], "reads go on");
     holding.kill().unwrap();
     holding.wait().unwrap();
-    server.ask("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'").unwrap();
+    server.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'").unwrap();
     let appended = eventually!("the append to succeed", log.append(message("m2")).await.ok());
     assert_eq!(appended.position.offset.0, 2, "the one that was given up did nothing, or is this one");
 }
@@ -133,15 +135,15 @@ async fn a_full_disk_refuses_appends_and_goes_on_reading() {
     log.append(message("m1")).await.unwrap();
     let full = "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
                 RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = 'disk_full'; END $$";
-    server.ask(full).unwrap();
+    server.query(full).unwrap();
     let schema = &settings.schema;
     server
-        .ask(&format!("CREATE TRIGGER full_disk BEFORE INSERT ON {schema}.messages EXECUTE FUNCTION refuse()"))
+        .query(&format!("CREATE TRIGGER full_disk BEFORE INSERT ON {schema}.messages EXECUTE FUNCTION refuse()"))
         .unwrap();
     let refused = log.append(message("m2")).await;
     assert!(matches!(refused, Err(LogError::Full(_))), "{refused:?}");
     assert_eq!(offsets(&log).await, (1, vec![1]), "reads go on");
-    server.ask(&format!("DROP TRIGGER full_disk ON {schema}.messages")).unwrap();
+    server.query(&format!("DROP TRIGGER full_disk ON {schema}.messages")).unwrap();
     assert_eq!(log.append(message("m2")).await.unwrap().position.offset.0, 2, "nothing was half done");
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 use handlers::memory::ManualClock;
-use handlers::ports::{Append, Clock as _, MessageLog as _};
-use shim::postgres::{Postgres, PostgresLog, PostgresRetention};
+use handlers::ports::{AppendRequest, Clock as _, MessageLog as _};
+use shim::postgres::{PostgresClient, PostgresLog, PostgresRetention};
 use tests::eventually;
 use tests::postgres::PostgresServer;
 
@@ -14,7 +14,7 @@ use super::{clock, connect, message, offsets, settings};
 
 struct World {
     _server: PostgresServer,
-    link: Postgres,
+    link: PostgresClient,
     clock: Arc<ManualClock>,
     log: PostgresLog,
 }
@@ -23,15 +23,15 @@ async fn world(entries: u64) -> World {
     let server = PostgresServer::start().unwrap();
     let link = connect(&settings(&server.url())).await;
     let clock = clock();
-    let retention = PostgresRetention { entries, age: Duration::from_secs(100) };
-    let log = PostgresLog::open(link.clone(), clock.clone(), retention);
+    let retention = PostgresRetention { max_messages: entries, max_age: Duration::from_secs(100) };
+    let log = PostgresLog::open_log(link.clone(), clock.clone(), retention);
     World { _server: server, link, clock, log }
 }
 
 impl World {
     async fn append(&self, numbers: std::ops::RangeInclusive<u64>) {
         let at = self.clock.now();
-        let append = |number| self.log.append(Append { sent_at: at, ..message(&format!("m{number}")) });
+        let append = |number| self.log.append(AppendRequest { sent_at: at, ..message(&format!("m{number}")) });
         stream::iter(numbers.map(append)).buffer_unordered(16).for_each(async |appended| drop(appended.unwrap())).await;
     }
 }
@@ -46,7 +46,7 @@ async fn the_oldest_go_first_with_their_ids() {
     eventually!("ten to be left", (offsets(&world.log).await == (16, kept.clone())).then_some(()));
     assert!(world.log.append(message("m16")).await.unwrap().duplicate, "the oldest kept one is known");
     assert!(!world.log.append(message("m1")).await.unwrap().duplicate, "a forgotten one is new");
-    assert_eq!(world.link.metrics().expired.get(), 15);
+    assert_eq!(world.link.metrics().expired_messages.get(), 15);
 }
 
 #[tokio::test]

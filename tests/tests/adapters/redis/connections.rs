@@ -7,25 +7,25 @@ use handlers::audience::Audience;
 use handlers::channel::Channel;
 use handlers::id::{ConnectionId, TenantId, UserId};
 use handlers::identity::{Identity, Role};
-use handlers::ports::{Clock as _, Connection, ConnectionStore as _};
+use handlers::ports::{ClientConnection, Clock as _, ConnectionStore as _};
 use redis::cmd;
-use shim::redis::{Redis, RedisConnections};
+use shim::redis::{RedisClient, RedisConnections};
 use tests::redis::RedisServer;
 
 use super::{clock, connect, settings};
 
 struct World {
     server: RedisServer,
-    redis: Redis,
+    redis: RedisClient,
     store: RedisConnections,
-    alice: Connection,
+    alice: ClientConnection,
 }
 
 async fn world() -> World {
     let server = RedisServer::start().unwrap();
     let redis = connect(&settings(&server.url())).await;
     let clock = clock();
-    let alice = Connection {
+    let alice = ClientConnection {
         id: ConnectionId::parse("aliceAAAAAAAAAA=").unwrap(),
         identity: Identity {
             tenant: tenant(),
@@ -50,11 +50,12 @@ fn lobby() -> Channel {
 #[tokio::test]
 async fn a_listing_takes_out_what_has_no_record() {
     let World { server: _server, redis, store, alice } = world().await;
-    store.put(&alice).await.unwrap();
-    let _: u64 = redis.query(cmd("DEL").arg(redis.key(&format!("connection:{{{}}}", alice.id)))).await.unwrap();
-    let page = store.members(&Audience::Channel(lobby()), None, 10).await.unwrap();
+    store.put_connection(&alice).await.unwrap();
+    let _: u64 =
+        redis.query(cmd("DEL").arg(redis.prefixed_key(&format!("connection:{{{}}}", alice.id)))).await.unwrap();
+    let page = store.list_members(&Audience::Channel(lobby()), None, 10).await.unwrap();
     assert!(page.items.is_empty() && page.total == 0, "{page:?}");
-    let key = redis.key("index:{joined/acme/room:lobby}");
+    let key = redis.prefixed_key("index:{joined/acme/room:lobby}");
     let left: Vec<String> = redis.query(cmd("ZRANGE").arg(key).arg(0).arg(-1)).await.unwrap();
     assert!(left.iter().all(|entry| entry.starts_with('e')), "only what says when it ends is left: {left:?}");
     assert_eq!(store.occupied_channels(&tenant(), None, 10).await.unwrap().total, 0, "and the room is empty");
@@ -63,22 +64,22 @@ async fn a_listing_takes_out_what_has_no_record() {
 #[tokio::test]
 async fn a_listing_takes_out_what_the_record_does_not_confirm() {
     let World { server: _server, redis, store, alice } = world().await;
-    store.put(&alice).await.unwrap();
-    let attic = redis.key("index:{joined/acme/room:attic}");
+    store.put_connection(&alice).await.unwrap();
+    let attic = redis.prefixed_key("index:{joined/acme/room:attic}");
     let _: u64 = redis.query(cmd("ZADD").arg(&attic).arg(0).arg(format!("c{}", alice.id))).await.unwrap();
     let audience = Audience::Channel(Channel::from_key("acme/room:attic").unwrap());
-    let page = store.members(&audience, None, 10).await.unwrap();
+    let page = store.list_members(&audience, None, 10).await.unwrap();
     assert!(page.items.is_empty() && page.total == 0, "{page:?}");
-    let lobby = store.members(&Audience::Channel(lobby()), None, 10).await.unwrap();
+    let lobby = store.list_members(&Audience::Channel(lobby()), None, 10).await.unwrap();
     assert_eq!(lobby.total, 1, "what it does confirm stays");
 }
 
 #[tokio::test]
 async fn records_live_a_day() {
     let World { server: _server, redis, store, alice } = world().await;
-    store.put(&alice).await.unwrap();
+    store.put_connection(&alice).await.unwrap();
     store.change_channels(&alice.id, &[Channel::from_key("acme/room:attic").unwrap()], &[]).await.unwrap();
-    let key = redis.key(&format!("connection:{{{}}}", alice.id));
+    let key = redis.prefixed_key(&format!("connection:{{{}}}", alice.id));
     let life: i64 = redis.query(cmd("PTTL").arg(&key)).await.unwrap();
     assert!((86_300_000..=86_400_000).contains(&life), "it lives for {life} ms");
     let record: String = redis.query(cmd("GET").arg(&key)).await.unwrap();
@@ -92,15 +93,15 @@ async fn operations_ask_as_much_as_documented() {
     alice.channels.clear();
     let attic = [Channel::from_key("acme/room:attic").unwrap()];
     // Scripts are sent whole once.
-    store.put(&alice).await.unwrap();
+    store.put_connection(&alice).await.unwrap();
     store.change_channels(&alice.id, &attic, &[]).await.unwrap();
-    store.remove(&alice.id).await.unwrap();
+    store.delete_connection(&alice.id).await.unwrap();
 
     let asked = || calls(&server);
     asked();
-    store.put(&alice).await.unwrap();
+    store.put_connection(&alice).await.unwrap();
     assert_eq!(asked(), counts(&[("set", 1), ("zadd", 3), ("pexpire", 3)]), "connect");
-    store.find(&alice.id).await.unwrap();
+    store.find_connection(&alice.id).await.unwrap();
     assert_eq!(asked(), counts(&[("get", 1)]), "find");
     store.change_channels(&alice.id, &attic, &[]).await.unwrap();
     let join = [("evalsha", 1), ("get", 2), ("set", 1), ("zadd", 2), ("pexpire", 2)];
@@ -108,7 +109,7 @@ async fn operations_ask_as_much_as_documented() {
     store.change_channels(&alice.id, &[], &attic).await.unwrap();
     let leave = [("evalsha", 1), ("get", 2), ("set", 1), ("zrem", 2), ("zlexcount", 2)];
     assert_eq!(asked(), counts(&leave), "leave, the last member");
-    store.remove(&alice.id).await.unwrap();
+    store.delete_connection(&alice.id).await.unwrap();
     let disconnect = [("evalsha", 1), ("get", 1), ("del", 1), ("set", 1), ("zrem", 3)];
     assert_eq!(asked(), counts(&disconnect), "disconnect");
 }
@@ -119,8 +120,8 @@ fn counts(expected: &[(&str, u64)]) -> BTreeMap<String, u64> {
 
 /// How often each command was called since the last time, without the monitor's and the harness's own.
 fn calls(server: &RedisServer) -> BTreeMap<String, u64> {
-    let told = server.ask(&["INFO", "commandstats"]).unwrap();
-    server.ask(&["CONFIG", "RESETSTAT"]).unwrap();
+    let told = server.run_command(&["INFO", "commandstats"]).unwrap();
+    server.run_command(&["CONFIG", "RESETSTAT"]).unwrap();
     let line = |line: &str| {
         let (name, numbers) = line.trim().strip_prefix("cmdstat_")?.split_once(':')?;
         let calls = numbers.strip_prefix("calls=")?.split(',').next()?.parse().ok()?;

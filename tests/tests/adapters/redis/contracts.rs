@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use handlers::conformance::connections::Fixture;
+use handlers::conformance::connections::ConnectionStoreFixture;
 use handlers::conformance::{connections, log as logs};
 use handlers::ports::{Clock as _, MessageLog};
-use shim::redis::{RedisConnections, RedisSettings, Topology};
+use shim::redis::{RedisConnections, RedisSettings, RedisTopology};
 use shim::secret::Secret;
 use tests::redis::{Certificates, RedisCluster, RedisOptions, RedisSentinels, RedisServer};
 
@@ -15,17 +15,17 @@ use super::{clock, connect, log, settings};
 const RIGHTS: &str = "~test* &test* -@all +@read +@write +@stream +@scripting +@pubsub +@connection +info +time +wait";
 
 async fn both(settings: &RedisSettings) {
-    connections::all(async || {
+    connections::run_suite(async || {
         let clock = clock();
         let store = Arc::new(RedisConnections::new(connect(settings).await, clock.clone()));
-        Fixture { store, now: clock.now(), clock: Some(clock) }
+        ConnectionStoreFixture { store, now: clock.now(), clock: Some(clock) }
     })
     .await;
     let fresh = async || {
         let log: Arc<dyn MessageLog> = log(connect(settings).await).await;
         log
     };
-    logs::all(fresh).await;
+    logs::run_suite(fresh).await;
 }
 
 #[tokio::test]
@@ -36,10 +36,10 @@ async fn a_server_keeps_the_contracts() {
 
 #[tokio::test]
 async fn a_server_with_tls_and_users_keeps_the_contracts() {
-    let tls = Certificates::make().unwrap();
+    let tls = Certificates::generate().unwrap();
     let rules = format!("alice on >wonder&land {RIGHTS}");
-    let options = RedisOptions { tls: Some(tls.clone()), ..RedisOptions::default() }.with("user", &rules);
-    let server = RedisServer::with(options).unwrap();
+    let options = RedisOptions { tls: Some(tls.clone()), ..RedisOptions::default() }.with_setting("user", &rules);
+    let server = RedisServer::start_with(options).unwrap();
     let user = RedisSettings {
         username: Some("alice".to_owned()),
         password: Some(Secret::new("wonder&land")),
@@ -54,7 +54,7 @@ async fn a_cluster_with_users_keeps_the_contracts() {
     let cluster = RedisCluster::start().unwrap();
     for node in cluster.nodes() {
         let user = format!("ACL SETUSER alice on >pw {RIGHTS} +cluster|slots");
-        node.ask(&user.split(' ').collect::<Vec<_>>()).unwrap();
+        node.run_command(&user.split(' ').collect::<Vec<_>>()).unwrap();
     }
     let (username, password) = (Some("alice".to_owned()), Some(Secret::new("pw")));
     both(&RedisSettings { username, password, ..cluster_settings(&cluster) }).await;
@@ -71,10 +71,10 @@ async fn sentinels_keep_the_contracts_also_after_a_failover() {
 
 pub(crate) fn cluster_settings(cluster: &RedisCluster) -> RedisSettings {
     let urls = cluster.urls().iter().map(|url| Secret::new(url)).collect();
-    RedisSettings { urls, topology: Topology::Cluster, ..settings("redis://unused") }
+    RedisSettings { urls, topology: RedisTopology::Cluster, ..settings("redis://unused") }
 }
 
 pub(crate) fn sentinel_settings(sentinels: &RedisSentinels) -> RedisSettings {
     let urls = sentinels.urls().iter().map(|url| Secret::new(url)).collect();
-    RedisSettings { urls, topology: Topology::Sentinel, ..settings("redis://unused") }
+    RedisSettings { urls, topology: RedisTopology::Sentinel, ..settings("redis://unused") }
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use handlers::channel::Channel;
 use handlers::id::{ConnectionId, MessageId, TenantId, UserId};
 use handlers::identity::{Identity, Role};
-use handlers::ports::{Append, Clock as _, Connection, ConnectionStore as _, MessageLog as _, Sender};
+use handlers::ports::{
+    AppendRequest, ClientConnection, Clock as _, ConnectionStore as _, MessageLog as _, MessageSender,
+};
 use serde_json::value::RawValue;
 use shim::redis::{RedisConnections, RedisLog, RedisRetention};
 use tests::redis::RedisServer;
@@ -23,13 +25,13 @@ const PER_MESSAGE: u64 = 210;
 
 /// Bytes that Redis has allocated for data and its own structures.
 fn used(server: &RedisServer) -> u64 {
-    let told = server.ask(&["INFO", "memory"]).unwrap();
+    let told = server.run_command(&["INFO", "memory"]).unwrap();
     let line = told.lines().find_map(|line| line.trim().strip_prefix("used_memory_dataset:")).unwrap();
     line.parse().unwrap()
 }
 
-fn connection(number: u64, rooms: &[Channel]) -> Connection {
-    Connection {
+fn connection(number: u64, rooms: &[Channel]) -> ClientConnection {
+    ClientConnection {
         id: ConnectionId::parse(&format!("{number:0>15}=")).unwrap(),
         identity: Identity {
             tenant: TenantId::parse("acme").unwrap(),
@@ -49,7 +51,7 @@ async fn connections_take_no_more_than_documented() {
     let rooms: Vec<_> = (0..20).map(|room| Channel::from_key(&format!("acme/room:{room}")).unwrap()).collect();
     let empty = used(&server);
     for number in 0..CONNECTIONS {
-        store.put(&connection(number, &[])).await.unwrap();
+        store.put_connection(&connection(number, &[])).await.unwrap();
     }
     let connected = used(&server);
     for number in 0..CONNECTIONS {
@@ -66,15 +68,15 @@ async fn connections_take_no_more_than_documented() {
 async fn messages_take_no_more_than_documented() {
     let server = RedisServer::start().unwrap();
     let redis = connect(&settings(&server.url())).await;
-    let retention = RedisRetention { entries: 10_000, age: std::time::Duration::from_secs(86_400) };
-    let log = RedisLog::open(redis, clock(), retention).await.unwrap();
+    let retention = RedisRetention { max_messages: 10_000, max_age: std::time::Duration::from_secs(86_400) };
+    let log = RedisLog::open_log(redis, clock(), retention).await.unwrap();
     let body: Arc<RawValue> = RawValue::from_string(format!("{:?}", "x".repeat(98))).unwrap().into();
     let empty = used(&server);
     for number in 0..MESSAGES {
         let user = UserId::parse(&format!("user-{}", number % CHANNELS)).unwrap();
-        let append = Append {
+        let append = AppendRequest {
             channel: Channel::from_key(&format!("acme/conversation:{user}")).unwrap(),
-            sender: Sender { user, role: Role::User },
+            sender: MessageSender { user, role: Role::User },
             id: MessageId::parse(&format!("0192f0c1-7b9e-7cc3-98c4-{number:0>12}")).unwrap(),
             sent_at: clock().now(),
             body: body.clone(),

@@ -6,8 +6,8 @@ use handlers::channel::Offset;
 use handlers::conformance::log as logs;
 use handlers::ports::{LogError, MessageLog, Timestamp};
 use redis::cmd;
-use shim::redis::{LinkState, Redis, RedisSettings, RedisTrouble, StartError};
-use tests::eventually::in_time;
+use shim::redis::{LinkState, RedisClient, RedisClientError, RedisSettings, RedisStartupError};
+use tests::eventually::with_timeout;
 use tests::redis::{RedisCluster, RedisOptions, RedisSentinels, RedisServer};
 use tokio::time::Instant;
 
@@ -15,14 +15,14 @@ use super::contracts::{cluster_settings, sentinel_settings};
 use super::log::message;
 use super::{connect, log, settings};
 
-async fn ping(redis: &Redis) -> Result<String, RedisTrouble> {
+async fn ping(redis: &RedisClient) -> Result<String, RedisClientError> {
     redis.query(cmd("ECHO").arg("there")).await
 }
 
-async fn becomes(redis: &Redis, up: bool) {
-    let mut state = redis.state();
-    let waited = state.wait_for(|state| (*state == LinkState::Up) == up);
-    in_time("the state of the link", waited).await.expect("the link is there");
+async fn becomes(redis: &RedisClient, up: bool) {
+    let mut state = redis.link_state();
+    let waited = state.wait_for(|state| (*state == LinkState::Available) == up);
+    with_timeout("the state of the link", waited).await.expect("the link is there");
 }
 
 fn quick(url: &str) -> RedisSettings {
@@ -31,17 +31,17 @@ fn quick(url: &str) -> RedisSettings {
 
 #[tokio::test]
 async fn a_killed_server_fails_fast_and_heals() {
-    let mut server = RedisServer::with(RedisOptions { append_only: true, ..RedisOptions::default() }).unwrap();
+    let mut server = RedisServer::start_with(RedisOptions { append_only: true, ..RedisOptions::default() }).unwrap();
     let redis = connect(&quick(&server.url())).await;
     ping(&redis).await.unwrap();
     server.kill();
     becomes(&redis, false).await;
     let started = Instant::now();
     for _ in 0..1_000 {
-        assert!(matches!(ping(&redis).await, Err(RedisTrouble::Away)), "an open breaker answers by itself");
+        assert!(matches!(ping(&redis).await, Err(RedisClientError::CircuitOpen)), "an open breaker answers by itself");
     }
     assert!(started.elapsed() < Duration::from_secs(1), "1,000 refusals took {:?}", started.elapsed());
-    server.revive().unwrap();
+    server.restart().unwrap();
     becomes(&redis, true).await;
     assert_eq!(ping(&redis).await.unwrap(), "there");
 }
@@ -50,7 +50,7 @@ async fn a_killed_server_fails_fast_and_heals() {
 async fn a_paused_server_fails_within_the_deadline_and_heals() {
     let server = RedisServer::start().unwrap();
     let redis = connect(&quick(&server.url())).await;
-    server.pause().unwrap();
+    server.suspend().unwrap();
     let started = Instant::now();
     let trouble = ping(&redis).await.unwrap_err();
     assert!(trouble.is_transient(), "{trouble:?}");
@@ -67,10 +67,10 @@ async fn connections_that_the_server_ends_are_made_anew() {
     let redis = connect(&settings(&server.url())).await;
     for _ in 0..5 {
         ping(&redis).await.unwrap();
-        server.ask(&["CLIENT", "KILL", "TYPE", "normal"]).unwrap();
+        server.run_command(&["CLIENT", "KILL", "TYPE", "normal"]).unwrap();
         assert_eq!(ping(&redis).await.unwrap(), "there", "a repeatable command does not notice");
     }
-    assert_eq!(*redis.state().borrow(), LinkState::Up);
+    assert_eq!(*redis.link_state().borrow(), LinkState::Available);
 }
 
 #[tokio::test]
@@ -78,9 +78,9 @@ async fn a_server_that_becomes_read_only_is_away_until_it_is_not() {
     let server = RedisServer::start().unwrap();
     let master = RedisServer::start().unwrap();
     let redis = connect(&quick(&server.url())).await;
-    server.ask(&["REPLICAOF", "127.0.0.1", &master.port().to_string()]).unwrap();
+    server.run_command(&["REPLICAOF", "127.0.0.1", &master.port().to_string()]).unwrap();
     becomes(&redis, false).await;
-    server.ask(&["REPLICAOF", "NO", "ONE"]).unwrap();
+    server.run_command(&["REPLICAOF", "NO", "ONE"]).unwrap();
     becomes(&redis, true).await;
     ping(&redis).await.unwrap();
 }
@@ -98,26 +98,33 @@ impl Refuses {
     fn begin(self, server: &RedisServer) {
         match self {
             Self::ToSave => server.fail_to_save().unwrap(),
-            Self::WithoutReplicas => drop(server.ask(&["CONFIG", "SET", "min-replicas-to-write", "1"]).unwrap()),
+            Self::WithoutReplicas => {
+                drop(server.run_command(&["CONFIG", "SET", "min-replicas-to-write", "1"]).unwrap())
+            }
         }
     }
 
     fn end(self, server: &RedisServer) {
         match self {
             Self::ToSave => server.save().unwrap(),
-            Self::WithoutReplicas => drop(server.ask(&["CONFIG", "SET", "min-replicas-to-write", "0"]).unwrap()),
+            Self::WithoutReplicas => {
+                drop(server.run_command(&["CONFIG", "SET", "min-replicas-to-write", "0"]).unwrap())
+            }
         }
     }
 
     /// The port of the server that is told to refuse, with what helps.
     async fn told(self, settings: RedisSettings) -> String {
-        let (address, text) = match (self, Redis::connect(settings).await.err().expect("a link that is of no use")) {
-            (Self::ToSave, error @ StartError::CannotSave { .. }) => (error.to_string(), "run BGSAVE"),
-            (Self::WithoutReplicas, error @ StartError::NoReplicas { .. }) => {
-                (error.to_string(), "min-replicas-to-write")
-            }
-            (_, other) => panic!("{self:?}: {other:?}"),
-        };
+        let (address, text) =
+            match (self, RedisClient::connect(settings).await.err().expect("a link that is of no use")) {
+                (Self::ToSave, error @ RedisStartupError::PersistenceFailed { .. }) => {
+                    (error.to_string(), "run BGSAVE")
+                }
+                (Self::WithoutReplicas, error @ RedisStartupError::TooFewReplicas { .. }) => {
+                    (error.to_string(), "min-replicas-to-write")
+                }
+                (_, other) => panic!("{self:?}: {other:?}"),
+            };
         assert!(address.contains(text), "{address}");
         address.split("127.0.0.1:").nth(1).unwrap().split(' ').next().unwrap().to_owned()
     }
@@ -133,13 +140,13 @@ async fn a_server_that_refuses_writes_is_away_until_it_takes_them() {
             refuses.begin(&server);
             // Nobody writes meanwhile: the question finds it out.
             becomes(&redis, false).await;
-            assert!(matches!(ping(&redis).await, Err(RedisTrouble::Away)), "{refuses:?}");
+            assert!(matches!(ping(&redis).await, Err(RedisClientError::CircuitOpen)), "{refuses:?}");
             assert_eq!(refuses.told(quick(&server.url())).await, server.port().to_string());
             refuses.end(&server);
             becomes(&redis, true).await;
             assert_eq!(ping(&redis).await.unwrap(), "there");
         }
-        assert_eq!(server.ask(&["DBSIZE"]).unwrap(), "0", "a question left something behind");
+        assert_eq!(server.run_command(&["DBSIZE"]).unwrap(), "0", "a question left something behind");
     }
 }
 
@@ -147,7 +154,7 @@ async fn a_server_that_refuses_writes_is_away_until_it_takes_them() {
 async fn a_cluster_is_away_while_one_of_its_nodes_refuses_writes() {
     let cluster = RedisCluster::start().unwrap();
     let settings = RedisSettings { prefix: "refusing".to_owned(), ..cluster_settings(&cluster) };
-    let redis = Redis::connect(settings.clone()).await.unwrap();
+    let redis = RedisClient::connect(settings.clone()).await.unwrap();
     for (node, refuses) in cluster.nodes().iter().zip([Refuses::ToSave, Refuses::WithoutReplicas, Refuses::ToSave]) {
         refuses.begin(node);
         becomes(&redis, false).await;
@@ -171,7 +178,7 @@ async fn what_is_written_while_writes_are_refused_was_not_written() {
             let refused = log.append(message(1_000 + number, Timestamp(1))).await;
             assert!(matches!(refused, Err(LogError::Unavailable(_))), "{refuses:?}: {refused:?}");
         }
-        assert_ne!(*redis.state().borrow(), LinkState::Up, "{refuses:?}: nobody was told");
+        assert_ne!(*redis.link_state().borrow(), LinkState::Available, "{refuses:?}: nobody was told");
         refuses.end(&server);
         becomes(&redis, true).await;
         assert_eq!(log.append(message(2, Timestamp(1))).await.unwrap().position.offset, Offset(2), "{refuses:?}");
@@ -187,7 +194,7 @@ async fn a_link_follows_a_failover() {
     let epoch = before.heads(std::slice::from_ref(&lobby)).await.unwrap()[0].epoch.clone();
     sentinels.fail_over().unwrap();
     becomes(&redis, true).await;
-    let head = in_time("the new master", async {
+    let head = with_timeout("the new master", async {
         loop {
             match before.heads(std::slice::from_ref(&lobby)).await {
                 Ok(heads) => break heads[0].clone(),

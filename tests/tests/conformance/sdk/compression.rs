@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
-use tests::conformance::world::World;
+use tests::conformance::world::CaseWorld;
 use tokio::process::Command;
 
 use super::{javascript_packages, python_packages, source};
@@ -21,7 +21,7 @@ fn bodies() -> Vec<String> {
 }
 
 async fn converse(program: &mut Command, extensions: &str) -> anyhow::Result<()> {
-    let world = World::local();
+    let world = CaseWorld::local();
     let api = world.standard().await?;
     let sizes = [100, 1_000, 20_000, 131_072, 100];
     let endpoint = format!("ws://{}{}", api.place.authority, api.place.path());

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use serde_json::json;
-use tests::client::raw::Raw;
+use tests::client::raw::RawConnection;
 use tests::server::STAGE;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
@@ -16,10 +16,10 @@ async fn a_frame_over_the_quota_is_closed_with_1009() {
     for bytes in [40 * 1024, 10 * 1024 * 1024] {
         let mut alice = scene.user("alice").await;
         alice.send_text(&"x".repeat(bytes)).await;
-        let ending = alice.closed().await;
+        let ending = alice.wait_closed().await;
         assert_eq!((ending.code, ending.reason.as_str()), (1009, "Frame too big"), "{bytes} bytes");
     }
-    scene.server.until_metric("twinway_session_closed_total{cause=\"frame_too_big\"}", 2.0).await;
+    scene.server.wait_for_metric("twinway_session_closed_total{cause=\"frame_too_big\"}", 2.0).await;
     scene.end().await;
 }
 
@@ -35,11 +35,11 @@ async fn a_message_in_frames_is_bounded_as_a_whole() {
     for position in 0..4 {
         alice.send_message(part(position, 3)).await;
     }
-    assert_eq!(alice.next_of("error").await["code"], "bad_json");
+    assert_eq!(alice.next_of_type("error").await["code"], "bad_json");
     for position in 0..5 {
         alice.send_message(part(position, 4)).await;
     }
-    assert_eq!(alice.closed().await.code, 1009);
+    assert_eq!(alice.wait_closed().await.code, 1009);
     scene.end().await;
 }
 
@@ -49,10 +49,10 @@ async fn text_that_is_not_utf_8_and_binary_frames_are_told_apart() {
     let mut alice = scene.user("alice").await;
     let not_utf_8 = Frame::message(Bytes::from_static(b"{\"action\":\"\xff\xfe\"}"), OpCode::Data(Data::Text), true);
     alice.send_message(Message::Frame(not_utf_8)).await;
-    assert_eq!(alice.closed().await.code, 1007);
+    assert_eq!(alice.wait_closed().await.code, 1007);
     let mut bob = scene.user("bob").await;
     bob.send_message(Message::binary(b"{\"action\":\"ping\"}".to_vec())).await;
-    let ending = bob.closed().await;
+    let ending = bob.wait_closed().await;
     assert_eq!((ending.code, ending.reason.as_str()), (1003, "Binary frames are not supported"));
     scene.end().await;
 }
@@ -70,7 +70,7 @@ async fn bytes_that_are_no_frames_are_closed_with_1002() {
         ("a continuation of nothing", b"\x80\x82\0\0\0\0{}"),
     ];
     for (what, bytes) in cases {
-        let mut raw = Raw::upgrade(scene.server.traffic, &format!("/{STAGE}"), &scene.token("alice")).await;
+        let mut raw = RawConnection::upgrade(scene.server.traffic, &format!("/{STAGE}"), &scene.token("alice")).await;
         raw.write(bytes).await;
         assert_eq!(raw.close_code().await, Some(1002), "{what}");
     }
@@ -80,10 +80,10 @@ async fn bytes_that_are_no_frames_are_closed_with_1002() {
 #[tokio::test]
 async fn a_connection_that_breaks_in_the_middle_of_a_frame_is_lost_and_forgotten() {
     let scene = Scene::begin().await;
-    let mut raw = Raw::upgrade(scene.server.traffic, &format!("/{STAGE}"), &scene.token("alice")).await;
+    let mut raw = RawConnection::upgrade(scene.server.traffic, &format!("/{STAGE}"), &scene.token("alice")).await;
     raw.write(b"\x81\xfe\x10\x00\0\0\0\0{\"action\"").await;
     drop(raw);
-    scene.server.until_metric("twinway_session_closed_total{cause=\"connection_lost\"}", 1.0).await;
+    scene.server.wait_for_metric("twinway_session_closed_total{cause=\"connection_lost\"}", 1.0).await;
     let mut root = scene.user("root").await;
     let online = root.request(json!({"action": "presence", "channel": "everyone"})).await;
     assert_eq!(online["channels"]["everyone"]["connections"], 2);

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use tests::client::Client;
-use tests::client::http::Http;
-use tests::client::raw::Raw;
-use tests::server::{SECRET, STAGE, Server};
-use tests::world::{Grant, sign};
+use tests::client::http::HttpCaller;
+use tests::client::raw::RawConnection;
+use tests::server::{SECRET, STAGE, TwinwayServer};
+use tests::world::{TokenClaims, sign_token};
 
 use super::{Scene, dial};
 
@@ -16,10 +16,10 @@ const HEADER_TIMEOUT: &str = "300ms";
 #[tokio::test]
 async fn a_token_that_is_not_good_is_answered_401() {
     let scene = Scene::begin().await;
-    let alice = Grant::user("alice");
-    let good = sign(SECRET, &alice);
+    let alice = TokenClaims::user("alice");
+    let good = sign_token(SECRET, &alice);
     let expired = shim_expired(&alice);
-    let foreign = sign("the-secret-of-somebody-else-32-by", &alice);
+    let foreign = sign_token("the-secret-of-somebody-else-32-by", &alice);
     let (head, tail) = good.split_at(good.len() - 4);
     let unsigned = "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.eyJzdWIiOiJhbGljZSIsInJvbGUiOiJhZG1pbiJ9.".to_owned();
     let changed = format!("{head}{}", tail.chars().rev().collect::<String>());
@@ -30,10 +30,10 @@ async fn a_token_that_is_not_good_is_answered_401() {
         ("unsigned", unsigned),
         ("nonsense", "x".to_owned()),
     ] {
-        let refusal = Client::dial(&scene.server.socket_url(), what).bearing(&token).refused().await;
+        let refusal = Client::dial(&scene.server.socket_url(), what).with_token(&token).expect_rejection().await;
         assert_eq!((refusal.status, refusal.message().as_str()), (401, "Unauthorized"), "{what}");
     }
-    let missing = Client::dial(&scene.server.socket_url(), "nobody").refused().await;
+    let missing = Client::dial(&scene.server.socket_url(), "nobody").expect_rejection().await;
     assert_eq!((missing.status, missing.message().as_str()), (401, "Unauthorized"));
     // The ways in for clients that are no browsers.
     let by_query = format!("{}?token={good}", scene.server.socket_url());
@@ -45,9 +45,9 @@ async fn a_token_that_is_not_good_is_answered_401() {
 }
 
 /// A token that ended longer ago than clocks may be apart.
-fn shim_expired(grant: &Grant) -> String {
-    let now = system_clock::current_time().seconds();
-    let claims = handlers::authorizer::Claims {
+fn shim_expired(grant: &TokenClaims) -> String {
+    let now = system_clock::current_time().unix_seconds();
+    let claims = handlers::authorizer::JwtClaims {
         sub: handlers::id::UserId::parse(&grant.user).unwrap(),
         role: grant.role,
         tenant: handlers::id::TenantId::default_tenant(),
@@ -65,23 +65,24 @@ async fn what_is_no_handshake_of_this_api_is_answered_by_its_kind() {
     let address = scene.server.traffic;
     let token = scene.token("alice");
     for path in ["nothing", "", "prod/deeper"] {
-        let refusal = Client::dial(&format!("ws://{address}/{path}"), "alice").bearing(&token).refused().await;
+        let refusal =
+            Client::dial(&format!("ws://{address}/{path}"), "alice").with_token(&token).expect_rejection().await;
         assert_eq!((refusal.status, refusal.message().as_str()), (403, "Forbidden"), "/{path}");
     }
     let long = format!("{}?token={token}&x={}", scene.server.socket_url(), "y".repeat(5_000));
-    assert_eq!(Client::dial(&long, "alice").refused().await.status, 414);
+    assert_eq!(Client::dial(&long, "alice").expect_rejection().await.status, 414);
 
-    let http = Http::of(&format!("http://{address}"));
+    let http = HttpCaller::with_base_url(&format!("http://{address}"));
     let plain = http.get(&format!("/{STAGE}")).await;
     assert_eq!((plain.status, plain.body.len()), (426, 0));
-    let upgrade = Raw::upgrade_request(&format!("/{STAGE}"), &token);
+    let upgrade = RawConnection::upgrade_request(&format!("/{STAGE}"), &token);
     for (from, to, status) in [
         ("Sec-WebSocket-Version: 13", "Sec-WebSocket-Version: 8", "400"),
         ("dGhlIHNhbXBsZSBub25jZQ==", "c2hvcnQ=", "400"),
         ("GET /", "GE T /", "400"),
         ("Host: localhost", "Host: localhost\r\nX-Big: BIG", "431"),
     ] {
-        let mut raw = Raw::connect(address).await;
+        let mut raw = RawConnection::connect(address).await;
         raw.write(upgrade.replace(from, to).replace("BIG", &"z".repeat(64 * 1024)).as_bytes()).await;
         let head = raw.read_head().await;
         assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{to:.40}: {head}");
@@ -91,20 +92,20 @@ async fn what_is_no_handshake_of_this_api_is_answered_by_its_kind() {
 
 #[tokio::test]
 async fn a_client_that_does_not_finish_its_handshake_is_cut() {
-    let launch = Server::launch().in_memory().with("TWINWAY_HEADER_TIMEOUT", HEADER_TIMEOUT);
+    let launch = TwinwayServer::launch().in_memory().with_env("TWINWAY_HEADER_TIMEOUT", HEADER_TIMEOUT);
     let scene = Scene::with(launch.start().await).await;
     let silent = async {
-        let mut raw = Raw::connect(scene.server.traffic).await;
+        let mut raw = RawConnection::connect(scene.server.traffic).await;
         raw.read_to_end().await
     };
     let half = async {
-        let mut raw = Raw::connect(scene.server.traffic).await;
+        let mut raw = RawConnection::connect(scene.server.traffic).await;
         raw.write(b"GET /prod HTTP/1.1\r\nHost: loc").await;
         raw.read_to_end().await
     };
     let drip = async {
-        let mut raw = Raw::connect(scene.server.traffic).await;
-        let request = Raw::upgrade_request("/prod", &scene.token("alice"));
+        let mut raw = RawConnection::connect(scene.server.traffic).await;
+        let request = RawConnection::upgrade_request("/prod", &scene.token("alice"));
         // A byte in 20 ms: the whole head would take more than ten seconds. This is the client's slowness and waits for nothing.
         let mut pace = tokio::time::interval(Duration::from_millis(20));
         for byte in request.as_bytes() {
@@ -125,16 +126,16 @@ async fn a_client_that_does_not_finish_its_handshake_is_cut() {
 
 #[tokio::test]
 async fn beyond_the_most_connections_a_client_is_told_503_and_the_others_stay() {
-    let launch = Server::launch().in_memory().with("TWINWAY_MAX_CONNECTIONS", 3);
+    let launch = TwinwayServer::launch().in_memory().with_env("TWINWAY_MAX_CONNECTIONS", 3);
     let scene = Scene::with(launch.start().await).await;
     let alice = scene.user("alice").await;
     let bob = scene.user("bob").await;
-    assert_eq!(dial(&scene.server, &Grant::user("carol")).refused().await.status, 503);
+    assert_eq!(dial(&scene.server, &TokenClaims::user("carol")).expect_rejection().await.status, 503);
     alice.close().await;
     // A place is given back a moment behind the close frame.
     tests::eventually!("a place to be free", {
-        let mut raw = Raw::connect(scene.server.traffic).await;
-        raw.try_write(Raw::upgrade_request("/prod", &scene.token("carol")).as_bytes()).await;
+        let mut raw = RawConnection::connect(scene.server.traffic).await;
+        raw.try_write(RawConnection::upgrade_request("/prod", &scene.token("carol")).as_bytes()).await;
         raw.read_head().await.starts_with("HTTP/1.1 101 ").then_some(())
     });
     bob.close().await;
@@ -144,12 +145,12 @@ async fn beyond_the_most_connections_a_client_is_told_503_and_the_others_stay() 
 #[tokio::test]
 async fn a_handshake_that_takes_too_long_is_answered_504() {
     // The process never asks for an event, as a function does that hangs when it starts.
-    let server = Server::launch()
-        .with("TWINWAY_FUNCTIONS_CONNECT", "sleep 600")
-        .with("TWINWAY_FUNCTIONS_MESSAGE", "sleep 600")
-        .with("TWINWAY_HANDSHAKE_TIMEOUT", "300ms");
+    let server = TwinwayServer::launch()
+        .with_env("TWINWAY_FUNCTIONS_CONNECT", "sleep 600")
+        .with_env("TWINWAY_FUNCTIONS_MESSAGE", "sleep 600")
+        .with_env("TWINWAY_HANDSHAKE_TIMEOUT", "300ms");
     let mut server = server.in_memory().start().await;
-    let refusal = Client::dial(&server.socket_url(), "alice").refused().await;
+    let refusal = Client::dial(&server.socket_url(), "alice").expect_rejection().await;
     assert_eq!(refusal.status, 504);
     server.stop().await;
 }

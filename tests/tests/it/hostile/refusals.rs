@@ -46,7 +46,7 @@ async fn a_frame_without_meaning_is_answered_with_its_code_and_what_to_do() {
     }
     for text in ["", "{", "hello", "null", "[]", "42", "{} {}", r#"{"action":"ping","action":"ping"}"#, &deep] {
         alice.send_text(text).await;
-        assert_eq!(alice.next_of("error").await["code"], "bad_json", "{text:?}");
+        assert_eq!(alice.next_of_type("error").await["code"], "bad_json", "{text:?}");
     }
     alice.close().await;
     scene.end().await;
@@ -59,10 +59,10 @@ async fn a_connection_may_be_in_only_so_many_rooms() {
     for batch in 0..4 {
         let rooms: Vec<_> = (0..64).map(|number| format!("room:{batch}-{number}")).collect();
         let rooms: Vec<_> = rooms.iter().map(String::as_str).collect();
-        alice.enter("join", &rooms).await;
+        alice.join_channels("join", &rooms).await;
     }
-    assert_eq!(alice.refused(json!({"action": "join", "channel": "room:one-more"})).await, "too_many");
-    alice.exit("leave", &["room:0-0"]).await;
-    alice.enter("join", &["room:one-more"]).await;
+    assert_eq!(alice.expect_error(json!({"action": "join", "channel": "room:one-more"})).await, "too_many");
+    alice.leave_channels("leave", &["room:0-0"]).await;
+    alice.join_channels("join", &["room:one-more"]).await;
     scene.end().await;
 }

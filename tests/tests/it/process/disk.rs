@@ -5,8 +5,8 @@
 
 use serde_json::json;
 use tests::client::type_of;
-use tests::server::{Launch, Server};
-use tests::world::Grant;
+use tests::server::{ServerLaunch, TwinwayServer};
+use tests::world::TokenClaims;
 use tokio::process::Command;
 
 use super::{UNAVAILABLE, dial};
@@ -26,7 +26,7 @@ async fn can_mount() -> bool {
 
 impl Disk {
     /// Puts the data directory of a launch on this disk. `false` when files are bounded instead.
-    async fn below(&self, launch: Launch) -> (Launch, bool) {
+    async fn below(&self, launch: ServerLaunch) -> (ServerLaunch, bool) {
         let directory = launch.data_dir().display().to_string();
         if can_mount().await {
             let script = format!(
@@ -34,20 +34,20 @@ impl Disk {
                  head -c {}k /dev/zero > {directory}/ballast; exec \"$@\"",
                 self.total, self.taken
             );
-            return (launch.below(&["unshare", "--map-root-user", "--mount", "sh", "-c", &script, "sh"]), true);
+            return (launch.under_program(&["unshare", "--map-root-user", "--mount", "sh", "-c", &script, "sh"]), true);
         }
         println!("no mount namespace: files are bounded instead, and the disk never gets room again");
         // Half KiB blocks (POSIX `ulimit -f`); without the trap the kernel would kill the process instead of answering.
         let script = format!("trap '' XFSZ; ulimit -f {}; exec \"$@\"", 2 * (self.total - self.taken));
-        (launch.below(&["sh", "-c", &script, "sh"]), false)
+        (launch.under_program(&["sh", "-c", &script, "sh"]), false)
     }
 }
 
 #[tokio::test]
 async fn a_disk_without_room_at_start_is_said() {
-    let (launch, _) = Disk { total: 64, taken: 64 }.below(Server::launch()).await;
+    let (launch, _) = Disk { total: 64, taken: 64 }.below(TwinwayServer::launch()).await;
     let directory = launch.data_dir();
-    let exit = launch.fail().await;
+    let exit = launch.expect_start_failure().await;
     assert_eq!(exit.code, UNAVAILABLE, "{}", exit.stderr);
     assert!(exit.stderr.contains(directory.to_str().unwrap()) && exit.stderr.contains("room"), "{}", exit.stderr);
     assert!(!exit.stderr.contains("panicked"), "{}", exit.stderr);
@@ -55,10 +55,10 @@ async fn a_disk_without_room_at_start_is_said() {
 
 #[tokio::test]
 async fn a_disk_that_fills_up_is_an_answer_and_reading_goes_on() {
-    let (launch, liftable) = Disk { total: 4 * 1024, taken: 1024 }.below(Server::launch()).await;
+    let (launch, liftable) = Disk { total: 4 * 1024, taken: 1024 }.below(TwinwayServer::launch()).await;
     let directory = launch.data_dir();
     let mut server = launch.start().await;
-    let mut alice = dial(&server, &Grant::user("alice")).arrive().await;
+    let mut alice = dial(&server, &TokenClaims::user("alice")).open_and_confirm().await;
     let body = "x".repeat(20 * 1024);
     let mut acknowledged = 0_u64;
     let refusal = tests::eventually!("the disk to be full", {
@@ -76,8 +76,9 @@ async fn a_disk_that_fills_up_is_an_answer_and_reading_goes_on() {
     });
     assert_eq!(page["head"], acknowledged, "what was acknowledged is there, what was refused is not");
     let push = json!({"audience": {"user": "alice"}, "body": body});
-    let backend = server.http().bearing(tests::world::sign(tests::server::SECRET, &Grant::service("billing")));
-    backend.post("/v1/messages", &push).await.problem(507);
+    let backend =
+        server.http().with_token(tests::world::sign_token(tests::server::SECRET, &TokenClaims::service("billing")));
+    backend.post("/v1/messages", &push).await.expect_problem(507);
     server.assert_healthy().await;
 
     if liftable {

@@ -2,34 +2,34 @@
 
 use serde_json::{Value, json};
 use tests::client::Client;
-use tests::server::{SECRET, Server};
-use tests::world::{Grant, PRIVATE, assert_private, sign};
+use tests::server::{SECRET, TwinwayServer};
+use tests::world::{PRIVATE_MARKER, TokenClaims, assert_private, sign_token};
 
 use super::dial;
 
 #[tokio::test]
 async fn logs_are_json_lines_without_anything_private() {
-    let mut server = Server::launch().start().await;
-    let grant = Grant::user("alice");
-    let token = sign(SECRET, &grant);
-    let mut alice = dial(&server, &grant).arrive().await;
-    alice.say("conversation:alice", PRIVATE).await;
-    alice.send_text(&format!("{{\"action\":\"{PRIVATE}\"}}")).await;
-    alice.send_text(&format!("{{\"{PRIVATE}")).await;
-    alice.refused(json!({"action": "send", "to": "everyone", "body": PRIVATE})).await;
-    let by_query = Client::dial(&format!("{}?token={token}", server.socket_url()), "alice").arrive().await;
-    let stranger = sign("the-secret-of-somebody-else-32-by", &grant);
-    let refusal = Client::dial(&server.socket_url(), "alice").bearing(&stranger).refused().await;
+    let mut server = TwinwayServer::launch().start().await;
+    let grant = TokenClaims::user("alice");
+    let token = sign_token(SECRET, &grant);
+    let mut alice = dial(&server, &grant).open_and_confirm().await;
+    alice.send_to_channel("conversation:alice", PRIVATE_MARKER).await;
+    alice.send_text(&format!("{{\"action\":\"{PRIVATE_MARKER}\"}}")).await;
+    alice.send_text(&format!("{{\"{PRIVATE_MARKER}")).await;
+    alice.expect_error(json!({"action": "send", "to": "everyone", "body": PRIVATE_MARKER})).await;
+    let by_query = Client::dial(&format!("{}?token={token}", server.socket_url()), "alice").open_and_confirm().await;
+    let stranger = sign_token("the-secret-of-somebody-else-32-by", &grant);
+    let refusal = Client::dial(&server.socket_url(), "alice").with_token(&stranger).expect_rejection().await;
     assert_eq!(refusal.status, 401);
-    let backend = server.http().bearing(sign(SECRET, &Grant::service("billing")));
-    let push = json!({"audience": {"user": "alice"}, "body": PRIVATE});
-    backend.post("/v1/messages", &push).await.ok();
-    server.http().bearing(stranger).get("/v1/status").await.problem(401);
+    let backend = server.http().with_token(sign_token(SECRET, &TokenClaims::service("billing")));
+    let push = json!({"audience": {"user": "alice"}, "body": PRIVATE_MARKER});
+    backend.post("/v1/messages", &push).await.expect_ok();
+    server.http().with_token(stranger).get("/v1/status").await.expect_problem(401);
 
     let ports = [alice.port(), by_query.port()].map(|port| format!("127.0.0.1:{port}"));
     by_query.close().await;
-    alice.vanish();
-    server.until_metric("twinway_session_open", 0.0).await;
+    alice.drop_abruptly();
+    server.wait_for_metric("twinway_session_open", 0.0).await;
     let exit = server.stop().await;
     assert_private(&exit.stderr);
     for port in &ports {

@@ -2,13 +2,13 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use tests::client::http::Http;
-use tests::server::{Exit, Server};
+use tests::client::http::HttpCaller;
+use tests::server::{ServerExit, TwinwayServer};
 
 use super::{UNAVAILABLE, USAGE};
 
 /// Fails unless the process gave up with `code` and a text that has all of `words`, without a stack trace.
-fn assert_says(exit: &Exit, code: Option<i32>, words: &[&str]) {
+fn assert_says(exit: &ServerExit, code: Option<i32>, words: &[&str]) {
     assert_eq!(exit.code, code, "{}", exit.stderr);
     for word in words {
         assert!(exit.stderr.contains(word), "{word:?} is not said:\n{}", exit.stderr);
@@ -22,7 +22,7 @@ async fn a_taken_port_is_named_with_a_way_out() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     for variable in ["TWINWAY_LISTEN", "TWINWAY_OPS_LISTEN"] {
-        let exit = Server::launch().with(variable, address).fail().await;
+        let exit = TwinwayServer::launch().with_env(variable, address).expect_start_failure().await;
         assert_says(&exit, UNAVAILABLE, &[&address.to_string(), "--listen", "another twinway"]);
     }
 }
@@ -33,45 +33,45 @@ async fn a_data_directory_that_cannot_be_used_is_named_with_a_way_out() {
     let file = parent.path().join("file");
     std::fs::write(&file, "").unwrap();
     for path in [file.clone(), file.join("below"), "/proc/1/nothing".into()] {
-        let exit = Server::launch().with("TWINWAY_DATA_DIR", path.display()).fail().await;
+        let exit = TwinwayServer::launch().with_env("TWINWAY_DATA_DIR", path.display()).expect_start_failure().await;
         assert_says(&exit, UNAVAILABLE, &[path.to_str().unwrap(), "--data-dir", "TWINWAY_DATA_DIR"]);
     }
 }
 
 #[tokio::test]
 async fn a_data_directory_in_use_is_left_to_who_has_it() {
-    let mut first = Server::launch().start().await;
+    let mut first = TwinwayServer::launch().start().await;
     let directory = first.data_dir();
     assert_eq!(std::fs::metadata(&directory).unwrap().permissions().mode() & 0o777, 0o700, "messages are private");
-    let exit = Server::launch().with("TWINWAY_DATA_DIR", directory.display()).fail().await;
+    let exit = TwinwayServer::launch().with_env("TWINWAY_DATA_DIR", directory.display()).expect_start_failure().await;
     assert_says(&exit, UNAVAILABLE, &[directory.to_str().unwrap(), "locked by another process", "--data-dir"]);
     first.assert_healthy().await;
     // A kill leaves no lock behind.
-    first.crash().await;
-    first.start_again().await;
+    first.kill().await;
+    first.restart().await;
     assert_eq!(first.stop().await.code, Some(0));
 }
 
 #[tokio::test]
 async fn a_file_that_is_no_message_log_is_not_touched() {
-    let launch = Server::launch();
+    let launch = TwinwayServer::launch();
     std::fs::create_dir(launch.data_dir()).unwrap();
     let path = launch.data_dir().join("messages.redb");
     std::fs::write(&path, "somebody's diary").unwrap();
-    let exit = launch.clone().fail().await;
+    let exit = launch.clone().expect_start_failure().await;
     assert_says(&exit, UNAVAILABLE, &[path.to_str().unwrap(), "not a message log"]);
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "somebody's diary");
 }
 
 #[tokio::test]
 async fn every_mistake_of_the_configuration_is_told_at_once() {
-    let launch = Server::launch().with_file("[drain]\ngrace = \"soon\"\n[session]\ninbound_queue = 0\n");
+    let launch = TwinwayServer::launch().with_file("[drain]\ngrace = \"soon\"\n[session]\ninbound_queue = 0\n");
     let exit = launch
-        .with("TWINWAY_LISTEN", "everywhere")
-        .with("TWINWAY_PROFILE", "awz")
-        .with("TWINWAY_HEADER_TIMEOUT", "5")
-        .with("TWINWAY_AUTH_SECRET", "hunter2")
-        .fail()
+        .with_env("TWINWAY_LISTEN", "everywhere")
+        .with_env("TWINWAY_PROFILE", "awz")
+        .with_env("TWINWAY_HEADER_TIMEOUT", "5")
+        .with_env("TWINWAY_AUTH_SECRET", "hunter2")
+        .expect_start_failure()
         .await;
     let words = [
         "6 mistakes",
@@ -91,16 +91,17 @@ async fn every_mistake_of_the_configuration_is_told_at_once() {
 
 #[tokio::test]
 async fn a_configuration_that_cannot_be_read_is_a_mistake_too() {
-    let exit = Server::launch().with("TWINWAY_CONFIG", "/nonexistent/twinway.toml").fail().await;
+    let exit =
+        TwinwayServer::launch().with_env("TWINWAY_CONFIG", "/nonexistent/twinway.toml").expect_start_failure().await;
     assert_says(&exit, USAGE, &["/nonexistent/twinway.toml", "--config"]);
-    let exit = Server::launch().with_file("[server\nlisten = 1").fail().await;
+    let exit = TwinwayServer::launch().with_file("[server\nlisten = 1").expect_start_failure().await;
     assert_says(&exit, USAGE, &["twinway.toml"]);
 }
 
 #[tokio::test]
 async fn an_unknown_key_is_a_warning_with_the_nearest_name() {
-    let launch = Server::launch().in_memory().with_file("[server]\nheader_timeuot = \"1s\"\n");
-    let mut server = launch.with("TWINWAY_RETENTION_ENTRY", "5").start().await;
+    let launch = TwinwayServer::launch().in_memory().with_file("[server]\nheader_timeuot = \"1s\"\n");
+    let mut server = launch.with_env("TWINWAY_RETENTION_ENTRY", "5").start().await;
     let log = server.log();
     for warning in [
         "unknown environment variable TWINWAY_RETENTION_ENTRY is ignored; did you mean TWINWAY_RETENTION_ENTRIES?",
@@ -115,13 +116,13 @@ async fn an_unknown_key_is_a_warning_with_the_nearest_name() {
 
 #[tokio::test]
 async fn a_started_server_says_what_to_paste_next_and_answers_there() {
-    let mut server = Server::launch().start().await;
+    let mut server = TwinwayServer::launch().start().await;
     let page = server.http().get("/").await;
     assert!(page.status == 200 && page.header("content-type").starts_with("text/html"), "{page:?}");
-    let ops_on_traffic = Http::of(&format!("http://{}", server.traffic)).get("/metrics").await;
+    let ops_on_traffic = HttpCaller::with_base_url(&format!("http://{}", server.traffic)).get("/metrics").await;
     assert_eq!(ops_on_traffic.status, 403, "metrics are not for the outside");
-    assert_eq!(server.operator().get("/nothing").await.status, 404);
-    let metrics = server.operator().get("/metrics").await;
+    assert_eq!(server.ops_client().get("/nothing").await.status, 404);
+    let metrics = server.ops_client().get("/metrics").await;
     assert!(metrics.header("content-type").starts_with("application/openmetrics-text"), "{metrics:?}");
     assert!(metrics.body.ends_with(b"# EOF\n"));
     let exit = server.stop().await;
@@ -133,6 +134,11 @@ async fn a_started_server_says_what_to_paste_next_and_answers_there() {
     }
     // The token that is printed is one that lets in; the check needs a server, so it is made of the text and a new one.
     let token = exit.stdout.lines().find_map(|line| line.trim().strip_prefix("export ALICE=")).unwrap().to_owned();
-    server.start_again().await;
-    tests::client::Client::dial(&server.socket_url(), "alice").bearing(&token).arrive().await.close().await;
+    server.restart().await;
+    tests::client::Client::dial(&server.socket_url(), "alice")
+        .with_token(&token)
+        .open_and_confirm()
+        .await
+        .close()
+        .await;
 }

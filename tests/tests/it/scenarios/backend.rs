@@ -1,13 +1,13 @@
 //! Backends on the HTTP API: pushing to every audience, looking around, ending connections, being refused.
 
 use serde_json::{Value, json};
-use tests::client::http::Http;
-use tests::client::{Client, Ending, type_of};
-use tests::world::{Cast, Grant, World};
+use tests::client::http::HttpCaller;
+use tests::client::{Client, ObservedClose, type_of};
+use tests::world::{TokenClaims, World, WorldClients};
 
 /// The ids of a listing's connections.
-async fn connections(backend: &Http, query: &str) -> Vec<String> {
-    let listing = backend.get(&format!("/v1/connections{query}")).await.ok();
+async fn connections(backend: &HttpCaller, query: &str) -> Vec<String> {
+    let listing = backend.get(&format!("/v1/connections{query}")).await.expect_ok();
     let listed = listing["connections"].as_array().unwrap();
     assert_eq!(listing["total"], listed.len());
     listed.iter().map(|entry| entry["connection"].as_str().unwrap().to_owned()).collect()
@@ -22,7 +22,7 @@ async fn who_got(body: &str, expected: &[&str], people: &mut [(&'static str, &mu
     }
     let mut reached = Vec::new();
     for (name, client) in people {
-        let more = client.settle().await.iter().filter(|frame| is_it(frame)).count();
+        let more = client.drain_inbox().await.iter().filter(|frame| is_it(frame)).count();
         match usize::from(expected.contains(name)) + more {
             0 => {}
             1 => reached.push(*name),
@@ -39,8 +39,8 @@ pub async fn a_push_reaches_its_audience_and_nobody_else(world: &mut impl World)
     let mut alice_too = world.user("alice").await;
     let mut bob = world.user("bob").await;
     let mut admin = world.admin("root").await;
-    bob.enter("join", &["room:lobby"]).await;
-    alice_too.enter("subscribe", &["topic:news"]).await;
+    bob.join_channels("join", &["room:lobby"]).await;
+    alice_too.join_channels("subscribe", &["topic:news"]).await;
     let mut people = [("alice", &mut alice), ("alice too", &mut alice_too), ("bob", &mut bob), ("admin", &mut admin)];
     let cases: [(Value, &[&str], Value); 7] = [
         (json!({"user": "alice"}), &["alice", "alice too", "admin"], json!("conversation:alice")),
@@ -53,13 +53,13 @@ pub async fn a_push_reaches_its_audience_and_nobody_else(world: &mut impl World)
     ];
     for (audience, expected, channel) in cases {
         let body = format!("to {audience}");
-        let accepted = backend.post("/v1/messages", &json!({"audience": audience, "body": body})).await.ok();
+        let accepted = backend.post("/v1/messages", &json!({"audience": audience, "body": body})).await.expect_ok();
         assert_eq!(accepted["channel"], channel, "{audience}");
         assert_eq!(accepted["offset"].is_u64(), !channel.is_null(), "only what is logged has an offset: {accepted}");
         assert_eq!(who_got(&body, expected, &mut people).await, expected, "{audience}");
     }
     let typing = json!({"audience": {"channel": "room:lobby"}, "body": "typing", "ephemeral": true});
-    assert!(backend.post("/v1/messages", &typing).await.ok()["offset"].is_null());
+    assert!(backend.post("/v1/messages", &typing).await.expect_ok()["offset"].is_null());
     assert_eq!(who_got("typing", &["bob"], &mut people).await, ["bob"]);
 }
 
@@ -67,30 +67,30 @@ pub async fn an_idempotency_key_makes_a_repeated_push_one_message(world: &mut im
     let backend = world.backend();
     let mut alice = world.user("alice").await;
     let push = json!({"audience": {"user": "alice"}, "body": "invoice"});
-    let first = backend.post_once("/v1/messages", "invoice-17", &push).await.ok();
+    let first = backend.post_idempotent("/v1/messages", "invoice-17", &push).await.expect_ok();
     assert_eq!((&first["id"], &first["offset"]), (&json!("invoice-17"), &json!(1)));
-    assert_eq!(backend.post_once("/v1/messages", "invoice-17", &push).await.ok(), first);
+    assert_eq!(backend.post_idempotent("/v1/messages", "invoice-17", &push).await.expect_ok(), first);
     let batch = json!({"messages": [
         {"audience": {"user": "alice"}, "body": "b0"}, {"audience": {"user": "alice"}, "body": "b1"}, {"audience": "everyone", "body": "b2"},
     ]});
-    let sent = backend.post_once("/v1/messages", "batch", &batch).await.ok();
+    let sent = backend.post_idempotent("/v1/messages", "batch", &batch).await.expect_ok();
     let offsets: Vec<_> = sent["results"].as_array().unwrap().iter().map(|result| result["offset"].clone()).collect();
     assert_eq!(offsets, [2, 3, 1]);
-    assert_eq!(backend.post_once("/v1/messages", "batch", &batch).await.ok(), sent);
+    assert_eq!(backend.post_idempotent("/v1/messages", "batch", &batch).await.expect_ok(), sent);
     assert_eq!(alice.bodies("conversation:alice", 3).await, ["invoice", "b0", "b1"]);
     assert_eq!(alice.bodies("everyone", 1).await, ["b2"]);
-    assert_eq!(alice.settle().await, [json!(null); 0], "a repeated push came twice");
+    assert_eq!(alice.drain_inbox().await, [json!(null); 0], "a repeated push came twice");
 }
 
 pub async fn a_backend_sees_who_is_connected_and_where(world: &mut impl World) {
     let backend = world.backend();
     let mut alice = world.user("alice").await;
     let mut admin = world.admin("root").await;
-    alice.enter("join", &["room:a", "room:b"]).await;
-    alice.enter("subscribe", &["topic:news"]).await;
-    admin.enter("join", &["room:b"]).await;
+    alice.join_channels("join", &["room:a", "room:b"]).await;
+    alice.join_channels("subscribe", &["topic:news"]).await;
+    admin.join_channels("join", &["room:b"]).await;
 
-    let of_alice = backend.get("/v1/connections?user=alice").await.ok();
+    let of_alice = backend.get("/v1/connections?user=alice").await.expect_ok();
     let listed = &of_alice["connections"][0];
     assert_eq!((&of_alice["total"], &listed["user"], &listed["role"]), (&json!(1), &json!("alice"), &json!("user")));
     assert_eq!(listed["channels"], json!(["room:a", "room:b", "topic:news"]));
@@ -100,16 +100,16 @@ pub async fn a_backend_sees_who_is_connected_and_where(world: &mut impl World) {
     {
         assert_eq!(connections(&backend, query).await.len(), count, "{query}");
     }
-    let first = backend.get("/v1/connections?limit=1").await.ok();
+    let first = backend.get("/v1/connections?limit=1").await.expect_ok();
     let next = first["next"].as_str().expect("there is a second page");
-    let second = backend.get(&format!("/v1/connections?limit=1&after={}", next.replace('=', "%3D"))).await.ok();
+    let second = backend.get(&format!("/v1/connections?limit=1&after={}", next.replace('=', "%3D"))).await.expect_ok();
     assert_ne!(first["connections"][0]["connection"], second["connections"][0]["connection"]);
     assert_eq!(second["next"], Value::Null);
 
-    let rooms = backend.get("/v1/rooms").await.ok();
+    let rooms = backend.get("/v1/rooms").await.expect_ok();
     assert_eq!(rooms["rooms"], json!([{"room": "a", "connections": 1}, {"room": "b", "connections": 2}]));
-    assert_eq!(backend.get("/v1/rooms/b/members").await.ok()["total"], 2);
-    let status = backend.get("/v1/status").await.ok();
+    assert_eq!(backend.get("/v1/rooms/b/members").await.expect_ok()["total"], 2);
+    let status = backend.get("/v1/status").await.expect_ok();
     assert_eq!((&status["connections"], &status["occupiedChannels"]), (&json!(2), &json!(3)));
     assert_eq!(status["tenant"], "default");
 }
@@ -121,29 +121,29 @@ pub async fn a_backend_ends_a_connection(world: &mut impl World) {
     let id = connections(&backend, "?user=alice").await.remove(0);
     let path = format!("/v1/connections/{}", id.replace('=', "%3D"));
     assert_eq!(backend.delete(&path).await.status, 204);
-    let chosen = Ending { code: 4403, reason: "Disconnected by an operator".to_owned() };
-    assert_eq!(alice.closed().await, world.ending(chosen));
+    let chosen = ObservedClose { code: 4403, reason: "Disconnected by an operator".to_owned() };
+    assert_eq!(alice.wait_closed().await, world.observed_close(chosen));
     tests::eventually!("the connection to be forgotten", (backend.delete(&path).await.status == 404).then_some(()));
-    backend.delete(&path).await.problem(404);
-    bob.say("conversation:bob", "unharmed").await;
+    backend.delete(&path).await.expect_problem(404);
+    bob.send_to_channel("conversation:bob", "unharmed").await;
 }
 
 pub async fn a_call_that_is_refused_says_why(world: &mut impl World) {
     let backend = world.backend();
-    let anonymous = Http::of(&world.http_url());
+    let anonymous = HttpCaller::with_base_url(&world.http_url());
     let problem = anonymous.get("/v1/status").await;
     assert!(problem.header("www-authenticate").starts_with("Bearer "), "{problem:?}");
-    assert_eq!(problem.problem(401)["type"], "urn:twinway:problem:unauthorized");
-    anonymous.clone().bearing("eyJ.not.good".to_owned()).get("/v1/status").await.problem(401);
-    let user = anonymous.bearing(world.token(&Grant::user("alice")));
-    user.get("/v1/status").await.problem(403);
-    backend.get("/v1/nothing").await.problem(404);
+    assert_eq!(problem.expect_problem(401)["type"], "urn:twinway:problem:unauthorized");
+    anonymous.clone().with_token("eyJ.not.good".to_owned()).get("/v1/status").await.expect_problem(401);
+    let user = anonymous.with_token(world.token(&TokenClaims::user("alice")));
+    user.get("/v1/status").await.expect_problem(403);
+    backend.get("/v1/nothing").await.expect_problem(404);
     let wrong_method = backend.delete("/v1/messages").await;
     assert_eq!(wrong_method.header("allow"), "POST");
-    wrong_method.problem(405);
+    wrong_method.expect_problem(405);
 
     let mistakes = json!({"audience": {"planet": "earth"}, "bodi": 1, "ephemeral": "yes"});
-    let problem = backend.post("/v1/messages", &mistakes).await.problem(422);
+    let problem = backend.post("/v1/messages", &mistakes).await.expect_problem(422);
     let pointers: Vec<_> = problem["errors"].as_array().unwrap().iter().map(|error| error["pointer"].clone()).collect();
     assert_eq!(pointers, ["#/audience", "#/body", "#/ephemeral", "#/bodi"]);
     let json_type = [("content-type", "application/json")];
@@ -151,9 +151,9 @@ pub async fn a_call_that_is_refused_says_why(world: &mut impl World) {
         let backend = backend.clone();
         async move { backend.call(http::Method::POST, "/v1/messages", headers, body.into()).await }
     };
-    post(&[("content-type", "application/json")], "{".to_owned()).await.problem(400);
-    post(&[("content-type", "text/plain")], "{}".to_owned()).await.problem(415);
+    post(&[("content-type", "application/json")], "{".to_owned()).await.expect_problem(400);
+    post(&[("content-type", "text/plain")], "{}".to_owned()).await.expect_problem(415);
     let huge = format!("{{\"body\":\"{}\"}}", "x".repeat(5 * 1024 * 1024));
-    backend.call(http::Method::POST, "/v1/messages", &json_type, huge.into()).await.problem(413);
-    backend.get("/v1/connections?usr=alice").await.problem(422);
+    backend.call(http::Method::POST, "/v1/messages", &json_type, huge.into()).await.expect_problem(413);
+    backend.get("/v1/connections?usr=alice").await.expect_problem(422);
 }

@@ -2,16 +2,16 @@
 
 use serde_json::{Value, json};
 use tests::client::type_of;
-use tests::world::{Cast, Grant, PRIVATE, World};
+use tests::world::{PRIVATE_MARKER, TokenClaims, World, WorldClients};
 
 pub async fn a_user_writes_and_the_admin_receives(world: &mut impl World) {
     let mut admin = world.admin("root").await;
     let mut alice = world.user("alice").await;
-    let body = json!({"text": PRIVATE, "n": 1});
+    let body = json!({"text": PRIVATE_MARKER, "n": 1});
     let ack = alice.request(json!({"action": "send", "id": "first", "body": body})).await;
     assert_eq!((type_of(&ack), &ack["channel"], &ack["offset"]), ("ack", &json!("conversation:alice"), &json!(1)));
 
-    let received = admin.next_of("message").await;
+    let received = admin.next_of_type("message").await;
     assert_eq!(received["channel"], "conversation:alice");
     assert_eq!(received["from"], json!({"user": "alice", "role": "user"}));
     assert_eq!((&received["id"], &received["body"]), (&json!("first"), &body));
@@ -19,7 +19,7 @@ pub async fn a_user_writes_and_the_admin_receives(world: &mut impl World) {
         assert_eq!(received[field], ack[field], "{field} of the message and of its ack");
     }
 
-    let ack = admin.say("conversation:alice", "how can I help?").await;
+    let ack = admin.send_to_channel("conversation:alice", "how can I help?").await;
     assert_eq!(ack["offset"], 2);
     assert_eq!(alice.bodies("conversation:alice", 2).await, [body, Value::from("how can I help?")]);
     alice.close().await;
@@ -30,9 +30,9 @@ pub async fn a_second_device_sees_the_same_conversation(world: &mut impl World) 
     let mut phone = world.user("alice").await;
     let mut laptop = world.user("alice").await;
     let mut admin = world.admin("root").await;
-    phone.say("conversation:alice", "from the phone").await;
-    laptop.say("conversation:alice", "from the laptop").await;
-    admin.say("conversation:alice", "to both").await;
+    phone.send_to_channel("conversation:alice", "from the phone").await;
+    laptop.send_to_channel("conversation:alice", "from the laptop").await;
+    admin.send_to_channel("conversation:alice", "to both").await;
     let expected = ["from the phone", "from the laptop", "to both"].map(Value::from);
     for device in [&mut phone, &mut laptop, &mut admin] {
         assert_eq!(device.bodies("conversation:alice", 3).await, expected);
@@ -58,27 +58,30 @@ pub async fn a_user_without_to_writes_to_its_own_conversation(world: &mut impl W
     assert_eq!(ack["offset"], 2);
     let received = admin.next_where("the second message", |frame| frame["body"] == 2).await;
     assert_eq!(received["id"], ack["id"]);
-    assert_eq!(admin.refused(json!({"action": "send", "body": 3})).await, "missing_field");
+    assert_eq!(admin.expect_error(json!({"action": "send", "body": 3})).await, "missing_field");
 }
 
 pub async fn users_keep_out_of_each_others_conversations(world: &mut impl World) {
     let mut alice = world.user("alice").await;
     let mut mallory = world.user("mallory").await;
-    alice.say("conversation:alice", PRIVATE).await;
-    assert_eq!(mallory.refused(json!({"action": "send", "to": "conversation:alice", "body": 1})).await, "forbidden");
-    assert_eq!(mallory.refused(json!({"action": "history", "channel": "conversation:alice"})).await, "forbidden");
-    assert_eq!(mallory.refused(json!({"action": "presence", "channel": "conversation:alice"})).await, "forbidden");
+    alice.send_to_channel("conversation:alice", PRIVATE_MARKER).await;
+    assert_eq!(
+        mallory.expect_error(json!({"action": "send", "to": "conversation:alice", "body": 1})).await,
+        "forbidden"
+    );
+    assert_eq!(mallory.expect_error(json!({"action": "history", "channel": "conversation:alice"})).await, "forbidden");
+    assert_eq!(mallory.expect_error(json!({"action": "presence", "channel": "conversation:alice"})).await, "forbidden");
     let resume = json!({"action": "resume", "channels": {"conversation:alice": {"offset": 0}}});
-    assert_eq!(mallory.refused(resume).await, "forbidden");
-    assert_eq!(mallory.settle().await, [json!(null); 0], "something of another's conversation came through");
+    assert_eq!(mallory.expect_error(resume).await, "forbidden");
+    assert_eq!(mallory.drain_inbox().await, [json!(null); 0], "something of another's conversation came through");
 }
 
 pub async fn everyone_hears_what_admins_say_to_everyone(world: &mut impl World) {
     let mut alice = world.user("alice").await;
     let mut bob = world.user("bob").await;
     let mut admin = world.admin("root").await;
-    assert_eq!(alice.refused(json!({"action": "send", "to": "everyone", "body": 1})).await, "forbidden");
-    admin.say("everyone", "maintenance at noon").await;
+    assert_eq!(alice.expect_error(json!({"action": "send", "to": "everyone", "body": 1})).await, "forbidden");
+    admin.send_to_channel("everyone", "maintenance at noon").await;
     for person in [&mut alice, &mut bob, &mut admin] {
         assert_eq!(person.bodies("everyone", 1).await, ["maintenance at noon"]);
     }
@@ -90,7 +93,7 @@ pub async fn typing_reaches_who_is_there_and_is_not_kept(world: &mut impl World)
     let typing = json!({"action": "send", "to": "conversation:alice", "ephemeral": true, "body": {"typing": true}});
     let ack = alice.request(typing).await;
     assert_eq!(type_of(&ack), "ack");
-    let received = admin.next_of("message").await;
+    let received = admin.next_of_type("message").await;
     assert_eq!(received["body"], json!({"typing": true}));
     for frame in [&ack, &received] {
         assert!(frame["offset"].is_null() && frame["epoch"].is_null(), "an ephemeral message has no place: {frame}");
@@ -100,18 +103,19 @@ pub async fn typing_reaches_who_is_there_and_is_not_kept(world: &mut impl World)
 }
 
 pub async fn tenants_are_apart(world: &mut impl World) {
-    let mut here = world.dial(&Grant::user("alice").of("acme")).arrive().await;
-    let mut there = world.dial(&Grant::user("alice").of("globex")).arrive().await;
-    let mut there_admin = world.dial(&Grant::admin("root").of("globex")).arrive().await;
+    let mut here = world.dial(&TokenClaims::user("alice").in_tenant("acme")).open_and_confirm().await;
+    let mut there = world.dial(&TokenClaims::user("alice").in_tenant("globex")).open_and_confirm().await;
+    let mut there_admin = world.dial(&TokenClaims::admin("root").in_tenant("globex")).open_and_confirm().await;
     for alice in [&mut here, &mut there] {
-        alice.enter("join", &["room:lobby"]).await;
+        alice.join_channels("join", &["room:lobby"]).await;
     }
-    here.say("room:lobby", PRIVATE).await;
-    here.say("conversation:alice", PRIVATE).await;
-    let welcome = world.backend_of("acme").post("/v1/messages", &json!({"audience": "everyone", "body": 1})).await.ok();
+    here.send_to_channel("room:lobby", PRIVATE_MARKER).await;
+    here.send_to_channel("conversation:alice", PRIVATE_MARKER).await;
+    let welcome =
+        world.backend_of("acme").post("/v1/messages", &json!({"audience": "everyone", "body": 1})).await.expect_ok();
     assert_eq!(welcome["offset"], 1);
     for stranger in [&mut there, &mut there_admin] {
-        let seen = stranger.settle().await;
+        let seen = stranger.drain_inbox().await;
         assert!(
             seen.iter().all(|frame| type_of(frame) != "message"),
             "another tenant's message came through: {seen:?}"
@@ -120,12 +124,13 @@ pub async fn tenants_are_apart(world: &mut impl World) {
         assert_eq!(history["head"], 0);
     }
     let globex = world.backend_of("globex");
-    let connections = globex.get("/v1/connections").await.ok();
+    let connections = globex.get("/v1/connections").await.expect_ok();
     assert_eq!(connections["total"], 2);
-    let foreign = world.backend_of("acme").get("/v1/connections").await.ok()["connections"][0]["connection"].clone();
+    let foreign =
+        world.backend_of("acme").get("/v1/connections").await.expect_ok()["connections"][0]["connection"].clone();
     let path = format!("/v1/connections/{}", foreign.as_str().unwrap());
-    globex.delete(&path).await.problem(404);
+    globex.delete(&path).await.expect_problem(404);
     let push = json!({"audience": {"connection": foreign}, "body": 1});
-    globex.post("/v1/messages", &push).await.problem(404);
+    globex.post("/v1/messages", &push).await.expect_problem(404);
     here.close().await;
 }

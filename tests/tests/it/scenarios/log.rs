@@ -2,14 +2,14 @@
 
 use serde_json::{Value, json};
 use tests::client::type_of;
-use tests::world::{Cast, World};
+use tests::world::{World, WorldClients};
 
 pub async fn the_same_id_is_one_message_with_one_ack(world: &mut impl World) {
     let mut alice = world.user("alice").await;
     let mut admin = world.admin("root").await;
     let send = json!({"action": "send", "id": "once", "body": "first"});
     let first = alice.request(send.clone()).await;
-    alice.say("conversation:alice", "between").await;
+    alice.send_to_channel("conversation:alice", "between").await;
     // A repeat with another body changes nothing: the first one stands.
     let repeat = alice.request(json!({"action": "send", "id": "once", "body": "changed"})).await;
     assert_eq!(first, repeat);
@@ -39,14 +39,14 @@ pub async fn the_same_id_on_two_connections_at_once_is_one_message(world: &mut i
     let expected: Vec<Value> = (1..=20).map(Value::from).collect();
     for device in [&mut phone, &mut laptop] {
         assert_eq!(device.bodies("conversation:alice", 20).await, expected);
-        assert_eq!(device.settle().await, [json!(null); 0]);
+        assert_eq!(device.drain_inbox().await, [json!(null); 0]);
     }
 }
 
 pub async fn history_is_paged_backwards_by_clients_and_both_ways_by_backends(world: &mut impl World) {
     let mut alice = world.user("alice").await;
     for number in 1..=25 {
-        alice.say("conversation:alice", number).await;
+        alice.send_to_channel("conversation:alice", number).await;
     }
     let offsets = |page: &Value| -> Vec<u64> {
         page["messages"].as_array().unwrap().iter().map(|entry| entry["offset"].as_u64().unwrap()).collect()
@@ -67,23 +67,26 @@ pub async fn history_is_paged_backwards_by_clients_and_both_ways_by_backends(wor
 
     let backend = world.backend();
     let path = |query: &str| format!("/v1/channels/conversation%3Aalice/history?limit=10&{query}");
-    let upwards = backend.get(&path("after=20")).await.ok();
+    let upwards = backend.get(&path("after=20")).await.expect_ok();
     assert_eq!((offsets(&upwards), &upwards["more"]), ((21..=25).collect(), &json!(false)));
-    let upwards = backend.get(&path("after=0")).await.ok();
+    let upwards = backend.get(&path("after=0")).await.expect_ok();
     assert_eq!((offsets(&upwards), &upwards["more"]), ((1..=10).collect(), &json!(true)));
-    let downwards = backend.get(&path("before=6")).await.ok();
+    let downwards = backend.get(&path("before=6")).await.expect_ok();
     assert_eq!((offsets(&downwards), &downwards["more"]), ((1..=5).collect(), &json!(false)));
     assert_eq!(upwards["messages"][0]["from"], json!({"user": "alice", "role": "user"}));
-    let problem = backend.get(&path("after=1&before=2")).await.problem(422);
+    let problem = backend.get(&path("after=1&before=2")).await.expect_problem(422);
     assert_eq!(problem["errors"][0]["parameter"], "after");
 }
 
 pub async fn an_acknowledged_message_survives_a_crash(world: &mut impl World) {
     let mut alice = world.user("alice").await;
-    let acks = [alice.say("conversation:alice", "one").await, alice.say("conversation:alice", "two").await];
-    let seen = alice.seen().clone();
+    let acks = [
+        alice.send_to_channel("conversation:alice", "one").await,
+        alice.send_to_channel("conversation:alice", "two").await,
+    ];
+    let seen = alice.received_state().clone();
     world.crash().await;
-    let mut alice = world.dial(&tests::world::Grant::user("alice")).having(seen).open().await;
+    let mut alice = world.dial(&tests::world::TokenClaims::user("alice")).with_received_state(seen).open().await;
     let resumed = alice.resume(&["conversation:alice"]).await;
     assert_eq!(resumed["channels"]["conversation:alice"]["count"], 0);
     let history = alice.request(json!({"action": "history", "channel": "conversation:alice"})).await;
@@ -91,6 +94,6 @@ pub async fn an_acknowledged_message_survives_a_crash(world: &mut impl World) {
         assert_eq!((&entry["offset"], &entry["id"]), (&ack["offset"], &ack["id"]));
     }
     assert_eq!((&history["head"], &history["epoch"]), (&json!(2), &acks[0]["epoch"]));
-    assert_eq!(alice.say("conversation:alice", "three").await["offset"], 3);
+    assert_eq!(alice.send_to_channel("conversation:alice", "three").await["offset"], 3);
     alice.close().await;
 }

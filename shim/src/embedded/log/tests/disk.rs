@@ -12,7 +12,7 @@ use handlers::memory::ManualClock;
 use parking_lot::Mutex;
 use redb::{Builder, StorageBackend};
 
-use super::{DAY, FileLog, LogMetrics, NOW, config};
+use super::{DAY, FileLog, FileLogMetrics, NOW, config};
 use crate::embedded::log::{open, retention, writer};
 
 const BLOCK: u64 = 4_096;
@@ -51,20 +51,20 @@ impl Disk {
     /// A log on this disk that tries again at once after a failure.
     pub(super) fn log(&self, directory: &Path) -> FileLog {
         let disk = self.clone();
-        let opened = open::open(directory, move |path, create| {
+        let opened = open::open_log(directory, move |path, create| {
             let file = OpenOptions::new().read(true).write(true).create(create).truncate(false).open(path)?;
             Builder::new().create_with_backend(Backend { file, disk: disk.clone() })
         });
-        let open::Opened { store, epochs } = opened.unwrap();
-        let parts = writer::Parts {
-            store: Arc::new(store),
-            ends: Arc::default(),
-            metrics: LogMetrics::default(),
-            limits: retention::Limits::of(&config(directory, 100_000, DAY)),
+        let open::OpenedLog { database: store, epochs } = opened.unwrap();
+        let parts = writer::WriterContext {
+            database: Arc::new(store),
+            head_cache: Arc::default(),
+            metrics: FileLogMetrics::default(),
+            limits: retention::RetentionLimits::from_config(&config(directory, 100_000, DAY)),
             clock: Arc::new(ManualClock::new(NOW)),
-            pause_after: |_| Duration::ZERO,
+            reject_duration_after: |_| Duration::ZERO,
         };
-        FileLog::start(parts, epochs).unwrap()
+        FileLog::start_threads(parts, epochs).unwrap()
     }
 }
 

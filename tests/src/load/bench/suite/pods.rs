@@ -5,9 +5,9 @@
 //! their own affair, and more with ours. The contest is between what ours does by default, a message that is acknowledged,
 //! numbered and kept, and an emitted event, which is none of this. Ours without the log stands beside them.
 
-use super::{Extent, OURS_AS_USER, Suite, metric, words};
-use crate::load::bench::child::Server;
-use crate::load::bench::contest::{Contest, Entrant, Metric, Target};
+use super::{OURS_AS_USER, Suite, SuiteSize, metric, words};
+use crate::load::bench::child::BenchmarkServer;
+use crate::load::bench::comparison::{Comparison, Contender, Metric, MetricTarget};
 use crate::load::template::{MARK_BYTES, Template};
 
 /// How many times the peer's deliveries ours has to make of a second of CPU time.
@@ -26,13 +26,13 @@ const EVENT: &str = r#"42["publish","{seq}{pad}"]"#;
 
 impl Suite {
     /// From one, at a pace that all keep: what a delivery costs, and how late it is, under the same load.
-    pub(super) fn pods_paced(&self) -> Contest {
+    pub(super) fn pods_paced(&self) -> Comparison {
         let title = "broadcast to 3,000 receivers on 3 pods, 100 bytes of body, one sender, 10 a second".to_owned();
         self.pods("pods-paced", title, "--in-flight 64 --rate 10")
     }
 
     /// As fast as each can, from many: an admin waits for nobody but himself.
-    pub(super) fn pods_many(&self) -> Contest {
+    pub(super) fn pods_many(&self) -> Comparison {
         let title =
             "broadcast to 3,000 receivers on 3 pods, 100 bytes of body, 16 senders with one under way each".to_owned();
         self.pods("pods-many", title, "--publishers 16 --in-flight 16")
@@ -40,18 +40,18 @@ impl Suite {
 
     /// As fast as each can, from one: ours takes the messages of a connection one after the other, each when the one
     /// before it is in the log.
-    pub(super) fn pods_one(&self) -> Contest {
+    pub(super) fn pods_one(&self) -> Comparison {
         let title =
             "broadcast to 3,000 receivers on 3 pods, 100 bytes of body, one sender with 16 under way".to_owned();
         self.pods("pods-one", title, "--in-flight 16")
     }
 
-    fn pods(&self, name: &'static str, title: String, gate: &str) -> Contest {
+    fn pods(&self, name: &'static str, title: String, gate: &str) -> Comparison {
         let window = match self.extent {
-            Extent::Quick => "--warm-up 1 --seconds 4",
-            Extent::Full => "--warm-up 2 --seconds 10",
+            SuiteSize::Quick => "--warm-up 1 --seconds 4",
+            SuiteSize::Full => "--warm-up 2 --seconds 10",
         };
-        Contest {
+        Comparison {
             name,
             title,
             load: words(&format!("fanout --receivers 3000 {gate} {window}")),
@@ -62,25 +62,25 @@ impl Suite {
         }
     }
 
-    fn socketio(&self) -> Entrant {
+    fn socketio(&self) -> Contender {
         let mut load = words("--url ws://{addr}/socket.io/?EIO=4&transport=websocket");
         load.extend(words(ENTER));
         load.extend(published(EVENT));
-        Entrant { server: self.launcher("socket.io", "socketio"), load }
+        Contender { server: self.launcher("socket.io", "socketio"), load }
     }
 
-    fn pods_of_ours(&self, name: &'static str, frame: &str) -> Option<Entrant> {
+    fn pods_of_ours(&self, name: &'static str, frame: &str) -> Option<Contender> {
         let mut load = words(OURS_AS_USER);
         load.extend(words("--publish-token-file {work}/admin.tokens"));
         load.extend(published(frame));
-        let entrant = Entrant { server: self.launcher(name, "ours"), load };
+        let entrant = Contender { server: self.launcher(name, "ours"), load };
         self.bin.join("twinway").exists().then_some(entrant)
     }
 
-    fn launcher(&self, name: &'static str, kind: &str) -> Server {
+    fn launcher(&self, name: &'static str, kind: &str) -> BenchmarkServer {
         let packages = self.bin.join("../socketio").display().to_string();
         let arguments = ["--kind", kind, "--packages", &packages].map(str::to_owned).to_vec();
-        Server { name, program: self.bin.join("bench_pods"), arguments }
+        BenchmarkServer { name, program: self.bin.join("bench_pods"), arguments }
     }
 }
 
@@ -92,9 +92,9 @@ fn published(frame: &str) -> Vec<String> {
 
 fn metrics() -> Vec<Metric> {
     vec![
-        metric("deliveries per CPU second", "deliveries_per_cpu_second", Some(Target::RatioAtLeast(RATIO))),
-        metric("deliveries lost", "lost", Some(Target::AtMost(0.0))),
-        metric("deliveries repeated", "repeated", Some(Target::AtMost(0.0))),
+        metric("deliveries per CPU second", "deliveries_per_cpu_second", Some(MetricTarget::RatioAtLeast(RATIO))),
+        metric("deliveries lost", "lost", Some(MetricTarget::AtMost(0.0))),
+        metric("deliveries repeated", "repeated", Some(MetricTarget::AtMost(0.0))),
         metric("deliveries per second", "deliveries_per_second", None),
         metric("CPU of servers and Redis, us each", "server_cpu_us", None),
         metric("latency p50, us", "latency_us/p50", None),
@@ -125,12 +125,12 @@ mod tests {
     fn ours_has_to_deliver_twice_as_much_and_lose_nothing() {
         let bin = tempfile::tempdir().unwrap();
         std::fs::write(bin.path().join("twinway"), "").unwrap();
-        for contest in Suite::new(bin.path(), Extent::Full).contests_of_pods() {
+        for contest in Suite::new(bin.path(), SuiteSize::Full).cluster_comparisons() {
             assert!(contest.ours.is_some() && contest.others.len() == 1);
             let target = |field: &str| contest.metrics.iter().find(|metric| metric.field == field)?.target;
-            assert_eq!(target("deliveries_per_cpu_second"), Some(Target::RatioAtLeast(2.0)));
-            assert_eq!(target("lost"), Some(Target::AtMost(0.0)));
+            assert_eq!(target("deliveries_per_cpu_second"), Some(MetricTarget::RatioAtLeast(2.0)));
+            assert_eq!(target("lost"), Some(MetricTarget::AtMost(0.0)));
         }
-        assert!(Suite::new(Path::new("/nowhere"), Extent::Quick).contests_of_pods()[0].ours.is_none());
+        assert!(Suite::new(Path::new("/nowhere"), SuiteSize::Quick).cluster_comparisons()[0].ours.is_none());
     }
 }

@@ -1,0 +1,81 @@
+//! What the gateway itself asks of the other pods: `@connections`, and when a new connection can be relied on.
+//!
+//! Invariant: 410 is the owner's answer, or nobody holds its node's lease; when nobody answers in time it is API Gateway's
+//! internal error, because the connection may well be open.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use gateway::id::GatewayId;
+use gateway::management::ManagementError;
+use handlers::audience::Group;
+
+use super::BusState;
+use super::request_client::RequestError;
+use super::wire::{PeerOperation, PeerReply};
+use crate::connection::{RemoteConnections, RemoteDescription};
+use crate::hub::PeerRouter;
+
+impl PeerRouter for BusState {
+    fn membership_changed(&self, group: &Group) {
+        self.subscriptions.mark_changed(group);
+    }
+
+    fn wait_subscribed(&self, groups: Vec<Group>) -> Option<BoxFuture<'static, ()>> {
+        if self.subscriptions.is_subscribed(&groups) {
+            return None;
+        }
+        let (interest, deadline) = (Arc::clone(&self.subscriptions), self.settings.subscribe_timeout);
+        Some(Box::pin(async move {
+            // Too late is a connection that may have to be caught up, which is better than none.
+            let _ = tokio::time::timeout(deadline, interest.wait_subscribed(&groups)).await;
+        }))
+    }
+}
+
+#[async_trait]
+impl RemoteConnections for BusState {
+    async fn post_text(&self, id: GatewayId, text: Bytes) -> Result<(), ManagementError> {
+        self.send_management_request(id, PeerOperation::Post { connection_id: id.to_string() }, &text).await.map(|_| ())
+    }
+
+    async fn describe_connection(&self, id: GatewayId) -> Result<RemoteDescription, ManagementError> {
+        match self.send_management_request(id, PeerOperation::Describe { connection_id: id.to_string() }, &[]).await? {
+            PeerReply::Described(described) => Ok(RemoteDescription {
+                connected_at: described.connected_at,
+                source_ip: described.source_ip,
+                user_agent: described.user_agent,
+                last_active_at: described.last_active_at,
+            }),
+            _ => Err(ManagementError::Internal),
+        }
+    }
+
+    async fn delete_connection(&self, id: GatewayId) -> Result<(), ManagementError> {
+        self.send_management_request(id, PeerOperation::Delete { connection_id: id.to_string() }, &[]).await.map(|_| ())
+    }
+}
+
+impl BusState {
+    async fn send_management_request(
+        &self,
+        id: GatewayId,
+        operation: PeerOperation,
+        text: &[u8],
+    ) -> Result<PeerReply, ManagementError> {
+        if id.node_id() == self.node_liveness.node_id() {
+            return Err(ManagementError::Gone);
+        }
+        match self.send_request(id.node_id(), &operation, text).await {
+            Ok(PeerReply::Gone) | Err(RequestError::NoLeaseHolder) => Err(ManagementError::Gone),
+            Ok(PeerReply::OutboxFull) | Err(RequestError::TooManyPending) => Err(ManagementError::LimitExceeded),
+            Ok(answer) => Ok(answer),
+            Err(error @ (RequestError::Liveness(_) | RequestError::TimedOut)) => {
+                tracing::warn!(connection.id = %id, error = %errors::chain(&error), "the pod that owns a connection cannot be asked");
+                Err(ManagementError::Internal)
+            }
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! What stands before authorizer and `$connect`: rates, API keys, and signatures where IAM authorization is asked for
+//! (CON-1, section 2.3 of the catalogue).
+//!
+//! Invariant: nobody is asked here but this process's own configuration, so a refusal costs no function call.
+
+use gateway::api::{ApiKeySource, AuthorizationType, WebSocketApi};
+use gateway::authorizer::AuthorizerContext;
+use gateway::event::{ApiKey, IamCaller};
+use gateway::handshake::Rejection;
+use gateway::iam::{IamAction, SignedRequest};
+use http::HeaderMap;
+
+use super::{HandshakeContext, UpgradeRequest};
+use crate::functions::ApiIntegration;
+
+/// Counts the handshake as a request.
+pub(super) fn check_request_rate(context: &HandshakeContext) -> Result<(), Rejection> {
+    if context.access.throttle.admits_request() { Ok(()) } else { Err(Rejection::Throttled) }
+}
+
+/// Counts it as a new connection.
+pub(super) fn check_connection_rate(context: &HandshakeContext) -> Result<(), Rejection> {
+    if context.access.throttle.admits_connection() { Ok(()) } else { Err(Rejection::Throttled) }
+}
+
+/// The client's API key, when the API asks for one in a header.
+pub(super) fn key_from_header(context: &HandshakeContext, headers: &HeaderMap) -> Result<Option<ApiKey>, Rejection> {
+    if !requires_key_from(&context.sessions.integration.api, ApiKeySource::Header) {
+        return Ok(None);
+    }
+    let presented = headers.get("x-api-key").ok_or(Rejection::ApiKey)?;
+    context.access.keys.find_key(presented.as_bytes()).map(Some).ok_or(Rejection::ApiKey)
+}
+
+/// The client's API key, when the API asks its authorizer for one (AU-14).
+pub(super) fn key_from_authorizer(
+    context: &HandshakeContext,
+    authorizer: Option<&AuthorizerContext>,
+) -> Result<Option<ApiKey>, Rejection> {
+    if !requires_key_from(&context.sessions.integration.api, ApiKeySource::Authorizer) {
+        return Ok(None);
+    }
+    let named = authorizer.and_then(AuthorizerContext::usage_identifier_key).ok_or(Rejection::ApiKey)?;
+    context.access.keys.find_key(named.as_bytes()).map(Some).ok_or(Rejection::ApiKey)
+}
+
+/// Who signed the request, when the API asks for a signature and the signer may connect.
+pub(super) fn verify_caller(
+    context: &HandshakeContext,
+    request: &UpgradeRequest,
+) -> Result<Option<IamCaller>, Rejection> {
+    let ApiIntegration { api, clock, .. } = &context.sessions.integration;
+    if api.authorization != AuthorizationType::Iam {
+        return Ok(None);
+    }
+    let query = request.query.as_deref();
+    let signed = SignedRequest { method: "GET", path: &request.path, query, headers: &request.headers };
+    let caller = context.access.credentials.verify(signed, b"", &api.region, clock.now().0);
+    let caller = caller.map_err(Rejection::Signature)?;
+    if caller.policy.allows(IamAction::Invoke, &api.connect_arn()) {
+        Ok(Some(caller.identity.clone()))
+    } else {
+        Err(Rejection::Denied)
+    }
+}
+
+fn requires_key_from(api: &WebSocketApi, source: ApiKeySource) -> bool {
+    api.api_key_required && api.key_source == source
+}
