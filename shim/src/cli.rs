@@ -26,19 +26,19 @@ use crate::config::{Config, ConfigFile, LoadedConfig, VariableSource, load_confi
 use crate::exit_code;
 
 const ABOUT: &str = "\
-Serves a WebSocket messaging application through API Gateway's events.
+Serves WebSocket applications that are written for Amazon API Gateway.
 
 The same handlers run on AWS Lambda behind API Gateway; here this process is the gateway.";
 
 const EXAMPLES: &str = "\
 Examples:
-  twinway serve                             serve on 127.0.0.1:8080 and keep messages in ./twinway-data
-  twinway serve --listen 0.0.0.0:9000       serve everyone, on another port
+  twinway serve                             serve on 127.0.0.1:8080 and store messages in ./twinway-data
+  twinway serve --listen 0.0.0.0:9000       accept remote clients, on another port
   twinway token --user alice                print a token for a client
-  twinway config print                      show every setting and where it came from
+  twinway config print                      show every setting and its source
 
 Every setting is also an environment variable and a key of twinway.toml.
-Exit codes: 0 done, 1 unhealthy, 64 usage or configuration, 69 something needed is not available, 70 internal, 75 cut short.";
+Exit codes: 0 success, 1 unhealthy, 64 usage or configuration error, 69 a required resource is unavailable, 70 internal error, 75 drain incomplete.";
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -57,7 +57,7 @@ enum CliCommand {
     /// Print a token, signed with the secret that the server uses
     #[command(after_help = token::EXAMPLES)]
     Token(token::TokenArgs),
-    /// Look at the configuration
+    /// Check or print the configuration
     #[command(subcommand)]
     Config(configuration::ConfigCommand),
     /// Ask a running server whether it is healthy; exit code 0 or 1
@@ -75,7 +75,7 @@ enum CliCommand {
 /// What every command that reads the configuration takes.
 #[derive(Debug, Args)]
 struct ConfigArgs {
-    /// Configuration file [env: TWINWAY_CONFIG] [default: twinway.toml, if it is there]
+    /// Configuration file [env: TWINWAY_CONFIG] [default: twinway.toml, if it exists]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(flatten)]

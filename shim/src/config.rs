@@ -329,7 +329,7 @@ pub struct ConfigError {
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.errors.len();
-        write!(f, "the configuration has {count} mistake{}:", if count == 1 { "" } else { "s" })?;
+        write!(f, "the configuration has {count} error{}:", if count == 1 { "" } else { "s" })?;
         self.errors.iter().try_for_each(|mistake| write!(f, "\n  - {mistake}"))
     }
 }
@@ -355,13 +355,13 @@ impl Config {
         let mistake = match self.mode {
             DeploymentMode::Embedded => return Ok(()),
             DeploymentMode::Aws => {
-                "DEPLOYMENT_MODE is aws: there API Gateway is the server and the handlers run as Lambda functions; \
+                "DEPLOYMENT_MODE is aws: in this mode API Gateway is the server and the handlers run as Lambda functions; \
                  set DEPLOYMENT_MODE=embedded to serve from this process"
             }
             DeploymentMode::Kubernetes if self.redis.is_some() => return Ok(()),
             DeploymentMode::Kubernetes => {
-                "DEPLOYMENT_MODE is kubernetes, where pods share a Redis, and no address of one is given; set REDIS_URL (or \
-                 REDIS_URL_FILE), or set DEPLOYMENT_MODE=embedded and run exactly one replica with a volume at \
+                "DEPLOYMENT_MODE is kubernetes, which requires a Redis shared by all pods, but redis.url is not set; set REDIS_URL (or \
+                 REDIS_URL_FILE), or set DEPLOYMENT_MODE=embedded and run exactly one replica with a volume mounted at \
                  storage.data_dir"
             }
         };
@@ -376,7 +376,7 @@ impl Config {
             ("server.listen", "127.0.0.1:0"),
             ("server.ops_listen", "127.0.0.1:0"),
             ("storage.log", "memory"),
-            ("drain.wave_interval", "0s"),
+            ("drain.batch_interval", "0s"),
         ]);
         let environment =
             BTreeMap::from([("TWINWAY_AUTH_SECRET".to_owned(), "a-secret-for-tests-of-32-bytes!!".to_owned())]);

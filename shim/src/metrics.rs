@@ -148,7 +148,7 @@ impl Default for ShimMetrics {
 impl HandshakeMetrics {
     fn register_new(registry: &mut Registry) -> Arc<Self> {
         let metrics = Self::default();
-        registry.register("outcomes", "WebSocket handshakes by outcome", metrics.outcomes.clone());
+        registry.register("outcomes", "WebSocket handshakes, by outcome", metrics.outcomes.clone());
         Arc::new(metrics)
     }
 
@@ -170,19 +170,19 @@ impl SessionMetrics {
             handler_duration_seconds: Histogram::new(HANDLER_DURATION_BUCKETS),
             closed_connections: Family::default(),
         };
-        registry.register("open", "Open WebSocket connections", metrics.open_connections.clone());
+        registry.register("open_connections", "Open WebSocket connections", metrics.open_connections.clone());
         registry.register("received_messages", "Messages received from clients", metrics.received_messages.clone());
         registry.register("sent_frames", "Frames written to clients", metrics.sent_frames.clone());
         registry.register("failed_messages", "Messages whose handler failed", metrics.failed_messages.clone());
-        registry.register("unrouted_messages", "Messages that no route took", metrics.unrouted_messages.clone());
-        registry.register("throttled_messages", "Messages beyond a rate", metrics.throttled_messages.clone());
+        registry.register("unrouted_messages", "Messages that matched no route", metrics.unrouted_messages.clone());
+        registry.register("throttled_messages", "Messages rejected by a rate limit", metrics.throttled_messages.clone());
         registry.register_with_unit(
-            "handler",
-            "How long message handlers that had to wait ran",
+            "handler_duration",
+            "Run time of message handlers that did not complete at the first poll",
             Unit::Seconds,
             metrics.handler_duration_seconds.clone(),
         );
-        registry.register("closed", "Connections ended, by cause", metrics.closed_connections.clone());
+        registry.register("closed_connections", "Closed connections, by cause", metrics.closed_connections.clone());
         Arc::new(metrics)
     }
 
@@ -195,7 +195,7 @@ impl SessionMetrics {
 impl DeliveryMetrics {
     fn register_new(registry: &mut Registry, sessions: &SessionMetrics) -> Arc<Self> {
         let metrics = Self { sent_frames: sessions.sent_frames.clone(), ..Self::default() };
-        registry.register("frames", "Frames put in line for connections", metrics.enqueued_frames.clone());
+        registry.register("enqueued_frames", "Frames enqueued for connections", metrics.enqueued_frames.clone());
         registry.register(
             "shed_frames",
             "Frames dropped for connections that did not keep up",
@@ -218,8 +218,8 @@ impl ManagementMetrics {
             "@connections requests that found their connection",
             metrics.served_requests.clone(),
         );
-        registry.register("gone", "@connections requests answered 410", metrics.gone_requests.clone());
-        registry.register("refused", "@connections requests refused", metrics.rejected_requests.clone());
+        registry.register("gone_requests", "@connections requests answered with 410", metrics.gone_requests.clone());
+        registry.register("rejected_requests", "@connections requests rejected for another reason", metrics.rejected_requests.clone());
         Arc::new(metrics)
     }
 }

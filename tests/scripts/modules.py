@@ -16,7 +16,7 @@ import sys
 # it adapts the application to ports that `connection` defines. `config` is above `access`, `postgres` and `redis`, because
 # it builds the settings types that they define; what starts from a configuration (`embedded`, `logging`) is above it.
 LAYERS = {
-    "shim": "breaker clock connection metrics readiness secret | functions hub postgres redis | access bus | config | "
+    "shim": "breaker connection exit_code metrics readiness secret | functions hub postgres redis | access bus | config | "
     "drain embedded logging session | cluster server | running | wiring | serve | cli"
 }
 ROOT_MODULE = "lib"

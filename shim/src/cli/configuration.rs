@@ -16,10 +16,10 @@ Examples:
 /// What to do with the configuration.
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
-    /// Report all mistakes and warnings at once; exit code 64 if there are mistakes
+    /// Report all errors and warnings at once; exit code 64 if there are errors
     #[command(after_help = CHECK_EXAMPLES)]
     Check(ConfigArgs),
-    /// Show every setting, its value and where it came from; secrets are hidden
+    /// Show every setting with its value and source; secrets are hidden
     Print(ConfigArgs),
     /// Print docs/CONFIGURATION.md
     #[command(hide = true)]
@@ -44,10 +44,10 @@ pub(super) fn run_config_command(
 fn check_config(settings: &ConfigArgs, terminal: &mut CommandIo<'_>) -> Result<ExitCode, CommandError> {
     let config = settings.load_valid_config(terminal)?;
     config.check_servable()?;
-    let mut answer = format!("the configuration is sound; mode {}\n", config.mode.as_str());
+    let mut answer = format!("the configuration is valid; mode {}\n", config.mode.as_str());
     if config.mode == DeploymentMode::Kubernetes {
         let least = config.drain.min_termination_grace().as_secs();
-        answer.push_str(&format!("terminationGracePeriodSeconds of the pod: at least {least}\n"));
+        answer.push_str(&format!("minimum terminationGracePeriodSeconds of the pod: {least}\n"));
     }
     terminal.print_result(&answer)
 }

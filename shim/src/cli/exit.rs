@@ -79,12 +79,12 @@ impl CommandError {
 fn io_error_hint(cause: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
     match cause.downcast_ref::<io::Error>()?.kind() {
         io::ErrorKind::AddrInUse => Some(
-            "; another program, perhaps another twinway, uses this address: stop it, or choose others with --listen and \
+            "; the address is in use, perhaps by another twinway: stop it, or set other addresses with --listen and \
              --ops-listen",
         ),
-        io::ErrorKind::AddrNotAvailable => Some("; this machine has no such address: choose another with --listen"),
+        io::ErrorKind::AddrNotAvailable => Some("; no interface of this machine has this address: set another with --listen"),
         io::ErrorKind::PermissionDenied => {
-            Some("; this user may not: choose a port above 1023 with --listen, or give the user the right")
+            Some("; permission denied: set a port above 1023 with --listen, or grant this user the permission")
         }
         _ => None,
     }

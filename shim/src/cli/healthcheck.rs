@@ -19,7 +19,7 @@ use super::{CommandIo, ConfigArgs};
 pub(super) const EXAMPLES: &str = "\
 Examples:
   twinway healthcheck                       is the process alive?
-  twinway healthcheck --ready               does it take connections?
+  twinway healthcheck --ready               does it accept connections?
   HEALTHCHECK CMD [\"twinway\", \"healthcheck\"]  in a Dockerfile";
 
 /// How long the answer may take. Container runtimes give a probe a few seconds.
@@ -28,7 +28,7 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// What to ask.
 #[derive(Debug, Args)]
 pub(super) struct HealthcheckArgs {
-    /// Ask whether it takes connections, not only whether it is alive
+    /// Check readiness (accepts connections) instead of liveness
     #[arg(long)]
     ready: bool,
     #[command(flatten)]
@@ -68,7 +68,7 @@ fn reachable_address(address: SocketAddr) -> SocketAddr {
 }
 
 async fn request_status(address: SocketAddr, path: &str) -> anyhow::Result<StatusCode> {
-    let stream = TcpStream::connect(address).await.context("no connection")?;
+    let stream = TcpStream::connect(address).await.context("connection failed")?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let request = Request::get(path).header("host", address.to_string()).body(Empty::<Bytes>::new())?;
     // The connection does the work of the request; with the sender gone it ends.

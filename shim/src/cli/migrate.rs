@@ -20,7 +20,7 @@ const MIGRATE_PROGRAM: &str = "twinway-migrate";
 #[derive(Debug, Args)]
 #[command(disable_help_flag = true)]
 pub(super) struct MigrateArgs {
-    /// What twinway-migrate takes; --help shows it
+    /// Arguments of twinway-migrate; see twinway migrate --help
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
     arguments: Vec<OsString>,
 }
@@ -35,7 +35,7 @@ pub(super) fn run_migrate(arguments: &MigrateArgs) -> Result<ExitCode, CommandEr
             "{MIGRATE_PROGRAM} is neither beside this program nor on PATH; it comes with the same release: put it there, or build it \
              with `cargo build --release -p migrate`"
         ),
-        _ => format!("{} cannot be run: {error}", program.display()),
+        _ => format!("{} cannot be started: {error}", program.display()),
     }))
 }
 

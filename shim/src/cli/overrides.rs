@@ -50,7 +50,7 @@ fn flag_argument(key: &'static ConfigKey, flag: &'static str) -> Arg {
         DefaultValue::Unset => String::new(),
         DefaultValue::AllModes(value) => format!(" [default: {value}]"),
         DefaultValue::ByMode { embedded, other_modes: elsewhere } => {
-            format!(" [default: {embedded}, in pods {elsewhere}]")
+            format!(" [default: {embedded}, in other modes {other_modes}]")
         }
     };
     let sentence = key.doc.split_once(". ").map_or(key.doc, |(first, _)| first).trim_end_matches('.');

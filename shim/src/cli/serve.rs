@@ -26,7 +26,7 @@ pub(super) fn run_serve(settings: &ConfigArgs, terminal: &mut CommandIo<'_>) -> 
     config.check_servable()?;
     logging::init_logging(&config.logging).map_err(|error| CommandError::internal_error(error.into()))?;
     for warning in &loaded.warnings {
-        tracing::warn!(config.warning = warning, "the configuration works, but probably not as it is meant");
+        tracing::warn!(warning, "configuration warning");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

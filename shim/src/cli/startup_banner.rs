@@ -28,7 +28,7 @@ pub fn render_startup_banner(
 ) -> String {
     let (host, stage) = (client_address(listen), &config.api.stage);
     let mut page = format!(
-        "\nTwinway {} is ready (mode {}).\n\n  WebSocket  ws://{host}/{stage}\n  HTTP API   http://{host}/v1\n  page       http://{host}/\n  \
+        "\nTwinway {} is ready (mode {}).\n\n  WebSocket  ws://{host}/{stage}\n  HTTP API   http://{host}/v1\n  web page   http://{host}/\n  \
          metrics    http://{}/metrics\n  messages   {}\n",
         env!("CARGO_PKG_VERSION"),
         config.mode.as_str(),
@@ -45,7 +45,7 @@ pub fn render_startup_banner(
         // Secrets are checked when they are read; if one cannot sign all the same, serving goes on without the hint.
         Some((_, Err(error))) => drop(writeln!(page, "\nNo tokens to try it with: {}.", errors::chain(&error))),
         None => {
-            page.push_str("\nConnect with a token of your identity provider: ?token=... or Sec-WebSocket-Protocol.\n")
+            page.push_str("\nConnect with a token of your identity provider, in ?token=... or Sec-WebSocket-Protocol.\n")
         }
     }
     page.push('\n');
@@ -74,28 +74,28 @@ fn mint_sample_tokens(secret: &Secret, auth: &AuthConfig) -> Result<SampleTokens
 fn render_sample_commands(config: &Config, signing: &SigningSecret, tokens: &SampleTokens, host: &str) -> String {
     let stage = &config.api.stage;
     let origin = match (signing.is_new, &config.auth.secret) {
-        (true, _) => format!("a new secret in {}", config.storage.data_dir.join("secret").display()),
+        (true, _) => format!("a newly generated secret in {}", config.storage.data_dir.join("secret").display()),
         (false, None) => format!("the secret in {}", config.storage.data_dir.join("secret").display()),
         (false, Some(_)) => "the configured secret".to_owned(),
     };
     let SampleTokens { user, admin } = tokens;
     format!(
         "
-Paste this first; the tokens are good for 12 hours (signed with {origin}):
+Set two tokens, valid for 12 hours (signed with {origin}):
 
   export ALICE={user}
   export ADMIN={admin}
 
-A user and an admin, each in a terminal of its own (or: npx wscat -c URL):
+Connect a user and an admin, each in its own terminal (or: npx wscat -c URL):
 
   websocat \"ws://{host}/{stage}?token=$ALICE\"
   websocat \"ws://{host}/{stage}?token=$ADMIN\"
 
-Type this as alice, and the admin sees it:
+Send a message as alice; the admin receives it:
 
   {{\"action\":\"send\",\"id\":\"1\",\"body\":\"hello\"}}
 
-Push to alice as a backend does:
+Push a message to alice from a backend:
 
   curl -H \"Authorization: Bearer $ADMIN\" -H 'Content-Type: application/json' \\
     -d '{{\"audience\":{{\"user\":\"alice\"}},\"body\":\"hello from a backend\"}}' http://{host}/v1/messages
@@ -107,11 +107,11 @@ More tokens: twinway token --help
 
 fn storage_description(config: &Config) -> String {
     match config.storage.log {
-        _ if config.functions.source == FunctionSource::Lambda => "kept by the functions".to_owned(),
-        LogStorage::Postgres => "kept in PostgreSQL".to_owned(),
-        LogStorage::Redis => "kept in Redis".to_owned(),
-        LogStorage::File => format!("kept in {}", config.storage.data_dir.display()),
-        LogStorage::Memory => "in memory, gone with the process".to_owned(),
+        _ if config.functions.source == FunctionSource::Lambda => "stored by the functions".to_owned(),
+        LogStorage::Postgres => "stored in PostgreSQL".to_owned(),
+        LogStorage::Redis => "stored in Redis".to_owned(),
+        LogStorage::File => format!("stored in {}", config.storage.data_dir.display()),
+        LogStorage::Memory => "in memory, lost at exit".to_owned(),
     }
 }
 
@@ -150,7 +150,7 @@ mod tests {
         let secret = SigningSecret { secret: config.auth.secret.clone().unwrap(), is_new: false };
         let text = render_startup_banner(&config, Some(&secret), address("0.0.0.0:8080"), address("0.0.0.0:8081"));
         assert!(
-            text.contains("mode kubernetes") && text.contains("kept in Redis") && !text.contains("export"),
+            text.contains("mode kubernetes") && text.contains("stored in Redis") && !text.contains("export"),
             "{text}"
         );
     }
@@ -160,7 +160,7 @@ mod tests {
         let mut config = Config::for_tests();
         config.functions.source = FunctionSource::Lambda;
         let text = render_startup_banner(&config, None, address("127.0.0.1:1"), address("127.0.0.1:2"));
-        assert!(text.contains("messages   kept by the functions"), "{text}");
+        assert!(text.contains("messages   stored by the functions"), "{text}");
     }
 
     #[test]

@@ -24,21 +24,21 @@ Examples:
   twinway token --user billing --role service --tenant acme --ttl 365d
   websocat \"ws://127.0.0.1:8080/prod?token=$(twinway token --user alice)\"
 
-The secret is auth.secret, or the one that the server made in its data directory: run it with the same settings.";
+The token is signed with auth.secret, or with the secret that the server generated in its data directory: use the same settings as the server.";
 
 /// What a token shall say.
 #[derive(Debug, Args)]
 pub(super) struct TokenArgs {
-    /// Who the token is for
+    /// User id of the bearer
     #[arg(long, value_parser = |text: &str| UserId::parse(text))]
     user: UserId,
-    /// What its bearer may do: user, admin or service
+    /// Role of the bearer: user, admin or service
     #[arg(long, default_value = "user", value_parser = parse_role)]
     role: Role,
-    /// Whose deployment the bearer belongs to
+    /// Tenant of the bearer
     #[arg(long, default_value = "default", value_parser = |text: &str| TenantId::parse(text))]
     tenant: TenantId,
-    /// How long it is good, such as 30m, 12h or 7d
+    /// Lifetime of the token, such as 30m, 12h or 7d
     #[arg(long, default_value = "12h", value_parser = parse_duration)]
     ttl: Duration,
     #[command(flatten)]
@@ -57,8 +57,8 @@ pub(super) fn print_token(arguments: &TokenArgs, terminal: &mut CommandIo<'_>) -
     let config = arguments.settings.load_valid_config(terminal)?;
     let Some(signing) = signing_secret(&config)? else {
         return Err(CommandError::usage_error(
-            "this configuration takes tokens of an identity provider alone (auth.jwks), so there is no secret to sign \
-             with; ask the provider for a token, or set auth.secret beside it"
+            "this configuration accepts only tokens of an identity provider (auth.jwks), so there is no signing secret; \
+             request a token from the provider, or also set auth.secret"
                 .to_owned(),
         ));
     };
@@ -93,5 +93,5 @@ pub(super) fn mint_token(
 }
 
 fn parse_role(text: &str) -> Result<Role, String> {
-    Role::parse(text).ok_or_else(|| "a role is user, admin or service".to_owned())
+    Role::parse(text).ok_or_else(|| "must be user, admin or service".to_owned())
 }

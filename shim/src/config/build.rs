@@ -50,11 +50,11 @@ pub fn load_config(strings: &dyn VariableSource, flags: &FlagValues, document: O
 fn unused_values(layers: &ConfigSources, mode: DeploymentMode, strings: &dyn VariableSource) -> Vec<&'static str> {
     let mut unused = Vec::new();
     if mode == DeploymentMode::Embedded && layers.find_value("redis.url").is_some() {
-        unused.push("REDIS_URL is set but unused: embedded mode keeps everything in its data directory");
+        unused.push("REDIS_URL is set but unused: embedded mode stores all state in its data directory");
     }
     let log = layers.find_value("storage.log").map(|(value, _)| value.to_string());
     if layers.find_value("postgres.url").is_some() && log.as_deref() != Some("postgres") {
-        unused.push("DATABASE_URL is set but unused: messages are kept in PostgreSQL when storage.log is postgres");
+        unused.push("DATABASE_URL is set but unused: messages are stored in PostgreSQL only when storage.log is postgres");
     }
     // Not a key: pod templates that are shared with other programs set it.
     if strings.read_variable("OTEL_EXPORTER_OTLP_ENDPOINT").is_some_and(|text| !text.is_empty()) {
@@ -122,7 +122,7 @@ impl<'a> ConfigReader<'a> {
     fn read_required<T>(&mut self, path: &'static str, parse: impl Fn(&ConfigValue) -> ParseResult<T>) -> Option<T> {
         let value = self.read_optional(path, parse)?;
         if value.is_none() {
-            self.errors.push(format!("{path}: has no value"));
+            self.errors.push(format!("{path}: no value is set"));
         }
         value
     }

@@ -49,7 +49,7 @@ impl ConfigFile {
     /// The file's values by key path, or why it is no TOML.
     pub(super) fn parse_entries(&self) -> Result<BTreeMap<String, ConfigValue>, String> {
         let table: Table =
-            self.text.parse().map_err(|error| format!("{} is not TOML: {error}", self.path.display()))?;
+            self.text.parse().map_err(|error| format!("{} is not valid TOML: {error}", self.path.display()))?;
         let mut entries = BTreeMap::new();
         flatten_table("", &table, &mut entries);
         Ok(entries)

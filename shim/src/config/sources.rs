@@ -172,7 +172,7 @@ impl ConfigSources {
         }
         for unknown in entries.keys() {
             let near = nearest_name(unknown, KEYS.iter().map(|key| key.path));
-            self.warn_unknown(&format!("key {unknown} in {}", document.path.display()), near);
+            self.warn_unknown(&format!("configuration key {unknown} in {}", document.path.display()), near);
         }
     }
 
@@ -197,7 +197,7 @@ impl ConfigSources {
             (None, None) => {}
             (Some(value), None) => drop(self.values.insert(key.path, value)),
             (Some((_, origin)), Some(_)) => {
-                self.errors.push(format!("{} ({origin}): given as a value and as a file; keep one", key.path));
+                self.errors.push(format!("{} ({origin}): set both as a value and as a file; set only one", key.path));
             }
             (None, Some((value, origin))) => match std::fs::read_to_string(value.to_string()) {
                 // Editors and `kubectl create secret` leave a line end behind that is not part of the secret.

@@ -94,7 +94,7 @@ fn all_mistakes_are_told_at_once_with_their_origin() {
 #[test]
 fn a_file_that_is_no_toml_is_told_with_its_place() {
     let found = mistakes(from_file("[server\nlisten = 1"));
-    assert!(found[0].starts_with("twinway.toml is not TOML") && found[0].contains("line 1"), "{found:#?}");
+    assert!(found[0].starts_with("twinway.toml is not valid TOML") && found[0].contains("line 1"), "{found:#?}");
 }
 
 #[test]
@@ -103,8 +103,8 @@ fn unknown_keys_are_warned_of_with_the_nearest_name() {
     assert_eq!(
         loaded.warnings,
         [
-            "unknown key server.lisen in twinway.toml is ignored; did you mean server.listen?",
-            "unknown key zebra.x in twinway.toml is ignored"
+            "unknown configuration key server.lisen in twinway.toml is ignored; did you mean server.listen?",
+            "unknown configuration key zebra.x in twinway.toml is ignored"
         ]
     );
     let loaded =
@@ -282,7 +282,7 @@ fn messages_are_kept_where_the_mode_can_keep_them() {
     assert_eq!(kept(&[pod, secret, ("TWINWAY_STORAGE_LOG", "postgres"), url]), LogStorage::Postgres);
 
     let lost = mistakes(from_environment(&[pod, secret, ("TWINWAY_STORAGE_LOG", "file")]));
-    assert!(lost[0].contains("pods share their messages"), "{lost:#?}");
+    assert!(lost[0].contains("requires a shared message log"), "{lost:#?}");
     let lost = mistakes(from_environment(&[("TWINWAY_STORAGE_LOG", "redis")]));
     assert!(lost[0].contains("kubernetes mode"), "{lost:#?}");
     let without = mistakes(from_environment(&[("TWINWAY_STORAGE_LOG", "postgres")]));

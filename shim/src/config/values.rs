@@ -18,7 +18,7 @@ pub type ParseResult<T> = Result<T, String>;
 pub(super) fn parse_text(value: &ConfigValue) -> ParseResult<String> {
     match value {
         ConfigValue::Text(text) => Ok(text.clone()),
-        ConfigValue::List(_) | ConfigValue::Table(_) => Err("takes one value, not a list or table".to_owned()),
+        ConfigValue::List(_) | ConfigValue::Table(_) => Err("must be a single value, not a list or table".to_owned()),
     }
 }
 
@@ -85,7 +85,7 @@ pub(super) fn parse_list(value: &ConfigValue) -> ParseResult<Vec<String>> {
     let items = match value {
         ConfigValue::List(items) => items.clone(),
         ConfigValue::Text(text) => text.split([',', '\n']).map(str::to_owned).collect(),
-        ConfigValue::Table(_) => return Err("takes a list, not a table".to_owned()),
+        ConfigValue::Table(_) => return Err("must be a list, not a table".to_owned()),
     };
     Ok(items.iter().map(|item| item.trim()).filter(|item| !item.is_empty()).map(str::to_owned).collect())
 }
@@ -95,7 +95,7 @@ pub(super) fn parse_table(value: &ConfigValue) -> ParseResult<BTreeMap<String, S
     let ConfigValue::Table(pairs) = value else {
         let pairs = parse_list(value)?.into_iter().map(|pair| match pair.split_once('=') {
             Some((name, value)) => Ok((name.trim().to_owned(), value.trim().to_owned())),
-            None => Err("takes pairs such as name=value,other=value".to_owned()),
+            None => Err("must be pairs such as name=value,other=value".to_owned()),
         });
         return pairs.collect();
     };

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 pub enum DataDirError {
     /// It is not there and cannot be made, or is no directory, or is not ours to write.
     #[error(
-        "the data directory {path} cannot be used: {source}; give this user the right to write it, or name another one with \
+        "the data directory {path} cannot be used: {source}; grant this user write permission, or set another one with \
          --data-dir or TWINWAY_DATA_DIR"
     )]
     Unusable {
@@ -23,7 +23,7 @@ pub enum DataDirError {
     },
     /// Another process holds it.
     #[error(
-        "{path} is locked by another process: another twinway probably runs on this data directory; stop it, or name \
+        "{path} is locked by another process: probably another twinway uses this data directory; stop it, or set \
          another directory with --data-dir or TWINWAY_DATA_DIR"
     )]
     Locked {
@@ -77,7 +77,7 @@ mod tests {
         let lock = DataDirLock::acquire(&directory).unwrap();
         assert_eq!(std::fs::metadata(&directory).unwrap().permissions().mode() & 0o777, 0o700);
         let refused = DataDirLock::acquire(&directory).unwrap_err();
-        assert!(refused.to_string().contains("another twinway probably runs"), "{refused}");
+        assert!(refused.to_string().contains("another twinway uses"), "{refused}");
         drop(lock);
         assert!(DataDirLock::acquire(&directory).is_ok());
     }

@@ -112,7 +112,7 @@ impl Drop for FileLog {
 #[async_trait]
 impl MessageLog for FileLog {
     async fn append(&self, append: AppendRequest) -> Result<AppendOutcome, LogError> {
-        let late = |_| Err(log_unavailable("the append was not committed in time"));
+        let late = |_| Err(log_unavailable("append timed out"));
         tokio::time::timeout(APPEND_TIMEOUT, self.writer.append(&append)).await.unwrap_or_else(late)
     }
 
@@ -131,7 +131,7 @@ impl MessageLog for FileLog {
         }
         let page = page::PageRequest { channel: channel.clone(), range, limit: limit.max(1), max_bytes };
         let reading = self.readers.run_read(move |transaction| page.read_page(transaction));
-        let late = |_| Err(log_unavailable("the read was not answered in time"));
+        let late = |_| Err(log_unavailable("read timed out"));
         let found = tokio::time::timeout(READ_TIMEOUT, reading).await.unwrap_or_else(late)?;
         Ok(LogSlice {
             head: self.head_position(channel, found.retained),
@@ -152,7 +152,7 @@ impl MessageLog for FileLog {
             Vec::new()
         } else {
             let reading = self.readers.run_read(move |transaction| page::retained_ranges(transaction, &unknown));
-            let late = |_| Err(log_unavailable("the read was not answered in time"));
+            let late = |_| Err(log_unavailable("read timed out"));
             tokio::time::timeout(READ_TIMEOUT, reading).await.unwrap_or_else(late)?
         }
         .into_iter();

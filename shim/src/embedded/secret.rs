@@ -35,7 +35,7 @@ pub enum SigningSecretError {
     #[error(transparent)]
     DataDir(#[from] data_dir::DataDirError),
     /// The file cannot be read or written.
-    #[error("the secret file {path} cannot be used: {source}; mend its rights, or set TWINWAY_AUTH_SECRET")]
+    #[error("the secret file {path} cannot be used: {source}; correct its permissions, or set TWINWAY_AUTH_SECRET")]
     File {
         /// The file.
         path: PathBuf,
@@ -45,14 +45,14 @@ pub enum SigningSecretError {
     /// The file holds less than a secret.
     #[error(
         "the secret file {path} holds fewer than {MIN_SECRET_BYTES} bytes; put a longer secret into it, or remove it so that \
-         a new one is made (tokens of the old one are then refused)"
+         a new one is generated (tokens signed with the old one are then rejected)"
     )]
     TooShort {
         /// The file.
         path: PathBuf,
     },
     /// The operating system gave no random bytes.
-    #[error("the operating system gives no random bytes: {0}")]
+    #[error("the operating system returned no random bytes: {0}")]
     Random(getrandom::Error),
 }
 

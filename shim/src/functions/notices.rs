@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use handlers::channel::Offset;
+use handlers::channel::{Channel, Offset, Position};
 use handlers::frame::{DegradedFrame, DegradedState, EncodeFrame as _, GapFrame, GapReason, ReconnectFrame};
 
 use crate::connection::{ClientNotices, DroppedFrames, PeerLink};
@@ -14,7 +14,7 @@ pub struct MessagingNotices;
 
 impl ClientNotices for MessagingNotices {
     fn slow_reader(&self, shed: &DroppedFrames) -> Vec<Bytes> {
-        let gap = |(channel, (from, to)): (&handlers::channel::Channel, &(u64, handlers::channel::Position))| {
+        let gap = |(channel, (from, to)): (&Channel, &(u64, Position))| {
             let (channel, from, epoch) = (&channel.name, Offset(*from), &to.epoch);
             GapFrame { channel, from, to: to.offset, epoch, reason: GapReason::Slow }.encode()
         };
@@ -32,5 +32,33 @@ impl ClientNotices for MessagingNotices {
             PeerLink::Restored => DegradedState::Ended,
         };
         Some(DegradedFrame { state }.encode())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use handlers::channel::{ChannelName, Epoch};
+    use handlers::id::TenantId;
+
+    use super::*;
+
+    #[test]
+    fn a_slow_reader_gets_one_gap_for_each_channel() {
+        let channel = ChannelName::parse("room:lobby").unwrap().in_tenant(TenantId::default_tenant());
+        let to = Position { epoch: Epoch("e".into()), offset: Offset(9) };
+        let shed = DroppedFrames { ephemeral: 1, logged: 6, channels: BTreeMap::from([(channel, (4, to))]) };
+        let gap = r#"{"type":"gap","channel":"room:lobby","from":4,"to":9,"epoch":"e","reason":"slow"}"#;
+        assert_eq!(MessagingNotices.slow_reader(&shed), [gap]);
+        assert!(MessagingNotices.slow_reader(&DroppedFrames { ephemeral: 1, ..DroppedFrames::default() }).is_empty());
+    }
+
+    #[test]
+    fn reconnect_and_degraded_are_frames_of_the_protocol() {
+        let reconnect = MessagingNotices.reconnect(Duration::from_millis(700)).unwrap();
+        assert_eq!(reconnect, r#"{"type":"reconnect","withinMs":700}"#);
+        let degraded = MessagingNotices.degraded(PeerLink::Restored).unwrap();
+        assert_eq!(degraded, r#"{"type":"degraded","state":"ended"}"#);
     }
 }

@@ -80,7 +80,7 @@ impl<S: Subscriber> Layer<S> for LogRateLimiter {
         let now = Instant::now();
         // Whatever is logged next tells of a window that is over: during an outage, and behind it.
         for SuppressedLines { message, lines } in self.end_expired_windows(now) {
-            tracing::warn!(log.message = message, lines, "equal lines were left out");
+            tracing::warn!(log.message = message, suppressed = lines, "repeated log lines suppressed");
         }
         *metadata.level() > Level::WARN || self.admit_line(&metadata.callsite(), now, || event_message(event))
     }

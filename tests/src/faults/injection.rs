@@ -120,7 +120,7 @@ async fn rolling_restart(stage: &mut FaultFixture) -> anyhow::Result<Vec<Duratio
 
 /// Stops a pod in its tracks until the others have finished its connections, and for longer than its lease at least.
 async fn hang_pod(stage: &mut FaultFixture) -> anyhow::Result<Vec<Duration>> {
-    let open = stage.metric(0, "twinway_session_open").await;
+    let open = stage.metric(0, "twinway_session_open_connections").await;
     stage.fleet.pods[0].suspend().await;
     let hung = Instant::now();
     let reaped = async |stage: &FaultFixture, pod| stage.metric(pod, "twinway_cluster_reaped_connections_total").await;

@@ -105,7 +105,7 @@ impl World for AwsLocal {
 
     async fn finish(mut self) {
         self.server.assert_healthy().await;
-        self.server.wait_for_metric("twinway_session_open", 0.0).await;
+        self.server.wait_for_metric("twinway_session_open_connections", 0.0).await;
         if self.crashed {
             self.purge_gone_connections().await;
         }

@@ -46,7 +46,7 @@ impl World for Embedded {
         self.server.assert_healthy().await;
         eventually!(
             "every connection to end",
-            (self.server.metric("twinway_session_open").await == Some(0.0)).then_some(())
+            (self.server.metric("twinway_session_open_connections").await == Some(0.0)).then_some(())
         );
         let backend = self.server.http().with_token(self.token(&TokenClaims::service("harness")));
         eventually!("no connection record to be left", {

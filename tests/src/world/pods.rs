@@ -48,7 +48,7 @@ impl World for Pods {
     async fn finish(mut self) {
         for pod in &self.fleet.pods {
             pod.assert_healthy().await;
-            pod.wait_for_metric("twinway_session_open", 0.0).await;
+            pod.wait_for_metric("twinway_session_open_connections", 0.0).await;
         }
         let backend = self.fleet.http().with_token(self.token(&TokenClaims::service("harness")));
         eventually!("no connection record to be left", {

@@ -35,7 +35,7 @@ async fn one_process_keeps_its_messages_there_through_a_crash() {
     let mut alice = dial(&second, &TokenClaims::user("alice")).with_received_state(seen).open_and_confirm().await;
     alice.join_channels("join", &["room:lobby"]).await;
     assert_eq!(alice.send_to_channel("room:lobby", "after").await["offset"], 2, "offsets go on");
-    second.wait_for_metric("twinway_message_log_appended_total", 1.0).await;
+    second.wait_for_metric("twinway_message_log_appended_messages_total", 1.0).await;
     alice.close().await;
 }
 

@@ -128,7 +128,7 @@ async fn a_full_redis_refuses_what_is_new_and_serves_who_is_there() {
     assert_eq!(dial.expect_rejection().await.status, 502);
     // Who leaves makes room.
     carol.close().await;
-    server.wait_for_metric("twinway_session_open", 1.0).await;
+    server.wait_for_metric("twinway_session_open_connections", 1.0).await;
     eventually!("carol's record to be gone", {
         (redis.run_command(&["KEYS", "twinway:connection:{*}"]).unwrap().lines().count() == 1).then_some(())
     });
@@ -174,7 +174,7 @@ async fn an_outage_under_load_writes_few_lines() {
         assert_eq!(dial.expect_rejection().await.status, 502);
     }
     drop(people);
-    server.wait_for_metric("twinway_session_open", 0.0).await;
+    server.wait_for_metric("twinway_session_open_connections", 0.0).await;
     redis.restart().unwrap();
     until_ready(&server, 200).await;
     server.wait_for_log("redis is back").await;

@@ -45,7 +45,7 @@ async fn without_a_message_function_there_is_nothing_to_serve() {
         .expect_start_failure()
         .await;
     assert!(exit.stderr.contains("there is no function 'message'"), "{}", exit.stderr);
-    let exit = TwinwayServer::launch().with_env("TWINWAY_FUNCTIONS", "lambda").expect_start_failure().await;
+    let exit = TwinwayServer::launch().with_env("TWINWAY_FUNCTIONS_SOURCE", "lambda").expect_start_failure().await;
     assert_eq!(exit.code, Some(64));
-    assert!(exit.stderr.contains("no function is named"), "{}", exit.stderr);
+    assert!(exit.stderr.contains("no function is configured"), "{}", exit.stderr);
 }

@@ -33,7 +33,7 @@ impl ConfigReader<'_> {
         let signed = server.is_some_and(|server| server.management == ManagementAccess::Iam);
         if signed && self.sources.find_value("iam.credentials").is_none() {
             self.add_error(
-                "server.management is iam: nobody can call @connections without iam.credentials; set \
+                "server.management is iam, but iam.credentials is not set, so every @connections request would be rejected; set \
                  TWINWAY_IAM_CREDENTIALS_FILE",
             );
         }
@@ -76,7 +76,7 @@ fn parse_route_rates(value: &ConfigValue) -> ParseResult<BTreeMap<String, RateLi
     };
     let rates = values::parse_table(value)?.into_iter().map(|(route, text)| match rate(&text) {
         Some(rate) => Ok((route, rate)),
-        None => Err("must be routes with their rate and burst, such as chat=100/200".to_owned()),
+        None => Err("must be pairs route=rate/burst, such as chat=100/200".to_owned()),
     });
     rates.collect()
 }

@@ -25,12 +25,12 @@ impl ConfigReader<'_> {
         let api_keys = self.read_optional("auth.api_keys", parse_api_keys);
         let (secret, jwks_url, jwks_document) = (secret?, jwks_url?, jwks_document?);
         if jwks_url.is_some() && jwks_document.is_some() {
-            self.add_error("auth.jwks_url and auth.jwks exclude each other; keep one");
+            self.add_error("auth.jwks_url and auth.jwks are mutually exclusive; set one");
         }
         let jwks = jwks_url.map(JwksSource::Url).or(jwks_document.map(JwksSource::Document));
         if mode != DeploymentMode::Embedded && secret.is_none() && jwks.is_none() {
             self.add_error(
-                "auth.secret: outside embedded mode nobody can connect without a secret; set TWINWAY_AUTH_SECRET_FILE, \
+                "auth.secret: required outside embedded mode, unless JSON Web Keys are configured; set TWINWAY_AUTH_SECRET_FILE, \
                  or TWINWAY_AUTH_JWKS_URL for tokens of an identity provider",
             );
         }
@@ -48,7 +48,7 @@ impl ConfigReader<'_> {
 
 fn parse_secret(value: &ConfigValue) -> ParseResult<Secret> {
     let rule =
-        format!("at least {MIN_SECRET_BYTES} bytes long (RFC 7518, section 3.2); `openssl rand -base64 32` makes one");
+        format!("at least {MIN_SECRET_BYTES} bytes long (RFC 7518, section 3.2); `openssl rand -base64 32` generates one");
     values::parse_text_where(value, |text| text.len() >= MIN_SECRET_BYTES, &rule).map(|text| Secret::new(&text))
 }
 

@@ -38,7 +38,7 @@ impl ConfigReader<'_> {
         let source = source?.unwrap_or(if named { FunctionSource::Lambda } else { FunctionSource::Embedded });
         if source == FunctionSource::Lambda && !named {
             self.add_error(
-                "functions.source is lambda, and no function is named; set functions.directory to a directory with \
+                "functions.source is lambda, but no function is configured; set functions.directory to a directory with \
                  sub-directories such as message/bootstrap, or functions.message to a command line",
             );
         }
@@ -79,7 +79,7 @@ fn parse_command_line(value: &ConfigValue) -> ParseResult<Vec<String>> {
     let words: Vec<String> = match value {
         ConfigValue::List(words) => words.clone(),
         ConfigValue::Text(text) => text.split_whitespace().map(str::to_owned).collect(),
-        ConfigValue::Table(_) => return Err("takes a command line, not a table".to_owned()),
+        ConfigValue::Table(_) => return Err("must be a command line, not a table".to_owned()),
     };
     if words.is_empty() { Err("must be a path or a command line".to_owned()) } else { Ok(words) }
 }
@@ -87,7 +87,7 @@ fn parse_command_line(value: &ConfigValue) -> ParseResult<Vec<String>> {
 fn parse_handlers(value: &ConfigValue) -> ParseResult<BTreeMap<String, String>> {
     let handlers = values::parse_table(value)?;
     match handlers.keys().find(|name| !FUNCTION_NAMES.contains(&name.as_str())) {
-        Some(unknown) => Err(format!("names {unknown:?}, and the functions are {}", FUNCTION_NAMES.join(", "))),
+        Some(unknown) => Err(format!("unknown function {unknown:?}; expected one of {}", FUNCTION_NAMES.join(", "))),
         None => Ok(handlers),
     }
 }

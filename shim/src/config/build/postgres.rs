@@ -16,7 +16,7 @@ impl ConfigReader<'_> {
             self.read_optional("postgres.password", |value| values::parse_text(value).map(|text| Secret::new(&text)));
         let ca_file = self.read_optional("postgres.ca_file", |value| values::parse_text(value).map(PathBuf::from));
         let schema = self.read_required("postgres.schema", |value| {
-            let rule = "1 to 63 small letters, digits and '_', not beginning with a digit or pg_";
+            let rule = "1 to 63 lower-case letters, digits and '_', not starting with a digit or pg_";
             values::parse_text_where(value, PostgresSettings::is_valid_schema, rule)
         });
         let pool_size = self.read_required("postgres.pool_size", values::parse_count);
@@ -45,13 +45,13 @@ impl ConfigReader<'_> {
     ) {
         match (storage.map(|storage| storage.log), mode) {
             (Some(LogStorage::Postgres), _) if matches!(postgres, Some(None)) => self.add_error(
-                "storage.log is postgres, and no address of one is given; set DATABASE_URL (or DATABASE_URL_FILE)",
+                "storage.log is postgres, but postgres.url is not set; set DATABASE_URL (or DATABASE_URL_FILE)",
             ),
             (Some(LogStorage::File | LogStorage::Memory), DeploymentMode::Kubernetes) => self.add_error(
-                "storage.log: pods share their messages, in redis or in postgres; a file or memory is for embedded mode",
+                "storage.log: kubernetes mode requires a shared message log, redis or postgres; file and memory are for embedded mode",
             ),
             (Some(LogStorage::Redis), DeploymentMode::Embedded) => self.add_error(
-                "storage.log: redis keeps the messages of kubernetes mode; embedded mode has file, memory and postgres",
+                "storage.log: redis requires kubernetes mode; embedded mode supports file, memory and postgres",
             ),
             _ => {}
         }

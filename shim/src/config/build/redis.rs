@@ -48,7 +48,7 @@ impl ConfigReader<'_> {
             wait_replicas: wait_replicas?,
         };
         if settings.topology == RedisTopology::Single && settings.urls.len() > 1 {
-            self.add_error("redis.url has several addresses; that is for redis.topology cluster and sentinel");
+            self.add_error("redis.url has several addresses; this requires redis.topology cluster or sentinel");
         }
         Some((!settings.urls.is_empty()).then_some(settings))
     }
@@ -58,7 +58,7 @@ fn parse_redis_urls(value: &ConfigValue) -> ParseResult<Vec<Secret>> {
     let urls = values::parse_list(value)?;
     let is_address = |url: &String| url.starts_with("redis://") || url.starts_with("rediss://");
     if urls.is_empty() || !urls.iter().all(is_address) {
-        return Err("must be an address such as redis://host:6379/0, or several with commas between".to_owned());
+        return Err("must be an address such as redis://host:6379/0, or a comma-separated list of addresses".to_owned());
     }
     Ok(urls.iter().map(|url| Secret::new(url)).collect())
 }

@@ -42,7 +42,7 @@ impl ConfigReader<'_> {
         }
         let ops_listen = ops_listen?;
         if listen == ops_listen && listen.port() != 0 {
-            self.add_error("server.listen and server.ops_listen are the same address; give the ops port another one");
+            self.add_error("server.listen and server.ops_listen are the same address; change one of them");
         }
         Some(ServerConfig {
             listen,
@@ -91,7 +91,7 @@ impl ConfigReader<'_> {
         });
         let account_id = self.read_required("api.account_id", |value| {
             let digits = |id: &str| id.len() == 12 && id.bytes().all(|byte| byte.is_ascii_digit());
-            values::parse_text_where(value, digits, "12 digits (in the file, between quotes)")
+            values::parse_text_where(value, digits, "12 digits (quoted in the file)")
         });
         let profile = self.read_required("api.profile", |value| {
             values::parse_choice(value, &[("aws", QuotaProfile::Aws), ("open", QuotaProfile::Open)])
@@ -174,15 +174,15 @@ impl ConfigReader<'_> {
         let reap_concurrency = self.read_required("cluster.reap_concurrency", values::parse_count);
         let (heartbeat, lease) = (heartbeat?, lease?);
         if heartbeat.is_zero() || lease < heartbeat * 3 {
-            self.add_error("cluster.lease must be at least three times cluster.heartbeat, and that more than nothing");
+            self.add_error("cluster.lease must be at least three times cluster.heartbeat, and cluster.heartbeat must be greater than zero");
         }
         Some(ClusterConfig { heartbeat, lease, reap_rate: reap_rate?, reap_concurrency: reap_concurrency? })
     }
 
     pub(super) fn read_drain(&mut self, mode: DeploymentMode) -> Option<DrainConfig> {
         let delay = self.read_required("drain.delay", values::parse_duration_value);
-        let wave_size = self.read_required("drain.wave_size", values::parse_count);
-        let wave_interval = self.read_required("drain.wave_interval", values::parse_duration_value);
+        let wave_size = self.read_required("drain.batch_size", values::parse_count);
+        let wave_interval = self.read_required("drain.batch_interval", values::parse_duration_value);
         let grace = self.read_required("drain.grace", values::parse_duration_value);
         let termination_grace = self.read_optional("drain.termination_grace", values::parse_duration_value);
         let drain = DrainConfig {
@@ -195,7 +195,7 @@ impl ConfigReader<'_> {
         let least = drain.min_termination_grace();
         if mode == DeploymentMode::Kubernetes && drain.termination_grace.is_some_and(|given| given < least) {
             self.add_error(&format!(
-                "drain.termination_grace: the pod would be killed while it drains; set terminationGracePeriodSeconds to at \
+                "drain.termination_grace: the kubelet would kill the pod before the drain ends; set terminationGracePeriodSeconds to at \
                  least {}, or shorten drain.delay and drain.grace",
                 least.as_secs()
             ));

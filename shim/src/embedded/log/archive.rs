@@ -93,7 +93,7 @@ fn list_channels(transaction: &ReadTransaction) -> Result<Vec<Channel>, FileLogE
     for row in transaction.open_table(CHANNELS_TABLE)?.iter()? {
         let (key, row) = row?;
         if StoredChannel::from(row.value()).retained.head > Offset::START {
-            found.push(Channel::from_key(key.value()).map_err(|_| FileLogError::corrupt("a channel has no name"))?);
+            found.push(Channel::from_key(key.value()).map_err(|_| FileLogError::corrupt("invalid channel key"))?);
         }
     }
     found.sort_by_key(ToString::to_string);

@@ -27,7 +27,7 @@ impl ChannelEpochs {
                 for row in table.iter()? {
                     let (key, epoch) = row?;
                     let channel =
-                        Channel::from_key(key.value()).map_err(|_| FileLogError::corrupt("a channel has no name"))?;
+                        Channel::from_key(key.value()).map_err(|_| FileLogError::corrupt("invalid channel key"))?;
                     imported.insert(channel, Epoch(epoch.value().into()));
                 }
             }

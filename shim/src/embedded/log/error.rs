@@ -15,10 +15,10 @@ pub(super) enum FileLogError {
     #[error("the database failed")]
     Database(#[source] Arc<redb::Error>),
     /// What is in the file is not what this program writes.
-    #[error("the message log is damaged: {0}")]
+    #[error("the message log is corrupt: {0}")]
     Corrupt(&'static str),
     /// There is no room, as an earlier attempt found out.
-    #[error("no room is left on the device")]
+    #[error("no space left on device")]
     StorageFull,
     /// The file is closed, or could not be opened again after a failure.
     #[error("the message log is closed")]

@@ -25,10 +25,10 @@ impl FileLogMetrics {
     pub fn register_metrics(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("message_log");
         registry.register("commits", "Durable transactions of the message log", self.commits.clone());
-        registry.register("appended", "Messages written to the message log", self.appended_messages.clone());
-        registry.register("duplicates", "Appends of messages that the log had already", self.duplicate_appends.clone());
-        registry.register("expired", "Messages dropped by retention", self.expired_messages.clone());
-        registry.register("failures", "Transactions of the message log that failed", self.failed_transactions.clone());
-        registry.register("reopened", "Times the message log was opened anew after a failure", self.reopens.clone());
+        registry.register("appended_messages", "Messages appended to the message log", self.appended_messages.clone());
+        registry.register("duplicate_appends", "Appends of messages that were already in the log", self.duplicate_appends.clone());
+        registry.register("expired_messages", "Messages deleted by retention", self.expired_messages.clone());
+        registry.register("failed_transactions", "Failed transactions of the message log", self.failed_transactions.clone());
+        registry.register("reopens", "Times the message log file was reopened after a failure", self.reopens.clone());
     }
 }

@@ -36,14 +36,14 @@ pub enum LogOpenError {
     DataDir(#[from] DataDirError),
     /// Another process holds the file.
     #[error(
-        "{path} is locked by another process: another twinway probably runs on it; stop it or use another data directory"
+        "{path} is locked by another process: probably another twinway uses it; stop it, or set another data directory"
     )]
     Locked {
         /// The file.
         path: PathBuf,
     },
     /// The operating system refuses.
-    #[error("the message log {path} cannot be opened: {source}; check the file's rights and the room on its disk")]
+    #[error("the message log {path} cannot be opened: {source}; check the file's permissions and the free disk space")]
     Io {
         /// The file.
         path: PathBuf,
@@ -52,7 +52,7 @@ pub enum LogOpenError {
     },
     /// Somebody else's file, or one of another version.
     #[error(
-        "{path} is not a message log of this version of twinway ({found}); move it away, or name another data directory"
+        "{path} is not a message log of this version of twinway ({found}); move the file, or set another data directory"
     )]
     UnsupportedFormat {
         /// The file.
@@ -62,8 +62,8 @@ pub enum LogOpenError {
     },
     /// The file's structure is broken.
     #[error(
-        "the message log {path} is damaged: {what}; restore it from a backup, or move it away to start with an empty log \
-         (clients are then told that there is a gap)"
+        "the message log {path} is corrupt: {what}; restore it from a backup, or move it to start with an empty log \
+         (clients then receive a gap)"
     )]
     Corrupt {
         /// The file.
@@ -72,10 +72,10 @@ pub enum LogOpenError {
         what: String,
     },
     /// The operating system gave no random bytes for the epoch.
-    #[error("the operating system gives no random bytes: {0}")]
+    #[error("the operating system returned no random bytes: {0}")]
     Random(getrandom::Error),
     /// The operating system gave no thread.
-    #[error("no thread could be started for the message log: {0}; raise the limit of processes of this user")]
+    #[error("a thread of the message log could not be started: {0}; raise this user's process limit")]
     Thread(io::Error),
 }
 
@@ -89,7 +89,7 @@ pub(super) struct OpenedLog {
 pub(super) fn open_database(path: &Path, create: bool) -> Result<Database, DatabaseError> {
     let mut builder = Builder::new();
     builder.set_cache_size(DATABASE_CACHE_BYTES).set_repair_callback(|session| {
-        tracing::info!(log.progress = session.progress(), "checking the message log after an unclean stop");
+        tracing::info!(progress = session.progress(), "repairing the message log after an unclean shutdown");
     });
     if create { builder.create(path) } else { builder.open(path) }
 }
@@ -125,7 +125,7 @@ fn check_file(path: &Path) -> Result<(), LogOpenError> {
     if head == REDB_MAGIC {
         return Ok(());
     }
-    Err(LogOpenError::UnsupportedFormat { path: path.to_owned(), found: "no redb file".to_owned() })
+    Err(LogOpenError::UnsupportedFormat { path: path.to_owned(), found: "not a redb file".to_owned() })
 }
 
 fn truncate_file(file: &File) -> io::Result<()> {
@@ -138,7 +138,7 @@ fn identify_file(path: &Path, database: &Database) -> Result<Epoch, LogOpenError
     let foreign = |found: String| LogOpenError::UnsupportedFormat { path: path.to_owned(), found };
     match read_meta(database).map_err(failed)? {
         Some((format, epoch)) if format == FORMAT_NAME => Ok(Epoch(epoch.into())),
-        Some((format, _)) => Err(foreign(format!("it says {format:?}, this version writes {FORMAT_NAME:?}"))),
+        Some((format, _)) => Err(foreign(format!("its format is {format:?}, this version requires {FORMAT_NAME:?}"))),
         None if has_tables(database).map_err(failed)? => Err(foreign("a redb file of another program".to_owned())),
         None => initialize_file(path, database),
     }

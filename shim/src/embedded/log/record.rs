@@ -58,7 +58,7 @@ pub(super) fn encode_record(append: &AppendRequest) -> Result<Vec<u8>, FileLogEr
 
 /// The parts of what [`encode_record`] made.
 pub(super) fn decode_record(bytes: &[u8]) -> Result<MessageRecord<'_>, FileLogError> {
-    split_record(bytes).ok_or_else(|| FileLogError::corrupt("a record is not one"))
+    split_record(bytes).ok_or_else(|| FileLogError::corrupt("malformed record"))
 }
 
 fn split_record(bytes: &[u8]) -> Option<MessageRecord<'_>> {
@@ -76,11 +76,11 @@ impl MessageRecord<'_> {
     /// The message, with identifiers and body checked once more: the file is not ours alone.
     pub(super) fn into_entry(self, offset: Offset) -> Result<LogEntry, FileLogError> {
         let role =
-            role_from_number(self.role).ok_or_else(|| FileLogError::corrupt("a record names an unknown role"))?;
-        let user = UserId::parse(self.user).map_err(|_| FileLogError::corrupt("a record names no user"))?;
-        let id = MessageId::parse(self.id).map_err(|_| FileLogError::corrupt("a record has no id"))?;
+            role_from_number(self.role).ok_or_else(|| FileLogError::corrupt("record with an unknown role"))?;
+        let user = UserId::parse(self.user).map_err(|_| FileLogError::corrupt("record with an invalid user id"))?;
+        let id = MessageId::parse(self.id).map_err(|_| FileLogError::corrupt("record with an invalid message id"))?;
         let body =
-            RawValue::from_string(self.body.to_owned()).map_err(|_| FileLogError::corrupt("a body is not JSON"))?;
+            RawValue::from_string(self.body.to_owned()).map_err(|_| FileLogError::corrupt("record body is not JSON"))?;
         Ok(LogEntry { offset, sender: MessageSender { user, role }, id, sent_at: self.sent_at, body: Arc::from(body) })
     }
 }

@@ -119,7 +119,7 @@ pub(super) fn sweep_channels(
         let dropped = expire_entries(&mut tables, &mut row, limits, now, MAX_EXPIRED_PER_SWEEP - swept.expired)?;
         if dropped > 0 {
             tables.channels.insert(key.as_str(), ChannelRow::from(row))?;
-            let channel = Channel::from_key(key).map_err(|_| FileLogError::corrupt("a channel has no name"))?;
+            let channel = Channel::from_key(key).map_err(|_| FileLogError::corrupt("invalid channel key"))?;
             swept.changed.push((channel, row.retained));
             swept.expired += dropped;
         }

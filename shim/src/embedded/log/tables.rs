@@ -29,7 +29,7 @@ pub(super) const CHANNELS_TABLE: TableDefinition<'_, &str, ChannelRow> = TableDe
 pub(super) const ENTRIES_TABLE: TableDefinition<'_, (ChannelNumber, u64), &[u8]> = TableDefinition::new("entries");
 /// Which messages are there → offset and time of the first append.
 pub(super) const DEDUPLICATION_TABLE: TableDefinition<'_, DeduplicationKey<'static>, (u64, i64)> =
-    TableDefinition::new("seen");
+    TableDefinition::new("deduplication");
 
 /// Channels that were imported with an epoch of their own; there only when something was imported.
 pub(super) const EPOCHS_TABLE: TableDefinition<'_, &str, &str> = TableDefinition::new("epochs");

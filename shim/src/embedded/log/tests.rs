@@ -242,7 +242,7 @@ fn a_file_in_use_is_locked() {
     let Fixture { log: _log, directory, .. } = fixture();
     let refused = open(directory.path()).err().unwrap();
     assert!(matches!(refused, LogOpenError::Locked { .. }), "{refused:?}");
-    assert!(refused.to_string().contains("another twinway probably runs"), "{refused}");
+    assert!(refused.to_string().contains("another twinway uses"), "{refused}");
 }
 
 #[test]

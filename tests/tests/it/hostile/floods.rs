@@ -64,7 +64,7 @@ async fn who_stops_reading_harms_nobody_and_is_told_what_was_left_out() {
     let launch = TwinwayServer::launch().in_memory().with_env("TWINWAY_RETENTION_ENTRIES", 10);
     let scene = Scene::with(launch.with_env("TWINWAY_STALLED_WRITE_TIMEOUT", "10m").start().await).await;
     let mut stopped = flood(&scene).await;
-    let shed = scene.server.metric("twinway_delivery_shed_frames_total").await.unwrap_or_default();
+    let shed = scene.server.metric("twinway_delivery_dropped_frames_total").await.unwrap_or_default();
     assert!(shed > 0.0, "nothing was shed, so the flood was too small to show anything");
     // Whoever reads again gets what was kept, a gap for what was not, and then live messages.
     let gap = stopped.next_of_type("gap").await;
@@ -81,7 +81,7 @@ async fn who_never_reads_again_is_cut() {
     let launch = TwinwayServer::launch().in_memory().with_env("TWINWAY_RETENTION_ENTRIES", 10);
     let scene = Scene::with(launch.with_env("TWINWAY_STALLED_WRITE_TIMEOUT", "500ms").start().await).await;
     let stopped = flood(&scene).await;
-    scene.server.wait_for_metric("twinway_session_closed_total{cause=\"slow_consumer\"}", 1.0).await;
+    scene.server.wait_for_metric("twinway_session_closed_connections_total{cause=\"slow_consumer\"}", 1.0).await;
     drop(stopped);
     scene.end().await;
 }

@@ -19,7 +19,7 @@ async fn a_frame_over_the_quota_is_closed_with_1009() {
         let ending = alice.wait_closed().await;
         assert_eq!((ending.code, ending.reason.as_str()), (1009, "Frame too big"), "{bytes} bytes");
     }
-    scene.server.wait_for_metric("twinway_session_closed_total{cause=\"frame_too_big\"}", 2.0).await;
+    scene.server.wait_for_metric("twinway_session_closed_connections_total{cause=\"frame_too_big\"}", 2.0).await;
     scene.end().await;
 }
 
@@ -83,7 +83,7 @@ async fn a_connection_that_breaks_in_the_middle_of_a_frame_is_lost_and_forgotten
     let mut raw = RawConnection::upgrade(scene.server.traffic, &format!("/{STAGE}"), &scene.token("alice")).await;
     raw.write(b"\x81\xfe\x10\x00\0\0\0\0{\"action\"").await;
     drop(raw);
-    scene.server.wait_for_metric("twinway_session_closed_total{cause=\"connection_lost\"}", 1.0).await;
+    scene.server.wait_for_metric("twinway_session_closed_connections_total{cause=\"connection_lost\"}", 1.0).await;
     let mut root = scene.user("root").await;
     let online = root.request(json!({"action": "presence", "channel": "everyone"})).await;
     assert_eq!(online["channels"]["everyone"]["connections"], 2);

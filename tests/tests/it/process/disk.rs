@@ -49,7 +49,7 @@ async fn a_disk_without_room_at_start_is_said() {
     let directory = launch.data_dir();
     let exit = launch.expect_start_failure().await;
     assert_eq!(exit.code, UNAVAILABLE, "{}", exit.stderr);
-    assert!(exit.stderr.contains(directory.to_str().unwrap()) && exit.stderr.contains("room"), "{}", exit.stderr);
+    assert!(exit.stderr.contains(directory.to_str().unwrap()) && exit.stderr.contains("disk space"), "{}", exit.stderr);
     assert!(!exit.stderr.contains("panicked"), "{}", exit.stderr);
 }
 

@@ -12,7 +12,7 @@ use super::dial;
 async fn clients_are_sent_away_in_waves_and_the_exit_is_clean() {
     // One connection a wave, far enough apart for the second to see the first one's going.
     let launch =
-        TwinwayServer::launch().with_env("TWINWAY_DRAIN_WAVE_SIZE", 1).with_env("TWINWAY_DRAIN_WAVE_INTERVAL", "700ms");
+        TwinwayServer::launch().with_env("TWINWAY_DRAIN_BATCH_SIZE", 1).with_env("TWINWAY_DRAIN_BATCH_INTERVAL", "700ms");
     let mut server = launch.start().await;
     let mut people = Vec::new();
     for name in ["alice", "bob"] {

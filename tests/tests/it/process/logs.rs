@@ -29,7 +29,7 @@ async fn logs_are_json_lines_without_anything_private() {
     let ports = [alice.port(), by_query.port()].map(|port| format!("127.0.0.1:{port}"));
     by_query.close().await;
     alice.drop_abruptly();
-    server.wait_for_metric("twinway_session_open", 0.0).await;
+    server.wait_for_metric("twinway_session_open_connections", 0.0).await;
     let exit = server.stop().await;
     assert_private(&exit.stderr);
     for port in &ports {

@@ -74,7 +74,7 @@ async fn every_mistake_of_the_configuration_is_told_at_once() {
         .expect_start_failure()
         .await;
     let words = [
-        "6 mistakes",
+        "6 errors",
         "server.listen = \"everywhere\"",
         "did you mean aws?",
         "server.header_timeout = \"5\"",
@@ -105,7 +105,7 @@ async fn an_unknown_key_is_a_warning_with_the_nearest_name() {
     let log = server.log();
     for warning in [
         "unknown environment variable TWINWAY_RETENTION_ENTRY is ignored; did you mean TWINWAY_RETENTION_ENTRIES?",
-        "unknown key server.header_timeuot",
+        "unknown configuration key server.header_timeuot",
         "did you mean server.header_timeout?",
     ] {
         assert!(log.contains(warning), "{warning:?} is not said:\n{log}");
