@@ -31,9 +31,12 @@ aws-local: ## All of the AWS deployment on this machine: DynamoDB emulator, the 
 fmt: ## Is the code formatted?
 	$(CARGO) fmt --all --check
 
-lint: ## Is the code free of warnings?
+lint: ## Is the code free of warnings, and is its language plain?
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	@tests/scripts/log_errors.py
+	@python3 -B tests/scripts/lints_test.py --quiet
+	@python3 -B tests/scripts/log_errors.py
+	@python3 -B tests/scripts/prose.py
+	@python3 -B tests/scripts/names.py --limit 25
 
 boundaries: ## Do packages and modules import permitted packages and modules only?
 	@tests/scripts/boundaries.sh

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ["handlers", "migrate", "shim", "errors"]
+PACKAGES = ["handlers", "migrate", "shim"]
 CALL = re.compile(r"\b(?:tracing::)?(?:error|warn|info|debug|trace|event)!\(")
 NAMES = r"(?:error|source|err)"
 # `error = …` without the helper, and the shorthands `%error`, `?error` and `error`; `token.error = "…"` is a code.

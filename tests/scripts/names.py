@@ -3,7 +3,8 @@
 
 usage: names.py [--limit PERCENT] [--list types|functions] [PATH ...]      (default: the tracked files of the repository)
 
-A name of one word says nothing at its place of use without its module (`Line`, `settle`). Not counted: files under `tests/`, modules
+A name of one word says nothing at its place of use without its module (`Line`, `settle`). Types that implement
+`std::error::Error` must end in `Error`. Not counted: files under `tests/`, modules
 under `#[cfg(test)]`, functions of trait implementations (the trait chose the name), and the idioms `new`, `from` and `main`.
 """
 import argparse
@@ -17,6 +18,10 @@ TOKEN = re.compile(
     r"|b?r(#*)\".*?\"\1|b?\"(?:\\.|[^\"\\])*\"|b?'(?:\\(?:x..|u\{[^}]*\}|.)|[^'\\])'"  # literals
     r"|#!?\[[^\]]*\]|[A-Za-z_][A-Za-z0-9_]*|[{};]",
     re.S,
+)
+ERROR_TYPES = re.compile(
+    r"#\[derive\([^)]*\b(?:thiserror::Error|Error)\b[^)]*\)\](?:\s*(?:#\[[^\]]*\]|//[^\n]*))*\s*(?:pub(?:\([^)]*\))?\s+)?(?:struct|enum)\s+(\w+)"
+    r"|impl(?:<[^>]*>)?\s+(?:std::error::)?Error\s+for\s+(\w+)"
 )
 WORDS = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z0-9]+|[A-Z0-9]+")
 
@@ -51,7 +56,8 @@ def declarations(source):
             pending = "trait impl" if re.search(r"\sfor\s+(?!<)", re.sub(r"for\s*<[^>]*>", "", header)) else "impl"
         elif token in ("struct", "enum", "trait", "union", "type", "fn") and skip_until is None and not test_item:
             following = tokens[i + 1][0] if i + 1 < len(tokens) else ""
-            if not re.match(r"[A-Za-z_]\w*$", following) or tokens[i + 1][1] - at > len(token) + 3:
+            # `fn(Duration)` is a type, not a declaration.
+            if not re.match(r"[A-Za-z_]\w*$", following) or not source[at + len(token)].isspace():
                 continue
             inside = blocks[-1] if blocks else None
             if inside == "trait impl" and token in ("fn", "type"):
@@ -63,6 +69,14 @@ def declarations(source):
             kind = "function" if token == "fn" else "type"
             if following not in IDIOMS:
                 yield kind, following, source.count("\n", 0, at) + 1
+
+
+def misnamed_errors(source):
+    """Yields each type that implements `std::error::Error` under a name without the ending."""
+    for match in ERROR_TYPES.finditer(source.split("#[cfg(test)]\nmod tests {")[0]):
+        name = match[1] or match[2]
+        if not name.endswith("Error"):
+            yield name, source.count("\n", 0, match.start()) + 1
 
 
 def production(paths):
@@ -79,12 +93,15 @@ def main():
     arguments.add_argument("paths", nargs="*")
     options = arguments.parse_args()
     paths = options.paths or subprocess.run(["git", "ls-files"], capture_output=True, text=True, check=True).stdout.split("\n")
-    found = {"type": [], "function": []}
+    found, above = {"type": [], "function": []}, False
     for path in production(paths):
         with open(path, encoding="utf-8") as file:
-            for kind, name, line in declarations(file.read()):
-                found[kind].append((name, path, line))
-    above = False
+            source = file.read()
+        for kind, name, line in declarations(source):
+            found[kind].append((name, path, line))
+        for name, line in misnamed_errors(source):
+            above = True
+            print(f"{path}:{line}: the error type `{name}` must end in `Error`")
     for kind, names in found.items():
         single = [row for row in names if len(WORDS.findall(row[0])) == 1]
         share = 100 * len(single) / max(len(names), 1)
