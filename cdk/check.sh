@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Is the AWS deployment sound? Types, lint, synthesis with cdk-nag, assertions, snapshots, cfn-lint. Needs no account.
+# Checks the AWS deployment without an account: types, lint, synthesis with cdk-nag, assertions, snapshots, cfn-lint.
 #
-# Everything is synthesized once, from archives that stand in for the functions' code and could not be deployed: the tests
+# Each environment is synthesized once, with placeholder archives for the functions' code that cannot be deployed; the tests
 # and cfn-lint read the result.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -10,11 +10,11 @@ unset CDK_DEFAULT_ACCOUNT CDK_DEFAULT_REGION
 
 step() { printf -- '-- %s\n' "$1"; }
 
-synth() { # DIRECTORY of cdk.out, ENVIRONMENT, further context
+synth() { # DIRECTORY of cdk.out, ENVIRONMENT, more context
   local directory=$1 environment=$2
   shift 2
   npx cdk synth --quiet --no-notices --no-lookups --strict \
-    --output "cdk.out/$directory" -c "environment=$environment" -c lambda=dist/stand-in "$@" >"dist/$directory.log" 2>&1 ||
+    --output "cdk.out/$directory" -c "environment=$environment" -c lambda=dist/placeholder "$@" >"dist/$directory.log" 2>&1 ||
     { cat "dist/$directory.log" >&2; return 1; }
 }
 
@@ -28,15 +28,15 @@ npx biome check .
 step "compile"
 rm -rf dist cdk.out
 npx tsc -p .
-mkdir -p dist/stand-in
+mkdir -p dist/placeholder
 for name in authorizer connect disconnect message api stage-probe; do
-  echo "not an archive: make lambda builds the real one" >"dist/stand-in/$name-arm64.zip"
+  echo "placeholder: make lambda builds the archive" >"dist/placeholder/$name-arm64.zip"
 done
 step "synthesis"
 synth dev dev
-# An identity provider in place of a signing secret, and keys of backends.
+# An identity provider instead of a signing secret, API keys of backends, and a lower limit.
 synth staging staging -c jwks=https://idp.example.com/jwks.json -c issuer=https://idp.example.com/ -c audience=twinway \
-  -c apiKeys=arn:aws:secretsmanager:eu-central-1:123456789012:secret:backends-AbCdEf
+  -c apiKeys=arn:aws:secretsmanager:eu-central-1:123456789012:secret:backends-AbCdEf -c limits=body_bytes=4KiB,resume_time=5s
 synth probe dev -c probe=only
 synth prod prod -c zone=Z0123456789ABC:example.com -c platform=eks -c podsShare=25
 step "tests"
@@ -48,5 +48,5 @@ venv=../target/cfn-lint
   "$venv/bin/pip" install --quiet --disable-pip-version-check -r requirements.txt
   cp requirements.txt "$venv/requirements.txt"
 }
-# W3005: CDK names dependencies that CloudFormation would find by itself.
+# W3005: CDK declares dependencies that CloudFormation would infer.
 "$venv/bin/cfn-lint" --ignore-checks W3005 --template cdk.out/*/*.template.json ../template.yaml

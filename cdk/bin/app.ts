@@ -1,4 +1,4 @@
-/** The entry point of `cdk`: the app of `lib/twinway-app.ts` with the archives that `make lambda` writes. */
+/** Entry point of the CDK CLI: the app of `lib/twinway-app.ts` with the archives that `make lambda` writes. */
 import { resolve } from 'node:path';
 import { twinwayApp } from '../lib/twinway-app';
 

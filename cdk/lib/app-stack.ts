@@ -1,7 +1,7 @@
 /**
- * Twinway on AWS without servers: API Gateway, five functions, two tables, front ends.
+ * The serverless application on AWS: API Gateway, five Lambda functions, two tables, front ends.
  *
- * The stack is a list of constructs and of what the outside reads: its outputs. It needs no other stack.
+ * The stack consists of constructs and its outputs. It depends on no other stack.
  */
 import { CfnOutput, Stack, type StackProps } from 'aws-cdk-lib';
 import type { Construct } from 'constructs';
@@ -18,20 +18,20 @@ import { WebSite } from './app/web-site';
 import type { OperatorContext } from './context';
 import type { Environment } from './environments';
 
-/** What an application is deployed with. */
+/** Properties of the application's stack. */
 export interface AppStackProps extends StackProps {
   readonly environment: Environment;
   readonly operator: OperatorContext;
   readonly code: FunctionCode;
 }
 
-/** The domain names of the application on API Gateway, where there is a zone. */
+/** The domain names of the application on API Gateway, if there is a zone. */
 export interface GatewayHosts {
   readonly sockets: Host;
   readonly api: Host;
 }
 
-/** The application. */
+/** The application's stack. */
 export class AppStack extends Stack {
   readonly hosts: GatewayHosts | undefined;
 
@@ -41,7 +41,13 @@ export class AppStack extends Stack {
     this.hosts = this.gatewayHosts(props);
     const tables = new Tables(this, 'Tables', environment);
     const credentials = new Credentials(this, 'Credentials', environment, operator.callers);
-    const functions = new Functions(this, 'Functions', { environment, code, tables, credentials });
+    const functions = new Functions(this, 'Functions', {
+      environment,
+      code,
+      tables,
+      credentials,
+      limits: operator.limits,
+    });
     const sockets = new SocketApi(this, 'Sockets', { environment, functions, host: this.hosts?.sockets });
     const push = new PushApi(this, 'Push', { environment, functions, host: this.hosts?.api });
     const site = new WebSite(this, 'Web', environment, sockets, push);
@@ -56,18 +62,18 @@ export class AppStack extends Stack {
     if (operator.setsGatewayAccount) {
       sockets.stage.node.addDependency(new GatewayAccount(this, 'GatewayAccount'));
     }
-    this.output('SocketUrl', sockets.url, 'Clients connect here');
-    this.output('ManagementUrl', sockets.stage.callbackUrl, 'The endpoint of @connections, for AWS SDKs');
-    this.output('ApiUrl', push.url, 'The HTTP API is under /v1 of this');
-    this.output('WebUrl', `https://${site.distribution.distributionDomainName}`, 'The front ends');
-    this.output('WebBucket', site.bucket.bucketName, 'The files of the front ends go here');
-    this.output('WebDistribution', site.distribution.distributionId, 'To invalidate after publishing');
-    this.output('ConnectionsTable', tables.nameOf('connections'), 'Who is connected');
-    this.output('MessagesTable', tables.nameOf('messages'), 'The message log');
-    this.output('AlarmTopic', monitoring.topicArn, 'Alarms are published here');
-    this.output('Dashboard', monitoring.dashboardName, 'The CloudWatch dashboard');
+    this.output('SocketUrl', sockets.url, 'URL for WebSocket clients');
+    this.output('ManagementUrl', sockets.stage.callbackUrl, 'Endpoint of @connections, for AWS SDKs');
+    this.output('ApiUrl', push.url, 'Base URL of the HTTP API, without /v1');
+    this.output('WebUrl', `https://${site.distribution.distributionDomainName}`, 'URL of the front ends');
+    this.output('WebBucket', site.bucket.bucketName, 'Bucket of the files of the front ends');
+    this.output('WebDistribution', site.distribution.distributionId, 'Distribution to invalidate after publishing');
+    this.output('ConnectionsTable', tables.nameOf('connections'), 'Table of connections');
+    this.output('MessagesTable', tables.nameOf('messages'), 'Table of messages');
+    this.output('AlarmTopic', monitoring.topicArn, 'SNS topic of alarms');
+    this.output('Dashboard', monitoring.dashboardName, 'CloudWatch dashboard');
     if (credentials.signing !== undefined) {
-      this.output('SigningSecret', credentials.signing.secretArn, 'Tokens are signed with this secret (HS256)');
+      this.output('SigningSecret', credentials.signing.secretArn, 'Secret that signs tokens (HS256)');
     }
   }
 

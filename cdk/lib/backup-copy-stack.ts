@@ -1,14 +1,14 @@
 /**
- * The vault, in another region, that copies of the backups go to.
+ * Vault for copies of the backups in another region.
  *
- * Its name is fixed, because the plan in the first region must name it before it can know it.
+ * Its name is fixed, because the plan in the first region refers to it across regions.
  */
 import { RemovalPolicy, Stack, type StackProps } from 'aws-cdk-lib';
 import { BackupVault } from 'aws-cdk-lib/aws-backup';
 import type { Construct } from 'constructs';
 import type { Environment } from './environments';
 
-/** The name of the vault of `environment`'s copies. */
+/** Name of the vault for copies of the backups of `environment`. */
 export const copyVaultName = (environment: Environment): string => `twinway-${environment.name}-copies`;
 
 /** The stack of the second region. */

@@ -1,13 +1,14 @@
 /**
- * What belongs to one operator, read from CDK context (`-c key=value`, or `context` in `cdk.json`) and checked.
+ * Settings of one operator, read from CDK context (`-c key=value`, or `context` in `cdk.json`) and validated.
  *
- * Every mistake names the key and an example. Nothing is looked up in an account.
+ * Every error names the key and an example. Nothing is looked up in an account.
  */
 import { readFileSync } from 'node:fs';
 import type { Node } from 'constructs';
+import { LIMIT_NAMES, type Limits } from './names';
 
-/** All variables of a function share 4 KB ("Lambda quotas", Lambda guide); the others need less than the rest. */
-const KEY_SET_BYTES = 3 * 1024;
+/** Maximum size of the key set; all variables of a function share 4 KB ("Lambda quotas", Lambda guide). */
+const MAX_KEY_SET_BYTES = 3 * 1024;
 
 /** A public hosted zone of Route 53. */
 export interface Zone {
@@ -15,43 +16,45 @@ export interface Zone {
   readonly name: string;
 }
 
-/** How callers are verified. Without a key set or its address a generated secret signs their tokens (HS256). */
+/** Verification of callers. Without a key set or its URL, a generated secret signs their tokens (HS256). */
 export interface CallerSettings {
-  /** The identity provider's JSON Web Key Set (RFC 7517): its text. */
+  /** Text of the identity provider's JSON Web Key Set (RFC 7517). */
   readonly keySet: string | undefined;
-  /** Where the identity provider publishes it; functions fetch it from there. */
-  readonly keySetAddress: string | undefined;
+  /** URL of the identity provider's key set; the functions fetch it. */
+  readonly keySetUrl: string | undefined;
   readonly issuer: string | undefined;
   readonly audience: string | undefined;
-  /** A secret that signs tokens, made elsewhere, for deployments that must share one; unset, one is made. */
+  /** ARN of an existing secret that signs tokens, for deployments that share one; if unset, a secret is generated. */
   readonly signingSecretArn: string | undefined;
-  /** The secret before it, whose tokens are still taken. */
+  /** ARN of the previous secret, whose tokens remain valid. */
   readonly previousSecretArn: string | undefined;
-  /** The secret with the keys of backends: `name:tenant:key`, separated by commas. */
+  /** ARN of the secret with the API keys of backends: `name:tenant:key`, comma-separated. */
   readonly apiKeysArn: string | undefined;
 }
 
-/** The whole of an operator's context. */
+/** All settings of an operator. */
 export interface OperatorContext {
   readonly zone: Zone | undefined;
   readonly callers: CallerSettings;
-  /** The IAM role of the people who administer the Kubernetes cluster. */
+  /** Limits of the application with a lower value than the default; the functions validate the values at start. */
+  readonly limits: Limits;
+  /** ARN of the IAM role that administers the Kubernetes cluster. */
   readonly clusterAdminArn: string | undefined;
-  /** Whether the platform for pods is part of this deployment. */
+  /** Whether the deployment includes the platform for pods. */
   readonly platform: 'eks' | 'none';
-  /** `only`: the conformance suite's probes, and nothing of the application or the platform. */
+  /** `only`: deploys the conformance suite's probes instead of the application and the platform. */
   readonly probe: 'only' | undefined;
-  /** Per cent of new connections that DNS sends to the pods; the rest goes to API Gateway. */
+  /** Percentage of new connections that DNS sends to the pods; API Gateway receives the rest. */
   readonly podsShare: number;
-  /** Who gets mail when an alarm goes off. */
+  /** Mail address for alarms. */
   readonly alarmEmail: string | undefined;
-  /** Whether the account's CloudWatch role for API Gateway is set by this app; it exists once an account and region. */
+  /** Whether this app sets API Gateway's CloudWatch role, of which there is one per account and region. */
   readonly setsGatewayAccount: boolean;
-  /** Where `{name}-arm64.zip` of each function lies. */
+  /** Directory of the archives `{name}-arm64.zip`. */
   readonly lambdaDirectory: string;
 }
 
-/** Reads and checks the context of an app. `lambdaDirectory` is the default for the key `lambda`. */
+/** Reads and validates the context of an app. `lambdaDirectory` is the default of the key `lambda`. */
 export function operatorContext(node: Node, lambdaDirectory: string): OperatorContext {
   return {
     zone: zone(text(node, 'zone')),
@@ -63,6 +66,7 @@ export function operatorContext(node: Node, lambdaDirectory: string): OperatorCo
       previousSecretArn: arn('previousSecret', text(node, 'previousSecret')),
       apiKeysArn: arn('apiKeys', text(node, 'apiKeys')),
     },
+    limits: limits(text(node, 'limits')),
     clusterAdminArn: arn('clusterAdmin', text(node, 'clusterAdmin')),
     platform: choice(node, 'platform', ['eks', 'none'] as const) ?? 'none',
     probe: choice(node, 'probe', ['only'] as const),
@@ -73,7 +77,7 @@ export function operatorContext(node: Node, lambdaDirectory: string): OperatorCo
   };
 }
 
-/** One of `choices`, or `undefined` when the key is not given. */
+/** Returns one of `choices`, or `undefined` if the key is not set. */
 export function choice<T extends string>(node: Node, key: string, choices: readonly T[]): T | undefined {
   const value = text(node, key);
   const known = choices.find((candidate) => candidate === value);
@@ -100,41 +104,63 @@ function zone(value: string | undefined): Zone | undefined {
   }
   const match = /^(Z[A-Z0-9]+):([a-z0-9.-]+\.[a-z]{2,})$/.exec(value);
   if (match?.[1] === undefined || match[2] === undefined) {
-    throw new Error(`context 'zone' is '${value}': write the hosted zone as Z0123456789ABC:example.com`);
+    throw new Error(`context 'zone' is '${value}': expected a hosted zone such as Z0123456789ABC:example.com`);
   }
   return { id: match[1], name: match[2] };
 }
 
-/** A key set's address, or the text of its file. */
-function keySource(value: string | undefined): Pick<CallerSettings, 'keySet' | 'keySetAddress'> {
+/** A key set's URL, or the text of its file. */
+function keySource(value: string | undefined): Pick<CallerSettings, 'keySet' | 'keySetUrl'> {
   if (value === undefined || !value.includes('://')) {
-    return { keySet: value === undefined ? undefined : keySet(value), keySetAddress: undefined };
+    return { keySet: value === undefined ? undefined : keySet(value), keySetUrl: undefined };
   }
   if (!URL.canParse(value) || new URL(value).protocol !== 'https:') {
-    throw new Error(`context 'jwks' is '${value}': write a file, or an address as https://idp.example.com/jwks.json`);
+    throw new Error(
+      `context 'jwks' is '${value}': expected a file, or a URL such as https://idp.example.com/jwks.json`,
+    );
   }
-  return { keySet: undefined, keySetAddress: value };
+  return { keySet: undefined, keySetUrl: value };
 }
 
-/** The text of a key set's file: public keys only, and small enough for a function's environment. */
+/** Returns the text of a key set's file; it must contain public keys only and fit a function's environment. */
 function keySet(file: string): string {
   const document: unknown = JSON.parse(readFileSync(file, 'utf8'));
   const compact = JSON.stringify(document);
   if (!compact.startsWith('{"keys":[')) {
-    throw new Error(`context 'jwks': ${file} is no JSON Web Key Set ({"keys": […]}, RFC 7517)`);
+    throw new Error(`context 'jwks': ${file} is not a JSON Web Key Set ({"keys": […]}, RFC 7517)`);
   }
   if (/"(d|k|p|q)":/.test(compact)) {
-    throw new Error(`context 'jwks': ${file} holds a private key: give the public set of the identity provider`);
+    throw new Error(`context 'jwks': ${file} contains a private key: use the public key set of the identity provider`);
   }
-  if (compact.length > KEY_SET_BYTES) {
-    throw new Error(`context 'jwks': ${file} has ${compact.length} bytes, ${KEY_SET_BYTES} fit: keep the keys in use`);
+  if (compact.length > MAX_KEY_SET_BYTES) {
+    throw new Error(
+      `context 'jwks': ${file} has ${compact.length} bytes, more than ${MAX_KEY_SET_BYTES}: remove unused keys`,
+    );
   }
   return compact;
 }
 
+/** Parses `name=value` pairs such as `body_bytes=4KiB,resume_time=5s`. */
+function limits(value: string | undefined): Limits {
+  const pairs = (value ?? '').split(',').filter((pair) => pair !== '');
+  return Object.fromEntries(
+    pairs.map((pair) => {
+      const [name, limit = ''] = pair.split('=', 2).map((part) => part.trim());
+      const known = LIMIT_NAMES.find((candidate) => candidate === name);
+      if (known === undefined) {
+        throw new Error(`context 'limits' has '${pair}': use name=value with a name of ${LIMIT_NAMES.join(', ')}`);
+      }
+      if (!/^\d+[\dA-Za-z]*$/.test(limit)) {
+        throw new Error(`context 'limits' has '${pair}': expected a number with an optional unit, such as 4KiB or 5s`);
+      }
+      return [known, limit];
+    }),
+  );
+}
+
 function arn(key: string, value: string | undefined): string | undefined {
   if (value !== undefined && !/^arn:[a-z-]+:[a-z]+:[a-z0-9-]*:\d{12}:\S+$/.test(value)) {
-    throw new Error(`context '${key}' is '${value}': write the whole ARN`);
+    throw new Error(`context '${key}' is '${value}': expected a complete ARN`);
   }
   return value;
 }
@@ -142,7 +168,7 @@ function arn(key: string, value: string | undefined): string | undefined {
 function percentage(key: string, value: string | undefined): number {
   const number = Number(value ?? '0');
   if (!Number.isInteger(number) || number < 0 || number > 100) {
-    throw new Error(`context '${key}' is '${value}': write a whole number from 0 to 100`);
+    throw new Error(`context '${key}' is '${value}': expected a whole number from 0 to 100`);
   }
   return number;
 }

@@ -1,30 +1,30 @@
 /**
- * What differs between dev, staging and prod, in one typed place.
+ * Settings of the environments dev, staging and prod.
  *
- * Everything that an operator decides once stands here; what identifies an operator's own account (the DNS zone, the
- * identity provider) comes as CDK context, so that this file needs no edit for a first deployment. It makes no resource.
+ * Settings that identify an operator's account (DNS zone, identity provider) are CDK context, so a first deployment
+ * needs no change of this file.
  */
 import { Duration } from 'aws-cdk-lib';
 import { RetentionDays } from 'aws-cdk-lib/aws-logs';
 
-/** The environments that exist. */
+/** The names of the environments. */
 export const ENVIRONMENT_NAMES = ['dev', 'staging', 'prod'] as const;
 export type EnvironmentName = (typeof ENVIRONMENT_NAMES)[number];
 
-/** What happens to data when its stack is deleted: gone with it, or kept and guarded against deletion. */
+/** Deletion of a stack: deletes its data, or retains data that is protected against deletion. */
 export type DataProtection = 'disposable' | 'retained';
 
 /** Sizes of the platform for pods. */
 export interface PlatformSettings {
-  /** Three zones of the region; written out, because a synthesis without an account cannot look them up. */
+  /** Three availability zones of the region; fixed, because a synthesis without an account cannot look them up. */
   readonly zones: readonly [string, string, string];
-  /** NAT gateways: one is cheap, three survive the loss of a zone. */
+  /** NAT gateways: one is cheap, three survive the loss of an availability zone. */
   readonly natGateways: 1 | 3;
-  /** Worker nodes; the cluster autoscaler moves between the bounds. */
+  /** Worker nodes; the cluster autoscaler scales between `min` and `max`. */
   readonly nodes: { readonly type: string; readonly min: number; readonly max: number };
-  /** Networks that may reach the Kubernetes API from outside the VPC; none makes the endpoint private. */
+  /** Networks that may access the Kubernetes API from outside the VPC; if empty, the endpoint is private. */
   readonly apiAccessFrom: readonly string[];
-  /** Valkey: node type, and replicas beside the primary (at least one, for failover). */
+  /** Valkey: node type, and replicas in addition to the primary (at least one, for failover). */
   readonly cache: { readonly type: string; readonly replicas: number; readonly snapshotDays: number };
   /** PostgreSQL: instance class and size, read replicas, days of point-in-time recovery. */
   readonly database: {
@@ -34,27 +34,27 @@ export interface PlatformSettings {
     readonly readReplicas: number;
     readonly recoveryDays: number;
   };
-  /** Where copies of the backups go, and how long they and the originals are kept. */
+  /** Region for copies of the backups, and retention of originals and copies in days. */
   readonly backup: { readonly copyRegion: string; readonly keepDays: number; readonly keepCopyDays: number };
 }
 
-/** One environment. */
+/** Settings of an environment. */
 export interface Environment {
   readonly name: EnvironmentName;
   readonly region: string;
   readonly data: DataProtection;
-  /** The stage of the WebSocket API: the last part of `wss://…/{stage}`, the same as `api.stage` of the shim. */
+  /** Stage of the WebSocket API: the last segment of `wss://…/{stage}`; equal to `api.stage` of the shim. */
   readonly stage: string;
   readonly logRetention: RetentionDays;
-  /** Steady rate (requests a second) and burst of each API's stage. */
+  /** Steady rate (requests per second) and burst of each API's stage. */
   readonly throttle: { readonly rate: number; readonly burst: number };
-  /** Memory of a function in MiB; CPU grows with it. */
+  /** Memory of a function in MiB; its CPU share is proportional. */
   readonly functionMemory: number;
-  /** How long messages are kept. */
+  /** Retention of messages. */
   readonly messageRetention: Duration;
-  /** `aws`: the AWS managed key `aws/dynamodb`, whose use is in CloudTrail; `owned`: DynamoDB's own key, free. */
+  /** `aws`: the key `aws/dynamodb`, whose use is logged in CloudTrail; `owned`: DynamoDB's own key, free. */
   readonly tableKey: 'owned' | 'aws';
-  /** Labels in front of the zone's name, so that environments can share one: `staging.` or nothing. */
+  /** Prefix of host names in the zone, so that environments can share a zone: `staging.` or empty. */
   readonly hostPrefix: string;
   readonly platform: PlatformSettings;
 }
@@ -119,11 +119,11 @@ export const ENVIRONMENTS: Readonly<Record<EnvironmentName, Environment>> = {
   },
 };
 
-/** The environment of that name. Throws with the names that exist for any other. */
-export function environment(name: unknown): Environment {
+/** Returns the environment with this name. Throws an error that lists the names. */
+export function findEnvironment(name: unknown): Environment {
   const known = ENVIRONMENT_NAMES.find((candidate) => candidate === name);
   if (known === undefined) {
-    throw new Error(`no environment '${String(name)}': use -c environment=${ENVIRONMENT_NAMES.join('|')}`);
+    throw new Error(`unknown environment '${String(name)}': use -c environment=${ENVIRONMENT_NAMES.join('|')}`);
   }
   return ENVIRONMENTS[known];
 }

@@ -1,22 +1,27 @@
 /**
- * cdk-nag with reasons: a rule is set aside only beside the resource that breaks it, in a sentence that
- * says why (in ASCII; cdk-nag encodes the rest).
+ * Suppression of cdk-nag rules, each on the resource that violates the rule and with a reason (in ASCII; cdk-nag
+ * encodes other characters).
  *
- * The checks themselves (AwsSolutions) run over every stack in `bin/app.ts`; a finding without a reason fails the synthesis.
+ * The rules (AwsSolutions) run over every stack of `twinway-app.ts`; a finding without a reason fails the synthesis.
  */
 import { NagSuppressions } from 'cdk-nag';
 import type { IConstruct } from 'constructs';
 
-/** One finding of a rule that has several: its exact text, or a pattern of it. */
+/** One finding of a rule with several: its exact text, or a pattern for it. */
 export type Finding = string | { readonly regex: string };
 
-/** Sets rule `id` aside for `construct` alone; `findings` narrows a rule with several findings (IAM4, IAM5). */
-export function setAside(construct: IConstruct, id: string, reason: string, findings?: readonly Finding[]): void {
+/** Suppresses rule `id` for `construct` only; `findings` selects findings of a rule with several (IAM4, IAM5). */
+export function suppressRule(construct: IConstruct, id: string, reason: string, findings?: readonly Finding[]): void {
   NagSuppressions.addResourceSuppressions(construct, [rule(id, reason, findings)]);
 }
 
-/** The same for `construct` and all that is in it: for constructs of the library that hold resources of their own. */
-export function setAsideWithin(construct: IConstruct, id: string, reason: string, findings?: readonly Finding[]): void {
+/** Suppresses rule `id` for `construct` and its children, for library constructs that create resources. */
+export function suppressRuleWithin(
+  construct: IConstruct,
+  id: string,
+  reason: string,
+  findings?: readonly Finding[],
+): void {
   NagSuppressions.addResourceSuppressions(construct, [rule(id, reason, findings)], true);
 }
 

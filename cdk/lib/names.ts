@@ -1,12 +1,12 @@
 /**
- * Every name that the functions and this app must agree on: functions, environment variables, tables, attributes.
+ * Names that this app and the functions share: functions, environment variables, tables, attributes.
  *
- * The Rust side (`handlers/aws`) is the one that reads them; `test/names.test.ts` fails when a name here is not in its
- * source. Names of resources do not stand here: CloudFormation makes those.
+ * The functions (`handlers/aws`) define them; `test/names.test.ts` fails if a name here is not in their source. Names
+ * of resources are chosen by CloudFormation.
  */
 import { AttributeType } from 'aws-cdk-lib/aws-dynamodb';
 
-/** The functions, each named after its binary in `handlers/aws` and its archive `{name}-arm64.zip`. */
+/** The functions, named after their binary in `handlers/aws` and their archive `{name}-arm64.zip`. */
 export const FUNCTION_NAMES = ['authorizer', 'connect', 'disconnect', 'message', 'api'] as const;
 export type FunctionName = (typeof FUNCTION_NAMES)[number];
 
@@ -18,26 +18,49 @@ export const VARIABLES = {
   messageRetention: 'TWINWAY_RETENTION_AGE',
   secrets: 'TWINWAY_AUTH_SECRET_ARN',
   keySet: 'TWINWAY_AUTH_JWKS',
-  keySetAddress: 'TWINWAY_AUTH_JWKS_URL',
+  keySetUrl: 'TWINWAY_AUTH_JWKS_URL',
   issuer: 'TWINWAY_AUTH_ISSUER',
   audience: 'TWINWAY_AUTH_AUDIENCE',
   apiKeys: 'TWINWAY_AUTH_API_KEYS_ARN',
 } as const;
 
-/** Which functions have effects, and so want the tables and `@connections`; which verify callers. */
-export const HAS_EFFECTS: ReadonlySet<FunctionName> = new Set(['connect', 'disconnect', 'message', 'api']);
+/** Names of the application's limits (`limits.*` of the configuration). */
+export const LIMIT_NAMES = [
+  'body_bytes',
+  'history_messages',
+  'push_messages',
+  'resume_messages',
+  'resume_bytes',
+  'resume_time',
+  'listed_members',
+  'counted_members',
+] as const;
+export type LimitName = (typeof LIMIT_NAMES)[number];
+
+/** Values of limits that differ from their defaults, such as `{ body_bytes: '4KiB' }`. */
+export type Limits = Readonly<Partial<Record<LimitName, string>>>;
+
+/** Environment variable of a limit. */
+export const limitVariable = (name: string): string => `TWINWAY_LIMITS_${name.toUpperCase()}`;
+
+/** Environment variables of `limits`. */
+export const limitVariables = (limits: Limits): Record<string, string> =>
+  Object.fromEntries(Object.entries(limits).map(([name, value]) => [limitVariable(name), value]));
+
+/** Functions that access the tables and `@connections`, and functions that verify callers. */
+export const ACCESSES_STORES: ReadonlySet<FunctionName> = new Set(['connect', 'disconnect', 'message', 'api']);
 export const VERIFIES_CALLERS: ReadonlySet<FunctionName> = new Set(['authorizer', 'api']);
 
-/** The tables. */
+/** Names of the tables. */
 export type TableName = 'connections' | 'messages';
 
-/** A key attribute. */
+/** Key attribute of a table or index. */
 export interface KeyAttribute {
   readonly name: string;
   readonly type: AttributeType;
 }
 
-/** A table as the adapters expect it (`docs/adr/0010-dynamodb-tables.md`). */
+/** Keys, TTL attribute and indexes of a table (`docs/adr/0010-dynamodb-tables.md`). */
 export interface TableShape {
   readonly partitionKey: KeyAttribute;
   readonly sortKey: KeyAttribute;
@@ -65,35 +88,38 @@ export const TABLES: Readonly<Record<TableName, TableShape>> = {
   },
 };
 
-/** What one function does with a table and with its indexes, verb by verb. */
+/** DynamoDB actions of a function on a table, and the indexes that it queries. */
 export interface TableGrant {
   readonly table: readonly string[];
   readonly indexes: readonly string[];
 }
 
 /**
- * What delivering needs: to find an audience, and to take a connection that turns out to be gone out of the listings. A
- * transaction has no right of its own, it needs those of its parts ("IAM and transactions", DynamoDB guide); a batch has one.
+ * Actions of a delivery: finding an audience and removing a gone connection from the listings. A transaction requires
+ * the permissions of its parts ("IAM and transactions", DynamoDB guide); a batch has its own permission.
  */
-const DELIVERING = ['Query', 'UpdateItem', 'BatchWriteItem'];
-/** What naming the members of an audience needs beside it: their records. */
-const LISTING = [...DELIVERING, 'GetItem', 'BatchGetItem'];
+const DELIVERY_ACTIONS = ['Query', 'UpdateItem', 'BatchWriteItem'];
+/** Actions of listing the members of an audience, which also reads their records. */
+const LISTING_ACTIONS = [...DELIVERY_ACTIONS, 'GetItem', 'BatchGetItem'];
 const INDEXES = Object.keys(TABLES.connections.indexes);
 
-/** Appending is conditional; it reads the head of its channel and what it may repeat. */
-const LOG: TableGrant = { table: ['GetItem', 'BatchGetItem', 'Query', 'PutItem', 'UpdateItem'], indexes: [] };
+/** Actions of the message log: an append is conditional and reads the channel's head and possible duplicates. */
+const LOG_GRANT: TableGrant = { table: ['GetItem', 'BatchGetItem', 'Query', 'PutItem', 'UpdateItem'], indexes: [] };
 
-/** Who may do what. */
+/** DynamoDB actions of each function. */
 export const GRANTS: Readonly<Record<FunctionName, Readonly<Partial<Record<TableName, TableGrant>>>>> = {
   authorizer: {},
-  connect: { connections: { table: [...DELIVERING, 'PutItem'], indexes: INDEXES } },
-  disconnect: { connections: { table: [...DELIVERING, 'DeleteItem'], indexes: INDEXES } },
-  message: { connections: { table: [...LISTING, 'PutItem', 'DeleteItem'], indexes: INDEXES }, messages: LOG },
-  api: { connections: { table: LISTING, indexes: INDEXES }, messages: LOG },
+  connect: { connections: { table: [...DELIVERY_ACTIONS, 'PutItem'], indexes: INDEXES } },
+  disconnect: { connections: { table: [...DELIVERY_ACTIONS, 'DeleteItem'], indexes: INDEXES } },
+  message: {
+    connections: { table: [...LISTING_ACTIONS, 'PutItem', 'DeleteItem'], indexes: INDEXES },
+    messages: LOG_GRANT,
+  },
+  api: { connections: { table: LISTING_ACTIONS, indexes: INDEXES }, messages: LOG_GRANT },
 };
 
-/** Verbs of `@connections` by function: a post delivers, a delete closes ("@connections commands", API Gateway guide). */
-export const MANAGEMENT_VERBS: Readonly<Partial<Record<FunctionName, readonly ('POST' | 'DELETE')[]>>> = {
+/** `@connections` methods of each function: POST delivers, DELETE closes ("@connections commands", API guide). */
+export const MANAGEMENT_METHODS: Readonly<Partial<Record<FunctionName, readonly ('POST' | 'DELETE')[]>>> = {
   connect: ['POST'],
   disconnect: ['POST'],
   message: ['POST', 'DELETE'],
@@ -101,8 +127,8 @@ export const MANAGEMENT_VERBS: Readonly<Partial<Record<FunctionName, readonly ('
 };
 
 /**
- * The conformance suite's probes: its standard API (`tests/src/conformance/spec.rs`) and what its function reads, is
- * called with and calls (`tests/probe`).
+ * The conformance suite's probe: its standard API (`tests/src/conformance/spec.rs`), and the variable, table and calls
+ * of its function (`tests/probe`).
  */
 export const PROBE = {
   archive: 'stage-probe-arm64.zip',
@@ -117,11 +143,11 @@ export const PROBE = {
   managementVerbs: ['POST', 'GET', 'DELETE'],
 } as const;
 
-/** Where the pods run: what `k8s/` calls the namespace and the service account. */
+/** Kubernetes namespace and service account of the pods in `k8s/`. */
 export const POD_IDENTITY = { namespace: 'twinway', serviceAccount: 'twinway' } as const;
 
-/** The tag that puts a resource into the backup plan of its environment. */
+/** Tag that adds a resource to the backup plan of its environment. */
 export const BACKUP_TAG = 'twinway:backup';
 
-/** A name as part of a construct's id: `Message` for `message`. */
-export const titled = (name: string): string => `${name.charAt(0).toUpperCase()}${name.slice(1)}`;
+/** Returns a name with an upper-case first letter, for construct ids: `Message` for `message`. */
+export const capitalized = (name: string): string => `${name.charAt(0).toUpperCase()}${name.slice(1)}`;

@@ -1,9 +1,8 @@
 /**
- * What the pods of Twinway stand on, for those who run them on AWS: network, Kubernetes, Valkey, PostgreSQL, registry,
- * way in, backups.
+ * Platform for the pods of Twinway on AWS: network, Kubernetes, Valkey, PostgreSQL, registry, load balancer, backups.
  *
- * The application itself comes with `k8s/`. This stack needs a DNS zone (certificates) and no other stack but the vault
- * of its backups' copies.
+ * The planned `k8s/` will deploy the application itself. This stack requires a DNS zone (for certificates) and depends
+ * only on the stack with the vault for copies of its backups.
  */
 import { CfnOutput, RemovalPolicy, Stack, type StackProps } from 'aws-cdk-lib';
 import { type ISecret, Secret } from 'aws-cdk-lib/aws-secretsmanager';
@@ -11,8 +10,8 @@ import type { Construct } from 'constructs';
 import { hostNames } from './app/host';
 import type { OperatorContext, Zone } from './context';
 import type { Environment } from './environments';
-import { setAside } from './nag';
-import { titled } from './names';
+import { suppressRule } from './nag';
+import { capitalized } from './names';
 import { Backups } from './platform/backups';
 import { Cache } from './platform/cache';
 import { Database } from './platform/database';
@@ -22,14 +21,14 @@ import { Kubernetes } from './platform/kubernetes';
 import { Network } from './platform/network';
 import { PodIdentity } from './platform/pod-identity';
 
-/** What a platform is deployed with. */
+/** Properties of the platform's stack. */
 export interface PlatformStackProps extends StackProps {
   readonly environment: Environment;
   readonly operator: OperatorContext;
   readonly zone: Zone;
 }
 
-/** The platform. */
+/** The platform's stack. */
 export class PlatformStack extends Stack {
   readonly entry: Entry;
 
@@ -54,15 +53,19 @@ export class PlatformStack extends Stack {
     new Backups(this, 'Backups', environment);
 
     this.output('ClusterName', cluster.clusterName, 'aws eks update-kubeconfig --name …');
-    this.output('TargetGroup', this.entry.targets.targetGroupArn, 'For the TargetGroupBinding of k8s/');
-    this.output('EntryName', this.entry.balancer.loadBalancerDnsName, 'The load balancer in front of the pods');
+    this.output('TargetGroup', this.entry.targets.targetGroupArn, 'Target group for the TargetGroupBinding of k8s/');
+    this.output('EntryName', this.entry.balancer.loadBalancerDnsName, 'DNS name of the load balancer of the pods');
     this.output('CacheEndpoint', cache.primaryEndpoint, 'Valkey: rediss://:{password}@{this}:6379');
-    this.output('CachePassword', cache.password.secretArn, 'The secret with the password of Valkey');
+    this.output('CachePassword', cache.password.secretArn, 'Secret with the password of Valkey');
     this.output('DatabaseEndpoint', database.instance.dbInstanceEndpointAddress, 'PostgreSQL, TLS only');
-    this.output('DatabaseSecret', database.instance.secret?.secretArn ?? '', 'User and password of PostgreSQL');
-    this.output('SigningSecret', signing.secretArn, 'Tokens are signed with this secret (HS256)');
+    this.output(
+      'DatabaseSecret',
+      database.instance.secret?.secretArn ?? '',
+      'Secret with user and password of PostgreSQL',
+    );
+    this.output('SigningSecret', signing.secretArn, 'Secret that signs tokens (HS256)');
     for (const [name, repository] of images.repositories) {
-      this.output(`Image${titled(name)}`, repository.repositoryUri, `Where the image ${name} is pushed`);
+      this.output(`Image${capitalized(name)}`, repository.repositoryUri, `Repository of the image ${name}`);
     }
   }
 
@@ -75,7 +78,7 @@ export class PlatformStack extends Stack {
       generateSecretString: { passwordLength: 64, excludePunctuation: true },
       removalPolicy: environment.data === 'retained' ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY,
     });
-    setAside(secret, 'SMG4', 'A new signing secret ends every token that the old one signed; it is changed by hand.');
+    suppressRule(secret, 'SMG4', 'A rotation invalidates tokens of the old secret, so it is done by hand.');
     return secret;
   }
 

@@ -1,9 +1,9 @@
 /**
- * The conformance suite's probes on a real stage: the standard API of `tests/src/conformance/spec.rs`, one function behind
- * all routes, one table for what clients told it.
+ * The conformance suite's probe on an API Gateway stage: the standard API of `tests/src/conformance/spec.rs`, one
+ * function for all routes, one table for the directives of clients.
  *
- * No part of the application and never beside it in one synthesis: whoever knows the address may tell the function what to
- * answer, so the stack is deployed for a run and removed after it. Everything in it goes with it.
+ * The probe is not part of the application and never in the same synthesis: any client that knows the URL controls the
+ * function's responses, so the stack is deployed for a run and deleted after it, including all its resources.
  */
 import { CfnOutput, Duration, RemovalPolicy, Stack, type StackProps } from 'aws-cdk-lib';
 import { WebSocketApi, WebSocketStage } from 'aws-cdk-lib/aws-apigatewayv2';
@@ -14,19 +14,19 @@ import { Architecture, type Code, Function as Lambda, LoggingFormat, Runtime } f
 import { LogGroup, RetentionDays } from 'aws-cdk-lib/aws-logs';
 import type { Construct } from 'constructs';
 import type { Environment } from './environments';
-import { setAsideWithin } from './nag';
+import { suppressRuleWithin } from './nag';
 import { PROBE } from './names';
 
-/** What the probes are deployed with. */
+/** Properties of the probe's stack. */
 export interface ProbeStackProps extends StackProps {
   readonly environment: Environment;
   readonly code: Code;
 }
 
-/** As long as API Gateway waits for an integration ("API Gateway quotas", WebSocket APIs): cases wait for its own end. */
+/** Integration timeout of API Gateway ("API Gateway quotas", WebSocket APIs); some cases wait for it. */
 const TIMEOUT = Duration.seconds(29);
 
-/** The probes. */
+/** The probe's stack. */
 export class ProbeStack extends Stack {
   constructor(
     scope: Construct,
@@ -36,7 +36,9 @@ export class ProbeStack extends Stack {
     super(scope, id, props);
     const { environment } = props;
     if (environment.data === 'retained') {
-      throw new Error(`the probes let strangers choose answers: not in environment '${environment.name}'`);
+      throw new Error(
+        `the probe lets any client control its responses: not permitted in environment '${environment.name}'`,
+      );
     }
     const table = this.table();
     const lambda = this.lambda(table);
@@ -47,16 +49,12 @@ export class ProbeStack extends Stack {
       autoDeploy: true,
       throttle: { rateLimit: environment.throttle.rate, burstLimit: environment.throttle.burst },
     });
-    setAsideWithin(
-      stage,
-      'APIG1',
-      'Access logs need a role of the whole account; the suite records every event itself.',
-    );
+    suppressRuleWithin(stage, 'APIG1', 'Access logs require an account-wide role; the suite records every event.');
     this.grantManagement(lambda, api);
     new CfnOutput(this, 'SocketUrl', {
       key: 'SocketUrl',
       value: stage.url,
-      description: 'conformance --url takes this',
+      description: 'URL for conformance --url',
     });
   }
 
@@ -68,7 +66,11 @@ export class ProbeStack extends Stack {
       encryption: TableEncryptionV2.dynamoOwnedKey(),
       removalPolicy: RemovalPolicy.DESTROY,
     });
-    setAsideWithin(table, 'DDB3', 'What clients said lives as long as their connections; there is nothing to restore.');
+    suppressRuleWithin(
+      table,
+      'DDB3',
+      'Directives of clients exist only during their connections; there is nothing to restore.',
+    );
     return table;
   }
 
@@ -84,7 +86,7 @@ export class ProbeStack extends Stack {
       resourceArns: [logGroup.logGroupArn],
     }).assertSuccess();
     const lambda = new Lambda(this, 'Function', {
-      description: 'Records every event and answers as the client told it',
+      description: 'Records every event and responds as the client directs',
       runtime: Runtime.PROVIDED_AL2023,
       architecture: Architecture.ARM_64,
       handler: 'bootstrap',
@@ -109,23 +111,23 @@ export class ProbeStack extends Stack {
     const integration = new WebSocketLambdaIntegration('Probe', lambda);
     for (const key of PROBE.routes) {
       const route = api.addRoute(key, { integration, returnResponse: key === PROBE.twoWayRoute });
-      setAsideWithin(
+      suppressRuleWithin(
         route,
         'APIG4',
-        'The standard API of the suite has no authorizer: cases measure the gateway alone.',
+        'The standard API of the suite has no authorizer: its cases test the gateway only.',
       );
     }
     return api;
   }
 
-  /** The verbs of `@connections`, on this API and stage alone: cases have the function call each of them. */
+  /** Grants the methods of `@connections` on this API and stage only; cases call each of them. */
   private grantManagement(lambda: Lambda, api: WebSocketApi): void {
     const resourceArns = PROBE.managementVerbs.map((verb) =>
       this.formatArn({ service: 'execute-api', resource: `${api.apiId}/${PROBE.stage}/${verb}/@connections/*` }),
     );
     const actions = ['execute-api:ManageConnections'];
     Grant.addToPrincipal({ grantee: lambda, actions, resourceArns }).assertSuccess();
-    setAsideWithin(lambda.role ?? lambda, 'IAM5', 'The id of a connection is not known before it connects.', [
+    suppressRuleWithin(lambda.role ?? lambda, 'IAM5', 'Connection ids are not known at deployment.', [
       { regex: '/^Resource::arn:aws:execute-api:.*/@connections/\\*$/' },
     ]);
   }

@@ -1,9 +1,9 @@
 /**
- * DNS between the two deployments: weighted records that send a share of new connections to the pods, the rest to API
+ * DNS records of the two deployments, weighted to send a share of new connections to the pods and the rest to API
  * Gateway.
  *
- * A stack of its own, so that moving traffic touches records and nothing else. A weight decides where a name resolves to
- * from now on; open sockets stay where they are until they end.
+ * It is a separate stack, so a change of weights deploys records only. A weight affects new name resolutions; open
+ * connections stay where they are until they close.
  */
 import { Stack, type StackProps } from 'aws-cdk-lib';
 import { ARecord, HostedZone, type IHostedZone, RecordTarget } from 'aws-cdk-lib/aws-route53';
@@ -14,17 +14,17 @@ import type { GatewayHosts } from './app-stack';
 import type { Zone } from './context';
 import type { Entry } from './platform/entry';
 
-/** Where traffic can go. */
+/** Properties of the traffic stack. */
 export interface TrafficStackProps extends StackProps {
   readonly zone: Zone;
   readonly gateway: GatewayHosts;
-  /** The pods' way in, where there is a platform. */
+  /** Load balancer of the pods, if there is a platform. */
   readonly pods: Entry | undefined;
-  /** Per cent of new connections for the pods. */
+  /** Percentage of new connections for the pods. */
   readonly podsShare: number;
 }
 
-/** The records. */
+/** The weighted records. */
 export class TrafficStack extends Stack {
   private readonly hostedZone: IHostedZone;
 
@@ -49,7 +49,7 @@ export class TrafficStack extends Stack {
     const gatewayTarget = new ApiGatewayv2DomainProperties(regionalDomainName, regionalHostedZoneId);
     this.record(`${id}Gateway`, host.name, RecordTarget.fromAlias(gatewayTarget), 100 - podsShare);
     if (pods !== undefined) {
-      // A balancer without a ready pod is left out of the answers, whatever its weight.
+      // Route 53 omits a load balancer without a healthy target, regardless of its weight.
       const podsTarget = new LoadBalancerTarget(pods.balancer, { evaluateTargetHealth: true });
       this.record(`${id}Pods`, host.name, RecordTarget.fromAlias(podsTarget), podsShare);
     }

@@ -1,8 +1,8 @@
 /**
- * Which stacks an environment has, how they are named, and the checks that run over all of them.
+ * The CDK app: the stacks of an environment, their names, and cdk-nag over all of them.
  *
- * Without a DNS zone there is the application alone; with one come its records, and the platform where it is asked for.
- * The conformance suite's probes are an app of their own: `-c probe=only`.
+ * Without a DNS zone, the app has the application's stack only; with a zone, also its DNS records and, if configured,
+ * the platform. `-c probe=only` selects the stack of the conformance suite's probe instead.
  */
 import { App, type AppProps, Aspects, type StackProps, Tags } from 'aws-cdk-lib';
 import { AwsSolutionsChecks } from 'cdk-nag';
@@ -10,50 +10,50 @@ import { archives, probeArchive } from './app/function-code';
 import { AppStack } from './app-stack';
 import { BackupCopyStack } from './backup-copy-stack';
 import { type OperatorContext, operatorContext } from './context';
-import { type Environment, environment } from './environments';
+import { type Environment, findEnvironment } from './environments';
 import { PlatformStack } from './platform-stack';
 import { ProbeStack } from './probe-stack';
 import { TrafficStack } from './traffic-stack';
 
-/** The stacks of one environment that are made from here: what they share. */
+/** App, environment and operator settings. */
 interface Deployment {
   readonly app: App;
-  readonly chosen: Environment;
+  readonly environment: Environment;
   readonly operator: OperatorContext;
 }
 
-/** The CDK app for the environment and operator that its context names. */
+/** Creates the CDK app for the environment and operator settings of its context. */
 export function twinwayApp(lambdaDirectory: string, props?: AppProps): App {
   const app = new App(props);
-  const chosen = environment(app.node.tryGetContext('environment') ?? 'dev');
+  const environment = findEnvironment(app.node.tryGetContext('environment') ?? 'dev');
   const operator = operatorContext(app.node, lambdaDirectory);
   if (operator.probe === 'only') {
-    new ProbeStack(app, stackId(chosen, 'Probe'), {
-      ...shared(chosen, "the conformance suite's probes behind a WebSocket API"),
-      environment: chosen,
+    new ProbeStack(app, stackId(environment, 'Probe'), {
+      ...shared(environment, "conformance suite's probe behind a WebSocket API"),
+      environment,
       code: probeArchive(operator.lambdaDirectory),
     });
   } else {
-    applicationStacks({ app, chosen, operator });
+    applicationStacks({ app, environment, operator });
   }
-  Tags.of(app).add('twinway:environment', chosen.name);
+  Tags.of(app).add('twinway:environment', environment.name);
   Aspects.of(app).add(new AwsSolutionsChecks());
   return app;
 }
 
-/** The application, and what an operator asked for beside it. */
+/** Creates the application's stack, and the optional stacks. */
 function applicationStacks(deployment: Deployment): void {
-  const { app, chosen, operator } = deployment;
-  const application = new AppStack(app, stackId(chosen, 'App'), {
-    ...shared(chosen, 'WebSocket and HTTP API, functions, tables, front ends'),
-    environment: chosen,
+  const { app, environment, operator } = deployment;
+  const application = new AppStack(app, stackId(environment, 'App'), {
+    ...shared(environment, 'WebSocket and HTTP API, functions, tables, front ends'),
+    environment,
     operator,
     code: archives(operator.lambdaDirectory),
   });
   const platform = operator.platform === 'eks' ? platformStacks(deployment) : undefined;
   if (operator.zone !== undefined && application.hosts !== undefined) {
-    new TrafficStack(app, stackId(chosen, 'Traffic'), {
-      ...shared(chosen, 'DNS records between API Gateway and pods'),
+    new TrafficStack(app, stackId(environment, 'Traffic'), {
+      ...shared(environment, 'DNS records between API Gateway and pods'),
       zone: operator.zone,
       gateway: application.hosts,
       pods: platform?.entry,
@@ -62,19 +62,19 @@ function applicationStacks(deployment: Deployment): void {
   }
 }
 
-/** The platform, and before it the vault that its backups are copied to. */
-function platformStacks({ app, chosen, operator }: Deployment): PlatformStack {
+/** Creates the platform's stack and the stack with the vault for copies of its backups. */
+function platformStacks({ app, environment, operator }: Deployment): PlatformStack {
   const { zone } = operator;
   if (zone === undefined) {
-    throw new Error('the platform needs a DNS zone for its certificate: add -c zone=Z0123456789ABC:example.com');
+    throw new Error('the platform requires a DNS zone for its certificate: add -c zone=Z0123456789ABC:example.com');
   }
-  const copies = new BackupCopyStack(app, stackId(chosen, 'BackupCopy'), chosen, {
-    ...shared(chosen, 'the vault of the backups that are kept in another region'),
-    env: { region: chosen.platform.backup.copyRegion },
+  const copies = new BackupCopyStack(app, stackId(environment, 'BackupCopy'), environment, {
+    ...shared(environment, 'vault for copies of backups in another region'),
+    env: { region: environment.platform.backup.copyRegion },
   });
-  const platform = new PlatformStack(app, stackId(chosen, 'Platform'), {
-    ...shared(chosen, 'network, Kubernetes, Valkey, PostgreSQL, registry, backups'),
-    environment: chosen,
+  const platform = new PlatformStack(app, stackId(environment, 'Platform'), {
+    ...shared(environment, 'network, Kubernetes, Valkey, PostgreSQL, registry, backups'),
+    environment,
     operator,
     zone,
   });
@@ -82,12 +82,12 @@ function platformStacks({ app, chosen, operator }: Deployment): PlatformStack {
   return platform;
 }
 
-const stackId = (chosen: Environment, part: string): string => `Twinway-${chosen.name}-${part}`;
+const stackId = (environment: Environment, part: string): string => `Twinway-${environment.name}-${part}`;
 
-function shared(chosen: Environment, description: string): StackProps {
+function shared(environment: Environment, description: string): StackProps {
   return {
     description: `Twinway: ${description}`,
-    env: { region: chosen.region },
-    terminationProtection: chosen.data === 'retained',
+    env: { region: environment.region },
+    terminationProtection: environment.data === 'retained',
   };
 }

@@ -1,8 +1,16 @@
-/** The application's stack: what API Gateway, the functions and the tables are, and who may do what. */
+/** Tests of the application's stack: API Gateway, functions, tables and permissions. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Match } from 'aws-cdk-lib/assertions';
-import { FUNCTION_NAMES, GRANTS, MANAGEMENT_VERBS, TABLES, titled, VERIFIES_CALLERS } from '../lib/names';
+import {
+  capitalized,
+  FUNCTION_NAMES,
+  GRANTS,
+  limitVariable,
+  MANAGEMENT_METHODS,
+  TABLES,
+  VERIFIES_CALLERS,
+} from '../lib/names';
 import { json, resources, template } from './synthesized';
 
 const app = template('prod', 'App');
@@ -21,7 +29,7 @@ test('messages go to one two-way route, selected as the shim selects', () => {
   app.resourceCountIs('AWS::ApiGatewayV2::RouteResponse', 1);
 });
 
-test('only $connect is authorized, and no single place of the token is demanded', () => {
+test('only $connect is authorized, and no identity source is required', () => {
   app.hasResourceProperties('AWS::ApiGatewayV2::Route', { RouteKey: '$connect', AuthorizationType: 'CUSTOM' });
   app.hasResourceProperties('AWS::ApiGatewayV2::Route', { RouteKey: '$disconnect', AuthorizationType: 'NONE' });
   app.hasResourceProperties('AWS::ApiGatewayV2::Authorizer', { AuthorizerType: 'REQUEST', IdentitySource: [] });
@@ -47,7 +55,7 @@ test('both stages throttle, count and log, without addresses, query strings or h
   }
 });
 
-test('the five functions are arm64 on al2023, traced, and answer within the 29 seconds of an integration', () => {
+test('the five functions are arm64 on al2023, traced, and time out before the 29 seconds of an integration', () => {
   const functions = resources(json('prod', 'App'), 'AWS::Lambda::Function');
   assert.equal(functions.length, FUNCTION_NAMES.length);
   for (const { Properties: properties } of functions) {
@@ -58,7 +66,7 @@ test('the five functions are arm64 on al2023, traced, and answer within the 29 s
   }
 });
 
-test('the tables are the ones that the adapters expect', () => {
+test('the tables have the keys and indexes of the adapters', () => {
   for (const shape of Object.values(TABLES)) {
     app.hasResourceProperties('AWS::DynamoDB::GlobalTable', {
       BillingMode: 'PAY_PER_REQUEST',
@@ -87,10 +95,12 @@ test('the tables are the ones that the adapters expect', () => {
   }
 });
 
-/** The statements of the policies of one function's role. */
+/** The policy statements of a function's role. */
 function statements(name: string): readonly { Action: string | string[]; Resource: unknown; Sid?: string }[] {
   return Object.entries(json('prod', 'App').Resources)
-    .filter(([id, resource]) => resource.Type === 'AWS::IAM::Policy' && id.startsWith(`Functions${titled(name)}Role`))
+    .filter(
+      ([id, resource]) => resource.Type === 'AWS::IAM::Policy' && id.startsWith(`Functions${capitalized(name)}Role`),
+    )
     .flatMap(([, { Properties: properties }]) => {
       const { PolicyDocument: document } = properties as {
         PolicyDocument: { Statement: readonly { Action: string | string[]; Resource: unknown }[] };
@@ -102,15 +112,15 @@ function statements(name: string): readonly { Action: string | string[]; Resourc
 const actions = (name: string) => statements(name).flatMap(({ Action: action }) => action);
 
 for (const name of FUNCTION_NAMES) {
-  test(`${name} may do what is listed and nothing else`, () => {
+  test(`${name} has exactly the listed permissions`, () => {
     const tables = Object.values(GRANTS[name]).flatMap(({ table, indexes }) => [
       ...table.map((verb) => `dynamodb:${verb}`),
       ...(indexes.length > 0 ? ['dynamodb:Query'] : []),
     ]);
-    const management = MANAGEMENT_VERBS[name] === undefined ? [] : ['execute-api:ManageConnections'];
+    const management = MANAGEMENT_METHODS[name] === undefined ? [] : ['execute-api:ManageConnections'];
     const secrets = VERIFIES_CALLERS.has(name) ? ['secretsmanager:GetSecretValue'] : [];
-    const own = ['logs:CreateLogStream', 'logs:PutLogEvents', 'xray:PutTelemetryRecords', 'xray:PutTraceSegments'];
-    assert.deepEqual(new Set(actions(name)), new Set([...tables, ...management, ...secrets, ...own]));
+    const base = ['logs:CreateLogStream', 'logs:PutLogEvents', 'xray:PutTelemetryRecords', 'xray:PutTraceSegments'];
+    assert.deepEqual(new Set(actions(name)), new Set([...tables, ...management, ...secrets, ...base]));
     assert.ok(!actions(name).some((action) => action.includes('*') || action.includes('Scan')));
   });
 
@@ -119,13 +129,13 @@ for (const name of FUNCTION_NAMES) {
     const arns = managing.flatMap(({ Resource: resource }) => resource).map((resource) => JSON.stringify(resource));
     assert.deepEqual(
       arns.map((arn) => /\/prod\/([A-Z]+)\/@connections\/\*/.exec(arn)?.[1]).sort(),
-      [...(MANAGEMENT_VERBS[name] ?? [])].sort(),
+      [...(MANAGEMENT_METHODS[name] ?? [])].sort(),
     );
     assert.ok(arns.every((arn) => arn.includes('"Ref":"SocketsApi')));
   });
 }
 
-test('production keeps its data, a development environment goes away with its stack', () => {
+test('production retains its data, and the development environment deletes it with the stack', () => {
   const policies = (environment: string) =>
     resources(json(environment, 'App'), 'AWS::DynamoDB::GlobalTable').map((table) => table.DeletionPolicy);
   assert.deepEqual(policies('prod'), ['Retain', 'Retain']);
@@ -152,12 +162,12 @@ test('every function has alarms on errors, throttles and p99, every table on thr
   app.resourceCountIs('AWS::CloudWatch::Dashboard', 1);
 });
 
-test('logs end when the environment says', () => {
+test('logs have the retention of the environment', () => {
   dev.allResourcesProperties('AWS::Logs::LogGroup', { RetentionInDays: 7 });
   app.allResourcesProperties('AWS::Logs::LogGroup', { RetentionInDays: 90 });
 });
 
-test('no secret stands in a template or in a function, and those who verify callers may read theirs', () => {
+test('no template or function contains a secret, and functions that verify callers may read theirs', () => {
   const text = JSON.stringify(json('prod', 'App'));
   assert.doesNotMatch(text, /\{\{resolve:(secretsmanager|ssm)/);
   assert.doesNotMatch(text, /"SecretString"/);
@@ -175,28 +185,37 @@ test('no secret stands in a template or in a function, and those who verify call
   }
 });
 
-test('with an identity provider there is no signing secret, and both verifiers know its keys, issuer and audience', () => {
+test('with an identity provider there is no signing secret, and functions that verify have its key set and claims', () => {
   assert.equal(resources(json('staging', 'App'), 'AWS::SecretsManager::Secret').length, 0);
   for (const name of VERIFIES_CALLERS) {
-    const { TWINWAY_AUTH_SECRET_ARN: secret, ...told } = variables('staging', name);
+    const { TWINWAY_AUTH_SECRET_ARN: secret, ...settings } = variables('staging', name);
     assert.equal(secret, undefined);
-    assert.equal(told.TWINWAY_AUTH_JWKS_URL, 'https://idp.example.com/jwks.json');
-    assert.equal(told.TWINWAY_AUTH_ISSUER, 'https://idp.example.com/');
-    assert.equal(told.TWINWAY_AUTH_AUDIENCE, 'twinway');
-    assert.match(`${told.TWINWAY_AUTH_API_KEYS_ARN}`, /^arn:aws:secretsmanager:/);
+    assert.equal(settings.TWINWAY_AUTH_JWKS_URL, 'https://idp.example.com/jwks.json');
+    assert.equal(settings.TWINWAY_AUTH_ISSUER, 'https://idp.example.com/');
+    assert.equal(settings.TWINWAY_AUTH_AUDIENCE, 'twinway');
+    assert.match(`${settings.TWINWAY_AUTH_API_KEYS_ARN}`, /^arn:aws:secretsmanager:/);
   }
 });
 
-/** What a function is told. */
+test('configured limits are variables of all functions that access the stores', () => {
+  for (const name of FUNCTION_NAMES) {
+    const expected = name === 'authorizer' ? undefined : '4KiB';
+    assert.equal(variables('staging', name)[limitVariable('body_bytes')], expected, name);
+    assert.equal(variables('prod', name)[limitVariable('body_bytes')], undefined, name);
+  }
+});
+
+/** The environment variables of a function. */
 function variables(environment: string, name: string): Readonly<Record<string, unknown>> {
   const found = Object.entries(json(environment, 'App').Resources).find(
-    ([id, { Type: type }]) => type === 'AWS::Lambda::Function' && id.startsWith(`Functions${titled(name)}Function`),
+    ([id, { Type: type }]) =>
+      type === 'AWS::Lambda::Function' && id.startsWith(`Functions${capitalized(name)}Function`),
   );
   assert.ok(found, `no function ${name}`);
   return (found[1].Properties as { Environment: { Variables: Record<string, unknown> } }).Environment.Variables;
 }
 
-test('the front ends are served over HTTPS alone, from a bucket that only CloudFront reads', () => {
+test('the front ends are served over HTTPS alone, from a bucket that only CloudFront can read', () => {
   app.hasResourceProperties('AWS::S3::Bucket', {
     PublicAccessBlockConfiguration: {
       BlockPublicAcls: true,
@@ -218,7 +237,7 @@ test('the front ends are served over HTTPS alone, from a bucket that only CloudF
   });
 });
 
-test('front ends and tests find every address among the outputs', () => {
+test('the outputs have all URLs for front ends and tests', () => {
   for (const key of ['SocketUrl', 'ManagementUrl', 'ApiUrl', 'WebUrl', 'WebBucket', 'WebDistribution']) {
     app.hasOutput(key, {});
     dev.hasOutput(key, {});

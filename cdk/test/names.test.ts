@@ -1,15 +1,15 @@
-/** What this app calls things is what the functions, the gateway and the HTTP API's description call them. */
+/** Tests that names of this app equal those of the functions, the gateway and the HTTP API's description. */
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { test } from 'node:test';
-import { GRANTS, TABLES, VARIABLES } from '../lib/names';
+import { GRANTS, LIMIT_NAMES, limitVariable, TABLES, VARIABLES } from '../lib/names';
 import { json } from './synthesized';
 
 const ROOT = resolve(__dirname, '../../..');
 const repository = (path: string) => readFileSync(resolve(ROOT, path), 'utf8');
 
-test('every variable is one that the functions read', () => {
+test('the functions read every variable', () => {
   const source = repository('handlers/aws/src/config.rs');
   const read = new Set([...source.matchAll(/pub const [A-Z_]+: &str = "([A-Z_]+)";/g)].map((match) => match[1]));
   for (const variable of Object.values(VARIABLES)) {
@@ -17,23 +17,29 @@ test('every variable is one that the functions read', () => {
   }
 });
 
-test('every key and index is one that the adapters use', () => {
+test('the limits are those of the application', () => {
+  const source = repository('handlers/src/limits/settings.rs');
+  const variables = [...source.matchAll(/"(TWINWAY_LIMITS_[A-Z_]+)"/g)].map((match) => match[1]);
+  assert.deepEqual(LIMIT_NAMES.map(limitVariable), variables);
+});
+
+test('keys and indexes are exactly those of the adapters', () => {
   const source = repository('handlers/aws/src/tables.rs');
   const used = new Set([...source.matchAll(/pub const [A-Z_]+: &str = "([a-z_]+)";/g)].map((match) => match[1]));
-  const mine = Object.values(TABLES).flatMap(({ partitionKey, sortKey, expiry, indexes }) => [
+  const defined = Object.values(TABLES).flatMap(({ partitionKey, sortKey, expiry, indexes }) => [
     partitionKey.name,
     sortKey.name,
     expiry,
     ...Object.keys(indexes),
     ...Object.values(indexes).flatMap((keys) => [keys.partitionKey.name, keys.sortKey.name]),
   ]);
-  assert.deepEqual(new Set(mine), used);
+  assert.deepEqual(new Set(defined), used);
 });
 
-/** What moving a log needs runs with the operator's rights, in no function. */
+/** Source of the migration's calls, which need the operator's permissions and run in no function. */
 const MIGRATION = 'archive.rs';
 
-/** The calls of DynamoDB in the sources of one adapter, as IAM calls them; a transaction's parts have builders. */
+/** The DynamoDB calls in the sources of one adapter, as IAM actions; the parts of a transaction have builders. */
 function calls(adapter: string): Set<string> {
   const folder = `handlers/aws/src/${adapter}`;
   const files = readdirSync(resolve(ROOT, folder)).filter((file) => file.endsWith('.rs') && file !== MIGRATION);
@@ -45,37 +51,37 @@ function calls(adapter: string): Set<string> {
 
 const camelCase = (name: string) => name.replaceAll(/(?:^|_)([a-z])/g, (_, letter: string) => letter.toUpperCase());
 
-test('what the functions are allowed is what the adapters call', () => {
+test('the granted actions are exactly those that the adapters call', () => {
   const granted = (table: 'connections' | 'messages') =>
     new Set(Object.values(GRANTS).flatMap((tables) => tables[table]?.table ?? []));
   assert.deepEqual(granted('connections'), calls('connections'));
   assert.deepEqual(granted('messages'), calls('log'));
 });
 
-test('the authorizer outlives its waits for keys and secrets', () => {
+test('the timeout of the authorizer exceeds fetching keys and reading secrets', () => {
   const seconds = (file: string, name: string) => {
     const found = new RegExp(`pub const ${name}: Duration = Duration::from_secs\\((\\d+)\\);`).exec(repository(file));
     assert.ok(found, `${name} is not in ${file}`);
     return Number(found[1]);
   };
-  // A token that the kept secrets did not sign may wait for them twice: first to be read, then to be read anew.
+  // A token with an unknown signature may wait for two reads of the secrets: the first one and a refresh.
   const longest = Math.max(
-    seconds('handlers/jwks/src/lib.rs', 'FETCH_DEADLINE'),
-    2 * seconds('handlers/aws/src/secrets.rs', 'READ_DEADLINE'),
+    seconds('handlers/jwks/src/lib.rs', 'FETCH_TIMEOUT'),
+    2 * seconds('handlers/aws/src/secrets.rs', 'READ_TIMEOUT'),
   );
   const sam = /AuthorizerFunction:[\s\S]*?Timeout: (\d+)/.exec(repository('template.yaml'));
   const deployed = Object.entries(json('prod', 'App').Resources).find(([id]) =>
     id.startsWith('FunctionsAuthorizerFunction'),
   );
   for (const timeout of [Number(sam?.[1]), Number(deployed?.[1].Properties?.Timeout)]) {
-    assert.ok(timeout >= longest + 2, `${timeout} s are no more than ${longest} s and an answer`);
+    assert.ok(timeout >= longest + 2, `${timeout} s are less than ${longest} s plus 2 s for the response`);
   }
 });
 
-test('the SAM template has the same variables, keys, indexes and rights', () => {
+test('the SAM template has the same variables, keys, indexes and permissions', () => {
   const sam = repository('template.yaml');
   const found = (pattern: RegExp) => new Set([...sam.matchAll(pattern)].map((match) => match[1]));
-  // `sam local invoke` can only override what is there, and has no Secrets Manager.
+  // `sam local invoke` overrides declared variables only, and has no Secrets Manager.
   const known = new Set<string | undefined>([...Object.values(VARIABLES), 'TWINWAY_AUTH_SECRET']);
   assert.deepEqual(
     [...found(/^ +(TWINWAY_[A-Z_]+):/gm)].filter((variable) => !known.has(variable)),
@@ -95,7 +101,7 @@ test('the SAM template has the same variables, keys, indexes and rights', () => 
   assert.deepEqual(found(/dynamodb:(\w+)/g), new Set(granted));
 });
 
-test('every path of the HTTP API is under the one route', () => {
+test('every path of the HTTP API is under the route /v1', () => {
   const paths = [...repository('docs/openapi.yaml').matchAll(/^ {2}(\/\S+):$/gm)].map((match) => match[1]);
   assert.ok(paths.length > 0);
   assert.deepEqual(

@@ -1,4 +1,4 @@
-/** The platform's stack: that it survives a zone, a node, a key, and keeps strangers out. */
+/** Tests of the platform's stack: redundancy, encryption, network access and permissions. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Match } from 'aws-cdk-lib/assertions';
@@ -9,7 +9,7 @@ import { json, resources, template } from './synthesized';
 
 const platform = template('prod', 'Platform');
 
-test('the network spans three zones, each with a way out of its own', () => {
+test('the network spans three zones, each with its own NAT gateway', () => {
   const zones = resources(json('prod', 'Platform'), 'AWS::EC2::Subnet').map(
     (subnet) => subnet.Properties?.AvailabilityZone,
   );
@@ -27,7 +27,7 @@ test('the Kubernetes API is private and audited', () => {
   });
 });
 
-test('nodes scale between bounds and keep their credentials from pods', () => {
+test('nodes scale within limits, and pods cannot read their credentials', () => {
   platform.hasResourceProperties('AWS::EKS::Nodegroup', {
     AmiType: 'AL2023_ARM_64_STANDARD',
     ScalingConfig: Match.objectLike({ MinSize: 3, MaxSize: 30 }),
@@ -54,7 +54,7 @@ test('the autoscaler resizes groups of this cluster only', () => {
   });
 });
 
-test('Valkey fails over, never evicts, and takes neither plain text nor strangers', () => {
+test('Valkey fails over, never evicts, and requires TLS and a password', () => {
   platform.hasResourceProperties('AWS::ElastiCache::ReplicationGroup', {
     Engine: 'valkey',
     AutomaticFailoverEnabled: true,
@@ -71,7 +71,7 @@ test('Valkey fails over, never evicts, and takes neither plain text nor stranger
   });
 });
 
-test('PostgreSQL stands in two zones, can go back in time, and has a replica', () => {
+test('PostgreSQL has two zones, point-in-time recovery and a replica', () => {
   platform.hasResourceProperties('AWS::RDS::DBInstance', {
     Engine: 'postgres',
     MultiAZ: true,
@@ -84,17 +84,17 @@ test('PostgreSQL stands in two zones, can go back in time, and has a replica', (
   platform.hasResourceProperties('AWS::RDS::DBParameterGroup', { Parameters: { 'rds.force_ssl': '1' } });
 });
 
-test('data stores admit the pods and nobody else', () => {
+test('data stores accept connections from the pods only', () => {
   const ingress = resources(json('prod', 'Platform'), 'AWS::EC2::SecurityGroupIngress');
   const ports = [5432, 6379];
-  const toData = ingress.filter((rule) => ports.includes(Number(rule.Properties?.FromPort)));
-  assert.equal(toData.length, 3, 'Valkey, the primary and the replica');
-  for (const rule of toData) {
+  const dataRules = ingress.filter((rule) => ports.includes(Number(rule.Properties?.FromPort)));
+  assert.equal(dataRules.length, 3, 'Valkey, the primary and the replica');
+  for (const rule of dataRules) {
     assert.match(JSON.stringify(rule.Properties?.SourceSecurityGroupId), /ClusterSecurityGroupId/);
   }
 });
 
-test('pods of one service account may read three secrets and do nothing else', () => {
+test('pods of one service account may read three secrets only', () => {
   platform.hasResourceProperties('AWS::EKS::PodIdentityAssociation', {
     Namespace: POD_IDENTITY.namespace,
     ServiceAccount: POD_IDENTITY.serviceAccount,
@@ -111,14 +111,14 @@ test('pods of one service account may read three secrets and do nothing else', (
   assert.equal(document.Statement.flatMap(({ Resource: resource }) => resource).length, 3);
 });
 
-test('images cannot change under a tag', () => {
+test('image tags are immutable', () => {
   platform.allResourcesProperties('AWS::ECR::Repository', {
     ImageTagMutability: 'IMMUTABLE',
     ImageScanningConfiguration: { ScanOnPush: true },
   });
 });
 
-test('the way in takes TLS alone and asks the ops port whether a pod is ready', () => {
+test('the load balancer requires TLS and checks readiness on the operations port', () => {
   platform.resourceCountIs('AWS::ElasticLoadBalancingV2::Listener', 1);
   platform.hasResourceProperties('AWS::ElasticLoadBalancingV2::Listener', {
     Port: 443,

@@ -1,4 +1,4 @@
-/** The probes' stack: the suite's standard API, with as few rights as its function has calls, and nothing that stays. */
+/** Tests of the probe's stack: the suite's standard API, minimal permissions, and complete deletion. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { App } from 'aws-cdk-lib';
 import { Match } from 'aws-cdk-lib/assertions';
 import { Code } from 'aws-cdk-lib/aws-lambda';
-import { environment } from '../lib/environments';
+import { findEnvironment } from '../lib/environments';
 import { PROBE } from '../lib/names';
 import { ProbeStack } from '../lib/probe-stack';
 import { json, resources, template } from './synthesized';
@@ -14,7 +14,7 @@ import { json, resources, template } from './synthesized';
 const probe = template('dev', 'Probe');
 const source = (path: string) => readFileSync(resolve(__dirname, '../../..', path), 'utf8');
 
-test('the API is the standard one of the suite', () => {
+test('the API is the standard API of the suite', () => {
   const spec = /pub fn standard\(\)[\s\S]*?\n {4}}/.exec(source('tests/src/conformance/spec.rs'))?.[0] ?? '';
   const names = { CONNECT: '$connect', DISCONNECT: '$disconnect', DEFAULT: '$default' } as const;
   const oneWay = [...spec.matchAll(/RouteKey::(CONNECT|DISCONNECT|DEFAULT)\b|(?<=, )"(\w+)"/g)].map(
@@ -23,9 +23,9 @@ test('the API is the standard one of the suite', () => {
   const twoWay = [...spec.matchAll(/route\("(\w+)", RouteResponse::TwoWay\)/g)].map((match) => match[1]);
   const routes = resources(json('dev', 'Probe'), 'AWS::ApiGatewayV2::Route').map((route) => route.Properties ?? {});
   const keys = (of: typeof routes) => of.map((route) => route.RouteKey).sort();
-  const answering = routes.filter((route) => route.RouteResponseSelectionExpression === '$default');
+  const twoWayRoutes = routes.filter((route) => route.RouteResponseSelectionExpression === '$default');
   assert.deepEqual(keys(routes), [...oneWay, ...twoWay].sort());
-  assert.deepEqual(keys(answering), twoWay);
+  assert.deepEqual(keys(twoWayRoutes), twoWay);
   assert.ok(routes.every((route) => route.AuthorizationType === 'NONE'));
   probe.resourceCountIs('AWS::ApiGatewayV2::RouteResponse', twoWay.length);
   probe.resourceCountIs('AWS::ApiGatewayV2::Authorizer', 0);
@@ -34,18 +34,18 @@ test('the API is the standard one of the suite', () => {
   probe.hasResourceProperties('AWS::ApiGatewayV2::Stage', { StageName: /stage: "(\w+)"/.exec(spec)?.[1] });
 });
 
-test('the stage is throttled, for its address is no secret', () => {
+test('the stage is throttled, because its URL is not secret', () => {
   probe.hasResourceProperties('AWS::ApiGatewayV2::Stage', {
     DefaultRouteSettings: { ThrottlingBurstLimit: 200, ThrottlingRateLimit: 100 },
   });
 });
 
-test('the table is the one that the function reads, and forgets', () => {
+test('the table has the key and TTL attribute of the function', () => {
   const table = source('tests/probe/src/stage/table.rs');
   const names = source('tests/probe/src/names.rs');
-  assert.match(names, new RegExp(`const CONNECTION: &str = "${PROBE.partitionKey.name}"`));
-  assert.match(table, new RegExp(`const EXPIRES: &str = "${PROBE.expiry}"`));
-  assert.match(names, new RegExp(`const TABLE: &str = "${PROBE.tableVariable}"`));
+  assert.match(names, new RegExp(`const CONNECTION_KEY: &str = "${PROBE.partitionKey.name}"`));
+  assert.match(table, new RegExp(`const EXPIRY_ATTRIBUTE: &str = "${PROBE.expiry}"`));
+  assert.match(names, new RegExp(`const TABLE_VARIABLE: &str = "${PROBE.tableVariable}"`));
   probe.hasResourceProperties('AWS::DynamoDB::GlobalTable', {
     BillingMode: 'PAY_PER_REQUEST',
     KeySchema: [{ AttributeName: PROBE.partitionKey.name, KeyType: 'HASH' }],
@@ -56,7 +56,7 @@ test('the table is the one that the function reads, and forgets', () => {
   assert.deepEqual(verbs.sort(), [...PROBE.verbs].sort());
 });
 
-test('the function may use its table, its stage and its log, and nothing else', () => {
+test('the function has permissions for its table, stage and log only', () => {
   const statements = resources(json('dev', 'Probe'), 'AWS::IAM::Policy').flatMap(
     ({ Properties: properties }) =>
       (properties as { PolicyDocument: { Statement: { Action: string | string[]; Resource: unknown }[] } })
@@ -75,7 +75,7 @@ test('the function may use its table, its stage and its log, and nothing else', 
   );
 });
 
-test('the function runs as long as an integration may', () => {
+test('the timeout of the function is the integration timeout', () => {
   probe.resourceCountIs('AWS::Lambda::Function', 1);
   probe.hasResourceProperties('AWS::Lambda::Function', {
     Architectures: ['arm64'],
@@ -85,7 +85,7 @@ test('the function runs as long as an integration may', () => {
   });
 });
 
-test('nothing stays when the stack goes, and logs end after a day', () => {
+test('deleting the stack deletes all resources, and logs expire after a day', () => {
   const all = json('dev', 'Probe');
   for (const type of ['AWS::DynamoDB::GlobalTable', 'AWS::Logs::LogGroup']) {
     const policies = resources(all, type).map((resource) => resource.DeletionPolicy);
@@ -95,7 +95,7 @@ test('nothing stays when the stack goes, and logs end after a day', () => {
   probe.hasOutput('SocketUrl', {});
 });
 
-test('production has no probes', () => {
-  const props = { environment: environment('prod'), code: Code.fromInline('unused') };
-  assert.throws(() => new ProbeStack(new App(), 'Probe', props), /not in environment 'prod'/);
+test('production has no probe', () => {
+  const props = { environment: findEnvironment('prod'), code: Code.fromInline('unused') };
+  assert.throws(() => new ProbeStack(new App(), 'Probe', props), /not permitted in environment 'prod'/);
 });

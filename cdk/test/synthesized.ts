@@ -1,25 +1,25 @@
 /**
- * The templates that `check.sh` synthesized, as the tests read them.
+ * The templates that `check.sh` synthesized.
  *
- * One synthesis serves all tests: with the Kubernetes stack it takes seconds, and the tests only look.
+ * All tests use the same synthesis, because it takes seconds with the Kubernetes stack.
  */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { Template } from 'aws-cdk-lib/assertions';
 
-/** Where the syntheses are: one directory an environment, and `probe` for the suite's probes in `dev`. */
+/** Directory of the syntheses: one subdirectory per environment, and `probe` for the probe in `dev`. */
 export const OUTPUT = resolve(__dirname, '../../cdk.out');
 
-/** The zone that `check.sh` gives to the environment with everything. */
+/** Zone of the environment `prod` in `check.sh`. */
 export const ZONE = 'example.com';
 
-/** A CloudFormation template as JSON. */
+/** CloudFormation template. */
 export interface TemplateJson {
   readonly Resources: Readonly<Record<string, ResourceJson>>;
   readonly Outputs?: Readonly<Record<string, unknown>>;
 }
 
-/** A resource of a template. */
+/** Resource of a template. */
 export interface ResourceJson {
   readonly Type: string;
   readonly Properties?: Readonly<Record<string, unknown>>;
@@ -27,18 +27,18 @@ export interface ResourceJson {
   readonly Metadata?: { readonly cdk_nag?: { readonly rules_to_suppress?: readonly Suppression[] } };
 }
 
-/** A rule that is set aside, as cdk-nag writes it down. */
+/** Suppressed rule in the metadata that cdk-nag writes. */
 export interface Suppression {
   readonly id: string;
   readonly reason: string;
 }
 
-/** The template of one stack (`App`, `Platform`, …) of one environment. */
+/** Returns the template of one stack (`App`, `Platform`, …) of one environment. */
 export function template(environment: string, stack: string): Template {
   return Template.fromJSON(json(environment, stack) as unknown as Record<string, unknown>);
 }
 
-/** The same as JSON. */
+/** Returns the same template as JSON. */
 export function json(environment: string, stack: string): TemplateJson {
   const directory = stack === 'Probe' ? 'probe' : environment;
   const file = join(OUTPUT, directory, `Twinway-${environment}-${stack}.template.json`);
@@ -48,7 +48,7 @@ export function json(environment: string, stack: string): TemplateJson {
   return JSON.parse(readFileSync(file, 'utf8')) as TemplateJson;
 }
 
-/** All templates of all environments with their names. */
+/** Returns all templates of all environments with their names. */
 export function all(): readonly (readonly [string, TemplateJson])[] {
   return readdirSync(OUTPUT).flatMap((directory) =>
     readdirSync(join(OUTPUT, directory)).flatMap((file) => {
@@ -60,7 +60,7 @@ export function all(): readonly (readonly [string, TemplateJson])[] {
   );
 }
 
-/** The resources of one type. */
+/** Returns the resources of one type. */
 export function resources(of: TemplateJson, type: string): readonly ResourceJson[] {
   return Object.values(of.Resources).filter((resource) => resource.Type === type);
 }

@@ -1,9 +1,9 @@
-/** The records between the two deployments. */
+/** Tests of the weighted records. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { json, resources } from './synthesized';
 
-test('each name has a record for API Gateway and one for the pods, and the weights make a hundred', () => {
+test('each name has a record for API Gateway and one for the pods, and their weights add up to 100', () => {
   const records = resources(json('prod', 'Traffic'), 'AWS::Route53::RecordSet').map(
     (record) => record.Properties ?? {},
   );
@@ -14,7 +14,7 @@ test('each name has a record for API Gateway and one for the pods, and the weigh
   assert.equal(new Set(records.map((record) => record.SetIdentifier)).size, records.length);
 });
 
-test('a load balancer without a ready pod gets no traffic, whatever its weight', () => {
+test('a load balancer without a ready pod gets no traffic, regardless of its weight', () => {
   const toPods = resources(json('prod', 'Traffic'), 'AWS::Route53::RecordSet')
     .map((record) => record.Properties ?? {})
     .filter((record) => Number(record.Weight) === 25);

@@ -1,7 +1,8 @@
-//! The HTTP API for backends (`/v1`): push messages, see who is connected, read history.
+//! The HTTP API for backends (`/v1`): pushes messages, lists connections, reads history.
 //!
-//! Pure: an `http::Request` in, an `http::Response` out, whatever serves it. [`MessagingApi::handle_request`] never fails; every error
-//! is an RFC 9457 problem document. Everything is scoped to the caller's tenant. `docs/openapi.yaml` is its description.
+//! The API maps an `http::Request` to an `http::Response`, independent of the HTTP server.
+//! [`MessagingApi::handle_request`] never fails; every error is an RFC 9457 problem document. All data is scoped to the
+//! tenant of the caller. `docs/openapi.yaml` describes the API.
 
 mod caller;
 mod endpoint;
@@ -27,24 +28,24 @@ pub use self::push::MAX_PUSH_BYTES;
 use crate::app::MessagingApp;
 use crate::authorizer::TokenVerifier;
 
-/// The HTTP API over the application's ports.
+/// The HTTP API of one deployment.
 pub struct MessagingApi {
     app: Arc<MessagingApp>,
     callers: ApiAuthenticator,
 }
 
 impl MessagingApi {
-    /// The API over the ports of `app`, for bearers of tokens that `verifier` takes and holders of `keys`.
+    /// Creates the API over the ports of `app`. Callers present a token that `verifier` accepts, or one of `keys`.
     #[must_use]
     pub const fn new(app: Arc<MessagingApp>, verifier: Arc<TokenVerifier>, keys: ApiKeys) -> Self {
         Self { app, callers: ApiAuthenticator { verifier, keys } }
     }
 
-    /// Answers one request whose path begins with `/v1/`. Bodies up to [`MAX_PUSH_BYTES`] are taken; whoever reads them
-    /// from the network should stop there.
+    /// Handles one request with a path below `/v1/`. Bodies may have up to [`MAX_PUSH_BYTES`]; an HTTP server should
+    /// stop reading there.
     pub async fn handle_request(&self, request: Request<Bytes>) -> Response<Bytes> {
         let mut response = self.route_request(&request).await.unwrap_or_else(ProblemDetails::into_response);
-        // Answers differ from caller to caller and from moment to moment.
+        // Responses depend on the caller and change over time.
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response
     }
@@ -66,7 +67,7 @@ impl MessagingApi {
 }
 
 fn json_response(value: &impl Serialize) -> Response<Bytes> {
-    let body = serde_json::to_vec(value).expect("answers have string keys and bodies that were parsed");
+    let body = serde_json::to_vec(value).expect("responses have string keys and valid JSON bodies");
     let mut response = Response::new(Bytes::from(body));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response

@@ -1,7 +1,8 @@
-//! The application over its four ports. Its event handlers are in `connect`, `disconnect` and `message`.
+//! The application over its four ports. Its event handlers are methods in `connect`, `disconnect` and `message`.
 //!
-//! Invariant: a handler's error means that the infrastructure failed, and the gateway answers for it; whatever a client
-//! did wrong is answered with an `error` frame and status 200. The handlers keep no state between events.
+//! A handler returns an error only when the infrastructure failed, and API Gateway then reports the failure to the
+//! client. An error of the client is answered with an `error` frame and status 200. The handlers keep no state between
+//! events.
 
 mod presence;
 mod reply;
@@ -17,43 +18,40 @@ use crate::ports::{Clock, ConnectionStore, Delivery, DeliveryError, LogError, Me
 
 pub(crate) use reply::{ActionError, EventCaller, connection_id, frame_response, status_response};
 
-/// The application, wired to one deployment's adapters. Cloning shares them.
+/// The messaging application with the adapters of one deployment. Clones share the adapters.
 ///
-/// A handler reads its event when it is called; its future holds no more of it than it needs, because an event is some
-/// 2 KiB that every wrapping would move.
+/// A handler copies the fields it needs from its event when it is called, and its future does not hold the event: an
+/// event takes about 2 KiB, which every wrapper of the future would move.
 #[derive(Clone)]
 pub struct MessagingApp {
-    /// Who is connected.
+    /// Records of the open connections.
     pub connections: Arc<dyn ConnectionStore>,
-    /// What was said.
+    /// Messages of all channels.
     pub log: Arc<dyn MessageLog>,
-    /// The way to the clients.
+    /// Sends frames to clients.
     pub delivery: Arc<dyn Delivery>,
-    /// Time and fresh ids.
+    /// Current time and unique ids.
     pub clock: Arc<dyn Clock>,
-    /// Limits of this deployment.
     pub limits: Limits,
 }
 
-/// Why an event could not be handled.
+/// An infrastructure or deployment failure that prevented a handler from completing.
 #[derive(Debug, thiserror::Error)]
 pub enum HandlerError {
-    /// The event is not one of a WebSocket API: the route is wired to the wrong function.
-    #[error("the event has no usable '{0}'")]
+    /// The event lacks a field of WebSocket events: the route invokes the wrong function.
+    #[error("the event has no valid '{0}'")]
     MissingField(&'static str),
-    /// The authorizer's context is not there or not ours: the API is deployed without this application's authorizer.
-    #[error("the event names nobody")]
+    /// The authorizer's context is absent or has another format: the API is deployed without this application's
+    /// authorizer.
+    #[error("the authorizer context of the event is invalid")]
     Identity(#[from] InvalidIdentityError),
-    /// The clock broke its contract.
-    #[error("the clock made an id that is none")]
+    /// The clock returned an id that violates the contract of [`Clock::fresh_id`].
+    #[error("the clock returned an invalid message id")]
     FreshId(#[from] InvalidIdError),
-    /// The connection store failed.
-    #[error("using the connection store")]
+    #[error("connection store operation failed")]
     Store(#[from] StoreError),
-    /// The message log failed.
-    #[error("using the message log")]
+    #[error("message log operation failed")]
     Log(#[from] LogError),
-    /// Delivery failed.
-    #[error("delivering")]
+    #[error("delivery failed")]
     Delivery(#[from] DeliveryError),
 }

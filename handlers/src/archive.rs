@@ -1,10 +1,9 @@
-//! What moving message logs from one store to another takes, beside the port: which channels there are, and writing messages
-//! at offsets that they have already.
+//! Export and import of message logs, for migration between stores: lists channels, and writes messages at their
+//! existing offsets.
 //!
-//! It is no port: nothing that serves a client imports it, and adapters implement it on their own terms (offline, slower,
-//! with wider rights). Invariant: a log that was imported is indistinguishable by [`MessageLog`](crate::ports::MessageLog)
-//! from the one that it came from: same offsets, times, authors, ids, bodies, and the same epoch, so that clients resume in
-//! it as if nothing had happened.
+//! This is not a port: no handler imports it, and an adapter may implement it offline, slower, and with more
+//! permissions. An imported log is indistinguishable from its source through [`MessageLog`](crate::ports::MessageLog):
+//! it has the same offsets, times, senders, ids, bodies and epoch, so clients resume in it as in the source.
 
 use std::sync::Arc;
 
@@ -13,57 +12,59 @@ use async_trait::async_trait;
 use crate::channel::{Channel, Epoch, Offset};
 use crate::ports::{LogEntry, LogError, LogSlice};
 
-/// A part of a channel's log, on its way into another store.
+/// A contiguous part of a channel's log, to be imported into another store.
 #[derive(Debug, Clone)]
 pub struct LogSegment {
-    /// The channel.
     pub channel: Channel,
-    /// Its log's epoch.
+    /// Epoch of the channel's log.
     pub epoch: Epoch,
-    /// The offset behind which `entries` stand: what came before is not, or no longer, part of the log.
+    /// Offset that precedes `entries`: entries up to this offset are not, or no longer, part of the log.
     pub after: Offset,
-    /// The entries, ascending and without holes. Without any, the log ends at `from`.
+    /// Entries with ascending, dense offsets. If empty, the head of the log is `after`.
     pub entries: Vec<LogEntry>,
 }
 
-/// The most that one export returns; at least one entry, however long.
+/// Upper bounds of one export. At least one entry is returned, whatever its size.
 #[derive(Debug, Clone, Copy)]
 pub struct ExportLimits {
-    /// So many entries, 1 or more.
+    /// Maximum number of entries, 1 or more.
     pub max_entries: usize,
-    /// So many bytes of bodies.
+    /// Maximum bytes of message bodies.
     pub max_bytes: usize,
 }
 
-/// Why a stretch was not imported.
+/// An error of [`LogArchive::import`].
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
-    /// The channel has messages of another epoch: those of somebody else, or of another time.
-    #[error("the channel has messages of another epoch there")]
+    /// The channel has messages of another epoch in the target store.
+    #[error("the channel's target log has another epoch")]
     EpochMismatch,
-    /// The stretch begins behind the place where the log ends: there would be a hole.
-    #[error("the log there ends before this part begins")]
+    /// The segment starts after the head of the channel's log, so offsets would be missing.
+    #[error("the segment starts after the head of the channel's target log: the messages in between are missing")]
     MissingRange,
-    /// The store did not do it.
+    /// The target store failed.
     #[error(transparent)]
     Log(#[from] LogError),
 }
 
-/// A store of message logs, as whoever moves them sees it.
+/// A store of message logs that supports export and import.
 #[async_trait]
 pub trait LogArchive: Send + Sync {
-    /// Every channel that has, or had, messages, in the order of their keys. All are held in memory, some hundred bytes each.
+    /// Returns every channel that has or had messages, ordered by key. The list is held in memory, about 100 bytes per
+    /// channel.
     async fn logged_channels(&self) -> Result<Vec<Channel>, LogError>;
 
-    /// A stretch upwards from behind `after`, as [`MessageLog::read`](crate::ports::MessageLog::read) has it.
-    async fn export(&self, channel: &Channel, after: Offset, most: ExportLimits) -> Result<LogSlice, LogError>;
+    /// Reads entries in ascending order after the offset `after`, as
+    /// [`MessageLog::read`](crate::ports::MessageLog::read) does.
+    async fn export(&self, channel: &Channel, after: Offset, limits: ExportLimits) -> Result<LogSlice, LogError>;
 
-    /// Writes a stretch. A channel without messages begins with it, in its epoch, behind its `from`; in any other, entries up to
-    /// the log's end are taken as written, and the rest has to follow it. Returns once it is durable. The same again changes
-    /// nothing; ids that are imported are remembered as those of appends are.
-    async fn import(&self, stretch: &LogSegment) -> Result<(), ImportError>;
+    /// Writes a segment and returns once it is durable. A channel without messages starts with the segment: it takes
+    /// over its epoch, and its first offset is the one after [`after`](LogSegment::after). In any other channel,
+    /// entries up to the head are skipped as already written, and the rest must follow the head directly. Importing the
+    /// same segment again changes nothing. Imported message ids take part in deduplication.
+    async fn import(&self, segment: &LogSegment) -> Result<(), ImportError>;
 
-    /// The ends of a channel's log, without entries.
+    /// Returns the head and the first offset of a channel, without entries.
     async fn log_bounds(&self, channel: &Channel) -> Result<LogSlice, LogError> {
         self.export(channel, Offset(i64::MAX as u64), ExportLimits { max_entries: 1, max_bytes: 1 }).await
     }
@@ -75,29 +76,30 @@ impl<T: LogArchive + ?Sized> LogArchive for Arc<T> {
         (**self).logged_channels().await
     }
 
-    async fn export(&self, channel: &Channel, after: Offset, most: ExportLimits) -> Result<LogSlice, LogError> {
-        (**self).export(channel, after, most).await
+    async fn export(&self, channel: &Channel, after: Offset, limits: ExportLimits) -> Result<LogSlice, LogError> {
+        (**self).export(channel, after, limits).await
     }
 
-    async fn import(&self, stretch: &LogSegment) -> Result<(), ImportError> {
-        (**self).import(stretch).await
+    async fn import(&self, segment: &LogSegment) -> Result<(), ImportError> {
+        (**self).import(segment).await
     }
 }
 
 impl LogSegment {
-    /// The entries that are still to be written into a log that ends at `head` in `epoch`: what every adapter decides before
-    /// it writes. A log that ends at 0 begins with this stretch.
+    /// Returns the entries that a log with this `epoch` and `head` does not have yet. A log with head 0 starts with
+    /// this segment.
     ///
     /// # Errors
-    /// [`ImportError::EpochMismatch`] and [`ImportError::MissingRange`].
+    /// [`ImportError::EpochMismatch`] if the log has another epoch, [`ImportError::MissingRange`] if an offset is
+    /// missing between the log and the segment, or inside the segment.
     pub fn remaining_entries(&self, epoch: &Epoch, head: Offset) -> Result<&[LogEntry], ImportError> {
-        let begins = head == Offset::START;
-        if !begins && *epoch != self.epoch {
+        let is_new = head == Offset::START;
+        if !is_new && *epoch != self.epoch {
             return Err(ImportError::EpochMismatch);
         }
-        let head = if begins { self.after } else { head };
-        let known = self.entries.iter().take_while(|entry| entry.offset <= head).count();
-        let rest = &self.entries[known..];
+        let head = if is_new { self.after } else { head };
+        let written = self.entries.iter().take_while(|entry| entry.offset <= head).count();
+        let rest = &self.entries[written..];
         let follows = rest.first().map_or(self.after <= head, |entry| entry.offset == head.next());
         let dense = rest.windows(2).all(|pair| pair[1].offset == pair[0].offset.next());
         if follows && dense { Ok(rest) } else { Err(ImportError::MissingRange) }

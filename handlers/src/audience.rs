@@ -1,13 +1,13 @@
-//! Who gets a message, as a value.
+//! Audiences: named sets of connections that a message is delivered to.
 //!
-//! [`Delivery`](crate::ports::Delivery) takes an audience and not a list of connections: in pods a broadcast is one publish
-//! and one encoded frame, whatever the number of sockets.
+//! [`Delivery`](crate::ports::Delivery) takes an audience instead of a list of connections, so a pod publishes a
+//! broadcast once, with one encoded frame, whatever the number of sockets.
 
 use crate::channel::{Channel, ChannelName};
 use crate::id::{ConnectionId, TenantId, UserId};
 use crate::identity::{Identity, Role};
 
-/// A set of connections, named and not listed.
+/// A set of connections, identified by name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Audience {
     /// One connection.
@@ -16,12 +16,12 @@ pub enum Audience {
     User(TenantId, UserId),
     /// Every connection of one role.
     Role(TenantId, Role),
-    /// The readers of one channel: for a conversation the user and all admins, for everyone the whole tenant, for a
-    /// room or topic the connections that joined.
+    /// The readers of one channel. For a conversation: the user and all admins; for `everyone`: the whole tenant; for a
+    /// room or topic: the connections that joined it.
     Channel(Channel),
 }
 
-/// The elementary sets that audiences are unions of, and under which a connection is indexed.
+/// Elementary sets of connections, by which indexes store them. An audience is a union of groups.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Group {
     /// The connections of one user.
@@ -34,17 +34,16 @@ pub enum Group {
     Tenant(TenantId),
 }
 
-/// An audience, resolved to what an index can answer.
+/// The groups of an audience.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ResolvedAudience {
-    /// Exactly this connection.
     Connection(ConnectionId),
-    /// The union of these groups; a connection in two of them counts once.
+    /// The union of these groups. A connection in two of them counts once.
     Groups(Vec<Group>),
 }
 
 impl Audience {
-    /// What an index has to look up.
+    /// Returns the groups, or the connection, that the audience consists of.
     #[must_use]
     pub fn resolve(&self) -> ResolvedAudience {
         match self {
@@ -68,7 +67,7 @@ fn channel_groups(channel: &Channel) -> Vec<Group> {
 }
 
 impl Identity {
-    /// The groups that a connection belongs to by being who it is; rooms and topics come on top.
+    /// Returns the groups of a connection with this identity. Joined rooms and topics are separate groups.
     #[must_use]
     pub fn groups(&self) -> [Group; 3] {
         [
@@ -95,7 +94,7 @@ mod tests {
         ChannelName::parse(name).unwrap().in_tenant(tenant())
     }
 
-    /// Whether messages of `channel` reach the identity without a `join` or `subscribe`.
+    /// Returns whether the identity receives messages of `channel` without `join` or `subscribe`.
     fn reaches(channel: &Channel, identity: &Identity) -> bool {
         let ResolvedAudience::Groups(groups) = Audience::Channel(channel.clone()).resolve() else { return false };
         groups.iter().any(|group| identity.groups().contains(group))
@@ -109,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn rooms_and_topics_reach_only_those_who_joined() {
+    fn rooms_reach_only_joined_connections_and_everyone_reaches_all() {
         assert!(!reaches(&channel("room:lobby"), &identity("root", Role::Admin)));
         assert!(reaches(&channel("everyone"), &identity("bob", Role::User)));
     }

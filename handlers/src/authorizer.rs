@@ -1,8 +1,10 @@
-//! The REQUEST authorizer of the `$connect` route: a token in, an IAM policy and the caller's identity out.
+//! The REQUEST authorizer of the `$connect` route: verifies a token and returns an IAM policy with the caller's
+//! identity.
 //!
-//! It runs once per connection; what it found travels as the authorizer context of every later event. A token is taken
-//! from, in this order, `Authorization: Bearer`, the subprotocol list (`twinway.v1, bearer.<token>`, all that a browser
-//! can set), and the query's `token`. The token itself never reaches a log, an error or a `Debug` output.
+//! The authorizer runs once per connection; its result is the authorizer context of every later event. The token is
+//! read from, in this order, `Authorization: Bearer`, the subprotocol list (`twinway.v1, bearer.<token>`, the only
+//! header that browsers can set), and the query parameter `token`. The token is never written to a log, an error or
+//! `Debug` output.
 
 mod claims;
 mod keys;
@@ -25,43 +27,40 @@ pub use self::token::{ExpiryPolicy, MAX_TOKEN_BYTES, TokenError, TokenSettings, 
 use crate::identity::Identity;
 use crate::ports::Timestamp;
 
-/// The subprotocol that a client offers beside its token and that `$connect` answers with.
-pub const SUBPROTOCOL: &str = "twinway.v1";
-/// What a subprotocol that carries a token begins with.
+/// Prefix of the subprotocol that carries a token.
 pub const BEARER_SUBPROTOCOL_PREFIX: &str = "bearer.";
-/// The query parameter that carries a token where nothing else can.
+/// Query parameter that carries a token, for clients that can set no header.
 pub const TOKEN_PARAMETER: &str = "token";
 
-/// The version of the IAM policy language.
+/// Version of the IAM policy language.
 const POLICY_VERSION: &str = "2012-10-17";
 
-/// The authorizer.
+/// The REQUEST authorizer.
 pub struct Authorizer {
-    /// Decides whom a token names.
     pub verifier: Arc<TokenVerifier>,
 }
 
-/// Why nobody is let in.
+/// A rejected or failed authorization.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorizerError {
-    /// No token, or one that is not good. API Gateway answers 401 to exactly this text and 500 to any other ("Lambda
+    /// The token is missing or invalid. API Gateway answers 401 for exactly this text, and 500 for any other ("Lambda
     /// authorizers", API Gateway guide).
     #[error("Unauthorized")]
     Unauthorized,
-    /// The verdict could not be reached: a 500, because the token may be good.
-    #[error("could not reach a verdict on the token")]
+    /// The verification keys are unavailable. Answered with 500, because the token may be valid.
+    #[error("token verification failed")]
     KeysUnavailable(#[source] KeySourceError),
-    /// The event names no resource: this is not a REQUEST authorizer's event.
+    /// The event has no resource: it is not an event of a REQUEST authorizer.
     #[error("the event has no methodArn")]
     MissingResource,
 }
 
 impl Authorizer {
-    /// Verifies the request's token at `now` and allows the resource it asks for, whatever the role. The request is read
-    /// at once; the future holds its token and its resource.
+    /// Verifies the token of the request at time `now` and allows the requested resource for every role. The request is
+    /// read when the method is called; the future holds only its token and resource.
     ///
     /// # Errors
-    /// [`AuthorizerError`], whose text API Gateway turns into 401 or 500.
+    /// [`AuthorizerError`], whose text API Gateway maps to 401 or 500.
     pub fn authorize(
         &self,
         request: ApiGatewayCustomAuthorizerRequestTypeRequest,
@@ -84,20 +83,20 @@ async fn verify_request(
     now: Timestamp,
 ) -> Result<ApiGatewayCustomAuthorizerResponse, AuthorizerError> {
     let Some(token) = token else {
-        tracing::info!(token.error = "missing", "connection refused");
+        tracing::info!(token.error = "missing", "handshake rejected");
         return Err(AuthorizerError::Unauthorized);
     };
     match verifier.verify(token, now).await {
         Ok(identity) => Ok(allow_response(&identity, resource)),
         Err(TokenError::KeysUnavailable(source)) => Err(AuthorizerError::KeysUnavailable(source)),
-        Err(refused) => {
-            tracing::info!(token.error = refused.reason_code(), "connection refused");
+        Err(error) => {
+            tracing::info!(token.error = error.reason_code(), "handshake rejected");
             Err(AuthorizerError::Unauthorized)
         }
     }
 }
 
-/// The token of an `Authorization: Bearer` header; the scheme's case does not matter (RFC 9110, section 11.1).
+/// Returns the token of an `Authorization: Bearer` header. The scheme is case-insensitive (RFC 9110, section 11.1).
 pub(crate) fn bearer_token(headers: &HeaderMap) -> Option<&str> {
     headers.get_all(AUTHORIZATION).iter().find_map(|value| {
         let (scheme, token) = value.to_str().ok()?.trim().split_once(' ')?;
@@ -105,7 +104,7 @@ pub(crate) fn bearer_token(headers: &HeaderMap) -> Option<&str> {
     })
 }
 
-/// The token among the subprotocols that a client offers.
+/// Returns the token in the offered subprotocols.
 fn subprotocol_token(headers: &HeaderMap) -> Option<&str> {
     headers
         .get_all(SEC_WEBSOCKET_PROTOCOL)

@@ -1,24 +1,24 @@
 //! Channels: named, ordered logs with subscribers.
 //!
-//! A channel belongs to one tenant. On the wire only its name is seen (`room:lobby`), because a connection never leaves
-//! its tenant; in stores and between pods the key carries both (`acme/room:lobby`).
+//! A channel belongs to one tenant. Frames contain only its name (`room:lobby`), because a connection is bound to its
+//! tenant; store keys and messages between pods contain both (`acme/room:lobby`).
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{InvalidIdError, Name, TenantId, UserId};
+use crate::id::{InvalidIdError, LocalName, TenantId, UserId};
 
-/// What a channel is, and with it who may read and write it.
+/// The kind and name of a channel. The kind decides who may read and write it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum ChannelName {
-    /// A user and all admins of the tenant.
+    /// Messages between one user and all admins of the tenant.
     Conversation(UserId),
-    /// The connections that joined.
-    Room(Name),
-    /// A feed that backends and admins push to; the connections that subscribed only read.
-    Topic(Name),
+    /// A room, read and written by the connections that joined it.
+    Room(LocalName),
+    /// A feed that backends and admins write to. Subscribed connections only read it.
+    Topic(LocalName),
     /// Every connection of the tenant.
     Everyone,
 }
@@ -26,51 +26,48 @@ pub enum ChannelName {
 /// A channel name within its tenant: the key of logs, subscriptions and audiences.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Channel {
-    /// Whose channel it is.
     pub tenant: TenantId,
-    /// Which of that tenant's channels.
     pub name: ChannelName,
 }
 
-/// Why a text names no channel.
+/// An error of parsing a channel name or key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidChannelError {
-    /// No known prefix.
+    /// The name has no known prefix.
     #[error("a channel is 'conversation:{{user}}', 'room:{{name}}', 'topic:{{name}}' or 'everyone'")]
     UnknownKind,
-    /// A known prefix with a bad name behind it.
+    /// The part after the prefix is invalid.
     #[error(transparent)]
     InvalidName(#[from] InvalidIdError),
-    /// A key without a tenant in front.
+    /// The key has no tenant.
     #[error("a channel key is '{{tenant}}/{{channel}}'")]
     InvalidKey,
 }
 
-/// A place in a channel's log: 1 for the first message, then dense. 0 stands before the first.
+/// Sequence number of a message in its channel's log: dense, starting at 1. 0 is the offset before the first message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Offset(pub u64);
 
-/// Which incarnation of a channel's log an offset belongs to. It changes when a log was lost or reset, and offsets of
-/// different epochs do not compare.
+/// Identifier of one incarnation of a channel's log. A new epoch starts when the log was lost or reset. Offsets of
+/// different epochs cannot be compared.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Epoch(pub std::sync::Arc<str>);
 
-/// The end of a channel's log at some moment.
+/// A position in a channel's log: epoch and offset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
-    /// The log's incarnation.
     pub epoch: Epoch,
-    /// The offset of the last message, 0 while there is none.
+    /// For a head, the offset of the newest message, or 0 if there is none.
     pub offset: Offset,
 }
 
 impl Offset {
-    /// Before the first message.
+    /// Offset before the first message.
     pub const START: Self = Self(0);
 
-    /// The offset that follows.
+    /// Returns the following offset.
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0 + 1)
@@ -84,28 +81,28 @@ impl fmt::Display for Offset {
 }
 
 impl ChannelName {
-    /// Reads a wire name.
+    /// Parses a name such as `room:lobby`.
     ///
     /// # Errors
-    /// [`InvalidChannelError`], with a text that can be shown to a client.
+    /// [`InvalidChannelError`], whose text may be shown to a client.
     pub fn parse(text: &str) -> Result<Self, InvalidChannelError> {
         match text.split_once(':') {
             None if text == "everyone" => Ok(Self::Everyone),
             Some(("conversation", user)) => Ok(Self::Conversation(UserId::parse(user)?)),
-            Some(("room", name)) => Ok(Self::Room(Name::parse(name)?)),
-            Some(("topic", name)) => Ok(Self::Topic(Name::parse(name)?)),
+            Some(("room", name)) => Ok(Self::Room(LocalName::parse(name)?)),
+            Some(("topic", name)) => Ok(Self::Topic(LocalName::parse(name)?)),
             _ => Err(InvalidChannelError::UnknownKind),
         }
     }
 
-    /// The channel of that name in `tenant`.
+    /// Returns the channel of this name in `tenant`.
     #[must_use]
     pub const fn in_tenant(self, tenant: TenantId) -> Channel {
         Channel { tenant, name: self }
     }
 
-    /// Whether belonging to it takes a `join` or `subscribe`. To its conversation and to everyone a connection belongs
-    /// by being who it is.
+    /// Returns whether connections must `join` or `subscribe` to receive the channel. `everyone` and conversations
+    /// reach their readers by identity.
     #[must_use]
     pub const fn requires_join(&self) -> bool {
         matches!(self, Self::Room(_) | Self::Topic(_))
@@ -138,17 +135,17 @@ impl From<ChannelName> for String {
 }
 
 impl Channel {
-    /// Reads a store key, the opposite of `Display`.
+    /// Parses a store key, as written by `Display`.
     ///
     /// # Errors
-    /// [`InvalidChannelError`] when it is none.
+    /// [`InvalidChannelError`] if `key` is not `{tenant}/{name}`.
     pub fn from_key(key: &str) -> Result<Self, InvalidChannelError> {
         let (tenant, name) = key.split_once('/').ok_or(InvalidChannelError::InvalidKey)?;
         Ok(ChannelName::parse(name)?.in_tenant(TenantId::parse(tenant)?))
     }
 }
 
-/// The store key, `{tenant}/{name}`.
+/// Writes the store key, `{tenant}/{name}`.
 impl fmt::Display for Channel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.tenant, self.name)
@@ -160,14 +157,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_read_back_as_they_were_written() {
+    fn names_round_trip() {
         for text in ["conversation:alice", "room:lobby", "topic:prices.eur", "everyone"] {
             assert_eq!(ChannelName::parse(text).map(|name| name.to_string()), Ok(text.to_owned()));
         }
     }
 
     #[test]
-    fn a_wrong_name_is_told_what_a_channel_is() {
+    fn an_invalid_name_is_rejected() {
         for text in ["", "lobby", "rooms:lobby", "everyone:x", "Room:lobby"] {
             assert_eq!(ChannelName::parse(text), Err(InvalidChannelError::UnknownKind), "{text:?}");
         }
@@ -176,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_carries_the_tenant() {
+    fn a_key_contains_the_tenant() {
         let channel = ChannelName::parse("room:lobby").unwrap().in_tenant(TenantId::parse("acme").unwrap());
         assert_eq!(channel.to_string(), "acme/room:lobby");
         assert_eq!(Channel::from_key("acme/room:lobby"), Ok(channel));

@@ -1,8 +1,23 @@
-//! The contract of every port as async functions, run against every adapter.
+//! Contract suites of the ports, run against every adapter.
 //!
-//! Each suite has an `all` that takes a factory: it is called once a case and gives a fresh adapter (or a fresh prefix of a
-//! shared store). A breach panics with what was expected. Cases run many calls at once on one task, which is true
-//! concurrency for adapters that wait for a network; an in-process adapter adds a test with threads of its own.
+//! Each suite has a function `run_suite` that takes a factory. The factory is called once per case and returns a new
+//! adapter, or a new prefix of a shared store. A violation panics with the expected behaviour. Cases run concurrent
+//! calls on one task, which is real concurrency for adapters that wait for a network; in-process adapters add tests
+//! with threads.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use handlers::channel::Epoch;
+//! use handlers::conformance;
+//! use handlers::memory::{ChannelRetention, MemoryLog};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! let retention = ChannelRetention { max_entries: 1_000, max_bytes: 16 << 20 };
+//! conformance::log::run_suite(async || Arc::new(MemoryLog::new(Epoch("e1".into()), retention)) as _).await;
+//! # }
+//! ```
 
 pub mod archive;
 pub mod connections;
@@ -19,7 +34,7 @@ use crate::id::{ConnectionId, MessageId, TenantId, UserId};
 use crate::identity::{Identity, Role};
 use crate::ports::{AppendRequest, ClientConnection, MessageSender, Timestamp};
 
-const VALID_NAMES: &str = "the suite's own names are valid";
+const VALID_NAMES: &str = "names in the contract suite are valid";
 
 fn tenant_id(name: &str) -> TenantId {
     TenantId::parse(name).expect(VALID_NAMES)
@@ -29,17 +44,17 @@ fn channel_from_key(key: &str) -> Channel {
     Channel::from_key(key).expect(VALID_NAMES)
 }
 
-/// An id as API Gateway makes them, because adapters that own the sockets know no others.
+/// Returns an id in the format of API Gateway, the only format that adapters which own sockets accept.
 fn connection_id(text: &str) -> ConnectionId {
     ConnectionId::parse(&format!("{text:A<15}=")).expect(VALID_NAMES)
 }
 
-/// What [`connection_id`] made the id of.
+/// Returns the text that [`connection_id`] padded.
 fn short_id(id: &ConnectionId) -> &str {
     id.as_str().trim_end_matches(['A', '='])
 }
 
-/// A connection without channels.
+/// Returns a connection without channels.
 fn client_connection(id: &str, of_tenant: &str, user: &str, role: Role, at: Timestamp) -> ClientConnection {
     let user = UserId::parse(user).expect(VALID_NAMES);
     let identity = Identity { tenant: tenant_id(of_tenant), user, role, expires_at: None };

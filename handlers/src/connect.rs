@@ -1,7 +1,7 @@
-//! `$connect`: the verdict on a handshake.
+//! `$connect`: registers a new connection and selects the subprotocol.
 //!
-//! The authorizer has verified the token; here the connection is recorded and the subprotocol chosen. Nothing is sent to
-//! the connection itself: until the `101` a post to it is answered 410 (API Gateway, "410 Gone", re:Post knowledge centre).
+//! The authorizer has already verified the token. No frame is sent to the connection itself: API Gateway answers a post
+//! with 410 until the client has received the `101` (API Gateway, "410 Gone", re:Post knowledge centre).
 
 use std::collections::BTreeSet;
 
@@ -12,14 +12,14 @@ use tracing::info;
 use crate::app::{EventCaller, HandlerError, MessagingApp, status_response};
 use crate::ports::{ClientConnection, Timestamp};
 
-/// The subprotocol of version 1. Browsers offer it beside `bearer.{token}`, which is never echoed.
+/// Subprotocol of protocol version 1. Browsers offer it together with `bearer.{token}`, which is never echoed.
 pub const SUBPROTOCOL: &str = "twinway.v1";
 
 impl MessagingApp {
-    /// Handles `$connect`: records the connection and lets it in.
+    /// Handles `$connect`: registers the connection and accepts the handshake.
     ///
     /// # Errors
-    /// [`HandlerError`] when the store failed; the gateway then refuses the handshake with 502.
+    /// [`HandlerError`] if the store failed; API Gateway then rejects the handshake with 502.
     pub fn handle_connect(
         &self,
         event: ApiGatewayWebsocketProxyRequest,
@@ -34,20 +34,20 @@ fn connect(
 ) -> impl Future<Output = Result<ApiGatewayProxyResponse, HandlerError>> + Send + use<> {
     let caller = EventCaller::from_event(event);
     let connected_at = Timestamp(event.request_context.connected_at);
-    let answer = accept_response(event);
-    async move { register_connection(&app, caller, connected_at, answer).await }
+    let response = accept_response(event);
+    async move { register_connection(&app, caller, connected_at, response).await }
 }
 
 async fn register_connection(
     app: &MessagingApp,
     caller: Result<EventCaller, HandlerError>,
     connected_at: Timestamp,
-    answer: ApiGatewayProxyResponse,
+    response: ApiGatewayProxyResponse,
 ) -> Result<ApiGatewayProxyResponse, HandlerError> {
     let EventCaller { connection, identity } = match caller {
         Ok(caller) => caller,
-        Err(HandlerError::Identity(reason)) => {
-            info!(error = %errors::chain(&reason), "a connection without an identity is refused");
+        Err(HandlerError::Identity(error)) => {
+            info!(error = %errors::chain(&error), "handshake rejected: the event has no valid identity");
             return Ok(status_response(401));
         }
         Err(error) => return Err(error),
@@ -55,7 +55,7 @@ async fn register_connection(
     let record = ClientConnection { id: connection, identity, connected_at, channels: BTreeSet::new() };
     app.connections.put_connection(&record).await?;
     app.notify_online(&record.id, &record.identity).await;
-    Ok(answer)
+    Ok(response)
 }
 
 fn accept_response(event: &ApiGatewayWebsocketProxyRequest) -> ApiGatewayProxyResponse {

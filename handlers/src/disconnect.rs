@@ -1,7 +1,7 @@
-//! `$disconnect`: forgetting a connection.
+//! `$disconnect`: deletes the record of a closed connection and sends presence.
 //!
-//! Invariant: of any number of events for one connection, also at once, exactly one has effects: the one whose removal
-//! returned the record. A record that expired or never was is fine.
+//! Of several `$disconnect` events for one connection, also concurrent ones, exactly one has effects: the one whose
+//! deletion returned the record. An expired or missing record is not an error.
 
 use aws_lambda_events::apigw::{ApiGatewayProxyResponse, ApiGatewayWebsocketProxyRequest};
 
@@ -10,10 +10,10 @@ use crate::channel::Channel;
 use crate::id::ConnectionId;
 
 impl MessagingApp {
-    /// Handles `$disconnect`: forgets the connection. Safe to repeat.
+    /// Handles `$disconnect`: deletes the connection record and notifies of the change of presence. Idempotent.
     ///
     /// # Errors
-    /// [`HandlerError`] when the store failed: the record is still there and the same event again is right.
+    /// [`HandlerError`] if the store failed. The record then still exists, and the event may be retried.
     pub fn handle_disconnect(
         &self,
         event: ApiGatewayWebsocketProxyRequest,

@@ -1,8 +1,8 @@
 //! The frames of the wire protocol, version 1 (`docs/PROTOCOL.md`).
 //!
-//! What a client sends is read by [`ClientFrame::parse`], what it receives is one of the structs that are a [`EncodeFrame`], each
-//! encoded once and shared by all receivers. Invariant: a parsed frame is within every limit of [`crate::limits`]. Rights
-//! are not looked at here.
+//! Frames of clients are parsed by [`ClientFrame::parse`]. Frames of the server are structs that implement
+//! [`EncodeFrame`]; each is encoded once and shared by all receivers. A parsed frame is within every limit of
+//! [`crate::limits`]. Permissions are not checked here.
 
 mod error;
 mod fields;

@@ -1,7 +1,7 @@
-//! Newtypes for every identifier, each checked where it enters the application.
+//! Newtypes of all identifiers, validated when they enter the application.
 //!
-//! Invariant: a value of one of these types has passed its check; nothing behind the edge checks again. The alphabet of
-//! names is narrow on purpose: they become store keys, metric-free log fields and parts of URLs.
+//! Every value of these types is valid, so no other code validates again. The alphabet of names is narrow because names
+//! become store keys, log fields and parts of URLs.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,12 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::limits;
 
-/// Why a text is not an identifier. The message says what is allowed, so that it can be shown to a client.
+/// An invalid identifier. The message states the allowed length and characters and may be shown to a client.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{what} must have 1 to {most} characters of {alphabet}")]
+#[error("{kind} must have 1 to {max_len} characters of {alphabet}")]
 pub struct InvalidIdError {
-    what: &'static str,
-    most: usize,
+    kind: &'static str,
+    max_len: usize,
     alphabet: &'static str,
 }
 
@@ -31,27 +31,27 @@ fn is_printable_byte(byte: u8) -> bool {
 }
 
 macro_rules! identifier {
-    ($(#[$doc:meta])* $name:ident, $what:literal, $most:expr, $alphabet:expr, $allowed:path) => {
+    ($(#[$doc:meta])* $name:ident, $kind:literal, $max_len:expr, $alphabet:expr, $allowed:path) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// Checks `text` and takes it over.
+            /// Validates `text` and copies it.
             ///
             /// # Errors
-            /// [`InvalidIdError`] when it is empty, too long, or has a character outside the alphabet.
+            /// [`InvalidIdError`] if `text` is empty, too long, or contains a character outside the alphabet.
             pub fn parse(text: &str) -> Result<Self, InvalidIdError> {
-                let valid = !text.is_empty() && text.len() <= $most && text.bytes().all($allowed);
+                let valid = !text.is_empty() && text.len() <= $max_len && text.bytes().all($allowed);
                 if valid {
                     Ok(Self(Arc::from(text)))
                 } else {
-                    Err(InvalidIdError { what: $what, most: $most, alphabet: $alphabet })
+                    Err(InvalidIdError { kind: $kind, max_len: $max_len, alphabet: $alphabet })
                 }
             }
 
-            /// The identifier as text.
+            /// Returns the identifier as text.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -87,28 +87,28 @@ macro_rules! identifier {
 }
 
 identifier!(
-    /// A connection, as API Gateway names it (`^[A-Za-z0-9_-]{15}=$`); other gateways' ids are taken as they are.
+    /// Id of a connection. API Gateway uses `^[A-Za-z0-9_-]{15}=$`; ids of other gateways are accepted as they are.
     ConnectionId, "a connection id", limits::MAX_CONNECTION_ID_BYTES, PRINTABLE_ALPHABET, is_printable_byte
 );
 identifier!(
-    /// A person or device owner, as the token's `sub` names it.
+    /// Id of a user: the token's `sub`.
     UserId, "a user id", limits::MAX_NAME_BYTES, NAME_ALPHABET, is_name_byte
 );
 identifier!(
-    /// A customer of a shared deployment. Nothing crosses from one tenant to another.
+    /// Id of a tenant of a shared deployment. Tenants are isolated from each other.
     TenantId, "a tenant", limits::MAX_NAME_BYTES, NAME_ALPHABET, is_name_byte
 );
 identifier!(
-    /// The name of a room or topic, without its prefix.
-    Name, "a room or topic name", limits::MAX_NAME_BYTES, NAME_ALPHABET, is_name_byte
+    /// Name of a room or topic, without the prefix.
+    LocalName, "a room or topic name", limits::MAX_NAME_BYTES, NAME_ALPHABET, is_name_byte
 );
 identifier!(
-    /// The sender's own id of a frame or push: the key of deduplication, and what the `ack` repeats.
+    /// Id that the sender gives a frame or push: the deduplication key, repeated in the `ack`.
     MessageId, "a message id", limits::MAX_MESSAGE_ID_BYTES, PRINTABLE_ALPHABET, is_printable_byte
 );
 
 impl TenantId {
-    /// The tenant of tokens that name none.
+    /// Returns the tenant of tokens without a `tenant` claim.
     #[must_use]
     pub fn default_tenant() -> Self {
         Self(Arc::from("default"))
@@ -120,21 +120,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_user_id_takes_what_identity_providers_send() {
+    fn subjects_of_identity_providers_are_valid_user_ids() {
         for text in ["alice", "auth0|5f7c8ec7c33c6c004bbafe82", "a.b+c@example.com", "0"] {
             assert_eq!(UserId::parse(text).map(String::from), Ok(text.to_owned()));
         }
     }
 
     #[test]
-    fn a_name_refuses_what_would_break_a_key_or_a_url() {
+    fn names_that_would_break_a_key_or_a_url_are_rejected() {
         for text in ["", " ", "a b", "a:b", "a/b", "a\nb", "é", "a{b}", &"x".repeat(limits::MAX_NAME_BYTES + 1)] {
-            assert!(Name::parse(text).is_err(), "{text:?} was accepted");
+            assert!(LocalName::parse(text).is_err(), "{text:?} was accepted");
         }
     }
 
     #[test]
-    fn the_error_says_what_is_allowed() {
+    fn the_error_states_length_and_alphabet() {
         let message = UserId::parse("").unwrap_err().to_string();
         assert_eq!(
             message,
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn deserialising_checks_too() {
+    fn deserialising_validates() {
         assert!(serde_json::from_str::<UserId>("\"a b\"").is_err());
         assert_eq!(serde_json::from_str::<UserId>("\"bob\"").unwrap().as_str(), "bob");
     }

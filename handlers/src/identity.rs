@@ -1,7 +1,7 @@
-//! Who is speaking.
+//! The verified identity of a caller.
 //!
-//! The authorizer verifies the token once, at connect. What it found travels as the authorizer context of every later
-//! event, on API Gateway and in the shim, so that no handler reads a store to learn who speaks.
+//! The authorizer verifies the token once, at connect, and returns the identity as the authorizer context. API Gateway
+//! and the server add this context to every later event, so handlers need no store to identify the caller.
 
 use std::collections::HashMap;
 
@@ -10,11 +10,11 @@ use serde_json::Value;
 
 use crate::id::{InvalidIdError, TenantId, UserId};
 
-/// What a connection or an API caller may do.
+/// Permissions of a connection or an API caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Writes to its own conversation and to rooms it joined.
+    /// Writes to the conversation of the user and to joined rooms.
     User,
     /// Reads every conversation and writes everywhere.
     Admin,
@@ -25,43 +25,40 @@ pub enum Role {
 /// A verified caller.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
-    /// Whose deployment the caller belongs to.
     pub tenant: TenantId,
-    /// Who it is: the token's `sub`.
+    /// The token's `sub`.
     pub user: UserId,
-    /// What it may do.
     pub role: Role,
-    /// When its token is no longer good, leeway included, in seconds since 1970; `None` for tokens without an end.
+    /// Expiry of the token, leeway included, in seconds since 1970; `None` for tokens without `exp`.
     pub expires_at: Option<i64>,
 }
 
-/// Why an authorizer context names nobody.
+/// An invalid authorizer context.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidIdentityError {
-    /// A field is not there or has another type.
-    #[error("the authorizer context has no usable '{0}'")]
+    /// A field is missing, or is not a string.
+    #[error("the authorizer context has no valid '{0}'")]
     Missing(&'static str),
-    /// A field is there, but not an identifier.
-    #[error("the authorizer context's '{field}' is refused")]
+    /// A field is not a valid identifier.
+    #[error("the authorizer context's '{field}' is invalid")]
     Invalid {
-        /// Which field.
+        /// Key of the field.
         field: &'static str,
-        /// What is wrong with it.
         source: InvalidIdError,
     },
 }
 
-/// The context's key of [`Identity::user`].
+/// Context key of [`Identity::user`].
 pub const USER_KEY: &str = "userId";
-/// The context's key of [`Identity::role`].
+/// Context key of [`Identity::role`].
 pub const ROLE_KEY: &str = "role";
-/// The context's key of [`Identity::tenant`].
+/// Context key of [`Identity::tenant`].
 pub const TENANT_KEY: &str = "tenant";
-/// The context's key of [`Identity::expires_at`].
+/// Context key of [`Identity::expires_at`].
 pub const EXPIRY_KEY: &str = "exp";
 
 impl Role {
-    /// Reads the token's or the context's word for a role.
+    /// Parses a role as written in tokens and contexts.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         match text {
@@ -72,7 +69,7 @@ impl Role {
         }
     }
 
-    /// The word for it.
+    /// Returns the role as written in tokens and contexts.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -84,8 +81,8 @@ impl Role {
 }
 
 impl Identity {
-    /// The authorizer context that carries this identity: strings only, because API Gateway may turn every value into
-    /// one (`$context.authorizer.*` in the API Gateway guide).
+    /// Returns the authorizer context of this identity. All values are strings, because API Gateway may convert every
+    /// value to a string (`$context.authorizer.*` in the API Gateway guide).
     #[must_use]
     pub fn to_context(&self) -> HashMap<String, Value> {
         let mut context = HashMap::from([
@@ -99,21 +96,21 @@ impl Identity {
         context
     }
 
-    /// Reads what [`Identity::to_context`] wrote, also after a gateway turned `exp` into a number.
+    /// Parses a context written by [`Identity::to_context`]. `exp` may be a number, because a gateway may convert it.
     ///
     /// # Errors
-    /// [`InvalidIdentityError`] when a field is absent or no identifier: the API was deployed without this application's
-    /// authorizer.
+    /// [`InvalidIdentityError`] if a field is missing or not a valid identifier: the API is deployed without this
+    /// application's authorizer.
     pub fn from_context(context: &HashMap<String, Value>) -> Result<Self, InvalidIdentityError> {
         let expires_at =
             context.get(EXPIRY_KEY).and_then(|value| value.as_i64().or_else(|| value.as_str()?.parse().ok()));
         Self::from_fields(|key| context.get(key).and_then(Value::as_str), expires_at)
     }
 
-    /// Reads the fields of a context in another form: `field` gives the text under a key.
+    /// Parses a context from another representation: `field` returns the text of a key.
     ///
     /// # Errors
-    /// As [`Identity::from_context`].
+    /// The same as [`Identity::from_context`].
     pub fn from_fields<'v>(
         field: impl Fn(&str) -> Option<&'v str>,
         expires_at: Option<i64>,
@@ -142,19 +139,19 @@ mod tests {
     }
 
     #[test]
-    fn the_context_reads_back() {
+    fn the_context_round_trips() {
         assert_eq!(Identity::from_context(&alice().to_context()), Ok(alice()));
     }
 
     #[test]
-    fn a_numeric_expiry_is_read_too() {
+    fn a_numeric_expiry_is_parsed() {
         let mut context = alice().to_context();
         context.insert(EXPIRY_KEY.to_owned(), Value::from(1_900_000_000));
         assert_eq!(Identity::from_context(&context), Ok(alice()));
     }
 
     #[test]
-    fn a_missing_or_foreign_field_is_named() {
+    fn the_error_names_a_missing_or_invalid_field() {
         let mut context = alice().to_context();
         context.insert(ROLE_KEY.to_owned(), Value::from("root"));
         assert_eq!(Identity::from_context(&context), Err(InvalidIdentityError::Missing(ROLE_KEY)));

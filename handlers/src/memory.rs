@@ -1,8 +1,9 @@
-//! Adapters that live in this process.
+//! In-memory adapters of the ports.
 //!
-//! [`MemoryConnections`] is what the embedded mode runs on, [`MemoryLog`] what it runs on without a data directory.
-//! [`MemoryDelivery`] and [`ManualClock`] are for tests: they keep what happened and move time by hand. All keep the
-//! contracts of their ports to the letter (`handlers::conformance`), and all are bounded. Nothing here survives the process.
+//! The embedded mode uses [`MemoryConnections`], and [`MemoryLog`] if no data directory is configured.
+//! [`MemoryDelivery`] and [`ManualClock`] are for tests: they record frames and advance time on request. All adapters
+//! fulfil the contracts of their ports (`handlers::conformance`) and are bounded. Their contents are lost when the
+//! process ends.
 
 mod clock;
 mod connections;

@@ -1,7 +1,7 @@
-//! Messages of clients: one frame in, exactly one frame back as the response's body.
+//! The message route: parses one frame of a client and answers with exactly one frame in the response body.
 //!
-//! The route is two-way, so the answer costs neither a post nor a look-up of the connection. Frames that must be sent
-//! before the answer (a resume's) go through `Delivery`. Invariant: whoever speaks is known from the event alone; a `send`
+//! The route is two-way, so the answer needs neither a post nor a lookup of the connection. Frames that precede the
+//! answer (those of a resume) are sent through `Delivery`. The caller's identity comes from the event alone; a `send`
 //! to a conversation reads no store.
 
 mod access;
@@ -21,10 +21,10 @@ use crate::id::MessageId;
 use crate::ports::CloseReason;
 
 impl MessagingApp {
-    /// Handles a message on a two-way route: the answer's `body` is exactly one frame for the sender.
+    /// Handles a message on a two-way route. The `body` of the response is exactly one frame for the sender.
     ///
     /// # Errors
-    /// [`HandlerError`] when the infrastructure failed; the gateway then sends its `Internal server error` frame.
+    /// [`HandlerError`] if the infrastructure failed; API Gateway then sends its `Internal server error` frame.
     pub fn handle_message(
         &self,
         event: ApiGatewayWebsocketProxyRequest,
@@ -48,13 +48,13 @@ async fn handle_frame(
     frame: &str,
 ) -> Result<ApiGatewayProxyResponse, HandlerError> {
     let (id, outcome) = match ClientFrame::parse(frame, &app.limits) {
-        Err(FrameParseError { id, error: refusal }) => (id, Err(ActionError::Rejected(refusal))),
+        Err(FrameParseError { id, error }) => (id, Err(ActionError::Rejected(error))),
         Ok(ClientFrame { id, .. }) if has_expired(app, &caller) => (id, close_expired(app, &caller).await),
         Ok(ClientFrame { id, action }) => (id.clone(), run_action(app, &caller, id.as_ref(), action).await),
     };
     match outcome {
         Ok(text) => Ok(frame_response(text)),
-        Err(ActionError::Rejected(refusal)) => Ok(frame_response(error_frame(&caller, id.as_ref(), &refusal))),
+        Err(ActionError::Rejected(error)) => Ok(frame_response(error_frame(&caller, id.as_ref(), &error))),
         Err(ActionError::Internal(error)) => Err(error),
     }
 }
@@ -65,39 +65,40 @@ async fn run_action(
     id: Option<&MessageId>,
     action: ClientAction<'_>,
 ) -> Result<String, ActionError> {
-    // The rare actions are boxed, so that the common ones do not carry their state.
+    // The futures of rare actions are boxed, so that common actions do not carry their size.
     match action {
         ClientAction::Send(request) => send::send_message(app, caller, id, request).await,
         ClientAction::Ping => {
             Ok(PongFrame { id: id.map(MessageId::as_str), server_time: app.clock.now() }.encode_text())
         }
-        ClientAction::Join(wanted) => Box::pin(channels::join_rooms(app, caller, id, &wanted)).await,
-        ClientAction::Subscribe(wanted) => Box::pin(channels::subscribe_topics(app, caller, id, &wanted)).await,
+        ClientAction::Join(requests) => Box::pin(channels::join_rooms(app, caller, id, &requests)).await,
+        ClientAction::Subscribe(requests) => Box::pin(channels::subscribe_topics(app, caller, id, &requests)).await,
         ClientAction::Leave(names) | ClientAction::Unsubscribe(names) => {
             Box::pin(channels::leave_channels(app, caller, id, names)).await
         }
-        ClientAction::Resume(wanted) => Box::pin(resume::resume_channels(app, caller, id, &wanted)).await,
+        ClientAction::Resume(requests) => Box::pin(resume::resume_channels(app, caller, id, &requests)).await,
         ClientAction::History(request) => Box::pin(history::read_history(app, caller, id, request)).await,
         ClientAction::Presence(names) => Box::pin(presence::list_presence(app, caller, id, names)).await,
     }
 }
 
 fn has_expired(app: &MessagingApp, caller: &EventCaller) -> bool {
-    // "On or after" its expiry a token is refused (RFC 7519, section 4.1.4).
+    // A token is rejected "on or after" its expiry (RFC 7519, section 4.1.4).
     caller.identity.expires_at.is_some_and(|expires_at| app.clock.now().unix_seconds() >= expires_at)
 }
 
-/// Refuses, and ends the connection: its identity is no longer anybody's.
+/// Rejects the frame and closes the connection, because its identity is no longer valid.
 async fn close_expired(app: &MessagingApp, caller: &EventCaller) -> Result<String, ActionError> {
     if let Err(error) = app.delivery.close_connection(&caller.connection, CloseReason::TokenExpired).await {
-        warn!(connection.id = %caller.connection, error = %errors::chain(&error), "a connection with an expired token is not closed");
+        warn!(connection.id = %caller.connection, error = %errors::chain(&error), "closing a connection with an expired token failed");
     }
-    Err(ActionError::client_error(ErrorCode::TokenExpired, "the token has run out: get a new one and connect again"))
+    Err(ActionError::client_error(ErrorCode::TokenExpired, "the token has expired: obtain a new one and reconnect"))
 }
 
-fn error_frame(caller: &EventCaller, id: Option<&MessageId>, refusal: &ClientError) -> String {
-    debug!(connection.id = %caller.connection, code = ?refusal.code, "a frame is refused");
-    refusal.encode_frame(id)
+fn error_frame(caller: &EventCaller, id: Option<&MessageId>, error: &ClientError) -> String {
+    let code = error.code;
+    debug!(connection.id = %caller.connection, ?code, "frame rejected");
+    error.encode_frame(id)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! The four ports: everything the application does to the outside goes through one of these traits.
+//! The four ports: traits through which the application reads and writes all external state.
 //!
-//! They are object-safe and held as `Arc<dyn …>`, so that no type parameter travels through the handlers. Each has one
-//! contract, in prose on the trait and as a suite in `handlers::conformance` that every adapter runs.
+//! The traits are object-safe and held as `Arc<dyn …>`, so handlers have no type parameters. Each trait documents its
+//! contract, and a suite in `handlers::conformance` tests it for every adapter.
 
 mod clock;
 mod connections;
@@ -15,5 +15,5 @@ pub use delivery::{
 };
 pub use log::{AppendOutcome, AppendRequest, LogEntry, LogError, LogRange, LogSlice, MessageLog, MessageSender};
 
-/// What an adapter hands over beneath its own error: the technology's error, kept for the log.
+/// Source of a port error: the error of the underlying technology, for logs.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

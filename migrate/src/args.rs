@@ -1,4 +1,4 @@
-//! The command line.
+//! Command-line arguments of `twinway migrate`.
 
 use std::path::PathBuf;
 
@@ -10,18 +10,18 @@ use crate::endpoint::StoreEndpoint;
 const ABOUT: &str = "\
 Copies channels and their history from one store to another, and verifies the copy.
 
-Offsets, times, authors, ids, bodies and epochs stay as they are, so clients resume in the new store where they were in the
-old one. It may run while the source serves; run it again when nobody writes any more, and only what came meanwhile is
-copied. An interrupted copy is continued the same way.";
+Offsets, timestamps, senders, ids, bodies and epochs are preserved, so clients resume in the new store at the position they had
+in the old one. The source may stay in use during the copy; run the command again after all writers have stopped to copy only the
+messages appended since. An interrupted copy resumes the same way.";
 
 const EXAMPLES: &str = "\
 Stores:
-  redis://…, rediss://…, redis       Redis, there or as REDIS_URL says
-  postgres://…, postgres             PostgreSQL, there or as DATABASE_URL says
+  redis://…, rediss://…, redis       Redis at this URL, or at REDIS_URL
+  postgres://…, postgres             PostgreSQL at this URL, or at DATABASE_URL
   dynamodb:TABLE                     DynamoDB, with the SDK's usual environment
-  embedded:DIRECTORY, embedded       messages.redb in a data directory that no server uses
+  embedded:DIRECTORY, embedded       messages.redb in a data directory that no running server uses
 
-Prefix, topology, schema, certificates, passwords and retention come from the same configuration as the server's
+Prefix, topology, schema, certificates, passwords and retention are read from the server's configuration
 (twinway.toml, TWINWAY_ variables).
 
 Examples:
@@ -29,8 +29,8 @@ Examples:
   twinway migrate --from dynamodb:chat-messages --to redis --channels 'acme/*' --dry-run
   twinway migrate --from redis --to postgres --verify-only
 
-Exit codes: 0 copied and equal, 1 something differs or could not be copied, 64 usage or configuration, 69 a store is not
-available, 70 internal, 75 interrupted: run it again to go on.";
+Exit codes: 0 copied and verified, 1 differences or failed copies, 64 usage or configuration error, 69 store unavailable,
+70 internal error, 75 interrupted: run the command again to continue.";
 
 /// `twinway migrate`.
 #[derive(Debug, Parser)]
@@ -43,19 +43,19 @@ pub struct MigrateCommand {
     /// The store to copy to
     #[arg(long, value_name = "STORE")]
     pub to: StoreEndpoint,
-    /// Which channels: a pattern with * and ? over keys such as acme/room:lobby
+    /// Channels to copy: a pattern with * and ?, matched against keys such as acme/room:lobby
     #[arg(long, value_name = "PATTERN", default_value = "*")]
     pub channels: ChannelPattern,
-    /// Say what would be copied, and write nothing
+    /// Print the number of messages to copy without writing
     #[arg(long, conflicts_with = "verify_only")]
     pub dry_run: bool,
-    /// Compare the stores, and write nothing
+    /// Compare the stores without writing
     #[arg(long)]
     pub verify_only: bool,
-    /// How many channels are worked on at a time
+    /// Number of channels processed in parallel
     #[arg(long, value_name = "NUMBER", default_value = "4", value_parser = clap::value_parser!(u8).range(1..=64))]
     pub jobs: u8,
-    /// Configuration file [env: TWINWAY_CONFIG] [default: twinway.toml, if it is there]
+    /// Configuration file [env: TWINWAY_CONFIG] [default: twinway.toml, if it exists]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }

@@ -1,4 +1,4 @@
-//! Copying one channel: from where the target ends, page after page, to where the source ends.
+//! Copy of one channel: page by page, from the target's head to the source's head.
 
 use handlers::archive::{ExportLimits, ImportError, LogArchive, LogSegment};
 use handlers::channel::{Channel, Offset};
@@ -7,35 +7,35 @@ use tokio_util::sync::CancellationToken;
 
 use crate::progress::Progress;
 
-/// Most of one step: far below what any store refuses, and small enough to be sent within its deadline.
+/// Maximum size of one page: far below the limits of every store, and small enough to be written within its timeout.
 pub(crate) const PAGE_LIMITS: ExportLimits = ExportLimits { max_entries: 500, max_bytes: 1 << 20 };
 
-/// Why a channel was not copied.
+/// Reason why a channel was not copied.
 #[derive(Debug, thiserror::Error)]
 pub enum CopyError {
-    /// The target has messages of somebody else.
-    #[error("the target has messages of another epoch in it: empty the target, or choose other channels")]
+    /// The target has messages of another log.
+    #[error("the target's channel has another epoch: delete it in the target, or select other channels")]
     EpochMismatch,
-    /// The target went on by itself.
-    #[error("the target has messages up to {target}, the source only up to {origin}: the target is in use already")]
+    /// The target received messages that the source lacks.
+    #[error("the target's head {target} is ahead of the source's head {source_head}: the target is already in use")]
     TargetAhead {
-        /// The target's end.
+        /// The target's head.
         target: Offset,
-        /// The source's end.
-        origin: Offset,
+        /// The source's head.
+        source_head: Offset,
     },
-    /// The source dropped what the target lacks.
+    /// The source trimmed messages that the target lacks.
     #[error(
-        "the target ends at {target}, and the source has nothing before {first} any more: empty the target's channel"
+        "the target's head is {target}, but the source retains messages from {first} only: delete the target's channel"
     )]
     SourceTrimmed {
-        /// The target's end.
+        /// The target's head.
         target: Offset,
-        /// The oldest offset that the source has.
+        /// The oldest offset of the source.
         first: Offset,
     },
-    /// The source's log was reset while it was copied.
-    #[error("the source began another epoch meanwhile; run it again")]
+    /// The source's log was reset during the copy.
+    #[error("the source's epoch changed during the copy; run the command again")]
     EpochChanged,
     /// Reading the source failed.
     #[error("reading from the source failed")]
@@ -45,52 +45,53 @@ pub enum CopyError {
     WriteTarget(#[source] ImportError),
 }
 
-/// Where a copy stands before it begins: the source's ends and the target's.
+/// Bounds of the channel's log in both stores before a copy.
 #[derive(Debug)]
 pub struct CopyState {
-    /// The source's.
-    pub origin: LogSlice,
-    /// The target's.
+    /// Bounds in the source.
+    pub source: LogSlice,
+    /// Bounds in the target.
     pub target: LogSlice,
 }
 
 impl CopyState {
-    /// Asks both.
+    /// Reads the bounds in both stores.
     ///
     /// # Errors
-    /// The store's.
+    /// [`CopyError::ReadSource`] or [`CopyError::WriteTarget`] if a store's log cannot be read.
     pub async fn read_state(
         source: &dyn LogArchive,
         target: &dyn LogArchive,
         channel: &Channel,
     ) -> Result<Self, CopyError> {
-        let origin = source.log_bounds(channel).await.map_err(CopyError::ReadSource)?;
+        let source = source.log_bounds(channel).await.map_err(CopyError::ReadSource)?;
         let target = target.log_bounds(channel).await.map_err(|error| CopyError::WriteTarget(error.into()))?;
-        Ok(Self { origin, target })
+        Ok(Self { source, target })
     }
 
-    /// The offset behind which to copy.
+    /// Returns the offset after which to copy.
     ///
     /// # Errors
-    /// When the target is no earlier state of the source.
+    /// If the target's log is not an earlier state of the source's.
     pub fn start_offset(&self) -> Result<Offset, CopyError> {
-        let (origin, target) = (&self.origin, &self.target);
-        let before_first = Offset(origin.first.0.saturating_sub(1));
+        let (source, target) = (&self.source, &self.target);
+        let source_head = source.head.offset;
+        let before_first = Offset(source.first.0.saturating_sub(1));
         match target.head.offset {
             Offset::START => Ok(before_first),
-            _ if target.head.epoch != origin.head.epoch => Err(CopyError::EpochMismatch),
-            end if end > origin.head.offset => Err(CopyError::TargetAhead { target: end, origin: origin.head.offset }),
-            end if end < before_first => Err(CopyError::SourceTrimmed { target: end, first: origin.first }),
-            end => Ok(end),
+            _ if target.head.epoch != source.head.epoch => Err(CopyError::EpochMismatch),
+            head if head > source_head => Err(CopyError::TargetAhead { target: head, source_head }),
+            head if head < before_first => Err(CopyError::SourceTrimmed { target: head, first: source.first }),
+            head => Ok(head),
         }
     }
 }
 
-/// Copies what the target lacks of a channel. Returns how many messages that were, also when it was told to stop between two
-/// steps.
+/// Copies the messages of a channel that the target lacks. Returns their number, also when `stop` ends the copy between
+/// two pages.
 ///
 /// # Errors
-/// [`CopyError`]; what was written until then stands.
+/// [`CopyError`]; pages written before the error remain in the target.
 pub async fn copy_channel(
     source: &dyn LogArchive,
     target: &dyn LogArchive,
@@ -98,26 +99,26 @@ pub async fn copy_channel(
     progress: &Progress,
     stop: &CancellationToken,
 ) -> Result<u64, CopyError> {
-    let standing = CopyState::read_state(source, target, channel).await?;
-    let (mut after, epoch) = (standing.start_offset()?, standing.origin.head.epoch.clone());
-    let mut begun = standing.target.head.offset > Offset::START;
+    let state = CopyState::read_state(source, target, channel).await?;
+    let (mut after, epoch) = (state.start_offset()?, state.source.head.epoch.clone());
+    let mut target_started = state.target.head.offset > Offset::START;
     let mut copied = 0;
-    while !stop.is_cancelled() && (after < standing.origin.head.offset || !begun) {
+    while !stop.is_cancelled() && (after < state.source.head.offset || !target_started) {
         let slice = source.export(channel, after, PAGE_LIMITS).await.map_err(CopyError::ReadSource)?;
         if slice.head.epoch != epoch {
             return Err(CopyError::EpochChanged);
         }
-        // Retention may have taken what was there a moment ago.
+        // Retention may have trimmed entries since the bounds were read.
         let from = slice.entries.first().map_or(slice.head.offset, |entry| Offset(entry.offset.0 - 1));
-        if begun && from != after {
+        if target_started && from != after {
             return Err(CopyError::SourceTrimmed { target: after, first: slice.first });
         }
         let count = slice.entries.len() as u64;
         after = slice.entries.last().map_or(from, |entry| entry.offset);
-        let stretch =
+        let segment =
             LogSegment { channel: channel.clone(), epoch: epoch.clone(), after: from, entries: slice.entries };
-        target.import(&stretch).await.map_err(CopyError::WriteTarget)?;
-        begun = true;
+        target.import(&segment).await.map_err(CopyError::WriteTarget)?;
+        target_started = true;
         copied += count;
         progress.add_messages(count);
     }

@@ -1,6 +1,7 @@
-//! Which store: a scheme, and an address or a name unless the configuration has it.
+//! Store endpoint of the command line: a scheme with a URL, a table or a directory, or a scheme alone for the
+//! configured store.
 //!
-//! Invariant: no `Debug` and no `Display` shows an address, which may carry a password.
+//! Neither `Debug` nor `Display` shows a URL, which may contain a password.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,23 +9,24 @@ use std::str::FromStr;
 
 use shim::secret::Secret;
 
-/// One of the stores.
+/// Endpoint of a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreEndpoint {
-    /// Redis at an address, or at the configured one.
+    /// Redis at a URL, or at the configured one.
     Redis(Option<Secret>),
-    /// PostgreSQL at an address, or at the configured one.
+    /// PostgreSQL at a URL, or at the configured one.
     Postgres(Option<Secret>),
-    /// A table of DynamoDB, in the account and region of the SDK's environment.
+    /// DynamoDB table, in the account and region of the SDK's environment.
     DynamoDb(String),
-    /// The log in a data directory, or in the configured one.
+    /// Log in a data directory, or in the configured one.
     Embedded(Option<PathBuf>),
 }
 
-/// Why a text names no store.
+/// Error of parsing a store endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a store is redis://…, postgres://…, dynamodb:TABLE, embedded:DIRECTORY, or redis, postgres, embedded as configured"
+    "expected redis://…, postgres://…, dynamodb:TABLE, embedded:DIRECTORY, or redis, postgres, embedded for the configured \
+     store"
 )]
 pub struct ParseEndpointError;
 
@@ -32,13 +34,13 @@ impl FromStr for StoreEndpoint {
     type Err = ParseEndpointError;
 
     fn from_str(text: &str) -> Result<Self, ParseEndpointError> {
-        let address = || Some(Secret::new(text));
+        let url = || Some(Secret::new(text));
         match text.split_once(':') {
             None if text == "redis" => Ok(Self::Redis(None)),
             None if text == "postgres" => Ok(Self::Postgres(None)),
             None if text == "embedded" => Ok(Self::Embedded(None)),
-            Some(("redis" | "rediss", rest)) if rest.starts_with("//") => Ok(Self::Redis(address())),
-            Some(("postgres" | "postgresql", rest)) if rest.starts_with("//") => Ok(Self::Postgres(address())),
+            Some(("redis" | "rediss", rest)) if rest.starts_with("//") => Ok(Self::Redis(url())),
+            Some(("postgres" | "postgresql", rest)) if rest.starts_with("//") => Ok(Self::Postgres(url())),
             Some(("dynamodb", table)) if !table.is_empty() => Ok(Self::DynamoDb(table.to_owned())),
             Some(("embedded", path)) if !path.is_empty() => Ok(Self::Embedded(Some(path.into()))),
             _ => Err(ParseEndpointError),
@@ -69,13 +71,13 @@ mod tests {
         assert!(matches!("postgresql://u:p@h/d".parse(), Ok(StoreEndpoint::Postgres(Some(_)))));
         assert_eq!("dynamodb:chat-messages".parse(), Ok(StoreEndpoint::DynamoDb("chat-messages".to_owned())));
         assert_eq!("embedded:./data".parse(), Ok(StoreEndpoint::Embedded(Some("./data".into()))));
-        for wrong in ["", "redis:", "mysql://x", "dynamodb", "dynamodb:", "embedded:", "file:x"] {
-            assert_eq!(wrong.parse::<StoreEndpoint>(), Err(ParseEndpointError), "{wrong}");
+        for invalid in ["", "redis:", "mysql://x", "dynamodb", "dynamodb:", "embedded:", "file:x"] {
+            assert_eq!(invalid.parse::<StoreEndpoint>(), Err(ParseEndpointError), "{invalid}");
         }
     }
 
     #[test]
-    fn no_address_is_shown() {
+    fn no_url_is_shown() {
         let endpoint: StoreEndpoint = "postgres://me:hunter2@db/chat".parse().unwrap();
         assert!(!format!("{endpoint:?} {endpoint}").contains("hunter2"));
     }

@@ -1,4 +1,4 @@
-//! The `twinway-migrate` executable: command line, signals, exit code. `twinway migrate` runs it.
+//! The `twinway-migrate` executable: command line, signals and exit code. `twinway migrate` runs it.
 
 use std::process::ExitCode;
 
@@ -10,13 +10,13 @@ use shim::exit_code::{EXIT_INTERNAL, EXIT_UNAVAILABLE, EXIT_USAGE};
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
-    // Libraries disagree about the default provider and panic on first use unless one is chosen. It can only be there
-    // already, which is as good.
+    // rustls panics on first use if several providers are compiled in and none is selected. An error means that one is
+    // already installed.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let args = match MigrateCommand::try_parse() {
         Ok(args) => args,
         Err(error) => {
-            // Nobody is left to tell when the output is gone.
+            // Printing fails only if the output is closed; the exit code still reports the error.
             let _ = error.print();
             return if error.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS };
         }
@@ -28,7 +28,7 @@ fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("twinway migrate: the runtime does not start: {}", errors::chain(&error));
+            eprintln!("twinway migrate: starting the runtime failed: {}", errors::chain(&error));
             return ExitCode::from(EXIT_INTERNAL);
         }
     };
@@ -48,14 +48,14 @@ async fn run_command(args: MigrateCommand) -> ExitCode {
     }
     let job = MigrationJob { from, to, channels, mode, max_parallel_channels: usize::from(jobs), config };
     let stop = CancellationToken::new();
-    let working = run_migration(&job, &stop);
-    tokio::pin!(working);
+    let migration = run_migration(&job, &stop);
+    tokio::pin!(migration);
     let outcome = tokio::select! {
-        outcome = &mut working => outcome,
+        outcome = &mut migration => outcome,
         () = wait_for_signal() => {
-            eprintln!("stopping after the present step");
+            eprintln!("stopping after the current page");
             stop.cancel();
-            working.await
+            migration.await
         }
     };
     match outcome {
@@ -71,7 +71,7 @@ async fn run_command(args: MigrateCommand) -> ExitCode {
     }
 }
 
-/// SIGINT or SIGTERM; for ever where they cannot be listened for.
+/// Waits for SIGINT or SIGTERM, forever if the handlers cannot be installed.
 async fn wait_for_signal() {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))

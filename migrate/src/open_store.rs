@@ -1,7 +1,7 @@
-//! From an endpoint to an open store, with everything else as the server's configuration has it.
+//! Opening of the store that an endpoint selects; all other settings come from the server's configuration.
 //!
-//! The configuration is read as for embedded mode, with the endpoint's address in place of its own; what only a server needs
-//! need not be there.
+//! The configuration is read as for embedded mode, with the endpoint's URL in place of the configured one, so settings
+//! that only a server needs may be missing.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -19,27 +19,27 @@ use shim::secret::Secret;
 use system_clock::{SystemClock, current_time};
 
 use crate::endpoint::StoreEndpoint;
-use crate::keeping::TargetRetention;
+use crate::retention::TargetRetention;
 
 /// An open store.
 pub struct OpenStore {
-    /// The store.
+    /// The store's log.
     pub archive: Box<dyn LogArchive>,
-    /// What it leaves out of a copy.
+    /// Retention of the store as the target of a copy.
     pub retention: TargetRetention,
 }
 
-/// Opens a store. A missing one is made where that is a matter of tables or files.
+/// Opens a store, and creates missing tables or files.
 ///
 /// # Errors
-/// What is mistaken or not available, in words for the operator.
+/// An invalid configuration or an unavailable store, with a text for the operator.
 pub async fn open_store(endpoint: &StoreEndpoint, file: Option<&PathBuf>) -> anyhow::Result<OpenStore> {
     let config = store_config(endpoint, file)?;
     let age = config.storage.retention_age;
     let archive: Box<dyn LogArchive> = match endpoint {
         StoreEndpoint::Redis(_) => Box::new(open_redis_log(&config, age).await?),
         StoreEndpoint::Postgres(_) => {
-            let settings = config.postgres.context("no address of a PostgreSQL is given; set DATABASE_URL")?;
+            let settings = config.postgres.context("no PostgreSQL URL configured; set DATABASE_URL")?;
             Box::new(PostgresArchive::new(PostgresClient::connect(settings).await?))
         }
         StoreEndpoint::DynamoDb(table) => Box::new(handlers_aws::wiring::open_message_log(table, age).await),
@@ -48,15 +48,15 @@ pub async fn open_store(endpoint: &StoreEndpoint, file: Option<&PathBuf>) -> any
             Box::new(tokio::task::spawn_blocking(move || FileArchive::open(&directory)).await??)
         }
     };
-    let keeping = match endpoint {
+    let retention = match endpoint {
         StoreEndpoint::DynamoDb(_) => TargetRetention::MaxAge(current_time(), age),
         _ => TargetRetention::Unlimited,
     };
-    Ok(OpenStore { archive, retention: keeping })
+    Ok(OpenStore { archive, retention })
 }
 
 async fn open_redis_log(config: &Config, age: Duration) -> anyhow::Result<RedisLog> {
-    let settings = config.redis.clone().context("no address of a Redis is given; set REDIS_URL")?;
+    let settings = config.redis.clone().context("no Redis URL configured; set REDIS_URL")?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let retention = RedisRetention { max_messages: config.storage.retention_entries, max_age: age };
     let redis = RedisClient::connect(settings).await?;
@@ -65,11 +65,11 @@ async fn open_redis_log(config: &Config, age: Duration) -> anyhow::Result<RedisL
 
 fn store_config(endpoint: &StoreEndpoint, file: Option<&PathBuf>) -> anyhow::Result<Config> {
     let document = ConfigFile::find(file.map(PathBuf::as_path), &ProcessEnvironment)?;
-    let strings = EnvironmentOverlay::for_endpoint(&ProcessEnvironment, endpoint);
-    Ok(load_config(&strings, &FlagValues::default(), document.as_ref()).config?)
+    let environment = EnvironmentOverlay::for_endpoint(&ProcessEnvironment, endpoint);
+    Ok(load_config(&environment, &FlagValues::default(), document.as_ref()).config?)
 }
 
-/// The environment with some variables in place of its own.
+/// Environment in which some variables have other values.
 struct EnvironmentOverlay<'a> {
     base: &'a dyn VariableSource,
     overrides: BTreeMap<&'static str, String>,
@@ -77,18 +77,18 @@ struct EnvironmentOverlay<'a> {
 
 impl<'a> EnvironmentOverlay<'a> {
     fn for_endpoint(base: &'a dyn VariableSource, endpoint: &StoreEndpoint) -> Self {
-        let mut own =
+        let mut overrides =
             BTreeMap::from([("DEPLOYMENT_MODE", "embedded".to_owned()), ("TWINWAY_STORAGE_LOG", "memory".to_owned())]);
         let mut replace = |name, file, url: &Secret| {
-            // A value and a file together would be a mistake.
-            own.extend([(name, url.expose().to_owned()), (file, String::new())]);
+            // The configuration rejects a value together with a file, so an empty text unsets the file.
+            overrides.extend([(name, url.expose().to_owned()), (file, String::new())]);
         };
         match endpoint {
             StoreEndpoint::Redis(Some(url)) => replace("REDIS_URL", "REDIS_URL_FILE", url),
             StoreEndpoint::Postgres(Some(url)) => replace("DATABASE_URL", "DATABASE_URL_FILE", url),
             _ => {}
         }
-        Self { base, overrides: own }
+        Self { base, overrides }
     }
 }
 
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_endpoint_s_address_replaces_the_configured_one_and_the_rest_stays() {
+    fn an_endpoints_url_replaces_the_configured_one_and_other_settings_remain() {
         let variables = [
             ("DATABASE_URL_FILE", "/nowhere"),
             ("TWINWAY_POSTGRES_SCHEMA", "chat"),

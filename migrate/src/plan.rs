@@ -1,4 +1,4 @@
-//! What there is to do: every channel that the pattern chooses, with how much of it is missing in the target.
+//! Plan of a migration: the channels that the pattern selects, with the number of messages to copy.
 
 use futures_util::{StreamExt as _, stream};
 use handlers::archive::LogArchive;
@@ -7,30 +7,30 @@ use handlers::channel::{Channel, Offset};
 use crate::channel_pattern::ChannelPattern;
 use crate::copy::{CopyError, CopyState};
 
-/// One channel.
+/// Plan of one channel.
 #[derive(Debug)]
 pub struct ChannelPlan {
-    /// Which.
+    /// The channel.
     pub channel: Channel,
-    /// How many messages the source has.
+    /// Number of messages in the source.
     pub source_messages: u64,
-    /// How many of them the target lacks, or why it cannot have them.
+    /// Number of messages that the target lacks, or the reason why they cannot be copied.
     pub missing_messages: Result<u64, CopyError>,
 }
 
-/// Lists the source's channels and compares their ends with the target's.
+/// Lists the source's channels and compares their heads with the target's, `jobs` channels in parallel.
 ///
 /// # Errors
-/// The source's, when it cannot be listed.
+/// [`CopyError::ReadSource`] if the source cannot be listed.
 pub async fn plan_channels(
     source: &dyn LogArchive,
     target: &dyn LogArchive,
-    chosen: &ChannelPattern,
+    pattern: &ChannelPattern,
     jobs: usize,
 ) -> Result<Vec<ChannelPlan>, CopyError> {
     let channels = source.logged_channels().await.map_err(CopyError::ReadSource)?;
-    let chosen = channels.into_iter().filter(|channel| chosen.matches_channel(channel));
-    let mut planned: Vec<ChannelPlan> = stream::iter(chosen.map(|channel| plan_channel(source, target, channel)))
+    let selected = channels.into_iter().filter(|channel| pattern.matches_channel(channel));
+    let mut planned: Vec<ChannelPlan> = stream::iter(selected.map(|channel| plan_channel(source, target, channel)))
         .buffer_unordered(jobs)
         .collect()
         .await;
@@ -39,16 +39,15 @@ pub async fn plan_channels(
 }
 
 async fn plan_channel(source: &dyn LogArchive, target: &dyn LogArchive, channel: Channel) -> ChannelPlan {
-    let standing = match CopyState::read_state(source, target, &channel).await {
-        Ok(standing) => standing,
-        Err(fault) => return ChannelPlan { channel, source_messages: 0, missing_messages: Err(fault) },
+    let state = match CopyState::read_state(source, target, &channel).await {
+        Ok(state) => state,
+        Err(error) => return ChannelPlan { channel, source_messages: 0, missing_messages: Err(error) },
     };
-    let (head, first) = (standing.origin.head.offset, standing.origin.first);
-    let there = count_between(Offset(first.0.saturating_sub(1)), head);
+    let (head, first) = (state.source.head.offset, state.source.first);
     ChannelPlan {
         channel,
-        source_messages: there,
-        missing_messages: standing.start_offset().map(|after| count_between(after, head)),
+        source_messages: count_between(Offset(first.0.saturating_sub(1)), head),
+        missing_messages: state.start_offset().map(|after| count_between(after, head)),
     }
 }
 

@@ -1,6 +1,6 @@
-//! How far it is: a bar on a terminal, a line now and then elsewhere.
+//! Progress display: a bar on a terminal, otherwise a line at an interval.
 //!
-//! Everything goes to standard error; standard output is for the result.
+//! All of it goes to standard error; standard output is for the report.
 
 use std::io::IsTerminal as _;
 use std::sync::Mutex;
@@ -9,15 +9,15 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// How often a line is written where there is no terminal.
+/// Interval between two lines without a terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
 const BAR_TEMPLATE: &str = "{prefix} [{bar:30}] {human_pos}/{human_len} messages, {per_sec}, {eta} left";
 
-/// One pass over all channels.
+/// Progress of one pass over all channels.
 pub struct Progress {
     verb: &'static str,
     total: u64,
-    done: AtomicU64,
+    processed: AtomicU64,
     output: ProgressOutput,
 }
 
@@ -27,34 +27,34 @@ enum ProgressOutput {
 }
 
 impl Progress {
-    /// A pass of so many messages: a bar if standard error is a terminal.
+    /// Starts a pass over `total` messages, with a bar if standard error is a terminal.
     #[must_use]
     pub fn new(verb: &'static str, total: u64) -> Self {
-        let shown = if std::io::stderr().is_terminal() {
+        let output = if std::io::stderr().is_terminal() {
             let style = ProgressStyle::with_template(BAR_TEMPLATE).unwrap_or_else(|_| ProgressStyle::default_bar());
             ProgressOutput::Bar(ProgressBar::new(total).with_prefix(verb).with_style(style))
         } else {
             ProgressOutput::Lines(Mutex::new(Instant::now()))
         };
-        Self { verb, total, done: AtomicU64::new(0), output: shown }
+        Self { verb, total, processed: AtomicU64::new(0), output }
     }
 
-    /// So many more are done.
+    /// Adds `count` processed messages.
     pub fn add_messages(&self, count: u64) {
-        let done = self.done.fetch_add(count, Ordering::Relaxed) + count;
+        let processed = self.processed.fetch_add(count, Ordering::Relaxed) + count;
         match &self.output {
-            ProgressOutput::Bar(bar) => bar.set_position(done),
+            ProgressOutput::Bar(bar) => bar.set_position(processed),
             ProgressOutput::Lines(last) => {
                 let mut last = last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                 if last.elapsed() >= LINE_INTERVAL {
                     *last = Instant::now();
-                    eprintln!("{}: {done} of {} messages", self.verb, self.total);
+                    eprintln!("{}: {processed} of {} messages", self.verb, self.total);
                 }
             }
         }
     }
 
-    /// The pass is over.
+    /// Ends the pass and removes the bar.
     pub fn finish(&self) {
         if let ProgressOutput::Bar(bar) = &self.output {
             bar.finish_and_clear();

@@ -1,58 +1,58 @@
-//! What came of it, in words and as an exit code.
+//! Report of a migration: text and exit code.
 
 use std::fmt;
 
 use handlers::channel::Channel;
-use shim::exit_code::{DONE, NEGATIVE, UNFINISHED};
+use shim::exit_code::{EXIT_NEGATIVE, EXIT_SUCCESS, EXIT_UNFINISHED};
 
 use crate::copy::CopyError;
 use crate::plan::ChannelPlan;
 use crate::verify::{VerifiedChannel, VerifyError};
 
-/// What came of a whole run.
+/// Report of a migration.
 #[derive(Debug, Default)]
 pub struct MigrationReport {
-    /// What there was to do, when nothing was to be done.
+    /// Plans of all channels, in a dry run only.
     pub planned: Vec<ChannelPlan>,
-    /// Channels that were copied, with how many messages that were.
+    /// Copied channels with the number of copied messages.
     pub copied: Vec<(Channel, u64)>,
     /// Channels that were compared and are equal.
     pub verified: Vec<(Channel, VerifiedChannel)>,
     /// Channels that could not be copied.
     pub copy_errors: Vec<(Channel, CopyError)>,
-    /// Channels that are different.
+    /// Channels that differ.
     pub differences: Vec<(Channel, VerifyError)>,
-    /// Whether it was stopped before the end.
+    /// Set if the migration was stopped before its end.
     pub interrupted: bool,
 }
 
 impl MigrationReport {
-    /// The exit code.
+    /// Returns the exit code: interrupted, differences or failed copies, or success.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
-        let planned = self.planned.iter().any(|planned| planned.missing_messages.is_err());
+        let plan_failed = self.planned.iter().any(|plan| plan.missing_messages.is_err());
         match () {
-            () if self.interrupted => UNFINISHED,
-            () if planned || !self.copy_errors.is_empty() || !self.differences.is_empty() => NEGATIVE,
-            () => DONE,
+            () if self.interrupted => EXIT_UNFINISHED,
+            () if plan_failed || !self.copy_errors.is_empty() || !self.differences.is_empty() => EXIT_NEGATIVE,
+            () => EXIT_SUCCESS,
         }
     }
 }
 
 impl fmt::Display for MigrationReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for ChannelPlan { channel, source_messages: there, missing_messages: missing } in &self.planned {
-            match missing {
-                Ok(missing) => writeln!(f, "{channel}: {missing} of {there} messages to copy")?,
-                Err(fault) => writeln!(f, "{channel}: {}", errors::chain(fault))?,
+        for ChannelPlan { channel, source_messages, missing_messages } in &self.planned {
+            match missing_messages {
+                Ok(missing) => writeln!(f, "{channel}: {missing} of {source_messages} messages to copy")?,
+                Err(error) => writeln!(f, "{channel}: {}", errors::chain(error))?,
             }
         }
         if !self.planned.is_empty() {
             let missing: u64 = self.planned.iter().filter_map(|planned| planned.missing_messages.as_ref().ok()).sum();
             writeln!(f, "{} channels, {missing} messages to copy; nothing was written", self.planned.len())?;
         }
-        for (channel, fault) in &self.copy_errors {
-            writeln!(f, "{channel} was not copied: {}", errors::chain(fault))?;
+        for (channel, error) in &self.copy_errors {
+            writeln!(f, "{channel} was not copied: {}", errors::chain(error))?;
         }
         if !self.copied.is_empty() {
             let messages: u64 = self.copied.iter().map(|(_, count)| count).sum();
@@ -66,9 +66,9 @@ impl fmt::Display for MigrationReport {
             writeln!(f, "verified {messages} messages of {} channels: equal", self.verified.len())?;
         }
         match (self.interrupted, self.copy_errors.len() + self.differences.len()) {
-            (true, _) => writeln!(f, "interrupted; the same command goes on"),
+            (true, _) => writeln!(f, "interrupted; run the same command again to continue"),
             (false, 0) => Ok(()),
-            (false, wrong) => writeln!(f, "{wrong} channels are not as they should be"),
+            (false, failed) => writeln!(f, "{failed} channels failed or differ"),
         }
     }
 }

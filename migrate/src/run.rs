@@ -1,4 +1,4 @@
-//! A whole run: plan, copy, verify; several channels at a time, and a stop between two steps when it is asked for.
+//! A migration run: plan, copy and verify, several channels in parallel; a stop takes effect between two pages.
 
 use std::path::PathBuf;
 use std::pin::pin;
@@ -11,45 +11,45 @@ use tokio_util::sync::CancellationToken;
 use crate::channel_pattern::ChannelPattern;
 use crate::copy::{CopyError, copy_channel};
 use crate::endpoint::StoreEndpoint;
-use crate::keeping::TargetRetention;
 use crate::open_store::{OpenStore, open_store};
 use crate::plan::{ChannelPlan, plan_channels};
 use crate::progress::Progress;
 use crate::report::MigrationReport;
+use crate::retention::TargetRetention;
 use crate::verify::verify_channel;
 
-/// What is done.
+/// Mode of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RunMode {
-    /// Copy what is missing, then compare everything.
+    /// Copies missing messages, then compares all messages.
     Copy,
-    /// Say what is missing.
+    /// Counts missing messages and writes nothing.
     DryRun,
-    /// Compare everything.
+    /// Compares all messages and writes nothing.
     VerifyOnly,
 }
 
-/// What a run is to do.
+/// Stores, channels and mode of a run.
 #[derive(Debug, Clone)]
 pub struct MigrationJob {
-    /// From where.
+    /// Store to copy from.
     pub from: StoreEndpoint,
-    /// To where.
+    /// Store to copy to.
     pub to: StoreEndpoint,
-    /// Which channels.
+    /// Channels to copy.
     pub channels: ChannelPattern,
-    /// What.
+    /// Mode.
     pub mode: RunMode,
-    /// How many channels at a time.
+    /// Maximum number of channels processed in parallel.
     pub max_parallel_channels: usize,
-    /// The configuration file, if one is named.
+    /// Path of the configuration file; `None` for the server's default search.
     pub config: Option<PathBuf>,
 }
 
-/// Does it. After `stop` nothing new is begun; what was written is whole.
+/// Runs a migration. After `stop` is cancelled, no further page starts; every page is written completely or not at all.
 ///
 /// # Errors
-/// A store that cannot be opened or listed, in words for the operator. What is wrong with single channels is in the report.
+/// If a store cannot be opened or listed, with a text for the operator. The report contains errors of single channels.
 pub async fn run_migration(job: &MigrationJob, stop: &CancellationToken) -> anyhow::Result<MigrationReport> {
     let source = open_store(&job.from, job.config.as_ref()).await?;
     let target = open_store(&job.to, job.config.as_ref()).await?;
@@ -72,9 +72,9 @@ async fn migrate_between(
         copy_all(from, to, &planned, job, stop, &mut report).await;
     }
     let failed = |channel: &Channel| report.copy_errors.iter().any(|(other, _)| other == channel);
-    let rest: Vec<&ChannelPlan> = planned.iter().filter(|planned| !failed(&planned.channel)).collect();
+    let copied: Vec<&ChannelPlan> = planned.iter().filter(|planned| !failed(&planned.channel)).collect();
     if !stop.is_cancelled() {
-        verify_all(from, to, &rest, target.retention, job, stop, &mut report).await;
+        verify_all(from, to, &copied, target.retention, job, stop, &mut report).await;
     }
     report.interrupted = stop.is_cancelled();
     Ok(report)
@@ -99,7 +99,7 @@ async fn copy_all(
     while let Some((channel, copied)) = copies.next().await {
         match copied {
             Ok(count) => report.copied.push((channel, count)),
-            Err(fault) => report.copy_errors.push((channel, fault)),
+            Err(error) => report.copy_errors.push((channel, error)),
         }
     }
     progress.finish();
@@ -109,7 +109,7 @@ async fn verify_all(
     from: &dyn LogArchive,
     to: &dyn LogArchive,
     planned: &[&ChannelPlan],
-    keeping: TargetRetention,
+    retention: TargetRetention,
     job: &MigrationJob,
     stop: &CancellationToken,
     report: &mut MigrationReport,
@@ -118,7 +118,7 @@ async fn verify_all(
     let checks = planned.iter().map(|ChannelPlan { channel, .. }| {
         let progress = &progress;
         async move {
-            (channel.clone(), stop.run_until_cancelled(verify_channel(from, to, channel, keeping, progress)).await)
+            (channel.clone(), stop.run_until_cancelled(verify_channel(from, to, channel, retention, progress)).await)
         }
     });
     let checks = stream::iter(checks).take_until(stop.cancelled()).buffer_unordered(job.max_parallel_channels);

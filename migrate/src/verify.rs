@@ -1,7 +1,7 @@
-//! Comparing one channel in two stores: ends, counts, every message, and a checksum over all of them.
+//! Comparison of one channel in two stores: heads, counts, every message, and a checksum.
 //!
-//! Messages are read in both and compared one by one, so that the first difference is named; what is kept of them is a
-//! SHA-256 of each side.
+//! The messages of both stores are read page by page and compared one by one, so the error names the first difference.
+//! Only a SHA-256 digest of each side is kept in memory.
 
 use std::collections::VecDeque;
 
@@ -11,69 +11,69 @@ use handlers::channel::{Channel, Epoch, Offset};
 use handlers::ports::{LogEntry, LogError};
 
 use crate::copy::PAGE_LIMITS;
-use crate::keeping::TargetRetention;
 use crate::progress::Progress;
+use crate::retention::TargetRetention;
 
-/// What is equal.
+/// Result for an equal channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifiedChannel {
-    /// How many messages.
+    /// Number of compared messages.
     pub messages: u64,
-    /// SHA-256 over all of them, hexadecimal.
+    /// SHA-256 of these messages, hexadecimal.
     pub checksum: String,
 }
 
-/// What is not.
+/// Difference between the two stores.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
-    /// The ends.
-    #[error("the source ends at offset {origin}, the target at {target}")]
+    /// The heads differ.
+    #[error("the source's head is {source_head}, the target's is {target_head}")]
     HeadMismatch {
-        /// The source's last offset.
-        origin: Offset,
-        /// The target's.
-        target: Offset,
+        /// Head of the source.
+        source_head: Offset,
+        /// Head of the target.
+        target_head: Offset,
     },
-    /// The epochs: clients would be told a gap.
-    #[error("the epochs are different: clients would be told that there is a gap")]
+    /// The epochs differ, so clients would receive a `gap`.
+    #[error("the epochs differ: clients would receive a gap")]
     EpochMismatch,
-    /// The target lacks messages at the beginning.
+    /// The target lacks the oldest messages.
     #[error("the target lacks the messages before offset {first}")]
     MissingStart {
-        /// The oldest offset that the target has.
+        /// Oldest offset of the target.
         first: Offset,
     },
-    /// Messages.
+    /// A message differs.
     #[error(
-        "{what} at offset {at}; the source has {origin_count} messages with the checksum {origin_sum}, the target \
-         {target_count} with {target_sum}"
+        "{difference} at offset {offset}; the source has {source_count} messages with the checksum {source_checksum}, the \
+         target {target_count} with {target_checksum}"
     )]
     MessageMismatch {
-        /// What is different.
-        what: &'static str,
-        /// The first offset where it is.
-        at: Offset,
-        /// How many the source has.
-        origin_count: u64,
-        /// Their checksum.
-        origin_sum: String,
-        /// How many the target has.
+        /// Description of the difference.
+        difference: &'static str,
+        /// First offset that differs.
+        offset: Offset,
+        /// Number of messages in the source.
+        source_count: u64,
+        /// Checksum of the source's messages.
+        source_checksum: String,
+        /// Number of messages in the target.
         target_count: u64,
-        /// Their checksum.
-        target_sum: String,
+        /// Checksum of the target's messages.
+        target_checksum: String,
     },
-    /// One of them could not be read.
-    #[error("reading the {side} failed")]
+    /// A store could not be read.
+    #[error("reading the {store} failed")]
     ReadFailed {
-        /// Which.
-        side: &'static str,
-        /// Why.
+        /// `"source"` or `"target"`.
+        store: &'static str,
+        /// Error of the store.
         #[source]
         source: LogError,
     },
 }
 
-/// Compares a channel.
+/// Compares a channel in both stores.
 ///
 /// # Errors
 /// The first [`VerifyError`].
@@ -81,77 +81,83 @@ pub async fn verify_channel(
     source: &dyn LogArchive,
     target: &dyn LogArchive,
     channel: &Channel,
-    keeping: TargetRetention,
+    retention: TargetRetention,
     progress: &Progress,
 ) -> Result<VerifiedChannel, VerifyError> {
-    let (mut origin, mut copy) =
-        (ChannelReader::new(source, channel, "source"), ChannelReader::new(target, channel, "target"));
-    let (from, to) = (origin.read_bounds().await?, copy.read_bounds().await?);
-    if from.epoch != to.epoch {
+    let mut source = ChannelReader::new(source, channel, "source");
+    let mut target = ChannelReader::new(target, channel, "target");
+    let (source_bounds, target_bounds) = (source.read_bounds().await?, target.read_bounds().await?);
+    if source_bounds.epoch != target_bounds.epoch {
         return Err(VerifyError::EpochMismatch);
     }
-    if from.head != to.head {
-        return Err(VerifyError::HeadMismatch { origin: from.head, target: to.head });
+    if source_bounds.head != target_bounds.head {
+        return Err(VerifyError::HeadMismatch { source_head: source_bounds.head, target_head: target_bounds.head });
     }
-    // What the target does not keep, it need not have. What the source dropped meanwhile, the target may still have.
-    while origin.after.next() < to.first {
-        let Some(entry) = origin.next_entry().await? else { break };
-        if keeping.retains_sent_at(entry.sent_at) {
-            return Err(VerifyError::MissingStart { first: to.first });
+    // Messages older than the target's retention may be missing there; messages that the source has trimmed since the
+    // copy may still exist in the target.
+    while source.after.next() < target_bounds.first {
+        let Some(entry) = source.next_entry().await? else { break };
+        if retention.retains_sent_at(entry.sent_at) {
+            return Err(VerifyError::MissingStart { first: target_bounds.first });
         }
         progress.add_messages(1);
     }
-    copy.after = origin.after.max(Offset(from.first.0.saturating_sub(1)));
-    compare_messages(&mut origin, &mut copy, progress).await
+    target.after = source.after.max(Offset(source_bounds.first.0.saturating_sub(1)));
+    compare_messages(&mut source, &mut target, progress).await
 }
 
 async fn compare_messages(
-    origin: &mut ChannelReader<'_>,
-    copy: &mut ChannelReader<'_>,
+    source: &mut ChannelReader<'_>,
+    target: &mut ChannelReader<'_>,
     progress: &Progress,
 ) -> Result<VerifiedChannel, VerifyError> {
-    (origin.checksum, copy.checksum) = (MessageChecksum::new(), MessageChecksum::new());
+    (source.checksum, target.checksum) = (MessageChecksum::new(), MessageChecksum::new());
     let mut first = None;
     loop {
-        let (left, right) = (origin.next_entry().await?, copy.next_entry().await?);
-        let what = match (&left, &right) {
+        let (left, right) = (source.next_entry().await?, target.next_entry().await?);
+        let difference = match (&left, &right) {
             (None, None) => break,
             (Some(left), Some(right)) => describe_difference(left, right),
             (Some(_), None) => Some("the target lacks the message"),
-            (None, Some(_)) => Some("the target has a message that the source has not"),
+            (None, Some(_)) => Some("the target has a message that the source lacks"),
         };
-        let at = left.as_ref().or(right.as_ref()).map_or(Offset::START, |entry| entry.offset);
-        first = first.or(what.map(|what| (what, at)));
-        left.iter().for_each(|entry| origin.checksum.add_entry(entry));
-        right.iter().for_each(|entry| copy.checksum.add_entry(entry));
+        let offset = left.as_ref().or(right.as_ref()).map_or(Offset::START, |entry| entry.offset);
+        first = first.or(difference.map(|difference| (difference, offset)));
+        left.iter().for_each(|entry| source.checksum.add_entry(entry));
+        right.iter().for_each(|entry| target.checksum.add_entry(entry));
         progress.add_messages(u64::from(left.is_some()));
     }
-    let (origin_count, origin_sum) = std::mem::replace(&mut origin.checksum, MessageChecksum::new()).finish();
-    let (target_count, target_sum) = std::mem::replace(&mut copy.checksum, MessageChecksum::new()).finish();
+    let (source_count, source_checksum) = std::mem::replace(&mut source.checksum, MessageChecksum::new()).finish();
+    let (target_count, target_checksum) = std::mem::replace(&mut target.checksum, MessageChecksum::new()).finish();
     match first {
-        Some((what, at)) => {
-            Err(VerifyError::MessageMismatch { what, at, origin_count, origin_sum, target_count, target_sum })
-        }
-        None => Ok(VerifiedChannel { messages: origin_count, checksum: origin_sum }),
+        Some((difference, offset)) => Err(VerifyError::MessageMismatch {
+            difference,
+            offset,
+            source_count,
+            source_checksum,
+            target_count,
+            target_checksum,
+        }),
+        None => Ok(VerifiedChannel { messages: source_count, checksum: source_checksum }),
     }
 }
 
-fn describe_difference(left: &LogEntry, right: &LogEntry) -> Option<&'static str> {
+fn describe_difference(source: &LogEntry, target: &LogEntry) -> Option<&'static str> {
     match () {
-        () if left.offset != right.offset => Some("the offsets differ"),
-        () if left.sent_at != right.sent_at => Some("the times differ"),
-        () if left.sender != right.sender => Some("the authors differ"),
-        () if left.id != right.id => Some("the ids differ"),
-        () if left.body.get() != right.body.get() => Some("the bodies differ"),
+        () if source.offset != target.offset => Some("the offsets differ"),
+        () if source.sent_at != target.sent_at => Some("the timestamps differ"),
+        () if source.sender != target.sender => Some("the senders differ"),
+        () if source.id != target.id => Some("the ids differ"),
+        () if source.body.get() != target.body.get() => Some("the bodies differ"),
         () => None,
     }
 }
 
-/// One store's messages, one after the other.
+/// Reader of a channel's messages in one store, page by page.
 struct ChannelReader<'a> {
     archive: &'a dyn LogArchive,
     channel: &'a Channel,
-    side: &'static str,
+    store: &'static str,
     after: Offset,
     page: VecDeque<LogEntry>,
     checksum: MessageChecksum,
@@ -164,28 +170,21 @@ struct LogBounds {
 }
 
 impl<'a> ChannelReader<'a> {
-    fn new(archive: &'a dyn LogArchive, channel: &'a Channel, name: &'static str) -> Self {
-        Self {
-            archive,
-            channel,
-            side: name,
-            after: Offset::START,
-            page: VecDeque::new(),
-            checksum: MessageChecksum::new(),
-        }
+    fn new(archive: &'a dyn LogArchive, channel: &'a Channel, store: &'static str) -> Self {
+        Self { archive, channel, store, after: Offset::START, page: VecDeque::new(), checksum: MessageChecksum::new() }
     }
 
     async fn read_bounds(&mut self) -> Result<LogBounds, VerifyError> {
-        let unreadable = |source| VerifyError::ReadFailed { side: self.side, source };
-        let slice = self.archive.log_bounds(self.channel).await.map_err(unreadable)?;
+        let read_failed = |source| VerifyError::ReadFailed { store: self.store, source };
+        let slice = self.archive.log_bounds(self.channel).await.map_err(read_failed)?;
         self.after = Offset(slice.first.0.saturating_sub(1));
         Ok(LogBounds { epoch: slice.head.epoch, head: slice.head.offset, first: slice.first })
     }
 
     async fn next_entry(&mut self) -> Result<Option<LogEntry>, VerifyError> {
         if self.page.is_empty() {
-            let unreadable = |source| VerifyError::ReadFailed { side: self.side, source };
-            let page = self.archive.export(self.channel, self.after, PAGE_LIMITS).await.map_err(unreadable)?;
+            let read_failed = |source| VerifyError::ReadFailed { store: self.store, source };
+            let page = self.archive.export(self.channel, self.after, PAGE_LIMITS).await.map_err(read_failed)?;
             self.page = page.entries.into();
         }
         let entry = self.page.pop_front();
@@ -194,7 +193,7 @@ impl<'a> ChannelReader<'a> {
     }
 }
 
-/// A running checksum.
+/// Checksum and count of messages.
 struct MessageChecksum {
     count: u64,
     digest: Context,
@@ -205,7 +204,8 @@ impl MessageChecksum {
         Self { count: 0, digest: Context::new(&SHA256) }
     }
 
-    /// Numbers at full width and texts behind their lengths, so that no two lists of messages look alike.
+    /// Adds numbers at full width and texts prefixed with their lengths, so different lists of messages hash
+    /// differently.
     fn add_entry(&mut self, entry: &LogEntry) {
         self.count += 1;
         self.digest.update(&entry.offset.0.to_le_bytes());

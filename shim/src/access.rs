@@ -1,7 +1,7 @@
-//! Who may use the API, and how often: rates, API keys, and callers who sign.
+//! Access control of an API: rate limits, API keys of clients, and verification of signed requests.
 //!
-//! Invariant: nothing here waits. A rate is one atomic step, a key and a signature are compared in constant time, and what
-//! is refused says why in API Gateway's words. What is answered then is up to who asked.
+//! No operation blocks. A rate limit costs one atomic operation per bucket; keys and signatures are compared in
+//! constant time. Errors have API Gateway's texts; the caller chooses the response.
 
 pub mod credentials;
 pub mod keys;
@@ -15,18 +15,17 @@ pub use self::credentials::{IamCredentials, SigningCaller};
 pub use self::keys::{ClientKeyConfig, ClientKeys};
 pub use self::throttle::Throttle;
 
-/// What decides about requests to one API.
+/// Access control of one API.
 pub struct AccessControl {
-    /// How often.
     pub throttle: Arc<Throttle>,
-    /// The API keys that clients connect with, for an API that asks for one.
+    /// API keys of clients, for an API that requires one.
     pub keys: ClientKeys,
-    /// Who may sign requests.
+    /// Credentials accepted in signed requests.
     pub credentials: IamCredentials,
 }
 
 impl AccessControl {
-    /// The rates of `api`, for an API that knows neither keys nor callers.
+    /// Returns the rate limits of `api`, without keys and credentials.
     #[must_use]
     pub fn new(api: &WebSocketApi) -> Self {
         Self {

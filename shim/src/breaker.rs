@@ -1,7 +1,7 @@
-//! Whether a server (Redis, PostgreSQL) is there, and not asking it while it is not.
+//! Circuit breaker for Redis and PostgreSQL.
 //!
-//! Invariant: the state that is told is the state that decides: while it is [`LinkState::Unavailable`] no command is sent but the
-//! monitor's own question, so that callers fail at once instead of piling up behind deadlines.
+//! The published state is also the state that decides: while it is [`LinkState::Unavailable`], only the health check
+//! sends commands. Callers fail immediately instead of queueing until their timeouts.
 
 mod health_monitor;
 
@@ -14,25 +14,25 @@ use tokio::time::Instant;
 
 pub(crate) use self::health_monitor::{HealthCheck, monitor_health};
 
-/// How many failures in a row mean that it is away: one broken connection alone fails every command that is on it.
+/// Consecutive failures that open the breaker. A single broken connection fails every command in flight on it.
 const FAILURE_THRESHOLD: u32 = 5;
-/// How long failures must have gone on: a connection that breaks with a hundred commands on it is one event, not a
-/// hundred, and the next attempt heals it.
+/// Minimum duration of a run of failures before the breaker opens. A connection that breaks with a hundred commands in
+/// flight is one event, and the next attempt reconnects.
 const MIN_FAILURE_DURATION: Duration = Duration::from_millis(500);
 
-/// Whether the server answers.
+/// Availability of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LinkState {
-    /// It does.
+    /// The server answers.
     Available,
-    /// It does not, since then.
+    /// The server does not answer, or cannot serve.
     Unavailable {
-        /// When the first of the failures was seen.
+        /// Time of the first failure of the outage.
         since: Instant,
     },
 }
 
-/// Counts failures and tells the state; clones share it.
+/// Counts failures and publishes the state; clones share it.
 #[derive(Clone)]
 pub(crate) struct CircuitBreaker {
     failures: Arc<Mutex<FailureStreak>>,
@@ -47,7 +47,7 @@ struct FailureStreak {
 }
 
 impl CircuitBreaker {
-    /// A breaker that lets everything pass.
+    /// Creates a closed breaker, which lets all commands pass.
     pub(crate) fn new() -> Self {
         Self {
             failures: Arc::default(),
@@ -56,17 +56,17 @@ impl CircuitBreaker {
         }
     }
 
-    /// Whether commands may be sent.
+    /// Returns whether commands may be sent.
     pub(crate) fn is_closed(&self) -> bool {
         *self.state.borrow() == LinkState::Available
     }
 
-    /// Follows the state.
+    /// Returns a receiver of the state.
     pub(crate) fn watch_state(&self) -> watch::Receiver<LinkState> {
         self.state.subscribe()
     }
 
-    /// The server answered.
+    /// Records a reply of the server. Resets the run of failures, but never closes an open breaker.
     pub(crate) fn record_success(&self) {
         let mut failures = self.failures.lock();
         if failures.count > 0 {
@@ -74,7 +74,8 @@ impl CircuitBreaker {
         }
     }
 
-    /// The server did not answer, or could not do what it is there for.
+    /// Records a command that the server did not answer, or could not serve. Opens the breaker after
+    /// [`FAILURE_THRESHOLD`] failures that span [`MIN_FAILURE_DURATION`].
     pub(crate) fn record_failure(&self) {
         let mut failures = self.failures.lock();
         failures.count = failures.count.saturating_add(1);
@@ -87,7 +88,8 @@ impl CircuitBreaker {
         self.failure_notify.notify_one();
     }
 
-    /// The server itself says that it cannot serve, whatever other commands are answered: a replica still reads and publishes.
+    /// Opens the breaker at once: the server reported that it cannot serve. It may still answer other commands, as a
+    /// replica answers reads and publishes.
     pub(crate) fn open(&self) {
         let since = *self.failures.lock().since.get_or_insert_with(Instant::now);
         self.state.send_if_modified(|state| {
@@ -97,13 +99,13 @@ impl CircuitBreaker {
         });
     }
 
-    /// The monitor's question was answered: commands may be sent again.
+    /// Closes the breaker after a successful health check.
     pub(crate) fn close(&self) {
         self.record_success();
         self.state.send_if_modified(|state| std::mem::replace(state, LinkState::Available) != LinkState::Available);
     }
 
-    /// Waits until something has failed.
+    /// Waits for the next recorded failure.
     pub(crate) async fn failure_notified(&self) {
         self.failure_notify.notified().await;
     }
@@ -121,14 +123,14 @@ mod tests {
         for _ in 0..100 {
             breaker.record_failure();
         }
-        assert!(breaker.is_closed(), "everything on one lost connection fails together");
+        assert!(breaker.is_closed(), "all commands on one lost connection fail together");
         advance(MIN_FAILURE_DURATION).await;
         breaker.record_failure();
-        assert!(!breaker.is_closed(), "failures that go on are an outage");
+        assert!(!breaker.is_closed(), "failures that continue are an outage");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_success_in_between_begins_the_count_anew() {
+    async fn a_success_resets_the_count_of_failures() {
         let breaker = CircuitBreaker::new();
         for _ in 0..10 {
             breaker.record_failure();
@@ -139,25 +141,25 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_the_server_says_itself_counts_at_once() {
+    async fn a_reported_outage_opens_the_breaker_at_once() {
         let breaker = CircuitBreaker::new();
         breaker.open();
         breaker.record_success();
-        assert!(!breaker.is_closed(), "what it still does is no sign of what it cannot do");
+        assert!(!breaker.is_closed(), "a successful read does not prove that writes succeed");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_state_tells_since_when_and_only_the_monitor_ends_it() {
+    async fn the_state_has_the_start_of_the_outage_and_only_the_health_check_closes_it() {
         let breaker = CircuitBreaker::new();
         let mut state = breaker.watch_state();
-        let began = Instant::now();
+        let started = Instant::now();
         for _ in 0..=FAILURE_THRESHOLD {
             breaker.record_failure();
             advance(MIN_FAILURE_DURATION).await;
         }
-        assert_eq!(*state.borrow_and_update(), LinkState::Unavailable { since: began });
+        assert_eq!(*state.borrow_and_update(), LinkState::Unavailable { since: started });
         breaker.record_success();
-        assert!(!breaker.is_closed(), "an answer that was under way proves nothing");
+        assert!(!breaker.is_closed(), "a reply to an earlier command proves nothing");
         breaker.close();
         assert_eq!(*state.borrow_and_update(), LinkState::Available);
     }

@@ -1,13 +1,18 @@
-//! The bus between pods: what is delivered on one reaches the sockets of all, through Redis publish and subscribe.
+//! Message bus between pods over Redis publish/subscribe.
 //!
 //! ```text
-//! PodDelivery ── queue ── publisher ──▶ Redis ──▶ subscriber ── receiver ──▶ hub of another pod
-//!      └──────────── this pod's hub, at once                       └── requests about one connection, and replies
+//! PodDelivery ── publish queue ── publisher ──▶ Redis ──▶ subscriber ── inbound ──▶ hub of another pod
+//!      └──────── local hub, at once                                      └── requests about a connection, replies
 //! ```
-//! Each elementary group of connections has a topic, and a pod listens to those of which it has members. Invariants: the
-//! bus may lose, repeat and reorder; the hub's order by offset makes that unseen for what is in a log, and the tail check
-//! finds what was lost without a successor. What is in no log is sent at most once. A pod never takes in what it published
-//! itself. Delivery on this pod does not depend on Redis. Why: `docs/adr/0012-bus-between-pods.md`.
+//! Each elementary group of connections has a Redis channel, and a pod subscribes to the groups of which it has
+//! members.
+//!
+//! - The bus may lose, repeat and reorder records. For messages in a log, the hub restores the order by offset and the
+//!   head check detects a loss without a successor. Frames that no log has are delivered at most once.
+//! - A pod ignores its own records.
+//! - Delivery to local connections does not depend on Redis.
+//!
+//! Rationale: `docs/adr/0012-bus-between-pods.md`.
 
 mod degraded;
 mod delivery;
@@ -44,43 +49,43 @@ use crate::connection::{ClientNotices, RemoteConnections};
 use crate::hub::ChannelDelivery;
 use crate::redis::{LinkState, RedisClient, RedisClientError};
 
-/// Which node this pod is, and which others live. Leases decide.
+/// Port to the leases of node ids: the node id of this pod, and the liveness of others.
 #[async_trait]
 pub trait NodeLiveness: Send + Sync {
-    /// The node in the ids of this pod's connections. It changes when this pod lost its lease.
+    /// Returns the node id in the connection ids of this pod. It changes after the loss of the lease.
     fn node_id(&self) -> u16;
 
-    /// Whether a pod holds the lease of a node. `false` is the state at this moment, because a new pod may claim the number at
-    /// any time; `true` may be as old as a bound that the implementation states.
+    /// Returns whether a pod holds the lease of a node id. `false` is never cached, because a new pod may claim the
+    /// node id at any time; `true` may be cached for a time that the implementation documents.
     async fn is_node_alive(&self, node: u16) -> Result<bool, RedisClientError>;
 }
 
-/// How the bus behaves.
+/// Limits and timeouts of the bus.
 #[derive(Debug, Clone)]
 pub struct BusSettings {
-    /// Most bytes that wait to be published.
+    /// Maximum size of the publish queue, in bytes.
     pub max_queue_bytes: usize,
-    /// How often this pod sends itself a heartbeat through Redis.
+    /// Interval of the heartbeats that this pod sends to itself through Redis.
     pub heartbeat_interval: Duration,
-    /// After how much silence the subscription's connection is taken for dead.
+    /// Time without received data after which the subscriber connection is replaced.
     pub silence_timeout: Duration,
-    /// How long a group without members is listened for, so that who reconnects causes no traffic.
+    /// Time after which a group without members is unsubscribed, so that a reconnecting client causes no commands.
     pub unsubscribe_delay: Duration,
-    /// How long a handshake or a resume waits for Redis to confirm what it listens for.
+    /// Maximum time that a handshake or a resume waits for Redis to confirm its subscriptions.
     pub subscribe_timeout: Duration,
-    /// How long a request to another pod may take.
+    /// Timeout of a request to another pod.
     pub request_timeout: Duration,
-    /// How often the log's ends are compared with what was passed on, in channels with recent traffic.
+    /// Interval of the head check of channels with recent messages.
     pub head_check_interval: Duration,
-    /// How often they are in all others.
+    /// Interval of the head check of all other channels.
     pub full_head_check_interval: Duration,
-    /// How long the link must be away before clients are told.
+    /// Duration of a Redis outage after which clients are notified.
     pub degraded_delay: Duration,
 }
 
 impl BusSettings {
-    /// What runs in production. One second of heartbeats and three of silence find a dead connection well inside the time
-    /// in which a client would notice; 16 MiB are some 30,000 messages, a second's worth at the rate that one pod serves.
+    /// Settings for production. A heartbeat every second and a timeout of three detect a dead connection before clients
+    /// notice; 16 MiB hold about 30,000 messages, one second of a pod's maximum rate.
     pub const PRODUCTION: Self = Self {
         max_queue_bytes: 16 * 1024 * 1024,
         heartbeat_interval: Duration::from_secs(1),
@@ -94,23 +99,23 @@ impl BusSettings {
     };
 }
 
-/// What a bus is made of.
+/// Dependencies of a [`Bus`].
 pub struct BusParts {
-    /// The way to Redis.
+    /// Client of the shared Redis.
     pub redis: RedisClient,
-    /// This pod's connections.
+    /// Delivery to this pod's connections.
     pub hub: ChannelDelivery,
-    /// From where holes are filled.
+    /// Message log, for head checks.
     pub log: Arc<dyn MessageLog>,
-    /// Who is who.
+    /// Leases of node ids.
     pub node_liveness: Arc<dyn NodeLiveness>,
-    /// How it behaves.
+    /// Limits and timeouts.
     pub settings: BusSettings,
-    /// What it counts.
+    /// Counters of the bus.
     pub metrics: Arc<BusMetrics>,
 }
 
-/// A bus that runs.
+/// Handle of the running bus.
 pub struct Bus {
     shared: Arc<BusState>,
     hub: ChannelDelivery,
@@ -118,10 +123,10 @@ pub struct Bus {
     stop: CancellationToken,
 }
 
-/// What all its tasks share. It does not hold the hub, which holds it.
+/// State shared by the tasks of the bus. Does not own the hub, because the hub owns it.
 struct BusState {
     redis: RedisClient,
-    /// Tells this process from all others, also from an earlier one of the same node.
+    /// Random number that identifies this process, also against an earlier one with the same node id.
     incarnation: u64,
     node_liveness: Arc<dyn NodeLiveness>,
     settings: BusSettings,
@@ -129,22 +134,22 @@ struct BusState {
     publish_queue: PublishQueue,
     subscriptions: Arc<GroupSubscriptions>,
     pending_requests: PendingRequests,
-    /// Set off when this pod may have missed something.
+    /// Requests a head check of all channels, after this pod may have missed messages.
     resync_requested: Notify,
 }
 
 impl Bus {
-    /// Starts the bus and makes the hub one of several. Before the hub has connections, and outside of the tasks that a
-    /// drain waits for: what happens during it is still to be published.
+    /// Starts the tasks of the bus and attaches it to the hub. Must be called before the hub has connections. A drain
+    /// does not wait for these tasks, because they publish the messages of the drain itself.
     ///
     /// # Errors
-    /// The system's random source does not answer.
+    /// Reading random bytes from the operating system failed.
     pub fn start(parts: BusParts) -> Result<Self, getrandom::Error> {
-        let BusParts { redis, hub, log, node_liveness: nodes, settings, metrics } = parts;
+        let BusParts { redis, hub, log, node_liveness, settings, metrics } = parts;
         let shared = Arc::new(BusState {
             redis,
             incarnation: getrandom::u64()?,
-            node_liveness: nodes,
+            node_liveness,
             publish_queue: PublishQueue::new(settings.max_queue_bytes),
             subscriptions: Arc::new(GroupSubscriptions::new(settings.unsubscribe_delay)),
             pending_requests: PendingRequests::default(),
@@ -160,25 +165,25 @@ impl Bus {
         Ok(Self { shared, hub, tasks, stop })
     }
 
-    /// The way to everyone's connections.
+    /// Returns the delivery to the connections of all pods.
     #[must_use]
     pub fn delivery(&self) -> Arc<PodDelivery> {
         Arc::new(PodDelivery::new(self.hub.clone(), self.shared.clone()))
     }
 
-    /// The way to the management of other pods' connections.
+    /// Returns the management API of other pods' connections.
     #[must_use]
     pub fn remote(&self) -> Arc<dyn RemoteConnections> {
         self.shared.clone()
     }
 
-    /// From now on clients are notified, in these frames, of outages of the link to the other pods.
+    /// Starts to notify clients of outages of the link to the other pods, with frames of `notices`.
     pub fn notify_clients(&self, notices: Arc<dyn ClientNotices>) {
         let connections = self.hub.connections().clone();
         self.tasks.spawn(degraded::run_degraded_notifier(self.shared.clone(), connections, notices, self.stop.clone()));
     }
 
-    /// Publishes what still waits and ends. When the last connection is gone.
+    /// Publishes the rest of the queue and stops all tasks. To be called after the last connection has closed.
     pub async fn stop(&self) {
         self.stop.cancel();
         self.tasks.close();

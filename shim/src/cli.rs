@@ -1,7 +1,7 @@
-//! The command line: what an operator types, and what the process answers.
+//! Command line interface of `twinway`.
 //!
-//! Invariant: results go to standard output, everything else to standard error, and the exit code says which kind of
-//! failure it was ([`exit`]). Every command but `serve` works without starting a server.
+//! Results go to standard output, all other text to standard error; the exit code identifies the kind of failure
+//! ([`exit`]). Only `serve` starts a server.
 
 mod completions;
 mod configuration;
@@ -38,12 +38,13 @@ Examples:
   twinway config print                      show every setting and its source
 
 Every setting is also an environment variable and a key of twinway.toml.
-Exit codes: 0 success, 1 unhealthy, 64 usage or configuration error, 69 a required resource is unavailable, 70 internal error, 75 drain incomplete.";
+Exit codes: 0 success, 1 unhealthy, 64 usage or configuration error, 69 a required resource is unavailable,
+70 internal error, 75 drain incomplete.";
 
-/// The command line.
+/// Arguments of the `twinway` executable.
 #[derive(Debug, Parser)]
-#[command(name = "twinway", version, about = "WebSocket messaging through API Gateway's events", long_about = ABOUT)]
-#[command(after_help = EXAMPLES, arg_required_else_help = true, max_term_width = 110)]
+#[command(name = "twinway", version, about = "WebSocket server for Amazon API Gateway applications")]
+#[command(long_about = ABOUT, after_help = EXAMPLES, arg_required_else_help = true, max_term_width = 110)]
 pub struct CommandLine {
     #[command(subcommand)]
     command: CliCommand,
@@ -60,7 +61,7 @@ enum CliCommand {
     /// Check or print the configuration
     #[command(subcommand)]
     Config(configuration::ConfigCommand),
-    /// Ask a running server whether it is healthy; exit code 0 or 1
+    /// Check that a running server is healthy; exit code 0 or 1
     #[command(after_help = healthcheck::EXAMPLES)]
     Healthcheck(healthcheck::HealthcheckArgs),
     /// Copy channels and their history between DynamoDB, Redis, PostgreSQL and the embedded log
@@ -72,7 +73,7 @@ enum CliCommand {
     Completions(completions::CompletionsArgs),
 }
 
-/// What every command that reads the configuration takes.
+/// Arguments of every command that reads the configuration.
 #[derive(Debug, Args)]
 struct ConfigArgs {
     /// Configuration file [env: TWINWAY_CONFIG] [default: twinway.toml, if it exists]
@@ -82,30 +83,30 @@ struct ConfigArgs {
     overrides: FlagOverrides,
 }
 
-/// Where a command reads and writes.
+/// Environment and output streams of a command.
 pub struct CommandIo<'a> {
-    /// The environment, or a map in tests.
+    /// Environment variables of the process, or a map in tests.
     pub variables: &'a dyn VariableSource,
-    /// For results.
+    /// Stream for results.
     pub stdout: &'a mut dyn Write,
-    /// For everything else.
+    /// Stream for errors and warnings.
     pub stderr: &'a mut dyn Write,
 }
 
-/// Runs one command line to its end and answers the exit code.
+/// Runs one command line and returns the exit code.
 pub fn run_command_line(arguments: impl IntoIterator<Item = OsString>, mut terminal: CommandIo<'_>) -> ExitCode {
-    let outcome = match CommandLine::try_parse_from(arguments) {
+    let result = match CommandLine::try_parse_from(arguments) {
         Ok(cli) => execute_command(cli.command, &mut terminal),
         Err(error) => return print_clap_error(&error, &mut terminal),
     };
-    outcome.unwrap_or_else(|failure| {
-        // Nobody is left to tell when standard error is gone.
-        let _ = writeln!(terminal.stderr, "twinway: {failure}");
-        failure.exit_code()
+    result.unwrap_or_else(|error| {
+        // A closed standard error leaves no stream to report to.
+        let _ = writeln!(terminal.stderr, "twinway: {error}");
+        error.exit_code()
     })
 }
 
-/// Help goes to standard output with code 0, a mistake to standard error with code 64.
+/// Prints help to standard output with exit code 0, or an error to standard error with exit code 64.
 fn print_clap_error(error: &clap::Error, terminal: &mut CommandIo<'_>) -> ExitCode {
     let text = error.render();
     if error.use_stderr() {
@@ -132,7 +133,7 @@ fn execute_command(command: CliCommand, terminal: &mut CommandIo<'_>) -> Result<
 }
 
 impl CommandIo<'_> {
-    /// Prints a command's result. A reader that has gone, such as `head`, is no failure.
+    /// Prints the result of a command. A closed pipe, as after `| head`, is not an error.
     fn print_result(&mut self, text: &str) -> Result<ExitCode, CommandError> {
         match self.stdout.write_all(text.as_bytes()).and_then(|()| self.stdout.flush()) {
             Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
@@ -150,13 +151,13 @@ impl CommandIo<'_> {
 }
 
 impl ConfigArgs {
-    /// The configuration as far as it could be read.
-    fn load_config(&self, strings: &dyn VariableSource) -> Result<LoadedConfig, CommandError> {
-        let document = ConfigFile::find(self.config.as_deref(), strings)?;
-        Ok(load_config(strings, self.overrides.flag_values(), document.as_ref()))
+    /// Loads the configuration, valid or not.
+    fn load_config(&self, variables: &dyn VariableSource) -> Result<LoadedConfig, CommandError> {
+        let file = ConfigFile::find(self.config.as_deref(), variables)?;
+        Ok(load_config(variables, self.overrides.flag_values(), file.as_ref()))
     }
 
-    /// The configuration, with its warnings told.
+    /// Loads the configuration, prints its warnings, and fails if it is invalid.
     fn load_valid_config(&self, terminal: &mut CommandIo<'_>) -> Result<Config, CommandError> {
         let loaded = self.load_config(terminal.variables)?;
         terminal.print_warnings(&loaded.warnings);

@@ -1,14 +1,14 @@
-//! One of several pods: a number, a lease, and the duty to finish what dead pods left.
+//! Cluster membership of this pod: node id, lease, connection registry and the reaper of dead pods.
 //!
 //! ```text
-//! join: claim a number ── heartbeats ── … ── leave: give it back
-//!                            ├─ Redis lost its data ── claim the same number again, write all connections down again
-//!                            ├─ lease taken away ── close all connections (1012), claim another number, go on
-//!                            └─ somebody else's lease lapsed ── fence it, finish its connections (`reaper`)
+//! join: claim a node id ── heartbeats ── … ── leave: release the lease
+//!                             ├─ Redis lost its data ── claim the same node id, register all connections again
+//!                             ├─ this pod was fenced ── close all connections (1012), claim another node id, continue
+//!                             └─ a peer's lease expired ── fence the peer, run `$disconnect` for its connections (`reaper`)
 //! ```
-//! Invariants: two living pods never have the same number; a connection's `$disconnect` has effects once, whichever pod runs
-//! it; a Redis that was away costs no connection. Delivery between pods is not done here. Why all of it is as it is:
-//! `docs/adr/0013-leases-and-reaper.md`.
+//! Guarantees: no two live pods have the same node id; the effects of a connection's `$disconnect` happen once,
+//! whichever pod runs it; a Redis outage never closes a client connection. Delivery between pods is the task of `bus`
+//! and `hub`. Design: `docs/adr/0013-leases-and-reaper.md`.
 
 pub mod lease_store;
 
@@ -41,34 +41,34 @@ use crate::readiness::Readiness;
 use crate::redis::{RedisClient, RedisClientError};
 use crate::session::DisconnectRunner;
 
-/// How many random numbers one attempt tries. All of them being taken is a matter of chance only when most of the 65,535
-/// numbers are.
+/// Random node ids that one attempt tries. It is unlikely that all of them are in use unless most of the 65,535 node
+/// ids are.
 const NODE_IDS_PER_ATTEMPT: usize = 16;
-/// How many attempts are made.
+/// Attempts before [`Cluster::join`] fails.
 const MAX_CLAIM_ATTEMPTS: usize = 4;
-/// How long giving the lease back may take; after that it lapses by itself.
+/// Timeout of releasing the lease. After it the lease expires by itself.
 const LEASE_RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Why a pod could not join.
+/// Error of [`Cluster::join`].
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterJoinError {
-    /// Redis did not let it.
-    #[error("claiming a node number in Redis failed")]
+    /// A Redis command failed.
+    #[error("claiming a node id in Redis failed")]
     Redis(#[from] RedisClientError),
-    /// Nearly all numbers belong to pods that live or whose connections are not finished.
-    #[error("no free node number was found among {} of 65,535", NODE_IDS_PER_ATTEMPT * MAX_CLAIM_ATTEMPTS)]
+    /// No candidate was free: nearly all node ids belong to pods that are live or still being reaped.
+    #[error("no free node id: {} random ids of 65,535 are all in use", NODE_IDS_PER_ATTEMPT * MAX_CLAIM_ATTEMPTS)]
     NoFreeNodeId,
-    /// The operating system gives no random bytes.
-    #[error("the system's random source does not answer")]
+    /// The operating system returned no random bytes.
+    #[error("the operating system's random source failed")]
     RandomSource(#[from] getrandom::Error),
 }
 
-/// This pod's place among the others.
+/// This pod's membership in the cluster.
 pub struct Cluster {
     inner: Arc<ClusterInner>,
 }
 
-/// What the cluster's tasks share.
+/// State shared by the cluster's background tasks.
 struct ClusterInner {
     lease_store: LeaseStore,
     redis: RedisClient,
@@ -80,70 +80,63 @@ struct ClusterInner {
     clock: Arc<dyn Clock>,
 }
 
-/// Pods whose connections are to be finished, as a heartbeat found them.
+/// Pods to reap, as reported by the latest heartbeat.
 #[derive(Debug, Clone, Default)]
 struct ReapablePods {
-    lapsed: Vec<LeaseId>,
+    expired: Vec<LeaseId>,
     fenced: Vec<LeaseId>,
 }
 
-/// What a running cluster needs of the server.
+/// Parts of the server that the cluster's tasks act on.
 pub struct ServerContext {
-    /// What runs the `$disconnect`s that are left over, and the ids of new connections.
+    /// Runs the `$disconnect`s of dead pods, and the retried ones of this pod. Its id generator gets the node id.
     pub disconnects: DisconnectRunner,
-    /// How connections are sent away when the lease is lost.
+    /// Closes connections in batches when the lease or Redis's data is lost.
     pub drain: ConnectionDrain,
-    /// What the ops port says.
+    /// Availability of Redis and of the lease, reported on the ops port.
     pub readiness: Arc<Readiness>,
-    /// Whether connections are sent away when Redis has lost its data, because the functions know them from there: only
-    /// another `$connect` makes them known again.
+    /// Whether clients have to reconnect after Redis lost its data. Set where the functions keep their connection
+    /// records in Redis: only another `$connect` restores those records.
     pub reconnect_on_data_loss: bool,
 }
 
 impl Cluster {
-    /// Claims a number. At most `connections` are kept that are not finished.
+    /// Claims a random node id. The registry accepts at most `max_connections` connections, including those whose
+    /// `$disconnect` is pending.
     ///
     /// # Errors
-    /// [`ClusterJoinError`].
+    /// Returns [`ClusterJoinError`] when Redis fails or no free node id is found.
     pub async fn join(
         redis: RedisClient,
         settings: ClusterConfig,
-        connections: usize,
+        max_connections: usize,
         clock: Arc<dyn Clock>,
         metrics: Arc<ClusterMetrics>,
     ) -> Result<Self, ClusterJoinError> {
-        let ledger = LeaseStore::new(redis.clone(), settings.lease);
-        let ClaimedLease { lease_id: name, data_epoch: epoch } = claim_random_node_id(&ledger, &*clock).await?;
-        tracing::info!(pod = %name, "joined the cluster");
-        let lease = watch::Sender::new(name);
-        let registry = ClusterRegistry::new(ledger.clone(), lease.subscribe(), connections, metrics.clone());
-        let epoch = Mutex::new(epoch);
-        let member = ClusterInner {
-            lease_store: ledger,
-            redis,
-            settings,
-            lease_id: lease,
-            data_epoch: epoch,
-            registry,
-            metrics,
-            clock,
-        };
-        Ok(Self { inner: Arc::new(member) })
+        let lease_store = LeaseStore::new(redis.clone(), settings.lease);
+        let ClaimedLease { lease_id, data_epoch } = claim_random_node_id(&lease_store, &*clock).await?;
+        tracing::info!(pod = %lease_id, "joined the cluster");
+        let lease_id = watch::Sender::new(lease_id);
+        let registry =
+            ClusterRegistry::new(lease_store.clone(), lease_id.subscribe(), max_connections, metrics.clone());
+        let data_epoch = Mutex::new(data_epoch);
+        let inner = ClusterInner { lease_store, redis, settings, lease_id, data_epoch, registry, metrics, clock };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// The number in the ids of this pod's connections, as of now.
+    /// Returns the node id in the ids of new connections. It changes when the lease is lost.
     #[must_use]
     pub fn node_id(&self) -> u16 {
         self.inner.lease_id().node_id()
     }
 
-    /// Where this pod's connections are written down.
+    /// Returns the registry of this pod's connections.
     #[must_use]
     pub fn connection_registry(&self) -> ClusterRegistry {
         self.inner.registry.clone()
     }
 
-    /// Who is who, for those who talk to other pods.
+    /// Returns the liveness of node ids, for cross-pod requests.
     #[must_use]
     pub fn leased_nodes(&self) -> Arc<LeasedNodes> {
         Arc::new(LeasedNodes::new(
@@ -153,36 +146,42 @@ impl Cluster {
         ))
     }
 
-    /// Starts heartbeats, upkeep of the registry, and the reaper; they end with `stop`, which should come after the drain.
-    pub fn spawn_tasks(&self, served: ServerContext, tasks: &TaskTracker, stop: &CancellationToken) {
-        let member = &self.inner;
-        let disconnects = &served.disconnects;
+    /// Spawns the heartbeat, the registry maintenance and the reaper. They run until `stop`, which should follow the
+    /// drain.
+    pub fn spawn_tasks(&self, server: ServerContext, tasks: &TaskTracker, stop: &CancellationToken) {
+        let inner = &self.inner;
+        let disconnects = &server.disconnects;
         disconnects.ids.set_node_id(self.node_id());
-        let (found, reapable) = watch::channel(ReapablePods::default());
-        let reaper = Reaper::new(member.clone(), disconnects.clone(), served.readiness.clone());
+        let (reapable_sender, reapable) = watch::channel(ReapablePods::default());
+        let reaper = Reaper::new(inner.clone(), disconnects.clone(), server.readiness.clone());
         tasks.spawn(reaper.run(reapable, stop.clone()));
-        let upkeep = RegistryMaintenance {
-            registry: member.registry.clone(),
+        let maintenance = RegistryMaintenance {
+            registry: inner.registry.clone(),
             disconnects: disconnects.clone(),
-            redis_state: member.redis.link_state(),
+            redis_state: inner.redis.link_state(),
         };
-        tasks.spawn(upkeep.run(stop.clone()));
-        let heartbeat = HeartbeatTask::new(member.clone(), served, found);
+        tasks.spawn(maintenance.run(stop.clone()));
+        let heartbeat = HeartbeatTask::new(inner.clone(), server, reapable_sender);
         tasks.spawn(heartbeat.run(stop.clone()));
     }
 
-    /// Gives the lease back, after the tasks have ended: nobody has to wait for it to lapse.
+    /// Flushes pending deletions and releases the lease. Called after the tasks have stopped, so that peers need not
+    /// wait for the lease to expire.
     pub async fn leave(&self) {
-        let leaving = async {
+        let release = async {
             self.inner.registry.flush_deletions().await?;
             self.inner.lease_store.release_lease(&self.inner.lease_id()).await
         };
-        match tokio::time::timeout(LEASE_RELEASE_TIMEOUT, leaving).await {
+        match tokio::time::timeout(LEASE_RELEASE_TIMEOUT, release).await {
             Ok(Ok(ReleaseOutcome::Freed)) => tracing::info!(pod = %self.inner.lease_id(), "left the cluster"),
-            Ok(Ok(ReleaseOutcome::Lapsed)) => tracing::warn!("left connections to the other pods"),
-            Ok(Ok(ReleaseOutcome::NotHeld)) => tracing::warn!("the lease was not held any more"),
-            Ok(Err(error)) => tracing::warn!(error = %errors::chain(&error), "the lease was not given back; it lapses"),
-            Err(_) => tracing::warn!("the lease was not given back in time; it lapses"),
+            Ok(Ok(ReleaseOutcome::Expired)) => tracing::warn!(
+                "left the cluster: lease expired with open connections; other pods run their $disconnect"
+            ),
+            Ok(Ok(ReleaseOutcome::NotHeld)) => tracing::warn!("left the cluster: the lease had already been lost"),
+            Ok(Err(error)) => {
+                tracing::warn!(error = %errors::chain(&error), "lease release failed; the lease expires by itself")
+            }
+            Err(_) => tracing::warn!("lease release timed out; the lease expires by itself"),
         }
     }
 }
@@ -193,17 +192,17 @@ impl ClusterInner {
     }
 }
 
-/// Claims a number, trying random ones.
-async fn claim_random_node_id(ledger: &LeaseStore, clock: &dyn Clock) -> Result<ClaimedLease, ClusterJoinError> {
+/// Claims the first free one of up to [`NODE_IDS_PER_ATTEMPT`] random node ids, in [`MAX_CLAIM_ATTEMPTS`] attempts.
+async fn claim_random_node_id(lease_store: &LeaseStore, clock: &dyn Clock) -> Result<ClaimedLease, ClusterJoinError> {
     for _ in 0..MAX_CLAIM_ATTEMPTS {
         let mut bytes = [0; NODE_IDS_PER_ATTEMPT * 2];
         getrandom::fill(&mut bytes)?;
-        let nodes: Vec<u16> = bytes
+        let candidates: Vec<u16> = bytes
             .chunks_exact(2)
             .map(|pair| u16::from_be_bytes([pair[0], pair[1]]))
-            .filter(|node| *node != 0)
+            .filter(|node_id| *node_id != 0)
             .collect();
-        if let Some(claimed) = ledger.claim_lease(&clock.fresh_id(), &clock.fresh_id(), &nodes).await? {
+        if let Some(claimed) = lease_store.claim_lease(&clock.fresh_id(), &clock.fresh_id(), &candidates).await? {
             return Ok(claimed);
         }
     }

@@ -1,9 +1,20 @@
-//! Everything that an operator may decide, parsed once and typed.
+//! Typed configuration, parsed once at start-up.
 //!
-//! Values come in layers, defaults < `twinway.toml` < environment < flags, from one table ([`keys`]) that is also the
-//! source of the flags, of `docs/CONFIGURATION.md` and of `twinway config print`. Invariant: a [`Config`] has passed
-//! every check, and all mistakes are reported together. This module alone reads the environment; it opens no socket and
-//! creates no file.
+//! Values come from four sources, each overriding the one before it: defaults, `twinway.toml`, environment, flags. The
+//! table of keys ([`keys`]) also generates the flags, `docs/CONFIGURATION.md` and the output of `twinway config print`.
+//! A [`Config`] has passed every check; all errors are reported together. No other module reads the environment; this
+//! one opens no socket and creates no file.
+//!
+//! ```
+//! use std::collections::BTreeMap;
+//!
+//! use shim::config::{FlagValues, load_config};
+//!
+//! let environment = BTreeMap::from([("PORT".to_owned(), "9000".to_owned())]);
+//! let loaded = load_config(&environment, &FlagValues::new([("mode", "embedded")]), None);
+//! assert_eq!(loaded.config?.server.listen.port(), 9_000);
+//! # Ok::<(), shim::config::ConfigError>(())
+//! ```
 
 mod build;
 mod file;
@@ -39,51 +50,41 @@ use crate::postgres::PostgresSettings;
 use crate::redis::RedisSettings;
 use crate::secret::Secret;
 
-/// Longest time that leaving the cluster takes after a drain: one second for background work, one for the bus, two for
-/// giving the lease back. [`DrainConfig::min_termination_grace`] includes it.
+/// Upper bound of the time that leaving the cluster takes after a drain: one second for background tasks, one for the
+/// bus, two for releasing the lease. [`DrainConfig::min_termination_grace`] includes it.
 pub const EXIT_ALLOWANCE: Duration = Duration::from_secs(4);
 
-/// Where the process runs.
+/// Deployment mode, `DEPLOYMENT_MODE`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DeploymentMode {
-    /// On AWS: API Gateway is the server.
+    /// AWS, where API Gateway is the server.
     Aws,
-    /// In a pod, with Redis behind it.
+    /// Pods of a cluster that share a Redis.
     Kubernetes,
-    /// On its own: one process, one data directory.
+    /// A single process with a data directory.
     Embedded,
 }
 
-/// The whole configuration, one struct per component.
+/// Complete configuration, one struct per component.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where the process runs.
     pub mode: DeploymentMode,
-    /// Listeners and their limits.
     pub server: ServerConfig,
-    /// The API that is played.
     pub api: ApiConfig,
-    /// How often it may be used.
     pub throttle: ThrottleConfig,
-    /// Each WebSocket.
     pub session: SessionConfig,
-    /// Where the handlers are.
     pub functions: FunctionsConfig,
-    /// Who may connect.
     pub auth: AuthConfig,
-    /// Who may sign requests.
+    /// Credentials accepted in signed requests.
     pub iam: IamCredentials,
-    /// What is kept.
     pub storage: StorageConfig,
-    /// How pods look after each other.
     pub cluster: ClusterConfig,
-    /// How the server stops.
     pub drain: DrainConfig,
-    /// What is logged, and how.
     pub logging: LoggingConfig,
-    /// The way to Redis; `None` when no address is given. Unused in embedded mode.
+    /// Redis connection settings; `None` if no address is set. Unused in embedded mode.
     pub redis: Option<RedisSettings>,
-    /// The way to PostgreSQL; `None` when no address is given. Unused unless messages are kept there.
+    /// PostgreSQL connection settings; `None` if no address is set. Unused unless [`StorageConfig::log`] is
+    /// [`LogStorage::Postgres`].
     pub postgres: Option<PostgresSettings>,
     /// Limits of the messaging application.
     pub limits: Limits,
@@ -92,237 +93,235 @@ pub struct Config {
 /// Listeners and their limits.
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
-    /// Sockets, HTTP API, `@connections`. Port 0 takes a free one.
+    /// Address of WebSockets, the HTTP API and `@connections`. Port 0 selects a free port.
     pub listen: SocketAddr,
-    /// Health, readiness and metrics; not for the outside.
+    /// Address of health, readiness and metrics; not to be exposed outside the cluster.
     pub ops_listen: SocketAddr,
-    /// How long a request's head may take, and how long a kept-alive connection may idle.
+    /// Timeout for receiving the headers of a request, and idle timeout of keep-alive HTTP connections.
     pub header_timeout: Duration,
-    /// How long a handshake may take from its head until the WebSocket is open.
+    /// Timeout of a handshake, from its headers until the WebSocket is open.
     pub handshake_timeout: Duration,
-    /// Most open sockets; beyond it a client is answered 503.
+    /// Maximum number of open connections; further handshakes are answered with 503.
     pub max_connections: usize,
-    /// `requestContext.domainName`; `None` takes it from the request's `Host`.
+    /// `requestContext.domainName`; `None` uses the request's `Host`.
     pub domain_name: Option<String>,
-    /// Whether `X-Forwarded-For` names the client: only behind a proxy that overwrites it.
+    /// Whether to read the client address from `X-Forwarded-For`: only safe behind a proxy that overwrites the header.
     pub trust_forwarded_for: bool,
-    /// How many handshakes the kernel queues.
+    /// Length of the kernel's accept queue.
     pub tcp_backlog: u32,
-    /// Who may use `@connections`.
+    /// Access to `@connections`.
     pub management: ManagementAccess,
 }
 
-/// Who may use `@connections`.
+/// Access to `@connections` on the traffic port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ManagementAccess {
-    /// Peers on a loopback address that are no proxy.
+    /// Requests from a loopback address that no proxy has forwarded.
     Loopback,
-    /// Everyone who reaches the port.
+    /// Every request.
     Open,
-    /// Callers whose signature holds and whose policy allows it.
+    /// Requests with a valid signature of a caller whose policy allows them.
     Iam,
-    /// Nobody.
+    /// No request.
     Off,
 }
 
-/// Which quotas are enforced.
+/// Quotas to enforce.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum QuotaProfile {
-    /// API Gateway's, to the letter.
+    /// API Gateway's quotas, exactly.
     Aws,
-    /// Lifted, with one warning per kind of what would fail on AWS.
+    /// No quotas; one warning is logged per quota that a client would exceed on AWS.
     Open,
 }
 
-/// In which order a connection's messages are handled.
+/// Order of message handling per connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MessageOrdering {
-    /// One at a time, in the order of arrival.
+    /// One message at a time, in the order of arrival.
     Connection,
-    /// Several at a time, as on AWS.
+    /// Several messages at a time, as on AWS.
     Concurrent,
 }
 
-/// The API that is played.
+/// Identity and behaviour of the emulated API.
 #[derive(Debug, Clone)]
 pub struct ApiConfig {
     /// `requestContext.apiId`.
     pub id: String,
     /// `requestContext.stage`, and the first segment of the URL.
     pub stage: String,
-    /// The region in ARNs.
+    /// Region in ARNs.
     pub region: String,
-    /// The account in ARNs: 12 digits.
+    /// Account id in ARNs: 12 digits.
     pub account_id: String,
-    /// Which quotas are enforced.
+    /// Quotas to enforce.
     pub profile: QuotaProfile,
-    /// In which order a connection's messages are handled.
+    /// Order of message handling per connection.
     pub ordering: MessageOrdering,
     /// `stageVariables` of every event.
     pub stage_variables: BTreeMap<String, String>,
-    /// Whether `$connect` needs an API key.
+    /// Whether `$connect` requires an API key.
     pub key_required: bool,
-    /// Where that key is read from.
+    /// Source of the client's API key.
     pub key_source: ApiKeySource,
-    /// The API keys of clients.
+    /// API keys of clients.
     pub keys: Vec<ClientKeyConfig>,
 }
 
-/// Each WebSocket.
+/// Queues, compression and timeouts of each WebSocket.
 #[derive(Debug, Clone)]
 pub struct SessionConfig {
-    /// What may wait for a slow reader, in bytes.
+    /// Capacity of a connection's outbox, in bytes.
     pub outbox_bytes: usize,
-    /// How many messages of a connection may wait for their handler before its socket is no longer read.
+    /// Maximum number of messages of a connection that wait for their handler; at this number the server stops reading
+    /// from the socket.
     pub inbound_queue: usize,
-    /// How many messages of a connection are handled at a time when the ordering is concurrent.
+    /// Maximum number of messages of a connection handled at a time with [`MessageOrdering::Concurrent`].
     pub in_flight: usize,
-    /// How permessage-deflate is offered.
+    /// Negotiation of permessage-deflate.
     pub compression: CompressionMode,
-    /// How long the closing handshake may take.
+    /// Timeout of the WebSocket closing handshake.
     pub close_timeout: Duration,
-    /// How long a write may make no progress before the connection is closed as slow.
+    /// Time without write progress after which a connection is closed as a slow consumer.
     pub stalled_write_timeout: Duration,
 }
 
-/// Where the keys of asymmetric tokens come from.
+/// Source of the JSON Web Key Set that verifies asymmetric tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JwksSource {
-    /// Fetched and refreshed from this `https://` address (`http://` for loopback).
+    /// An `https://` URL (`http://` for loopback), fetched and refreshed.
     Url(String),
-    /// A JWKS document, from the configuration or a file.
+    /// A JWKS document from the configuration or a file.
     Document(String),
 }
 
 /// A key that a backend presents as `X-Api-Key`.
 #[derive(Debug, Clone)]
 pub struct ApiKeyConfig {
-    /// The service's name, which readers see as the sender.
+    /// Name of the service; the sender of its messages.
     pub name: UserId,
-    /// Whose deployment it belongs to.
+    /// Tenant that the service may push to.
     pub tenant: TenantId,
-    /// The key.
     pub key: Secret,
 }
 
-/// Who may connect.
+/// Verification of tokens and API keys.
 #[derive(Debug, Clone)]
 pub struct AuthConfig {
-    /// The configured HS256 secret. `None` in embedded mode means the one in the data directory
+    /// Configured HS256 secret. `None` in embedded mode means the one in the data directory
     /// ([`signing_secret`](crate::embedded::secret::signing_secret)).
     pub secret: Option<Secret>,
-    /// Earlier secrets, whose tokens are still good.
+    /// Previous secrets whose tokens are still accepted.
     pub previous_secrets: Vec<Secret>,
     /// Keys of asymmetric tokens.
     pub jwks: Option<JwksSource>,
-    /// The `iss` that a token must have.
+    /// Required `iss` claim.
     pub issuer: Option<String>,
-    /// The `aud` that a token must have.
+    /// Required `aud` claim.
     pub audience: Option<String>,
-    /// How far clocks may be apart.
+    /// Accepted clock difference between issuer and server.
     pub leeway: Duration,
     /// API keys of backends.
     pub api_keys: Vec<ApiKeyConfig>,
 }
 
-/// Where messages are kept.
+/// Storage of the message log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogStorage {
     /// `messages.redb` in the data directory.
     File,
-    /// In memory, lost with the process.
+    /// Memory; lost at exit.
     Memory,
-    /// In the Redis of kubernetes mode.
+    /// The Redis of kubernetes mode.
     Redis,
-    /// In PostgreSQL.
     Postgres,
 }
 
-/// What is kept.
+/// Storage and retention of messages.
 #[derive(Debug, Clone)]
 pub struct StorageConfig {
-    /// The directory of everything that survives a restart.
+    /// Directory of the message log and the generated secret.
     pub data_dir: PathBuf,
-    /// Where messages are kept.
+    /// Storage of the message log.
     pub log: LogStorage,
-    /// Most entries per channel; the oldest go first.
+    /// Maximum number of messages retained per channel; the oldest are deleted first.
     pub retention_entries: u64,
-    /// Longest life of an entry.
+    /// Maximum age of a retained message.
     pub retention_age: Duration,
 }
 
-/// How pods look after each other.
+/// Leases of pods, and the reaper that runs `$disconnect` for dead pods.
 #[derive(Debug, Clone)]
 pub struct ClusterConfig {
-    /// How often a pod extends its lease and looks at the others'.
+    /// Interval at which a pod renews its lease and checks the leases of its peers.
     pub heartbeat: Duration,
-    /// How long a lease lasts without a heartbeat.
+    /// Duration of a lease without a heartbeat.
     pub lease: Duration,
-    /// Most `$disconnect`s per second that a pod runs for dead ones.
+    /// Maximum number of `$disconnect`s per second that a pod runs for dead pods.
     pub reap_rate: u32,
-    /// How many of them run at a time.
+    /// Maximum number of these `$disconnect`s that run concurrently.
     pub reap_concurrency: u32,
 }
 
-/// How the server stops.
+/// Drain of the connections at shutdown.
 #[derive(Debug, Clone)]
 pub struct DrainConfig {
-    /// How long it goes on accepting while it already says that it is not ready, until no load balancer sends more.
+    /// Time after SIGTERM during which the server still accepts connections while `/ready` answers 503.
     pub delay: Duration,
-    /// How many connections are told to reconnect at a time, at least.
+    /// Minimum number of connections that are asked to reconnect per batch.
     pub batch_size: usize,
-    /// How long between two waves.
+    /// Interval between two batches.
     pub batch_interval: Duration,
-    /// How long after the delay everything may take; what is left then is cut.
+    /// Timeout of the drain after `delay`; then the remaining connections are closed.
     pub grace: Duration,
-    /// The pod's `terminationGracePeriodSeconds`, when it was told.
+    /// `terminationGracePeriodSeconds` of the pod, if configured.
     pub termination_grace: Option<Duration>,
 }
 
 impl DrainConfig {
-    /// How many of so many connections are told at a time: as few as `wave_size` says, or as many more as it takes to have told
-    /// all of them within half of the grace.
+    /// Returns the batch size for this number of connections: `batch_size`, or more if all batches would otherwise not
+    /// fit into half of the grace.
     #[must_use]
     pub fn batch_size_for(&self, connections: usize) -> usize {
         let interval = self.batch_interval.max(Duration::from_millis(1));
         let intervals = (self.grace / 2).as_millis() / interval.as_millis();
-        let waves = usize::try_from(intervals).unwrap_or(usize::MAX).max(1);
-        self.batch_size.max(connections.div_ceil(waves))
+        let batches = usize::try_from(intervals).unwrap_or(usize::MAX).max(1);
+        self.batch_size.max(connections.div_ceil(batches))
     }
 
-    /// The least `terminationGracePeriodSeconds` of a pod with this configuration: delay, grace, and what leaving the cluster
-    /// takes after that, in whole seconds.
+    /// Returns the minimum `terminationGracePeriodSeconds` of a pod with this configuration: delay, grace and
+    /// [`EXIT_ALLOWANCE`], rounded up to whole seconds.
     #[must_use]
     pub fn min_termination_grace(&self) -> Duration {
-        let least = self.delay + self.grace + EXIT_ALLOWANCE;
-        Duration::from_secs(least.as_secs() + u64::from(least.subsec_nanos() > 0))
+        let minimum = self.delay + self.grace + EXIT_ALLOWANCE;
+        Duration::from_secs(minimum.as_secs() + u64::from(minimum.subsec_nanos() > 0))
     }
 }
 
-/// How log lines look.
+/// Format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
-    /// Readable on a terminal, JSON otherwise.
+    /// [`Pretty`](Self::Pretty) on a terminal, otherwise [`Json`](Self::Json).
     Auto,
     /// One JSON object per line.
     Json,
-    /// For people.
+    /// Human-readable lines.
     Pretty,
 }
 
-/// What is logged, and how.
+/// Format and filter of log lines.
 #[derive(Debug, Clone)]
 pub struct LoggingConfig {
-    /// How log lines look.
     pub format: LogFormat,
-    /// Directives as `RUST_LOG` has them.
+    /// Directives in the syntax of `RUST_LOG`.
     pub filter: String,
 }
 
-/// Every mistake that was found, one per line.
+/// All errors of a configuration, displayed one per line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct ConfigError {
-    /// What is wrong, each with its key, where the value came from, and what would be right.
+    /// One text per error, with the key, the source of the value, and the expected form.
     pub errors: Vec<String>,
 }
 
@@ -330,12 +329,12 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.errors.len();
         write!(f, "the configuration has {count} error{}:", if count == 1 { "" } else { "s" })?;
-        self.errors.iter().try_for_each(|mistake| write!(f, "\n  - {mistake}"))
+        self.errors.iter().try_for_each(|error| write!(f, "\n  - {error}"))
     }
 }
 
 impl DeploymentMode {
-    /// The word for it in `DEPLOYMENT_MODE`.
+    /// Returns the value of `DEPLOYMENT_MODE` that selects this mode.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -347,28 +346,29 @@ impl DeploymentMode {
 }
 
 impl Config {
-    /// Whether this process can serve with it.
+    /// Checks that this process can serve with the configuration.
     ///
     /// # Errors
-    /// [`ConfigError`] that says what to do instead.
+    /// [`ConfigError`] in `aws` mode, and in `kubernetes` mode without a Redis address.
     pub fn check_servable(&self) -> Result<(), ConfigError> {
-        let mistake = match self.mode {
+        let error = match self.mode {
             DeploymentMode::Embedded => return Ok(()),
             DeploymentMode::Aws => {
-                "DEPLOYMENT_MODE is aws: in this mode API Gateway is the server and the handlers run as Lambda functions; \
-                 set DEPLOYMENT_MODE=embedded to serve from this process"
+                "DEPLOYMENT_MODE is aws: in this mode API Gateway is the server and the handlers run as Lambda \
+                 functions; set DEPLOYMENT_MODE=embedded to serve from this process"
             }
             DeploymentMode::Kubernetes if self.redis.is_some() => return Ok(()),
             DeploymentMode::Kubernetes => {
-                "DEPLOYMENT_MODE is kubernetes, which requires a Redis shared by all pods, but redis.url is not set; set REDIS_URL (or \
-                 REDIS_URL_FILE), or set DEPLOYMENT_MODE=embedded and run exactly one replica with a volume mounted at \
-                 storage.data_dir"
+                "DEPLOYMENT_MODE is kubernetes, which requires a Redis shared by all pods, but redis.url is not set; \
+                 set REDIS_URL (or REDIS_URL_FILE), or set DEPLOYMENT_MODE=embedded and run exactly one replica with a \
+                 volume mounted at storage.data_dir"
             }
         };
-        Err(ConfigError { errors: vec![mistake.to_owned()] })
+        Err(ConfigError { errors: vec![error.to_owned()] })
     }
 
-    /// A configuration for tests: embedded defaults, free ports on loopback, messages in memory, no delays, a fixed secret.
+    /// Returns a configuration for tests: embedded defaults, free ports on loopback, messages in memory, no interval
+    /// between drain batches, a fixed secret.
     #[must_use]
     pub fn for_tests() -> Self {
         let flags = FlagValues::new([
@@ -380,7 +380,7 @@ impl Config {
         ]);
         let environment =
             BTreeMap::from([("TWINWAY_AUTH_SECRET".to_owned(), "a-secret-for-tests-of-32-bytes!!".to_owned())]);
-        load_config(&environment, &flags, None).config.expect("the test configuration is a valid one")
+        load_config(&environment, &flags, None).config.expect("the configuration for tests is valid")
     }
 }
 

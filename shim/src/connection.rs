@@ -1,12 +1,12 @@
-//! One open connection: its identity, its outbox and its socket.
+//! An open WebSocket connection: its identity, its outbox and its socket.
 //!
 //! ```text
-//! push ────── outbox ──▶ wakes the session ──▶ Transport::write ──▶ socket
-//! enqueue ─── outbox ──▶ the caller flushes: write_through ──▶ the same socket, under the same lock
+//! push ────── outbox ──▶ wakes the session task ──▶ Transport::flush_outbox ──▶ socket
+//! enqueue ─── outbox ──▶ the caller flushes: Connection::try_flush ──▶ the same socket, under the same lock
 //! ```
 //! This is a ground layer: sessions, delivery, the bus and the management API are built on it, and it imports none of
-//! them. [`Connection`] owns both halves: [`Outbox`] queues frames by priority within a byte limit, [`Transport`] writes
-//! them without waiting. Only the session task waits.
+//! them. [`Connection`] owns both halves: [`Outbox`] queues frames by priority within a byte limit, [`Transport`]
+//! writes them without blocking. Only the session task waits for the socket.
 
 mod ids;
 mod index;
@@ -38,24 +38,24 @@ use handlers::ports::{Priority, Timestamp};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// An open connection, as everyone but its session sees it: an id, facts that never change, an outbox, and the way to write it
-/// to the socket without waiting.
+/// An open connection, shared by its session and every sender: an id, immutable facts, an outbox, and a non-blocking
+/// flush of the outbox to the socket.
 pub struct Connection {
-    /// The connection's id.
+    /// The connection id, as in the `connectionId` of its events.
     pub id: GatewayId,
-    /// What its events have in common.
+    /// The fields that all events of the connection share.
     pub facts: Arc<ConnectionFacts>,
-    /// What the application's delivery keeps for the connection. The gateway does not look into it.
+    /// State that the application's delivery attaches to the connection. Opaque to the gateway.
     membership: OnceLock<Box<dyn Any + Send + Sync>>,
     outbox: Outbox,
     transport: Mutex<Option<Transport>>,
     opened_at: (Timestamp, Instant),
-    /// When a message last went either way, in microseconds since it opened.
+    /// Time of the last message in either direction, in microseconds since the connection opened.
     last_active_micros: AtomicU64,
 }
 
 impl Connection {
-    /// A handle whose outbox holds at most `outbox_bytes`.
+    /// Creates a connection whose outbox holds at most `outbox_bytes`. It has no socket until its session starts.
     pub fn new(facts: Arc<ConnectionFacts>, outbox_bytes: usize, now: Timestamp) -> Self {
         Self {
             id: facts.connection_id,
@@ -68,78 +68,79 @@ impl Connection {
         }
     }
 
-    /// Sets what the application's delivery keeps for the connection. The first one stays.
+    /// Attaches the state of the application's delivery. Only the first call has an effect.
     pub fn set_membership<M: Any + Send + Sync>(&self, membership: M) {
         let _ = self.membership.set(Box::new(membership));
     }
 
-    /// Returns what the application's delivery keeps for the connection, if that is an `M`.
+    /// Returns the state that the application's delivery attached, if it is an `M`.
     pub fn membership<M: Any>(&self) -> Option<&M> {
         self.membership.get()?.downcast_ref()
     }
 
-    /// Puts a frame in line. Never blocks.
-    pub fn push(&self, priority: Priority, queued: OutboundFrame) -> EnqueueOutcome {
-        self.outbox.push(priority, queued)
+    /// Queues a frame and wakes the session. Never blocks.
+    pub fn push(&self, priority: Priority, frame: OutboundFrame) -> EnqueueOutcome {
+        self.outbox.push(priority, frame)
     }
 
-    /// Whether a frame of this many bytes fits without anything being shed for it.
+    /// Returns whether a frame of `bytes` bytes fits without dropping other frames.
     pub fn has_capacity(&self, bytes: usize) -> bool {
         self.outbox.has_capacity(bytes)
     }
 
-    /// Waits until a frame of this many bytes fits: the way for a handler that sends its own connection more than an
-    /// outbox holds. Ends as well when the connection does.
+    /// Waits until a frame of `bytes` bytes fits, or the connection closes. Provides backpressure for a handler that
+    /// sends its own connection more than the outbox holds.
     pub async fn wait_for_capacity(&self, bytes: usize) {
         self.outbox.wait_for_capacity(bytes).await;
     }
 
-    /// Asks the session to end. The first cause stays.
+    /// Requests that the session close the connection. Only the first cause has an effect.
     pub fn close(&self, cause: CloseCause) {
         self.outbox.close(cause);
     }
 
-    /// Whether it was asked to end, so that it is gone for everyone although its session may not have noticed yet.
+    /// Returns whether a close was requested. Senders treat such a connection as gone, even if its session is still
+    /// running.
     pub fn is_closing(&self) -> bool {
         self.outbox.is_closing()
     }
 
-    /// When a message last went either way.
+    /// Returns the wall-clock time of the last message in either direction.
     pub fn last_active(&self) -> Timestamp {
         let millis = self.last_active_micros.load(Ordering::Relaxed) / 1_000;
         Timestamp(self.opened_at.0.0.saturating_add_unsigned(millis))
     }
 
-    /// The same moment on the clock that nobody sets.
+    /// Returns the time of the last message in either direction, on the monotonic clock.
     pub fn last_active_instant(&self) -> Instant {
         self.opened_at.1 + Duration::from_micros(self.last_active_micros.load(Ordering::Relaxed))
     }
 
-    /// Notes that a message went either way. The latest moment stays, in whatever order the session and others tell theirs.
+    /// Records a message in either direction at `now`. Concurrent calls keep the latest time.
     pub fn record_activity(&self, now: Instant) {
         let micros = now.saturating_duration_since(self.opened_at.1).as_micros();
-        // 64 bits last for half a million years.
+        // 64 bits of microseconds last for half a million years.
         self.last_active_micros.fetch_max(u64::try_from(micros).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// Queues a frame like [`Connection::push`], without waking the session. On [`Enqueued::NeedsFlush`] the caller must call
-    /// [`Connection::write_through`] or [`Connection::wake_session`].
-    pub fn enqueue(&self, priority: Priority, queued: OutboundFrame) -> Enqueued {
-        self.outbox.enqueue(priority, queued)
+    /// Queues a frame like [`Connection::push`], but without waking the session. On [`Enqueued::NeedsFlush`] the caller
+    /// must call [`Connection::try_flush`] or [`Connection::wake_session`].
+    pub fn enqueue(&self, priority: Priority, frame: OutboundFrame) -> Enqueued {
+        self.outbox.enqueue(priority, frame)
     }
 
-    /// Has the session write what is in line.
+    /// Wakes the session so that it flushes the outbox.
     pub fn wake_session(&self) {
         self.outbox.wake_session();
     }
 
-    /// Writes what is in line, as far as the client takes it, and returns how many frames that were. What it cannot do
-    /// without waiting it leaves to the session. It uses up one operation of the calling task's budget
-    /// (`tokio::task::coop`), or a few. Nothing is written before the session has begun, or when it has ended.
+    /// Writes queued frames to the socket until it would block, and returns the number of frames written. Anything that
+    /// would block is left to the session. Consumes one or a few operations of the calling task's budget
+    /// (`tokio::task::coop`). Writes nothing before the session has started or after it has ended.
     pub fn try_flush(&self, now: Instant) -> u64 {
         self.outbox.flush_started();
         let Some(mut transport) = self.transport.try_lock() else {
-            // The session has its turn and may be past its outbox.
+            // The session holds the lock and may already have drained the outbox.
             self.wake_session();
             return 0;
         };
@@ -151,12 +152,12 @@ impl Connection {
         sent
     }
 
-    /// The socket, while the session lasts. What is put in line is written under this lock.
+    /// The socket, while the session runs. Every drain of the outbox holds this lock, which keeps frames in order.
     pub(crate) const fn transport(&self) -> &Mutex<Option<Transport>> {
         &self.transport
     }
 
-    /// The outbox, for the session.
+    /// Returns the outbox, for the session.
     pub(crate) const fn outbox(&self) -> &Outbox {
         &self.outbox
     }

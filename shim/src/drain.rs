@@ -1,11 +1,11 @@
-//! Leaving without losing anything: SIGTERM to exit.
+//! Connection drain of a graceful shutdown, from SIGTERM to exit.
 //!
 //! ```text
-//! not ready ── delay ── stop accepting ── waves: "reconnect" + close 1012 ── $disconnects run ── exit
-//!              (the load balancer notices)   (jitter: clients come back spread out)   (at most `grace`)
+//! not ready ── delay ── stop accepting ── batches: "reconnect" + close 1012 ── $disconnects run ── exit
+//!              (load balancer reacts)     (clients reconnect spread out)       (at most `grace`)
 //! ```
-//! Invariant: what a client had sent before its close frame is handled, and every connection's `$disconnect` runs, as long
-//! as `grace` allows; the caller learns whether it did.
+//! Messages that a client sent before its close frame are handled, and the `$disconnect` of every connection runs,
+//! within `grace`. [`DrainOutcome`] reports whether the time was sufficient.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -19,36 +19,36 @@ use crate::config::DrainConfig;
 use crate::connection::{ClientNotices, Connection, ConnectionIndex, OutboundFrame};
 use crate::readiness::{Readiness, ReadinessState};
 
-/// How often a wave is looked at that has not left.
+/// Interval at which the progress of a batch is checked.
 const BATCH_POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// How a drain ended.
+/// Result of a drain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DrainOutcome {
-    /// Every connection's `$disconnect` ran.
+    /// The `$disconnect` of every connection has run.
     Complete,
-    /// Time ran out with this many connections or handlers left.
+    /// The grace period ended with this many tasks of connections or handlers left.
     Abandoned(usize),
 }
 
-/// How the connections of a process are sent away.
+/// Drain of the connections of a process.
 #[derive(Clone)]
 pub struct ConnectionDrain {
-    /// In which waves, and for how long.
+    /// Batches and time limits.
     pub config: DrainConfig,
     /// The open connections.
     pub connections: ConnectionIndex,
-    /// The application's frames; without them a client sees the close code alone.
+    /// The application's notices; without them a client receives only the close code.
     pub notices: Option<Arc<dyn ClientNotices>>,
-    /// Every task that belongs to a connection.
+    /// Tracker of every task that belongs to a connection.
     pub tasks: TaskTracker,
 }
 
 impl ConnectionDrain {
-    /// Sends everyone away and waits for what is still running.
+    /// Closes all connections and waits for their handlers and `$disconnect`, within the grace period.
     pub async fn run(&self, readiness: &Readiness, stop_accepting: &CancellationToken) -> DrainOutcome {
         readiness.set_state(ReadinessState::Draining);
-        tracing::info!(connections = self.connections.len(), "draining");
+        tracing::info!(connections = self.connections.len(), "drain started");
         tokio::time::sleep(self.config.delay).await;
         stop_accepting.cancel();
         let finished = tokio::time::timeout(self.config.grace, async {
@@ -62,48 +62,50 @@ impl ConnectionDrain {
         }
     }
 
-    /// Tells connections in waves to reconnect, again until none is left: a handshake may end while the waves are under way.
+    /// Asks all connections to reconnect, in batches. Repeats until none is left, because a handshake may complete
+    /// during the drain.
     async fn reconnect_all(&self) {
         loop {
-            let handles = self.connections.all_connections();
-            if handles.is_empty() {
+            let connections = self.connections.all_connections();
+            if connections.is_empty() {
                 return;
             }
-            self.reconnect_in_batches(handles).await;
+            self.reconnect_in_batches(connections).await;
         }
     }
 
-    /// Tells these connections to reconnect, in waves. The next one goes when its time has come and half of the last has
-    /// left, `$disconnect` included: what makes that slow (Redis, the disk, the CPU) also makes slow the servers that take
-    /// clients in, and sending more of them would only add to it. Half of the grace may be spent on such waiting, so that
-    /// all are sent in time.
-    pub(crate) async fn reconnect_in_batches(&self, handles: Vec<Arc<Connection>>) {
-        let size = self.config.batch_size_for(handles.len()).max(1);
-        let waves = u32::try_from(handles.len().div_ceil(size)).unwrap_or(u32::MAX).max(1);
-        let patience = (self.config.grace / 2 / waves).saturating_sub(self.config.batch_interval);
-        let mut rest = handles.into_iter();
+    /// Asks these connections to reconnect, in batches. The next batch starts after `batch_interval` and once half of
+    /// the previous batch has closed, including `$disconnect`: if that is slow (Redis, disk, CPU), the servers that
+    /// accept the clients are slow as well, and more clients would increase their load. These waits take at most half
+    /// of the grace period in total, so that the last batch starts in time.
+    pub(crate) async fn reconnect_in_batches(&self, connections: Vec<Arc<Connection>>) {
+        let size = self.config.batch_size_for(connections.len()).max(1);
+        let batches = u32::try_from(connections.len().div_ceil(size)).unwrap_or(u32::MAX).max(1);
+        let max_wait = (self.config.grace / 2 / batches).saturating_sub(self.config.batch_interval);
+        let mut rest = connections.into_iter();
         while rest.len() > 0 {
-            let leaving: Vec<Weak<Connection>> =
-                rest.by_ref().take(size).map(|handle| self.request_reconnect(&handle)).collect();
+            let batch: Vec<Weak<Connection>> =
+                rest.by_ref().take(size).map(|connection| self.request_reconnect(&connection)).collect();
             tokio::time::sleep(self.config.batch_interval).await;
-            let _ = tokio::time::timeout(patience, wait_half_closed(&leaving)).await;
+            let _ = tokio::time::timeout(max_wait, wait_half_closed(&batch)).await;
         }
     }
 
-    /// Tells one connection, and returns what shows when it has left.
-    fn request_reconnect(&self, handle: &Arc<Connection>) -> Weak<Connection> {
+    /// Asks one connection to reconnect and closes it. The returned reference becomes dangling when its session has
+    /// ended.
+    fn request_reconnect(&self, connection: &Arc<Connection>) -> Weak<Connection> {
         let reconnect = self.notices.as_ref().and_then(|notices| notices.reconnect(self.config.batch_interval));
         if let Some(text) = reconnect {
-            handle.push(Priority::Control, OutboundFrame { text: text.into(), placement: None });
+            connection.push(Priority::Control, OutboundFrame { text: text.into(), placement: None });
         }
-        handle.close(CloseCause::ServiceRestart);
-        Arc::downgrade(handle)
+        connection.close(CloseCause::ServiceRestart);
+        Arc::downgrade(connection)
     }
 }
 
-/// A session holds its handle until its `$disconnect` has run.
-async fn wait_half_closed(leaving: &[Weak<Connection>]) {
-    while leaving.iter().filter(|handle| handle.strong_count() > 0).count() * 2 > leaving.len() {
+/// Waits until half of the batch has closed. A session holds its [`Connection`] until its `$disconnect` has run.
+async fn wait_half_closed(batch: &[Weak<Connection>]) {
+    while batch.iter().filter(|connection| connection.strong_count() > 0).count() * 2 > batch.len() {
         tokio::time::sleep(BATCH_POLL_INTERVAL).await;
     }
 }

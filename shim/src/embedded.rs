@@ -1,7 +1,6 @@
-//! What makes one process enough: a message log in a local file, and a secret made at first start.
+//! Storage of embedded mode: a message log in a local file, and a signing secret generated at the first start.
 //!
-//! Everything lives in one data directory, which one process at a time owns. Connections need nothing here: in embedded
-//! mode they live in memory.
+//! Both are stored in one data directory, which one process at a time locks. Connections are kept in memory only.
 
 pub mod data_dir;
 pub mod log;

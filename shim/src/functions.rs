@@ -1,7 +1,8 @@
-//! What answers an API's events: the functions behind its routes.
+//! Functions of an API: the integrations that handle its events.
 //!
-//! The gateway hands over an event and gets a future. In-process functions take the public event types by value, with no
-//! JSON in between; other kinds serialise the same event. A function that fails or panics costs its event and nothing else.
+//! An invocation takes an event and returns a future. In-process functions receive the public event types by value,
+//! without JSON; external functions receive the same event serialised. A function that fails or panics affects only its
+//! own event.
 
 pub(crate) mod lambda;
 mod messaging;
@@ -24,56 +25,56 @@ pub use self::lambda::LambdaFunctions;
 pub use self::messaging::MessagingFunctions;
 pub use self::notices::MessagingNotices;
 
-/// What a handler answered.
+/// Result of a handler invocation.
 pub type IntegrationResult = Result<IntegrationReply, IntegrationError>;
-/// What an authorizer answered.
+/// Result of an authorizer invocation.
 pub type AuthorizerResult = Result<ApiGatewayCustomAuthorizerResponse, AuthorizerInvocationError>;
 
-/// The functions behind one API. Each method makes what it needs of the event at once and returns a future that is free of
-/// it, so that the future can outlive the connection.
+/// Port to the functions of one API. Each method reads the event before it returns; the returned future does not borrow
+/// from it and may outlive the connection.
 pub trait ApiFunctions: Send + Sync {
-    /// Decides about a connection.
+    /// Invokes the authorizer of a handshake.
     fn invoke_authorizer(&self, event: AuthorizerEvent<'_>) -> BoxFuture<'static, AuthorizerResult>;
 
-    /// Answers `$connect`.
+    /// Invokes `$connect`.
     fn invoke_connect(&self, event: ConnectEvent<'_>) -> BoxFuture<'static, IntegrationResult>;
 
-    /// Answers a message. The hot path.
+    /// Invokes the route of a message. This is the hot path.
     fn invoke_message(&self, event: MessageEvent<'_>) -> BoxFuture<'static, IntegrationResult>;
 
-    /// Answers `$disconnect`; what it answers is ignored.
+    /// Invokes `$disconnect`. The reply is ignored.
     fn invoke_disconnect(&self, event: DisconnectEvent<'_>) -> BoxFuture<'static, IntegrationResult>;
 }
 
-/// An API, the functions behind its routes, and the clock that stamps their events.
+/// An API, the functions of its routes, and the clock for the times of events.
 #[derive(Clone)]
 pub struct ApiIntegration {
-    /// Its routes, stage, quotas.
+    /// Definition of the API: routes, stage, quotas.
     pub api: Arc<WebSocketApi>,
-    /// What answers its events.
+    /// The functions that handle its events.
     pub functions: Arc<dyn ApiFunctions>,
-    /// Wall-clock time.
+    /// Wall clock.
     pub clock: Arc<dyn Clock>,
 }
 
-/// Runs an in-process handler so that a panic becomes a function error, as a crashed function is on Lambda.
+/// Converts a panic of an in-process handler into a function error, like a crash of a Lambda function.
 pub fn catch_panics<F>(function: &'static str, handler: F) -> BoxFuture<'static, IntegrationResult>
 where
     F: Future<Output = IntegrationResult> + Send + 'static,
 {
     Box::pin(AssertUnwindSafe(handler).catch_unwind().map(move |outcome| {
         outcome.unwrap_or_else(|panic| {
-            tracing::error!(function, panic = panic_text(&*panic), "a handler panicked");
+            tracing::error!(function, panic = panic_message(&*panic), "handler panicked");
             Err(IntegrationError::Function)
         })
     }))
 }
 
-/// The text of a panic that has one. Panics of handlers are programming errors and carry no client data.
-pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
+/// Returns the message of a panic. Panics of handlers are programming errors, whose messages contain no client data.
+pub fn panic_message(panic: &(dyn Any + Send)) -> &str {
     panic
         .downcast_ref::<&'static str>()
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("without a text")
+        .unwrap_or("no panic message")
 }

@@ -1,9 +1,11 @@
-//! Delivery of the messaging application to the connections of this process.
+//! Ordered delivery of messages to the connections of this process.
 //!
-//! [`ChannelDelivery`] is the application's [`Delivery`] wherever this process owns the sockets: groups of connections
-//! (`index`), fan-out to many (`wave`), the order of each channel (`order`), and the other pods (`neighbours`). It is
-//! notified of connections that open and end ([`ConnectionObserver`]); APIs whose functions are not ours do without it.
-//! Nothing here waits for a receiver, and no lock is held across an await.
+//! [`ChannelDelivery`] implements the application's [`Delivery`] port: groups of connections (`connection_groups`),
+//! fan-out to many connections (`fan_out`), the order of each channel (`order`), and the other pods (`peers`). It
+//! observes the connections that open and close ([`ConnectionObserver`]). APIs with external functions do not use it.
+//!
+//! Fan-out never waits for a receiver; only a delivery to a single connection waits, within a limit, for room in its
+//! outbox. No lock is held across an await.
 
 mod connection_groups;
 mod fan_out;
@@ -38,13 +40,13 @@ pub use self::peers::PeerRouter;
 use crate::connection::{Connection, ConnectionIndex, ConnectionObserver, OutboundFrame};
 use crate::metrics::DeliveryMetrics;
 
-/// Most holes that are filled from the log at a time, so that a lost bus does not become a storm on the log.
+/// Maximum number of concurrent backfills, so that an outage of the bus does not overload the log.
 const MAX_CONCURRENT_BACKFILLS: usize = 32;
 
-/// How long a delivery to one connection waits for room in its outbox.
+/// Maximum time that a delivery to one connection waits for room in its outbox.
 const OUTBOX_CAPACITY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Ordered delivery to the connections of this process. Clones share it.
+/// Ordered delivery to the connections of this process. Clones share the state.
 #[derive(Clone)]
 pub struct ChannelDelivery {
     shared: Arc<HubState>,
@@ -62,7 +64,7 @@ struct HubState {
 }
 
 impl ChannelDelivery {
-    /// Delivers to the connections of `connections`, filling holes from `log` on tasks of `tasks`.
+    /// Creates the delivery to `connections`. Missing ranges are read from `log`, on tasks of `tasks`.
     pub fn new(
         connections: ConnectionIndex,
         log: Arc<dyn MessageLog>,
@@ -82,7 +84,7 @@ impl ChannelDelivery {
         Self { shared: Arc::new(shared) }
     }
 
-    /// The open connections.
+    /// Returns the index of open connections.
     #[must_use]
     pub fn connections(&self) -> &ConnectionIndex {
         &self.shared.connections
@@ -92,11 +94,12 @@ impl ChannelDelivery {
         self.shared.connections.find(gateway::id::parse_gateway_id(id.as_str()).ok()?)
     }
 
-    /// Slows a handler down that sends one connection more than its outbox holds, as a resume may. A connection that
-    /// does not read for so long is closed by the push that follows.
+    /// Waits until the outbox of a connection has room for `bytes` bytes: backpressure for a handler that sends more
+    /// than the outbox holds, such as a resume. After [`OUTBOX_CAPACITY_TIMEOUT`] the caller pushes anyway, which
+    /// closes the connection as too slow.
     async fn wait_for_capacity(&self, id: &ConnectionId, bytes: usize) {
-        if let Some(handle) = self.find_by_connection_id(id) {
-            let _ = tokio::time::timeout(OUTBOX_CAPACITY_TIMEOUT, handle.wait_for_capacity(bytes)).await;
+        if let Some(connection) = self.find_by_connection_id(id) {
+            let _ = tokio::time::timeout(OUTBOX_CAPACITY_TIMEOUT, connection.wait_for_capacity(bytes)).await;
         }
     }
 
@@ -107,18 +110,18 @@ impl ChannelDelivery {
         }
     }
 
-    /// Passes a frame without a place on at once.
-    fn fan_out(&self, audience: &Audience, priority: Priority, queued: &OutboundFrame) -> DeliveryOutcome {
-        let mut wave = FanOut::new(self);
+    /// Sends a frame to an audience at once, outside of the order of any channel.
+    fn send_unordered(&self, audience: &Audience, priority: Priority, frame: &OutboundFrame) -> DeliveryOutcome {
+        let mut fan_out = FanOut::new(self);
         match audience.resolve() {
             ResolvedAudience::Connection(id) => match self.find_by_connection_id(&id) {
-                Some(handle) => wave.send_to(&handle, priority, queued.clone()),
+                Some(connection) => fan_out.send_to(&connection, priority, frame.clone()),
                 None => DeliveryOutcome::ConnectionGone,
             },
             ResolvedAudience::Groups(groups) => {
                 let mut reached = 0;
-                self.shared.connection_groups.for_each_member(&groups, |handle| {
-                    wave.send_to(handle, priority, queued.clone());
+                self.shared.connection_groups.for_each_member(&groups, |connection| {
+                    fan_out.send_to(connection, priority, frame.clone());
                     reached += 1;
                 });
                 DeliveryOutcome::Delivered(Some(reached))
@@ -140,8 +143,8 @@ impl ConnectionObserver for ChannelDelivery {
         let Some(membership) = Membership::of(connection) else { return };
         let identity = &membership.identity;
         self.shared.connection_groups.remove_from_groups(identity.groups(), connection.id);
-        let joined = std::mem::take(&mut *membership.joined.lock());
-        self.leave_channels(connection.id, &joined);
+        let joined_channels = std::mem::take(&mut *membership.joined_channels.lock());
+        self.leave_channels(connection.id, &joined_channels);
         for name in [ChannelName::Conversation(identity.user.clone()), ChannelName::Everyone] {
             self.remove_delivery_mark(connection.id, &name.in_tenant(identity.tenant.clone()));
         }
@@ -174,8 +177,8 @@ impl Delivery for ChannelDelivery {
                 if let Audience::Connection(id) = audience {
                     self.wait_for_capacity(id, text.len()).await;
                 }
-                let queued = OutboundFrame { text: text.into(), placement: placement.map(Arc::new) };
-                self.fan_out(audience, outgoing.priority, &queued)
+                let frame = OutboundFrame { text: text.into(), placement: placement.map(Arc::new) };
+                self.send_unordered(audience, outgoing.priority, &frame)
             }
         })
     }
@@ -185,17 +188,20 @@ impl Delivery for ChannelDelivery {
         connection: &ConnectionId,
         channels: &[Channel],
     ) -> Result<DeliveryOutcome, DeliveryError> {
-        let Some(handle) = self.find_by_connection_id(connection) else { return Ok(DeliveryOutcome::ConnectionGone) };
-        let Some(membership) = Membership::of(&handle) else { return Ok(DeliveryOutcome::ConnectionGone) };
+        let Some(connection) = self.find_by_connection_id(connection) else {
+            return Ok(DeliveryOutcome::ConnectionGone);
+        };
+        let Some(membership) = Membership::of(&connection) else { return Ok(DeliveryOutcome::ConnectionGone) };
         for channel in channels {
-            self.lock_channel(channel).sequence.pause_delivery(handle.id);
-            if channel.name.requires_join() && self.shared.connection_groups.join_channel(channel, &handle) {
-                membership.joined.lock().push(channel.clone());
+            self.lock_channel(channel).order.pause_delivery(connection.id);
+            if channel.name.requires_join() && self.shared.connection_groups.join_channel(channel, &connection) {
+                membership.joined_channels.lock().push(channel.clone());
             }
         }
-        // The session may have ended between the look-up and the last join: its own cleaning came too early then.
-        if self.shared.connections.find(handle.id).is_none() {
-            self.leave_channels(handle.id, channels);
+        // The connection may have closed between the look-up and the last join, after `closed` removed it from its
+        // channels.
+        if self.shared.connections.find(connection.id).is_none() {
+            self.leave_channels(connection.id, channels);
             return Ok(DeliveryOutcome::ConnectionGone);
         }
         Ok(DeliveryOutcome::Delivered(Some(1)))
@@ -207,8 +213,8 @@ impl Delivery for ChannelDelivery {
         channel: &Channel,
         through: &Position,
     ) -> Result<ResumeOutcome, DeliveryError> {
-        let Some(handle) = self.find_by_connection_id(connection) else { return Ok(ResumeOutcome::Live) };
-        Ok(self.resume_in_epoch(handle.id, channel, &mut self.lock_channel(channel), through))
+        let Some(connection) = self.find_by_connection_id(connection) else { return Ok(ResumeOutcome::Live) };
+        Ok(self.resume_in_epoch(connection.id, channel, &mut self.lock_channel(channel), through))
     }
 
     async fn detach_channels(
@@ -216,11 +222,13 @@ impl Delivery for ChannelDelivery {
         connection: &ConnectionId,
         channels: &[Channel],
     ) -> Result<DeliveryOutcome, DeliveryError> {
-        let Some(handle) = self.find_by_connection_id(connection) else { return Ok(DeliveryOutcome::ConnectionGone) };
-        if let Some(membership) = Membership::of(&handle) {
-            membership.joined.lock().retain(|joined| !channels.contains(joined));
+        let Some(connection) = self.find_by_connection_id(connection) else {
+            return Ok(DeliveryOutcome::ConnectionGone);
+        };
+        if let Some(membership) = Membership::of(&connection) {
+            membership.joined_channels.lock().retain(|joined| !channels.contains(joined));
         }
-        self.leave_channels(handle.id, channels);
+        self.leave_channels(connection.id, channels);
         Ok(DeliveryOutcome::Delivered(Some(1)))
     }
 
@@ -229,8 +237,10 @@ impl Delivery for ChannelDelivery {
         connection: &ConnectionId,
         reason: CloseReason,
     ) -> Result<DeliveryOutcome, DeliveryError> {
-        let Some(handle) = self.find_by_connection_id(connection) else { return Ok(DeliveryOutcome::ConnectionGone) };
-        handle.close(match reason {
+        let Some(connection) = self.find_by_connection_id(connection) else {
+            return Ok(DeliveryOutcome::ConnectionGone);
+        };
+        connection.close(match reason {
             CloseReason::Kicked => CloseCause::Kicked,
             CloseReason::TokenExpired => CloseCause::TokenExpired,
         });

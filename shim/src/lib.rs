@@ -1,8 +1,26 @@
-//! API Gateway for everywhere else.
+//! WebSocket server that emulates API Gateway outside AWS.
 //!
-//! The shim owns the sockets, turns what happens on them into API Gateway events, hands those to the handlers, and maps
-//! their answers back. What API Gateway *does* is in the `gateway` crate, what the application does in `handlers`; here is
-//! what moves bytes: server, sessions, hub, storage, operations.
+//! The shim owns the sockets, converts their input into API Gateway events, invokes the handlers with them, and sends
+//! the replies. The `gateway` crate defines the behaviour of API Gateway, `handlers` contains the messaging application,
+//! and this crate the server, sessions, fan-out, storage and operations.
+//!
+//! ```no_run
+//! use shim::config::{FlagValues, ProcessEnvironment, load_config};
+//! use shim::running::ListeningServer;
+//! use shim::wiring::assemble_server;
+//!
+//! # async fn run() -> anyhow::Result<()> {
+//! let config = load_config(&ProcessEnvironment, &FlagValues::default(), None).config?;
+//! let assembly = assemble_server(&config).await?;
+//! let management = config.server.management;
+//! let server = ListeningServer::start(&config.server, assembly.server, management, assembly.http_api)?
+//!     .with_background(assembly.background, &config.drain);
+//! println!("ws://{}/{}", server.traffic_address, config.api.stage);
+//! tokio::signal::ctrl_c().await?;
+//! server.stop(&config.drain).await;
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod access;
 mod breaker;

@@ -1,7 +1,7 @@
-//! Log lines: JSON for machines, readable ones for a person at a terminal, both on standard error.
+//! Log output on standard error: JSON lines, or a human-readable format on a terminal.
 //!
-//! Standard output belongs to what a command prints. What may be in a line at all is each component's duty: never bodies,
-//! tokens or addresses of clients. Lines that repeat in masses are bounded here ([`flood`]).
+//! Standard output is reserved for the results of commands. Each component keeps message bodies, tokens and client
+//! addresses out of its log events. The rate limiter suppresses repeated warnings and errors.
 
 mod rate_limiter;
 
@@ -16,21 +16,21 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use self::rate_limiter::LogRateLimiter;
 use crate::config::{LogFormat, LoggingConfig};
 
-/// Files that container runtimes leave in every container (Docker, Podman).
+/// Marker files that Docker and Podman create in every container.
 const CONTAINER_MARKER_FILES: [&str; 2] = ["/.dockerenv", "/run/.containerenv"];
 
-/// Starts logging for the rest of the process's life.
+/// Installs the global log subscriber for the lifetime of the process.
 ///
 /// # Errors
-/// Logging has been started before.
+/// Fails if a global subscriber is already installed.
 pub fn init_logging(config: &LoggingConfig) -> Result<(), TryInitError> {
     let terminal = std::io::stderr().is_terminal();
-    let contained = CONTAINER_MARKER_FILES.iter().any(|mark| Path::new(mark).exists());
-    // The configuration has parsed it once already; a directive can only be lost if the crate changes its mind.
+    let in_container = CONTAINER_MARKER_FILES.iter().any(|file| Path::new(file).exists());
+    // The configuration has validated the filter, so `parse_lossy` drops no directive.
     let filter = EnvFilter::builder().parse_lossy(&config.filter);
     let registry = tracing_subscriber::registry().with(filter).with(LogRateLimiter::default());
     let lines = fmt::layer().with_writer(std::io::stderr);
-    if is_json(config.format, terminal, contained) {
+    if is_json(config.format, terminal, in_container) {
         registry.with(lines.json().flatten_event(true).with_span_list(false)).try_init()
     } else if terminal {
         registry.with(lines.compact()).try_init()
@@ -39,12 +39,13 @@ pub fn init_logging(config: &LoggingConfig) -> Result<(), TryInitError> {
     }
 }
 
-/// A terminal inside a container is mostly one that nobody looks at.
-const fn is_json(format: LogFormat, terminal: bool, contained: bool) -> bool {
+/// Returns whether to log JSON. `Auto` does so in containers even with a terminal, because their output is usually
+/// collected by a log agent.
+const fn is_json(format: LogFormat, terminal: bool, in_container: bool) -> bool {
     match format {
         LogFormat::Json => true,
         LogFormat::Pretty => false,
-        LogFormat::Auto => !terminal || contained,
+        LogFormat::Auto => !terminal || in_container,
     }
 }
 
@@ -53,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_person_at_a_terminal_reads_and_machines_get_json() {
+    fn a_terminal_gets_readable_lines_and_everything_else_json() {
         assert!(!is_json(LogFormat::Auto, true, false));
         assert!(is_json(LogFormat::Auto, true, true));
         assert!(is_json(LogFormat::Auto, false, false));

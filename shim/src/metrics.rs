@@ -1,7 +1,7 @@
-//! What the shim counts, by component, in one Prometheus registry.
+//! Prometheus metrics of the shim, one struct per component, in one registry.
 //!
-//! Labels come from closed enums only; a code or name that a client chose is never one. Hot counters are plain fields, so
-//! that counting costs one atomic addition.
+//! Label values come from closed sets only, never from clients, so that the number of time series is bounded. Hot
+//! counters are plain fields: an increment is one atomic addition.
 
 use std::sync::Arc;
 
@@ -12,107 +12,104 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-/// Every component's metrics and the registry that renders them.
+/// Metrics of every component, and the registry that renders them.
 pub struct ShimMetrics {
     registry: Registry,
     /// Handshakes and their outcomes.
     pub handshakes: Arc<HandshakeMetrics>,
-    /// Open connections and what goes over them.
+    /// Open connections and their traffic.
     pub sessions: Arc<SessionMetrics>,
-    /// Frames on their way to audiences.
+    /// Fan-out of frames to connections.
     pub delivery: Arc<DeliveryMetrics>,
     /// The `@connections` API.
     pub management: Arc<ManagementMetrics>,
 }
 
-/// How a handshake ended.
+/// Outcome of a handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub enum HandshakeOutcome {
     /// `101`.
     Accepted,
-    /// `401` or `403`, by the authorizer or the API's settings.
+    /// `401` or `403`, from the authorizer or the API's settings.
     Denied,
-    /// Another status, chosen by the `$connect` handler.
+    /// Another status that the `$connect` handler returned.
     Rejected,
-    /// A request that could never become a WebSocket.
+    /// Not a valid WebSocket upgrade request.
     Malformed,
     /// `429` or `503`.
     Overloaded,
-    /// `5xx` because a handler failed.
+    /// `5xx`, because a handler failed.
     Failed,
 }
 
-/// The label of [`HandshakeMetrics::outcomes`].
+/// Label of [`HandshakeMetrics::outcomes`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct OutcomeLabel {
-    /// How it ended.
     pub outcome: HandshakeOutcome,
 }
 
-/// Handshakes.
+/// Metrics of WebSocket handshakes.
 #[derive(Default)]
 pub struct HandshakeMetrics {
-    /// Handshakes by outcome.
     pub outcomes: Family<OutcomeLabel, Counter>,
 }
 
-/// Sessions.
+/// Metrics of WebSocket connections and their messages.
 pub struct SessionMetrics {
-    /// Open connections.
     pub open_connections: Gauge,
-    /// Messages from clients.
+    /// Messages received from clients.
     pub received_messages: Counter,
     /// Frames written to clients.
     pub sent_frames: Counter,
-    /// Messages whose handler failed, timed out or answered with something that is no proxy response.
+    /// Messages whose handler failed, timed out or returned no valid proxy response.
     pub failed_messages: Counter,
-    /// Messages that no route took.
+    /// Messages that matched no route.
     pub unrouted_messages: Counter,
-    /// Messages beyond a rate.
+    /// Messages rejected by a rate limit.
     pub throttled_messages: Counter,
-    /// How long message handlers ran.
+    /// Run time of message handlers that did not complete at the first poll.
     pub handler_duration_seconds: Histogram,
-    /// Endings by the code this side chose or saw.
+    /// Closed connections, by cause.
     pub closed_connections: Family<CloseLabel, Counter>,
 }
 
-/// The label of [`SessionMetrics::closed_connections`].
+/// Label of [`SessionMetrics::closed_connections`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct CloseLabel {
-    /// The server's code, or `client` where the client chose it.
+    /// Close code that the server sent, or `client` if the client chose the code.
     pub cause: &'static str,
 }
 
-/// Delivery.
+/// Metrics of the fan-out to connections.
 #[derive(Default)]
 pub struct DeliveryMetrics {
-    /// Frames put in line for a connection.
+    /// Frames enqueued in a connection's outbox.
     pub enqueued_frames: Counter,
-    /// Frames of broadcasts that were written to clients: the same count as [`SessionMetrics::sent_frames`].
+    /// Frames of broadcasts written to clients; the same counter as [`SessionMetrics::sent_frames`].
     pub sent_frames: Counter,
-    /// Frames dropped because a connection did not keep up.
+    /// Frames dropped because a connection's outbox was full.
     pub dropped_frames: Counter,
-    /// Holes in a channel's order that were filled from the log.
+    /// Missing ranges of channels read from the log.
     pub backfilled_ranges: Counter,
 }
 
-/// The `@connections` API.
+/// Metrics of the `@connections` API.
 #[derive(Default)]
 pub struct ManagementMetrics {
-    /// Requests that found their connection.
+    /// Requests whose connection was found.
     pub served_requests: Counter,
-    /// Requests answered 410.
+    /// Requests answered with 410.
     pub gone_requests: Counter,
-    /// Requests refused for another reason.
+    /// Requests rejected for another reason.
     pub rejected_requests: Counter,
 }
 
-/// From a reply without waiting (50 µs) to API Gateway's longest (29 s).
+/// Bucket bounds in seconds, from an immediate reply (50 µs) to API Gateway's integration timeout (29 s).
 const HANDLER_DURATION_BUCKETS: [f64; 12] =
     [0.000_05, 0.000_2, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10.0, 29.0];
 
 impl ShimMetrics {
-    /// Fresh metrics, all zero.
+    /// Creates the registry with all metrics at zero.
     #[must_use]
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("twinway");
@@ -123,15 +120,15 @@ impl ShimMetrics {
         Self { registry, handshakes, sessions, delivery, management }
     }
 
-    /// The registry, for components that live elsewhere.
+    /// Returns the registry, so that other components can register their metrics.
     pub const fn registry_mut(&mut self) -> &mut Registry {
         &mut self.registry
     }
 
-    /// The text that a scraper reads (OpenMetrics 1.0).
+    /// Renders all metrics in the text format of OpenMetrics 1.0.
     ///
     /// # Errors
-    /// Formatting failed, which only a broken collector can cause.
+    /// Returns an error only if a collector fails to encode itself.
     pub fn render(&self) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
@@ -175,7 +172,11 @@ impl SessionMetrics {
         registry.register("sent_frames", "Frames written to clients", metrics.sent_frames.clone());
         registry.register("failed_messages", "Messages whose handler failed", metrics.failed_messages.clone());
         registry.register("unrouted_messages", "Messages that matched no route", metrics.unrouted_messages.clone());
-        registry.register("throttled_messages", "Messages rejected by a rate limit", metrics.throttled_messages.clone());
+        registry.register(
+            "throttled_messages",
+            "Messages rejected by a rate limit",
+            metrics.throttled_messages.clone(),
+        );
         registry.register_with_unit(
             "handler_duration",
             "Run time of message handlers that did not complete at the first poll",
@@ -186,7 +187,7 @@ impl SessionMetrics {
         Arc::new(metrics)
     }
 
-    /// Counts one ending.
+    /// Counts one closed connection.
     pub fn count_closed(&self, cause: &'static str) {
         self.closed_connections.get_or_create(&CloseLabel { cause }).inc();
     }
@@ -197,13 +198,13 @@ impl DeliveryMetrics {
         let metrics = Self { sent_frames: sessions.sent_frames.clone(), ..Self::default() };
         registry.register("enqueued_frames", "Frames enqueued for connections", metrics.enqueued_frames.clone());
         registry.register(
-            "shed_frames",
-            "Frames dropped for connections that did not keep up",
+            "dropped_frames",
+            "Frames dropped because a connection's outbox was full",
             metrics.dropped_frames.clone(),
         );
         registry.register(
-            "filled_holes",
-            "Holes in a channel's order filled from the log",
+            "backfilled_ranges",
+            "Missing ranges of channels read from the log",
             metrics.backfilled_ranges.clone(),
         );
         Arc::new(metrics)
@@ -214,12 +215,16 @@ impl ManagementMetrics {
     fn register_new(registry: &mut Registry) -> Arc<Self> {
         let metrics = Self::default();
         registry.register(
-            "served",
-            "@connections requests that found their connection",
+            "served_requests",
+            "@connections requests whose connection was found",
             metrics.served_requests.clone(),
         );
         registry.register("gone_requests", "@connections requests answered with 410", metrics.gone_requests.clone());
-        registry.register("rejected_requests", "@connections requests rejected for another reason", metrics.rejected_requests.clone());
+        registry.register(
+            "rejected_requests",
+            "@connections requests rejected for another reason",
+            metrics.rejected_requests.clone(),
+        );
         Arc::new(metrics)
     }
 }

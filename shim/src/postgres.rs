@@ -1,8 +1,8 @@
-//! Message logs in PostgreSQL: the durable log of pods, or of one process beside a database that is there anyway.
+//! Message log in PostgreSQL, for pods of a cluster or for a single process.
 //!
-//! Every operation is one statement and has a deadline; statements are made so that they may be repeated, and are where the
-//! server is busy or a connection is lost. No caller waits for a server that is known to be away. The tables and functions are
-//! made at the start (`migrations/`), all in one schema.
+//! Every operation is one idempotent statement with a deadline, and is retried if the server is overloaded or the
+//! connection is lost. While the circuit breaker is open, operations fail immediately. The start creates all tables and
+//! functions in one schema (`migrations/`).
 
 mod archive;
 mod client;

@@ -1,34 +1,34 @@
-//! Whether this process should get new connections, and if not, why.
+//! Readiness of this process for new connections, with the unavailable dependencies.
 //!
-//! Readiness has both edges: it can be lost and regained. Liveness is something else: a process that answers is alive.
+//! Readiness can be lost and regained. It is independent of liveness: a process that answers `/health` is alive.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// What stands between this process and new connections.
+/// Phase of the process's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ReadinessState {
-    /// Not all parts have started.
+    /// The listeners are not bound yet.
     Starting = 0,
-    /// Nothing.
+    /// The process accepts connections.
     Ready = 1,
-    /// It is being shut down.
+    /// The process is shutting down.
     Draining = 2,
 }
 
-/// Something outside of this process that it needs for new connections.
+/// An external dependency that new connections need; each value is one bit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ExternalDependency {
-    /// Redis answers.
+    /// Redis.
     Redis = 1,
-    /// This pod holds a lease on a node number.
+    /// This pod's lease on a node id.
     Lease = 2,
-    /// PostgreSQL answers.
+    /// PostgreSQL.
     Postgres = 4,
 }
 
-/// The present state, shared by everyone who asks or changes it.
+/// State shared by `/ready` and the components that change it.
 #[derive(Debug, Default)]
 pub struct Readiness {
     state: AtomicU8,
@@ -36,7 +36,7 @@ pub struct Readiness {
 }
 
 impl Readiness {
-    /// The state now.
+    /// Returns the current state.
     pub fn state(&self) -> ReadinessState {
         match self.state.load(Ordering::Acquire) {
             1 => ReadinessState::Ready,
@@ -45,32 +45,32 @@ impl Readiness {
         }
     }
 
-    /// Changes the state. A drain is final: nothing makes a draining process ready again.
+    /// Changes the state. `Draining` is final: later changes are ignored.
     pub fn set_state(&self, state: ReadinessState) {
         let _ = self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, |current| {
             (current != ReadinessState::Draining as u8).then_some(state as u8)
         });
     }
 
-    /// Takes note that a part is there or away. Open connections go on either way.
-    pub fn set_available(&self, part: ExternalDependency, there: bool) {
-        if there {
-            self.unavailable_bits.fetch_and(!(part as u8), Ordering::AcqRel);
+    /// Marks a dependency as available or unavailable. Open connections are not affected.
+    pub fn set_available(&self, dependency: ExternalDependency, is_available: bool) {
+        if is_available {
+            self.unavailable_bits.fetch_and(!(dependency as u8), Ordering::AcqRel);
         } else {
-            self.unavailable_bits.fetch_or(part as u8, Ordering::AcqRel);
+            self.unavailable_bits.fetch_or(dependency as u8, Ordering::AcqRel);
         }
     }
 
-    /// What is away, by name.
+    /// Returns the names of the unavailable dependencies.
     pub fn unavailable_dependencies(&self) -> Vec<&'static str> {
-        let away = self.unavailable_bits.load(Ordering::Acquire);
-        let parts = [ExternalDependency::Redis, ExternalDependency::Lease, ExternalDependency::Postgres];
-        parts.iter().filter(|part| away & **part as u8 != 0).map(|part| part.as_str()).collect()
+        let bits = self.unavailable_bits.load(Ordering::Acquire);
+        let dependencies = [ExternalDependency::Redis, ExternalDependency::Lease, ExternalDependency::Postgres];
+        dependencies.iter().filter(|dependency| bits & **dependency as u8 != 0).map(|found| found.as_str()).collect()
     }
 }
 
 impl ReadinessState {
-    /// The word that `/ready` answers with.
+    /// Returns the `status` that `/ready` reports.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -82,7 +82,7 @@ impl ReadinessState {
 }
 
 impl ExternalDependency {
-    /// The word that `/ready` has for it.
+    /// Returns the name in `/ready`'s list `unavailable`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_away_comes_back_by_itself() {
+    fn a_dependency_can_become_unavailable_and_recover() {
         let readiness = Readiness::default();
         readiness.set_available(ExternalDependency::Lease, false);
         readiness.set_available(ExternalDependency::Redis, false);

@@ -1,8 +1,9 @@
-//! The link to Redis: one server, a Cluster, or servers behind Sentinels, behind one type.
+//! Redis client: one API for a single server, a Redis Cluster, and a master managed by Sentinel.
 //!
-//! Every operation has a deadline, every key and topic the prefix, and no caller waits for a Redis that is known to be away.
-//! Short commands share a multiplexed connection, publishes have another of their own, and what would hold others up takes
-//! a connection out of a pool (`docs/adr/0009-redis-link.md`). What is stored how is not known here.
+//! Every operation has a timeout, every key and Redis channel has the configured prefix, and operations fail
+//! immediately while the circuit breaker is open. Short commands share one multiplexed connection, publishes share
+//! another, and long operations take a connection from a pool (`docs/adr/0009-redis-connections.md`). The data formats belong
+//! to the stores that use the client.
 
 mod connections;
 mod connector;
@@ -41,7 +42,8 @@ use self::preflight::RedisPreflight;
 use self::reconnecting::ReconnectingConnection;
 use crate::breaker::{self, CircuitBreaker};
 
-/// The link; clones share it. It ends, with its background task, when the last clone is dropped.
+/// The Redis client; clones share its connections. When the last clone is dropped, the connections and the health check
+/// end.
 #[derive(Clone)]
 pub struct RedisClient {
     inner: Arc<RedisClientInner>,
@@ -49,10 +51,10 @@ pub struct RedisClient {
 }
 
 impl RedisClient {
-    /// Connects and checks what answers.
+    /// Connects and runs the start-up checks.
     ///
     /// # Errors
-    /// [`StartError`], which says what to change.
+    /// Returns [`RedisStartupError`], whose text says what to change.
     pub async fn connect(settings: RedisSettings) -> Result<Self, RedisStartupError> {
         let certificates =
             match &settings.ca_file {
@@ -63,14 +65,14 @@ impl RedisClient {
             };
         let connector = RedisConnector::new(&settings, certificates.clone())
             .map_err(|error| RedisStartupError::InvalidAddress(error.category().to_owned()))?;
-        let checks = RedisPreflight { settings, certificates, connector: Arc::new(connector) };
-        checks.run().await?;
-        Ok(Self::new(checks))
+        let preflight = RedisPreflight { settings, certificates, connector: Arc::new(connector) };
+        preflight.run().await?;
+        Ok(Self::new(preflight))
     }
 
-    fn new(checks: RedisPreflight) -> Self {
-        let (settings, connector) = (checks.settings.clone(), checks.connector.clone());
-        let core = RedisClientInner {
+    fn new(preflight: RedisPreflight) -> Self {
+        let (settings, connector) = (preflight.settings.clone(), preflight.connector.clone());
+        let inner = RedisClientInner {
             command_connection: ReconnectingConnection::new(connector.clone()),
             publish_connection: ReconnectingConnection::new(connector.clone()),
             pool: pool::build_pool(&settings, connector.clone()),
@@ -78,40 +80,40 @@ impl RedisClient {
             connector,
             settings,
         };
-        let question = WriteHealthCheck {
-            connection: core.command_connection.clone(),
-            breaker: core.breaker.clone(),
-            preflight: checks,
+        let health_check = WriteHealthCheck {
+            connection: inner.command_connection.clone(),
+            breaker: inner.breaker.clone(),
+            preflight,
             outage: OutageReport::default(),
         };
-        let task = TaskTracker::new().spawn(breaker::monitor_health(core.breaker.clone(), question));
-        Self { inner: Arc::new(core), _monitor: Arc::new(AbortOnDropHandle::new(task)) }
+        let task = TaskTracker::new().spawn(breaker::monitor_health(inner.breaker.clone(), health_check));
+        Self { inner: Arc::new(inner), _monitor: Arc::new(AbortOnDropHandle::new(task)) }
     }
 
-    /// The key or topic `rest` of this application: the prefix, a colon, `rest`. What stands between braces in `rest`
-    /// decides the Cluster's slot; the prefix has no braces.
+    /// Returns the key or Redis channel `PREFIX:rest`. In a Cluster, a part of `rest` in braces decides the slot
+    /// ("Redis cluster specification", hash tags); the prefix contains no braces.
     #[must_use]
     pub fn prefixed_key(&self, rest: &str) -> String {
         format!("{}:{rest}", self.inner.settings.prefix)
     }
 
-    /// How the servers are arranged.
+    /// Returns the topology of the servers.
     #[must_use]
     pub fn topology(&self) -> RedisTopology {
         self.inner.settings.topology
     }
 
-    /// Whether Redis answers, as it changes.
+    /// Returns a receiver of the availability of Redis.
     #[must_use]
     pub fn link_state(&self) -> watch::Receiver<LinkState> {
         self.inner.breaker.watch_state()
     }
 
-    /// Sends one command on the shared connection and returns its answer. It may be sent more than once: doing it twice must
-    /// be as good as once.
+    /// Sends one command on the shared connection and returns its reply. The command may be sent more than once, so it
+    /// has to be idempotent.
     ///
     /// # Errors
-    /// [`RedisClientError`]; when it is transient the command may have taken effect.
+    /// Returns [`RedisClientError`]. After a transient error the command may have taken effect.
     pub async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, RedisClientError> {
         parse_reply(
             self.inner
@@ -124,10 +126,11 @@ impl RedisClient {
         )
     }
 
-    /// Runs a script by its hash, and sends the script itself where it is not known. Otherwise as [`Self::query`].
+    /// Runs a script by its hash, and sends its source to servers that do not have it. As with [`Self::query`], the
+    /// script has to be idempotent.
     ///
     /// # Errors
-    /// [`RedisClientError`]; when it is transient the script may have taken effect.
+    /// Returns [`RedisClientError`]. After a transient error the script may have taken effect.
     pub async fn invoke_script<T: FromRedisValue>(
         &self,
         script: &Script,
@@ -146,11 +149,11 @@ impl RedisClient {
         )
     }
 
-    /// As [`Self::invoke_script`]; when `redis.wait_replicas` is not 0, on a connection of its own, and returning only once so many
-    /// replicas have what was written to `keys`.
+    /// Runs a script like [`Self::invoke_script`]. If `redis.wait_replicas` is not 0, it uses a dedicated connection
+    /// and returns only after that many replicas have the writes.
     ///
     /// # Errors
-    /// [`RedisClientError`]; [`RedisClientError::Timeout`] also when the replicas did not confirm in time.
+    /// Returns [`RedisClientError`], and [`RedisClientError::Timeout`] also when the replicas did not confirm in time.
     pub async fn invoke_script_durably<T: FromRedisValue>(
         &self,
         script: &Script,
@@ -162,22 +165,24 @@ impl RedisClient {
             return self.invoke_script(script, keys, arguments).await;
         };
         let invocation = script_invocation(script, keys, arguments);
-        // Half of the time for an answer: replicas that are late must not look like a connection that is lost.
-        let patience = self.inner.settings.response_timeout / 2;
-        let work = RedisOperation::DurableScript(
+        // Half of the response timeout, so that slow replicas do not look like a lost connection.
+        let replica_timeout = self.inner.settings.response_timeout / 2;
+        let operation = RedisOperation::DurableScript(
             &invocation,
-            ReplicaWait { key: key.as_bytes(), replicas, timeout: patience },
+            ReplicaWait { key: key.as_bytes(), replicas, timeout: replica_timeout },
         );
-        let (answer, confirmed): (Value, u32) =
-            parse_reply(self.inner.run_operation(work, ConnectionClass::Dedicated, RetryPolicy::Idempotent).await?)?;
-        if confirmed < replicas { Err(RedisClientError::Timeout) } else { parse_reply(answer) }
+        let (reply, confirmed): (Value, u32) = parse_reply(
+            self.inner.run_operation(operation, ConnectionClass::Dedicated, RetryPolicy::Idempotent).await?,
+        )?;
+        if confirmed < replicas { Err(RedisClientError::Timeout) } else { parse_reply(reply) }
     }
 
-    /// Sends several commands at once, in one round trip on a server, on a connection of their own. Not atomic; `ignore` is
-    /// not heeded: `T` is read from the list of all answers. May be sent more than once, as [`Self::query`].
+    /// Sends several commands on a dedicated connection: in one round trip to a server, in one per slot in a Cluster.
+    /// The commands are not atomic. `T` is parsed from the list of all replies; `Cmd::ignore` has no effect. Commands
+    /// may be sent more than once, as with [`Self::query`].
     ///
     /// # Errors
-    /// [`RedisClientError`] of the first command that failed.
+    /// Returns the [`RedisClientError`] of the first command that failed.
     pub async fn run_pipeline<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, RedisClientError> {
         if pipeline.is_empty() {
             return parse_reply(Value::Array(Vec::new()));
@@ -189,20 +194,21 @@ impl RedisClient {
         )
     }
 
-    /// Publishes all messages, to topics made with [`Self::prefixed_key`], in one round trip. A server publishes them in order.
-    /// In a Cluster messages of one call may change places, which the bus mends by offset. Sent again only when surely nobody got them; in a Cluster, whose client
-    /// repeats by itself, a message may arrive twice when a node is lost.
+    /// Publishes all messages, to Redis channels made with [`Self::prefixed_key`], in one round trip. A server
+    /// publishes them in order. In a Cluster, messages of one call may be reordered; the receiver restores their order
+    /// by offset. The client retries only if certainly no message was published. In a Cluster, whose driver retries by
+    /// itself, a message may be published twice when a node is lost.
     ///
     /// # Errors
-    /// [`RedisClientError`]; when it is transient some may have been published.
+    /// Returns [`RedisClientError`]. After a transient error some messages may have been published.
     pub async fn publish_all(&self, messages: Vec<(String, Bytes)>) -> Result<(), RedisClientError> {
         if messages.is_empty() {
             return Ok(());
         }
         let publish = if self.topology() == RedisTopology::Cluster { "SPUBLISH" } else { "PUBLISH" };
         let mut pipeline = Pipeline::with_capacity(messages.len());
-        for (topic, payload) in &messages {
-            pipeline.cmd(publish).arg(topic).arg(&payload[..]);
+        for (redis_channel, payload) in &messages {
+            pipeline.cmd(publish).arg(redis_channel).arg(&payload[..]);
         }
         self.inner
             .run_operation(
@@ -214,10 +220,10 @@ impl RedisClient {
             .map(drop)
     }
 
-    /// A connection for subscriptions and nothing else.
+    /// Opens a dedicated connection for subscriptions.
     ///
     /// # Errors
-    /// [`RedisClientError`] when none can be made in time.
+    /// Returns [`RedisClientError`] when no connection can be opened in time.
     pub async fn open_subscriber(&self) -> Result<RedisSubscriber, RedisClientError> {
         RedisSubscriber::connect_subscriber(&self.inner.connector, self.inner.settings.operation_timeout()).await
     }

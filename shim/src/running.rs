@@ -1,4 +1,4 @@
-//! A server that runs: its listeners, its background work, and its end.
+//! Running server: listeners, background tasks and shutdown.
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,31 +20,31 @@ use crate::server::http_api::HttpApi;
 use crate::server::listener::{ListenerConfig, accept_connections, bind_listener};
 use crate::server::{ApiServer, ops, traffic_routes};
 
-/// How often the delivery forgets what it no longer needs.
+/// Interval between evictions of idle channels.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
-/// Most sockets of the ops port: a handful of scrapers and probes.
+/// Maximum open sockets of the ops port, whose clients are a few scrapers and probes.
 const OPS_CONNECTIONS: usize = 64;
 
-/// How long background work, and the bus to other pods, each may take to end after a drain; part of
+/// Maximum time that background tasks, and the bus, each may take to stop after a drain; part of
 /// [`EXIT_ALLOWANCE`](crate::config::EXIT_ALLOWANCE).
 const BACKGROUND_STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Why a server did not start.
+/// Error of binding a listener.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}")]
 pub struct ListenError {
-    /// Which address.
+    /// The configured address.
     pub address: SocketAddr,
-    /// What the operating system says.
+    /// The error of the operating system.
     #[source]
     pub source: io::Error,
 }
 
 /// A server that accepts connections.
 pub struct ListeningServer {
-    /// Where clients connect.
+    /// Address of the clients' port.
     pub traffic_address: SocketAddr,
-    /// Where probes and scrapers connect.
+    /// Address of the ops port.
     pub ops_address: SocketAddr,
     server: ApiServer,
     readiness: Arc<Readiness>,
@@ -54,29 +54,29 @@ pub struct ListeningServer {
     cluster_runtime: Option<ClusterRuntime>,
 }
 
-/// A pod's ties to the others.
+/// A pod's membership in the cluster.
 pub struct ClusterRuntime {
-    /// Its place among them.
+    /// Lease, heartbeat and reaper.
     pub cluster: Cluster,
-    /// The way to their connections.
+    /// Messages and requests to and from other pods.
     pub bus: Bus,
-    /// Whether connections are sent away when Redis has lost its data, because the functions know them from there.
+    /// Whether clients are asked to reconnect after Redis has lost its data, because the connection records were there.
     pub reconnect_on_data_loss: bool,
 }
 
-/// What runs behind the listeners, as far as the mode has it.
+/// Components with background tasks; the deployment mode decides which exist.
 #[derive(Default)]
 pub struct Background {
-    /// The messaging application's delivery.
+    /// The messaging application's delivery, for the eviction of idle channels.
     pub delivery: Option<ChannelDelivery>,
-    /// The ties to other pods.
+    /// Membership in the cluster.
     pub cluster_runtime: Option<ClusterRuntime>,
-    /// The link to PostgreSQL, when messages are kept there.
+    /// PostgreSQL, when it stores the messages.
     pub postgres: Option<PostgresClient>,
 }
 
 impl ListeningServer {
-    /// Binds both ports and starts to serve; the process is ready when this returns.
+    /// Binds both ports and accepts connections; the process is ready when this returns.
     ///
     /// # Errors
     /// [`ListenError`] when a port cannot be bound.
@@ -104,15 +104,16 @@ impl ListeningServer {
         Ok(running)
     }
 
-    /// Starts what runs behind the listeners, until the server stops. The server has to be wired to the same parts.
+    /// Starts the background tasks, which run until the server stops. The server must have been built from the same
+    /// components.
     #[must_use]
     pub fn with_background(mut self, background: Background, drain: &DrainConfig) -> Self {
-        let Background { delivery, cluster_runtime: pods, postgres } = background;
+        let Background { delivery, cluster_runtime, postgres } = background;
         if let Some(delivery) = delivery {
             self.background.spawn(run_eviction(delivery, self.stop_all.clone()));
         }
-        if let Some(pods) = pods {
-            self = self.join_cluster(pods, drain);
+        if let Some(runtime) = cluster_runtime {
+            self = self.join_cluster(runtime, drain);
         }
         if let Some(postgres) = &postgres {
             self.watch_postgres(postgres);
@@ -120,23 +121,23 @@ impl ListeningServer {
         self
     }
 
-    /// Takes this pod's place among the others.
-    fn join_cluster(mut self, pods: ClusterRuntime, drain: &DrainConfig) -> Self {
-        let served = ServerContext {
+    /// Starts the cluster's tasks: heartbeat, reaper, bus.
+    fn join_cluster(mut self, runtime: ClusterRuntime, drain: &DrainConfig) -> Self {
+        let context = ServerContext {
             disconnects: self.server.disconnects(),
             drain: self.drain(drain),
             readiness: self.readiness.clone(),
-            reconnect_on_data_loss: pods.reconnect_on_data_loss,
+            reconnect_on_data_loss: runtime.reconnect_on_data_loss,
         };
-        pods.cluster.spawn_tasks(served, &self.background, &self.stop_all);
-        self.cluster_runtime = Some(pods);
+        runtime.cluster.spawn_tasks(context, &self.background, &self.stop_all);
+        self.cluster_runtime = Some(runtime);
         self
     }
 
-    /// Says that it is not ready while PostgreSQL, where the messages are, is away.
+    /// Marks the process as not ready while PostgreSQL is unavailable.
     fn watch_postgres(&self, postgres: &PostgresClient) {
         let (mut link, readiness, stop) = (postgres.link_state(), self.readiness.clone(), self.stop_all.clone());
-        let watching = async move {
+        let watch = async move {
             loop {
                 readiness
                     .set_available(ExternalDependency::Postgres, *link.borrow_and_update() == LinkState::Available);
@@ -145,7 +146,7 @@ impl ListeningServer {
                 }
             }
         };
-        self.background.spawn(async move { stop.run_until_cancelled(watching).await });
+        self.background.spawn(async move { stop.run_until_cancelled(watch).await });
     }
 
     fn drain(&self, config: &DrainConfig) -> ConnectionDrain {
@@ -154,15 +155,15 @@ impl ListeningServer {
         ConnectionDrain { config: config.clone(), connections, notices, tasks: lifecycle.tasks.clone() }
     }
 
-    /// Sends everyone away and stops.
+    /// Drains the connections, stops the background tasks and leaves the cluster.
     pub async fn stop(self, config: &DrainConfig) -> DrainOutcome {
         let drained = self.drain(config).run(&self.readiness, &self.stop_traffic).await;
         self.stop_all.cancel();
         self.background.close();
-        // The ops port has nothing to lose; a scraper that holds its connection open does not hold up the exit.
+        // Bounded, because a scraper may keep its connection to the ops port open.
         let _ = tokio::time::timeout(BACKGROUND_STOP_TIMEOUT, self.background.wait()).await;
-        if let Some(pods) = &self.cluster_runtime {
-            pods.leave_cluster().await;
+        if let Some(runtime) = &self.cluster_runtime {
+            runtime.leave_cluster().await;
         }
         drained
     }
@@ -195,10 +196,10 @@ impl ListeningServer {
 }
 
 impl ClusterRuntime {
-    /// Publishes what still waits and gives the lease back, so that nobody waits for it to lapse.
+    /// Flushes the bus and releases the lease, so that other pods need not wait for it to expire.
     pub async fn leave_cluster(&self) {
         if tokio::time::timeout(BACKGROUND_STOP_TIMEOUT, self.bus.stop()).await.is_err() {
-            tracing::warn!("what was to be published last was given up");
+            tracing::warn!("final bus flush timed out, queued records dropped");
         }
         self.cluster.leave().await;
     }

@@ -1,20 +1,20 @@
-//! Text that must not be shown: it has no `Display`, and its `Debug` says only that it is there.
+//! Secret text without `Display`, whose `Debug` hides the content.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// A secret text, cheap to clone. Two are equal when their texts are; the comparison is not meant for untrusted input.
+/// Secret text, cheap to clone. The comparison is not constant-time, so it must not be used on untrusted input.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Arc<str>);
 
 impl Secret {
-    /// Takes a secret over.
+    /// Wraps `text`.
     #[must_use]
     pub fn new(text: &str) -> Self {
         Self(Arc::from(text))
     }
 
-    /// The secret itself, to be used at once and stored nowhere.
+    /// Returns the secret text. Callers must not store or log it.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0

@@ -1,8 +1,8 @@
-//! `twinway serve`: the life of the server's process.
+//! `twinway serve`: start, signal handling, drain and exit code of the server process.
 //!
 //! ```text
-//! wire ── bind ── "what to paste next" ── serve ── SIGTERM or SIGINT ── drain ── exit code
-//!                                                        └─ a second one: leave at once
+//! wire ── bind ── startup banner ── serve ── SIGTERM or SIGINT ── drain ── exit code
+//!                                                                  └─ second signal: exit without draining
 //! ```
 
 use std::net::SocketAddr;
@@ -15,34 +15,35 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::config::Config;
 use crate::drain::DrainOutcome;
 use crate::embedded::SigningSecret;
-use crate::exit_code::UNFINISHED;
+use crate::exit_code::EXIT_UNFINISHED;
 use crate::running::ListeningServer;
 use crate::wiring;
 
-/// A server that is ready.
-pub struct Ready<'s> {
-    /// Where clients connect.
+/// Addresses and signing secret of a server that accepts connections.
+pub struct ReadyServer<'s> {
+    /// Address of the clients' port.
     pub traffic: SocketAddr,
-    /// Where probes and scrapers connect.
+    /// Address of the ops port.
     pub ops: SocketAddr,
-    /// What signs its tokens, when that is a secret of its own.
+    /// The server's own signing secret; `None` when an identity provider signs the tokens.
     pub secret: Option<&'s SigningSecret>,
 }
 
-/// Serves until a signal, then drains. `on_ready` is called once, when the server is ready.
+/// Runs the server until SIGTERM or SIGINT, then drains. Calls `on_ready` once, when the server accepts connections.
 ///
 /// # Errors
-/// What kept the server from starting, in words for the operator.
-pub async fn run_server(config: Config, on_ready: impl FnOnce(&Config, Ready<'_>)) -> anyhow::Result<ExitCode> {
-    let begun = Instant::now();
+/// The server could not start: invalid configuration, unavailable Redis or PostgreSQL, or a port in use. The text is
+/// meant for the operator.
+pub async fn run_server(config: Config, on_ready: impl FnOnce(&Config, ReadyServer<'_>)) -> anyhow::Result<ExitCode> {
+    let started = Instant::now();
     let mut signals = StopSignals::register_handlers().context("cannot listen for signals")?;
-    let wired = wiring::assemble_server(&config).await?;
+    let assembly = wiring::assemble_server(&config).await?;
     let management = config.server.management;
-    let running = match ListeningServer::start(&config.server, wired.server, management, wired.http_api) {
-        Ok(running) => running.with_background(wired.background, &config.drain),
+    let running = match ListeningServer::start(&config.server, assembly.server, management, assembly.http_api) {
+        Ok(running) => running.with_background(assembly.background, &config.drain),
         Err(error) => {
-            if let Some(pods) = &wired.background.cluster_runtime {
-                pods.leave_cluster().await;
+            if let Some(runtime) = &assembly.background.cluster_runtime {
+                runtime.leave_cluster().await;
             }
             return Err(error.into());
         }
@@ -51,38 +52,42 @@ pub async fn run_server(config: Config, on_ready: impl FnOnce(&Config, Ready<'_>
         server.address = %running.traffic_address,
         ops.address = %running.ops_address,
         mode = config.mode.as_str(),
-        started_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+        started_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
         "ready"
     );
     on_ready(
         &config,
-        Ready { traffic: running.traffic_address, ops: running.ops_address, secret: wired.signing_secret.as_ref() },
+        ReadyServer {
+            traffic: running.traffic_address,
+            ops: running.ops_address,
+            secret: assembly.signing_secret.as_ref(),
+        },
     );
     signals.next().await;
     let drained = tokio::select! {
         drained = running.stop(&config.drain) => drained,
         () = signals.next() => {
-            tracing::warn!("a second signal: leaving at once");
-            return Ok(ExitCode::from(UNFINISHED));
+            tracing::warn!("second stop signal: exiting without draining");
+            return Ok(ExitCode::from(EXIT_UNFINISHED));
         }
     };
-    if let Some(functions) = &wired.lambda_functions {
+    if let Some(functions) = &assembly.lambda_functions {
         functions.stop().await;
     }
-    drop(wired.data_dir_lock);
+    drop(assembly.data_dir_lock);
     Ok(match drained {
         DrainOutcome::Complete => {
-            tracing::info!("drained");
+            tracing::info!("drain complete");
             ExitCode::SUCCESS
         }
         DrainOutcome::Abandoned(left) => {
-            tracing::warn!(tasks = left, "the grace period ended before everything had");
-            ExitCode::from(UNFINISHED)
+            tracing::warn!(tasks = left, "drain incomplete: grace period exceeded");
+            ExitCode::from(EXIT_UNFINISHED)
         }
     })
 }
 
-/// The signals that mean "please stop".
+/// Listeners for SIGTERM and SIGINT.
 struct StopSignals {
     terminate: Signal,
     interrupt: Signal,

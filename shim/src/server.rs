@@ -4,9 +4,9 @@
 //! GET  /{stage}                      upgrade → handshake; plain → 426
 //! POST | GET | DELETE  …/@connections/{id}   management
 //! *    /v1/…                         the messaging application's HTTP API
-//! GET  /                             a page that says what runs here
+//! GET  /                             start page
 //! ```
-//! Everything else is API Gateway's 403.
+//! Every other request gets API Gateway's 403.
 
 mod body;
 mod context;
@@ -33,22 +33,22 @@ use self::http_api::HttpApi;
 use self::listener::{BoxedRoutes, ConnectionPermit, RemoteAddress};
 use crate::config::ManagementAccess;
 
-/// The routes of the traffic port. `http_api` is absent where another application's functions answer.
+/// Returns the routes of the traffic port; without `http_api`, `/v1` is not served.
 pub fn traffic_routes(server: &ApiServer, management: ManagementAccess, http_api: Option<Arc<HttpApi>>) -> BoxedRoutes {
     let stage = server.management.api.stage.name.clone();
     let page = warp::get().and(warp::path::end()).map(move || start_page::render_start_page(&stage));
     let api = http_api::http_api_routes(http_api);
     let connections = management::management_routes(server.management.clone(), management);
     let handshakes = server.handshakes.clone();
-    // Boxed at once: the combinators below would move the whole of it several times.
-    let answer = move |request: UpgradeRequest| Box::pin(handshake::handle_upgrade(handshakes.clone(), request));
-    // Handshakes come first: they are what comes by the thousand when clients return.
-    let socket = is_websocket_request().and(upgrade_request()).then(answer.clone());
-    let rest = upgrade_request().then(answer);
-    socket.or(page).unify().or(api).unify().or(connections).unify().or(rest).unify().boxed()
+    // Boxed here, so that the combinators below move a pointer instead of the whole future.
+    let upgrade = move |request: UpgradeRequest| Box::pin(handshake::handle_upgrade(handshakes.clone(), request));
+    // Handshakes are matched first: during a reconnect storm they are nearly all requests.
+    let handshake = is_websocket_request().and(upgrade_request()).then(upgrade.clone());
+    let other = upgrade_request().then(upgrade);
+    handshake.or(page).unify().or(api).unify().or(connections).unify().or(other).unify().boxed()
 }
 
-/// Everything a handshake looks at.
+/// Extracts the parts of a request that the handshake needs.
 fn upgrade_request() -> impl Filter<Extract = (UpgradeRequest,), Error = warp::Rejection> + Clone {
     warp::path::full()
         .and(raw_query())
@@ -57,25 +57,18 @@ fn upgrade_request() -> impl Filter<Extract = (UpgradeRequest,), Error = warp::R
         .and(warp::ext::get::<RemoteAddress>())
         .and(warp::ext::get::<ConnectionPermit>())
         .and(warp::ext::optional::<OnUpgrade>())
-        .map(|path: FullPath, query, method, headers: HeaderMap, peer, place, upgrade: Option<OnUpgrade>| {
+        .map(|path: FullPath, query, method, headers: HeaderMap, remote_address, permit, upgrade: Option<OnUpgrade>| {
             let upgrade = upgrade.filter(|_| method == Method::GET && has_websocket_upgrade(&headers));
-            UpgradeRequest {
-                path: path.as_str().to_owned(),
-                query,
-                headers,
-                remote_address: peer,
-                permit: place,
-                upgrade,
-            }
+            UpgradeRequest { path: path.as_str().to_owned(), query, headers, remote_address, permit, upgrade }
         })
 }
 
-/// Lets requests for a WebSocket pass, whatever their path: `/` is no stage, so a handshake there is refused as one.
+/// Matches WebSocket upgrades on every path. A handshake at `/` is rejected as one for an unknown stage.
 fn is_websocket_request() -> impl Filter<Extract = (), Error = warp::Rejection> + Clone {
     warp::get().and(warp::header::exact_ignore_case("upgrade", "websocket"))
 }
 
-/// The query as sent, if there is one.
+/// Extracts the query as sent, if the request has one.
 pub(crate) fn raw_query() -> impl Filter<Extract = (Option<String>,), Error = Infallible> + Clone {
     warp::query::raw().map(Some).or(warp::any().map(|| None)).unify()
 }

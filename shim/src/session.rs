@@ -1,9 +1,11 @@
-//! One open connection: frames in, events to the handlers, frames out.
+//! The task of one open connection: frames in, events to the handlers, frames out.
 //!
-//! A session is one task that polls everything it waits for with one waker: the socket, its outbox, the handlers that
-//! run, and one timer. It reads all that has arrived, lets the handlers answer, and flushes once. Invariants: pings are
-//! answered while a handler runs; a client that does not read its answers stops being read; a session ends with exactly
-//! one [`CloseCause`], and what it had accepted from the client still runs.
+//! A session polls the socket, the outbox, the running handlers and one timer with a single waker. Each poll reads all
+//! received messages, sends the replies of finished handlers, and flushes once.
+//!
+//! - Pings are answered while a handler runs.
+//! - A client that does not read its replies is not read either (backpressure).
+//! - A session ends with exactly one [`CloseCause`]. Messages accepted before that are still handled.
 
 mod closing;
 mod context;
@@ -27,47 +29,47 @@ use self::dispatch::MessageDispatcher;
 use self::timer::SessionTimer;
 use crate::connection::{Connection, SocketStream, Transport};
 
-/// An open connection being served.
+/// Serves one open connection.
 pub struct Session {
-    handle: Arc<Connection>,
+    connection: Arc<Connection>,
     dispatch: MessageDispatcher,
     timer: SessionTimer,
 }
 
 impl Session {
-    /// A session over a socket whose `101` is out, of a connection that is in the index already.
+    /// Creates the session of an indexed connection whose `101` response was sent on `socket`.
     pub fn new(
         socket: WebSocket<SocketStream>,
-        handle: Arc<Connection>,
+        connection: Arc<Connection>,
         ids: EventIds,
         context: Arc<SessionContext>,
     ) -> Self {
         let timer = SessionTimer::new(&context.integration.api.quotas, context.settings.stalled_write_timeout);
-        *handle.transport().lock() = Some(Transport::new(socket, context.lifecycle.notices.clone()));
-        Self { handle: handle.clone(), dispatch: MessageDispatcher::new(handle, ids, context), timer }
+        *connection.transport().lock() = Some(Transport::new(socket, context.lifecycle.notices.clone()));
+        Self { connection: connection.clone(), dispatch: MessageDispatcher::new(connection, ids, context), timer }
     }
 
-    /// Serves the connection to its end, `$disconnect` included.
+    /// Serves the connection until it has closed and its `$disconnect` has run.
     pub async fn run(mut self) {
         let context = self.dispatch.context.clone();
         context.metrics.open_connections.inc();
         let cause = poll_fn(|cx| self.poll(cx)).await;
-        context.lifecycle.close(&self.handle);
+        context.lifecycle.close(&self.connection);
         context.metrics.open_connections.dec();
         context.metrics.count_closed(cause.name());
-        tracing::debug!(connection.id = %self.handle.id, cause = cause.name(), "connection ended");
+        tracing::debug!(connection.id = %self.connection.id, cause = cause.name(), "connection closed");
         self.close_session(cause).await;
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<CloseCause> {
-        let Self { handle, dispatch, timer } = self;
-        let mut transport = handle.transport().lock();
-        // Only the end takes it out.
+        let Self { connection, dispatch, timer } = self;
+        let mut transport = connection.transport().lock();
+        // Removed only by `close_session`.
         let Some(transport) = transport.as_mut() else { return Poll::Pending };
         transport.set_waker(cx.waker());
-        let turn = dispatch.run_turn(cx, transport).and_then(|()| transport.flush_outbox(cx, handle));
+        let outcome = dispatch.process_messages(cx, transport).and_then(|()| transport.flush_outbox(cx, connection));
         dispatch.record_traffic(transport.take_sent_frames());
-        let due = || timer.poll(cx, handle, transport.is_blocked());
-        turn.err().or_else(due).map_or(Poll::Pending, Poll::Ready)
+        let timer_cause = || timer.poll(cx, connection, transport.is_blocked());
+        outcome.err().or_else(timer_cause).map_or(Poll::Pending, Poll::Ready)
     }
 }

@@ -1,7 +1,8 @@
-//! From a configuration to a messaging application behind an API server: which adapter serves which port.
+//! Composition of a server from its configuration: the adapters of each port, by deployment mode.
 //!
-//! Each mode has a file that chooses the adapters; what all modes have in common is here. This is the one place that knows
-//! all adapters. It opens files, makes secrets and reaches Redis; it binds no port.
+//! Each mode has a module that chooses the adapters; this file has the steps that are common to all modes. No other
+//! module knows all adapters. Assembly opens files, creates secrets and connects to Redis and PostgreSQL; it binds no
+//! port.
 
 mod embedded;
 mod kubernetes;
@@ -35,29 +36,29 @@ use crate::running::Background;
 use crate::server::http_api::HttpApi;
 use crate::server::{ApiServer, ApiServerParts};
 
-/// The node that connection ids carry where there is only one.
+/// Node id in connection ids outside a cluster.
 const SINGLE_NODE: u16 = 1;
 
-/// Everything that a messaging server is made of.
+/// Components of a server, ready to listen.
 pub struct ServerAssembly {
-    /// Its WebSocket API.
+    /// WebSocket API and `@connections`.
     pub server: ApiServer,
-    /// Its HTTP API, if it has one.
+    /// HTTP API under `/v1`, if there is one.
     pub http_api: Option<Arc<HttpApi>>,
-    /// What signs its tokens, when that is a secret of its own.
+    /// The server's own signing secret; `None` when an identity provider signs the tokens.
     pub signing_secret: Option<SigningSecret>,
-    /// The data directory, while this lives.
+    /// Exclusive lock on the data directory, held for the life of the process.
     pub data_dir_lock: Option<DataDirLock>,
-    /// The Lambda executables behind it, to be stopped at the end.
+    /// Lambda executables, to be stopped after the drain.
     pub lambda_functions: Option<LambdaFunctions>,
-    /// What runs behind its listeners.
+    /// Components with background tasks.
     pub background: Background,
 }
 
-/// Wires the mode that is configured.
+/// Assembles the server of the configured mode.
 ///
 /// # Errors
-/// What is missing or wrong, in words for the operator.
+/// A missing or invalid setting, or a store or function that is unavailable. The text is meant for the operator.
 pub async fn assemble_server(config: &Config) -> anyhow::Result<ServerAssembly> {
     config.check_servable()?;
     match (config.mode, config.functions.source) {
@@ -67,29 +68,28 @@ pub async fn assemble_server(config: &Config) -> anyhow::Result<ServerAssembly> 
     }
 }
 
-/// What the modes choose differently.
+/// Components that differ between modes.
 struct ModeAdapters {
-    /// The application over its ports.
+    /// The messaging application with its adapters.
     app: MessagingApp,
-    /// The delivery to this process's connections.
+    /// Delivery to this process's connections.
     delivery: ChannelDelivery,
-    /// Who takes part when a connection opens and ends.
+    /// Components that are notified when a connection opens and closes.
     lifecycle: ConnectionLifecycle,
-    /// The connections of other pods.
+    /// Access to the connections of other pods; `None` outside a cluster.
     remote: Option<Arc<dyn RemoteConnections>>,
     metrics: ShimMetrics,
     node_id: u16,
 }
 
-/// The messaging application over these adapters.
+/// Assembles the server of the messaging application from the mode's adapters.
 fn assemble_messaging(config: &Config, adapters: ModeAdapters) -> anyhow::Result<ServerAssembly> {
-    let ModeAdapters { app, delivery, lifecycle, remote, metrics, node_id: node } = adapters;
+    let ModeAdapters { app, delivery, lifecycle, remote, metrics, node_id } = adapters;
     let app = Arc::new(app);
     let secret = signing_secret(config)?;
     let verifier = Arc::new(TokenVerifier::new(token_settings(config, secret.as_ref(), &app.clock)?));
     let authorizer = Arc::new(Authorizer { verifier: verifier.clone() });
-    let api = WebSocketApi::new(api_definition(&config.api, &config.throttle))
-        .context("the API's definition is not valid")?;
+    let api = WebSocketApi::new(api_definition(&config.api, &config.throttle)).context("invalid API definition")?;
     let parts = ApiServerParts {
         access: access_control(&api, config),
         integration: ApiIntegration {
@@ -97,7 +97,8 @@ fn assemble_messaging(config: &Config, adapters: ModeAdapters) -> anyhow::Result
             functions: Arc::new(MessagingFunctions::new(app.clone(), authorizer)),
             clock: app.clock.clone(),
         },
-        ids: ConnectionIds::with_random_seed(node).context("the system's random source does not answer")?,
+        ids: ConnectionIds::with_random_seed(node_id)
+            .context("reading random bytes from the operating system failed")?,
         lifecycle,
         remote,
         metrics,
@@ -115,8 +116,8 @@ fn assemble_messaging(config: &Config, adapters: ModeAdapters) -> anyhow::Result
     })
 }
 
-/// The messaging application as a WebSocket API: lifecycle routes, and one two-way route for all messages
-/// (`docs/adr/0001-two-way-message-route.md`).
+/// Returns the API definition of the messaging application: the lifecycle routes, and one two-way route for all
+/// messages (`docs/adr/0001-two-way-message-route.md`).
 #[must_use]
 pub fn api_definition(config: &config::ApiConfig, throttle: &config::ThrottleConfig) -> ApiDefinition {
     let route = |key: &str, response| RouteDefinition {
@@ -146,7 +147,7 @@ pub fn api_definition(config: &config::ApiConfig, throttle: &config::ThrottleCon
     }
 }
 
-/// The quotas of the profile, with the rates that the configuration sets in their place.
+/// Returns the quotas of the profile with the configured rates.
 fn effective_quotas(profile: QuotaProfile, throttle: &config::ThrottleConfig) -> Quotas {
     let quotas = match profile {
         QuotaProfile::Aws => Quotas::aws_profile(),
@@ -159,7 +160,7 @@ fn effective_quotas(profile: QuotaProfile, throttle: &config::ThrottleConfig) ->
     }
 }
 
-/// What decides about requests: the API's rates, and the keys and callers that the configuration names.
+/// Returns the access control: the API's rate limits, and the configured client keys and signing callers.
 fn access_control(api: &WebSocketApi, config: &Config) -> AccessControl {
     let keys = ClientKeys::new(config.api.keys.clone());
     AccessControl { keys, credentials: config.iam.clone(), ..AccessControl::new(api) }
@@ -173,17 +174,17 @@ fn token_settings(
     let auth = &config.auth;
     let mut keys = KeySet::default();
     for secret in secret.map(|signing| &signing.secret).into_iter().chain(&auth.previous_secrets) {
-        keys = keys.with_secret(secret.expose().as_bytes()).context("a signing secret is not usable")?;
+        keys = keys.with_secret(secret.expose().as_bytes()).context("invalid signing secret")?;
     }
     let mut source: Option<Arc<dyn KeySource>> = None;
     match &auth.jwks {
         None => {}
         Some(JwksSource::Document(text)) => {
-            keys = keys.merge(KeySet::from_jwks(text).context("the JWKS document is not usable")?);
+            keys = keys.merge(KeySet::from_jwks(text).context("invalid JWKS document")?);
         }
         Some(JwksSource::Url(url)) => {
-            let address = url.parse().context("the JWKS address is not a URL")?;
-            source = Some(Arc::new(HttpJwks::new(address, clock.clone()).context("the JWKS address is refused")?));
+            let address = url.parse().context("invalid JWKS URL")?;
+            source = Some(Arc::new(HttpJwks::new(address, clock.clone()).context("JWKS URL rejected")?));
         }
     }
     Ok(TokenSettings {
@@ -198,6 +199,6 @@ fn token_settings(
 fn api_keys(config: &Config) -> anyhow::Result<ApiKeys> {
     config.auth.api_keys.iter().try_fold(ApiKeys::default(), |keys, entry| {
         keys.with_key(entry.key.expose(), entry.tenant.clone(), entry.name.clone())
-            .with_context(|| format!("the API key of '{}' is refused", entry.name))
+            .with_context(|| format!("API key '{}' rejected", entry.name))
     })
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Unpacks and packs fuzz corpora: tests/fuzz/corpus/TARGET.tar.gz <-> target/fuzz/corpus/TARGET, one file per input.
-# The same inputs always give the same archive.
+# The same inputs always produce the same archive.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Installs `twinway` into PREFIX/bin (default: cargo's own directory, ~/.cargo/bin), and prints where it is: install.sh
+# Installs `twinway` into PREFIX/bin (default: cargo's directory, ~/.cargo/bin) and prints its path: install.sh
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 prefix=${PREFIX:-${CARGO_INSTALL_ROOT:-${CARGO_HOME:-$HOME/.cargo}}}
 
-# cargo's own warning about PATH is replaced by the one below.
+# The warning below replaces cargo's warning about PATH.
 "${CARGO:-cargo}" install --locked --path shim --bin twinway --root "$prefix" 2> >(grep -v '^warning: be sure to add' >&2)
 echo "install: $("$prefix/bin/twinway" --version) is $prefix/bin/twinway"
 found=$(command -v twinway || true)
 if [ -z "$found" ]; then
   echo "install: warning: $prefix/bin is not on PATH: run  export PATH=\"$prefix/bin:\$PATH\"  and add that line to the profile of your shell" >&2
 elif ! [ "$found" -ef "$prefix/bin/twinway" ]; then
-  echo "install: warning: 'twinway' still runs $found, because its directory comes first on PATH" >&2
+  echo "install: warning: 'twinway' still runs $found, because its directory precedes it on PATH" >&2
 fi

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Fails on a log line that formats an error in another way than with `errors::chain`, which includes its sources.
+"""Fails on a log call that formats an error without `errors::chain`, which includes the error's sources.
 
-Looks at the calls of tracing's macros in production code: a field that carries an error is `error = %errors::chain(&error)`.
+Checks the calls of tracing's macros in production code: a field with an error must be `error = %errors::chain(&error)`.
 """
 
 import re
@@ -33,7 +33,7 @@ def body(text, start):
 
 
 def main():
-    wrong = []
+    violations = []
     for package in PACKAGES:
         for path in sorted((ROOT / package).rglob("*.rs")):
             if not production(path.relative_to(ROOT)):
@@ -41,10 +41,10 @@ def main():
             text = path.read_text(encoding="utf-8").split("#[cfg(test)]\nmod tests {")[0]
             for call in CALL.finditer(text):
                 if FIELD.search(body(text, call.end())):
-                    wrong.append(f"{path.relative_to(ROOT)}:{text.count(chr(10), 0, call.start()) + 1}")
-    for place in wrong:
-        print(f"log_errors: {place}: write `error = %errors::chain(&error)`, which includes the sources", file=sys.stderr)
-    return 1 if wrong else 0
+                    violations.append(f"{path.relative_to(ROOT)}:{text.count(chr(10), 0, call.start()) + 1}")
+    for violation in violations:
+        print(f"log_errors: {violation}: write `error = %errors::chain(&error)`, which includes the sources", file=sys.stderr)
+    return 1 if violations else 0
 
 
 if __name__ == "__main__":

@@ -1,20 +1,20 @@
 #!/usr/bin/env python3
-"""Checks which top-level modules of each package import which (docs/ARCHITECTURE.md, "Who may import whom").
+"""Checks the imports between the top-level modules of each package (docs/ARCHITECTURE.md, "Import rules").
 
     modules.py [--graph] [ROOT]
 
 Reads the production code of every library package under ROOT (default: this repository): `crate::…`, `super::…` and
-`self::…` paths, without comments, strings and `#[cfg(test)]` items. Fails when modules of a package import each other in
-a cycle, and when a module of a package with declared layers imports a module that is not in a lower layer. Each error
-names file, line, the import, and the rule. `--graph` also prints what each module imports. No dependencies.
+`self::…` paths, without comments, strings and `#[cfg(test)]` items. Fails if modules of a package import each other in
+a cycle, or if a module of a package with declared layers imports a module that is not in a lower layer. Each error
+contains file, line, import and rule. `--graph` also prints the imports of each module. No dependencies.
 """
 import pathlib
 import re
 import sys
 
-# Lowest layer first. A module may import modules of lower layers only, not those of its own. `functions` is low, because
-# it adapts the application to ports that `connection` defines. `config` is above `access`, `postgres` and `redis`, because
-# it builds the settings types that they define; what starts from a configuration (`embedded`, `logging`) is above it.
+# Lowest layer first. A module may import modules of lower layers only, not those of its own layer. `functions` is low, because
+# it adapts the application to ports that `connection` defines. `config` is above `access`, `postgres` and `redis`, because it
+# builds the settings types that they define; modules that are built from a configuration (`embedded`, `logging`) are above it.
 LAYERS = {
     "shim": "breaker connection exit_code metrics readiness secret | functions hub postgres redis | access bus | config | "
     "drain embedded logging session | cluster server | running | wiring | serve | cli"
@@ -28,12 +28,12 @@ VISIBILITY = re.compile(r"pub\s*\(\s*in\s+[\w:]+\s*\)")
 
 
 def blanked(match):
-    """Replaces a match by blanks, so that offsets and lines stay."""
+    """Replaces a match by blanks, which preserves offsets and line numbers."""
     return re.sub(r"[^\n]", " ", match[0])
 
 
 def item_end(text, start):
-    """Returns where the item at `start` ends: after its `;` or its braces."""
+    """Returns the end of the item at `start`: after its `;` or its closing brace."""
     depth = 0
     for at in range(start, len(text)):
         depth += (text[at] in "{(") - (text[at] in "})")
@@ -70,7 +70,7 @@ def names(text, at):
 
 
 def imports(text, own):
-    """Yields offset and path, from the crate's root, of all that the module `own` (a list of names) refers to."""
+    """Yields offset and path, relative to the crate's root, of all references in the module `own` (a list of names)."""
     for match in PATH.finditer(text):
         base, at = ([] if "crate" in match[0] else own[:-1] if "super" in match[0] else own), match.end()
         while more := re.match(r"super\s*::\s*", text[at:]):
@@ -105,7 +105,7 @@ def edges(package):
 
 
 def cycle(graph, module, trail, done):
-    """Returns the modules of one cycle that `module` leads to, in order, or an empty list."""
+    """Returns the modules of one cycle reachable from `module`, in order, or an empty list."""
     if module in trail:
         return trail[trail.index(module) :]
     if module in done:
@@ -120,7 +120,7 @@ def check(graph, layers):
     done, errors = set(), []
     loop = next((loop for start, _ in sorted(graph) if (loop := cycle(graph, start, [], done))), [])
     for pair in zip(loop, loop[1:] + loop[:1]):
-        errors.append(f"{graph[pair]}: a cycle of modules: {' -> '.join(loop + loop[:1])}")
+        errors.append(f"{graph[pair]}: cycle of modules: {' -> '.join(loop + loop[:1])}")
     level = {module: index for index, layer in enumerate(layers) for module in layer.split()}
     for (module, imported), place in sorted(graph.items()) if level else ():
         for name in sorted({module, imported} - {ROOT_MODULE, *level}):
@@ -141,7 +141,7 @@ def main(arguments):
     for error in errors:
         print(f"modules: {error}", file=sys.stderr)
     if not errors:
-        print("modules: no cycle of modules, and no import against the layers")
+        print("modules: no cycles of modules, and all imports follow the layers")
     return int(bool(errors))
 
 

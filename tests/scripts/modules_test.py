@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Tests of modules.py, on packages made for them. Run it without arguments."""
+"""Tests of modules.py on generated packages. Run it without arguments."""
 import contextlib
 import io
 import pathlib
@@ -29,7 +29,7 @@ class Modules(unittest.TestCase):
         hub = "use crate::connection::Outbox;\n"
         self.assertEqual(run({"lib.rs": self.LIB, "hub.rs": hub, "connection.rs": "pub struct Outbox;\n"}), (0, ""))
 
-    def test_an_import_of_a_higher_layer_fails_with_place_and_rule(self):
+    def test_an_import_of_a_higher_layer_fails_with_location_and_rule(self):
         for text in ("\nuse crate::{\n  session::Session};\n", "\n\nfn f() { crate::session::g() }\n"):
             code, errors = run({"lib.rs": self.LIB, "hub.rs": text, "session.rs": "pub struct Session;\n"})
             self.assertEqual(code, 1)
@@ -42,7 +42,7 @@ class Modules(unittest.TestCase):
         self.assertEqual(code, 1)
         self.assertIn("shim/src/hub/order.rs:1: crate::session::Session: `hub` must not", errors)
 
-    def test_a_name_that_the_root_exports_is_its_module_s(self):
+    def test_a_name_exported_by_the_root_belongs_to_its_module(self):
         lib = self.LIB + "pub use self::session::{Session, Timer};\n"
         code, errors = run({"lib.rs": lib, "hub.rs": "use crate::Timer;\n", "session.rs": ""})
         self.assertEqual((code, "`hub` must not import `session`" in errors), (1, True), errors)
@@ -51,8 +51,8 @@ class Modules(unittest.TestCase):
         hub, connection = "use crate::connection::A;\n", "\npub use super::hub::B;\n"
         code, errors = run({"lib.rs": self.LIB, "hub.rs": hub, "connection.rs": connection})
         self.assertEqual(code, 1)
-        self.assertIn("shim/src/connection.rs:2: crate::hub::B: a cycle of modules: connection -> hub", errors)
-        self.assertIn("shim/src/hub.rs:1: crate::connection::A: a cycle of modules", errors)
+        self.assertIn("shim/src/connection.rs:2: crate::hub::B: cycle of modules: connection -> hub", errors)
+        self.assertIn("shim/src/hub.rs:1: crate::connection::A: cycle of modules", errors)
 
     def test_a_module_without_a_layer_fails(self):
         code, errors = run({"lib.rs": "mod novel;\nmod hub;\n", "novel.rs": "use crate::hub::A;\n", "hub.rs": ""})

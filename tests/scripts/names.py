@@ -3,9 +3,9 @@
 
 usage: names.py [--limit PERCENT] [--list types|functions] [PATH ...]      (default: the tracked files of the repository)
 
-A name of one word says nothing at its place of use without its module (`Line`, `settle`). Types that implement
-`std::error::Error` must end in `Error`. Not counted: files under `tests/`, modules
-under `#[cfg(test)]`, functions of trait implementations (the trait chose the name), and the idioms `new`, `from` and `main`.
+A name of one word does not describe the item at its place of use without its module (`Line`, `settle`). Types that implement
+`std::error::Error` must end in `Error`. Excluded: files under `tests/`, modules under `#[cfg(test)]`, functions of trait
+implementations (the trait defines the name), and the idioms `new`, `from` and `main`.
 """
 import argparse
 import re
@@ -27,7 +27,7 @@ WORDS = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z0-9]+|[A-Z0-9]+")
 
 
 def declarations(source):
-    """Yields (kind, name, line) of each type and function that counts."""
+    """Yields (kind, name, line) of each counted type and function."""
     depth, skip_until, test_item = 0, None, False
     pending, blocks = None, []
     tokens = [(m.group(0), m.start()) for m in TOKEN.finditer(source)]
@@ -88,8 +88,8 @@ def production(paths):
 
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--limit", type=float, help="fail when more than this share of the types, or of the functions, has one word")
-    arguments.add_argument("--list", choices=["types", "functions"], help="print each name of one word with its place")
+    arguments.add_argument("--limit", type=float, help="fail if more than this percentage of types or functions has one word")
+    arguments.add_argument("--list", choices=["types", "functions"], help="print each name of one word with its location")
     arguments.add_argument("paths", nargs="*")
     options = arguments.parse_args()
     paths = options.paths or subprocess.run(["git", "ls-files"], capture_output=True, text=True, check=True).stdout.split("\n")

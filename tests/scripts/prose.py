@@ -3,9 +3,9 @@
 
 usage: prose.py [--rows N] [PATH ...]      (default: the tracked files of the repository)
 
-Each counter has a limit per 10,000 words. The limits are above the highest rate found in six Rust code bases of this field
-(linkerd2-proxy, socketioxide, object_store, dropshot, aws-lambda-rust-runtime, sockudo). CONTRIBUTING.md, section "Style", says what
-to write instead. Exit status 1 when a counter is above its limit; the files with most matches are listed.
+Each counter has a limit per 10,000 words. The limits are above the highest rate in six Rust code bases of this field
+(linkerd2-proxy, socketioxide, object_store, dropshot, aws-lambda-rust-runtime, sockudo). CONTRIBUTING.md, section "Style", lists
+replacements. Exits with status 1 if a counter is above its limit, and lists the files with most matches.
 """
 import argparse
 import re
@@ -36,7 +36,7 @@ EXCLUDED = re.compile(r"corpus|node_modules|CHANGELOG\.md$")
 
 
 def text_of(path):
-    """The comments of a source file, or the prose of a Markdown page."""
+    """Returns the comments of a source file, or the prose of a Markdown page."""
     try:
         with open(path, encoding="utf-8") as file:
             source = file.read()
@@ -53,7 +53,7 @@ def text_of(path):
 
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--rows", type=int, default=10, help="files to list when a counter is above its limit")
+    arguments.add_argument("--rows", type=int, default=10, help="number of files to list if a counter is above its limit")
     arguments.add_argument("paths", nargs="*")
     options = arguments.parse_args()
     tracked = ["git", "ls-files"]

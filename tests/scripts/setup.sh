@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Checks the programs that a target needs: setup.sh [run|unit|python|lambda|bench|pods|faults|cdk|test]      (default: test)
 #
-# `run` is cargo and a C compiler; every other set but `cdk` includes it. Root on Debian and Ubuntu gets missing packages installed;
-# others get the complete list, and exit code 69. Runs on bash 3.2, the one of macOS.
+# `run` requires cargo and a C compiler; every other set but `cdk` includes it. As root on Debian and Ubuntu, installs missing
+# packages; otherwise prints the complete list and exits with code 69. Compatible with bash 3.2 of macOS.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -70,13 +70,13 @@ for_faults() { for_redis; need haproxy haproxy "balances connections over the po
 for_pods() { for_bench; for_redis; for_node; }
 for_cdk() { for_node; for_venv; }
 
-# Node is optional: tests of JavaScript SDKs skip themselves without it.
+# Node is optional: without it, tests of JavaScript SDKs are skipped.
 for_test() {
   for_python
   for_faults
   need openssl openssl "makes the certificates of the TLS tests"
   need prlimit util-linux "fills a server's disk, in tests"
-  # Debian keeps PostgreSQL's server programs outside of PATH, one directory for each version.
+  # Debian installs PostgreSQL's server programs outside PATH, in one directory per version.
   compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || need initdb postgresql "real PostgreSQL servers, started by the tests"
 }
 

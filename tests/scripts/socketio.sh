@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the Socket.IO server that `make bench-pods` measures ours against, at locked versions, into the directory named.
-# Does nothing when it is there.
+# Installs the Socket.IO server that `make bench-pods` compares with, at locked versions, into a directory: socketio.sh DIRECTORY
+# Does nothing if it is installed.
 set -euo pipefail
 directory=$1
 source=$(dirname "$0")/../bench/socketio
@@ -8,14 +8,14 @@ mark=$directory/installed
 
 for program in node npm; do
   command -v "$program" >/dev/null 2>&1 || {
-    echo "bench-pods: '$program' is missing: the peer is Socket.IO; please install Node 20 or later with npm and try again" >&2
+    echo "bench-pods: '$program' is missing: the baseline is Socket.IO; install Node 20 or later with npm and try again" >&2
     exit 69
   }
 done
 mkdir -p "$directory"
 cp "$source"/package.json "$source"/package-lock.json "$source"/server.mjs "$directory"
 cmp -s "$source/package-lock.json" "$mark" && exit 0
-# Without install scripts: the native add-on of ws comes with prebuilt binaries, which are found when it is loaded.
+# Install scripts are not needed: the native add-on of ws contains prebuilt binaries that are located at load time.
 (cd "$directory" && npm ci --ignore-scripts --no-audit --no-fund --silent)
 (cd "$directory" && node --input-type=commonjs --eval 'require("bufferutil")')
 cp "$source/package-lock.json" "$mark"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes a virtual environment in a directory with what a file of requirements names at pinned versions: venv.sh DIRECTORY FILE
-# Does nothing when it is there; of several at once one installs and the others wait.
+# Creates a virtual environment with the pinned packages of a requirements file: venv.sh DIRECTORY FILE
+# Does nothing if it is installed; concurrent calls wait for one installation.
 set -euo pipefail
 directory=$1
 requirements=$2

@@ -1,9 +1,8 @@
-//! AWS on the laptop: an emulator with the application's tables and its secret, and the five real functions behind a server that
-//! stands for API Gateway.
+//! Local AWS deployment: an emulator with the application's tables and its secret, and the five real functions
+//! invoked by a server that acts as API Gateway.
 //!
-//! Invariant: what runs are the executables that are deployed, and they are told where they are by their environment
-//! alone; `@connections` takes signed calls only, as on AWS. The server is the caller's to start and to stop. Keys and
-//! secrets are nobody's.
+//! The functions are the deployed executables, configured by their environment alone; `@connections` accepts only
+//! signed calls, as on AWS. The caller starts and stops the server. Access keys and secrets are invented.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,14 +18,14 @@ use serde_json::json;
 use crate::conformance::probe::executable::binary;
 use crate::dynamodb::DynamoDb;
 
-/// The stage of the WebSocket API.
+/// Stage of the WebSocket API.
 pub const STAGE: &str = "prod";
 
 const REGION: &str = "us-east-1";
 const ACCOUNT: &str = "123456789012";
 const ACCESS_KEY: &str = "AKIDEXAMPLE";
-const SECRET_KEY: &str = "nobodys-secret-access-key";
-/// The variables that name the functions' executables.
+const SECRET_KEY: &str = "example-secret-access-key";
+/// Variables that name the functions' executables.
 const FUNCTIONS: [(&str, &str); 5] = [
     ("TWINWAY_FUNCTIONS_AUTHORIZER", "authorizer"),
     ("TWINWAY_FUNCTIONS_CONNECT", "connect"),
@@ -35,27 +34,27 @@ const FUNCTIONS: [(&str, &str); 5] = [
     ("TWINWAY_FUNCTIONS_API", "api"),
 ];
 
-/// One deployment's state: two tables of their own in an emulator that others may share.
+/// State of one deployment: two tables in an emulator that tests may share.
 pub struct Deployment {
     database: Arc<DynamoDb>,
-    /// A client of the emulator, as the functions have it.
+    /// Client of the emulator, configured as in the functions.
     pub client: Client,
-    /// The table of connections.
+    /// Name of the connections table.
     pub connections: String,
-    /// The table of messages.
+    /// Name of the messages table.
     pub messages: String,
-    /// A client of Secrets Manager, for the secret that tokens are signed with.
+    /// Client of Secrets Manager, for the signing secret of tokens.
     secrets: aws_sdk_secretsmanager::Client,
 }
 
 impl Deployment {
-    /// Makes the tables.
+    /// Creates the tables.
     ///
     /// # Errors
-    /// The emulator refuses them.
+    /// The emulator rejects them.
     pub async fn create(database: Arc<DynamoDb>) -> anyhow::Result<Self> {
-        static DRAWN: AtomicU32 = AtomicU32::new(0);
-        let number = DRAWN.fetch_add(1, Ordering::Relaxed);
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let credentials = Credentials::new(ACCESS_KEY, SECRET_KEY, None, None, "tests");
         let loader = wiring::sdk_loader().region(Region::new(REGION)).endpoint_url(database.endpoint());
         let sdk = Box::pin(loader.credentials_provider(credentials).load()).await;
@@ -66,14 +65,15 @@ impl Deployment {
         Ok(Self { database, client, connections, messages, secrets })
     }
 
-    /// What the server has to be told in its environment so that it is this deployment's API Gateway at `listen`. Tokens
-    /// are signed with `secret`, which the functions read where it is kept on AWS.
+    /// Returns the environment of a server that acts as this deployment's API Gateway at `listen`. Tokens are signed
+    /// with `secret`, which the functions read from Secrets Manager.
     ///
     /// # Errors
-    /// An executable is not built, or the emulator does not take the secret.
+    /// An executable is not built, or the emulator rejects the secret.
     pub async fn settings(&self, listen: SocketAddr, secret: &str) -> anyhow::Result<Vec<(&'static str, String)>> {
-        let kept = self.secrets.create_secret().name(format!("signing-of-{}", self.connections)).secret_string(secret);
-        let kept = Box::pin(kept.send()).await?.arn.context("a secret has an ARN")?;
+        let stored_secret =
+            self.secrets.create_secret().name(format!("signing-of-{}", self.connections)).secret_string(secret);
+        let stored_secret = Box::pin(stored_secret.send()).await?.arn.context("a secret has an ARN")?;
         let mut settings = vec![
             ("TWINWAY_LISTEN", listen.to_string()),
             ("TWINWAY_STAGE", STAGE.to_owned()),
@@ -82,7 +82,7 @@ impl Deployment {
             ("TWINWAY_ORDERING", "concurrent".to_owned()),
             ("TWINWAY_MANAGEMENT", "iam".to_owned()),
             ("TWINWAY_IAM_CREDENTIALS", callers()),
-            ("TWINWAY_FUNCTIONS_ENVIRONMENT", self.environment(listen, &kept)),
+            ("TWINWAY_FUNCTIONS_ENVIRONMENT", self.environment(listen, &stored_secret)),
             ("TWINWAY_ACCOUNT_ID", ACCOUNT.to_owned()),
             ("AWS_REGION", REGION.to_owned()),
             ("AWS_ACCESS_KEY_ID", ACCESS_KEY.to_owned()),
@@ -97,31 +97,31 @@ impl Deployment {
         Ok(settings)
     }
 
-    /// What the functions are told, as the CDK app and the SAM template tell them.
+    /// Returns the functions' environment variables, as set by the CDK app and the SAM template.
     fn environment(&self, listen: SocketAddr, secret_arn: &str) -> String {
         let variables = [
             (config::CONNECTIONS_TABLE, self.connections.clone()),
             (config::MESSAGES_TABLE, self.messages.clone()),
             (config::MANAGEMENT_ENDPOINT, format!("http://{listen}/{STAGE}")),
             (config::AUTH_SECRET_ARN, secret_arn.to_owned()),
-            // Whoever waits for a token to run out need not wait long.
+            // No leeway, so that tests of token expiry are short.
             (config::AUTH_LEEWAY, "0s".to_owned()),
         ];
         variables.map(|(name, value)| format!("{name}={value}")).join(",")
     }
 }
 
-/// A new secret for tokens: 32 bytes of the system's randomness in hexadecimal.
+/// Returns a new token secret: 32 random bytes of the operating system in hexadecimal.
 ///
 /// # Errors
-/// The system has none.
+/// `/dev/urandom` cannot be read.
 pub fn random_secret() -> anyhow::Result<String> {
     let mut bytes = [0_u8; 32];
     std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// The functions' role: the one caller of `@connections`, with the one permission that it has on AWS.
+/// Returns the callers of `@connections`: the functions' role, with its only permission on AWS.
 fn callers() -> String {
     let policy = json!({"Version": "2012-10-17", "Statement": [{
         "Effect": "Allow",

@@ -1,22 +1,22 @@
 //! A child process that does not outlive its handle.
 //!
-//! Invariant: when the handle has been dropped the process has ended, so that its port and its files are free.
-//! `kill_on_drop` of tokio, which kills as well, does not wait for that.
+//! When the handle has been dropped the process has exited, so its port and its files are free. Tokio's
+//! `kill_on_drop` does not wait for the exit.
 
 use std::io;
 use std::process::{Child, Command, Stdio};
 
-/// A process; dropped, it is killed.
+/// Child process; killed on drop.
 #[derive(Debug)]
 pub(crate) struct KillOnDrop(pub(crate) Child);
 
 impl KillOnDrop {
-    /// Its number.
+    /// Returns the process id.
     pub(crate) fn id(&self) -> u32 {
         self.0.id()
     }
 
-    /// Sends it a signal, by its name without `SIG`. One that has ended does not mind.
+    /// Sends a signal by its name without `SIG`. Has no effect on a process that has exited.
     pub(crate) fn signal(&self, name: &str) -> io::Result<()> {
         let mut kill = Command::new("kill");
         kill.arg(format!("-{name}")).arg(self.id().to_string()).stderr(Stdio::null()).status().map(drop)
@@ -25,7 +25,7 @@ impl KillOnDrop {
 
 impl Drop for KillOnDrop {
     fn drop(&mut self) {
-        // It may have ended by itself, which is as good.
+        // The process may have exited already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

@@ -1,9 +1,9 @@
 //! A client of the wire protocol on a real socket, for tests.
 //!
-//! Invariant: every frame that arrives is checked on the way in: a message that repeats or steps back in its channel fails
-//! the test ([`ReceivedState`]), whether or not the test looks at it. Only where the gateway orders nothing the client does
-//! ([`DeliveryOrder`]). Failures panic with a sentence, because a test has nothing
-//! else to do with them. It does not reconnect by itself; tests do that, and hand the old client's [`ReceivedState`] on.
+//! Every frame is checked on arrival, whether or not the test reads it: a message that repeats an offset or goes back
+//! in its channel fails the test ([`ReceivedState`]). Where the gateway does not order messages the client reorders
+//! them ([`DeliveryOrder`]). Errors panic with a sentence. The client does not reconnect by itself; tests do that,
+//! and pass the old client's [`ReceivedState`] to the new one.
 
 mod delivery_order;
 mod dial;
@@ -28,15 +28,15 @@ pub use self::dial::{ClientHandshake, HandshakeRejection};
 pub use self::received_state::ReceivedState;
 use crate::eventually::with_timeout;
 
-/// Most frames that wait to be looked at. A test that leaves more behind has lost its way.
+/// Maximum number of unread frames; a test that leaves more unread is wrong.
 const MAX_INBOX_FRAMES: usize = 100_000;
 
-/// How a connection ended, as its client saw it.
+/// End of a connection as observed by its client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObservedClose {
-    /// The code of the close frame; 1006 when there was none (RFC 6455, section 7.1.5).
+    /// Code of the close frame; 1006 without one (RFC 6455, section 7.1.5).
     pub code: u16,
-    /// Its reason.
+    /// Reason of the close frame.
     pub reason: String,
 }
 
@@ -44,61 +44,61 @@ pub struct ObservedClose {
 pub struct Client {
     name: String,
     socket: WebSocketStream<TcpStream>,
-    /// What has arrived, is in order, and was not read.
-    arrived: VecDeque<Value>,
+    /// Frames that are in order and were not read.
+    ready: VecDeque<Value>,
     inbox: VecDeque<Value>,
-    line: ReorderBuffer,
+    reorder: ReorderBuffer,
     seen: ReceivedState,
 }
 
-/// A frame id that no other frame of this test process has.
+/// Returns a frame id that is unique in this test process.
 #[must_use]
 pub fn fresh_id() -> String {
     static DRAWN: AtomicU64 = AtomicU64::new(1);
     format!("t-{}", DRAWN.fetch_add(1, Ordering::Relaxed))
 }
 
-/// The frame's `type`.
+/// Returns the frame's `type`.
 #[must_use]
 pub fn type_of(frame: &Value) -> &str {
     frame["type"].as_str().unwrap_or_default()
 }
 
 impl Client {
-    /// Puts text on the wire as it is.
+    /// Sends text unchanged.
     pub async fn send_text(&mut self, text: &str) {
         self.send_message(Message::text(text)).await;
     }
 
-    /// Sends a frame and waits for nothing.
+    /// Sends a frame without waiting for a reply.
     pub async fn send(&mut self, frame: &Value) {
         self.send_text(&frame.to_string()).await;
     }
 
-    /// Sends a frame; `false` when the connection is broken, which a test of crashes expects.
+    /// Sends a frame; returns `false` when the connection is broken, which crash tests expect.
     pub async fn try_send(&mut self, frame: &Value) -> bool {
-        with_timeout("the server to take a message", self.socket.send(Message::text(frame.to_string()))).await.is_ok()
+        with_timeout("the server to read a message", self.socket.send(Message::text(frame.to_string()))).await.is_ok()
     }
 
     /// Sends any WebSocket message.
     pub async fn send_message(&mut self, message: Message) {
         let name = &self.name;
-        let sent = with_timeout("the server to take a message", self.socket.send(message)).await;
+        let sent = with_timeout("the server to read a message", self.socket.send(message)).await;
         sent.unwrap_or_else(|error| panic!("{name} could not send: {error}"));
     }
 
-    /// Puts many texts on the wire in one go.
+    /// Sends many texts with one flush.
     pub async fn send_all(&mut self, texts: impl IntoIterator<Item = String>) {
         for text in texts {
-            with_timeout("the server to take a message", self.socket.feed(Message::text(text)))
+            with_timeout("the server to read a message", self.socket.feed(Message::text(text)))
                 .await
                 .expect("the socket is open");
         }
-        with_timeout("the server to take messages", self.socket.flush()).await.expect("the socket is open");
+        with_timeout("the server to read messages", self.socket.flush()).await.expect("the socket is open");
     }
 
-    /// Sends a frame, with a fresh `id` if it has none, and returns its answer: the frame with the same `id` that is no
-    /// message. What comes before it waits in the inbox.
+    /// Sends a frame, with a fresh `id` if it has none, and returns its reply: the frame with the same `id` that is
+    /// not a message. Earlier frames stay in the inbox.
     pub async fn request(&mut self, mut frame: Value) -> Value {
         let id = frame["id"].as_str().map_or_else(fresh_id, str::to_owned);
         frame["id"] = Value::from(id.as_str());
@@ -106,10 +106,10 @@ impl Client {
         self.reply_to(&id).await
     }
 
-    /// The answer to the frame `id`.
+    /// Returns the reply to the frame `id`.
     pub async fn reply_to(&mut self, id: &str) -> Value {
-        let answers = |frame: &Value| frame["id"] == id && type_of(frame) != "message";
-        self.next_where(&format!("an answer to {id}"), answers).await
+        let is_reply = |frame: &Value| frame["id"] == id && type_of(frame) != "message";
+        self.next_where(&format!("a reply to {id}"), is_reply).await
     }
 
     /// Sends a message to a channel and returns its `ack`.
@@ -119,32 +119,32 @@ impl Client {
         ack
     }
 
-    /// Sends a frame that has to be refused, and returns the code.
+    /// Sends a frame that must be rejected and returns the error code.
     pub async fn expect_error(&mut self, frame: Value) -> String {
-        let answer = self.request(frame).await;
-        assert_eq!(type_of(&answer), "error", "{}'s frame was not refused: {answer}", self.name);
-        answer["code"].as_str().unwrap_or_default().to_owned()
+        let reply = self.request(frame).await;
+        assert_eq!(type_of(&reply), "error", "{}'s frame was not rejected: {reply}", self.name);
+        reply["code"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// Enters rooms (`join`) or topics (`subscribe`) and returns the answer.
+    /// Joins rooms (`join`) or subscribes to topics (`subscribe`) and returns the reply.
     pub async fn join_channels(&mut self, action: &str, channels: &[&str]) -> Value {
-        let answer = self.request(json!({"action": action, "channels": channels})).await;
+        let reply = self.request(json!({"action": action, "channels": channels})).await;
         let expected = if action == "join" { "members" } else { "ack" };
-        assert_eq!(type_of(&answer), expected, "{} could not {action} {channels:?}: {answer}", self.name);
-        answer
+        assert_eq!(type_of(&reply), expected, "{} could not {action} {channels:?}: {reply}", self.name);
+        reply
     }
 
     /// Leaves rooms (`leave`) or topics (`unsubscribe`).
     pub async fn leave_channels(&mut self, action: &str, channels: &[&str]) -> Value {
-        let answer = self.request(json!({"action": action, "channels": channels})).await;
-        assert_eq!(type_of(&answer), "ack", "{} could not {action} {channels:?}: {answer}", self.name);
+        let reply = self.request(json!({"action": action, "channels": channels})).await;
+        assert_eq!(type_of(&reply), "ack", "{} could not {action} {channels:?}: {reply}", self.name);
         channels.iter().for_each(|channel| self.seen.clear_channel(channel));
-        answer
+        reply
     }
 
-    /// Resumes channels from where [`ReceivedState`] stands (from now on, where it has seen nothing) and returns `resumed`. What
-    /// was missed waits in the inbox. Live messages that come before `welcome` are left to the resume, as
-    /// `docs/PROTOCOL.md` asks of clients.
+    /// Resumes channels from their position in [`ReceivedState`] (without a position: from the head) and returns
+    /// `resumed`. Missed messages go to the inbox. Live messages before `welcome` are ignored, as `docs/PROTOCOL.md`
+    /// requires of clients.
     pub async fn resume(&mut self, channels: &[&str]) -> Value {
         let positions = self.seen.positions().resume(channels.iter().copied());
         let resumed = self.request(json!({"action": "resume", "channels": positions})).await;
@@ -152,17 +152,17 @@ impl Client {
         resumed
     }
 
-    /// The next frame.
+    /// Returns the next frame.
     pub async fn next(&mut self) -> Value {
         self.next_where("a frame", |_| true).await
     }
 
-    /// The next frame of a type; others before it stay in the inbox.
+    /// Returns the next frame of a type; earlier frames of other types stay in the inbox.
     pub async fn next_of_type(&mut self, wanted: &str) -> Value {
         self.next_where(&format!("a frame of type {wanted}"), |frame| type_of(frame) == wanted).await
     }
 
-    /// The bodies of the next `count` messages of a channel.
+    /// Returns the bodies of the next `count` messages of a channel.
     pub async fn bodies(&mut self, channel: &str, count: usize) -> Vec<Value> {
         let mut bodies = Vec::with_capacity(count);
         for _ in 0..count {
@@ -172,12 +172,12 @@ impl Client {
         bodies
     }
 
-    /// The oldest frame that has arrived and was not looked at; reads nothing from the wire.
+    /// Returns the oldest unread frame of the inbox; reads nothing from the socket.
     pub fn pop_unread(&mut self) -> Option<Value> {
         self.inbox.pop_front()
     }
 
-    /// The first frame that is `wanted`, from the inbox or the wire.
+    /// Returns the first frame that `wanted` accepts, from the inbox or the socket.
     pub async fn next_where(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         if let Some(frame) = self.inbox.iter().position(&wanted).and_then(|index| self.inbox.remove(index)) {
             return frame;
@@ -185,7 +185,7 @@ impl Client {
         let what = format!("{} to receive {what}", self.name);
         with_timeout(&what, async {
             loop {
-                let frame = self.read().await.unwrap_or_else(|ending| panic!("no {what}: closed with {ending:?}"));
+                let frame = self.read().await.unwrap_or_else(|end| panic!("no {what}: closed with {end:?}"));
                 if wanted(&frame) {
                     return frame;
                 }
@@ -196,11 +196,11 @@ impl Client {
         .await
     }
 
-    /// Takes in everything that the server had handed to this connection before now, and returns what was not looked at.
-    /// A `pong` comes behind everything that was in line.
+    /// Reads everything that the server sent to this connection before this call and returns the unread frames. The
+    /// `pong` arrives after all frames that were queued before it.
     pub async fn drain_inbox(&mut self) -> Vec<Value> {
         let pong = self.request(json!({"action": "ping"})).await;
-        assert_eq!(type_of(&pong), "pong", "{} got no pong: {pong}", self.name);
+        assert_eq!(type_of(&pong), "pong", "{} did not receive a pong: {pong}", self.name);
         self.inbox.drain(..).collect()
     }
 
@@ -215,28 +215,28 @@ impl Client {
                         let frames = self.check_frame(&text);
                         self.inbox.extend(frames);
                     }
-                    other => panic!("{} got {other:?} instead of a pong", self.name),
+                    other => panic!("{} received {other:?} instead of a pong", self.name),
                 }
             }
         })
         .await;
     }
 
-    /// Waits for the server to end the connection; frames before that end up in the inbox.
+    /// Waits until the server closes the connection; earlier frames go to the inbox.
     pub async fn wait_closed(&mut self) -> ObservedClose {
         let what = format!("the server to close {}'s connection", self.name);
         with_timeout(&what, async {
             loop {
                 match self.read().await {
                     Ok(frame) => self.inbox.push_back(frame),
-                    Err(ending) => return ending,
+                    Err(end) => return end,
                 }
             }
         })
         .await
     }
 
-    /// Closes with 1000 and fails if the server left messages out without a `gap`.
+    /// Closes with 1000 and fails if messages are missing without a `gap` frame.
     pub async fn close(mut self) -> ReceivedState {
         with_timeout("the closing handshake", self.socket.close(None)).await.expect("the socket is open");
         while with_timeout("the server's close frame", self.read()).await.is_ok() {}
@@ -244,33 +244,33 @@ impl Client {
         self.seen
     }
 
-    /// Drops the connection without a word, as a phone in a tunnel does.
+    /// Drops the connection without a close frame, as a phone that loses its network does.
     pub fn drop_abruptly(self) -> ReceivedState {
         self.seen
     }
 
-    /// What has been seen of each channel so far.
+    /// Returns the positions that this client has received of each channel.
     #[must_use]
     pub const fn received_state(&self) -> &ReceivedState {
         &self.seen
     }
 
-    /// The port that the server sees this connection come from.
+    /// Returns the local port, which the server sees as this connection's source port.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.socket.get_ref().local_addr().expect("an open socket has an address").port()
     }
 
-    /// The next frame off the wire, or how the connection ended.
+    /// Returns the next frame from the socket, or the end of the connection.
     pub async fn read(&mut self) -> Result<Value, ObservedClose> {
         loop {
-            if let Some(frame) = self.arrived.pop_front() {
+            if let Some(frame) = self.ready.pop_front() {
                 return Ok(frame);
             }
             match self.socket.next().await {
                 Some(Ok(Message::Text(text))) => {
                     let frames = self.check_frame(&text);
-                    self.arrived.extend(frames);
+                    self.ready.extend(frames);
                 }
                 Some(Ok(Message::Close(Some(frame)))) => {
                     return Err(ObservedClose { code: frame.code.into(), reason: frame.reason.as_str().to_owned() });
@@ -284,11 +284,11 @@ impl Client {
         }
     }
 
-    /// Checks a frame on its way in, and gives what it lets through: nothing when a resume makes it good, or when it came
-    /// too early; more than itself when others had to wait for it.
+    /// Checks an arriving frame and returns the frames to deliver: none when a resume covers the message or it is
+    /// early, several when the frame completes the order of buffered ones.
     fn check_frame(&mut self, text: &str) -> Vec<Value> {
         let frame: Value =
-            serde_json::from_str(text).unwrap_or_else(|error| panic!("{} received no JSON: {error}", self.name));
+            serde_json::from_str(text).unwrap_or_else(|error| panic!("{} received invalid JSON: {error}", self.name));
         if type_of(&frame) == "welcome" {
             self.seen.positions().end_resume();
         }
@@ -296,6 +296,6 @@ impl Client {
         if type_of(&frame) == "message" && self.seen.positions().is_resuming(channel) {
             return Vec::new();
         }
-        self.line.accept_frame(&mut self.seen, &self.name, frame)
+        self.reorder.accept_frame(&mut self.seen, &self.name, frame)
     }
 }

@@ -3,11 +3,12 @@
 //! ```text
 //! cases ── World ──┬─ local: one in-process shim per case, probe handlers, events recorded in memory
 //!                  └─ remote: any ws:// or wss:// endpoint with the same probes, events posted to an observer
-//!                             (aws_local: such an endpoint on this machine, with the probe and the table that AWS gets)
+//!                             (aws_local: such an endpoint on this host, with the probe and the table that are
+//! deployed to AWS)
 //! rows ── runner ── report ── table | JSON | docs/FIDELITY.md
 //! ```
-//! Invariant: every id of the [`catalogue`] has exactly one row, and a row either runs or says why it cannot. A case sees
-//! what a client or a handler sees, never the inside of the gateway.
+//! Every id of the [`catalogue`] has exactly one row, and a row either runs or states why it cannot. A case observes
+//! only the data of a client or of a handler, never the internal state of the gateway.
 
 pub mod aws_local;
 pub mod cases;

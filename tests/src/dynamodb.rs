@@ -1,9 +1,9 @@
-//! A DynamoDB to test against: MiniStack, a process of its own on a free loopback port.
+//! DynamoDB for tests: MiniStack, as a separate process on a free loopback port.
 //!
-//! Invariant: nothing outlives the value, nor this process, however it ends. The emulator is installed once into the build
-//! directory, at the versions of `tests/dynamodb/requirements.txt`; where that is not possible a test says so and checks
-//! nothing, unless `TWINWAY_TEST_DYNAMODB` is set, as it is where the network is known to be there. Tables are the
-//! caller's to make.
+//! The emulator never outlives the value or this process. It is installed once into the build directory, in the
+//! versions of `tests/dynamodb/requirements.txt`. If the installation fails, tests report that they were skipped;
+//! with `TWINWAY_TEST_DYNAMODB` set, for example where the network is known to be available, they fail. The caller
+//! creates the tables.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -21,13 +21,14 @@ use crate::eventually;
 use crate::eventually::with_timeout;
 use crate::ports::free_address;
 
-/// The variable that makes a missing emulator a failure.
+/// Variable that makes a missing emulator a failure.
 pub const REQUIRED_VARIABLE: &str = "TWINWAY_TEST_DYNAMODB";
 
-/// Runs the emulator as long as standard input is open: this process holds the other end and cannot forget to let go.
+/// Runs the emulator while standard input is open; this process holds the other end, which the kernel closes when it
+/// exits.
 const WHILE_INPUT_IS_OPEN: &str = r#""$0" </dev/null & child=$!; cat >/dev/null; kill -KILL $child; wait"#;
 
-/// A running emulator. It holds everything in memory and ends when dropped.
+/// Running emulator with in-memory data; stopped on drop.
 #[derive(Debug)]
 pub struct DynamoDb {
     address: SocketAddr,
@@ -36,13 +37,14 @@ pub struct DynamoDb {
 }
 
 impl DynamoDb {
-    /// The one of this process, started by whoever comes first: a start takes seconds, and tables keep tests apart.
+    /// Returns the shared emulator of this process, started by the first caller: a start takes seconds, and separate
+    /// tables isolate the tests.
     pub async fn shared() -> Option<Arc<Self>> {
         static SHARED: OnceCell<Option<Arc<DynamoDb>>> = OnceCell::const_new();
         SHARED.get_or_init(async || Self::start().await.map(Arc::new)).await.clone()
     }
 
-    /// Starts one and waits until it answers. `None`, and loud, where it cannot be installed.
+    /// Starts an emulator and waits until it responds. `None`, with a message, if it cannot be installed.
     pub async fn start() -> Option<Self> {
         let program = match tokio::task::spawn_blocking(install).await.expect("the installation does not panic") {
             Ok(program) => program,
@@ -55,7 +57,7 @@ impl DynamoDb {
                 return None;
             }
         };
-        let directory = tempfile::tempdir().expect("a temporary directory can be made");
+        let directory = tempfile::tempdir().expect("a temporary directory can be created");
         let address = free_address();
         let mut command = Command::new("/bin/sh");
         command
@@ -66,41 +68,41 @@ impl DynamoDb {
             .env("BIND_HOST", "127.0.0.1")
             .env("SERVICES", "dynamodb,secretsmanager");
         command.env("GATEWAY_PORT", address.port().to_string()).env("HOME", directory.path());
-        // A group of its own: a Ctrl-C is for whoever uses the emulator, and it has to outlive them.
+        // A separate process group: Ctrl-C must not stop the emulator before the tests that use it.
         command.current_dir(directory.path()).process_group(0);
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         let process = command.spawn().expect("the emulator was installed");
         let started = Self { address, _process: process, _directory: directory };
-        eventually!("the emulator to answer", started.answers().await.then_some(()));
+        eventually!("the emulator to respond", started.is_healthy().await.then_some(()));
         Some(started)
     }
 
-    /// Where it answers.
+    /// Returns the address of the emulator.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The endpoint that an SDK is given.
+    /// Returns the endpoint URL for an SDK.
     #[must_use]
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    async fn answers(&self) -> bool {
+    async fn is_healthy(&self) -> bool {
         let Ok(mut stream) = TcpStream::connect(self.address).await else { return false };
         let request = "GET /_ministack/health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
-        let mut answer = String::new();
+        let mut response = String::new();
         let exchange = async {
             stream.write_all(request.as_bytes()).await?;
-            stream.read_to_string(&mut answer).await
+            stream.read_to_string(&mut response).await
         };
-        with_timeout("the emulator's health", exchange).await.is_ok() && answer.starts_with("HTTP/1.1 200")
+        with_timeout("the emulator's health", exchange).await.is_ok() && response.starts_with("HTTP/1.1 200")
     }
 }
 
-/// Installs the emulator into the build directory unless it is there, and gives the path of its program. Processes that
-/// come at the same time wait for each other.
+/// Installs the emulator into the build directory if needed and returns the path of its program. Concurrent processes
+/// wait for each other.
 fn install() -> Result<PathBuf, String> {
     let directory = build_directory().join("ministack");
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -113,9 +115,9 @@ fn install() -> Result<PathBuf, String> {
     }
 }
 
-/// `target`: cargo marks it with a file, wherever in it the executable stands.
+/// Returns cargo's `target` directory, which contains the file CACHEDIR.TAG, from the path of this executable.
 fn build_directory() -> PathBuf {
-    let own = std::env::current_exe().expect("an executable knows its place");
-    let marked = own.ancestors().find(|directory| directory.join("CACHEDIR.TAG").is_file());
+    let executable = std::env::current_exe().expect("the executable has a path");
+    let marked = executable.ancestors().find(|directory| directory.join("CACHEDIR.TAG").is_file());
     marked.expect("cargo builds into a directory with a CACHEDIR.TAG").to_owned()
 }

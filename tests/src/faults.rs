@@ -1,14 +1,15 @@
-//! Faults: steady traffic of clients that come back, while pods are killed or hang, Redis is restarted, paused, made read-only
-//! or loses its data, the network is cut, and everything is replaced; and a ledger of what became of every message and every
-//! connection.
+//! Fault injection: steady traffic of reconnecting clients while pods are killed or hang, Redis is restarted, paused,
+//! made read-only or emptied, the network is partitioned, and all pods are replaced; a recorder accounts for every
+//! message and every connection.
 //!
 //! ```text
-//! clients ── haproxy ── three pods ── a cable each ── Redis (every change on disk)
-//!    └────────── ledger ◀── the file of changes ─────────┘
+//! clients ── haproxy ── three pods ── one TCP proxy each ── Redis (appendfsync always)
+//!    └──────── recorder ◀── append-only file ────────────────┘
 //! ```
-//! Promises under test: no acknowledged message is missing once clients have resumed, none is shown twice by the offset rule
-//! of `docs/PROTOCOL.md`, every connection has exactly one effective `$disconnect`, presence is right within 15 s, and a
-//! rolling restart interrupts clients for less than 2 s. What the pods do inside is not looked at.
+//! Guarantees under test: no acknowledged message is missing after clients have resumed, none is delivered twice by
+//! the offset rule of `docs/PROTOCOL.md`, every connection has exactly one effective `$disconnect`, presence is
+//! correct within 15 s, and a rolling restart interrupts clients for less than 2 s. The internal state of the pods is
+//! not inspected.
 
 mod analysis;
 mod backend;
@@ -19,9 +20,9 @@ mod fixture;
 mod injection;
 mod recorder;
 mod seeded_rng;
+mod server_frame;
 mod session;
 mod traffic_client;
-mod wire;
 
 use std::time::Duration;
 
@@ -33,14 +34,14 @@ pub use self::injection::InjectedFault;
 pub use self::recorder::RunCounts;
 use crate::tcp_proxy::TcpProxy;
 
-/// How large a run is.
+/// Size and duration of a run.
 #[derive(Debug, Clone)]
 pub struct FaultPlan {
-    /// How many clients there are.
+    /// Number of clients.
     pub connections: usize,
-    /// How long each waits between two messages.
+    /// Interval between two messages of a client.
     pub pace: Duration,
-    /// Whether a fault takes all of its turns and has to keep its times, or takes those that fit a test on a machine that has
-    /// other work as well.
+    /// Whether a fault runs all its steps and must meet its time limits, or runs the steps that suit a test on a
+    /// shared host.
     pub full: bool,
 }

@@ -1,7 +1,26 @@
-//! What tests and benchmarks are made of: a harness around the real binary, clients, worlds, conformance, load.
+//! Test harness: the real binary as a process, clients, worlds for scenarios, conformance cases, fault injection,
+//! load generator.
 //!
-//! The tests themselves are in `tests/it` (scenarios, hostile input, crashes), `tests/conformance`, and `tests/adapters`
-//! (Redis and PostgreSQL on real servers).
+//! The tests themselves are in `tests/it` (scenarios, hostile input, crashes), `tests/conformance`, `tests/adapters`
+//! (Redis and PostgreSQL on real servers), `tests/cluster`, `tests/lambda` and `tests/faults`.
+//!
+//! A test that starts a server, connects a client and sends a message:
+//!
+//! ```no_run
+//! use tests::client::Client;
+//! use tests::server::{SECRET, TwinwayServer};
+//! use tests::world::{TokenClaims, sign_token};
+//!
+//! # async fn example() {
+//! let server = TwinwayServer::launch().in_memory().start().await;
+//! let token = sign_token(SECRET, &TokenClaims::user("alice"));
+//! let mut alice = Client::dial(&server.socket_url(), "alice").with_token(&token).open().await;
+//! alice.join_channels("join", &["room:lobby"]).await;
+//! let ack = alice.send_to_channel("room:lobby", "hello").await;
+//! assert_eq!(ack["offset"], 1);
+//! alice.close().await.assert_complete("alice");
+//! # }
+//! ```
 
 pub mod aws_local;
 pub mod balancer;

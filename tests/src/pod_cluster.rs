@@ -1,7 +1,7 @@
-//! Pods as processes: one Redis, several `twinway serve` in Kubernetes mode, and a balancer in front of them.
+//! Pods as processes: one Redis, several `twinway serve` in Kubernetes mode, and a load balancer.
 //!
-//! Each connection and each HTTP request goes to the next pod. Invariant: addresses stay what they are, whatever is
-//! restarted. Redis writes every change to disk before it answers, so that what was acknowledged stays.
+//! Connections and HTTP requests alternate between the pods. Addresses stay the same across restarts. Redis writes
+//! every change to disk before it replies, so acknowledged data survives.
 
 use anyhow::Context as _;
 
@@ -10,43 +10,43 @@ use crate::client::http::HttpCaller;
 use crate::redis::{RedisOptions, RedisServer};
 use crate::server::{STAGE, ServerExit, ServerLaunch, TwinwayServer};
 
-/// Pods behind a balancer.
+/// Pods with their load balancer and Redis.
 pub struct PodCluster {
-    /// What stands in front of them.
+    /// Load balancer of the pods.
     pub balancer: Balancer,
-    /// The pods, as the balancer counts them.
+    /// Pods in the order of the balancer's servers.
     pub pods: Vec<TwinwayServer>,
-    /// What they share.
+    /// Redis shared by the pods.
     pub redis: RedisServer,
 }
 
-/// A Redis that loses nothing when it is killed, and whose file of changes keeps every one of them.
+/// Starts a Redis that loses nothing when it is killed and whose append-only file is never rewritten.
 ///
 /// # Errors
-/// When it cannot be started.
+/// Redis cannot be started.
 pub fn durable_redis() -> anyhow::Result<RedisServer> {
     let options = RedisOptions { append_only: true, ..RedisOptions::default() };
     RedisServer::start_with(options.with_setting("auto-aof-rewrite-percentage", "0"))
 }
 
-/// A pod that finds Redis at this address.
+/// Returns the launch of a pod that uses Redis at this URL.
 #[must_use]
 pub fn launch_pod(redis_url: &str) -> ServerLaunch {
     TwinwayServer::launch()
         .with_env("DEPLOYMENT_MODE", "kubernetes")
         .with_env("REDIS_URL", redis_url)
-        // Three probes of the balancer.
+        // Three probe intervals of the balancer.
         .with_env("TWINWAY_DRAIN_DELAY", "300ms")
 }
 
 impl PodCluster {
-    /// Starts the pods and waits until the balancer finds them ready.
+    /// Starts the pods and waits until all are ready.
     ///
     /// # Errors
-    /// When there is no balancer.
+    /// The balancer cannot be started.
     ///
     /// # Panics
-    /// When a pod does not start.
+    /// A pod does not start.
     pub async fn start(redis: RedisServer, launches: Vec<ServerLaunch>) -> anyhow::Result<Self> {
         let mut pods = Vec::with_capacity(launches.len());
         for launch in launches {
@@ -60,25 +60,25 @@ impl PodCluster {
         Ok(Self { balancer, pods, redis })
     }
 
-    /// Where WebSockets connect.
+    /// Returns the URL for WebSocket connections.
     #[must_use]
     pub fn socket_url(&self) -> String {
         format!("ws://{}/{STAGE}", self.balancer.address())
     }
 
-    /// Where the HTTP API is.
+    /// Returns the base URL of the HTTP API.
     #[must_use]
     pub fn http_url(&self) -> String {
         format!("http://{}", self.balancer.address())
     }
 
-    /// A caller of the HTTP API of whichever pod is next, without a token.
+    /// Returns an HTTP client without a token; its requests alternate between the pods.
     #[must_use]
     pub fn http(&self) -> HttpCaller {
         HttpCaller::with_base_url(&self.http_url())
     }
 
-    /// A rolling restart: one pod after the other, the next one when the last one is back. How each ended.
+    /// Restarts the pods one after the other, each after the previous one is ready; returns their exits.
     pub async fn rolling_restart(&mut self) -> Vec<ServerExit> {
         let mut exits = Vec::with_capacity(self.pods.len());
         for pod in &mut self.pods {
@@ -89,7 +89,7 @@ impl PodCluster {
         exits
     }
 
-    /// Kills all pods and starts them again. How each ended.
+    /// Kills all pods and restarts them; returns their exits.
     pub async fn kill_all(&mut self) -> Vec<ServerExit> {
         let mut exits = Vec::with_capacity(self.pods.len());
         for pod in &mut self.pods {
@@ -102,7 +102,7 @@ impl PodCluster {
         exits
     }
 
-    /// Stops all pods, at once as a deployment that is deleted does. How each ended.
+    /// Stops all pods at the same time, as the deletion of a deployment does; returns their exits.
     pub async fn stop(&mut self) -> Vec<ServerExit> {
         for pod in &self.pods {
             pod.terminate().await;
@@ -114,15 +114,15 @@ impl PodCluster {
         exits
     }
 
-    /// Keys of what Redis has about connections, without the traces of those that have just ended.
+    /// Returns the Redis keys of connections and registrations, except the short-lived ids of ended connections.
     ///
     /// # Errors
-    /// When Redis does not answer.
+    /// Redis does not respond.
     pub fn connection_keys(&self) -> anyhow::Result<Vec<String>> {
         let mut records = Vec::new();
-        for pattern in ["twinway:connection:*", "twinway:{cluster}:sessions:*", "twinway:{cluster}:reaping:*"] {
+        for pattern in ["twinway:connection:*", "twinway:{cluster}:connections:*", "twinway:{cluster}:reaping:*"] {
             let keys = self.redis.run_command(&["KEYS", pattern])?;
-            records.extend(keys.lines().filter(|key| !key.is_empty() && !key.ends_with(":taken")).map(str::to_owned));
+            records.extend(keys.lines().filter(|key| !key.is_empty() && !key.ends_with(":removed")).map(str::to_owned));
         }
         Ok(records)
     }

@@ -1,8 +1,8 @@
-//! Real PostgreSQL servers, started by the tests that need them and stopped when they are dropped.
+//! Real PostgreSQL servers, started by the tests that need them and stopped on drop.
 //!
-//! Every server has a directory of its own and a free port on loopback; nothing survives a test. PostgreSQL refuses to run as
-//! root, so root runs it as the user `postgres`. Servers are asked through `psql`, so that the harness shares no code with what
-//! it tests. A missing server is a failure that says how to install it, never a skipped test.
+//! Every server has its own directory and a free loopback port; nothing survives a test. PostgreSQL refuses to run as
+//! root, so root runs it as the user `postgres`. Queries go through `psql`, so that the harness shares no code with
+//! the tested adapter. A missing installation is a failure with an installation hint, never a skipped test.
 
 mod programs;
 
@@ -18,27 +18,27 @@ use self::programs::Programs;
 use crate::child::KillOnDrop;
 use crate::redis::{Certificates, free_port};
 
-/// How long a server may take to do what it was told, on a busy machine.
+/// Timeout of a server command on a busy host.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
-/// The user that owns everything in a server.
+/// User that owns the database.
 pub const USER: &str = "twinway";
-/// That user's password.
+/// Password of [`USER`].
 pub const PASSWORD: &str = "pg-secret";
 
-/// How a server differs from a plain one.
+/// Options of a test server.
 #[derive(Debug, Clone, Default)]
 pub struct PostgresOptions {
-    /// Serves TLS too, with these certificates.
+    /// Certificates for TLS, which is optional for clients.
     pub tls: Option<Certificates>,
-    /// Lines of `pg_hba.conf` in place of "everyone with a password".
+    /// Content of `pg_hba.conf` instead of password authentication for all.
     pub access: Option<String>,
 }
 
-/// A running `postgres`; dropped, it is killed.
+/// Running `postgres`; killed on drop.
 #[derive(Debug)]
 pub struct PostgresServer {
     port: u16,
-    // Dropped before the directory that it writes to.
+    // Dropped before its data directory.
     child: Option<KillOnDrop>,
     directory: TempDir,
     programs: Programs,
@@ -46,18 +46,18 @@ pub struct PostgresServer {
 }
 
 impl PostgresServer {
-    /// Starts a plain server.
+    /// Starts a server with default options.
     ///
     /// # Errors
-    /// When it cannot be started.
+    /// The server cannot be started.
     pub fn start() -> anyhow::Result<Self> {
         Self::start_with(PostgresOptions::default())
     }
 
-    /// Makes a server of its own and waits until it answers.
+    /// Creates a server and waits until it accepts queries.
     ///
     /// # Errors
-    /// When it cannot be started.
+    /// The server cannot be started.
     pub fn start_with(options: PostgresOptions) -> anyhow::Result<Self> {
         let programs = Programs::find()?;
         let directory = tempfile::tempdir()?;
@@ -68,22 +68,22 @@ impl PostgresServer {
         Ok(server)
     }
 
-    /// Its port.
+    /// Returns the port.
     #[must_use]
     pub const fn port(&self) -> u16 {
         self.port
     }
 
-    /// Where the database `postgres` is, with user and password.
+    /// Returns the URL of the database `postgres`, with user and password.
     #[must_use]
     pub fn url(&self) -> String {
         format!("postgres://{USER}:{PASSWORD}@127.0.0.1:{}/postgres", self.port)
     }
 
-    /// Runs SQL as the owner and returns what `psql` printed: values alone, separated by `|`.
+    /// Runs SQL as the owner and returns the output of `psql`: values separated by `|`.
     ///
     /// # Errors
-    /// When it is refused.
+    /// The query fails.
     pub fn query(&self, sql: &str) -> anyhow::Result<String> {
         let output = self.psql(sql).output()?;
         let printed = String::from_utf8_lossy(&output.stdout).trim().to_owned();
@@ -91,29 +91,30 @@ impl PostgresServer {
         Ok(printed)
     }
 
-    /// Runs SQL that takes its time; the caller waits for it, or kills it.
+    /// Starts long-running SQL; the caller waits for the process or kills it.
     ///
     /// # Errors
-    /// When `psql` does not run.
+    /// `psql` cannot be started.
     pub fn start_query(&self, sql: &str) -> anyhow::Result<Child> {
         Ok(self.psql(sql).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?)
     }
 
-    /// Kills it as the kernel would: what it had not made durable is lost.
+    /// Kills the server with SIGKILL: data that was not made durable is lost.
     pub fn kill(&mut self) {
-        // Its children notice and end.
+        // The server's children detect it and exit.
         self.child = None;
     }
 
-    /// Starts it again on the same port, with what its directory has.
+    /// Restarts the server on the same port with the data of its directory.
     ///
     /// # Errors
-    /// When it does not come up.
+    /// The server does not accept queries in time.
     pub fn restart(&mut self) -> anyhow::Result<()> {
         self.kill();
         let started = Instant::now();
         loop {
-            // Children of a killed server may hold its memory for a moment; then it refuses to start.
+            // Children of a killed server may hold its shared memory for a moment; until then the server refuses to
+            // start.
             if self.child.as_mut().is_none_or(|child| !matches!(child.0.try_wait(), Ok(None))) {
                 self.child = Some(KillOnDrop(self.command().spawn()?));
             }
@@ -122,17 +123,17 @@ impl PostgresServer {
             }
             if started.elapsed() > COMMAND_TIMEOUT {
                 let log = std::fs::read_to_string(self.log_path()).unwrap_or_default();
-                bail!("the server did not come up in {COMMAND_TIMEOUT:?}:\n{log}");
+                bail!("the server did not start within {COMMAND_TIMEOUT:?}:\n{log}");
             }
-            // A poll of another process: there is nothing else to wait on.
+            // Another process can only be polled.
             std::thread::sleep(Duration::from_millis(50));
         }
     }
 
-    /// Stops it cleanly and starts it as a replica that follows nobody: it answers reads alone, until it is promoted.
+    /// Stops the server cleanly and restarts it as a standby without a primary: read-only until it is promoted.
     ///
     /// # Errors
-    /// When it does not stop or come up.
+    /// The server does not stop or start.
     pub fn demote(&mut self) -> anyhow::Result<()> {
         self.stop()?;
         std::fs::write(self.data().join("standby.signal"), "")?;
@@ -140,10 +141,10 @@ impl PostgresServer {
         self.restart()
     }
 
-    /// Makes it the writable server after [`Self::demote`], as a failover does.
+    /// Makes the server writable after [`Self::demote`], as a failover does.
     ///
     /// # Errors
-    /// When it refuses.
+    /// The promotion fails.
     pub fn promote(&self) -> anyhow::Result<()> {
         let promoted = self.query("SELECT pg_promote()")?;
         ensure!(promoted == "t", "the server was not promoted: {promoted}");
@@ -152,7 +153,7 @@ impl PostgresServer {
 
     fn stop(&mut self) -> anyhow::Result<()> {
         let mut child = self.child.take().context("the server is not running")?;
-        // Fast shutdown: connections are ended, everything is written ("Shutting down the server", PostgreSQL manual).
+        // Fast shutdown: connections are closed, all data is written ("Shutting down the server", PostgreSQL manual).
         child.signal("INT")?;
         child.0.wait()?;
         Ok(())
@@ -173,7 +174,7 @@ impl PostgresServer {
         let mut command = self.programs.run("initdb");
         command.arg("-D").arg(self.data()).args(["-U", USER, "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C"]);
         command.args(["--no-sync", "--wal-segsize=1"]).arg(format!("--pwfile={}", password.display()));
-        let output = command.output().context("initdb does not run")?;
+        let output = command.output().context("cannot run initdb")?;
         ensure!(output.status.success(), "initdb: {}", String::from_utf8_lossy(&output.stderr));
         if let Some(access) = &self.options.access {
             std::fs::write(self.data().join("pg_hba.conf"), access)?;

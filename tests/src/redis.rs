@@ -1,8 +1,8 @@
-//! Real Redis servers, started by the tests that need them and stopped when they are dropped.
+//! Real Redis servers, started by the tests that need them and stopped on drop.
 //!
-//! Every server has a directory of its own and free ports on loopback; nothing survives a test. Servers are asked through
-//! `redis-cli`, so that the harness shares no code with what it tests. A missing `redis-server` is a failure that says how to
-//! install it, never a skipped test.
+//! Every server has its own directory and free loopback ports; nothing survives a test. Commands go through
+//! `redis-cli`, so that the harness shares no code with the tested client. A missing `redis-server` is a failure with
+//! an installation hint, never a skipped test.
 
 mod cluster;
 mod sentinel;
@@ -20,21 +20,21 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
-/// How long a server may take to do what it was told, on a busy machine.
+/// Timeout of a server command on a busy host.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A port that nobody listens on now.
+/// Returns a port that no process listens on now.
 ///
 /// # Errors
-/// When the system has none.
+/// The operating system has no free port.
 pub fn free_port() -> anyhow::Result<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
-/// Asks again and again, until `done`.
+/// Polls until `done` returns true.
 ///
 /// # Errors
-/// When it takes longer than a minute.
+/// One minute has passed.
 fn wait_for(what: &str, mut done: impl FnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
     let started = Instant::now();
     loop {
@@ -44,20 +44,20 @@ fn wait_for(what: &str, mut done: impl FnMut() -> anyhow::Result<bool>) -> anyho
         }
         if started.elapsed() > COMMAND_TIMEOUT {
             last.with_context(|| format!("waiting for {what}"))?;
-            bail!("waited too long for {what}");
+            bail!("timed out waiting for {what}");
         }
-        // A poll of another process: there is nothing else to wait on.
+        // Another process can only be polled.
         std::thread::sleep(Duration::from_millis(20));
     }
 }
 
-/// Runs `redis-cli` with these arguments and returns what it printed.
+/// Runs `redis-cli` with these arguments and returns its output.
 fn cli(arguments: &[&str]) -> anyhow::Result<String> {
     let output = Command::new("redis-cli")
         .args(arguments)
         .stdin(Stdio::null())
         .output()
-        .context("redis-cli does not run; install redis-server (tests/scripts/setup.sh does)")?;
+        .context("cannot run redis-cli; install redis-server with tests/scripts/setup.sh")?;
     let printed = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     if !output.status.success() || printed.starts_with("ERR") {
         bail!("redis-cli {arguments:?}: {printed} {}", String::from_utf8_lossy(&output.stderr).trim());

@@ -1,8 +1,9 @@
-//! An event for each Lambda function, as API Gateway would send it: what `sam local invoke -e` is given.
+//! Sample events for the Lambda functions in API Gateway's format, for `sam local invoke -e`.
 //!
-//! The four of the WebSocket API come from the gateway's own event code and belong to one connection, whose identity is
-//! what the application's authorizer finds in the first of them; that of the HTTP API is payload format 2.0. They are
-//! made, not recorded: times and ids are those of the call. Nothing is written here.
+//! The four events of the WebSocket API are produced by the gateway's own event code and belong to one connection,
+//! whose identity is the result of the application's authorizer for the first of them; the event of the HTTP API has
+//! payload format 2.0. The events are generated, not recorded: times and ids are those of the call. This module
+//! writes no files.
 
 use std::sync::Arc;
 
@@ -23,26 +24,27 @@ use serde_json::{Value, json};
 use shim::config::{ApiConfig, Config, MessageOrdering, QuotaProfile};
 use shim::wiring::api_definition;
 
-/// The API that the events name: ids of the form that API Gateway gives, of nobody's account.
+/// API ids in the format of API Gateway, with an invented account.
 const API: &str = "a1b2c3d4e5";
 const HTTP_API: &str = "f6g7h8i9j0";
 const REGION: &str = "eu-central-1";
 const ACCOUNT: &str = "123456789012";
 const STAGE: &str = "prod";
-/// An address of the documentation's range (RFC 5737).
+/// Address of the documentation range (RFC 5737).
 const CLIENT: &str = "192.0.2.1";
-/// What the client sends.
+/// Message of the client.
 const MESSAGE: &str = r#"{"action":"send","id":"1","body":"hello"}"#;
-/// How long the tokens of the events are good, in seconds.
+/// Lifetime of the tokens in seconds.
 const TOKEN_SECONDS: i64 = 24 * 60 * 60;
 
-/// A function's name and an event for it.
+/// Name of a function and a sample event.
 pub type Sample = (&'static str, Value);
 
-/// The events of all five functions, with tokens that `secret` signs, as of `now` (milliseconds since 1970).
+/// Returns the events of all five functions, with tokens signed by `secret`, at the time `now` (milliseconds since
+/// 1970).
 ///
 /// # Errors
-/// When the secret is too short, or the application refuses what is made here.
+/// The secret is too short, or the application rejects the samples.
 pub async fn samples(secret: &str, now: i64) -> anyhow::Result<Vec<Sample>> {
     let request = handshake(&token(secret, "alice", Role::User, now)?)?;
     let query = request.query_parameters();
@@ -52,8 +54,8 @@ pub async fn samples(secret: &str, now: i64) -> anyhow::Result<Vec<Sample>> {
     let request_id = |entropy| GatewayId::for_request(now, entropy);
 
     let event = AuthorizerEvent { facts: &facts, headers: &headers, query: &query, request_id: request_id(1), time };
-    let (authorizer, verdict) = (event.to_json(), verdict(event, secret, now).await?);
-    facts.authorizer = Some(Arc::new(verdict));
+    let (authorizer, authorize) = (event.to_json(), authorize(event, secret, now).await?);
+    facts.authorizer = Some(Arc::new(authorize));
     let headers = headers.into_connect();
     let connect = ConnectEvent { facts: &facts, headers: &headers, query: &query, request_id: request_id(2), time };
     let route = facts.api.route_for(MESSAGE).context("the API has no route for messages")?;
@@ -73,7 +75,7 @@ pub async fn samples(secret: &str, now: i64) -> anyhow::Result<Vec<Sample>> {
 }
 
 fn parsed(bytes: &[u8]) -> anyhow::Result<Value> {
-    serde_json::from_slice(bytes).context("an event is no JSON")
+    serde_json::from_slice(bytes).context("the event is not JSON")
 }
 
 fn token(secret: &str, user: &str, role: Role, now: i64) -> anyhow::Result<String> {
@@ -90,7 +92,7 @@ fn token(secret: &str, user: &str, role: Role, now: i64) -> anyhow::Result<Strin
     Ok(mint_hs256(secret.as_bytes(), &claims)?)
 }
 
-/// A browser's handshake: it can say its token in the list of subprotocols alone.
+/// Returns a browser's handshake, which carries its token in the list of subprotocols.
 fn handshake(token: &str) -> anyhow::Result<HandshakeRequest> {
     let mut headers = HeaderMap::new();
     headers.insert("sec-websocket-version", HeaderValue::from_static("13"));
@@ -121,7 +123,7 @@ fn facts(request: &HandshakeRequest, now: i64) -> anyhow::Result<ConnectionFacts
     };
     let api = api_definition(&api, &settings.throttle);
     Ok(ConnectionFacts {
-        api: Arc::new(WebSocketApi::new(api).context("the API's definition is not valid")?),
+        api: Arc::new(WebSocketApi::new(api).context("invalid API definition")?),
         connection_id: GatewayId::for_connection(now, 1, 1),
         domain_name: request.domain_name.clone(),
         connected_at: now,
@@ -130,22 +132,22 @@ fn facts(request: &HandshakeRequest, now: i64) -> anyhow::Result<ConnectionFacts
     })
 }
 
-/// What the application's own authorizer finds in the event, as later events carry it.
-async fn verdict(
+/// Runs the application's own authorizer on the event and returns the context that later events carry.
+async fn authorize(
     event: AuthorizerEvent<'_>,
     secret: &str,
     now: i64,
 ) -> anyhow::Result<gateway::authorizer::AuthorizerContext> {
-    let keys = KeySet::default().with_secret(secret.as_bytes()).context("the secret is not usable")?;
+    let keys = KeySet::default().with_secret(secret.as_bytes()).context("invalid token secret")?;
     let authorizer = Authorizer { verifier: Arc::new(TokenVerifier::new(TokenSettings::new(keys))) };
     let response = authorizer.authorize(event.into_lambda_event(), Timestamp(now)).await?;
     match authorizer_outcome(&event.facts.api, Ok(response), 0) {
         AuthorizerOutcome::Allow(context) => Ok(context),
-        refused => bail!("the authorizer's answer lets nobody in: {refused:?}"),
+        other => bail!("the authorizer does not allow the connection: {other:?}"),
     }
 }
 
-/// A backend's push through the HTTP API ("Payload format version 2.0", API Gateway guide).
+/// Returns a backend's request to the HTTP API ("Payload format version 2.0", API Gateway guide).
 fn push(token: &str, from: &HandshakeRequest, now: i64) -> Value {
     let domain = format!("{HTTP_API}.execute-api.{REGION}.amazonaws.com");
     let path = "/v1/messages";
@@ -198,7 +200,7 @@ mod tests {
     const SECRET: &str = "a secret of more than thirty-two bytes";
     const NOW: i64 = 1_795_000_000_000;
 
-    async fn made(name: &str) -> Value {
+    async fn sample(name: &str) -> Value {
         let samples = samples(SECRET, NOW).await.unwrap();
         samples.into_iter().find_map(|(known, event)| (known == name).then_some(event)).unwrap()
     }
@@ -210,32 +212,32 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn they_parse_as_the_public_types_and_belong_to_one_connection() {
+    async fn samples_parse_as_the_public_types_and_belong_to_one_connection() {
         let authorizer: ApiGatewayCustomAuthorizerRequestTypeRequest =
-            serde_json::from_value(made("authorizer").await).unwrap();
+            serde_json::from_value(sample("authorizer").await).unwrap();
         assert!(authorizer.method_arn.unwrap().ends_with(":a1b2c3d4e5/prod/$connect"));
         let mut connections = Vec::new();
         for (name, route) in [("connect", "$connect"), ("message", "$default"), ("disconnect", "$disconnect")] {
-            let event: ApiGatewayWebsocketProxyRequest = serde_json::from_value(made(name).await).unwrap();
+            let event: ApiGatewayWebsocketProxyRequest = serde_json::from_value(sample(name).await).unwrap();
             assert_eq!(event.request_context.route_key.as_deref(), Some(route));
             connections.push(event.request_context.connection_id);
         }
         connections.dedup();
         assert_eq!(connections.len(), 1);
-        let api: ApiGatewayV2httpRequest = serde_json::from_value(made("api").await).unwrap();
+        let api: ApiGatewayV2httpRequest = serde_json::from_value(sample("api").await).unwrap();
         assert_eq!(api.raw_path.as_deref(), Some("/v1/messages"));
     }
 
     #[tokio::test]
-    async fn messages_say_who_speaks() {
-        let event: ApiGatewayWebsocketProxyRequest = serde_json::from_value(made("message").await).unwrap();
+    async fn message_events_contain_the_identity() {
+        let event: ApiGatewayWebsocketProxyRequest = serde_json::from_value(sample("message").await).unwrap();
         let context = event.request_context.authorizer.fields;
         let identity = Identity::from_context(&context).unwrap();
         assert_eq!((identity.user.as_str(), identity.role), ("alice", Role::User));
     }
 
     #[tokio::test]
-    async fn a_short_secret_is_refused() {
+    async fn a_short_secret_is_rejected() {
         samples("short", NOW).await.unwrap_err();
     }
 }

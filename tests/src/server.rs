@@ -1,7 +1,7 @@
-//! The real `twinway` binary as a child process, on ports of its own and a data directory of its own.
+//! The real `twinway` binary as a child process, with its own ports and data directory.
 //!
-//! Invariant: a [`TwinwayServer`] is ready when it is handed out, everything that it writes is kept for assertions, and it is gone
-//! when the value is. Nothing of this process's environment reaches it. It shares no code with what it starts.
+//! A [`TwinwayServer`] is ready when it is returned, its output is captured for assertions, and it is killed on drop.
+//! It does not inherit this process's environment, and the harness shares no code with it.
 
 mod launch;
 mod output;
@@ -20,30 +20,30 @@ use crate::client::http::HttpCaller;
 use crate::eventually;
 use crate::eventually::with_timeout;
 
-/// A server that runs.
+/// Running server.
 pub struct TwinwayServer {
     launch: ServerLaunch,
     child: Child,
     output: ProcessOutput,
-    /// Where clients connect.
+    /// Address for client connections.
     pub traffic: SocketAddr,
-    /// Where probes and scrapers connect.
+    /// Address of the health checks and of the metrics.
     pub ops: SocketAddr,
 }
 
-/// How a server's process ended.
+/// Exit of a server process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerExit {
-    /// Its exit code; `None` when a signal ended it.
+    /// Exit code; `None` after a signal.
     pub code: Option<i32>,
-    /// What it wrote to standard error.
+    /// Captured standard error.
     pub stderr: String,
-    /// What it wrote to standard output.
+    /// Captured standard output.
     pub stdout: String,
 }
 
 impl ServerExit {
-    /// How often each text was logged as a warning or an error.
+    /// Returns the number of warnings and errors per log message.
     #[must_use]
     pub fn warnings(&self) -> BTreeMap<String, usize> {
         let mut counts = BTreeMap::new();
@@ -56,49 +56,49 @@ impl ServerExit {
 }
 
 impl TwinwayServer {
-    /// A server that has not been started.
+    /// Returns the launch of a server, to be configured and started.
     #[must_use]
     pub fn launch() -> ServerLaunch {
         ServerLaunch::new()
     }
 
-    /// The address of its WebSocket API.
+    /// Returns the URL of the WebSocket API.
     #[must_use]
     pub fn socket_url(&self) -> String {
         format!("ws://{}/{STAGE}", self.traffic)
     }
 
-    /// A caller of the traffic port, without a token.
+    /// Returns an HTTP client of the traffic port, without a token.
     #[must_use]
     pub fn http(&self) -> HttpCaller {
         HttpCaller::with_base_url(&format!("http://{}", self.traffic))
     }
 
-    /// A caller of the ops port.
+    /// Returns an HTTP client of the ops port.
     #[must_use]
     pub fn ops_client(&self) -> HttpCaller {
         HttpCaller::with_base_url(&format!("http://{}", self.ops))
     }
 
-    /// The data directory.
+    /// Returns the data directory.
     #[must_use]
     pub fn data_dir(&self) -> PathBuf {
         self.launch.data_dir()
     }
 
-    /// The process's id, while it runs.
+    /// Returns the id of the running process.
     #[must_use]
     pub fn pid(&self) -> u32 {
-        self.child.id().expect("the server runs")
+        self.child.id().expect("the server is running")
     }
 
-    /// Fails unless the server says that it is alive and ready.
+    /// Asserts that the server reports itself healthy and ready.
     pub async fn assert_healthy(&self) {
         assert_eq!(self.ops_client().get("/health").await.expect_ok()["status"], "ok");
         assert_eq!(self.ops_client().get("/ready").await.expect_ok()["status"], "ready");
     }
 
-    /// A metric's value as the ops port shows it; `name` with its labels, as they are written there.
+    /// Returns a metric's value from the ops port; `name` includes the labels as exposed there.
     pub async fn metric(&self, name: &str) -> Option<f64> {
         let reply = self.ops_client().get("/metrics").await;
         let text = String::from_utf8_lossy(&reply.body).into_owned();
@@ -111,57 +111,57 @@ impl TwinwayServer {
         eventually!(&format!("{name} to be {value}"), (self.metric(name).await == Some(value)).then_some(()));
     }
 
-    /// The memory that the process occupies, in KiB (`VmRSS`, proc(5)).
+    /// Returns the resident memory of the process in KiB (`VmRSS`, proc(5)).
     #[must_use]
     pub fn resident_kib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the server runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux tells the resident set");
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the server is running");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux reports the resident set");
         line.trim().trim_end_matches(" kB").parse().expect("the resident set is a number")
     }
 
-    /// Kills the process as a power cut would: `SIGKILL`.
+    /// Kills the process with `SIGKILL`.
     pub async fn kill(&mut self) -> ServerExit {
-        self.child.start_kill().expect("the server runs");
+        self.child.start_kill().expect("the server is running");
         self.wait_exit().await
     }
 
-    /// Asks the process to stop: `SIGTERM`. It is still running when this returns.
+    /// Sends `SIGTERM` and returns while the process is still running.
     pub async fn terminate(&self) {
         self.signal("TERM").await;
     }
 
-    /// Stops it in its tracks: connections stay open, nothing is answered.
+    /// Suspends the process: connections stay open, nothing is answered.
     pub async fn suspend(&self) {
         self.signal("STOP").await;
     }
 
-    /// Lets it go on after [`Self::suspend`].
+    /// Continues the process after [`Self::suspend`].
     pub async fn resume(&self) {
         self.signal("CONT").await;
     }
 
-    /// Stops it and waits for its end.
+    /// Sends `SIGTERM` and waits for the exit.
     pub async fn stop(&mut self) -> ServerExit {
         self.terminate().await;
         self.wait_exit().await
     }
 
-    /// Waits for the process to end.
+    /// Waits until the process exits.
     pub async fn wait_exit(&mut self) -> ServerExit {
         let status =
-            with_timeout("the server's process to end", self.child.wait()).await.expect("a child can be waited for");
+            with_timeout("the server's process to exit", self.child.wait()).await.expect("a child can be waited for");
         self.exit(status).await
     }
 
-    /// From its next start on it listens where it does now.
+    /// Keeps the current addresses at the next start.
     pub fn keep_addresses(&mut self) {
         let launch = self.launch.clone();
         self.launch = launch.with_env("TWINWAY_LISTEN", self.traffic).with_env("TWINWAY_OPS_LISTEN", self.ops);
     }
 
-    /// Starts it again, on the same data directory and new ports, unless it was told to [`Self::keep_addresses`].
+    /// Restarts the server with the same data directory and new ports, unless [`Self::keep_addresses`] was called.
     pub async fn restart(&mut self) {
-        assert!(self.child.id().is_none(), "the server still runs");
+        assert!(self.child.id().is_none(), "the server is still running");
         *self = self.launch.clone().start().await;
     }
 
@@ -169,10 +169,10 @@ impl TwinwayServer {
     pub async fn wait_for_log(&self, message: &str) -> Value {
         with_timeout(&format!("the log line {message:?}"), self.output.log_line(message))
             .await
-            .expect("the server runs")
+            .expect("the server is running")
     }
 
-    /// Everything that it logged so far.
+    /// Returns the log output so far.
     #[must_use]
     pub fn log(&self) -> String {
         self.output.stderr()

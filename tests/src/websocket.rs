@@ -1,7 +1,7 @@
 //! WebSocket frame codec for tests (RFC 6455 section 5.2), independent of the one under test.
 //!
-//! [`Header`] is the codec: it neither allocates nor validates, so that the conformance client can send and read invalid
-//! frames and the load generator can decode in place. [`Frame`] is an owned frame on top of it.
+//! [`Header`] is the codec: it neither allocates nor validates, so that the conformance client can send and read
+//! invalid frames and the load generator can decode in place. [`RawFrame`] is an owned frame on top of it.
 
 /// The opcodes of RFC 6455 section 5.2.
 pub mod opcode {
@@ -19,24 +19,25 @@ pub mod opcode {
     pub const PONG: u8 = 10;
 }
 
-/// RSV1 in [`Header::reserved`]: the message is compressed, where permessage-deflate was agreed (RFC 7692 section 6).
+/// RSV1 in [`Header::reserved`]: the message is compressed, if permessage-deflate was negotiated (RFC 7692 section
+/// 6).
 pub const COMPRESSED: u8 = 0b100;
 
 /// Largest header in bytes: 2, 8 for the length, 4 for the masking key.
 pub const MAX_HEADER: usize = 14;
 
-/// The masking key of every frame, from the example in RFC 6455 section 5.7. Random keys protect proxies from scripts
-/// (section 10.3), and tests have neither. It is not zero, so that the server does the real work.
+/// Masking key of every frame, from the example in RFC 6455 section 5.7. Random keys protect proxies from scripts
+/// (section 10.3), and tests have neither. It is not zero, so that the server has to unmask.
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
-/// Everything of a frame but its payload.
+/// Frame header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
     /// Whether the frame is the last of its message.
     pub fin: bool,
     /// RSV1 to RSV3 in the three low bits.
     pub reserved: u8,
-    /// One of [`opcode`], or a reserved opcode.
+    /// Opcode, one of [`opcode`] or reserved.
     pub opcode: u8,
     /// The masking key, if the payload is masked.
     pub mask: Option<[u8; 4]>,
@@ -98,19 +99,19 @@ fn write(bytes: &mut Vec<u8>, header: Header, payload: &[u8]) {
     }
 }
 
-/// Masking and unmasking are the same operation (section 5.3).
+/// Masks or unmasks a payload; both are the same operation (section 5.3).
 fn unmask(payload: &[u8], mask: [u8; 4]) -> impl Iterator<Item = u8> {
     payload.iter().zip(mask.into_iter().cycle()).map(|(byte, mask)| byte ^ mask)
 }
 
-/// Appends a whole message or control frame, as a client sends it, to `bytes`.
+/// Appends a complete message or control frame, as a client sends it, to `bytes`.
 pub fn write_frame(bytes: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
     bytes.reserve(MAX_HEADER + payload.len());
     let header = Header { fin: true, reserved: 0, opcode, mask: Some(MASK), length: payload.len() as u64 };
     write(bytes, header, payload);
 }
 
-/// A whole message or control frame as a client sends it.
+/// Returns a complete message or control frame as a client sends it.
 #[must_use]
 pub fn encode(opcode: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -121,36 +122,36 @@ pub fn encode(opcode: u8, payload: &[u8]) -> Vec<u8> {
 /// One frame with its payload, valid or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawFrame {
-    /// Whether it is the last of its message.
+    /// Whether the frame is the last of its message.
     pub fin: bool,
     /// RSV1 to RSV3 in the three low bits.
     pub reserved: u8,
-    /// What it is.
+    /// Opcode.
     pub opcode: u8,
-    /// Whether it is masked.
+    /// Whether the payload is masked on the wire.
     pub masked: bool,
-    /// What it carries, unmasked.
+    /// Payload, unmasked.
     pub payload: Vec<u8>,
 }
 
 impl RawFrame {
-    /// A whole message or control frame as a client sends it.
+    /// Returns a complete message or control frame as a client sends it.
     #[must_use]
     pub fn new(opcode: u8, payload: impl Into<Vec<u8>>) -> Self {
         Self { fin: true, reserved: 0, opcode, masked: true, payload: payload.into() }
     }
 
-    /// A close frame; without `status` it is empty.
+    /// Returns a close frame; without `status` its payload is empty.
     #[must_use]
     pub fn close(status: Option<(u16, &str)>) -> Self {
         let payload = status.map_or_else(Vec::new, |(code, reason)| [&code.to_be_bytes(), reason.as_bytes()].concat());
         Self::new(opcode::CLOSE, payload)
     }
 
-    /// A text message cut into frames of at most `most` bytes.
+    /// Splits a text message into frames of at most `max` bytes.
     #[must_use]
-    pub fn fragments(text: &str, most: usize) -> Vec<Self> {
-        let chunks: Vec<_> = text.as_bytes().chunks(most).collect();
+    pub fn fragments(text: &str, max: usize) -> Vec<Self> {
+        let chunks: Vec<_> = text.as_bytes().chunks(max).collect();
         let last = chunks.len().saturating_sub(1);
         let frame = |(position, chunk): (usize, &&[u8])| {
             let opcode = if position == 0 { opcode::TEXT } else { opcode::CONTINUATION };
@@ -159,7 +160,7 @@ impl RawFrame {
         chunks.iter().enumerate().map(frame).collect()
     }
 
-    /// The frame as bytes.
+    /// Returns the frame as bytes.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let Self { fin, reserved, opcode, masked, ref payload } = *self;
@@ -169,7 +170,7 @@ impl RawFrame {
         bytes
     }
 
-    /// The first frame of `bytes` and its length; `None` while it is incomplete.
+    /// Parses the first frame of `bytes` and returns it with its length; `None` while it is incomplete.
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Option<(Self, usize)> {
         let (header, start) = Header::parse(bytes)?;
@@ -180,7 +181,7 @@ impl RawFrame {
     }
 }
 
-/// The code and the reason in a close frame's payload, or `None` when it has no code (section 5.5.1).
+/// Returns the code and the reason in a close frame's payload, or `None` without a code (section 5.5.1).
 #[must_use]
 pub fn close_status(payload: &[u8]) -> Option<(u16, &[u8])> {
     payload.split_first_chunk::<2>().map(|(code, reason)| (u16::from_be_bytes(*code), reason))
@@ -224,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_beyond_all_memory_is_an_incomplete_frame() {
+    fn a_length_above_the_address_space_is_an_incomplete_frame() {
         let bytes = [[0x82, 0x7f].as_slice(), &[0xff; 8]].concat();
         assert_eq!(Header::parse(&bytes).unwrap().0.length, u64::MAX);
         assert_eq!(RawFrame::parse(&bytes), None);

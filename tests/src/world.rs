@@ -1,9 +1,8 @@
-//! Worlds: places where the same scenarios run.
+//! Worlds: the environments in which the same scenarios run.
 //!
-//! A scenario is an `async fn name(world: &mut impl World)`. It knows addresses, tokens, and that its world can be
-//! restarted and crashed; it does not know what the world is made of. Invariant: a world that finishes checks what every
-//! scenario promises: the server is healthy, no connection record is left behind, a graceful stop is one, and nothing
-//! private stands in its log.
+//! A scenario is an `async fn name(world: &mut impl World)`. It uses addresses and tokens and can restart and crash
+//! its world, but does not depend on the world's components. [`World::finish`] checks what every scenario guarantees:
+//! the server is healthy, no connection record remains, it stops gracefully, and its log contains no private data.
 
 mod aws_local;
 mod embedded;
@@ -19,94 +18,110 @@ pub use self::token::{TokenClaims, sign_token};
 use crate::client::http::HttpCaller;
 use crate::client::{Client, ClientHandshake, DeliveryOrder, ObservedClose};
 
-/// A word that scenarios put into bodies, ids of users aside, to find it where it must not be.
+/// Text that scenarios put into bodies and other private fields, and that must not appear in logs.
 pub const PRIVATE_MARKER: &str = "confidential";
 
-/// What a scenario wants to be different from the default.
+/// Settings of a scenario that differ from the default.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Needs {
-    /// Most messages that a channel keeps, where messages are dropped by number ([`World::keep_newest`]).
+    /// Maximum number of messages that a channel keeps, where retention counts messages ([`World::keep_newest`]).
     pub retention_entries: Option<u64>,
 }
 
 impl Needs {
-    /// Channels that keep no more than this many messages.
+    /// Returns settings with a limit on the messages that a channel keeps.
     #[must_use]
     pub const fn retaining(self, entries: u64) -> Self {
         Self { retention_entries: Some(entries) }
     }
 }
 
-/// A place where a scenario runs.
+/// An environment in which a scenario runs.
+///
+/// ```no_run
+/// use tests::world::{Needs, World, WorldClients};
+///
+/// async fn a_message_reaches_a_member<W: World>() {
+///     let world = W::start(Needs::default()).await;
+///     let (mut alice, mut bob) = (world.user("alice").await, world.user("bob").await);
+///     bob.join_channels("join", &["room:lobby"]).await;
+///     alice.join_channels("join", &["room:lobby"]).await;
+///     alice.send_to_channel("room:lobby", "hello").await;
+///     assert_eq!(bob.bodies("room:lobby", 1).await, ["hello"]);
+///     alice.close().await;
+///     bob.close().await;
+///     world.finish().await;
+/// }
+/// ```
 pub trait World: Sized {
-    /// Whether what the world is made of is there. Says so loudly when it is not, and nothing is checked then.
+    /// Returns whether the world can be started here. If not, prints a message; the scenario is skipped.
     fn is_available() -> impl Future<Output = bool> {
         async { true }
     }
 
-    /// Makes the world.
+    /// Starts the world.
     fn start(needs: Needs) -> impl Future<Output = Self>;
 
-    /// Where WebSockets connect: `ws://host:port/stage`. It may change with a restart.
+    /// Returns the URL for WebSocket connections, `ws://host:port/stage`. It may change with a restart.
     fn socket_url(&self) -> String;
 
-    /// Where the HTTP API is: `http://host:port`, the `/v1` comes behind it.
+    /// Returns the base URL of the HTTP API, `http://host:port`, without `/v1`.
     fn http_url(&self) -> String;
 
-    /// A token for somebody.
-    fn token(&self, grant: &TokenClaims) -> String;
+    /// Signs a token.
+    fn token(&self, claims: &TokenClaims) -> String;
 
-    /// In what order a channel's messages arrive here.
+    /// Returns the delivery order that this world guarantees.
     fn delivery_order(&self) -> DeliveryOrder {
         DeliveryOrder::Ordered
     }
 
-    /// How clients see an end for which the application chose a close code.
+    /// Returns the close that clients observe when the application chose `chosen`.
     fn observed_close(&self, chosen: ObservedClose) -> ObservedClose {
         chosen
     }
 
-    /// Waits, or makes it so, until retention has dropped all of a channel of the default tenant but its newest messages.
-    /// A world that drops by number has done so: it was started with [`Needs::retention_entries`].
+    /// Waits until retention has dropped all but the newest messages of a channel of the default tenant, or causes
+    /// it. A world whose retention counts messages was started with [`Needs::retention_entries`] and does nothing.
     fn keep_newest(&mut self, _channel: &str, _keep: u64) -> impl Future<Output = ()> {
         async {}
     }
 
-    /// Stops gracefully and starts again. What is durable stays.
+    /// Stops gracefully and starts again. Durable data survives.
     fn restart(&mut self) -> impl Future<Output = ()>;
 
-    /// Kills without warning and starts again. What was acknowledged stays.
+    /// Kills the processes and starts them again. Acknowledged data survives.
     fn crash(&mut self) -> impl Future<Output = ()>;
 
-    /// Checks what holds behind every scenario, and ends the world.
+    /// Checks the guarantees of every scenario and stops the world.
     fn finish(self) -> impl Future<Output = ()>;
 }
 
-/// How scenarios speak of a world.
+/// Clients of a world.
 pub trait WorldClients: World {
-    /// Somebody's handshake, not sent yet.
-    fn dial(&self, grant: &TokenClaims) -> ClientHandshake {
-        Client::dial(&self.socket_url(), &grant.user)
-            .with_token(&self.token(grant))
+    /// Returns a handshake with a token, not sent yet.
+    fn dial(&self, claims: &TokenClaims) -> ClientHandshake {
+        Client::dial(&self.socket_url(), &claims.user)
+            .with_token(&self.token(claims))
             .with_delivery_order(self.delivery_order())
     }
 
-    /// A user who is connected, and whom messages reach from now on.
+    /// Connects a user that receives all messages from now on.
     fn user(&self, name: &str) -> impl Future<Output = Client> {
         self.dial(&TokenClaims::user(name)).open_and_confirm()
     }
 
-    /// An admin who is connected, and whom messages reach from now on.
+    /// Connects an admin that receives all messages from now on.
     fn admin(&self, name: &str) -> impl Future<Output = Client> {
         self.dial(&TokenClaims::admin(name)).open_and_confirm()
     }
 
-    /// A backend that calls the HTTP API of the default tenant.
+    /// Returns an HTTP client of a backend of the default tenant.
     fn backend(&self) -> HttpCaller {
         self.backend_of("default")
     }
 
-    /// A backend of a tenant.
+    /// Returns an HTTP client of a backend of a tenant.
     fn backend_of(&self, tenant: &str) -> HttpCaller {
         HttpCaller::with_base_url(&self.http_url())
             .with_token(self.token(&TokenClaims::service("billing").in_tenant(tenant)))

@@ -1,7 +1,7 @@
 /**
- * The access log of an API: one JSON line a request, kept as long as the environment says.
+ * The access log of an API: one JSON record per request, retained for the environment's log retention.
  *
- * No address, no query string, no header stands in it: a token may travel in two of those.
+ * The record contains no address, query string or header: query string and headers may contain a token.
  */
 import { RemovalPolicy } from 'aws-cdk-lib';
 import { AccessLogFormat } from 'aws-cdk-lib/aws-apigateway';
@@ -20,7 +20,7 @@ const COMMON_FIELDS = {
   error: '$context.error.responseType',
 };
 
-/** What a WebSocket API has beside them. */
+/** Additional fields of a WebSocket API. */
 const SOCKET_FIELDS = {
   connectionId: '$context.connectionId',
   eventType: '$context.eventType',
@@ -28,7 +28,7 @@ const SOCKET_FIELDS = {
   integrationStatus: '$context.integration.status',
 };
 
-/** What an HTTP API has beside them. */
+/** Additional fields of an HTTP API. */
 const HTTP_FIELDS = {
   method: '$context.httpMethod',
   path: '$context.path',
@@ -36,7 +36,7 @@ const HTTP_FIELDS = {
   responseLatency: '$context.responseLatency',
 };
 
-/** A log group, and how an API writes to it. */
+/** Log group and access log settings of an API. */
 export class AccessLog extends Construct {
   readonly settings: IAccessLogSettings;
 

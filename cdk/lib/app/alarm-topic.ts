@@ -1,8 +1,8 @@
 /**
- * The topic that alarms go to, and the shape that all alarms share.
+ * The SNS topic of alarms, and the properties common to all alarms.
  *
- * The topic has a key of its own, because CloudWatch cannot publish to one that AWS's `alias/aws/sns` encrypts ("Amazon
- * SNS key management", SNS guide). An alarm's text names metrics, never users.
+ * The topic has its own key, because CloudWatch cannot publish to a topic encrypted with `alias/aws/sns` ("Amazon SNS
+ * key management", SNS guide). Texts of alarms name metrics, never users.
  */
 import { RemovalPolicy } from 'aws-cdk-lib';
 import { Alarm, ComparisonOperator, type IMetric, TreatMissingData } from 'aws-cdk-lib/aws-cloudwatch';
@@ -13,7 +13,7 @@ import { Topic } from 'aws-cdk-lib/aws-sns';
 import { EmailSubscription } from 'aws-cdk-lib/aws-sns-subscriptions';
 import { Construct } from 'constructs';
 
-/** An encrypted topic with alarms. */
+/** Encrypted topic with alarms. */
 export class AlarmTopic extends Construct {
   private readonly topic: Topic;
 
@@ -32,13 +32,13 @@ export class AlarmTopic extends Construct {
     }
   }
 
-  /** The topic's ARN. */
+  /** ARN of the topic. */
   get arn(): string {
     return this.topic.topicArn;
   }
 
-  /** An alarm when `metric` reaches `threshold` in that many periods in a row. */
-  raise(id: string, description: string, metric: IMetric, threshold: number, periods = 1): Alarm {
+  /** Adds an alarm that fires when `metric` reaches `threshold` in `periods` consecutive periods. */
+  addAlarm(id: string, description: string, metric: IMetric, threshold: number, periods = 1): Alarm {
     const alarm = new Alarm(this, id, {
       alarmDescription: description,
       metric,

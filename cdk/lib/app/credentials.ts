@@ -1,10 +1,10 @@
 /**
- * What functions verify callers with: a generated signing secret unless an identity provider's keys are configured, and
- * the keys of backends.
+ * Credentials that the functions verify callers with: a signing secret, generated unless an identity provider's key set
+ * is configured, and the API keys of backends.
  *
- * Both live in Secrets Manager, and functions read them there: neither a template nor a function's configuration holds a
- * value. Those that verify callers may read these secrets, and no others. A key set is public and needs none of this:
- * prefer an identity provider.
+ * Both are in Secrets Manager and read by the functions at run time, so neither a template nor a function's
+ * configuration contains a value. Only functions that verify callers may read them. A key set is public and needs no
+ * secret: prefer an identity provider.
  */
 import { RemovalPolicy } from 'aws-cdk-lib';
 import { type IRole, PolicyStatement } from 'aws-cdk-lib/aws-iam';
@@ -12,21 +12,21 @@ import { type ISecret, Secret } from 'aws-cdk-lib/aws-secretsmanager';
 import { Construct } from 'constructs';
 import type { CallerSettings } from '../context';
 import type { Environment } from '../environments';
-import { setAside } from '../nag';
+import { suppressRule } from '../nag';
 import { VARIABLES } from '../names';
 
-/** Characters of the generated secret; the verifier wants at least 32 bytes (RFC 7518, section 3.2). */
+/** Characters of the generated secret; the verifier requires at least 32 bytes (RFC 7518, section 3.2). */
 const SECRET_LENGTH = 64;
 
 /** The secrets of one environment. */
 export class Credentials extends Construct {
-  /** Signs and verifies HS256 tokens; `undefined` where an identity provider publishes its keys. */
+  /** Signs and verifies HS256 tokens; `undefined` if an identity provider publishes its keys. */
   readonly signing: ISecret | undefined;
 
-  /** All that functions read. */
-  private readonly read: ISecret[];
+  /** All secrets that functions read. */
+  private readonly readable: ISecret[];
 
-  /** The variables that tell a function how to verify callers. */
+  /** Environment variables of the functions that verify callers. */
   readonly variables: Readonly<Record<string, string>>;
 
   constructor(
@@ -36,38 +36,38 @@ export class Credentials extends Construct {
     private readonly callers: CallerSettings,
   ) {
     super(scope, id);
-    const { keySet, keySetAddress, previousSecretArn, apiKeysArn } = callers;
-    this.signing = (keySet ?? keySetAddress) === undefined ? this.signingSecret(environment) : undefined;
+    const { keySet, keySetUrl, previousSecretArn, apiKeysArn } = callers;
+    this.signing = (keySet ?? keySetUrl) === undefined ? this.signingSecret(environment) : undefined;
     const signing = [this.signing, this.secret('Previous', previousSecretArn)].filter((secret) => secret !== undefined);
     const apiKeys = this.secret('ApiKeys', apiKeysArn);
-    this.read = apiKeys === undefined ? signing : [...signing, apiKeys];
+    this.readable = apiKeys === undefined ? signing : [...signing, apiKeys];
     this.variables = this.settings(signing, apiKeys);
   }
 
-  /** Lets a function read the current and the previous values. */
+  /** Grants a function access to the current and the previous values. */
   grantRead(role: IRole): void {
-    if (this.read.length > 0) {
+    if (this.readable.length > 0) {
       role.addToPrincipalPolicy(
         new PolicyStatement({
           actions: ['secretsmanager:GetSecretValue'],
-          resources: this.read.map((secret) => secret.secretArn),
+          resources: this.readable.map((secret) => secret.secretArn),
         }),
       );
     }
   }
 
   private settings(signing: readonly ISecret[], apiKeys: ISecret | undefined): Record<string, string> {
-    const { keySet, keySetAddress, issuer, audience } = this.callers;
-    const given = {
+    const { keySet, keySetUrl, issuer, audience } = this.callers;
+    const variables = {
       [VARIABLES.secrets]: signing.length > 0 ? signing.map((secret) => secret.secretArn).join(',') : undefined,
       [VARIABLES.apiKeys]: apiKeys?.secretArn,
       [VARIABLES.keySet]: keySet,
-      [VARIABLES.keySetAddress]: keySetAddress,
+      [VARIABLES.keySetUrl]: keySetUrl,
       [VARIABLES.issuer]: issuer,
       [VARIABLES.audience]: audience,
     };
     return Object.fromEntries(
-      Object.entries(given).flatMap(([key, value]) => (value === undefined ? [] : [[key, value]])),
+      Object.entries(variables).flatMap(([key, value]) => (value === undefined ? [] : [[key, value]])),
     );
   }
 
@@ -85,10 +85,10 @@ export class Credentials extends Construct {
       generateSecretString: { passwordLength: SECRET_LENGTH, excludePunctuation: true },
       removalPolicy: environment.data === 'retained' ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY,
     });
-    setAside(
+    suppressRule(
       secret,
       'SMG4',
-      'A new signing secret ends every token that the old one signed; it is changed by hand with an overlap (docs/AWS.md).',
+      'A rotation invalidates tokens of the old secret, so it is done by hand with an overlap (docs/AWS.md).',
     );
     return secret;
   }

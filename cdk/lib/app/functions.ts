@@ -1,8 +1,8 @@
 /**
- * The five Lambda functions: arm64, `provided.al2023`, one role each with nothing but its own verbs.
+ * The five Lambda functions: arm64, `provided.al2023`, each with its own role and only the permissions that it uses.
  *
- * Every invocation is synchronous (API Gateway waits for the answer), so there is no dead-letter queue: a failure is the
- * caller's answer, and an alarm. API Gateway gives an integration 29 seconds; every timeout here is shorter.
+ * Every invocation is synchronous (API Gateway waits for the response), so there is no dead-letter queue: a failure is
+ * returned to the caller and raises an alarm. API Gateway times out after 29 seconds; every timeout here is shorter.
  */
 import { Duration, RemovalPolicy } from 'aws-cdk-lib';
 import { Effect, PolicyStatement, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
@@ -10,14 +10,16 @@ import { Architecture, Function as Lambda, LoggingFormat, Runtime, Tracing } fro
 import { LogGroup } from 'aws-cdk-lib/aws-logs';
 import { Construct } from 'constructs';
 import type { Environment } from '../environments';
-import { setAsideWithin } from '../nag';
+import { suppressRuleWithin } from '../nag';
 import {
+  ACCESSES_STORES,
+  capitalized,
   FUNCTION_NAMES,
   type FunctionName,
   GRANTS,
-  HAS_EFFECTS,
+  type Limits,
+  limitVariables,
   type TableName,
-  titled,
   VARIABLES,
   VERIFIES_CALLERS,
 } from '../names';
@@ -25,17 +27,18 @@ import type { Credentials } from './credentials';
 import type { FunctionCode } from './function-code';
 import type { Tables } from './tables';
 
-/** What the functions are made of. */
+/** Properties of the functions. */
 export interface FunctionsProps {
   readonly environment: Environment;
   readonly code: FunctionCode;
   readonly tables: Tables;
   readonly credentials: Credentials;
+  readonly limits: Limits;
 }
 
-/** Longest run of each function. The API may deliver to thousands of connections in one call. */
+/** Timeout of each function. One call of the API may deliver to thousands of connections. */
 const TIMEOUTS: Readonly<Record<FunctionName, Duration>> = {
-  // Longer than its wait for an identity provider's keys or for a secret; API Gateway gives an authorizer 10 seconds.
+  // Longer than fetching an identity provider's keys or reading a secret; API Gateway gives an authorizer 10 seconds.
   authorizer: Duration.seconds(10),
   connect: Duration.seconds(10),
   disconnect: Duration.seconds(20),
@@ -45,13 +48,13 @@ const TIMEOUTS: Readonly<Record<FunctionName, Duration>> = {
 
 const DESCRIPTIONS: Readonly<Record<FunctionName, string>> = {
   authorizer: 'Verifies the token of a handshake',
-  connect: 'Records a connection ($connect)',
-  disconnect: 'Forgets a connection ($disconnect)',
-  message: 'Handles every message ($default)',
-  api: 'The HTTP API for backends (/v1)',
+  connect: 'Registers a connection ($connect)',
+  disconnect: 'Deletes a connection ($disconnect)',
+  message: 'Handles messages ($default)',
+  api: 'HTTP API for backends (/v1)',
 };
 
-/** All functions of one environment. */
+/** All functions of an environment. */
 export class Functions extends Construct {
   private readonly byName: ReadonlyMap<FunctionName, Lambda>;
 
@@ -64,12 +67,12 @@ export class Functions extends Construct {
     this.byName = new Map(FUNCTION_NAMES.map((name) => [name, this.lambda(name)]));
   }
 
-  /** The functions with their names. */
+  /** The functions and their names. */
   get all(): readonly (readonly [FunctionName, Lambda])[] {
     return [...this.byName];
   }
 
-  /** One function. */
+  /** The function with this name. */
   named(name: FunctionName): Lambda {
     const found = this.byName.get(name);
     if (found === undefined) {
@@ -80,7 +83,7 @@ export class Functions extends Construct {
 
   private lambda(name: FunctionName): Lambda {
     const { environment, code } = this.props;
-    const scope = new Construct(this, titled(name));
+    const scope = new Construct(this, capitalized(name));
     const logGroup = new LogGroup(scope, 'Logs', {
       retention: environment.logRetention,
       removalPolicy: RemovalPolicy.DESTROY,
@@ -113,25 +116,26 @@ export class Functions extends Construct {
     if (VERIFIES_CALLERS.has(name)) {
       this.props.credentials.grantRead(role);
     }
-    setAsideWithin(
+    suppressRuleWithin(
       role,
       'IAM5',
-      'X-Ray has no resources to name, and a log group is written by naming all its streams.',
+      'X-Ray has no resource-level permissions, and log streams are created by the function.',
       ['Resource::*'],
     );
     return lambda;
   }
 
   private variables(name: FunctionName): Record<string, string> {
-    const { environment, tables, credentials } = this.props;
-    const effects = {
+    const { environment, tables, credentials, limits } = this.props;
+    const stores = {
       [VARIABLES.connectionsTable]: tables.nameOf('connections'),
       [VARIABLES.messagesTable]: tables.nameOf('messages'),
       [VARIABLES.messageRetention]: `${environment.messageRetention.toDays()}d`,
+      ...limitVariables(limits),
     };
     return {
       RUST_LOG: 'info',
-      ...(HAS_EFFECTS.has(name) ? effects : {}),
+      ...(ACCESSES_STORES.has(name) ? stores : {}),
       ...(VERIFIES_CALLERS.has(name) ? credentials.variables : {}),
     };
   }

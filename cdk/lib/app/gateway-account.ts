@@ -1,18 +1,18 @@
 /**
- * The role that API Gateway writes the logs of WebSocket APIs with.
+ * The role with which API Gateway writes the logs of WebSocket APIs.
  *
- * It is a setting of the whole account in a region, not of one API ("Set up logging", API Gateway guide). Deleting the
- * stack leaves it, because other APIs may write with it; an account that has one uses `-c gatewayAccount=leave`.
+ * It is a setting of the account in a region, not of one API ("Set up logging", API Gateway guide). It remains when the
+ * stack is deleted, because other APIs may use it; for an account that already has one use `-c gatewayAccount=leave`.
  */
 import { RemovalPolicy } from 'aws-cdk-lib';
 import { CfnAccount } from 'aws-cdk-lib/aws-apigateway';
 import { ManagedPolicy, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
 import { Construct } from 'constructs';
-import { setAside } from '../nag';
+import { suppressRule } from '../nag';
 
 const POLICY = 'service-role/AmazonAPIGatewayPushToCloudWatchLogs';
 
-/** The account's setting. */
+/** The account's CloudWatch role. */
 export class GatewayAccount extends Construct {
   constructor(scope: Construct, id: string) {
     super(scope, id);
@@ -20,7 +20,7 @@ export class GatewayAccount extends Construct {
       assumedBy: new ServicePrincipal('apigateway.amazonaws.com'),
       managedPolicies: [ManagedPolicy.fromAwsManagedPolicyName(POLICY)],
     });
-    setAside(role, 'IAM4', 'API Gateway accepts this setting only with the rights of exactly this AWS policy.', [
+    suppressRule(role, 'IAM4', 'API Gateway accepts only a role with the permissions of this AWS policy.', [
       `Policy::arn:<AWS::Partition>:iam::aws:policy/${POLICY}`,
     ]);
     const account = new CfnAccount(this, 'Account', { cloudWatchRoleArn: role.roleArn });

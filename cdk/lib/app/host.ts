@@ -1,8 +1,8 @@
 /**
- * A name of our own for an API: certificate, API Gateway domain, and what a DNS record must point at.
+ * Custom domain name of an API: certificate and API Gateway domain.
  *
- * A WebSocket API and an HTTP API cannot share a domain name ("Custom domain names", API Gateway guide): each has its
- * own. The records themselves are the traffic stack's, because the pods answer to the same names.
+ * A WebSocket API and an HTTP API cannot share a domain name ("Custom domain names", API Gateway guide), so each has
+ * its own. The DNS records are in the traffic stack, because the pods serve the same names.
  */
 import { DomainName, SecurityPolicy } from 'aws-cdk-lib/aws-apigatewayv2';
 import { Certificate, CertificateValidation } from 'aws-cdk-lib/aws-certificatemanager';
@@ -11,19 +11,19 @@ import { Construct } from 'constructs';
 import type { Zone } from '../context';
 import type { Environment } from '../environments';
 
-/** The two names of an environment. */
+/** The two domain names of an environment. */
 export interface HostNames {
   readonly sockets: string;
   readonly api: string;
 }
 
-/** The names of `environment` in `zone`. */
+/** The domain names of `environment` in `zone`. */
 export function hostNames(environment: Environment, zone: Zone): HostNames {
   const suffix = `${environment.hostPrefix}${zone.name}`;
   return { sockets: `ws.${suffix}`, api: `api.${suffix}` };
 }
 
-/** A regional domain name of API Gateway with a certificate that renews itself. */
+/** Regional domain name of API Gateway with a certificate that is renewed automatically. */
 export class Host extends Construct {
   readonly domain: DomainName;
 

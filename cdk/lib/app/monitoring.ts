@@ -1,8 +1,8 @@
 /**
- * What wakes somebody up, and the one page they look at first.
+ * Alarms and dashboard of the application.
  *
- * Alarms go to a topic, and from there by mail when an address is given. Missing data never alarms: an idle application
- * is a healthy one. There is no alarm on a dead-letter queue, because nothing here is invoked asynchronously.
+ * Alarms go to a topic, and by mail to the configured address. Missing data does not alarm: an idle application is
+ * healthy. There is no dead-letter queue to watch, because no function is invoked asynchronously.
  */
 import { Duration } from 'aws-cdk-lib';
 import type { HttpApi, WebSocketStage } from 'aws-cdk-lib/aws-apigatewayv2';
@@ -11,10 +11,10 @@ import type { TableV2 } from 'aws-cdk-lib/aws-dynamodb';
 import type { Function as Lambda } from 'aws-cdk-lib/aws-lambda';
 import { Construct } from 'constructs';
 import type { Environment } from '../environments';
-import { type FunctionName, type TableName, titled } from '../names';
+import { capitalized, type FunctionName, type TableName } from '../names';
 import { AlarmTopic } from './alarm-topic';
 
-/** What is watched. */
+/** Resources to monitor. */
 export interface MonitoringProps {
   readonly environment: Environment;
   readonly alarmEmail: string | undefined;
@@ -26,8 +26,8 @@ export interface MonitoringProps {
 
 const PERIOD = Duration.minutes(1);
 
-/** A p99 above this many milliseconds is noticed by the person who typed: a handshake or an ack. */
-const SLOW_P99: Readonly<Record<FunctionName, number>> = {
+/** Alarm threshold of the p99 duration in milliseconds: a longer handshake or `ack` is noticeable to users. */
+const P99_THRESHOLD_MS: Readonly<Record<FunctionName, number>> = {
   authorizer: 1000,
   connect: 1000,
   disconnect: 5000,
@@ -35,7 +35,7 @@ const SLOW_P99: Readonly<Record<FunctionName, number>> = {
   api: 5000,
 };
 
-/** Alarms and dashboard. */
+/** Alarms and dashboard of one environment. */
 export class Monitoring extends Construct {
   private readonly topic: AlarmTopic;
   private readonly dashboard: Dashboard;
@@ -57,12 +57,12 @@ export class Monitoring extends Construct {
     this.watchTables();
   }
 
-  /** The name of the dashboard. */
+  /** Name of the dashboard. */
   get dashboardName(): string {
     return this.dashboard.dashboardName;
   }
 
-  /** The topic that alarms go to. */
+  /** ARN of the topic of alarms. */
   get topicArn(): string {
     return this.topic.arn;
   }
@@ -72,8 +72,8 @@ export class Monitoring extends Construct {
       this.props.socketStage.metric(name, { statistic, period: PERIOD });
     const integrationErrors = metric('IntegrationError', Stats.SUM);
     const executionErrors = metric('ExecutionError', Stats.SUM);
-    this.topic.raise('SocketIntegrationErrors', 'API Gateway got an error from a function', integrationErrors, 1);
-    this.topic.raise('SocketExecutionErrors', 'API Gateway itself failed a WebSocket request', executionErrors, 1);
+    this.topic.addAlarm('SocketIntegrationErrors', 'A function returned an error to API Gateway', integrationErrors, 1);
+    this.topic.addAlarm('SocketExecutionErrors', 'API Gateway failed to run a WebSocket request', executionErrors, 1);
     this.graph('Sockets', [metric('ConnectCount', Stats.SUM), metric('MessageCount', Stats.SUM)]);
     this.graph('Socket errors', [metric('ClientError', Stats.SUM), integrationErrors, executionErrors]);
   }
@@ -81,7 +81,7 @@ export class Monitoring extends Construct {
   private watchPushApi(): void {
     const { pushApi } = this.props;
     const failures = pushApi.metricServerError({ period: PERIOD, statistic: Stats.SUM });
-    this.topic.raise('PushServerErrors', 'The HTTP API answers 5xx', failures, 5);
+    this.topic.addAlarm('PushServerErrors', 'The HTTP API returns 5xx responses', failures, 5);
     this.graph('HTTP API', [
       pushApi.metricCount({ period: PERIOD }),
       pushApi.metricClientError({ period: PERIOD, statistic: Stats.SUM }),
@@ -92,24 +92,24 @@ export class Monitoring extends Construct {
   private watchFunctions(): void {
     const { functions } = this.props;
     for (const [name, lambda] of functions) {
-      const title = titled(name);
+      const title = capitalized(name);
       const sum = { period: PERIOD, statistic: Stats.SUM };
-      this.topic.raise(`${title}Errors`, `Function ${name} fails`, lambda.metricErrors(sum), 1);
-      this.topic.raise(`${title}Throttles`, `Function ${name} is throttled`, lambda.metricThrottles(sum), 1);
+      this.topic.addAlarm(`${title}Errors`, `Function ${name} returns errors`, lambda.metricErrors(sum), 1);
+      this.topic.addAlarm(`${title}Throttles`, `Function ${name} is throttled`, lambda.metricThrottles(sum), 1);
       const slow = lambda.metricDuration({ period: PERIOD, statistic: Stats.p(99) });
-      this.topic.raise(`${title}Slow`, `Function ${name} is slow (p99, ms)`, slow, SLOW_P99[name], 5);
+      this.topic.addAlarm(`${title}Slow`, `Function ${name} is slow (p99, ms)`, slow, P99_THRESHOLD_MS[name], 5);
     }
-    const labelled = (make: (lambda: Lambda, label: string) => IMetric) =>
-      functions.map(([name, lambda]) => make(lambda, name));
+    const perFunction = (metricOf: (lambda: Lambda, label: string) => IMetric) =>
+      functions.map(([name, lambda]) => metricOf(lambda, name));
     this.graph(
       'Errors and throttles',
-      labelled((lambda, label) => lambda.metricErrors({ period: PERIOD, label })).concat(
-        labelled((lambda, label) => lambda.metricThrottles({ period: PERIOD, label: `${label} throttled` })),
+      perFunction((lambda, label) => lambda.metricErrors({ period: PERIOD, label })).concat(
+        perFunction((lambda, label) => lambda.metricThrottles({ period: PERIOD, label: `${label} throttled` })),
       ),
     );
     this.graph(
       'Duration p99 (ms)',
-      labelled((lambda, label) => lambda.metricDuration({ period: PERIOD, statistic: Stats.p(99), label })),
+      perFunction((lambda, label) => lambda.metricDuration({ period: PERIOD, statistic: Stats.p(99), label })),
     );
   }
 
@@ -123,8 +123,8 @@ export class Monitoring extends Construct {
           period: PERIOD,
           statistic: Stats.SUM,
         });
-        const title = titled(name);
-        this.topic.raise(`${title}${event}`, `DynamoDB throttles the table of ${name}`, metric, 1);
+        const title = capitalized(name);
+        this.topic.addAlarm(`${title}${event}`, `DynamoDB throttles the table of ${name}`, metric, 1);
         return metric.with({ label: `${name} ${event}` });
       }),
     );

@@ -1,30 +1,30 @@
 /**
- * The HTTP API for backends: everything under `/v1` goes to one function, which answers in problem documents.
+ * HTTP API for backends: one function handles all paths under `/v1` and reports errors as problem documents.
  *
- * One route and not one an endpoint: the function knows its endpoints (`docs/openapi.yaml`) and says what is wrong with
- * an unknown one; API Gateway would answer those in a form of its own.
+ * There is one route for all endpoints, because the function implements them (`docs/openapi.yaml`) and reports unknown
+ * ones; API Gateway would report them in its own format.
  */
 import { HttpApi, HttpMethod, HttpStage } from 'aws-cdk-lib/aws-apigatewayv2';
 import { HttpLambdaIntegration } from 'aws-cdk-lib/aws-apigatewayv2-integrations';
 import { Construct } from 'constructs';
 import type { Environment } from '../environments';
-import { setAsideWithin } from '../nag';
+import { suppressRuleWithin } from '../nag';
 import { AccessLog } from './access-log';
 import type { Functions } from './functions';
 import type { Host } from './host';
 
-/** What the HTTP API is made of. */
+/** Properties of the HTTP API. */
 export interface PushApiProps {
   readonly environment: Environment;
   readonly functions: Functions;
   readonly host: Host | undefined;
 }
 
-/** The HTTP API and its one stage, which has no name in the path. */
+/** HTTP API with its only stage, whose name is not in the path. */
 export class PushApi extends Construct {
   readonly api: HttpApi;
   readonly stage: HttpStage;
-  /** What paths such as `/v1/messages` are appended to. */
+  /** Base URL of paths such as `/v1/messages`. */
   readonly url: string;
 
   constructor(scope: Construct, id: string, props: PushApiProps) {
@@ -40,10 +40,10 @@ export class PushApi extends Construct {
       integration: new HttpLambdaIntegration('api', functions.named('api')),
     });
     for (const route of routes) {
-      setAsideWithin(
+      suppressRuleWithin(
         route,
         'APIG4',
-        'The function takes tokens or API keys and verifies both itself, the same code as in a pod.',
+        'The function itself verifies tokens and API keys, with the same code as a pod.',
       );
     }
     this.stage = new HttpStage(this, 'Stage', {

@@ -1,10 +1,10 @@
 /**
- * The WebSocket API: `$connect` behind the authorizer, `$disconnect`, and one two-way route for all messages
- * (`docs/adr/0001-two-way-message-route.md`), the same definition that the shim plays.
+ * WebSocket API: `$connect` with the authorizer, `$disconnect`, and one two-way route for all messages
+ * (`docs/adr/0001-two-way-message-route.md`); the same definition as the shim's.
  *
- * The authorizer has no identity source on purpose. A token comes in a header, in `Sec-WebSocket-Protocol` or in the
- * query, and API Gateway refuses a handshake that lacks *any one* of the sources listed ("Lambda authorizers", API
- * Gateway guide); with none listed the function decides. WebSocket APIs know neither X-Ray nor AWS WAF.
+ * The authorizer has no identity source. A token is in a header, in `Sec-WebSocket-Protocol` or in the query, and API
+ * Gateway rejects a handshake in which *any one* of the listed sources is missing ("Lambda authorizers", API Gateway
+ * guide); without a listed source the function decides. WebSocket APIs support neither X-Ray nor AWS WAF.
  */
 import { Stack } from 'aws-cdk-lib';
 import { WebSocketApi, WebSocketStage } from 'aws-cdk-lib/aws-apigatewayv2';
@@ -13,24 +13,24 @@ import { WebSocketLambdaIntegration } from 'aws-cdk-lib/aws-apigatewayv2-integra
 import { Grant } from 'aws-cdk-lib/aws-iam';
 import { Construct } from 'constructs';
 import type { Environment } from '../environments';
-import { setAsideWithin } from '../nag';
-import { type FunctionName, MANAGEMENT_VERBS, VARIABLES } from '../names';
+import { suppressRuleWithin } from '../nag';
+import { type FunctionName, MANAGEMENT_METHODS, VARIABLES } from '../names';
 import { AccessLog } from './access-log';
 import type { Functions } from './functions';
 import type { Host } from './host';
 
-/** What the WebSocket API is made of. */
+/** Properties of the WebSocket API. */
 export interface SocketApiProps {
   readonly environment: Environment;
   readonly functions: Functions;
   readonly host: Host | undefined;
 }
 
-/** The WebSocket API and its one stage. */
+/** WebSocket API with its only stage. */
 export class SocketApi extends Construct {
   readonly api: WebSocketApi;
   readonly stage: WebSocketStage;
-  /** Where clients connect. */
+  /** URL for clients. */
   readonly url: string;
 
   constructor(
@@ -68,7 +68,7 @@ export class SocketApi extends Construct {
     const disconnect = this.api.addRoute('$disconnect', { integration: integration('disconnect') });
     const messages = this.api.addRoute('$default', { integration: integration('message'), returnResponse: true });
     for (const route of [disconnect, messages]) {
-      setAsideWithin(
+      suppressRuleWithin(
         route,
         'APIG4',
         'API Gateway authorizes a WebSocket once, at $connect; other routes cannot have an authorizer.',
@@ -77,10 +77,10 @@ export class SocketApi extends Construct {
     connect.node.addDependency(functions);
   }
 
-  /** Each function that talks to clients may use its own verbs of `@connections`, on this API and stage alone. */
+  /** Grants each function that calls `@connections` its methods, on this API and stage only. */
   private grantManagement(): void {
     for (const [name, lambda] of this.props.functions.all) {
-      const verbs = MANAGEMENT_VERBS[name] ?? [];
+      const verbs = MANAGEMENT_METHODS[name] ?? [];
       if (verbs.length === 0) {
         continue;
       }
@@ -92,7 +92,7 @@ export class SocketApi extends Construct {
         resourceArns,
       });
       grant.assertSuccess();
-      setAsideWithin(lambda.role ?? lambda, 'IAM5', 'The id of a connection is not known before it connects.', [
+      suppressRuleWithin(lambda.role ?? lambda, 'IAM5', 'Connection ids are not known at deployment.', [
         { regex: '/^Resource::arn:aws:execute-api:.*/@connections/\\*$/' },
       ]);
     }

@@ -1,7 +1,9 @@
 /**
- * The DynamoDB tables, on demand, with point-in-time recovery, expiry and deletion guarded where data must stay.
+ * The DynamoDB tables: on demand, with point-in-time recovery and TTL, and with deletion protection if data is
+ * retained.
  *
- * Their shape is `names.ts`; a function gets the verbs listed there on the table and on its indexes, nothing else.
+ * `names.ts` defines keys and indexes; a function is granted only the actions listed there, on the table and its
+ * indexes.
  */
 import { RemovalPolicy, Tags } from 'aws-cdk-lib';
 import { Billing, type GlobalSecondaryIndexPropsV2, TableEncryptionV2, TableV2 } from 'aws-cdk-lib/aws-dynamodb';
@@ -10,7 +12,7 @@ import { Construct } from 'constructs';
 import type { Environment } from '../environments';
 import { BACKUP_TAG, TABLES, type TableGrant, type TableName, type TableShape } from '../names';
 
-/** All tables of one environment. */
+/** The tables of an environment. */
 export class Tables extends Construct {
   private readonly byName: Readonly<Record<TableName, TableV2>>;
 
@@ -22,7 +24,7 @@ export class Tables extends Construct {
     };
   }
 
-  /** The tables with their names. */
+  /** The tables and their names. */
   get all(): readonly (readonly [TableName, TableV2])[] {
     return [
       ['connections', this.byName.connections],
@@ -30,12 +32,12 @@ export class Tables extends Construct {
     ];
   }
 
-  /** The name that CloudFormation gives the table. */
+  /** Name of the table, chosen by CloudFormation. */
   nameOf(table: TableName): string {
     return this.byName[table].tableName;
   }
 
-  /** Lets `grantee` do exactly what `grant` lists with one table. */
+  /** Grants `grantee` exactly the actions of `grant` on a table. */
   grant(grantee: IGrantable, name: TableName, grant: TableGrant): void {
     const table = this.byName[name];
     Grant.addToPrincipal({ grantee, actions: verbs(grant.table), resourceArns: [table.tableArn] });
@@ -46,7 +48,7 @@ export class Tables extends Construct {
   }
 
   private table(id: string, shape: TableShape, environment: Environment): TableV2 {
-    const keep = environment.data === 'retained';
+    const retained = environment.data === 'retained';
     const table = new TableV2(this, id, {
       partitionKey: shape.partitionKey,
       sortKey: shape.sortKey,
@@ -58,8 +60,8 @@ export class Tables extends Construct {
       pointInTimeRecoverySpecification: { pointInTimeRecoveryEnabled: true },
       encryption:
         environment.tableKey === 'aws' ? TableEncryptionV2.awsManagedKey() : TableEncryptionV2.dynamoOwnedKey(),
-      deletionProtection: keep,
-      removalPolicy: keep ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY,
+      deletionProtection: retained,
+      removalPolicy: retained ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY,
     });
     Tags.of(table).add(BACKUP_TAG, environment.name);
     return table;

@@ -1,8 +1,9 @@
 /**
- * Where the two front ends live: a private bucket behind CloudFront, and the HTTP API under the same name at `/v1`.
+ * Hosting of the two planned front ends: a private bucket behind CloudFront, and the HTTP API under the same host name
+ * at `/v1`.
  *
- * The bucket starts empty; publishing the front ends fills it. There are no CloudFront and bucket access logs, because
- * they would hold visitors' addresses and query strings. Sockets do not pass here: browsers connect to the WebSocket API.
+ * The bucket is empty until the front ends are published. CloudFront and the bucket write no access logs, because those
+ * would contain visitors' addresses and query strings. Browsers open WebSockets to the WebSocket API directly.
  */
 import { Duration, RemovalPolicy, Stack } from 'aws-cdk-lib';
 import {
@@ -21,19 +22,19 @@ import { HttpOrigin, S3BucketOrigin } from 'aws-cdk-lib/aws-cloudfront-origins';
 import { BlockPublicAccess, Bucket, BucketEncryption } from 'aws-cdk-lib/aws-s3';
 import { Construct } from 'constructs';
 import type { Environment } from '../environments';
-import { setAside } from '../nag';
+import { suppressRule } from '../nag';
 import type { PushApi } from './push-api';
 import type { SocketApi } from './socket-api';
 
-/** Two years, what browsers' preload lists ask for at least half of (RFC 6797; hstspreload.org). */
+/** Two years; browsers' preload lists require at least one (RFC 6797; hstspreload.org). */
 const STRICT_TRANSPORT_AGE = Duration.days(730);
 
-/** How long a replaced version of a file can still be brought back. */
-const OLD_VERSIONS_KEPT = Duration.days(30);
+/** Time after which replaced versions of a file are deleted. */
+const OLD_VERSION_RETENTION = Duration.days(30);
 
-const NO_ADDRESS_LOGS = 'Access logs hold addresses and query strings; requests are counted by CloudWatch instead.';
+const NO_ADDRESS_LOGS = 'Access logs contain addresses and query strings; CloudWatch counts the requests.';
 
-/** Bucket and distribution. */
+/** Bucket and distribution of the front ends. */
 export class WebSite extends Construct {
   readonly bucket: Bucket;
   readonly distribution: Distribution;
@@ -66,21 +67,17 @@ export class WebSite extends Construct {
         },
       },
     });
-    setAside(
-      this.distribution,
-      'CFR1',
-      'Users are everywhere; a deployment that serves some countries only adds that itself.',
-    );
-    setAside(
+    suppressRule(this.distribution, 'CFR1', 'The default serves all countries; a deployment may add a restriction.');
+    suppressRule(
       this.distribution,
       'CFR2',
-      'Static files and an API that throttles and authenticates; a web ACL has a monthly price and is left to choice.',
+      'Static files and an API that throttles and authenticates; a web ACL has a monthly price and is optional.',
     );
-    setAside(this.distribution, 'CFR3', NO_ADDRESS_LOGS);
-    setAside(
+    suppressRule(this.distribution, 'CFR3', NO_ADDRESS_LOGS);
+    suppressRule(
       this.distribution,
       'CFR4',
-      'The name that CloudFront gives comes with its certificate and its TLS policy.',
+      'The default CloudFront domain name includes its certificate and TLS policy.',
     );
   }
 
@@ -90,10 +87,10 @@ export class WebSite extends Construct {
       encryption: BucketEncryption.S3_MANAGED,
       enforceSSL: true,
       versioned: true,
-      lifecycleRules: [{ noncurrentVersionExpiration: OLD_VERSIONS_KEPT }],
+      lifecycleRules: [{ noncurrentVersionExpiration: OLD_VERSION_RETENTION }],
       removalPolicy: environment.data === 'retained' ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY,
     });
-    setAside(bucket, 'S1', NO_ADDRESS_LOGS);
+    suppressRule(bucket, 'S1', NO_ADDRESS_LOGS);
     return bucket;
   }
 

@@ -1,9 +1,9 @@
 /**
- * Daily backups of everything with the environment's tag (tables of the application, the database), copied to another
- * region.
+ * Daily backups of all resources with the environment's tag (tables of the application, the database), copied to
+ * another region.
  *
- * The vault of the copies is a stack of its own (`backup-copy-stack.ts`), because a stack lives in one region. Valkey is not
- * in the plan: AWS Backup does not take it, and it has snapshots of its own.
+ * A stack belongs to one region, so the vault for copies is in a separate stack (`backup-copy-stack.ts`). Valkey is not
+ * part of the plan: AWS Backup does not support it, and ElastiCache takes its own snapshots.
  */
 import { ArnFormat, Duration, RemovalPolicy, Stack } from 'aws-cdk-lib';
 import { BackupPlan, BackupPlanRule, BackupResource, BackupVault } from 'aws-cdk-lib/aws-backup';
@@ -11,10 +11,10 @@ import { Schedule } from 'aws-cdk-lib/aws-events';
 import { Construct } from 'constructs';
 import { copyVaultName } from '../backup-copy-stack';
 import type { Environment } from '../environments';
-import { setAsideWithin } from '../nag';
+import { suppressRuleWithin } from '../nag';
 import { BACKUP_TAG } from '../names';
 
-/** Vault and plan. */
+/** Backup vault and plan. */
 export class Backups extends Construct {
   constructor(scope: Construct, id: string, environment: Environment) {
     super(scope, id);
@@ -47,6 +47,10 @@ export class Backups extends Construct {
       resources: [BackupResource.fromTag(BACKUP_TAG, environment.name)],
       allowRestores: true,
     });
-    setAsideWithin(selection, 'IAM4', 'AWS Backup documents these AWS policies as the rights to back up and restore.');
+    suppressRuleWithin(
+      selection,
+      'IAM4',
+      'AWS Backup documents these AWS policies as the permissions to back up and restore.',
+    );
   }
 }

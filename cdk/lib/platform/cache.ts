@@ -1,9 +1,9 @@
 /**
- * Valkey for connections and for the bus between pods: a primary with replicas in other zones, automatic failover, TLS,
- * a password, daily snapshots.
+ * Valkey for connection records and messages between pods: a primary with replicas in other availability zones,
+ * automatic failover, TLS, a password, daily snapshots.
  *
- * Nothing is ever evicted: an evicted connection record or lease would be a `$disconnect` that never runs. A full cache
- * refuses writes instead, which clients see as `degraded`, and which its alarm announces beforehand.
+ * The policy is `noeviction`: for an evicted connection record or lease, `$disconnect` would never run. A full cache
+ * rejects writes, which clients see as `degraded`; the memory alarm fires before that.
  */
 import { RemovalPolicy } from 'aws-cdk-lib';
 import { Alarm, ComparisonOperator, Metric } from 'aws-cdk-lib/aws-cloudwatch';
@@ -12,18 +12,18 @@ import { CfnParameterGroup, CfnReplicationGroup, CfnSubnetGroup } from 'aws-cdk-
 import { Secret } from 'aws-cdk-lib/aws-secretsmanager';
 import { Construct } from 'constructs';
 import type { Environment } from '../environments';
-import { setAside } from '../nag';
+import { suppressRule } from '../nag';
 
 const PORT = 6379;
 const ENGINE = { name: 'valkey', version: '8.0', family: 'valkey8' };
-/** The share of memory, in per cent, at which there is still time to act. */
-const MEMORY_ALARM = 75;
+/** Memory usage in per cent at which the alarm fires, early enough to react. */
+const MEMORY_ALARM_PERCENT = 75;
 
-/** The cache. */
+/** Valkey replication group. */
 export class Cache extends Construct {
-  /** The password of all clients ("Authenticating with AUTH", ElastiCache guide). */
+  /** Password of all clients ("Authenticating with AUTH", ElastiCache guide). */
   readonly password: Secret;
-  /** `rediss://` goes to this name; failover moves it. */
+  /** Host name for `rediss://`; a failover updates its address. */
   readonly primaryEndpoint: string;
 
   constructor(scope: Construct, id: string, environment: Environment, vpc: Vpc, clients: IConnectable) {
@@ -33,7 +33,11 @@ export class Cache extends Construct {
       description: `Valkey password of Twinway (${environment.name})`,
       generateSecretString: { passwordLength: 64, excludePunctuation: true },
     });
-    setAside(this.password, 'SMG4', 'Pods read the password at start: it is rotated with a rollout (docs/AWS.md).');
+    suppressRule(
+      this.password,
+      'SMG4',
+      'Pods read the password at start, so a rotation requires a rollout (docs/AWS.md).',
+    );
     const securityGroup = new SecurityGroup(this, 'SecurityGroup', {
       vpc,
       description: 'Valkey of Twinway',
@@ -62,7 +66,7 @@ export class Cache extends Construct {
       securityGroupIds: [securityGroup.securityGroupId],
     });
     group.applyRemovalPolicy(environment.data === 'retained' ? RemovalPolicy.SNAPSHOT : RemovalPolicy.DESTROY);
-    setAside(group, 'AEC5', 'The port is no secret; only pods reach it, with TLS and a password.');
+    suppressRule(group, 'AEC5', 'A non-default port adds no security; only pods can connect, with TLS and a password.');
     this.primaryEndpoint = group.attrPrimaryEndPointAddress;
     this.watch(group);
   }
@@ -82,14 +86,14 @@ export class Cache extends Construct {
 
   private watch(group: CfnReplicationGroup): void {
     new Alarm(this, 'Memory', {
-      alarmDescription: 'Valkey is filling up; at 100 % it refuses writes',
+      alarmDescription: 'Valkey memory usage is high; at 100 % it rejects writes',
       metric: new Metric({
         namespace: 'AWS/ElastiCache',
         metricName: 'DatabaseMemoryUsageCountedForEvictPercentage',
         dimensionsMap: { ReplicationGroupId: group.ref },
         statistic: 'Maximum',
       }),
-      threshold: MEMORY_ALARM,
+      threshold: MEMORY_ALARM_PERCENT,
       evaluationPeriods: 2,
       comparisonOperator: ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
     });

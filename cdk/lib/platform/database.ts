@@ -1,8 +1,8 @@
 /**
- * PostgreSQL for the durable message log of pods: two zones with automatic failover, point-in-time recovery, read
- * replicas, TLS only.
+ * PostgreSQL for the durable message log of pods: two availability zones with automatic failover, point-in-time
+ * recovery, read replicas, TLS only.
  *
- * The generated password is in Secrets Manager and read by pods at start.
+ * The generated password is in Secrets Manager; pods read it at start.
  */
 import { Duration, RemovalPolicy, Tags } from 'aws-cdk-lib';
 import { type IConnectable, InstanceType, Port, SubnetType, type Vpc } from 'aws-cdk-lib/aws-ec2';
@@ -19,21 +19,21 @@ import {
 } from 'aws-cdk-lib/aws-rds';
 import { Construct } from 'constructs';
 import type { Environment } from '../environments';
-import { setAside, setAsideWithin } from '../nag';
+import { suppressRule, suppressRuleWithin } from '../nag';
 import { BACKUP_TAG } from '../names';
 
-/** What `DATABASE_URL` names. */
+/** Name of the database in `DATABASE_URL`. */
 const DATABASE_NAME = 'twinway';
 const PORT = 5432;
 
-/** The database. */
+/** PostgreSQL instance and read replicas. */
 export class Database extends Construct {
   readonly instance: DatabaseInstance;
 
   constructor(scope: Construct, id: string, environment: Environment, vpc: Vpc, clients: IConnectable) {
     super(scope, id);
     const { database } = environment.platform;
-    const keep = environment.data === 'retained';
+    const retained = environment.data === 'retained';
     const engine = DatabaseInstanceEngine.postgres({ version: PostgresEngineVersion.VER_17_6 });
     const shared = {
       vpc,
@@ -47,7 +47,7 @@ export class Database extends Construct {
       cloudwatchLogsExports: ['postgresql', 'upgrade'],
       iamAuthentication: true,
       autoMinorVersionUpgrade: true,
-      deletionProtection: keep,
+      deletionProtection: retained,
     };
     this.instance = new DatabaseInstance(this, 'Primary', {
       ...shared,
@@ -62,7 +62,7 @@ export class Database extends Construct {
       preferredBackupWindow: '01:00-02:00',
       preferredMaintenanceWindow: 'sun:03:00-sun:03:30',
       copyTagsToSnapshot: true,
-      removalPolicy: keep ? RemovalPolicy.RETAIN : RemovalPolicy.SNAPSHOT,
+      removalPolicy: retained ? RemovalPolicy.RETAIN : RemovalPolicy.SNAPSHOT,
     });
     Tags.of(this.instance).add(BACKUP_TAG, environment.name, {
       includeResourceTypes: [CfnDBInstance.CFN_RESOURCE_TYPE_NAME],
@@ -72,30 +72,38 @@ export class Database extends Construct {
       const replica = new DatabaseInstanceReadReplica(this, `Replica${number}`, {
         ...shared,
         port: PORT,
-        // Its storage is encrypted because the primary's is.
+        // The storage is encrypted like the primary's.
         sourceDatabaseInstance: this.instance,
         removalPolicy: RemovalPolicy.DESTROY,
       });
-      setAside(replica, 'RDS2', 'A replica in the same region is encrypted with its source; saying so is an error.');
-      setAside(replica, 'RDS3', 'A replica is a further copy; the primary has its stand-by in another zone.');
+      suppressRule(
+        replica,
+        'RDS2',
+        'A replica in the same region is encrypted like its source and must not set the property.',
+      );
+      suppressRule(
+        replica,
+        'RDS3',
+        'The primary has a stand-by in another availability zone; replicas only serve reads.',
+      );
       replica.connections.allowFrom(clients, Port.tcp(PORT), 'Pods');
     }
-    this.setRulesAside(keep);
+    this.suppressRules(retained);
   }
 
-  private setRulesAside(keep: boolean): void {
-    setAsideWithin(this, 'RDS11', 'The port is no secret; only pods reach it, with TLS and a password.');
-    setAsideWithin(this, 'IAM4', 'Enhanced monitoring of RDS takes exactly this AWS policy.', [
+  private suppressRules(retained: boolean): void {
+    suppressRuleWithin(
+      this,
+      'RDS11',
+      'A non-default port adds no security; only pods can connect, with TLS and a password.',
+    );
+    suppressRuleWithin(this, 'IAM4', 'Enhanced monitoring of RDS requires this AWS policy.', [
       'Policy::arn:<AWS::Partition>:iam::aws:policy/service-role/AmazonRDSEnhancedMonitoringRole',
     ]);
-    if (!keep) {
-      setAsideWithin(
-        this,
-        'RDS10',
-        'A disposable environment must be deletable; a last snapshot is taken all the same.',
-      );
+    if (!retained) {
+      suppressRuleWithin(this, 'RDS10', 'A disposable environment must be deletable; a final snapshot is taken.');
     }
-    const atStart = 'Pods read the password at start: it is rotated with a rollout (docs/AWS.md).';
-    setAsideWithin(this.instance, 'SMG4', atStart);
+    const reason = 'Pods read the password at start, so a rotation requires a rollout (docs/AWS.md).';
+    suppressRuleWithin(this.instance, 'SMG4', reason);
   }
 }

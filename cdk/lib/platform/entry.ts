@@ -1,8 +1,9 @@
 /**
- * The way in to the pods: a load balancer for sockets and HTTP API, with certificates that renew themselves.
+ * Load balancer for WebSockets and the HTTP API of the pods, with certificates that are renewed automatically.
  *
- * It is made here and not by an ingress, so that its name exists before the first pod and DNS can weigh it against API
- * Gateway. Pods register through a `TargetGroupBinding` of `k8s/`. No access logs: a browser's token may be in the URL.
+ * It is created here and not by an ingress controller, so that its name exists before the first pod and the traffic
+ * stack can reference it. Pods register through a `TargetGroupBinding` of the planned `k8s/`. It writes no access logs:
+ * a browser's token may be in the URL.
  */
 import { Duration } from 'aws-cdk-lib';
 import { Certificate, CertificateValidation } from 'aws-cdk-lib/aws-certificatemanager';
@@ -19,16 +20,16 @@ import { Construct } from 'constructs';
 import type { HostNames } from '../app/host';
 import type { Zone } from '../context';
 import type { DataProtection } from '../environments';
-import { setAside, setAsideWithin } from '../nag';
+import { suppressRule, suppressRuleWithin } from '../nag';
 
-/** The shim's ports: traffic and ops (readiness). */
+/** The shim's ports: traffic, and operations (readiness). */
 const TRAFFIC_PORT = 8080;
 const OPS_PORT = 8081;
 
-/** Longer than the 10 minutes after which an idle socket is closed, so that the shim decides and not the balancer. */
+/** Longer than the idle timeout of 10 minutes, so that the shim closes idle connections and not the load balancer. */
 const IDLE_TIMEOUT = Duration.minutes(15);
 
-/** What the way in is made of. */
+/** Properties of the load balancer. */
 export interface EntryProps {
   readonly vpc: Vpc;
   readonly hosts: HostNames;
@@ -37,7 +38,7 @@ export interface EntryProps {
   readonly data: DataProtection;
 }
 
-/** Load balancer, listener, target group. */
+/** Load balancer, listener and target group. */
 export class Entry extends Construct {
   readonly balancer: ApplicationLoadBalancer;
   readonly targets: ApplicationTargetGroup;
@@ -52,8 +53,8 @@ export class Entry extends Construct {
       dropInvalidHeaderFields: true,
       deletionProtection: props.data === 'retained',
     });
-    setAside(this.balancer, 'ELB2', 'Access logs hold URLs, and a browser may carry its token in one.');
-    setAsideWithin(this.balancer, 'EC23', 'The balancer is the public way in.');
+    suppressRule(this.balancer, 'ELB2', 'Access logs contain URLs, and the URL of a browser may contain its token.');
+    suppressRuleWithin(this.balancer, 'EC23', 'The load balancer is the public entry point.');
     this.targets = new ApplicationTargetGroup(this, 'Pods', {
       vpc,
       targetType: TargetType.IP,

@@ -1,35 +1,35 @@
 /**
- * The registry of the images that pods run: tags never move, images are scanned, old ones go.
+ * Registry of the container images of the pods: immutable tags, scanned images, and deletion of old images.
  *
- * It holds what `docker/` builds; pushing is a release's work, not this stack's.
+ * A release pushes the images that `docker/` builds; this stack does not.
  */
 import { RemovalPolicy } from 'aws-cdk-lib';
 import { Repository, TagMutability } from 'aws-cdk-lib/aws-ecr';
 import { Construct } from 'constructs';
 import type { Environment } from '../environments';
 
-/** The images, as `docker/` names them. */
+/** Names of the images in `docker/`. */
 const IMAGES = ['shim', 'web'] as const;
 
-/** Enough to roll back through many releases. */
-const IMAGES_KEPT = 50;
+/** Maximum number of images per repository, for rollbacks. */
+const MAX_IMAGES = 50;
 
-/** The repositories. */
+/** The image repositories. */
 export class Images extends Construct {
   readonly repositories: ReadonlyMap<string, Repository>;
 
   constructor(scope: Construct, id: string, environment: Environment) {
     super(scope, id);
-    const keep = environment.data === 'retained';
+    const retained = environment.data === 'retained';
     this.repositories = new Map(
       IMAGES.map((name) => [
         name,
         new Repository(this, name, {
           imageScanOnPush: true,
           imageTagMutability: TagMutability.IMMUTABLE,
-          lifecycleRules: [{ maxImageCount: IMAGES_KEPT }],
-          removalPolicy: keep ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY,
-          emptyOnDelete: !keep,
+          lifecycleRules: [{ maxImageCount: MAX_IMAGES }],
+          removalPolicy: retained ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY,
+          emptyOnDelete: !retained,
         }),
       ]),
     );

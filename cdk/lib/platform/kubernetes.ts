@@ -1,8 +1,8 @@
 /**
- * The Kubernetes cluster with what every deployment of `k8s/` expects: nodes that scale, metrics for the pod autoscaler,
- * the load balancer controller that binds pods to the entry's target groups.
+ * Kubernetes cluster with the components that the planned manifests (`k8s/`) require: autoscaled nodes, metrics for the
+ * pod autoscaler, and the load balancer controller that registers pods with the target group.
  *
- * The application is not deployed here; `k8s/` does that. The API endpoint is private unless networks are named.
+ * The planned `k8s/` will deploy the application. The API endpoint is private unless `apiAccessFrom` lists networks.
  */
 import { KubectlV35Layer } from '@aws-cdk/lambda-layer-kubectl-v35';
 import { Stack } from 'aws-cdk-lib';
@@ -20,10 +20,10 @@ import {
 import { PolicyStatement } from 'aws-cdk-lib/aws-iam';
 import { Construct } from 'constructs';
 import type { PlatformSettings } from '../environments';
-import { setAsideWithin } from '../nag';
+import { suppressRuleWithin } from '../nag';
 import { Nodes } from './nodes';
 
-/** The autoscaler's chart and image; the image's minor version is the cluster's. */
+/** Chart and image of the cluster autoscaler; the image's minor version equals the cluster's. */
 const AUTOSCALER = {
   repository: 'https://kubernetes.github.io/autoscaler',
   chart: 'cluster-autoscaler',
@@ -31,7 +31,7 @@ const AUTOSCALER = {
   image: 'v1.35.0',
 };
 
-/** What the cluster is made of. */
+/** Properties of the cluster. */
 export interface KubernetesProps {
   readonly settings: PlatformSettings;
   readonly vpc: Vpc;
@@ -65,10 +65,10 @@ export class Kubernetes extends Construct {
     if (adminArn !== undefined) {
       this.cluster.grantClusterAdmin('Administrators', adminArn);
     }
-    this.setRulesAside();
+    this.suppressRules();
   }
 
-  /** The node autoscaler; it may change the size of this cluster's groups and of no other's. */
+  /** Cluster autoscaler; it may change the size of this cluster's node groups only. */
   private addAutoscaler(): Construct {
     const { cluster } = this;
     const account = cluster.addServiceAccount('Autoscaler', {
@@ -117,25 +117,25 @@ export class Kubernetes extends Construct {
     return chart;
   }
 
-  private setRulesAside(): void {
-    const library = 'Made by the CDK library for this cluster; its rights are the ones that EKS documents.';
+  private suppressRules(): void {
+    const library = 'Created by the CDK library for this cluster with the permissions that EKS documents.';
     if (this.cluster.albController !== undefined) {
-      setAsideWithin(
+      suppressRuleWithin(
         this.cluster.albController,
         'IAM5',
-        'The project of the load balancer controller publishes these rights.',
+        'The load balancer controller project publishes these permissions.',
       );
     }
-    setAsideWithin(this.cluster, 'IAM4', library);
-    setAsideWithin(
+    suppressRuleWithin(this.cluster, 'IAM4', library);
+    suppressRuleWithin(
       this.cluster,
       'IAM5',
-      'Describing groups, images and load balancers has no resource to name; changing them is bound by tags of this cluster.',
+      'Describe actions have no resource-level permissions; changes are limited by tags of this cluster.',
     );
-    setAsideWithin(
+    suppressRuleWithin(
       this.cluster,
       'L1',
-      'The CDK library chooses the runtime of its own function and raises it with releases.',
+      'The CDK library selects the runtime of its function and updates it with releases.',
     );
   }
 }

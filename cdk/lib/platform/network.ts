@@ -1,8 +1,9 @@
 /**
- * The network of the pods: three zones; load balancers in public subnets, nodes in private ones, data in isolated ones.
+ * Network of the pods over three availability zones: load balancers in public subnets, nodes in private ones, data
+ * stores in isolated ones.
  *
- * AWS's own services are reached through endpoints, so that images, secrets and logs neither leave the network nor pay
- * for a NAT gateway. The flow log records refused packets only.
+ * Endpoints connect AWS services, so traffic for images, secrets and logs neither leaves the network nor incurs NAT
+ * gateway charges. The flow log records rejected packets only.
  */
 import {
   FlowLogTrafficType,
@@ -16,8 +17,8 @@ import {
 import { Construct } from 'constructs';
 import type { PlatformSettings } from '../environments';
 
-/** The network's addresses: 65,536, of which a zone's nodes have 8,192 for pods. */
-const ADDRESSES = '10.42.0.0/16';
+/** Address range of the network: 65,536 addresses, of which the nodes of each zone have 8,192 for pods. */
+const NETWORK_CIDR = '10.42.0.0/16';
 
 const INTERFACE_ENDPOINTS = {
   EcrApi: InterfaceVpcEndpointAwsService.ECR,
@@ -28,14 +29,14 @@ const INTERFACE_ENDPOINTS = {
   PodIdentity: InterfaceVpcEndpointAwsService.EKS_AUTH,
 };
 
-/** VPC, subnets, endpoints. */
+/** VPC, subnets and endpoints. */
 export class Network extends Construct {
   readonly vpc: Vpc;
 
   constructor(scope: Construct, id: string, settings: PlatformSettings) {
     super(scope, id);
     this.vpc = new Vpc(this, 'Vpc', {
-      ipAddresses: IpAddresses.cidr(ADDRESSES),
+      ipAddresses: IpAddresses.cidr(NETWORK_CIDR),
       availabilityZones: [...settings.zones],
       natGateways: settings.natGateways,
       subnetConfiguration: [
@@ -52,7 +53,7 @@ export class Network extends Construct {
     const subnets = { subnetType: SubnetType.PRIVATE_WITH_EGRESS };
     for (const [name, service] of Object.entries(INTERFACE_ENDPOINTS)) {
       const endpoint = this.vpc.addInterfaceEndpoint(name, { service, subnets, open: false });
-      endpoint.connections.allowDefaultPortFrom(Peer.ipv4(ADDRESSES), 'The network');
+      endpoint.connections.allowDefaultPortFrom(Peer.ipv4(NETWORK_CIDR), 'The network');
     }
   }
 }

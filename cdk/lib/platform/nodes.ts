@@ -1,15 +1,15 @@
 /**
- * The worker nodes: one managed group over three zones, arm64, with encrypted disks.
+ * Worker nodes: one managed group over three availability zones, arm64, with encrypted disks.
  *
- * Pods cannot reach the instance's credentials: the metadata service wants a token that does not survive a second hop
- * ("Restrict access to the instance profile", EKS best practices). What a pod may do comes from Pod Identity alone.
+ * Pods cannot access the instance's credentials: the metadata service requires a token with a hop limit of one
+ * ("Restrict access to the instance profile", EKS best practices). Pod Identity alone grants permissions to pods.
  */
 import { CfnLaunchTemplate, InstanceType, SubnetType } from 'aws-cdk-lib/aws-ec2';
 import { type Cluster, NodegroupAmiType } from 'aws-cdk-lib/aws-eks-v2';
 import { ManagedPolicy, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
 import { Construct } from 'constructs';
 import type { PlatformSettings } from '../environments';
-import { setAside } from '../nag';
+import { suppressRule } from '../nag';
 
 const NODE_POLICIES = ['AmazonEKSWorkerNodePolicy', 'AmazonEKS_CNI_Policy', 'AmazonEC2ContainerRegistryPullOnly'];
 const DISK_GIB = 50;
@@ -51,10 +51,10 @@ export class Nodes extends Construct {
       assumedBy: new ServicePrincipal('ec2.amazonaws.com'),
       managedPolicies: NODE_POLICIES.map((name) => ManagedPolicy.fromAwsManagedPolicyName(name)),
     });
-    setAside(
+    suppressRule(
       role,
       'IAM4',
-      'EKS documents exactly these AWS policies as the rights of a node.',
+      'EKS documents these AWS policies as the permissions of a node.',
       NODE_POLICIES.map((name) => `Policy::arn:<AWS::Partition>:iam::aws:policy/${name}`),
     );
     return role;

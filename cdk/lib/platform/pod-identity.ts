@@ -1,7 +1,7 @@
 /**
- * What the application's pods may do on AWS: read their secrets, nothing else.
+ * AWS permissions of the application's pods: reading their secrets only.
  *
- * EKS Pod Identity hands the role to one service account of one namespace; `k8s/` makes both.
+ * EKS Pod Identity assigns the role to one service account of one namespace; the planned `k8s/` will create both.
  */
 
 import { CfnPodIdentityAssociation } from 'aws-cdk-lib/aws-eks';
@@ -11,7 +11,7 @@ import type { ISecret } from 'aws-cdk-lib/aws-secretsmanager';
 import { Construct } from 'constructs';
 import { POD_IDENTITY } from '../names';
 
-/** The role of the pods. */
+/** Role of the pods. */
 export class PodIdentity extends Construct {
   constructor(scope: Construct, id: string, cluster: Cluster, secrets: readonly ISecret[]) {
     super(scope, id);

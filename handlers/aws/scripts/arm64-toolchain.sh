@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Makes a compiler for arm64 Linux in DIRECTORY, out of packages alone: zig (PyPI) links, and where the installed Rust has
-# no standard library for arm64, Debian's rustc-web with that of arm64 compiles. Changes nothing outside DIRECTORY.
+# Creates a compiler for arm64 Linux in DIRECTORY from packages: zig (PyPI) links; if the installed Rust has no standard
+# library for arm64, Debian's rustc-web compiles with the arm64 library. Changes nothing outside DIRECTORY.
 #
-#   arm64-toolchain.sh DIRECTORY    then DIRECTORY/bin/rustc and DIRECTORY/bin/cc are there
+#   arm64-toolchain.sh DIRECTORY    creates DIRECTORY/bin/rustc and DIRECTORY/bin/cc
 set -euo pipefail
 directory=$(mkdir -p "$1" && cd "$1" && pwd)
 triple=aarch64-unknown-linux-gnu
-# Amazon Linux 2023 has glibc 2.34; zig links against exactly that.
+# Amazon Linux 2023 has glibc 2.34; zig links against exactly this version.
 glibc=2.34
 zig=0.17.0
 
@@ -16,13 +16,13 @@ debian_rust() {
   local state=$directory/apt root=$directory/root library llvm
   command -v apt-get >/dev/null || fail "the installed Rust has no $triple; run 'rustup target add $triple'"
   mkdir -p "$state/lists/partial" "$state/cache/archives/partial" "$state/debs" "$root"
-  # Both architectures, in a package list of our own: the system's stays as it is.
+  # Both architectures, in a separate package state; the system's stays unchanged.
   local options=(-qq -o "Dir::State=$state" -o "Dir::Cache=$state/cache" -o Dir::State::status=/var/lib/dpkg/status
     -o APT::Architecture=amd64 -o 'APT::Architectures::=amd64' -o 'APT::Architectures::=arm64' -o APT::Sandbox::User=root)
   apt-get "${options[@]}" update
-  needs() { apt-cache "${options[@]}" depends "$1" | awk -v name="$2" '$1 == "Depends:" && $2 ~ name {print $2; exit}'; }
-  library=$(needs libstd-rust-web-dev '^libstd-rust-web-[0-9.]+$')
-  llvm=$(needs "$library" '^libllvm')
+  dependency() { apt-cache "${options[@]}" depends "$1" | awk -v name="$2" '$1 == "Depends:" && $2 ~ name {print $2; exit}'; }
+  library=$(dependency libstd-rust-web-dev '^libstd-rust-web-[0-9.]+$')
+  llvm=$(dependency "$library" '^libllvm')
   (cd "$state/debs" && apt-get "${options[@]}" download rustc-web "$library" "$llvm" libstd-rust-web-dev libstd-rust-web-dev:arm64)
   for package in "$state"/debs/*.deb; do dpkg -x "$package" "$root"; done
   printf '#!/bin/sh\nLD_LIBRARY_PATH=%s exec %s "$@"\n' "$root/usr/lib/x86_64-linux-gnu" "$root/usr/bin/rustc" > "$1"
@@ -37,7 +37,7 @@ else
 fi
 python3 -m venv "$directory/venv"
 "$directory/venv/bin/python" -m pip install --quiet --disable-pip-version-check "ziglang==$zig"
-# Build scripts take zig for clang: they name the target once more, and the processor, in words that zig does not know.
+# Build scripts assume clang: they pass the target again, and a processor by a name that zig does not know.
 cat > "$directory/bin/cc" <<WRAPPER
 #!/usr/bin/env bash
 arguments=()

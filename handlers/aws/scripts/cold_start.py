@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Measures how a function starts: cold_start.py [--under COMMAND] [EXECUTABLE ...], the five of target/*/lambda when none is
-named. `--under "qemu-aarch64-static -L /usr/aarch64-linux-gnu"` starts those of arm64 elsewhere; their times mean nothing.
+"""Measures the cold start of the functions: cold_start.py [--under COMMAND] [EXECUTABLE ...]; default: target/*/lambda.
+`--under "qemu-aarch64-static -L /usr/aarch64-linux-gnu"` runs arm64 executables on another machine; those times are not
+meaningful.
 
-Stands in for Lambda's Runtime API on a loopback port. For each executable: process start to first `/next` (the function is
-ready), to the response to one event, and resident memory then; the median of 15 starts. Nothing is reachable behind the
-function, so the event is one that is answered without DynamoDB.
+Serves Lambda's Runtime API on a loopback port. Prints per executable: time from process start to the first `/next` request
+(the function is ready), time to the response to one event, and resident memory at that point; the median of 15 starts. The
+function reaches no AWS service, so the event is one that needs no DynamoDB request.
 """
 
 import argparse
@@ -45,10 +46,10 @@ class RuntimeApi(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         now = time.perf_counter()
-        if self.server.asked is not None:
+        if self.server.first_request is not None:
             self.server.done.wait(10)
             return
-        self.server.asked = now
+        self.server.first_request = now
         body = json.dumps(PING).encode()
         self.send_response(200)
         self.send_header("lambda-runtime-aws-request-id", "1")
@@ -64,27 +65,27 @@ class RuntimeApi(http.server.BaseHTTPRequestHandler):
         self.send_response(202)
         self.send_header("content-length", "0")
         self.end_headers()
-        self.server.answered = now
-        self.server.answer.set()
+        self.server.responded = now
+        self.server.response.set()
 
 
 class Server(http.server.ThreadingHTTPServer):
     def handle_error(self, request, client_address):
-        """A function that was measured is killed, and its connections break with it; anything else is told."""
+        """Ignores broken connections: a measured function is killed. Reports everything else."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)
 
 
 def start(executable, under):
     server = Server(("127.0.0.1", 0), RuntimeApi)
-    server.asked, server.answered, server.done, server.answer = None, None, threading.Event(), threading.Event()
+    server.first_request, server.responded, server.done, server.response = None, None, threading.Event(), threading.Event()
     threading.Thread(target=server.serve_forever, daemon=True).start()
     environment = {**ENVIRONMENT, "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{server.server_port}"}
-    begun = time.perf_counter()
+    started = time.perf_counter()
     child = subprocess.Popen([*under, executable], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        if not server.answer.wait(20):
-            sys.exit(f"{executable} does not answer")
+        if not server.response.wait(20):
+            sys.exit(f"{executable} did not respond")
         with open(f"/proc/{child.pid}/status") as status:
             resident = next(int(line.split()[1]) for line in status if line.startswith("VmRSS")) / 1024
     finally:
@@ -93,7 +94,7 @@ def start(executable, under):
         server.done.set()
         server.shutdown()
         server.server_close()
-    return (server.asked - begun) * 1000, (server.answered - begun) * 1000, resident
+    return (server.first_request - started) * 1000, (server.responded - started) * 1000, resident
 
 
 def main():
@@ -104,10 +105,10 @@ def main():
     names = ["authorizer", "connect", "disconnect", "message", "api"]
     found = [path for name in names for path in glob.glob(f"target/*/lambda/{name}") + glob.glob(f"target/lambda/{name}")]
     for executable in arguments.executables or found:
-        ready, answered, resident = zip(*(start(executable, arguments.under) for _ in range(ROUNDS)))
+        ready, responded, resident = zip(*(start(executable, arguments.under) for _ in range(ROUNDS)))
         print(
             f"{os.path.basename(executable):12} ready {statistics.median(ready):6.1f} ms, "
-            f"first answer {statistics.median(answered):6.1f} ms, resident {statistics.median(resident):5.1f} MiB"
+            f"first response {statistics.median(responded):6.1f} ms, resident {statistics.median(resident):5.1f} MiB"
         )
 
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Builds the five functions as zips for `provided.al2023`: dist/lambda/{function}-{x86_64,arm64}.zip, each with one file,
-# `bootstrap`. Twice the same sources make twice the same bytes.
+# Builds the five functions as zip files for `provided.al2023`: dist/lambda/{function}-{x86_64,arm64}.zip, each with one file,
+# `bootstrap`. Builds are reproducible: the same sources produce the same bytes.
 #
-#   lambda.sh [probe] [x86_64] [arm64]      both architectures when none is named
+#   lambda.sh [probe] [x86_64] [arm64]      default: both architectures
 #
-# With `probe` it builds the conformance suite's probe in their place: stage-probe-{x86_64,arm64}.zip.
-# The compiler for arm64 comes from arm64-toolchain.sh, once, into the build directory.
+# With `probe`, builds the conformance suite's probe instead: stage-probe-{x86_64,arm64}.zip.
+# arm64-toolchain.sh creates the compiler for arm64 once, in the build directory.
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 
@@ -23,7 +23,7 @@ target_dir=${CARGO_TARGET_DIR:-target}
 
 fail() { echo "lambda: $*" >&2; exit 70; }
 
-# Paths of this machine are not part of a function.
+# Keeps paths of the build machine out of the executables.
 flags="--remap-path-prefix=$PWD=. --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo"
 bins=()
 for function in "${functions[@]}"; do bins+=(--bin "$function"); done
@@ -38,7 +38,7 @@ build() { # architecture, target triple, target directory
   done
 }
 
-check_glibc() { # binary: no symbol of a glibc that Lambda does not have
+check_glibc() { # binary: fails on a symbol of a glibc newer than Lambda's
   local needed
   needed=$(objdump -p "$1" | grep -o 'GLIBC_[0-9.]*' | sed 's/GLIBC_//' | sort -uV | tail -1)
   [ "$(printf '%s\n' "$needed" "$newest_glibc" | sort -V | tail -1)" = "$newest_glibc" ] \
@@ -52,7 +52,7 @@ x86_64() {
 arm64() {
   local tools=$PWD/$target_dir/arm64-toolchain
   handlers/aws/scripts/arm64-toolchain.sh "$tools"
-  # Another compiler's artifacts stay apart.
+  # A separate target directory: another compiler produces these artifacts.
   CARGO_TARGET_DIR=$target_dir/arm64 RUSTC=$tools/bin/rustc RUSTFLAGS="$flags" \
     CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=$tools/bin/cc CC_aarch64_unknown_linux_gnu=$tools/bin/cc \
     AR_aarch64_unknown_linux_gnu=ar build arm64 aarch64-unknown-linux-gnu "$target_dir/arm64"
@@ -63,6 +63,6 @@ mkdir -p "$out"
 for architecture in "$@"; do
   case $architecture in
     x86_64 | arm64) "$architecture" ;;
-    *) fail "no such architecture: $architecture" ;;
+    *) fail "unknown architecture: $architecture" ;;
   esac
 done

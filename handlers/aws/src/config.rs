@@ -1,7 +1,7 @@
-//! What a function is told by its environment, all mistakes at once.
+//! Configuration of the Lambda functions from environment variables; all errors are reported together.
 //!
-//! The names below are the deployment's side of the contract (CDK, SAM). Values of secrets are in no mistake's text and in
-//! no `Debug` output. Nothing is read from the network here.
+//! The deployments (CDK app, SAM template) set these variables. Values of secrets appear neither in error texts nor in
+//! `Debug` output. Reading the configuration makes no network call.
 
 mod auth;
 
@@ -15,53 +15,53 @@ use http::Uri;
 
 pub(crate) use self::auth::parse_api_keys;
 
-/// The table of connections.
+/// Name of the table of connections.
 pub const CONNECTIONS_TABLE: &str = "TWINWAY_CONNECTIONS_TABLE";
-/// The table of messages.
+/// Name of the table of messages.
 pub const MESSAGES_TABLE: &str = "TWINWAY_MESSAGES_TABLE";
-/// Where `@connections` is, up to and including the stage: `https://{api}.execute-api.{region}.amazonaws.com/{stage}`.
+/// Endpoint of the `@connections` API including the stage: `https://{api}.execute-api.{region}.amazonaws.com/{stage}`.
 pub const MANAGEMENT_ENDPOINT: &str = "TWINWAY_MANAGEMENT_ENDPOINT";
-/// How long a message is kept: `30d`, `12h`, `90m`, `60s`.
+/// Retention of messages: `30d`, `12h`, `90m`, `60s`; default 30 days, at least one hour.
 pub const RETENTION_AGE: &str = "TWINWAY_RETENTION_AGE";
-/// The HS256 secret.
+/// HS256 secret that signs tokens.
 pub const AUTH_SECRET: &str = "TWINWAY_AUTH_SECRET";
-/// Earlier HS256 secrets, separated by commas.
+/// Earlier HS256 secrets, comma-separated.
 pub const AUTH_PREVIOUS_SECRETS: &str = "TWINWAY_AUTH_PREVIOUS_SECRETS";
-/// A JSON Web Key Set.
+/// JSON Web Key Set (RFC 7517) as text.
 pub const AUTH_JWKS: &str = "TWINWAY_AUTH_JWKS";
-/// Where an identity provider publishes its JSON Web Key Set: `https://…`, or `http://` on loopback.
+/// URL of an identity provider's JSON Web Key Set: `https://…`, or `http://…` for loopback.
 pub const AUTH_JWKS_URL: &str = "TWINWAY_AUTH_JWKS_URL";
-/// The `iss` that tokens must have.
+/// Required `iss` claim of tokens.
 pub const AUTH_ISSUER: &str = "TWINWAY_AUTH_ISSUER";
-/// The `aud` that tokens must have.
+/// Required `aud` claim of tokens.
 pub const AUTH_AUDIENCE: &str = "TWINWAY_AUTH_AUDIENCE";
-/// How far the issuer's clock may be off.
+/// Permitted clock difference between the token issuer and this function; default 30 seconds.
 pub const AUTH_LEEWAY: &str = "TWINWAY_AUTH_LEEWAY";
-/// Keys of backends, `name:tenant:key`, separated by commas.
+/// API keys of backends, `name:tenant:key`, comma-separated.
 pub const AUTH_API_KEYS: &str = "TWINWAY_AUTH_API_KEYS";
-/// Secrets of Secrets Manager that hold HS256 secrets: their ARNs, separated by commas.
+/// ARNs of Secrets Manager secrets that hold HS256 secrets, comma-separated.
 pub const AUTH_SECRET_ARN: &str = "TWINWAY_AUTH_SECRET_ARN";
-/// A secret of Secrets Manager that holds what [`AUTH_API_KEYS`] would: its ARN.
+/// ARN of a Secrets Manager secret that holds API keys in the format of [`AUTH_API_KEYS`].
 pub const AUTH_API_KEYS_ARN: &str = "TWINWAY_AUTH_API_KEYS_ARN";
 
-/// As long as the shim keeps messages unless it is told otherwise.
+/// Same default as the shim's.
 const DEFAULT_RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-/// Less than this would let entries expire while they are still being delivered and resumed.
+/// With a shorter retention, entries could expire while clients still receive or resume them.
 const MIN_RETENTION: Duration = Duration::from_secs(60 * 60);
-/// As the shim's.
+/// Same default as the shim's.
 const DEFAULT_LEEWAY: Duration = Duration::from_secs(30);
 
-/// Where texts come from: the environment, or a test's table.
+/// Function that returns the value of an environment variable by name.
 pub type EnvironmentLookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// What the functions that have effects need.
+/// Configuration of the functions that access the stores (`connect`, `disconnect`, `message`, `api`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppConfig {
     /// [`CONNECTIONS_TABLE`].
     pub connections_table: String,
     /// [`MESSAGES_TABLE`].
     pub messages_table: String,
-    /// [`MANAGEMENT_ENDPOINT`], without a slash at its end.
+    /// [`MANAGEMENT_ENDPOINT`] without a trailing slash.
     pub management_endpoint: String,
     /// [`RETENTION_AGE`].
     pub retention: Duration,
@@ -69,69 +69,69 @@ pub struct AppConfig {
     pub limits: Limits,
 }
 
-/// What verifies callers.
+/// Configuration of the verification of callers (`authorizer`, `api`).
 pub struct VerifierConfig {
-    /// For tokens, as far as the environment has the keys.
+    /// Settings of the token verifier, with the keys that the environment holds.
     pub tokens: TokenSettings,
-    /// Where the identity provider's keys are.
+    /// [`AUTH_JWKS_URL`].
     pub jwks_url: Option<Uri>,
-    /// Where HS256 secrets are: ARNs of Secrets Manager.
+    /// [`AUTH_SECRET_ARN`].
     pub secret_arns: Vec<String>,
-    /// For the HTTP API's keys.
+    /// [`AUTH_API_KEYS`].
     pub api_keys: ApiKeys,
-    /// Where those are instead.
+    /// [`AUTH_API_KEYS_ARN`].
     pub api_keys_arn: Option<String>,
 }
 
-/// Everything that is wrong with an environment; one line each.
+/// All errors of the environment, one text each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EnvironmentError(Vec<String>);
 
 impl fmt::Display for EnvironmentError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the function's environment has {} mistake(s): {}", self.0.len(), self.0.join("; "))
+        write!(f, "invalid environment, {} error(s): {}", self.0.len(), self.0.join("; "))
     }
 }
 
 impl std::error::Error for EnvironmentError {}
 
-/// The process's environment.
+/// Returns the value of a variable of the process's environment.
 #[must_use]
-#[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
+#[expect(clippy::disallowed_methods, reason = "the only place that reads the environment")]
 pub fn environment_variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// Reads what a function with effects needs and, when it identifies callers itself, [`VerifierConfig`] as well.
+/// Reads the configuration of a function that accesses the stores.
 ///
 /// # Errors
-/// [`EnvironmentError`], all of them.
+/// [`EnvironmentError`] with every missing or invalid variable.
 pub fn read_app_config(source: EnvironmentLookup<'_>) -> Result<AppConfig, EnvironmentError> {
     let mut reader = EnvironmentReader::new(source);
-    let stores = reader.app_config();
-    reader.into_result(stores)
+    let app_config = reader.app_config();
+    reader.into_result(app_config)
 }
 
-/// Reads what verifies callers.
+/// Reads the configuration of the verification of callers.
 ///
 /// # Errors
-/// [`EnvironmentError`], all of them.
+/// [`EnvironmentError`] with every missing or invalid variable.
 pub fn read_verifier_config(source: EnvironmentLookup<'_>) -> Result<VerifierConfig, EnvironmentError> {
     let mut reader = EnvironmentReader::new(source);
-    let auth = reader.verifier_config();
-    reader.into_result(auth)
+    let verifier_config = reader.verifier_config();
+    reader.into_result(verifier_config)
 }
 
-/// Reads both.
+/// Reads both configurations.
 ///
 /// # Errors
-/// [`EnvironmentError`], those of both.
+/// [`EnvironmentError`] with every missing or invalid variable of both.
 pub fn read_app_and_verifier_config(
     source: EnvironmentLookup<'_>,
 ) -> Result<(AppConfig, VerifierConfig), EnvironmentError> {
     let mut reader = EnvironmentReader::new(source);
-    let both = (reader.app_config(), reader.verifier_config());
-    reader.into_result(both.0.zip(both.1))
+    let configs = (reader.app_config(), reader.verifier_config());
+    reader.into_result(configs.0.zip(configs.1))
 }
 
 struct EnvironmentReader<'a> {
@@ -155,13 +155,13 @@ impl<'a> EnvironmentReader<'a> {
         (self.source)(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
     }
 
-    fn record_error<T>(&mut self, name: &str, what: impl fmt::Display) -> Option<T> {
-        self.errors.push(format!("{name} {what}"));
+    fn record_error<T>(&mut self, name: &str, problem: impl fmt::Display) -> Option<T> {
+        self.errors.push(format!("{name} {problem}"));
         None
     }
 
-    fn required_text(&mut self, name: &str, what: &str) -> Option<String> {
-        self.optional_text(name).or_else(|| self.record_error(name, format_args!("is missing: {what}")))
+    fn required_text(&mut self, name: &str, description: &str) -> Option<String> {
+        self.optional_text(name).or_else(|| self.record_error(name, format_args!("is required: {description}")))
     }
 
     fn app_config(&mut self) -> Option<AppConfig> {
@@ -199,8 +199,7 @@ impl<'a> EnvironmentReader<'a> {
         let text = self.required_text(MANAGEMENT_ENDPOINT, ENDPOINT_FORMAT)?;
         let uri = text.parse::<http::Uri>().ok();
         if !uri.is_some_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some()) {
-            return self
-                .record_error(MANAGEMENT_ENDPOINT, format_args!("must be an address such as {ENDPOINT_FORMAT}"));
+            return self.record_error(MANAGEMENT_ENDPOINT, format_args!("must be a URL of the form {ENDPOINT_FORMAT}"));
         }
         Some(text.trim_end_matches('/').to_owned())
     }

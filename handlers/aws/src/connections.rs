@@ -1,10 +1,14 @@
-//! Connections in DynamoDB: a record for each, and an item for each room or topic that it joined.
+//! Connection store in DynamoDB: one record per connection, and one membership item per joined room or topic.
 //!
-//! Invariant: record and memberships change in one transaction, so that what a connection's record says and what its
-//! channels list never differ while it lives. Exactly one `remove` gets the record: deleting it returns what it was, also
-//! after the connection was found gone and taken out of every listing. An expired item is absent although TTL has not deleted it. Listings of users, roles and tenants come from indexes, which lag
-//! behind by DynamoDB's replication; records and memberships are read consistently.
-//! The access patterns are in `docs/adr/0010-dynamodb-tables.md`.
+//! - Record and memberships change in one transaction, so a live connection's record and the member lists of its
+//!   channels always agree.
+//! - `delete_connection` returns the record to exactly one caller (`DeleteItem` with `ALL_OLD`), also after a delivery
+//!   found the connection gone and removed it from all listings.
+//! - An expired item counts as absent before TTL deletes it.
+//! - Listings of users, roles and tenants read indexes, which are eventually consistent; records and memberships are
+//!   read consistently.
+//!
+//! `docs/adr/0010-dynamodb-tables.md` lists the access patterns.
 
 mod change;
 mod key_range;
@@ -31,7 +35,7 @@ pub(crate) use self::purge::PurgeOutcome;
 use self::record::ConnectionRecord;
 use crate::dynamo::{DynamoError, classify_sdk_error, with_timeout};
 
-/// The connection store of a deployment on AWS.
+/// Connection store of a deployment on AWS.
 pub struct DynamoConnections {
     client: Client,
     table: String,
@@ -39,13 +43,14 @@ pub struct DynamoConnections {
 }
 
 impl DynamoConnections {
-    /// The store in `table`, which has the keys and indexes of [`tables::connections_table`](crate::tables::connections).
+    /// Creates a store over `table`, which has the keys and indexes of
+    /// [`tables::connections_table`](crate::tables::connections_table).
     #[must_use]
     pub fn new(client: Client, table: &str, clock: Arc<dyn Clock>) -> Self {
         Self { client, table: table.to_owned(), clock }
     }
 
-    /// Connections that began at this moment or before have expired.
+    /// Returns the latest `connected_at` of expired connections.
     fn expiry_cutoff(&self) -> Timestamp {
         Timestamp(self.clock.now().0 - i64::try_from(limits::CONNECTION_RECORD_TTL.as_millis()).unwrap_or(i64::MAX))
     }
@@ -54,7 +59,7 @@ impl DynamoConnections {
         stored.connection.connected_at <= self.expiry_cutoff()
     }
 
-    /// What is there for everybody but its own end.
+    /// Returns the record if it is listed and has not expired.
     fn filter_live(&self, stored: ConnectionRecord) -> Option<ConnectionRecord> {
         (stored.listed && !self.is_expired(&stored)).then_some(stored)
     }
@@ -62,36 +67,38 @@ impl DynamoConnections {
     async fn load_record(&self, id: &ConnectionId) -> Result<Option<ConnectionRecord>, DynamoError> {
         let read =
             self.client.get_item().table_name(&self.table).set_key(Some(record::record_key(id))).consistent_read(true);
-        let answer = read.send().await.map_err(|error| classify_sdk_error("GetItem", &self.table, error))?;
-        let stored = answer.item.map(|item| record::parse_record(&self.table, &item)).transpose()?;
+        let output = read.send().await.map_err(|error| classify_sdk_error("GetItem", &self.table, error))?;
+        let stored = output.item.map(|item| record::parse_record(&self.table, &item)).transpose()?;
         Ok(stored.and_then(|stored| self.filter_live(stored)))
     }
 
     async fn write_record(&self, connection: &ClientConnection) -> Result<(), DynamoError> {
         let put =
             self.client.put_item().table_name(&self.table).set_item(Some(record::record_attributes(connection, 0)));
-        let answer = put.return_values(ReturnValue::AllOld).send().await;
-        let before = answer.map_err(|error| classify_sdk_error("PutItem", &self.table, error))?.attributes;
-        let before = before.map(|item| record::parse_record(&self.table, &item)).transpose()?;
-        let before = before.map(|stored| stored.connection.channels).unwrap_or_default();
-        let left =
-            before.difference(&connection.channels).map(|channel| record::membership_delete(channel, &connection.id));
+        let output = put.return_values(ReturnValue::AllOld).send().await;
+        let previous = output.map_err(|error| classify_sdk_error("PutItem", &self.table, error))?.attributes;
+        let previous = previous.map(|item| record::parse_record(&self.table, &item)).transpose()?;
+        let previous = previous.map(|stored| stored.connection.channels).unwrap_or_default();
         let joined = connection.channels.iter().map(|channel| record::membership_put(channel, connection));
-        self.write_memberships(left.chain(joined).collect::<Result<_, _>>()?).await
+        let writes = previous
+            .difference(&connection.channels)
+            .map(|channel| record::membership_delete(channel, &connection.id))
+            .chain(joined);
+        self.write_memberships(writes.collect::<Result<_, _>>()?).await
     }
 
     async fn delete_record(&self, id: &ConnectionId) -> Result<Option<ClientConnection>, DynamoError> {
         let delete = self.client.delete_item().table_name(&self.table).set_key(Some(record::record_key(id)));
-        let answer = delete.return_values(ReturnValue::AllOld).send().await;
-        let item = answer.map_err(|error| classify_sdk_error("DeleteItem", &self.table, error))?.attributes;
+        let output = delete.return_values(ReturnValue::AllOld).send().await;
+        let item = output.map_err(|error| classify_sdk_error("DeleteItem", &self.table, error))?.attributes;
         let Some(item) = item else { return Ok(None) };
         let stored = record::parse_record(&self.table, &item)?;
         self.delete_memberships(id, stored.connection.channels.iter()).await;
         Ok((!self.is_expired(&stored)).then_some(stored.connection))
     }
 
-    /// Takes a connection that is not there any more out of channels. When that fails the caller still owns the
-    /// connection's end; what is left is found by the next delivery to the channel, or by TTL.
+    /// Deletes the memberships of a closed connection. A failure is only logged: the caller still handles the
+    /// disconnect, and the next delivery to the channel, or TTL, deletes the remaining memberships.
     async fn delete_memberships(&self, id: &ConnectionId, channels: impl Iterator<Item = &Channel>) {
         let deletions = channels.map(|channel| record::membership_delete(channel, id)).collect::<Result<Vec<_>, _>>();
         let deleted = match deletions {
@@ -99,7 +106,11 @@ impl DynamoConnections {
             Err(error) => Err(error),
         };
         if let Err(error) = deleted {
-            tracing::warn!(connection.id = %id, error = %errors::chain(&error), "a connection that ended is still listed in its channels");
+            tracing::warn!(
+                connection.id = %id,
+                error = %errors::chain(&error),
+                "deleting channel memberships of a closed connection failed"
+            );
         }
     }
 }

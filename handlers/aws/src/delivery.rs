@@ -1,9 +1,12 @@
-//! Delivery through `@connections`: an audience is resolved page by page and posted to, some connections at a time.
+//! Delivery through the `@connections` API: resolves an audience page by page and posts to several connections in
+//! parallel.
 //!
-//! Invariant: one receiver never holds up another for longer than its own post may take, and the whole never takes longer
-//! than [`DeliveryLimits::delivery_timeout`]. A connection that the gateway answers 410 for is taken out of the store's listings, unless it may be
-//! about to open; its record is left to its `$disconnect`. Holds and marks have no place here: every message is posted to whoever the store
-//! lists, and clients order by offset (`docs/adr/0004-channel-order.md`).
+//! - A slow client delays others by at most [`DeliveryLimits::post_timeout`]; a whole delivery takes at most
+//!   [`DeliveryLimits::delivery_timeout`].
+//! - A connection for which `@connections` answers 410 is removed from the store's listings, unless its handshake may
+//!   still be in progress. Its record remains for its `$disconnect`.
+//! - Pausing and resuming channels has no effect here: every message is posted to all listed connections, and clients
+//!   order messages by offset (`docs/adr/0004-channel-order.md`).
 
 mod post;
 mod report;
@@ -29,22 +32,23 @@ use self::post::{PostError, PostOutcome};
 use self::report::FanOutReport;
 use crate::connections::{DynamoConnections, KeyRange, PurgeOutcome, key_ranges};
 
-/// The adapter's name in errors.
+/// Name of the adapter in errors.
 const ADAPTER: &str = "@connections";
 
-/// How a broadcast is bounded.
+/// Limits of one delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeliveryLimits {
-    /// Most posts under way at a time: a function has few cores and one connection pool.
+    /// Maximum concurrent posts; a function has few cores and one connection pool.
     pub max_parallel_posts: usize,
-    /// How long one post may take, its retries included.
+    /// Timeout of one post, including retries.
     pub post_timeout: Duration,
-    /// How long one delivery may take. What it has not reached by then is told in its report.
+    /// Timeout of one delivery. The log reports a delivery that did not reach its whole audience.
     pub delivery_timeout: Duration,
 }
 
 impl DeliveryLimits {
-    /// For functions behind API Gateway, whose integrations end after 29 seconds: a delivery leaves time for the answer.
+    /// Limits for functions: API Gateway ends an integration after 29 seconds, and the response needs time after a
+    /// delivery.
     pub const FOR_LAMBDA: Self = Self {
         max_parallel_posts: 64,
         post_timeout: Duration::from_secs(5),
@@ -52,7 +56,7 @@ impl DeliveryLimits {
     };
 }
 
-/// Delivery to the connections of a [`DynamoConnections`].
+/// Delivery to the connections of a [`DynamoConnections`] store.
 pub struct ApiGatewayDelivery {
     client: Client,
     store: Arc<DynamoConnections>,
@@ -60,7 +64,7 @@ pub struct ApiGatewayDelivery {
 }
 
 impl ApiGatewayDelivery {
-    /// Delivery through the `@connections` API that `client` is configured for.
+    /// Creates a delivery through the `@connections` API for which `client` is configured.
     #[must_use]
     pub const fn new(client: Client, store: Arc<DynamoConnections>, limits: DeliveryLimits) -> Self {
         Self { client, store, limits }
@@ -69,34 +73,34 @@ impl ApiGatewayDelivery {
     async fn fan_out(&self, audience: &Audience, frame: &Blob) -> Result<DeliveryOutcome, DeliveryError> {
         let deadline = Instant::now() + self.limits.delivery_timeout;
         let mut report = FanOutReport::default();
-        for selection in key_ranges(audience) {
-            self.post_to_range(&selection, frame, deadline, &mut report).await?;
+        for range in key_ranges(audience) {
+            self.post_to_range(&range, frame, deadline, &mut report).await?;
         }
         report.into_result()
     }
 
     async fn post_to_range(
         &self,
-        selection: &KeyRange,
+        range: &KeyRange,
         frame: &Blob,
         deadline: Instant,
         report: &mut FanOutReport,
     ) -> Result<(), DeliveryError> {
         let mut start = None;
         loop {
-            let page = match self.store.list_ids(selection, start).await {
+            let page = match self.store.list_ids(range, start).await {
                 Ok(page) => page,
-                // What was posted so far is told; nobody repeats a delivery.
+                // A failure after the first posts is reported, not returned: the caller would not repeat the delivery.
                 Err(error) if report.has_attempts() => {
                     report.record_store_error(error);
                     return Ok(());
                 }
                 Err(error) => return Err(resolution_error(error)),
             };
-            let posts = page.ids.into_iter().map(|id| self.post_with_timeout(id, frame, Some(selection), deadline));
-            let mut fates = stream::iter(posts).buffer_unordered(self.limits.max_parallel_posts);
-            while let Some(fate) = fates.next().await {
-                report.record_outcome(fate);
+            let posts = page.ids.into_iter().map(|id| self.post_with_timeout(id, frame, Some(range), deadline));
+            let mut outcomes = stream::iter(posts).buffer_unordered(self.limits.max_parallel_posts);
+            while let Some(outcome) = outcomes.next().await {
+                report.record_outcome(outcome);
             }
             match page.next {
                 Some(_) if Instant::now() >= deadline => {
@@ -116,16 +120,17 @@ impl ApiGatewayDelivery {
         found_in: Option<&KeyRange>,
         deadline: Instant,
     ) -> PostOutcome {
-        let by_then = deadline.min(Instant::now() + self.limits.post_timeout);
+        let post_deadline = deadline.min(Instant::now() + self.limits.post_timeout);
         let post = Box::pin(post::post_frame(&self.client, &id, frame.clone()));
-        let fate = tokio::time::timeout_at(by_then, post).await.unwrap_or(PostOutcome::Failed(PostError::Timeout));
-        if matches!(fate, PostOutcome::Gone) {
+        let outcome =
+            tokio::time::timeout_at(post_deadline, post).await.unwrap_or(PostOutcome::Failed(PostError::Timeout));
+        if matches!(outcome, PostOutcome::Gone) {
             Box::pin(self.purge_gone(&id, found_in)).await;
         }
-        fate
+        outcome
     }
 
-    /// Takes a connection that is gone out of the listings.
+    /// Removes a gone connection from the listings.
     async fn purge_gone(&self, id: &ConnectionId, found_in: Option<&KeyRange>) {
         let channel = match found_in {
             Some(KeyRange::Joined(channel)) => Some(channel),
@@ -133,24 +138,28 @@ impl ApiGatewayDelivery {
         };
         match self.store.purge_stale(id, channel).await {
             Ok(PurgeOutcome::Unlisted) => {
-                tracing::debug!(connection.id = %id, "a connection that is gone is listed no longer")
+                tracing::debug!(connection.id = %id, "gone connection removed from listings")
             }
             Ok(PurgeOutcome::HandshakePending) => {
-                tracing::debug!(connection.id = %id, "a connection is not open yet, or just went")
+                tracing::debug!(connection.id = %id, "gone connection kept: its handshake may be in progress")
             }
             Err(error) => {
-                tracing::warn!(connection.id = %id, error = %errors::chain(&error), "a connection that is gone is still listed");
+                tracing::warn!(
+                    connection.id = %id,
+                    error = %errors::chain(&error),
+                    "removing a gone connection from listings failed"
+                );
             }
         }
     }
 
-    /// One post; for an audience of one, whose fate is the answer.
+    /// Posts to a single connection and returns the outcome of that post.
     async fn post_to_one(&self, id: &ConnectionId, frame: Blob) -> Result<DeliveryOutcome, DeliveryError> {
         let deadline = Instant::now() + self.limits.delivery_timeout;
         match self.post_with_timeout(id.clone(), &frame, None, deadline).await {
             PostOutcome::Sent => Ok(DeliveryOutcome::Delivered(Some(1))),
             PostOutcome::Gone => Ok(DeliveryOutcome::ConnectionGone),
-            PostOutcome::Failed(failure) => Err(failure.into()),
+            PostOutcome::Failed(error) => Err(error.into()),
         }
     }
 }
@@ -189,15 +198,15 @@ impl Delivery for ApiGatewayDelivery {
         Ok(DeliveryOutcome::Delivered(None))
     }
 
-    /// API Gateway closes with 1000 whatever the reason, so an expired token is told in a frame before
-    /// (`docs/PROTOCOL.md`, Close codes).
+    /// Posts an error frame before closing an expired token's connection, because API Gateway always closes with code
+    /// 1000 (`docs/PROTOCOL.md`, Close codes).
     async fn close_connection(
         &self,
         connection: &ConnectionId,
         reason: CloseReason,
     ) -> Result<DeliveryOutcome, DeliveryError> {
         if reason == CloseReason::TokenExpired {
-            let text = "the token has run out: get a new one and connect again";
+            let text = "the token has expired: obtain a new one and reconnect";
             let frame = ClientError::new(ErrorCode::TokenExpired, text).encode_frame(None);
             if self.post_to_one(connection, Blob::new(frame)).await? == DeliveryOutcome::ConnectionGone {
                 return Ok(DeliveryOutcome::ConnectionGone);
@@ -213,7 +222,7 @@ impl Delivery for ApiGatewayDelivery {
                 self.purge_gone(connection, None).await;
                 Ok(DeliveryOutcome::ConnectionGone)
             }
-            PostOutcome::Failed(failure) => Err(failure.into()),
+            PostOutcome::Failed(error) => Err(error.into()),
         }
     }
 }

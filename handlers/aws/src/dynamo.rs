@@ -1,8 +1,8 @@
-//! What both tables' adapters share: failures in the operator's words, retries of what the SDK leaves open, attributes.
+//! Common parts of both tables' adapters: error classification, retry delays and attribute parsing.
 //!
-//! Throttled and transient answers are retried by the SDK itself (standard mode: a bounded number of attempts, exponential
-//! with full jitter, and a budget that a whole outage exhausts). What reaches this module has used that up. What the SDK
-//! cannot retry, because a decision of ours is in between, waits for [`retry_delays`].
+//! The SDK retries throttled and transient responses (standard mode: bounded attempts, exponential backoff with full
+//! jitter, and a retry quota); errors that reach this module are past those retries. [`retry_delays`] is for retries
+//! that the SDK cannot make: those that need a fresh read or that cover unprocessed items.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,21 +13,21 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use handlers::ports::{BoxError, LogError, StoreError};
 
-/// An item, by attribute.
+/// Attributes of an item by name.
 pub(crate) type AttributeMap = HashMap<String, AttributeValue>;
 
-/// How long one call of a port may take with everything in it: well inside API Gateway's 29 seconds, so that a client is
-/// told `unavailable` and not cut off.
+/// Timeout of one call of a port with all its requests. It is far below API Gateway's 29 seconds, so a client receives
+/// `unavailable` before the integration times out.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(8);
-/// Attempts of an operation that the SDK cannot repeat by itself.
+/// Maximum attempts of an operation that the SDK cannot retry.
 const MAX_ATTEMPTS: usize = 40;
 const MIN_RETRY_DELAY: Duration = Duration::from_millis(4);
 const MAX_RETRY_DELAY: Duration = Duration::from_millis(125);
 
-/// The adapter's name in errors.
+/// Name of the adapter in errors.
 const ADAPTER: &str = "dynamodb";
 
-/// The codes of answers that the same call may not get again (DynamoDB developer guide, "Error handling").
+/// Error codes that a retry may resolve (DynamoDB developer guide, "Error handling").
 const TRANSIENT_CODES: [&str; 8] = [
     "ProvisionedThroughputExceededException",
     "ThrottlingException",
@@ -39,26 +39,26 @@ const TRANSIENT_CODES: [&str; 8] = [
     "ReplicatedWriteConflictException",
 ];
 
-/// Why DynamoDB did not do what it was asked.
+/// Error of a DynamoDB call.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DynamoError {
-    #[error("{operation} on the table '{table}' was throttled or not answered")]
+    #[error("{operation} on table '{table}' was throttled or DynamoDB is unavailable")]
     Unavailable { operation: &'static str, table: String, source: BoxError },
-    #[error("{operation}: there is no table '{table}' (or no such index) in this account and region")]
+    #[error("{operation}: table '{table}' (or its index) does not exist in this account and region")]
     TableNotFound { operation: &'static str, table: String, source: BoxError },
     #[error("{operation} is denied: the function's role needs 'dynamodb:{operation}' on the table '{table}'")]
     AccessDenied { operation: &'static str, table: String, source: BoxError },
-    #[error("{operation} on the table '{table}' failed")]
+    #[error("{operation} on table '{table}' failed")]
     Rejected { operation: &'static str, table: String, source: BoxError },
-    #[error("{operation} on the table '{table}' had no end within {OPERATION_TIMEOUT:?}")]
+    #[error("{operation} on table '{table}' timed out after {OPERATION_TIMEOUT:?}")]
     Timeout { operation: &'static str, table: String },
-    #[error("{operation} on the table '{table}' met others at the same item {MAX_ATTEMPTS} times")]
+    #[error("{operation} on table '{table}' failed after {MAX_ATTEMPTS} conflicting writes to the same item")]
     Contended { operation: &'static str, table: String },
-    #[error("an item of the table '{table}' has no usable '{attribute}'")]
+    #[error("an item of table '{table}' has a missing or invalid attribute '{attribute}'")]
     InvalidAttribute { table: String, attribute: &'static str },
-    #[error("{0} channels cannot change in one step: DynamoDB takes 100 items in a transaction")]
+    #[error("{0} channels exceed one transaction: the DynamoDB limit is 100 items")]
     TooManyChannels(usize),
-    #[error("the operating system gives no random bytes")]
+    #[error("reading random bytes from the operating system failed")]
     Randomness(#[from] getrandom::Error),
 }
 
@@ -86,7 +86,7 @@ impl From<DynamoError> for LogError {
     }
 }
 
-/// Sorts what a call of the SDK reports.
+/// Converts an SDK error by its code and status.
 pub(crate) fn classify_sdk_error<E>(
     operation: &'static str,
     table: &str,
@@ -97,29 +97,29 @@ where
 {
     let code = error.code().map(str::to_owned);
     let server_failed = error.raw_response().is_some_and(|response| response.status().as_u16() >= 500);
-    let unanswered =
+    let no_response =
         matches!(error, SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_));
     let (table, source) = (table.to_owned(), BoxError::from(error));
     match code.as_deref() {
         Some("ResourceNotFoundException") => DynamoError::TableNotFound { operation, table, source },
         Some("AccessDeniedException") => DynamoError::AccessDenied { operation, table, source },
         Some(code) if TRANSIENT_CODES.contains(&code) => DynamoError::Unavailable { operation, table, source },
-        _ if server_failed || unanswered => DynamoError::Unavailable { operation, table, source },
+        _ if server_failed || no_response => DynamoError::Unavailable { operation, table, source },
         _ => DynamoError::Rejected { operation, table, source },
     }
 }
 
-/// Gives `work` the time that a port's call may take. Its state is large, so it is boxed here, once.
+/// Runs `work` with [`OPERATION_TIMEOUT`]. The future is boxed here because its state is large.
 pub(crate) async fn with_timeout<T>(
     operation: &'static str,
     table: &str,
     work: impl Future<Output = Result<T, DynamoError>> + Send,
 ) -> Result<T, DynamoError> {
-    let late = |_| DynamoError::Timeout { operation, table: table.to_owned() };
-    tokio::time::timeout(OPERATION_TIMEOUT, Box::pin(work)).await.map_err(late)?
+    let timeout = |_| DynamoError::Timeout { operation, table: table.to_owned() };
+    tokio::time::timeout(OPERATION_TIMEOUT, Box::pin(work)).await.map_err(timeout)?
 }
 
-/// Returns the delays between [`MAX_ATTEMPTS`] attempts: exponential, with jitter.
+/// Returns the delays between at most [`MAX_ATTEMPTS`] attempts: exponential backoff with jitter.
 pub(crate) fn retry_delays() -> impl Iterator<Item = Duration> {
     let backoff = ExponentialBuilder::default().with_min_delay(MIN_RETRY_DELAY).with_max_delay(MAX_RETRY_DELAY);
     backoff.with_jitter().with_max_times(MAX_ATTEMPTS).build()
@@ -133,7 +133,7 @@ pub(crate) fn number_value(value: impl ToString) -> AttributeValue {
     AttributeValue::N(value.to_string())
 }
 
-/// Reads attributes off items of one table.
+/// Parser of the attributes of one item.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AttributeReader<'a> {
     pub(crate) table: &'a str,
@@ -151,7 +151,7 @@ impl<'a> AttributeReader<'a> {
         value.and_then(|digits| digits.parse().ok()).ok_or_else(|| self.invalid_attribute(attribute))
     }
 
-    /// A text that has to pass a check of ours.
+    /// Reads a text attribute and parses it with `parse`.
     pub(crate) fn parse_text<T, E>(
         self,
         attribute: &'static str,

@@ -1,7 +1,26 @@
-//! The messaging application on AWS: DynamoDB and `@connections` behind the ports, and what the five functions share.
+//! Adapters of the messaging application for AWS (DynamoDB and the `@connections` API), and the five Lambda functions.
 //!
-//! Invariant: nothing here decides anything about messages; that is `handlers`. Clients are made once per process and
-//! shared by every event. The AWS SDK is known to this crate alone.
+//! The application's rules are in `handlers`; this crate implements its ports. Clients of the SDK are created once per
+//! process and shared by all invocations. Only this crate depends on the AWS SDK.
+//!
+//! A function builds the application from its environment variables ([`config`]) and handles events with it:
+//!
+//! ```no_run
+//! use aws_lambda_events::apigw::ApiGatewayWebsocketProxyRequest;
+//! use handlers_aws::function::{InvocationError, start_logging};
+//! use handlers_aws::{config, wiring};
+//! use lambda_runtime::{LambdaEvent, service_fn};
+//!
+//! #[tokio::main(flavor = "current_thread")]
+//! async fn main() -> Result<(), lambda_runtime::Error> {
+//!     start_logging(&config::environment_variable);
+//!     let app = &wiring::app_from_environment(&config::environment_variable).await?;
+//!     lambda_runtime::run(service_fn(async |event: LambdaEvent<ApiGatewayWebsocketProxyRequest>| {
+//!         app.handle_message(event.payload).await.map_err(|error| InvocationError::new("HandlerError", &error))
+//!     }))
+//!     .await
+//! }
+//! ```
 
 pub mod backend_api;
 pub mod config;

@@ -1,4 +1,4 @@
-//! Message logs in DynamoDB: an entry a message, a head a channel, a claim a message id.
+//! Message log in DynamoDB: one item per entry, one head per channel, and one claim per message id.
 //!
 //! ```text
 //! epoch   pk epoch                                sk 0        epoch
@@ -7,9 +7,10 @@
 //! claim   pk {tenant}/{channel} {role} {user} {id} sk 0       from expires
 //! ```
 //!
-//! Invariant: an entry is put at the offset behind the last one and only where none is, and never changed; that is the
-//! order in which appends take effect. The head is raised before an append returns and is what readers believe. It never
-//! expires, so offsets go on after everything they named is gone. How an append stays one message: `log/append.rs`.
+//! An entry is written at the offset after the last one, conditional on that offset being free, and never changes; this
+//! defines the order of appends. The head is raised before an append returns; readers see entries up to the head only.
+//! The head never expires, so offsets continue after all entries have expired. `log/append.rs` describes how a repeated
+//! append stays one message.
 
 mod append;
 mod archive;
@@ -33,10 +34,10 @@ use crate::dynamo::{
 };
 use crate::tables::PARTITION_KEY;
 
-/// Most items in one `BatchGetItem` (DynamoDB API reference).
+/// Maximum items of one `BatchGetItem` (DynamoDB API reference).
 const MAX_BATCH_READS: usize = 100;
 
-/// The message log of a deployment on AWS.
+/// Message log of a deployment on AWS.
 pub struct DynamoLog {
     client: Client,
     table: String,
@@ -46,27 +47,27 @@ pub struct DynamoLog {
 }
 
 impl DynamoLog {
-    /// The log in `table`, which has the keys of [`tables::messages_table`](crate::tables::messages). Entries are kept for
-    /// `retention` after they were sent.
+    /// Creates a log over `table`, which has the keys of [`tables::messages_table`](crate::tables::messages_table).
+    /// Entries expire `retention` after they were sent.
     #[must_use]
     pub fn new(client: Client, table: &str, retention: Duration, clock: Arc<dyn Clock>) -> Self {
         Self { client, table: table.to_owned(), retention, clock, epoch: OnceCell::new() }
     }
 
-    /// Entries that were sent at this moment or before have expired.
+    /// Returns the latest `sent_at` of expired entries.
     fn expiry_cutoff(&self) -> Timestamp {
         Timestamp(self.clock.now().0.saturating_sub(i64::try_from(self.retention.as_millis()).unwrap_or(i64::MAX)))
     }
 
-    /// The table's incarnation. It is read once in a process's life: whoever empties a table replaces the functions' too.
+    /// Returns the table's epoch, read once per process: an operator who empties a table also replaces the functions.
     async fn table_epoch(&self) -> Result<Epoch, DynamoError> {
         self.epoch.get_or_try_init(|| self.load_epoch()).await.cloned()
     }
 
     async fn load_epoch(&self) -> Result<Epoch, DynamoError> {
         let read = self.client.get_item().table_name(&self.table).set_key(Some(entry::log_key(EPOCH, 0)));
-        let answer = read.consistent_read(true).send().await;
-        let found = answer.map_err(|error| classify_sdk_error("GetItem", &self.table, error))?.item;
+        let output = read.consistent_read(true).send().await;
+        let found = output.map_err(|error| classify_sdk_error("GetItem", &self.table, error))?.item;
         let item = match found {
             Some(item) => item,
             None => self.create_epoch().await?,
@@ -74,26 +75,26 @@ impl DynamoLog {
         Ok(Epoch(AttributeReader { table: &self.table, item: &item }.read_text(EPOCH)?.into()))
     }
 
-    /// Of several processes that find none, one makes it and all get that one.
+    /// Creates the table's epoch; concurrent processes get the same one.
     async fn create_epoch(&self) -> Result<AttributeMap, DynamoError> {
         let update = self.client.update_item().table_name(&self.table).set_key(Some(entry::log_key(EPOCH, 0)));
         let update = update.update_expression("SET #epoch = if_not_exists(#epoch, :fresh)");
         let update = update.expression_attribute_names("#epoch", EPOCH);
         let update = update.expression_attribute_values(":fresh", text_value(format!("{:016x}", getrandom::u64()?)));
-        let answer = update.return_values(ReturnValue::AllNew).send().await;
-        Ok(answer.map_err(|error| classify_sdk_error("UpdateItem", &self.table, error))?.attributes.unwrap_or_default())
+        let output = update.return_values(ReturnValue::AllNew).send().await;
+        Ok(output.map_err(|error| classify_sdk_error("UpdateItem", &self.table, error))?.attributes.unwrap_or_default())
     }
 
     async fn load_head(&self, channel: &Channel) -> Result<LogHead, DynamoError> {
         let key = entry::log_key(&channel.to_string(), 0);
         let read = self.client.get_item().table_name(&self.table).set_key(Some(key)).consistent_read(true);
-        let answer = read.send().await.map_err(|error| classify_sdk_error("GetItem", &self.table, error))?;
-        answer.item.map_or(Ok(LogHead::EMPTY), |item| LogHead::from_attributes(&self.table, &item))
+        let output = read.send().await.map_err(|error| classify_sdk_error("GetItem", &self.table, error))?;
+        output.item.map_or(Ok(LogHead::EMPTY), |item| LogHead::from_attributes(&self.table, &item))
     }
 
-    /// The heads of channels that were written to.
+    /// Returns the heads of those channels that have messages.
     async fn load_heads(&self, channels: &[Channel]) -> Result<HashMap<String, LogHead>, DynamoError> {
-        // DynamoDB refuses a batch that names an item twice.
+        // DynamoDB rejects a batch that contains a key twice.
         let keys: Vec<String> = channels.iter().map(ToString::to_string).collect::<BTreeSet<_>>().into_iter().collect();
         let mut found = HashMap::new();
         for batch in keys.chunks(MAX_BATCH_READS) {
@@ -108,18 +109,18 @@ impl DynamoLog {
         found: &mut HashMap<String, LogHead>,
     ) -> Result<(), DynamoError> {
         for delay in retry_delays() {
-            let wanted = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true).build();
-            let wanted = wanted
+            let request = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true).build();
+            let request = request
                 .map_err(|_| DynamoError::InvalidAttribute { table: self.table.clone(), attribute: PARTITION_KEY })?;
-            let answer = self.client.batch_get_item().request_items(&self.table, wanted).send().await;
-            let mut answer = answer.map_err(|error| classify_sdk_error("BatchGetItem", &self.table, error))?;
-            let items = answer.responses.as_mut().and_then(|responses| responses.remove(&self.table));
+            let output = self.client.batch_get_item().request_items(&self.table, request).send().await;
+            let mut output = output.map_err(|error| classify_sdk_error("BatchGetItem", &self.table, error))?;
+            let items = output.responses.as_mut().and_then(|responses| responses.remove(&self.table));
             for item in items.unwrap_or_default() {
                 let channel = AttributeReader { table: &self.table, item: &item }.read_text(PARTITION_KEY)?.to_owned();
                 found.insert(channel, LogHead::from_attributes(&self.table, &item)?);
             }
-            let left = answer.unprocessed_keys.as_mut().and_then(|left| left.remove(&self.table));
-            keys = left.map(|left| left.keys).unwrap_or_default();
+            let unprocessed = output.unprocessed_keys.as_mut().and_then(|keys| keys.remove(&self.table));
+            keys = unprocessed.map(|keys| keys.keys).unwrap_or_default();
             if keys.is_empty() {
                 return Ok(());
             }
@@ -133,8 +134,8 @@ impl DynamoLog {
             return Ok(Vec::new());
         }
         let (epoch, heads) = tokio::try_join!(self.table_epoch(), self.load_heads(channels))?;
-        let end = |channel: &Channel| heads.get(&channel.to_string()).unwrap_or(&LogHead::EMPTY).position(&epoch);
-        Ok(channels.iter().map(end).collect())
+        let position = |channel: &Channel| heads.get(&channel.to_string()).unwrap_or(&LogHead::EMPTY).position(&epoch);
+        Ok(channels.iter().map(position).collect())
     }
 }
 

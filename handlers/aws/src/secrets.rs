@@ -1,8 +1,11 @@
-//! Secrets that are read from Secrets Manager by the function that needs them, and so stand in no configuration.
+//! Cache of secrets that a function reads from Secrets Manager, so that its configuration contains none.
 //!
-//! Invariants: nothing is read before an event needs it, and then within [`READ_TIMEOUT`]; what was good stays in use while
-//! Secrets Manager is away; nobody can make a function read more often than once in [`MIN_READ_INTERVAL`]. Values are in no error, no
-//! log line and no `Debug` output. A function handles one event at a time, so nobody waits here for another's read.
+//! - The first event that needs the values triggers the read, with the timeout [`READ_TIMEOUT`].
+//! - Cached values remain in use while Secrets Manager is unavailable.
+//! - Clients cannot cause more than one read per [`MIN_READ_INTERVAL`].
+//! - No error, log record or `Debug` output contains a value.
+//!
+//! A function handles one event at a time, so concurrent reads need no coordination.
 
 mod keys;
 
@@ -12,70 +15,70 @@ use std::time::Duration;
 
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::error::{ProvideErrorMetadata as _, SdkError};
-use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueError as Refusal;
+use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueError as ReadError;
 use futures_util::future::try_join_all;
 use handlers::ports::{BoxError, Clock, Timestamp};
 use parking_lot::Mutex;
 
 pub use self::keys::SecretKeys;
 
-/// How long one read of all values may take, retries included: a connecting client waits for it.
+/// Timeout of one read of all values, including retries; a connecting client waits for it.
 pub const READ_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long values are used before they are read again: a revoked one is refused this late at most.
+/// Age at which values are read again: a revoked value is rejected after this time at the latest.
 pub const SECRET_TTL: Duration = Duration::from_secs(5 * 60);
-/// Least time between two reads while there are values to work with: a rotation is noticed this late at most, and a token
-/// that is not good cannot buy more than one read in this time.
+/// Minimum time between two reads once values are cached: a rotation takes effect after this time at the latest, and
+/// invalid tokens cause at most one read in this time.
 pub const MIN_READ_INTERVAL: Duration = Duration::from_secs(30);
 
-/// The label of the version before the current one ("AWS Secrets Manager secret versions", user guide).
+/// Staging label of the previous version ("AWS Secrets Manager secret versions", user guide).
 const PREVIOUS_STAGE: &str = "AWSPREVIOUS";
 
-/// Which versions of a secret count.
+/// Versions of a secret that are valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SecretVersions {
-    /// What a rotation replaced ends with it.
+    /// Only the current version: a rotation invalidates the previous one.
     Current,
-    /// What a rotation replaced stays good until the next one.
+    /// The current and the previous version: a value stays valid until the second rotation after it.
     CurrentAndPrevious,
 }
 
-/// Why there are no values.
+/// Error of reading secrets.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
-    /// No answer in time.
-    #[error("secrets were not read within {READ_TIMEOUT:?}")]
+    /// Secrets Manager did not answer in time.
+    #[error("reading secrets timed out after {READ_TIMEOUT:?}")]
     Timeout,
-    /// The role lacks a right.
-    #[error("reading '{arn}' is denied: the function's role needs 'secretsmanager:GetSecretValue' on it")]
+    /// The function's role lacks the permission.
+    #[error("access to secret '{arn}' denied: the function's role needs 'secretsmanager:GetSecretValue' on it")]
     AccessDenied {
-        /// Which secret.
+        /// ARN of the secret.
         arn: String,
-        /// Secrets Manager's words.
+        /// Error of Secrets Manager.
         #[source]
         source: BoxError,
     },
-    /// Secrets Manager did not answer, or not with a value.
-    #[error("reading '{arn}' failed")]
+    /// Secrets Manager is unavailable or returned no text value.
+    #[error("reading secret '{arn}' failed")]
     ReadFailed {
-        /// Which secret.
+        /// ARN of the secret.
         arn: String,
-        /// Secrets Manager's words.
+        /// Error of Secrets Manager.
         #[source]
         source: BoxError,
     },
-    /// There is a value, but not one that can be used.
-    #[error("a value of {arns:?} is not usable: {rule}")]
+    /// A value is invalid.
+    #[error("a value of secrets {arns:?} is invalid: {rule}")]
     InvalidValue {
-        /// Of these secrets.
+        /// ARNs of the secrets, one of which has the value.
         arns: Vec<String>,
-        /// The rule that it breaks.
+        /// Rule that the value violates.
         rule: String,
     },
 }
 
 type ParseValues<T> = Box<dyn Fn(&[String]) -> Result<T, String> + Send + Sync>;
 
-/// What is made of the values of some secrets.
+/// Value parsed from some secrets, cached and refreshed.
 pub struct CachedSecrets<T> {
     client: Client,
     arns: Vec<String>,
@@ -87,12 +90,13 @@ pub struct CachedSecrets<T> {
 
 struct SecretCacheState<T> {
     value: Option<Arc<T>>,
-    /// When the last read ended, and whether it was good.
+    /// Time of the last read's end, and whether it succeeded.
     last_read: Option<(Timestamp, bool)>,
 }
 
 impl<T> CachedSecrets<T> {
-    /// What `parse` makes of the values of `arns`. Its errors are told to the log, so they name no value.
+    /// Creates a cache of the result of `parse` for the values of `arns`. Errors of `parse` are logged, so they must
+    /// not contain a value.
     pub fn new(
         client: Client,
         arns: Vec<String>,
@@ -104,20 +108,21 @@ impl<T> CachedSecrets<T> {
         Self { client, arns, versions, parse: Box::new(parse), clock, state }
     }
 
-    /// What there is, read if need be.
+    /// Returns the cached value and reads it first if it is missing or older than [`SECRET_TTL`].
     ///
     /// # Errors
-    /// [`SecretError`] when nothing was ever read and cannot be now.
+    /// [`SecretError`] if no value is cached and the read fails.
     pub async fn current_value(&self) -> Result<Arc<T>, SecretError> {
-        let kept = self.cached_value(|(at, good)| if good { at.plus(SECRET_TTL) } else { at.plus(MIN_READ_INTERVAL) });
-        match kept {
-            CachedValue::Fresh(made) => Ok(made),
-            CachedValue::Stale(made) => Ok(self.refresh_value().await.unwrap_or(made)),
+        let cached = self.cached_value(|(at, ok)| if ok { at.plus(SECRET_TTL) } else { at.plus(MIN_READ_INTERVAL) });
+        match cached {
+            CachedValue::Fresh(value) => Ok(value),
+            CachedValue::Stale(value) => Ok(self.refresh_value().await.unwrap_or(value)),
             CachedValue::Missing => self.refresh_value().await,
         }
     }
 
-    /// The same read again, unless that was done within [`MIN_READ_INTERVAL`]; `None` then, and when it cannot be read.
+    /// Reads the value again. Returns `None` if the last read was less than [`MIN_READ_INTERVAL`] ago or this one
+    /// fails.
     pub async fn refreshed_value(&self) -> Option<Arc<T>> {
         match self.cached_value(|(at, _)| at.plus(MIN_READ_INTERVAL)) {
             CachedValue::Fresh(_) => None,
@@ -129,51 +134,51 @@ impl<T> CachedSecrets<T> {
         let now = self.clock.now();
         let state = self.state.lock();
         match (&state.value, state.last_read) {
-            (Some(made), Some(read)) if now < stale_from(read) => CachedValue::Fresh(made.clone()),
-            (Some(made), _) => CachedValue::Stale(made.clone()),
+            (Some(value), Some(read)) if now < stale_from(read) => CachedValue::Fresh(value.clone()),
+            (Some(value), _) => CachedValue::Stale(value.clone()),
             (None, _) => CachedValue::Missing,
         }
     }
 
     async fn refresh_value(&self) -> Result<Arc<T>, SecretError> {
         let read = tokio::time::timeout(READ_TIMEOUT, Box::pin(self.fetch_values())).await;
-        let made =
+        let result =
             read.unwrap_or(Err(SecretError::Timeout)).and_then(|values| self.parse_values(&values)).map(Arc::new);
         let mut state = self.state.lock();
-        state.last_read = Some((self.clock.now(), made.is_ok()));
-        match &made {
-            Ok(made) => state.value = Some(made.clone()),
+        state.last_read = Some((self.clock.now(), result.is_ok()));
+        match &result {
+            Ok(value) => state.value = Some(value.clone()),
             Err(error) => {
-                let kept = state.value.is_some();
-                tracing::warn!(error = %errors::chain(error), secrets.kept = kept, "secrets are not read");
+                let cached = state.value.is_some();
+                tracing::warn!(error = %errors::chain(error), secrets.cached = cached, "reading secrets failed");
             }
         }
-        made
+        result
     }
 
     fn parse_values(&self, values: &[String]) -> Result<T, SecretError> {
         (self.parse)(values).map_err(|rule| SecretError::InvalidValue { arns: self.arns.clone(), rule })
     }
 
-    /// The current values, and then the previous ones.
+    /// Fetches the current values, followed by the previous ones if those are valid.
     async fn fetch_values(&self) -> Result<Vec<String>, SecretError> {
         let stages: &[Option<&str>] = match self.versions {
             SecretVersions::Current => &[None],
             SecretVersions::CurrentAndPrevious => &[None, Some(PREVIOUS_STAGE)],
         };
-        let wanted = stages.iter().flat_map(|stage| self.arns.iter().map(move |arn| self.fetch_value(arn, *stage)));
-        Ok(try_join_all(wanted).await?.into_iter().flatten().collect())
+        let reads = stages.iter().flat_map(|stage| self.arns.iter().map(move |arn| self.fetch_value(arn, *stage)));
+        Ok(try_join_all(reads).await?.into_iter().flatten().collect())
     }
 
-    /// One value; a secret that was never changed has no previous one.
+    /// Fetches one value; `None` if the secret has no previous version.
     async fn fetch_value(&self, arn: &str, stage: Option<&str>) -> Result<Option<String>, SecretError> {
         let get = self.client.get_secret_value().secret_id(arn).set_version_stage(stage.map(str::to_owned));
         match get.send().await {
-            Ok(answer) => {
-                let text = answer.secret_string().map(|text| text.trim().to_owned());
-                let no_text =
-                    || SecretError::ReadFailed { arn: arn.to_owned(), source: "it holds bytes and no text".into() };
-                text.ok_or_else(no_text).map(Some)
+            Ok(output) => {
+                let text = output.secret_string().map(|text| text.trim().to_owned());
+                let binary =
+                    || SecretError::ReadFailed { arn: arn.to_owned(), source: "the secret is binary, not text".into() };
+                text.ok_or_else(binary).map(Some)
             }
             Err(error) if stage.is_some() && is_missing(&error) => Ok(None),
             Err(error) if error.code() == Some("AccessDeniedException") => {
@@ -186,7 +191,7 @@ impl<T> CachedSecrets<T> {
 
 impl<T> fmt::Debug for CachedSecrets<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Secrets").field("arns", &self.arns).finish_non_exhaustive()
+        f.debug_struct("CachedSecrets").field("arns", &self.arns).finish_non_exhaustive()
     }
 }
 
@@ -196,6 +201,6 @@ enum CachedValue<T> {
     Missing,
 }
 
-fn is_missing<R>(error: &SdkError<Refusal, R>) -> bool {
-    error.as_service_error().is_some_and(Refusal::is_resource_not_found_exception)
+fn is_missing<R>(error: &SdkError<ReadError, R>) -> bool {
+    error.as_service_error().is_some_and(ReadError::is_resource_not_found_exception)
 }

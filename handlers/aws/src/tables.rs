@@ -1,7 +1,7 @@
-//! The two tables: names of keys, attributes and indexes, and their definition for emulators.
+//! Definition of the two tables: keys, attributes and indexes.
 //!
-//! Invariant: what a deployment creates (the CDK app, the SAM template) is what [`connections_table`] and [`messages_table`] describe.
-//! Which calls read and write what is in `docs/adr/0010-dynamodb-tables.md`. Nothing here runs in a function.
+//! The CDK app and the SAM template create tables with exactly these keys and indexes; [`create_table`] creates them in
+//! an emulator. `docs/adr/0010-dynamodb-tables.md` lists the access patterns. Functions run none of this code.
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{BuildError, SdkError};
@@ -11,27 +11,27 @@ use aws_sdk_dynamodb::types::{
     ScalarAttributeType, TimeToLiveSpecification,
 };
 
-/// The partition key of both tables.
+/// Partition key of both tables.
 pub const PARTITION_KEY: &str = "pk";
-/// The sort key of both tables: text in the table of connections, an offset (number) in that of messages.
+/// Sort key of both tables: a string in the table of connections, an offset (number) in the table of messages.
 pub const SORT_KEY: &str = "sk";
-/// When DynamoDB may delete an item, in seconds since 1970: both tables' TTL attribute.
+/// TTL attribute of both tables, in seconds since 1970.
 pub const EXPIRES: &str = "expires";
 
-/// The index of connections by user: partition [`USER_KEY`], sort [`ID`], all attributes.
+/// Index of connections by user: partition key [`USER_KEY`], sort key [`ID`], all attributes.
 pub const BY_USER: &str = "by_user";
-/// The index of connections by tenant and role: partition [`TENANT`], sort [`ROLE_ID`], all attributes.
+/// Index of connections by tenant and role: partition key [`TENANT`], sort key [`ROLE_ID`], all attributes.
 pub const BY_ROLE: &str = "by_role";
-/// `{tenant}/{user}` of a connection's record.
+/// `{tenant}/{user}` of a connection record.
 pub const USER_KEY: &str = "user_key";
-/// A connection's id.
+/// Connection id.
 pub const ID: &str = "id";
-/// A connection's tenant.
+/// Tenant of a connection.
 pub const TENANT: &str = "tenant";
-/// `{role}#{id}` of a connection's record: connections of one role in the order of their ids.
+/// `{role}#{id}` of a connection record: orders the connections of a role by id.
 pub const ROLE_ID: &str = "role_id";
 
-/// How a table is called and what keys it has; everything that `CreateTable` takes.
+/// Key schema, attributes and indexes of a table.
 #[derive(Debug, Clone)]
 pub struct TableDefinition {
     attributes: Vec<AttributeDefinition>,
@@ -39,24 +39,24 @@ pub struct TableDefinition {
     indexes: Vec<GlobalSecondaryIndex>,
 }
 
-/// A table could not be created.
+/// Error of creating a table.
 #[derive(Debug, thiserror::Error)]
 pub enum TableCreationError {
-    /// A part of the definition is incomplete.
-    #[error("the table's definition is incomplete")]
+    /// A required part of the definition is missing.
+    #[error("incomplete table definition")]
     Definition(#[from] BuildError),
-    /// The call failed.
-    #[error("the table could not be created")]
+    /// `CreateTable` failed.
+    #[error("creating the table failed")]
     Create(#[source] Box<SdkError<CreateTableError>>),
-    /// The table is there, its TTL is not.
-    #[error("the table's TTL could not be set")]
+    /// The table exists, but enabling TTL failed.
+    #[error("enabling TTL on the table failed")]
     Ttl(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// The table of connections and of who is in which channel.
+/// Returns the definition of the table of connections and memberships.
 ///
 /// # Errors
-/// [`BuildError`], never: all parts are given.
+/// Never in practice: [`BuildError`] reports a missing part, and all parts are set.
 pub fn connections_table() -> Result<TableDefinition, BuildError> {
     let text = |name| define_attribute(name, ScalarAttributeType::S);
     Ok(TableDefinition {
@@ -69,10 +69,10 @@ pub fn connections_table() -> Result<TableDefinition, BuildError> {
     })
 }
 
-/// The table of messages.
+/// Returns the definition of the table of messages.
 ///
 /// # Errors
-/// [`BuildError`], never: all parts are given.
+/// Never in practice: [`BuildError`] reports a missing part, and all parts are set.
 pub fn messages_table() -> Result<TableDefinition, BuildError> {
     Ok(TableDefinition {
         attributes: vec![
@@ -84,10 +84,10 @@ pub fn messages_table() -> Result<TableDefinition, BuildError> {
     })
 }
 
-/// Creates a table, as an emulator needs it: on demand, with TTL. Deployments create theirs with encryption and backups.
+/// Creates a table with on-demand capacity and TTL, for an emulator. Deployments add encryption and backups.
 ///
 /// # Errors
-/// [`TableCreationError`], also when the table exists.
+/// [`TableCreationError`], also if the table exists.
 pub async fn create_table(client: &Client, name: &str, definition: TableDefinition) -> Result<(), TableCreationError> {
     let TableDefinition { attributes, keys, indexes } = definition;
     let create = client.create_table().table_name(name).billing_mode(BillingMode::PayPerRequest);

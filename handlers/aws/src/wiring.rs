@@ -1,7 +1,7 @@
-//! From a function's environment to its part of the application: clients once, adapters over them, handlers over those.
+//! Assembly of the functions from their environment: SDK clients, adapters, application.
 //!
-//! Invariant: nothing is asked of the network here. Credentials are fetched, and connections opened, by the first call that
-//! needs them; a function that is only started says `/next` first.
+//! Assembly makes no network call. The first call that needs them fetches credentials and opens connections, so a
+//! starting function requests its first event (`/next`) without delay.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,24 +22,22 @@ use crate::delivery::{ApiGatewayDelivery, DeliveryLimits};
 use crate::log::DynamoLog;
 use crate::secrets::SecretKeys;
 
-/// How often the SDK tries a call, the first time included: with its backoff of up to a second in between a throttled call
-/// ends well inside the adapters' deadline.
-const MAX_ATTEMPTS: u32 = 5;
-/// Where the SDK's backoff begins.
+/// Maximum attempts of one SDK call; with backoff, a throttled call ends before the adapters' timeout of 8 seconds.
+const MAX_SDK_ATTEMPTS: u32 = 5;
 const INITIAL_BACKOFF: Duration = Duration::from_millis(50);
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
-/// A service of the same region is connected to in a millisecond or two.
+/// A connection to a service of the same region takes one or two milliseconds.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// One attempt; a call that hangs is better made anew.
+/// Timeout of one attempt; retrying is faster than waiting for a hanging call.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
-/// All attempts together.
+/// Timeout of a call with all its attempts.
 const CALL_TIMEOUT: Duration = Duration::from_secs(6);
 
-/// How the SDK's clients of a function behave, before it is known where and as whom.
+/// Returns the SDK configuration of the functions (retries, timeouts) without region and credentials.
 #[must_use]
 pub fn sdk_loader() -> ConfigLoader {
     let retries = RetryConfig::standard()
-        .with_max_attempts(MAX_ATTEMPTS)
+        .with_max_attempts(MAX_SDK_ATTEMPTS)
         .with_initial_backoff(INITIAL_BACKOFF)
         .with_max_backoff(MAX_BACKOFF);
     let timeouts = TimeoutConfig::builder()
@@ -50,101 +48,103 @@ pub fn sdk_loader() -> ConfigLoader {
     aws_config::defaults(BehaviorVersion::latest()).retry_config(retries).timeout_config(timeouts)
 }
 
-/// What the clients share, from the SDK's standard environment (`AWS_REGION`, `AWS_ENDPOINT_URL*`, credentials).
+/// Loads the configuration of all SDK clients from the standard environment (`AWS_REGION`, `AWS_ENDPOINT_URL*`,
+/// credentials).
 pub async fn load_sdk_config() -> SdkConfig {
     Box::pin(sdk_loader().load()).await
 }
 
-/// The client of `@connections`.
+/// Creates the client of the `@connections` API at `endpoint`.
 #[must_use]
 pub fn management_client(sdk: &SdkConfig, endpoint: &str) -> aws_sdk_apigatewaymanagement::Client {
     let config = aws_sdk_apigatewaymanagement::config::Builder::from(sdk).endpoint_url(endpoint).build();
     aws_sdk_apigatewaymanagement::Client::from_conf(config)
 }
 
-/// The application over adapters of these clients.
+/// Builds the application over adapters of these clients.
 #[must_use]
 pub fn build_app(
     dynamo: &aws_sdk_dynamodb::Client,
     management: aws_sdk_apigatewaymanagement::Client,
-    stores: &AppConfig,
+    config: &AppConfig,
     clock: Arc<dyn Clock>,
 ) -> MessagingApp {
-    let connections = Arc::new(DynamoConnections::new(dynamo.clone(), &stores.connections_table, clock.clone()));
+    let connections = Arc::new(DynamoConnections::new(dynamo.clone(), &config.connections_table, clock.clone()));
     MessagingApp {
         connections: connections.clone(),
-        log: Arc::new(DynamoLog::new(dynamo.clone(), &stores.messages_table, stores.retention, clock.clone())),
+        log: Arc::new(DynamoLog::new(dynamo.clone(), &config.messages_table, config.retention, clock.clone())),
         delivery: Arc::new(ApiGatewayDelivery::new(management, connections, DeliveryLimits::FOR_LAMBDA)),
         clock,
-        limits: stores.limits,
+        limits: config.limits,
     }
 }
 
-/// What `connect`, `disconnect` and `message` run.
+/// Builds the application of the functions `connect`, `disconnect` and `message`.
 ///
 /// # Errors
-/// Every mistake of the environment, in one text.
+/// [`EnvironmentError`](config::EnvironmentError) with every missing or invalid variable.
 pub async fn app_from_environment(source: EnvironmentLookup<'_>) -> anyhow::Result<MessagingApp> {
-    let stores = config::read_app_config(source)?;
-    aws_app(&load_sdk_config().await, &stores)
+    let app_config = config::read_app_config(source)?;
+    aws_app(&load_sdk_config().await, &app_config)
 }
 
-/// What `authorizer` runs.
+/// Builds the `authorizer` function.
 ///
 /// # Errors
-/// Every mistake of the environment, in one text.
+/// [`EnvironmentError`](config::EnvironmentError) with every missing or invalid variable; an invalid key set URL.
 pub async fn authorizer_from_environment(
     source: EnvironmentLookup<'_>,
 ) -> anyhow::Result<(Authorizer, Arc<dyn Clock>)> {
-    let (auth, clock) = (config::read_verifier_config(source)?, Arc::new(SystemClock) as Arc<dyn Clock>);
-    // Without a secret to read the function knows no SDK.
-    let secrets = if auth.secret_arns.is_empty() { None } else { Some(secrets_client(&load_sdk_config().await)) };
-    Ok((Authorizer { verifier: Arc::new(token_verifier(&auth, secrets, &clock)?) }, clock))
+    let (verifier_config, clock) = (config::read_verifier_config(source)?, Arc::new(SystemClock) as Arc<dyn Clock>);
+    // Without secrets to read, the function does not load the SDK.
+    let secrets =
+        if verifier_config.secret_arns.is_empty() { None } else { Some(secrets_client(&load_sdk_config().await)) };
+    Ok((Authorizer { verifier: Arc::new(token_verifier(&verifier_config, secrets, &clock)?) }, clock))
 }
 
-/// What `api` runs.
+/// Builds the `api` function.
 ///
 /// # Errors
-/// Every mistake of the environment, in one text.
+/// [`EnvironmentError`](config::EnvironmentError) with every missing or invalid variable; an invalid key set URL.
 pub async fn api_from_environment(source: EnvironmentLookup<'_>) -> anyhow::Result<BackendApi> {
-    let (stores, auth) = config::read_app_and_verifier_config(source)?;
+    let (app_config, verifier_config) = config::read_app_and_verifier_config(source)?;
     let sdk = load_sdk_config().await;
-    let (app, client) = (Arc::new(aws_app(&sdk, &stores)?), secrets_client(&sdk));
-    let verifier = Arc::new(token_verifier(&auth, Some(client.clone()), &app.clock)?);
-    Ok(match auth.api_keys_arn {
+    let (app, client) = (Arc::new(aws_app(&sdk, &app_config)?), secrets_client(&sdk));
+    let verifier = Arc::new(token_verifier(&verifier_config, Some(client.clone()), &app.clock)?);
+    Ok(match verifier_config.api_keys_arn {
         Some(arn) => BackendApi::with_secret_keys(app, verifier, client, arn),
-        None => BackendApi::new(app, verifier, auth.api_keys),
+        None => BackendApi::new(app, verifier, verifier_config.api_keys),
     })
 }
 
-/// Keys are fetched by the first token that needs them and kept while the sandbox lives; a start fetches nothing.
+/// Builds the token verifier. The first token that needs keys triggers fetching them; they stay cached in the process.
 fn token_verifier(
-    auth: &VerifierConfig,
+    config: &VerifierConfig,
     secrets: Option<aws_sdk_secretsmanager::Client>,
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<TokenVerifier> {
-    let provider = auth.jwks_url.clone().map(|url| HttpJwks::new(url, clock.clone())).transpose()?;
-    let source = match secrets.filter(|_| !auth.secret_arns.is_empty()) {
+    let provider = config.jwks_url.clone().map(|url| HttpJwks::new(url, clock.clone())).transpose()?;
+    let source = match secrets.filter(|_| !config.secret_arns.is_empty()) {
         Some(client) => {
-            let keys = SecretKeys::new(client, auth.secret_arns.clone(), provider, clock.clone());
+            let keys = SecretKeys::new(client, config.secret_arns.clone(), provider, clock.clone());
             Some(Arc::new(keys) as Arc<dyn KeySource>)
         }
         None => provider.map(|provider| Arc::new(provider) as Arc<dyn KeySource>),
     };
-    Ok(TokenVerifier::new(TokenSettings { source, ..auth.tokens.clone() }))
+    Ok(TokenVerifier::new(TokenSettings { source, ..config.tokens.clone() }))
 }
 
-/// The client of Secrets Manager.
+/// Creates the client of Secrets Manager.
 fn secrets_client(sdk: &SdkConfig) -> aws_sdk_secretsmanager::Client {
     aws_sdk_secretsmanager::Client::new(sdk)
 }
 
-fn aws_app(sdk: &SdkConfig, stores: &AppConfig) -> anyhow::Result<MessagingApp> {
+fn aws_app(sdk: &SdkConfig, config: &AppConfig) -> anyhow::Result<MessagingApp> {
     let dynamo = aws_sdk_dynamodb::Client::new(sdk);
-    Ok(build_app(&dynamo, management_client(sdk, &stores.management_endpoint), stores, Arc::new(SystemClock)))
+    Ok(build_app(&dynamo, management_client(sdk, &config.management_endpoint), config, Arc::new(SystemClock)))
 }
 
-/// The message log in `table` of the account, region and endpoint that the SDK's environment names, for whoever moves logs.
+/// Opens the message log in `table`, in the account, region and endpoint of the SDK's environment; for migrations.
 pub async fn open_message_log(table: &str, retention: Duration) -> DynamoLog {
     let dynamo = aws_sdk_dynamodb::Client::new(&load_sdk_config().await);
     DynamoLog::new(dynamo, table, retention, Arc::new(SystemClock))

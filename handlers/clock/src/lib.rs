@@ -1,10 +1,10 @@
-//! The system clock and unique ids: the [`Clock`] of every real process, on AWS and elsewhere.
+//! The system clock: the [`Clock`] of every process outside of tests, on AWS and elsewhere.
 //!
 //! ```
 //! use handlers::ports::Clock;
 //! use system_clock::SystemClock;
 //!
-//! assert!(SystemClock.now().seconds() > 1_700_000_000);
+//! assert!(SystemClock.now().unix_seconds() > 1_700_000_000);
 //! assert_ne!(SystemClock.fresh_id(), SystemClock.fresh_id());
 //! ```
 
@@ -13,7 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use handlers::ports::{Clock, Timestamp};
 use uuid::Uuid;
 
-/// A process's time and ids.
+/// System time, and ids that are unique across processes.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
@@ -22,7 +22,7 @@ impl Clock for SystemClock {
         current_time()
     }
 
-    /// Returns a UUID of version 7 (RFC 9562, section 5.7) as 32 hexadecimal digits. Unique, not secret.
+    /// Returns a UUID of version 7 (RFC 9562, section 5.7) as 32 hexadecimal digits. The id is unique, but not secret.
     fn fresh_id(&self) -> String {
         Uuid::now_v7().simple().to_string()
     }
@@ -32,9 +32,9 @@ impl Clock for SystemClock {
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "the only place that reads the system clock")]
 pub fn current_time() -> Timestamp {
-    // A system clock before 1970 reads as 0.
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    // A system time before 1970 is returned as 0.
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]
@@ -46,14 +46,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_are_message_ids_and_never_repeat() {
+    fn ids_are_valid_message_ids_and_never_repeat() {
         let ids: HashSet<_> = (0..20_000).map(|_| SystemClock.fresh_id()).collect();
         assert_eq!(ids.len(), 20_000);
         assert!(ids.iter().all(|id| id.len() == 32 && MessageId::parse(id).is_ok()));
     }
 
     #[test]
-    fn the_current_time_is_after_this_test_was_written() {
+    fn the_current_time_is_plausible() {
         assert!(SystemClock.now().unix_seconds() > 1_795_000_000);
     }
 }

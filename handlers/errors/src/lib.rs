@@ -1,11 +1,11 @@
-//! Formats an error together with its sources in one line.
+//! Formats an error and its sources in one line.
 //!
-//! Every log line and every command that reports an error uses [`chain`]; `tests/scripts/log_errors.sh` fails on a log field
-//! that formats an error in another way. A leaf package: any other package may import it.
+//! Every log line and every command that reports an error uses [`chain`]; `tests/scripts/log_errors.py` fails on a log
+//! field that formats an error in another way. This package has no dependencies, so every other package may use it.
 //!
 //! ```
-//! let refused = std::io::Error::other("connection refused");
-//! let error = std::io::Error::other(refused);
+//! let source = std::io::Error::other("connection refused");
+//! let error = std::io::Error::other(source);
 //! assert_eq!(errors::chain(&error).to_string(), "connection refused");
 //! ```
 
@@ -19,10 +19,10 @@ use std::iter::successors;
 #[derive(Debug, Clone, Copy)]
 pub struct ErrorChain<'e>(&'e (dyn Error + 'e));
 
-/// Formats `error` and its sources, outermost first. A source whose text is already part of the line is left out, because
-/// many errors of other crates print their source themselves.
+/// Formats `error` and its sources, outermost first. A source whose text is already part of the line is omitted,
+/// because many errors of other crates print their source themselves.
 ///
-/// Nothing is formatted until the value is displayed, so a log line that is filtered out costs nothing.
+/// The line is formatted when the value is displayed, so a filtered log line costs nothing.
 #[must_use]
 pub fn chain<'e>(error: &'e (dyn Error + 'e)) -> ErrorChain<'e> {
     ErrorChain(error)
@@ -61,26 +61,26 @@ mod tests {
         }
     }
 
-    fn of(texts: &[&'static str]) -> Layer {
+    fn error_of(texts: &[&'static str]) -> Layer {
         let (first, rest) = texts.split_first().unwrap();
-        Layer(first, (!rest.is_empty()).then(|| Box::new(of(rest))))
+        Layer(first, (!rest.is_empty()).then(|| Box::new(error_of(rest))))
     }
 
     #[test]
     fn every_source_is_part_of_the_line() {
-        assert_eq!(chain(&of(&["outer"])).to_string(), "outer");
-        assert_eq!(chain(&of(&["outer", "middle", "inner"])).to_string(), "outer: middle: inner");
+        assert_eq!(chain(&error_of(&["outer"])).to_string(), "outer");
+        assert_eq!(chain(&error_of(&["outer", "middle", "inner"])).to_string(), "outer: middle: inner");
     }
 
     #[test]
     fn a_source_that_its_error_prints_itself_appears_once() {
-        assert_eq!(chain(&of(&["outer: inner", "inner"])).to_string(), "outer: inner");
-        assert_eq!(chain(&of(&["outer (middle)", "middle", "inner"])).to_string(), "outer (middle): inner");
+        assert_eq!(chain(&error_of(&["outer: inner", "inner"])).to_string(), "outer: inner");
+        assert_eq!(chain(&error_of(&["outer (middle)", "middle", "inner"])).to_string(), "outer (middle): inner");
     }
 
     #[test]
-    fn boxed_errors_are_formatted_as_any_other() {
-        let boxed: Box<dyn Error + Send + Sync> = Box::new(of(&["outer", "inner"]));
+    fn boxed_errors_are_formatted_like_any_other() {
+        let boxed: Box<dyn Error + Send + Sync> = Box::new(error_of(&["outer", "inner"]));
         assert_eq!(chain(&*boxed).to_string(), "outer: inner");
     }
 }

@@ -1,8 +1,29 @@
 //! Verification keys from an identity provider's JWK set, fetched over HTTPS.
 //!
-//! Invariants: one fetch at a time however many connections wait for it; a set that was good stays in use while the
-//! provider is away; a token with an invented key id cannot make more than one request in [`REFETCH_INTERVAL`]. Redirects
-//! are not followed. Nothing here runs by itself: whoever needs a key drives the fetch, within [`FETCH_TIMEOUT`].
+//! All callers that need keys share one fetch. The last valid set stays in use while the provider is unavailable.
+//! Tokens with invented key ids cause at most one request per [`REFETCH_INTERVAL`]. Redirects are not followed. There
+//! is no background task: the callers poll the fetch, which takes at most [`FETCH_TIMEOUT`].
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use handlers::authorizer::{KeySet, TokenSettings, TokenVerifier};
+//! use handlers::memory::ManualClock;
+//! use handlers::ports::Timestamp;
+//! use jwks::HttpJwks;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // Processes use `SystemClock` of the package `system-clock`.
+//! let clock = Arc::new(ManualClock::new(Timestamp(1_800_000_000_000)));
+//! let source = HttpJwks::new("https://id.example/.well-known/jwks.json".parse()?, clock)?;
+//! let mut settings = TokenSettings::new(KeySet::default());
+//! settings.source = Some(Arc::new(source));
+//! settings.issuer = Some("https://id.example".to_owned());
+//! let verifier = TokenVerifier::new(settings);
+//! # let _ = verifier;
+//! # Ok(())
+//! # }
+//! ```
 
 use std::fmt;
 use std::sync::{Arc, Weak};
@@ -23,53 +44,54 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use parking_lot::Mutex;
 
-/// How long one fetch may take, from the name look-up to the last byte: a connecting client waits for it.
+/// Timeout of one fetch, from name resolution to the last byte. A connecting client waits for it.
 pub const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
-/// Largest document that is read. Real ones have a few kilobytes.
+/// Maximum size of the document. JWK sets of identity providers have a few kilobytes.
 pub const MAX_DOCUMENT_BYTES: usize = 1024 * 1024;
-/// Least time between two fetches while there is a set to work with: a provider that rotated is noticed this late at
-/// most, and one that is away costs one connection in this time a wait.
+/// Minimum interval between two fetches while a set is cached: the maximum delay until rotated keys are found, and the
+/// rate of requests to an unavailable provider.
 pub const REFETCH_INTERVAL: Duration = Duration::from_secs(30);
-/// Least time between two fetches while there is none: nobody can connect, so a quick recovery counts more.
+/// Minimum interval between two fetches while no set is cached. It is short because no client can connect until a fetch
+/// succeeds.
 pub const FIRST_FETCH_RETRY_INTERVAL: Duration = Duration::from_secs(2);
-/// Shortest and longest time for which a provider may have its set kept.
+/// Lower and upper bound of `max-age`.
 pub const CACHE_LIFETIME_RANGE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(6 * 60 * 60));
-/// How long a set is kept whose provider does not say.
+/// Cache lifetime of a set whose response has no `max-age`.
 pub const DEFAULT_CACHE_LIFETIME: Duration = Duration::from_secs(10 * 60);
 
 type HttpClient = Client<HttpsConnector<HttpConnector>, Empty<Bytes>>;
 type FetchFuture = BoxFuture<'static, Result<Arc<KeySet>, FetchError>>;
 type SharedFetch = Shared<FetchFuture>;
 
-/// The address cannot be fetched from.
+/// An invalid URL of a JWK set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum JwksAddressError {
-    /// Keys that anybody on the way could replace.
-    #[error("a JWK set is fetched from https://, or from http:// on the loopback interface")]
+    /// The URL is not secure: an attacker on the network could replace the keys.
+    #[error("the JWK set URL must be https:// (http:// for loopback only)")]
     Insecure,
-    /// Not an absolute URL.
-    #[error("the address of a JWK set is an absolute URL")]
+    /// The URL is not absolute.
+    #[error("the JWK set URL must be absolute")]
     NotAbsolute,
 }
 
-/// Why a fetch brought no keys. Clonable, because everybody who waited is told.
+/// A failed fetch. It is `Clone` because all callers of a shared fetch receive it.
 #[derive(Debug, Clone, thiserror::Error)]
 enum FetchError {
-    #[error("no answer within {FETCH_TIMEOUT:?}")]
+    #[error("fetching the JWK set timed out after {FETCH_TIMEOUT:?}")]
     Timeout,
-    #[error("no connection, or it broke")]
+    #[error("connection to the identity provider failed")]
     Transport(#[source] Arc<hyper_util::client::legacy::Error>),
-    #[error("the provider answered {0}")]
+    #[error("the identity provider returned status {0}")]
     Status(StatusCode),
-    #[error("the document broke off or is larger than {MAX_DOCUMENT_BYTES} bytes")]
+    #[error("the JWK set is truncated or larger than {MAX_DOCUMENT_BYTES} bytes")]
     Body(#[source] Arc<dyn std::error::Error + Send + Sync>),
-    #[error("the document is not a usable JWK set")]
+    #[error("invalid JWK set")]
     Keys(#[source] Arc<KeySetError>),
-    #[error("the last fetch failed moments ago")]
+    #[error("the last fetch failed; the retry interval has not elapsed")]
     RetryTooSoon,
 }
 
-/// A [`KeySource`] behind an `https://…/jwks.json`.
+/// A [`KeySource`] that reads a JWK set from a URL such as `https://id.example/.well-known/jwks.json`.
 pub struct HttpJwks {
     provider: Arc<KeyProvider>,
 }
@@ -83,22 +105,22 @@ struct KeyProvider {
 
 #[derive(Default)]
 struct KeyCacheState {
-    /// The last set that was good.
+    /// Last valid set.
     keys: Option<Arc<KeySet>>,
-    /// Until when it needs no refresh.
+    /// Time until which the set needs no refresh.
     fresh_until: Timestamp,
-    /// When the last fetch ended, however it ended.
+    /// End of the last fetch, successful or not.
     fetched_at: Option<Timestamp>,
-    /// The fetch under way. Weak: when everybody who waited has given up, it is gone.
+    /// Fetch in progress. The reference is weak: the fetch is dropped once all callers have given up.
     pending_fetch: Option<WeakShared<FetchFuture>>,
 }
 
 impl HttpJwks {
-    /// A source that fetches from `address` when it is first asked. `clock` decides freshness; only a few seconds of
-    /// accuracy are needed of it.
+    /// Creates a source that fetches from `address` when the first key is requested. `clock` determines freshness; an
+    /// accuracy of a few seconds suffices.
     ///
     /// # Errors
-    /// [`JwksAddressError`] when the address is not `https://`, nor `http://` on the loopback interface.
+    /// [`JwksAddressError`] if the URL is neither `https://` nor `http://` with a loopback host.
     pub fn new(address: Uri, clock: Arc<dyn Clock>) -> Result<Self, JwksAddressError> {
         check_address(&address)?;
         let provider = Arc::from(rustls::crypto::aws_lc_rs::default_provider());
@@ -108,7 +130,7 @@ impl HttpJwks {
             .https_or_http()
             .enable_http1()
             .build();
-        // A set is fetched minutes apart: an idle connection would only be found closed.
+        // Fetches are minutes apart, so an idle connection would be closed before its reuse.
         let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
         Ok(Self { provider: Arc::new(KeyProvider { address, client, clock, state: Mutex::default() }) })
     }
@@ -120,10 +142,10 @@ impl fmt::Debug for HttpJwks {
     }
 }
 
-/// Whether keys may be fetched from `address`.
+/// Checks that keys may be fetched from `address`.
 ///
 /// # Errors
-/// [`JwksAddressError`] when it is not `https://`, nor `http://` on the loopback interface.
+/// [`JwksAddressError`] if the URL is neither `https://` nor `http://` with a loopback host.
 pub fn check_address(address: &Uri) -> Result<(), JwksAddressError> {
     let host = address.host().ok_or(JwksAddressError::NotAbsolute)?;
     let loopback = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
@@ -141,19 +163,20 @@ impl KeySource for HttpJwks {
         id: Option<&str>,
         algorithm: Algorithm,
     ) -> Result<Vec<Arc<VerificationKey>>, KeySourceError> {
-        let kept = self.provider.cached_keys();
-        let found = matching_keys(kept.keys.as_deref(), id, algorithm);
-        if kept.fresh && !found.is_empty() {
+        let cached = self.provider.cached_keys();
+        let found = matching_keys(cached.keys.as_deref(), id, algorithm);
+        if cached.fresh && !found.is_empty() {
             return Ok(found);
         }
-        match (KeyProvider::fetch_keys(&self.provider).await, kept.keys) {
+        match (KeyProvider::fetch_keys(&self.provider).await, cached.keys) {
             (Ok(keys), _) => Ok(matching_keys(Some(&keys), id, algorithm)),
             (Err(_), Some(_)) => Ok(found),
             (Err(error), None) => Err(KeySourceError::Unavailable(BoxError::from(error))),
         }
     }
 
-    /// A provider gives a new key a new id, and a new id is looked for at once.
+    /// Returns nothing: providers give a new key a new id, and [`find_keys`](KeySource::find_keys) refreshes for an
+    /// unknown id.
     async fn refresh_keys(&self, _: Option<&str>, _: Algorithm) -> Vec<Arc<VerificationKey>> {
         Vec::new()
     }
@@ -163,7 +186,7 @@ fn matching_keys(keys: Option<&KeySet>, id: Option<&str>, algorithm: Algorithm) 
     keys.map(|keys| keys.candidate_keys(id, algorithm).cloned().collect()).unwrap_or_default()
 }
 
-/// What is known without asking the provider.
+/// Cached keys and their freshness.
 struct CachedKeys {
     keys: Option<Arc<KeySet>>,
     fresh: bool,
@@ -176,7 +199,7 @@ impl KeyProvider {
         CachedKeys { keys: state.keys.clone(), fresh: now < state.fresh_until }
     }
 
-    /// Joins the fetch under way or starts one; refuses while the pause after the last one lasts.
+    /// Joins the fetch in progress or starts one. Fails during the interval after the last fetch if no set is cached.
     async fn fetch_keys(provider: &Arc<Self>) -> Result<Arc<KeySet>, FetchError> {
         Self::shared_fetch(provider)?.await
     }
@@ -184,15 +207,15 @@ impl KeyProvider {
     fn shared_fetch(provider: &Arc<Self>) -> Result<SharedFetch, FetchError> {
         let now = provider.clock.now();
         let mut state = provider.state.lock();
-        if let Some(flight) = state.pending_fetch.as_ref().and_then(WeakShared::upgrade) {
-            return Ok(flight);
+        if let Some(fetch) = state.pending_fetch.as_ref().and_then(WeakShared::upgrade) {
+            return Ok(fetch);
         }
         if state.is_too_soon(now) {
             return state.keys.clone().map_or(Err(FetchError::RetryTooSoon), |keys| Ok(ready_fetch(keys)));
         }
-        let flight = Self::run_fetch(Arc::downgrade(provider)).boxed().shared();
-        state.pending_fetch = flight.downgrade();
-        Ok(flight)
+        let fetch = Self::run_fetch(Arc::downgrade(provider)).boxed().shared();
+        state.pending_fetch = fetch.downgrade();
+        Ok(fetch)
     }
 
     async fn run_fetch(provider: Weak<Self>) -> Result<Arc<KeySet>, FetchError> {
@@ -210,30 +233,30 @@ impl KeyProvider {
         if response.status() != StatusCode::OK {
             return Err(FetchError::Status(response.status()));
         }
-        let kept = cache_lifetime(response.headers());
+        let lifetime = cache_lifetime(response.headers());
         let body = Limited::new(response.into_body(), MAX_DOCUMENT_BYTES).collect().await;
         let body = body.map_err(|error| FetchError::Body(Arc::from(error)))?.to_bytes();
         let keys = KeySet::from_jwks(&String::from_utf8_lossy(&body));
-        Ok((keys.map_err(|error| FetchError::Keys(Arc::new(error)))?, kept))
+        Ok((keys.map_err(|error| FetchError::Keys(Arc::new(error)))?, lifetime))
     }
 
-    /// Takes over what a fetch brought and ends the flight.
+    /// Stores the result of a fetch and ends it.
     fn complete_fetch(&self, fetched: Result<(KeySet, Duration), FetchError>) -> Result<Arc<KeySet>, FetchError> {
         let now = self.clock.now();
         let mut state = self.state.lock();
         state.pending_fetch = None;
         state.fetched_at = Some(now);
         match fetched {
-            Ok((keys, kept)) => {
+            Ok((keys, lifetime)) => {
                 tracing::debug!(jwks.keys = keys.len(), "verification keys fetched");
                 let keys = Arc::new(keys);
                 state.keys = Some(Arc::clone(&keys));
-                state.fresh_until = now.plus(kept);
+                state.fresh_until = now.plus(lifetime);
                 Ok(keys)
             }
             Err(error) => {
-                let kept = state.keys.is_some();
-                tracing::warn!(error = %errors::chain(&error), jwks.kept = kept, "no verification keys");
+                let cached = state.keys.is_some();
+                tracing::warn!(error = %errors::chain(&error), jwks.cached = cached, "fetching verification keys failed");
                 Err(error)
             }
         }
@@ -241,10 +264,10 @@ impl KeyProvider {
 }
 
 impl KeyCacheState {
-    /// Whether the last fetch is too recent for another. A clock that was set back ends the pause.
+    /// Returns whether the last fetch is too recent for another one. A clock that was set back ends the interval.
     fn is_too_soon(&self, now: Timestamp) -> bool {
-        let pause = if self.keys.is_some() { REFETCH_INTERVAL } else { FIRST_FETCH_RETRY_INTERVAL };
-        self.fetched_at.is_some_and(|fetched_at| fetched_at <= now && now < fetched_at.plus(pause))
+        let interval = if self.keys.is_some() { REFETCH_INTERVAL } else { FIRST_FETCH_RETRY_INTERVAL };
+        self.fetched_at.is_some_and(|fetched_at| fetched_at <= now && now < fetched_at.plus(interval))
     }
 }
 
@@ -252,19 +275,20 @@ fn ready_fetch(keys: Arc<KeySet>) -> SharedFetch {
     std::future::ready(Ok(keys)).boxed().shared()
 }
 
-/// `max-age` within [`CACHE_LIFETIME_RANGE`] (RFC 9111, section 5.2.2.1); what must not be stored is kept for the least time.
+/// Returns `max-age` within [`CACHE_LIFETIME_RANGE`] (RFC 9111, section 5.2.2.1). Responses with `no-store` or
+/// `no-cache` are cached for the minimum.
 fn cache_lifetime(headers: &HeaderMap) -> Duration {
-    let (least, most) = CACHE_LIFETIME_RANGE;
+    let (min, max) = CACHE_LIFETIME_RANGE;
     let directives = headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
     for directive in directives.flat_map(|value| value.split(',')).map(str::trim) {
         let (name, value) = directive.split_once('=').unwrap_or((directive, ""));
         if name.eq_ignore_ascii_case("no-store") || name.eq_ignore_ascii_case("no-cache") {
-            return least;
+            return min;
         }
         if name.eq_ignore_ascii_case("max-age")
             && let Ok(seconds) = value.trim_matches('"').parse()
         {
-            return Duration::from_secs(seconds).clamp(least, most);
+            return Duration::from_secs(seconds).clamp(min, max);
         }
     }
     DEFAULT_CACHE_LIFETIME

@@ -1,4 +1,4 @@
-//! The key source against a real HTTP server on a free port, with a clock that only moves when a test moves it.
+//! Tests of the key source against an HTTP server on a free port, with a manual clock.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -35,19 +35,19 @@ impl Clock for ManualClock {
     }
 
     fn fresh_id(&self) -> String {
-        unreachable!("a key source makes no ids")
+        unreachable!("a key source generates no ids")
     }
 }
 
-/// What the provider answers with.
+/// Response of the provider.
 #[derive(Clone)]
-struct Answer {
+struct ProviderResponse {
     status: StatusCode,
     cache_control: &'static str,
     body: Bytes,
 }
 
-impl Answer {
+impl ProviderResponse {
     fn keys(ids: &[&str]) -> Self {
         let keys: Vec<_> = ids
             .iter()
@@ -62,19 +62,19 @@ impl Answer {
     }
 }
 
-/// An identity provider under the test's control.
+/// A key source with a test identity provider.
 struct Fixture {
     source: Arc<HttpJwks>,
     clock: Arc<ManualClock>,
-    answer: Arc<Mutex<Answer>>,
+    response: Arc<Mutex<ProviderResponse>>,
     requests: Arc<AtomicUsize>,
-    /// A request is answered once it gets a permit.
+    /// Each request is answered when it acquires a permit.
     gate: Arc<Semaphore>,
     tasks: TaskTracker,
 }
 
 impl Fixture {
-    async fn start(answer: Answer) -> Self {
+    async fn start(response: ProviderResponse) -> Self {
         let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let address: Uri = format!("http://{}/jwks.json", listener.local_addr().unwrap()).parse().unwrap();
         let clock = Arc::new(ManualClock::default());
@@ -83,7 +83,7 @@ impl Fixture {
         let fixture = Self {
             source,
             clock,
-            answer: Arc::new(Mutex::new(answer)),
+            response: Arc::new(Mutex::new(response)),
             requests: Arc::default(),
             gate,
             tasks: TaskTracker::new(),
@@ -93,17 +93,17 @@ impl Fixture {
     }
 
     fn serve(&self, listener: TcpListener) {
-        let (answer, requests) = (Arc::clone(&self.answer), Arc::clone(&self.requests));
+        let (response, requests) = (Arc::clone(&self.response), Arc::clone(&self.requests));
         let (gate, tasks) = (Arc::clone(&self.gate), self.tasks.clone());
         self.tasks.spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (answer, requests, gate) = (Arc::clone(&answer), Arc::clone(&requests), Arc::clone(&gate));
+                let (response, requests, gate) = (Arc::clone(&response), Arc::clone(&requests), Arc::clone(&gate));
                 let service = service_fn(move |_: Request<Incoming>| {
                     requests.fetch_add(1, Ordering::SeqCst);
-                    let (answer, gate) = (Arc::clone(&answer), Arc::clone(&gate));
+                    let (response, gate) = (Arc::clone(&response), Arc::clone(&gate));
                     async move {
                         let _permit = gate.acquire().await.expect("the gate is never closed");
-                        let Answer { status, cache_control, body } = answer.lock().clone();
+                        let ProviderResponse { status, cache_control, body } = response.lock().clone();
                         let response = Response::builder()
                             .status(status)
                             .header(header::CACHE_CONTROL, cache_control)
@@ -117,20 +117,20 @@ impl Fixture {
         });
     }
 
-    fn answer(&self, answer: Answer) {
-        *self.answer.lock() = answer;
+    fn response(&self, response: ProviderResponse) {
+        *self.response.lock() = response;
     }
 
     fn requests(&self) -> usize {
         self.requests.load(Ordering::SeqCst)
     }
 
-    async fn found(&self, id: &str) -> Result<usize, KeySourceError> {
+    async fn found_keys(&self, id: &str) -> Result<usize, KeySourceError> {
         self.source.find_keys(Some(id), Algorithm::EdDSA).await.map(|keys| keys.len())
     }
 
-    /// Waits until the provider has seen `count` requests.
-    async fn seen(&self, count: usize) {
+    /// Waits until the provider has received `count` requests.
+    async fn wait_for_requests(&self, count: usize) {
         while self.requests() < count {
             tokio::task::yield_now().await;
         }
@@ -138,109 +138,109 @@ impl Fixture {
 }
 
 #[tokio::test]
-async fn a_set_is_fetched_once_and_again_when_its_time_is_over() {
-    let fixture = Fixture::start(Answer::keys(&["a"])).await;
+async fn a_set_is_fetched_once_until_its_lifetime_ends() {
+    let fixture = Fixture::start(ProviderResponse::keys(&["a"])).await;
     for _ in 0..3 {
-        assert_eq!(fixture.found("a").await.unwrap(), 1);
+        assert_eq!(fixture.found_keys("a").await.unwrap(), 1);
     }
     fixture.clock.advance(Duration::from_secs(599));
-    assert_eq!(fixture.found("a").await.unwrap(), 1);
+    assert_eq!(fixture.found_keys("a").await.unwrap(), 1);
     assert_eq!(fixture.requests(), 1);
-    fixture.answer(Answer::keys(&["b"]));
+    fixture.response(ProviderResponse::keys(&["b"]));
     fixture.clock.advance(Duration::from_secs(1));
-    assert_eq!(fixture.found("a").await.unwrap(), 0);
-    assert_eq!((fixture.found("b").await.unwrap(), fixture.requests()), (1, 2));
+    assert_eq!(fixture.found_keys("a").await.unwrap(), 0);
+    assert_eq!((fixture.found_keys("b").await.unwrap(), fixture.requests()), (1, 2));
 }
 
 #[tokio::test]
-async fn an_unknown_key_id_refreshes_at_most_once_in_the_pause() {
-    let fixture = Fixture::start(Answer::keys(&["a"])).await;
-    assert_eq!(fixture.found("a").await.unwrap(), 1);
-    fixture.answer(Answer::keys(&["a", "b"]));
+async fn unknown_key_ids_cause_one_request_per_interval() {
+    let fixture = Fixture::start(ProviderResponse::keys(&["a"])).await;
+    assert_eq!(fixture.found_keys("a").await.unwrap(), 1);
+    fixture.response(ProviderResponse::keys(&["a", "b"]));
     for _ in 0..20 {
-        assert_eq!(fixture.found("b").await.unwrap(), 0);
+        assert_eq!(fixture.found_keys("b").await.unwrap(), 0);
     }
     assert_eq!(fixture.requests(), 1);
     fixture.clock.advance(REFETCH_INTERVAL);
-    assert_eq!(fixture.found("b").await.unwrap(), 1);
+    assert_eq!(fixture.found_keys("b").await.unwrap(), 1);
     for _ in 0..20 {
-        assert_eq!(fixture.found("invented").await.unwrap(), 0);
+        assert_eq!(fixture.found_keys("invented").await.unwrap(), 0);
     }
     assert_eq!(fixture.requests(), 2);
 }
 
 #[tokio::test]
-async fn the_last_good_set_stays_while_the_provider_is_away() {
-    let fixture = Fixture::start(Answer::keys(&["a"])).await;
-    assert_eq!(fixture.found("a").await.unwrap(), 1);
-    fixture.answer(Answer::status(StatusCode::INTERNAL_SERVER_ERROR));
+async fn the_last_valid_set_stays_while_the_provider_is_unavailable() {
+    let fixture = Fixture::start(ProviderResponse::keys(&["a"])).await;
+    assert_eq!(fixture.found_keys("a").await.unwrap(), 1);
+    fixture.response(ProviderResponse::status(StatusCode::INTERNAL_SERVER_ERROR));
     fixture.clock.advance(Duration::from_secs(24 * 60 * 60));
     for _ in 0..5 {
-        assert_eq!(fixture.found("a").await.unwrap(), 1);
+        assert_eq!(fixture.found_keys("a").await.unwrap(), 1);
     }
     assert_eq!(fixture.requests(), 2);
-    fixture.answer(Answer::keys(&["b"]));
+    fixture.response(ProviderResponse::keys(&["b"]));
     fixture.clock.advance(REFETCH_INTERVAL);
-    assert_eq!((fixture.found("b").await.unwrap(), fixture.requests()), (1, 3));
+    assert_eq!((fixture.found_keys("b").await.unwrap(), fixture.requests()), (1, 3));
 }
 
 #[tokio::test]
-async fn without_any_set_the_keys_are_unavailable_until_the_provider_is_back() {
-    let fixture = Fixture::start(Answer::status(StatusCode::NOT_FOUND)).await;
+async fn without_a_cached_set_the_keys_are_unavailable_until_the_provider_recovers() {
+    let fixture = Fixture::start(ProviderResponse::status(StatusCode::NOT_FOUND)).await;
     for _ in 0..5 {
-        assert!(matches!(fixture.found("a").await, Err(KeySourceError::Unavailable(_))));
+        assert!(matches!(fixture.found_keys("a").await, Err(KeySourceError::Unavailable(_))));
     }
     assert_eq!(fixture.requests(), 1);
-    fixture.answer(Answer::keys(&["a"]));
+    fixture.response(ProviderResponse::keys(&["a"]));
     fixture.clock.advance(FIRST_FETCH_RETRY_INTERVAL);
-    assert_eq!((fixture.found("a").await.unwrap(), fixture.requests()), (1, 2));
+    assert_eq!((fixture.found_keys("a").await.unwrap(), fixture.requests()), (1, 2));
 }
 
 #[tokio::test]
-async fn everybody_waits_for_the_same_fetch() {
-    let fixture = Fixture::start(Answer::keys(&["a"])).await;
-    let found = join_all((0..50).map(|_| fixture.found("a"))).await;
+async fn concurrent_callers_share_one_fetch() {
+    let fixture = Fixture::start(ProviderResponse::keys(&["a"])).await;
+    let found = join_all((0..50).map(|_| fixture.found_keys("a"))).await;
     assert!(found.into_iter().all(|found| found.unwrap() == 1));
     assert_eq!(fixture.requests(), 1);
 }
 
 #[tokio::test]
-async fn a_fetch_that_everybody_gave_up_is_started_anew() {
-    let fixture = Fixture::start(Answer::keys(&["a"])).await;
+async fn a_fetch_that_all_callers_dropped_is_restarted() {
+    let fixture = Fixture::start(ProviderResponse::keys(&["a"])).await;
     fixture.gate.forget_permits(Semaphore::MAX_PERMITS);
     tokio::select! {
-        _ = fixture.found("a") => panic!("answered through a closed gate"),
-        () = fixture.seen(1) => {}
+        _ = fixture.found_keys("a") => panic!("answered through a closed gate"),
+        () = fixture.wait_for_requests(1) => {}
     }
     fixture.gate.add_permits(10);
-    assert_eq!((fixture.found("a").await.unwrap(), fixture.requests()), (1, 2));
+    assert_eq!((fixture.found_keys("a").await.unwrap(), fixture.requests()), (1, 2));
 }
 
 #[tokio::test]
-async fn what_is_no_set_of_keys_is_refused() {
-    let mut large = Answer::keys(&["a"]);
+async fn a_response_other_than_a_jwk_set_is_rejected() {
+    let mut large = ProviderResponse::keys(&["a"]);
     large.body = [large.body.as_ref(), &vec![b' '; MAX_DOCUMENT_BYTES]].concat().into();
-    let html = Answer { body: Bytes::from_static(b"<html>"), ..Answer::keys(&[]) };
-    let moved = Answer { status: StatusCode::FOUND, ..Answer::keys(&["a"]) };
-    for answer in [large, html, moved, Answer::keys(&[])] {
-        let fixture = Fixture::start(answer).await;
-        assert!(matches!(fixture.found("a").await, Err(KeySourceError::Unavailable(_))));
+    let html = ProviderResponse { body: Bytes::from_static(b"<html>"), ..ProviderResponse::keys(&[]) };
+    let moved = ProviderResponse { status: StatusCode::FOUND, ..ProviderResponse::keys(&["a"]) };
+    for response in [large, html, moved, ProviderResponse::keys(&[])] {
+        let fixture = Fixture::start(response).await;
+        assert!(matches!(fixture.found_keys("a").await, Err(KeySourceError::Unavailable(_))));
         assert_eq!(fixture.requests(), 1);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_provider_that_never_answers_costs_five_seconds() {
-    let fixture = Fixture::start(Answer::keys(&["a"])).await;
+async fn an_unresponsive_provider_times_out_after_five_seconds() {
+    let fixture = Fixture::start(ProviderResponse::keys(&["a"])).await;
     fixture.gate.forget_permits(Semaphore::MAX_PERMITS);
     let before = tokio::time::Instant::now();
-    let error = fixture.found("a").await.unwrap_err();
-    assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "no answer within 5s");
+    let error = fixture.found_keys("a").await.unwrap_err();
+    assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "fetching the JWK set timed out after 5s");
     assert_eq!(before.elapsed().as_secs(), FETCH_TIMEOUT.as_secs());
 }
 
 #[test]
-fn keys_come_over_https_or_from_this_machine() {
+fn only_https_and_loopback_urls_are_accepted() {
     let check = |address: &str| check_address(&address.parse().unwrap());
     for address in ["https://id.example/jwks", "http://localhost:8/jwks", "http://127.0.0.1/k", "http://[::1]:9/"] {
         assert_eq!(check(address), Ok(()), "{address}");
@@ -252,14 +252,15 @@ fn keys_come_over_https_or_from_this_machine() {
 }
 
 #[test]
-fn max_age_is_kept_within_bounds() {
-    let kept = |value: &'static str| cache_lifetime(&HeaderMap::from_iter([(CACHE_CONTROL, value.parse().unwrap())]));
-    assert_eq!(kept("public, Max-Age=3600"), Duration::from_secs(3_600));
-    assert_eq!(kept("max-age=\"300\""), Duration::from_secs(300));
-    assert_eq!((kept("max-age=0"), kept("max-age=99999999")), CACHE_LIFETIME_RANGE);
-    assert_eq!(kept("no-store, max-age=3600"), CACHE_LIFETIME_RANGE.0);
+fn max_age_is_clamped() {
+    let lifetime =
+        |value: &'static str| cache_lifetime(&HeaderMap::from_iter([(CACHE_CONTROL, value.parse().unwrap())]));
+    assert_eq!(lifetime("public, Max-Age=3600"), Duration::from_secs(3_600));
+    assert_eq!(lifetime("max-age=\"300\""), Duration::from_secs(300));
+    assert_eq!((lifetime("max-age=0"), lifetime("max-age=99999999")), CACHE_LIFETIME_RANGE);
+    assert_eq!(lifetime("no-store, max-age=3600"), CACHE_LIFETIME_RANGE.0);
     assert_eq!(
-        (kept("max-age=soon"), cache_lifetime(&HeaderMap::new())),
+        (lifetime("max-age=soon"), cache_lifetime(&HeaderMap::new())),
         (DEFAULT_CACHE_LIFETIME, DEFAULT_CACHE_LIFETIME)
     );
 }

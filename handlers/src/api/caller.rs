@@ -1,7 +1,6 @@
-//! Who calls the HTTP API: the bearer of a token with the role `service` or `admin`, or the holder of an API key.
+//! Authentication of HTTP API callers: a token with the role `service` or `admin`, or an API key.
 //!
-//! Invariant: a call is answered within the tenant of its caller, and nothing but this file says which that is. Keys
-//! are compared without telling by the time taken how much of one was right.
+//! Only this module determines the tenant of a request. API keys are compared in constant time.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,15 +14,15 @@ use crate::id::{TenantId, UserId};
 use crate::identity::{Identity, Role};
 use crate::ports::{MessageSender, Timestamp};
 
-/// Shortest API key that is taken, in bytes: 16 random bytes in hexadecimal have 32, in base64 22.
+/// Shortest accepted API key, in bytes. 16 random bytes have 32 characters in hexadecimal and 22 in base64.
 pub const MIN_API_KEY_BYTES: usize = 20;
-/// The header that carries an API key.
+/// Header that carries an API key.
 pub const API_KEY_HEADER: &str = "x-api-key";
 
 const BEARER_CHALLENGE: &str = "Bearer realm=\"twinway\"";
 const INVALID_TOKEN_CHALLENGE: &str = "Bearer realm=\"twinway\", error=\"invalid_token\"";
 
-/// A configured API key is too short to be one.
+/// A configured API key is shorter than [`MIN_API_KEY_BYTES`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("an API key must have at least {MIN_API_KEY_BYTES} bytes")]
 pub struct ShortApiKeyError;
@@ -34,30 +33,30 @@ struct ApiKey {
     name: UserId,
 }
 
-/// The configured API keys. `Debug` shows their names.
+/// The configured API keys. `Debug` shows only their names.
 #[derive(Default)]
 pub struct ApiKeys {
     keys: Vec<ApiKey>,
 }
 
-/// Who called, as far as the endpoints need to know.
+/// Authenticated caller.
 #[derive(Debug, Clone)]
 pub(super) struct ApiCaller {
     pub tenant: TenantId,
     pub sender: MessageSender,
 }
 
-/// Everything that identifies callers.
+/// Authenticates callers.
 pub(super) struct ApiAuthenticator {
     pub verifier: Arc<TokenVerifier>,
     pub keys: ApiKeys,
 }
 
 impl ApiKeys {
-    /// The same keys and one more; its holder acts as the service `name` of `tenant`.
+    /// Adds a key, whose holder acts as the service `name` of `tenant`.
     ///
     /// # Errors
-    /// [`ShortApiKeyError`] below [`MIN_API_KEY_BYTES`].
+    /// [`ShortApiKeyError`] if the key is shorter than [`MIN_API_KEY_BYTES`].
     pub fn with_key(mut self, secret: &str, tenant: TenantId, name: UserId) -> Result<Self, ShortApiKeyError> {
         if secret.len() < MIN_API_KEY_BYTES {
             return Err(ShortApiKeyError);
@@ -66,11 +65,11 @@ impl ApiKeys {
         Ok(self)
     }
 
-    /// Looks at every key, so that the time taken does not tell which one was close.
+    /// Compares every key, so that the duration does not reveal a partial match.
     fn find_key(&self, presented: &[u8]) -> Option<&ApiKey> {
         self.keys.iter().fold(None, |found, key| {
-            let same: Choice = key.secret.ct_eq(presented);
-            if bool::from(same) { Some(key) } else { found }
+            let equal: Choice = key.secret.ct_eq(presented);
+            if bool::from(equal) { Some(key) } else { found }
         })
     }
 }
@@ -82,7 +81,7 @@ impl fmt::Debug for ApiKeys {
 }
 
 impl ApiAuthenticator {
-    /// Identifies the caller. An API key counts before a token when both are there.
+    /// Authenticates a request. An API key takes precedence over a token.
     pub(super) async fn authenticate_request(
         &self,
         headers: &HeaderMap,
@@ -100,13 +99,13 @@ impl ApiAuthenticator {
         match self.verifier.verify(token, now).await {
             Ok(identity) => caller_from_identity(identity),
             Err(TokenError::KeysUnavailable(error)) => {
-                tracing::warn!(error = %errors::chain(&error), "api call failed");
-                Err(ProblemDetails::retry_later("the keys that tokens are verified with are away"))
+                tracing::warn!(error = %errors::chain(&error), "api request failed");
+                Err(ProblemDetails::retry_later("the token verification keys are unavailable"))
             }
-            Err(refused) => {
-                tracing::info!(token.error = refused.reason_code(), "api call refused");
+            Err(error) => {
+                tracing::info!(token.error = error.reason_code(), "api request rejected");
                 Err(ProblemDetails::authentication_required(
-                    "the token is not good, or no longer",
+                    "the token is invalid or has expired",
                     INVALID_TOKEN_CHALLENGE,
                 ))
             }
@@ -115,8 +114,8 @@ impl ApiAuthenticator {
 
     fn authenticate_key(&self, presented: &[u8]) -> Result<ApiCaller, ProblemDetails> {
         let Some(key) = self.keys.find_key(presented) else {
-            tracing::info!(token.error = "api_key", "api call refused");
-            return Err(ProblemDetails::authentication_required("the API key is not known", BEARER_CHALLENGE));
+            tracing::info!(token.error = "api_key", "api request rejected");
+            return Err(ProblemDetails::authentication_required("the API key is unknown", BEARER_CHALLENGE));
         };
         let sender = MessageSender { user: key.name.clone(), role: Role::Service };
         Ok(ApiCaller { tenant: key.tenant.clone(), sender })

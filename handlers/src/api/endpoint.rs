@@ -1,7 +1,7 @@
-//! Which endpoint a method and a path name.
+//! Routing: maps method and path to an endpoint.
 //!
-//! Invariant: an [`ApiEndpoint`] carries identifiers that have passed their check, percent-decoded segment by segment, so
-//! that `%2F` in a name never becomes a separator. `docs/openapi.yaml` describes exactly these.
+//! Path segments are percent-decoded one by one, so `%2F` in a name never becomes a separator, and an [`ApiEndpoint`]
+//! contains only valid identifiers. `docs/openapi.yaml` describes exactly these endpoints.
 
 use std::borrow::Cow;
 
@@ -10,28 +10,28 @@ use percent_encoding::percent_decode_str;
 
 use super::problem::ProblemDetails;
 use crate::channel::ChannelName;
-use crate::id::{ConnectionId, InvalidIdError, Name};
+use crate::id::{ConnectionId, InvalidIdError, LocalName};
 
-/// An endpoint with what its path says.
+/// An endpoint with the parameters of its path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum ApiEndpoint {
     Push,
     Connections,
     Kick(ConnectionId),
     Rooms,
-    Members(Name),
+    Members(LocalName),
     History(ChannelName),
     Status,
 }
 
 impl ApiEndpoint {
-    /// Finds it.
+    /// Returns the endpoint of a request, or the problem 404 or 405.
     pub(super) fn from_request(method: &Method, path: &str) -> Result<Self, ProblemDetails> {
         let (allowed, endpoint) = Self::from_path(path)?;
         if method.as_str() == allowed { Ok(endpoint) } else { Err(ProblemDetails::wrong_method(allowed)) }
     }
 
-    /// The endpoint at a path and the one method it knows.
+    /// Returns the endpoint of a path and its only method.
     fn from_path(path: &str) -> Result<(&'static str, Self), ProblemDetails> {
         let rest = path.strip_prefix("/v1/").ok_or_else(unknown_path)?;
         let segments: Vec<Cow<'_, str>> =
@@ -45,7 +45,7 @@ impl ApiEndpoint {
             }
             ["rooms"] => ("GET", Self::Rooms),
             ["rooms", room, "members"] => {
-                ("GET", Self::Members(Name::parse(room).map_err(|error: InvalidIdError| invalid_name(&error))?))
+                ("GET", Self::Members(LocalName::parse(room).map_err(|error: InvalidIdError| invalid_name(&error))?))
             }
             ["channels", channel, "history"] => {
                 ("GET", Self::History(ChannelName::parse(channel).map_err(|error| invalid_name(&error))?))
@@ -60,7 +60,7 @@ fn unknown_path() -> ProblemDetails {
     ProblemDetails::not_found("the HTTP API has no such path")
 }
 
-/// A path with a name that cannot exist is a resource that is not there.
+/// Returns 404, because a resource with an invalid name cannot exist.
 fn invalid_name(error: &dyn std::fmt::Display) -> ProblemDetails {
     ProblemDetails::not_found(error.to_string())
 }
@@ -69,8 +69,8 @@ fn invalid_name(error: &dyn std::fmt::Display) -> ProblemDetails {
 mod tests {
     use super::*;
 
-    /// The paths of the OpenAPI document, each with one method, in the order of [`ApiEndpoint`].
-    fn documented() -> Vec<(String, Method)> {
+    /// Returns the paths of the OpenAPI document, each with one method, in the order of [`ApiEndpoint`].
+    fn documented_endpoints() -> Vec<(String, Method)> {
         let document = include_str!("../../../docs/openapi.yaml");
         let mut path = None;
         let mut found = Vec::new();
@@ -82,7 +82,7 @@ mod tests {
                 .find(|method| line.strip_prefix("    ") == Some(&format!("{method}:")))
             {
                 let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
-                found.push((path.clone().expect("a method stands below a path"), method));
+                found.push((path.clone().expect("a method follows its path"), method));
             }
         }
         found
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn every_documented_endpoint_exists_and_every_endpoint_is_documented() {
-        let mut found: Vec<_> = documented()
+        let mut found: Vec<_> = documented_endpoints()
             .into_iter()
             .map(|(path, method)| {
                 let path =
@@ -112,12 +112,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_404_and_a_wrong_method_405() {
+    fn an_unknown_path_is_404_and_a_wrong_method_405() {
         for path in ["/", "/v1", "/v1/", "/v2/status", "/v1/status/", "/v1/rooms/lobby", "/v1/rooms/a/members/b"] {
             let problem = ApiEndpoint::from_request(&Method::GET, path).unwrap_err();
             assert_eq!(problem.into_response().status(), 404, "{path}");
         }
-        let refused = ApiEndpoint::from_request(&Method::PUT, "/v1/messages").unwrap_err().into_response();
-        assert_eq!((refused.status().as_u16(), &refused.headers()["allow"]), (405, &"POST".parse().unwrap()));
+        let rejected = ApiEndpoint::from_request(&Method::PUT, "/v1/messages").unwrap_err().into_response();
+        assert_eq!((rejected.status().as_u16(), &rejected.headers()["allow"]), (405, &"POST".parse().unwrap()));
     }
 }

@@ -1,4 +1,4 @@
-//! `GET /v1/channels/{channel}/history`: one page of a channel's log, upwards from an offset or downwards from one.
+//! `GET /v1/channels/{channel}/history`: one page of a channel's log, after an offset or before one.
 
 use bytes::Bytes;
 use http::{Response, Uri};
@@ -14,7 +14,7 @@ use crate::frame::HistoryEntry;
 use crate::limits::{MAX_PAGE_BYTES, MAX_PAGE_ENTRIES};
 use crate::ports::{LogRange, LogSlice};
 
-/// The page; its messages have the form that the `history` frame gives them.
+/// Response body. Messages have the same fields as in the `history` frame.
 #[derive(Serialize)]
 struct HistoryPage<'a> {
     channel: ChannelName,
@@ -25,7 +25,7 @@ struct HistoryPage<'a> {
     more: bool,
 }
 
-/// Answers the call. A channel that nobody wrote to has an empty history.
+/// Handles the request. A channel without messages has an empty history.
 pub(super) async fn channel_history(
     app: &MessagingApp,
     caller: &ApiCaller,
@@ -56,7 +56,7 @@ fn requested_range(query: &ListingQuery) -> Result<LogRange, ProblemDetails> {
     }
 }
 
-/// Whether the log has more in the direction that was read.
+/// Returns whether the log has more messages in the direction of reading.
 fn has_more(range: LogRange, slice: &LogSlice) -> bool {
     match (range, slice.entries.first(), slice.entries.last()) {
         (LogRange::After(_), _, Some(last)) => last.offset < slice.head.offset,

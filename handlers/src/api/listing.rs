@@ -1,6 +1,6 @@
-//! Who is connected and where: connections, rooms, the members of a room, and ending a connection.
+//! Listings of connections, rooms and room members, and closing of a connection.
 //!
-//! Invariant: a connection of another tenant is answered like one that does not exist.
+//! A connection of another tenant is reported as missing.
 
 use bytes::Bytes;
 use http::{Response, StatusCode, Uri};
@@ -13,14 +13,14 @@ use super::query::ListingQuery;
 use crate::app::MessagingApp;
 use crate::audience::Audience;
 use crate::channel::ChannelName;
-use crate::id::{ConnectionId, Name, UserId};
+use crate::id::{ConnectionId, LocalName, UserId};
 use crate::identity::Role;
 use crate::ports::{ClientConnection, CloseReason, DeliveryOutcome, Page, Timestamp};
 
-/// Most entries of one page of a listing; the next page is one call away.
+/// Maximum entries of one page of a listing.
 pub(super) const MAX_LISTING_ENTRIES: usize = 500;
 
-/// A connection as callers see it.
+/// A connection in a response.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ListedConnection {
@@ -42,7 +42,7 @@ struct ConnectionListing {
 
 #[derive(Serialize)]
 struct ListedRoom {
-    room: Name,
+    room: LocalName,
     connections: u64,
 }
 
@@ -72,7 +72,7 @@ impl From<Page<ClientConnection>> for ConnectionListing {
     }
 }
 
-/// `GET /v1/connections`: of one user, role or channel, or all.
+/// `GET /v1/connections`: lists the connections of one user, role or channel, or of the whole tenant.
 pub(super) async fn list_connections(
     app: &MessagingApp,
     caller: &ApiCaller,
@@ -83,11 +83,11 @@ pub(super) async fn list_connections(
     list_audience(app, &audience, &query).await
 }
 
-/// `GET /v1/rooms/{room}/members`: the connections that joined, none when there is no such room.
+/// `GET /v1/rooms/{room}/members`: lists the connections that joined; an empty list if there is no such room.
 pub(super) async fn list_room_members(
     app: &MessagingApp,
     caller: &ApiCaller,
-    room: Name,
+    room: LocalName,
     uri: &Uri,
 ) -> Result<Response<Bytes>, ProblemDetails> {
     let query = ListingQuery::parse(uri, &["limit", "after"])?;
@@ -113,21 +113,20 @@ fn requested_audience(caller: &ApiCaller, query: &ListingQuery) -> Result<Audien
     let role = query.parse_value("role", parse_role)?.map(|role| Audience::Role(tenant(), role));
     let channel =
         query.parse_value("channel", ChannelName::parse)?.map(|name| Audience::Channel(name.in_tenant(tenant())));
-    let mut chosen = [user, role, channel].into_iter().flatten();
-    match (chosen.next(), chosen.next()) {
-        (_, Some(_)) => {
-            Err(ProblemDetails::invalid_parameter("user", "only one of user, role and channel can be asked for"))
-        }
+    let mut audiences = [user, role, channel].into_iter().flatten();
+    match (audiences.next(), audiences.next()) {
+        (_, Some(_)) => Err(ProblemDetails::invalid_parameter("user", "use at most one of user, role and channel")),
         (Some(audience), None) => Ok(audience),
         (None, None) => Ok(Audience::Channel(ChannelName::Everyone.in_tenant(tenant()))),
     }
 }
 
 fn parse_role(text: &str) -> Result<Role, &'static str> {
-    Role::parse(text).ok_or("a role is 'user', 'admin' or 'service'")
+    Role::parse(text).ok_or("must be 'user', 'admin' or 'service'")
 }
 
-/// `GET /v1/rooms`: the rooms that somebody is in. The store lists rooms before topics, so the first topic ends it.
+/// `GET /v1/rooms`: lists rooms with members. The store orders rooms before topics, so the first topic ends the
+/// listing.
 pub(super) async fn list_rooms(
     app: &MessagingApp,
     caller: &ApiCaller,
@@ -149,7 +148,7 @@ pub(super) async fn list_rooms(
     Ok(json_response(&RoomListing { rooms, next }))
 }
 
-/// `DELETE /v1/connections/{connection}`.
+/// `DELETE /v1/connections/{connection}`: closes a connection.
 pub(super) async fn kick_connection(
     app: &MessagingApp,
     caller: &ApiCaller,
@@ -159,7 +158,7 @@ pub(super) async fn kick_connection(
     match app.delivery.close_connection(id, CloseReason::Kicked).await? {
         DeliveryOutcome::ConnectionGone => Err(connection_not_found()),
         DeliveryOutcome::Delivered(_) => {
-            tracing::info!(connection.id = %id, "connection kicked");
+            tracing::info!(connection.id = %id, "connection closed by api request");
             let mut response = Response::new(Bytes::new());
             *response.status_mut() = StatusCode::NO_CONTENT;
             Ok(response)
@@ -167,7 +166,7 @@ pub(super) async fn kick_connection(
     }
 }
 
-/// Makes sure that the connection is the caller's tenant's.
+/// Checks that the connection belongs to the caller's tenant.
 pub(super) async fn check_tenant(
     app: &MessagingApp,
     caller: &ApiCaller,
@@ -179,7 +178,7 @@ pub(super) async fn check_tenant(
     }
 }
 
-/// The connection is not open.
+/// Returns 404 for a connection that is not open.
 pub(super) fn connection_not_found() -> ProblemDetails {
-    ProblemDetails::not_found("no such connection is open")
+    ProblemDetails::not_found("the connection does not exist or is closed")
 }

@@ -1,7 +1,7 @@
-//! Every error of the HTTP API, as an RFC 9457 problem document.
+//! Errors of the HTTP API as RFC 9457 problem documents.
 //!
-//! Invariant: this is the one place that turns an error into a status, and what a client reads here never contains what
-//! an adapter said; that goes to the log. It decides nothing about when an error happens.
+//! Only this module maps errors to HTTP statuses. A document never contains the text of an adapter error; that text is
+//! logged.
 
 use std::borrow::Cow;
 
@@ -12,12 +12,12 @@ use serde::Serialize;
 
 use crate::ports::{DeliveryError, LogError, StoreError};
 
-/// The media type of a problem document (RFC 9457, section 3).
+/// Media type of a problem document (RFC 9457, section 3).
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
-/// Seconds after which a call that found a port unavailable is worth repeating: about a failover's length.
+/// `Retry-After` in seconds while a port is unavailable: about the duration of a failover.
 const RETRY_AFTER_SECONDS: &str = "2";
 
-/// Which part of the request a mistake is in.
+/// Location of an invalid value in the request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum ErrorLocation {
@@ -29,7 +29,7 @@ pub(super) enum ErrorLocation {
     Header(&'static str),
 }
 
-/// One mistake in one field.
+/// An invalid field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct FieldError {
     #[serde(flatten)]
@@ -37,7 +37,7 @@ pub(super) struct FieldError {
     pub detail: String,
 }
 
-/// What a client reads about an error.
+/// A problem document and its header.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct ProblemDetails {
     #[serde(rename = "type")]
@@ -74,46 +74,47 @@ macro_rules! problems {
 }
 
 problems! {
-    malformed: BAD_REQUEST, "malformed", "The request could not be read";
-    unauthorized: UNAUTHORIZED, "unauthorized", "Nobody could be identified";
-    forbidden: FORBIDDEN, "forbidden", "The role may not do this";
-    not_found: NOT_FOUND, "not-found", "There is no such thing";
-    method_not_allowed: METHOD_NOT_ALLOWED, "method-not-allowed", "The method does not exist here";
-    payload_too_large: PAYLOAD_TOO_LARGE, "too-large", "The request is too large";
-    unsupported_media_type: UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body must be JSON";
-    unprocessable: UNPROCESSABLE_ENTITY, "invalid", "The request has mistakes";
-    internal_error: INTERNAL_SERVER_ERROR, "internal", "The server failed";
-    unavailable: SERVICE_UNAVAILABLE, "unavailable", "The server cannot answer now";
-    storage_full: INSUFFICIENT_STORAGE, "storage-full", "No room is left to store messages";
+    malformed: BAD_REQUEST, "malformed", "Malformed request";
+    unauthorized: UNAUTHORIZED, "unauthorized", "Authentication required";
+    forbidden: FORBIDDEN, "forbidden", "Forbidden";
+    not_found: NOT_FOUND, "not-found", "Not found";
+    method_not_allowed: METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed";
+    payload_too_large: PAYLOAD_TOO_LARGE, "too-large", "Request too large";
+    unsupported_media_type: UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "Unsupported media type";
+    unprocessable: UNPROCESSABLE_ENTITY, "invalid", "Invalid request";
+    internal_error: INTERNAL_SERVER_ERROR, "internal", "Internal server error";
+    unavailable: SERVICE_UNAVAILABLE, "unavailable", "Service unavailable";
+    storage_full: INSUFFICIENT_STORAGE, "storage-full", "Message storage full";
 }
 
 impl ProblemDetails {
-    /// 401 with the challenge that names the ways in (RFC 6750, section 3).
+    /// Returns 401 with a challenge (RFC 6750, section 3).
     pub(super) fn authentication_required(detail: &'static str, challenge: &'static str) -> Self {
         Self::unauthorized(detail).with_header("www-authenticate", challenge)
     }
 
-    /// 403 with RFC 6750's word for a role that does not reach.
+    /// Returns 403 with the error `insufficient_scope` (RFC 6750, section 3.1).
     pub(super) fn insufficient_role() -> Self {
         let challenge = "Bearer realm=\"twinway\", error=\"insufficient_scope\"";
-        Self::forbidden("the HTTP API takes the roles 'service' and 'admin'").with_header("www-authenticate", challenge)
+        Self::forbidden("the HTTP API requires the role 'service' or 'admin'")
+            .with_header("www-authenticate", challenge)
     }
 
-    /// 405 with the method that exists (RFC 9110, section 15.5.6).
+    /// Returns 405 with the supported method (RFC 9110, section 15.5.6).
     pub(super) fn wrong_method(method: &'static str) -> Self {
-        Self::method_not_allowed(format!("this resource knows {method}")).with_header("allow", method)
+        Self::method_not_allowed(format!("this resource supports {method} only")).with_header("allow", method)
     }
 
-    /// 422 with every mistake that was found.
+    /// Returns 422 with all invalid fields.
     pub(super) fn invalid_fields(errors: Vec<FieldError>) -> Self {
         let detail = match errors.as_slice() {
             [only] => Cow::from(only.detail.clone()),
-            several => Cow::from(format!("{} mistakes were found", several.len())),
+            several => Cow::from(format!("the request has {} invalid fields", several.len())),
         };
         Self { errors, ..Self::unprocessable(detail) }
     }
 
-    /// 422 for one query parameter.
+    /// Returns 422 for one query parameter.
     pub(super) fn invalid_parameter(name: &str, detail: impl Into<String>) -> Self {
         Self::invalid_fields(vec![FieldError {
             location: ErrorLocation::Parameter(name.to_owned()),
@@ -121,12 +122,12 @@ impl ProblemDetails {
         }])
     }
 
-    /// 503 with the time after which to try again (RFC 9110, section 10.2.3).
+    /// Returns 503 with `Retry-After` (RFC 9110, section 10.2.3).
     pub(super) fn retry_later(detail: &'static str) -> Self {
         Self::unavailable(detail).with_header("retry-after", RETRY_AFTER_SECONDS)
     }
 
-    /// `name` is in lower case, as [`HeaderName::from_static`] wants it.
+    /// Adds a header. `name` must be lowercase, as [`HeaderName::from_static`] requires.
     const fn with_header(mut self, name: &'static str, value: &'static str) -> Self {
         self.header = Some((name, value));
         self
@@ -148,15 +149,15 @@ impl From<StoreError> for ProblemDetails {
     fn from(error: StoreError) -> Self {
         match &error {
             StoreError::Unavailable(_) => {
-                tracing::warn!(error = %errors::chain(&error), "api call failed");
-                Self::retry_later("the list of connections is away")
+                tracing::warn!(error = %errors::chain(&error), "api request failed");
+                Self::retry_later("the connection store is unavailable")
             }
             StoreError::InvalidPageToken => {
-                Self::invalid_parameter("after", "not a page token that a listing returned")
+                Self::invalid_parameter("after", "must be a page token that a listing returned")
             }
             StoreError::Backend { .. } => {
-                tracing::error!(error = %errors::chain(&error), "api call failed");
-                Self::internal_error("the list of connections failed")
+                tracing::error!(error = %errors::chain(&error), "api request failed");
+                Self::internal_error("the connection store failed")
             }
         }
     }
@@ -166,15 +167,15 @@ impl From<LogError> for ProblemDetails {
     fn from(error: LogError) -> Self {
         match &error {
             LogError::Unavailable(_) => {
-                tracing::warn!(error = %errors::chain(&error), "api call failed");
-                Self::retry_later("the message log is away; the same call with the same Idempotency-Key is safe")
+                tracing::warn!(error = %errors::chain(&error), "api request failed");
+                Self::retry_later("the message log is unavailable; retrying with the same Idempotency-Key is safe")
             }
             LogError::Full(_) => {
-                tracing::error!(error = %errors::chain(&error), "api call failed");
-                Self::storage_full("the message log takes no more messages; reading goes on")
+                tracing::error!(error = %errors::chain(&error), "api request failed");
+                Self::storage_full("the message log is full; reads are not affected")
             }
             LogError::Backend { .. } => {
-                tracing::error!(error = %errors::chain(&error), "api call failed");
+                tracing::error!(error = %errors::chain(&error), "api request failed");
                 Self::internal_error("the message log failed")
             }
         }
@@ -185,12 +186,12 @@ impl From<DeliveryError> for ProblemDetails {
     fn from(error: DeliveryError) -> Self {
         match &error {
             DeliveryError::Unavailable(_) => {
-                tracing::warn!(error = %errors::chain(&error), "api call failed");
-                Self::retry_later("the way to the connections is down")
+                tracing::warn!(error = %errors::chain(&error), "api request failed");
+                Self::retry_later("delivery is unavailable")
             }
             DeliveryError::Backend { .. } => {
-                tracing::error!(error = %errors::chain(&error), "api call failed");
-                Self::internal_error("the delivery failed")
+                tracing::error!(error = %errors::chain(&error), "api request failed");
+                Self::internal_error("delivery failed")
             }
         }
     }

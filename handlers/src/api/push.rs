@@ -1,9 +1,9 @@
-//! `POST /v1/messages`: pushing one message or a batch to any audience.
+//! `POST /v1/messages`: pushes one message or a batch to any audience.
 //!
-//! A push to a channel, a user (whose conversation it lands in) or everyone is appended to that channel's log and then
-//! delivered; a repeat with the same `Idempotency-Key` appends nothing and returns the same offsets. A push to a role
-//! or to one connection, and an ephemeral one, is delivered and not logged. Within a batch the order of messages to the
-//! same target is kept; different targets go side by side.
+//! A push to a channel, to a user (whose conversation receives it) or to everyone is appended to that channel's log and
+//! then delivered. Repeating it with the same `Idempotency-Key` appends nothing and returns the same offsets. A push to
+//! a role or to one connection, and an ephemeral one, is delivered without logging. A batch keeps the order of messages
+//! to the same target; different targets are processed concurrently.
 
 mod request;
 
@@ -32,14 +32,14 @@ use crate::ports::{
     Priority, Timestamp,
 };
 
-/// How many targets of one batch are worked on at a time: enough to fill a log's group commit, few enough to leave it
-/// to others as well.
+/// Maximum targets of one batch that are processed concurrently: enough to fill the group commit of a log without
+/// starving other requests.
 const MAX_CONCURRENT_TARGETS: usize = 16;
 
-/// The status of a message that was accepted.
+/// Status of an accepted message.
 const ACCEPTED_STATUS: u16 = 200;
 
-/// What became of one message.
+/// Result of an accepted message.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct AcceptedMessage {
@@ -54,7 +54,7 @@ struct AcceptedMessage {
     delivery: DeliveryStatus,
 }
 
-/// Whether the receivers get it now or when they resume.
+/// State of delivery: now, or when the receivers resume.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum DeliveryStatus {
@@ -74,7 +74,7 @@ struct BatchResponse {
     results: Vec<PushResult>,
 }
 
-/// Answers the call.
+/// Handles the request.
 pub(super) async fn handle_push(
     app: &MessagingApp,
     caller: &ApiCaller,
@@ -87,48 +87,48 @@ pub(super) async fn handle_push(
     }
 }
 
-/// One result for each message, in the order of the request. When not one was accepted, the call has failed as a whole
-/// and says why the first one did.
+/// Pushes a batch. The response has one result for each message, in the order of the request. If no message is
+/// accepted, the request fails with the problem of the first one.
 async fn push_batch(
     app: &MessagingApp,
     caller: &ApiCaller,
     pushes: Vec<PushedMessage>,
 ) -> Result<Response<Bytes>, ProblemDetails> {
-    let mut runs: BTreeMap<PushTarget, Vec<(usize, PushedMessage)>> = BTreeMap::new();
+    let mut by_target: BTreeMap<PushTarget, Vec<(usize, PushedMessage)>> = BTreeMap::new();
     for (index, push) in pushes.into_iter().enumerate() {
-        runs.entry(push.target.clone()).or_default().push((index, push));
+        by_target.entry(push.target.clone()).or_default().push((index, push));
     }
-    let runs = runs.into_values().map(|run| push_in_order(app, caller, run));
+    let runs = by_target.into_values().map(|pushes| push_in_order(app, caller, pushes));
     let mut results: Vec<_> = stream::iter(runs).buffer_unordered(MAX_CONCURRENT_TARGETS).concat().await;
     results.sort_unstable_by_key(|(index, _)| *index);
-    let results: Vec<_> = results.into_iter().map(|(_, outcome)| outcome).collect();
-    let accepted = results.iter().any(|outcome| matches!(outcome, PushResult::Accepted(_)));
+    let results: Vec<_> = results.into_iter().map(|(_, result)| result).collect();
+    let accepted = results.iter().any(|result| matches!(result, PushResult::Accepted(_)));
     match results.first() {
         Some(PushResult::Rejected(problem)) if !accepted => Err(problem.clone()),
         _ => Ok(json_response(&BatchResponse { results })),
     }
 }
 
-/// The messages to one target, one after the other. Behind one that failed the others are refused like it: a repeat of
-/// the call then still writes them in this order.
+/// Pushes the messages to one target sequentially. After a failure, the remaining ones fail with the same problem, so
+/// that a retry of the request writes them in the same order.
 async fn push_in_order(
     app: &MessagingApp,
     caller: &ApiCaller,
-    run: Vec<(usize, PushedMessage)>,
+    pushes: Vec<(usize, PushedMessage)>,
 ) -> Vec<(usize, PushResult)> {
-    let mut outcomes = Vec::with_capacity(run.len());
+    let mut results = Vec::with_capacity(pushes.len());
     let mut failed: Option<ProblemDetails> = None;
-    for (index, push) in run {
-        let pushed = match &failed {
+    for (index, push) in pushes {
+        let result = match &failed {
             Some(problem) => Err(problem.clone()),
             None => push_message(app, caller, push).await,
         };
-        outcomes.push((index, pushed.map_or_else(PushResult::Rejected, PushResult::Accepted)));
-        if let Some((_, PushResult::Rejected(problem))) = outcomes.last() {
+        results.push((index, result.map_or_else(PushResult::Rejected, PushResult::Accepted)));
+        if let Some((_, PushResult::Rejected(problem))) = results.last() {
             failed = Some(problem.clone());
         }
     }
-    outcomes
+    results
 }
 
 async fn push_message(
@@ -157,8 +157,8 @@ async fn push_message(
     }
 }
 
-/// Appends and delivers. Once it is in the log the message is accepted: receivers that a broken delivery leaves out get
-/// it when they resume.
+/// Appends and delivers a message. A logged message is accepted even if delivery fails, because receivers get it when
+/// they resume.
 async fn append_and_deliver(
     app: &MessagingApp,
     caller: &ApiCaller,
@@ -176,7 +176,7 @@ async fn append_and_deliver(
     let delivery = match deliver_logged(app, &append, &appended).await {
         Ok(()) => DeliveryStatus::Live,
         Err(error) => {
-            tracing::warn!(error = %errors::chain(&error), "a pushed message is logged but not delivered");
+            tracing::warn!(error = %errors::chain(&error), "delivery of a logged push failed");
             DeliveryStatus::Deferred
         }
     };
@@ -198,8 +198,8 @@ enum DeferralError {
     Log(#[from] LogError),
 }
 
-/// A repeat is delivered again, because the first call may have ended between log and delivery; receivers drop by
-/// offset what they have. What goes out is what the log holds, should the repeat have another body.
+/// Delivers a logged message. A duplicate is delivered again, because the first request may have failed before
+/// delivery; receivers drop known offsets. The logged body is delivered, even if the repeated request has another one.
 async fn deliver_logged(
     app: &MessagingApp,
     append: &AppendRequest,
@@ -221,7 +221,7 @@ async fn deliver_logged(
     Ok(())
 }
 
-/// Delivers without a log: what nobody is there to receive is gone.
+/// Delivers a message without logging. Without a connected receiver it is lost.
 async fn deliver_unlogged(
     app: &MessagingApp,
     audience: &Audience,
@@ -260,7 +260,7 @@ fn ephemeral_frame(app: &MessagingApp, caller: &ApiCaller, channel: &ChannelName
     frame.encode()
 }
 
-/// A `message` frame outside of any channel, for a role or one connection: a `message` without `channel`.
+/// A `message` frame without `channel`, for a role or one connection.
 #[derive(Serialize)]
 #[serde(tag = "type", rename = "message", rename_all = "camelCase")]
 struct DirectFrame<'a> {

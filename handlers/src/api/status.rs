@@ -1,4 +1,4 @@
-//! `GET /v1/status`: which version answers, what time it has, and how much is going on in the caller's tenant.
+//! `GET /v1/status`: version and time of the server, and counts of the caller's tenant.
 
 use bytes::Bytes;
 use http::Response;
@@ -22,7 +22,7 @@ struct TenantStatus {
     occupied_channels: u64,
 }
 
-/// Answers the call; that it can is itself the news that the store of connections is there.
+/// Handles the request. A successful response also shows that the connection store is available.
 pub(super) async fn tenant_status(app: &MessagingApp, caller: &ApiCaller) -> Result<Response<Bytes>, ProblemDetails> {
     let everyone = Audience::Channel(ChannelName::Everyone.in_tenant(caller.tenant.clone()));
     let connections = app.connections.list_members(&everyone, None, 1).await?.total;

@@ -1,4 +1,4 @@
-//! The HTTP API over memory adapters: requests in, responses and delivered frames out.
+//! Tests of the HTTP API on memory adapters: requests, responses and delivered frames.
 
 mod errors;
 mod listings;
@@ -22,7 +22,7 @@ const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 const API_KEY: &str = "key-0123456789abcdef";
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
 
-/// An API over fresh adapters, and what is behind it.
+/// An API with its adapters.
 struct Fixture {
     api: MessagingApi,
     connections: Arc<MemoryConnections>,
@@ -65,24 +65,24 @@ impl Fixture {
         id
     }
 
-    async fn send(&self, request: http::request::Builder, body: &[u8]) -> Answer {
-        Answer::of(self.api.handle_request(request.body(Bytes::copy_from_slice(body)).unwrap()).await)
+    async fn send(&self, request: http::request::Builder, body: &[u8]) -> ApiResponse {
+        ApiResponse::new(self.api.handle_request(request.body(Bytes::copy_from_slice(body)).unwrap()).await)
     }
 
-    /// A call with the API key of `acme`.
-    async fn call(&self, method: &str, path: &str) -> Answer {
+    /// Sends a request with the API key of `acme`.
+    async fn call(&self, method: &str, path: &str) -> ApiResponse {
         self.send(Request::builder().method(method).uri(path).header(API_KEY_HEADER, API_KEY), b"").await
     }
 
-    async fn push(&self, body: &Value) -> Answer {
-        self.send(posting(), body.to_string().as_bytes()).await
+    async fn push(&self, body: &Value) -> ApiResponse {
+        self.send(push_request(), body.to_string().as_bytes()).await
     }
 
-    async fn push_keyed(&self, key: &str, body: &Value) -> Answer {
-        self.send(posting().header("idempotency-key", key), body.to_string().as_bytes()).await
+    async fn push_keyed(&self, key: &str, body: &Value) -> ApiResponse {
+        self.send(push_request().header("idempotency-key", key), body.to_string().as_bytes()).await
     }
 
-    /// The frames that a connection got since the last look.
+    /// Returns the frames that a connection received since the last call.
     fn frames(&self, id: &ConnectionId) -> Vec<Value> {
         self.delivery.take_frames(id).iter().map(|frame| serde_json::from_slice(frame).unwrap()).collect()
     }
@@ -96,7 +96,7 @@ fn api(app: MessagingApp) -> MessagingApi {
     MessagingApi::new(Arc::new(app), Arc::new(verifier), keys)
 }
 
-fn posting() -> http::request::Builder {
+fn push_request() -> http::request::Builder {
     Request::post("/v1/messages").header(API_KEY_HEADER, API_KEY).header("content-type", "application/json")
 }
 
@@ -113,16 +113,16 @@ fn token(role: Role, exp: i64) -> String {
     mint_hs256(SECRET, &claims).unwrap()
 }
 
-/// A response, read.
+/// A response with its parsed body.
 #[derive(Debug)]
-struct Answer {
+struct ApiResponse {
     status: StatusCode,
     headers: http::HeaderMap,
     body: Value,
 }
 
-impl Answer {
-    fn of(response: Response<Bytes>) -> Self {
+impl ApiResponse {
+    fn new(response: Response<Bytes>) -> Self {
         let (parts, body) = response.into_parts();
         let body = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap() };
         Self { status: parts.status, headers: parts.headers, body }
@@ -137,7 +137,7 @@ impl Answer {
         self.body
     }
 
-    /// The last part of the problem's type, after checking that it is a whole problem document.
+    /// Checks that the body is a complete problem document and returns the last part of its type.
     #[track_caller]
     fn problem(&self) -> &str {
         assert_eq!(self.headers["content-type"], "application/problem+json", "{self:?}");

@@ -1,7 +1,8 @@
-//! Telling others who came and who left.
+//! Presence notifications: `online` and `offline` frames to admins and rooms.
 //!
-//! Presence is a hint, ephemeral and unlogged: it is sent when a user's first connection enters and when the last one
-//! leaves, and a failure to send it never fails the event. The exact answer is what the `presence` action gives.
+//! A notification is ephemeral and not logged. It is sent when the first connection of a user opens or joins a room,
+//! and when the last one closes or leaves. A failure to send it never fails the event; the `presence` action returns
+//! the exact state.
 
 use tracing::warn;
 
@@ -13,13 +14,14 @@ use crate::id::ConnectionId;
 use crate::identity::{Identity, Role};
 use crate::ports::{OutgoingFrame, Priority};
 
-/// How many connections of one user are looked at for rooms. A user with more is taken to be in every room still.
+/// Maximum connections of one user that are checked for rooms. A user with more connections counts as present in every
+/// room.
 const MAX_CHECKED_CONNECTIONS: usize = 100;
-/// Two connections of a user answer whether there is one beside this one.
+/// Page size that suffices to find a second connection of a user.
 const EXISTENCE_CHECK_LIMIT: usize = 2;
 
 impl MessagingApp {
-    /// Tells admins that a user came, when `connection` is the first one.
+    /// Notifies admins that a user is online if `connection` is the user's first.
     pub(crate) async fn notify_online(&self, connection: &ConnectionId, identity: &Identity) {
         if self.may_notify_admins(identity)
             && let Some(others) = self.other_connections(connection, identity, &[]).await
@@ -28,8 +30,8 @@ impl MessagingApp {
         }
     }
 
-    /// Tells the rooms among `channels`, and admins, that a user left, where `connection` was the last one. Looks once for
-    /// both.
+    /// Notifies admins and the rooms among `channels` that a user is offline, where `connection` was the user's last.
+    /// Reads the store once for both.
     pub(crate) async fn notify_offline(&self, connection: &ConnectionId, identity: &Identity, channels: &[Channel]) {
         let rooms = filter_rooms(channels);
         if (self.may_notify_admins(identity) || !rooms.is_empty())
@@ -40,7 +42,8 @@ impl MessagingApp {
         }
     }
 
-    /// Tells rooms that a user came or left, those of them where no other connection of the user is.
+    /// Notifies the rooms among `channels` of a change of presence, except rooms that another connection of the user
+    /// has joined.
     pub(crate) async fn notify_joined_rooms(
         &self,
         connection: &ConnectionId,
@@ -82,7 +85,8 @@ impl MessagingApp {
         }
     }
 
-    /// Whether the user has other connections, and in which of `rooms`; `None` when the store does not say.
+    /// Returns the user's connections other than `connection`, and which of `rooms` they joined, or `None` if the store
+    /// fails.
     async fn other_connections(
         &self,
         connection: &ConnectionId,
@@ -94,15 +98,18 @@ impl MessagingApp {
         let page = match self.connections.list_members(&user, None, limit).await {
             Ok(page) => page,
             Err(error) => {
-                warn!(connection.id = %connection, error = %errors::chain(&error), "presence is not told");
+                warn!(connection.id = %connection, error = %errors::chain(&error), "presence lookup failed");
                 return None;
             }
         };
         let others = || page.items.iter().filter(|other| other.id != *connection);
-        let unseen = page.next.is_some();
+        let more_pages = page.next.is_some();
         Some(OtherConnections {
-            connected: unseen || others().next().is_some(),
-            rooms: rooms.iter().map(|room| unseen || others().any(|other| other.channels.contains(*room))).collect(),
+            connected: more_pages || others().next().is_some(),
+            rooms: rooms
+                .iter()
+                .map(|room| more_pages || others().any(|other| other.channels.contains(*room)))
+                .collect(),
         })
     }
 
@@ -117,7 +124,7 @@ impl MessagingApp {
             PresenceFrame { channel: &channel.name, user: identity.user.as_str(), role: identity.role, state };
         let outgoing = OutgoingFrame { frame: presence.encode(), priority: Priority::Ephemeral, placement: None };
         if let Err(error) = self.delivery.deliver(audience, outgoing).await {
-            warn!(error = %errors::chain(&error), "presence is not told");
+            warn!(error = %errors::chain(&error), "presence notification failed");
         }
     }
 }
@@ -126,8 +133,10 @@ fn filter_rooms(channels: &[Channel]) -> Vec<&Channel> {
     channels.iter().filter(|channel| matches!(channel.name, ChannelName::Room(_))).collect()
 }
 
-/// Where else a user is, beside one connection.
+/// Presence of a user apart from one connection.
 struct OtherConnections {
+    /// Whether the user has another connection.
     connected: bool,
+    /// For each room of the query, whether another connection of the user has joined it.
     rooms: Vec<bool>,
 }

@@ -1,7 +1,7 @@
-//! What every handler needs at its edges: who is calling, how an answer is shaped, how a failure is sorted.
+//! Caller, response and error types shared by all handlers.
 //!
-//! Invariant: "the part is away" is told to the client as `unavailable`, everything else that a port reports is the
-//! gateway's to answer.
+//! An unavailable port becomes an `unavailable` error frame for the client. Every other error of a port is returned to
+//! API Gateway.
 
 use aws_lambda_events::apigw::{
     ApiGatewayProxyResponse, ApiGatewayWebsocketProxyRequest, ApiGatewayWebsocketProxyRequestContext,
@@ -14,24 +14,24 @@ use crate::id::ConnectionId;
 use crate::identity::Identity;
 use crate::ports::{DeliveryError, LogError, StoreError};
 
-/// Who sent an event.
+/// The connection and identity that an event carries.
 #[derive(Debug, Clone)]
 pub(crate) struct EventCaller {
     pub(crate) connection: ConnectionId,
     pub(crate) identity: Identity,
 }
 
-/// Why an action gives no regular answer.
+/// An error of an action.
 #[derive(Debug)]
 pub(crate) enum ActionError {
-    /// The client is told.
+    /// Answered with an `error` frame.
     Rejected(ClientError),
-    /// The gateway is told.
+    /// Returned to API Gateway.
     Internal(HandlerError),
 }
 
 impl EventCaller {
-    /// Reads the caller off an event, from the authorizer's context alone.
+    /// Reads the caller from the event alone: the connection id, and the identity in the authorizer context.
     pub(crate) fn from_event(event: &ApiGatewayWebsocketProxyRequest) -> Result<Self, HandlerError> {
         let connection = connection_id(&event.request_context)?;
         let identity = Identity::from_context(&event.request_context.authorizer.fields)?;
@@ -39,20 +39,20 @@ impl EventCaller {
     }
 }
 
-/// The connection that an event is about.
+/// Returns the id of the connection that sent the event.
 pub(crate) fn connection_id(context: &ApiGatewayWebsocketProxyRequestContext) -> Result<ConnectionId, HandlerError> {
     let text = context.connection_id.as_deref().unwrap_or_default();
     ConnectionId::parse(text).map_err(|_| HandlerError::MissingField("requestContext.connectionId"))
 }
 
-/// An answer without a frame.
+/// Returns a response without a frame.
 pub(crate) fn status_response(code: i64) -> ApiGatewayProxyResponse {
     let mut response = ApiGatewayProxyResponse::default();
     response.status_code = code;
     response
 }
 
-/// An answer that is one frame.
+/// Returns a response with one frame as its body.
 pub(crate) fn frame_response(frame: String) -> ApiGatewayProxyResponse {
     let mut response = status_response(200);
     response.body = Some(Body::Text(frame));
@@ -64,24 +64,24 @@ impl ActionError {
         Self::Rejected(ClientError::new(code, text))
     }
 
-    /// The server does not know the connection (any more): its record expired, or its end was already handled.
+    /// The connection has no record: the record expired, or `$disconnect` was already handled.
     pub(crate) fn connection_gone() -> Self {
-        Self::client_error(ErrorCode::Gone, "the server no longer knows this connection: close it and connect again")
+        Self::client_error(ErrorCode::Gone, "the server has no record of this connection: close it and reconnect")
     }
 
-    /// Whether it is for that.
+    /// Returns whether the error is [`Self::connection_gone`].
     pub(crate) fn is_connection_gone(&self) -> bool {
-        matches!(self, Self::Rejected(refusal) if refusal.code == ErrorCode::Gone)
+        matches!(self, Self::Rejected(error) if error.code == ErrorCode::Gone)
     }
 
     pub(crate) fn unavailable(part: &'static str) -> Self {
-        Self::client_error(ErrorCode::Unavailable, format!("{part} is not available at the moment: try again later"))
+        Self::client_error(ErrorCode::Unavailable, format!("{part} is unavailable: try again later"))
     }
 }
 
 impl From<ClientError> for ActionError {
-    fn from(refusal: ClientError) -> Self {
-        Self::Rejected(refusal)
+    fn from(error: ClientError) -> Self {
+        Self::Rejected(error)
     }
 }
 
@@ -94,7 +94,7 @@ impl From<HandlerError> for ActionError {
 impl From<StoreError> for ActionError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Unavailable(_) => Self::unavailable("the list of connections"),
+            StoreError::Unavailable(_) => Self::unavailable("the connection store"),
             error => Self::Internal(error.into()),
         }
     }
@@ -106,7 +106,7 @@ impl From<LogError> for ActionError {
             LogError::Unavailable(_) => Self::unavailable("the message log"),
             LogError::Full(_) => Self::client_error(
                 ErrorCode::LogFull,
-                "the message was not kept, the log has no room left: try again later, or tell the operator",
+                "the message was not stored because the message log is full: try again later, or contact the operator",
             ),
             error => Self::Internal(error.into()),
         }

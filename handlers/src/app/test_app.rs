@@ -1,6 +1,7 @@
-//! The application on memory adapters and a clock that stands still, for the handlers' tests.
+//! The application on memory adapters and a manual clock, for tests of the handlers.
 //!
-//! Events are typed values, as the shim hands them over. `FaultInjector` makes ports fail or act at chosen moments.
+//! Events are typed values, as the server passes them. [`FaultInjector`] makes ports fail or append messages at chosen
+//! points.
 
 mod fault_injector;
 
@@ -43,18 +44,18 @@ impl TestApp {
         let clock = Arc::new(ManualClock::new(NOW));
         let connections = Arc::new(MemoryConnections::new(clock.clone()));
         let delivery = Arc::new(MemoryDelivery::new(connections.clone()));
-        let trouble = Arc::new(FaultInjector::new(MemoryLog::new(Epoch("e1".into()), retention), clock.clone()));
+        let faults = Arc::new(FaultInjector::new(MemoryLog::new(Epoch("e1".into()), retention), clock.clone()));
         let app = MessagingApp {
             connections,
-            log: Arc::new(FaultyLog(trouble.clone())),
-            delivery: Arc::new(FaultyDelivery { inner: delivery.clone(), faults: trouble.clone() }),
+            log: Arc::new(FaultyLog(faults.clone())),
+            delivery: Arc::new(FaultyDelivery { inner: delivery.clone(), faults: faults.clone() }),
             clock: clock.clone(),
             limits: Limits::default(),
         };
-        Self { app, clock, delivery, faults: trouble }
+        Self { app, clock, delivery, faults }
     }
 
-    /// Connects, and forgets what others were told of it.
+    /// Runs `$connect` of a new connection.
     pub(crate) async fn connect(&self, id: &str, user: &str, role: Role) -> ConnectedClient {
         let identity = test_identity(user, role);
         let client = ConnectedClient { id: ConnectionId::parse(id).unwrap(), identity };
@@ -68,7 +69,7 @@ impl TestApp {
         assert_eq!(response.status_code, 200);
     }
 
-    /// Sends a frame and returns the one answer.
+    /// Sends a frame and returns the answer as JSON.
     pub(crate) async fn send_frame(&self, client: &ConnectedClient, frame: Value) -> Value {
         serde_json::from_str(&self.send_text(client, &frame.to_string()).await).unwrap()
     }
@@ -80,14 +81,14 @@ impl TestApp {
         response_text(response)
     }
 
-    /// What a client was sent besides answers, since the last look.
+    /// Returns the frames that the client received through delivery since the last call.
     pub(crate) fn received_frames(&self, client: &ConnectedClient) -> Vec<Value> {
         self.delivery.take_frames(&client.id).iter().map(|frame| serde_json::from_slice(frame).unwrap()).collect()
     }
 
-    /// Appends messages to a channel that nobody is delivered, as if while everyone was away.
+    /// Appends messages to a channel without delivering them, as if no client were connected.
     pub(crate) async fn append_messages(&self, channel: &str, count: u64) {
-        let channel = self::test_channel(channel);
+        let channel = test_channel(channel);
         let sender = MessageSender { user: UserId::parse("writer").unwrap(), role: Role::Service };
         let start = self.app.log.heads(std::slice::from_ref(&channel)).await.unwrap()[0].offset.0;
         for number in start + 1..=start + count {
@@ -112,7 +113,7 @@ pub(crate) fn test_identity(user: &str, role: Role) -> Identity {
     Identity { tenant: TenantId::default_tenant(), user: UserId::parse(user).unwrap(), role, expires_at: None }
 }
 
-/// An event as the gateway makes it.
+/// Returns an event as API Gateway sends it.
 pub(crate) fn websocket_event(
     client: &ConnectedClient,
     route: &str,
@@ -130,11 +131,11 @@ pub(crate) fn websocket_event(
 pub(crate) fn response_text(response: ApiGatewayProxyResponse) -> String {
     match response.body {
         Some(aws_lambda_events::encodings::Body::Text(text)) => text,
-        other => panic!("the answer has no text: {other:?}"),
+        other => panic!("the response has no text body: {other:?}"),
     }
 }
 
-/// Offsets of the `message` frames among some frames.
+/// Returns the offsets of the `message` frames among `frames`.
 pub(crate) fn message_offsets(frames: &[Value]) -> Vec<u64> {
     frames.iter().filter(|frame| frame["type"] == "message").map(|frame| frame["offset"].as_u64().unwrap()).collect()
 }

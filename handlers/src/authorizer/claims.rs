@@ -1,7 +1,7 @@
-//! What a token says: the claims this application writes and reads (RFC 7519, section 4, plus `role` and `tenant`).
+//! JWT claims that this application writes and reads (RFC 7519, section 4, plus `role` and `tenant`).
 //!
-//! [`JwtClaims`] is the form that is written. Tokens of other issuers are read with [`RawClaims`], which borrows, takes
-//! every form that RFC 7519 allows, and leaves each claim unchecked until somebody asks for it by name.
+//! [`JwtClaims`] are the claims of issued tokens. Tokens of other issuers are parsed as [`RawClaims`], which borrows,
+//! accepts every form that RFC 7519 allows, and leaves each claim unvalidated until it is read.
 
 use std::borrow::Cow;
 
@@ -12,36 +12,34 @@ use super::keys::MIN_SECRET_BYTES;
 use crate::id::{TenantId, UserId};
 use crate::identity::Role;
 
-/// The claims of a token that this application issues, for `twinway token` and for tests.
+/// Claims of tokens issued by this application, for `twinway token` and tests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JwtClaims {
-    /// Who the token is for.
+    /// Id of the user.
     pub sub: UserId,
-    /// What its bearer may do.
     pub role: Role,
-    /// Whose deployment the bearer belongs to.
     pub tenant: TenantId,
-    /// When it ends, in seconds since 1970.
+    /// Expiry, in seconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exp: Option<i64>,
-    /// When it was issued, in seconds since 1970.
+    /// Time of issue, in seconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub iat: Option<i64>,
-    /// By whom.
+    /// Issuer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub iss: Option<String>,
-    /// For which service.
+    /// Audience.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub aud: Option<String>,
 }
 
-/// Why no token was made.
+/// An error of [`mint_hs256`].
 #[derive(Debug, thiserror::Error)]
 pub enum MintError {
-    /// The verifier would not take such a secret either.
+    /// The secret is shorter than a verifier accepts.
     #[error("an HS256 secret must have at least {MIN_SECRET_BYTES} bytes (RFC 7518, section 3.2)")]
     ShortSecret,
-    /// The signature could not be made.
+    /// Signing failed.
     #[error("could not sign the token")]
     Sign(#[source] jsonwebtoken::errors::Error),
 }
@@ -49,7 +47,7 @@ pub enum MintError {
 /// Signs `claims` with HS256 and returns the token in its compact form.
 ///
 /// # Errors
-/// [`MintError`] when the secret is too short or the signature fails.
+/// [`MintError`] if the secret is too short or signing fails.
 pub fn mint_hs256(secret: &[u8], claims: &JwtClaims) -> Result<String, MintError> {
     if secret.len() < MIN_SECRET_BYTES {
         return Err(MintError::ShortSecret);
@@ -57,7 +55,7 @@ pub fn mint_hs256(secret: &[u8], claims: &JwtClaims) -> Result<String, MintError
     encode(&Header::new(Algorithm::HS256), claims, &EncodingKey::from_secret(secret)).map_err(MintError::Sign)
 }
 
-/// The claims of a token as its issuer wrote them, before anything is believed of them.
+/// Unvalidated claims of a token, as written by its issuer.
 #[derive(Deserialize)]
 pub(super) struct RawClaims<'a> {
     #[serde(borrow, default)]
@@ -85,15 +83,15 @@ pub(super) enum AudienceClaim<'a> {
 }
 
 impl AudienceClaim<'_> {
-    pub(super) fn contains(&self, wanted: &str) -> bool {
+    pub(super) fn contains(&self, expected: &str) -> bool {
         match self {
-            Self::One(audience) => audience == wanted,
-            Self::Many(audiences) => audiences.iter().any(|audience| audience == wanted),
+            Self::One(audience) => audience == expected,
+            Self::Many(audiences) => audiences.iter().any(|audience| audience == expected),
         }
     }
 }
 
-/// A NumericDate may have a fraction (RFC 7519, section 2); its whole seconds are enough.
+/// Parses a NumericDate and drops its fraction (RFC 7519, section 2).
 fn numeric_date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
     let number = Option::<serde_json::Number>::deserialize(deserializer)?;
     Ok(number.and_then(|number| number.as_i64().or_else(|| number.as_f64().map(|seconds| seconds.floor() as i64))))

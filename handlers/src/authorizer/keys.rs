@@ -1,8 +1,7 @@
-//! The keys that tokens are verified with, and where they come from.
+//! Verification keys of tokens and their sources.
 //!
-//! Invariant: a key knows the algorithms it may be used with, and nothing else is ever tried with it. A token chooses
-//! among them and cannot talk a public key into being an HMAC secret (RFC 8725, section 2.1). Fetching keys over the
-//! network is not done here; that is an adapter of [`KeySource`].
+//! Invariant: a key is used only with the algorithms it was configured for, so a token cannot make a public key act as
+//! an HMAC secret (RFC 8725, section 2.1). Fetching keys over the network is left to adapters of [`KeySource`].
 
 use std::sync::Arc;
 
@@ -18,15 +17,15 @@ use serde_json::Value;
 
 use crate::ports::BoxError;
 
-/// Shortest HS256 secret that is taken, in bytes: as long as the hash (RFC 7518, section 3.2).
+/// Shortest accepted HS256 secret, in bytes: the length of the hash (RFC 7518, section 3.2).
 pub const MIN_SECRET_BYTES: usize = 32;
-/// Most keys that are taken from one document; providers publish two to five.
+/// Maximum keys of one document; identity providers publish two to five.
 pub const MAX_KEYS_PER_DOCUMENT: usize = 100;
 
 const RSA_ALGORITHMS: &[Algorithm] =
     &[Algorithm::RS256, Algorithm::RS384, Algorithm::RS512, Algorithm::PS256, Algorithm::PS384, Algorithm::PS512];
 
-/// One key, with what it may be used for. Its `Debug` shows no key material.
+/// A key with its permitted algorithms. Its `Debug` output contains no key material.
 #[derive(Debug, Clone)]
 pub struct VerificationKey {
     id: Option<String>,
@@ -34,57 +33,56 @@ pub struct VerificationKey {
     material: KeyMaterial,
 }
 
-/// What signatures are verified with.
+/// Secret or public part of a key.
 #[derive(Debug, Clone)]
 enum KeyMaterial {
-    /// An HS256 secret, its key schedule made once.
+    /// An HS256 secret with a precomputed key schedule.
     Secret(Box<hmac::Key>),
-    /// A public key.
     Public(DecodingKey),
 }
 
-/// Keys at hand: HS256 secrets and the public keys of JWK sets.
+/// A set of keys: HS256 secrets and the public keys of JWK sets.
 #[derive(Debug, Clone, Default)]
 pub struct KeySet {
     keys: Vec<Arc<VerificationKey>>,
 }
 
-/// Why a configured key is refused.
+/// An invalid key or key document.
 #[derive(Debug, thiserror::Error)]
 pub enum KeySetError {
-    /// A secret that can be guessed.
+    /// The secret is short enough to be guessed.
     #[error("an HS256 secret must have at least {MIN_SECRET_BYTES} bytes (RFC 7518, section 3.2)")]
     ShortSecret,
-    /// Not a JWK set.
+    /// The document is not a JWK set.
     #[error("the key document is not a JWK set (RFC 7517, section 5)")]
     Document(#[source] serde_json::Error),
-    /// A JWK set in which no key can verify a signature of a known algorithm.
+    /// The JWK set has no key that can verify signatures of a supported algorithm.
     #[error("the JWK set has no public key for RS, PS, ES256, ES384 or EdDSA signatures")]
     NoUsableKey,
 }
 
-/// Why a source has no answer at the moment.
+/// An error of a [`KeySource`].
 #[derive(Debug, thiserror::Error)]
 pub enum KeySourceError {
-    /// The keys cannot be had now; the same call may succeed later.
-    #[error("the keys that tokens are verified with are unavailable")]
+    /// The keys are unavailable; a retry may succeed.
+    #[error("the token verification keys are unavailable")]
     Unavailable(#[source] BoxError),
 }
 
-/// Where verification keys come from when they are not configured as values.
+/// A source of verification keys that are not configured as values.
 #[async_trait]
 pub trait KeySource: Send + Sync {
-    /// The keys that may have signed a token with this key id and algorithm; none when the source is sure that it
-    /// has no such key. A source bounds its own waiting and keeps its own cache: it is asked for every token.
+    /// Returns the keys that may have signed a token with this key id and algorithm; an empty list if the source has no
+    /// such key. Called for every token, so a source caches keys and limits the time of a fetch.
     async fn find_keys(
         &self,
         id: Option<&str>,
         algorithm: Algorithm,
     ) -> Result<Vec<Arc<VerificationKey>>, KeySourceError>;
 
-    /// The same after another look where they come from, for a token that none of [`find_keys`](Self::keys) has signed; none when
-    /// there is nothing new. Anybody can bring such a token, so a source bounds how often it looks, and one that is away
-    /// then has nothing new.
+    /// Returns keys like [`find_keys`](Self::find_keys) after a refresh from the origin, for a token that matches none
+    /// of the found keys; an empty list if there are no new ones. Anyone can send such a token, so a source limits the
+    /// rate of refreshes. If its origin is unavailable, it returns an empty list.
     async fn refresh_keys(&self, id: Option<&str>, algorithm: Algorithm) -> Vec<Arc<VerificationKey>>;
 }
 
@@ -93,17 +91,17 @@ impl VerificationKey {
         if matches!(jwk.common.public_key_use, Some(PublicKeyUse::Encryption)) {
             return None;
         }
-        let suited: &[Algorithm] = match &jwk.algorithm {
+        let supported: &[Algorithm] = match &jwk.algorithm {
             AlgorithmParameters::RSA(_) => RSA_ALGORITHMS,
             AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => &[Algorithm::ES256],
             AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P384 => &[Algorithm::ES384],
             AlgorithmParameters::OctetKeyPair(key) if key.curve == EllipticCurve::Ed25519 => &[Algorithm::EdDSA],
-            // A secret in a public document is a mistake, never a key.
+            // A symmetric key in a public document is an error of the provider and never used.
             _ => return None,
         };
         let algorithms: Vec<_> = match jwk.common.key_algorithm {
-            None => suited.to_vec(),
-            Some(named) => suited.iter().copied().filter(|algorithm| named == (*algorithm).into()).collect(),
+            None => supported.to_vec(),
+            Some(declared) => supported.iter().copied().filter(|algorithm| declared == (*algorithm).into()).collect(),
         };
         let key = DecodingKey::from_jwk(jwk).ok()?;
         (!algorithms.is_empty()).then(|| Self {
@@ -113,16 +111,16 @@ impl VerificationKey {
         })
     }
 
-    /// Whether the key may have signed a token with this header. A key without an id stands for any id.
+    /// Returns whether the key may have signed a token with this header. A key without an id matches any id.
     fn matches_header(&self, id: Option<&str>, algorithm: Algorithm) -> bool {
-        let named = match (self.id.as_deref(), id) {
-            (Some(own), Some(asked)) => own == asked,
+        let id_matches = match (self.id.as_deref(), id) {
+            (Some(own), Some(requested)) => own == requested,
             _ => true,
         };
-        named && self.algorithms.contains(&algorithm)
+        id_matches && self.algorithms.contains(&algorithm)
     }
 
-    /// Whether `signature` (base64url) is this key's over `signed`.
+    /// Returns whether `signature` (base64url) is a valid signature of `signed` by this key.
     pub(super) fn verify_signature(&self, algorithm: Algorithm, signed: &[u8], signature: &str) -> bool {
         self.algorithms.contains(&algorithm) && self.material.verify_signature(algorithm, signed, signature)
     }
@@ -141,11 +139,11 @@ impl KeyMaterial {
 }
 
 impl KeySet {
-    /// The public keys of a JWK set. Keys of a kind that is not known are skipped (RFC 7517, section 5), and so are
-    /// symmetric ones.
+    /// Parses the public keys of a JWK set. Unknown key types are skipped (RFC 7517, section 5), and so are symmetric
+    /// keys.
     ///
     /// # Errors
-    /// [`KeySetError`] when the text is no JWK set or has no key that can be used.
+    /// [`KeySetError`] if the text is not a JWK set or has no usable key.
     pub fn from_jwks(text: &str) -> Result<Self, KeySetError> {
         #[derive(Deserialize)]
         struct JwkSetDocument {
@@ -162,10 +160,10 @@ impl KeySet {
         if keys.is_empty() { Err(KeySetError::NoUsableKey) } else { Ok(Self { keys }) }
     }
 
-    /// The same keys and an HS256 secret. Several secrets make a rotation: each of them verifies.
+    /// Adds an HS256 secret. During a rotation the set has several secrets, each of which verifies tokens.
     ///
     /// # Errors
-    /// [`KeySetError::ShortSecret`] below [`MIN_SECRET_BYTES`].
+    /// [`KeySetError::ShortSecret`] if the secret is shorter than [`MIN_SECRET_BYTES`].
     pub fn with_secret(mut self, secret: &[u8]) -> Result<Self, KeySetError> {
         if secret.len() < MIN_SECRET_BYTES {
             return Err(KeySetError::ShortSecret);
@@ -175,14 +173,14 @@ impl KeySet {
         Ok(self)
     }
 
-    /// The keys of both.
+    /// Returns the union of two sets.
     #[must_use]
     pub fn merge(mut self, other: Self) -> Self {
         self.keys.extend(other.keys);
         self
     }
 
-    /// The keys that may have signed a token with this key id and algorithm.
+    /// Returns the keys that may have signed a token with this key id and algorithm.
     pub fn candidate_keys(
         &self,
         id: Option<&str>,
@@ -191,13 +189,13 @@ impl KeySet {
         self.keys.iter().filter(move |key| key.matches_header(id, algorithm))
     }
 
-    /// How many keys there are.
+    /// Returns the number of keys.
     #[must_use]
     pub fn len(&self) -> usize {
         self.keys.len()
     }
 
-    /// Whether there is no key at all.
+    /// Returns whether the set is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()

@@ -1,4 +1,4 @@
-//! What is let in, what is refused, and with which word for the log.
+//! Tests of accepted tokens, rejected tokens and their reason codes.
 
 mod asymmetric;
 
@@ -14,7 +14,7 @@ use crate::ports::BoxError;
 
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
-/// The default of [`TokenSettings`], in seconds.
+/// Default leeway of [`TokenSettings`], in seconds.
 const LEEWAY: i64 = 60;
 const ARN: &str = "arn:aws:execute-api:eu-central-1:123456789012:abcdef1234/prod/$connect";
 
@@ -34,7 +34,7 @@ fn claims() -> JwtClaims {
     }
 }
 
-/// A token with any header and claims, signed with HS256.
+/// Returns a token with any header and claims, signed with HS256.
 fn signed(header: &Value, claims: &Value, secret: &[u8]) -> String {
     use base64::Engine;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
@@ -48,16 +48,16 @@ fn token(claims: &Value) -> String {
     signed(&json!({"alg": "HS256", "typ": "JWT"}), claims, SECRET)
 }
 
-async fn cause(settings: TokenSettings, token: &str) -> &'static str {
-    TokenVerifier::new(settings).verify(token, NOW).await.expect_err("the token was taken").reason_code()
+async fn rejection_code(settings: TokenSettings, token: &str) -> &'static str {
+    TokenVerifier::new(settings).verify(token, NOW).await.expect_err("the token was accepted").reason_code()
 }
 
 async fn verified(settings: TokenSettings, token: &str) -> Identity {
-    TokenVerifier::new(settings).verify(token, NOW).await.expect("the token was refused")
+    TokenVerifier::new(settings).verify(token, NOW).await.expect("the token was rejected")
 }
 
 #[tokio::test]
-async fn a_minted_token_names_its_bearer() {
+async fn a_minted_token_identifies_its_bearer() {
     let identity = verified(settings(), &mint_hs256(SECRET, &claims()).unwrap()).await;
     assert_eq!((identity.user.as_str(), identity.tenant.as_str()), ("alice", "acme"));
     assert_eq!((identity.role, identity.expires_at), (Role::Admin, claims().exp.map(|exp| exp + LEEWAY)));
@@ -71,27 +71,30 @@ async fn role_and_tenant_have_defaults() {
 }
 
 #[tokio::test]
-async fn time_is_the_callers_and_leeway_is_exact() {
+async fn leeway_applies_to_the_given_time() {
     let strict = || TokenSettings { leeway: Duration::from_secs(5), ..settings() };
     let now = NOW.unix_seconds();
-    assert_eq!(cause(strict(), &token(&json!({"sub": "a", "exp": now - 5}))).await, "expired");
-    assert_eq!(cause(strict(), &token(&json!({"sub": "a", "exp": now + 9, "nbf": now + 6}))).await, "not_yet_valid");
-    let late = verified(strict(), &token(&json!({"sub": "a", "exp": now - 4, "nbf": now + 5}))).await;
-    // Whoever is let in can speak as long as the same token would be let in again.
-    assert_eq!(late.expires_at, Some(now + 1));
-    assert_eq!(cause(strict(), &token(&json!({"sub": "a", "exp": i64::MIN}))).await, "expired");
+    assert_eq!(rejection_code(strict(), &token(&json!({"sub": "a", "exp": now - 5}))).await, "expired");
+    assert_eq!(
+        rejection_code(strict(), &token(&json!({"sub": "a", "exp": now + 9, "nbf": now + 6}))).await,
+        "not_yet_valid"
+    );
+    let identity = verified(strict(), &token(&json!({"sub": "a", "exp": now - 4, "nbf": now + 5}))).await;
+    // The identity expires when the same token would be rejected.
+    assert_eq!(identity.expires_at, Some(now + 1));
+    assert_eq!(rejection_code(strict(), &token(&json!({"sub": "a", "exp": i64::MIN}))).await, "expired");
 }
 
 #[tokio::test]
-async fn an_end_is_required_unless_the_settings_say_otherwise() {
-    let endless = token(&json!({"sub": "a"}));
-    assert_eq!(cause(settings(), &endless).await, "exp");
+async fn exp_is_required_unless_the_settings_make_it_optional() {
+    let token_without_exp = token(&json!({"sub": "a"}));
+    assert_eq!(rejection_code(settings(), &token_without_exp).await, "exp");
     let lenient = TokenSettings { expiry: ExpiryPolicy::Optional, ..settings() };
-    assert_eq!(verified(lenient, &endless).await.expires_at, None);
+    assert_eq!(verified(lenient, &token_without_exp).await.expires_at, None);
 }
 
 #[tokio::test]
-async fn foreign_issuers_and_audiences_are_refused() {
+async fn foreign_issuers_and_audiences_are_rejected() {
     let exp = NOW.unix_seconds() + 60;
     let strict = || TokenSettings {
         issuer: Some("https://id.example".to_owned()),
@@ -101,13 +104,13 @@ async fn foreign_issuers_and_audiences_are_refused() {
     let with = |iss: &str, aud: Value| token(&json!({"sub": "a", "exp": exp, "iss": iss, "aud": aud}));
     verified(strict(), &with("https://id.example", json!("twinway"))).await;
     verified(strict(), &with("https://id.example", json!(["other", "twinway"]))).await;
-    assert_eq!(cause(strict(), &with("https://evil.example", json!("twinway"))).await, "issuer");
-    assert_eq!(cause(strict(), &with("https://id.example", json!(["other"]))).await, "audience");
-    assert_eq!(cause(strict(), &token(&json!({"sub": "a", "exp": exp}))).await, "issuer");
+    assert_eq!(rejection_code(strict(), &with("https://evil.example", json!("twinway"))).await, "issuer");
+    assert_eq!(rejection_code(strict(), &with("https://id.example", json!(["other"]))).await, "audience");
+    assert_eq!(rejection_code(strict(), &token(&json!({"sub": "a", "exp": exp}))).await, "issuer");
 }
 
 #[tokio::test]
-async fn claims_that_are_no_identifiers_are_named() {
+async fn the_error_names_an_invalid_claim() {
     let exp = NOW.unix_seconds() + 60;
     for (claims, claim) in [
         (json!({"exp": exp}), "sub"),
@@ -116,18 +119,18 @@ async fn claims_that_are_no_identifiers_are_named() {
         (json!({"exp": exp, "sub": "a", "tenant": "a/b"}), "tenant"),
         (json!({"exp": exp, "sub": 7}), "malformed"),
     ] {
-        assert_eq!(cause(settings(), &token(&claims)).await, claim, "{claims}");
+        assert_eq!(rejection_code(settings(), &token(&claims)).await, claim, "{claims}");
     }
 }
 
 #[tokio::test]
-async fn what_is_not_a_token_is_malformed() {
+async fn text_that_is_not_a_token_is_malformed() {
     let long = format!("{}.a.b", "a".repeat(MAX_TOKEN_BYTES));
     let critical = json!({"alg": "HS256", "crit": ["exp"]});
     let critical = signed(&critical, &json!({"sub": "a", "exp": 9_000_000_000_i64}), SECRET);
     let unsigned = signed(&json!({"alg": "none"}), &json!({"sub": "a"}), SECRET);
     for token in ["", "a", "a.b", "a.b.c", "....", "e30.e30.", &long, &critical, &unsigned] {
-        assert_eq!(cause(settings(), token).await, "malformed", "{token}");
+        assert_eq!(rejection_code(settings(), token).await, "malformed", "{token}");
     }
 }
 
@@ -137,11 +140,11 @@ async fn every_configured_secret_verifies_and_no_other_does() {
     let rotating = || TokenSettings::new(settings().keys.with_secret(&older).unwrap());
     verified(rotating(), &mint_hs256(SECRET, &claims()).unwrap()).await;
     verified(rotating(), &mint_hs256(&older, &claims()).unwrap()).await;
-    assert_eq!(cause(rotating(), &mint_hs256(&foreign, &claims()).unwrap()).await, "signature");
+    assert_eq!(rejection_code(rotating(), &mint_hs256(&foreign, &claims()).unwrap()).await, "signature");
 }
 
 #[test]
-fn short_secrets_are_refused_on_both_sides() {
+fn short_secrets_are_rejected_by_issuer_and_verifier() {
     assert!(matches!(KeySet::default().with_secret(&SECRET[1..]), Err(KeySetError::ShortSecret)));
     assert!(matches!(mint_hs256(&SECRET[1..], &claims()), Err(MintError::ShortSecret)));
 }
@@ -173,7 +176,7 @@ async fn the_token_is_found_in_all_three_places() {
 }
 
 #[tokio::test]
-async fn the_first_place_counts() {
+async fn the_authorization_header_takes_precedence() {
     let event =
         request(&json!({"Authorization": "Bearer x"}), &json!({"token": mint_hs256(SECRET, &claims()).unwrap()}));
     assert!(matches!(authorizer().authorize(event, NOW).await, Err(AuthorizerError::Unauthorized)));
@@ -196,22 +199,22 @@ async fn the_policy_allows_the_resource_and_carries_the_identity() {
 #[tokio::test]
 async fn api_gateway_reads_401_from_the_text_and_500_from_any_other() {
     for query in [json!({}), json!({"token": ""}), json!({"token": "a.b.c"})] {
-        let refused = authorizer().authorize(request(&json!({}), &query), NOW).await.unwrap_err();
-        assert_eq!(refused.to_string(), "Unauthorized");
+        let error = authorizer().authorize(request(&json!({}), &query), NOW).await.unwrap_err();
+        assert_eq!(error.to_string(), "Unauthorized");
     }
-    let away = TokenSettings { source: Some(Arc::new(Away)), ..TokenSettings::new(KeySet::default()) };
-    let authorizer = Authorizer { verifier: Arc::new(TokenVerifier::new(away)) };
+    let settings = TokenSettings { source: Some(Arc::new(UnavailableSource)), ..TokenSettings::new(KeySet::default()) };
+    let authorizer = Authorizer { verifier: Arc::new(TokenVerifier::new(settings)) };
     let token = mint_hs256(SECRET, &claims()).unwrap();
-    let failed = authorizer.authorize(request(&json!({}), &json!({"token": token})), NOW).await.unwrap_err();
-    assert!(matches!(failed, AuthorizerError::KeysUnavailable(_)));
-    assert_ne!(failed.to_string(), "Unauthorized");
+    let error = authorizer.authorize(request(&json!({}), &json!({"token": token})), NOW).await.unwrap_err();
+    assert!(matches!(error, AuthorizerError::KeysUnavailable(_)));
+    assert_ne!(error.to_string(), "Unauthorized");
 }
 
-/// A source whose provider cannot be reached.
-struct Away;
+/// A source whose provider is unreachable.
+struct UnavailableSource;
 
 #[async_trait::async_trait]
-impl KeySource for Away {
+impl KeySource for UnavailableSource {
     async fn find_keys(&self, _: Option<&str>, _: Algorithm) -> Result<Vec<Arc<VerificationKey>>, KeySourceError> {
         Err(KeySourceError::Unavailable(BoxError::from("connection refused")))
     }

@@ -1,7 +1,7 @@
-//! Verifying a token: signature, time, issuer, audience, and the identity in it (RFC 7519; RFC 8725: what to refuse).
+//! Token verification: signature, time, issuer, audience and identity (RFC 7519; security rules of RFC 8725).
 //!
-//! Invariant: no claim is believed before the signature holds, and the clock is the caller's. It never logs and never
-//! puts a token or a subject into an error; [`TokenError::reason_code`] is a word that may be logged.
+//! No claim is read before the signature is verified, and the current time is a parameter. The verifier never logs and
+//! never includes a token or a subject in an error; [`TokenError::reason_code`] is safe to log.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -18,76 +18,75 @@ use crate::id::{TenantId, UserId};
 use crate::identity::{Identity, Role};
 use crate::ports::Timestamp;
 
-/// Longest token that is looked at, in bytes: API Gateway's limit for all headers of a request together is 10,240.
+/// Longest accepted token, in bytes. API Gateway's limit for all headers of a request is 10,240.
 pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
-/// Most keys that one token is tried against, so that a token without a key id cannot buy a hundred RSA operations.
+/// Maximum keys tried for one token, so that a token without a key id cannot cause a hundred RSA operations.
 const MAX_KEYS_TRIED: usize = 8;
 
-/// Whether a token must say when it ends.
+/// Handling of tokens without `exp`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExpiryPolicy {
-    /// A token without `exp` is refused.
+    /// A token without `exp` is rejected.
     Required,
-    /// A token without `exp` is good for ever.
+    /// A token without `exp` never expires.
     Optional,
 }
 
-/// What a verifier believes.
+/// Settings of a [`TokenVerifier`].
 #[derive(Clone)]
 pub struct TokenSettings {
-    /// The keys at hand. The algorithms that are accepted follow from them.
+    /// Configured keys. They determine the accepted algorithms.
     pub keys: KeySet,
-    /// Where more keys come from; asked when none of `keys` fits.
+    /// Source of further keys, used if none of `keys` verifies a token.
     pub source: Option<Arc<dyn KeySource>>,
-    /// The only issuer that is believed; `None` believes the signature alone.
+    /// Accepted issuer; `None` accepts any.
     pub issuer: Option<String>,
-    /// What a token's `aud` must contain; `None` leaves `aud` unread.
+    /// Audience that `aud` must contain; `None` ignores `aud`.
     pub audience: Option<String>,
-    /// How far the issuer's clock may be off.
+    /// Accepted difference between the clocks of issuer and server.
     pub leeway: Duration,
-    /// Whether `exp` must be there.
     pub expiry: ExpiryPolicy,
 }
 
-/// Verifies tokens. Cheap to share, holds no state of its own.
+/// Verifies tokens. It is stateless and cheap to share.
 pub struct TokenVerifier {
     settings: TokenSettings,
 }
 
-/// Why a token names nobody. All but [`TokenError::KeysUnavailable`] are the bearer's fault.
+/// A rejected token. Every case except [`TokenError::KeysUnavailable`] is an error of the client.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// Not three parts of base64url JSON, too long, or with a `crit` header that nobody here understands.
+    /// The token does not have three parts of base64url JSON, is too long, or has an unsupported `crit` header.
     #[error("the token is malformed")]
     Malformed,
-    /// No key is known for its algorithm and key id.
-    #[error("no key is known for the token")]
+    /// No key matches the algorithm and key id.
+    #[error("no key matches the token")]
     UnknownKey,
-    /// Somebody else signed it, or it was changed.
-    #[error("the token's signature does not hold")]
+    /// The token was signed by another key, or modified.
+    #[error("the token's signature is invalid")]
     Signature,
     /// `exp` has passed.
     #[error("the token has expired")]
     Expired,
-    /// `nbf` is yet to come.
+    /// `nbf` is in the future.
     #[error("the token is not valid yet")]
     NotYetValid,
-    /// `iss` is not the configured issuer.
-    #[error("the token comes from another issuer")]
+    /// `iss` is not the accepted issuer.
+    #[error("the token's issuer is not accepted")]
     Issuer,
-    /// `aud` does not contain the configured audience.
-    #[error("the token is for another audience")]
+    /// `aud` does not contain the accepted audience.
+    #[error("the token's audience is not accepted")]
     Audience,
-    /// A claim is missing, or its value is none that this application knows.
-    #[error("the token's claim '{0}' is missing or refused")]
+    /// A claim is missing or invalid.
+    #[error("the token's claim '{0}' is missing or invalid")]
     Claim(&'static str),
-    /// The keys cannot be had now. Says nothing about the token.
+    /// The keys are unavailable. The token may be valid.
     #[error("the token could not be verified")]
     KeysUnavailable(#[source] KeySourceError),
 }
 
 impl TokenError {
-    /// One word for the log, the same for every bearer.
+    /// Returns a short code for logs, independent of the content of the token.
     #[must_use]
     pub const fn reason_code(&self) -> &'static str {
         match self {
@@ -105,7 +104,7 @@ impl TokenError {
 }
 
 impl TokenSettings {
-    /// Believes what `keys` signed: one minute of leeway, `exp` required, any issuer and audience.
+    /// Accepts tokens signed by `keys`: one minute of leeway, `exp` required, any issuer and audience.
     #[must_use]
     pub const fn new(keys: KeySet) -> Self {
         Self {
@@ -120,16 +119,16 @@ impl TokenSettings {
 }
 
 impl TokenVerifier {
-    /// A verifier with these settings.
+    /// Creates a verifier.
     #[must_use]
     pub const fn new(settings: TokenSettings) -> Self {
         Self { settings }
     }
 
-    /// Who the bearer of `token` is at `now`.
+    /// Verifies `token` at time `now` and returns the identity of its bearer.
     ///
     /// # Errors
-    /// [`TokenError`]; only [`TokenError::KeysUnavailable`] may be different on a second try.
+    /// [`TokenError`]. Only [`TokenError::KeysUnavailable`] may succeed on a retry.
     pub async fn verify(&self, token: &str, now: Timestamp) -> Result<Identity, TokenError> {
         let compact = CompactToken::split(token)?;
         self.check_signature(&compact).await?;
@@ -144,26 +143,26 @@ impl TokenVerifier {
         let decoded = URL_SAFE_NO_PAD.decode(compact.header).map_err(|_| TokenError::Malformed)?;
         let header = TokenHeader::parse(&decoded)?;
         let id = header.kid.as_deref();
-        let mut known = false;
+        let mut key_found = false;
         for key in self.settings.keys.candidate_keys(id, header.alg).take(MAX_KEYS_TRIED) {
-            known = true;
+            key_found = true;
             if key.verify_signature(header.alg, compact.signed, compact.signature) {
                 return Ok(());
             }
         }
-        let Some(source) = &self.settings.source else { return Err(signature_error(known)) };
-        for anew in [false, true] {
-            let keys = match anew {
+        let Some(source) = &self.settings.source else { return Err(signature_error(key_found)) };
+        for refresh in [false, true] {
+            let keys = match refresh {
                 false => source.find_keys(id, header.alg).await.map_err(TokenError::KeysUnavailable)?,
                 true => source.refresh_keys(id, header.alg).await,
             };
-            known = known || !keys.is_empty();
-            let mut tried = keys.iter().take(MAX_KEYS_TRIED);
-            if tried.any(|key| key.verify_signature(header.alg, compact.signed, compact.signature)) {
+            key_found = key_found || !keys.is_empty();
+            let mut candidates = keys.iter().take(MAX_KEYS_TRIED);
+            if candidates.any(|key| key.verify_signature(header.alg, compact.signed, compact.signature)) {
                 return Ok(());
             }
         }
-        Err(signature_error(known))
+        Err(signature_error(key_found))
     }
 
     fn check_time(&self, claims: &RawClaims<'_>, now: Timestamp) -> Result<(), TokenError> {
@@ -179,7 +178,7 @@ impl TokenVerifier {
         }
     }
 
-    /// How far clocks may be apart, in seconds.
+    /// Returns the leeway in seconds.
     fn leeway_seconds(&self) -> i64 {
         i64::try_from(self.settings.leeway.as_secs()).unwrap_or(i64::MAX)
     }
@@ -199,11 +198,12 @@ impl TokenVerifier {
     }
 }
 
-const fn signature_error(known: bool) -> TokenError {
-    if known { TokenError::Signature } else { TokenError::UnknownKey }
+const fn signature_error(key_found: bool) -> TokenError {
+    if key_found { TokenError::Signature } else { TokenError::UnknownKey }
 }
 
-/// The identity lasts until the verifier would refuse its token, so that whoever is let in can also speak.
+/// Builds the identity. Its expiry includes the leeway, so that a connection accepted within the leeway can send
+/// frames.
 fn identity_from_claims(claims: &RawClaims<'_>, leeway: i64) -> Result<Identity, TokenError> {
     let user = claims.sub.as_deref().and_then(|sub| UserId::parse(sub).ok()).ok_or(TokenError::Claim("sub"))?;
     let role = match claims.role.as_deref() {
@@ -217,7 +217,7 @@ fn identity_from_claims(claims: &RawClaims<'_>, leeway: i64) -> Result<Identity,
     Ok(Identity { tenant, user, role, expires_at: claims.exp.map(|exp| exp.saturating_add(leeway)) })
 }
 
-/// A token in its compact form (RFC 7515, section 3.1), split but not decoded.
+/// A token in compact form (RFC 7515, section 3.1), split but not decoded.
 struct CompactToken<'a> {
     signed: &'a [u8],
     header: &'a str,
@@ -236,7 +236,7 @@ impl<'a> CompactToken<'a> {
     }
 }
 
-/// What of a header decides which key is tried. Keys that a header brings along (`jwk`, `x5c`, `jku`) are never read.
+/// Header fields that select the key. Keys inside a header (`jwk`, `x5c`, `jku`) are never read.
 #[derive(Deserialize)]
 struct TokenHeader<'a> {
     alg: Algorithm,
@@ -247,7 +247,7 @@ struct TokenHeader<'a> {
 }
 
 impl<'a> TokenHeader<'a> {
-    /// An extension that must be understood is refused: none is (RFC 7515, section 4.1.11).
+    /// Parses a header and rejects any critical extension, because none is supported (RFC 7515, section 4.1.11).
     fn parse(json: &'a [u8]) -> Result<Self, TokenError> {
         let header: Self = serde_json::from_slice(json).map_err(|_| TokenError::Malformed)?;
         if header.crit.is_some() { Err(TokenError::Malformed) } else { Ok(header) }

@@ -15,24 +15,24 @@ use crate::limits;
 use crate::memory::ManualClock;
 use crate::ports::{ChannelChange, ClientConnection, ConnectionStore, Page, StoreError, Timestamp};
 
-/// A fresh, empty store.
+/// A new, empty store.
 pub struct ConnectionStoreFixture {
     /// The store.
     pub store: Arc<dyn ConnectionStore>,
-    /// The present moment by the store's clock.
+    /// Current time by the store's clock.
     pub now: Timestamp,
-    /// The store's clock, where it can be moved; without one, expiry is not tested.
+    /// The store's clock, if tests can advance it; otherwise expiry is not tested.
     pub clock: Option<Arc<ManualClock>>,
 }
 
-/// Runs every case, each on a store of its own.
+/// Runs every case, each on a new store.
 pub async fn run_suite(fresh: impl AsyncFn() -> ConnectionStoreFixture) {
     records_read_back(fresh().await).await;
     a_put_replaces_the_record_whole(fresh().await).await;
-    one_removal_wins(fresh().await).await;
+    one_delete_returns_the_record(fresh().await).await;
     channels_change_in_one_step(fresh().await).await;
     a_connection_at_the_channel_limit_joins_no_more(fresh().await).await;
-    changes_at_once_lose_nothing(fresh().await).await;
+    concurrent_changes_are_all_applied(fresh().await).await;
     a_change_does_not_recreate_a_deleted_record(fresh().await).await;
     audiences_have_their_members(fresh().await).await;
     pages_are_ordered_and_totals_exact(fresh().await).await;
@@ -41,17 +41,21 @@ pub async fn run_suite(fresh: impl AsyncFn() -> ConnectionStoreFixture) {
     expired_records_are_absent(fresh().await).await;
 }
 
-/// What was put is found, as it was put; what was not, is not.
+/// A record is read back unchanged; a missing one is not found.
 pub async fn records_read_back(ConnectionStoreFixture { store, now, .. }: ConnectionStoreFixture) {
     let mut alice = client_connection("a1", "acme", "alice", Role::User, now);
     alice.identity.expires_at = Some(now.unix_seconds() + 60);
     alice.channels.insert(channel_from_key("acme/room:lobby"));
     store.put_connection(&alice).await.expect("put");
     assert_eq!(store.find_connection(&alice.id).await.expect("find"), Some(alice), "a record reads back as it was put");
-    assert_eq!(store.find_connection(&connection_id("b1")).await.expect("find"), None, "what was never put is absent");
+    assert_eq!(
+        store.find_connection(&connection_id("b1")).await.expect("find"),
+        None,
+        "a record that was never put is absent"
+    );
 }
 
-/// A second put of the same id leaves nothing of the first, in no index.
+/// A second put of the same id leaves nothing of the first in any index.
 pub async fn a_put_replaces_the_record_whole(ConnectionStoreFixture { store, now, .. }: ConnectionStoreFixture) {
     let mut first = client_connection("a1", "acme", "alice", Role::User, now);
     first.channels.insert(channel_from_key("acme/room:lobby"));
@@ -66,18 +70,18 @@ pub async fn a_put_replaces_the_record_whole(ConnectionStoreFixture { store, now
     }
 }
 
-/// Of many removals at once exactly one owns the connection's end.
-pub async fn one_removal_wins(ConnectionStoreFixture { store, now, .. }: ConnectionStoreFixture) {
+/// Exactly one of many concurrent deletes returns the record.
+pub async fn one_delete_returns_the_record(ConnectionStoreFixture { store, now, .. }: ConnectionStoreFixture) {
     let alice = client_connection("a1", "acme", "alice", Role::User, now);
     store.put_connection(&alice).await.expect("put");
-    let removed = join_all((0..16).map(|_| store.delete_connection(&alice.id))).await;
-    let winners: Vec<ClientConnection> = removed.into_iter().filter_map(|removed| removed.expect("remove")).collect();
-    assert_eq!(winners, std::slice::from_ref(&alice), "exactly one removal returns the record");
-    assert_eq!(store.find_connection(&alice.id).await.expect("find"), None, "it is gone");
-    assert_eq!(member_ids(&*store, &user_audience("acme", "alice")).await, [""; 0], "also from the listings");
+    let deleted = join_all((0..16).map(|_| store.delete_connection(&alice.id))).await;
+    let winners: Vec<ClientConnection> = deleted.into_iter().filter_map(|deleted| deleted.expect("delete")).collect();
+    assert_eq!(winners, std::slice::from_ref(&alice), "exactly one delete returns the record");
+    assert_eq!(store.find_connection(&alice.id).await.expect("find"), None, "the record is deleted");
+    assert_eq!(member_ids(&*store, &user_audience("acme", "alice")).await, [""; 0], "the listings do not contain it");
 }
 
-/// Joining and leaving take effect together, repeat without effect, and say what was and what is.
+/// Joins and leaves are applied together, are idempotent, and return the channels before and after.
 pub async fn channels_change_in_one_step(ConnectionStoreFixture { store, now, .. }: ConnectionStoreFixture) {
     let alice = client_connection("a1", "acme", "alice", Role::User, now);
     store.put_connection(&alice).await.expect("put");
@@ -87,17 +91,17 @@ pub async fn channels_change_in_one_step(ConnectionStoreFixture { store, now, ..
         let joined = store.change_channels(&alice.id, &[lobby.clone(), prices.clone()], &[]).await.expect("join");
         assert_eq!(applied_channels(joined), (expected, both.clone()), "both are joined");
     }
-    let moved = store
+    let changed = store
         .change_channels(&alice.id, std::slice::from_ref(&attic), &[lobby, channel_from_key("acme/room:cellar")])
         .await;
-    let moved = applied_channels(moved.expect("move"));
-    assert_eq!(moved, (both, BTreeSet::from([attic, prices])), "one is left as another is joined");
+    let changed = applied_channels(changed.expect("change"));
+    assert_eq!(changed, (both, BTreeSet::from([attic, prices])), "one channel is left while another is joined");
     assert_eq!(member_ids(&*store, &room_audience("acme/room:lobby")).await, [""; 0], "the left room has no members");
     assert_eq!(member_ids(&*store, &room_audience("acme/room:attic")).await, ["a1"], "the joined room has one");
 }
 
-/// A connection joins as many channels as it may be in, and then none of several at once; it may join those again, leave, and
-/// swap.
+/// A connection can join channels up to the limit. A change beyond the limit joins none of its channels. At the limit,
+/// the connection may join the same channels again, leave, and swap.
 pub async fn a_connection_at_the_channel_limit_joins_no_more(
     ConnectionStoreFixture { store, now, .. }: ConnectionStoreFixture,
 ) {
@@ -108,50 +112,50 @@ pub async fn a_connection_at_the_channel_limit_joins_no_more(
     for frame in rooms.chunks(limits::MAX_CHANNELS_PER_FRAME) {
         applied_channels(store.change_channels(&alice.id, frame, &[]).await.expect("join"));
     }
-    let news = [room(rooms.len()), room(rooms.len() + 1)];
-    for join in [&news[..], &[rooms[0].clone(), news[0].clone()]] {
-        let refused = store.change_channels(&alice.id, join, &[]).await.expect("join");
-        assert_eq!(refused, ChannelChange::LimitReached, "one more is too many, and none is joined");
+    let new_rooms = [room(rooms.len()), room(rooms.len() + 1)];
+    for join in [&new_rooms[..], &[rooms[0].clone(), new_rooms[0].clone()]] {
+        let rejected = store.change_channels(&alice.id, join, &[]).await.expect("join");
+        assert_eq!(rejected, ChannelChange::LimitReached, "a change beyond the limit joins no channel");
     }
     let all: BTreeSet<Channel> = rooms.iter().cloned().collect();
     let again = store.change_channels(&alice.id, &rooms[..2], &[]).await.expect("join");
-    assert_eq!(applied_channels(again), (all.clone(), all.clone()), "what is joined may be joined");
-    let swapped = applied_channels(store.change_channels(&alice.id, &news[..1], &rooms[..1]).await.expect("swap"));
-    assert_eq!((swapped.0, swapped.1.len()), (all, rooms.len()), "one may take the place of another");
+    assert_eq!(applied_channels(again), (all.clone(), all.clone()), "a joined channel may be joined again");
+    let swapped = applied_channels(store.change_channels(&alice.id, &new_rooms[..1], &rooms[..1]).await.expect("swap"));
+    assert_eq!((swapped.0, swapped.1.len()), (all, rooms.len()), "a channel may be swapped for another at the limit");
     assert_eq!(
-        member_ids(&*store, &Audience::Channel(news[1].clone())).await,
+        member_ids(&*store, &Audience::Channel(new_rooms[1].clone())).await,
         [""; 0],
-        "what was refused is not listed"
+        "a rejected channel is not listed"
     );
 }
 
-/// Changes of one record at the same time all take effect.
-pub async fn changes_at_once_lose_nothing(ConnectionStoreFixture { store, now, .. }: ConnectionStoreFixture) {
+/// Concurrent changes of one record are all applied.
+pub async fn concurrent_changes_are_all_applied(ConnectionStoreFixture { store, now, .. }: ConnectionStoreFixture) {
     let alice = client_connection("a1", "acme", "alice", Role::User, now);
     store.put_connection(&alice).await.expect("put");
     let rooms: Vec<Channel> = (0..20).map(|number| channel_from_key(&format!("acme/room:r{number}"))).collect();
     let joins = rooms.iter().map(|room| store.change_channels(&alice.id, std::slice::from_ref(room), &[]));
     for joined in join_all(joins).await {
-        assert!(matches!(joined.expect("join"), ChannelChange::Applied { .. }), "the record is there");
+        assert!(matches!(joined.expect("join"), ChannelChange::Applied { .. }), "the record exists");
     }
-    let found = store.find_connection(&alice.id).await.expect("find").expect("the record is there");
-    assert_eq!(found.channels, rooms.into_iter().collect(), "no join is lost to another");
+    let found = store.find_connection(&alice.id).await.expect("find").expect("the record exists");
+    assert_eq!(found.channels, rooms.into_iter().collect(), "every join is applied");
 }
 
-/// A change that comes after the end finds nothing and makes nothing.
+/// A change after the delete finds no record and creates none.
 pub async fn a_change_does_not_recreate_a_deleted_record(
     ConnectionStoreFixture { store, now, .. }: ConnectionStoreFixture,
 ) {
     let alice = client_connection("a1", "acme", "alice", Role::User, now);
     store.put_connection(&alice).await.expect("put");
-    store.delete_connection(&alice.id).await.expect("remove");
+    store.delete_connection(&alice.id).await.expect("delete");
     let changed = store.change_channels(&alice.id, &[channel_from_key("acme/room:lobby")], &[]).await.expect("change");
     assert_eq!(changed, ChannelChange::NotFound, "an absent record is not changed");
-    assert_eq!(store.find_connection(&alice.id).await.expect("find"), None, "nor made");
-    assert_eq!(member_ids(&*store, &room_audience("acme/room:lobby")).await, [""; 0], "nor listed");
+    assert_eq!(store.find_connection(&alice.id).await.expect("find"), None, "no record is created");
+    assert_eq!(member_ids(&*store, &room_audience("acme/room:lobby")).await, [""; 0], "the room has no members");
 }
 
-/// Every kind of audience, with a second tenant that must never show.
+/// Every kind of audience lists its members and none of a second tenant.
 pub async fn audiences_have_their_members(ConnectionStoreFixture { store, now, .. }: ConnectionStoreFixture) {
     let mut all = vec![
         client_connection("a1", "acme", "alice", Role::User, now),
@@ -176,14 +180,14 @@ pub async fn audiences_have_their_members(ConnectionStoreFixture { store, now, .
         (room_audience("acme/room:lobby"), &["a1"]),
         (conversation, &["a1", "a2", "c1", "d1"]),
         (Audience::Channel(everyone_channel("acme")), &["a1", "a2", "b1", "c1", "d1"]),
-        (Audience::Channel(everyone_channel("nobody")), &[]),
+        (Audience::Channel(everyone_channel("unused")), &[]),
     ];
     for (audience, members) in expected {
         assert_eq!(member_ids(&*store, &audience).await, members, "the members of {audience:?}");
     }
 }
 
-/// Pages of every size give each connection once, in order, with the total on each page.
+/// Pages of every size list each connection once, in order, with the total on each page.
 pub async fn pages_are_ordered_and_totals_exact(ConnectionStoreFixture { store, now, .. }: ConnectionStoreFixture) {
     for number in 0..25 {
         let role = if number % 5 == 0 { Role::Admin } else { Role::User };
@@ -192,10 +196,10 @@ pub async fn pages_are_ordered_and_totals_exact(ConnectionStoreFixture { store, 
     }
     let in_conversation = |number: &i32| number % 5 == 0 || number % 3 == 0;
     let conversation: Vec<String> = (0..25).filter(in_conversation).map(|number| format!("c{number:02}")).collect();
-    let everybody: Vec<String> = (0..25).map(|number| format!("c{number:02}")).collect();
+    let everyone: Vec<String> = (0..25).map(|number| format!("c{number:02}")).collect();
     let audiences = [
         (Audience::Channel(channel_from_key("acme/conversation:alice")), conversation),
-        (Audience::Channel(everyone_channel("acme")), everybody),
+        (Audience::Channel(everyone_channel("acme")), everyone),
     ];
     for (audience, expected) in audiences {
         for limit in [1, 7, 25, 100] {
@@ -206,7 +210,7 @@ pub async fn pages_are_ordered_and_totals_exact(ConnectionStoreFixture { store, 
     }
 }
 
-/// Rooms and topics with members are listed with their counts, by name, a tenant at a time.
+/// Rooms and topics with members are listed with their counts, ordered by name, for one tenant.
 pub async fn occupied_channels_are_listed(ConnectionStoreFixture { store, now, .. }: ConnectionStoreFixture) {
     let rooms = ["acme/room:attic", "acme/room:lobby", "acme/topic:prices"].map(channel_from_key);
     for (number, of_tenant) in [(1, "acme"), (2, "acme"), (3, "other")] {
@@ -230,12 +234,12 @@ pub async fn occupied_channels_are_listed(ConnectionStoreFixture { store, now, .
     let expected = [("room:attic", 1), ("room:lobby", 2), ("topic:prices", 1)];
     let expected = expected.map(|(name, count)| (ChannelName::parse(name).expect("a name"), count));
     assert_eq!(found, expected, "each channel once, by name, with its count");
-    store.delete_connection(&connection_id("c1")).await.expect("remove");
+    store.delete_connection(&connection_id("c1")).await.expect("delete");
     let left = store.occupied_channels(&tenant_id("acme"), None, 10).await.expect("list");
     assert_eq!(left.items.len(), 1, "a channel without members is not listed: {left:?}");
 }
 
-/// A continuation that no listing returned is told apart from an empty page.
+/// An invalid page token is an error, not an empty page.
 pub async fn an_unknown_page_token_is_rejected(ConnectionStoreFixture { store, .. }: ConnectionStoreFixture) {
     let members = store.list_members(&Audience::Channel(everyone_channel("acme")), Some("no such\ntoken"), 10).await;
     assert!(matches!(members, Err(StoreError::InvalidPageToken)), "members answered {members:?}");
@@ -243,7 +247,7 @@ pub async fn an_unknown_page_token_is_rejected(ConnectionStoreFixture { store, .
     assert!(matches!(channels, Err(StoreError::InvalidPageToken)), "occupied_channels answered {channels:?}");
 }
 
-/// An expired record is absent for every method. Skipped for stores whose clock cannot be moved.
+/// An expired record is absent for every method. Skipped for stores whose clock cannot be advanced.
 pub async fn expired_records_are_absent(ConnectionStoreFixture { store, now, clock }: ConnectionStoreFixture) {
     let Some(clock) = clock else { return };
     let mut old = client_connection("a1", "acme", "alice", Role::User, now);
@@ -255,16 +259,20 @@ pub async fn expired_records_are_absent(ConnectionStoreFixture { store, now, clo
     assert_eq!(
         member_ids(&*store, &user_audience("acme", "alice")).await,
         ["a1", "a2"],
-        "a record stays for its whole time"
+        "a record is listed for its whole lifetime"
     );
     clock.advance(Duration::from_millis(1));
-    assert_eq!(member_ids(&*store, &user_audience("acme", "alice")).await, ["a2"], "then it is not listed");
-    assert_eq!(store.find_connection(&old.id).await.expect("find"), None, "nor found");
+    assert_eq!(member_ids(&*store, &user_audience("acme", "alice")).await, ["a2"], "an expired record is not listed");
+    assert_eq!(store.find_connection(&old.id).await.expect("find"), None, "an expired record is not found");
     let occupied = store.occupied_channels(&tenant_id("acme"), None, 10).await.expect("list");
-    assert_eq!(occupied.total, 0, "nor are its rooms occupied");
+    assert_eq!(occupied.total, 0, "its rooms are not occupied");
     let changed = store.change_channels(&old.id, &[channel_from_key("acme/room:attic")], &[]).await.expect("change");
-    assert_eq!(changed, ChannelChange::NotFound, "nor changed");
-    assert_eq!(store.delete_connection(&old.id).await.expect("remove"), None, "nor removed: its end is nobody's");
+    assert_eq!(changed, ChannelChange::NotFound, "an expired record is not changed");
+    assert_eq!(
+        store.delete_connection(&old.id).await.expect("delete"),
+        None,
+        "an expired record is not returned by a delete"
+    );
 }
 
 fn user_audience(of_tenant: &str, name: &str) -> Audience {
@@ -279,11 +287,11 @@ fn room_audience(key: &str) -> Audience {
     Audience::Channel(channel_from_key(key))
 }
 
-/// The channels before a change that took effect, and after it.
+/// Returns the channels before and after an applied change.
 fn applied_channels(changed: ChannelChange) -> (BTreeSet<Channel>, BTreeSet<Channel>) {
     match changed {
         ChannelChange::Applied { connection, before } => (before, connection.channels),
-        other => panic!("the change takes effect: {other:?}"),
+        other => panic!("the change was not applied: {other:?}"),
     }
 }
 

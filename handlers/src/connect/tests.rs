@@ -1,4 +1,4 @@
-//! The handshake: identity, subprotocol, record, presence.
+//! Tests of `$connect`: identity, subprotocol, record, presence.
 
 use http::header::{HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 use serde_json::json;
@@ -8,33 +8,33 @@ use crate::app::test_app::{ConnectedClient, NOW, TestApp, test_identity, websock
 use crate::id::ConnectionId;
 use crate::identity::Role;
 
-fn stranger(id: &str) -> ConnectedClient {
+fn unregistered_client(id: &str) -> ConnectedClient {
     ConnectedClient { id: ConnectionId::parse(id).unwrap(), identity: test_identity("alice", Role::User) }
 }
 
 #[tokio::test]
-async fn the_connection_is_recorded_with_its_identity_and_no_channels() {
-    let world = TestApp::new();
-    let alice = world.connect("a1", "alice", Role::User).await;
-    let record = world.app.connections.find_connection(&alice.id).await.unwrap().unwrap();
+async fn the_connection_is_registered_with_its_identity_and_no_channels() {
+    let fixture = TestApp::new();
+    let alice = fixture.connect("a1", "alice", Role::User).await;
+    let record = fixture.app.connections.find_connection(&alice.id).await.unwrap().unwrap();
     assert_eq!((record.identity, record.connected_at), (alice.identity.clone(), NOW));
     assert!(record.channels.is_empty());
-    assert_eq!(world.received_frames(&alice), [json!(null); 0], "nothing is posted before the 101");
+    assert_eq!(fixture.received_frames(&alice), [json!(null); 0], "nothing is posted before the 101");
 }
 
 #[tokio::test]
-async fn without_an_identity_the_handshake_is_refused() {
-    let world = TestApp::new();
-    let mut event = websocket_event(&stranger("a1"), "$connect", None);
+async fn a_handshake_without_an_identity_is_rejected() {
+    let fixture = TestApp::new();
+    let mut event = websocket_event(&unregistered_client("a1"), "$connect", None);
     event.request_context.authorizer.fields.clear();
-    let response = world.app.handle_connect(event).await.unwrap();
+    let response = fixture.app.handle_connect(event).await.unwrap();
     assert_eq!(response.status_code, 401);
-    assert_eq!(world.app.connections.find_connection(&stranger("a1").id).await.unwrap(), None);
+    assert_eq!(fixture.app.connections.find_connection(&unregistered_client("a1").id).await.unwrap(), None);
 }
 
 #[tokio::test]
-async fn without_a_connection_id_the_event_is_not_ours() {
-    let mut event = websocket_event(&stranger("a1"), "$connect", None);
+async fn an_event_without_a_connection_id_fails() {
+    let mut event = websocket_event(&unregistered_client("a1"), "$connect", None);
     event.request_context.connection_id = None;
     let error = TestApp::new().app.handle_connect(event).await.unwrap_err();
     assert!(matches!(error, HandlerError::MissingField("requestContext.connectionId")), "{error:?}");
@@ -42,7 +42,7 @@ async fn without_a_connection_id_the_event_is_not_ours() {
 
 #[tokio::test]
 async fn the_subprotocol_is_echoed_when_offered_and_a_token_never_is() {
-    let world = TestApp::new();
+    let fixture = TestApp::new();
     let offers = [
         ("twinway.v1, bearer.abc.def.ghi", true),
         ("bearer.abc.def.ghi,twinway.v1", true),
@@ -51,10 +51,10 @@ async fn the_subprotocol_is_echoed_when_offered_and_a_token_never_is() {
     ];
     for (offer, echoed) in offers {
         for multi_value in [false, true] {
-            let mut event = websocket_event(&stranger("a1"), "$connect", None);
+            let mut event = websocket_event(&unregistered_client("a1"), "$connect", None);
             let headers = if multi_value { &mut event.multi_value_headers } else { &mut event.headers };
             headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(offer));
-            let response = world.app.handle_connect(event).await.unwrap();
+            let response = fixture.app.handle_connect(event).await.unwrap();
             let expected = echoed.then_some(HeaderValue::from_static("twinway.v1"));
             assert_eq!(response.headers.get(SEC_WEBSOCKET_PROTOCOL), expected.as_ref(), "{offer:?}");
         }
@@ -62,17 +62,17 @@ async fn the_subprotocol_is_echoed_when_offered_and_a_token_never_is() {
 }
 
 #[tokio::test]
-async fn admins_hear_of_a_users_first_connection_only() {
-    let world = TestApp::new();
-    let admin = world.connect("c1", "carol", Role::Admin).await;
-    let bob = world.connect("b1", "bob", Role::User).await;
-    world.received_frames(&admin);
-    world.connect("a1", "alice", Role::User).await;
-    world.connect("a2", "alice", Role::User).await;
-    world.connect("d1", "dora", Role::Admin).await;
+async fn admins_are_notified_of_a_users_first_connection_only() {
+    let fixture = TestApp::new();
+    let admin = fixture.connect("c1", "carol", Role::Admin).await;
+    let bob = fixture.connect("b1", "bob", Role::User).await;
+    fixture.received_frames(&admin);
+    fixture.connect("a1", "alice", Role::User).await;
+    fixture.connect("a2", "alice", Role::User).await;
+    fixture.connect("d1", "dora", Role::Admin).await;
     let online = json!({
         "type": "presence", "channel": "conversation:alice", "user": "alice", "role": "user", "state": "online"
     });
-    assert_eq!(world.received_frames(&admin), [online]);
-    assert_eq!(world.received_frames(&bob), [json!(null); 0], "other users do not hear of it");
+    assert_eq!(fixture.received_frames(&admin), [online]);
+    assert_eq!(fixture.received_frames(&bob), [json!(null); 0], "other users are not notified");
 }

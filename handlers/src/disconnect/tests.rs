@@ -1,4 +1,4 @@
-//! The end of a connection: once, with presence, whatever order events come in.
+//! Tests of `$disconnect`: presence is sent once, for any order of events.
 
 use serde_json::{Value, json};
 
@@ -10,49 +10,49 @@ fn offline(channel: &str) -> Value {
 }
 
 #[tokio::test]
-async fn the_record_goes_and_the_end_is_told_once() {
-    let world = TestApp::new();
-    let admin = world.connect("c1", "carol", Role::Admin).await;
-    let alice = world.connect("a1", "alice", Role::User).await;
-    let bob = world.connect("b1", "bob", Role::User).await;
+async fn the_record_is_deleted_and_offline_is_sent_once() {
+    let fixture = TestApp::new();
+    let admin = fixture.connect("c1", "carol", Role::Admin).await;
+    let alice = fixture.connect("a1", "alice", Role::User).await;
+    let bob = fixture.connect("b1", "bob", Role::User).await;
     for client in [&alice, &bob] {
-        world.send_frame(client, json!({ "action": "join", "channel": "room:lobby" })).await;
+        fixture.send_frame(client, json!({ "action": "join", "channel": "room:lobby" })).await;
     }
-    world.received_frames(&admin);
-    world.received_frames(&bob);
+    fixture.received_frames(&admin);
+    fixture.received_frames(&bob);
     for _ in 0..3 {
-        world.disconnect(&alice).await;
+        fixture.disconnect(&alice).await;
     }
-    assert_eq!(world.app.connections.find_connection(&alice.id).await.unwrap(), None);
-    assert_eq!(world.received_frames(&bob), [offline("room:lobby")]);
-    assert_eq!(world.received_frames(&admin), [offline("conversation:alice")]);
+    assert_eq!(fixture.app.connections.find_connection(&alice.id).await.unwrap(), None);
+    assert_eq!(fixture.received_frames(&bob), [offline("room:lobby")]);
+    assert_eq!(fixture.received_frames(&admin), [offline("conversation:alice")]);
 }
 
 #[tokio::test]
-async fn a_user_who_is_still_there_with_another_device_is_not_offline() {
-    let world = TestApp::new();
-    let admin = world.connect("c1", "carol", Role::Admin).await;
-    let phone = world.connect("a1", "alice", Role::User).await;
-    let laptop = world.connect("a2", "alice", Role::User).await;
-    let bob = world.connect("b1", "bob", Role::User).await;
+async fn a_user_with_another_open_connection_is_not_offline() {
+    let fixture = TestApp::new();
+    let admin = fixture.connect("c1", "carol", Role::Admin).await;
+    let phone = fixture.connect("a1", "alice", Role::User).await;
+    let laptop = fixture.connect("a2", "alice", Role::User).await;
+    let bob = fixture.connect("b1", "bob", Role::User).await;
     for client in [&phone, &bob] {
-        world.send_frame(client, json!({ "action": "join", "channel": "room:lobby" })).await;
+        fixture.send_frame(client, json!({ "action": "join", "channel": "room:lobby" })).await;
     }
-    world.received_frames(&admin);
-    world.received_frames(&bob);
-    world.disconnect(&phone).await;
-    assert_eq!(world.received_frames(&bob), [offline("room:lobby")], "the laptop is not in the lobby");
-    assert_eq!(world.received_frames(&admin), [json!(null); 0], "but it is there");
-    world.disconnect(&laptop).await;
-    assert_eq!(world.received_frames(&admin), [offline("conversation:alice")]);
+    fixture.received_frames(&admin);
+    fixture.received_frames(&bob);
+    fixture.disconnect(&phone).await;
+    assert_eq!(fixture.received_frames(&bob), [offline("room:lobby")], "the laptop has not joined the lobby");
+    assert_eq!(fixture.received_frames(&admin), [json!(null); 0], "the user is still online");
+    fixture.disconnect(&laptop).await;
+    assert_eq!(fixture.received_frames(&admin), [offline("conversation:alice")]);
 }
 
 #[tokio::test]
-async fn a_connection_that_was_never_recorded_ends_quietly() {
-    let world = TestApp::new();
-    let alice = world.connect("a1", "alice", Role::User).await;
-    world.app.connections.delete_connection(&alice.id).await.unwrap();
-    let admin = world.connect("c1", "carol", Role::Admin).await;
-    world.disconnect(&alice).await;
-    assert_eq!(world.received_frames(&admin), [json!(null); 0]);
+async fn a_connection_without_a_record_sends_no_presence() {
+    let fixture = TestApp::new();
+    let alice = fixture.connect("a1", "alice", Role::User).await;
+    fixture.app.connections.delete_connection(&alice.id).await.unwrap();
+    let admin = fixture.connect("c1", "carol", Role::Admin).await;
+    fixture.disconnect(&alice).await;
+    assert_eq!(fixture.received_frames(&admin), [json!(null); 0]);
 }

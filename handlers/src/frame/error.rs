@@ -1,7 +1,7 @@
-//! What a client is told when its frame cannot be carried out: a code to branch on and a sentence to read.
+//! Errors of client frames: a code for programs and a message for people.
 //!
-//! The table of codes is part of the protocol (`docs/PROTOCOL.md`, Errors). Texts never repeat what the client sent,
-//! channel names aside, which are checked and short.
+//! The table of codes is part of the protocol (`docs/PROTOCOL.md`, Errors). Messages never repeat input of the client,
+//! except channel names, which are validated and short.
 
 use std::borrow::Cow;
 
@@ -10,56 +10,55 @@ use serde::Serialize;
 use super::outgoing::{EncodeFrame, ErrorFrame};
 use crate::id::MessageId;
 
-/// The closed set of error codes.
+/// Error codes of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
     /// The text is not one JSON object with every field at most once.
     BadJson,
-    /// `action` is none of the protocol's.
+    /// `action` is not an action of the protocol.
     UnknownAction,
-    /// A field that the action needs is absent.
+    /// A required field is missing.
     MissingField,
-    /// A field has the wrong type or a value that is not allowed.
+    /// A field has the wrong type or an invalid value.
     BadField,
-    /// A body is over its limit.
+    /// A body exceeds its limit.
     TooLarge,
     /// Too many channels, in the frame or on the connection.
     TooMany,
-    /// The caller's role may not do this.
+    /// The caller's role does not permit the action.
     Forbidden,
-    /// The caller may, once it has joined the room.
+    /// The action is permitted after joining the room.
     NotJoined,
-    /// The token has run out; the connection is closed with 4401.
+    /// The token has expired; the connection is closed with 4401.
     TokenExpired,
-    /// The server no longer knows the connection: connect again.
+    /// The server has no record of the connection: reconnect.
     Gone,
-    /// A part of the server is away for the moment: the same frame may work later.
+    /// A part of the server is unavailable; a retry may succeed.
     Unavailable,
-    /// The message log has no room left.
+    /// The message log is full.
     LogFull,
 }
 
-/// Why a frame is not carried out, in the client's terms.
+/// An error of a frame, as the client receives it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientError {
-    /// What a program branches on.
+    /// Code for programs.
     pub code: ErrorCode,
-    /// What a person reads: what is wrong, why, and what to do.
+    /// Message for people: what is wrong, why, and how to fix it.
     pub message: Cow<'static, str>,
 }
 
-/// A frame that could not be read, with its `id` when that much could be.
+/// A parse error, with the `id` of the frame if it was readable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FrameParseError {
-    /// The frame's own id.
+    /// Id of the frame.
     pub id: Option<MessageId>,
-    /// Why it was refused.
     pub error: ClientError,
 }
 
 impl ErrorCode {
-    /// Every code, for documentation.
+    /// All codes.
     pub const ALL: [Self; 12] = [
         Self::BadJson,
         Self::UnknownAction,
@@ -77,13 +76,13 @@ impl ErrorCode {
 }
 
 impl ClientError {
-    /// A refusal with its code and text.
+    /// Creates an error.
     #[must_use]
     pub fn new(code: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
         Self { code, message: message.into() }
     }
 
-    /// The `error` frame that answers the frame `id`.
+    /// Encodes the `error` frame that answers the frame `id`.
     #[must_use]
     pub fn encode_frame(&self, id: Option<&MessageId>) -> String {
         ErrorFrame { code: self.code, message: &self.message, id: id.map(MessageId::as_str) }.encode_text()
@@ -97,8 +96,8 @@ mod tests {
 
     const PROTOCOL: &str = include_str!("../../../docs/PROTOCOL.md");
 
-    /// The first column of the table under a heading of the protocol page.
-    fn documented(heading: &str) -> Vec<&'static str> {
+    /// Returns the first column of the table under a heading of the protocol page.
+    fn documented_names(heading: &str) -> Vec<&'static str> {
         let section = PROTOCOL.split_once(heading).unwrap_or_else(|| panic!("no heading {heading}")).1;
         let rows =
             section.lines().skip_while(|line| !line.starts_with("| `")).take_while(|line| line.starts_with("| `"));
@@ -111,19 +110,19 @@ mod tests {
 
     #[test]
     fn the_protocol_page_has_exactly_the_codes_reasons_and_actions_of_the_code() {
-        assert_eq!(documented("\n## Errors"), names(&ErrorCode::ALL));
-        assert_eq!(documented("| reason | meaning |"), names(&GapReason::ALL));
+        assert_eq!(documented_names("\n## Errors"), names(&ErrorCode::ALL));
+        assert_eq!(documented_names("| reason | meaning |"), names(&GapReason::ALL));
         let mut actions: Vec<_> = ClientAction::names().collect();
-        let mut rows = documented("| action | fields |");
+        let mut rows = documented_names("| action | fields |");
         actions.sort_unstable();
         rows.sort_unstable();
         assert_eq!(rows, actions);
     }
 
-    /// A new variant does not compile here: add it to `ALL` as well.
+    /// A new variant does not compile here until it is added; add it to `ALL` as well.
     #[test]
     fn all_lists_have_every_variant() {
-        let place = |code| match code {
+        let index = |code| match code {
             ErrorCode::BadJson => 0,
             ErrorCode::UnknownAction => 1,
             ErrorCode::MissingField => 2,
@@ -137,20 +136,20 @@ mod tests {
             ErrorCode::Unavailable => 10,
             ErrorCode::LogFull => 11,
         };
-        assert!(ErrorCode::ALL.into_iter().map(place).eq(0..12));
-        let place = |reason| match reason {
+        assert!(ErrorCode::ALL.into_iter().map(index).eq(0..12));
+        let index = |reason| match reason {
             GapReason::Trimmed => 0,
             GapReason::Epoch => 1,
             GapReason::TooMany => 2,
             GapReason::Unavailable => 3,
             GapReason::Slow => 4,
         };
-        assert!(GapReason::ALL.into_iter().map(place).eq(0..5));
+        assert!(GapReason::ALL.into_iter().map(index).eq(0..5));
     }
 
     #[test]
     fn an_error_without_an_id_has_no_id_field() {
-        let refusal = ClientError::new(ErrorCode::Gone, "gone \"for good\"");
-        assert_eq!(refusal.encode_frame(None), r#"{"type":"error","code":"gone","message":"gone \"for good\""}"#);
+        let error = ClientError::new(ErrorCode::Gone, "gone \"for good\"");
+        assert_eq!(error.encode_frame(None), r#"{"type":"error","code":"gone","message":"gone \"for good\""}"#);
     }
 }

@@ -1,7 +1,7 @@
-//! The raw fields of an incoming frame, and readers for each kind of value.
+//! Raw fields of an incoming frame, and a parser for each kind of value.
 //!
-//! One pass finds the fields and leaves every value as text; the action then reads the few it needs. So a wrong type is
-//! told with the field's name, a body is never copied, and nothing is built that the action does not use.
+//! One pass splits the frame into fields and leaves every value as text; each action then parses only the fields it
+//! uses. So an error names its field, and bodies are never copied.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +15,7 @@ use crate::channel::{ChannelName, Epoch, Offset};
 use crate::id::MessageId;
 use crate::limits;
 
-/// Every field that some action knows; others are ignored, so that newer clients can talk to older servers.
+/// All fields used by any action. Unknown fields are ignored, so that newer clients work with older servers.
 #[derive(Deserialize, Default)]
 #[serde(default)]
 pub(super) struct FrameFields<'a> {
@@ -41,7 +41,7 @@ pub(super) struct FrameFields<'a> {
     pub(super) limit: Option<&'a RawValue>,
 }
 
-/// `null` is a body like any other; for every other field it is the same as leaving it out.
+/// `null` is a valid body. In every other field it means that the field is absent.
 fn keep_null<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
 }
@@ -54,31 +54,31 @@ struct SinceFields<'a> {
 }
 
 impl<'a> FrameFields<'a> {
-    /// The frame's id.
+    /// Parses `id`.
     pub(super) fn frame_id(&self) -> Result<Option<MessageId>, ClientError> {
         let Some(raw) = self.id else { return Ok(None) };
         let text = parse_string(raw).ok_or_else(|| wrong_type("id", "a string"))?;
-        MessageId::parse(&text).map(Some).map_err(|invalid| bad_field(format!("'id' is refused: {invalid}")))
+        MessageId::parse(&text).map(Some).map_err(|error| bad_field(format!("'id' is invalid: {error}")))
     }
 
-    /// The channel that a `send` names.
+    /// Parses `to`.
     pub(super) fn target_channel(&self) -> Result<Option<ChannelName>, ClientError> {
         self.to.map(|raw| parse_channel_name("to", raw)).transpose()
     }
 
-    /// The body of a `send`, of at most `most` bytes.
-    pub(super) fn message_body(&self, most: usize) -> Result<&'a RawValue, ClientError> {
-        let body = self.body.ok_or_else(|| missing_field("'send' needs 'body': the message, any JSON value"))?;
+    /// Parses `body`, of at most `max` bytes.
+    pub(super) fn message_body(&self, max: usize) -> Result<&'a RawValue, ClientError> {
+        let body = self.body.ok_or_else(|| missing_field("'send' requires 'body': any JSON value"))?;
         let size = body.get().len();
-        if size > most {
+        if size > max {
             let text =
-                format!("'body' has {size} bytes of JSON and at most {most} are allowed: split it, or send a link");
+                format!("'body' has {size} bytes of JSON; the limit is {max}: split the message, or send a link");
             return Err(ClientError::new(ErrorCode::TooLarge, text));
         }
         Ok(body)
     }
 
-    /// Whether a `send` skips the log.
+    /// Parses `ephemeral`.
     pub(super) fn is_ephemeral(&self) -> Result<bool, ClientError> {
         match self.ephemeral.map(RawValue::get) {
             None | Some("false") => Ok(false),
@@ -87,35 +87,35 @@ impl<'a> FrameFields<'a> {
         }
     }
 
-    /// The one channel of a `history`.
+    /// Parses `channel` of a `history`.
     pub(super) fn history_channel(&self) -> Result<ChannelName, ClientError> {
-        let raw = self.channel.ok_or_else(|| missing_field("'history' needs 'channel': which one to read"))?;
+        let raw = self.channel.ok_or_else(|| missing_field("'history' requires 'channel'"))?;
         parse_channel_name("channel", raw)
     }
 
-    /// A whole number, when it is there.
+    /// Parses an optional whole number.
     pub(super) fn parse_number(field: &'static str, raw: Option<&RawValue>) -> Result<Option<u64>, ClientError> {
         let Some(raw) = raw else { return Ok(None) };
         raw.get().parse().map(Some).map_err(|_| wrong_type(field, "a whole number, 0 or more"))
     }
 
-    /// The channels of a frame, each once: `channels` as a list of names or as an object of name to position, or
-    /// `channel` with `since`. Empty when the frame names none.
+    /// Parses the channels of a frame, without duplicates: `channels` as a list of names or as an object of name to
+    /// position, or `channel` with `since`. Returns an empty list if the frame names none.
     pub(super) fn channel_requests(&self) -> Result<Vec<ChannelRequest>, ClientError> {
-        let wanted = match (self.channels, self.channel) {
+        let requests = match (self.channels, self.channel) {
             (Some(raw), None) => parse_channel_list(raw)?,
             (None, Some(raw)) => {
                 vec![ChannelRequest { channel: parse_channel_name("channel", raw)?, since: self.client_position()? }]
             }
             (None, None) => Vec::new(),
-            (Some(_), Some(_)) => return Err(bad_field("name either 'channel' or 'channels', not both".to_owned())),
+            (Some(_), Some(_)) => return Err(bad_field("send either 'channel' or 'channels', not both".to_owned())),
         };
-        if wanted.len() > limits::MAX_CHANNELS_PER_FRAME {
-            let (count, most) = (wanted.len(), limits::MAX_CHANNELS_PER_FRAME);
-            let text = format!("the frame names {count} channels and at most {most} are allowed: send several frames");
+        if requests.len() > limits::MAX_CHANNELS_PER_FRAME {
+            let (count, max) = (requests.len(), limits::MAX_CHANNELS_PER_FRAME);
+            let text = format!("the frame names {count} channels; the limit is {max}: send several frames");
             return Err(ClientError::new(ErrorCode::TooMany, text));
         }
-        Ok(wanted)
+        Ok(requests)
     }
 
     fn client_position(&self) -> Result<Option<ClientPosition>, ClientError> {
@@ -125,18 +125,18 @@ impl<'a> FrameFields<'a> {
 
 const SINCE_SHAPE: &str = "an object {\"offset\": number, \"epoch\"?: string}";
 
-/// A position; `None` when it is none.
+/// Parses a position; returns `None` if it is invalid.
 fn parse_position(raw: &RawValue) -> Option<ClientPosition> {
     let fields: SinceFields<'_> = is_object(raw.get()).then(|| serde_json::from_str(raw.get()).ok()).flatten()?;
     Some(ClientPosition { epoch: fields.epoch.map(|epoch| Epoch(epoch.into())), offset: Offset(fields.offset) })
 }
 
-/// Whether a JSON text is an object: serde reads lists as well where it is asked for fields.
+/// Returns whether a JSON text is an object. serde also deserializes structs from arrays.
 pub(super) fn is_object(json: &str) -> bool {
     json.trim_ascii_start().starts_with('{')
 }
 
-/// The text of a JSON string, borrowed unless it has escapes; `None` when it is no string.
+/// Returns the text of a JSON string, borrowed unless it contains escapes, or `None` if it is not a string.
 pub(super) fn parse_string(raw: &RawValue) -> Option<Cow<'_, str>> {
     let quoted = raw.get().strip_prefix('"')?.strip_suffix('"')?;
     if quoted.contains('\\') {
@@ -152,23 +152,23 @@ fn parse_channel_name(field: &'static str, raw: &RawValue) -> Result<ChannelName
 }
 
 fn checked_channel_name(field: &'static str, text: &str) -> Result<ChannelName, ClientError> {
-    ChannelName::parse(text).map_err(|invalid| bad_field(format!("'{field}' names no channel: {invalid}")))
+    ChannelName::parse(text).map_err(|error| bad_field(format!("'{field}' is not a channel name: {error}")))
 }
 
 fn parse_channel_list(raw: &RawValue) -> Result<Vec<ChannelRequest>, ClientError> {
     const CHANNELS_SHAPE: &str =
         "a list of channel names, or an object of channel name to {\"offset\": number, \"epoch\"?: string}";
-    let wrong = || wrong_type("channels", CHANNELS_SHAPE);
+    let invalid = || wrong_type("channels", CHANNELS_SHAPE);
     if is_object(raw.get()) {
         let positions: BTreeMap<Cow<'_, str>, Option<&RawValue>> =
-            serde_json::from_str(raw.get()).map_err(|_| wrong())?;
-        let wanted = |(name, since): (Cow<'_, str>, Option<&RawValue>)| {
-            let since = since.map(|raw| parse_position(raw).ok_or_else(wrong)).transpose()?;
+            serde_json::from_str(raw.get()).map_err(|_| invalid())?;
+        let request = |(name, since): (Cow<'_, str>, Option<&RawValue>)| {
+            let since = since.map(|raw| parse_position(raw).ok_or_else(invalid)).transpose()?;
             Ok(ChannelRequest { channel: checked_channel_name("channels", &name)?, since })
         };
-        return positions.into_iter().map(wanted).collect();
+        return positions.into_iter().map(request).collect();
     }
-    let names: BTreeSet<Cow<'_, str>> = serde_json::from_str(raw.get()).map_err(|_| wrong())?;
+    let names: BTreeSet<Cow<'_, str>> = serde_json::from_str(raw.get()).map_err(|_| invalid())?;
     names
         .iter()
         .map(|name| Ok(ChannelRequest { channel: checked_channel_name("channels", name)?, since: None }))

@@ -1,7 +1,7 @@
-//! What clients send: `{"action": A, "id"?: string, …}`.
+//! Frames of clients: `{"action": A, "id"?: string, …}`.
 //!
-//! [`ClientFrame::parse`] never panics and never copies the body. A frame that cannot be read is [`FrameParseError`] with a code,
-//! a sentence that says what to do, and the frame's `id` when that much could be read.
+//! [`ClientFrame::parse`] never panics and never copies the body. A [`FrameParseError`] has a code, a message that says
+//! how to fix the frame, and the `id` of the frame if it was readable.
 
 use serde_json::error::Category;
 use serde_json::value::RawValue;
@@ -12,92 +12,104 @@ use crate::channel::{ChannelName, Epoch, Offset};
 use crate::id::MessageId;
 use crate::limits::Limits;
 
-/// A frame that was read.
+/// A parsed frame.
 #[derive(Debug)]
 pub struct ClientFrame<'a> {
-    /// The client's id of it; the answer repeats it.
+    /// Id chosen by the client; the answer repeats it.
     pub id: Option<MessageId>,
-    /// What it asks for.
+    /// Requested action.
     pub action: ClientAction<'a>,
 }
 
-/// What a client asks for.
+/// An action requested by a client.
 #[derive(Debug)]
 pub enum ClientAction<'a> {
-    /// Write a message.
+    /// Sends a message.
     Send(SendRequest<'a>),
-    /// Enter rooms.
+    /// Joins rooms.
     Join(Vec<ChannelRequest>),
-    /// Leave rooms.
+    /// Leaves rooms.
     Leave(Vec<ChannelName>),
-    /// Follow topics.
+    /// Subscribes to topics.
     Subscribe(Vec<ChannelRequest>),
-    /// Stop following topics.
+    /// Unsubscribes from topics.
     Unsubscribe(Vec<ChannelName>),
-    /// Say who I am and send what I missed.
+    /// Returns the client's identity and its missed messages.
     Resume(Vec<ChannelRequest>),
-    /// Read back.
+    /// Reads messages of a channel.
     History(HistoryRequest),
-    /// Who is online; empty for the channels that the caller is in.
+    /// Lists online users of channels; if empty, of the caller's channels.
     Presence(Vec<ChannelName>),
-    /// Are you there.
+    /// Checks the connection.
     Ping,
 }
 
-/// A `send`.
+/// Parameters of `send`.
 #[derive(Debug)]
 pub struct SendRequest<'a> {
-    /// To which channel; a user's own conversation when absent.
+    /// Target channel; if absent, the user's own conversation.
     pub to: Option<ChannelName>,
-    /// The message.
+    /// Message body.
     pub body: &'a RawValue,
-    /// Skip the log.
+    /// Deliver without logging.
     pub ephemeral: bool,
 }
 
-/// A `history`.
+/// Parameters of `history`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HistoryRequest {
-    /// Of which channel.
+    /// Channel to read.
     pub channel: ChannelName,
-    /// The entries right before this offset; the newest when absent.
+    /// Read messages before this offset; if absent, the newest ones.
     pub before: Option<Offset>,
-    /// How many, 1 to [`Limits::history_messages`].
+    /// Number of messages, 1 to [`Limits::history_messages`].
     pub limit: usize,
 }
 
-/// A channel to enter or resume.
+/// A channel to join or resume.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChannelRequest {
-    /// Which one.
     pub channel: ChannelName,
-    /// The last place that the client saw; absent, it starts at the end.
+    /// Last position that the client has; if absent, delivery starts at the head.
     pub since: Option<ClientPosition>,
 }
 
-/// The last place of a channel that a client saw.
+/// Last position of a channel that a client has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientPosition {
-    /// The epoch, when the client knows it.
+    /// Epoch, if the client has it.
     pub epoch: Option<Epoch>,
-    /// The offset.
     pub offset: Offset,
 }
 
-/// How many entries a `history` without `limit` has.
+/// Number of messages of a `history` without `limit`.
 const DEFAULT_HISTORY_ENTRIES: usize = 50;
 
 impl<'a> ClientFrame<'a> {
-    /// Reads one frame.
+    /// Parses one frame.
+    ///
+    /// ```
+    /// use handlers::frame::{ClientAction, ClientFrame};
+    /// use handlers::limits::Limits;
+    ///
+    /// let text = r#"{"action":"send","id":"m1","to":"room:lobby","body":{"text":"hello"}}"#;
+    /// let frame = ClientFrame::parse(text, &Limits::default()).unwrap();
+    /// let ClientAction::Send(send) = frame.action else { panic!("not a send") };
+    /// assert_eq!(send.body.get(), r#"{"text":"hello"}"#);
+    ///
+    /// let rejected = ClientFrame::parse(r#"{"action":"send","id":"m2"}"#, &Limits::default()).unwrap_err();
+    /// assert_eq!(rejected.id.unwrap().as_str(), "m2");
+    /// assert_eq!(rejected.error.message, "'send' requires 'body': any JSON value");
+    /// ```
     ///
     /// # Errors
-    /// [`FrameParseError`], ready to be answered as an `error` frame.
+    /// [`FrameParseError`], which encodes to the `error` frame of the answer.
     pub fn parse(frame: &'a str, limits: &Limits) -> Result<Self, FrameParseError> {
-        let fields = parse_fields(frame).map_err(|refusal| FrameParseError { id: None, error: refusal })?;
-        let id = fields.frame_id().map_err(|refusal| FrameParseError { id: None, error: refusal })?;
+        let fields = parse_fields(frame).map_err(|error| FrameParseError { id: None, error })?;
+        let id = fields.frame_id().map_err(|error| FrameParseError { id: None, error })?;
         match parse_action(&fields, limits) {
             Ok(action) => Ok(Self { id, action }),
-            Err(refusal) => Err(FrameParseError { id, error: refusal }),
+            Err(error) => Err(FrameParseError { id, error }),
         }
     }
 }
@@ -110,13 +122,12 @@ fn parse_fields(frame: &str) -> Result<FrameFields<'_>, ClientError> {
     }
 }
 
-/// Parses the fields that one action reads.
+/// Parser of the fields of one action.
 type ParseAction = for<'a> fn(&FrameFields<'a>, &Limits) -> Result<ClientAction<'a>, ClientError>;
 
-/// Every action with its parser. `docs/PROTOCOL.md` has a row for each.
+/// All actions with their parsers. `docs/PROTOCOL.md` must have a row and an example for each.
 const ACTIONS: [(&str, ParseAction); 9] = [
     ("send", |fields, limits| Ok(ClientAction::Send(parse_send(fields, limits)?))),
-    ("ping", |_, _| Ok(ClientAction::Ping)),
     ("join", |fields, _| Ok(ClientAction::Join(require_rooms(require_channels(fields)?)?))),
     ("leave", |fields, _| Ok(ClientAction::Leave(channel_names(require_rooms(require_channels(fields)?)?)))),
     ("subscribe", |fields, _| Ok(ClientAction::Subscribe(require_topics(require_channels(fields)?)?))),
@@ -126,23 +137,24 @@ const ACTIONS: [(&str, ParseAction); 9] = [
     ("resume", |fields, _| Ok(ClientAction::Resume(fields.channel_requests()?))),
     ("history", |fields, limits| Ok(ClientAction::History(parse_history(fields, limits)?))),
     ("presence", |fields, _| Ok(ClientAction::Presence(channel_names(fields.channel_requests()?)))),
+    ("ping", |_, _| Ok(ClientAction::Ping)),
 ];
 
 impl ClientAction<'_> {
-    /// The name of every action.
+    /// Returns the names of all actions.
     pub fn names() -> impl Iterator<Item = &'static str> {
         ACTIONS.iter().map(|(name, _)| *name)
     }
 }
 
 fn parse_action<'a>(fields: &FrameFields<'a>, limits: &Limits) -> Result<ClientAction<'a>, ClientError> {
-    let all = || ClientAction::names().collect::<Vec<_>>().join(", ");
+    let names = || ClientAction::names().collect::<Vec<_>>().join(", ");
     let raw = fields.action.ok_or_else(|| {
-        ClientError::new(ErrorCode::MissingField, format!("the frame has no 'action': it is one of {}", all()))
+        ClientError::new(ErrorCode::MissingField, format!("the frame has no 'action'; it must be one of {}", names()))
     })?;
     let name = parse_string(raw);
     let found = ACTIONS.iter().find(|(action, _)| name.as_deref() == Some(*action));
-    let unknown = || ClientError::new(ErrorCode::UnknownAction, format!("'action' must be one of {}", all()));
+    let unknown = || ClientError::new(ErrorCode::UnknownAction, format!("'action' must be one of {}", names()));
     let (_, parse) = found.ok_or_else(unknown)?;
     parse(fields, limits)
 }
@@ -156,48 +168,48 @@ fn parse_send<'a>(fields: &FrameFields<'a>, limits: &Limits) -> Result<SendReque
 }
 
 fn parse_history(fields: &FrameFields<'_>, limits: &Limits) -> Result<HistoryRequest, ClientError> {
-    let most = limits.history_messages;
+    let max = limits.history_messages;
     let limit = match FrameFields::parse_number("limit", fields.limit)? {
-        None => DEFAULT_HISTORY_ENTRIES.min(most),
-        Some(limit @ 1..) if limit <= most as u64 => limit as usize,
-        Some(_) => return Err(bad_field(format!("'limit' must be 1 to {most}"))),
+        None => DEFAULT_HISTORY_ENTRIES.min(max),
+        Some(limit @ 1..) if limit <= max as u64 => limit as usize,
+        Some(_) => return Err(bad_field(format!("'limit' must be 1 to {max}"))),
     };
     let before = FrameFields::parse_number("before", fields.before)?.map(Offset);
     Ok(HistoryRequest { channel: fields.history_channel()?, before, limit })
 }
 
 fn require_channels(fields: &FrameFields<'_>) -> Result<Vec<ChannelRequest>, ClientError> {
-    let wanted = fields.channel_requests()?;
-    if wanted.is_empty() {
-        return Err(missing_field("the action needs 'channel' or 'channels': which ones"));
+    let requests = fields.channel_requests()?;
+    if requests.is_empty() {
+        return Err(missing_field("the action requires 'channel' or 'channels'"));
     }
-    Ok(wanted)
+    Ok(requests)
 }
 
-fn require_rooms(wanted: Vec<ChannelRequest>) -> Result<Vec<ChannelRequest>, ClientError> {
-    let all = wanted.iter().all(|wanted| matches!(wanted.channel, ChannelName::Room(_)));
-    let text = "only rooms are joined and left: name 'room:{name}', and 'subscribe' to topics";
-    if all { Ok(wanted) } else { Err(bad_field(text.to_owned())) }
+fn require_rooms(requests: Vec<ChannelRequest>) -> Result<Vec<ChannelRequest>, ClientError> {
+    let valid = requests.iter().all(|request| matches!(request.channel, ChannelName::Room(_)));
+    let text = "'join' and 'leave' accept rooms only ('room:{name}'); use 'subscribe' for topics";
+    if valid { Ok(requests) } else { Err(bad_field(text.to_owned())) }
 }
 
-fn require_topics(wanted: Vec<ChannelRequest>) -> Result<Vec<ChannelRequest>, ClientError> {
-    let all = wanted.iter().all(|wanted| matches!(wanted.channel, ChannelName::Topic(_)));
-    let text = "only topics are subscribed to: name 'topic:{name}', and 'join' rooms";
-    if all { Ok(wanted) } else { Err(bad_field(text.to_owned())) }
+fn require_topics(requests: Vec<ChannelRequest>) -> Result<Vec<ChannelRequest>, ClientError> {
+    let valid = requests.iter().all(|request| matches!(request.channel, ChannelName::Topic(_)));
+    let text = "'subscribe' and 'unsubscribe' accept topics only ('topic:{name}'); use 'join' for rooms";
+    if valid { Ok(requests) } else { Err(bad_field(text.to_owned())) }
 }
 
-fn channel_names(wanted: Vec<ChannelRequest>) -> Vec<ChannelName> {
-    wanted.into_iter().map(|wanted| wanted.channel).collect()
+fn channel_names(requests: Vec<ChannelRequest>) -> Vec<ChannelName> {
+    requests.into_iter().map(|request| request.channel).collect()
 }
 
-/// Says where the text goes wrong without repeating it: what was sent may be long, or not text for people at all.
+/// Returns an error with the place of the syntax error. It never repeats the input, which may be long or binary.
 fn invalid_json(error: &serde_json::Error) -> ClientError {
     if error.classify() == Category::Data {
         return not_an_object();
     }
     let (line, column) = (error.line(), error.column());
     let text = format!(
-        "the frame is not JSON (line {line}, column {column}): send one object, for example {{\"action\":\"ping\"}}"
+        "the frame is not valid JSON (line {line}, column {column}): send one object, for example {{\"action\":\"ping\"}}"
     );
     ClientError::new(ErrorCode::BadJson, text)
 }

@@ -1,7 +1,7 @@
 //! The frames that carry messages: `message`, its `ack`, and `history`.
 //!
-//! Invariant: a logged message has the same fields whether it comes live, in a resume or in a history. The structs
-//! borrow, so that the hot path copies a body exactly once, into the frame.
+//! A logged message has the same fields in a live frame, a resume and a history. The structs borrow, so that the hot
+//! path copies a body exactly once, into the frame.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -11,101 +11,88 @@ use crate::channel::{ChannelName, Epoch, Offset};
 use crate::identity::Role;
 use crate::ports::{AppendOutcome, AppendRequest, LogEntry, MessageSender, Timestamp};
 
-/// Who wrote a message.
+/// Sender of a message.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct FromField<'a> {
-    /// The user, or a service's name.
+    /// Id of the user, or name of the service.
     pub user: &'a str,
-    /// In which role.
     pub role: Role,
 }
 
-/// `message`: one message of a channel. `epoch` and `offset` are absent on ephemeral ones.
+/// `message`: one message of a channel. Ephemeral messages have neither `epoch` nor `offset`.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "type", rename = "message")]
 pub struct MessageFrame<'a> {
     /// The channel, without its tenant.
     #[serde(serialize_with = "as_text")]
     pub channel: &'a ChannelName,
-    /// The log's incarnation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub epoch: Option<&'a Epoch>,
-    /// Its place in the log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub offset: Option<Offset>,
-    /// The sender's id for it; ephemeral messages may have none.
+    /// Message id chosen by the sender; optional in ephemeral messages.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<&'a str>,
-    /// Who wrote it.
     pub from: FromField<'a>,
-    /// When, in milliseconds since 1970.
+    /// Milliseconds since 1970.
     #[serde(rename = "sentAt")]
     pub sent_at: Timestamp,
-    /// Any JSON value, as the sender wrote it.
+    /// Any JSON value, exactly as sent.
     pub body: &'a RawValue,
 }
 
-/// `ack` of a `send`: the message is durable and stands here. Ephemeral messages have neither place nor time.
+/// `ack` of a `send`: the message is durable at this position. Acks of ephemeral messages have neither position nor
+/// time.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "type", rename = "ack")]
 pub struct AckFrame<'a> {
-    /// The frame's id, or the one the server made.
+    /// Id of the frame, or the generated one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<&'a str>,
-    /// Where it was written.
     #[serde(serialize_with = "as_text")]
     pub channel: &'a ChannelName,
-    /// The log's incarnation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub epoch: Option<&'a Epoch>,
-    /// Its place in the log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub offset: Option<Offset>,
-    /// When it was first sent, in milliseconds since 1970.
+    /// Time of the first append, in milliseconds since 1970.
     #[serde(rename = "sentAt", skip_serializing_if = "Option::is_none")]
     pub sent_at: Option<Timestamp>,
 }
 
-/// `history`: a stretch of a channel, ascending.
+/// `history`: messages of a channel in ascending order.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "type", rename = "history")]
 pub struct HistoryFrame<'a> {
-    /// The frame's id.
+    /// Id of the frame.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<&'a str>,
-    /// The channel.
     #[serde(serialize_with = "as_text")]
     pub channel: &'a ChannelName,
-    /// The log's incarnation.
     pub epoch: &'a Epoch,
-    /// The entries.
     pub messages: Vec<HistoryEntry<'a>>,
-    /// The oldest offset that the log still has.
+    /// Oldest retained offset.
     pub first: Offset,
-    /// The last offset.
+    /// Head offset of the log.
     pub head: Offset,
-    /// Whether the log has entries before these.
+    /// `true` if the log has older messages.
     pub more: bool,
 }
 
-/// One entry of a `history`.
+/// One message of a `history`.
 #[derive(Debug, Clone, Serialize)]
 pub struct HistoryEntry<'a> {
-    /// Its place.
     pub offset: Offset,
-    /// The sender's id for it.
     pub id: &'a str,
-    /// Who wrote it.
     pub from: FromField<'a>,
-    /// When, in milliseconds since 1970.
+    /// Milliseconds since 1970.
     #[serde(rename = "sentAt")]
     pub sent_at: Timestamp,
-    /// Any JSON value.
     pub body: &'a RawValue,
 }
 
 impl<'a> MessageFrame<'a> {
-    /// The frame of an append, once it has a place.
+    /// Creates the frame of an appended message.
     #[must_use]
     pub fn from_append(append: &'a AppendRequest, appended: &'a AppendOutcome) -> Self {
         Self {
@@ -119,7 +106,7 @@ impl<'a> MessageFrame<'a> {
         }
     }
 
-    /// The frame of a logged entry.
+    /// Creates the frame of a log entry.
     #[must_use]
     pub fn from_entry(channel: &'a ChannelName, epoch: &'a Epoch, entry: &'a LogEntry) -> Self {
         Self {
@@ -135,7 +122,7 @@ impl<'a> MessageFrame<'a> {
 }
 
 impl<'a> FromField<'a> {
-    /// The wire form of a sender.
+    /// Creates the `from` field of a sender.
     #[must_use]
     pub fn from_sender(sender: &'a MessageSender) -> Self {
         Self { user: sender.user.as_str(), role: sender.role }
@@ -143,7 +130,7 @@ impl<'a> FromField<'a> {
 }
 
 impl<'a> HistoryEntry<'a> {
-    /// The wire form of an entry.
+    /// Creates the history entry of a log entry.
     #[must_use]
     pub fn from_entry(entry: &'a LogEntry) -> Self {
         Self {

@@ -1,34 +1,34 @@
-//! Notices of the server that answer no frame.
+//! Notices of the server that are not answers to a frame.
 
 use serde::Serialize;
 
 use super::EncodeFrame;
 
-/// `reconnect`: this server is about to close the connection with 1012; another one takes over.
+/// `reconnect`: this server is about to close the connection with 1012; the client reconnects to another one.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "type", rename = "reconnect", rename_all = "camelCase")]
 pub struct ReconnectFrame {
-    /// Wait a random time up to this many milliseconds first, so that not everybody comes back at once.
+    /// Upper bound of a random delay before reconnecting, in milliseconds, so that clients do not reconnect all at
+    /// once.
     pub within_ms: u64,
 }
 
 impl EncodeFrame for ReconnectFrame {}
 
-/// `degraded`: this server lost its way to the others, or has it again.
+/// `degraded`: this server lost its connection to the other servers, or recovered it.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "type", rename = "degraded", rename_all = "camelCase")]
 pub struct DegradedFrame {
-    /// Which of the two.
     pub state: DegradedState,
 }
 
-/// The state in [`DegradedFrame`].
+/// State in a [`DegradedFrame`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DegradedState {
-    /// Messages of clients of other servers are late from here on, and what is sent may be answered `unavailable`.
+    /// Messages from clients of other servers are delayed from now on, and frames may be answered `unavailable`.
     Began,
-    /// The way is back; what was late follows.
+    /// The connection has recovered; delayed messages follow.
     Ended,
 }
 
@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn degraded_says_which_way_it_goes() {
+    fn degraded_has_a_state() {
         assert_eq!(
             DegradedFrame { state: DegradedState::Began }.encode_text(),
             r#"{"type":"degraded","state":"began"}"#

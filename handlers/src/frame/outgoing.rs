@@ -1,6 +1,6 @@
-//! What the application sends beside messages: one struct per frame type, field order as on the wire.
+//! Frames of the server other than messages: one struct per frame type, with fields in wire order.
 //!
-//! Invariant: a frame is encoded once, into one buffer that all receivers share.
+//! A frame is encoded once, into one buffer that all receivers share.
 
 use std::collections::BTreeMap;
 
@@ -12,27 +12,27 @@ use crate::channel::{ChannelName, Epoch, Offset, Position};
 use crate::identity::Role;
 use crate::ports::Timestamp;
 
-/// The protocol version that `welcome` names and `twinway.v1` stands for.
+/// Protocol version in `welcome`; the subprotocol of this version is `twinway.v1`.
 pub const PROTOCOL_VERSION: u32 = 1;
 
-/// A frame that can be put on the wire.
+/// A frame that can be encoded as JSON text.
 pub trait EncodeFrame: Serialize {
-    /// About how many bytes it takes, so that the buffer need not grow.
+    /// Returns the approximate size in bytes, with which the buffer is allocated.
     fn size_hint(&self) -> usize {
         256
     }
 
-    /// The frame's text.
+    /// Encodes the frame as a string.
     fn encode_text(&self) -> String {
         String::from_utf8(self.encode_to_vec()).expect("serde_json writes UTF-8")
     }
 
-    /// The frame's text as shared bytes.
+    /// Encodes the frame as shared bytes.
     fn encode(&self) -> Bytes {
         Bytes::from(self.encode_to_vec())
     }
 
-    /// The frame's text in a buffer of its own.
+    /// Encodes the frame into a new buffer.
     fn encode_to_vec(&self) -> Vec<u8> {
         let mut buffer = Vec::with_capacity(self.size_hint());
         serde_json::to_writer(&mut buffer, self).expect("frames have text keys and the buffer takes every write");
@@ -40,14 +40,14 @@ pub trait EncodeFrame: Serialize {
     }
 }
 
-/// `ack` of a `subscribe`: from where each topic flows.
+/// `ack` of a `subscribe`, with the position from which each topic is live.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "type", rename = "ack")]
 pub struct SubscribeAckFrame<'a> {
-    /// The frame's id.
+    /// Id of the frame.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<&'a str>,
-    /// The topics by name.
+    /// Topics by name.
     pub channels: BTreeMap<String, ResumedChannel>,
 }
 
@@ -55,151 +55,139 @@ pub struct SubscribeAckFrame<'a> {
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "type", rename = "ack")]
 pub struct LeaveAckFrame<'a> {
-    /// The frame's id.
+    /// Id of the frame.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<&'a str>,
-    /// What the connection is no longer in.
+    /// Channels that the connection left.
     pub left: Vec<String>,
 }
 
-/// `welcome`: who the server takes the client for, and where its own channels stand.
+/// `welcome`: identity of the client and heads of its implicit channels.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "type", rename = "welcome", rename_all = "camelCase")]
 pub struct WelcomeFrame<'a> {
-    /// The connection's id.
+    /// Id of the connection.
     pub connection: &'a str,
-    /// The user of the token.
     pub user: &'a str,
-    /// Its role.
     pub role: Role,
-    /// Its tenant.
     pub tenant: &'a str,
-    /// [`PROTOCOL_VERSION`].
+    /// Always [`PROTOCOL_VERSION`].
     pub protocol: u32,
-    /// The server's clock, in milliseconds since 1970.
+    /// Time of the server's clock, in milliseconds since 1970.
     pub server_time: Timestamp,
-    /// The ends of the channels that it belongs to by name: `everyone`, and a user's conversation.
+    /// Heads of the channels that the client reads by identity: `everyone`, and a user's conversation.
     pub channels: BTreeMap<String, Position>,
 }
 
-/// `resumed`: the closing summary of a `resume`.
+/// `resumed`: the answer that ends a `resume`.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "type", rename = "resumed")]
 pub struct ResumedFrame<'a> {
-    /// The frame's id.
+    /// Id of the frame.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<&'a str>,
-    /// The channels by name.
+    /// Channels by name.
     pub channels: BTreeMap<String, ResumedChannel>,
 }
 
-/// How far one channel was caught up: what follows is live.
+/// Position up to which a channel was caught up; later messages are live.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ResumedChannel {
-    /// Up to where.
     #[serde(flatten)]
     pub position: Position,
-    /// How many missed messages were sent.
+    /// Number of missed messages that were sent.
     pub count: u64,
 }
 
-/// `gap`: messages of a channel that the client will not be sent.
+/// `gap`: a range of messages that the client will not receive.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "type", rename = "gap")]
 pub struct GapFrame<'a> {
-    /// The channel.
     #[serde(serialize_with = "as_text")]
     pub channel: &'a ChannelName,
-    /// The first offset that is left out.
+    /// First skipped offset.
     pub from: Offset,
-    /// The last one; below `from` when nothing of this epoch is left out.
+    /// Last skipped offset; lower than `from` if no message of this epoch is skipped.
     pub to: Offset,
-    /// The log's incarnation that `from` and `to` belong to.
+    /// Epoch of `from` and `to`.
     pub epoch: &'a Epoch,
-    /// Why.
     pub reason: GapReason,
 }
 
-/// Why messages were left out.
+/// Reason of a `gap`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GapReason {
-    /// The log no longer keeps them.
+    /// The log no longer retains the messages.
     Trimmed,
-    /// The log was lost or reset since the client's position: that position means nothing any more.
+    /// The log was lost or reset since the client's position, which is therefore invalid.
     Epoch,
-    /// They are too many for a resume; `history` has them.
+    /// The messages exceed the limits of a resume; `history` returns them.
     TooMany,
-    /// They could not be read just now; `history` will have them.
+    /// The log was unavailable; `history` will return the messages.
     Unavailable,
-    /// The connection did not read fast enough, and they were dropped for it; `history` has them.
+    /// The messages were dropped because the connection did not read fast enough; `history` returns them.
     Slow,
 }
 
 impl GapReason {
-    /// Every reason, for documentation.
+    /// All reasons.
     pub const ALL: [Self; 5] = [Self::Trimmed, Self::Epoch, Self::TooMany, Self::Unavailable, Self::Slow];
 }
 
-/// `members`: who is online, by channel. The answer to `join` and `presence`.
+/// `members`: online users by channel. Answers `join` and `presence`.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "type", rename = "members")]
 pub struct MembersFrame<'a> {
-    /// The frame's id.
+    /// Id of the frame.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<&'a str>,
-    /// The channels by name.
+    /// Channels by name.
     pub channels: BTreeMap<String, ChannelMembers>,
 }
 
-/// Who is online in one channel.
+/// Online users of one channel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ChannelMembers {
-    /// Where the channel stands; only in the answer to `join`.
+    /// Position of the channel; only in the answer to `join`.
     #[serde(flatten)]
     pub caught_up: Option<ResumedChannel>,
-    /// How many connections there are: always exact.
+    /// Exact number of connections.
     pub connections: u64,
-    /// How many distinct users; absent in a channel too large to be counted through.
+    /// Number of distinct users; absent in channels too large to count.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub users: Option<u64>,
-    /// Some of them: all as long as an answer lists at most [`listed_members`](crate::limits::Limits::listed_members).
+    /// Online users, at most [`listed_members`](crate::limits::Limits::listed_members) in one answer.
     pub members: Vec<OnlineUser>,
 }
 
-/// A user that is online.
+/// An online user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct OnlineUser {
-    /// The user.
     pub user: String,
-    /// Its role.
     pub role: Role,
-    /// With how many connections, as far as the channel was counted.
+    /// Number of counted connections of the user.
     pub connections: u64,
 }
 
-/// `presence`: a user came to a channel or left it. Ephemeral.
+/// `presence`: a user came online or went offline in a channel. Ephemeral.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "type", rename = "presence")]
 pub struct PresenceFrame<'a> {
-    /// The channel.
     #[serde(serialize_with = "as_text")]
     pub channel: &'a ChannelName,
-    /// The user.
     pub user: &'a str,
-    /// Its role.
     pub role: Role,
-    /// Which of the two.
     pub state: PresenceState,
 }
 
-/// What a user's presence turned to.
+/// New presence of a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PresenceState {
-    /// Its first connection came.
+    /// The first connection of the user opened or joined.
     Online,
-    /// Its last connection left.
+    /// The last connection of the user closed or left.
     Offline,
 }
 
@@ -207,22 +195,22 @@ pub enum PresenceState {
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "type", rename = "pong", rename_all = "camelCase")]
 pub struct PongFrame<'a> {
-    /// The frame's id.
+    /// Id of the frame.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<&'a str>,
-    /// The server's clock, in milliseconds since 1970.
+    /// Time of the server's clock, in milliseconds since 1970.
     pub server_time: Timestamp,
 }
 
-/// `error`: the frame was not carried out.
+/// `error`: the frame was rejected or failed.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "type", rename = "error")]
 pub struct ErrorFrame<'a> {
-    /// What a program branches on.
+    /// Code for programs.
     pub code: ErrorCode,
-    /// What a person reads.
+    /// Message for people.
     pub message: &'a str,
-    /// The refused frame's id, when it could be read.
+    /// Id of the rejected frame, if it was readable.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<&'a str>,
 }
@@ -237,7 +225,7 @@ impl EncodeFrame for PresenceFrame<'_> {}
 impl EncodeFrame for PongFrame<'_> {}
 impl EncodeFrame for ErrorFrame<'_> {}
 
-/// Writes a channel name without a copy of it.
+/// Serializes a channel name without copying it.
 pub(super) fn as_text<S: Serializer>(name: &ChannelName, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(name)
 }

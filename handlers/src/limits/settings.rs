@@ -1,15 +1,15 @@
-//! The limits of a deployment as settings: name, unit and upper bound of each.
+//! Configuration keys of the limits: name, unit and upper bound.
 
 use std::time::Duration;
 
 use super::Limits;
 
-/// A limit as both edges configure it.
+/// Configuration key of one limit.
 #[derive(Debug, Clone, Copy)]
 pub struct LimitKey {
-    /// The key in the server's configuration, such as `limits.body_bytes`.
+    /// Key in the server's configuration file, such as `limits.body_bytes`.
     pub path: &'static str,
-    /// The environment variable of the server and of the Lambda functions.
+    /// Environment variable of the server and of the Lambda functions.
     pub env: &'static str,
     unit: LimitUnit,
 }
@@ -27,7 +27,7 @@ const fn key(path: &'static str, env: &'static str, unit: LimitUnit) -> LimitKey
 }
 
 impl Limits {
-    /// Every limit that a deployment may set.
+    /// The configuration keys of all limits.
     pub const KEYS: [LimitKey; 8] = [
         key("limits.body_bytes", "TWINWAY_LIMITS_BODY_BYTES", LimitUnit::Bytes(|limits| &mut limits.body_bytes)),
         key(
@@ -59,32 +59,32 @@ impl Limits {
         ),
     ];
 
-    /// Sets the limit with this path, between 1 and its default.
+    /// Sets the limit with this path to a value from 1 to its default.
     ///
     /// # Errors
-    /// The rule that the value breaks, for an operator.
+    /// The rule that the value violates, as text for an operator.
     ///
     /// # Panics
-    /// No limit has this path.
+    /// Panics if no limit has this path.
     pub fn set(&mut self, path: &str, text: &str) -> Result<(), String> {
         let key = Self::KEYS.iter().find(|key| key.path == path);
         let key = key.unwrap_or_else(|| panic!("no limit is called {path}"));
-        let (text, mut highest) = (text.trim(), Self::default());
+        let (text, mut defaults) = (text.trim(), Self::default());
         match key.unit {
             LimitUnit::Bytes(field) => {
-                let most = *field(&mut highest);
+                let max = *field(&mut defaults);
                 let size =
                     text.ends_with(|c: char| c.is_ascii_alphabetic()).then(|| text.parse::<bytesize::ByteSize>());
                 let bytes = size.and_then(Result::ok).and_then(|size| usize::try_from(size.as_u64()).ok());
-                let rule = || format!("must be a size from 1B to {}, such as 4KiB", bytesize::ByteSize(most as u64));
-                *field(self) = bytes.filter(|bytes| (1..=most).contains(bytes)).ok_or_else(rule)?;
+                let rule = || format!("must be a size from 1B to {}, such as 4KiB", bytesize::ByteSize(max as u64));
+                *field(self) = bytes.filter(|bytes| (1..=max).contains(bytes)).ok_or_else(rule)?;
             }
-            LimitUnit::Count(field) => *field(self) = whole_number(text, *field(&mut highest))?,
-            LimitUnit::LongCount(field) => *field(self) = whole_number(text, *field(&mut highest))?,
+            LimitUnit::Count(field) => *field(self) = whole_number(text, *field(&mut defaults))?,
+            LimitUnit::LongCount(field) => *field(self) = whole_number(text, *field(&mut defaults))?,
             LimitUnit::Time(field) => {
-                let most = *field(&mut highest);
-                let rule = || format!("must be a duration from 1ms to {}", humantime::format_duration(most));
-                let range = Duration::from_millis(1)..=most;
+                let max = *field(&mut defaults);
+                let rule = || format!("must be a duration from 1ms to {}", humantime::format_duration(max));
+                let range = Duration::from_millis(1)..=max;
                 let time = humantime::parse_duration(text).ok().filter(|time| range.contains(time));
                 *field(self) = time.ok_or_else(rule)?;
             }
@@ -93,12 +93,12 @@ impl Limits {
     }
 }
 
-fn whole_number<N>(text: &str, most: N) -> Result<N, String>
+fn whole_number<N>(text: &str, max: N) -> Result<N, String>
 where
     N: std::str::FromStr + PartialOrd + From<u8> + std::fmt::Display,
 {
-    let number = text.parse::<N>().ok().filter(|number| *number >= N::from(1) && *number <= most);
-    number.ok_or_else(|| format!("must be a whole number from 1 to {most}"))
+    let number = text.parse::<N>().ok().filter(|number| *number >= N::from(1) && *number <= max);
+    number.ok_or_else(|| format!("must be a whole number from 1 to {max}"))
 }
 
 #[cfg(test)]
@@ -117,7 +117,7 @@ mod tests {
             assert_eq!(limits.set(key.path, low), Ok(()), "{}", key.path);
             assert_ne!(limits, Limits::default(), "{} changes nothing", key.path);
             for bad in [high, "", "0", "-1", "many"] {
-                assert!(limits.set(key.path, bad).is_err(), "{} took {bad:?}", key.path);
+                assert!(limits.set(key.path, bad).is_err(), "{} accepted {bad:?}", key.path);
             }
         }
     }

@@ -1,11 +1,11 @@
-//! A clock that moves when it is told to.
+//! A clock that tests advance explicitly.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::ports::{Clock, Timestamp};
 
-/// A clock for tests: it stands still until it is moved, and numbers its ids.
+/// A clock for tests. Time changes only by [`advance`](Self::advance), and ids are numbered.
 #[derive(Debug)]
 pub struct ManualClock {
     now: AtomicI64,
@@ -13,13 +13,13 @@ pub struct ManualClock {
 }
 
 impl ManualClock {
-    /// A clock that stands at `now`.
+    /// Creates a clock with the time `now`.
     #[must_use]
     pub const fn new(now: Timestamp) -> Self {
         Self { now: AtomicI64::new(now.0), ids: AtomicU64::new(1) }
     }
 
-    /// Moves it forward.
+    /// Advances the time.
     pub fn advance(&self, duration: Duration) {
         self.now.fetch_add(Timestamp(0).plus(duration).0, Ordering::SeqCst);
     }

@@ -1,8 +1,9 @@
-//! Connections in memory, with an index for every audience.
+//! In-memory connection store with an index for every audience.
 //!
-//! Invariant: the indices name exactly the records, and every record has not expired: each call first drops what has.
-//! One lock guards it all, held for one operation and never across an await. A connection in no room costs about 0.6 KiB.
-//! It is bounded by the sockets that its process can hold; it sets no bound of its own.
+//! Invariant: the index contains exactly the stored records, and no stored record has expired, because each call first
+//! deletes expired ones. One lock guards all state; it is held for one operation and never across an await. A
+//! connection without rooms takes about 0.6 KiB. The number of records is bounded by the sockets of the process, not by
+//! the store.
 
 mod index;
 
@@ -22,7 +23,6 @@ use crate::ports::{
     ChannelChange, ClientConnection, Clock, ConnectionStore, OccupiedChannel, Page, StoreError, Timestamp,
 };
 
-/// The connection store of one process.
 pub struct MemoryConnections {
     clock: Arc<dyn Clock>,
     state: Mutex<ConnectionTable>,
@@ -32,23 +32,23 @@ pub struct MemoryConnections {
 struct ConnectionTable {
     records: HashMap<ConnectionId, ClientConnection>,
     index: MembershipIndex,
-    /// By expiry, so that dropping what expired looks at nothing else.
+    /// Records ordered by expiry, so that deleting expired ones reads no others.
     expiries: BTreeSet<(Timestamp, ConnectionId)>,
 }
 
 impl MemoryConnections {
-    /// An empty store that expires records by `clock`.
+    /// Creates an empty store that expires records by `clock`.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self { clock, state: Mutex::default() }
     }
 
-    /// Runs `work` on what has not expired.
-    fn with_live_records<T>(&self, work: impl FnOnce(&mut ConnectionTable) -> T) -> T {
+    /// Deletes expired records and runs `operation` on the others.
+    fn with_live_records<T>(&self, operation: impl FnOnce(&mut ConnectionTable) -> T) -> T {
         let now = self.clock.now();
         let mut state = self.state.lock();
         state.remove_expired(now);
-        work(&mut state)
+        operation(&mut state)
     }
 }
 
@@ -64,7 +64,7 @@ impl ConnectionTable {
 
     fn insert_record(&mut self, mut connection: ClientConnection) {
         self.remove_record(&connection.id);
-        // All records of a tenant share one text.
+        // All records of a tenant share one string.
         connection.identity.tenant = self.index.shared_tenant(&connection.identity.tenant);
         for group in record_groups(&connection) {
             self.index.add_member(group, &connection.id);
@@ -107,7 +107,7 @@ impl ConnectionTable {
                 let ids = (total == 1 && after.is_none_or(|after| id > *after)).then_some(id);
                 (ids.into_iter().collect(), total)
             }
-            // One more than asked for tells whether there is a next page.
+            // One item more than requested shows whether there is a next page.
             ResolvedAudience::Groups(groups) => {
                 (self.index.members_after(&groups, after, limit + 1), self.index.count_members(&groups))
             }
@@ -116,7 +116,7 @@ impl ConnectionTable {
     }
 }
 
-/// Makes a page of up to `limit + 1` keys.
+/// Returns a page of the first `limit` keys, and a page token if `keys` has more.
 fn build_page<K, T>(
     keys: Vec<K>,
     total: u64,

@@ -1,8 +1,9 @@
-//! Delivery that keeps what every connection would have got, for tests.
+//! Delivery into in-memory inboxes, for tests.
 //!
-//! Audiences are resolved through a connection store, so a connection is open while its record is there. Holds and marks
-//! are honoured as by an adapter that owns sockets: a placed message reaches a connection at most once. It passes frames
-//! on in the order of the calls and fills no holes. An inbox keeps the newest [`MAX_INBOX_FRAMES`] frames.
+//! Audiences are resolved from a connection store, so a connection is open while it has a record. Pausing and resuming
+//! work as in an adapter that owns sockets: a placed message reaches a connection at most once. Frames are delivered in
+//! the order of the calls, and missing offsets are not backfilled. An inbox keeps the newest [`MAX_INBOX_FRAMES`]
+//! frames.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -19,12 +20,12 @@ use crate::ports::{
     ResumeOutcome, StoreError,
 };
 
-/// How many frames an inbox keeps: more than any resume sends.
+/// Maximum frames in an inbox: more than a resume sends.
 const MAX_INBOX_FRAMES: usize = 65_536;
-/// How many records are read at a time.
+/// Page size of listings.
 const MEMBERS_PAGE_SIZE: usize = 1_000;
 
-/// Inboxes instead of sockets.
+/// Delivery adapter with an inbox per connection.
 pub struct MemoryDelivery {
     connections: Arc<dyn ConnectionStore>,
     inboxes: Mutex<HashMap<ConnectionId, FrameInbox>>,
@@ -37,31 +38,31 @@ struct FrameInbox {
     closed: Option<CloseReason>,
 }
 
-/// How one connection stands to one channel.
+/// Delivery state of one channel on one connection.
 #[derive(Default)]
 struct ChannelProgress {
     paused: bool,
-    /// The highest placed message that a hold withheld.
+    /// Newest placed message that was skipped while paused.
     newest_skipped: Option<Position>,
-    /// Up to here it was caught up by a release.
+    /// Position of the last resume.
     resumed_through: Option<Position>,
     delivered: HashSet<(Epoch, Offset)>,
 }
 
 impl MemoryDelivery {
-    /// Delivery to the connections of a store.
+    /// Creates a delivery to the connections of a store.
     #[must_use]
     pub fn new(connections: Arc<dyn ConnectionStore>) -> Self {
         Self { connections, inboxes: Mutex::default() }
     }
 
-    /// Takes out what a connection got since the last call.
+    /// Returns and removes the frames that a connection received since the last call.
     #[must_use]
     pub fn take_frames(&self, id: &ConnectionId) -> Vec<Bytes> {
         self.inboxes.lock().get_mut(id).map(|inbox| inbox.frames.drain(..).collect()).unwrap_or_default()
     }
 
-    /// Why a connection was closed; `None` while it was not.
+    /// Returns the reason for which a connection was closed, or `None` if it was not.
     #[must_use]
     pub fn close_reason(&self, id: &ConnectionId) -> Option<CloseReason> {
         self.inboxes.lock().get(id).and_then(|inbox| inbox.closed)
@@ -117,35 +118,35 @@ impl FrameInbox {
     }
 
     fn accept_placed(&mut self, Placement { channel, position }: &Placement) -> bool {
-        let reading = self.channels.entry(channel.clone()).or_default();
-        if reading.resumed_through.as_ref().is_some_and(|through| covers_position(through, position)) {
+        let progress = self.channels.entry(channel.clone()).or_default();
+        if progress.resumed_through.as_ref().is_some_and(|through| covers_position(through, position)) {
             return false;
         }
-        if reading.paused {
-            let higher = reading.newest_skipped.as_ref().is_none_or(|withheld| !covers_position(withheld, position));
-            reading.newest_skipped = if higher { Some(position.clone()) } else { reading.newest_skipped.take() };
+        if progress.paused {
+            let higher = progress.newest_skipped.as_ref().is_none_or(|skipped| !covers_position(skipped, position));
+            progress.newest_skipped = if higher { Some(position.clone()) } else { progress.newest_skipped.take() };
             return false;
         }
-        reading.delivered.insert((position.epoch.clone(), position.offset))
+        progress.delivered.insert((position.epoch.clone(), position.offset))
     }
 
     fn resume_channel(&mut self, channel: &Channel, through: &Position) -> ResumeOutcome {
-        let reading = self.channels.entry(channel.clone()).or_default();
-        match &reading.newest_skipped {
-            Some(withheld) if !covers_position(through, withheld) => ResumeOutcome::HeadAdvanced(withheld.offset),
+        let progress = self.channels.entry(channel.clone()).or_default();
+        match &progress.newest_skipped {
+            Some(skipped) if !covers_position(through, skipped) => ResumeOutcome::HeadAdvanced(skipped.offset),
             _ => {
-                reading.paused = false;
-                reading.newest_skipped = None;
-                reading.resumed_through = Some(through.clone());
+                progress.paused = false;
+                progress.newest_skipped = None;
+                progress.resumed_through = Some(through.clone());
                 ResumeOutcome::Live
             }
         }
     }
 }
 
-/// Whether `mark` is at or past `position`.
-fn covers_position(mark: &Position, position: &Position) -> bool {
-    mark.epoch == position.epoch && mark.offset >= position.offset
+/// Returns whether `reached` is at or past `position`.
+fn covers_position(reached: &Position, position: &Position) -> bool {
+    reached.epoch == position.epoch && reached.offset >= position.offset
 }
 
 #[async_trait]
@@ -167,12 +168,12 @@ impl Delivery for MemoryDelivery {
         connection: &ConnectionId,
         channels: &[Channel],
     ) -> Result<DeliveryOutcome, DeliveryError> {
-        let hold = |inbox: &mut FrameInbox| {
+        let pause = |inbox: &mut FrameInbox| {
             for channel in channels {
                 inbox.channels.entry(channel.clone()).or_default().paused = true;
             }
         };
-        self.with_inbox(connection, hold).await.map(connection_outcome)
+        self.with_inbox(connection, pause).await.map(connection_outcome)
     }
 
     async fn resume_channel(
@@ -181,8 +182,8 @@ impl Delivery for MemoryDelivery {
         channel: &Channel,
         through: &Position,
     ) -> Result<ResumeOutcome, DeliveryError> {
-        let released = self.with_inbox(connection, |inbox| inbox.resume_channel(channel, through)).await?;
-        Ok(released.unwrap_or(ResumeOutcome::Live))
+        let resumed = self.with_inbox(connection, |inbox| inbox.resume_channel(channel, through)).await?;
+        Ok(resumed.unwrap_or(ResumeOutcome::Live))
     }
 
     async fn detach_channels(

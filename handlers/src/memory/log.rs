@@ -1,8 +1,9 @@
-//! Message logs in memory.
+//! In-memory message logs.
 //!
-//! Invariant: a channel's entries are dense, `first..=head`, and the remembered ids are exactly the entries'. Retention
-//! bounds each channel by entries and bytes, dropping the oldest; a new channel beyond [`MAX_LOG_CHANNELS`] is refused as full.
-//! Nothing survives the process: whoever starts it gives a fresh epoch.
+//! Invariant: a channel's entries are dense, `first..=head`, and the remembered ids are exactly those of the entries.
+//! Retention limits each channel by entries and bytes, dropping the oldest first. Appends to more than
+//! [`MAX_LOG_CHANNELS`] channels fail with [`LogError::Full`]. Messages are lost when the process ends, so every
+//! process starts with a new epoch.
 
 mod archive;
 
@@ -15,20 +16,20 @@ use crate::channel::{Channel, Epoch, Offset, Position};
 use crate::id::MessageId;
 use crate::ports::{AppendOutcome, AppendRequest, LogEntry, LogError, LogRange, LogSlice, MessageLog, MessageSender};
 
-/// Most channels that one log keeps. Clients make up room names, so something has to end it; with the default retention
-/// this many busy channels are far beyond what fits a process anyway.
+/// Maximum channels of one log. Clients invent room names, so their number must be bounded; with the default retention,
+/// this many busy channels far exceed the memory of a process.
 const MAX_LOG_CHANNELS: usize = 100_000;
 
-/// How much of a channel is kept. The newest entry is always kept, whatever its size.
+/// Retention of one channel. The newest entry is always retained, whatever its size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChannelRetention {
-    /// Most entries.
+    /// Maximum number of entries.
     pub max_entries: usize,
-    /// Most bytes of bodies.
+    /// Maximum bytes of message bodies.
     pub max_bytes: usize,
 }
 
-/// The logs of one process.
+/// Message logs of one process.
 pub struct MemoryLog {
     epoch: Epoch,
     retention: ChannelRetention,
@@ -38,7 +39,7 @@ pub struct MemoryLog {
 #[derive(Default)]
 struct ChannelLog {
     head: Offset,
-    /// The epoch that it was imported with; `None` for the log's own.
+    /// Epoch of an imported log; `None` for the epoch of the process.
     epoch: Option<Epoch>,
     entries: VecDeque<LogEntry>,
     bytes: usize,
@@ -46,17 +47,17 @@ struct ChannelLog {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("{MAX_LOG_CHANNELS} channels are kept already")]
+#[error("the log already has the maximum of {MAX_LOG_CHANNELS} channels")]
 struct TooManyChannelsError;
 
 impl MemoryLog {
-    /// Empty logs of the incarnation `epoch`.
+    /// Creates empty logs of `epoch`.
     #[must_use]
     pub fn new(epoch: Epoch, retention: ChannelRetention) -> Self {
         Self { epoch, retention, channels: Mutex::default() }
     }
 
-    /// A place in a channel's log; `None` for that of a channel that nobody wrote to.
+    /// Returns the position of `offset` in a channel's log; `log` is `None` for a channel without messages.
     fn position_at(&self, log: Option<&ChannelLog>, offset: Offset) -> Position {
         let epoch = log.and_then(|log| log.epoch.as_ref()).unwrap_or(&self.epoch);
         Position { epoch: epoch.clone(), offset }
@@ -64,7 +65,7 @@ impl MemoryLog {
 }
 
 impl ChannelLog {
-    /// The oldest offset that is kept, one past the head when there is none.
+    /// Returns the oldest retained offset, or one past the head if there is none.
     fn first_offset(&self) -> Offset {
         Offset(self.head.0 + 1 - self.entries.len() as u64)
     }
@@ -83,7 +84,7 @@ impl ChannelLog {
         self.head
     }
 
-    /// Adds the entry that follows the last one.
+    /// Adds the entry that follows the head.
     fn push_entry(&mut self, entry: LogEntry) {
         self.head = entry.offset;
         self.bytes += entry.body.get().len();
@@ -131,8 +132,9 @@ impl MessageLog for MemoryLog {
             return Err(LogError::Full(Box::new(TooManyChannelsError)));
         }
         let log = channels.entry(append.channel.clone()).or_default();
-        let known = log.ids.get(&(append.sender.clone(), append.id.clone())).and_then(|offset| log.entry_at(*offset));
-        if let Some(entry) = known {
+        let existing =
+            log.ids.get(&(append.sender.clone(), append.id.clone())).and_then(|offset| log.entry_at(*offset));
+        if let Some(entry) = existing {
             let position = self.position_at(Some(log), entry.offset);
             return Ok(AppendOutcome { position, sent_at: entry.sent_at, duplicate: true });
         }

@@ -1,7 +1,7 @@
-//! Who may read and write what.
+//! Access rules: which roles may read and write which channels.
 //!
-//! Invariant: rights follow from the role and the channel's name; only for a user and a room does it also take the
-//! connection's record, because rooms are open to those who joined. Nothing here reaches beyond the caller's tenant.
+//! Permissions depend on the role and the channel's name. Only rooms of users require the connection's record, because
+//! rooms are accessible to connections that joined. No rule grants access outside the caller's tenant.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use crate::frame::ErrorCode;
 use crate::identity::Role;
 use crate::ports::ClientConnection;
 
-/// What a role says about a channel.
+/// Permission of a role for a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ChannelAccess {
     Allowed,
@@ -35,7 +35,7 @@ fn read_access(caller: &EventCaller, channel: &ChannelName) -> ChannelAccess {
     }
 }
 
-/// Passes when the caller may write to the channel.
+/// Checks that the caller may write to the channel.
 pub(super) async fn check_write(
     app: &MessagingApp,
     caller: &EventCaller,
@@ -46,33 +46,35 @@ pub(super) async fn check_write(
         ChannelAccess::IfJoined => check_joined(caller, &caller_record(app, caller).await?, channel),
         ChannelAccess::Denied => Err(ActionError::client_error(
             ErrorCode::Forbidden,
-            format!("you may not write to '{channel}': a user writes to its own conversation and to rooms it joined"),
+            format!(
+                "writing to '{channel}' is forbidden: users may write to their own conversation and to rooms they joined"
+            ),
         )),
     }
 }
 
-/// Passes when the caller may read every channel, before anything is done for one of them.
+/// Checks that the caller may read every channel, before any of them is processed.
 pub(super) async fn check_read(
     app: &MessagingApp,
     caller: &EventCaller,
     channels: &[ChannelName],
 ) -> Result<(), ActionError> {
-    let mut of_rooms = Vec::new();
+    let mut rooms = Vec::new();
     for channel in channels {
         match read_access(caller, channel) {
             ChannelAccess::Allowed => {}
-            ChannelAccess::IfJoined => of_rooms.push(channel),
+            ChannelAccess::IfJoined => rooms.push(channel),
             ChannelAccess::Denied => return Err(read_denied(channel)),
         }
     }
-    if of_rooms.is_empty() {
+    if rooms.is_empty() {
         return Ok(());
     }
     let record = caller_record(app, caller).await?;
-    of_rooms.into_iter().try_for_each(|channel| check_joined(caller, &record, channel))
+    rooms.into_iter().try_for_each(|channel| check_joined(caller, &record, channel))
 }
 
-/// Passes when the caller may enter every channel or belongs to it. Rooms and topics are open to the whole tenant.
+/// Checks that the caller may join or already reads every channel. All rooms and topics of the tenant may be joined.
 pub(super) fn check_join<'a>(
     caller: &EventCaller,
     mut channels: impl Iterator<Item = &'a ChannelName>,
@@ -83,19 +85,20 @@ pub(super) fn check_join<'a>(
     })
 }
 
-/// The caller's record. None means that the connection's end is already being handled, or that it outlived its record.
+/// Returns the caller's record. It is missing if `$disconnect` was already handled or the record expired; the error is
+/// then [`ActionError::connection_gone`].
 pub(super) async fn caller_record(app: &MessagingApp, caller: &EventCaller) -> Result<ClientConnection, ActionError> {
     app.connections.find_connection(&caller.connection).await?.ok_or_else(ActionError::connection_gone)
 }
 
-/// The channels that the caller is in: those of its name first, then what it joined.
+/// Returns the caller's channels: implicit ones first, then joined ones.
 pub(super) fn member_channels(caller: &EventCaller, joined: &BTreeSet<Channel>) -> Vec<ChannelName> {
-    let mut own = implicit_channels(caller);
-    own.extend(joined.iter().map(|channel| channel.name.clone()));
-    own
+    let mut channels = implicit_channels(caller);
+    channels.extend(joined.iter().map(|channel| channel.name.clone()));
+    channels
 }
 
-/// The channels that the caller belongs to by name. An admin belongs to every conversation as well; those are not listed.
+/// Returns the channels that the caller reads by identity. For an admin, the conversations are not listed.
 pub(super) fn implicit_channels(caller: &EventCaller) -> Vec<ChannelName> {
     match caller.identity.role {
         Role::User => vec![ChannelName::Conversation(caller.identity.user.clone()), ChannelName::Everyone],
@@ -107,11 +110,12 @@ fn check_joined(caller: &EventCaller, record: &ClientConnection, channel: &Chann
     if record.channels.contains(&channel.clone().in_tenant(caller.identity.tenant.clone())) {
         return Ok(());
     }
-    let text = format!("this connection is not in '{channel}': 'join' it first");
+    let text = format!("this connection has not joined '{channel}': send 'join' first");
     Err(ActionError::client_error(ErrorCode::NotJoined, text))
 }
 
 fn read_denied(channel: &ChannelName) -> ActionError {
-    let text = format!("you may not read '{channel}': a user reads its own conversation, everyone, topics and rooms");
+    let text =
+        format!("reading '{channel}' is forbidden: users may read their own conversation, everyone, topics and rooms");
     ActionError::client_error(ErrorCode::Forbidden, text)
 }

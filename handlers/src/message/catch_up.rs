@@ -1,14 +1,15 @@
-//! Catching a connection up with channels: what was missed, in order, then live, nothing twice.
+//! Catch-up of a connection with its channels: sends missed messages in order, then resumes live delivery, without
+//! repeating a message.
 //!
 //! ```text
-//! hold ──► read heads ──► read and send pages ──► release ── Live ──► done
-//!                               ▲                    │
-//!                               └────── Behind ──────┘
+//! pause ──► read heads ──► read and send pages ──► resume ── Live ──► done
+//!                                ▲                    │
+//!                                └─── HeadAdvanced ───┘
 //! ```
 //!
-//! Invariant: a channel that was held is released, also when something fails on the way, unless the connection ended; and whatever is left out between
-//! the client's position and live traffic is told as a `gap` in its place. What is sent is bounded in entries, bytes and
-//! time ([`crate::limits`]).
+//! Invariant: every paused channel is resumed, also after an error, unless the connection is gone. Every range of
+//! messages that is skipped between the position of the client and live delivery is reported by a `gap` at its place in
+//! the order. The messages sent are limited in number, bytes and time ([`crate::limits`]).
 
 mod resume_writer;
 
@@ -22,10 +23,10 @@ use crate::frame::{ChannelRequest, ClientPosition, GapReason, MessageFrame, Resu
 use crate::limits;
 use crate::ports::{DeliveryOutcome, LogEntry, LogRange, LogSlice, ResumeOutcome};
 
-/// How often a channel that keeps moving on is read after, before the rest is told as a gap.
+/// Maximum rounds of reading a channel whose head keeps advancing, before the rest is reported as a gap.
 const MAX_CATCH_UP_ROUNDS: usize = 16;
 
-/// How far one channel was caught up.
+/// Result of the catch-up of one channel.
 #[derive(Debug, Clone)]
 pub(super) struct CaughtUpChannel {
     position: Position,
@@ -33,43 +34,43 @@ pub(super) struct CaughtUpChannel {
 }
 
 impl From<CaughtUpChannel> for ResumedChannel {
-    fn from(caught: CaughtUpChannel) -> Self {
-        Self { position: caught.position, count: caught.count }
+    fn from(channel: CaughtUpChannel) -> Self {
+        Self { position: channel.position, count: channel.count }
     }
 }
 
-/// Where the work on one channel stands.
+/// Progress of the catch-up of one channel.
 struct CatchUpCursor {
     channel: Channel,
-    /// The client's position until the work starts there; a client without one starts at the head.
+    /// Position of the client, until [`find_start`] takes it. A client without a position starts at the head.
     since: Option<ClientPosition>,
-    /// Everything up to here was sent or told as a gap.
+    /// Everything up to this position was sent or reported as a gap.
     position: Position,
-    /// Up to here at least there is something to send.
+    /// Newest known head of the channel.
     head: Position,
     count: u64,
     paused: bool,
 }
 
-/// Brings the connection from the positions of `wanted` to live, and says `greeting` first, once nothing live can come
-/// before it any more. `heads` are the channels' ends as they were before this call.
+/// Catches the connection up from the positions in `requests` to live delivery. Sends `welcome` first, after all
+/// channels are paused, so that no live message precedes it. `heads` are the heads of the channels before this call.
 pub(super) async fn catch_up(
     app: &MessagingApp,
     caller: &EventCaller,
-    wanted: &[ChannelRequest],
+    requests: &[ChannelRequest],
     heads: Vec<Position>,
-    greeting: Option<Bytes>,
+    welcome: Option<Bytes>,
 ) -> Result<Vec<CaughtUpChannel>, ActionError> {
-    let cursor = |(wanted, head): (&ChannelRequest, Position)| CatchUpCursor::new(caller, wanted, head);
-    let mut cursors: Vec<CatchUpCursor> = wanted.iter().zip(heads).map(cursor).collect();
-    let mut line = ResumeWriter::new(app, caller);
+    let cursor = |(request, head): (&ChannelRequest, Position)| CatchUpCursor::new(caller, request, head);
+    let mut cursors: Vec<CatchUpCursor> = requests.iter().zip(heads).map(cursor).collect();
+    let mut writer = ResumeWriter::new(app, caller);
     pause_delivery(app, caller, &mut cursors).await?;
-    if let Err(failure) = run_catch_up(&mut line, &mut cursors, greeting).await {
-        // Nothing is withheld from a connection that is gone.
-        for cursor in cursors.iter_mut().filter(|cursor| cursor.paused && !failure.is_connection_gone()) {
-            resume_with_gap(&mut line, cursor).await;
+    if let Err(error) = run_catch_up(&mut writer, &mut cursors, welcome).await {
+        // A connection that is gone has no paused channels.
+        for cursor in cursors.iter_mut().filter(|cursor| cursor.paused && !error.is_connection_gone()) {
+            resume_with_gap(&mut writer, cursor).await;
         }
-        return Err(failure);
+        return Err(error);
     }
     Ok(cursors.into_iter().map(|CatchUpCursor { position, count, .. }| CaughtUpChannel { position, count }).collect())
 }
@@ -91,55 +92,57 @@ async fn pause_delivery(
 }
 
 async fn run_catch_up(
-    line: &mut ResumeWriter<'_>,
+    writer: &mut ResumeWriter<'_>,
     cursors: &mut [CatchUpCursor],
-    greeting: Option<Bytes>,
+    welcome: Option<Bytes>,
 ) -> Result<(), ActionError> {
-    if let Some(greeting) = greeting {
-        line.send_frame(greeting).await?;
+    if let Some(welcome) = welcome {
+        writer.send_frame(welcome).await?;
     }
-    refresh_heads(line, cursors).await?;
+    refresh_heads(writer, cursors).await?;
     for cursor in cursors {
-        find_start(line, cursor).await?;
-        send_until_live(line, cursor).await?;
+        find_start(writer, cursor).await?;
+        send_until_live(writer, cursor).await?;
     }
     Ok(())
 }
 
-/// Only ends that are read after the hold leave nothing out between the pages and live traffic. And only those read after
-/// the greeting do where nothing is held, as on AWS: there a client ignores what comes before the greeting.
-async fn refresh_heads(line: &ResumeWriter<'_>, cursors: &mut [CatchUpCursor]) -> Result<(), ActionError> {
+/// Reads the heads again. Heads read after the pause guarantee that no message between the pages and live delivery is
+/// missed. Where nothing is paused, as on AWS, they must also be read after `welcome`, because a client ignores
+/// messages of these channels before `welcome`.
+async fn refresh_heads(writer: &ResumeWriter<'_>, cursors: &mut [CatchUpCursor]) -> Result<(), ActionError> {
     if cursors.is_empty() {
         return Ok(());
     }
     let channels: Vec<Channel> = cursors.iter().map(|cursor| cursor.channel.clone()).collect();
-    let heads = line.app.log.heads(&channels).await?;
+    let heads = writer.app.log.heads(&channels).await?;
     cursors.iter_mut().zip(heads).for_each(|(cursor, head)| cursor.reset_to(head));
     Ok(())
 }
 
-/// Puts the cursor where the client left off, or where there is still something to read. A second call does nothing.
-async fn find_start(line: &mut ResumeWriter<'_>, cursor: &mut CatchUpCursor) -> Result<(), ActionError> {
+/// Sets the cursor to the position of the client, or to the oldest message that will be sent. A second call does
+/// nothing.
+async fn find_start(writer: &mut ResumeWriter<'_>, cursor: &mut CatchUpCursor) -> Result<(), ActionError> {
     let Some(since) = cursor.since.take() else { return Ok(()) };
     let head = cursor.head.clone();
-    let foreign = since.epoch.is_some_and(|epoch| epoch != head.epoch) || since.offset > head.offset;
-    let offset = if foreign { Offset::START } else { since.offset };
+    let is_stale = since.epoch.is_some_and(|epoch| epoch != head.epoch) || since.offset > head.offset;
+    let offset = if is_stale { Offset::START } else { since.offset };
     cursor.position = Position { epoch: head.epoch, offset };
-    let oldest = Offset(head.offset.0.saturating_sub(line.app.limits.resume_messages)).max(offset);
-    if foreign {
-        line.send_gap(&cursor.channel.name, &mut cursor.position, oldest, GapReason::Epoch).await
+    let oldest = Offset(head.offset.0.saturating_sub(writer.app.limits.resume_messages)).max(offset);
+    if is_stale {
+        writer.send_gap(&cursor.channel.name, &mut cursor.position, oldest, GapReason::Epoch).await
     } else {
-        skip_to(line, cursor, oldest, GapReason::TooMany).await
+        skip_to(writer, cursor, oldest, GapReason::TooMany).await
     }
 }
 
-/// Sends what was missed until live messages can follow.
-async fn send_until_live(line: &mut ResumeWriter<'_>, cursor: &mut CatchUpCursor) -> Result<(), ActionError> {
+/// Sends missed messages until live delivery is resumed.
+async fn send_until_live(writer: &mut ResumeWriter<'_>, cursor: &mut CatchUpCursor) -> Result<(), ActionError> {
     for round in 0..2 * MAX_CATCH_UP_ROUNDS {
-        let rest =
-            if round < MAX_CATCH_UP_ROUNDS { send_missed_messages(line, cursor).await? } else { GapReason::TooMany };
-        skip_to(line, cursor, cursor.head.offset, rest).await?;
-        match line.resume_channel(&cursor.channel, &cursor.position).await? {
+        let reason =
+            if round < MAX_CATCH_UP_ROUNDS { send_missed_messages(writer, cursor).await? } else { GapReason::TooMany };
+        skip_to(writer, cursor, cursor.head.offset, reason).await?;
+        match writer.resume_channel(&cursor.channel, &cursor.position).await? {
             ResumeOutcome::Live => {
                 cursor.paused = false;
                 return Ok(());
@@ -147,102 +150,104 @@ async fn send_until_live(line: &mut ResumeWriter<'_>, cursor: &mut CatchUpCursor
             ResumeOutcome::HeadAdvanced(offset) => cursor.head.offset = cursor.head.offset.max(offset),
         }
     }
-    Err(ActionError::unavailable("catching up with a busy channel"))
+    Err(ActionError::unavailable("resuming a channel with this much traffic"))
 }
 
-/// Sends page after page up to the head. Says why it stopped short, for the case that it did.
+/// Sends pages up to the head. Returns the reason to report if it stopped before the head.
 async fn send_missed_messages(
-    line: &mut ResumeWriter<'_>,
+    writer: &mut ResumeWriter<'_>,
     cursor: &mut CatchUpCursor,
 ) -> Result<GapReason, ActionError> {
     while cursor.position.offset < cursor.head.offset {
-        if line.budget_exhausted() {
+        if writer.budget_exhausted() {
             return Ok(GapReason::TooMany);
         }
         let range = LogRange::After(cursor.position.offset);
-        let slice = line.app.log.read(&cursor.channel, range, limits::MAX_PAGE_ENTRIES, limits::MAX_PAGE_BYTES).await?;
+        let slice =
+            writer.app.log.read(&cursor.channel, range, limits::MAX_PAGE_ENTRIES, limits::MAX_PAGE_BYTES).await?;
         if slice.head.epoch != cursor.position.epoch {
-            restart_in_epoch(line, cursor, &slice).await?;
+            restart_in_epoch(writer, cursor, &slice).await?;
             continue;
         }
-        skip_to(line, cursor, Offset(slice.first.0.saturating_sub(1)), GapReason::Trimmed).await?;
+        skip_to(writer, cursor, Offset(slice.first.0.saturating_sub(1)), GapReason::Trimmed).await?;
         if slice.entries.is_empty() {
             return Ok(GapReason::Unavailable);
         }
         for entry in &slice.entries {
-            if line.budget_exhausted() {
+            if writer.budget_exhausted() {
                 return Ok(GapReason::TooMany);
             }
-            send_entry(line, cursor, entry).await?;
+            send_entry(writer, cursor, entry).await?;
         }
     }
     Ok(GapReason::TooMany)
 }
 
 async fn send_entry(
-    line: &mut ResumeWriter<'_>,
+    writer: &mut ResumeWriter<'_>,
     cursor: &mut CatchUpCursor,
     entry: &LogEntry,
 ) -> Result<(), ActionError> {
-    line.send_message(&MessageFrame::from_entry(&cursor.channel.name, &cursor.position.epoch, entry)).await?;
+    writer.send_message(&MessageFrame::from_entry(&cursor.channel.name, &cursor.position.epoch, entry)).await?;
     cursor.position.offset = entry.offset;
     cursor.count += 1;
     Ok(())
 }
 
-/// The log was reset while it was read: what was sent stands, and its new incarnation is sent from the start.
+/// Handles a log that was reset while it was read: messages already sent remain valid, and the new epoch is sent from
+/// its start.
 async fn restart_in_epoch(
-    line: &mut ResumeWriter<'_>,
+    writer: &mut ResumeWriter<'_>,
     cursor: &mut CatchUpCursor,
     slice: &LogSlice,
 ) -> Result<(), ActionError> {
     cursor.head = slice.head.clone();
     cursor.position = Position { epoch: slice.head.epoch.clone(), offset: Offset::START };
-    line.send_gap(&cursor.channel.name, &mut cursor.position, Offset::START, GapReason::Epoch).await
+    writer.send_gap(&cursor.channel.name, &mut cursor.position, Offset::START, GapReason::Epoch).await
 }
 
-/// Leaves out what is before `to`, if anything is, and says so.
+/// Skips messages up to `to` and reports them as a gap, if there are any.
 async fn skip_to(
-    line: &mut ResumeWriter<'_>,
+    writer: &mut ResumeWriter<'_>,
     cursor: &mut CatchUpCursor,
     to: Offset,
     reason: GapReason,
 ) -> Result<(), ActionError> {
     if cursor.position.offset < to {
-        line.send_gap(&cursor.channel.name, &mut cursor.position, to, reason).await?;
+        writer.send_gap(&cursor.channel.name, &mut cursor.position, to, reason).await?;
     }
     Ok(())
 }
 
-/// Lets live messages flow after a failure, with a gap for everything that could not be sent. What fails here as well is
-/// only logged: the client is told of the first failure and will resume.
-async fn resume_with_gap(line: &mut ResumeWriter<'_>, cursor: &mut CatchUpCursor) {
-    let mut abandoned = find_start(line, cursor).await;
+/// Resumes live delivery after an error and reports a gap for everything that was not sent. A further error is only
+/// logged, because the client receives the first one and resumes again.
+async fn resume_with_gap(writer: &mut ResumeWriter<'_>, cursor: &mut CatchUpCursor) {
+    let mut outcome = find_start(writer, cursor).await;
     for _ in 0..MAX_CATCH_UP_ROUNDS {
-        let skipped = skip_to(line, cursor, cursor.head.offset, GapReason::Unavailable).await;
-        abandoned = abandoned.and(skipped);
-        match line.resume_channel(&cursor.channel, &cursor.position).await {
+        let skipped = skip_to(writer, cursor, cursor.head.offset, GapReason::Unavailable).await;
+        outcome = outcome.and(skipped);
+        match writer.resume_channel(&cursor.channel, &cursor.position).await {
             Ok(ResumeOutcome::Live) => {
                 cursor.paused = false;
                 break;
             }
             Ok(ResumeOutcome::HeadAdvanced(offset)) => cursor.head.offset = cursor.head.offset.max(offset),
-            Err(failure) => {
-                abandoned = Err(failure);
+            Err(error) => {
+                outcome = Err(error);
                 break;
             }
         }
     }
-    if abandoned.is_err() || cursor.paused {
-        warn!(connection.id = %line.caller.connection, "a channel of a failed resume stays behind");
+    if outcome.is_err() || cursor.paused {
+        warn!(connection.id = %writer.caller.connection, "recovery of a failed resume failed: a gap was not sent, or delivery is still paused");
     }
 }
 
 impl CatchUpCursor {
-    fn new(caller: &EventCaller, wanted: &ChannelRequest, head: Position) -> Self {
+    fn new(caller: &EventCaller, request: &ChannelRequest, head: Position) -> Self {
         Self {
-            channel: wanted.channel.clone().in_tenant(caller.identity.tenant.clone()),
-            since: wanted.since.clone(),
+            channel: request.channel.clone().in_tenant(caller.identity.tenant.clone()),
+            since: request.since.clone(),
             position: head.clone(),
             head,
             count: 0,
@@ -250,7 +255,7 @@ impl CatchUpCursor {
         }
     }
 
-    /// Takes over the end of the log before the work starts.
+    /// Moves position and head to `head`, before the catch-up starts.
     fn reset_to(&mut self, head: Position) {
         self.position = head.clone();
         self.head = head;

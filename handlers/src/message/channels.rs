@@ -1,8 +1,7 @@
-//! `join`, `subscribe`, `leave`, `unsubscribe`: being in rooms and topics.
+//! The actions `join`, `subscribe`, `leave` and `unsubscribe`.
 //!
-//! Invariant: from the answer on, every message behind the position that it names reaches the connection, and none up to
-//! there does again. The store's record comes first, then delivery, so that what the record says is never less than what
-//! the connection receives.
+//! After the answer, the connection receives every message after the position that the answer contains, and none up to
+//! it. The record is changed before delivery, so that it never lists fewer channels than the connection receives.
 
 use std::collections::BTreeMap;
 
@@ -21,15 +20,15 @@ pub(super) async fn join_rooms(
     app: &MessagingApp,
     caller: &EventCaller,
     id: Option<&MessageId>,
-    wanted: &[ChannelRequest],
+    requests: &[ChannelRequest],
 ) -> Result<String, ActionError> {
-    let caught = join_and_catch_up(app, caller, wanted).await?;
+    let caught_up = join_and_catch_up(app, caller, requests).await?;
     let mut channels = BTreeMap::new();
-    let mut listed = app.limits.listed_members;
-    for (wanted, caught) in wanted.iter().zip(caught) {
-        let mut members = presence::channel_members(app, caller, &wanted.channel, &mut listed).await?;
-        members.caught_up = Some(caught.into());
-        channels.insert(wanted.channel.to_string(), members);
+    let mut remaining = app.limits.listed_members;
+    for (request, caught_up) in requests.iter().zip(caught_up) {
+        let mut members = presence::channel_members(app, caller, &request.channel, &mut remaining).await?;
+        members.caught_up = Some(caught_up.into());
+        channels.insert(request.channel.to_string(), members);
     }
     Ok(MembersFrame { id: id.map(MessageId::as_str), channels }.encode_text())
 }
@@ -38,11 +37,11 @@ pub(super) async fn subscribe_topics(
     app: &MessagingApp,
     caller: &EventCaller,
     id: Option<&MessageId>,
-    wanted: &[ChannelRequest],
+    requests: &[ChannelRequest],
 ) -> Result<String, ActionError> {
-    let caught = join_and_catch_up(app, caller, wanted).await?;
-    let names = wanted.iter().map(|wanted| wanted.channel.to_string());
-    let channels = names.zip(caught.into_iter().map(CaughtUpChannel::into)).collect();
+    let caught_up = join_and_catch_up(app, caller, requests).await?;
+    let names = requests.iter().map(|request| request.channel.to_string());
+    let channels = names.zip(caught_up.into_iter().map(CaughtUpChannel::into)).collect();
     Ok(SubscribeAckFrame { id: id.map(MessageId::as_str), channels }.encode_text())
 }
 
@@ -60,31 +59,31 @@ pub(super) async fn leave_channels(
         return Err(ActionError::connection_gone());
     };
     app.delivery.detach_channels(&caller.connection, &leaving).await?;
-    let were_in: Vec<Channel> = leaving.into_iter().filter(|channel| before.contains(channel)).collect();
-    app.notify_joined_rooms(&caller.connection, &caller.identity, &were_in, PresenceState::Offline).await;
+    let left_channels: Vec<Channel> = leaving.into_iter().filter(|channel| before.contains(channel)).collect();
+    app.notify_joined_rooms(&caller.connection, &caller.identity, &left_channels, PresenceState::Offline).await;
     Ok(LeaveAckFrame { id: id.map(MessageId::as_str), left }.encode_text())
 }
 
 async fn join_and_catch_up(
     app: &MessagingApp,
     caller: &EventCaller,
-    wanted: &[ChannelRequest],
+    requests: &[ChannelRequest],
 ) -> Result<Vec<CaughtUpChannel>, ActionError> {
-    let channels = requested_channels(caller, wanted);
-    // First of all, so that nothing is joined while the log is away.
+    let channels = requested_channels(caller, requests);
+    // The heads are read first, so that nothing is joined while the log is unavailable.
     let heads = app.log.heads(&channels).await?;
-    let entered = record_joined(app, caller, &channels).await?;
-    let caught = catch_up(app, caller, wanted, heads, None).await?;
-    app.notify_joined_rooms(&caller.connection, &caller.identity, &entered, PresenceState::Online).await;
-    Ok(caught)
+    let newly_joined = record_joined(app, caller, &channels).await?;
+    let caught_up = catch_up(app, caller, requests, heads, None).await?;
+    app.notify_joined_rooms(&caller.connection, &caller.identity, &newly_joined, PresenceState::Online).await;
+    Ok(caught_up)
 }
 
-/// The channels of a frame, with the caller's tenant.
-pub(super) fn requested_channels(caller: &EventCaller, wanted: &[ChannelRequest]) -> Vec<Channel> {
-    wanted.iter().map(|wanted| wanted.channel.clone().in_tenant(caller.identity.tenant.clone())).collect()
+/// Returns the channels of a frame in the caller's tenant.
+pub(super) fn requested_channels(caller: &EventCaller, requests: &[ChannelRequest]) -> Vec<Channel> {
+    requests.iter().map(|request| request.channel.clone().in_tenant(caller.identity.tenant.clone())).collect()
 }
 
-/// Records the rooms and topics among `channels` on the connection and returns those that are new to it.
+/// Adds the rooms and topics among `channels` to the record of the connection and returns the newly joined ones.
 pub(super) async fn record_joined(
     app: &MessagingApp,
     caller: &EventCaller,
@@ -105,7 +104,7 @@ pub(super) async fn record_joined(
 }
 
 fn too_many_channels() -> ActionError {
-    let most = limits::MAX_CHANNELS_PER_CONNECTION;
-    let text = format!("a connection may be in {most} rooms and topics: leave some first");
+    let max = limits::MAX_CHANNELS_PER_CONNECTION;
+    let text = format!("a connection may join at most {max} rooms and topics: leave some first");
     ActionError::client_error(ErrorCode::TooMany, text)
 }

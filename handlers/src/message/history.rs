@@ -1,4 +1,4 @@
-//! `history`: reading a channel back, a page at a time, from newest to oldest page.
+//! The action `history`: reads one page of a channel, from the newest page backwards.
 
 use super::access;
 use crate::app::{ActionError, EventCaller, MessagingApp};
@@ -29,7 +29,7 @@ pub(super) async fn read_history(
     Ok(history.encode_text())
 }
 
-/// Whether the log has entries before the slice's.
+/// Returns whether the log has older entries than the slice.
 fn has_more(slice: &LogSlice) -> bool {
     slice.entries.first().is_some_and(|entry| entry.offset > slice.first)
 }

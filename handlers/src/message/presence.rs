@@ -1,8 +1,9 @@
-//! `presence`: who is online.
+//! The action `presence`: lists the online users of channels.
 //!
-//! Connections are always counted exactly. Users are counted through the channel's records, at most
-//! [`counted_members`](limits::Limits::counted_members) of them, and listed up to [`listed_members`](limits::Limits::listed_members) in one
-//! answer, so that it stays below API Gateway's 128 KiB.
+//! The number of connections is always exact. Users are counted from at most
+//! [`counted_members`](limits::Limits::counted_members) records of a channel. At most
+//! [`listed_members`](limits::Limits::listed_members) users are listed in one answer, so that it stays below API
+//! Gateway's message quota of 128 KiB.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +16,7 @@ use crate::id::{MessageId, UserId};
 use crate::identity::Role;
 use crate::limits;
 
-/// How many records are read at a time.
+/// Page size of listings.
 const MEMBERS_PAGE_SIZE: usize = 1_000;
 
 pub(super) async fn list_presence(
@@ -27,9 +28,9 @@ pub(super) async fn list_presence(
     let names = if names.is_empty() { caller_channels(app, caller).await? } else { names };
     access::check_read(app, caller, &names).await?;
     let mut channels = BTreeMap::new();
-    let mut listed = app.limits.listed_members;
+    let mut remaining = app.limits.listed_members;
     for name in names {
-        let members = channel_members(app, caller, &name, &mut listed).await?;
+        let members = channel_members(app, caller, &name, &mut remaining).await?;
         channels.insert(name.to_string(), members);
     }
     Ok(MembersFrame { id: id.map(MessageId::as_str), channels }.encode_text())
@@ -37,17 +38,17 @@ pub(super) async fn list_presence(
 
 async fn caller_channels(app: &MessagingApp, caller: &EventCaller) -> Result<Vec<ChannelName>, ActionError> {
     let record = access::caller_record(app, caller).await?;
-    let mut own = access::member_channels(caller, &record.channels);
-    own.truncate(limits::MAX_CHANNELS_PER_FRAME);
-    Ok(own)
+    let mut channels = access::member_channels(caller, &record.channels);
+    channels.truncate(limits::MAX_CHANNELS_PER_FRAME);
+    Ok(channels)
 }
 
-/// The members of one channel; `listed` is how many the answer may still list.
+/// Returns the members of one channel. `remaining` is the number of members that the answer may still list.
 pub(super) async fn channel_members(
     app: &MessagingApp,
     caller: &EventCaller,
     name: &ChannelName,
-    listed: &mut usize,
+    remaining: &mut usize,
 ) -> Result<ChannelMembers, ActionError> {
     let audience = Audience::Channel(name.clone().in_tenant(caller.identity.tenant.clone()));
     let mut users: BTreeMap<(UserId, Role), u64> = BTreeMap::new();
@@ -67,7 +68,7 @@ pub(super) async fn channel_members(
     let count = users.len() as u64;
     let member =
         |((user, role), connections): ((UserId, Role), u64)| OnlineUser { user: user.into(), role, connections };
-    let members: Vec<OnlineUser> = users.into_iter().take(*listed).map(member).collect();
-    *listed -= members.len();
+    let members: Vec<OnlineUser> = users.into_iter().take(*remaining).map(member).collect();
+    *remaining -= members.len();
     Ok(ChannelMembers { caught_up: None, connections, users: complete.then_some(count), members })
 }

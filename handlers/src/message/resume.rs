@@ -1,8 +1,8 @@
-//! `resume`: who am I, and what did I miss.
+//! The action `resume`: returns the client's identity and the messages it missed.
 //!
-//! The answer is a sequence: `welcome`, then what was missed (with a `gap` wherever something is left out), each through
-//! `Delivery`, and `resumed` as the frame's own answer. The channels are held from before `welcome` until they are caught
-//! up, so that nothing live comes in between.
+//! The answer is a sequence: `welcome`, the missed messages with a `gap` for every skipped range, each sent through
+//! `Delivery`, and `resumed` as the answer of the frame. The channels are paused from before `welcome` until they are
+//! caught up, so that no live message arrives in between.
 
 use std::collections::BTreeMap;
 
@@ -17,21 +17,21 @@ pub(super) async fn resume_channels(
     app: &MessagingApp,
     caller: &EventCaller,
     id: Option<&MessageId>,
-    wanted: &[ChannelRequest],
+    requests: &[ChannelRequest],
 ) -> Result<String, ActionError> {
-    access::check_join(caller, wanted.iter().map(|wanted| &wanted.channel))?;
-    let resumed = channels::requested_channels(caller, wanted);
-    let named = access::implicit_channels(caller);
-    let all: Vec<Channel> = resumed.iter().cloned().chain(in_caller_tenant(caller, &named)).collect();
-    // First of all, so that nothing is joined while the log is away.
+    access::check_join(caller, requests.iter().map(|request| &request.channel))?;
+    let resumed = channels::requested_channels(caller, requests);
+    let implicit = access::implicit_channels(caller);
+    let all: Vec<Channel> = resumed.iter().cloned().chain(in_caller_tenant(caller, &implicit)).collect();
+    // The heads are read first, so that nothing is joined while the log is unavailable.
     let mut heads = app.log.heads(&all).await?;
-    let ends = heads.split_off(resumed.len());
-    let entered = channels::record_joined(app, caller, &resumed).await?;
-    let greeting = welcome_frame(app, caller, &named, ends).encode();
-    let caught = catch_up(app, caller, wanted, heads, Some(greeting)).await?;
-    app.notify_joined_rooms(&caller.connection, &caller.identity, &entered, PresenceState::Online).await;
-    let names = wanted.iter().map(|wanted| wanted.channel.to_string());
-    let channels = names.zip(caught.into_iter().map(CaughtUpChannel::into)).collect();
+    let implicit_heads = heads.split_off(resumed.len());
+    let newly_joined = channels::record_joined(app, caller, &resumed).await?;
+    let welcome = welcome_frame(app, caller, &implicit, implicit_heads).encode();
+    let caught_up = catch_up(app, caller, requests, heads, Some(welcome)).await?;
+    app.notify_joined_rooms(&caller.connection, &caller.identity, &newly_joined, PresenceState::Online).await;
+    let names = requests.iter().map(|request| request.channel.to_string());
+    let channels = names.zip(caught_up.into_iter().map(CaughtUpChannel::into)).collect();
     Ok(ResumedFrame { id: id.map(MessageId::as_str), channels }.encode_text())
 }
 
@@ -42,10 +42,10 @@ fn in_caller_tenant<'a>(caller: &'a EventCaller, names: &'a [ChannelName]) -> im
 fn welcome_frame<'a>(
     app: &MessagingApp,
     caller: &'a EventCaller,
-    named: &[ChannelName],
-    ends: Vec<Position>,
+    implicit: &[ChannelName],
+    implicit_heads: Vec<Position>,
 ) -> WelcomeFrame<'a> {
-    let channels: BTreeMap<String, Position> = named.iter().map(ToString::to_string).zip(ends).collect();
+    let channels: BTreeMap<String, Position> = implicit.iter().map(ToString::to_string).zip(implicit_heads).collect();
     WelcomeFrame {
         connection: caller.connection.as_str(),
         user: caller.identity.user.as_str(),

@@ -1,7 +1,7 @@
-//! `send`: append, deliver, acknowledge.
+//! The action `send`: appends, delivers and acknowledges a message.
 //!
-//! Invariant: an `ack` with an offset means that the message is durable, whoever is or is not there to receive it; and
-//! what receivers get is what the log holds, also when a sender repeats an id with another body.
+//! An `ack` with an offset means that the message is durable, whether or not a receiver is online. Receivers always get
+//! the logged body, also when a sender repeats an id with another body.
 
 use std::sync::Arc;
 
@@ -49,7 +49,7 @@ fn target_channel(caller: &EventCaller, to: Option<ChannelName>) -> Result<Chann
         (None, Role::User) => Ok(ChannelName::Conversation(caller.identity.user.clone())),
         (None, Role::Admin | Role::Service) => Err(ActionError::client_error(
             ErrorCode::MissingField,
-            "'send' needs 'to' here: name the conversation, for example \"conversation:alice\"",
+            "'send' requires 'to' for this role: name a channel, for example \"conversation:alice\"",
         )),
     }
 }
@@ -69,7 +69,7 @@ fn encode_ack(append: &AppendRequest, appended: &AppendOutcome) -> String {
     ack.encode_text()
 }
 
-/// Hands an ephemeral message to whoever is there; that it reached nobody is no error.
+/// Delivers an ephemeral message to the connected readers. Having no receiver is not an error.
 async fn deliver_ephemeral(
     app: &MessagingApp,
     caller: &EventCaller,
@@ -86,16 +86,16 @@ async fn deliver_ephemeral(
     AckFrame { id, channel: &channel.name, epoch, offset, sent_at: None }.encode_text()
 }
 
-/// Hands a logged message to its channel. A repeated one is handed on again, because nobody knows whether the first
-/// attempt came so far; receivers and deliverers drop by offset what they have seen.
+/// Delivers a logged message. A duplicate is delivered again, because the first attempt may have failed before
+/// delivery; receivers and adapters drop known offsets.
 async fn deliver_logged(app: &MessagingApp, caller: &EventCaller, append: &AppendRequest, appended: &AppendOutcome) {
     let frame = if appended.duplicate {
         match logged_frame(app, append, appended).await {
             Ok(Some(frame)) => frame,
-            // It has left the log since, so it was long ago.
+            // The message has been trimmed since, so the first attempt was long ago.
             Ok(None) => return,
             Err(error) => {
-                warn!(connection.id = %caller.connection, error = %errors::chain(&error), "a repeated message is not delivered again");
+                warn!(connection.id = %caller.connection, error = %errors::chain(&error), "redelivery of a repeated message failed");
                 return;
             }
         }
@@ -108,7 +108,8 @@ async fn deliver_logged(app: &MessagingApp, caller: &EventCaller, append: &Appen
     try_deliver(app, caller, &append.channel, outgoing).await;
 }
 
-/// The frame of what the log holds at a repeated append's place: its body may not be what the repetition says.
+/// Returns the frame of the logged message at the position of a duplicate append, because the body of the duplicate may
+/// differ.
 async fn logged_frame(
     app: &MessagingApp,
     append: &AppendRequest,
@@ -120,9 +121,10 @@ async fn logged_frame(
     Ok(entry.map(|entry| MessageFrame::from_entry(&append.channel.name, &slice.head.epoch, entry).encode()))
 }
 
-/// The message is safe in the log or was worthless when late: receivers catch up by offset, so the sender is not told.
+/// Delivers a message and logs a failure. The sender is not notified: readers catch up with logged messages by offset,
+/// and ephemeral messages may be lost.
 async fn try_deliver(app: &MessagingApp, caller: &EventCaller, channel: &Channel, outgoing: OutgoingFrame) {
     if let Err(error) = app.delivery.deliver(&Audience::Channel(channel.clone()), outgoing).await {
-        warn!(connection.id = %caller.connection, error = %errors::chain(&error), "a message is not delivered; its readers have to resume");
+        warn!(connection.id = %caller.connection, error = %errors::chain(&error), "message delivery failed");
     }
 }

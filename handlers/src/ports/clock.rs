@@ -1,22 +1,22 @@
-//! The clock port: time and fresh ids, so that tests own both.
+//! The clock port: current time and unique ids, both controlled by tests.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A moment, in milliseconds since 1970 UTC.
+/// A point in time, in milliseconds since 1970 UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
-    /// The same moment in whole seconds, as tokens count.
+    /// Returns the time in whole seconds since 1970, the unit of `exp` in tokens.
     #[must_use]
     pub const fn unix_seconds(self) -> i64 {
         self.0.div_euclid(1_000)
     }
 
-    /// The moment `duration` later.
+    /// Returns the time `duration` later.
     #[must_use]
     pub const fn plus(self, duration: std::time::Duration) -> Self {
         Self(self.0 + duration.as_millis() as i64)
@@ -29,13 +29,25 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// Time and fresh ids.
+/// Current time and unique ids.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use handlers::memory::ManualClock;
+/// use handlers::ports::{Clock, Timestamp};
+///
+/// let clock = ManualClock::new(Timestamp(1_800_000_000_000));
+/// clock.advance(Duration::from_secs(5));
+/// assert_eq!(clock.now(), Timestamp(1_800_000_005_000));
+/// assert_ne!(clock.fresh_id(), clock.fresh_id());
+/// ```
 pub trait Clock: Send + Sync {
-    /// The present moment. It may step back when the system's clock is set; nobody may rely on it for order, which is
-    /// what offsets are for.
+    /// Returns the current time. It may step back when the system clock is adjusted, so order comes from offsets, never
+    /// from times.
     fn now(&self) -> Timestamp;
 
-    /// A fresh id of printable ASCII, at most [`MAX_MESSAGE_ID_BYTES`](crate::limits::MAX_MESSAGE_ID_BYTES) long, that no other
-    /// call in the deployment returns.
+    /// Returns an id of printable ASCII, at most [`MAX_MESSAGE_ID_BYTES`](crate::limits::MAX_MESSAGE_ID_BYTES) long,
+    /// that is unique in the deployment.
     fn fresh_id(&self) -> String;
 }

@@ -1,4 +1,4 @@
-//! The connection store: who is connected, as whom, in which channels.
+//! The connection store: records of open connections with their identity and joined channels.
 
 use std::collections::BTreeSet;
 
@@ -11,98 +11,127 @@ use crate::channel::{Channel, ChannelName};
 use crate::id::{ConnectionId, TenantId};
 use crate::identity::Identity;
 
-/// What is known of an open connection.
+/// Record of an open connection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientConnection {
-    /// The gateway's id of it.
+    /// Id assigned by the gateway.
     pub id: ConnectionId,
-    /// Who connected.
     pub identity: Identity,
-    /// When, by the gateway's clock.
+    /// Time of the handshake by the gateway's clock.
     pub connected_at: Timestamp,
-    /// The rooms and topics it joined. Its conversation and `everyone` are not listed: it belongs to them anyway.
+    /// Joined rooms and topics. The conversation and `everyone` are not listed, because they follow from the identity.
     pub channels: BTreeSet<Channel>,
 }
 
-/// What became of a change of joined channels.
+/// Result of [`ConnectionStore::change_channels`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChannelChange {
-    /// It took effect.
+    /// The change was applied.
     Applied {
-        /// The record as it is then.
+        /// Record after the change.
         connection: ClientConnection,
-        /// The channels that it had right before.
+        /// Channels of the record before the change.
         before: BTreeSet<Channel>,
     },
-    /// Nothing was changed: the connection would be in more than
-    /// [`MAX_CHANNELS_PER_CONNECTION`](crate::limits::MAX_CHANNELS_PER_CONNECTION) channels. Never the answer to a change that joins
-    /// nothing.
+    /// Nothing was changed: the connection would exceed
+    /// [`MAX_CHANNELS_PER_CONNECTION`](crate::limits::MAX_CHANNELS_PER_CONNECTION) channels. A change without joins
+    /// never returns it.
     LimitReached,
-    /// Nothing was changed: the connection is not there.
+    /// Nothing was changed: the connection has no record.
     NotFound,
 }
 
 /// One page of a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page<T> {
-    /// At most as many as were asked for, in an order that stays the same from page to page.
+    /// Items, at most as many as requested, in an order that is stable from page to page.
     pub items: Vec<T>,
-    /// What to ask the next page with; `None` when there is none.
+    /// Token of the next page; `None` on the last page.
     pub next: Option<String>,
-    /// How many there are on all pages, counted when this page was read.
+    /// Number of items on all pages, counted when this page was read.
     pub total: u64,
 }
 
-/// A channel that somebody joined.
+/// A room or topic with members.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OccupiedChannel {
-    /// Its name within the tenant that was asked for.
+    /// Name within the requested tenant.
     pub name: ChannelName,
-    /// How many connections joined it.
+    /// Number of connections that joined it.
     pub connections: u64,
 }
 
-/// Why the store did not answer.
+/// An error of a [`ConnectionStore`].
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// It is away or overloaded; the same call may succeed later. Callers tell the client `unavailable`.
+    /// The store is unavailable or overloaded; a retry may succeed. Clients receive `unavailable`.
     #[error("the connection store is unavailable")]
     Unavailable(#[source] BoxError),
-    /// A continuation that this store never gave out.
-    #[error("the page token is not one that a listing returned")]
+    /// The page token was not returned by this store.
+    #[error("the page token is invalid")]
     InvalidPageToken,
-    /// Anything else; retrying does not help.
+    /// Any other failure; a retry does not help.
     #[error("the connection store ({adapter}) failed")]
     Backend {
-        /// Which adapter.
+        /// Name of the adapter.
         adapter: &'static str,
-        /// The technology's error.
+        /// Error of the underlying technology.
         #[source]
         source: BoxError,
     },
 }
 
-/// Who is connected.
+/// Records of open connections.
 ///
-/// *Expiry*: a record is gone [`CONNECTION_RECORD_TTL`](crate::limits::CONNECTION_RECORD_TTL) after its `connected_at`; an expired
-/// record is absent for every method, swept or not. *Consistency*: what a call returned is seen by every later call that
-/// names the same connection; a listing may lag behind by the adapter's replication. *Retries*: an adapter retries what
-/// is safe to retry within its own deadline; callers do not.
+/// *Expiry*: a record expires [`CONNECTION_RECORD_TTL`](crate::limits::CONNECTION_RECORD_TTL) after its `connected_at`.
+/// An expired record is absent for every method, whether or not it was already deleted. *Consistency*: every call sees
+/// the effects of earlier completed calls for the same connection; listings may lag by the replication delay of the
+/// adapter. *Retries*: an adapter retries safe operations within its own deadline; callers do not retry.
+///
+/// ```
+/// # use std::collections::BTreeSet;
+/// # use std::sync::Arc;
+/// # use handlers::audience::Audience;
+/// # use handlers::channel::ChannelName;
+/// # use handlers::id::{ConnectionId, TenantId, UserId};
+/// # use handlers::identity::{Identity, Role};
+/// # use handlers::memory::{ManualClock, MemoryConnections};
+/// # use handlers::ports::{ClientConnection, Clock, ConnectionStore, Timestamp};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let clock = Arc::new(ManualClock::new(Timestamp(1_800_000_000_000)));
+/// let store = MemoryConnections::new(clock.clone());
+/// let tenant = TenantId::default_tenant();
+/// let alice = UserId::parse("alice")?;
+/// let identity = Identity { tenant: tenant.clone(), user: alice, role: Role::User, expires_at: None };
+/// let id = ConnectionId::parse("abcDEF-_1234567=")?;
+/// let record = ClientConnection { id: id.clone(), identity, connected_at: clock.now(), channels: BTreeSet::new() };
+/// store.put_connection(&record).await?;
+///
+/// let lobby = ChannelName::parse("room:lobby")?.in_tenant(tenant);
+/// store.change_channels(&id, std::slice::from_ref(&lobby), &[]).await?;
+/// assert_eq!(store.list_members(&Audience::Channel(lobby), None, 100).await?.total, 1);
+///
+/// assert!(store.delete_connection(&id).await?.is_some());
+/// assert!(store.delete_connection(&id).await?.is_none(), "only one caller handles the end");
+/// # Ok(())
+/// # }
+/// ```
 #[async_trait]
 pub trait ConnectionStore: Send + Sync {
-    /// Records a connection. A record with the same id is replaced whole, its channels too.
+    /// Writes a record. An existing record with the same id is replaced, including its channels.
     async fn put_connection(&self, connection: &ClientConnection) -> Result<(), StoreError>;
 
-    /// The record, `None` when there is none.
+    /// Returns the record, or `None` if there is none.
     async fn find_connection(&self, id: &ConnectionId) -> Result<Option<ClientConnection>, StoreError>;
 
-    /// Removes the record and returns it. Of several callers at once exactly one gets `Some`: that one owns what follows
-    /// from the connection's end.
+    /// Deletes the record and returns it. Exactly one of several concurrent callers receives `Some`; that caller
+    /// handles the connection's end.
     async fn delete_connection(&self, id: &ConnectionId) -> Result<Option<ClientConnection>, StoreError>;
 
-    /// Adds and removes joined channels in one step, at most
-    /// [`MAX_CHANNELS_PER_FRAME`](crate::limits::MAX_CHANNELS_PER_FRAME) together: all of them or, told by the answer, none. Adding what
-    /// is there and removing what is not change nothing.
+    /// Joins and leaves channels atomically, at most [`MAX_CHANNELS_PER_FRAME`](crate::limits::MAX_CHANNELS_PER_FRAME)
+    /// in total: the result states whether all changes or none were applied. Joining a channel again, or
+    /// leaving one that is not joined, changes nothing.
     async fn change_channels(
         &self,
         id: &ConnectionId,
@@ -110,7 +139,8 @@ pub trait ConnectionStore: Send + Sync {
         leave: &[Channel],
     ) -> Result<ChannelChange, StoreError>;
 
-    /// The connections of an audience, ordered by id, at most `limit` (at least 1) after the page token `after`.
+    /// Lists the connections of an audience ordered by id: at most `limit` (at least 1), starting after the page token
+    /// `after`.
     async fn list_members(
         &self,
         audience: &Audience,
@@ -118,7 +148,8 @@ pub trait ConnectionStore: Send + Sync {
         limit: usize,
     ) -> Result<Page<ClientConnection>, StoreError>;
 
-    /// The tenant's rooms and topics that have members, ordered by name, at most `limit` after the page token `after`.
+    /// Lists the tenant's rooms and topics with members, ordered by name: at most `limit`, starting after the page
+    /// token `after`.
     async fn occupied_channels(
         &self,
         tenant: &TenantId,

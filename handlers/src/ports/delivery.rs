@@ -1,4 +1,4 @@
-//! Delivery: handing bytes to an audience.
+//! The delivery port: sends encoded frames to audiences.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -8,21 +8,21 @@ use crate::audience::Audience;
 use crate::channel::{Channel, ChannelName, Offset, Position};
 use crate::id::ConnectionId;
 
-/// How a frame stands in line when a receiver cannot keep up: the last lane is shed first.
+/// Priority of a frame in the outbox of a slow receiver. Frames of the last priority are dropped first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Priority {
-    /// Answers and notices of the server: acks, errors, reconnect hints.
+    /// Answers and notices of the server: acks, errors, reconnect notices.
     Control,
-    /// Messages to one user or conversation, and what a resume sends.
+    /// Messages to one user or conversation, and messages sent by a resume.
     Direct,
-    /// Messages to rooms, topics and everyone. They are in the log, so what was shed can be fetched.
+    /// Messages to rooms, topics and everyone. They are logged, so dropped ones can be read later.
     Broadcast,
-    /// Typing and presence: worthless when late.
+    /// Typing and presence: useless when late.
     Ephemeral,
 }
 
 impl Priority {
-    /// The lane of a channel's logged messages.
+    /// Returns the priority of a channel's logged messages.
     #[must_use]
     pub const fn for_channel(name: &ChannelName) -> Self {
         match name {
@@ -32,99 +32,132 @@ impl Priority {
     }
 }
 
-/// Where a logged message stands, so that a deliverer can keep a channel's order and notice a hole.
+/// Position of a logged message, with which an adapter keeps the order of a channel and detects missing offsets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placement {
-    /// The channel.
     pub channel: Channel,
-    /// Epoch and offset.
     pub position: Position,
 }
 
-/// A frame on its way out.
+/// An encoded frame with its delivery options.
 #[derive(Debug, Clone)]
 pub struct OutgoingFrame {
-    /// The frame's text (UTF-8 JSON), encoded once and shared by all receivers.
+    /// Text of the frame (UTF-8 JSON), encoded once and shared by all receivers.
     pub frame: Bytes,
-    /// Its lane.
     pub priority: Priority,
-    /// Its place in a log; `None` for ephemeral frames and answers.
+    /// Position in a log; `None` for ephemeral frames and answers.
     pub placement: Option<Placement>,
 }
 
-/// What a delivery knows when it returns. It never waits for the readers of a channel, role or user; a delivery to one
-/// connection may wait a bounded time for room, which is how a resume goes no faster than its client reads.
+/// Result of a delivery. A delivery never waits for the readers of a channel, role or user. A delivery to one
+/// connection may wait a bounded time for space in its outbox, which limits a resume to the reading speed of its
+/// client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeliveryOutcome {
-    /// Handed on, to this many connections where the adapter can count them.
+    /// The frame was accepted, with the number of receiving connections if the adapter can count them.
     Delivered(Option<u64>),
-    /// The audience was one connection and that is not open: an answer, not a failure.
+    /// The audience was a single connection that is not open. This is not an error.
     ConnectionGone,
 }
 
-/// What [`Delivery::resume_channel`] found.
+/// Result of [`Delivery::resume_channel`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ResumeOutcome {
-    /// Live messages flow from here.
+    /// Live messages are delivered from here on.
     Live,
-    /// The channel has moved on to this offset meanwhile: read up to there and release again.
+    /// The head advanced to this offset: read up to it and call again.
     HeadAdvanced(Offset),
 }
 
-/// Why the application ends a connection.
+/// Reason for which the application closes a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CloseReason {
-    /// An operator or backend asked for it.
+    /// Requested by an operator or backend.
     Kicked,
-    /// The token has run out.
+    /// The token has expired.
     TokenExpired,
 }
 
-/// Why a delivery did not happen.
+/// An error of a [`Delivery`].
 #[derive(Debug, thiserror::Error)]
 pub enum DeliveryError {
-    /// The way to the receivers is down. What is in the log reaches them when they resume.
+    /// The receivers are unreachable. They receive logged messages when they resume.
     #[error("delivery is unavailable")]
     Unavailable(#[source] BoxError),
-    /// Anything else.
+    /// Any other failure.
     #[error("delivery ({adapter}) failed")]
     Backend {
-        /// Which adapter.
+        /// Name of the adapter.
         adapter: &'static str,
-        /// The technology's error.
+        /// Error of the underlying technology.
         #[source]
         source: BoxError,
     },
 }
 
-/// Hands frames to audiences.
+/// Sends frames to audiences.
 ///
-/// *Order*: an adapter that owns the sockets passes the placed messages of a channel on in the order of their offsets,
-/// each at most once to a connection, and fills a hole from the log. An adapter that posts through a gateway may reorder
-/// and repeat; clients order by offset (`docs/PROTOCOL.md`). *Bounds*: a receiver that does not keep up loses ephemeral
-/// frames first, then broadcasts, then its connection; the sender is never blocked by it.
+/// *Order*: an adapter that owns the sockets delivers the placed messages of a channel in the order of their offsets,
+/// each at most once per connection, and backfills missing offsets from the log. An adapter that posts through a
+/// gateway may reorder and repeat; clients order by offset (`docs/PROTOCOL.md`). *Bounds*: a slow receiver first loses
+/// ephemeral frames, then broadcasts, then its connection. It never blocks the sender.
+///
+/// ```
+/// # use std::collections::BTreeSet;
+/// # use std::sync::Arc;
+/// # use handlers::audience::Audience;
+/// # use handlers::id::{ConnectionId, TenantId, UserId};
+/// # use handlers::identity::{Identity, Role};
+/// # use handlers::memory::{ManualClock, MemoryConnections, MemoryDelivery};
+/// # use handlers::ports::{
+/// #     ClientConnection, ConnectionStore, Delivery, DeliveryOutcome, OutgoingFrame, Priority, Timestamp,
+/// # };
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let now = Timestamp(1_800_000_000_000);
+/// # let (tenant, user) = (TenantId::default_tenant(), UserId::parse("alice")?);
+/// # let identity = Identity { tenant: tenant.clone(), user: user.clone(), role: Role::User, expires_at: None };
+/// # let id = ConnectionId::parse("abcDEF-_1234567=")?;
+/// # let record = ClientConnection { id: id.clone(), identity, connected_at: now, channels: BTreeSet::new() };
+/// # let connections = Arc::new(MemoryConnections::new(Arc::new(ManualClock::new(now))));
+/// # connections.put_connection(&record).await?;
+/// let delivery = MemoryDelivery::new(connections);
+/// let frame = r#"{"type":"pong","serverTime":1800000000000}"#.into();
+/// let outgoing = OutgoingFrame { frame, priority: Priority::Control, placement: None };
+///
+/// let outcome = delivery.deliver(&Audience::User(tenant, user), outgoing.clone()).await?;
+/// assert_eq!(outcome, DeliveryOutcome::Delivered(Some(1)));
+/// assert_eq!(delivery.take_frames(&id), [outgoing.frame.clone()]);
+///
+/// let closed = Audience::Connection(ConnectionId::parse("closed")?);
+/// assert_eq!(delivery.deliver(&closed, outgoing).await?, DeliveryOutcome::ConnectionGone);
+/// # Ok(())
+/// # }
+/// ```
 #[async_trait]
 pub trait Delivery: Send + Sync {
-    /// Whether a frame for this audience may reach anyone at all; `false` only where that is certain, at the cost of a look
-    /// into memory. It spares hints that nobody would hear what they cost to prepare.
+    /// Returns `false` if the adapter knows, from memory alone, that no connection can receive a frame for this
+    /// audience. Callers use it to skip preparing notifications without receivers.
     fn may_reach(&self, _audience: &Audience) -> bool {
         true
     }
 
-    /// Hands one frame to an audience.
+    /// Sends one frame to an audience.
     async fn deliver(&self, audience: &Audience, outgoing: OutgoingFrame) -> Result<DeliveryOutcome, DeliveryError>;
 
-    /// From now on the connection counts among the readers of `channels`, but their placed messages are withheld from it
-    /// until each is released. Works for channels that it belongs to by identity as well: that is what makes a resume
-    /// atomic. An adapter that resolves audiences from the [`ConnectionStore`](super::ConnectionStore) has nothing to do.
+    /// Adds the connection to the readers of `channels` and pauses delivery of their placed messages to it until
+    /// [`resume_channel`](Self::resume_channel) is called for each. Accepts channels that the connection reads by
+    /// identity, too, which makes a resume atomic. Adapters that resolve audiences from the
+    /// [`ConnectionStore`](super::ConnectionStore) do nothing.
     async fn pause_channels(
         &self,
         connection: &ConnectionId,
         channels: &[Channel],
     ) -> Result<DeliveryOutcome, DeliveryError>;
 
-    /// Ends a hold after everything up to and including `through` was handed to the connection: placed messages up to
-    /// `through` are never passed to it again, later ones are. Without a hold it only raises that mark.
+    /// Resumes live delivery after everything up to and including `through` was sent to the connection: placed messages
+    /// up to `through` are never delivered to it again, later ones are. If the channel is not paused, only the position
+    /// is raised.
     async fn resume_channel(
         &self,
         connection: &ConnectionId,
@@ -132,14 +165,14 @@ pub trait Delivery: Send + Sync {
         through: &Position,
     ) -> Result<ResumeOutcome, DeliveryError>;
 
-    /// The connection no longer counts among the readers of these rooms and topics.
+    /// Removes the connection from the readers of these rooms and topics.
     async fn detach_channels(
         &self,
         connection: &ConnectionId,
         channels: &[Channel],
     ) -> Result<DeliveryOutcome, DeliveryError>;
 
-    /// Ends a connection with the close code of `reason`; its `$disconnect` follows on its own.
+    /// Closes a connection with the close code of `reason`. The gateway then invokes `$disconnect`.
     async fn close_connection(
         &self,
         connection: &ConnectionId,

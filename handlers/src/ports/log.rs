@@ -1,4 +1,4 @@
-//! The message log: one ordered log a channel, with dense offsets.
+//! The message log: one ordered log per channel, with dense offsets.
 
 use std::sync::Arc;
 
@@ -11,59 +11,53 @@ use crate::channel::{Channel, Offset, Position};
 use crate::id::{MessageId, UserId};
 use crate::identity::Role;
 
-/// Who wrote a message, as every reader sees it.
+/// Sender of a message, visible to every reader.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct MessageSender {
-    /// The user, or the service's name.
+    /// Id of the user, or name of the service.
     pub user: UserId,
-    /// In which role.
     pub role: Role,
 }
 
-/// A message that is to be appended.
+/// A message to append.
 #[derive(Debug, Clone)]
 pub struct AppendRequest {
-    /// To which channel.
     pub channel: Channel,
-    /// By whom.
     pub sender: MessageSender,
-    /// The sender's id for it, the key of deduplication together with channel and sender.
+    /// Message id chosen by the sender. Channel, sender and id are the deduplication key.
     pub id: MessageId,
-    /// When it was sent, by the server's clock.
+    /// Time of sending by the server's clock.
     pub sent_at: Timestamp,
-    /// The body: any JSON value, kept as its text.
+    /// Any JSON value, stored as text.
     pub body: Arc<RawValue>,
 }
 
-/// What became of an append.
+/// Result of an append.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppendOutcome {
-    /// Where the message stands.
+    /// Position of the message.
     pub position: Position,
-    /// When it was first sent; a repeated append returns the first one's time.
+    /// Time of sending; for a duplicate, that of the first append.
     pub sent_at: Timestamp,
-    /// `true` when the same sender had appended the same id to the channel before: nothing was written, and `position`
-    /// is the first one's.
+    /// `true` if the sender already appended this id to the channel: nothing was written, and `position` is that of the
+    /// first append.
     pub duplicate: bool,
 }
 
 /// A message in a log.
 #[derive(Debug, Clone)]
 pub struct LogEntry {
-    /// Its place.
     pub offset: Offset,
-    /// Who wrote it.
     pub sender: MessageSender,
-    /// The sender's id for it.
+    /// Message id chosen by the sender.
     pub id: MessageId,
-    /// When it was sent.
     pub sent_at: Timestamp,
-    /// The body, JSON text.
+    /// Body as JSON text.
     pub body: Arc<RawValue>,
 }
 
 impl LogEntry {
-    /// The append that wrote it to `channel`.
+    /// Returns the append request that would write this entry to `channel`.
     #[must_use]
     pub fn into_append_request(self, channel: Channel) -> AppendRequest {
         let Self { sender, id, sent_at, body, .. } = self;
@@ -71,42 +65,41 @@ impl LogEntry {
     }
 }
 
-/// Which part of a log to read.
+/// Part of a log to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogRange {
-    /// Upwards, from the first entry behind this offset.
+    /// Entries after this offset, in ascending order.
     After(Offset),
-    /// The entries right before this offset, in ascending order too; `None` stands for the end of the log.
+    /// The newest entries before this offset, also in ascending order; `None` reads up to the head.
     Before(Option<Offset>),
 }
 
-/// A stretch of a log, ascending and without holes.
+/// A part of a log with ascending, dense offsets.
 #[derive(Debug, Clone)]
 pub struct LogSlice {
-    /// The log's incarnation and its last offset at the moment of reading.
+    /// Head of the log at the time of reading.
     pub head: Position,
-    /// The oldest offset that the log still has; one past `head` when it has none.
+    /// Oldest offset that the log retains; one past `head` if it is empty.
     pub first: Offset,
-    /// The entries.
     pub entries: Vec<LogEntry>,
 }
 
-/// Why the log did not answer.
+/// An error of a [`MessageLog`].
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// It is away or overloaded. The append may or may not have happened: the same append again is safe and gives the
-    /// true answer.
+    /// The log is unavailable or overloaded. An append may or may not have taken effect; repeating it is safe and
+    /// returns the true result.
     #[error("the message log is unavailable")]
     Unavailable(#[source] BoxError),
-    /// No room is left to write; reads go on.
+    /// The storage is full. Reads still succeed.
     #[error("the message log is full")]
     Full(#[source] BoxError),
-    /// Anything else; retrying does not help.
+    /// Any other failure; a retry does not help.
     #[error("the message log ({adapter}) failed")]
     Backend {
-        /// Which adapter.
+        /// Name of the adapter.
         adapter: &'static str,
-        /// The technology's error.
+        /// Error of the underlying technology.
         #[source]
         source: BoxError,
     },
@@ -114,19 +107,46 @@ pub enum LogError {
 
 /// The ordered logs of all channels.
 ///
-/// *Offsets* are dense within an epoch: 1, 2, 3 … without holes, in the order in which appends took effect. *Durability*:
-/// when `append` returned, the message survives whatever the adapter promises to survive (the embedded file: a killed
-/// process and a power cut). *Deduplication* remembers an id at least as long as its message is kept. *Retention* is the
-/// adapter's configuration: it drops oldest entries first and never moves an offset. *Order of reads*: a read that starts
-/// after an append returned sees that append.
+/// *Offsets* are dense within an epoch: 1, 2, 3 …, in the order in which appends took effect. *Durability*: once
+/// `append` returns, the message survives the failures that the adapter documents (embedded file: a killed process and
+/// a power failure). *Deduplication*: an id is remembered at least as long as its message is retained. *Retention* is
+/// configured per adapter: it drops the oldest entries first and never changes an offset. *Consistency*: a read that
+/// starts after an append returned sees that append.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use handlers::channel::{ChannelName, Epoch, Offset};
+/// # use handlers::id::{MessageId, TenantId, UserId};
+/// # use handlers::identity::Role;
+/// # use handlers::memory::{ChannelRetention, MemoryLog};
+/// # use handlers::ports::{AppendRequest, LogRange, MessageLog, MessageSender, Timestamp};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let log = MemoryLog::new(Epoch("e1".into()), ChannelRetention { max_entries: 1_000, max_bytes: 1 << 20 });
+/// let lobby = ChannelName::parse("room:lobby")?.in_tenant(TenantId::default_tenant());
+/// let hello = AppendRequest {
+///     channel: lobby.clone(),
+///     sender: MessageSender { user: UserId::parse("alice")?, role: Role::User },
+///     id: MessageId::parse("m1")?,
+///     sent_at: Timestamp(1_800_000_000_000),
+///     body: serde_json::value::to_raw_value("hello")?.into(),
+/// };
+/// assert_eq!(log.append(hello.clone()).await?.position.offset, Offset(1));
+/// assert!(log.append(hello).await?.duplicate, "the same id is written once");
+///
+/// let slice = log.read(&lobby, LogRange::After(Offset::START), 100, 64 * 1024).await?;
+/// assert_eq!(slice.entries[0].body.get(), r#""hello""#);
+/// # Ok(())
+/// # }
+/// ```
 #[async_trait]
 pub trait MessageLog: Send + Sync {
-    /// Appends one message and returns once it is durable. The same `(channel, sender, id)` again writes nothing and
-    /// returns the first position, also concurrently and after a restart.
+    /// Appends one message and returns once it is durable. Repeating the same `(channel, sender, id)` writes nothing
+    /// and returns the first position, also concurrently and after a restart.
     async fn append(&self, append: AppendRequest) -> Result<AppendOutcome, LogError>;
 
-    /// A stretch of at most `limit` entries (at least 1) and about `max_bytes` of bodies (one entry always fits). A
-    /// channel that nobody wrote to reads as empty, with head offset 0.
+    /// Reads at most `limit` entries (at least 1) with about `max_bytes` of bodies; one entry is always returned,
+    /// whatever its size. A channel without messages is empty, with head offset 0.
     async fn read(
         &self,
         channel: &Channel,
@@ -135,6 +155,6 @@ pub trait MessageLog: Send + Sync {
         max_bytes: usize,
     ) -> Result<LogSlice, LogError>;
 
-    /// The ends of several logs, in the order asked.
+    /// Returns the heads of several logs, in the order of `channels`.
     async fn heads(&self, channels: &[Channel]) -> Result<Vec<Position>, LogError>;
 }

@@ -1,4 +1,4 @@
-//! Copies that are cut short at every step, and targets that are no earlier state of their source.
+//! Tests of copies interrupted at every page, and of targets that are not an earlier state of their source.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +12,7 @@ use handlers::ports::{AppendRequest, MessageLog as _, MessageSender, Timestamp};
 use serde_json::value::RawValue;
 
 use super::*;
-use crate::keeping::TargetRetention;
+use crate::retention::TargetRetention;
 use crate::verify::verify_channel;
 
 fn memory(epoch: &str, entries: usize) -> MemoryLog {
@@ -36,114 +36,117 @@ async fn write(log: &MemoryLog, numbers: std::ops::RangeInclusive<usize>) {
     }
 }
 
-fn unwatched() -> Progress {
+fn hidden_progress() -> Progress {
     Progress::new("copying", 0)
 }
 
-async fn copied(source: &dyn LogArchive, target: &dyn LogArchive) -> Result<u64, CopyError> {
-    copy_channel(source, target, &lobby(), &unwatched(), &CancellationToken::new()).await
+async fn copy_lobby(source: &dyn LogArchive, target: &dyn LogArchive) -> Result<u64, CopyError> {
+    copy_channel(source, target, &lobby(), &hidden_progress(), &CancellationToken::new()).await
 }
 
-/// A store that fails after so many imports: before it writes, or after, so that nobody knows.
-struct Failing<'a> {
+/// Store that fails after a number of imports, either before or after it wrote the page.
+struct FailingArchive<'a> {
     inner: &'a MemoryLog,
-    left: AtomicUsize,
+    remaining: AtomicUsize,
     after_writing: bool,
 }
 
 #[async_trait]
-impl LogArchive for Failing<'_> {
+impl LogArchive for FailingArchive<'_> {
     async fn logged_channels(&self) -> Result<Vec<Channel>, LogError> {
         self.inner.logged_channels().await
     }
 
-    async fn export(&self, channel: &Channel, after: Offset, most: ExportLimits) -> Result<LogSlice, LogError> {
-        self.inner.export(channel, after, most).await
+    async fn export(&self, channel: &Channel, after: Offset, limits: ExportLimits) -> Result<LogSlice, LogError> {
+        self.inner.export(channel, after, limits).await
     }
 
-    async fn import(&self, stretch: &LogSegment) -> Result<(), ImportError> {
-        let fails = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err();
+    async fn import(&self, segment: &LogSegment) -> Result<(), ImportError> {
+        let remaining = &self.remaining;
+        let fails = remaining.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err();
         if !fails || self.after_writing {
-            self.inner.import(stretch).await?;
+            self.inner.import(segment).await?;
         }
-        if fails { Err(LogError::Unavailable("the network is cut".into()).into()) } else { Ok(()) }
+        if fails { Err(LogError::Unavailable("connection lost".into()).into()) } else { Ok(()) }
     }
 }
 
 #[tokio::test]
-async fn a_copy_that_is_cut_short_anywhere_goes_on() {
+async fn a_copy_interrupted_at_any_page_continues() {
     let source = memory("source", usize::MAX);
     write(&source, 1..=PAGE_LIMITS.max_entries * 3 + 7).await;
-    for steps in 0..4 {
+    for pages in 0..4 {
         for after_writing in [false, true] {
             let target = memory("target", usize::MAX);
-            let failing = Failing { inner: &target, left: AtomicUsize::new(steps), after_writing };
-            assert!(matches!(copied(&source, &failing).await, Err(CopyError::WriteTarget(_))), "step {steps}");
-            let rest = copied(&source, &target).await.unwrap();
-            let before = (steps + usize::from(after_writing)) * PAGE_LIMITS.max_entries;
+            let failing = FailingArchive { inner: &target, remaining: AtomicUsize::new(pages), after_writing };
+            assert!(matches!(copy_lobby(&source, &failing).await, Err(CopyError::WriteTarget(_))), "page {pages}");
+            let rest = copy_lobby(&source, &target).await.unwrap();
+            let before = (pages + usize::from(after_writing)) * PAGE_LIMITS.max_entries;
             assert_eq!(
                 rest as usize,
                 (PAGE_LIMITS.max_entries * 3 + 7).saturating_sub(before),
-                "only what was missing is copied"
+                "only missing messages are copied"
             );
-            let equal =
-                verify_channel(&source, &target, &lobby(), TargetRetention::Unlimited, &unwatched()).await.unwrap();
+            let equal = verify_channel(&source, &target, &lobby(), TargetRetention::Unlimited, &hidden_progress())
+                .await
+                .unwrap();
             assert_eq!(equal.messages as usize, PAGE_LIMITS.max_entries * 3 + 7);
         }
     }
 }
 
 #[tokio::test]
-async fn a_copy_that_is_told_to_stop_stops_between_two_steps() {
+async fn a_stopped_copy_ends_between_two_pages() {
     let (source, target) = (memory("source", usize::MAX), memory("target", usize::MAX));
     write(&source, 1..=PAGE_LIMITS.max_entries * 2).await;
     let stop = CancellationToken::new();
     stop.cancel();
-    assert_eq!(copy_channel(&source, &target, &lobby(), &unwatched(), &stop).await.unwrap(), 0);
+    assert_eq!(copy_channel(&source, &target, &lobby(), &hidden_progress(), &stop).await.unwrap(), 0);
     assert_eq!(target.log_bounds(&lobby()).await.unwrap().head.offset, Offset::START);
 }
 
 #[tokio::test]
-async fn a_target_that_is_no_earlier_state_of_the_source_is_left_alone() {
+async fn a_target_that_is_not_an_earlier_state_of_the_source_is_unchanged() {
     let source = memory("source", 10);
     write(&source, 1..=20).await;
     let foreign = memory("other", 10);
     write(&foreign, 1..=3).await;
-    assert!(matches!(copied(&source, &foreign).await, Err(CopyError::EpochMismatch)));
+    assert!(matches!(copy_lobby(&source, &foreign).await, Err(CopyError::EpochMismatch)));
     let ahead = memory("source", 10);
     write(&ahead, 1..=21).await;
     assert!(matches!(
-        copied(&source, &ahead).await,
-        Err(CopyError::TargetAhead { target: Offset(21), origin: Offset(20) })
+        copy_lobby(&source, &ahead).await,
+        Err(CopyError::TargetAhead { target: Offset(21), source_head: Offset(20) })
     ));
-    let behind = memory("source", 10);
-    write(&behind, 1..=5).await;
-    assert!(matches!(copied(&source, &behind).await, Err(CopyError::SourceTrimmed { first: Offset(11), .. })));
-    let at_the_edge = memory("source", 100);
-    write(&at_the_edge, 1..=10).await;
-    assert_eq!(copied(&source, &at_the_edge).await.unwrap(), 10);
+    let outdated = memory("source", 10);
+    write(&outdated, 1..=5).await;
+    assert!(matches!(copy_lobby(&source, &outdated).await, Err(CopyError::SourceTrimmed { first: Offset(11), .. })));
+    let adjacent = memory("source", 100);
+    write(&adjacent, 1..=10).await;
+    assert_eq!(copy_lobby(&source, &adjacent).await.unwrap(), 10);
 }
 
 #[tokio::test]
-async fn what_the_source_dropped_is_not_missed() {
+async fn trimmed_messages_of_the_source_are_no_difference() {
     let (source, target) = (memory("source", 10), memory("target", usize::MAX));
     write(&source, 1..=20).await;
-    assert_eq!(copied(&source, &target).await.unwrap(), 10);
+    assert_eq!(copy_lobby(&source, &target).await.unwrap(), 10);
     write(&source, 21..=25).await;
-    assert_eq!(copied(&source, &target).await.unwrap(), 5);
-    let equal = verify_channel(&source, &target, &lobby(), TargetRetention::Unlimited, &unwatched()).await.unwrap();
-    assert_eq!(equal.messages, 10, "what both have");
+    assert_eq!(copy_lobby(&source, &target).await.unwrap(), 5);
+    let equal =
+        verify_channel(&source, &target, &lobby(), TargetRetention::Unlimited, &hidden_progress()).await.unwrap();
+    assert_eq!(equal.messages, 10, "the messages in both stores");
 }
 
 #[tokio::test]
-async fn what_a_target_does_not_keep_is_no_difference() {
+async fn messages_expired_in_the_target_are_no_difference() {
     let (source, target) = (memory("source", usize::MAX), memory("source", 4));
     write(&source, 1..=10).await;
     write(&target, 1..=10).await;
-    let missing = verify_channel(&source, &target, &lobby(), TargetRetention::Unlimited, &unwatched()).await;
+    let missing = verify_channel(&source, &target, &lobby(), TargetRetention::Unlimited, &hidden_progress()).await;
     assert!(matches!(missing, Err(crate::verify::VerifyError::MissingStart { first: Offset(7) })), "{missing:?}");
-    // Messages are sent at their own number of milliseconds; those up to 6 have expired.
-    let keeping = TargetRetention::MaxAge(Timestamp(16), std::time::Duration::from_millis(10));
-    let equal = verify_channel(&source, &target, &lobby(), keeping, &unwatched()).await.unwrap();
+    // Message n was sent at n milliseconds; messages 1 to 6 have expired.
+    let retention = TargetRetention::MaxAge(Timestamp(16), std::time::Duration::from_millis(10));
+    let equal = verify_channel(&source, &target, &lobby(), retention, &hidden_progress()).await.unwrap();
     assert_eq!(equal.messages, 4);
 }

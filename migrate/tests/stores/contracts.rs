@@ -1,4 +1,4 @@
-//! The contract of archives, on every store.
+//! Contract of the archive port, on every store.
 
 use std::sync::Arc;
 
@@ -9,25 +9,25 @@ use tests::postgres::PostgresServer;
 use super::worlds::{DynamoStore, FileStore, PostgresStore, RedisStore};
 
 #[tokio::test]
-async fn a_file_keeps_it() {
+async fn the_embedded_log_fulfils_the_contract() {
     archive::run_suite(async || FileStore::new()).await;
 }
 
 #[tokio::test]
-async fn redis_keeps_it() {
+async fn redis_fulfils_the_contract() {
     for append_only in [true, false] {
         archive::run_suite(async || RedisStore::new(append_only)).await;
     }
 }
 
 #[tokio::test]
-async fn postgresql_keeps_it() {
+async fn postgresql_fulfils_the_contract() {
     let server = Arc::new(PostgresServer::start().unwrap());
-    archive::run_suite(async || PostgresStore::on(&server)).await;
+    archive::run_suite(async || PostgresStore::new(&server)).await;
 }
 
 #[tokio::test]
-async fn dynamodb_keeps_it() {
+async fn dynamodb_fulfils_the_contract() {
     let Some(emulator) = DynamoDb::start().await.map(Arc::new) else { return };
-    archive::run_suite(async || DynamoStore::on(&emulator).await).await;
+    archive::run_suite(async || DynamoStore::new(&emulator).await).await;
 }

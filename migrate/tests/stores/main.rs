@@ -1,6 +1,6 @@
-//! Moving logs between real stores: the archives' contract, all pairs, interruptions, damage, and the command line.
+//! Migrations between real stores: the archive contract, all pairs, interruptions, damage, and the command line.
 
-#![expect(clippy::unwrap_used, reason = "a set-up that fails fails its test")]
+#![expect(clippy::unwrap_used, reason = "a failing set-up fails its test")]
 
 mod command;
 mod contracts;

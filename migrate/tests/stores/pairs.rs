@@ -1,4 +1,5 @@
-//! From every store to every other one, through the command line: nothing changes on the way, and the application goes on.
+//! Migrations from every store to every other one through the command line: messages are unchanged, and appends
+//! continue.
 
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use serde_json::value::RawValue;
 use tests::dynamodb::DynamoDb;
 use tests::postgres::PostgresServer;
 
-use super::command::{Ran, migrate};
+use super::command::{CommandOutput, migrate};
 use super::worlds::{DynamoStore, FileStore, PostgresStore, RedisStore, World};
 
 pub(crate) fn channel(key: &str) -> Channel {
@@ -34,8 +35,8 @@ pub(crate) fn message(to: &str, number: u64) -> AppendRequest {
     }
 }
 
-/// A channel that was written to, one whose beginning has gone, and one of which nothing is left.
-pub(crate) async fn fill(store: &dyn World) {
+/// Writes three channels: one with messages, one without its oldest messages, and one whose messages have all expired.
+pub(crate) async fn write_channels(store: &dyn World) {
     let log = store.open_log().await;
     for number in 1..=40 {
         log.append(message("acme/room:lobby", number)).await.unwrap();
@@ -53,8 +54,8 @@ pub(crate) async fn fill(store: &dyn World) {
     }
 }
 
-/// Everything that is in a store.
-pub(crate) async fn contents(store: &dyn World) -> Vec<(Channel, LogSlice)> {
+/// Returns all channels and messages of a store.
+pub(crate) async fn read_store(store: &dyn World) -> Vec<(Channel, LogSlice)> {
     let archive = store.open_archive().await;
     let mut found = Vec::new();
     for channel in archive.logged_channels().await.unwrap() {
@@ -67,7 +68,7 @@ pub(crate) async fn contents(store: &dyn World) -> Vec<(Channel, LogSlice)> {
     found
 }
 
-pub(crate) fn assert_same(here: &[(Channel, LogSlice)], there: &[(Channel, LogSlice)], what: &str) {
+pub(crate) fn assert_same(here: &[(Channel, LogSlice)], there: &[(Channel, LogSlice)], label: &str) {
     let shown = |contents: &[(Channel, LogSlice)]| {
         let entry = |entry: &LogEntry| {
             format!("{} {:?} {} {} {}", entry.offset, entry.sender, entry.id, entry.sent_at, entry.body.get())
@@ -78,32 +79,36 @@ pub(crate) fn assert_same(here: &[(Channel, LogSlice)], there: &[(Channel, LogSl
         };
         contents.iter().map(log).collect::<Vec<_>>()
     };
-    assert_eq!(shown(here), shown(there), "{what}");
+    assert_eq!(shown(here), shown(there), "{label}");
 }
 
-async fn moves(from: &dyn World, to: &dyn World) {
-    let what = format!("{} to {}", from.endpoint(), to.endpoint());
-    let ran = migrate(from, to, &[]).await;
-    assert_eq!(ran.code, Some(0), "{what}: {ran:?}");
-    assert!(ran.stdout.contains("verified 47 messages of 3 channels: equal"), "{what}: {ran:?}");
-    assert_same(&contents(from).await, &contents(to).await, &what);
+async fn migrate_and_continue(from: &dyn World, to: &dyn World) {
+    let label = format!("{} to {}", from.endpoint(), to.endpoint());
+    let output = migrate(from, to, &[]).await;
+    assert_eq!(output.code, Some(0), "{label}: {output:?}");
+    assert!(output.stdout.contains("verified 47 messages of 3 channels: equal"), "{label}: {output:?}");
+    assert_same(&read_store(from).await, &read_store(to).await, &label);
     let again = migrate(from, to, &[]).await;
-    assert!(again.code == Some(0) && again.stdout.contains("copied 0 messages of 3 channels"), "{what}: {again:?}");
+    assert!(again.code == Some(0) && again.stdout.contains("copied 0 messages of 3 channels"), "{label}: {again:?}");
 
-    // The application goes on in the new store as it would have in the old one.
+    // Appends in the new store continue from the state in the old one.
     let (old, new) = (from.open_log().await, to.open_log().await);
     let lobby = channel("acme/room:lobby");
     let head = old.heads(std::slice::from_ref(&lobby)).await.unwrap().remove(0);
     let repeated = new.append(message("acme/room:lobby", 7)).await.unwrap();
-    assert_eq!((repeated.position.offset, repeated.duplicate), (Offset(7), true), "{what}: ids are remembered");
+    assert_eq!(
+        (repeated.position.offset, repeated.duplicate),
+        (Offset(7), true),
+        "{label}: ids are known in the new store"
+    );
     let next = new.append(message("acme/room:lobby", 41)).await.unwrap().position;
-    assert_eq!((next.offset, next.epoch), (head.offset.next(), head.epoch), "{what}: offsets and epoch go on");
+    assert_eq!((next.offset, next.epoch), (head.offset.next(), head.epoch), "{label}: offsets and epoch continue");
     let slice = new.read(&lobby, LogRange::After(Offset(38)), 10, 1 << 20).await.unwrap();
-    assert_eq!(slice.entries.iter().map(|entry| entry.offset.0).collect::<Vec<_>>(), [39, 40, 41], "{what}");
+    assert_eq!(slice.entries.iter().map(|entry| entry.offset.0).collect::<Vec<_>>(), [39, 40, 41], "{label}");
 }
 
 #[tokio::test]
-async fn every_store_moves_to_every_other() {
+async fn every_store_migrates_to_every_other() {
     let server = Arc::new(PostgresServer::start().unwrap());
     let emulator = DynamoDb::start().await.map(Arc::new);
     let kinds = if emulator.is_some() { 5 } else { 4 };
@@ -111,27 +116,27 @@ async fn every_store_moves_to_every_other() {
         (0, _) => Box::new(FileStore::new()) as Box<dyn World>,
         (1, _) => Box::new(RedisStore::new(true)),
         (2, _) => Box::new(RedisStore::new(false)),
-        (3, _) => Box::new(PostgresStore::on(&server)),
-        (_, Some(emulator)) => Box::new(DynamoStore::on(emulator).await),
-        (_, None) => unreachable!("there is no such kind without an emulator"),
+        (3, _) => Box::new(PostgresStore::new(&server)),
+        (_, Some(emulator)) => Box::new(DynamoStore::new(emulator).await),
+        (_, None) => unreachable!("this kind exists with an emulator only"),
     };
     for from in 0..kinds {
         let source = fresh(from).await;
-        fill(&*source).await;
+        write_channels(&*source).await;
         for to in (0..kinds).filter(|to| *to != from) {
-            moves(&*source, &*fresh(to).await).await;
+            migrate_and_continue(&*source, &*fresh(to).await).await;
         }
     }
 }
 
 #[tokio::test]
-async fn a_copy_is_caught_up_and_a_damaged_one_is_found() {
+async fn a_repeated_copy_adds_new_messages_and_damage_is_detected() {
     let server = Arc::new(PostgresServer::start().unwrap());
-    let (source, target) = (FileStore::new(), PostgresStore::on(&server));
-    fill(&source).await;
+    let (source, target) = (FileStore::new(), PostgresStore::new(&server));
+    write_channels(&source).await;
     let planned = migrate(&source, &target, &["--dry-run"]).await;
     assert!(planned.code == Some(0) && planned.stdout.contains("3 channels, 47 messages to copy"), "{planned:?}");
-    assert!(contents(&target).await.is_empty(), "a dry run writes nothing");
+    assert!(read_store(&target).await.is_empty(), "a dry run writes nothing");
     let some = migrate(&source, &target, &["--channels", "other/*"]).await;
     assert!(some.code == Some(0) && some.stdout.contains("copied 7 messages of 2 channels"), "{some:?}");
     let missing = migrate(&source, &target, &["--verify-only"]).await;
@@ -147,26 +152,26 @@ async fn a_copy_is_caught_up_and_a_damaged_one_is_found() {
             "UPDATE {}.messages SET body = replace(body, 'caf', 'cat') WHERE place = 17",
             "the bodies differ at offset 17",
         ),
-        ("UPDATE {}.messages SET sent_at = sent_at + 1 WHERE place = 16", "the times differ at offset 16"),
-        ("UPDATE {}.messages SET author = 'mallory' WHERE place = 15", "the authors differ at offset 15"),
+        ("UPDATE {}.messages SET sent_at = sent_at + 1 WHERE place = 16", "the timestamps differ at offset 16"),
+        ("UPDATE {}.messages SET author = 'mallory' WHERE place = 15", "the senders differ at offset 15"),
         ("DELETE FROM {}.messages WHERE place = 14", "the offsets differ at offset 14"),
         ("UPDATE {}.channels SET head = head - 1 WHERE id = 3", "the target at"),
     ];
-    for (sql, told) in damage {
+    for (sql, expected) in damage {
         server.query(&sql.replace("{}", &target.schema)).unwrap();
         let found = migrate(&source, &target, &["--verify-only"]).await;
-        assert!(found.code == Some(1) && found.stdout.contains(told), "{sql}: {found:?}");
+        assert!(found.code == Some(1) && found.stdout.contains(expected), "{sql}: {found:?}");
     }
 }
 
 #[tokio::test]
-async fn a_target_with_a_life_of_its_own_is_left_alone() {
+async fn a_target_with_other_messages_is_unchanged() {
     let (source, target) = (FileStore::new(), RedisStore::new(true));
-    fill(&source).await;
-    let theirs = target.open_log().await.append(message("acme/room:lobby", 1)).await.unwrap();
-    let ran: Ran = migrate(&source, &target, &[]).await;
-    assert!(ran.code == Some(1) && ran.stdout.contains("acme/room:lobby was not copied"), "{ran:?}");
-    assert!(ran.stdout.contains("verified 7 messages of 2 channels"), "the others were: {ran:?}");
+    write_channels(&source).await;
+    let existing = target.open_log().await.append(message("acme/room:lobby", 1)).await.unwrap();
+    let output: CommandOutput = migrate(&source, &target, &[]).await;
+    assert!(output.code == Some(1) && output.stdout.contains("acme/room:lobby was not copied"), "{output:?}");
+    assert!(output.stdout.contains("verified 7 messages of 2 channels"), "the others were: {output:?}");
     let head = target.open_log().await.heads(&[channel("acme/room:lobby")]).await.unwrap().remove(0);
-    assert_eq!(head, theirs.position, "nothing was written there");
+    assert_eq!(head, existing.position, "nothing was written to the target");
 }

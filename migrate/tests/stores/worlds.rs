@@ -1,4 +1,4 @@
-//! The four stores, each as whoever moves logs sees it and as the application does.
+//! The four stores under test, each opened as an archive and as a message log.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,25 +23,25 @@ use tests::dynamodb::DynamoDb;
 use tests::postgres::PostgresServer;
 use tests::redis::{RedisOptions, RedisServer};
 
-/// Long enough for whatever the suites write, by any clock.
-const AGE: Duration = Duration::from_secs(400 * 86_400);
-const ENTRIES: u64 = 100_000;
+/// Longer than the age of all messages in the suites, by any clock.
+const MAX_AGE: Duration = Duration::from_secs(400 * 86_400);
+const MAX_MESSAGES: u64 = 100_000;
 
 pub(crate) fn clock() -> Arc<ManualClock> {
     Arc::new(ManualClock::new(Timestamp(1_795_000_000_000)))
 }
 
-/// A name that no other case uses.
+/// Returns a name that no other test case uses.
 fn fresh_name() -> String {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
     format!("test{}", NUMBER.fetch_add(1, Ordering::Relaxed))
 }
 
-/// A store that the command line can name.
+/// Store that the command line can address.
 pub(crate) trait World: ArchiveStore {
-    /// What `--from` and `--to` take.
+    /// Returns the value of `--from` or `--to`.
     fn endpoint(&self) -> String;
-    /// What the command needs in its environment beside that.
+    /// Returns further environment variables that the command needs.
     fn environment(&self) -> Vec<(&'static str, String)>;
 }
 
@@ -65,7 +65,7 @@ impl ArchiveStore for FileStore {
 
     async fn open_log(&self) -> Arc<dyn MessageLog> {
         let mut storage = Config::for_tests().storage;
-        (storage.data_dir, storage.retention_age) = (self.path(), AGE);
+        (storage.data_dir, storage.retention_age) = (self.path(), MAX_AGE);
         Arc::new(FileLog::open(&storage, clock()).unwrap())
     }
 
@@ -87,14 +87,16 @@ impl World for FileStore {
 pub(crate) struct RedisStore(RedisServer);
 
 impl RedisStore {
-    /// A server that may lose writes has its master named in every epoch.
+    /// Starts a server; with `append_only`, Redis keeps acknowledged writes across a restart.
     pub(crate) fn new(append_only: bool) -> Self {
         Self(RedisServer::start_with(RedisOptions { append_only, ..RedisOptions::default() }).unwrap())
     }
 
     async fn open(&self) -> RedisLog {
         let redis = RedisClient::connect(RedisSettings::single_server(&self.0.url())).await.unwrap();
-        RedisLog::open_log(redis, clock(), RedisRetention { max_messages: ENTRIES, max_age: AGE }).await.unwrap()
+        RedisLog::open_log(redis, clock(), RedisRetention { max_messages: MAX_MESSAGES, max_age: MAX_AGE })
+            .await
+            .unwrap()
     }
 }
 
@@ -129,16 +131,16 @@ pub(crate) struct PostgresStore {
 }
 
 impl PostgresStore {
-    pub(crate) fn on(server: &Arc<PostgresServer>) -> Self {
+    pub(crate) fn new(server: &Arc<PostgresServer>) -> Self {
         Self { server: server.clone(), schema: fresh_name() }
     }
 
     async fn open(&self) -> PostgresClient {
-        let patience = Duration::from_secs(5);
+        let timeout = Duration::from_secs(5);
         let settings = PostgresSettings {
             schema: self.schema.clone(),
-            connect_timeout: patience,
-            response_timeout: patience,
+            connect_timeout: timeout,
+            response_timeout: timeout,
             ..PostgresSettings::for_url(&self.server.url())
         };
         PostgresClient::connect(settings).await.unwrap()
@@ -152,7 +154,7 @@ impl ArchiveStore for PostgresStore {
     }
 
     async fn open_log(&self) -> Arc<dyn MessageLog> {
-        let retention = PostgresRetention { max_messages: ENTRIES, max_age: AGE };
+        let retention = PostgresRetention { max_messages: MAX_MESSAGES, max_age: MAX_AGE };
         Arc::new(PostgresLog::open_log(self.open().await, clock(), retention))
     }
 
@@ -177,7 +179,7 @@ pub(crate) struct DynamoStore {
 }
 
 impl DynamoStore {
-    pub(crate) async fn on(emulator: &Arc<DynamoDb>) -> Self {
+    pub(crate) async fn new(emulator: &Arc<DynamoDb>) -> Self {
         let store = Self { emulator: emulator.clone(), table: fresh_name() };
         tables::create_table(&store.client(), &store.table, tables::messages_table().unwrap()).await.unwrap();
         store
@@ -197,11 +199,11 @@ impl DynamoStore {
 #[async_trait]
 impl ArchiveStore for DynamoStore {
     async fn open_archive(&self) -> Box<dyn LogArchive> {
-        Box::new(DynamoLog::new(self.client(), &self.table, AGE, clock()))
+        Box::new(DynamoLog::new(self.client(), &self.table, MAX_AGE, clock()))
     }
 
     async fn open_log(&self) -> Arc<dyn MessageLog> {
-        Arc::new(DynamoLog::new(self.client(), &self.table, AGE, clock()))
+        Arc::new(DynamoLog::new(self.client(), &self.table, MAX_AGE, clock()))
     }
 
     fn now(&self) -> Timestamp {

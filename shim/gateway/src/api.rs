@@ -1,8 +1,8 @@
-//! One WebSocket API as it is deployed: stage, routes, selection expression, authorizer and quotas.
+//! Deployed WebSocket API: stage, routes, selection expression, authorizer and quotas.
 //!
-//! Invariant: an [`WebSocketApi`] can only be built by [`WebSocketApi::new`], which checks the whole definition and reports every mistake
-//! at once; whoever holds one checks nothing again. It is immutable and shared as `Arc<WebSocketApi>` by all connections. It
-//! says what exists, not how a route's integration is called.
+//! [`WebSocketApi::new`] is the only constructor of a [`WebSocketApi`]. It validates the whole definition and reports
+//! all errors together, so code that has a `WebSocketApi` needs no further checks. The value is immutable and shared by
+//! all connections as `Arc<WebSocketApi>`. It does not contain the integrations of the routes.
 
 mod settings;
 
@@ -16,18 +16,18 @@ use crate::model::RequestModelError;
 use crate::quotas::{Quotas, RateLimit};
 use crate::route::{Route, RouteKey, RouteOrdering, RouteResponse, RouteTable, SelectionExpression};
 
-/// A route as it is written in a template, before it is checked.
+/// A route of an [`ApiDefinition`], before validation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteDefinition {
     /// `$connect`, `$disconnect`, `$default` or a custom key that does not begin with `$`.
     pub key: String,
-    /// Whether the integration's body goes back to the client. Ignored for the lifecycle routes.
+    /// Whether the integration's body is sent to the client. Ignored for the lifecycle routes.
     pub response: RouteResponse,
-    /// Whether messages of one connection wait for each other. Ignored for the lifecycle routes.
+    /// Whether messages of one connection are processed one at a time. Ignored for the lifecycle routes.
     pub ordering: RouteOrdering,
 }
 
-/// An API as it is written in a template, before it is checked.
+/// An API definition as in a template, before validation.
 #[derive(Debug, Clone)]
 pub struct ApiDefinition {
     /// The API id, for example `a1b2c3d4e5`.
@@ -38,135 +38,121 @@ pub struct ApiDefinition {
     pub account_id: String,
     /// The stage name: letters, digits, `-`, `_`; at most 128 (developer guide, `api-gateway-known-issues`).
     pub stage: String,
-    /// The stage variables.
     pub stage_variables: BTreeMap<String, String>,
-    /// Every route, lifecycle routes included.
+    /// All routes, including the lifecycle routes.
     pub routes: Vec<RouteDefinition>,
     /// The route selection expression, usually `$request.body.action`.
     pub selection: String,
-    /// Identity sources of the `$connect` authorizer; `None` when there is no authorizer, empty when it always runs
-    /// (AU-3).
+    /// Identity sources of the `$connect` authorizer; `None` without an authorizer, empty when it always runs (AU-3).
     pub authorizer: Option<Vec<String>>,
     /// Whether `$connect` needs an API key.
     pub api_key_required: bool,
-    /// The quotas to apply.
     pub quotas: Quotas,
-    /// What few APIs change: authorization by signature, where keys come from, rates and models of routes.
+    /// Optional settings: IAM authorization, source of API keys, rate limits and request models of routes.
     pub settings: ApiSettings,
 }
 
-/// A stage: what a deployment is called in URLs, with its variables.
+/// A stage of the API, with its variables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiStage {
-    /// The name in the URL and in `requestContext.stage`.
+    /// The name in URLs and in `requestContext.stage`.
     pub name: Arc<str>,
-    /// What events carry as `stageVariables`, absent when empty (EV-6).
+    /// `stageVariables` of events, absent when empty (EV-6).
     pub variables: BTreeMap<String, String>,
 }
 
-/// A checked API.
+/// A validated API.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct WebSocketApi {
     /// The API id (`requestContext.apiId`).
     pub id: Arc<str>,
-    /// The region.
     pub region: Arc<str>,
-    /// The account id.
     pub account_id: Arc<str>,
-    /// The stage.
     pub stage: ApiStage,
-    /// The routes.
     pub routes: RouteTable,
     /// The route selection expression.
     pub selection: SelectionExpression,
     /// The REQUEST authorizer of `$connect`, if any.
     pub authorizer: Option<RequestAuthorizer>,
-    /// How `$connect` is authorized where no authorizer is.
+    /// Authorization of `$connect` without a Lambda authorizer.
     pub authorization: AuthorizationType,
     /// Whether `$connect` needs an API key.
     pub api_key_required: bool,
-    /// Where that key is read from.
+    /// Source of the API key.
     pub key_source: ApiKeySource,
-    /// How often `$connect` may be asked for, beside the quotas.
+    /// Rate limit of `$connect`, in addition to the quotas.
     pub connect_rate: Option<RateLimit>,
-    /// The quotas.
     pub quotas: Quotas,
 }
 
-/// One thing that is wrong with a definition.
+/// A single error of an API definition.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ApiValidationError {
-    /// The stage name breaks API Gateway's grammar.
+    /// The stage name is invalid (developer guide, `api-gateway-known-issues`).
     #[error("stage name {0:?} must have 1 to 128 letters, digits, '-' and '_'")]
     StageName(String),
-    /// A key that API Gateway reserves or that cannot be matched.
+    /// The route key is empty or reserved.
     #[error("route key {0:?} must not be empty or begin with '$', except $connect, $disconnect and $default")]
     RouteKey(String),
     /// Two routes share a key.
-    #[error("route key {0:?} is defined twice")]
+    #[error("duplicate route key {0:?}")]
     DuplicateRoute(String),
-    /// More routes than the quota.
-    #[error("{found} routes are defined, {limit} are allowed")]
+    /// There are more routes than the quota allows.
+    #[error("{found} routes are defined, at most {limit} are allowed")]
     TooManyRoutes {
-        /// How many were defined.
+        /// Number of defined routes.
         found: usize,
-        /// How many the quota allows.
+        /// Number that the quota allows.
         limit: usize,
     },
-    /// The selection expression does not parse.
+    /// The route selection expression is invalid.
     #[error("route selection expression {expression:?}: {reason}")]
-    Selection {
-        /// The expression as written.
-        expression: String,
-        /// Why it does not parse.
-        reason: crate::route::SelectionExpressionError,
-    },
-    /// A setting names a route that the API does not have, or that cannot have it.
-    #[error("{setting} of route {route:?}, which is none of the API's")]
+    Selection { expression: String, reason: crate::route::SelectionExpressionError },
+    /// A setting is for a route that the API does not define or that does not support the setting.
+    #[error("{setting} is set for route {route:?}, which the API does not define")]
     UnknownRoute {
-        /// What was set.
+        /// The setting, with its article.
         setting: &'static str,
-        /// The key it was set for.
+        /// The route key of the setting.
         route: String,
     },
-    /// A request model is no schema.
-    #[error("the model of route {route:?}: {reason}")]
+    /// A request model is not a valid JSON Schema.
+    #[error("request model of route {route:?}: {reason}")]
     Model {
-        /// The route's key.
+        /// The route key.
         route: String,
-        /// Why it is none.
         reason: RequestModelError,
     },
-    /// `$connect` has a Lambda authorizer and asks for signatures as well.
+    /// `$connect` has both a Lambda authorizer and IAM authorization.
     #[error("$connect cannot have a Lambda authorizer and IAM authorization")]
     TwoAuthorizations,
-    /// An identity source does not parse.
+    /// An identity source is invalid.
     #[error(transparent)]
     IdentitySource(#[from] crate::identity_source::IdentitySourceError),
 }
 
-/// Everything that is wrong with a definition.
+/// All errors of an API definition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiDefinitionError(pub Vec<ApiValidationError>);
 
 impl WebSocketApi {
-    /// Checks `definition` and takes it over.
+    /// Validates `definition` and builds the API.
     ///
     /// # Errors
-    /// [`ApiDefinitionError`] with every mistake found.
+    /// [`ApiDefinitionError`] with all errors of the definition.
     pub fn new(definition: ApiDefinition) -> Result<Self, ApiDefinitionError> {
-        let mut mistakes = Vec::new();
-        check_stage_name(&definition.stage, &mut mistakes);
-        definition.settings.check_routes(&definition.routes, &mut mistakes);
+        let mut errors = Vec::new();
+        check_stage_name(&definition.stage, &mut errors);
+        definition.settings.check_routes(&definition.routes, &mut errors);
         if definition.authorizer.is_some() && definition.settings.authorization == AuthorizationType::Iam {
-            mistakes.push(ApiValidationError::TwoAuthorizations);
+            errors.push(ApiValidationError::TwoAuthorizations);
         }
-        let routes = build_routes(&definition, &mut mistakes);
-        let selection = parse_selection(&definition.selection, &mut mistakes);
-        let authorizer = definition.authorizer.map(|sources| parse_authorizer(&sources, &mut mistakes));
-        let (Some(selection), true) = (selection, mistakes.is_empty()) else {
-            return Err(ApiDefinitionError(mistakes));
+        let routes = build_routes(&definition, &mut errors);
+        let selection = parse_selection(&definition.selection, &mut errors);
+        let authorizer = definition.authorizer.map(|sources| parse_authorizer(&sources, &mut errors));
+        let (Some(selection), true) = (selection, errors.is_empty()) else {
+            return Err(ApiDefinitionError(errors));
         };
         Ok(Self {
             id: definition.id.into(),
@@ -184,19 +170,19 @@ impl WebSocketApi {
         })
     }
 
-    /// The route that answers the message `body`, or `None` when API Gateway would say `Forbidden` (RT-4 to RT-8).
+    /// Returns the route of the message `body`; `None` when API Gateway would respond with `Forbidden` (RT-4 to RT-8).
     #[must_use]
     pub fn route_for(&self, body: &str) -> Option<&Route> {
         self.routes.resolve_selection(&self.selection.evaluate_body(body))
     }
 
-    /// The ARN that authorizer policies are evaluated against: `arn:…:execute-api:…/{stage}/$connect` (AU-9).
+    /// Returns the ARN that authorizer policies are evaluated against: `arn:…:execute-api:…/{stage}/$connect` (AU-9).
     #[must_use]
     pub fn connect_arn(&self) -> String {
         self.execute_api_arn(RouteKey::CONNECT)
     }
 
-    /// The ARN that callers of `@connections` need `execute-api:ManageConnections` for (SG-1).
+    /// Returns the ARN of a call of `@connections`; its caller needs `execute-api:ManageConnections` on it (SG-1).
     #[must_use]
     pub fn management_arn(&self, method: &str, connection_id: &str) -> String {
         self.execute_api_arn(&format!("{method}/@connections/{connection_id}"))
@@ -224,9 +210,9 @@ impl WebSocketApi {
 
 impl std::fmt::Display for ApiDefinitionError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (position, mistake) in self.0.iter().enumerate() {
+        for (position, error) in self.0.iter().enumerate() {
             let separator = if position == 0 { "" } else { "; " };
-            write!(f, "{separator}{mistake}")?;
+            write!(f, "{separator}{error}")?;
         }
         Ok(())
     }
@@ -234,51 +220,51 @@ impl std::fmt::Display for ApiDefinitionError {
 
 impl std::error::Error for ApiDefinitionError {}
 
-fn check_stage_name(name: &str, mistakes: &mut Vec<ApiValidationError>) {
+fn check_stage_name(name: &str, errors: &mut Vec<ApiValidationError>) {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     if name.is_empty() || name.len() > 128 || !name.bytes().all(allowed) {
-        mistakes.push(ApiValidationError::StageName(name.to_owned()));
+        errors.push(ApiValidationError::StageName(name.to_owned()));
     }
 }
 
-fn build_routes(definition: &ApiDefinition, mistakes: &mut Vec<ApiValidationError>) -> RouteTable {
-    let (found, most) = (definition.routes.len(), definition.quotas.max_routes);
-    if found > most {
-        mistakes.push(ApiValidationError::TooManyRoutes { found, limit: most });
+fn build_routes(definition: &ApiDefinition, errors: &mut Vec<ApiValidationError>) -> RouteTable {
+    let (found, limit) = (definition.routes.len(), definition.quotas.max_routes);
+    if found > limit {
+        errors.push(ApiValidationError::TooManyRoutes { found, limit });
     }
     let mut routes = RouteTable::default();
     for (index, RouteDefinition { key, response, ordering }) in definition.routes.iter().enumerate() {
-        let Some(checked) = RouteKey::parse(key) else {
-            mistakes.push(ApiValidationError::RouteKey(key.clone()));
+        let Some(route_key) = RouteKey::parse(key) else {
+            errors.push(ApiValidationError::RouteKey(key.clone()));
             continue;
         };
-        let model = definition.settings.model_of(key, mistakes);
+        let model = definition.settings.model_of(key, errors);
         let rate = definition.settings.rate_of(key);
-        if !routes.insert(Route { key: checked, response: *response, ordering: *ordering, index, rate, model }) {
-            mistakes.push(ApiValidationError::DuplicateRoute(key.clone()));
+        if !routes.insert(Route { key: route_key, response: *response, ordering: *ordering, index, rate, model }) {
+            errors.push(ApiValidationError::DuplicateRoute(key.clone()));
         }
     }
     routes
 }
 
-fn parse_selection(expression: &str, mistakes: &mut Vec<ApiValidationError>) -> Option<SelectionExpression> {
+fn parse_selection(expression: &str, errors: &mut Vec<ApiValidationError>) -> Option<SelectionExpression> {
     SelectionExpression::parse(expression)
-        .map_err(|reason| mistakes.push(ApiValidationError::Selection { expression: expression.to_owned(), reason }))
+        .map_err(|reason| errors.push(ApiValidationError::Selection { expression: expression.to_owned(), reason }))
         .ok()
 }
 
-fn parse_authorizer(sources: &[String], mistakes: &mut Vec<ApiValidationError>) -> RequestAuthorizer {
+fn parse_authorizer(sources: &[String], errors: &mut Vec<ApiValidationError>) -> RequestAuthorizer {
     let mut identity_sources = Vec::with_capacity(sources.len());
     for source in sources {
         match IdentitySource::parse(source) {
             Ok(parsed) => identity_sources.push(parsed),
-            Err(mistake) => mistakes.push(mistake.into()),
+            Err(error) => errors.push(error.into()),
         }
     }
     RequestAuthorizer { identity_sources }
 }
 
-/// The partition a region belongs to (IAM user guide, `reference-arns`).
+/// Returns the AWS partition of a region (IAM user guide, `reference-arns`).
 fn aws_partition(region: &str) -> &'static str {
     match region {
         _ if region.starts_with("cn-") => "aws-cn",

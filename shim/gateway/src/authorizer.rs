@@ -1,9 +1,10 @@
-//! The REQUEST authorizer of `$connect`: when it runs, and what its result means (developer guide,
+//! REQUEST authorizer of `$connect`: its identity sources and the evaluation of its result (developer guide,
 //! `apigateway-websocket-api-lambda-auth`, `api-gateway-lambda-authorizer-output`).
 //!
-//! Invariant: fail closed. Only a result of the documented shape whose policy allows the connection's ARN lets it in;
-//! an explicit deny wins, a condition we cannot evaluate never allows, a missing identity source never reaches the
-//! function. There is no cache, because WebSocket APIs have none (AU-11).
+//! Authorization fails closed. A connection is accepted only if the result has the documented shape and its policy
+//! allows the connection's ARN. An explicit deny wins; a statement with a condition never allows; a handshake without a
+//! required identity source is rejected without an invocation. Results are not cached, because WebSocket APIs do not
+//! cache them (AU-11).
 
 mod context;
 mod identity_source;

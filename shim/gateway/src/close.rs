@@ -1,63 +1,62 @@
-//! Every way a connection ends, in one table.
+//! Close causes of connections, with their close frames and `$disconnect` events, in one table.
 //!
 //! ```text
 //! cause ─┬─ close frame to the client (code, reason), or none
 //!        ├─ disconnectStatusCode, disconnectReason of the one $disconnect event
-//!        └─ whether the client may reconnect by itself
+//!        └─ whether the client may reconnect automatically
 //! ```
-//! Invariant: a connection has exactly one cause, and server, client library and documentation read this table only.
-//! API Gateway's codes and texts stand where they are known; a reason is at most 123 bytes (RFC 6455 section 5.5).
+//! A connection has exactly one close cause. Server, client library and documentation use this table. Codes and reasons
+//! are API Gateway's where they are known; a reason has at most 123 bytes (RFC 6455 section 5.5).
 
 mod table;
 
 pub use table::{CLOSE_TABLE, CloseRow, ReconnectPolicy};
 
-/// Why a connection ended.
+/// Cause of a connection's end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CloseCause {
     /// The client sent a close frame with a status.
     Client {
-        /// Its code.
         code: u16,
-        /// Its reason, possibly empty.
+        /// The reason, possibly empty.
         reason: String,
     },
     /// The client sent a close frame without a status.
     ClientWithoutStatus,
-    /// The connection broke without a close frame.
+    /// The connection was lost without a close frame.
     ConnectionLost,
-    /// No message for the idle time.
+    /// No message in either direction for the idle timeout.
     Idle,
-    /// The maximum lifetime has passed.
+    /// The connection reached its maximum lifetime.
     LifetimeReached,
     /// `DELETE @connections`.
     Deleted,
-    /// A binary frame (FR-1).
+    /// The client sent a binary frame (FR-1).
     BinaryFrame,
-    /// A frame beyond the quota (FR-2).
+    /// The client sent a frame larger than the quota (FR-2).
     FrameTooBig,
-    /// A message beyond the quota (FR-2).
+    /// The client sent a message larger than the quota (FR-2).
     MessageTooBig,
-    /// The client broke RFC 6455 (FR-11).
+    /// The client violated RFC 6455 (FR-11).
     ProtocolError,
-    /// A text frame that is not UTF-8 (FR-11).
+    /// The client sent text that is not UTF-8 (FR-11).
     InvalidUtf8,
-    /// A compressed message that does not inflate (RFC 7692).
+    /// The client sent a compressed message that cannot be decompressed (RFC 7692).
     InvalidDeflate,
     /// The client does not read fast enough.
     SlowConsumer,
-    /// This server stops or restarts; another one takes over.
+    /// The server is shutting down; another one accepts the reconnect.
     ServiceRestart,
-    /// Something failed in this server.
+    /// Internal error of the server.
     Internal,
-    /// The application: the token ran out.
+    /// The token expired (application).
     TokenExpired,
-    /// The application: an operator or backend ended it.
+    /// An operator or backend closed the connection (application).
     Kicked,
 }
 
 impl CloseCause {
-    /// The row of the table that describes this cause.
+    /// Returns the table row of this cause.
     #[must_use]
     pub const fn table_row(&self) -> &'static CloseRow {
         match self {
@@ -81,15 +80,15 @@ impl CloseCause {
         }
     }
 
-    /// The close frame to send: code and reason. `None` when the client closed first (its frame is echoed by the
-    /// protocol) or there is nobody to send to.
+    /// Returns code and reason of the close frame to send. `None` when the client closed first (the protocol echoes its
+    /// frame) or the connection is lost.
     #[must_use]
     pub const fn close_frame(&self) -> Option<(u16, &'static str)> {
         let row = self.table_row();
         if row.sends_frame { Some((row.code, row.reason)) } else { None }
     }
 
-    /// `disconnectStatusCode` and `disconnectReason` of the `$disconnect` event.
+    /// Returns `disconnectStatusCode` and `disconnectReason` of the `$disconnect` event.
     #[must_use]
     pub fn disconnect_status(&self) -> (u16, &str) {
         match self {
@@ -98,13 +97,13 @@ impl CloseCause {
         }
     }
 
-    /// A short name for logs and metrics; never chosen by the client.
+    /// Returns the name for logs and metrics, from a closed set.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         self.table_row().name
     }
 
-    /// Whether the client may connect again by itself.
+    /// Returns whether and when the client may reconnect automatically.
     #[must_use]
     pub const fn reconnect_policy(&self) -> ReconnectPolicy {
         self.table_row().reconnect

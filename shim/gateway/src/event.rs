@@ -1,8 +1,8 @@
-//! The events of a connection: CONNECT, MESSAGE, DISCONNECT, and the authorizer's request.
+//! Events of a connection: CONNECT, MESSAGE, DISCONNECT, and the authorizer's request.
 //!
-//! Each event borrows the [`ConnectionFacts`] and has two forms: `typed` builds the public event type without JSON, for
-//! handlers in this process; `to_json` writes API Gateway's own bytes, in the key order of captures, for all others.
-//! Invariant: both forms say the same. Keys that API Gateway leaves out are left out, never `null` (EV-3, IDN-5).
+//! Each event borrows the [`ConnectionFacts`] and has two equivalent forms: `into_lambda_event` builds the type of
+//! `aws_lambda_events` without JSON, for handlers in this process; `to_json` writes the bytes of API Gateway, in the
+//! key order of captures, for all other handlers. Keys that API Gateway omits are omitted, never `null` (EV-3, IDN-5).
 
 mod authorizer;
 mod connect;

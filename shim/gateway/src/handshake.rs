@@ -1,8 +1,7 @@
-//! The upgrade request: what events show of it, and how it is answered.
+//! Upgrade request: its representation in events and its outcome.
 //!
-//! Invariant: the verdict comes before the upgrade. Every outcome is either a `101` with at most a subprotocol, or a
-//! plain HTTP response; no WebSocket close frame is involved (CON-1, CON-12). Parsing the request is left to the
-//! server.
+//! The outcome is decided before the upgrade. It is either a `101` with at most a subprotocol, or a plain HTTP
+//! response, never a WebSocket close frame (CON-1, CON-12). The server parses the request.
 
 mod compression;
 mod headers;
@@ -26,40 +25,40 @@ pub use rejection::Rejection;
 use crate::identity::{ApiKey, RequestIdentity};
 use crate::reply::{IntegrationError, IntegrationReply};
 
-/// An upgrade request as the server received it. `Debug` shows no values, because they hold addresses and tokens.
+/// An upgrade request as received. `Debug` shows no values, because they contain addresses and tokens.
 #[derive(Clone)]
 pub struct HandshakeRequest {
-    /// The headers as received; names in lower case are given their conventional case in events (HDR-4).
+    /// Headers as received; events show lower-case names in their conventional case (HDR-4).
     pub headers: HeaderMap,
-    /// The query as received, without `?`.
+    /// Query as received, without `?`.
     pub query: Option<String>,
-    /// The client (`identity.sourceIp`): the TCP peer, or what a trusted proxy says it is.
+    /// Client address (`identity.sourceIp`): the TCP peer, or the address that a trusted proxy reports.
     pub source_ip: Box<str>,
-    /// The host the client used, without port (`requestContext.domainName`, EV-16).
+    /// Host of the request without port (`requestContext.domainName`, EV-16).
     pub domain_name: Arc<str>,
-    /// `X-Forwarded-For` as events show it (HDR-9): a list when trusted proxies are in front, `None` for `source_ip`
-    /// alone. What the client itself sent under that name is never shown.
+    /// `X-Forwarded-For` of events (HDR-9): a list from trusted proxies, or `None` for `source_ip` alone. Events never
+    /// contain the client's own value.
     pub forwarded_for: Option<String>,
-    /// The value of `X-Amzn-Trace-Id` for requests that bring none; see [`trace_id`].
+    /// `X-Amzn-Trace-Id` of requests that have none; see [`trace_id`].
     pub trace_id: String,
-    /// The API key that was recognised, if the API asks for one (IDN-3).
+    /// The client's API key, if the API requires one (IDN-3).
     pub api_key: Option<ApiKey>,
 }
 
-/// How the handshake ends.
+/// Outcome of the `$connect` integration for the handshake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConnectOutcome {
-    /// `101`, with this `Sec-WebSocket-Protocol` if the handler returned one; nothing else of its reply is sent
+    /// `101`, with the handler's `Sec-WebSocket-Protocol` if it returned one. Nothing else of its reply is sent
     /// (CON-10).
     Accepted {
-        /// The subprotocol as the handler returned it; not compared with the offer (SUB-5).
+        /// Subprotocol as the handler returned it; not compared with the offer (SUB-5).
         subprotocol: Option<HeaderValue>,
     },
     /// A plain HTTP response.
     Rejected(Rejection),
 }
 
-/// A trace id `Root=1-<8 hex: seconds>-<24 hex>` (HDR-1).
+/// Returns a trace id `Root=1-<8 hex: seconds>-<24 hex>` (HDR-1).
 #[must_use]
 pub fn trace_id(epoch_ms: i64, entropy: [u8; 12]) -> String {
     let seconds = (epoch_ms.div_euclid(1000) & 0xFFFF_FFFF) as u32;
@@ -71,17 +70,17 @@ pub fn trace_id(epoch_ms: i64, entropy: [u8; 12]) -> String {
     id
 }
 
-/// The host part of a `Host` header or URI authority: without port, as `domainName` shows it (EV-16).
+/// Returns the host part of a `Host` header or URI authority without port, as in `domainName` (EV-16).
 #[must_use]
 pub fn domain_of(host: &str) -> &str {
-    // An IPv6 literal keeps its brackets; only a colon behind them begins a port.
+    // An IPv6 literal keeps its brackets; a port can only follow them.
     match host.rfind(':') {
         Some(colon) if !host[colon..].contains(']') => &host[..colon],
         _ => host,
     }
 }
 
-/// What the result of the `$connect` integration means for the handshake.
+/// Returns the outcome of the handshake for the result of the `$connect` integration.
 #[must_use]
 pub fn connect_outcome(result: Result<IntegrationReply, IntegrationError>) -> ConnectOutcome {
     match result {
@@ -89,12 +88,12 @@ pub fn connect_outcome(result: Result<IntegrationReply, IntegrationError>) -> Co
             ConnectOutcome::Accepted { subprotocol: reply.chosen_subprotocol() }
         }
         Ok(reply) => ConnectOutcome::Rejected(Rejection::Handler(reply.status)),
-        Err(failure) => ConnectOutcome::Rejected(Rejection::Integration(failure)),
+        Err(error) => ConnectOutcome::Rejected(Rejection::Integration(error)),
     }
 }
 
 impl HandshakeRequest {
-    /// The identity that events of this connection show (IDN-1, IDN-3), without the caller of a signature.
+    /// Returns `requestContext.identity` of this connection's events (IDN-1, IDN-3), without the signing caller.
     #[must_use]
     pub fn request_identity(&self) -> RequestIdentity {
         let user_agent = self.headers.get(USER_AGENT).map(|value| String::from_utf8_lossy(value.as_bytes()).into());
@@ -106,7 +105,7 @@ impl HandshakeRequest {
         }
     }
 
-    /// The query parameters that events of this request show.
+    /// Returns the query parameters of this request's events.
     #[must_use]
     pub fn query_parameters(&self) -> QueryParameters {
         QueryParameters::parse(self.query.as_deref().unwrap_or_default())

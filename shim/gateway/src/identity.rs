@@ -1,34 +1,34 @@
-//! Who opened a connection, as its events show it. `Debug` shows neither address nor key.
+//! Identity of a connection's client in events. `Debug` shows neither address nor key.
 
 use std::fmt;
 
 use aws_lambda_events::apigw::ApiGatewayRequestIdentity;
 use serde::{Deserialize, Serialize};
 
-/// `requestContext.identity` (IDN-1 to IDN-4), in the key order of captures; where the caller's keys stand is not known.
+/// `requestContext.identity` (IDN-1 to IDN-4), in the key order of captures; the position of [`IamCaller`]'s keys is
+/// unknown.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RequestIdentity {
-    /// The caller whose signature opened the connection, if the API asks for one.
+    /// Signing caller, for an API with IAM authorization.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub iam: Option<Box<IamCaller>>,
-    /// The API key of the handshake, if the API asks for one.
+    /// API key of the handshake, for an API that requires one.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub api_key: Option<Box<ApiKey>>,
     /// `User-Agent` of the handshake.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_agent: Option<Box<str>>,
-    /// The client's address.
+    /// Client address.
     pub source_ip: Box<str>,
 }
 
-/// A recognised API key.
+/// A valid API key.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApiKey {
-    /// The key itself, as the client sent it.
+    /// The key as the client sent it.
     #[serde(rename = "apiKey")]
     pub key: Box<str>,
-    /// Its id.
     #[serde(rename = "apiKeyId")]
     pub id: Box<str>,
 }
@@ -38,21 +38,21 @@ pub struct ApiKey {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct IamCaller {
-    /// The account of the caller.
+    /// Account of the caller.
     pub account_id: Box<str>,
-    /// The unique id of the principal, for example `AIDACKCEVSQ6C2EXAMPLE`.
+    /// Unique id of the principal, for example `AIDACKCEVSQ6C2EXAMPLE`.
     pub caller: Box<str>,
-    /// The access key of the signature.
+    /// Access key of the signature.
     pub access_key: Box<str>,
-    /// The ARN of the principal.
+    /// ARN of the principal.
     pub user_arn: Box<str>,
     /// The same as `caller`.
     pub user: Box<str>,
 }
 
 impl RequestIdentity {
-    /// The public type.
-    pub(crate) fn typed(&self) -> ApiGatewayRequestIdentity {
+    /// Converts the identity to the type of `aws_lambda_events`.
+    pub(crate) fn to_lambda_identity(&self) -> ApiGatewayRequestIdentity {
         let mut identity = ApiGatewayRequestIdentity::default();
         identity.source_ip = Some(String::from(&*self.source_ip));
         identity.user_agent = self.user_agent.as_deref().map(str::to_owned);
@@ -73,7 +73,7 @@ impl RequestIdentity {
 
 impl fmt::Debug for RequestIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Identity(..)")
+        f.write_str("RequestIdentity(..)")
     }
 }
 

@@ -1,21 +1,21 @@
-//! Identity sources: what an API's definition says that a handshake must carry before its authorizer is asked (AU-2).
+//! Identity sources: request parameters that a handshake must have before its authorizer runs (AU-2).
 
 use http::HeaderName;
 
-/// Members of `$context` that a handshake has, so that they can be identity sources.
+/// Members of `$context` that can be identity sources, because handshakes have them.
 const CONTEXT_NAMES: [&str; 6] =
     ["apiId", "connectionId", "domainName", "identity.sourceIp", "identity.userAgent", "stage"];
-/// The one of them that a handshake may lack.
+/// The only member of [`CONTEXT_NAMES`] that a handshake may lack.
 pub(crate) const USER_AGENT: &str = "identity.userAgent";
 
-/// The authorizer of `$connect`.
+/// REQUEST authorizer of `$connect`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestAuthorizer {
-    /// What must be present before it runs.
+    /// Parameters that must be present before the authorizer runs.
     pub identity_sources: Vec<IdentitySource>,
 }
 
-/// One thing a handshake must carry.
+/// A request parameter that a handshake must have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IdentitySource {
     /// `route.request.header.NAME`
@@ -28,7 +28,7 @@ pub enum IdentitySource {
     Context(String),
 }
 
-/// A text that is no identity source of a WebSocket API.
+/// Error of parsing an identity source.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "identity source {0:?} must be route.request.header.NAME, route.request.querystring.NAME, stageVariables.NAME \
@@ -37,10 +37,10 @@ pub enum IdentitySource {
 pub struct IdentitySourceError(String);
 
 impl IdentitySource {
-    /// Parses `text`.
+    /// Parses an identity source.
     ///
     /// # Errors
-    /// [`IdentitySourceError`] when it has none of the four forms, or an empty or impossible name.
+    /// [`IdentitySourceError`] when `text` has none of the four forms, or an empty or invalid name.
     pub fn parse(text: &str) -> Result<Self, IdentitySourceError> {
         let parsed = if let Some(name) = text.strip_prefix("route.request.header.") {
             HeaderName::from_bytes(name.as_bytes()).ok().map(Self::Header)

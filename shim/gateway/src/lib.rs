@@ -1,7 +1,39 @@
-//! What API Gateway's WebSocket APIs do, as values and pure functions.
+//! Behaviour of API Gateway's WebSocket APIs as values and pure functions.
 //!
-//! The crate knows no sockets, tasks, clocks or randomness: time and random bits are arguments, and every function
-//! gives the same answer for the same input. Whoever owns the sockets asks here what API Gateway would have said.
+//! The crate has no sockets, tasks, clocks or random numbers: time and random bits are arguments, and every function
+//! returns the same result for the same input. The server calls it to decide how API Gateway would have responded.
+//!
+//! ```
+//! use gateway::api::{ApiDefinition, ApiSettings, RouteDefinition};
+//! use gateway::route::{RouteOrdering, RouteResponse};
+//! use gateway::{Quotas, WebSocketApi};
+//!
+//! let route = |key: &str| RouteDefinition {
+//!     key: key.to_owned(),
+//!     response: RouteResponse::TwoWay,
+//!     ordering: RouteOrdering::Connection,
+//! };
+//! let api = WebSocketApi::new(ApiDefinition {
+//!     id: "a1b2c3d4e5".to_owned(),
+//!     region: "eu-central-1".to_owned(),
+//!     account_id: "123456789012".to_owned(),
+//!     stage: "prod".to_owned(),
+//!     stage_variables: Default::default(),
+//!     routes: vec![route("$default"), route("chat")],
+//!     selection: "$request.body.action".to_owned(),
+//!     authorizer: None,
+//!     api_key_required: false,
+//!     quotas: Quotas::aws_profile(),
+//!     settings: ApiSettings::default(),
+//! })?;
+//!
+//! let route_of = |frame: &str| api.route_for(frame).map(|route| route.key.as_str());
+//! assert_eq!(route_of(r#"{"action": "chat", "text": "hello"}"#), Some("chat"));
+//! assert_eq!(route_of("not JSON"), Some("$default"));
+//! # Ok::<(), gateway::api::ApiDefinitionError>(())
+//! ```
+//!
+//! The modules by the input that they handle:
 //!
 //! ```text
 //! upgrade ─ handshake ─ authorizer ─ connect ─ 101 or a rejection

@@ -1,8 +1,7 @@
-//! The `@connections` API: paths, the body of `GetConnection`, and every error.
+//! `@connections` API: paths, operations, the body of `GetConnection`, and errors.
 //!
-//! Invariant: each error names its exception in `x-amzn-ErrorType`, because without it no SDK raises a typed one
-//! (CX-20), and its body is empty or JSON (CX-23). Who may call, and how a post reaches a socket, is the server's to
-//! decide.
+//! Each error has its exception name in `x-amzn-ErrorType`, because the SDKs raise typed exceptions from it (CX-20),
+//! and its body is empty or JSON (CX-23). The server authorizes the calls and delivers the posts.
 
 mod error;
 mod path;
@@ -15,35 +14,35 @@ pub use path::{ManagementTarget, is_management_path, parse_management_path};
 
 use crate::time::iso_8601_ms;
 
-/// What a call asks for.
+/// Operation of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ManagementOperation {
-    /// `POST`: send the body to the connection; 200, empty.
+    /// `POST`: sends the body to the connection; 200, empty.
     Post,
-    /// `GET`: describe the connection; 200, JSON.
+    /// `GET`: describes the connection; 200, JSON.
     Describe,
-    /// `DELETE`: close the connection with 1000; 204, empty (service model).
+    /// `DELETE`: closes the connection with 1000; 204, empty (service model).
     Delete,
 }
 
-/// What `GetConnection` tells about a connection. `Debug` shows no address.
+/// Result of `GetConnection`. `Debug` shows no address.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ConnectionDescription<'c> {
-    /// Milliseconds since 1970.
+    /// Start of the connection, in milliseconds since 1970.
     pub connected_at: i64,
-    /// The client's address.
+    /// Client address.
     pub source_ip: &'c str,
-    /// The client's `User-Agent`; `null` in the body when it sent none (CX-11).
+    /// `User-Agent` of the handshake; `null` in the body when there was none (CX-11).
     pub user_agent: Option<&'c str>,
-    /// When it last sent or was sent a message, in milliseconds since 1970 (TM-5).
+    /// Last message in either direction, in milliseconds since 1970 (TM-5).
     pub last_active_at: i64,
 }
 
 impl ManagementOperation {
-    /// The operation of a method.
+    /// Returns the operation of an HTTP method.
     ///
     /// # Errors
-    /// [`ManagementError::MissingAuthenticationToken`], API Gateway's answer to methods that do not exist.
+    /// [`ManagementError::MissingAuthenticationToken`], API Gateway's error for other methods.
     pub fn from_method(method: &Method) -> Result<Self, ManagementError> {
         match *method {
             Method::POST => Ok(Self::Post),
@@ -53,7 +52,7 @@ impl ManagementOperation {
         }
     }
 
-    /// The status when it succeeds.
+    /// Returns the status of a successful call.
     #[must_use]
     pub const fn success_status(self) -> StatusCode {
         match self {
@@ -79,7 +78,7 @@ struct DescribedIdentity<'c> {
 }
 
 impl ConnectionDescription<'_> {
-    /// The body of `GetConnection`, in the key order of captures (CX-10, CX-11).
+    /// Serializes the body of `GetConnection`, in the key order of captures (CX-10, CX-11).
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
         let description = GetConnectionResponse {

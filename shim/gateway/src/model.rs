@@ -1,20 +1,20 @@
-//! Request models: what a route's messages must look like before they reach its function (MSG-9).
+//! Request models: validation of a route's messages before its function is invoked (MSG-9).
 //!
-//! Models are JSON schemas of draft 4 (developer guide, `models-mappings-models`). Invariant: a schema stands alone and is
-//! compiled once; it loads nothing, and its patterns run in linear time, because clients choose what they are matched
-//! against.
+//! Models are JSON schemas of draft 4 (developer guide, `models-mappings-models`). A schema must be self-contained, so
+//! that compiling it loads no other document. Its patterns run in linear time, because clients choose the text that
+//! they match.
 
 use std::fmt;
 
 use jsonschema::{Draft, PatternOptions, Validator};
 use serde_json::Value;
 
-/// Why a schema is no model.
+/// Error of compiling a request model.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no JSON schema of draft 4 that stands alone: {0}")]
+#[error("not a self-contained JSON Schema (draft 4): {0}")]
 pub struct RequestModelError(String);
 
-/// A compiled model.
+/// A compiled request model.
 pub struct RequestModel {
     schema: Value,
     validator: Validator,
@@ -24,14 +24,15 @@ impl RequestModel {
     /// Compiles a schema.
     ///
     /// # Errors
-    /// [`RequestModelError`] for what is no schema, refers to another document, or has a pattern beyond linear time.
+    /// [`RequestModelError`] for an invalid schema, a reference to another document, or a pattern without linear-time
+    /// matching.
     pub fn compile(schema: Value) -> Result<Self, RequestModelError> {
         let options = jsonschema::options().with_draft(Draft::Draft4).with_pattern_options(PatternOptions::regex());
         let validator = options.build(&schema).map_err(|error| RequestModelError(error.to_string()))?;
         Ok(Self { schema, validator })
     }
 
-    /// Whether the model allows a message. Text that is not JSON fits no model.
+    /// Returns whether the model allows a message. No model allows text that is not JSON.
     #[must_use]
     pub fn allows_body(&self, body: &str) -> bool {
         serde_json::from_str(body).is_ok_and(|value: Value| self.validator.is_valid(&value))
@@ -48,7 +49,7 @@ impl Eq for RequestModel {}
 
 impl fmt::Debug for RequestModel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Model").finish_non_exhaustive()
+        f.debug_struct("RequestModel").finish_non_exhaustive()
     }
 }
 
@@ -73,12 +74,12 @@ mod tests {
         for body in ["", "hello", "[]", "{}", r#"{"action":"a","text":1}"#, r#"{"action":"a","text":"B"}"#] {
             assert!(!model.allows_body(body), "{body}");
         }
-        // Draft 4 has a boolean here, later drafts a number.
+        // `exclusiveMinimum` is a boolean in draft 4 and a number in later drafts.
         assert!(!model.allows_body(r#"{"action":"a","text":"b","age":0}"#));
     }
 
     #[test]
-    fn msg_9_what_is_no_schema_or_loads_another_is_refused() {
+    fn msg_9_invalid_schemas_and_external_references_are_rejected() {
         for schema in [
             json!({"type": "nothing"}),
             json!({"$ref": "https://apigateway.amazonaws.com/restapis/a/models/b"}),

@@ -1,33 +1,33 @@
-//! IAM policies as far as authorizers and signed callers need them: does a document allow one action on one ARN? (AU-9)
+//! Evaluation of IAM policies for one action on one ARN, for authorizers and signing callers (AU-9).
 //!
-//! Invariant: an explicit deny wins over every allow, and nothing is allowed unless a statement says so. Statements
-//! with conditions or members beyond `Sid` are not evaluated: they never allow, and a conditional deny always denies.
+//! An explicit deny wins over every allow, and an action is denied unless a statement allows it. Conditions, and
+//! members other than `Sid`, are not evaluated: a statement with one never allows, and its deny always applies.
 
 use aws_lambda_events::apigw::ApiGatewayCustomAuthorizerPolicy;
 use aws_lambda_events::iam::{IamPolicyEffect, IamPolicyStatement};
 use serde_json::Value;
 use wildmatch::WildMatch;
 
-/// What opens a connection (IAM-1).
+/// Action that opens a connection (IAM-1).
 pub(crate) const INVOKE_ACTION: &str = "execute-api:Invoke";
 
-/// What a policy says about one ARN.
+/// Decision of a policy for one action on one ARN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PolicyDecision {
-    /// Some statement allows it and none denies it.
+    /// A statement allows the action and none denies it.
     Allow,
-    /// Some statement denies it, or none allows it.
+    /// A statement denies the action, or none allows it.
     Deny,
 }
 
-/// Reads a policy document: unlike in the public type, a statement may be a single object instead of a list, and must
-/// have an effect. `None` when it is no policy.
+/// Parses a policy document; returns `None` when it is invalid. Unlike in `aws_lambda_events`, `Statement` may be a
+/// single object, and every statement must have an effect.
 pub(crate) fn parse_policy(mut document: Value) -> Option<ApiGatewayCustomAuthorizerPolicy> {
     let statement = document.get_mut("Statement")?;
     if statement.is_object() {
         *statement = Value::Array(vec![statement.take()]);
     }
-    // The public type takes a missing effect for an allow; IAM requires one.
+    // `aws_lambda_events` defaults a missing effect to allow; IAM requires one.
     let has_effect = |statement: &Value| statement.get("Effect").is_some_and(Value::is_string);
     if !statement.as_array()?.iter().all(has_effect) {
         return None;
@@ -35,13 +35,13 @@ pub(crate) fn parse_policy(mut document: Value) -> Option<ApiGatewayCustomAuthor
     serde_json::from_value(document).ok()
 }
 
-/// Evaluates `policy` for doing `action` to `arn`.
+/// Evaluates `policy` for `action` on `arn`.
 pub(crate) fn evaluate_policy(policy: &ApiGatewayCustomAuthorizerPolicy, action: &str, arn: &str) -> PolicyDecision {
     let mut allowed = false;
     for statement in policy.statement.iter().filter(|statement| statement_applies(statement, action, arn)) {
         match statement.effect {
             IamPolicyEffect::Allow => allowed |= is_unconditional(statement),
-            // The public enum may grow; whatever is not an allow is a deny.
+            // The enum is non-exhaustive; every other effect is a deny.
             _ => return PolicyDecision::Deny,
         }
     }
@@ -59,7 +59,7 @@ fn is_unconditional(statement: &IamPolicyStatement) -> bool {
     statement.condition.is_none() && statement.other.keys().all(|member| member == "Sid")
 }
 
-/// Returns whether `pattern` with `*` (any characters, none included) and `?` (exactly one) covers all of `text`.
+/// Returns whether `pattern` with `*` (zero or more characters) and `?` (exactly one) matches all of `text`.
 fn matches_wildcard(pattern: &str, text: &str) -> bool {
     WildMatch::new(pattern).matches(text)
 }
@@ -69,7 +69,7 @@ mod tests {
     use super::matches_wildcard;
 
     #[test]
-    fn au_9_wildcards_cover_what_iam_says() {
+    fn au_9_wildcards_match_as_in_iam() {
         for (pattern, text) in [
             ("*", ""),
             ("*", "anything"),
@@ -79,11 +79,11 @@ mod tests {
             ("a*b*c", "a-b-b-c"),
             ("abc**", "abc"),
         ] {
-            assert!(matches_wildcard(pattern, text), "{pattern} should cover {text}");
+            assert!(matches_wildcard(pattern, text), "{pattern} should match {text}");
         }
         for (pattern, text) in [("", "a"), ("a?c", "ac"), ("a*c", "abd"), ("abc", "ABC"), ("*x", "abc"), ("ab", "abc")]
         {
-            assert!(!matches_wildcard(pattern, text), "{pattern} should not cover {text}");
+            assert!(!matches_wildcard(pattern, text), "{pattern} should not match {text}");
         }
     }
 }

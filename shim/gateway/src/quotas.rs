@@ -1,51 +1,53 @@
-//! The quotas of a WebSocket API: API Gateway's own to the letter, and a lifted set for everywhere else.
+//! Quotas of a WebSocket API: API Gateway's values, and a profile with larger ones for other environments.
 //!
-//! Invariant: every bound is finite where memory depends on it; only durations and rates may be absent. Sizes are bytes
-//! and inclusive: a frame of exactly `frame_bytes` is allowed. This module counts nothing; it only says how much is
-//! allowed.
+//! Every quota that limits memory is finite; only the lifetime and the rate limits may be absent. Sizes are inclusive:
+//! a frame of exactly `frame_bytes` is allowed. The server enforces the quotas.
 
 use std::time::Duration;
 
-/// How often something may happen: a token bucket refilled at `per_second` that holds `burst` tokens.
+/// Rate limit: a token bucket of `burst` tokens, refilled with `per_second` tokens per second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateLimit {
-    /// Tokens added every second.
+    /// Tokens added per second.
     pub per_second: u32,
-    /// Tokens the bucket holds when full.
+    /// Capacity of the bucket.
     pub burst: u32,
 }
 
-/// The bounds of one API.
+/// Quotas of one API.
 ///
 /// Source of the AWS values: developer guide, `apigateway-execution-service-websocket-limits-table` and `limits`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Quotas {
-    /// Largest payload of one frame in bytes; beyond it the connection closes with 1009. AWS: 32 KiB.
+    /// Maximum payload of a frame in bytes; a larger one closes the connection with 1009. AWS: 32 KiB.
     pub frame_bytes: usize,
-    /// Largest message in bytes, all its frames together; beyond it the connection closes with 1009. AWS: 128 KiB.
+    /// Maximum size of a message in bytes, over all its frames; a larger one closes the connection with 1009. AWS: 128
+    /// KiB.
     pub message_bytes: usize,
-    /// A connection without a message in either direction for this long is closed with 1001. AWS: 10 minutes.
+    /// Time without a message in either direction after which the connection closes with 1001. AWS: 10 minutes.
     pub idle_timeout: Duration,
-    /// A connection is closed with 1001 this long after it began, whatever its traffic. AWS: 2 hours.
+    /// Time after which a connection closes with 1001, regardless of its traffic. AWS: 2 hours.
     pub max_lifetime: Option<Duration>,
-    /// How long an integration may take before the client is told of a time-out. AWS: 29 seconds.
+    /// Timeout of an integration, after which the client gets an error frame. AWS: 29 seconds.
     pub integration_timeout: Duration,
-    /// How long an authorizer may take. AWS states 10 seconds for HTTP APIs and nothing for WebSocket APIs.
+    /// Timeout of an authorizer. AWS documents 10 seconds for HTTP APIs and no value for WebSocket APIs.
     pub authorizer_timeout: Duration,
-    /// Largest authorizer result in bytes of JSON. AWS: 8 KiB.
+    /// Maximum authorizer result in bytes of JSON. AWS: 8 KiB.
     pub authorizer_result_bytes: usize,
-    /// Longest URL of a handshake in characters, path and query together. AWS: 4,096.
+    /// Maximum URL of a handshake in characters, path and query together. AWS: 4,096.
     pub url_chars: usize,
-    /// Largest body of a post to a connection in bytes; beyond it 413. AWS: 131,072 (service model, `Data` of
+    /// Maximum body of a post to a connection in bytes; a larger one gets 413. AWS: 131,072 (service model, `Data` of
     /// `PostToConnection`).
     pub management_payload_bytes: usize,
-    /// Posted data is sent in frames of at most this many bytes. AWS: 32 KiB (limits table, note on @connections).
+    /// Maximum payload of the frames in which posted data is sent, in bytes. AWS: 32 KiB (limits table, note on
+    /// @connections).
     pub outbound_frame_bytes: usize,
-    /// New connections per second; beyond it 429. AWS: 500 per account and region.
+    /// Rate limit of new connections; further ones get 429. AWS: 500 per second, account and region.
     pub connect_rate: Option<RateLimit>,
-    /// Requests of every kind per second; beyond it 429 or an error frame. AWS: 10,000 with a burst of 5,000.
+    /// Rate limit of requests of all kinds; further ones get 429 or an error frame. AWS: 10,000 per second with a burst
+    /// of 5,000.
     pub request_rate: Option<RateLimit>,
-    /// Most routes of one API, lifecycle routes included. AWS: 300.
+    /// Maximum routes of one API, including lifecycle routes. AWS: 300.
     pub max_routes: usize,
 }
 
@@ -53,7 +55,7 @@ const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
 impl Quotas {
-    /// API Gateway's quotas to the letter.
+    /// Returns API Gateway's quotas.
     #[must_use]
     pub const fn aws_profile() -> Self {
         Self {
@@ -73,10 +75,10 @@ impl Quotas {
         }
     }
 
-    /// Lifted quotas for clusters and laptops: larger messages, no forced reconnect, no rates; memory stays bounded.
+    /// Returns quotas for other environments: larger messages, no maximum lifetime, no rate limits.
     ///
-    /// The idle time is one hour, so that half-open connections still end; time-outs stay AWS's, because a handler that
-    /// needs longer would fail there without a chance to be noticed here.
+    /// The idle timeout is one hour, so that half-open connections still close. The other timeouts are those of AWS, so
+    /// that a handler that is too slow for AWS fails here as well.
     #[must_use]
     pub const fn open_profile() -> Self {
         Self {
@@ -107,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn open_lifts_every_size_and_never_lowers_one() {
+    fn the_open_profile_never_lowers_a_size() {
         let (aws, open) = (Quotas::aws_profile(), Quotas::open_profile());
         assert!(open.frame_bytes > aws.frame_bytes && open.message_bytes > aws.message_bytes);
         assert!(open.frame_bytes <= open.message_bytes && open.idle_timeout > aws.idle_timeout);

@@ -1,11 +1,10 @@
-//! What an integration answers, and what the client of a message sees of it.
+//! Reply of an integration, and the frame that the client of a message receives for it.
 //!
 //! ```text
 //! handler reply ─ grammar ─ ok ──── one-way route → nothing          two-way route → body as a text frame
 //!                    └──── not ok ─ error frame "Internal server error" on both
 //! ```
-//! Invariant: the grammar is checked on one-way routes as well (MSG-1), and nothing here ever closes a connection
-//! (MSG-7).
+//! The grammar is checked on one-way routes as well (MSG-1). No reply closes a connection (MSG-7).
 
 mod parse;
 
@@ -16,35 +15,35 @@ use http::header::{HeaderMap, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 use crate::id::GatewayId;
 use crate::route::RouteResponse;
 
-/// A reply that kept to the grammar of Lambda proxy responses.
+/// A reply that complies with the grammar of Lambda proxy responses.
 #[derive(Clone, PartialEq)]
 pub struct IntegrationReply {
-    /// 200 to 599.
+    /// Status, 200 to 599.
     pub status: u16,
-    /// `headers` and `multiValueHeaders` together (SUB-6).
+    /// `headers` merged with `multiValueHeaders` (SUB-6).
     pub headers: HeaderMap,
-    /// The body as returned; base64 is not decoded.
+    /// Body as returned; base64 is not decoded.
     pub body: Option<String>,
     /// `isBase64Encoded` as returned.
     pub is_base64: bool,
 }
 
-/// Why there is no reply.
+/// Error of invoking an integration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IntegrationError {
-    /// The function threw, crashed or could not be loaded.
+    /// The function failed, crashed or could not be loaded.
     Function,
-    /// The function answered something that is no proxy response.
+    /// The function's result is not a valid proxy response.
     Malformed,
     /// The integration timeout passed; the function may still run.
     TimedOut,
     /// The function may not be invoked or does not exist.
     NotInvokable,
-    /// Lambda refused the invocation for its rate.
+    /// Lambda throttled the invocation.
     Throttled,
 }
 
-/// An error that the client of a message is told about.
+/// Kind of an error frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorFrameKind {
     /// No route matched and there is no `$default` (RT-8).
@@ -53,24 +52,24 @@ pub enum ErrorFrameKind {
     InternalServerError,
     /// The integration took too long.
     EndpointTimedOut,
-    /// A rate was exceeded (text unverified, ERR-4).
+    /// A rate limit was exceeded (text unverified, ERR-4).
     TooManyRequests,
 }
 
-/// What the client of a message sees.
+/// Frame that the client of a message receives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MessageOutcome {
-    /// Nothing.
+    /// No frame.
     NoFrame,
-    /// This text as a frame; an empty one when a two-way route got no body.
+    /// Frame with this text, which is empty when a two-way route's reply has no body.
     Frame(String),
-    /// The error frame of this kind; see [`error_frame`].
+    /// Error frame of this kind; see [`error_frame`].
     ErrorFrame(ErrorFrameKind),
 }
 
-/// What the client sees of the result of a message's integration.
+/// Returns the frame that the client receives for the result of a message's integration.
 ///
-/// The status of a reply does not matter, and base64 is passed on undecoded (MSG-6 leaves that open).
+/// The status of a reply has no effect, and base64 is sent undecoded (MSG-6 does not specify it).
 #[must_use]
 pub fn message_outcome(result: Result<IntegrationReply, IntegrationError>, response: RouteResponse) -> MessageOutcome {
     match (result, response) {
@@ -81,20 +80,20 @@ pub fn message_outcome(result: Result<IntegrationReply, IntegrationError>, respo
     }
 }
 
-/// The error frame, byte for byte (ERR-1); `request_id` is that of the message's event (ERR-2).
+/// Returns the text of an error frame (ERR-1); `request_id` is that of the message's event (ERR-2).
 #[must_use]
 pub fn error_frame(kind: ErrorFrameKind, connection_id: GatewayId, request_id: GatewayId) -> String {
     error_json(kind.message(), connection_id, request_id)
 }
 
-/// The frame for a message that its route's model does not allow, in the spacing of the documentation (MSG-9). It names the
-/// message, not the request.
+/// Returns the text of the error frame for a message that the route's request model rejects, with the spacing of the
+/// documentation (MSG-9). It contains the message id instead of the request id.
 #[must_use]
 pub fn bad_request_frame(connection_id: GatewayId, message_id: GatewayId) -> String {
     format!(r#"{{"message" : "Bad request body", "connectionId": "{connection_id}", "messageId": "{message_id}"}}"#)
 }
 
-/// The template of all error texts. `message` must need no escapes, as our own texts do not.
+/// Returns the JSON of an error. `message` must need no escapes in JSON.
 pub(crate) fn error_json(message: &str, connection_id: GatewayId, request_id: GatewayId) -> String {
     let parts = [
         r#"{"message": ""#,
@@ -109,16 +108,15 @@ pub(crate) fn error_json(message: &str, connection_id: GatewayId, request_id: Ga
 }
 
 impl IntegrationReply {
-    /// Takes over a reply that never left the process.
+    /// Converts the typed reply of a handler in this process.
     ///
     /// # Errors
-    /// [`IntegrationError::Malformed`] when the status is outside 200 to 599 or there are keys beyond the grammar
-    /// (MSG-1).
+    /// [`IntegrationError::Malformed`] when the status is outside 200 to 599 or there are unknown keys (MSG-1).
     pub fn from_lambda_response(response: ApiGatewayProxyResponse) -> Result<Self, IntegrationError> {
         parse::reply_from_response(response).ok_or(IntegrationError::Malformed)
     }
 
-    /// Reads a reply that came as JSON, by API Gateway's grammar rather than the stricter one of the public type.
+    /// Parses a reply in JSON with API Gateway's grammar, which is more lenient than that of `aws_lambda_events`.
     ///
     /// # Errors
     /// [`IntegrationError::Malformed`] for `null`, text, arrays, unknown keys and wrong types (MSG-1, MSG-2).
@@ -126,15 +124,15 @@ impl IntegrationReply {
         serde_json::from_slice(bytes).ok().and_then(parse::reply_from_json).ok_or(IntegrationError::Malformed)
     }
 
-    /// Reads a reply from a JSON value; see [`IntegrationReply::from_json`].
+    /// Parses a reply from a JSON value; see [`IntegrationReply::from_json`].
     ///
     /// # Errors
-    /// As [`IntegrationReply::from_json`].
+    /// The same as those of [`IntegrationReply::from_json`].
     pub fn from_value(value: serde_json::Value) -> Result<Self, IntegrationError> {
         parse::reply_from_json(value).ok_or(IntegrationError::Malformed)
     }
 
-    /// The subprotocol the handler chose, from either header map and in any case (SUB-1, SUB-3); the last one wins.
+    /// Returns the handler's subprotocol, from either header map and in any case (SUB-1, SUB-3); the last one wins.
     #[must_use]
     pub fn chosen_subprotocol(&self) -> Option<HeaderValue> {
         self.headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().next_back().cloned()
@@ -142,7 +140,7 @@ impl IntegrationReply {
 }
 
 impl IntegrationError {
-    /// What a handshake is answered with when `$connect` fails this way.
+    /// Returns the status of a handshake whose `$connect` failed with this error.
     #[must_use]
     pub const fn handshake_status(self) -> StatusCode {
         match self {
@@ -154,7 +152,7 @@ impl IntegrationError {
 }
 
 impl ErrorFrameKind {
-    /// The `message` of the frame.
+    /// Returns the `message` of the frame.
     #[must_use]
     pub const fn message(self) -> &'static str {
         match self {
@@ -169,7 +167,10 @@ impl ErrorFrameKind {
 impl std::fmt::Debug for IntegrationReply {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let bytes = self.body.as_ref().map(String::len);
-        f.debug_struct("Reply").field("status", &self.status).field("body_bytes", &bytes).finish_non_exhaustive()
+        f.debug_struct("IntegrationReply")
+            .field("status", &self.status)
+            .field("body_bytes", &bytes)
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,4 +1,4 @@
-//! The API and the connections of the tests.
+//! Sample API and connections for tests.
 //!
 //! They reproduce the captured connections of `fixtures/`, so that events built from them can be compared byte for
 //! byte.

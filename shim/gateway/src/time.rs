@@ -1,7 +1,7 @@
-//! Times as API Gateway prints them: Common Log Format in events, ISO 8601 with milliseconds in `GetConnection`.
+//! Time formats of API Gateway: Common Log Format in events, ISO 8601 with milliseconds in `GetConnection`.
 //!
-//! Invariant: `requestTime` and `requestTimeEpoch` of one event are the same instant (EV-12). Everything is UTC. Times
-//! outside the years 1970 to 9998 are clamped to them, because neither format can express them.
+//! `requestTime` and `requestTimeEpoch` of an event are the same instant (EV-12). All times are UTC. Times outside the
+//! years 1970 to 9998 are clamped to that range, because neither format can represent them.
 
 use std::fmt;
 use std::ops::Deref;
@@ -11,15 +11,15 @@ use jiff::tz::Offset;
 
 const MONTHS: [&[u8; 3]; 12] =
     [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
-/// The end of 9998: the calendar below stops within 9999, to leave room for time zones.
+/// End of the year 9998; the range of `jiff` ends within 9999, to allow for time zones.
 const MAX_EPOCH_MS: i64 = 253_370_764_799_999;
 const CLF_BYTES: usize = 26;
 
-/// `dd/MMM/yyyy:HH:mm:ss +0000`, for example `21/Nov/2026:04:05:06 +0000`, held inline.
+/// `dd/MMM/yyyy:HH:mm:ss +0000`, for example `21/Nov/2026:04:05:06 +0000`, stored inline.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ClfTime([u8; CLF_BYTES]);
 
-/// The instant of an event in both forms that an event carries.
+/// Time of an event in the two forms that the event contains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EventTime {
     /// Milliseconds since 1970 (`requestTimeEpoch`).
@@ -28,7 +28,7 @@ pub struct EventTime {
     pub clf: ClfTime,
 }
 
-/// Remembers the text of the last second, because a busy connection has many events in one second.
+/// Cache of the last rendered second, because a busy connection has many events per second.
 #[derive(Debug, Clone, Default)]
 pub struct ClfCache {
     last: Option<(i64, ClfTime)>,
@@ -49,7 +49,7 @@ impl ClfTime {
         Self(text)
     }
 
-    /// The time as text.
+    /// Returns the time as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
@@ -57,7 +57,7 @@ impl ClfTime {
 }
 
 impl EventTime {
-    /// The instant `epoch_ms` (milliseconds since 1970).
+    /// Creates the time `epoch_ms` (milliseconds since 1970).
     #[must_use]
     pub fn from_epoch_ms(epoch_ms: i64) -> Self {
         Self { epoch_ms, clf: ClfTime::from_epoch_ms(epoch_ms) }
@@ -65,7 +65,7 @@ impl EventTime {
 }
 
 impl ClfCache {
-    /// The instant `epoch_ms`; the text is rendered only when the second changed.
+    /// Returns the time `epoch_ms`; the text is rendered only when the second has changed.
     pub fn event_time(&mut self, epoch_ms: i64) -> EventTime {
         let second = epoch_ms.div_euclid(1000);
         let clf = match self.last {
@@ -77,7 +77,7 @@ impl ClfCache {
     }
 }
 
-/// `2026-11-21T04:05:06.007Z`, the form of `GetConnection` (CX-10).
+/// Formats a time as in `GetConnection`: `2026-11-21T04:05:06.007Z` (CX-10).
 #[must_use]
 pub fn iso_8601_ms(epoch_ms: i64) -> String {
     let at = Timestamp::from_millisecond(epoch_ms.clamp(0, MAX_EPOCH_MS)).unwrap_or(Timestamp::UNIX_EPOCH);
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn ev_12_the_cache_never_shows_another_second() {
+    fn ev_12_the_cache_never_returns_another_second() {
         let mut cache = ClfCache::default();
         for ms in [1_000, 1_999, 2_000, 1_999, 61_000, -1] {
             assert_eq!(cache.event_time(ms), EventTime::from_epoch_ms(ms), "at {ms}");
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn times_that_no_format_can_express_are_clamped() {
+    fn times_outside_the_range_are_clamped() {
         assert_eq!(ClfTime::from_epoch_ms(i64::MIN).as_str(), "01/Jan/1970:00:00:00 +0000");
         assert_eq!(iso_8601_ms(i64::MAX), "9998-12-31T23:59:59.999Z");
     }

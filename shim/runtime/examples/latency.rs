@@ -1,7 +1,8 @@
-//! What an event costs through the Runtime API: `cargo run --release -p runtime-api --example latency`.
+//! Benchmark of the latency of an invocation through the Runtime API:
+//! `cargo run --release -p runtime-api --example latency`.
 //!
-//! The same executable is the function, an echo on `lambda_runtime`, when it finds a Runtime API in its environment.
-//! Beside it stands the same echo called in this process, from bytes to bytes.
+//! With a Runtime API in its environment, the same executable is the function: an echo on `lambda_runtime`. For
+//! comparison, the same echo is called in this process, from bytes to bytes.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,7 +20,7 @@ async fn main() -> Result<(), Error> {
     if std::env::var_os("AWS_LAMBDA_RUNTIME_API").is_some() {
         return lambda_runtime::run_concurrent(service_fn(echo)).await;
     }
-    in_process();
+    measure_in_process();
     for (name, max_processes, concurrency) in [("one at a time", 4, 1), ("16 per process", 1, CALLERS)] {
         let function = Arc::new(start_function(max_processes, concurrency)?);
         measure_latency(&format!("{name}, 1 caller"), &function, 1).await;
@@ -42,13 +43,13 @@ fn sample_event() -> Bytes {
     Bytes::from(json!({"requestContext": context, "body": "hello", "isBase64Encoded": false}).to_string())
 }
 
-fn in_process() {
+fn measure_in_process() {
     let event = sample_event();
     let times = (0..EVENTS).map(|_| {
-        let begun = Instant::now();
+        let started = Instant::now();
         let value = serde_json::from_slice(&event).expect("the event is JSON");
         std::hint::black_box(echo_reply(&value).to_string());
-        begun.elapsed()
+        started.elapsed()
     });
     report_latencies("in-process through JSON, 1 caller", times.collect(), None);
 }
@@ -72,24 +73,24 @@ fn start_function(max_processes: usize, concurrency: usize) -> Result<LambdaFunc
         environment: [].into(),
         limits,
     };
-    // The deadline is only told; no one here reads it.
+    // The echo does not read its deadline, so the clock is constant.
     Ok(LambdaFunction::start(definition, Arc::new(|| 0)))
 }
 
 async fn measure_latency(name: &str, function: &Arc<LambdaFunction>, callers: usize) {
     let event = sample_event();
-    function.invoke(event.clone()).await.expect("the echo answers");
+    function.invoke(event.clone()).await.expect("the echo responds");
     let tasks = tokio_util::task::TaskTracker::new();
-    let begun = Instant::now();
+    let started = Instant::now();
     let calls: Vec<_> = (0..callers)
         .map(|_| {
             let (function, event) = (function.clone(), event.clone());
             tasks.spawn(async move {
                 let mut times = Vec::with_capacity(EVENTS / callers);
                 for _ in 0..EVENTS / callers {
-                    let begun = Instant::now();
-                    function.invoke(event.clone()).await.expect("the echo answers");
-                    times.push(begun.elapsed());
+                    let started = Instant::now();
+                    function.invoke(event.clone()).await.expect("the echo responds");
+                    times.push(started.elapsed());
                 }
                 times
             })
@@ -99,7 +100,7 @@ async fn measure_latency(name: &str, function: &Arc<LambdaFunction>, callers: us
     for call in calls {
         times.extend(call.await.expect("no caller panics"));
     }
-    report_latencies(name, times, Some(begun.elapsed()));
+    report_latencies(name, times, Some(started.elapsed()));
 }
 
 fn report_latencies(name: &str, mut times: Vec<Duration>, whole: Option<Duration>) {

@@ -1,8 +1,8 @@
-//! What makes up a function, and the environment that its processes see.
+//! Definition of a function and the environment variables of its processes.
 //!
-//! Invariant: a process sees the variables that Lambda sets, those that the definition names, and nothing else of this
-//! process's environment, so that no secret of the server reaches a function by accident. Memory is told to the function
-//! as on Lambda and not enforced: that needs a cgroup, which is the container's affair.
+//! A process has only the variables that Lambda sets and those of the definition. It inherits no variables of this
+//! process, so that functions do not get the server's secrets. The function receives its memory size as on Lambda, but
+//! the limit is not enforced: that needs a cgroup, which the container provides.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -10,55 +10,53 @@ use std::time::Duration;
 
 use crate::program::Program;
 
-/// The version that an unpublished function has.
+/// Version of an unpublished function.
 const UNPUBLISHED_VERSION: &str = "$LATEST";
 
-/// A function.
+/// Definition of a function.
 #[derive(Clone)]
 pub struct FunctionDefinition {
-    /// Its name: letters, digits, `-` and `_`.
+    /// Name: letters, digits, `-` and `_`.
     pub name: String,
-    /// What is run.
     pub program: Program,
-    /// The region in its ARN, and `AWS_REGION`.
+    /// Region in the ARN, and `AWS_REGION`.
     pub region: String,
-    /// The account in its ARN: 12 digits.
+    /// Account id in the ARN: 12 digits.
     pub account_id: String,
-    /// What it is told about its memory, in MiB.
+    /// `AWS_LAMBDA_FUNCTION_MEMORY_SIZE` in MiB; not enforced.
     pub memory_mib: u32,
-    /// Further variables. They win over those of Lambda that are not reserved.
+    /// Further variables. They override Lambda's variables that are not reserved.
     pub environment: BTreeMap<String, String>,
-    /// How much of everything it may have.
     pub limits: FunctionLimits,
 }
 
-/// How much of everything a function may have.
+/// Limits of a function.
 #[derive(Debug, Clone)]
 pub struct FunctionLimits {
-    /// How long one invocation may take once its process has it.
+    /// Timeout of one invocation, from its delivery to a process.
     pub timeout: Duration,
-    /// How long a process may take from its start to its first `/next`. Lambda gives 10 s.
+    /// Timeout from the start of a process to its first `/next`. Lambda: 10 s.
     pub init_timeout: Duration,
-    /// How long a process may be idle before it is stopped.
+    /// Idle time after which a process is stopped.
     pub idle_timeout: Duration,
-    /// Processes that are always there.
+    /// Processes that run permanently.
     pub min_processes: usize,
-    /// Most processes at a time; at least 1.
+    /// Maximum concurrent processes; at least 1.
     pub max_processes: usize,
-    /// Most invocations of one process at a time: 1 as on Lambda, more as on Lambda Managed Instances.
+    /// Maximum concurrent invocations of one process: 1 as on Lambda, more as on Lambda Managed Instances.
     pub concurrency: usize,
-    /// Most invocations that wait while all processes are busy; beyond it callers are throttled.
+    /// Maximum invocations that wait while all processes are busy; further ones are throttled.
     pub queue_capacity: usize,
 }
 
 impl FunctionDefinition {
-    /// The function's ARN.
+    /// Returns the function's ARN.
     #[must_use]
     pub fn function_arn(&self) -> String {
         format!("arn:aws:lambda:{}:{}:function:{}", self.region, self.account_id, self.name)
     }
 
-    /// Everything that a process of the function sees, given where its Runtime API is (Lambda developer guide,
+    /// Returns the environment of a process whose Runtime API is at `api` (Lambda developer guide,
     /// `configuration-envvars`).
     pub(crate) fn environment_variables(&self, api: SocketAddr) -> BTreeMap<String, String> {
         let mut variables: BTreeMap<String, String> =
@@ -97,10 +95,10 @@ impl FunctionDefinition {
     }
 }
 
-/// Shows no values of the environment: they may be secrets.
+/// Shows no values of the environment, because they may be secrets.
 impl std::fmt::Debug for FunctionDefinition {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut shown = f.debug_struct("Definition");
+        let mut shown = f.debug_struct("FunctionDefinition");
         shown.field("name", &self.name).field("program", &self.program).field("limits", &self.limits);
         shown.field("environment", &self.environment.keys()).finish_non_exhaustive()
     }

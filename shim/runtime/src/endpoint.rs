@@ -1,8 +1,8 @@
-//! The Runtime API that one process sees: HTTP/1.1 on a loopback port of its own.
+//! Runtime API endpoint of one process: HTTP/1.1 on its own loopback port.
 //!
-//! One port per process, because clients disagree about base paths, and because the port then tells which process asks: as
-//! on Lambda, each has a state of its own. Invariant: what is validated is validated before any state changes, and every
-//! JSON answer ends with a line feed, as RAPID's do (`aws-lambda-runtime-interface-emulator`, `render_json.go`).
+//! Each process has its own port, because not all clients support a base path, and because the port identifies the
+//! process: as on Lambda, each has its own state. Requests are validated before any state changes. Every JSON response
+//! ends with a line feed, as those of RAPID do (`aws-lambda-runtime-interface-emulator`, `render_json.go`).
 
 mod body;
 mod extensions;
@@ -32,16 +32,15 @@ use crate::invocation::{InvocationResult, InvokeError};
 use crate::pool::{PollOutcome, RuntimeCallError, SandboxId};
 use crate::shared::FunctionState;
 
-/// Connections beside those that the pollers need: extensions, and clients that open one per call.
+/// Connections in addition to those of the pollers: extensions, and clients that open one per request.
 const SPARE_CONNECTIONS: usize = 32;
-/// Most bytes of a request's head: Python's client sends up to 1 MiB of cause in a header.
+/// Maximum bytes of a request head: Python's client sends up to 1 MiB of error cause in a header.
 const MAX_HEAD_BYTES: usize = 2 * 1024 * 1024;
 
 const ERROR_TYPE_HEADER: &str = "lambda-runtime-function-error-type";
 const INVOCATION_ID_HEADER: &str = "lambda-runtime-invocation-id";
 const RESPONSE_MODE_HEADER: &str = "lambda-runtime-function-response-mode";
 
-/// What a response is made of.
 type RuntimeApiResponse = Response<Full<Bytes>>;
 
 /// The Runtime API of one sandbox.
@@ -59,69 +58,65 @@ pub(crate) async fn serve_endpoint(
     connections: TaskTracker,
     close: CancellationToken,
 ) {
-    let most = endpoint.function.definition.limits.concurrency.saturating_mul(2) + SPARE_CONNECTIONS;
-    let places = Arc::new(Semaphore::new(most));
+    let max_connections = endpoint.function.definition.limits.concurrency.saturating_mul(2) + SPARE_CONNECTIONS;
+    let permits = Arc::new(Semaphore::new(max_connections));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = close.cancelled() => return,
         };
-        // A connection beyond the bound is closed at once; one that breaks while it is accepted is the client's affair.
+        // A connection beyond the limit is closed immediately; a failed `accept` concerns only the client.
         if let Ok((stream, _)) = accepted
-            && let Ok(place) = places.clone().try_acquire_owned()
+            && let Ok(permit) = permits.clone().try_acquire_owned()
         {
-            connections.spawn(serve_connection(stream, endpoint.clone(), place));
+            connections.spawn(serve_connection(stream, endpoint.clone(), permit));
         }
     }
 }
 
-async fn serve_connection(stream: TcpStream, endpoint: Arc<RuntimeEndpoint>, _place: OwnedSemaphorePermit) {
-    // Head and body leave in one write; without this the last segment would wait for an acknowledgement.
+async fn serve_connection(stream: TcpStream, endpoint: Arc<RuntimeEndpoint>, _permit: OwnedSemaphorePermit) {
+    // Head and body are sent in one write; with Nagle's algorithm the last segment would wait for an acknowledgement.
     let _ = stream.set_nodelay(true);
-    let abandoned = endpoint.aborted.clone();
+    let aborted = endpoint.aborted.clone();
     let service = service_fn(move |request| {
         let endpoint = endpoint.clone();
         async move { Ok::<_, Infallible>(endpoint.handle_request(request).await) }
     });
     let connection = http1::Builder::new().max_buf_size(MAX_HEAD_BYTES).serve_connection(TokioIo::new(stream), service);
     tokio::select! {
-        // How a connection to a process ends says nothing: the process's own end does.
+        // Connection errors are ignored: only the exit of the process matters.
         _ = connection => {}
-        () = abandoned.cancelled() => {}
+        () = aborted.cancelled() => {}
     }
 }
 
 impl RuntimeEndpoint {
-    pub fn new(function: Arc<FunctionState>, sandbox: SandboxId) -> Self {
-        Self {
-            function,
-            sandbox_id: sandbox,
-            extensions: ExtensionRegistry::default(),
-            aborted: CancellationToken::new(),
-        }
+    pub fn new(function: Arc<FunctionState>, sandbox_id: SandboxId) -> Self {
+        let (extensions, aborted) = (ExtensionRegistry::default(), CancellationToken::new());
+        Self { function, sandbox_id, extensions, aborted }
     }
 
-    /// Tells extensions that the end is near.
+    /// Sends SHUTDOWN to the extensions.
     pub fn notify_shutdown(&self, reason: &'static str) {
         self.extensions.notify_shutdown(reason, (self.function.clock)());
     }
 
-    /// Cuts all connections.
+    /// Closes all connections.
     pub fn abort_connections(&self) {
         self.aborted.cancel();
     }
 
-    /// Waits until everything is cut.
+    /// Waits for [`Self::abort_connections`].
     pub async fn connections_aborted(&self) {
         self.aborted.cancelled().await;
     }
 
-    /// The function that the process runs.
+    /// Returns the name of the function.
     pub fn function_name(&self) -> &str {
         &self.function.definition.name
     }
 
-    /// The id of the request that what the process writes belongs to, where it works on one at a time.
+    /// Returns the request id of the process's current output; `None` when the process may run several requests.
     pub fn current_request_id(&self) -> Option<Arc<str>> {
         self.function.lock_pool().current_request_id(self.sandbox_id)
     }
@@ -148,7 +143,7 @@ impl RuntimeEndpoint {
         }
     }
 
-    /// Waits for an event as long as it takes: runtimes take an empty answer for the end of the world.
+    /// Waits for an event without a timeout, because runtimes treat an empty response as a fatal error.
     async fn next_invocation(&self) -> RuntimeApiResponse {
         let next = self.function.lock_pool().poll(Instant::now(), self.sandbox_id);
         let delivery = match next {
@@ -168,13 +163,13 @@ impl RuntimeEndpoint {
     }
 
     async fn post_response(&self, id: &str, request: Request<Incoming>) -> RuntimeApiResponse {
-        if let Err(refusal) = self.check_request(id, request.headers()) {
-            return rejected_response(refusal);
+        if let Err(error) = self.check_request(id, request.headers()) {
+            return rejected_response(error);
         }
         let mode = request.headers().get(RESPONSE_MODE_HEADER).map(|mode| mode.as_bytes().to_ascii_lowercase());
         if mode.is_some_and(|mode| mode != b"streaming" && mode != b"buffered") {
             let failure = InvokeError::function_error("Runtime.InvalidResponseModeHeader", "");
-            // The runtime hears of it below; that its caller is gone changes nothing.
+            // An error means that the caller is gone; the runtime gets the same response.
             let _ = self.finish_request(id, Err(failure));
             return response::invalid_response_mode();
         }
@@ -196,11 +191,11 @@ impl RuntimeEndpoint {
     }
 
     async fn post_error(&self, id: &str, request: Request<Incoming>) -> RuntimeApiResponse {
-        if let Err(refusal) = self.check_request(id, request.headers()) {
-            return rejected_response(refusal);
+        if let Err(error) = self.check_request(id, request.headers()) {
+            return rejected_response(error);
         }
         let (parts, body) = request.into_parts();
-        // Without a readable body it is an error all the same.
+        // An unreadable body is an error without details.
         let bytes = collect_body(body, MAX_PAYLOAD_BYTES).await.map(|collected| collected.bytes).unwrap_or_default();
         let failure = InvokeError::from_runtime(header_text(Some(&parts.headers), ERROR_TYPE_HEADER), &bytes);
         self.finish_and_respond(id, Err(failure))
@@ -210,8 +205,8 @@ impl RuntimeEndpoint {
         let (parts, body) = request.into_parts();
         let bytes = collect_body(body, MAX_PAYLOAD_BYTES).await.map(|collected| collected.bytes).unwrap_or_default();
         let failure = InvokeError::from_runtime(header_text(Some(&parts.headers), ERROR_TYPE_HEADER), &bytes);
-        let noted = self.function.lock_pool().report_init_error(Instant::now(), self.sandbox_id, failure);
-        noted.map_or_else(rejected_response, |()| accepted_response())
+        let reported = self.function.lock_pool().report_init_error(Instant::now(), self.sandbox_id, failure);
+        reported.map_or_else(rejected_response, |()| accepted_response())
     }
 
     async fn register_extension(&self, request: Request<Incoming>) -> RuntimeApiResponse {

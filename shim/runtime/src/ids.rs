@@ -1,4 +1,4 @@
-//! Request ids and trace ids of invocations. Unique, not secret.
+//! Request ids and trace ids of invocations; unique, not secret.
 
 use uuid::Uuid;
 

@@ -1,4 +1,4 @@
-//! One invocation, from the caller's bytes to its one outcome.
+//! Types of an invocation: event, result and errors.
 
 use std::process::ExitStatus;
 use std::sync::Arc;
@@ -8,13 +8,13 @@ use serde::Deserialize;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-/// What became of an invocation: the bytes that the function returned, or why there are none.
+/// Result of an invocation: the bytes that the function returned.
 pub type InvocationResult = Result<Bytes, InvokeError>;
 
-/// Why an invocation has no result. `Display` leaves out what the function said, which may be anybody's data.
+/// Error of an invocation. `Display` omits the function's message, which may contain user data.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvokeError {
-    /// The function failed, crashed or could not start; what Lambda calls a function error.
+    /// The function failed, crashed or could not start: a function error in Lambda.
     #[error("the function failed with {kind}")]
     Function {
         /// `errorType`, for example `Runtime.ExitError`.
@@ -22,18 +22,18 @@ pub enum InvokeError {
         /// `errorMessage`.
         message: String,
     },
-    /// It did not answer within its timeout; its process has been killed.
-    #[error("the function did not answer within its timeout")]
+    /// The function did not respond within its timeout; its process has been killed.
+    #[error("the function timed out")]
     TimedOut,
-    /// All processes are busy and enough callers wait already; what Lambda answers 429.
-    #[error("all processes of the function are busy")]
+    /// All processes are busy and the queue is full: status 429 in Lambda.
+    #[error("the function is throttled: all processes are busy and the queue is full")]
     Throttled,
-    /// The function is being stopped.
-    #[error("the function is being stopped")]
+    /// The function is shutting down.
+    #[error("the function is shutting down")]
     Stopped,
 }
 
-/// What a runtime sends when a handler or its initialization failed (Lambda developer guide, `runtimes-api`).
+/// Body that a runtime posts when a handler or its initialization failed (Lambda developer guide, `runtimes-api`).
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct ErrorBody {
@@ -43,24 +43,24 @@ struct ErrorBody {
     message: String,
 }
 
-/// What a runtime is given.
+/// Event as a runtime receives it.
 #[derive(Clone)]
 pub(crate) struct InvocationEvent {
     pub request_id: Arc<str>,
-    /// A runtime that echoes another one answers an invocation of the past.
+    /// `Lambda-Runtime-Invocation-Id`; a response with another value belongs to an earlier invocation.
     pub nonce: Arc<str>,
     pub trace_id: Arc<str>,
     pub payload: Bytes,
 }
 
-/// An event and when it has to be answered.
+/// An event with the deadline of its response.
 #[derive(Clone)]
 pub(crate) struct DispatchedEvent {
     pub event: InvocationEvent,
     pub deadline: Instant,
 }
 
-/// An event whose caller waits.
+/// An event with the channel to its caller.
 pub(crate) struct PendingInvocation {
     pub event: InvocationEvent,
     pub reply: oneshot::Sender<InvocationResult>,
@@ -71,15 +71,14 @@ impl InvokeError {
         Self::Function { kind: kind.into(), message: message.into() }
     }
 
-    /// Reads what a runtime posted as an error. A body of another form still is an error, of the type that the header
-    /// names.
+    /// Parses the error that a runtime posted. For an invalid body the error type is that of the header.
     pub(crate) fn from_runtime(header: Option<&str>, body: &[u8]) -> Self {
         let posted: ErrorBody = serde_json::from_slice(body).unwrap_or_default();
         let kind = if posted.kind.is_empty() { error_type(header.unwrap_or_default()) } else { posted.kind };
         Self::function_error(kind, posted.message)
     }
 
-    /// The process ended before it had answered.
+    /// Returns the error of an invocation whose process exited before it responded.
     pub(crate) fn process_exited(request_id: Option<&str>, status: Option<ExitStatus>) -> Self {
         let reason = match status {
             Some(status) if !status.success() => format!("Runtime exited with error: {}", describe_exit(status)),
@@ -92,7 +91,7 @@ impl InvokeError {
     }
 }
 
-/// `exit status 1`, `signal: 9`.
+/// Formats a status as Lambda does: `exit status 1`, `signal: 9`.
 fn describe_exit(status: ExitStatus) -> String {
     use std::os::unix::process::ExitStatusExt as _;
 
@@ -103,16 +102,17 @@ fn describe_exit(status: ExitStatus) -> String {
     }
 }
 
-/// The types that Lambda passes on: `Runtime.Name` and `Function.Name`; others are made unknown ones of their kind.
+/// Returns the error type as Lambda reports it: `Runtime.Name` and `Function.Name` unchanged, others as
+/// `Runtime.Unknown` or `Function.Unknown`.
 fn error_type(header: &str) -> String {
     let name = header.strip_prefix("Runtime.").or_else(|| header.strip_prefix("Function."));
-    let proper = |name: &str| {
+    let is_valid = |name: &str| {
         name.len() > 1
             && name.starts_with(|c: char| c.is_ascii_uppercase())
             && name.chars().all(|c| c.is_ascii_alphabetic())
     };
     match name {
-        Some(name) if proper(name) => header.to_owned(),
+        Some(name) if is_valid(name) => header.to_owned(),
         _ if header.starts_with("Function.") => "Function.Unknown".to_owned(),
         _ => "Runtime.Unknown".to_owned(),
     }
@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn error_types_are_lambdas() {
+    fn error_types_are_reported_as_by_lambda() {
         for (given, expected) in [
             ("Runtime.ImportModuleError", "Runtime.ImportModuleError"),
             ("Function.NoSuch", "Function.NoSuch"),
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_runtime_posts_is_read_leniently() {
+    fn posted_errors_are_parsed_leniently() {
         let error = InvokeError::from_runtime(Some("unhandled"), br#"{"errorType":"E","errorMessage":"m","trace":[]}"#);
         assert_eq!(error, InvokeError::function_error("E", "m"));
         let error = InvokeError::from_runtime(Some("Runtime.Oops"), b"not JSON");

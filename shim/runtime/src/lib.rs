@@ -1,13 +1,46 @@
-//! The Lambda Runtime API: runs unmodified Lambda executables and feeds them events.
+//! Server of the Lambda Runtime API: runs unmodified Lambda executables and sends them events.
 //!
 //! ```text
-//! Function::invoke ── queue ──┬── sandbox: process ◀─ /next ── endpoint on a loopback port of its own
-//!                             └── sandbox: process ─ /response ▶ …
+//! LambdaFunction::invoke ── queue ──┬── sandbox: process ◀─ /next ── endpoint on its own loopback port
+//!                                   └── sandbox: process ─ /response ▶ …
 //! ```
-//! A [`LambdaFunction`] is what Lambda calls one: a program, an environment, limits. It runs one process per concurrent
-//! invocation, starts them when they are needed and replaces those that crash, hang or are idle for long. Invariant: every
-//! invocation gets exactly one outcome, whatever becomes of its process. What an event means is none of this crate's
-//! business: bytes in, bytes out.
+//! A [`LambdaFunction`] corresponds to a function in Lambda: a program, an environment and limits. It runs one process
+//! per concurrent invocation, starts processes on demand, and replaces those that crash, time out or stay idle. Every
+//! invocation gets exactly one result, even if its process ends. Events and results are opaque bytes.
+//!
+//! ```no_run
+//! use std::path::Path;
+//! use std::sync::Arc;
+//! use std::time::Duration;
+//!
+//! use runtime_api::{FunctionDefinition, FunctionLimits, LambdaFunction, Program};
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let definition = FunctionDefinition {
+//!     name: "echo".to_owned(),
+//!     program: Program::from_bootstrap(Path::new("functions/message"))?,
+//!     region: "eu-central-1".to_owned(),
+//!     account_id: "123456789012".to_owned(),
+//!     memory_mib: 128,
+//!     environment: Default::default(),
+//!     limits: FunctionLimits {
+//!         timeout: Duration::from_secs(29),
+//!         init_timeout: Duration::from_secs(10),
+//!         idle_timeout: Duration::from_secs(300),
+//!         min_processes: 0,
+//!         max_processes: 4,
+//!         concurrency: 1,
+//!         queue_capacity: 64,
+//!     },
+//! };
+//! // Wall-clock time in milliseconds since 1970, for the deadlines that the function receives.
+//! let function = LambdaFunction::start(definition, Arc::new(|| 1_795_000_000_000));
+//! let result = function.invoke(r#"{"body": "hello"}"#.into()).await?;
+//! println!("{}", String::from_utf8_lossy(&result));
+//! function.stop().await;
+//! # Ok(())
+//! # }
+//! ```
 
 mod definition;
 mod endpoint;

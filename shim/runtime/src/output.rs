@@ -1,24 +1,24 @@
-//! What a function's process writes, as log lines of the server.
+//! Forwarding of a process's standard output and error to the server's log.
 //!
-//! Invariant: a line is bounded; what is longer is cut and marked. A process that writes faster than lines are logged
-//! waits, as it would on any pipe. The text is the function's own: what may be in it is decided by whoever wrote it.
+//! Lines are limited to [`MAX_LINE_BYTES`]; longer ones are truncated and marked. A process that writes faster than
+//! lines are logged blocks on its pipe. The text is logged unchanged, so functions must not print secrets.
 
 use std::sync::Arc;
 
 use serde::Deserialize;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncRead, BufReader};
 
-/// Longest line in bytes. CloudWatch takes 256 KiB; a log of a server needs less.
+/// Maximum bytes of a line. CloudWatch accepts 256 KiB.
 const MAX_LINE_BYTES: usize = 16 * 1024;
 
-/// A level that a JSON line names, in either of the usual spellings (Lambda's JSON format, `tracing`, bunyan-like texts).
+/// Log level of a JSON line, with the usual field names (Lambda's JSON format, `tracing`, bunyan-like loggers).
 #[derive(Deserialize)]
 struct StructuredLine<'l> {
     #[serde(borrow, alias = "severity", alias = "lvl")]
     level: Option<std::borrow::Cow<'l, str>>,
 }
 
-/// Logs every line of `stream` until it ends. `request_id` says which request a line belongs to, if that is known.
+/// Logs every line of `stream` until it ends. `request_id` returns the request of the current line, if it is known.
 pub(crate) async fn forward_lines(
     function: &str,
     stream: impl AsyncRead + Unpin,
@@ -26,55 +26,57 @@ pub(crate) async fn forward_lines(
 ) {
     let mut reader = BufReader::new(stream);
     let mut line = Vec::new();
-    // A pipe that breaks has nothing more to say.
-    while let Ok(Some(cut)) = read_line(&mut reader, &mut line).await {
+    // An error means that the pipe is closed.
+    while let Ok(Some(truncated)) = read_line(&mut reader, &mut line).await {
         let text = String::from_utf8_lossy(&line);
         if !text.trim().is_empty() {
-            log_line(function, request_id().as_deref(), text.trim_end(), cut);
+            log_line(function, request_id().as_deref(), text.trim_end(), truncated);
         }
         line.clear();
     }
 }
 
-/// Reads one line and says whether it was cut; `None` at the end.
+/// Reads one line into `line` and returns whether it was truncated; `None` at the end of the stream.
 async fn read_line(reader: &mut (impl AsyncBufRead + Unpin), line: &mut Vec<u8>) -> std::io::Result<Option<bool>> {
-    let (mut cut, mut read) = (false, 0);
+    let (mut truncated, mut read) = (false, 0);
     loop {
         let buffer = reader.fill_buf().await?;
         if buffer.is_empty() {
-            return Ok((read > 0).then_some(cut));
+            return Ok((read > 0).then_some(truncated));
         }
-        let (taken, ended) = match buffer.iter().position(|byte| *byte == b'\n') {
+        let (length, ended) = match buffer.iter().position(|byte| *byte == b'\n') {
             Some(end) => (end + 1, true),
             None => (buffer.len(), false),
         };
-        let room = MAX_LINE_BYTES - line.len();
-        cut |= taken > room + usize::from(ended);
-        line.extend_from_slice(&buffer[..taken.min(room)]);
-        reader.consume(taken);
-        read += taken;
+        let capacity = MAX_LINE_BYTES - line.len();
+        truncated |= length > capacity + usize::from(ended);
+        line.extend_from_slice(&buffer[..length.min(capacity)]);
+        reader.consume(length);
+        read += length;
         if ended {
-            return Ok(Some(cut));
+            return Ok(Some(truncated));
         }
     }
 }
 
-fn log_line(function: &str, request_id: Option<&str>, line: &str, cut: bool) {
+fn log_line(function: &str, request_id: Option<&str>, line: &str, truncated: bool) {
     match line_level(line) {
         tracing::Level::ERROR => {
-            tracing::error!(target: "function", { function.name = function, request.id = request_id, cut }, "{line}");
+            tracing::error!(target: "function", { function.name = function, request.id = request_id, truncated }, "{line}");
         }
         tracing::Level::WARN => {
-            tracing::warn!(target: "function", { function.name = function, request.id = request_id, cut }, "{line}");
+            tracing::warn!(target: "function", { function.name = function, request.id = request_id, truncated }, "{line}");
         }
         tracing::Level::INFO => {
-            tracing::info!(target: "function", { function.name = function, request.id = request_id, cut }, "{line}");
+            tracing::info!(target: "function", { function.name = function, request.id = request_id, truncated }, "{line}");
         }
-        _ => tracing::debug!(target: "function", { function.name = function, request.id = request_id, cut }, "{line}"),
+        _ => {
+            tracing::debug!(target: "function", { function.name = function, request.id = request_id, truncated }, "{line}")
+        }
     }
 }
 
-/// Lines without a level are information, as CloudWatch takes them.
+/// Returns the level of a line; INFO for lines without one, as in CloudWatch.
 fn line_level(line: &str) -> tracing::Level {
     let structured = || serde_json::from_str::<StructuredLine<'_>>(line).ok().and_then(|line| line.level);
     let named = if line.starts_with('{') { structured() } else { None };
@@ -100,13 +102,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn lines_are_split_and_long_ones_cut() {
+    async fn lines_are_split_and_long_ones_truncated() {
         let text = [b"one\n\n".to_vec(), vec![b'x'; MAX_LINE_BYTES + 1], b"\nlast".to_vec()].concat();
         let mut reader = BufReader::new(&*text);
         let mut lines = Vec::new();
         let mut line = Vec::new();
-        while let Some(cut) = read_line(&mut reader, &mut line).await.unwrap() {
-            lines.push((line.len(), cut));
+        while let Some(truncated) = read_line(&mut reader, &mut line).await.unwrap() {
+            lines.push((line.len(), truncated));
             line.clear();
         }
         assert_eq!(lines, [(4, false), (1, false), (MAX_LINE_BYTES, true), (4, false)]);

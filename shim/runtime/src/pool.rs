@@ -1,8 +1,8 @@
-//! Who runs what: the callers that wait, the sandboxes that poll, and when there must be another one.
+//! Scheduler of invocations: the queue, the sandboxes and their polls, and the start of further sandboxes.
 //!
-//! Pure state, without clock, task or process: every method takes the time and says what is to be done. Invariant: an
-//! invocation is in exactly one place, the queue or one sandbox, until its caller is answered. A free sandbox that was
-//! used last is used first, so that those beyond the need fall idle and can go.
+//! This is pure state without clock, tasks or processes: methods take the time as an argument and return the actions to
+//! take. An invocation is in exactly one place, the queue or one sandbox, until its caller has the result. The most
+//! recently used free sandbox is used first, so that surplus ones become idle and are stopped.
 
 mod backoff;
 mod sandbox;
@@ -20,7 +20,7 @@ pub(crate) use self::sandbox::{RuntimeCallError, SandboxId};
 use crate::definition::FunctionLimits;
 use crate::invocation::{DispatchedEvent, InvocationResult, InvokeError, PendingInvocation};
 
-/// The sandboxes and the queue of one function.
+/// Sandboxes and queue of one function.
 pub(crate) struct SandboxPool {
     limits: FunctionLimits,
     queue: VecDeque<PendingInvocation>,
@@ -31,30 +31,30 @@ pub(crate) struct SandboxPool {
     stopped: bool,
 }
 
-/// A runtime that waits for an event.
+/// A `/next` request that waits for an event.
 struct PendingPoll {
     id: SandboxId,
     deliver: oneshot::Sender<DispatchedEvent>,
 }
 
-/// What a runtime's `/next` gets.
+/// Result of a runtime's `/next`.
 pub(crate) enum PollOutcome {
-    /// An event at once.
+    /// An event, immediately.
     Deliver(DispatchedEvent),
-    /// An event as soon as there is one. The channel closes when a newer poll takes this one's place.
+    /// An event, as soon as there is one. The channel closes when a newer poll replaces this one.
     Wait(oneshot::Receiver<DispatchedEvent>),
-    /// Nothing: the sandbox is gone or has as many as it may have.
+    /// The sandbox does not exist or has reached its concurrency.
     Reject,
 }
 
-/// What is to be done about a sandbox.
+/// Action that a check of a sandbox requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SandboxAction {
-    /// Look again then, or when woken.
+    /// Check again at this time or when woken.
     CheckAt(Instant),
-    /// It has had its time: kill it at once.
+    /// A timeout has passed: kill the process.
     Kill,
-    /// It is not needed any more: stop it gently.
+    /// The process is no longer needed: terminate it gracefully.
     Retire,
 }
 
@@ -71,7 +71,10 @@ impl SandboxPool {
         }
     }
 
-    /// Takes an invocation in, and says which sandboxes are to be started for it.
+    /// Dispatches or queues an invocation and returns the sandboxes to start for it.
+    ///
+    /// # Errors
+    /// [`InvokeError::Stopped`], [`InvokeError::Throttled`], or the error of the last start during the backoff.
     pub fn submit(&mut self, now: Instant, invocation: PendingInvocation) -> Result<Vec<SandboxId>, InvokeError> {
         if self.stopped {
             return Err(InvokeError::Stopped);
@@ -82,7 +85,7 @@ impl SandboxPool {
         {
             return Err(failure);
         }
-        self.queue.retain(|waiting| !waiting.reply.is_closed());
+        self.queue.retain(|queued| !queued.reply.is_closed());
         if self.queue.len() >= self.queue_capacity() {
             return Err(InvokeError::Throttled);
         }
@@ -90,51 +93,52 @@ impl SandboxPool {
         Ok(self.schedule_starts(now))
     }
 
-    /// How many may wait: those that a starting or still possible sandbox will take, and the configured queue.
+    /// Returns the capacity of the queue: the configured one, and the concurrency of sandboxes that are starting or may
+    /// be started.
     fn queue_capacity(&self) -> usize {
         let ready = self.sandboxes.values().filter(|sandbox| sandbox.ready).count();
-        let coming = self.limits.max_processes.saturating_sub(ready);
-        self.limits.queue_capacity.saturating_add(coming.saturating_mul(self.limits.concurrency))
+        let not_ready = self.limits.max_processes.saturating_sub(ready);
+        self.limits.queue_capacity.saturating_add(not_ready.saturating_mul(self.limits.concurrency))
     }
 
-    /// The sandboxes that have to be started now.
+    /// Adds the sandboxes that the queue or `min_processes` requires, and returns them.
     pub fn schedule_starts(&mut self, now: Instant) -> Vec<SandboxId> {
         let mut starting = self.sandboxes.values().filter(|sandbox| !sandbox.ready).count();
-        let mut due = Vec::new();
+        let mut to_start = Vec::new();
         while !self.stopped && self.sandboxes.len() < self.limits.max_processes {
-            let wanted = starting * self.limits.concurrency < self.queue.len() && !self.backoff.is_active(now);
-            if !wanted && self.sandboxes.len() >= self.limits.min_processes {
+            let needed = starting * self.limits.concurrency < self.queue.len() && !self.backoff.is_active(now);
+            if !needed && self.sandboxes.len() >= self.limits.min_processes {
                 break;
             }
             self.started_count += 1;
             let id = SandboxId(self.started_count);
-            let launch = self.backoff.retry_at().unwrap_or(now).max(now);
-            self.sandboxes.insert(id, Sandbox::new(launch, launch + self.limits.init_timeout));
-            due.push(id);
+            let start_at = self.backoff.retry_at().unwrap_or(now).max(now);
+            self.sandboxes.insert(id, Sandbox::new(start_at, start_at + self.limits.init_timeout));
+            to_start.push(id);
             starting += 1;
         }
-        due
+        to_start
     }
 
-    /// When a sandbox is to be started, and what wakes its watch; `None` when it is gone.
+    /// Returns the start time of a sandbox and the signal for its supervisor; `None` when it does not exist.
     pub fn scheduled_start(&self, id: SandboxId) -> Option<(Instant, Arc<Notify>)> {
         self.sandboxes.get(&id).map(|sandbox| (sandbox.since, sandbox.wake.clone()))
     }
 
-    /// Gives the invocation to a free sandbox; gives it back when there is none.
+    /// Dispatches the invocation to a free sandbox; returns it when there is none.
     fn dispatch_to_free(&mut self, now: Instant, mut invocation: PendingInvocation) -> Option<PendingInvocation> {
         while let Some(poll) = self.free_polls.pop() {
             let Some(sandbox) = self.sandboxes.get_mut(&poll.id) else { continue };
             let deadline = now + self.limits.timeout;
             let delivery = sandbox.begin_invocation(invocation, deadline);
             let Err(delivery) = poll.deliver.send(delivery) else { return None };
-            // This poll has been given up: the next one, if there is one.
+            // The runtime has closed this poll; try the next one.
             invocation = sandbox.reclaim_invocation(&delivery.event.request_id)?;
         }
         Some(invocation)
     }
 
-    /// A runtime asks for its next event.
+    /// Handles a runtime's `/next`.
     pub fn poll(&mut self, now: Instant, id: SandboxId) -> PollOutcome {
         let Some(sandbox) = self.sandboxes.get_mut(&id) else { return PollOutcome::Reject };
         if !sandbox.ready {
@@ -154,14 +158,14 @@ impl SandboxPool {
                 return PollOutcome::Deliver(sandbox.begin_invocation(invocation, now + self.limits.timeout));
             }
         }
-        let most = self.limits.concurrency - sandbox.in_flight();
+        let max_polls = self.limits.concurrency - sandbox.in_flight();
         sandbox.since = now;
-        self.park_poll(id, most)
+        self.park_poll(id, max_polls)
     }
 
-    /// Keeps a poll. The newest ones count: an older one is of a connection that the runtime has given up.
-    fn park_poll(&mut self, id: SandboxId, most: usize) -> PollOutcome {
-        while self.free_polls.iter().filter(|poll| poll.id == id).count() >= most {
+    /// Stores a poll. Beyond `max_polls` the oldest ones are dropped, because the runtime has closed their connections.
+    fn park_poll(&mut self, id: SandboxId, max_polls: usize) -> PollOutcome {
+        while self.free_polls.iter().filter(|poll| poll.id == id).count() >= max_polls {
             let Some(oldest) = self.free_polls.iter().position(|poll| poll.id == id) else { break };
             self.free_polls.remove(oldest);
         }
@@ -170,7 +174,8 @@ impl SandboxPool {
         PollOutcome::Wait(event)
     }
 
-    /// Whether a runtime may answer this request now. `nonce` is what it echoes, if it echoes one.
+    /// Checks that a runtime may respond to this request now. `nonce` is its `Lambda-Runtime-Invocation-Id`, if it
+    /// sends one.
     pub fn check_request(
         &mut self,
         id: SandboxId,
@@ -181,7 +186,7 @@ impl SandboxPool {
         sandbox.check_request(request_id, nonce)
     }
 
-    /// Answers the caller of a request.
+    /// Sends the result of a request to its caller.
     pub fn finish_request(
         &mut self,
         now: Instant,
@@ -193,7 +198,7 @@ impl SandboxPool {
         sandbox.finish_request(now, request_id, outcome)
     }
 
-    /// A runtime says that it cannot start. It gets a moment to end by itself.
+    /// Records a runtime's initialization error and shortens the time that its process has to exit.
     pub fn report_init_error(
         &mut self,
         now: Instant,
@@ -206,57 +211,57 @@ impl SandboxPool {
         Ok(())
     }
 
-    /// The id of the request that a sandbox's log lines belong to, where it works on one at a time.
+    /// Returns the request id of a sandbox's log lines; `None` when it may run several requests at a time.
     pub fn current_request_id(&self, id: SandboxId) -> Option<Arc<str>> {
         let sandbox = self.sandboxes.get(&id)?;
         (self.limits.concurrency == 1).then(|| sandbox.current_request_id())?
     }
 
-    /// Looks whether a sandbox has run out of time. One that is to be killed or retired is gone already: its callers are
-    /// answered, and nothing more is handed to it.
+    /// Checks the timeouts of a sandbox. One that must be killed or retired has already been removed: its callers have
+    /// their results, and it gets no more invocations.
     pub fn check_sandbox(&mut self, now: Instant, id: SandboxId) -> SandboxAction {
         let ready = self.sandboxes.values().filter(|sandbox| sandbox.ready).count();
         let Some(sandbox) = self.sandboxes.get_mut(&id) else { return SandboxAction::Kill };
         if !sandbox.ready {
             return sandbox.check_init(now);
         }
-        let hangs = sandbox.expire_invocations(now) && (sandbox.in_flight() >= self.limits.concurrency);
-        if hangs {
+        let is_stuck = sandbox.expire_invocations(now) && (sandbox.in_flight() >= self.limits.concurrency);
+        if is_stuck {
             self.remove_sandbox(id);
             return SandboxAction::Kill;
         }
         let idle_until = sandbox.since + self.limits.idle_timeout;
-        let mut look_again = sandbox.next_deadline();
+        let mut next_check = sandbox.next_deadline();
         if sandbox.in_flight() == 0 && ready > self.limits.min_processes {
             if idle_until <= now {
                 self.remove_sandbox(id);
                 return SandboxAction::Retire;
             }
-            look_again = Some(idle_until);
+            next_check = Some(idle_until);
         }
-        let look_again = look_again.unwrap_or(now + self.limits.idle_timeout);
-        sandbox.next_check_at = look_again;
-        SandboxAction::CheckAt(look_again)
+        let next_check = next_check.unwrap_or(now + self.limits.idle_timeout);
+        sandbox.next_check_at = next_check;
+        SandboxAction::CheckAt(next_check)
     }
 
-    /// A sandbox's process has ended. Says which sandboxes are to be started in its place.
-    pub fn remove_exited(&mut self, now: Instant, id: SandboxId, end: SandboxExit) -> Vec<SandboxId> {
+    /// Removes a sandbox whose process has exited, fails its invocations, and returns the sandboxes to start instead.
+    pub fn remove_exited(&mut self, now: Instant, id: SandboxId, exit: SandboxExit) -> Vec<SandboxId> {
         let Some(sandbox) = self.remove_sandbox(id) else { return self.schedule_starts(now) };
-        let (ready, status) = (sandbox.ready, end.status);
+        let (ready, status) = (sandbox.ready, exit.status);
         let init_error = sandbox.fail_invocations(|request_id| InvokeError::process_exited(request_id, status));
         if !ready && !self.stopped {
-            let failure = init_error.or(end.failure).unwrap_or_else(|| InvokeError::process_exited(None, status));
+            let failure = init_error.or(exit.failure).unwrap_or_else(|| InvokeError::process_exited(None, status));
             self.backoff.record_failure(now, failure.clone());
             self.fail_queued(&failure);
         }
         self.schedule_starts(now)
     }
 
-    /// A start that failed costs the invocation that has waited longest; the last hope, all of them.
+    /// Fails the oldest queued invocation after a failed start; all of them when no other sandbox is left.
     fn fail_queued(&mut self, failure: &InvokeError) {
         let failed = if self.sandboxes.is_empty() { self.queue.len() } else { self.queue.len().min(1) };
         for invocation in self.queue.drain(..failed) {
-            // A caller that is gone needs no answer.
+            // Fails when the caller is gone.
             let _ = invocation.reply.send(Err(failure.clone()));
         }
     }
@@ -266,7 +271,7 @@ impl SandboxPool {
         self.sandboxes.remove(&id)
     }
 
-    /// Takes nothing more in.
+    /// Fails the queued invocations and rejects further ones.
     pub fn stop(&mut self) {
         self.stopped = true;
         for invocation in self.queue.drain(..) {
@@ -274,18 +279,18 @@ impl SandboxPool {
         }
     }
 
-    /// How many processes there are, those included that are starting.
+    /// Returns the number of processes, including those that are starting.
     pub fn process_count(&self) -> usize {
         self.sandboxes.len()
     }
 }
 
-/// How a sandbox ended.
+/// Exit of a sandbox.
 #[derive(Debug, Default)]
 pub(crate) struct SandboxExit {
-    /// The exit status of its process, if there was one.
+    /// Exit status of the process, if it was started.
     pub status: Option<ExitStatus>,
-    /// Why there was none, or why it was killed while it was starting.
+    /// Reason why the process was not started or was killed during its initialization.
     pub failure: Option<InvokeError>,
 }
 

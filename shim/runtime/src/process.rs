@@ -1,11 +1,11 @@
-//! The life of one process of a function, with a Runtime API of its own.
+//! Life cycle of one process of a function and of its Runtime API endpoint.
 //!
 //! ```text
-//! bind a loopback port ── spawn ── first /next ── invocations ── exit | timeout | idle | stop ── reap, answer the callers
+//! bind loopback port ── spawn ── first /next ── invocations ── exit | timeout | idle | stop ── reap, fail callers
 //! ```
-//! The process leads a process group, so that whatever it starts goes with it. Invariant: the endpoint is closed after the
-//! process has ended, never before: runtimes that poll concurrently spin when nobody listens. A process that outlives a
-//! killed server finds its Runtime API gone at its next call, and ends as it would on Lambda.
+//! The process leads a process group, so that its children are killed with it. The endpoint is closed after the process
+//! has exited, never before, because runtimes that poll concurrently spin when the connection is refused. A process
+//! that outlives a killed server cannot reach its Runtime API at its next call, and exits as it would on Lambda.
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -26,47 +26,47 @@ use crate::output;
 use crate::pool::{SandboxAction, SandboxExit, SandboxId};
 use crate::shared::FunctionState;
 
-/// How long a process may take to end by itself (Lambda developer guide, `runtimes-extensions-api`: 2 s with extensions,
-/// 0.5 s with internal ones, nothing without).
+/// Time that a process has to exit after SIGTERM (Lambda developer guide, `runtimes-extensions-api`: 2 s with external
+/// extensions, 0.5 s with internal ones, none without).
 const TERMINATION_TIMEOUT: Duration = Duration::from_millis(500);
-/// How long what a process had sent before its end may take to be read.
+/// Maximum time for reading the output and the requests that a process sent before its exit.
 const OUTPUT_READ_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Runs sandbox `id` from its start to its end.
+/// Starts the process of sandbox `id`, supervises it until it exits, and removes the sandbox from the pool.
 pub(crate) async fn run_sandbox(function: Arc<FunctionState>, id: SandboxId) {
     let launch = function.lock_pool().scheduled_start(id);
     let Some((at, wake)) = launch else { return };
-    let begun = tokio::select! {
+    let started = tokio::select! {
         () = tokio::time::sleep_until(at) => SandboxProcess::start(&function, id).await,
         () = function.stop.cancelled() => Err(InvokeError::Stopped),
     };
-    let end = match begun {
+    let exit = match started {
         Ok(process) => process.run_until_exit(&wake).await,
         Err(InvokeError::Stopped) => SandboxExit { status: None, failure: Some(InvokeError::Stopped) },
         Err(failure) => {
             let name = &*function.definition.name;
-            tracing::error!(function.name = name, error = %errors::chain(&failure), "a process of a function did not start");
+            tracing::error!(function.name = name, error = %errors::chain(&failure), "function process start failed");
             SandboxExit { status: None, failure: Some(failure) }
         }
     };
     if function.stop.is_cancelled() {
-        // Nothing is started in the place of what was stopped.
+        // Stop the pool first, so that it does not replace the sandbox.
         function.lock_pool().stop();
     }
-    let due = function.lock_pool().remove_exited(Instant::now(), id, end);
-    function.start_sandboxes(due);
+    let to_start = function.lock_pool().remove_exited(Instant::now(), id, exit);
+    function.start_sandboxes(to_start);
 }
 
-/// A process and what serves it.
+/// A process with its endpoint.
 struct SandboxProcess {
     function: Arc<FunctionState>,
     id: SandboxId,
     child: Child,
     group: Option<Pid>,
     endpoint: Arc<RuntimeEndpoint>,
-    /// Ends the endpoint.
+    /// Closes the endpoint's listener.
     close: CancellationToken,
-    /// The endpoint's connections and the process's output.
+    /// Tasks of the endpoint's connections and of the process's output.
     tasks: TaskTracker,
 }
 
@@ -84,28 +84,24 @@ impl SandboxProcess {
         let mut child = command.process_group(0).kill_on_drop(true).spawn().map_err(failed)?;
         let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         let endpoint = Arc::new(RuntimeEndpoint::new(function.clone(), id));
-        let (close, attached) = (CancellationToken::new(), TaskTracker::new());
-        attached.spawn(serve_endpoint(listener, endpoint.clone(), attached.clone(), close.clone()));
-        forward_output(&endpoint, &mut child, &attached);
-        tracing::debug!(
-            function.name = function.definition.name,
-            process.id = child.id(),
-            "a process of a function started"
-        );
-        Ok(Self { function: function.clone(), id, child, group, endpoint, close, tasks: attached })
+        let (close, tasks) = (CancellationToken::new(), TaskTracker::new());
+        tasks.spawn(serve_endpoint(listener, endpoint.clone(), tasks.clone(), close.clone()));
+        forward_output(&endpoint, &mut child, &tasks);
+        tracing::debug!(function.name = function.definition.name, process.id = child.id(), "function process started");
+        Ok(Self { function: function.clone(), id, child, group, endpoint, close, tasks })
     }
 
-    /// Watches the process until it has ended, by itself or because it had to.
+    /// Supervises the process until it has exited: by itself, after a timeout, or when it is no longer needed.
     async fn run_until_exit(mut self, wake: &Notify) -> SandboxExit {
-        let mut end = SandboxExit::default();
+        let mut exit = SandboxExit::default();
         loop {
-            let watch = self.function.lock_pool().check_sandbox(Instant::now(), self.id);
-            let until = match watch {
-                SandboxAction::CheckAt(until) => until,
+            let action = self.function.lock_pool().check_sandbox(Instant::now(), self.id);
+            let next_check = match action {
+                SandboxAction::CheckAt(at) => at,
                 SandboxAction::Kill => {
-                    end.failure =
-                        Some(InvokeError::function_error("Sandbox.Timedout", "the function did not start in time"));
-                    self.log_exit("killed: it took too long");
+                    exit.failure =
+                        Some(InvokeError::function_error("Sandbox.Timedout", "function initialization timed out"));
+                    self.log_exit("killed after timeout");
                     break;
                 }
                 SandboxAction::Retire => {
@@ -115,39 +111,39 @@ impl SandboxProcess {
             };
             tokio::select! {
                 status = self.child.wait() => {
-                    end.status = status.ok();
-                    self.log_exit("ended by itself");
+                    exit.status = status.ok();
+                    self.log_exit("exited");
                     break;
                 }
                 () = self.function.stop.cancelled() => {
-                    end.failure = Some(InvokeError::Stopped);
+                    exit.failure = Some(InvokeError::Stopped);
                     self.terminate_gracefully("SPINDOWN").await;
                     break;
                 }
                 () = wake.notified() => {}
-                () = tokio::time::sleep_until(until) => {}
+                () = tokio::time::sleep_until(next_check) => {}
             }
         }
-        self.kill_and_reap(&mut end).await;
-        end
+        self.kill_and_reap(&mut exit).await;
+        exit
     }
 
-    /// Asks the process to end and gives it a moment.
+    /// Sends SHUTDOWN and SIGTERM, and waits up to [`TERMINATION_TIMEOUT`] for the exit.
     async fn terminate_gracefully(&mut self, reason: &'static str) {
         self.endpoint.notify_shutdown(reason);
         self.signal_group(Signal::TERM);
-        // Whatever is left is killed next.
+        // After a timeout, `kill_and_reap` kills the group.
         let _ = tokio::time::timeout(TERMINATION_TIMEOUT, self.child.wait()).await;
     }
 
-    /// Kills what is left of the process and its group, reads its last words, closes the endpoint.
-    async fn kill_and_reap(&mut self, end: &mut SandboxExit) {
+    /// Kills the process group, reaps the process, reads its remaining output, and closes the endpoint.
+    async fn kill_and_reap(&mut self, exit: &mut SandboxExit) {
         self.signal_group(Signal::KILL);
         if let Ok(status) = self.child.wait().await {
-            end.status.get_or_insert(status);
+            exit.status.get_or_insert(status);
         }
         self.tasks.close();
-        // The accept loop is one of those attached: an answer that is under way needs no new connection.
+        // Ends the accept loop, which is one of the tasks; a response in progress needs no new connection.
         self.close.cancel();
         let _ = tokio::time::timeout(OUTPUT_READ_TIMEOUT, self.tasks.wait()).await;
         self.endpoint.abort_connections();
@@ -155,35 +151,35 @@ impl SandboxProcess {
 
     fn signal_group(&self, signal: Signal) {
         if let Some(group) = self.group {
-            // A group that is gone needs no signal.
+            // Fails when the group has exited already.
             let _ = kill_process_group(group, signal);
         }
     }
 
-    fn log_exit(&self, how: &'static str) {
+    fn log_exit(&self, reason: &'static str) {
         tracing::info!(
             function.name = self.function.definition.name,
             process.id = self.child.id(),
-            how,
-            "a process of a function ended"
+            reason,
+            "function process exited"
         );
     }
 }
 
-/// Logs what the process writes, as long as it writes.
-fn forward_output(endpoint: &Arc<RuntimeEndpoint>, child: &mut Child, attached: &TaskTracker) {
+/// Forwards the process's output to the log until it ends.
+fn forward_output(endpoint: &Arc<RuntimeEndpoint>, child: &mut Child, tasks: &TaskTracker) {
     if let Some(stdout) = child.stdout.take() {
-        attached.spawn(forward_stream(endpoint.clone(), stdout));
+        tasks.spawn(forward_stream(endpoint.clone(), stdout));
     }
     if let Some(stderr) = child.stderr.take() {
-        attached.spawn(forward_stream(endpoint.clone(), stderr));
+        tasks.spawn(forward_stream(endpoint.clone(), stderr));
     }
 }
 
 async fn forward_stream(endpoint: Arc<RuntimeEndpoint>, stream: impl AsyncRead + Unpin) {
     tokio::select! {
         () = output::forward_lines(endpoint.function_name(), stream, || endpoint.current_request_id()) => {}
-        // Something that the process has started and that left its group may hold the pipe open for ever.
+        // A descendant that left the process group may keep the pipe open indefinitely.
         () = endpoint.connections_aborted() => {}
     }
 }

@@ -1,16 +1,16 @@
-//! What a function runs: a `bootstrap`, or a command line such as a runtime interface client's.
+//! Program of a function: a `bootstrap`, or a command line such as a runtime interface client's.
 //!
-//! Invariant: a [`Program`] was there, was executable and was made for this machine when it was looked at, so that what an
-//! operator got wrong is told at the start and in words, not as a failed invocation.
+//! The constructors check that the file exists, is executable and has the architecture of this machine, so that
+//! operators get configuration errors at start-up instead of failed invocations.
 
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-/// The file that Lambda's custom runtimes start (Lambda developer guide, `runtimes-custom`).
+/// File that Lambda's custom runtimes start (Lambda developer guide, `runtimes-custom`).
 const BOOTSTRAP_FILE: &str = "bootstrap";
-/// `e_machine` of this machine (elf(5)); 0 where this crate does not know it, and nothing is refused.
+/// `e_machine` of this machine (elf(5)); 0 on other architectures, where the check is skipped.
 const ELF_MACHINE: u16 = if cfg!(target_arch = "x86_64") {
     62
 } else if cfg!(target_arch = "aarch64") {
@@ -19,7 +19,7 @@ const ELF_MACHINE: u16 = if cfg!(target_arch = "x86_64") {
     0
 };
 
-/// Something that can be run.
+/// An executable program with its arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Program {
     pub(crate) executable: PathBuf,
@@ -28,59 +28,55 @@ pub struct Program {
     pub(crate) handler: String,
 }
 
-/// Why something cannot be run.
+/// Error of checking a program.
 #[derive(Debug, thiserror::Error)]
 pub enum ProgramError {
-    /// There is no such file, or it cannot be read.
+    /// The file does not exist or cannot be read.
     #[error("{path} cannot be read", path = .path.display())]
     Unreadable {
-        /// Which file.
         path: PathBuf,
-        /// What the operating system says.
         #[source]
         source: io::Error,
     },
-    /// A directory has no `bootstrap`.
+    /// The directory has no `bootstrap`.
     #[error("{path} has no file 'bootstrap'", path = .0.display())]
     BootstrapNotFound(PathBuf),
-    /// It is no regular file.
-    #[error("{path} is no file", path = .0.display())]
+    /// The path is not a regular file.
+    #[error("{path} is not a regular file", path = .0.display())]
     NotAFile(PathBuf),
-    /// Nobody may execute it.
-    #[error("{path} is not executable; 'chmod +x' makes it so", path = .0.display())]
+    /// The file has no execute permission.
+    #[error("{path} is not executable; run 'chmod +x' on it", path = .0.display())]
     NotExecutable(PathBuf),
-    /// It was built for another machine.
-    #[error("{path} was built for {found}, and this machine is {here}", path = .path.display(), here = std::env::consts::ARCH)]
+    /// The file was built for another architecture.
+    #[error("{path} was built for {found}, but this machine is {here}", path = .path.display(), here = std::env::consts::ARCH)]
     WrongArchitecture {
-        /// Which file.
         path: PathBuf,
-        /// For which machine it was built.
+        /// Architecture of the file.
         found: String,
     },
-    /// It is neither an ELF executable nor a script.
+    /// The file is neither an ELF executable nor a script.
     #[error("{path} is neither an ELF executable nor a script that begins with '#!'", path = .0.display())]
     UnknownFormat(PathBuf),
-    /// A script's interpreter is not there.
-    #[error("{path} asks for the interpreter {interpreter}, which is not there", path = .path.display(), interpreter = .interpreter.display())]
+    /// The script's interpreter is missing or not executable.
+    #[error("{path} requires the interpreter {interpreter}, which is not an executable file", path = .path.display(), interpreter = .interpreter.display())]
     InterpreterNotFound {
-        /// Which script.
+        /// The script.
         path: PathBuf,
-        /// What it asks for.
         interpreter: PathBuf,
     },
-    /// A command is in none of the directories of `PATH`.
-    #[error("there is no command {0:?} in PATH")]
+    /// No directory of `PATH` has the command.
+    #[error("command {0:?} not found in PATH")]
     CommandNotFound(String),
-    /// A command line is empty.
+    /// The command line is empty.
     #[error("the command line is empty")]
     EmptyCommand,
 }
 
 impl Program {
-    /// A `bootstrap`: the file itself, or the directory that a deployment package was unpacked to.
+    /// Returns the program of a `bootstrap`: the file itself, or the directory of an unpacked deployment package.
     ///
     /// # Errors
-    /// [`ProgramError`] when it cannot be run.
+    /// [`ProgramError`] when the file cannot be executed.
     pub fn from_bootstrap(path: &Path) -> Result<Self, ProgramError> {
         let path = path.canonicalize().map_err(|source| unreadable_error(path, source))?;
         let executable = if path.is_dir() { path.join(BOOTSTRAP_FILE) } else { path };
@@ -92,11 +88,11 @@ impl Program {
         Ok(Self { executable, arguments: Vec::new(), task_root, handler: BOOTSTRAP_FILE.to_owned() })
     }
 
-    /// A command line, run in `task_root`. A command without a slash is searched in `path`, the value of `PATH`; the last
-    /// argument is the handler, as runtime interface clients take it.
+    /// Returns the program of a command line, run in `task_root`. A command without a slash is looked up in `path`, the
+    /// value of `PATH`; the last argument is the handler, as for runtime interface clients.
     ///
     /// # Errors
-    /// [`ProgramError`] when it cannot be run.
+    /// [`ProgramError`] when the command cannot be executed.
     pub fn from_command(line: &[String], task_root: &Path, path: &str) -> Result<Self, ProgramError> {
         let (command, arguments) = line.split_first().ok_or(ProgramError::EmptyCommand)?;
         let task_root = task_root.canonicalize().map_err(|source| unreadable_error(task_root, source))?;
@@ -111,13 +107,13 @@ impl Program {
         Ok(Self { executable, arguments: arguments.to_vec(), task_root, handler })
     }
 
-    /// The same with another `_HANDLER`.
+    /// Returns the program with another `_HANDLER`.
     #[must_use]
     pub fn with_handler(self, handler: &str) -> Self {
         Self { handler: handler.to_owned(), ..self }
     }
 
-    /// The file that is started.
+    /// Returns the path of the executable file.
     #[must_use]
     pub fn executable(&self) -> &Path {
         &self.executable
@@ -132,7 +128,7 @@ fn is_executable(path: &Path) -> bool {
     path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
-/// Looks at the file as `execve` would.
+/// Checks the file as `execve` would.
 fn check_executable(path: &Path) -> Result<(), ProgramError> {
     let found = path.metadata().map_err(|source| unreadable_error(path, source))?;
     if !found.is_file() {
@@ -157,14 +153,14 @@ fn check_format(path: &Path, head: &[u8]) -> Result<(), ProgramError> {
             Err(ProgramError::InterpreterNotFound { path: path.to_owned(), interpreter })
         };
     }
-    // Other systems have executables of other formats; there `execve` alone decides, at the first invocation.
+    // Other systems have other formats of executables; there only `execve` checks them, at the first invocation.
     if !cfg!(target_os = "linux") {
         return Ok(());
     }
     if !head.starts_with(b"\x7fELF") || head.len() < 20 {
         return Err(ProgramError::UnknownFormat(path.to_owned()));
     }
-    // EI_DATA says in which order the bytes of e_machine stand.
+    // EI_DATA is the byte order of e_machine.
     let machine = [head[18], head[19]];
     let machine = if head[5] == 2 { u16::from_be_bytes(machine) } else { u16::from_le_bytes(machine) };
     if ELF_MACHINE != 0 && machine != ELF_MACHINE {
@@ -193,30 +189,30 @@ mod tests {
         path
     }
 
-    fn refused(content: &[u8], mode: u32) -> String {
+    fn error_text(content: &[u8], mode: u32) -> String {
         let directory = tempfile::tempdir().unwrap();
         file(directory.path(), content, mode);
         Program::from_bootstrap(directory.path()).unwrap_err().to_string()
     }
 
     #[test]
-    fn what_cannot_be_run_says_why() {
+    fn errors_state_why_a_program_cannot_run() {
         let missing = Program::from_bootstrap(Path::new("/no/such/directory")).unwrap_err();
         assert!(matches!(missing, ProgramError::Unreadable { .. }), "{missing}");
         let directory = tempfile::tempdir().unwrap();
         let empty = Program::from_bootstrap(directory.path()).unwrap_err();
         assert!(matches!(empty, ProgramError::BootstrapNotFound(_)), "{empty}");
-        assert!(refused(b"#!/bin/sh\n", 0o644).contains("not executable"));
-        assert!(refused(b"#!/no/such/shell -e\n", 0o755).contains("interpreter /no/such/shell"));
+        assert!(error_text(b"#!/bin/sh\n", 0o644).contains("not executable"));
+        assert!(error_text(b"#!/no/such/shell -e\n", 0o755).contains("interpreter /no/such/shell"));
         if !cfg!(target_os = "linux") {
             return;
         }
-        assert!(refused(b"hello", 0o755).contains("neither an ELF executable nor a script"));
+        assert!(error_text(b"hello", 0o755).contains("neither an ELF executable nor a script"));
         let mut elf = [0_u8; 64];
         elf[..6].copy_from_slice(b"\x7fELF\x02\x01");
         elf[18] = if ELF_MACHINE == 183 { 62 } else { 183 };
         let other = if ELF_MACHINE == 183 { "x86_64" } else { "aarch64" };
-        assert!(refused(&elf, 0o755).contains(&format!("was built for {other}")));
+        assert!(error_text(&elf, 0o755).contains(&format!("was built for {other}")));
     }
 
     #[test]

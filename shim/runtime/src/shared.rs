@@ -1,4 +1,4 @@
-//! What the parts of one function share: its definition, its pool of sandboxes, and the tasks that run them.
+//! Shared state of one function: definition, pool of sandboxes, and their tasks.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,10 +8,10 @@ use tokio_util::task::TaskTracker;
 use crate::definition::FunctionDefinition;
 use crate::pool::{SandboxId, SandboxPool};
 
-/// Milliseconds since 1970. Wall-clock time comes from outside.
+/// Wall clock: returns milliseconds since 1970.
 pub type WallClock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
-/// What the parts of one function share.
+/// Shared state of one function.
 pub(crate) struct FunctionState {
     pub definition: FunctionDefinition,
     pub clock: WallClock,
@@ -23,14 +23,14 @@ pub(crate) struct FunctionState {
 }
 
 impl FunctionState {
-    /// The pool, for as long as a statement takes: nothing waits while it is held.
+    /// Locks the pool; must not be held across `.await`.
     pub fn lock_pool(&self) -> MutexGuard<'_, SandboxPool> {
         self.pool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts sandboxes.
-    pub fn start_sandboxes(self: &Arc<Self>, due: Vec<SandboxId>) {
-        for id in due {
+    /// Spawns the tasks of sandboxes.
+    pub fn start_sandboxes(self: &Arc<Self>, ids: Vec<SandboxId>) {
+        for id in ids {
             (self.start)(self, id);
         }
     }

@@ -1,4 +1,5 @@
-//! The Runtime API as a runtime sees it: the process only says where its API is, and the test plays the runtime.
+//! Protocol tests of the Runtime API: the process only reports the address of its API, and the test acts as the
+//! runtime.
 
 #![expect(clippy::unwrap_used, reason = "a set-up that fails fails its test")]
 
@@ -20,21 +21,21 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
-/// Writes its address into a pipe, and then does nothing until it is stopped.
+/// Writes the address of its Runtime API into a pipe, then sleeps until it is stopped.
 const BOOTSTRAP: &str = "#!/bin/sh\nprintf %s \"$AWS_LAMBDA_RUNTIME_API\" > \"$ADDRESS\"\nexec sleep 600\n";
 const NOW_MS: u64 = 1_700_000_000_000;
 const NEXT: &str = "/2018-06-01/runtime/invocation/next";
 
 type Body = http_body_util::combinators::BoxBody<Bytes, std::convert::Infallible>;
 
-/// A function whose one process is played by the test.
-struct Played {
+/// A function with one process, for which the test acts as the runtime.
+struct TestFunction {
     function: Arc<LambdaFunction>,
     tasks: TaskTracker,
     directory: TempDir,
 }
 
-struct Answer {
+struct ApiResponse {
     status: StatusCode,
     headers: HeaderMap,
     body: Bytes,
@@ -43,7 +44,7 @@ struct Answer {
 /// A runtime's connection.
 struct Runtime(SendRequest<Body>);
 
-impl Played {
+impl TestFunction {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let bootstrap = directory.path().join("bootstrap");
@@ -52,7 +53,7 @@ impl Played {
         let pipe = directory.path().join("address");
         assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
         let definition = FunctionDefinition {
-            name: "played".to_owned(),
+            name: "tested".to_owned(),
             program: Program::from_bootstrap(directory.path()).unwrap(),
             region: "eu-north-1".to_owned(),
             account_id: "123456789012".to_owned(),
@@ -77,7 +78,7 @@ impl Played {
         self.tasks.spawn(async move { function.invoke(Bytes::from_static(event.as_bytes())).await })
     }
 
-    /// Connects to the API of the process that has just been started.
+    /// Connects to the Runtime API of the process, which must have been started.
     async fn runtime(&self) -> Runtime {
         let address = tokio::fs::read_to_string(self.directory.path().join("address")).await.unwrap();
         let stream = TcpStream::connect(address).await.unwrap();
@@ -88,7 +89,7 @@ impl Played {
 }
 
 impl Runtime {
-    async fn call(&mut self, method: Method, path: &str, headers: &[(&str, &str)], body: Body) -> Answer {
+    async fn call(&mut self, method: Method, path: &str, headers: &[(&str, &str)], body: Body) -> ApiResponse {
         let mut request = Request::builder().method(method).uri(path).header("host", "localhost");
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -97,26 +98,26 @@ impl Runtime {
         let response = self.0.send_request(request.body(body).unwrap()).await.unwrap();
         let (parts, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
-        Answer { status: parts.status, headers: parts.headers, body }
+        ApiResponse { status: parts.status, headers: parts.headers, body }
     }
 
-    async fn get(&mut self, path: &str) -> Answer {
+    async fn get(&mut self, path: &str) -> ApiResponse {
         self.call(Method::GET, path, &[], Full::default().boxed()).await
     }
 
-    async fn post(&mut self, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
+    async fn post(&mut self, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> ApiResponse {
         self.call(Method::POST, path, headers, Full::new(body.into()).boxed()).await
     }
 
-    /// Gets an event and gives the path of its request.
-    async fn next(&mut self) -> (Answer, String) {
-        let answer = self.get(NEXT).await;
-        let id = answer.text("lambda-runtime-aws-request-id");
-        (answer, format!("/2018-06-01/runtime/invocation/{id}"))
+    /// Gets an event and the path of its request.
+    async fn next(&mut self) -> (ApiResponse, String) {
+        let response = self.get(NEXT).await;
+        let id = response.text("lambda-runtime-aws-request-id");
+        (response, format!("/2018-06-01/runtime/invocation/{id}"))
     }
 }
 
-impl Answer {
+impl ApiResponse {
     fn text(&self, header: &str) -> String {
         self.headers[header].to_str().unwrap().to_owned()
     }
@@ -134,10 +135,10 @@ impl Answer {
 }
 
 #[tokio::test]
-async fn an_event_has_its_headers_and_its_answer_reaches_the_caller() {
-    let played = Played::new();
-    let outcome = played.invoke("{\"a\":1}");
-    let mut runtime = played.runtime().await;
+async fn an_event_has_its_headers_and_its_response_reaches_the_caller() {
+    let tested = TestFunction::new();
+    let outcome = tested.invoke("{\"a\":1}");
+    let mut runtime = tested.runtime().await;
     assert_eq!(runtime.get("/2018-06-01/ping").await.body, "pong");
     let (event, request) = runtime.next().await;
     assert_eq!((event.status.as_u16(), &*event.body), (200, &b"{\"a\":1}"[..]));
@@ -145,28 +146,28 @@ async fn an_event_has_its_headers_and_its_answer_reaches_the_caller() {
     assert_eq!(event.text("content-length"), "7");
     let deadline: u64 = event.text("lambda-runtime-deadline-ms").parse().unwrap();
     assert!((NOW_MS + 1..=NOW_MS + 5000).contains(&deadline), "{deadline}");
-    let arn = "arn:aws:lambda:eu-north-1:123456789012:function:played";
+    let arn = "arn:aws:lambda:eu-north-1:123456789012:function:tested";
     assert_eq!(event.text("lambda-runtime-invoked-function-arn"), arn);
     assert!(event.text("lambda-runtime-trace-id").starts_with("Root=1-6553f100-"));
     let (again, _) = runtime.next().await;
     assert_eq!(again.text("lambda-runtime-invocation-id"), event.text("lambda-runtime-invocation-id"));
     runtime.post(&format!("{request}/response"), &[], "{\"b\":2}").await.is_accepted();
     assert_eq!(outcome.await.unwrap().unwrap(), "{\"b\":2}");
-    played.function.stop().await;
-    assert_eq!(played.function.process_count(), 0);
+    tested.function.stop().await;
+    assert_eq!(tested.function.process_count(), 0);
 }
 
 #[tokio::test]
-async fn answers_that_are_out_of_turn_are_refused() {
-    let played = Played::new();
-    let outcome = played.invoke("{}");
-    let mut runtime = played.runtime().await;
+async fn out_of_order_responses_are_rejected() {
+    let tested = TestFunction::new();
+    let outcome = tested.invoke("{}");
+    let mut runtime = tested.runtime().await;
     let early = runtime.post("/2018-06-01/runtime/invocation/any/response", &[], "{}").await;
     early.is(403, "InvalidStateTransition");
     let (event, request) = runtime.next().await;
     let response = format!("{request}/response");
     runtime.post("/2018-06-01/runtime/invocation/any/response", &[], "{}").await.is(400, "InvalidRequestID");
-    let old = [("lambda-runtime-invocation-id", "of-another-time")];
+    let old = [("lambda-runtime-invocation-id", "of-another-invocation")];
     runtime.post(&response, &old, "{}").await.is(400, "InvalidRequestID");
     runtime.post("/2018-06-01/runtime/init/error", &[], "{}").await.is(403, "InvalidStateTransition");
     let own = event.text("lambda-runtime-invocation-id");
@@ -174,28 +175,28 @@ async fn answers_that_are_out_of_turn_are_refused() {
     runtime.post(&response, &[], "{}").await.is(403, "InvalidStateTransition");
     assert!(outcome.await.unwrap().is_ok());
     assert_eq!(runtime.get("/2018-06-01/runtime/nothing").await.status, StatusCode::NOT_FOUND);
-    played.function.stop().await;
+    tested.function.stop().await;
 }
 
 #[tokio::test]
 async fn failures_of_every_kind_are_function_errors() {
-    let played = Played::new();
-    let mut outcome = played.invoke("{}");
-    let mut runtime = played.runtime().await;
+    let tested = TestFunction::new();
+    let mut outcome = tested.invoke("{}");
+    let mut runtime = tested.runtime().await;
     let (_, request) = runtime.next().await;
     let body = r#"{"errorType":"KeyError","errorMessage":"no such key","stackTrace":[]}"#;
     runtime.post(&format!("{request}/error"), &[], body).await.is_accepted();
-    assert_eq!(outcome.await.unwrap(), Err(function("KeyError", "no such key")));
+    assert_eq!(outcome.await.unwrap(), Err(function_error("KeyError", "no such key")));
 
-    outcome = played.invoke("{}");
+    outcome = tested.invoke("{}");
     let (_, request) = runtime.next().await;
     let cause = "x".repeat(1024 * 1024);
     let headers =
         [("lambda-runtime-function-error-type", "Runtime.Oops"), ("lambda-runtime-function-xray-error-cause", &*cause)];
     runtime.post(&format!("{request}/error"), &headers, "not JSON").await.is_accepted();
-    assert_eq!(outcome.await.unwrap(), Err(function("Runtime.Oops", "")));
+    assert_eq!(outcome.await.unwrap(), Err(function_error("Runtime.Oops", "")));
 
-    outcome = played.invoke("{}");
+    outcome = tested.invoke("{}");
     let (_, request) = runtime.next().await;
     let large = vec![b'x'; 6 * 1024 * 1024 + 101];
     runtime.post(&format!("{request}/response"), &[], large).await.is(413, "RequestEntityTooLarge");
@@ -203,77 +204,77 @@ async fn failures_of_every_kind_are_function_errors() {
         matches!(outcome.await.unwrap(), Err(InvokeError::Function { kind, .. }) if kind == "Function.ResponseSizeTooLarge")
     );
 
-    outcome = played.invoke("{}");
+    outcome = tested.invoke("{}");
     let (_, request) = runtime.next().await;
     let mode = [("lambda-runtime-function-response-mode", "sideways")];
     runtime.post(&format!("{request}/response"), &mode, "{}").await.is(400, "InvalidFunctionResponseMode");
-    assert_eq!(outcome.await.unwrap(), Err(function("Runtime.InvalidResponseModeHeader", "")));
-    played.function.stop().await;
+    assert_eq!(outcome.await.unwrap(), Err(function_error("Runtime.InvalidResponseModeHeader", "")));
+    tested.function.stop().await;
 }
 
 #[tokio::test]
-async fn a_streamed_response_is_read_to_its_end_and_its_trailers_count() {
-    let played = Played::new();
+async fn a_streamed_response_is_read_to_its_end_with_its_trailers() {
+    let tested = TestFunction::new();
     let headers = [
         ("lambda-runtime-function-response-mode", "streaming"),
         ("trailer", "Lambda-Runtime-Function-Error-Type"),
         ("transfer-encoding", "chunked"),
     ];
     let data = |text: &'static str| Ok(Frame::data(Bytes::from_static(text.as_bytes())));
-    let mut outcome = played.invoke("{}");
-    let mut runtime = played.runtime().await;
+    let mut outcome = tested.invoke("{}");
+    let mut runtime = tested.runtime().await;
     let (_, request) = runtime.next().await;
     let stream = chunked(vec![data("{\"status"), data("Code\":200}")]);
     runtime.call(Method::POST, &format!("{request}/response"), &headers, stream).await.is_accepted();
     assert_eq!(outcome.await.unwrap().unwrap(), "{\"statusCode\":200}");
 
-    outcome = played.invoke("{}");
+    outcome = tested.invoke("{}");
     let (_, request) = runtime.next().await;
     let mut trailers = HeaderMap::new();
     trailers.insert("lambda-runtime-function-error-type", "Function.Broke".parse().unwrap());
     let stream = chunked(vec![data("{"), Ok(Frame::trailers(trailers))]);
     runtime.call(Method::POST, &format!("{request}/response"), &headers, stream).await.is_accepted();
-    assert_eq!(outcome.await.unwrap(), Err(function("Function.Broke", "")));
-    played.function.stop().await;
+    assert_eq!(outcome.await.unwrap(), Err(function_error("Function.Broke", "")));
+    tested.function.stop().await;
 }
 
 #[tokio::test]
-async fn a_start_that_fails_is_told_to_the_caller() {
-    let played = Played::new();
-    let outcome = played.invoke("{}");
-    let mut runtime = played.runtime().await;
+async fn an_initialization_error_reaches_the_caller() {
+    let tested = TestFunction::new();
+    let outcome = tested.invoke("{}");
+    let mut runtime = tested.runtime().await;
     let body = r#"{"errorType":"Runtime.ImportModuleError","errorMessage":"no module named app"}"#;
     runtime.post("/2018-06-01/runtime/init/error", &[], body).await.is_accepted();
-    assert_eq!(outcome.await.unwrap(), Err(function("Runtime.ImportModuleError", "no module named app")));
-    assert_eq!(played.function.process_count(), 0, "a process that does not end by itself is killed");
-    played.function.stop().await;
+    assert_eq!(outcome.await.unwrap(), Err(function_error("Runtime.ImportModuleError", "no module named app")));
+    assert_eq!(tested.function.process_count(), 0, "a process that does not exit by itself is killed");
+    tested.function.stop().await;
 }
 
 #[tokio::test]
-async fn extensions_within_the_process_hear_of_invocations_and_of_the_end() {
-    let played = Played::new();
-    let outcome = played.invoke("{}");
-    let (mut runtime, path) = (played.runtime().await, "/2020-01-01/extension");
+async fn internal_extensions_receive_invoke_events() {
+    let tested = TestFunction::new();
+    let outcome = tested.invoke("{}");
+    let (mut runtime, path) = (tested.runtime().await, "/2020-01-01/extension");
     let nameless = runtime.post(&format!("{path}/register"), &[], "{\"events\":[]}").await;
     nameless.is(403, "Extension.InvalidExtensionName");
     let name = [("lambda-extension-name", "inside")];
     let registered = runtime.post(&format!("{path}/register"), &name, "{\"events\":[\"INVOKE\"]}").await;
     let body: Value = serde_json::from_slice(&registered.body).unwrap();
-    assert_eq!(body, json!({"functionName": "played", "functionVersion": "$LATEST", "handler": "bootstrap"}));
+    assert_eq!(body, json!({"functionName": "tested", "functionVersion": "$LATEST", "handler": "bootstrap"}));
     let identifier = registered.text("lambda-extension-identifier");
     runtime.get(&format!("{path}/event/next")).await.is(403, "Extension.InvalidExtensionIdentifier");
     let (event, request) = runtime.next().await;
     let headers = [("lambda-extension-identifier", &*identifier)];
-    let told = runtime.call(Method::GET, &format!("{path}/event/next"), &headers, Full::default().boxed()).await;
-    let told: Value = serde_json::from_slice(&told.body).unwrap();
-    assert_eq!(told["eventType"], "INVOKE");
-    assert_eq!(told["requestId"], event.text("lambda-runtime-aws-request-id"));
+    let received = runtime.call(Method::GET, &format!("{path}/event/next"), &headers, Full::default().boxed()).await;
+    let received: Value = serde_json::from_slice(&received.body).unwrap();
+    assert_eq!(received["eventType"], "INVOKE");
+    assert_eq!(received["requestId"], event.text("lambda-runtime-aws-request-id"));
     runtime.post(&format!("{request}/response"), &[], "{}").await.is_accepted();
     assert!(outcome.await.unwrap().is_ok());
-    played.function.stop().await;
+    tested.function.stop().await;
 }
 
-fn function(kind: &str, message: &str) -> InvokeError {
+fn function_error(kind: &str, message: &str) -> InvokeError {
     InvokeError::Function { kind: kind.to_owned(), message: message.to_owned() }
 }
 

@@ -1,8 +1,8 @@
-//! Callers who sign their requests: their keys, who they are, and whether a signature is theirs (`gateway::iam` says what
-//! a signature covers).
+//! Credentials of IAM callers and verification of their Signature Version 4; `gateway::iam` defines the signed
+//! contents.
 //!
-//! Invariant: a caller is named only after its signature was recomputed from the request as received, body included, and
-//! compared in constant time. Secrets never leave this file.
+//! A caller is returned only after its signature was computed from the request as received, including the body, and
+//! compared in constant time. Secrets are private to this module.
 
 mod document;
 
@@ -19,29 +19,30 @@ use gateway::iam::{IamPolicy, SCOPE_TERMINATOR, SIGNING_SERVICE, SignatureClaim,
 
 use crate::secret::Secret;
 
-/// Most callers: a list for people to write, searched by key.
+/// Maximum number of configured callers.
 pub const MAX_CALLERS: usize = 1000;
 
-/// Somebody who may sign. `Debug` shows nothing of the keys.
+/// A caller that signs requests. `Debug` shows no part of its keys.
 #[derive(Clone)]
 pub struct SigningCaller {
-    /// Who it is, as events show it.
+    /// Identity of the caller in events.
     pub identity: IamCaller,
-    /// What it may do.
+    /// Permissions of the caller.
     pub policy: IamPolicy,
     secret: Secret,
     session_token: Option<Secret>,
 }
 
-/// Everybody who may sign, by access key. `Debug` shows how many.
+/// All callers, by access key. `Debug` shows their number only.
 #[derive(Clone, Default)]
 pub struct IamCredentials(Arc<HashMap<Box<str>, SigningCaller>>);
 
 impl IamCredentials {
-    /// Who sent a request with this body to an API of `region`, at `now` in milliseconds since 1970.
+    /// Verifies the signature of a request with this body to an API of `region`, and returns its caller. `now` is in
+    /// milliseconds since 1970.
     ///
     /// # Errors
-    /// [`SignatureError`]: what the request lacks, or why its signature does not hold.
+    /// [`SignatureError`] if the signature is missing, incomplete, expired or wrong, or the access key is unknown.
     pub fn verify(
         &self,
         request: SignedRequest<'_>,
@@ -73,8 +74,8 @@ impl SigningCaller {
         }
     }
 
-    /// The signature in lower-case hexadecimal digits, with the key derived for the claim's day and region (IAM user
-    /// guide, `reference_sigv-create-signed-request`, step 4).
+    /// Computes the signature in lower-case hexadecimal digits, with the key derived for the claim's day and region
+    /// (IAM user guide, `reference_sigv-create-signed-request`, step 4).
     fn expected_signature(&self, claim: &SignatureClaim, string_to_sign: &str) -> String {
         let secret = format!("AWS4{}", self.secret.expose());
         let steps = [&*claim.day, &*claim.region, SIGNING_SERVICE, SCOPE_TERMINATOR, string_to_sign];
@@ -93,7 +94,7 @@ impl fmt::Debug for SigningCaller {
 
 impl fmt::Debug for IamCredentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Credentials").field(&self.0.len()).finish()
+        f.debug_tuple("IamCredentials").field(&self.0.len()).finish()
     }
 }
 

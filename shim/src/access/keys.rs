@@ -1,8 +1,8 @@
-//! The API keys that clients connect with, where `$connect` asks for one (developer guide,
+//! API keys of clients, for APIs whose `$connect` requires one (developer guide,
 //! `apigateway-websocket-control-access`).
 //!
-//! Invariant: every key is compared with what was presented, whole and in constant time. These keys say which client
-//! connects; those of the HTTP API, which say which service pushes, are others.
+//! A presented key is compared with every configured key in constant time. Not to be confused with the keys of the HTTP
+//! API ([`ApiKeyConfig`](crate::config::ApiKeyConfig)), which identify backends.
 
 use std::fmt;
 
@@ -11,27 +11,25 @@ use gateway::event::ApiKey;
 
 use crate::secret::Secret;
 
-/// An API key that a client connects with.
+/// API key of a client.
 #[derive(Debug, Clone)]
 pub struct ClientKeyConfig {
-    /// Its id, which events show beside it.
+    /// Id of the key, `identity.apiKeyId` in events.
     pub id: String,
-    /// The key.
     pub key: Secret,
 }
 
-/// The keys, at most as many as the configuration has. `Debug` shows none.
+/// All API keys of clients. `Debug` shows their number only.
 #[derive(Default, Clone)]
 pub struct ClientKeys(Vec<ClientKeyConfig>);
 
 impl ClientKeys {
-    /// These keys.
     #[must_use]
     pub const fn new(keys: Vec<ClientKeyConfig>) -> Self {
         Self(keys)
     }
 
-    /// The key that was presented, as events show it; `None` when it is no client's.
+    /// Returns the presented key as it appears in events, or `None` if it is not configured.
     #[must_use]
     pub fn find_key(&self, presented: &[u8]) -> Option<ApiKey> {
         let found = self.0.iter().fold(None, |found, entry| {
@@ -53,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn idn_3_a_key_is_found_whole_and_never_shown() {
+    fn idn_3_only_a_complete_key_matches_and_debug_hides_it() {
         let entry = |id: &str, key: &str| ClientKeyConfig { id: id.to_owned(), key: Secret::new(key) };
         let keys = ClientKeys::new(vec![entry("a", "key-of-the-first"), entry("b", "key-of-the-second")]);
         let found = keys.find_key(b"key-of-the-second").unwrap();

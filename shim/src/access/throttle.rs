@@ -1,10 +1,11 @@
-//! How often the API may be used: token buckets for the account, for new connections, and for single routes.
+//! Rate limits of an API: token buckets for the account, for new connections, and for single routes.
 //!
 //! ```text
 //! handshake ─ account ─ new connections ─ $connect        message ─ account ─ its route        @connections ─ account
 //! ```
-//! Invariant: asking costs one atomic step per bucket, no lock and no look-up by name. The rates are this process's own:
-//! several processes together let through several times as much, as API Gateway's are best effort as well (QK-17).
+//!
+//! A check costs one atomic operation per bucket, without a lock or a look-up by name. The limits apply per process, so
+//! several processes together admit a multiple; API Gateway's limits are best effort as well (QK-17).
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -17,20 +18,20 @@ use governor::middleware::NoOpMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 
-/// A token bucket: full at first, and never blocking.
+/// A non-blocking token bucket, initially full.
 pub struct TokenBucket<C: Clock = DefaultClock>(RateLimiter<NotKeyed, InMemoryState, C, NoOpMiddleware<C::Instant>>);
 
-/// The rates of one API. A rate that is absent refuses nothing.
+/// Rate limits of one API. Without a limit all requests are admitted.
 pub struct Throttle {
     requests: Option<TokenBucket>,
     new_connections: Option<TokenBucket>,
     connect_route: Option<TokenBucket>,
-    /// By [`Route::index`]; as short as possible, because most APIs have no such rates.
+    /// Buckets by [`Route::index`], up to the last route with a limit: most APIs have none.
     routes: Box<[Option<TokenBucket>]>,
 }
 
 impl<C: Clock> TokenBucket<C> {
-    /// A full bucket. A rate of nothing lets one request through per hour: buckets know no standstill.
+    /// Creates a full bucket. A rate of zero is treated as one request per hour, because the quota must be positive.
     #[must_use]
     pub fn new(rate: RateLimit, clock: C) -> Self {
         let burst = NonZeroU32::new(rate.burst).unwrap_or(NonZeroU32::MIN);
@@ -41,14 +42,14 @@ impl<C: Clock> TokenBucket<C> {
         Self(RateLimiter::direct_with_clock(quota.allow_burst(burst), clock))
     }
 
-    /// Takes a token, if there is one.
+    /// Takes a token. Returns `false` if the bucket is empty.
     pub fn take_token(&self) -> bool {
         self.0.check().is_ok()
     }
 }
 
 impl Throttle {
-    /// The rates that `api` and its quotas state.
+    /// Creates the buckets for the limits of `api` and its quotas.
     #[must_use]
     pub fn new(api: &WebSocketApi) -> Self {
         let limited = api.routes.message_routes().filter_map(|route| Some((route.index, route.rate?)));
@@ -65,17 +66,18 @@ impl Throttle {
         }
     }
 
-    /// Whether the account's rate admits one more request, of whatever kind.
+    /// Returns whether the account's rate limit admits a request of any kind.
     pub fn admits_request(&self) -> bool {
         bucket_admits(self.requests.as_ref())
     }
 
-    /// Whether one more connection may begin; its request has been admitted.
+    /// Returns whether a new connection is admitted. Call [`admits_request`](Self::admits_request) for its handshake
+    /// first.
     pub fn admits_connection(&self) -> bool {
         bucket_admits(self.new_connections.as_ref()) && bucket_admits(self.connect_route.as_ref())
     }
 
-    /// Whether one more message may be handled by `route`.
+    /// Returns whether the limits of the account and of `route` admit a message.
     pub fn admits_message(&self, route: &Route) -> bool {
         self.admits_request() && bucket_admits(self.routes.get(route.index).and_then(Option::as_ref))
     }
@@ -95,29 +97,29 @@ mod tests {
 
     use super::*;
 
-    fn taken(bucket: &TokenBucket<FakeRelativeClock>) -> usize {
+    fn take_all(bucket: &TokenBucket<FakeRelativeClock>) -> usize {
         (0..100).filter(|_| bucket.take_token()).count()
     }
 
     #[test]
-    fn a_bucket_holds_its_burst_and_fills_at_its_rate() {
+    fn a_bucket_has_its_burst_and_refills_at_its_rate() {
         let clock = FakeRelativeClock::default();
         let bucket = TokenBucket::new(RateLimit { per_second: 10, burst: 5 }, clock.clone());
-        assert_eq!(taken(&bucket), 5);
+        assert_eq!(take_all(&bucket), 5);
         clock.advance(Duration::from_millis(99));
-        assert_eq!(taken(&bucket), 0);
+        assert_eq!(take_all(&bucket), 0);
         clock.advance(Duration::from_millis(1));
-        assert_eq!(taken(&bucket), 1);
+        assert_eq!(take_all(&bucket), 1);
         clock.advance(Duration::from_secs(60));
-        assert_eq!(taken(&bucket), 5);
+        assert_eq!(take_all(&bucket), 5);
     }
 
     #[test]
-    fn a_rate_of_nothing_lets_its_burst_through_and_no_more() {
+    fn a_rate_of_zero_admits_one_request() {
         let clock = FakeRelativeClock::default();
         let bucket = TokenBucket::new(RateLimit { per_second: 0, burst: 0 }, clock.clone());
-        assert_eq!(taken(&bucket), 1);
+        assert_eq!(take_all(&bucket), 1);
         clock.advance(Duration::from_secs(60));
-        assert_eq!(taken(&bucket), 0);
+        assert_eq!(take_all(&bucket), 0);
     }
 }

@@ -1,6 +1,6 @@
-//! The loop that asks a server whether it is there: now and then while all is well, with growing pauses while it is not.
+//! Health check loop: at a fixed interval while the server is healthy, with exponential backoff while it is not.
 //!
-//! It alone closes the breaker, so no caller's command is the one that finds out.
+//! Only this loop closes the breaker, so no caller's command has to detect the recovery.
 
 use std::time::Duration;
 
@@ -9,40 +9,40 @@ use tokio::time::sleep;
 
 use super::CircuitBreaker;
 
-/// How often a quiet link is tried: bounds how long a silent loss goes unnoticed.
+/// Interval between checks of a healthy server: bounds how long a silently lost connection goes unnoticed.
 const HEALTHY_CHECK_INTERVAL: Duration = Duration::from_secs(2);
-/// How soon a link is tried after a failure.
+/// Delay of the first check after a failure.
 const FIRST_RECHECK_DELAY: Duration = Duration::from_millis(100);
-/// The longest pause between two questions while the server is away, before jitter doubles it at most: how late a recovery is
-/// noticed at worst.
+/// Maximum delay between checks during an outage, before jitter at most doubles it: bounds how late a recovery is
+/// noticed.
 const MAX_RECHECK_DELAY: Duration = Duration::from_secs(1);
 
-/// What a server is asked.
+/// Health check of one server.
 pub(crate) trait HealthCheck: Send {
-    /// Whether the server answers, and is of use; within a deadline of its own.
+    /// Returns whether the server answers and can serve. Implementations apply their own timeout.
     fn is_healthy(&mut self) -> impl Future<Output = bool> + Send;
 
-    /// Tells what is wrong, behind each question that it was not well to.
+    /// Logs the cause of the outage. Called after each failed check.
     fn diagnose_failure(&mut self) -> impl Future<Output = ()> + Send {
         std::future::ready(())
     }
 }
 
-/// Asks for ever; dropped with the link.
-pub(crate) async fn monitor_health(breaker: CircuitBreaker, mut question: impl HealthCheck) {
-    let mut pauses = recheck_backoff();
+/// Runs health checks until it is dropped, which happens together with the client.
+pub(crate) async fn monitor_health(breaker: CircuitBreaker, mut health_check: impl HealthCheck) {
+    let mut delays = recheck_backoff();
     loop {
-        if question.is_healthy().await {
+        if health_check.is_healthy().await {
             breaker.close();
-            pauses = recheck_backoff();
+            delays = recheck_backoff();
             tokio::select! {
                 () = sleep(HEALTHY_CHECK_INTERVAL) => {}
                 () = breaker.failure_notified() => sleep(FIRST_RECHECK_DELAY).await,
             }
         } else {
             breaker.record_failure();
-            question.diagnose_failure().await;
-            sleep(pauses.next().unwrap_or(MAX_RECHECK_DELAY)).await;
+            health_check.diagnose_failure().await;
+            sleep(delays.next().unwrap_or(MAX_RECHECK_DELAY)).await;
         }
     }
 }

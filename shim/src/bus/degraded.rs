@@ -1,7 +1,8 @@
-//! Telling clients that the server has no way to the other pods, and that it has one again.
+//! Notices to clients about an outage of the link to the other pods, and about its recovery.
 //!
-//! Invariant: a client that was told of the beginning is told of the end, as far as it reads; one that does not is not
-//! closed for it. Clients are told in small groups with a pause, so that ten thousand of them do not stall anyone else.
+//! A client that was notified of the outage is also notified of the recovery. A client whose outbox is full is skipped
+//! rather than closed. Clients are notified in bursts with a pause, so that ten thousand clients do not stall other
+//! tasks.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,12 +17,12 @@ use super::BusState;
 use crate::connection::{ClientNotices, ConnectionIndex, OutboundFrame, PeerLink};
 use crate::redis::LinkState;
 
-/// Clients told without a pause, some tens of microseconds of work.
+/// Clients notified without a pause: some tens of microseconds of work.
 const CLIENTS_PER_BURST: usize = 256;
-/// The pause: ten thousand clients take a fifth of a second.
+/// Pause between bursts: ten thousand clients take 0.2 s.
 const BURST_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Watches the link until `stop`.
+/// Watches the link to Redis and notifies clients, until `stop` is cancelled.
 pub(super) async fn run_degraded_notifier(
     shared: Arc<BusState>,
     connections: ConnectionIndex,
@@ -37,21 +38,21 @@ pub(super) async fn run_degraded_notifier(
 async fn watch_redis(shared: &BusState, connections: &ConnectionIndex, notices: &dyn ClientNotices) {
     let mut state = shared.redis.link_state();
     while wait_for_state(&mut state, is_unavailable).await {
-        let back = wait_for_state(&mut state, is_available);
-        if tokio::time::timeout(shared.settings.degraded_delay, back).await.is_ok() {
+        let recovery = wait_for_state(&mut state, is_available);
+        if tokio::time::timeout(shared.settings.degraded_delay, recovery).await.is_ok() {
             continue;
         }
-        tracing::warn!("redis is away: clients are told; delivery on this pod goes on");
+        tracing::warn!("redis unavailable: clients notified as degraded, local delivery continues");
         notify_clients(connections, notices.degraded(PeerLink::Lost)).await;
         if !wait_for_state(&mut state, is_available).await {
             return;
         }
-        tracing::info!("redis is back");
+        tracing::info!("redis recovered: clients notified");
         notify_clients(connections, notices.degraded(PeerLink::Restored)).await;
     }
 }
 
-/// `false` when the link is no more.
+/// Waits until `holds` is true. Returns `false` if the client was dropped.
 async fn wait_for_state(state: &mut watch::Receiver<LinkState>, holds: impl FnMut(&LinkState) -> bool) -> bool {
     state.wait_for(holds).await.is_ok()
 }
@@ -66,9 +67,9 @@ const fn is_unavailable(state: &LinkState) -> bool {
 
 async fn notify_clients(connections: &ConnectionIndex, frame: Option<Bytes>) {
     let Some(text) = frame.map(SharedText::from) else { return };
-    for handles in connections.all_connections().chunks(CLIENTS_PER_BURST) {
-        for handle in handles.iter().filter(|handle| handle.has_capacity(text.len())) {
-            handle.push(Priority::Control, OutboundFrame { text: text.clone(), placement: None });
+    for burst in connections.all_connections().chunks(CLIENTS_PER_BURST) {
+        for connection in burst.iter().filter(|connection| connection.has_capacity(text.len())) {
+            connection.push(Priority::Control, OutboundFrame { text: text.clone(), placement: None });
         }
         tokio::time::sleep(BURST_INTERVAL).await;
     }

@@ -1,8 +1,8 @@
-//! [`Delivery`] across pods.
+//! [`Delivery`] to the connections of all pods.
 //!
-//! Invariant: what is for a group is handed to this pod's members at once, whatever the state of Redis, and put in line for
-//! the others. What is for one connection is done where the connection is, and the owner's answer is the answer: `Gone` only
-//! when the owner said so or nobody holds its node's lease.
+//! A frame for a group is delivered to local members at once, whatever the state of Redis, and queued for the other
+//! pods. An operation on one connection is executed by the pod that owns it, and that pod's reply is the result. The
+//! outcome is `ConnectionGone` only if the owner replied so or no pod holds the lease of the connection's node id.
 
 use std::sync::Arc;
 
@@ -25,9 +25,9 @@ pub struct PodDelivery {
     shared: Arc<BusState>,
 }
 
-/// The bus has no way to the other pods now.
+/// The frame cannot reach the other pods during a Redis outage.
 #[derive(Debug, thiserror::Error)]
-#[error("redis is away")]
+#[error("redis unavailable")]
 struct RedisUnavailableError;
 
 impl PodDelivery {
@@ -35,25 +35,25 @@ impl PodDelivery {
         Self { hub, shared }
     }
 
-    /// Puts a frame in line for the other pods' members of each group.
+    /// Queues a frame for the members of each group on other pods.
     fn publish_to_peers(&self, audience: &Audience, outgoing: &OutgoingFrame) -> Result<(), DeliveryError> {
         let ResolvedAudience::Groups(groups) = audience.resolve() else { return Ok(()) };
-        let worth = match (&outgoing.placement, outgoing.priority) {
+        let drop_policy = match (&outgoing.placement, outgoing.priority) {
             (Some(_), _) => DropPolicy::Recoverable,
             (None, Priority::Ephemeral) => DropPolicy::Ephemeral,
             (None, _) => DropPolicy::Report,
         };
-        if worth == DropPolicy::Report && !self.shared.is_redis_available() {
+        if drop_policy == DropPolicy::Report && !self.shared.is_redis_available() {
             return Err(DeliveryError::Unavailable(RedisUnavailableError.into()));
         }
-        let publication = |(group, part): (&Group, u8)| Publication {
+        let publication = |(group, group_index): (&Group, u8)| Publication {
             redis_channel: self.shared.redis.prefixed_key(&redis_channel::channel_of_group(group)),
-            record: wire::frame_record(audience, part, outgoing),
-            drop_policy: worth,
+            record: wire::frame_record(audience, group_index, outgoing),
+            drop_policy,
         };
         let metrics = &self.shared.metrics;
-        let pushed = self.shared.publish_queue.push(groups.iter().zip(0..).map(publication).collect());
-        match (pushed, worth) {
+        let queued = self.shared.publish_queue.push(groups.iter().zip(0..).map(publication).collect());
+        match (queued, drop_policy) {
             (Ok(()), _) => return Ok(()),
             (Err(_), DropPolicy::Recoverable) => metrics.dropped_recoverable_records.inc_by(groups.len() as u64),
             (Err(_), DropPolicy::Ephemeral) => metrics.dropped_unrecoverable_records.inc_by(groups.len() as u64),
@@ -65,11 +65,11 @@ impl PodDelivery {
         Ok(())
     }
 
-    /// The node that a connection is on, when that is another pod's.
+    /// Parses the id of a connection of another pod. Returns `None` for a local connection and for an invalid id.
     fn remote_connection(&self, connection: &ConnectionId) -> Option<GatewayId> {
         let id = gateway::id::parse_gateway_id(connection.as_str()).ok()?;
-        let here = id.node_id() == self.shared.node_liveness.node_id() || self.hub.connections().find(id).is_some();
-        (!here).then_some(id)
+        let is_local = id.node_id() == self.shared.node_liveness.node_id() || self.hub.connections().find(id).is_some();
+        (!is_local).then_some(id)
     }
 
     async fn send_operation(
@@ -79,7 +79,7 @@ impl PodDelivery {
         text: &[u8],
     ) -> Result<PeerReply, DeliveryError> {
         match self.shared.send_request(id.node_id(), &operation, text).await {
-            Ok(answer) => Ok(answer),
+            Ok(reply) => Ok(reply),
             Err(RequestError::NoLeaseHolder) => Ok(PeerReply::Gone),
             Err(error) => Err(DeliveryError::Unavailable(error.into())),
         }
@@ -98,20 +98,20 @@ impl PodDelivery {
     }
 }
 
-/// [`Delivery::hold`] for a connection of this pod. What is sent after it either reaches this pod or is in the log that the
-/// caller reads next.
+/// Implements [`Delivery::pause_channels`] for a connection of this pod. Waits until this pod is subscribed to the
+/// channels' groups, so that every later message either reaches this pod or is in the log that the caller reads next.
 pub(super) async fn pause_local(
     hub: &ChannelDelivery,
     shared: &BusState,
     connection: &ConnectionId,
     channels: &[Channel],
 ) -> Result<DeliveryOutcome, DeliveryError> {
-    let held = hub.pause_channels(connection, channels).await?;
+    let outcome = hub.pause_channels(connection, channels).await?;
     let groups = channels.iter().flat_map(|channel| hub.local_groups(channel)).collect();
-    if let Some(settled) = shared.wait_subscribed(groups) {
-        settled.await;
+    if let Some(subscribed) = shared.wait_subscribed(groups) {
+        subscribed.await;
     }
-    Ok(held)
+    Ok(outcome)
 }
 
 #[async_trait]

@@ -1,9 +1,9 @@
-//! The tail check: has a channel moved on without this pod hearing of it?
+//! Periodic head check: compares the head of each followed channel's log with the offsets delivered on this pod.
 //!
-//! What a pod published right before it died, and what was said while the subscription was away, may have no successor
-//! that would show the hole. So the ends of logs are compared with what was passed on: of channels with recent traffic
-//! every `tail`, of all others with readers here once a `rotation`, and of all at once after the subscription was replaced.
-//! Cost in Redis: one read of an end for each channel compared, [`CHANNELS_PER_READ`] to a round trip.
+//! A message published right before its pod died, or during an outage of the subscription, may have no successor that
+//! would reveal the loss. Channels with recent messages are checked every `head_check_interval`, all other channels
+//! with local readers once per `full_head_check_interval`, and all channels at once after the subscription was
+//! replaced. Cost in Redis: one read of a head per channel, [`CHANNELS_PER_READ`] per round trip.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,14 +17,14 @@ use tokio_util::sync::CancellationToken;
 use super::BusState;
 use crate::hub::ChannelDelivery;
 
-/// Channels compared in one round trip.
+/// Channels checked in one round trip.
 const CHANNELS_PER_READ: usize = 256;
-/// How long the log may take for one batch.
+/// Timeout of the log for one batch of heads.
 const HEAD_READ_TIMEOUT: Duration = Duration::from_secs(5);
-/// Traffic is recent for this many intervals.
+/// Number of intervals for which a message counts as recent.
 const RECENT_INTERVALS: u32 = 3;
 
-/// Compares until `stop`.
+/// Runs head checks until `stop` is cancelled.
 pub(super) async fn run_head_check(
     shared: Arc<BusState>,
     hub: ChannelDelivery,
@@ -49,11 +49,11 @@ struct HeadChecker {
     shared: Arc<BusState>,
     hub: ChannelDelivery,
     log: Arc<dyn MessageLog>,
-    /// What is still to be compared in this turn of the rotation.
+    /// Channels of the current rotation that are still to be checked.
     remaining_channels: VecDeque<Channel>,
-    /// When this turn began.
+    /// Start of the current rotation.
     rotation_started_at: Option<Instant>,
-    /// Whether everything is to be compared as soon as the log answers.
+    /// Set until a check of all channels has succeeded.
     full_check_pending: bool,
 }
 
@@ -78,30 +78,34 @@ impl HeadChecker {
         }
     }
 
-    /// The share of all channels that is due in this interval.
+    /// Returns the channels to check in this interval, so that a rotation over all channels takes
+    /// `full_head_check_interval`.
     fn next_rotation_batch(&mut self) -> Vec<Channel> {
         let settings = &self.shared.settings;
         if self.remaining_channels.is_empty()
-            && self.rotation_started_at.is_none_or(|begun| begun.elapsed() >= settings.full_head_check_interval)
+            && self
+                .rotation_started_at
+                .is_none_or(|started_at| started_at.elapsed() >= settings.full_head_check_interval)
         {
             self.remaining_channels = self.hub.followed_channels(None).into();
             self.rotation_started_at = Some(Instant::now());
         }
-        let begun = self.rotation_started_at.unwrap_or_else(Instant::now);
-        let left = settings.full_head_check_interval.saturating_sub(begun.elapsed()).as_millis()
+        let started_at = self.rotation_started_at.unwrap_or_else(Instant::now);
+        let intervals_left = settings.full_head_check_interval.saturating_sub(started_at.elapsed()).as_millis()
             / settings.head_check_interval.as_millis().max(1);
-        let share = self.remaining_channels.len().div_ceil(usize::try_from(left).unwrap_or(usize::MAX).max(1));
-        self.remaining_channels.drain(..share).collect()
+        let batch_size =
+            self.remaining_channels.len().div_ceil(usize::try_from(intervals_left).unwrap_or(usize::MAX).max(1));
+        self.remaining_channels.drain(..batch_size).collect()
     }
 
-    /// Fills what is behind; `false` when the log did not answer.
+    /// Starts a backfill of the channels whose log is ahead. Returns `false` if the log is unavailable.
     async fn compare_heads(&self, channels: &[Channel]) -> bool {
         for batch in channels.chunks(CHANNELS_PER_READ) {
-            let Ok(Ok(ends)) = tokio::time::timeout(HEAD_READ_TIMEOUT, self.log.heads(batch)).await else {
+            let Ok(Ok(heads)) = tokio::time::timeout(HEAD_READ_TIMEOUT, self.log.heads(batch)).await else {
                 return false;
             };
-            for (channel, end) in batch.iter().zip(&ends) {
-                if self.hub.observe_head(channel, end) {
+            for (channel, head) in batch.iter().zip(&heads) {
+                if self.hub.observe_head(channel, head) {
                     self.shared.metrics.backfilled_channels.inc();
                 }
             }

@@ -1,7 +1,6 @@
-//! Taking in what arrived.
+//! Dispatch of received payloads to the hub, to pending requests and to the request server.
 //!
-//! Invariant: what this pod published itself is not taken in; a record that cannot be read is counted and costs nothing
-//! else. Nothing here waits.
+//! Payloads of this pod itself are ignored. A malformed record is counted and skipped. Nothing here blocks.
 
 use std::sync::Arc;
 
@@ -13,7 +12,7 @@ use super::request_server::RequestServer;
 use super::wire::{self, BusRecord};
 use crate::hub::ChannelDelivery;
 
-/// The way from the subscription to the hub, to whoever waits for an answer, and to the connections that are asked about.
+/// Dispatcher of the records that the subscriber receives.
 pub(super) struct InboundDispatcher {
     hub: ChannelDelivery,
     shared: Arc<BusState>,
@@ -22,11 +21,11 @@ pub(super) struct InboundDispatcher {
 
 impl InboundDispatcher {
     pub(super) fn new(hub: ChannelDelivery, shared: Arc<BusState>, tasks: TaskTracker) -> Self {
-        let owner = RequestServer::new(hub.clone(), shared.clone(), tasks);
-        Self { hub, shared, request_server: owner }
+        let request_server = RequestServer::new(hub.clone(), shared.clone(), tasks);
+        Self { hub, shared, request_server }
     }
 
-    /// Takes in one payload.
+    /// Dispatches the records of one payload.
     pub(super) fn dispatch_payload(&self, payload: &Bytes) {
         let Ok((origin, records)) = wire::read_payload(payload) else {
             self.shared.metrics.malformed_records.inc();
@@ -51,7 +50,7 @@ impl InboundDispatcher {
                 Ok(BusRecord::Request { id, operation, text }) => {
                     self.request_server.serve_request(origin, id, operation, payload.slice_ref(text.as_bytes()));
                 }
-                Ok(BusRecord::Reply { id, reply: answer }) => self.shared.pending_requests.complete_request(id, answer),
+                Ok(BusRecord::Reply { id, reply }) => self.shared.pending_requests.complete_request(id, reply),
                 Ok(BusRecord::Heartbeat) => {}
                 Err(_) => {
                     self.shared.metrics.malformed_records.inc();

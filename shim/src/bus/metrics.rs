@@ -1,4 +1,4 @@
-//! What the bus counts: `twinway_bus_*`.
+//! Metrics of the bus: `twinway_bus_*`.
 
 use std::sync::Arc;
 
@@ -6,59 +6,67 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-/// The bus between pods.
+/// Counters and gauges of the bus.
 #[derive(Default)]
 pub struct BusMetrics {
-    /// Records that Redis took.
+    /// Records published to Redis.
     pub published_records: Counter,
-    /// Publish commands; fewer than records when several went to one topic together.
+    /// `PUBLISH` commands sent; fewer than records when several records share a payload.
     pub publish_commands: Counter,
-    /// Records of other pods that arrived.
+    /// Records received from other pods.
     pub received_records: Counter,
-    /// Ephemeral and unlogged records that were given up: the queue was full or the link away.
+    /// Records dropped that no log has, because the queue was full or Redis unavailable.
     pub dropped_unrecoverable_records: Counter,
-    /// Logged messages that were given up for the same reasons; receivers fill them from the log.
+    /// Records of logged messages dropped for the same reasons; receivers backfill them from the log.
     pub dropped_recoverable_records: Counter,
-    /// Records that no pod of this version can read.
+    /// Records that could not be decoded.
     pub malformed_records: Counter,
-    /// Channels that had moved on in the log without this pod hearing of it.
+    /// Channels whose log head was ahead of the delivered offsets.
     pub backfilled_channels: Counter,
-    /// Topics of groups that this pod listens to.
+    /// Redis channels of groups that this pod is subscribed to.
     pub subscriptions: Gauge,
-    /// Subscription connections that were replaced.
+    /// Subscriber connections replaced.
     pub subscriber_reconnects: Counter,
-    /// Requests to other pods.
+    /// Requests sent to other pods.
     pub peer_requests: Counter,
-    /// Requests to other pods without an answer in time.
+    /// Requests to other pods that timed out.
     pub peer_request_timeouts: Counter,
 }
 
 impl BusMetrics {
-    /// Fresh metrics in `registry`.
+    /// Creates the metrics and registers them in `registry`.
     #[must_use]
     pub fn registered_in(registry: &mut Registry) -> Arc<Self> {
         let metrics = Self::default();
         let registry = registry.sub_registry_with_prefix("bus");
         let counters = [
-            ("published_records", "Records that Redis took", &metrics.published_records),
-            ("publishes", "Publish commands", &metrics.publish_commands),
-            ("received_records", "Records of other pods that arrived", &metrics.received_records),
-            ("shed_records", "Unlogged records given up", &metrics.dropped_unrecoverable_records),
+            ("published_records", "Records published to Redis", &metrics.published_records),
+            ("publish_commands", "PUBLISH commands sent", &metrics.publish_commands),
+            ("received_records", "Records received from peers", &metrics.received_records),
             (
-                "dropped_records",
-                "Logged messages given up, which receivers fill from the log",
+                "dropped_unrecoverable_records",
+                "Records dropped that no log has",
+                &metrics.dropped_unrecoverable_records,
+            ),
+            (
+                "dropped_recoverable_records",
+                "Messages dropped that receivers backfill from the log",
                 &metrics.dropped_recoverable_records,
             ),
-            ("unreadable_records", "Records that could not be read", &metrics.malformed_records),
-            ("refilled_channels", "Channels found behind their log", &metrics.backfilled_channels),
-            ("reconnects", "Subscription connections replaced", &metrics.subscriber_reconnects),
-            ("requests", "Requests to other pods", &metrics.peer_requests),
-            ("request_timeouts", "Requests to other pods without an answer in time", &metrics.peer_request_timeouts),
+            ("malformed_records", "Records that could not be decoded", &metrics.malformed_records),
+            (
+                "backfilled_channels",
+                "Channels whose log head was ahead of local delivery",
+                &metrics.backfilled_channels,
+            ),
+            ("subscriber_reconnects", "Subscriber connections replaced", &metrics.subscriber_reconnects),
+            ("peer_requests", "Requests sent to peers", &metrics.peer_requests),
+            ("peer_request_timeouts", "Requests to peers that timed out", &metrics.peer_request_timeouts),
         ];
         for (name, help, counter) in counters {
             registry.register(name, help, counter.clone());
         }
-        registry.register("subscriptions", "Topics of groups listened to", metrics.subscriptions.clone());
+        registry.register("subscriptions", "Redis channels of groups subscribed to", metrics.subscriptions.clone());
         Arc::new(metrics)
     }
 }

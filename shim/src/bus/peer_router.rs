@@ -1,7 +1,7 @@
-//! What the gateway itself asks of the other pods: `@connections`, and when a new connection can be relied on.
+//! The bus as [`PeerRouter`] of the hub and as [`RemoteConnections`] of the management API.
 //!
-//! Invariant: 410 is the owner's answer, or nobody holds its node's lease; when nobody answers in time it is API Gateway's
-//! internal error, because the connection may well be open.
+//! `@connections` answers 410 only if the owning pod replied so or no pod holds the lease of the connection's node id.
+//! If the owner does not reply in time, the answer is API Gateway's internal error, because the connection may be open.
 
 use std::sync::Arc;
 
@@ -27,10 +27,10 @@ impl PeerRouter for BusState {
         if self.subscriptions.is_subscribed(&groups) {
             return None;
         }
-        let (interest, deadline) = (Arc::clone(&self.subscriptions), self.settings.subscribe_timeout);
+        let (subscriptions, timeout) = (Arc::clone(&self.subscriptions), self.settings.subscribe_timeout);
         Some(Box::pin(async move {
-            // Too late is a connection that may have to be caught up, which is better than none.
-            let _ = tokio::time::timeout(deadline, interest.wait_subscribed(&groups)).await;
+            // After the timeout the caller continues: a connection with a delayed backfill is better than none.
+            let _ = tokio::time::timeout(timeout, subscriptions.wait_subscribed(&groups)).await;
         }))
     }
 }
@@ -71,9 +71,9 @@ impl BusState {
         match self.send_request(id.node_id(), &operation, text).await {
             Ok(PeerReply::Gone) | Err(RequestError::NoLeaseHolder) => Err(ManagementError::Gone),
             Ok(PeerReply::OutboxFull) | Err(RequestError::TooManyPending) => Err(ManagementError::LimitExceeded),
-            Ok(answer) => Ok(answer),
+            Ok(reply) => Ok(reply),
             Err(error @ (RequestError::Liveness(_) | RequestError::TimedOut)) => {
-                tracing::warn!(connection.id = %id, error = %errors::chain(&error), "the pod that owns a connection cannot be asked");
+                tracing::warn!(connection.id = %id, error = %errors::chain(&error), "request to the owning pod failed");
                 Err(ManagementError::Internal)
             }
         }

@@ -1,7 +1,8 @@
-//! What waits to be published: bounded in bytes and in number.
+//! Bounded queue of records to publish.
 //!
-//! Invariant: pushing never waits. At the bound a logged message is dropped (its receivers fill it from the log) and
-//! everything else refused; ephemeral frames are refused from half of it on, so that typing never costs a message.
+//! Pushing never blocks. When the queue is full, a push is rejected: messages in a log are then backfilled by their
+//! receivers, and the sender of any other message receives an error. Ephemeral frames are rejected when the queue is
+//! half full, so that they never displace messages.
 
 use std::collections::VecDeque;
 
@@ -9,37 +10,37 @@ use bytes::BytesMut;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-/// What a queued record costs beside its bytes: topic, slot.
+/// Memory of a queued record in addition to its payload, in bytes: its slot and the name of the Redis channel.
 const RECORD_OVERHEAD_BYTES: usize = 128;
 
-/// What becomes of a record that cannot be published.
+/// Handling of a record that cannot be published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DropPolicy {
-    /// Nothing: it is worthless when late.
+    /// Dropped: it is of no use when late.
     Ephemeral,
-    /// It is in a log, from which its receivers fill it.
+    /// Dropped: it is in a log, from which its receivers backfill it.
     Recoverable,
-    /// Whoever sent it is told.
+    /// Reported to its sender as an error.
     Report,
 }
 
-/// A record and the topic that it goes to.
+/// A record and its destination.
 #[derive(Debug)]
 pub struct Publication {
-    /// The whole topic, prefix and all.
+    /// Name of the Redis channel, including the key prefix.
     pub redis_channel: String,
-    /// The record.
+    /// Encoded record.
     pub record: BytesMut,
-    /// What it is worth.
+    /// Handling of the record if it cannot be published.
     pub drop_policy: DropPolicy,
 }
 
-/// The queue has no room for a record of that worth.
+/// The queue has no room for a record with this drop policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("too much waits to be published")]
+#[error("publish queue full")]
 pub struct QueueFullError;
 
-/// The queue.
+/// Bounded queue between the senders and the publisher task.
 pub struct PublishQueue {
     queued: Mutex<QueuedPublications>,
     not_empty: Notify,
@@ -53,54 +54,55 @@ struct QueuedPublications {
 }
 
 impl PublishQueue {
-    /// A queue of at most `bound` bytes.
+    /// Creates a queue of at most `max_bytes` bytes.
     #[must_use]
-    pub fn new(bound: usize) -> Self {
-        Self { queued: Mutex::default(), not_empty: Notify::new(), max_bytes: bound }
+    pub fn new(max_bytes: usize) -> Self {
+        Self { queued: Mutex::default(), not_empty: Notify::new(), max_bytes }
     }
 
-    /// Puts publications in line, all of them or none.
+    /// Queues all of `publications` or none of them.
     ///
     /// # Errors
-    /// [`QueueFullError`].
+    /// [`QueueFullError`] if they do not fit.
     pub fn push(&self, publications: Vec<Publication>) -> Result<(), QueueFullError> {
         let cost: usize = publications.iter().map(Publication::memory_bytes).sum();
         let ephemeral = publications.iter().all(|publication| publication.drop_policy == DropPolicy::Ephemeral);
-        let bound = if ephemeral { self.max_bytes / 2 } else { self.max_bytes };
-        let mut waiting = self.queued.lock();
-        if waiting.bytes + cost > bound {
+        let limit = if ephemeral { self.max_bytes / 2 } else { self.max_bytes };
+        let mut queued = self.queued.lock();
+        if queued.bytes + cost > limit {
             return Err(QueueFullError);
         }
-        waiting.bytes += cost;
-        waiting.publications.extend(publications);
-        drop(waiting);
+        queued.bytes += cost;
+        queued.publications.extend(publications);
+        drop(queued);
         self.not_empty.notify_one();
         Ok(())
     }
 
-    /// Takes what waits, up to about `bytes`; waits while nothing does. For one taker at a time.
+    /// Removes publications until at least `bytes` bytes were taken; waits while the queue is empty. For a single
+    /// consumer.
     pub async fn take_batch(&self, bytes: usize) -> Vec<Publication> {
         loop {
-            let taken = self.try_take_batch(bytes);
-            if !taken.is_empty() {
-                return taken;
+            let batch = self.try_take_batch(bytes);
+            if !batch.is_empty() {
+                return batch;
             }
             self.not_empty.notified().await;
         }
     }
 
-    /// Takes what waits, up to about `bytes`.
+    /// Removes publications until at least `bytes` bytes were taken or the queue is empty.
     pub fn try_take_batch(&self, bytes: usize) -> Vec<Publication> {
-        let mut waiting = self.queued.lock();
-        let mut taken = Vec::new();
+        let mut queued = self.queued.lock();
+        let mut batch = Vec::new();
         let mut cost = 0;
         while cost < bytes {
-            let Some(publication) = waiting.publications.pop_front() else { break };
+            let Some(publication) = queued.publications.pop_front() else { break };
             cost += publication.memory_bytes();
-            taken.push(publication);
+            batch.push(publication);
         }
-        waiting.bytes -= cost;
-        taken
+        queued.bytes -= cost;
+        batch
     }
 }
 
@@ -134,7 +136,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_taker_waits_for_the_first_and_takes_all_in_order() {
+    async fn a_consumer_waits_for_the_first_record_and_takes_all_in_order() {
         let queue = PublishQueue::new(10_000);
         let taking = queue.take_batch(10_000);
         let pushing = async {
@@ -146,8 +148,8 @@ mod tests {
                 queue.push(vec![Publication { redis_channel: number.to_string(), record, drop_policy }]).unwrap();
             }
         };
-        let (taken, ()) = tokio::join!(taking, pushing);
-        let topics: Vec<_> = taken.iter().map(|publication| publication.redis_channel.as_str()).collect();
-        assert_eq!(topics, ["0", "1", "2"]);
+        let (batch, ()) = tokio::join!(taking, pushing);
+        let redis_channels: Vec<_> = batch.iter().map(|publication| publication.redis_channel.as_str()).collect();
+        assert_eq!(redis_channels, ["0", "1", "2"]);
     }
 }

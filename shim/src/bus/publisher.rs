@@ -1,7 +1,8 @@
-//! The task that publishes: everything that has queued goes out in one round trip.
+//! Publisher task: publishes all queued records in one round trip.
 //!
-//! Invariant: records of one topic keep their order. While Redis is away, the batch in hand is kept as far as it is logged
-//! (what is ephemeral is late by then, and whoever sent the rest was told), and the queue behind it fills to its bound.
+//! Records of one Redis channel keep their order. During a Redis outage the current batch keeps only the records of
+//! logged messages (ephemeral frames would be late, and senders of other frames receive an error), and the queue fills
+//! to its limit.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,18 +16,18 @@ use super::publish_queue::{DropPolicy, Publication};
 use super::wire;
 use crate::redis::LinkState;
 
-/// Most bytes that go out in one round trip: some milliseconds on a gigabit, so that one batch holds up little.
+/// Maximum bytes of one round trip: a few milliseconds on a gigabit link.
 const MAX_BATCH_BYTES: usize = 1024 * 1024;
-/// Most bytes of one payload, so that no receiver waits long for the first record of a large one.
+/// Maximum bytes of one payload, which limits the latency of its first record at the receiver.
 const MAX_PAYLOAD_BYTES: usize = 256 * 1024;
-/// How often a batch is tried while the link is up before it is given up: something is wrong with it then.
+/// Number of failed attempts, while Redis is available, after which a batch is dropped.
 const MAX_PUBLISH_ATTEMPTS: u32 = 3;
-/// How long a batch waits between tries, and at most for the link to come back before it tries again.
+/// Delay between attempts. During an outage the next attempt starts after at most ten times this delay.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
-/// How long what still waits at the end may take.
+/// Timeout for publishing the rest of the queue at shutdown.
 const FINAL_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Publishes until `stop`, then what still waits.
+/// Publishes until `stop` is cancelled, then publishes the rest of the queue.
 pub(super) async fn run_publisher(shared: Arc<BusState>, stop: CancellationToken) {
     loop {
         let batch = tokio::select! {
@@ -47,7 +48,7 @@ pub(super) async fn run_publisher(shared: Arc<BusState>, stop: CancellationToken
 }
 
 async fn publish_batch(shared: &BusState, mut batch: Vec<Publication>, stop: &CancellationToken) {
-    let mut tries = 0;
+    let mut attempts = 0;
     while !batch.is_empty() && !stop.is_cancelled() {
         let payloads = build_payloads(shared.incarnation, &batch);
         let publishes = payloads.len() as u64;
@@ -57,12 +58,15 @@ async fn publish_batch(shared: &BusState, mut batch: Vec<Publication>, stop: &Ca
                 shared.metrics.publish_commands.inc_by(publishes);
                 return;
             }
-            Err(error) => tracing::debug!(error = %errors::chain(&error), "publishing failed"),
+            Err(error) => tracing::debug!(error = %errors::chain(&error), "bus publish failed"),
         }
         retain_recoverable(shared, &mut batch);
-        tries += u32::from(shared.is_redis_available());
-        if tries >= MAX_PUBLISH_ATTEMPTS {
-            tracing::warn!(messages = batch.len(), "giving up on publishing; receivers fill from the log");
+        attempts += u32::from(shared.is_redis_available());
+        if attempts >= MAX_PUBLISH_ATTEMPTS {
+            tracing::warn!(
+                messages = batch.len(),
+                "bus publish failed, messages dropped; receivers backfill from the log"
+            );
             shared.metrics.dropped_recoverable_records.inc_by(batch.len() as u64);
             return;
         }
@@ -79,48 +83,48 @@ fn retain_recoverable(shared: &BusState, batch: &mut Vec<Publication>) {
 async fn wait_until_available(shared: &BusState) {
     tokio::time::sleep(RETRY_DELAY).await;
     let mut state = shared.redis.link_state();
-    // Also tried now and then while it is away: it may be this that finds it back.
+    // Also retried during an outage, because a successful attempt is what detects the recovery.
     let _ = tokio::time::timeout(10 * RETRY_DELAY, state.wait_for(|state| matches!(state, LinkState::Available))).await;
 }
 
-/// One payload for each topic, or several where one would be too large.
+/// Builds one payload per Redis channel, or several if one would exceed [`MAX_PAYLOAD_BYTES`].
 fn build_payloads(origin: u64, batch: &[Publication]) -> Vec<(String, Bytes)> {
     let mut payloads: Vec<(&str, BytesMut)> = Vec::new();
     let mut open: HashMap<&str, usize> = HashMap::new();
-    for Publication { redis_channel: topic, record, .. } in batch {
-        let index = open.get(topic.as_str()).copied();
+    for Publication { redis_channel, record, .. } in batch {
+        let index = open.get(redis_channel.as_str()).copied();
         let index = index.filter(|index| payloads[*index].1.len() + record.len() <= MAX_PAYLOAD_BYTES);
         let index = index.unwrap_or_else(|| {
             let mut payload = BytesMut::with_capacity(wire::ENVELOPE_BYTES + record.len());
             wire::begin_payload(&mut payload, origin);
-            payloads.push((topic, payload));
-            open.insert(topic, payloads.len() - 1);
+            payloads.push((redis_channel, payload));
+            open.insert(redis_channel, payloads.len() - 1);
             payloads.len() - 1
         });
         payloads[index].1.extend_from_slice(record);
     }
-    payloads.into_iter().map(|(topic, payload)| (topic.to_owned(), payload.freeze())).collect()
+    payloads.into_iter().map(|(redis_channel, payload)| (redis_channel.to_owned(), payload.freeze())).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn publication(topic: &str, bytes: usize) -> Publication {
+    fn publication(redis_channel: &str, bytes: usize) -> Publication {
         Publication {
-            redis_channel: topic.to_owned(),
+            redis_channel: redis_channel.to_owned(),
             record: BytesMut::zeroed(bytes),
             drop_policy: DropPolicy::Recoverable,
         }
     }
 
     #[test]
-    fn records_of_one_topic_share_a_payload_up_to_its_size() {
+    fn records_of_one_redis_channel_share_a_payload_up_to_its_maximum_size() {
         let batch =
             [publication("a", 10), publication("b", 20), publication("a", 30), publication("a", MAX_PAYLOAD_BYTES)];
         let sizes: Vec<_> =
-            build_payloads(1, &batch).into_iter().map(|(topic, payload)| (topic, payload.len())).collect();
-        let sized = |topic: &str, bytes| (topic.to_owned(), bytes + wire::ENVELOPE_BYTES);
+            build_payloads(1, &batch).into_iter().map(|(name, payload)| (name, payload.len())).collect();
+        let sized = |name: &str, bytes| (name.to_owned(), bytes + wire::ENVELOPE_BYTES);
         assert_eq!(sizes, [sized("a", 40), sized("b", 20), sized("a", MAX_PAYLOAD_BYTES)]);
     }
 }

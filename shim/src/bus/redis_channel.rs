@@ -1,11 +1,11 @@
-//! Names of topics: one for each elementary group, one for each node, one for each running pod.
+//! Names of the Redis channels of the bus: one per elementary group, one per node id, one per running pod.
 //!
-//! Invariant: two groups never share a topic, because names hold neither `:` nor `/` (`handlers::id`). The link's key prefix
-//! comes in front, so that two applications can share one Redis.
+//! Two groups never share a Redis channel, because tenant, user and channel names contain neither `:` nor `/`
+//! (`handlers::id`). The Redis client adds the key prefix, so that two applications can share one Redis.
 
 use handlers::audience::Group;
 
-/// The topic on which the members of a group are reached.
+/// Returns the Redis channel of a group of connections.
 #[must_use]
 pub fn channel_of_group(group: &Group) -> String {
     match group {
@@ -16,13 +16,13 @@ pub fn channel_of_group(group: &Group) -> String {
     }
 }
 
-/// The topic on which whoever owns the connections of a node takes requests about them.
+/// Returns the Redis channel for requests to the pod that holds a node id.
 #[must_use]
 pub fn channel_of_node(node: u16) -> String {
     format!("bus:node:{node}")
 }
 
-/// The topic of one running pod: its own heartbeat, and the replies to its requests.
+/// Returns the Redis channel of one running pod, for its own heartbeats and the replies to its requests.
 #[must_use]
 pub fn channel_of_pod(origin: u64) -> String {
     format!("bus:pod:{origin:016x}")
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_group_has_a_topic_of_its_own() {
+    fn every_group_has_its_own_redis_channel() {
         let tenant = TenantId::parse("acme").unwrap();
         let groups = [
             Group::User(tenant.clone(), UserId::parse("admin").unwrap()),
@@ -46,9 +46,9 @@ mod tests {
             Group::Joined(Channel::from_key("acme/topic:admin").unwrap()),
             Group::Tenant(tenant),
         ];
-        let topics = groups.each_ref().map(channel_of_group);
+        let redis_channels = groups.each_ref().map(channel_of_group);
         assert_eq!(
-            topics,
+            redis_channels,
             [
                 "bus:user:acme/admin",
                 "bus:role:acme/admin",

@@ -1,7 +1,7 @@
-//! Asking the pod that owns a connection.
+//! Client of requests to the pod that owns a connection.
 //!
-//! Invariant: every request ends, with the owner's answer or an error, within its deadline. Bounds: [`MAX_PENDING_REQUESTS`]
-//! requests at a time, more are refused.
+//! Every request completes within `request_timeout`, with the owner's reply or an error. At most
+//! [`MAX_PENDING_REQUESTS`] requests are pending; further ones fail.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,34 +14,34 @@ use super::wire::{self, PeerOperation, PeerReply};
 use super::{BusState, redis_channel};
 use crate::redis::RedisClientError;
 
-/// Most requests that wait for an answer.
+/// Maximum number of requests without a reply.
 const MAX_PENDING_REQUESTS: usize = 4_096;
 
-/// Why there is no answer.
+/// Error of a request to another pod.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RequestError {
-    /// Nobody holds the node's lease: none of its connections is open.
-    #[error("nobody owns the connection's node")]
+    /// No pod holds the lease of the node id, so none of its connections is open.
+    #[error("no pod holds the lease of the connection's node id")]
     NoLeaseHolder,
-    /// Redis does not say who lives.
-    #[error("asking who owns a node")]
+    /// Reading the lease from Redis failed.
+    #[error("checking node liveness failed")]
     Liveness(#[source] RedisClientError),
-    /// Too many requests wait, or too much to be published.
-    #[error("too many requests to other pods")]
+    /// The limit of pending requests or of the publish queue is reached.
+    #[error("too many pending requests to peers")]
     TooManyPending,
-    /// No answer came in time.
-    #[error("the owner of the connection did not answer in time")]
+    /// No reply arrived within the timeout.
+    #[error("request to the owning pod timed out")]
     TimedOut,
 }
 
-/// Requests that wait for their answers.
+/// Requests without a reply.
 #[derive(Default)]
 pub(super) struct PendingRequests {
     next_id: AtomicU64,
     reply_senders: Mutex<HashMap<u64, oneshot::Sender<PeerReply>>>,
 }
 
-/// One of them. Dropped, nobody waits for its answer any more.
+/// Guard of a pending request. Removes the request when dropped.
 struct PendingRequest<'r> {
     requests: &'r PendingRequests,
     id: u64,
@@ -54,49 +54,49 @@ impl Drop for PendingRequest<'_> {
 }
 
 impl PendingRequests {
-    /// Hands an answer to whoever waits for it; one that comes too late is dropped.
-    pub(super) fn complete_request(&self, id: u64, answer: PeerReply) {
-        if let Some(waiting) = self.reply_senders.lock().remove(&id) {
-            let _ = waiting.send(answer);
+    /// Completes a request with its reply. Drops a reply that arrives after the timeout.
+    pub(super) fn complete_request(&self, id: u64, reply: PeerReply) {
+        if let Some(reply_sender) = self.reply_senders.lock().remove(&id) {
+            let _ = reply_sender.send(reply);
         }
     }
 
     fn register_request(&self) -> Option<(PendingRequest<'_>, oneshot::Receiver<PeerReply>)> {
         let (sender, receiver) = oneshot::channel();
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let mut waiting = self.reply_senders.lock();
-        if waiting.len() >= MAX_PENDING_REQUESTS {
+        let mut reply_senders = self.reply_senders.lock();
+        if reply_senders.len() >= MAX_PENDING_REQUESTS {
             return None;
         }
-        waiting.insert(id, sender);
-        drop(waiting);
+        reply_senders.insert(id, sender);
+        drop(reply_senders);
         Some((PendingRequest { requests: self, id }, receiver))
     }
 }
 
 impl BusState {
-    /// Asks the owner of `node`. One publish there and one back. [`NodeLiveness`](super::NodeLiveness) decides how
-    /// often that reads a lease.
+    /// Sends a request to the pod that holds `node` and waits for the reply. Costs one `PUBLISH` in each direction, and
+    /// a read of the lease if [`NodeLiveness`](super::NodeLiveness) has not cached it.
     pub(super) async fn send_request(
         &self,
         node: u16,
         operation: &PeerOperation,
         text: &[u8],
     ) -> Result<PeerReply, RequestError> {
-        let asked = tokio::time::timeout(self.settings.request_timeout, async {
+        let request = tokio::time::timeout(self.settings.request_timeout, async {
             if !self.node_liveness.is_node_alive(node).await.map_err(RequestError::Liveness)? {
                 return Err(RequestError::NoLeaseHolder);
             }
             self.metrics.peer_requests.inc();
-            let (waiting, answer) = self.pending_requests.register_request().ok_or(RequestError::TooManyPending)?;
-            let record = wire::request_record(waiting.id, operation, text);
-            let topic = self.redis.prefixed_key(&redis_channel::channel_of_node(node));
-            let request = Publication { redis_channel: topic, record, drop_policy: DropPolicy::Report };
-            self.publish_queue.push(vec![request]).map_err(|_| RequestError::TooManyPending)?;
-            // The sender stays in the table as long as `waiting` lives.
-            answer.await.map_err(|_| RequestError::TimedOut)
+            let (pending, reply) = self.pending_requests.register_request().ok_or(RequestError::TooManyPending)?;
+            let record = wire::request_record(pending.id, operation, text);
+            let redis_channel = self.redis.prefixed_key(&redis_channel::channel_of_node(node));
+            let publication = Publication { redis_channel, record, drop_policy: DropPolicy::Report };
+            self.publish_queue.push(vec![publication]).map_err(|_| RequestError::TooManyPending)?;
+            // The sender stays in the map as long as `pending` lives.
+            reply.await.map_err(|_| RequestError::TimedOut)
         });
-        asked.await.unwrap_or_else(|_| {
+        request.await.unwrap_or_else(|_| {
             self.metrics.peer_request_timeouts.inc();
             Err(RequestError::TimedOut)
         })
@@ -108,12 +108,12 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn an_answer_finds_its_request_and_a_late_one_nobody() {
+    async fn a_reply_completes_its_request_and_a_late_reply_is_dropped() {
         let requests = PendingRequests::default();
         let (first, _abandoned) = requests.register_request().unwrap();
-        let (second, answer) = requests.register_request().unwrap();
+        let (second, reply) = requests.register_request().unwrap();
         requests.complete_request(second.id, PeerReply::Done);
-        assert_eq!(answer.await, Ok(PeerReply::Done));
+        assert_eq!(reply.await, Ok(PeerReply::Done));
         let late = first.id;
         drop((first, second));
         requests.complete_request(late, PeerReply::Done);
@@ -121,11 +121,11 @@ mod tests {
     }
 
     #[test]
-    fn requests_are_bounded() {
+    fn the_number_of_pending_requests_is_limited() {
         let requests = PendingRequests::default();
-        let waiting: Vec<_> = (0..MAX_PENDING_REQUESTS).map(|_| requests.register_request().unwrap()).collect();
+        let pending: Vec<_> = (0..MAX_PENDING_REQUESTS).map(|_| requests.register_request().unwrap()).collect();
         assert!(requests.register_request().is_none());
-        drop(waiting);
+        drop(pending);
         assert!(requests.register_request().is_some());
     }
 }

@@ -1,12 +1,13 @@
-//! The subscription: one connection to Redis that hears, replaced when it falls silent.
+//! Subscriber task: one Redis connection that receives, replaced when it is lost or silent.
 //!
 //! ```text
-//! connect ── listen for everything wanted ── confirm ── (not the first time: compare with the log) ── follow changes
-//!    ▲                                                                                                     │
-//!    └──────────── backoff ◀── connection lost, a command failed, or nothing heard for `silence` ◀─────────┘
+//! connect ── subscribe to all groups ── confirm ── request a head check of all channels ── apply changes
+//!    ▲                                                                                          │
+//!    └───── backoff ◀── connection lost, a command failed, or no data for `silence_timeout` ◀───┘
 //! ```
-//! Invariant: a group counts as settled only between the confirmation and the loss of the connection. Anything heard is a
-//! sign of life, so that a pod that is behind does not take itself for deaf; the heartbeat is for when nobody speaks.
+//! A group counts as subscribed only between the confirmation by Redis and the loss of the connection. Any received
+//! data proves that the connection is alive, so a pod with a backlog does not replace it; the heartbeat covers idle
+//! times.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,22 +25,22 @@ use super::{BusState, redis_channel, wire};
 use crate::hub::ChannelDelivery;
 use crate::redis::{RedisClientError, RedisPushStream, SubscriptionHandle};
 
-/// Topics that are listened for in one go, so that each go stays well inside the link's deadline.
+/// Maximum Redis channels per command, so that each command completes well within the timeout of the connection.
 const MAX_CHANNELS_PER_COMMAND: usize = 512;
-/// The first and the longest pause before another connection is made.
+/// Minimum and maximum backoff before a reconnect.
 const RECONNECT_DELAYS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
-/// Hears until `stop`.
+/// Receives until `stop` is cancelled.
 pub(super) async fn run_subscriber(
     shared: Arc<BusState>,
     hub: ChannelDelivery,
     tasks: TaskTracker,
     stop: CancellationToken,
 ) {
-    let receiver = InboundDispatcher::new(hub.clone(), shared.clone(), tasks);
-    let listener = BusSubscriber { shared, hub, inbound: receiver, last_received_at: Mutex::new(Instant::now()) };
+    let inbound = InboundDispatcher::new(hub.clone(), shared.clone(), tasks);
+    let subscriber = BusSubscriber { shared, hub, inbound, last_received_at: Mutex::new(Instant::now()) };
     tokio::select! {
-        () = listener.keep_subscribed() => {}
+        () = subscriber.keep_subscribed() => {}
         () = stop.cancelled() => {}
     }
 }
@@ -59,81 +60,82 @@ impl BusSubscriber {
                 .with_min_delay(RECONNECT_DELAYS.0)
                 .with_max_delay(RECONNECT_DELAYS.1)
         };
-        let mut pauses = backoff().without_max_times().build();
-        // Told once until it has worked again for a while.
-        let mut told = false;
+        let mut delays = backoff().without_max_times().build();
+        // Logged once per outage, which ends when a connection has lasted longer than the maximum backoff.
+        let mut outage_logged = false;
         loop {
-            let begun = Instant::now();
-            let lost = self.run_connection().await;
-            told &= begun.elapsed() <= RECONNECT_DELAYS.1;
-            if !std::mem::replace(&mut told, true) {
-                let lost = lost.as_ref().err();
-                tracing::warn!(
-                    error = lost.map(|error| errors::chain(error).to_string()),
-                    "the bus lost its subscription; making another"
-                );
+            let started_at = Instant::now();
+            let result = self.run_connection().await;
+            outage_logged &= started_at.elapsed() <= RECONNECT_DELAYS.1;
+            if !std::mem::replace(&mut outage_logged, true) {
+                match &result {
+                    Err(error) => {
+                        tracing::warn!(error = %errors::chain(error), "bus subscription lost, reconnecting");
+                    }
+                    Ok(()) => tracing::warn!("bus subscription ended, reconnecting"),
+                }
             }
             self.shared.metrics.subscriber_reconnects.inc();
-            // At once: who comes now must not rely on it.
+            // Reset immediately, so that new connections wait for the new subscription.
             let _ = self.shared.subscriptions.reset_pending(|group| self.hub.has_members(group));
-            if begun.elapsed() > RECONNECT_DELAYS.1 {
-                pauses = backoff().without_max_times().build();
+            if started_at.elapsed() > RECONNECT_DELAYS.1 {
+                delays = backoff().without_max_times().build();
             }
-            tokio::time::sleep(pauses.next().unwrap_or(RECONNECT_DELAYS.1)).await;
+            tokio::time::sleep(delays.next().unwrap_or(RECONNECT_DELAYS.1)).await;
         }
     }
 
-    /// Listens on a fresh connection until that is lost.
+    /// Opens a connection and receives on it until it is lost.
     async fn run_connection(&self) -> Result<(), RedisClientError> {
-        let (topics, pushes) = self.shared.redis.open_subscriber().await?.split();
+        let (subscription, pushes) = self.shared.redis.open_subscriber().await?.split();
         *self.last_received_at.lock() = Instant::now();
         tokio::select! {
             () = self.receive_payloads(pushes) => Ok(()),
-            steered = self.maintain_subscriptions(topics) => steered,
+            result = self.maintain_subscriptions(subscription) => result,
         }
     }
 
     async fn receive_payloads(&self, mut pushes: RedisPushStream) {
-        while let Some(pushed) = pushes.next().await {
+        while let Some(push) = pushes.next().await {
             *self.last_received_at.lock() = Instant::now();
-            self.inbound.dispatch_payload(&pushed.payload);
+            self.inbound.dispatch_payload(&push.payload);
         }
     }
 
-    async fn maintain_subscriptions(&self, topics: SubscriptionHandle) -> Result<(), RedisClientError> {
+    async fn maintain_subscriptions(&self, subscription: SubscriptionHandle) -> Result<(), RedisClientError> {
         let shared = &self.shared;
         let mut node = shared.node_liveness.node_id();
         let own = [redis_channel::channel_of_pod(shared.incarnation), redis_channel::channel_of_node(node)]
-            .map(|topic| shared.redis.prefixed_key(&topic));
-        topics.subscribe(&own).await?;
-        self.subscribe_groups(&topics, &shared.subscriptions.reset_pending(|group| self.hub.has_members(group)))
+            .map(|redis_channel| shared.redis.prefixed_key(&redis_channel));
+        subscription.subscribe(&own).await?;
+        self.subscribe_groups(&subscription, &shared.subscriptions.reset_pending(|group| self.hub.has_members(group)))
             .await?;
-        // Also the first time: something may have been said since the first connection came.
+        // Also for the first connection: messages may have been published since the first client connected.
         shared.resync_requested.notify_one();
         let mut heartbeat = tokio::time::interval(shared.settings.heartbeat_interval);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                () = shared.subscriptions.wait_changed() => self.apply_changes(&topics).await?,
+                () = shared.subscriptions.wait_changed() => self.apply_changes(&subscription).await?,
                 _ = heartbeat.tick() => {
                     if self.last_received_at.lock().elapsed() > shared.settings.silence_timeout {
                         return Ok(());
                     }
-                    self.follow_node_id(&topics, &mut node).await?;
+                    self.follow_node_id(&subscription, &mut node).await?;
                     self.publish_heartbeat().await;
                 }
             }
         }
     }
 
-    async fn apply_changes(&self, topics: &SubscriptionHandle) -> Result<(), RedisClientError> {
-        let steps = self.shared.subscriptions.take_changes(Instant::now(), |group| self.hub.has_members(group));
-        self.subscribe_groups(topics, &steps.subscribe).await?;
-        for group in &steps.unsubscribe {
+    async fn apply_changes(&self, subscription: &SubscriptionHandle) -> Result<(), RedisClientError> {
+        let changes = self.shared.subscriptions.take_changes(Instant::now(), |group| self.hub.has_members(group));
+        self.subscribe_groups(subscription, &changes.subscribe).await?;
+        for group in &changes.unsubscribe {
             self.hub.evict_unread_channels(group);
         }
-        for groups in steps.unsubscribe.chunks(MAX_CHANNELS_PER_COMMAND) {
-            topics.unsubscribe(&self.redis_channels_of(groups)).await?;
+        for groups in changes.unsubscribe.chunks(MAX_CHANNELS_PER_COMMAND) {
+            subscription.unsubscribe(&self.redis_channels_of(groups)).await?;
         }
         self.shared
             .metrics
@@ -142,20 +144,24 @@ impl BusSubscriber {
         Ok(())
     }
 
-    /// A pod that lost its lease goes on as another node.
-    async fn follow_node_id(&self, topics: &SubscriptionHandle, node: &mut u16) -> Result<(), RedisClientError> {
-        let now = self.shared.node_liveness.node_id();
-        if now != *node {
-            topics.subscribe(&[self.shared.redis.prefixed_key(&redis_channel::channel_of_node(now))]).await?;
-            topics.unsubscribe(&[self.shared.redis.prefixed_key(&redis_channel::channel_of_node(*node))]).await?;
-            *node = now;
+    /// Moves the subscription of the node id after this pod lost its lease and claimed another one.
+    async fn follow_node_id(&self, subscription: &SubscriptionHandle, node: &mut u16) -> Result<(), RedisClientError> {
+        let current = self.shared.node_liveness.node_id();
+        if current != *node {
+            subscription.subscribe(&[self.shared.redis.prefixed_key(&redis_channel::channel_of_node(current))]).await?;
+            subscription.unsubscribe(&[self.shared.redis.prefixed_key(&redis_channel::channel_of_node(*node))]).await?;
+            *node = current;
         }
         Ok(())
     }
 
-    async fn subscribe_groups(&self, topics: &SubscriptionHandle, groups: &[Group]) -> Result<(), RedisClientError> {
+    async fn subscribe_groups(
+        &self,
+        subscription: &SubscriptionHandle,
+        groups: &[Group],
+    ) -> Result<(), RedisClientError> {
         for groups in groups.chunks(MAX_CHANNELS_PER_COMMAND) {
-            topics.subscribe(&self.redis_channels_of(groups)).await?;
+            subscription.subscribe(&self.redis_channels_of(groups)).await?;
             self.shared.subscriptions.confirm_active(groups);
         }
         Ok(())
@@ -165,14 +171,14 @@ impl BusSubscriber {
         groups.iter().map(|group| self.shared.redis.prefixed_key(&redis_channel::channel_of_group(group))).collect()
     }
 
-    /// Publishes directly: a heartbeat that waits behind a full queue would say that the subscription is dead. When it does
-    /// not go out, nothing is heard either, and the silence tells.
+    /// Publishes a heartbeat directly, because a full publish queue would delay it and the subscription would count as
+    /// dead. A failure needs no handling: the heartbeat is then not received, and the silence timeout expires.
     async fn publish_heartbeat(&self) {
         let mut payload = BytesMut::new();
         wire::begin_payload(&mut payload, self.shared.incarnation);
         payload.extend_from_slice(&wire::heartbeat_record());
-        let topic = self.shared.redis.prefixed_key(&redis_channel::channel_of_pod(self.shared.incarnation));
-        let published = self.shared.redis.publish_all(vec![(topic, payload.freeze())]);
-        let _ = tokio::time::timeout(self.shared.settings.heartbeat_interval, published).await;
+        let own_channel = self.shared.redis.prefixed_key(&redis_channel::channel_of_pod(self.shared.incarnation));
+        let publish = self.shared.redis.publish_all(vec![(own_channel, payload.freeze())]);
+        let _ = tokio::time::timeout(self.shared.settings.heartbeat_interval, publish).await;
     }
 }

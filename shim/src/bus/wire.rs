@@ -1,14 +1,14 @@
-//! What pods say to each other, as bytes.
+//! Wire format of the bus: encoding and decoding of payloads.
 //!
 //! ```text
 //! payload   version u8 · origin u64 · record*
-//! record    kind u8 · length u32 · body            (a kind that is not known is skipped by its length)
-//! frame     lane u8 · part u8 · audience · flags u8 · [channel] · [epoch · offset u64] · text
-//! request   id u64 · head (JSON) · text            reply   id u64 · JSON
+//! record    kind u8 · length u32 · body            (records of an unknown kind are skipped)
+//! frame     priority u8 · group index u8 · audience · flags u8 · [channel] · [epoch · offset u64] · text
+//! request   id u64 · operation (JSON) · text       reply   id u64 · JSON
 //! ```
-//! Numbers are big-endian; audience, channel, epoch and head are a `u16` length and UTF-8 (an audience has a tag byte in
-//! front). Invariant: reading is a pure function that never panics, looks only where it has checked, and allocates no more
-//! than the payload holds. A frame's text is not copied: it stays part of the payload. Nothing here knows about topics.
+//! Numbers are big-endian. Audience, channel, epoch and operation are a `u16` length and UTF-8; an audience is preceded
+//! by a tag byte. `origin` is the incarnation of the sending pod. Decoding never panics, checks every length, and
+//! allocates no more than the payload holds. The text of a frame is not copied, but borrowed from the payload.
 
 mod cursor;
 mod operation;
@@ -23,76 +23,76 @@ use handlers::ports::{OutgoingFrame, Placement, Priority};
 use self::cursor::ByteCursor;
 pub use self::operation::{PeerOperation, PeerReply, WireDescription};
 
-/// The version of the format. A payload of another version is not read: its placed messages come from the log.
+/// Version of the format. Payloads of another version are ignored; their logged messages are backfilled from the log.
 const WIRE_VERSION: u8 = 1;
 const KIND_FRAME: u8 = 1;
 const KIND_REQUEST: u8 = 2;
 const KIND_REPLY: u8 = 3;
 const KIND_HEARTBEAT: u8 = 4;
-/// The frame's place is in its audience's own channel.
+/// The frame's position belongs to the channel of its audience.
 const FLAG_PLACED: u8 = 1;
-/// The frame's place is in a channel that is named.
+/// The frame's position belongs to another channel, whose name is included.
 const FLAG_PLACED_IN_OTHER_CHANNEL: u8 = 2;
-/// Version and origin.
+/// Size of the version and the origin.
 pub const ENVELOPE_BYTES: usize = 9;
 
-/// A payload, or a part of one, that is not what this version writes.
+/// A payload or record that does not conform to this version of the format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a payload of the bus is malformed")]
+#[error("malformed bus payload")]
 pub struct MalformedPayloadError;
 
-/// One thing that a pod said.
+/// A decoded record.
 #[derive(Debug, PartialEq, Eq)]
 pub enum BusRecord<'p> {
     /// A frame for an audience.
     Frame(BusFrame<'p>),
     /// A request about one connection.
     Request {
-        /// What the reply repeats.
+        /// Request id, repeated in the reply.
         id: u64,
-        /// What is asked.
+        /// The requested operation.
         operation: PeerOperation,
-        /// The frame that goes with it; empty when none does.
+        /// Text of the frame to send; empty for other operations.
         text: &'p str,
     },
     /// The reply to a request.
     Reply {
-        /// The request's id.
+        /// Id of the request.
         id: u64,
-        /// The answer.
+        /// Result of the operation.
         reply: PeerReply,
     },
-    /// A heartbeat.
+    /// A heartbeat of the pod to itself.
     Heartbeat,
 }
 
-/// A frame on its way between pods.
+/// A frame for the members of a group on other pods.
 #[derive(Debug, PartialEq, Eq)]
 pub struct BusFrame<'p> {
-    /// Who gets it.
+    /// The audience of the frame.
     pub audience: Audience,
-    /// Which of the audience's groups this copy is for.
+    /// Index of the group, among those of the audience, that this copy is for.
     pub group_index: usize,
-    /// Its lane.
+    /// Priority in the outboxes.
     pub priority: Priority,
-    /// Its place in a log.
+    /// Channel and position of the message in the log; `None` for a frame that no log has.
     pub placement: Option<Placement>,
-    /// The encoded frame.
+    /// Text of the frame.
     pub text: &'p str,
 }
 
-/// Puts the envelope in front of what is to follow.
+/// Writes the envelope of a payload. The records follow.
 pub fn begin_payload(buffer: &mut BytesMut, origin: u64) {
     buffer.put_u8(WIRE_VERSION);
     buffer.put_u64(origin);
 }
 
-/// A frame's record: the copy for group number `part` of the audience.
+/// Encodes the copy of a frame for the group at `group_index` of the audience.
 #[must_use]
-pub fn frame_record(audience: &Audience, part: u8, outgoing: &OutgoingFrame) -> BytesMut {
+pub fn frame_record(audience: &Audience, group_index: u8, outgoing: &OutgoingFrame) -> BytesMut {
     let mut record = begin_record(KIND_FRAME, outgoing.frame.len() + 160);
     record.put_u8(outgoing.priority as u8);
-    record.put_u8(part);
+    record.put_u8(group_index);
     put_audience(&mut record, audience);
     match &outgoing.placement {
         None => record.put_u8(0),
@@ -111,7 +111,7 @@ pub fn frame_record(audience: &Audience, part: u8, outgoing: &OutgoingFrame) -> 
     end_record(record)
 }
 
-/// A request's record.
+/// Encodes a request.
 #[must_use]
 pub fn request_record(id: u64, operation: &PeerOperation, text: &[u8]) -> BytesMut {
     let mut record = begin_record(KIND_REQUEST, text.len() + 256);
@@ -121,25 +121,25 @@ pub fn request_record(id: u64, operation: &PeerOperation, text: &[u8]) -> BytesM
     end_record(record)
 }
 
-/// A reply's record.
+/// Encodes a reply.
 #[must_use]
-pub fn reply_record(id: u64, answer: &PeerReply) -> BytesMut {
+pub fn reply_record(id: u64, reply: &PeerReply) -> BytesMut {
     let mut record = begin_record(KIND_REPLY, 128);
     record.put_u64(id);
-    record.extend_from_slice(&serde_json::to_vec(answer).unwrap_or_default());
+    record.extend_from_slice(&serde_json::to_vec(reply).unwrap_or_default());
     end_record(record)
 }
 
-/// A heartbeat's record.
+/// Encodes a heartbeat.
 #[must_use]
 pub fn heartbeat_record() -> BytesMut {
     end_record(begin_record(KIND_HEARTBEAT, 0))
 }
 
-/// Who sent a payload, and the records in it.
+/// Decodes a payload. Returns the incarnation of the sender and an iterator over the records.
 ///
 /// # Errors
-/// [`MalformedPayloadError`] when it is of another version, or too short for an envelope.
+/// [`MalformedPayloadError`] if the payload has another version or is shorter than the envelope.
 pub fn read_payload(payload: &[u8]) -> Result<(u64, BusRecords<'_>), MalformedPayloadError> {
     let mut cursor = ByteCursor(payload);
     if cursor.read_byte()? != WIRE_VERSION {
@@ -148,7 +148,7 @@ pub fn read_payload(payload: &[u8]) -> Result<(u64, BusRecords<'_>), MalformedPa
     Ok((cursor.read_u64()?, BusRecords { cursor }))
 }
 
-/// The records of a payload. Behind a malformed record the others are still read as long as lengths add up.
+/// Iterator over the records of a payload. Continues after a malformed record, unless its length is invalid.
 pub struct BusRecords<'p> {
     cursor: ByteCursor<'p>,
 }
@@ -193,7 +193,7 @@ fn read_record(kind: u8, mut body: ByteCursor<'_>) -> Result<Option<BusRecord<'_
 
 fn read_frame(mut body: ByteCursor<'_>) -> Result<BusFrame<'_>, MalformedPayloadError> {
     let priority = decode_priority(body.read_byte()?)?;
-    let part = usize::from(body.read_byte()?);
+    let group_index = usize::from(body.read_byte()?);
     let audience = read_audience(&mut body)?;
     let placement = match (body.read_byte()?, &audience) {
         (0, _) => None,
@@ -204,7 +204,7 @@ fn read_frame(mut body: ByteCursor<'_>) -> Result<BusFrame<'_>, MalformedPayload
         }
         _ => return Err(MalformedPayloadError),
     };
-    Ok(BusFrame { audience, group_index: part, priority, placement, text: body.read_rest()? })
+    Ok(BusFrame { audience, group_index, priority, placement, text: body.read_rest()? })
 }
 
 fn read_placement(channel: Channel, body: &mut ByteCursor<'_>) -> Result<Placement, MalformedPayloadError> {
@@ -230,21 +230,21 @@ fn read_audience(body: &mut ByteCursor<'_>) -> Result<Audience, MalformedPayload
     Ok(match tag {
         1 => Audience::Connection(ConnectionId::parse(key).map_err(|_| MalformedPayloadError)?),
         2 => {
-            let (of, user) = split()?;
-            Audience::User(tenant(of)?, UserId::parse(user).map_err(|_| MalformedPayloadError)?)
+            let (name, user) = split()?;
+            Audience::User(tenant(name)?, UserId::parse(user).map_err(|_| MalformedPayloadError)?)
         }
         3 => {
-            let (of, role) = split()?;
-            Audience::Role(tenant(of)?, Role::parse(role).ok_or(MalformedPayloadError)?)
+            let (name, role) = split()?;
+            Audience::Role(tenant(name)?, Role::parse(role).ok_or(MalformedPayloadError)?)
         }
         4 => Audience::Channel(Channel::from_key(key).map_err(|_| MalformedPayloadError)?),
         _ => return Err(MalformedPayloadError),
     })
 }
 
-fn decode_priority(lane: u8) -> Result<Priority, MalformedPayloadError> {
-    let lanes = [Priority::Control, Priority::Direct, Priority::Broadcast, Priority::Ephemeral];
-    lanes.get(usize::from(lane)).copied().ok_or(MalformedPayloadError)
+fn decode_priority(byte: u8) -> Result<Priority, MalformedPayloadError> {
+    let priorities = [Priority::Control, Priority::Direct, Priority::Broadcast, Priority::Ephemeral];
+    priorities.get(usize::from(byte)).copied().ok_or(MalformedPayloadError)
 }
 
 fn begin_record(kind: u8, body_hint: usize) -> BytesMut {
@@ -254,14 +254,15 @@ fn begin_record(kind: u8, body_hint: usize) -> BytesMut {
     record
 }
 
-/// Writes the length that was left open. Bodies are far below 4 GiB: frames have quotas, and the queue has a bound.
+/// Fills in the length of the body, which is far below 4 GiB because of the message quota and the limit of the queue.
 fn end_record(mut record: BytesMut) -> BytesMut {
     let length = u32::try_from(record.len() - 5).unwrap_or(u32::MAX);
     record[1..5].copy_from_slice(&length.to_be_bytes());
     record
 }
 
-/// Keys and epochs are short by their own limits (`handlers::limits`); a request's head names at most 64 channels.
+/// Writes a `u16` length and the text. All texts are short: names and epochs have limits (`handlers::limits`), and an
+/// operation names at most 64 channels.
 fn put_text(record: &mut BytesMut, text: &str) {
     record.put_u16(u16::try_from(text.len()).unwrap_or(u16::MAX));
     record.extend_from_slice(text.as_bytes());

@@ -1,4 +1,4 @@
-//! `twinway completions`: a script that teaches a shell the command line.
+//! `twinway completions`: prints a completion script for a shell.
 
 use std::process::ExitCode;
 
@@ -14,7 +14,6 @@ Examples:
   twinway completions zsh > \"${fpath[1]}/_twinway\"
   twinway completions fish > ~/.config/fish/completions/twinway.fish";
 
-/// For which shell.
 #[derive(Debug, Args)]
 pub(super) struct CompletionsArgs {
     /// The shell

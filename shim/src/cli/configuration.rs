@@ -1,4 +1,4 @@
-//! `twinway config`: is the configuration sound, and where does each value come from?
+//! `twinway config`: validates the configuration and prints its values with their sources.
 
 use std::process::ExitCode;
 
@@ -13,7 +13,7 @@ Examples:
   twinway config check
   twinway config check --config /etc/twinway/twinway.toml";
 
-/// What to do with the configuration.
+/// Subcommands of `twinway config`.
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
     /// Report all errors and warnings at once; exit code 64 if there are errors
@@ -44,18 +44,18 @@ pub(super) fn run_config_command(
 fn check_config(settings: &ConfigArgs, terminal: &mut CommandIo<'_>) -> Result<ExitCode, CommandError> {
     let config = settings.load_valid_config(terminal)?;
     config.check_servable()?;
-    let mut answer = format!("the configuration is valid; mode {}\n", config.mode.as_str());
+    let mut report = format!("the configuration is valid; mode {}\n", config.mode.as_str());
     if config.mode == DeploymentMode::Kubernetes {
-        let least = config.drain.min_termination_grace().as_secs();
-        answer.push_str(&format!("minimum terminationGracePeriodSeconds of the pod: {least}\n"));
+        let minimum = config.drain.min_termination_grace().as_secs();
+        report.push_str(&format!("minimum terminationGracePeriodSeconds of the pod: {minimum}\n"));
     }
-    terminal.print_result(&answer)
+    terminal.print_result(&report)
 }
 
 fn print_config(settings: &ConfigArgs, terminal: &mut CommandIo<'_>) -> Result<ExitCode, CommandError> {
     let loaded = settings.load_config(terminal.variables)?;
     terminal.print_warnings(&loaded.warnings);
     terminal.print_result(&reference::render_values(&loaded.sources))?;
-    // The values help to find the mistake, so they are shown first.
+    // The values help to find the errors, so they are printed first.
     loaded.config.map(|_| ExitCode::SUCCESS).map_err(|error: ConfigError| error.into())
 }

@@ -1,6 +1,6 @@
-//! Failures of commands, in words and as an exit code.
+//! Errors of commands, with their exit codes.
 //!
-//! A failure is one paragraph: what happened, why, and how to mend it.
+//! The text of an error is one paragraph: the failure, its cause and the remedy.
 
 use std::fmt;
 use std::io;
@@ -11,11 +11,11 @@ use runtime_api::ProgramError;
 use crate::cluster::ClusterJoinError;
 use crate::config::ConfigError;
 use crate::embedded::{DataDirError, LogOpenError, SigningSecretError};
-use crate::exit_code::{EXIT_INTERNAL, EXIT_UNAVAILABLE, EXIT_USAGE, NEGATIVE};
+use crate::exit_code::{EXIT_INTERNAL, EXIT_NEGATIVE, EXIT_UNAVAILABLE, EXIT_USAGE};
 use crate::postgres;
 use crate::redis::{RedisClientError, RedisStartupError};
 
-/// Why a command failed.
+/// Failure of a command.
 #[derive(Debug)]
 pub struct CommandError {
     code: u8,
@@ -23,27 +23,27 @@ pub struct CommandError {
 }
 
 impl CommandError {
-    /// The operator can mend it on the command line or in the configuration.
+    /// Returns an error that the operator can correct on the command line or in the configuration.
     pub(super) fn usage_error(text: String) -> Self {
         Self { code: EXIT_USAGE, text }
     }
 
-    /// Something that is needed is not there.
+    /// Returns an error for a required resource that is unavailable.
     pub(super) fn unavailable_error(text: String) -> Self {
         Self { code: EXIT_UNAVAILABLE, text }
     }
 
-    /// The server is not healthy.
+    /// Returns an error for a server that is not healthy.
     pub(super) fn unhealthy_error(text: String) -> Self {
-        Self { code: NEGATIVE, text }
+        Self { code: EXIT_NEGATIVE, text }
     }
 
-    /// Nobody planned for it.
+    /// Returns an unexpected error.
     pub(super) fn internal_error(error: anyhow::Error) -> Self {
         Self { code: EXIT_INTERNAL, text: errors::chain(&*error).to_string() }
     }
 
-    /// Tells from the causes what kind of failure it was.
+    /// Selects the exit code by the types in the error's chain of causes.
     pub(super) fn classify_error(error: anyhow::Error) -> Self {
         if error.chain().any(|cause| cause.is::<ConfigError>()) {
             return Self::usage_error(errors::chain(&*error).to_string());
@@ -68,21 +68,22 @@ impl CommandError {
         Self { code: EXIT_INTERNAL, text: errors::chain(&*error).to_string() }
     }
 
-    /// The exit code.
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.code)
     }
 }
 
-/// How to mend what the operating system refused.
+/// Returns the remedy for an error of the operating system.
 fn io_error_hint(cause: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
     match cause.downcast_ref::<io::Error>()?.kind() {
         io::ErrorKind::AddrInUse => Some(
             "; the address is in use, perhaps by another twinway: stop it, or set other addresses with --listen and \
              --ops-listen",
         ),
-        io::ErrorKind::AddrNotAvailable => Some("; no interface of this machine has this address: set another with --listen"),
+        io::ErrorKind::AddrNotAvailable => {
+            Some("; no interface of this machine has this address: set another with --listen")
+        }
         io::ErrorKind::PermissionDenied => {
             Some("; permission denied: set a port above 1023 with --listen, or grant this user the permission")
         }
@@ -115,18 +116,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_taken_port_is_unavailable_and_says_what_to_do() {
-        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let error = std::net::TcpListener::bind(taken.local_addr().unwrap()).context("cannot listen").unwrap_err();
+    fn a_port_in_use_is_unavailable_with_a_remedy() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let error = std::net::TcpListener::bind(listener.local_addr().unwrap()).context("cannot listen").unwrap_err();
         let failure = CommandError::classify_error(error);
         assert_eq!(failure.code, EXIT_UNAVAILABLE);
         assert!(failure.text.starts_with("cannot listen: ") && failure.text.contains("--listen"), "{failure}");
     }
 
     #[test]
-    fn a_configuration_mistake_is_usage_and_anything_else_internal() {
-        let mistake = ConfigError { errors: vec!["x".to_owned()] };
-        assert_eq!(CommandError::classify_error(mistake.into()).code, EXIT_USAGE);
+    fn a_configuration_error_is_usage_and_an_unknown_error_internal() {
+        let error = ConfigError { errors: vec!["x".to_owned()] };
+        assert_eq!(CommandError::classify_error(error.into()).code, EXIT_USAGE);
         let internal = CommandError::classify_error(anyhow::anyhow!("inner").context("outer"));
         assert_eq!((internal.code, internal.text.as_str()), (EXIT_INTERNAL, "outer: inner"));
     }

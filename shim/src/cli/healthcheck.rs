@@ -1,4 +1,4 @@
-//! `twinway healthcheck`: asks the ops port, for container runtimes that have no HTTP probe.
+//! `twinway healthcheck`: requests `/health` or `/ready` from the ops port, for container runtimes without HTTP probes.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
@@ -22,10 +22,10 @@ Examples:
   twinway healthcheck --ready               does it accept connections?
   HEALTHCHECK CMD [\"twinway\", \"healthcheck\"]  in a Dockerfile";
 
-/// How long the answer may take. Container runtimes give a probe a few seconds.
+/// Timeout of the request; below the probe timeouts of container runtimes, which are a few seconds.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What to ask.
+/// Probe to send, and the configuration with the address.
 #[derive(Debug, Args)]
 pub(super) struct HealthcheckArgs {
     /// Check readiness (accepts connections) instead of liveness
@@ -44,20 +44,20 @@ pub(super) fn run_healthcheck(
     let path = if arguments.ready { "/ready" } else { "/health" };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| CommandError::classify_error(error.into()))?;
-    let answer = runtime.block_on(async { tokio::time::timeout(PROBE_TIMEOUT, request_status(address, path)).await });
-    let unhealthy = |why: String| CommandError::unhealthy_error(format!("http://{address}{path} {why}"));
-    match answer {
-        Err(_) => Err(unhealthy(format!("did not answer within {} seconds", PROBE_TIMEOUT.as_secs()))),
+    let status = runtime.block_on(async { tokio::time::timeout(PROBE_TIMEOUT, request_status(address, path)).await });
+    let unhealthy = |reason: String| CommandError::unhealthy_error(format!("http://{address}{path}: {reason}"));
+    match status {
+        Err(_) => Err(unhealthy(format!("no response within {} seconds", PROBE_TIMEOUT.as_secs()))),
         Ok(Err(error)) => Err(unhealthy(format!(
-            "cannot be asked: {}; does the server run with this ops address?",
+            "request failed: {}; check that the server runs with this ops address",
             errors::chain(&*error)
         ))),
         Ok(Ok(StatusCode::OK)) => terminal.print_result("healthy\n"),
-        Ok(Ok(status)) => Err(unhealthy(format!("answered {status}"))),
+        Ok(Ok(status)) => Err(unhealthy(format!("status {status}"))),
     }
 }
 
-/// A server that listens everywhere is asked on loopback.
+/// Replaces an unspecified address, which a server uses to listen on all addresses, with loopback.
 fn reachable_address(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -71,12 +71,12 @@ async fn request_status(address: SocketAddr, path: &str) -> anyhow::Result<Statu
     let stream = TcpStream::connect(address).await.context("connection failed")?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let request = Request::get(path).header("host", address.to_string()).body(Empty::<Bytes>::new())?;
-    // The connection does the work of the request; with the sender gone it ends.
-    let answer = async move { sender.send_request(request).await.map(|response| response.status()) };
-    let (answer, ended) = tokio::join!(answer, connection);
-    match (answer, ended) {
+    // The connection future drives the request and completes once the sender is dropped.
+    let response = async move { sender.send_request(request).await.map(|response| response.status()) };
+    let (status, closed) = tokio::join!(response, connection);
+    match (status, closed) {
         (Ok(status), _) => Ok(status),
-        (Err(_), Err(broken)) => Err(broken.into()),
+        (Err(_), Err(connection_error)) => Err(connection_error.into()),
         (Err(error), Ok(())) => Err(error.into()),
     }
 }

@@ -1,7 +1,8 @@
-//! `twinway migrate`: runs `twinway-migrate`, a program of its own, because it alone knows the stores of both edges.
+//! `twinway migrate`: replaces this process with `twinway-migrate`, a separate program that links the stores of AWS and
+//! of the shim.
 //!
-//! It is looked for beside this executable and then on `PATH`, as git and cargo look for their subcommands, and takes this
-//! process over.
+//! The program is looked up in the directory of this executable and then on `PATH`, as git and cargo look up their
+//! subcommands.
 
 use std::ffi::OsString;
 use std::io::ErrorKind;
@@ -13,10 +14,9 @@ use clap::Args;
 
 use super::exit::CommandError;
 
-/// The program's name.
 const MIGRATE_PROGRAM: &str = "twinway-migrate";
 
-/// Everything behind `migrate`, as it is.
+/// Arguments after `migrate`, passed on unchanged.
 #[derive(Debug, Args)]
 #[command(disable_help_flag = true)]
 pub(super) struct MigrateArgs {
@@ -25,15 +25,15 @@ pub(super) struct MigrateArgs {
     arguments: Vec<OsString>,
 }
 
-/// Becomes the other program; returns only when that is not possible.
+/// Replaces this process; returns only if the program cannot be started.
 pub(super) fn run_migrate(arguments: &MigrateArgs) -> Result<ExitCode, CommandError> {
-    // `exec` looks for a bare name on PATH.
+    // `exec` looks up a bare name on PATH.
     let program = sibling_program().unwrap_or_else(|| PathBuf::from(MIGRATE_PROGRAM));
     let error = Command::new(&program).args(&arguments.arguments).exec();
     Err(CommandError::unavailable_error(match error.kind() {
         ErrorKind::NotFound => format!(
-            "{MIGRATE_PROGRAM} is neither beside this program nor on PATH; it comes with the same release: put it there, or build it \
-             with `cargo build --release -p migrate`"
+            "{MIGRATE_PROGRAM} is neither in the directory of this program nor on PATH; install it from the source of \
+             the same version with `cargo install --locked --path migrate`"
         ),
         _ => format!("{} cannot be started: {error}", program.display()),
     }))

@@ -1,13 +1,13 @@
-//! One flag for every key that has one, made from the table of keys.
+//! Command line flags, generated from the table of configuration keys.
 //!
-//! clap's derive would need each of them a second time; a key that is added to the table has its flag at once.
+//! clap's derive would repeat each key; with the table, a new key with a flag needs no change here.
 
 use clap::{Arg, ArgMatches, Args, Command, Error, FromArgMatches};
 
 use crate::config::FlagValues;
 use crate::config::keys::{ConfigKey, DefaultValue, KEYS};
 
-/// What the flags said.
+/// Values of the flags, by key path.
 #[derive(Debug, Clone, Default)]
 pub(super) struct FlagOverrides(FlagValues);
 
@@ -49,7 +49,7 @@ fn flag_argument(key: &'static ConfigKey, flag: &'static str) -> Arg {
     let default = match key.default {
         DefaultValue::Unset => String::new(),
         DefaultValue::AllModes(value) => format!(" [default: {value}]"),
-        DefaultValue::ByMode { embedded, other_modes: elsewhere } => {
+        DefaultValue::ByMode { embedded, other_modes } => {
             format!(" [default: {embedded}, in other modes {other_modes}]")
         }
     };

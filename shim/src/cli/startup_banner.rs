@@ -1,9 +1,10 @@
-//! What to paste next: printed once the server is ready, for the person who has just started it.
+//! Startup banner on standard output: addresses, sample tokens and commands to try the server with.
 //!
-//! The tokens in it are real and good for half a day, so the text goes to standard output and never to the log.
+//! The sample tokens are valid for half a day, so the banner is never written to the log.
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
 use handlers::authorizer::MintError;
@@ -15,41 +16,98 @@ use crate::config::{AuthConfig, Config, DeploymentMode, FunctionSource, LogStora
 use crate::embedded::SigningSecret;
 use crate::secret::Secret;
 
-/// How long the printed tokens are good: a working day.
+/// Lifetime of the sample tokens: a working day.
 const SAMPLE_TOKEN_TTL: Duration = Duration::from_secs(12 * 60 * 60);
+/// File name of the executable.
+const PROGRAM: &str = "twinway";
 
-/// The text for a server that is bound to these addresses. Without a secret, tokens are the identity provider's affair.
+/// Addresses and secret of the server that the banner describes.
+#[derive(Debug, Clone, Copy)]
+pub struct BannerContext<'a> {
+    /// Command that runs this program, see [`program_command`].
+    pub program: &'a str,
+    /// Secret that signs the sample tokens; `None` if an identity provider or a Lambda authorizer decides about
+    /// clients.
+    pub secret: Option<&'a SigningSecret>,
+    /// Bound address of the clients' port.
+    pub listen: SocketAddr,
+    /// Bound address of the ops port.
+    pub ops: SocketAddr,
+}
+
+/// Renders the banner.
 #[must_use]
-pub fn render_startup_banner(
-    config: &Config,
-    secret: Option<&SigningSecret>,
-    listen: SocketAddr,
-    ops: SocketAddr,
-) -> String {
-    let (host, stage) = (client_address(listen), &config.api.stage);
+pub fn render_startup_banner(config: &Config, context: BannerContext<'_>) -> String {
+    let host = client_address(context.listen);
     let mut page = format!(
-        "\nTwinway {} is ready (mode {}).\n\n  WebSocket  ws://{host}/{stage}\n  HTTP API   http://{host}/v1\n  web page   http://{host}/\n  \
-         metrics    http://{}/metrics\n  messages   {}\n",
+        "\nTwinway {} is ready (mode {}).\n\n  WebSocket  ws://{host}/{}\n",
         env!("CARGO_PKG_VERSION"),
         config.mode.as_str(),
-        client_address(ops),
-        storage_description(config),
+        config.api.stage
     );
-    if config.mode != DeploymentMode::Embedded {
-        // A pod's standard output is a log.
-        page.push_str("\nTokens: twinway token --help\n\n");
-        return page;
+    if has_function(config, "api") {
+        page.push_str(&format!("  HTTP API   http://{host}/v1\n"));
     }
-    match secret.map(|signing| (signing, mint_sample_tokens(&signing.secret, &config.auth))) {
-        Some((signing, Ok(tokens))) => page.push_str(&render_sample_commands(config, signing, &tokens, &host)),
-        // Secrets are checked when they are read; if one cannot sign all the same, serving goes on without the hint.
-        Some((_, Err(error))) => drop(writeln!(page, "\nNo tokens to try it with: {}.", errors::chain(&error))),
-        None => {
-            page.push_str("\nConnect with a token of your identity provider, in ?token=... or Sec-WebSocket-Protocol.\n")
-        }
+    page.push_str(&format!(
+        "  web page   http://{host}/\n  metrics    http://{}/metrics\n  messages   {}\n",
+        client_address(context.ops),
+        storage_description(config)
+    ));
+    if config.mode == DeploymentMode::Embedded {
+        page.push_str(&connect_instructions(config, context, &host));
+    } else if context.secret.is_some() {
+        // The standard output of a pod is collected as a log, so it must not contain tokens.
+        page.push_str(&format!("\nTokens: {} token --help\n", context.program));
     }
     page.push('\n');
     page
+}
+
+/// Returns the command that runs this program: `twinway` if the shell finds `executable` under that name on `path`,
+/// otherwise the path of the executable.
+#[must_use]
+pub fn program_command(executable: Option<&Path>, path: Option<&str>) -> String {
+    let Some(executable) = executable else { return PROGRAM.to_owned() };
+    let found = path.and_then(|path| {
+        std::env::split_paths(path).map(|directory| directory.join(PROGRAM)).find(|candidate| candidate.is_file())
+    });
+    match found.map(|candidate| candidate.canonicalize()) {
+        Some(Ok(found)) if executable.canonicalize().is_ok_and(|executable| executable == found) => PROGRAM.to_owned(),
+        _ => shell_word(&executable.display().to_string()),
+    }
+}
+
+/// Quotes `text` for a POSIX shell if it contains anything but letters, digits and path characters.
+fn shell_word(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
+    if text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+/// Returns whether the API has the function `name`. The messaging application has all of them.
+fn has_function(config: &Config, name: &str) -> bool {
+    config.functions.source == FunctionSource::Embedded || config.functions.has_lambda(name)
+}
+
+fn connect_instructions(config: &Config, context: BannerContext<'_>, host: &str) -> String {
+    let url = format!("ws://{host}/{}", config.api.stage);
+    if !has_function(config, "authorizer") {
+        return format!(
+            "\nConnect without a token, since there is no authorizer function (or with npx wscat -c):\n\n  \
+             websocat \"{url}\"\n"
+        );
+    }
+    match context.secret.map(|signing| (signing, mint_sample_tokens(&signing.secret, &config.auth))) {
+        Some((signing, Ok(tokens))) => render_sample_commands(config, context.program, signing, &tokens, host),
+        // The secret was validated when it was read; a failure to sign must not end the server.
+        Some((_, Err(error))) => format!("\nSample tokens could not be signed: {}.\n", errors::chain(&error)),
+        None if config.functions.source == FunctionSource::Lambda => format!(
+            "\nConnect with the headers or query parameters that the authorizer function requires (or with npx \
+             wscat -c):\n\n  websocat \"{url}\"\n"
+        ),
+        None => {
+            "\nConnect with a token of your identity provider, in ?token=... or Sec-WebSocket-Protocol.\n".to_owned()
+        }
+    }
 }
 
 struct SampleTokens {
@@ -59,8 +117,8 @@ struct SampleTokens {
 
 fn mint_sample_tokens(secret: &Secret, auth: &AuthConfig) -> Result<SampleTokens, MintError> {
     let now = system_clock::current_time();
-    let grant = |user: &str, role| {
-        let user = UserId::parse(user).expect("both names are plain words");
+    let mint = |user: &str, role| {
+        let user = UserId::parse(user).expect("both names are valid user ids");
         mint_token(
             secret,
             TokenGrant { user, role, tenant: TenantId::default_tenant(), ttl: SAMPLE_TOKEN_TTL },
@@ -68,10 +126,16 @@ fn mint_sample_tokens(secret: &Secret, auth: &AuthConfig) -> Result<SampleTokens
             now,
         )
     };
-    Ok(SampleTokens { user: grant("alice", Role::User)?, admin: grant("admin", Role::Admin)? })
+    Ok(SampleTokens { user: mint("alice", Role::User)?, admin: mint("admin", Role::Admin)? })
 }
 
-fn render_sample_commands(config: &Config, signing: &SigningSecret, tokens: &SampleTokens, host: &str) -> String {
+fn render_sample_commands(
+    config: &Config,
+    program: &str,
+    signing: &SigningSecret,
+    tokens: &SampleTokens,
+    host: &str,
+) -> String {
     let stage = &config.api.stage;
     let origin = match (signing.is_new, &config.auth.secret) {
         (true, _) => format!("a newly generated secret in {}", config.storage.data_dir.join("secret").display()),
@@ -79,18 +143,23 @@ fn render_sample_commands(config: &Config, signing: &SigningSecret, tokens: &Sam
         (false, Some(_)) => "the configured secret".to_owned(),
     };
     let SampleTokens { user, admin } = tokens;
-    format!(
+    let mut text = format!(
         "
 Set two tokens, valid for 12 hours (signed with {origin}):
 
   export ALICE={user}
   export ADMIN={admin}
 
-Connect a user and an admin, each in its own terminal (or: npx wscat -c URL):
+Connect a user and an admin, each in its own terminal (or with npx wscat -c in place of websocat):
 
   websocat \"ws://{host}/{stage}?token=$ALICE\"
   websocat \"ws://{host}/{stage}?token=$ADMIN\"
-
+"
+    );
+    if config.functions.source == FunctionSource::Embedded {
+        let _ = write!(
+            text,
+            "
 Send a message as alice; the admin receives it:
 
   {{\"action\":\"send\",\"id\":\"1\",\"body\":\"hello\"}}
@@ -99,10 +168,11 @@ Push a message to alice from a backend:
 
   curl -H \"Authorization: Bearer $ADMIN\" -H 'Content-Type: application/json' \\
     -d '{{\"audience\":{{\"user\":\"alice\"}},\"body\":\"hello from a backend\"}}' http://{host}/v1/messages
-
-More tokens: twinway token --help
 "
-    )
+        );
+    }
+    let _ = writeln!(text, "\nMore tokens: {program} token --help");
+    text
 }
 
 fn storage_description(config: &Config) -> String {
@@ -115,7 +185,7 @@ fn storage_description(config: &Config) -> String {
     }
 }
 
-/// Where a client of the same machine connects.
+/// Returns the address for clients on the same machine: `localhost` if the server listens on all addresses.
 fn client_address(address: SocketAddr) -> String {
     let unspecified = match address.ip() {
         IpAddr::V4(ip) => ip.is_unspecified(),
@@ -128,17 +198,33 @@ fn client_address(address: SocketAddr) -> String {
 mod tests {
     use super::*;
 
-    fn address(text: &str) -> SocketAddr {
-        text.parse().unwrap()
+    fn render(config: &Config, secret: Option<&SigningSecret>) -> String {
+        let (listen, ops) = ("0.0.0.0:8080".parse().unwrap(), "127.0.0.1:8081".parse().unwrap());
+        render_startup_banner(config, BannerContext { program: "/opt/twinway", secret, listen, ops })
+    }
+
+    fn configured_secret(config: &Config) -> SigningSecret {
+        SigningSecret { secret: config.auth.secret.clone().unwrap(), is_new: false }
+    }
+
+    fn lambda_config(functions: &[&'static str]) -> Config {
+        let mut config = Config::for_tests();
+        config.functions.source = FunctionSource::Lambda;
+        config.functions.commands = functions.iter().map(|name| (*name, vec!["./bootstrap".to_owned()])).collect();
+        config
     }
 
     #[test]
-    fn it_shows_where_to_connect_and_with_what() {
+    fn it_shows_addresses_and_sample_tokens() {
         let config = Config::for_tests();
-        let secret = SigningSecret { secret: config.auth.secret.clone().unwrap(), is_new: false };
-        let text = render_startup_banner(&config, Some(&secret), address("0.0.0.0:8080"), address("127.0.0.1:8081"));
-        assert!(text.contains("ws://localhost:8080/prod?token=$ALICE"), "{text}");
-        assert!(text.contains("http://127.0.0.1:8081/metrics"), "{text}");
+        let secret = configured_secret(&config);
+        let text = render(&config, Some(&secret));
+        assert!(text.contains("ws://localhost:8080/prod?token=$ALICE") && text.contains("npx wscat -c"), "{text}");
+        assert!(
+            text.contains("http://localhost:8080/v1\n") && text.contains("http://127.0.0.1:8081/metrics"),
+            "{text}"
+        );
+        assert!(text.contains("More tokens: /opt/twinway token --help"), "{text}");
         assert!(!text.contains(secret.secret.expose()), "the secret was printed");
         assert_eq!(text.matches("export ").count(), 2);
     }
@@ -147,25 +233,60 @@ mod tests {
     fn a_pod_prints_no_tokens() {
         let mut config = Config { mode: DeploymentMode::Kubernetes, ..Config::for_tests() };
         config.storage.log = LogStorage::Redis;
-        let secret = SigningSecret { secret: config.auth.secret.clone().unwrap(), is_new: false };
-        let text = render_startup_banner(&config, Some(&secret), address("0.0.0.0:8080"), address("0.0.0.0:8081"));
-        assert!(
-            text.contains("mode kubernetes") && text.contains("stored in Redis") && !text.contains("export"),
-            "{text}"
-        );
-    }
-
-    #[test]
-    fn functions_keep_their_messages_themselves() {
-        let mut config = Config::for_tests();
-        config.functions.source = FunctionSource::Lambda;
-        let text = render_startup_banner(&config, None, address("127.0.0.1:1"), address("127.0.0.1:2"));
-        assert!(text.contains("messages   stored by the functions"), "{text}");
+        let text = render(&config, Some(&configured_secret(&config)));
+        assert!(text.contains("mode kubernetes") && text.contains("stored in Redis"), "{text}");
+        assert!(text.contains("Tokens: /opt/twinway token --help") && !text.contains("export"), "{text}");
+        assert!(!render(&config, None).contains("twinway token"), "there is no secret to sign with");
     }
 
     #[test]
     fn without_a_secret_it_names_the_identity_provider() {
-        let text = render_startup_banner(&Config::for_tests(), None, address("127.0.0.1:1"), address("127.0.0.1:2"));
+        let text = render(&Config::for_tests(), None);
         assert!(text.contains("identity provider") && !text.contains("export"), "{text}");
+    }
+
+    #[test]
+    fn lambda_functions_without_an_authorizer_need_no_token() {
+        let config = lambda_config(&["message"]);
+        for secret in [None, Some(&configured_secret(&config))] {
+            let text = render(&config, secret);
+            assert!(
+                text.contains("without a token") && text.contains("websocat \"ws://localhost:8080/prod\""),
+                "{text}"
+            );
+            assert!(!text.contains("identity provider") && !text.contains("export"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_lambda_authorizer_decides_about_credentials() {
+        let text = render(&lambda_config(&["authorizer", "message"]), None);
+        assert!(text.contains("authorizer function requires") && !text.contains("identity provider"), "{text}");
+    }
+
+    #[test]
+    fn the_http_api_is_shown_only_if_there_is_an_api_function() {
+        let text = render(&lambda_config(&["message"]), None);
+        assert!(!text.contains("/v1") && text.contains("messages   stored by the functions"), "{text}");
+        assert!(render(&lambda_config(&["message", "api"]), None).contains("HTTP API   http://localhost:8080/v1\n"));
+    }
+
+    #[test]
+    fn the_program_is_named_by_its_path_unless_it_is_on_the_search_path() {
+        let directory = tempfile::tempdir().unwrap();
+        let install = |name: &str| {
+            std::fs::create_dir(directory.path().join(name)).unwrap();
+            let program = directory.path().join(name).join(PROGRAM);
+            std::fs::write(&program, "").unwrap();
+            program
+        };
+        let (first, second) = (install("first"), install("second"));
+        let search_path = std::env::join_paths([first.parent().unwrap(), second.parent().unwrap()]).unwrap();
+        let search_path = search_path.to_str();
+        assert_eq!(program_command(Some(&first), search_path), "twinway");
+        assert_eq!(program_command(Some(&second), search_path), shell_word(second.to_str().unwrap()));
+        assert_eq!(program_command(Some(&first), Some("/nowhere")), shell_word(first.to_str().unwrap()));
+        assert_eq!(program_command(None, None), "twinway");
+        assert_eq!(shell_word("/my programs/twinway"), "'/my programs/twinway'");
     }
 }

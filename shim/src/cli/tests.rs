@@ -1,4 +1,4 @@
-//! Command lines as an operator types them, with an environment of their own.
+//! Tests of complete command lines, each with its own environment.
 
 use std::collections::BTreeMap;
 
@@ -9,18 +9,19 @@ use super::*;
 
 struct Outcome {
     code: ExitCode,
-    out: String,
-    err: String,
+    stdout: String,
+    stderr: String,
 }
 
 fn twinway_in(environment: &[(&str, &str)], arguments: &[&str]) -> Outcome {
-    let strings: BTreeMap<String, String> =
+    let variables: BTreeMap<String, String> =
         environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
     let arguments = std::iter::once("twinway").chain(arguments.iter().copied()).map(OsString::from);
-    let code = run_command_line(arguments, CommandIo { variables: &strings, stdout: &mut out, stderr: &mut err });
+    let io = CommandIo { variables: &variables, stdout: &mut stdout, stderr: &mut stderr };
+    let code = run_command_line(arguments, io);
     let text = |bytes| String::from_utf8(bytes).unwrap();
-    Outcome { code, out: text(out), err: text(err) }
+    Outcome { code, stdout: text(stdout), stderr: text(stderr) }
 }
 
 fn twinway(arguments: &[&str]) -> Outcome {
@@ -28,15 +29,15 @@ fn twinway(arguments: &[&str]) -> Outcome {
 }
 
 impl Outcome {
-    fn succeeds(self) -> String {
-        assert_eq!(self.code, ExitCode::SUCCESS, "{}", self.err);
-        self.out
+    fn expect_success(self) -> String {
+        assert_eq!(self.code, ExitCode::SUCCESS, "{}", self.stderr);
+        self.stdout
     }
 
-    fn fails(self, code: u8) -> String {
-        assert_eq!(self.code, ExitCode::from(code), "{}{}", self.out, self.err);
-        assert_eq!(self.out, "", "a failure is not a result");
-        self.err
+    fn expect_failure(self, code: u8) -> String {
+        assert_eq!(self.code, ExitCode::from(code), "{}{}", self.stdout, self.stderr);
+        assert_eq!(self.stdout, "", "a failed command prints no result");
+        self.stderr
     }
 }
 
@@ -47,41 +48,45 @@ fn the_command_line_is_consistent() {
 
 #[test]
 fn help_shows_flags_of_the_table_with_variable_and_default() {
-    let help = twinway(&["serve", "--help"]).succeeds();
+    let help = twinway(&["serve", "--help"]).expect_success();
     for text in ["--listen", "TWINWAY_LISTEN", "default: 127.0.0.1:8080", "Examples:", "--data-dir"] {
         assert!(help.contains(text), "{text} is not in\n{help}");
     }
 }
 
 #[test]
-fn usage_mistakes_exit_with_64() {
-    assert!(twinway(&["srve"]).fails(64).contains("serve"));
-    assert!(twinway(&["serve", "--lisen", "x"]).fails(64).contains("--listen"));
-    assert!(twinway(&["token", "--user", "a b"]).fails(64).contains("a user id must have"));
-    assert!(twinway(&[]).fails(64).contains("Usage"));
+fn usage_errors_exit_with_64() {
+    assert!(twinway(&["srve"]).expect_failure(64).contains("serve"));
+    assert!(twinway(&["serve", "--lisen", "x"]).expect_failure(64).contains("--listen"));
+    assert!(twinway(&["token", "--user", "a b"]).expect_failure(64).contains("a user id must have"));
+    assert!(twinway(&[]).expect_failure(64).contains("Usage"));
 }
 
 #[test]
-fn a_configuration_is_checked_with_all_its_mistakes() {
-    let told = twinway(&["config", "check", "--listen", "nowhere", "--profile", "x"]).fails(64);
-    assert!(told.contains("2 errors") && told.contains("flag --listen") && told.contains("flag --profile"), "{told}");
-    assert!(twinway(&["config", "check"]).succeeds().contains("valid"));
-    let told = twinway_in(&[("DEPLOYMENT_MODE", "aws"), ("TWINWAY_AUTH_JWKS_URL", "https://x/")], &["config", "check"]);
-    assert!(told.fails(64).contains("API Gateway is the server"));
+fn all_errors_of_a_configuration_are_reported() {
+    let message = twinway(&["config", "check", "--listen", "nowhere", "--profile", "x"]).expect_failure(64);
+    assert!(
+        message.contains("2 errors") && message.contains("flag --listen") && message.contains("flag --profile"),
+        "{message}"
+    );
+    assert!(twinway(&["config", "check"]).expect_success().contains("valid"));
+    let message =
+        twinway_in(&[("DEPLOYMENT_MODE", "aws"), ("TWINWAY_AUTH_JWKS_URL", "https://x/")], &["config", "check"]);
+    assert!(message.expect_failure(64).contains("API Gateway is the server"));
 }
 
 #[test]
-fn serving_in_a_mode_without_adapters_says_what_to_do() {
+fn kubernetes_mode_without_redis_is_rejected_with_a_remedy() {
     let environment = [("DEPLOYMENT_MODE", "kubernetes"), ("TWINWAY_AUTH_SECRET", "0123456789abcdef0123456789abcdef")];
-    assert!(twinway_in(&environment, &["serve"]).fails(64).contains("DEPLOYMENT_MODE=embedded"));
+    assert!(twinway_in(&environment, &["serve"]).expect_failure(64).contains("DEPLOYMENT_MODE=embedded"));
 }
 
 #[test]
-fn a_configuration_file_must_be_there_when_it_is_named() {
-    let told = twinway(&["config", "check", "--config", "/nowhere.toml"]).fails(64);
-    assert!(told.contains("/nowhere.toml"), "{told}");
-    let told = twinway_in(&[("TWINWAY_CONFIG", "/elsewhere.toml")], &["config", "check"]).fails(64);
-    assert!(told.contains("/elsewhere.toml"), "{told}");
+fn a_configured_file_must_exist() {
+    let message = twinway(&["config", "check", "--config", "/nowhere.toml"]).expect_failure(64);
+    assert!(message.contains("/nowhere.toml"), "{message}");
+    let message = twinway_in(&[("TWINWAY_CONFIG", "/elsewhere.toml")], &["config", "check"]).expect_failure(64);
+    assert!(message.contains("/elsewhere.toml"), "{message}");
 }
 
 #[test]
@@ -90,20 +95,20 @@ fn a_file_is_read_and_printed_with_its_origin() {
     let path = directory.path().join("my.toml");
     std::fs::write(&path, "[api]\nstage = 'dev'\nstag = 'x'").unwrap();
     let outcome = twinway(&["config", "print", "--config", path.to_str().unwrap()]);
-    assert!(outcome.err.contains("did you mean api.stage?"), "{}", outcome.err);
-    let out = outcome.succeeds();
+    assert!(outcome.stderr.contains("did you mean api.stage?"), "{}", outcome.stderr);
+    let out = outcome.expect_success();
     let line = out.lines().find(|line| line.starts_with("api.stage ")).unwrap();
     assert!(line.contains("dev") && line.ends_with(&format!("file {}", path.display())), "{line}");
 }
 
 #[tokio::test]
-async fn a_token_is_one_that_the_server_takes() {
+async fn a_printed_token_passes_the_server_s_verifier() {
     let directory = tempfile::tempdir().unwrap();
     let data_dir = directory.path().to_str().unwrap();
     let environment = [("TWINWAY_AUTH_ISSUER", "me"), ("TWINWAY_AUTH_AUDIENCE", "chat")];
     let arguments =
         ["token", "--user", "alice", "--role", "admin", "--tenant", "acme", "--ttl", "1h", "--data-dir", data_dir];
-    let out = twinway_in(&environment, &arguments).succeeds();
+    let out = twinway_in(&environment, &arguments).expect_success();
     let token = out.strip_suffix('\n').unwrap();
     let secret = std::fs::read(directory.path().join("secret")).unwrap();
     let settings = TokenSettings {
@@ -124,17 +129,17 @@ fn an_unusable_data_directory_exits_with_69() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("file");
     std::fs::write(&path, "").unwrap();
-    let told = twinway(&["token", "--user", "alice", "--data-dir", path.to_str().unwrap()]).fails(69);
-    assert!(told.contains("cannot be used") && told.contains("--data-dir"), "{told}");
+    let message = twinway(&["token", "--user", "alice", "--data-dir", path.to_str().unwrap()]).expect_failure(69);
+    assert!(message.contains("cannot be used") && message.contains("--data-dir"), "{message}");
 }
 
 #[test]
-fn without_a_secret_of_its_own_no_token_is_made() {
+fn without_a_signing_secret_no_token_is_printed() {
     let environment = [("TWINWAY_AUTH_JWKS_URL", "https://idp.example/jwks")];
-    assert!(twinway_in(&environment, &["token", "--user", "alice"]).fails(64).contains("identity provider"));
+    assert!(twinway_in(&environment, &["token", "--user", "alice"]).expect_failure(64).contains("identity provider"));
 }
 
-/// Answers one request with this status line, on a port of its own.
+/// Answers one request with this status line, on a free port. Returns the address.
 fn answer_once(status: &'static str) -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -148,27 +153,27 @@ fn answer_once(status: &'static str) -> String {
 }
 
 #[test]
-fn a_health_check_tells_healthy_from_not() {
+fn a_health_check_reports_the_state_of_the_server() {
     let healthy = answer_once("200 OK");
-    assert_eq!(twinway(&["healthcheck", "--ops-listen", &healthy]).succeeds(), "healthy\n");
+    assert_eq!(twinway(&["healthcheck", "--ops-listen", &healthy]).expect_success(), "healthy\n");
     let draining = answer_once("503 Service Unavailable");
-    let told = twinway(&["healthcheck", "--ready", "--ops-listen", &draining]).fails(1);
-    assert!(told.contains("/ready answered 503"), "{told}");
+    let message = twinway(&["healthcheck", "--ready", "--ops-listen", &draining]).expect_failure(1);
+    assert!(message.contains("/ready: status 503"), "{message}");
 }
 
 #[test]
 fn a_health_check_without_a_server_fails_with_a_reason() {
-    // Bound and dropped: nobody listens there now.
+    // The listener is dropped at once, so nothing listens on the address.
     let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    let told = twinway(&["healthcheck", "--ops-listen", &address]).fails(1);
-    assert!(told.contains(&address) && told.contains("the server runs"), "{told}");
+    let message = twinway(&["healthcheck", "--ops-listen", &address]).expect_failure(1);
+    assert!(message.contains(&address) && message.contains("the server runs"), "{message}");
 }
 
 #[test]
-fn completions_know_every_command() {
+fn completions_contain_every_command() {
     for shell in ["bash", "zsh", "fish"] {
-        let script = twinway(&["completions", shell]).succeeds();
+        let script = twinway(&["completions", shell]).expect_success();
         assert!(script.contains("healthcheck") && script.contains("data-dir"), "{shell}");
     }
-    assert!(twinway(&["version"]).succeeds().starts_with("twinway "));
+    assert!(twinway(&["version"]).expect_success().starts_with("twinway "));
 }

@@ -1,6 +1,6 @@
-//! `twinway token`: a token that the server of the same configuration accepts.
+//! `twinway token`: prints a token that a server with the same configuration accepts.
 //!
-//! Only the token goes to standard output, so that it can stand in `$(…)`.
+//! Standard output contains the token only, for use in `$(…)`.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -23,10 +23,12 @@ Examples:
   twinway token --user support-1 --role admin --ttl 8h
   twinway token --user billing --role service --tenant acme --ttl 365d
   websocat \"ws://127.0.0.1:8080/prod?token=$(twinway token --user alice)\"
+  npx wscat -c \"ws://127.0.0.1:8080/prod?token=$(twinway token --user alice)\"
 
-The token is signed with auth.secret, or with the secret that the server generated in its data directory: use the same settings as the server.";
+The token is signed with auth.secret, or with the secret that the server generated in its data directory: use the same
+settings as the server.";
 
-/// What a token shall say.
+/// Claims of the token, and the configuration that signs it.
 #[derive(Debug, Args)]
 pub(super) struct TokenArgs {
     /// User id of the bearer
@@ -45,7 +47,7 @@ pub(super) struct TokenArgs {
     settings: ConfigArgs,
 }
 
-/// A token to be minted.
+/// Claims of a token to mint.
 pub(super) struct TokenGrant {
     pub user: UserId,
     pub role: Role,
@@ -57,8 +59,8 @@ pub(super) fn print_token(arguments: &TokenArgs, terminal: &mut CommandIo<'_>) -
     let config = arguments.settings.load_valid_config(terminal)?;
     let Some(signing) = signing_secret(&config)? else {
         return Err(CommandError::usage_error(
-            "this configuration accepts only tokens of an identity provider (auth.jwks), so there is no signing secret; \
-             request a token from the provider, or also set auth.secret"
+            "this configuration accepts only tokens of an identity provider (auth.jwks), so there is no signing \
+             secret; request a token from the provider, or also set auth.secret"
                 .to_owned(),
         ));
     };
@@ -73,7 +75,7 @@ pub(super) fn print_token(arguments: &TokenArgs, terminal: &mut CommandIo<'_>) -
     terminal.print_result(&format!("{token}\n"))
 }
 
-/// Signs what `grant` says, with the issuer and audience that the server expects.
+/// Signs a token with the claims of `grant` and the issuer and audience that the server requires.
 pub(super) fn mint_token(
     secret: &Secret,
     grant: TokenGrant,

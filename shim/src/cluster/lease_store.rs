@@ -1,17 +1,17 @@
-//! What the pods know of each other, in Redis, and the only commands that change it.
+//! Leases and connection records of all pods in Redis, and the only commands that change them.
 //!
 //! ```text
-//! {cluster}:leases    sorted set   name → when its lease lapses, by Redis's clock
-//! {cluster}:nodes     hash         node number → name of its holder, "-" before it once that is fenced
-//! {cluster}:fenced    sorted set   name → when its lease was taken away; until its connections are finished
-//! {cluster}:owed      hash         name → how many of its connections survivors have taken and not finished
-//! {cluster}:epoch     string       made with the first lease; another one means that Redis lost its data
-//! {cluster}:sessions:NAME   hash   connection id → record: the connections of a pod
-//! {cluster}:reaping:NAME    hash   name/id → record: what a survivor is finishing of others' connections
+//! {cluster}:leases          sorted set  lease id → expiry of the lease in ms, by Redis's clock
+//! {cluster}:nodes           hash        node id → lease id of its holder; with a leading "-" once fenced
+//! {cluster}:fenced          sorted set  lease id → time of the fencing, until all its connections are completed
+//! {cluster}:pending         hash        lease id → connections that reaping pods have claimed and not completed
+//! {cluster}:data_epoch      string      set with the first lease; another value means that Redis lost its data
+//! {cluster}:connections:ID  hash        connection id → record: the connections of a pod
+//! {cluster}:reaping:ID      hash        lease id/connection id → record: claimed connections of dead pods
 //! ```
-//! A name is `number.boot`. Invariants: every script may run twice with the effect of once, because the link repeats; a name
-//! that was fenced never holds a lease again; time is Redis's own, so pods' clocks do not matter. All keys share one slot of
-//! a Cluster: a pod's connections move between pods in one step. When to do what is decided elsewhere.
+//! `ID` is a lease id, `NODE.INCARNATION`. Every script is idempotent, because the client retries. A fenced lease id
+//! never holds a lease again. Times come from Redis, so the pods' clocks do not matter. All keys share one slot of a
+//! Redis Cluster, because a connection moves between pods atomically. The callers decide when to run which command.
 
 mod lease_id;
 
@@ -25,79 +25,80 @@ use redis::Script;
 pub use self::lease_id::LeaseId;
 use crate::redis::{RedisClient, RedisClientError};
 
-/// How long a pod's records outlive its last heartbeat: far longer than any outage of all pods, and as long as the
-/// application's own records of connections live.
+/// Retention of a pod's records after its last heartbeat: far longer than any outage of all pods, and equal to the
+/// lifetime of the application's own connection records.
 const RECORD_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
-/// Most lapsed and fenced pods that one heartbeat tells; the next one tells the rest.
+/// Maximum number of expired and of fenced pods in one heartbeat reply. The next reply contains the rest.
 const MAX_PODS_PER_HEARTBEAT: usize = 16;
 
-static CLAIM_LEASE_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lease_store/claim.lua")));
-static HEARTBEAT_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lease_store/beat.lua")));
-static REGISTER_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lease_store/enrol.lua")));
+static CLAIM_LEASE_SCRIPT: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("lease_store/claim_lease.lua")));
+static HEARTBEAT_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lease_store/heartbeat.lua")));
+static REGISTER_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lease_store/register.lua")));
 static FENCE_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lease_store/fence.lua")));
-static CLAIM_CONNECTIONS_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lease_store/take.lua")));
-static COMPLETE_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lease_store/settle.lua")));
+static CLAIM_CONNECTIONS_SCRIPT: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("lease_store/claim_connections.lua")));
+static COMPLETE_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lease_store/complete.lua")));
 static RELEASE_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lease_store/release.lua")));
 
 /// A hash as a script returns it.
 type HashFields = Vec<(String, Vec<u8>)>;
 
-/// A claimed lease.
+/// Result of a successful [`LeaseStore::claim_lease`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimedLease {
-    /// Under which name.
     pub lease_id: LeaseId,
-    /// The epoch of Redis's data.
+    /// Epoch of Redis's data.
     pub data_epoch: String,
 }
 
-/// What a heartbeat found.
+/// Reply to a heartbeat.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeartbeatReply {
-    /// Whether the lease is held; it is extended then.
+    /// Whether this pod holds its lease. If so, the lease was extended.
     pub held: bool,
-    /// The epoch of Redis's data; empty when there is none.
+    /// Epoch of Redis's data; empty when there is none.
     pub data_epoch: String,
-    /// Pods whose lease has lapsed.
-    pub lapsed: Vec<LeaseId>,
-    /// Pods that were fenced and have connections to be finished.
+    /// Pods whose lease has expired.
+    pub expired: Vec<LeaseId>,
+    /// Fenced pods with connections to reap.
     pub fenced: Vec<LeaseId>,
-    /// Pods whose lease has not lapsed.
+    /// Number of pods whose lease has not expired.
     pub live_pods: u64,
 }
 
-/// A survivor's share of fenced pods' connections.
+/// A reaping pod's batch of fenced pods' connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReapBatch {
-    /// How many nobody has taken yet.
+    /// Connections of the fenced pod that no pod has claimed.
     pub unclaimed: u64,
-    /// Those to be finished now.
+    /// Connections whose `$disconnect` the reaping pod has to run.
     pub claimed: Vec<ClaimedConnection>,
 }
 
 /// One connection of a fenced pod.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ClaimedConnection {
-    /// Whose it was.
+    /// Pod that held the connection.
     pub owner: LeaseId,
-    /// What it is called in the share.
+    /// Field in the reaping pod's `reaping` hash.
     pub field: String,
-    /// Its record.
+    /// Encoded `ConnectionFacts`.
     pub record: Vec<u8>,
 }
 
-/// How a lease was given back.
+/// Outcome of [`LeaseStore::release_lease`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReleaseOutcome {
-    /// Nothing is left of the pod.
+    /// The lease, the node id and all records are gone.
     Freed,
-    /// It has connections; others finish them.
-    Lapsed,
-    /// It was not held.
+    /// The pod has registered connections. The lease expired at once, so that other pods reap them.
+    Expired,
+    /// The pod did not hold the lease.
     NotHeld,
 }
 
-/// The pods' common knowledge; clones share the link.
+/// Access to the leases and connection records; clones share the Redis client.
 #[derive(Clone)]
 pub struct LeaseStore {
     redis: RedisClient,
@@ -105,174 +106,177 @@ pub struct LeaseStore {
 }
 
 impl LeaseStore {
-    /// The ledger in `redis`, with leases that lapse after `lease` without a heartbeat.
+    /// Creates a store whose leases expire `lease_duration` after the last heartbeat.
     #[must_use]
-    pub fn new(redis: RedisClient, lease: Duration) -> Self {
-        Self { redis, lease_ms: millis_text(lease) }
+    pub fn new(redis: RedisClient, lease_duration: Duration) -> Self {
+        Self { redis, lease_ms: millis_text(lease_duration) }
     }
 
-    /// Takes the first free number of `nodes`; `None` when all of them are taken. The number of a pod whose connections are
-    /// not finished is taken.
+    /// Claims the first free one of `node_ids`. Returns `None` when none of them is free. A node id stays in use until
+    /// all connections of its pod are completed.
     ///
     /// # Errors
-    /// [`RedisClientError`]; the lease may have been claimed, then it lapses.
+    /// Returns [`RedisClientError`] when Redis fails. The lease may have been claimed; then it expires.
     pub async fn claim_lease(
         &self,
-        boot: &str,
+        incarnation: &str,
         fresh_epoch: &str,
-        nodes: &[u16],
+        node_ids: &[u16],
     ) -> Result<Option<ClaimedLease>, RedisClientError> {
-        let mut arguments = vec![boot.to_owned(), self.lease_ms.clone(), fresh_epoch.to_owned()];
-        arguments.extend(nodes.iter().map(u16::to_string));
-        let keys = [self.cluster_key("leases"), self.cluster_key("nodes"), self.cluster_key("epoch")];
-        let (node, epoch): (u16, String) = self.redis.invoke_script(&CLAIM_LEASE_SCRIPT, &keys, &arguments).await?;
-        Ok((node != 0).then(|| ClaimedLease { lease_id: LeaseId::new(node, boot), data_epoch: epoch }))
+        let mut arguments = vec![incarnation.to_owned(), self.lease_ms.clone(), fresh_epoch.to_owned()];
+        arguments.extend(node_ids.iter().map(u16::to_string));
+        let keys = [self.cluster_key("leases"), self.cluster_key("nodes"), self.cluster_key("data_epoch")];
+        let (node_id, data_epoch): (u16, String) =
+            self.redis.invoke_script(&CLAIM_LEASE_SCRIPT, &keys, &arguments).await?;
+        Ok((node_id != 0).then(|| ClaimedLease { lease_id: LeaseId::new(node_id, incarnation), data_epoch }))
     }
 
-    /// Extends the lease, if it is still held.
+    /// Extends the lease if this pod still holds it, and returns the state of all leases.
     ///
     /// # Errors
-    /// [`RedisClientError`].
-    pub async fn send_heartbeat(&self, name: &LeaseId) -> Result<HeartbeatReply, RedisClientError> {
+    /// Returns [`RedisClientError`] when Redis fails. The lease may have been extended.
+    pub async fn send_heartbeat(&self, lease_id: &LeaseId) -> Result<HeartbeatReply, RedisClientError> {
         let keys = [
             self.cluster_key("leases"),
             self.cluster_key("fenced"),
-            self.cluster_key("epoch"),
-            self.connections_key(name),
-            self.reaping_key(name),
+            self.cluster_key("data_epoch"),
+            self.connections_key(lease_id),
+            self.reaping_key(lease_id),
         ];
         let arguments = [
-            name.to_string(),
+            lease_id.to_string(),
             self.lease_ms.clone(),
             millis_text(RECORD_RETENTION),
             MAX_PODS_PER_HEARTBEAT.to_string(),
         ];
-        let (held, epoch, lapsed, fenced, living): (bool, String, Vec<String>, Vec<String>, u64) =
+        let (held, data_epoch, expired, fenced, live_pods): (bool, String, Vec<String>, Vec<String>, u64) =
             self.redis.invoke_script(&HEARTBEAT_SCRIPT, &keys, &arguments).await?;
         Ok(HeartbeatReply {
             held,
-            data_epoch: epoch,
-            lapsed: parse_lease_ids(lapsed),
+            data_epoch,
+            expired: parse_lease_ids(expired),
             fenced: parse_lease_ids(fenced),
-            live_pods: living,
+            live_pods,
         })
     }
 
-    /// Writes connections down; `false`, and nothing is written, when the lease is not held.
+    /// Registers connections of this pod. Returns `false`, and registers nothing, when the lease is not held.
     ///
     /// # Errors
-    /// [`RedisClientError`]; they may have been written.
+    /// Returns [`RedisClientError`] when Redis fails. The connections may have been registered.
     pub async fn register_connections(
         &self,
-        name: &LeaseId,
+        lease_id: &LeaseId,
         records: &[(GatewayId, Vec<u8>)],
     ) -> Result<bool, RedisClientError> {
-        let mut arguments = vec![name.as_str().as_bytes()];
+        let mut arguments = vec![lease_id.as_str().as_bytes()];
         for (id, record) in records {
             arguments.extend([id.as_bytes(), record]);
         }
         self.redis
-            .invoke_script(&REGISTER_SCRIPT, &[self.cluster_key("leases"), self.connections_key(name)], &arguments)
+            .invoke_script(&REGISTER_SCRIPT, &[self.cluster_key("leases"), self.connections_key(lease_id)], &arguments)
             .await
     }
 
-    /// Strikes connections of this pod off. One command.
+    /// Deletes connections of this pod with one command.
     ///
     /// # Errors
-    /// [`RedisClientError`]; they may have been struck off.
-    pub async fn delete_connections(&self, name: &LeaseId, ids: &[GatewayId]) -> Result<(), RedisClientError> {
+    /// Returns [`RedisClientError`] when Redis fails. The connections may have been deleted.
+    pub async fn delete_connections(&self, lease_id: &LeaseId, ids: &[GatewayId]) -> Result<(), RedisClientError> {
         let mut command = redis::cmd("HDEL");
-        command.arg(self.connections_key(name));
+        command.arg(self.connections_key(lease_id));
         for id in ids {
             command.arg(id.as_str());
         }
         self.redis.query(&command).await
     }
 
-    /// Which of these connections are not written down.
+    /// Returns the connections in `ids` that are not registered.
     ///
     /// # Errors
-    /// [`RedisClientError`].
+    /// Returns [`RedisClientError`] when Redis fails.
     pub async fn find_unregistered(
         &self,
-        name: &LeaseId,
+        lease_id: &LeaseId,
         ids: &[GatewayId],
     ) -> Result<Vec<GatewayId>, RedisClientError> {
         let mut pipeline = redis::Pipeline::with_capacity(ids.len());
-        let key = self.connections_key(name);
+        let key = self.connections_key(lease_id);
         for id in ids {
             pipeline.cmd("HEXISTS").arg(&key).arg(id.as_str());
         }
-        let there: Vec<bool> = self.redis.run_pipeline(&pipeline).await?;
-        Ok(ids.iter().zip(there).filter_map(|(id, there)| (!there).then_some(*id)).collect())
+        let exists: Vec<bool> = self.redis.run_pipeline(&pipeline).await?;
+        Ok(ids.iter().zip(exists).filter_map(|(id, exists)| (!exists).then_some(*id)).collect())
     }
 
-    /// How many connections of this pod are written down.
+    /// Returns the number of registered connections of this pod.
     ///
     /// # Errors
-    /// [`RedisClientError`].
-    pub async fn count_registered(&self, name: &LeaseId) -> Result<u64, RedisClientError> {
-        self.redis.query(redis::cmd("HLEN").arg(self.connections_key(name))).await
+    /// Returns [`RedisClientError`] when Redis fails.
+    pub async fn count_registered(&self, lease_id: &LeaseId) -> Result<u64, RedisClientError> {
+        self.redis.query(redis::cmd("HLEN").arg(self.connections_key(lease_id))).await
     }
 
-    /// Some of the connections of this pod that are written down, and where to go on; 0 is both begin and end.
+    /// Returns some registered connections of this pod and the next cursor. A scan starts with cursor 0 and ends when 0
+    /// is returned.
     ///
     /// # Errors
-    /// [`RedisClientError`].
+    /// Returns [`RedisClientError`] when Redis fails.
     pub async fn scan_registered(
         &self,
-        name: &LeaseId,
+        lease_id: &LeaseId,
         cursor: u64,
     ) -> Result<(u64, Vec<GatewayId>), RedisClientError> {
         let mut command = redis::cmd("HSCAN");
-        command.arg(self.connections_key(name)).arg(cursor).arg("COUNT").arg(256);
+        command.arg(self.connections_key(lease_id)).arg(cursor).arg("COUNT").arg(256);
         let (next, found): (u64, Vec<(String, redis::Value)>) = self.redis.query(&command).await?;
         Ok((next, found.iter().filter_map(|(id, _)| gateway::id::parse_gateway_id(id).ok()).collect()))
     }
 
-    /// Takes a lapsed lease away; `false` when there is none (any more).
+    /// Fences a pod whose lease has expired. Returns `false` when there is no such expired lease.
     ///
     /// # Errors
-    /// [`RedisClientError`]; the lease may have been taken away.
-    pub async fn fence_lease(&self, name: &LeaseId) -> Result<bool, RedisClientError> {
+    /// Returns [`RedisClientError`] when Redis fails. The pod may have been fenced.
+    pub async fn fence_lease(&self, lease_id: &LeaseId) -> Result<bool, RedisClientError> {
         let keys = [self.cluster_key("leases"), self.cluster_key("fenced"), self.cluster_key("nodes")];
-        self.redis.invoke_script(&FENCE_SCRIPT, &keys, &[name.to_string(), name.node_id().to_string()]).await
+        self.redis.invoke_script(&FENCE_SCRIPT, &keys, &[lease_id.to_string(), lease_id.node_id().to_string()]).await
     }
 
-    /// Fills this pod's share up to `most` from what `dead` left, and returns all of it. `None` when this pod does not hold
-    /// its own lease.
+    /// Claims connections of `dead` until this pod's batch has `batch_size` of them, and returns the whole batch.
+    /// Returns `None` when this pod does not hold its own lease.
     ///
     /// # Errors
-    /// [`RedisClientError`]; the share may have been filled.
+    /// Returns [`RedisClientError`] when Redis fails. Connections may have been claimed; a repeated call returns them.
     pub async fn claim_connections(
         &self,
         own: &LeaseId,
         dead: &LeaseId,
-        most: usize,
+        batch_size: usize,
     ) -> Result<Option<ReapBatch>, RedisClientError> {
         let keys = [
             self.cluster_key("leases"),
             self.cluster_key("fenced"),
-            self.cluster_key("owed"),
+            self.cluster_key("pending"),
             self.reaping_key(own),
             self.connections_key(dead),
             self.reaping_key(dead),
         ];
-        let arguments = [own.to_string(), dead.to_string(), most.to_string()];
-        let answer: Option<(u64, HashFields)> =
+        let arguments = [own.to_string(), dead.to_string(), batch_size.to_string()];
+        let reply: Option<(u64, HashFields)> =
             self.redis.invoke_script(&CLAIM_CONNECTIONS_SCRIPT, &keys, &arguments).await?;
-        let Some((left, share)) = answer else { return Ok(None) };
-        let taken = share.into_iter().filter_map(|(field, record)| {
-            let origin = LeaseId::parse(field.split_once('/')?.0)?;
-            Some(ClaimedConnection { owner: origin, field, record })
+        let Some((unclaimed, batch)) = reply else { return Ok(None) };
+        let claimed = batch.into_iter().filter_map(|(field, record)| {
+            let owner = LeaseId::parse(field.split_once('/')?.0)?;
+            Some(ClaimedConnection { owner, field, record })
         });
-        Ok(Some(ReapBatch { unclaimed: left, claimed: taken.collect() }))
+        Ok(Some(ReapBatch { unclaimed, claimed: claimed.collect() }))
     }
 
-    /// Strikes finished connections of `dead` off this pod's share; `true` when nothing is left of `dead`.
+    /// Removes completed connections of `dead` from this pod's batch. Returns `true` when `dead` is fully reaped and
+    /// its node id is free.
     ///
     /// # Errors
-    /// [`RedisClientError`]; they may have been struck off.
+    /// Returns [`RedisClientError`] when Redis fails. The connections may have been removed.
     pub async fn complete_connections(
         &self,
         own: &LeaseId,
@@ -281,7 +285,7 @@ impl LeaseStore {
     ) -> Result<bool, RedisClientError> {
         let keys = [
             self.reaping_key(own),
-            self.cluster_key("owed"),
+            self.cluster_key("pending"),
             self.cluster_key("fenced"),
             self.cluster_key("nodes"),
             self.connections_key(dead),
@@ -292,42 +296,48 @@ impl LeaseStore {
         self.redis.invoke_script(&COMPLETE_SCRIPT, &keys, &arguments).await
     }
 
-    /// Gives the lease back.
+    /// Releases the lease.
     ///
     /// # Errors
-    /// [`RedisClientError`]; it may have been given back, otherwise it lapses.
-    pub async fn release_lease(&self, name: &LeaseId) -> Result<ReleaseOutcome, RedisClientError> {
-        let keys =
-            [self.cluster_key("leases"), self.cluster_key("nodes"), self.connections_key(name), self.reaping_key(name)];
-        let outcome: u8 =
-            self.redis.invoke_script(&RELEASE_SCRIPT, &keys, &[name.to_string(), name.node_id().to_string()]).await?;
+    /// Returns [`RedisClientError`] when Redis fails. The lease may have been released; otherwise it expires.
+    pub async fn release_lease(&self, lease_id: &LeaseId) -> Result<ReleaseOutcome, RedisClientError> {
+        let keys = [
+            self.cluster_key("leases"),
+            self.cluster_key("nodes"),
+            self.connections_key(lease_id),
+            self.reaping_key(lease_id),
+        ];
+        let outcome: u8 = self
+            .redis
+            .invoke_script(&RELEASE_SCRIPT, &keys, &[lease_id.to_string(), lease_id.node_id().to_string()])
+            .await?;
         Ok(match outcome {
             0 => ReleaseOutcome::NotHeld,
             1 => ReleaseOutcome::Freed,
-            _ => ReleaseOutcome::Lapsed,
+            _ => ReleaseOutcome::Expired,
         })
     }
 
-    /// Whether somebody holds this number who has not been fenced. One command.
+    /// Returns whether a pod that has not been fenced holds this node id. Sends one command.
     ///
     /// # Errors
-    /// [`RedisClientError`].
-    pub async fn is_node_leased(&self, node: u16) -> Result<bool, RedisClientError> {
+    /// Returns [`RedisClientError`] when Redis fails.
+    pub async fn is_node_leased(&self, node_id: u16) -> Result<bool, RedisClientError> {
         let holder: Option<String> =
-            self.redis.query(redis::cmd("HGET").arg(self.cluster_key("nodes")).arg(node)).await?;
+            self.redis.query(redis::cmd("HGET").arg(self.cluster_key("nodes")).arg(node_id)).await?;
         Ok(holder.is_some_and(|holder| !holder.starts_with('-')))
     }
 
-    fn cluster_key(&self, rest: &str) -> String {
-        self.redis.prefixed_key(&format!("{{cluster}}:{rest}"))
+    fn cluster_key(&self, suffix: &str) -> String {
+        self.redis.prefixed_key(&format!("{{cluster}}:{suffix}"))
     }
 
-    fn connections_key(&self, name: &LeaseId) -> String {
-        self.cluster_key(&format!("sessions:{name}"))
+    fn connections_key(&self, lease_id: &LeaseId) -> String {
+        self.cluster_key(&format!("connections:{lease_id}"))
     }
 
-    fn reaping_key(&self, name: &LeaseId) -> String {
-        self.cluster_key(&format!("reaping:{name}"))
+    fn reaping_key(&self, lease_id: &LeaseId) -> String {
+        self.cluster_key(&format!("reaping:{lease_id}"))
     }
 }
 
@@ -341,6 +351,6 @@ fn millis_text(duration: Duration) -> String {
 
 impl fmt::Debug for ClaimedConnection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Taken").field("field", &self.field).finish_non_exhaustive()
+        f.debug_struct("ClaimedConnection").field("field", &self.field).finish_non_exhaustive()
     }
 }

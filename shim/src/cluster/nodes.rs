@@ -1,12 +1,12 @@
-//! Which nodes live, for those who talk to other pods.
+//! Liveness of node ids, for cross-pod requests.
 //!
-//! Invariant: a node counts as alive until it was fenced, and not only until its lease has lapsed: while Redis was away all
-//! leases lapse and the connections are open all the same.
+//! A node is alive until it is fenced. An expired lease alone does not make it dead: during a Redis outage all leases
+//! expire while the connections stay open.
 //!
-//! The only cache of liveness. `true` is kept for one heartbeat (`cluster.heartbeat`, 2 s): a lease outlasts its pod by at
-//! least four of them, so Redis would answer the same for a pod that was just killed, and a request to it times out either
-//! way. `false` is never kept: a new pod may claim the number at any time, and a request to one of its connections would be
-//! answered 410.
+//! This is the only cache of liveness. `true` is cached for one heartbeat interval (`cluster.heartbeat`, 2 s): a lease
+//! outlives its pod by at least four intervals, so Redis returns the same for a pod that was just killed, and a request
+//! to that pod times out in both cases. `false` is never cached: a new pod may claim the node id at any time, and a
+//! request to one of its connections would get 410.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -20,18 +20,18 @@ use super::lease_store::{LeaseId, LeaseStore};
 use crate::bus::NodeLiveness;
 use crate::redis::RedisClientError;
 
-/// The nodes that hold leases.
+/// [`NodeLiveness`] from the leases in Redis.
 pub struct LeasedNodes {
     lease_store: LeaseStore,
     lease_id: watch::Receiver<LeaseId>,
-    kept: Duration,
-    /// Nodes seen alive, and when: at most one entry per node number.
+    cache_ttl: Duration,
+    /// Nodes that were alive at the given time: at most one entry per node id.
     seen_alive: Mutex<HashMap<u16, Instant>>,
 }
 
 impl LeasedNodes {
-    pub(super) fn new(ledger: LeaseStore, lease: watch::Receiver<LeaseId>, kept: Duration) -> Self {
-        Self { lease_store: ledger, lease_id: lease, kept, seen_alive: Mutex::default() }
+    pub(super) fn new(lease_store: LeaseStore, lease_id: watch::Receiver<LeaseId>, cache_ttl: Duration) -> Self {
+        Self { lease_store, lease_id, cache_ttl, seen_alive: Mutex::default() }
     }
 }
 
@@ -41,18 +41,18 @@ impl NodeLiveness for LeasedNodes {
         self.lease_id.borrow().node_id()
     }
 
-    /// At most one command.
+    /// Returns whether the node holds a lease. Sends at most one command.
     async fn is_node_alive(&self, node: u16) -> Result<bool, RedisClientError> {
-        let believed = self.seen_alive.lock().get(&node).is_some_and(|seen| seen.elapsed() < self.kept);
-        if believed {
+        let cached = self.seen_alive.lock().get(&node).is_some_and(|seen_at| seen_at.elapsed() < self.cache_ttl);
+        if cached {
             return Ok(true);
         }
         let alive = self.lease_store.is_node_leased(node).await?;
-        let mut seen = self.seen_alive.lock();
+        let mut seen_alive = self.seen_alive.lock();
         if alive {
-            seen.insert(node, Instant::now());
+            seen_alive.insert(node, Instant::now());
         } else {
-            seen.remove(&node);
+            seen_alive.remove(&node);
         }
         Ok(alive)
     }

@@ -1,13 +1,13 @@
-//! Finishing what dead pods left: fence, share out, one `$disconnect` per connection.
+//! Reaper: fences pods whose lease expired and runs `$disconnect` for their connections.
 //!
 //! ```text
-//! lapsed ── fence ── take a share ── $disconnect each ── settle ──┐
-//!                        └──────────── until nothing is left ─────┘
+//! expired ── fence ── claim a batch ── $disconnect each ── complete ──┐
+//!                         └───────── until none is left ──────────────┘
 //! ```
-//! Invariants: nothing is taken from a pod that was not fenced; what was taken stays on this pod's own list until it is
-//! finished, so that it finds another survivor when this pod dies as well. A connection whose pod ran its `$disconnect` and
-//! died before striking it off gets a second one, as does a share that changes hands: effects are the handlers' to make
-//! once.
+//! Guarantees: connections are claimed only from fenced pods. A claimed connection stays in this pod's own `reaping`
+//! hash until it is completed, so that another pod claims it if this pod dies too. `$disconnect` runs at least
+//! once: a connection gets a second one when its pod died between running it and deleting the record, or when a batch
+//! changes owner. The handlers make the effects happen once.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -27,28 +27,28 @@ use crate::readiness::{Readiness, ReadinessState};
 use crate::redis::RedisClientError;
 use crate::session::DisconnectRunner;
 
-/// How often a `$disconnect` that may be repeated is tried before it is given up.
+/// Attempts per `$disconnect` before it is dropped, where retries are allowed.
 const MAX_REAP_ATTEMPTS: u8 = 8;
-/// How long to wait when nothing of a share could be finished.
+/// Delay before the next batch when every `$disconnect` of a batch failed.
 const FAILED_BATCH_RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// The task that finishes what dead pods left.
+/// Background task that reaps dead pods.
 pub(super) struct Reaper {
     cluster: Arc<ClusterInner>,
     disconnects: DisconnectRunner,
     readiness: Arc<Readiness>,
     rate_limiter: DefaultDirectRateLimiter,
-    /// How often each connection of the present share has failed: at most one entry per connection of it.
+    /// Failed attempts per connection of the current batch: at most one entry for each.
     failed_attempts: HashMap<String, u8>,
 }
 
 impl Reaper {
-    pub(super) fn new(member: Arc<ClusterInner>, disconnects: DisconnectRunner, readiness: Arc<Readiness>) -> Self {
-        let some = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
-        let quota =
-            Quota::per_second(some(member.settings.reap_rate)).allow_burst(some(member.settings.reap_concurrency));
+    pub(super) fn new(cluster: Arc<ClusterInner>, disconnects: DisconnectRunner, readiness: Arc<Readiness>) -> Self {
+        let non_zero = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
+        let quota = Quota::per_second(non_zero(cluster.settings.reap_rate))
+            .allow_burst(non_zero(cluster.settings.reap_concurrency));
         Self {
-            cluster: member,
+            cluster,
             disconnects,
             readiness,
             rate_limiter: RateLimiter::direct(quota),
@@ -56,7 +56,7 @@ impl Reaper {
         }
     }
 
-    /// Works on what `reapable` names until `stop`. A share under way is left to the other pods then.
+    /// Reaps the pods in `reapable` until `stop`. At `stop` an unfinished batch is left to the other pods.
     pub(super) async fn run(mut self, mut reapable: watch::Receiver<ReapablePods>, stop: CancellationToken) {
         loop {
             tokio::select! {
@@ -72,84 +72,94 @@ impl Reaper {
     }
 
     async fn reap_pods(&mut self, dead: &ReapablePods) {
-        for name in &dead.lapsed {
-            match self.cluster.lease_store.fence_lease(name).await {
+        for lease_id in &dead.expired {
+            match self.cluster.lease_store.fence_lease(lease_id).await {
                 Ok(true) => {
                     self.cluster.metrics.fenced_pods.inc();
-                    tracing::warn!(pod = %name, "a pod's lease has lapsed: taking its connections over");
+                    tracing::warn!(pod = %lease_id, "pod fenced: its lease expired; taking over its connections");
                 }
                 Ok(false) => {}
                 Err(error) => return log_interruption(&error),
             }
         }
-        for name in dead.lapsed.iter().chain(&dead.fenced) {
-            if let Err(error) = self.reap_pod(name).await {
+        for lease_id in dead.expired.iter().chain(&dead.fenced) {
+            if let Err(error) = self.reap_pod(lease_id).await {
                 return log_interruption(&error);
             }
         }
     }
 
-    /// Finishes shares of a pod's connections until nobody has left any to take.
+    /// Reaps a pod batch by batch until no unclaimed connection is left.
     async fn reap_pod(&mut self, dead: &LeaseId) -> Result<(), RedisClientError> {
-        let most = self.cluster.settings.reap_concurrency as usize;
+        let concurrency = self.cluster.settings.reap_concurrency as usize;
         let mut reaped = 0;
         loop {
-            // A pod that is going away leaves the work to those that stay.
+            // A draining pod leaves the work to the others.
             if self.readiness.state() == ReadinessState::Draining {
                 return Ok(());
             }
-            let own = self.cluster.lease_id();
-            let Some(share) = self.cluster.lease_store.claim_connections(&own, dead, most).await? else {
+            let own_lease = self.cluster.lease_id();
+            let Some(batch) = self.cluster.lease_store.claim_connections(&own_lease, dead, concurrency).await? else {
                 return Ok(());
             };
-            self.cluster.metrics.reap_backlog.set(i64::try_from(share.unclaimed).unwrap_or(i64::MAX));
-            if share.claimed.is_empty() {
+            self.cluster.metrics.reap_backlog.set(i64::try_from(batch.unclaimed).unwrap_or(i64::MAX));
+            if batch.claimed.is_empty() {
                 break;
             }
-            let finished = self.reap_batch(&share.claimed).await;
+            let finished = self.reap_batch(&batch.claimed).await;
             if finished.is_empty() {
                 tokio::time::sleep(FAILED_BATCH_RETRY_DELAY).await;
             }
             reaped += finished.len();
-            for (origin, fields) in group_by_owner(finished) {
-                self.cluster.lease_store.complete_connections(&own, &origin, &fields).await?;
+            for (owner, fields) in group_by_owner(finished) {
+                self.cluster.lease_store.complete_connections(&own_lease, &owner, &fields).await?;
             }
         }
-        let over = self.cluster.lease_store.complete_connections(&self.cluster.lease_id(), dead, &[]).await?;
-        if over || reaped > 0 {
-            tracing::info!(pod = %dead, connections = reaped, over, "finished connections of a dead pod");
+        let completed = self.cluster.lease_store.complete_connections(&self.cluster.lease_id(), dead, &[]).await?;
+        if completed || reaped > 0 {
+            tracing::info!(
+                pod = %dead,
+                connections = reaped,
+                completed,
+                "ran $disconnect for connections of a dead pod"
+            );
         }
         Ok(())
     }
 
-    /// Runs the `$disconnect`s of a share and answers which of them need not run again.
-    async fn reap_batch(&mut self, share: &[ClaimedConnection]) -> Vec<ClaimedConnection> {
-        let most = self.cluster.settings.reap_concurrency as usize;
-        let mut running = Vec::with_capacity(share.len());
-        for taken in share {
-            running.push(self.disconnect_connection(taken));
+    /// Runs the `$disconnect`s of a batch and returns the connections that are complete: successful, or failed for the
+    /// last time.
+    async fn reap_batch(&mut self, batch: &[ClaimedConnection]) -> Vec<ClaimedConnection> {
+        let concurrency = self.cluster.settings.reap_concurrency as usize;
+        let mut running = Vec::with_capacity(batch.len());
+        for connection in batch {
+            running.push(self.disconnect_connection(connection));
         }
-        let outcomes: Vec<bool> = stream::iter(running).buffered(most).collect().await;
-        let mut finished = Vec::with_capacity(share.len());
+        let outcomes: Vec<bool> = stream::iter(running).buffered(concurrency).collect().await;
+        let mut finished = Vec::with_capacity(batch.len());
         let mut failures = HashMap::new();
-        for (taken, ran) in share.iter().zip(outcomes) {
-            let failed = self.failed_attempts.get(&taken.field).copied().unwrap_or_default() + 1;
+        for (connection, ran) in batch.iter().zip(outcomes) {
+            let failed = self.failed_attempts.get(&connection.field).copied().unwrap_or_default() + 1;
             if ran || failed >= MAX_REAP_ATTEMPTS || !self.disconnects.retry.is_allowed() {
-                finished.push(taken.clone());
+                finished.push(connection.clone());
             } else {
-                failures.insert(taken.field.clone(), failed);
+                failures.insert(connection.field.clone(), failed);
             }
         }
         self.failed_attempts = failures;
         finished
     }
 
-    /// Runs one `$disconnect`; `false` when it failed.
-    async fn disconnect_connection(&self, taken: &ClaimedConnection) -> bool {
-        let facts = match ConnectionFacts::from_record(&taken.record, &self.disconnects.integration.api) {
+    /// Runs one `$disconnect`. Returns `false` when it failed.
+    async fn disconnect_connection(&self, connection: &ClaimedConnection) -> bool {
+        let facts = match ConnectionFacts::from_record(&connection.record, &self.disconnects.integration.api) {
             Ok(facts) => facts,
             Err(error) => {
-                tracing::error!(pod = %taken.owner, error = %errors::chain(&error), "a dead pod's connection cannot be read");
+                tracing::error!(
+                    pod = %connection.owner,
+                    error = %errors::chain(&error),
+                    "decoding a dead pod's connection record failed"
+                );
                 return true;
             }
         };
@@ -161,13 +171,13 @@ impl Reaper {
 }
 
 fn group_by_owner(finished: Vec<ClaimedConnection>) -> HashMap<LeaseId, Vec<String>> {
-    finished.into_iter().fold(HashMap::new(), |mut fields, taken| {
-        fields.entry(taken.owner).or_insert_with(Vec::new).push(taken.field);
+    finished.into_iter().fold(HashMap::new(), |mut fields, connection| {
+        fields.entry(connection.owner).or_insert_with(Vec::new).push(connection.field);
         fields
     })
 }
 
-/// The next heartbeat names what is left again.
+/// Logs an interruption. The next heartbeat reports the remaining pods again.
 fn log_interruption(error: &RedisClientError) {
-    tracing::warn!(error = %errors::chain(error), "finishing the connections of dead pods was interrupted");
+    tracing::warn!(error = %errors::chain(error), "reaping dead pods interrupted; retried at the next heartbeat");
 }

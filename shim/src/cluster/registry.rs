@@ -1,12 +1,12 @@
-//! This pod's connections, written down where the other pods find them when this one dies.
+//! Registry of this pod's connections in Redis, from which peers reap them when this pod dies.
 //!
 //! ```text
-//! authorizer ── enrol ── $connect ── 101 ── session ── $disconnect ── forget
-//!                 └─ Redis away: the handshake fails before anything has happened
+//! authorizer ── register ── $connect ── 101 ── session ── $disconnect ── delete
+//!                  └─ Redis unavailable: the handshake fails before `$connect` runs
 //! ```
-//! Invariants: a connection is written down before its `$connect` runs and until its `$disconnect` has run, so that no death
-//! of a pod leaves one without the other; what this pod no longer holds, another pod finishes, and this one does not. It
-//! is API Gateway's own record, not the application's.
+//! Guarantees: a connection is registered from before its `$connect` until after its `$disconnect`, so a pod's death
+//! never leaves a `$connect` without a `$disconnect`. For a connection that this pod no longer owns, another pod runs
+//! `$disconnect`, and this one does not. The record is API Gateway's own, not the application's.
 
 mod maintenance;
 mod wakeups;
@@ -31,11 +31,10 @@ use super::lease_store::{LeaseId, LeaseStore};
 use super::metrics::ClusterMetrics;
 use crate::connection::{ConnectionRegistry, RegisterError, RegistrationGuard};
 
-/// Most ids that wait to be struck off. Beyond it they are not remembered one by one: the next comparison with Redis finds
-/// them.
+/// Maximum number of ids queued for deletion. Further ids are not queued: the next resync finds their records.
 const MAX_QUEUED_DELETIONS: usize = 1 << 18;
 
-/// The connections that this pod has to finish; clones share them.
+/// Connections whose `$disconnect` this pod has to run; clones share the state.
 #[derive(Clone)]
 pub struct ClusterRegistry {
     inner: Arc<RegistryInner>,
@@ -44,13 +43,13 @@ pub struct ClusterRegistry {
 struct RegistryInner {
     lease_store: LeaseStore,
     lease_id: watch::Receiver<LeaseId>,
-    /// At most `limit`. What is in here is written down, or is about to be.
+    /// Connections that are registered in Redis or being registered: at most `max_connections`.
     connections: DashMap<GatewayId, RegisteredConnection, RandomState>,
     max_connections: usize,
     queued: Mutex<QueuedWork>,
-    /// Whether what Redis has may differ from `held` by more than `pending` says.
+    /// Set when Redis may differ from `connections` by more than the queued deletions.
     needs_resync: AtomicBool,
-    /// Told of each comparison behind which Redis has all that is held.
+    /// Notified after each resync that left Redis with all of `connections`.
     resynced: watch::Sender<()>,
     wakeups: MaintenanceWakeups,
     metrics: Arc<ClusterMetrics>,
@@ -61,7 +60,7 @@ struct RegisteredConnection {
     pending_disconnect: Option<Box<PendingDisconnect>>,
 }
 
-/// A connection that has ended and whose `$disconnect` has not run.
+/// An ended connection whose `$disconnect` has not run successfully.
 #[derive(Clone)]
 struct PendingDisconnect {
     cause: CloseCause,
@@ -75,28 +74,28 @@ struct QueuedWork {
 }
 
 impl ClusterRegistry {
-    /// A registry that holds at most `limit` connections and writes them down under the present name of `lease`.
+    /// Creates a registry of at most `max_connections` connections, which it registers under the current `lease_id`.
     pub(super) fn new(
-        ledger: LeaseStore,
-        lease: watch::Receiver<LeaseId>,
-        limit: usize,
+        lease_store: LeaseStore,
+        lease_id: watch::Receiver<LeaseId>,
+        max_connections: usize,
         metrics: Arc<ClusterMetrics>,
     ) -> Self {
-        let shared = RegistryInner {
-            lease_store: ledger,
-            lease_id: lease,
+        let inner = RegistryInner {
+            lease_store,
+            lease_id,
             connections: DashMap::default(),
-            max_connections: limit,
+            max_connections,
             queued: Mutex::default(),
             needs_resync: AtomicBool::new(false),
             resynced: watch::Sender::new(()),
             wakeups: MaintenanceWakeups::default(),
             metrics,
         };
-        Self { inner: Arc::new(shared) }
+        Self { inner: Arc::new(inner) }
     }
 
-    /// Lets go of all connections, because other pods finish them; answers how many there were.
+    /// Releases all connections, because other pods run their `$disconnect`. Returns how many there were.
     pub(super) fn release_all(&self) -> usize {
         let count = self.inner.connections.len();
         self.inner.connections.clear();
@@ -104,24 +103,24 @@ impl ClusterRegistry {
         count
     }
 
-    /// Has Redis compared with what is held: it may have forgotten some, or not have heard of ends.
+    /// Requests a resync with Redis, which may lack registered connections or still have deleted ones.
     pub(super) fn request_resync(&self) {
         self.inner.needs_resync.store(true, Ordering::Release);
         self.inner.wakeups.notify_resync();
     }
 
-    /// Changes with each comparison behind which Redis has all that is held.
+    /// Returns a receiver that changes after each successful resync.
     pub(super) fn watch_resyncs(&self) -> watch::Receiver<()> {
         self.inner.resynced.subscribe()
     }
 
-    /// How many connections this pod has to finish.
+    /// Returns the number of connections whose `$disconnect` this pod has to run.
     #[must_use]
     pub fn len(&self) -> usize {
         self.inner.connections.len()
     }
 
-    /// Whether there is none.
+    /// Returns whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.inner.connections.is_empty()
@@ -130,25 +129,25 @@ impl ClusterRegistry {
 
 #[async_trait]
 impl ConnectionRegistry for ClusterRegistry {
-    /// One command.
+    /// Registers the connection with one command.
     async fn register(&self, facts: &Arc<ConnectionFacts>) -> Result<RegistrationGuard, RegisterError> {
-        let shared = &self.inner;
-        let (id, name) = (facts.connection_id, shared.lease_id.borrow().clone());
-        if id.node_id() != name.node_id() {
+        let inner = &self.inner;
+        let (id, lease_id) = (facts.connection_id, inner.lease_id.borrow().clone());
+        if id.node_id() != lease_id.node_id() {
             return Err(RegisterError::Fenced);
         }
-        if shared.connections.len() >= shared.max_connections {
+        if inner.connections.len() >= inner.max_connections {
             return Err(RegisterError::LimitReached);
         }
-        // Before the command, so that a comparison with Redis meanwhile does not take it for a leftover. From here on the
-        // guard takes it out again, also when this future is dropped.
-        shared.connections.insert(id, RegisteredConnection { facts: facts.clone(), pending_disconnect: None });
+        // Inserted before the command, so that a concurrent resync does not delete the new record. From here on the
+        // guard removes the entry, also when this future is dropped.
+        inner.connections.insert(id, RegisteredConnection { facts: facts.clone(), pending_disconnect: None });
         let guard = RegistrationGuard::pending(Arc::new(self.clone()), id);
-        let written = shared.lease_store.register_connections(&name, &[(id, facts.to_record())]).await;
-        if matches!(written, Ok(true)) && self.owns_connection(id) {
+        let registered = inner.lease_store.register_connections(&lease_id, &[(id, facts.to_record())]).await;
+        if matches!(registered, Ok(true)) && self.owns_connection(id) {
             return Ok(guard.registered());
         }
-        Err(written.map_or_else(|error| RegisterError::Store(error.into()), |_| RegisterError::Fenced))
+        Err(registered.map_or_else(|error| RegisterError::Store(error.into()), |_| RegisterError::Fenced))
     }
 
     fn owns_connection(&self, id: GatewayId) -> bool {
@@ -161,21 +160,21 @@ impl ConnectionRegistry for ClusterRegistry {
 
     fn delete_connection(&self, id: GatewayId) {
         self.inner.connections.remove(&id);
-        let mut pending = self.inner.queued.lock();
-        if pending.deletions.len() < MAX_QUEUED_DELETIONS {
-            pending.deletions.push_back(id);
+        let mut queued = self.inner.queued.lock();
+        if queued.deletions.len() < MAX_QUEUED_DELETIONS {
+            queued.deletions.push_back(id);
         } else {
             self.inner.needs_resync.store(true, Ordering::Release);
         }
-        drop(pending);
+        drop(queued);
         self.inner.wakeups.notify_work();
     }
 
     fn defer_disconnect(&self, id: GatewayId, cause: &CloseCause) {
-        let Some(mut held) = self.inner.connections.get_mut(&id) else { return };
-        held.pending_disconnect = Some(Box::new(PendingDisconnect { cause: cause.clone(), attempts: 0 }));
-        drop(held);
-        // No more than `held` has.
+        let Some(mut connection) = self.inner.connections.get_mut(&id) else { return };
+        connection.pending_disconnect = Some(Box::new(PendingDisconnect { cause: cause.clone(), attempts: 0 }));
+        drop(connection);
+        // Bounded by the number of connections.
         self.inner.queued.lock().disconnects.push(id);
         self.inner.wakeups.notify_work();
     }

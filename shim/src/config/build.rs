@@ -1,6 +1,6 @@
-//! Layers into a [`Config`]: every value parsed, every mistake collected.
+//! Conversion of [`ConfigSources`] into a [`Config`].
 //!
-//! All keys of a section are read before the first failure counts, so that one run names all mistakes.
+//! All keys of a section are read before the first error ends it, so that one run reports all errors.
 
 mod access;
 mod auth;
@@ -13,60 +13,67 @@ use super::keys;
 use super::values::{self, ParseResult};
 use super::{Config, ConfigError, ConfigFile, ConfigSources, ConfigValue, DeploymentMode, FlagValues, VariableSource};
 
-/// What loading found.
+/// Result of [`load_config`].
 #[derive(Debug)]
 pub struct LoadedConfig {
-    /// The configuration, or everything that is wrong with it.
+    /// The configuration, or all its errors.
     pub config: Result<Config, ConfigError>,
-    /// What works but is probably not meant, such as an unknown key.
+    /// Probable mistakes that do not prevent a start, such as an unknown key.
     pub warnings: Vec<String>,
-    /// Every value with its origin, also when some are mistaken.
+    /// Every value with its origin, including invalid ones.
     pub sources: ConfigSources,
 }
 
-/// Lays defaults, file, environment and flags over one another and checks the result. Touches no environment but
-/// `strings`, and no files but those that `*_FILE` keys name.
+/// Merges defaults, file, environment and flags, and validates the result. Reads no environment variables other than
+/// `variables`, and no files other than those of `*_FILE` keys.
 #[must_use]
-pub fn load_config(strings: &dyn VariableSource, flags: &FlagValues, document: Option<&ConfigFile>) -> LoadedConfig {
-    let mut layers = ConfigSources::collect_sources(strings, flags, document);
-    let mut mistakes = std::mem::take(&mut layers.errors);
-    let mode = read_mode(&layers, strings, &mut mistakes);
-    layers.fill_defaults(mode);
-    let mut reader = ConfigReader::new(&layers, mistakes);
+pub fn load_config(variables: &dyn VariableSource, flags: &FlagValues, file: Option<&ConfigFile>) -> LoadedConfig {
+    let mut sources = ConfigSources::collect_sources(variables, flags, file);
+    let mut errors = std::mem::take(&mut sources.errors);
+    let mode = read_mode(&sources, variables, &mut errors);
+    sources.fill_defaults(mode);
+    let mut reader = ConfigReader::new(&sources, errors);
     let config = reader.read_config(mode);
     let config = match config {
         Some(mut config) if reader.errors.is_empty() => {
-            config.functions.inherited_environment = super::functions::inherited_variables(strings);
+            config.functions.inherited_environment = super::functions::inherited_variables(variables);
             Ok(config)
         }
         _ => Err(ConfigError { errors: reader.errors }),
     };
-    let mut warnings = std::mem::take(&mut layers.warnings);
-    warnings.extend(unused_values(&layers, mode, strings).into_iter().map(str::to_owned));
-    LoadedConfig { config, warnings, sources: layers }
+    let mut warnings = std::mem::take(&mut sources.warnings);
+    warnings.extend(unused_value_warnings(&sources, mode, variables).into_iter().map(str::to_owned));
+    LoadedConfig { config, warnings, sources }
 }
 
-/// Values that somebody gave and that change nothing.
-fn unused_values(layers: &ConfigSources, mode: DeploymentMode, strings: &dyn VariableSource) -> Vec<&'static str> {
+/// Returns a warning for each value that is set but has no effect.
+fn unused_value_warnings(
+    sources: &ConfigSources,
+    mode: DeploymentMode,
+    variables: &dyn VariableSource,
+) -> Vec<&'static str> {
     let mut unused = Vec::new();
-    if mode == DeploymentMode::Embedded && layers.find_value("redis.url").is_some() {
+    if mode == DeploymentMode::Embedded && sources.find_value("redis.url").is_some() {
         unused.push("REDIS_URL is set but unused: embedded mode stores all state in its data directory");
     }
-    let log = layers.find_value("storage.log").map(|(value, _)| value.to_string());
-    if layers.find_value("postgres.url").is_some() && log.as_deref() != Some("postgres") {
-        unused.push("DATABASE_URL is set but unused: messages are stored in PostgreSQL only when storage.log is postgres");
+    let log = sources.find_value("storage.log").map(|(value, _)| value.to_string());
+    if sources.find_value("postgres.url").is_some() && log.as_deref() != Some("postgres") {
+        unused.push(
+            "DATABASE_URL is set but unused: messages are stored in PostgreSQL only when storage.log is postgres",
+        );
     }
-    // Not a key: pod templates that are shared with other programs set it.
-    if strings.read_variable("OTEL_EXPORTER_OTLP_ENDPOINT").is_some_and(|text| !text.is_empty()) {
+    // Not a configuration key, but pod templates that are shared with other programs often set it.
+    if variables.read_variable("OTEL_EXPORTER_OTLP_ENDPOINT").is_some_and(|text| !text.is_empty()) {
         unused.push("OTEL_EXPORTER_OTLP_ENDPOINT is set but unused: this build exports no traces");
     }
     unused
 }
 
-/// The mode decides other keys' defaults, so it is read first; a mistaken one is reported and detected instead.
-fn read_mode(layers: &ConfigSources, strings: &dyn VariableSource, mistakes: &mut Vec<String>) -> DeploymentMode {
+/// Reads the mode before all other keys, because it selects their defaults. If the value is invalid, adds an error and
+/// returns the detected mode.
+fn read_mode(sources: &ConfigSources, variables: &dyn VariableSource, errors: &mut Vec<String>) -> DeploymentMode {
     let detected = || {
-        let present = |name| strings.read_variable(name).is_some_and(|text| !text.is_empty());
+        let present = |name| variables.read_variable(name).is_some_and(|text| !text.is_empty());
         match () {
             () if present("AWS_LAMBDA_FUNCTION_NAME") => DeploymentMode::Aws,
             () if present("KUBERNETES_SERVICE_HOST") => DeploymentMode::Kubernetes,
@@ -75,31 +82,31 @@ fn read_mode(layers: &ConfigSources, strings: &dyn VariableSource, mistakes: &mu
     };
     let modes =
         [DeploymentMode::Aws, DeploymentMode::Kubernetes, DeploymentMode::Embedded].map(|mode| (mode.as_str(), mode));
-    let mut reader = ConfigReader::new(layers, std::mem::take(mistakes));
-    let given = reader.read_optional("mode", |value| values::parse_choice(value, &modes));
-    *mistakes = reader.errors;
-    given.flatten().unwrap_or_else(detected)
+    let mut reader = ConfigReader::new(sources, std::mem::take(errors));
+    let mode = reader.read_optional("mode", |value| values::parse_choice(value, &modes));
+    *errors = reader.errors;
+    mode.flatten().unwrap_or_else(detected)
 }
 
 struct ConfigReader<'a> {
     sources: &'a ConfigSources,
     errors: Vec<String>,
-    /// The path of every key that was read.
+    /// Paths of all keys read so far.
     #[cfg(test)]
     read: std::collections::BTreeSet<&'static str>,
 }
 
 impl<'a> ConfigReader<'a> {
-    const fn new(layers: &'a ConfigSources, mistakes: Vec<String>) -> Self {
+    const fn new(sources: &'a ConfigSources, errors: Vec<String>) -> Self {
         Self {
-            sources: layers,
-            errors: mistakes,
+            sources,
+            errors,
             #[cfg(test)]
             read: std::collections::BTreeSet::new(),
         }
     }
 
-    /// `None` for a mistake, which is noted; `Some(None)` for a key that nobody gave.
+    /// Returns `Some(None)` for a key that is not set, and `None` for an invalid value, whose error is added.
     fn read_optional<T>(
         &mut self,
         path: &'static str,
@@ -118,7 +125,7 @@ impl<'a> ConfigReader<'a> {
             .ok()
     }
 
-    /// A key that has a default. `None` for a mistake, which is noted.
+    /// Reads a key that has a default. Returns `None` for an invalid value, whose error is added.
     fn read_required<T>(&mut self, path: &'static str, parse: impl Fn(&ConfigValue) -> ParseResult<T>) -> Option<T> {
         let value = self.read_optional(path, parse)?;
         if value.is_none() {
@@ -145,7 +152,7 @@ impl<'a> ConfigReader<'a> {
         let logging = self.read_logging();
         let redis = self.read_redis();
         let postgres = self.read_postgres();
-        let limits = self.limits();
+        let limits = self.read_limits();
         self.check_access(server.as_ref(), api.as_ref());
         self.check_storage(mode, storage.as_ref(), postgres.as_ref());
         Some(Config {
@@ -174,7 +181,7 @@ mod tests {
 
     use super::*;
 
-    /// With an address of each server, so that the keys of its section matter.
+    /// Sets the address of each server, so that the keys of its section are used.
     fn environment() -> BTreeMap<String, String> {
         let variables = [("REDIS_URL", "redis://redis:6379"), ("DATABASE_URL", "postgres://me@db/messages")];
         variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
@@ -183,11 +190,11 @@ mod tests {
     #[test]
     fn every_key_is_read_in_every_mode_and_no_other_path_is() {
         for mode in [DeploymentMode::Aws, DeploymentMode::Kubernetes, DeploymentMode::Embedded] {
-            let mut layers = ConfigSources::collect_sources(&environment(), &FlagValues::default(), None);
-            layers.fill_defaults(mode);
-            let mut reader = ConfigReader::new(&layers, Vec::new());
+            let mut sources = ConfigSources::collect_sources(&environment(), &FlagValues::default(), None);
+            sources.fill_defaults(mode);
+            let mut reader = ConfigReader::new(&sources, Vec::new());
             reader.read_config(mode);
-            // The mode is read before everything else, because it decides defaults.
+            // `read_mode` reads the mode before all other keys.
             let read: BTreeSet<_> = reader.read.into_iter().chain(["mode"]).collect();
             let keys: BTreeSet<_> = keys::KEYS.iter().map(|key| key.path).collect();
             let (unread, unknown) = (keys.difference(&read), read.difference(&keys));

@@ -1,6 +1,6 @@
-//! `twinway.toml`: read, and flattened to key paths.
+//! Reader of `twinway.toml`, which flattens the tables to key paths.
 //!
-//! Numbers and booleans become text, as in the environment, so that one parser decides about both.
+//! Numbers and booleans become text as in the environment, so that both sources share one parser.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -11,42 +11,40 @@ use toml::Table;
 use super::keys::KEYS;
 use super::{CONFIG_FILE_VARIABLE, ConfigError, ConfigValue, VariableSource};
 
-/// The file that is read when none is named.
+/// File that is read if no path is configured.
 const DEFAULT_PATH: &str = "twinway.toml";
 
 /// A configuration file and its text.
 #[derive(Debug, Clone)]
 pub struct ConfigFile {
-    /// Where it is.
     pub path: PathBuf,
-    /// What is in it.
     pub text: String,
 }
 
 impl ConfigFile {
-    /// Reads the configuration file: the one that `named` (`--config`) or `TWINWAY_CONFIG` names, otherwise `twinway.toml` of
-    /// the working directory, which may be missing.
+    /// Reads the configuration file: the path in `flag` (`--config`) or in `TWINWAY_CONFIG`, otherwise `twinway.toml`
+    /// in the working directory. Returns `None` if the latter does not exist.
     ///
     /// # Errors
-    /// [`ConfigError`]: the file cannot be read.
-    pub fn find(named: Option<&Path>, strings: &dyn VariableSource) -> Result<Option<Self>, ConfigError> {
+    /// [`ConfigError`] if the file cannot be read.
+    pub fn find(flag: Option<&Path>, variables: &dyn VariableSource) -> Result<Option<Self>, ConfigError> {
         let variable =
-            || strings.read_variable(CONFIG_FILE_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
-        let named = named.map(Path::to_owned).or_else(variable);
-        let path = named.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_PATH));
+            || variables.read_variable(CONFIG_FILE_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
+        let configured = flag.map(Path::to_owned).or_else(variable);
+        let path = configured.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_PATH));
         match std::fs::read_to_string(&path) {
             Ok(text) => Ok(Some(Self { path, text })),
-            Err(error) if named.is_none() && error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) if configured.is_none() && error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => {
                 let path = path.display();
-                let mistake =
-                    format!("the configuration file {path} cannot be read: {error}; name another one with --config");
-                Err(ConfigError { errors: vec![mistake] })
+                let error =
+                    format!("the configuration file {path} cannot be read: {error}; set another path with --config");
+                Err(ConfigError { errors: vec![error] })
             }
         }
     }
 
-    /// The file's values by key path, or why it is no TOML.
+    /// Returns the values by key path, or an error text if the file is not valid TOML.
     pub(super) fn parse_entries(&self) -> Result<BTreeMap<String, ConfigValue>, String> {
         let table: Table =
             self.text.parse().map_err(|error| format!("{} is not valid TOML: {error}", self.path.display()))?;

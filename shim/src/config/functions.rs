@@ -1,4 +1,4 @@
-//! Where the handlers are: in this process, or Lambda executables beside it.
+//! Configuration of the handlers: the built-in messaging application, or Lambda executables.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,77 +7,85 @@ use std::time::Duration;
 
 use super::VariableSource;
 
-/// The functions that an API can have, in the order of a connection's life.
+/// Names of the functions that an API can have, in the order of a connection's life cycle.
 pub const FUNCTION_NAMES: [&str; 5] = ["authorizer", "connect", "message", "disconnect", "api"];
 
-/// What functions get of this process's environment, beside everything that begins with `AWS_` and is not the runtime's.
+/// Environment variables that functions inherit, in addition to all `AWS_*` variables except Lambda's own
+/// `AWS_LAMBDA_*`.
 const INHERITED_VARIABLES: [&str; 8] =
     ["HOME", "LANG", "LD_LIBRARY_PATH", "NODE_EXTRA_CA_CERTS", "PATH", "SSL_CERT_DIR", "SSL_CERT_FILE", "TMPDIR"];
 
-/// What answers events.
+/// Handlers of events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FunctionSource {
-    /// The messaging application in this process.
+    /// The messaging application of this process.
     Embedded,
     /// Lambda executables.
     Lambda,
 }
 
-/// Whether a client gets what the message function answers.
+/// Handling of the message function's response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MessageResponse {
-    /// Yes: the route has a route response.
+    /// Sent to the client, as by an API Gateway route with a route response.
     TwoWay,
-    /// No: functions post to connections.
+    /// Discarded, as by a route without one; functions reply through `@connections`.
     OneWay,
 }
 
-/// Variables whose values are not shown: some are secrets.
+/// Environment variables. `Debug` shows their names only, since values may be secrets.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct EnvironmentVariables(pub BTreeMap<String, String>);
 
-/// The handlers.
+/// Source, processes and timeouts of the functions.
 #[derive(Debug, Clone)]
 pub struct FunctionsConfig {
-    /// What answers events.
     pub source: FunctionSource,
-    /// A sub-directory per function, each with a `bootstrap`.
+    /// Directory with a sub-directory per function, each with a `bootstrap`.
     pub directory: Option<PathBuf>,
-    /// Command lines by function; they go before the directory.
+    /// Command lines by function; they override the directory.
     pub commands: BTreeMap<&'static str, Vec<String>>,
     /// `_HANDLER` by function.
     pub handlers: BTreeMap<String, String>,
-    /// What the operator sets for all functions.
+    /// Configured variables of all functions.
     pub environment: EnvironmentVariables,
-    /// What is passed on from this process's environment.
+    /// Variables inherited from this process.
     pub inherited_environment: EnvironmentVariables,
-    /// Whether a client gets what the message function answers.
     pub message_response: MessageResponse,
-    /// How long an invocation may take.
+    /// Invocation timeout.
     pub timeout: Duration,
-    /// How long a process may take to start.
+    /// Timeout from the start of a process until it requests its first event.
     pub init_timeout: Duration,
-    /// How long a process may be idle.
+    /// Idle time after which a process is stopped.
     pub idle_timeout: Duration,
-    /// What functions are told about their memory.
+    /// Memory size reported to functions, in MiB; not enforced.
     pub memory_mib: u32,
-    /// Processes per function that are always there.
+    /// Minimum number of processes per function.
     pub min_processes: usize,
-    /// Most processes per function.
+    /// Maximum number of processes per function.
     pub max_processes: usize,
-    /// Most invocations of one process at a time.
+    /// Maximum number of concurrent invocations per process.
     pub concurrency: usize,
-    /// Most invocations per function that wait while all processes are busy.
+    /// Maximum number of queued invocations per function while all its processes are busy.
     pub queue_capacity: usize,
 }
 
-/// What functions get of an environment.
-pub(super) fn inherited_variables(strings: &dyn VariableSource) -> EnvironmentVariables {
-    let passed = |name: &String| {
+impl FunctionsConfig {
+    /// Returns whether a command line or a sub-directory is configured for the Lambda function `name`.
+    #[must_use]
+    pub fn has_lambda(&self, name: &str) -> bool {
+        self.commands.contains_key(name)
+            || self.directory.as_ref().is_some_and(|directory| directory.join(name).is_dir())
+    }
+}
+
+/// Selects the variables that functions inherit.
+pub(super) fn inherited_variables(variables: &dyn VariableSource) -> EnvironmentVariables {
+    let inherited = |name: &String| {
         INHERITED_VARIABLES.contains(&name.as_str()) || (name.starts_with("AWS_") && !name.starts_with("AWS_LAMBDA_"))
     };
-    let names = strings.variable_names().into_iter().filter(passed);
-    EnvironmentVariables(names.filter_map(|name| strings.read_variable(&name).map(|text| (name, text))).collect())
+    let names = variables.variable_names().into_iter().filter(inherited);
+    EnvironmentVariables(names.filter_map(|name| variables.read_variable(&name).map(|text| (name, text))).collect())
 }
 
 impl fmt::Debug for EnvironmentVariables {

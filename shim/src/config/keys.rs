@@ -1,69 +1,64 @@
-//! The table of keys: every name, default and explanation, once.
+//! Table of all configuration keys with names, defaults and documentation.
 //!
-//! Flags, environment names, `docs/CONFIGURATION.md`, `twinway.toml.example`, `config print` and the warnings about unknown
-//! keys all come from here; a key that is not in the table does not exist. Checks of values are elsewhere.
+//! It generates the flags, the names of environment variables, `docs/CONFIGURATION.md`, `twinway.toml.example`, the
+//! output of `config print` and the warnings about unknown keys. `build` parses and validates the values.
 
 use super::DeploymentMode;
 
 /// One configuration key.
 #[derive(Debug, Clone, Copy)]
 pub struct ConfigKey {
-    /// Its path in `twinway.toml`, and its name everywhere else.
+    /// Path in `twinway.toml`, and name of the key in messages.
     pub path: &'static str,
-    /// Its environment variable.
+    /// Name of the environment variable.
     pub env: &'static str,
-    /// Its flag without the dashes. Secrets have none: arguments are seen by every user of a machine.
+    /// Name of the flag, without dashes. Secrets have none, because every user of a machine can read a process's
+    /// arguments.
     pub flag: Option<&'static str>,
-    /// Whether `{path}_file` and `{env}_FILE` name a file to read the value from.
+    /// Whether `{path}_file` and `{env}_FILE` accept the path of a file with the value.
     pub accepts_file: bool,
-    /// Whether its value is hidden when the configuration is shown.
+    /// Whether the value is hidden when the configuration is printed.
     pub secret: bool,
-    /// What a value looks like, for people.
+    /// Form of the value, for the documentation.
     pub value_format: &'static str,
-    /// The value when nobody gives one.
     pub default: DefaultValue,
-    /// One or two sentences: what it does, and why one would change it.
+    /// Documentation: one or two sentences. The first is also the help of the flag.
     pub doc: &'static str,
 }
 
-/// The value of a key that nobody gave.
+/// Value of a key that no source sets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DefaultValue {
-    /// None: the key is optional.
+    /// No value: the key is optional.
     Unset,
-    /// The same in every mode.
+    /// One default for every mode.
     AllModes(&'static str),
-    /// One for embedded mode, another for the others.
-    ByMode {
-        /// On a laptop.
-        embedded: &'static str,
-        /// In a pod and on AWS.
-        other_modes: &'static str,
-    },
+    /// Separate default for embedded mode.
+    ByMode { embedded: &'static str, other_modes: &'static str },
 }
 
 impl DefaultValue {
-    /// The default in `mode`.
+    /// Returns the default in `mode`.
     #[must_use]
     pub const fn for_mode(self, mode: DeploymentMode) -> Option<&'static str> {
         match (self, mode) {
             (Self::Unset, _) => None,
             (Self::AllModes(value), _) => Some(value),
             (Self::ByMode { embedded, .. }, DeploymentMode::Embedded) => Some(embedded),
-            (Self::ByMode { other_modes: elsewhere, .. }, _) => Some(elsewhere),
+            (Self::ByMode { other_modes, .. }, _) => Some(other_modes),
         }
     }
 }
 
 impl ConfigKey {
-    const fn new(path: &'static str, env: &'static str, form: &'static str, doc: &'static str) -> Self {
+    const fn new(path: &'static str, env: &'static str, value_format: &'static str, doc: &'static str) -> Self {
         Self {
             path,
             env,
             flag: None,
             accepts_file: false,
             secret: false,
-            value_format: form,
+            value_format,
             default: DefaultValue::Unset,
             doc,
         }
@@ -77,8 +72,8 @@ impl ConfigKey {
         Self { default: DefaultValue::AllModes(value), ..self }
     }
 
-    const fn with_mode_defaults(self, embedded: &'static str, elsewhere: &'static str) -> Self {
-        Self { default: DefaultValue::ByMode { embedded, other_modes: elsewhere }, ..self }
+    const fn with_mode_defaults(self, embedded: &'static str, other_modes: &'static str) -> Self {
+        Self { default: DefaultValue::ByMode { embedded, other_modes }, ..self }
     }
 
     const fn as_secret(self) -> Self {
@@ -90,13 +85,13 @@ impl ConfigKey {
     }
 }
 
-/// The key of that path.
+/// Returns the key with this path.
 #[must_use]
 pub fn find_key(path: &str) -> Option<&'static ConfigKey> {
     KEYS.iter().find(|key| key.path == path)
 }
 
-/// Every key, in the order of the documentation.
+/// All keys, in the order of the documentation.
 pub const KEYS: &[ConfigKey] = &[
     ConfigKey::new("mode", "DEPLOYMENT_MODE", "`aws`, `kubernetes` or `embedded`", "Deployment mode. If unset, detected: `aws` in a Lambda function, `kubernetes` in a pod, otherwise `embedded`.").with_flag("mode"),
     // Server
@@ -104,23 +99,23 @@ pub const KEYS: &[ConfigKey] = &[
     ConfigKey::new("server.port", "PORT", "port", "Overrides the port of `server.listen`, for hosting platforms that set `PORT`.").with_flag("port"),
     ConfigKey::new("server.ops_listen", "TWINWAY_OPS_LISTEN", "address", "Listen address for `/health`, `/ready` and `/metrics`. Do not expose it outside the cluster.").with_flag("ops-listen").with_mode_defaults("127.0.0.1:8081", "0.0.0.0:8081"),
     ConfigKey::new("server.header_timeout", "TWINWAY_HEADER_TIMEOUT", "duration", "Timeout for receiving the headers of a request, and idle timeout of keep-alive HTTP connections.").with_default("5s"),
-    ConfigKey::new("server.handshake_timeout", "TWINWAY_HANDSHAKE_TIMEOUT", "duration", "How long a handshake may take from its head until the WebSocket is open: authorizer, `$connect`, and where there are several pods Redis. Then the client is answered 504, and what `$connect` has begun is undone by `$disconnect`. The default is above API Gateway's own limits, 10 s for the authorizer and 29 s for `$connect`, which apply in any case.").with_default("45s"),
+    ConfigKey::new("server.handshake_timeout", "TWINWAY_HANDSHAKE_TIMEOUT", "duration", "Timeout of a handshake, from its headers until the WebSocket is open: authorizer, `$connect` and, in kubernetes mode, the registration in Redis. After it the client is answered with 504, and `$disconnect` runs if `$connect` has started. The default is above API Gateway's own timeouts, 10 s for the authorizer and 29 s for `$connect`, which always apply.").with_default("45s"),
     ConfigKey::new("server.max_connections", "TWINWAY_MAX_CONNECTIONS", "number", "Maximum number of open connections; further handshakes are answered with 503. The file descriptor limit (`ulimit -n`) must be higher.").with_flag("max-connections").with_default("100000"),
     ConfigKey::new("server.domain_name", "TWINWAY_DOMAIN_NAME", "host name", "`requestContext.domainName` of every event. If unset, the `Host` header of the request, as with a custom domain."),
-    ConfigKey::new("server.trust_forwarded_for", "TWINWAY_TRUST_FORWARDED_FOR", "`true` or `false`", "Whether `X-Forwarded-For` names the client. Only behind a proxy that overwrites the header: otherwise clients can forge their address.").with_default("false"),
+    ConfigKey::new("server.trust_forwarded_for", "TWINWAY_TRUST_FORWARDED_FOR", "`true` or `false`", "Whether to read the client address from `X-Forwarded-For`. Set it only behind a proxy that overwrites the header: otherwise clients can forge their address.").with_default("false"),
     ConfigKey::new("server.tcp_backlog", "TWINWAY_TCP_BACKLOG", "number", "Length of the kernel's accept queue; the kernel caps it at `net.core.somaxconn`.").with_default("4096"),
     ConfigKey::new("server.management", "TWINWAY_MANAGEMENT", "`loopback`, `open`, `iam` or `off`", "Access to `@connections` on the traffic port: `loopback` for processes on the same machine, `open` for every client (trusted networks only), `iam` for requests signed with `iam.credentials` as on AWS, `off` for none.").with_flag("management").with_default("loopback"),
     // API
-    ConfigKey::new("api.id", "TWINWAY_API_ID", "letters and digits", "`requestContext.apiId`, and the API's part of ARNs.").with_default("twinway"),
+    ConfigKey::new("api.id", "TWINWAY_API_ID", "letters and digits", "`requestContext.apiId`, and the API id in ARNs.").with_default("twinway"),
     ConfigKey::new("api.stage", "TWINWAY_STAGE", "letters, digits, `-` and `_`", "`requestContext.stage`; clients connect to `ws://host:port/{stage}`.").with_flag("stage").with_default("prod"),
-    ConfigKey::new("api.region", "AWS_REGION", "region", "The region in ARNs.").with_default("us-east-1"),
-    ConfigKey::new("api.account_id", "TWINWAY_ACCOUNT_ID", "12 digits", "The account in ARNs.").with_default("000000000000"),
+    ConfigKey::new("api.region", "AWS_REGION", "region", "Region in ARNs.").with_default("us-east-1"),
+    ConfigKey::new("api.account_id", "TWINWAY_ACCOUNT_ID", "12 digits", "Account id in ARNs.").with_default("000000000000"),
     ConfigKey::new("api.profile", "TWINWAY_PROFILE", "`aws` or `open`", "Quotas to enforce. `aws` enforces API Gateway's quotas exactly (32 KiB frames, 128 KiB messages, 10 minutes idle, 2 hours per connection); `open` lifts them and logs one warning per quota that a client would exceed on AWS.").with_flag("profile").with_default("aws"),
     ConfigKey::new("api.ordering", "TWINWAY_ORDERING", "`connection` or `concurrent`", "Order of message handling per connection: `connection` handles one message at a time in order, `concurrent` several at a time, as on AWS.").with_flag("ordering").with_default("connection"),
     ConfigKey::new("api.stage_variables", "TWINWAY_STAGE_VARIABLES", "table, or `name=value,...`", "`stageVariables` of every event."),
     ConfigKey::new("api.key_required", "TWINWAY_API_KEY_REQUIRED", "`true` or `false`", "Whether clients need one of `api.keys` to connect, in addition to passing the authorizer.").with_default("false"),
     ConfigKey::new("api.key_source", "TWINWAY_API_KEY_SOURCE", "`header` or `authorizer`", "Source of the client's API key: the header `x-api-key`, or `usageIdentifierKey` in the authorizer's response.").with_default("header"),
-    ConfigKey::new("api.keys", "TWINWAY_API_KEYS", "list of `id:key`", "The API keys of clients: at least 20 letters, digits, `-` and `_` each; events contain the key as `identity.apiKey` and the id as `identity.apiKeyId`.").as_secret(),
+    ConfigKey::new("api.keys", "TWINWAY_API_KEYS", "list of `id:key`", "API keys of clients: at least 20 letters, digits, `-` and `_` each. Events contain the key as `identity.apiKey` and the id as `identity.apiKeyId`.").as_secret(),
     // Throttle
     ConfigKey::new("throttle.rate", "TWINWAY_THROTTLE_RATE", "number, or `off`", "Rate limit of this process in requests per second: handshakes, messages, and `@connections` requests together. Requests above it are answered with 429, messages with the error frame `Too Many Requests`. If unset, 10,000 with profile `aws` (API Gateway's limit), none with profile `open`."),
     ConfigKey::new("throttle.burst", "TWINWAY_THROTTLE_BURST", "number", "Burst size of `throttle.rate`, in requests. If unset, 5,000 with profile `aws` (API Gateway's limit), or one second's worth of a configured rate."),
@@ -136,7 +131,7 @@ pub const KEYS: &[ConfigKey] = &[
     ConfigKey::new("session.stalled_write_timeout", "TWINWAY_STALLED_WRITE_TIMEOUT", "duration", "Time without write progress after which a connection is closed as a slow consumer.").with_default("30s"),
     // Functions
     ConfigKey::new("functions.source", "TWINWAY_FUNCTIONS_SOURCE", "`embedded` or `lambda`", "Handlers of events: the built-in messaging application, or Lambda executables. If unset, `lambda` when a directory or a command line is set."),
-    ConfigKey::new("functions.directory", "TWINWAY_FUNCTIONS_DIRECTORY", "directory", "Lambda functions as unpacked deployment packages: sub-directories `authorizer`, `connect`, `message`, `disconnect` and `api`, each with a `bootstrap`; all but `message` may be missing.").with_flag("functions"),
+    ConfigKey::new("functions.directory", "TWINWAY_FUNCTIONS_DIRECTORY", "directory", "Lambda functions as unpacked deployment packages: sub-directories `authorizer`, `connect`, `message`, `disconnect` and `api`, each with a `bootstrap`; all except `message` are optional.").with_flag("functions"),
     ConfigKey::new("functions.authorizer", "TWINWAY_FUNCTIONS_AUTHORIZER", "command line, or path", "Command of the authorizer function, overriding its sub-directory: a `bootstrap`, or a runtime interface client such as `python3 -m awslambdaric app.handler`."),
     ConfigKey::new("functions.connect", "TWINWAY_FUNCTIONS_CONNECT", "command line, or path", "Command of the `$connect` function."),
     ConfigKey::new("functions.message", "TWINWAY_FUNCTIONS_MESSAGE", "command line, or path", "Command of the message function."),
@@ -161,9 +156,9 @@ pub const KEYS: &[ConfigKey] = &[
     ConfigKey::new("auth.issuer", "TWINWAY_AUTH_ISSUER", "text", "Required `iss` claim of tokens."),
     ConfigKey::new("auth.audience", "TWINWAY_AUTH_AUDIENCE", "text", "Required `aud` claim of tokens."),
     ConfigKey::new("auth.leeway", "TWINWAY_AUTH_LEEWAY", "duration", "Accepted clock difference between issuer and server.").with_default("30s"),
-    ConfigKey::new("auth.api_keys", "TWINWAY_AUTH_API_KEYS", "list of `name:tenant:key`", "Keys that backends present as `X-Api-Key`; at least 16 bytes each.").as_secret(),
+    ConfigKey::new("auth.api_keys", "TWINWAY_AUTH_API_KEYS", "list of `name:tenant:key`", "API keys that backends send as `X-Api-Key`; at least 16 bytes each.").as_secret(),
     // IAM
-    ConfigKey::new("iam.credentials", "TWINWAY_IAM_CREDENTIALS", "JSON document", "Credentials accepted in requests signed with Signature Version 4: an array of objects with `AccessKeyId`, `SecretAccessKey`, `Arn`, `PolicyDocument`, and optionally `UserId` and `SessionToken`. The policies name `execute-api:ManageConnections` and `execute-api:Invoke`.").as_secret(),
+    ConfigKey::new("iam.credentials", "TWINWAY_IAM_CREDENTIALS", "JSON document", "Credentials accepted in requests signed with Signature Version 4: an array of objects with `AccessKeyId`, `SecretAccessKey`, `Arn`, `PolicyDocument`, and optionally `UserId` and `SessionToken`. Relevant actions of the policies are `execute-api:ManageConnections` and `execute-api:Invoke`.").as_secret(),
     // Storage
     ConfigKey::new("storage.data_dir", "TWINWAY_DATA_DIR", "directory", "Directory of the message log and the generated secret. Created with mode 0700.").with_flag("data-dir").with_default("./twinway-data"),
     ConfigKey::new("storage.log", "TWINWAY_STORAGE_LOG", "`file`, `memory`, `redis` or `postgres`", "Storage of the message log. Embedded mode: `file` in the data directory, `memory` (lost at exit) or `postgres`. Kubernetes mode: `redis` or `postgres`.").with_flag("log").with_mode_defaults("file", "redis"),
@@ -171,13 +166,13 @@ pub const KEYS: &[ConfigKey] = &[
     ConfigKey::new("storage.retention_age", "TWINWAY_RETENTION_AGE", "duration", "Maximum age of a retained message.").with_default("30d"),
     // Limits of the messaging application; the Lambda functions read the same variables
     ConfigKey::new("limits.body_bytes", "TWINWAY_LIMITS_BODY_BYTES", "size", "Largest body of one message, in bytes of JSON; at most the default.").with_default("28KiB"),
-    ConfigKey::new("limits.history_messages", "TWINWAY_LIMITS_HISTORY_MESSAGES", "number", "Maximum messages in one `history` answer; at most the default.").with_default("100"),
-    ConfigKey::new("limits.push_messages", "TWINWAY_LIMITS_PUSH_MESSAGES", "number", "Maximum messages in one push of the HTTP API; at most the default.").with_default("100"),
-    ConfigKey::new("limits.resume_messages", "TWINWAY_LIMITS_RESUME_MESSAGES", "number", "Maximum missed messages of a channel that one `resume` sends; a `gap` reports older ones. At most the default.").with_default("10000"),
+    ConfigKey::new("limits.history_messages", "TWINWAY_LIMITS_HISTORY_MESSAGES", "number", "Maximum number of messages in one `history` response; at most the default.").with_default("100"),
+    ConfigKey::new("limits.push_messages", "TWINWAY_LIMITS_PUSH_MESSAGES", "number", "Maximum number of messages in one push of the HTTP API; at most the default.").with_default("100"),
+    ConfigKey::new("limits.resume_messages", "TWINWAY_LIMITS_RESUME_MESSAGES", "number", "Maximum number of missed messages of a channel that one `resume` sends; a `gap` reports older ones. At most the default.").with_default("10000"),
     ConfigKey::new("limits.resume_bytes", "TWINWAY_LIMITS_RESUME_BYTES", "size", "Maximum bytes of missed messages that one `resume` sends; a `gap` reports the rest. At most the default.").with_default("4MiB"),
     ConfigKey::new("limits.resume_time", "TWINWAY_LIMITS_RESUME_TIME", "duration", "Maximum time that one `resume` reads and sends; a `gap` reports the rest. At most the default.").with_default("15s"),
-    ConfigKey::new("limits.listed_members", "TWINWAY_LIMITS_LISTED_MEMBERS", "number", "Maximum members that one `members` answer lists; the number of connections is always exact. At most the default.").with_default("500"),
-    ConfigKey::new("limits.counted_members", "TWINWAY_LIMITS_COUNTED_MEMBERS", "number", "Maximum connection records of a channel that are read to count its distinct users. At most the default.").with_default("10000"),
+    ConfigKey::new("limits.listed_members", "TWINWAY_LIMITS_LISTED_MEMBERS", "number", "Maximum number of members that one `members` response lists; the number of connections is always exact. At most the default.").with_default("500"),
+    ConfigKey::new("limits.counted_members", "TWINWAY_LIMITS_COUNTED_MEMBERS", "number", "Maximum number of connection records of a channel that are read to count its distinct users. At most the default.").with_default("10000"),
     // Cluster
     ConfigKey::new("cluster.heartbeat", "TWINWAY_CLUSTER_HEARTBEAT", "duration", "Interval at which a pod renews its lease in Redis and checks the leases of its peers (kubernetes mode).").with_default("2s"),
     ConfigKey::new("cluster.lease", "TWINWAY_CLUSTER_LEASE", "duration", "Lease duration: time without a heartbeat after which peers run `$disconnect` for each connection of the pod. At least three heartbeats.").with_default("8s"),
@@ -195,7 +190,7 @@ pub const KEYS: &[ConfigKey] = &[
     // Other systems
     ConfigKey::new("redis.url", "REDIS_URL", "`redis://` or `rediss://` address, or several: `a,b`", "Address of Redis in kubernetes mode: the server, some nodes of the Cluster, or the Sentinels. Ignored with a warning in embedded mode.").as_secret(),
     ConfigKey::new("redis.topology", "TWINWAY_REDIS_TOPOLOGY", "`single`, `cluster` or `sentinel`", "Redis deployment type. Use `single` also for a managed service that has one address and fails over internally.").with_default("single"),
-    ConfigKey::new("redis.sentinel_master", "TWINWAY_REDIS_SENTINEL_MASTER", "name", "Name of the primary in the Sentinels' configuration.").with_default("mymaster"),
+    ConfigKey::new("redis.sentinel_master", "TWINWAY_REDIS_SENTINEL_MASTER", "name", "Name of the master in the Sentinels' configuration.").with_default("mymaster"),
     ConfigKey::new("redis.username", "TWINWAY_REDIS_USERNAME", "text", "ACL user; overrides the one in `redis.url`, which with Sentinels applies to the Sentinels only."),
     ConfigKey::new("redis.password", "TWINWAY_REDIS_PASSWORD", "text", "Password; overrides the one in `redis.url`, which with Sentinels applies to the Sentinels only.").as_secret(),
     ConfigKey::new("redis.ca_file", "TWINWAY_REDIS_CA_FILE", "PEM file", "CA certificates that verify the servers' certificates. If unset, those of the system."),

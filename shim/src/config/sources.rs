@@ -1,7 +1,7 @@
-//! The four layers, laid over one another: defaults, file, environment, flags.
+//! Merge of the four sources of configuration: defaults, file, environment, flags.
 //!
-//! What comes out is text with its origin; what it means is decided in `build`. Keys that nobody knows become warnings
-//! here, with the nearest name that exists.
+//! The result is unparsed text with its origin; `build` parses it. Unknown keys and variables cause warnings with the
+//! nearest known name.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,15 +11,15 @@ use super::file::ConfigFile;
 use super::keys::{ConfigKey, KEYS};
 use super::values::nearest_name;
 
-/// Named texts: the environment, or a map in tests.
+/// Source of environment variables: the process environment, or a map in tests.
 pub trait VariableSource {
-    /// The text of that name, `None` when there is none.
+    /// Returns the value of a variable, or `None` if it is not set.
     fn read_variable(&self, name: &str) -> Option<String>;
-    /// All names.
+    /// Returns the names of all variables.
     fn variable_names(&self) -> Vec<String>;
 }
 
-/// The process's environment, the only place where it is read.
+/// Environment of the process.
 #[derive(Debug, Clone, Copy)]
 pub struct ProcessEnvironment;
 
@@ -43,41 +43,40 @@ impl VariableSource for BTreeMap<String, String> {
     }
 }
 
-/// What flags said, by key path.
+/// Values of command line flags, by key path.
 #[derive(Debug, Clone, Default)]
 pub struct FlagValues(BTreeMap<&'static str, String>);
 
 impl FlagValues {
-    /// Flags of these key paths and values.
+    /// Returns flags with these key paths and values.
     #[must_use]
     pub fn new<V: Into<String>>(values: impl IntoIterator<Item = (&'static str, V)>) -> Self {
         Self(values.into_iter().map(|(path, value)| (path, value.into())).collect())
     }
 }
 
-/// A value as it was written.
+/// An unparsed value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConfigValue {
-    /// One text; numbers and booleans too.
+    /// Text, including numbers and booleans.
     Text(String),
-    /// An array of the file.
+    /// An array in the file.
     List(Vec<String>),
-    /// A table of the file.
+    /// A table in the file.
     Table(BTreeMap<String, String>),
 }
 
-/// Which layer a value came from.
+/// Source of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ValueOrigin {
-    /// Nobody gave one.
     Default,
-    /// Told from the environment's other variables.
+    /// Derived from environment variables of the platform, such as `KUBERNETES_SERVICE_HOST`.
     Detected,
-    /// This file.
+    /// Path of the configuration file.
     File(String),
-    /// This environment variable.
+    /// Name of the environment variable.
     Environment(String),
-    /// This flag.
+    /// Name of the flag, without dashes.
     Flag(&'static str),
 }
 
@@ -106,7 +105,7 @@ impl fmt::Display for ConfigValue {
     }
 }
 
-/// The values of all keys, with their origins, and what was odd about them.
+/// Unparsed values of all keys with their origins, and the warnings and errors of the merge.
 #[derive(Debug, Clone, Default)]
 pub struct ConfigSources {
     values: BTreeMap<&'static str, (ConfigValue, ValueOrigin)>,
@@ -115,33 +114,33 @@ pub struct ConfigSources {
 }
 
 impl ConfigSources {
-    /// Lays the layers over one another; `document` is the file, already read.
+    /// Merges file, environment and flags; later sources override earlier ones.
     pub(super) fn collect_sources(
-        strings: &dyn VariableSource,
+        variables: &dyn VariableSource,
         flags: &FlagValues,
-        document: Option<&ConfigFile>,
+        file: Option<&ConfigFile>,
     ) -> Self {
-        let mut layers = Self::default();
-        if let Some(document) = document {
-            layers.apply_file(document);
+        let mut sources = Self::default();
+        if let Some(file) = file {
+            sources.apply_file(file);
         }
         for key in KEYS {
-            layers.apply_environment(key, strings);
+            sources.apply_environment(key, variables);
             if let (Some(value), Some(flag)) = (flags.0.get(key.path), key.flag.or(Some(key.path))) {
-                layers.values.insert(key.path, (ConfigValue::Text(value.clone()), ValueOrigin::Flag(flag)));
+                sources.values.insert(key.path, (ConfigValue::Text(value.clone()), ValueOrigin::Flag(flag)));
             }
         }
-        layers.warn_unknown_variables(strings);
-        layers
+        sources.warn_unknown_variables(variables);
+        sources
     }
 
-    /// What was given for a key, and by whom.
+    /// Returns the value of a key with its origin, or `None` if it is not set.
     #[must_use]
     pub fn find_value(&self, path: &str) -> Option<&(ConfigValue, ValueOrigin)> {
         self.values.get(path)
     }
 
-    /// Fills in what nobody gave, once the mode is known.
+    /// Sets the defaults of `mode` for all keys that are not set.
     pub(super) fn fill_defaults(&mut self, mode: DeploymentMode) {
         self.values
             .entry("mode")
@@ -155,52 +154,52 @@ impl ConfigSources {
         }
     }
 
-    fn apply_file(&mut self, document: &ConfigFile) {
-        let mut entries = match document.parse_entries() {
+    fn apply_file(&mut self, file: &ConfigFile) {
+        let mut entries = match file.parse_entries() {
             Ok(entries) => entries,
-            Err(mistake) => return self.errors.push(mistake),
+            Err(error) => return self.errors.push(error),
         };
         for key in KEYS {
-            let origin = ValueOrigin::File(document.path.display().to_string());
+            let origin = ValueOrigin::File(file.path.display().to_string());
             let inline = entries.remove(key.path);
-            let named = key.accepts_file.then(|| entries.remove(&format!("{}_file", key.path))).flatten();
+            let value_file = key.accepts_file.then(|| entries.remove(&format!("{}_file", key.path))).flatten();
             self.apply_value_or_file(
                 key,
                 inline.map(|value| (value, origin.clone())),
-                named.map(|value| (value, origin)),
+                value_file.map(|value| (value, origin)),
             );
         }
         for unknown in entries.keys() {
             let near = nearest_name(unknown, KEYS.iter().map(|key| key.path));
-            self.warn_unknown(&format!("configuration key {unknown} in {}", document.path.display()), near);
+            self.warn_unknown(&format!("configuration key {unknown} in {}", file.path.display()), near);
         }
     }
 
-    fn apply_environment(&mut self, key: &'static ConfigKey, strings: &dyn VariableSource) {
-        let file_name = format!("{}_FILE", key.env);
-        // An empty variable is how compose files and shells say "not set".
+    fn apply_environment(&mut self, key: &'static ConfigKey, variables: &dyn VariableSource) {
+        let file_variable = format!("{}_FILE", key.env);
+        // Compose files and shells set unset variables to the empty string.
         let variable = |name: &str| {
-            let text = strings.read_variable(name).filter(|text| !text.is_empty())?;
+            let text = variables.read_variable(name).filter(|text| !text.is_empty())?;
             Some((ConfigValue::Text(text), ValueOrigin::Environment(name.to_owned())))
         };
-        let named = if key.accepts_file { variable(&file_name) } else { None };
-        self.apply_value_or_file(key, variable(key.env), named);
+        let value_file = if key.accepts_file { variable(&file_variable) } else { None };
+        self.apply_value_or_file(key, variable(key.env), value_file);
     }
 
     fn apply_value_or_file(
         &mut self,
         key: &'static ConfigKey,
         inline: Option<(ConfigValue, ValueOrigin)>,
-        named: Option<(ConfigValue, ValueOrigin)>,
+        value_file: Option<(ConfigValue, ValueOrigin)>,
     ) {
-        match (inline, named) {
+        match (inline, value_file) {
             (None, None) => {}
             (Some(value), None) => drop(self.values.insert(key.path, value)),
             (Some((_, origin)), Some(_)) => {
                 self.errors.push(format!("{} ({origin}): set both as a value and as a file; set only one", key.path));
             }
             (None, Some((value, origin))) => match std::fs::read_to_string(value.to_string()) {
-                // Editors and `kubectl create secret` leave a line end behind that is not part of the secret.
+                // Editors and `kubectl create secret` add a trailing line break that is not part of the secret.
                 Ok(text) => {
                     let text = text.trim_end_matches(['\r', '\n']).to_owned();
                     self.values.insert(key.path, (ConfigValue::Text(text), origin));
@@ -212,14 +211,14 @@ impl ConfigSources {
         }
     }
 
-    fn warn_unknown_variables(&mut self, strings: &dyn VariableSource) {
+    fn warn_unknown_variables(&mut self, variables: &dyn VariableSource) {
         let known: Vec<_> = KEYS
             .iter()
             .flat_map(|key| [Some(key.env.to_owned()), key.accepts_file.then(|| format!("{}_FILE", key.env))])
             .flatten()
             .chain([CONFIG_FILE_VARIABLE.to_owned()])
             .collect();
-        for name in strings.variable_names() {
+        for name in variables.variable_names() {
             if name.starts_with("TWINWAY_") && !is_service_link(&name) && !known.contains(&name) {
                 let near = nearest_name(&name, known.iter().map(String::as_str));
                 self.warn_unknown(&format!("environment variable {name}"), near);
@@ -227,17 +226,17 @@ impl ConfigSources {
         }
     }
 
-    fn warn_unknown(&mut self, what: &str, near: Option<&str>) {
+    fn warn_unknown(&mut self, subject: &str, near: Option<&str>) {
         let hint = near.map(|name| format!("; did you mean {name}?")).unwrap_or_default();
-        self.warnings.push(format!("unknown {what} is ignored{hint}"));
+        self.warnings.push(format!("unknown {subject} is ignored{hint}"));
     }
 }
 
-/// The variable that names the configuration file.
+/// Environment variable with the path of the configuration file.
 pub const CONFIG_FILE_VARIABLE: &str = "TWINWAY_CONFIG";
 
-/// Kubernetes sets such variables in every pod beside a Service called `twinway` ("Accessing the Service", Kubernetes
-/// documentation); they are nobody's mistake.
+/// Returns whether Kubernetes sets the variable: it does so in every pod of a namespace with a Service called `twinway`
+/// ("Accessing the Service", Kubernetes documentation).
 fn is_service_link(name: &str) -> bool {
     name.contains("_SERVICE_HOST")
         || name.contains("_SERVICE_PORT")

@@ -1,4 +1,4 @@
-//! Layers, mistakes, warnings and the generated pages.
+//! Tests of the merge of sources, errors, warnings and the generated pages.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ fn environment(values: &[(&str, &str)]) -> BTreeMap<String, String> {
     values.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
-fn document(text: &str) -> ConfigFile {
+fn config_file(text: &str) -> ConfigFile {
     ConfigFile { path: PathBuf::from("twinway.toml"), text: text.to_owned() }
 }
 
@@ -23,15 +23,15 @@ fn from_environment(values: &[(&str, &str)]) -> LoadedConfig {
 }
 
 fn from_file(text: &str) -> LoadedConfig {
-    load_config(&environment(&[]), &FlagValues::default(), Some(&document(text)))
+    load_config(&environment(&[]), &FlagValues::default(), Some(&config_file(text)))
 }
 
-fn mistakes(loaded: LoadedConfig) -> Vec<String> {
-    loaded.config.expect_err("it has mistakes").errors
+fn errors_of(loaded: LoadedConfig) -> Vec<String> {
+    loaded.config.expect_err("the configuration is invalid").errors
 }
 
 #[test]
-fn without_anything_it_is_a_laptop() {
+fn the_defaults_are_those_of_embedded_mode() {
     let loaded = from_environment(&[]);
     let config = loaded.config.unwrap();
     assert_eq!(config.mode, DeploymentMode::Embedded);
@@ -44,7 +44,7 @@ fn without_anything_it_is_a_laptop() {
 }
 
 #[test]
-fn the_mode_is_detected_and_decides_defaults() {
+fn the_mode_is_detected_and_selects_defaults() {
     let pod = from_environment(&[("KUBERNETES_SERVICE_HOST", "10.0.0.1"), ("TWINWAY_AUTH_SECRET", SECRET)]);
     let config = pod.config.unwrap();
     assert_eq!(config.mode, DeploymentMode::Kubernetes);
@@ -55,13 +55,13 @@ fn the_mode_is_detected_and_decides_defaults() {
     let function = from_environment(&[("AWS_LAMBDA_FUNCTION_NAME", "f"), ("TWINWAY_AUTH_SECRET", SECRET)]);
     assert!(function.config.unwrap().check_servable().unwrap_err().to_string().contains("API Gateway is the server"));
 
-    let told = from_environment(&[("KUBERNETES_SERVICE_HOST", "10.0.0.1"), ("DEPLOYMENT_MODE", "embedded")]);
-    assert_eq!(told.config.unwrap().mode, DeploymentMode::Embedded);
+    let configured = from_environment(&[("KUBERNETES_SERVICE_HOST", "10.0.0.1"), ("DEPLOYMENT_MODE", "embedded")]);
+    assert_eq!(configured.config.unwrap().mode, DeploymentMode::Embedded);
 }
 
 #[test]
-fn later_layers_win() {
-    let file = document("[api]\nstage = 'file'\nid = 'file'\nregion = 'file'");
+fn later_sources_override_earlier_ones() {
+    let file = config_file("[api]\nstage = 'file'\nid = 'file'\nregion = 'file'");
     let environment = environment(&[("TWINWAY_STAGE", "env"), ("TWINWAY_API_ID", "env")]);
     let loaded = load_config(&environment, &FlagValues::new([("api.stage", "flag")]), Some(&file));
     let origin = |path| loaded.sources.find_value(path).unwrap().1.to_string();
@@ -74,8 +74,8 @@ fn later_layers_win() {
 }
 
 #[test]
-fn all_mistakes_are_told_at_once_with_their_origin() {
-    let found = mistakes(from_environment(&[
+fn all_errors_are_reported_at_once_with_their_origin() {
+    let found = errors_of(from_environment(&[
         ("TWINWAY_HEADER_TIMEOUT", "5"),
         ("TWINWAY_OUTBOX_BYTES", "big"),
         ("TWINWAY_PROFILE", "opem"),
@@ -87,18 +87,18 @@ fn all_mistakes_are_told_at_once_with_their_origin() {
     assert!(
         found[0].starts_with("server.header_timeout = \"5\" (environment TWINWAY_HEADER_TIMEOUT): must be a duration")
     );
-    assert!(found.iter().any(|mistake| mistake.contains("did you mean open?")), "{found:#?}");
-    assert!(!found.iter().any(|mistake| mistake.contains("too short")), "a secret was shown");
+    assert!(found.iter().any(|error| error.contains("did you mean open?")), "{found:#?}");
+    assert!(!found.iter().any(|error| error.contains("too short")), "a secret was shown");
 }
 
 #[test]
-fn a_file_that_is_no_toml_is_told_with_its_place() {
-    let found = mistakes(from_file("[server\nlisten = 1"));
+fn invalid_toml_is_reported_with_its_line() {
+    let found = errors_of(from_file("[server\nlisten = 1"));
     assert!(found[0].starts_with("twinway.toml is not valid TOML") && found[0].contains("line 1"), "{found:#?}");
 }
 
 #[test]
-fn unknown_keys_are_warned_of_with_the_nearest_name() {
+fn unknown_keys_cause_a_warning_with_the_nearest_name() {
     let loaded = from_file("[server]\nlisen = '127.0.0.1:1'\n[zebra]\nx = 1");
     assert_eq!(
         loaded.warnings,
@@ -116,7 +116,7 @@ fn unknown_keys_are_warned_of_with_the_nearest_name() {
 }
 
 #[test]
-fn a_secret_comes_from_a_file_without_its_line_end() {
+fn a_secret_file_is_read_without_its_trailing_line_break() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("secret");
     std::fs::write(&path, format!("{SECRET}\n")).unwrap();
@@ -126,9 +126,9 @@ fn a_secret_comes_from_a_file_without_its_line_end() {
     let config = from_file(&format!("[auth]\nsecret_file = {path:?}")).config.unwrap();
     assert_eq!(config.auth.secret.unwrap().expose(), SECRET);
 
-    let both = mistakes(from_environment(&[("TWINWAY_AUTH_SECRET", SECRET), ("TWINWAY_AUTH_SECRET_FILE", path)]));
+    let both = errors_of(from_environment(&[("TWINWAY_AUTH_SECRET", SECRET), ("TWINWAY_AUTH_SECRET_FILE", path)]));
     assert!(both[0].contains("as a value and as a file"), "{both:#?}");
-    let absent = mistakes(from_environment(&[("TWINWAY_AUTH_SECRET_FILE", "/nowhere/secret")]));
+    let absent = errors_of(from_environment(&[("TWINWAY_AUTH_SECRET_FILE", "/nowhere/secret")]));
     assert!(absent[0].contains("/nowhere/secret cannot be read"), "{absent:#?}");
 }
 
@@ -137,20 +137,20 @@ fn lists_and_tables_read_alike_from_file_and_environment() {
     let file = from_file("[api.stage_variables]\nurl = 'http://x?a=1,2'\nretries = 3").config.unwrap();
     let variables = environment(&[("url", "http://x?a=1,2"), ("retries", "3")]);
     assert_eq!(file.api.stage_variables, variables);
-    let told = from_environment(&[("TWINWAY_STAGE_VARIABLES", "color=red, size=3")]).config.unwrap();
-    assert_eq!(told.api.stage_variables, environment(&[("color", "red"), ("size", "3")]));
+    let from_variable = from_environment(&[("TWINWAY_STAGE_VARIABLES", "color=red, size=3")]).config.unwrap();
+    assert_eq!(from_variable.api.stage_variables, environment(&[("color", "red"), ("size", "3")]));
 
     let key = "billing:acme:0123456789abcdef:with:colons";
     let file = from_file(&format!("[auth]\napi_keys = ['{key}']")).config.unwrap();
-    let told = from_environment(&[("TWINWAY_AUTH_API_KEYS", key)]).config.unwrap();
-    for keys in [file.auth.api_keys, told.auth.api_keys] {
+    let from_variable = from_environment(&[("TWINWAY_AUTH_API_KEYS", key)]).config.unwrap();
+    for keys in [file.auth.api_keys, from_variable.auth.api_keys] {
         assert_eq!((keys[0].name.as_str(), keys[0].tenant.as_str()), ("billing", "acme"));
         assert_eq!(keys[0].key.expose(), "0123456789abcdef:with:colons");
     }
 }
 
 #[test]
-fn rates_are_the_profiles_unless_they_are_set() {
+fn unset_rates_are_those_of_the_profile() {
     let quotas = |values: &[(&str, &str)]| {
         let config = from_environment(values).config.unwrap();
         let (requests, connections) = (config.throttle.requests, config.throttle.connections);
@@ -172,25 +172,25 @@ fn rates_are_the_profiles_unless_they_are_set() {
     let config = from_environment(&[("TWINWAY_THROTTLE_ROUTES", "$default=5/10")]).config.unwrap();
     assert_eq!(config.throttle.routes.get("$default").copied(), rate(5, 10));
     for wrong in ["0", "-1", "many"] {
-        assert_eq!(mistakes(from_environment(&[("TWINWAY_THROTTLE_RATE", wrong)])).len(), 1, "{wrong}");
+        assert_eq!(errors_of(from_environment(&[("TWINWAY_THROTTLE_RATE", wrong)])).len(), 1, "{wrong}");
     }
 }
 
 #[test]
-fn keys_and_callers_are_checked_and_never_shown() {
+fn keys_and_callers_are_validated_and_never_shown() {
     let config = from_environment(&[("TWINWAY_API_KEYS", "app:0123456789abcdefghij")]).config.unwrap();
     assert_eq!((config.api.keys[0].id.as_str(), config.api.keys[0].key.expose()), ("app", "0123456789abcdefghij"));
-    let locked = from_environment(&[("TWINWAY_API_KEY_REQUIRED", "true"), ("TWINWAY_MANAGEMENT", "iam")]);
-    assert_eq!(mistakes(locked).len(), 2);
+    let incomplete = from_environment(&[("TWINWAY_API_KEY_REQUIRED", "true"), ("TWINWAY_MANAGEMENT", "iam")]);
+    assert_eq!(errors_of(incomplete).len(), 2);
     for (name, value) in [("TWINWAY_API_KEYS", "app:hush-too-short"), ("TWINWAY_IAM_CREDENTIALS", "[{\"hush\": 1}]")] {
-        let found = mistakes(from_environment(&[(name, value)])).join(" ");
+        let found = errors_of(from_environment(&[(name, value)])).join(" ");
         assert!(!found.contains("hush") && found.contains("must"), "{found}");
     }
 }
 
 #[test]
-fn outside_a_laptop_somebody_must_vouch_for_tokens() {
-    let found = mistakes(from_environment(&[("DEPLOYMENT_MODE", "kubernetes")]));
+fn outside_embedded_mode_a_secret_or_a_key_set_is_required() {
+    let found = errors_of(from_environment(&[("DEPLOYMENT_MODE", "kubernetes")]));
     assert!(found[0].contains("TWINWAY_AUTH_SECRET_FILE"), "{found:#?}");
     let url =
         from_environment(&[("DEPLOYMENT_MODE", "kubernetes"), ("TWINWAY_AUTH_JWKS_URL", "https://idp.example/jwks")]);
@@ -198,37 +198,37 @@ fn outside_a_laptop_somebody_must_vouch_for_tokens() {
 }
 
 #[test]
-fn a_pod_serves_with_a_redis() {
-    let given =
+fn kubernetes_mode_serves_with_a_redis_address() {
+    let variables =
         [("DEPLOYMENT_MODE", "kubernetes"), ("TWINWAY_AUTH_SECRET", SECRET), ("REDIS_URL", "redis://redis:6379")];
-    from_environment(&given).config.unwrap().check_servable().unwrap();
+    from_environment(&variables).config.unwrap().check_servable().unwrap();
 }
 
 #[test]
 fn a_lease_outlasts_three_heartbeats() {
-    let found = mistakes(from_environment(&[("TWINWAY_CLUSTER_LEASE", "5s")]));
+    let found = errors_of(from_environment(&[("TWINWAY_CLUSTER_LEASE", "5s")]));
     assert!(found[0].contains("three times cluster.heartbeat"), "{found:#?}");
     assert!(from_environment(&[("TWINWAY_CLUSTER_LEASE", "6s")]).config.is_ok());
 }
 
 #[test]
-fn a_pod_that_would_be_killed_while_it_drains_does_not_start() {
+fn a_termination_grace_shorter_than_the_drain_is_rejected() {
     let pod = |grace| {
-        let given =
+        let variables =
             [("DEPLOYMENT_MODE", "kubernetes"), ("TWINWAY_AUTH_SECRET", SECRET), ("TWINWAY_TERMINATION_GRACE", grace)];
-        from_environment(&given)
+        from_environment(&variables)
     };
-    // The defaults: 5 s delay, 25 s grace, 4 s to leave the other pods.
+    // The defaults: 5 s delay, 25 s grace, 4 s to leave the cluster.
     let config = pod("34s").config.unwrap();
     assert_eq!(config.drain.min_termination_grace(), Duration::from_secs(34));
-    let found = mistakes(pod("33s"));
+    let found = errors_of(pod("33s"));
     assert!(found[0].contains("at least 34"), "{found:#?}");
 }
 
 #[test]
-fn waves_are_as_small_as_half_of_the_grace_allows() {
+fn batches_are_as_small_as_half_of_the_grace_allows() {
     let drain = from_environment(&[]).config.unwrap().drain;
-    // The defaults: 50 every 250 ms, 25 s of grace, so 50 waves in half of it.
+    // The defaults: 50 connections every 250 ms, 25 s of grace, so 50 batches in half of it.
     assert_eq!(drain.batch_size_for(10), 50);
     assert_eq!(drain.batch_size_for(2_500), 50);
     assert_eq!(drain.batch_size_for(100_000), 2_000);
@@ -237,7 +237,7 @@ fn waves_are_as_small_as_half_of_the_grace_allows() {
 }
 
 #[test]
-fn keys_are_not_fetched_over_plain_http_except_from_this_machine() {
+fn key_sets_are_not_fetched_over_plain_http_except_from_loopback() {
     for url in ["http://localhost:1/jwks", "http://127.0.0.1/jwks", "http://[::1]:8/jwks", "https://idp.example/jwks"] {
         assert!(from_environment(&[("TWINWAY_AUTH_JWKS_URL", url)]).config.is_ok(), "{url}");
     }
@@ -247,7 +247,7 @@ fn keys_are_not_fetched_over_plain_http_except_from_this_machine() {
 }
 
 #[test]
-fn what_is_set_and_changes_nothing_is_warned_of() {
+fn values_without_effect_cause_warnings() {
     let loaded =
         from_environment(&[("REDIS_URL", "redis://:hunter2@redis:6379"), ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://x")]);
     assert_eq!(loaded.warnings.len(), 2, "{:?}", loaded.warnings);
@@ -255,72 +255,79 @@ fn what_is_set_and_changes_nothing_is_warned_of() {
 }
 
 #[test]
-fn redis_is_there_when_it_has_an_address() {
+fn redis_is_configured_by_its_address() {
     assert!(from_environment(&[]).config.unwrap().redis.is_none());
     let nodes = "redis://a:6379, rediss://:hunter2@b";
-    let given = from_environment(&[("REDIS_URL", nodes), ("TWINWAY_REDIS_TOPOLOGY", "cluster")]).config.unwrap();
-    let redis = given.redis.as_ref().unwrap();
+    let config = from_environment(&[("REDIS_URL", nodes), ("TWINWAY_REDIS_TOPOLOGY", "cluster")]).config.unwrap();
+    let redis = config.redis.as_ref().unwrap();
     assert_eq!((redis.urls.len(), redis.topology.as_str(), redis.prefix.as_str()), (2, "cluster", "twinway"));
     assert_eq!((redis.response_timeout, redis.wait_replicas), (Duration::from_secs(2), 0));
-    assert!(!format!("{given:?}").contains("hunter2"), "a password was shown");
+    assert!(!format!("{config:?}").contains("hunter2"), "a password was shown");
 
-    let several = mistakes(from_environment(&[("REDIS_URL", nodes)]));
+    let several = errors_of(from_environment(&[("REDIS_URL", nodes)]));
     assert!(several[0].contains("several addresses"), "{several:#?}");
-    let odd = mistakes(from_environment(&[("REDIS_URL", "http://a"), ("TWINWAY_REDIS_PREFIX", "a{b}")]));
-    assert!(odd.len() == 2 && odd[0].contains("redis://host") && odd[1].contains("redis.prefix"), "{odd:#?}");
+    let invalid = errors_of(from_environment(&[("REDIS_URL", "http://a"), ("TWINWAY_REDIS_PREFIX", "a{b}")]));
+    assert!(
+        invalid.len() == 2 && invalid[0].contains("redis://host") && invalid[1].contains("redis.prefix"),
+        "{invalid:#?}"
+    );
 }
 
 #[test]
-fn messages_are_kept_where_the_mode_can_keep_them() {
+fn the_mode_must_support_the_storage_of_messages() {
     let pod = ("DEPLOYMENT_MODE", "kubernetes");
     let secret = ("TWINWAY_AUTH_SECRET", SECRET);
     let url = ("DATABASE_URL", "postgres://twinway:hunter2@db/messages");
-    let kept = |given: &[(&str, &str)]| from_environment(given).config.unwrap().storage.log;
-    assert_eq!(kept(&[]), LogStorage::File);
-    assert_eq!(kept(&[pod, secret]), LogStorage::Redis);
-    assert_eq!(kept(&[("TWINWAY_STORAGE_LOG", "postgres"), url]), LogStorage::Postgres);
-    assert_eq!(kept(&[pod, secret, ("TWINWAY_STORAGE_LOG", "postgres"), url]), LogStorage::Postgres);
+    let storage_of = |values: &[(&str, &str)]| from_environment(values).config.unwrap().storage.log;
+    assert_eq!(storage_of(&[]), LogStorage::File);
+    assert_eq!(storage_of(&[pod, secret]), LogStorage::Redis);
+    assert_eq!(storage_of(&[("TWINWAY_STORAGE_LOG", "postgres"), url]), LogStorage::Postgres);
+    assert_eq!(storage_of(&[pod, secret, ("TWINWAY_STORAGE_LOG", "postgres"), url]), LogStorage::Postgres);
 
-    let lost = mistakes(from_environment(&[pod, secret, ("TWINWAY_STORAGE_LOG", "file")]));
-    assert!(lost[0].contains("requires a shared message log"), "{lost:#?}");
-    let lost = mistakes(from_environment(&[("TWINWAY_STORAGE_LOG", "redis")]));
-    assert!(lost[0].contains("kubernetes mode"), "{lost:#?}");
-    let without = mistakes(from_environment(&[("TWINWAY_STORAGE_LOG", "postgres")]));
+    let unshared = errors_of(from_environment(&[pod, secret, ("TWINWAY_STORAGE_LOG", "file")]));
+    assert!(unshared[0].contains("requires a shared message log"), "{unshared:#?}");
+    let unshared = errors_of(from_environment(&[("TWINWAY_STORAGE_LOG", "redis")]));
+    assert!(unshared[0].contains("kubernetes mode"), "{unshared:#?}");
+    let without = errors_of(from_environment(&[("TWINWAY_STORAGE_LOG", "postgres")]));
     assert!(without[0].contains("DATABASE_URL"), "{without:#?}");
     let unused = from_environment(&[url]);
     assert!(unused.warnings[0].contains("storage.log is postgres"), "{:?}", unused.warnings);
 }
 
 #[test]
-fn postgresql_is_there_when_it_has_an_address() {
+fn postgresql_is_configured_by_its_address() {
     assert!(from_environment(&[]).config.unwrap().postgres.is_none());
-    let given = from_environment(&[
+    let loaded = from_environment(&[
         ("DATABASE_URL", "postgresql://twinway:hunter2@db/messages"),
         ("TWINWAY_POSTGRES_SCHEMA", "chat"),
         ("TWINWAY_STORAGE_LOG", "postgres"),
     ]);
-    let config = given.config.unwrap();
+    let config = loaded.config.unwrap();
     let postgres = config.postgres.as_ref().unwrap();
     assert_eq!((postgres.schema.as_str(), postgres.pool_size), ("chat", 16));
     assert!(
-        !format!("{config:?} {}", reference::render_values(&given.sources)).contains("hunter2"),
+        !format!("{config:?} {}", reference::render_values(&loaded.sources)).contains("hunter2"),
         "a password was shown"
     );
-    let odd = mistakes(from_environment(&[("DATABASE_URL", "mysql://hunter2@db"), ("TWINWAY_POSTGRES_SCHEMA", "A-b")]));
-    assert!(odd.len() == 2 && odd[0].contains("postgres://user") && odd[1].contains("postgres.schema"), "{odd:#?}");
-    assert!(!odd.join(" ").contains("hunter2"), "a password was shown: {odd:#?}");
+    let invalid =
+        errors_of(from_environment(&[("DATABASE_URL", "mysql://hunter2@db"), ("TWINWAY_POSTGRES_SCHEMA", "A-b")]));
+    assert!(
+        invalid.len() == 2 && invalid[0].contains("postgres://user") && invalid[1].contains("postgres.schema"),
+        "{invalid:#?}"
+    );
+    assert!(!invalid.join(" ").contains("hunter2"), "a password was shown: {invalid:#?}");
 }
 
 #[test]
-fn a_port_replaces_the_address_s_own() {
+fn the_port_key_overrides_the_port_of_the_listen_address() {
     let config = from_environment(&[("PORT", "9000")]).config.unwrap();
     assert_eq!(config.server.listen, "127.0.0.1:9000".parse().unwrap());
-    let found = mistakes(from_environment(&[("PORT", "8081")]));
+    let found = errors_of(from_environment(&[("PORT", "8081")]));
     assert!(found[0].contains("the same address"), "{found:#?}");
 }
 
 #[test]
-fn durations_and_sizes_carry_units() {
+fn durations_and_sizes_require_units() {
     for (text, millis) in
         [("500ms", 500), ("30s", 30_000), ("1h30m", 5_400_000), ("2d", 172_800_000), ("0s", 0), ("1.5s", 1_500)]
     {
@@ -354,7 +361,7 @@ fn printing_hides_secrets_and_shows_origins() {
 fn limits_of_the_application_are_keys_with_the_same_defaults() {
     assert_eq!(from_environment(&[]).config.unwrap().limits, Limits::default());
     for limit in Limits::KEYS {
-        let key = keys::find_key(limit.path).unwrap_or_else(|| panic!("{} is no key", limit.path));
+        let key = keys::find_key(limit.path).unwrap_or_else(|| panic!("{} is not a key", limit.path));
         let default = key.default.for_mode(DeploymentMode::Embedded).unwrap();
         assert_eq!(key.env, limit.env);
         assert_eq!(Limits::default().set(limit.path, default), Ok(()), "{}", limit.path);
@@ -362,7 +369,7 @@ fn limits_of_the_application_are_keys_with_the_same_defaults() {
     let lower = from_environment(&[("TWINWAY_LIMITS_BODY_BYTES", "1KiB"), ("TWINWAY_LIMITS_RESUME_TIME", "2s")]);
     let limits = lower.config.unwrap().limits;
     assert_eq!((limits.body_bytes, limits.resume_time), (1_024, Duration::from_secs(2)));
-    let found = mistakes(from_environment(&[("TWINWAY_LIMITS_BODY_BYTES", "1MiB")]));
+    let found = errors_of(from_environment(&[("TWINWAY_LIMITS_BODY_BYTES", "1MiB")]));
     assert!(found[0].contains("limits.body_bytes") && found[0].contains("28.0 KiB"), "{found:#?}");
 }
 
@@ -379,11 +386,11 @@ fn names_in_the_table_are_distinct_and_secrets_have_no_flag() {
 }
 
 #[test]
-fn the_example_names_every_key_and_is_sound_when_uncommented() {
+fn the_example_contains_every_key_and_is_valid_when_uncommented() {
     let example = reference::render_example();
     let values = |line: &str| line.strip_prefix("# ").filter(|rest| rest.contains(" = ")).map(str::to_owned);
     let text: Vec<_> = example.lines().map(|line| values(line).unwrap_or_else(|| line.to_owned())).collect();
-    let entries = document(&text.join("\n")).parse_entries().unwrap();
+    let entries = config_file(&text.join("\n")).parse_entries().unwrap();
     for key in keys::KEYS {
         let name = if key.accepts_file { format!("{}_file", key.path) } else { key.path.to_owned() };
         assert!(entries.contains_key(&name), "{name} is not in the example");
@@ -392,13 +399,13 @@ fn the_example_names_every_key_and_is_sound_when_uncommented() {
 }
 
 #[test]
-fn generated_pages_are_fresh() {
+fn generated_pages_are_up_to_date() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     for (page, path, command) in [
         (reference::render_markdown(), "docs/CONFIGURATION.md", "docs"),
         (reference::render_example(), "twinway.toml.example", "example"),
     ] {
-        let there = std::fs::read_to_string(root.join(path)).unwrap_or_default();
-        assert!(there == page, "{path} is stale: run `twinway config {command} > {path}`");
+        let committed = std::fs::read_to_string(root.join(path)).unwrap_or_default();
+        assert!(committed == page, "{path} is out of date: run `twinway config {command} > {path}`");
     }
 }

@@ -1,46 +1,41 @@
-//! How often the API may be used.
-//!
-//! Invariant: what is not set is the profile's. Nothing here counts; `access::throttle` does.
+//! Configured rate limits. `access::throttle` enforces them.
 
 use std::collections::BTreeMap;
 
 use gateway::quotas::RateLimit;
 
-/// How often the API may be used; what is not set is the profile's.
+/// Rate limits of the API; unset values are those of the quota profile.
 #[derive(Debug, Clone, Default)]
 pub struct ThrottleConfig {
-    /// Requests of every kind.
+    /// Handshakes, messages and `@connections` requests together.
     pub requests: RateConfig,
     /// New connections.
     pub connections: RateConfig,
-    /// Single routes, by key.
+    /// Limits of single routes, by route key.
     pub routes: BTreeMap<String, RateLimit>,
 }
 
-/// A rate as far as it is set.
+/// A rate limit whose parts may be unset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RateConfig {
-    /// Per second.
     pub per_second: Option<PerSecond>,
-    /// At once.
+    /// Burst size, in requests.
     pub burst: Option<u32>,
 }
 
-/// How often per second.
+/// Rate in requests per second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PerSecond {
-    /// Without a limit.
     Unlimited,
-    /// So many.
     Limited(u32),
 }
 
 impl RateConfig {
-    /// No limit, whatever the profile says.
+    /// No limit, regardless of the profile.
     pub const UNLIMITED: Self = Self { per_second: Some(PerSecond::Unlimited), burst: None };
 
-    /// What is set, over the profile's rate. A rate without a burst has a burst of one second; a burst without any rate
-    /// limits nothing.
+    /// Returns the effective limit: the configured parts, completed from the profile. A configured rate without a burst
+    /// gets a burst of one second's worth; a burst without any rate has no effect.
     #[must_use]
     pub fn or_profile_rate(self, profile: Option<RateLimit>) -> Option<RateLimit> {
         match self.per_second {

@@ -1,7 +1,7 @@
-//! Texts into values: durations and sizes with units, choices, lists.
+//! Parsers of configuration values: durations and sizes with units, choices, lists, tables.
 //!
-//! Every function answers what would have been right, so that a mistake can be mended without the documentation. A number
-//! without a unit is refused: nobody has to guess whether `5` are seconds or milliseconds.
+//! Each parser's error describes the expected form. Durations and sizes without a unit are rejected, because `5` could
+//! be seconds or milliseconds.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -11,10 +11,10 @@ use bytesize::ByteSize;
 
 use super::ConfigValue;
 
-/// Parsed, or what would have been right.
+/// A parsed value, or a description of the expected form.
 pub type ParseResult<T> = Result<T, String>;
 
-/// Any text.
+/// Accepts any text.
 pub(super) fn parse_text(value: &ConfigValue) -> ParseResult<String> {
     match value {
         ConfigValue::Text(text) => Ok(text.clone()),
@@ -22,24 +22,24 @@ pub(super) fn parse_text(value: &ConfigValue) -> ParseResult<String> {
     }
 }
 
-/// A text of which `allowed` is true; `rule` says what that means.
+/// Accepts text that satisfies `allowed`; `rule` describes it in the error.
 pub(super) fn parse_text_where(value: &ConfigValue, allowed: impl Fn(&str) -> bool, rule: &str) -> ParseResult<String> {
     parse_text(value).and_then(|text| if allowed(&text) { Ok(text) } else { Err(format!("must be {rule}")) })
 }
 
-/// Whatever `FromStr` takes; `what` says what that is.
-pub(super) fn parse_from_str<T: FromStr>(value: &ConfigValue, what: &str) -> ParseResult<T> {
-    parse_text(value)?.trim().parse().map_err(|_| format!("must be {what}"))
+/// Parses text with `FromStr`; `rule` describes the form in the error.
+pub(super) fn parse_from_str<T: FromStr>(value: &ConfigValue, rule: &str) -> ParseResult<T> {
+    parse_text(value)?.trim().parse().map_err(|_| format!("must be {rule}"))
 }
 
-/// A whole number of at least 1.
+/// Parses a whole number of at least 1.
 pub(super) fn parse_count<T: FromStr + PartialOrd + From<u8>>(value: &ConfigValue) -> ParseResult<T> {
     const RULE: &str = "a whole number of at least 1";
     let number: T = parse_from_str(value, RULE)?;
     if number >= T::from(1) { Ok(number) } else { Err(format!("must be {RULE}")) }
 }
 
-/// One of several words.
+/// Parses one of several words.
 pub(super) fn parse_choice<T: Copy>(value: &ConfigValue, words: &[(&str, T)]) -> ParseResult<T> {
     let text = parse_text(value)?;
     let found = words.iter().find(|(word, _)| *word == text).map(|(_, meaning)| *meaning);
@@ -51,27 +51,27 @@ pub(super) fn parse_choice<T: Copy>(value: &ConfigValue, words: &[(&str, T)]) ->
     })
 }
 
-/// `true` or `false`.
+/// Parses `true` or `false`.
 pub(super) fn parse_bool(value: &ConfigValue) -> ParseResult<bool> {
     parse_choice(value, &[("true", true), ("false", false)])
 }
 
-/// A duration such as `500ms`, `30s`, `1h30m`.
+/// Parses a duration such as `500ms`, `30s`, `1h30m`.
 pub(super) fn parse_duration_value(value: &ConfigValue) -> ParseResult<Duration> {
     parse_duration(&parse_text(value)?)
 }
 
-/// Parses a duration with its unit: `500ms`, `30s`, `5m`, `12h`, `30d`, or several of them such as `1h30m`. The Lambda functions
-/// read the same variables with the same crate.
+/// Parses a duration with its unit: `500ms`, `30s`, `5m`, `12h`, `30d`, or a sum such as `1h30m`. The Lambda functions
+/// parse the same variables with the same crate.
 ///
 /// # Errors
-/// The expected form.
+/// A description of the expected form.
 pub fn parse_duration(text: &str) -> ParseResult<Duration> {
     humantime::parse_duration(text.trim())
         .map_err(|_| "must be a duration with a unit: 500ms, 30s, 5m, 12h or 30d".to_owned())
 }
 
-/// A size in bytes such as `2KiB` or `1MiB`.
+/// Parses a size such as `2KiB` or `1MiB` into bytes.
 pub(super) fn parse_size(value: &ConfigValue) -> ParseResult<usize> {
     let text = parse_text(value)?;
     let has_unit = text.trim_end().ends_with(|c: char| c.is_ascii_alphabetic());
@@ -80,7 +80,7 @@ pub(super) fn parse_size(value: &ConfigValue) -> ParseResult<usize> {
         .ok_or_else(|| "must be a size with a unit: 512B, 2KiB or 1MiB".to_owned())
 }
 
-/// A list: an array in the file, `a,b` or lines elsewhere. Empty items are left out.
+/// Parses a list: an array in the file, otherwise items separated by commas or line breaks. Empty items are skipped.
 pub(super) fn parse_list(value: &ConfigValue) -> ParseResult<Vec<String>> {
     let items = match value {
         ConfigValue::List(items) => items.clone(),
@@ -90,7 +90,7 @@ pub(super) fn parse_list(value: &ConfigValue) -> ParseResult<Vec<String>> {
     Ok(items.iter().map(|item| item.trim()).filter(|item| !item.is_empty()).map(str::to_owned).collect())
 }
 
-/// A table: one in the file, `name=value,name=value` elsewhere.
+/// Parses a table: a TOML table in the file, otherwise `name=value,name=value`.
 pub(super) fn parse_table(value: &ConfigValue) -> ParseResult<BTreeMap<String, String>> {
     let ConfigValue::Table(pairs) = value else {
         let pairs = parse_list(value)?.into_iter().map(|pair| match pair.split_once('=') {
@@ -102,9 +102,9 @@ pub(super) fn parse_table(value: &ConfigValue) -> ParseResult<BTreeMap<String, S
     Ok(pairs.clone())
 }
 
-/// The candidate most like `text`, when it is like enough to be a typing mistake.
+/// Returns the most similar candidate, or `None` if none is similar enough for a typing error.
 pub(super) fn nearest_name<'a>(text: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    // Jaro-Winkler: 1.0 is equal; below 0.8 suggestions become guesses.
+    // Jaro-Winkler similarity: 1.0 for equal texts. Suggestions below 0.8 are mostly wrong.
     const MIN_SIMILARITY: f64 = 0.8;
     let scored = candidates.map(|candidate| (strsim::jaro_winkler(text, candidate), candidate));
     scored

@@ -1,70 +1,55 @@
-//! Fresh connection ids, and the seeds of everything else that must not repeat.
+//! Generator of connection ids, event ids and trace ids.
 
-use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 
-use gateway::id::{EventIds, GatewayId};
+use gateway::id::{EventIds, GatewayId, SplitMix64};
 use handlers::ports::Timestamp;
 
-/// Fresh connection ids, and the seeds of everything else that must not repeat.
+/// Generates connection ids that carry this pod's node id, and the seeds of event and trace ids.
 pub struct ConnectionIds {
     node_id: AtomicU16,
-    seed: u64,
     next_sequence: AtomicU32,
-    random_state: AtomicU64,
+    seeds: SplitMix64,
 }
 
 impl ConnectionIds {
-    /// Ids that carry `node`, seeded by the operating system.
+    /// Creates a generator for node id `node`, seeded by the operating system.
     ///
     /// # Errors
-    /// The system's random source does not answer.
+    /// Reading random bytes from the operating system failed.
     pub fn with_random_seed(node: u16) -> Result<Self, getrandom::Error> {
         Ok(Self::new(node, getrandom::u64()?))
     }
 
-    /// Ids that carry `node`; `seed` must be random, so that a restarted process does not repeat itself.
+    /// Creates a generator for node id `node`. `seed` must be random, so that a restarted process does not repeat ids.
     #[must_use]
     pub const fn new(node: u16, seed: u64) -> Self {
         let first = (seed >> 32) as u32;
-        Self {
-            node_id: AtomicU16::new(node),
-            seed,
-            next_sequence: AtomicU32::new(first),
-            random_state: AtomicU64::new(0),
-        }
+        Self { node_id: AtomicU16::new(node), next_sequence: AtomicU32::new(first), seeds: SplitMix64::new(seed) }
     }
 
-    /// A fresh connection id and the ids of its events.
+    /// Returns a new connection id and the generator of its event ids.
     pub fn next_connection(&self, now: Timestamp) -> (GatewayId, EventIds) {
         let sequence = self.next_sequence.fetch_add(1, Ordering::Relaxed);
         let connection = GatewayId::for_connection(now.0, sequence, self.node_id.load(Ordering::Acquire));
-        (connection, EventIds::new(connection, self.next_random()))
+        (connection, EventIds::new(connection, self.seeds.next_u64()))
     }
 
-    /// Has connections carry another node from here on.
+    /// Sets the node id of all connection ids generated from now on.
     pub fn set_node_id(&self, node: u16) {
         self.node_id.store(node, Ordering::Release);
     }
 
-    /// Ids for further events of a connection that may have been another process's.
+    /// Returns a generator of event ids for an existing connection, possibly one of another process.
     pub fn event_ids_of(&self, connection: GatewayId) -> EventIds {
-        EventIds::new(connection, self.next_random())
+        EventIds::new(connection, self.seeds.next_u64())
     }
 
-    /// The random part of a trace id.
+    /// Returns the random part of a trace id.
     pub fn trace_entropy(&self) -> [u8; 12] {
         let mut entropy = [0; 12];
-        entropy[..8].copy_from_slice(&self.next_random().to_be_bytes());
-        entropy[8..].copy_from_slice(&self.next_random().to_be_bytes()[..4]);
+        entropy[..8].copy_from_slice(&self.seeds.next_u64().to_be_bytes());
+        entropy[8..].copy_from_slice(&self.seeds.next_u64().to_be_bytes()[..4]);
         entropy
-    }
-
-    /// SplitMix64 (Steele, Lea, Flood 2014): well spread and never twice the same within 2^64 draws. Not a secret.
-    fn next_random(&self) -> u64 {
-        let step = self.random_state.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed);
-        let mut mixed = self.seed.wrapping_add(step);
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
     }
 }

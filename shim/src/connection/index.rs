@@ -1,4 +1,4 @@
-//! The open connections of this process, by id.
+//! Index of the open connections of this process, by connection id.
 
 use std::sync::Arc;
 
@@ -8,8 +8,8 @@ use gateway::id::GatewayId;
 
 use super::Connection;
 
-/// Every connection that can take frames: from the moment its `101` is granted until its session has decided to end.
-/// Clones share it.
+/// The connections that accept frames: from the accepted handshake (`101`) until the session decides to close. Clones
+/// share the index.
 #[derive(Clone, Default)]
 pub struct ConnectionIndex {
     connections: Arc<DashMap<GatewayId, Arc<Connection>, RandomState>>,
@@ -21,22 +21,22 @@ impl ConnectionIndex {
         self.connections.insert(connection.id, connection.clone());
     }
 
-    /// Removes a connection. Posts to it are answered "gone" from here on.
+    /// Removes a connection. From then on `@connections` requests for it are answered with 410.
     pub fn remove(&self, id: GatewayId) {
         self.connections.remove(&id);
     }
 
-    /// Returns the connection with this id, while it is open.
+    /// Returns the open connection with this id.
     pub fn find(&self, id: GatewayId) -> Option<Arc<Connection>> {
         self.connections.get(&id).map(|connection| connection.value().clone())
     }
 
-    /// Returns every connection that is open now.
+    /// Returns a snapshot of all open connections.
     pub fn all_connections(&self) -> Vec<Arc<Connection>> {
         self.connections.iter().map(|connection| connection.value().clone()).collect()
     }
 
-    /// Returns how many connections are open.
+    /// Returns the number of open connections.
     pub fn len(&self) -> usize {
         self.connections.len()
     }

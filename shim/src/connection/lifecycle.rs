@@ -1,5 +1,5 @@
-//! Who takes part when a connection opens and ends: the index, the application's delivery, and the registry that other pods
-//! read.
+//! Components notified when a connection opens and closes: the index, the application's delivery, and the registry
+//! that other pods read.
 
 use std::sync::Arc;
 
@@ -8,55 +8,81 @@ use tokio_util::task::TaskTracker;
 
 use super::{ClientNotices, Connection, ConnectionIndex, ConnectionRegistry};
 
-/// Whether a `$disconnect` that failed may run again.
+/// Retry policy of a failed `$disconnect` handler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DisconnectRetry {
-    /// At most one run, as on API Gateway (DC-4): the functions were written for it.
+    /// Runs at most once, as on API Gateway (DC-4), for functions that may not be idempotent.
     Never,
-    /// Any number of runs have the effect of one, so a failed run is repeated.
+    /// Retries until one run succeeds, for idempotent functions.
     UntilSuccess,
 }
 
 impl DisconnectRetry {
-    /// Returns whether a second run is allowed.
+    /// Returns whether a retry is allowed.
     #[must_use]
     pub const fn is_allowed(self) -> bool {
         matches!(self, Self::UntilSuccess)
     }
 }
 
-/// The application's delivery, notified of connections that open and end.
+/// Port through which the application's delivery is notified of connections that open and close.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicUsize, Ordering};
+///
+/// use futures_util::future::BoxFuture;
+/// use shim::connection::{Connection, ConnectionObserver};
+///
+/// #[derive(Default)]
+/// struct OpenCount(AtomicUsize);
+///
+/// impl ConnectionObserver for OpenCount {
+///     fn opened(&self, _: &Arc<Connection>) {
+///         self.0.fetch_add(1, Ordering::Relaxed);
+///     }
+///
+///     fn closed(&self, _: &Connection) {
+///         self.0.fetch_sub(1, Ordering::Relaxed);
+///     }
+///
+///     fn subscribed(&self, _: &Connection) -> Option<BoxFuture<'static, ()>> {
+///         None // a single process has no subscription to wait for
+///     }
+/// }
+/// ```
 pub trait ConnectionObserver: Send + Sync {
-    /// A connection is about to be found by its id.
+    /// Called before the connection is added to the index.
     fn opened(&self, connection: &Arc<Connection>);
 
-    /// A connection is no longer found by its id.
+    /// Called after the connection was removed from the index.
     fn closed(&self, connection: &Connection);
 
-    /// Resolves, after a bounded time in any case, when the connection receives everything that other pods send to it;
-    /// `None` when it does already.
+    /// Returns a future that resolves once this pod's subscriptions cover the connection, or `None` if they already do.
+    /// The future resolves within a bounded time, also if the subscription is not confirmed.
     fn subscribed(&self, connection: &Connection) -> Option<BoxFuture<'static, ()>>;
 }
 
-/// Everything that takes part in the life of a connection. Only the index and the tasks exist for any API.
+/// Components to notify when a connection opens and closes. Only the index and the task tracker exist for every API.
 #[derive(Clone)]
 pub struct ConnectionLifecycle {
     /// The open connections.
     pub connections: ConnectionIndex,
-    /// The application's delivery.
+    /// The application's delivery; `None` if the API's functions are Lambda functions.
     pub observer: Option<Arc<dyn ConnectionObserver>>,
-    /// The application's frames for events of the gateway.
+    /// The application's notices to clients.
     pub notices: Option<Arc<dyn ClientNotices>>,
-    /// Where connections are registered for other pods; `None` where there are none.
+    /// The registry that other pods read; `None` in a single process.
     pub registry: Option<Arc<dyn ConnectionRegistry>>,
-    /// Whether a `$disconnect` that failed may run again.
+    /// Retry policy of a failed `$disconnect`.
     pub disconnect_retry: DisconnectRetry,
-    /// Every task that belongs to a connection.
+    /// Tracker of every task that belongs to a connection.
     pub tasks: TaskTracker,
 }
 
 impl ConnectionLifecycle {
-    /// The lifecycle of an API whose functions are not ours, in a single process: no delivery, no notices, no registry.
+    /// Creates the lifecycle of an API with external functions in a single process: no delivery, no notices, no
+    /// registry.
     #[must_use]
     pub fn plain(tasks: TaskTracker) -> Self {
         Self {
@@ -69,7 +95,7 @@ impl ConnectionLifecycle {
         }
     }
 
-    /// Opens a connection, when its handshake is granted; frames for it are queued until its `101` is sent.
+    /// Adds a connection whose handshake was accepted. Its frames are queued until the `101` response is sent.
     pub fn add_connection(&self, connection: &Arc<Connection>) {
         if let Some(observer) = &self.observer {
             observer.opened(connection);
@@ -77,7 +103,7 @@ impl ConnectionLifecycle {
         self.connections.insert(connection);
     }
 
-    /// Removes a connection from everything that sends to it.
+    /// Removes a connection from the index and from the application's delivery.
     pub fn close(&self, connection: &Connection) {
         self.connections.remove(connection.id);
         if let Some(observer) = &self.observer {
@@ -85,7 +111,7 @@ impl ConnectionLifecycle {
         }
     }
 
-    /// See [`ConnectionObserver::subscribed`].
+    /// Returns the future of [`ConnectionObserver::subscribed`].
     #[must_use]
     pub fn subscribed(&self, connection: &Connection) -> Option<BoxFuture<'static, ()>> {
         self.observer.as_ref()?.subscribed(connection)

@@ -1,10 +1,12 @@
-//! The bounded outbox of one connection: four lanes by priority, one waker.
+//! Bounded outbox of one connection: four priority queues and one waker.
 //!
-//! Who puts a frame in line either has the session woken ([`Outbox::push`]) or sees to the writing itself
-//! ([`Outbox::enqueue`]); neither is asked twice for what it has yet to look at.
-//! Invariant: the frames held never exceed the byte bound by more than one control frame, and pushing never blocks. When
-//! a frame does not fit, ephemeral frames are shed first, then broadcasts (they are in the log; what was shed is
-//! remembered per channel and told to the client), and when that is not enough the connection is closed as too slow.
+//! [`Outbox::push`] wakes the session; [`Outbox::enqueue`] leaves the flush to the caller. The session is woken at most
+//! once until it has drained the outbox, and one caller at a time is asked to flush.
+//!
+//! Enqueueing never blocks, and the queued frames never exceed the byte limit. When a frame does not fit, ephemeral
+//! frames are dropped first, then broadcasts: those are in the log, and the dropped range of each channel is reported
+//! to the client. If that does not free enough room for a control or direct frame, the connection is closed as too
+//! slow.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -17,79 +19,79 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use websocket::SharedText;
 
-/// Channels whose shed range is remembered one by one; beyond it the client is told to resume without a range.
+/// Maximum number of channels whose dropped range is tracked. Ranges of further channels are not reported to the
+/// client.
 const MAX_DROPPED_CHANNELS: usize = 64;
-/// What a queued frame costs beside its bytes: its slot and a share of the lane's spare capacity.
+/// Memory of a queued frame in addition to its text, in bytes: its slot and a share of the queue's spare capacity.
 const FRAME_OVERHEAD_BYTES: usize = 64;
 
-/// A frame in line.
+/// A frame to be sent to a client.
 #[derive(Debug, Clone)]
 pub struct OutboundFrame {
-    /// The message's text, shared by all receivers.
+    /// Text of the frame, shared by all its receivers.
     pub text: SharedText,
-    /// Its place in a log, shared too.
+    /// Channel and position of the message in the log, shared likewise. `None` for a frame that no log has.
     pub placement: Option<Arc<Placement>>,
 }
 
-/// What a connection lost because it did not keep up.
+/// Frames dropped because the client reads too slowly.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DroppedFrames {
-    /// Frames dropped that no log has.
+    /// Number of dropped frames that no log has.
     pub ephemeral: u64,
-    /// Frames dropped that a log has.
+    /// Number of dropped frames that a log has.
     pub logged: u64,
-    /// From which offset to which position each channel must be fetched again.
+    /// Dropped range of each channel: first offset and last position.
     pub channels: BTreeMap<Channel, (u64, Position)>,
 }
 
-/// What became of a pushed frame.
+/// Result of queueing a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EnqueueOutcome {
-    /// In line.
+    /// The frame was queued; nothing was dropped.
     Queued,
-    /// In line, after this many others were dropped for it, or dropped itself.
+    /// This many frames were dropped to make room, possibly including this one.
     Dropped(u32),
-    /// The connection is closing; nothing more is taken.
+    /// The connection is closing and accepts no frames.
     Closed,
 }
 
-/// What [`Outbox::enqueue`] did, and who flushes the outbox. Each variant carries what became of the frame.
+/// Result of [`Outbox::enqueue`]: the outcome for the frame, and whether the caller must flush the outbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "on `NeedsFlush` the caller must flush the outbox or wake the session"]
 pub enum Enqueued {
-    /// No flush was pending: the caller must flush the outbox, or have the session do it.
+    /// No flush was pending: the caller must flush the outbox or wake the session.
     NeedsFlush(EnqueueOutcome),
-    /// The session was woken already, or another caller has yet to flush: the caller has nothing to do.
+    /// The session was already woken, or another caller is about to flush.
     FlushPending(EnqueueOutcome),
 }
 
 impl Enqueued {
-    /// What became of the frame.
+    /// Returns the outcome for the frame.
     #[must_use]
-    pub const fn pushed(self) -> EnqueueOutcome {
+    pub const fn outcome(self) -> EnqueueOutcome {
         match self {
-            Self::NeedsFlush(pushed) | Self::FlushPending(pushed) => pushed,
+            Self::NeedsFlush(outcome) | Self::FlushPending(outcome) => outcome,
         }
     }
 }
 
-/// Frames and requests from everywhere to one connection.
+/// Queue of frames, and of the close request, from all senders to one connection.
 pub struct Outbox {
     state: Mutex<OutboxState>,
     capacity_freed: Notify,
 }
 
-/// It lies in memory as it stands here, because memory is what a broadcast to many waits for: what every push and every drain
-/// looks at comes first, and shares a cache line.
+/// Field order matters: the hot fields share one cache line, because fan-out is memory-bound.
 #[repr(C)]
 struct OutboxState {
     queued_bytes: usize,
     max_bytes: usize,
-    /// The session was woken and has not looked yet.
+    /// The session was woken and has not drained the outbox since.
     session_woken: bool,
-    /// Somebody else has yet to come and write.
-    writer_pending: bool,
-    /// Somebody waits for room.
+    /// A caller of [`Outbox::enqueue`] has not started its flush yet.
+    flush_pending: bool,
+    /// A task waits in [`Outbox::wait_for_capacity`].
     capacity_awaited: bool,
     waker: Option<Waker>,
     dropped: Option<Box<DroppedFrames>>,
@@ -98,14 +100,14 @@ struct OutboxState {
 }
 
 impl Outbox {
-    /// An outbox that holds at most `bound` bytes.
-    pub const fn new(bound: usize) -> Self {
+    /// Creates an outbox that holds at most `max_bytes` bytes.
+    pub const fn new(max_bytes: usize) -> Self {
         Self {
             state: Mutex::new(OutboxState {
                 queued_bytes: 0,
-                max_bytes: bound,
+                max_bytes,
                 session_woken: false,
-                writer_pending: false,
+                flush_pending: false,
                 capacity_awaited: false,
                 waker: None,
                 dropped: None,
@@ -116,82 +118,82 @@ impl Outbox {
         }
     }
 
-    /// Puts a frame in line and wakes the session. Never blocks.
-    pub fn push(&self, priority: Priority, queued: OutboundFrame) -> EnqueueOutcome {
-        let mut lanes = self.state.lock();
-        let pushed = lanes.push_frame(priority, queued);
-        lanes.wake_session_once();
-        pushed
+    /// Queues a frame and wakes the session. Never blocks.
+    pub fn push(&self, priority: Priority, frame: OutboundFrame) -> EnqueueOutcome {
+        let mut state = self.state.lock();
+        let outcome = state.push_frame(priority, frame);
+        state.wake_session_once();
+        outcome
     }
 
     /// Queues a frame without waking the session. On [`Enqueued::NeedsFlush`] the caller must start a flush
     /// ([`Outbox::flush_started`]) or leave it to the session ([`Outbox::wake_session`]).
-    pub fn enqueue(&self, priority: Priority, queued: OutboundFrame) -> Enqueued {
-        let mut lanes = self.state.lock();
-        let pushed = lanes.push_frame(priority, queued);
-        if lanes.session_woken || lanes.writer_pending {
-            return Enqueued::FlushPending(pushed);
+    pub fn enqueue(&self, priority: Priority, frame: OutboundFrame) -> Enqueued {
+        let mut state = self.state.lock();
+        let outcome = state.push_frame(priority, frame);
+        if state.session_woken || state.flush_pending {
+            return Enqueued::FlushPending(outcome);
         }
-        lanes.writer_pending = true;
-        Enqueued::NeedsFlush(pushed)
+        state.flush_pending = true;
+        Enqueued::NeedsFlush(outcome)
     }
 
-    /// Notes that the one who was to come is here. What is put in line from now on has somebody else asked.
+    /// Marks the pending flush as started. Frames enqueued after this call request a new flush.
     pub fn flush_started(&self) {
-        self.state.lock().writer_pending = false;
+        self.state.lock().flush_pending = false;
     }
 
-    /// Has the session write what is in line, instead of whoever was to come.
+    /// Wakes the session to flush the outbox, in place of the caller of [`Outbox::enqueue`].
     pub fn wake_session(&self) {
-        let mut lanes = self.state.lock();
-        lanes.writer_pending = false;
-        lanes.wake_session_once();
+        let mut state = self.state.lock();
+        state.flush_pending = false;
+        state.wake_session_once();
     }
 
-    /// Asks the session to end. The first cause stays.
+    /// Requests that the session close the connection. Only the first cause has an effect.
     pub fn close(&self, cause: CloseCause) {
-        let mut lanes = self.state.lock();
-        lanes.close_cause.get_or_insert(cause);
-        lanes.wake_task();
-        drop(lanes);
+        let mut state = self.state.lock();
+        state.close_cause.get_or_insert(cause);
+        state.wake_task();
+        drop(state);
         self.capacity_freed.notify_waiters();
     }
 
-    /// Whether the session was asked to end.
+    /// Returns whether a close was requested.
     pub fn is_closing(&self) -> bool {
         self.state.lock().close_cause.is_some()
     }
 
-    /// Moves what is in line to `batch`, best lane first, up to about `bytes`, and arranges for the session, whose context it
-    /// is, to be woken for more. Returns what was shed, once, when nothing is in line any more and something could be
-    /// taken, and whether the session is to end.
+    /// Moves queued frames to `batch`, highest priority first, until at least `bytes` bytes were moved, and registers
+    /// the waker of `cx`, the session's context, for later frames. Returns the dropped frames, once, as soon as the
+    /// queues are empty (never if `bytes` is 0), and the cause of a requested close.
     pub fn drain(
         &self,
         cx: &Context<'_>,
         batch: &mut Vec<OutboundFrame>,
         bytes: usize,
     ) -> (Option<Box<DroppedFrames>>, Option<CloseCause>) {
-        let mut lanes = self.state.lock();
+        let mut state = self.state.lock();
         if bytes > 0 {
-            lanes.session_woken = false;
-            lanes.take_batch(batch, bytes);
+            state.session_woken = false;
+            state.take_batch(batch, bytes);
         }
-        if !batch.is_empty() && std::mem::take(&mut lanes.capacity_awaited) {
+        if !batch.is_empty() && std::mem::take(&mut state.capacity_awaited) {
             self.capacity_freed.notify_waiters();
         }
-        if !lanes.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            lanes.waker = Some(cx.waker().clone());
+        if !state.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            state.waker = Some(cx.waker().clone());
         }
-        let shed = if lanes.queued_bytes == 0 && bytes > 0 { lanes.dropped.take() } else { None };
-        (shed, lanes.close_cause.clone())
+        let dropped = if state.queued_bytes == 0 && bytes > 0 { state.dropped.take() } else { None };
+        (dropped, state.close_cause.clone())
     }
 
-    /// Whether a frame of this many bytes fits without anything being shed for it.
+    /// Returns whether a frame of `bytes` bytes fits without dropping other frames.
     pub fn has_capacity(&self, bytes: usize) -> bool {
         self.state.lock().has_capacity(bytes)
     }
 
-    /// Waits until such a frame fits, or until the connection ends.
+    /// Waits until a frame of `bytes` bytes fits, or the connection closes.
     pub async fn wait_for_capacity(&self, bytes: usize) {
         loop {
             let mut drained = std::pin::pin!(self.capacity_freed.notified());
@@ -211,29 +213,30 @@ impl OutboundFrame {
 }
 
 impl OutboxState {
-    fn push_frame(&mut self, priority: Priority, queued: OutboundFrame) -> EnqueueOutcome {
+    fn push_frame(&mut self, priority: Priority, frame: OutboundFrame) -> EnqueueOutcome {
         if self.close_cause.is_some() {
             return EnqueueOutcome::Closed;
         }
-        let cost = queued.memory_bytes();
+        let cost = frame.memory_bytes();
         let mut dropped = 0;
         if self.queued_bytes + cost > self.max_bytes {
             dropped = self.drop_lower_priorities(cost, priority);
         }
         if self.queued_bytes + cost > self.max_bytes {
-            return self.handle_overflow(priority, &queued, dropped);
+            return self.handle_overflow(priority, &frame, dropped);
         }
         self.queued_bytes += cost;
-        self.queues[priority as usize].push_back(queued);
+        self.queues[priority as usize].push_back(frame);
         if dropped > 0 { EnqueueOutcome::Dropped(dropped) } else { EnqueueOutcome::Queued }
     }
 
-    /// Drops from the lanes below control and direct, the least worthy first, as far as `priority` outranks or equals them.
+    /// Drops the oldest ephemeral frames, then the oldest broadcasts, until `cost` bytes fit. Never drops a frame of a
+    /// higher priority than `priority`.
     fn drop_lower_priorities(&mut self, cost: usize, priority: Priority) -> u32 {
         let mut dropped = 0;
-        for lane in [Priority::Ephemeral, Priority::Broadcast] {
-            while lane >= priority && self.queued_bytes + cost > self.max_bytes {
-                let Some(victim) = self.queues[lane as usize].pop_front() else { break };
+        for class in [Priority::Ephemeral, Priority::Broadcast] {
+            while class >= priority && self.queued_bytes + cost > self.max_bytes {
+                let Some(victim) = self.queues[class as usize].pop_front() else { break };
                 self.queued_bytes -= victim.memory_bytes();
                 self.record_dropped(&victim);
                 dropped += 1;
@@ -242,9 +245,9 @@ impl OutboxState {
         dropped
     }
 
-    fn handle_overflow(&mut self, priority: Priority, queued: &OutboundFrame, dropped: u32) -> EnqueueOutcome {
+    fn handle_overflow(&mut self, priority: Priority, frame: &OutboundFrame, dropped: u32) -> EnqueueOutcome {
         if matches!(priority, Priority::Broadcast | Priority::Ephemeral) {
-            self.record_dropped(queued);
+            self.record_dropped(frame);
             return EnqueueOutcome::Dropped(dropped + 1);
         }
         self.close_cause = Some(CloseCause::SlowConsumer);
@@ -258,11 +261,11 @@ impl OutboxState {
             || self.queued_bytes + bytes + FRAME_OVERHEAD_BYTES <= self.max_bytes
     }
 
-    /// Has the next drain tell when there is none.
+    /// Returns whether `bytes` bytes fit; if not, requests a notification from the next drain.
     const fn has_capacity_or_awaits(&mut self, bytes: usize) -> bool {
-        let has_room = self.has_capacity(bytes);
-        self.capacity_awaited |= !has_room;
-        has_room
+        let fits = self.has_capacity(bytes);
+        self.capacity_awaited |= !fits;
+        fits
     }
 
     fn wake_session_once(&mut self) {
@@ -278,33 +281,33 @@ impl OutboxState {
     }
 
     fn record_dropped(&mut self, lost: &OutboundFrame) {
-        let shed = self.dropped.get_or_insert_default();
+        let dropped = self.dropped.get_or_insert_default();
         let Some(placement) = &lost.placement else {
-            shed.ephemeral += 1;
+            dropped.ephemeral += 1;
             return;
         };
-        shed.logged += 1;
+        dropped.logged += 1;
         let offset = placement.position.offset.0;
-        if let Some((from, to)) = shed.channels.get_mut(&placement.channel) {
+        if let Some((from, to)) = dropped.channels.get_mut(&placement.channel) {
             *from = (*from).min(offset);
             if to.offset.0 < offset {
                 *to = placement.position.clone();
             }
-        } else if shed.channels.len() < MAX_DROPPED_CHANNELS {
-            shed.channels.insert(placement.channel.clone(), (offset, placement.position.clone()));
+        } else if dropped.channels.len() < MAX_DROPPED_CHANNELS {
+            dropped.channels.insert(placement.channel.clone(), (offset, placement.position.clone()));
         }
     }
 
     fn take_batch(&mut self, batch: &mut Vec<OutboundFrame>, bytes: usize) {
-        let mut taken = 0;
+        let mut moved_bytes = 0;
         for queue in &mut self.queues {
-            while taken < bytes {
-                let Some(queued) = queue.pop_front() else { break };
-                taken += queued.text.len();
-                self.queued_bytes -= queued.memory_bytes();
-                batch.push(queued);
+            while moved_bytes < bytes {
+                let Some(frame) = queue.pop_front() else { break };
+                moved_bytes += frame.text.len();
+                self.queued_bytes -= frame.memory_bytes();
+                batch.push(frame);
             }
-            // A burst must not leave its high-water mark behind for the hours that the connection idles.
+            // Releases the memory of a burst; the connection may then be idle for hours.
             if queue.is_empty() && queue.capacity() > 64 {
                 queue.shrink_to(8);
             }

@@ -1,10 +1,10 @@
-//! The port to a store of this pod's connections that outlives the pod, so that another pod can run a `$disconnect` that
-//! this one no longer can.
+//! Port to a store of connection records that outlives the pod, so that another pod can run the `$disconnect` of a dead
+//! pod's connections.
 //!
 //! ```text
-//! register ── $connect ── 101 ── session ── $disconnect ── forget
-//!     │           └─ guard dropped: leave_unfinished           └─ failed: leave_unfinished
-//!     └─ fails: the handshake is refused before anything has happened
+//! register ── $connect ── 101 ── session ── $disconnect ── delete_connection
+//!     │           └─ guard dropped: defer_disconnect           └─ failed: defer_disconnect
+//!     └─ fails: the handshake is rejected before `$connect` runs
 //! ```
 
 use std::error::Error;
@@ -15,48 +15,49 @@ use gateway::close::CloseCause;
 use gateway::event::ConnectionFacts;
 use gateway::id::GatewayId;
 
-/// Where connections are registered. Absent where there is one process only.
+/// Registry of connection records. Absent in a single process.
 #[async_trait]
 pub trait ConnectionRegistry: Send + Sync {
-    /// Registers a connection, before its `$connect` runs.
+    /// Registers a connection. Must complete before its `$connect` runs.
     ///
     /// # Errors
-    /// [`RegisterError`]: the handshake has to be refused.
+    /// [`RegisterError`]: the caller must reject the handshake.
     async fn register(&self, facts: &Arc<ConnectionFacts>) -> Result<RegistrationGuard, RegisterError>;
 
-    /// Returns whether it is this pod that has to run the connection's `$disconnect`.
+    /// Returns whether this pod has to run the connection's `$disconnect`.
     fn owns_connection(&self, id: GatewayId) -> bool;
 
-    /// Returns whether this pod holds the connection under the node id that the connection's own id carries.
+    /// Returns whether this pod still holds the lease of the node id that the connection's id carries.
     fn is_current(&self, id: GatewayId) -> bool;
 
-    /// Records that a connection is finished: its `$disconnect` has run, or none is due.
+    /// Deletes the record of a connection whose `$disconnect` has run or is not required.
     fn delete_connection(&self, id: GatewayId);
 
-    /// Records that a connection has ended but its `$disconnect` has yet to run (again).
+    /// Keeps the record of a closed connection so that its `$disconnect` is run later, or retried.
     fn defer_disconnect(&self, id: GatewayId, cause: &CloseCause);
 
-    /// Takes a connection back that other pods have finished while its `$connect` ran here and may have had its effects
-    /// after theirs: its end is this pod's again. Only where a `$disconnect` may run twice.
+    /// Registers a connection again after another pod ran its `$disconnect` while `$connect` was still running here.
+    /// The effects of `$connect` may have come last, so this pod runs `$disconnect` once more. Only for idempotent
+    /// functions.
     fn reclaim(&self, facts: &Arc<ConnectionFacts>);
 }
 
-/// Why a connection was not registered.
+/// Error of [`ConnectionRegistry::register`].
 #[derive(Debug, thiserror::Error)]
 pub enum RegisterError {
-    /// The store did not take it.
-    #[error("the connection could not be registered")]
+    /// The store is unavailable or rejected the write.
+    #[error("writing the connection record failed")]
     Store(#[source] Box<dyn Error + Send + Sync>),
-    /// This pod's lease was taken away, or the id belongs to an earlier one.
-    #[error("this pod does not hold the lease that the connection's id belongs to")]
+    /// This pod lost its lease, or the connection id carries the node id of an earlier lease.
+    #[error("this pod does not hold the lease of the connection's node id")]
     Fenced,
-    /// This pod has as many unfinished connections as it keeps.
-    #[error("too many connections are unfinished")]
+    /// The number of connections whose `$disconnect` has not run has reached its limit.
+    #[error("too many connections wait for $disconnect")]
     LimitReached,
 }
 
-/// A connection that is registered and not open yet. Dropped undecided, as when the client leaves during the handshake, it
-/// gets a `$disconnect`, because its `$connect` may have run.
+/// Guard of a registered connection until it is open. If dropped before that, for example because the client
+/// disconnects during the handshake, `$disconnect` is scheduled, because `$connect` may have run.
 #[must_use]
 pub struct RegistrationGuard {
     registry: Arc<dyn ConnectionRegistry>,
@@ -64,32 +65,32 @@ pub struct RegistrationGuard {
     on_drop: OnDrop,
 }
 
-/// What has to happen when the guard is dropped.
+/// Action of a dropped guard.
 enum OnDrop {
     Nothing,
-    Forget,
+    DeleteRecord,
     RunDisconnect,
 }
 
 impl RegistrationGuard {
-    /// Guards a connection whose registration is under way: dropped before [`Self::registered`], it is forgotten.
+    /// Creates the guard of a registration in progress. If dropped before [`Self::registered`], the record is deleted.
     pub fn pending(registry: Arc<dyn ConnectionRegistry>, id: GatewayId) -> Self {
-        Self { registry, id, on_drop: OnDrop::Forget }
+        Self { registry, id, on_drop: OnDrop::DeleteRecord }
     }
 
-    /// The store has the connection: from here on its end has to run `$disconnect`.
+    /// Marks the record as written: from now on dropping the guard schedules `$disconnect`.
     pub const fn registered(mut self) -> Self {
         self.on_drop = OnDrop::RunDisconnect;
         self
     }
 
-    /// `$connect` did not let the connection in: it gets no `$disconnect` (DC-6).
+    /// Deletes the record of a connection that `$connect` rejected: it gets no `$disconnect` (DC-6).
     pub fn mark_rejected(mut self) {
-        self.on_drop = OnDrop::Forget;
+        self.on_drop = OnDrop::DeleteRecord;
     }
 
-    /// The connection is open, and its session sees to its end. Returns `false` when this pod lost its node id meanwhile:
-    /// the socket has to be closed.
+    /// Transfers responsibility for `$disconnect` to the session of the open connection. Returns `false` if this pod
+    /// lost the connection's node id during the handshake; the caller must then close the socket.
     #[must_use]
     pub fn mark_opened(mut self) -> bool {
         self.on_drop = OnDrop::Nothing;
@@ -101,7 +102,7 @@ impl Drop for RegistrationGuard {
     fn drop(&mut self) {
         match self.on_drop {
             OnDrop::Nothing => {}
-            OnDrop::Forget => self.registry.delete_connection(self.id),
+            OnDrop::DeleteRecord => self.registry.delete_connection(self.id),
             OnDrop::RunDisconnect => self.registry.defer_disconnect(self.id, &CloseCause::ConnectionLost),
         }
     }

@@ -1,4 +1,4 @@
-//! `@connections` for connections of other pods.
+//! Port for `@connections` requests about connections of other pods.
 
 use std::sync::Arc;
 
@@ -9,37 +9,37 @@ use gateway::management::ManagementError;
 
 use super::ConnectionIndex;
 
-/// Where a connection can be found: in this process, or on another pod.
+/// Look-up of connections: those of this process, then those of other pods.
 #[derive(Clone)]
 pub struct ConnectionDirectory {
     /// The connections of this process.
     pub local: ConnectionIndex,
-    /// The connections of other pods; `None` where there are none.
+    /// The connections of other pods; `None` in a single process.
     pub remote: Option<Arc<dyn RemoteConnections>>,
 }
 
-/// What `GetConnection` returns for a connection of another pod.
+/// Result of `GetConnection` for a connection of another pod.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RemoteDescription {
-    /// Milliseconds since 1970.
+    /// Time of the handshake, in milliseconds since 1970.
     pub connected_at: i64,
-    /// The client's address.
+    /// The client's IP address.
     pub source_ip: String,
-    /// Its `User-Agent`.
+    /// The client's `User-Agent` header.
     pub user_agent: Option<String>,
-    /// Milliseconds since 1970.
+    /// Time of the last message in either direction, in milliseconds since 1970.
     pub last_active_at: i64,
 }
 
-/// The management API of connections on other pods.
+/// Port to the management API (`@connections`) of connections on other pods.
 #[async_trait]
 pub trait RemoteConnections: Send + Sync {
-    /// `POST @connections` for a connection that is not here.
+    /// Sends `text` to the connection (`POST @connections`).
     async fn post_text(&self, id: GatewayId, text: Bytes) -> Result<(), ManagementError>;
 
-    /// `GET @connections`, likewise.
+    /// Describes the connection (`GET @connections`).
     async fn describe_connection(&self, id: GatewayId) -> Result<RemoteDescription, ManagementError>;
 
-    /// `DELETE @connections`, likewise.
+    /// Closes the connection (`DELETE @connections`).
     async fn delete_connection(&self, id: GatewayId) -> Result<(), ManagementError>;
 }

@@ -1,9 +1,9 @@
-//! The socket of a session, and how its connection's outbox is written to it.
+//! The socket of a connection, and the flush of the outbox to it.
 //!
-//! It stands in the connection's [`Connection`] behind a lock, because two write to it: the session, which answers what it read,
-//! and whoever passes a broadcast on to many, to whom a turn of every session would cost more than the writing itself.
-//! Invariants: frames leave in the order in which they were put in line, whoever writes them, because both drain the
-//! outbox under the lock. Only the session waits: for the lock, for the client to read, for the end.
+//! The [`Connection`] holds the transport under a lock, because two parties write to it: the session, which sends
+//! replies, and the writers of a fan-out (`hub::fan_out`), for which waking every session would cost more than the
+//! write itself. Both drain the outbox under the lock, so frames of one priority leave in the order in which they were
+//! queued. Only the session waits: for the lock, for the client to read, for the close.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -19,26 +19,27 @@ use websocket::{SocketError, SocketMessage, WebSocket};
 use super::outbox::{DroppedFrames, OutboundFrame};
 use super::{ClientNotices, Connection};
 
-/// Bytes moved from the outbox to the socket in one go.
-const MAX_BYTES_PER_TURN: usize = 64 * 1024;
+/// Bytes moved from the outbox to the socket per drain.
+const MAX_BYTES_PER_DRAIN: usize = 64 * 1024;
 
-/// Frames for which a thread keeps room.
+/// Maximum capacity of the thread-local batch between flushes, in frames.
 const RETAINED_BATCH_CAPACITY: usize = 1024;
 
 thread_local! {
-    /// Frames between an outbox and a socket: room for them belongs to the thread, not to each connection.
+    /// Frames on their way from an outbox to a socket. The buffer belongs to the thread, so that idle connections need
+    /// none.
     static BATCH: Cell<Vec<OutboundFrame>> = const { Cell::new(Vec::new()) };
 }
 
-/// The bytes beneath a socket: a TCP stream, in all that this process accepts.
+/// Byte stream of a WebSocket. Always a TCP stream, except in tests.
 pub type SocketStream = Either<TcpStream, Box<dyn ByteStream>>;
 
-/// Any other stream of bytes in both directions.
+/// Any other bidirectional byte stream.
 pub trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> ByteStream for S {}
 
-/// A socket and what it takes to write a connection's outbox to it.
+/// A WebSocket and the state of writing a connection's outbox to it.
 pub struct Transport {
     socket: WebSocket<SocketStream>,
     waker: Waker,
@@ -47,40 +48,40 @@ pub struct Transport {
 }
 
 impl Transport {
-    /// Writes to a socket. `notices` says what a client is sent whose messages were dropped.
+    /// Creates a transport for `socket`. `notices` encodes the report of dropped messages to the client.
     pub fn new(socket: WebSocket<SocketStream>, notices: Option<Arc<dyn ClientNotices>>) -> Self {
         Self { socket, waker: Waker::noop().clone(), sent_frames: 0, notices }
     }
 
-    /// Writes what is in line without the session, whose task whatever has to be waited for wakes, and returns how many
-    /// frames that were.
-    pub fn flush_without_session(&mut self, handle: &Connection) -> u64 {
+    /// Flushes the outbox on behalf of the session task and returns the number of frames written. Anything that would
+    /// block is left to the session, which is woken for it.
+    pub fn flush_without_session(&mut self, connection: &Connection) -> u64 {
         let waker = std::mem::replace(&mut self.waker, Waker::noop().clone());
-        let written = self.flush_outbox(&mut Context::from_waker(&waker), handle);
+        let written = self.flush_outbox(&mut Context::from_waker(&waker), connection);
         self.waker = waker;
         if written.is_err() || self.is_blocked() {
-            // It ends the connection, or sets its timer.
-            handle.wake_session();
+            // The session closes the connection, or starts the stalled-write timer.
+            connection.wake_session();
         }
         self.take_sent_frames()
     }
 
-    /// Whether the kernel takes no more for now.
+    /// Returns whether the last write would have blocked.
     pub const fn is_blocked(&self) -> bool {
         self.socket.is_write_blocked()
     }
 
-    /// The next message from the client.
+    /// Reads the next message from the client.
     pub fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<SocketMessage, CloseCause>> {
         self.socket.poll_read(cx).map_err(close_cause_of)
     }
 
-    /// Sends an answer behind everything that was put in line before.
-    pub fn send_reply(&mut self, cx: &mut Context<'_>, handle: &Connection, text: String) {
-        // A write error shows again at the flush that ends this turn.
-        let _ = self.write_outbox(cx, handle);
+    /// Sends a reply after all frames that are already queued.
+    pub fn send_reply(&mut self, cx: &mut Context<'_>, connection: &Connection, text: String) {
+        // The flush at the end of this poll reports a write error again.
+        let _ = self.write_outbox(cx, connection);
         if self.is_blocked() {
-            handle.push(Priority::Direct, OutboundFrame { text: text.into(), placement: None });
+            connection.push(Priority::Direct, OutboundFrame { text: text.into(), placement: None });
         } else if self.socket.enqueue_text(cx, text.as_bytes()).is_ok() {
             self.sent_frames += 1;
         }
@@ -89,13 +90,14 @@ impl Transport {
     /// Moves the outbox to the socket and flushes.
     ///
     /// # Errors
-    /// Why the connection has to end.
-    pub fn flush_outbox(&mut self, cx: &mut Context<'_>, handle: &Connection) -> Result<(), CloseCause> {
+    /// The cause for which the connection must be closed.
+    pub fn flush_outbox(&mut self, cx: &mut Context<'_>, connection: &Connection) -> Result<(), CloseCause> {
         loop {
-            let emptied = self.write_outbox(cx, handle)?;
+            let emptied = self.write_outbox(cx, connection)?;
             if self.socket.poll_flush(cx).map_err(close_cause_of)?.is_pending() {
-                // Still woken for a request to end, but the frames stay where they can be shed.
-                let (_, close) = handle.outbox().drain(cx, &mut Vec::new(), 0);
+                // Registers the waker for a close request, but leaves the frames in the outbox, where they can be
+                // dropped.
+                let (_, close) = connection.outbox().drain(cx, &mut Vec::new(), 0);
                 return close.filter(|cause| *cause == CloseCause::SlowConsumer).map_or(Ok(()), Err);
             }
             if emptied {
@@ -104,14 +106,14 @@ impl Transport {
         }
     }
 
-    /// Moves what is in line to the socket, as far as it takes it; `true` when nothing was left, and what comes next wakes the
-    /// session.
+    /// Moves queued frames to the socket until it would block. Returns `true` if the outbox is empty; the next frame
+    /// then wakes the session.
     ///
     /// # Errors
-    /// Why the connection has to end.
-    pub fn write_outbox(&mut self, cx: &mut Context<'_>, handle: &Connection) -> Result<bool, CloseCause> {
+    /// The cause for which the connection must be closed.
+    pub fn write_outbox(&mut self, cx: &mut Context<'_>, connection: &Connection) -> Result<bool, CloseCause> {
         let mut batch = BATCH.take();
-        let emptied = self.move_batches(cx, handle, &mut batch);
+        let emptied = self.move_batches(cx, connection, &mut batch);
         batch.shrink_to(RETAINED_BATCH_CAPACITY);
         BATCH.set(batch);
         emptied
@@ -120,52 +122,52 @@ impl Transport {
     fn move_batches(
         &mut self,
         cx: &mut Context<'_>,
-        handle: &Connection,
+        connection: &Connection,
         batch: &mut Vec<OutboundFrame>,
     ) -> Result<bool, CloseCause> {
         while !self.is_blocked() {
-            let (shed, close) = handle.outbox().drain(cx, batch, MAX_BYTES_PER_TURN);
-            if batch.is_empty() && shed.is_none() {
+            let (dropped, close) = connection.outbox().drain(cx, batch, MAX_BYTES_PER_DRAIN);
+            if batch.is_empty() && dropped.is_none() {
                 return close.map_or(Ok(true), Err);
             }
-            let taken: usize = batch.iter().map(|queued| queued.text.len()).sum();
+            let moved_bytes: usize = batch.iter().map(|frame| frame.text.len()).sum();
             self.sent_frames += batch.len() as u64;
-            for queued in batch.drain(..) {
-                self.socket.enqueue_shared(cx, &queued.text).map_err(close_cause_of)?;
+            for frame in batch.drain(..) {
+                self.socket.enqueue_shared(cx, &frame.text).map_err(close_cause_of)?;
             }
-            if let Some(shed) = shed {
-                self.send_gaps(cx, &shed)?;
+            if let Some(dropped) = dropped {
+                self.send_gaps(cx, &dropped)?;
             }
-            if taken < MAX_BYTES_PER_TURN && close.is_none() {
+            if moved_bytes < MAX_BYTES_PER_DRAIN && close.is_none() {
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
-    /// Tells the client which messages it was not sent, so that it fetches them.
-    fn send_gaps(&mut self, cx: &mut Context<'_>, shed: &DroppedFrames) -> Result<(), CloseCause> {
+    /// Sends the client a notice of the dropped messages, so that it can fetch them.
+    fn send_gaps(&mut self, cx: &mut Context<'_>, dropped: &DroppedFrames) -> Result<(), CloseCause> {
         let Some(notices) = &self.notices else { return Ok(()) };
-        for frame in notices.slow_reader(shed) {
+        for frame in notices.slow_consumer(dropped) {
             self.socket.enqueue_text(cx, &frame).map_err(close_cause_of)?;
             self.sent_frames += 1;
         }
         Ok(())
     }
 
-    /// Wakes this task from now on for what has to be waited for.
+    /// Sets the task to wake when the socket becomes writable.
     pub fn set_waker(&mut self, waker: &Waker) {
         if !self.waker.will_wake(waker) {
             self.waker = waker.clone();
         }
     }
 
-    /// How many frames were written since this was asked last.
+    /// Returns the number of frames written since the last call.
     pub const fn take_sent_frames(&mut self) -> u64 {
         std::mem::replace(&mut self.sent_frames, 0)
     }
 
-    /// The socket, to end it.
+    /// Returns the socket, for the close handshake.
     pub const fn socket(&mut self) -> &mut WebSocket<SocketStream> {
         &mut self.socket
     }

@@ -18,47 +18,50 @@ fn drain() -> ConnectionDrain {
     ConnectionDrain { config, connections: ConnectionIndex::default(), notices: None, tasks: TaskTracker::new() }
 }
 
-/// Stands for the sessions of four connections, which are told in two waves.
-fn four() -> Vec<Arc<Connection>> {
+/// Four connections, which are drained in two batches. The test drops them in place of their sessions.
+fn four_connections() -> Vec<Arc<Connection>> {
     let (hub, _) = hub();
     (0..4).map(|number| connect_on_node(&hub, number, 1, "alice", Role::User)).collect()
 }
 
-/// When the last of the handles was told, while sessions end as `ends` says.
-async fn last_told(sessions: Vec<Arc<Connection>>, ends: impl AsyncFnOnce(&mut Vec<Arc<Connection>>)) -> Duration {
-    let (begun, mut held) = (Instant::now(), sessions.clone());
+/// Returns the time until the last connection was asked to reconnect, while `end_sessions` drops connections.
+async fn time_until_last_batch(
+    sessions: Vec<Arc<Connection>>,
+    end_sessions: impl AsyncFnOnce(&mut Vec<Arc<Connection>>),
+) -> Duration {
+    let (started_at, mut open) = (Instant::now(), sessions.clone());
     let last = sessions[3].clone();
     let drain = drain();
-    let waves = drain.reconnect_in_batches(sessions);
-    let told = async {
-        ends(&mut held).await;
+    let batches = drain.reconnect_in_batches(sessions);
+    let elapsed = async {
+        end_sessions(&mut open).await;
         while !last.is_closing() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        begun.elapsed()
+        started_at.elapsed()
     };
-    tokio::join!(waves, told).1
+    tokio::join!(batches, elapsed).1
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wave_goes_at_its_time_when_half_of_the_last_has_left() {
-    let told = last_told(four(), async |sessions| drop(sessions.remove(0))).await;
-    assert!(told >= INTERVAL && told < INTERVAL * 2, "{told:?}");
+async fn a_batch_starts_after_the_interval_when_half_of_the_previous_one_has_closed() {
+    let elapsed = time_until_last_batch(four_connections(), async |sessions| drop(sessions.remove(0))).await;
+    assert!(elapsed >= INTERVAL && elapsed < INTERVAL * 2, "{elapsed:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wave_waits_for_half_of_the_last() {
-    let told = last_told(four(), async |sessions| {
+async fn a_batch_waits_for_half_of_the_previous_one() {
+    let elapsed = time_until_last_batch(four_connections(), async |sessions| {
         tokio::time::sleep(INTERVAL * 20).await;
-        assert!(!sessions[3].is_closing(), "the first wave is still there");
+        assert!(!sessions[3].is_closing(), "the first batch is still open");
         drop(sessions.remove(0));
     });
-    let told = told.await;
-    assert!(told >= INTERVAL * 20 && told < INTERVAL * 21, "{told:?}");
+    let elapsed = elapsed.await;
+    assert!(elapsed >= INTERVAL * 20 && elapsed < INTERVAL * 21, "{elapsed:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wave_that_never_leaves_takes_no_more_than_its_share_of_half_the_grace() {
-    let told = last_told(four(), async |_| ()).await;
-    assert!(told >= GRACE / 4 && told < GRACE / 4 + INTERVAL, "{told:?}");
+async fn a_batch_that_never_closes_delays_the_next_by_at_most_its_share_of_half_the_grace() {
+    let elapsed = time_until_last_batch(four_connections(), async |_| ()).await;
+    assert!(elapsed >= GRACE / 4 && elapsed < GRACE / 4 + INTERVAL, "{elapsed:?}");
 }

@@ -1,53 +1,45 @@
-//! The data directory: made on demand, readable by its owner alone, and held by one process at a time.
+//! Data directory with mode 0700, locked by one process at a time.
 //!
-//! The lock is the kernel's (`flock`), so a killed process leaves none behind. What is in the directory is others' affair.
+//! The kernel releases the lock (`flock`) when a process ends, so a killed process leaves no stale lock.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// Why the data directory cannot be used. The text says what to do.
+/// Failure to use the data directory. The text contains the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {
-    /// It is not there and cannot be made, or is no directory, or is not ours to write.
+    /// The directory cannot be created, is not a directory, or is not writable.
     #[error(
         "the data directory {path} cannot be used: {source}; grant this user write permission, or set another one with \
          --data-dir or TWINWAY_DATA_DIR"
     )]
-    Unusable {
-        /// The directory or the file in it.
-        path: PathBuf,
-        /// The operating system's error.
-        source: io::Error,
-    },
-    /// Another process holds it.
+    Unusable { path: PathBuf, source: io::Error },
+    /// Another process has locked the directory.
     #[error(
         "{path} is locked by another process: probably another twinway uses this data directory; stop it, or set \
          another directory with --data-dir or TWINWAY_DATA_DIR"
     )]
-    Locked {
-        /// The lock file.
-        path: PathBuf,
-    },
+    Locked { path: PathBuf },
 }
 
-/// The right to write the data directory, given up when dropped.
+/// Lock of the data directory, released on drop.
 #[derive(Debug)]
-pub struct DataDirLock(#[expect(dead_code, reason = "holding the locked file is the point")] File);
+pub struct DataDirLock(#[expect(dead_code, reason = "the open file holds the lock")] File);
 
-/// Makes the directory, with its parents, unless it is there. A new one has mode 0700, because messages and the secret
-/// are in it.
+/// Creates the directory and its parents unless it exists. A new directory has mode 0700, because it contains messages
+/// and the secret.
 ///
 /// # Errors
 /// [`DataDirError::Unusable`].
 pub fn create_data_dir(path: &Path) -> Result<(), DataDirError> {
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(|source| DataDirError::Unusable { path: path.to_owned(), source })
+    let created = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    created.map_err(|source| DataDirError::Unusable { path: path.to_owned(), source })
 }
 
 impl DataDirLock {
-    /// Makes the directory unless it is there, and takes its lock.
+    /// Creates the directory unless it exists, and locks it.
     ///
     /// # Errors
     /// [`DataDirError`].
@@ -71,23 +63,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_directory_is_made_private_and_locked_once() {
+    fn a_directory_is_created_private_and_locked_once() {
         let parent = tempfile::tempdir().unwrap();
         let directory = parent.path().join("deep/data");
         let lock = DataDirLock::acquire(&directory).unwrap();
         assert_eq!(std::fs::metadata(&directory).unwrap().permissions().mode() & 0o777, 0o700);
-        let refused = DataDirLock::acquire(&directory).unwrap_err();
-        assert!(refused.to_string().contains("another twinway uses"), "{refused}");
+        let error = DataDirLock::acquire(&directory).unwrap_err();
+        assert!(error.to_string().contains("another twinway uses"), "{error}");
         drop(lock);
         assert!(DataDirLock::acquire(&directory).is_ok());
     }
 
     #[test]
-    fn a_file_in_its_place_is_named() {
+    fn a_file_at_the_path_is_reported() {
         let parent = tempfile::tempdir().unwrap();
-        let path = parent.path().join("taken");
+        let path = parent.path().join("file");
         std::fs::write(&path, "").unwrap();
-        let refused = DataDirLock::acquire(&path).unwrap_err().to_string();
-        assert!(refused.contains("taken") && refused.contains("--data-dir"), "{refused}");
+        let error = DataDirLock::acquire(&path).unwrap_err().to_string();
+        assert!(error.contains("/file") && error.contains("--data-dir"), "{error}");
     }
 }

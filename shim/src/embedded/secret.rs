@@ -1,7 +1,8 @@
-//! The HS256 secret: the configured one, or one that is made at first start and kept in the data directory.
+//! HS256 secret: the configured one, or one that is generated at the first start and stored in the data directory.
 //!
-//! Invariant: what is read is a whole secret, also when two processes start at once or one is killed while it writes. The
-//! secret's text is the key itself, so that it can be given to other programs as it is.
+//! The file is created atomically, so a reader sees a complete secret even if two processes start at the same time or
+//! one is killed while writing. The text of the file is the key itself, so it can be configured in other programs
+//! unchanged.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -16,19 +17,18 @@ use super::data_dir;
 use crate::config::{Config, DeploymentMode};
 use crate::secret::Secret;
 
-/// How many random bytes a generated secret has: as many as HMAC-SHA-256 puts out (RFC 7518, section 3.2).
+/// Random bytes of a generated secret: the output size of HMAC-SHA-256 (RFC 7518, section 3.2).
 const SECRET_RANDOM_BYTES: usize = 32;
 
-/// A secret that tokens can be signed with.
+/// A secret that signs tokens.
 #[derive(Debug, Clone)]
 pub struct SigningSecret {
-    /// The secret.
     pub secret: Secret,
-    /// Whether it was made just now, so that no token of it exists yet.
+    /// Whether this process has just generated it, so that no token signed with it exists yet.
     pub is_new: bool,
 }
 
-/// Why there is no secret.
+/// Failure to read or create the secret.
 #[derive(Debug, thiserror::Error)]
 pub enum SigningSecretError {
     /// The data directory cannot be used.
@@ -36,36 +36,29 @@ pub enum SigningSecretError {
     DataDir(#[from] data_dir::DataDirError),
     /// The file cannot be read or written.
     #[error("the secret file {path} cannot be used: {source}; correct its permissions, or set TWINWAY_AUTH_SECRET")]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// The operating system's error.
-        source: io::Error,
-    },
-    /// The file holds less than a secret.
+    File { path: PathBuf, source: io::Error },
+    /// The file is shorter than [`MIN_SECRET_BYTES`].
     #[error(
-        "the secret file {path} holds fewer than {MIN_SECRET_BYTES} bytes; put a longer secret into it, or remove it so that \
-         a new one is generated (tokens signed with the old one are then rejected)"
+        "the secret file {path} has fewer than {MIN_SECRET_BYTES} bytes; write a longer secret to it, or delete it so \
+         that a new one is generated (tokens signed with the old one are then rejected)"
     )]
-    TooShort {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The operating system gave no random bytes.
+    TooShort { path: PathBuf },
+    /// The operating system returned no random bytes.
     #[error("the operating system returned no random bytes: {0}")]
     Random(getrandom::Error),
 }
 
-/// The secret that tokens are signed with: the configured one; else, in embedded mode and unless JSON Web Keys are
-/// configured, the one in the data directory, made if need be. `None` where tokens come from an identity provider alone.
+/// Returns the secret that signs tokens: the configured one; otherwise, in embedded mode without JSON Web Keys, the one
+/// in the data directory, which is generated if it does not exist. Returns `None` if only an identity provider signs
+/// tokens.
 ///
 /// # Errors
-/// [`SigningSecretError`], whose text says what to do.
+/// [`SigningSecretError`], whose text contains the remedy.
 pub fn signing_secret(config: &Config) -> Result<Option<SigningSecret>, SigningSecretError> {
     if let Some(secret) = &config.auth.secret {
         return Ok(Some(SigningSecret { secret: secret.clone(), is_new: false }));
     }
-    // A key that the operator did not ask for must not open the door beside the identity provider's.
+    // With an identity provider configured, a generated key would be a second, unrequested way to authenticate.
     if config.mode != DeploymentMode::Embedded || config.auth.jwks.is_some() {
         return Ok(None);
     }
@@ -80,11 +73,11 @@ fn load_or_create_secret(path: &Path) -> Result<SigningSecret, SigningSecretErro
     let mut bytes = [0; SECRET_RANDOM_BYTES];
     getrandom::fill(&mut bytes).map_err(SigningSecretError::Random)?;
     let text = URL_SAFE_NO_PAD.encode(bytes);
-    let new =
+    let is_new =
         create_secret_file(path, &text).map_err(|source| SigningSecretError::File { path: path.to_owned(), source })?;
-    // Another process may have been faster; its secret is the one.
+    // If another process has created the file first, its secret applies.
     match read_secret(path)? {
-        Some(secret) => Ok(SigningSecret { secret, is_new: new }),
+        Some(secret) => Ok(SigningSecret { secret, is_new }),
         None => Err(SigningSecretError::File { path: path.to_owned(), source: io::ErrorKind::NotFound.into() }),
     }
 }
@@ -102,15 +95,16 @@ fn read_secret(path: &Path) -> Result<Option<Secret>, SigningSecretError> {
     Ok(Some(Secret::new(text)))
 }
 
-/// Writes the text beside `path` and links it there when it is whole. `false` when somebody else's stands there already.
+/// Writes the text to a temporary file and links it to `path` when it is complete. Returns `false` if `path` already
+/// exists.
 fn create_secret_file(path: &Path, text: &str) -> io::Result<bool> {
     let mut suffix = [0; 8];
     getrandom::fill(&mut suffix).map_err(io::Error::other)?;
-    let draft = path.with_extension(URL_SAFE_NO_PAD.encode(suffix));
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+    let temporary = path.with_extension(URL_SAFE_NO_PAD.encode(suffix));
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
     let linked =
-        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).and_then(|()| fs::hard_link(&draft, path));
-    fs::remove_file(&draft)?;
+        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).and_then(|()| fs::hard_link(&temporary, path));
+    fs::remove_file(&temporary)?;
     match linked {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
@@ -132,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_start_makes_a_private_secret_and_later_ones_read_it() {
+    fn the_first_start_generates_a_private_secret_and_later_ones_read_it() {
         let directory = tempfile::tempdir().unwrap();
         let config = config(&directory.path().join("data"));
         let first = signing_secret(&config).unwrap().unwrap();
@@ -142,11 +136,11 @@ mod tests {
         assert_eq!(URL_SAFE_NO_PAD.decode(first.secret.expose()).unwrap().len(), SECRET_RANDOM_BYTES);
         let data_dir = &config.storage.data_dir;
         assert_eq!(fs::metadata(data_dir.join("secret")).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(fs::read_dir(data_dir).unwrap().count(), 1, "a draft was left behind");
+        assert_eq!(fs::read_dir(data_dir).unwrap().count(), 1, "the temporary file was not removed");
     }
 
     #[test]
-    fn many_first_starts_at_once_agree() {
+    fn concurrent_first_starts_use_the_same_secret() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("secret");
         let secrets: Vec<_> = std::thread::scope(|scope| {
@@ -158,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_configured_secret_wins_and_touches_no_file() {
+    fn a_configured_secret_is_used_without_creating_a_file() {
         let directory = tempfile::tempdir().unwrap();
         let mut config = config(&directory.path().join("data"));
         config.auth.secret = Config::for_tests().auth.secret;
@@ -168,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn an_identity_provider_alone_gets_no_secret_beside_it() {
+    fn with_an_identity_provider_no_secret_is_generated() {
         let directory = tempfile::tempdir().unwrap();
         let mut config = config(directory.path());
         config.auth.jwks = Some(crate::config::JwksSource::Url("https://issuer.example.com/jwks.json".to_owned()));
@@ -176,11 +170,11 @@ mod tests {
     }
 
     #[test]
-    fn an_emptied_file_is_named_and_not_used() {
+    fn a_file_that_is_too_short_is_rejected() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("secret");
         fs::write(&path, "short\n").unwrap();
-        let refused = load_or_create_secret(&path).unwrap_err().to_string();
-        assert!(refused.contains("fewer than 32 bytes") && !refused.contains("short"), "{refused}");
+        let error = load_or_create_secret(&path).unwrap_err().to_string();
+        assert!(error.contains("fewer than 32 bytes") && !error.contains("short"), "{error}");
     }
 }

@@ -1,9 +1,9 @@
-//! Functions that are Lambda executables, run as processes of this server.
+//! Functions as Lambda executables, run as processes of this server.
 //!
-//! Events go out as API Gateway's own bytes, and what comes back is read by API Gateway's grammar rather than the public
-//! types' stricter one. Invariant: what a function can do wrong is a function error, as on Lambda. That a function ran
-//! into its own timeout is one of them (Lambda answers 200 with `FunctionError`); only the integration timeout, which is
-//! the gateway's, is told to clients as a timeout.
+//! Events are serialised byte for byte as API Gateway does, and responses are parsed by API Gateway's rules, which are
+//! more lenient than the public types. Any failure of a function is a function error, as on Lambda, including its own
+//! timeout (for which Lambda answers 200 with `FunctionError`). Only the integration timeout of the gateway is reported
+//! to clients as a timeout.
 
 use std::sync::Arc;
 
@@ -16,26 +16,26 @@ use runtime_api::{InvocationResult, InvokeError, LambdaFunction};
 
 use super::{ApiFunctions, AuthorizerResult, IntegrationResult};
 
-/// What an authorizer fails with to say that a client has no valid credentials.
+/// Error message with which an authorizer rejects invalid credentials (401).
 const UNAUTHORIZED_MESSAGE: &str = "Unauthorized";
 
-/// The Lambda functions behind one API, each optional. Several may be the same function.
+/// Lambda functions of one API, each optional. Several fields may hold the same function.
 #[derive(Default, Clone)]
 pub struct LambdaFunctions {
-    /// Decides about connections.
+    /// The authorizer.
     pub authorizer: Option<Arc<LambdaFunction>>,
-    /// `$connect`.
+    /// Handler of `$connect`.
     pub connect: Option<Arc<LambdaFunction>>,
-    /// Messages.
+    /// Handler of messages.
     pub message: Option<Arc<LambdaFunction>>,
-    /// `$disconnect`.
+    /// Handler of `$disconnect`.
     pub disconnect: Option<Arc<LambdaFunction>>,
-    /// The HTTP API.
+    /// Handler of the HTTP API.
     pub http_api: Option<Arc<LambdaFunction>>,
 }
 
 impl LambdaFunctions {
-    /// Ends all processes and waits for them.
+    /// Stops all function processes and waits for their exit.
     pub async fn stop(&self) {
         let all = [&self.authorizer, &self.connect, &self.message, &self.disconnect, &self.http_api];
         join_all(all.into_iter().flatten().map(|function| function.stop())).await;
@@ -49,7 +49,7 @@ impl ApiFunctions for LambdaFunctions {
         };
         let payload = Bytes::from(event.to_json());
         Box::pin(async move {
-            let result = invoke_function(&function, payload).await.map_err(authorizer_failure)?;
+            let result = invoke_function(&function, payload).await.map_err(authorizer_error)?;
             parse_authorizer_response(&result)
         })
     }
@@ -76,30 +76,32 @@ fn invoke_integration(
     };
     let payload = Bytes::from(event());
     Box::pin(async move {
-        let result = invoke_function(&function, payload).await.map_err(|error| integration_failure(&error))?;
+        let result = invoke_function(&function, payload).await.map_err(|error| integration_error(&error))?;
         IntegrationReply::from_json(&result)
     })
 }
 
-/// Invokes a function and logs what went wrong, without what the function said: it has logged that itself.
+/// Invokes a function and logs a failure. The log line omits the error message of the function, which the function has
+/// logged itself.
 pub(crate) async fn invoke_function(function: &LambdaFunction, payload: Bytes) -> InvocationResult {
+    let name = function.name();
     let outcome = function.invoke(payload).await;
     match &outcome {
         Ok(_) => {}
         Err(InvokeError::Function { message, .. }) if message == UNAUTHORIZED_MESSAGE => {
-            tracing::debug!(function.name = function.name(), "a function refused the client");
+            tracing::debug!(function.name = name, "authorizer function rejected the client");
         }
         Err(error @ (InvokeError::Throttled | InvokeError::Stopped)) => {
-            tracing::warn!(function.name = function.name(), error = %errors::chain(error), "a function was not run");
+            tracing::warn!(function.name = name, error = %errors::chain(error), "function invocation rejected");
         }
         Err(error @ (InvokeError::Function { .. } | InvokeError::TimedOut)) => {
-            tracing::error!(function.name = function.name(), error = %errors::chain(error), "a function failed");
+            tracing::error!(function.name = name, error = %errors::chain(error), "function invocation failed");
         }
     }
     outcome
 }
 
-fn integration_failure(error: &InvokeError) -> IntegrationError {
+fn integration_error(error: &InvokeError) -> IntegrationError {
     match error {
         InvokeError::Function { .. } | InvokeError::TimedOut => IntegrationError::Function,
         InvokeError::Throttled => IntegrationError::Throttled,
@@ -107,7 +109,7 @@ fn integration_failure(error: &InvokeError) -> IntegrationError {
     }
 }
 
-fn authorizer_failure(error: InvokeError) -> AuthorizerInvocationError {
+fn authorizer_error(error: InvokeError) -> AuthorizerInvocationError {
     match error {
         InvokeError::Function { message, .. } => AuthorizerInvocationError::Function(message),
         InvokeError::TimedOut => AuthorizerInvocationError::TimedOut,

@@ -1,4 +1,4 @@
-//! The messaging application, called in-process.
+//! Functions of the messaging application, called in-process.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
@@ -12,22 +12,23 @@ use gateway::reply::{IntegrationError, IntegrationReply};
 use handlers::app::MessagingApp;
 use handlers::authorizer::Authorizer;
 
-use super::{ApiFunctions, AuthorizerResult, IntegrationResult, catch_panics, panic_text};
+use super::{ApiFunctions, AuthorizerResult, IntegrationResult, catch_panics, panic_message};
 
-/// The messaging application's five functions, less the HTTP API, which is no function of a WebSocket API.
+/// The messaging application's authorizer and its `$connect`, message and `$disconnect` handlers. The HTTP API is
+/// served separately.
 pub struct MessagingFunctions {
     app: Arc<MessagingApp>,
     authorizer: Arc<Authorizer>,
 }
 
 impl MessagingFunctions {
-    /// The functions over one application and one authorizer.
+    /// Creates the functions of an application.
     #[must_use]
     pub const fn new(app: Arc<MessagingApp>, authorizer: Arc<Authorizer>) -> Self {
         Self { app, authorizer }
     }
 
-    /// Calls a handler, which reads its event at once, and runs the rest.
+    /// Calls a handler, which reads its event synchronously, and returns the future of its result.
     fn run_handler<R, E>(name: &'static str, call: impl FnOnce() -> R) -> BoxFuture<'static, IntegrationResult>
     where
         R: Future<Output = Result<ApiGatewayProxyResponse, E>> + Send + 'static,
@@ -38,7 +39,7 @@ impl MessagingFunctions {
             match called.unwrap_or_else(|panic| resume_unwind(panic)).await {
                 Ok(response) => IntegrationReply::from_lambda_response(response),
                 Err(error) => {
-                    tracing::error!(function = name, error = %errors::chain(&error), "a handler failed");
+                    tracing::error!(function = name, error = %errors::chain(&error), "handler failed");
                     Err(IntegrationError::Function)
                 }
             }
@@ -50,13 +51,13 @@ impl ApiFunctions for MessagingFunctions {
     fn invoke_authorizer(&self, event: AuthorizerEvent<'_>) -> BoxFuture<'static, AuthorizerResult> {
         let (authorizer, now) = (&self.authorizer, self.app.clock.now());
         let called = catch_unwind(AssertUnwindSafe(|| authorizer.authorize(event.into_lambda_event(), now)));
-        let deciding = async move {
-            let verdict = called.unwrap_or_else(|panic| resume_unwind(panic)).await;
-            verdict.map_err(|error| AuthorizerInvocationError::Function(error.to_string()))
+        let authorization = async move {
+            let result = called.unwrap_or_else(|panic| resume_unwind(panic)).await;
+            result.map_err(|error| AuthorizerInvocationError::Function(error.to_string()))
         };
-        Box::pin(AssertUnwindSafe(deciding).catch_unwind().map(|outcome| {
+        Box::pin(AssertUnwindSafe(authorization).catch_unwind().map(|outcome| {
             outcome.unwrap_or_else(|panic| {
-                tracing::error!(function = "authorizer", panic = panic_text(&*panic), "a handler panicked");
+                tracing::error!(function = "authorizer", panic = panic_message(&*panic), "handler panicked");
                 Err(AuthorizerInvocationError::NotInvokable)
             })
         }))

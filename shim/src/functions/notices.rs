@@ -1,4 +1,4 @@
-//! The messaging application's frames for events of the gateway.
+//! Notices of the messaging application to its clients.
 
 use std::time::Duration;
 
@@ -8,17 +8,17 @@ use handlers::frame::{DegradedFrame, DegradedState, EncodeFrame as _, GapFrame, 
 
 use crate::connection::{ClientNotices, DroppedFrames, PeerLink};
 
-/// `gap`, `reconnect` and `degraded` frames (`docs/PROTOCOL.md`).
+/// Encodes notices as `gap`, `reconnect` and `degraded` frames (`docs/PROTOCOL.md`).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct MessagingNotices;
 
 impl ClientNotices for MessagingNotices {
-    fn slow_reader(&self, shed: &DroppedFrames) -> Vec<Bytes> {
+    fn slow_consumer(&self, dropped: &DroppedFrames) -> Vec<Bytes> {
         let gap = |(channel, (from, to)): (&Channel, &(u64, Position))| {
             let (channel, from, epoch) = (&channel.name, Offset(*from), &to.epoch);
             GapFrame { channel, from, to: to.offset, epoch, reason: GapReason::Slow }.encode()
         };
-        shed.channels.iter().map(gap).collect()
+        dropped.channels.iter().map(gap).collect()
     }
 
     fn reconnect(&self, within: Duration) -> Option<Bytes> {
@@ -45,17 +45,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slow_reader_gets_one_gap_for_each_channel() {
+    fn a_slow_consumer_gets_one_gap_for_each_channel() {
         let channel = ChannelName::parse("room:lobby").unwrap().in_tenant(TenantId::default_tenant());
         let to = Position { epoch: Epoch("e".into()), offset: Offset(9) };
-        let shed = DroppedFrames { ephemeral: 1, logged: 6, channels: BTreeMap::from([(channel, (4, to))]) };
-        let gap = r#"{"type":"gap","channel":"room:lobby","from":4,"to":9,"epoch":"e","reason":"slow"}"#;
-        assert_eq!(MessagingNotices.slow_reader(&shed), [gap]);
-        assert!(MessagingNotices.slow_reader(&DroppedFrames { ephemeral: 1, ..DroppedFrames::default() }).is_empty());
+        let dropped = DroppedFrames { ephemeral: 1, logged: 6, channels: BTreeMap::from([(channel, (4, to))]) };
+        let expected = r#"{"type":"gap","channel":"room:lobby","from":4,"to":9,"epoch":"e","reason":"slow"}"#;
+        assert_eq!(MessagingNotices.slow_consumer(&dropped), [expected]);
+        assert!(MessagingNotices.slow_consumer(&DroppedFrames { ephemeral: 1, ..DroppedFrames::default() }).is_empty());
     }
 
     #[test]
-    fn reconnect_and_degraded_are_frames_of_the_protocol() {
+    fn reconnect_and_degraded_notices_follow_the_protocol() {
         let reconnect = MessagingNotices.reconnect(Duration::from_millis(700)).unwrap();
         assert_eq!(reconnect, r#"{"type":"reconnect","withinMs":700}"#);
         let degraded = MessagingNotices.degraded(PeerLink::Restored).unwrap();

@@ -1,6 +1,6 @@
-//! Which connections belong to which group.
+//! Index of the connections of each group.
 //!
-//! Invariant: a group without members has no entry. Iteration holds the lock of one shard and calls back without waiting.
+//! A group without members has no entry. Iteration holds the lock of one map shard, so callbacks must not block.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -17,38 +17,36 @@ use crate::connection::Connection;
 
 type GroupMembers = HashMap<GatewayId, Arc<Connection>, RandomState>;
 
-/// Connections by group.
+/// Connections by group, and the peers to notify of membership changes.
 #[derive(Default)]
 pub struct ConnectionGroups {
     groups: DashMap<Group, GroupMembers, RandomState>,
-    /// Who is told when a group gets its first member or loses its last one; nobody where there is one process only.
+    /// Notified when a group gets its first member or loses its last one. Unset in a single process.
     peer_router: OnceLock<Arc<dyn PeerRouter>>,
 }
 
 impl ConnectionGroups {
-    /// Tells `watcher` from now on. The first one stays.
-    pub fn set_peer_router(&self, watcher: Arc<dyn PeerRouter>) {
-        let _ = self.peer_router.set(watcher);
+    /// Sets the peer router. Only the first call has an effect.
+    pub fn set_peer_router(&self, peer_router: Arc<dyn PeerRouter>) {
+        let _ = self.peer_router.set(peer_router);
     }
 
-    /// Who is told.
+    /// Returns the peer router, or `None` in a single process.
     pub fn peer_router(&self) -> Option<&Arc<dyn PeerRouter>> {
         self.peer_router.get()
     }
 
-    /// Adds a connection to groups.
-    pub fn add_to_groups(&self, groups: impl IntoIterator<Item = Group>, handle: &Arc<Connection>) {
+    pub fn add_to_groups(&self, groups: impl IntoIterator<Item = Group>, connection: &Arc<Connection>) {
         for group in groups {
-            self.insert_member(group, handle);
+            self.insert_member(group, connection);
         }
     }
 
-    /// Whether a group has members.
+    /// Returns whether the group has members.
     pub fn has_members(&self, group: &Group) -> bool {
         self.groups.contains_key(group)
     }
 
-    /// Takes a connection out of groups.
     pub fn remove_from_groups(&self, groups: impl IntoIterator<Item = Group>, id: GatewayId) {
         for group in groups {
             if let dashmap::Entry::Occupied(mut entry) = self.groups.entry(group) {
@@ -61,54 +59,55 @@ impl ConnectionGroups {
         }
     }
 
-    /// Adds a connection to a room's or topic's readers; `false` when it was there.
-    pub fn join_channel(&self, channel: &Channel, handle: &Arc<Connection>) -> bool {
-        self.insert_member(Group::Joined(channel.clone()), handle)
+    /// Adds a connection to the readers of a room or topic. Returns `false` if it was already a reader.
+    pub fn join_channel(&self, channel: &Channel, connection: &Arc<Connection>) -> bool {
+        self.insert_member(Group::Joined(channel.clone()), connection)
     }
 
-    /// Takes a connection out of a room's or topic's readers.
+    /// Removes a connection from the readers of a room or topic.
     pub fn leave_channel(&self, channel: &Channel, id: GatewayId) {
         self.remove_from_groups([Group::Joined(channel.clone())], id);
     }
 
     /// Calls `each` once for every connection in the union of `groups`.
     pub fn for_each_member(&self, groups: &[Group], mut each: impl FnMut(&Arc<Connection>)) {
-        for position in 0..groups.len() {
-            self.for_each_in_group(groups, position, &mut each);
+        for index in 0..groups.len() {
+            self.for_each_in_group(groups, index, &mut each);
         }
     }
 
-    /// Calls `each` for every connection in the group at `position` that is in none of the groups before it.
-    pub fn for_each_in_group(&self, groups: &[Group], position: usize, mut each: impl FnMut(&Arc<Connection>)) {
-        let Some((group, before)) = groups.get(position).zip(groups.get(..position)) else { return };
+    /// Calls `each` for every connection in `groups[index]` that is in none of the groups before it.
+    pub fn for_each_in_group(&self, groups: &[Group], index: usize, mut each: impl FnMut(&Arc<Connection>)) {
+        let Some((group, preceding)) = groups.get(index).zip(groups.get(..index)) else { return };
         let Some(members) = self.groups.get(group) else { return };
-        for handle in members.values() {
-            let seen = position > 0 && belongs_to_any(handle, before);
-            if !seen {
-                each(handle);
+        for connection in members.values() {
+            let visited = index > 0 && belongs_to_any(connection, preceding);
+            if !visited {
+                each(connection);
             }
         }
     }
 
-    /// Puts a connection into a group; `false` when it was there.
-    fn insert_member(&self, group: Group, handle: &Arc<Connection>) -> bool {
+    /// Adds a connection to a group. Returns `false` if it was already a member.
+    fn insert_member(&self, group: Group, connection: &Arc<Connection>) -> bool {
         let entry = self.groups.entry(group);
         if matches!(entry, dashmap::Entry::Vacant(_)) {
             self.notify_membership(entry.key());
         }
-        entry.or_default().insert(handle.id, handle.clone()).is_none()
+        entry.or_default().insert(connection.id, connection.clone()).is_none()
     }
 
     fn notify_membership(&self, group: &Group) {
-        if let Some(watcher) = self.peer_router.get() {
-            watcher.membership_changed(group);
+        if let Some(peer_router) = self.peer_router.get() {
+            peer_router.membership_changed(group);
         }
     }
 }
 
-/// Unions are made of identity groups only (a user and a role), so the handle itself tells whether it was met before.
-fn belongs_to_any(handle: &Connection, groups: &[Group]) -> bool {
-    let Some(membership) = Membership::of(handle) else { return false };
+/// Returns whether a connection belongs to one of `groups`. Checks the identity groups only, which is sufficient
+/// because a union of several groups consists of identity groups (a user and a role).
+fn belongs_to_any(connection: &Connection, groups: &[Group]) -> bool {
+    let Some(membership) = Membership::of(connection) else { return false };
     let own = membership.identity.groups();
     groups.iter().any(|group| own.contains(group))
 }

@@ -1,10 +1,9 @@
-//! Passing frames on to many connections.
+//! Fan-out of frames to many connections.
 //!
-//! Frames are put in line for each connection in turn. Where that are many, a few tasks, the writers, write their outboxes in
-//! groups, instead of every session being woken: a session's turn costs more than the writing itself. Between two groups
-//! writers let everything else go first, so that nobody waits behind a broadcast for longer than a group takes, and what is
-//! put in line meanwhile leaves in the same write. For the receiver it makes no difference who writes
-//! (`docs/adr/0019-broadcasts-are-written-in-groups.md`).
+//! A fan-out enqueues a frame in the outbox of each connection. If many connections need a flush, a few writer tasks
+//! flush their outboxes in batches, because waking a session costs more than the write itself. Writers yield between
+//! batches, so that a broadcast delays other tasks by at most one batch; frames enqueued before a flush are part of the
+//! same write. Receivers cannot distinguish the two ways of flushing (`docs/adr/0019-grouped-broadcast-writes.md`).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,18 +15,18 @@ use tokio::time::Instant;
 use super::{ChannelDelivery, HubState};
 use crate::connection::{Connection, EnqueueOutcome, Enqueued, OutboundFrame};
 
-/// Connections written to in one go: a tenth of a millisecond of work, and far from the budget that a task has for one poll
-/// (128 operations).
-const CONNECTIONS_PER_WRITE_TURN: usize = 16;
-/// Connections after which writers begin while the rest is put in line.
+/// Connections that a writer flushes between two yields: about 0.1 ms of work, well below the cooperative budget of a
+/// task (128 operations per poll).
+const CONNECTIONS_PER_WRITER_BATCH: usize = 16;
+/// Number of pending connections at which writers start while the fan-out is still enqueueing.
 const EARLY_WRITE_THRESHOLD: usize = 256;
-/// As many or fewer sessions are woken one by one.
+/// Up to this many pending connections are flushed by waking their sessions instead of starting writers.
 const MAX_SESSION_WAKES: usize = 3;
-/// Places in line that are kept for the next broadcast.
+/// Capacity of the writer queue that is kept between broadcasts, in connections.
 const RETAINED_QUEUE_CAPACITY: usize = 1024;
 
-/// Connections with something in line, and how many tasks write it. A connection stands here at most once; what is put in line
-/// while it is being written to brings it here again.
+/// Queue of connections that need a flush, and the number of writer tasks. A connection is in the queue at most once; a
+/// frame enqueued during its flush adds it again.
 pub(super) struct OutboxWriters {
     max_writers: usize,
     queue: Mutex<WriterQueue>,
@@ -35,83 +34,83 @@ pub(super) struct OutboxWriters {
 
 #[derive(Default)]
 struct WriterQueue {
-    due: VecDeque<Arc<Connection>>,
+    pending: VecDeque<Arc<Connection>>,
     active_writers: usize,
 }
 
 impl OutboxWriters {
-    /// As many as there are cores.
+    /// Creates an empty queue, with at most one writer per core.
     pub(super) fn new() -> Self {
         Self { max_writers: std::thread::available_parallelism().map_or(1, usize::from), queue: Mutex::default() }
     }
 
-    /// Puts connections in line and returns how many writers more it takes.
-    fn enqueue_connections(&self, due: &mut Vec<Arc<Connection>>) -> usize {
-        let mut state = self.queue.lock();
-        state.due.extend(due.drain(..));
-        let more = state
-            .due
+    /// Moves `connections` to the queue and returns the number of additional writers to start.
+    fn enqueue_connections(&self, connections: &mut Vec<Arc<Connection>>) -> usize {
+        let mut queue = self.queue.lock();
+        queue.pending.extend(connections.drain(..));
+        let additional = queue
+            .pending
             .len()
-            .div_ceil(CONNECTIONS_PER_WRITE_TURN)
+            .div_ceil(CONNECTIONS_PER_WRITER_BATCH)
             .min(self.max_writers)
-            .saturating_sub(state.active_writers);
-        state.active_writers += more;
-        more
+            .saturating_sub(queue.active_writers);
+        queue.active_writers += additional;
+        additional
     }
 
-    /// Moves the next connections to `group`; without any the writer that asks has to end.
-    fn take_connections(&self, group: &mut Vec<Arc<Connection>>) {
-        let mut state = self.queue.lock();
-        let count = state.due.len().min(CONNECTIONS_PER_WRITE_TURN);
-        group.extend(state.due.drain(..count));
-        if group.is_empty() {
-            state.active_writers -= 1;
-            state.due.shrink_to(RETAINED_QUEUE_CAPACITY);
+    /// Moves the next connections to `batch`. An empty batch means that the calling writer must end.
+    fn take_connections(&self, batch: &mut Vec<Arc<Connection>>) {
+        let mut queue = self.queue.lock();
+        let count = queue.pending.len().min(CONNECTIONS_PER_WRITER_BATCH);
+        batch.extend(queue.pending.drain(..count));
+        if batch.is_empty() {
+            queue.active_writers -= 1;
+            queue.pending.shrink_to(RETAINED_QUEUE_CAPACITY);
         }
     }
 }
 
-/// Writes until nothing is in line any more.
+/// Flushes queued connections until the queue is empty.
 async fn run_writer(shared: Arc<HubState>) {
-    let mut group = Vec::with_capacity(CONNECTIONS_PER_WRITE_TURN);
+    let mut batch = Vec::with_capacity(CONNECTIONS_PER_WRITER_BATCH);
     loop {
-        shared.writers.take_connections(&mut group);
-        if group.is_empty() {
+        shared.writers.take_connections(&mut batch);
+        if batch.is_empty() {
             return;
         }
         let now = Instant::now();
-        shared.metrics.sent_frames.inc_by(group.drain(..).map(|handle| handle.try_flush(now)).sum());
+        shared.metrics.sent_frames.inc_by(batch.drain(..).map(|connection| connection.try_flush(now)).sum());
         tokio::task::yield_now().await;
     }
 }
 
-/// Frames on their way to many connections. What was handed over is written when it is dropped, at the latest.
+/// A fan-out in progress. Dropping it starts the flush of every connection that still needs one.
 pub(super) struct FanOut<'a> {
     shared: &'a Arc<HubState>,
-    due: Vec<Arc<Connection>>,
+    pending: Vec<Arc<Connection>>,
     enqueued_frames: u64,
 }
 
 impl<'a> FanOut<'a> {
     pub(super) const fn new(hub: &'a ChannelDelivery) -> Self {
-        Self { shared: &hub.shared, due: Vec::new(), enqueued_frames: 0 }
+        Self { shared: &hub.shared, pending: Vec::new(), enqueued_frames: 0 }
     }
 
-    /// Puts a frame in line for one of them.
+    /// Enqueues a frame for one connection.
     pub(super) fn send_to(
         &mut self,
-        handle: &Arc<Connection>,
+        connection: &Arc<Connection>,
         priority: Priority,
-        queued: OutboundFrame,
+        frame: OutboundFrame,
     ) -> DeliveryOutcome {
-        let enqueued = handle.enqueue(priority, queued);
+        let enqueued = connection.enqueue(priority, frame);
         if matches!(enqueued, Enqueued::NeedsFlush(_)) {
-            self.due.push(handle.clone());
-            if self.due.len() == EARLY_WRITE_THRESHOLD {
+            self.pending.push(connection.clone());
+            if self.pending.len() == EARLY_WRITE_THRESHOLD {
                 self.start_writers();
             }
         }
-        match enqueued.pushed() {
+        match enqueued.outcome() {
             EnqueueOutcome::Queued => self.enqueued_frames += 1,
             EnqueueOutcome::Dropped(frames) => drop(self.shared.metrics.dropped_frames.inc_by(u64::from(frames))),
             EnqueueOutcome::Closed => return DeliveryOutcome::ConnectionGone,
@@ -120,7 +119,7 @@ impl<'a> FanOut<'a> {
     }
 
     fn start_writers(&mut self) {
-        for _ in 0..self.shared.writers.enqueue_connections(&mut self.due) {
+        for _ in 0..self.shared.writers.enqueue_connections(&mut self.pending) {
             self.shared.tasks.spawn(run_writer(self.shared.clone()));
         }
     }
@@ -129,10 +128,10 @@ impl<'a> FanOut<'a> {
 impl Drop for FanOut<'_> {
     fn drop(&mut self) {
         self.shared.metrics.enqueued_frames.inc_by(self.enqueued_frames);
-        if self.due.len() > MAX_SESSION_WAKES {
+        if self.pending.len() > MAX_SESSION_WAKES {
             self.start_writers();
         } else {
-            self.due.iter().for_each(|handle| handle.wake_session());
+            self.pending.iter().for_each(|connection| connection.wake_session());
         }
     }
 }
@@ -149,10 +148,10 @@ mod tests {
     fn clients(hub: &ChannelDelivery, count: usize) -> Vec<TestConnection> {
         let numbers = 0..u32::try_from(count).unwrap();
         let user = |number| connect_on_node(hub, number, 1, &format!("user-{number}"), Role::User);
-        numbers.map(|number| TestConnection::for_handle(user(number), 1024)).collect()
+        numbers.map(|number| TestConnection::for_connection(user(number), 1024)).collect()
     }
 
-    /// How many were reached.
+    /// Sends `text` to all clients and returns the outcome with the number of connections reached.
     async fn broadcast(hub: &ChannelDelivery, text: &'static str) -> DeliveryOutcome {
         let everyone = handlers::audience::Audience::Channel(channel("everyone"));
         let outgoing = OutgoingFrame { frame: text.into(), priority: Priority::Broadcast, placement: None };
@@ -160,9 +159,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn many_are_written_to_and_their_sessions_sleep() {
+    async fn a_fan_out_to_many_connections_wakes_no_session() {
         let (hub, _) = hub();
-        let mut clients = clients(&hub, EARLY_WRITE_THRESHOLD + CONNECTIONS_PER_WRITE_TURN + 1);
+        let mut clients = clients(&hub, EARLY_WRITE_THRESHOLD + CONNECTIONS_PER_WRITER_BATCH + 1);
         for text in ["one", "two"] {
             assert_eq!(broadcast(&hub, text).await, DeliveryOutcome::Delivered(Some(clients.len() as u64)));
         }
@@ -172,7 +171,7 @@ mod tests {
         }
         assert_eq!(hub.shared.metrics.sent_frames.get(), 2 * clients.len() as u64);
         assert_eq!(hub.shared.metrics.enqueued_frames.get(), 2 * clients.len() as u64);
-        // The writers have ended: the next broadcast starts new ones.
+        // The writers have ended; the next broadcast starts new ones.
         broadcast(&hub, "three").await;
         for client in &mut clients {
             assert_eq!(client.read_texts(1).await, ["three"]);
@@ -183,7 +182,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn few_are_woken_once_for_all_that_waits() {
+    async fn sessions_of_a_small_fan_out_are_woken_once_for_all_queued_frames() {
         let (hub, _) = hub();
         let clients = clients(&hub, MAX_SESSION_WAKES);
         broadcast(&hub, "one").await;

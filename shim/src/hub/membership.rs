@@ -1,4 +1,4 @@
-//! What the messaging application keeps for each connection.
+//! Identity and joined channels of a connection, attached to it by the messaging application.
 
 use gateway::authorizer::{AuthorizerContext, ContextValue};
 use handlers::channel::Channel;
@@ -7,16 +7,17 @@ use parking_lot::Mutex;
 
 use crate::connection::Connection;
 
-/// Whose connection it is, and which channels it joined.
+/// Identity of the client and the channels that the connection joined.
 pub(super) struct Membership {
-    /// Who the client is.
+    /// The client's identity.
     pub(super) identity: Identity,
-    /// The rooms and topics it joined, so that its end can be taken out of every group.
-    pub(super) joined: Mutex<Vec<Channel>>,
+    /// The rooms and topics that the connection joined, to remove it from their groups when it closes.
+    pub(super) joined_channels: Mutex<Vec<Channel>>,
 }
 
 impl Membership {
-    /// The membership of a connection that the messaging application's authorizer let in.
+    /// Reads the identity from the context of the messaging application's authorizer. Returns `None` for other
+    /// contexts.
     pub(super) fn from_context(context: &AuthorizerContext) -> Option<Self> {
         let text = |key: &str| context.value_of(key).and_then(ContextValue::as_text);
         let expires_at = context.value_of(EXPIRY_KEY).and_then(|value| match value {
@@ -25,10 +26,10 @@ impl Membership {
             ContextValue::Flag(_) => None,
         });
         let identity = Identity::from_fields(text, expires_at).ok()?;
-        Some(Self { identity, joined: Mutex::default() })
+        Some(Self { identity, joined_channels: Mutex::default() })
     }
 
-    /// The membership that was set when the connection opened.
+    /// Returns the membership that was attached when the connection opened.
     pub(super) fn of(connection: &Connection) -> Option<&Self> {
         connection.membership()
     }

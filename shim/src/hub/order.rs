@@ -1,24 +1,25 @@
-//! The order of each channel at this process.
+//! In-order, exactly-once delivery of each channel's messages on this process.
 //!
-//! Messages of a channel have dense offsets within an epoch of its log. They reach this process from handlers that ran here
-//! and from other pods, possibly early, late, twice or never; readers receive each once, in the order of the offsets.
+//! Messages of a channel have dense offsets within an epoch of its log. They arrive from local handlers and from other
+//! pods, possibly early, late, twice or never. Readers receive each message once, in order of offset.
 //!
 //! ```text
-//! a placed message ──▶ Sequence::accept ──┬─ next offset ──▶ pass it, and what waited for it, to the readers
-//!                                         ├─ early        ──▶ it waits; a backfill starts            (fill)
-//!                                         ├─ other epoch  ──▶ dropped; the log is asked which it is  (epoch)
-//!                                         └─ seen before  ──▶ dropped
+//! placed frame ──▶ ChannelOrder::accept_frame ──┬─ next offset  ──▶ delivered, with the buffered frames that follow it
+//!                                               ├─ later offset ──▶ buffered; a backfill starts          (backfill)
+//!                                               ├─ other epoch  ──▶ dropped; the log decides the epoch   (epoch)
+//!                                               └─ duplicate    ──▶ dropped
 //! ```
-//! - `sequence` decides, as pure state: which offset is next, what waits, and which connections are paused because a resume
-//!   reads the log for them.
-//! - `fill` reads the log when an offset stays missing, and finds the start where another pod's message may have been
-//!   overtaken.
-//! - `epoch` goes on in another epoch: readers get a `gap` first, then what the `gap` does not leave out.
-//! - `ends` compares with the head of the log, for a loss that no later message would reveal, and says which orders are kept.
+//! - `channel_order` is the state machine: next offset, buffered frames, and connections whose delivery is paused while
+//!   a resume reads the log for them.
+//! - `backfill` reads missing ranges from the log, and finds the start offset of a channel that is new to this pod.
+//! - `epoch` switches to another epoch: readers receive a `gap` first, then the messages that the `gap` does not cover.
+//! - `heads` compares the delivered offsets with the head of the log, which detects a loss that no later message
+//!   reveals, and decides which orders are retained when idle.
 //!
-//! One lock per channel guards its [`TrackedChannel`]; it is held while items are passed on, so that two deliveries cannot
-//! interleave, and never across an await. An order is forgotten when nothing would be lost by it: after a silence
-//! ([`ChannelDelivery::sweep`]), or with its last reader here.
+//! One lock per channel guards its [`TrackedChannel`]. It is held while frames are enqueued, so that two deliveries
+//! cannot interleave, and never across an await. The order of a channel is evicted when it is idle, with nothing
+//! buffered or paused: after [`CHANNEL_ORDER_RETENTION`] ([`ChannelDelivery::evict_idle_channels`]), or with its last
+//! local reader.
 
 mod backfill;
 mod channel_order;
@@ -41,67 +42,68 @@ use super::ChannelDelivery;
 use super::fan_out::FanOut;
 use crate::connection::OutboundFrame;
 
-/// How long a channel's order is remembered after its last message: longer than any handler runs, so that nothing that
-/// belongs to it can still be on its way.
+/// Time that a channel's order is retained after its last message. Longer than any handler runs, so that no message of
+/// the channel can still be in flight.
 const CHANNEL_ORDER_RETENTION: Duration = Duration::from_secs(300);
 
-/// A channel's order and when it was last used.
+/// The order of a channel, with the state of its backfill and eviction.
 pub(super) struct TrackedChannel {
-    pub(super) sequence: ChannelOrder,
+    pub(super) order: ChannelOrder,
     last_used_at: Instant,
-    /// A task looks for what is missing, and looks again before it ends.
+    /// A backfill task runs. It checks for missing offsets again before it ends.
     backfilling: bool,
-    /// It is about to leave the map: who finds it like this takes its successor.
-    pub(super) forgotten: bool,
+    /// The entry is being removed from the map. A caller that finds it must use a new entry instead.
+    pub(super) evicted: bool,
 }
 
 impl TrackedChannel {
     fn new_shared() -> Arc<Mutex<Self>> {
-        let (sequence, used) = (ChannelOrder::default(), Instant::now());
-        Arc::new(Mutex::new(Self { sequence, last_used_at: used, backfilling: false, forgotten: false }))
+        let order = ChannelOrder::default();
+        Arc::new(Mutex::new(Self { order, last_used_at: Instant::now(), backfilling: false, evicted: false }))
     }
 
-    /// Whether nothing would be lost without it; then it is marked as forgotten, and the caller takes it out of the map.
+    /// Marks an idle channel as evicted. Returns `true` if it did; the caller must then remove the entry from the map.
     pub(super) fn evict_if_idle(&mut self) -> bool {
-        self.forgotten = self.sequence.is_idle();
-        self.forgotten
+        self.evicted = self.order.is_idle();
+        self.evicted
     }
 }
 
 impl ChannelDelivery {
-    /// Forgets the order of channels that have been silent for long; to be called now and then.
+    /// Evicts the order of channels without recent messages. To be called periodically.
     pub fn evict_idle_channels(&self) {
-        let follows = self.retention_filter();
-        self.shared.channels.retain(|channel, ordered| {
-            let mut ordered = ordered.lock();
-            ordered.last_used_at.elapsed() < CHANNEL_ORDER_RETENTION || follows(channel) || !ordered.evict_if_idle()
+        let is_retained = self.retention_filter();
+        self.shared.channels.retain(|channel, tracked| {
+            let mut tracked = tracked.lock();
+            tracked.last_used_at.elapsed() < CHANNEL_ORDER_RETENTION || is_retained(channel) || !tracked.evict_if_idle()
         });
     }
 
-    /// A channel's order, locked; a fresh one where there was none.
+    /// Locks the order of a channel, creating it if absent.
     pub(super) fn lock_channel(&self, channel: &Channel) -> ArcMutexGuard<RawMutex, TrackedChannel> {
         loop {
-            if let Some(order) = self.lock_known_channel(channel) {
-                return order;
+            if let Some(tracked) = self.lock_known_channel(channel) {
+                return tracked;
             }
             self.shared.channels.entry(channel.clone()).or_insert_with(TrackedChannel::new_shared);
         }
     }
 
-    /// A channel's order, locked, where there is one. The map is let go before, so that no channel waits for another.
+    /// Locks the order of a channel, if there is one. Releases the map's shard first, so that channels do not block
+    /// each other.
     pub(super) fn lock_known_channel(&self, channel: &Channel) -> Option<ArcMutexGuard<RawMutex, TrackedChannel>> {
-        let ordered = self.shared.channels.get(channel).map(|ordered| ordered.value().clone());
-        ordered.map(|ordered| ordered.lock_arc()).filter(|ordered| !ordered.forgotten)
+        let tracked = self.shared.channels.get(channel).map(|entry| entry.value().clone());
+        tracked.map(|tracked| tracked.lock_arc()).filter(|tracked| !tracked.evicted)
     }
 
-    /// Drops what was withheld from a connection in a channel.
+    /// Removes the delivery mark of a connection in a channel.
     pub(super) fn remove_delivery_mark(&self, id: GatewayId, channel: &Channel) {
         if let Some(mut state) = self.lock_known_channel(channel) {
-            state.sequence.remove_mark(id);
+            state.order.remove_mark(id);
         }
     }
 
-    /// Passes a placed frame on when its turn has come.
+    /// Delivers a placed frame in the order of its channel, or buffers it until the offsets before it have arrived.
     pub(super) fn deliver_in_order(&self, placement: Placement, priority: Priority, text: Bytes) -> DeliveryOutcome {
         if self.has_no_local_audience(&placement.channel) {
             return DeliveryOutcome::Delivered(Some(0));
@@ -109,15 +111,15 @@ impl ChannelDelivery {
         let mut state = self.lock_channel(&placement.channel);
         state.last_used_at = Instant::now();
         let placement = Arc::new(placement);
-        let item =
+        let frame =
             OrderedFrame { priority, frame: OutboundFrame { text: text.into(), placement: Some(placement.clone()) } };
-        if self.peer_router().is_some() && state.sequence.needs_start(&placement.position) {
-            self.find_start(&placement, &mut state, item);
+        if self.peer_router().is_some() && state.order.needs_start(&placement.position) {
+            self.find_start(&placement, &mut state, frame);
             return DeliveryOutcome::Delivered(None);
         }
-        match state.sequence.accept_frame(&placement.position, item) {
-            AcceptOutcome::Deliver(items) => {
-                DeliveryOutcome::Delivered(Some(self.send_to_audience(&placement.channel, &state.sequence, items)))
+        match state.order.accept_frame(&placement.position, frame) {
+            AcceptOutcome::Deliver(frames) => {
+                DeliveryOutcome::Delivered(Some(self.send_to_audience(&placement.channel, &state.order, frames)))
             }
             AcceptOutcome::Duplicate => DeliveryOutcome::Delivered(Some(0)),
             AcceptOutcome::Buffered { missing } | AcceptOutcome::OtherEpoch { missing } => {
@@ -127,16 +129,16 @@ impl ChannelDelivery {
         }
     }
 
-    /// Hands items that are in order to the channel's readers; the caller holds the channel's lock, which is what keeps
-    /// two deliveries from interleaving.
-    fn send_to_audience(&self, channel: &Channel, sequence: &ChannelOrder, items: Vec<(u64, OrderedFrame)>) -> u64 {
+    /// Enqueues frames, which are in order, for the channel's readers and returns the number of frames enqueued. The
+    /// caller holds the channel's lock, so that two deliveries cannot interleave.
+    fn send_to_audience(&self, channel: &Channel, order: &ChannelOrder, frames: Vec<(u64, OrderedFrame)>) -> u64 {
         let ResolvedAudience::Groups(groups) = Audience::Channel(channel.clone()).resolve() else { return 0 };
-        let mut wave = FanOut::new(self);
+        let mut fan_out = FanOut::new(self);
         let mut reached = 0;
-        for (offset, item) in items {
-            self.shared.connection_groups.for_each_member(&groups, |handle| {
-                if !sequence.is_suppressed_for(handle.id, offset) {
-                    wave.send_to(handle, item.priority, item.frame.clone());
+        for (offset, ordered) in frames {
+            self.shared.connection_groups.for_each_member(&groups, |connection| {
+                if !order.is_suppressed_for(connection.id, offset) {
+                    fan_out.send_to(connection, ordered.priority, ordered.frame.clone());
                     reached += 1;
                 }
             });

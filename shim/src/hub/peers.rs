@@ -1,6 +1,6 @@
-//! What a hub asks and tells of the other pods, where there are any.
+//! Port to the other pods, and delivery of the frames that they publish.
 //!
-//! Invariant: without neighbours (the embedded mode) nothing here costs more than the look at an empty cell.
+//! In a single process (embedded mode) no router is attached, and every check costs one read of an empty cell.
 
 use std::sync::Arc;
 
@@ -14,34 +14,56 @@ use super::ChannelDelivery;
 use super::fan_out::FanOut;
 use crate::connection::OutboundFrame;
 
-/// The other pods.
+/// Port to the other pods: keeps this pod subscribed to the groups that have local members.
+///
+/// ```
+/// use std::sync::Mutex;
+///
+/// use futures_util::future::BoxFuture;
+/// use handlers::audience::Group;
+/// use shim::hub::PeerRouter;
+///
+/// /// Records the groups whose subscription may have to change.
+/// #[derive(Default)]
+/// struct ChangedGroups(Mutex<Vec<Group>>);
+///
+/// impl PeerRouter for ChangedGroups {
+///     fn membership_changed(&self, group: &Group) {
+///         self.0.lock().unwrap().push(group.clone());
+///     }
+///
+///     fn wait_subscribed(&self, _: Vec<Group>) -> Option<BoxFuture<'static, ()>> {
+///         None // every group is already subscribed
+///     }
+/// }
+/// ```
 pub trait PeerRouter: Send + Sync {
-    /// A group is about to get its first member here, or to lose its last one. Called in the middle of the change: it must
-    /// not wait and must not ask the hub.
+    /// Called when a group gets its first local member or loses its last one. The caller holds a lock of the group
+    /// index: implementations must neither block nor call back into the hub.
     fn membership_changed(&self, group: &Group);
 
-    /// Resolves, after a bounded time in any case, when what others send to these groups reaches this process; `None` when
-    /// it does already.
+    /// Returns a future that resolves once this pod's subscriptions cover `groups`, or `None` if they already do. The
+    /// future resolves within a bounded time, also if the subscription is not confirmed.
     fn wait_subscribed(&self, groups: Vec<Group>) -> Option<BoxFuture<'static, ()>>;
 }
 
 impl ChannelDelivery {
-    /// Makes this hub one of several. Once, before it has connections.
-    pub fn attach_peers(&self, neighbours: Arc<dyn PeerRouter>) {
-        self.shared.connection_groups.set_peer_router(neighbours);
+    /// Attaches the router to the other pods. Must be called once, before the hub has connections.
+    pub fn attach_peers(&self, peer_router: Arc<dyn PeerRouter>) {
+        self.shared.connection_groups.set_peer_router(peer_router);
     }
 
-    /// The other pods, where there are any.
+    /// Returns the router to the other pods, or `None` in a single process.
     pub fn peer_router(&self) -> Option<&Arc<dyn PeerRouter>> {
         self.shared.connection_groups.peer_router()
     }
 
-    /// Whether a group has members here.
+    /// Returns whether the group has local members.
     pub fn has_members(&self, group: &Group) -> bool {
         self.shared.connection_groups.has_members(group)
     }
 
-    /// The groups of a channel's readers that have members here.
+    /// Returns the groups of a channel's readers that have local members.
     pub fn local_groups(&self, channel: &Channel) -> Vec<Group> {
         match Audience::Channel(channel.clone()).resolve() {
             ResolvedAudience::Groups(groups) => groups.into_iter().filter(|group| self.has_members(group)).collect(),
@@ -49,11 +71,11 @@ impl ChannelDelivery {
         }
     }
 
-    /// Takes in what another pod published for group number `part` of an audience.
+    /// Delivers a frame that another pod published for the group at `group_index` of the audience.
     pub fn receive_from_peer(
         &self,
         audience: &Audience,
-        part: usize,
+        group_index: usize,
         priority: Priority,
         placement: Option<Placement>,
         text: Bytes,
@@ -64,39 +86,41 @@ impl ChannelDelivery {
             }
             (placement, audience) => {
                 let ResolvedAudience::Groups(groups) = audience.resolve() else { return };
-                let queued = OutboundFrame { text: text.into(), placement: placement.map(Arc::new) };
-                let mut wave = FanOut::new(self);
-                self.shared.connection_groups.for_each_in_group(&groups, part, |handle| {
-                    wave.send_to(handle, priority, queued.clone());
+                let frame = OutboundFrame { text: text.into(), placement: placement.map(Arc::new) };
+                let mut fan_out = FanOut::new(self);
+                self.shared.connection_groups.for_each_in_group(&groups, group_index, |connection| {
+                    fan_out.send_to(connection, priority, frame.clone());
                 });
             }
         }
     }
 
-    /// Forgets the order of the channels whose readers here were this group, when nobody is left who reads them: what
-    /// happens in them from now on is not heard, so what is known would be out of date when the next reader comes.
+    /// Evicts the order of the channels that `group` read, unless they have other local readers. Called when this pod
+    /// unsubscribes from the group: later messages no longer arrive, so the retained order would be stale for the next
+    /// reader.
     pub fn evict_unread_channels(&self, group: &Group) {
         let unread = |channel: &Channel| self.local_groups(channel).is_empty();
-        let only = match group {
+        let channel = match group {
             Group::Joined(channel) => channel.clone(),
             Group::User(tenant, user) => ChannelName::Conversation(user.clone()).in_tenant(tenant.clone()),
             Group::Tenant(tenant) => ChannelName::Everyone.in_tenant(tenant.clone()),
             Group::Role(..) => {
-                self.shared.channels.retain(|channel, ordered| !unread(channel) || !ordered.lock().evict_if_idle());
+                self.shared.channels.retain(|channel, tracked| !unread(channel) || !tracked.lock().evict_if_idle());
                 return;
             }
         };
-        self.shared.channels.remove_if(&only, |channel, ordered| unread(channel) && ordered.lock().evict_if_idle());
+        self.shared.channels.remove_if(&channel, |channel, tracked| unread(channel) && tracked.lock().evict_if_idle());
     }
 
-    /// Whether a message of a channel concerns nobody here. Alone, a process follows every channel; among others it hears
-    /// only of those with readers, so that any other order would have holes that nobody needs filled.
+    /// Returns whether a message of the channel can be dropped because it has no local reader. A single process tracks
+    /// every channel. A pod of a cluster receives only the messages of channels with local readers, so the order of any
+    /// other channel would have missing ranges that no reader needs.
     pub(super) fn has_no_local_audience(&self, channel: &Channel) -> bool {
         if self.peer_router().is_none() || !self.local_groups(channel).is_empty() {
             return false;
         }
-        // A hold comes before its reader is in the index.
-        self.shared.channels.remove_if(channel, |_, ordered| ordered.lock().evict_if_idle());
+        // A paused reader is not in the index yet, so the order is kept while it has one.
+        self.shared.channels.remove_if(channel, |_, tracked| tracked.lock().evict_if_idle());
         !self.shared.channels.contains_key(channel)
     }
 }

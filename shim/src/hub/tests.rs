@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 
 use super::*;
 
-/// The other end of a hub's connections: what the session would have taken from their outboxes.
+/// The clients of a hub's connections: reads the outboxes in place of the sessions.
 struct HubReceivers(ChannelDelivery);
 
 #[async_trait]
@@ -28,7 +28,7 @@ impl TestReceivers for HubReceivers {
     async fn received_frames(&self, id: &ConnectionId) -> Vec<Bytes> {
         self.0
             .find_by_connection_id(id)
-            .map(|handle| drain_texts(&handle))
+            .map(|connection| drain_texts(&connection))
             .unwrap_or_default()
             .into_iter()
             .map(Bytes::from)
@@ -40,9 +40,9 @@ impl TestReceivers for HubReceivers {
     }
 }
 
-pub(crate) fn close_reason_of(handle: &Connection) -> Option<CloseReason> {
+pub(crate) fn close_reason_of(connection: &Connection) -> Option<CloseReason> {
     let waker = std::task::Waker::noop();
-    let (_, cause) = handle.outbox().drain(&std::task::Context::from_waker(waker), &mut Vec::new(), usize::MAX);
+    let (_, cause) = connection.outbox().drain(&std::task::Context::from_waker(waker), &mut Vec::new(), usize::MAX);
     match cause? {
         CloseCause::Kicked => Some(CloseReason::Kicked),
         CloseCause::TokenExpired => Some(CloseReason::TokenExpired),
@@ -59,7 +59,7 @@ fn fixture() -> DeliveryFixture {
 }
 
 #[tokio::test]
-async fn it_keeps_the_contract_of_delivery() {
+async fn it_passes_the_delivery_contract_suite() {
     conformance::delivery::run_suite(async || fixture()).await;
     conformance::delivery::run_exactly_once_suite(async || fixture()).await;
 }
@@ -123,20 +123,20 @@ pub(crate) fn open(hub: &ChannelDelivery, connection_id: GatewayId, identity: &I
         identity: EventIdentity { iam: None, api_key: None, user_agent: None, source_ip: "127.0.0.1".into() },
         authorizer: Some(Arc::new(AuthorizerContext::new(identity.user.as_str(), entries.collect(), 0))),
     };
-    let handle = Arc::new(Connection::new(Arc::new(facts), 1 << 20, Timestamp(0)));
-    hub.opened(&handle);
-    hub.connections().insert(&handle);
-    assert_eq!(Membership::of(&handle).map(|membership| &membership.identity), Some(identity));
-    handle
+    let connection = Arc::new(Connection::new(Arc::new(facts), 1 << 20, Timestamp(0)));
+    hub.opened(&connection);
+    hub.connections().insert(&connection);
+    assert_eq!(Membership::of(&connection).map(|membership| &membership.identity), Some(identity));
+    connection
 }
 
-pub(crate) fn close(hub: &ChannelDelivery, handle: &Connection) {
-    hub.connections().remove(handle.id);
-    hub.closed(handle);
+pub(crate) fn close(hub: &ChannelDelivery, connection: &Connection) {
+    hub.connections().remove(connection.id);
+    hub.closed(connection);
 }
 
-pub(crate) fn id(handle: &Connection) -> ConnectionId {
-    ConnectionId::parse(handle.id.as_str()).unwrap()
+pub(crate) fn id(connection: &Connection) -> ConnectionId {
+    ConnectionId::parse(connection.id.as_str()).unwrap()
 }
 
 pub(crate) fn channel(name: &str) -> Channel {
@@ -155,10 +155,10 @@ pub(crate) fn placed(channel: &Channel, offset: u64) -> OutgoingFrame {
     }
 }
 
-pub(crate) fn drain_texts(handle: &Connection) -> Vec<String> {
+pub(crate) fn drain_texts(connection: &Connection) -> Vec<String> {
     let waker = std::task::Waker::noop();
     let mut batch = Vec::new();
-    handle.outbox().drain(&std::task::Context::from_waker(waker), &mut batch, usize::MAX);
+    connection.outbox().drain(&std::task::Context::from_waker(waker), &mut batch, usize::MAX);
     batch.into_iter().map(|queued| String::from_utf8(queued.text.to_vec()).unwrap()).collect()
 }
 
@@ -178,13 +178,13 @@ async fn a_conversation_reaches_the_user_and_admins_once() {
 }
 
 #[tokio::test]
-async fn rooms_reach_those_who_joined_until_they_leave_or_end() {
+async fn a_room_reaches_its_members_until_they_leave_or_disconnect() {
     let (hub, _) = hub();
     let room = channel("room:lobby");
     let (first, second) = (connect(&hub, 1, "alice", Role::User), connect(&hub, 2, "bob", Role::User));
-    for handle in [&first, &second] {
-        hub.pause_channels(&id(handle), std::slice::from_ref(&room)).await.unwrap();
-        assert_eq!(hub.resume_channel(&id(handle), &room, &at(0)).await.unwrap(), ResumeOutcome::Live);
+    for connection in [&first, &second] {
+        hub.pause_channels(&id(connection), std::slice::from_ref(&room)).await.unwrap();
+        assert_eq!(hub.resume_channel(&id(connection), &room, &at(0)).await.unwrap(), ResumeOutcome::Live);
     }
     hub.deliver(&Audience::Channel(room.clone()), placed(&room, 1)).await.unwrap();
     hub.detach_channels(&id(&first), std::slice::from_ref(&room)).await.unwrap();
@@ -200,40 +200,43 @@ async fn rooms_reach_those_who_joined_until_they_leave_or_end() {
 }
 
 #[tokio::test]
-async fn a_connection_that_is_not_open_is_gone() {
+async fn a_closed_connection_is_gone() {
     let (hub, _) = hub();
-    let handle = connect(&hub, 1, "alice", Role::User);
-    close(&hub, &handle);
-    let audience = Audience::Connection(id(&handle));
+    let connection = connect(&hub, 1, "alice", Role::User);
+    close(&hub, &connection);
+    let audience = Audience::Connection(id(&connection));
     let outgoing = OutgoingFrame { frame: "x".into(), priority: Priority::Control, placement: None };
     assert_eq!(hub.deliver(&audience, outgoing).await.unwrap(), DeliveryOutcome::ConnectionGone);
     assert_eq!(
-        hub.pause_channels(&id(&handle), &[channel("room:lobby")]).await.unwrap(),
+        hub.pause_channels(&id(&connection), &[channel("room:lobby")]).await.unwrap(),
         DeliveryOutcome::ConnectionGone
     );
-    assert_eq!(hub.close_connection(&id(&handle), CloseReason::Kicked).await.unwrap(), DeliveryOutcome::ConnectionGone);
+    assert_eq!(
+        hub.close_connection(&id(&connection), CloseReason::Kicked).await.unwrap(),
+        DeliveryOutcome::ConnectionGone
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_that_was_never_delivered_is_filled_from_the_log() {
+async fn a_message_that_was_never_delivered_is_read_from_the_log() {
     let (hub, log) = hub();
-    let handle = connect(&hub, 1, "alice", Role::User);
+    let connection = connect(&hub, 1, "alice", Role::User);
     let own = channel("conversation:alice");
     append(&log, &own, &["a", "b", "c"]).await;
     hub.deliver(&Audience::Channel(own.clone()), placed(&own, 1)).await.unwrap();
     // The handler of offset 2 died between append and delivery.
     hub.deliver(&Audience::Channel(own.clone()), placed(&own, 3)).await.unwrap();
-    assert_eq!(drain_texts(&handle), ["1"]);
+    assert_eq!(drain_texts(&connection), ["1"]);
     hub.shared.tasks.close();
     hub.shared.tasks.wait().await;
-    let frames = drain_texts(&handle);
+    let frames = drain_texts(&connection);
     assert_eq!(frames.len(), 2);
     assert!(frames[0].contains("\"offset\":2"), "{}", frames[0]);
     assert_eq!(hub.shared.metrics.backfilled_ranges.get(), 1);
 }
 
 #[tokio::test]
-async fn an_order_that_is_forgotten_is_used_by_nobody_who_found_it_before() {
+async fn an_evicted_order_is_not_used_by_a_caller_that_found_it_before() {
     let (hub, _) = hub();
     let alice = connect(&hub, 1, "alice", Role::User);
     let own = channel("conversation:alice");
@@ -241,16 +244,16 @@ async fn an_order_that_is_forgotten_is_used_by_nobody_who_found_it_before() {
     let found = hub.shared.channels.get(&own).unwrap().value().clone();
     close(&hub, &alice);
     hub.evict_unread_channels(&handlers::audience::Group::User(own.tenant.clone(), UserId::parse("alice").unwrap()));
-    assert!(found.lock().forgotten);
+    assert!(found.lock().evicted);
     assert!(hub.lock_known_channel(&own).is_none());
-    // One that is looked up in the very moment between the mark and the removal.
+    // A look-up between the mark and the removal.
     hub.shared.channels.insert(own.clone(), found.clone());
-    let looking = tokio::task::spawn_blocking({
+    let lookup = tokio::task::spawn_blocking({
         let (hub, own) = (hub.clone(), own.clone());
-        move || hub.lock_channel(&own).forgotten
+        move || hub.lock_channel(&own).evicted
     });
     hub.shared.channels.remove(&own);
-    assert!(!looking.await.unwrap());
+    assert!(!lookup.await.unwrap());
 }
 
 pub(crate) async fn append(log: &MemoryLog, channel: &Channel, ids: &[&str]) {
@@ -266,7 +269,7 @@ pub(crate) async fn append(log: &MemoryLog, channel: &Channel, ids: &[&str]) {
     }
 }
 
-/// A hub that has passed 7 messages of epoch `old` on to alice, and whose log is another one now, with two messages.
+/// A hub that has delivered offset 7 of epoch `old` to alice, and whose log is a new one with two messages.
 async fn hub_whose_log_was_lost() -> (ChannelDelivery, Arc<Connection>, Channel) {
     let (hub, log) = hub();
     let (alice, own) = (connect(&hub, 1, "alice", Role::User), channel("conversation:alice"));
@@ -279,30 +282,31 @@ async fn hub_whose_log_was_lost() -> (ChannelDelivery, Arc<Connection>, Channel)
     (hub, alice, own)
 }
 
-const LOST: &str = r#"{"type":"gap","channel":"conversation:alice","from":1,"to":0,"epoch":"e","reason":"epoch"}"#;
+/// Notice that the log was replaced and no message of the new epoch is skipped.
+const EPOCH_GAP: &str = r#"{"type":"gap","channel":"conversation:alice","from":1,"to":0,"epoch":"e","reason":"epoch"}"#;
 
 #[tokio::test(start_paused = true)]
-async fn readers_are_told_of_a_lost_log_before_they_get_its_first_message() {
+async fn readers_receive_a_gap_for_a_lost_log_before_its_first_message() {
     let (hub, alice, own) = hub_whose_log_was_lost().await;
     hub.deliver(&Audience::Channel(own.clone()), placed(&own, 2)).await.unwrap();
     hub.shared.tasks.close();
     hub.shared.tasks.wait().await;
     let frames = drain_texts(&alice);
-    assert_eq!((frames.len(), frames[0].as_str()), (3, LOST));
+    assert_eq!((frames.len(), frames[0].as_str()), (3, EPOCH_GAP));
     assert!(frames[1].contains("\"offset\":1") && frames[2].contains("\"offset\":2"), "{frames:?}");
     hub.deliver(&Audience::Channel(own.clone()), placed(&own, 3)).await.unwrap();
     assert_eq!(drain_texts(&alice), ["3"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_resumes_in_a_new_epoch_gets_nothing_twice_and_the_others_all_of_it() {
+async fn a_resume_in_a_new_epoch_receives_nothing_twice_and_other_readers_receive_all_of_it() {
     let (hub, alice, own) = hub_whose_log_was_lost().await;
     let second = connect(&hub, 2, "alice", Role::User);
     hub.pause_channels(&id(&second), std::slice::from_ref(&own)).await.unwrap();
     assert_eq!(hub.resume_channel(&id(&second), &own, &at(2)).await.unwrap(), ResumeOutcome::Live);
     hub.shared.tasks.close();
     hub.shared.tasks.wait().await;
-    assert_eq!(drain_texts(&second), [""; 0], "its resume has sent it all");
+    assert_eq!(drain_texts(&second), [""; 0], "the resume has sent all of it");
     let frames = drain_texts(&alice);
-    assert_eq!((frames.len(), frames[0].as_str()), (3, LOST));
+    assert_eq!((frames.len(), frames[0].as_str()), (3, EPOCH_GAP));
 }

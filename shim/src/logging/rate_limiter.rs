@@ -1,8 +1,9 @@
-//! A flood gate: of equal warnings and errors few are written, and how many were left out is told.
+//! Rate limiter of repeated warnings and errors.
 //!
-//! While a back end is away every message and every connection fails in the same way, thousands a second; the first lines say
-//! all there is to say. Lines are equal when the same place in the code writes them, whatever their fields are. Invariant: at
-//! most [`MAX_LINES_PER_WINDOW`] of them in every [`WINDOW_DURATION`]. What functions print is theirs and passes, as does everything below a warning.
+//! During an outage of a back end every message and connection can fail in the same way, thousands of times per second.
+//! At most [`MAX_LINES_PER_WINDOW`] lines per callsite are written in each [`WINDOW_DURATION`], whatever their fields;
+//! a summary line then reports the number of suppressed lines. Events below `WARN` and the output of functions are not
+//! limited.
 
 use std::fmt::{Debug, Write as _};
 use std::time::Duration;
@@ -15,20 +16,19 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
-/// Most equal lines in one window: enough to see that more than one connection is concerned.
+/// Maximum number of lines of one callsite per window: enough to see that more than one connection is affected.
 const MAX_LINES_PER_WINDOW: u64 = 10;
-/// How long a window is.
 const WINDOW_DURATION: Duration = Duration::from_secs(30);
-/// Where lines come from that pass: functions, and the gate itself.
+/// Targets that are not limited: the output of functions, and the limiter's own summary lines.
 const EXEMPT_TARGETS: [&str; 2] = ["function", module_path!()];
 
-/// The gate. It holds one small entry for each place in the code that has written a warning.
+/// Layer that drops warnings and errors above the limit. It keeps one entry per callsite with an open window.
 #[derive(Default)]
 pub(super) struct LogRateLimiter {
     callsites: Mutex<Vec<CallsiteWindow>>,
 }
 
-/// One place in the code.
+/// Lines of one callsite in the current window.
 struct CallsiteWindow {
     id: Identifier,
     message: String,
@@ -36,7 +36,7 @@ struct CallsiteWindow {
     lines: u64,
 }
 
-/// Lines that were left out.
+/// Number of lines of one callsite suppressed in a window.
 #[derive(Debug, PartialEq, Eq)]
 struct SuppressedLines {
     message: String,
@@ -45,29 +45,29 @@ struct SuppressedLines {
 
 impl LogRateLimiter {
     fn admit_line(&self, id: &Identifier, now: Instant, message: impl FnOnce() -> String) -> bool {
-        let mut places = self.callsites.lock();
-        let Some(place) = places.iter_mut().find(|place| place.id == *id) else {
-            places.push(CallsiteWindow { id: id.clone(), message: message(), started: now, lines: 1 });
+        let mut callsites = self.callsites.lock();
+        let Some(window) = callsites.iter_mut().find(|window| window.id == *id) else {
+            callsites.push(CallsiteWindow { id: id.clone(), message: message(), started: now, lines: 1 });
             return true;
         };
-        place.lines += 1;
-        place.lines <= MAX_LINES_PER_WINDOW
+        window.lines += 1;
+        window.lines <= MAX_LINES_PER_WINDOW
     }
 
-    /// Ends the windows that are over, and tells what was left out in them.
+    /// Removes expired windows and returns the number of lines suppressed in each.
     fn end_expired_windows(&self, now: Instant) -> Vec<SuppressedLines> {
-        let mut left_out = Vec::new();
-        self.callsites.lock().retain(|place| {
-            let lasts = now.duration_since(place.started) < WINDOW_DURATION;
-            if !lasts && place.lines > MAX_LINES_PER_WINDOW {
-                left_out.push(SuppressedLines {
-                    message: place.message.clone(),
-                    lines: place.lines - MAX_LINES_PER_WINDOW,
+        let mut suppressed = Vec::new();
+        self.callsites.lock().retain(|window| {
+            let active = now.duration_since(window.started) < WINDOW_DURATION;
+            if !active && window.lines > MAX_LINES_PER_WINDOW {
+                suppressed.push(SuppressedLines {
+                    message: window.message.clone(),
+                    lines: window.lines - MAX_LINES_PER_WINDOW,
                 });
             }
-            lasts
+            active
         });
-        left_out
+        suppressed
     }
 }
 
@@ -78,7 +78,7 @@ impl<S: Subscriber> Layer<S> for LogRateLimiter {
             return true;
         }
         let now = Instant::now();
-        // Whatever is logged next tells of a window that is over: during an outage, and behind it.
+        // Any later event reports the expired windows, during an outage and after it.
         for SuppressedLines { message, lines } in self.end_expired_windows(now) {
             tracing::warn!(log.message = message, suppressed = lines, "repeated log lines suppressed");
         }
@@ -86,13 +86,13 @@ impl<S: Subscriber> Layer<S> for LogRateLimiter {
     }
 }
 
-/// The fixed text of a line.
+/// Returns the message of an event, without its fields.
 fn event_message(event: &Event<'_>) -> String {
     struct MessageVisitor(String);
     impl Visit for MessageVisitor {
         fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
             if field.name() == "message" {
-                // A string takes everything.
+                // Writing to a String never fails.
                 let _ = write!(self.0, "{value:?}");
             }
         }
@@ -114,18 +114,17 @@ mod tests {
 
     use super::*;
 
-    /// A place in the code.
-    struct Here;
+    struct TestCallsite;
 
-    impl Callsite for Here {
+    impl Callsite for TestCallsite {
         fn set_interest(&self, _: Interest) {}
 
         fn metadata(&self) -> &Metadata<'_> {
-            unreachable!("the gate tells places apart and asks them nothing")
+            unreachable!("the limiter only compares callsites")
         }
     }
 
-    /// Counts what comes through.
+    /// Counts the events that pass the limiter.
     struct Counter(Arc<AtomicUsize>);
 
     impl<S: Subscriber> Layer<S> for Counter {
@@ -140,26 +139,27 @@ mod tests {
         let subscriber = tracing_subscriber::registry().with(LogRateLimiter::default()).with(Counter(passed.clone()));
         let lines = || passed.swap(0, Ordering::Relaxed);
         tracing::subscriber::with_default(subscriber, || {
-            (0..1_000).for_each(|number| tracing::warn!(number, "it is away"));
+            (0..1_000).for_each(|number| tracing::warn!(number, "redis unavailable"));
             assert_eq!(lines(), 10);
             tracing::error!("another line");
-            (0..50).for_each(|_| tracing::info!("a life goes on"));
-            (0..50).for_each(|_| tracing::error!(target: "function", "what it printed"));
+            (0..50).for_each(|_| tracing::info!("below a warning"));
+            (0..50).for_each(|_| tracing::error!(target: "function", "output of a function"));
             assert_eq!(lines(), 101);
         });
     }
 
     #[test]
-    fn a_window_that_is_over_tells_what_it_left_out() {
-        let (gate, begun) = (LogRateLimiter::default(), Instant::now());
-        let id = Identifier(&Here);
+    fn an_expired_window_reports_its_suppressed_lines() {
+        let (limiter, start) = (LogRateLimiter::default(), Instant::now());
+        let id = Identifier(&TestCallsite);
         let admitted = (0..MAX_LINES_PER_WINDOW + 5)
-            .filter(|_| gate.admit_line(&id, begun, || "it is away".to_owned()))
+            .filter(|_| limiter.admit_line(&id, start, || "redis unavailable".to_owned()))
             .count() as u64;
-        assert_eq!((admitted, gate.end_expired_windows(begun + WINDOW_DURATION / 2)), (MAX_LINES_PER_WINDOW, vec![]));
-        let left_out = SuppressedLines { message: "it is away".to_owned(), lines: 5 };
-        assert_eq!(gate.end_expired_windows(begun + WINDOW_DURATION), [left_out]);
-        assert!(gate.admit_line(&id, begun + WINDOW_DURATION, String::new), "another window");
-        assert_eq!(gate.end_expired_windows(begun + 3 * WINDOW_DURATION), [], "nothing was left out of it");
+        let early = limiter.end_expired_windows(start + WINDOW_DURATION / 2);
+        assert_eq!((admitted, early), (MAX_LINES_PER_WINDOW, vec![]));
+        let suppressed = SuppressedLines { message: "redis unavailable".to_owned(), lines: 5 };
+        assert_eq!(limiter.end_expired_windows(start + WINDOW_DURATION), [suppressed]);
+        assert!(limiter.admit_line(&id, start + WINDOW_DURATION, String::new), "a new window");
+        assert_eq!(limiter.end_expired_windows(start + 3 * WINDOW_DURATION), [], "it suppressed no line");
     }
 }

@@ -1,4 +1,4 @@
-//! The logs of one schema as whoever moves them sees them: without the task that drops old messages.
+//! Export and import of the message logs of one schema, without retention.
 
 use async_trait::async_trait;
 use handlers::archive::{ExportLimits, ImportError, LogArchive, LogSegment};
@@ -14,10 +14,10 @@ use super::log::{SliceReader, arguments, offset_to_i64, read_column};
 const LIST_CHANNELS_SQL: &str =
     "SELECT name FROM {schema}.channels WHERE head > 0 AND name > $1 ORDER BY name LIMIT $2";
 const IMPORT_SQL: &str = "SELECT {schema}.import($1, $2, $3, $4, $5, $6, $7, $8, $9)";
-/// How many channels one statement lists.
+/// Number of channels that one statement lists.
 const CHANNELS_PER_QUERY: i64 = 10_000;
 
-/// The logs of one schema, to be moved.
+/// Message logs of one schema, for export and import.
 pub struct PostgresArchive {
     postgres: PostgresClient,
     slice_reader: SliceReader,
@@ -26,7 +26,7 @@ pub struct PostgresArchive {
 }
 
 impl PostgresArchive {
-    /// The logs that are behind this link.
+    /// Returns the logs in the schema of this client.
     #[must_use]
     pub fn new(postgres: PostgresClient) -> Self {
         Self {
@@ -45,8 +45,8 @@ impl PostgresArchive {
                 self.postgres.fetch_rows(&self.list_channels_statement, arguments![last, CHANNELS_PER_QUERY]).await?;
             for row in &rows {
                 let name = read_column(row, 0)?;
-                found
-                    .push(Channel::from_key(name).map_err(|_| PostgresClientError::InvalidRow("it names no channel"))?);
+                let channel = Channel::from_key(name);
+                found.push(channel.map_err(|_| PostgresClientError::InvalidRow("invalid channel name"))?);
             }
             if rows.is_empty() {
                 return Ok(found);
@@ -54,14 +54,14 @@ impl PostgresArchive {
         }
     }
 
-    async fn import_entries(&self, stretch: &LogSegment) -> Result<String, PostgresClientError> {
-        let entries = &stretch.entries;
+    async fn import_entries(&self, segment: &LogSegment) -> Result<String, PostgresClientError> {
+        let entries = &segment.entries;
         let texts =
             |of: fn(&LogEntry) -> &str| entries.iter().map(|entry| of(entry).to_owned()).collect::<Vec<String>>();
         let arguments = arguments![
-            stretch.channel.to_string(),
-            &*stretch.epoch.0,
-            offset_to_i64(stretch.after),
+            segment.channel.to_string(),
+            &*segment.epoch.0,
+            offset_to_i64(segment.after),
             entries.iter().map(|entry| offset_to_i64(entry.offset)).collect::<Vec<i64>>(),
             entries.iter().map(|entry| entry.sent_at.0).collect::<Vec<i64>>(),
             texts(|entry| entry.sender.user.as_str()),
@@ -70,7 +70,7 @@ impl PostgresArchive {
             texts(|entry| entry.body.get()),
         ];
         let rows = self.postgres.fetch_rows(&self.import_statement, arguments).await?;
-        read_column(rows.first().ok_or(PostgresClientError::InvalidRow("an import answers with a row"))?, 0)
+        read_column(rows.first().ok_or(PostgresClientError::InvalidRow("import returned no row"))?, 0)
     }
 }
 
@@ -80,16 +80,16 @@ impl LogArchive for PostgresArchive {
         Ok(self.list_channels().await?)
     }
 
-    async fn export(&self, channel: &Channel, after: Offset, most: ExportLimits) -> Result<LogSlice, LogError> {
-        Ok(self.slice_reader.read_after(&self.postgres, channel, after, most.max_entries, most.max_bytes).await?)
+    async fn export(&self, channel: &Channel, after: Offset, limits: ExportLimits) -> Result<LogSlice, LogError> {
+        Ok(self.slice_reader.read_after(&self.postgres, channel, after, limits.max_entries, limits.max_bytes).await?)
     }
 
-    async fn import(&self, stretch: &LogSegment) -> Result<(), ImportError> {
-        // The function sees to the rest; this is for what no log could begin with.
-        stretch.remaining_entries(&stretch.epoch, Offset::START)?;
-        match self.import_entries(stretch).await.map_err(LogError::from)?.as_str() {
+    async fn import(&self, segment: &LogSegment) -> Result<(), ImportError> {
+        // Rejects a segment that is invalid for an empty log; the SQL function checks it against the existing messages.
+        segment.remaining_entries(&segment.epoch, Offset::START)?;
+        match self.import_entries(segment).await.map_err(LogError::from)?.as_str() {
             "epoch" => Err(ImportError::EpochMismatch),
-            "hole" => Err(ImportError::MissingRange),
+            "missing_range" => Err(ImportError::MissingRange),
             _ => Ok(()),
         }
     }

@@ -1,6 +1,7 @@
-//! The link: a pool of connections, a breaker, and statements that are repeated within one deadline.
+//! PostgreSQL client: a connection pool, a circuit breaker, and retries within one deadline per operation.
 //!
-//! After a connection was lost, every older one is replaced before it is used: what broke one has mostly broken all.
+//! After the loss of a connection every older connection is replaced before its next use, because a server restart or a
+//! failover breaks all of them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,24 +22,24 @@ use super::preflight::{self, PostgresStartupError};
 use super::settings::PostgresSettings;
 use crate::breaker::{self, CircuitBreaker, LinkState};
 
-/// How often a statement is tried again, within its deadline.
+/// Maximum number of retries of a statement within its deadline.
 const MAX_STATEMENT_RETRIES: usize = 4;
-/// The pause before the first repeat; it doubles, with jitter.
+/// Delay before the first retry; it doubles with each retry, with jitter.
 const FIRST_STATEMENT_RETRY_DELAY: Duration = Duration::from_millis(10);
-/// How long a connection may be idle, so that a quiet night gives the server its memory back.
+/// Idle time after which a connection is closed, which frees memory of the server.
 const IDLE_CONNECTION_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 
-/// A statement, with the schema in it.
+/// Text of a statement with the name of the schema.
 pub(super) type SqlStatement = Arc<str>;
 
-/// The link; clones share it. It ends, with its background task, when the last clone is dropped.
+/// Client of one database; clones share the pool. Dropping the last clone closes it and ends its background task.
 #[derive(Clone)]
 pub struct PostgresClient {
     inner: Arc<PostgresClientInner>,
     _monitor: Arc<AbortOnDropHandle<()>>,
 }
 
-/// What the link and its monitor share.
+/// State shared by the client and its health monitor.
 pub(super) struct PostgresClientInner {
     pub(super) settings: PostgresSettings,
     pub(super) breaker: CircuitBreaker,
@@ -47,7 +48,7 @@ pub(super) struct PostgresClientInner {
     last_loss: LastConnectionLoss,
 }
 
-/// When a connection was last lost.
+/// Time of the last connection loss.
 #[derive(Clone, Default)]
 struct LastConnectionLoss(Arc<Mutex<Option<Instant>>>);
 
@@ -56,65 +57,65 @@ impl LastConnectionLoss {
         *self.0.lock() = Some(Instant::now());
     }
 
-    /// Whether a connection of that age is younger than the loss.
+    /// Returns whether the connection was established after the last loss.
     fn is_newer_than_loss(&self, connection: &PoolConnectionMetadata) -> bool {
         self.0.lock().is_none_or(|lost| lost.elapsed() > connection.age)
     }
 }
 
 impl PostgresClient {
-    /// Connects, checks what answers, and makes what is missing in the schema.
+    /// Connects, checks the server, and creates missing objects in the schema.
     ///
     /// # Errors
-    /// [`StartError`], which says what to change.
+    /// [`PostgresStartupError`], whose text contains the remedy.
     pub async fn connect(settings: PostgresSettings) -> Result<Self, PostgresStartupError> {
         let options = preflight::connect_options(&settings).await?;
         preflight::run_preflight(&settings, &options).await?;
-        let lost = LastConnectionLoss::default();
-        let pool = build_pool(&settings, options, lost.clone());
+        let last_loss = LastConnectionLoss::default();
+        let pool = build_pool(&settings, options, last_loss.clone());
         let (breaker, metrics) = (CircuitBreaker::new(), PostgresMetrics::default());
-        let core = Arc::new(PostgresClientInner { settings, breaker, metrics, pool, last_loss: lost });
+        let inner = Arc::new(PostgresClientInner { settings, breaker, metrics, pool, last_loss });
         let task =
-            TaskTracker::new().spawn(breaker::monitor_health(core.breaker.clone(), PrimaryCheck::new(core.clone())));
-        Ok(Self { inner: core, _monitor: Arc::new(AbortOnDropHandle::new(task)) })
+            TaskTracker::new().spawn(breaker::monitor_health(inner.breaker.clone(), PrimaryCheck::new(inner.clone())));
+        Ok(Self { inner, _monitor: Arc::new(AbortOnDropHandle::new(task)) })
     }
 
-    /// Whether PostgreSQL answers, as it changes.
+    /// Returns a receiver of the availability of PostgreSQL.
     #[must_use]
     pub fn link_state(&self) -> watch::Receiver<LinkState> {
         self.inner.breaker.watch_state()
     }
 
-    /// What the link and the log above it count; register it once.
+    /// Returns the counters of the client and the log, to be registered once.
     #[must_use]
     pub fn metrics(&self) -> &PostgresMetrics {
         &self.inner.metrics
     }
 
-    /// A statement in which `{schema}` is replaced by the schema's name.
+    /// Returns the statement with `{schema}` replaced by the name of the schema.
     pub(super) fn schema_statement(&self, text: &str) -> SqlStatement {
         text.replace("{schema}", &format!("\"{}\"", self.inner.settings.schema)).into()
     }
 
-    /// Runs a statement that may be repeated, and returns all its rows.
+    /// Runs an idempotent statement, with retries, and returns all its rows.
     pub(super) async fn fetch_rows(
         &self,
         statement: &SqlStatement,
         arguments: PgArguments,
     ) -> Result<Vec<PgRow>, PostgresClientError> {
-        let core = &self.inner;
-        if !core.breaker.is_closed() {
+        let inner = &self.inner;
+        if !inner.breaker.is_closed() {
             return Err(PostgresClientError::CircuitOpen);
         }
-        let deadline = Instant::now() + core.settings.operation_timeout();
-        let pauses = ExponentialBuilder::default()
+        let deadline = Instant::now() + inner.settings.operation_timeout();
+        let delays = ExponentialBuilder::default()
             .with_min_delay(FIRST_STATEMENT_RETRY_DELAY)
             .with_max_times(MAX_STATEMENT_RETRIES)
             .with_jitter();
-        let again = |trouble: &PostgresClientError| {
-            core.breaker.is_closed() && trouble.is_transient() && Instant::now() < deadline
+        let retriable = |error: &PostgresClientError| {
+            inner.breaker.is_closed() && error.is_transient() && Instant::now() < deadline
         };
-        (|| core.run_statement(statement, arguments.clone(), deadline)).retry(pauses).when(again).await
+        (|| inner.run_statement(statement, arguments.clone(), deadline)).retry(delays).when(retriable).await
     }
 }
 
@@ -126,12 +127,12 @@ impl PostgresClientInner {
         arguments: PgArguments,
         deadline: Instant,
     ) -> Result<Vec<PgRow>, PostgresClientError> {
-        let outcome = self.query_once(statement, arguments, deadline).await;
-        match &outcome {
+        let result = self.query_once(statement, arguments, deadline).await;
+        match &result {
             Ok(_) => self.breaker.record_success(),
-            Err(trouble) => self.record_error(trouble),
+            Err(error) => self.record_error(error),
         }
-        outcome
+        result
     }
 
     async fn query_once(
@@ -142,30 +143,31 @@ impl PostgresClientInner {
     ) -> Result<Vec<PgRow>, PostgresClientError> {
         let acquired = timeout_at(deadline, self.pool.acquire()).await.map_err(|_| PostgresClientError::Timeout)?;
         let mut connection = acquired?;
-        let end = deadline.min(Instant::now() + self.settings.response_timeout);
+        let response_deadline = deadline.min(Instant::now() + self.settings.response_timeout);
         let query = sqlx::query_with::<Driver, _>(AssertSqlSafe(statement.clone()), arguments);
-        let answer = timeout_at(end, query.fetch_all(&mut *connection)).await;
-        let useless = match &answer {
+        let response = timeout_at(response_deadline, query.fetch_all(&mut *connection)).await;
+        let connection_lost = match &response {
             Err(_) => true,
-            Ok(answer) => answer.as_ref().is_err_and(|error| classify_error(error) == PostgresErrorClass::Connection),
+            Ok(rows) => rows.as_ref().is_err_and(|error| classify_error(error) == PostgresErrorClass::Connection),
         };
-        if useless {
-            // An answer that comes later must not be the next statement's.
+        if connection_lost {
+            // A late response on this connection must not be read as the response to the next statement.
             connection.close_on_drop();
             self.last_loss.record_loss();
         }
-        Ok(answer.map_err(|_| PostgresClientError::Timeout)??)
+        Ok(response.map_err(|_| PostgresClientError::Timeout)??)
     }
 
-    /// Has every connection that there is now replaced before it is used again.
+    /// Marks all present connections to be replaced before their next use.
     pub(super) fn replace_connections(&self) {
         self.last_loss.record_loss();
     }
 
-    /// A server that refuses, or whose transactions meet each other, is there.
-    fn record_error(&self, trouble: &PostgresClientError) {
+    /// Counts an error. Rejected statements and conflicts of transactions do not open the circuit breaker, because they
+    /// prove that the server responds.
+    fn record_error(&self, error: &PostgresClientError) {
         self.metrics.failed_statements.inc();
-        if trouble.is_transient() && !trouble.is_conflict() {
+        if error.is_transient() && !error.is_conflict() {
             self.breaker.record_failure();
         } else {
             self.breaker.record_success();
@@ -173,35 +175,35 @@ impl PostgresClientInner {
     }
 }
 
-fn build_pool(settings: &PostgresSettings, options: PgConnectOptions, lost: LastConnectionLoss) -> PgPool {
+fn build_pool(settings: &PostgresSettings, options: PgConnectOptions, last_loss: LastConnectionLoss) -> PgPool {
     let timeout = settings.response_timeout;
     PgPoolOptions::new()
         .max_connections(settings.pool_size)
         .acquire_timeout(settings.connect_timeout)
         .idle_timeout(IDLE_CONNECTION_TIMEOUT)
-        // A question before every statement would double its round trips.
+        // A test query before every statement would double the round trips.
         .test_before_acquire(false)
         .before_acquire(move |_, connection| {
-            let spared = lost.is_newer_than_loss(&connection);
-            Box::pin(async move { Ok(spared) })
+            let usable = last_loss.is_newer_than_loss(&connection);
+            Box::pin(async move { Ok(usable) })
         })
         .after_connect(move |connection, _| Box::pin(configure_connection(connection, timeout)))
         .connect_lazy_with(options)
 }
 
-/// What every connection is told first: to end what takes too long, to see what was committed before each statement, and
-/// never to acknowledge a message before it is durable.
+/// Configures a new connection: the statement timeout, isolation level "read committed", and synchronous commits, so
+/// that a message is durable before it is acknowledged.
 async fn configure_connection(connection: &mut PgConnection, timeout: Duration) -> Result<(), sqlx::Error> {
-    let told = sqlx::query(
+    let query = sqlx::query(
         "SELECT set_config('statement_timeout', $1, false), \
          set_config('default_transaction_isolation', 'read committed', false), \
          set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' \
          ELSE current_setting('synchronous_commit') END, false)",
     );
-    told.bind(timeout.as_millis().to_string()).execute(connection).await.map(drop)
+    query.bind(timeout.as_millis().to_string()).execute(connection).await.map(drop)
 }
 
-/// Makes one connection outside of a pool, for the checks at the start.
+/// Opens one connection outside of the pool, for the preflight.
 pub(super) async fn connect_once(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
     PgConnection::connect_with(options).await
 }

@@ -1,83 +1,82 @@
-//! What can go wrong with a statement, sorted by what its caller can do about it.
+//! Errors of statements, classified by the caller's possible reactions.
 //!
-//! No variant shows what PostgreSQL calls the detail of an error: details carry the contents of rows.
+//! No variant contains the detail field of PostgreSQL's errors, because it may contain the contents of rows.
 
 use handlers::ports::LogError;
 use sqlx::Error;
 
-/// The adapter's name in errors.
+/// Name of the adapter in errors.
 const ADAPTER: &str = "postgresql";
 
-/// Why a statement has no answer.
+/// Failure of a statement.
 #[derive(Debug, thiserror::Error)]
 pub enum PostgresClientError {
-    /// The server is known to be away and was not asked. The same again may succeed once
-    /// [`LinkState::Available`](super::LinkState::Available) is back.
-    #[error("postgresql is away")]
+    /// The circuit breaker is open; the statement was not sent. A retry may succeed once the state is
+    /// [`LinkState::Available`](super::LinkState::Available).
+    #[error("postgresql is unavailable (circuit breaker open)")]
     CircuitOpen,
-    /// It cannot be reached, is starting or stopping, takes no writes now, or is overloaded. Whether the statement took effect
-    /// is unknown; the same again may succeed.
+    /// The server is unreachable, starting or stopping, read-only, or overloaded. It is unknown if the statement took
+    /// effect; a retry may succeed.
     #[error("postgresql is unavailable")]
     Unavailable(#[source] PostgresDriverError),
-    /// No answer came in time.
-    #[error("postgresql did not answer in time")]
+    /// The statement or the wait for a connection exceeded its deadline.
+    #[error("postgresql statement timed out")]
     Timeout,
-    /// Its disk is full; reads go on. Nothing was written.
-    #[error("postgresql has no room left on its disk")]
+    /// The disk of the server is full. The statement had no effect; reads still succeed.
+    #[error("postgresql is out of disk space")]
     DiskFull(#[source] PostgresDriverError),
-    /// A row is not what this program writes.
-    #[error("a row of the message log is not as it was written: {0}")]
+    /// A row has contents that this program does not write.
+    #[error("invalid row in the message log: {0}")]
     InvalidRow(&'static str),
-    /// It refused the statement; repeating it does not help.
-    #[error("postgresql refused a statement")]
+    /// The server rejected the statement; a retry fails as well.
+    #[error("postgresql rejected a statement")]
     Rejected(#[source] PostgresDriverError),
 }
 
-/// What the server or the driver said, without the contents of rows.
+/// Error of the server or the driver, without the contents of rows.
 #[derive(Debug, thiserror::Error)]
 pub enum PostgresDriverError {
-    /// The server's error.
+    /// An error of the server.
     #[error("{message} (SQLSTATE {code})")]
     Server {
-        /// Its five characters ("PostgreSQL error codes", appendix A of its manual).
+        /// SQLSTATE of five characters ("PostgreSQL Error Codes", appendix A of its manual).
         code: String,
-        /// Its primary message.
+        /// Primary message.
         message: String,
     },
-    /// Everything else.
+    /// An error of the driver.
     #[error(transparent)]
     Driver(Error),
 }
 
-/// What an error says about the server.
+/// Class of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PostgresErrorClass {
-    /// The connection is lost or useless, and with it perhaps all others: make new ones.
+    /// The connection is lost or unusable; older connections probably are as well.
     Connection,
-    /// The server answers, but cannot do it now.
+    /// The server responds but currently cannot run the statement.
     Overloaded,
-    /// Another transaction was in the way.
+    /// Conflict with another transaction.
     Conflict,
-    /// No room is left.
     DiskFull,
-    /// The server will not.
+    /// A retry would be rejected as well.
     Rejected,
 }
 
 impl PostgresClientError {
-    /// Whether the same statement may succeed later.
+    /// Returns whether a retry may succeed.
     #[must_use]
     pub const fn is_transient(&self) -> bool {
         matches!(self, Self::CircuitOpen | Self::Unavailable(_) | Self::Timeout)
     }
 
-    /// Whether another transaction was in the way.
+    /// Returns whether the statement conflicted with another transaction.
     pub(super) fn is_conflict(&self) -> bool {
-        matches!(self, Self::Unavailable(PostgresDriverError::Server { code, .. }) if classify_sqlstate(code) == PostgresErrorClass::Conflict)
+        let Self::Unavailable(PostgresDriverError::Server { code, .. }) = self else { return false };
+        classify_sqlstate(code) == PostgresErrorClass::Conflict
     }
 }
 
-/// Sorts an error.
 pub(super) fn classify_error(error: &Error) -> PostgresErrorClass {
     match error {
         Error::Database(error) => classify_sqlstate(&error.code().unwrap_or_default()),
@@ -87,18 +86,18 @@ pub(super) fn classify_error(error: &Error) -> PostgresErrorClass {
     }
 }
 
-/// By the class or the whole of an SQLSTATE.
+/// Classifies an SQLSTATE by its class (the first two characters) or its full code.
 fn classify_sqlstate(code: &str) -> PostgresErrorClass {
     match code {
-        // Serialization failure, deadlock, a lock that was not to be had.
+        // Serialization failure, deadlock, lock not available.
         "40001" | "40P01" | "55P03" => PostgresErrorClass::Conflict,
         "53100" => PostgresErrorClass::DiskFull,
-        // Statement timeout; disk input or output.
+        // Statement timeout, I/O error.
         "57014" | "58030" => PostgresErrorClass::Overloaded,
-        // A server that only follows another: it said so to a write, or to the question for its timeline.
+        // A standby server: "read-only transaction" for a write, "recovery is in progress" for its timeline.
         "25006" | "55000" => PostgresErrorClass::Connection,
         _ if code.starts_with("53") => PostgresErrorClass::Overloaded,
-        // Connection exceptions, shutdown and start, refused credentials (they may be about to change), no such database.
+        // Connection exceptions, shutdown and start, rejected credentials (which may be in rotation), unknown database.
         _ if ["08", "57P", "28", "3D"].iter().any(|class| code.starts_with(class)) => PostgresErrorClass::Connection,
         _ => PostgresErrorClass::Rejected,
     }
@@ -107,9 +106,10 @@ fn classify_sqlstate(code: &str) -> PostgresErrorClass {
 impl From<Error> for PostgresDriverError {
     fn from(error: Error) -> Self {
         match error {
-            Error::Database(told) => {
-                Self::Server { code: told.code().unwrap_or_default().into_owned(), message: told.message().to_owned() }
-            }
+            Error::Database(error) => Self::Server {
+                code: error.code().unwrap_or_default().into_owned(),
+                message: error.message().to_owned(),
+            },
             other => Self::Driver(other),
         }
     }
@@ -129,11 +129,11 @@ impl From<Error> for PostgresClientError {
 }
 
 impl From<PostgresClientError> for LogError {
-    fn from(trouble: PostgresClientError) -> Self {
-        match trouble {
-            PostgresClientError::DiskFull(_) => Self::Full(Box::new(trouble)),
-            _ if trouble.is_transient() => Self::Unavailable(Box::new(trouble)),
-            _ => Self::Backend { adapter: ADAPTER, source: Box::new(trouble) },
+    fn from(error: PostgresClientError) -> Self {
+        match error {
+            PostgresClientError::DiskFull(_) => Self::Full(Box::new(error)),
+            _ if error.is_transient() => Self::Unavailable(Box::new(error)),
+            _ => Self::Backend { adapter: ADAPTER, source: Box::new(error) },
         }
     }
 }
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_are_sorted_by_what_helps() {
+    fn codes_are_classified_by_the_possible_reaction() {
         let expected = [
             (PostgresErrorClass::Conflict, &["40001", "40P01", "55P03"][..]),
             (PostgresErrorClass::DiskFull, &["53100"]),
@@ -151,18 +151,18 @@ mod tests {
             (PostgresErrorClass::Connection, &["08006", "57P01", "57P02", "57P03", "25006", "28P01", "3D000"]),
             (PostgresErrorClass::Rejected, &["42501", "42P01", "22021", "XX001", ""]),
         ];
-        for (verdict, codes) in expected {
-            codes.iter().for_each(|code| assert_eq!(classify_sqlstate(code), verdict, "{code}"));
+        for (class, codes) in expected {
+            codes.iter().for_each(|code| assert_eq!(classify_sqlstate(code), class, "{code}"));
         }
     }
 
     #[test]
-    fn the_port_is_told_what_its_callers_branch_on() {
-        let late = LogError::from(PostgresClientError::from(Error::PoolTimedOut));
-        assert!(matches!(late, LogError::Unavailable(_)), "{late:?}");
+    fn errors_are_converted_to_the_cases_of_the_port() {
+        let timeout = LogError::from(PostgresClientError::from(Error::PoolTimedOut));
+        assert!(matches!(timeout, LogError::Unavailable(_)), "{timeout:?}");
         let lost = LogError::from(PostgresClientError::from(Error::Io(std::io::ErrorKind::ConnectionReset.into())));
         assert!(matches!(lost, LogError::Unavailable(_)), "{lost:?}");
-        let odd = LogError::from(PostgresClientError::from(Error::RowNotFound));
-        assert!(matches!(odd, LogError::Backend { adapter: ADAPTER, .. }), "{odd:?}");
+        let unexpected = LogError::from(PostgresClientError::from(Error::RowNotFound));
+        assert!(matches!(unexpected, LogError::Backend { adapter: ADAPTER, .. }), "{unexpected:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! What PostgreSQL is asked to find out whether it is there.
+//! Health check of the circuit breaker for PostgreSQL.
 
 use std::sync::Arc;
 
@@ -9,30 +9,30 @@ use tokio::time::Instant;
 use super::client::{PostgresClientInner, SqlStatement};
 use crate::breaker::HealthCheck;
 
-/// A server that follows another answers, but is of no use.
+/// A standby server responds but rejects writes.
 const RECOVERY_CHECK_SQL: &str = "SELECT pg_is_in_recovery()";
 
-/// Whether the server leads.
+/// Checks that the server is a primary.
 pub(super) struct PrimaryCheck {
     inner: Arc<PostgresClientInner>,
     statement: SqlStatement,
 }
 
 impl PrimaryCheck {
-    /// The question for the server behind this link.
-    pub(super) fn new(core: Arc<PostgresClientInner>) -> Self {
-        Self { inner: core, statement: RECOVERY_CHECK_SQL.into() }
+    pub(super) fn new(inner: Arc<PostgresClientInner>) -> Self {
+        Self { inner, statement: RECOVERY_CHECK_SQL.into() }
     }
 }
 
 impl HealthCheck for PrimaryCheck {
     async fn is_healthy(&mut self) -> bool {
         let deadline = Instant::now() + self.inner.settings.operation_timeout();
-        let answer = self.inner.run_statement(&self.statement, PgArguments::default(), deadline).await;
-        let follows = answer.ok().and_then(|rows| rows.first()?.try_get::<bool, _>(0).ok());
-        if follows == Some(true) {
+        let result = self.inner.run_statement(&self.statement, PgArguments::default(), deadline).await;
+        let in_recovery = result.ok().and_then(|rows| rows.first()?.try_get::<bool, _>(0).ok());
+        if in_recovery == Some(true) {
+            // After a failover the address may resolve to the new primary.
             self.inner.replace_connections();
         }
-        follows == Some(false)
+        in_recovery == Some(false)
     }
 }

@@ -1,8 +1,8 @@
-//! The message log of one schema.
+//! Message log of one schema.
 //!
-//! Invariant: a channel's messages are dense between `first` and `head`, and the remembered ids are exactly theirs, because
-//! each append and each expiry is one transaction that holds the channel's row. An epoch names the log until a replica that may
-//! lack messages takes over, or a backup is restored to a point in time; then readers are told another one.
+//! Invariant: the offsets of a channel's messages are dense between `first` and `head`, and a retained message is
+//! deduplicated, because each append and each expiry is one transaction that locks the channel's row. The epoch changes
+//! when a replica is promoted, which may lack messages, or when a backup is restored to a point in time.
 
 mod retention;
 mod row;
@@ -22,22 +22,22 @@ pub(super) use self::row::read_column;
 use super::client::{PostgresClient, SqlStatement};
 use super::error::PostgresClientError;
 
-/// How much of a channel is kept, more or less: what is too much goes within seconds, not with the append.
+/// Retention limits of a channel. They are approximate: a sweep deletes excess messages within seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PostgresRetention {
-    /// Most messages.
+    /// Maximum number of messages per channel.
     pub max_messages: u64,
-    /// How long a message is kept.
+    /// Maximum age of a message.
     pub max_age: Duration,
 }
 
-const APPEND_SQL: &str = "SELECT epoch, place, sent_at, duplicate FROM {schema}.append($1, $2, $3, $4, $5, $6)";
+const APPEND_SQL: &str = "SELECT epoch, log_offset, sent_at, duplicate FROM {schema}.append($1, $2, $3, $4, $5, $6)";
 
-/// One row for each message that was found, or one without a message; ends and messages of one snapshot. The running sum of
-/// lengths ends a page; it reads no body that is not returned.
+/// Returns one row per message, or one row with nulls if there is none; head and messages are from one snapshot. The
+/// running sum of body lengths limits the page, without reading bodies that are not returned.
 const READ_SQL: &str = "
-    SELECT {schema}.incarnation(coalesce(c.epoch, l.epoch), coalesce(c.born, l.born)), coalesce(c.head, 0), coalesce(c.first, 1),
-        m.place, m.sent_at, m.author, m.role, m.id, m.body
+    SELECT {schema}.effective_epoch(coalesce(c.epoch, l.epoch), coalesce(c.server_timeline, l.server_timeline)),
+        coalesce(c.head, 0), coalesce(c.first, 1), m.log_offset, m.sent_at, m.sender, m.role, m.id, m.body
     FROM {schema}.log AS l
     LEFT JOIN {schema}.channels AS c ON c.name = $1
     LEFT JOIN LATERAL (
@@ -45,21 +45,23 @@ const READ_SQL: &str = "
             SELECT found.*, row_number() OVER w AS number, sum(octet_length(found.body)) OVER w AS bytes
             FROM (
                 SELECT * FROM {schema}.messages AS stored
-                WHERE stored.channel = c.id AND stored.place {side} $2 ORDER BY stored.place {order} LIMIT $3
+                WHERE stored.channel = c.id AND stored.log_offset {side} $2 ORDER BY stored.log_offset {order} LIMIT $3
             ) AS found
-            WINDOW w AS (ORDER BY found.place {order})
+            WINDOW w AS (ORDER BY found.log_offset {order})
         ) AS summed WHERE summed.number = 1 OR summed.bytes <= $4
     ) AS m ON true
-    ORDER BY m.place";
+    ORDER BY m.log_offset";
 
 const HEADS_SQL: &str = "
-    SELECT {schema}.incarnation(coalesce(c.epoch, l.epoch), coalesce(c.born, l.born)), coalesce(c.head, 0)
-    FROM unnest($1::text[]) WITH ORDINALITY AS asked (name, number)
+    SELECT {schema}.effective_epoch(coalesce(c.epoch, l.epoch), coalesce(c.server_timeline, l.server_timeline)),
+        coalesce(c.head, 0)
+    FROM unnest($1::text[]) WITH ORDINALITY AS requested (name, number)
     CROSS JOIN {schema}.log AS l
-    LEFT JOIN {schema}.channels AS c ON c.name = asked.name
-    ORDER BY asked.number";
+    LEFT JOIN {schema}.channels AS c ON c.name = requested.name
+    ORDER BY requested.number";
 
-/// Arguments in order; an argument that cannot be encoded is refused as a statement is.
+/// Encodes the arguments of a statement in order. Returns [`PostgresClientError`] from the caller if one cannot be
+/// encoded.
 macro_rules! arguments {
     ($($argument:expr),+ $(,)?) => {{
         let mut arguments = PgArguments::default();
@@ -69,7 +71,7 @@ macro_rules! arguments {
 }
 pub(super) use arguments;
 
-/// The message logs of one schema.
+/// [`MessageLog`] in one schema of PostgreSQL.
 pub struct PostgresLog {
     postgres: PostgresClient,
     slice_reader: SliceReader,
@@ -82,7 +84,7 @@ struct LogStatements {
     heads: SqlStatement,
 }
 
-/// How stretches are read.
+/// Prepared statements for reads of a range.
 pub(super) struct SliceReader {
     after: SqlStatement,
     before: SqlStatement,
@@ -90,12 +92,12 @@ pub(super) struct SliceReader {
 
 impl SliceReader {
     pub(super) fn new(postgres: &PostgresClient) -> Self {
-        let reading =
+        let statement =
             |side, order| postgres.schema_statement(&READ_SQL.replace("{side}", side).replace("{order}", order));
-        Self { after: reading(">", "ASC"), before: reading("<", "DESC") }
+        Self { after: statement(">", "ASC"), before: statement("<", "DESC") }
     }
 
-    /// A stretch upwards.
+    /// Reads messages with offsets above `after`, in ascending order.
     pub(super) async fn read_after(
         &self,
         postgres: &PostgresClient,
@@ -128,22 +130,22 @@ impl SliceReader {
 }
 
 impl PostgresLog {
-    /// Logs that are kept by `retention`, measured by `clock`; a task of their own drops what is too much or too old. It must
-    /// be called within a tokio runtime.
+    /// Opens the log and starts a task that deletes messages beyond `retention`. `clock` determines their age. Must be
+    /// called within a tokio runtime.
     #[must_use]
     pub fn open_log(postgres: PostgresClient, clock: Arc<dyn Clock>, retention: PostgresRetention) -> Self {
-        let reading = SliceReader::new(&postgres);
+        let slice_reader = SliceReader::new(&postgres);
         let statements = LogStatements {
             append: postgres.schema_statement(APPEND_SQL),
             heads: postgres.schema_statement(HEADS_SQL),
         };
         let sweeper = RetentionSweeper::new(postgres.clone(), clock, retention);
         let task = TaskTracker::new().spawn(sweeper.run());
-        Self { postgres, slice_reader: reading, statements, _sweeper: AbortOnDropHandle::new(task) }
+        Self { postgres, slice_reader, statements, _sweeper: AbortOnDropHandle::new(task) }
     }
 }
 
-/// An offset as PostgreSQL's largest integer has it; none is beyond it.
+/// Converts an offset to `bigint`. Offsets above its range do not occur and are clamped.
 pub(super) fn offset_to_i64(offset: Offset) -> i64 {
     i64::try_from(offset.0).unwrap_or(i64::MAX)
 }

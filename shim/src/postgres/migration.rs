@@ -1,25 +1,24 @@
-//! The tables and functions, brought to this version's state at the start.
+//! Migration of the schema to the tables and functions of this version.
 //!
-//! A database that has everything is only looked at, so the user that serves needs no right to make tables. A newer version's
-//! migrations are left alone: they only ever add.
+//! If the schema is up to date, it is only read, so the user of a server needs no privilege to create tables.
+//! Migrations of a newer version are ignored, because migrations only add objects.
 
 use std::collections::BTreeMap;
 
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::{AssertSqlSafe, PgConnection};
 
-/// What a schema has to go through.
 static MIGRATOR: Migrator = sqlx::migrate!("src/postgres/migrations");
 
-/// Does what is missing in `schema`, which is made if need be.
+/// Runs the missing migrations in `schema`, and creates the schema if it does not exist.
 pub(super) async fn migrate_schema(connection: &mut PgConnection, schema: &str) -> Result<(), MigrateError> {
     if is_migrated(connection, schema).await? {
         return Ok(());
     }
-    // What the migrations make goes into the first schema of the path. Temporary tables come last, so that nobody can put
-    // one in a table's place.
-    let path = format!("\"{schema}\", pg_temp");
-    sqlx::query("SELECT set_config('search_path', $1, false)").bind(path).execute(&mut *connection).await?;
+    // The migrations create their objects in the first schema of the path. `pg_temp` is last, so that a temporary table
+    // cannot shadow a table of the log.
+    let search_path = format!("\"{schema}\", pg_temp");
+    sqlx::query("SELECT set_config('search_path', $1, false)").bind(search_path).execute(&mut *connection).await?;
     let mut migrator = Migrator::with_migrations(MIGRATOR.iter().cloned().collect());
     migrator.dangerous_set_table_name(migrations_table(schema));
     migrator.create_schema(format!("\"{schema}\""));
@@ -27,7 +26,7 @@ pub(super) async fn migrate_schema(connection: &mut PgConnection, schema: &str) 
     migrator.run_direct(None, connection, false).await
 }
 
-/// Where the migrations that were done are written down.
+/// Returns the name of the table of completed migrations.
 fn migrations_table(schema: &str) -> String {
     format!("\"{schema}\".migrations")
 }

@@ -1,6 +1,6 @@
-//! What is checked before the first statement counts: that the address leads to a PostgreSQL that can do what is needed.
+//! Checks at the start that the address is that of a suitable PostgreSQL server, and migration of the schema.
 //!
-//! Every failure is a [`StartError`] that says what to do.
+//! Every failure is a [`PostgresStartupError`], whose text contains the remedy.
 
 mod error;
 
@@ -16,22 +16,22 @@ pub use self::error::PostgresStartupError;
 use super::migration;
 use super::settings::PostgresSettings;
 
-/// Functions with SQL bodies that are bound when they are made came with 14 (`server_version_num`).
+/// Minimum `server_version_num`: the migrations use functions with SQL-standard bodies, which version 14 introduced.
 const MIN_SERVER_VERSION: i32 = 140_000;
-/// How long the tables may take to be made, with the wait for another process that is making them.
+/// Timeout of checks and migration, including the wait for another process that runs the migration.
 const PREFLIGHT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What a server says about itself.
+/// Version and settings of the server.
 #[derive(Debug, sqlx::FromRow)]
 struct ServerProperties {
-    number: i32,
-    version: String,
+    version_number: i32,
+    version_text: String,
     encoding: String,
-    follows: bool,
-    syncs: bool,
+    in_recovery: bool,
+    fsync_enabled: bool,
 }
 
-/// The way in, as the driver has it.
+/// Converts the settings to the options of the driver.
 pub(super) async fn connect_options(settings: &PostgresSettings) -> Result<PgConnectOptions, PostgresStartupError> {
     let url = settings.url.expose();
     let options =
@@ -45,32 +45,32 @@ pub(super) async fn connect_options(settings: &PostgresSettings) -> Result<PgCon
         .await
         .map_err(|source| PostgresStartupError::CertificateFile { path: path.display().to_string(), source })?;
     options = options.ssl_root_cert_from_pem(certificates);
-    let is_named = url.contains("sslmode=") || url.contains("ssl-mode=");
-    Ok(if is_named { options } else { options.ssl_mode(PgSslMode::VerifyFull) })
+    let has_ssl_mode = url.contains("sslmode=") || url.contains("ssl-mode=");
+    Ok(if has_ssl_mode { options } else { options.ssl_mode(PgSslMode::VerifyFull) })
 }
 
-/// The driver's words for a mistaken address, which do not repeat it.
+/// Returns the driver's text for an invalid address. It does not contain the address, which may include a password.
 fn address_error(error: &Error) -> String {
     match error {
-        Error::Configuration(fault) => fault.to_string(),
+        Error::Configuration(source) => source.to_string(),
         other => other.to_string(),
     }
 }
 
-/// Connects once and looks at everything that is needed; makes what is missing in the schema.
+/// Connects once, checks the server and migrates the schema.
 pub(super) async fn run_preflight(
     settings: &PostgresSettings,
     options: &PgConnectOptions,
 ) -> Result<(), PostgresStartupError> {
-    let door = PostgresProbe { settings, options };
+    let probe = PostgresProbe { settings, options };
     let connecting = timeout(settings.connect_timeout, super::client::connect_once(options));
     let connected = connecting.await.unwrap_or_else(|_| Err(timeout_error()));
-    let mut connection = connected.map_err(|error| door.startup_error(error))?;
-    let looking = timeout(PREFLIGHT_TIMEOUT, door.check_server(&mut connection));
-    looking.await.unwrap_or_else(|_| {
-        Err(PostgresStartupError::Unreachable { address: door.address(), source: timeout_error() })
+    let mut connection = connected.map_err(|error| probe.startup_error(error))?;
+    let checking = timeout(PREFLIGHT_TIMEOUT, probe.check_server(&mut connection));
+    checking.await.unwrap_or_else(|_| {
+        Err(PostgresStartupError::Unreachable { address: probe.address(), source: timeout_error() })
     })?;
-    // It is of no further use; whether the server heard the goodbye does not matter.
+    // The connection is not used again, so a failed close is ignored.
     let _ = timeout(settings.connect_timeout, connection.close()).await;
     Ok(())
 }
@@ -79,7 +79,7 @@ fn timeout_error() -> Error {
     Error::Io(std::io::ErrorKind::TimedOut.into())
 }
 
-/// The way in, for messages.
+/// Preflight of one server, with the settings for its error texts.
 struct PostgresProbe<'a> {
     settings: &'a PostgresSettings,
     options: &'a PgConnectOptions,
@@ -87,47 +87,45 @@ struct PostgresProbe<'a> {
 
 impl PostgresProbe<'_> {
     async fn check_server(&self, connection: &mut PgConnection) -> Result<(), PostgresStartupError> {
-        let other = |error| self.startup_error(error);
-        let greeting: ServerProperties = sqlx::query_as(
-            "SELECT current_setting('server_version_num')::int AS number, current_setting('server_version') AS version, \
-             current_setting('server_encoding') AS encoding, pg_is_in_recovery() AS follows, \
-             current_setting('fsync') <> 'off' AS syncs",
+        let failed = |error| self.startup_error(error);
+        let properties: ServerProperties = sqlx::query_as(
+            "SELECT current_setting('server_version_num')::int AS version_number, \
+             current_setting('server_version') AS version_text, current_setting('server_encoding') AS encoding, \
+             pg_is_in_recovery() AS in_recovery, current_setting('fsync') <> 'off' AS fsync_enabled",
         )
         .fetch_one(&mut *connection)
         .await
-        .map_err(other)?;
-        self.check_properties(&greeting)?;
+        .map_err(failed)?;
+        self.check_properties(&properties)?;
         migration::migrate_schema(connection, &self.settings.schema)
             .await
             .map_err(|error| self.migration_error(error))?;
-        let missing = missing_privileges(connection, &self.settings.schema).await.map_err(other)?;
-        missing.map_or(Ok(()), |refused| Err(self.permission_error(refused)))
+        let missing = missing_privileges(connection, &self.settings.schema).await.map_err(failed)?;
+        missing.map_or(Ok(()), |privileges| Err(self.permission_error(privileges)))
     }
 
-    fn check_properties(&self, greeting: &ServerProperties) -> Result<(), PostgresStartupError> {
+    fn check_properties(&self, properties: &ServerProperties) -> Result<(), PostgresStartupError> {
         let address = self.address();
-        if greeting.number < MIN_SERVER_VERSION {
+        if properties.version_number < MIN_SERVER_VERSION {
             return Err(PostgresStartupError::UnsupportedVersion {
                 address,
-                found: greeting.version.clone(),
-                least: MIN_SERVER_VERSION / 10_000,
+                found: properties.version_text.clone(),
+                minimum: MIN_SERVER_VERSION / 10_000,
             });
         }
-        if greeting.encoding != "UTF8" {
-            return Err(PostgresStartupError::UnsupportedEncoding { address, found: greeting.encoding.clone() });
+        if properties.encoding != "UTF8" {
+            return Err(PostgresStartupError::UnsupportedEncoding { address, found: properties.encoding.clone() });
         }
-        if greeting.follows {
+        if properties.in_recovery {
             return Err(PostgresStartupError::ReadOnly { address });
         }
-        if !greeting.syncs {
-            tracing::warn!(
-                "postgresql runs with fsync off: messages that were acknowledged can be lost with the machine"
-            );
+        if !properties.fsync_enabled {
+            tracing::warn!("postgresql runs with fsync off: a machine failure can lose acknowledged messages");
         }
         Ok(())
     }
 
-    /// Host and port, or the socket.
+    /// Returns host and port, or the path of the socket.
     fn address(&self) -> String {
         match self.options.get_socket() {
             Some(socket) => socket.display().to_string(),
@@ -135,9 +133,9 @@ impl PostgresProbe<'_> {
         }
     }
 
-    fn permission_error(&self, refused: String) -> PostgresStartupError {
+    fn permission_error(&self, reason: String) -> PostgresStartupError {
         PostgresStartupError::MissingPermission {
-            refused,
+            reason,
             schema: self.settings.schema.clone(),
             user: self.options.get_username().to_owned(),
         }
@@ -152,13 +150,14 @@ impl PostgresProbe<'_> {
         }
     }
 
-    /// What kept the link from being made.
+    /// Converts an error of the driver or the server.
     fn startup_error(&self, error: Error) -> PostgresStartupError {
         let address = self.address();
         let database = || self.options.get_database().unwrap_or_else(|| self.options.get_username()).to_owned();
         let text = error.to_string();
-        let told = error.as_database_error().map(|told| (told.code().unwrap_or_default(), told.message().to_owned()));
-        match (told, &error) {
+        let server_error =
+            error.as_database_error().map(|error| (error.code().unwrap_or_default(), error.message().to_owned()));
+        match (server_error, &error) {
             (Some((code, message)), _) => match &*code {
                 "28P01" => {
                     PostgresStartupError::InvalidCredentials { address, user: self.options.get_username().to_owned() }
@@ -166,7 +165,7 @@ impl PostgresProbe<'_> {
                 "28000" if message.contains("no encryption") || message.contains("SSL off") => {
                     PostgresStartupError::TlsRequired { address }
                 }
-                "28000" => PostgresStartupError::LoginDenied { address, refused: message },
+                "28000" => PostgresStartupError::LoginDenied { address, reason: message },
                 "3D000" => PostgresStartupError::UnknownDatabase { address, database: database() },
                 "42501" => self.permission_error(message),
                 _ => PostgresStartupError::Other { address, source: error },
@@ -183,7 +182,7 @@ impl PostgresProbe<'_> {
     }
 }
 
-/// Which rights the user lacks in the schema, if any.
+/// Returns the privileges that the user lacks in the schema, if any.
 async fn missing_privileges(connection: &mut PgConnection, schema: &str) -> Result<Option<String>, Error> {
     let statement = format!(
         "SELECT string_agg(needed || ' on ' || name, ', ') FROM (VALUES \
@@ -199,26 +198,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_be_used_is_told_before_anything_is_made() {
+    fn an_unsuitable_server_is_rejected_before_the_migration() {
         let settings = PostgresSettings::for_url("postgres://db");
         let options = PgConnectOptions::new_without_pgpass().host("db").port(5432);
-        let door = PostgresProbe { settings: &settings, options: &options };
-        let good = || ServerProperties {
-            number: 140_010,
-            version: "14.10".to_owned(),
+        let probe = PostgresProbe { settings: &settings, options: &options };
+        let suitable = || ServerProperties {
+            version_number: 140_010,
+            version_text: "14.10".to_owned(),
             encoding: "UTF8".to_owned(),
-            follows: false,
-            syncs: true,
+            in_recovery: false,
+            fsync_enabled: true,
         };
-        assert!(door.check_properties(&good()).is_ok());
-        let old = ServerProperties { number: 130_014, version: "13.14".to_owned(), ..good() };
-        let told = door.check_properties(&old).unwrap_err();
-        assert!(matches!(told, PostgresStartupError::UnsupportedVersion { least: 14, .. }), "{told:?}");
-        assert_eq!(told.to_string(), "postgresql at db:5432 is version 13.14; at least 14 is needed");
-        let odd = door.check_properties(&ServerProperties { encoding: "SQL_ASCII".to_owned(), ..good() });
-        assert!(matches!(odd, Err(PostgresStartupError::UnsupportedEncoding { .. })), "{odd:?}");
+        assert!(probe.check_properties(&suitable()).is_ok());
+        let old = ServerProperties { version_number: 130_014, version_text: "13.14".to_owned(), ..suitable() };
+        let error = probe.check_properties(&old).unwrap_err();
+        assert!(matches!(error, PostgresStartupError::UnsupportedVersion { minimum: 14, .. }), "{error:?}");
+        assert_eq!(error.to_string(), "postgresql at db:5432 is version 13.14; at least 14 is required");
+        let ascii = probe.check_properties(&ServerProperties { encoding: "SQL_ASCII".to_owned(), ..suitable() });
+        assert!(matches!(ascii, Err(PostgresStartupError::UnsupportedEncoding { .. })), "{ascii:?}");
         assert!(matches!(
-            door.check_properties(&ServerProperties { follows: true, ..good() }),
+            probe.check_properties(&ServerProperties { in_recovery: true, ..suitable() }),
             Err(PostgresStartupError::ReadOnly { .. })
         ));
     }

@@ -1,35 +1,36 @@
-//! What the link has to know to reach PostgreSQL.
+//! Connection settings of PostgreSQL.
 //!
-//! Invariant: nothing here prints a password: [`Secret`] hides itself, and the address that may carry one is a secret too.
+//! `Debug` prints no password: [`Secret`] hides its value, and the address, which may contain one, is a [`Secret`] as
+//! well.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::secret::Secret;
 
-/// Everything about the way to PostgreSQL.
+/// Address, credentials, schema, pool size and timeouts.
 #[derive(Debug, Clone)]
 pub struct PostgresSettings {
-    /// `postgres://user:password@host:5432/database`, with `sslmode` and the like behind a `?`. It has to lead to the server
-    /// that takes writes.
+    /// `postgres://user:password@host:5432/database` of the primary server, with optional parameters such as
+    /// `?sslmode=`.
     pub url: Secret,
-    /// The password; replaces the address's own.
+    /// Password; overrides the one in the address.
     pub password: Option<Secret>,
-    /// Certificates (PEM) that the server's certificate may be signed by. With it the server's certificate and name are
-    /// verified, unless the address names an `sslmode`.
+    /// File of CA certificates (PEM) that verify the server's certificate. If set, certificate and host name are
+    /// verified unless the address sets `sslmode`.
     pub ca_file: Option<PathBuf>,
-    /// The schema that everything is in, so that applications can share a database.
+    /// Schema of all tables and functions; applications with different schemas can share a database.
     pub schema: String,
-    /// Most connections.
+    /// Maximum number of connections.
     pub pool_size: u32,
-    /// How long a connection may take to be made, or to become free.
+    /// Timeout for establishing a connection or obtaining one from the pool.
     pub connect_timeout: Duration,
-    /// How long one statement may take; the server is told too.
+    /// Timeout of one statement, also enforced by the server (`statement_timeout`).
     pub response_timeout: Duration,
 }
 
 impl PostgresSettings {
-    /// Settings for the database at `url`, with the defaults of `docs/CONFIGURATION.md`.
+    /// Returns settings for the database at `url`, with the defaults of `docs/CONFIGURATION.md`.
     #[must_use]
     pub fn for_url(url: &str) -> Self {
         Self {
@@ -43,13 +44,14 @@ impl PostgresSettings {
         }
     }
 
-    /// How long one operation may take with everything that it repeats.
+    /// Returns the timeout of one operation, retries included.
     #[must_use]
     pub fn operation_timeout(&self) -> Duration {
         self.connect_timeout + self.response_timeout
     }
 
-    /// Whether `name` can be a schema's: what PostgreSQL takes without quotes, at most 63 bytes, and none of its own.
+    /// Returns whether `name` is valid for a schema: an unquoted identifier of at most 63 bytes without the reserved
+    /// prefix `pg_`.
     #[must_use]
     pub fn is_valid_schema(name: &str) -> bool {
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
@@ -66,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_schema_is_what_needs_no_quotes() {
+    fn a_schema_name_is_an_unquoted_identifier() {
         for name in ["twinway", "_x", "a1", &"x".repeat(63)] {
             assert!(PostgresSettings::is_valid_schema(name), "{name}");
         }

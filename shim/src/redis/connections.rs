@@ -1,9 +1,10 @@
-//! The connection store in Redis: a record per connection, and an index per group.
+//! Connection store in Redis: one record per connection, and one index per group.
 //!
-//! Invariant: the record decides. It is written first and alone in its slot, so that an operation on one connection is
-//! atomic in every topology; the indices follow, each in a slot of its own, and a listing shows only what the records
-//! confirm and takes out what they do not. A process that dies between the two steps leaves an index entry without a record,
-//! which the next listing removes, or a record without entries, whose connection died with that process.
+//! The record is authoritative. It is written first and is alone in its slot, so an operation on one connection is
+//! atomic in every topology. The indices follow, each in its own slot. A listing returns only connections confirmed by
+//! their records, and removes entries that are not. A process that dies between the two steps leaves an index entry
+//! without a record, which the next listing removes, or a record without entries, whose connection ended with the
+//! process.
 
 mod index;
 mod listing;
@@ -23,12 +24,13 @@ use redis::{FromRedisValue, Pipeline, Script, Value, cmd};
 
 use super::{RedisClient, RedisClientError};
 
-/// How long a removed record is remembered for the caller whose answer was lost: longer than any operation may take.
+/// Retention of a deleted record for a caller that lost the reply, in ms: longer than any operation may take.
 const REMOVED_RECORD_TTL_MS: &str = "60000";
-/// How often an index is corrected after changes of the same record at the same time; the last change corrects it finally.
+/// Maximum number of index corrections after concurrent changes of one record. The last change completes the
+/// correction.
 const MAX_INDEX_CORRECTIONS: usize = 4;
 
-/// The connections of all pods.
+/// Connection store shared by all pods.
 pub struct RedisConnections {
     redis: RedisClient,
     clock: Arc<dyn Clock>,
@@ -37,28 +39,28 @@ pub struct RedisConnections {
 }
 
 impl RedisConnections {
-    /// A store whose records end by `clock`.
+    /// Creates a store whose records expire by `clock`.
     #[must_use]
     pub fn new(redis: RedisClient, clock: Arc<dyn Clock>) -> Self {
-        let change = Script::new(include_str!("connections/change.lua"));
-        let remove = Script::new(include_str!("connections/remove.lua"));
-        Self { redis, clock, change_script: change, remove_script: remove }
+        let change_script = Script::new(include_str!("connections/change.lua"));
+        let remove_script = Script::new(include_str!("connections/remove.lua"));
+        Self { redis, clock, change_script, remove_script }
     }
 
     fn record_key(&self, id: &ConnectionId) -> String {
-        // Ids of other gateways may have a brace, which would end the part that decides the slot.
+        // Connection ids of other gateways may contain a brace, which would end the hash tag.
         let id = id.as_str().replace('%', "%25").replace('}', "%7D");
         self.redis.prefixed_key(&format!("connection:{{{id}}}"))
     }
 
-    /// The record, unless it has ended.
+    /// Decodes a record. Returns `None` when there is none or it has expired.
     fn parse_live_record(&self, text: Option<String>) -> Result<Option<ClientConnection>, StoreError> {
         let Some(text) = text else { return Ok(None) };
         let connection = record::decode_record(&text)?;
         Ok((record::expires_at(&connection) > self.clock.now()).then_some(connection))
     }
 
-    /// Takes a connection out of the indices of all its groups.
+    /// Removes a connection from the indices of all its groups.
     async fn remove_from_indices(&self, connection: &ClientConnection) -> Result<(), StoreError> {
         let mut pipeline = Pipeline::new();
         for group in connection.identity.groups() {
@@ -75,7 +77,7 @@ impl RedisConnections {
         self.unlist_empty_channels(&channels).await
     }
 
-    /// Puts a connection into the indices of channels: four commands each.
+    /// Adds a connection to the indices of channels: four commands each.
     fn add_to_channels(&self, pipeline: &mut Pipeline, connection: &ClientConnection, channels: &[&Channel]) {
         for channel in channels {
             let key = index::group_key(&self.redis, &Group::Joined((*channel).clone()));
@@ -84,7 +86,7 @@ impl RedisConnections {
         }
     }
 
-    /// Takes a connection out of the indices of channels: one command each.
+    /// Removes a connection from the indices of channels: one command each.
     fn remove_from_channels(&self, pipeline: &mut Pipeline, connection: &ClientConnection, channels: &[&Channel]) {
         for channel in channels {
             let key = index::group_key(&self.redis, &Group::Joined((*channel).clone()));
@@ -92,8 +94,8 @@ impl RedisConnections {
         }
     }
 
-    /// Makes the indices of `touched` channels say what the record says. Changes of one record at the same time may reach
-    /// the indices in another order than the record, so the record is looked at again afterwards.
+    /// Updates the indices of `touched` channels to match the record. Concurrent changes of one record may reach the
+    /// indices in another order than the record, so the record is read again afterwards.
     async fn update_channel_indices(
         &self,
         mut connection: ClientConnection,
@@ -107,13 +109,13 @@ impl RedisConnections {
             self.remove_from_channels(&mut pipeline, &connection, &left);
             self.redis.run_pipeline::<Value>(&pipeline).await?;
             self.unlist_empty_channels(&left).await?;
-            let Some(now) = self.find_connection(&connection.id).await? else {
+            let Some(current) = self.find_connection(&connection.id).await? else {
                 return self.remove_from_indices(&connection).await;
             };
-            if touched.iter().all(|channel| now.channels.contains(*channel) == joined.contains(channel)) {
+            if touched.iter().all(|channel| current.channels.contains(*channel) == joined.contains(channel)) {
                 return Ok(());
             }
-            connection = now;
+            connection = current;
         }
         Ok(())
     }
@@ -122,12 +124,12 @@ impl RedisConnections {
 #[async_trait]
 impl ConnectionStore for RedisConnections {
     async fn put_connection(&self, connection: &ClientConnection) -> Result<(), StoreError> {
-        let left = record::expires_at(connection).0 - self.clock.now().0;
-        if left <= 0 {
+        let ttl_ms = record::expires_at(connection).0 - self.clock.now().0;
+        if ttl_ms <= 0 {
             return self.delete_connection(&connection.id).await.map(drop);
         }
         let key = self.record_key(&connection.id);
-        let set = cmd("SET").arg(&key).arg(record::encode_record(connection)).arg("PX").arg(left).arg("GET").take();
+        let set = cmd("SET").arg(&key).arg(record::encode_record(connection)).arg("PX").arg(ttl_ms).arg("GET").take();
         let before: Option<String> = self.redis.query(&set).await?;
         if let Some(before) =
             before.and_then(|text| record::decode_record(&text).ok()).filter(|before| before != connection)
@@ -155,15 +157,20 @@ impl ConnectionStore for RedisConnections {
 
     async fn delete_connection(&self, id: &ConnectionId) -> Result<Option<ClientConnection>, StoreError> {
         let key = self.record_key(id);
-        let taken = format!("{key}:taken");
+        let removed_key = format!("{key}:removed");
         let token = self.clock.fresh_id();
-        let text: Option<String> =
-            self.redis.invoke_script(&self.remove_script, &[key, taken], &[&*token, REMOVED_RECORD_TTL_MS]).await?;
+        let text: Option<String> = self
+            .redis
+            .invoke_script(&self.remove_script, &[key, removed_key], &[&*token, REMOVED_RECORD_TTL_MS])
+            .await?;
         let Some(text) = text else { return Ok(None) };
         let connection = record::decode_record(&text)?;
-        // The record is this caller's, whatever becomes of the indices: they are put right by the next listing.
+        // The deletion succeeded even if updating the indices fails: the next listing corrects them.
         if let Err(error) = self.remove_from_indices(&connection).await {
-            tracing::warn!(error = %errors::chain(&error), "a removed connection is still listed");
+            tracing::warn!(
+                error = %errors::chain(&error),
+                "removing a deleted connection from its indices failed; the next listing removes it"
+            );
         }
         self.parse_live_record(Some(text))
     }
@@ -174,12 +181,12 @@ impl ConnectionStore for RedisConnections {
         join: &[Channel],
         leave: &[Channel],
     ) -> Result<ChannelChange, StoreError> {
-        let ended = self.clock.now().0.saturating_sub(record::RECORD_TTL_MS).to_string();
-        let mut arguments = vec![ended, limits::MAX_CHANNELS_PER_CONNECTION.to_string(), join.len().to_string()];
+        let expired_at = self.clock.now().0.saturating_sub(record::RECORD_TTL_MS).to_string();
+        let mut arguments = vec![expired_at, limits::MAX_CHANNELS_PER_CONNECTION.to_string(), join.len().to_string()];
         arguments.extend(join.iter().chain(leave).map(Channel::to_string));
-        let answer: Option<Vec<String>> =
+        let reply: Option<Vec<String>> =
             self.redis.invoke_script(&self.change_script, &[self.record_key(id)], &arguments).await?;
-        let (before, after) = match answer.as_deref() {
+        let (before, after) = match reply.as_deref() {
             Some([before, after]) => (record::decode_record(before)?.channels, after.clone()),
             Some(_) => return Ok(ChannelChange::LimitReached),
             None => return Ok(ChannelChange::NotFound),
@@ -203,8 +210,8 @@ impl ConnectionStore for RedisConnections {
             ResolvedAudience::Connection(id) => {
                 let found = self.find_connection(&id).await?;
                 let total = u64::from(found.is_some());
-                let shown = found.filter(|found| after.as_ref().is_none_or(|after| found.id > *after));
-                Ok(Page { items: shown.into_iter().collect(), next: None, total })
+                let matching = found.filter(|found| after.as_ref().is_none_or(|after| found.id > *after));
+                Ok(Page { items: matching.into_iter().collect(), next: None, total })
             }
             ResolvedAudience::Groups(groups) => self.union_page(&groups, after, limit.max(1)).await,
         }
@@ -221,19 +228,19 @@ impl ConnectionStore for RedisConnections {
     }
 }
 
-/// The next answer of a pipeline.
+/// Parses the next reply of a pipeline.
 fn next_reply<T: FromRedisValue>(value: Option<Value>) -> Result<T, StoreError> {
-    let read = value.and_then(|value| T::from_redis_value(value).ok());
-    Ok(read.ok_or(RedisClientError::UnexpectedReply)?)
+    let parsed = value.and_then(|value| T::from_redis_value(value).ok());
+    Ok(parsed.ok_or(RedisClientError::UnexpectedReply)?)
 }
 
 impl From<RedisClientError> for StoreError {
-    fn from(trouble: RedisClientError) -> Self {
-        // A full server takes records again once others have ended.
-        if trouble.is_transient() || matches!(trouble, RedisClientError::OutOfMemory(_)) {
-            Self::Unavailable(Box::new(trouble))
+    fn from(error: RedisClientError) -> Self {
+        // A server that is out of memory accepts records again after others have expired.
+        if error.is_transient() || matches!(error, RedisClientError::OutOfMemory(_)) {
+            Self::Unavailable(Box::new(error))
         } else {
-            Self::Backend { adapter: "redis", source: Box::new(trouble) }
+            Self::Backend { adapter: "redis", source: Box::new(error) }
         }
     }
 }

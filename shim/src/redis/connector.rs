@@ -1,7 +1,8 @@
-//! One connection to Redis, of whichever topology, and how it is made.
+//! Connections to Redis in every topology, and their creation.
 //!
-//! A wire is multiplexed and cheap to clone. It does not heal: [`ReconnectingConnection`](super::line::ReconnectingConnection) does that. Every wire speaks
-//! RESP3, so that a lost connection is told at once, and so that subscriptions arrive as pushes.
+//! A [`DriverConnection`] is multiplexed and cheap to clone. It does not reconnect to another address:
+//! [`ReconnectingConnection`](super::reconnecting::ReconnectingConnection) does that. All connections use RESP3, in
+//! which a lost connection is reported at once and subscriptions arrive as push messages.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,22 +23,23 @@ use socket2::TcpKeepalive;
 use super::settings::{RedisSettings, RedisTopology};
 use super::slots;
 
-/// How many commands may wait to be written to one connection; beyond it callers wait, within their deadline.
+/// Capacity of the queue of commands to be written to one connection. When it is full, callers wait, within their
+/// timeout.
 const MAX_QUEUED_COMMANDS: usize = 1_024;
-/// When a silent peer is asked whether it still lives: pods and servers vanish without a goodbye.
+/// Interval of TCP keep-alive probes, which detect pods and servers that vanish without closing the connection.
 const TCP_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
-/// One connection.
+/// Multiplexed connection.
 #[derive(Clone)]
 pub(super) enum DriverConnection {
-    /// To one server.
+    /// Connection to one server.
     Server(MultiplexedConnection),
-    /// To the nodes of a Cluster.
+    /// Connections to the nodes of a Cluster.
     Cluster(ClusterConnection),
 }
 
 impl DriverConnection {
-    /// Sends one command.
+    /// Sends one command and returns its reply.
     pub(super) async fn send_command(&mut self, command: &Cmd) -> RedisResult<Value> {
         match self {
             Self::Server(connection) => connection.send_packed_command(command).await,
@@ -45,8 +47,8 @@ impl DriverConnection {
         }
     }
 
-    /// Sends several commands at once and returns what each answered. On a server that is one round trip; in a Cluster one
-    /// per slot, all at the same time.
+    /// Sends several commands and returns their replies: in one round trip to a server; in a Cluster in one per slot,
+    /// all concurrently.
     pub(super) async fn send_pipeline(&mut self, pipeline: &Pipeline) -> RedisResult<Vec<Value>> {
         match self {
             Self::Server(connection) => connection.send_packed_commands(pipeline, 0, pipeline.len()).await,
@@ -54,8 +56,8 @@ impl DriverConnection {
                 let sends = slots::split_by_slot(pipeline).into_iter().map(|part| {
                     let mut connection = connection.clone();
                     async move {
-                        let answers = connection.req_packed_commands(&part.pipeline, 0, part.pipeline.len()).await?;
-                        RedisResult::Ok((part, answers))
+                        let replies = connection.req_packed_commands(&part.pipeline, 0, part.pipeline.len()).await?;
+                        RedisResult::Ok((part, replies))
                     }
                 });
                 Ok(slots::merge_replies(try_join_all(sends).await?))
@@ -64,7 +66,7 @@ impl DriverConnection {
     }
 }
 
-/// For the library's own scripts, which send themselves where they are not known.
+/// Used by `redis::Script`, which sends its source to servers that do not have it.
 impl ConnectionLike for DriverConnection {
     fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
         self.send_command(command).boxed()
@@ -90,7 +92,7 @@ impl ConnectionLike for DriverConnection {
     }
 }
 
-/// Makes wires.
+/// Factory of connections.
 pub(super) struct RedisConnector {
     source: ConnectionSource,
     config: AsyncConnectionConfig,
@@ -103,10 +105,10 @@ enum ConnectionSource {
 }
 
 impl RedisConnector {
-    /// Reads addresses and certificates; connects to nothing.
+    /// Parses addresses and certificates. Connects to nothing.
     ///
     /// # Errors
-    /// An address that is none, or certificates that are none.
+    /// Returns an error for an invalid address or certificate.
     pub(super) fn new(settings: &RedisSettings, certificates: Option<Vec<u8>>) -> RedisResult<Self> {
         let nodes: Vec<ConnectionInfo> =
             settings.urls.iter().map(|url| url.expose().into_connection_info()).collect::<RedisResult<_>>()?;
@@ -125,8 +127,8 @@ impl RedisConnector {
         Ok(Self { source, config })
     }
 
-    /// Connects for commands. `watch` hears that a server's connection is lost; a Cluster's connection replaces lost nodes
-    /// by itself.
+    /// Opens a connection for commands. `watch` is notified when the connection to a server is lost. A Cluster
+    /// connection replaces lost nodes by itself.
     pub(super) async fn connect_for_commands(&self, watch: Arc<dyn AsyncPushSender>) -> RedisResult<DriverConnection> {
         match &self.source {
             ConnectionSource::Cluster(builder) => {
@@ -136,8 +138,8 @@ impl RedisConnector {
         }
     }
 
-    /// Connects for subscriptions. `pushes` hears what arrives without having been asked for, and that the connection, or
-    /// that to one node of a Cluster, is lost.
+    /// Opens a connection for subscriptions. `pushes` receives the push messages, and a notification when the
+    /// connection, or the one to any node of a Cluster, is lost.
     pub(super) async fn connect_for_pushes(&self, pushes: Arc<dyn AsyncPushSender>) -> RedisResult<DriverConnection> {
         let config = self.config.clone().set_push_sender(pushes.clone());
         match &self.source {
@@ -148,7 +150,7 @@ impl RedisConnector {
                 builder().push_sender(pushes).build()?.get_async_connection().await.map(DriverConnection::Cluster)
             }
             ConnectionSource::Sentinel(client) => {
-                // Asked anew for every connection: the writable server may have changed.
+                // Resolved for every connection, because the master may have changed.
                 let client = client()?.async_get_client().await?;
                 client.get_multiplexed_async_connection_with_config(&config).await.map(DriverConnection::Server)
             }
@@ -156,7 +158,7 @@ impl RedisConnector {
     }
 }
 
-/// The address that is asked first: the server, a node, or a Sentinel.
+/// Returns a client for one configured address: the server, a Cluster node, or a Sentinel.
 pub(super) fn client_for_node(
     settings: &RedisSettings,
     certificates: Option<Vec<u8>>,
@@ -174,7 +176,7 @@ pub(super) fn client_for_node(
 }
 
 fn missing_address_error() -> RedisError {
-    RedisError::from((ErrorKind::InvalidClientConfig, "no address is given"))
+    RedisError::from((ErrorKind::InvalidClientConfig, "no address is configured"))
 }
 
 fn server_client(
@@ -202,14 +204,14 @@ fn cluster_client_factory(
 ) -> Box<dyn Fn() -> ClusterClientBuilder + Send + Sync> {
     let nodes: Vec<_> = nodes.into_iter().map(|node| with_credentials(node, settings)).collect();
     let (connect_timeout, response_timeout) = (settings.connect_timeout, settings.response_timeout);
-    let deadline = settings.operation_timeout();
+    let operation_timeout = settings.operation_timeout();
     Box::new(move || {
         let builder = ClusterClientBuilder::new(nodes.clone())
             .use_protocol(ProtocolVersion::RESP3)
             .connection_timeout(connect_timeout)
             .response_timeout(response_timeout)
-            .overall_response_timeout(Some(deadline))
-            // Moved slots are followed a few times; what takes longer is for the caller's own repetition.
+            .overall_response_timeout(Some(operation_timeout))
+            // Covers moved slots. Longer failures are retried by `RedisClientInner::run_operation`.
             .retries(4)
             .tcp_settings(tcp_settings());
         match &certificates {
@@ -235,7 +237,7 @@ fn sentinel_client_factory(
             .set_client_to_redis_protocol(ProtocolVersion::RESP3)
             .set_client_to_redis_tcp_settings(tcp_settings());
         if tls {
-            // Servers behind Sentinels with TLS have it too: `tls-replication` is one setting for both.
+            // Masters of Sentinels that use TLS use it too: `tls-replication` is one setting for both.
             builder = builder.set_client_to_redis_tls_mode(TlsMode::Secure);
         }
         if let (true, Some(certificates)) = (tls, &certificates) {
@@ -259,26 +261,26 @@ fn sentinel_client_factory(
     }))
 }
 
-/// The address with the settings' user in place of its own.
+/// Replaces the user and password of an address by those of the settings.
 fn with_credentials(info: ConnectionInfo, settings: &RedisSettings) -> ConnectionInfo {
     let info = with_client_settings(info);
-    let mut greeting: RedisConnectionInfo = info.redis_settings().clone();
+    let mut connection_settings: RedisConnectionInfo = info.redis_settings().clone();
     if let Some(username) = &settings.username {
-        greeting = greeting.set_username(username);
+        connection_settings = connection_settings.set_username(username);
     }
     if let Some(password) = &settings.password {
-        greeting = greeting.set_password(password.expose());
+        connection_settings = connection_settings.set_password(password.expose());
     }
-    info.set_redis_settings(greeting)
+    info.set_redis_settings(connection_settings)
 }
 
 fn with_client_settings(info: ConnectionInfo) -> ConnectionInfo {
-    let greeting = info
+    let connection_settings = info
         .redis_settings()
         .clone()
         .set_protocol(ProtocolVersion::RESP3)
         .set_lib_name("twinway", env!("CARGO_PKG_VERSION"));
-    info.set_redis_settings(greeting).set_tcp_settings(tcp_settings())
+    info.set_redis_settings(connection_settings).set_tcp_settings(tcp_settings())
 }
 
 fn tcp_settings() -> TcpSettings {

@@ -1,36 +1,36 @@
-//! What can go wrong with a command, sorted by what its caller can do about it.
+//! Errors of Redis operations, classified by what the caller can do.
 //!
-//! No variant shows a reply: replies carry message bodies.
+//! No variant contains a reply, because replies carry message bodies.
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
-/// Why a command has no answer.
+/// Error of a Redis operation.
 #[derive(Debug, thiserror::Error)]
 pub enum RedisClientError {
-    /// Redis is known to be away and was not asked. The same again may succeed once
-    /// [`LinkState::Available`](super::LinkState::Available) is back.
-    #[error("redis is away")]
+    /// The circuit breaker is open, and the command was not sent. A retry may succeed once the state is
+    /// [`LinkState::Available`](super::LinkState::Available) again.
+    #[error("redis is unavailable (circuit breaker open)")]
     CircuitOpen,
-    /// It did not answer in time, cannot be reached, is loading, failing over, or may not write. Whether the command took
-    /// effect is unknown unless [`Redis`](super::Redis) says otherwise; the same again may succeed.
+    /// Redis cannot be reached, is loading or failing over, or cannot accept writes. The command may have taken effect,
+    /// unless a method of [`RedisClient`](super::RedisClient) documents otherwise. A retry may succeed.
     #[error("redis is unavailable")]
     Unavailable(#[source] RedisError),
-    /// It did not answer in time: neither an error nor an answer came.
-    #[error("redis did not answer in time")]
+    /// No reply arrived in time. The command may have taken effect.
+    #[error("redis command timed out")]
     Timeout,
-    /// No memory is left to write; reads go on. Nothing was written.
-    #[error("redis has no memory left")]
+    /// Redis has no memory for writes; reads still succeed. Nothing was written.
+    #[error("redis is out of memory")]
     OutOfMemory(#[source] RedisError),
-    /// It answered with something that the command does not answer with.
-    #[error("redis answered a command with something unexpected")]
+    /// The reply has an unexpected type.
+    #[error("redis returned an unexpected reply")]
     UnexpectedReply,
-    /// It refused the command; repeating it does not help.
-    #[error("redis refused a command")]
+    /// Redis rejected the command. A retry fails too.
+    #[error("redis rejected a command")]
     Rejected(#[source] RedisError),
 }
 
 impl RedisClientError {
-    /// Whether the same command may succeed later.
+    /// Returns whether the same command may succeed later.
     #[must_use]
     pub const fn is_transient(&self) -> bool {
         matches!(self, Self::CircuitOpen | Self::Unavailable(_) | Self::Timeout)
@@ -48,33 +48,33 @@ impl From<RedisError> for RedisClientError {
     }
 }
 
-/// Replaces errors whose text contains a reply or the arguments of a command: sources are logged, and both carry message
-/// bodies.
+/// Replaces errors whose text contains a reply or the arguments of a command: sources are logged, and both carry
+/// message bodies.
 fn without_data(error: RedisError) -> RedisError {
     match error.kind() {
         kind @ (ErrorKind::Parse | ErrorKind::UnexpectedReturnType) => RedisError::from((kind, "unreadable reply")),
-        // Redis answers an unknown command with the beginning of its arguments (`server.c`, `rejectCommandFormat`).
+        // Redis replies to an unknown command with the beginning of its arguments (`server.c`, `rejectCommandFormat`).
         kind if error.to_string().contains("with args beginning with") => RedisError::from((kind, "unknown command")),
         _ => error,
     }
 }
 
-/// What an error says about the server.
+/// Class of a driver error, which decides about the connection, the breaker and a retry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RedisErrorClass {
-    /// The connection is lost, or useless: make another one. The command may have happened.
+    /// The connection is lost or unusable, and has to be replaced. The command may have been executed.
     Connection,
-    /// The server answered that it cannot, now. The command has not happened.
+    /// The server cannot execute the command now. It was not executed.
     Unavailable,
-    /// The server has no memory left.
+    /// The server is out of memory.
     OutOfMemory,
-    /// The reply has another shape.
+    /// The reply has an unexpected type.
     UnexpectedReply,
-    /// The server will not.
+    /// The server rejected the command.
     Rejected,
 }
 
-/// Sorts an error.
+/// Classifies a driver error.
 pub(super) fn classify_error(error: &RedisError) -> RedisErrorClass {
     match error.kind() {
         ErrorKind::Io
@@ -99,7 +99,7 @@ fn classify_server_error(kind: ServerErrorKind, error: &RedisError) -> RedisErro
         | ServerErrorKind::ClusterDown
         | ServerErrorKind::MasterDown
         | ServerErrorKind::ReadOnly => RedisErrorClass::Unavailable,
-        // A script passes the errors of its commands on as text: "OOM command not allowed …, script: …".
+        // A script returns the errors of its commands as text: "OOM command not allowed …, script: …".
         ServerErrorKind::ResponseError | ServerErrorKind::ExecAbort => {
             error.detail().map_or(RedisErrorClass::Rejected, |detail| {
                 classify_error_code(detail.split(' ').next().unwrap_or_default())
@@ -109,11 +109,13 @@ fn classify_server_error(kind: ServerErrorKind, error: &RedisError) -> RedisErro
     }
 }
 
-/// Error codes of the Redis server ("Redis serialization protocol", simple errors) that the client library has no name for.
+/// Classifies error codes of the Redis server ("Redis serialization protocol", simple errors) that the driver has no
+/// name for.
 fn classify_error_code(code: &str) -> RedisErrorClass {
     match code {
         "OOM" => RedisErrorClass::OutOfMemory,
-        // MISCONF: it cannot save to disk and therefore refuses writes. BUSY: a script of somebody else runs too long.
+        // MISCONF: the server cannot save to disk and therefore rejects writes. BUSY: another client's script runs too
+        // long.
         "NOREPLICAS" | "MISCONF" | "BUSY" | "READONLY" | "LOADING" | "MASTERDOWN" | "CLUSTERDOWN" | "UNBLOCKED" => {
             RedisErrorClass::Unavailable
         }
@@ -129,8 +131,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errors_are_sorted_by_what_helps() {
-        let extension = |code: &str| make_extension_error(code.to_owned(), Some("told".to_owned()));
+    fn errors_are_classified_by_what_the_caller_can_do() {
+        let extension = |code: &str| make_extension_error(code.to_owned(), Some("detail".to_owned()));
         let script = RedisError::from((
             ErrorKind::Server(ServerErrorKind::ResponseError),
             "An error was signalled by the server",
@@ -146,10 +148,10 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_never_shown() {
+    fn an_error_never_contains_a_reply() {
         let error = RedisError::from((ErrorKind::UnexpectedReturnType, "not a number", "a message's body".to_owned()));
-        let trouble = RedisClientError::from(error);
-        assert!(!format!("{trouble:?} {trouble}").contains("body"));
+        let client_error = RedisClientError::from(error);
+        assert!(!format!("{client_error:?} {client_error}").contains("body"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! What Redis is asked to find out whether it is there. Of an outage it tells once what is wrong and what helps, as the checks
-//! at the start would.
+//! Health check of Redis, and the diagnosis of an outage.
+//!
+//! During an outage the start-up checks run from time to time, so that the log names each cause once, with its remedy.
 
 use std::mem::{Discriminant, discriminant};
 
@@ -13,22 +14,22 @@ use super::settings::RedisTopology;
 use super::write_probe;
 use crate::breaker::{CircuitBreaker, HealthCheck};
 
-/// How many questions without an answer lie between two looks at what is wrong: ten seconds or so.
+/// Failed checks between two diagnoses: about ten seconds.
 const CHECKS_PER_DIAGNOSIS: u32 = 8;
 
-/// Whether the server answers, and may write.
+/// Checks that the server answers and accepts writes.
 pub(super) struct WriteHealthCheck {
-    /// The line that it asks on, which is the one that commands use.
+    /// Connection shared with the commands.
     pub(super) connection: ReconnectingConnection,
-    /// What the answer opens and closes.
+    /// Breaker that the check opens on a reported outage, and replies close.
     pub(super) breaker: CircuitBreaker,
-    /// What finds out what is wrong, and how long an answer may take.
+    /// Start-up checks for the diagnosis; its settings contain the timeouts.
     pub(super) preflight: RedisPreflight,
-    /// What was told so far.
+    /// State of the current outage.
     pub(super) outage: OutageReport,
 }
 
-/// What was said about an outage.
+/// Reported causes of one outage.
 #[derive(Default)]
 pub(super) struct OutageReport {
     failed_checks: u32,
@@ -38,22 +39,22 @@ pub(super) struct OutageReport {
 impl HealthCheck for WriteHealthCheck {
     async fn is_healthy(&mut self) -> bool {
         let generation = self.connection.generation();
-        let answer = timeout(self.preflight.settings.operation_timeout(), self.probe_connection()).await;
-        let well = matches!(answer, Ok(Ok(())));
-        if matches!(answer, Ok(Err(error)) if classify_error(&error) == RedisErrorClass::Unavailable) {
+        let result = timeout(self.preflight.settings.operation_timeout(), self.probe_connection()).await;
+        let healthy = matches!(result, Ok(Ok(())));
+        if matches!(result, Ok(Err(error)) if classify_error(&error) == RedisErrorClass::Unavailable) {
             self.breaker.open();
         }
-        // A Cluster's connection finds its nodes by itself, until none of them answers.
-        if !well && (self.preflight.settings.topology != RedisTopology::Cluster || !self.breaker.is_closed()) {
+        // A Cluster connection rediscovers its nodes by itself, as long as one of them answers.
+        if !healthy && (self.preflight.settings.topology != RedisTopology::Cluster || !self.breaker.is_closed()) {
             self.connection.discard(generation);
         }
-        if well {
+        if healthy {
             self.outage = OutageReport::default();
         }
-        well
+        healthy
     }
 
-    /// Tells what is wrong, each kind of trouble once in an outage. A link that has only stumbled is none.
+    /// Logs the cause of an outage, each kind of cause once per outage. Does nothing while the breaker is closed.
     async fn diagnose_failure(&mut self) {
         if self.breaker.is_closed() {
             return;
@@ -65,14 +66,16 @@ impl HealthCheck for WriteHealthCheck {
         let Err(error) = self.preflight.run().await else { return };
         if !self.outage.reported.contains(&discriminant(&error)) {
             self.outage.reported.push(discriminant(&error));
-            tracing::warn!(error = %errors::chain(&error), "redis cannot be used");
+            tracing::warn!(error = %errors::chain(&error), "redis health check failed");
         }
     }
 }
 
 impl WriteHealthCheck {
     async fn probe_connection(&self) -> RedisResult<()> {
-        let (_, wire) = self.connection.current_connection().await;
-        write_probe::probe_writes(&mut wire?, &self.preflight.settings.prefix).await.map_err(|refusal| refusal.error)
+        let (_, connection) = self.connection.current_connection().await;
+        write_probe::probe_writes(&mut connection?, &self.preflight.settings.prefix)
+            .await
+            .map_err(|probe_error| probe_error.error)
     }
 }

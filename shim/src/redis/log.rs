@@ -1,10 +1,10 @@
-//! Message logs in Redis: a stream per channel, whose entry ids are the offsets.
+//! Message logs in Redis: one stream per channel, whose entry ids are the offsets.
 //!
-//! Invariant: a channel's entries are dense up to its head, and the remembered ids are exactly the entries', because each
-//! append is one script that does all or nothing. An epoch names a log from its first use until its keys are lost; where a
-//! master can be replaced by one that has not everything, the epoch also names the master's history, so that offsets that
-//! were given out twice are never mistaken for the same. When an append counts as durable is the server's configuration
-//! (`docs/OPERATIONS.md`).
+//! Guarantees: the entries of a channel are contiguous up to its head, and the set of message ids matches the entries,
+//! because each append is one script that does everything or nothing. An epoch identifies a log from its first use
+//! until its keys are lost. Where a master can be replaced by one that lacks the latest writes, the epoch also contains
+//! the replication id of the master, so that offsets assigned twice have different epochs. The durability of an append
+//! is determined by the configuration of the server (`docs/OPERATIONS.md`).
 
 mod archive;
 mod entry;
@@ -22,54 +22,55 @@ use redis::{Script, cmd};
 use self::entry::RawLogSlice;
 use super::{RedisClient, RedisClientError, RedisTopology};
 
-/// How many ends are asked for at a time.
+/// Maximum number of concurrent reads of heads.
 const MAX_CONCURRENT_HEAD_READS: usize = 64;
-/// How long a log without messages remembers its epoch after it was last asked for: as long as a connection may.
+/// Lifetime of the epoch of a log without messages after its last use: the maximum lifetime of a connection.
 const EMPTY_LOG_TTL: Duration = limits::CONNECTION_RECORD_TTL;
 
-/// How much of a channel is kept. The newest message always is.
+/// Retention of the messages of a channel. The newest message is always retained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RedisRetention {
-    /// Most messages.
+    /// Maximum number of messages per channel.
     pub max_messages: u64,
-    /// How long a message is kept. A channel that nobody wrote to for that long is forgotten whole.
+    /// Maximum age of a message. The log of a channel without an append for this long is deleted.
     pub max_age: Duration,
 }
 
-/// The message logs of one Redis.
+/// Message logs in one Redis.
 pub struct RedisLog {
     redis: RedisClient,
     clock: Arc<dyn Clock>,
     retention: RedisRetention,
-    /// Whether another master means another epoch.
+    /// Whether epochs depend on the master.
     epoch_per_master: bool,
     append_script: Script,
     read_script: Script,
 }
 
-/// The keys of one channel, all in one slot.
+/// Keys of one channel, all in one slot.
 struct LogKeys([String; 3]);
 
 impl RedisLog {
-    /// Logs that are kept by `retention`, measured by `clock`. Asks the server once how it keeps what is written.
+    /// Opens the logs, whose retention is measured by `clock`. Reads the persistence settings of the server once.
     ///
     /// # Errors
-    /// [`RedisClientError`] when it does not say.
+    /// Returns [`RedisClientError`] when the settings cannot be read.
     pub async fn open_log(
         redis: RedisClient,
         clock: Arc<dyn Clock>,
         retention: RedisRetention,
     ) -> Result<Self, RedisClientError> {
-        // A lone server that logs its writes comes back with all of them. One that does not, and a replica that takes over,
-        // may lack the last ones, and would give their offsets out again.
-        let by_master = redis.topology() != RedisTopology::Single || !is_aof_enabled(&redis).await?;
+        // A single server with an append-only file recovers all writes after a restart. A server without one, and a
+        // promoted replica, may lack the latest writes and would assign their offsets again.
+        let epoch_per_master = redis.topology() != RedisTopology::Single || !is_aof_enabled(&redis).await?;
         warn_if_eviction_enabled(&redis).await?;
-        let (append, read) = (Script::new(include_str!("log/append.lua")), Script::new(include_str!("log/read.lua")));
-        Ok(Self { redis, clock, retention, epoch_per_master: by_master, append_script: append, read_script: read })
+        let (append_script, read_script) =
+            (Script::new(include_str!("log/append.lua")), Script::new(include_str!("log/read.lua")));
+        Ok(Self { redis, clock, retention, epoch_per_master, append_script, read_script })
     }
 
     fn log_keys(&self, channel: &Channel) -> LogKeys {
-        LogKeys(["entries", "ends", "ids"].map(|part| self.redis.prefixed_key(&format!("log:{{{channel}}}:{part}"))))
+        LogKeys(["entries", "bounds", "ids"].map(|part| self.redis.prefixed_key(&format!("log:{{{channel}}}:{part}"))))
     }
 
     fn epoch_per_master_arg(&self) -> &'static str {
@@ -80,16 +81,16 @@ impl RedisLog {
         &self,
         channel: &Channel,
         start: &str,
-        upwards: bool,
+        ascending: bool,
         limit: usize,
-        bytes: usize,
+        max_bytes: usize,
     ) -> Result<RawLogSlice, LogError> {
-        let LogKeys([entries, ends, _]) = self.log_keys(channel);
-        let direction = if upwards { "up" } else { "down" };
-        let (limit, bytes, life) = (limit.to_string(), bytes.to_string(), EMPTY_LOG_TTL.as_millis().to_string());
+        let LogKeys([entries, bounds, _]) = self.log_keys(channel);
+        let direction = if ascending { "asc" } else { "desc" };
+        let (limit, max_bytes, ttl) = (limit.to_string(), max_bytes.to_string(), EMPTY_LOG_TTL.as_millis().to_string());
         let epoch = self.clock.fresh_id();
-        let arguments = [&*epoch, self.epoch_per_master_arg(), direction, start, &*limit, &*bytes, &*life];
-        Ok(self.redis.invoke_script(&self.read_script, &[entries, ends], &arguments).await?)
+        let arguments = [&*epoch, self.epoch_per_master_arg(), direction, start, &*limit, &*max_bytes, &*ttl];
+        Ok(self.redis.invoke_script(&self.read_script, &[entries, bounds], &arguments).await?)
     }
 }
 
@@ -104,7 +105,7 @@ async fn is_aof_enabled(redis: &RedisClient) -> Result<bool, RedisClientError> {
     Ok(persistence.lines().any(|line| line.trim() == "aof_enabled:1"))
 }
 
-/// A server that makes room by itself drops messages and records that clients were told of.
+/// Warns about a server that evicts keys: eviction deletes messages and records that clients rely on.
 async fn warn_if_eviction_enabled(redis: &RedisClient) -> Result<(), RedisClientError> {
     if redis.topology() != RedisTopology::Single {
         return Ok(());
@@ -112,20 +113,24 @@ async fn warn_if_eviction_enabled(redis: &RedisClient) -> Result<(), RedisClient
     let memory: String = redis.query(cmd("INFO").arg("memory")).await?;
     let policy = memory.lines().find_map(|line| line.trim().strip_prefix("maxmemory_policy:"));
     if let Some(policy) = policy.filter(|policy| *policy != "noeviction") {
-        tracing::warn!(policy, "redis drops keys when its memory is full; set maxmemory-policy noeviction");
+        tracing::warn!(
+            policy,
+            "redis evicts keys when its memory is full, which loses messages; set maxmemory-policy to noeviction"
+        );
     }
     Ok(())
 }
 
 #[async_trait]
 impl MessageLog for RedisLog {
-    async fn append(&self, append: AppendRequest) -> Result<AppendOutcome, LogError> {
-        let AppendRequest { channel, sender, id, sent_at, body } = append;
+    async fn append(&self, request: AppendRequest) -> Result<AppendOutcome, LogError> {
+        let AppendRequest { channel, sender, id, sent_at, body } = request;
         let LogKeys(keys) = self.log_keys(&channel);
-        let too_old = self.clock.now().0.saturating_sub(saturating_millis(self.retention.max_age));
+        let min_sent_at = self.clock.now().0.saturating_sub(saturating_millis(self.retention.max_age));
         let epoch = self.clock.fresh_id();
         let (sent_at, entries) = (sent_at.to_string(), self.retention.max_messages.to_string());
-        let (too_old, life) = (too_old.to_string(), saturating_millis(self.retention.max_age).max(1).to_string());
+        let (min_sent_at, ttl) =
+            (min_sent_at.to_string(), saturating_millis(self.retention.max_age).max(1).to_string());
         let arguments = [
             &*epoch,
             self.epoch_per_master_arg(),
@@ -135,13 +140,13 @@ impl MessageLog for RedisLog {
             id.as_str(),
             body.get(),
             &*entries,
-            &*too_old,
-            &*life,
+            &*min_sent_at,
+            &*ttl,
         ];
-        let (epoch, offset, sent_at, before): (String, u64, i64, u8) =
+        let (epoch, offset, sent_at, duplicate): (String, u64, i64, u8) =
             self.redis.invoke_script_durably(&self.append_script, &keys, &arguments).await?;
         let position = Position { epoch: Epoch(epoch.into()), offset: Offset(offset) };
-        Ok(AppendOutcome { position, sent_at: Timestamp(sent_at), duplicate: before == 1 })
+        Ok(AppendOutcome { position, sent_at: Timestamp(sent_at), duplicate: duplicate == 1 })
     }
 
     async fn read(
@@ -152,21 +157,21 @@ impl MessageLog for RedisLog {
         max_bytes: usize,
     ) -> Result<LogSlice, LogError> {
         let limit = limit.max(1);
-        let (start, upwards) = match range {
+        let (start, ascending) = match range {
             LogRange::After(offset) => (format!("{}-0", offset.0.saturating_add(1)), true),
             LogRange::Before(None) => ("+".to_owned(), false),
-            // Nothing stands before the first; an id of 0-0 is none.
+            // There is nothing before the first offset, and 0-0 is not a valid entry id.
             LogRange::Before(Some(Offset(0 | 1))) => ("0-1".to_owned(), false),
             LogRange::Before(Some(offset)) => (format!("({}-0", offset.0), false),
         };
-        let slice = self.read_slice(channel, &start, upwards, limit, max_bytes).await?;
-        Ok(slice.into_slice(upwards)?)
+        let slice = self.read_slice(channel, &start, ascending, limit, max_bytes).await?;
+        Ok(slice.into_slice(ascending)?)
     }
 
     async fn heads(&self, channels: &[Channel]) -> Result<Vec<Position>, LogError> {
-        // All on one connection, which sends them together: one round trip.
-        let asked = channels.iter().map(|channel| self.read_head(channel)).collect::<Vec<_>>();
-        stream::iter(asked).buffered(MAX_CONCURRENT_HEAD_READS).try_collect().await
+        // All reads share one connection, which pipelines them: one round trip.
+        let reads = channels.iter().map(|channel| self.read_head(channel)).collect::<Vec<_>>();
+        stream::iter(reads).buffered(MAX_CONCURRENT_HEAD_READS).try_collect().await
     }
 }
 
@@ -175,11 +180,11 @@ fn saturating_millis(duration: Duration) -> i64 {
 }
 
 impl From<RedisClientError> for LogError {
-    fn from(trouble: RedisClientError) -> Self {
-        match trouble {
-            RedisClientError::OutOfMemory(_) => Self::Full(Box::new(trouble)),
-            _ if trouble.is_transient() => Self::Unavailable(Box::new(trouble)),
-            _ => Self::Backend { adapter: "redis", source: Box::new(trouble) },
+    fn from(error: RedisClientError) -> Self {
+        match error {
+            RedisClientError::OutOfMemory(_) => Self::Full(Box::new(error)),
+            _ if error.is_transient() => Self::Unavailable(Box::new(error)),
+            _ => Self::Backend { adapter: "redis", source: Box::new(error) },
         }
     }
 }

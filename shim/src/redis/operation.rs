@@ -1,4 +1,4 @@
-//! One operation: what it sends, on which connection, and when it may be tried again.
+//! Execution of one Redis operation: command, connection, retries and the record of its outcome.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,12 +15,12 @@ use super::reconnecting::ReconnectingConnection;
 use super::settings::{RedisSettings, RedisTopology};
 use crate::breaker::CircuitBreaker;
 
-/// How often an operation is tried again, within its deadline.
+/// Maximum number of retries of an operation, within its timeout.
 const MAX_OPERATION_RETRIES: usize = 3;
-/// The pause before the first repeat; it doubles, with jitter.
+/// Delay before the first retry. It doubles with each retry, with jitter.
 const FIRST_OPERATION_RETRY_DELAY: Duration = Duration::from_millis(20);
 
-/// What all clones of a link share.
+/// State shared by all clones of a client.
 pub(super) struct RedisClientInner {
     pub(super) settings: RedisSettings,
     pub(super) connector: Arc<RedisConnector>,
@@ -30,123 +30,127 @@ pub(super) struct RedisClientInner {
     pub(super) breaker: CircuitBreaker,
 }
 
-/// On which connection.
+/// Connection that an operation uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ConnectionClass {
-    /// The one that all short commands share.
+    /// The connection shared by all short commands.
     SharedCommands,
-    /// The one that all publishes share.
+    /// The connection shared by all publishes.
     SharedPublishes,
-    /// One of its own.
+    /// A connection from the pool.
     Dedicated,
 }
 
-/// Whether an operation may be tried again when it is not known whether it took effect.
+/// Retry policy of an operation that may have taken effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RetryPolicy {
-    /// Doing it twice is as good as once.
+    /// May be retried: executing it twice has the same effect as once.
     Idempotent,
-    /// Only what surely did not happen.
+    /// Retried only if it was certainly not executed.
     AtMostOnce,
 }
 
-/// What is sent.
+/// Commands to send, and the shape of the outcome.
 #[derive(Clone, Copy)]
 pub(super) enum RedisOperation<'a> {
-    /// One command; its answer is the outcome.
+    /// One command. The outcome is its reply.
     Command(&'a Cmd),
-    /// One script; its answer is the outcome.
+    /// One script. The outcome is its reply.
     Script(&'a ScriptInvocation<'a>),
-    /// One script, then a wait for replicas. The outcome is the list of the script's answer and the number of replicas.
+    /// One script, followed by `WAIT`. The outcome is a list of the script's reply and the number of replicas.
     DurableScript(&'a ScriptInvocation<'a>, ReplicaWait<'a>),
-    /// Several commands; the list of their answers is the outcome.
+    /// Several commands. The outcome is the list of their replies.
     Pipeline(&'a Pipeline),
 }
 
-/// How many replicas are to have what was written.
+/// Parameters of `WAIT`.
 #[derive(Clone, Copy)]
 pub(super) struct ReplicaWait<'a> {
-    /// A key that was written, for the node that holds it.
+    /// A key that was written. It selects the Cluster node.
     pub(super) key: &'a [u8],
-    /// How many replicas.
+    /// Number of replicas to wait for.
     pub(super) replicas: u32,
-    /// How long they may take.
+    /// Timeout of `WAIT`.
     pub(super) timeout: Duration,
 }
 
-/// Why one attempt failed.
+/// Error of one attempt.
 struct AttemptError {
     error: RedisClientError,
-    /// Whether it is sure that nothing was done.
+    /// Whether the operation was certainly not executed.
     not_executed: bool,
 }
 
 impl RedisClientInner {
-    /// Does the work, again if need be and allowed, within the deadline.
+    /// Runs an operation with retries as allowed by `retry_policy`, within the operation timeout.
     pub(super) async fn run_operation(
         &self,
-        work: RedisOperation<'_>,
-        lane: ConnectionClass,
-        repeat: RetryPolicy,
+        operation: RedisOperation<'_>,
+        connection_class: ConnectionClass,
+        retry_policy: RetryPolicy,
     ) -> Result<Value, RedisClientError> {
         if !self.breaker.is_closed() {
             return Err(RedisClientError::CircuitOpen);
         }
-        let pauses = ExponentialBuilder::default()
+        let backoff = ExponentialBuilder::default()
             .with_min_delay(FIRST_OPERATION_RETRY_DELAY)
             .with_max_times(MAX_OPERATION_RETRIES)
             .with_jitter();
-        let again = |failure: &AttemptError| {
-            let allowed = failure.not_executed || repeat == RetryPolicy::Idempotent;
-            self.breaker.is_closed() && allowed && failure.error.is_transient()
+        let may_retry = |attempt: &AttemptError| {
+            let allowed = attempt.not_executed || retry_policy == RetryPolicy::Idempotent;
+            self.breaker.is_closed() && allowed && attempt.error.is_transient()
         };
-        let attempts = (|| self.attempt_operation(work, lane)).retry(pauses).when(again);
+        let attempts = (|| self.attempt_operation(operation, connection_class)).retry(backoff).when(may_retry);
         let outcome = timeout(self.settings.operation_timeout(), attempts).await;
-        outcome.map_err(|_| RedisClientError::Timeout)?.map_err(|failure| failure.error)
+        outcome.map_err(|_| RedisClientError::Timeout)?.map_err(|attempt| attempt.error)
     }
 
-    async fn attempt_operation(&self, work: RedisOperation<'_>, lane: ConnectionClass) -> Result<Value, AttemptError> {
+    async fn attempt_operation(
+        &self,
+        operation: RedisOperation<'_>,
+        connection_class: ConnectionClass,
+    ) -> Result<Value, AttemptError> {
         let pooled;
-        let line = match lane {
+        let connection = match connection_class {
             ConnectionClass::SharedCommands => &self.command_connection,
             ConnectionClass::SharedPublishes => &self.publish_connection,
             ConnectionClass::Dedicated => {
-                let taken = self.pool.get().await;
-                pooled = taken.map_err(|_| AttemptError { error: RedisClientError::Timeout, not_executed: true })?;
+                let acquired = self.pool.get().await;
+                pooled = acquired.map_err(|_| AttemptError { error: RedisClientError::Timeout, not_executed: true })?;
                 &*pooled
             }
         };
-        let (generation, wire) = line.current_connection().await;
-        let mut wire = wire.map_err(|error| {
+        let (generation, driver) = connection.current_connection().await;
+        let mut driver = driver.map_err(|error| {
             self.breaker.record_failure();
             AttemptError { error: error.into(), not_executed: true }
         })?;
-        let outcome = work.send_on(&mut wire).await;
-        self.record_outcome(line, generation, &outcome);
+        let outcome = operation.send_on(&mut driver).await;
+        self.record_outcome(connection, generation, &outcome);
         outcome.map_err(|error| {
-            let undone =
-                classify_error(&error) == RedisErrorClass::Unavailable && !matches!(work, RedisOperation::Pipeline(_));
-            AttemptError { error: error.into(), not_executed: undone }
+            let not_executed = classify_error(&error) == RedisErrorClass::Unavailable
+                && !matches!(operation, RedisOperation::Pipeline(_));
+            AttemptError { error: error.into(), not_executed }
         })
     }
 
-    /// What the outcome says about the connection and about Redis.
-    fn record_outcome(&self, line: &ReconnectingConnection, generation: u64, outcome: &RedisResult<Value>) {
-        let verdict = match outcome {
+    /// Records the outcome in the breaker, and discards the connection where a new one may help.
+    fn record_outcome(&self, connection: &ReconnectingConnection, generation: u64, outcome: &RedisResult<Value>) {
+        let class = match outcome {
             Ok(_) => return self.breaker.record_success(),
             Err(error) => classify_error(error),
         };
-        match verdict {
-            // A server that cannot write may have been replaced by another one: connecting again finds that. A Cluster's
-            // connection finds its nodes by itself.
+        match class {
+            // A server that rejects writes may have been replaced as the master; reconnecting finds the new one. A
+            // Cluster connection finds its nodes by itself.
             RedisErrorClass::Connection | RedisErrorClass::Unavailable => {
                 if self.settings.topology != RedisTopology::Cluster {
-                    line.discard(generation);
+                    connection.discard(generation);
                 }
                 self.breaker.record_failure();
             }
             RedisErrorClass::OutOfMemory => {
-                tracing::error!("redis has no memory left: raise its maxmemory, or lower storage.retention_age");
+                tracing::error!("redis is out of memory: raise maxmemory, or lower storage.retention_age");
                 self.breaker.record_success();
             }
             RedisErrorClass::UnexpectedReply | RedisErrorClass::Rejected => self.breaker.record_success(),
@@ -155,38 +159,39 @@ impl RedisClientInner {
 }
 
 impl RedisOperation<'_> {
-    async fn send_on(self, wire: &mut DriverConnection) -> RedisResult<Value> {
+    async fn send_on(self, driver: &mut DriverConnection) -> RedisResult<Value> {
         match self {
-            RedisOperation::Command(command) => wire.send_command(command).await.and_then(Value::extract_error),
-            RedisOperation::Script(invocation) => invocation.invoke_async(wire).await,
-            RedisOperation::DurableScript(invocation, durability) => {
-                let answer = invocation.invoke_async(wire).await?;
-                Ok(Value::Array(vec![answer, durability.wait_for_replicas(wire).await?]))
+            RedisOperation::Command(command) => driver.send_command(command).await.and_then(Value::extract_error),
+            RedisOperation::Script(invocation) => invocation.invoke_async(driver).await,
+            RedisOperation::DurableScript(invocation, replica_wait) => {
+                let reply = invocation.invoke_async(driver).await?;
+                Ok(Value::Array(vec![reply, replica_wait.wait_for_replicas(driver).await?]))
             }
             RedisOperation::Pipeline(pipeline) => {
-                wire.send_pipeline(pipeline).await.map(Value::Array).and_then(Value::extract_error)
+                driver.send_pipeline(pipeline).await.map(Value::Array).and_then(Value::extract_error)
             }
         }
     }
 }
 
 impl ReplicaWait<'_> {
-    /// How many replicas have everything that this connection wrote.
-    async fn wait_for_replicas(self, wire: &mut DriverConnection) -> RedisResult<Value> {
-        let patience = u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX);
-        let wait = cmd("WAIT").arg(self.replicas).arg(patience).take();
-        match wire {
-            DriverConnection::Server(_) => wire.send_command(&wait).await,
-            DriverConnection::Cluster(connection) => {
+    /// Returns the number of replicas that have all writes of this connection.
+    async fn wait_for_replicas(self, driver: &mut DriverConnection) -> RedisResult<Value> {
+        let timeout_ms = u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX);
+        let wait = cmd("WAIT").arg(self.replicas).arg(timeout_ms).take();
+        match driver {
+            DriverConnection::Server(_) => driver.send_command(&wait).await,
+            DriverConnection::Cluster(cluster) => {
                 let node = Route::with_key(self.key, SlotAddr::Master);
                 let node = RoutingInfo::SingleNode(SingleNodeRoutingInfo::SpecificNode(node));
-                connection.route_command(wait, node).await
+                cluster.route_command(wait, node).await
             }
         }
     }
 }
 
-/// Reads an answer. Neither the answer nor what was expected is told: it may be a message.
+/// Parses a reply. The error contains neither the reply nor the expected value, since replies may contain message
+/// bodies.
 pub(super) fn parse_reply<T: redis::FromRedisValue>(value: Value) -> Result<T, RedisClientError> {
     T::from_redis_value(value).map_err(|_| RedisClientError::UnexpectedReply)
 }

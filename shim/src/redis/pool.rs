@@ -1,8 +1,8 @@
-//! Connections that one caller has for itself, for a while.
+//! Pool of dedicated connections.
 //!
-//! Multiplexed lines are several times faster for what is short. The pool is for what would hold others up, the reads of
-//! many records, and for `WAIT`, which speaks of the writes of its own connection and blocks it. Its connections heal by
-//! themselves, so the pool neither tests them when it hands them out nor replaces them.
+//! Short commands are several times faster on a multiplexed connection. The pool serves operations that would delay
+//! other commands: reads of many records, and `WAIT`, which covers the writes of its own connection and blocks it.
+//! Pooled connections reconnect by themselves, so the pool neither tests them at checkout nor replaces them.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -13,13 +13,13 @@ use super::connector::RedisConnector;
 use super::reconnecting::ReconnectingConnection;
 use super::settings::RedisSettings;
 
-/// A bounded set of lines. When all are taken, callers wait for as long as one answer may take.
+/// Bounded pool of connections. When all are in use, callers wait up to the response timeout.
 pub(super) type ConnectionPool = Pool<ConnectionFactory>;
 
-/// Makes the pool's lines.
+/// Creates the connections of the pool.
 pub(super) struct ConnectionFactory(Arc<RedisConnector>);
 
-/// An empty pool that grows to `settings.pool_size` and shrinks again.
+/// Builds an empty pool that grows to `settings.pool_size` connections and shrinks again when they are idle.
 pub(super) fn build_pool(settings: &RedisSettings, connector: Arc<RedisConnector>) -> ConnectionPool {
     Pool::builder()
         .max_size(settings.pool_size)

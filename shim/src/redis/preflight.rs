@@ -1,6 +1,7 @@
-//! What is checked before the first command counts: that the address leads to a Redis that can do what is needed.
+//! Start-up checks: the address is that of a Redis with all features that the application requires.
 //!
-//! Every failure is a [`StartError`] that says what to do. Nothing stays behind in Redis: the trial key expires at once.
+//! Each failure is a [`RedisStartupError`] that says what to change. The checks leave nothing in Redis: the key they
+//! write expires after 1 ms.
 
 mod error;
 
@@ -16,15 +17,15 @@ use super::protocol_probe::{self, PortProtocol};
 use super::settings::{RedisSettings, RedisTopology};
 use super::write_probe;
 
-/// Streams trimmed by id (`XADD … MINID`), which retention by age needs, came with 6.2.
+/// Redis 6.2 introduced trimming of streams by id (`XADD … MINID`), which retention by age needs.
 const MIN_VERSION: RedisVersion = RedisVersion(6, 2);
-/// Sharded publish/subscribe, without which every message would cross every node of a Cluster, came with 7.0.
+/// Redis 7.0 introduced sharded publish/subscribe, without which every message would reach every node of a Cluster.
 const MIN_CLUSTER_VERSION: RedisVersion = RedisVersion(7, 0);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct RedisVersion(u32, u32);
 
-/// What a server says about itself.
+/// Reply to `HELLO`.
 #[derive(Debug)]
 pub(super) struct HelloReply {
     version: String,
@@ -33,30 +34,30 @@ pub(super) struct HelloReply {
 }
 
 impl HelloReply {
-    /// The command that it answers.
+    /// Returns the `HELLO` command.
     pub(super) fn hello_command() -> Cmd {
         cmd("HELLO").arg(3).take()
     }
 
-    /// Reads the answer.
+    /// Parses the reply.
     ///
     /// # Errors
-    /// When it is none.
-    pub(super) fn from_value(answer: &Value) -> RedisResult<Self> {
-        let odd = || RedisError::from((ErrorKind::UnexpectedReturnType, "HELLO is not answered as Redis does"));
-        Self::parse_fields(answer).ok_or_else(odd)
+    /// Returns an error when a field is missing.
+    pub(super) fn from_value(reply: &Value) -> RedisResult<Self> {
+        let unexpected = || RedisError::from((ErrorKind::UnexpectedReturnType, "HELLO returned an unexpected reply"));
+        Self::parse_fields(reply).ok_or_else(unexpected)
     }
 
-    fn parse_fields(answer: &Value) -> Option<Self> {
+    fn parse_fields(reply: &Value) -> Option<Self> {
         let field = |name: &str| {
-            let mut pairs = answer.as_map_iter()?;
+            let mut pairs = reply.as_map_iter()?;
             let (_, value) = pairs.find(|(key, _)| String::from_redis_value_ref(key).is_ok_and(|key| key == name))?;
             String::from_redis_value_ref(value).ok()
         };
         Some(Self { version: field("version")?, mode: field("mode")?, role: field("role").unwrap_or_default() })
     }
 
-    /// Whether it takes writes.
+    /// Returns whether the server is a master.
     pub(super) fn is_writable(&self) -> bool {
         self.role != "replica" && self.role != "slave"
     }
@@ -75,7 +76,7 @@ impl HelloReply {
     }
 }
 
-/// The checks of one link, to be run at its start and when something is wrong later.
+/// Checks of one client, run at start-up and for the diagnosis of an outage.
 pub(super) struct RedisPreflight {
     pub(super) settings: RedisSettings,
     pub(super) certificates: Option<Vec<u8>>,
@@ -83,48 +84,49 @@ pub(super) struct RedisPreflight {
 }
 
 impl RedisPreflight {
-    /// Runs them, on connections of their own.
+    /// Runs the checks, on new connections.
     ///
     /// # Errors
-    /// [`StartError`], which says what to change.
+    /// Returns [`RedisStartupError`], whose text says what to change.
     pub(super) async fn run(&self) -> Result<(), RedisStartupError> {
         check_servers(&self.settings, self.certificates.as_ref(), &self.connector).await
     }
 }
 
-/// Checks the addresses one after the other until one can be used, then the servers behind it.
+/// Tries the addresses in order until one can be used, then checks the servers that it leads to.
 async fn check_servers(
     settings: &RedisSettings,
     certificates: Option<&Vec<u8>>,
     connector: &RedisConnector,
 ) -> Result<(), RedisStartupError> {
-    let mut outcome = Err(RedisStartupError::InvalidAddress("none is given".to_owned()));
+    let mut result = Err(RedisStartupError::InvalidAddress("no address is configured".to_owned()));
     for node in 0..settings.urls.len() {
-        outcome = RedisProbe::connect_to_node(settings, certificates, node).await;
-        if !matches!(&outcome, Err(error) if error.is_transient()) {
+        result = RedisProbe::connect_to_node(settings, certificates, node).await;
+        if !matches!(&result, Err(error) if error.is_transient()) {
             break;
         }
     }
-    let RedisProbe { address, connection: mut asked } = outcome?;
-    let wire = timeout(settings.operation_timeout(), connector.connect_for_pushes(Arc::new(|_| Ok::<(), ()>(()))))
-        .await
-        .map_err(|elapsed| timeout_error(&address, elapsed))?;
-    let mut wire = match wire {
-        Ok(wire) => wire,
-        Err(error) if is_failing_over(&mut asked, settings, &error).await => {
+    let RedisProbe { address, connection: mut probe_connection } = result?;
+    let connection =
+        timeout(settings.operation_timeout(), connector.connect_for_pushes(Arc::new(|_| Ok::<(), ()>(()))))
+            .await
+            .map_err(|elapsed| timeout_error(&address, elapsed))?;
+    let mut connection = match connection {
+        Ok(connection) => connection,
+        Err(error) if is_failing_over(&mut probe_connection, settings, &error).await => {
             return Err(RedisStartupError::Unreachable { address, source: error });
         }
         Err(error) => return Err(startup_error(settings, &address, error)),
     };
     if settings.topology == RedisTopology::Sentinel {
-        let greeting = fetch_hello(&mut wire, &address).await?;
-        check_version(&greeting, settings.topology, &address)?;
+        let hello = fetch_hello(&mut connection, &address).await?;
+        check_version(&hello, settings.topology, &address)?;
     }
-    check_writable(&mut wire, settings, &address).await?;
-    check_permissions(&mut wire, settings, &address).await
+    check_writable(&mut connection, settings, &address).await?;
+    check_permissions(&mut connection, settings, &address).await
 }
 
-/// The way in: the first connection to one of the addresses.
+/// First connection to one of the configured addresses.
 struct RedisProbe {
     address: String,
     connection: DriverConnection,
@@ -148,89 +150,91 @@ impl RedisProbe {
             Ok(connection) => connection,
             Err(error) => return Err(diagnose_connect_error(settings, info.addr(), error).await),
         };
-        let mut wire = DriverConnection::Server(connection);
-        let greeting = fetch_hello(&mut wire, &address).await?;
-        check_topology(&greeting, settings.topology, &address)?;
+        let mut connection = DriverConnection::Server(connection);
+        let hello = fetch_hello(&mut connection, &address).await?;
+        check_topology(&hello, settings.topology, &address)?;
         if settings.topology != RedisTopology::Sentinel {
-            check_version(&greeting, settings.topology, &address)?;
+            check_version(&hello, settings.topology, &address)?;
         }
-        if settings.topology == RedisTopology::Single && !greeting.is_writable() {
+        if settings.topology == RedisTopology::Single && !hello.is_writable() {
             return Err(RedisStartupError::ReadOnly { address });
         }
-        Ok(Self { address, connection: wire })
+        Ok(Self { address, connection })
     }
 }
 
-/// Whether the Sentinels know the name, but nobody answers to it now.
+/// Returns whether the Sentinels know the master, but it does not accept connections at the moment.
 async fn is_failing_over(sentinel: &mut DriverConnection, settings: &RedisSettings, error: &RedisError) -> bool {
     if error.kind() != ErrorKind::MasterNameNotFoundBySentinel {
         return false;
     }
-    let question = cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(&settings.sentinel_master).take();
-    matches!(sentinel.send_command(&question).await, Ok(Value::Array(address)) if address.len() == 2)
+    let command = cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(&settings.sentinel_master).take();
+    matches!(sentinel.send_command(&command).await, Ok(Value::Array(address)) if address.len() == 2)
 }
 
-async fn fetch_hello(wire: &mut DriverConnection, address: &str) -> Result<HelloReply, RedisStartupError> {
-    let answer = wire.send_command(&HelloReply::hello_command()).await.and_then(Value::extract_error);
-    let greeting = answer.and_then(|answer| HelloReply::from_value(&answer));
-    greeting.map_err(|source| RedisStartupError::Other { address: address.to_owned(), source })
+async fn fetch_hello(connection: &mut DriverConnection, address: &str) -> Result<HelloReply, RedisStartupError> {
+    let reply = connection.send_command(&HelloReply::hello_command()).await.and_then(Value::extract_error);
+    let hello = reply.and_then(|reply| HelloReply::from_value(&reply));
+    hello.map_err(|source| RedisStartupError::Other { address: address.to_owned(), source })
 }
 
-fn check_topology(greeting: &HelloReply, configured: RedisTopology, address: &str) -> Result<(), RedisStartupError> {
-    let found = greeting.reported_topology();
+fn check_topology(hello: &HelloReply, configured: RedisTopology, address: &str) -> Result<(), RedisStartupError> {
+    let found = hello.reported_topology();
     if found == configured {
         return Ok(());
     }
-    let found_words = match found {
+    let description = match found {
         RedisTopology::Single => "a server without Cluster",
         RedisTopology::Cluster => "a node of a Cluster",
         RedisTopology::Sentinel => "a Sentinel",
     };
     Err(RedisStartupError::WrongTopology {
         address: address.to_owned(),
-        found: found_words,
+        found: description,
         configured: configured.as_str(),
-        right: found.as_str(),
+        expected: found.as_str(),
     })
 }
 
-fn check_version(greeting: &HelloReply, topology: RedisTopology, address: &str) -> Result<(), RedisStartupError> {
-    let (least, reason) = match topology {
+fn check_version(hello: &HelloReply, topology: RedisTopology, address: &str) -> Result<(), RedisStartupError> {
+    let (minimum, reason) = match topology {
         RedisTopology::Cluster => (MIN_CLUSTER_VERSION, "sharded publish/subscribe"),
         RedisTopology::Single | RedisTopology::Sentinel => (MIN_VERSION, "streams that are trimmed by age"),
     };
-    if greeting.version_number() >= least {
+    if hello.version_number() >= minimum {
         return Ok(());
     }
-    Err(unsupported_version(address, &greeting.version, least, reason))
+    Err(unsupported_version(address, &hello.version, minimum, reason))
 }
 
-fn unsupported_version(address: &str, found: &str, least: RedisVersion, reason: &'static str) -> RedisStartupError {
-    let least = format!("{}.{}", least.0, least.1);
-    RedisStartupError::UnsupportedVersion { address: address.to_owned(), found: found.to_owned(), least, reason }
+fn unsupported_version(address: &str, found: &str, minimum: RedisVersion, reason: &'static str) -> RedisStartupError {
+    let minimum = format!("{}.{}", minimum.0, minimum.1);
+    RedisStartupError::UnsupportedVersion { address: address.to_owned(), found: found.to_owned(), minimum, reason }
 }
 
-/// Has every server say whether it takes writes.
+/// Checks that every server accepts writes.
 async fn check_writable(
-    wire: &mut DriverConnection,
+    connection: &mut DriverConnection,
     settings: &RedisSettings,
     address: &str,
 ) -> Result<(), RedisStartupError> {
-    let asked = write_probe::probe_writes(wire, &settings.prefix);
-    let answer =
-        timeout(settings.operation_timeout(), asked).await.map_err(|elapsed| timeout_error(address, elapsed))?;
-    answer.map_err(|refusal| startup_error(settings, refusal.node.as_deref().unwrap_or(address), refusal.error))
+    let probe = write_probe::probe_writes(connection, &settings.prefix);
+    let reply =
+        timeout(settings.operation_timeout(), probe).await.map_err(|elapsed| timeout_error(address, elapsed))?;
+    reply.map_err(|probe_error| {
+        startup_error(settings, probe_error.node.as_deref().unwrap_or(address), probe_error.error)
+    })
 }
 
-/// Tries one command of each kind, so that a missing permission shows now and not at the first message.
+/// Sends one command of each kind, so that a missing permission is reported at start-up and not with the first message.
 async fn check_permissions(
-    wire: &mut DriverConnection,
+    connection: &mut DriverConnection,
     settings: &RedisSettings,
     address: &str,
 ) -> Result<(), RedisStartupError> {
     let key = format!("{}:{{check}}", settings.prefix);
     let publish = if settings.topology == RedisTopology::Cluster { "SPUBLISH" } else { "PUBLISH" };
-    let trials = [
+    let commands = [
         cmd("DEL").arg(&key).take(),
         cmd("EVAL").arg("return redis.call('SET', KEYS[1], '1', 'PX', 1)").arg(1).arg(&key).take(),
         cmd("XLEN").arg(format!("{key}:stream")).take(),
@@ -239,11 +243,11 @@ async fn check_permissions(
         cmd("EVAL").arg("return #redis.call('INFO', 'replication')").arg(1).arg(&key).take(),
         cmd("EVAL").arg("return redis.call('TIME')").arg(1).arg(&key).take(),
     ];
-    for trial in trials {
-        let answer = timeout(settings.operation_timeout(), wire.send_command(&trial))
+    for command in commands {
+        let reply = timeout(settings.operation_timeout(), connection.send_command(&command))
             .await
             .map_err(|elapsed| timeout_error(address, elapsed))?;
-        answer.and_then(Value::extract_error).map_err(|error| startup_error(settings, address, error))?;
+        reply.and_then(Value::extract_error).map_err(|error| startup_error(settings, address, error))?;
     }
     Ok(())
 }
@@ -253,23 +257,23 @@ fn timeout_error(address: &str, elapsed: tokio::time::error::Elapsed) -> RedisSt
     RedisStartupError::Unreachable { address: address.to_owned(), source }
 }
 
-/// An error of the first connection, with a second look where the error itself does not tell.
+/// Converts the error of the first connection. If the cause is unclear, probes the protocol of the port.
 async fn diagnose_connect_error(
     settings: &RedisSettings,
-    place: &redis::ConnectionAddr,
+    addr: &redis::ConnectionAddr,
     error: RedisError,
 ) -> RedisStartupError {
-    let address = place.to_string();
-    let told = startup_error(settings, &address, error);
-    if !matches!(told, RedisStartupError::Unreachable { .. } | RedisStartupError::Other { .. }) {
-        return told;
+    let address = addr.to_string();
+    let cause = startup_error(settings, &address, error);
+    if !matches!(cause, RedisStartupError::Unreachable { .. } | RedisStartupError::Other { .. }) {
+        return cause;
     }
-    match (protocol_probe::detect_protocol(place, settings.connect_timeout).await, place) {
+    match (protocol_probe::detect_protocol(addr, settings.connect_timeout).await, addr) {
         (PortProtocol::PlainRedis, redis::ConnectionAddr::TcpTls { .. }) => {
             RedisStartupError::TlsUnsupported { address }
         }
         (PortProtocol::Tls, redis::ConnectionAddr::Tcp(..)) => RedisStartupError::TlsRequired { address },
-        _ => told,
+        _ => cause,
     }
 }
 
@@ -278,13 +282,13 @@ fn startup_error(settings: &RedisSettings, address: &str, error: RedisError) -> 
     match error.kind() {
         ErrorKind::AuthenticationFailed => RedisStartupError::InvalidCredentials { address },
         ErrorKind::RESP3NotSupported => {
-            unsupported_version(&address, "5 or older", MIN_VERSION, "it does not know HELLO")
+            unsupported_version(&address, "5 or older", MIN_VERSION, "HELLO is not supported")
         }
         ErrorKind::MasterNameNotFoundBySentinel => {
             RedisStartupError::UnknownMaster { address, name: settings.sentinel_master.clone() }
         }
         ErrorKind::Server(ServerErrorKind::NoPerm) => RedisStartupError::MissingPermission {
-            refused: error.detail().unwrap_or("a command was refused").to_owned(),
+            reason: error.detail().unwrap_or("a command was rejected").to_owned(),
             prefix: settings.prefix.clone(),
         },
         ErrorKind::Server(ServerErrorKind::ReadOnly) => RedisStartupError::ReadOnly { address },
@@ -300,7 +304,7 @@ fn startup_error(settings: &RedisSettings, address: &str, error: RedisError) -> 
     }
 }
 
-/// rustls names no error that the Redis library passes on as such; its text is all there is.
+/// The driver passes errors of rustls on as text only.
 fn is_untrusted_certificate(error: &RedisError) -> bool {
     error.is_io_error() && error.to_string().contains("invalid peer certificate")
 }

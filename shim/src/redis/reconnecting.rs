@@ -1,8 +1,8 @@
-//! A connection that heals: when it is lost, the next command makes another one.
+//! A connection that reconnects: after a loss, the next command opens a new one.
 //!
-//! Invariant: at most one connection is being made per line at a time; everyone who needs it waits for the same attempt.
-//! The library's own `ConnectionManager` does the same for one fixed address, which after a Sentinel failover is the wrong
-//! one; a line asks its [`RedisConnector`] each time.
+//! At most one connection attempt per [`ReconnectingConnection`] is in progress, and all callers wait for the same
+//! attempt. The driver's `ConnectionManager` always uses the same address, which is wrong after a Sentinel failover.
+//! This type resolves the address through its [`RedisConnector`] each time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +17,7 @@ use super::connector::{DriverConnection, RedisConnector};
 
 type ConnectAttempt = Shared<BoxFuture<'static, RedisResult<DriverConnection>>>;
 
-/// A healing connection; clones share it.
+/// Reconnecting connection; clones share it.
 #[derive(Clone)]
 pub(super) struct ReconnectingConnection {
     connector: Arc<RedisConnector>,
@@ -31,13 +31,13 @@ struct CurrentConnection {
 }
 
 impl ReconnectingConnection {
-    /// A line that connects when it is first used.
+    /// Creates a connection that is opened on first use.
     pub(super) fn new(connector: Arc<RedisConnector>) -> Self {
         let current = CurrentConnection::new(connector.clone(), 0);
         Self { connector, current: Arc::new(Mutex::new(current)) }
     }
 
-    /// The present connection, made first if there is none, and its generation for [`Self::discard`].
+    /// Returns the current connection, opened if necessary, and its generation for [`Self::discard`].
     pub(super) async fn current_connection(&self) -> (u64, RedisResult<DriverConnection>) {
         let (generation, attempt) = {
             let mut current = self.current.lock();
@@ -46,19 +46,19 @@ impl ReconnectingConnection {
             }
             (current.generation, current.attempt.clone())
         };
-        let wire = attempt.await;
-        if wire.is_err() {
+        let connection = attempt.await;
+        if connection.is_err() {
             self.discard(generation);
         }
-        (generation, wire)
+        (generation, connection)
     }
 
-    /// Which connection is the present one.
+    /// Returns the generation of the current connection.
     pub(super) fn generation(&self) -> u64 {
         self.current.lock().generation
     }
 
-    /// Gives a connection up that failed, unless that has been done already.
+    /// Discards a failed connection, unless it has been replaced already.
     pub(super) fn discard(&self, generation: u64) {
         let mut current = self.current.lock();
         if current.generation == generation {
@@ -70,16 +70,16 @@ impl ReconnectingConnection {
 impl CurrentConnection {
     fn new(connector: Arc<RedisConnector>, generation: u64) -> Self {
         let lost = Arc::new(AtomicBool::new(false));
-        let watch: Arc<dyn AsyncPushSender> = Arc::new(LossWatch(lost.clone()));
-        let attempt = async move { connector.connect_for_commands(watch).await }.boxed().shared();
+        let loss_flag: Arc<dyn AsyncPushSender> = Arc::new(LossFlag(lost.clone()));
+        let attempt = async move { connector.connect_for_commands(loss_flag).await }.boxed().shared();
         Self { attempt, lost, generation }
     }
 }
 
-/// Hears that the connection is lost.
-struct LossWatch(Arc<AtomicBool>);
+/// Sets a flag when the connection is lost.
+struct LossFlag(Arc<AtomicBool>);
 
-impl AsyncPushSender for LossWatch {
+impl AsyncPushSender for LossFlag {
     fn send(&self, push: PushInfo) -> Result<(), redis::aio::SendError> {
         if push.kind == PushKind::Disconnection {
             self.0.store(true, Ordering::Release);

@@ -1,53 +1,54 @@
-//! What the link has to know to reach Redis.
+//! Connection settings for Redis.
 //!
-//! Invariant: nothing here prints a password: [`Secret`] hides itself, and addresses that carry one are secrets too.
+//! Passwords are never printed: [`Secret`] redacts itself, and addresses, which may contain a password, are secrets
+//! too.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::secret::Secret;
 
-/// How the servers are arranged.
+/// Topology of the Redis servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RedisTopology {
-    /// One server, or one address that always leads to the writable one.
+    /// One server, or one address that always leads to the master.
     Single,
     /// Redis Cluster.
     Cluster,
-    /// Servers whose writable one the Sentinels know.
+    /// A master and its replicas, managed by Sentinel.
     Sentinel,
 }
 
-/// Everything about the way to Redis.
+/// Connection settings.
 #[derive(Debug, Clone)]
 pub struct RedisSettings {
-    /// `redis://` or `rediss://` addresses, at least one: of the server, of some nodes of the Cluster, or of the Sentinels.
+    /// `redis://` or `rediss://` addresses, at least one: of the server, of some nodes of the Cluster, or of the
+    /// Sentinels.
     pub urls: Vec<Secret>,
-    /// How the servers are arranged.
     pub topology: RedisTopology,
-    /// The name under which the Sentinels know the writable server.
+    /// Name of the master in the Sentinel configuration.
     pub sentinel_master: String,
-    /// The ACL user of the servers; replaces the addresses' own. In Sentinel topology the addresses' own is for the Sentinels
-    /// alone.
+    /// ACL user of the servers; replaces the user in the addresses. With Sentinel, the user in the addresses is used
+    /// for the Sentinels only.
     pub username: Option<String>,
-    /// That user's password.
+    /// Password of that user.
     pub password: Option<Secret>,
-    /// Certificates (PEM) that a server's certificate may be signed by; `None` means those of the system.
+    /// File of trusted certificate authorities (PEM); `None` means those of the system.
     pub ca_file: Option<PathBuf>,
-    /// What every key and topic begins with, so that two applications can share a server.
+    /// Prefix of every key and Redis channel, so that several applications can share a server.
     pub prefix: String,
-    /// Most pooled connections: for reads of many records, and for appends that wait for replicas.
+    /// Maximum number of pooled connections, which serve reads of many records and appends that wait for replicas.
     pub pool_size: u32,
-    /// How long one connection may take to be made.
+    /// Timeout for establishing a connection.
     pub connect_timeout: Duration,
-    /// How long one answer may take.
+    /// Timeout of one reply.
     pub response_timeout: Duration,
-    /// How many replicas must have a message before it counts as appended; 0 waits for none.
+    /// Number of replicas that must have a message before its append succeeds; 0 disables the wait.
     pub wait_replicas: u32,
 }
 
 impl RedisSettings {
-    /// Settings for one server at `url`, with the defaults of `docs/CONFIGURATION.md`.
+    /// Returns settings for one server at `url`, with the defaults of `docs/CONFIGURATION.md`.
     #[must_use]
     pub fn single_server(url: &str) -> Self {
         Self {
@@ -65,7 +66,7 @@ impl RedisSettings {
         }
     }
 
-    /// How long one operation may take with everything that it repeats.
+    /// Returns the timeout of one operation, retries included.
     #[must_use]
     pub fn operation_timeout(&self) -> Duration {
         self.connect_timeout + self.response_timeout
@@ -73,7 +74,7 @@ impl RedisSettings {
 }
 
 impl RedisTopology {
-    /// The word for it in `redis.topology`.
+    /// Returns the value of `redis.topology`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -1,8 +1,9 @@
-//! Subscriptions on a connection of their own.
+//! Subscriptions on a dedicated connection.
 //!
-//! Invariant: what was published to a subscribed topic is handed on in order, or the stream ends. It ends when the
-//! connection (in a Cluster: that to any node) is lost, and when the reader is [`PUSH_BUFFER_CAPACITY`] messages behind; then messages
-//! may be missing, and a new subscriber is needed. Nothing is repeated or filled in here.
+//! Messages published to a subscribed Redis channel are delivered in order until the stream ends. The stream ends when
+//! the connection (in a Cluster, the one to any node) is lost, and when the buffer of [`PUSH_BUFFER_CAPACITY`] messages
+//! overflows. Messages may be missing then, and a new subscriber is needed. This module neither reconnects nor
+//! backfills.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,36 +18,35 @@ use tokio::time::timeout;
 use super::connector::{DriverConnection, RedisConnector};
 use super::error::RedisClientError;
 
-/// Most pushes that wait for their reader. A reader that far behind is better off catching up from the log.
+/// Capacity of the buffer of received messages. A slower reader is better served by a backfill from the log.
 const PUSH_BUFFER_CAPACITY: usize = 16_384;
-/// Most topics in one command to a server.
+/// Maximum number of Redis channels in one command to a server.
 const REDIS_CHANNELS_PER_COMMAND: usize = 256;
-/// Most subscriptions under way at a time in a Cluster, where each topic is a command of its own.
+/// Maximum number of concurrent subscriptions in a Cluster, where each Redis channel needs a command.
 const MAX_CONCURRENT_SUBSCRIBES: usize = 64;
 
-/// A message that was published.
+/// A published message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedisPush {
-    /// The whole topic, prefix and all.
+    /// Full name of the Redis channel, with the prefix.
     pub redis_channel: Bytes,
-    /// What was published.
     pub payload: Bytes,
 }
 
-/// One dedicated connection: both of its halves.
+/// A dedicated connection for subscriptions: handle and stream.
 pub struct RedisSubscriber {
     subscriptions: SubscriptionHandle,
     pushes: RedisPushStream,
 }
 
-/// The half that says what is wanted; clones share the connection.
+/// Changes the subscriptions of a connection; clones share the connection.
 #[derive(Clone)]
 pub struct SubscriptionHandle {
     connection: DriverConnection,
     timeout: Duration,
 }
 
-/// The half that hears. The connection lives as long as any [`SubscriptionHandle`] of it.
+/// Stream of the messages of a connection. The connection stays open as long as a [`SubscriptionHandle`] of it exists.
 pub struct RedisPushStream {
     received: mpsc::Receiver<RedisPush>,
 }
@@ -54,32 +54,33 @@ pub struct RedisPushStream {
 impl RedisSubscriber {
     pub(super) async fn connect_subscriber(
         connector: &RedisConnector,
-        deadline: Duration,
+        operation_timeout: Duration,
     ) -> Result<Self, RedisClientError> {
         let (sender, received) = mpsc::channel(PUSH_BUFFER_CAPACITY);
         let intake: Arc<dyn AsyncPushSender> = Arc::new(PushIntake { sender: parking_lot::Mutex::new(Some(sender)) });
-        let wire =
-            timeout(deadline, connector.connect_for_pushes(intake)).await.map_err(|_| RedisClientError::Timeout)??;
+        let connection = timeout(operation_timeout, connector.connect_for_pushes(intake))
+            .await
+            .map_err(|_| RedisClientError::Timeout)??;
         Ok(Self {
-            subscriptions: SubscriptionHandle { connection: wire, timeout: deadline },
+            subscriptions: SubscriptionHandle { connection, timeout: operation_timeout },
             pushes: RedisPushStream { received },
         })
     }
 
-    /// Both halves, to be used at once.
+    /// Splits the subscriber, so that handle and stream can be used concurrently.
     #[must_use]
     pub fn split(self) -> (SubscriptionHandle, RedisPushStream) {
         (self.subscriptions, self.pushes)
     }
 
     /// See [`SubscriptionHandle::subscribe`].
-    pub async fn subscribe(&self, topics: &[String]) -> Result<(), RedisClientError> {
-        self.subscriptions.subscribe(topics).await
+    pub async fn subscribe(&self, redis_channels: &[String]) -> Result<(), RedisClientError> {
+        self.subscriptions.subscribe(redis_channels).await
     }
 
     /// See [`SubscriptionHandle::unsubscribe`].
-    pub async fn unsubscribe(&self, topics: &[String]) -> Result<(), RedisClientError> {
-        self.subscriptions.unsubscribe(topics).await
+    pub async fn unsubscribe(&self, redis_channels: &[String]) -> Result<(), RedisClientError> {
+        self.subscriptions.unsubscribe(redis_channels).await
     }
 
     /// See [`RedisPushStream::next`].
@@ -89,63 +90,72 @@ impl RedisSubscriber {
 }
 
 impl SubscriptionHandle {
-    /// From when this returns, what is published to these topics (made with [`Redis::first_key`](super::Redis::key)) arrives.
-    /// Subscribing twice changes nothing.
+    /// Subscribes to Redis channels, named by [`RedisClient::prefixed_key`](super::RedisClient::prefixed_key). Messages
+    /// published after the return are delivered. Idempotent.
     ///
     /// # Errors
-    /// [`RedisClientError`]; how many of the topics are subscribed then is unknown.
-    pub async fn subscribe(&self, topics: &[String]) -> Result<(), RedisClientError> {
-        self.change_subscriptions(SubscriptionChange::Subscribe, topics).await
+    /// Returns [`RedisClientError`]. Some of the Redis channels may be subscribed then.
+    pub async fn subscribe(&self, redis_channels: &[String]) -> Result<(), RedisClientError> {
+        self.change_subscriptions(SubscriptionChange::Subscribe, redis_channels).await
     }
 
-    /// From some time after this nothing of these topics arrives any more.
+    /// Unsubscribes from Redis channels. Messages may still be delivered for a short time after the return.
     ///
     /// # Errors
-    /// [`RedisClientError`]; how many of the topics are still subscribed then is unknown.
-    pub async fn unsubscribe(&self, topics: &[String]) -> Result<(), RedisClientError> {
-        self.change_subscriptions(SubscriptionChange::Unsubscribe, topics).await
+    /// Returns [`RedisClientError`]. Some of the Redis channels may still be subscribed then.
+    pub async fn unsubscribe(&self, redis_channels: &[String]) -> Result<(), RedisClientError> {
+        self.change_subscriptions(SubscriptionChange::Unsubscribe, redis_channels).await
     }
 
-    async fn change_subscriptions(&self, wish: SubscriptionChange, topics: &[String]) -> Result<(), RedisClientError> {
-        // One command takes several topics on a server; in a Cluster each may belong to another node.
-        let (size, at_once) = match &self.connection {
+    async fn change_subscriptions(
+        &self,
+        change: SubscriptionChange,
+        redis_channels: &[String],
+    ) -> Result<(), RedisClientError> {
+        // A server accepts several Redis channels per command. In a Cluster, each may belong to another node.
+        let (size, concurrency) = match &self.connection {
             DriverConnection::Server(_) => (REDIS_CHANNELS_PER_COMMAND, 1),
             DriverConnection::Cluster(_) => (1, MAX_CONCURRENT_SUBSCRIBES),
         };
-        // Made before the stream is: a closure over borrowed topics inside it would keep this off other threads.
-        let telling: Vec<_> =
-            topics.chunks(size).map(|some| wish.send_command(self.connection.clone(), some)).collect();
-        let told = stream::iter(telling).buffer_unordered(at_once).try_collect::<()>();
-        timeout(self.timeout, told).await.map_err(|_| RedisClientError::Timeout)?.map_err(RedisClientError::from)
+        // Built before the stream: a closure over the borrowed names inside the stream would make this future not
+        // `Send`.
+        let commands: Vec<_> =
+            redis_channels.chunks(size).map(|chunk| change.send_command(self.connection.clone(), chunk)).collect();
+        let completed = stream::iter(commands).buffer_unordered(concurrency).try_collect::<()>();
+        timeout(self.timeout, completed).await.map_err(|_| RedisClientError::Timeout)?.map_err(RedisClientError::from)
     }
 }
 
 impl SubscriptionChange {
-    async fn send_command(self, wire: DriverConnection, topics: &[String]) -> RedisResult<()> {
-        match (wire, self) {
-            (DriverConnection::Server(mut connection), Self::Subscribe) => connection.subscribe(topics).await,
-            (DriverConnection::Server(mut connection), Self::Unsubscribe) => connection.unsubscribe(topics).await,
-            (DriverConnection::Cluster(mut connection), Self::Subscribe) => connection.ssubscribe(topics).await,
-            (DriverConnection::Cluster(mut connection), Self::Unsubscribe) => connection.sunsubscribe(topics).await,
+    async fn send_command(self, connection: DriverConnection, redis_channels: &[String]) -> RedisResult<()> {
+        match (connection, self) {
+            (DriverConnection::Server(mut connection), Self::Subscribe) => connection.subscribe(redis_channels).await,
+            (DriverConnection::Server(mut connection), Self::Unsubscribe) => {
+                connection.unsubscribe(redis_channels).await
+            }
+            (DriverConnection::Cluster(mut connection), Self::Subscribe) => connection.ssubscribe(redis_channels).await,
+            (DriverConnection::Cluster(mut connection), Self::Unsubscribe) => {
+                connection.sunsubscribe(redis_channels).await
+            }
         }
     }
 }
 
 impl RedisPushStream {
-    /// The next message; `None` once the connection is lost or was too slow, after everything that had arrived.
+    /// Returns the next message. Returns `None` after the connection was lost or the buffer overflowed, once all
+    /// buffered messages have been returned.
     pub async fn next(&mut self) -> Option<RedisPush> {
         self.received.recv().await
     }
 }
 
-/// What is wanted of a topic.
 #[derive(Clone, Copy)]
 enum SubscriptionChange {
     Subscribe,
     Unsubscribe,
 }
 
-/// Where the connection leaves its pushes. It must not wait.
+/// Receives push messages from the driver. Must not block.
 struct PushIntake {
     sender: parking_lot::Mutex<Option<mpsc::Sender<RedisPush>>>,
 }
@@ -156,7 +166,7 @@ impl AsyncPushSender for PushIntake {
         let keep = match push.kind {
             PushKind::Disconnection => false,
             PushKind::Message | PushKind::SMessage => match (parse_push(push), sender.as_ref()) {
-                (Some(pushed), Some(sender)) => sender.try_send(pushed).is_ok(),
+                (Some(message), Some(sender)) => sender.try_send(message).is_ok(),
                 _ => true,
             },
             _ => true,
@@ -170,8 +180,9 @@ impl AsyncPushSender for PushIntake {
 
 fn parse_push(push: PushInfo) -> Option<RedisPush> {
     let mut parts = push.data.into_iter();
-    let (Some(Value::BulkString(topic)), Some(Value::BulkString(payload))) = (parts.next(), parts.next()) else {
+    let (Some(Value::BulkString(redis_channel)), Some(Value::BulkString(payload))) = (parts.next(), parts.next())
+    else {
         return None;
     };
-    Some(RedisPush { redis_channel: topic.into(), payload: payload.into() })
+    Some(RedisPush { redis_channel: redis_channel.into(), payload: payload.into() })
 }

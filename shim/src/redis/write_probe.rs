@@ -1,8 +1,8 @@
-//! The question whether every server that holds data answers and takes writes.
+//! Write probe: checks that every server that holds data answers and accepts writes.
 //!
-//! Invariant: it changes nothing, and it is refused where every write is: by a replica (`READONLY`), by a server that cannot
-//! save (`MISCONF`), by one that lacks replicas (`NOREPLICAS`). A server that is only full answers it: reads, publishes and
-//! deletions go on there, and deletions make room.
+//! It changes nothing, and fails on servers that reject writes: replicas (`READONLY`), servers that cannot save to disk
+//! (`MISCONF`) and servers without enough replicas (`NOREPLICAS`). It succeeds on a server at maxmemory, where reads,
+//! publishes and deletions still work, and deletions free memory.
 
 use redis::cluster_async::ClusterConnection;
 use redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo};
@@ -11,54 +11,56 @@ use redis::{ErrorKind, FromRedisValue as _, Pipeline, RedisError, RedisResult, S
 use super::connector::DriverConnection;
 use super::preflight::HelloReply;
 
-/// A script that does nothing and may write, which has a server say beforehand whether it takes writes ("Eval script flags",
-/// since Redis 7.0). It needs no key, so that every node of a Cluster can be asked the same.
+/// A script that does nothing but is declared as writing, so that a server checks beforehand whether it accepts writes
+/// ("Eval script flags", since Redis 7.0). It needs no key, so it can be sent to every node of a Cluster.
 const WRITE_PROBE_SCRIPT: &str = "#!lua flags=allow-oom\nreturn 1";
 
-/// Why writes are refused, or why nobody can tell.
+/// Error of a write probe.
 pub(super) struct WriteProbeError {
-    /// Which node of a Cluster it was, as host and port.
+    /// Cluster node that failed, as host and port.
     pub(super) node: Option<String>,
-    /// What it said, or what happened.
+    /// Reply of the server, or the error of the connection.
     pub(super) error: RedisError,
 }
 
-/// Asks, in one round trip.
-pub(super) async fn probe_writes(wire: &mut DriverConnection, prefix: &str) -> Result<(), WriteProbeError> {
-    match wire {
+/// Runs the probe, in one round trip.
+pub(super) async fn probe_writes(connection: &mut DriverConnection, prefix: &str) -> Result<(), WriteProbeError> {
+    match connection {
         DriverConnection::Server(_) => {
-            probe_server(wire, prefix).await.map_err(|error| WriteProbeError { node: None, error })
+            probe_server(connection, prefix).await.map_err(|error| WriteProbeError { node: None, error })
         }
-        DriverConnection::Cluster(connection) => probe_cluster(connection).await,
+        DriverConnection::Cluster(cluster) => probe_cluster(cluster).await,
     }
 }
 
-/// The greeting says whether it is the master, also where replicas take writes; a deletion of what never is there tells the rest.
-async fn probe_server(wire: &mut DriverConnection, prefix: &str) -> RedisResult<()> {
-    let mut questions = Pipeline::with_capacity(2);
-    questions.add_command(HelloReply::hello_command());
-    questions.cmd("UNLINK").arg(format!("{prefix}:{{check}}:nothing"));
-    let mut greeting = None;
-    for answer in wire.send_pipeline(&questions).await? {
-        let answer = answer.extract_error()?;
-        greeting = greeting.or(Some(answer));
+/// Probes one server. `HELLO` returns its role, also where replicas accept writes; the deletion of a key that never
+/// exists fails wherever writes are rejected.
+async fn probe_server(connection: &mut DriverConnection, prefix: &str) -> RedisResult<()> {
+    let mut pipeline = Pipeline::with_capacity(2);
+    pipeline.add_command(HelloReply::hello_command());
+    pipeline.cmd("UNLINK").arg(format!("{prefix}:{{check}}:absent"));
+    let mut hello = None;
+    for reply in connection.send_pipeline(&pipeline).await? {
+        let reply = reply.extract_error()?;
+        hello = hello.or(Some(reply));
     }
-    if HelloReply::from_value(&greeting.unwrap_or(Value::Nil))?.is_writable() {
+    if HelloReply::from_value(&hello.unwrap_or(Value::Nil))?.is_writable() {
         return Ok(());
     }
     Err(RedisError::from((ErrorKind::Server(ServerErrorKind::ReadOnly), "the server is a replica")))
 }
 
 async fn probe_cluster(connection: &mut ClusterConnection) -> Result<(), WriteProbeError> {
-    let question = cmd("EVAL").arg(WRITE_PROBE_SCRIPT).arg(0).take();
-    // Without a policy every node's own answer comes back.
+    let command = cmd("EVAL").arg(WRITE_PROBE_SCRIPT).arg(0).take();
+    // Without a response policy the driver returns the reply of every node.
     let masters = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
     let unknown = |error| WriteProbeError { node: None, error };
-    let answers = connection.route_command(question, masters).await.map_err(unknown)?;
-    let odd = |_| unknown(RedisError::from((ErrorKind::UnexpectedReturnType, "EVAL is not answered by each node")));
-    for (node, answer) in answers.into_map_iter().map_err(odd)? {
+    let replies = connection.route_command(command, masters).await.map_err(unknown)?;
+    let unexpected =
+        |_| unknown(RedisError::from((ErrorKind::UnexpectedReturnType, "EVAL returned no reply per node")));
+    for (node, reply) in replies.into_map_iter().map_err(unexpected)? {
         let node = String::from_redis_value(node).ok();
-        answer.extract_error().map_err(|error| WriteProbeError { node, error })?;
+        reply.extract_error().map_err(|error| WriteProbeError { node, error })?;
     }
     Ok(())
 }

@@ -1,34 +1,35 @@
-//! Reading a request's body within a bound and a deadline. warp's own limits answer 411 to chunked bodies and have no
-//! deadline, so a client could hold a task for ever.
+//! Reader of request bodies with a size limit and a timeout.
+//!
+//! warp's own limits answer 411 to chunked bodies and have no timeout, so a client could occupy a task indefinitely.
 
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
 
-/// Most bytes that are read and thrown away behind the bound: a client that is still sending when the connection ends
-/// sees a broken pipe instead of the answer.
+/// Maximum bytes that are read and discarded beyond the limit. A client that is still sending when the connection
+/// closes gets a broken pipe instead of the response.
 const MAX_DISCARDED_BODY_BYTES: usize = 32 * 1024 * 1024;
 
-/// Why a body could not be read.
+/// Error of reading a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyError {
-    /// More bytes than allowed.
+    /// The body is larger than the limit.
     TooLarge,
-    /// Not all of it within the deadline.
+    /// The body was not complete within the timeout.
     TimedOut,
-    /// The connection broke.
+    /// The connection closed before the body was complete.
     Interrupted,
 }
 
-/// Reads all of `body`, at most `most` bytes, within `deadline`.
+/// Reads all of `body`, at most `limit` bytes, within `timeout`.
 ///
 /// # Errors
-/// [`BodyError`]; what was read is dropped.
+/// [`BodyError`] when the body is too large, late or incomplete; the bytes read so far are dropped.
 pub async fn read_body<B: Buf>(
     body: impl Stream<Item = Result<B, warp::Error>>,
-    most: usize,
-    deadline: Duration,
+    limit: usize,
+    timeout: Duration,
 ) -> Result<Bytes, BodyError> {
     let reading = async {
         let mut body = std::pin::pin!(body);
@@ -36,13 +37,13 @@ pub async fn read_body<B: Buf>(
         while let Some(chunk) = body.next().await {
             let mut chunk = chunk.map_err(|_| BodyError::Interrupted)?;
             length += chunk.remaining();
-            if length <= most {
+            if length <= limit {
                 read.extend_from_slice(&chunk.copy_to_bytes(chunk.remaining()));
-            } else if length > most + MAX_DISCARDED_BODY_BYTES {
+            } else if length > limit + MAX_DISCARDED_BODY_BYTES {
                 break;
             }
         }
-        if length <= most { Ok(read.freeze()) } else { Err(BodyError::TooLarge) }
+        if length <= limit { Ok(read.freeze()) } else { Err(BodyError::TooLarge) }
     };
-    tokio::time::timeout(deadline, reading).await.unwrap_or(Err(BodyError::TimedOut))
+    tokio::time::timeout(timeout, reading).await.unwrap_or(Err(BodyError::TimedOut))
 }

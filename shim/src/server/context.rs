@@ -1,4 +1,4 @@
-//! What the traffic port's handlers share: one context for handshakes, one for `@connections`.
+//! Shared state of the traffic port's request handlers: one context for handshakes, one for `@connections`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,76 +13,71 @@ use crate::functions::ApiIntegration;
 use crate::metrics::{HandshakeMetrics, ManagementMetrics, ShimMetrics};
 use crate::session::{DisconnectRunner, SessionContext};
 
-/// Everything that a handshake needs.
+/// Shared state of handshakes.
 pub struct HandshakeContext {
-    /// What the session that follows needs.
+    /// Shared state of the sessions that accepted handshakes start.
     pub sessions: Arc<SessionContext>,
-    /// Who may use the API, and how often.
+    /// API keys, signing callers and rate limits.
     pub access: Arc<AccessControl>,
-    /// Where connection ids come from.
+    /// Generator of connection ids.
     pub ids: Arc<ConnectionIds>,
-    /// How handshakes are treated.
     pub settings: HandshakeSettings,
-    /// What handshakes count.
     pub metrics: Arc<HandshakeMetrics>,
 }
 
-/// How handshakes are treated.
+/// Settings of handshakes.
 #[derive(Debug, Clone)]
 pub struct HandshakeSettings {
-    /// The name that events give as `domainName` instead of the `Host` header.
+    /// `domainName` of events; `None` to use the `Host` header.
     pub domain_name: Option<Arc<str>>,
-    /// Whether `X-Forwarded-For` names the client, because a trusted proxy stands in front.
+    /// Whether `X-Forwarded-For` is trusted, because all clients connect through a trusted proxy.
     pub trust_forwarded_for: bool,
-    /// How long a client may take to read its `101`.
+    /// Timeout of the whole handshake, up to the client's reading of its `101`.
     pub timeout: Duration,
 }
 
-/// Everything that `@connections` needs.
+/// Shared state of `@connections`.
 pub struct ManagementContext {
-    /// The API whose connections are managed.
     pub api: Arc<WebSocketApi>,
-    /// Who may call, and how often.
+    /// Signing callers and rate limits.
     pub access: Arc<AccessControl>,
-    /// Where a connection is found.
+    /// Lookup of connections on this pod and on others.
     pub directory: ConnectionDirectory,
-    /// Where request ids come from.
+    /// Generator of request ids.
     pub ids: Arc<ConnectionIds>,
     /// Wall-clock time.
     pub clock: Arc<dyn Clock>,
-    /// What calls count.
     pub metrics: Arc<ManagementMetrics>,
 }
 
-/// What an API server is made of.
+/// Components of an [`ApiServer`].
 pub struct ApiServerParts {
-    /// The API and the functions behind it.
+    /// The API and its functions.
     pub integration: ApiIntegration,
-    /// Who may use it, and how often.
+    /// API keys, signing callers and rate limits.
     pub access: AccessControl,
-    /// Where connection ids come from.
+    /// Generator of connection ids.
     pub ids: ConnectionIds,
-    /// Who takes part when a connection opens and ends.
+    /// Components that are notified when a connection opens and closes.
     pub lifecycle: ConnectionLifecycle,
-    /// The connections of other pods; `None` where there are none.
+    /// Access to the connections of other pods; `None` outside a cluster.
     pub remote: Option<Arc<dyn RemoteConnections>>,
-    /// What is counted.
     pub metrics: ShimMetrics,
 }
 
-/// One API, served by this process: the contexts of those who serve it.
+/// One API served by this process.
 #[derive(Clone)]
 pub struct ApiServer {
-    /// For handshakes, and the sessions after them.
+    /// Context of handshakes and of their sessions.
     pub handshakes: Arc<HandshakeContext>,
-    /// For `@connections`.
+    /// Context of `@connections`.
     pub management: Arc<ManagementContext>,
-    /// What the ops port renders.
+    /// Metrics that the ops port renders.
     pub metrics: Arc<ShimMetrics>,
 }
 
 impl ApiServer {
-    /// Builds the contexts, once.
+    /// Builds the contexts of handshakes and of `@connections`.
     #[must_use]
     pub fn new(parts: ApiServerParts, server: &ServerConfig, sessions: &SessionConfig) -> Self {
         let ApiServerParts { integration, access, ids, lifecycle, remote, metrics } = parts;
@@ -107,24 +102,24 @@ impl ApiServer {
             trust_forwarded_for: server.trust_forwarded_for,
             timeout: server.handshake_timeout,
         };
-        let (sessions, counted) = (Arc::new(sessions), metrics.handshakes.clone());
-        let handshakes = HandshakeContext { sessions, access, ids, settings, metrics: counted };
+        let (sessions, handshake_metrics) = (Arc::new(sessions), metrics.handshakes.clone());
+        let handshakes = HandshakeContext { sessions, access, ids, settings, metrics: handshake_metrics };
         Self { handshakes: Arc::new(handshakes), management: Arc::new(management), metrics }
     }
 
-    /// The open connections.
+    /// Returns the index of open connections.
     #[must_use]
     pub fn connections(&self) -> &ConnectionIndex {
         &self.lifecycle().connections
     }
 
-    /// Who takes part when a connection opens and ends.
+    /// Returns the components that are notified when a connection opens and closes.
     #[must_use]
     pub fn lifecycle(&self) -> &ConnectionLifecycle {
         &self.handshakes.sessions.lifecycle
     }
 
-    /// What runs `$disconnect` for connections without a session.
+    /// Returns a runner of `$disconnect` for connections without a session.
     #[must_use]
     pub fn disconnects(&self) -> DisconnectRunner {
         let HandshakeContext { sessions, ids, .. } = &*self.handshakes;

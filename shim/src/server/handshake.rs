@@ -1,10 +1,17 @@
-//! The upgrade: verdict first, then the `101`, then the session.
+//! WebSocket handshake. Its steps, with the statuses of rejections:
 //!
 //! ```text
-//! rate ── path, URL length, upgrade headers ── rate, API key, signature ── authorizer ── (register) ── $connect ── 101 ── session
-//!   └─ 429         └─ 403 414 426 400                └─ 429 403              └─ 401 403 500  └─ 502     └─ any status, 502 504
+//! request rate            → 429
+//! URL length, stage,      → 414, 403,
+//! upgrade headers         → 426, 400
+//! connection rate         → 429
+//! API key, signature      → 403
+//! authorizer              → 401, 403, 500
+//! register (in a cluster) → 502
+//! $connect                → its status, 500, 502, 504
+//! 101, session
 //! ```
-//! Invariant: whoever's `$connect` succeeded gets a `$disconnect`, also when the client left before it had its `101`.
+//! Every connection whose `$connect` succeeded gets a `$disconnect`, also when the client left before its `101`.
 
 mod access_checks;
 mod connect_abort;
@@ -45,23 +52,22 @@ use crate::functions::ApiIntegration;
 use crate::metrics::HandshakeOutcome;
 use crate::session::{EventStamper, Session, SessionContext, disconnect_owned};
 
-/// What a handshake needs of its request.
+/// The parts of an HTTP request that the handshake reads.
 pub struct UpgradeRequest {
     /// The path, as sent.
     pub path: String,
     /// The query, as sent, without `?`.
     pub query: Option<String>,
-    /// The headers.
     pub headers: HeaderMap,
-    /// Who sent it.
+    /// Address of the client or of the proxy in front of it.
     pub remote_address: RemoteAddress,
-    /// The socket's place among all.
+    /// The socket's permit among `max_connections`.
     pub permit: ConnectionPermit,
-    /// How to get at the socket; `None` when this is no upgrade.
+    /// Future of the upgraded socket; `None` when the request is not a WebSocket upgrade.
     pub upgrade: Option<OnUpgrade>,
 }
 
-/// Answers a request for a WebSocket, and runs the session in the background when it is granted.
+/// Runs the handshake and returns its response; an accepted connection's session runs on the task tracker.
 pub async fn handle_upgrade(context: Arc<HandshakeContext>, request: UpgradeRequest) -> Response {
     let deadline = Instant::now() + context.settings.timeout;
     let mut attempt = HandshakeAttempt::start_attempt(&context);
@@ -72,40 +78,41 @@ pub async fn handle_upgrade(context: Arc<HandshakeContext>, request: UpgradeRequ
         Ok(checked) => checked,
         Err(rejection) => return attempt.reject_handshake(rejection),
     };
-    let (place, sessions) = (request.permit.clone(), &context.sessions);
+    let (permit, sessions) = (request.permit.clone(), &context.sessions);
     let deflate = negotiate_deflate(sessions.settings.compression, &request.headers);
-    // Too late, the attempt is dropped as when its client leaves: what `$connect` has begun is undone.
-    let admitted = match tokio::time::timeout_at(deadline, attempt.authorize_and_connect(request)).await {
-        Ok(Ok(admitted)) => admitted,
+    // After the timeout the future is dropped, as when the client leaves: the guards in it run `$disconnect`.
+    let accepted = match tokio::time::timeout_at(deadline, attempt.authorize_and_connect(request)).await {
+        Ok(Ok(accepted)) => accepted,
         Ok(Err(rejection)) => return attempt.reject_handshake(rejection),
         Err(_) => return attempt.reject_handshake(Rejection::Integration(IntegrationError::TimedOut)),
     };
     context.metrics.count_outcome(HandshakeOutcome::Accepted);
     let lifecycle = &sessions.lifecycle;
     let now = sessions.integration.clock.now();
-    let handle = Arc::new(Connection::new(admitted.facts, sessions.settings.outbox_bytes, now));
-    // Before the `101`: whoever hears from the client that it is connected can post to it at once.
-    lifecycle.add_connection(&handle);
-    if admitted.registration.is_some_and(|registration| !registration.mark_opened()) {
-        // The pod lost its lease during the handshake. Its next one is a reconnect away.
+    let connection = Arc::new(Connection::new(accepted.facts, sessions.settings.outbox_bytes, now));
+    // Before the `101`, so that a backend can post to the connection as soon as the client knows that it is open.
+    lifecycle.add_connection(&connection);
+    if accepted.registration.is_some_and(|registration| !registration.mark_opened()) {
+        // The pod lost its lease during the handshake, so the client has to reconnect.
         if let Some(registry) = lifecycle.registry.as_ref().filter(|_| lifecycle.disconnect_retry.is_allowed()) {
-            registry.reclaim(&handle.facts);
+            registry.reclaim(&connection.facts);
         }
-        handle.close(CloseCause::ServiceRestart);
+        connection.close(CloseCause::ServiceRestart);
     }
-    let settled = lifecycle.subscribed(&handle);
-    // Boxed, because a task moves its future about.
-    let session = Box::pin(serve_upgraded(context.clone(), handle, attempt.ids, upgrade, deadline, deflate, place));
-    match settled {
+    let subscribed = lifecycle.subscribed(&connection);
+    // Boxed, because spawning moves the future.
+    let session = serve_upgraded(context.clone(), connection, attempt.ids, upgrade, deadline, deflate, permit);
+    let session = Box::pin(session);
+    match subscribed {
         None => {
             lifecycle.tasks.spawn(session);
         }
-        Some(settled) => start_when_subscribed(&lifecycle.tasks, settled, session).await,
+        Some(subscribed) => start_when_subscribed(&lifecycle.tasks, subscribed, session).await,
     }
-    switching_protocols(&accept, admitted.subprotocol, deflate.as_ref())
+    switching_protocols(&accept, accepted.subprotocol, deflate.as_ref())
 }
 
-/// What can be said of a request without asking anyone.
+/// Checks the URL length, the stage and the upgrade headers.
 fn check_request(context: &HandshakeContext, request: &UpgradeRequest) -> Result<(OnUpgrade, HeaderValue), Rejection> {
     let api = &context.sessions.integration.api;
     let url_chars = request.path.len() + request.query.as_ref().map_or(0, |query| query.len() + 1);
@@ -120,7 +127,8 @@ fn check_request(context: &HandshakeContext, request: &UpgradeRequest) -> Result
     accept_value(&request.headers).map(|accept| (upgrade, accept)).ok_or(Rejection::BadUpgrade)
 }
 
-/// `Sec-WebSocket-Accept` for a request that keeps to RFC 6455 section 4.2.1: version 13 and a key of 16 bytes.
+/// Returns `Sec-WebSocket-Accept` when the request complies with RFC 6455 section 4.2.1: version 13 and a key of 16
+/// bytes.
 fn accept_value(headers: &HeaderMap) -> Option<HeaderValue> {
     let key = headers.get(SEC_WEBSOCKET_KEY)?.as_bytes();
     let sixteen_bytes = key.len() == 24 && key.ends_with(b"==");
@@ -131,7 +139,7 @@ fn accept_value(headers: &HeaderMap) -> Option<HeaderValue> {
     HeaderValue::from_str(&derive_accept_key(key)).ok()
 }
 
-/// One handshake under way.
+/// A handshake in progress.
 struct HandshakeAttempt {
     context: Arc<HandshakeContext>,
     connection: GatewayId,
@@ -139,7 +147,7 @@ struct HandshakeAttempt {
     started_at: Timestamp,
 }
 
-/// A handshake that was granted.
+/// Result of a successful `$connect`.
 struct AcceptedHandshake {
     facts: Arc<ConnectionFacts>,
     subprotocol: Option<HeaderValue>,
@@ -148,12 +156,12 @@ struct AcceptedHandshake {
 
 impl HandshakeAttempt {
     fn start_attempt(context: &Arc<HandshakeContext>) -> Self {
-        let begun = context.sessions.integration.clock.now();
-        let (connection, ids) = context.ids.next_connection(begun);
-        Self { context: context.clone(), connection, ids, started_at: begun }
+        let started_at = context.sessions.integration.clock.now();
+        let (connection, ids) = context.ids.next_connection(started_at);
+        Self { context: context.clone(), connection, ids, started_at }
     }
 
-    /// Asks the authorizer and `$connect`.
+    /// Checks the API key and the signature, runs the authorizer, registers the connection and runs `$connect`.
     async fn authorize_and_connect(&mut self, request: UpgradeRequest) -> Result<AcceptedHandshake, Rejection> {
         let api_key = access_checks::key_from_header(&self.context, &request.headers)?;
         let caller = access_checks::verify_caller(&self.context, &request)?;
@@ -177,16 +185,17 @@ impl HandshakeAttempt {
         }
         let facts = Arc::new(facts);
         let registration = self.register(&facts).await?;
-        let departure = ConnectAbortGuard::for_connect(&self.context.sessions, &facts, &self.ids);
-        let answer = self.run_connect(&facts, headers.into_connect(), &query).await;
-        departure.disarm();
-        match answer {
+        let abort_guard = ConnectAbortGuard::for_connect(&self.context.sessions, &facts, &self.ids);
+        let result = self.run_connect(&facts, headers.into_connect(), &query).await;
+        abort_guard.disarm();
+        match result {
             Ok(subprotocol) => Ok(AcceptedHandshake { facts, subprotocol, registration }),
             Err(rejection) => {
-                // A handler that failed may have left something behind, which a `$disconnect` clears where it is harmless.
+                // A failed handler may have stored data. Dropping the guard runs `$disconnect`, where that is
+                // idempotent.
                 let retry = self.sessions().lifecycle.disconnect_retry;
-                let clear = matches!(rejection, Rejection::Integration(_)) && retry.is_allowed();
-                if let Some(registration) = registration.filter(|_| !clear) {
+                let run_disconnect = matches!(rejection, Rejection::Integration(_)) && retry.is_allowed();
+                if let Some(registration) = registration.filter(|_| !run_disconnect) {
                     registration.mark_rejected();
                 }
                 Err(rejection)
@@ -194,12 +203,12 @@ impl HandshakeAttempt {
         }
     }
 
-    /// Writes the connection down where there are other pods. What keeps that from succeeding would fail `$connect` too, so
-    /// the client sees what it sees when that fails.
+    /// Registers the connection in Redis, in a cluster. A failure is reported to the client like a failed `$connect`,
+    /// which would fail for the same reason.
     async fn register(&self, facts: &Arc<ConnectionFacts>) -> Result<Option<RegistrationGuard>, Rejection> {
         let Some(registry) = &self.sessions().lifecycle.registry else { return Ok(None) };
         registry.register(facts).await.map(Some).map_err(|error| {
-            tracing::debug!(error = %errors::chain(&error), "a connection was not written down");
+            tracing::debug!(error = %errors::chain(&error), "connection registration failed");
             Rejection::Integration(IntegrationError::Function)
         })
     }
@@ -220,12 +229,12 @@ impl HandshakeAttempt {
         let request_id = self.ids.next_request_id(now.0);
         let event = AuthorizerEvent { facts, headers, query, request_id, time: EventTime::from_epoch_ms(now.0) };
         let call = functions.invoke_authorizer(event);
-        let verdict = match tokio::time::timeout(api.quotas.authorizer_timeout, call).await {
-            Ok(verdict) => verdict,
+        let result = match tokio::time::timeout(api.quotas.authorizer_timeout, call).await {
+            Ok(result) => result,
             Err(_) => Err(AuthorizerInvocationError::TimedOut),
         };
         let latency = u32::try_from(started.elapsed().as_millis()).unwrap_or(u32::MAX);
-        let outcome = gateway::authorizer::authorizer_outcome(api, verdict, latency);
+        let outcome = gateway::authorizer::authorizer_outcome(api, result, latency);
         match (Rejection::from_authorizer(&outcome), outcome) {
             (None, AuthorizerOutcome::Allow(context)) => Ok(context),
             (Some(rejection), _) => Err(rejection),
@@ -246,12 +255,12 @@ impl HandshakeAttempt {
         let request_id = self.ids.next_request_id(now.0);
         let event = ConnectEvent { facts, headers: &headers, query, request_id, time: EventTime::from_epoch_ms(now.0) };
         let call = self.sessions().integration.functions.invoke_connect(event);
-        let answer = match tokio::time::timeout(self.sessions().integration.api.quotas.integration_timeout, call).await
+        let result = match tokio::time::timeout(self.sessions().integration.api.quotas.integration_timeout, call).await
         {
-            Ok(answer) => answer,
+            Ok(result) => result,
             Err(_) => Err(IntegrationError::TimedOut),
         };
-        match connect_outcome(answer) {
+        match connect_outcome(result) {
             ConnectOutcome::Accepted { subprotocol } => Ok(subprotocol),
             ConnectOutcome::Rejected(rejection) => Err(rejection),
         }
@@ -280,7 +289,7 @@ impl HandshakeAttempt {
 
     fn reject_handshake(mut self, rejection: Rejection) -> Response {
         self.context.metrics.count_outcome(rejection_outcome(rejection));
-        tracing::debug!(status = rejection.status().as_u16(), cause = ?rejection, "refused a handshake");
+        tracing::debug!(status = rejection.status().as_u16(), cause = ?rejection, "handshake rejected");
         let body = rejection.response_body(self.connection, self.ids.next_request_id(self.started_at.0));
         let reply = warp::reply::with_status(body, rejection.status());
         let mut response = warp::reply::with_header(reply, CONTENT_TYPE, "application/json").into_response();
@@ -291,7 +300,8 @@ impl HandshakeAttempt {
     }
 }
 
-/// The client's address and the `X-Forwarded-For` to show: behind a trusted proxy the list's first entry, else the peer.
+/// Returns the client's address and the `X-Forwarded-For` for events. With a trusted proxy the address is the first
+/// entry of the list, otherwise the address of the socket's peer.
 fn client_address_of(headers: &HeaderMap, peer: SocketAddr, trusted: bool) -> (IpAddr, Option<String>) {
     let list = headers.get("x-forwarded-for").filter(|_| trusted).and_then(|list| list.to_str().ok());
     let first = list.and_then(|list| list.split(',').next()).and_then(|first| first.trim().parse().ok());
@@ -334,32 +344,33 @@ fn switching_protocols(
     response
 }
 
-/// Starts a session whose `101` waits until what is sent on other pods reaches this one. The session's task waits for it as
-/// well and comes first, so that the connection has its `$disconnect` also when the client leaves meanwhile.
+/// Starts the session once `subscribed` resolves and returns at that moment, so that the `101` is not sent before this
+/// pod receives the messages of other pods. The wait is in the session's task, so the connection gets its `$disconnect`
+/// also when the client leaves during it.
 async fn start_when_subscribed(
     tasks: &TaskTracker,
-    settled: BoxFuture<'static, ()>,
+    subscribed: BoxFuture<'static, ()>,
     session: impl Future<Output = ()> + Send + 'static,
 ) {
-    let (sender, done) = oneshot::channel();
+    let (sender, started) = oneshot::channel();
     tasks.spawn(async move {
-        settled.await;
-        // Nobody is there any more when the client left.
+        subscribed.await;
+        // Fails when the client has left and the handshake was dropped.
         let _ = sender.send(());
         session.await;
     });
-    let _ = done.await;
+    let _ = started.await;
 }
 
-/// Waits for the socket behind the `101` and serves it to its end.
+/// Waits for the upgraded socket and runs its session.
 async fn serve_upgraded(
     context: Arc<HandshakeContext>,
-    handle: Arc<Connection>,
+    connection: Arc<Connection>,
     ids: EventIds,
     upgrade: OnUpgrade,
     deadline: Instant,
     deflate: Option<DeflateAgreement>,
-    place: ConnectionPermit,
+    permit: ConnectionPermit,
 ) {
     let sessions = &context.sessions;
     let quotas = &sessions.integration.api.quotas;
@@ -372,18 +383,18 @@ async fn serve_upgraded(
         Ok(Ok(upgraded)) => {
             let (stream, early) = raw_stream(upgraded);
             let socket = WebSocket::new(stream, &early, limits).with_compression(deflate.as_ref());
-            Session::new(socket, handle, ids, sessions.clone()).run().await;
+            Session::new(socket, connection, ids, sessions.clone()).run().await;
         }
-        // The client left between the verdict and its 101.
+        // The client left before it had its `101`.
         Ok(Err(_)) | Err(_) => {
-            sessions.lifecycle.close(&handle);
-            disconnect_owned(sessions, &handle, &mut EventStamper::new(ids), &CloseCause::ConnectionLost).await;
+            sessions.lifecycle.close(&connection);
+            disconnect_owned(sessions, &connection, &mut EventStamper::new(ids), &CloseCause::ConnectionLost).await;
         }
     }
-    drop(place);
+    drop(permit);
 }
 
-/// The TCP stream beneath an upgraded connection, without hyper's wrapping, and what the client sent early.
+/// Returns the TCP stream of an upgraded connection without hyper's wrapper, and the bytes that hyper has already read.
 fn raw_stream(upgraded: Upgraded) -> (SocketStream, Vec<u8>) {
     match upgraded.downcast::<TokioIo<TcpStream>>() {
         Ok(parts) => (SocketStream::Left(parts.io.into_inner()), parts.read_buf.to_vec()),

@@ -1,5 +1,4 @@
-//! The HTTP API under `/v1`: bytes in, bytes out. What it does is in `handlers::api`, or in the Lambda function that
-//! stands in its place.
+//! Routes of the HTTP API under `/v1`. The requests are handled by `handlers::api` or by a Lambda function.
 
 mod lambda;
 
@@ -21,10 +20,10 @@ use super::raw_query;
 
 pub use self::lambda::LambdaApi;
 
-/// How long a client may take to send its body.
+/// Maximum time that a client may take to send its body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What answers the HTTP API's requests.
+/// Handler of the HTTP API's requests.
 pub enum HttpApi {
     /// The messaging application.
     Embedded(MessagingApi),
@@ -33,7 +32,7 @@ pub enum HttpApi {
 }
 
 impl HttpApi {
-    /// The messaging application's; see [`Api::new`].
+    /// Returns the HTTP API of the messaging application; see [`MessagingApi::new`].
     #[must_use]
     pub const fn new(app: Arc<MessagingApp>, verifier: Arc<TokenVerifier>, keys: ApiKeys) -> Self {
         Self::Embedded(MessagingApi::new(app, verifier, keys))
@@ -47,7 +46,7 @@ impl HttpApi {
     }
 }
 
-/// The routes; with no API every request is left to the routes behind.
+/// Returns the routes; without an API every request falls through to the next filter.
 pub fn http_api_routes(api: Option<Arc<HttpApi>>) -> BoxedRoutes {
     let Some(api) = api else {
         return warp::any().and_then(|| async { Err(warp::reject::not_found()) }).boxed();
@@ -99,7 +98,7 @@ fn body_error_response(error: BodyError) -> Response {
     let (status, detail) = match error {
         BodyError::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 4 MiB; send a smaller batch"),
         BodyError::TimedOut => (StatusCode::REQUEST_TIMEOUT, "the body did not arrive within 10 s"),
-        BodyError::Interrupted => (StatusCode::BAD_REQUEST, "the body broke off"),
+        BodyError::Interrupted => (StatusCode::BAD_REQUEST, "the connection closed before the whole body arrived"),
     };
     let problem = serde_json::json!({"type": "about:blank", "title": status.canonical_reason(), "status": status.as_u16(), "detail": detail});
     let reply = warp::reply::with_status(problem.to_string(), status);

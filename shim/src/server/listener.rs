@@ -1,9 +1,9 @@
-//! The accept loop: sockets in, HTTP/1.1 requests out to a warp service.
+//! Accept loop that serves HTTP/1.1 requests with a warp service.
 //!
-//! It is our own because warp's has no deadlines (`docs/adr/0002-sockets.md`): a client that sends nothing, or its header
-//! byte by byte, is cut after the header timeout. Invariant: at most `max_connections` sockets are open; beyond that a
-//! client is answered 503 at once and nothing is queued. HTTP/2 is left to the ingress: API Gateway's WebSocket
-//! endpoints do not speak it either (RFC 8441 is not offered).
+//! warp's own accept loop has no timeouts (`docs/adr/0002-sockets.md`); this one disconnects a client that does not
+//! complete its request head within the header timeout. At most `max_connections` sockets are open; a client beyond
+//! that gets a 503 immediately, and nothing is queued. HTTP/2 is left to the ingress: API Gateway's WebSocket endpoints
+//! do not support it either (no RFC 8441).
 
 use std::io;
 use std::net::SocketAddr;
@@ -25,40 +25,41 @@ use tower_service::Service;
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
 
-/// How long the loop waits after the process has run out of file descriptors, so as not to spin.
+/// Delay after a failed `accept`, so that a process without free file descriptors does not spin.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(50);
-/// Most header lines of a request. Browsers send about 20.
+/// Maximum header lines of a request. Browsers send about 20.
 const MAX_HEADER_LINES: usize = 100;
-/// Most bytes of a request's head: API Gateway takes a URL of 4,096 characters and about 10 KiB of headers.
+/// Maximum bytes of a request head. API Gateway accepts a URL of 4,096 characters and about 10 KiB of headers.
 const MAX_REQUEST_HEAD_BYTES: usize = 16 * 1024;
-/// What a client beyond the bound is told. Clients reconnect with backoff.
+/// Response to a client beyond `max_connections`. Clients reconnect with backoff.
 const OVERLOADED_RESPONSE: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nretry-after: 5\r\nconnection: close\r\n\r\n";
 
-/// What every listener serves.
+/// Type-erased routes that a listener serves.
 pub type BoxedRoutes = BoxedFilter<(Response,)>;
 
-/// How a listener treats its sockets.
+/// Limits of a listener's sockets.
 #[derive(Debug, Clone)]
 pub struct ListenerConfig {
-    /// How long a request's head may take, and how long a kept-alive connection may idle.
+    /// Maximum time for a request head, and maximum idle time of a keep-alive connection.
     pub header_timeout: Duration,
-    /// Most sockets at a time, upgraded ones included.
+    /// Maximum open sockets, including upgraded ones.
     pub max_connections: usize,
 }
 
-/// The peer's address, put into every request's extensions.
+/// Remote address of the socket, stored in the extensions of each request.
 #[derive(Debug, Clone, Copy)]
 pub struct RemoteAddress(pub SocketAddr);
 
-/// A place among `max_connections`, carried in the request's extensions so that an upgraded socket can keep it.
+/// One of the `max_connections` permits, stored in the extensions of each request so that an upgraded socket can hold
+/// it.
 #[derive(Debug, Clone)]
 pub struct ConnectionPermit(#[expect(dead_code, reason = "holding the permit is the point")] Arc<OwnedSemaphorePermit>);
 
-/// Binds `address` with Nagle's algorithm off, as every accepted socket inherits it.
+/// Binds `address` with Nagle's algorithm off; accepted sockets inherit the option.
 ///
 /// # Errors
-/// The operating system's, for instance that the port is taken.
+/// The error of the operating system, for example that the port is in use.
 pub fn bind_listener(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
@@ -69,8 +70,8 @@ pub fn bind_listener(address: SocketAddr, backlog: u32) -> io::Result<TcpListene
     TcpListener::from_std(socket.into())
 }
 
-/// Accepts until `stop`, answering every request with `routes`. Connections go on after that until they end by
-/// themselves or `tasks` is abandoned.
+/// Accepts connections until `stop` and serves their requests with `routes`. Open connections finish their current
+/// request after `stop`; upgraded ones run until they close.
 pub async fn accept_connections(
     listener: TcpListener,
     routes: BoxedRoutes,
@@ -78,7 +79,7 @@ pub async fn accept_connections(
     tasks: TaskTracker,
     stop: CancellationToken,
 ) {
-    let places = Arc::new(Semaphore::new(config.max_connections));
+    let permits = Arc::new(Semaphore::new(config.max_connections));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(config.header_timeout);
     http.max_headers(MAX_HEADER_LINES).max_buf_size(MAX_REQUEST_HEAD_BYTES);
@@ -88,15 +89,15 @@ pub async fn accept_connections(
             () = stop.cancelled() => return,
         };
         match accepted {
-            Ok((stream, peer)) => match places.clone().try_acquire_owned() {
+            Ok((stream, peer)) => match permits.clone().try_acquire_owned() {
                 Ok(permit) => {
-                    let place = ConnectionPermit(Arc::new(permit));
-                    // Boxed, because a task moves its future about.
+                    let permit = ConnectionPermit(Arc::new(permit));
+                    // Boxed, because spawning moves the future.
                     tasks.spawn(Box::pin(serve_connection(
                         http.clone(),
                         stream,
                         RemoteAddress(peer),
-                        place,
+                        permit,
                         routes.clone(),
                         stop.clone(),
                     )));
@@ -104,7 +105,7 @@ pub async fn accept_connections(
                 Err(_) => drop(tasks.spawn(reject_overload(stream))),
             },
             Err(error) => {
-                tracing::warn!(error = %errors::chain(&error), "accepting a connection failed");
+                tracing::warn!(error = %errors::chain(&error), "accept failed");
                 tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
             }
         }
@@ -115,18 +116,18 @@ async fn serve_connection(
     http: http1::Builder,
     stream: TcpStream,
     peer: RemoteAddress,
-    place: ConnectionPermit,
+    permit: ConnectionPermit,
     routes: BoxedRoutes,
     stop: CancellationToken,
 ) {
     let routes = warp::service(routes);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer);
-        request.extensions_mut().insert(place.clone());
+        request.extensions_mut().insert(permit.clone());
         routes.clone().call(request)
     });
     let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service).with_upgrades());
-    // A broken or slow client is its own affair: nobody has to act, so nothing is logged.
+    // Errors of a client's connection are not logged: no operator can act on them.
     let stopped = tokio::select! {
         _ = connection.as_mut() => false,
         () = stop.cancelled() => true,
@@ -138,6 +139,6 @@ async fn serve_connection(
 }
 
 async fn reject_overload(mut stream: TcpStream) {
-    // Best effort: a client that does not even read a refusal is simply dropped.
+    // Best effort: a client that does not read the response within 1 s is dropped.
     let _ = tokio::time::timeout(Duration::from_secs(1), stream.write_all(OVERLOADED_RESPONSE)).await;
 }

@@ -1,6 +1,6 @@
-//! `@connections` over HTTP: what a backend does to one connection, as API Gateway's management API has it.
+//! HTTP routes of `@connections`, API Gateway's management API: post to, describe or delete one connection.
 //!
-//! It is protected by the peer's address or by signatures (`docs/adr/0008-signed-management.md`).
+//! Calls are authorized by the caller's address or by a signature (`docs/adr/0008-signed-management.md`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,10 +26,10 @@ use crate::access::SigningCaller;
 use crate::config::ManagementAccess;
 use crate::connection::{Connection, EnqueueOutcome, OutboundFrame, RemoteConnections};
 
-/// How long a caller may take to send its body.
+/// Maximum time that a caller may take to send its body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The routes of `@connections`; every other path is left to the routes behind.
+/// Returns the routes of `@connections`; every other path falls through to the next filter.
 pub fn management_routes(context: Arc<ManagementContext>, access: ManagementAccess) -> BoxedRoutes {
     warp::path::full()
         .and_then(|path: FullPath| async move {
@@ -64,7 +64,8 @@ pub fn management_routes(context: Arc<ManagementContext>, access: ManagementAcce
         .boxed()
 }
 
-/// Lets a call in: with its caller, where calls are signed. What was refused before costs nothing of the rate.
+/// Authorizes a call and returns its caller where calls are signed. Calls rejected before the rate check do not count
+/// against the rate limit.
 fn authorize_caller<'e>(
     context: &'e ManagementContext,
     access: ManagementAccess,
@@ -74,12 +75,12 @@ fn authorize_caller<'e>(
 ) -> Result<Option<&'e SigningCaller>, ManagementError> {
     let caller = match access {
         ManagementAccess::Open => None,
-        // A proxy on this machine forwards for anyone, and says so.
+        // A proxy on this machine connects over loopback for remote clients and adds `X-Forwarded-For`.
         ManagementAccess::Loopback if peer.0.ip().is_loopback() && !request.headers.contains_key("x-forwarded-for") => {
             None
         }
         ManagementAccess::Loopback | ManagementAccess::Off => return Err(ManagementError::MissingAuthenticationToken),
-        // A signature covers the whole body: of one that was not read to its end nothing can be said.
+        // A signature covers the whole body, so one over an incomplete body cannot be verified.
         ManagementAccess::Iam => {
             let body = body.map_err(|error| management_error_of(*error))?;
             Some(verify_signature(context, request, body).map_err(ManagementError::Signature)?)
@@ -96,8 +97,8 @@ fn verify_signature<'e>(
     context.access.credentials.verify(request, body, &context.api.region, context.clock.now().0)
 }
 
-/// Whether the caller's policy allows the call (SG-1). The answer shows the end of the account's id only, as API Gateway's
-/// does.
+/// Checks that the caller's policy allows the call (SG-1). The error shows only the last digits of the account id, as
+/// API Gateway's does.
 fn check_policy(
     context: &ManagementContext,
     caller: &SigningCaller,
@@ -128,7 +129,7 @@ async fn execute_call(
         check_policy(context, caller, method, &id)?;
     }
     match context.directory.local.find(id) {
-        Some(handle) if !handle.is_closing() => call_local(&handle, operation, body),
+        Some(connection) if !connection.is_closing() => call_local(&connection, operation, body),
         Some(_) => Err(ManagementError::Gone),
         None => {
             let remote = context.directory.remote.as_ref().ok_or(ManagementError::Gone)?;
@@ -138,20 +139,20 @@ async fn execute_call(
 }
 
 fn call_local(
-    handle: &Connection,
+    connection: &Connection,
     operation: ManagementOperation,
     body: Result<Bytes, BodyError>,
 ) -> Result<Response, ManagementError> {
     match operation {
-        ManagementOperation::Post => post_text(handle, text_body(body)?)?,
-        ManagementOperation::Delete => handle.close(CloseCause::Deleted),
+        ManagementOperation::Post => post_text(connection, text_body(body)?)?,
+        ManagementOperation::Delete => connection.close(CloseCause::Deleted),
         ManagementOperation::Describe => {
-            let identity = &handle.facts.identity;
+            let identity = &connection.facts.identity;
             return Ok(description_response(&ConnectionDescription {
-                connected_at: handle.facts.connected_at,
+                connected_at: connection.facts.connected_at,
                 source_ip: &identity.source_ip,
                 user_agent: identity.user_agent.as_deref(),
-                last_active_at: handle.last_active().0,
+                last_active_at: connection.last_active().0,
             }));
         }
     }
@@ -193,12 +194,12 @@ const fn management_error_of(error: BodyError) -> ManagementError {
     }
 }
 
-fn post_text(handle: &Connection, text: Bytes) -> Result<(), ManagementError> {
-    if !handle.has_capacity(text.len()) {
-        // API Gateway documents 429 for a client that does not read; the connection is left to catch up.
+fn post_text(connection: &Connection, text: Bytes) -> Result<(), ManagementError> {
+    if !connection.has_capacity(text.len()) {
+        // API Gateway documents 429 for a client that does not read. The connection stays open.
         return Err(ManagementError::LimitExceeded);
     }
-    match handle.push(Priority::Direct, OutboundFrame { text: text.into(), placement: None }) {
+    match connection.push(Priority::Direct, OutboundFrame { text: text.into(), placement: None }) {
         EnqueueOutcome::Queued | EnqueueOutcome::Dropped(_) => Ok(()),
         EnqueueOutcome::Closed => Err(ManagementError::Gone),
     }

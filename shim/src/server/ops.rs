@@ -1,4 +1,4 @@
-//! The ops port: health, readiness, metrics. Internal only: it is never bound to the port that clients reach.
+//! Routes of the ops port: health, readiness and metrics. The port is internal and separate from the clients' port.
 
 use std::sync::Arc;
 
@@ -13,13 +13,13 @@ use crate::connection::ConnectionIndex;
 use crate::metrics::ShimMetrics;
 use crate::readiness::{Readiness, ReadinessState};
 
-/// The content type that Prometheus asks for.
+/// Content type of OpenMetrics 1.0, which Prometheus accepts.
 const OPEN_METRICS_CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// `GET /health` (alive), `GET /ready` (200 or 503 with the reason), `GET /metrics`.
+/// Returns the routes: `GET /health` (liveness), `GET /ready` (200, or 503 with the reason) and `GET /metrics`.
 pub fn ops_routes(readiness: Arc<Readiness>, connections: ConnectionIndex, metrics: Arc<ShimMetrics>) -> BoxedRoutes {
     let health = warp::path!("health").map(|| json_reply(StatusCode::OK, &json!({"status": "ok"})));
-    let ready = warp::path!("ready").map(move || try_next(&readiness, &connections));
+    let ready = warp::path!("ready").map(move || readiness_response(&readiness, &connections));
     let scrape = warp::path!("metrics").map(move || metrics_response(&metrics));
     let unknown = warp::any().map(|| {
         json_reply(StatusCode::NOT_FOUND, &json!({"message": "the ops port has /health, /ready and /metrics"}))
@@ -27,14 +27,15 @@ pub fn ops_routes(readiness: Arc<Readiness>, connections: ConnectionIndex, metri
     warp::get().and(health.or(ready).unify().or(scrape).unify()).or(unknown).unify().boxed()
 }
 
-fn try_next(readiness: &Readiness, connections: &ConnectionIndex) -> Response {
-    let (state, away) = (readiness.state(), readiness.unavailable_dependencies());
-    let word = if state == ReadinessState::Ready && !away.is_empty() { "degraded" } else { state.as_str() };
-    let ready = state == ReadinessState::Ready && away.is_empty();
+fn readiness_response(readiness: &Readiness, connections: &ConnectionIndex) -> Response {
+    let (state, unavailable) = (readiness.state(), readiness.unavailable_dependencies());
+    let status_name =
+        if state == ReadinessState::Ready && !unavailable.is_empty() { "degraded" } else { state.as_str() };
+    let ready = state == ReadinessState::Ready && unavailable.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let mut body = json!({"status": word, "connections": connections.len()});
-    if !away.is_empty() {
-        body["away"] = away.into();
+    let mut body = json!({"status": status_name, "connections": connections.len()});
+    if !unavailable.is_empty() {
+        body["unavailable"] = unavailable.into();
     }
     json_reply(status, &body)
 }
@@ -43,7 +44,7 @@ fn metrics_response(metrics: &ShimMetrics) -> Response {
     match metrics.render() {
         Ok(text) => warp::reply::with_header(text, CONTENT_TYPE, OPEN_METRICS_CONTENT_TYPE).into_response(),
         Err(error) => {
-            tracing::error!(error = %errors::chain(&error), "rendering the metrics failed");
+            tracing::error!(error = %errors::chain(&error), "metrics rendering failed");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }

@@ -1,9 +1,9 @@
-//! The page at `/`: it shows that the server runs and how to talk to it, until front ends are served from here.
+//! Start page at `/`: shows the version and the endpoints, with a form that connects and sends frames.
 
 use http::header::CONTENT_TYPE;
 use warp::reply::{Reply, Response};
 
-/// The page for an API with this stage. It needs no script to be of use; its script only counts round trips.
+/// Returns the page for an API with this stage.
 pub fn render_start_page(stage: &str) -> Response {
     let html = include_str!("page.html").replace("{stage}", stage).replace("{version}", env!("CARGO_PKG_VERSION"));
     let reply = warp::reply::with_header(html, CONTENT_TYPE, "text/html; charset=utf-8");

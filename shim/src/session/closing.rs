@@ -1,4 +1,4 @@
-//! The end of a session: what was accepted still runs, the client is told why, `$disconnect` fires once.
+//! End of a session: close handshake with the client, remaining messages, then `$disconnect` once.
 
 use std::future::poll_fn;
 use std::task::Poll;
@@ -13,40 +13,41 @@ use super::{Session, SessionContext, invocation};
 use crate::connection::{Connection, SocketStream, Transport};
 use crate::functions::ApiIntegration;
 
-/// Most bytes that are read and thrown away so that a client in the middle of a forbidden message still sees the close
-/// frame: closing a socket with unread bytes resets it, and a reset overtakes what was sent.
+/// Maximum bytes discarded after a protocol violation, so that a client that is still sending receives the close frame:
+/// closing a TCP socket with unread data sends RST, after which the client may lose data that was already sent to it.
 const MAX_DISCARDED_INPUT_BYTES: usize = 32 * 1024 * 1024;
 
 impl Session {
-    /// Ends the connection for `cause`. Where the client has yet to answer a close frame, the handlers go on in a task of
-    /// their own meanwhile, so that a client that does not answer delays nothing.
+    /// Closes the connection with `cause`. If the server sends the close frame first, the remaining messages and
+    /// `$disconnect` run in a separate task, so that a client that does not reply to the close frame does not delay
+    /// them.
     pub(super) async fn close_session(self, cause: CloseCause) {
-        let Self { handle, dispatch, .. } = self;
+        let Self { connection, dispatch, .. } = self;
         let context = dispatch.context.clone();
-        let transport = handle.transport().lock().take();
-        let ending = Box::pin(drain_and_disconnect(dispatch, cause.clone()));
-        let goodbye = async {
+        let transport = connection.transport().lock().take();
+        let disconnect = Box::pin(drain_and_disconnect(dispatch, cause.clone()));
+        let handshake = async {
             if let Some(mut transport) = transport {
-                let goodbye = close_handshake(&mut transport, &handle, &cause);
-                let _ = tokio::time::timeout(context.settings.close_timeout, goodbye).await;
+                let handshake = close_handshake(&mut transport, &connection, &cause);
+                let _ = tokio::time::timeout(context.settings.close_timeout, handshake).await;
             }
         };
         if cause.close_frame().is_some() {
-            context.lifecycle.tasks.spawn(ending);
-            goodbye.await;
+            context.lifecycle.tasks.spawn(disconnect);
+            handshake.await;
         } else {
-            // Nothing is waited for but the echo of the client's own frame.
-            goodbye.await;
-            ending.await;
+            // Only the echo of the client's close frame has to be flushed.
+            handshake.await;
+            disconnect.await;
         }
     }
 }
 
-async fn close_handshake(transport: &mut Transport, handle: &Connection, cause: &CloseCause) {
+async fn close_handshake(transport: &mut Transport, connection: &Connection, cause: &CloseCause) {
     poll_fn(|cx| {
         if !matches!(cause, CloseCause::SlowConsumer | CloseCause::ConnectionLost) {
-            // What was in line before the end was decided still goes out, as far as the client takes it.
-            let _ = transport.write_outbox(cx, handle);
+            // Frames queued before the close are still sent, until the socket would block.
+            let _ = transport.write_outbox(cx, connection);
         }
         if let Some((code, reason)) = cause.close_frame() {
             transport.socket().enqueue_close(code, reason);
@@ -57,32 +58,32 @@ async fn close_handshake(transport: &mut Transport, handle: &Connection, cause: 
     let socket = transport.socket();
     let flushed = poll_fn(|cx| socket.poll_flush(cx)).await.is_ok();
     if !flushed || cause.close_frame().is_none() {
-        // Dropping the stream ends it.
+        // Dropping the stream closes it.
         return;
     }
     if stream_is_unreadable(cause) {
         let _ = socket.stream_mut().shutdown().await;
         discard_input(socket.stream_mut()).await;
     } else {
-        // Whatever still comes was sent before the client saw the close frame.
+        // Further messages were sent before the client received the close frame; they are ignored.
         while poll_fn(|cx| socket.poll_read(cx)).await.is_ok() {}
         let _ = socket.stream_mut().shutdown().await;
     }
 }
 
 async fn discard_input(stream: &mut SocketStream) {
-    // On the heap: on the stack it would be part of every session's task for all its life.
+    // On the heap: a local array would enlarge the future of every session.
     let mut buffer = vec![0; 4096];
-    let mut left = MAX_DISCARDED_INPUT_BYTES;
-    while left > 0 {
+    let mut remaining = MAX_DISCARDED_INPUT_BYTES;
+    while remaining > 0 {
         match stream.read(&mut buffer).await {
-            Ok(read) if read > 0 => left = left.saturating_sub(read),
+            Ok(read) if read > 0 => remaining = remaining.saturating_sub(read),
             Ok(_) | Err(_) => return,
         }
     }
 }
 
-/// Whether what follows on the stream cannot be read as frames any more.
+/// Returns whether the rest of the stream can no longer be parsed as frames.
 const fn stream_is_unreadable(cause: &CloseCause) -> bool {
     matches!(
         cause,
@@ -94,48 +95,47 @@ const fn stream_is_unreadable(cause: &CloseCause) -> bool {
     )
 }
 
-/// What remains to be done for a connection that is gone: messages that had been read are handled like all others, in
-/// order; then comes `$disconnect`.
+/// Handles the messages that were read before the connection closed, in order, then runs `$disconnect`.
 async fn drain_and_disconnect(mut dispatch: MessageDispatcher, cause: CloseCause) {
     dispatch.drain_messages().await;
-    disconnect_owned(&dispatch.context, &dispatch.handle, &mut dispatch.event_stamper, &cause).await;
+    disconnect_owned(&dispatch.context, &dispatch.connection, &mut dispatch.event_stamper, &cause).await;
 }
 
-/// Fires `$disconnect`, unless another pod has taken the connection over and does so. Its outcome changes nothing for the
-/// client, so a failure is only logged, and repeated later where that is allowed.
+/// Runs `$disconnect`, unless another pod has taken over the connection and runs it. A failure has no effect on the
+/// client: it is logged, and retried later if the retry policy allows.
 pub async fn disconnect_owned(
     context: &SessionContext,
-    handle: &Connection,
-    stamps: &mut invocation::EventStamper,
+    connection: &Connection,
+    event_stamper: &mut invocation::EventStamper,
     cause: &CloseCause,
 ) {
     let Some(registry) = &context.lifecycle.registry else {
-        let _ = run_disconnect(&context.integration, &handle.facts, stamps, cause).await;
+        let _ = run_disconnect(&context.integration, &connection.facts, event_stamper, cause).await;
         return;
     };
-    if !registry.owns_connection(handle.id) {
+    if !registry.owns_connection(connection.id) {
         return;
     }
-    match run_disconnect(&context.integration, &handle.facts, stamps, cause).await {
-        Err(_) if context.lifecycle.disconnect_retry.is_allowed() => registry.defer_disconnect(handle.id, cause),
-        Ok(()) | Err(_) => registry.delete_connection(handle.id),
+    match run_disconnect(&context.integration, &connection.facts, event_stamper, cause).await {
+        Err(_) if context.lifecycle.disconnect_retry.is_allowed() => registry.defer_disconnect(connection.id, cause),
+        Ok(()) | Err(_) => registry.delete_connection(connection.id),
     }
 }
 
-/// Runs the `$disconnect` of a connection that need not have been this process's.
+/// Runs the `$disconnect` of a connection, possibly one of another process.
 ///
 /// # Errors
-/// How the handler failed; it is logged already.
+/// The handler failed or timed out. The failure is already logged.
 pub async fn run_disconnect(
     integration: &ApiIntegration,
     facts: &ConnectionFacts,
-    stamps: &mut invocation::EventStamper,
+    event_stamper: &mut invocation::EventStamper,
     cause: &CloseCause,
 ) -> Result<(), IntegrationError> {
     if !integration.api.routes.has_disconnect {
         return Ok(());
     }
-    let (request_id, time) = stamps.next_request(integration.clock.now());
+    let (request_id, time) = event_stamper.next_request(integration.clock.now());
     let (status_code, reason) = cause.disconnect_status();
     let event = DisconnectEvent { facts, request_id, time, status_code, reason };
     let call = integration.functions.invoke_disconnect(event);
@@ -144,6 +144,6 @@ pub async fn run_disconnect(
         Ok(Err(failure)) => failure,
         Err(_) => IntegrationError::TimedOut,
     };
-    tracing::warn!(connection.id = %facts.connection_id, failure = ?failure, "the $disconnect handler failed");
+    tracing::warn!(connection.id = %facts.connection_id, failure = ?failure, "$disconnect handler failed");
     Err(failure)
 }

@@ -1,4 +1,4 @@
-//! What the sessions of one API share.
+//! Dependencies shared by all sessions of an API.
 
 use std::sync::Arc;
 
@@ -13,38 +13,38 @@ use crate::connection::{ConnectionIds, ConnectionLifecycle, DisconnectRetry};
 use crate::functions::ApiIntegration;
 use crate::metrics::SessionMetrics;
 
-/// Everything that a session needs besides its own connection.
+/// Dependencies of a session, except its own connection.
 pub struct SessionContext {
-    /// The API and the functions behind it.
+    /// The API and its functions.
     pub integration: ApiIntegration,
-    /// How often the API may be used.
+    /// Rate limits of the API.
     pub throttle: Arc<Throttle>,
-    /// How sessions are run.
+    /// Limits and timeouts of sessions.
     pub settings: SessionConfig,
-    /// Who takes part when a connection opens and ends.
+    /// Components to notify when a connection opens and closes.
     pub lifecycle: ConnectionLifecycle,
-    /// What sessions count.
+    /// Metrics of sessions.
     pub metrics: Arc<SessionMetrics>,
 }
 
-/// Runs `$disconnect` for connections without a session: those of dead pods, and those whose first run failed.
+/// Runs `$disconnect` for connections without a session: those of dead pods, and retries of failed runs.
 #[derive(Clone)]
 pub struct DisconnectRunner {
-    /// The API and the functions behind it.
+    /// The API and its functions.
     pub integration: ApiIntegration,
-    /// Where the ids of the events come from.
+    /// Generator of the event ids.
     pub ids: Arc<ConnectionIds>,
-    /// Whether a run that failed may be repeated.
+    /// Retry policy of a failed run.
     pub retry: DisconnectRetry,
 }
 
 impl DisconnectRunner {
-    /// Runs the `$disconnect` of a connection that ended for `cause`.
+    /// Runs the `$disconnect` of a connection that closed with `cause`.
     ///
     /// # Errors
-    /// How the handler failed; it is logged already.
+    /// The handler failed or timed out. The failure is already logged.
     pub async fn run(&self, facts: &ConnectionFacts, cause: &CloseCause) -> Result<(), IntegrationError> {
-        let mut stamps = EventStamper::new(self.ids.event_ids_of(facts.connection_id));
-        run_disconnect(&self.integration, facts, &mut stamps, cause).await
+        let mut event_stamper = EventStamper::new(self.ids.event_ids_of(facts.connection_id));
+        run_disconnect(&self.integration, facts, &mut event_stamper, cause).await
     }
 }

@@ -1,7 +1,7 @@
-//! What a connection's client sends, on its way to the handlers, and what they answer.
+//! Dispatch of a client's messages to the handlers, and of their replies to the client.
 //!
-//! Invariants: messages start in the order in which they came; one that has to wait its turn is kept, and the client is not
-//! read any more when too many are; what was accepted from the client still runs when the connection ends.
+//! Handlers start in the order in which the messages arrived. A message that cannot start yet is queued; when the queue
+//! is full, the client is no longer read. Queued messages are still handled after the connection has closed.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,12 +17,12 @@ use super::SessionContext;
 use super::invocation::{self, EventStamper, FinishedHandler, HandlerStart, InFlight};
 use crate::connection::{Connection, Transport};
 
-/// Messages handled in one turn before other connections get theirs.
-const MAX_MESSAGES_PER_TURN: usize = 64;
+/// Maximum messages handled per poll of the session, for fairness between connections.
+const MAX_MESSAGES_PER_POLL: usize = 64;
 
-/// One connection's messages under way.
+/// Queued messages and running handlers of one connection.
 pub struct MessageDispatcher {
-    pub(super) handle: Arc<Connection>,
+    pub(super) connection: Arc<Connection>,
     pub(super) context: Arc<SessionContext>,
     pub(super) event_stamper: EventStamper,
     inbound_queue: VecDeque<String>,
@@ -31,35 +31,34 @@ pub struct MessageDispatcher {
 }
 
 impl MessageDispatcher {
-    /// Dispatches what the client of `handle` sends to the handlers behind `context`.
-    pub fn new(handle: Arc<Connection>, ids: EventIds, context: Arc<SessionContext>) -> Self {
-        let stamps = EventStamper::new(ids);
+    /// Creates the dispatcher of a connection. `ids` generates the ids of its events.
+    pub fn new(connection: Arc<Connection>, ids: EventIds, context: Arc<SessionContext>) -> Self {
         Self {
-            handle,
+            connection,
             context,
-            event_stamper: stamps,
+            event_stamper: EventStamper::new(ids),
             inbound_queue: VecDeque::new(),
             in_flight: InFlight::default(),
             received_messages: 0,
         }
     }
 
-    /// Counts what went either way in a turn, `sent` frames among it, and notes that something did.
+    /// Adds the messages received and the `sent` frames of a poll to the metrics, and records the activity.
     pub fn record_traffic(&mut self, sent: u64) {
         let received = std::mem::take(&mut self.received_messages);
         if received + sent > 0 {
             self.context.metrics.received_messages.inc_by(received);
             self.context.metrics.sent_frames.inc_by(sent);
-            self.handle.record_activity(Instant::now());
+            self.connection.record_activity(Instant::now());
         }
     }
 
-    /// Reads and handles what has arrived, as far as this turn goes.
+    /// Reads and dispatches received messages and sends finished replies, up to [`MAX_MESSAGES_PER_POLL`].
     ///
     /// # Errors
-    /// Why the connection has to end.
-    pub fn run_turn(&mut self, cx: &mut Context<'_>, transport: &mut Transport) -> Result<(), CloseCause> {
-        for _ in 0..MAX_MESSAGES_PER_TURN {
+    /// The cause for which the connection must be closed.
+    pub fn process_messages(&mut self, cx: &mut Context<'_>, transport: &mut Transport) -> Result<(), CloseCause> {
+        for _ in 0..MAX_MESSAGES_PER_POLL {
             let finished = self.complete_finished(cx, transport);
             let started = self.start_queued(cx, transport);
             if !self.read_message(cx, transport)? && !finished && !started {
@@ -70,19 +69,23 @@ impl MessageDispatcher {
         Ok(())
     }
 
-    /// Lets what was accepted run to its end, in order, without anyone to answer to.
+    /// Runs all accepted messages to completion, in order, after the connection has closed. Replies are discarded.
     pub async fn drain_messages(&mut self) {
         std::mem::take(&mut self.in_flight).drain_handlers().await;
         while let Some(text) = self.inbound_queue.pop_front() {
             let Some(route) = self.context.integration.api.route_for(&text) else { continue };
-            let (_, call) =
-                invocation::invoke_message_handler(&self.context, &self.handle, &mut self.event_stamper, route, text);
-            // Nobody is left to see the answer.
+            let (_, call) = invocation::invoke_message_handler(
+                &self.context,
+                &self.connection,
+                &mut self.event_stamper,
+                route,
+                text,
+            );
             let _ = call.await;
         }
     }
 
-    /// Reads one frame; `false` when there is none or the client has to wait.
+    /// Reads one message. Returns `false` if none has arrived or the queue is full.
     fn read_message(&mut self, cx: &mut Context<'_>, transport: &mut Transport) -> Result<bool, CloseCause> {
         if self.inbound_queue.len() >= self.context.settings.inbound_queue {
             return Ok(false);
@@ -107,7 +110,7 @@ impl MessageDispatcher {
         }
     }
 
-    /// Starts messages that waited; `true` when one was started.
+    /// Starts the handlers of queued messages. Returns `true` if at least one was started.
     fn start_queued(&mut self, cx: &mut Context<'_>, transport: &mut Transport) -> bool {
         let mut started = false;
         while !transport.is_blocked() {
@@ -124,7 +127,7 @@ impl MessageDispatcher {
         started
     }
 
-    /// Routes a message and starts its handler. Gives the message back when it has to wait its turn.
+    /// Routes a message and starts its handler. Returns the message if it must be queued.
     fn start_message(&mut self, cx: &mut Context<'_>, transport: &mut Transport, text: String) -> Option<String> {
         let context = self.context.clone();
         let Some(route) = context.integration.api.route_for(&text) else {
@@ -142,11 +145,11 @@ impl MessageDispatcher {
         }
         if route.model.as_ref().is_some_and(|model| !model.allows_body(&text)) {
             let message = self.event_stamper.next_message_id(context.integration.clock.now());
-            transport.send_reply(cx, &self.handle, gateway::reply::bad_request_frame(self.handle.id, message));
+            transport.send_reply(cx, &self.connection, gateway::reply::bad_request_frame(self.connection.id, message));
             return None;
         }
         let (request, future) =
-            invocation::invoke_message_handler(&context, &self.handle, &mut self.event_stamper, route, text);
+            invocation::invoke_message_handler(&context, &self.connection, &mut self.event_stamper, route, text);
         match self.in_flight.start_handler(cx, &context, route, request, future) {
             HandlerStart::Finished(finished) => self.send_outcome(cx, transport, finished),
             HandlerStart::Running => {}
@@ -154,20 +157,20 @@ impl MessageDispatcher {
         None
     }
 
-    /// Answers a message that no handler gets.
+    /// Replies with an error frame to a message that is not handled.
     fn reject_message(&mut self, cx: &mut Context<'_>, transport: &mut Transport, kind: ErrorFrameKind) {
         let (request, _) = self.event_stamper.next_request(self.context.integration.clock.now());
-        transport.send_reply(cx, &self.handle, gateway::reply::error_frame(kind, self.handle.id, request));
+        transport.send_reply(cx, &self.connection, gateway::reply::error_frame(kind, self.connection.id, request));
     }
 
-    /// Takes in the handlers that are done; `true` when there was one.
+    /// Sends the replies of finished handlers. Returns `true` if there was at least one.
     fn complete_finished(&mut self, cx: &mut Context<'_>, transport: &mut Transport) -> bool {
-        let mut any = false;
+        let mut any_finished = false;
         while let Poll::Ready(finished) = self.in_flight.poll(cx, &self.context) {
             self.send_outcome(cx, transport, finished);
-            any = true;
+            any_finished = true;
         }
-        any
+        any_finished
     }
 
     fn send_outcome(&self, cx: &mut Context<'_>, transport: &mut Transport, finished: FinishedHandler) {
@@ -176,9 +179,9 @@ impl MessageDispatcher {
             MessageOutcome::Frame(text) => text,
             MessageOutcome::ErrorFrame(kind) => {
                 self.context.metrics.failed_messages.inc();
-                gateway::reply::error_frame(kind, self.handle.id, finished.request_id)
+                gateway::reply::error_frame(kind, self.connection.id, finished.request_id)
             }
         };
-        transport.send_reply(cx, &self.handle, frame);
+        transport.send_reply(cx, &self.connection, frame);
     }
 }

@@ -1,8 +1,8 @@
-//! Handlers in flight for one connection.
+//! Running handlers of one connection.
 //!
-//! A handler is polled inside the session's task, so that one that answers at once costs no task and no timer. One that
-//! outlives the integration timeout, or the connection, goes on as a task of its own: API Gateway does not stop a
-//! function either.
+//! Handlers are polled within the session task, so that a handler that completes at its first poll costs neither a task
+//! nor a timer. A handler that exceeds the integration timeout, or outlives the connection, continues in a separate
+//! task, as API Gateway does not stop a Lambda function either.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -22,33 +22,33 @@ use super::SessionContext;
 use crate::connection::Connection;
 use crate::functions::IntegrationResult;
 
-/// A handler's future.
+/// Future of a handler invocation.
 pub type HandlerFuture = BoxFuture<'static, IntegrationResult>;
 
-/// A handler that is done, or given up.
+/// A handler that completed or timed out.
 pub struct FinishedHandler {
-    /// The event's request id, for an error frame.
+    /// Request id of the event, for an error frame.
     pub request_id: GatewayId,
-    /// What the client is to see.
+    /// Frame to send to the client, if any.
     pub outcome: MessageOutcome,
 }
 
-/// What became of a handler's first poll.
+/// Result of the first poll of a handler.
 pub enum HandlerStart {
-    /// It answered at once.
+    /// The handler completed.
     Finished(FinishedHandler),
-    /// It waits for something.
+    /// The handler is pending.
     Running,
 }
 
-/// The handlers of one connection that have not answered yet.
+/// The running handlers of one connection.
 #[derive(Default)]
 pub struct InFlight {
     ordered: Option<Box<RunningHandler>>,
     concurrent: Option<Box<FuturesUnordered<RunningHandler>>>,
 }
 
-/// A handler that waits.
+/// A pending handler and its timeout.
 struct RunningHandler {
     future: Option<HandlerFuture>,
     timeout: Pin<Box<Sleep>>,
@@ -57,7 +57,7 @@ struct RunningHandler {
     started_at: Instant,
 }
 
-/// A handler that answered or ran out of time; in the latter case it is still running.
+/// Result of a handler, or its still running future after a timeout.
 struct HandlerOutcome {
     result: Result<IntegrationResult, HandlerFuture>,
     request_id: GatewayId,
@@ -65,7 +65,7 @@ struct HandlerOutcome {
     started_at: Instant,
 }
 
-/// What tells one connection's events apart: their ids and times.
+/// Generates the ids and formatted times of a connection's events.
 #[derive(Clone)]
 pub struct EventStamper {
     ids: EventIds,
@@ -73,36 +73,36 @@ pub struct EventStamper {
 }
 
 impl EventStamper {
-    /// The stamps of the connection that `ids` belongs to.
+    /// Creates the stamper of the connection that `ids` belongs to.
     pub fn new(ids: EventIds) -> Self {
         Self { ids, times: ClfCache::default() }
     }
 
-    /// A fresh request id and the event's time.
+    /// Returns a new request id and the time of the event.
     pub fn next_request(&mut self, now: Timestamp) -> (GatewayId, EventTime) {
         (self.ids.next_request_id(now.0), self.times.event_time(now.0))
     }
 
-    /// A fresh message id.
+    /// Returns a new message id.
     pub fn next_message_id(&mut self, now: Timestamp) -> GatewayId {
         self.ids.next_message_id(now.0)
     }
 }
 
-/// Makes a message's event and calls its handler with it.
+/// Invokes the handler of a message. Returns the request id and the handler's future.
 pub fn invoke_message_handler(
     context: &SessionContext,
-    handle: &Connection,
-    stamps: &mut EventStamper,
+    connection: &Connection,
+    event_stamper: &mut EventStamper,
     route: &Route,
     body: String,
 ) -> (GatewayId, HandlerFuture) {
     let now = context.integration.clock.now();
-    let (request_id, time) = stamps.next_request(now);
+    let (request_id, time) = event_stamper.next_request(now);
     let event = MessageEvent {
-        facts: &handle.facts,
+        facts: &connection.facts,
         route_key: &route.key,
-        message_id: stamps.next_message_id(now),
+        message_id: event_stamper.next_message_id(now),
         request_id,
         time,
         body,
@@ -111,34 +111,35 @@ pub fn invoke_message_handler(
 }
 
 impl InFlight {
-    /// Whether another handler may start on a route of this order.
-    pub fn can_start(&self, ordering: RouteOrdering, most: usize) -> bool {
+    /// Returns whether a handler may start on a route with this ordering. Concurrent routes have a limit of
+    /// `max_concurrent` handlers.
+    pub fn can_start(&self, ordering: RouteOrdering, max_concurrent: usize) -> bool {
         match ordering {
             RouteOrdering::Connection => self.ordered.is_none(),
-            RouteOrdering::Concurrent => self.concurrent.as_ref().is_none_or(|running| running.len() < most),
+            RouteOrdering::Concurrent => self.concurrent.as_ref().is_none_or(|running| running.len() < max_concurrent),
         }
     }
 
-    /// Polls a fresh handler once and keeps it if it waits.
+    /// Polls a new handler once and keeps it if it is pending.
     pub fn start_handler(
         &mut self,
         cx: &mut Context<'_>,
         context: &SessionContext,
         route: &Route,
-        request: GatewayId,
+        request_id: GatewayId,
         mut call: HandlerFuture,
     ) -> HandlerStart {
-        if let Poll::Ready(answer) = call.as_mut().poll(cx) {
+        if let Poll::Ready(result) = call.as_mut().poll(cx) {
             return HandlerStart::Finished(FinishedHandler {
-                request_id: request,
-                outcome: message_outcome(answer, route.response),
+                request_id,
+                outcome: message_outcome(result, route.response),
             });
         }
         let timeout = Box::pin(tokio::time::sleep(context.integration.api.quotas.integration_timeout));
         let running = RunningHandler {
             future: Some(call),
             timeout,
-            request_id: request,
+            request_id,
             response: route.response,
             started_at: Instant::now(),
         };
@@ -149,7 +150,7 @@ impl InFlight {
         HandlerStart::Running
     }
 
-    /// The next handler that is done.
+    /// Polls the running handlers and returns the next one that finished.
     pub fn poll(&mut self, cx: &mut Context<'_>, context: &SessionContext) -> Poll<FinishedHandler> {
         if let Some(running) = &mut self.ordered
             && let Poll::Ready(done) = Pin::new(running.as_mut()).poll(cx)
@@ -167,7 +168,7 @@ impl InFlight {
         Poll::Pending
     }
 
-    /// Lets everything run on to its end without anyone to answer to.
+    /// Runs all handlers to completion and discards their replies.
     pub async fn drain_handlers(mut self) {
         if let Some(call) = self.ordered.take().and_then(|mut running| running.future.take()) {
             let _ = call.await;
@@ -186,7 +187,7 @@ impl HandlerOutcome {
     fn into_finished(self, context: &SessionContext) -> FinishedHandler {
         context.metrics.handler_duration_seconds.observe(self.started_at.elapsed().as_secs_f64());
         let outcome = match self.result {
-            Ok(answer) => message_outcome(answer, self.response),
+            Ok(result) => message_outcome(result, self.response),
             Err(call) => {
                 drop(context.lifecycle.tasks.spawn(call));
                 message_outcome(Err(IntegrationError::TimedOut), self.response)
@@ -201,8 +202,8 @@ impl Future for RunningHandler {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<HandlerOutcome> {
         let Some(call) = &mut self.future else { return Poll::Pending };
-        let answer = match call.as_mut().poll(cx) {
-            Poll::Ready(answer) => Ok(answer),
+        let result = match call.as_mut().poll(cx) {
+            Poll::Ready(result) => Ok(result),
             Poll::Pending if self.timeout.as_mut().poll(cx).is_ready() => match self.future.take() {
                 Some(call) => Err(call),
                 None => return Poll::Pending,
@@ -210,7 +211,7 @@ impl Future for RunningHandler {
             Poll::Pending => return Poll::Pending,
         };
         Poll::Ready(HandlerOutcome {
-            result: answer,
+            result,
             request_id: self.request_id,
             response: self.response,
             started_at: self.started_at,

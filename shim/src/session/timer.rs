@@ -1,7 +1,7 @@
-//! The one timer of a session: idle, lifetime, stalled write.
+//! Timer of a session: idle timeout, maximum lifetime, stalled write.
 //!
-//! Activity only notes the moment (in the [`Connection`]); the timer looks at it when it fires and sets itself again, so that
-//! traffic never touches the runtime's timer wheel.
+//! Activity only updates a timestamp in the [`Connection`]. When the timer fires, it reads the timestamp and resets
+//! itself, so that traffic never modifies the runtime's timer wheel.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -14,10 +14,10 @@ use tokio::time::{Instant, Sleep};
 
 use crate::connection::Connection;
 
-/// When a session ends by itself.
+/// Deadlines after which a session closes its connection.
 pub struct SessionTimer {
     sleep: Pin<Box<Sleep>>,
-    started: Instant,
+    started_at: Instant,
     lifetime_ends_at: Option<Instant>,
     idle_timeout: Duration,
     blocked_since: Option<Instant>,
@@ -25,28 +25,29 @@ pub struct SessionTimer {
 }
 
 impl SessionTimer {
-    /// A timer that starts now.
-    pub fn new(quotas: &Quotas, stalled_write: Duration) -> Self {
+    /// Creates a timer that starts now.
+    pub fn new(quotas: &Quotas, stalled_write_timeout: Duration) -> Self {
         let now = Instant::now();
-        let ends = quotas.max_lifetime.map(|lifetime| now + lifetime);
-        let first = ends.map_or(now + quotas.idle_timeout, |ends| ends.min(now + quotas.idle_timeout));
+        let (idle_at, lifetime_ends_at) =
+            (now + quotas.idle_timeout, quotas.max_lifetime.map(|lifetime| now + lifetime));
+        let first = lifetime_ends_at.map_or(idle_at, |ends_at| ends_at.min(idle_at));
         Self {
             sleep: Box::pin(tokio::time::sleep_until(first)),
-            started: now,
-            lifetime_ends_at: ends,
+            started_at: now,
+            lifetime_ends_at,
             idle_timeout: quotas.idle_timeout,
             blocked_since: None,
-            stalled_write_timeout: stalled_write,
+            stalled_write_timeout,
         }
     }
 
-    /// Why the session has to end, if it has to. Arranges to be woken for the next moment that matters. API Gateway counts
-    /// messages in both directions as activity.
-    pub fn poll(&mut self, cx: &mut Context<'_>, handle: &Connection, blocked: bool) -> Option<CloseCause> {
+    /// Returns the cause to close the connection if a deadline has passed, and registers the waker for the next
+    /// deadline. Messages in both directions count as activity, as on API Gateway.
+    pub fn poll(&mut self, cx: &mut Context<'_>, connection: &Connection, blocked: bool) -> Option<CloseCause> {
         self.track_blocked(blocked);
         while self.sleep.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
-            let idle_at = handle.last_active_instant().max(self.started) + self.idle_timeout;
+            let idle_at = connection.last_active_instant().max(self.started_at) + self.idle_timeout;
             if let Some(cause) = self.due_close_cause(now, idle_at) {
                 return Some(cause);
             }
@@ -72,7 +73,7 @@ impl SessionTimer {
         if self.blocked_since.is_some_and(|since| now >= since + self.stalled_write_timeout) {
             return Some(CloseCause::SlowConsumer);
         }
-        if self.lifetime_ends_at.is_some_and(|ends| now >= ends) {
+        if self.lifetime_ends_at.is_some_and(|ends_at| now >= ends_at) {
             return Some(CloseCause::LifetimeReached);
         }
         (now >= idle_at).then_some(CloseCause::Idle)

@@ -1,4 +1,5 @@
-//! Embedded mode: connections in memory, messages in one file (or in memory, or in PostgreSQL), local delivery.
+//! Assembly of embedded mode: connections in memory, messages in one file (or in memory, or in PostgreSQL), local
+//! delivery.
 
 use std::sync::Arc;
 
@@ -18,17 +19,18 @@ use crate::hub::ChannelDelivery;
 use crate::metrics::ShimMetrics;
 use crate::postgres::PostgresClient;
 
-/// Most bytes of bodies that one channel keeps where messages live in memory.
+/// Maximum bytes of message bodies that one channel retains with `storage.log = memory`.
 const MAX_MEMORY_CHANNEL_BYTES: usize = 16 * 1024 * 1024;
 
-/// Wires the embedded mode.
+/// Assembles the server of embedded mode.
 ///
 /// # Errors
-/// What is wrong with the data directory, PostgreSQL, a key, or the API's definition, in words for the operator.
+/// An unusable data directory, unavailable PostgreSQL, an invalid key or an invalid API definition. The text is meant
+/// for the operator.
 pub async fn assemble_embedded(config: &Config) -> anyhow::Result<ServerAssembly> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let (mut metrics, tasks) = (ShimMetrics::new(), TaskTracker::new());
-    let OpenLog { log, data_dir_lock: data_dir, postgres } = open_log(config, &clock, &mut metrics).await?;
+    let OpenLog { log, data_dir_lock, postgres } = open_log(config, &clock, &mut metrics).await?;
     let connections = ConnectionIndex::default();
     let delivery = ChannelDelivery::new(connections.clone(), log.clone(), tasks.clone(), metrics.delivery.clone());
     let lifecycle = ConnectionLifecycle {
@@ -36,7 +38,8 @@ pub async fn assemble_embedded(config: &Config) -> anyhow::Result<ServerAssembly
         observer: Some(Arc::new(delivery.clone())),
         notices: Some(Arc::new(MessagingNotices)),
         registry: None,
-        // Of several runs the one whose removal finds the record has effects (`handlers::disconnect`).
+        // `$disconnect` is idempotent: only the run that removes the connection record has effects
+        // (`handlers::disconnect`).
         disconnect_retry: DisconnectRetry::UntilSuccess,
         tasks,
     };
@@ -44,12 +47,12 @@ pub async fn assemble_embedded(config: &Config) -> anyhow::Result<ServerAssembly
     let app =
         MessagingApp { connections: store, log, delivery: Arc::new(delivery.clone()), clock, limits: config.limits };
     let adapters = ModeAdapters { app, delivery, lifecycle, remote: None, metrics, node_id: SINGLE_NODE };
-    let mut wired = assemble_messaging(config, adapters)?;
-    wired.background.postgres = postgres;
-    Ok(ServerAssembly { data_dir_lock: data_dir, ..wired })
+    let mut assembly = assemble_messaging(config, adapters)?;
+    assembly.background.postgres = postgres;
+    Ok(ServerAssembly { data_dir_lock, ..assembly })
 }
 
-/// An open log, and what has to live as long.
+/// An open message log with the resources that must outlive it.
 struct OpenLog {
     log: Arc<dyn MessageLog>,
     data_dir_lock: Option<DataDirLock>,
@@ -74,6 +77,6 @@ async fn open_log(config: &Config, clock: &Arc<dyn Clock>, metrics: &mut ShimMet
             let (log, postgres) = postgres::open_postgres_log(config, clock, metrics).await?;
             Ok(OpenLog { log, data_dir_lock: None, postgres: Some(postgres) })
         }
-        LogStorage::Redis => bail!("embedded mode keeps no messages in Redis"),
+        LogStorage::Redis => bail!("storage.log = redis is not supported in embedded mode"),
     }
 }

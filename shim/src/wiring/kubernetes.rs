@@ -1,6 +1,7 @@
-//! Kubernetes mode: connections in Redis, messages there or in PostgreSQL, a lease on a node number, a bus to the other pods.
+//! Assembly of Kubernetes mode: connections in Redis, messages in Redis or PostgreSQL, a lease on a node id, a bus to
+//! other pods.
 //!
-//! Invariant: a pod that starts has reached Redis and holds a lease; when Redis goes away later it goes on.
+//! A pod starts only after it has connected to Redis and acquired a lease. A later Redis outage does not stop it.
 
 use std::sync::Arc;
 
@@ -22,16 +23,16 @@ use crate::postgres::PostgresClient;
 use crate::redis::{RedisClient, RedisConnections, RedisLog, RedisRetention};
 use crate::running::ClusterRuntime;
 
-/// How many unfinished connections a pod keeps for each that it may have open: those of an outage of Redis, whose end nobody
-/// can be told, beside those that came in their place.
+/// Maximum unfinished connections that a pod keeps, per connection that it may have open: connections that closed
+/// during a Redis outage and still need their `$disconnect`, in addition to the clients that reconnected.
 const UNFINISHED_PER_CONNECTION: usize = 2;
 
-/// Wires a pod.
+/// Assembles the server of a pod.
 ///
 /// # Errors
-/// What is wrong with Redis, PostgreSQL, a key, or the API's definition, in words for the operator.
+/// Unavailable Redis or PostgreSQL, an invalid key or an invalid API definition. The text is meant for the operator.
 pub async fn assemble_kubernetes(config: &Config) -> anyhow::Result<ServerAssembly> {
-    let settings = config.redis.clone().context("kubernetes mode has no Redis")?;
+    let settings = config.redis.clone().context("kubernetes mode requires a redis address")?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let (mut metrics, tasks) = (ShimMetrics::new(), TaskTracker::new());
     let redis = RedisClient::connect(settings).await?;
@@ -47,7 +48,7 @@ pub async fn assemble_kubernetes(config: &Config) -> anyhow::Result<ServerAssemb
         settings: BusSettings::PRODUCTION,
         metrics: BusMetrics::registered_in(metrics.registry_mut()),
     })
-    .context("the system's random source does not answer")?;
+    .context("reading random bytes from the operating system failed")?;
     let notices = Arc::new(MessagingNotices);
     bus.notify_clients(notices.clone());
     let lifecycle = ConnectionLifecycle {
@@ -55,7 +56,8 @@ pub async fn assemble_kubernetes(config: &Config) -> anyhow::Result<ServerAssemb
         observer: Some(Arc::new(delivery.clone())),
         notices: Some(notices),
         registry: Some(Arc::new(cluster.connection_registry())),
-        // Of several runs the one whose removal finds the record has effects (`handlers::disconnect`).
+        // `$disconnect` is idempotent: only the run that removes the connection record has effects
+        // (`handlers::disconnect`).
         disconnect_retry: DisconnectRetry::UntilSuccess,
         tasks,
     };
@@ -63,11 +65,11 @@ pub async fn assemble_kubernetes(config: &Config) -> anyhow::Result<ServerAssemb
     let app = MessagingApp { connections: store, log, delivery: bus.delivery(), clock, limits: config.limits };
     let adapters =
         ModeAdapters { app, delivery, lifecycle, remote: Some(bus.remote()), metrics, node_id: cluster.node_id() };
-    let mut wired = assemble_messaging(config, adapters)?;
-    // The application's record of its connections is in the same Redis.
-    wired.background.cluster_runtime = Some(ClusterRuntime { cluster, bus, reconnect_on_data_loss: true });
-    wired.background.postgres = postgres;
-    Ok(wired)
+    let mut assembly = assemble_messaging(config, adapters)?;
+    // The connection records are in the same Redis, so they are lost with its data.
+    assembly.background.cluster_runtime = Some(ClusterRuntime { cluster, bus, reconnect_on_data_loss: true });
+    assembly.background.postgres = postgres;
+    Ok(assembly)
 }
 
 async fn open_log(
@@ -92,8 +94,8 @@ async fn join_cluster(
     clock: &Arc<dyn Clock>,
     metrics: &mut ShimMetrics,
 ) -> anyhow::Result<Cluster> {
-    let counted = Arc::new(ClusterMetrics::default());
-    counted.register(metrics.registry_mut());
-    let most = config.server.max_connections.saturating_mul(UNFINISHED_PER_CONNECTION);
-    Ok(Cluster::join(redis.clone(), config.cluster.clone(), most, clock.clone(), counted).await?)
+    let cluster_metrics = Arc::new(ClusterMetrics::default());
+    cluster_metrics.register(metrics.registry_mut());
+    let max_unfinished = config.server.max_connections.saturating_mul(UNFINISHED_PER_CONNECTION);
+    Ok(Cluster::join(redis.clone(), config.cluster.clone(), max_unfinished, clock.clone(), cluster_metrics).await?)
 }

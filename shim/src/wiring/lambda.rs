@@ -1,7 +1,7 @@
-//! Lambda executables behind an API server: which program answers what, and what its processes see.
+//! Assembly of an API whose functions are Lambda executables: their programs, environment and limits.
 //!
-//! Delivery is theirs: they post through `@connections`, as on AWS. So there is no application, no delivery, no log
-//! and no store here.
+//! The functions deliver messages themselves through `@connections`, as on AWS. There is no messaging application, no
+//! delivery, no message log and no connection store.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -25,13 +25,14 @@ use crate::running::Background;
 use crate::server::http_api::{HttpApi, LambdaApi};
 use crate::server::{ApiServer, ApiServerParts};
 
-/// The variable that AWS SDKs take the address of `@connections` from, unless the code names one.
+/// Environment variable with the default endpoint of the AWS SDKs' API Gateway Management API client.
 const MANAGEMENT_ENDPOINT_VARIABLE: &str = "AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI";
 
-/// Wires an API whose functions are Lambda executables. It must be called within a tokio runtime.
+/// Assembles the server of an API whose functions are Lambda executables. Must be called within a tokio runtime.
 ///
 /// # Errors
-/// Which function cannot be run and why, in words for the operator.
+/// A missing function `message`, a program that cannot be started, or an invalid API definition. The text is meant for
+/// the operator.
 pub fn assemble_lambda(config: &Config) -> anyhow::Result<ServerAssembly> {
     let functions = start_functions(config)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -44,17 +45,18 @@ pub fn assemble_lambda(config: &Config) -> anyhow::Result<ServerAssembly> {
         let (account_id, api_id) = (config.api.account_id.clone(), config.api.id.clone());
         Arc::new(HttpApi::Lambda(LambdaApi { function, clock: clock.clone(), account_id, api_id }))
     });
-    let api = WebSocketApi::new(api).context("the API's definition is not valid")?;
+    let api = WebSocketApi::new(api).context("invalid API definition")?;
     let parts = ApiServerParts {
         access: access_control(&api, config),
         integration: ApiIntegration { api: Arc::new(api), functions: Arc::new(functions.clone()), clock },
-        ids: ConnectionIds::with_random_seed(SINGLE_NODE).context("the system's random source does not answer")?,
+        ids: ConnectionIds::with_random_seed(SINGLE_NODE)
+            .context("reading random bytes from the operating system failed")?,
         lifecycle: ConnectionLifecycle::plain(TaskTracker::new()),
         remote: None,
         metrics: ShimMetrics::new(),
     };
     let server = ApiServer::new(parts, &config.server, &config.session);
-    // Nothing here verifies a token; but whoever configured a secret for the functions wants tokens of it.
+    // The server verifies no tokens here. The secret is for the tokens of the startup banner.
     let secret = config.auth.secret.clone().map(|secret| SigningSecret { secret, is_new: false });
     let (functions, background) = (Some(functions), Background::default());
     Ok(ServerAssembly {
@@ -67,7 +69,7 @@ pub fn assemble_lambda(config: &Config) -> anyhow::Result<ServerAssembly> {
     })
 }
 
-/// Only what has a function is part of the API.
+/// Removes the authorizer and the lifecycle routes that have no function, and sets the response of `$default`.
 fn restrict_to_functions(
     mut api: ApiDefinition,
     functions: &LambdaFunctions,
@@ -98,15 +100,15 @@ fn start_functions(config: &Config) -> anyhow::Result<LambdaFunctions> {
     };
     ensure!(
         functions.message.is_some(),
-        "there is no function 'message': functions.directory needs a sub-directory of that name with a 'bootstrap', or \
-         functions.message a command line"
+        "the function 'message' is missing: create a sub-directory 'message' with a 'bootstrap' in functions.directory, or set \
+         functions.message to a command line"
     );
     Ok(functions)
 }
 
 fn start_function(config: &Config, name: &'static str) -> anyhow::Result<Option<Arc<LambdaFunction>>> {
     let settings = &config.functions;
-    let Some(program) = find_program(settings, name).with_context(|| format!("the function '{name}' cannot be run"))?
+    let Some(program) = find_program(settings, name).with_context(|| format!("starting function '{name}' failed"))?
     else {
         return Ok(None);
     };
@@ -114,7 +116,7 @@ fn start_function(config: &Config, name: &'static str) -> anyhow::Result<Option<
         Some(handler) => program.with_handler(handler),
         None => program,
     };
-    tracing::info!(function.name = name, function.program = %program.executable().display(), "a Lambda function answers");
+    tracing::info!(function.name = name, function.program = %program.executable().display(), "Lambda function configured");
     let definition = FunctionDefinition {
         name: format!("{}-{name}", config.api.id),
         program,
@@ -128,7 +130,7 @@ fn start_function(config: &Config, name: &'static str) -> anyhow::Result<Option<
     Ok(Some(Arc::new(LambdaFunction::start(definition, clock))))
 }
 
-/// The program that the configuration names: a command line before a sub-directory.
+/// Returns the configured program; a command line takes precedence over a sub-directory.
 fn find_program(settings: &FunctionsConfig, name: &str) -> anyhow::Result<Option<Program>> {
     let own = settings.directory.as_ref().map(|directory| directory.join(name)).filter(|own| own.is_dir());
     let Some(line) = settings.commands.get(name) else {
@@ -144,7 +146,7 @@ fn find_program(settings: &FunctionsConfig, name: &str) -> anyhow::Result<Option
     Ok(Some(Program::from_command(line, &root, path)?))
 }
 
-/// What the operator set, over what is passed on from this process's environment.
+/// Returns the environment of the functions. Configured variables override those inherited from this process.
 fn function_environment(config: &Config) -> BTreeMap<String, String> {
     let mut variables = config.functions.inherited_environment.0.clone();
     let listen = config.server.listen;

@@ -1,4 +1,4 @@
-//! The message log in PostgreSQL, for every mode that may keep messages there.
+//! Assembly of the message log in PostgreSQL, for all modes that support it.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::metrics::ShimMetrics;
 use crate::postgres::{PostgresClient, PostgresLog, PostgresRetention};
 
-/// Reaches the configured database and opens the log in it.
+/// Connects to the configured database and opens the message log in it.
 pub(super) async fn open_postgres_log(
     config: &Config,
     clock: &Arc<dyn Clock>,

@@ -1,8 +1,8 @@
-//! Frames into messages: fragments are put together, compressed ones inflated, text is checked.
+//! Assembly of messages from frames: defragmentation, decompression, UTF-8 validation.
 //!
-//! Invariant: of a message under way no more is held than the socket's limit allows, and inflating stops there as well.
-//! UTF-8 is checked when a message is whole, because a character may stand across two frames; so may whatever a
-//! compressor wrote. Which frame may come when is the socket's to check.
+//! The size of an incomplete message and of decompressed data is bounded by the socket's limit. UTF-8 and compressed
+//! data are checked when a message is complete, because a frame may end within a character or a compressed block. The
+//! socket checks the order of the frames.
 
 use gateway::handshake::DeflateAgreement;
 
@@ -10,41 +10,42 @@ use super::frame::{FrameHeader, Opcode};
 use super::message::{SocketError, SocketMessage};
 use crate::deflate::{DeflateContext, InflateError};
 
-/// What a connection holds between two frames.
+/// State of a connection between two frames.
 #[derive(Default)]
 pub struct MessageAssembler {
     partial: Option<Box<PartialMessage>>,
     deflate: Option<Box<DeflateContext>>,
 }
 
-/// A message whose last frame has not come.
+/// A message without its last frame.
 struct PartialMessage {
     payload: Vec<u8>,
     compressed: bool,
 }
 
 impl MessageAssembler {
-    /// For a connection that agreed to compress.
+    /// Creates the assembler of a connection with compression.
     pub fn with_compression(agreement: &DeflateAgreement) -> Self {
         Self { partial: None, deflate: Some(Box::new(DeflateContext::new(agreement))) }
     }
 
-    /// What was agreed about compression, if anything was.
+    /// Returns the compression state; `None` without compression.
     pub fn deflate_context(&self) -> Option<&DeflateContext> {
         self.deflate.as_deref()
     }
 
-    /// Whether a message is under way.
+    /// Returns whether a message is incomplete.
     pub const fn has_partial_message(&self) -> bool {
         self.partial.is_some()
     }
 
-    /// How many bytes of payload there are so far.
+    /// Returns the payload bytes of the incomplete message.
     pub fn len(&self) -> usize {
-        self.partial.as_ref().map_or(0, |begun| begun.payload.len())
+        self.partial.as_ref().map_or(0, |partial| partial.payload.len())
     }
 
-    /// Takes a frame that may come now, its payload unmasked; a message if it is whole now, of at most `limit` bytes.
+    /// Adds a frame whose header the socket has checked, with its payload unmasked. Returns the message, of at most
+    /// `limit` bytes, if it is complete.
     pub fn accept_frame(
         &mut self,
         header: &FrameHeader,
@@ -72,12 +73,12 @@ impl MessageAssembler {
         payload: &[u8],
         limit: usize,
     ) -> Result<Option<SocketMessage>, SocketError> {
-        let begun = self.partial.as_mut().ok_or(SocketError::Protocol)?;
-        begun.payload.extend_from_slice(payload);
+        let partial = self.partial.as_mut().ok_or(SocketError::Protocol)?;
+        partial.payload.extend_from_slice(payload);
         match self.partial.take_if(|_| last) {
             None => Ok(None),
-            Some(whole) if whole.compressed => self.inflate_text(&whole.payload, limit).map(Some),
-            Some(whole) => text_message(whole.payload).map(Some),
+            Some(message) if message.compressed => self.inflate_text(&message.payload, limit).map(Some),
+            Some(message) => text_message(message.payload).map(Some),
         }
     }
 
@@ -95,7 +96,7 @@ fn text_message(bytes: Vec<u8>) -> Result<SocketMessage, SocketError> {
     String::from_utf8(bytes).map(SocketMessage::Text).map_err(|_| SocketError::InvalidUtf8)
 }
 
-/// Code and reason of a close frame; codes that may not be on the wire are refused (RFC 6455 section 7.4).
+/// Parses code and reason of a close frame; rejects codes that must not be sent (RFC 6455 section 7.4).
 fn parse_close(payload: &[u8]) -> Result<Option<(u16, String)>, SocketError> {
     let Some((code, reason)) = payload.split_first_chunk() else {
         return if payload.is_empty() { Ok(None) } else { Err(SocketError::Protocol) };

@@ -1,17 +1,17 @@
-//! Read and write buffers, borrowed from the thread for as long as bytes are under way.
+//! Thread-local pools of read and write buffers.
 //!
-//! An idle connection owns no buffer at all: that is what makes ten thousand of them cheap. Each runtime thread keeps a
-//! few warm buffers; beyond that, and for oversized ones, the allocator does its work.
+//! An idle connection owns no buffers, so that memory does not grow with the number of idle connections. Each runtime
+//! thread pools a few buffers; further and oversized ones are freed.
 
 use std::cell::RefCell;
 
 use bytes::BytesMut;
 
-/// Room of a fresh buffer: what one read takes at most before messages are handled.
+/// Capacity of a new buffer, which bounds one read.
 const BUFFER_BYTES: usize = 16 * 1024;
-/// A buffer that grew beyond this is not kept.
+/// Maximum capacity of a pooled buffer; larger ones are freed.
 const MAX_POOLED_BUFFER_BYTES: usize = 128 * 1024;
-/// Buffers of each kind that a thread keeps.
+/// Maximum pooled buffers of each kind per thread.
 const MAX_POOLED_BUFFERS: usize = 8;
 
 thread_local! {
@@ -19,7 +19,7 @@ thread_local! {
     static WRITE_BUFFERS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A buffer to read into, which begins with what was left of the last one.
+/// Returns a buffer to read into that begins with the unparsed bytes `left`.
 pub fn take_read_buffer(mut left: BytesMut) -> BytesMut {
     if left.len() > BUFFER_BYTES / 2 {
         left.reserve(BUFFER_BYTES);
@@ -30,35 +30,35 @@ pub fn take_read_buffer(mut left: BytesMut) -> BytesMut {
     buffer
 }
 
-/// Takes a read buffer back. What is left in it is copied to a buffer of its own size, so that a client that stops in the
-/// middle of a frame holds what it sent and no more.
+/// Returns a read buffer to the pool. Its unparsed bytes are copied to a buffer of their exact size and returned, so
+/// that an incomplete frame occupies no more memory than its bytes.
 pub fn return_read_buffer(mut buffer: BytesMut) -> BytesMut {
     let left = if buffer.is_empty() { BytesMut::new() } else { BytesMut::from(&buffer[..]) };
     buffer.clear();
-    // `reserve` reclaims what was consumed at the front.
+    // `reserve` reclaims the consumed bytes at the front.
     buffer.reserve(BUFFER_BYTES);
     if buffer.capacity() <= MAX_POOLED_BUFFER_BYTES {
-        READ_BUFFERS.with_borrow_mut(|kept| {
-            if kept.len() < MAX_POOLED_BUFFERS {
-                kept.push(buffer);
+        READ_BUFFERS.with_borrow_mut(|pool| {
+            if pool.len() < MAX_POOLED_BUFFERS {
+                pool.push(buffer);
             }
         });
     }
     left
 }
 
-/// An empty buffer to write from.
+/// Returns an empty buffer for outgoing frames.
 pub fn take_write_buffer() -> Vec<u8> {
     WRITE_BUFFERS.with_borrow_mut(Vec::pop).unwrap_or_else(|| Vec::with_capacity(BUFFER_BYTES))
 }
 
-/// Takes a write buffer back.
+/// Returns a write buffer to the pool.
 pub fn return_write_buffer(mut buffer: Vec<u8>) {
     buffer.clear();
     if (1..=MAX_POOLED_BUFFER_BYTES).contains(&buffer.capacity()) {
-        WRITE_BUFFERS.with_borrow_mut(|kept| {
-            if kept.len() < MAX_POOLED_BUFFERS {
-                kept.push(buffer);
+        WRITE_BUFFERS.with_borrow_mut(|pool| {
+            if pool.len() < MAX_POOLED_BUFFERS {
+                pool.push(buffer);
             }
         });
     }

@@ -1,42 +1,36 @@
-//! WebSocket frames on the wire (RFC 6455 section 5): header in, header out, masking.
+//! WebSocket frames (RFC 6455 section 5): parsing and writing of headers, masking.
 //!
-//! Pure functions over byte slices. What a frame means, and how long one may be, is the socket's to decide.
+//! These are pure functions over byte slices. The socket interprets the frames and limits their size.
 
-/// The kinds of frame.
+/// Kind of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Opcode {
-    /// A further part of a message.
+    /// Further fragment of a message.
     Continuation,
-    /// Text.
     Text,
-    /// Binary.
     Binary,
-    /// Close.
     Close,
-    /// Ping.
     Ping,
-    /// Pong.
     Pong,
 }
 
-/// What stands before a frame's payload.
+/// Header of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameHeader {
-    /// Whether the message ends with this frame.
+    /// FIN: this is the last frame of its message.
     pub fin: bool,
-    /// Whether RSV1 is set.
+    /// RSV1: the message is compressed.
     pub compressed: bool,
-    /// Its kind.
     pub opcode: Opcode,
-    /// The masking key; `None` for an unmasked frame.
+    /// Masking key; `None` for an unmasked frame.
     pub mask: Option<[u8; 4]>,
-    /// The payload's length in bytes.
+    /// Length of the payload in bytes.
     pub payload_bytes: u64,
-    /// The header's own length in bytes.
+    /// Length of the header in bytes.
     pub header_bytes: usize,
 }
 
-/// A header that RFC 6455 forbids.
+/// Error of a header that violates RFC 6455.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameHeaderError;
 
@@ -70,19 +64,19 @@ impl Opcode {
 }
 
 impl FrameHeader {
-    /// Reads the header at the beginning of `bytes`; `None` while it is not complete.
+    /// Parses the header at the beginning of `bytes`; returns `None` while it is incomplete.
     ///
     /// # Errors
-    /// [`FrameHeaderError`] for RSV2 and RSV3, reserved opcodes, fragmented or long control frames, and a length with its top
-    /// bit set.
+    /// [`FrameHeaderError`] for RSV2 and RSV3, reserved opcodes, fragmented or long control frames, and a length with
+    /// its top bit set.
     pub fn parse(bytes: &[u8]) -> Result<Option<Self>, FrameHeaderError> {
         let [first, second, rest @ ..] = bytes else { return Ok(None) };
         let opcode = Opcode::from_code(first & 0x0F).ok_or(FrameHeaderError)?;
-        let (last, compressed, short) = (first & 0x80 != 0, first & 0x40 != 0, second & 0x7F);
-        if first & 0x30 != 0 || (opcode.is_control() && (!last || compressed || short > 125)) {
+        let (fin, compressed, short) = (first & 0x80 != 0, first & 0x40 != 0, second & 0x7F);
+        if first & 0x30 != 0 || (opcode.is_control() && (!fin || compressed || short > 125)) {
             return Err(FrameHeaderError);
         }
-        let (payload, rest, length_bytes) = match short {
+        let (payload_bytes, rest, length_bytes) = match short {
             126 => {
                 let Some((length, rest)) = rest.split_first_chunk() else { return Ok(None) };
                 (u64::from(u16::from_be_bytes(*length)), rest, 2)
@@ -93,7 +87,7 @@ impl FrameHeader {
             }
             short => (u64::from(short), rest, 0),
         };
-        if payload >> 63 != 0 {
+        if payload_bytes >> 63 != 0 {
             return Err(FrameHeaderError);
         }
         let masked = second & 0x80 != 0;
@@ -102,12 +96,12 @@ impl FrameHeader {
             (true, Some(mask)) => Some(*mask),
             (true, None) => return Ok(None),
         };
-        let bytes = 2 + length_bytes + if masked { 4 } else { 0 };
-        Ok(Some(Self { fin: last, compressed, opcode, mask, payload_bytes: payload, header_bytes: bytes }))
+        let header_bytes = 2 + length_bytes + if masked { 4 } else { 0 };
+        Ok(Some(Self { fin, compressed, opcode, mask, payload_bytes, header_bytes }))
     }
 }
 
-/// Appends a server's frame: never masked.
+/// Appends an unmasked frame to `out`.
 pub fn write_frame(out: &mut Vec<u8>, opcode: Opcode, last: bool, compressed: bool, payload: &[u8]) {
     let first = opcode.code() | if last { 0x80 } else { 0 } | if compressed { 0x40 } else { 0 };
     out.reserve(10 + payload.len());
@@ -143,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_rfcs_masked_hello_reads_back() {
+    fn the_masked_hello_of_the_rfc_is_parsed() {
         // RFC 6455 section 5.7, a single-frame masked text message.
         let bytes = [0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58];
         let header = FrameHeader::parse(&bytes).unwrap().unwrap();
@@ -154,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn every_length_form_reads_back_and_waits_for_all_of_it() {
+    fn every_length_form_is_parsed_only_when_complete() {
         for length in [0, 1, 125, 126, 0xFFFF, 0x1_0000] {
             let mut bytes = Vec::new();
             write_frame(&mut bytes, Opcode::Text, true, false, &vec![b'x'; length]);
@@ -167,18 +161,18 @@ mod tests {
     }
 
     #[test]
-    fn forbidden_headers_are_told() {
+    fn forbidden_headers_are_rejected() {
         for bytes in [[0xA1, 0x80], [0x91, 0x80], [0x83, 0x80], [0x8B, 0x80], [0x09, 0x80], [0x89, 0xFE], [0xC8, 0x80]]
         {
             assert_eq!(FrameHeader::parse(&bytes), Err(FrameHeaderError), "{bytes:x?}");
         }
-        let mut endless = vec![0x81, 0xFF];
-        endless.extend_from_slice(&u64::MAX.to_be_bytes());
-        assert_eq!(FrameHeader::parse(&endless), Err(FrameHeaderError));
+        let mut oversized = vec![0x81, 0xFF];
+        oversized.extend_from_slice(&u64::MAX.to_be_bytes());
+        assert_eq!(FrameHeader::parse(&oversized), Err(FrameHeaderError));
     }
 
     #[test]
-    fn unmasking_any_length_is_masking() {
+    fn masking_works_for_any_length() {
         for length in 0..40 {
             let plain: Vec<u8> = (0..length).collect();
             let mut masked = plain.clone();

@@ -1,10 +1,42 @@
-//! A server-side WebSocket (RFC 6455) over any byte stream, as a state machine to poll.
+//! Server-side WebSocket (RFC 6455) over any byte stream, as a state machine to poll.
 //!
-//! One task polls reading and writing with one waker. Reading takes all that has arrived and hands out message after
-//! message; writing is buffered until the session asks for a flush, so that everything that arrived is answered in one
-//! write. Buffers are borrowed while bytes are under way ([`buffers`]). Invariants: no more than the limits is ever held;
-//! pings are answered on the way; after an error or a close frame nothing more is read. It decides nothing about when to
-//! close. Why this is our own: `docs/adr/0006-frame-codec.md`; compression: `docs/adr/0007-permessage-deflate.md`.
+//! One task polls reads and writes with one waker. A read fetches all available bytes and returns one message after the
+//! other. Writes are buffered until a flush, so that the responses to all received messages are sent in one write. An
+//! idle socket owns no buffers: they are borrowed from thread-local pools. Memory is bounded by [`SocketLimits`]. Pings
+//! are answered automatically; after an error or a close frame nothing more is read. The caller decides when to close.
+//!
+//! `docs/adr/0006-frame-codec.md` has the reasons for an own codec, `docs/adr/0007-permessage-deflate.md` those for the
+//! compression.
+//!
+//! ```
+//! use std::future::poll_fn;
+//!
+//! use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+//! use websocket::{SocketLimits, SocketMessage, WebSocket};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (server, mut client) = tokio::io::duplex(1024);
+//! let limits = SocketLimits { frame_bytes: 1024, message_bytes: 4096, outbound_frame_bytes: 1024 };
+//! let mut socket = WebSocket::new(server, b"", limits);
+//!
+//! // A masked text frame of the client: "Hi".
+//! client.write_all(&[0x81, 0x82, 1, 2, 3, 4, b'H' ^ 1, b'i' ^ 2]).await?;
+//! let message = poll_fn(|cx| socket.poll_read(cx)).await;
+//! assert_eq!(message, Ok(SocketMessage::Text("Hi".to_owned())));
+//!
+//! poll_fn(|cx| {
+//!     socket.enqueue_text(cx, b"hello").expect("the stream is open");
+//!     socket.poll_flush(cx)
+//! })
+//! .await
+//! .expect("the stream is open");
+//! let mut frame = [0; 7];
+//! client.read_exact(&mut frame).await?;
+//! assert_eq!(&frame, b"\x81\x05hello");
+//! # Ok(())
+//! # }
+//! ```
 
 mod assembler;
 mod buffers;
@@ -27,22 +59,22 @@ use self::frame::{FrameHeader, Opcode};
 pub use self::message::{SocketError, SocketMessage};
 pub use self::text::SharedText;
 
-/// Unsent bytes from which on a feed pushes by itself.
+/// Unsent bytes from which `enqueue_text` and `enqueue_shared` write without waiting for a flush.
 const FLUSH_THRESHOLD_BYTES: usize = 16 * 1024;
-/// Unsent bytes beyond which pings of a client that does not read are no longer answered.
+/// Unsent bytes from which pings are no longer answered, because the client does not read.
 const MAX_UNSENT_PONG_BYTES: usize = 64 * 1024;
 
-/// The part of a frame that is copied rather than keep a whole buffer for it.
+/// Maximum bytes of an incomplete frame that are copied to a smaller buffer, so that the pooled buffer can be returned.
 const MAX_COPIED_BYTES: usize = 1024;
 
-/// How large frames and messages may become, in bytes.
+/// Size limits of frames and messages in bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct SocketLimits {
-    /// The largest frame as it is on the wire, compressed or not; a larger one is [`SocketError::FrameTooBig`].
+    /// Maximum payload of a received frame, before decompression; a larger one is [`SocketError::FrameTooBig`].
     pub frame_bytes: usize,
-    /// The largest message, inflated if it was compressed; a larger one is [`SocketError::MessageTooBig`].
+    /// Maximum size of a received message, after decompression; a larger one is [`SocketError::MessageTooBig`].
     pub message_bytes: usize,
-    /// The largest frame that is sent; longer texts leave in several (API Gateway: 32 KiB).
+    /// Maximum payload of a sent frame; longer texts are fragmented (API Gateway: 32 KiB).
     pub outbound_frame_bytes: usize,
 }
 
@@ -60,7 +92,8 @@ pub struct WebSocket<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
-    /// Speaks WebSocket on a stream whose handshake is done; `early` is what the client sent right behind it.
+    /// Creates a WebSocket on a stream after its handshake; `early` are the bytes that were read after the handshake
+    /// request.
     pub fn new(io: S, early: &[u8], limits: SocketLimits) -> Self {
         Self {
             io,
@@ -75,14 +108,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         }
     }
 
-    /// With compression, as the handshake agreed.
+    /// Enables compression with the parameters that the handshake negotiated.
     #[must_use]
     pub fn with_compression(mut self, agreement: Option<&DeflateAgreement>) -> Self {
         self.assembler = agreement.map(MessageAssembler::with_compression).unwrap_or_default();
         self
     }
 
-    /// The next message. Pending also when a frame is incomplete.
+    /// Polls for the next message; pending while a message is incomplete.
+    ///
+    /// # Errors
+    /// [`SocketError`] for a violation of the protocol or of the limits, or when the connection is lost; later calls
+    /// return the same error.
     pub fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<SocketMessage, SocketError>> {
         loop {
             if let Some(error) = self.read_error {
@@ -102,7 +139,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         }
     }
 
-    /// Reads what the stream has; gives the buffer back when that is nothing.
+    /// Reads the available bytes; returns the buffer to the pool when there are none.
     fn fill_buffer(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, SocketError> {
         if self.incoming.capacity() == self.incoming.len() {
             self.incoming = buffers::take_read_buffer(std::mem::take(&mut self.incoming));
@@ -115,7 +152,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
             }
             Poll::Pending => {
                 let buffer = std::mem::take(&mut self.incoming);
-                // A large frame on its way keeps its buffer: copying it at every pause would cost more.
+                // A large incomplete frame keeps its buffer, because copying it at every read would cost more.
                 self.incoming =
                     if buffer.len() <= MAX_COPIED_BYTES { buffers::return_read_buffer(buffer) } else { buffer };
                 Ok(Poll::Pending)
@@ -123,7 +160,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         }
     }
 
-    /// Takes frames from the buffer until a message is complete.
+    /// Parses frames from the buffer until a message is complete.
     fn next_frame(&mut self) -> Result<Option<SocketMessage>, SocketError> {
         loop {
             let Some(header) = FrameHeader::parse(&self.incoming).map_err(|_| SocketError::Protocol)? else {
@@ -150,7 +187,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         }
     }
 
-    /// Refuses a frame by its header, before its payload is waited for.
+    /// Validates a frame by its header, before its payload is received.
     fn check_header(&self, header: &FrameHeader) -> Result<(), SocketError> {
         let expected = match header.opcode {
             Opcode::Continuation => self.assembler.has_partial_message() && !header.compressed,
@@ -179,7 +216,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         Some(SocketMessage::PingOrPong)
     }
 
-    /// Echoes the code, as RFC 6455 section 5.5.1 has it; what follows on the stream is not read any more.
+    /// Echoes the code (RFC 6455 section 5.5.1) and stops reading.
     fn answer_close(&mut self, close: Option<(u16, String)>) -> Option<SocketMessage> {
         let payload = close.as_ref().map(|(code, _)| code.to_be_bytes().to_vec()).unwrap_or_default();
         if !std::mem::replace(&mut self.close_sent, true) {
@@ -189,15 +226,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         Some(SocketMessage::Close(close))
     }
 
-    /// Whether the kernel takes no more for now: what is fed meanwhile only piles up here.
+    /// Returns whether the stream accepts no more bytes for now; further frames are only buffered.
     pub const fn is_write_blocked(&self) -> bool {
         self.write_blocked
     }
 
-    /// Queues a text message for this socket alone, which must be UTF-8; it is on its way after the next flush.
+    /// Enqueues a text message for this socket only; `text` must be UTF-8. The next flush sends it.
     ///
     /// # Errors
-    /// The connection cannot be written to any more.
+    /// [`SocketError::ConnectionLost`] when the stream cannot be written to.
     pub fn enqueue_text(&mut self, cx: &mut Context<'_>, text: &[u8]) -> Result<(), SocketError> {
         match self
             .assembler
@@ -210,10 +247,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         }
     }
 
-    /// The same for a text that other sockets are sent as well: it is compressed once for all of them.
+    /// Enqueues a text message that is sent to several sockets and compressed once for all of them.
     ///
     /// # Errors
-    /// The connection cannot be written to any more.
+    /// [`SocketError::ConnectionLost`] when the stream cannot be written to.
     pub fn enqueue_shared(&mut self, cx: &mut Context<'_>, text: &SharedText) -> Result<(), SocketError> {
         match self
             .assembler
@@ -236,7 +273,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
             let last = payload.len().div_ceil(self.limits.outbound_frame_bytes) - 1;
             for (position, part) in payload.chunks(self.limits.outbound_frame_bytes).enumerate() {
                 let opcode = if position == 0 { Opcode::Text } else { Opcode::Continuation };
-                // RSV1 stands on a message's first frame only (RFC 7692 section 6).
+                // RSV1 is set on the first frame of a message only (RFC 7692 section 6).
                 self.enqueue_frame(opcode, position == last, compressed && position == 0, part);
             }
         }
@@ -247,7 +284,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         }
     }
 
-    /// Queues the close frame behind everything fed so far.
+    /// Enqueues the close frame after all enqueued messages.
     pub fn enqueue_close(&mut self, code: u16, reason: &str) {
         if !std::mem::replace(&mut self.close_sent, true) {
             let payload = [&code.to_be_bytes(), reason.as_bytes()].concat();
@@ -255,7 +292,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         }
     }
 
-    /// Pushes out what was fed. `Pending` means that the peer's window is full; the task is woken when it opens.
+    /// Writes the enqueued frames. `Pending` means that the send buffer is full; the task is woken when there is room.
+    ///
+    /// # Errors
+    /// [`SocketError::ConnectionLost`] when the stream cannot be written to.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
         if self.outgoing.is_empty() {
             return Poll::Ready(Ok(()));
@@ -267,7 +307,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         }
     }
 
-    /// The stream beneath, for a shutdown outside the protocol.
+    /// Returns the underlying stream, for its shutdown.
     pub const fn stream_mut(&mut self) -> &mut S {
         &mut self.io
     }
@@ -283,7 +323,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         self.outgoing.len() - self.written_bytes
     }
 
-    /// Writes as much as the kernel takes; `true` when that was all.
+    /// Writes until the stream accepts no more; returns whether everything was written.
     fn write_pending(&mut self, cx: &mut Context<'_>) -> Result<bool, SocketError> {
         while self.unsent_bytes() > 0 {
             match Pin::new(&mut self.io).poll_write(cx, &self.outgoing[self.written_bytes..]) {

@@ -1,31 +1,31 @@
-//! What reading a socket yields: messages, or the reason why there are no more.
+//! Results of reading a socket: messages and errors.
 
-/// Why nothing more can be read.
+/// Error of a socket; nothing more can be read after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SocketError {
-    /// A frame over the limit (RFC 6455 section 7.4.1, 1009).
+    /// A frame exceeds the limit (RFC 6455 section 7.4.1, 1009).
     FrameTooBig,
-    /// A message over the limit, all its frames together (1009).
+    /// A message, over all its frames, exceeds the limit (1009).
     MessageTooBig,
-    /// Text that is not UTF-8 (1007).
+    /// Text is not UTF-8 (1007).
     InvalidUtf8,
-    /// A compressed message that does not inflate: data that is not what the frame says it is (1007).
+    /// A compressed message cannot be decompressed (1007).
     InvalidDeflate,
-    /// Anything else that RFC 6455 forbids (1002).
+    /// Any other violation of RFC 6455 (1002).
     Protocol,
-    /// The stream ended or broke.
+    /// The stream ended or failed.
     ConnectionLost,
 }
 
-/// What a client sent.
+/// Message from a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SocketMessage {
-    /// A text message, put together from its frames.
+    /// A text message, assembled from its frames.
     Text(String),
-    /// The first frame of a binary message; its payload is not looked at.
+    /// The first frame of a binary message; its payload is ignored.
     Binary,
-    /// A ping, answered already, or a pong.
+    /// A ping, whose pong has been enqueued, or a pong.
     PingOrPong,
-    /// A close frame, answered already: code and reason, if it had them.
+    /// A close frame, whose echo has been enqueued: code and reason, if present.
     Close(Option<(u16, String)>),
 }

@@ -35,7 +35,7 @@ async fn feed(socket: &mut WebSocket<DuplexStream>, text: &str) {
     poll_fn(|cx| Poll::Ready(socket.enqueue_text(cx, text.as_bytes()))).await.unwrap();
 }
 
-/// A client's frame, as bytes: whatever the first byte says.
+/// Returns a client's frame with the first byte `first`.
 fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     frame::write_frame(&mut bytes, Opcode::Text, true, false, payload);
@@ -48,7 +48,7 @@ fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_stock_client_and_this_socket_understand_each_other() {
+async fn tungstenite_and_this_socket_interoperate() {
     let (mut socket, stream) = pair();
     let mut client = peer(stream).await;
     client.send(Peer::text("hällo")).await.unwrap();
@@ -56,7 +56,7 @@ async fn a_stock_client_and_this_socket_understand_each_other() {
     let long = "x".repeat(250);
     feed(&mut socket, &long).await;
     flush(&mut socket).await;
-    // Three frames of at most 100 bytes: the client refuses longer ones.
+    // Three frames of at most 100 bytes, because the client rejects longer ones.
     assert_eq!(client.next().await.unwrap().unwrap(), Peer::text(long));
     client.close(None).await.unwrap();
     assert_eq!(read(&mut socket).await, Ok(SocketMessage::Close(None)));
@@ -65,7 +65,7 @@ async fn a_stock_client_and_this_socket_understand_each_other() {
 }
 
 #[tokio::test]
-async fn pings_are_answered_on_the_way_with_their_payload() {
+async fn pings_are_answered_with_their_payload() {
     let (mut socket, stream) = pair();
     let mut client = peer(stream).await;
     client.send(Peer::Ping("are you there".into())).await.unwrap();
@@ -77,7 +77,7 @@ async fn pings_are_answered_on_the_way_with_their_payload() {
 #[tokio::test]
 async fn fragments_become_one_message_with_control_frames_in_between() {
     let (mut socket, mut stream) = pair();
-    // The two bytes of "ä" stand in different frames.
+    // The two bytes of "ä" are in different frames.
     for frame in [masked(0x01, b"\xC3"), masked(0x89, b"ping"), masked(0x00, b"\xA4"), masked(0x80, b"!")] {
         stream.write_all(&frame).await.unwrap();
     }
@@ -86,7 +86,7 @@ async fn fragments_become_one_message_with_control_frames_in_between() {
 }
 
 #[tokio::test]
-async fn a_frame_that_arrives_byte_by_byte_is_read_like_any_other() {
+async fn a_frame_that_arrives_byte_by_byte_is_read() {
     let (mut socket, mut stream) = pair();
     let bytes = [masked(0x81, &[b'a'; 300]), masked(0x81, b"second")].concat();
     let writing = async {
@@ -103,10 +103,10 @@ async fn a_frame_that_arrives_byte_by_byte_is_read_like_any_other() {
 }
 
 #[tokio::test]
-async fn what_the_rfc_forbids_is_told_apart() {
+async fn violations_of_the_rfc_have_their_errors() {
     let cases: [(Vec<u8>, SocketError); 9] = [
         (b"\x81\x05hello".to_vec(), SocketError::Protocol),
-        (masked(0xC1, b"compressed, but nobody agreed to that"), SocketError::Protocol),
+        (masked(0xC1, b"compressed without an agreement"), SocketError::Protocol),
         (masked(0x80, b"continues nothing"), SocketError::Protocol),
         (masked(0x83, b"reserved opcode"), SocketError::Protocol),
         (masked(0x88, &999_u16.to_be_bytes()), SocketError::Protocol),
@@ -122,29 +122,28 @@ async fn what_the_rfc_forbids_is_told_apart() {
         let (mut socket, mut stream) = pair();
         stream.write_all(&bytes).await.unwrap();
         assert_eq!(read(&mut socket).await, Err(expected));
-        assert_eq!(read(&mut socket).await, Err(expected), "an error stays");
+        assert_eq!(read(&mut socket).await, Err(expected), "the error is permanent");
     }
 }
 
 #[tokio::test]
-async fn a_peer_that_does_not_read_blocks_the_socket_and_loses_nothing() {
+async fn a_peer_that_does_not_read_blocks_the_socket_without_loss() {
     let (mut socket, mut stream) = pair();
     let text = "y".repeat(90);
     while !socket.is_write_blocked() {
         feed(&mut socket, &text).await;
     }
-    let mut fed = socket.unsent_bytes() + 8 * 1024;
-    let mut got = vec![0; fed];
-    let reading = async { stream.read_exact(&mut got).await.unwrap() };
+    let sent_bytes = socket.unsent_bytes() + 8 * 1024;
+    let mut received = vec![0; sent_bytes];
+    let reading = async { stream.read_exact(&mut received).await.unwrap() };
     let (read, ()) = tokio::join!(reading, flush(&mut socket));
     assert!(!socket.is_write_blocked());
-    fed -= read;
-    assert_eq!(fed, 0);
+    assert_eq!(read, sent_bytes);
     assert_eq!(socket.outgoing.capacity(), 0, "an idle socket holds no buffer");
 }
 
 #[tokio::test]
-async fn an_idle_socket_holds_only_what_is_left_of_a_frame() {
+async fn an_idle_socket_holds_only_the_bytes_of_an_incomplete_frame() {
     let (mut socket, mut stream) = pair();
     stream.write_all(&masked(0x81, b"hello")[..4]).await.unwrap();
     let pending = poll_fn(|cx| Poll::Ready(socket.poll_read(cx).is_pending())).await;

@@ -1,7 +1,7 @@
-//! A text on its way to any number of sockets, and its compressed form, made at most once for all of them.
+//! Text for any number of sockets, with a compressed form that is created at most once.
 //!
-//! Invariant: clones share both. The first socket that needs the compressed form makes it; others that need it in that
-//! moment wait for it, for less than a millisecond where API Gateway's sizes hold. What nobody needs is not made.
+//! Clones share both forms. The first socket that needs the compressed form creates it; others that need it at the same
+//! time wait, for less than a millisecond with API Gateway's message sizes. It is not created when no socket needs it.
 
 use std::fmt;
 use std::ops::Deref;
@@ -11,7 +11,15 @@ use bytes::Bytes;
 
 use super::deflate::compress_text;
 
-/// A message's text (UTF-8), shared by all its receivers. `Debug` shows its length only.
+/// Text of a message (UTF-8), shared by all its receivers. `Debug` shows only its length.
+///
+/// ```
+/// use websocket::SharedText;
+///
+/// let text = SharedText::from(r#"{"type":"message"}"#.repeat(100));
+/// let compressed = text.compressed_form().expect("repeated text is compressible");
+/// assert!(compressed.len() < text.len());
+/// ```
 #[derive(Clone)]
 pub struct SharedText(Arc<SharedTextInner>);
 
@@ -21,8 +29,7 @@ struct SharedTextInner {
 }
 
 impl SharedText {
-    /// The text as [`compress_text`] has it; `None` where that saves nothing. It is kept as long as the text is, and is never
-    /// longer.
+    /// Returns the compressed form, which lives as long as the text; `None` when compression saves nothing.
     pub fn compressed_form(&self) -> Option<&[u8]> {
         self.0.compressed.get_or_init(|| compress_text(&self.0.text)).as_deref()
     }

@@ -1,8 +1,11 @@
-// The peer of the broadcast between pods: one Socket.IO server among several on one Redis. What a client publishes is
-// emitted to every client of every server. It is set up as Socket.IO's documentation advises for performance: the sharded
-// adapter with ioredis, WebSocket alone, no compression, the native add-on of ws (it is found by being installed), the
-// handshake forgotten. Usage: node server.mjs redis://127.0.0.1:PORT. It prints `listening on ADDR` and ends when its
-// standard input does.
+// Peer of the pod broadcast benchmark: one of several Socket.IO servers on one Redis. A published text is emitted to
+// every
+// client of every server. Configured as Socket.IO's documentation recommends for performance: the sharded adapter
+// with
+// ioredis, WebSocket only, no compression, the native add-on of ws (used when installed), and no reference to the
+// handshake
+// request. Usage: node server.mjs redis://127.0.0.1:PORT. It prints `listening on ADDR` and exits at the end of its
+// standard input.
 import { createServer } from "node:http";
 import { createShardedAdapter } from "@socket.io/redis-adapter";
 import { Redis } from "ioredis";
@@ -24,6 +27,6 @@ io.on("connection", (socket) => {
 });
 process.stdin.resume().on("end", () => process.exit());
 
-// Redis answers in order: once it has answered this, the adapter's subscriptions stand.
+// Redis replies in order: after this reply the adapter's subscriptions are active.
 await subscriber.ping();
 http.listen(0, "127.0.0.1", 4096, () => console.log(`listening on 127.0.0.1:${http.address().port}`));

@@ -1,4 +1,4 @@
-"""A WebSocket API's functions in Python, as they would be deployed: an authorizer, `$connect` and messages."""
+"""Functions of a WebSocket API in Python, in their deployed form: an authorizer, `$connect` and messages."""
 
 import json
 import logging
@@ -29,7 +29,7 @@ def message(event, context):
         "statusCode": 200,
         "body": json.dumps(
             {
-                "heard": event["body"],
+                "received": event["body"],
                 "team": event["requestContext"]["authorizer"]["team"],
                 "function": context.function_name,
                 "arn": context.invoked_function_arn,

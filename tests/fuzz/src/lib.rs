@@ -1,8 +1,8 @@
-//! What the fuzzer calls, one function per parser of what strangers send. Each panics when something is wrong.
+//! Fuzz targets, one function per parser of untrusted input. Each panics when a property is violated.
 //!
-//! `make fuzz` runs every target for a bounded time, beginning with the inputs of `corpus/{target}.tar.gz`; `cargo test`
-//! replays them. `tests/scripts/corpus.sh` unpacks and packs the archives.
-//! An input is bytes; texts are cut out of them, so that the fuzzer can change the parts independently.
+//! `make fuzz` runs every target for a bounded time, starting with the inputs of `corpus/{target}.tar.gz`; `cargo
+//! test` replays them. `tests/scripts/corpus.sh` unpacks and packs the archives. An input is bytes; texts are cut out
+//! of it, so that the fuzzer can change the parts independently.
 
 mod frames;
 
@@ -14,16 +14,16 @@ use gateway::route::{SelectionExpression, SelectionValue};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::IgnoredAny;
 
-/// The stage of the paths that are made up here.
+/// Stage in the generated paths.
 const STAGE: &str = "prod";
 
-/// The route selection expression: the first line of the input is the expression, the rest the message.
+/// Fuzzes the route selection: the first line of the input is the expression, the rest the message.
 ///
-/// Checks that a message is "not JSON" exactly when the JSON parser says so, and that a plain path finds what the parsed
-/// document has there.
+/// Checks that a message is classified as "not JSON" exactly when the JSON parser rejects it, and that a plain path
+/// selects the value of the parsed document.
 ///
 /// # Panics
-/// When one of these does not hold.
+/// One of these properties does not hold.
 pub fn selection(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let (expression, body) = text.split_once('\n').unwrap_or(("$request.body.action", text));
@@ -42,33 +42,33 @@ pub fn selection(input: &[u8]) {
     }
 }
 
-/// The paths of `@connections`.
+/// Fuzzes the parser of `@connections` paths.
 ///
-/// Checks that a target is only found in what belongs to `@connections`, and that escaping every byte of its id again
-/// finds the same one.
+/// Checks that only paths of `@connections` have a target, and that percent-encoding every byte of the id yields the
+/// same target.
 ///
 /// # Panics
-/// When one of these does not hold.
+/// One of these properties does not hold.
 pub fn management(input: &[u8]) {
     let Ok(path) = std::str::from_utf8(input) else { return };
     match parse_management_path(path, STAGE) {
         Ok(target) => {
-            assert!(is_management_path(path), "{path:?} has a target and is no path of @connections");
+            assert!(is_management_path(path), "{path:?} has a target but is not a path of @connections");
             let id = utf8_percent_encode(target.connection_id.as_str(), NON_ALPHANUMERIC);
             let again = parse_management_path(&format!("/{STAGE}/@connections/{id}"), STAGE);
             assert_eq!(again, Ok(target), "{path:?} escaped again");
         }
         Err(ManagementError::MalformedId(_) | ManagementError::Forbidden) => {}
-        Err(other) => panic!("{path:?} is answered with {other:?}"),
+        Err(other) => panic!("{path:?} returns {other:?}"),
     }
 }
 
-/// A proxy response of a function as JSON.
+/// Fuzzes the parser of a function's proxy response.
 ///
-/// Checks that whatever is taken has a status that HTTP can end with.
+/// Checks that an accepted response has a valid final HTTP status.
 ///
 /// # Panics
-/// When it does not.
+/// The status is invalid.
 pub fn reply(input: &[u8]) {
     if let Ok(reply) = IntegrationReply::from_json(input) {
         assert!((200..=599).contains(&reply.status), "status {}", reply.status);

@@ -1,4 +1,4 @@
-//! Replays the corpus of every target: what the fuzzer once found interesting stays tested where no fuzzer runs.
+//! Replays the corpus of every target as ordinary tests.
 
 use std::fs::File;
 use std::io::Read;
@@ -7,9 +7,9 @@ use std::path::Path;
 use flate2::read::GzDecoder;
 use tar::Archive;
 
-/// Runs every input of `corpus/{target}.tar.gz`; fails with fewer than `least` inputs, because an archive that lost some
-/// would go unnoticed.
-fn replay(target: &str, least: usize, run: fn(&[u8])) {
+/// Runs every input of `corpus/{target}.tar.gz`; fails with fewer than `min` inputs, so that a truncated archive is
+/// detected.
+fn replay(target: &str, min: usize, run: fn(&[u8])) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(format!("{target}.tar.gz"));
     let mut archive = Archive::new(GzDecoder::new(File::open(path).expect("every target has a corpus")));
     let mut replayed = 0;
@@ -20,7 +20,7 @@ fn replay(target: &str, least: usize, run: fn(&[u8])) {
         replayed += 1;
     }
     println!("{target}: {replayed} inputs");
-    assert!(replayed >= least, "{target} has only {replayed} inputs");
+    assert!(replayed >= min, "{target} has only {replayed} inputs");
 }
 
 #[test]

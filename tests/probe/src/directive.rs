@@ -1,78 +1,77 @@
-//! What a client can tell the probes to do.
+//! Directives: requests of a client for the behaviour of the probes.
 //!
 //! ```json
 //! {"connect": ANSWER, "authorizer": ANSWER, "disconnect": ANSWER, "observer": "CONNECTION ID"}
 //! ANSWER = {"after": ms, "call": {"method", "connection", "body"}, "note": "text",
-//!           "return": any JSON, "pad": bytes | "throw": "message" | "refuse": "crash" | "not_invokable" | "throttled" | "event": true}
+//!           "return": any JSON, "pad": bytes | "throw": "message" | "event": true
+//!           | "refuse": "crash" | "not_invokable" | "throttled"}
 //! ```
-//! A text that is no directive is none: a probe behind a public endpoint must not fail because of strangers.
+//! Any other text is ignored, because a probe at a public endpoint must not fail for other clients.
 
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::event::{Event, EventKind};
 
-/// What was said at connect.
+/// Directive that a client sent at connect.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Directive {
-    /// What `$connect` is to do.
+    /// Behaviour of `$connect`.
     pub connect: ProbeBehavior,
-    /// What the authorizer is to do.
+    /// Behaviour of the authorizer.
     pub authorizer: ProbeBehavior,
-    /// What `$disconnect` is to do.
+    /// Behaviour of `$disconnect`.
     pub disconnect: ProbeBehavior,
-    /// The connection to post every event to.
+    /// Id of the connection that receives every event.
     pub observer: Option<String>,
 }
 
-/// What one invocation is to do: wait, call, note, then answer.
+/// Behaviour of one invocation: wait, call, note, return.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct ProbeBehavior {
-    /// Milliseconds to wait before anything else.
+    /// Delay in milliseconds before all other steps.
     pub after: u64,
-    /// A call of `@connections` to make and record.
+    /// Call of `@connections` to make and record.
     pub call: Option<BehaviorCall>,
-    /// A text to record when everything else is done.
+    /// Text to record after the call.
     pub note: Option<String>,
-    /// The function's result, `null` included.
+    /// Result of the function; may be `null`.
     #[serde(rename = "return", deserialize_with = "present")]
     pub returns: Option<Value>,
-    /// Bytes of text to put into the context of the result: more than fits into a query.
+    /// Bytes of text to add to the context of the result, for sizes that exceed a query.
     pub pad: usize,
-    /// Fail with this message.
+    /// Message of an error to fail with.
     pub throw: Option<String>,
-    /// Fail in another way.
+    /// Other failure.
     pub refuse: Option<ProbeError>,
-    /// Answer with the event itself as the body.
+    /// Whether to return the event as the body.
     pub event: bool,
 }
 
 /// A call of `@connections`.
 #[derive(Debug, Clone, Deserialize)]
 pub struct BehaviorCall {
-    /// The method.
     pub method: String,
-    /// The connection; its own when absent.
+    /// Connection id; that of the event when absent.
     #[serde(default)]
     pub connection: Option<String>,
-    /// The body.
     #[serde(default)]
     pub body: String,
 }
 
-/// How a function fails.
+/// Failure of a probe.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProbeError {
-    /// It throws an error with this message.
+    /// The function fails with this message.
     Throw(String),
-    /// It crashes.
+    /// The process exits.
     Crash,
-    /// The gateway may not invoke it.
+    /// The gateway has no permission to invoke the function.
     NotInvokable,
-    /// The platform refuses to run it, for its rate.
+    /// The platform throttles the invocation.
     Throttled,
 }
 
@@ -81,20 +80,20 @@ struct MessageBody {
     answer: ProbeBehavior,
 }
 
-/// What the query of a CONNECT event or an authorizer's request says, be it a directive or not; empty when it says nothing.
+/// Returns the query parameter `probe` of a CONNECT event or an authorizer's request; empty when it is absent.
 #[must_use]
 pub fn directive_text(event: &Event) -> &str {
     event.value["queryStringParameters"]["probe"].as_str().unwrap_or_default()
 }
 
 impl Directive {
-    /// The directive that a text is, if it is one.
+    /// Parses a directive; returns `None` for any other text.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         serde_json::from_str(text).ok()
     }
 
-    /// What is to be done with `event`; what a message says counts for that message.
+    /// Returns the behaviour for `event`; a message contains its own.
     #[must_use]
     pub fn for_event(&self, event: &Event) -> ProbeBehavior {
         match event.kind() {
@@ -109,7 +108,7 @@ impl Directive {
     }
 }
 
-/// Keeps `null` apart from absent.
+/// Deserializes `null` as a present value.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
     Value::deserialize(deserializer).map(Some)
 }
@@ -119,15 +118,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn null_is_something_to_return() {
-        let told: ProbeBehavior = serde_json::from_str(r#"{"return": null}"#).unwrap();
-        assert_eq!(told.returns, Some(Value::Null));
-        let told: ProbeBehavior = serde_json::from_str(r#"{"refuse": "not_invokable"}"#).unwrap();
-        assert_eq!((told.returns, told.refuse), (None, Some(ProbeError::NotInvokable)));
+    fn null_is_a_valid_result() {
+        let behavior: ProbeBehavior = serde_json::from_str(r#"{"return": null}"#).unwrap();
+        assert_eq!(behavior.returns, Some(Value::Null));
+        let behavior: ProbeBehavior = serde_json::from_str(r#"{"refuse": "not_invokable"}"#).unwrap();
+        assert_eq!((behavior.returns, behavior.refuse), (None, Some(ProbeError::NotInvokable)));
     }
 
     #[test]
-    fn strangers_get_the_ordinary_answer() {
+    fn other_clients_get_the_default_result() {
         for query in ["", "hello", "[1]"] {
             let raw = format!(
                 r#"{{"queryStringParameters":{{"probe":{query:?}}},"requestContext":{{"eventType":"CONNECT"}}}}"#

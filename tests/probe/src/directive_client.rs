@@ -1,9 +1,9 @@
-//! The probe that asks what to do: whoever runs the suite tells it, over HTTP, event by event.
+//! Client of the directive server: a probe that gets an instruction for each event over HTTP.
 //!
 //! ```text
-//! probe process ── POST the event's bytes ──▶ desk ── Probe: record, do as told ──▶ {"return"} | {"throw"} | {"crash"}
+//! probe process ── POST bytes of the event ──▶ directive server: Probe ──▶ {"return"} | {"throw"} | {"crash"}
 //! ```
-//! Invariant: the process keeps nothing. It brings each event byte for byte as it got it, and fails or answers as told.
+//! The process has no state. It forwards each event byte for byte and executes the instruction.
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -16,18 +16,18 @@ use serde_json::Value;
 
 use crate::directive::ProbeError;
 
-/// The variable that tells a probe where its desk is: `host:port`.
-pub const DIRECTIVE_SERVER_VARIABLE: &str = "PROBE_DESK";
+/// Environment variable with the address of the directive server: `host:port`.
+pub const DIRECTIVE_SERVER_VARIABLE: &str = "PROBE_DIRECTIVE_SERVER";
 
-/// What a probe is to do with an event.
+/// Instruction for one event.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Instruction {
-    /// Return this.
+    /// Return this result.
     Return(Value),
     /// Fail with this message.
     Throw(String),
-    /// End the process.
+    /// Exit the process.
     Crash,
 }
 
@@ -36,13 +36,13 @@ impl From<Result<Value, ProbeError>> for Instruction {
         match result {
             Ok(value) => Self::Return(value),
             Err(ProbeError::Throw(message)) => Self::Throw(message),
-            // The others are refusals of the platform, which no function can make; no case asks an executable for them.
+            // The platform causes the other failures, not the function; no case requests them of an executable.
             Err(ProbeError::Crash | ProbeError::NotInvokable | ProbeError::Throttled) => Self::Crash,
         }
     }
 }
 
-/// The way to a desk.
+/// HTTP client of a directive server.
 #[derive(Debug, Clone)]
 pub struct DirectiveClient {
     client: Client<HttpConnector, Full<Bytes>>,
@@ -50,7 +50,7 @@ pub struct DirectiveClient {
 }
 
 impl DirectiveClient {
-    /// The desk at `address`, which is `host:port`.
+    /// Creates a client of the server at `address` (`host:port`).
     #[must_use]
     pub fn new(address: &str) -> Self {
         let mut connector = HttpConnector::new();
@@ -58,14 +58,14 @@ impl DirectiveClient {
         Self { client: Client::builder(TokioExecutor::new()).build(connector), url: format!("http://{address}/") }
     }
 
-    /// What to do with an event. A desk answers when the event's case wants it answered, so there is no deadline here: the
-    /// platform's own ends the wait.
+    /// Requests the instruction for an event. The server delays its response as the test case requires, so there is no
+    /// timeout except that of the platform.
     ///
     /// # Errors
-    /// The desk does not answer.
+    /// The request failed or the response is invalid.
     pub async fn request_instruction(&self, event: String) -> Result<Instruction, Error> {
         let request = http::Request::post(&self.url).body(Full::from(event))?;
-        let answer = self.client.request(request).await?.into_body().collect().await?.to_bytes();
-        Ok(serde_json::from_slice(&answer)?)
+        let body = self.client.request(request).await?.into_body().collect().await?.to_bytes();
+        Ok(serde_json::from_slice(&body)?)
     }
 }

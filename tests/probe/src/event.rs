@@ -1,7 +1,6 @@
-//! An event as a function got it: the bytes, the value, and its shape.
+//! Event as a function received it: bytes, parsed value and shape.
 //!
-//! Invariant: the bytes are kept, because key order and spacing are part of what is compared; nothing is parsed twice
-//! into something else.
+//! The bytes are retained, because the suite compares key order and spacing as well.
 
 mod shape;
 
@@ -10,10 +9,10 @@ use serde_json::Value;
 
 pub use self::shape::shape;
 
-/// Which of the events it is.
+/// Kind of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EventKind {
-    /// The authorizer's request.
+    /// Request of the authorizer.
     Authorizer,
     /// `CONNECT`
     Connect,
@@ -21,30 +20,30 @@ pub enum EventKind {
     Message,
     /// `DISCONNECT`
     Disconnect,
-    /// No event: what a probe says about itself, for example how its call of `@connections` was answered.
+    /// Report of the probe itself, for example the response to its call of `@connections`.
     Note,
 }
 
-/// An event.
+/// An event or a note.
 #[derive(Debug, Clone)]
 pub struct Event {
-    /// Its bytes.
+    /// JSON as received.
     pub raw: String,
-    /// What they say.
+    /// Parsed JSON.
     pub value: Value,
 }
 
 impl Event {
-    /// Takes over an event's bytes.
+    /// Parses an event.
     ///
     /// # Errors
-    /// They are not JSON.
+    /// The text is not JSON.
     pub fn parse(raw: String) -> anyhow::Result<Self> {
-        let value = serde_json::from_str(&raw).context("an event that is not JSON")?;
+        let value = serde_json::from_str(&raw).context("event is not JSON")?;
         Ok(Self { raw, value })
     }
 
-    /// Which event it is.
+    /// Returns the kind of the event.
     #[must_use]
     pub fn kind(&self) -> EventKind {
         if self.value["type"] == "REQUEST" {
@@ -58,27 +57,27 @@ impl Event {
         }
     }
 
-    /// A text of `requestContext`; empty when there is none.
+    /// Returns a string of `requestContext`; empty when it is absent.
     #[must_use]
     pub fn context(&self, field: &str) -> &str {
         self.value["requestContext"][field].as_str().unwrap_or_default()
     }
 
-    /// A number of `requestContext`; -1 when there is none.
+    /// Returns a number of `requestContext`; -1 when it is absent.
     #[must_use]
     pub fn number(&self, field: &str) -> i64 {
         self.value["requestContext"][field].as_i64().unwrap_or(-1)
     }
 
-    /// The keys of the object at `pointer` (RFC 6901), in the order they came.
+    /// Returns the keys of the object at `pointer` (RFC 6901), in their order.
     ///
     /// # Errors
-    /// There is no object.
+    /// There is no object at `pointer`.
     pub fn keys(&self, pointer: &str) -> anyhow::Result<Vec<String>> {
         shape::keys(&self.raw, pointer).with_context(|| format!("no object at {pointer:?} in {}", self.raw))
     }
 
-    /// Whether something is at `pointer` (RFC 6901), be it `null`.
+    /// Returns whether there is a value at `pointer` (RFC 6901), including `null`.
     #[must_use]
     pub fn has(&self, pointer: &str) -> bool {
         self.value.pointer(pointer).is_some()

@@ -1,7 +1,8 @@
-//! The probe handlers as a Lambda function on `lambda_runtime`: one for all routes.
+//! Lambda function of the probe handlers on `lambda_runtime`; one function serves all routes.
 //!
-//! The event is taken as raw JSON, so that the very bytes are recorded that came over the Runtime API. Who decides is in
-//! the environment: a [desk](crate::desk) elsewhere, or else this process with a table (`stage`).
+//! Events are received as raw JSON, so that the bytes of the Runtime API are recorded unchanged. The environment
+//! selects the source of the instructions: a [directive server](crate::directive_client), or this process with a table
+//! (`stage`).
 
 use anyhow::Context as _;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
@@ -10,25 +11,26 @@ use serde_json::value::RawValue;
 
 use crate::directive_client::{DIRECTIVE_SERVER_VARIABLE, DirectiveClient, Instruction};
 
-/// Runs until the platform ends the process, and asks the desk that the environment names what to do.
+/// Runs the function with the directive server of the environment, until the platform terminates the process.
 ///
 /// # Errors
-/// The environment names no desk, or the Runtime API is away.
+/// The environment variable of the directive server is not set, or the Runtime API is unavailable.
 pub async fn run_with_directive_server() -> Result<(), Error> {
-    let desk = DirectiveClient::new(
-        &variable(DIRECTIVE_SERVER_VARIABLE).with_context(|| format!("{DIRECTIVE_SERVER_VARIABLE} names no desk"))?,
+    let client = DirectiveClient::new(
+        &variable(DIRECTIVE_SERVER_VARIABLE).with_context(|| format!("{DIRECTIVE_SERVER_VARIABLE} is not set"))?,
     );
     serve(|event| {
-        let desk = desk.clone();
-        async move { desk.request_instruction(event).await }
+        let client = client.clone();
+        async move { client.request_instruction(event).await }
     })
     .await
 }
 
-/// Runs until the platform ends the process: with a desk where the environment names one, else by itself.
+/// Runs the function until the platform terminates the process: with a directive server if the environment has one,
+/// otherwise with a table.
 ///
 /// # Errors
-/// The environment names neither a desk nor a table, or the Runtime API is away.
+/// The environment has neither a directive server nor a table, or the Runtime API is unavailable.
 #[cfg(feature = "stage")]
 pub async fn run() -> Result<(), Error> {
     use std::sync::Arc;
@@ -40,7 +42,7 @@ pub async fn run() -> Result<(), Error> {
         return run_with_directive_server().await;
     }
     let table = variable(TABLE_VARIABLE)
-        .with_context(|| format!("{DIRECTIVE_SERVER_VARIABLE} names no desk and {TABLE_VARIABLE} names no table"))?;
+        .with_context(|| format!("neither {DIRECTIVE_SERVER_VARIABLE} nor {TABLE_VARIABLE} is set"))?;
     lambda_runtime::tracing::init_default_subscriber();
     let probe = Arc::new(crate::Probe::new(Arc::new(
         AwsEnvironment::from_sdk_config(table, variable(MANAGEMENT_ENDPOINT_VARIABLE)).await?,

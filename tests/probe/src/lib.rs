@@ -1,13 +1,13 @@
-//! The probe handlers of the conformance suite: they record every event they get and answer as the client told them to.
+//! Probe handlers of the conformance suite: they record every event and return the results that the client requests.
 //!
 //! ```text
-//! in the suite's process   Probe over memory
-//! with PROBE_DESK          function ── the event's bytes ──▶ desk: Probe over memory ──▶ what to do
-//! with PROBE_TABLE         function: Probe over a DynamoDB table and the stage's own @connections
+//! in the suite's process        Probe in memory
+//! with PROBE_DIRECTIVE_SERVER   function ── bytes of the event ──▶ directive server: Probe in memory ──▶ instruction
+//! with PROBE_TABLE              function: Probe with a DynamoDB table and the stage's @connections
 //! ```
-//! A client tells them at connect in `?probe={"connect":…,"authorizer":…,"disconnect":…}` and per message in
-//! `{"action":…,"answer":{…}}`; see [`directive`]. Invariant: a probe decides by the JSON of the event alone, so the same
-//! logic can stand behind any gateway. What differs from place to place is behind [`ProbeEnvironment`].
+//! A client sends directives at connect in `?probe={"connect":…,"authorizer":…,"disconnect":…}` and per message in
+//! `{"action":…,"answer":{…}}`; see [`directive`]. A probe's result depends only on the JSON of the events, so the same
+//! logic works with any gateway. [`ProbeEnvironment`] contains the parts that depend on the environment.
 
 pub mod directive;
 pub mod directive_client;

@@ -1,4 +1,4 @@
-//! The probe handlers as a Lambda function to deploy.
+//! The probe handlers as a deployable Lambda function.
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {

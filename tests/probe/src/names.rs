@@ -1,11 +1,11 @@
-//! What the function that stands by itself and whoever deploys it agree on.
+//! Names that the standalone function and its deployment share.
 
-/// The variable that names the table.
+/// Environment variable with the name of the table.
 pub const TABLE_VARIABLE: &str = "PROBE_TABLE";
 
-/// The SDKs' variable for another endpoint of `@connections` than the event's own (AWS SDKs and tools reference guide,
-/// "Service-specific endpoints"), stage included.
+/// Environment variable of the SDKs with the endpoint of `@connections`, including the stage, instead of that of the
+/// event (AWS SDKs and tools reference guide, "Service-specific endpoints").
 pub const MANAGEMENT_ENDPOINT_VARIABLE: &str = "AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI";
 
-/// The table's partition key: a connection's id.
+/// Partition key of the table: the connection id.
 pub const CONNECTION_KEY: &str = "connection";

@@ -1,7 +1,7 @@
-//! What a probe does with an event, wherever it runs.
+//! Handling of an event by a probe, independent of its environment.
 //!
-//! Invariant: an event is recorded before anything is done about it, and what it is to do is known from it and from what
-//! was said when its connection was opened. Who keeps that, and how clients are reached, is up to the [`ProbeEnvironment`].
+//! An event is recorded before anything else. The behaviour depends on the event and on the directive that the client
+//! sent at connect. The [`ProbeEnvironment`] stores the directives and calls `@connections`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,69 +12,66 @@ use serde_json::{Value, json};
 use crate::directive::{self, BehaviorCall, Directive, ProbeBehavior, ProbeError};
 use crate::event::{Event, EventKind};
 
-/// Most bytes of an event that are posted to an observer: a larger one would not fit into a message.
+/// Maximum bytes of an event that is posted to an observer; a larger one does not fit into a message.
 const MAX_OBSERVED_BYTES: usize = 120 * 1024;
 
-/// The place where a probe runs.
+/// Port of a probe to its environment.
 #[async_trait]
 pub trait ProbeEnvironment: Send + Sync {
-    /// Hears of an event or a note, before anybody else does.
+    /// Records an event or a note; called before all other steps.
     fn record_event(&self, event: &Event);
 
-    /// Remembers what was said when a connection was opened. Of two sayings the first counts: the authorizer and
-    /// `$connect` are told the same. May forget it after the longest life of a connection.
+    /// Stores the directive of a connection. The first call wins, because the authorizer and `$connect` receive the
+    /// same directive. It may be deleted after the maximum lifetime of a connection.
     ///
     /// # Errors
-    /// It cannot be remembered.
+    /// The store is unavailable.
     async fn store_directive(&self, connection: &str, directive: &str) -> anyhow::Result<()>;
 
-    /// What is remembered of a connection; `None` when nothing was said.
+    /// Returns the directive of a connection; `None` when there is none.
     ///
     /// # Errors
-    /// It cannot be known.
+    /// The store is unavailable.
     async fn load_directive(&self, connection: &str) -> anyhow::Result<Option<String>>;
 
-    /// The same, for the last time: of two askers one is answered.
+    /// Deletes and returns the directive of a connection; of two concurrent calls only one gets it.
     ///
     /// # Errors
-    /// It cannot be known.
+    /// The store is unavailable.
     async fn take_directive(&self, connection: &str) -> anyhow::Result<Option<String>>;
 
-    /// Calls `@connections` of the API that `event` came from, once.
+    /// Calls `@connections` of the API of `event`, without retries.
     ///
     /// # Errors
-    /// There is no answer in time. Any answer, refusals included, is a result.
+    /// There is no response within the timeout. A response with any status is a result.
     async fn call_management(&self, event: &Event, call: ManagementCall<'_>) -> anyhow::Result<ManagementResponse>;
 }
 
 /// A call of `@connections`.
 #[derive(Debug, Clone, Copy)]
 pub struct ManagementCall<'a> {
-    /// `POST`, `GET`, `DELETE`, or anything else.
+    /// HTTP method, also one that the API does not have.
     pub method: &'a str,
-    /// The connection's id, as it is.
+    /// Connection id, unencoded.
     pub connection: &'a str,
-    /// The body.
     pub body: &'a str,
 }
 
-/// How it was answered.
+/// Response of `@connections`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ManagementResponse {
-    /// The status.
     pub status: u16,
-    /// The field `x-amzn-ErrorType`.
+    /// Header `x-amzn-ErrorType`.
     pub error_type: Option<String>,
-    /// The body as text.
     pub body: String,
 }
 
-/// The functions behind the probed API.
+/// Functions of the probed API.
 pub struct Probe {
     environment: Arc<dyn ProbeEnvironment>,
 }
 
-/// One event and who is to hear of it.
+/// Invocation for one event, with its observer.
 struct ProbeInvocation<'a> {
     environment: &'a dyn ProbeEnvironment,
     event: &'a Event,
@@ -82,57 +79,57 @@ struct ProbeInvocation<'a> {
 }
 
 impl Probe {
-    /// A probe in these surroundings.
+    /// Creates a probe in an environment.
     #[must_use]
-    pub fn new(surroundings: Arc<dyn ProbeEnvironment>) -> Self {
-        Self { environment: surroundings }
+    pub fn new(environment: Arc<dyn ProbeEnvironment>) -> Self {
+        Self { environment }
     }
 
-    /// Handles one event: records it, does as told, and gives the function's result.
+    /// Handles one event: records it, runs the requested behaviour, and returns the function's result.
     ///
     /// # Errors
-    /// The function is to fail, or its surroundings failed it, which looks like an error that it throws.
+    /// The directive requests a failure, or the environment failed, which is reported as an error of the function.
     pub async fn invoke(&self, raw: Vec<u8>) -> Result<Value, ProbeError> {
         let event = Event::parse(String::from_utf8_lossy(&raw).into_owned()).map_err(|_| ProbeError::Crash)?;
         let directive = self.directive(&event).await.map_err(|error| {
-            tracing::error!(error = format!("{error:#}"), "what a client said is not known");
-            ProbeError::Throw("what the client said is not known".to_owned())
+            tracing::error!(error = format!("{error:#}"), "directive lookup failed");
+            ProbeError::Throw("directive lookup failed".to_owned())
         })?;
-        let told = directive.for_event(&event);
+        let behavior = directive.for_event(&event);
         let observer = directive.observer.as_deref();
         let invocation = ProbeInvocation { environment: &*self.environment, event: &event, observer };
-        invocation.run_behavior(&told).await;
-        result(told, &event)
+        invocation.run_behavior(&behavior).await;
+        function_result(behavior, &event)
     }
 
-    /// What the client said about this event's connection; remembered from connect to disconnect.
+    /// Returns the directive of the event's connection, which is stored from connect to disconnect.
     async fn directive(&self, event: &Event) -> anyhow::Result<Directive> {
         let connection = event.context("connectionId");
-        let remembered = match event.kind() {
+        let stored = match event.kind() {
             EventKind::Connect | EventKind::Authorizer => {
-                let said = directive::directive_text(event);
-                let Some(directive) = Directive::parse(said) else { return Ok(Directive::default()) };
-                self.environment.store_directive(connection, said).await?;
+                let text = directive::directive_text(event);
+                let Some(directive) = Directive::parse(text) else { return Ok(Directive::default()) };
+                self.environment.store_directive(connection, text).await?;
                 return Ok(directive);
             }
             EventKind::Disconnect => self.environment.take_directive(connection).await?,
             EventKind::Message | EventKind::Note => self.environment.load_directive(connection).await?,
         };
-        Ok(remembered.as_deref().and_then(Directive::parse).unwrap_or_default())
+        Ok(stored.as_deref().and_then(Directive::parse).unwrap_or_default())
     }
 }
 
 impl ProbeInvocation<'_> {
-    async fn run_behavior(&self, told: &ProbeBehavior) {
+    async fn run_behavior(&self, behavior: &ProbeBehavior) {
         self.record(self.event).await;
-        if told.after > 0 {
-            tokio::time::sleep(Duration::from_millis(told.after)).await;
+        if behavior.after > 0 {
+            tokio::time::sleep(Duration::from_millis(behavior.after)).await;
         }
-        if let Some(call) = &told.call {
+        if let Some(call) = &behavior.call {
             let note = self.call(call).await;
             self.note(&note).await;
         }
-        if let Some(text) = &told.note {
+        if let Some(text) = &behavior.note {
             self.note(&json!({"note": text})).await;
         }
     }
@@ -143,7 +140,7 @@ impl ProbeInvocation<'_> {
             && event.raw.len() <= MAX_OBSERVED_BYTES
         {
             let call = ManagementCall { method: "POST", connection, body: &event.raw };
-            // An observer that is gone observes nothing; its case has failed already.
+            // Fails when the observer has disconnected; its test case has failed already.
             let _ = self.environment.call_management(self.event, call).await;
         }
     }
@@ -154,9 +151,9 @@ impl ProbeInvocation<'_> {
         }
     }
 
-    async fn call(&self, told: &BehaviorCall) -> Value {
-        let connection = told.connection.as_deref().unwrap_or(self.event.context("connectionId"));
-        let call = ManagementCall { method: &told.method, connection, body: &told.body };
+    async fn call(&self, requested: &BehaviorCall) -> Value {
+        let connection = requested.connection.as_deref().unwrap_or(self.event.context("connectionId"));
+        let call = ManagementCall { method: &requested.method, connection, body: &requested.body };
         match self.environment.call_management(self.event, call).await {
             Ok(ManagementResponse { status, error_type, body }) => {
                 json!({"status": status, "errorType": error_type, "body": body})
@@ -166,24 +163,24 @@ impl ProbeInvocation<'_> {
     }
 }
 
-fn result(told: ProbeBehavior, event: &Event) -> Result<Value, ProbeError> {
-    if let Some(refusal) = told.refuse {
-        return Err(refusal);
+fn function_result(behavior: ProbeBehavior, event: &Event) -> Result<Value, ProbeError> {
+    if let Some(error) = behavior.refuse {
+        return Err(error);
     }
-    if let Some(message) = told.throw {
+    if let Some(message) = behavior.throw {
         return Err(ProbeError::Throw(message));
     }
-    if told.event {
+    if behavior.event {
         return Ok(json!({"statusCode": 200, "body": event.raw}));
     }
     let length = event.value["body"].as_str().map(str::len);
-    let measured = || match event.context("routeKey") {
+    let default_result = || match event.context("routeKey") {
         "ask" => json!({"statusCode": 200, "body": length.unwrap_or_default().to_string()}),
         _ => json!({"statusCode": 200}),
     };
-    let mut result = told.returns.unwrap_or_else(measured);
-    if told.pad > 0 {
-        result["context"] = json!({"text": "x".repeat(told.pad)});
+    let mut result = behavior.returns.unwrap_or_else(default_result);
+    if behavior.pad > 0 {
+        result["context"] = json!({"text": "x".repeat(behavior.pad)});
     }
     Ok(result)
 }

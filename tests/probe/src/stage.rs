@@ -1,7 +1,7 @@
-//! A probe behind a real stage: a table remembers what clients said, `@connections` reaches them, and nobody else is there.
+//! Environment of a probe on AWS: a DynamoDB table for the directives, and calls of the stage's `@connections`.
 //!
-//! Invariant: the process keeps nothing from one event to the next, because Lambda runs several of it and ends them when it
-//! likes. Nothing is heard here: whoever wants to hear of events names an observer.
+//! The process keeps no state between events, because Lambda runs several processes and terminates them at any time.
+//! Events are not recorded in the process; a directive can name an observer that receives them.
 
 mod management;
 mod table;
@@ -19,31 +19,31 @@ use self::management::ManagementClient;
 use crate::event::Event;
 use crate::probe::{ManagementCall, ManagementResponse, ProbeEnvironment};
 
-/// One attempt of a call of DynamoDB.
+/// Timeout of one attempt of a DynamoDB call.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
-/// All attempts together.
+/// Timeout of a DynamoDB call over all attempts.
 const CALL_TIMEOUT: Duration = Duration::from_secs(6);
 
-/// The surroundings of a deployed probe.
+/// Environment of a deployed probe.
 pub struct AwsEnvironment {
     table: DirectiveTable,
     management: ManagementClient,
 }
 
 impl AwsEnvironment {
-    /// A stage whose table is called `table`, with region, credentials and endpoints from the SDK's standard environment.
-    /// `management` is the endpoint of `@connections` where it is not the one that events name. Nothing is asked of the
-    /// network here.
+    /// Creates the environment with the table `table`; region, credentials and endpoints are those of the SDK's
+    /// standard configuration. `management` is the endpoint of `@connections` if it differs from that of the events.
+    /// Makes no network requests.
     ///
     /// # Errors
-    /// The environment has no region or no way to credentials.
+    /// The configuration has no region or no credentials provider.
     pub async fn from_sdk_config(table: String, management: Option<String>) -> anyhow::Result<Self> {
         let timeouts =
             TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT_TIMEOUT).operation_timeout(CALL_TIMEOUT).build();
         let loader = aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts);
         let sdk = Box::pin(loader.load()).await;
         let region = sdk.region().context("AWS_REGION is not set")?.to_string();
-        let credentials = sdk.credentials_provider().context("there are no credentials")?;
+        let credentials = sdk.credentials_provider().context("no AWS credentials provider is configured")?;
         Ok(Self {
             table: DirectiveTable::new(aws_sdk_dynamodb::Client::new(&sdk), table),
             management: ManagementClient::new(credentials, region, management),
@@ -72,7 +72,7 @@ impl ProbeEnvironment for AwsEnvironment {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is the clock of a process that has no other")]
+#[expect(clippy::disallowed_methods, reason = "the standalone function has no injected clock")]
 fn now() -> SystemTime {
     SystemTime::now()
 }

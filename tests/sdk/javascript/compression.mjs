@@ -1,13 +1,13 @@
-// npm's `ws`, as it is, over a compressed connection; prints what it saw as JSON.
+// npm's `ws`, unmodified, on a compressed connection; prints its observations as JSON.
 //
-// It offers what browsers do, and refers back to its earlier messages.
+// It offers the extension like a browser and uses context takeover.
 
 import { once } from "node:events";
 import WebSocket from "ws";
 
 const task = JSON.parse(process.argv[2]);
 
-const question = (size) => {
+const directive = (size) => {
   const empty = JSON.stringify({ action: "ask", pad: "" });
   return JSON.stringify({ action: "ask", pad: "x".repeat(size - empty.length) });
 };
@@ -18,22 +18,22 @@ socket.on("upgrade", (response) => (extensions = response.headers["sec-websocket
 await once(socket, "open");
 
 const ask = async (text) => {
-  const answer = once(socket, "message");
+  const reply = once(socket, "message");
   socket.send(text);
-  return (await answer)[0].toString();
+  return (await reply)[0].toString();
 };
 
 const lengths = [];
-for (const size of task.sizes) lengths.push(Number(await ask(question(size))));
+for (const size of task.sizes) lengths.push(Number(await ask(directive(size))));
 
-const text = question(9000);
-const answer = once(socket, "message");
+const text = directive(9000);
+const reply = once(socket, "message");
 for (let start = 0; start < text.length; start += 1000) {
   socket.send(text.slice(start, start + 1000), { fin: start + 1000 >= text.length });
 }
-const fragmented = Number((await answer)[0].toString());
+const fragmented = Number((await reply)[0].toString());
 
-// Of the compressed frames nothing shows but that fewer bytes arrive than texts have.
+// Compression is visible only through fewer received bytes than the texts have.
 let compressed = 0;
 const answers = [];
 for (const body of task.bodies) {

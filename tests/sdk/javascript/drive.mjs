@@ -1,7 +1,8 @@
-// Drives @connections with the AWS SDK for JavaScript v3 as it is, and prints what came of each step as JSON.
+// Calls @connections with the unmodified AWS SDK for JavaScript v3, and prints the result of each step as JSON.
 //
-// The one argument is JSON: the endpoint, others with another stage, with signatures, with a rate, and connection ids by role. A step's outcome is
-// "ok", or the exception's name and status, and whether the SDK raised it as the class that its service model names.
+// The argument is JSON: endpoints (default, another stage, signed, rate-limited) and connection ids by role. The
+// result of a
+// step is "ok", or the exception's name and status, and whether the SDK raised it as the class of its service model.
 
 import assert from "node:assert";
 import * as sdk from "@aws-sdk/client-apigatewaymanagementapi";
@@ -9,8 +10,8 @@ import * as sdk from "@aws-sdk/client-apigatewaymanagementapi";
 const task = JSON.parse(process.argv[2]);
 const connect = (endpoint, keys = {}) =>
   new sdk.ApiGatewayManagementApiClient({ endpoint, region: "us-east-1", maxAttempts: 1, ...keys });
-const here = connect(task.endpoint);
-const elsewhere = connect(task.otherStage);
+const standard = connect(task.endpoint);
+const otherStage = connect(task.otherStage);
 const signed = connect(task.signedEndpoint);
 const limited = connect(task.limitedEndpoint);
 const wrong = connect(task.signedEndpoint, {
@@ -32,9 +33,9 @@ const outcome = async (call) => {
 };
 
 const describe = async () => {
-  const answer = await here.send(new sdk.GetConnectionCommand({ ConnectionId: task.open }));
-  assert(answer.ConnectedAt instanceof Date && answer.LastActiveAt >= answer.ConnectedAt, JSON.stringify(answer));
-  assert.equal(answer.Identity.SourceIp, "127.0.0.1");
+  const response = await standard.send(new sdk.GetConnectionCommand({ ConnectionId: task.open }));
+  assert(response.ConnectedAt instanceof Date && response.LastActiveAt >= response.ConnectedAt, JSON.stringify(response));
+  assert.equal(response.Identity.SourceIp, "127.0.0.1");
 };
 
 const fill = async (client, role) => {
@@ -43,19 +44,19 @@ const fill = async (client, role) => {
   }
 };
 
-const drop = (role, client = here) => client.send(new sdk.DeleteConnectionCommand({ ConnectionId: task[role] }));
+const drop = (role, client = standard) => client.send(new sdk.DeleteConnectionCommand({ ConnectionId: task[role] }));
 
 const steps = {
-  connecting: await outcome(() => post(here, "connecting")),
-  post: await outcome(() => post(here, "open")),
+  connecting: await outcome(() => post(standard, "connecting")),
+  post: await outcome(() => post(standard, "open")),
   get: await outcome(describe),
-  gone: await outcome(() => post(here, "gone")),
-  getGone: await outcome(() => here.send(new sdk.GetConnectionCommand({ ConnectionId: task.gone }))),
+  gone: await outcome(() => post(standard, "gone")),
+  getGone: await outcome(() => standard.send(new sdk.GetConnectionCommand({ ConnectionId: task.gone }))),
   deleteGone: await outcome(() => drop("gone")),
-  malformed: await outcome(() => post(here, "malformed")),
-  tooLarge: await outcome(() => post(here, "open", "x".repeat(128 * 1024 + 1))),
-  otherStage: await outcome(() => post(elsewhere, "open")),
-  slow: await outcome(() => fill(here, "slow")),
+  malformed: await outcome(() => post(standard, "malformed")),
+  tooLarge: await outcome(() => post(standard, "open", "x".repeat(128 * 1024 + 1))),
+  otherStage: await outcome(() => post(otherStage, "open")),
+  slow: await outcome(() => fill(standard, "slow")),
   signed: await outcome(() => post(signed, "signed")),
   wrongSecret: await outcome(() => post(wrong, "signed")),
   denied: await outcome(() => drop("signed", signed)),

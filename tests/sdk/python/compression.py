@@ -1,6 +1,6 @@
-"""Python's `websockets`, as it is, over a compressed connection; prints what it saw as JSON.
+"""Python's `websockets`, unmodified, on a compressed connection; prints its observations as JSON.
 
-It offers a window of 12 bits for both directions and refers back to its earlier messages.
+It offers a window of 12 bits for both directions and uses context takeover.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFact
 OFFER = ClientPerMessageDeflateFactory(server_max_window_bits=12, client_max_window_bits=12)
 
 
-def question(size):
+def directive(size):
     empty = json.dumps({"action": "ask", "pad": ""})
     return json.dumps({"action": "ask", "pad": "x" * (size - len(empty))})
 
@@ -32,9 +32,9 @@ async def main(task):
         extension.decode = counted
         lengths = []
         for size in task["sizes"]:
-            await socket.send(question(size))
+            await socket.send(directive(size))
             lengths.append(int(await socket.recv()))
-        text = question(9_000)
+        text = directive(9_000)
         await socket.send(text[start : start + 1_000] for start in range(0, len(text), 1_000))
         fragmented = int(await socket.recv())
         await (await socket.ping())

@@ -1,7 +1,7 @@
-"""Drives @connections with boto3 as it is, and prints what came of each step as JSON.
+"""Calls @connections with unmodified boto3, and prints the result of each step as JSON.
 
-The one argument is JSON: the endpoint, others with another stage, with signatures, with a rate, and connection ids by role. A step's outcome is
-"ok", or the exception's code and status, and whether boto3 raised it as the type that its service model names.
+The argument is JSON: endpoints (default, another stage, signed, rate-limited) and connection ids by role. The result of a step is
+"ok", or the exception's code and status, and whether boto3 raised it as the type of its service model.
 """
 
 import json
@@ -43,7 +43,7 @@ def describe(client):
 
 
 def main():
-    here, elsewhere = connect(TASK["endpoint"]), connect(TASK["otherStage"])
+    standard, other_stage = connect(TASK["endpoint"]), connect(TASK["otherStage"])
     signed, limited = connect(TASK["signedEndpoint"]), connect(TASK["limitedEndpoint"])
     keys = {"aws_access_key_id": "AKIDEXAMPLE", "aws_secret_access_key": "another"}
     wrong = connect(TASK["signedEndpoint"], **keys)
@@ -52,21 +52,21 @@ def main():
         return lambda: client.post_to_connection(ConnectionId=TASK[role], Data=data)
 
     steps = {
-        "connecting": outcome(here, post(here, "connecting")),
-        "post": outcome(here, post(here, "open")),
-        "get": outcome(here, lambda: describe(here)),
-        "gone": outcome(here, post(here, "gone")),
-        "getGone": outcome(here, lambda: here.get_connection(ConnectionId=TASK["gone"])),
-        "deleteGone": outcome(here, lambda: here.delete_connection(ConnectionId=TASK["gone"])),
-        "malformed": outcome(here, post(here, "malformed")),
-        "tooLarge": outcome(here, post(here, "open", b"x" * (128 * 1024 + 1))),
-        "otherStage": outcome(elsewhere, post(elsewhere, "open")),
-        "slow": outcome(here, lambda: fill(here, "slow")),
+        "connecting": outcome(standard, post(standard, "connecting")),
+        "post": outcome(standard, post(standard, "open")),
+        "get": outcome(standard, lambda: describe(standard)),
+        "gone": outcome(standard, post(standard, "gone")),
+        "getGone": outcome(standard, lambda: standard.get_connection(ConnectionId=TASK["gone"])),
+        "deleteGone": outcome(standard, lambda: standard.delete_connection(ConnectionId=TASK["gone"])),
+        "malformed": outcome(standard, post(standard, "malformed")),
+        "tooLarge": outcome(standard, post(standard, "open", b"x" * (128 * 1024 + 1))),
+        "otherStage": outcome(other_stage, post(other_stage, "open")),
+        "slow": outcome(standard, lambda: fill(standard, "slow")),
         "signed": outcome(signed, post(signed, "signed")),
         "wrongSecret": outcome(wrong, post(wrong, "signed")),
         "denied": outcome(signed, lambda: signed.delete_connection(ConnectionId=TASK["signed"])),
         "limited": outcome(limited, lambda: fill(limited, "limited")),
-        "delete": outcome(here, lambda: here.delete_connection(ConnectionId=TASK["open"])),
+        "delete": outcome(standard, lambda: standard.delete_connection(ConnectionId=TASK["open"])),
     }
     print(json.dumps(steps))
 

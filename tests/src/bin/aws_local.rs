@@ -1,9 +1,10 @@
-//! `aws_local`: the AWS deployment on this machine, for a person: emulator, tables, functions, and the server as API Gateway.
+//! `aws_local`: the AWS deployment as one local process tree: DynamoDB emulator, tables, functions, and the server as
+//! API Gateway.
 //!
 //! ```text
-//! emulator ── tables ── server (and its functions) ── SIGINT or SIGTERM ── server drains ── emulator ends
+//! emulator ── tables ── server (and its functions) ── SIGINT or SIGTERM ── server drains ── emulator exits
 //! ```
-//! Invariant: the server and its functions end before the emulator, and nothing outlives this process.
+//! The server and its functions exit before the emulator; no child process survives this one.
 
 use std::net::SocketAddr;
 use std::process::{ExitCode, Stdio};
@@ -20,13 +21,13 @@ use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Debug, Parser)]
 #[command(
-    about = "The AWS deployment on this machine: DynamoDB emulator, Lambda functions, and the server as API Gateway"
+    about = "Runs the AWS deployment locally: DynamoDB emulator, Lambda functions, and the server as API Gateway"
 )]
 struct Arguments {
-    /// Where clients connect
+    /// Address that clients connect to
     #[arg(long, default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// Where probes and scrapers connect
+    /// Address of the health checks and of the metrics
     #[arg(long, default_value = "127.0.0.1:8081")]
     ops_listen: SocketAddr,
 }
@@ -34,17 +35,17 @@ struct Arguments {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
-    let database = DynamoDb::start().await.context("there is no DynamoDB emulator; it is installed from PyPI")?;
+    let database = DynamoDb::start().await.context("no DynamoDB emulator found; install it from PyPI")?;
     let database = Arc::new(database);
     let deployment = Deployment::create(database.clone()).await?;
     let server = start(&arguments, &deployment).await?;
     println!("DynamoDB   {} (tables {}, {})", database.endpoint(), deployment.connections, deployment.messages);
-    let code = until_it_ends(server).await?;
+    let code = wait_exit(server).await?;
     drop((deployment, database));
     Ok(code)
 }
 
-/// Starts the server. Of this process's environment it gets what it needs to run, and how much it shall log.
+/// Starts the server with an environment of only the variables that it needs, and the log level.
 async fn start(arguments: &Arguments, deployment: &Deployment) -> anyhow::Result<Child> {
     let mut command = Command::new(binary("twinway")?);
     command.arg("serve").env_clear();
@@ -56,13 +57,13 @@ async fn start(arguments: &Arguments, deployment: &Deployment) -> anyhow::Result
     }
     command.env("TWINWAY_OPS_LISTEN", arguments.ops_listen.to_string());
     command.envs(deployment.settings(arguments.listen, &random_secret()?).await?);
-    // A group of its own: it is stopped once, by this process.
+    // A separate process group: the server receives only the signal that this process forwards.
     command.stdin(Stdio::null()).process_group(0).kill_on_drop(true);
-    command.spawn().context("the server cannot be started")
+    command.spawn().context("starting the server")
 }
 
-/// Passes on that it shall stop, as often as it is told so, and waits for the server's end.
-async fn until_it_ends(mut server: Child) -> anyhow::Result<ExitCode> {
+/// Forwards each SIGINT and SIGTERM to the server as SIGTERM and waits until it exits.
+async fn wait_exit(mut server: Child) -> anyhow::Result<ExitCode> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     loop {

@@ -1,7 +1,8 @@
-//! `bare`: the bare servers that ours is measured against, without events, handlers or limits.
+//! `bare`: minimal WebSocket servers that the benchmarks compare with, without events, handlers or limits.
 //!
-//! They run as ours does: jemalloc, tokio's multi-threaded runtime, TCP_NODELAY. `bare` prints `listening on ADDR` once it
-//! takes connections, and exits on SIGTERM or when its standard input ends, so that it never outlives a benchmark.
+//! They use the shim's runtime settings: jemalloc, tokio's multi-threaded runtime, TCP_NODELAY. `bare` prints
+//! `listening on ADDR` once it accepts connections, and exits on SIGTERM or at the end of its standard input, so that
+//! it never outlives a benchmark.
 
 use std::io::Read;
 use std::net::SocketAddr;
@@ -15,24 +16,24 @@ use tokio_util::sync::CancellationToken;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// A bare WebSocket server to compare with.
+/// Minimal WebSocket server for comparison.
 #[derive(Parser)]
 #[command(name = "bare", version)]
 struct Cli {
-    /// Which one
+    /// Server to run
     #[arg(long, value_enum)]
     kind: BaselineKind,
-    /// Where to listen: a loopback address, port 0 for any free one
+    /// Address to listen on: a loopback address, port 0 for any free one
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
-    /// Threads of the runtime (default: one for each core it may use)
+    /// Threads of the runtime (default: one per available core)
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
     workers: Option<u16>,
 }
 
 fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
-    ensure!(cli.listen.ip().is_loopback(), "a bare server has no limits: it listens on the loopback interface only");
+    ensure!(cli.listen.ip().is_loopback(), "a bare server has no limits: --listen must be a loopback address");
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     if let Some(workers) = cli.workers {
         runtime.worker_threads(usize::from(workers));
@@ -53,7 +54,8 @@ async fn serve(cli: &Cli) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A thread of its own: reading standard input cannot be cancelled, and must not hold up the runtime's end.
+/// Reads on a separate thread: a read of standard input cannot be cancelled and must not delay the runtime's
+/// shutdown.
 fn cancel_at_end_of_input(stop: CancellationToken) {
     std::thread::spawn(move || {
         let mut ignored = [0; 64];

@@ -1,6 +1,7 @@
-//! `bench`: runs our server and its peers beside each other under the same load and prints ratios and targets.
+//! `bench`: runs our server and its peers under the same load and prints ratios and targets.
 //!
-//! Exit code 0 whatever the ratios: it measures, a person judges. It fails only when nothing could be measured.
+//! The exit code is 0 whatever the ratios are, because a person judges them. It is 1 only when nothing could be
+//! measured.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -13,26 +14,26 @@ use tests::load::bench::comparison::{Comparison, RunEnvironment};
 use tests::load::bench::suite::{Suite, SuiteSize};
 use tests::load::bench::{comparison_report, tokens};
 
-/// Sets our server beside its peers, in alternating rounds.
+/// Compares our server with its peers, in alternating rounds.
 #[derive(Parser)]
 #[command(name = "bench", version)]
 struct Cli {
     /// Short windows and 1,000 idle connections (the default)
     #[arg(long, conflicts_with = "full")]
     quick: bool,
-    /// What the targets are stated for
+    /// The size that the targets apply to
     #[arg(long)]
     full: bool,
-    /// Several servers on one Redis: three pods of ours beside Socket.IO (the other contests are of single servers)
+    /// Several servers on one Redis: three of our pods against Socket.IO (other comparisons use single servers)
     #[arg(long)]
     pods: bool,
-    /// Rounds in which everyone takes a turn (default: 3, with --full 5)
+    /// Rounds, each of which measures every server once (default: 3, with --full 5)
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=50))]
     rounds: Option<u32>,
-    /// Only these contests, by name; may be given several times
+    /// Run only these comparisons, by name; repeatable
     #[arg(long)]
     only: Vec<String>,
-    /// Where the JSON results go
+    /// File of the JSON results
     #[arg(long, default_value = "target/bench.json")]
     output: PathBuf,
 }
@@ -48,43 +49,46 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> anyhow::Result<()> {
-    let extent = if cli.full { SuiteSize::Full } else { SuiteSize::Quick };
-    let program = std::env::current_exe().context("finding the programs beside this one")?;
-    let suite = Suite::new(program.parent().unwrap_or(Path::new(".")), extent);
+    let size = if cli.full { SuiteSize::Full } else { SuiteSize::Quick };
+    let program = std::env::current_exe().context("finding the directory of the programs")?;
+    let suite = Suite::new(program.parent().unwrap_or(Path::new(".")), size);
     let work = tempfile::tempdir()?;
     tokens::write(work.path())?;
-    let arena = RunEnvironment {
+    let environment = RunEnvironment {
         generator: suite.generator(),
         pinning: Pinning::detect(),
         work: work.path().to_string_lossy().into_owned(),
         rounds: cli.rounds.unwrap_or(if cli.full { 5 } else { 3 }),
     };
     let all = if cli.pods { suite.cluster_comparisons() } else { suite.comparisons() };
-    let contests = chosen(all, &cli.only)?;
-    println!("{} rounds, cores {:?}, {extent:?}\n", arena.rounds, arena.pinning);
-    let records = run_all(&contests, &arena);
+    let comparisons = select_comparisons(all, &cli.only)?;
+    println!("{} rounds, cores {:?}, {size:?}\n", environment.rounds, environment.pinning);
+    let records = run_all(&comparisons, &environment);
     ensure!(!records.is_empty(), "nothing could be measured");
-    save(&cli.output, &json!({"rounds": arena.rounds, "extent": format!("{extent:?}"), "contests": records}))
+    save(&cli.output, &json!({"rounds": environment.rounds, "size": format!("{size:?}"), "comparisons": records}))
 }
 
-fn chosen(contests: Vec<Comparison>, only: &[String]) -> anyhow::Result<Vec<Comparison>> {
-    let names: Vec<&str> = contests.iter().map(|contest| contest.name).collect();
+fn select_comparisons(comparisons: Vec<Comparison>, only: &[String]) -> anyhow::Result<Vec<Comparison>> {
+    let names: Vec<&str> = comparisons.iter().map(|comparison| comparison.name).collect();
     for name in only {
-        ensure!(names.contains(&name.as_str()), "no contest `{name}`: there are {}", names.join(", "));
+        ensure!(names.contains(&name.as_str()), "no comparison `{name}`: choose from {}", names.join(", "));
     }
-    Ok(contests.into_iter().filter(|contest| only.is_empty() || only.iter().any(|name| name == contest.name)).collect())
+    Ok(comparisons
+        .into_iter()
+        .filter(|comparison| only.is_empty() || only.iter().any(|name| name == comparison.name))
+        .collect())
 }
 
-/// Runs the contests; one that fails is reported and does not keep the others from running.
-fn run_all(contests: &[Comparison], arena: &RunEnvironment) -> Vec<Value> {
+/// Runs the comparisons; a failed one is reported and the others still run.
+fn run_all(comparisons: &[Comparison], environment: &RunEnvironment) -> Vec<Value> {
     let mut records = Vec::new();
-    for contest in contests {
-        match contest.run(arena) {
+    for comparison in comparisons {
+        match comparison.run(environment) {
             Ok(outcome) => {
-                println!("{}", comparison_report::table(contest, &outcome));
-                records.push(comparison_report::record(contest, &outcome));
+                println!("{}", comparison_report::table(comparison, &outcome));
+                records.push(comparison_report::record(comparison, &outcome));
             }
-            Err(error) => println!("{}: not measured: {error:#}\n", contest.name),
+            Err(error) => println!("{}: not measured: {error:#}\n", comparison.name),
         }
     }
     records

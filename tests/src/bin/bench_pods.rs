@@ -1,8 +1,8 @@
-//! `bench_pods`: three servers on one Redis, ours or the peer's, as one process to start, measure and stop.
+//! `bench_pods`: three servers on one Redis, ours or Socket.IO's, as one process to start, measure and stop.
 //!
-//! It prints `listening on ADDR,ADDR,ADDR` once all of them take connections, and ends with them on SIGTERM or when its
-//! standard input ends, so that they never outlive a benchmark. The CPU time of a contest is that of this process and all its
-//! descendants; it does nothing itself meanwhile.
+//! It prints `listening on ADDR,ADDR,ADDR` once all of them accept connections, and stops them on SIGTERM or at the
+//! end of its standard input, so that they never outlive a benchmark. The CPU time of a comparison is that of this
+//! process and all its descendants; the process itself is idle during the measurement.
 
 use std::path::PathBuf;
 
@@ -15,10 +15,10 @@ use tokio::signal::unix::{SignalKind, signal};
 #[derive(Parser)]
 #[command(name = "bench_pods", version)]
 struct Cli {
-    /// Which ones
+    /// Servers to run
     #[arg(long, value_enum)]
     kind: ClusterKind,
-    /// Where tests/scripts/socketio.sh has installed the peer
+    /// Directory into which tests/scripts/socketio.sh installed Socket.IO
     #[arg(long, default_value = "target/socketio")]
     packages: PathBuf,
 }
@@ -36,6 +36,6 @@ async fn main() -> anyhow::Result<()> {
         _ = terminated.recv() => {}
     }
     drop(pods);
-    // Reading standard input cannot be cancelled: the runtime would wait for it.
+    // A read of standard input cannot be cancelled, so the runtime would wait for it.
     std::process::exit(0)
 }

@@ -1,7 +1,8 @@
-//! The shim as the benchmarks measure it: one process, in-process handlers, everything else as in production.
+//! `bench_server`: the shim as measured by the benchmarks, one process with in-process handlers and production
+//! settings otherwise.
 //!
-//! `echo` is the event path alone (frame, event, a handler that replies, frame); `app` is the messaging application with
-//! its stores in memory, behind its authorizer.
+//! `echo` is the event path alone (frame, event, a handler that replies, frame); `app` is the messaging application
+//! with in-memory stores and its authorizer.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -30,7 +31,7 @@ use tokio_util::task::TaskTracker;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// What is measured.
+/// Server to measure.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Kind {
     /// A handler that returns the body of its event.
@@ -41,18 +42,18 @@ enum Kind {
 
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// What is measured.
+    /// Server to measure.
     #[arg(long)]
     kind: Kind,
-    /// Where to listen.
+    /// Address to listen on.
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
-    /// The HS256 secret of the tokens (`app`).
+    /// HS256 secret of the tokens (`app`).
     #[arg(long, default_value = "bench-secret-bench-secret-bench-secret")]
     secret: String,
 }
 
-/// Replies with what it was sent.
+/// Functions that reply with the body of their event.
 struct Echo;
 
 impl ApiFunctions for Echo {
@@ -91,7 +92,7 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
     config.server.listen = arguments.listen;
     config.server.ops_listen = "127.0.0.1:0".parse()?;
     config.server.management = ManagementAccess::Off;
-    // The benchmarks measure the path, not how much API Gateway would let through.
+    // The benchmarks measure the message path, not API Gateway's rate limits.
     config.throttle.requests = RateConfig::UNLIMITED;
     config.throttle.connections = RateConfig::UNLIMITED;
     config.storage.log = LogStorage::Memory;
@@ -107,7 +108,7 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
     let running = ListeningServer::start(&config.server, server, ManagementAccess::Off, http_api)?;
     let running = running.with_background(background, &config.drain);
     println!("listening on {}", running.traffic_address);
-    // Ends with the process that started it, which holds the other end of standard input.
+    // Exits with the parent process, which holds the other end of standard input.
     let mut input = Vec::new();
     tokio::io::stdin().read_to_end(&mut input).await.context("cannot read standard input")?;
     Ok(())

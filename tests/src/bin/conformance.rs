@@ -1,9 +1,11 @@
-//! The conformance suite as a program: `conformance [--url WS_URL | --handlers WHICH] [--json FILE] [--markdown] [ID..]`.
+//! `conformance`: the conformance suite as a program.
 //!
-//! Without `--url` it starts gateways of this repository; with it, it drives the endpoint there, behind which the probe
-//! handlers must stand (`conformance --serve ADDRESS` is such an endpoint, the stack `Probe` another). Calls of
-//! `@connections` are signed where `AWS_ACCESS_KEY_ID` and its siblings are set. It ends with 1 when a row fails of which it
-//! is known what API Gateway does.
+//! Usage: `conformance [--url WS_URL | --handlers WHICH] [--json FILE] [--markdown] [ID..]`.
+//!
+//! Without `--url` it starts gateways of this repository. With `--url` it tests the given endpoint, whose routes must
+//! invoke the probe handlers (`conformance --serve ADDRESS` is such an endpoint, the stack `Probe` another).
+//! `@connections` calls are signed when `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY` are set. The exit code is 1
+//! when a row fails whose expected behaviour AWS documents.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -25,21 +27,21 @@ use tokio::io::AsyncReadExt as _;
 
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// The rows to run; all when there are none
+    /// Rows to run (default: all)
     ids: Vec<String>,
-    /// An endpoint with the probe handlers behind it: ws://… or wss://…, stage included
+    /// Endpoint whose routes invoke the probe handlers: ws://… or wss://…, including the stage
     #[arg(long)]
     url: Option<String>,
-    /// How the probe handlers of gateways of this repository are run
+    /// How gateways of this repository run the probe handlers
     #[arg(long, value_enum, default_value = "both", conflicts_with = "url")]
     handlers: Handlers,
     /// Write the report to this file as JSON
     #[arg(long)]
     json: Option<PathBuf>,
-    /// Print the page docs/FIDELITY.md in place of the table
+    /// Print docs/FIDELITY.md instead of the table
     #[arg(long)]
     markdown: bool,
-    /// Serve the standard API with the probe handlers on this address, until standard input ends
+    /// Serve the standard API with the probe handlers on this address until the end of standard input
     #[arg(long)]
     serve: Option<String>,
 }
@@ -48,11 +50,11 @@ struct Arguments {
 enum Handlers {
     /// In the gateway's process
     InProcess,
-    /// As a Lambda executable behind the Runtime API
+    /// As a Lambda executable on the Runtime API
     Executables,
-    /// First the one, then the other
+    /// Both, one after the other
     Both,
-    /// As the executable that is deployed, with its table in a DynamoDB emulator and signed calls
+    /// As the deployed executable, with its table in a DynamoDB emulator and signed calls
     AwsLocal,
 }
 
@@ -72,7 +74,7 @@ async fn serve(address: &str, handlers: Handlers) -> anyhow::Result<ExitCode> {
         Handlers::AwsLocal => bail!("--serve and --handlers aws-local exclude each other"),
     };
     let started = start_at(ApiSpec::standard(), handlers, Duration::from_secs(10), address).await?;
-    println!("ws://{}{}", started.place.authority, started.place.path());
+    println!("ws://{}{}", started.endpoint.authority, started.endpoint.path());
     let mut input = Vec::new();
     tokio::io::stdin().read_to_end(&mut input).await.context("cannot read standard input")?;
     started.stop().await;
@@ -80,12 +82,12 @@ async fn serve(address: &str, handlers: Handlers) -> anyhow::Result<ExitCode> {
 }
 
 async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let place = arguments.url.as_deref().map(EndpointAddress::parse).transpose()?;
-    let rows = chosen(&arguments.ids)?;
-    let report = match (place, arguments.handlers) {
-        (Some(place), _) => {
-            let caller = keys().map(|keys| ManagementCaller::new(keys, &place));
-            runner::run(&rows, &RunTarget::Remote(place, caller)).await
+    let endpoint = arguments.url.as_deref().map(EndpointAddress::parse).transpose()?;
+    let rows = select_rows(&arguments.ids)?;
+    let report = match (endpoint, arguments.handlers) {
+        (Some(endpoint), _) => {
+            let caller = environment_credentials().map(|credentials| ManagementCaller::new(credentials, &endpoint));
+            runner::run(&rows, &RunTarget::Remote(endpoint, caller)).await
         }
         (None, Handlers::Both) => runner::run_both(&rows).await,
         (None, Handlers::InProcess) => runner::run(&rows, &RunTarget::Local(world::ProbeMode::InProcess)).await,
@@ -100,26 +102,26 @@ async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 }
 
 async fn on_aws_local(rows: &[ConformanceRow]) -> anyhow::Result<ConformanceReport> {
-    let stage = AwsLocalStage::start().await?.context("there is no DynamoDB emulator; it is installed from PyPI")?;
-    let report = runner::run(rows, &stage.target()).await;
-    stage.stop().await;
+    let environment = AwsLocalStage::start().await?.context("no DynamoDB emulator found; install it from PyPI")?;
+    let report = runner::run(rows, &environment.target()).await;
+    environment.stop().await;
     Ok(report)
 }
 
-/// The keys in the environment, under the SDKs' names.
-fn keys() -> Option<Credentials> {
+/// Returns the credentials in the environment, under the AWS SDKs' variable names.
+fn environment_credentials() -> Option<Credentials> {
     let variable = |name: &str| std::env::var_os(name)?.into_string().ok().filter(|value| !value.is_empty());
     let (id, secret) = (variable("AWS_ACCESS_KEY_ID")?, variable("AWS_SECRET_ACCESS_KEY")?);
     Some(Credentials::new(id, secret, variable("AWS_SESSION_TOKEN"), None, "environment"))
 }
 
-fn chosen(ids: &[String]) -> anyhow::Result<Vec<ConformanceRow>> {
+fn select_rows(ids: &[String]) -> anyhow::Result<Vec<ConformanceRow>> {
     let rows = cases::rows();
     if ids.is_empty() {
         return Ok(rows);
     }
     for id in ids {
-        ensure!(rows.iter().any(|row| row.id == id), "there is no row {id}");
+        ensure!(rows.iter().any(|row| row.id == id), "no row {id}");
     }
     Ok(rows.into_iter().filter(|row| ids.iter().any(|id| id == row.id)).collect())
 }

@@ -1,6 +1,6 @@
-//! `faults`: three pods, thousands of clients, and everything that goes wrong; a table and JSON of what became of it.
+//! `faults`: fault injection against three pods with thousands of clients, reported as a table and JSON.
 //!
-//! Exit code 0 when every promise was kept, 1 otherwise.
+//! The exit code is 0 when all guarantees held, 1 otherwise.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,27 +10,27 @@ use anyhow::Context as _;
 use clap::{Parser, ValueEnum as _};
 use tests::faults::{FaultPlan, InjectedFault, run_fault};
 
-/// Lets things go wrong under steady traffic, and counts.
+/// Injects faults under steady traffic and reports violations.
 #[derive(Parser)]
 #[command(name = "faults", version)]
 struct Cli {
-    /// How many clients
+    /// Number of clients
     #[arg(long, default_value_t = 3_000, value_parser = clap::value_parser!(u32).range(10..=8_000))]
     connections: u32,
-    /// How many seconds each client waits between two messages
+    /// Seconds between two messages of a client
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
     pace: u64,
-    /// Only these faults; may be given several times
+    /// Run only these faults; repeatable
     #[arg(long)]
     only: Vec<InjectedFault>,
-    /// Where the JSON results go
+    /// File of the JSON results
     #[arg(long, default_value = "target/faults.json")]
     output: PathBuf,
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match all(&Cli::parse()).await {
+    match run_faults(&Cli::parse()).await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -40,8 +40,8 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Whether every promise was kept.
-async fn all(cli: &Cli) -> anyhow::Result<bool> {
+/// Runs the selected faults and returns whether all guarantees held.
+async fn run_faults(cli: &Cli) -> anyhow::Result<bool> {
     let pace = Duration::from_secs(cli.pace);
     let plan = FaultPlan { connections: cli.connections as usize, pace, full: true };
     let mut outcomes = Vec::new();

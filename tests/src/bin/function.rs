@@ -1,7 +1,8 @@
-//! A Lambda function on `lambda_runtime` for tests: does what the message says, of a WebSocket or of an HTTP API.
+//! `function`: a Lambda function on `lambda_runtime` for tests; it executes the command in the body of a WebSocket or
+//! HTTP API event.
 //!
-//! `pid`, `env NAME`, `wait MS`, `gather COUNT DIRECTORY`, `crash`, `hang`, `throw TEXT`, `log COMPRESSION_LEVEL TEXT`; anything else
-//! comes back. With `FUNCTION_START=crash` it ends before it asks for an event.
+//! Commands: `pid`, `env NAME`, `wait MS`, `gather COUNT DIRECTORY`, `crash`, `hang`, `throw TEXT`, `log LEVEL TEXT`.
+//! Any other text is returned. With `FUNCTION_START=crash` the process exits before it requests an event.
 
 use std::path::Path;
 use std::time::Duration;
@@ -39,16 +40,16 @@ async fn answer(event: LambdaEvent<Value>) -> Result<Value, Error> {
             println!("{}", json!({"level": level, "message": message}));
             event.context.request_id
         }
-        _ => format!("heard {text}"),
+        _ => format!("received {text}"),
     };
     Ok(
         json!({"statusCode": 200, "headers": {"x-path": event.payload["rawPath"].as_str().unwrap_or("none")}, "body": body}),
     )
 }
 
-/// Waits until as many requests are under way at the same time as `arguments` says, in whatever processes.
+/// Waits until COUNT requests run at the same time, in any number of processes. `arguments` is `COUNT DIRECTORY`.
 async fn gather(arguments: &str, request: &str) -> Result<(), Error> {
-    let (count, directory) = arguments.split_once(' ').ok_or("it is COUNT DIRECTORY")?;
+    let (count, directory) = arguments.split_once(' ').ok_or("usage: gather COUNT DIRECTORY")?;
     let (count, directory) = (count.parse()?, Path::new(directory));
     std::fs::write(directory.join(request), "")?;
     while directory.read_dir()?.count() < count {

@@ -1,4 +1,4 @@
-//! `load`: puts load on a WebSocket server on this machine and reports what it did.
+//! `load`: puts load on a WebSocket server on this host and reports the results.
 //!
 //! One scenario per run, on one thread. The report goes to standard output, errors to standard error.
 
@@ -12,7 +12,7 @@ use tests::load::idle::{self, IdlePlan};
 use tests::load::report::{Format, render};
 use tokio::task::LocalSet;
 
-/// Puts load on a WebSocket server on this machine.
+/// Puts load on a WebSocket server on this host.
 #[derive(Parser)]
 #[command(name = "load", version)]
 struct Cli {

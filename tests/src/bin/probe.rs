@@ -1,4 +1,5 @@
-//! The probe handlers as a Lambda function, for gateways that the suite starts: it asks the suite's desk what to do.
+//! `probe`: the probe handlers as a Lambda function for gateways that the suite starts; the suite's directive server
+//! supplies the directives.
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {

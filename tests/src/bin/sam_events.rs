@@ -1,7 +1,8 @@
-//! `sam_events DIRECTORY`: an event a function for `sam local invoke`, and the variables that go with them.
+//! `sam_events DIRECTORY`: one event per function for `sam local invoke`, and the environment variables that match
+//! them.
 //!
-//! Each run makes a new secret; the tokens in the events are signed with it, so `env.json` belongs to its events. The
-//! directory is not for version control.
+//! Each run generates a new secret that signs the tokens in the events, so `env.json` is valid only with the events
+//! of the same run. Do not put the directory under version control.
 
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -12,19 +13,19 @@ use serde_json::{Value, json};
 use tests::aws_local::random_secret;
 use tests::sam_events::samples;
 
-/// The functions' logical ids in `template.yaml` that verify callers, and so need the secret.
+/// Logical ids in `template.yaml` of the functions that verify tokens and therefore need the secret.
 const VERIFYING: [&str; 2] = ["AuthorizerFunction", "ApiFunction"];
 
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Where the files go; made when it is not there
+    /// Directory of the files; created if missing
     directory: PathBuf,
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let Arguments { directory } = Arguments::parse();
-    std::fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    std::fs::create_dir_all(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
     let secret = random_secret()?;
     for (name, event) in samples(&secret, now()?).await? {
         write(&directory.join(format!("{name}.json")), &event)?;
@@ -41,7 +42,7 @@ fn write(file: &Path, content: &Value) -> anyhow::Result<()> {
     Ok(())
 }
 
-#[expect(clippy::disallowed_methods, reason = "a program that a person starts: its now is the clock's")]
+#[expect(clippy::disallowed_methods, reason = "a command-line program uses the system clock")]
 fn now() -> anyhow::Result<i64> {
     Ok(i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?)
 }

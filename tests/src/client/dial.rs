@@ -1,4 +1,4 @@
-//! The handshake of a client: built like a sentence, ended with an open [`Client`] or a [`HandshakeRejection`].
+//! The client's WebSocket handshake: a builder that yields an open [`Client`] or a [`HandshakeRejection`].
 
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
@@ -12,47 +12,47 @@ use super::delivery_order::ReorderBuffer;
 use super::{Client, DeliveryOrder, ReceivedState};
 use crate::eventually::with_timeout;
 
-/// The subprotocol of version 1.
+/// Subprotocol of protocol version 1.
 const SUBPROTOCOL: &str = "twinway.v1";
 
-/// A handshake that has not been sent yet.
+/// Handshake that has not been sent yet.
 #[derive(Debug, Clone)]
 pub struct ClientHandshake {
     url: String,
     name: String,
     headers: HeaderMap,
     receive_buffer: Option<u32>,
-    arrival: DeliveryOrder,
+    order: DeliveryOrder,
     seen: ReceivedState,
 }
 
-/// A handshake that was answered with something else than `101`.
+/// Response to a handshake with a status other than `101`.
 #[derive(Debug, Clone)]
 pub struct HandshakeRejection {
-    /// The status.
+    /// HTTP status.
     pub status: u16,
-    /// The body, as text.
+    /// Body as text.
     pub body: String,
 }
 
 impl Client {
-    /// A client of this address, `ws://host:port/stage`, that calls itself `name` when something goes wrong.
+    /// Returns a handshake for `url`, `ws://host:port/stage`; `name` identifies the client in failure messages.
     #[must_use]
     pub fn dial(url: &str, name: &str) -> ClientHandshake {
         let (url, name) = (url.to_owned(), name.to_owned());
-        let (arrival, seen) = (DeliveryOrder::Ordered, ReceivedState::default());
-        ClientHandshake { url, name, headers: HeaderMap::new(), receive_buffer: None, arrival, seen }
+        let (order, seen) = (DeliveryOrder::Ordered, ReceivedState::default());
+        ClientHandshake { url, name, headers: HeaderMap::new(), receive_buffer: None, order, seen }
     }
 }
 
 impl ClientHandshake {
-    /// With a token, the way browsers send it.
+    /// Adds a token, in the subprotocol header as browsers send it.
     #[must_use]
     pub fn with_token(self, token: &str) -> Self {
         self.with_header("sec-websocket-protocol", &format!("{SUBPROTOCOL}, bearer.{token}"))
     }
 
-    /// With a header.
+    /// Adds a header.
     #[must_use]
     pub fn with_header(mut self, name: &'static str, value: &str) -> Self {
         let value = HeaderValue::from_str(value).expect("tests send valid headers, except in raw bytes");
@@ -60,64 +60,60 @@ impl ClientHandshake {
         self
     }
 
-    /// With what another connection of the same client has seen.
+    /// Continues from the positions of an earlier connection of the same client.
     #[must_use]
     pub fn with_received_state(self, seen: ReceivedState) -> Self {
         Self { seen, ..self }
     }
 
-    /// Where messages arrive like this.
+    /// Sets the delivery order that the gateway guarantees.
     #[must_use]
-    pub fn with_delivery_order(self, arrival: DeliveryOrder) -> Self {
-        Self { arrival, ..self }
+    pub fn with_delivery_order(self, order: DeliveryOrder) -> Self {
+        Self { order, ..self }
     }
 
-    /// With a receive buffer of this many bytes, so that a client that stops reading is noticed soon.
+    /// Sets the receive buffer in bytes; a small one makes the server notice soon that the client stopped reading.
     #[must_use]
     pub fn with_receive_buffer(self, bytes: u32) -> Self {
         Self { receive_buffer: Some(bytes), ..self }
     }
 
-    /// Connects. Fails the test when the server refuses.
+    /// Connects; fails the test when the server rejects the handshake.
     pub async fn open(self) -> Client {
-        let asked_for_protocol = self.headers.contains_key(SEC_WEBSOCKET_PROTOCOL);
-        let (name, mut seen, line) = (self.name.clone(), self.seen.clone(), ReorderBuffer::new(self.arrival));
-        // A resume that the old connection did not finish is not under way on this one.
+        let offers_protocol = self.headers.contains_key(SEC_WEBSOCKET_PROTOCOL);
+        let (name, mut seen, reorder) = (self.name.clone(), self.seen.clone(), ReorderBuffer::new(self.order));
+        // A resume that the old connection did not complete does not continue on this one.
         seen.positions().end_resume();
         let (socket, protocol) = match self.attempt().await {
             Ok(connected) => connected,
             Err(error) => panic!("{name} could not connect: {error}"),
         };
-        assert_eq!(
-            protocol.is_some(),
-            asked_for_protocol,
-            "{name} was answered with the wrong subprotocol: {protocol:?}"
-        );
-        Client { name, socket, arrived: Default::default(), inbox: Default::default(), line, seen }
+        assert_eq!(protocol.is_some(), offers_protocol, "{name} received the wrong subprotocol: {protocol:?}");
+        Client { name, socket, ready: Default::default(), inbox: Default::default(), reorder, seen }
     }
 
-    /// Connects, and waits for an answer to its first frame: behind the `101` it takes a server a moment until others'
-    /// messages find the connection, and a client that neither resumes nor waits may miss them.
+    /// Connects and waits for the reply to a first frame. After the `101` the connection takes a moment to become
+    /// visible to other senders; a client that neither resumes nor waits may miss their messages.
     pub async fn open_and_confirm(self) -> Client {
         let mut client = self.open().await;
         client.request(json!({"action": "ping"})).await;
         client
     }
 
-    /// Connects and has to be refused.
+    /// Connects and expects a rejection.
     pub async fn expect_rejection(self) -> HandshakeRejection {
         let name = self.name.clone();
         match self.attempt().await {
-            Ok(_) => panic!("{name} was let in"),
+            Ok(_) => panic!("{name} was accepted"),
             Err(Error::Http(response)) => {
                 let body = response.body().as_deref().map(String::from_utf8_lossy).unwrap_or_default().into_owned();
                 HandshakeRejection { status: response.status().as_u16(), body }
             }
-            Err(error) => panic!("{name} was not refused in HTTP: {error}"),
+            Err(error) => panic!("{name} did not get an HTTP rejection: {error}"),
         }
     }
 
-    /// Connects, or says why not.
+    /// Connects, or returns the error.
     pub(crate) async fn attempt(self) -> Result<(WebSocketStream<TcpStream>, Option<HeaderValue>), Error> {
         let mut request = self.url.as_str().into_client_request()?;
         request.headers_mut().extend(self.headers);
@@ -139,7 +135,7 @@ async fn connect(uri: &http::Uri, receive_buffer: Option<u32>) -> Result<TcpStre
 }
 
 impl HandshakeRejection {
-    /// The `message` of the body.
+    /// Returns the `message` of the body.
     #[must_use]
     pub fn message(&self) -> String {
         let body: Value = serde_json::from_str(&self.body).unwrap_or_default();

@@ -1,39 +1,39 @@
-//! The position of a client in each channel, by the "Rules for clients" of `docs/PROTOCOL.md`. Pure state.
+//! Positions of a client in its channels, by the "Rules for clients" of `docs/PROTOCOL.md`. Pure state.
 //!
 //! | rule | here |
 //! |---|---|
 //! | 2: remember one position per channel | [`Positions::message`], [`Positions::gap`], [`Positions::summary`] |
-//! | 3 and 4: drop repeats, notice what is missing | [`MessageOrder`] |
+//! | 3 and 4: drop repeats, detect missing messages | [`MessageOrder`] |
 //! | 5: ignore messages while resuming | [`Positions::resume`], [`Positions::end_resume`] |
 //!
-//! What a client does about a message that is early, or a summary that is ahead, is its own affair: a checking client
-//! records a hole, one that reorders keeps the message, and one that catches up resumes.
+//! The caller decides how to react to an early message or a summary that is ahead: a checking client records a
+//! missing range, a reordering client buffers the message, a recovering client resumes.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-/// Where a message stands relative to the position of its channel.
+/// Offset of a message relative to the position of its channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MessageOrder {
     /// The first of a channel without a position.
     First,
     /// The next offset.
     Next,
-    /// Not above the position: drop it (rule 3).
+    /// At or below the position: drop it (rule 3).
     Repeat,
-    /// Beyond the next offset: one before it is late or lost (rule 4).
+    /// Above the next offset: an earlier message is late or lost (rule 4).
     Early,
-    /// Another epoch, which only a `gap` may begin.
+    /// Another epoch, which only a `gap` may start.
     OtherEpoch,
-    /// A resume of its channel is under way and sends it again (rule 5).
+    /// The channel is being resumed, which sends the message again (rule 5).
     Resuming,
 }
 
-/// What a `gap` did to the position of its channel.
+/// Effect of a `gap` on the position of its channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum GapEffect {
-    /// The channel had no position; it has one now.
+    /// The channel had no position; it is `to` now.
     First,
     /// The position was below `to` and is `to` now.
     Raised,
@@ -43,18 +43,18 @@ pub(crate) enum GapEffect {
     OtherEpoch,
 }
 
-/// Where the position in a summary (`welcome`, `resumed`, `members`, `ack`) stands.
+/// Position in a summary (`welcome`, `resumed`, `members`, `ack`) relative to the channel's position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SummaryOrder {
-    /// The channel had no position; it has this one now.
+    /// The channel had no position; it is this one now.
     Adopted,
-    /// Above the position of the same epoch, which stays: the summary may have overtaken messages.
+    /// Above the position in the same epoch. The position stays, because the summary may have overtaken messages.
     Ahead,
-    /// Not above the position, or of another epoch.
+    /// At or below the position, or in another epoch.
     Known,
 }
 
-/// The position in each channel.
+/// Positions of all channels.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Positions {
     channels: BTreeMap<String, Channel>,
@@ -68,28 +68,28 @@ struct Channel {
 }
 
 impl Positions {
-    /// The epoch and the offset of a channel.
+    /// Returns the epoch and the offset of a channel.
     pub(crate) fn position(&self, channel: &str) -> Option<(&str, u64)> {
         let (epoch, offset) = self.channels.get(channel)?.position.as_ref()?;
         Some((epoch, *offset))
     }
 
-    /// The position of a channel as `since` of a frame: `null` when there is none.
+    /// Returns the position of a channel as `since` of a frame, `null` without one.
     pub(crate) fn since(&self, channel: &str) -> Value {
         self.position(channel).map_or(Value::Null, |(epoch, offset)| json!({"epoch": epoch, "offset": offset}))
     }
 
-    /// Sets a position, whatever it was.
+    /// Sets a position unconditionally.
     pub(crate) fn set(&mut self, channel: &str, epoch: &str, offset: u64) {
         self.channels.entry(channel.to_owned()).or_default().position = Some((epoch.to_owned(), offset));
     }
 
-    /// Forgets a channel that was left.
+    /// Removes a channel that was left.
     pub(crate) fn forget(&mut self, channel: &str) {
         self.channels.remove(channel);
     }
 
-    /// Classifies a message and changes nothing.
+    /// Classifies a message without changing the position.
     pub(crate) fn order(&self, channel: &str, epoch: &str, offset: u64) -> MessageOrder {
         if self.is_resuming(channel) {
             return MessageOrder::Resuming;
@@ -103,7 +103,7 @@ impl Positions {
         }
     }
 
-    /// Classifies a message, and raises the position to it when it is the first or the next one.
+    /// Classifies a message and raises the position when it is the first or the next one.
     pub(crate) fn message(&mut self, channel: &str, epoch: &str, offset: u64) -> MessageOrder {
         let order = self.order(channel, epoch, offset);
         if matches!(order, MessageOrder::First | MessageOrder::Next) {
@@ -112,7 +112,7 @@ impl Positions {
         order
     }
 
-    /// Raises the position to the end of a gap.
+    /// Raises the position to the last offset of a gap.
     pub(crate) fn gap(&mut self, channel: &str, epoch: &str, to: u64) -> GapEffect {
         let effect = match self.position(channel) {
             None => GapEffect::First,
@@ -124,7 +124,7 @@ impl Positions {
         effect
     }
 
-    /// Takes the position of a summary where there is none.
+    /// Adopts the position of a summary if the channel has none.
     pub(crate) fn summary(&mut self, channel: &str, epoch: &str, offset: u64) -> SummaryOrder {
         match self.position(channel) {
             None => {
@@ -136,7 +136,7 @@ impl Positions {
         }
     }
 
-    /// Returns the `channels` of a `resume`; their messages do not count until [`Self::end_resume`].
+    /// Returns the `channels` of a `resume`; their messages are ignored until [`Self::end_resume`].
     pub(crate) fn resume<'a>(&mut self, channels: impl IntoIterator<Item = &'a str>) -> Value {
         let since = |channel: &'a str| {
             self.channels.entry(channel.to_owned()).or_default().resuming = true;
@@ -145,12 +145,12 @@ impl Positions {
         Value::Object(channels.into_iter().map(since).collect())
     }
 
-    /// Messages of every channel count again: `welcome` came, or the connection is another one.
+    /// Ends all resumes, after `welcome` or on a new connection.
     pub(crate) fn end_resume(&mut self) {
         self.channels.values_mut().for_each(|channel| channel.resuming = false);
     }
 
-    /// Whether the messages of a channel do not count now.
+    /// Returns whether the messages of a channel are ignored because of a resume.
     pub(crate) fn is_resuming(&self, channel: &str) -> bool {
         self.channels.get(channel).is_some_and(|channel| channel.resuming)
     }
@@ -169,16 +169,16 @@ mod tests {
     }
 
     #[test]
-    fn a_channel_without_a_position_takes_one_from_whatever_comes_first() {
+    fn a_channel_without_a_position_adopts_the_first_one() {
         let unknown = Positions::default;
         assert_eq!(unknown().since(ROOM), Value::Null);
-        for (taken, mut positions) in [(7, unknown()), (9, unknown()), (8, unknown())] {
-            match taken {
+        for (adopted, mut positions) in [(7, unknown()), (9, unknown()), (8, unknown())] {
+            match adopted {
                 7 => assert_eq!(positions.message(ROOM, "e", 7), MessageOrder::First),
                 8 => assert_eq!(positions.summary(ROOM, "e", 8), SummaryOrder::Adopted),
                 _ => assert_eq!(positions.gap(ROOM, "e", 9), GapEffect::First),
             }
-            assert_eq!(positions.since(ROOM), json!({"epoch": "e", "offset": taken}));
+            assert_eq!(positions.since(ROOM), json!({"epoch": "e", "offset": adopted}));
         }
     }
 
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_raises_the_position_and_may_begin_another_epoch() {
+    fn a_gap_raises_the_position_and_may_start_another_epoch() {
         let mut positions = at(4);
         assert_eq!(positions.gap(ROOM, "e", 4), GapEffect::Covered);
         assert_eq!(positions.gap(ROOM, "e", 9), GapEffect::Raised);
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn while_resuming_messages_of_the_named_channels_do_not_count() {
+    fn messages_of_resuming_channels_are_ignored() {
         let mut positions = at(4);
         positions.set("room:b", "e", 1);
         let since = positions.resume([ROOM, "room:new"]);

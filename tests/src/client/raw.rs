@@ -1,4 +1,4 @@
-//! Bytes on a TCP connection: for everything that a well-behaved WebSocket library refuses to send.
+//! Raw bytes on a TCP connection, for input that a WebSocket library refuses to send.
 
 use std::net::SocketAddr;
 
@@ -8,20 +8,20 @@ use tokio::net::TcpStream;
 use crate::eventually::with_timeout;
 use crate::websocket::{RawFrame, close_status, opcode};
 
-/// A TCP connection to a server.
+/// TCP connection to a server.
 pub struct RawConnection {
     stream: TcpStream,
 }
 
 impl RawConnection {
-    /// Connects and says nothing.
+    /// Connects and sends nothing.
     pub async fn connect(address: SocketAddr) -> Self {
         let stream = with_timeout("a TCP connection", TcpStream::connect(address)).await.expect("the server listens");
-        stream.set_nodelay(true).expect("an open socket takes options");
+        stream.set_nodelay(true).expect("an open socket accepts options");
         Self { stream }
     }
 
-    /// Connects and becomes a WebSocket.
+    /// Connects and completes a WebSocket upgrade.
     pub async fn upgrade(address: SocketAddr, path: &str, token: &str) -> Self {
         let mut raw = Self::connect(address).await;
         raw.write(Self::upgrade_request(path, token).as_bytes()).await;
@@ -30,7 +30,7 @@ impl RawConnection {
         raw
     }
 
-    /// The text of a good upgrade request. The key is the example of RFC 6455, section 1.3.
+    /// Returns a valid upgrade request. The key is the example of RFC 6455, section 1.3.
     #[must_use]
     pub fn upgrade_request(path: &str, token: &str) -> String {
         format!(
@@ -39,17 +39,17 @@ impl RawConnection {
         )
     }
 
-    /// Puts bytes on the wire.
+    /// Writes bytes.
     pub async fn write(&mut self, bytes: &[u8]) {
-        with_timeout("the server to take bytes", self.stream.write_all(bytes)).await.expect("the server reads");
+        with_timeout("the server to read bytes", self.stream.write_all(bytes)).await.expect("the server reads");
     }
 
-    /// Puts bytes on the wire; `false` when the server has cut the connection.
+    /// Writes bytes; returns `false` when the server has closed the connection.
     pub async fn try_write(&mut self, bytes: &[u8]) -> bool {
-        with_timeout("the server to take bytes", self.stream.write_all(bytes)).await.is_ok()
+        with_timeout("the server to read bytes", self.stream.write_all(bytes)).await.is_ok()
     }
 
-    /// Everything up to the empty line that ends a response's head.
+    /// Reads a response head up to its empty line.
     pub async fn read_head(&mut self) -> String {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -59,15 +59,15 @@ impl RawConnection {
         String::from_utf8_lossy(&head).into_owned()
     }
 
-    /// Everything that comes until the server ends the connection.
+    /// Reads until the server closes the connection.
     pub async fn read_to_end(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         // A reset ends a connection as well as a FIN does.
-        let _ = with_timeout("the server to cut the connection", self.stream.read_to_end(&mut bytes)).await;
+        let _ = with_timeout("the server to close the connection", self.stream.read_to_end(&mut bytes)).await;
         bytes
     }
 
-    /// The code of the close frame, which has to be the first frame that comes. `None` when the connection just ends.
+    /// Expects a close frame as the first frame and returns its code; `None` when the connection ends without data.
     pub async fn close_code(&mut self) -> Option<u16> {
         let bytes = self.read_to_end().await;
         match RawFrame::parse(&bytes) {

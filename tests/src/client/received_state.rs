@@ -1,7 +1,8 @@
-//! What a client has seen of each channel: the check that nothing comes twice, steps back, or is left out in silence.
+//! Received offsets of each channel: the check that no message repeats, goes back, or is missing without a `gap`.
 //!
-//! Invariant: offsets of a channel only grow within an epoch, and the epoch changes only with a `gap` that says so. A jump
-//! is remembered as a hole until a `gap` explains it: a server that sheds tells so behind the messages that it kept.
+//! Offsets of a channel only grow within an epoch, and the epoch changes only with a `gap` frame. A jump is recorded
+//! as a missing range until a `gap` covers it, because a server that drops messages sends the `gap` after the
+//! messages that it kept.
 
 use std::collections::BTreeMap;
 
@@ -9,50 +10,50 @@ use serde_json::Value;
 
 use super::positions::{GapEffect, MessageOrder, Positions, SummaryOrder};
 
-/// The positions of all channels, and what is missing of each. Handed on from a connection to the one that replaces it.
+/// Positions and missing ranges of all channels; passed from a connection to its replacement.
 #[derive(Debug, Clone, Default)]
 pub struct ReceivedState {
     positions: Positions,
-    /// First and last offset of what was left out of each channel and not explained yet.
-    holes: BTreeMap<String, Vec<(u64, u64)>>,
+    /// First and last offset of each missing range that no `gap` has covered yet, per channel.
+    missing_ranges: BTreeMap<String, Vec<(u64, u64)>>,
 }
 
 impl ReceivedState {
-    /// The `since` of a `resume`: `null` for a channel of which nothing was seen.
+    /// Returns the `since` of a `resume`: `null` for a channel without a position.
     #[must_use]
     pub fn position(&self, channel: &str) -> Value {
         self.positions.since(channel)
     }
 
-    /// The last offset that was seen of a channel, 0 when none was.
+    /// Returns the last received offset of a channel, 0 without one.
     #[must_use]
     pub fn last(&self, channel: &str) -> u64 {
         self.positions.position(channel).map_or(0, |(_, offset)| offset)
     }
 
-    /// Takes a position as seen, for clients that come with one from elsewhere.
+    /// Sets a position, for clients that bring one from elsewhere.
     pub fn set_position(&mut self, channel: &str, epoch: &str, last: u64) {
         self.positions.set(channel, epoch, last);
-        self.holes.remove(channel);
+        self.missing_ranges.remove(channel);
     }
 
-    /// The rules that these positions follow, for a client that resumes.
+    /// Returns the positions, for a client that resumes.
     pub(super) const fn positions(&mut self) -> &mut Positions {
         &mut self.positions
     }
 
-    /// How a logged message relates to what was seen of its channel; `None` when the frame has no position.
+    /// Classifies a logged message; `None` when the frame has no position.
     pub(super) fn order(&self, frame: &Value) -> Option<MessageOrder> {
         Some(self.positions.order(frame["channel"].as_str()?, frame["epoch"].as_str()?, frame["offset"].as_u64()?))
     }
 
-    /// A channel that is left may jump.
+    /// Forgets a channel that was left; its offsets may jump when it is joined again.
     pub(super) fn clear_channel(&mut self, channel: &str) {
         self.positions.forget(channel);
-        self.holes.remove(channel);
+        self.missing_ranges.remove(channel);
     }
 
-    /// Takes a frame in. `who` begins the sentence of a failure.
+    /// Records a frame. `who` starts the failure message.
     pub(super) fn record_frame(&mut self, who: &str, frame: &Value) {
         match super::type_of(frame) {
             "message" => self.message(who, frame),
@@ -66,10 +67,10 @@ impl ReceivedState {
         }
     }
 
-    /// Fails when something was left out without a word.
+    /// Fails when messages are missing without a `gap`.
     pub fn assert_complete(&self, who: &str) {
-        for (channel, holes) in &self.holes {
-            assert!(holes.is_empty(), "{who} never got {holes:?} of {channel}, and was told nothing");
+        for (channel, missing_ranges) in &self.missing_ranges {
+            assert!(missing_ranges.is_empty(), "{who} is missing {missing_ranges:?} of {channel} without a gap frame");
         }
     }
 
@@ -79,12 +80,15 @@ impl ReceivedState {
         match self.positions.message(channel, epoch, offset) {
             MessageOrder::First | MessageOrder::Next | MessageOrder::Resuming => {}
             MessageOrder::Early => {
-                self.leave_out(channel, offset - 1);
+                self.mark_missing_up_to(channel, offset - 1);
                 self.positions.set(channel, epoch, offset);
             }
-            MessageOrder::OtherEpoch => panic!("{who}: the epoch of {channel} changed without a gap"),
+            MessageOrder::OtherEpoch => panic!("{who}: the epoch of {channel} changed without a gap frame"),
             MessageOrder::Repeat => {
-                panic!("{who} saw {channel} {offset} behind {}: twice, or out of order", self.last(channel))
+                panic!(
+                    "{who} received {channel} offset {offset} after {}: duplicate or out of order",
+                    self.last(channel)
+                )
             }
         }
     }
@@ -97,41 +101,41 @@ impl ReceivedState {
             (frame["channel"].as_str().unwrap_or_default(), frame["epoch"].as_str().unwrap_or_default());
         let last = self.last(channel);
         match self.positions.gap(channel, epoch, to) {
-            GapEffect::First | GapEffect::OtherEpoch => drop(self.holes.remove(channel)),
+            GapEffect::First | GapEffect::OtherEpoch => drop(self.missing_ranges.remove(channel)),
             GapEffect::Covered => self.excuse_range(channel, from, to),
             GapEffect::Raised => {
                 self.excuse_range(channel, from, to);
-                self.note_hole(channel, last + 1, from.saturating_sub(1));
+                self.record_missing(channel, last + 1, from.saturating_sub(1));
             }
         }
     }
 
-    /// The server says that everything up to here was sent.
+    /// Records the head of a summary: the server states that everything up to it was sent.
     fn record_head(&mut self, channel: &str, position: &Value) {
         let (Some(epoch), Some(offset)) = (position["epoch"].as_str(), position["offset"].as_u64()) else { return };
         if self.positions.summary(channel, epoch, offset) == SummaryOrder::Ahead {
-            self.leave_out(channel, offset);
+            self.mark_missing_up_to(channel, offset);
             self.positions.set(channel, epoch, offset);
         }
     }
 
-    /// Everything above the position up to `to` was left out.
-    fn leave_out(&mut self, channel: &str, to: u64) {
-        self.note_hole(channel, self.last(channel) + 1, to);
+    /// Marks everything above the position up to `to` as missing.
+    fn mark_missing_up_to(&mut self, channel: &str, to: u64) {
+        self.record_missing(channel, self.last(channel) + 1, to);
     }
 
-    fn note_hole(&mut self, channel: &str, first: u64, last: u64) {
+    fn record_missing(&mut self, channel: &str, first: u64, last: u64) {
         if first <= last {
-            self.holes.entry(channel.to_owned()).or_default().push((first, last));
+            self.missing_ranges.entry(channel.to_owned()).or_default().push((first, last));
         }
     }
 
     fn excuse_range(&mut self, channel: &str, from: u64, to: u64) {
-        let Some(holes) = self.holes.get_mut(channel) else { return };
-        let rest = std::mem::take(holes)
+        let Some(missing_ranges) = self.missing_ranges.get_mut(channel) else { return };
+        let rest = std::mem::take(missing_ranges)
             .into_iter()
             .flat_map(|(first, last)| [(first, last.min(from.saturating_sub(1))), (first.max(to + 1), last)]);
-        *holes = rest.filter(|(first, last)| first <= last).collect();
+        *missing_ranges = rest.filter(|(first, last)| first <= last).collect();
     }
 }
 
@@ -156,31 +160,31 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_explains_a_jump_before_and_behind_it() {
+    fn a_gap_covers_jumps_before_and_after_it() {
         seen(&[message(1), message(5), gap(2, 4), message(6), gap(7, 9), message(10)]).assert_complete("she");
     }
 
     #[test]
-    #[should_panic(expected = "never got [(2, 2), (5, 5)]")]
-    fn a_jump_that_is_explained_in_part_is_found() {
+    #[should_panic(expected = "is missing [(2, 2), (5, 5)]")]
+    fn a_partly_covered_jump_is_detected() {
         seen(&[message(1), message(6), gap(3, 4)]).assert_complete("she");
     }
 
     #[test]
-    #[should_panic(expected = "twice, or out of order")]
-    fn a_repeat_is_found() {
+    #[should_panic(expected = "duplicate or out of order")]
+    fn a_repeat_is_detected() {
         seen(&[message(1), message(2), message(2)]);
     }
 
     #[test]
     #[should_panic(expected = "changed without a gap")]
-    fn another_epoch_is_found() {
+    fn another_epoch_is_detected() {
         seen(&[message(1), json!({"type": "message", "channel": "c", "epoch": "f", "offset": 2})]);
     }
 
     #[test]
-    #[should_panic(expected = "never got [(2, 3)]")]
-    fn a_resume_that_claims_more_than_it_sent_is_found() {
+    #[should_panic(expected = "is missing [(2, 3)]")]
+    fn a_resume_that_claims_more_than_it_sent_is_detected() {
         let resumed = json!({"type": "resumed", "channels": {"c": {"epoch": "e", "offset": 3, "count": 2}}});
         seen(&[message(1), resumed]).assert_complete("she");
     }

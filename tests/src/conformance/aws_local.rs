@@ -1,8 +1,8 @@
-//! The catalogue in the world of AWS on the laptop: the probe that is deployed, as an executable behind the Runtime API, its
-//! table in a DynamoDB emulator, and the gateway, which takes signed calls of `@connections` only.
+//! The catalogue against the local AWS deployment: the deployed probe as an executable on the Runtime API, its table
+//! in a DynamoDB emulator, and the gateway, which accepts only signed `@connections` calls.
 //!
-//! It is driven over the network alone, as a real stage would be. Invariant: both callers may do what they may on AWS; the
-//! function no more than `cdk/lib/probe-stack.ts` lets it.
+//! The suite uses it over the network alone, like a real stage. Both callers have their permissions on AWS; the
+//! function has no more than `cdk/lib/probe-stack.ts` grants it.
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -26,16 +26,17 @@ use super::wire::endpoint_address::EndpointAddress;
 use super::world::LocalGateway;
 use crate::dynamodb::DynamoDb;
 
-/// The table's name.
+/// Name of the table.
 pub const DIRECTIVES: &str = "directives";
-/// The function's keys are temporary, as those of a role are.
+/// Temporary credentials of the function, as for an IAM role.
 const FUNCTION: [&str; 3] = ["ASIAFUNCTION", "secret-of-the-function", "token/of+the=function"];
-/// The suite's are those of a user.
+/// Credentials of the suite, as for an IAM user.
 const SUITE: [&str; 2] = ["AKIASUITE", "secret-of-the-suite"];
 
-/// Both callers as the gateway knows them.
+/// Returns both callers with their policies, for the gateway.
 fn callers() -> anyhow::Result<IamCredentials> {
-    let own = |verb| format!("arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/{verb}/@connections/*");
+    let connections =
+        |verb| format!("arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/{verb}/@connections/*");
     let policy = |action: &str, resource: Value| {
         let statement = json!({"Effect": "Allow", "Action": action, "Resource": resource});
         json!({"Version": "2012-10-17", "Statement": [statement]})
@@ -44,7 +45,7 @@ fn callers() -> anyhow::Result<IamCredentials> {
     let function = json!({
         "AccessKeyId": key, "SecretAccessKey": secret, "SessionToken": token,
         "Arn": "arn:aws:sts::123456789012:assumed-role/probe/function",
-        "PolicyDocument": policy("execute-api:ManageConnections", json!(["POST", "GET", "DELETE"].map(own))),
+        "PolicyDocument": policy("execute-api:ManageConnections", json!(["POST", "GET", "DELETE"].map(connections))),
     });
     let suite = json!({
         "AccessKeyId": SUITE[0], "SecretAccessKey": SUITE[1], "Arn": "arn:aws:iam::123456789012:user/suite",
@@ -53,15 +54,16 @@ fn callers() -> anyhow::Result<IamCredentials> {
     IamCredentials::parse(&json!([function, suite]).to_string()).map_err(anyhow::Error::msg)
 }
 
-/// The standard API with signed management.
+/// Returns the standard API with signed management.
 fn spec() -> anyhow::Result<ApiSpec> {
     Ok(ApiSpec { management: ManagementAccess::Iam, callers: callers()?, ..ApiSpec::standard() })
 }
 
-/// An emulator with the table of `probe-stack.ts` in it; `None`, and loud, where there is no emulator.
+/// Starts an emulator with the table of `probe-stack.ts`; `None`, with a message, if the emulator cannot be
+/// installed.
 ///
 /// # Errors
-/// The emulator refuses the table.
+/// The emulator rejects the table.
 pub async fn directives() -> anyhow::Result<Option<(DynamoDb, Client)>> {
     let Some(database) = DynamoDb::start().await else { return Ok(None) };
     let config = aws_sdk_dynamodb::Config::builder()
@@ -80,15 +82,15 @@ pub async fn directives() -> anyhow::Result<Option<(DynamoDb, Client)>> {
     Ok(Some((database, client)))
 }
 
-/// The function with everything that Lambda and the stack would tell it, but for another place of `@connections` than
+/// Returns the function with the environment of Lambda and the stack, except that the `@connections` endpoint is not
 /// `https://`.
-fn function(database: &DynamoDb, place: &EndpointAddress) -> anyhow::Result<LambdaFunctions> {
+fn function(database: &DynamoDb, endpoint: &EndpointAddress) -> anyhow::Result<LambdaFunctions> {
     let [key, secret, token] = FUNCTION.map(str::to_owned);
     let program = executable::binary("stage-probe").context("cargo build -p probes --bin stage-probe")?;
     let environment = [
         (TABLE_VARIABLE, DIRECTIVES.to_owned()),
         ("AWS_ENDPOINT_URL_DYNAMODB", database.endpoint()),
-        (MANAGEMENT_ENDPOINT_VARIABLE, format!("http://{}{}", place.authority, place.path())),
+        (MANAGEMENT_ENDPOINT_VARIABLE, format!("http://{}{}", endpoint.authority, endpoint.path())),
         ("AWS_ACCESS_KEY_ID", key),
         ("AWS_SECRET_ACCESS_KEY", secret),
         ("AWS_SESSION_TOKEN", token),
@@ -96,15 +98,15 @@ fn function(database: &DynamoDb, place: &EndpointAddress) -> anyhow::Result<Lamb
     executable::lambda(&program, environment)
 }
 
-/// A place that was free a moment ago: the function has to know it before the gateway is there.
-fn free_place() -> anyhow::Result<EndpointAddress> {
+/// Returns an unused address: the function needs it before the gateway starts.
+fn free_endpoint() -> anyhow::Result<EndpointAddress> {
     let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     EndpointAddress::parse(&format!("ws://{address}/prod"))
 }
 
-/// A stage that runs.
+/// Running stage.
 pub struct AwsLocalStage {
-    place: EndpointAddress,
+    endpoint: EndpointAddress,
     caller: ManagementCaller,
     gateway: LocalGateway,
     lambda: LambdaFunctions,
@@ -112,26 +114,26 @@ pub struct AwsLocalStage {
 }
 
 impl AwsLocalStage {
-    /// Starts everything; `None`, and loud, where there is no emulator.
+    /// Starts all parts; `None`, with a message, if the emulator cannot be installed.
     ///
     /// # Errors
-    /// The probe is not built, or something does not start.
+    /// The probe is not built, or a part does not start.
     pub async fn start() -> anyhow::Result<Option<Self>> {
         let Some((database, _)) = directives().await? else { return Ok(None) };
-        let place = free_place()?;
-        let lambda = function(&database, &place)?;
-        let gateway = LocalGateway::start(spec()?, Arc::new(lambda.clone()), &place.authority)?;
-        let caller = ManagementCaller::new(Keys::new(SUITE[0], SUITE[1], None, None, "suite"), &place);
-        Ok(Some(Self { place, caller, gateway, lambda, _database: database }))
+        let endpoint = free_endpoint()?;
+        let lambda = function(&database, &endpoint)?;
+        let gateway = LocalGateway::start(spec()?, Arc::new(lambda.clone()), &endpoint.authority)?;
+        let caller = ManagementCaller::new(Keys::new(SUITE[0], SUITE[1], None, None, "suite"), &endpoint);
+        Ok(Some(Self { endpoint, caller, gateway, lambda, _database: database }))
     }
 
-    /// Where rows are run.
+    /// Returns the target that rows run against.
     #[must_use]
     pub fn target(&self) -> RunTarget {
-        RunTarget::Remote(self.place.clone(), Some(self.caller.clone()))
+        RunTarget::Remote(self.endpoint.clone(), Some(self.caller.clone()))
     }
 
-    /// Stops everything.
+    /// Stops all parts.
     pub async fn stop(self) {
         self.gateway.stop().await;
         self.lambda.stop().await;

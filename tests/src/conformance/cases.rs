@@ -1,7 +1,7 @@
 //! The rows, with the case of each that can run.
 //!
-//! Invariant: together they cover the catalogue, in its order (`catalogue.rs` checks it). A case that two rows need is
-//! written once.
+//! Together they cover the catalogue, in its order (`catalogue.rs` checks it). A case that two rows need is defined
+//! once.
 
 mod authorizers;
 mod bodies;
@@ -22,7 +22,7 @@ mod keys;
 mod management;
 mod protocol;
 mod quotas;
-mod refusals;
+mod rejections;
 mod replies;
 mod routing;
 mod sdks;
@@ -34,7 +34,7 @@ mod timers;
 use super::catalogue;
 use super::row::ConformanceRow;
 
-/// Every row, in the catalogue's order.
+/// Returns every row in the order of the catalogue.
 #[must_use]
 pub fn rows() -> Vec<ConformanceRow> {
     let modules: [&[ConformanceRow]; 23] = [
@@ -45,7 +45,7 @@ pub fn rows() -> Vec<ConformanceRow> {
         headers::ROWS,
         bodies::ROWS,
         handshake::ROWS,
-        refusals::ROWS,
+        rejections::ROWS,
         protocol::ROWS,
         authorizers::ROWS,
         routing::ROWS,

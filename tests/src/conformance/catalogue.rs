@@ -1,29 +1,29 @@
-//! Every id of the catalogue of API Gateway's behaviour, section by section.
+//! The ids of the catalogue of API Gateway's behaviour, section by section.
 //!
-//! Invariant: this list is the measure of completeness, so it is written down here and not derived from the rows. Lines of
-//! the catalogue's tables that have no id of their own are called `SECTION-NUMBER`.
+//! This list defines completeness, so it is written by hand and not derived from the rows. Table rows of the
+//! catalogue without an id are called `SECTION-NUMBER`.
 
-/// A section.
+/// Section of the catalogue.
 #[derive(Debug)]
 pub struct Section {
-    /// Its title.
+    /// Title of the section.
     pub title: &'static str,
     ids: &'static str,
 }
 
 impl Section {
-    /// Its ids, in order.
+    /// Returns the ids in order.
     pub fn ids(&self) -> impl Iterator<Item = &'static str> {
         self.ids.split_ascii_whitespace()
     }
 }
 
-/// Every id, in order.
+/// Returns every id in order.
 pub fn ids() -> impl Iterator<Item = &'static str> {
     SECTIONS.iter().flat_map(Section::ids)
 }
 
-/// The sections in order.
+/// Sections in order.
 pub static SECTIONS: [Section; 18] = [
     Section {
         title: "1. Events: keys and context",
@@ -105,9 +105,9 @@ mod tests {
     }
 
     #[test]
-    fn rows_say_something() {
+    fn rows_have_texts() {
         for row in cases::rows() {
-            assert!(row.aws.len() > 20 && !row.ours.is_empty(), "{} says too little", row.id);
+            assert!(row.aws.len() > 20 && !row.ours.is_empty(), "the text of {} is too short", row.id);
         }
     }
 }

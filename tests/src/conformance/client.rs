@@ -1,6 +1,6 @@
-//! A client of the endpoint: the handshake in every variation, frames, and what comes back.
+//! WebSocket client of the conformance cases: any variation of the handshake, raw frames, and received items.
 //!
-//! Invariant: a client sends exactly what its case says, whether or not the protocol allows it, and reads with a deadline.
+//! The client sends exactly the bytes of its case, valid or not, and reads with a timeout.
 
 mod dial;
 mod management;
@@ -22,10 +22,10 @@ use super::wire::endpoint_address::EndpointAddress;
 use super::wire::head::ResponseHead;
 use crate::websocket::{self, RawFrame, opcode};
 
-/// Something that came from the server.
+/// Item received from the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReceivedItem {
-    /// A text message, and into how many frames of what size it was cut.
+    /// A text message.
     Text(String),
     /// A binary message.
     Binary(Vec<u8>),
@@ -33,28 +33,28 @@ pub enum ReceivedItem {
     Ping(Vec<u8>),
     /// A pong.
     Pong(Vec<u8>),
-    /// A close frame: code (1005 when it has none) and reason.
+    /// A close frame: code (1005 without one) and reason.
     Close(u16, String),
     /// The end of the stream.
     End,
 }
 
-/// A handshake that was refused.
+/// Response that rejects a handshake.
 #[derive(Debug)]
 pub struct RejectedHandshake {
-    /// The response's head.
+    /// Head of the response.
     pub head: ResponseHead,
-    /// The response's body.
+    /// Body of the response.
     pub body: Bytes,
 }
 
 /// An open WebSocket.
 pub struct ConformanceClient {
-    /// The `101`.
+    /// Head of the `101` response.
     pub head: ResponseHead,
-    /// The sizes of the data frames that came so far.
+    /// Payload sizes of the received data frames.
     pub frame_sizes: Vec<usize>,
-    /// How many messages came compressed so far.
+    /// Number of received compressed messages.
     pub compressed_messages: usize,
     deflate: Option<Deflate>,
     wire: WireConnection,
@@ -64,37 +64,37 @@ impl ConformanceClient {
     /// Opens a connection.
     ///
     /// # Errors
-    /// The endpoint cannot be reached or refuses.
-    pub async fn open(place: &EndpointAddress, dial: HandshakeBuilder, patience: Duration) -> anyhow::Result<Self> {
-        match Self::attempt(place, dial, patience).await? {
+    /// The endpoint cannot be reached or rejects the handshake.
+    pub async fn open(endpoint: &EndpointAddress, dial: HandshakeBuilder, timeout: Duration) -> anyhow::Result<Self> {
+        match Self::attempt(endpoint, dial, timeout).await? {
             Ok(client) => Ok(client),
-            Err(refusal) => bail!("the handshake was refused: {refusal:?}"),
+            Err(rejection) => bail!("the handshake was rejected: {rejection:?}"),
         }
     }
 
-    /// Tries to open a connection; both ends are a result.
+    /// Attempts a handshake and returns the client or the rejection.
     ///
     /// # Errors
-    /// The endpoint cannot be reached or gives no answer.
+    /// The endpoint cannot be reached or does not respond.
     pub async fn attempt(
-        place: &EndpointAddress,
+        endpoint: &EndpointAddress,
         dial: HandshakeBuilder,
-        patience: Duration,
+        timeout: Duration,
     ) -> anyhow::Result<Result<Self, RejectedHandshake>> {
-        let mut wire = WireConnection::open(place, patience).await?;
-        wire.send(&dial.request(place)).await?;
+        let mut wire = WireConnection::open(endpoint, timeout).await?;
+        wire.send(&dial.request(endpoint)).await?;
         let head = wire.head().await?;
         if head.status != 101 {
             let body = wire.body(&head).await?;
             return Ok(Err(RejectedHandshake { head, body }));
         }
-        let agreed =
+        let negotiated =
             head.header("sec-websocket-extensions").is_some_and(|value| value.starts_with("permessage-deflate"));
-        let deflate = agreed.then(Deflate::default);
+        let deflate = negotiated.then(Deflate::default);
         Ok(Ok(Self { head, frame_sizes: Vec::new(), compressed_messages: 0, deflate, wire }))
     }
 
-    /// Sends frames as they are.
+    /// Sends frames unchanged.
     ///
     /// # Errors
     /// The connection is broken.
@@ -119,27 +119,27 @@ impl ConformanceClient {
         self.send_text(&value.to_string()).await
     }
 
-    /// Sends to route `probe` (one-way) with what it is to do.
+    /// Sends a directive to route `probe` (one-way).
     ///
     /// # Errors
     /// The connection is broken.
-    pub async fn send_directive(&mut self, answer: Value) -> anyhow::Result<()> {
-        self.send_json(&json!({"action": "probe", "answer": answer})).await
+    pub async fn send_directive(&mut self, directive: Value) -> anyhow::Result<()> {
+        self.send_json(&json!({"action": "probe", "answer": directive})).await
     }
 
-    /// Sends to route `ask` (two-way) with what it is to do, and reads the text that comes back.
+    /// Sends a directive to route `ask` (two-way), and returns the text of the reply.
     ///
     /// # Errors
-    /// The connection is broken, or something else came.
-    pub async fn request_directive(&mut self, answer: Value) -> anyhow::Result<String> {
-        self.send_json(&json!({"action": "ask", "answer": answer})).await?;
+    /// The connection is broken, or something other than a text message arrived.
+    pub async fn request_directive(&mut self, directive: Value) -> anyhow::Result<String> {
+        self.send_json(&json!({"action": "ask", "answer": directive})).await?;
         self.text().await
     }
 
-    /// The next message or control frame; fragments are put together.
+    /// Returns the next message or control frame; fragments are joined.
     ///
     /// # Errors
-    /// Nothing came in time.
+    /// Nothing arrived within the timeout.
     pub async fn next(&mut self) -> anyhow::Result<ReceivedItem> {
         let mut message: Option<RawFrame> = None;
         loop {
@@ -148,7 +148,7 @@ impl ConformanceClient {
             let reserved = frame.reserved & if may_be_compressed { 0b011 } else { 0b111 };
             ensure!(
                 !frame.masked && reserved == 0,
-                "a server's frame must not be masked, nor compressed here: {frame:?}"
+                "a server's frame must not be masked, nor compressed without negotiation: {frame:?}"
             );
             match frame.opcode {
                 opcode::PING => return Ok(ReceivedItem::Ping(frame.payload)),
@@ -159,7 +159,7 @@ impl ConformanceClient {
             self.frame_sizes.push(frame.payload.len());
             let last = frame.fin;
             match &mut message {
-                Some(begun) => begun.payload.extend(frame.payload),
+                Some(fragmented) => fragmented.payload.extend(frame.payload),
                 None => message = Some(frame),
             }
             if let Some(whole) = message.take_if(|_| last) {
@@ -168,7 +168,7 @@ impl ConformanceClient {
         }
     }
 
-    /// A data message whose frames were put together into one.
+    /// Returns the item for a data message joined from its frames.
     fn message(&mut self, whole: RawFrame) -> anyhow::Result<ReceivedItem> {
         let payload = match &mut self.deflate {
             Some(deflate) if whole.reserved != 0 => {
@@ -184,10 +184,10 @@ impl ConformanceClient {
         }
     }
 
-    /// The next message, which must be text.
+    /// Returns the next message, which must be text.
     ///
     /// # Errors
-    /// Something else came.
+    /// Something else arrived.
     pub async fn text(&mut self) -> anyhow::Result<String> {
         match self.next().await? {
             ReceivedItem::Text(text) => Ok(text),
@@ -195,10 +195,10 @@ impl ConformanceClient {
         }
     }
 
-    /// The code and reason with which the server closes; it must be the next thing that comes.
+    /// Returns the code and reason of a close frame, which must be the next item.
     ///
     /// # Errors
-    /// Something else came.
+    /// Something else arrived.
     pub async fn expect_close(&mut self) -> anyhow::Result<(u16, String)> {
         match self.next().await? {
             ReceivedItem::Close(code, reason) => Ok((code, reason)),
@@ -206,17 +206,17 @@ impl ConformanceClient {
         }
     }
 
-    /// Checks that nothing came before the answer to a question asked now: what was sent before had no answer.
+    /// Checks that earlier frames had no reply: nothing arrives before the reply to a request sent now.
     ///
     /// # Errors
-    /// Something came.
+    /// Something arrived.
     pub async fn expect_no_reply(&mut self) -> anyhow::Result<()> {
-        let answer = self.request_directive(json!({"return": {"statusCode": 200, "body": "the barrier"}})).await?;
-        ensure!(answer == "the barrier", "expected silence, got {answer:?}");
+        let reply = self.request_directive(json!({"return": {"statusCode": 200, "body": "the barrier"}})).await?;
+        ensure!(reply == "the barrier", "expected no reply, got {reply:?}");
         Ok(())
     }
 
-    /// Closes with or without a status, and waits for the end.
+    /// Closes with or without a status, and waits for the server's close frame.
     ///
     /// # Errors
     /// The server does not answer the close frame.
@@ -226,7 +226,7 @@ impl ConformanceClient {
         Ok(())
     }
 
-    /// The bytes beneath.
+    /// Returns the underlying byte connection.
     pub const fn wire(&mut self) -> &mut WireConnection {
         &mut self.wire
     }

@@ -1,6 +1,8 @@
-//! The probe handlers (package `probes`) as the suite runs them: in this process, or as a Lambda executable that asks it.
+//! The probe handlers (package `probes`) as run by the suite: in this process, or as a Lambda executable that
+//! requests its directives from this process.
 //!
-//! Invariant: either way the events are recorded here, in one [`LocalEnvironment`] an API.
+//! In both modes the events are recorded here, in one [`LocalEnvironment`] per
+//! API.
 
 pub mod directive_server;
 pub mod executable;

@@ -1,7 +1,7 @@
-//! What events were seen: in this process's memory, or posted to an observer's connection by probes that run elsewhere.
+//! Event recorders: in this process's memory, or on an observer's connection to which remote probes post.
 //!
-//! Invariant: events come out per kind, in the order in which the probes got them, and none comes out twice. A recorder
-//! belongs to one case, so what it gives can only be of that case's connections.
+//! Events are returned per kind, in the order in which the probes received them, each once. A recorder belongs to one
+//! case, so it contains only the events of that case's connections.
 
 mod memory;
 mod observer;
@@ -13,19 +13,19 @@ pub use self::observer::ConnectionRecorder;
 
 use super::event::{Event, EventKind};
 
-/// Where a case learns what the probes saw.
+/// Source of the events that the probes received.
 #[async_trait]
 pub trait EventRecorder: Send + Sync {
-    /// The next event of `kind`; waits for it as long as the case has patience.
+    /// Returns the next event of `kind`; waits up to the timeout of the case.
     ///
     /// # Errors
-    /// None came in time, or the way from the probes is broken.
+    /// No event arrived in time, or the connection to the probes is broken.
     async fn next(&self, kind: EventKind) -> anyhow::Result<Event>;
 
-    /// How many events of `kind` have come so far, taken or not. It does not wait for more: ask after an event that can
-    /// only come later.
+    /// Returns the number of events of `kind` so far, including returned ones, without waiting. Call it after an
+    /// event that follows the counted ones.
     ///
     /// # Errors
-    /// The way from the probes is broken.
+    /// The connection to the probes is broken.
     async fn count(&self, kind: EventKind) -> anyhow::Result<usize>;
 }

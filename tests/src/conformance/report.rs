@@ -1,6 +1,6 @@
-//! What became of the rows: a table for people, JSON for machines, and the page `docs/FIDELITY.md`.
+//! Report of a run: a table for terminals, JSON, and the page `docs/FIDELITY.md`.
 //!
-//! Invariant: the page says nothing that a run did not show, and two runs with the same outcome write the same bytes.
+//! The page contains only results of the run, and two runs with the same results write the same bytes.
 
 mod json;
 mod markdown;
@@ -10,49 +10,49 @@ use std::fmt;
 use super::row::{ConformanceRow, EvidenceLevel};
 use super::wire::endpoint_address::EndpointAddress;
 
-/// Room for a reason in the table; the JSON has all of it.
+/// Maximum length of a reason in the table; the JSON has the complete text.
 const MAX_REASON_CHARS: usize = 400;
 
-/// What became of one row.
+/// Verdict of one row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CaseVerdict {
-    /// The gateway does what API Gateway does.
+    /// The gateway behaves like API Gateway.
     Holds,
-    /// It is not known what API Gateway does; the gateway does what the row says.
+    /// The behaviour of API Gateway is unknown; the gateway behaves as the row states.
     Chosen,
-    /// The gateway does something else on purpose; the text says why.
+    /// The gateway differs on purpose, with the reason.
     Differs(String),
-    /// The case could not run against this endpoint; the text says why.
+    /// The case could not run against this endpoint, with the reason.
     NotRunnable(String),
-    /// The row is about something that the gateway does not have; the text says what.
+    /// The row describes something that the gateway does not have.
     NotApplicable(String),
-    /// The gateway does not do it yet; the text says what it does.
+    /// The gateway does not implement the row yet, with its present behaviour.
     NotYet(String),
-    /// The gateway does something else; the text says what was seen.
+    /// The gateway behaves differently, with the observation.
     Fails(String),
 }
 
-/// A row and what became of it.
+/// A row with its verdict.
 #[derive(Clone)]
 pub struct CaseOutcome {
-    /// The row.
+    /// Row.
     pub row: ConformanceRow,
-    /// What became of it.
+    /// Verdict.
     pub verdict: CaseVerdict,
 }
 
-/// The outcome of a run.
+/// Outcomes of a run.
 pub struct ConformanceReport {
-    /// The endpoint; `None` for gateways of this repository.
+    /// Endpoint; `None` for gateways of this repository.
     pub endpoint: Option<EndpointAddress>,
-    /// One per row, in the catalogue's order.
+    /// One outcome per row, in the order of the catalogue.
     pub outcomes: Vec<CaseOutcome>,
-    /// The same with handlers that run as Lambda executables, if they ran so too.
+    /// Outcomes with handlers as Lambda executables, if they ran.
     pub executables: Option<Vec<CaseOutcome>>,
 }
 
 impl CaseVerdict {
-    /// The word for it.
+    /// Returns the word for the verdict.
     #[must_use]
     pub const fn word(&self) -> &'static str {
         match self {
@@ -66,7 +66,7 @@ impl CaseVerdict {
         }
     }
 
-    /// The text that belongs to it.
+    /// Returns the reason of the verdict.
     #[must_use]
     pub fn reason(&self) -> Option<&str> {
         match self {
@@ -87,19 +87,19 @@ impl fmt::Debug for CaseOutcome {
 }
 
 impl ConformanceReport {
-    /// The rows that failed.
+    /// Returns the failed rows.
     pub fn failures(&self) -> impl Iterator<Item = &CaseOutcome> {
         let all = self.outcomes.iter().chain(self.executables.iter().flatten());
         all.filter(|outcome| matches!(outcome.verdict, CaseVerdict::Fails(_)))
     }
 
-    /// Whether a row failed of which it is known what API Gateway does.
+    /// Returns whether a row failed whose expected behaviour is documented or reported.
     #[must_use]
     pub fn has_documented_failures(&self) -> bool {
         self.failures().any(|outcome| matches!(outcome.row.mark, EvidenceLevel::Documented | EvidenceLevel::Reported))
     }
 
-    /// How many of `outcomes` have a verdict, by its word, in a fixed order; verdicts that none has are left out.
+    /// Returns the number of outcomes per verdict, in a fixed order, without zeros.
     #[must_use]
     pub fn counts(outcomes: &[CaseOutcome]) -> Vec<(&'static str, usize)> {
         let kinds = [
@@ -115,7 +115,7 @@ impl ConformanceReport {
         kinds.iter().map(|kind| (kind.word(), count(kind.word()))).filter(|(_, count)| *count > 0).collect()
     }
 
-    /// One line, or one per way in which the handlers ran: how many rows there are, and what became of them.
+    /// Returns the number of rows per verdict, on one line per handler mode.
     #[must_use]
     pub fn summary(&self) -> String {
         let line = |outcomes: &[CaseOutcome]| {
@@ -130,13 +130,13 @@ impl ConformanceReport {
         }
     }
 
-    /// What became of a row whose handlers ran as Lambda executables, where that is something else.
+    /// Returns the verdict with handlers as Lambda executables, if it differs.
     fn as_executable(&self, index: usize) -> Option<&CaseVerdict> {
         let verdict = &self.executables.as_ref()?.get(index)?.verdict;
         (*verdict != self.outcomes[index].verdict).then_some(verdict)
     }
 
-    /// The table for a terminal.
+    /// Returns the table for a terminal.
     #[must_use]
     pub fn table(&self) -> String {
         let line = |(index, outcome): (usize, &CaseOutcome)| {
@@ -153,15 +153,15 @@ impl ConformanceReport {
         format!("{lines}\n{}\n", self.summary())
     }
 
-    /// The report as JSON.
+    /// Returns the report as JSON.
     ///
     /// # Errors
-    /// None that a report of this kind can cause.
+    /// Serialization fails, which no report of this type can cause.
     pub fn json(&self) -> serde_json::Result<String> {
         json::render(self)
     }
 
-    /// The page `docs/FIDELITY.md`.
+    /// Returns the page `docs/FIDELITY.md`.
     #[must_use]
     pub fn markdown(&self) -> String {
         markdown::render(self)

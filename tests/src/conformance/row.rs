@@ -1,74 +1,74 @@
-//! A row: what API Gateway does, how sure that is, and how this gateway is checked against it.
+//! A row of the catalogue: behaviour of API Gateway, its evidence, and the check of this gateway.
 //!
-//! Invariant: a row that cannot be checked carries its reason; there is no way to write one without.
+//! Every row without a case has a reason; the constructors require it.
 
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 
 use super::world::CaseWorld;
 
-/// How well a statement about API Gateway is known.
+/// Evidence for a statement about API Gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EvidenceLevel {
-    /// AWS says so, in documentation, a service model or published code.
+    /// Stated by AWS, in documentation, a service model or published code.
     Documented,
-    /// Users saw or captured it.
+    /// Observed or captured by users.
     Reported,
     /// A deduction.
     Inferred,
-    /// Nobody is known to have looked.
+    /// No source is known.
     Unknown,
 }
 
-/// A case: passes, or fails with what was seen instead. [`NotRunnable`] among its errors says that it could not run here.
+/// A case: passes, or fails with the observation. The error [`NotRunnableError`] means that it could not run here.
 pub type ConformanceCase = for<'w> fn(&'w CaseWorld) -> BoxFuture<'w, anyhow::Result<()>>;
 
-/// How a row is checked.
+/// Check of a row.
 #[derive(Clone, Copy)]
 pub enum RowCheck {
-    /// The case shows that this gateway does the same.
+    /// The case shows that this gateway behaves the same.
     Holds(ConformanceCase),
-    /// This gateway does something else on purpose, which the case shows.
+    /// This gateway differs on purpose, as the case shows.
     Differs {
-        /// Why.
+        /// Reason for the difference.
         reason: &'static str,
-        /// What shows the difference.
+        /// Case that shows the difference.
         case: ConformanceCase,
     },
-    /// The statement is about something that this gateway does not have.
+    /// The row describes something that this gateway does not have, with the reason.
     NotApplicable(&'static str),
-    /// It cannot be checked against an in-process gateway.
+    /// The row cannot be checked against an in-process gateway, with the reason.
     NotRunnable(&'static str),
-    /// This gateway does not do it yet.
+    /// This gateway does not implement the row yet.
     NotYet(&'static str),
 }
 
-/// One row.
+/// Row of the catalogue.
 #[derive(Clone, Copy)]
 pub struct ConformanceRow {
-    /// The catalogue's id; rows of its tables are called `SECTION-NUMBER`.
+    /// Id in the catalogue; table rows without an id are called `SECTION-NUMBER`.
     pub id: &'static str,
-    /// How well it is known.
+    /// Evidence for the statement about API Gateway.
     pub mark: EvidenceLevel,
-    /// What API Gateway does.
+    /// Behaviour of API Gateway.
     pub aws: &'static str,
-    /// What this gateway does.
+    /// Behaviour of this gateway.
     pub ours: &'static str,
-    /// How that is checked.
+    /// Check of the row.
     pub check: RowCheck,
 }
 
-/// Why a case could not run against the endpoint at hand. Not a failure.
+/// Reason why a case could not run against an endpoint. Not a failure.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct NotRunnable(pub String);
+pub struct NotRunnableError(pub String);
 
-/// What [`ConformanceRow::ours`] says when there is nothing to add.
+/// Text of [`ConformanceRow::ours`] for identical behaviour.
 pub const SAME_BEHAVIOR: &str = "the same";
 
 impl ConformanceRow {
-    /// A row whose case shows that this gateway does what API Gateway does.
+    /// Returns a row whose case shows that this gateway behaves like API Gateway.
     #[must_use]
     pub const fn holds(
         id: &'static str,
@@ -80,7 +80,7 @@ impl ConformanceRow {
         Self { id, mark, aws, ours, check: RowCheck::Holds(case) }
     }
 
-    /// A row whose case shows what this gateway does instead.
+    /// Returns a row whose case shows a deliberate difference.
     #[must_use]
     pub const fn differs(
         id: &'static str,
@@ -93,13 +93,13 @@ impl ConformanceRow {
         Self { id, mark, aws, ours, check: RowCheck::Differs { reason, case } }
     }
 
-    /// A row about something that this gateway does not have.
+    /// Returns a row about something that this gateway does not have.
     #[must_use]
     pub const fn not_applicable(id: &'static str, mark: EvidenceLevel, aws: &'static str, why: &'static str) -> Self {
         Self { id, mark, aws, ours: "nothing to compare", check: RowCheck::NotApplicable(why) }
     }
 
-    /// A row that cannot be checked here.
+    /// Returns a row that cannot be checked here.
     #[must_use]
     pub const fn not_runnable(
         id: &'static str,
@@ -111,7 +111,7 @@ impl ConformanceRow {
         Self { id, mark, aws, ours, check: RowCheck::NotRunnable(why) }
     }
 
-    /// A row that this gateway does not keep to yet.
+    /// Returns a row that this gateway does not implement yet.
     #[must_use]
     pub const fn not_yet(
         id: &'static str,
@@ -125,7 +125,7 @@ impl ConformanceRow {
 }
 
 impl EvidenceLevel {
-    /// The word for it.
+    /// Returns the word for the evidence.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -137,8 +137,8 @@ impl EvidenceLevel {
     }
 }
 
-/// A case that could not run, as an error to return from it.
+/// Returns the error of a case that could not run.
 #[must_use]
 pub fn not_runnable(why: impl Into<String>) -> anyhow::Error {
-    NotRunnable(why.into()).into()
+    NotRunnableError(why.into()).into()
 }

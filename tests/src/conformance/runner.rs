@@ -1,7 +1,7 @@
-//! Runs rows, some at a time, and collects what became of them.
+//! Runs the rows, several at a time, and collects their verdicts.
 //!
-//! Invariant: the report has the rows in the catalogue's order, whatever order they finished in; a case that panics or
-//! hangs costs its own row and nothing else.
+//! The report has the rows in the order of the catalogue, whatever the order of completion. A case that panics or
+//! hangs fails only its own row.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -10,36 +10,36 @@ use futures_util::{FutureExt as _, StreamExt as _};
 
 use super::client::ManagementCaller;
 use super::report::{CaseOutcome, CaseVerdict, ConformanceReport};
-use super::row::{ConformanceCase, ConformanceRow, EvidenceLevel, NotRunnable, RowCheck};
+use super::row::{ConformanceCase, ConformanceRow, EvidenceLevel, NotRunnableError, RowCheck};
 use super::wire::endpoint_address::EndpointAddress;
 use super::world::{CaseWorld, ProbeMode};
 
-/// How long one case may take.
-const CASE_DEADLINE: Duration = Duration::from_secs(60);
-/// Cases at a time against gateways of this process: enough to overlap their waits, few enough to keep time-based ones
-/// honest.
+/// Timeout of one case.
+const CASE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Number of concurrent cases against in-process gateways: enough to overlap their waits, few enough for accurate
+/// timing.
 const LOCAL_CASES: usize = 4;
 
-/// Where rows are run.
+/// Target of a run.
 #[derive(Debug, Clone)]
 pub enum RunTarget {
-    /// Against gateways of this process.
+    /// In-process gateways.
     Local(ProbeMode),
-    /// Against the endpoint there, one row at a time; calls of `@connections` are signed where there is a caller.
+    /// A remote endpoint, one row at a time; `@connections` calls are signed if there is a caller.
     Remote(EndpointAddress, Option<ManagementCaller>),
 }
 
 /// Runs `rows` against one target.
 pub async fn run(rows: &[ConformanceRow], target: &RunTarget) -> ConformanceReport {
-    let (at_once, endpoint) = match target {
+    let (concurrency, endpoint) = match target {
         RunTarget::Local(_) => (LOCAL_CASES, None),
-        RunTarget::Remote(place, _) => (1, Some(place.clone())),
+        RunTarget::Remote(endpoint, _) => (1, Some(endpoint.clone())),
     };
-    let outcomes = futures_util::stream::iter(rows).map(|row| outcome(row, target)).buffered(at_once);
+    let outcomes = futures_util::stream::iter(rows).map(|row| outcome(row, target)).buffered(concurrency);
     ConformanceReport { endpoint, outcomes: outcomes.collect().await, executables: None }
 }
 
-/// Runs `rows` with in-process handlers and then with handlers that run as Lambda executables.
+/// Runs `rows` with in-process handlers and then with handlers as Lambda executables.
 pub async fn run_both(rows: &[ConformanceRow]) -> ConformanceReport {
     let in_process = run(rows, &RunTarget::Local(ProbeMode::InProcess)).await;
     let executables = run(rows, &RunTarget::Local(ProbeMode::Executables)).await;
@@ -69,8 +69,8 @@ const fn holds(mark: EvidenceLevel) -> CaseVerdict {
 fn classify_attempt(attempt: anyhow::Result<()>, passed: CaseVerdict) -> CaseVerdict {
     match attempt {
         Ok(()) => passed,
-        Err(error) => match error.downcast::<NotRunnable>() {
-            Ok(NotRunnable(why)) => CaseVerdict::NotRunnable(why),
+        Err(error) => match error.downcast::<NotRunnableError>() {
+            Ok(NotRunnableError(why)) => CaseVerdict::NotRunnable(why),
             Err(error) => CaseVerdict::Fails(format!("{error:#}")),
         },
     }
@@ -79,13 +79,13 @@ fn classify_attempt(attempt: anyhow::Result<()>, passed: CaseVerdict) -> CaseVer
 async fn attempt(case: ConformanceCase, target: &RunTarget) -> anyhow::Result<()> {
     let world = match target {
         RunTarget::Local(handlers) => CaseWorld::of(*handlers),
-        RunTarget::Remote(place, caller) => CaseWorld::remote(place.clone(), caller.clone()),
+        RunTarget::Remote(endpoint, caller) => CaseWorld::remote(endpoint.clone(), caller.clone()),
     };
     let running = AssertUnwindSafe(case(&world)).catch_unwind();
-    let result = match tokio::time::timeout(CASE_DEADLINE, running).await {
+    let result = match tokio::time::timeout(CASE_TIMEOUT, running).await {
         Ok(Ok(result)) => result,
         Ok(Err(_)) => Err(anyhow::anyhow!("the case panicked")),
-        Err(_) => Err(anyhow::anyhow!("the case did not end within {CASE_DEADLINE:?}")),
+        Err(_) => Err(anyhow::anyhow!("the case did not end within {CASE_TIMEOUT:?}")),
     };
     world.close().await;
     result

@@ -1,8 +1,8 @@
-//! The API that a case needs.
+//! Definition of the API that a case needs.
 //!
-//! Most cases need the standard one: routes `$connect`, `$disconnect`, `$default`, `probe` and `chat` (one-way), `ask`
-//! (two-way), `$request.body.action`, no authorizer, API Gateway's quotas, all messages at once. Cases that need another
-//! one say why; they cannot run where only the standard one is deployed.
+//! Most cases use the standard API: routes `$connect`, `$disconnect`, `$default`, `probe` and `chat` (one-way), `ask`
+//! (two-way), `$request.body.action`, no authorizer, API Gateway's quotas, concurrent messages. Cases that need
+//! another API state the reason; they cannot run against a deployment of the standard API.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,27 +14,27 @@ use shim::access::ClientKeyConfig;
 use shim::access::IamCredentials;
 use shim::config::ManagementAccess;
 
-/// An API and how its server is configured.
+/// API definition and server settings.
 #[derive(Debug, Clone)]
 pub struct ApiSpec {
-    /// Why the standard API does not do; `None` for the standard one.
+    /// Difference from the standard API; `None` for the standard one.
     pub special: Option<&'static str>,
-    /// The API.
+    /// API definition.
     pub definition: ApiDefinition,
-    /// What may wait for a slow reader, in bytes.
+    /// Outbox limit per connection in bytes.
     pub outbox_bytes: Option<usize>,
-    /// Who may call `@connections`.
+    /// Access control of `@connections`.
     pub management: ManagementAccess,
-    /// The API keys of clients.
+    /// API keys of clients.
     pub keys: Vec<ClientKeyConfig>,
-    /// Who may sign requests.
+    /// Credentials and policies of callers that sign.
     pub callers: IamCredentials,
-    /// Whether `X-Forwarded-For` names the client.
+    /// Whether `X-Forwarded-For` determines the client address.
     pub trust_forwarded_for: bool,
 }
 
 impl ApiSpec {
-    /// The standard API.
+    /// Returns the standard API.
     #[must_use]
     pub fn standard() -> Self {
         let one_way = [RouteKey::CONNECT, RouteKey::DISCONNECT, RouteKey::DEFAULT, "probe", "chat"];
@@ -64,7 +64,7 @@ impl ApiSpec {
         }
     }
 
-    /// The standard API changed by `change`, because of `why`.
+    /// Returns the standard API modified by `change`; `why` describes the difference.
     #[must_use]
     pub fn special(why: &'static str, change: impl FnOnce(&mut Self)) -> Self {
         let mut spec = Self { special: Some(why), ..Self::standard() };
@@ -72,28 +72,28 @@ impl ApiSpec {
         spec
     }
 
-    /// With an authorizer that has these identity sources.
+    /// Returns an API with an authorizer that has these identity sources.
     #[must_use]
     pub fn authorized(sources: &[&str]) -> Self {
         let sources = sources.iter().map(|source| (*source).to_owned()).collect();
         Self::special("an API with an authorizer", |spec| spec.definition.authorizer = Some(sources))
     }
 
-    /// With time compressed: `idle` and `lifetime` stand for 10 minutes and 2 hours.
+    /// Returns an API with a shorter idle timeout and lifetime in place of 10 minutes and 2 hours.
     #[must_use]
-    pub fn compressed(idle: Duration, lifetime: Duration) -> Self {
-        Self::special("a compressed clock", |spec| {
+    pub fn with_timers(idle: Duration, lifetime: Duration) -> Self {
+        Self::special("shorter timeouts", |spec| {
             spec.definition.quotas.idle_timeout = idle;
             spec.definition.quotas.max_lifetime = Some(lifetime);
         })
     }
 
-    /// Without the route `key`.
+    /// Removes the route `key`.
     pub fn remove(&mut self, key: &str) {
         self.definition.routes.retain(|route| route.key != key);
     }
 
-    /// With a further route.
+    /// Adds a route.
     pub fn add(&mut self, key: &str, response: RouteResponse) {
         self.definition.routes.push(route(key, response));
     }

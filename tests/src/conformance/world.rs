@@ -1,6 +1,6 @@
-//! Where cases run: against gateways started for them, or against one endpoint that is there already.
+//! World of a case: gateways started for it, or one existing endpoint.
 //!
-//! Invariant: a case gets the API it asks for, fresh and its own, or learns that this place cannot give it.
+//! A case gets a new instance of the API that it requests, or an error that it cannot run here.
 
 mod local;
 
@@ -20,50 +20,50 @@ use super::row::not_runnable;
 use super::spec::ApiSpec;
 use super::wire::endpoint_address::EndpointAddress;
 
-/// How long a case waits for anything in this process.
+/// Timeout of a case in this process.
 const LOCAL_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a case waits for anything elsewhere.
+/// Timeout of a case against a remote endpoint.
 const REMOTE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A place to run one case in.
+/// World of one case.
 pub struct CaseWorld {
-    place: Option<EndpointAddress>,
+    endpoint: Option<EndpointAddress>,
     caller: Option<ManagementCaller>,
     handlers: ProbeMode,
     started: Mutex<Vec<ProbedGateway>>,
 }
 
-/// An API under test.
+/// API under test.
 pub struct Api {
-    /// Where it is.
-    pub place: EndpointAddress,
+    /// Address of the API.
+    pub endpoint: EndpointAddress,
     recorder: Arc<dyn EventRecorder>,
     observer: Option<String>,
     caller: Option<ManagementCaller>,
-    patience: Duration,
+    timeout: Duration,
 }
 
 impl CaseWorld {
-    /// Gateways of this repository with in-process probes, started as cases need them.
+    /// Returns a world of in-process gateways with in-process probes.
     #[must_use]
     pub const fn local() -> Self {
         Self::of(ProbeMode::InProcess)
     }
 
-    /// Gateways of this repository, started as cases need them.
+    /// Returns a world of in-process gateways, started on demand.
     #[must_use]
     pub const fn of(handlers: ProbeMode) -> Self {
-        Self { place: None, caller: None, handlers, started: Mutex::new(Vec::new()) }
+        Self { endpoint: None, caller: None, handlers, started: Mutex::new(Vec::new()) }
     }
 
-    /// The standard API, deployed at `place` with the probes behind it. Calls of `@connections` are signed by `caller`,
-    /// where there is one.
+    /// Returns a world of the standard API, deployed at `endpoint` with the probes. `@connections` calls are signed
+    /// by `caller`, if given.
     #[must_use]
-    pub const fn remote(place: EndpointAddress, caller: Option<ManagementCaller>) -> Self {
-        Self { place: Some(place), caller, handlers: ProbeMode::InProcess, started: Mutex::new(Vec::new()) }
+    pub const fn remote(endpoint: EndpointAddress, caller: Option<ManagementCaller>) -> Self {
+        Self { endpoint: Some(endpoint), caller, handlers: ProbeMode::InProcess, started: Mutex::new(Vec::new()) }
     }
 
-    /// The standard API.
+    /// Returns the standard API.
     ///
     /// # Errors
     /// It cannot be started or reached.
@@ -71,40 +71,40 @@ impl CaseWorld {
         self.api(ApiSpec::standard()).await
     }
 
-    /// An API as `spec` has it.
+    /// Returns an API with this definition.
     ///
     /// # Errors
-    /// It cannot be started or reached, or is not to be had here.
+    /// The API cannot be started or reached, or the endpoint does not provide it.
     pub async fn api(&self, spec: ApiSpec) -> anyhow::Result<Api> {
-        match (&self.place, spec.special) {
+        match (&self.endpoint, spec.special) {
             (None, _) => {
                 let started = start(spec, self.handlers, LOCAL_TIMEOUT).await?;
-                let (place, recorder) = (started.place.clone(), started.recorder.clone());
+                let (endpoint, recorder) = (started.endpoint.clone(), started.recorder.clone());
                 self.started.lock().unwrap_or_else(PoisonError::into_inner).push(started);
-                Ok(Api { place, recorder, observer: None, caller: None, patience: LOCAL_TIMEOUT })
+                Ok(Api { endpoint, recorder, observer: None, caller: None, timeout: LOCAL_TIMEOUT })
             }
             (Some(_), Some(why)) => Err(not_runnable(format!("needs {why}"))),
-            (Some(place), None) => {
-                let observer = ConnectionRecorder::connect(place, REMOTE_TIMEOUT).await.context("no observer")?;
+            (Some(endpoint), None) => {
+                let observer = ConnectionRecorder::connect(endpoint, REMOTE_TIMEOUT).await.context("no observer")?;
                 let id = observer.connection_id.clone();
-                let (place, caller) = (place.clone(), self.caller.clone());
-                Ok(Api { place, recorder: observer, observer: Some(id), caller, patience: REMOTE_TIMEOUT })
+                let (endpoint, caller) = (endpoint.clone(), self.caller.clone());
+                Ok(Api { endpoint, recorder: observer, observer: Some(id), caller, timeout: REMOTE_TIMEOUT })
             }
         }
     }
 
-    /// Says that a case needs something that only a gateway in this process can be given.
+    /// Requires an in-process gateway; `why` names the reason.
     ///
     /// # Errors
-    /// This is not such a place.
+    /// The world is a remote endpoint.
     pub fn require_local_gateway(&self, why: &str) -> anyhow::Result<()> {
-        if self.place.is_some() { Err(not_runnable(format!("needs {why}"))) } else { Ok(()) }
+        if self.endpoint.is_some() { Err(not_runnable(format!("needs {why}"))) } else { Ok(()) }
     }
 
-    /// Says that a case needs something that only probes in this process can do.
+    /// Requires in-process probes; `why` names the reason.
     ///
     /// # Errors
-    /// The probes are elsewhere.
+    /// The probes run elsewhere.
     pub fn require_in_process_probes(&self, why: &str) -> anyhow::Result<()> {
         match self.handlers {
             ProbeMode::InProcess => self.require_local_gateway(why),
@@ -112,33 +112,33 @@ impl CaseWorld {
         }
     }
 
-    /// Says that a case calls `@connections`.
+    /// Requires the permission to call `@connections`.
     ///
     /// # Errors
-    /// The endpoint is API Gateway itself, which asks for signatures, and nobody is there to sign.
+    /// The endpoint is API Gateway itself, which requires signatures, and the world has no credentials.
     pub fn require_signed_calls(&self) -> anyhow::Result<()> {
-        match (&self.place, &self.caller) {
-            (Some(place), None) if place.is_on_aws() => {
-                Err(not_runnable("calls of @connections have to be signed there: AWS_ACCESS_KEY_ID is not set"))
+        match (&self.endpoint, &self.caller) {
+            (Some(endpoint), None) if endpoint.is_on_aws() => {
+                Err(not_runnable("API Gateway requires signed @connections calls: set AWS_ACCESS_KEY_ID"))
             }
             _ => Ok(()),
         }
     }
 
-    /// Says that a case calls `@connections` without a signature, or with one that nobody made.
+    /// Requires that `@connections` accepts calls without a valid signature.
     ///
     /// # Errors
-    /// The endpoint asks for signatures.
+    /// The endpoint requires signatures.
     pub fn require_unsigned_calls(&self) -> anyhow::Result<()> {
-        match (&self.place, &self.caller) {
-            (Some(place), caller) if caller.is_some() || place.is_on_aws() => {
-                Err(not_runnable("calls of @connections have to be signed there"))
+        match (&self.endpoint, &self.caller) {
+            (Some(endpoint), caller) if caller.is_some() || endpoint.is_on_aws() => {
+                Err(not_runnable("the endpoint requires signed @connections calls"))
             }
             _ => Ok(()),
         }
     }
 
-    /// Stops what was started.
+    /// Stops the started gateways.
     pub async fn close(&self) {
         let started = std::mem::take(&mut *self.started.lock().unwrap_or_else(PoisonError::into_inner));
         for started in started {
@@ -148,107 +148,107 @@ impl CaseWorld {
 }
 
 impl Api {
-    /// Connects with the plain handshake.
+    /// Connects with the minimal handshake.
     ///
     /// # Errors
-    /// The handshake is refused.
+    /// The handshake is rejected.
     pub async fn connect(&self) -> anyhow::Result<ConformanceClient> {
         self.dial(HandshakeBuilder::new()).await
     }
 
-    /// Connects as `dial` says.
+    /// Connects with this handshake.
     ///
     /// # Errors
-    /// The handshake is refused.
+    /// The handshake is rejected.
     pub async fn dial(&self, dial: HandshakeBuilder) -> anyhow::Result<ConformanceClient> {
-        ConformanceClient::open(&self.place, self.observed(dial), self.patience).await
+        ConformanceClient::open(&self.endpoint, self.observed(dial), self.timeout).await
     }
 
-    /// Connects as `dial` says and expects to be refused.
+    /// Sends this handshake and expects a rejection.
     ///
     /// # Errors
     /// The handshake succeeds.
     pub async fn expect_rejection(&self, dial: HandshakeBuilder) -> anyhow::Result<RejectedHandshake> {
-        match ConformanceClient::attempt(&self.place, self.observed(dial), self.patience).await? {
-            Ok(client) => bail!("the handshake was to be refused: {:?}", client.head),
-            Err(refusal) => Ok(refusal),
+        match ConformanceClient::attempt(&self.endpoint, self.observed(dial), self.timeout).await? {
+            Ok(client) => bail!("the handshake was accepted: {:?}", client.head),
+            Err(rejection) => Ok(rejection),
         }
     }
 
-    /// The next event of `kind`.
+    /// Returns the next event of `kind`.
     ///
     /// # Errors
-    /// None comes.
+    /// No event arrives.
     pub async fn next(&self, kind: EventKind) -> anyhow::Result<Event> {
         self.recorder.next(kind).await
     }
 
-    /// How many events of `kind` have come.
+    /// Returns the number of events of `kind` so far.
     ///
     /// # Errors
-    /// The way from the probes is broken.
+    /// The connection to the probes is broken.
     pub async fn count(&self, kind: EventKind) -> anyhow::Result<usize> {
         self.recorder.count(kind).await
     }
 
-    /// Connects, and gives the client with its CONNECT event.
+    /// Connects, and returns the client with its CONNECT event.
     ///
     /// # Errors
-    /// The handshake is refused, or no event came.
+    /// The handshake is rejected, or no event arrives.
     pub async fn connected(&self, dial: HandshakeBuilder) -> anyhow::Result<(ConformanceClient, Event)> {
         let client = self.dial(dial).await?;
         Ok((client, self.next(EventKind::Connect).await?))
     }
 
-    /// Connects, and gives the client with its connection id.
+    /// Connects, and returns the client with its connection id.
     ///
     /// # Errors
-    /// The handshake is refused, or no event came.
+    /// The handshake is rejected, or no event arrives.
     pub async fn connect_with_id(&self) -> anyhow::Result<(ConformanceClient, String)> {
         let (client, event) = self.connected(HandshakeBuilder::new()).await?;
         Ok((client, event.context("connectionId").to_owned()))
     }
 
-    /// Calls `@connections`, signed where there is somebody to sign.
+    /// Calls `@connections`, signed if there is a caller.
     ///
     /// # Errors
-    /// There is no answer.
+    /// There is no response.
     pub async fn call(&self, request: ManagementRequest) -> anyhow::Result<ManagementReply> {
         let request = match &self.caller {
-            Some(caller) => caller.call(&self.place, request)?,
+            Some(caller) => caller.call(&self.endpoint, request)?,
             None => request,
         };
-        call(&self.place, &request, self.patience).await
+        call(&self.endpoint, &request, self.timeout).await
     }
 
     /// Posts `body` to a connection.
     ///
     /// # Errors
-    /// There is no answer.
+    /// There is no response.
     pub async fn post(&self, id: &str, body: impl Into<Vec<u8>>) -> anyhow::Result<ManagementReply> {
-        self.call(ManagementRequest::new("POST", &self.place, id).body(body)).await
+        self.call(ManagementRequest::new("POST", &self.endpoint, id).body(body)).await
     }
 
     /// Deletes a connection.
     ///
     /// # Errors
-    /// There is no answer.
+    /// There is no response.
     pub async fn delete(&self, id: &str) -> anyhow::Result<ManagementReply> {
-        self.call(ManagementRequest::new("DELETE", &self.place, id)).await
+        self.call(ManagementRequest::new("DELETE", &self.endpoint, id)).await
     }
 
     /// Describes a connection.
     ///
     /// # Errors
-    /// There is no answer.
+    /// There is no response.
     pub async fn describe(&self, id: &str) -> anyhow::Result<ManagementReply> {
-        self.call(ManagementRequest::new("GET", &self.place, id)).await
+        self.call(ManagementRequest::new("GET", &self.endpoint, id)).await
     }
 
-    /// How long a case waits for anything.
+    /// Returns the timeout of a case.
     #[must_use]
     pub const fn case_timeout(&self) -> Duration {
-        self.patience
+        self.timeout
     }
 
     fn observed(&self, dial: HandshakeBuilder) -> HandshakeBuilder {

@@ -1,4 +1,5 @@
-//! What asks the HTTP API during a run: a backend that pushes to a topic, and one that compares who is connected.
+//! HTTP clients of a run: a backend that publishes to a topic, and one that compares presence with the open
+//! connections.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,60 +13,60 @@ use super::recorder::RunRecorder;
 use super::traffic_client::TrafficPhase;
 use crate::client::http::HttpCaller;
 
-/// Between two attempts.
+/// Interval between two attempts.
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);
-/// How long an answer may take before another pod is asked.
+/// Timeout of a reply before the request is sent to another pod.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Pushes to a topic at a steady pace, each message again until it is accepted.
+/// Publishes to a topic at a fixed interval; repeats each message until it is accepted.
 pub(super) async fn push_messages(
     backend: HttpCaller,
     topic: String,
     pace: Duration,
-    ledger: Arc<RunRecorder>,
+    recorder: Arc<RunRecorder>,
     phase: watch::Receiver<TrafficPhase>,
 ) {
     let mut number = 0_u64;
     while *phase.borrow() == TrafficPhase::Sending {
         number += 1;
-        ledger.update_counts(|counts| counts.waiting += 1);
+        recorder.update_counts(|counts| counts.waiting += 1);
         let (key, body) = (format!("push-{number}"), json!({"audience": {"channel": topic}, "body": number}));
         let accepted = loop {
-            // Whoever was asked may hang.
-            let asked = timeout(REPLY_TIMEOUT, backend.post_idempotent("/v1/messages", &key, &body)).await;
-            match asked {
+            // The pod that receives the request may hang.
+            let reply = timeout(REPLY_TIMEOUT, backend.post_idempotent("/v1/messages", &key, &body)).await;
+            match reply {
                 Ok(reply) if reply.status == 200 => break reply.json(),
                 Ok(_) | Err(_) => sleep(RETRY_INTERVAL).await,
             }
         };
-        let place = (accepted["epoch"].as_str(), accepted["offset"].as_u64());
-        let (Some(epoch), Some(offset)) = place else { panic!("what goes to a topic has a place: {accepted}") };
-        ledger.record_ack(&topic, epoch, offset, &key);
+        let position = (accepted["epoch"].as_str(), accepted["offset"].as_u64());
+        let (Some(epoch), Some(offset)) = position else { panic!("a topic message has a position: {accepted}") };
+        recorder.record_ack(&topic, epoch, offset, &key);
         sleep(pace).await;
     }
 }
 
-/// Waits until the application says exactly those connections are open that are; answers how long that took since `begun`.
-/// `None` when it did not happen within `limit`.
+/// Waits until the application reports exactly the open connections and returns the time since `started`; `None`
+/// after `limit`.
 pub(super) async fn wait_for_presence(
     backend: &HttpCaller,
-    ledger: &RunRecorder,
-    begun: Instant,
+    recorder: &RunRecorder,
+    started: Instant,
     limit: Duration,
 ) -> Option<Duration> {
-    while begun.elapsed() < limit {
-        let before = ledger.open_connections();
-        let told = timeout(REPLY_TIMEOUT, connections(backend)).await.ok().flatten();
-        // Whoever came or went meanwhile may be in it or not.
-        if told.is_some_and(|told| told == before) && ledger.open_connections() == before {
-            return Some(begun.elapsed());
+    while started.elapsed() < limit {
+        let before = recorder.open_connections();
+        let reported = timeout(REPLY_TIMEOUT, connections(backend)).await.ok().flatten();
+        // The report may or may not contain connections that were opened or closed during the request.
+        if reported.is_some_and(|reported| reported == before) && recorder.open_connections() == before {
+            return Some(started.elapsed());
         }
         sleep(RETRY_INTERVAL).await;
     }
     None
 }
 
-/// Every connection that the application knows; `None` when it did not answer.
+/// Returns every connection that the application reports; `None` without a successful reply.
 async fn connections(backend: &HttpCaller) -> Option<BTreeSet<String>> {
     let (mut all, mut after) = (BTreeSet::new(), String::new());
     loop {

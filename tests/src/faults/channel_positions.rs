@@ -1,7 +1,7 @@
-//! What a client was shown of each of its channels, and what it is to do next, by [`Positions`].
+//! Channel positions of a fault-injection client, by [`Positions`], and the decision about each message.
 //!
-//! Invariant: what [`ChannelPositions::observe_message`] says to apply is the next offset of its channel, each once. What comes before its
-//! turn is not kept but asked for again, which is slower and as good. Pure state.
+//! [`ChannelPositions::observe_message`] returns `Apply` exactly once per offset and in order. Early messages are
+//! dropped and requested again, which is slower than buffering them but equally correct. Pure state.
 
 use std::collections::BTreeMap;
 
@@ -9,78 +9,76 @@ use serde_json::Value;
 
 use crate::client::positions::{GapEffect, MessageOrder, Positions, SummaryOrder};
 
-/// What to do with a message.
+/// Decision about a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum OffsetDecision {
-    /// Show it: it is the next one.
+    /// Deliver it: it is the next one.
     Apply,
-    /// Drop it: it was shown before, or a resume is about to send it (rules 3 and 5).
+    /// Drop it: it was delivered before, or a resume is about to send it (rules 3 and 5).
     Discard,
-    /// One before it is late or lost: resume, unless it comes soon (rule 4).
+    /// An earlier message is late or lost: resume unless it arrives soon (rule 4).
     OutOfOrder,
-    /// It contradicts what was said before.
+    /// The epoch changed without a `gap`.
     EpochConflict,
 }
 
-/// A client's channels.
+/// Positions of a client in its channels.
 #[derive(Debug, Default)]
 pub(super) struct ChannelPositions {
     positions: Positions,
-    places: BTreeMap<String, ReceivedPosition>,
+    channels: BTreeMap<String, ReceivedPosition>,
 }
 
 #[derive(Debug, Default)]
 struct ReceivedPosition {
-    /// The first offset that this client has to be shown.
+    /// The first offset that this client must receive.
     first: Option<u64>,
-    /// Offsets that the server said it will not send.
-    left_out: Vec<(u64, u64)>,
-    /// What was shown of epochs that are over.
+    /// Ranges that a `gap` excluded from delivery.
+    excluded: Vec<(u64, u64)>,
+    /// Delivered ranges of ended epochs.
     past: Vec<ReadRange>,
 }
 
-/// What a client was shown of a channel in one epoch.
+/// Offsets delivered to a client in one epoch of a channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadRange {
-    /// The channel.
     pub channel: String,
-    /// The epoch.
     pub epoch: String,
-    /// Whether it was the last one that the client heard of.
+    /// Whether this is the last epoch that the client received.
     pub current: bool,
-    /// The first offset that it had to be shown.
+    /// The first offset that the client must receive.
     pub first: u64,
-    /// The last one that it was shown.
+    /// The last offset that the client received.
     pub last: u64,
-    /// What it was told that it will not be shown, both ends included.
-    pub left_out: Vec<(u64, u64)>,
+    /// Ranges that a `gap` excluded from delivery, both ends included.
+    pub excluded: Vec<(u64, u64)>,
 }
 
 impl ChannelPositions {
-    /// A client of these channels that has seen nothing.
-    pub(super) fn for_channels(channels: &[String]) -> Self {
-        let places = channels.iter().map(|channel| (channel.clone(), ReceivedPosition::default())).collect();
-        Self { positions: Positions::default(), places }
+    /// Returns the state of a client that has received nothing.
+    pub(super) fn for_channels(names: &[String]) -> Self {
+        let channels = names.iter().map(|channel| (channel.clone(), ReceivedPosition::default())).collect();
+        Self { positions: Positions::default(), channels }
     }
 
-    /// The `channels` of a `resume` of these, or of all; their live messages do not count from here to `welcome`.
+    /// Returns the `channels` of a `resume` of these, or of all; their live messages are ignored until `welcome`.
     pub(super) fn start_resume(&mut self, only: Option<&[String]>) -> Value {
-        let named = self.places.keys().filter(|channel| only.is_none_or(|only| only.contains(channel)));
+        let named = self.channels.keys().filter(|channel| only.is_none_or(|only| only.contains(channel)));
         self.positions.resume(named.map(String::as_str))
     }
 
-    /// What was missed comes from here on.
+    /// Ends the resume; messages count again.
     pub(super) fn finish_resume(&mut self) {
         self.positions.end_resume();
     }
 
-    /// Takes a message in.
+    /// Records a message and returns the decision about it.
     pub(super) fn observe_message(&mut self, channel: &str, epoch: &str, offset: u64) -> OffsetDecision {
-        let Some(place) = self.places.get_mut(channel) else { return OffsetDecision::Discard };
+        let Some(received) = self.channels.get_mut(channel) else { return OffsetDecision::Discard };
         match self.positions.message(channel, epoch, offset) {
-            // The first one ever seen may come before the answer that says where the channel stood.
+            // The very first message may arrive before the reply with the channel's head.
             MessageOrder::First => {
-                place.first = Some(offset);
+                received.first = Some(offset);
                 OffsetDecision::Apply
             }
             MessageOrder::Next => OffsetDecision::Apply,
@@ -90,52 +88,52 @@ impl ChannelPositions {
         }
     }
 
-    /// Takes a `gap` in; `false` when the messages from there on belong to another epoch.
+    /// Records a `gap`; returns `false` when it starts another epoch.
     pub(super) fn observe_gap(&mut self, channel: &str, epoch: &str, from: u64, to: u64) -> bool {
         let before = self.positions.position(channel).map(|(epoch, last)| (epoch.to_owned(), last));
-        let Some(place) = self.places.get_mut(channel) else { return true };
+        let Some(received) = self.channels.get_mut(channel) else { return true };
         let effect = self.positions.gap(channel, epoch, to);
         if effect == GapEffect::OtherEpoch {
-            place.past.extend(before.and_then(|(epoch, last)| place.read_range(channel, &epoch, last, false)));
-            place.left_out.clear();
-            place.first = Some(from);
+            received.past.extend(before.and_then(|(epoch, last)| received.read_range(channel, &epoch, last, false)));
+            received.excluded.clear();
+            received.first = Some(from);
         }
         if effect != GapEffect::Covered && from <= to {
-            place.left_out.push((from, to));
+            received.excluded.push((from, to));
         }
         effect != GapEffect::OtherEpoch
     }
 
-    /// Takes the positions of an answer in, where nothing is known yet (rule 2); answers the channels whose end is said to
-    /// be beyond what was shown.
-    pub(super) fn observe_heads<'a>(&mut self, ends: impl Iterator<Item = (&'a String, &'a str, u64)>) -> Vec<String> {
-        let mut behind = Vec::new();
-        for (channel, epoch, offset) in ends {
-            let Some(place) = self.places.get_mut(channel) else { continue };
+    /// Adopts the heads of a reply for channels without a position (rule 2); returns the channels whose head is above
+    /// the last delivered offset.
+    pub(super) fn observe_heads<'a>(&mut self, heads: impl Iterator<Item = (&'a String, &'a str, u64)>) -> Vec<String> {
+        let mut lagging = Vec::new();
+        for (channel, epoch, offset) in heads {
+            let Some(received) = self.channels.get_mut(channel) else { continue };
             match self.positions.summary(channel, epoch, offset) {
-                SummaryOrder::Adopted => place.first = Some(offset + 1),
-                SummaryOrder::Ahead => behind.push(channel.clone()),
+                SummaryOrder::Adopted => received.first = Some(offset + 1),
+                SummaryOrder::Ahead => lagging.push(channel.clone()),
                 SummaryOrder::Known => {}
             }
         }
-        behind
+        lagging
     }
 
-    /// What was shown, of each channel of which anything is known.
+    /// Returns the delivered ranges of each channel with a position.
     pub(super) fn read_ranges(&self) -> Vec<ReadRange> {
-        let readings = |(channel, place): (&String, &ReceivedPosition)| {
+        let ranges = |(channel, received): (&String, &ReceivedPosition)| {
             let current = self.positions.position(channel);
-            let current = current.and_then(|(epoch, last)| place.read_range(channel, epoch, last, true));
-            place.past.iter().cloned().chain(current).collect::<Vec<_>>()
+            let current = current.and_then(|(epoch, last)| received.read_range(channel, epoch, last, true));
+            received.past.iter().cloned().chain(current).collect::<Vec<_>>()
         };
-        self.places.iter().flat_map(readings).collect()
+        self.channels.iter().flat_map(ranges).collect()
     }
 }
 
 impl ReceivedPosition {
     fn read_range(&self, channel: &str, epoch: &str, last: u64, current: bool) -> Option<ReadRange> {
         let (channel, epoch) = (channel.to_owned(), epoch.to_owned());
-        Some(ReadRange { channel, epoch, current, first: self.first?, last, left_out: self.left_out.clone() })
+        Some(ReadRange { channel, epoch, current, first: self.first?, last, excluded: self.excluded.clone() })
     }
 }
 
@@ -145,21 +143,21 @@ mod tests {
 
     use super::*;
 
-    fn reading(epoch: &str, current: bool, first: u64, last: u64) -> ReadRange {
-        ReadRange { channel: "room:a".into(), epoch: epoch.into(), current, first, last, left_out: vec![] }
+    fn range(epoch: &str, current: bool, first: u64, last: u64) -> ReadRange {
+        ReadRange { channel: "room:a".into(), epoch: epoch.into(), current, first, last, excluded: vec![] }
     }
 
-    fn places() -> ChannelPositions {
-        let mut places = ChannelPositions::for_channels(&["room:a".to_owned()]);
-        places.finish_resume();
-        places.observe_heads([(&"room:a".to_owned(), "e", 4)].into_iter());
-        places
+    fn positions_at_four() -> ChannelPositions {
+        let mut channels = ChannelPositions::for_channels(&["room:a".to_owned()]);
+        channels.finish_resume();
+        channels.observe_heads([(&"room:a".to_owned(), "e", 4)].into_iter());
+        channels
     }
 
     #[test]
     fn each_offset_is_applied_once_and_in_order() {
-        let mut places = places();
-        let steps = [4, 5, 5, 7, 6, 7, 8].map(|offset| places.observe_message("room:a", "e", offset));
+        let mut channels = positions_at_four();
+        let steps = [4, 5, 5, 7, 6, 7, 8].map(|offset| channels.observe_message("room:a", "e", offset));
         assert_eq!(
             steps,
             [
@@ -172,35 +170,35 @@ mod tests {
                 OffsetDecision::Apply
             ]
         );
-        assert_eq!(places.read_ranges(), [reading("e", true, 5, 8)]);
+        assert_eq!(channels.read_ranges(), [range("e", true, 5, 8)]);
     }
 
     #[test]
-    fn while_resuming_live_messages_do_not_count() {
-        let mut places = places();
-        assert_eq!(places.start_resume(None), json!({"room:a": {"epoch": "e", "offset": 4}}));
-        assert_eq!(places.observe_message("room:a", "e", 5), OffsetDecision::Discard);
-        places.finish_resume();
-        assert_eq!(places.observe_message("room:a", "e", 5), OffsetDecision::Apply);
+    fn live_messages_are_ignored_during_a_resume() {
+        let mut channels = positions_at_four();
+        assert_eq!(channels.start_resume(None), json!({"room:a": {"epoch": "e", "offset": 4}}));
+        assert_eq!(channels.observe_message("room:a", "e", 5), OffsetDecision::Discard);
+        channels.finish_resume();
+        assert_eq!(channels.observe_message("room:a", "e", 5), OffsetDecision::Apply);
     }
 
     #[test]
-    fn what_is_left_out_is_remembered_and_another_epoch_is_told() {
-        let mut places = places();
-        assert!(places.observe_gap("room:a", "e", 5, 9));
-        assert_eq!(places.observe_message("room:a", "e", 10), OffsetDecision::Apply);
-        assert_eq!(places.read_ranges()[0].left_out, [(5, 9)]);
-        assert_eq!(places.observe_message("room:a", "f", 11), OffsetDecision::EpochConflict);
-        assert!(!places.observe_gap("room:a", "f", 1, 0));
-        assert_eq!(places.observe_message("room:a", "f", 1), OffsetDecision::Apply);
-        assert!(places.observe_gap("room:a", "f", 1, 0), "a pod that learns of it later tells again");
-        assert_eq!(places.observe_message("room:a", "f", 1), OffsetDecision::Discard);
-        let before = ReadRange { left_out: vec![(5, 9)], ..reading("e", false, 5, 10) };
-        assert_eq!(places.read_ranges(), [before, reading("f", true, 1, 1)]);
+    fn gaps_are_recorded_and_may_start_another_epoch() {
+        let mut channels = positions_at_four();
+        assert!(channels.observe_gap("room:a", "e", 5, 9));
+        assert_eq!(channels.observe_message("room:a", "e", 10), OffsetDecision::Apply);
+        assert_eq!(channels.read_ranges()[0].excluded, [(5, 9)]);
+        assert_eq!(channels.observe_message("room:a", "f", 11), OffsetDecision::EpochConflict);
+        assert!(!channels.observe_gap("room:a", "f", 1, 0));
+        assert_eq!(channels.observe_message("room:a", "f", 1), OffsetDecision::Apply);
+        assert!(channels.observe_gap("room:a", "f", 1, 0), "a pod that detects the change later repeats the gap");
+        assert_eq!(channels.observe_message("room:a", "f", 1), OffsetDecision::Discard);
+        let before = ReadRange { excluded: vec![(5, 9)], ..range("e", false, 5, 10) };
+        assert_eq!(channels.read_ranges(), [before, range("f", true, 1, 1)]);
     }
 
     #[test]
-    fn an_answer_that_claims_more_than_was_sent_is_noticed() {
-        assert_eq!(places().observe_heads([(&"room:a".to_owned(), "e", 6)].into_iter()), ["room:a"]);
+    fn a_reply_that_claims_more_than_was_sent_is_detected() {
+        assert_eq!(positions_at_four().observe_heads([(&"room:a".to_owned(), "e", 6)].into_iter()), ["room:a"]);
     }
 }

@@ -1,13 +1,13 @@
-//! How often each connection's `$disconnect` had effects, from Redis's own file of changes.
+//! Audit of `$disconnect` effects from the append-only file of Redis.
 //!
-//! The application's record of a connection is written by `$connect` and removed by the one `$disconnect` that has effects,
-//! in one atomic step; removing what is not there leaves no trace. So a connection ended exactly once when its record was
-//! removed once and never written again. The file has every change in order, across restarts of Redis, which no observer
-//! on a connection has.
+//! `$connect` writes the application's record of a connection, and the one effective `$disconnect` deletes it in one
+//! atomic step; deleting a missing record leaves no trace. So a connection was disconnected exactly once when its
+//! record was deleted once and never written again. The file has every write in order across restarts of Redis,
+//! unlike an observer on a connection.
 //!
-//! Where Redis has lost its data, the records that it had are gone, and a `$disconnect` finds nothing to remove. What pods
-//! write down about their own connections tells then: all of it is written down again, and struck off when the
-//! `$disconnect` has run. Of a connection that ended before it was written down again there is no trace.
+//! After a loss of Redis data the application's records are gone and `$disconnect` finds nothing to delete. Then the
+//! pods' own registrations count: each pod registers all its connections again and deletes a registration when its
+//! `$disconnect` has run. A connection that ended before it was registered again leaves no trace.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -17,23 +17,23 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use serde::Serialize;
 
-/// What stands before and behind the id in a record's key.
+/// Prefix and suffix of the id in a record's key.
 const RECORD_KEY_AFFIXES: (&[u8], &[u8]) = (b"twinway:connection:{", b"}");
-/// What stands before a pod's name in the key of what it has written down.
-const SESSIONS_KEY_PREFIX: &[u8] = b"twinway:{cluster}:sessions:";
+/// Prefix of the key of a pod's registrations, followed by its lease id.
+const REGISTRATIONS_KEY_PREFIX: &[u8] = b"twinway:{cluster}:connections:";
 
-/// How connections ended.
+/// Counts of connections by their `$disconnect` effects.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct DisconnectCounts {
-    /// Connections whose `$connect` was recorded.
+    /// Connections recorded by `$connect`.
     pub connections: usize,
-    /// Of which `$disconnect` had effects exactly once.
+    /// Connections with exactly one effective `$disconnect`.
     pub exactly_once: usize,
-    /// Of which it never had.
+    /// Connections without an effective `$disconnect`.
     pub never: usize,
-    /// Of which it had more than once, or whose record was written again afterwards.
+    /// Connections with more than one, or whose record was written again afterwards.
     pub repeated: usize,
-    /// Of which nothing is known: Redis lost them, and they ended before their pod had written them down again.
+    /// Connections with an unknown end: Redis lost them, and they ended before their pod had registered them again.
     pub unknown: usize,
 }
 
@@ -43,11 +43,11 @@ struct ConnectionHistory {
     written: bool,
     removals: usize,
     rewritten_after_removal: bool,
-    /// It went with everything else.
+    /// The record was lost with the data.
     lost: bool,
-    /// A pod has the connection written down.
+    /// A pod has registered the connection.
     registered: bool,
-    /// How often it was struck off since.
+    /// Number of deleted registrations.
     deregistrations: usize,
 }
 
@@ -69,27 +69,27 @@ impl ConnectionHistory {
     }
 }
 
-/// Reads the files of changes, oldest first: those that Redis has lost, if any, and those that it has.
+/// Reads the append-only files, oldest first: the ones that Redis lost, if any, and the current ones.
 ///
 /// # Errors
-/// When they cannot be read.
-pub(super) fn audit_disconnects(lost: &[PathBuf], kept: &[PathBuf]) -> anyhow::Result<DisconnectCounts> {
+/// A file cannot be read or parsed.
+pub(super) fn audit_disconnects(lost: &[PathBuf], current: &[PathBuf]) -> anyhow::Result<DisconnectCounts> {
     let mut records = HashMap::new();
     lost.iter().try_for_each(|file| read_commands(&mut records, file))?;
     for record in records.values_mut() {
         (record.lost, record.registered, record.deregistrations) = (record.removals == 0, false, 0);
     }
-    kept.iter().try_for_each(|file| read_commands(&mut records, file))?;
+    current.iter().try_for_each(|file| read_commands(&mut records, file))?;
     records.retain(|_, record| record.written);
     let count = |counts: fn(&ConnectionHistory) -> bool| records.values().filter(|record| counts(record)).count();
-    let [once, never, untold] =
+    let [once, never, unknown] =
         [ConnectionHistory::ended_once, ConnectionHistory::ended_never, ConnectionHistory::is_unknown].map(count);
     Ok(DisconnectCounts {
         connections: records.len(),
         exactly_once: once,
         never,
-        repeated: records.len() - once - never - untold,
-        unknown: untold,
+        repeated: records.len() - once - never - unknown,
+        unknown,
     })
 }
 
@@ -109,17 +109,17 @@ fn apply_command(records: &mut HashMap<Vec<u8>, ConnectionHistory>, command: &[V
             if let Some(id) = arguments.first().and_then(|key| id(key)) {
                 let record = records.entry(id).or_default();
                 record.rewritten_after_removal |= record.removals > 0;
-                // Also when the first answer was lost with the data: then it is recorded anew.
+                // Also when the first reply was lost with the data: then the connection is recorded again.
                 (record.written, record.lost) = (true, false);
             }
         }
-        b"HSET" if is_sessions(arguments) => {
-            // Ids and what is written down about them.
+        b"HSET" if is_registrations(arguments) => {
+            // Fields are connection ids, values are their registrations.
             for id in arguments[1..].iter().step_by(2) {
                 records.entry(id.clone()).or_default().registered = true;
             }
         }
-        b"HDEL" if is_sessions(arguments) => {
+        b"HDEL" if is_registrations(arguments) => {
             for id in &arguments[1..] {
                 let Some(record) = records.get_mut(id) else { continue };
                 record.deregistrations += usize::from(std::mem::take(&mut record.registered));
@@ -134,12 +134,12 @@ fn apply_command(records: &mut HashMap<Vec<u8>, ConnectionHistory>, command: &[V
     }
 }
 
-fn is_sessions(arguments: &[Vec<u8>]) -> bool {
-    arguments.first().is_some_and(|key| key.starts_with(SESSIONS_KEY_PREFIX))
+fn is_registrations(arguments: &[Vec<u8>]) -> bool {
+    arguments.first().is_some_and(|key| key.starts_with(REGISTRATIONS_KEY_PREFIX))
 }
 
-/// The next command ("Redis serialization protocol": an array of bulk strings); `None` at the end, also when the last one was
-/// not written to its end.
+/// Reads the next command (Redis serialization protocol: an array of bulk strings); `None` at the end of the file,
+/// also when the last command is incomplete.
 fn parse_command(reader: &mut impl BufRead) -> io::Result<Option<Vec<Vec<u8>>>> {
     let Some(count) = header(reader, b'*')? else { return Ok(None) };
     let mut words = Vec::with_capacity(count.min(1_024));
@@ -156,8 +156,8 @@ fn parse_command(reader: &mut impl BufRead) -> io::Result<Option<Vec<Vec<u8>>>> 
     Ok(Some(words))
 }
 
-/// The number behind a mark; notes between commands begin with `#`.
-fn header(reader: &mut impl BufRead, mark: u8) -> io::Result<Option<usize>> {
+/// Reads the number after a type byte; skips annotations between commands, which begin with `#`.
+fn header(reader: &mut impl BufRead, type_byte: u8) -> io::Result<Option<usize>> {
     let mut line = String::new();
     loop {
         line.clear();
@@ -168,8 +168,8 @@ fn header(reader: &mut impl BufRead, mark: u8) -> io::Result<Option<usize>> {
             break;
         }
     }
-    let number = line.trim_end().strip_prefix(char::from(mark)).and_then(|number| number.parse().ok());
-    number.map(Some).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "this is no file of changes"))
+    let number = line.trim_end().strip_prefix(char::from(type_byte)).and_then(|number| number.parse().ok());
+    number.map(Some).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "not a Redis append-only file"))
 }
 
 #[cfg(test)]
@@ -178,7 +178,7 @@ mod tests {
 
     use super::*;
 
-    fn changes(commands: &[&[&str]]) -> tempfile::NamedTempFile {
+    fn append_only_file(commands: &[&[&str]]) -> tempfile::NamedTempFile {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         for words in commands {
             write!(file, "*{}\r\n", words.len()).unwrap();
@@ -191,42 +191,42 @@ mod tests {
     const RECORDS: [&str; 3] = ["twinway:connection:{a}", "twinway:connection:{b}", "twinway:connection:{c}"];
 
     #[test]
-    fn each_way_of_ending_is_told_apart() {
+    fn each_kind_of_end_is_counted() {
         let [a, b, c] = RECORDS;
         let commands: [&[&str]; 8] = [
             &["SET", a, "x", "PXAT", "1"],
             &["SET", a, "y", "KEEPTTL"],
             &["DEL", a],
-            &["SET", "twinway:connection:{a}:taken", "t", "PXAT", "1"],
+            &["SET", "twinway:connection:{a}:removed", "t", "PXAT", "1"],
             &["SET", b, "x\r\n"],
             &["SET", c, "x"],
             &["del", c],
             &["SET", c, "x"],
         ];
-        let ended = audit_disconnects(&[], &[changes(&commands).path().to_owned()]).unwrap();
+        let ended = audit_disconnects(&[], &[append_only_file(&commands).path().to_owned()]).unwrap();
         assert_eq!(ended, DisconnectCounts { connections: 3, exactly_once: 1, never: 1, repeated: 1, unknown: 0 });
     }
 
     #[test]
-    fn where_records_were_lost_what_pods_wrote_down_tells() {
-        let ([a, b, c], sessions) = (RECORDS, "twinway:{cluster}:sessions:7.x");
+    fn registrations_count_where_records_were_lost() {
+        let ([a, b, c], registrations) = (RECORDS, "twinway:{cluster}:connections:7.x");
         let before: [&[&str]; 7] = [
             &["SET", "twinway:connection:{d}", "x"],
-            &["HSET", sessions, "a", "1"],
-            &["HSET", sessions, "b", "1"],
+            &["HSET", registrations, "a", "1"],
+            &["HSET", registrations, "b", "1"],
             &["SET", a, "x"],
             &["SET", b, "x"],
             &["SET", c, "x"],
             &["DEL", c],
         ];
         let after: [&[&str]; 4] = [
-            &["HSET", sessions, "a", "1", "b", "1"],
-            // Strikes off what is not there, too.
-            &["HDEL", sessions, "c", "a"],
-            &["HDEL", sessions, "a"],
+            &["HSET", registrations, "a", "1", "b", "1"],
+            // Also deletes a registration that does not exist.
+            &["HDEL", registrations, "c", "a"],
+            &["HDEL", registrations, "a"],
             &["DEL", c],
         ];
-        let (before, after) = (changes(&before), changes(&after));
+        let (before, after) = (append_only_file(&before), append_only_file(&after));
         let ended = audit_disconnects(&[before.path().to_owned()], &[after.path().to_owned()]).unwrap();
         assert_eq!(ended, DisconnectCounts { connections: 4, exactly_once: 1, never: 1, repeated: 1, unknown: 1 });
     }

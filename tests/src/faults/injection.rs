@@ -1,7 +1,6 @@
-//! What happens to the pods and to what they stand on.
+//! Fault injectors for pods, Redis and the network between them.
 //!
-//! Invariant: when a disaster is over, everything runs again. A disaster waits until its effects on who is connected are
-//! over as well, and tells how long that took.
+//! Every injector restores what it broke, waits until presence is correct again, and returns how long that took.
 
 use std::time::Duration;
 
@@ -13,173 +12,175 @@ use tokio::time::{Instant, sleep, timeout};
 use super::fixture::FaultFixture;
 use crate::redis::free_port;
 
-/// Longer than connecting to Redis and an answer may take together (2 s each).
+/// Longer than a connection attempt to Redis plus a reply may take (2 s each).
 const BEYOND_TIMEOUTS: Duration = Duration::from_secs(6);
-/// Longer than a lease (8 s), so that a pod which cannot reach Redis is taken for dead.
+/// Longer than a lease (8 s), so that a pod without Redis loses its lease.
 const BEYOND_LEASE: Duration = Duration::from_secs(12);
-/// How long Redis is gone when it is restarted, and how long a network is cut.
+/// Downtime of a restarted Redis, and duration of a network partition.
 const OUTAGE_DURATION: Duration = Duration::from_secs(3);
-/// How long between two times that Redis ends connections: new ones are in use by then.
+/// Interval between two kills of Redis connections; their replacements are in use by then.
 const KILL_INTERVAL: Duration = Duration::from_secs(1);
-/// How long everything may take to be as before.
+/// Timeout of a recovery.
 const RECOVERY_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What goes wrong.
+/// A fault to inject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum InjectedFault {
-    /// Pods are killed with SIGKILL in turn, and started again
+    /// Pods are killed with SIGKILL in turn and restarted
     Kill,
-    /// Redis is killed and started again, then paused for longer than every timeout
+    /// Redis is killed and restarted, then paused for longer than every timeout
     Redis,
-    /// A pod is cut off from Redis for longer than its lease, then all of them are
+    /// One pod, then every pod, is cut off from Redis for longer than its lease
     Network,
-    /// Every pod is stopped with SIGTERM and started again, one after the other
+    /// Every pod is stopped with SIGTERM and restarted, one after the other
     Rolling,
-    /// A pod hangs for longer than its lease, and goes on
+    /// A pod hangs for longer than its lease, then continues
     Hang,
-    /// Redis ends the pods' subscriptions again and again, and all of their connections
+    /// Redis kills the pods' subscriptions repeatedly, and finally all of their connections
     SubscriptionLoss,
-    /// Redis is made a replica that nobody may write to, and is made the master again
+    /// Redis becomes a read-only replica, then the master again
     ReadOnly,
-    /// Redis is killed and comes back empty
+    /// Redis is killed and restarted empty
     DataLoss,
 }
 
 impl InjectedFault {
-    /// Lets it happen. How long the application took, each time, to know who is connected.
-    pub(super) async fn inject(self, stage: &mut FaultFixture, full: bool) -> anyhow::Result<Vec<Duration>> {
+    /// Injects the fault; returns the time until presence was correct after each step.
+    pub(super) async fn inject(self, fixture: &mut FaultFixture, full: bool) -> anyhow::Result<Vec<Duration>> {
         match self {
-            Self::Kill => kill_pods(stage, if full { stage.fleet.pods.len() } else { 1 }).await,
-            Self::Redis => interrupt_redis(stage).await,
-            Self::Network => partition_network(stage, full).await,
-            Self::Rolling => rolling_restart(stage).await,
-            Self::Hang => hang_pod(stage).await,
-            Self::SubscriptionLoss => kill_subscriptions(stage, if full { 20 } else { 5 }).await,
-            Self::ReadOnly => make_read_only(stage).await,
-            Self::DataLoss => lose_redis_data(stage).await,
+            Self::Kill => kill_pods(fixture, if full { fixture.cluster.pods.len() } else { 1 }).await,
+            Self::Redis => interrupt_redis(fixture).await,
+            Self::Network => partition_network(fixture, full).await,
+            Self::Rolling => rolling_restart(fixture).await,
+            Self::Hang => hang_pod(fixture).await,
+            Self::SubscriptionLoss => kill_subscriptions(fixture, if full { 20 } else { 5 }).await,
+            Self::ReadOnly => make_read_only(fixture).await,
+            Self::DataLoss => lose_redis_data(fixture).await,
         }
     }
 }
 
-/// Kills pods in turn; the next one when the application knows again who is connected.
-async fn kill_pods(stage: &mut FaultFixture, count: usize) -> anyhow::Result<Vec<Duration>> {
-    let mut known = Vec::with_capacity(count);
+/// Kills pods one after the other, each after presence is correct again.
+async fn kill_pods(fixture: &mut FaultFixture, count: usize) -> anyhow::Result<Vec<Duration>> {
+    let mut recoveries = Vec::with_capacity(count);
     for number in 0..count {
-        let pod = &mut stage.fleet.pods[number];
+        let pod = &mut fixture.cluster.pods[number];
         pod.kill().await;
         let killed = Instant::now();
         pod.restart().await;
-        known.push(stage.wait_for_presence(killed).await?);
+        recoveries.push(fixture.wait_for_presence(killed).await?);
     }
-    Ok(known)
+    Ok(recoveries)
 }
 
-/// Kills Redis, and pauses it.
-async fn interrupt_redis(stage: &mut FaultFixture) -> anyhow::Result<Vec<Duration>> {
-    stage.fleet.redis.kill();
+/// Kills and restarts Redis, then pauses it.
+async fn interrupt_redis(fixture: &mut FaultFixture) -> anyhow::Result<Vec<Duration>> {
+    fixture.cluster.redis.kill();
     sleep(OUTAGE_DURATION).await;
-    let revived = tokio::task::block_in_place(|| stage.fleet.redis.restart());
-    revived.context("starting Redis again")?;
-    let mut known = vec![stage.wait_for_presence(Instant::now()).await?];
-    stage.fleet.redis.suspend()?;
+    let restarted = tokio::task::block_in_place(|| fixture.cluster.redis.restart());
+    restarted.context("restarting Redis")?;
+    let mut recoveries = vec![fixture.wait_for_presence(Instant::now()).await?];
+    fixture.cluster.redis.suspend()?;
     sleep(BEYOND_TIMEOUTS).await;
-    stage.fleet.redis.resume()?;
-    known.push(stage.wait_for_presence(Instant::now()).await?);
-    Ok(known)
+    fixture.cluster.redis.resume()?;
+    recoveries.push(fixture.wait_for_presence(Instant::now()).await?);
+    Ok(recoveries)
 }
 
-/// Cuts one pod off, and then all.
-async fn partition_network(stage: &mut FaultFixture, full: bool) -> anyhow::Result<Vec<Duration>> {
-    stage.redis_proxies[0].stall();
+/// Cuts one pod off from Redis, then all.
+async fn partition_network(fixture: &mut FaultFixture, full: bool) -> anyhow::Result<Vec<Duration>> {
+    fixture.redis_proxies[0].stall();
     sleep(BEYOND_LEASE).await;
-    stage.redis_proxies[0].restore();
-    let mut known = vec![stage.wait_for_presence(Instant::now()).await?];
-    stage.redis_proxies.iter().for_each(super::TcpProxy::disconnect);
+    fixture.redis_proxies[0].restore();
+    let mut recoveries = vec![fixture.wait_for_presence(Instant::now()).await?];
+    fixture.redis_proxies.iter().for_each(super::TcpProxy::disconnect);
     sleep(OUTAGE_DURATION).await;
-    stage.redis_proxies.iter().for_each(super::TcpProxy::restore);
-    known.push(stage.wait_for_presence(Instant::now()).await?);
+    fixture.redis_proxies.iter().for_each(super::TcpProxy::restore);
+    recoveries.push(fixture.wait_for_presence(Instant::now()).await?);
     if full {
-        stage.redis_proxies.iter().for_each(super::TcpProxy::stall);
+        fixture.redis_proxies.iter().for_each(super::TcpProxy::stall);
         sleep(BEYOND_TIMEOUTS).await;
-        stage.redis_proxies.iter().for_each(super::TcpProxy::restore);
-        known.push(stage.wait_for_presence(Instant::now()).await?);
+        fixture.redis_proxies.iter().for_each(super::TcpProxy::restore);
+        recoveries.push(fixture.wait_for_presence(Instant::now()).await?);
     }
-    Ok(known)
+    Ok(recoveries)
 }
 
-async fn rolling_restart(stage: &mut FaultFixture) -> anyhow::Result<Vec<Duration>> {
-    let rolling =
-        timeout(RECOVERY_TIMEOUT, stage.fleet.rolling_restart()).await.context("the rolling restart took too long")?;
+async fn rolling_restart(fixture: &mut FaultFixture) -> anyhow::Result<Vec<Duration>> {
+    let rolling = timeout(RECOVERY_TIMEOUT, fixture.cluster.rolling_restart())
+        .await
+        .context("the rolling restart took too long")?;
     for exit in rolling {
-        stage.record_exit(&exit);
-        anyhow::ensure!(exit.code == Some(0), "a pod left connections behind, exit code {:?}", exit.code);
+        fixture.record_exit(&exit);
+        anyhow::ensure!(exit.code == Some(0), "a pod exited with open connections, exit code {:?}", exit.code);
     }
-    Ok(vec![stage.wait_for_presence(Instant::now()).await?])
+    Ok(vec![fixture.wait_for_presence(Instant::now()).await?])
 }
 
-/// Stops a pod in its tracks until the others have finished its connections, and for longer than its lease at least.
-async fn hang_pod(stage: &mut FaultFixture) -> anyhow::Result<Vec<Duration>> {
-    let open = stage.metric(0, "twinway_session_open_connections").await;
-    stage.fleet.pods[0].suspend().await;
+/// Suspends a pod until the other pods have reaped its connections, and at least for longer than its lease.
+async fn hang_pod(fixture: &mut FaultFixture) -> anyhow::Result<Vec<Duration>> {
+    let open = fixture.metric(0, "twinway_session_open_connections").await;
+    fixture.cluster.pods[0].suspend().await;
     let hung = Instant::now();
-    let reaped = async |stage: &FaultFixture, pod| stage.metric(pod, "twinway_cluster_reaped_connections_total").await;
-    while reaped(stage, 1).await + reaped(stage, 2).await < open {
-        anyhow::ensure!(hung.elapsed() < RECOVERY_TIMEOUT, "the other pods did not finish the {open} connections");
+    let reaped =
+        async |fixture: &FaultFixture, pod| fixture.metric(pod, "twinway_cluster_reaped_connections_total").await;
+    while reaped(fixture, 1).await + reaped(fixture, 2).await < open {
+        anyhow::ensure!(hung.elapsed() < RECOVERY_TIMEOUT, "the other pods did not reap the {open} connections");
         sleep(OUTAGE_DURATION / 10).await;
     }
-    let finished = hung.elapsed();
-    sleep(BEYOND_LEASE.saturating_sub(finished)).await;
-    stage.fleet.pods[0].resume().await;
-    let back = Instant::now();
-    while stage.metric(0, "twinway_cluster_lost_leases_total").await < 1.0 {
-        anyhow::ensure!(back.elapsed() < RECOVERY_TIMEOUT, "the pod did not notice that it was taken for dead");
+    let reaped_after = hung.elapsed();
+    sleep(BEYOND_LEASE.saturating_sub(reaped_after)).await;
+    fixture.cluster.pods[0].resume().await;
+    let resumed = Instant::now();
+    while fixture.metric(0, "twinway_cluster_lost_leases_total").await < 1.0 {
+        anyhow::ensure!(resumed.elapsed() < RECOVERY_TIMEOUT, "the pod did not detect the loss of its lease");
         sleep(OUTAGE_DURATION / 10).await;
     }
-    Ok(vec![finished, stage.wait_for_presence(back).await?])
+    Ok(vec![reaped_after, fixture.wait_for_presence(resumed).await?])
 }
 
-/// Ends the pods' subscriptions, as Redis does by itself when a pod does not read as fast as others publish; and the last
-/// time all of their connections.
-async fn kill_subscriptions(stage: &mut FaultFixture, times: usize) -> anyhow::Result<Vec<Duration>> {
-    let replaced = async |stage: &FaultFixture| {
+/// Kills the pods' subscriptions, as Redis does when a pod reads more slowly than others publish; the last time kills
+/// all of their connections.
+async fn kill_subscriptions(fixture: &mut FaultFixture, times: usize) -> anyhow::Result<Vec<Duration>> {
+    let replaced = async |fixture: &FaultFixture| {
         let mut replaced = 0.0;
-        for pod in 0..stage.fleet.pods.len() {
-            replaced += stage.metric(pod, "twinway_bus_reconnects_total").await;
+        for pod in 0..fixture.cluster.pods.len() {
+            replaced += fixture.metric(pod, "twinway_bus_subscriber_reconnects_total").await;
         }
         replaced
     };
-    let before = replaced(stage).await;
+    let before = replaced(fixture).await;
     for number in 1..=times {
-        stage.fleet.redis.run_command(&["CLIENT", "KILL", "TYPE", "pubsub"])?;
+        fixture.cluster.redis.run_command(&["CLIENT", "KILL", "TYPE", "pubsub"])?;
         if number == times {
-            stage.fleet.redis.run_command(&["CLIENT", "KILL", "TYPE", "normal"])?;
+            fixture.cluster.redis.run_command(&["CLIENT", "KILL", "TYPE", "normal"])?;
         }
         sleep(KILL_INTERVAL).await;
     }
-    let known = vec![stage.wait_for_presence(Instant::now()).await?];
-    let replaced = replaced(stage).await - before;
-    anyhow::ensure!(replaced >= stage.fleet.pods.len() as f64, "{replaced} subscriptions were replaced");
-    Ok(known)
+    let recoveries = vec![fixture.wait_for_presence(Instant::now()).await?];
+    let replaced = replaced(fixture).await - before;
+    anyhow::ensure!(replaced >= fixture.cluster.pods.len() as f64, "{replaced} subscriptions were replaced");
+    Ok(recoveries)
 }
 
-/// Takes the right to write away, as a failover does that clients are not told of. The master that is named answers nobody, so
+/// Makes Redis read-only, like a failover that clients are not notified of. The configured master does not exist, so
 /// no data is replaced.
-async fn make_read_only(stage: &mut FaultFixture) -> anyhow::Result<Vec<Duration>> {
-    let nobody = free_port()?.to_string();
-    stage.fleet.redis.run_command(&["REPLICAOF", "127.0.0.1", &nobody])?;
+async fn make_read_only(fixture: &mut FaultFixture) -> anyhow::Result<Vec<Duration>> {
+    let unused_port = free_port()?.to_string();
+    fixture.cluster.redis.run_command(&["REPLICAOF", "127.0.0.1", &unused_port])?;
     sleep(BEYOND_LEASE).await;
-    stage.fleet.redis.run_command(&["REPLICAOF", "NO", "ONE"])?;
-    Ok(vec![stage.wait_for_presence(Instant::now()).await?])
+    fixture.cluster.redis.run_command(&["REPLICAOF", "NO", "ONE"])?;
+    Ok(vec![fixture.wait_for_presence(Instant::now()).await?])
 }
 
-/// Takes the data away.
-async fn lose_redis_data(stage: &mut FaultFixture) -> anyhow::Result<Vec<Duration>> {
-    stage.allow_data_loss();
-    let lost = tokio::task::block_in_place(|| stage.fleet.redis.discard_data()).context("taking the data away")?;
-    stage.lost.extend(lost);
+/// Kills Redis, discards its data, and restarts it empty.
+async fn lose_redis_data(fixture: &mut FaultFixture) -> anyhow::Result<Vec<Duration>> {
+    fixture.allow_data_loss();
+    let lost = tokio::task::block_in_place(|| fixture.cluster.redis.discard_data()).context("discarding the data")?;
+    fixture.lost.extend(lost);
     sleep(OUTAGE_DURATION).await;
-    let revived = tokio::task::block_in_place(|| stage.fleet.redis.restart());
-    revived.context("starting Redis again")?;
-    Ok(vec![stage.wait_for_presence(Instant::now()).await?])
+    let restarted = tokio::task::block_in_place(|| fixture.cluster.redis.restart());
+    restarted.context("restarting Redis")?;
+    Ok(vec![fixture.wait_for_presence(Instant::now()).await?])
 }

@@ -1,7 +1,7 @@
-//! The ledger: what was acknowledged, what was shown to whom, who is connected, and how long interruptions took.
+//! Recorder of a run: acknowledged messages, delivered messages, open connections, and interruptions.
 //!
-//! Invariant: it counts, and decides nothing while a run lasts; every contradiction is kept as a sentence, up to [`MAX_VIOLATION_SAMPLES`] of
-//! them and the number of all. What it adds up to is [`verdict`](super::verdict)'s.
+//! It only counts and stores violations as sentences, the first [`MAX_VIOLATION_SAMPLES`] of them;
+//! [`analysis`](super::analysis) evaluates the counts.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,36 +12,36 @@ use tokio::time::Instant;
 
 use super::channel_positions::ReadRange;
 
-/// Most contradictions that are kept as sentences.
+/// Maximum number of violations stored as sentences.
 const MAX_VIOLATION_SAMPLES: usize = 20;
 
-/// Everything that clients tell of a run.
+/// Thread-safe recorder that all clients of a run report to.
 #[derive(Debug, Default)]
 pub struct RunRecorder {
     state: Mutex<RecordedState>,
 }
 
-/// What is in the ledger.
+/// Recorded data.
 #[derive(Debug, Default)]
 pub(super) struct RecordedState {
     pub(super) channels: HashMap<String, Vec<EpochRecord>>,
-    /// Whether a channel's past may be lost: Redis is going to lose its data.
+    /// Whether epoch losses are allowed, because the fault discards the data of Redis.
     pub(super) may_lose: bool,
     pub(super) read_ranges: Vec<ReadRange>,
-    /// Connections that are open and have had their `welcome`.
+    /// Open connections that have received `welcome`.
     pub(super) open_connections: BTreeSet<String>,
-    /// Every connection that ever had one.
+    /// Every connection that ever received `welcome`.
     pub(super) all_connections: BTreeSet<String>,
     pub(super) interruptions: Vec<Interruption>,
-    /// When clients began a handshake behind an end that they were told of with 1012.
+    /// Times at which clients started a handshake after a close with 1012.
     pub(super) reconnects: Vec<Instant>,
     pub(super) counts: RunCounts,
     pub(super) violation_samples: Vec<String>,
     pub(super) violation_count: usize,
 }
 
-/// A channel's messages in one epoch: each has one place, one id, and one acknowledgement. A channel's epochs are in the
-/// order in which they were first heard of.
+/// A channel's messages in one epoch: each has one offset, one id, and one acknowledgement. The epochs of a channel
+/// are in the order of their first appearance.
 #[derive(Debug, Default)]
 pub(super) struct EpochRecord {
     pub(super) name: String,
@@ -50,143 +50,143 @@ pub(super) struct EpochRecord {
     offsets_by_id: HashMap<String, u64>,
 }
 
-/// A client that was away.
+/// Interruption of a client.
 #[derive(Debug, Clone, Copy)]
 pub struct Interruption {
-    /// The close code of the end; 1006 when there was none.
+    /// Close code of the ended connection; 1006 without a close frame.
     pub code: u16,
-    /// From the last frame before to `resumed` behind it.
+    /// Time from the last frame before the end to the `resumed` after it.
     pub took: Duration,
 }
 
-/// What is only counted.
+/// Plain counters.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct RunCounts {
-    /// Messages that clients showed.
+    /// Messages delivered to clients.
     pub delivered: u64,
-    /// Messages that came again and were dropped by their offset, or were left to a resume.
+    /// Messages dropped because their offset was delivered before or a resume was in progress.
     pub dropped: u64,
-    /// Times that a client found an offset left out without a word and asked for it.
+    /// Missing offsets that a client detected without a `gap` and requested.
     pub out_of_order: u64,
     /// `gap` frames.
     pub gaps: u64,
-    /// Those of them that told that a channel's past is gone.
+    /// `gap` frames that report the loss of an epoch.
     pub epoch_losses: u64,
-    /// Sends that were answered `unavailable` and repeated.
+    /// Sends rejected as `unavailable` and repeated.
     pub unavailable: u64,
-    /// Sends that were repeated for want of an answer.
+    /// Sends repeated because no reply arrived.
     pub repeated: u64,
-    /// `degraded` frames that told of a beginning.
+    /// `degraded` frames with state `began`.
     pub degraded: u64,
-    /// Handshakes that were refused or failed, by status; 0 where there was no answer.
+    /// Rejected or failed handshakes by status; 0 without a response.
     pub rejected_handshakes: BTreeMap<u16, u64>,
-    /// Ends of connections that clients did not ask for, by close code.
+    /// Closes that clients did not initiate, by close code.
     pub closes_by_code: BTreeMap<u16, u64>,
-    /// Sends that wait for their acknowledgement now.
+    /// Sends that wait for their acknowledgement.
     #[serde(skip)]
     pub waiting: u64,
 }
 
 impl RunRecorder {
-    /// Takes an acknowledgement in.
+    /// Records an acknowledgement.
     pub(super) fn record_ack(&self, channel: &str, epoch: &str, offset: u64, id: &str) {
-        let mut books = self.lock_state();
-        books.counts.waiting -= 1;
-        let book = books.epoch(channel, epoch);
-        let before = book.acknowledged.insert(offset, id.to_owned());
+        let mut state = self.lock_state();
+        state.counts.waiting -= 1;
+        let record = state.epoch(channel, epoch);
+        let before = record.acknowledged.insert(offset, id.to_owned());
         if before.as_ref().is_some_and(|before| before != id) {
-            books.add_violation(format!("{channel} {offset} was acknowledged for {before:?} and for {id}"));
+            state.add_violation(format!("{channel} offset {offset} was acknowledged for both {before:?} and {id}"));
         }
     }
 
-    /// Takes note that a client showed a message.
+    /// Records that a client delivered a message.
     pub(super) fn record_delivery(&self, channel: &str, epoch: &str, offset: u64, id: &str) {
-        let mut books = self.lock_state();
-        books.counts.delivered += 1;
-        let book = books.epoch(channel, epoch);
-        if let Some(other) = book.delivered.get(&offset).filter(|other| *other != id) {
-            let sentence = format!("{channel} {offset} was shown as {other} and as {id}");
-            return books.add_violation(sentence);
+        let mut state = self.lock_state();
+        state.counts.delivered += 1;
+        let record = state.epoch(channel, epoch);
+        if let Some(other) = record.delivered.get(&offset).filter(|other| *other != id) {
+            let sentence = format!("{channel} offset {offset} was delivered as both {other} and {id}");
+            return state.add_violation(sentence);
         }
-        let place = *book.offsets_by_id.entry(id.to_owned()).or_insert(offset);
-        book.delivered.entry(offset).or_insert_with(|| id.to_owned());
-        if place != offset {
-            books.add_violation(format!("{id} was shown at {place} and again at {offset} of {channel}"));
+        let first = *record.offsets_by_id.entry(id.to_owned()).or_insert(offset);
+        record.delivered.entry(offset).or_insert_with(|| id.to_owned());
+        if first != offset {
+            state.add_violation(format!("{id} was delivered at offsets {first} and {offset} of {channel}"));
         }
     }
 
-    /// Takes note that a client was told that a channel's past is gone.
+    /// Records that a client received a `gap` for the loss of an epoch.
     pub(super) fn record_epoch_loss(&self, channel: &str, reason: &str) {
-        let mut books = self.lock_state();
-        books.counts.epoch_losses += 1;
-        if !books.may_lose {
-            books.add_violation(format!("{channel} has another epoch: {reason}"));
+        let mut state = self.lock_state();
+        state.counts.epoch_losses += 1;
+        if !state.may_lose {
+            state.add_violation(format!("unexpected epoch change of {channel}: {reason}"));
         }
     }
 
-    /// From here on the past of channels may be lost.
+    /// Allows epoch losses from now on.
     pub(super) fn allow_data_loss(&self) {
         self.lock_state().may_lose = true;
     }
 
-    /// Takes note of something that must not be.
+    /// Records a violation.
     pub(super) fn record_violation(&self, sentence: String) {
         self.lock_state().add_violation(sentence);
     }
 
-    /// Takes note of a connection whose `welcome` came.
+    /// Records a connection that received `welcome`.
     pub(super) fn record_open(&self, connection: &str) {
-        let mut books = self.lock_state();
-        books.open_connections.insert(connection.to_owned());
-        if !books.all_connections.insert(connection.to_owned()) {
-            books.add_violation(format!("the id {connection} was given twice"));
+        let mut state = self.lock_state();
+        state.open_connections.insert(connection.to_owned());
+        if !state.all_connections.insert(connection.to_owned()) {
+            state.add_violation(format!("connection id {connection} was assigned twice"));
         }
     }
 
-    /// Takes note of a connection's end.
+    /// Records the end of a connection.
     pub(super) fn record_close(&self, connection: &str) {
         self.lock_state().open_connections.remove(connection);
     }
 
-    /// Takes note that a client is back.
+    /// Records the interruption of a client that has resumed.
     pub(super) fn record_interruption(&self, interruption: Interruption) {
         self.lock_state().interruptions.push(interruption);
     }
 
-    /// Takes note that a client which was sent away begins a handshake now.
+    /// Records that a drained client starts a handshake now.
     pub(super) fn record_reconnect(&self) {
         self.lock_state().reconnects.push(Instant::now());
     }
 
-    /// Takes note of what a client was shown in all.
-    pub(super) fn record_read_ranges(&self, readings: Vec<ReadRange>) {
-        self.lock_state().read_ranges.extend(readings);
+    /// Records the delivered ranges of a client at its end.
+    pub(super) fn record_read_ranges(&self, ranges: Vec<ReadRange>) {
+        self.lock_state().read_ranges.extend(ranges);
     }
 
-    /// Counts something.
-    pub(super) fn update_counts(&self, counting: impl FnOnce(&mut RunCounts)) {
-        counting(&mut self.lock_state().counts);
+    /// Updates the counters.
+    pub(super) fn update_counts(&self, update: impl FnOnce(&mut RunCounts)) {
+        update(&mut self.lock_state().counts);
     }
 
-    /// The connections that are open now, as their clients know them.
+    /// Returns the connections that are open according to their clients.
     #[must_use]
     pub fn open_connections(&self) -> BTreeSet<String> {
         self.lock_state().open_connections.clone()
     }
 
-    /// How many there are.
+    /// Returns the number of open connections.
     #[must_use]
     pub fn open_count(&self) -> usize {
         self.lock_state().open_connections.len()
     }
 
-    /// What has been counted so far.
+    /// Returns a copy of the counters.
     #[must_use]
     pub fn counts(&self) -> RunCounts {
         self.lock_state().counts.clone()
     }
 
-    /// All of it. A client that panicked has said what it had to say before.
+    /// Locks the recorded data. A panicked client leaves it consistent, so poisoning is ignored.
     pub(super) fn lock_state(&self) -> MutexGuard<'_, RecordedState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -195,11 +195,11 @@ impl RunRecorder {
 impl RecordedState {
     fn epoch(&mut self, channel: &str, name: &str) -> &mut EpochRecord {
         let epochs = self.channels.entry(channel.to_owned()).or_default();
-        let place = epochs.iter().position(|epoch| epoch.name == name).unwrap_or_else(|| {
+        let index = epochs.iter().position(|epoch| epoch.name == name).unwrap_or_else(|| {
             epochs.push(EpochRecord { name: name.to_owned(), ..EpochRecord::default() });
             epochs.len() - 1
         });
-        &mut epochs[place]
+        &mut epochs[index]
     }
 
     fn add_violation(&mut self, sentence: String) {

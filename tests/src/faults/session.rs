@@ -1,7 +1,7 @@
-//! One connection of a client that counts: resume, read, send, until it ends.
+//! One connection of a fault-injection client: resume, receive and send until the connection ends.
 //!
-//! Invariant: everything that arrives is in the ledger before the next thing is read. Every wait has an end: what is not
-//! answered within [`REPLY_TIMEOUT`] ends the connection, as a client does whose server hangs.
+//! Every frame is recorded before the next one is read. Every wait has a timeout: the client closes the connection
+//! when no reply arrives within [`REPLY_TIMEOUT`], as if the server hangs.
 
 mod incoming;
 
@@ -17,48 +17,48 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::traffic_client::{PendingMessage, TrafficClient, TrafficPhase};
 
-/// How long an answer may take: longer than the longest deadline of the server.
+/// Timeout of a reply: longer than the longest deadline of the server.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long a client waits for a message that is late before it asks for it.
+/// Time that a client waits for a late message before it requests it.
 const REORDER_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long a client that was told nothing waits at most before it comes back.
+/// Maximum reconnect delay of a client that received no `reconnect` frame.
 const DEFAULT_RECONNECT_WINDOW: Duration = Duration::from_secs(1);
 
-/// How a connection ended.
+/// End of a connection.
 pub(super) enum SessionEnd {
-    /// The client is done.
+    /// The client has finished.
     Left,
-    /// The server told it to come back, within this time.
+    /// The server asked the client to reconnect within this time.
     Drained { within: Duration },
-    /// It broke, or was closed for another reason; whether a resume had been answered.
+    /// The connection broke or was closed for another reason; `served` is true if a resume had completed.
     Lost { served: bool },
 }
 
-/// Why serving stopped.
+/// Reason why the session loop stopped.
 enum StopReason {
     Left,
     Closed(u16),
 }
 
-/// How far the resume is.
+/// State of the resume.
 enum ResumeState {
     Sent(Instant),
-    /// It was answered `unavailable`.
+    /// It was rejected as `unavailable` and is sent again at this time.
     Due(Instant),
     Done,
 }
 
-/// An open connection.
+/// An open connection of a client.
 pub(super) struct ClientSession<'a> {
     client: &'a mut TrafficClient,
     socket: WebSocketStream<TcpStream>,
     connection: Option<String>,
     last_frame: Instant,
     resume: ResumeState,
-    /// The resume was asked for when nothing was sent any more.
+    /// Whether the resume was sent after the last message of the run.
     last: bool,
     served: bool,
-    /// Channels of which something was left out, since when.
+    /// Channels with missing messages, and since when.
     missing_since: Option<(Instant, BTreeSet<String>)>,
     within: Option<Duration>,
 }
@@ -83,7 +83,7 @@ impl<'a> ClientSession<'a> {
         }
     }
 
-    /// Serves the client to the connection's end.
+    /// Runs the session until the connection ends.
     pub(super) async fn run(mut self) -> SessionEnd {
         let stop = loop {
             let due = self.next_deadline();
@@ -96,12 +96,12 @@ impl<'a> ClientSession<'a> {
                 break stop;
             }
         };
-        let ledger = &self.client.ledger;
+        let recorder = &self.client.recorder;
         if let Some(connection) = &self.connection {
-            ledger.record_close(connection);
+            recorder.record_close(connection);
         }
         let StopReason::Closed(code) = stop else { return SessionEnd::Left };
-        ledger.update_counts(|counts| *counts.closes_by_code.entry(code).or_default() += 1);
+        recorder.update_counts(|counts| *counts.closes_by_code.entry(code).or_default() += 1);
         self.client.disconnected_since.get_or_insert((self.last_frame, code));
         if code == 1012 {
             return SessionEnd::Drained { within: self.within.unwrap_or(DEFAULT_RECONNECT_WINDOW) };
@@ -109,7 +109,7 @@ impl<'a> ClientSession<'a> {
         SessionEnd::Lost { served: self.served }
     }
 
-    /// When something is to be done if nothing comes.
+    /// Returns the time of the next action if no frame arrives.
     fn next_deadline(&self) -> Instant {
         let idle = Instant::now() + REPLY_TIMEOUT;
         match self.resume {
@@ -117,18 +117,18 @@ impl<'a> ClientSession<'a> {
             ResumeState::Due(due) => return due,
             ResumeState::Done => {}
         }
-        let behind = self.missing_since.as_ref().map_or(idle, |(since, _)| *since + REORDER_TIMEOUT);
-        let sending = match (&self.client.outstanding, *self.client.phase.borrow()) {
-            (Some(PendingMessage { sent_at: Some(asked), .. }), _) => *asked + REPLY_TIMEOUT,
+        let reorder_deadline = self.missing_since.as_ref().map_or(idle, |(since, _)| *since + REORDER_TIMEOUT);
+        let send_deadline = match (&self.client.outstanding, *self.client.phase.borrow()) {
+            (Some(PendingMessage { sent_at: Some(sent_at), .. }), _) => *sent_at + REPLY_TIMEOUT,
             (Some(PendingMessage { due, .. }), _) => *due,
             (None, TrafficPhase::Sending) => self.client.next_message,
             (None, TrafficPhase::Quiescing) => idle,
             (None, TrafficPhase::Closing) => Instant::now(),
         };
-        behind.min(sending)
+        reorder_deadline.min(send_deadline)
     }
 
-    /// Does what is due.
+    /// Runs the action that is due.
     async fn run_due_action(&mut self) -> Result<(), StopReason> {
         let now = Instant::now();
         match self.resume {
@@ -143,7 +143,7 @@ impl<'a> ClientSession<'a> {
         }
         let phase = *self.client.phase.borrow();
         match &self.client.outstanding {
-            Some(PendingMessage { sent_at: Some(asked), .. }) if *asked + REPLY_TIMEOUT <= now => {
+            Some(PendingMessage { sent_at: Some(sent_at), .. }) if *sent_at + REPLY_TIMEOUT <= now => {
                 return Err(StopReason::Closed(0));
             }
             Some(PendingMessage { sent_at: None, due, .. }) if *due <= now => {
@@ -163,15 +163,15 @@ impl<'a> ClientSession<'a> {
         }
     }
 
-    /// Asks for what was missed, of all channels or some.
+    /// Requests missed messages, of all channels or some.
     async fn send_resume(&mut self, only: Option<Vec<String>>) -> Result<(), StopReason> {
         self.resume = ResumeState::Sent(Instant::now());
         self.last = only.is_none() && *self.client.phase.borrow() == TrafficPhase::Closing;
-        let channels = self.client.places.start_resume(only.as_deref());
-        self.send(json!({"action": "resume", "id": "resume", "channels": channels}).to_string()).await
+        let positions = self.client.channels.start_resume(only.as_deref());
+        self.send(json!({"action": "resume", "id": "resume", "channels": positions}).to_string()).await
     }
 
-    /// Sends the message that waits.
+    /// Sends the pending message.
     async fn send_pending_message(&mut self, now: Instant) -> Result<(), StopReason> {
         let Some(outstanding) = &mut self.client.outstanding else { return Ok(()) };
         outstanding.sent_at = Some(now);
@@ -183,7 +183,7 @@ impl<'a> ClientSession<'a> {
     async fn send(&mut self, text: String) -> Result<(), StopReason> {
         match timeout(REPLY_TIMEOUT, self.socket.send(Message::text(text))).await {
             Ok(Ok(())) => Ok(()),
-            // The reason is read next, if there is one.
+            // The close reason, if any, is read next.
             Ok(Err(_)) => Ok(()),
             Err(_) => Err(StopReason::Closed(0)),
         }
@@ -195,7 +195,7 @@ impl<'a> ClientSession<'a> {
             while self.socket.next().await.transpose()?.is_some() {}
             Ok::<_, Error>(())
         };
-        // However it ends, nothing more is wanted of it.
+        // The connection is discarded whether or not the closing handshake completes.
         let _ = timeout(REPLY_TIMEOUT, closing).await;
         Err(StopReason::Left)
     }

@@ -1,12 +1,12 @@
-//! A client that keeps coming back, as `docs/PROTOCOL.md` tells clients to.
+//! A client that reconnects by the rules of `docs/PROTOCOL.md`.
 //!
 //! ```text
-//! handshake ──▶ session: resume, read, send ──▶ end ── 1012: within what it was told ──┐
-//!     ▲  └─ refused: growing delay                └── else: growing delay ─────────────┤
+//! handshake ──▶ session: resume, receive, send ──▶ close ─ 1012: within the given time ┐
+//!     ▲  └─ rejected: growing delay                   └── else: growing delay ─────────┤
 //!     └────────────────────────────────────────────────────────────────────────────────┘
 //! ```
-//! Invariant: it has at most one message that waits for its acknowledgement, and sends it again with the same id, also on
-//! another connection, until it has one. It judges nothing; the ledger does.
+//! It has at most one message without an acknowledgement and sends it again with the same id, also on another
+//! connection, until it is acknowledged. It evaluates nothing; the recorder does.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,84 +21,94 @@ use super::seeded_rng::SeededRng;
 use super::session::{ClientSession, SessionEnd};
 use crate::client::ClientHandshake;
 
-/// How long a handshake may take: more than a server that has lost its Redis takes to say so.
+/// Timeout of a handshake: longer than a server without Redis takes to reject it.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(8);
-/// The first of the growing delays, and the longest.
+/// First and maximum delay of the exponential backoff.
 const RECONNECT_BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(3));
 
-/// What clients are to do.
+/// Phase of a run, which all clients follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TrafficPhase {
-    /// Send and read.
+    /// Send and receive.
     Sending,
-    /// Have the last message acknowledged, and read.
+    /// Wait for the last acknowledgement, and receive.
     Quiescing,
-    /// Catch up once more and leave.
+    /// Resume once more and disconnect.
     Closing,
 }
 
-/// Who a client is.
+/// Identity and channels of a client.
 pub(super) struct ClientRole {
-    /// A number that no other has.
+    /// Unique number of the client.
     pub(super) number: usize,
-    /// How it connects.
+    /// Handshake of the client.
     pub(super) dial: ClientHandshake,
-    /// What it reads.
+    /// Channels that it reads.
     pub(super) channels: Vec<String>,
-    /// Where it sends, in turn.
+    /// Targets of its messages, used in turn.
     pub(super) targets: Vec<String>,
-    /// How long between two messages.
+    /// Interval between two messages.
     pub(super) pace: Duration,
-    /// When it first connects.
-    pub(super) begins: Instant,
+    /// Time of the first handshake.
+    pub(super) starts_at: Instant,
 }
 
-/// A client.
+/// A client of a fault-injection run.
 pub(super) struct TrafficClient {
     pub(super) role: ClientRole,
-    pub(super) places: ChannelPositions,
-    pub(super) ledger: Arc<RunRecorder>,
+    pub(super) channels: ChannelPositions,
+    pub(super) recorder: Arc<RunRecorder>,
     pub(super) phase: watch::Receiver<TrafficPhase>,
-    pub(super) dice: SeededRng,
-    /// The message that waits for its acknowledgement.
+    pub(super) rng: SeededRng,
+    /// Message that waits for its acknowledgement.
     pub(super) outstanding: Option<PendingMessage>,
     pub(super) sent: usize,
-    /// When the next message is due.
+    /// Time of the next message.
     pub(super) next_message: Instant,
-    /// Since when, and by which code, it has been away.
+    /// Time and close code of the last disconnect, until the client has resumed.
     pub(super) disconnected_since: Option<(Instant, u16)>,
 }
 
-/// A message that waits for its acknowledgement.
+/// Message that waits for its acknowledgement.
 pub(super) struct PendingMessage {
     pub(super) id: String,
     pub(super) target: String,
-    /// When it was sent on this connection.
+    /// Time at which it was sent on this connection.
     pub(super) sent_at: Option<Instant>,
-    /// When it may be sent (again).
+    /// Earliest time to send it (again).
     pub(super) due: Instant,
 }
 
 impl TrafficClient {
-    pub(super) fn new(role: ClientRole, ledger: Arc<RunRecorder>, phase: watch::Receiver<TrafficPhase>) -> Self {
-        let mut dice = SeededRng::for_client(role.number);
-        let next_message = role.begins + dice.duration_below(role.pace);
-        let places = ChannelPositions::for_channels(&role.channels);
-        Self { places, ledger, phase, dice, outstanding: None, sent: 0, next_message, disconnected_since: None, role }
+    pub(super) fn new(role: ClientRole, recorder: Arc<RunRecorder>, phase: watch::Receiver<TrafficPhase>) -> Self {
+        let mut rng = SeededRng::for_client(role.number);
+        let next_message = role.starts_at + rng.duration_below(role.pace);
+        let channels = ChannelPositions::for_channels(&role.channels);
+        Self {
+            channels,
+            recorder,
+            phase,
+            rng,
+            outstanding: None,
+            sent: 0,
+            next_message,
+            disconnected_since: None,
+            role,
+        }
     }
 
-    /// Lives until it may leave.
+    /// Runs until the closing phase is complete.
     pub(super) async fn run(mut self) {
-        sleep_until(self.role.begins).await;
+        sleep_until(self.role.starts_at).await;
         let mut failures = 0;
         loop {
-            let pause = match self.connect().await {
+            let delay = match self.connect().await {
                 Some(session) => match session.run().await {
                     SessionEnd::Left => break,
                     SessionEnd::Drained { within } => {
                         failures = 0;
-                        sleep(self.dice.duration_below(within)).await;
-                        self.ledger.record_reconnect();
+                        sleep(self.rng.duration_below(within)).await;
+                        self.recorder.record_reconnect();
                         continue;
                     }
                     SessionEnd::Lost { served } => {
@@ -111,9 +121,9 @@ impl TrafficClient {
                     self.reconnect_delay(failures)
                 }
             };
-            sleep(pause).await;
+            sleep(delay).await;
         }
-        self.ledger.record_read_ranges(self.places.read_ranges());
+        self.recorder.record_read_ranges(self.channels.read_ranges());
     }
 
     async fn connect(&mut self) -> Option<ClientSession<'_>> {
@@ -122,24 +132,24 @@ impl TrafficClient {
             Ok(Err(Error::Http(response))) => response.status().as_u16(),
             Ok(Err(_)) | Err(_) => 0,
         };
-        self.ledger.update_counts(|counts| *counts.rejected_handshakes.entry(status).or_default() += 1);
+        self.recorder.update_counts(|counts| *counts.rejected_handshakes.entry(status).or_default() += 1);
         None
     }
 
-    /// A random part of a delay that doubles with every failure, so that clients which were lost together do not come back
-    /// together.
+    /// Returns a random part of a delay that doubles with every failure, so that clients which were disconnected
+    /// together do not reconnect together.
     fn reconnect_delay(&mut self, failures: u32) -> Duration {
         let (first, longest) = RECONNECT_BACKOFF;
-        self.dice.duration_below(first.saturating_mul(1 << failures.min(8)).min(longest))
+        self.rng.duration_below(first.saturating_mul(1 << failures.min(8)).min(longest))
     }
 
-    /// The next message.
+    /// Prepares the next message.
     pub(super) fn prepare_message(&mut self, now: Instant) {
         let target = self.role.targets[self.sent % self.role.targets.len()].clone();
         self.sent += 1;
         self.next_message = now + self.role.pace;
         let id = format!("p{}-{}", self.role.number, self.sent);
-        self.ledger.update_counts(|counts| counts.waiting += 1);
+        self.recorder.update_counts(|counts| counts.waiting += 1);
         self.outstanding = Some(PendingMessage { id, target, sent_at: None, due: now });
     }
 }

@@ -1,8 +1,8 @@
-//! The benchmark: servers side by side under the same load, in alternating rounds, as medians and ratios.
+//! The benchmark: several servers under the same load, in alternating rounds, reported as medians and ratios.
 //!
-//! Invariant: every number comes from a server process of its own, and peer and ours take turns within each round, so that
-//! whatever else the machine does hits both. Where the machine allows it the server has core 0 and the generator core 1. The
-//! benchmark judges nothing by its exit code: it prints whether each stated target holds.
+//! Every measurement uses a new server process, and the peer and our server alternate within each round, so that
+//! other load on the host affects both. Where the host allows it, the server is pinned to core 0 and the generator to
+//! core 1. The exit code does not depend on the results; the report states whether each target holds.
 
 pub mod baseline;
 pub mod child;

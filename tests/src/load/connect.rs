@@ -1,7 +1,9 @@
-//! Connect: `concurrency` clients connect, shake hands and close again, as fast as the server lets them.
+//! Connect scenario: `concurrency` clients connect, complete the handshake and close again, as fast as the server
+//! allows.
 //!
-//! A latency is that of TCP connect and handshake together; the close handshake is outside it, but inside the server's CPU
-//! time. Failures are counted, and too many of them in a row end the run: a generator must not spin against a closed port.
+//! A latency covers the TCP connect and the handshake; the closing handshake is excluded from it, but included in the
+//! server's CPU time. Failures are counted; too many in a row end the run, so that the generator does not spin on a
+//! closed port.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -15,45 +17,45 @@ use tokio::time::timeout;
 use super::dialer::{DialOptions, Dialer};
 use super::report::{Latencies, LatencySummary, Window};
 
-/// Failures without a success between them that end the run.
+/// Number of consecutive failures that ends the run.
 const FAILURES_IN_A_ROW: u32 = 100;
 
-/// What to run.
+/// Plan of a run.
 #[derive(clap::Args, Clone)]
 pub struct ConnectPlan {
     #[command(flatten)]
-    opening: DialOptions,
-    /// Clients at work at the same time
+    options: DialOptions,
+    /// Concurrent clients
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1_024))]
     concurrency: u32,
-    /// Seconds that are measured
+    /// Length of the measured window in seconds
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=60))]
     seconds: u64,
-    /// Seconds before the measured ones
+    /// Length of the warm-up in seconds
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(0..=60))]
     warm_up: u64,
 }
 
-/// What came out. CPU times are per connection, in microseconds.
+/// Results. CPU times are per connection, in microseconds.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct ConnectReport {
-    /// Clients that were at work.
+    /// Number of concurrent clients.
     pub concurrency: u32,
-    /// Seconds that were measured.
+    /// Length of the measured window in seconds.
     pub seconds: f64,
-    /// Connections in that time.
+    /// Connections in the window.
     pub connects: u64,
-    /// Connections that did not come about, in the whole run.
+    /// Failed connections in the whole run.
     pub failures: u64,
-    /// Connections whose end the server did not confirm in time, in the whole run.
+    /// Connections whose close the server did not confirm in time, in the whole run.
     pub unclean_closes: u64,
-    /// Connections in a second.
+    /// Connections per second.
     pub connects_per_second: f64,
-    /// From the TCP connect to the `101`.
+    /// Time from the TCP connect to the `101`.
     pub latency_us: LatencySummary,
-    /// CPU time of the server for each connection.
+    /// CPU time of the server per connection.
     pub server_cpu_us: Option<f64>,
-    /// CPU time of this generator for each connection.
+    /// CPU time of this generator per connection.
     pub generator_cpu_us: f64,
 }
 
@@ -75,22 +77,22 @@ struct Tally {
 /// Runs the plan.
 ///
 /// # Errors
-/// When the server takes no connections.
+/// The server accepts no connections.
 pub async fn run(plan: &ConnectPlan) -> anyhow::Result<ConnectReport> {
-    let dialer = Dialer::new(&plan.opening)?;
+    let dialer = Dialer::new(&plan.options)?;
     let traffic = Rc::new(Traffic { dialer, next: Cell::new(0), tally: RefCell::default() });
     let mut clients = JoinSet::new();
     for _ in 0..plan.concurrency {
-        clients.spawn_local(knock(Rc::clone(&traffic)));
+        clients.spawn_local(connect_repeatedly(Rc::clone(&traffic)));
     }
-    hold(&mut clients, plan.warm_up).await?;
+    run_clients(&mut clients, plan.warm_up).await?;
     let connects_before = {
         let mut tally = traffic.tally.borrow_mut();
         tally.latencies.reset();
         tally.connects
     };
-    let window = Window::open(plan.opening.server_pid)?;
-    hold(&mut clients, plan.seconds).await?;
+    let window = Window::open(plan.options.server_pid)?;
+    run_clients(&mut clients, plan.seconds).await?;
     let usage = window.close()?;
     let tally = traffic.tally.borrow();
     let connects = tally.connects - connects_before;
@@ -107,7 +109,7 @@ pub async fn run(plan: &ConnectPlan) -> anyhow::Result<ConnectReport> {
     })
 }
 
-async fn hold(clients: &mut JoinSet<anyhow::Error>, seconds: u64) -> anyhow::Result<()> {
+async fn run_clients(clients: &mut JoinSet<anyhow::Error>, seconds: u64) -> anyhow::Result<()> {
     match timeout(Duration::from_secs(seconds), clients.join_next()).await {
         Err(_) | Ok(None) => Ok(()),
         Ok(Some(Err(panic))) => Err(panic).context("a client panicked"),
@@ -115,14 +117,14 @@ async fn hold(clients: &mut JoinSet<anyhow::Error>, seconds: u64) -> anyhow::Res
     }
 }
 
-/// One client: connects and closes until the run ends; returns only when the server seems to be gone.
-async fn knock(traffic: Rc<Traffic>) -> anyhow::Error {
+/// Connects and closes until the run ends; returns only after too many consecutive failures.
+async fn connect_repeatedly(traffic: Rc<Traffic>) -> anyhow::Error {
     loop {
         let number = traffic.next.replace(traffic.next.get() + 1);
-        let began = Instant::now();
+        let started = Instant::now();
         match traffic.dialer.open(number).await {
             Ok(connection) => {
-                traffic.tally.borrow_mut().opened(began.elapsed());
+                traffic.tally.borrow_mut().opened(started.elapsed());
                 let closed = connection.close().await;
                 traffic.tally.borrow_mut().unclean_closes += u64::from(closed.is_err());
             }

@@ -1,7 +1,8 @@
-//! One open WebSocket: frames out of a shared read buffer, bytes in without copying while the socket takes them.
+//! An open WebSocket of the load generator: decodes frames from a shared read buffer and writes without copying while
+//! the socket accepts data.
 //!
-//! Invariant: a connection keeps no buffer of its own while it has nothing half read or half written, so ten thousand idle
-//! ones cost next to nothing. Pings are answered here; pongs are ignored; a close ends the connection.
+//! A connection has no buffer of its own while no frame is partly read or written, so ten thousand idle connections
+//! cost almost no memory. Pings are answered here, pongs are ignored, a close frame ends the connection.
 
 use std::cell::RefCell;
 use std::io;
@@ -19,18 +20,18 @@ use super::frame::{self, FrameError};
 use super::inflate::inflate;
 use crate::websocket::{self, opcode};
 
-/// Most bytes that may wait for a server that does not read. More means that the server has stopped: the run ends.
-const PENDING_BYTES: usize = 4 * 1024 * 1024;
+/// Maximum number of bytes that wait for a server that does not read; more ends the run.
+const MAX_PENDING_BYTES: usize = 4 * 1024 * 1024;
 
-/// How long a server may take to answer a close.
-const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
+/// Timeout of the server's reply to a close frame.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The read buffer of all connections of this generator: it runs on one thread, and a poll does not outlive its borrow.
+/// Read buffer of all connections of this generator: it runs on one thread, and the borrow ends with each poll.
 #[derive(Clone)]
 pub struct ReadBuffer(Rc<RefCell<Vec<u8>>>);
 
 impl ReadBuffer {
-    /// A buffer that holds the longest frame with room for what follows it.
+    /// Returns a buffer for the longest frame plus 64 KiB of following data.
     pub fn new() -> Self {
         Self(Rc::new(RefCell::new(vec![0; frame::MAX_PAYLOAD + websocket::MAX_HEADER + 64 * 1024])))
     }
@@ -42,64 +43,64 @@ impl Default for ReadBuffer {
     }
 }
 
-/// A question that a server asks in a message of its own, and the answer: Engine.IO, for one, does not use pings.
+/// A heartbeat message of the server and its reply: Engine.IO, for example, does not use pings.
 #[derive(Clone, Debug)]
 pub struct Heartbeat {
-    question: Vec<u8>,
-    /// The whole masked frame.
-    answer: Vec<u8>,
+    request: Vec<u8>,
+    /// Complete masked frame.
+    reply: Vec<u8>,
 }
 
 impl Heartbeat {
-    /// Text for text.
-    pub fn new(question: &str, answer: &str) -> Self {
-        Self { question: question.into(), answer: websocket::encode(opcode::TEXT, answer.as_bytes()) }
+    /// Returns a heartbeat of two texts.
+    pub fn new(request: &str, reply: &str) -> Self {
+        Self { request: request.into(), reply: websocket::encode(opcode::TEXT, reply.as_bytes()) }
     }
 }
 
-/// An upgraded connection.
+/// Upgraded connection.
 pub struct Connection {
     stream: TcpStream,
-    /// The head of a frame whose rest has not arrived; shorter than one frame.
+    /// Start of an incomplete frame; shorter than one frame.
     held: Vec<u8>,
     /// Whether the server may compress messages.
     inflates: bool,
     heartbeat: Option<Rc<Heartbeat>>,
-    /// Bytes that came with the handshake's answer have not been looked at yet.
+    /// Whether bytes that arrived with the handshake response have not been decoded yet.
     unread: bool,
-    /// What the socket did not take at once.
+    /// Bytes that the socket did not accept yet.
     pending: Vec<u8>,
 }
 
 impl Connection {
-    /// A connection whose handshake is done; `read_ahead` came behind the server's answer.
+    /// Returns a connection after its handshake; `read_ahead` holds the bytes after the server's response.
     pub fn new(stream: TcpStream, read_ahead: Vec<u8>) -> Self {
         let unread = !read_ahead.is_empty();
         Self { stream, inflates: false, heartbeat: None, unread, held: read_ahead, pending: Vec::new() }
     }
 
-    /// With messages that the server may have compressed, each by itself.
+    /// Sets whether the server may compress messages, each independently.
     #[must_use]
     pub fn inflating(mut self, inflates: bool) -> Self {
         self.inflates = inflates;
         self
     }
 
-    /// With a server that asks in messages whether the client is there; such a message is answered and not handed out.
+    /// Sets the server's heartbeat message, which is answered and not passed to the caller.
     #[must_use]
     pub fn answering(mut self, heartbeat: Option<Rc<Heartbeat>>) -> Self {
         self.heartbeat = heartbeat;
         self
     }
 
-    /// Sends ready-made frames; what the socket does not take waits for [`Self::poll_pending`].
+    /// Sends encoded frames; bytes that the socket does not accept wait for [`Self::poll_pending`].
     ///
     /// # Errors
-    /// When the socket is broken, or too much waits already.
+    /// The socket is broken, or too many bytes are waiting.
     pub fn send(&mut self, frames: &[u8]) -> anyhow::Result<()> {
-        let taken = if self.pending.is_empty() { self.write_now(frames)? } else { 0 };
-        let rest = &frames[taken..];
-        ensure!(self.pending.len() + rest.len() <= PENDING_BYTES, "the server has stopped reading");
+        let written = if self.pending.is_empty() { self.write_now(frames)? } else { 0 };
+        let rest = &frames[written..];
+        ensure!(self.pending.len() + rest.len() <= MAX_PENDING_BYTES, "the server has stopped reading");
         self.pending.extend_from_slice(rest);
         Ok(())
     }
@@ -111,10 +112,10 @@ impl Connection {
         }
     }
 
-    /// Writes what waits, as far as the socket takes it, and asks to be woken for the rest.
+    /// Writes waiting bytes as far as the socket accepts them, and registers the waker for the rest.
     ///
     /// # Errors
-    /// When the socket is broken.
+    /// The socket is broken.
     pub fn poll_pending(&mut self, cx: &mut Context<'_>) -> anyhow::Result<()> {
         while !self.pending.is_empty() && self.stream.poll_write_ready(cx)?.is_ready() {
             let written = self.write_now(&self.pending)?;
@@ -123,10 +124,10 @@ impl Connection {
         Ok(())
     }
 
-    /// Reads once and hands every whole text or binary payload to `on_message`. Ready when a read brought something.
+    /// Reads once and passes every complete text or binary payload to `on_message`. Ready when a read returned data.
     ///
     /// # Errors
-    /// When the server closed, broke off, or sent what is no countable frame.
+    /// The server closed or broke the connection, or sent an invalid frame.
     pub fn poll_messages(
         &mut self,
         cx: &mut Context<'_>,
@@ -141,7 +142,7 @@ impl Connection {
         Poll::Ready(self.take_frames(&buffer[..filled], &mut on_message))
     }
 
-    /// Puts what was held and what has arrived at the front of `buffer`: how many bytes in all.
+    /// Copies retained and newly read bytes to the front of `buffer`; returns their total length.
     fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<anyhow::Result<usize>> {
         let held = self.held.len();
         buffer[..held].copy_from_slice(&self.held);
@@ -162,7 +163,7 @@ impl Connection {
             match frame.opcode {
                 _ if frame.compressed && !self.inflates => bail!(FrameError::Extension),
                 opcode::TEXT | opcode::BINARY if frame.compressed => inflate(frame.payload, &mut *on_message)?,
-                opcode::TEXT if self.asks(frame.payload) => self.answer()?,
+                opcode::TEXT if self.is_heartbeat(frame.payload) => self.reply()?,
                 opcode::TEXT | opcode::BINARY => on_message(frame.payload),
                 opcode::PING => self.send(&websocket::encode(opcode::PONG, frame.payload))?,
                 opcode::CLOSE => bail!("the server closed the connection with {}", close_code(frame.payload)),
@@ -174,21 +175,21 @@ impl Connection {
         Ok(())
     }
 
-    fn asks(&self, payload: &[u8]) -> bool {
-        self.heartbeat.as_ref().is_some_and(|heartbeat| heartbeat.question == payload)
+    fn is_heartbeat(&self, payload: &[u8]) -> bool {
+        self.heartbeat.as_ref().is_some_and(|heartbeat| heartbeat.request == payload)
     }
 
-    fn answer(&mut self) -> anyhow::Result<()> {
+    fn reply(&mut self) -> anyhow::Result<()> {
         match self.heartbeat.clone() {
-            Some(heartbeat) => self.send(&heartbeat.answer),
+            Some(heartbeat) => self.send(&heartbeat.reply),
             None => Ok(()),
         }
     }
 
-    /// Reads and ignores until the connection ends, answering pings: what an idle client does.
+    /// Reads and discards messages until the connection ends, answering pings, as an idle client does.
     ///
     /// # Errors
-    /// Always: it returns the reason of the end.
+    /// Always returns the reason for the end.
     pub async fn read_until_closed(&mut self, buffer: &ReadBuffer) -> anyhow::Error {
         std::future::poll_fn(|cx| {
             loop {
@@ -203,10 +204,10 @@ impl Connection {
         .await
     }
 
-    /// Reads until a message contains `marker`; others are ignored.
+    /// Reads until a message contains `marker`; discards others.
     ///
     /// # Errors
-    /// When the connection ends before.
+    /// The connection ends first.
     pub async fn until_message(&mut self, buffer: &ReadBuffer, marker: &[u8]) -> anyhow::Result<()> {
         let mut found = marker.is_empty();
         std::future::poll_fn(|cx| {
@@ -221,20 +222,20 @@ impl Connection {
         .await
     }
 
-    /// Closes with 1000 and waits for the server's end of the connection, so that it is the server that keeps TIME_WAIT
-    /// and the generator does not run out of ports (RFC 6455 section 7.1.1).
+    /// Closes with 1000 and waits until the server ends the TCP connection, so that TIME_WAIT stays with the server
+    /// and the generator does not run out of ports (RFC 6455, section 7.1.1).
     ///
     /// # Errors
-    /// When the server does not end the connection in time.
+    /// The server does not end the connection in time.
     pub async fn close(mut self) -> anyhow::Result<()> {
-        let farewell = websocket::encode(opcode::CLOSE, &1000u16.to_be_bytes());
-        let ending = async {
-            self.stream.write_all(&farewell).await?;
+        let close_frame = websocket::encode(opcode::CLOSE, &1000u16.to_be_bytes());
+        let closing = async {
+            self.stream.write_all(&close_frame).await?;
             let mut ignored = [0; 512];
             while self.stream.read(&mut ignored).await? > 0 {}
             Ok::<(), io::Error>(())
         };
-        timeout(CLOSE_DEADLINE, ending).await??;
+        timeout(CLOSE_TIMEOUT, closing).await??;
         Ok(())
     }
 }
@@ -249,7 +250,7 @@ mod tests {
 
     use super::*;
 
-    /// A connection and the server's end of it; `read_ahead` came with the handshake.
+    /// Returns a connection and the server's socket; `read_ahead` arrived with the handshake.
     async fn pair(read_ahead: &[u8]) -> (Connection, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
@@ -258,7 +259,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_frame_in_pieces_is_one_message() {
+    async fn a_fragmented_read_yields_one_message() {
         let (mut connection, mut server) = pair(b"\x81\x05He").await;
         let buffer = ReadBuffer::new();
         let (found, ()) = tokio::join!(connection.until_message(&buffer, b"Hello"), async {
@@ -272,7 +273,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn pings_are_answered_and_a_close_tells_its_code() {
+    async fn pings_are_answered_and_a_close_reports_its_code() {
         let (mut connection, mut server) = pair(b"").await;
         server.write_all(b"\x89\x02hi\x88\x02\x03\xf0").await.unwrap();
         let reason = connection.read_until_closed(&ReadBuffer::new()).await;
@@ -283,7 +284,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_heartbeat_is_answered_and_no_message() {
+    async fn a_heartbeat_is_answered_and_not_counted() {
         let (connection, mut server) = pair(b"").await;
         let mut connection = connection.answering(Some(Rc::new(Heartbeat::new("2", "3"))));
         server.write_all(b"\x81\x012\x81\x0222").await.unwrap();
@@ -292,17 +293,17 @@ mod tests {
         let read = |cx: &mut Context<'_>| connection.poll_messages(cx, &buffer, |payload| seen.push(payload.to_vec()));
         std::future::poll_fn(read).await.unwrap();
         assert_eq!(seen, [b"22"]);
-        let mut answer = [0; 7];
-        server.read_exact(&mut answer).await.unwrap();
-        assert_eq!(answer[..], websocket::encode(opcode::TEXT, b"3"));
+        let mut reply = [0; 7];
+        server.read_exact(&mut reply).await.unwrap();
+        assert_eq!(reply[..], websocket::encode(opcode::TEXT, b"3"));
     }
 
     #[tokio::test]
-    async fn a_server_that_does_not_read_is_noticed() {
+    async fn a_server_that_does_not_read_is_detected() {
         let (mut connection, _server) = pair(b"").await;
         let frames = vec![0; 256 * 1024];
-        let refused = (0..1_000).find_map(|_| connection.send(&frames).err());
-        assert!(refused.unwrap().to_string().contains("stopped reading"));
-        assert!(connection.pending.len() <= PENDING_BYTES);
+        let error = (0..1_000).find_map(|_| connection.send(&frames).err());
+        assert!(error.unwrap().to_string().contains("stopped reading"));
+        assert!(connection.pending.len() <= MAX_PENDING_BYTES);
     }
 }

@@ -1,7 +1,7 @@
-//! Opening connections: source address, request by hand, and the check of the server's answer.
+//! Connection setup: source address, handwritten upgrade request, and validation of the server's response.
 //!
-//! Invariant: a connection is handed out only after a `101` with the right `Sec-WebSocket-Accept`. Tokens are read from a
-//! file or an argument, travel in `Sec-WebSocket-Protocol`, and appear in no message of this program.
+//! A connection is returned only after a `101` with the right `Sec-WebSocket-Accept`. Tokens come from a file or an
+//! argument, are sent in `Sec-WebSocket-Protocol`, and appear in no message of this program.
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -18,43 +18,44 @@ use super::connection::{Connection, Heartbeat};
 use super::inflate;
 use super::target::Target;
 
-/// The key of every handshake and its answer, from the example of RFC 6455 section 1.3. The key protects against caches
-/// that replay answers; none stands on loopback, and a constant spares the generator a hash for every connection.
+/// Key of every handshake and its accept value, from the example of RFC 6455, section 1.3. The key protects against
+/// caches that replay responses; the loopback interface has none, and a constant saves a hash per connection.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
-/// Most bytes of an answer's head.
-const HEAD_BYTES: usize = 16 * 1024;
+/// Maximum length of a response head in bytes.
+const MAX_HEAD_BYTES: usize = 16 * 1024;
 
-/// How long connecting and the handshake may take together.
-const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
+/// Timeout of connecting and the handshake together.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The subprotocol that is asked for when there is a token and none is named (`docs/PROTOCOL.md`).
+/// Default subprotocol of connections with a token (`docs/PROTOCOL.md`).
 const SUBPROTOCOL: &str = "twinway.v1";
 
-/// How connections are opened; the same arguments in every scenario.
+/// Options for opening connections, common to all scenarios.
 #[derive(clap::Args, Clone)]
 pub struct DialOptions {
-    /// Where to connect, on the loopback interface: ws://127.0.0.1:PORT/path; of several HOST:PORT, separated by commas,
-    /// connections take each in turn
+    /// Server on the loopback interface: ws://127.0.0.1:PORT/path; connections alternate between several HOST:PORT
+    /// separated by commas
     #[arg(long)]
     pub url: String,
-    /// A subprotocol to ask for; may be given several times
+    /// A subprotocol to offer; repeatable
     #[arg(long)]
     pub subprotocol: Vec<String>,
     /// Token of every connection, sent as subprotocol `bearer.TOKEN`
     #[arg(long, conflicts_with = "token_file", hide_env_values = true)]
     pub token: Option<String>,
-    /// File with one token per line; connections take them in turn
+    /// File with one token per line; connections alternate between them
     #[arg(long)]
     pub token_file: Option<PathBuf>,
-    /// Another header of the handshake, `Name: value`; may be given several times
+    /// Additional header of the handshake, `Name: value`; repeatable
     #[arg(long)]
     pub header: Vec<String>,
-    /// A text that the server sends to see whether a client is there, and what it wants to hear: 2=3 for Engine.IO
+    /// Heartbeat message of the server and its reply: 2=3 for Engine.IO
     #[arg(long, value_parser = parse_heartbeat)]
     pub heartbeat: Option<Heartbeat>,
-    /// How many source addresses (127.0.0.1, 127.0.0.2, ..) connections take in turn: each has some 28,000 ports
+    /// Number of source addresses (127.0.0.1, 127.0.0.2, ..) that connections alternate between: each has about
+    /// 28,000 ports
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u8).range(1..=250))]
     pub sources: u8,
     /// Process id of the server, to measure its CPU time and memory
@@ -67,7 +68,7 @@ pub struct Dialer {
     target: Target,
     sources: u8,
     heartbeat: Option<Rc<Heartbeat>>,
-    /// Whole requests, one for each token: never empty.
+    /// Complete requests, one per token; never empty.
     requests: Vec<String>,
 }
 
@@ -75,30 +76,31 @@ impl Dialer {
     /// Prepares the requests.
     ///
     /// # Errors
-    /// When the target is not on the loopback interface, or the token file cannot be read or is empty.
-    pub fn new(opening: &DialOptions) -> anyhow::Result<Self> {
-        let target = Target::parse(&opening.url)?;
-        let tokens = match &opening.token_file {
+    /// The target is not on the loopback interface, or the token file cannot be read or is empty.
+    pub fn new(options: &DialOptions) -> anyhow::Result<Self> {
+        let target = Target::parse(&options.url)?;
+        let tokens = match &options.token_file {
             Some(path) => read_tokens(path)?.into_iter().map(Some).collect(),
-            None => vec![opening.token.clone()],
+            None => vec![options.token.clone()],
         };
-        let requests = tokens.iter().map(|token| request(&target, opening, token.as_deref())).collect();
-        Ok(Self { target, sources: opening.sources, heartbeat: opening.heartbeat.clone().map(Rc::new), requests })
+        let requests = tokens.iter().map(|token| request(&target, options, token.as_deref())).collect();
+        Ok(Self { target, sources: options.sources, heartbeat: options.heartbeat.clone().map(Rc::new), requests })
     }
 
-    /// Opens connection number `number`, which chooses its source address and its token.
+    /// Opens connection number `number`, which selects its source address and its token.
     ///
     /// # Errors
-    /// When it does not come about within ten seconds, or the answer is no upgrade; the error tells the status only.
+    /// The handshake does not complete within ten seconds, or the response is not an upgrade; the error contains only
+    /// the status.
     pub async fn open(&self, number: usize) -> anyhow::Result<Connection> {
-        timeout(HANDSHAKE_DEADLINE, self.open_handshake(number)).await.context("the handshake took over ten seconds")?
+        timeout(HANDSHAKE_TIMEOUT, self.open_handshake(number)).await.context("the handshake took over ten seconds")?
     }
 
     async fn open_handshake(&self, number: usize) -> anyhow::Result<Connection> {
         let mut stream = self.connect(number).await.context("connecting")?;
         stream.set_nodelay(true)?;
         stream.write_all(self.requests[number % self.requests.len()].as_bytes()).await?;
-        let (read_ahead, inflates) = read_answer(&mut stream).await?;
+        let (read_ahead, inflates) = read_response(&mut stream).await?;
         Ok(Connection::new(stream, read_ahead).inflating(inflates).answering(self.heartbeat.clone()))
     }
 
@@ -115,26 +117,26 @@ impl Dialer {
 }
 
 fn parse_heartbeat(text: &str) -> anyhow::Result<Heartbeat> {
-    let (question, answer) = text.split_once('=').context("it is QUESTION=ANSWER")?;
-    ensure!(!question.is_empty(), "there is no question before the `=`");
-    Ok(Heartbeat::new(question, answer))
+    let (request, reply) = text.split_once('=').context("expected MESSAGE=REPLY")?;
+    ensure!(!request.is_empty(), "the message before `=` is empty");
+    Ok(Heartbeat::new(request, reply))
 }
 
 fn read_tokens(path: &Path) -> anyhow::Result<Vec<String>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("reading tokens from {}", path.display()))?;
     let tokens: Vec<String> = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
-    ensure!(!tokens.is_empty(), "{} holds no token", path.display());
+    ensure!(!tokens.is_empty(), "{} contains no token", path.display());
     Ok(tokens)
 }
 
-fn request(target: &Target, opening: &DialOptions, token: Option<&str>) -> String {
+fn request(target: &Target, options: &DialOptions, token: Option<&str>) -> String {
     let mut request = format!(
         "GET {} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
          Sec-WebSocket-Key: {KEY}\r\n",
         target.path,
         target.address(0)
     );
-    let mut protocols = opening.subprotocol.clone();
+    let mut protocols = options.subprotocol.clone();
     if let Some(token) = token {
         if protocols.is_empty() {
             protocols.push(SUBPROTOCOL.to_owned());
@@ -142,36 +144,36 @@ fn request(target: &Target, opening: &DialOptions, token: Option<&str>) -> Strin
         protocols.push(format!("bearer.{token}"));
     }
     let named = (!protocols.is_empty()).then(|| format!("Sec-WebSocket-Protocol: {}", protocols.join(", ")));
-    for header in named.iter().chain(&opening.header) {
+    for header in named.iter().chain(&options.header) {
         let _ = write!(request, "{header}\r\n");
     }
     request + "\r\n"
 }
 
-/// Reads the head of the answer and checks it; returns what came behind it, and whether messages may be compressed.
-async fn read_answer(stream: &mut TcpStream) -> anyhow::Result<(Vec<u8>, bool)> {
+/// Reads and checks the response head; returns the bytes after it, and whether messages may be compressed.
+async fn read_response(stream: &mut TcpStream) -> anyhow::Result<(Vec<u8>, bool)> {
     let mut head = Vec::with_capacity(512);
     loop {
-        ensure!(stream.read_buf(&mut head).await? > 0, "the server hung up during the handshake");
+        ensure!(stream.read_buf(&mut head).await? > 0, "the server closed the connection during the handshake");
         if let Some(end) = head.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
-            let inflates = check_answer(&head[..end])?;
+            let inflates = check_response(&head[..end])?;
             return Ok((head.split_off(end + 4), inflates));
         }
-        ensure!(head.len() <= HEAD_BYTES, "the answer's head is longer than {HEAD_BYTES} bytes");
+        ensure!(head.len() <= MAX_HEAD_BYTES, "the response head is longer than {MAX_HEAD_BYTES} bytes");
     }
 }
 
-fn check_answer(head: &[u8]) -> anyhow::Result<bool> {
-    let head = std::str::from_utf8(head).context("the answer's head is not text")?;
+fn check_response(head: &[u8]) -> anyhow::Result<bool> {
+    let head = std::str::from_utf8(head).context("the response head is not text")?;
     let (status, headers) = head.split_once("\r\n").unwrap_or((head, ""));
     if status.split_ascii_whitespace().nth(1) != Some("101") {
-        bail!("the server refused the upgrade: {status}");
+        bail!("the server rejected the upgrade: {status}");
     }
     let accept = headers
         .lines()
         .filter_map(|line| line.split_once(':'))
         .find_map(|(name, value)| name.eq_ignore_ascii_case("sec-websocket-accept").then(|| value.trim()));
-    ensure!(accept == Some(ACCEPT), "the answer has a wrong Sec-WebSocket-Accept");
+    ensure!(accept == Some(ACCEPT), "the response has a wrong Sec-WebSocket-Accept");
     Ok(inflate::is_agreed(headers))
 }
 
@@ -179,7 +181,7 @@ fn check_answer(head: &[u8]) -> anyhow::Result<bool> {
 mod tests {
     use super::*;
 
-    fn opening(token: Option<&str>) -> DialOptions {
+    fn options(token: Option<&str>) -> DialOptions {
         DialOptions {
             url: "ws://127.0.0.1:9/p?q=1".to_owned(),
             subprotocol: Vec::new(),
@@ -193,31 +195,31 @@ mod tests {
     }
 
     #[test]
-    fn the_token_travels_as_a_subprotocol() {
-        let dialer = Dialer::new(&opening(Some("abc"))).unwrap();
+    fn the_token_is_sent_as_a_subprotocol() {
+        let dialer = Dialer::new(&options(Some("abc"))).unwrap();
         let request = &dialer.requests[0];
         assert!(request.starts_with("GET /p?q=1 HTTP/1.1\r\nHost: 127.0.0.1:9\r\n"), "{request}");
         assert!(request.contains("\r\nSec-WebSocket-Protocol: twinway.v1, bearer.abc\r\n"), "{request}");
         assert!(request.ends_with("\r\nX-A: b\r\n\r\n"), "{request}");
-        assert!(!Dialer::new(&opening(None)).unwrap().requests[0].contains("Protocol"));
+        assert!(!Dialer::new(&options(None)).unwrap().requests[0].contains("Protocol"));
     }
 
     #[test]
-    fn tokens_of_a_file_are_taken_in_turn() {
+    fn connections_alternate_between_the_tokens_of_a_file() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "one\n\ntwo\n").unwrap();
-        let plan = DialOptions { token_file: Some(file.path().to_owned()), ..opening(None) };
+        let plan = DialOptions { token_file: Some(file.path().to_owned()), ..options(None) };
         assert_eq!(Dialer::new(&plan).unwrap().requests.len(), 2);
         std::fs::write(file.path(), "\n").unwrap();
         assert!(Dialer::new(&plan).is_err());
     }
 
     #[test]
-    fn only_the_right_answer_is_an_upgrade() {
+    fn only_a_valid_response_is_an_upgrade() {
         let good = format!("HTTP/1.1 101 Switching Protocols\r\nsec-websocket-accept: {ACCEPT}");
-        assert!(check_answer(good.as_bytes()).is_ok());
-        let refused = check_answer(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0").unwrap_err();
-        assert!(refused.to_string().contains("403"));
-        assert!(check_answer(b"HTTP/1.1 101 Switching Protocols\r\nsec-websocket-accept: x").is_err());
+        assert!(check_response(good.as_bytes()).is_ok());
+        let rejected = check_response(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0").unwrap_err();
+        assert!(rejected.to_string().contains("403"));
+        assert!(check_response(b"HTTP/1.1 101 Switching Protocols\r\nsec-websocket-accept: x").is_err());
     }
 }

@@ -1,8 +1,8 @@
-//! Echo: every connection keeps `in_flight` messages under way and sends the next one for each reply.
+//! Echo scenario: every connection keeps `in_flight` messages in flight and sends the next one after each reply.
 //!
-//! Invariant: a reply is counted, and its place taken by the next message, only when it is the reply that was expected (by
-//! its marker or its length). Other frames are counted apart and free no place, so a server that answers with errors
-//! shows a rate near zero instead of a fine one.
+//! Only the expected reply (by its marker or its length) is counted and triggers the next message. Other frames are
+//! counted separately and trigger none, so a server that replies with errors shows a rate near zero instead of a high
+//! one.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -22,70 +22,70 @@ use super::report::{Latencies, LatencySummary, Usage, Window};
 use super::template::Template;
 use crate::websocket::{self, opcode};
 
-/// What to run.
+/// Plan of a run.
 #[derive(clap::Args, Clone)]
 pub struct EchoPlan {
     #[command(flatten)]
-    opening: DialOptions,
+    options: DialOptions,
     /// Connections
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=19_000))]
     connections: u32,
     /// Bytes of a message
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=131_072))]
     bytes: u32,
-    /// Messages that each connection keeps under way
+    /// Messages that each connection keeps in flight
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_024))]
     in_flight: u32,
-    /// Seconds that are measured
+    /// Length of the measured window in seconds
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
-    /// Seconds before the measured ones
+    /// Length of the warm-up in seconds
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(0..=60))]
     warm_up: u64,
-    /// The message; `{pad}` fills it up to --bytes, `{run}` is unique to this run
+    /// Message text; `{pad}` fills it up to --bytes, `{run}` is unique to this run
     #[arg(long, default_value = "{pad}")]
     message: String,
-    /// A frame is a reply when it contains this text (default: when it is as long as a reply should be)
+    /// Text that a reply contains (default: a reply is recognized by its length)
     #[arg(long)]
     reply_marker: Option<String>,
-    /// Length of a reply, if it is not the message's
+    /// Length of a reply, if it differs from the message's
     #[arg(long, conflicts_with = "reply_marker")]
     reply_bytes: Option<usize>,
 }
 
-/// What came out. CPU times are per reply, in microseconds.
+/// Results. CPU times are per reply, in microseconds.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct EchoReport {
-    /// Connections that were open.
+    /// Number of open connections.
     pub connections: u32,
     /// Bytes of a message.
     pub bytes: usize,
-    /// Messages under way on each connection.
+    /// Messages in flight on each connection.
     pub in_flight: u32,
-    /// Seconds that were measured.
+    /// Length of the measured window in seconds.
     pub seconds: f64,
-    /// Replies in that time.
+    /// Replies in the window.
     pub replies: u64,
-    /// Frames that were not the expected reply, from the beginning of the run.
+    /// Frames other than the expected reply, in the whole run.
     pub unexpected_frames: u64,
-    /// Replies in a second.
+    /// Replies per second.
     pub messages_per_second: f64,
-    /// From sending a message to reading its reply.
+    /// Time from sending a message to reading its reply.
     pub latency_us: LatencySummary,
-    /// CPU time of the server for each reply.
+    /// CPU time of the server per reply.
     pub server_cpu_us: Option<f64>,
-    /// CPU time of this generator for each reply.
+    /// CPU time of this generator per reply.
     pub generator_cpu_us: f64,
 }
 
-/// What distinguishes a reply.
+/// Criterion of a reply.
 enum Expected {
     Marker(String),
     Bytes(usize),
 }
 
 impl Expected {
-    fn is_met(&self, payload: &[u8]) -> bool {
+    fn matches(&self, payload: &[u8]) -> bool {
         match self {
             Self::Bytes(bytes) => payload.len() == *bytes,
             Self::Marker(marker) => payload.windows(marker.len()).any(|window| window == marker.as_bytes()),
@@ -93,9 +93,9 @@ impl Expected {
     }
 }
 
-/// What all connections share: one thread, so no lock.
+/// State shared by all connections; no lock, because there is one thread.
 struct Traffic {
-    /// `in_flight` copies of the masked frame: n replies are answered with the first n in one write.
+    /// `in_flight` copies of the masked frame: n replies trigger one write of the first n.
     burst: Vec<u8>,
     frame_bytes: usize,
     in_flight: usize,
@@ -114,23 +114,23 @@ struct Tally {
 /// Runs the plan.
 ///
 /// # Errors
-/// When a connection cannot be opened or ends early, or no expected reply arrives at all.
+/// A connection cannot be opened or ends early, or no expected reply arrives.
 pub async fn run(plan: &EchoPlan) -> anyhow::Result<EchoReport> {
-    let dialer = Dialer::new(&plan.opening)?;
+    let dialer = Dialer::new(&plan.options)?;
     let (traffic, bytes) = traffic(plan)?;
     let mut sessions = JoinSet::new();
     for number in 0..plan.connections {
         let connection = dialer.open(number as usize).await.with_context(|| format!("opening connection {number}"))?;
-        sessions.spawn_local(converse(connection, Rc::clone(&traffic)));
+        sessions.spawn_local(run_connection(connection, Rc::clone(&traffic)));
     }
-    hold(&mut sessions, plan.warm_up).await?;
+    run_sessions(&mut sessions, plan.warm_up).await?;
     let replies_before = {
         let mut tally = traffic.tally.borrow_mut();
         tally.latencies.reset();
         tally.replies
     };
-    let window = Window::open(plan.opening.server_pid)?;
-    hold(&mut sessions, plan.seconds).await?;
+    let window = Window::open(plan.options.server_pid)?;
+    run_sessions(&mut sessions, plan.seconds).await?;
     let usage = window.close()?;
     let tally = traffic.tally.borrow();
     report(plan, bytes, &tally, tally.replies - replies_before, usage)
@@ -138,12 +138,12 @@ pub async fn run(plan: &EchoPlan) -> anyhow::Result<EchoReport> {
 
 fn traffic(plan: &EchoPlan) -> anyhow::Result<(Rc<Traffic>, usize)> {
     let template = Template::new(&plan.message, plan.bytes as usize);
-    ensure!(!template.is_numbered(), "`{{seq}}` has no meaning here: the message is built once");
+    ensure!(!template.is_numbered(), "`{{seq}}` is not supported here: the message is built once");
     let message = template.render(0);
     let frame = websocket::encode(opcode::TEXT, message.as_bytes());
     let expected = match &plan.reply_marker {
         Some(marker) => {
-            ensure!(!marker.is_empty(), "an empty --reply-marker matches everything");
+            ensure!(!marker.is_empty(), "an empty --reply-marker matches every frame");
             Expected::Marker(marker.clone())
         }
         None => Expected::Bytes(plan.reply_bytes.unwrap_or(message.len())),
@@ -177,8 +177,8 @@ fn report(plan: &EchoPlan, bytes: usize, tally: &Tally, replies: u64, usage: Usa
     })
 }
 
-/// Lets the sessions run for some seconds; one that ends spoils the measurement.
-async fn hold(sessions: &mut JoinSet<anyhow::Result<Infallible>>, seconds: u64) -> anyhow::Result<()> {
+/// Runs the sessions for some seconds; one that ends invalidates the measurement.
+async fn run_sessions(sessions: &mut JoinSet<anyhow::Result<Infallible>>, seconds: u64) -> anyhow::Result<()> {
     match timeout(Duration::from_secs(seconds), sessions.join_next()).await {
         Err(_) | Ok(None) => Ok(()),
         Ok(Some(Err(panic))) => Err(panic).context("a session panicked"),
@@ -186,8 +186,8 @@ async fn hold(sessions: &mut JoinSet<anyhow::Result<Infallible>>, seconds: u64) 
     }
 }
 
-/// One connection: sends the first burst, then a message for every reply, for as long as the run lasts.
-async fn converse(mut connection: Connection, traffic: Rc<Traffic>) -> anyhow::Result<Infallible> {
+/// Runs one connection: sends the first burst, then a message after every reply.
+async fn run_connection(mut connection: Connection, traffic: Rc<Traffic>) -> anyhow::Result<Infallible> {
     connection.send(&traffic.burst)?;
     let mut sent: VecDeque<Instant> = std::iter::repeat_n(Instant::now(), traffic.in_flight).collect();
     std::future::poll_fn(|cx| {
@@ -200,7 +200,7 @@ async fn converse(mut connection: Connection, traffic: Rc<Traffic>) -> anyhow::R
     .await
 }
 
-/// Reads once, counts the replies, and sends as many messages. Replies come in the order of the messages.
+/// Reads once, counts the replies, and sends as many messages. Replies arrive in the order of the messages.
 fn poll_exchange(
     cx: &mut Context<'_>,
     connection: &mut Connection,
@@ -210,7 +210,7 @@ fn poll_exchange(
     connection.poll_pending(cx)?;
     let (mut replies, mut unexpected) = (0, 0);
     ready!(connection.poll_messages(cx, &traffic.buffer, |payload| {
-        if replies < traffic.in_flight && traffic.expected.is_met(payload) {
+        if replies < traffic.in_flight && traffic.expected.matches(payload) {
             replies += 1;
         } else {
             unexpected += 1;
@@ -220,8 +220,8 @@ fn poll_exchange(
     let mut tally = traffic.tally.borrow_mut();
     tally.replies += replies as u64;
     tally.unexpected += unexpected;
-    for began in sent.drain(..replies) {
-        tally.latencies.record(now - began);
+    for started in sent.drain(..replies) {
+        tally.latencies.record(now - started);
     }
     drop(tally);
     sent.extend(std::iter::repeat_n(now, replies));

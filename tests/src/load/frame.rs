@@ -1,37 +1,36 @@
-//! The frames that the load generator counts: whole, unmasked, and not longer than [`MAX_PAYLOAD`].
+//! Frame decoder of the load generator: complete, unmasked frames up to [`MAX_PAYLOAD`].
 //!
-//! Invariant: a frame is decoded only when all of it is there; nothing is copied. Fragmented messages are refused, because
-//! counting frames would then not be counting messages. No UTF-8 check: the server is under test, not the text.
+//! A frame is decoded only when it has arrived completely; nothing is copied. Fragmented messages are rejected,
+//! because frames could then not be counted as messages. UTF-8 is not checked, because the text is not under test.
 
 use std::fmt;
 
 use crate::websocket::{COMPRESSED, Header, opcode};
 
-/// The longest payload taken from a server, in bytes: twice API Gateway's message quota of 128 KiB would be too long for
-/// any scenario here, and the bound keeps the shared read buffer small.
+/// Maximum payload of a server's frame in bytes. No scenario needs twice API Gateway's message quota of 128 KiB, and
+/// the bound keeps the shared read buffer small.
 pub const MAX_PAYLOAD: usize = 192 * 1024;
 
-/// One whole frame of a server, borrowed from the read buffer.
+/// Complete frame of a server, borrowed from the read buffer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Frame<'a> {
     /// One of [`opcode`], except `CONTINUATION`.
     pub opcode: u8,
-    /// Whether RSV1 is set: a compressed message, where that was agreed to.
+    /// Whether RSV1 is set: a compressed message, if the extension was negotiated.
     pub compressed: bool,
-    /// Its payload.
     pub payload: &'a [u8],
 }
 
-/// Why bytes of a server are not a frame that this generator takes.
+/// Error for server bytes that this generator does not accept as a frame.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum FrameError {
-    /// The message is in several frames.
+    /// The message is split into several frames.
     Fragmented,
-    /// A reserved opcode.
+    /// The opcode is reserved.
     Opcode(u8),
-    /// A reserved bit is set that no agreed extension uses.
+    /// A reserved bit is set without a negotiated extension.
     Extension,
-    /// Servers never mask (RFC 6455 section 5.1).
+    /// The frame is masked, which servers never do (RFC 6455, section 5.1).
     Masked,
     /// The payload is longer than [`MAX_PAYLOAD`].
     TooLong(u64),
@@ -40,7 +39,7 @@ pub enum FrameError {
 impl fmt::Display for FrameError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Fragmented => write!(formatter, "the server fragments its messages, which are then not countable"),
+            Self::Fragmented => write!(formatter, "the server fragments its messages, so they cannot be counted"),
             Self::Opcode(bits) => write!(formatter, "reserved opcode {bits:#x} from the server"),
             Self::Extension => write!(formatter, "reserved bit set by the server"),
             Self::Masked => write!(formatter, "masked frame from the server"),
@@ -53,10 +52,10 @@ impl fmt::Display for FrameError {
 
 impl std::error::Error for FrameError {}
 
-/// Takes the first frame of `bytes`: the frame and how many bytes it took, or `None` when more bytes are needed.
+/// Decodes the first frame of `bytes`: returns the frame and its length in bytes, or `None` when bytes are missing.
 ///
 /// # Errors
-/// [`FrameError`] when the bytes can never become a frame that this generator takes.
+/// [`FrameError`] when the bytes cannot become a valid frame.
 pub fn decode(bytes: &[u8]) -> Result<Option<(Frame<'_>, usize)>, FrameError> {
     let Some((header, start)) = Header::parse(bytes) else { return Ok(None) };
     let length = check(&header)?;
@@ -65,7 +64,7 @@ pub fn decode(bytes: &[u8]) -> Result<Option<(Frame<'_>, usize)>, FrameError> {
     Ok(bytes.get(start..start + length).map(frame))
 }
 
-/// Returns the length of the payload of a frame that can be counted.
+/// Returns the payload length of a valid frame.
 fn check(header: &Header) -> Result<usize, FrameError> {
     let is_data = match header.opcode {
         opcode::TEXT | opcode::BINARY => true,
@@ -93,7 +92,7 @@ mod tests {
     use super::*;
     use crate::websocket;
 
-    /// A frame of a server whose first byte is `first`.
+    /// Returns a server frame with `first` as its first byte.
     fn unmasked(first: u8, payload: &[u8]) -> Vec<u8> {
         let frame = websocket::RawFrame { masked: false, ..websocket::RawFrame::new(opcode::TEXT, payload) };
         let mut bytes = frame.to_bytes();
@@ -115,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_frame_begins_where_the_first_ended() {
+    fn the_next_frame_starts_after_the_first() {
         let mut bytes = unmasked(0x81, b"one");
         bytes.extend(unmasked(0x89, b""));
         let (_, used) = decode(&bytes).unwrap().unwrap();
@@ -123,10 +122,10 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_counted_is_refused() {
+    fn invalid_frames_are_rejected() {
         assert_eq!(decode(&unmasked(0x01, b"part")), Err(FrameError::Fragmented));
         assert_eq!(decode(&unmasked(0x80, b"rest")), Err(FrameError::Fragmented));
-        assert_eq!(decode(&unmasked(0xa1, b"who knows")), Err(FrameError::Extension));
+        assert_eq!(decode(&unmasked(0xa1, b"unknown")), Err(FrameError::Extension));
         assert_eq!(decode(&unmasked(0xe1, b"deflate and more")), Err(FrameError::Extension));
         assert_eq!(decode(&unmasked(0xc9, b"deflate")), Err(FrameError::Extension));
         assert_eq!(decode(&unmasked(0x83, b"")), Err(FrameError::Opcode(3)));

@@ -1,7 +1,7 @@
-//! Inflating what a server compressed (RFC 7692), with one inflater for all connections of the generator.
+//! Decompression of server messages (RFC 7692), with one decompressor for all connections of the generator.
 //!
-//! Every message has to stand for itself, as a server does that agreed to `server_no_context_takeover`; a connection counts
-//! compressed messages only where the handshake's answer says so.
+//! Every message must be compressed independently, as by a server that accepted `server_no_context_takeover`. A
+//! connection accepts compressed messages only if the handshake response negotiated them.
 
 use std::cell::RefCell;
 
@@ -10,29 +10,30 @@ use flate2::{Decompress, FlushDecompress};
 
 use super::frame::MAX_PAYLOAD;
 
-/// What a handshake's header offers so that compressed messages can be read: for `--header`.
+/// Extension header that offers compression, for `--header`.
 pub const OFFER: &str = "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover";
 
-/// What ends a message and is not sent (section 7.2.1).
+/// Suffix of a compressed message that is not sent (section 7.2.1).
 const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
 
 thread_local! {
     static INFLATER: RefCell<(Decompress, Vec<u8>)> = RefCell::new((Decompress::new(false), vec![0; MAX_PAYLOAD]));
 }
 
-/// Whether a handshake's answer agrees to [`OFFER`].
+/// Returns whether a handshake response accepts [`OFFER`].
 pub fn is_agreed(head: &str) -> bool {
-    let names = |line: &str| {
+    let is_extensions = |line: &str| {
         line.split_once(':').is_some_and(|(name, _)| name.eq_ignore_ascii_case("sec-websocket-extensions"))
     };
-    head.lines()
-        .any(|line| names(line) && line.contains("permessage-deflate") && line.contains("server_no_context_takeover"))
+    head.lines().any(|line| {
+        is_extensions(line) && line.contains("permessage-deflate") && line.contains("server_no_context_takeover")
+    })
 }
 
-/// Inflates a message and shows it to `on_text`.
+/// Decompresses a message and passes it to `on_text`.
 ///
 /// # Errors
-/// It does not inflate, or to more than [`MAX_PAYLOAD`].
+/// The message is invalid, or longer than [`MAX_PAYLOAD`] after decompression.
 pub fn inflate(payload: &[u8], on_text: impl FnOnce(&[u8])) -> anyhow::Result<()> {
     INFLATER.with_borrow_mut(|(inflater, text)| {
         inflater.reset(false);
@@ -40,7 +41,7 @@ pub fn inflate(payload: &[u8], on_text: impl FnOnce(&[u8])) -> anyhow::Result<()
             let (read, written) = (inflater.total_in(), inflater.total_out() as usize);
             inflater.decompress(part, &mut text[written..], FlushDecompress::Sync).context("inflating")?;
             let read = inflater.total_in() - read;
-            ensure!(read == part.len() as u64, "a message inflates to more than {MAX_PAYLOAD} bytes, or is damaged");
+            ensure!(read == part.len() as u64, "a message inflates to more than {MAX_PAYLOAD} bytes, or is invalid");
         }
         on_text(&text[..inflater.total_out() as usize]);
         Ok(())
@@ -60,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_agreed_answer_counts() {
+    fn only_the_offered_parameters_are_accepted() {
         let head = "HTTP/1.1 101 x\r\nsec-websocket-extensions: permessage-deflate;server_no_context_takeover\r\n";
         assert!(is_agreed(head));
         assert!(!is_agreed("HTTP/1.1 101 x\r\nsec-websocket-extensions: permessage-deflate\r\n"));

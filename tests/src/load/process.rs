@@ -1,6 +1,6 @@
-//! What a process used, from `/proc`: CPU time of all its threads, or of it and all its descendants, and resident memory.
+//! Resource usage from `/proc`: CPU time of a process, or of it and all its descendants, and resident memory.
 //!
-//! Linux only. CPU time comes in clock ticks of 10 ms, so a measured window should last seconds.
+//! Linux only. CPU time has a resolution of one clock tick (10 ms), so a measured window should last seconds.
 
 use std::time::Duration;
 
@@ -9,60 +9,61 @@ use anyhow::Context;
 /// Linux reports CPU time to user space in hundredths of a second (`USER_HZ`, time(7)) whatever the kernel's own tick is.
 const TICK: Duration = Duration::from_millis(10);
 
-/// User and system time of all threads of `pid`, living and ended (proc_pid_stat(5), fields 14 and 15).
+/// Returns user plus system time of all threads of `pid`, running and exited (proc_pid_stat(5), fields 14 and 15).
 ///
 /// # Errors
-/// When there is no such process.
+/// The process does not exist.
 pub fn cpu_time(pid: u32) -> anyhow::Result<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).with_context(|| format!("no process {pid}"))?;
-    ticks(&stat).map(|ticks| TICK * ticks).with_context(|| format!("/proc/{pid}/stat is not as expected"))
+    ticks(&stat).map(|ticks| TICK * ticks).with_context(|| format!("/proc/{pid}/stat has an unexpected format"))
 }
 
-/// User and system time of `pid` and of every process that descends from it and lives: a server that is several processes.
+/// Returns user plus system time of `pid` and of all its running descendants, for servers of several processes.
 ///
 /// # Errors
-/// When there is no such process, or `/proc` cannot be read.
-pub fn family_cpu_time(pid: u32) -> anyhow::Result<Duration> {
+/// The process does not exist, or `/proc` cannot be read.
+pub fn tree_cpu_time(pid: u32) -> anyhow::Result<Duration> {
     let processes = std::fs::read_dir("/proc").context("reading /proc")?;
-    // One that ends in between is in no family any more.
+    // A process that exits in between is not counted.
     let stats: Vec<(u32, u32)> = processes
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .filter_map(|member: u32| {
             Some((member, parent(&std::fs::read_to_string(format!("/proc/{member}/stat")).ok()?)?))
         })
         .collect();
-    let descendants = family(pid, &stats).into_iter().skip(1);
+    let descendants = process_tree(pid, &stats).into_iter().skip(1);
     let times = descendants.filter_map(|member| cpu_time(member).ok());
     Ok(cpu_time(pid)? + times.sum::<Duration>())
 }
 
-/// `pid` first, then its descendants, of (process, parent).
-fn family(pid: u32, processes: &[(u32, u32)]) -> Vec<u32> {
+/// Returns `pid`, then its descendants, from pairs of process and parent.
+fn process_tree(pid: u32, processes: &[(u32, u32)]) -> Vec<u32> {
     let mut members = vec![pid];
-    let mut looked_at = 0;
-    while let Some(&parent) = members.get(looked_at) {
+    let mut visited = 0;
+    while let Some(&parent) = members.get(visited) {
         members.extend(processes.iter().filter(|(_, of)| *of == parent).map(|(member, _)| member));
-        looked_at += 1;
+        visited += 1;
     }
     members
 }
 
-/// The parent's process id (proc_pid_stat(5), field 4).
+/// Returns the parent's process id (proc_pid_stat(5), field 4).
 fn parent(stat: &str) -> Option<u32> {
     let (_, fields) = stat.rsplit_once(')')?;
     fields.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
-/// Resident memory of `pid` in bytes (proc_pid_status(5), `VmRSS`).
+/// Returns the resident memory of `pid` in bytes (proc_pid_status(5), `VmRSS`).
 ///
 /// # Errors
-/// When there is no such process.
+/// The process does not exist.
 pub fn resident_bytes(pid: u32) -> anyhow::Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).with_context(|| format!("no process {pid}"))?;
-    resident(&status).with_context(|| format!("/proc/{pid}/status names no VmRSS"))
+    resident(&status).with_context(|| format!("/proc/{pid}/status has no VmRSS"))
 }
 
-/// Sums utime and stime. The command name may hold spaces and parentheses: fields are counted from its last `)`.
+/// Sums utime and stime. The command name may contain spaces and parentheses, so fields are counted from its last
+/// `)`.
 fn ticks(stat: &str) -> Option<u32> {
     let (_, fields) = stat.rsplit_once(')')?;
     let mut times = fields.split_ascii_whitespace().skip(11);
@@ -86,29 +87,29 @@ mod tests {
     }
 
     #[test]
-    fn a_family_is_everyone_who_descends() {
+    fn a_process_tree_contains_all_descendants() {
         assert_eq!(parent("7 (a b) c) S 1 7 7 0 -1"), Some(1));
-        assert_eq!(family(5, &[(1, 0), (9, 7), (7, 5), (6, 5), (8, 1)]), [5, 7, 6, 9]);
+        assert_eq!(process_tree(5, &[(1, 0), (9, 7), (7, 5), (6, 5), (8, 1)]), [5, 7, 6, 9]);
     }
 
     #[test]
-    fn the_work_of_a_child_counts() {
+    fn the_cpu_time_of_a_child_counts() {
         let pid = std::process::id();
         let script = "while :; do :; done";
         let mut child = std::process::Command::new("sh").args(["-c", script]).spawn().unwrap();
-        let patience = std::time::Instant::now() + Duration::from_secs(30);
-        while cpu_time(child.id()).unwrap() < TICK && std::time::Instant::now() < patience {
+        let deadline = std::time::Instant::now() + Duration::from_secs(30);
+        while cpu_time(child.id()).unwrap() < TICK && std::time::Instant::now() < deadline {
             std::thread::yield_now();
         }
         let of_child = cpu_time(child.id()).unwrap();
-        let (alone, family) = (cpu_time(pid).unwrap(), family_cpu_time(pid).unwrap());
+        let (alone, process_tree) = (cpu_time(pid).unwrap(), tree_cpu_time(pid).unwrap());
         child.kill().unwrap();
         child.wait().unwrap();
-        assert!(of_child >= TICK && family >= alone + of_child, "{of_child:?} {alone:?} {family:?}");
+        assert!(of_child >= TICK && process_tree >= alone + of_child, "{of_child:?} {alone:?} {process_tree:?}");
     }
 
     #[test]
-    fn this_process_has_both() {
+    fn this_process_has_cpu_time_and_memory() {
         let pid = std::process::id();
         assert!(cpu_time(pid).is_ok());
         assert!(resident_bytes(pid).unwrap() > 100_000);

@@ -1,4 +1,4 @@
-//! What a run reports: latencies, the use of server and generator over the measured window, and how it is printed.
+//! Reports of a run: latencies, resource usage of server and generator in the measured window, and output formats.
 //!
 //! Every time in a report is in microseconds unless its name says otherwise.
 
@@ -9,29 +9,29 @@ use serde::{Deserialize, Serialize};
 
 use super::process;
 
-/// Longest latency that is told apart, in microseconds (one minute); longer ones are counted as this.
+/// Upper bound of a latency in microseconds (one minute); longer ones are counted as this.
 const LONGEST_MICROS: u64 = 60_000_000;
 
-/// Latencies of one window, bounded in memory whatever their number.
+/// Latency histogram of one window, with bounded memory.
 pub struct Latencies(Histogram<u64>);
 
 impl Latencies {
-    /// No latencies yet.
+    /// Returns an empty histogram.
     pub fn new() -> Self {
         Self(Histogram::new_with_bounds(1, LONGEST_MICROS, 3).expect("the bounds are constants in range"))
     }
 
-    /// Counts one.
+    /// Records a latency.
     pub fn record(&mut self, latency: Duration) {
         self.0.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(LONGEST_MICROS));
     }
 
-    /// Forgets all: a new window begins.
+    /// Resets the histogram for a new window.
     pub fn reset(&mut self) {
         self.0.reset();
     }
 
-    /// The quantiles that are reported.
+    /// Returns the reported quantiles.
     pub fn summary(&self) -> LatencySummary {
         LatencySummary {
             p50: self.0.value_at_quantile(0.5),
@@ -51,53 +51,53 @@ impl Default for Latencies {
 /// Quantiles of a window's latencies, in microseconds.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 pub struct LatencySummary {
-    /// Half are at most this.
+    /// Median.
     pub p50: u64,
-    /// All but one in a hundred are at most this.
+    /// 99th percentile.
     pub p99: u64,
-    /// All but one in a thousand are at most this.
+    /// 99.9th percentile.
     pub p999: u64,
-    /// The longest.
+    /// Maximum.
     pub max: u64,
 }
 
-/// A measured stretch of time, with the CPU time that server and generator had used when it began.
+/// Measured window, with the CPU time of server and generator at its start.
 pub struct Window {
-    began: Instant,
+    started: Instant,
     server: Option<u32>,
     server_cpu: Option<Duration>,
     own_cpu: Duration,
 }
 
-/// What a window measured.
+/// Resource usage of a window.
 #[derive(Clone, Copy, Debug)]
 pub struct Usage {
-    /// How long it lasted.
+    /// Length of the window.
     pub elapsed: Duration,
-    /// CPU time of the server and of the processes that it started, if it is known.
+    /// CPU time of the server process and its descendants, if known.
     pub server_cpu: Option<Duration>,
     /// CPU time of this generator.
     pub own_cpu: Duration,
 }
 
 impl Window {
-    /// Begins now; `server` is the process under test, if known.
+    /// Starts a window; `server` is the process under test, if known.
     ///
     /// # Errors
-    /// When there is no such process.
+    /// The process does not exist.
     pub fn open(server: Option<u32>) -> anyhow::Result<Self> {
-        let server_cpu = server.map(process::family_cpu_time).transpose()?;
+        let server_cpu = server.map(process::tree_cpu_time).transpose()?;
         let own_cpu = process::cpu_time(std::process::id())?;
-        Ok(Self { began: Instant::now(), server, server_cpu, own_cpu })
+        Ok(Self { started: Instant::now(), server, server_cpu, own_cpu })
     }
 
-    /// Ends now.
+    /// Ends the window.
     ///
     /// # Errors
-    /// When the server's process is gone.
+    /// The server process no longer exists.
     pub fn close(&self) -> anyhow::Result<Usage> {
-        let elapsed = self.began.elapsed();
-        let server_now = self.server.map(process::family_cpu_time).transpose()?;
+        let elapsed = self.started.elapsed();
+        let server_now = self.server.map(process::tree_cpu_time).transpose()?;
         let own_cpu = process::cpu_time(std::process::id())?.saturating_sub(self.own_cpu);
         let server_cpu = server_now.zip(self.server_cpu).map(|(now, then)| now.saturating_sub(then));
         Ok(Usage { elapsed, server_cpu, own_cpu })
@@ -105,28 +105,28 @@ impl Window {
 }
 
 impl Usage {
-    /// How many of `count` fell into one second.
+    /// Returns `count` per second.
     pub fn per_second(&self, count: u64) -> f64 {
         count as f64 / self.elapsed.as_secs_f64()
     }
 
-    /// The server's CPU time for each of `count`, in microseconds.
+    /// Returns the server's CPU time per `count`, in microseconds.
     pub fn server_micros_per(&self, count: u64) -> Option<f64> {
         self.server_cpu.filter(|_| count > 0).map(|cpu| cpu.as_secs_f64() * 1e6 / count as f64)
     }
 
-    /// How many of `count` the server did in one second of its CPU time.
+    /// Returns `count` per second of the server's CPU time.
     pub fn per_server_second(&self, count: u64) -> Option<f64> {
         self.server_cpu.filter(|cpu| !cpu.is_zero()).map(|cpu| count as f64 / cpu.as_secs_f64())
     }
 
-    /// The generator's CPU time for each of `count`, in microseconds.
+    /// Returns the generator's CPU time per `count`, in microseconds.
     pub fn own_micros_per(&self, count: u64) -> f64 {
         self.own_cpu.as_secs_f64() * 1e6 / count.max(1) as f64
     }
 }
 
-/// How a report is printed.
+/// Output format of a report.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Format {
     /// One JSON object on one line.
@@ -138,7 +138,7 @@ pub enum Format {
 /// Renders a report.
 ///
 /// # Errors
-/// When the report cannot be JSON, which no report of ours is.
+/// The report cannot be serialized as JSON.
 pub fn render(report: &impl Serialize, format: Format) -> anyhow::Result<String> {
     let value = serde_json::to_value(report)?;
     match format {
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn usage_is_divided_by_what_was_done() {
+    fn usage_is_divided_by_the_count() {
         let usage = Usage {
             elapsed: Duration::from_secs(2),
             server_cpu: Some(Duration::from_secs(1)),

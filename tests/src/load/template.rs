@@ -1,20 +1,21 @@
-//! Message texts with placeholders: `{pad}` fills up to a size, `{run}` names this run, `{seq}` numbers a broadcast.
+//! Message templates with placeholders: `{pad}` fills up to a size, `{run}` identifies this run, `{seq}` numbers a
+//! broadcast.
 //!
-//! Invariant: every rendering of one template has the same length. A number is written as `~000000000042~`, which stands
-//! in JSON strings unescaped and is found again in whatever envelope the server puts around it.
+//! All renderings of one template have the same length. A number is written as `~000000000042~`, which needs no
+//! escaping in JSON strings and can be found in any envelope that the server adds.
 
-/// Bytes that a rendered `{seq}` takes: twelve digits between tildes.
+/// Length of a rendered `{seq}` in bytes: twelve digits between tildes.
 pub const MARK_BYTES: usize = 14;
 
-/// A message text whose padding has been filled in.
+/// Message text with its padding filled in.
 #[derive(Clone, Debug)]
 pub struct Template {
     text: String,
 }
 
 impl Template {
-    /// Fills in `{run}` (this process's id, so that ids differ between runs) and `{pad}` (to `bytes` in all, if the rest
-    /// is shorter).
+    /// Fills in `{run}` (this process's id, so that ids differ between runs) and `{pad}` (up to `bytes` in total, if
+    /// the rest is shorter).
     pub fn new(text: &str, bytes: usize) -> Self {
         let text = text.replace("{run}", &std::process::id().to_string());
         let bare = text.replace("{pad}", "").replace("{seq}", &mark(0));
@@ -22,12 +23,12 @@ impl Template {
         Self { text: text.replacen("{pad}", &pad, 1) }
     }
 
-    /// Whether the text has a `{seq}`.
+    /// Returns whether the text has a `{seq}`.
     pub fn is_numbered(&self) -> bool {
         self.text.contains("{seq}")
     }
 
-    /// The text under the number `sequence`.
+    /// Returns the text with the number `sequence`.
     pub fn render(&self, sequence: u64) -> String {
         self.text.replace("{seq}", &mark(sequence))
     }
@@ -37,8 +38,8 @@ fn mark(sequence: u64) -> String {
     format!("~{sequence:012}~")
 }
 
-/// Finds the number in a delivered frame. `hint` is where the last one stood and is tried first: the envelope of a server
-/// hardly changes between two messages.
+/// Finds the number in a delivered frame. `hint` is the position of the last one and is tried first, because a
+/// server's envelope rarely changes between two messages.
 pub fn find_mark(payload: &[u8], hint: &mut usize) -> Option<u64> {
     if let Some(sequence) = payload.get(*hint..).and_then(mark_at) {
         return Some(sequence);
@@ -63,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn padding_fills_up_to_the_size_and_never_cuts() {
+    fn padding_fills_up_to_the_size_and_never_truncates() {
         assert_eq!(Template::new("{pad}", 100).render(0).len(), 100);
         let numbered = Template::new(r#"{"id":"{seq}","p":"{pad}"}"#, 64);
         assert!(numbered.is_numbered());
@@ -72,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_is_found_in_an_envelope_that_moves() {
+    fn a_number_is_found_at_changing_positions() {
         let template = Template::new("a{seq}b", 0);
         let mut hint = 0;
         for (sequence, envelope) in [(7, "{\"o\":9,"), (8, "{\"o\":10,"), (9, "{\"o\":11,")] {
@@ -82,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn no_number_no_mark() {
+    fn text_without_a_number_has_no_mark() {
         let mut hint = 40;
         for frame in ["", "~", "~00000000000a~", "~000000000001", "{\"message\":\"Forbidden\"}"] {
             assert_eq!(find_mark(frame.as_bytes(), &mut hint), None, "{frame}");

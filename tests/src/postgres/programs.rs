@@ -1,4 +1,4 @@
-//! Where PostgreSQL's programs are, and as whom they run.
+//! PostgreSQL's executables and the user that runs them.
 
 use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::{Path, PathBuf};
@@ -6,14 +6,14 @@ use std::process::Command;
 
 use anyhow::Context as _;
 
-/// Where Debian has them, one directory for each version.
+/// Debian's installation directory, with one subdirectory per version.
 const DEBIAN: &str = "/usr/lib/postgresql";
 
-/// The programs of one version.
+/// Executables of one version.
 #[derive(Debug, Clone)]
 pub(super) struct Programs {
     directory: PathBuf,
-    /// The user and group that the server runs as, when this process may not run it itself.
+    /// User and group of the server, if this process runs as root.
     unprivileged: Option<(u32, u32)>,
 }
 
@@ -23,7 +23,7 @@ impl Programs {
         let on_path =
             ["/usr/local/bin", "/usr/bin"].map(PathBuf::from).into_iter().find(|path| path.join("initdb").is_file());
         let directory =
-            newest.or(on_path).context("PostgreSQL is not installed; tests/scripts/setup.sh installs it")?;
+            newest.or(on_path).context("PostgreSQL is not installed; install it with tests/scripts/setup.sh")?;
         let is_root = std::fs::metadata("/proc/self")?.uid() == 0;
         let unprivileged = is_root.then(account).transpose()?;
         Ok(Self { directory, unprivileged })
@@ -33,7 +33,7 @@ impl Programs {
         self.directory.join(program)
     }
 
-    /// A program that is to run as the unprivileged user.
+    /// Returns a command that runs a program as the unprivileged user.
     pub(super) fn run(&self, program: &str) -> Command {
         let Some((user, group)) = self.unprivileged else { return Command::new(self.path(program)) };
         let mut command = Command::new("setpriv");
@@ -42,7 +42,7 @@ impl Programs {
         command
     }
 
-    /// Gives a file or directory to the user that the server runs as.
+    /// Changes the owner of a file or directory to the user that runs the server.
     pub(super) fn give_ownership(&self, path: &Path) -> std::io::Result<()> {
         self.unprivileged.map_or(Ok(()), |(user, group)| chown(path, Some(user), Some(group)))
     }
@@ -55,7 +55,7 @@ fn versions() -> Vec<(u32, PathBuf)> {
     found.filter(|(_, path)| path.join("initdb").is_file()).collect()
 }
 
-/// Debian's package makes the user `postgres`; `nobody` is everywhere.
+/// Returns the ids of the user `postgres`, which Debian's package creates, or of `nobody`.
 fn account() -> anyhow::Result<(u32, u32)> {
     let accounts = std::fs::read_to_string("/etc/passwd")?;
     let named = |name: &str| {
@@ -63,5 +63,5 @@ fn account() -> anyhow::Result<(u32, u32)> {
         let mut fields = line.split(':').skip(1);
         Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
     };
-    named("postgres").or_else(|| named("nobody")).context("there is no user that PostgreSQL could run as")
+    named("postgres").or_else(|| named("nobody")).context("no unprivileged user to run PostgreSQL: create `postgres`")
 }

@@ -1,12 +1,12 @@
-//! A Cluster of masters without replicas, which is all that routing needs.
+//! Redis Cluster of masters without replicas, sufficient for tests of routing.
 
 use super::server::{RedisOptions, RedisServer};
 use super::{free_port, wait_for};
 
-/// How many slots there are ("Redis cluster specification").
+/// Number of hash slots ("Redis cluster specification").
 const SLOTS: usize = 16_384;
 
-/// Three masters that share the slots.
+/// Three masters that share the hash slots.
 #[derive(Debug)]
 pub struct RedisCluster {
     nodes: Vec<RedisServer>,
@@ -16,14 +16,14 @@ impl RedisCluster {
     /// Starts three masters and waits until each knows all slots.
     ///
     /// # Errors
-    /// When they do not come together.
+    /// The cluster does not form in time.
     pub fn start() -> anyhow::Result<Self> {
         let nodes = (0..3).map(|_| node()).collect::<anyhow::Result<Vec<_>>>()?;
-        let share = SLOTS.div_ceil(nodes.len());
+        let slots_per_node = SLOTS.div_ceil(nodes.len());
         for (number, node) in nodes.iter().enumerate() {
-            let (first, last) = (number * share, ((number + 1) * share).min(SLOTS) - 1);
+            let (first, last) = (number * slots_per_node, ((number + 1) * slots_per_node).min(SLOTS) - 1);
             node.run_command(&["CLUSTER", "ADDSLOTSRANGE", &first.to_string(), &last.to_string()])?;
-            // Distinct epochs from the start spare them the negotiation.
+            // Distinct epochs from the start make a negotiation unnecessary.
             node.run_command(&["CLUSTER", "SET-CONFIG-EPOCH", &(number + 1).to_string()])?;
         }
         for node in &nodes[1..] {
@@ -39,18 +39,18 @@ impl RedisCluster {
         Ok(Self { nodes })
     }
 
-    /// The nodes.
+    /// Returns the nodes.
     #[must_use]
     pub fn nodes(&self) -> &[RedisServer] {
         &self.nodes
     }
 
-    /// The nodes, to be killed and revived.
+    /// Returns the nodes for tests that kill and restart them.
     pub fn nodes_mut(&mut self) -> &mut [RedisServer] {
         &mut self.nodes
     }
 
-    /// The addresses of all nodes.
+    /// Returns the URLs of all nodes.
     #[must_use]
     pub fn urls(&self) -> Vec<String> {
         self.nodes.iter().map(RedisServer::url).collect()
@@ -58,7 +58,7 @@ impl RedisCluster {
 }
 
 fn node() -> anyhow::Result<RedisServer> {
-    // The bus between nodes is 10,000 ports further up unless told otherwise, which may be beyond the last port.
+    // The default bus port is the port plus 10,000, which may exceed 65535.
     let options = RedisOptions { append_only: true, ..RedisOptions::default() };
     let options = options
         .with_setting("cluster-enabled", "yes")

@@ -1,4 +1,4 @@
-//! A master with replicas, watched by Sentinels that replace it when it dies.
+//! Redis master with a replica, monitored by Sentinels that fail over when the master dies.
 
 use std::process::{Command, Stdio};
 
@@ -9,12 +9,12 @@ use super::server::{RedisOptions, RedisServer};
 use super::{cli, free_port, wait_for};
 use crate::child::KillOnDrop;
 
-/// What the Sentinels call the master.
+/// Name of the master in the Sentinels' configuration.
 const NAME: &str = "mymaster";
-/// How long a master may be silent before the Sentinels take it for dead: so long that none does on a busy machine.
+/// Time in milliseconds until the Sentinels mark a silent master as down: long enough for a busy host.
 const DOWN_AFTER: &str = "60000";
-/// The same once it is dead indeed.
-const DOWN_AT_ONCE: &str = "500";
+/// The same after the master was killed.
+const DOWN_AFTER_KILL: &str = "500";
 
 /// Two servers, one of them the master, and three Sentinels.
 #[derive(Debug)]
@@ -31,44 +31,44 @@ struct Sentinel {
 }
 
 impl RedisSentinels {
-    /// Starts everything and waits until the replica follows and the Sentinels agree.
+    /// Starts all processes and waits until the replica has synchronized and the Sentinels agree.
     ///
     /// # Errors
-    /// When something does not come up.
+    /// A process does not become ready.
     pub fn start() -> anyhow::Result<Self> {
         let options = RedisOptions { append_only: true, ..RedisOptions::default() };
         let master = RedisServer::start_with(options.clone())?;
         let replica =
             RedisServer::start_with(options.with_setting("replicaof", &format!("127.0.0.1 {}", master.port())))?;
-        // A replica that has not finished its first copy is never promoted.
+        // A replica that has not finished its first synchronization is never promoted.
         wait_for("the replica", || {
             Ok(replica.run_command(&["INFO", "replication"])?.contains("master_link_status:up"))
         })?;
         let sentinels = (0..3).map(|_| Sentinel::start(master.port())).collect::<anyhow::Result<Vec<_>>>()?;
         for sentinel in &sentinels {
             wait_for("the Sentinels", || {
-                let known = sentinel.ask(&["SENTINEL", "MASTER", NAME])?;
+                let known = sentinel.run_command(&["SENTINEL", "MASTER", NAME])?;
                 Ok(field(&known, "num-slaves") == Some("1") && field(&known, "num-other-sentinels") == Some("2"))
             })?;
         }
         Ok(Self { servers: vec![master, replica], sentinels })
     }
 
-    /// The Sentinels' addresses.
+    /// Returns the Sentinels' URLs.
     #[must_use]
     pub fn urls(&self) -> Vec<String> {
         self.sentinels.iter().map(|sentinel| format!("redis://127.0.0.1:{}", sentinel.port)).collect()
     }
 
-    /// Kills the master and waits until the Sentinels name the other server.
+    /// Kills the master and waits until the Sentinels report the other server.
     ///
     /// # Errors
-    /// When they do not.
+    /// The failover does not complete in time.
     pub fn fail_over(&mut self) -> anyhow::Result<()> {
         let before = self.master_port()?;
         let master = self.servers.iter_mut().find(|server| server.port() == before).context("the master is unknown")?;
         master.kill();
-        self.set_down_after(DOWN_AT_ONCE)?;
+        self.set_down_after(DOWN_AFTER_KILL)?;
         for sentinel in &self.sentinels {
             wait_for("the failover", || Ok(sentinel.master_port()? != before))?;
         }
@@ -76,10 +76,10 @@ impl RedisSentinels {
         let promoted = self.servers.iter().find(|server| server.port() == after).context("the master is unknown")?;
         wait_for("the promotion", || Ok(promoted.run_command(&["INFO", "replication"])?.contains("role:master")))?;
         self.set_down_after(DOWN_AFTER)?;
-        // One that was found silent for a moment meanwhile is not named to clients.
+        // Sentinels do not report a master that they consider down at the moment.
         for sentinel in &self.sentinels {
-            wait_for("the Sentinels to trust the master", || {
-                Ok(field(&sentinel.ask(&["SENTINEL", "MASTER", NAME])?, "flags") == Some("master"))
+            wait_for("the Sentinels to report the master as up", || {
+                Ok(field(&sentinel.run_command(&["SENTINEL", "MASTER", NAME])?, "flags") == Some("master"))
             })?;
         }
         Ok(())
@@ -87,17 +87,17 @@ impl RedisSentinels {
 
     fn set_down_after(&self, milliseconds: &str) -> anyhow::Result<()> {
         let set = ["SENTINEL", "SET", NAME, "down-after-milliseconds", milliseconds];
-        self.sentinels.iter().try_for_each(|sentinel| sentinel.ask(&set).map(drop))
+        self.sentinels.iter().try_for_each(|sentinel| sentinel.run_command(&set).map(drop))
     }
 
-    /// The servers, master and replica.
+    /// Returns the servers, master and replica.
     #[must_use]
     pub fn servers(&self) -> &[RedisServer] {
         &self.servers
     }
 
     fn master_port(&self) -> anyhow::Result<u16> {
-        self.sentinels.first().context("there is no Sentinel")?.master_port()
+        self.sentinels.first().context("no Sentinel")?.master_port()
     }
 }
 
@@ -113,18 +113,18 @@ impl Sentinel {
         std::fs::write(&path, lines.join("\n"))?;
         let mut command = Command::new("redis-server");
         command.arg(&path).arg("--sentinel").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = command.spawn().context("redis-server does not run")?;
+        let child = command.spawn().context("cannot run redis-server")?;
         let sentinel = Self { port, _child: KillOnDrop(child), _directory: directory };
-        wait_for("a Sentinel", || Ok(sentinel.ask(&["PING"])?.contains("PONG")))?;
+        wait_for("a Sentinel", || Ok(sentinel.run_command(&["PING"])?.contains("PONG")))?;
         Ok(sentinel)
     }
 
     fn master_port(&self) -> anyhow::Result<u16> {
-        let address = self.ask(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME])?;
+        let address = self.run_command(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME])?;
         address.lines().last().context("no address")?.parse().context("no port")
     }
 
-    fn ask(&self, command: &[&str]) -> anyhow::Result<String> {
+    fn run_command(&self, command: &[&str]) -> anyhow::Result<String> {
         let port = self.port.to_string();
         let mut arguments = vec!["-h", "127.0.0.1", "-p", &port];
         arguments.extend(command);
@@ -132,7 +132,7 @@ impl Sentinel {
     }
 }
 
-/// The line behind the one that is `name`: `redis-cli` prints pairs so.
+/// Returns the line after `name`: `redis-cli` prints fields and values on alternating lines.
 fn field<'a>(pairs: &'a str, name: &str) -> Option<&'a str> {
     let mut lines = pairs.lines();
     lines.find(|line| *line == name)?;

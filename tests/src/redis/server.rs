@@ -1,4 +1,4 @@
-//! One server.
+//! A single Redis server process.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -9,34 +9,34 @@ use tempfile::TempDir;
 use super::{Certificates, cli, free_port, wait_for};
 use crate::child::KillOnDrop;
 
-/// What a snapshot is called unless told otherwise (`dbfilename`).
+/// Default file name of a snapshot (`dbfilename`).
 const SNAPSHOT: &str = "dump.rdb";
 
-/// How a server differs from a plain one that keeps nothing on disk.
+/// Options of a test server; the default keeps nothing on disk.
 #[derive(Debug, Clone, Default)]
 pub struct RedisOptions {
     /// Appends every write to a file, so that a killed process loses nothing.
     pub append_only: bool,
-    /// Is to run out of disk: [`RedisServer::fill_disk`] may be called.
+    /// Allows [`RedisServer::fill_disk`].
     pub fills_disk: bool,
-    /// Serves TLS alone, with these certificates.
+    /// Certificates; the server then accepts TLS only.
     pub tls: Option<Certificates>,
     /// Further settings, as in `redis.conf`.
     pub settings: Vec<(String, String)>,
 }
 
-/// A running `redis-server`; dropped, it is killed.
+/// Running `redis-server`; killed on drop.
 #[derive(Debug)]
 pub struct RedisServer {
     port: u16,
-    // Dropped before the directory that it writes to.
+    // Dropped before its data directory.
     child: Option<KillOnDrop>,
     directory: TempDir,
     options: RedisOptions,
 }
 
 impl RedisOptions {
-    /// The options with one more setting.
+    /// Adds a setting.
     #[must_use]
     pub fn with_setting(mut self, name: &str, value: &str) -> Self {
         self.settings.push((name.to_owned(), value.to_owned()));
@@ -45,18 +45,18 @@ impl RedisOptions {
 }
 
 impl RedisServer {
-    /// Starts a plain server.
+    /// Starts a server with default options.
     ///
     /// # Errors
-    /// When it cannot be started.
+    /// The server cannot be started.
     pub fn start() -> anyhow::Result<Self> {
         Self::start_with(RedisOptions::default())
     }
 
-    /// Starts a server and waits until it answers.
+    /// Starts a server and waits until it responds.
     ///
     /// # Errors
-    /// When it cannot be started.
+    /// The server cannot be started.
     pub fn start_with(options: RedisOptions) -> anyhow::Result<Self> {
         let directory = tempfile::tempdir()?;
         let mut server = Self { port: free_port()?, directory, options, child: None };
@@ -64,23 +64,23 @@ impl RedisServer {
         Ok(server)
     }
 
-    /// Its port.
+    /// Returns the port.
     #[must_use]
     pub const fn port(&self) -> u16 {
         self.port
     }
 
-    /// Its address, without a password.
+    /// Returns the URL without a password.
     #[must_use]
     pub fn url(&self) -> String {
         let scheme = if self.options.tls.is_some() { "rediss" } else { "redis" };
         format!("{scheme}://127.0.0.1:{}", self.port)
     }
 
-    /// Sends a command and returns what `redis-cli` printed.
+    /// Sends a command and returns the output of `redis-cli`.
     ///
     /// # Errors
-    /// When it is not answered, or with an error.
+    /// The server does not respond, or responds with an error.
     pub fn run_command(&self, command: &[&str]) -> anyhow::Result<String> {
         let port = self.port.to_string();
         let mut arguments = vec!["-h", "127.0.0.1", "-p", &port];
@@ -92,27 +92,28 @@ impl RedisServer {
         cli(&arguments)
     }
 
-    /// Kills it as the kernel would. What it had not written is lost.
+    /// Kills the server with SIGKILL; unwritten data is lost.
     pub fn kill(&mut self) {
         self.child = None;
     }
 
-    /// Starts it again on the same port, with what its directory still has.
+    /// Restarts the server on the same port with the data of its directory.
     ///
     /// # Errors
-    /// When it does not come up.
+    /// The server does not respond in time.
     pub fn restart(&mut self) -> anyhow::Result<()> {
         self.kill();
-        let child = self.command().spawn().context("redis-server does not run; tests/scripts/setup.sh installs it")?;
+        let child =
+            self.command().spawn().context("cannot run redis-server; install it with tests/scripts/setup.sh")?;
         self.child = Some(KillOnDrop(child));
         wait_for("redis-server", || Ok(is_up(&self.run_command(&["PING"])?)))
     }
 
-    /// Kills it and takes its data away: started again, it is empty. Answers where the changes that were lost stand,
-    /// as [`Self::append_only_files`] does.
+    /// Kills the server and moves its data away, so that it restarts empty. Returns the append-only files with the
+    /// lost writes, as [`Self::append_only_files`] does.
     ///
     /// # Errors
-    /// When the data cannot be moved.
+    /// The data cannot be moved.
     pub fn discard_data(&mut self) -> anyhow::Result<Vec<PathBuf>> {
         self.kill();
         let lost = tempfile::tempdir_in(self.directory.path())?.keep();
@@ -122,7 +123,7 @@ impl RedisServer {
             std::fs::rename(&file, &to)?;
             moved.push(to);
         }
-        // What lists the files would miss them.
+        // The manifest would refer to the moved files.
         let directory = self.directory.path().join("appendonlydir");
         if directory.is_dir() {
             std::fs::remove_dir_all(directory)?;
@@ -130,72 +131,72 @@ impl RedisServer {
         Ok(moved)
     }
 
-    /// Stops it in its tracks: connections stay open, nothing is answered.
+    /// Suspends the process: connections stay open, no command is answered.
     ///
     /// # Errors
-    /// When the signal cannot be sent.
+    /// The signal cannot be sent.
     pub fn suspend(&self) -> anyhow::Result<()> {
         self.signal("STOP")
     }
 
-    /// Lets it go on after [`Self::suspend`].
+    /// Continues the process after [`Self::suspend`].
     ///
     /// # Errors
-    /// When the signal cannot be sent.
+    /// The signal cannot be sent.
     pub fn resume(&self) -> anyhow::Result<()> {
         self.signal("CONT")
     }
 
-    /// Has it fail to save, so that it refuses writes (`MISCONF`) until [`Self::save`]: a directory stands where the file is
-    /// to be, which stops also who may write everywhere.
+    /// Makes snapshots fail, so that the server rejects writes (`MISCONF`) until [`Self::save`]. A directory at the
+    /// snapshot's path makes them fail even for a process with root privileges.
     ///
     /// # Errors
-    /// When it saves all the same.
+    /// A snapshot succeeds nevertheless.
     pub fn fail_to_save(&self) -> anyhow::Result<()> {
         let snapshot = self.directory.path().join(SNAPSHOT);
         if snapshot.is_file() {
             std::fs::remove_file(&snapshot)?;
         }
         std::fs::create_dir(snapshot)?;
-        // Only who is to save by itself minds that it cannot. No test lasts until then.
+        // Writes are rejected only if periodic snapshots are configured. No test lasts an hour.
         self.run_command(&["CONFIG", "SET", "save", "3600 1"])?;
         self.run_command(&["BGSAVE"])?;
         wait_for("a save to fail", || self.last_save("err"))
     }
 
-    /// Lets it save after [`Self::fail_to_save`], and has it do so.
+    /// Makes snapshots succeed again after [`Self::fail_to_save`], and saves one.
     ///
     /// # Errors
-    /// When it does not.
+    /// The snapshot fails.
     pub fn save(&self) -> anyhow::Result<()> {
         std::fs::remove_dir(self.directory.path().join(SNAPSHOT))?;
         self.run_command(&["BGSAVE"])?;
         wait_for("a save", || self.last_save("ok"))
     }
 
-    /// Has its disk be full: no file of its process grows any more. An append-only server that does not sync each write
-    /// (`appendfsync always`, with which it ends) refuses writes from then on (`MISCONF`), until [`Self::free_disk`].
+    /// Simulates a full disk: no file of the process can grow. An append-only server without `appendfsync always`
+    /// (with which it would exit) then rejects writes (`MISCONF`) until [`Self::free_disk`].
     ///
     /// # Errors
-    /// When the limit cannot be set.
+    /// The limit cannot be set.
     pub fn fill_disk(&self) -> anyhow::Result<()> {
         self.run_command(&["CONFIG", "SET", "appendfsync", "everysec"])?;
         self.limit_files("1")
     }
 
-    /// Ends [`Self::fill_disk`]: within a second the server has written what it could not, and takes writes.
+    /// Ends [`Self::fill_disk`]: within a second the server writes the pending data and accepts writes.
     ///
     /// # Errors
-    /// When the limit cannot be set.
+    /// The limit cannot be set.
     pub fn free_disk(&self) -> anyhow::Result<()> {
         self.limit_files("unlimited")
     }
 
-    /// Bounds how long a file may become by what its process writes, in bytes.
+    /// Limits the size in bytes of the files that the process writes.
     fn limit_files(&self, bytes: &str) -> anyhow::Result<()> {
         let server = self.child.as_ref().context("the server is not running")?;
         let (process, limit) = (format!("--pid={}", server.id()), format!("--fsize={bytes}:"));
-        let status = Command::new("prlimit").args([process, limit]).status().context("prlimit does not run")?;
+        let status = Command::new("prlimit").args([process, limit]).status().context("cannot run prlimit")?;
         anyhow::ensure!(status.success(), "prlimit: {status}");
         Ok(())
     }
@@ -204,11 +205,11 @@ impl RedisServer {
         Ok(self.run_command(&["INFO", "persistence"])?.contains(&format!("rdb_last_bgsave_status:{ended}")))
     }
 
-    /// The files that every change of an append-only server stands in, oldest first (Redis 7: a directory of them; before:
-    /// one).
+    /// Returns the files with all writes of an append-only server, oldest first (since Redis 7 a directory of files,
+    /// before one file).
     ///
     /// # Errors
-    /// When they cannot be listed.
+    /// The files cannot be listed.
     pub fn append_only_files(&self) -> anyhow::Result<Vec<PathBuf>> {
         let directory = self.directory.path().join("appendonlydir");
         if !directory.is_dir() {
@@ -216,10 +217,10 @@ impl RedisServer {
         }
         let files =
             std::fs::read_dir(directory)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
-        let mut changes: Vec<_> =
+        let mut segments: Vec<_> =
             files.into_iter().filter(|path| path.to_string_lossy().ends_with(".incr.aof")).collect();
-        changes.sort_unstable();
-        Ok(changes)
+        segments.sort_unstable();
+        Ok(segments)
     }
 
     fn signal(&self, name: &str) -> anyhow::Result<()> {
@@ -227,7 +228,8 @@ impl RedisServer {
     }
 
     fn command(&self) -> Command {
-        let mut command = if self.options.fills_disk { on_a_small_disk() } else { Command::new("redis-server") };
+        let mut command =
+            if self.options.fills_disk { command_with_file_limit() } else { Command::new("redis-server") };
         let port = self.port.to_string();
         let (plain, tls) = if self.options.tls.is_some() { ("0", port.as_str()) } else { (port.as_str(), "0") };
         let append_only = if self.options.append_only { "yes" } else { "no" };
@@ -248,14 +250,15 @@ impl RedisServer {
     }
 }
 
-/// A server to which a write that a limit of its process forbids fails, as one to a full disk does. Others would be ended by it.
-fn on_a_small_disk() -> Command {
+/// Returns a server command that ignores SIGXFSZ, so that writes above its limit fail as on a full disk instead of
+/// killing the process.
+fn command_with_file_limit() -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", "trap '' XFSZ; exec redis-server \"$@\"", "redis-server"]);
     command
 }
 
-/// A server that wants a password answers as well as one that does not.
+/// Returns whether the server responds; one with a password replies `NOAUTH`.
 fn is_up(answer: &str) -> bool {
     answer.contains("PONG") || answer.contains("NOAUTH")
 }

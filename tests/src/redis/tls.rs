@@ -1,4 +1,4 @@
-//! An authority and a server's certificate, made for one test run with `openssl`.
+//! Certificate authority and server certificate for one test run, created with `openssl`.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -7,27 +7,27 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use tempfile::TempDir;
 
-/// An authority, and a certificate for `127.0.0.1` that it signed. The files live as long as any clone.
+/// An authority and a certificate for `127.0.0.1` that it signed. The files exist as long as any clone.
 #[derive(Debug, Clone)]
 pub struct Certificates(Arc<TempDir>);
 
 impl Certificates {
-    /// Makes both.
+    /// Generates both.
     ///
     /// # Errors
-    /// When `openssl` does not run.
+    /// `openssl` fails.
     pub fn generate() -> anyhow::Result<Self> {
-        let made = Self(Arc::new(tempfile::tempdir()?));
-        made.openssl("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=authority -keyout ca.key -out ca.pem -addext basicConstraints=critical,CA:TRUE")?;
-        made.openssl("req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=server -keyout server.key -out server.csr")?;
-        std::fs::write(made.0.path().join("names"), "subjectAltName=IP:127.0.0.1,DNS:localhost\n")?;
-        made.openssl(
+        let certificates = Self(Arc::new(tempfile::tempdir()?));
+        certificates.openssl("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=authority -keyout ca.key -out ca.pem -addext basicConstraints=critical,CA:TRUE")?;
+        certificates.openssl("req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=server -keyout server.key -out server.csr")?;
+        std::fs::write(certificates.0.path().join("names"), "subjectAltName=IP:127.0.0.1,DNS:localhost\n")?;
+        certificates.openssl(
             "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out server.pem",
         )?;
-        Ok(made)
+        Ok(certificates)
     }
 
-    /// The authority's certificate.
+    /// Returns the path of the authority's certificate.
     #[must_use]
     pub fn authority(&self) -> PathBuf {
         self.0.path().join("ca.pem")
@@ -52,7 +52,7 @@ fn run(directory: &Path, arguments: &str) -> anyhow::Result<()> {
         .current_dir(directory)
         .stdin(Stdio::null())
         .output()
-        .context("openssl does not run; tests/scripts/setup.sh installs it")?;
+        .context("cannot run openssl; install it with tests/scripts/setup.sh")?;
     if !output.status.success() {
         bail!("openssl {arguments}: {}", String::from_utf8_lossy(&output.stderr));
     }

@@ -1,4 +1,4 @@
-//! How a server is started: settings, data directory, and what stands between this process and it.
+//! Launch of a server: environment, data directory, and an optional wrapper program.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -14,23 +14,23 @@ use tokio::process::{Child, Command};
 use super::{ProcessOutput, ServerExit, TwinwayServer};
 use crate::eventually::with_timeout;
 
-/// The secret that every started server signs and verifies tokens with.
+/// Token secret of every started server.
 pub const SECRET: &str = "the-secret-of-the-test-servers-32";
-/// The stage that every started server has.
+/// Stage of every started server.
 pub const STAGE: &str = "prod";
 
-/// A server to be started. Cloning shares the data directory.
+/// A server to be started. Clones share the data directory.
 #[derive(Debug, Clone)]
 pub struct ServerLaunch {
     environment: BTreeMap<String, String>,
     wrapper: Vec<OsString>,
-    own: Arc<TempDir>,
+    directory: Arc<TempDir>,
 }
 
 impl ServerLaunch {
     pub(super) fn new() -> Self {
-        let own = Arc::new(tempfile::tempdir().expect("a temporary directory can be made"));
-        let data_dir = own.path().join("data").display().to_string();
+        let directory = Arc::new(tempfile::tempdir().expect("a temporary directory can be created"));
+        let data_dir = directory.path().join("data").display().to_string();
         let environment = [
             ("TWINWAY_LISTEN", "127.0.0.1:0"),
             ("TWINWAY_OPS_LISTEN", "127.0.0.1:0"),
@@ -38,63 +38,63 @@ impl ServerLaunch {
             ("TWINWAY_STAGE", STAGE),
             ("TWINWAY_DATA_DIR", &data_dir),
             ("TWINWAY_LOG_FORMAT", "json"),
-            // What a client does shows at this level: more to search for what must not be in a log.
+            // Debug level logs client activity: more text to check for secrets.
             ("RUST_LOG", "info,shim=debug,handlers=debug"),
         ];
         let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        Self { environment, wrapper: Vec::new(), own }
+        Self { environment, wrapper: Vec::new(), directory }
     }
 
-    /// With an environment variable.
+    /// Sets an environment variable.
     #[must_use]
     pub fn with_env(mut self, variable: &str, value: impl ToString) -> Self {
         self.environment.insert(variable.to_owned(), value.to_string());
         self
     }
 
-    /// With messages in memory: faster, and nothing survives.
+    /// Keeps messages in memory: faster, but lost on restart.
     #[must_use]
     pub fn in_memory(self) -> Self {
         self.with_env("TWINWAY_STORAGE_LOG", "memory")
     }
 
-    /// With a configuration file of this text.
+    /// Writes a configuration file with this text.
     #[must_use]
     pub fn with_file(self, text: &str) -> Self {
-        let path = self.own.path().join("twinway.toml");
+        let path = self.directory.path().join("twinway.toml");
         std::fs::write(&path, text).expect("the temporary directory can be written");
         self.with_env("TWINWAY_CONFIG", path.display())
     }
 
-    /// Started by another program, which gets the server's command line as its last arguments and has to become it
-    /// (`exec`), so that signals reach it.
+    /// Runs the server through another program, which receives the server's command line as its last arguments and
+    /// must `exec` it, so that signals reach the server.
     #[must_use]
     pub fn under_program(mut self, program: &[&str]) -> Self {
         self.wrapper = program.iter().map(OsString::from).collect();
         self
     }
 
-    /// The data directory; it need not exist yet.
+    /// Returns the data directory, which may not exist yet.
     #[must_use]
     pub fn data_dir(&self) -> PathBuf {
         self.environment["TWINWAY_DATA_DIR"].clone().into()
     }
 
-    /// Starts it and waits until it is ready. Fails the test when it ends instead.
+    /// Starts the server and waits until it is ready. Fails the test when the process exits instead.
     pub async fn start(self) -> TwinwayServer {
         let (mut child, output) = self.spawn();
         let Some(line) = with_timeout("the server to be ready", output.log_line("ready")).await else {
-            let status = with_timeout("the server's process to end", child.wait()).await;
+            let status = with_timeout("the server's process to exit", child.wait()).await;
             panic!("the server did not start ({status:?}):\n{}", output.stderr());
         };
         let (traffic, ops) = (address(&line, "server.address"), address(&line, "ops.address"));
         TwinwayServer { launch: self, child, output, traffic, ops }
     }
 
-    /// Starts it and waits for its end, which has to come by itself.
+    /// Starts the server and waits until it exits by itself.
     pub async fn expect_start_failure(self) -> ServerExit {
         let (mut child, mut output) = self.spawn();
-        let status = with_timeout("the server to give up", child.wait()).await.expect("a child can be waited for");
+        let status = with_timeout("the server to exit", child.wait()).await.expect("a child can be waited for");
         output.finish().await;
         ServerExit { code: status.code(), stderr: output.stderr(), stdout: output.stdout() }
     }
@@ -104,20 +104,19 @@ impl ServerLaunch {
         line.extend([binary().into_os_string(), "serve".into()]);
         let mut command = Command::new(&line[0]);
         command.args(&line[1..]).env_clear().envs(&self.environment).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-        command.current_dir(self.own.path()).kill_on_drop(true);
+        command.current_dir(self.directory.path()).kill_on_drop(true);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child =
-            command.spawn().unwrap_or_else(|error| panic!("{} cannot be started: {error}", line[0].display()));
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {}: {error}", line[0].display()));
         let output = ProcessOutput::of(&mut child);
         (child, output)
     }
 }
 
-/// The executable beside the one that runs now: tests and their server are of one build.
+/// Returns the `twinway` executable of the same build as this test executable.
 fn binary() -> PathBuf {
-    let own = std::env::current_exe().expect("a test has an executable");
-    let folder = own.parent().expect("an executable stands in a folder");
-    // Tests stand in target/{profile}/deps, programs in target/{profile}.
+    let executable = std::env::current_exe().expect("the executable has a path");
+    let folder = executable.parent().expect("an executable is in a folder");
+    // Tests are in target/{profile}/deps, programs in target/{profile}.
     let profile = if folder.ends_with("deps") { folder.parent() } else { None };
     let binary = profile.unwrap_or(folder).join("twinway");
     assert!(
@@ -130,5 +129,5 @@ fn binary() -> PathBuf {
 
 fn address(line: &Value, field: &str) -> SocketAddr {
     let text = line[field].as_str().unwrap_or_else(|| panic!("the ready line has no {field}: {line}"));
-    text.parse().unwrap_or_else(|error| panic!("{field} is no address: {error}"))
+    text.parse().unwrap_or_else(|error| panic!("{field} is not an address: {error}"))
 }

@@ -1,4 +1,4 @@
-//! What a process writes, line by line, as it comes.
+//! Captured output of a process, line by line.
 
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
@@ -8,10 +8,10 @@ use tokio::task::JoinSet;
 
 use crate::eventually::with_timeout;
 
-/// Most bytes that are kept of each stream; a server that writes more fails the test that started it.
+/// Maximum number of captured bytes per stream; more output fails the test.
 const MAX_CAPTURED_BYTES: usize = 64 * 1024 * 1024;
 
-/// Both streams of a process.
+/// Captured output streams of a process.
 pub struct ProcessOutput {
     stdout: watch::Receiver<String>,
     stderr: watch::Receiver<String>,
@@ -27,19 +27,19 @@ impl ProcessOutput {
         Self { stdout, stderr, readers }
     }
 
-    /// What came on standard output so far.
+    /// Returns the standard output so far.
     #[must_use]
     pub fn stdout(&self) -> String {
         self.stdout.borrow().clone()
     }
 
-    /// What came on standard error so far.
+    /// Returns the standard error so far.
     #[must_use]
     pub fn stderr(&self) -> String {
         self.stderr.borrow().clone()
     }
 
-    /// Waits for a JSON line on standard error whose `message` is this. `None` when the stream ends without it.
+    /// Waits for a JSON line on standard error with this `message`; `None` when the stream ends without it.
     pub async fn log_line(&self, message: &str) -> Option<Value> {
         let find = |text: &str| {
             let lines = text.lines();

@@ -1,9 +1,9 @@
-//! The world of AWS on the laptop: the five real functions as processes, a DynamoDB emulator, and the server as API Gateway
-//! in front of them, which the functions post to through the real SDK.
+//! World of the local AWS deployment: the five real functions as processes, a DynamoDB emulator, and the server as
+//! API Gateway, to which the functions post through the real SDK.
 //!
-//! What is AWS's nature and not ours: nobody orders what several functions post at once, so clients do; a close has no code
-//! of the application's choice; and messages are dropped by age, so time passes here by making them old. An API Gateway
-//! does not crash: when this one does, nobody runs the `$disconnect`s, and the records go with the next message to them.
+//! Differences that come from AWS: concurrent posts of several functions are not ordered, so clients reorder them; a
+//! close has no application-defined code; retention is by age, so this world backdates messages. API Gateway does not
+//! crash: after a crash of this one no `$disconnect` runs, and the records are deleted at the next post to them.
 
 use std::time::Duration;
 
@@ -20,13 +20,15 @@ use crate::eventually;
 use crate::ports::free_address;
 use crate::server::{SECRET, TwinwayServer};
 
-/// Longer than messages are kept here, and than a connection counts as being about to open.
+/// Longer than the retention of messages.
 const BEYOND_RETENTION: Duration = Duration::from_secs(400 * 24 * 60 * 60);
+/// Longer than a connection may take between its record and its first post.
 const BEYOND_HANDSHAKE: Duration = Duration::from_secs(60 * 60);
-/// Processes of each function: two cores run no more at a time, and a burst of clients is not to starve the others.
+/// Processes per function: two cores run no more concurrently, and a burst of clients must not starve other
+/// functions.
 const PROCESSES: u32 = 6;
 
-/// A deployment and its API Gateway.
+/// Deployment with its API Gateway.
 pub struct AwsLocal {
     deployment: Deployment,
     server: TwinwayServer,
@@ -39,8 +41,8 @@ impl World for AwsLocal {
     }
 
     async fn start(_: Needs) -> Self {
-        let database = DynamoDb::shared().await.expect("whoever starts a world has asked whether it is available");
-        let deployment = Deployment::create(database).await.expect("the emulator makes tables");
+        let database = DynamoDb::shared().await.expect("callers check is_available first");
+        let deployment = Deployment::create(database).await.expect("the emulator creates tables");
         let settings = deployment.settings(free_address(), SECRET).await.expect("cargo builds binaries before tests");
         let launch =
             settings.iter().fold(TwinwayServer::launch(), |launch, (name, value)| launch.with_env(name, value));
@@ -81,7 +83,7 @@ impl World for AwsLocal {
             )
             .await;
         }
-        // The log remembers when its oldest message was sent.
+        // The head item stores the time of the oldest message.
         self.backdate_item(
             &self.deployment.messages,
             &partition,
@@ -110,7 +112,7 @@ impl World for AwsLocal {
             self.purge_gone_connections().await;
         }
         let backend = self.backend();
-        eventually!("no connection record to be left", {
+        eventually!("all connection records to be deleted", {
             let status = backend.get("/v1/status").await.expect_ok();
             (status["connections"] == 0 && status["occupiedChannels"] == 0).then_some(())
         });
@@ -119,7 +121,8 @@ impl World for AwsLocal {
 }
 
 impl AwsLocal {
-    /// Lets time pass for the connections that the crash ended, and then says something to everyone.
+    /// Backdates the records of the connections that the crash ended, and sends a message to everyone, which deletes
+    /// them.
     async fn purge_gone_connections(&self) {
         let records = self.deployment.client.scan().table_name(&self.deployment.connections).send().await;
         for record in records.expect("the emulator lists items").items() {
@@ -133,7 +136,7 @@ impl AwsLocal {
             )
             .await;
         }
-        let push = json!({"audience": "everyone", "body": "anybody there?"});
+        let push = json!({"audience": "everyone", "body": "check"});
         self.backend().post("/v1/messages", &push).await.expect_ok();
     }
 
@@ -148,9 +151,9 @@ impl AwsLocal {
     async fn attribute(&self, partition: &str, sort: u64, attribute: &str) -> u64 {
         let read = self.deployment.client.get_item().table_name(&self.deployment.messages).consistent_read(true);
         let read = read.key(PARTITION_KEY, AttributeValue::S(partition.to_owned()));
-        let answer =
+        let output =
             read.key(SORT_KEY, AttributeValue::N(sort.to_string())).send().await.expect("the emulator reads items");
-        let item = answer.item.expect("the channel was written to");
+        let item = output.item.expect("the channel was written to");
         item[attribute].as_n().ok().and_then(|digits| digits.parse().ok()).expect("the attribute is a number")
     }
 }

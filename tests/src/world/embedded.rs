@@ -1,4 +1,4 @@
-//! The world of one process: the `twinway` binary, its messages in one file.
+//! World of one process: the `twinway` binary with its message log in one file.
 
 use super::exit_checks::{assert_clean, assert_private};
 use super::{Needs, TokenClaims, World, sign_token};
@@ -12,7 +12,7 @@ pub struct Embedded {
 
 impl World for Embedded {
     async fn start(needs: Needs) -> Self {
-        // Scenarios wait for tokens to run out; without leeway they need not wait long.
+        // No leeway, so that tests of token expiry are short.
         let mut launch = TwinwayServer::launch().with_env("TWINWAY_AUTH_LEEWAY", "0s");
         if let Some(entries) = needs.retention_entries {
             launch = launch.with_env("TWINWAY_RETENTION_ENTRIES", entries);
@@ -49,7 +49,7 @@ impl World for Embedded {
             (self.server.metric("twinway_session_open_connections").await == Some(0.0)).then_some(())
         );
         let backend = self.server.http().with_token(self.token(&TokenClaims::service("harness")));
-        eventually!("no connection record to be left", {
+        eventually!("all connection records to be deleted", {
             let status = backend.get("/v1/status").await.expect_ok();
             (status["connections"] == 0 && status["occupiedChannels"] == 0).then_some(())
         });

@@ -1,9 +1,9 @@
-//! What holds of a server's process after every scenario, in every world.
+//! Checks of a server process after every scenario, in every world.
 
 use super::PRIVATE_MARKER;
 use crate::server::{SECRET, ServerExit};
 
-/// A graceful stop leaves with code 0, and the log of a scenario has nothing that somebody has to act on.
+/// Asserts that a graceful stop exits with code 0 and that the log contains no error, panic or private data.
 pub(super) fn assert_clean(exit: &ServerExit) {
     assert_eq!(exit.code, Some(0), "{}", exit.stderr);
     assert!(!exit.stderr.contains("\"level\":\"ERROR\""), "{}", exit.stderr);
@@ -11,15 +11,15 @@ pub(super) fn assert_clean(exit: &ServerExit) {
     assert_private(&exit.stderr);
 }
 
-/// How a JSON Web Token begins: `{"typ"` or `{"alg"` in base64. A shorter beginning stands in a connection's id now and then.
+/// Base64 prefixes of JSON Web Tokens: `{"typ"` and `{"alg"`. A shorter prefix could occur in a connection id.
 const TOKENS: [&str; 2] = ["eyJ0eXAi", "eyJhbGci"];
 
-/// No token, no secret and no body stands in a log.
+/// Asserts that the log contains no token, secret or body.
 ///
 /// # Panics
-/// When one does.
+/// The log contains one.
 pub fn assert_private(log: &str) {
     for private in TOKENS.into_iter().chain([SECRET, PRIVATE_MARKER]) {
-        assert!(!log.contains(private), "{private:?} stands in the log:\n{log}");
+        assert!(!log.contains(private), "the log contains {private:?}:\n{log}");
     }
 }

@@ -1,4 +1,4 @@
-//! Tokens of whoever a test needs.
+//! Tokens for tests.
 
 use std::time::Duration;
 
@@ -6,45 +6,44 @@ use handlers::authorizer::{JwtClaims, mint_hs256};
 use handlers::id::{TenantId, UserId};
 use handlers::identity::Role;
 
-/// What a token says.
+/// Claims of a test token.
 #[derive(Debug, Clone)]
 pub struct TokenClaims {
-    /// Whom it names.
+    /// User id.
     pub user: String,
-    /// In which role.
     pub role: Role,
-    /// Of which tenant.
+    /// Tenant id.
     pub tenant: String,
-    /// How long it is good from now on.
+    /// Lifetime from the time of signing.
     pub life: Duration,
 }
 
 impl TokenClaims {
-    /// A user's.
+    /// Returns the claims of a user.
     #[must_use]
     pub fn user(name: &str) -> Self {
         Self::role(name, Role::User)
     }
 
-    /// An admin's.
+    /// Returns the claims of an admin.
     #[must_use]
     pub fn admin(name: &str) -> Self {
         Self::role(name, Role::Admin)
     }
 
-    /// A backend's.
+    /// Returns the claims of a backend.
     #[must_use]
     pub fn service(name: &str) -> Self {
         Self::role(name, Role::Service)
     }
 
-    /// The same within a tenant.
+    /// Sets the tenant.
     #[must_use]
     pub fn in_tenant(self, tenant: &str) -> Self {
         Self { tenant: tenant.to_owned(), ..self }
     }
 
-    /// The same for so long.
+    /// Sets the lifetime.
     #[must_use]
     pub fn with_lifetime(self, life: Duration) -> Self {
         Self { life, ..self }
@@ -55,18 +54,18 @@ impl TokenClaims {
     }
 }
 
-/// Signs a grant with HS256.
+/// Signs claims with HS256.
 #[must_use]
-pub fn sign_token(secret: &str, grant: &TokenClaims) -> String {
+pub fn sign_token(secret: &str, claims: &TokenClaims) -> String {
     let now = system_clock::current_time();
-    let claims = JwtClaims {
-        sub: UserId::parse(&grant.user).expect("tests name users by valid ids"),
-        role: grant.role,
-        tenant: TenantId::parse(&grant.tenant).expect("tests name tenants by valid ids"),
-        exp: Some(now.plus(grant.life).unix_seconds()),
+    let jwt_claims = JwtClaims {
+        sub: UserId::parse(&claims.user).expect("tests name users by valid ids"),
+        role: claims.role,
+        tenant: TenantId::parse(&claims.tenant).expect("tests name tenants by valid ids"),
+        exp: Some(now.plus(claims.life).unix_seconds()),
         iat: Some(now.unix_seconds()),
         iss: None,
         aud: None,
     };
-    mint_hs256(secret.as_bytes(), &claims).expect("the secret is long enough")
+    mint_hs256(secret.as_bytes(), &jwt_claims).expect("the secret is long enough")
 }

@@ -1,4 +1,4 @@
-//! The adapters for Redis and PostgreSQL and the links below them, on real servers.
+//! The Redis and PostgreSQL adapters and their clients, on real servers.
 
 #[cfg(test)]
 mod postgres;

@@ -1,6 +1,6 @@
-//! The message log in PostgreSQL and the link below it, on real servers.
+//! The PostgreSQL message log and its client, on real servers.
 //!
-//! The contract's suite runs on a plain server and over TLS; what can go wrong at the start and later is made to go wrong.
+//! The contract suite runs on a plain server and over TLS; further tests cause start-up errors and outages.
 
 mod contracts;
 mod log;
@@ -20,27 +20,27 @@ use handlers::ports::{AppendRequest, Clock as _, LogRange, MessageLog, MessageSe
 use serde_json::value::RawValue;
 use shim::postgres::{PostgresClient, PostgresLog, PostgresRetention, PostgresSettings};
 
-/// Settings for a machine that may be busy, in a schema that no other case uses.
+/// Returns settings with timeouts for a busy host, in a schema that no other case uses.
 fn settings(url: &str) -> PostgresSettings {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
-    let patience = Duration::from_secs(5);
+    let timeout = Duration::from_secs(5);
     PostgresSettings {
         schema: format!("test{}", NUMBER.fetch_add(1, Ordering::Relaxed)),
-        connect_timeout: patience,
-        response_timeout: patience,
+        connect_timeout: timeout,
+        response_timeout: timeout,
         ..PostgresSettings::for_url(url)
     }
 }
 
 async fn connect(settings: &PostgresSettings) -> PostgresClient {
-    PostgresClient::connect(settings.clone()).await.expect("the server is there")
+    PostgresClient::connect(settings.clone()).await.expect("the server is available")
 }
 
 fn clock() -> Arc<ManualClock> {
     Arc::new(ManualClock::new(Timestamp(1_795_000_000_000)))
 }
 
-/// A log that keeps enough for the contract's suite.
+/// Opens a log with sufficient retention for the contract suite.
 async fn log(settings: &PostgresSettings) -> PostgresLog {
     let retention = PostgresRetention { max_messages: 1_000, max_age: Duration::from_secs(86_400) };
     PostgresLog::open_log(connect(settings).await, clock(), retention)
@@ -60,7 +60,7 @@ fn message(id: &str) -> AppendRequest {
     }
 }
 
-/// The oldest offset that is kept, and all that are there.
+/// Returns the oldest retained offset, and all offsets.
 async fn offsets(log: &PostgresLog) -> (u64, Vec<u64>) {
     let slice = log.read(&lobby(), LogRange::After(Offset::START), 10_000, usize::MAX).await.unwrap();
     (slice.first.0, slice.entries.iter().map(|entry| entry.offset.0).collect())

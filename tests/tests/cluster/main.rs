@@ -1,8 +1,8 @@
-//! Leases, the registry of connections and the reaper, against a real Redis: who is dead, who finishes what, and what an
-//! outage costs.
+//! Leases, the connection registry and the reaper on a real Redis: detection of dead pods, completion of their
+//! connections, and outages.
 //!
-//! Pods are parts of this process here: each has a link, a lease and a server's insides of its own, and dies by its tasks
-//! ending without a word. Whole processes are killed in `it`.
+//! Pods are parts of this process: each has its own Redis client, lease and server internals, and dies by cancelling
+//! its tasks without a release. The tests in `it` kill real processes.
 
 #[cfg(test)]
 mod leases;

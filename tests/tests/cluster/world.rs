@@ -1,4 +1,4 @@
-//! Pods without ports, and an application that counts.
+//! Pods without ports, and an application that counts invocations.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,10 +32,10 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// A lease that a busy machine keeps: ten heartbeats.
+/// Lease duration that a busy host can sustain: ten heartbeats.
 pub const LEASE: Duration = Duration::from_secs(2);
 
-/// What all pods' handlers have in common: how often each connection's `$disconnect` ran, and with which status.
+/// State shared by the handlers of all pods: the statuses of each connection's `$disconnect` invocations.
 #[derive(Default)]
 pub struct Application {
     runs: Mutex<HashMap<String, Vec<u64>>>,
@@ -43,23 +43,23 @@ pub struct Application {
 }
 
 impl Application {
-    /// How often a connection's `$disconnect` ran.
+    /// Returns the number of `$disconnect` invocations of a connection.
     pub fn runs(&self, id: GatewayId) -> usize {
         self.runs.lock().unwrap().get(id.as_str()).map_or(0, Vec::len)
     }
 
-    /// How many connections' `$disconnect` ran.
+    /// Returns the number of connections with a `$disconnect` invocation.
     pub fn finished(&self) -> usize {
         self.runs.lock().unwrap().len()
     }
 
-    /// The status that a connection's first `$disconnect` had.
+    /// Returns the status of a connection's first `$disconnect`.
     pub fn status(&self, id: GatewayId) -> u64 {
         self.runs.lock().unwrap()[id.as_str()][0]
     }
 }
 
-/// One pod's handlers; at most as many `$disconnect`s as there are permits.
+/// Handlers of one pod; the number of `$disconnect` invocations is limited by the permits.
 struct Handlers {
     application: Arc<Application>,
     permits: Arc<Semaphore>,
@@ -67,15 +67,15 @@ struct Handlers {
 
 impl ApiFunctions for Handlers {
     fn invoke_authorizer(&self, _: AuthorizerEvent<'_>) -> BoxFuture<'static, AuthorizerResult> {
-        unreachable!("nobody connects through a port here")
+        unreachable!("these pods have no port")
     }
 
     fn invoke_connect(&self, _: ConnectEvent<'_>) -> BoxFuture<'static, IntegrationResult> {
-        unreachable!("nobody connects through a port here")
+        unreachable!("these pods have no port")
     }
 
     fn invoke_message(&self, _: MessageEvent<'_>) -> BoxFuture<'static, IntegrationResult> {
-        unreachable!("nobody connects through a port here")
+        unreachable!("these pods have no port")
     }
 
     fn invoke_disconnect(&self, event: DisconnectEvent<'_>) -> BoxFuture<'static, IntegrationResult> {
@@ -96,7 +96,7 @@ impl ApiFunctions for Handlers {
     }
 }
 
-/// How to reach a server without waiting for long.
+/// Returns settings with short timeouts.
 pub fn settings(server: &RedisServer) -> RedisSettings {
     let mut settings = RedisSettings::single_server(&server.url());
     settings.connect_timeout = Duration::from_millis(500);
@@ -104,7 +104,7 @@ pub fn settings(server: &RedisServer) -> RedisSettings {
     settings
 }
 
-/// A pod.
+/// Pod without ports.
 pub struct Pod {
     pub cluster: Cluster,
     pub server: ApiServer,
@@ -115,12 +115,12 @@ pub struct Pod {
 }
 
 impl Pod {
-    /// A pod whose handlers run any number of `$disconnect`s.
+    /// Starts a pod whose handlers run any number of `$disconnect`s.
     pub async fn join(server: &RedisServer, application: &Arc<Application>) -> Self {
         Self::with_permits(server, application, Semaphore::MAX_PERMITS).await
     }
 
-    /// A pod whose handlers hang after so many `$disconnect`s.
+    /// Starts a pod whose handlers hang after `permits` `$disconnect`s.
     pub async fn with_permits(server: &RedisServer, application: &Arc<Application>, permits: usize) -> Self {
         let redis = RedisClient::connect(settings(server)).await.unwrap();
         let config = ClusterConfig { heartbeat: LEASE / 10, lease: LEASE, reap_rate: 5_000, reap_concurrency: 32 };
@@ -131,7 +131,7 @@ impl Pod {
         let readiness = Arc::new(Readiness::default());
         readiness.set_state(ReadinessState::Ready);
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let served = ServerContext {
+        let context = ServerContext {
             disconnects: server.disconnects(),
             drain: ConnectionDrain {
                 config: Config::for_tests().drain,
@@ -142,27 +142,27 @@ impl Pod {
             readiness: readiness.clone(),
             reconnect_on_data_loss: false,
         };
-        cluster.spawn_tasks(served, &tasks, &stop);
+        cluster.spawn_tasks(context, &tasks, &stop);
         Self { cluster, server, readiness, metrics, tasks, stop }
     }
 
-    /// Opens a connection, as a handshake does.
+    /// Opens a connection as a handshake does.
     pub async fn connect(&self) -> Arc<Connection> {
         let facts = self.facts();
         let registration = self.cluster.connection_registry().register(&facts).await.unwrap();
-        let handle = self.open(&facts);
+        let connection = self.open(&facts);
         assert!(registration.mark_opened(), "the pod lost its lease");
-        handle
+        connection
     }
 
-    /// Opens one that is written down.
+    /// Opens a connection that is registered already.
     pub fn open(&self, facts: &Arc<ConnectionFacts>) -> Arc<Connection> {
-        let handle = Arc::new(Connection::new(facts.clone(), 1024, self.now()));
-        self.server.lifecycle().add_connection(&handle);
-        handle
+        let connection = Arc::new(Connection::new(facts.clone(), 1024, self.now()));
+        self.server.lifecycle().add_connection(&connection);
+        connection
     }
 
-    /// Opens many.
+    /// Opens `count` connections concurrently.
     pub async fn connect_many(&self, count: usize) -> Vec<Arc<Connection>> {
         futures_util::future::join_all((0..count).map(|_| self.connect())).await
     }
@@ -171,7 +171,7 @@ impl Pod {
         self.server.management.clock.now()
     }
 
-    /// The facts of a connection that begins.
+    /// Returns the facts of a new connection.
     pub fn facts(&self) -> Arc<ConnectionFacts> {
         let (connection_id, _) = self.server.handshakes.ids.next_connection(self.now());
         Arc::new(ConnectionFacts {
@@ -184,21 +184,22 @@ impl Pod {
         })
     }
 
-    /// Ends a connection, as its session does.
-    pub async fn end(&self, handle: &Connection) {
-        self.server.lifecycle().close(handle);
-        let mut stamps = EventStamper::new(self.server.handshakes.ids.event_ids_of(handle.id));
-        disconnect_owned(&self.server.handshakes.sessions, handle, &mut stamps, &CloseCause::ClientWithoutStatus).await;
+    /// Ends a connection as its session does.
+    pub async fn end(&self, connection: &Connection) {
+        self.server.lifecycle().close(connection);
+        let mut stamper = EventStamper::new(self.server.handshakes.ids.event_ids_of(connection.id));
+        disconnect_owned(&self.server.handshakes.sessions, connection, &mut stamper, &CloseCause::ClientWithoutStatus)
+            .await;
     }
 
-    /// Ends without a word.
+    /// Stops the tasks without releasing the lease.
     pub async fn die(&self) {
         self.stop.cancel();
         self.tasks.close();
         with_timeout("the pod's tasks to end", self.tasks.wait()).await;
     }
 
-    /// Ends as after a drain.
+    /// Stops as after a drain, with a release of the lease.
     pub async fn leave(&self) {
         self.die().await;
         self.cluster.leave().await;
@@ -224,13 +225,14 @@ fn api_server(cluster: &Cluster, handlers: Handlers) -> ApiServer {
     ApiServer::new(parts, &config.server, &config.session)
 }
 
-/// What `redis-cli` says about a key of the cluster; lines of a hash or set, or a number.
-pub fn ask(server: &RedisServer, command: &str, key: &str) -> String {
+/// Runs a command on a key of the cluster and returns the output of `redis-cli`: the lines of a hash or set, or a
+/// number.
+pub fn run_on_key(server: &RedisServer, command: &str, key: &str) -> String {
     server.run_command(&[command, &format!("twinway:{{cluster}}:{key}")]).unwrap()
 }
 
-/// The keys that hold connections.
+/// Returns the keys that contain registrations.
 pub fn connection_keys(server: &RedisServer) -> Vec<String> {
     let keys = server.run_command(&["KEYS", "twinway:{cluster}:*:*"]).unwrap();
-    keys.lines().filter(|key| key.contains("sessions:") || key.contains("reaping:")).map(str::to_owned).collect()
+    keys.lines().filter(|key| key.contains("}:connections:") || key.contains("}:reaping:")).map(str::to_owned).collect()
 }

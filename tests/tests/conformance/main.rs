@@ -1,7 +1,7 @@
-//! The whole conformance suite as a test: no row fails, and the page that it writes is the one in the repository.
+//! The complete conformance suite as a test: no row fails, and the generated page equals the one in the repository.
 //!
-//! The second world drives the same rows over the network only, against probes in another process, as it would drive a
-//! real stage.
+//! The second test runs the same rows over the network only, against probes in another process, as against a real
+//! stage.
 
 mod sdk;
 
@@ -22,16 +22,16 @@ fn assert_no_failure(report: &ConformanceReport) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_row_holds_and_the_page_is_fresh() {
+async fn every_row_holds_and_the_page_is_up_to_date() {
     let report = runner::run_both(&cases::rows()).await;
     println!("{}", report.summary());
     assert_no_failure(&report);
-    let fresh = report.markdown() == PAGE;
-    assert!(fresh, "docs/FIDELITY.md is stale; write it again: make docs");
+    let up_to_date = report.markdown() == PAGE;
+    assert!(up_to_date, "docs/FIDELITY.md is outdated; regenerate it with `make docs`");
 }
 
-/// An endpoint with the probes, in a process of its own. It ends with its standard input, and at the latest when this
-/// value goes.
+/// An endpoint with the probes in a separate process, which exits at the end of its standard input and is killed on
+/// drop.
 struct Endpoint {
     process: Child,
     url: String,
@@ -45,7 +45,7 @@ impl Endpoint {
             .stdout(Stdio::piped())
             .spawn()?;
         let mut url = String::new();
-        let output = process.stdout.take().context("a pipe was asked for")?;
+        let output = process.stdout.take().context("standard output is a pipe")?;
         BufReader::new(output).read_line(&mut url)?;
         Ok(Self { process, url: url.trim().to_owned() })
     }
@@ -53,17 +53,17 @@ impl Endpoint {
 
 impl Drop for Endpoint {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The process may have exited already.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rows_run_against_an_endpoint_elsewhere() {
+async fn rows_run_against_a_remote_endpoint() {
     let endpoint = Endpoint::start().unwrap();
-    let place = EndpointAddress::parse(&endpoint.url).unwrap();
-    let report = runner::run(&cases::rows(), &RunTarget::Remote(place, None)).await;
+    let endpoint = EndpointAddress::parse(&endpoint.url).unwrap();
+    let report = runner::run(&cases::rows(), &RunTarget::Remote(endpoint, None)).await;
     println!("{}", report.summary());
     assert_no_failure(&report);
     let ran = |outcome: &&CaseOutcome| matches!(outcome.verdict, CaseVerdict::Holds | CaseVerdict::Chosen);

@@ -1,26 +1,26 @@
-//! Bad input: every case has a clear answer, and neither the server nor anybody else's connection is harmed.
+//! Hostile input: every case has a defined response, and neither the server nor other connections are affected.
 
 mod floods;
 mod frames;
 mod handshakes;
-mod refusals;
+mod invalid_messages;
 
 use tests::client::{Client, ClientHandshake};
 use tests::server::{SECRET, TwinwayServer};
 use tests::world::{TokenClaims, assert_private, sign_token};
 
-/// A server, and somebody whom whatever others do must not harm.
-struct Scene {
+/// A server, and a connected client that must not be affected.
+struct HostileFixture {
     server: TwinwayServer,
     bystander: Client,
 }
 
-impl Scene {
-    async fn begin() -> Self {
-        Self::with(TwinwayServer::launch().in_memory().start().await).await
+impl HostileFixture {
+    async fn start() -> Self {
+        Self::with_server(TwinwayServer::launch().in_memory().start().await).await
     }
 
-    async fn with(server: TwinwayServer) -> Self {
+    async fn with_server(server: TwinwayServer) -> Self {
         let bystander = dial(&server, &TokenClaims::user("bystander")).open_and_confirm().await;
         Self { server, bystander }
     }
@@ -33,8 +33,8 @@ impl Scene {
         dial(&self.server, &TokenClaims::user(name)).open_and_confirm().await
     }
 
-    /// The bystander still gets what it sends, the server says that it is well, and it stops when asked.
-    async fn end(mut self) {
+    /// Checks that the bystander is unaffected, that the server is healthy, and that it stops gracefully.
+    async fn finish(mut self) {
         let ack = self.bystander.send_to_channel("conversation:bystander", "unharmed").await;
         assert_eq!(ack["offset"], 1);
         assert_eq!(self.bystander.bodies("conversation:bystander", 1).await, ["unharmed"]);
@@ -47,6 +47,6 @@ impl Scene {
     }
 }
 
-fn dial(server: &TwinwayServer, grant: &TokenClaims) -> ClientHandshake {
-    Client::dial(&server.socket_url(), &grant.user).with_token(&sign_token(SECRET, grant))
+fn dial(server: &TwinwayServer, claims: &TokenClaims) -> ClientHandshake {
+    Client::dial(&server.socket_url(), &claims.user).with_token(&sign_token(SECRET, claims))
 }

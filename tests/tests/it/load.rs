@@ -1,4 +1,4 @@
-//! The broadcast between pods as `make bench-pods` measures it, small: our half only, whatever it costs.
+//! The pod broadcast of `make bench-pods` in a small size: our pods only, without targets.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ struct Cli {
 }
 
 #[tokio::test]
-async fn a_paced_broadcast_reaches_everyone_on_every_pod_once() {
+async fn a_paced_broadcast_reaches_every_client_on_every_pod_once() {
     let work = tempfile::tempdir().unwrap();
     tokens::write(work.path()).unwrap();
     let pods = BenchmarkCluster::start(ClusterKind::Ours, Path::new("/nowhere")).await.unwrap();
@@ -30,12 +30,12 @@ async fn a_paced_broadcast_reaches_everyone_on_every_pod_once() {
     let report = LocalSet::new().run_until(fanout::run(&plan)).await.unwrap();
     assert_eq!((report.lost, report.repeated, report.receivers_lost), (0, 0, 0), "{report:?}");
     assert!(report.deliveries >= 30 && report.published <= 60, "{report:?}");
-    // What is not a delivery: the acknowledgement of each broadcast, and the publisher's own copy of it.
+    // Other frames: the acknowledgement of each broadcast, and the publisher's own copy of it.
     assert!(report.other_frames <= 2 * report.published, "{report:?}");
 }
 
 #[tokio::test]
-async fn without_the_peer_it_says_what_installs_it() {
+async fn without_socketio_the_error_names_the_installation_script() {
     let error = BenchmarkCluster::start(ClusterKind::Socketio, Path::new("/nowhere")).await.err().unwrap();
     assert!(format!("{error:#}").contains("tests/scripts/socketio.sh"), "{error:#}");
 }

@@ -1,14 +1,12 @@
-//! Every integration test: a real client library over real sockets against the real binary.
+//! All integration tests: a real client library over real sockets against the real binary.
 //!
-//! `make test` builds the binary first. Scenarios run in every world; what concerns the process itself (start, disk, drain,
-//! crash) and bytes that no client library sends have a server of their own.
+//! `make test` builds the binary first. Scenarios run in every world; tests of the process itself (start, disk,
+//! drain, crash) and of invalid bytes start their own server.
 
 #[cfg(test)]
 mod cost;
 #[cfg(test)]
 mod crash;
-#[cfg(test)]
-mod elsewhere;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
@@ -22,8 +20,10 @@ mod postgres;
 #[cfg(test)]
 mod process;
 #[cfg(test)]
+mod redis_errors;
+#[cfg(test)]
+mod remote_management;
+#[cfg(test)]
 mod scenarios;
 #[cfg(test)]
 mod topologies;
-#[cfg(test)]
-mod trouble;

@@ -1,4 +1,4 @@
-//! `@connections`: what a backend on AWS does to one connection, done here, byte for byte where it is known.
+//! `@connections` calls as on AWS, compared byte for byte with known responses.
 
 use bytes::Bytes;
 use http::Method;
@@ -8,7 +8,7 @@ use tests::client::http::{HttpCaller, HttpReply};
 use tests::server::{SECRET, TwinwayServer};
 use tests::world::{TokenClaims, sign_token};
 
-/// Every way to write a connection's address: with and without the stage, escaped or not.
+/// Returns all spellings of a connection's path: with and without the stage, escaped or not.
 fn paths(id: &str) -> [String; 6] {
     let escaped = id.replace('=', "%3D");
     [
@@ -25,8 +25,8 @@ async fn post(http: &HttpCaller, path: &str, body: impl Into<Bytes>) -> HttpRepl
     http.call(Method::POST, path, &[], body.into()).await
 }
 
-/// A server, a client of it, and the client's connection id.
-async fn scene(server: &TwinwayServer) -> (Client, String) {
+/// Connects a client and returns it with its connection id.
+async fn connect(server: &TwinwayServer) -> (Client, String) {
     let alice = TokenClaims::user("alice");
     let dial = Client::dial(&server.socket_url(), "alice")
         .with_token(&sign_token(SECRET, &alice))
@@ -39,22 +39,22 @@ async fn scene(server: &TwinwayServer) -> (Client, String) {
 }
 
 fn assert_error(reply: &HttpReply, status: u16, kind: &str, body: &str) {
-    let told = (reply.status, reply.header("x-amzn-errortype"), String::from_utf8_lossy(&reply.body));
-    assert_eq!(told, (status, kind, body.into()));
+    let error = (reply.status, reply.header("x-amzn-errortype"), String::from_utf8_lossy(&reply.body));
+    assert_eq!(error, (status, kind, body.into()));
     assert!(!reply.header("x-amzn-requestid").is_empty(), "{reply:?}");
 }
 
 #[tokio::test]
-async fn a_post_arrives_as_it_is_whatever_way_the_id_is_written() {
+async fn a_post_is_delivered_unchanged_for_every_spelling_of_the_path() {
     let server = TwinwayServer::launch().in_memory().start().await;
-    let (mut client, id) = scene(&server).await;
+    let (mut client, id) = connect(&server).await;
     let http = server.http();
     for (number, path) in paths(&id).iter().enumerate() {
         let reply = post(&http, path, json!({"n": number}).to_string()).await;
         assert_eq!((reply.status, reply.body.len()), (200, 0), "{path}");
         assert_eq!(client.next().await, json!({"n": number}), "{path}");
     }
-    // The most that is allowed arrives whole, in frames of at most 32 KiB.
+    // The maximum size is delivered completely, in frames of at most 32 KiB.
     let large = json!("x".repeat(128 * 1024 - 2));
     assert_eq!(post(&http, &paths(&id)[0], large.to_string()).await.status, 200);
     assert_eq!(client.next().await, large);
@@ -68,7 +68,7 @@ async fn a_connection_is_described_and_deleted() {
     let server = TwinwayServer::launch().in_memory().start().await;
     let http = server.http();
     for index in 0..6 {
-        let (mut client, id) = scene(&server).await;
+        let (mut client, id) = connect(&server).await;
         let path = &paths(&id)[index];
         let described = http.get(path).await.expect_ok();
         assert_eq!(described["identity"], json!({"sourceIp": "127.0.0.1", "userAgent": "a test"}));
@@ -77,9 +77,9 @@ async fn a_connection_is_described_and_deleted() {
         }
         let deleted = http.delete(path).await;
         assert_eq!((deleted.status, deleted.body.len()), (204, 0), "{path}");
-        let ending = client.wait_closed().await;
-        assert_eq!((ending.code, ending.reason.as_str()), (1000, "Connection Closed Normally"));
-        let gone = tests::eventually!("the connection to be gone", {
+        let close = client.wait_closed().await;
+        assert_eq!((close.code, close.reason.as_str()), (1000, "Connection Closed Normally"));
+        let gone = tests::eventually!("the connection to be closed", {
             let reply = http.get(path).await;
             (reply.status == 410).then_some(reply)
         });
@@ -88,9 +88,9 @@ async fn a_connection_is_described_and_deleted() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_done_is_answered_as_on_aws() {
+async fn errors_are_those_of_aws() {
     let mut server = TwinwayServer::launch().in_memory().start().await;
-    let (mut client, id) = scene(&server).await;
+    let (mut client, id) = connect(&server).await;
     let http = server.http();
     for unknown in paths("AAAAAAAAAAAAAAA=") {
         assert_error(&post(&http, &unknown, "{}").await, 410, "GoneException", "");
@@ -114,20 +114,20 @@ async fn what_cannot_be_done_is_answered_as_on_aws() {
     let missing = r#"{"message":"Missing Authentication Token"}"#;
     let put = http.call(Method::PUT, &paths(&id)[0], &[], Bytes::new()).await;
     assert_error(&put, 403, "MissingAuthenticationTokenException", missing);
-    // A proxy on this machine speaks for somebody else.
+    // A forwarded request has another origin than the proxy's address.
     let forwarded = http.call(Method::POST, &paths(&id)[0], &[("x-forwarded-for", "192.0.2.1")], "{}".into()).await;
     assert_error(&forwarded, 403, "MissingAuthenticationTokenException", missing);
     assert_eq!(post(&http, &paths(&id)[0], vec![0xff, 0xfe]).await.status, 400);
-    assert_eq!(client.drain_inbox().await, [json!(null); 0], "a refused call reached the client");
+    assert_eq!(client.drain_inbox().await, [json!(null); 0], "a rejected call reached the client");
     client.close().await;
     server.assert_healthy().await;
     assert_eq!(server.stop().await.code, Some(0));
 }
 
 #[tokio::test]
-async fn switched_off_it_answers_nobody() {
+async fn if_disabled_all_calls_are_rejected() {
     let server = TwinwayServer::launch().in_memory().with_env("TWINWAY_MANAGEMENT", "off").start().await;
-    let (client, id) = scene(&server).await;
+    let (client, id) = connect(&server).await;
     assert_eq!(post(&server.http(), &paths(&id)[0], "{}").await.status, 403);
     client.close().await;
 }

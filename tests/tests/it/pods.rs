@@ -1,4 +1,4 @@
-//! Pods as processes, with one Redis: how they start or say why not, what a killed one leaves behind, how one leaves.
+//! Pods as processes with one Redis: start-up errors, killed pods, drained pods, and Redis outages.
 
 use serde_json::json;
 use tests::client::{Client, ClientHandshake};
@@ -15,33 +15,33 @@ fn pod(redis: &RedisServer) -> ServerLaunch {
         .with_env("TWINWAY_DRAIN_DELAY", "0s")
 }
 
-fn dial(server: &TwinwayServer, grant: &TokenClaims) -> ClientHandshake {
-    Client::dial(&server.socket_url(), &grant.user).with_token(&sign_token(SECRET, grant))
+fn dial(server: &TwinwayServer, claims: &TokenClaims) -> ClientHandshake {
+    Client::dial(&server.socket_url(), &claims.user).with_token(&sign_token(SECRET, claims))
 }
 
-/// How many connections a user has, as an admin's back end sees it on this pod.
+/// Returns a user's number of connections, as reported to a backend by this pod.
 async fn connections(server: &TwinwayServer, user: &str) -> u64 {
     let backend = server.http().with_token(sign_token(SECRET, &TokenClaims::service("backend")));
     backend.get(&format!("/v1/connections?user={user}")).await.expect_ok()["total"].as_u64().unwrap()
 }
 
 #[tokio::test]
-async fn a_pod_says_what_it_lacks() {
+async fn a_pod_reports_a_missing_or_unreachable_redis() {
     let without = TwinwayServer::launch().with_env("DEPLOYMENT_MODE", "kubernetes").expect_start_failure().await;
     assert_eq!(without.code, Some(64), "{}", without.stderr);
     assert!(without.stderr.contains("REDIS_URL"), "{}", without.stderr);
     let mut redis = RedisServer::start().unwrap();
     let launch = pod(&redis);
     redis.kill();
-    let away = launch.expect_start_failure().await;
-    assert_eq!(away.code, Some(69), "{}", away.stderr);
-    assert!(away.stderr.contains("redis does not answer"), "{}", away.stderr);
+    let unreachable = launch.expect_start_failure().await;
+    assert_eq!(unreachable.code, Some(69), "{}", unreachable.stderr);
+    assert!(unreachable.stderr.contains("redis is unreachable"), "{}", unreachable.stderr);
 }
 
 #[tokio::test]
-async fn a_killed_pod_leaves_no_ghosts() {
+async fn a_killed_pod_leaves_no_stale_connections() {
     let redis = RedisServer::start().unwrap();
-    // Shorter than the defaults, as is the patience of a test.
+    // Shorter than the defaults, so that the test finishes within its timeout.
     let pod = || pod(&redis).with_env("TWINWAY_CLUSTER_HEARTBEAT", "500ms").with_env("TWINWAY_CLUSTER_LEASE", "3s");
     let (mut first, second) = (pod().start().await, pod().start().await);
     let mut alice = dial(&first, &TokenClaims::user("alice")).open_and_confirm().await;
@@ -49,8 +49,8 @@ async fn a_killed_pod_leaves_no_ghosts() {
     let admin = dial(&second, &TokenClaims::admin("admin")).open_and_confirm().await;
     assert_eq!(connections(&second, "alice").await, 1);
     first.kill().await;
-    eventually!("alice to be gone", (connections(&second, "alice").await == 0).then_some(()));
-    eventually!("the reaper to be done", {
+    eventually!("alice to be disconnected", (connections(&second, "alice").await == 0).then_some(()));
+    eventually!("the reaper to have finished", {
         (second.metric("twinway_cluster_reaped_connections_total").await == Some(1.0)).then_some(())
     });
     assert_eq!(second.metric("twinway_cluster_fenced_pods_total").await, Some(1.0));
@@ -59,7 +59,7 @@ async fn a_killed_pod_leaves_no_ghosts() {
 }
 
 #[tokio::test]
-async fn who_is_sent_away_resumes_on_another_pod_and_nobody_is_reaped() {
+async fn a_drained_client_resumes_on_another_pod_and_no_connection_is_reaped() {
     let redis = RedisServer::start().unwrap();
     let (mut first, second) = (pod(&redis).start().await, pod(&redis).start().await);
     let mut alice = dial(&first, &TokenClaims::user("alice")).open_and_confirm().await;
@@ -67,16 +67,16 @@ async fn who_is_sent_away_resumes_on_another_pod_and_nobody_is_reaped() {
     alice.send_to_channel("room:lobby", "before").await;
     first.terminate().await;
     alice.next_of_type("reconnect").await;
-    let ending = alice.wait_closed().await;
-    assert_eq!((ending.code, ending.reason.as_str()), (1012, "Service restart"));
+    let close = alice.wait_closed().await;
+    assert_eq!((close.code, close.reason.as_str()), (1012, "Service restart"));
     let seen = alice.drop_abruptly();
     let mut admin = dial(&second, &TokenClaims::admin("admin")).open_and_confirm().await;
     admin.join_channels("join", &["room:lobby"]).await;
-    admin.send_to_channel("room:lobby", "meanwhile").await;
+    admin.send_to_channel("room:lobby", "during drain").await;
     let mut alice = dial(&second, &TokenClaims::user("alice")).with_received_state(seen).open().await;
     let resumed = alice.resume(&["room:lobby"]).await;
     assert_eq!(resumed["channels"]["room:lobby"]["offset"], 2);
-    assert_eq!(alice.bodies("room:lobby", 1).await, ["meanwhile"]);
+    assert_eq!(alice.bodies("room:lobby", 1).await, ["during drain"]);
 
     let exit = first.wait_exit().await;
     assert_eq!(exit.code, Some(0), "{}", exit.stderr);
@@ -100,7 +100,7 @@ async fn without_redis_a_pod_is_alive_but_not_ready_and_keeps_its_connections() 
         (reply.status == 503).then(|| reply.json())
     });
     assert_eq!(
-        (&body["status"], &body["away"], &body["connections"]),
+        (&body["status"], &body["unavailable"], &body["connections"]),
         (&json!("degraded"), &json!(["redis"]), &json!(1))
     );
     assert_eq!(server.ops_client().get("/health").await.status, 200);
@@ -113,7 +113,7 @@ async fn without_redis_a_pod_is_alive_but_not_ready_and_keeps_its_connections() 
 }
 
 #[tokio::test]
-async fn when_redis_has_lost_its_data_clients_come_back_and_are_told() {
+async fn after_a_loss_of_redis_data_clients_reconnect_and_receive_a_gap() {
     let mut redis = RedisServer::start().unwrap();
     let (first, second) = (pod(&redis).start().await, pod(&redis).start().await);
     let mut alice = dial(&first, &TokenClaims::user("alice")).open_and_confirm().await;
@@ -121,28 +121,28 @@ async fn when_redis_has_lost_its_data_clients_come_back_and_are_told() {
     alice.send_to_channel("room:lobby", "before").await;
     assert_eq!(alice.bodies("room:lobby", 1).await, ["before"]);
     redis.restart().unwrap();
-    // Only another `$connect` makes the application know a connection again.
+    // Only another `$connect` restores the application's record of a connection.
     alice.next_of_type("reconnect").await;
     assert_eq!(alice.wait_closed().await.code, 1012);
-    // The message log's end may have been looked at before.
-    let told = std::iter::from_fn(|| alice.pop_unread()).find(|frame| frame["type"] == "gap");
+    // The head check may have sent the gap before.
+    let gap = std::iter::from_fn(|| alice.pop_unread()).find(|frame| frame["type"] == "gap");
     for server in [&first, &second] {
-        server.wait_for_log("Redis has lost its data: writing this pod and its connections down again").await;
+        server.wait_for_log("redis lost its data: registering this pod and its connections again").await;
         eventually!("the pods to be ready", (server.ops_client().get("/ready").await.status == 200).then_some(()));
     }
     let mut alice = dial(&second, &TokenClaims::user("alice")).with_received_state(alice.drop_abruptly()).open().await;
     alice.resume(&["room:lobby"]).await;
-    let told = if let Some(told) = told { told } else { alice.next_of_type("gap").await };
-    assert_eq!(told["reason"], "epoch");
-    alice.send_to_channel("room:lobby", "behind").await;
-    assert_eq!(alice.bodies("room:lobby", 1).await, ["behind"]);
+    let gap = if let Some(gap) = gap { gap } else { alice.next_of_type("gap").await };
+    assert_eq!(gap["reason"], "epoch");
+    alice.send_to_channel("room:lobby", "after").await;
+    assert_eq!(alice.bodies("room:lobby", 1).await, ["after"]);
     assert_eq!(connections(&second, "alice").await, 1);
     assert_eq!(second.metric("twinway_cluster_fenced_pods_total").await, Some(0.0));
     alice.close().await;
 }
 
 #[tokio::test]
-async fn a_pod_s_welcome_names_its_mode_and_holds_no_token() {
+async fn a_pods_startup_banner_names_its_mode_and_contains_no_token() {
     let redis = RedisServer::start().unwrap();
     let mut server = pod(&redis).start().await;
     let exit = server.stop().await;

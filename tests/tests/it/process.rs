@@ -1,4 +1,4 @@
-//! The process itself: how it starts or says why not, how it stops, what it writes, and what a full disk does to it.
+//! The server process: start-up errors, shutdown, output, and a full disk.
 
 mod disk;
 mod drain;
@@ -9,11 +9,11 @@ use tests::client::{Client, ClientHandshake};
 use tests::server::{SECRET, TwinwayServer};
 use tests::world::{TokenClaims, sign_token};
 
-/// What `sysexits.h` calls `EX_USAGE`: the configuration or the command line is mistaken.
+/// `EX_USAGE` of `sysexits.h`: an invalid configuration or command line.
 const USAGE: Option<i32> = Some(64);
-/// `EX_UNAVAILABLE`: something that is needed is not there.
+/// `EX_UNAVAILABLE`: a required resource is not available.
 const UNAVAILABLE: Option<i32> = Some(69);
 
-fn dial(server: &TwinwayServer, grant: &TokenClaims) -> ClientHandshake {
-    Client::dial(&server.socket_url(), &grant.user).with_token(&sign_token(SECRET, grant))
+fn dial(server: &TwinwayServer, claims: &TokenClaims) -> ClientHandshake {
+    Client::dial(&server.socket_url(), &claims.user).with_token(&sign_token(SECRET, claims))
 }

@@ -1,7 +1,7 @@
-//! Scenarios: what people and backends do with the application, whatever runs it.
+//! Scenarios: behaviour of the application for users and backends, in every world.
 //!
-//! Each is an `async fn name(world: &mut impl World)`; the table at the end says in which worlds it runs and what it needs
-//! there. A new world is one more `in_world!` line at the end.
+//! Each is an `async fn name(world: &mut impl World)`; the table at the end lists them with their needs, and one
+//! `in_world!` line per world turns them into tests.
 
 mod backend;
 mod conversation;
@@ -10,7 +10,7 @@ mod log;
 mod resume;
 mod rooms;
 
-/// Makes each scenario of a table a test of one world.
+/// Turns each scenario of a table into a test of one world.
 macro_rules! tests_of {
     ($name:ident = $world:ty: $($module:ident::{$($scenario:ident $(($($need:ident = $value:expr),*))?),* $(,)?}),* $(,)?) => {
         mod $name {
@@ -32,7 +32,7 @@ macro_rules! tests_of {
     };
 }
 
-/// Every scenario, as tests of one world.
+/// Lists every scenario, as tests of one world.
 macro_rules! in_world {
     ($name:ident = $world:ty) => {
         tests_of!($name = $world:
@@ -40,40 +40,40 @@ macro_rules! in_world {
                 a_user_writes_and_the_admin_receives,
                 a_second_device_sees_the_same_conversation,
                 a_user_without_to_writes_to_its_own_conversation,
-                users_keep_out_of_each_others_conversations,
-                everyone_hears_what_admins_say_to_everyone,
-                typing_reaches_who_is_there_and_is_not_kept,
-                tenants_are_apart,
+                users_cannot_access_each_others_conversations,
+                messages_to_everyone_reach_all_and_only_admins_send_them,
+                ephemeral_messages_are_delivered_but_not_stored,
+                tenants_are_isolated,
             },
             resume::{
-                both_come_back_and_have_missed_nothing,
-                welcome_says_who_one_is_and_where_ones_channels_stand,
-                a_resume_within_live_traffic_misses_nothing_and_repeats_nothing,
-                messages_that_retention_dropped_are_told_as_a_gap(retaining = 5),
-                a_position_of_another_epoch_is_told_as_a_gap,
+                reconnected_clients_resume_without_loss,
+                welcome_contains_the_identity_and_the_channel_heads,
+                a_resume_during_live_traffic_has_no_loss_and_no_duplicates,
+                messages_dropped_by_retention_are_reported_as_a_gap(retaining = 5),
+                a_position_of_another_epoch_is_reported_as_a_gap,
             },
             rooms::{
-                a_room_is_joined_spoken_in_and_left,
-                a_room_hears_who_comes_and_goes,
-                admins_hear_which_users_come_and_go,
+                members_join_send_and_leave,
+                members_receive_the_presence_of_other_members,
+                admins_receive_the_presence_of_users,
                 topics_are_read_by_subscribers_and_written_by_admins_and_backends,
             },
             log::{
                 the_same_id_is_one_message_with_one_ack,
-                the_same_id_on_two_connections_at_once_is_one_message,
+                the_same_id_on_two_connections_concurrently_is_one_message,
                 history_is_paged_backwards_by_clients_and_both_ways_by_backends,
                 an_acknowledged_message_survives_a_crash,
             },
             backend::{
-                a_push_reaches_its_audience_and_nobody_else,
+                a_push_reaches_exactly_its_audience,
                 an_idempotency_key_makes_a_repeated_push_one_message,
-                a_backend_sees_who_is_connected_and_where,
-                a_backend_ends_a_connection,
-                a_call_that_is_refused_says_why,
+                a_backend_lists_connections_and_their_channels,
+                a_backend_closes_a_connection,
+                a_rejected_call_returns_a_problem_document,
             },
             lifetime::{
                 pings_of_both_kinds_are_answered,
-                a_token_that_runs_out_ends_the_connection,
+                an_expired_token_closes_the_connection,
             },
         );
     };

@@ -1,8 +1,8 @@
-//! Three pods on a Redis Cluster, and on servers behind Sentinels: what one pod is told the others' clients hear, also once a
-//! node was lost and another master took over.
+//! Three pods on a Redis Cluster and on Redis with Sentinels: messages sent on one pod reach the clients of the
+//! others, also after the loss of a node and a failover.
 //!
-//! The client checks every frame on its way in: a message that comes twice or out of order fails the test, and so does an
-//! epoch that changes without a `gap`.
+//! The client checks every frame on arrival: a duplicate or out-of-order message fails the test, and so does an epoch
+//! that changes without a `gap`.
 
 use std::time::Duration;
 
@@ -14,9 +14,9 @@ use tests::server::{SECRET, STAGE, TwinwayServer};
 use tests::world::{TokenClaims, sign_token};
 use tokio::time::sleep;
 
-/// How long a sender waits before it repeats what was answered `unavailable`.
-const AGAIN: Duration = Duration::from_millis(100);
-/// Rooms whose keys are on all three masters of a Cluster.
+/// Interval between repeats of a message that was rejected as `unavailable`.
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
+/// Rooms whose keys are distributed over all three masters of a Cluster.
 const ROOMS: [&str; 6] = ["room:a", "room:b", "room:c", "room:d", "room:e", "room:f"];
 
 struct Pods {
@@ -37,8 +37,8 @@ impl Pods {
         Self { pods }
     }
 
-    /// Somebody who is connected to a pod, and in all rooms.
-    async fn person(&self, pod: usize, name: &str) -> Client {
+    /// Connects a client to a pod and joins all rooms.
+    async fn connect(&self, pod: usize, name: &str) -> Client {
         let url = format!("ws://{}/{STAGE}", self.pods[pod].traffic);
         let mut client =
             Client::dial(&url, name).with_token(&sign_token(SECRET, &TokenClaims::user(name))).open_and_confirm().await;
@@ -46,112 +46,112 @@ impl Pods {
         client
     }
 
-    async fn until_ready(&self) {
+    async fn wait_ready(&self) {
         for pod in &self.pods {
             eventually!("a pod to be ready", (pod.ops_client().get("/ready").await.status == 200).then_some(()));
         }
     }
 }
 
-/// Sends a message until it is acknowledged; how often it was answered `unavailable`.
-async fn insist(client: &mut Client, room: &str, body: &str) -> usize {
+/// Sends a message until it is acknowledged; returns the number of `unavailable` errors.
+async fn send_until_acknowledged(client: &mut Client, room: &str, body: &str) -> usize {
     let frame = json!({"action": "send", "to": room, "id": fresh_id(), "body": body});
-    let mut refused = 0;
+    let mut rejected = 0;
     eventually!("a message to be acknowledged", {
-        let answer = client.request(frame.clone()).await;
-        if type_of(&answer) == "error" {
-            assert_eq!(answer["code"], "unavailable", "{answer}");
-            refused += 1;
-            sleep(AGAIN).await;
+        let reply = client.request(frame.clone()).await;
+        if type_of(&reply) == "error" {
+            assert_eq!(reply["code"], "unavailable", "{reply}");
+            rejected += 1;
+            sleep(RETRY_INTERVAL).await;
         }
-        (type_of(&answer) == "ack").then_some(())
+        (type_of(&reply) == "ack").then_some(())
     });
-    refused
+    rejected
 }
 
-/// What one says in every room, the others hear.
-async fn all_hear(alice: &mut Client, others: &mut [&mut Client], body: &str) {
+/// Sends a message to every room and checks that all other clients receive it.
+async fn check_broadcast(alice: &mut Client, others: &mut [&mut Client], body: &str) {
     for room in ROOMS {
         alice.send_to_channel(room, body).await;
     }
     for other in others {
         for room in ROOMS {
-            hears(other, room, body).await;
+            wait_for_message(other, room, body).await;
         }
     }
 }
 
-/// Waits until a message has come.
-async fn hears(client: &mut Client, room: &str, body: &str) {
+/// Waits for a message.
+async fn wait_for_message(client: &mut Client, room: &str, body: &str) {
     let wanted = |frame: &Value| frame["channel"] == room && frame["body"] == body;
     client.next_where(&format!("{body} in {room}"), wanted).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn three_pods_on_a_cluster_hear_each_other_and_a_client_resumes_elsewhere() {
+async fn three_pods_on_a_cluster_exchange_messages_and_a_client_resumes_on_another_pod() {
     let mut cluster = RedisCluster::start().unwrap();
     let pods = Pods::start(&cluster.urls(), "cluster").await;
-    let (mut alice, mut bob) = (pods.person(0, "alice").await, pods.person(1, "bob").await);
-    let mut carol = pods.person(2, "carol").await;
-    all_hear(&mut alice, &mut [&mut bob, &mut carol], "first").await;
+    let (mut alice, mut bob) = (pods.connect(0, "alice").await, pods.connect(1, "bob").await);
+    let mut carol = pods.connect(2, "carol").await;
+    check_broadcast(&mut alice, &mut [&mut bob, &mut carol], "first").await;
 
     let seen = carol.drop_abruptly();
     for room in ROOMS {
-        alice.send_to_channel(room, "meanwhile").await;
-        assert_eq!(bob.bodies(room, 1).await, ["meanwhile"]);
+        alice.send_to_channel(room, "during absence").await;
+        assert_eq!(bob.bodies(room, 1).await, ["during absence"]);
     }
     let url = pods.pods[1].socket_url();
     let dial = Client::dial(&url, "carol").with_token(&sign_token(SECRET, &TokenClaims::user("carol")));
     let mut carol = dial.with_received_state(seen).open().await;
     carol.resume(&ROOMS).await;
     for room in ROOMS {
-        assert_eq!(carol.bodies(room, 1).await, ["meanwhile"], "in {room}");
+        assert_eq!(carol.bodies(room, 1).await, ["during absence"], "in {room}");
     }
 
-    // A node is lost and comes back with its data: a third of the topics has no subscription meanwhile.
+    // A node restarts with its data: a third of the Redis channels has no subscription in between.
     tokio::task::block_in_place(|| cluster.nodes_mut()[1].restart()).unwrap();
-    pods.until_ready().await;
+    pods.wait_ready().await;
     for room in ROOMS {
-        insist(&mut alice, room, "behind").await;
+        send_until_acknowledged(&mut alice, room, "after").await;
     }
     for client in [&mut bob, &mut carol] {
         for room in ROOMS {
-            hears(client, room, "behind").await;
+            wait_for_message(client, room, "after").await;
         }
     }
-    all_hear(&mut alice, &mut [&mut bob, &mut carol], "last").await;
+    check_broadcast(&mut alice, &mut [&mut bob, &mut carol], "last").await;
 }
 
 #[tokio::test]
-async fn three_pods_behind_sentinels_outlive_a_failover() {
+async fn three_pods_with_sentinels_survive_a_failover() {
     let mut sentinels = RedisSentinels::start().unwrap();
     let pods = Pods::start(&sentinels.urls(), "sentinel").await;
-    let (mut alice, mut bob) = (pods.person(0, "alice").await, pods.person(1, "bob").await);
-    let mut carol = pods.person(2, "carol").await;
-    all_hear(&mut alice, &mut [&mut bob, &mut carol], "first").await;
+    let (mut alice, mut bob) = (pods.connect(0, "alice").await, pods.connect(1, "bob").await);
+    let mut carol = pods.connect(2, "carol").await;
+    check_broadcast(&mut alice, &mut [&mut bob, &mut carol], "first").await;
 
     let failing_over = tokio::task::spawn_blocking(move || {
         sentinels.fail_over().unwrap();
         sentinels
     });
-    // What the old master acknowledged last may go with it; what was refused once is the new one's.
-    let (mut said, mut kept) = (0, Vec::new());
+    // The old master's last acknowledged messages may be lost; a message rejected once is stored by the new master.
+    let (mut number, mut kept) = (0, Vec::new());
     while kept.is_empty() || !failing_over.is_finished() {
-        said += 1;
-        let body = format!("m{said}");
-        if insist(&mut alice, ROOMS[0], &body).await > 0 || !kept.is_empty() {
+        number += 1;
+        let body = format!("m{number}");
+        if send_until_acknowledged(&mut alice, ROOMS[0], &body).await > 0 || !kept.is_empty() {
             kept.push(body);
         }
-        sleep(AGAIN).await;
+        sleep(RETRY_INTERVAL).await;
     }
     let _sentinels = failing_over.await.unwrap();
-    pods.until_ready().await;
+    pods.wait_ready().await;
     for client in [&mut bob, &mut carol] {
-        let told = client.next_where("to be told of the new master", |frame| type_of(frame) == "gap").await;
-        assert_eq!(told["reason"], "epoch", "a master that may lack messages is another epoch");
+        let gap = client.next_where("a gap after the failover", |frame| type_of(frame) == "gap").await;
+        assert_eq!(gap["reason"], "epoch", "a promoted master may lack messages, so the epoch changes");
         for body in &kept {
-            hears(client, ROOMS[0], body).await;
+            wait_for_message(client, ROOMS[0], body).await;
         }
     }
-    all_hear(&mut alice, &mut [&mut bob, &mut carol], "last").await;
+    check_broadcast(&mut alice, &mut [&mut bob, &mut carol], "last").await;
 }

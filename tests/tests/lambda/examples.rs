@@ -1,4 +1,5 @@
-//! The functions of `examples/`, served as their READMEs say, and the same code in the README of the repository.
+//! The functions of `examples/`, served as their READMEs describe, and compared with the code in the repository's
+//! README.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -24,10 +25,10 @@ async fn serve_and_echo(functions: &Path) {
     let mut server = TwinwayServer::launch().under_program(&["sh", "-c", &command, "sh"]).start().await;
     let mut client = connect(&server).await;
     for text in ["hello", "again"] {
-        let answer = ask(&mut client, text).await;
-        let (connection, echo) = answer.split_once(" sent: ").unwrap_or_else(|| panic!("{answer:?} is no echo"));
+        let reply = ask(&mut client, text).await;
+        let (connection, echo) = reply.split_once(" sent: ").unwrap_or_else(|| panic!("{reply:?} is not an echo"));
         assert_eq!(echo, text);
-        assert!(connection.ends_with('='), "{connection:?} is no connection id");
+        assert!(connection.ends_with('='), "{connection:?} is not a connection id");
     }
     let exit = server.stop().await;
     assert_eq!(exit.code, Some(0), "{}", exit.stderr);
@@ -55,8 +56,8 @@ async fn the_python_example_echoes() {
     serve_and_echo(functions.path()).await;
 }
 
-/// A virtual environment in the build directory with the requirements of the example. Prints why and returns `None` where pip
-/// cannot install them, unless `TWINWAY_TEST_SDKS` is set.
+/// Creates a virtual environment in the build directory with the requirements of the example. Prints the reason and
+/// returns `None` if pip cannot install them, unless `TWINWAY_TEST_SDKS` is set.
 async fn python_environment() -> Option<PathBuf> {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("examples/python");
     let mut install = Command::new(repository().join("tests/scripts/venv.sh"));

@@ -1,12 +1,13 @@
-//! What a function can do wrong, and that it costs its own invocation and nothing else.
+//! Failing functions: each failure affects its own invocation only.
 
 use tests::server::{ServerLaunch, TwinwayServer};
 
-use super::{ask, connect, ends, launch, runs};
+use super::{ask, connect, is_running, launch, wait_exit};
 
 const FAILED: &str = r#"{"message": "Internal server error""#;
 
-/// One process at most: with more, a message that comes before the process has asked for its next event gets another one.
+/// Limits the function to one process: with more, a message that arrives before the process requests its next event
+/// starts another one.
 fn single() -> ServerLaunch {
     launch().with_env("TWINWAY_FUNCTIONS_MAX_PROCESSES", 1)
 }
@@ -19,11 +20,11 @@ async fn a_crash_fails_its_message_and_the_next_one_gets_a_new_process() {
     assert!(ask(&mut client, "crash").await.starts_with(FAILED));
     let second = ask(&mut client, "pid").await;
     assert_ne!(first, second);
-    ends(&first).await;
-    let line = server.wait_for_log("a function failed").await;
+    wait_exit(&first).await;
+    let line = server.wait_for_log("function invocation failed").await;
     assert_eq!(line["error"], "the function failed with Runtime.ExitError");
     server.stop().await;
-    assert!(!runs(&second));
+    assert!(!is_running(&second));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -33,7 +34,7 @@ async fn an_error_keeps_the_process() {
     let pid = ask(&mut client, "pid").await;
     assert!(ask(&mut client, "throw something private").await.starts_with(FAILED));
     assert_eq!(ask(&mut client, "pid").await, pid);
-    let line = server.wait_for_log("a function failed").await;
+    let line = server.wait_for_log("function invocation failed").await;
     assert!(!line.to_string().contains("private"), "{line}");
     server.stop().await;
 }
@@ -43,8 +44,8 @@ async fn a_function_that_hangs_is_killed() {
     let mut server = single().with_env("TWINWAY_FUNCTIONS_TIMEOUT", "300ms").start().await;
     let mut client = connect(&server).await;
     let pid = ask(&mut client, "pid").await;
-    assert!(ask(&mut client, "hang").await.starts_with(FAILED), "a function's own timeout is a function error");
-    ends(&pid).await;
+    assert!(ask(&mut client, "hang").await.starts_with(FAILED), "an invocation timeout is a function error");
+    wait_exit(&pid).await;
     assert_ne!(ask(&mut client, "pid").await, pid);
     server.stop().await;
 }
@@ -52,41 +53,41 @@ async fn a_function_that_hangs_is_killed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_function_that_cannot_start_fails_its_messages_at_once() {
     let server = launch().with_env("TWINWAY_FUNCTIONS_ENVIRONMENT", "FUNCTION_START=crash").start().await;
-    broken(server).await;
+    check_failing_start(server).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_provisioned_function_that_cannot_start_does_not_spin() {
     let launch = launch().with_env("TWINWAY_FUNCTIONS_ENVIRONMENT", "FUNCTION_START=crash");
     let server = launch.with_env("TWINWAY_FUNCTIONS_MIN_PROCESSES", 1).start().await;
-    broken(server).await;
+    check_failing_start(server).await;
 }
 
-async fn broken(mut server: TwinwayServer) {
+async fn check_failing_start(mut server: TwinwayServer) {
     let mut client = connect(&server).await;
     for _ in 0..20 {
         assert!(ask(&mut client, "hello").await.starts_with(FAILED));
     }
     let log = server.stop().await.stderr;
-    let starts = log.matches("a process of a function ended").count();
+    let starts = log.matches("function process exited").count();
     assert!((1..=20).contains(&starts), "{starts} starts:\n{log}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn beyond_all_bounds_messages_are_refused() {
+async fn above_all_limits_messages_are_rejected() {
     let launch = launch().with_env("TWINWAY_FUNCTIONS_MAX_PROCESSES", 1).with_env("TWINWAY_FUNCTIONS_QUEUE", 0);
     let mut server = launch.start().await;
     let (mut busy, mut other) = (connect(&server).await, connect(&server).await);
     ask(&mut busy, "pid").await;
     busy.send_text("hang").await.unwrap();
-    // Until the function has it, the other message may still be taken.
+    // Until the function has received it, the other message may be accepted.
     loop {
-        let answer = ask(&mut other, "hello").await;
-        if answer.starts_with(FAILED) {
+        let reply = ask(&mut other, "hello").await;
+        if reply.starts_with(FAILED) {
             break;
         }
-        assert_eq!(answer, "heard hello");
+        assert_eq!(reply, "received hello");
     }
-    assert_eq!(server.wait_for_log("a function was not run").await["function.name"], "twinway-message");
+    assert_eq!(server.wait_for_log("function invocation rejected").await["function.name"], "twinway-message");
     server.kill().await;
 }

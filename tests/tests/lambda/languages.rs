@@ -1,4 +1,4 @@
-//! Functions as their authors would deploy them, in three languages, from the handshake to the HTTP API.
+//! Functions in three languages, deployed as by their authors, from the handshake to the HTTP API.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -21,17 +21,17 @@ fn source(path: &str) -> PathBuf {
 async fn rust_answers_the_socket_and_the_http_api() {
     let directory = tempfile::tempdir().unwrap();
     for name in ["connect", "message", "disconnect", "api"] {
-        let place = directory.path().join(name);
-        std::fs::create_dir(&place).unwrap();
-        std::fs::copy(function(), place.join("bootstrap")).unwrap();
+        let folder = directory.path().join(name);
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::copy(function(), folder.join("bootstrap")).unwrap();
     }
     let mut server =
         TwinwayServer::launch().with_env("TWINWAY_FUNCTIONS_DIRECTORY", directory.path().display()).start().await;
     let mut client = connect(&server).await;
-    assert_eq!(ask(&mut client, "hello").await, "heard hello");
-    let answer = server.http().post("/v1/anything?a=1", &json!("env AWS_LAMBDA_FUNCTION_NAME")).await;
-    assert_eq!((answer.status, answer.body.as_ref()), (200, &b"heard \"env AWS_LAMBDA_FUNCTION_NAME\""[..]));
-    assert_eq!(answer.headers["x-path"], "/v1/anything");
+    assert_eq!(ask(&mut client, "hello").await, "received hello");
+    let reply = server.http().post("/v1/anything?a=1", &json!("env AWS_LAMBDA_FUNCTION_NAME")).await;
+    assert_eq!((reply.status, reply.body.as_ref()), (200, &b"received \"env AWS_LAMBDA_FUNCTION_NAME\""[..]));
+    assert_eq!(reply.headers["x-path"], "/v1/anything");
     let exit = server.stop().await;
     assert_eq!(exit.code, Some(0), "{}", exit.stderr);
 }
@@ -39,10 +39,10 @@ async fn rust_answers_the_socket_and_the_http_api() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn node_answers_the_socket() {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let node = std::env::split_paths(&path).map(|place| place.join("node")).find(|node| node.is_file());
+    let node = std::env::split_paths(&path).map(|folder| folder.join("node")).find(|node| node.is_file());
     let Some(node) = node else {
-        assert!(!required(), "there is no Node");
-        eprintln!("SKIPPED: there is no Node, so nothing was checked");
+        assert!(!required(), "Node is not installed");
+        eprintln!("SKIPPED: Node is not installed, so nothing was checked");
         return;
     };
     let directory = node.parent().unwrap().display();
@@ -50,9 +50,9 @@ async fn node_answers_the_socket() {
     let launch = launch.with_env("TWINWAY_FUNCTIONS_ENVIRONMENT", format!("PATH={directory}:/usr/bin:/bin"));
     let mut server = launch.with_env("TWINWAY_FUNCTIONS_HANDLERS", "message=index.handler").start().await;
     let mut client = connect(&server).await;
-    assert_eq!(ask(&mut client, "hello").await, "index.handler heard hello");
+    assert_eq!(ask(&mut client, "hello").await, "index.handler received hello");
     assert!(ask(&mut client, "throw").await.contains("Internal server error"));
-    assert_eq!(ask(&mut client, "again").await, "index.handler heard again");
+    assert_eq!(ask(&mut client, "again").await, "index.handler received again");
     server.stop().await;
 }
 
@@ -68,30 +68,31 @@ async fn python_authorizes_and_answers_through_its_runtime_interface_client() {
         file("message"),
     );
     let mut server = TwinwayServer::launch().with_file(&text).start().await;
-    let place = EndpointAddress::parse(&server.socket_url()).unwrap();
-    let refusal =
-        ConformanceClient::attempt(&place, HandshakeBuilder::new().query("token=wrong"), test_timeout()).await.unwrap();
-    assert_eq!(refusal.err().expect("the token is wrong").head.status, 401);
+    let endpoint = EndpointAddress::parse(&server.socket_url()).unwrap();
+    let rejection = ConformanceClient::attempt(&endpoint, HandshakeBuilder::new().query("token=wrong"), test_timeout())
+        .await
+        .unwrap();
+    assert_eq!(rejection.err().expect("the token is wrong").head.status, 401);
     let mut client = dial(&server, HandshakeBuilder::new().query("token=let-me-in")).await;
-    let answer: Value = serde_json::from_str(&ask(&mut client, "hello").await).unwrap();
+    let reply: Value = serde_json::from_str(&ask(&mut client, "hello").await).unwrap();
     let expected = json!({
-        "heard": "hello", "team": "blue", "function": "twinway-message", "inTime": true, "region": "us-east-1",
+        "received": "hello", "team": "blue", "function": "twinway-message", "inTime": true, "region": "us-east-1",
         "arn": "arn:aws:lambda:us-east-1:000000000000:function:twinway-message",
     });
-    assert_eq!(answer, expected);
+    assert_eq!(reply, expected);
     assert_eq!(server.wait_for_log(r#"{"level": "WARN", "message": "a line of Python"}"#).await["level"], "WARN");
     server.stop().await;
 }
 
-/// Whether a language that is not there is a failure.
+/// Returns whether a missing language runtime fails the test.
 fn required() -> bool {
     std::env::var_os("TWINWAY_TEST_SDKS").is_some()
 }
 
-/// A Python with the runtime interface client, in the build directory.
+/// Installs Python with the runtime interface client into the build directory.
 async fn python() -> Option<PathBuf> {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("functions").join("python");
-    std::fs::create_dir_all(&directory).expect("the build directory is there and writable while tests run");
+    std::fs::create_dir_all(&directory).expect("the build directory is writable");
     let script = "python3 -m venv venv && venv/bin/python -m pip install --quiet --requirement \"$0\"";
     let mut install = Command::new("sh");
     install.args(["-c", script]).arg(source("python/requirements.txt")).current_dir(&directory);
@@ -100,7 +101,7 @@ async fn python() -> Option<PathBuf> {
         Ok(Ok(output)) if output.status.success() => return Some(directory.join("venv/bin/python")),
         Ok(Ok(output)) => String::from_utf8_lossy(&output.stderr).into_owned(),
         Ok(Err(error)) => error.to_string(),
-        Err(_) => "it took more than three minutes".to_owned(),
+        Err(_) => "the installation took more than three minutes".to_owned(),
     };
     assert!(!required(), "the runtime interface client could not be installed: {failure}");
     eprintln!("SKIPPED: Python's runtime interface client could not be installed, so nothing was checked: {failure}");

@@ -1,5 +1,5 @@
-//! Lambda executables behind the real server: unmodified functions in Rust, Python and Node, and everything that can go
-//! wrong with a process.
+//! Lambda executables on the real server: unmodified functions in Rust, Python and Node, and failures of their
+//! processes.
 
 #[cfg(test)]
 mod examples;
@@ -21,39 +21,39 @@ use tests::eventually;
 use tests::eventually::test_timeout;
 use tests::server::{ServerLaunch, TwinwayServer};
 
-/// The function of these tests.
+/// Returns the path of the test function.
 fn function() -> PathBuf {
     binary("function").expect("cargo builds the package's binaries before its tests")
 }
 
-/// A server whose messages go to the function of these tests.
+/// Returns the launch of a server whose messages invoke the test function.
 fn launch() -> ServerLaunch {
     TwinwayServer::launch().with_env("TWINWAY_FUNCTIONS_MESSAGE", function().display())
 }
 
-/// A connection to `server`.
+/// Connects to `server`.
 async fn connect(server: &TwinwayServer) -> ConformanceClient {
     dial(server, HandshakeBuilder::new()).await
 }
 
 async fn dial(server: &TwinwayServer, dial: HandshakeBuilder) -> ConformanceClient {
-    let place = EndpointAddress::parse(&server.socket_url()).expect("a server has an address");
-    ConformanceClient::open(&place, dial, test_timeout()).await.expect("the handshake is granted")
+    let endpoint = EndpointAddress::parse(&server.socket_url()).expect("a server has an address");
+    ConformanceClient::open(&endpoint, dial, test_timeout()).await.expect("the handshake is accepted")
 }
 
-/// Sends a text and gives the answer.
+/// Sends a text and returns the reply.
 async fn ask(client: &mut ConformanceClient, text: &str) -> String {
     client.send_text(text).await.expect("the connection is open");
-    client.text().await.expect("there is an answer")
+    client.text().await.expect("the function replies")
 }
 
-/// Whether a process runs; one that has ended and was not waited for does not.
-fn runs(pid: &str) -> bool {
+/// Returns whether a process is running; a zombie is not.
+fn is_running(pid: &str) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     status.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.trim_start().starts_with(['Z', 'X']))
 }
 
-/// Waits for a process to end.
-async fn ends(pid: &str) {
-    eventually!("the process to end", (!runs(pid)).then_some(()));
+/// Waits until a process has exited.
+async fn wait_exit(pid: &str) {
+    eventually!("the process to exit", (!is_running(pid)).then_some(()));
 }

@@ -1,12 +1,13 @@
-//! How many processes there are, what they see, and that none is left behind.
+//! Processes of functions: their number, their environment, and their end.
 
 use futures_util::future::join_all;
 
 use tests::conformance::client::ConformanceClient;
 
-use super::{ask, connect, ends, launch, runs};
+use super::{ask, connect, is_running, launch, wait_exit};
 
-/// Sends a message of each client that is answered only while those of all are under way. Returns the process of each.
+/// Sends one message per client, each of which is answered only when all are in progress; returns the process id of
+/// each.
 async fn gather(clients: &mut [ConformanceClient]) -> Vec<String> {
     let directory = tempfile::tempdir().unwrap();
     let text = format!("gather {} {}", clients.len(), directory.path().display());
@@ -14,20 +15,20 @@ async fn gather(clients: &mut [ConformanceClient]) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_process_has_one_message_at_a_time_and_is_used_again() {
+async fn a_process_handles_one_message_at_a_time_and_is_reused() {
     let mut server = launch().start().await;
     let mut clients = [connect(&server).await, connect(&server).await, connect(&server).await];
     let mut pids = gather(&mut clients).await;
     pids.sort();
     pids.dedup();
-    assert_eq!(pids.len(), 3, "one process each");
+    assert_eq!(pids.len(), 3, "one process per message");
     let again = ask(&mut clients[0], "pid").await;
-    assert!(pids.contains(&again), "an idle process is used again");
+    assert!(pids.contains(&again), "an idle process is reused");
     server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_process_made_for_it_has_several_messages_at_a_time() {
+async fn a_concurrent_runtime_handles_several_messages_at_a_time() {
     let launch = launch().with_env("TWINWAY_FUNCTIONS_CONCURRENCY", 8).with_env("TWINWAY_FUNCTIONS_MAX_PROCESSES", 1);
     let mut server = launch.start().await;
     let mut clients = [connect(&server).await, connect(&server).await, connect(&server).await];
@@ -37,11 +38,11 @@ async fn a_process_made_for_it_has_several_messages_at_a_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_idle_process_goes_and_a_provisioned_one_stays() {
+async fn an_idle_process_exits_and_a_provisioned_one_stays() {
     let mut server = launch().with_env("TWINWAY_FUNCTIONS_IDLE_TIMEOUT", "200ms").start().await;
     let mut client = connect(&server).await;
     let pid = ask(&mut client, "pid").await;
-    ends(&pid).await;
+    wait_exit(&pid).await;
     assert_ne!(ask(&mut client, "pid").await, pid);
     server.stop().await;
 
@@ -81,19 +82,19 @@ async fn no_process_outlives_the_server() {
     let mut server = launch().start().await;
     let mut client = connect(&server).await;
     let pid = ask(&mut client, "pid").await;
-    assert!(runs(&pid));
+    assert!(is_running(&pid));
     assert_eq!(server.stop().await.code, Some(0));
-    assert!(!runs(&pid), "it was waited for");
+    assert!(!is_running(&pid), "the server waits for the process");
 
     server.restart().await;
     let mut client = connect(&server).await;
     let pid = ask(&mut client, "pid").await;
     server.kill().await;
-    ends(&pid).await;
+    wait_exit(&pid).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_functions_lines_are_the_servers_with_their_level_and_request() {
+async fn a_functions_log_lines_are_logged_with_their_level_and_request() {
     let mut server = launch().start().await;
     let mut client = connect(&server).await;
     let request = ask(&mut client, "log ERROR it-is-broken").await;

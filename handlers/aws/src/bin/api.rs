@@ -9,8 +9,8 @@ async fn main() -> Result<(), lambda_http::Error> {
     start_logging(&config::environment_variable);
     let api = &wiring::api_from_environment(&config::environment_variable).await?;
     lambda_http::run(service_fn(async |request: lambda_http::Request| {
-        let answer = api.handle_request(http_request(request)).await;
-        answer.map(http_response).map_err(|error| InvocationError::new("SecretError", &error))
+        let response = api.handle_request(http_request(request)).await;
+        response.map(http_response).map_err(|error| InvocationError::new("SecretError", &error))
     }))
     .await
 }

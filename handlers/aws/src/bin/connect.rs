@@ -1,4 +1,5 @@
-//! `$connect` as a Lambda function: records the connection. Nothing is posted to it before it is open.
+//! `$connect` as a Lambda function: registers the connection. It posts nothing to the new connection, which is not open
+//! yet.
 
 use aws_lambda_events::apigw::ApiGatewayWebsocketProxyRequest;
 use handlers_aws::function::{InvocationError, start_logging};

@@ -1,4 +1,4 @@
-//! `$disconnect` as a Lambda function: forgets the connection. Safe to be called twice.
+//! `$disconnect` as a Lambda function: deletes the connection. Idempotent.
 
 use aws_lambda_events::apigw::ApiGatewayWebsocketProxyRequest;
 use handlers_aws::function::{InvocationError, start_logging};

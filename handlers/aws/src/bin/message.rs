@@ -1,4 +1,5 @@
-//! `$default` as a Lambda function on a two-way route: one frame in, its answer as the response.
+//! `$default` as a Lambda function on a two-way route: handles one frame and returns the reply frame as the route
+//! response.
 
 use aws_lambda_events::apigw::ApiGatewayWebsocketProxyRequest;
 use handlers_aws::function::{InvocationError, start_logging};

@@ -1,4 +1,4 @@
-//! The part of a function's environment that says how callers are verified.
+//! Environment variables of the verification of callers: signing secrets, key sets, claims and API keys.
 
 use handlers::api::{ApiKeys, MIN_API_KEY_BYTES};
 use handlers::authorizer::{KeySet, TokenSettings};
@@ -32,42 +32,40 @@ impl EnvironmentReader<'_> {
     fn jwks_url(&mut self) -> Option<Option<Uri>> {
         let Some(text) = self.optional_text(AUTH_JWKS_URL) else { return Some(None) };
         if self.optional_text(AUTH_JWKS).is_some() {
-            return self.record_error(AUTH_JWKS_URL, format_args!("and {AUTH_JWKS} exclude each other: keep one"));
+            return self.record_error(AUTH_JWKS_URL, format_args!("and {AUTH_JWKS} exclude each other: set only one"));
         }
         match text.parse::<Uri>() {
             Ok(uri) if jwks::check_address(&uri).is_ok() => Some(Some(uri)),
-            _ => self.record_error(AUTH_JWKS_URL, "must be an https:// address (http:// only for loopback)"),
+            _ => self.record_error(AUTH_JWKS_URL, "must be an https:// URL (http:// for loopback only)"),
         }
     }
 
     fn key_set(&mut self) -> Option<KeySet> {
         let mut keys = KeySet::default();
-        let mut sound = true;
+        let mut valid = true;
         let previous = self.optional_text(AUTH_PREVIOUS_SECRETS).unwrap_or_default();
         let previous = previous.split(',').map(str::trim).filter(|secret| !secret.is_empty());
         let secrets = self.optional_text(AUTH_SECRET).into_iter().map(|secret| (AUTH_SECRET, secret));
         for (name, secret) in secrets.chain(previous.map(|secret| (AUTH_PREVIOUS_SECRETS, secret.to_owned()))) {
             match keys.clone().with_secret(secret.as_bytes()) {
                 Ok(more) => keys = more,
-                Err(error) => sound = self.record_error::<()>(name, format_args!("is not usable: {error}")).is_some(),
+                Err(error) => valid = self.record_error::<()>(name, format_args!("is invalid: {error}")).is_some(),
             }
         }
         if let Some(document) = self.optional_text(AUTH_JWKS) {
             match KeySet::from_jwks(&document) {
                 Ok(more) => keys = keys.merge(more),
-                Err(error) => {
-                    sound = self.record_error::<()>(AUTH_JWKS, format_args!("is not usable: {error}")).is_some()
-                }
+                Err(error) => valid = self.record_error::<()>(AUTH_JWKS, format_args!("is invalid: {error}")).is_some(),
             }
         }
-        let elsewhere = [AUTH_JWKS_URL, AUTH_SECRET_ARN];
-        if sound && keys.is_empty() && elsewhere.iter().all(|name| self.optional_text(name).is_none()) {
-            let what = format_args!(
-                "is missing, {AUTH_SECRET_ARN}, {AUTH_JWKS} and {AUTH_JWKS_URL} too: nobody could connect"
+        let other_sources = [AUTH_JWKS_URL, AUTH_SECRET_ARN];
+        if valid && keys.is_empty() && other_sources.iter().all(|name| self.optional_text(name).is_none()) {
+            let problem = format_args!(
+                "is not set, and neither are {AUTH_SECRET_ARN}, {AUTH_JWKS} and {AUTH_JWKS_URL}: no client could connect"
             );
-            return self.record_error(AUTH_SECRET, what);
+            return self.record_error(AUTH_SECRET, problem);
         }
-        sound.then_some(keys)
+        valid.then_some(keys)
     }
 
     fn api_keys(&mut self) -> Option<ApiKeys> {
@@ -78,7 +76,10 @@ impl EnvironmentReader<'_> {
     fn api_keys_arn(&mut self) -> Option<Option<String>> {
         let mut arns = self.secret_arns(AUTH_API_KEYS_ARN)?;
         if arns.len() > 1 || (!arns.is_empty() && self.optional_text(AUTH_API_KEYS).is_some()) {
-            return self.record_error(AUTH_API_KEYS_ARN, format_args!("must be one ARN, and without {AUTH_API_KEYS}"));
+            return self.record_error(
+                AUTH_API_KEYS_ARN,
+                format_args!("must be a single ARN, and {AUTH_API_KEYS} must not be set"),
+            );
         }
         Some(arns.pop())
     }
@@ -97,7 +98,8 @@ impl EnvironmentReader<'_> {
     }
 }
 
-/// The keys of backends that `text` lists, `name:tenant:key` separated by commas or lines; or what is wrong with an entry.
+/// Parses API keys of backends, `name:tenant:key` separated by commas or newlines; an error names the entry's number
+/// and the broken rule, never the key.
 pub(crate) fn parse_api_keys(text: &str) -> Result<ApiKeys, String> {
     let entries = text.split([',', '\n']).map(str::trim).filter(|entry| !entry.is_empty());
     entries.enumerate().try_fold(ApiKeys::default(), |keys, (index, entry)| {

@@ -1,4 +1,4 @@
-//! What is read, what is refused, and that everything refused is told at once and without secrets.
+//! Tests of the configuration: values read, values rejected, and errors that are complete and contain no secret.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,7 @@ use super::*;
 
 const SECRET: &str = "the-secret-of-these-tests-is-long";
 
-fn complete<'a>() -> HashMap<&'static str, &'a str> {
+fn minimal_environment<'a>() -> HashMap<&'static str, &'a str> {
     HashMap::from([
         (CONNECTIONS_TABLE, "connections"),
         (MESSAGES_TABLE, "messages"),
@@ -15,35 +15,35 @@ fn complete<'a>() -> HashMap<&'static str, &'a str> {
     ])
 }
 
-fn read(given: &HashMap<&'static str, &str>) -> Result<(AppConfig, VerifierConfig), EnvironmentError> {
-    read_app_and_verifier_config(&|name| given.get(name).map(|text| (*text).to_owned()))
+fn read(variables: &HashMap<&'static str, &str>) -> Result<(AppConfig, VerifierConfig), EnvironmentError> {
+    read_app_and_verifier_config(&|name| variables.get(name).map(|text| (*text).to_owned()))
 }
 
 #[test]
-fn the_least_is_enough() {
-    let (stores, auth) = read(&complete()).ok().unwrap();
-    assert_eq!(stores.management_endpoint, "https://abc.execute-api.eu-west-1.amazonaws.com/prod");
-    assert_eq!(stores.retention, Duration::from_secs(30 * 86_400));
+fn the_minimal_environment_is_sufficient() {
+    let (app, auth) = read(&minimal_environment()).ok().unwrap();
+    assert_eq!(app.management_endpoint, "https://abc.execute-api.eu-west-1.amazonaws.com/prod");
+    assert_eq!(app.retention, Duration::from_secs(30 * 86_400));
     assert_eq!(auth.tokens.keys.len(), 1);
     assert_eq!(auth.tokens.leeway, Duration::from_secs(30));
 }
 
 #[test]
 fn limits_are_read_and_checked() {
-    let mut given = complete();
-    given.extend([("TWINWAY_LIMITS_BODY_BYTES", "4KiB"), ("TWINWAY_LIMITS_RESUME_TIME", "1m")]);
-    let found = read(&given).err().unwrap().to_string();
-    assert!(found.contains("TWINWAY_LIMITS_RESUME_TIME must be a duration from 1ms to 15s"), "{found}");
-    given.insert("TWINWAY_LIMITS_RESUME_TIME", "1s500ms");
-    let limits = read(&given).ok().unwrap().0.limits;
+    let mut variables = minimal_environment();
+    variables.extend([("TWINWAY_LIMITS_BODY_BYTES", "4KiB"), ("TWINWAY_LIMITS_RESUME_TIME", "1m")]);
+    let error = read(&variables).err().unwrap().to_string();
+    assert!(error.contains("TWINWAY_LIMITS_RESUME_TIME must be a duration from 1ms to 15s"), "{error}");
+    variables.insert("TWINWAY_LIMITS_RESUME_TIME", "1s500ms");
+    let limits = read(&variables).ok().unwrap().0.limits;
     assert_eq!((limits.body_bytes, limits.resume_time), (4_096, Duration::from_millis(1_500)));
     assert_eq!(limits.push_messages, Limits::default().push_messages);
 }
 
 #[test]
 fn everything_is_read() {
-    let mut given = complete();
-    given.extend([
+    let mut variables = minimal_environment();
+    variables.extend([
         (RETENTION_AGE, "12h"),
         (AUTH_PREVIOUS_SECRETS, "an-earlier-secret-of-these-tests-1,an-earlier-secret-of-these-tests-2"),
         (AUTH_ISSUER, "https://issuer.example"),
@@ -51,8 +51,8 @@ fn everything_is_read() {
         (AUTH_LEEWAY, "5s"),
         (AUTH_API_KEYS, "billing:acme:key-of-20-characters"),
     ]);
-    let (stores, auth) = read(&given).ok().unwrap();
-    assert_eq!(stores.retention, Duration::from_secs(12 * 3_600));
+    let (app, auth) = read(&variables).ok().unwrap();
+    assert_eq!(app.retention, Duration::from_secs(12 * 3_600));
     assert_eq!(auth.tokens.keys.len(), 3);
     assert_eq!(auth.tokens.issuer.as_deref(), Some("https://issuer.example"));
     assert_eq!(auth.tokens.audience.as_deref(), Some("chat"));
@@ -61,16 +61,16 @@ fn everything_is_read() {
 }
 
 #[test]
-fn secrets_may_stand_elsewhere() {
-    const SIGNING: &str = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:signing-AbCdEf";
-    const BEFORE: &str = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:before-AbCdEf";
-    let both = format!("{SIGNING}, {BEFORE}");
-    let mut given = complete();
-    given.remove(AUTH_SECRET);
-    given.extend([(AUTH_SECRET_ARN, both.as_str()), (AUTH_API_KEYS_ARN, BEFORE)]);
-    let (_, auth) = read(&given).ok().unwrap();
-    assert_eq!(auth.secret_arns, [SIGNING, BEFORE]);
-    assert_eq!(auth.api_keys_arn.as_deref(), Some(BEFORE));
+fn secrets_may_be_arns_of_secrets_manager() {
+    const SIGNING_ARN: &str = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:signing-AbCdEf";
+    const PREVIOUS_ARN: &str = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:previous-AbCdEf";
+    let both = format!("{SIGNING_ARN}, {PREVIOUS_ARN}");
+    let mut variables = minimal_environment();
+    variables.remove(AUTH_SECRET);
+    variables.extend([(AUTH_SECRET_ARN, both.as_str()), (AUTH_API_KEYS_ARN, PREVIOUS_ARN)]);
+    let (_, auth) = read(&variables).ok().unwrap();
+    assert_eq!(auth.secret_arns, [SIGNING_ARN, PREVIOUS_ARN]);
+    assert_eq!(auth.api_keys_arn.as_deref(), Some(PREVIOUS_ARN));
     assert!(auth.tokens.keys.is_empty());
     for (name, value) in [
         (AUTH_SECRET_ARN, "twinway/signing"),
@@ -78,22 +78,22 @@ fn secrets_may_stand_elsewhere() {
         (AUTH_API_KEYS_ARN, both.as_str()),
         (AUTH_API_KEYS, "billing:acme:key-of-20-characters"),
     ] {
-        let mut wrong = given.clone();
-        wrong.insert(name, value);
-        assert!(read(&wrong).err().unwrap().to_string().contains("1 mistake"), "{name}={value}");
+        let mut invalid = variables.clone();
+        invalid.insert(name, value);
+        assert!(read(&invalid).err().unwrap().to_string().contains("1 error"), "{name}={value}");
     }
 }
 
 #[test]
-fn all_mistakes_are_told_at_once_and_no_secret_is() {
-    let given = HashMap::from([
+fn all_errors_are_reported_together_and_contain_no_secret() {
+    let variables = HashMap::from([
         (MANAGEMENT_ENDPOINT, "abc.execute-api"),
         (RETENTION_AGE, "5"),
         (AUTH_SECRET, "hush"),
         (AUTH_JWKS, "{}"),
         (AUTH_API_KEYS, "billing:acme:whisper"),
     ]);
-    let text = read(&given).err().unwrap().to_string();
+    let text = read(&variables).err().unwrap().to_string();
     for name in
         [CONNECTIONS_TABLE, MESSAGES_TABLE, MANAGEMENT_ENDPOINT, RETENTION_AGE, AUTH_SECRET, AUTH_JWKS, AUTH_API_KEYS]
     {
@@ -103,29 +103,29 @@ fn all_mistakes_are_told_at_once_and_no_secret_is() {
 }
 
 #[test]
-fn a_retention_below_an_hour_and_no_key_at_all_are_refused() {
-    let mut given = complete();
-    given.insert(RETENTION_AGE, "59m");
-    assert!(read(&given).err().unwrap().to_string().contains("must be 1h or more"));
-    let mut given = complete();
-    given.remove(AUTH_SECRET);
-    assert!(read(&given).err().unwrap().to_string().contains("nobody could connect"));
+fn a_retention_below_an_hour_and_a_missing_key_are_rejected() {
+    let mut variables = minimal_environment();
+    variables.insert(RETENTION_AGE, "59m");
+    assert!(read(&variables).err().unwrap().to_string().contains("must be 1h or more"));
+    let mut variables = minimal_environment();
+    variables.remove(AUTH_SECRET);
+    assert!(read(&variables).err().unwrap().to_string().contains("no client could connect"));
 }
 
 #[test]
-fn a_key_sets_address_stands_for_keys_and_has_to_be_safe() {
-    let mut given = complete();
-    given.remove(AUTH_SECRET);
-    given.insert(AUTH_JWKS_URL, "https://issuer.example/jwks.json");
-    let (_, auth) = read(&given).ok().unwrap();
+fn a_key_set_url_replaces_keys_and_must_be_secure() {
+    let mut variables = minimal_environment();
+    variables.remove(AUTH_SECRET);
+    variables.insert(AUTH_JWKS_URL, "https://issuer.example/jwks.json");
+    let (_, auth) = read(&variables).ok().unwrap();
     assert_eq!(auth.jwks_url.unwrap(), "https://issuer.example/jwks.json");
-    for wrong in ["http://issuer.example/jwks.json", "issuer.example", "/jwks.json"] {
-        given.insert(AUTH_JWKS_URL, wrong);
-        let text = read(&given).err().unwrap().to_string();
-        assert!(text.contains(AUTH_JWKS_URL) && text.contains("https://"), "{wrong}: {text}");
+    for invalid in ["http://issuer.example/jwks.json", "issuer.example", "/jwks.json"] {
+        variables.insert(AUTH_JWKS_URL, invalid);
+        let text = read(&variables).err().unwrap().to_string();
+        assert!(text.contains(AUTH_JWKS_URL) && text.contains("https://"), "{invalid}: {text}");
     }
-    given.insert(AUTH_JWKS, "{}");
-    assert!(read(&given).err().unwrap().to_string().contains("exclude each other"));
+    variables.insert(AUTH_JWKS, "{}");
+    assert!(read(&variables).err().unwrap().to_string().contains("exclude each other"));
 }
 
 #[test]

@@ -1,7 +1,7 @@
-//! Joining and leaving: the record and the memberships in one transaction, or neither.
+//! Joins and leaves: record and memberships change in one transaction.
 //!
-//! Invariant: a change is conditional on the record being as it was read (`changes`), so that two changes at once both take
-//! effect, one after the other, and the record that is returned is exact. A record that is gone is never made again.
+//! The transaction is conditional on the record's `version`, so concurrent changes are applied one after the other and
+//! the returned record is exact. A deleted record is never created again.
 
 use std::collections::BTreeSet;
 
@@ -19,15 +19,15 @@ use super::record::{self, CHANNELS, ConnectionRecord, VERSION};
 use crate::dynamo::{DynamoError, classify_sdk_error, number_value, retry_delays};
 use crate::tables::PARTITION_KEY;
 
-/// Most items in one transaction, the record's own among them (DynamoDB API reference, TransactWriteItems).
+/// Maximum items of one transaction, including the record (DynamoDB API reference, TransactWriteItems).
 const MAX_TRANSACTION_ITEMS: usize = 100;
-/// Most writes in one `BatchWriteItem`.
+/// Maximum writes of one `BatchWriteItem` (DynamoDB API reference).
 const MAX_BATCH_WRITES: usize = 25;
 
-// The port's bound fits a transaction, so that a change is never in parts.
+// A change within the port's limit fits into one transaction.
 const _: () = assert!(limits::MAX_CHANNELS_PER_FRAME < MAX_TRANSACTION_ITEMS);
 
-/// What came of one attempt.
+/// Result of one attempt.
 #[derive(PartialEq, Eq)]
 enum ChangeAttempt {
     Committed,
@@ -43,7 +43,7 @@ impl DynamoConnections {
     ) -> Result<ChannelChange, DynamoError> {
         for delay in retry_delays() {
             let Some(mut stored) = self.load_record(id).await? else {
-                // Whoever leaves for a connection that is gone has met one that its end left listed.
+                // A channel may still list a connection whose record is deleted.
                 self.delete_memberships(id, leave.iter()).await;
                 return Ok(ChannelChange::NotFound);
             };
@@ -95,16 +95,16 @@ impl DynamoConnections {
 
     fn record_update(&self, stored: &ConnectionRecord) -> Result<TransactWriteItem, DynamoError> {
         let update = Update::builder().table_name(&self.table).set_key(Some(record::record_key(&stored.connection.id)));
-        let update = update.condition_expression("#changes = :changes");
-        let update = update.expression_attribute_names("#changes", VERSION);
+        let update = update.condition_expression("#version = :version");
+        let update = update.expression_attribute_names("#version", VERSION);
         let update = update.expression_attribute_names("#channels", CHANNELS);
-        let update = update.expression_attribute_values(":changes", number_value(stored.version));
+        let update = update.expression_attribute_values(":version", number_value(stored.version));
         let update = update.expression_attribute_values(":next", number_value(stored.version + 1));
         let update = match record::channel_set(&stored.connection.channels) {
             Some(channels) => update
-                .update_expression("SET #changes = :next, #channels = :channels")
+                .update_expression("SET #version = :next, #channels = :channels")
                 .expression_attribute_values(":channels", channels),
-            None => update.update_expression("SET #changes = :next REMOVE #channels"),
+            None => update.update_expression("SET #version = :next REMOVE #channels"),
         };
         Ok(TransactWriteItem::builder().update(update.build().map_err(|_| self.incomplete_request())?).build())
     }
@@ -113,7 +113,7 @@ impl DynamoConnections {
         DynamoError::InvalidAttribute { table: self.table.clone(), attribute: PARTITION_KEY }
     }
 
-    /// Writes and deletes memberships without a transaction, until DynamoDB has taken them all.
+    /// Writes and deletes memberships without a transaction, and retries those that DynamoDB left unprocessed.
     pub(super) async fn write_memberships(&self, mut writes: Vec<WriteRequest>) -> Result<(), DynamoError> {
         for delay in retry_delays() {
             if writes.is_empty() {
@@ -121,8 +121,9 @@ impl DynamoConnections {
             }
             let rest = writes.split_off(writes.len().min(MAX_BATCH_WRITES));
             let batch = self.client.batch_write_item().request_items(&self.table, writes).send().await;
-            let mut answer = batch.map_err(|error| classify_sdk_error("BatchWriteItem", &self.table, error))?;
-            writes = answer.unprocessed_items.as_mut().and_then(|left| left.remove(&self.table)).unwrap_or_default();
+            let mut output = batch.map_err(|error| classify_sdk_error("BatchWriteItem", &self.table, error))?;
+            let unprocessed = output.unprocessed_items.as_mut().and_then(|items| items.remove(&self.table));
+            writes = unprocessed.unwrap_or_default();
             if !writes.is_empty() {
                 tokio::time::sleep(delay).await;
             }
@@ -132,7 +133,7 @@ impl DynamoConnections {
     }
 }
 
-/// Whether another change of the same record, or its end, came first, or DynamoDB asks for another attempt.
+/// Returns whether the transaction failed because of a concurrent change or deletion, or because of throttling.
 fn is_conflict(error: &SdkError<TransactWriteItemsError, HttpResponse>) -> bool {
     const RETRYABLE_CODES: [&str; 4] =
         ["ConditionalCheckFailed", "TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"];

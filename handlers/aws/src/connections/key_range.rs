@@ -1,7 +1,7 @@
-//! Audiences as ranges of keys that one query can read.
+//! Key ranges of an audience: each can be read with one query.
 //!
-//! Invariant: the selections of an audience are disjoint, so that their counts add up and nobody is met twice; and within
-//! each, connections come in the order of their ids.
+//! The ranges of an audience are disjoint, so their counts add up and no connection occurs twice. Within a range,
+//! connections are ordered by id.
 
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use handlers::audience::Audience;
@@ -14,22 +14,22 @@ use super::record::{CONNECTED_AT, USER, channel_prefix, membership_partition, sp
 use crate::dynamo::{AttributeMap, AttributeReader, DynamoError, number_value, text_value};
 use crate::tables::{BY_ROLE, BY_USER, ID, PARTITION_KEY, ROLE_ID, SORT_KEY, TENANT, USER_KEY};
 
-/// Behind every character that an id may have.
+/// Sorts after every character of an id.
 const AFTER_EVERY_ID: char = '\u{7f}';
 const ALL_ROLES: [Role; 3] = [Role::User, Role::Admin, Role::Service];
 
-/// One range of keys.
+/// One range of keys of the table or of an index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum KeyRange {
     /// The connections of a user.
     User(TenantId, UserId),
-    /// The connections of a role, without those of one user.
+    /// The connections of a role, except those of one user.
     Role(TenantId, Role, Option<UserId>),
     /// The connections that joined a room or topic.
     Joined(Channel),
 }
 
-/// The ranges that make up an audience; one connection is none, it is read by its key.
+/// Returns the ranges of an audience; none for a single connection, which is read by its key.
 pub(crate) fn key_ranges(audience: &Audience) -> Vec<KeyRange> {
     match audience {
         Audience::Connection(_) => Vec::new(),
@@ -52,13 +52,13 @@ fn channel_ranges(channel: &Channel) -> Vec<KeyRange> {
 }
 
 impl KeyRange {
-    /// Whether what is found are records; a membership has only the connection's id.
+    /// Returns whether the items are records; a membership holds only the connection's id.
     pub(super) const fn has_records(&self) -> bool {
         !matches!(self, Self::Joined(_))
     }
 
-    /// Makes `query` read the living connections of this range behind `after`. Memberships are read consistently; indexes
-    /// cannot be.
+    /// Restricts `query` to the unexpired connections of this range with ids greater than `after`. Memberships are read
+    /// consistently; DynamoDB does not support consistent reads of global secondary indexes.
     pub(super) fn apply_to_query(
         &self,
         query: QueryFluentBuilder,
@@ -77,7 +77,7 @@ impl KeyRange {
             Self::Role(..) => query.index_name(BY_ROLE),
             Self::Joined(_) => query.consistent_read(true),
         };
-        // A space is before every character of an id: `{id} ` is the first key behind `{id}`.
+        // A space sorts before every character of an id, so `{id} ` is the first key after `{id}`.
         let from = after.map_or_else(|| format!("{prefix} "), |after| format!("{prefix}{after} "));
         let query = query.key_condition_expression("#partition = :partition AND #sort BETWEEN :from AND :to");
         let query = query.expression_attribute_names("#partition", partition_name);
@@ -96,7 +96,7 @@ impl KeyRange {
         }
     }
 
-    /// The connection that an item of this range is about.
+    /// Returns the id of the connection that an item of this range belongs to.
     pub(super) fn connection_id(&self, table: &str, item: &AttributeMap) -> Result<ConnectionId, DynamoError> {
         let reader = AttributeReader { table, item };
         match self {
@@ -111,17 +111,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranges_end_behind_every_id_and_start_behind_the_one_named() {
+    fn ranges_end_after_every_id_and_start_after_the_given_one() {
         let key = |id: &str| format!("admin#{id}");
         for id in ["!", "abc", "~~~"] {
             assert!(key(id) < format!("admin#{AFTER_EVERY_ID}"));
             assert!(key(id) > key(" "), "the first page starts before every id");
         }
-        assert!(key("abc ") > key("abc") && key("abc ") < key("abc!"), "the next page starts right behind the last id");
+        assert!(
+            key("abc ") > key("abc") && key("abc ") < key("abc!"),
+            "the next page starts directly after the last id"
+        );
     }
 
     #[test]
-    fn no_audience_counts_anybody_twice() {
+    fn no_audience_counts_a_connection_twice() {
         let tenant = TenantId::default_tenant();
         let alice = UserId::parse("alice").unwrap();
         let conversation = Audience::Channel(ChannelName::Conversation(alice.clone()).in_tenant(tenant.clone()));

@@ -1,7 +1,7 @@
-//! Who belongs to an audience: pages in the order of ids, exact totals, and the bare ids that a delivery needs.
+//! Members of an audience: pages ordered by id, exact totals, and the plain ids for a delivery.
 //!
-//! Invariant: counting is paid for only when a page is not the whole audience. A membership carries no record; the records
-//! of a page of a room are read by key, a hundred at a time.
+//! A separate count query runs only when a page does not hold the whole audience. Memberships hold no records, so the
+//! records of a room's page are read by key, up to 100 per request.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -16,10 +16,10 @@ use super::{DynamoConnections, KeyRange, key_ranges};
 use crate::dynamo::{AttributeMap, DynamoError, classify_sdk_error, retry_delays, with_timeout};
 use crate::tables::{ID, PARTITION_KEY, SORT_KEY};
 
-/// Most items in one `BatchGetItem` (DynamoDB API reference).
+/// Maximum items of one `BatchGetItem` (DynamoDB API reference).
 const MAX_BATCH_READS: usize = 100;
 
-/// Some ids of a range, and where the next ones start.
+/// Page of connection ids of a range, and the key at which the next page starts.
 #[derive(Debug)]
 pub(crate) struct ConnectionIdPage {
     pub(crate) ids: Vec<ConnectionId>,
@@ -27,28 +27,23 @@ pub(crate) struct ConnectionIdPage {
 }
 
 impl DynamoConnections {
-    /// One page of a range's ids, as many as DynamoDB reads at a time (1 MiB).
+    /// Returns one page of a range's ids, as many as one DynamoDB query reads (1 MiB).
     pub(crate) async fn list_ids(
         &self,
-        selection: &KeyRange,
+        range: &KeyRange,
         start: Option<AttributeMap>,
     ) -> Result<ConnectionIdPage, StoreError> {
-        Ok(with_timeout("Query", &self.table, self.query_ids(selection, start)).await?)
+        Ok(with_timeout("Query", &self.table, self.query_ids(range, start)).await?)
     }
 
-    async fn query_ids(
-        &self,
-        selection: &KeyRange,
-        start: Option<AttributeMap>,
-    ) -> Result<ConnectionIdPage, DynamoError> {
-        let attribute = if selection.has_records() { ID } else { SORT_KEY };
+    async fn query_ids(&self, range: &KeyRange, start: Option<AttributeMap>) -> Result<ConnectionIdPage, DynamoError> {
+        let attribute = if range.has_records() { ID } else { SORT_KEY };
         let query = self.client.query().table_name(&self.table).set_exclusive_start_key(start);
-        let query = selection.apply_to_query(query, None, self.expiry_cutoff());
-        let query = query.projection_expression("#wanted, #at").expression_attribute_names("#wanted", attribute);
-        let answer = query.send().await.map_err(|error| classify_sdk_error("Query", &self.table, error))?;
-        let ids =
-            answer.items().iter().map(|item| selection.connection_id(&self.table, item)).collect::<Result<_, _>>()?;
-        Ok(ConnectionIdPage { ids, next: answer.last_evaluated_key })
+        let query = range.apply_to_query(query, None, self.expiry_cutoff());
+        let query = query.projection_expression("#attribute, #at").expression_attribute_names("#attribute", attribute);
+        let output = query.send().await.map_err(|error| classify_sdk_error("Query", &self.table, error))?;
+        let ids = output.items().iter().map(|item| range.connection_id(&self.table, item)).collect::<Result<_, _>>()?;
+        Ok(ConnectionIdPage { ids, next: output.last_evaluated_key })
     }
 
     pub(super) async fn members_page(
@@ -60,21 +55,20 @@ impl DynamoConnections {
         if let Audience::Connection(id) = audience {
             return self.single_member_page(id, after).await;
         }
-        let selections = key_ranges(audience);
-        // The first of the union are among the first of each range; one more tells whether there is a next page.
-        let ranges = selections.iter().map(|selection| self.first_members(selection, after, limit + 1));
+        let key_ranges = key_ranges(audience);
+        // The first members of the audience are among the first of each range; one more shows whether there is a next
+        // page.
+        let first = key_ranges.iter().map(|range| self.first_members(range, after, limit + 1));
         let mut found: BTreeMap<ConnectionId, Option<ClientConnection>> =
-            try_join_all(ranges).await?.into_iter().flatten().collect();
+            try_join_all(first).await?.into_iter().flatten().collect();
         let shown: Vec<ConnectionId> = found.keys().take(limit).cloned().collect();
         let next = (found.len() > limit).then(|| shown.last().map(|id| id.as_str().to_owned())).flatten();
         let total = match (after, &next) {
             (None, None) => found.len() as u64,
-            _ => {
-                try_join_all(selections.iter().map(|selection| self.count_members(selection))).await?.into_iter().sum()
-            }
+            _ => try_join_all(key_ranges.iter().map(|range| self.count_members(range))).await?.into_iter().sum(),
         };
-        let unknown: Vec<_> = shown.iter().filter(|id| matches!(found.get(*id), Some(None))).cloned().collect();
-        found.extend(self.load_records(&unknown).await?.into_iter().map(|(id, record)| (id, Some(record))));
+        let without_record: Vec<_> = shown.iter().filter(|id| matches!(found.get(*id), Some(None))).cloned().collect();
+        found.extend(self.load_records(&without_record).await?.into_iter().map(|(id, record)| (id, Some(record))));
         let items = shown.iter().filter_map(|id| found.remove(id).flatten()).collect();
         Ok(Page { items, next, total })
     }
@@ -90,10 +84,10 @@ impl DynamoConnections {
         Ok(Page { items: items.into_iter().collect(), next: None, total })
     }
 
-    /// The first `limit` of a range, with their records where the range has them.
+    /// Returns the first `limit` members of a range, with their records if the range holds records.
     async fn first_members(
         &self,
-        selection: &KeyRange,
+        range: &KeyRange,
         after: Option<&ConnectionId>,
         limit: usize,
     ) -> Result<Vec<(ConnectionId, Option<ClientConnection>)>, DynamoError> {
@@ -102,35 +96,35 @@ impl DynamoConnections {
         loop {
             let query = self.client.query().table_name(&self.table).set_exclusive_start_key(start);
             let page = i32::try_from(limit - found.len()).unwrap_or(i32::MAX);
-            let query = selection.apply_to_query(query, after, self.expiry_cutoff()).limit(page);
-            let answer = query.send().await.map_err(|error| classify_sdk_error("Query", &self.table, error))?;
-            for item in answer.items() {
-                let record = selection.has_records().then(|| record::parse_record(&self.table, item)).transpose()?;
-                found.push((selection.connection_id(&self.table, item)?, record.map(|stored| stored.connection)));
+            let query = range.apply_to_query(query, after, self.expiry_cutoff()).limit(page);
+            let output = query.send().await.map_err(|error| classify_sdk_error("Query", &self.table, error))?;
+            for item in output.items() {
+                let record = range.has_records().then(|| record::parse_record(&self.table, item)).transpose()?;
+                found.push((range.connection_id(&self.table, item)?, record.map(|stored| stored.connection)));
             }
-            start = answer.last_evaluated_key;
-            // What the filter drops counts against the query's limit, so a page may be short and not the last.
+            start = output.last_evaluated_key;
+            // The query's limit counts items that the filter then drops, so a page may be short and not the last one.
             if start.is_none() || found.len() >= limit {
                 return Ok(found);
             }
         }
     }
 
-    async fn count_members(&self, selection: &KeyRange) -> Result<u64, DynamoError> {
+    async fn count_members(&self, range: &KeyRange) -> Result<u64, DynamoError> {
         let (mut count, mut start) = (0, None);
         loop {
             let query = self.client.query().table_name(&self.table).set_exclusive_start_key(start);
-            let query = selection.apply_to_query(query, None, self.expiry_cutoff()).select(Select::Count);
-            let answer = query.send().await.map_err(|error| classify_sdk_error("Query", &self.table, error))?;
-            count += u64::try_from(answer.count).unwrap_or(0);
-            start = answer.last_evaluated_key;
+            let query = range.apply_to_query(query, None, self.expiry_cutoff()).select(Select::Count);
+            let output = query.send().await.map_err(|error| classify_sdk_error("Query", &self.table, error))?;
+            count += u64::try_from(output.count).unwrap_or(0);
+            start = output.last_evaluated_key;
             if start.is_none() {
                 return Ok(count);
             }
         }
     }
 
-    /// The living records among `ids`.
+    /// Returns the unexpired records of `ids`.
     async fn load_records(&self, ids: &[ConnectionId]) -> Result<HashMap<ConnectionId, ClientConnection>, DynamoError> {
         let batches = ids.chunks(MAX_BATCH_READS).map(|batch| self.load_record_batch(batch));
         Ok(try_join_all(batches).await?.into_iter().flatten().collect())
@@ -143,18 +137,18 @@ impl DynamoConnections {
         let mut found = Vec::new();
         let mut keys: Vec<AttributeMap> = ids.iter().map(record::record_key).collect();
         for delay in retry_delays() {
-            let wanted = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true).build();
-            let wanted = wanted
+            let request = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true).build();
+            let request = request
                 .map_err(|_| DynamoError::InvalidAttribute { table: self.table.clone(), attribute: PARTITION_KEY })?;
-            let answer = self.client.batch_get_item().request_items(&self.table, wanted).send().await;
-            let mut answer = answer.map_err(|error| classify_sdk_error("BatchGetItem", &self.table, error))?;
-            let items = answer.responses.as_mut().and_then(|responses| responses.remove(&self.table));
+            let output = self.client.batch_get_item().request_items(&self.table, request).send().await;
+            let mut output = output.map_err(|error| classify_sdk_error("BatchGetItem", &self.table, error))?;
+            let items = output.responses.as_mut().and_then(|responses| responses.remove(&self.table));
             for item in items.unwrap_or_default() {
                 let stored = self.filter_live(record::parse_record(&self.table, &item)?);
                 found.extend(stored.map(|stored| (stored.connection.id.clone(), stored.connection)));
             }
-            let left = answer.unprocessed_keys.as_mut().and_then(|left| left.remove(&self.table));
-            keys = left.map(|left| left.keys).unwrap_or_default();
+            let unprocessed = output.unprocessed_keys.as_mut().and_then(|keys| keys.remove(&self.table));
+            keys = unprocessed.map(|keys| keys.keys).unwrap_or_default();
             if keys.is_empty() {
                 return Ok(found);
             }

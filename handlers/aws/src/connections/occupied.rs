@@ -1,7 +1,8 @@
-//! Which rooms and topics of a tenant have members.
+//! Listing of a tenant's rooms and topics that have members.
 //!
-//! Every membership of the tenant is read, because counters would count those that expired, and the total is part of the
-//! answer. Memberships are short (about 100 bytes), so 10,000 of them are one page of DynamoDB; only backends ask.
+//! The listing reads every membership of the tenant: counters would include expired members, and the response contains
+//! the total. A membership has about 100 bytes, so one DynamoDB page (1 MiB) holds about 10,000; only backends call
+//! this.
 
 use handlers::channel::ChannelName;
 use handlers::id::TenantId;
@@ -12,7 +13,7 @@ use super::record::{CONNECTED_AT, membership_partition, split_membership};
 use crate::dynamo::{AttributeReader, DynamoError, classify_sdk_error, number_value, text_value};
 use crate::tables::{PARTITION_KEY, SORT_KEY};
 
-/// A listing under way: names come in their order.
+/// Accumulator of a listing; memberships arrive ordered by channel name.
 struct OccupiedListing<'a> {
     after: Option<&'a ChannelName>,
     limit: usize,
@@ -60,14 +61,14 @@ impl DynamoConnections {
             let query = query.expression_attribute_values(":partition", text_value(membership_partition(tenant)));
             let query = query.expression_attribute_values(":expired", number_value(self.expiry_cutoff()));
             let query = query.projection_expression("#sort").expression_attribute_names("#sort", SORT_KEY);
-            let answer = query.send().await.map_err(|error| classify_sdk_error("Query", &self.table, error))?;
-            for item in answer.items() {
+            let output = query.send().await.map_err(|error| classify_sdk_error("Query", &self.table, error))?;
+            for item in output.items() {
                 let reader = AttributeReader { table: &self.table, item };
                 listing.add_membership(
                     reader.parse_text(SORT_KEY, |sort| split_membership(sort).map(|(name, _)| name).ok_or(()))?,
                 );
             }
-            start = answer.last_evaluated_key;
+            start = output.last_evaluated_key;
             if start.is_none() {
                 return Ok(listing.page);
             }

@@ -1,10 +1,12 @@
-//! Taking a connection that the gateway does not know out of every listing.
+//! Removal of a gone connection (410 from `@connections`) from all listings.
 //!
-//! Invariants: its record stays for its `$disconnect`, which tells others that the user left; should that never come, the
-//! record goes with its TTL. And a connection that is about to open is not taken out. `$connect` records it before the client gets its `101`,
-//! and until then posts to it are answered 410, as those to one that has ended ("410 Gone", re:Post knowledge centre); so
-//! only what is older than a handshake can take is gone for good. A younger one is met again by the next message, or ended
-//! by its `$disconnect`.
+//! The record itself remains for the connection's `$disconnect`, which announces that the user left; without a
+//! `$disconnect`, TTL deletes it.
+//!
+//! A connection that may still be opening is kept: `$connect` registers it before the client gets its `101`, and until
+//! then `@connections` answers 410, the same as for a closed connection ("410 Gone", re:Post knowledge centre). Only a
+//! connection older than [`MAX_HANDSHAKE_DURATION`] is removed. A younger one is removed by a later delivery or by its
+//! `$disconnect`.
 
 use std::time::Duration;
 
@@ -19,20 +21,21 @@ use super::record::{self, CONNECTED_AT, VERSION};
 use crate::dynamo::{DynamoError, classify_sdk_error, number_value, with_timeout};
 use crate::tables::{ROLE_ID, USER_KEY};
 
-/// Longer than a handshake can take: API Gateway gives the authorizer 10 s and `$connect` 29 s (quotas of WebSocket APIs).
+/// Upper bound of a handshake: API Gateway permits 10 s for the authorizer and 29 s for `$connect` (quotas of WebSocket
+/// APIs).
 const MAX_HANDSHAKE_DURATION: Duration = Duration::from_secs(60);
 
-/// What became of a connection that the gateway does not know.
+/// Result of a purge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PurgeOutcome {
-    /// Nobody meets it any more.
+    /// The connection is in no listing.
     Unlisted,
-    /// It may be about to open.
+    /// The connection may still be opening and was kept.
     HandshakePending,
 }
 
 impl DynamoConnections {
-    /// Takes a connection that was listed, in `found_in` or by its record, out of every listing.
+    /// Removes a gone connection from the listing of `found_in` and from all listings of its record.
     pub(crate) async fn purge_stale(
         &self,
         id: &ConnectionId,
@@ -43,28 +46,29 @@ impl DynamoConnections {
 
     async fn unlist_opened(&self, id: &ConnectionId, found_in: Option<&Channel>) -> Result<PurgeOutcome, DynamoError> {
         let update = self.client.update_item().table_name(&self.table).set_key(Some(record::record_key(id)));
-        let update = update.condition_expression("#at <= :settled").expression_attribute_names("#at", CONNECTED_AT);
-        let update = update.expression_attribute_values(":settled", number_value(self.handshake_cutoff()));
-        // A change that read the record before is overtaken, looks again, and finds the connection gone.
-        let update = update.update_expression("SET #changes = #changes + :one REMOVE #user_key, #role_id");
         let update =
-            update.expression_attribute_names("#changes", VERSION).expression_attribute_values(":one", number_value(1));
+            update.condition_expression("#at <= :handshake_cutoff").expression_attribute_names("#at", CONNECTED_AT);
+        let update = update.expression_attribute_values(":handshake_cutoff", number_value(self.handshake_cutoff()));
+        // The new version makes a concurrent change of channels fail, retry and find the connection gone.
+        let update = update.update_expression("SET #version = #version + :one REMOVE #user_key, #role_id");
+        let update =
+            update.expression_attribute_names("#version", VERSION).expression_attribute_values(":one", number_value(1));
         let update = update.expression_attribute_names("#user_key", USER_KEY);
         let update = update.expression_attribute_names("#role_id", ROLE_ID);
         let update = update.return_values_on_condition_check_failure(OnFailure::AllOld);
         match update.return_values(ReturnValue::AllOld).send().await {
-            Ok(answer) => {
-                let stored = answer.attributes.map(|item| record::parse_record(&self.table, &item)).transpose()?;
+            Ok(output) => {
+                let stored = output.attributes.map(|item| record::parse_record(&self.table, &item)).transpose()?;
                 let mut channels = stored.map(|stored| stored.connection.channels).unwrap_or_default();
                 channels.extend(found_in.cloned());
                 self.delete_memberships(id, channels.iter()).await;
                 Ok(PurgeOutcome::Unlisted)
             }
             Err(error) => match error.as_service_error() {
-                Some(UpdateItemError::ConditionalCheckFailedException(refused)) if refused.item.is_some() => {
+                Some(UpdateItemError::ConditionalCheckFailedException(failure)) if failure.item.is_some() => {
                     Ok(PurgeOutcome::HandshakePending)
                 }
-                // Its record went before; the channel's list is what is left.
+                // The record is already deleted; only the channel's membership is left.
                 Some(UpdateItemError::ConditionalCheckFailedException(_)) => {
                     self.delete_memberships(id, found_in.into_iter()).await;
                     Ok(PurgeOutcome::Unlisted)
@@ -74,7 +78,7 @@ impl DynamoConnections {
         }
     }
 
-    /// Connections that began at this moment or before have opened, or never will.
+    /// Returns the latest `connected_at` of connections whose handshake is over.
     fn handshake_cutoff(&self) -> Timestamp {
         Timestamp(self.clock.now().0 - i64::try_from(MAX_HANDSHAKE_DURATION.as_millis()).unwrap_or(i64::MAX))
     }

@@ -1,13 +1,14 @@
-//! Connections and memberships as items.
+//! Items of connections and memberships.
 //!
 //! ```text
-//! record      pk c#{id}       sk record           id tenant user role [token_exp] at [channels] changes [user_key role_id] expires
+//! record      pk c#{id}       sk record           id tenant user role [token_exp] at [channels] version
+//!                                                 [user_key role_id] expires
 //! membership  pk t#{tenant}   sk {channel}#{id}   at expires
 //! ```
 //!
-//! A record without `user_key` and `role_id` is in no index: its connection is gone, and its `$disconnect` has yet to come.
-//! `#` is in no tenant's, user's or channel's name. All memberships of a tenant are one partition key, so that its occupied
-//! channels can be listed without an index; DynamoDB splits such a collection by sort key when it grows hot.
+//! A record without `user_key` and `role_id` is in no index: its connection is gone and its `$disconnect` is pending.
+//! Names of tenants, users and channels never contain `#`. All memberships of a tenant share one partition key, so its
+//! occupied channels are listed without an index; DynamoDB splits a hot item collection by sort key.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -21,27 +22,27 @@ use handlers::ports::{ClientConnection, Timestamp};
 use crate::dynamo::{AttributeMap, AttributeReader, DynamoError, number_value, text_value};
 use crate::tables::{EXPIRES, ID, PARTITION_KEY, ROLE_ID, SORT_KEY, TENANT, USER_KEY};
 
-/// When the connection began, in milliseconds since 1970.
+/// Start of the connection, in milliseconds since 1970.
 pub(super) const CONNECTED_AT: &str = "at";
-/// How often the record's channels have changed: what a change is conditional on.
-pub(super) const VERSION: &str = "changes";
-/// The keys of the joined channels, a set; absent while there is none.
+/// Number of changes of the record's channels; every change is conditional on it.
+pub(super) const VERSION: &str = "version";
+/// Set of the keys of the joined channels; absent if empty.
 pub(super) const CHANNELS: &str = "channels";
-/// The user's name.
+/// User id.
 pub(crate) const USER: &str = "user";
 const ROLE: &str = "role";
 const TOKEN_EXPIRY: &str = "token_exp";
 
-/// A record as it was read.
+/// Connection record as read from the table.
 #[derive(Debug, Clone)]
 pub(super) struct ConnectionRecord {
     pub(super) connection: ClientConnection,
     pub(super) version: u64,
-    /// Whether the connection counts among those that are there.
+    /// `false` after the connection was found gone and removed from the listings.
     pub(super) listed: bool,
 }
 
-/// The key of a connection's record.
+/// Returns the key of a connection's record.
 pub(super) fn record_key(id: &ConnectionId) -> AttributeMap {
     HashMap::from([
         (PARTITION_KEY.to_owned(), text_value(format!("c#{id}"))),
@@ -49,17 +50,17 @@ pub(super) fn record_key(id: &ConnectionId) -> AttributeMap {
     ])
 }
 
-/// The partition of a tenant's memberships.
+/// Returns the partition key of a tenant's memberships.
 pub(super) fn membership_partition(tenant: &TenantId) -> String {
     format!("t#{tenant}")
 }
 
-/// What the sort keys of a channel's memberships begin with.
+/// Returns the prefix of the sort keys of a channel's memberships.
 pub(super) fn channel_prefix(name: &ChannelName) -> String {
     format!("{name}#")
 }
 
-/// The key of a membership.
+/// Returns the key of a membership.
 pub(super) fn membership_key(channel: &Channel, id: &ConnectionId) -> AttributeMap {
     let sort = format!("{}{id}", channel_prefix(&channel.name));
     HashMap::from([
@@ -68,26 +69,26 @@ pub(super) fn membership_key(channel: &Channel, id: &ConnectionId) -> AttributeM
     ])
 }
 
-/// The channel and the connection that a membership's sort key names.
+/// Splits a membership's sort key into the channel's name and the connection id.
 pub(super) fn split_membership(sort: &str) -> Option<(ChannelName, ConnectionId)> {
     let (channel, id) = sort.split_once('#')?;
     Some((ChannelName::parse(channel).ok()?, ConnectionId::parse(id).ok()?))
 }
 
-/// A membership.
+/// Returns the item of a membership.
 pub(super) fn membership_item(channel: &Channel, connection: &ClientConnection) -> AttributeMap {
     let mut item = membership_key(channel, &connection.id);
     item.extend(lifetime_attributes(connection));
     item
 }
 
-/// The write that lists a connection in a channel.
+/// Returns the write that adds a connection to a channel's listing.
 pub(super) fn membership_put(channel: &Channel, connection: &ClientConnection) -> Result<WriteRequest, DynamoError> {
     let put = PutRequest::builder().set_item(Some(membership_item(channel, connection))).build();
     put.map(|put| WriteRequest::builder().put_request(put).build()).map_err(|_| incomplete_request())
 }
 
-/// The write that takes a connection out of a channel's list.
+/// Returns the write that removes a connection from a channel's listing.
 pub(super) fn membership_delete(channel: &Channel, id: &ConnectionId) -> Result<WriteRequest, DynamoError> {
     let delete = DeleteRequest::builder().set_key(Some(membership_key(channel, id))).build();
     delete.map(|delete| WriteRequest::builder().delete_request(delete).build()).map_err(|_| incomplete_request())
@@ -97,8 +98,8 @@ fn incomplete_request() -> DynamoError {
     DynamoError::InvalidAttribute { table: "connections".to_owned(), attribute: PARTITION_KEY }
 }
 
-/// A connection's record.
-pub(super) fn record_attributes(connection: &ClientConnection, changes: u64) -> AttributeMap {
+/// Returns the item of a connection's record.
+pub(super) fn record_attributes(connection: &ClientConnection, version: u64) -> AttributeMap {
     let ClientConnection { id, identity: Identity { tenant, user, role, expires_at }, channels, .. } = connection;
     let mut item = record_key(id);
     item.extend(lifetime_attributes(connection));
@@ -110,7 +111,7 @@ pub(super) fn record_attributes(connection: &ClientConnection, changes: u64) -> 
             (ROLE, text_value(role.as_str())),
             (USER_KEY, text_value(format!("{tenant}/{user}"))),
             (ROLE_ID, text_value(format!("{}#{id}", role.as_str()))),
-            (VERSION, number_value(changes)),
+            (VERSION, number_value(version)),
         ]
         .map(|(name, value)| (name.to_owned(), value)),
     );
@@ -119,18 +120,18 @@ pub(super) fn record_attributes(connection: &ClientConnection, changes: u64) -> 
     item
 }
 
-/// The set attribute of channels; DynamoDB has no empty sets.
+/// Returns the set attribute of channels; `None` if empty, because DynamoDB has no empty sets.
 pub(super) fn channel_set(channels: &BTreeSet<Channel>) -> Option<AttributeValue> {
     (!channels.is_empty()).then(|| AttributeValue::Ss(channels.iter().map(ToString::to_string).collect()))
 }
 
 fn lifetime_attributes(connection: &ClientConnection) -> [(String, AttributeValue); 2] {
-    // The second after: TTL counts in whole ones.
+    // Rounded up: TTL has a resolution of one second.
     let expires = connection.connected_at.plus(limits::CONNECTION_RECORD_TTL).unix_seconds() + 1;
     [(CONNECTED_AT.to_owned(), number_value(connection.connected_at)), (EXPIRES.to_owned(), number_value(expires))]
 }
 
-/// Reads a record.
+/// Parses a connection record.
 pub(super) fn parse_record(table: &str, item: &AttributeMap) -> Result<ConnectionRecord, DynamoError> {
     let reader = AttributeReader { table, item };
     let role = |text: &str| Role::parse(text).ok_or(());

@@ -1,7 +1,8 @@
-//! One call of `@connections` and what became of it.
+//! One call of the `@connections` API and its outcome.
 //!
-//! Answers of 429 and 5xx are retried by the SDK (standard mode, full jitter, bounded); what is reported here has used that
-//! up. API Gateway answers 429 also while one client does not read ("Use @connections commands", API Gateway guide).
+//! The SDK retries 429 and 5xx responses (standard mode, full jitter, bounded attempts); an error here means that the
+//! retries are exhausted. API Gateway also answers 429 while a client does not read ("Use @connections commands", API
+//! Gateway guide).
 
 use aws_sdk_apigatewaymanagement::Client;
 use aws_sdk_apigatewaymanagement::config::http::HttpResponse;
@@ -12,49 +13,49 @@ use handlers::ports::{BoxError, DeliveryError};
 
 use super::ADAPTER;
 
-/// What became of a post.
+/// Outcome of a post.
 #[derive(Debug)]
 pub(super) enum PostOutcome {
-    /// The gateway has taken it.
+    /// API Gateway accepted the frame.
     Sent,
-    /// The connection is not open.
+    /// The connection is not open (410).
     Gone,
-    /// The connection may be open.
+    /// The post failed; the connection may be open.
     Failed(PostError),
 }
 
-/// Why a post did not get through.
+/// Error of a post.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PostError {
-    #[error("the post had no end in time")]
+    #[error("PostToConnection timed out")]
     Timeout,
-    #[error("the gateway or the client takes no more at the moment (429)")]
+    #[error("API Gateway throttled the request, or the client does not read (429)")]
     Throttled(#[source] BoxError),
-    #[error("the gateway did not answer")]
+    #[error("API Gateway is unavailable")]
     Unavailable(#[source] BoxError),
     #[error(
-        "the gateway denies the post: the function's role needs 'execute-api:ManageConnections' on the API and stage \
+        "access denied by API Gateway: the function's role needs 'execute-api:ManageConnections' on the API and stage \
          of TWINWAY_MANAGEMENT_ENDPOINT"
     )]
     AccessDenied(#[source] BoxError),
-    #[error("the gateway refuses the post")]
+    #[error("API Gateway rejected the request")]
     Rejected(#[source] BoxError),
 }
 
 impl From<PostError> for DeliveryError {
-    fn from(failure: PostError) -> Self {
-        match failure {
+    fn from(error: PostError) -> Self {
+        match error {
             PostError::Timeout | PostError::Throttled(_) | PostError::Unavailable(_) => {
-                Self::Unavailable(Box::new(failure))
+                Self::Unavailable(Box::new(error))
             }
             PostError::AccessDenied(_) | PostError::Rejected(_) => {
-                Self::Backend { adapter: ADAPTER, source: Box::new(failure) }
+                Self::Backend { adapter: ADAPTER, source: Box::new(error) }
             }
         }
     }
 }
 
-/// Posts a frame.
+/// Posts a frame to the connection.
 pub(super) async fn post_frame(client: &Client, id: &ConnectionId, frame: Blob) -> PostOutcome {
     let post = client.post_to_connection().connection_id(id.as_str()).data(frame);
     post.send().await.map_or_else(classify_error, |_| PostOutcome::Sent)
@@ -75,13 +76,13 @@ where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
     let status = error.raw_response().map(|response| response.status().as_u16());
-    let failure: fn(BoxError) -> PostError = match status {
-        // The status decides: a gateway in between may drop the error's name.
+    let kind: fn(BoxError) -> PostError = match status {
+        // A proxy in between may drop the error's name, so only the status counts.
         Some(410) => return PostOutcome::Gone,
         Some(429) => PostError::Throttled,
         Some(403) => PostError::AccessDenied,
         Some(500..) | None => PostError::Unavailable,
         Some(_) => PostError::Rejected,
     };
-    PostOutcome::Failed(failure(BoxError::from(error)))
+    PostOutcome::Failed(kind(BoxError::from(error)))
 }

@@ -1,4 +1,4 @@
-//! Requests of an HTTP API as they arrive, and failures as Lambda records them.
+//! Tests of request conversion and of the errors that Lambda records.
 
 use std::io;
 
@@ -29,7 +29,7 @@ fn the_stage_is_not_part_of_the_applications_path() {
         assert_eq!(request.body(), "{}");
     }
     let longer = http_request(from_str(&event("v1", "/v1x/messages", "", false)).unwrap());
-    assert_eq!(longer.uri().path(), "/v1x/messages", "a part that only begins like the stage is not it");
+    assert_eq!(longer.uri().path(), "/v1x/messages", "a segment with the stage as its prefix is not the stage");
 }
 
 #[test]
@@ -39,10 +39,10 @@ fn a_body_in_base64_is_decoded() {
 }
 
 #[test]
-fn a_failure_tells_its_chain_and_an_exact_one_nothing_else() {
-    let error = io::Error::other(io::Error::other("beneath"));
+fn an_error_has_its_chain_and_an_exact_one_only_its_text() {
+    let error = io::Error::other(io::Error::other("cause"));
     let diagnostic = Diagnostic::from(InvocationError::new("HandlerError", &error));
-    assert_eq!((diagnostic.error_type.as_str(), diagnostic.error_message.as_str()), ("HandlerError", "beneath"));
+    assert_eq!((diagnostic.error_type.as_str(), diagnostic.error_message.as_str()), ("HandlerError", "cause"));
     let diagnostic = Diagnostic::from(InvocationError::with_exact_text("Unauthorized", "Unauthorized".to_owned()));
     assert_eq!(diagnostic.error_message, "Unauthorized");
 }

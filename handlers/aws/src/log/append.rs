@@ -1,15 +1,15 @@
-//! Appending: one entry a message id, at the offset behind the last one, without a transaction.
+//! Append: one entry per message id, at the offset after the last one, without a transaction.
 //!
 //! ```text
-//! read head h ─► claim id, "look from h+1" ─► put entry at h+1 if none is there ─► raise head ─► done
-//!                  │ claimed before              │ taken: by this message → its place
-//!                  └─► look from there ◄─────────┘        by another → look on, put behind the last
+//! read head h ─► claim id, "search from h+1" ─► put entry at h+1 if free ─► raise head ─► done
+//!                  │ already claimed               │ occupied: by this message → its offset
+//!                  └─► search from there ◄─────────┘           by another → search on, put after the last
 //! ```
 //!
-//! Invariant: every attempt at a message starts at the offset of its claim and looks at each offset from there before it
-//! puts the entry behind them. Entries never change, so two attempts cannot both succeed: the one that comes second to an
-//! offset finds the first there. A process that dies leaves a claim (the next attempt goes on from it), or an entry above the
-//! head (the next append or attempt goes past it and raises the head).
+//! Every attempt at a message searches from the offset of its claim and checks each offset before it puts the entry
+//! after the last one. Entries never change, so two attempts cannot both succeed: the later one finds the entry of the
+//! earlier one. A process that dies leaves a claim, from which the next attempt continues, or an entry above the head,
+//! which the next append to the channel counts as occupied and covers by raising the head.
 
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
@@ -22,31 +22,31 @@ use super::entry::{self, EntryHeader, FIRST, FIRST_AT, HEAD, SEARCH_FROM};
 use crate::dynamo::{AttributeReader, DynamoError, classify_sdk_error, number_value, retry_delays, text_value};
 use crate::tables::{PARTITION_KEY, SORT_KEY};
 
-/// How many entries are looked at first: a repeated append finds its own right where its claim says.
+/// Entries of the first search page: a repeated append usually finds its entry at or near its claim's offset.
 const FIRST_SEARCH_LIMIT: i32 = 16;
 
-/// What looking for a message found.
+/// Result of a search for a message.
 enum SearchResult {
     Found(EntryHeader),
-    /// Nothing, up to this offset.
+    /// No entry of the message up to this offset.
     NotFoundUpTo(Offset),
 }
 
 impl DynamoLog {
     pub(super) async fn append_once(&self, append: &AppendRequest) -> Result<AppendOutcome, DynamoError> {
         let (epoch, head) = tokio::try_join!(self.table_epoch(), self.load_head(&append.channel))?;
-        let claimed = self.claim_message_id(append, head.offset.next()).await?;
+        let search_from = self.claim_message_id(append, head.offset.next()).await?;
         let attempt = getrandom::u64()?;
-        let (occupant, known) = self.find_or_put_entry(append, claimed, head.offset, attempt).await?;
-        // Below the head that was read nothing has to be told to readers.
-        if !known {
-            self.raise_head(append, &occupant).await?;
+        let (entry, below_head) = self.find_or_put_entry(append, search_from, head.offset, attempt).await?;
+        // Readers already see an entry at or below the head.
+        if !below_head {
+            self.raise_head(append, &entry).await?;
         }
-        let position = Position { epoch: head.position(&epoch).epoch, offset: occupant.offset };
-        Ok(AppendOutcome { position, sent_at: occupant.sent_at, duplicate: occupant.attempt != attempt })
+        let position = Position { epoch: head.position(&epoch).epoch, offset: entry.offset };
+        Ok(AppendOutcome { position, sent_at: entry.sent_at, duplicate: entry.attempt != attempt })
     }
 
-    /// Claims the message's id; returns where to look for the message when it was claimed before.
+    /// Claims the message's id. Returns the offset from which to search if an earlier attempt claimed it.
     async fn claim_message_id(&self, append: &AppendRequest, from: Offset) -> Result<Option<Offset>, DynamoError> {
         let put = self.client.put_item().table_name(&self.table);
         let put = put.set_item(Some(entry::claim_attributes(append, from, self.retention)));
@@ -55,8 +55,8 @@ impl DynamoLog {
         match put.return_values_on_condition_check_failure(OnFailure::AllOld).send().await {
             Ok(_) => Ok(None),
             Err(error) => match error.as_service_error() {
-                Some(PutItemError::ConditionalCheckFailedException(refused)) => {
-                    let item = refused.item.as_ref().ok_or_else(|| self.invalid_attribute(SEARCH_FROM))?;
+                Some(PutItemError::ConditionalCheckFailedException(failure)) => {
+                    let item = failure.item.as_ref().ok_or_else(|| self.invalid_attribute(SEARCH_FROM))?;
                     AttributeReader { table: &self.table, item }.read_number(SEARCH_FROM).map(|from| Some(Offset(from)))
                 }
                 _ => Err(classify_sdk_error("PutItem", &self.table, error)),
@@ -64,38 +64,38 @@ impl DynamoLog {
         }
     }
 
-    /// Finds or puts the entry. Also says whether it is below `head` and so known to readers.
+    /// Finds or puts the entry. Also returns whether the entry is at or below `head`, so that readers already see it.
     async fn find_or_put_entry(
         &self,
         append: &AppendRequest,
-        claimed: Option<Offset>,
+        search_from: Option<Offset>,
         head: Offset,
         attempt: u64,
     ) -> Result<(EntryHeader, bool), DynamoError> {
-        let mut next = claimed.unwrap_or_else(|| head.next());
-        let mut look = claimed.is_some();
+        let mut next = search_from.unwrap_or_else(|| head.next());
+        let mut search = search_from.is_some();
         for delay in retry_delays() {
-            if look {
+            if search {
                 match self.search_entry(append, next).await? {
-                    SearchResult::Found(occupant) => {
-                        let known = occupant.offset <= head;
-                        return Ok((occupant, known));
+                    SearchResult::Found(entry) => {
+                        let below_head = entry.offset <= head;
+                        return Ok((entry, below_head));
                     }
-                    // Nothing is put below a head: what was there may have expired.
+                    // A free offset at or below the head may be that of an expired entry.
                     SearchResult::NotFoundUpTo(last) => next = last.max(head).next(),
                 }
             }
-            let occupant = self.put_entry(append, next, attempt).await?;
-            if occupant.is_message(append) {
-                return Ok((occupant, false));
+            let entry = self.put_entry(append, next, attempt).await?;
+            if entry.is_message(append) {
+                return Ok((entry, false));
             }
-            (next, look) = (next.next(), true);
+            (next, search) = (next.next(), true);
             tokio::time::sleep(delay).await;
         }
         Err(DynamoError::Contended { operation: "PutItem", table: self.table.clone() })
     }
 
-    /// Puts the entry where none is; returns what is there then.
+    /// Puts the entry if the offset is free. Returns the entry that the offset then holds.
     async fn put_entry(
         &self,
         append: &AppendRequest,
@@ -110,8 +110,8 @@ impl DynamoLog {
         match put.return_values_on_condition_check_failure(OnFailure::AllOld).send().await {
             Ok(_) => Ok(own),
             Err(error) => match error.as_service_error() {
-                Some(PutItemError::ConditionalCheckFailedException(refused)) => {
-                    let item = refused.item.as_ref().ok_or_else(|| self.invalid_attribute(SORT_KEY))?;
+                Some(PutItemError::ConditionalCheckFailedException(failure)) => {
+                    let item = failure.item.as_ref().ok_or_else(|| self.invalid_attribute(SORT_KEY))?;
                     EntryHeader::from_attributes(&self.table, item)
                 }
                 _ => Err(classify_sdk_error("PutItem", &self.table, error)),
@@ -119,7 +119,7 @@ impl DynamoLog {
         }
     }
 
-    /// Looks for the message at every offset from `from` on.
+    /// Searches for the message at all offsets from `from`.
     async fn search_entry(&self, append: &AppendRequest, from: Offset) -> Result<SearchResult, DynamoError> {
         let mut last = Offset(from.0.saturating_sub(1));
         let mut limit = Some(FIRST_SEARCH_LIMIT);
@@ -131,24 +131,24 @@ impl DynamoLog {
                 .enumerate()
                 .fold(query, |query, (index, name)| query.expression_attribute_names(format!("#a{index}"), *name));
             let query = query.projection_expression("#a0, #a1, #a2, #a3, #a4, #a5");
-            let answer = query.set_limit(limit).set_exclusive_start_key(start).send().await;
-            let answer = answer.map_err(|error| classify_sdk_error("Query", &self.table, error))?;
-            for item in answer.items() {
-                let occupant = EntryHeader::from_attributes(&self.table, item)?;
-                last = occupant.offset;
-                if occupant.is_message(append) {
-                    return Ok(SearchResult::Found(occupant));
+            let output = query.set_limit(limit).set_exclusive_start_key(start).send().await;
+            let output = output.map_err(|error| classify_sdk_error("Query", &self.table, error))?;
+            for item in output.items() {
+                let header = EntryHeader::from_attributes(&self.table, item)?;
+                last = header.offset;
+                if header.is_message(append) {
+                    return Ok(SearchResult::Found(header));
                 }
             }
-            (start, limit) = (answer.last_evaluated_key, None);
+            (start, limit) = (output.last_evaluated_key, None);
             if start.is_none() {
                 return Ok(SearchResult::NotFoundUpTo(last));
             }
         }
     }
 
-    /// Makes the entry part of the log that readers see. Whoever is further has done it.
-    async fn raise_head(&self, append: &AppendRequest, occupant: &EntryHeader) -> Result<(), DynamoError> {
+    /// Raises the head to the entry's offset, unless another append has raised it further.
+    async fn raise_head(&self, append: &AppendRequest, header: &EntryHeader) -> Result<(), DynamoError> {
         let key = entry::log_key(&append.channel.to_string(), 0);
         let update = self.client.update_item().table_name(&self.table).set_key(Some(key));
         let update = update
@@ -160,9 +160,9 @@ impl DynamoLog {
             .expression_attribute_names("#head", HEAD)
             .expression_attribute_names("#first", FIRST)
             .expression_attribute_names("#first_at", FIRST_AT)
-            .expression_attribute_values(":offset", number_value(occupant.offset))
+            .expression_attribute_values(":offset", number_value(header.offset))
             .expression_attribute_values(":one", number_value(1))
-            .expression_attribute_values(":sent_at", number_value(occupant.sent_at));
+            .expression_attribute_values(":sent_at", number_value(header.sent_at));
         match update.send().await {
             Ok(_) => Ok(()),
             Err(error) => match error.as_service_error() {
@@ -172,7 +172,7 @@ impl DynamoLog {
         }
     }
 
-    /// A consistent query of a channel's entries, both ends included.
+    /// Returns a consistent query of a channel's entries from `from` to `to`, both inclusive.
     pub(super) fn entries_query(
         &self,
         channel: &Channel,

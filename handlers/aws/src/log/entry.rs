@@ -1,4 +1,4 @@
-//! Heads, entries and claims as items.
+//! Items of heads, entries and claims.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,41 +15,42 @@ use serde_json::value::RawValue;
 use crate::dynamo::{AttributeMap, AttributeReader, DynamoError, number_value, text_value};
 use crate::tables::{EXPIRES, PARTITION_KEY, SORT_KEY};
 
-/// The epoch: of the table, or of a channel that was imported.
+/// Epoch of the table, or of an imported channel.
 pub(super) const EPOCH: &str = "epoch";
-/// The last offset that readers believe.
+/// Last offset visible to readers.
 pub(super) const HEAD: &str = "head";
-/// The oldest offset that had not expired when that was last looked at.
+/// Oldest unexpired offset at the time of the last update.
 pub(super) const FIRST: &str = "first";
-/// When the entry at [`FIRST`] was sent.
+/// Time at which the entry at [`FIRST`] was sent.
 pub(super) const FIRST_AT: &str = "first_at";
-/// From which offset on a claimed message has to be looked for.
+/// Offset from which a repeated append searches for a claimed message.
 pub(super) const SEARCH_FROM: &str = "from";
 pub(super) const USER: &str = "user";
 pub(super) const ROLE: &str = "role";
 pub(super) const ID: &str = "id";
-/// When a message was sent, in milliseconds since 1970.
+/// Time at which the message was sent, in milliseconds since 1970.
 pub(super) const SENT_AT: &str = "at";
 const BODY: &str = "body";
-/// Which attempt at the message put the entry: tells a repeated request of the SDK from another append.
+/// Random number of the append attempt that put the entry: distinguishes a retry within one append from a repeated
+/// append.
 const ATTEMPT: &str = "attempt";
 
-/// How long DynamoDB keeps an entry past its retention: readers go by the time it was sent, and clocks differ a little.
+/// Time from the end of an entry's retention to its TTL: readers compare `sent_at`, and clocks differ.
 const ENTRY_EXPIRY_MARGIN: Duration = Duration::from_secs(60 * 60);
-/// A claim outlives its entry, so that an id is remembered as long as its message is kept.
+/// Larger than [`ENTRY_EXPIRY_MARGIN`], so that a message id is remembered as long as its entry exists.
 const CLAIM_EXPIRY_MARGIN: Duration = Duration::from_secs(2 * 60 * 60);
 
-/// The end and the beginning of a channel's log.
+/// Newest and oldest offset of a channel's log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct LogHead {
-    /// The epoch that the channel was imported with; `None` for the table's own.
+    /// Epoch of an imported channel; `None` for the table's epoch.
     pub(super) epoch: Option<Epoch>,
     pub(super) offset: Offset,
     pub(super) first: Offset,
     pub(super) first_at: Timestamp,
 }
 
-/// Who wrote what is at an offset.
+/// Identity of an entry: sender, message id and append attempt.
 #[derive(Debug, Clone)]
 pub(super) struct EntryHeader {
     pub(super) offset: Offset,
@@ -60,11 +61,11 @@ pub(super) struct EntryHeader {
 }
 
 impl LogHead {
-    /// That of a channel that nobody wrote to.
+    /// Head of a channel without messages.
     pub(super) const EMPTY: Self =
         Self { epoch: None, offset: Offset::START, first: Offset(1), first_at: Timestamp(i64::MAX) };
 
-    /// The end, in the channel's own epoch or else in the table's.
+    /// Returns the head's position, in the channel's own epoch or else the table's.
     pub(super) fn position(&self, table: &Epoch) -> Position {
         Position { epoch: self.epoch.as_ref().unwrap_or(table).clone(), offset: self.offset }
     }
@@ -98,21 +99,21 @@ impl EntryHeader {
         })
     }
 
-    /// The attributes that [`EntryHeader::read`] needs, for a projection.
+    /// Attributes that [`EntryHeader::from_attributes`] reads, for a projection.
     pub(super) const ATTRIBUTES: [&str; 6] = [SORT_KEY, USER, ROLE, ID, SENT_AT, ATTEMPT];
 
-    /// Whether this is that message.
+    /// Returns whether the entry is the message of `append`.
     pub(super) fn is_message(&self, append: &AppendRequest) -> bool {
         self.sender == append.sender && self.id == append.id
     }
 }
 
-/// The key of a head (offset 0) or an entry.
+/// Returns the key of a head (offset 0) or of an entry.
 pub(super) fn log_key(partition: &str, offset: u64) -> AttributeMap {
     HashMap::from([(PARTITION_KEY.to_owned(), text_value(partition)), (SORT_KEY.to_owned(), number_value(offset))])
 }
 
-/// An entry.
+/// Returns the item of an entry.
 pub(super) fn entry_attributes(
     append: &AppendRequest,
     offset: Offset,
@@ -135,21 +136,21 @@ pub(super) fn entry_attributes(
     item
 }
 
-/// The claim on a message's id.
+/// Returns the item that claims a message's id.
 pub(super) fn claim_attributes(append: &AppendRequest, from: Offset, retention: Duration) -> AttributeMap {
     let AppendRequest { channel, sender, id, .. } = append;
-    // A space is in none of the parts.
+    // None of the parts contains a space.
     let mut item = log_key(&format!("{channel} {} {} {id}", sender.role.as_str(), sender.user), 0);
     let claim = [(SEARCH_FROM, number_value(from)), (EXPIRES, expiry_value(append, retention, CLAIM_EXPIRY_MARGIN))];
     item.extend(claim.map(|(name, value)| (name.to_owned(), value)));
     item
 }
 
-fn expiry_value(append: &AppendRequest, retention: Duration, slack: Duration) -> AttributeValue {
-    number_value(append.sent_at.plus(retention).plus(slack).unix_seconds())
+fn expiry_value(append: &AppendRequest, retention: Duration, margin: Duration) -> AttributeValue {
+    number_value(append.sent_at.plus(retention).plus(margin).unix_seconds())
 }
 
-/// Reads an entry whole.
+/// Parses an entry.
 pub(super) fn parse_entry(table: &str, item: &AttributeMap) -> Result<LogEntry, DynamoError> {
     let reader = AttributeReader { table, item };
     let body = RawValue::from_string(reader.read_text(BODY)?.to_owned()).map_err(|_| reader.invalid_attribute(BODY))?;

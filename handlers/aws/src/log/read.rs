@@ -1,7 +1,7 @@
-//! Reading: a stretch of entries between the oldest that has not expired and the head.
+//! Reads of contiguous entries between the oldest unexpired one and the head.
 //!
-//! Invariant: what is returned has no holes; were one there (an operator deleted items), the stretch ends before it. The
-//! oldest offset is remembered in the head together with its time, so that knowing it is free until it expires.
+//! A result has no missing offsets: if an operator deleted items, it ends before the first missing one. The head item
+//! caches the oldest offset and its `sent_at`, so finding the oldest offset needs no query until that entry expires.
 
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use handlers::channel::{Channel, Offset};
@@ -12,13 +12,13 @@ use super::entry::{self, FIRST, FIRST_AT, LogHead, SENT_AT};
 use crate::dynamo::{AttributeReader, DynamoError, classify_sdk_error, number_value};
 use crate::tables::SORT_KEY;
 
-/// How many entries are read at a time before their size is known: the most that one page of the protocol's largest
-/// bodies costs is then about what it delivers.
+/// Entries of the first page, before the average size is known: at the protocol's largest body size it reads about as
+/// much as one response may hold.
 const PROBE_ENTRIES: usize = 32;
-/// How far the oldest offset moves before it is worth a write.
+/// Minimum advance of the oldest offset that justifies a write.
 const MIN_FIRST_OFFSET_ADVANCE: u64 = 64;
 
-/// What is still wanted of a stretch.
+/// Remaining part of a read.
 struct ReadRequest {
     from: Offset,
     to: Offset,
@@ -42,9 +42,9 @@ impl DynamoLog {
             LogRange::Before(None) => (first, head.offset, false),
             LogRange::Before(Some(before)) => (first, Offset(before.0.saturating_sub(1)).min(head.offset), false),
         };
-        let wanted = ReadRequest { from, to, ascending, max_entries: limit, max_bytes };
-        let mut entries = self.query_entries(channel, wanted).await?;
-        // With a retention that was shorter once, the oldest may be deleted although it would not have expired now.
+        let request = ReadRequest { from, to, ascending, max_entries: limit, max_bytes };
+        let mut entries = self.query_entries(channel, request).await?;
+        // With a shorter retention in the past, TTL may have deleted entries that the current retention would keep.
         let deleted = ascending && from <= to && entries.first().is_none_or(|entry| entry.offset > from);
         let first = match entries.first() {
             Some(entry) if deleted => entry.offset,
@@ -57,34 +57,34 @@ impl DynamoLog {
         Ok(LogSlice { head: head.position(&epoch), first, entries })
     }
 
-    /// Reads entries in the wanted direction until enough are there.
-    async fn query_entries(&self, channel: &Channel, mut wanted: ReadRequest) -> Result<Vec<LogEntry>, DynamoError> {
+    /// Reads entries in the requested direction up to the request's limits.
+    async fn query_entries(&self, channel: &Channel, mut request: ReadRequest) -> Result<Vec<LogEntry>, DynamoError> {
         let mut found: Vec<LogEntry> = Vec::new();
         let mut bytes = 0;
-        while wanted.from <= wanted.to && found.len() < wanted.max_entries {
-            let page = page_size(&wanted, found.len(), bytes);
-            let query = self.entries_query(channel, wanted.from, wanted.to).scan_index_forward(wanted.ascending);
-            let answer =
+        while request.from <= request.to && found.len() < request.max_entries {
+            let page = page_size(&request, found.len(), bytes);
+            let query = self.entries_query(channel, request.from, request.to).scan_index_forward(request.ascending);
+            let output =
                 query.limit(page).send().await.map_err(|error| classify_sdk_error("Query", &self.table, error))?;
-            for item in answer.items() {
+            for item in output.items() {
                 let entry = entry::parse_entry(&self.table, item)?;
                 let follows = found.last().is_none_or(|last| last.offset.0.abs_diff(entry.offset.0) == 1);
                 bytes += entry.body.get().len();
-                if !follows || (!found.is_empty() && bytes > wanted.max_bytes) {
+                if !follows || (!found.is_empty() && bytes > request.max_bytes) {
                     return Ok(found);
                 }
                 found.push(entry);
             }
-            let (Some(last), Some(_)) = (found.last(), &answer.last_evaluated_key) else { break };
-            match wanted.ascending {
-                true => wanted.from = last.offset.next(),
-                false => wanted.to = Offset(last.offset.0 - 1),
+            let (Some(last), Some(_)) = (found.last(), &output.last_evaluated_key) else { break };
+            match request.ascending {
+                true => request.from = last.offset.next(),
+                false => request.to = Offset(last.offset.0 - 1),
             }
         }
         Ok(found)
     }
 
-    /// The oldest offset that has not expired, one past the head when all have.
+    /// Returns the oldest unexpired offset, or the one after the head if all entries have expired.
     async fn first_offset(&self, channel: &Channel, head: &LogHead) -> Result<Offset, DynamoError> {
         if head.first > head.offset || head.first_at > self.expiry_cutoff() {
             return Ok(head.first);
@@ -103,14 +103,14 @@ impl DynamoLog {
             let query = query.filter_expression("#at > :expired").projection_expression("#sk, #at");
             let query = query.expression_attribute_names("#at", SENT_AT);
             let query = query.expression_attribute_values(":expired", number_value(self.expiry_cutoff()));
-            let answer = query.send().await.map_err(|error| classify_sdk_error("Query", &self.table, error))?;
-            if let Some(item) = answer.items().first() {
+            let output = query.send().await.map_err(|error| classify_sdk_error("Query", &self.table, error))?;
+            if let Some(item) = output.items().first() {
                 let reader = AttributeReader { table: &self.table, item };
                 return Ok((Offset(reader.read_number(SORT_KEY)?), Timestamp(reader.read_number(SENT_AT)?)));
             }
-            start = answer.last_evaluated_key;
+            start = output.last_evaluated_key;
             if start.is_none() {
-                // When the next one comes it is the oldest; until it is looked at, any time that has passed will do.
+                // The next entry becomes the oldest; until it is read, any time in the past is correct.
                 return Ok((head.offset.next(), head.first_at));
             }
         }
@@ -141,12 +141,12 @@ impl DynamoLog {
     }
 }
 
-/// How many entries to ask for: few while their size is not known, then what the bytes that are left may hold.
-fn page_size(wanted: &ReadRequest, found: usize, bytes: usize) -> i32 {
-    let left = wanted.max_entries - found;
+/// Returns the size of the next page: [`PROBE_ENTRIES`] before the average size is known, then as many entries as fit.
+fn page_size(request: &ReadRequest, found: usize, bytes: usize) -> i32 {
+    let remaining = request.max_entries - found;
     let fitting = match bytes.checked_div(found) {
         None => PROBE_ENTRIES,
-        Some(average) => wanted.max_bytes.saturating_sub(bytes) / average.max(1) + 1,
+        Some(average) => request.max_bytes.saturating_sub(bytes) / average.max(1) + 1,
     };
-    i32::try_from(left.min(fitting)).unwrap_or(i32::MAX)
+    i32::try_from(remaining.min(fitting)).unwrap_or(i32::MAX)
 }

@@ -1,6 +1,6 @@
-//! HS256 secrets of Secrets Manager, and an identity provider's keys beside them, as one source of keys.
+//! Key source that combines HS256 secrets of Secrets Manager with an identity provider's keys.
 //!
-//! Invariant: a token's algorithm says which of the two is asked, so that one that is away is nothing to the other's tokens.
+//! The token's algorithm selects the source, so an outage of one source does not affect tokens of the other.
 
 use std::sync::Arc;
 
@@ -12,14 +12,15 @@ use jwks::HttpJwks;
 
 use super::{CachedSecrets, SecretVersions};
 
-/// Keys for HS256 tokens from secrets, and for all others from a provider.
+/// Keys of HS256 tokens from secrets, and keys of all other algorithms from an identity provider.
 pub struct SecretKeys {
     secrets: CachedSecrets<KeySet>,
     provider: Option<HttpJwks>,
 }
 
 impl SecretKeys {
-    /// The current and previous values of `arns`, each a secret; and `provider`, where there is one.
+    /// Creates a source over the current and previous values of `arns`, each one HS256 secret, and an optional
+    /// `provider`.
     #[must_use]
     pub fn new(client: Client, arns: Vec<String>, provider: Option<HttpJwks>, clock: Arc<dyn Clock>) -> Self {
         let secrets = CachedSecrets::new(client, arns, SecretVersions::CurrentAndPrevious, clock, |values| {

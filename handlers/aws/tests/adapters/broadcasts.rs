@@ -1,4 +1,4 @@
-//! Delivery: its contract, and broadcasts with receivers that are gone, slow, throttled or denied.
+//! Delivery: the port's contract, and broadcasts to gone, slow, throttled and denied connections.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -27,37 +27,37 @@ use handlers_aws::wiring;
 use serde_json::{Value, json};
 
 use crate::counts::{event, text};
-use crate::gateway::{Gateway, Mood};
+use crate::gateway::{GatewayStub, PostReply};
 use crate::support::{Database, NOW, RETENTION, database, lambda_clock, sdk};
 
-struct Sockets(Arc<Gateway>);
+struct StubReceivers(Arc<GatewayStub>);
 
 #[async_trait]
-impl TestReceivers for Sockets {
+impl TestReceivers for StubReceivers {
     async fn open_connection(&self, connection: &ClientConnection) {
-        self.0.set(&connection.id, Mood::Open);
+        self.0.set_reply(&connection.id, PostReply::Accepted);
     }
 
     async fn received_frames(&self, id: &ConnectionId) -> Vec<Bytes> {
-        self.0.take(id)
+        self.0.take_frames(id)
     }
 
     async fn close_reason(&self, id: &ConnectionId) -> Option<CloseReason> {
-        self.0.closed(id)
+        self.0.close_reason(id)
     }
 }
 
 struct World {
     dynamo: aws_sdk_dynamodb::Client,
     table: String,
-    gateway: Arc<Gateway>,
+    gateway: Arc<GatewayStub>,
     store: Arc<DynamoConnections>,
     delivery: Arc<ApiGatewayDelivery>,
 }
 
 impl World {
     async fn new(database: &Database, limits: DeliveryLimits) -> Self {
-        let gateway = Arc::new(Gateway::start().await);
+        let gateway = Arc::new(GatewayStub::start().await);
         let endpoint = gateway.stub.endpoint();
         let client = wiring::management_client(&sdk(&endpoint).await, &format!("{endpoint}/prod"));
         let (dynamo, table) = (database.client.clone(), database.connections_table().await);
@@ -66,36 +66,36 @@ impl World {
         Self { dynamo, table, gateway, store, delivery }
     }
 
-    /// Connections of the room, and their ids.
+    /// Registers `count` members of the room, whose posts are accepted, and returns their ids.
     async fn room_of(&self, count: usize) -> Vec<ConnectionId> {
         let records: Vec<ClientConnection> = (0..count).map(member).collect();
         let puts = records.iter().map(|record| async {
             self.store.put_connection(record).await.unwrap();
-            self.gateway.set(&record.id, Mood::Open);
+            self.gateway.set_reply(&record.id, PostReply::Accepted);
         });
         stream::iter(puts).buffer_unordered(16).collect::<Vec<()>>().await;
         records.into_iter().map(|record| record.id).collect()
     }
 
-    /// What the application answers an admin who asks for the room's presence.
+    /// Returns the application's reply to an admin's presence request for the room.
     async fn presence(&self) -> Value {
         let endpoint = self.gateway.stub.endpoint();
-        let stores = AppConfig {
+        let config = AppConfig {
             limits: handlers::limits::Limits::default(),
             connections_table: self.table.clone(),
             messages_table: "messages".to_owned(),
             management_endpoint: format!("{endpoint}/prod"),
             retention: RETENTION,
         };
-        let management = wiring::management_client(&sdk(&endpoint).await, &stores.management_endpoint);
-        let app = wiring::build_app(&self.dynamo, management, &stores, lambda_clock());
+        let management = wiring::management_client(&sdk(&endpoint).await, &config.management_endpoint);
+        let app = wiring::build_app(&self.dynamo, management, &config, lambda_clock());
         let frame = json!({"action": "presence", "channels": ["room:lobby"]}).to_string();
-        let answer = app.handle_message(event("root", "root", "admin", "$default", Some(&frame))).await.unwrap();
-        let mut answer: Value = serde_json::from_str(&text(answer)).unwrap();
-        answer["channels"]["room:lobby"].take()
+        let reply = app.handle_message(event("root", "root", "admin", "$default", Some(&frame))).await.unwrap();
+        let mut reply: Value = serde_json::from_str(&text(reply)).unwrap();
+        reply["channels"]["room:lobby"].take()
     }
 
-    async fn say(&self) -> Result<DeliveryOutcome, DeliveryError> {
+    async fn broadcast(&self) -> Result<DeliveryOutcome, DeliveryError> {
         self.delivery.deliver(&Audience::Channel(lobby()), frame()).await
     }
 }
@@ -109,7 +109,7 @@ fn member(number: usize) -> ClientConnection {
     ClientConnection {
         id: ConnectionId::parse(&format!("{number:0>15}=")).unwrap(),
         identity: Identity { tenant, user, role: Role::User, expires_at: None },
-        // Long enough ago for its handshake to be over.
+        // Longer ago than the longest handshake.
         connected_at: Timestamp(NOW.0 - 60_000),
         channels: BTreeSet::from([lobby()]),
     }
@@ -120,7 +120,7 @@ fn frame() -> OutgoingFrame {
 }
 
 #[tokio::test]
-async fn it_keeps_the_contract() {
+async fn delivery_fulfils_the_contract() {
     let Some(database) = database().await else { return };
     run_suite(async || {
         let World { gateway, store, delivery, .. } = World::new(&database, DeliveryLimits::FOR_LAMBDA).await;
@@ -132,16 +132,17 @@ async fn it_keeps_the_contract() {
             delivery,
             connections: store,
             log: Arc::new(log),
-            receivers: Arc::new(Sockets(gateway)),
+            receivers: Arc::new(StubReceivers(gateway)),
             now: NOW,
         }
     })
     .await;
 }
 
-/// 1,000 receivers of which 300 are gone: the others get the frame, the gone are forgotten, and only they.
+/// Of 1,000 connections 300 are gone: the others receive the frame, and only the gone ones are removed from the
+/// listings.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_broadcast_forgets_those_who_are_gone() {
+async fn a_broadcast_removes_gone_connections_from_listings() {
     let Some(database) = database().await else { return };
     let world = World::new(
         &database,
@@ -149,61 +150,75 @@ async fn a_broadcast_forgets_those_who_are_gone() {
     )
     .await;
     let ids = world.room_of(1_000).await;
-    ids.iter().take(300).for_each(|id| world.gateway.set(id, Mood::Gone));
-    assert_eq!(world.say().await.unwrap(), DeliveryOutcome::Delivered(Some(700)));
-    assert!(ids[300..].iter().all(|id| world.gateway.take(id).len() == 1), "everybody else has it once");
-    let (posts, most) = world.gateway.posts();
-    assert!(posts == 1_000 && most <= DeliveryLimits::FOR_LAMBDA.max_parallel_posts, "{posts} posts, {most} at a time");
+    ids.iter().take(300).for_each(|id| world.gateway.set_reply(id, PostReply::Gone));
+    assert_eq!(world.broadcast().await.unwrap(), DeliveryOutcome::Delivered(Some(700)));
+    assert!(
+        ids[300..].iter().all(|id| world.gateway.take_frames(id).len() == 1),
+        "every other connection received it once"
+    );
+    let (posts, max_parallel) = world.gateway.post_counts();
+    assert!(
+        posts == 1_000 && max_parallel <= DeliveryLimits::FOR_LAMBDA.max_parallel_posts,
+        "{posts} posts, {max_parallel} at a time"
+    );
     let left = world.store.list_members(&Audience::Channel(lobby()), None, 1).await.unwrap();
-    assert_eq!(left.total, 700, "the gone are in no list");
-    assert_eq!(world.store.find_connection(&ids[0]).await.unwrap(), None, "nor found");
-    let ended = world.store.delete_connection(&ids[0]).await.unwrap();
-    assert_eq!(ended, Some(member(0)), "but by their $disconnect, which tells others");
+    assert_eq!(left.total, 700, "gone connections are not listed");
+    assert_eq!(world.store.find_connection(&ids[0]).await.unwrap(), None, "and not found");
+    let deleted = world.store.delete_connection(&ids[0]).await.unwrap();
+    assert_eq!(deleted, Some(member(0)), "except by their $disconnect, which notifies others");
     assert_eq!(world.store.delete_connection(&ids[0]).await.unwrap(), None, "once");
-    assert_eq!(world.say().await.unwrap(), DeliveryOutcome::Delivered(Some(700)), "and are not posted to again");
+    assert_eq!(
+        world.broadcast().await.unwrap(),
+        DeliveryOutcome::Delivered(Some(700)),
+        "no further posts to gone connections"
+    );
     let presence = world.presence().await;
     assert_eq!((&presence["connections"], &presence["users"]), (&json!(700), &json!(700)), "{presence}");
 }
 
-/// Between its `$connect` and its `101` posts to a connection are answered 410 as well.
+/// Between `$connect` and `101`, `@connections` answers 410 as well.
 #[tokio::test]
-async fn a_connection_that_is_about_to_open_is_not_forgotten() {
+async fn a_connection_that_is_opening_stays_listed() {
     let Some(database) = database().await else { return };
     let world = World::new(&database, DeliveryLimits::FOR_LAMBDA).await;
     let opening = ClientConnection { connected_at: NOW, ..member(1) };
     world.store.put_connection(&opening).await.unwrap();
-    world.gateway.set(&opening.id, Mood::Gone);
-    assert_eq!(world.say().await.unwrap(), DeliveryOutcome::Delivered(Some(0)));
+    world.gateway.set_reply(&opening.id, PostReply::Gone);
+    assert_eq!(world.broadcast().await.unwrap(), DeliveryOutcome::Delivered(Some(0)));
     assert_eq!(world.store.find_connection(&opening.id).await.unwrap().as_ref(), Some(&opening));
-    world.gateway.set(&opening.id, Mood::Open);
-    assert_eq!(world.say().await.unwrap(), DeliveryOutcome::Delivered(Some(1)), "it has opened, and is in its room");
+    world.gateway.set_reply(&opening.id, PostReply::Accepted);
+    assert_eq!(
+        world.broadcast().await.unwrap(),
+        DeliveryOutcome::Delivered(Some(1)),
+        "it is open and still in its room"
+    );
 }
 
 #[tokio::test]
-async fn a_throttled_post_is_tried_again_and_a_denied_one_names_the_permission() {
+async fn a_throttled_post_is_retried_and_a_denied_one_names_the_permission() {
     let Some(database) = database().await else { return };
     let world = World::new(&database, DeliveryLimits::FOR_LAMBDA).await;
     let ids = world.room_of(3).await;
-    world.gateway.set(&ids[0], Mood::Throttled(2));
-    world.gateway.set(&ids[1], Mood::Throttled(1_000));
+    world.gateway.set_reply(&ids[0], PostReply::Throttled(2));
+    world.gateway.set_reply(&ids[1], PostReply::Throttled(1_000));
     assert_eq!(
-        world.say().await.unwrap(),
+        world.broadcast().await.unwrap(),
         DeliveryOutcome::Delivered(Some(2)),
         "two of three, the third stayed throttled"
     );
-    assert_eq!(world.gateway.take(&ids[0]).len(), 1, "after 429 and 429 it was taken");
-    let one = world.delivery.deliver(&Audience::Connection(ids[1].clone()), frame()).await;
-    assert!(matches!(one, Err(DeliveryError::Unavailable(_))), "{one:?}");
-    ids.iter().for_each(|id| world.gateway.set(id, Mood::Denied));
-    let Err(DeliveryError::Backend { source, .. }) = world.say().await else {
+    assert_eq!(world.gateway.take_frames(&ids[0]).len(), 1, "accepted after two 429 responses");
+    let single = world.delivery.deliver(&Audience::Connection(ids[1].clone()), frame()).await;
+    assert!(matches!(single, Err(DeliveryError::Unavailable(_))), "{single:?}");
+    ids.iter().for_each(|id| world.gateway.set_reply(id, PostReply::Denied));
+    let Err(DeliveryError::Backend { source, .. }) = world.broadcast().await else {
         panic!("a denied broadcast is a failure")
     };
     assert!(source.to_string().contains("execute-api:ManageConnections"), "{source}");
-    assert!(world.store.find_connection(&ids[0]).await.unwrap().is_some(), "nobody was forgotten for it");
+    assert!(world.store.find_connection(&ids[0]).await.unwrap().is_some(), "a denied post removes no connection");
 }
 
 #[tokio::test]
-async fn one_that_does_not_answer_holds_up_nobody_beyond_its_post() {
+async fn a_post_without_reply_delays_others_by_its_timeout_only() {
     let Some(database) = database().await else { return };
     let limits = DeliveryLimits {
         max_parallel_posts: 4,
@@ -212,39 +227,39 @@ async fn one_that_does_not_answer_holds_up_nobody_beyond_its_post() {
     };
     let world = World::new(&database, limits).await;
     let ids = world.room_of(12).await;
-    world.gateway.set(&ids[0], Mood::Silent);
-    assert_eq!(world.say().await.unwrap(), DeliveryOutcome::Delivered(Some(11)));
-    assert!(ids[1..].iter().all(|id| world.gateway.take(id).len() == 1));
-    let silent = world.delivery.deliver(&Audience::Connection(ids[0].clone()), frame()).await;
-    assert!(matches!(silent, Err(DeliveryError::Unavailable(_))), "{silent:?}");
+    world.gateway.set_reply(&ids[0], PostReply::NoReply);
+    assert_eq!(world.broadcast().await.unwrap(), DeliveryOutcome::Delivered(Some(11)));
+    assert!(ids[1..].iter().all(|id| world.gateway.take_frames(id).len() == 1));
+    let single = world.delivery.deliver(&Audience::Connection(ids[0].clone()), frame()).await;
+    assert!(matches!(single, Err(DeliveryError::Unavailable(_))), "{single:?}");
 }
 
 #[tokio::test]
-async fn posts_are_made_some_at_a_time() {
+async fn posts_run_in_parallel_up_to_the_limit() {
     let Some(database) = database().await else { return };
     let world = World::new(&database, DeliveryLimits { max_parallel_posts: 4, ..DeliveryLimits::FOR_LAMBDA }).await;
     world.room_of(10).await;
-    world.gateway.open(false);
-    let (said, ()) = tokio::join!(world.say(), async {
-        world.gateway.until_under_way(4).await;
-        world.gateway.open(true);
+    world.gateway.accept_posts(false);
+    let (outcome, ()) = tokio::join!(world.broadcast(), async {
+        world.gateway.wait_in_flight(4).await;
+        world.gateway.accept_posts(true);
     });
-    assert_eq!(said.unwrap(), DeliveryOutcome::Delivered(Some(10)));
-    assert_eq!(world.gateway.posts(), (10, 4), "ten posts, four at a time");
+    assert_eq!(outcome.unwrap(), DeliveryOutcome::Delivered(Some(10)));
+    assert_eq!(world.gateway.post_counts(), (10, 4), "ten posts, four in parallel");
 }
 
-/// A membership that the end of its connection left behind, because the process died half-way, is cleared by the first
-/// broadcast that meets it.
+/// A process that dies during `$disconnect` can leave a membership without a record; the next broadcast to the channel
+/// deletes it.
 #[tokio::test]
-async fn a_leftover_membership_is_cleared_by_a_broadcast() {
+async fn a_broadcast_deletes_a_membership_without_a_record() {
     let Some(database) = database().await else { return };
     let world = World::new(&database, DeliveryLimits::FOR_LAMBDA).await;
     let ids = world.room_of(2).await;
-    world.gateway.set(&ids[0], Mood::Gone);
+    world.gateway.set_reply(&ids[0], PostReply::Gone);
     let delete = world.dynamo.delete_item().table_name(&world.table);
     let delete = delete.key("pk", AttributeValue::S(format!("c#{}", ids[0])));
     delete.key("sk", AttributeValue::S("record".to_owned())).send().await.unwrap();
     assert_eq!(world.store.list_members(&Audience::Channel(lobby()), None, 10).await.unwrap().total, 2);
-    assert_eq!(world.say().await.unwrap(), DeliveryOutcome::Delivered(Some(1)));
+    assert_eq!(world.broadcast().await.unwrap(), DeliveryOutcome::Delivered(Some(1)));
     assert_eq!(world.store.list_members(&Audience::Channel(lobby()), None, 10).await.unwrap().total, 1);
 }

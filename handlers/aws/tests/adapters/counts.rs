@@ -1,7 +1,7 @@
-//! What DynamoDB is asked: the number of requests for each thing a client does, fixed.
+//! Number of DynamoDB requests per client action.
 //!
-//! `docs/OPERATIONS.md` has these numbers as a table, and a test compares. A request that is added here costs every message
-//! of every deployment.
+//! A test compares the numbers with the table in `docs/OPERATIONS.md`. An additional request raises the cost of every
+//! action in every deployment.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -17,24 +17,24 @@ use handlers::id::ConnectionId;
 use handlers_aws::wiring;
 use serde_json::{Value, json};
 
-use crate::gateway::{Gateway, Mood};
+use crate::gateway::{GatewayStub, PostReply};
 use crate::support::{Database, NOW, database, lambda_clock, sdk};
 
-/// Requests by operation.
+/// Number of requests by operation.
 pub type Counts = BTreeMap<String, u32>;
 
-/// Counts what leaves for DynamoDB, retries too.
+/// Interceptor that counts requests, including retries.
 #[derive(Debug, Clone, Default)]
 pub struct Recorder(Arc<Mutex<Counts>>);
 
 impl Recorder {
-    /// A client whose requests are counted.
+    /// Creates a client whose requests are counted.
     pub fn client(&self, sdk: &SdkConfig) -> Client {
         let config = aws_sdk_dynamodb::config::Builder::from(sdk).interceptor(self.clone()).build();
         Client::from_conf(config)
     }
 
-    /// The counts since the last call.
+    /// Returns the counts since the last call.
     pub fn take(&self) -> Counts {
         std::mem::take(&mut self.0.lock().unwrap())
     }
@@ -58,25 +58,25 @@ impl Intercept for Recorder {
     }
 }
 
-/// The application as the functions run it, with everything counted.
+/// The application as the functions build it, with a counting DynamoDB client.
 struct World {
     app: MessagingApp,
-    gateway: Gateway,
+    gateway: GatewayStub,
     recorder: Recorder,
 }
 
 impl World {
     async fn new(database: &Database) -> Self {
-        let gateway = Gateway::start().await;
+        let gateway = GatewayStub::start().await;
         let recorder = Recorder::default();
-        let stores = database.stores(format!("{}/prod", gateway.stub.endpoint())).await;
-        let management = wiring::management_client(&sdk(&gateway.stub.endpoint()).await, &stores.management_endpoint);
-        let app = wiring::build_app(&recorder.client(&database.sdk), management, &stores, lambda_clock());
+        let config = database.app_config(format!("{}/prod", gateway.stub.endpoint())).await;
+        let management = wiring::management_client(&sdk(&gateway.stub.endpoint()).await, &config.management_endpoint);
+        let app = wiring::build_app(&recorder.client(&database.sdk), management, &config, lambda_clock());
         Self { app, gateway, recorder }
     }
 
     async fn connect(&self, id: &str, user: &str, role: &str) -> Counts {
-        self.gateway.set(&ConnectionId::parse(&full(id)).unwrap(), Mood::Open);
+        self.gateway.set_reply(&ConnectionId::parse(&connection_id(id)).unwrap(), PostReply::Accepted);
         let response = self.app.handle_connect(event(id, user, role, "$connect", None)).await.unwrap();
         assert_eq!(response.status_code, 200);
         self.recorder.take()
@@ -88,32 +88,32 @@ impl World {
         self.recorder.take()
     }
 
-    async fn say(&self, id: &str, user: &str, frame: Value, answer: &str) -> Counts {
+    async fn send_frame(&self, id: &str, user: &str, frame: Value, reply: &str) -> Counts {
         let response =
             self.app.handle_message(event(id, user, "user", "$default", Some(&frame.to_string()))).await.unwrap();
         let text = text(response);
-        assert!(text.contains(&format!("\"type\":\"{answer}\"")), "{frame} was answered {text}");
+        assert!(text.contains(&format!("\"type\":\"{reply}\"")), "{frame} was answered {text}");
         self.recorder.take()
     }
 }
 
-fn full(id: &str) -> String {
+fn connection_id(id: &str) -> String {
     format!("{id:A<15}=")
 }
 
-/// The frame that answers.
+/// Returns the text of the reply frame.
 pub fn text(response: ApiGatewayProxyResponse) -> String {
     match response.body {
         Some(aws_lambda_events::encodings::Body::Text(text)) => text,
-        other => panic!("an answer is text, not {other:?}"),
+        other => panic!("a reply is text, not {other:?}"),
     }
 }
 
-/// An event as API Gateway makes it.
+/// Returns an event as API Gateway sends it.
 pub fn event(id: &str, user: &str, role: &str, route: &str, body: Option<&str>) -> ApiGatewayWebsocketProxyRequest {
     let event = json!({
         "requestContext": {
-            "routeKey": route, "connectionId": full(id), "connectedAt": NOW, "requestTimeEpoch": NOW,
+            "routeKey": route, "connectionId": connection_id(id), "connectedAt": NOW, "requestTimeEpoch": NOW,
             "apiId": "api", "stage": "prod", "domainName": "example", "identity": {},
             "authorizer": {"userId": user, "role": role, "tenant": "acme", "principalId": user},
         },
@@ -122,27 +122,27 @@ pub fn event(id: &str, user: &str, role: &str, route: &str, body: Option<&str>) 
     serde_json::from_value(event).unwrap()
 }
 
-/// The row of the page, and the counts that it states.
-fn documented(what: &str) -> Counts {
+/// Returns the counts of the page's row `action`.
+fn documented(action: &str) -> Counts {
     let page = include_str!("../../../../docs/OPERATIONS.md");
-    let row = page.lines().find(|line| line.starts_with(&format!("| {what} |")));
-    let row = row.unwrap_or_else(|| panic!("docs/OPERATIONS.md has no row '{what}'"));
+    let row = page.lines().find(|line| line.starts_with(&format!("| {action} |")));
+    let row = row.unwrap_or_else(|| panic!("docs/OPERATIONS.md has no row '{action}'"));
     let requests = row.split('|').nth(2).unwrap().trim();
     let parse = |part: &str| {
-        let (count, operation) = part.trim().split_once(' ').unwrap_or_else(|| panic!("'{part}' in row '{what}'"));
-        (operation.to_owned(), count.parse().unwrap_or_else(|_| panic!("'{part}' in row '{what}'")))
+        let (count, operation) = part.trim().split_once(' ').unwrap_or_else(|| panic!("'{part}' in row '{action}'"));
+        (operation.to_owned(), count.parse().unwrap_or_else(|_| panic!("'{part}' in row '{action}'")))
     };
     if requests == "none" { Counts::new() } else { requests.split(',').map(parse).collect() }
 }
 
-fn check(differences: &mut Vec<String>, what: &str, counted: &Counts) {
-    if *counted != documented(what) {
-        differences.push(format!("{what}: counted {counted:?}, documented {:?}", documented(what)));
+fn check(differences: &mut Vec<String>, action: &str, counted: &Counts) {
+    if *counted != documented(action) {
+        differences.push(format!("{action}: counted {counted:?}, documented {:?}", documented(action)));
     }
 }
 
 #[tokio::test]
-async fn what_dynamodb_is_asked_is_what_the_page_says() {
+async fn requests_to_dynamodb_match_the_documented_numbers() {
     let Some(database) = database().await else { return };
     let world = World::new(&database).await;
     let mut differences = Vec::new();
@@ -150,28 +150,36 @@ async fn what_dynamodb_is_asked_is_what_the_page_says() {
     check(&mut differences, "connect, another of a user", &world.connect("a2", "alice", "user").await);
     check(&mut differences, "connect, of an admin", &world.connect("r1", "root", "admin").await);
 
-    // The first message of a process reads the table's epoch as well.
-    world.say("a1", "alice", json!({"action": "send", "id": "m0", "body": 0}), "ack").await;
+    // The first message of a process also reads the table's epoch.
+    world.send_frame("a1", "alice", json!({"action": "send", "id": "m0", "body": 0}), "ack").await;
     let send = |id: &str| json!({"action": "send", "id": id, "body": {"text": "hello"}});
-    check(&mut differences, "message to a conversation", &world.say("a1", "alice", send("m1"), "ack").await);
-    check(&mut differences, "message to a conversation, repeated", &world.say("a1", "alice", send("m1"), "ack").await);
+    check(&mut differences, "message to a conversation", &world.send_frame("a1", "alice", send("m1"), "ack").await);
+    check(
+        &mut differences,
+        "message to a conversation, repeated",
+        &world.send_frame("a1", "alice", send("m1"), "ack").await,
+    );
     let ping = json!({"action": "ping"});
-    check(&mut differences, "ping", &world.say("a1", "alice", ping, "pong").await);
+    check(&mut differences, "ping", &world.send_frame("a1", "alice", ping, "pong").await);
     let typing = json!({"action": "send", "ephemeral": true, "body": 1});
-    check(&mut differences, "ephemeral message to a conversation", &world.say("a1", "alice", typing, "ack").await);
+    check(
+        &mut differences,
+        "ephemeral message to a conversation",
+        &world.send_frame("a1", "alice", typing, "ack").await,
+    );
 
     let join = json!({"action": "join", "channels": ["room:lobby"]});
-    check(&mut differences, "join of a room", &world.say("a1", "alice", join, "members").await);
+    check(&mut differences, "join of a room", &world.send_frame("a1", "alice", join, "members").await);
     let to_room = json!({"action": "send", "id": "m2", "to": "room:lobby", "body": 1});
-    check(&mut differences, "message to a room", &world.say("a1", "alice", to_room, "ack").await);
+    check(&mut differences, "message to a room", &world.send_frame("a1", "alice", to_room, "ack").await);
     let history = json!({"action": "history", "channel": "conversation:alice"});
-    check(&mut differences, "history", &world.say("a1", "alice", history, "history").await);
+    check(&mut differences, "history", &world.send_frame("a1", "alice", history, "history").await);
     let resume = |offset: u64| {
         let channels = json!({"conversation:alice": {"offset": offset}, "everyone": {"offset": 0}});
         json!({"action": "resume", "channels": channels})
     };
-    check(&mut differences, "resume, nothing missed", &world.say("a2", "alice", resume(2), "resumed").await);
-    check(&mut differences, "resume, one channel missed", &world.say("a2", "alice", resume(0), "resumed").await);
+    check(&mut differences, "resume, nothing missed", &world.send_frame("a2", "alice", resume(2), "resumed").await);
+    check(&mut differences, "resume, one channel missed", &world.send_frame("a2", "alice", resume(0), "resumed").await);
 
     check(&mut differences, "disconnect, in a room", &world.disconnect("a1", "alice", "user").await);
     check(&mut differences, "disconnect, last of a user", &world.disconnect("a2", "alice", "user").await);

@@ -1,4 +1,5 @@
-//! DynamoDB that throttles, has no such table, or denies: the adapters' answers, with the real error bodies.
+//! Errors of the adapters when DynamoDB throttles, lacks the table, denies access or fails, with DynamoDB's error
+//! bodies.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -21,13 +22,13 @@ use serde_json::value::RawValue;
 use crate::stub::Stub;
 use crate::support::{NOW, RETENTION, lambda_clock, sdk};
 
-/// A DynamoDB that fails `failures` times and then answers everything with an empty success.
-pub struct Failing {
+/// Stub of DynamoDB that fails `failures` times and then answers every request with an empty success.
+pub struct FailingDynamo {
     pub stub: Stub,
     requests: Arc<AtomicU32>,
 }
 
-impl Failing {
+impl FailingDynamo {
     pub async fn start(status: u16, error: &'static str, failures: u32) -> Self {
         let requests = Arc::new(AtomicU32::new(0));
         let counted = requests.clone();
@@ -56,7 +57,7 @@ impl Failing {
 
 pub const THROUGHPUT: &str = r#"{"__type":"com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException","message":"The level of configured provisioned throughput for the table was exceeded. Consider increasing your provisioning level with the UpdateTable API."}"#;
 pub const THROTTLED: &str = r#"{"__type":"com.amazon.coral.availability#ThrottlingException","message":"Rate of requests exceeds the allowed throughput."}"#;
-pub const NO_TABLE: &str = r#"{"__type":"com.amazonaws.dynamodb.v20120810#ResourceNotFoundException","message":"Requested resource not found"}"#;
+pub const TABLE_NOT_FOUND: &str = r#"{"__type":"com.amazonaws.dynamodb.v20120810#ResourceNotFoundException","message":"Requested resource not found"}"#;
 pub const DENIED: &str = r#"{"__type":"com.amazon.coral.service#AccessDeniedException","Message":"User: arn:aws:sts::123456789012:assumed-role/connect/connect is not authorized to perform: dynamodb:PutItem on resource: arn:aws:dynamodb:eu-west-1:123456789012:table/connections because no identity-based policy allows the dynamodb:PutItem action"}"#;
 
 fn alice() -> ClientConnection {
@@ -84,18 +85,18 @@ fn append() -> AppendRequest {
 }
 
 #[tokio::test]
-async fn a_call_that_is_throttled_for_a_while_succeeds() {
+async fn a_call_that_is_throttled_twice_succeeds() {
     for error in [THROUGHPUT, THROTTLED] {
-        let failing = Failing::start(400, error, 2).await;
+        let failing = FailingDynamo::start(400, error, 2).await;
         failing.store().await.put_connection(&alice()).await.unwrap();
-        assert_eq!(failing.requests(), 3, "two refused, the third taken");
+        assert_eq!(failing.requests(), 3, "two throttled, the third accepted");
     }
 }
 
 #[tokio::test]
-async fn one_that_stays_throttled_is_unavailable_after_a_bounded_number_of_attempts() {
+async fn a_call_that_stays_throttled_is_unavailable_after_a_bounded_number_of_attempts() {
     for error in [THROUGHPUT, THROTTLED] {
-        let failing = Failing::start(400, error, u32::MAX).await;
+        let failing = FailingDynamo::start(400, error, u32::MAX).await;
         let put = failing.store().await.put_connection(&alice()).await;
         assert!(matches!(put, Err(StoreError::Unavailable(_))), "{put:?}");
         assert!((2..=5).contains(&failing.requests()), "{} attempts", failing.requests());
@@ -105,25 +106,25 @@ async fn one_that_stays_throttled_is_unavailable_after_a_bounded_number_of_attem
 }
 
 #[tokio::test]
-async fn a_server_that_fails_or_is_not_there_is_unavailable() {
-    let failing = Failing::start(500, r#"{"__type":"com.amazon.coral.service#InternalFailure"}"#, u32::MAX).await;
+async fn a_failing_or_unreachable_server_is_unavailable() {
+    let failing = FailingDynamo::start(500, r#"{"__type":"com.amazon.coral.service#InternalFailure"}"#, u32::MAX).await;
     let found = failing.store().await.find_connection(&alice().id).await;
     assert!(matches!(found, Err(StoreError::Unavailable(_))), "{found:?}");
     let endpoint = failing.stub.endpoint();
     drop(failing);
-    let nobody = DynamoConnections::new(Client::new(&sdk(&endpoint).await), "connections", lambda_clock());
-    let found = nobody.find_connection(&alice().id).await;
+    let unreachable = DynamoConnections::new(Client::new(&sdk(&endpoint).await), "connections", lambda_clock());
+    let found = unreachable.find_connection(&alice().id).await;
     assert!(matches!(found, Err(StoreError::Unavailable(_))), "{found:?}");
 }
 
 #[tokio::test]
-async fn a_missing_table_is_named_and_not_asked_again() {
-    let failing = Failing::start(400, NO_TABLE, u32::MAX).await;
+async fn a_missing_table_is_named_and_the_call_not_retried() {
+    let failing = FailingDynamo::start(400, TABLE_NOT_FOUND, u32::MAX).await;
     let put = failing.store().await.put_connection(&alice()).await;
     let Err(StoreError::Backend { source, .. }) = put else { panic!("{put:?}") };
     assert_eq!(
         source.to_string(),
-        "PutItem: there is no table 'connections' (or no such index) in this account and region"
+        "PutItem: table 'connections' (or its index) does not exist in this account and region"
     );
     assert_eq!(failing.requests(), 1);
     let heads = failing.log().await.heads(&[lobby()]).await;
@@ -133,7 +134,7 @@ async fn a_missing_table_is_named_and_not_asked_again() {
 
 #[tokio::test]
 async fn a_denied_call_names_the_permission_and_the_table() {
-    let failing = Failing::start(400, DENIED, u32::MAX).await;
+    let failing = FailingDynamo::start(400, DENIED, u32::MAX).await;
     let store = failing.store().await;
     let everyone = Audience::Channel(ChannelName::Everyone.in_tenant(TenantId::default_tenant()));
     let put = store.put_connection(&alice()).await.err();

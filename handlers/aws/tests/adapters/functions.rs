@@ -1,4 +1,5 @@
-//! The five executables under a Runtime API: answers, malformed events, and what they say when they are told too little.
+//! The five executables against a Runtime API stub: responses, malformed events, and errors of an incomplete
+//! environment.
 
 use std::collections::VecDeque;
 use std::process::Stdio;
@@ -21,55 +22,55 @@ use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 
 use crate::counts::event;
-use crate::faults::{DENIED, Failing, NO_TABLE, THROTTLED, THROUGHPUT};
+use crate::faults::{DENIED, FailingDynamo, TABLE_NOT_FOUND, THROTTLED, THROUGHPUT};
 use crate::stub::Stub;
 
 const SECRET: &str = "the-secret-of-these-tests-is-long";
 
-/// A function's process and the Runtime API that feeds it.
+/// Process of a function and the Runtime API that sends it events.
 struct Function {
     child: Child,
     _runtime: Stub,
-    answers: mpsc::Receiver<(String, Value)>,
+    responses: mpsc::Receiver<(String, Value)>,
 }
 
 impl Function {
-    /// Starts an executable that will be given these events, one after the other.
+    /// Starts an executable that receives these events one after the other.
     async fn start(path: &str, environment: &[(&str, &str)], events: &[Value]) -> Self {
-        let (sender, answers) = mpsc::channel(16);
-        let waiting = Arc::new(Mutex::new(events.iter().cloned().collect::<VecDeque<_>>()));
-        let answer = move |request: Request<Bytes>| serve(waiting.clone(), sender.clone(), request).boxed();
-        let runtime = Stub::start(Arc::new(answer)).await;
+        let (sender, responses) = mpsc::channel(16);
+        let pending = Arc::new(Mutex::new(events.iter().cloned().collect::<VecDeque<_>>()));
+        let serve_request = move |request: Request<Bytes>| serve(pending.clone(), sender.clone(), request).boxed();
+        let runtime = Stub::start(Arc::new(serve_request)).await;
         let mut command = Command::new(path);
         command.env_clear().env("AWS_LAMBDA_RUNTIME_API", runtime.address.to_string()).env("AWS_REGION", "us-east-1");
         command.env("AWS_LAMBDA_FUNCTION_NAME", "test").env("AWS_LAMBDA_FUNCTION_VERSION", "1");
         command.env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128").env("AWS_LAMBDA_LOG_GROUP_NAME", "group");
         command.env("AWS_LAMBDA_LOG_STREAM_NAME", "stream").env("RUST_LOG", "info").envs(environment.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        Self { child: command.spawn().unwrap(), _runtime: runtime, answers }
+        Self { child: command.spawn().unwrap(), _runtime: runtime, responses }
     }
 
-    /// What it posted next: `response` or `error`, and the body.
-    async fn answer(&mut self) -> (String, Value) {
-        with_timeout("the function's answer", self.answers.recv()).await.unwrap()
+    /// Returns the next posted result: `response` or `error`, and the body.
+    async fn next_response(&mut self) -> (String, Value) {
+        with_timeout("the function's response", self.responses.recv()).await.unwrap()
     }
 
-    /// Its standard output, once it is killed.
+    /// Kills the process and returns its standard output.
     async fn output(mut self) -> String {
         self.child.start_kill().unwrap();
-        let output = with_timeout("the function's end", self.child.wait_with_output()).await.unwrap();
+        let output = with_timeout("the function to exit", self.child.wait_with_output()).await.unwrap();
         String::from_utf8(output.stdout).unwrap()
     }
 }
 
 async fn serve(
     events: Arc<Mutex<VecDeque<Value>>>,
-    answers: mpsc::Sender<(String, Value)>,
+    responses: mpsc::Sender<(String, Value)>,
     request: Request<Bytes>,
 ) -> Response<Bytes> {
     if request.method() == Method::POST {
         let kind = request.uri().path().rsplit('/').next().unwrap().to_owned();
-        answers.send((kind, serde_json::from_slice(request.body()).unwrap_or_default())).await.unwrap();
+        responses.send((kind, serde_json::from_slice(request.body()).unwrap_or_default())).await.unwrap();
         return Response::builder().status(202).body(Bytes::new()).unwrap();
     }
     let Some(event) = events.lock().unwrap().pop_front() else { return std::future::pending().await };
@@ -97,7 +98,7 @@ fn authorization(token: &str) -> Value {
 }
 
 #[tokio::test]
-async fn the_authorizer_lets_in_whom_it_knows_and_says_unauthorized_to_the_letter() {
+async fn the_authorizer_accepts_valid_tokens_and_rejects_others_with_exactly_unauthorized() {
     let claims = JwtClaims {
         sub: UserId::parse("alice").unwrap(),
         role: Role::User,
@@ -110,28 +111,28 @@ async fn the_authorizer_lets_in_whom_it_knows_and_says_unauthorized_to_the_lette
     let token = mint_hs256(SECRET.as_bytes(), &claims).unwrap();
     let events = [authorization(&token), authorization("not.a.token"), json!({"type": "TOKEN"}), authorization(&token)];
     let mut function = Function::start(env!("CARGO_BIN_EXE_authorizer"), &STORES, &events).await;
-    let (kind, policy) = function.answer().await;
+    let (kind, policy) = function.next_response().await;
     assert_eq!((kind.as_str(), &policy["context"]["userId"]), ("response", &json!("alice")), "{policy}");
-    let (kind, refusal) = function.answer().await;
-    assert_eq!((kind.as_str(), &refusal["errorMessage"]), ("error", &json!("Unauthorized")), "{refusal}");
-    let (kind, refusal) = function.answer().await;
+    let (kind, error) = function.next_response().await;
+    assert_eq!((kind.as_str(), &error["errorMessage"]), ("error", &json!("Unauthorized")), "{error}");
+    let (kind, error) = function.next_response().await;
     assert_eq!(
-        (kind.as_str(), &refusal["errorType"]),
+        (kind.as_str(), &error["errorType"]),
         ("error", &json!("&lambda_runtime::deserializer::DeserializeError")),
-        "{refusal}"
+        "{error}"
     );
-    assert_eq!(function.answer().await.0, "response", "it lives on");
+    assert_eq!(function.next_response().await.0, "response", "the process continues");
     let lines = function.output().await;
-    let refused = lines.lines().find(|line| line.contains("connection refused")).expect("a refusal is logged");
-    let refused: Value = serde_json::from_str(refused).expect("a line is JSON");
-    assert_eq!(refused["span"]["requestId"], "11111111-2222-3333-4444-555555555555");
-    assert!(refused["span"]["xrayTraceId"].as_str().unwrap().starts_with("Root=1-5bef4de7"), "{refused}");
+    let record = lines.lines().find(|line| line.contains("handshake rejected")).expect("a rejection is logged");
+    let record: Value = serde_json::from_str(record).expect("a record is JSON");
+    assert_eq!(record["span"]["requestId"], "11111111-2222-3333-4444-555555555555");
+    assert!(record["span"]["xrayTraceId"].as_str().unwrap().starts_with("Root=1-5bef4de7"), "{record}");
     assert!(!lines.contains(&token) && !lines.contains("not.a.token"), "a token is in the log");
 }
 
-/// Tokens of an identity provider: its keys are fetched when the first token needs them, once, and its name is checked.
+/// Tokens of an identity provider: the first token triggers fetching the keys, once, and the issuer is checked.
 #[tokio::test]
-async fn the_authorizer_fetches_an_identity_providers_keys() {
+async fn the_authorizer_fetches_the_keys_of_an_identity_provider() {
     let pkcs8 = Ed25519KeyPair::generate_pkcs8v1(&SystemRandom::new()).unwrap();
     let key = EncodingKey::from_ed_der(pkcs8.as_ref());
     let set = json!({"keys": [Jwk::from_encoding_key(&key, Algorithm::EdDSA).unwrap()]}).to_string();
@@ -149,43 +150,43 @@ async fn the_authorizer_fetches_an_identity_providers_keys() {
         jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), &claims, &key).unwrap()
     };
     let url = format!("{}/jwks.json", provider.endpoint());
-    let given = [("TWINWAY_AUTH_JWKS_URL", url.as_str()), ("TWINWAY_AUTH_ISSUER", "https://idp.example/")];
-    let good = authorization(&token("https://idp.example/"));
-    let events = [good.clone(), authorization(&token("https://other.example/")), good];
-    let mut function = Function::start(env!("CARGO_BIN_EXE_authorizer"), &given, &events).await;
-    let (kind, policy) = function.answer().await;
+    let environment = [("TWINWAY_AUTH_JWKS_URL", url.as_str()), ("TWINWAY_AUTH_ISSUER", "https://idp.example/")];
+    let valid = authorization(&token("https://idp.example/"));
+    let events = [valid.clone(), authorization(&token("https://other.example/")), valid];
+    let mut function = Function::start(env!("CARGO_BIN_EXE_authorizer"), &environment, &events).await;
+    let (kind, policy) = function.next_response().await;
     assert_eq!((kind.as_str(), &policy["context"]["userId"]), ("response", &json!("alice")), "{policy}");
-    let (kind, refusal) = function.answer().await;
-    assert_eq!((kind.as_str(), &refusal["errorMessage"]), ("error", &json!("Unauthorized")), "{refusal}");
-    assert_eq!(function.answer().await.0, "response");
-    assert_eq!(fetched.load(Ordering::SeqCst), 1, "the set is kept");
+    let (kind, error) = function.next_response().await;
+    assert_eq!((kind.as_str(), &error["errorMessage"]), ("error", &json!("Unauthorized")), "{error}");
+    assert_eq!(function.next_response().await.0, "response");
+    assert_eq!(fetched.load(Ordering::SeqCst), 1, "the key set is cached");
 }
 
-/// What a whole function answers when DynamoDB does not do what it is asked: a client is told what it may try again, and the
-/// operator what to mend.
+/// Response of a whole function when DynamoDB fails: a client receives `unavailable` and may retry, the operator finds
+/// the cause in the log.
 #[tokio::test]
-async fn a_function_says_what_dynamodb_refuses() {
-    for (error, told) in [
-        (NO_TABLE, "there is no table 'messages'"),
+async fn a_function_reports_errors_of_dynamodb() {
+    for (error, expected) in [
+        (TABLE_NOT_FOUND, "table 'messages' (or its index) does not exist"),
         (DENIED, "the function's role needs 'dynamodb:"),
         (THROTTLED, "\"code\":\"unavailable\""),
         (THROUGHPUT, "\"code\":\"unavailable\""),
     ] {
-        let failing = Failing::start(400, error, u32::MAX).await;
+        let failing = FailingDynamo::start(400, error, u32::MAX).await;
         let endpoint = failing.stub.endpoint();
         let credentials = [("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"), ("AWS_SECRET_ACCESS_KEY", "example")];
-        let given: Vec<_> =
+        let environment: Vec<_> =
             STORES.into_iter().chain(credentials).chain([("AWS_ENDPOINT_URL_DYNAMODB", endpoint.as_str())]).collect();
         let frame = json!({"action": "send", "id": "m1", "body": "hello"}).to_string();
         let event = serde_json::to_value(event("a1", "alice", "user", "$default", Some(&frame))).unwrap();
-        let mut function = Function::start(env!("CARGO_BIN_EXE_message"), &given, &[event]).await;
-        let (kind, answer) = function.answer().await;
-        let passing = told.contains("unavailable");
-        assert_eq!(kind, if passing { "response" } else { "error" }, "{answer}");
-        let text = answer[if passing { "body" } else { "errorMessage" }].as_str().unwrap();
-        assert!(text.contains(told), "{text}");
+        let mut function = Function::start(env!("CARGO_BIN_EXE_message"), &environment, &[event]).await;
+        let (kind, response) = function.next_response().await;
+        let unavailable = expected.contains("unavailable");
+        assert_eq!(kind, if unavailable { "response" } else { "error" }, "{response}");
+        let text = response[if unavailable { "body" } else { "errorMessage" }].as_str().unwrap();
+        assert!(text.contains(expected), "{text}");
         let lines = function.output().await;
-        assert!(passing || lines.contains(told), "the operator is not told {told:?}: {lines}");
+        assert!(unavailable || lines.contains(expected), "the log lacks {expected:?}: {lines}");
         assert!(!lines.contains("hello"), "a body is in the log");
     }
 }
@@ -197,16 +198,16 @@ async fn malformed_events_are_errors_of_the_invocation_and_not_of_the_process() 
     for path in [env!("CARGO_BIN_EXE_connect"), env!("CARGO_BIN_EXE_disconnect"), env!("CARGO_BIN_EXE_message")] {
         let mut function = Function::start(path, &STORES, &malformed).await;
         for event in &malformed {
-            let (kind, _) = function.answer().await;
-            // A `$connect` that names nobody is refused with 401, which is an answer.
-            assert!(kind == "error" || path.ends_with("connect"), "{path} answered {event} with {kind}");
+            let (kind, _) = function.next_response().await;
+            // `$connect` rejects an event without a user with 401, which is a response.
+            assert!(kind == "error" || path.ends_with("connect"), "{path} returned {kind} for {event}");
         }
-        assert!(function.child.try_wait().unwrap().is_none(), "{path} lives on");
+        assert!(function.child.try_wait().unwrap().is_none(), "{path} continues");
     }
 }
 
 #[tokio::test]
-async fn the_api_answers_problems_itself() {
+async fn the_api_responds_to_invalid_requests_itself() {
     let event = json!({
         "version": "2.0", "routeKey": "$default", "rawPath": "/v1/status", "rawQueryString": "",
         "headers": {"host": "api.example"}, "isBase64Encoded": false,
@@ -217,17 +218,17 @@ async fn the_api_answers_problems_itself() {
         },
     });
     let mut function = Function::start(env!("CARGO_BIN_EXE_api"), &STORES, &[event, json!({"no": "event"})]).await;
-    let (kind, answer) = function.answer().await;
-    assert_eq!((kind.as_str(), &answer["statusCode"]), ("response", &json!(401)), "{answer}");
-    assert!(answer["body"].as_str().unwrap().contains("\"status\":401"), "{answer}");
-    assert_eq!(function.answer().await.0, "error");
+    let (kind, response) = function.next_response().await;
+    assert_eq!((kind.as_str(), &response["statusCode"]), ("response", &json!(401)), "{response}");
+    assert!(response["body"].as_str().unwrap().contains("\"status\":401"), "{response}");
+    assert_eq!(function.next_response().await.0, "error");
 }
 
 #[tokio::test]
-async fn all_mistakes_of_the_environment_are_told_at_once() {
-    let given = [("TWINWAY_MANAGEMENT_ENDPOINT", "nowhere"), ("TWINWAY_AUTH_SECRET", "hush")];
-    let mut function = Function::start(env!("CARGO_BIN_EXE_api"), &given, &[]).await;
-    let status = with_timeout("the function to give up", function.child.wait()).await.unwrap();
+async fn all_errors_of_the_environment_are_reported_together() {
+    let environment = [("TWINWAY_MANAGEMENT_ENDPOINT", "nowhere"), ("TWINWAY_AUTH_SECRET", "hush")];
+    let mut function = Function::start(env!("CARGO_BIN_EXE_api"), &environment, &[]).await;
+    let status = with_timeout("the function to exit", function.child.wait()).await.unwrap();
     assert!(!status.success());
     let mut stderr = function.child.stderr.take().unwrap();
     let mut text = String::new();

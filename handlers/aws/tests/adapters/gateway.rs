@@ -1,4 +1,4 @@
-//! What stands for `@connections`: it keeps what each connection was posted, and answers as it is told to.
+//! Stub of the `@connections` API: records the frames posted to each connection and replies as a test configures.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -14,88 +14,90 @@ use tokio::sync::watch;
 
 use crate::stub::Stub;
 
-/// What a connection answers posts with.
+/// Reply to posts to a connection.
 #[derive(Debug, Clone, Default)]
-pub enum Mood {
-    /// Posts are taken.
+pub enum PostReply {
+    /// 200.
     #[default]
-    Open,
+    Accepted,
     /// 410.
     Gone,
-    /// 429 this often, then posts are taken.
+    /// 429 for this number of posts, then 200.
     Throttled(u32),
-    /// No answer ever.
-    Silent,
+    /// The request never completes.
+    NoReply,
     /// 403.
     Denied,
 }
 
 #[derive(Default)]
-struct Client {
-    mood: Mood,
+struct StubConnection {
+    reply: PostReply,
     frames: VecDeque<Bytes>,
     last: Option<Bytes>,
     deleted: bool,
 }
 
 #[derive(Default)]
-struct State {
-    clients: HashMap<String, Client>,
-    under_way: usize,
-    most_under_way: usize,
+struct GatewayState {
+    connections: HashMap<String, StubConnection>,
+    in_flight: usize,
+    max_in_flight: usize,
     posts: usize,
 }
 
-/// The gateway's side.
-pub struct Gateway {
+/// The `@connections` API of a test.
+pub struct GatewayStub {
     pub stub: Stub,
-    state: Arc<Mutex<State>>,
-    /// While it is `false`, posts wait.
-    open: Arc<watch::Sender<bool>>,
+    state: Arc<Mutex<GatewayState>>,
+    /// While `false`, posts are held.
+    accepting: Arc<watch::Sender<bool>>,
 }
 
-impl Gateway {
+impl GatewayStub {
     pub async fn start() -> Self {
-        let state = Arc::new(Mutex::new(State::default()));
-        let open = Arc::new(watch::Sender::new(true));
-        let (shared, gate) = (state.clone(), open.clone());
-        let answer = move |request: Request<Bytes>| answer(shared.clone(), gate.clone(), request).boxed();
-        Self { stub: Stub::start(Arc::new(answer)).await, state, open }
+        let state = Arc::new(Mutex::new(GatewayState::default()));
+        let accepting = Arc::new(watch::Sender::new(true));
+        let (shared, gate) = (state.clone(), accepting.clone());
+        let respond = move |request: Request<Bytes>| respond(shared.clone(), gate.clone(), request).boxed();
+        Self { stub: Stub::start(Arc::new(respond)).await, state, accepting }
     }
 
-    pub fn set(&self, id: &ConnectionId, mood: Mood) {
-        self.state.lock().unwrap().clients.entry(id.to_string()).or_default().mood = mood;
+    pub fn set_reply(&self, id: &ConnectionId, reply: PostReply) {
+        self.state.lock().unwrap().connections.entry(id.to_string()).or_default().reply = reply;
     }
 
-    pub fn take(&self, id: &ConnectionId) -> Vec<Bytes> {
+    /// Returns the frames posted since the last call.
+    pub fn take_frames(&self, id: &ConnectionId) -> Vec<Bytes> {
         let mut state = self.state.lock().unwrap();
-        state.clients.get_mut(id.as_str()).map(|client| client.frames.drain(..).collect()).unwrap_or_default()
+        let connection = state.connections.get_mut(id.as_str());
+        connection.map(|connection| connection.frames.drain(..).collect()).unwrap_or_default()
     }
 
-    /// The reason that the client can see: what came last before the close.
-    pub fn closed(&self, id: &ConnectionId) -> Option<CloseReason> {
+    /// Returns the close reason as the client sees it: from the last frame before the close.
+    pub fn close_reason(&self, id: &ConnectionId) -> Option<CloseReason> {
         let state = self.state.lock().unwrap();
-        let client = state.clients.get(id.as_str()).filter(|client| client.deleted)?;
+        let connection = state.connections.get(id.as_str()).filter(|connection| connection.deleted)?;
         let expired =
-            client.last.as_ref().is_some_and(|frame| String::from_utf8_lossy(frame).contains("token_expired"));
+            connection.last.as_ref().is_some_and(|frame| String::from_utf8_lossy(frame).contains("token_expired"));
         Some(if expired { CloseReason::TokenExpired } else { CloseReason::Kicked })
     }
 
-    /// How many posts came in all, and the most that were under way at a time.
-    pub fn posts(&self) -> (usize, usize) {
+    /// Returns the number of all posts, and the maximum in flight at one time.
+    pub fn post_counts(&self) -> (usize, usize) {
         let state = self.state.lock().unwrap();
-        (state.posts, state.most_under_way)
+        (state.posts, state.max_in_flight)
     }
 
-    /// Lets posts wait, or no longer.
-    pub fn open(&self, open: bool) {
-        self.open.send_replace(open);
+    /// Holds posts (`false`) or lets them proceed.
+    pub fn accept_posts(&self, accepting: bool) {
+        self.accepting.send_replace(accepting);
     }
 
-    /// Waits until this many posts are under way.
-    pub async fn until_under_way(&self, posts: usize) {
-        with_timeout("posts to be under way", async {
-            while self.state.lock().unwrap().under_way < posts {
+    /// Waits until this number of posts is in flight.
+    pub async fn wait_in_flight(&self, posts: usize) {
+        with_timeout("posts to be in flight", async {
+            while self.state.lock().unwrap().in_flight < posts {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         })
@@ -103,51 +105,56 @@ impl Gateway {
     }
 }
 
-async fn answer(state: Arc<Mutex<State>>, open: Arc<watch::Sender<bool>>, request: Request<Bytes>) -> Response<Bytes> {
+async fn respond(
+    state: Arc<Mutex<GatewayState>>,
+    accepting: Arc<watch::Sender<bool>>,
+    request: Request<Bytes>,
+) -> Response<Bytes> {
     let path = request.uri().path().to_owned();
     let id = path.rsplit('/').next().unwrap().replace("%3D", "=");
     {
         let mut state = state.lock().unwrap();
         state.posts += 1;
-        state.under_way += 1;
-        state.most_under_way = state.most_under_way.max(state.under_way);
+        state.in_flight += 1;
+        state.max_in_flight = state.max_in_flight.max(state.in_flight);
     }
-    open.subscribe().wait_for(|open| *open).await.unwrap();
-    let mood = decide(&mut state.lock().unwrap(), &id, request);
-    if matches!(mood, Mood::Silent) {
+    accepting.subscribe().wait_for(|accepting| *accepting).await.unwrap();
+    let reply = handle_request(&mut state.lock().unwrap(), &id, request);
+    if matches!(reply, PostReply::NoReply) {
         std::future::pending::<()>().await;
     }
-    state.lock().unwrap().under_way -= 1;
-    match mood {
-        Mood::Gone => refusal(410, "GoneException"),
-        Mood::Throttled(_) => refusal(429, "LimitExceededException"),
-        Mood::Denied => refusal(403, "AccessDeniedException"),
-        Mood::Open | Mood::Silent => Response::new(Bytes::new()),
+    state.lock().unwrap().in_flight -= 1;
+    match reply {
+        PostReply::Gone => error_response(410, "GoneException"),
+        PostReply::Throttled(_) => error_response(429, "LimitExceededException"),
+        PostReply::Denied => error_response(403, "AccessDeniedException"),
+        PostReply::Accepted | PostReply::NoReply => Response::new(Bytes::new()),
     }
 }
 
-/// What this request is answered with; an open connection keeps what it was posted.
-fn decide(state: &mut State, id: &str, request: Request<Bytes>) -> Mood {
-    let Some(client) = state.clients.get_mut(id).filter(|client| !client.deleted) else { return Mood::Gone };
-    let mood = client.mood.clone();
-    match &mut client.mood {
-        Mood::Throttled(0) => client.mood = Mood::Open,
-        Mood::Throttled(left) => {
-            *left -= 1;
-            return mood;
+/// Returns the reply to a request; an accepted post is recorded.
+fn handle_request(state: &mut GatewayState, id: &str, request: Request<Bytes>) -> PostReply {
+    let connection = state.connections.get_mut(id).filter(|connection| !connection.deleted);
+    let Some(connection) = connection else { return PostReply::Gone };
+    let reply = connection.reply.clone();
+    match &mut connection.reply {
+        PostReply::Throttled(0) => connection.reply = PostReply::Accepted,
+        PostReply::Throttled(remaining) => {
+            *remaining -= 1;
+            return reply;
         }
-        Mood::Gone | Mood::Silent | Mood::Denied => return mood,
-        Mood::Open => {}
+        PostReply::Gone | PostReply::NoReply | PostReply::Denied => return reply,
+        PostReply::Accepted => {}
     }
     if request.method() == Method::DELETE {
-        client.deleted = true;
+        connection.deleted = true;
     } else {
-        client.last = Some(request.body().clone());
-        client.frames.push_back(request.into_body());
+        connection.last = Some(request.body().clone());
+        connection.frames.push_back(request.into_body());
     }
-    Mood::Open
+    PostReply::Accepted
 }
 
-fn refusal(status: u16, name: &str) -> Response<Bytes> {
+fn error_response(status: u16, name: &str) -> Response<Bytes> {
     Response::builder().status(status).header("x-amzn-errortype", name).body(Bytes::new()).unwrap()
 }

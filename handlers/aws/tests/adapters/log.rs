@@ -1,4 +1,4 @@
-//! The message log: its contract, what a process that dies leaves, expiry, and what contention costs.
+//! Message log: the port's contract, recovery after a process died, expiry, and the cost of contention.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,19 +38,20 @@ fn number(number: u64) -> AttributeValue {
     AttributeValue::N(number.to_string())
 }
 
-/// As many at once as [`contention_costs_a_bounded_number_of_writes`] counts with. The emulator takes one request at a time, so
-/// that 64 writers, whose thousands of requests DynamoDB would take side by side, outlast the deadline of an append there.
+/// Maximum number of writers in [`contention_costs_a_bounded_number_of_writes`]. The emulator handles one request at a
+/// time, so 64 writers, whose thousands of requests DynamoDB would handle in parallel, exceed the timeout of an append
+/// there.
 const WRITERS: u64 = 16;
 
 #[tokio::test]
-async fn it_keeps_the_contract() {
+async fn the_log_fulfils_the_contract() {
     let Some(database) = database().await else { return };
     run_suite_with_writers(WRITERS, async || Arc::new(database.log(lambda_clock()).await) as Arc<dyn MessageLog>).await;
 }
 
-/// A process that died between its claim and its entry: the same append again goes on from the claim.
+/// A process died between its claim and its entry: the repeated append continues from the claim.
 #[tokio::test]
-async fn a_claim_without_an_entry_is_taken_over() {
+async fn a_repeated_append_continues_from_a_claim_without_an_entry() {
     let Some(database) = database().await else { return };
     let (log, table) = log_and_table(&database).await;
     log.append(append("m1", NOW)).await.unwrap();
@@ -62,8 +63,8 @@ async fn a_claim_without_an_entry_is_taken_over() {
     assert!(log.append(append("m2", NOW)).await.unwrap().duplicate);
 }
 
-/// A process that died between its entry and the head: nobody sees the message, the same append again finds it, and
-/// others go past it.
+/// A process died between its entry and the head: readers do not see the message, the repeated append finds it, and
+/// other appends continue after it.
 #[tokio::test]
 async fn an_entry_above_the_head_is_found_and_not_overwritten() {
     let Some(database) = database().await else { return };
@@ -80,11 +81,11 @@ async fn an_entry_above_the_head_is_found_and_not_overwritten() {
             .send()
             .await
             .unwrap();
-        assert_eq!(offsets(&log, LogRange::Before(None)).await, [1, 2], "what was not told is not there");
+        assert_eq!(offsets(&log, LogRange::Before(None)).await, [1, 2], "an entry above the head is not visible");
         let appended = log.append(append(next, NOW)).await.unwrap();
         let expected = if next == "m3" { (Offset(3), true) } else { (Offset(4), false) };
         assert_eq!((appended.position.offset, appended.duplicate), expected);
-        assert_eq!(offsets(&log, LogRange::After(Offset(2))).await.first(), Some(&3), "and now it is");
+        assert_eq!(offsets(&log, LogRange::After(Offset(2))).await.first(), Some(&3), "after the append it is");
     }
 }
 
@@ -101,16 +102,16 @@ async fn expired_entries_are_absent_and_move_no_offset() {
     log.append(append("m101", later)).await.unwrap();
     assert_eq!(first_and_head(&log).await, (1, 101));
     clock.advance(Duration::from_millis(1));
-    assert_eq!(first_and_head(&log).await, (101, 101), "what was sent a retention ago has expired");
+    assert_eq!(first_and_head(&log).await, (101, 101), "entries as old as the retention have expired");
     assert_eq!(offsets(&log, LogRange::After(Offset(7))).await, [101]);
-    assert_eq!(first_and_head(&log).await, (101, 101), "also when the head remembers it");
+    assert_eq!(first_and_head(&log).await, (101, 101), "also from the head's cached offset");
     clock.advance(RETENTION);
-    assert_eq!(first_and_head(&log).await, (102, 101), "an expired log has an end, but no beginning");
+    assert_eq!(first_and_head(&log).await, (102, 101), "an expired log has a head, but no entries");
     assert_eq!(log.append(append("m102", later.plus(RETENTION))).await.unwrap().position.offset, Offset(102));
     assert_eq!(first_and_head(&log).await, (102, 102));
 }
 
-/// What is written when many append to one channel at once, all at the very same moment.
+/// Number of writes when many writers append to one channel at the same moment.
 #[tokio::test]
 async fn contention_costs_a_bounded_number_of_writes() {
     let Some(database) = database().await else { return };
@@ -121,17 +122,17 @@ async fn contention_costs_a_bounded_number_of_writes() {
         log.append(append("first", NOW)).await.unwrap();
         recorder.take();
         let ids: Vec<String> = (0..writers).map(|writer| format!("w{writer}")).collect();
-        let appended = join_all(ids.iter().map(|id| log.append(append(id, NOW)))).await;
-        let mut found: Vec<u64> = appended.into_iter().map(|appended| appended.unwrap().position.offset.0).collect();
+        let outcomes = join_all(ids.iter().map(|id| log.append(append(id, NOW)))).await;
+        let mut found: Vec<u64> = outcomes.into_iter().map(|outcome| outcome.unwrap().position.offset.0).collect();
         found.sort_unstable();
         assert_eq!(found, (2..writers + 2).collect::<Vec<_>>());
         let counted = recorder.take();
         let per_append = |name: &str| counted.get(name).copied().unwrap_or(0) as f64 / writers as f64;
         let (puts, queries) = (per_append("PutItem"), per_append("Query"));
         println!(
-            "{writers} writers at once: {puts:.1} puts (2.0 without contention) and {queries:.1} queries an append"
+            "{writers} concurrent writers: {puts:.1} puts (2.0 without contention) and {queries:.1} queries an append"
         );
-        // All in step, every round has one winner: half as many attempts as writers on average.
+        // In lockstep, each round has one winner: on average half as many attempts as writers.
         assert!(puts <= 2.0 + writers as f64 / 2.0, "{puts} puts an append for {writers} writers");
     }
 }

@@ -1,8 +1,8 @@
-//! The adapters and functions of AWS against an emulator of DynamoDB and stubs of what cannot be emulated.
+//! Tests of the AWS adapters and functions against an emulator of DynamoDB and stubs of the other services.
 //!
-//! The emulator is started by the tests (`tests::dynamodb`). Where it cannot be installed the tests that need it say so.
+//! The tests start the emulator (`tests::dynamodb`). Without it, tests that need it print a message and are skipped.
 
-#![expect(clippy::unwrap_used, reason = "a set-up that fails fails its test")]
+#![expect(clippy::unwrap_used, reason = "a failing set-up fails its test")]
 
 mod broadcasts;
 mod counts;

@@ -1,4 +1,4 @@
-//! The connection store: its contract, and what its items look like between two calls.
+//! Connection store: the port's contract, and the items in the table.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ fn rooms(count: usize) -> Vec<Channel> {
 }
 
 #[tokio::test]
-async fn it_keeps_the_contract() {
+async fn the_store_fulfils_the_contract() {
     let Some(database) = database().await else { return };
     run_suite(async || {
         let clock = lambda_clock();
@@ -43,33 +43,33 @@ async fn it_keeps_the_contract() {
 }
 
 #[tokio::test]
-async fn a_connection_that_ends_leaves_no_item() {
+async fn a_deleted_connection_leaves_no_item() {
     let Some(database) = database().await else { return };
     let table = database.connections_table().await;
     let store = DynamoConnections::new(database.client.clone(), &table, lambda_clock());
     store.put_connection(&alice(rooms(30))).await.unwrap();
     store.change_channels(&alice([]).id, &rooms(90)[30..], &rooms(10)).await.unwrap();
-    assert_eq!(items(&database.client, &table).await, 1 + 80, "the record, and a membership for each room");
+    assert_eq!(count_items(&database.client, &table).await, 1 + 80, "the record, and a membership for each room");
     assert!(store.delete_connection(&alice([]).id).await.unwrap().is_some());
-    assert_eq!(items(&database.client, &table).await, 0);
+    assert_eq!(count_items(&database.client, &table).await, 0);
 }
 
 #[tokio::test]
-async fn more_channels_than_a_transaction_holds_are_refused_whole() {
+async fn more_channels_than_a_transaction_permits_are_rejected_as_a_whole() {
     let Some(database) = database().await else { return };
     let store = database.connections(lambda_clock()).await;
     store.put_connection(&alice([])).await.unwrap();
-    let refused = store.change_channels(&alice([]).id, &rooms(100), &[]).await;
-    assert!(matches!(refused, Err(StoreError::Backend { .. })), "{refused:?}");
+    let rejected = store.change_channels(&alice([]).id, &rooms(100), &[]).await;
+    assert!(matches!(rejected, Err(StoreError::Backend { .. })), "{rejected:?}");
     let found = store.find_connection(&alice([]).id).await.unwrap().unwrap();
     assert_eq!(found.channels, BTreeSet::new());
     let joined = store.change_channels(&alice([]).id, &rooms(99), &[]).await.unwrap();
     assert!(matches!(joined, ChannelChange::Applied { connection, .. } if connection.channels.len() == 99));
 }
 
-/// What the end of a connection left listed, because its process died half-way, goes with the first that leaves for it.
+/// A process that dies during a disconnect can leave a membership; the next leave of that connection deletes it.
 #[tokio::test]
-async fn a_membership_without_a_record_is_cleared() {
+async fn a_leave_deletes_a_membership_without_a_record() {
     let Some(database) = database().await else { return };
     let table = database.connections_table().await;
     let store = DynamoConnections::new(database.client.clone(), &table, lambda_clock());
@@ -79,11 +79,11 @@ async fn a_membership_without_a_record_is_cleared() {
     let key = |text: &str| aws_sdk_dynamodb::types::AttributeValue::S(text.to_owned());
     delete.key("pk", key(&format!("c#{id}"))).key("sk", key("record")).send().await.unwrap();
     let members = store.list_members(&Audience::Channel(room.clone()), None, 10).await.unwrap();
-    assert_eq!((members.items.len(), members.total), (0, 1), "it is listed, and nobody is there");
+    assert_eq!((members.items.len(), members.total), (0, 1), "it is counted but has no record");
     assert_eq!(store.change_channels(&id, &[], &[room]).await.unwrap(), ChannelChange::NotFound);
-    assert_eq!(items(&database.client, &table).await, 0);
+    assert_eq!(count_items(&database.client, &table).await, 0);
 }
 
-async fn items(client: &aws_sdk_dynamodb::Client, table: &str) -> i32 {
+async fn count_items(client: &aws_sdk_dynamodb::Client, table: &str) -> i32 {
     client.scan().table_name(table).send().await.unwrap().count
 }

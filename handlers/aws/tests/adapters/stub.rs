@@ -1,4 +1,4 @@
-//! A small HTTP server whose answers a test decides.
+//! Small HTTP server whose responses a test defines.
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -15,32 +15,32 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-/// What answers a request.
-pub type Answer = dyn Fn(Request<Bytes>) -> BoxFuture<'static, Response<Bytes>> + Send + Sync;
+/// Handler of the stub's requests.
+pub type RequestHandler = dyn Fn(Request<Bytes>) -> BoxFuture<'static, Response<Bytes>> + Send + Sync;
 
-/// A server on a free loopback port, gone with the value.
+/// HTTP server on a free loopback port; stops on drop.
 pub struct Stub {
     pub address: SocketAddr,
-    _accepting: JoinSet<()>,
+    _accept_task: JoinSet<()>,
 }
 
 impl Stub {
-    pub async fn start(answer: Arc<Answer>) -> Self {
+    pub async fn start(handler: Arc<RequestHandler>) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let mut accepting = JoinSet::new();
-        accepting.spawn(async move {
+        let mut accept_task = JoinSet::new();
+        accept_task.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                let answer = answer.clone();
+                let handler = handler.clone();
                 connections.spawn(async move {
-                    let service = service_fn(move |request| respond(answer.clone(), request));
-                    // A client that leaves in the middle is none of the stub's business.
+                    let service = service_fn(move |request| respond(handler.clone(), request));
+                    // A client may close its connection during a response.
                     drop(http1::Builder::new().serve_connection(TokioIo::new(stream), service).await);
                 });
             }
         });
-        Self { address, _accepting: accepting }
+        Self { address, _accept_task: accept_task }
     }
 
     pub fn endpoint(&self) -> String {
@@ -48,8 +48,11 @@ impl Stub {
     }
 }
 
-async fn respond(answer: Arc<Answer>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn respond(
+    handler: Arc<RequestHandler>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-    Ok(answer(Request::from_parts(parts, body)).await.map(Full::new))
+    Ok(handler(Request::from_parts(parts, body)).await.map(Full::new))
 }

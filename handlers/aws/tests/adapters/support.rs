@@ -1,4 +1,4 @@
-//! What the tests share: one emulator for all of them, fresh tables, clients as the functions have them.
+//! Test support: the shared emulator, new tables per test, and SDK clients configured as in the functions.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,21 +18,21 @@ use tests::dynamodb::DynamoDb;
 pub const NOW: Timestamp = Timestamp(1_795_000_000_000);
 pub const RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-static TABLES: AtomicU32 = AtomicU32::new(0);
+static NEXT_TABLE: AtomicU32 = AtomicU32::new(0);
 
-/// A DynamoDB with what a test needs of it.
+/// Client and SDK configuration for the emulator.
 pub struct Database {
     pub client: Client,
     pub sdk: SdkConfig,
 }
 
-/// `None` where the emulator cannot be installed.
+/// Returns the emulator, or `None` if it cannot be installed.
 pub async fn database() -> Option<Database> {
     let sdk = sdk(&DynamoDb::shared().await?.endpoint()).await;
     Some(Database { client: Client::new(&sdk), sdk })
 }
 
-/// The functions' own settings, with keys of nobody and an endpoint of the tests.
+/// Returns the functions' SDK configuration with example credentials and the given endpoint.
 pub async fn sdk(endpoint: &str) -> SdkConfig {
     let credentials = Credentials::new("AKIDEXAMPLE", "example", None, None, "tests");
     let loader = wiring::sdk_loader().region(Region::new("us-east-1")).endpoint_url(endpoint);
@@ -45,15 +45,15 @@ pub fn lambda_clock() -> Arc<ManualClock> {
 
 impl Database {
     pub async fn connections_table(&self) -> String {
-        self.table("connections", tables::connections_table().unwrap()).await
+        self.create_table("connections", tables::connections_table().unwrap()).await
     }
 
     pub async fn messages_table(&self) -> String {
-        self.table("messages", tables::messages_table().unwrap()).await
+        self.create_table("messages", tables::messages_table().unwrap()).await
     }
 
-    /// New tables, and what functions are told of them.
-    pub async fn stores(&self, management_endpoint: String) -> AppConfig {
+    /// Creates both tables and returns the configuration for them.
+    pub async fn app_config(&self, management_endpoint: String) -> AppConfig {
         AppConfig {
             connections_table: self.connections_table().await,
             messages_table: self.messages_table().await,
@@ -63,8 +63,8 @@ impl Database {
         }
     }
 
-    async fn table(&self, kind: &str, definition: tables::TableDefinition) -> String {
-        let name = format!("{kind}-{}", TABLES.fetch_add(1, Ordering::Relaxed));
+    async fn create_table(&self, kind: &str, definition: tables::TableDefinition) -> String {
+        let name = format!("{kind}-{}", NEXT_TABLE.fetch_add(1, Ordering::Relaxed));
         tables::create_table(&self.client, &name, definition).await.unwrap();
         name
     }

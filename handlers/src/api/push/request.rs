@@ -1,7 +1,7 @@
-//! Reading the body of a push: one message or a batch, with every mistake found in one go.
+//! Parser of the body of a push: one message or a batch, with all errors reported at once.
 //!
-//! Invariant: a [`PushedMessage`] that leaves here passed every check that needs no port, so that a batch is refused whole
-//! before anything of it is written. Bodies of messages stay text, whatever JSON they are.
+//! A [`PushedMessage`] has passed every check that needs no port, so a batch is rejected as a whole before anything is
+//! written. Message bodies stay text, whatever JSON they contain.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,23 +21,23 @@ use crate::identity::Role;
 use crate::limits::Limits;
 use crate::ports::Clock;
 
-/// Largest body of a push, in bytes: a full batch of the largest messages is 2.8 MB, and a Lambda function cannot be
-/// called with more than 6 MB.
+/// Largest body of a push, in bytes. A full batch of the largest messages has 2.8 MB; the payload of a Lambda
+/// invocation is limited to 6 MB.
 pub const MAX_PUSH_BYTES: usize = 4 * 1024 * 1024;
-/// Most mistakes that one answer lists; nobody reads more.
+/// Maximum errors that one response lists.
 const MAX_LISTED_ERRORS: usize = 50;
-/// The header that makes a push safe to repeat.
+/// Header that makes a push idempotent.
 const IDEMPOTENCY_KEY_HEADER: &str = "idempotency-key";
 
 const AUDIENCE_SHAPE: &str =
     "must be \"everyone\" or an object with one of 'channel', 'user', 'role' and 'connection', each a string";
 
-/// Who a push is for.
+/// Target of a push.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum PushTarget {
     /// The readers of a channel.
     Channel(ChannelName),
-    /// Everybody of one role, outside of any channel.
+    /// All connections of one role, outside of any channel.
     Role(Role),
     /// One connection, outside of any channel.
     Connection(ConnectionId),
@@ -52,14 +52,14 @@ pub(super) struct PushedMessage {
     pub ephemeral: bool,
 }
 
-/// What one request asks for.
+/// A parsed request.
 #[derive(Debug)]
 pub(super) enum PushRequest {
     One(PushedMessage),
     Batch(Vec<PushedMessage>),
 }
 
-/// How ids of messages are made: from the caller's key, so that a repeat has the same ones, or fresh.
+/// Source of message ids: derived from the idempotency key, so that a repeated request has the same ids, or generated.
 struct MessageIdSource<'a> {
     key: Option<&'a str>,
     clock: &'a dyn Clock,
@@ -68,7 +68,7 @@ struct MessageIdSource<'a> {
 type JsonFields<'a> = BTreeMap<String, &'a RawValue>;
 
 impl PushRequest {
-    /// Reads a request.
+    /// Parses a request.
     pub(super) fn from_body(
         headers: &HeaderMap,
         body: &[u8],
@@ -77,7 +77,7 @@ impl PushRequest {
     ) -> Result<Self, ProblemDetails> {
         check_media_type(headers.get(CONTENT_TYPE))?;
         if body.len() > MAX_PUSH_BYTES {
-            return Err(ProblemDetails::payload_too_large(format!("a push has at most {MAX_PUSH_BYTES} bytes")));
+            return Err(ProblemDetails::payload_too_large(format!("a push may have at most {MAX_PUSH_BYTES} bytes")));
         }
         let text = std::str::from_utf8(body).map_err(|_| ProblemDetails::malformed("the body is not UTF-8"))?;
         let fields: JsonFields<'_> = serde_json::from_str(text).map_err(|error| invalid_json(&error))?;
@@ -94,7 +94,7 @@ impl PushRequest {
     }
 }
 
-/// JSON under its own name or a structured suffix (RFC 6839), with any parameters.
+/// Accepts `application/json` and structured suffixes (RFC 6839), with any parameters.
 fn check_media_type(value: Option<&HeaderValue>) -> Result<(), ProblemDetails> {
     let given = value.and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -112,7 +112,8 @@ fn invalid_json(error: &serde_json::Error) -> ProblemDetails {
     }
 }
 
-/// The key, with or without the quotes that `draft-ietf-httpapi-idempotency-key-header` puts around it.
+/// Returns the key without the quotes that `draft-ietf-httpapi-idempotency-key-header` requires; unquoted keys are
+/// accepted.
 fn idempotency_key(headers: &HeaderMap) -> Option<&str> {
     let key = headers.get(IDEMPOTENCY_KEY_HEADER)?.to_str().unwrap_or_default().trim();
     Some(key.strip_prefix('"').and_then(|key| key.strip_suffix('"')).unwrap_or(key))
@@ -131,12 +132,12 @@ impl MessageIdSource<'_> {
         let id = keyed.unwrap_or_else(|| self.clock.fresh_id());
         MessageId::parse(&id).map_err(|error| FieldError {
             location: ErrorLocation::Header("Idempotency-Key"),
-            detail: format!("{error}, in a batch with '.' and the message's index behind it"),
+            detail: format!("{error}; in a batch, '.' and the message's index are appended"),
         })
     }
 }
 
-/// Collects mistakes; what it returns is complete only while there are none.
+/// Parser that collects errors. Its results are complete only if there are no errors.
 struct PushReader<'a> {
     limits: &'a Limits,
     errors: Vec<FieldError>,
@@ -153,39 +154,39 @@ impl PushReader<'_> {
             let detail = format!("must have 1 to {} messages, not {}", self.limits.push_messages, messages.len());
             return self.report_error("#/messages", &detail);
         }
-        // `map` and then `collect`, so that the mistakes of all messages are found and not only of the first.
+        // Collecting before converting to `Option` reports the errors of all messages, not only of the first one.
         let pushes: Vec<_> =
             messages.iter().enumerate().map(|(index, raw)| self.read_element(index, raw, ids)).collect();
         pushes.into_iter().collect()
     }
 
     fn read_element(&mut self, index: usize, raw: &RawValue, ids: &MessageIdSource<'_>) -> Option<PushedMessage> {
-        let at = format!("#/messages/{index}");
+        let pointer = format!("#/messages/{index}");
         match serde_json::from_str::<JsonFields<'_>>(raw.get()) {
-            Ok(fields) => self.read_message(&at, fields, ids.batch_id(index)),
-            Err(_) => self.report_error(&at, "must be an object"),
+            Ok(fields) => self.read_message(&pointer, fields, ids.batch_id(index)),
+            Err(_) => self.report_error(&pointer, "must be an object"),
         }
     }
 
     fn read_message(
         &mut self,
-        at: &str,
+        pointer: &str,
         mut fields: JsonFields<'_>,
         id: Result<MessageId, FieldError>,
     ) -> Option<PushedMessage> {
-        let target = self.read_target(&format!("{at}/audience"), fields.remove("audience"));
-        let body = self.read_body(&format!("{at}/body"), fields.remove("body"));
+        let target = self.read_target(&format!("{pointer}/audience"), fields.remove("audience"));
+        let body = self.read_body(&format!("{pointer}/body"), fields.remove("body"));
         let ephemeral = match fields.remove("ephemeral").map(parse_value::<bool>) {
             None => Some(false),
             Some(Some(ephemeral)) => Some(ephemeral),
-            Some(None) => self.report_error(&format!("{at}/ephemeral"), "must be true or false"),
+            Some(None) => self.report_error(&format!("{pointer}/ephemeral"), "must be true or false"),
         };
-        self.reject_unknown(at, &fields);
-        let id = id.map_err(|mistake| self.add_error(mistake)).ok();
+        self.reject_unknown(pointer, &fields);
+        let id = id.map_err(|error| self.add_error(error)).ok();
         Some(PushedMessage { target: target?, id: id?, body: body?, ephemeral: ephemeral? })
     }
 
-    fn read_target(&mut self, at: &str, raw: Option<&RawValue>) -> Option<PushTarget> {
+    fn read_target(&mut self, pointer: &str, raw: Option<&RawValue>) -> Option<PushTarget> {
         #[derive(Deserialize)]
         #[serde(rename_all = "lowercase")]
         enum AudienceField {
@@ -195,10 +196,10 @@ impl PushReader<'_> {
             Role(String),
             Connection(String),
         }
-        let Some(wanted) = raw.and_then(parse_value::<AudienceField>) else {
-            return self.report_error(at, AUDIENCE_SHAPE);
+        let Some(audience) = raw.and_then(parse_value::<AudienceField>) else {
+            return self.report_error(pointer, AUDIENCE_SHAPE);
         };
-        let target = match wanted {
+        let target = match audience {
             AudienceField::Everyone => Ok(PushTarget::Channel(ChannelName::Everyone)),
             AudienceField::Channel(name) => {
                 ChannelName::parse(&name).map(PushTarget::Channel).map_err(|error| error.to_string())
@@ -208,36 +209,36 @@ impl PushReader<'_> {
                 .map_err(|error| error.to_string()),
             AudienceField::Role(role) => Role::parse(&role)
                 .map(PushTarget::Role)
-                .ok_or_else(|| "a role is 'user', 'admin' or 'service'".to_owned()),
+                .ok_or_else(|| "must be 'user', 'admin' or 'service'".to_owned()),
             AudienceField::Connection(id) => {
                 ConnectionId::parse(&id).map(PushTarget::Connection).map_err(|error| error.to_string())
             }
         };
-        target.map_err(|detail| self.report_error::<()>(at, &detail)).ok()
+        target.map_err(|detail| self.report_error::<()>(pointer, &detail)).ok()
     }
 
-    fn read_body(&mut self, at: &str, raw: Option<&RawValue>) -> Option<Arc<RawValue>> {
-        let Some(raw) = raw else { return self.report_error(at, "is missing; any JSON value will do") };
+    fn read_body(&mut self, pointer: &str, raw: Option<&RawValue>) -> Option<Arc<RawValue>> {
+        let Some(raw) = raw else { return self.report_error(pointer, "is required; any JSON value is accepted") };
         if raw.get().len() > self.limits.body_bytes {
-            return self.report_error(at, &format!("must have at most {} bytes of JSON", self.limits.body_bytes));
+            return self.report_error(pointer, &format!("must have at most {} bytes of JSON", self.limits.body_bytes));
         }
         Some(Arc::from(raw.to_owned()))
     }
 
-    fn reject_unknown(&mut self, at: &str, fields: &JsonFields<'_>) {
+    fn reject_unknown(&mut self, pointer: &str, fields: &JsonFields<'_>) {
         for name in fields.keys() {
-            let _: Option<()> = self.report_error(&format!("{at}/{}", escape_pointer(name)), "unknown");
+            let _: Option<()> = self.report_error(&format!("{pointer}/{}", escape_pointer(name)), "unknown field");
         }
     }
 
-    fn report_error<T>(&mut self, at: &str, detail: &str) -> Option<T> {
-        self.add_error(field_error(at.to_owned(), detail));
+    fn report_error<T>(&mut self, pointer: &str, detail: &str) -> Option<T> {
+        self.add_error(field_error(pointer.to_owned(), detail));
         None
     }
 
-    fn add_error(&mut self, mistake: FieldError) {
+    fn add_error(&mut self, error: FieldError) {
         if self.errors.len() < MAX_LISTED_ERRORS {
-            self.errors.push(mistake);
+            self.errors.push(error);
         }
     }
 }
@@ -250,7 +251,7 @@ fn parse_value<T: DeserializeOwned>(raw: &RawValue) -> Option<T> {
     serde_json::from_str(raw.get()).ok()
 }
 
-/// A field's name within a JSON pointer within a URI fragment (RFC 6901, sections 3 and 6).
+/// Escapes a field name for a JSON pointer inside a URI fragment (RFC 6901, sections 3 and 6).
 fn escape_pointer(name: &str) -> String {
     const NOT_IN_A_FRAGMENT: &AsciiSet =
         &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'%').add(b'<').add(b'>').add(b'`');

@@ -1,4 +1,4 @@
-//! Everything that is refused, each with its status and its problem document.
+//! Tests of rejected requests: status and problem document.
 
 use async_trait::async_trait;
 
@@ -12,7 +12,7 @@ use crate::ports::{
     MessageLog, OutgoingFrame, ResumeOutcome,
 };
 
-async fn as_bearer(fixture: &Fixture, token: &str) -> Answer {
+async fn get_status_as_bearer(fixture: &Fixture, token: &str) -> ApiResponse {
     fixture.send(Request::get("/v1/status").header("authorization", format!("Bearer {token}")), b"").await
 }
 
@@ -21,25 +21,25 @@ async fn callers_are_services_and_admins() {
     let fixture = Fixture::new();
     let exp = NOW.unix_seconds() + 60;
     for role in [Role::Service, Role::Admin] {
-        assert_eq!(as_bearer(&fixture, &token(role, exp)).await.ok()["tenant"], "acme");
+        assert_eq!(get_status_as_bearer(&fixture, &token(role, exp)).await.ok()["tenant"], "acme");
     }
-    let refused = as_bearer(&fixture, &token(Role::User, exp)).await;
-    assert_eq!((refused.status.as_u16(), refused.problem()), (403, "forbidden"));
-    assert!(refused.headers["www-authenticate"].to_str().unwrap().contains("insufficient_scope"));
+    let rejected = get_status_as_bearer(&fixture, &token(Role::User, exp)).await;
+    assert_eq!((rejected.status.as_u16(), rejected.problem()), (403, "forbidden"));
+    assert!(rejected.headers["www-authenticate"].to_str().unwrap().contains("insufficient_scope"));
 }
 
 #[tokio::test]
-async fn nobody_and_the_wrong_ones_are_challenged() {
+async fn missing_and_invalid_credentials_are_challenged() {
     let fixture = Fixture::new();
     let status = || Request::get("/v1/status");
     let wrong_key = || status().header(API_KEY_HEADER, "key-0123456789abcdeF");
     let short_key = || status().header(API_KEY_HEADER, &API_KEY[..API_KEY.len() - 1]);
     for request in [status(), wrong_key(), short_key(), status().header("authorization", "Basic YTpi")] {
-        let refused = fixture.send(request, b"").await;
-        assert_eq!((refused.status.as_u16(), refused.problem()), (401, "unauthorized"));
-        assert_eq!(refused.headers["www-authenticate"], "Bearer realm=\"twinway\"");
+        let rejected = fixture.send(request, b"").await;
+        assert_eq!((rejected.status.as_u16(), rejected.problem()), (401, "unauthorized"));
+        assert_eq!(rejected.headers["www-authenticate"], "Bearer realm=\"twinway\"");
     }
-    let expired = as_bearer(&fixture, &token(Role::Service, NOW.unix_seconds() - 61)).await;
+    let expired = get_status_as_bearer(&fixture, &token(Role::Service, NOW.unix_seconds() - 61)).await;
     assert_eq!(expired.headers["www-authenticate"], "Bearer realm=\"twinway\", error=\"invalid_token\"");
     assert_eq!(fixture.send(Request::get("/v1/nothing"), b"").await.problem(), "unauthorized");
 }
@@ -53,16 +53,16 @@ fn api_keys_are_long_and_stay_secret() {
 }
 
 #[tokio::test]
-async fn paths_and_methods_that_do_not_exist_are_told() {
+async fn unknown_paths_and_methods_are_rejected() {
     let fixture = Fixture::new();
     assert_eq!(fixture.call("GET", "/v1/room").await.problem(), "not-found");
-    let refused = fixture.call("POST", "/v1/rooms").await;
-    assert_eq!((refused.status.as_u16(), refused.problem()), (405, "method-not-allowed"));
-    assert_eq!(refused.headers["allow"], "GET");
+    let rejected = fixture.call("POST", "/v1/rooms").await;
+    assert_eq!((rejected.status.as_u16(), rejected.problem()), (405, "method-not-allowed"));
+    assert_eq!(rejected.headers["allow"], "GET");
 }
 
 #[tokio::test]
-async fn only_json_of_a_bounded_size_is_read() {
+async fn only_json_of_a_limited_size_is_accepted() {
     let fixture = Fixture::new();
     let plain = Request::post("/v1/messages").header(API_KEY_HEADER, API_KEY);
     assert_eq!(fixture.send(plain, b"{}").await.problem(), "unsupported-media-type");
@@ -77,16 +77,16 @@ async fn only_json_of_a_bounded_size_is_read() {
     ] {
         assert_eq!(fixture.send(as_type(media_type), b"{}").await.problem(), problem, "{media_type}");
     }
-    let large = fixture.send(posting(), &vec![b' '; MAX_PUSH_BYTES + 1]).await;
+    let large = fixture.send(push_request(), &vec![b' '; MAX_PUSH_BYTES + 1]).await;
     assert_eq!((large.status.as_u16(), large.problem()), (413, "too-large"));
     for body in [&b""[..], b"{", b"{\"a\":}", b"\xff", b"{} {}"] {
-        let refused = fixture.send(posting(), body).await;
-        assert_eq!((refused.status.as_u16(), refused.problem()), (400, "malformed"), "{body:?}");
+        let rejected = fixture.send(push_request(), body).await;
+        assert_eq!((rejected.status.as_u16(), rejected.problem()), (400, "malformed"), "{body:?}");
     }
 }
 
 #[tokio::test]
-async fn every_mistake_of_a_batch_is_pointed_at_and_nothing_is_written() {
+async fn every_error_of_a_batch_is_located_and_nothing_is_written() {
     let fixture = Fixture::new();
     let large = "x".repeat(limits::MAX_BODY_BYTES);
     let batch = json!({"messages": [
@@ -96,10 +96,10 @@ async fn every_mistake_of_a_batch_is_pointed_at_and_nothing_is_written() {
         {"body": null, "a/b~c d": 1},
         7,
     ], "dry": true});
-    let refused = fixture.push(&batch).await;
-    assert_eq!((refused.status.as_u16(), refused.problem()), (422, "invalid"));
+    let rejected = fixture.push(&batch).await;
+    assert_eq!((rejected.status.as_u16(), rejected.problem()), (422, "invalid"));
     let pointers: Vec<_> =
-        refused.body["errors"].as_array().unwrap().iter().map(|one| one["pointer"].as_str().unwrap()).collect();
+        rejected.body["errors"].as_array().unwrap().iter().map(|one| one["pointer"].as_str().unwrap()).collect();
     let expected = [
         "#/dry",
         "#/messages/1/audience",
@@ -116,7 +116,7 @@ async fn every_mistake_of_a_batch_is_pointed_at_and_nothing_is_written() {
 }
 
 #[tokio::test]
-async fn other_mistakes_are_named_where_they_are() {
+async fn errors_have_their_location() {
     let fixture = Fixture::new();
     let one = json!({"audience": "everyone", "body": 1});
     let many = vec![one.clone(); limits::Limits::default().push_messages + 1];
@@ -129,19 +129,23 @@ async fn other_mistakes_are_named_where_they_are() {
         (json!({"audience": "nobody", "body": 1}), "#/audience"),
         (json!({"audience": {"user": "a b"}, "body": 1}), "#/audience"),
     ] {
-        let refused = fixture.push(&body).await;
-        assert_eq!((refused.problem(), &refused.body["errors"][0]["pointer"]), ("invalid", &json!(pointer)), "{body}");
+        let rejected = fixture.push(&body).await;
+        assert_eq!(
+            (rejected.problem(), &rejected.body["errors"][0]["pointer"]),
+            ("invalid", &json!(pointer)),
+            "{body}"
+        );
     }
     let key = "k".repeat(limits::MAX_MESSAGE_ID_BYTES);
     fixture.push_keyed(&key, &one).await.ok();
     for (key, body) in [(key.as_str(), json!({"messages": [one]})), ("", one.clone()), ("a b", one)] {
-        let refused = fixture.push_keyed(key, &body).await;
-        assert_eq!(refused.body["errors"][0]["header"], "Idempotency-Key", "{key:?}");
+        let rejected = fixture.push_keyed(key, &body).await;
+        assert_eq!(rejected.body["errors"][0]["header"], "Idempotency-Key", "{key:?}");
     }
 }
 
 #[tokio::test]
-async fn query_parameters_are_checked() {
+async fn query_parameters_are_validated() {
     let fixture = Fixture::new();
     for (path, parameter) in [
         ("connections?limit=0", "limit"),
@@ -157,18 +161,18 @@ async fn query_parameters_are_checked() {
         ("channels/everyone/history?before=-1", "before"),
         ("channels/everyone/history?limit=101", "limit"),
     ] {
-        let refused = fixture.call("GET", &format!("/v1/{path}")).await;
-        assert_eq!((refused.status.as_u16(), refused.problem()), (422, "invalid"), "{path}");
-        assert_eq!(refused.body["errors"][0]["parameter"], parameter, "{path}");
+        let rejected = fixture.call("GET", &format!("/v1/{path}")).await;
+        assert_eq!((rejected.status.as_u16(), rejected.problem()), (422, "invalid"), "{path}");
+        assert_eq!(rejected.body["errors"][0]["parameter"], parameter, "{path}");
     }
     assert_eq!(fixture.call("GET", "/v1/channels/lobby/history").await.problem(), "not-found");
 }
 
-/// A log and a delivery that answer every call with the same error.
-struct Broken(fn() -> LogError);
+/// A log that fails every call with the same error.
+struct FailingLog(fn() -> LogError);
 
 #[async_trait]
-impl MessageLog for Broken {
+impl MessageLog for FailingLog {
     async fn append(&self, _: AppendRequest) -> Result<AppendOutcome, LogError> {
         Err((self.0)())
     }
@@ -182,20 +186,20 @@ impl MessageLog for Broken {
     }
 }
 
-struct Down;
+struct UnavailableDelivery;
 
-fn down<T>() -> Result<T, DeliveryError> {
+fn unavailable<T>() -> Result<T, DeliveryError> {
     Err(DeliveryError::Unavailable("no route".into()))
 }
 
 #[async_trait]
-impl Delivery for Down {
+impl Delivery for UnavailableDelivery {
     async fn deliver(&self, _: &Audience, _: OutgoingFrame) -> Result<DeliveryOutcome, DeliveryError> {
-        down()
+        unavailable()
     }
 
     async fn pause_channels(&self, _: &ConnectionId, _: &[Channel]) -> Result<DeliveryOutcome, DeliveryError> {
-        down()
+        unavailable()
     }
 
     async fn resume_channel(
@@ -204,46 +208,47 @@ impl Delivery for Down {
         _: &Channel,
         _: &Position,
     ) -> Result<ResumeOutcome, DeliveryError> {
-        down()
+        unavailable()
     }
 
     async fn detach_channels(&self, _: &ConnectionId, _: &[Channel]) -> Result<DeliveryOutcome, DeliveryError> {
-        down()
+        unavailable()
     }
 
     async fn close_connection(&self, _: &ConnectionId, _: CloseReason) -> Result<DeliveryOutcome, DeliveryError> {
-        down()
+        unavailable()
     }
 }
 
 #[tokio::test]
-async fn a_failing_log_is_503_507_or_500_and_its_words_stay_inside() {
+async fn a_failing_log_is_503_507_or_500_without_adapter_details() {
     for (error, status, problem) in [
         ((|| LogError::Unavailable("10.0.0.7 refused".into())) as fn() -> LogError, 503, "unavailable"),
         (|| LogError::Full("10.0.0.7 is full".into()), 507, "storage-full"),
         (|| LogError::Backend { adapter: "x", source: "10.0.0.7 is odd".into() }, 500, "internal"),
     ] {
         let mut fixture = Fixture::new();
-        fixture.api = api(MessagingApp { log: Arc::new(Broken(error)), ..MessagingApp::clone(&fixture.api.app) });
+        fixture.api = api(MessagingApp { log: Arc::new(FailingLog(error)), ..MessagingApp::clone(&fixture.api.app) });
         let one = json!({"audience": "everyone", "body": 1});
         let batch = json!({"messages": [one, one]});
-        for refused in [
+        for rejected in [
             fixture.push(&one).await,
             fixture.push(&batch).await,
             fixture.call("GET", "/v1/channels/everyone/history").await,
         ] {
-            assert_eq!((refused.status.as_u16(), refused.problem()), (status, problem));
-            assert_eq!(refused.headers.contains_key("retry-after"), status == 503);
-            assert!(!refused.body.to_string().contains("10.0.0.7"), "{refused:?}");
+            assert_eq!((rejected.status.as_u16(), rejected.problem()), (status, problem));
+            assert_eq!(rejected.headers.contains_key("retry-after"), status == 503);
+            assert!(!rejected.body.to_string().contains("10.0.0.7"), "{rejected:?}");
         }
     }
 }
 
 #[tokio::test]
-async fn a_logged_message_is_accepted_while_delivery_is_down() {
+async fn a_logged_message_is_accepted_while_delivery_is_unavailable() {
     let mut fixture = Fixture::new();
     fixture.connect("a=", "alice", Role::User, &[]).await;
-    fixture.api = api(MessagingApp { delivery: Arc::new(Down), ..MessagingApp::clone(&fixture.api.app) });
+    fixture.api =
+        api(MessagingApp { delivery: Arc::new(UnavailableDelivery), ..MessagingApp::clone(&fixture.api.app) });
     let pushed = fixture.push(&json!({"audience": {"user": "alice"}, "body": 1})).await.ok();
     assert_eq!((&pushed["offset"], &pushed["delivery"]), (&json!(1), &json!("deferred")));
     let unlogged = fixture.push(&json!({"audience": {"role": "user"}, "body": 1})).await;

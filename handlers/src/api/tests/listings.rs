@@ -1,4 +1,4 @@
-//! Connections, rooms, members, history and status.
+//! Tests of connections, rooms, members, history and status.
 
 use super::*;
 use crate::ports::CloseReason;
@@ -33,7 +33,7 @@ async fn connections_are_listed_by_user_role_channel_or_all() {
 }
 
 #[tokio::test]
-async fn a_connection_says_who_since_when_and_where() {
+async fn a_listed_connection_has_identity_times_and_channels() {
     let listing = populated().await.call("GET", "/v1/connections?limit=1").await.ok();
     let connection = json!({
         "connection": "c1=", "user": "alice", "role": "user", "connectedAt": NOW.0, "tokenExpiresAt": NOW.0,
@@ -68,7 +68,7 @@ async fn rooms_are_listed_without_topics_and_other_tenants() {
 }
 
 #[tokio::test]
-async fn a_room_lists_its_members_and_an_unknown_one_nobody() {
+async fn a_room_lists_its_members_and_an_unknown_one_is_empty() {
     let fixture = populated().await;
     let members = fixture.call("GET", "/v1/rooms/lobby/members").await.ok();
     assert_eq!((ids(&members), &members["total"]), (vec!["c1=", "c3="], &json!(2)));
@@ -76,7 +76,7 @@ async fn a_room_lists_its_members_and_an_unknown_one_nobody() {
 }
 
 #[tokio::test]
-async fn a_connection_can_be_ended() {
+async fn a_connection_can_be_closed() {
     let fixture = populated().await;
     let kicked = fixture.call("DELETE", "/v1/connections/c1%3D").await;
     assert_eq!((kicked.status.as_u16(), kicked.body), (204, Value::Null));

@@ -1,9 +1,9 @@
-//! Pushing: who gets what, what is logged, and what a repeat does.
+//! Tests of pushes: receivers, logging and idempotency.
 
 use super::*;
 
 #[tokio::test]
-async fn a_push_to_a_user_lands_in_the_conversation() {
+async fn a_push_to_a_user_goes_to_the_conversation() {
     let fixture = Fixture::new();
     let phone = fixture.connect("phone", "alice", Role::User, &[]).await;
     let admin = fixture.connect("desk", "root", Role::Admin, &[]).await;
@@ -43,7 +43,7 @@ async fn every_audience_is_reached_and_only_channels_are_logged() {
 }
 
 #[tokio::test]
-async fn a_message_outside_of_channels_names_none() {
+async fn a_message_outside_of_channels_has_no_channel() {
     let fixture = Fixture::new();
     let alice = fixture.connect("a=", "alice", Role::User, &[]).await;
     fixture.push(&json!({"audience": {"connection": "a="}, "body": [1]})).await.ok();
@@ -53,7 +53,7 @@ async fn a_message_outside_of_channels_names_none() {
 }
 
 #[tokio::test]
-async fn an_ephemeral_push_has_no_place() {
+async fn an_ephemeral_push_has_no_position() {
     let fixture = Fixture::new();
     let alice = fixture.connect("a=", "alice", Role::User, &[]).await;
     let push = json!({"audience": {"user": "alice"}, "body": "typing", "ephemeral": true});
@@ -67,11 +67,11 @@ async fn an_ephemeral_push_has_no_place() {
 #[tokio::test]
 async fn a_repeat_with_the_same_key_returns_the_same_offsets_and_the_first_body() {
     let fixture = Fixture::new();
-    let late = |body: &str| json!({"audience": {"user": "alice"}, "body": body});
-    let first = fixture.push_keyed("order-1", &late("first")).await.ok();
-    fixture.push(&late("between")).await.ok();
+    let message = |body: &str| json!({"audience": {"user": "alice"}, "body": body});
+    let first = fixture.push_keyed("order-1", &message("first")).await.ok();
+    fixture.push(&message("between")).await.ok();
     let alice = fixture.connect("a=", "alice", Role::User, &[]).await;
-    assert_eq!(fixture.push_keyed("\"order-1\"", &late("changed")).await.ok(), first);
+    assert_eq!(fixture.push_keyed("\"order-1\"", &message("changed")).await.ok(), first);
     let frames = fixture.frames(&alice);
     assert_eq!((frames.len(), &frames[0]["body"], &frames[0]["offset"]), (1, &json!("first"), &json!(1)));
     let history = fixture.call("GET", "/v1/channels/conversation:alice/history").await.ok();
@@ -98,33 +98,33 @@ async fn a_batch_has_a_result_for_each_message_and_repeats_whole() {
 }
 
 #[tokio::test]
-async fn what_failed_in_a_batch_has_a_problem_beside_the_results_of_the_others() {
+async fn failed_messages_of_a_batch_have_problem_documents() {
     let fixture = Fixture::new();
     let gone = json!({"audience": {"connection": "gone="}, "body": 1});
     let mixed = json!({"messages": [gone, {"audience": "everyone", "body": 2}]});
     let results = fixture.push(&mixed).await.ok();
     assert_eq!((&results["results"][0]["status"], &results["results"][1]["status"]), (&json!(404), &json!(200)));
     assert_eq!(results["results"][0]["type"], "urn:twinway:problem:not-found");
-    let refused = fixture.push(&json!({"messages": [gone, gone]})).await;
-    assert_eq!((refused.status.as_u16(), refused.problem()), (404, "not-found"));
+    let rejected = fixture.push(&json!({"messages": [gone, gone]})).await;
+    assert_eq!((rejected.status.as_u16(), rejected.problem()), (404, "not-found"));
 }
 
 #[tokio::test]
-async fn another_tenants_connection_is_not_there() {
+async fn a_connection_of_another_tenant_is_not_found() {
     let fixture = Fixture::new();
     let foreign = fixture.connect_to("other", "f=", "eve", Role::User, &[]).await;
-    let refused = fixture.push(&json!({"audience": {"connection": "f="}, "body": 1})).await;
-    assert_eq!((refused.problem(), fixture.frames(&foreign).len()), ("not-found", 0));
+    let rejected = fixture.push(&json!({"audience": {"connection": "f="}, "body": 1})).await;
+    assert_eq!((rejected.problem(), fixture.frames(&foreign).len()), ("not-found", 0));
     assert_eq!(fixture.call("DELETE", "/v1/connections/f%3D").await.problem(), "not-found");
     assert_eq!(fixture.delivery.close_reason(&foreign), None);
 }
 
 #[tokio::test]
-async fn a_body_is_passed_on_as_it_was_written() {
+async fn a_body_is_delivered_byte_for_byte() {
     let fixture = Fixture::new();
     let alice = fixture.connect("a=", "alice", Role::User, &[]).await;
     let body = r#"{"audience":{"user":"alice"},"body":{"b":1.0,"a":12345678901234567890123,"b":null}}"#;
-    fixture.send(posting(), body.as_bytes()).await.ok();
+    fixture.send(push_request(), body.as_bytes()).await.ok();
     let frame = fixture.delivery.take_frames(&alice).remove(0);
     let frame = std::str::from_utf8(&frame).unwrap();
     assert!(frame.ends_with(r#""body":{"b":1.0,"a":12345678901234567890123,"b":null}}"#), "{frame}");

@@ -1,4 +1,4 @@
-//! Ports that fail, or act, at a chosen moment.
+//! Ports that fail, or append messages, at a chosen point.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,23 +17,23 @@ use crate::ports::{
     MessageLog, OutgoingFrame, Placement, Priority, ResumeOutcome,
 };
 
-/// What goes wrong, and the log that it goes wrong with.
+/// Faults to inject, and the log that [`FaultyLog`] wraps.
 pub(crate) struct FaultInjector {
     log: Mutex<Arc<MemoryLog>>,
     clock: Arc<ManualClock>,
-    /// Appends are answered: full.
+    /// Makes appends fail with [`LogError::Full`].
     pub(crate) log_full: Mutex<bool>,
-    /// How many more reads and head look-ups succeed; `usize::MAX` for all.
+    /// Number of reads and head lookups that still succeed; `usize::MAX` for all.
     pub(crate) reads_before_failure: AtomicUsize,
-    /// Deliveries to channels fail.
+    /// Makes deliveries to channels, users and roles fail.
     pub(crate) delivery_unavailable: Mutex<bool>,
-    /// Messages that are still to be said into each channel right before it is released.
+    /// Messages to append and deliver, one before each resumed channel, last one first.
     pub(crate) appends_before_resume: Mutex<Vec<AppendRequest>>,
-    /// How far each delivery to a connection moves the clock.
+    /// Time by which each delivery to a connection advances the clock.
     pub(crate) delivery_delay: Mutex<Duration>,
-    /// After how many more deliveries to connections they have gone; `usize::MAX` for never.
+    /// Number of deliveries to connections until the connection is gone; `usize::MAX` for never.
     pub(crate) deliveries_before_gone: AtomicUsize,
-    /// How many channels were released.
+    /// Number of calls of [`Delivery::resume_channel`].
     pub(crate) resume_count: AtomicUsize,
 }
 
@@ -45,7 +45,7 @@ pub(crate) struct FaultyDelivery {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("as arranged")]
+#[error("injected failure")]
 struct InjectedError;
 
 impl FaultInjector {
@@ -63,7 +63,7 @@ impl FaultInjector {
         }
     }
 
-    /// Puts an empty log of another epoch in the place of the present one.
+    /// Replaces the log with an empty one of another epoch.
     pub(crate) fn replace_log(&self, epoch: &str) {
         let retention = ChannelRetention { max_entries: 1_000, max_bytes: 1 << 20 };
         *self.log.lock() = Arc::new(MemoryLog::new(Epoch(epoch.into()), retention));
@@ -82,10 +82,10 @@ impl FaultInjector {
     }
 }
 
-/// Takes one off what is left, unless nothing is.
-fn decrement_unless_zero(left: &AtomicUsize) -> bool {
-    let one_less = |left: usize| if left == usize::MAX { Some(left) } else { left.checked_sub(1) };
-    left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok()
+/// Decrements the counter and returns `true`, or returns `false` if it is 0. `usize::MAX` is never decremented.
+fn decrement_unless_zero(counter: &AtomicUsize) -> bool {
+    let decrement = |count: usize| if count == usize::MAX { Some(count) } else { count.checked_sub(1) };
+    counter.fetch_update(Ordering::SeqCst, Ordering::SeqCst, decrement).is_ok()
 }
 
 #[async_trait]
@@ -143,8 +143,8 @@ impl Delivery for FaultyDelivery {
         through: &Position,
     ) -> Result<ResumeOutcome, DeliveryError> {
         self.faults.resume_count.fetch_add(1, Ordering::SeqCst);
-        let said = self.faults.appends_before_resume.lock().pop();
-        if let Some(append) = said {
+        let append = self.faults.appends_before_resume.lock().pop();
+        if let Some(append) = append {
             let appended = self.faults.current_log().append(append.clone()).await.unwrap();
             let frame = MessageFrame::from_append(&append, &appended).encode();
             let placement = Some(Placement { channel: append.channel.clone(), position: appended.position });

@@ -1,4 +1,4 @@
-//! Public keys: every supported algorithm from a JWK set, and what a token must not talk them into.
+//! Tests of public keys: every supported algorithm from a JWK set, and attacks with forged headers.
 
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rand::SystemRandom;
@@ -37,14 +37,14 @@ fn jwk(key: &EncodingKey, algorithm: Algorithm, id: Option<&str>) -> Value {
     jwk
 }
 
-/// As [`jwk`], but without saying for which algorithm the key is.
-fn open_jwk(key: &EncodingKey, algorithm: Algorithm) -> Value {
+/// Returns a JWK without `alg`.
+fn jwk_without_alg(key: &EncodingKey, algorithm: Algorithm) -> Value {
     let mut jwk = jwk(key, algorithm, None);
     jwk.as_object_mut().unwrap().remove("alg");
     jwk
 }
 
-fn believing(keys: &[Value]) -> TokenSettings {
+fn accepting(keys: &[Value]) -> TokenSettings {
     TokenSettings::new(KeySet::from_jwks(&json!({ "keys": keys }).to_string()).unwrap())
 }
 
@@ -68,22 +68,22 @@ async fn every_algorithm_verifies_with_its_own_key_alone() {
     let set: Vec<_> = all.iter().map(|(key, algorithm)| jwk(key, *algorithm, None)).collect();
     for (key, algorithm) in all {
         let token = signed_by(key, algorithm, None);
-        assert_eq!(verified(believing(&set), &token).await.user.as_str(), "alice", "{algorithm:?}");
-        verified(believing(&[open_jwk(key, algorithm)]), &token).await;
+        assert_eq!(verified(accepting(&set), &token).await.user.as_str(), "alice", "{algorithm:?}");
+        verified(accepting(&[jwk_without_alg(key, algorithm)]), &token).await;
         let others: Vec<_> = set.iter().filter(|jwk| jwk["alg"] != json!(algorithm)).cloned().collect();
-        assert_eq!(cause(believing(&others), &token).await, "unknown_key", "{algorithm:?}");
+        assert_eq!(rejection_code(accepting(&others), &token).await, "unknown_key", "{algorithm:?}");
     }
 }
 
 #[tokio::test]
-async fn the_key_id_picks_the_key() {
+async fn the_key_id_selects_the_key() {
     let (current, next) = (ec(&ECDSA_P256_SHA256_FIXED_SIGNING), ec(&ECDSA_P256_SHA256_FIXED_SIGNING));
     let es256 = Algorithm::ES256;
     let set = [jwk(&current, es256, Some("current")), jwk(&next, es256, Some("next"))];
-    verified(believing(&set), &signed_by(&next, es256, Some("next"))).await;
-    verified(believing(&set), &signed_by(&next, es256, None)).await;
-    assert_eq!(cause(believing(&set), &signed_by(&next, es256, Some("current"))).await, "signature");
-    assert_eq!(cause(believing(&set), &signed_by(&next, es256, Some("old"))).await, "unknown_key");
+    verified(accepting(&set), &signed_by(&next, es256, Some("next"))).await;
+    verified(accepting(&set), &signed_by(&next, es256, None)).await;
+    assert_eq!(rejection_code(accepting(&set), &signed_by(&next, es256, Some("current"))).await, "signature");
+    assert_eq!(rejection_code(accepting(&set), &signed_by(&next, es256, Some("old"))).await, "unknown_key");
 }
 
 #[tokio::test]
@@ -94,7 +94,7 @@ async fn a_public_key_is_never_an_hmac_secret() {
     let claims = serde_json::to_value(claims()).unwrap();
     for secret in [public.to_string(), public["x"].as_str().unwrap().to_owned()] {
         let forged = signed(&header, &claims, secret.as_bytes());
-        assert_eq!(cause(believing(std::slice::from_ref(&public)), &forged).await, "unknown_key");
+        assert_eq!(rejection_code(accepting(std::slice::from_ref(&public)), &forged).await, "unknown_key");
     }
 }
 
@@ -104,21 +104,21 @@ async fn a_key_in_the_header_is_not_read() {
     let header =
         Header { jwk: Some(Jwk::from_encoding_key(&own, Algorithm::ES256).unwrap()), ..Header::new(Algorithm::ES256) };
     let forged = encode(&header, &claims(), &own).unwrap();
-    assert_eq!(cause(believing(&[jwk(&trusted, Algorithm::ES256, None)]), &forged).await, "signature");
+    assert_eq!(rejection_code(accepting(&[jwk(&trusted, Algorithm::ES256, None)]), &forged).await, "signature");
 }
 
 #[tokio::test]
-async fn a_source_is_asked_when_no_key_at_hand_fits() {
+async fn a_source_is_used_when_no_configured_key_matches() {
     let key = ed();
     let source = KeySet::from_jwks(&json!({"keys": [jwk(&key, Algorithm::EdDSA, None)]}).to_string()).unwrap();
     let both = || TokenSettings { source: Some(Arc::new(source.clone())), ..settings() };
     verified(both(), &signed_by(&key, Algorithm::EdDSA, Some("any"))).await;
     verified(both(), &mint_hs256(SECRET, &claims()).unwrap()).await;
-    assert_eq!(cause(both(), &signed_by(&ed(), Algorithm::EdDSA, None)).await, "signature");
+    assert_eq!(rejection_code(both(), &signed_by(&ed(), Algorithm::EdDSA, None)).await, "signature");
 }
 
 #[test]
-fn a_set_skips_what_it_cannot_use_and_says_when_nothing_is_left() {
+fn a_set_skips_unusable_keys_and_fails_without_a_usable_one() {
     let usable = jwk(&ed(), Algorithm::EdDSA, Some("a"));
     let mut encrypting = usable.clone();
     encrypting["use"] = json!("enc");
@@ -132,7 +132,7 @@ fn a_set_skips_what_it_cannot_use_and_says_when_nothing_is_left() {
 }
 
 #[test]
-fn key_material_stays_out_of_debug_output() {
+fn debug_output_contains_no_key_material() {
     let set = KeySet::default().with_secret(b"correct horse battery staple and more").unwrap();
     assert!(!format!("{set:?}").contains("99, 111"), "{set:?}");
 }

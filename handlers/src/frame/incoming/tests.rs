@@ -1,4 +1,4 @@
-//! Every frame that is read and every one that is refused.
+//! Tests of accepted and rejected frames.
 
 use proptest::prelude::*;
 use serde_json::json;
@@ -10,24 +10,24 @@ fn parse(frame: &str) -> Result<ClientFrame<'_>, FrameParseError> {
     ClientFrame::parse(frame, &limits::Limits::default())
 }
 
-fn refused(frame: &str) -> (ErrorCode, String) {
-    let refusal = parse(frame).expect_err(frame).error;
-    (refusal.code, refusal.message.into_owned())
+fn rejected(frame: &str) -> (ErrorCode, String) {
+    let error = parse(frame).expect_err(frame).error;
+    (error.code, error.message.into_owned())
 }
 
-/// A channel's name, and the epoch and offset since when it is wanted.
-type Named = (String, Option<(Option<String>, u64)>);
+/// A channel's name, and the requested epoch and offset.
+type ParsedRequest = (String, Option<(Option<String>, u64)>);
 
-fn wanted(frame: &str) -> Vec<Named> {
-    let (ClientAction::Join(wanted) | ClientAction::Resume(wanted)) = parse(frame).unwrap().action else {
+fn parsed_requests(frame: &str) -> Vec<ParsedRequest> {
+    let (ClientAction::Join(requests) | ClientAction::Resume(requests)) = parse(frame).unwrap().action else {
         panic!("{frame}")
     };
     let since = |since: ClientPosition| (since.epoch.map(|epoch| epoch.0.as_ref().to_owned()), since.offset.0);
-    wanted.into_iter().map(|wanted| (wanted.channel.to_string(), wanted.since.map(since))).collect()
+    requests.into_iter().map(|request| (request.channel.to_string(), request.since.map(since))).collect()
 }
 
 #[test]
-fn a_send_keeps_its_body_to_the_byte() {
+fn a_send_keeps_its_body_byte_for_byte() {
     let frame = r#"{"action":"send","id":"m1","to":"room:lobby","body": {"a" : [1.0, "\u00e9"]} ,"ephemeral":true}"#;
     let ClientFrame { id, action: ClientAction::Send(send) } = parse(frame).unwrap() else { panic!() };
     assert_eq!(id.unwrap().as_str(), "m1");
@@ -37,33 +37,33 @@ fn a_send_keeps_its_body_to_the_byte() {
 }
 
 #[test]
-fn null_is_a_body_and_elsewhere_an_absent_field() {
+fn null_is_a_valid_body_and_an_absent_field_elsewhere() {
     let frame = r#"{"action":"send","id":null,"to":null,"ephemeral":null,"body":null}"#;
     let ClientFrame { id: None, action: ClientAction::Send(send) } = parse(frame).unwrap() else { panic!() };
     assert_eq!((send.to, send.body.get(), send.ephemeral), (None, "null", false));
 }
 
 #[test]
-fn channels_come_in_three_shapes() {
+fn channels_have_three_forms() {
     let epoch = |offset| Some((Some("e1".to_owned()), offset));
-    let one = wanted(r#"{"action":"join","channel":"room:a","since":{"epoch":"e1","offset":5}}"#);
+    let one = parsed_requests(r#"{"action":"join","channel":"room:a","since":{"epoch":"e1","offset":5}}"#);
     assert_eq!(one, [("room:a".to_owned(), epoch(5))]);
-    let list = wanted(r#"{"action":"join","channels":["room:b","room:a","room:a"]}"#);
+    let list = parsed_requests(r#"{"action":"join","channels":["room:b","room:a","room:a"]}"#);
     assert_eq!(list, [("room:a".to_owned(), None), ("room:b".to_owned(), None)], "each once");
-    let map = wanted(r#"{"action":"resume","channels":{"everyone":{"offset":7},"topic:t":null}}"#);
+    let map = parsed_requests(r#"{"action":"resume","channels":{"everyone":{"offset":7},"topic:t":null}}"#);
     assert_eq!(map, [("everyone".to_owned(), Some((None, 7))), ("topic:t".to_owned(), None)]);
-    assert!(wanted(r#"{"action":"resume"}"#).is_empty());
+    assert!(parsed_requests(r#"{"action":"resume"}"#).is_empty());
 }
 
 #[test]
-fn unknown_fields_are_ignored_and_escapes_understood() {
+fn unknown_fields_are_ignored_and_escapes_decoded() {
     let frame = r#"{"\u0061ction":"p\u0069ng","id":"a\/b","new":{"x":[]}}"#;
     let ClientFrame { id, action: ClientAction::Ping } = parse(frame).unwrap() else { panic!() };
     assert_eq!(id.unwrap().as_str(), "a/b");
 }
 
 #[test]
-fn what_is_not_one_json_object_is_told_so() {
+fn text_other_than_one_json_object_is_bad_json() {
     for frame in [
         "",
         "hello",
@@ -76,13 +76,13 @@ fn what_is_not_one_json_object_is_told_so() {
         r#"{"action":"ping","action":"ping"}"#,
         "{\"a\":\"\u{1}\"}",
     ] {
-        assert_eq!(refused(frame).0, ErrorCode::BadJson, "{frame:?}");
+        assert_eq!(rejected(frame).0, ErrorCode::BadJson, "{frame:?}");
     }
-    assert!(refused("{\"action\": ping}").1.contains("column"));
+    assert!(rejected("{\"action\": ping}").1.contains("column"));
 }
 
 #[test]
-fn every_mistake_has_its_code_and_names_its_field() {
+fn every_error_has_its_code_and_names_its_field() {
     use ErrorCode::{BadField, MissingField, TooLarge, TooMany, UnknownAction};
     let large = json!({ "action": "send", "body": "x".repeat(limits::MAX_BODY_BYTES) }).to_string();
     let names: Vec<String> = (0..=limits::MAX_CHANNELS_PER_FRAME).map(|number| format!("room:r{number}")).collect();
@@ -117,21 +117,21 @@ fn every_mistake_has_its_code_and_names_its_field() {
         (r#"{"action":"history","channel":"everyone","before":"7"}"#, BadField, "'before'"),
     ];
     for (frame, code, part) in cases {
-        let (found, message) = refused(frame);
+        let (found, message) = rejected(frame);
         assert_eq!(found, code, "{frame}");
         assert!(message.contains(part), "{frame}: {message}");
     }
 }
 
 #[test]
-fn a_refusal_keeps_the_id_that_could_be_read() {
+fn an_error_keeps_a_readable_id() {
     let id = |frame| parse(frame).unwrap_err().id.map(String::from);
     assert_eq!(id(r#"{"id":"m1","action":"send"}"#).as_deref(), Some("m1"));
     assert_eq!(id(r#"{"id":"","action":"send"}"#), None);
 }
 
 #[test]
-fn a_body_of_the_largest_size_is_read_and_a_deep_one_does_no_harm() {
+fn a_body_of_the_maximum_size_and_a_deeply_nested_one_are_accepted() {
     let largest = json!({ "action": "send", "body": "x".repeat(limits::MAX_BODY_BYTES - 2) }).to_string();
     assert!(matches!(parse(&largest).unwrap().action, ClientAction::Send(_)));
     let deep = format!(r#"{{"action":"send","body":{}{}}}"#, "[".repeat(14_000), "]".repeat(14_000));
@@ -159,7 +159,7 @@ fn json_text() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn no_text_makes_it_panic(text in any::<String>(), frame in json_text()) {
+    fn no_text_causes_a_panic(text in any::<String>(), frame in json_text()) {
         for text in [text, frame] {
             if let Err(FrameParseError { id, error }) = parse(&text) {
                 let answer: serde_json::Value = serde_json::from_str(&error.encode_frame(id.as_ref())).unwrap();

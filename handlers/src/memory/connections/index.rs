@@ -1,7 +1,7 @@
-//! The sets of connections that audiences are made of.
+//! Index of connections by group.
 //!
-//! Invariant: no set is empty; the last connection takes its set with it, so that names that clients made up leave nothing
-//! behind. Every operation is logarithmic in the number of connections, and in what it returns.
+//! Invariant: no set is empty. A set is removed with its last connection, so that names invented by clients use no
+//! memory afterwards. Every operation is logarithmic in the number of connections and linear in the size of its result.
 
 use std::collections::BTreeSet;
 use std::collections::btree_map::{BTreeMap, Entry};
@@ -17,7 +17,7 @@ use crate::ports::OccupiedChannel;
 
 type ConnectionIds = BTreeSet<ConnectionId>;
 
-/// All sets, by tenant.
+/// Member sets of all groups, by tenant.
 #[derive(Default)]
 pub(super) struct MembershipIndex {
     tenants: HashMap<TenantId, TenantIndex>,
@@ -32,7 +32,7 @@ struct TenantIndex {
 }
 
 impl MembershipIndex {
-    /// The tenant's name as the index holds it.
+    /// Returns the shared copy of a tenant id if the tenant is indexed.
     pub(super) fn shared_tenant(&self, tenant: &TenantId) -> TenantId {
         self.tenants.get_key_value(tenant).map_or_else(|| tenant.clone(), |(shared, _)| shared.clone())
     }
@@ -61,7 +61,7 @@ impl MembershipIndex {
         }
     }
 
-    /// The first `limit` connections of the union behind `after`, ascending, each once.
+    /// Returns the first `limit` connections of the union of `groups` after `after`, ascending, each once.
     pub(super) fn members_after(
         &self,
         groups: &[Group],
@@ -82,20 +82,22 @@ impl MembershipIndex {
         merged.into_iter().take(limit).cloned().collect()
     }
 
-    /// How many connections the union has.
+    /// Returns the number of connections in the union of `groups`.
     pub(super) fn count_members(&self, groups: &[Group]) -> u64 {
         if let [group] = groups {
             return self.group_members(group).map_or(0, |ids| ids.len() as u64);
         }
         let mut sets: Vec<&ConnectionIds> = groups.iter().filter_map(|group| self.group_members(group)).collect();
         sets.sort_by_key(|ids| std::cmp::Reverse(ids.len()));
-        // Only what the larger sets do not have counts of a smaller one; the largest, counted whole, is never walked.
-        let new_in = |at: usize| sets[at].iter().filter(|id| !sets[..at].iter().any(|ids| ids.contains(id))).count();
-        let count = (0..sets.len()).map(|at| if at == 0 { sets[0].len() } else { new_in(at) }).sum::<usize>();
+        // Of each smaller set only ids that no larger set contains are counted. The largest set is counted by its
+        // length.
+        let new_in =
+            |rank: usize| sets[rank].iter().filter(|id| !sets[..rank].iter().any(|ids| ids.contains(id))).count();
+        let count = (0..sets.len()).map(|rank| if rank == 0 { sets[0].len() } else { new_in(rank) }).sum::<usize>();
         count as u64
     }
 
-    /// The first `limit` joined channels of a tenant behind `after`, and how many there are in all.
+    /// Returns the first `limit` joined channels of a tenant after `after`, and the number of all joined channels.
     pub(super) fn occupied_channels(
         &self,
         tenant: &TenantId,
@@ -110,7 +112,6 @@ impl MembershipIndex {
         (occupied.collect(), tenant.joined.len() as u64)
     }
 
-    /// Whether no connection is in any set.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.tenants.is_empty()

@@ -1,4 +1,4 @@
-//! The contract, threads at once, and what is left behind.
+//! The contract suite, concurrent threads, and cleanup.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ fn connection(id: &str) -> ClientConnection {
 }
 
 #[tokio::test]
-async fn it_keeps_the_contract() {
+async fn it_fulfils_the_contract() {
     run_suite(async || {
         let clock = Arc::new(ManualClock::new(NOW));
         ConnectionStoreFixture { store: Arc::new(MemoryConnections::new(clock.clone())), now: NOW, clock: Some(clock) }
@@ -38,22 +38,22 @@ async fn it_keeps_the_contract() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn one_removal_wins_among_threads() {
+async fn one_concurrent_delete_returns_the_record() {
     let store = Arc::new(MemoryConnections::new(Arc::new(ManualClock::new(NOW))));
     for round in 0..100 {
         let record = connection(&format!("c{round}"));
         store.put_connection(&record).await.unwrap();
-        let mut removals = JoinSet::new();
+        let mut deletions = JoinSet::new();
         for _ in 0..4 {
             let (store, id) = (store.clone(), record.id.clone());
-            removals.spawn(async move { store.delete_connection(&id).await.unwrap().is_some() });
+            deletions.spawn(async move { store.delete_connection(&id).await.unwrap().is_some() });
         }
-        assert_eq!(removals.join_all().await.into_iter().filter(|won| *won).count(), 1);
+        assert_eq!(deletions.join_all().await.into_iter().filter(|deleted| *deleted).count(), 1);
     }
 }
 
 #[tokio::test]
-async fn nothing_is_left_of_connections_that_ended() {
+async fn deleted_and_expired_connections_leave_nothing_in_the_index() {
     let clock = Arc::new(ManualClock::new(NOW));
     let store = MemoryConnections::new(clock.clone());
     for number in 0..100 {

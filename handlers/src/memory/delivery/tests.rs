@@ -1,4 +1,4 @@
-//! The contract, and the inbox's bound.
+//! The contract suites, and the bound of an inbox.
 
 use super::*;
 use crate::conformance::delivery::{DeliveryFixture, TestReceivers, run_exactly_once_suite, run_suite};
@@ -7,10 +7,10 @@ use crate::ports::{Priority, Timestamp};
 
 const NOW: Timestamp = Timestamp(1_795_000_000_000);
 
-struct Inboxes(Arc<MemoryDelivery>);
+struct InboxReceivers(Arc<MemoryDelivery>);
 
 #[async_trait]
-impl TestReceivers for Inboxes {
+impl TestReceivers for InboxReceivers {
     async fn open_connection(&self, _: &ClientConnection) {}
 
     async fn received_frames(&self, id: &ConnectionId) -> Vec<Bytes> {
@@ -26,11 +26,17 @@ async fn fresh() -> DeliveryFixture {
     let connections = Arc::new(MemoryConnections::new(Arc::new(ManualClock::new(NOW))));
     let delivery = Arc::new(MemoryDelivery::new(connections.clone()));
     let log = Arc::new(MemoryLog::new(Epoch("e1".into()), ChannelRetention { max_entries: 1_000, max_bytes: 1 << 20 }));
-    DeliveryFixture { delivery: delivery.clone(), connections, log, receivers: Arc::new(Inboxes(delivery)), now: NOW }
+    DeliveryFixture {
+        delivery: delivery.clone(),
+        connections,
+        log,
+        receivers: Arc::new(InboxReceivers(delivery)),
+        now: NOW,
+    }
 }
 
 #[tokio::test]
-async fn it_keeps_the_contract() {
+async fn it_fulfils_the_contract() {
     run_suite(fresh).await;
     run_exactly_once_suite(fresh).await;
 }

@@ -1,4 +1,4 @@
-//! Logs in memory as whoever moves them sees them.
+//! Export and import of in-memory logs.
 
 use async_trait::async_trait;
 
@@ -17,20 +17,20 @@ impl LogArchive for MemoryLog {
         Ok(found)
     }
 
-    async fn export(&self, channel: &Channel, after: Offset, most: ExportLimits) -> Result<LogSlice, LogError> {
-        self.read(channel, LogRange::After(after), most.max_entries, most.max_bytes).await
+    async fn export(&self, channel: &Channel, after: Offset, limits: ExportLimits) -> Result<LogSlice, LogError> {
+        self.read(channel, LogRange::After(after), limits.max_entries, limits.max_bytes).await
     }
 
-    async fn import(&self, stretch: &LogSegment) -> Result<(), ImportError> {
+    async fn import(&self, segment: &LogSegment) -> Result<(), ImportError> {
         let mut channels = self.channels.lock();
-        if channels.len() >= MAX_LOG_CHANNELS && !channels.contains_key(&stretch.channel) {
+        if channels.len() >= MAX_LOG_CHANNELS && !channels.contains_key(&segment.channel) {
             return Err(LogError::Full(Box::new(TooManyChannelsError)).into());
         }
-        let log = channels.entry(stretch.channel.clone()).or_default();
-        let told = log.epoch.as_ref().unwrap_or(&self.epoch);
-        let rest = stretch.remaining_entries(told, log.head)?;
+        let log = channels.entry(segment.channel.clone()).or_default();
+        let epoch = log.epoch.as_ref().unwrap_or(&self.epoch);
+        let rest = segment.remaining_entries(epoch, log.head)?;
         if log.head == Offset::START {
-            (log.head, log.epoch) = (stretch.after, Some(stretch.epoch.clone()));
+            (log.head, log.epoch) = (segment.after, Some(segment.epoch.clone()));
         }
         rest.iter().for_each(|entry| log.push_entry(entry.clone()));
         Ok(())

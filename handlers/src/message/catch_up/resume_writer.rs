@@ -1,7 +1,7 @@
-//! The line to one connection that is being caught up, with what it may still carry.
+//! Writer of the frames of a resume to one connection, with its budget of bytes and time.
 //!
-//! Frames go out in the direct lane and without a placement: a deliverer passes them on as they come. Invariant: a
-//! connection that is gone ends the work at once.
+//! Frames have direct priority and no placement, so an adapter delivers them immediately. If the connection is gone,
+//! every method returns [`ActionError::connection_gone`].
 
 use bytes::Bytes;
 
@@ -26,7 +26,7 @@ impl<'a> ResumeWriter<'a> {
         Self { app, caller, audience, remaining_bytes: app.limits.resume_bytes, deadline }
     }
 
-    /// Whether no further message may be sent.
+    /// Returns whether the budget of bytes or time is used up.
     pub(super) fn budget_exhausted(&self) -> bool {
         self.remaining_bytes == 0 || self.app.clock.now() >= self.deadline
     }
@@ -39,14 +39,14 @@ impl<'a> ResumeWriter<'a> {
         }
     }
 
-    /// Sends a missed message, and takes it off what may still be sent.
+    /// Sends a missed message and deducts its size from the budget.
     pub(super) async fn send_message(&mut self, message: &MessageFrame<'_>) -> Result<(), ActionError> {
         let frame = message.encode();
         self.remaining_bytes = self.remaining_bytes.saturating_sub(frame.len());
         self.send_frame(frame).await
     }
 
-    /// Tells that everything behind `position` up to `to` is left out, and moves it there.
+    /// Reports a gap from the offset after `position` up to `to`, and moves `position` to `to`.
     pub(super) async fn send_gap(
         &self,
         channel: &ChannelName,

@@ -1,4 +1,4 @@
-//! `join`, `leave`, `subscribe`, `unsubscribe`.
+//! Tests of `join`, `leave`, `subscribe` and `unsubscribe`.
 
 use serde_json::{Value, json};
 
@@ -7,14 +7,14 @@ use crate::identity::Role;
 use crate::limits;
 
 #[tokio::test]
-async fn joining_tells_the_position_and_who_is_there() {
-    let world = TestApp::new();
-    let alice = world.connect("a1", "alice", Role::User).await;
-    let bob = world.connect("b1", "bob", Role::User).await;
-    world.send_frame(&bob, json!({ "action": "join", "channel": "room:lobby" })).await;
-    world.append_messages("room:lobby", 3).await;
-    world.received_frames(&bob);
-    let members = world.send_frame(&alice, json!({ "action": "join", "id": "j1", "channels": ["room:lobby"] })).await;
+async fn join_returns_the_position_and_the_members() {
+    let fixture = TestApp::new();
+    let alice = fixture.connect("a1", "alice", Role::User).await;
+    let bob = fixture.connect("b1", "bob", Role::User).await;
+    fixture.send_frame(&bob, json!({ "action": "join", "channel": "room:lobby" })).await;
+    fixture.append_messages("room:lobby", 3).await;
+    fixture.received_frames(&bob);
+    let members = fixture.send_frame(&alice, json!({ "action": "join", "id": "j1", "channels": ["room:lobby"] })).await;
     let expected = json!({
         "type": "members", "id": "j1", "channels": { "room:lobby": {
             "epoch": "e1", "offset": 3, "count": 0, "connections": 2, "users": 2, "members": [
@@ -27,90 +27,90 @@ async fn joining_tells_the_position_and_who_is_there() {
     let online = json!({
         "type": "presence", "channel": "room:lobby", "user": "alice", "role": "user", "state": "online"
     });
-    assert_eq!(world.received_frames(&bob), [online]);
-    world.received_frames(&alice);
-    world.send_frame(&bob, json!({ "action": "send", "to": "room:lobby", "body": 1 })).await;
-    assert_eq!(message_offsets(&world.received_frames(&alice)), [4], "live from the position on");
+    assert_eq!(fixture.received_frames(&bob), [online]);
+    fixture.received_frames(&alice);
+    fixture.send_frame(&bob, json!({ "action": "send", "to": "room:lobby", "body": 1 })).await;
+    assert_eq!(message_offsets(&fixture.received_frames(&alice)), [4], "messages after the position are live");
 }
 
 #[tokio::test]
-async fn joining_since_an_offset_sends_what_was_missed() {
-    let world = TestApp::new();
-    let alice = world.connect("a1", "alice", Role::User).await;
-    world.append_messages("room:lobby", 5).await;
+async fn join_with_a_position_sends_missed_messages() {
+    let fixture = TestApp::new();
+    let alice = fixture.connect("a1", "alice", Role::User).await;
+    fixture.append_messages("room:lobby", 5).await;
     let join = json!({ "action": "join", "channel": "room:lobby", "since": { "epoch": "e1", "offset": 2 } });
-    let members = world.send_frame(&alice, join).await;
-    assert_eq!(message_offsets(&world.received_frames(&alice)), [3, 4, 5]);
+    let members = fixture.send_frame(&alice, join).await;
+    assert_eq!(message_offsets(&fixture.received_frames(&alice)), [3, 4, 5]);
     assert_eq!(members["channels"]["room:lobby"]["offset"], 5);
     assert_eq!(members["channels"]["room:lobby"]["count"], 3);
 }
 
 #[tokio::test]
-async fn subscribing_follows_topics() {
-    let world = TestApp::new();
-    let alice = world.connect("a1", "alice", Role::User).await;
-    let admin = world.connect("c1", "carol", Role::Admin).await;
-    world.append_messages("topic:prices", 2).await;
-    let ack = world.send_frame(&alice, json!({ "action": "subscribe", "id": "s1", "channel": "topic:prices" })).await;
+async fn subscribe_delivers_a_topic_until_unsubscribe() {
+    let fixture = TestApp::new();
+    let alice = fixture.connect("a1", "alice", Role::User).await;
+    let admin = fixture.connect("c1", "carol", Role::Admin).await;
+    fixture.append_messages("topic:prices", 2).await;
+    let ack = fixture.send_frame(&alice, json!({ "action": "subscribe", "id": "s1", "channel": "topic:prices" })).await;
     let position = json!({ "epoch": "e1", "offset": 2, "count": 0 });
     assert_eq!(ack, json!({ "type": "ack", "id": "s1", "channels": { "topic:prices": position } }));
-    world.send_frame(&admin, json!({ "action": "send", "to": "topic:prices", "body": 1 })).await;
-    assert_eq!(message_offsets(&world.received_frames(&alice)), [3]);
-    let ack = world.send_frame(&alice, json!({ "action": "unsubscribe", "channel": "topic:prices" })).await;
+    fixture.send_frame(&admin, json!({ "action": "send", "to": "topic:prices", "body": 1 })).await;
+    assert_eq!(message_offsets(&fixture.received_frames(&alice)), [3]);
+    let ack = fixture.send_frame(&alice, json!({ "action": "unsubscribe", "channel": "topic:prices" })).await;
     assert_eq!(ack, json!({ "type": "ack", "left": ["topic:prices"] }));
-    world.send_frame(&admin, json!({ "action": "send", "to": "topic:prices", "body": 1 })).await;
-    assert_eq!(world.received_frames(&alice), [Value::Null; 0]);
-    assert!(world.joined_channels(&alice).await.is_empty());
+    fixture.send_frame(&admin, json!({ "action": "send", "to": "topic:prices", "body": 1 })).await;
+    assert_eq!(fixture.received_frames(&alice), [Value::Null; 0]);
+    assert!(fixture.joined_channels(&alice).await.is_empty());
 }
 
 #[tokio::test]
-async fn leaving_tells_the_room_once() {
-    let world = TestApp::new();
-    let alice = world.connect("a1", "alice", Role::User).await;
-    let bob = world.connect("b1", "bob", Role::User).await;
+async fn leaving_twice_notifies_the_room_once() {
+    let fixture = TestApp::new();
+    let alice = fixture.connect("a1", "alice", Role::User).await;
+    let bob = fixture.connect("b1", "bob", Role::User).await;
     for client in [&alice, &bob] {
-        world.send_frame(client, json!({ "action": "join", "channel": "room:lobby" })).await;
+        fixture.send_frame(client, json!({ "action": "join", "channel": "room:lobby" })).await;
     }
-    world.received_frames(&bob);
+    fixture.received_frames(&bob);
     for _ in 0..2 {
-        let ack = world.send_frame(&alice, json!({ "action": "leave", "id": "l1", "channel": "room:lobby" })).await;
+        let ack = fixture.send_frame(&alice, json!({ "action": "leave", "id": "l1", "channel": "room:lobby" })).await;
         assert_eq!(ack, json!({ "type": "ack", "id": "l1", "left": ["room:lobby"] }));
     }
-    assert_eq!(world.received_frames(&bob).len(), 1);
+    assert_eq!(fixture.received_frames(&bob).len(), 1);
 }
 
 #[tokio::test]
-async fn a_connection_may_be_in_so_many_channels_and_no_more() {
-    let world = TestApp::new();
-    let alice = world.connect("a1", "alice", Role::User).await;
+async fn a_connection_at_the_channel_limit_cannot_join_more() {
+    let fixture = TestApp::new();
+    let alice = fixture.connect("a1", "alice", Role::User).await;
     let rooms: Vec<String> = (0..limits::MAX_CHANNELS_PER_CONNECTION).map(|number| format!("room:r{number}")).collect();
     for names in rooms.chunks(limits::MAX_CHANNELS_PER_FRAME) {
-        let answer = world.send_frame(&alice, json!({ "action": "join", "channels": names })).await;
+        let answer = fixture.send_frame(&alice, json!({ "action": "join", "channels": names })).await;
         assert_eq!(answer["type"], "members");
     }
-    let error = world.send_frame(&alice, json!({ "action": "subscribe", "channel": "topic:one-more" })).await;
+    let error = fixture.send_frame(&alice, json!({ "action": "subscribe", "channel": "topic:one-more" })).await;
     assert_eq!(error["code"], "too_many");
-    assert_eq!(world.send_frame(&alice, json!({ "action": "join", "channel": "room:r7" })).await["type"], "members");
-    assert_eq!(world.joined_channels(&alice).await.len(), limits::MAX_CHANNELS_PER_CONNECTION);
+    assert_eq!(fixture.send_frame(&alice, json!({ "action": "join", "channel": "room:r7" })).await["type"], "members");
+    assert_eq!(fixture.joined_channels(&alice).await.len(), limits::MAX_CHANNELS_PER_CONNECTION);
 }
 
 #[tokio::test]
-async fn a_connection_without_a_record_has_to_come_back() {
-    let world = TestApp::new();
-    let alice = world.connect("a1", "alice", Role::User).await;
-    world.app.connections.delete_connection(&alice.id).await.unwrap();
+async fn a_connection_without_a_record_is_answered_gone() {
+    let fixture = TestApp::new();
+    let alice = fixture.connect("a1", "alice", Role::User).await;
+    fixture.app.connections.delete_connection(&alice.id).await.unwrap();
     for action in ["join", "leave"] {
-        let error = world.send_frame(&alice, json!({ "action": action, "channel": "room:lobby" })).await;
+        let error = fixture.send_frame(&alice, json!({ "action": action, "channel": "room:lobby" })).await;
         assert_eq!(error["code"], "gone", "{action}");
     }
 }
 
 #[tokio::test]
-async fn nothing_is_joined_while_the_log_is_away() {
-    let world = TestApp::new();
-    let alice = world.connect("a1", "alice", Role::User).await;
-    world.faults.reads_before_failure.store(0, std::sync::atomic::Ordering::SeqCst);
-    let error = world.send_frame(&alice, json!({ "action": "join", "id": "j1", "channel": "room:lobby" })).await;
+async fn nothing_is_joined_while_the_log_is_unavailable() {
+    let fixture = TestApp::new();
+    let alice = fixture.connect("a1", "alice", Role::User).await;
+    fixture.faults.reads_before_failure.store(0, std::sync::atomic::Ordering::SeqCst);
+    let error = fixture.send_frame(&alice, json!({ "action": "join", "id": "j1", "channel": "room:lobby" })).await;
     assert_eq!((&error["code"], &error["id"]), (&json!("unavailable"), &json!("j1")));
-    assert!(world.joined_channels(&alice).await.is_empty());
+    assert!(fixture.joined_channels(&alice).await.is_empty());
 }

@@ -1,7 +1,6 @@
-//! What few APIs set: authorization by signature, the source of API keys, rates and models of single routes.
+//! Optional settings of an API: IAM authorization, source of API keys, rate limits and request models of routes.
 //!
-//! Invariant: the default changes nothing. A setting for a route that does not exist is a mistake, not a setting that
-//! waits for one.
+//! The default disables all of them. A setting for a route that the API does not define is an error.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,17 +12,17 @@ use crate::model::RequestModel;
 use crate::quotas::RateLimit;
 use crate::route::RouteKey;
 
-/// `AuthorizationType` of `$connect`, beside `CUSTOM`, which is to have an authorizer.
+/// `AuthorizationType` of `$connect`. `CUSTOM` has no variant: it is an API with an authorizer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AuthorizationType {
-    /// `NONE`: whoever the authorizer lets in, if there is one.
+    /// `NONE`: no authorization other than that of the authorizer, if there is one.
     #[default]
     None,
-    /// `AWS_IAM`: a signature of a caller whose policy allows it (IAM-1).
+    /// `AWS_IAM`: a signature of a caller whose policy allows the connection (IAM-1).
     Iam,
 }
 
-/// Where the API key of a handshake is read from: the API key selection expression (developer guide,
+/// Source of the API key of a handshake: the API key selection expression (developer guide,
 /// `apigateway-websocket-api-selection-expressions`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ApiKeySource {
@@ -37,41 +36,41 @@ pub enum ApiKeySource {
 /// Settings of an API and of its stage.
 #[derive(Debug, Clone, Default)]
 pub struct ApiSettings {
-    /// How `$connect` is authorized.
+    /// Authorization of `$connect` without a Lambda authorizer.
     pub authorization: AuthorizationType,
-    /// Where the API key is read from, for an API that asks for one.
+    /// Source of the API key, for an API that requires one.
     pub key_source: ApiKeySource,
-    /// How often each route may run, where `rates` says nothing: the stage's default route settings.
+    /// Rate limit of routes without an entry in `rates`: the stage's default route settings.
     pub default_rate: Option<RateLimit>,
-    /// How often a route may run, by key: the stage's route settings. `$disconnect` has none.
+    /// Rate limits by route key: the stage's route settings. `$disconnect` cannot have one.
     pub rates: BTreeMap<String, RateLimit>,
-    /// What bodies a message route takes, by key: JSON schemas of draft 4.
+    /// Request models of message routes by route key: JSON schemas of draft 4.
     pub models: BTreeMap<String, Value>,
 }
 
 impl ApiSettings {
-    /// Reports settings of routes that are not there.
-    pub(super) fn check_routes(&self, routes: &[RouteDefinition], mistakes: &mut Vec<ApiValidationError>) {
+    /// Adds an error for each setting of a route that is not in `routes`.
+    pub(super) fn check_routes(&self, routes: &[RouteDefinition], errors: &mut Vec<ApiValidationError>) {
         let exists = |key: &str| key != RouteKey::DISCONNECT && routes.iter().any(|route| route.key == key);
         for key in self.rates.keys().filter(|key| !exists(key)) {
-            mistakes.push(ApiValidationError::UnknownRoute { setting: "the rate", route: key.clone() });
+            errors.push(ApiValidationError::UnknownRoute { setting: "a rate limit", route: key.clone() });
         }
         for key in self.models.keys().filter(|key| !exists(key) || *key == RouteKey::CONNECT) {
-            mistakes.push(ApiValidationError::UnknownRoute { setting: "the model", route: key.clone() });
+            errors.push(ApiValidationError::UnknownRoute { setting: "a request model", route: key.clone() });
         }
     }
 
-    /// How often the route `key` may run.
+    /// Returns the rate limit of the route `key`.
     pub(super) fn rate_of(&self, key: &str) -> Option<RateLimit> {
         self.rates.get(key).copied().or(self.default_rate)
     }
 
-    /// The compiled model of the route `key`.
-    pub(super) fn model_of(&self, key: &str, mistakes: &mut Vec<ApiValidationError>) -> Option<Arc<RequestModel>> {
+    /// Returns the compiled request model of the route `key`; adds an error if it does not compile.
+    pub(super) fn model_of(&self, key: &str, errors: &mut Vec<ApiValidationError>) -> Option<Arc<RequestModel>> {
         match RequestModel::compile(self.models.get(key)?.clone()) {
             Ok(model) => Some(Arc::new(model)),
             Err(reason) => {
-                mistakes.push(ApiValidationError::Model { route: key.to_owned(), reason });
+                errors.push(ApiValidationError::Model { route: key.to_owned(), reason });
                 None
             }
         }

@@ -1,22 +1,22 @@
-//! What a definition may and may not say.
+//! Validation of API definitions.
 
 use super::*;
 use crate::samples::{api_definition, route_definition};
 
-fn mistakes(change: impl FnOnce(&mut ApiDefinition)) -> Vec<ApiValidationError> {
+fn validation_errors(change: impl FnOnce(&mut ApiDefinition)) -> Vec<ApiValidationError> {
     let mut definition = api_definition();
     change(&mut definition);
-    WebSocketApi::new(definition).err().map(|mistakes| mistakes.0).unwrap_or_default()
+    WebSocketApi::new(definition).err().map(|errors| errors.0).unwrap_or_default()
 }
 
 #[test]
-fn a_whole_definition_is_accepted() {
-    assert_eq!(mistakes(|_| ()), []);
+fn a_complete_definition_is_accepted() {
+    assert_eq!(validation_errors(|_| ()), []);
 }
 
 #[test]
-fn all_mistakes_are_reported_together() {
-    let found = mistakes(|definition| {
+fn all_errors_are_reported_together() {
+    let found = validation_errors(|definition| {
         definition.stage = "no/slash".to_owned();
         definition.selection = "$request.query.x".to_owned();
         definition.authorizer = Some(vec!["header.Authorization".to_owned()]);
@@ -24,24 +24,25 @@ fn all_mistakes_are_reported_together() {
     });
     assert_eq!(found.len(), 8, "{found:?}");
     let text = ApiDefinitionError(found).to_string();
-    assert!(text.contains("no/slash") && text.contains("$other") && text.contains("defined twice"), "{text}");
+    assert!(text.contains("no/slash") && text.contains("$other") && text.contains("duplicate route key"), "{text}");
 }
 
 #[test]
-fn stage_names_keep_to_the_grammar() {
+fn invalid_stage_names_are_rejected() {
     for name in ["", "a b", "ü", &"x".repeat(129)] {
         assert_eq!(
-            mistakes(|definition| definition.stage = name.to_owned()),
+            validation_errors(|definition| definition.stage = name.to_owned()),
             [ApiValidationError::StageName(name.to_owned())]
         );
     }
-    assert_eq!(mistakes(|definition| definition.stage = "x".repeat(128)), []);
+    assert_eq!(validation_errors(|definition| definition.stage = "x".repeat(128)), []);
 }
 
 #[test]
-fn routes_keep_to_the_quota() {
-    let found =
-        mistakes(|definition| definition.routes = (0..301).map(|n| route_definition(&format!("r{n}"))).collect());
+fn more_routes_than_the_quota_are_rejected() {
+    let found = validation_errors(|definition| {
+        definition.routes = (0..301).map(|n| route_definition(&format!("r{n}"))).collect()
+    });
     assert_eq!(found, [ApiValidationError::TooManyRoutes { found: 301, limit: 300 }]);
 }
 
@@ -58,9 +59,9 @@ fn au_9_the_arn_names_partition_and_stage() {
 }
 
 #[test]
-fn settings_of_routes_that_are_not_there_are_mistakes() {
+fn settings_of_undefined_routes_are_errors() {
     let rate = RateLimit { per_second: 1, burst: 1 };
-    let found = mistakes(|definition| {
+    let found = validation_errors(|definition| {
         definition.authorizer = Some(Vec::new());
         definition.settings.authorization = AuthorizationType::Iam;
         for key in ["chat", "$connect", "$disconnect", "other"] {
@@ -76,7 +77,7 @@ fn settings_of_routes_that_are_not_there_are_mistakes() {
 }
 
 #[test]
-fn routes_get_their_own_settings_or_the_stages() {
+fn routes_have_their_own_settings_or_those_of_the_stage() {
     let (own, stage) = (RateLimit { per_second: 1, burst: 1 }, RateLimit { per_second: 2, burst: 2 });
     let mut definition = api_definition();
     definition.settings.default_rate = Some(stage);

@@ -1,8 +1,8 @@
-//! What an authorizer says about a connection, as every later event repeats it in `requestContext.authorizer`
-//! (AUTHZ-1).
+//! Authorizer context of a connection, which later events repeat in `requestContext.authorizer` (AUTHZ-1).
 //!
-//! Invariant: values are strings, numbers or booleans and keep their JSON type (AUTHZ-3; raw types as in REST captures,
-//! AUTHZ-4). It lives as long as the connection, so it is packed: no map, no spare capacity. Debug shows no values.
+//! Values are strings, numbers or booleans and keep their JSON type (AUTHZ-3; raw types as in REST captures, AUTHZ-4).
+//! A context lives as long as its connection, so it is stored compactly: boxed slices and strings, no map. `Debug`
+//! shows no values.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,18 +11,15 @@ use aws_lambda_events::apigw::ApiGatewayRequestAuthorizer;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
 
-/// One value of the context.
+/// A value of an [`AuthorizerContext`].
 #[derive(Clone, PartialEq)]
 pub enum ContextValue {
-    /// A string.
     Text(Box<str>),
-    /// A number.
     Number(serde_json::Number),
-    /// A boolean.
     Flag(bool),
 }
 
-/// The context of one connection.
+/// The authorizer context of one connection.
 #[derive(Clone, PartialEq)]
 pub struct AuthorizerContext {
     entries: Box<[(Box<str>, ContextValue)]>,
@@ -36,14 +33,14 @@ pub struct AuthorizerContext {
 pub(super) struct NotScalarError;
 
 impl AuthorizerContext {
-    /// A context made by hand, for servers that authorize without a function.
+    /// Creates a context from its parts, for servers that authorize without a Lambda function.
     #[must_use]
     pub fn new(principal_id: &str, entries: Vec<(Box<str>, ContextValue)>, latency_ms: u32) -> Self {
         let entries = entries.into_iter().filter(|(key, _)| !is_reserved(key)).collect();
         Self { entries, principal_id: principal_id.into(), latency_ms, usage_identifier_key: None }
     }
 
-    /// Takes the `context` of an authorizer result; `null` and absent mean an empty one, `null` values are dropped.
+    /// Parses the `context` of an authorizer result. `null` is an empty context; `null` values are dropped.
     pub(super) fn from_result(principal_id: &str, context: Value, latency_ms: u32) -> Result<Self, NotScalarError> {
         let entries = match context {
             Value::Null => Vec::new(),
@@ -53,7 +50,7 @@ impl AuthorizerContext {
         Ok(Self::new(principal_id, entries, latency_ms))
     }
 
-    /// Takes a context as events carry it; `None` for anything else. An API key that the authorizer chose is not in it.
+    /// Parses a context from an event; `None` for anything else. Events do not contain the authorizer's API key.
     pub(crate) fn from_event(context: Value) -> Option<Self> {
         let Value::Object(mut members) = context else { return None };
         let Some(Value::String(principal_id)) = members.remove(PRINCIPAL_ID) else { return None };
@@ -66,25 +63,25 @@ impl AuthorizerContext {
         self
     }
 
-    /// Whom the authorizer recognised.
+    /// Returns the principal id of the authorizer result.
     #[must_use]
     pub fn principal_id(&self) -> &str {
         &self.principal_id
     }
 
-    /// The API key the authorizer chose, when it did (AU-14).
+    /// Returns the API key of the authorizer result, if it has one (AU-14).
     #[must_use]
     pub fn usage_identifier_key(&self) -> Option<&str> {
         self.usage_identifier_key.as_deref()
     }
 
-    /// The value called `name`, if the authorizer set one.
+    /// Returns the value `name`, if the authorizer set it.
     #[must_use]
     pub fn value_of(&self, name: &str) -> Option<&ContextValue> {
         self.entries.iter().find(|(key, _)| **key == *name).map(|(_, value)| value)
     }
 
-    /// The form of the public event type.
+    /// Converts the context to the type of `aws_lambda_events`.
     #[must_use]
     pub fn to_lambda_authorizer(&self) -> ApiGatewayRequestAuthorizer {
         let mut fields = HashMap::with_capacity(self.entries.len() + 2);
@@ -116,7 +113,7 @@ fn parse_entry((key, value): (String, Value)) -> Option<Result<(Box<str>, Contex
 }
 
 impl ContextValue {
-    /// The text of a string.
+    /// Returns the text of a string value.
     #[must_use]
     pub fn as_text(&self) -> Option<&str> {
         match self {
@@ -144,7 +141,7 @@ impl Serialize for ContextValue {
     }
 }
 
-/// The order of captures: the context's entries, then `principalId`, then `integrationLatency`.
+/// Serializes in the order of captures: the entries, then `principalId`, then `integrationLatency`.
 impl Serialize for AuthorizerContext {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.entries.len() + 2))?;

@@ -1,7 +1,6 @@
-//! Whether a handshake carries what its authorizer needs (AU-2).
+//! Check of a handshake for the identity sources of its authorizer (AU-2).
 //!
-//! Invariant: a source that is missing or empty means 401 without an invocation; no sources means the function always
-//! runs (AU-3).
+//! A missing or empty source means 401 without an invocation. Without sources the function always runs (AU-3).
 
 use crate::api::WebSocketApi;
 use crate::handshake::{EventHeaders, QueryParameters};
@@ -20,7 +19,7 @@ impl IdentitySource {
 }
 
 impl RequestAuthorizer {
-    /// Whether the handshake carries every identity source; if not, the client gets 401 and the function is not
+    /// Returns whether the handshake has every identity source. If not, the client gets 401 and the function is not
     /// invoked.
     #[must_use]
     pub fn may_run(&self, api: &WebSocketApi, headers: &EventHeaders, query: &QueryParameters) -> bool {

@@ -1,11 +1,11 @@
-//! What an authorizer's answer means for the handshake (AU-4 to AU-10).
+//! Outcome of an authorizer's result for the handshake (AU-4 to AU-10).
 //!
 //! ```text
-//! Allow policy           → go on with $connect        fails with "Unauthorized"      → 401
+//! Allow policy           → $connect                   fails with "Unauthorized"      → 401
 //! Deny, or no match      → 403                        fails otherwise, not a policy,
 //!                                                     no principal, bad context, > 8 KB → 500
 //! ```
-//! Invariant: fail closed; nothing but a well-formed allow lets a connection in.
+//! Authorization fails closed: only a well-formed allow accepts a connection.
 
 use aws_lambda_events::apigw::ApiGatewayCustomAuthorizerResponse;
 use serde_json::{Map, Value};
@@ -15,34 +15,34 @@ use crate::api::WebSocketApi;
 use crate::handshake::Rejection;
 use crate::policy::{self, PolicyDecision};
 
-/// Why an authorizer gave no result.
+/// Error of an authorizer invocation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AuthorizerInvocationError {
-    /// The function failed with this message; exactly `Unauthorized` means 401 (AU-5).
+    /// The function failed with this message; only the exact message `Unauthorized` means 401 (AU-5).
     Function(String),
-    /// It took longer than the quota.
+    /// The function took longer than the quota.
     TimedOut,
-    /// It could not be invoked, crashed, or was throttled.
+    /// The function could not be invoked, crashed, or was throttled.
     NotInvokable,
-    /// What it returned is no policy (AU-6).
+    /// The result is not a policy (AU-6).
     Malformed,
 }
 
-/// What becomes of the handshake.
+/// Outcome of the authorizer for the handshake.
 #[derive(Debug, Clone, PartialEq)]
 pub enum AuthorizerOutcome {
-    /// It goes on; later events carry the context.
+    /// The handshake continues; later events contain the context.
     Allow(AuthorizerContext),
     /// 403: the policy denies or does not allow the connection's ARN.
     Denied,
-    /// 401: the function said so.
+    /// 401: the function failed with `Unauthorized`.
     Unauthorized,
     /// 500: the function failed or its result is not a policy.
     Misconfigured,
 }
 
 impl Rejection {
-    /// The rejection for an authorizer outcome; `None` when it allows the connection.
+    /// Returns the rejection of an authorizer outcome; `None` when it allows the connection.
     #[must_use]
     pub const fn from_authorizer(outcome: &AuthorizerOutcome) -> Option<Self> {
         match outcome {
@@ -54,9 +54,9 @@ impl Rejection {
     }
 }
 
-/// The outcome of a result that never left the process. `latency_ms` is how long the authorizer took.
+/// Returns the outcome of a typed result, for an authorizer in this process. `latency_ms` is the authorizer's run time.
 ///
-/// Its size is that of the JSON it would have been (AU-10).
+/// The size limit applies to the JSON form of the result (AU-10).
 #[must_use]
 pub fn authorizer_outcome(
     api: &WebSocketApi,
@@ -73,7 +73,7 @@ pub fn authorizer_outcome(
     }
 }
 
-/// The outcome of a result that came as JSON.
+/// Returns the outcome of a result in JSON.
 #[must_use]
 pub fn authorizer_outcome_from_json(api: &WebSocketApi, result: &[u8], latency_ms: u32) -> AuthorizerOutcome {
     if result.len() > api.quotas.authorizer_result_bytes {
@@ -85,10 +85,10 @@ pub fn authorizer_outcome_from_json(api: &WebSocketApi, result: &[u8], latency_m
     }
 }
 
-/// Reads a result that came as JSON, by API Gateway's grammar rather than the stricter one of the public type.
+/// Parses a result in JSON with API Gateway's grammar, which is more lenient than that of `aws_lambda_events`.
 ///
 /// # Errors
-/// [`AuthorizerInvocationError::Malformed`] when it is no policy.
+/// [`AuthorizerInvocationError::Malformed`] when the result is not a policy.
 pub fn parse_authorizer_response(
     result: &[u8],
 ) -> Result<ApiGatewayCustomAuthorizerResponse, AuthorizerInvocationError> {
@@ -125,36 +125,36 @@ fn parse_response(result: &[u8]) -> Option<ApiGatewayCustomAuthorizerResponse> {
     Some(response)
 }
 
-/// Whether the result's JSON has at most `limit` bytes. It is written out and counted only when the lengths of its texts
-/// leave that open, which is seldom: this runs for every connection.
+/// Returns whether the result's JSON has at most `limit` bytes. It is serialized only when the upper bound exceeds the
+/// limit, which is rare, because this runs for every connection.
 fn fits_limit(response: &ApiGatewayCustomAuthorizerResponse, limit: usize) -> bool {
-    max_json_bytes(response).is_some_and(|most| most <= limit) || json_bytes(response) <= limit
+    max_json_bytes(response).is_some_and(|max| max <= limit) || json_bytes(response) <= limit
 }
 
-/// No less than the result's JSON has, for a flat context and plain statements; `None` for anything else.
+/// Returns an upper bound of the JSON size, for a flat context and statements without conditions; otherwise `None`.
 fn max_json_bytes(response: &ApiGatewayCustomAuthorizerResponse) -> Option<usize> {
     /// The longest escape of one byte, `\u001f`.
     const MAX_ESCAPED_BYTES: usize = 6;
-    /// Names and punctuation of a member, a number, or the frame of a statement and of the whole.
+    /// Upper bound of the names and punctuation of a member or statement, and of a number.
     const FRAMING_BYTES: usize = 160;
     let text = |text: &str| text.len() * MAX_ESCAPED_BYTES + FRAMING_BYTES;
     let option = |value: &Option<String>| value.as_deref().map_or(FRAMING_BYTES, text);
-    let mut most = option(&response.principal_id) + option(&response.usage_identifier_key) + FRAMING_BYTES;
+    let mut bytes = option(&response.principal_id) + option(&response.usage_identifier_key) + FRAMING_BYTES;
     for (name, value) in response.context.as_object()? {
-        most += text(name) + value.as_str().map_or(FRAMING_BYTES, text);
+        bytes += text(name) + value.as_str().map_or(FRAMING_BYTES, text);
         if value.is_array() || value.is_object() {
             return None;
         }
     }
-    most += option(&response.policy_document.version);
+    bytes += option(&response.policy_document.version);
     for statement in &response.policy_document.statement {
         if statement.condition.is_some() || !statement.other.is_empty() {
             return None;
         }
-        most +=
+        bytes +=
             FRAMING_BYTES + statement.action.iter().chain(&statement.resource).map(|name| text(name)).sum::<usize>();
     }
-    Some(most)
+    Some(bytes)
 }
 
 fn json_bytes(response: &ApiGatewayCustomAuthorizerResponse) -> usize {

@@ -1,4 +1,4 @@
-//! Authorizer results by the rows AU.
+//! Authorizer results, by the AU rows of the catalogue.
 
 use aws_lambda_events::apigw::ApiGatewayCustomAuthorizerResponse;
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use crate::api::WebSocketApi;
 use crate::handshake::{EventHeaders, QueryParameters};
 use crate::samples::{api_definition, handshake_request, websocket_api};
 
-fn judged(result: &Value) -> AuthorizerOutcome {
+fn outcome_of(result: &Value) -> AuthorizerOutcome {
     authorizer_outcome_from_json(&websocket_api(), result.to_string().as_bytes(), 3)
 }
 
@@ -21,15 +21,15 @@ fn policy(statements: Value) -> Value {
 }
 
 fn allowed(result: &Value) -> bool {
-    matches!(judged(result), AuthorizerOutcome::Allow(_))
+    matches!(outcome_of(result), AuthorizerOutcome::Allow(_))
 }
 
 #[test]
 fn au_4_allow_continues_and_deny_is_denied() {
     assert!(allowed(&policy(json!([statement("Allow", "*")]))));
     assert!(allowed(&policy(statement("Allow", "arn:aws:execute-api:us-east-1:123456789012:abc/prod/$connect"))));
-    assert_eq!(judged(&policy(json!([statement("Deny", "*")]))), AuthorizerOutcome::Denied);
-    assert_eq!(judged(&policy(json!([]))), AuthorizerOutcome::Denied);
+    assert_eq!(outcome_of(&policy(json!([statement("Deny", "*")]))), AuthorizerOutcome::Denied);
+    assert_eq!(outcome_of(&policy(json!([]))), AuthorizerOutcome::Denied);
 }
 
 #[test]
@@ -47,14 +47,14 @@ fn au_5_only_the_exact_message_is_unauthorized() {
 }
 
 #[test]
-fn au_6_what_is_no_policy_is_misconfigured() {
+fn au_6_a_result_that_is_not_a_policy_is_misconfigured() {
     let no_effect = json!([{"Action": "*", "Resource": "*"}]);
     let not_action = json!([{"Effect": "Allow", "NotAction": "s3:*", "Resource": "*"}]);
-    let odd_effect = json!([{"Effect": "Maybe", "Action": "*", "Resource": "*"}]);
+    let unknown_effect = json!([{"Effect": "Maybe", "Action": "*", "Resource": "*"}]);
     let results = [json!({"statusCode": 401}), json!(null), json!("Allow"), json!([]), json!({"principalId": "alice"})];
-    let policies = [policy(no_effect), policy(not_action), policy(odd_effect), policy(json!("Allow"))];
+    let policies = [policy(no_effect), policy(not_action), policy(unknown_effect), policy(json!("Allow"))];
     for result in results.iter().chain(&policies) {
-        assert_eq!(judged(result), AuthorizerOutcome::Misconfigured, "{result}");
+        assert_eq!(outcome_of(result), AuthorizerOutcome::Misconfigured, "{result}");
     }
     assert_eq!(authorizer_outcome_from_json(&websocket_api(), b"{", 0), AuthorizerOutcome::Misconfigured);
 }
@@ -64,7 +64,7 @@ fn au_7_a_missing_principal_is_misconfigured() {
     for principal in [json!(null), json!(""), json!(7)] {
         let mut result = policy(statement("Allow", "*"));
         result["principalId"] = principal;
-        assert_eq!(judged(&result), AuthorizerOutcome::Misconfigured);
+        assert_eq!(outcome_of(&result), AuthorizerOutcome::Misconfigured);
     }
 }
 
@@ -73,7 +73,7 @@ fn au_8_context_values_are_scalars() {
     let with = |context: Value| {
         let mut result = policy(statement("Allow", "*"));
         result["context"] = context;
-        judged(&result)
+        outcome_of(&result)
     };
     for context in [json!({"a": {}}), json!({"a": [1]}), json!([]), json!("text")] {
         assert_eq!(with(context.clone()), AuthorizerOutcome::Misconfigured, "{context}");
@@ -91,7 +91,7 @@ fn au_8_context_values_are_scalars() {
 #[test]
 fn au_9_explicit_deny_wins_and_wildcards_count() {
     let both = json!([statement("Allow", "*"), statement("Deny", "*/$connect")]);
-    assert_eq!(judged(&policy(both)), AuthorizerOutcome::Denied);
+    assert_eq!(outcome_of(&policy(both)), AuthorizerOutcome::Denied);
     let elsewhere = json!([statement("Allow", "*/prod/*"), statement("Deny", "*/other/*")]);
     assert!(allowed(&policy(elsewhere)));
     assert!(!allowed(&policy(statement("Allow", "*/dev/*"))));
@@ -115,7 +115,7 @@ fn au_9_conditions_fail_closed() {
 }
 
 #[test]
-fn au_10_a_result_over_8_kib_is_refused_in_both_forms() {
+fn au_10_a_result_over_8_kib_is_rejected_in_both_forms() {
     let sized = |bytes: usize| {
         let mut result = policy(json!([statement("Allow", "*")]));
         result["context"] = json!({"k": "x".repeat(bytes)});
@@ -137,7 +137,7 @@ fn au_10_a_result_over_8_kib_is_refused_in_both_forms() {
 }
 
 #[test]
-fn au_2_every_identity_source_must_be_there() {
+fn au_2_every_identity_source_must_be_present() {
     let sources = [
         "route.request.header.Authorization",
         "route.request.querystring.token",

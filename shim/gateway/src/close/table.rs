@@ -1,34 +1,34 @@
 //! The rows of the close table.
 //!
-//! Invariant: one row per cause. Reasons of 1000, 1001 and 1005 are API Gateway's (captures); of all others it is only
-//! known that they occur, and the texts are ours.
+//! There is one row per cause. The reasons of 1000, 1001 and 1005 are API Gateway's (captures). The other codes are
+//! known to occur on API Gateway, but not their reasons; those texts are chosen here.
 
-/// Whether a client may connect again by itself.
+/// Whether and when a client may reconnect automatically.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReconnectPolicy {
-    /// At once, with jitter: the server asked for it or the connection just ran out.
+    /// Immediately, with jitter: the server requested it, or the connection reached a time limit.
     Immediate,
-    /// After a growing delay: whatever was wrong may last.
+    /// After an increasing delay: the cause may persist.
     Backoff,
-    /// Not without a change: a new token, a user's decision, or a corrected client.
+    /// Not without a new token, a user's decision or a corrected client.
     Never,
 }
 
-/// One line of the table.
+/// A row of the close table.
 #[derive(Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CloseRow {
-    /// A short name for logs, metrics and documentation.
+    /// Name in logs, metrics and documentation.
     pub name: &'static str,
-    /// The close code the client sees, and `disconnectStatusCode`.
+    /// Close code that the client receives, and `disconnectStatusCode`.
     pub code: u16,
-    /// The close reason the client sees, and `disconnectReason`.
+    /// Close reason that the client receives, and `disconnectReason`.
     pub reason: &'static str,
     /// Whether the server sends a close frame.
     pub sends_frame: bool,
-    /// Whether the client may connect again by itself.
+    /// Whether and when the client may reconnect automatically.
     pub reconnect: ReconnectPolicy,
-    /// When it happens, for documentation.
+    /// Description of the cause, for documentation.
     pub description: &'static str,
 }
 
@@ -37,9 +37,9 @@ const fn row_with_frame(
     code: u16,
     reason: &'static str,
     reconnect: ReconnectPolicy,
-    when: &'static str,
+    description: &'static str,
 ) -> CloseRow {
-    CloseRow { name, code, reason, sends_frame: true, reconnect, description: when }
+    CloseRow { name, code, reason, sends_frame: true, reconnect, description }
 }
 
 const fn row_without_frame(
@@ -47,18 +47,18 @@ const fn row_without_frame(
     code: u16,
     reason: &'static str,
     reconnect: ReconnectPolicy,
-    when: &'static str,
+    description: &'static str,
 ) -> CloseRow {
-    CloseRow { name, code, reason, sends_frame: false, reconnect, description: when }
+    CloseRow { name, code, reason, sends_frame: false, reconnect, description }
 }
 
-/// The code and reason of this row are placeholders: the client chooses both.
+/// Code and reason of this row are placeholders, because the client chooses both.
 pub(super) static CLIENT: CloseRow = row_without_frame(
     "client",
     1000,
     "",
     ReconnectPolicy::Never,
-    "the client closed with a status; its own code and reason are reported",
+    "the client closed with a status; `$disconnect` receives its code and reason",
 );
 pub(super) static CLIENT_WITHOUT_STATUS: CloseRow = row_without_frame(
     "client_without_status",
@@ -72,14 +72,14 @@ pub(super) static CONNECTION_LOST: CloseRow = row_without_frame(
     1006,
     "Connection lost",
     ReconnectPolicy::Backoff,
-    "the connection broke without a close frame",
+    "the connection was lost without a close frame",
 );
 pub(super) static IDLE: CloseRow = row_with_frame(
     "idle",
     1001,
     "Going away",
     ReconnectPolicy::Immediate,
-    "no message in either direction for the idle time",
+    "no message in either direction for the idle timeout",
 );
 pub(super) static LIFETIME_REACHED: CloseRow = row_with_frame(
     "lifetime_reached",
@@ -107,21 +107,21 @@ pub(super) static FRAME_TOO_BIG: CloseRow = row_with_frame(
     1009,
     "Frame too big",
     ReconnectPolicy::Never,
-    "the client sent a frame beyond the quota",
+    "the client sent a frame larger than the quota",
 );
 pub(super) static MESSAGE_TOO_BIG: CloseRow = row_with_frame(
     "message_too_big",
     1009,
     "Message too big",
     ReconnectPolicy::Never,
-    "the client sent a message beyond the quota",
+    "the client sent a message larger than the quota",
 );
 pub(super) static PROTOCOL_ERROR: CloseRow = row_with_frame(
     "protocol_error",
     1002,
     "Protocol error",
     ReconnectPolicy::Never,
-    "the client broke the WebSocket protocol",
+    "the client violated the WebSocket protocol",
 );
 pub(super) static INVALID_UTF8: CloseRow = row_with_frame(
     "invalid_utf8",
@@ -135,40 +135,40 @@ pub(super) static INVALID_DEFLATE: CloseRow = row_with_frame(
     1007,
     "Compressed message is damaged",
     ReconnectPolicy::Never,
-    "the client sent a compressed message that does not inflate",
+    "the client sent a compressed message that cannot be decompressed",
 );
 pub(super) static SLOW_CONSUMER: CloseRow = row_with_frame(
     "slow_consumer",
     1008,
     "Reading too slowly",
     ReconnectPolicy::Backoff,
-    "the client did not read what was sent to it",
+    "the client did not read fast enough",
 );
 pub(super) static SERVICE_RESTART: CloseRow = row_with_frame(
     "service_restart",
     1012,
     "Service restart",
     ReconnectPolicy::Immediate,
-    "the server stops; another one takes over",
+    "the server is shutting down; another one accepts the reconnect",
 );
 pub(super) static INTERNAL: CloseRow =
-    row_with_frame("internal", 1011, "Internal error", ReconnectPolicy::Backoff, "something failed in the server");
+    row_with_frame("internal", 1011, "Internal error", ReconnectPolicy::Backoff, "internal server error");
 pub(super) static TOKEN_EXPIRED: CloseRow = row_with_frame(
     "token_expired",
     4401,
     "Token expired",
     ReconnectPolicy::Never,
-    "the token ran out; reconnect with a new one",
+    "the token expired; reconnect with a new one",
 );
 pub(super) static KICKED: CloseRow = row_with_frame(
     "kicked",
     4403,
     "Disconnected by an operator",
     ReconnectPolicy::Never,
-    "an operator or backend ended the connection",
+    "an operator or backend closed the connection",
 );
 
-/// Every row, for documentation.
+/// All rows, for documentation.
 pub static CLOSE_TABLE: [&CloseRow; 17] = [
     &CLIENT,
     &CLIENT_WITHOUT_STATUS,

@@ -1,4 +1,4 @@
-//! The close table by the rows TM and DC.
+//! The close table, by the TM and DC rows of the catalogue.
 
 use std::collections::HashSet;
 
@@ -8,7 +8,7 @@ fn client(code: u16, reason: &str) -> CloseCause {
     CloseCause::Client { code, reason: reason.to_owned() }
 }
 
-fn all() -> Vec<CloseCause> {
+fn all_causes() -> Vec<CloseCause> {
     use CloseCause::*;
     let served = [
         Idle,
@@ -27,13 +27,13 @@ fn all() -> Vec<CloseCause> {
 
 #[test]
 fn every_cause_has_its_own_row() {
-    let names: HashSet<_> = all().iter().map(CloseCause::name).collect();
+    let names: HashSet<_> = all_causes().iter().map(CloseCause::name).collect();
     assert_eq!(names.len(), CLOSE_TABLE.len());
     assert!(CLOSE_TABLE.iter().all(|row| names.contains(row.name)));
 }
 
-/// The table under "Close codes" in the protocol page: code, cause, advice.
-fn documented() -> Vec<(u16, &'static str, &'static str)> {
+/// Returns the table under "Close codes" of the protocol page: code, cause, automatic reconnect.
+fn documented_rows() -> Vec<(u16, &'static str, &'static str)> {
     let page = include_str!("../../../../docs/PROTOCOL.md");
     let section = page.split_once("\n## Close codes").unwrap().1;
     let cells = |line: &'static str| -> Option<(u16, &str, &str)> {
@@ -44,8 +44,8 @@ fn documented() -> Vec<(u16, &'static str, &'static str)> {
 }
 
 #[test]
-fn the_protocol_page_has_every_row_of_the_table_and_no_other() {
-    let documented = documented();
+fn the_protocol_page_has_exactly_the_rows_of_the_table() {
+    let documented = documented_rows();
     for row in CLOSE_TABLE {
         let found = documented.iter().find(|(code, ..)| *code == row.code);
         let (_, when, advice) = found.unwrap_or_else(|| panic!("the page has no row {}", row.code));
@@ -87,15 +87,15 @@ fn dc_10_a_clients_code_and_reason_are_reported_as_sent() {
 }
 
 #[test]
-fn frames_can_be_sent_by_rfc_6455() {
-    for (code, reason) in all().iter().filter_map(CloseCause::close_frame) {
+fn close_frames_comply_with_rfc_6455() {
+    for (code, reason) in all_causes().iter().filter_map(CloseCause::close_frame) {
         assert!(reason.len() <= 123 && !matches!(code, 1004..=1006 | 1015), "{code} {reason}");
     }
     assert_eq!((CloseCause::ConnectionLost.close_frame(), CloseCause::ClientWithoutStatus.close_frame()), (None, None));
 }
 
 #[test]
-fn clients_come_back_by_themselves_only_when_that_helps() {
+fn clients_reconnect_automatically_only_when_that_can_succeed() {
     assert_eq!(CloseCause::ServiceRestart.reconnect_policy(), ReconnectPolicy::Immediate);
     assert_eq!(CloseCause::SlowConsumer.reconnect_policy(), ReconnectPolicy::Backoff);
     assert_eq!(CloseCause::TokenExpired.reconnect_policy(), ReconnectPolicy::Never);

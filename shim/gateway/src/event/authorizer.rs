@@ -1,7 +1,8 @@
-//! The request of a REQUEST authorizer (EV-4, HDR-2, AU-13).
+//! Request of a REQUEST authorizer (EV-4, HDR-2, AU-13).
 //!
-//! Invariant: it shows the connection id the connection will have, all headers, and empty maps where there is nothing.
-//! The public type knows only part of the context; the rest is in its catch-all, under API Gateway's names.
+//! It contains the connection id that the connection will have, all headers, and empty maps instead of absent ones. The
+//! type of `aws_lambda_events` has only part of the request context; the rest is in its map `other`, under API
+//! Gateway's names.
 
 use aws_lambda_events::apigw::{
     ApiGatewayCustomAuthorizerRequestTypeRequest, ApiGatewayCustomAuthorizerRequestTypeRequestContext,
@@ -23,20 +24,19 @@ const REQUEST_TYPE: &str = "REQUEST";
 /// An authorizer's request.
 #[derive(Debug, Clone, Copy)]
 pub struct AuthorizerEvent<'e> {
-    /// The connection as it will be; without an authorizer context yet.
+    /// Facts of the future connection, without an authorizer context.
     pub facts: &'e ConnectionFacts,
-    /// The headers, made by [`EventHeaders::for_authorizer`].
+    /// Headers from [`EventHeaders::for_authorizer`].
     pub headers: &'e EventHeaders,
-    /// The query.
     pub query: &'e QueryParameters,
-    /// The id of this request.
+    /// Id of this request.
     pub request_id: GatewayId,
-    /// When the event was made.
+    /// Time of the event.
     pub time: EventTime,
 }
 
 impl AuthorizerEvent<'_> {
-    /// The public event type.
+    /// Converts the event to the type of `aws_lambda_events`.
     #[must_use]
     pub fn into_lambda_event(self) -> ApiGatewayCustomAuthorizerRequestTypeRequest {
         let mut request = ApiGatewayCustomAuthorizerRequestTypeRequest::default();
@@ -50,7 +50,7 @@ impl AuthorizerEvent<'_> {
         request
     }
 
-    /// API Gateway's bytes.
+    /// Serializes the event as API Gateway does.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
         let event = AuthorizerRequest {
@@ -66,7 +66,7 @@ impl AuthorizerEvent<'_> {
         wire::to_bytes(&event, wire::TYPICAL_BYTES)
     }
 
-    fn to_lambda_context(&self) -> ApiGatewayCustomAuthorizerRequestTypeRequestContext {
+    fn to_lambda_context(self) -> ApiGatewayCustomAuthorizerRequestTypeRequestContext {
         let facts = self.facts;
         let mut context = ApiGatewayCustomAuthorizerRequestTypeRequestContext::default();
         context.stage = Some(String::from(&*facts.api.stage.name));

@@ -1,6 +1,6 @@
-//! CONNECT: what the `$connect` integration gets (EV-1, EV-3).
+//! CONNECT event, for the `$connect` integration (EV-1, EV-3).
 //!
-//! Invariant: headers without `Connection`, `Upgrade` and `content-length`; query keys only when there is a query.
+//! It has the headers without `Connection`, `Upgrade` and `content-length`, and query keys only when there is a query.
 
 use aws_lambda_events::apigw::ApiGatewayWebsocketProxyRequest;
 
@@ -16,20 +16,18 @@ pub(super) const EVENT_TYPE: &str = "CONNECT";
 /// A CONNECT event.
 #[derive(Debug, Clone, Copy)]
 pub struct ConnectEvent<'e> {
-    /// The connection.
     pub facts: &'e ConnectionFacts,
-    /// The headers, made by [`EventHeaders::into_connect`].
+    /// Headers from [`EventHeaders::into_connect`].
     pub headers: &'e EventHeaders,
-    /// The query.
     pub query: &'e QueryParameters,
-    /// The id of this request.
+    /// Id of this request.
     pub request_id: GatewayId,
-    /// When the event was made.
+    /// Time of the event.
     pub time: EventTime,
 }
 
 impl ConnectEvent<'_> {
-    /// The public event type.
+    /// Converts the event to the type of `aws_lambda_events`.
     #[must_use]
     pub fn into_lambda_event(self) -> ApiGatewayWebsocketProxyRequest {
         let mut request = self.facts.to_proxy_request(RouteKey::CONNECT, EVENT_TYPE, self.request_id, self.time);
@@ -41,7 +39,7 @@ impl ConnectEvent<'_> {
         request
     }
 
-    /// API Gateway's bytes.
+    /// Serializes the event as API Gateway does.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
         let context = RequestContext::new(self.facts, RouteKey::CONNECT, EVENT_TYPE, self.request_id, self.time);

@@ -1,7 +1,7 @@
-//! DISCONNECT: what the `$disconnect` integration gets after the connection has ended (DC-1, HDR-8).
+//! DISCONNECT event, for the `$disconnect` integration after the connection has closed (DC-1, HDR-8).
 //!
-//! Invariant: the headers are the four synthetic ones, whatever the client sent at connect. Code and reason come from
-//! the one close table, [`crate::close`].
+//! It has four synthetic headers, independent of the client's headers. Code and reason come from the close table,
+//! [`crate::close`].
 
 use aws_lambda_events::apigw::ApiGatewayWebsocketProxyRequest;
 
@@ -17,11 +17,10 @@ const EVENT_TYPE: &str = "DISCONNECT";
 /// A DISCONNECT event.
 #[derive(Debug, Clone, Copy)]
 pub struct DisconnectEvent<'e> {
-    /// The connection.
     pub facts: &'e ConnectionFacts,
-    /// The id of this request.
+    /// Id of this request.
     pub request_id: GatewayId,
-    /// When the event was made.
+    /// Time of the event.
     pub time: EventTime,
     /// `disconnectStatusCode`.
     pub status_code: u16,
@@ -30,7 +29,7 @@ pub struct DisconnectEvent<'e> {
 }
 
 impl DisconnectEvent<'_> {
-    /// The public event type.
+    /// Converts the event to the type of `aws_lambda_events`.
     #[must_use]
     pub fn into_lambda_event(self) -> ApiGatewayWebsocketProxyRequest {
         let headers = EventHeaders::for_disconnect(&self.facts.domain_name);
@@ -41,7 +40,7 @@ impl DisconnectEvent<'_> {
         request
     }
 
-    /// API Gateway's bytes.
+    /// Serializes the event as API Gateway does.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
         let headers = EventHeaders::for_disconnect(&self.facts.domain_name);

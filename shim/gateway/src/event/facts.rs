@@ -1,7 +1,7 @@
-//! What stays the same in all events of one connection.
+//! Constant data of a connection, which all its events contain.
 //!
-//! Invariant: nothing in here changes after `$connect`. It lives as long as the connection, also when that is idle, so
-//! it keeps no headers and no query, and shares what connections have in common. `Debug` shows neither address nor
+//! The facts do not change after `$connect`. They live as long as the connection, even when that is idle, so they
+//! contain no headers and no query, and connections share their common parts. `Debug` shows neither address nor
 //! context.
 
 use std::collections::HashMap;
@@ -17,30 +17,28 @@ use crate::id::GatewayId;
 use crate::identity::RequestIdentity;
 use crate::time::EventTime;
 
-/// The constant part of a connection's events.
+/// Constant data of a connection.
 #[derive(Clone)]
 pub struct ConnectionFacts {
-    /// The API the connection belongs to.
     pub api: Arc<WebSocketApi>,
-    /// The connection's id.
     pub connection_id: GatewayId,
-    /// The host the client used, without port; share it between connections.
+    /// Host of the handshake without port; shared between connections.
     pub domain_name: Arc<str>,
-    /// When the upgrade request arrived, in milliseconds since 1970 (EV-14).
+    /// Arrival of the upgrade request, in milliseconds since 1970 (EV-14).
     pub connected_at: i64,
-    /// Who connected.
+    /// `requestContext.identity` of the events.
     pub identity: RequestIdentity,
-    /// What the authorizer said; `None` without an authorizer and in the authorizer's own event.
+    /// Authorizer context; `None` without an authorizer and in the authorizer's request.
     pub authorizer: Option<Arc<AuthorizerContext>>,
 }
 
 thread_local! {
-    /// An empty request to clone: the default of the public type allocates two shared maps, a clone shares them.
+    /// Empty request to clone: `default` allocates two shared maps, which a clone shares.
     static EMPTY_REQUEST: ApiGatewayWebsocketProxyRequest = ApiGatewayWebsocketProxyRequest::default();
 }
 
 impl ConnectionFacts {
-    /// The public event type with all that does not depend on the kind of event.
+    /// Builds the type of `aws_lambda_events` with the fields that all kinds of events have.
     pub(super) fn to_proxy_request(
         &self,
         route_key: &str,
@@ -60,7 +58,7 @@ impl ConnectionFacts {
         context.request_time_epoch = time.epoch_ms;
         context.stage = Some(String::from(&*self.api.stage.name));
         context.connected_at = self.connected_at;
-        context.identity = self.identity.typed();
+        context.identity = self.identity.to_lambda_identity();
         context.domain_name = Some(String::from(&*self.domain_name));
         context.connection_id = Some(self.connection_id.as_str().to_owned());
         context.apiid = Some(String::from(&*self.api.id));

@@ -1,7 +1,7 @@
-//! MESSAGE: what the integration of a message route gets (EV-2, BODY-1, BODY-2). The hot path.
+//! MESSAGE event, for the integration of a message route (EV-2, BODY-1, BODY-2). This is the hot path.
 //!
-//! Invariant: the body is the client's text, byte for byte, JSON or not. The typed form moves it and allocates the
-//! thirteen strings that the public type owns, beside what the authorizer's context needs.
+//! The body is the client's text, byte for byte, JSON or not. The typed form moves it and allocates the thirteen
+//! strings that the type of `aws_lambda_events` owns, in addition to those of the authorizer context.
 
 use aws_lambda_events::apigw::ApiGatewayWebsocketProxyRequest;
 
@@ -16,22 +16,20 @@ const EVENT_TYPE: &str = "MESSAGE";
 /// A MESSAGE event. `Debug` shows no body.
 #[derive(Clone)]
 pub struct MessageEvent<'e> {
-    /// The connection.
     pub facts: &'e ConnectionFacts,
-    /// The key of the route that was chosen; `$default` for the fallback (RT-7).
+    /// Key of the selected route; `$default` for the fallback (RT-7).
     pub route_key: &'e RouteKey,
-    /// The id of this message.
+    /// Id of this message.
     pub message_id: GatewayId,
-    /// The id of this request.
+    /// Id of this request.
     pub request_id: GatewayId,
-    /// When the event was made.
+    /// Time of the event.
     pub time: EventTime,
-    /// The message.
     pub body: String,
 }
 
 impl MessageEvent<'_> {
-    /// The public event type; the body is moved into it.
+    /// Converts the event to the type of `aws_lambda_events`; moves the body.
     #[must_use]
     pub fn into_lambda_event(self) -> ApiGatewayWebsocketProxyRequest {
         let mut request = self.facts.to_proxy_request(self.route_key.as_str(), EVENT_TYPE, self.request_id, self.time);
@@ -40,7 +38,7 @@ impl MessageEvent<'_> {
         request
     }
 
-    /// API Gateway's bytes.
+    /// Serializes the event as API Gateway does.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
         let route_key = self.route_key.as_str();

@@ -1,7 +1,7 @@
-//! A connection's facts as bytes, so that another process can make the connection's last event.
+//! Serialized connection facts, from which another process can build the connection's `$disconnect` event.
 //!
-//! API Gateway keeps such a record itself and shows it to nobody; the form is ours: JSON with a version. Invariant: the
-//! `$disconnect` event of facts that were read back is, but for id and time, the one of the facts that were written.
+//! The format is versioned JSON of this project; API Gateway exposes no such record. Facts that were decoded from a
+//! record give the same `$disconnect` event as the original facts, except for request id and time.
 
 use std::sync::Arc;
 
@@ -14,27 +14,27 @@ use crate::authorizer::AuthorizerContext;
 use crate::id;
 use crate::identity::RequestIdentity;
 
-/// The version that is written. A reader takes this one only: pods of two versions share records for the minutes of a
-/// rolling deploy, so a change here must first teach readers, and only a release later writers.
+/// Version of the format. Readers accept only this one. Pods of two releases share records during a rolling deploy, so
+/// a new version must be readable one release before it is written.
 const RECORD_VERSION: u8 = 1;
 
-/// A record that cannot be read back.
+/// Error of decoding a connection record.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectionRecordError {
-    /// Not the JSON of a record. The parser's own text is not kept, because it shows values.
-    #[error("the record is not the JSON of a connection (at byte {0})")]
+    /// The record is not valid JSON of its format. The parser's error is not included, because it shows values.
+    #[error("connection record is not valid JSON (byte {0})")]
     Json(usize),
-    /// Written by another release.
-    #[error("the record has version {0}, this release reads version {RECORD_VERSION}")]
+    /// The record has another version.
+    #[error("connection record has version {0}, this release reads version {RECORD_VERSION}")]
     Version(u8),
-    /// The id is none.
+    /// The connection id is malformed.
     #[error(transparent)]
     Id(#[from] id::GatewayIdError),
     /// The authorizer context is not an object of scalars.
-    #[error("the record's authorizer context is not an object of strings, numbers and booleans")]
+    #[error("authorizer context of the connection record is not an object of strings, numbers and booleans")]
     Context,
-    /// The API that the connection belonged to has a name that is not allowed.
-    #[error("the record's API is not a valid one")]
+    /// The API id or stage of the connection is invalid.
+    #[error("connection record names an invalid API or stage")]
     Api,
 }
 
@@ -76,7 +76,7 @@ struct DecodedRecord {
 }
 
 impl ConnectionFacts {
-    /// The record of this connection: everything that differs between connections, some 500 bytes.
+    /// Serializes the data that differs between connections, about 500 bytes.
     #[must_use]
     pub fn to_record(&self) -> Vec<u8> {
         let record = EncodedRecord {
@@ -92,35 +92,36 @@ impl ConnectionFacts {
         serde_json::to_vec(&record).expect("a record has text keys only and a vector takes every byte")
     }
 
-    /// Reads a record back, for a process that serves `api`. A connection that belonged to another stage, as before a
-    /// deploy that renamed it, keeps that; stage variables are `api`'s.
+    /// Decodes a record in a process that serves `api`. A connection of another stage, for example from before the
+    /// stage was renamed, keeps its stage; the stage variables are those of `api`.
     ///
     /// # Errors
-    /// [`ConnectionRecordError`] for bytes that [`to_record`](Self::to_record) of this release did not write.
+    /// [`ConnectionRecordError`] for bytes that are not a record of this release's [`to_record`](Self::to_record).
     pub fn from_record(record: &[u8], api: &Arc<WebSocketApi>) -> Result<Self, ConnectionRecordError> {
         let RecordVersion { v } = serde_json::from_slice(record)?;
         if v != RECORD_VERSION {
             return Err(ConnectionRecordError::Version(v));
         }
-        let read: DecodedRecord = serde_json::from_slice(record)?;
-        let authorizer = match read.authorizer {
+        let decoded: DecodedRecord = serde_json::from_slice(record)?;
+        let authorizer = match decoded.authorizer {
             Some(context) => {
                 Some(Arc::new(AuthorizerContext::from_event(context).ok_or(ConnectionRecordError::Context)?))
             }
             None => None,
         };
         Ok(Self {
-            api: api_of(read.api_id, read.stage, api)?,
-            connection_id: id::parse_gateway_id(&read.connection_id)?,
-            domain_name: read.domain_name.into(),
-            connected_at: read.connected_at,
-            identity: read.identity,
+            api: api_of(decoded.api_id, decoded.stage, api)?,
+            connection_id: id::parse_gateway_id(&decoded.connection_id)?,
+            domain_name: decoded.domain_name.into(),
+            connected_at: decoded.connected_at,
+            identity: decoded.identity,
             authorizer,
         })
     }
 }
 
-/// `api` itself, or one without routes that is called as the record says: events show an API's names only.
+/// Returns `api`, or for a record of another API or stage an API with those names and no routes, because events contain
+/// only the names.
 fn api_of(id: String, stage: String, api: &Arc<WebSocketApi>) -> Result<Arc<WebSocketApi>, ConnectionRecordError> {
     if id == *api.id && stage == *api.stage.name {
         return Ok(api.clone());
@@ -151,7 +152,7 @@ mod tests {
 
     const ID: &str = "BIvUPeo-oAMCJlQ=";
 
-    fn full() -> ConnectionFacts {
+    fn full_facts() -> ConnectionFacts {
         let entries = vec![
             ("exp".into(), ContextValue::Number(1_800_000_000.into())),
             ("staff".into(), ContextValue::Flag(false)),
@@ -176,8 +177,8 @@ mod tests {
     }
 
     #[test]
-    fn the_last_event_of_facts_that_were_read_back_is_the_same() {
-        for facts in [full(), samples::connection_facts(ID, 0)] {
+    fn decoded_facts_give_the_same_disconnect_event() {
+        for facts in [full_facts(), samples::connection_facts(ID, 0)] {
             let read = ConnectionFacts::from_record(&facts.to_record(), &facts.api).unwrap();
             assert!(Arc::ptr_eq(&read.api, &facts.api));
             assert_eq!(String::from_utf8(disconnect(&read)).unwrap(), String::from_utf8(disconnect(&facts)).unwrap());
@@ -185,8 +186,8 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_of_another_stage_keeps_it() {
-        let facts = full();
+    fn a_connection_of_another_stage_keeps_its_stage() {
+        let facts = full_facts();
         let mut renamed = samples::api_definition();
         (renamed.id, renamed.stage) = ("def".to_owned(), "next".to_owned());
         let read =
@@ -195,12 +196,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_record_is_refused_without_showing_it() {
+    fn an_invalid_record_is_rejected_without_showing_its_content() {
         let api = samples::websocket_api();
         let read = |text: &str| ConnectionFacts::from_record(text.as_bytes(), &api).unwrap_err();
         assert!(matches!(read("{\"v\":2}"), ConnectionRecordError::Version(2)));
         assert!(matches!(read(""), ConnectionRecordError::Json(_)));
-        let good = String::from_utf8(full().to_record()).unwrap();
+        let good = String::from_utf8(full_facts().to_record()).unwrap();
         assert!(matches!(read(&good.replace(ID, "short")), ConnectionRecordError::Id(_)));
         assert!(matches!(read(&good.replace("\"staff\":false", "\"staff\":[]")), ConnectionRecordError::Context));
         let bad = read(&good.replace("\"userAgent\":\"wscat\"", "\"userAgent\":{\"secret\":1}"));

@@ -1,4 +1,4 @@
-//! Events against captures, byte for byte, and the typed form against the bytes.
+//! Events compared with captures byte for byte, and the typed form with the JSON form.
 
 use aws_lambda_events::apigw::{ApiGatewayCustomAuthorizerRequestTypeRequest, ApiGatewayWebsocketProxyRequest};
 use serde_json::Value;
@@ -77,7 +77,7 @@ fn with_authorizer(mut facts: ConnectionFacts) -> ConnectionFacts {
     facts
 }
 
-/// Every key of the wire form must be readable through the public type, and mean the same there.
+/// Checks that the typed form equals the JSON form as `aws_lambda_events` parses it.
 fn assert_same(typed: &ApiGatewayWebsocketProxyRequest, json: &str) {
     let parsed: ApiGatewayWebsocketProxyRequest = serde_json::from_str(json).unwrap();
     assert_eq!(*typed, parsed);
@@ -146,14 +146,14 @@ fn ev_4_authorizer_request_equals_the_capture() {
 }
 
 #[test]
-fn typed_authorizer_request_says_what_the_bytes_say() {
+fn the_typed_authorizer_request_equals_its_json() {
     let parsed: ApiGatewayCustomAuthorizerRequestTypeRequest = serde_json::from_str(AUTHORIZER).unwrap();
     assert_eq!(with_authorizer_event(|event| event.into_lambda_event()), parsed);
     assert_eq!(parsed.request_context.other["connectionId"], "FDmBIeapIAMCIQg=");
 }
 
 #[test]
-fn typed_events_say_what_the_bytes_say() {
+fn typed_events_equal_their_json() {
     let facts = with_authorizer(message_facts());
     let key = RouteKey::parse("$default").unwrap();
     let sent = message(&facts, &key, "hello");
@@ -168,16 +168,16 @@ fn typed_events_say_what_the_bytes_say() {
     let facts = with_authorizer(connect_facts());
     let typed = with_connect(&request, &facts, |event| event.into_lambda_event());
     let mut parsed: ApiGatewayWebsocketProxyRequest = serde_json::from_str(&connect_json(&request, &facts)).unwrap();
-    // The public type's reader appends to the values of one name; both forms agree on the single-valued map as well.
+    // `aws_lambda_events` appends repeated values when it parses; both forms agree on the single-valued map as well.
     parsed.headers = typed.headers.clone();
     assert_eq!(typed, parsed);
     assert_eq!(typed.headers["cookie"], "y=2");
     assert_eq!(typed.multi_value_headers.get_all("cookie").iter().count(), 2);
 }
 
-/// `lambda_http` guesses the kind of an event by trying one type after the other: ours must be taken for what it is.
+/// `lambda_http` detects the kind of an event by trying one type after the other.
 #[test]
-fn lambda_http_sees_the_same_websocket_context() {
+fn lambda_http_detects_websocket_events() {
     use lambda_http::RequestExt;
     use lambda_http::request::{RequestContext, from_str};
     let facts = with_authorizer(message_facts());
@@ -194,7 +194,7 @@ fn lambda_http_sees_the_same_websocket_context() {
         let request = from_str(&json).unwrap();
         match request.request_context_ref() {
             Some(RequestContext::WebSocket(context)) => assert_eq!(*context, typed.request_context),
-            other => panic!("{json} was taken for {other:?}"),
+            other => panic!("{json} was detected as {other:?}"),
         }
         assert_eq!(request.headers().get("host"), typed.headers.get("host"));
         assert_eq!(request.into_body(), typed.body.map_or(lambda_http::Body::Empty, lambda_http::Body::Text));
@@ -220,7 +220,7 @@ fn qs_1_the_single_valued_map_shows_the_last_value() {
 }
 
 #[test]
-fn ev_6_stage_variables_stand_before_the_context() {
+fn ev_6_stage_variables_precede_the_context() {
     let mut definition = api_definition();
     definition.stage_variables.insert("table".to_owned(), "messages".to_owned());
     let mut facts = message_facts();
@@ -232,7 +232,7 @@ fn ev_6_stage_variables_stand_before_the_context() {
 }
 
 #[test]
-fn ord_1_the_authorizer_stands_where_captures_have_it() {
+fn ord_1_the_authorizer_has_the_position_of_captures() {
     let context =
         r#""authorizer":{"role":"admin","level":7,"beta":true,"principalId":"alice","integrationLatency":42},"#;
     let connect = connect_json(&captured_handshake(), &with_authorizer(connect_facts()));
@@ -255,7 +255,7 @@ fn idn_1_to_3_identity_shows_key_agent_and_address() {
 }
 
 #[test]
-fn idn_4_identity_shows_the_caller_of_a_signature() {
+fn idn_4_identity_contains_the_signing_caller() {
     let mut facts = message_facts();
     facts.identity.iam = Some(Box::new(IamCaller {
         account_id: "123456789012".into(),
@@ -284,7 +284,7 @@ fn body_2_any_text_passes_byte_for_byte() {
 }
 
 #[test]
-fn facts_stay_small_and_debug_hides_people() {
+fn facts_are_small_and_debug_hides_personal_data() {
     let facts = with_authorizer(message_facts());
     assert!(size_of::<ConnectionFacts>() <= 104, "{}", size_of::<ConnectionFacts>());
     let key = RouteKey::parse("chat").unwrap();

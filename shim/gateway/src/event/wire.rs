@@ -1,8 +1,7 @@
-//! The bytes of events: API Gateway's keys in API Gateway's order.
+//! JSON form of events, with API Gateway's keys in API Gateway's order.
 //!
-//! Invariant: the order of the fields here is the order of the keys in captures; a key that is absent there for a kind
-//! of event is `None` here. One structure serves all kinds, because what they share stands in the same order in all of
-//! them.
+//! The order of the fields is the order of the keys in captures; a key that a kind of event does not have is `None`.
+//! One struct serves all kinds, because their common keys have the same order in all of them.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +17,7 @@ use crate::time::{ClfTime, EventTime};
 /// `messageDirection` of every event captured so far.
 pub(super) const MESSAGE_DIRECTION: &str = "IN";
 
-/// Room for a typical event; a MESSAGE has about 600 bytes beside its body.
+/// Initial capacity for an event in bytes; a MESSAGE has about 600 bytes without its body.
 pub(super) const TYPICAL_BYTES: usize = 1024;
 
 /// A CONNECT, MESSAGE or DISCONNECT event.
@@ -84,7 +83,7 @@ pub(super) struct RequestContext<'e> {
 }
 
 impl<'e> RequestContext<'e> {
-    /// What all kinds have; the caller adds what its kind has beside it.
+    /// Creates a context with the fields of all kinds; the caller sets the fields of its kind.
     pub(super) fn new(
         facts: &'e ConnectionFacts,
         route_key: &'e str,
@@ -115,7 +114,7 @@ impl<'e> RequestContext<'e> {
 }
 
 impl<'e> ProxyEvent<'e> {
-    /// A MESSAGE: neither headers nor query (EV-2).
+    /// Creates an event without headers and query, as a MESSAGE is (EV-2).
     pub(super) fn new(facts: &'e ConnectionFacts, request_context: RequestContext<'e>) -> Self {
         Self {
             headers: None,
@@ -135,7 +134,7 @@ impl<'e> ProxyEvent<'e> {
         self
     }
 
-    /// No keys at all when there are no parameters (EV-3).
+    /// Adds the query keys; none when there are no parameters (EV-3).
     pub(super) fn with_query(mut self, query: &'e QueryParameters) -> Self {
         if !query.is_empty() {
             self.query_string_parameters = Some(SingleQuery(query));
@@ -150,7 +149,7 @@ impl<'e> ProxyEvent<'e> {
     }
 }
 
-/// The event as bytes.
+/// Serializes an event; `variable_bytes` is the size of its body or reason.
 pub(super) fn to_bytes(event: &impl Serialize, variable_bytes: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(TYPICAL_BYTES + variable_bytes);
     serde_json::to_writer(&mut bytes, event).expect("events have text keys only and a vector takes every byte");

@@ -1,35 +1,46 @@
-//! permessage-deflate in the handshake (RFC 7692 section 7.1): which offer is accepted, and what the `101` says (HS-2).
+//! Negotiation of permessage-deflate in the handshake (RFC 7692 section 7.1; HS-2).
 //!
-//! Invariant: an offer is accepted as a whole or declined; a malformed one is declined and the next one looked at, and no
-//! offer makes a handshake fail. It compresses nothing. API Gateway's answer is known from one capture, which looks like
-//! Netty's handler: no space behind `;`, a smaller server window agreed to, the client's window left as it is.
+//! An offer is accepted as a whole or declined. A malformed offer is declined and the next one is tried; no offer makes
+//! a handshake fail. API Gateway's response is known from one capture, which resembles that of Netty's handler: no
+//! space after `;`, a smaller server window accepted, the client's window not limited.
 
 use http::HeaderMap;
 use http::header::{HeaderValue, SEC_WEBSOCKET_EXTENSIONS};
 
-/// How compression is offered to clients that ask for it.
+/// Policy for clients that offer compression.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CompressionMode {
-    /// As API Gateway answers: a client may refer back to its earlier messages, unless it offers not to.
+    /// As API Gateway: the client's messages may refer to earlier ones, unless its offer excludes that.
     Aws,
-    /// Every message stands for itself in both directions, whatever the client offers: nothing is kept between messages.
+    /// No context takeover in either direction, regardless of the offer: no state is kept between messages.
     NoContextTakeover,
-    /// Not at all: offers are ignored, as RFC 7692 allows.
+    /// No compression: offers are ignored, as RFC 7692 permits.
     Off,
 }
 
-/// What both sides agreed to.
+/// Negotiated parameters of permessage-deflate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeflateAgreement {
-    /// Whether each of the server's messages is compressed on its own (section 7.1.1.1), by agreement.
+    /// Whether the server compresses each message independently (section 7.1.1.1).
     pub server_no_context_takeover: bool,
-    /// Whether each of the client's messages is (section 7.1.1.2).
+    /// Whether the client compresses each message independently (section 7.1.1.2).
     pub client_no_context_takeover: bool,
-    /// The base-2 logarithm of the server's window, 8 to 15, where the client asked for one (section 7.1.2.1).
+    /// Base-2 logarithm of the server's window, 8 to 15, if the client requested one (section 7.1.2.1).
     pub server_max_window_bits: Option<u8>,
 }
 
-/// The first acceptable offer among the request's `Sec-WebSocket-Extensions`; `None` when there is none.
+/// Accepts the first acceptable offer of the request's `Sec-WebSocket-Extensions`; returns `None` when there is none.
+///
+/// ```
+/// use gateway::handshake::{CompressionMode, negotiate_deflate};
+/// use http::HeaderMap;
+///
+/// let mut headers = HeaderMap::new();
+/// headers.insert("sec-websocket-extensions", "permessage-deflate; server_max_window_bits=12".parse()?);
+/// let agreement = negotiate_deflate(CompressionMode::Aws, &headers).expect("the offer is acceptable");
+/// assert_eq!(agreement.response_header(), "permessage-deflate;server_max_window_bits=12");
+/// # Ok::<(), http::header::InvalidHeaderValue>(())
+/// ```
 #[must_use]
 pub fn negotiate_deflate(compression: CompressionMode, headers: &HeaderMap) -> Option<DeflateAgreement> {
     if compression == CompressionMode::Off {
@@ -37,33 +48,33 @@ pub fn negotiate_deflate(compression: CompressionMode, headers: &HeaderMap) -> O
     }
     let values = headers.get_all(SEC_WEBSOCKET_EXTENSIONS).iter().filter_map(|value| value.to_str().ok());
     let offer = values.flat_map(|value| split_outside_quotes(value, ',')).find_map(DeflateOffer::parse)?;
-    let lean = compression == CompressionMode::NoContextTakeover;
+    let no_takeover = compression == CompressionMode::NoContextTakeover;
     Some(DeflateAgreement {
-        server_no_context_takeover: lean || offer.server_no_context_takeover,
-        client_no_context_takeover: lean || offer.client_no_context_takeover,
+        server_no_context_takeover: no_takeover || offer.server_no_context_takeover,
+        client_no_context_takeover: no_takeover || offer.client_no_context_takeover,
         server_max_window_bits: offer.server_max_window_bits,
     })
 }
 
 impl DeflateAgreement {
-    /// The value of `Sec-WebSocket-Extensions` in the `101`.
+    /// Returns the value of `Sec-WebSocket-Extensions` in the `101`.
     #[must_use]
     pub fn response_header(&self) -> HeaderValue {
-        let mut answer = "permessage-deflate".to_owned();
+        let mut value = "permessage-deflate".to_owned();
         if self.server_no_context_takeover {
-            answer += ";server_no_context_takeover";
+            value += ";server_no_context_takeover";
         }
         if self.client_no_context_takeover {
-            answer += ";client_no_context_takeover";
+            value += ";client_no_context_takeover";
         }
         if let Some(bits) = self.server_max_window_bits {
-            answer += &format!(";server_max_window_bits={bits}");
+            value += &format!(";server_max_window_bits={bits}");
         }
-        HeaderValue::try_from(answer).expect("letters, digits, and what stands between them are a field value")
+        HeaderValue::try_from(value).expect("the parameters are printable ASCII")
     }
 }
 
-/// One offer of permessage-deflate. Every parameter may stand once (RFC 7692 section 7.1).
+/// An offer of permessage-deflate. Each parameter may occur once (RFC 7692 section 7.1).
 #[derive(Default)]
 struct DeflateOffer {
     server_no_context_takeover: bool,
@@ -78,15 +89,15 @@ impl DeflateOffer {
         if !parts.next()?.eq_ignore_ascii_case("permessage-deflate") {
             return None;
         }
-        let mut read = Self::default();
+        let mut parsed = Self::default();
         for part in parts {
             let (name, value) = part.split_once('=').map_or((part, None), |(name, value)| (name, Some(value)));
-            read.apply_parameter(name.trim_end(), value.map(str::trim_start))?;
+            parsed.apply_parameter(name.trim_end(), value.map(str::trim_start))?;
         }
-        Some(read)
+        Some(parsed)
     }
 
-    /// Takes a parameter in; `None` for one that is unknown, malformed, or there already.
+    /// Applies a parameter; returns `None` for one that is unknown, malformed or repeated.
     fn apply_parameter(&mut self, name: &str, value: Option<&str>) -> Option<()> {
         match (name, value) {
             ("server_no_context_takeover", None) => set_once(&mut self.server_no_context_takeover),
@@ -109,7 +120,7 @@ fn set_once(seen: &mut bool) -> Option<()> {
     if std::mem::replace(seen, true) { None } else { Some(()) }
 }
 
-/// A decimal of 8 to 15 without leading zeros, quoted or not.
+/// Parses a decimal of 8 to 15 without leading zeros, quoted or not.
 fn window_bits(value: &str) -> Option<u8> {
     let unquoted = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
     match unquoted.as_bytes() {
@@ -119,7 +130,7 @@ fn window_bits(value: &str) -> Option<u8> {
     }
 }
 
-/// Splits at every `separator` that no quoted string contains, and trims.
+/// Splits at each `separator` outside quoted strings and trims the parts.
 fn split_outside_quotes(text: &str, separator: char) -> impl Iterator<Item = &str> {
     let mut quoted = false;
     let split = text.split(move |c| {
@@ -135,7 +146,7 @@ mod tests {
 
     use super::*;
 
-    fn answer(compression: CompressionMode, offers: &[&str]) -> Option<String> {
+    fn response_to(compression: CompressionMode, offers: &[&str]) -> Option<String> {
         let mut headers = HeaderMap::new();
         for offer in offers {
             headers.append(SEC_WEBSOCKET_EXTENSIONS, HeaderValue::from_str(offer).unwrap());
@@ -145,28 +156,32 @@ mod tests {
     }
 
     fn aws(offer: &str) -> Option<String> {
-        answer(CompressionMode::Aws, &[offer])
+        response_to(CompressionMode::Aws, &[offer])
     }
 
     #[test]
-    fn hs_2_the_captured_offer_gets_the_captured_answer() {
+    fn hs_2_the_captured_offer_gets_the_captured_response() {
         let offer = "permessage-deflate; server_max_window_bits=12; client_max_window_bits=12";
         assert_eq!(aws(offer).as_deref(), Some("permessage-deflate;server_max_window_bits=12"));
-        // What browsers offer.
+        // The offer of browsers.
         assert_eq!(aws("permessage-deflate; client_max_window_bits").as_deref(), Some("permessage-deflate"));
         assert_eq!(aws("permessage-deflate").as_deref(), Some("permessage-deflate"));
     }
 
     #[test]
-    fn hs_2_what_a_client_gives_up_is_accepted() {
+    fn hs_2_restrictions_that_the_client_offers_are_accepted() {
         assert_eq!(
             aws("permessage-deflate;client_no_context_takeover;server_no_context_takeover").as_deref(),
             Some("permessage-deflate;server_no_context_takeover;client_no_context_takeover")
         );
         let quoted = "permessage-deflate; server_max_window_bits=\"8\"";
         assert_eq!(aws(quoted).as_deref(), Some("permessage-deflate;server_max_window_bits=8"));
-        let lean = answer(CompressionMode::NoContextTakeover, &["permessage-deflate; client_max_window_bits"]);
-        assert_eq!(lean.as_deref(), Some("permessage-deflate;server_no_context_takeover;client_no_context_takeover"));
+        let no_takeover =
+            response_to(CompressionMode::NoContextTakeover, &["permessage-deflate; client_max_window_bits"]);
+        assert_eq!(
+            no_takeover.as_deref(),
+            Some("permessage-deflate;server_no_context_takeover;client_no_context_takeover")
+        );
     }
 
     #[test]
@@ -190,7 +205,7 @@ mod tests {
         }
         assert_eq!(aws("x-webkit-deflate-frame, permessage-bzip2"), None);
         assert_eq!(aws("x; y=\"a, permessage-deflate, b\""), None);
-        assert_eq!(answer(CompressionMode::Off, &["permessage-deflate"]), None);
+        assert_eq!(response_to(CompressionMode::Off, &["permessage-deflate"]), None);
     }
 
     #[test]
@@ -200,7 +215,7 @@ mod tests {
             "permessage-deflate; server_max_window_bits=10, permessage-deflate",
         ];
         assert_eq!(
-            answer(CompressionMode::Aws, &offers).as_deref(),
+            response_to(CompressionMode::Aws, &offers).as_deref(),
             Some("permessage-deflate;server_max_window_bits=10")
         );
     }

@@ -1,7 +1,7 @@
-//! The headers of a handshake as events show them (HDR-1 to HDR-9).
+//! Headers of a handshake in events (HDR-1 to HDR-9).
 //!
-//! Invariant: sorted by name without regard to case; every value of a name is kept, in order. The server's HTTP parser
-//! gives names in lower case, so conventional ones get their usual case back and all others stay as they are (HDR-4).
+//! Headers are sorted by name, ignoring case, with all values of a name in their order. The HTTP parser returns names
+//! in lower case, so well-known names get their conventional case and all others stay in lower case (HDR-4).
 
 use std::fmt;
 
@@ -18,7 +18,8 @@ static X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port"
 static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 static X_RESTAPI: HeaderName = HeaderName::from_static("x-restapi");
 
-/// Names that clients and API Gateway write in mixed case, beside their lower-case form; sorted for binary search.
+/// Lower-case and conventional form of names that clients and API Gateway write in mixed case; sorted for binary
+/// search.
 const CONVENTIONAL_CASE: [(&str, &str); 38] = [
     ("accept", "Accept"),
     ("accept-charset", "Accept-Charset"),
@@ -60,13 +61,13 @@ const CONVENTIONAL_CASE: [(&str, &str); 38] = [
     ("x-forwarded-proto", "X-Forwarded-Proto"),
 ];
 
-/// Headers in the order, case and multiplicity of events. `Debug` shows no values.
+/// Headers with the order, case and multiplicity of events. `Debug` shows no values.
 #[derive(Clone, PartialEq)]
 pub struct EventHeaders(HeaderMap);
 
 impl EventHeaders {
-    /// What the authorizer sees: everything, with `Connection`, `Upgrade` and `content-length` as API Gateway writes
-    /// them (HDR-2).
+    /// Returns the headers of the authorizer's request: all, with API Gateway's values of `Connection`, `Upgrade` and
+    /// `content-length` (HDR-2).
     #[must_use]
     pub fn for_authorizer(request: &HandshakeRequest) -> Self {
         let mut headers = Self(request.headers.clone());
@@ -87,7 +88,7 @@ impl EventHeaders {
         headers
     }
 
-    /// What the `$connect` integration sees: the same without `Connection`, `Upgrade` and `content-length` (HDR-2).
+    /// Returns the headers of the CONNECT event: without `Connection`, `Upgrade` and `content-length` (HDR-2).
     #[must_use]
     pub fn into_connect(mut self) -> Self {
         for name in [CONNECTION, UPGRADE, CONTENT_LENGTH] {
@@ -96,7 +97,7 @@ impl EventHeaders {
         self
     }
 
-    /// The four headers of a DISCONNECT event (HDR-8).
+    /// Returns the four headers of a DISCONNECT event (HDR-8).
     #[must_use]
     pub fn for_disconnect(domain_name: &str) -> Self {
         let mut headers = Self(HeaderMap::with_capacity(4));
@@ -107,14 +108,14 @@ impl EventHeaders {
         headers
     }
 
-    /// The last value of `name`, which is what the single-valued map shows (HDR-6).
+    /// Returns the last value of `name`, which is the one in the single-valued map (HDR-6).
     #[must_use]
     pub fn last_value(&self, name: &HeaderName) -> Option<&HeaderValue> {
         self.0.get_all(name).into_iter().next_back()
     }
 
-    /// The single-valued and the multi-valued map as the public event type has them. Where no name repeats, which is
-    /// nearly always, they are the same.
+    /// Returns the single-valued and the multi-valued map for `aws_lambda_events`. They are equal when no name repeats,
+    /// which is nearly always.
     #[must_use]
     pub fn to_header_maps(&self) -> (HeaderMap, HeaderMap) {
         let Self(multi) = self;
@@ -128,7 +129,7 @@ impl EventHeaders {
         (single, multi.clone())
     }
 
-    /// Sets what may not be a header value (a host taken from a URI); then the header stays away.
+    /// Sets a header, or removes it when `value` is not a valid header value (for example a host from a URI).
     fn set_or_remove(&mut self, name: HeaderName, value: &str) {
         match HeaderValue::from_str(value) {
             Ok(value) => drop(self.0.insert(name, value)),
@@ -136,7 +137,7 @@ impl EventHeaders {
         }
     }
 
-    /// The names in the order of events.
+    /// Returns the names in the order of events.
     fn sorted_names(&self) -> Vec<&HeaderName> {
         let mut names: Vec<&HeaderName> = self.0.keys().collect();
         names.sort_unstable_by_key(|name| name.as_str());
@@ -144,16 +145,16 @@ impl EventHeaders {
     }
 }
 
-/// `name` as events write it.
+/// Returns `name` in the case of events.
 fn event_case(name: &HeaderName) -> &str {
     let lower = name.as_str();
     CONVENTIONAL_CASE.binary_search_by_key(&lower, |(known, _)| known).map_or(lower, |index| CONVENTIONAL_CASE[index].1)
 }
 
-/// `headers` as JSON: the last value of each name.
+/// `headers` in JSON: the last value of each name.
 pub(crate) struct SingleValueHeaders<'h>(pub &'h EventHeaders);
 
-/// `multiValueHeaders` as JSON: all values of each name.
+/// `multiValueHeaders` in JSON: all values of each name.
 pub(crate) struct MultiValueHeaders<'h>(pub &'h EventHeaders);
 
 struct HeaderText<'v>(&'v HeaderValue);

@@ -1,8 +1,7 @@
-//! The query of a handshake as events show it (QS-1, QS-2).
+//! Query of a handshake in events (QS-1, QS-2).
 //!
-//! Invariant: names and values are decoded exactly once, `+` is a space, an escape that is none stays as written, and
-//! bytes that are not UTF-8 become U+FFFD. Names keep the order in which they first came. The URL quota bounds the
-//! size.
+//! Names and values are decoded exactly once: `+` is a space, an invalid escape stays as written, and bytes that are
+//! not UTF-8 become U+FFFD. Names keep the order of their first occurrence. The URL quota limits the size.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,7 +10,7 @@ use aws_lambda_events::query_map::QueryMap;
 use percent_encoding::percent_decode_str;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-/// Query parameters, each with all its values. `Debug` shows no values.
+/// Query parameters with all their values. `Debug` shows no values.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct QueryParameters {
     entries: Vec<(String, Vec<String>)>,
@@ -35,27 +34,27 @@ impl QueryParameters {
         Self { entries }
     }
 
-    /// Whether there are none; then CONNECT events have no query keys at all (EV-3).
+    /// Returns whether there are no parameters; CONNECT events then have no query keys (EV-3).
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// The last value of `name`, which is what the single-valued map shows (QS-1).
+    /// Returns the last value of `name`, which is the one in the single-valued map (QS-1).
     #[must_use]
     pub fn last_value(&self, name: &str) -> Option<&str> {
         let (_, values) = self.entries.iter().find(|(entry, _)| entry == name)?;
         values.last().map(String::as_str)
     }
 
-    /// The single-valued map as the public event type has it.
+    /// Returns the single-valued map for `aws_lambda_events`.
     #[must_use]
     pub fn to_single_value_map(&self) -> QueryMap {
         let last = |values: &Vec<String>| values.last().cloned().into_iter().collect::<Vec<_>>();
         self.entries.iter().map(|(name, values)| (name.clone(), last(values))).collect::<HashMap<_, _>>().into()
     }
 
-    /// The multi-valued map as the public event type has it.
+    /// Returns the multi-valued map for `aws_lambda_events`.
     #[must_use]
     pub fn to_multi_value_map(&self) -> QueryMap {
         self.entries.iter().cloned().collect::<HashMap<_, _>>().into()
@@ -67,10 +66,10 @@ fn decode_component(text: &str) -> String {
     percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
 }
 
-/// `queryStringParameters` as JSON.
+/// `queryStringParameters` in JSON.
 pub(crate) struct SingleValueQuery<'q>(pub &'q QueryParameters);
 
-/// `multiValueQueryStringParameters` as JSON.
+/// `multiValueQueryStringParameters` in JSON.
 pub(crate) struct MultiValueQuery<'q>(pub &'q QueryParameters);
 
 impl Serialize for SingleValueQuery<'_> {

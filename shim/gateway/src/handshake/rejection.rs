@@ -1,8 +1,8 @@
-//! Every way a handshake is refused, with status and body.
+//! Rejections of handshakes, with their statuses and bodies.
 //!
-//! Invariant: each rejection has exactly one status, and its text tells a client nothing that its status does not. AWS
-//! does not document the bodies (CON-13); ours have the form of its error frames, except `426`, which is known to be
-//! empty.
+//! Each rejection has exactly one status, and its text gives the client no more information than the status. AWS does
+//! not document the bodies (CON-13). These have the form of API Gateway's error frames, except `426`, which is known to
+//! be empty.
 
 use std::borrow::Cow;
 
@@ -12,39 +12,39 @@ use crate::iam::SignatureError;
 use crate::id::GatewayId;
 use crate::reply::IntegrationError;
 
-/// Why a handshake is refused.
+/// Reason for the rejection of a handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rejection {
-    /// The path names no stage, or one that is not deployed: 403.
+    /// The path is not that of a deployed stage: 403.
     UnknownStage,
-    /// A plain HTTP request: 426 with an empty body.
+    /// The request is not an upgrade: 426 with an empty body.
     NotAnUpgrade,
-    /// An upgrade that breaks RFC 6455 section 4.2.1 (version, key): 400.
+    /// The upgrade violates RFC 6455 section 4.2.1 (version, key): 400.
     BadUpgrade,
-    /// More new connections than the quota: 429.
+    /// The rate limit of new connections or requests is exceeded: 429.
     Throttled,
-    /// A longer URL than the quota: 414.
+    /// The URL is longer than the quota: 414.
     UrlTooLong,
-    /// An API key is required and missing or unknown: 403.
+    /// The required API key is missing or unknown: 403.
     ApiKey,
-    /// An identity source is missing, or the authorizer said so: 401.
+    /// An identity source is missing, or the authorizer failed with `Unauthorized`: 401.
     Unauthorized,
     /// The policy of the authorizer or of the signing caller does not allow the connection: 403.
     Denied,
-    /// IAM authorization is asked for and there is no signature, or none that holds: 403.
+    /// The signature that IAM authorization requires is missing or invalid: 403.
     Signature(SignatureError),
     /// The authorizer failed or its result is not a policy: 500.
     AuthorizerMisconfigured,
-    /// The `$connect` handler answered with this status, which is passed on: 300 to 599.
+    /// The `$connect` handler returned this status, which the client receives: 300 to 599.
     Handler(u16),
     /// The `$connect` integration gave no reply: 502, 504 or 500.
     Integration(IntegrationError),
-    /// This server takes no new connections, because it drains or is overloaded: 503. API Gateway has no such state.
+    /// The server accepts no new connections, because it drains or is overloaded: 503. API Gateway has no such state.
     Unavailable,
 }
 
 impl Rejection {
-    /// The status of the response.
+    /// Returns the status of the response.
     #[must_use]
     pub fn status(self) -> StatusCode {
         match self {
@@ -56,13 +56,13 @@ impl Rejection {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::AuthorizerMisconfigured => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Handler(status) => StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY),
-            Self::Integration(failure) => failure.handshake_status(),
+            Self::Integration(error) => error.handshake_status(),
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
-    /// The `message` of the body; texts are those of API Gateway's default gateway responses
-    /// (developer guide, `supported-gateway-response-types`) where it has one.
+    /// Returns the `message` of the body. Texts are those of API Gateway's default gateway responses (developer guide,
+    /// `supported-gateway-response-types`) where it has one.
     #[must_use]
     pub fn message(self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
@@ -84,7 +84,7 @@ impl Rejection {
         })
     }
 
-    /// The value of `x-amzn-ErrorType`, for the answers that are known to have one (developer guide,
+    /// Returns the value of `x-amzn-ErrorType`, for rejections that are known to have one (developer guide,
     /// `supported-gateway-response-types`, for signatures).
     #[must_use]
     pub const fn error_type(self) -> Option<&'static str> {
@@ -94,7 +94,7 @@ impl Rejection {
         }
     }
 
-    /// The body of the response: JSON, or empty for 426.
+    /// Returns the body of the response: JSON, or empty for 426.
     #[must_use]
     pub fn response_body(self, connection_id: GatewayId, request_id: GatewayId) -> String {
         match &*self.message() {

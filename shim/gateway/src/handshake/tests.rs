@@ -1,4 +1,4 @@
-//! Handshakes by the rows HDR, QS, CON, HS and SUB.
+//! Handshakes, by the HDR, QS, CON, HS and SUB rows of the catalogue.
 
 use proptest::prelude::*;
 
@@ -63,7 +63,7 @@ fn hdr_4_and_5_names_keep_their_case_in_alphabetical_order() {
 }
 
 #[test]
-fn hdr_6_the_last_value_is_the_single_one() {
+fn hdr_6_the_single_valued_map_has_the_last_value() {
     let mut request = handshake_request(&[("x-a", "1")]);
     request.headers.append("x-a", "2".parse().unwrap());
     let shown = EventHeaders::for_authorizer(&request);
@@ -78,7 +78,7 @@ fn hdr_7_subprotocols_are_shown_exactly_as_sent() {
 }
 
 #[test]
-fn hdr_9_what_the_client_claims_about_its_address_is_not_shown() {
+fn hdr_9_the_clients_own_forwarding_headers_are_replaced() {
     let mut request = handshake_request(&[("x-forwarded-for", "10.9.8.7"), ("x-forwarded-proto", "http")]);
     assert_eq!(single(&EventHeaders::for_authorizer(&request))["X-Forwarded-For"], "166.90.225.1");
     request.forwarded_for = Some("198.51.100.1, 166.90.225.1".to_owned());
@@ -112,7 +112,7 @@ fn qs_2_values_are_decoded_once() {
 }
 
 #[test]
-fn con_success_is_any_2xx_and_other_statuses_pass() {
+fn con_success_is_any_2xx_and_other_statuses_reach_the_client() {
     for code in [200, 201, 299] {
         assert_eq!(status(reply(code)), 101);
     }
@@ -122,7 +122,7 @@ fn con_success_is_any_2xx_and_other_statuses_pass() {
 }
 
 #[test]
-fn con_failures_have_gateway_statuses() {
+fn con_failures_have_api_gateways_statuses() {
     use IntegrationError::{Function, Malformed, NotInvokable, Throttled, TimedOut};
     for (failure, code) in [(Function, 502), (Malformed, 502), (TimedOut, 504), (NotInvokable, 500), (Throttled, 500)] {
         assert_eq!(status(Err(failure)), code);
@@ -130,7 +130,7 @@ fn con_failures_have_gateway_statuses() {
 }
 
 #[test]
-fn sub_1_the_chosen_subprotocol_is_all_that_gets_through() {
+fn sub_1_only_the_chosen_subprotocol_reaches_the_client() {
     let mut answer = reply(200).unwrap();
     answer.headers = header_map(&[("sec-websocket-protocol", "v1"), ("set-cookie", "a=b")]);
     let expected = ConnectOutcome::Accepted { subprotocol: Some(HeaderValue::from_static("v1")) };
@@ -139,7 +139,7 @@ fn sub_1_the_chosen_subprotocol_is_all_that_gets_through() {
 }
 
 #[test]
-fn situations_before_any_integration_have_their_statuses() {
+fn rejections_before_any_integration_have_their_statuses() {
     use Rejection::{ApiKey, BadUpgrade, NotAnUpgrade, Throttled, Unavailable, UnknownStage, UrlTooLong};
     let all = [
         (UnknownStage, 403),

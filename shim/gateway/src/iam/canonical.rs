@@ -1,7 +1,7 @@
-//! What a signature covers, in the one form that both sides write it in.
+//! Canonical request and string to sign of Signature Version 4.
 //!
-//! Invariant: everything is taken from the request as received; a header that is signed and missing is an empty line,
-//! which no honest signature has. Dot segments are left as they are: no path with one leads anywhere here.
+//! Both are built from the request as received. A signed header that is missing becomes an empty line, so the signature
+//! does not match. Dot segments of the path are not resolved, because no route has any.
 
 use std::fmt::Write as _;
 
@@ -11,13 +11,13 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use super::claim::SignatureClaim;
 use super::{SIGNING_ALGORITHM, SignedRequest};
 
-/// All but what RFC 3986 leaves unreserved.
+/// All characters except the unreserved ones of RFC 3986.
 const ESCAPED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-/// The same for a path, whose segments stay apart.
+/// [`ESCAPED`] without `/`, for paths.
 const ESCAPED_IN_PATH: AsciiSet = ESCAPED.remove(b'/');
 
 impl SignatureClaim {
-    /// The canonical request; `payload_hash` is the SHA-256 of the body in lower-case hexadecimal digits.
+    /// Returns the canonical request; `payload_hash` is the SHA-256 of the body in lower-case hexadecimal digits.
     #[must_use]
     pub fn canonical_request(&self, request: SignedRequest<'_>, payload_hash: &str) -> String {
         let mut text =
@@ -29,14 +29,15 @@ impl SignatureClaim {
         text
     }
 
-    /// The string that is signed; `canonical_hash` is the SHA-256 of the canonical request, likewise.
+    /// Returns the string to sign; `canonical_hash` is the SHA-256 of the canonical request in lower-case hexadecimal
+    /// digits.
     #[must_use]
     pub fn string_to_sign(&self, canonical_hash: &str) -> String {
         [SIGNING_ALGORITHM, &self.date, &self.credential_scope(), canonical_hash].join("\n")
     }
 }
 
-/// The path, encoded once more than it was sent (SG-2).
+/// Returns the path as sent, encoded once more (SG-2).
 fn canonical_path(sent: &str) -> String {
     match sent {
         "" => "/".to_owned(),
@@ -44,7 +45,7 @@ fn canonical_path(sent: &str) -> String {
     }
 }
 
-/// The parameters without the signature itself, each encoded strictly, in order.
+/// Returns the sorted parameters without the signature, each encoded strictly.
 fn canonical_query(sent: Option<&str>) -> String {
     let encode = |text: &str| {
         let decoded: Vec<u8> = percent_decode_str(text).collect();
@@ -58,7 +59,7 @@ fn canonical_query(sent: Option<&str>) -> String {
     pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
 }
 
-/// The values of a header with a comma between them, each trimmed and with single spaces inside.
+/// Returns the values of a header joined by commas, each trimmed and with repeated spaces collapsed.
 fn canonical_header(headers: &HeaderMap, name: &str) -> String {
     let clean = |value: &http::HeaderValue| {
         let text = String::from_utf8_lossy(value.as_bytes());

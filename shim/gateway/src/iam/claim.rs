@@ -1,6 +1,6 @@
-//! What a signed request says of itself, in its `Authorization` header or its query.
+//! Signature of a request, parsed from its `Authorization` header or its query.
 //!
-//! Invariant: a claim is complete. Every member was there and has its form, so that nothing later has to guess.
+//! A [`SignatureClaim`] is complete: all parts are present and well-formed.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -14,22 +14,22 @@ use percent_encoding::percent_decode_str;
 use super::error::SignatureError;
 use super::{SCOPE_TERMINATOR, SIGNING_ALGORITHM, SIGNING_SERVICE, SignedRequest};
 
-/// How far the clocks of caller and server may be apart: 5 minutes (IAM user guide, `reference_sigv-troubleshooting`).
+/// Maximum clock skew between caller and server: 5 minutes (IAM user guide, `reference_sigv-troubleshooting`).
 pub(super) const MAX_CLOCK_SKEW_MS: i64 = 5 * 60 * 1000;
-/// Longest life of a signature in a query: 7 days (the same guide, `X-Amz-Expires`).
+/// Maximum validity of a signature in a query: 7 days (IAM user guide, `X-Amz-Expires`).
 const MAX_PRESIGNED_SECONDS: i64 = 7 * 24 * 60 * 60;
 
-/// A signature and what it claims. It has no `Debug`: signatures and tokens are for nobody's log.
+/// A signature with its parameters. Has no `Debug`, so that signatures and tokens are never logged.
 pub struct SignatureClaim {
-    /// The access key id.
+    /// Access key id.
     pub access_key: String,
-    /// `YYYYMMDD` of the credential scope; the signing key is derived for it.
+    /// `YYYYMMDD` of the credential scope, from which the signing key is derived.
     pub day: String,
-    /// The region of the credential scope.
+    /// Region of the credential scope.
     pub region: String,
-    /// The signature, 64 hexadecimal digits where it can be right.
+    /// Signature as sent; a valid one has 64 hexadecimal digits.
     pub signature: String,
-    /// The session token of temporary credentials.
+    /// Session token of temporary credentials.
     pub session_token: Option<String>,
     service: String,
     pub(super) date: String,
@@ -38,7 +38,7 @@ pub struct SignatureClaim {
     lifetime_ms: i64,
 }
 
-/// The parts by name, wherever they stood.
+/// Parts of a signature, from the header or the query; `None` if missing.
 #[derive(Default)]
 struct SignatureParts<'r> {
     credential: Option<Cow<'r, str>>,
@@ -50,10 +50,11 @@ struct SignatureParts<'r> {
 }
 
 impl SignatureClaim {
-    /// Reads the claim of a request; its header comes before its query.
+    /// Parses the signature of a request; the header takes precedence over the query.
     ///
     /// # Errors
-    /// [`SignatureError::Missing`] for a request without any, [`SignatureError::Incomplete`] for one that is not whole.
+    /// [`SignatureError::Missing`] for a request without a signature, [`SignatureError::Incomplete`] for a missing or
+    /// malformed part.
     pub fn from_request(request: SignedRequest<'_>) -> Result<Self, SignatureError> {
         let query = DecodedQuery::parse(request.query);
         let parts = match request.headers.get(AUTHORIZATION) {
@@ -64,10 +65,11 @@ impl SignatureClaim {
         parts.into_claim()
     }
 
-    /// Whether it was signed for this API's region and for `execute-api`, on the day of its date.
+    /// Checks that the credential scope has this API's region, the service `execute-api` and the day of the request's
+    /// date.
     ///
     /// # Errors
-    /// [`SignatureError`] for another region, service or day.
+    /// [`SignatureError::WrongRegion`], [`SignatureError::WrongService`] or [`SignatureError::WrongDay`].
     pub fn check_scope(&self, region: &str) -> Result<(), SignatureError> {
         match () {
             () if self.region != region => Err(SignatureError::WrongRegion),
@@ -77,10 +79,10 @@ impl SignatureClaim {
         }
     }
 
-    /// Whether it is good at `now`, in milliseconds since 1970.
+    /// Checks that the signature is valid at `now`, in milliseconds since 1970.
     ///
     /// # Errors
-    /// [`SignatureError::Expired`] and [`SignatureError::NotYetValid`].
+    /// [`SignatureError::Expired`] or [`SignatureError::NotYetValid`].
     pub fn check_time(&self, now: i64) -> Result<(), SignatureError> {
         let until = self.signed_at.saturating_add(self.lifetime_ms);
         match () {
@@ -92,7 +94,7 @@ impl SignatureClaim {
         }
     }
 
-    /// The scope behind the access key: `YYYYMMDD/region/execute-api/aws4_request`.
+    /// Returns the credential scope: `YYYYMMDD/region/execute-api/aws4_request`.
     pub(super) fn credential_scope(&self) -> String {
         [&*self.day, &*self.region, &*self.service, SCOPE_TERMINATOR].join("/")
     }
@@ -104,15 +106,15 @@ impl SignatureParts<'_> {
         let signed_headers: Vec<_> =
             self.signed_headers.unwrap_or_default().split(';').map(str::to_ascii_lowercase).collect();
         let covers_host = signed_headers.iter().any(|name| name == "host");
-        let at = self.date.as_deref().and_then(parse_amz_date);
+        let parsed_date = self.date.as_deref().and_then(parse_amz_date);
         let (Some([access_key, day, region, service]), Some(signature), true, Some(signed_at), Some(lifetime_ms)) =
-            (&scope, &self.signature, covers_host, at, self.lifetime_ms)
+            (&scope, &self.signature, covers_host, parsed_date, self.lifetime_ms)
         else {
             return Err(SignatureError::Incomplete {
                 credential: scope.is_some(),
                 signature: self.signature.is_some(),
                 signed_headers: covers_host,
-                date: at.is_some() && self.lifetime_ms.is_some(),
+                date: parsed_date.is_some() && self.lifetime_ms.is_some(),
             });
         };
         Ok(SignatureClaim {
@@ -130,7 +132,7 @@ impl SignatureParts<'_> {
     }
 }
 
-/// `AWS4-HMAC-SHA256 Credential=…, SignedHeaders=…, Signature=…`, with the date and the token beside it.
+/// Parses `AWS4-HMAC-SHA256 Credential=…, SignedHeaders=…, Signature=…`; date and session token have their own headers.
 fn from_header<'r>(value: &'r str, headers: &'r HeaderMap) -> SignatureParts<'r> {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(Cow::Borrowed);
     let mut parts = SignatureParts {
@@ -151,7 +153,7 @@ fn from_header<'r>(value: &'r str, headers: &'r HeaderMap) -> SignatureParts<'r>
     parts
 }
 
-/// `X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=…`: a presigned URL, as browsers connect with.
+/// Parses `X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=…`, the query of a presigned URL, which browsers use.
 fn from_query(mut query: HashMap<Cow<'_, str>, Cow<'_, str>>) -> SignatureParts<'static> {
     let mut take = |name: &str| query.remove(name).map(|value| Cow::Owned(value.into_owned()));
     if take("X-Amz-Algorithm").as_deref() != Some(SIGNING_ALGORITHM) {
@@ -170,7 +172,7 @@ fn from_query(mut query: HashMap<Cow<'_, str>, Cow<'_, str>>) -> SignatureParts<
     }
 }
 
-/// A query's parameters, decoded.
+/// Parser of a query into its decoded parameters.
 struct DecodedQuery;
 
 impl DecodedQuery {
@@ -184,7 +186,7 @@ impl DecodedQuery {
     }
 }
 
-/// Access key, day, region and service of `key/day/region/service/aws4_request`.
+/// Returns access key, day, region and service of `key/day/region/service/aws4_request`.
 fn parse_credential(credential: &str) -> Option<[String; 4]> {
     let parts: Vec<_> = credential.split('/').collect();
     match parts[..] {
@@ -195,7 +197,7 @@ fn parse_credential(credential: &str) -> Option<[String; 4]> {
     }
 }
 
-/// `YYYYMMDDTHHMMSSZ` as milliseconds since 1970.
+/// Parses `YYYYMMDDTHHMMSSZ` into milliseconds since 1970.
 fn parse_amz_date(text: &str) -> Option<i64> {
     let at = DateTime::strptime("%Y%m%dT%H%M%SZ", text).ok().filter(|_| text.len() == 16)?;
     Some(Offset::UTC.to_timestamp(at).ok()?.as_millisecond())

@@ -1,7 +1,7 @@
-//! Why a signature does not hold, with the exception names and texts of API Gateway (developer guide,
-//! `supported-gateway-response-types`; texts as callers of API Gateway see them).
+//! Errors of signatures, with the exception names and texts of API Gateway (developer guide,
+//! `supported-gateway-response-types`; texts as callers of API Gateway receive them).
 //!
-//! Invariant: nothing the caller sent is repeated, and a wrong secret and a changed request look the same.
+//! The texts contain no input of the caller, and a wrong secret and a modified request give the same error.
 
 use std::borrow::Cow;
 
@@ -10,50 +10,50 @@ use jiff::tz::Offset;
 
 use super::claim::MAX_CLOCK_SKEW_MS;
 
-/// Why a request's signature does not hold. The status is always 403.
+/// Reason why a request's signature is invalid. The status is always 403.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SignatureError {
     /// The request is not signed.
     Missing,
-    /// It is signed with something else, or parts of the signature are missing.
+    /// The algorithm is not supported, or parts of the signature are missing or malformed.
     Incomplete {
-        /// There is a `Credential` with a whole scope.
+        /// Whether there is a `Credential` with a complete scope.
         credential: bool,
-        /// There is a `Signature`.
+        /// Whether there is a `Signature`.
         signature: bool,
-        /// There are `SignedHeaders`, `host` among them.
+        /// Whether `SignedHeaders` includes `host`.
         signed_headers: bool,
-        /// There is an `X-Amz-Date`.
+        /// Whether there is a valid `X-Amz-Date` and, in a query, a valid `X-Amz-Expires`.
         date: bool,
     },
-    /// The access key or the session token is nobody's.
+    /// The access key or the session token is unknown.
     UnknownKey,
-    /// The credential scope names another region.
+    /// The credential scope has another region.
     WrongRegion,
-    /// The credential scope names another service.
+    /// The credential scope has another service.
     WrongService,
-    /// The credential scope names another day than the request's date.
+    /// The credential scope has another day than the request's date.
     WrongDay,
-    /// The signature is too old.
+    /// The signature has expired.
     Expired {
-        /// When it stopped being good, in milliseconds since 1970.
+        /// End of its validity, in milliseconds since 1970.
         until: i64,
-        /// The time here, likewise.
+        /// The server's time, in milliseconds since 1970.
         now: i64,
     },
-    /// The signature is of the future.
+    /// The signature's date is in the future.
     NotYetValid {
-        /// When it will begin to be good, in milliseconds since 1970.
+        /// Start of its validity, in milliseconds since 1970.
         from: i64,
-        /// The time here, likewise.
+        /// The server's time, in milliseconds since 1970.
         now: i64,
     },
-    /// The signature is another.
+    /// The signature does not match the request.
     Mismatch,
 }
 
 impl SignatureError {
-    /// The value of `x-amzn-ErrorType`.
+    /// Returns the value of `x-amzn-ErrorType`.
     #[must_use]
     pub const fn error_type(self) -> &'static str {
         match self {
@@ -69,7 +69,7 @@ impl SignatureError {
         }
     }
 
-    /// The `message` of the body; it needs no escapes in JSON.
+    /// Returns the `message` of the body; it needs no escapes in JSON.
     #[must_use]
     pub fn message(self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
@@ -121,7 +121,7 @@ fn incomplete_message(present: [bool; 3], date: bool) -> String {
     text
 }
 
-/// `YYYYMMDDTHHMMSSZ`, as signatures write times.
+/// Formats a time as `YYYYMMDDTHHMMSSZ`.
 fn format_amz_date(epoch_ms: i64) -> String {
     let at = Offset::UTC.to_datetime(Timestamp::from_millisecond(epoch_ms).unwrap_or_default());
     format!("{:04}{:02}{:02}T{:02}{:02}{:02}Z", at.year(), at.month(), at.day(), at.hour(), at.minute(), at.second())

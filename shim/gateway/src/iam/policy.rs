@@ -1,7 +1,7 @@
-//! What a signing caller may do: an identity-based policy, as far as `execute-api` needs one.
+//! Identity-based policy of a signing caller, limited to the actions of `execute-api`.
 //!
-//! Invariant: the rules are those of authorizer policies: an explicit deny wins, and nothing is allowed unless a statement
-//! without conditions says so.
+//! The rules are those of authorizer policies: an explicit deny wins, and only a statement without conditions allows an
+//! action.
 
 use std::fmt;
 
@@ -10,12 +10,12 @@ use serde_json::Value;
 
 use crate::policy::{self, INVOKE_ACTION, PolicyDecision};
 
-/// Something that a caller wants to do.
+/// Action that a policy allows or denies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IamAction {
-    /// `execute-api:Invoke`: open a connection (IAM-1).
+    /// `execute-api:Invoke`: opens a connection (IAM-1).
     Invoke,
-    /// `execute-api:ManageConnections`: call `@connections` (SG-1).
+    /// `execute-api:ManageConnections`: calls `@connections` (SG-1).
     ManageConnections,
 }
 
@@ -24,7 +24,7 @@ pub enum IamAction {
 pub struct IamPolicy(ApiGatewayCustomAuthorizerPolicy);
 
 impl IamAction {
-    /// The name in policies.
+    /// Returns the name in policies.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -35,13 +35,13 @@ impl IamAction {
 }
 
 impl IamPolicy {
-    /// Reads a policy document; `None` when it is none.
+    /// Parses a policy document; returns `None` when it is invalid.
     #[must_use]
     pub fn parse(document: Value) -> Option<Self> {
         policy::parse_policy(document).map(Self)
     }
 
-    /// Whether it allows `action` on the ARN `resource`.
+    /// Returns whether the policy allows `action` on the ARN `resource`.
     #[must_use]
     pub fn allows(&self, action: IamAction, resource: &str) -> bool {
         policy::evaluate_policy(&self.0, action.as_str(), resource) == PolicyDecision::Allow

@@ -1,4 +1,4 @@
-//! Claims, canonical requests and policies; that whole signatures hold is tested with AWS's own signer, where the keys are.
+//! Claims, canonical requests and policies. The `shim` package tests complete signatures with the AWS SDK's signer.
 
 use http::{HeaderMap, HeaderValue};
 use serde_json::json;
@@ -38,7 +38,7 @@ fn sg_1_a_claim_is_read_from_header_and_query() {
 }
 
 #[test]
-fn sg_1_what_is_not_whole_is_told_apart_from_what_is_not_there() {
+fn sg_1_an_incomplete_signature_differs_from_a_missing_one() {
     let error = |headers: &HeaderMap, query| read(query, headers).err().unwrap();
     assert_eq!(error(&HeaderMap::new(), Some("a=b")), SignatureError::Missing);
     let bearer = error(&headers(&[("authorization", "Bearer x")]), None);
@@ -114,7 +114,7 @@ fn sg_2_the_canonical_request_has_the_path_encoded_twice_and_the_query_in_order(
 }
 
 #[test]
-fn sg_1_a_policy_tells_actions_and_resources_apart() {
+fn sg_1_a_policy_distinguishes_actions_and_resources() {
     let policy = IamPolicy::parse(json!({"Version": "2012-10-17", "Statement": {
         "Effect": "Allow", "Action": "execute-api:ManageConnections",
         "Resource": "arn:aws:execute-api:us-east-1:123456789012:abc/prod/POST/@connections/*",

@@ -1,4 +1,4 @@
-//! Ids: the form of captures, what is refused, and that nothing panics.
+//! Ids: captured examples, malformed texts, uniqueness.
 
 use std::collections::HashSet;
 
@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Ids of captures from 2019 to 2026.
+/// Captured ids from 2019 to 2026.
 const CAPTURED: [&str; 12] = [
     "BFHPhFe3IAMF95g=",
     "BFHPhfCWIAMCKlQ=",
@@ -31,7 +31,7 @@ fn id_1_captured_ids_are_well_formed() {
 
 #[test]
 fn id_4_other_texts_are_malformed() {
-    let refused = [
+    let malformed = [
         "",
         "test-connection-123",
         "550e8400-e29b-41d4-a716-446655440000",
@@ -45,7 +45,7 @@ fn id_4_other_texts_are_malformed() {
         "ÄFHPhFe3IAMF5g=",
         "===============A",
     ];
-    for text in refused {
+    for text in malformed {
         assert_eq!(parse_gateway_id(text), Err(GatewayIdError), "{text:?}");
     }
 }
@@ -62,13 +62,22 @@ fn id_3_message_ids_share_the_trailing_characters_and_request_ids_do_not() {
 }
 
 #[test]
-fn ids_grow_with_time_and_never_repeat_within_a_tick() {
+fn ids_increase_with_time_and_never_repeat_within_a_tick() {
     let mut seen = HashSet::new();
     assert!((0..20_000).all(|sequence| seen.insert(GatewayId::for_connection(25_000, sequence, 3))));
     let mut ids = EventIds::new(GatewayId::for_connection(25_000, 1, 3), 99);
     assert!((0..20_000).all(|_| seen.insert(ids.next_message_id(25_024)) && seen.insert(ids.next_request_id(25_024))));
     let at = |ms| GatewayId::for_connection(ms, 0, 0).raw_bytes();
     assert!(at(1_000_000)[..4] < at(1_000_025)[..4]);
+}
+
+#[test]
+fn split_mix_64_has_the_published_sequence() {
+    // First outputs for seed 0 of the reference implementation by Sebastiano Vigna.
+    let expected = [0xE220_A839_7B1D_CDAF, 0x6E78_9E6A_A1B9_65F4, 0x06C4_5D18_8009_454F];
+    let (shared, mut exclusive) = (SplitMix64::new(0), SplitMix64::new(0));
+    assert_eq!(expected.map(|_| shared.next_u64()), expected);
+    assert_eq!(expected.map(|_| exclusive.next_u64_mut()), expected);
 }
 
 proptest! {
@@ -84,7 +93,7 @@ proptest! {
     }
 
     #[test]
-    fn id_4_check_never_panics_and_agrees_with_the_pattern(text in "[A-Za-z0-9_=+/-]{14,17}|.{0,20}") {
+    fn id_4_parsing_never_panics_and_agrees_with_the_pattern(text in "[A-Za-z0-9_=+/-]{14,17}|.{0,20}") {
         let bytes = text.as_bytes();
         let alphabet = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
         let pattern = bytes.len() == 16 && bytes[..15].iter().all(alphabet) && bytes[15] == b'=';

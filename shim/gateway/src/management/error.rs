@@ -1,57 +1,57 @@
-//! Every error of `@connections` with its status, exception name and body.
+//! Errors of `@connections` with their statuses, exception names and bodies.
 //!
-//! Invariant: the status and the exception name always agree with API Gateway's service model, so that boto3 and the
-//! SDKs for JavaScript and Rust raise what they raise on AWS.
+//! Status and exception name agree with API Gateway's service model, so that boto3 and the SDKs for JavaScript and Rust
+//! raise the same exceptions as on AWS.
 
 use http::StatusCode;
 
 use crate::iam::SignatureError;
 
-/// Room for the id in the body of [`ManagementError::MalformedId`]; the rest of a longer one is cut off.
+/// Maximum characters of the id in the body of [`ManagementError::MalformedId`]; a longer one is truncated.
 const MAX_ECHOED_ID_CHARS: usize = 128;
 
-/// Why a call fails.
+/// Error of a call of `@connections`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ManagementError {
-    /// The connection is closed, was never there, or has not had its `101` yet.
+    /// The connection is closed, never existed, or has not received its `101` yet.
     #[error("the connection is gone")]
     Gone,
-    /// No connection can have this id. The id is the caller's own text, as decoded.
+    /// The connection id is malformed. The value is the decoded text from the path.
     #[error("the connection id is malformed")]
     MalformedId(String),
-    /// The stage or the form of the path is wrong, or the caller is not allowed here.
-    #[error("the path or the caller is not allowed")]
+    /// The stage or the form of the path is invalid, or the caller is not allowed.
+    #[error("forbidden path or caller")]
     Forbidden,
-    /// The caller is not let in, or the method does not exist.
-    #[error("the call carries no authentication")]
+    /// The call is not authenticated, or the method does not exist.
+    #[error("missing authentication token")]
     MissingAuthenticationToken,
-    /// The signature is missing or does not hold.
-    #[error("the signature does not hold")]
+    /// The signature is missing or invalid.
+    #[error("invalid signature")]
     Signature(SignatureError),
-    /// The caller's policy does not allow it.
-    #[error("the caller's policy does not allow the call")]
+    /// The caller's policy does not allow the call.
+    #[error("access denied by the caller's policy")]
     AccessDenied {
-        /// The ARN of the caller.
+        /// ARN of the caller.
         caller: String,
-        /// The ARN of the connection.
+        /// ARN of the connection.
         resource: String,
     },
     /// The body is larger than the quota.
     #[error("the payload is too large")]
     PayloadTooLarge,
-    /// The body is not UTF-8, so that no text frame can carry it (AWS's answer is unknown; 400 is our choice).
+    /// The body is not UTF-8, so it cannot be sent as a text frame. AWS's status is unknown; 400 is chosen here.
     #[error("the payload is not UTF-8")]
     InvalidPayload,
-    /// Too many calls, or the connection's buffer is full.
-    #[error("the limit is exceeded")]
+    /// The rate limit is exceeded, or the connection's outbox is full.
+    #[error("limit exceeded")]
     LimitExceeded,
-    /// Something failed in this server.
-    #[error("internal failure")]
+    /// Internal error of the server.
+    #[error("internal error")]
     Internal,
 }
 
 impl ManagementError {
-    /// The status of the response.
+    /// Returns the status of the response.
     #[must_use]
     pub const fn status(&self) -> StatusCode {
         match self {
@@ -66,7 +66,7 @@ impl ManagementError {
         }
     }
 
-    /// The value of `x-amzn-ErrorType` (CX-20, CX-22).
+    /// Returns the value of `x-amzn-ErrorType` (CX-20, CX-22).
     #[must_use]
     pub const fn error_type(&self) -> &'static str {
         match self {
@@ -82,14 +82,14 @@ impl ManagementError {
         }
     }
 
-    /// The body: empty or JSON.
+    /// Returns the body: empty or JSON.
     #[must_use]
     pub fn response_body(&self) -> String {
         match self {
             Self::Gone | Self::LimitExceeded => String::new(),
             Self::MalformedId(id) => {
-                let shown: String = id.chars().take(MAX_ECHOED_ID_CHARS).collect();
-                message_json(&format!("Invalid connectionId: {shown}"))
+                let truncated: String = id.chars().take(MAX_ECHOED_ID_CHARS).collect();
+                message_json(&format!("Invalid connectionId: {truncated}"))
             }
             Self::Forbidden => message_json("Forbidden"),
             Self::MissingAuthenticationToken => message_json("Missing Authentication Token"),
@@ -111,7 +111,7 @@ fn message_json(text: &str) -> String {
     member_json("message", text)
 }
 
-/// `{"<key>":"<text>"}` with the text escaped.
+/// Returns `{"<key>":"<text>"}` with the text escaped.
 fn member_json(key: &str, text: &str) -> String {
     format!(r#"{{"{key}":{}}}"#, serde_json::Value::from(text))
 }

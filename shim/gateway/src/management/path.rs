@@ -1,7 +1,7 @@
-//! The paths of `@connections`: `/{stage}/@connections/{id}` and `/@connections/{id}` (CX-1, CX-2).
+//! Paths of `@connections`: `/{stage}/@connections/{id}` and `/@connections/{id}` (CX-1, CX-2).
 //!
-//! Invariant: each segment is decoded exactly once and compared afterwards, so that every way to escape a path means
-//! the same. The form without stage is for custom domains, whose mapping may be empty.
+//! Each segment is decoded exactly once before it is compared, so all encodings of a path are equivalent. The form
+//! without a stage is for custom domains with an empty mapping.
 
 use std::borrow::Cow;
 
@@ -12,25 +12,25 @@ use crate::id::{self, GatewayId};
 
 const COLLECTION: &str = "@connections";
 
-/// The connection a call is about.
+/// Target of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ManagementTarget {
-    /// Its id, well-formed but not necessarily known.
+    /// Id of the connection, which may not exist.
     pub connection_id: GatewayId,
 }
 
-/// Whether `path` (as received, without query) belongs to `@connections` and not to another part of the server.
+/// Returns whether `path` (as received, without query) is a path of `@connections`.
 #[must_use]
 pub fn is_management_path(path: &str) -> bool {
     path.strip_prefix('/')
         .is_some_and(|path| path.split('/').take(2).any(|segment| decode_segment(segment) == COLLECTION))
 }
 
-/// Reads the target from `path` (as received, without query) of an API whose stage is called `stage`.
+/// Parses the target from `path` (as received, without query) of an API with the stage `stage`.
 ///
 /// # Errors
-/// [`ManagementError::Forbidden`] for another stage or a path of another form, [`ManagementError::MalformedId`] for an
-/// id that API Gateway could not have issued.
+/// [`ManagementError::Forbidden`] for another stage or another form of path, [`ManagementError::MalformedId`] for an id
+/// that API Gateway cannot have issued.
 pub fn parse_management_path(path: &str, stage: &str) -> Result<ManagementTarget, ManagementError> {
     let mut segments = path.strip_prefix('/').ok_or(ManagementError::Forbidden)?.split('/').map(decode_segment);
     let first = segments.next().unwrap_or_default();

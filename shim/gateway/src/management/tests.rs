@@ -1,4 +1,4 @@
-//! `@connections` by the rows CX.
+//! `@connections`, by the CX rows of the catalogue.
 
 use proptest::prelude::*;
 
@@ -10,7 +10,7 @@ fn target(path: &str) -> Result<String, ManagementError> {
 }
 
 #[test]
-fn cx_1_and_2_all_encodings_name_the_same_connection() {
+fn cx_1_and_2_all_encodings_refer_to_the_same_connection() {
     for path in [
         "/prod/@connections/L0SM9cOFvHcCIhw=",
         "/prod/@connections/L0SM9cOFvHcCIhw%3D",
@@ -62,7 +62,7 @@ fn other_paths_are_not_management() {
 }
 
 #[test]
-fn cx_20_every_error_has_status_type_and_a_body_sdks_can_read() {
+fn cx_20_every_error_has_status_type_and_a_body_that_sdks_can_parse() {
     use ManagementError::*;
     let access = AccessDenied { caller: "arn:c".to_owned(), resource: "arn:r".to_owned() };
     let all = [

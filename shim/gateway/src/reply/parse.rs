@@ -1,8 +1,8 @@
-//! The grammar of Lambda proxy responses (developer guide, `set-up-lambda-proxy-integrations`; MSG-1).
+//! Grammar of Lambda proxy responses (developer guide, `set-up-lambda-proxy-integrations`; MSG-1).
 //!
-//! Invariant: only `statusCode`, `headers`, `multiValueHeaders`, `body` and `isBase64Encoded` may appear. API Gateway
-//! is more lenient than the public type about values: the status may be text or absent (then 200, as for REST APIs),
-//! header values may be numbers or booleans, and `null` means absent for each of the five.
+//! The only keys are `statusCode`, `headers`, `multiValueHeaders`, `body` and `isBase64Encoded`. API Gateway is more
+//! lenient than `aws_lambda_events` about their values: the status may be a string or absent (then 200, as for REST
+//! APIs), header values may be numbers or booleans, and `null` means absent for all five keys.
 
 use aws_lambda_events::apigw::ApiGatewayProxyResponse;
 use aws_lambda_events::encodings::Body;
@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use super::IntegrationReply;
 
-/// Statuses an HTTP response can end with; informational ones cannot.
+/// Final statuses of HTTP responses, without the informational ones.
 const VALID_STATUSES: std::ops::RangeInclusive<u16> = 200..=599;
 
 pub(super) fn reply_from_response(response: ApiGatewayProxyResponse) -> Option<IntegrationReply> {
@@ -57,7 +57,7 @@ fn parse_status(value: &Value) -> Option<u16> {
     u16::try_from(number).ok().filter(|status| VALID_STATUSES.contains(status))
 }
 
-/// Adds the multi-valued headers to the single-valued ones; where both have a name, the multi-valued map counts.
+/// Adds the multi-valued headers to the single-valued ones; for a name in both, the multi-valued map takes precedence.
 fn merge_headers(headers: &mut HeaderMap, multi: HeaderMap) {
     if headers.is_empty() {
         *headers = multi;
@@ -75,7 +75,7 @@ fn add_single_values(headers: &mut HeaderMap, members: &Map<String, Value>) -> O
     for (name, value) in members.iter().filter(|(_, value)| !value.is_null()) {
         let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
         let value = parse_header_value(value)?;
-        // The multi-valued map may have come first; it counts.
+        // The multi-valued map takes precedence and may have been parsed before.
         headers.entry(name).or_insert(value);
     }
     Some(())

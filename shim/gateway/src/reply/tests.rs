@@ -1,4 +1,4 @@
-//! Replies by the rows MSG and ERR.
+//! Replies, by the MSG and ERR rows of the catalogue.
 
 use aws_lambda_events::encodings::Body;
 use serde_json::{Value, json};
@@ -28,7 +28,7 @@ fn err_1_frames_are_exact() {
 }
 
 #[test]
-fn msg_0_one_way_routes_are_silent_whatever_the_status() {
+fn msg_0_one_way_routes_send_no_frame_for_any_status() {
     for status in [200, 201, 301, 401, 501] {
         let result = parsed(&json!({"statusCode": status, "body": "unseen"}));
         assert_eq!(message_outcome(result, RouteResponse::OneWay), MessageOutcome::NoFrame);
@@ -36,14 +36,14 @@ fn msg_0_one_way_routes_are_silent_whatever_the_status() {
 }
 
 #[test]
-fn msg_3_two_way_routes_send_the_body_whatever_the_status() {
+fn msg_3_two_way_routes_send_the_body_for_any_status() {
     assert_eq!(two_way(&json!({"statusCode": 500, "body": "shown"})), MessageOutcome::Frame("shown".to_owned()));
     assert_eq!(two_way(&json!({"statusCode": 200})), MessageOutcome::Frame(String::new()));
     assert_eq!(two_way(&json!({"statusCode": 200, "body": null})), MessageOutcome::Frame(String::new()));
 }
 
 #[test]
-fn msg_1_what_is_no_proxy_response_fails_on_both_kinds_of_route() {
+fn msg_1_an_invalid_proxy_response_fails_on_both_kinds_of_route() {
     let malformed = [
         json!(null),
         json!("text"),
@@ -74,7 +74,7 @@ fn msg_1_what_is_no_proxy_response_fails_on_both_kinds_of_route() {
 }
 
 #[test]
-fn msg_2_lenient_where_api_gateway_is() {
+fn msg_2_values_are_parsed_as_leniently_as_by_api_gateway() {
     for value in [json!({"statusCode": 200}), json!({"statusCode": "200"}), json!({}), json!({"statusCode": null})] {
         assert_eq!(parsed(&value).map(|reply| reply.status), Ok(200), "{value}");
     }
@@ -83,7 +83,7 @@ fn msg_2_lenient_where_api_gateway_is() {
 }
 
 #[test]
-fn timeouts_and_failures_have_their_frames() {
+fn timeouts_and_failures_have_their_error_frames() {
     use IntegrationError::{Function, NotInvokable, Throttled, TimedOut};
     for response in [RouteResponse::OneWay, RouteResponse::TwoWay] {
         let kind = |failure| message_outcome(Err(failure), response);
@@ -107,7 +107,7 @@ fn sub_3_and_6_the_subprotocol_is_found_in_either_map_and_any_case() {
 }
 
 #[test]
-fn typed_replies_mean_what_their_json_means() {
+fn typed_replies_equal_their_json() {
     let mut response = ApiGatewayProxyResponse::default();
     response.status_code = 200;
     response.headers = header_map(&[("x-a", "1"), ("x-b", "2")]);

@@ -1,7 +1,7 @@
-//! Finds one value in a JSON text without building the document.
+//! Lookup of one value in a JSON text without building the document.
 //!
-//! Invariant: the whole text is checked to be one JSON value, but only the object on the path is looked into and
-//! nothing is copied unless a string has escapes. With duplicate keys the last one counts, as in most parsers (RT-13).
+//! The whole text is checked to be one JSON value, but only the objects on the path are parsed, and nothing is copied
+//! unless a string has escapes. The last of duplicate keys wins, as in most parsers (RT-13).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,36 +9,37 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// What may stand around a JSON value (RFC 8259, section 2).
+/// Insignificant whitespace of JSON (RFC 8259, section 2).
 const WHITESPACE: [char; 4] = [' ', '\t', '\n', '\r'];
 
 /// The text is not one JSON value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotJsonError;
 
-/// The value at `path` in the object `text`, as API Gateway turns it into text (RT-3); `None` where the path leads
-/// nowhere.
+/// Returns the value at `path` in the object `text`, converted to text as by API Gateway (RT-3); `None` if the path
+/// does not exist.
 pub fn find_value<'b>(text: &'b str, path: &[Box<str>]) -> Result<Option<Cow<'b, str>>, NotJsonError> {
-    let mut at = None;
-    let mut within = text;
+    let mut found = None;
+    let mut object = text;
     for name in path {
-        match find_member(within, name)? {
-            Some(value) => (at, within) = (Some(value), value.get()),
+        match find_member(object, name)? {
+            Some(value) => (found, object) = (Some(value), value.get()),
             None => return Ok(None),
         }
     }
-    Ok(at.and_then(|value| stringify_value(value.get())))
+    Ok(found.and_then(|value| stringify_value(value.get())))
 }
 
-/// The last member called `name` of the object `text`; `None` when `text` is no object or has no such member.
+/// Returns the last member `name` of the object `text`; `None` when `text` is not an object or has no such member.
 fn find_member<'b>(text: &'b str, name: &str) -> Result<Option<&'b RawValue>, NotJsonError> {
     if text.trim_start_matches(WHITESPACE).starts_with('{')
         && let Ok(found) = scan_object(text, MemberVisitor { name, keys: KeyDecoding::Text })
     {
         return Ok(found);
     }
-    // No object, not JSON, or an object with half a surrogate pair in a key: JSON allows that and UTF-8 has no form for it.
-    // Keys can be read as bytes, but then nobody checks them, so the whole text is checked before.
+    // Not an object, not JSON, or an object with a lone surrogate in a key, which JSON allows and UTF-8 cannot
+    // represent. Keys can be read as bytes, but serde_json does not validate those, so the whole text is validated
+    // first.
     match serde_json::from_str::<IgnoredAny>(text) {
         Ok(_) if text.trim_start_matches(WHITESPACE).starts_with('{') => {
             scan_object(text, MemberVisitor { name, keys: KeyDecoding::Bytes })
@@ -55,8 +56,8 @@ fn scan_object<'b>(text: &'b str, member: MemberVisitor<'_>) -> Result<Option<&'
     Ok(found)
 }
 
-/// Strings lose their quotes, numbers stay as written, arrays become `[item1, item2]`, objects stay JSON, `null` is
-/// nothing.
+/// Converts a value to text: strings without quotes, numbers as written, arrays as `[item1, item2]`, objects as JSON,
+/// `null` as `None`.
 fn stringify_value(raw: &str) -> Option<Cow<'_, str>> {
     match raw.as_bytes().first()? {
         b'"' if raw.contains('\\') => serde_json::from_str(raw).ok().map(Cow::Owned),
@@ -67,7 +68,8 @@ fn stringify_value(raw: &str) -> Option<Cow<'_, str>> {
     }
 }
 
-/// Nested arrays stay JSON text: stringifying them in turn would let a message choose the depth of our recursion.
+/// Converts an array to text. Nested arrays stay JSON, because converting them would let a message choose the recursion
+/// depth.
 fn stringify_array(items: &[&RawValue]) -> String {
     let mut text = String::from("[");
     for (position, item) in items.iter().enumerate() {
@@ -83,7 +85,7 @@ fn stringify_array(items: &[&RawValue]) -> String {
     text
 }
 
-/// How the keys of an object are read.
+/// Decoding of an object's keys.
 #[derive(Clone, Copy)]
 enum KeyDecoding {
     Text,
@@ -115,7 +117,7 @@ impl<'de> Visitor<'de> for MemberVisitor<'_> {
     }
 }
 
-/// Compares a key in place of copying it.
+/// Compares a key without copying it.
 struct KeyMatcher<'m>(&'m MemberVisitor<'m>);
 
 impl<'de> DeserializeSeed<'de> for KeyMatcher<'_> {

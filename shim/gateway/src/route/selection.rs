@@ -1,7 +1,7 @@
-//! The route selection expression: `$request.body.action`, `${request.body.a.b}/${request.body.c}`, `\$default` (RT-1).
+//! Route selection expression: `$request.body.action`, `${request.body.a.b}/${request.body.c}`, `\$default` (RT-1).
 //!
-//! Invariant: evaluation never fails. A path that leads nowhere is the empty string (RT-2), a text that is not JSON is
-//! [`SelectionValue::NotJson`]. Only `request.body` can be read, because messages have nothing else.
+//! Evaluation never fails. A path that does not exist gives the empty string (RT-2), a text that is not JSON gives
+//! [`SelectionValue::NotJson`]. The only variable is `request.body`, because messages have nothing else.
 
 use std::borrow::Cow;
 
@@ -9,27 +9,27 @@ use super::scan;
 
 const BODY_PREFIX: &str = "request.body.";
 
-/// Why an expression does not parse.
+/// Error of parsing a route selection expression.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SelectionExpressionError {
-    /// There is nothing in it.
-    #[error("it is empty")]
+    /// The expression is empty.
+    #[error("the expression is empty")]
     Empty,
-    /// A variable that does not begin with `request.body.`.
-    #[error("${0} is not a variable of messages; they have $request.body.PATH (write \\$ for a literal dollar sign)")]
+    /// The variable does not begin with `request.body.`.
+    #[error("${0} is not available in messages; use $request.body.PATH (write \\$ for a literal dollar sign)")]
     UnknownVariable(String),
-    /// A path with an empty name, a subscript or a wildcard.
+    /// The path has an empty name, a subscript or a wildcard.
     #[error("path {0:?} must be names joined by '.', without subscripts or wildcards")]
     Path(String),
-    /// `${` without `}`.
+    /// The byte offset of a `${` without `}`.
     #[error("'${{' at byte {0} has no closing '}}'")]
     Unclosed(usize),
 }
 
-/// What an expression made of a message.
+/// Value of a route selection expression for a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SelectionValue<'b> {
-    /// The value to look up among the route keys; borrowed from the message where that is possible.
+    /// Value to compare with the route keys; borrowed from the message where possible.
     Text(Cow<'b, str>),
     /// The message is not one JSON value.
     NotJson,
@@ -48,12 +48,12 @@ pub struct SelectionExpression {
 }
 
 impl SelectionExpression {
-    /// Parses `text`.
+    /// Parses an expression.
     ///
-    /// Outside braces a path extends over letters, digits, `_`, `-` and `.`; use braces where a literal follows it.
+    /// Outside braces a path consists of letters, digits, `_`, `-` and `.`; use braces where a literal follows it.
     ///
     /// # Errors
-    /// [`SelectionExpressionError`] says what and where.
+    /// [`SelectionExpressionError`] for an empty expression, an unknown variable or an invalid path.
     pub fn parse(text: &str) -> Result<Self, SelectionExpressionError> {
         let (mut parts, mut literal, mut rest) = (Vec::new(), String::new(), text);
         while let Some(next) = rest.chars().next() {
@@ -104,10 +104,10 @@ fn push_literal(literal: &mut String, parts: &mut Vec<ExpressionPart>) {
     }
 }
 
-/// Splits `$name…` or `${name}…` into the name and what follows; `at` is where it stands in the expression.
-fn split_variable(rest: &str, at: usize) -> Result<(&str, &str), SelectionExpressionError> {
+/// Splits `$name…` or `${name}…` into the name and the rest; `position` is its byte offset in the expression.
+fn split_variable(rest: &str, position: usize) -> Result<(&str, &str), SelectionExpressionError> {
     if let Some(braced) = rest.strip_prefix("${") {
-        return braced.split_once('}').ok_or(SelectionExpressionError::Unclosed(at));
+        return braced.split_once('}').ok_or(SelectionExpressionError::Unclosed(position));
     }
     let bare = &rest[1..];
     let in_path = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');

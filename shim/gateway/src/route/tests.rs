@@ -1,4 +1,4 @@
-//! Route selection by the rows of the catalogue.
+//! Route selection, by the RT rows of the catalogue.
 
 use proptest::prelude::*;
 
@@ -38,7 +38,7 @@ fn rt_1_variables_literals_and_escapes_combine() {
 }
 
 #[test]
-fn rt_1_mistakes_are_named() {
+fn rt_1_invalid_expressions_are_reported() {
     let reason = |text: &str| SelectionExpression::parse(text).unwrap_err();
     assert_eq!(reason(""), SelectionExpressionError::Empty);
     assert_eq!(reason("a${request.body.x"), SelectionExpressionError::Unclosed(1));
@@ -51,7 +51,7 @@ fn rt_1_mistakes_are_named() {
 }
 
 #[test]
-fn rt_2_a_path_that_leads_nowhere_is_empty() {
+fn rt_2_a_path_that_does_not_exist_is_empty() {
     assert_eq!(select("${request.body.action}-${request.body.x}", r#"{"action":"join"}"#).as_deref(), Some("join-"));
     assert_eq!(select("${request.body.a.b.c}", r#"{"a":{"b":"text"}}"#).as_deref(), Some(""));
 }
@@ -126,7 +126,7 @@ fn rt_12_messages_never_reach_the_lifecycle_routes() {
 }
 
 #[test]
-fn rt_13_odd_json_has_one_meaning() {
+fn rt_13_unusual_json_has_one_meaning() {
     assert_eq!(action(r#"{"action":"a","action":"b"}"#).as_deref(), Some("b"));
     assert_eq!(action("\r\n\t {\"action\":\"a\"} \n").as_deref(), Some("a"));
     assert_eq!(action(r#"{"\u0061ction":"a"}"#).as_deref(), Some("a"));
@@ -163,7 +163,7 @@ fn json() -> impl Strategy<Value = serde_json::Value> {
 }
 
 #[test]
-fn rt_5_half_a_surrogate_pair_is_json_all_the_same() {
+fn rt_5_a_lone_surrogate_is_valid_json() {
     assert_eq!(select("$request.body.action", r#"{"\ud800": 1, "action": "send"}"#).as_deref(), Some("send"));
     assert_eq!(select("$request.body.action", r#" "\ud84d" "#).as_deref(), Some(""));
     assert_eq!(select("$request.body.action", r#"{"action": "\ud800"}"#).as_deref(), Some(""));

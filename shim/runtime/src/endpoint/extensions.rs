@@ -1,7 +1,7 @@
-//! The Extensions API (2020-01-01), for extensions that run within the function's process.
+//! Extensions API (2020-01-01), for internal extensions, which run within the function's process.
 //!
-//! Extensions that are programs of their own are not started: a pod has side-cars for that. Invariant: an extension hears
-//! of what it registered for, in order; one that does not ask loses the oldest events beyond a bound.
+//! External extensions are not started: a pod has side-cars for that purpose. An extension receives the events that it
+//! registered for in order; the oldest events beyond a limit are dropped if it does not poll.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,11 +16,11 @@ use super::response::{error_response, json_response};
 use crate::definition::FunctionDefinition;
 use crate::invocation::InvocationEvent;
 
-/// Most extensions of a function (Lambda developer guide, `runtimes-extensions-api`).
+/// Maximum extensions of a function (Lambda developer guide, `runtimes-extensions-api`).
 const MAX_EXTENSIONS: usize = 10;
-/// Most events that wait for an extension.
+/// Maximum queued events of an extension.
 const MAX_QUEUED_EVENTS: usize = 64;
-/// How long extensions have after SHUTDOWN, in milliseconds.
+/// Time that extensions have after SHUTDOWN, in milliseconds.
 const SHUTDOWN_TIMEOUT_MS: u64 = 500;
 
 const IDENTIFIER_HEADER: &str = "lambda-extension-identifier";
@@ -64,12 +64,12 @@ impl ExtensionRegistry {
         if extensions.len() >= MAX_EXTENSIONS {
             return error_response(StatusCode::FORBIDDEN, "Extension.TooManyExtensions", "too many extensions");
         }
-        let mut answer = json_response(
+        let mut response = json_response(
             StatusCode::OK,
             &json!({"functionName": definition.name, "functionVersion": "$LATEST", "handler": definition.program.handler}),
         );
         if let Ok(value) = HeaderValue::from_str(&identifier) {
-            answer.headers_mut().insert(IDENTIFIER_HEADER, value);
+            response.headers_mut().insert(IDENTIFIER_HEADER, value);
         }
         let extension = RegisteredExtension {
             events: registration.events,
@@ -77,10 +77,10 @@ impl ExtensionRegistry {
             event_queued: Notify::new(),
         };
         extensions.insert(identifier, Arc::new(extension));
-        answer
+        response
     }
 
-    /// Waits for the extension's next event as long as it takes.
+    /// Waits for the extension's next event, without a timeout.
     pub async fn next_event(&self, headers: &HeaderMap) -> RuntimeApiResponse {
         let Some(extension) = self.find_extension(headers) else {
             return error_response(
@@ -90,16 +90,16 @@ impl ExtensionRegistry {
             );
         };
         loop {
-            let came = extension.event_queued.notified();
+            let queued = extension.event_queued.notified();
             let event = extension.queued_events.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
             match event {
                 Some(event) => return json_response(StatusCode::OK, &event),
-                None => came.await,
+                None => queued.await,
             }
         }
     }
 
-    /// Tells those who registered for INVOKE.
+    /// Sends INVOKE to the extensions that registered for it.
     pub fn notify_invoke(&self, event: &InvocationEvent, arn: &str, deadline_ms: u64) {
         self.enqueue_event("INVOKE", || {
             json!({
@@ -112,7 +112,7 @@ impl ExtensionRegistry {
         });
     }
 
-    /// Tells those who registered for SHUTDOWN.
+    /// Sends SHUTDOWN to the extensions that registered for it.
     pub fn notify_shutdown(&self, reason: &'static str, now_ms: u64) {
         self.enqueue_event(
             "SHUTDOWN",
@@ -123,11 +123,11 @@ impl ExtensionRegistry {
     fn enqueue_event(&self, kind: &str, event: impl Fn() -> Value) {
         let extensions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for extension in extensions.values().filter(|extension| extension.events.iter().any(|event| event == kind)) {
-            let mut waiting = extension.queued_events.lock().unwrap_or_else(PoisonError::into_inner);
-            if waiting.len() >= MAX_QUEUED_EVENTS {
-                waiting.pop_front();
+            let mut queue = extension.queued_events.lock().unwrap_or_else(PoisonError::into_inner);
+            if queue.len() >= MAX_QUEUED_EVENTS {
+                queue.pop_front();
             }
-            waiting.push_back(event());
+            queue.push_back(event());
             extension.event_queued.notify_one();
         }
     }

@@ -1,4 +1,4 @@
-//! Every answer of the Runtime API, byte for byte as RAPID gives it.
+//! Responses of the Runtime API, byte for byte as those of RAPID.
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -11,7 +11,7 @@ use super::body::MAX_PAYLOAD_BYTES;
 use crate::invocation::InvocationEvent;
 use crate::pool::RuntimeCallError;
 
-/// The event of `/next` with its headers (Lambda developer guide, `runtimes-api`).
+/// Returns the response of `/next`: the event with its headers (Lambda developer guide, `runtimes-api`).
 pub(super) fn event_response(event: &InvocationEvent, arn: &str, deadline_ms: u64) -> RuntimeApiResponse {
     let mut response = Response::new(Full::new(event.payload.clone()));
     let headers = response.headers_mut();
@@ -31,14 +31,14 @@ pub(super) fn event_response(event: &InvocationEvent, arn: &str, deadline_ms: u6
     response
 }
 
-/// What was posted is taken.
+/// Returns the response to an accepted post.
 pub(super) fn accepted_response() -> RuntimeApiResponse {
     json_response(StatusCode::ACCEPTED, &json!({"status": "OK"}))
 }
 
-/// An answer that is not taken.
-pub(super) fn rejected_response(refusal: RuntimeCallError) -> RuntimeApiResponse {
-    match refusal {
+/// Returns the response to a rejected call.
+pub(super) fn rejected_response(error: RuntimeCallError) -> RuntimeApiResponse {
+    match error {
         RuntimeCallError::UnknownRequest => {
             error_response(StatusCode::BAD_REQUEST, "InvalidRequestID", "Invalid request ID")
         }
@@ -64,7 +64,7 @@ pub(super) fn invalid_response_mode() -> RuntimeApiResponse {
     error_response(StatusCode::BAD_REQUEST, "InvalidFunctionResponseMode", "Invalid function response mode")
 }
 
-/// RAPID takes subscriptions that it cannot serve with this status.
+/// Returns the response to a subscription of an unsupported API; the status is that of RAPID.
 pub(super) fn unsupported_api(api: &str) -> RuntimeApiResponse {
     let message = format!("{api} API is not supported");
     error_response(StatusCode::ACCEPTED, &format!("{api}.NotSupported"), &message)

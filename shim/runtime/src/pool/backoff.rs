@@ -1,7 +1,7 @@
-//! When a function that does not start may be tried again.
+//! Exponential backoff of failed process starts.
 //!
-//! Lambda tries at every invocation. Here a start costs the machine that also serves, so the pause doubles from 100 ms to
-//! 10 s; invocations within it fail at once with what the last start failed with.
+//! Lambda starts a process for every invocation. Here a start uses the CPU of the server, so the delay doubles from 100
+//! ms to 10 s; invocations during the delay fail immediately with the error of the last start.
 
 use std::time::Duration;
 
@@ -19,29 +19,29 @@ pub(super) struct StartBackoff {
 }
 
 impl StartBackoff {
-    /// A start failed.
+    /// Records a failed start.
     pub fn record_failure(&mut self, now: Instant, failure: InvokeError) {
-        let pause = INITIAL_DELAY.saturating_mul(1 << self.failure_count.min(10)).min(MAX_DELAY);
+        let delay = INITIAL_DELAY.saturating_mul(1 << self.failure_count.min(10)).min(MAX_DELAY);
         self.failure_count += 1;
-        self.last_failure = Some((now + pause, failure));
+        self.last_failure = Some((now + delay, failure));
     }
 
-    /// A start succeeded.
+    /// Resets the backoff after a successful start.
     pub fn reset(&mut self) {
         *self = Self::default();
     }
 
-    /// When the next start may be.
+    /// Returns the time of the next start.
     pub fn retry_at(&self) -> Option<Instant> {
         self.last_failure.as_ref().map(|(until, _)| *until)
     }
 
-    /// Whether there may be none now.
+    /// Returns whether starts are delayed.
     pub fn is_active(&self, now: Instant) -> bool {
         self.retry_at().is_some_and(|until| now < until)
     }
 
-    /// What the last start failed with, as long as there may be no other.
+    /// Returns the error of the last start while starts are delayed.
     pub fn active_failure(&self, now: Instant) -> Option<InvokeError> {
         self.last_failure.as_ref().filter(|(until, _)| now < *until).map(|(_, failure)| failure.clone())
     }

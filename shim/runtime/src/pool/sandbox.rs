@@ -1,4 +1,4 @@
-//! One sandbox as the pool sees it: whether it has started, and what it works on.
+//! State of one sandbox in the pool: its initialization and its running invocations.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,19 +9,19 @@ use tokio::time::Instant;
 use super::SandboxAction;
 use crate::invocation::{DispatchedEvent, InvocationEvent, InvocationResult, InvokeError, PendingInvocation};
 
-/// How long a process that has reported a failed start may take to end.
+/// Time that a process has to exit after it has reported an initialization error.
 const INIT_ERROR_EXIT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A sandbox's number, never used twice.
+/// Id of a sandbox; never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct SandboxId(pub(super) u64);
 
-/// Why a runtime's answer is not taken.
+/// Error of a runtime's call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RuntimeCallError {
-    /// It has no such request (RAPID: `InvalidRequestID`).
+    /// The sandbox has no such request (RAPID: `InvalidRequestID`).
     UnknownRequest,
-    /// It has none at all, or has answered this one (RAPID: `InvalidStateTransition`).
+    /// The sandbox has no request, or the request has a response already (RAPID: `InvalidStateTransition`).
     InvalidState,
     /// The request has timed out (RAPID, concurrent variant: `InvokeTimeout`).
     TimedOut,
@@ -29,10 +29,10 @@ pub(crate) enum RuntimeCallError {
 
 pub(super) struct Sandbox {
     pub ready: bool,
-    /// Since when it starts or is idle.
+    /// Scheduled start, or beginning of the idle time.
     pub since: Instant,
     pub wake: Arc<Notify>,
-    /// When its watch looks next by itself.
+    /// Time of the supervisor's next check.
     pub next_check_at: Instant,
     init_deadline: Instant,
     init_error: Option<InvokeError>,
@@ -40,7 +40,7 @@ pub(super) struct Sandbox {
     answered_request_id: Option<Arc<str>>,
 }
 
-/// A request under way; without a reply when it has timed out and the runtime is still at it.
+/// A running request; without `reply` when it has timed out and the runtime has not responded yet.
 struct RunningInvocation {
     event: InvocationEvent,
     deadline: Instant,
@@ -72,23 +72,25 @@ impl Sandbox {
     }
 
     pub fn reclaim_invocation(&mut self, request_id: &str) -> Option<PendingInvocation> {
-        let work = self.remove_invocation(request_id)?;
-        work.reply.map(|reply| PendingInvocation { event: work.event, reply })
+        let invocation = self.remove_invocation(request_id)?;
+        invocation.reply.map(|reply| PendingInvocation { event: invocation.event, reply })
     }
 
     fn remove_invocation(&mut self, request_id: &str) -> Option<RunningInvocation> {
-        let index = self.invocations.iter().position(|work| *work.event.request_id == *request_id)?;
+        let index = self.invocations.iter().position(|running| *running.event.request_id == *request_id)?;
         Some(self.invocations.swap_remove(index))
     }
 
-    /// What it works on, where that is one thing.
+    /// Returns the oldest running event.
     pub fn current_event(&self) -> Option<DispatchedEvent> {
-        self.invocations.first().map(|work| DispatchedEvent { event: work.event.clone(), deadline: work.deadline })
+        let running = self.invocations.first()?;
+        Some(DispatchedEvent { event: running.event.clone(), deadline: running.deadline })
     }
 
-    /// The request that it works on or, between two of them, has answered: what was written before an answer may be read behind it.
+    /// Returns the running request or, if there is none, the last one: its output may be read after its response.
     pub fn current_request_id(&self) -> Option<Arc<str>> {
-        self.invocations.first().map(|work| work.event.request_id.clone()).or_else(|| self.answered_request_id.clone())
+        let running = self.invocations.first().map(|running| running.event.request_id.clone());
+        running.or_else(|| self.answered_request_id.clone())
     }
 
     pub fn in_flight(&self) -> usize {
@@ -96,11 +98,11 @@ impl Sandbox {
     }
 
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.invocations.iter().filter(|work| work.reply.is_some()).map(|work| work.deadline).min()
+        self.invocations.iter().filter(|running| running.reply.is_some()).map(|running| running.deadline).min()
     }
 
     pub fn check_request(&mut self, request_id: &str, nonce: Option<&str>) -> Result<(), RuntimeCallError> {
-        let Some(work) = self.invocations.iter().find(|work| *work.event.request_id == *request_id) else {
+        let Some(running) = self.invocations.iter().find(|running| *running.event.request_id == *request_id) else {
             let answered = self.answered_request_id.as_deref() == Some(request_id);
             let idle = self.invocations.is_empty() && self.answered_request_id.is_none();
             return Err(if answered || idle {
@@ -109,11 +111,11 @@ impl Sandbox {
                 RuntimeCallError::UnknownRequest
             });
         };
-        if nonce.is_some_and(|nonce| *nonce != *work.event.nonce) {
+        if nonce.is_some_and(|nonce| *nonce != *running.event.nonce) {
             return Err(RuntimeCallError::UnknownRequest);
         }
-        if work.reply.is_none() {
-            // Whoever has learnt that it is late is free again.
+        if running.reply.is_none() {
+            // The runtime gets the timeout error and can take the next event.
             self.remove_invocation(request_id);
             return Err(RuntimeCallError::TimedOut);
         }
@@ -126,11 +128,11 @@ impl Sandbox {
         request_id: &str,
         outcome: InvocationResult,
     ) -> Result<(), RuntimeCallError> {
-        let work = self.remove_invocation(request_id).ok_or(RuntimeCallError::InvalidState)?;
-        self.answered_request_id = Some(work.event.request_id);
+        let invocation = self.remove_invocation(request_id).ok_or(RuntimeCallError::InvalidState)?;
+        self.answered_request_id = Some(invocation.event.request_id);
         self.since = now;
-        // A caller that is gone needs no answer.
-        work.reply.map(|reply| reply.send(outcome)).map_or(Err(RuntimeCallError::TimedOut), |_| Ok(()))
+        // `send` fails when the caller is gone.
+        invocation.reply.map(|reply| reply.send(outcome)).map_or(Err(RuntimeCallError::TimedOut), |_| Ok(()))
     }
 
     pub fn record_init_error(&mut self, now: Instant, error: InvokeError) {
@@ -147,21 +149,21 @@ impl Sandbox {
         SandboxAction::CheckAt(self.init_deadline)
     }
 
-    /// Answers the callers whose time is over, and says whether all that it works on has timed out.
+    /// Fails the invocations whose deadline has passed; returns whether all running ones have timed out.
     pub fn expire_invocations(&mut self, now: Instant) -> bool {
-        for work in self.invocations.iter_mut().filter(|work| work.deadline <= now) {
-            if let Some(reply) = work.reply.take() {
+        for running in self.invocations.iter_mut().filter(|running| running.deadline <= now) {
+            if let Some(reply) = running.reply.take() {
                 let _ = reply.send(Err(InvokeError::TimedOut));
             }
         }
-        !self.invocations.is_empty() && self.invocations.iter().all(|work| work.reply.is_none())
+        !self.invocations.is_empty() && self.invocations.iter().all(|running| running.reply.is_none())
     }
 
-    /// Answers everyone who waits for it. Gives back what it said of its start, if that failed.
+    /// Fails all running invocations. Returns the initialization error that the runtime reported, if any.
     pub fn fail_invocations(self, failure: impl Fn(Option<&str>) -> InvokeError) -> Option<InvokeError> {
-        for work in self.invocations {
-            if let Some(reply) = work.reply {
-                let _ = reply.send(Err(failure(Some(&work.event.request_id))));
+        for running in self.invocations {
+            if let Some(reply) = running.reply {
+                let _ = reply.send(Err(failure(Some(&running.event.request_id))));
             }
         }
         self.init_error

@@ -1,4 +1,4 @@
-//! Who gets what, without a process.
+//! Scheduling without processes.
 
 use std::time::Duration;
 
@@ -49,15 +49,15 @@ impl Bench {
     fn delivered(&mut self, id: SandboxId) -> String {
         match self.poll(id) {
             PollOutcome::Deliver(delivery) => delivery.event.request_id.to_string(),
-            PollOutcome::Wait(_) => panic!("nothing waits for it"),
-            PollOutcome::Reject => panic!("it is refused"),
+            PollOutcome::Wait(_) => panic!("the queue is empty"),
+            PollOutcome::Reject => panic!("the poll is rejected"),
         }
     }
 
     fn parked(&mut self, id: SandboxId) -> oneshot::Receiver<DispatchedEvent> {
         match self.poll(id) {
             PollOutcome::Wait(event) => event,
-            PollOutcome::Deliver(_) | PollOutcome::Reject => panic!("it is to wait"),
+            PollOutcome::Deliver(_) | PollOutcome::Reject => panic!("the poll does not wait"),
         }
     }
 
@@ -88,7 +88,7 @@ fn one_sandbox_per_concurrent_invocation_then_the_queue_then_throttling() {
 }
 
 #[test]
-fn the_sandbox_that_was_used_last_is_used_first() {
+fn the_most_recently_used_sandbox_is_used_first() {
     let mut bench = Bench::new(limits());
     let ((first, _a), (second, _b)) = (bench.submit("a").unwrap(), bench.submit("b").unwrap());
     bench.delivered(first[0]);
@@ -101,20 +101,20 @@ fn the_sandbox_that_was_used_last_is_used_first() {
 }
 
 #[test]
-fn a_poll_that_was_given_up_loses_nothing() {
+fn a_closed_poll_loses_no_invocation() {
     let mut bench = Bench::new(limits());
     let (due, _a) = bench.submit("a").unwrap();
     assert_eq!(bench.delivered(due[0]), "a");
-    assert_eq!(bench.delivered(due[0]), "a", "the same event comes again until it is answered");
+    assert_eq!(bench.delivered(due[0]), "a", "the same event is delivered until it has a response");
     bench.finish(due[0], "a");
     drop(bench.parked(due[0]));
     let (due_again, _b) = bench.submit("b").unwrap();
-    assert_eq!(due_again.len(), 1, "nobody polls, so another process is started");
+    assert_eq!(due_again.len(), 1, "no poll is open, so another process is started");
     assert_eq!(bench.delivered(due[0]), "b");
 }
 
 #[test]
-fn answers_are_checked() {
+fn responses_are_checked() {
     let mut bench = Bench::new(limits());
     let (due, _a) = bench.submit("a").unwrap();
     let id = due[0];
@@ -128,7 +128,7 @@ fn answers_are_checked() {
     assert_eq!(
         bench.pool.report_init_error(bench.now, id, InvokeError::Stopped),
         Err(RuntimeCallError::InvalidState),
-        "it has started"
+        "the sandbox is initialized"
     );
 }
 
@@ -137,7 +137,9 @@ fn a_timeout_kills_and_the_next_invocation_gets_another_sandbox() {
     let mut bench = Bench::new(limits());
     let (due, answer) = bench.submit("a").unwrap();
     bench.delivered(due[0]);
-    let SandboxAction::CheckAt(at) = bench.pool.check_sandbox(bench.now, due[0]) else { panic!("it is in time") };
+    let SandboxAction::CheckAt(at) = bench.pool.check_sandbox(bench.now, due[0]) else {
+        panic!("the deadline has not passed")
+    };
     assert_eq!(at, bench.now + SECOND * 3);
     bench.now = at;
     assert_eq!(bench.pool.check_sandbox(bench.now, due[0]), SandboxAction::Kill);
@@ -147,7 +149,7 @@ fn a_timeout_kills_and_the_next_invocation_gets_another_sandbox() {
 }
 
 #[test]
-fn a_crash_fails_what_was_running_and_nothing_else() {
+fn a_crash_fails_only_the_running_invocation() {
     let mut bench = Bench::new(limits());
     let ((due, a), (_, b)) = (bench.submit("a").unwrap(), bench.submit("b").unwrap());
     bench.delivered(due[0]);
@@ -158,24 +160,24 @@ fn a_crash_fails_what_was_running_and_nothing_else() {
 }
 
 #[test]
-fn a_failed_start_is_told_and_not_repeated_at_once() {
+fn a_failed_start_is_reported_and_delays_the_next_one() {
     let mut bench = Bench::new(limits());
     let (due, a) = bench.submit("a").unwrap();
     let failure = InvokeError::function_error("Runtime.ImportModuleError", "no module");
     bench.pool.report_init_error(bench.now, due[0], failure.clone()).unwrap();
     assert!(bench.pool.remove_exited(bench.now, due[0], SandboxExit::default()).is_empty());
     assert_eq!(outcome(a), Some(Err(failure.clone())));
-    assert_eq!(bench.submit("b").unwrap_err(), failure, "within the pause");
+    assert_eq!(bench.submit("b").unwrap_err(), failure, "within the delay");
     bench.now += Duration::from_millis(100);
     let (due, _c) = bench.submit("c").unwrap();
     assert_eq!(due.len(), 1);
     bench.pool.remove_exited(bench.now, due[0], SandboxExit { failure: Some(failure), ..SandboxExit::default() });
     bench.now += Duration::from_millis(199);
-    assert!(bench.submit("d").is_err(), "the pause doubles");
+    assert!(bench.submit("d").is_err(), "the delay doubles");
 }
 
 #[test]
-fn an_idle_sandbox_goes_unless_it_is_provisioned() {
+fn an_idle_sandbox_is_retired_unless_it_is_provisioned() {
     let mut bench = Bench::new(FunctionLimits { min_processes: 1, ..limits() });
     let provisioned = bench.pool.schedule_starts(bench.now);
     assert_eq!(provisioned.len(), 1);
@@ -191,11 +193,11 @@ fn an_idle_sandbox_goes_unless_it_is_provisioned() {
     assert!(matches!(bench.pool.check_sandbox(bench.now, provisioned[0]), SandboxAction::CheckAt(_)));
     assert!(bench.pool.remove_exited(bench.now, due[0], SandboxExit::default()).is_empty());
     let replaced = bench.pool.remove_exited(bench.now, provisioned[0], SandboxExit::default());
-    assert_eq!(replaced.len(), 1, "a provisioned sandbox that dies is replaced");
+    assert_eq!(replaced.len(), 1, "a provisioned sandbox that exits is replaced");
 }
 
 #[test]
-fn several_at_a_time_share_a_process_and_a_timeout_costs_only_its_own() {
+fn concurrent_invocations_share_a_process_and_time_out_separately() {
     let mut bench = Bench::new(FunctionLimits { concurrency: 2, max_processes: 1, queue_capacity: 0, ..limits() });
     let ((due, a), (none, b)) = (bench.submit("a").unwrap(), bench.submit("b").unwrap());
     assert!(none.is_empty());
@@ -214,7 +216,7 @@ fn several_at_a_time_share_a_process_and_a_timeout_costs_only_its_own() {
 }
 
 #[test]
-fn after_stop_nothing_is_taken() {
+fn a_stopped_pool_rejects_invocations() {
     let mut bench = Bench::new(limits());
     let (_, a) = bench.submit("a").unwrap();
     bench.pool.stop();
@@ -224,7 +226,7 @@ fn after_stop_nothing_is_taken() {
 }
 
 #[test]
-fn what_is_read_behind_an_answer_belongs_to_the_request_that_was_answered() {
+fn output_after_a_response_belongs_to_the_last_request() {
     let mut bench = Bench::new(limits());
     let (started, _one) = bench.submit("a").unwrap();
     let id = started[0];
@@ -240,5 +242,5 @@ fn what_is_read_behind_an_answer_belongs_to_the_request_that_was_answered() {
     let (started, _three) = many.submit("a").unwrap();
     let id = started[0];
     many.delivered(id);
-    assert_eq!(many.pool.current_request_id(id), None, "nobody knows which one wrote it");
+    assert_eq!(many.pool.current_request_id(id), None, "the output of concurrent requests cannot be attributed");
 }

@@ -1,12 +1,13 @@
-//! The document that callers are configured with: a JSON array, one object each, under the names of IAM's own answers.
+//! Parser of `iam.credentials`: a JSON array with one object per caller, with the field names of IAM's responses.
 //!
 //! ```json
-//! [{"AccessKeyId": "AKIA…", "SecretAccessKey": "…", "Arn": "arn:aws:iam::123456789012:user/backend", "UserId": "AIDA…",
-//!   "PolicyDocument": {"Version": "2012-10-17", "Statement": [
+//! [{"AccessKeyId": "AKIA…", "SecretAccessKey": "…", "Arn": "arn:aws:iam::123456789012:user/backend",
+//!   "UserId": "AIDA…", "PolicyDocument": {"Version": "2012-10-17", "Statement": [
 //!     {"Effect": "Allow", "Action": "execute-api:ManageConnections", "Resource": "*"}]}}]
 //! ```
-//! Invariant: a caller without a policy is refused rather than one who may do nothing, or everything. No text of the
-//! document is part of a mistake.
+//!
+//! A caller without a policy is rejected, rather than treated as one with all or no permissions. Error texts contain no
+//! part of the document.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -31,10 +32,10 @@ struct CredentialEntry {
 }
 
 impl IamCredentials {
-    /// Reads the document.
+    /// Parses the document.
     ///
     /// # Errors
-    /// What it should have been, without anything that is in it.
+    /// A description of the expected form.
     pub fn parse(document: &str) -> Result<Self, String> {
         const FORM: &str = "must be a JSON array of objects with AccessKeyId, SecretAccessKey, Arn, PolicyDocument, and \
                             optionally UserId and SessionToken";
@@ -46,7 +47,7 @@ impl IamCredentials {
         for (index, entry) in entries.into_iter().enumerate() {
             let caller = parse_caller(entry).map_err(|rule| format!("entry {}: {rule}", index + 1))?;
             if callers.insert(caller.identity.access_key.clone(), caller).is_some() {
-                return Err(format!("entry {}: has the AccessKeyId of another", index + 1));
+                return Err(format!("entry {}: duplicates the AccessKeyId of an earlier entry", index + 1));
             }
         }
         Ok(Self(Arc::new(callers)))
@@ -63,9 +64,9 @@ fn parse_caller(entry: CredentialEntry) -> Result<SigningCaller, &'static str> {
     }
     let account = entry.arn.strip_prefix("arn:").and_then(|arn| arn.split(':').nth(3));
     let account = account.filter(|account| account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit()));
-    let account = account.ok_or("Arn must be one of a principal, such as arn:aws:iam::123456789012:user/name")?;
+    let account = account.ok_or("Arn must be that of a principal, such as arn:aws:iam::123456789012:user/name")?;
     let policy = IamPolicy::parse(entry.policy_document).ok_or("PolicyDocument must be an IAM policy")?;
-    // Principals have a unique id; where none is told, the access key stands for its user.
+    // Without a configured `UserId`, the access key replaces the unique id of the principal.
     let principal: Box<str> = entry.user_id.as_deref().unwrap_or(key).into();
     let identity = IamCaller {
         account_id: account.into(),

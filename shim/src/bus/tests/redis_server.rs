@@ -1,4 +1,4 @@
-//! A real Redis server of a test's own, on a free port of this machine, gone when it is dropped.
+//! A Redis server process for one test, on a free local port, stopped when dropped.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 
 use super::pods::eventually;
 
-/// The server.
+/// A running `redis-server` process.
 pub struct RedisServer {
     address: SocketAddr,
     directory: TempDir,
@@ -16,7 +16,7 @@ pub struct RedisServer {
 }
 
 impl RedisServer {
-    /// Starts one and waits until it answers.
+    /// Starts a server and waits until it accepts connections.
     pub async fn start() -> Self {
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
         let mut server = Self { address, directory: TempDir::new().unwrap(), child: None };
@@ -24,12 +24,11 @@ impl RedisServer {
         server
     }
 
-    /// Where it is.
     pub fn url(&self) -> String {
         format!("redis://{}", self.address)
     }
 
-    /// Ends it as a crash would.
+    /// Kills the process, as in a crash.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().unwrap();
@@ -37,7 +36,7 @@ impl RedisServer {
         }
     }
 
-    /// Starts it again, at the same place, empty.
+    /// Starts the server again, empty, on the same port.
     pub async fn start_again(&mut self) {
         let child = Command::new("redis-server")
             .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port"])

@@ -1,8 +1,8 @@
-//! Reading bytes from the front, with every step checked.
+//! Bounds-checked reader of a byte slice.
 
 use super::MalformedPayloadError;
 
-/// What is still to be read.
+/// The unread rest of a payload or body.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ByteCursor<'p>(pub(super) &'p [u8]);
 
@@ -17,19 +17,19 @@ impl<'p> ByteCursor<'p> {
         Ok(u64::from_be_bytes(self.read_array()?))
     }
 
-    /// A `u16` length and as many bytes of UTF-8.
+    /// Reads a `u16` length and as many bytes of UTF-8.
     pub(super) fn read_text(&mut self) -> Result<&'p str, MalformedPayloadError> {
         let length = usize::from(u16::from_be_bytes(self.read_array()?));
         std::str::from_utf8(self.take_bytes(length)?).map_err(|_| MalformedPayloadError)
     }
 
-    /// Everything that is left, as UTF-8: a WebSocket text frame may hold nothing else.
+    /// Reads the rest as UTF-8, as required for a WebSocket text message (RFC 6455 section 5.6).
     pub(super) fn read_rest(&mut self) -> Result<&'p str, MalformedPayloadError> {
         let rest = std::mem::take(&mut self.0);
         std::str::from_utf8(rest).map_err(|_| MalformedPayloadError)
     }
 
-    /// A record's kind and body.
+    /// Reads a record and returns its kind and body.
     pub(super) fn read_record(&mut self) -> Result<(u8, &'p [u8]), MalformedPayloadError> {
         let kind = self.read_byte()?;
         let length = u32::from_be_bytes(self.read_array()?);
@@ -42,9 +42,9 @@ impl<'p> ByteCursor<'p> {
         Ok(*array)
     }
 
-    fn take_bytes(&mut self, bytes: usize) -> Result<&'p [u8], MalformedPayloadError> {
-        let (taken, rest) = self.0.split_at_checked(bytes).ok_or(MalformedPayloadError)?;
+    fn take_bytes(&mut self, count: usize) -> Result<&'p [u8], MalformedPayloadError> {
+        let (bytes, rest) = self.0.split_at_checked(count).ok_or(MalformedPayloadError)?;
         self.0 = rest;
-        Ok(taken)
+        Ok(bytes)
     }
 }

@@ -1,124 +1,125 @@
-//! What one pod asks another about a connection of its, and what it answers.
+//! Operations that a pod requests from the owner of a connection, and their results.
 //!
-//! These are rare next to frames, so they are JSON: a field can be added without a new version, and a pod that does not
-//! know an operation does not answer, which its caller sees as a timeout. `Debug` is for tests only: requests are never logged.
+//! Requests are rare compared with frames, so they are encoded as JSON: a field can be added without a new version of
+//! the format. A pod does not reply to an operation that it does not know, which its caller sees as a timeout. `Debug`
+//! is for tests only: requests are never logged.
 
 use handlers::channel::{Channel, Offset, Position};
 use handlers::ports::{CloseReason, Placement, Priority};
 use serde::{Deserialize, Serialize};
 
-/// A request; each names the connection that it is about.
+/// An operation on one connection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "do", rename_all = "snake_case")]
+#[serde(tag = "op", rename_all = "snake_case")]
 pub enum PeerOperation {
-    /// Deliver the request's text.
+    /// Sends the request's text.
     Deliver {
-        /// The connection.
+        /// Id of the connection.
         connection_id: String,
-        /// The lane.
-        #[serde(with = "PriorityOnWire")]
-        lane: Priority,
-        /// The channel of the text's place in a log.
+        /// Priority in the outbox.
+        #[serde(with = "WirePriority")]
+        priority: Priority,
+        /// Channel of the message, if a log has it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         channel: Option<Channel>,
-        /// That place.
+        /// Position of the message in that channel.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         position: Option<Position>,
     },
-    /// `POST @connections`: the request's text.
+    /// `POST @connections`: sends the request's text.
     Post {
-        /// The connection.
+        /// Id of the connection.
         connection_id: String,
     },
     /// `GET @connections`.
     Describe {
-        /// The connection.
+        /// Id of the connection.
         connection_id: String,
     },
     /// `DELETE @connections`.
     Delete {
-        /// The connection.
+        /// Id of the connection.
         connection_id: String,
     },
-    /// Close for a reason of the application's.
+    /// Closes the connection on behalf of the application.
     Close {
-        /// The connection.
+        /// Id of the connection.
         connection_id: String,
-        /// Why.
-        #[serde(with = "CloseReasonOnWire")]
+        /// Determines the close code.
+        #[serde(with = "WireCloseReason")]
         reason: CloseReason,
     },
-    /// `Delivery::hold`.
+    /// `Delivery::pause_channels`.
     Pause {
-        /// The connection.
+        /// Id of the connection.
         connection_id: String,
-        /// Which channels.
+        /// Channels to pause or detach.
         channels: Vec<Channel>,
     },
-    /// `Delivery::release`.
+    /// `Delivery::resume_channel`.
     Resume {
-        /// The connection.
+        /// Id of the connection.
         connection_id: String,
-        /// Which channel.
+        /// Channel to resume.
         channel: Channel,
-        /// Up to where it was sent.
+        /// Position up to which the log was sent to the client.
         through: Position,
     },
     /// `Delivery::detach_channels`.
     Detach {
-        /// The connection.
+        /// Id of the connection.
         connection_id: String,
-        /// Which channels.
+        /// Channels to pause or detach.
         channels: Vec<Channel>,
     },
 }
 
-/// The answer to a request.
+/// Result of an operation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "was", rename_all = "snake_case")]
+#[serde(tag = "result", rename_all = "snake_case")]
 pub enum PeerReply {
-    /// Done.
+    /// The operation was executed.
     Done,
     /// The connection is not open.
     Gone,
-    /// Its outbox is full; nothing was sent.
+    /// The outbox is full; nothing was sent.
     OutboxFull,
-    /// The released channel is live.
+    /// The resumed channel is live.
     Live,
-    /// The released channel has moved on to this offset.
+    /// Later messages were delivered; the channel stays paused.
     HeadAdvanced {
-        /// Which.
+        /// Offset of the last delivered message.
         offset: Offset,
     },
-    /// The connection's description.
+    /// Description of the connection.
     Described(WireDescription),
 }
 
-/// What `GET @connections` tells.
+/// Result of `GET @connections`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WireDescription {
-    /// Milliseconds since 1970.
+    /// Time of the handshake, in milliseconds since 1970.
     pub connected_at: i64,
-    /// Milliseconds since 1970.
+    /// Time of the last message in either direction, in milliseconds since 1970.
     pub last_active_at: i64,
-    /// The client's address.
+    /// The client's IP address.
     pub source_ip: String,
-    /// Its `User-Agent`.
+    /// The client's `User-Agent` header.
     pub user_agent: Option<String>,
 }
 
-/// The names of [`CloseReason`] between pods.
+/// JSON names of [`CloseReason`].
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "CloseReason", rename_all = "snake_case")]
-enum CloseReasonOnWire {
+enum WireCloseReason {
     Kicked,
     TokenExpired,
 }
 
-/// The names of [`Priority`] between pods.
+/// JSON names of [`Priority`].
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "Priority", rename_all = "snake_case")]
-enum PriorityOnWire {
+enum WirePriority {
     Control,
     Direct,
     Broadcast,
@@ -126,24 +127,25 @@ enum PriorityOnWire {
 }
 
 impl PeerOperation {
-    /// The request to deliver a frame's text.
+    /// Creates the operation that delivers a frame's text.
     #[must_use]
-    pub fn deliver_to(to: String, priority: Priority, placement: Option<Placement>) -> Self {
+    pub fn deliver_to(connection_id: String, priority: Priority, placement: Option<Placement>) -> Self {
         let (channel, position) = placement.map(|Placement { channel, position }| (channel, position)).unzip();
-        Self::Deliver { connection_id: to, lane: priority, channel, position }
+        Self::Deliver { connection_id, priority, channel, position }
     }
 
-    /// The connection that it is about.
+    /// Returns the id of the connection.
     #[must_use]
     pub fn connection_id(&self) -> &str {
         match self {
-            Self::Deliver { connection_id: to, .. } | Self::Post { connection_id: to } => to,
-            Self::Describe { connection_id: of }
-            | Self::Delete { connection_id: of }
-            | Self::Close { connection_id: of, .. }
-            | Self::Pause { connection_id: of, .. }
-            | Self::Resume { connection_id: of, .. }
-            | Self::Detach { connection_id: of, .. } => of,
+            Self::Deliver { connection_id, .. }
+            | Self::Post { connection_id }
+            | Self::Describe { connection_id }
+            | Self::Delete { connection_id }
+            | Self::Close { connection_id, .. }
+            | Self::Pause { connection_id, .. }
+            | Self::Resume { connection_id, .. }
+            | Self::Detach { connection_id, .. } => connection_id,
         }
     }
 }

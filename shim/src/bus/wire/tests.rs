@@ -1,5 +1,5 @@
 use handlers::channel::ChannelName;
-use handlers::id::Name;
+use handlers::id::LocalName;
 
 use super::*;
 
@@ -8,7 +8,7 @@ fn tenant() -> TenantId {
 }
 
 fn lobby() -> Channel {
-    ChannelName::Room(Name::parse("lobby").unwrap()).in_tenant(tenant())
+    ChannelName::Room(LocalName::parse("lobby").unwrap()).in_tenant(tenant())
 }
 
 fn placement(channel: Channel) -> Placement {
@@ -33,7 +33,9 @@ fn samples() -> Vec<BytesMut> {
     let mut samples: Vec<_> = audiences
         .into_iter()
         .zip(0..)
-        .map(|((audience, priority, placement), part)| frame_record(&audience, part, &out(priority, placement)))
+        .map(|((audience, priority, placement), group_index)| {
+            frame_record(&audience, group_index, &out(priority, placement))
+        })
         .collect();
     let deliver = PeerOperation::deliver_to("L0SM9cOFvHcCIhw=".into(), Priority::Direct, Some(placement(lobby())));
     samples.push(request_record(9, &deliver, b"text"));
@@ -43,7 +45,7 @@ fn samples() -> Vec<BytesMut> {
 }
 
 #[test]
-fn what_is_written_is_read() {
+fn a_payload_survives_encoding_and_decoding() {
     let payload = payload(&samples());
     let (origin, records) = read_payload(&payload).unwrap();
     let records: Vec<_> = records.collect::<Result<_, _>>().unwrap();
@@ -61,7 +63,7 @@ fn what_is_written_is_read() {
 }
 
 #[test]
-fn a_placed_room_message_costs_few_bytes_beside_its_text() {
+fn a_placed_room_message_has_a_small_overhead() {
     let outgoing =
         OutgoingFrame { frame: "".into(), priority: Priority::Broadcast, placement: Some(placement(lobby())) };
     let record = frame_record(&Audience::Channel(lobby()), 0, &outgoing);
@@ -69,7 +71,7 @@ fn a_placed_room_message_costs_few_bytes_beside_its_text() {
 }
 
 #[test]
-fn another_version_is_not_read_and_another_kind_is_skipped() {
+fn another_version_is_rejected_and_an_unknown_kind_is_skipped() {
     let mut unknown = begin_record(200, 0);
     unknown.extend_from_slice(b"from the future");
     let mut bytes = payload(&[end_record(unknown), heartbeat_record()]);
@@ -89,27 +91,27 @@ fn a_malformed_record_does_not_hide_the_next() {
 }
 
 #[test]
-fn text_that_is_not_utf_8_is_refused() {
+fn text_that_is_not_utf_8_is_rejected() {
     let outgoing = OutgoingFrame { frame: vec![0xff_u8, 0xfe].into(), priority: Priority::Direct, placement: None };
     let bytes = payload(&[frame_record(&Audience::Channel(lobby()), 0, &outgoing)]);
     assert_eq!(read_payload(&bytes).unwrap().1.next(), Some(Err(MalformedPayloadError)));
 }
 
 #[test]
-fn nothing_that_arrives_can_make_it_panic() {
+fn malformed_payloads_never_cause_a_panic() {
     let whole = payload(&samples());
     let read = |bytes: &[u8]| read_payload(bytes).map_or(0, |(_, records)| records.filter(Result::is_ok).count());
     for end in 0..whole.len() {
         read(&whole[..end]);
     }
-    // Every byte takes every value once: lengths, tags and UTF-8 sequences among them.
+    // Every byte takes every value once, including lengths, tags and UTF-8 sequences.
     let mut bytes = whole.clone();
-    for place in 0..whole.len() {
+    for index in 0..whole.len() {
         for value in 0..=u8::MAX {
-            bytes[place] = value;
+            bytes[index] = value;
             assert!(read(&bytes) <= 8);
         }
-        bytes[place] = whole[place];
+        bytes[index] = whole[index];
     }
     assert_eq!(read(&bytes), 7);
 }

@@ -1,5 +1,6 @@
--- Takes a lapsed lease away for good: its holder learns it at its next heartbeat. The number stays taken, marked by '-'.
--- KEYS leases fenced nodes  ARGV name node  → 1, or 0 when there is no such lapsed lease (any more)
+-- Fences a pod: deletes its expired lease for good. The pod notices at its next heartbeat. Its node id stays in use,
+-- marked by a leading '-'.
+-- KEYS leases fenced nodes  ARGV lease-id node  → 1, or 0 when there is no such expired lease
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local expiry = redis.call('ZSCORE', KEYS[1], ARGV[1])

@@ -1,40 +1,40 @@
-//! What a pod is called while it holds one lease.
+//! Lease ids: node id and incarnation.
 //!
-//! Invariant: names are never used twice: the boot id is random, and a pod that lost its lease takes another one.
+//! A lease id is never reused: the incarnation is random, and a pod that lost its lease takes another one.
 
 use std::fmt;
 
-/// The name of a pod for as long as it holds one lease: its node number and a random boot id.
+/// Identity of a pod while it holds one lease, written `NODE.INCARNATION`.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct LeaseId {
-    node: u16,
+    node_id: u16,
     text: String,
 }
 
 impl LeaseId {
-    pub(super) fn new(node: u16, boot: &str) -> Self {
-        Self { node, text: format!("{node}.{boot}") }
+    pub(super) fn new(node_id: u16, incarnation: &str) -> Self {
+        Self { node_id, text: format!("{node_id}.{incarnation}") }
     }
 
-    /// The name as it is written; `None` for anything else.
+    /// Parses `NODE.INCARNATION`; `None` for any other text.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let node = text.split_once('.')?.0.parse().ok()?;
-        Some(Self { node, text: text.to_owned() })
+        let node_id = text.split_once('.')?.0.parse().ok()?;
+        Some(Self { node_id, text: text.to_owned() })
     }
 
-    /// The node number, which ids of this pod's connections carry.
+    /// Returns the node id, which the ids of this pod's connections carry.
     #[must_use]
     pub const fn node_id(&self) -> u16 {
-        self.node
+        self.node_id
     }
 
-    /// The boot id.
+    /// Returns the random part.
     #[must_use]
     pub fn incarnation(&self) -> &str {
-        self.text.split_once('.').map_or("", |(_, boot)| boot)
+        self.text.split_once('.').map_or("", |(_, incarnation)| incarnation)
     }
 
-    /// The name as it is written.
+    /// Returns the lease id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text

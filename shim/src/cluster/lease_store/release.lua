@@ -1,10 +1,10 @@
--- Gives a lease back. With connections left it lapses at once instead, so that others finish them.
--- KEYS leases nodes sessions reaping  ARGV name node  → 0 not held, 1 given back, 2 lapsed
+-- Releases a lease. If connections are registered, the lease expires at once instead, so that other pods reap them.
+-- KEYS leases nodes connections reaping  ARGV lease-id node  → 0 not held, 1 released, 2 expired
 if redis.call('ZREM', KEYS[1], ARGV[1]) == 0 then
   return 0
 end
 if redis.call('EXISTS', KEYS[3], KEYS[4]) > 0 then
-  -- A full server refuses no write behind a deletion.
+  -- A server at maxmemory rejects no write that follows a deletion in the same script.
   redis.call('ZADD', KEYS[1], 0, ARGV[1])
   return 2
 end

@@ -1,7 +1,8 @@
-//! What the registry does in the background: strikes off what has ended, finishes what could not end, compares with Redis.
+//! Maintenance task of the registry: flushes deletions, retries `$disconnect`s, resynchronises with Redis.
 //!
-//! Invariant: one task does all of it, in turn, so that an end is never overtaken by a comparison that writes the same
-//! connection down again. While Redis is away it waits; nothing is lost meanwhile, because nobody is admitted either.
+//! A single task does all three in sequence, so that a resync never restores a connection whose deletion is in
+//! progress. While Redis is unavailable the task waits. Nothing is lost then, because no new connections are accepted
+//! either.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,14 +19,15 @@ use crate::connection::ConnectionRegistry as _;
 use crate::redis::{LinkState, RedisClientError};
 use crate::session::DisconnectRunner;
 
-/// Most connections that one command writes, looks up or strikes off.
+/// Connections per command, for registering, looking up and deleting.
 const MAX_IDS_PER_COMMAND: usize = 256;
-/// How often a `$disconnect` is tried in all while Redis is there: a handler that fails so often fails for its own reasons.
+/// Attempts per `$disconnect` while Redis is available. After that many failures, the
+/// cause is the handler and not an outage.
 const MAX_OWN_DISCONNECT_ATTEMPTS: u8 = 8;
-/// How many left-over `$disconnect`s run at a time.
+/// Maximum number of pending `$disconnect`s that run concurrently.
 const MAX_CONCURRENT_DISCONNECTS: usize = 32;
 
-/// The registry's background task.
+/// Background task of the registry.
 pub(in crate::cluster) struct RegistryMaintenance {
     pub(in crate::cluster) registry: ClusterRegistry,
     pub(in crate::cluster) disconnects: DisconnectRunner,
@@ -33,58 +35,58 @@ pub(in crate::cluster) struct RegistryMaintenance {
 }
 
 impl RegistryMaintenance {
-    /// Works until `stop`.
+    /// Runs until `stop`: once per wake-up.
     pub(in crate::cluster) async fn run(mut self, stop: CancellationToken) {
-        let shared = self.registry.inner.clone();
+        let inner = self.registry.inner.clone();
         loop {
-            let done = tokio::select! {
-                done = self.run_once() => done,
+            let completed = tokio::select! {
+                completed = self.run_once() => completed,
                 () = stop.cancelled() => return,
             };
             tokio::select! {
-                () = shared.wakeups.wait_for_wakeup(done) => {}
+                () = inner.wakeups.wait_for_wakeup(completed) => {}
                 () = stop.cancelled() => return,
             }
         }
     }
 
-    /// Does what there is to do; `false` when something is left.
+    /// Does all pending work. Returns `false` when some of it failed and has to be retried.
     async fn run_once(&mut self) -> bool {
         if self.redis_state.wait_for(|state| *state == LinkState::Available).await.is_err() {
             return false;
         }
-        let doubtful = self.registry.inner.needs_resync.swap(false, Ordering::AcqRel);
-        if doubtful && let Err(error) = self.registry.resync_records().await {
-            tracing::warn!(error = %errors::chain(&error), "comparing the connections with Redis failed");
+        let needs_resync = self.registry.inner.needs_resync.swap(false, Ordering::AcqRel);
+        if needs_resync && let Err(error) = self.registry.resync_records().await {
+            tracing::warn!(error = %errors::chain(&error), "connection registry resync failed");
             self.registry.inner.needs_resync.store(true, Ordering::Release);
             return false;
         }
-        let struck = self.registry.flush_deletions().await;
-        let finished = self.run_pending_disconnects().await;
-        struck.is_ok() && finished
+        let flushed = self.registry.flush_deletions().await;
+        let completed = self.run_pending_disconnects().await;
+        flushed.is_ok() && completed
     }
 
-    /// Runs the `$disconnect`s that are due; `false` when some are due again.
+    /// Runs the pending `$disconnect`s. Returns `false` when some have to be retried.
     async fn run_pending_disconnects(&self) -> bool {
         let ids = std::mem::take(&mut self.registry.inner.queued.lock().disconnects);
-        let left: Vec<_> = stream::iter(ids)
+        let failed: Vec<_> = stream::iter(ids)
             .map(|id| self.retry_disconnect(id))
             .buffer_unordered(MAX_CONCURRENT_DISCONNECTS)
             .filter_map(std::future::ready)
             .collect()
             .await;
-        let none = left.is_empty();
-        let mut pending = self.registry.inner.queued.lock();
-        pending.disconnects.extend(left);
+        let all_succeeded = failed.is_empty();
+        let mut queued = self.registry.inner.queued.lock();
+        queued.disconnects.extend(failed);
         self.registry
             .inner
             .metrics
             .pending_disconnects
-            .set(i64::try_from(pending.disconnects.len()).unwrap_or(i64::MAX));
-        none
+            .set(i64::try_from(queued.disconnects.len()).unwrap_or(i64::MAX));
+        all_succeeded
     }
 
-    /// Runs one `$disconnect`; gives the id back when it has to run again.
+    /// Runs one `$disconnect`. Returns the id when it has to be retried.
     async fn retry_disconnect(&self, id: GatewayId) -> Option<GatewayId> {
         let (facts, cause) = self.registry.pending_disconnect(id)?;
         if self.disconnects.run(&facts, &cause).await.is_ok() {
@@ -94,7 +96,7 @@ impl RegistryMaintenance {
         if !self.disconnects.retry.is_allowed()
             || (self.is_redis_available() && self.registry.record_failed_attempt(id))
         {
-            tracing::warn!(connection.id = %id, "giving a $disconnect up that keeps failing");
+            tracing::warn!(connection.id = %id, "$disconnect dropped after repeated failures");
             self.registry.delete_connection(id);
             return None;
         }
@@ -108,72 +110,72 @@ impl RegistryMaintenance {
 
 impl ClusterRegistry {
     fn pending_disconnect(&self, id: GatewayId) -> Option<(Arc<ConnectionFacts>, CloseCause)> {
-        let held = self.inner.connections.get(&id)?;
-        Some((held.facts.clone(), held.pending_disconnect.as_ref()?.cause.clone()))
+        let connection = self.inner.connections.get(&id)?;
+        Some((connection.facts.clone(), connection.pending_disconnect.as_ref()?.cause.clone()))
     }
 
-    /// Counts an attempt; `true` when it was the last.
+    /// Counts a failed attempt. Returns `true` when it was the last one.
     fn record_failed_attempt(&self, id: GatewayId) -> bool {
-        let Some(mut held) = self.inner.connections.get_mut(&id) else { return true };
-        held.pending_disconnect.as_mut().is_none_or(|unfinished| {
-            unfinished.attempts += 1;
-            unfinished.attempts >= MAX_OWN_DISCONNECT_ATTEMPTS
+        let Some(mut connection) = self.inner.connections.get_mut(&id) else { return true };
+        connection.pending_disconnect.as_mut().is_none_or(|pending| {
+            pending.attempts += 1;
+            pending.attempts >= MAX_OWN_DISCONNECT_ATTEMPTS
         })
     }
 
-    /// Strikes off what has ended, as far as Redis takes it. What is being struck off stays in line until that is done.
+    /// Deletes the records of ended connections, batch by batch. Ids stay queued until their deletion succeeds.
     pub(in crate::cluster) async fn flush_deletions(&self) -> Result<(), RedisClientError> {
         loop {
             let ids: Vec<_> = self.inner.queued.lock().deletions.iter().take(MAX_IDS_PER_COMMAND).copied().collect();
             if ids.is_empty() {
                 return Ok(());
             }
-            let name = self.inner.lease_id.borrow().clone();
-            self.inner.lease_store.delete_connections(&name, &ids).await?;
-            let mut pending = self.inner.queued.lock();
+            let lease_id = self.inner.lease_id.borrow().clone();
+            self.inner.lease_store.delete_connections(&lease_id, &ids).await?;
+            let mut queued = self.inner.queued.lock();
             for id in &ids {
-                // Another one is in front when the line was cleared meanwhile.
-                if pending.deletions.front() == Some(id) {
-                    pending.deletions.pop_front();
+                // The front differs when `release_all` cleared the queue during the command.
+                if queued.deletions.front() == Some(id) {
+                    queued.deletions.pop_front();
                 }
             }
         }
     }
 
-    /// Writes down what Redis has forgotten, and strikes off what it should have.
+    /// Registers connections that Redis lost, and deletes records of connections that this pod does not own.
     async fn resync_records(&self) -> Result<(), RedisClientError> {
-        let name = self.inner.lease_id.borrow().clone();
-        let ids: Vec<GatewayId> = self.inner.connections.iter().map(|held| *held.key()).collect();
-        let mut rewritten = 0;
+        let lease_id = self.inner.lease_id.borrow().clone();
+        let ids: Vec<GatewayId> = self.inner.connections.iter().map(|connection| *connection.key()).collect();
+        let mut restored = 0;
         for ids in ids.chunks(MAX_IDS_PER_COMMAND) {
-            let missing = self.inner.lease_store.find_unregistered(&name, ids).await?;
+            let missing = self.inner.lease_store.find_unregistered(&lease_id, ids).await?;
             let record = |id| Some((id, self.inner.connections.get(&id)?.facts.to_record()));
             let records: Vec<_> = missing.into_iter().filter_map(record).collect();
-            if !records.is_empty() && !self.inner.lease_store.register_connections(&name, &records).await? {
-                // Fenced: the next heartbeat learns it as well.
+            if !records.is_empty() && !self.inner.lease_store.register_connections(&lease_id, &records).await? {
+                // This pod was fenced. The next heartbeat handles that.
                 return Ok(());
             }
-            rewritten += records.len();
+            restored += records.len();
         }
-        if rewritten > 0 {
-            tracing::info!(connections = rewritten, "wrote connections down again that Redis had lost");
+        if restored > 0 {
+            tracing::info!(connections = restored, "registered connections again that redis had lost");
         }
-        if self.inner.lease_store.count_registered(&name).await? > self.inner.connections.len() as u64 {
+        if self.inner.lease_store.count_registered(&lease_id).await? > self.inner.connections.len() as u64 {
             self.delete_unowned_records().await?;
         }
         self.inner.resynced.send_replace(());
         Ok(())
     }
 
-    /// Strikes off what is written down for this pod and not held by it.
+    /// Deletes the records registered for this pod whose connections it does not own.
     async fn delete_unowned_records(&self) -> Result<(), RedisClientError> {
-        let name = self.inner.lease_id.borrow().clone();
+        let lease_id = self.inner.lease_id.borrow().clone();
         let mut cursor = 0;
         loop {
-            let (next, mut found) = self.inner.lease_store.scan_registered(&name, cursor).await?;
+            let (next, mut found) = self.inner.lease_store.scan_registered(&lease_id, cursor).await?;
             found.retain(|id| !self.owns_connection(*id));
             if !found.is_empty() {
-                self.inner.lease_store.delete_connections(&name, &found).await?;
+                self.inner.lease_store.delete_connections(&lease_id, &found).await?;
             }
             if next == 0 {
                 return Ok(());

@@ -1,14 +1,14 @@
-//! What calls the upkeep to its next turn.
+//! Wake-up signals of the registry's maintenance task.
 
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-/// How long after something failed it is tried again.
+/// Delay before failed work is retried.
 const MAINTENANCE_RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// Calls for the upkeep; one that comes while it is busy counts for the turn behind.
+/// Wake-up signals. A signal sent while the task runs starts another run.
 #[derive(Default)]
 pub(super) struct MaintenanceWakeups {
     work: Notify,
@@ -16,24 +16,25 @@ pub(super) struct MaintenanceWakeups {
 }
 
 impl MaintenanceWakeups {
-    /// There is something to strike off or to finish.
+    /// Signals queued deletions or pending `$disconnect`s.
     pub(super) fn notify_work(&self) {
         self.work.notify_one();
     }
 
-    /// Redis may not have what it should have. This does not wait for what failed: until it is answered, nobody would finish the
-    /// connections of this pod if it died.
+    /// Signals that Redis may lack registered connections. This signal is not delayed after a failure: until the resync
+    /// succeeds, no peer would reap the missing connections if this pod died.
     pub(super) fn notify_resync(&self) {
         self.resync.notify_one();
     }
 
-    /// Waits for the next call. Behind a turn that left something undone, work waits for [`MAINTENANCE_RETRY_DELAY`] to pass, so that what ends
-    /// in an outage does not have the upkeep try again each time, and the pause is a call itself.
-    pub(super) async fn wait_for_wakeup(&self, done: bool) {
+    /// Waits for the next signal. After an incomplete run, [`notify_work`](Self::notify_work) is ignored until
+    /// [`MAINTENANCE_RETRY_DELAY`] has passed, and the delay itself wakes the task: connections that end during an
+    /// outage do not each cause a retry.
+    pub(super) async fn wait_for_wakeup(&self, completed: bool) {
         tokio::select! {
             () = self.resync.notified() => {}
-            () = self.work.notified(), if done => {}
-            () = sleep(MAINTENANCE_RETRY_DELAY), if !done => {}
+            () = self.work.notified(), if completed => {}
+            () = sleep(MAINTENANCE_RETRY_DELAY), if !completed => {}
         }
     }
 }
@@ -44,28 +45,28 @@ mod tests {
 
     use super::*;
 
-    /// How long the upkeep rests.
-    async fn rests(calls: &MaintenanceWakeups, done: bool) -> Duration {
-        let begun = Instant::now();
-        calls.wait_for_wakeup(done).await;
-        begun.elapsed()
+    /// Returns how long the task waits for its next run.
+    async fn wait_duration(wakeups: &MaintenanceWakeups, completed: bool) -> Duration {
+        let started = Instant::now();
+        wakeups.wait_for_wakeup(completed).await;
+        started.elapsed()
     }
 
     #[tokio::test(start_paused = true)]
-    async fn work_is_done_at_once_unless_the_last_turn_failed() {
-        let calls = MaintenanceWakeups::default();
-        calls.notify_work();
-        assert_eq!(rests(&calls, true).await, Duration::ZERO);
-        calls.notify_work();
-        assert!(rests(&calls, false).await >= MAINTENANCE_RETRY_DELAY);
-        assert_eq!(rests(&calls, true).await, Duration::ZERO, "the call is forgotten");
+    async fn work_wakes_the_task_at_once_unless_the_last_run_failed() {
+        let wakeups = MaintenanceWakeups::default();
+        wakeups.notify_work();
+        assert_eq!(wait_duration(&wakeups, true).await, Duration::ZERO);
+        wakeups.notify_work();
+        assert!(wait_duration(&wakeups, false).await >= MAINTENANCE_RETRY_DELAY);
+        assert_eq!(wait_duration(&wakeups, true).await, Duration::ZERO, "the delayed signal is not repeated");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_doubt_does_not_wait_for_what_failed() {
-        let calls = MaintenanceWakeups::default();
-        calls.notify_resync();
-        assert_eq!(rests(&calls, false).await, Duration::ZERO);
-        assert!(rests(&calls, false).await >= MAINTENANCE_RETRY_DELAY, "it is one turn");
+    async fn a_resync_request_is_not_delayed_after_a_failure() {
+        let wakeups = MaintenanceWakeups::default();
+        wakeups.notify_resync();
+        assert_eq!(wait_duration(&wakeups, false).await, Duration::ZERO);
+        assert!(wait_duration(&wakeups, false).await >= MAINTENANCE_RETRY_DELAY, "the request starts one run");
     }
 }

@@ -1,4 +1,4 @@
-//! How often the API may be used, with which keys, and whose signatures hold. No key or document is part of a mistake.
+//! Reader of rate limits, API keys of clients and IAM credentials. Error texts contain no part of a key or document.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use super::ConfigReader;
 use crate::access::{ClientKeyConfig, IamCredentials};
 use crate::secret::Secret;
 
-/// Shortest API key of a client: API Gateway's own bound (API Gateway API reference, `CreateApiKey`).
+/// Minimum length of a client's API key, as in API Gateway (API Gateway API reference, `CreateApiKey`).
 const MIN_CLIENT_KEY_BYTES: usize = 20;
 
 impl ConfigReader<'_> {
@@ -23,7 +23,7 @@ impl ConfigReader<'_> {
         Some(ThrottleConfig { requests: requests?, connections: connections?, routes: routes?.unwrap_or_default() })
     }
 
-    /// Reports settings that would lock everybody out.
+    /// Rejects settings that would reject every client or every signed request.
     pub(super) fn check_access(&mut self, server: Option<&ServerConfig>, api: Option<&ApiConfig>) {
         if api.is_some_and(|api| api.key_required && api.keys.is_empty()) {
             self.add_error(
@@ -33,8 +33,8 @@ impl ConfigReader<'_> {
         let signed = server.is_some_and(|server| server.management == ManagementAccess::Iam);
         if signed && self.sources.find_value("iam.credentials").is_none() {
             self.add_error(
-                "server.management is iam, but iam.credentials is not set, so every @connections request would be rejected; set \
-                 TWINWAY_IAM_CREDENTIALS_FILE",
+                "server.management is iam, but iam.credentials is not set, so every @connections request would be \
+                 rejected; set TWINWAY_IAM_CREDENTIALS_FILE",
             );
         }
     }
@@ -51,7 +51,7 @@ impl ConfigReader<'_> {
         Some(credentials?.unwrap_or_default())
     }
 
-    /// Whether clients need a key, where it is read from, and which keys there are.
+    /// Reads `api.key_required`, `api.key_source` and `api.keys`.
     pub(super) fn read_client_keys(&mut self) -> (Option<bool>, Option<ApiKeySource>, Option<Vec<ClientKeyConfig>>) {
         let required = self.read_required("api.key_required", values::parse_bool);
         let source = self.read_required("api.key_source", |value| {

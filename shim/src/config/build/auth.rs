@@ -1,4 +1,4 @@
-//! Who may connect: secrets, key sets and API keys, none of which is ever part of a mistake's text.
+//! Reader of the section `auth`: secrets, key sets and API keys of backends. Error texts contain no part of them.
 
 use std::net::IpAddr;
 
@@ -10,7 +10,7 @@ use super::super::{ApiKeyConfig, AuthConfig, ConfigValue, DeploymentMode, JwksSo
 use super::ConfigReader;
 use crate::secret::Secret;
 
-/// Shortest API key that is taken, in bytes: 128 bits when it is random.
+/// Minimum length of a backend's API key in bytes: 128 bits if it is random.
 const MIN_API_KEY_BYTES: usize = 16;
 
 impl ConfigReader<'_> {
@@ -30,8 +30,8 @@ impl ConfigReader<'_> {
         let jwks = jwks_url.map(JwksSource::Url).or(jwks_document.map(JwksSource::Document));
         if mode != DeploymentMode::Embedded && secret.is_none() && jwks.is_none() {
             self.add_error(
-                "auth.secret: required outside embedded mode, unless JSON Web Keys are configured; set TWINWAY_AUTH_SECRET_FILE, \
-                 or TWINWAY_AUTH_JWKS_URL for tokens of an identity provider",
+                "auth.secret: required outside embedded mode, unless JSON Web Keys are configured; set \
+                 TWINWAY_AUTH_SECRET_FILE, or TWINWAY_AUTH_JWKS_URL for tokens of an identity provider",
             );
         }
         Some(AuthConfig {
@@ -47,8 +47,9 @@ impl ConfigReader<'_> {
 }
 
 fn parse_secret(value: &ConfigValue) -> ParseResult<Secret> {
-    let rule =
-        format!("at least {MIN_SECRET_BYTES} bytes long (RFC 7518, section 3.2); `openssl rand -base64 32` generates one");
+    let rule = format!(
+        "at least {MIN_SECRET_BYTES} bytes long (RFC 7518, section 3.2); `openssl rand -base64 32` generates one"
+    );
     values::parse_text_where(value, |text| text.len() >= MIN_SECRET_BYTES, &rule).map(|text| Secret::new(&text))
 }
 
@@ -56,7 +57,7 @@ fn parse_secrets(value: &ConfigValue) -> ParseResult<Vec<Secret>> {
     values::parse_list(value)?.into_iter().map(|item| parse_secret(&ConfigValue::Text(item))).collect()
 }
 
-/// Keys decide who may connect, so they come encrypted, except from the same machine.
+/// Parses a URL that is encrypted or on loopback, because a forged key set would accept forged tokens.
 fn parse_jwks_url(value: &ConfigValue) -> ParseResult<String> {
     let allowed = |text: &str| {
         text.parse::<http::Uri>().is_ok_and(|uri| match (uri.scheme_str(), uri.host()) {

@@ -1,4 +1,4 @@
-//! Where the handlers are, key by key.
+//! Reader of the section `functions`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use super::super::functions::{EnvironmentVariables, FUNCTION_NAMES, FunctionSour
 use super::super::values::{self, ParseResult};
 use super::ConfigReader;
 
-/// The keys of command lines, in the order of [`FUNCTION_NAMES`].
+/// Keys of command lines, in the order of [`FUNCTION_NAMES`].
 const COMMAND_KEYS: [&str; 5] =
     ["functions.authorizer", "functions.connect", "functions.message", "functions.disconnect", "functions.api"];
 
@@ -34,12 +34,12 @@ impl ConfigReader<'_> {
         let concurrency = self.read_required("functions.concurrency", values::parse_count);
         let queue = self.read_required("functions.queue", number);
         let (directory, commands) = (directory?, commands?);
-        let named = directory.is_some() || !commands.is_empty();
-        let source = source?.unwrap_or(if named { FunctionSource::Lambda } else { FunctionSource::Embedded });
-        if source == FunctionSource::Lambda && !named {
+        let configured = directory.is_some() || !commands.is_empty();
+        let source = source?.unwrap_or(if configured { FunctionSource::Lambda } else { FunctionSource::Embedded });
+        if source == FunctionSource::Lambda && !configured {
             self.add_error(
-                "functions.source is lambda, but no function is configured; set functions.directory to a directory with \
-                 sub-directories such as message/bootstrap, or functions.message to a command line",
+                "functions.source is lambda, but no function is configured; set functions.directory to a directory \
+                 with sub-directories such as message/bootstrap, or functions.message to a command line",
             );
         }
         Some(FunctionsConfig {
@@ -74,7 +74,7 @@ impl ConfigReader<'_> {
     }
 }
 
-/// Words: an array in the file, divided by white space elsewhere.
+/// Parses a command line: an array in the file, otherwise words separated by white space.
 fn parse_command_line(value: &ConfigValue) -> ParseResult<Vec<String>> {
     let words: Vec<String> = match value {
         ConfigValue::List(words) => words.clone(),

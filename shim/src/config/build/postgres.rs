@@ -1,4 +1,4 @@
-//! The section of PostgreSQL, and whether messages are kept where the mode can keep them.
+//! Reader of the section `postgres`, and validation of `storage.log` against the mode.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use crate::postgres::PostgresSettings;
 use crate::secret::Secret;
 
 impl ConfigReader<'_> {
-    /// `Some(None)` when no address is given.
+    /// Returns `Some(None)` if no address is set.
     pub(super) fn read_postgres(&mut self) -> Option<Option<PostgresSettings>> {
         let url = self.read_optional("postgres.url", parse_postgres_url);
         let password =
@@ -36,7 +36,7 @@ impl ConfigReader<'_> {
         }))
     }
 
-    /// Reports a log that the mode does not have, or that has no address.
+    /// Rejects a message log that the mode does not support, and PostgreSQL without an address.
     pub(super) fn check_storage(
         &mut self,
         mode: DeploymentMode,
@@ -48,7 +48,8 @@ impl ConfigReader<'_> {
                 "storage.log is postgres, but postgres.url is not set; set DATABASE_URL (or DATABASE_URL_FILE)",
             ),
             (Some(LogStorage::File | LogStorage::Memory), DeploymentMode::Kubernetes) => self.add_error(
-                "storage.log: kubernetes mode requires a shared message log, redis or postgres; file and memory are for embedded mode",
+                "storage.log: kubernetes mode requires a shared message log, redis or postgres; file and memory are \
+                 for embedded mode",
             ),
             (Some(LogStorage::Redis), DeploymentMode::Embedded) => self.add_error(
                 "storage.log: redis requires kubernetes mode; embedded mode supports file, memory and postgres",

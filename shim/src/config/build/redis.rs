@@ -1,4 +1,4 @@
-//! The section of Redis.
+//! Reader of the section `redis`.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use crate::redis::{RedisSettings, RedisTopology};
 use crate::secret::Secret;
 
 impl ConfigReader<'_> {
-    /// `Some(None)` when no address is given.
+    /// Returns `Some(None)` if no address is set.
     pub(super) fn read_redis(&mut self) -> Option<Option<RedisSettings>> {
         let urls = self.read_optional("redis.url", parse_redis_urls);
         let topology = self.read_required("redis.topology", |value| {

@@ -1,4 +1,4 @@
-//! The sections without secrets, key by key.
+//! Readers of the sections without secrets.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -57,15 +57,15 @@ impl ConfigReader<'_> {
         })
     }
 
-    pub(super) fn limits(&mut self) -> Option<Limits> {
+    pub(super) fn read_limits(&mut self) -> Option<Limits> {
         let mut limits = Limits::default();
         let mut valid = true;
         for key in Limits::KEYS {
-            let given = self.read_optional(key.path, |value| {
+            let setting = self.read_optional(key.path, |value| {
                 let text = values::parse_text(value)?;
                 Limits::default().set(key.path, &text).map(|()| text)
             });
-            match given {
+            match setting {
                 Some(Some(text)) => valid &= limits.set(key.path, &text).is_ok(),
                 Some(None) => {}
                 None => valid = false,
@@ -127,7 +127,7 @@ impl ConfigReader<'_> {
                 value,
                 &[
                     ("aws", CompressionMode::Aws),
-                    ("lean", CompressionMode::NoContextTakeover),
+                    ("no-context-takeover", CompressionMode::NoContextTakeover),
                     ("off", CompressionMode::Off),
                 ],
             )
@@ -174,30 +174,33 @@ impl ConfigReader<'_> {
         let reap_concurrency = self.read_required("cluster.reap_concurrency", values::parse_count);
         let (heartbeat, lease) = (heartbeat?, lease?);
         if heartbeat.is_zero() || lease < heartbeat * 3 {
-            self.add_error("cluster.lease must be at least three times cluster.heartbeat, and cluster.heartbeat must be greater than zero");
+            self.add_error(
+                "cluster.lease must be at least three times cluster.heartbeat, and cluster.heartbeat must be greater \
+                 than zero",
+            );
         }
         Some(ClusterConfig { heartbeat, lease, reap_rate: reap_rate?, reap_concurrency: reap_concurrency? })
     }
 
     pub(super) fn read_drain(&mut self, mode: DeploymentMode) -> Option<DrainConfig> {
         let delay = self.read_required("drain.delay", values::parse_duration_value);
-        let wave_size = self.read_required("drain.batch_size", values::parse_count);
-        let wave_interval = self.read_required("drain.batch_interval", values::parse_duration_value);
+        let batch_size = self.read_required("drain.batch_size", values::parse_count);
+        let batch_interval = self.read_required("drain.batch_interval", values::parse_duration_value);
         let grace = self.read_required("drain.grace", values::parse_duration_value);
         let termination_grace = self.read_optional("drain.termination_grace", values::parse_duration_value);
         let drain = DrainConfig {
             delay: delay?,
-            batch_size: wave_size?,
-            batch_interval: wave_interval?,
+            batch_size: batch_size?,
+            batch_interval: batch_interval?,
             grace: grace?,
             termination_grace: termination_grace?,
         };
-        let least = drain.min_termination_grace();
-        if mode == DeploymentMode::Kubernetes && drain.termination_grace.is_some_and(|given| given < least) {
+        let minimum = drain.min_termination_grace();
+        if mode == DeploymentMode::Kubernetes && drain.termination_grace.is_some_and(|grace| grace < minimum) {
             self.add_error(&format!(
-                "drain.termination_grace: the kubelet would kill the pod before the drain ends; set terminationGracePeriodSeconds to at \
-                 least {}, or shorten drain.delay and drain.grace",
-                least.as_secs()
+                "drain.termination_grace: the kubelet would kill the pod before the drain ends; set \
+                 terminationGracePeriodSeconds to at least {}, or shorten drain.delay and drain.grace",
+                minimum.as_secs()
             ));
         }
         Some(drain)
@@ -211,9 +214,9 @@ impl ConfigReader<'_> {
     }
 }
 
-/// 1 to `most` letters, digits and characters of `also`.
-pub(super) fn is_identifier(text: &str, most: usize, also: &str) -> bool {
-    (1..=most).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || also.contains(c))
+/// Returns whether `text` consists of 1 to `max_len` letters, digits and characters of `also_allowed`.
+pub(super) fn is_identifier(text: &str, max_len: usize, also_allowed: &str) -> bool {
+    (1..=max_len).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || also_allowed.contains(c))
 }
 
 fn parse_log_filter(value: &ConfigValue) -> ParseResult<String> {

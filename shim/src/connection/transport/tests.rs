@@ -23,62 +23,62 @@ impl Wake for Wakes {
     }
 }
 
-/// A connection whose session is looked after by the test, and its client.
+/// A connection whose session is driven by the test, and its client.
 pub(crate) struct TestConnection {
-    pub(crate) handle: Arc<Connection>,
+    pub(crate) server: Arc<Connection>,
     pub(crate) client: DuplexStream,
     wakes: Arc<Wakes>,
 }
 
 impl TestConnection {
     fn new(window: usize) -> Self {
-        Self::for_handle(connect_on_node(&hub().0, 1, 1, "ann", Role::User), window)
+        Self::for_connection(connect_on_node(&hub().0, 1, 1, "ann", Role::User), window)
     }
 
-    /// Gives `handle` a socket to a client that takes `window` bytes before it reads.
-    pub(crate) fn for_handle(handle: Arc<Connection>, window: usize) -> Self {
-        let (client, server) = duplex(window);
+    /// Gives `server` a socket to a client whose receive window is `window` bytes.
+    pub(crate) fn for_connection(server: Arc<Connection>, window: usize) -> Self {
+        let (client, stream) = duplex(window);
         let quotas = Quotas::aws_profile();
         let limits = SocketLimits {
             frame_bytes: quotas.frame_bytes,
             message_bytes: quotas.message_bytes,
             outbound_frame_bytes: quotas.outbound_frame_bytes,
         };
-        let socket = WebSocket::new(SocketStream::Right(Box::new(server)), &[], limits);
-        *handle.transport().lock() = Some(Transport::new(socket, None));
-        let connection = Self { handle, client, wakes: Arc::default() };
-        connection.turn().unwrap();
+        let socket = WebSocket::new(SocketStream::Right(Box::new(stream)), &[], limits);
+        *server.transport().lock() = Some(Transport::new(socket, None));
+        let connection = Self { server, client, wakes: Arc::default() };
+        connection.poll_session().unwrap();
         connection
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Transport>> {
-        self.handle.transport().lock()
+        self.server.transport().lock()
     }
 
-    /// What the session does in its turn.
-    fn turn(&self) -> Result<(), CloseCause> {
+    /// Flushes the outbox as one poll of the session task does.
+    fn poll_session(&self) -> Result<(), CloseCause> {
         let waker = self.wakes.clone().into();
         let mut shared = self.lock();
         let transport = shared.as_mut().unwrap();
         transport.set_waker(&waker);
-        transport.flush_outbox(&mut Context::from_waker(&waker), &self.handle)
+        transport.flush_outbox(&mut Context::from_waker(&waker), &self.server)
     }
 
     pub(crate) fn wake_count(&self) -> usize {
         self.wakes.0.load(Ordering::SeqCst)
     }
 
-    fn write_through(&self) -> u64 {
-        self.handle.try_flush(Instant::now())
+    fn try_flush(&self) -> u64 {
+        self.server.try_flush(Instant::now())
     }
 
-    /// The next texts, each in one unmasked frame (RFC 6455 section 5.2).
+    /// Reads the next `texts` text messages, each in one unmasked frame (RFC 6455 section 5.2).
     pub(crate) async fn read_texts(&mut self, texts: usize) -> Vec<String> {
         let mut read = Vec::new();
         for _ in 0..texts {
             let mut header = [0; 2];
             self.client.read_exact(&mut header).await.unwrap();
-            assert_eq!(header[0], 0x81, "a text in one frame");
+            assert_eq!(header[0], 0x81, "a text message in one frame");
             let length = match header[1] {
                 126 => usize::from(self.client.read_u16().await.unwrap()),
                 length => usize::from(length),
@@ -98,104 +98,104 @@ fn frame(text: impl Into<String>) -> OutboundFrame {
 #[tokio::test]
 async fn a_broadcast_is_written_without_its_session() {
     let mut connection = TestConnection::new(1024);
-    let before = connection.handle.last_active_instant();
-    let first = connection.handle.enqueue(Priority::Broadcast, frame("one"));
+    let before = connection.server.last_active_instant();
+    let first = connection.server.enqueue(Priority::Broadcast, frame("one"));
     assert_eq!(first, Enqueued::NeedsFlush(EnqueueOutcome::Queued));
-    let second = connection.handle.enqueue(Priority::Direct, frame("two"));
+    let second = connection.server.enqueue(Priority::Direct, frame("two"));
     assert_eq!(second, Enqueued::FlushPending(EnqueueOutcome::Queued), "one flush writes both");
-    assert_eq!(connection.write_through(), 2);
+    assert_eq!(connection.try_flush(), 2);
     assert_eq!(connection.read_texts(2).await, ["two", "one"]);
     assert_eq!(connection.wake_count(), 0);
-    let active = connection.handle.last_active_instant();
+    let active = connection.server.last_active_instant();
     assert!(active > before);
-    connection.handle.record_activity(before);
-    assert_eq!(connection.handle.last_active_instant(), active, "it never goes back");
-    let third = connection.handle.enqueue(Priority::Broadcast, frame("three"));
+    connection.server.record_activity(before);
+    assert_eq!(connection.server.last_active_instant(), active, "the time of the last activity never decreases");
+    let third = connection.server.enqueue(Priority::Broadcast, frame("three"));
     assert_eq!(third, Enqueued::NeedsFlush(EnqueueOutcome::Queued));
 }
 
 #[tokio::test]
-async fn a_session_in_its_turn_is_asked_to_look_again() {
+async fn a_session_that_holds_the_transport_is_woken_to_drain_again() {
     let mut connection = TestConnection::new(1024);
-    let _ = connection.handle.enqueue(Priority::Broadcast, frame("one"));
-    let turn = connection.lock();
-    assert_eq!(connection.write_through(), 0);
-    drop(turn);
+    let _ = connection.server.enqueue(Priority::Broadcast, frame("one"));
+    let session_lock = connection.lock();
+    assert_eq!(connection.try_flush(), 0);
+    drop(session_lock);
     assert_eq!(connection.wake_count(), 1);
-    connection.turn().unwrap();
+    connection.poll_session().unwrap();
     assert_eq!(connection.read_texts(1).await, ["one"]);
 }
 
 #[tokio::test]
 async fn a_client_that_does_not_read_is_left_to_its_session() {
     let mut connection = TestConnection::new(64);
-    let _ = connection.handle.enqueue(Priority::Broadcast, frame("a".repeat(100)));
-    assert_eq!(connection.write_through(), 1);
-    assert_eq!(connection.wake_count(), 1, "the session sets its timer");
+    let _ = connection.server.enqueue(Priority::Broadcast, frame("a".repeat(100)));
+    assert_eq!(connection.try_flush(), 1);
+    assert_eq!(connection.wake_count(), 1, "the session starts its stalled-write timer");
     assert!(connection.lock().as_ref().unwrap().is_blocked());
-    let _ = connection.handle.enqueue(Priority::Broadcast, frame("b"));
-    assert_eq!(connection.write_through(), 0, "it stays where it can be shed");
-    connection.turn().unwrap();
+    let _ = connection.server.enqueue(Priority::Broadcast, frame("b"));
+    assert_eq!(connection.try_flush(), 0, "the frame stays in the outbox, where it can be dropped");
+    connection.poll_session().unwrap();
     let before = connection.wake_count();
     let mut first = [0; 64];
     connection.client.read_exact(&mut first).await.unwrap();
-    assert_eq!(connection.wake_count(), before + 1, "the window opened");
-    connection.turn().unwrap();
+    assert_eq!(connection.wake_count(), before + 1, "the socket became writable");
+    connection.poll_session().unwrap();
     let mut rest = vec![0; 38];
     connection.client.read_exact(&mut rest).await.unwrap();
     assert_eq!(connection.read_texts(1).await, ["b"]);
 }
 
 #[tokio::test]
-async fn the_end_is_for_the_session() {
+async fn a_close_request_is_left_to_the_session() {
     let connection = TestConnection::new(1024);
-    connection.handle.close(CloseCause::Kicked);
+    connection.server.close(CloseCause::Kicked);
     assert_eq!(connection.wake_count(), 1);
-    let _ = connection.handle.enqueue(Priority::Broadcast, frame("late"));
-    assert_eq!(connection.write_through(), 0);
-    assert_eq!(connection.turn(), Err(CloseCause::Kicked));
+    let _ = connection.server.enqueue(Priority::Broadcast, frame("late"));
+    assert_eq!(connection.try_flush(), 0);
+    assert_eq!(connection.poll_session(), Err(CloseCause::Kicked));
     drop(connection.lock().take());
-    assert_eq!(connection.write_through(), 0, "nothing to write to any more");
+    assert_eq!(connection.try_flush(), 0, "the socket is gone");
 }
 
 #[tokio::test]
-async fn a_lost_connection_is_told_to_its_session() {
+async fn a_lost_connection_wakes_its_session() {
     let mut connection = TestConnection::new(1024);
     connection.client = duplex(1).0;
-    let _ = connection.handle.enqueue(Priority::Broadcast, frame("one"));
-    connection.write_through();
+    let _ = connection.server.enqueue(Priority::Broadcast, frame("one"));
+    connection.try_flush();
     assert_eq!(connection.wake_count(), 1);
-    assert_eq!(connection.turn(), Err(CloseCause::ConnectionLost));
+    assert_eq!(connection.poll_session(), Err(CloseCause::ConnectionLost));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn whoever_writes_the_order_stays() {
+async fn frames_stay_in_order_with_concurrent_writers() {
     const FRAMES: usize = 4_000;
     let mut connection = TestConnection::new(512);
-    let (handle, tasks) = (connection.handle.clone(), TaskTracker::new());
-    // The session's task: a turn whenever it is woken.
+    let (server, tasks) = (connection.server.clone(), TaskTracker::new());
+    // The session task flushes whenever it is woken.
     let session = tasks.spawn({
-        let handle = handle.clone();
+        let server = server.clone();
         std::future::poll_fn(move |cx| {
-            let mut shared = handle.transport().lock();
+            let mut shared = server.transport().lock();
             let transport = shared.as_mut().unwrap();
             transport.set_waker(cx.waker());
-            transport.flush_outbox(cx, &handle).err().map_or(Poll::Pending, Poll::Ready)
+            transport.flush_outbox(cx, &server).err().map_or(Poll::Pending, Poll::Ready)
         })
     });
-    // Broadcasts are put in line one after the other; tasks write them in any order.
+    // Broadcasts are enqueued one after the other; the writer tasks run in any order.
     let writers = tasks.clone();
     let fan_out = tasks.spawn(async move {
         for number in 0..FRAMES {
-            if let Enqueued::NeedsFlush(_) = handle.enqueue(Priority::Broadcast, frame(number.to_string())) {
-                let handle = handle.clone();
-                writers.spawn(async move { handle.try_flush(Instant::now()) });
+            if let Enqueued::NeedsFlush(_) = server.enqueue(Priority::Broadcast, frame(number.to_string())) {
+                let server = server.clone();
+                writers.spawn(async move { server.try_flush(Instant::now()) });
             }
             if number % 7 == 0 {
                 tokio::task::yield_now().await;
             }
         }
-        handle
+        server
     });
     let expected: Vec<String> = (0..FRAMES).map(|number| number.to_string()).collect();
     assert_eq!(connection.read_texts(FRAMES).await, expected);

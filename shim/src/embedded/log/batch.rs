@@ -1,7 +1,7 @@
-//! One transaction's worth of appends.
+//! Batch of appends that one transaction commits.
 //!
-//! Rows of channels are read once per batch and written once, however many messages they get. Nothing here is true
-//! before the transaction is committed; the writer publishes what comes out after that.
+//! The row of a channel is read once and written once per batch. The results are valid only after the commit; the
+//! writer publishes them then.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -19,20 +19,21 @@ use super::tables::{
 };
 use super::writer::QueuedMessage;
 
-/// How many old entries a batch drops per message that it writes: more than one, so that a lowered limit is reached.
+/// Maximum number of old entries that a batch deletes per message it writes: more than one, so that a channel shrinks
+/// to a lowered limit.
 const MAX_EXPIRED_PER_MESSAGE: usize = 2;
 
-/// What a batch did.
+/// Result of a batch.
 pub(super) struct AppliedBatch {
-    /// One answer per message, in their order.
+    /// One outcome per message, in their order.
     pub appended: Vec<AppendOutcome>,
-    /// The channels that changed, as they are now.
+    /// Changed channels with their new ranges.
     pub changed: Vec<(Channel, RetainedRange)>,
-    /// How many old entries were dropped.
+    /// Number of entries deleted by retention.
     pub expired: usize,
 }
 
-/// The tables of a log within one transaction.
+/// Tables of the log within one transaction.
 pub(super) struct LogTables<'t> {
     pub channels: Table<'t, &'static str, ChannelRow>,
     pub entries: Table<'t, (ChannelNumber, u64), &'static [u8]>,
@@ -56,7 +57,7 @@ struct AppendBatch<'t> {
     next_number: ChannelNumber,
 }
 
-/// Applies the messages in order. When all of them were there already, nothing changed.
+/// Applies the messages in order. If all of them are duplicates, the transaction changes nothing.
 pub(super) fn apply_batch<'m>(
     transaction: &WriteTransaction,
     messages: impl Iterator<Item = &'m QueuedMessage>,
@@ -65,14 +66,14 @@ pub(super) fn apply_batch<'m>(
     now: Timestamp,
 ) -> Result<AppliedBatch, FileLogError> {
     let tables = LogTables::open_tables(transaction)?;
-    // Rows are never removed, so their count is the next one's number.
-    let unused = tables.channels.len()?;
-    let mut batch = AppendBatch { tables, channels: HashMap::new(), written: HashMap::new(), next_number: unused };
-    let answers = messages.map(|message| batch.append_message(message, epochs)).collect::<Result<Vec<_>, _>>()?;
-    let written = answers.iter().filter(|answer| !answer.duplicate).count();
-    let dropped = batch.finish_batch(limits, now, written * MAX_EXPIRED_PER_MESSAGE)?;
+    // Rows are never deleted, so their count is the next unused number.
+    let next_number = tables.channels.len()?;
+    let mut batch = AppendBatch { tables, channels: HashMap::new(), written: HashMap::new(), next_number };
+    let appended = messages.map(|message| batch.append_message(message, epochs)).collect::<Result<Vec<_>, _>>()?;
+    let written = appended.iter().filter(|outcome| !outcome.duplicate).count();
+    let expired = batch.finish_batch(limits, now, written * MAX_EXPIRED_PER_MESSAGE)?;
     let changed = batch.written.into_iter().map(|(channel, row)| (channel, row.retained)).collect();
-    Ok(AppliedBatch { appended: answers, changed, expired: dropped })
+    Ok(AppliedBatch { appended, changed, expired })
 }
 
 impl AppendBatch<'_> {
@@ -104,12 +105,12 @@ impl AppendBatch<'_> {
     fn load_channel(&mut self, channel: &Channel) -> Result<StoredChannel, FileLogError> {
         match self.channels.entry(channel.clone()) {
             Entry::Occupied(row) => Ok(*row.get()),
-            Entry::Vacant(place) => {
-                let known: Option<StoredChannel> =
+            Entry::Vacant(entry) => {
+                let stored: Option<StoredChannel> =
                     self.tables.channels.get(channel.to_string().as_str())?.map(|row| row.value().into());
-                let row = known.unwrap_or(StoredChannel { number: self.next_number, retained: RetainedRange::EMPTY });
-                self.next_number += ChannelNumber::from(known.is_none());
-                Ok(*place.insert(row))
+                let row = stored.unwrap_or(StoredChannel { number: self.next_number, retained: RetainedRange::EMPTY });
+                self.next_number += ChannelNumber::from(stored.is_none());
+                Ok(*entry.insert(row))
             }
         }
     }

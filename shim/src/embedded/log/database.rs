@@ -1,7 +1,7 @@
-//! The open database, and how it is opened anew.
+//! Open redb database that can be reopened after a failure.
 //!
-//! redb refuses everything after one failed write until its file is closed and opened again. So the database sits behind
-//! a lock that transactions hold shared and a reopening holds alone; all of that happens on the log's own threads.
+//! After a failed write redb rejects every operation until the file is closed and opened again. Transactions therefore
+//! hold a shared lock, and a reopen holds it exclusively. All of them run on the threads of the log.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use redb::{Database, DatabaseError, ReadTransaction, ReadableDatabase, WriteTran
 
 use super::error::FileLogError;
 
-/// Opens the file that was open before; it must exist.
+/// Opens the existing file again.
 pub(super) type ReopenDatabase = Box<dyn Fn() -> Result<Database, DatabaseError> + Send + Sync>;
 
 pub(super) struct LogDatabase {
@@ -23,7 +23,7 @@ impl LogDatabase {
         Self { database: RwLock::new(Some(database)), reopen }
     }
 
-    /// Whether there is a database; there is none when it could not be opened again.
+    /// Returns `false` if the last reopen failed.
     pub(super) fn is_open(&self) -> bool {
         self.database.read().is_some()
     }
@@ -38,30 +38,30 @@ impl LogDatabase {
         work(&transaction)
     }
 
-    /// Runs `work` in one transaction and makes it durable, unless `work` answers `None`: then nothing is written.
+    /// Runs `work` in one transaction and commits it durably. If `work` returns `None`, aborts it without writing.
     pub(super) fn with_transaction<T>(
         &self,
         work: impl FnOnce(&WriteTransaction) -> Result<Option<T>, FileLogError>,
     ) -> Result<Option<T>, FileLogError> {
         let database = self.database.read();
-        // Durable is redb's default: the transaction is on disk when `commit` returns.
+        // redb's default durability is `Immediate`: the transaction is on disk when `commit` returns.
         let transaction = database.as_ref().ok_or(FileLogError::Closed)?.begin_write()?;
-        let done = work(&transaction)?;
-        match done {
+        let result = work(&transaction)?;
+        match result {
             Some(_) => transaction.commit()?,
             None => transaction.abort()?,
         }
-        Ok(done)
+        Ok(result)
     }
 
-    /// Closes the database and opens it again, with the repair that this takes. Answers how long it took.
+    /// Closes the database and opens it again, repairing it if necessary. Returns the time this took.
     pub(super) fn reopen(&self) -> Result<Duration, FileLogError> {
-        let begin = Instant::now();
+        let start = Instant::now();
         let mut database = self.database.write();
-        // The old one must be gone first: its locks would refuse the new one.
+        // The old handle holds a file lock, so it must be dropped first.
         *database = None;
         *database = Some((self.reopen)()?);
-        Ok(begin.elapsed())
+        Ok(start.elapsed())
     }
 
     /// Closes the file cleanly.

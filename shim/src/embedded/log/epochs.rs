@@ -1,6 +1,6 @@
-//! Which epoch each channel's log has: the file's own, or the one that it was imported with.
+//! Epochs of the channels: the epoch of the file, or the one that a channel was imported with.
 //!
-//! Invariant: it never changes while the file is open; only an import into a file that nobody serves adds to it.
+//! They never change while a server has the file open; only [`FileArchive`](super::FileArchive) adds imported epochs.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use redb::{ReadTransaction, ReadableTable, TableError};
 use super::error::FileLogError;
 use super::tables::EPOCHS_TABLE;
 
-/// The epochs of one file; clones share them.
+/// Epochs of one file; clones share them.
 #[derive(Debug, Clone)]
 pub(super) struct ChannelEpochs {
     file_epoch: Epoch,
@@ -19,8 +19,8 @@ pub(super) struct ChannelEpochs {
 }
 
 impl ChannelEpochs {
-    /// What the file says. A file into which nothing was imported has no table for it.
-    pub(super) fn load_epochs(own: Epoch, transaction: &ReadTransaction) -> Result<Self, FileLogError> {
+    /// Loads the imported epochs. Their table does not exist in a file without imports.
+    pub(super) fn load_epochs(file_epoch: Epoch, transaction: &ReadTransaction) -> Result<Self, FileLogError> {
         let mut imported = HashMap::new();
         match transaction.open_table(EPOCHS_TABLE) {
             Ok(table) => {
@@ -34,10 +34,9 @@ impl ChannelEpochs {
             Err(TableError::TableDoesNotExist(_)) => {}
             Err(error) => return Err(error.into()),
         }
-        Ok(Self { file_epoch: own, imported: Arc::new(imported) })
+        Ok(Self { file_epoch, imported: Arc::new(imported) })
     }
 
-    /// A channel's.
     pub(super) fn epoch_of(&self, channel: &Channel) -> Epoch {
         self.imported.get(channel).unwrap_or(&self.file_epoch).clone()
     }

@@ -1,26 +1,26 @@
-//! What can go wrong in the file, and the one place that turns it into the port's error.
+//! Errors of the log file, and their conversion into [`LogError`].
 
 use std::io::ErrorKind;
 use std::sync::Arc;
 
 use handlers::ports::LogError;
 
-/// The adapter's name in errors.
+/// Name of the adapter in errors.
 const ADAPTER_NAME: &str = "file";
 
-/// Why a transaction failed; cheap to clone, because one failed commit is the answer to a whole batch.
+/// Failure of a transaction. Cheap to clone, because a failed commit is the reply to every append of its batch.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(super) enum FileLogError {
-    /// The database's own error.
+    /// An error of redb.
     #[error("the database failed")]
     Database(#[source] Arc<redb::Error>),
-    /// What is in the file is not what this program writes.
+    /// The file has contents that this program does not write.
     #[error("the message log is corrupt: {0}")]
     Corrupt(&'static str),
-    /// There is no room, as an earlier attempt found out.
+    /// The device was full at an earlier attempt.
     #[error("no space left on device")]
     StorageFull,
-    /// The file is closed, or could not be opened again after a failure.
+    /// The file is closed, or could not be reopened after a failure.
     #[error("the message log is closed")]
     Closed,
 }
@@ -30,7 +30,7 @@ impl FileLogError {
         Self::Corrupt(what)
     }
 
-    /// Whether the device, or the quota, is full.
+    /// Returns whether the device or the disk quota is full.
     pub(super) fn is_full(&self) -> bool {
         match self {
             Self::StorageFull => true,
@@ -44,20 +44,19 @@ impl FileLogError {
         }
     }
 
-    /// The port's error.
     pub(super) fn into_log_error(self) -> LogError {
-        let passing = match &self {
+        let transient = match &self {
             Self::Closed => true,
-            // After one failed write redb refuses everything until the file is opened anew, which the writer does.
+            // After a failed write redb rejects every operation until the writer has reopened the file.
             Self::Database(error) => {
                 matches!(**error, redb::Error::Io(_) | redb::Error::PreviousIo | redb::Error::DatabaseClosed)
             }
             Self::Corrupt(_) | Self::StorageFull => false,
         };
         match self {
-            fault if fault.is_full() => LogError::Full(Box::new(fault)),
-            fault if passing => LogError::Unavailable(Box::new(fault)),
-            fault => LogError::Backend { adapter: ADAPTER_NAME, source: Box::new(fault) },
+            error if error.is_full() => LogError::Full(Box::new(error)),
+            error if transient => LogError::Unavailable(Box::new(error)),
+            error => LogError::Backend { adapter: ADAPTER_NAME, source: Box::new(error) },
         }
     }
 }
@@ -74,7 +73,7 @@ macro_rules! from_redb {
 
 from_redb!(StorageError, TableError, TransactionError, CommitError, DatabaseError, SetDurabilityError);
 
-/// The same call may succeed later.
-pub(super) fn log_unavailable(why: &'static str) -> LogError {
-    LogError::Unavailable(why.into())
+/// Returns an error for a failure that a retry may resolve.
+pub(super) fn log_unavailable(reason: &'static str) -> LogError {
+    LogError::Unavailable(reason.into())
 }

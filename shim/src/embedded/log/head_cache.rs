@@ -1,8 +1,8 @@
-//! The ends of the channels that were written to lately, in memory.
+//! In-memory cache of the retained ranges of recently written channels.
 //!
-//! Invariant: only the writer inserts, after a commit and before it answers, so what is found here is durable and never
-//! behind what an append returned. Bound: two generations of [`GENERATION_CAPACITY`] channels; when the younger is full the
-//! older one is forgotten, and its channels are read from the file again.
+//! Only the writer inserts, after a commit and before it replies, so a cached range is durable and includes every
+//! append that has returned. The cache has two generations of [`GENERATION_CAPACITY`] channels; when the current one is
+//! full, it replaces the previous one, whose channels are then read from the file again.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use super::tables::RetainedRange;
 
-/// Most channels of one generation; about 10 MiB for both.
+/// Maximum number of channels per generation; both take about 10 MiB.
 const GENERATION_CAPACITY: usize = 32 * 1024;
 
 #[derive(Default)]
@@ -31,15 +31,15 @@ impl HeadCache {
 
     pub(super) fn insert(&self, channels: impl Iterator<Item = (Channel, RetainedRange)>) {
         let mut generations = self.0.lock();
-        for (channel, span) in channels {
+        for (channel, retained) in channels {
             if generations.current.len() >= GENERATION_CAPACITY && !generations.current.contains_key(&channel) {
                 generations.previous = std::mem::take(&mut generations.current);
             }
-            generations.current.insert(channel, span);
+            generations.current.insert(channel, retained);
         }
     }
 
-    /// Forgets everything: after a failed commit only the file knows.
+    /// Removes all channels: after a failed commit only the file has the current state.
     pub(super) fn clear(&self) {
         *self.0.lock() = CacheGenerations::default();
     }
@@ -56,26 +56,26 @@ mod tests {
         ChannelName::parse(&format!("room:{number}")).unwrap().in_tenant(TenantId::default_tenant())
     }
 
-    fn span(head: u64) -> RetainedRange {
+    fn retained(head: u64) -> RetainedRange {
         RetainedRange { head: Offset(head), first: Offset(1) }
     }
 
     #[test]
-    fn it_is_bounded_and_keeps_what_was_written_last() {
-        let ends = HeadCache::default();
-        ends.insert((0..3 * GENERATION_CAPACITY).map(|number| (channel(number), span(1))));
-        assert_eq!(ends.find(&channel(0)), None);
-        assert_eq!(ends.find(&channel(3 * GENERATION_CAPACITY - 1)), Some(span(1)));
-        let generations = ends.0.lock();
+    fn it_is_bounded_and_retains_the_last_written_channels() {
+        let cache = HeadCache::default();
+        cache.insert((0..3 * GENERATION_CAPACITY).map(|number| (channel(number), retained(1))));
+        assert_eq!(cache.find(&channel(0)), None);
+        assert_eq!(cache.find(&channel(3 * GENERATION_CAPACITY - 1)), Some(retained(1)));
+        let generations = cache.0.lock();
         assert!(generations.current.len() + generations.previous.len() <= 2 * GENERATION_CAPACITY);
     }
 
     #[test]
-    fn the_younger_generation_wins() {
-        let ends = HeadCache::default();
-        ends.insert(std::iter::once((channel(0), span(1))));
-        ends.insert((1..=GENERATION_CAPACITY).map(|number| (channel(number), span(1))));
-        ends.insert(std::iter::once((channel(0), span(2))));
-        assert_eq!(ends.find(&channel(0)), Some(span(2)));
+    fn the_current_generation_takes_precedence() {
+        let cache = HeadCache::default();
+        cache.insert(std::iter::once((channel(0), retained(1))));
+        cache.insert((1..=GENERATION_CAPACITY).map(|number| (channel(number), retained(1))));
+        cache.insert(std::iter::once((channel(0), retained(2))));
+        assert_eq!(cache.find(&channel(0)), Some(retained(2)));
     }
 }

@@ -1,7 +1,7 @@
-//! Opening the file, with an answer for everything that can stand in its place.
+//! Opening and creation of the log file, with an error for every other kind of file at its path.
 //!
-//! Whoever opens holds the data directory's lock, so nobody else makes or changes the file meanwhile. redb locks the file
-//! itself as well.
+//! The caller holds the lock of the data directory, so no other process creates or changes the file at the same time.
+//! redb additionally locks the file itself.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -21,71 +21,61 @@ use super::tables::{
 };
 use crate::embedded::data_dir::{DataDirError, create_data_dir};
 
-/// The file's name in the data directory.
+/// Name of the file in the data directory.
 const LOG_FILE_NAME: &str = "messages.redb";
-/// What a redb file begins with ("File format", redb's design document).
+/// First bytes of a redb file ("File format", redb's design document).
 const REDB_MAGIC: [u8; 9] = *b"redb\x1a\x0a\xa9\x0d\x0a";
-/// How much of the file redb keeps in memory. The kernel caches the file too; redb's own default is 1 GiB.
+/// Size of redb's page cache. The kernel caches the file as well, so it is far below redb's default of 1 GiB.
 const DATABASE_CACHE_BYTES: usize = 32 * 1024 * 1024;
 
-/// Why the message log cannot be opened. The text says what to do.
+/// Failure to open the message log. The text contains the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum LogOpenError {
-    /// The directory is not usable.
+    /// The data directory cannot be used.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
-    /// Another process holds the file.
+    /// Another process has locked the file.
     #[error(
         "{path} is locked by another process: probably another twinway uses it; stop it, or set another data directory"
     )]
-    Locked {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The operating system refuses.
+    Locked { path: PathBuf },
+    /// The operating system returned an error.
     #[error("the message log {path} cannot be opened: {source}; check the file's permissions and the free disk space")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// The operating system's error.
-        source: io::Error,
-    },
-    /// Somebody else's file, or one of another version.
+    Io { path: PathBuf, source: io::Error },
+    /// The file belongs to another program or to another version of twinway.
     #[error(
         "{path} is not a message log of this version of twinway ({found}); move the file, or set another data directory"
     )]
     UnsupportedFormat {
-        /// The file.
         path: PathBuf,
-        /// What it is instead.
+        /// Description of the file.
         found: String,
     },
-    /// The file's structure is broken.
+    /// The structure of the file is damaged.
     #[error(
         "the message log {path} is corrupt: {what}; restore it from a backup, or move it to start with an empty log \
          (clients then receive a gap)"
     )]
     Corrupt {
-        /// The file.
         path: PathBuf,
-        /// What redb says.
+        /// Message of redb.
         what: String,
     },
-    /// The operating system gave no random bytes for the epoch.
+    /// The operating system returned no random bytes for the epoch.
     #[error("the operating system returned no random bytes: {0}")]
     Random(getrandom::Error),
-    /// The operating system gave no thread.
+    /// A thread could not be started.
     #[error("a thread of the message log could not be started: {0}; raise this user's process limit")]
     Thread(io::Error),
 }
 
-/// An open log.
+/// Database and epochs of an open log.
 pub(super) struct OpenedLog {
     pub database: LogDatabase,
     pub epochs: ChannelEpochs,
 }
 
-/// How redb opens the real file; with `create` it makes one in an empty one.
+/// Opens the file with redb; with `create`, initializes an empty file.
 pub(super) fn open_database(path: &Path, create: bool) -> Result<Database, DatabaseError> {
     let mut builder = Builder::new();
     builder.set_cache_size(DATABASE_CACHE_BYTES).set_repair_callback(|session| {
@@ -94,7 +84,7 @@ pub(super) fn open_database(path: &Path, create: bool) -> Result<Database, Datab
     if create { builder.create(path) } else { builder.open(path) }
 }
 
-/// Opens or makes the log in `directory`.
+/// Opens or creates the log in `directory`.
 pub(super) fn open_log(
     directory: &Path,
     database: impl Fn(&Path, bool) -> Result<Database, DatabaseError> + Send + Sync + 'static,
@@ -103,22 +93,24 @@ pub(super) fn open_log(
     let path = directory.join(LOG_FILE_NAME);
     check_file(&path)?;
     let open = database(&path, true).map_err(|error| log_open_error(&path, FileLogError::from(error)))?;
-    let own = identify_file(&path, &open)?;
+    let file_epoch = identify_file(&path, &open)?;
     let snapshot = open.begin_read().map_err(|error| log_open_error(&path, error.into()))?;
-    let epochs = ChannelEpochs::load_epochs(own, &snapshot).map_err(|fault| log_open_error(&path, fault))?;
+    let epochs = ChannelEpochs::load_epochs(file_epoch, &snapshot).map_err(|error| log_open_error(&path, error))?;
     drop(snapshot);
     let reopen = Box::new(move || database(&path, false));
     Ok(OpenedLog { database: LogDatabase::new(open, reopen), epochs })
 }
 
-/// Makes the file private, empties one whose making was cut short, and refuses one that is no redb file.
+/// Creates a private file if none exists, truncates one whose creation was interrupted, and rejects a file that is not
+/// a redb file.
 fn check_file(path: &Path) -> Result<(), LogOpenError> {
     let io = |source| LogOpenError::Io { path: path.to_owned(), source };
     let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
     let file = opened.map_err(io)?;
     let mut head = Vec::with_capacity(REDB_MAGIC.len());
     Read::by_ref(&mut &file).take(REDB_MAGIC.len() as u64).read_to_end(&mut head).map_err(io)?;
-    // redb writes its mark last, so a file of zeros was being made when the process was killed: nothing is lost.
+    // redb writes its magic bytes last, so a file of zeros is one whose creation was interrupted. It contains no
+    // messages.
     if head.iter().all(|byte| *byte == 0) {
         return truncate_file(&file).map_err(io);
     }
@@ -132,9 +124,9 @@ fn truncate_file(file: &File) -> io::Result<()> {
     if file.metadata()?.len() > 0 { file.set_len(0) } else { Ok(()) }
 }
 
-/// The file's epoch, after a look at what it says that it is. A file without tables is new and becomes a log.
+/// Checks the format of the file and returns its epoch. A file without tables is new and is initialized.
 fn identify_file(path: &Path, database: &Database) -> Result<Epoch, LogOpenError> {
-    let failed = |fault| log_open_error(path, fault);
+    let failed = |error| log_open_error(path, error);
     let foreign = |found: String| LogOpenError::UnsupportedFormat { path: path.to_owned(), found };
     match read_meta(database).map_err(failed)? {
         Some((format, epoch)) if format == FORMAT_NAME => Ok(Epoch(epoch.into())),
@@ -162,7 +154,7 @@ fn initialize_file(path: &Path, database: &Database) -> Result<Epoch, LogOpenErr
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(LogOpenError::Random)?;
     let epoch = URL_SAFE_NO_PAD.encode(bytes);
-    write_meta(database, &epoch).map_err(|fault| log_open_error(path, fault))?;
+    write_meta(database, &epoch).map_err(|error| log_open_error(path, error))?;
     Ok(Epoch(epoch.into()))
 }
 
@@ -179,15 +171,17 @@ fn write_meta(database: &Database, epoch: &str) -> Result<(), FileLogError> {
     Ok(transaction.commit()?)
 }
 
-fn log_open_error(path: &Path, fault: FileLogError) -> LogOpenError {
+fn log_open_error(path: &Path, error: FileLogError) -> LogOpenError {
     let path = path.to_owned();
-    let FileLogError::Database(error) = &fault else { return LogOpenError::Corrupt { path, what: fault.to_string() } };
-    match &**error {
+    let FileLogError::Database(database_error) = &error else {
+        return LogOpenError::Corrupt { path, what: error.to_string() };
+    };
+    match &**database_error {
         redb::Error::DatabaseAlreadyOpen => LogOpenError::Locked { path },
         redb::Error::UpgradeRequired(version) => {
             LogOpenError::UnsupportedFormat { path, found: format!("a redb file of format {version}") }
         }
-        // Corruption in the header comes as "invalid data"; everything else is the operating system's word.
+        // redb reports a corrupt header as `InvalidData`; every other kind comes from the operating system.
         redb::Error::Io(error) if error.kind() != io::ErrorKind::InvalidData => {
             let source = error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
             LogOpenError::Io { path, source }

@@ -1,6 +1,6 @@
-//! Reading a stretch of one log from a snapshot.
+//! Reads of a range of one channel's log from a snapshot.
 //!
-//! Row and entries come from the same snapshot, so they agree whatever the writer does meanwhile.
+//! The channel's row and its entries come from the same snapshot, so they are consistent despite concurrent writes.
 
 use handlers::channel::{Channel, Offset};
 use handlers::ports::{LogEntry, LogRange};
@@ -10,7 +10,7 @@ use super::error::FileLogError;
 use super::record;
 use super::tables::{CHANNELS_TABLE, ENTRIES_TABLE, RetainedRange, StoredChannel};
 
-/// What to read.
+/// Range of a channel's log to read.
 pub(super) struct PageRequest {
     pub channel: Channel,
     pub range: LogRange,
@@ -18,7 +18,7 @@ pub(super) struct PageRequest {
     pub max_bytes: usize,
 }
 
-/// What was there.
+/// Result of a [`PageRequest`].
 pub(super) struct LogPage {
     pub retained: RetainedRange,
     pub entries: Vec<LogEntry>,
@@ -52,12 +52,13 @@ impl PageRequest {
         Ok(LogPage { retained: row.retained, entries })
     }
 
-    /// The lowest and highest offset that may be on the page.
-    fn offset_bounds(&self, span: RetainedRange) -> (Offset, Offset) {
+    /// Returns the lowest and highest offset that may be on the page.
+    fn offset_bounds(&self, retained: RetainedRange) -> (Offset, Offset) {
+        let RetainedRange { first, head } = retained;
         match self.range {
-            LogRange::After(offset) => (span.first.max(Offset(offset.0.saturating_add(1))), span.head),
-            LogRange::Before(None) => (span.first, span.head),
-            LogRange::Before(Some(offset)) => (span.first, span.head.min(Offset(offset.0.saturating_sub(1)))),
+            LogRange::After(offset) => (first.max(Offset(offset.0.saturating_add(1))), head),
+            LogRange::Before(None) => (first, head),
+            LogRange::Before(Some(offset)) => (first, head.min(Offset(offset.0.saturating_sub(1)))),
         }
     }
 }
@@ -69,7 +70,7 @@ struct PageBuilder<'p> {
 }
 
 impl PageBuilder<'_> {
-    /// Adds an entry; `false` when the page is full without it.
+    /// Adds an entry. Returns `false` if the page is full without it.
     fn add_entry(&mut self, offset: Offset, bytes: &[u8]) -> Result<bool, FileLogError> {
         let record = record::decode_record(bytes)?;
         self.bytes += record.body.len();
@@ -82,7 +83,7 @@ impl PageBuilder<'_> {
     }
 }
 
-/// The spans of several channels, in their order.
+/// Returns the retained ranges of several channels, in their order.
 pub(super) fn retained_ranges(
     transaction: &ReadTransaction,
     channels: &[Channel],

@@ -1,4 +1,4 @@
-//! One message as bytes.
+//! Binary encoding of one message.
 //!
 //! ```text
 //! sent at, i64 LE | role | length of user | length of id | user | id | body
@@ -14,10 +14,10 @@ use serde_json::value::RawValue;
 
 use super::error::FileLogError;
 
-/// What stands before the texts.
+/// Size of the fields before the texts.
 const HEADER_BYTES: usize = 11;
 
-/// A record's parts, borrowed from its bytes.
+/// Decoded fields, borrowed from the record's bytes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct MessageRecord<'a> {
     pub sent_at: Timestamp,
@@ -27,7 +27,7 @@ pub(super) struct MessageRecord<'a> {
     pub body: &'a str,
 }
 
-/// The number that stands for a role in the file; never renumbered.
+/// Returns the number of a role in the file. The numbers must never change.
 pub(super) const fn role_number(role: Role) -> u8 {
     match role {
         Role::User => 1,
@@ -56,7 +56,7 @@ pub(super) fn encode_record(append: &AppendRequest) -> Result<Vec<u8>, FileLogEr
     Ok(bytes)
 }
 
-/// The parts of what [`encode_record`] made.
+/// Decodes the fields of a record that [`encode_record`] encoded.
 pub(super) fn decode_record(bytes: &[u8]) -> Result<MessageRecord<'_>, FileLogError> {
     split_record(bytes).ok_or_else(|| FileLogError::corrupt("malformed record"))
 }
@@ -73,14 +73,14 @@ fn split_record(bytes: &[u8]) -> Option<MessageRecord<'_>> {
 }
 
 impl MessageRecord<'_> {
-    /// The message, with identifiers and body checked once more: the file is not ours alone.
+    /// Converts the record into an entry. Validates identifiers and body again, because other programs can change the
+    /// file.
     pub(super) fn into_entry(self, offset: Offset) -> Result<LogEntry, FileLogError> {
-        let role =
-            role_from_number(self.role).ok_or_else(|| FileLogError::corrupt("record with an unknown role"))?;
+        let role = role_from_number(self.role).ok_or_else(|| FileLogError::corrupt("record with an unknown role"))?;
         let user = UserId::parse(self.user).map_err(|_| FileLogError::corrupt("record with an invalid user id"))?;
         let id = MessageId::parse(self.id).map_err(|_| FileLogError::corrupt("record with an invalid message id"))?;
-        let body =
-            RawValue::from_string(self.body.to_owned()).map_err(|_| FileLogError::corrupt("record body is not JSON"))?;
+        let body = RawValue::from_string(self.body.to_owned())
+            .map_err(|_| FileLogError::corrupt("record body is not JSON"))?;
         Ok(LogEntry { offset, sender: MessageSender { user, role }, id, sent_at: self.sent_at, body: Arc::from(body) })
     }
 }
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_reads_back() {
+    fn a_record_is_decoded_as_it_was_encoded() {
         let bytes = encode_record(&message()).unwrap();
         let entry = decode_record(&bytes).unwrap().into_entry(Offset(3)).unwrap();
         assert_eq!((entry.sender, entry.id, entry.sent_at), (message().sender, message().id, message().sent_at));
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_record_is_told_and_never_a_panic() {
+    fn a_malformed_record_is_an_error_and_never_a_panic() {
         let bytes = encode_record(&message()).unwrap();
         for cut in 0..bytes.len() {
             let read = decode_record(&bytes[..cut]).and_then(|record| record.into_entry(Offset(1)));

@@ -1,7 +1,8 @@
-//! Dropping what is too old or too much, in small steps.
+//! Deletion of entries that exceed the retention limits, in small steps.
 //!
-//! Oldest first, each entry with its mark in the table of deduplication; offsets never move. It happens inside the
-//! writer's transactions: a little with every batch, and a sweep once a second for channels that nobody writes to.
+//! The oldest entries are deleted first, each with its row in the deduplication table; offsets never change. Deletion
+//! runs in the writer's transactions: a few entries with every batch, and once per second a sweep for channels without
+//! writes.
 
 use std::ops::Bound;
 use std::time::Duration;
@@ -16,12 +17,13 @@ use super::record;
 use super::tables::{CHANNELS_TABLE, ChannelRow, ENTRIES_TABLE, RetainedRange, StoredChannel};
 use crate::config::StorageConfig;
 
-/// How many channels one sweep looks at.
+/// Maximum number of channels that one sweep checks.
 const MAX_CHANNELS_PER_SWEEP: usize = 512;
-/// How many entries one sweep drops: a transaction of a few milliseconds, so that appends do not wait for it.
+/// Maximum number of entries that one sweep deletes: a transaction of a few milliseconds, which delays appends only
+/// briefly.
 const MAX_EXPIRED_PER_SWEEP: usize = 1_024;
 
-/// What may be kept.
+/// Retention limits of a channel.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RetentionLimits {
     max_entries: u64,
@@ -33,13 +35,13 @@ impl RetentionLimits {
         Self { max_entries: config.retention_entries, max_age: config.retention_age }
     }
 
-    /// Whether the oldest entry of a channel has to go.
-    fn is_exceeded(&self, span: RetainedRange, oldest: Timestamp, now: Timestamp) -> bool {
-        span.retained_count() > self.max_entries || oldest.plus(self.max_age) <= now
+    /// Returns whether the oldest entry of a channel must be deleted.
+    fn is_exceeded(&self, retained: RetainedRange, oldest: Timestamp, now: Timestamp) -> bool {
+        retained.entry_count() > self.max_entries || oldest.plus(self.max_age) <= now
     }
 }
 
-/// Drops at most `budget` entries of one channel and answers how many. The caller writes the row.
+/// Deletes at most `budget` entries of one channel and returns their number. The caller writes the row.
 pub(super) fn expire_entries(
     tables: &mut LogTables<'_>,
     row: &mut StoredChannel,
@@ -47,9 +49,9 @@ pub(super) fn expire_entries(
     now: Timestamp,
     budget: usize,
 ) -> Result<usize, FileLogError> {
-    for dropped in 0..budget {
-        if row.retained.retained_count() == 0 {
-            return Ok(dropped);
+    for deleted in 0..budget {
+        if row.retained.entry_count() == 0 {
+            return Ok(deleted);
         }
         let key = (row.number, row.retained.first.0);
         let Some(bytes) = tables.entries.get(key)?.map(|bytes| bytes.value().to_vec()) else {
@@ -57,7 +59,7 @@ pub(super) fn expire_entries(
         };
         let oldest = record::decode_record(&bytes)?;
         if !limits.is_exceeded(row.retained, oldest.sent_at, now) {
-            return Ok(dropped);
+            return Ok(deleted);
         }
         tables.deduplication.remove((row.number, oldest.role, oldest.user, oldest.id))?;
         tables.entries.remove(key)?;
@@ -66,11 +68,11 @@ pub(super) fn expire_entries(
     Ok(budget)
 }
 
-/// Where the last sweep ended; the next one goes on behind it.
+/// Key of the last channel that was checked; the next sweep starts after it.
 #[derive(Debug, Default)]
 pub(super) struct SweepCursor(Option<String>);
 
-/// The channels, of the next few behind the cursor, that hold something to drop. Reads only.
+/// Returns those of the next [`MAX_CHANNELS_PER_SWEEP`] channels that have entries to delete, and advances the cursor.
 pub(super) fn find_overdue(
     transaction: &ReadTransaction,
     cursor: &mut SweepCursor,
@@ -78,32 +80,32 @@ pub(super) fn find_overdue(
     now: Timestamp,
 ) -> Result<Vec<String>, FileLogError> {
     let (channels, entries) = (transaction.open_table(CHANNELS_TABLE)?, transaction.open_table(ENTRIES_TABLE)?);
-    let behind = cursor.0.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-    let mut found = Vec::new();
+    let start = cursor.0.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+    let mut overdue = Vec::new();
     let mut last = None;
-    for channel in channels.range::<&str>((behind, Bound::Unbounded))?.take(MAX_CHANNELS_PER_SWEEP) {
+    for channel in channels.range::<&str>((start, Bound::Unbounded))?.take(MAX_CHANNELS_PER_SWEEP) {
         let (key, row) = channel?;
         let row = StoredChannel::from(row.value());
         last = Some(key.value().to_owned());
-        if row.retained.retained_count() > 0
+        if row.retained.entry_count() > 0
             && let Some(oldest) = entries.get((row.number, row.retained.first.0))?
             && limits.is_exceeded(row.retained, record::decode_record(oldest.value())?.sent_at, now)
         {
-            found.push(key.value().to_owned());
+            overdue.push(key.value().to_owned());
         }
     }
-    // At the end of the table the next sweep begins anew.
+    // `None` at the end of the table: the next sweep starts at its beginning.
     cursor.0 = last;
-    Ok(found)
+    Ok(overdue)
 }
 
-/// What a sweep dropped.
+/// Result of a sweep.
 pub(super) struct SweepOutcome {
     pub changed: Vec<(Channel, RetainedRange)>,
     pub expired: usize,
 }
 
-/// Drops from these channels, as far as one step goes.
+/// Deletes at most [`MAX_EXPIRED_PER_SWEEP`] entries of these channels.
 pub(super) fn sweep_channels(
     transaction: &WriteTransaction,
     keys: &[String],
@@ -116,12 +118,12 @@ pub(super) fn sweep_channels(
         let Some(mut row) = tables.channels.get(key.as_str())?.map(|row| StoredChannel::from(row.value())) else {
             continue;
         };
-        let dropped = expire_entries(&mut tables, &mut row, limits, now, MAX_EXPIRED_PER_SWEEP - swept.expired)?;
-        if dropped > 0 {
+        let deleted = expire_entries(&mut tables, &mut row, limits, now, MAX_EXPIRED_PER_SWEEP - swept.expired)?;
+        if deleted > 0 {
             tables.channels.insert(key.as_str(), ChannelRow::from(row))?;
             let channel = Channel::from_key(key).map_err(|_| FileLogError::corrupt("invalid channel key"))?;
             swept.changed.push((channel, row.retained));
-            swept.expired += dropped;
+            swept.expired += deleted;
         }
     }
     Ok(swept)

@@ -1,63 +1,60 @@
-//! The file's tables. This is format 1; another layout needs another number.
+//! Tables of the log file. Every change of their layout requires a new number in [`FORMAT_NAME`].
 //!
-//! Channels are numbered, because a number is a far shorter key than a tenant and a name. A channel's row stays when its
-//! last entry goes: offsets never move.
+//! Channels have numbers, because a number is a much shorter key than tenant and name. The row of a channel remains
+//! when its last entry is deleted, so that offsets continue.
 
 use handlers::channel::Offset;
 use redb::TableDefinition;
 
-/// What stands in [`META_TABLE`] under [`FORMAT_KEY`].
-pub(super) const FORMAT_NAME: &str = "twinway messages 1";
-/// The key of the format's name.
+/// Value of [`FORMAT_KEY`] in [`META_TABLE`]; files with another value are rejected.
+pub(super) const FORMAT_NAME: &str = "twinway messages 2";
+/// Key of the format in [`META_TABLE`].
 pub(super) const FORMAT_KEY: &str = "format";
-/// The key of the epoch.
+/// Key of the file's epoch in [`META_TABLE`].
 pub(super) const EPOCH_KEY: &str = "epoch";
 
-/// A channel's number.
+/// Number of a channel in the file.
 pub(super) type ChannelNumber = u64;
-/// `{tenant}/{channel}` → number, offset of the last entry, offset of the oldest entry that is kept (one past the last
-/// when none is).
+/// Number, head offset, and offset of the oldest retained entry (head + 1 if there is none).
 pub(super) type ChannelRow = (ChannelNumber, u64, u64);
-/// Channel, sender's role, sender, sender's id.
+/// Channel, role of the sender, sender, message id.
 pub(super) type DeduplicationKey<'a> = (ChannelNumber, u8, &'a str, &'a str);
 
-/// What the file is.
+/// Format and epoch of the file.
 pub(super) const META_TABLE: TableDefinition<'_, &str, &str> = TableDefinition::new("meta");
-/// The channels.
+/// `{tenant}/{channel}` → row.
 pub(super) const CHANNELS_TABLE: TableDefinition<'_, &str, ChannelRow> = TableDefinition::new("channels");
 /// Channel and offset → record.
 pub(super) const ENTRIES_TABLE: TableDefinition<'_, (ChannelNumber, u64), &[u8]> = TableDefinition::new("entries");
-/// Which messages are there → offset and time of the first append.
+/// Message → offset and time of its first append.
 pub(super) const DEDUPLICATION_TABLE: TableDefinition<'_, DeduplicationKey<'static>, (u64, i64)> =
     TableDefinition::new("deduplication");
 
-/// Channels that were imported with an epoch of their own; there only when something was imported.
+/// Channel → epoch it was imported with. The table exists only in files with imports.
 pub(super) const EPOCHS_TABLE: TableDefinition<'_, &str, &str> = TableDefinition::new("epochs");
 
-/// A channel in the file.
+/// Decoded [`ChannelRow`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct StoredChannel {
-    /// Its number.
     pub number: ChannelNumber,
-    /// What it holds.
     pub retained: RetainedRange,
 }
 
-/// Which offsets a channel holds.
+/// Range of retained offsets of a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct RetainedRange {
-    /// The last entry, 0 when there never was one.
+    /// Newest offset; 0 if the channel never had an entry.
     pub head: Offset,
-    /// The oldest entry that is kept, one past `head` when none is.
+    /// Oldest retained offset; `head` + 1 if no entry is retained.
     pub first: Offset,
 }
 
 impl RetainedRange {
-    /// A channel that nobody wrote to.
+    /// Range of a channel without any append.
     pub(super) const EMPTY: Self = Self { head: Offset::START, first: Offset(1) };
 
-    /// How many entries are kept.
-    pub(super) const fn retained_count(self) -> u64 {
+    /// Returns the number of retained entries.
+    pub(super) const fn entry_count(self) -> u64 {
         (self.head.0 + 1).saturating_sub(self.first.0)
     }
 }

@@ -1,4 +1,4 @@
-//! The log as a whole: the port's contract, restarts, group commit, retention, and every way the file can fail.
+//! Tests of the whole log: the port's contract, restarts, group commit, retention, and failures of the file.
 
 mod disk;
 
@@ -21,7 +21,7 @@ use crate::config::Config;
 
 const NOW: Timestamp = Timestamp(1_795_000_000_000);
 
-/// A log in a directory of its own.
+/// A log in a temporary directory.
 struct Fixture {
     log: FileLog,
     clock: Arc<ManualClock>,
@@ -37,7 +37,7 @@ fn config(directory: &Path, entries: u64, age: Duration) -> StorageConfig {
     }
 }
 
-fn keeping(entries: u64, age: Duration) -> Fixture {
+fn fixture_with_retention(entries: u64, age: Duration) -> Fixture {
     let directory = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::new(NOW));
     let log = FileLog::open(&config(directory.path(), entries, age), clock.clone()).unwrap();
@@ -47,7 +47,7 @@ fn keeping(entries: u64, age: Duration) -> Fixture {
 const DAY: Duration = Duration::from_secs(86_400);
 
 fn fixture() -> Fixture {
-    keeping(100_000, DAY)
+    fixture_with_retention(100_000, DAY)
 }
 
 fn open(directory: &Path) -> Result<FileLog, LogOpenError> {
@@ -78,7 +78,7 @@ async fn offsets(log: &FileLog) -> (u64, Vec<u64>) {
 }
 
 #[tokio::test]
-async fn it_keeps_the_contract() {
+async fn it_fulfils_the_contract() {
     let directories = parking_lot::Mutex::new(Vec::new());
     conformance::log::run_suite(async || {
         let Fixture { log, directory, .. } = fixture();
@@ -89,7 +89,7 @@ async fn it_keeps_the_contract() {
 }
 
 #[tokio::test]
-async fn a_restart_keeps_epoch_offsets_and_deduplication() {
+async fn epoch_offsets_and_deduplication_survive_a_restart() {
     let Fixture { log, directory, .. } = fixture();
     let first = append(&log, "m1").await.unwrap();
     append(&log, "m2").await.unwrap();
@@ -110,7 +110,7 @@ async fn another_file_has_another_epoch() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_appends_at_once_share_their_commits() {
+async fn a_thousand_concurrent_appends_share_their_commits() {
     let log = Arc::new(fixture().log);
     let tasks = tokio_util::task::TaskTracker::new();
     let appends: Vec<_> = (0..1_000)
@@ -127,7 +127,7 @@ async fn a_thousand_appends_at_once_share_their_commits() {
 }
 
 #[tokio::test]
-async fn repeats_alone_commit_nothing() {
+async fn a_batch_of_duplicates_commits_nothing() {
     let log = fixture().log;
     append(&log, "m1").await.unwrap();
     append(&log, "m1").await.unwrap();
@@ -135,13 +135,13 @@ async fn repeats_alone_commit_nothing() {
 }
 
 #[tokio::test]
-async fn the_oldest_entries_go_first_and_offsets_stay() {
-    let Fixture { log, directory, .. } = keeping(3, DAY);
+async fn the_oldest_entries_are_deleted_first_and_offsets_remain() {
+    let Fixture { log, directory, .. } = fixture_with_retention(3, DAY);
     for number in 1..=5 {
         append(&log, &format!("m{number}")).await.unwrap();
     }
     assert_eq!(offsets(&log).await, (3, vec![3, 4, 5]));
-    // Behind the window the id may be used again, which is a new message.
+    // The id of a deleted message may be used again, for a new message.
     assert!(!append(&log, "m1").await.unwrap().duplicate);
     assert!(append(&log, "m5").await.unwrap().duplicate);
     drop(log);
@@ -150,8 +150,8 @@ async fn the_oldest_entries_go_first_and_offsets_stay() {
 }
 
 #[tokio::test]
-async fn old_entries_go_when_the_channel_is_written_to() {
-    let Fixture { log, clock, directory: _directory } = keeping(1_000, DAY);
+async fn an_append_deletes_expired_entries_of_its_channel() {
+    let Fixture { log, clock, directory: _directory } = fixture_with_retention(1_000, DAY);
     append(&log, "m1").await.unwrap();
     append(&log, "m2").await.unwrap();
     clock.advance(DAY);
@@ -163,8 +163,8 @@ async fn old_entries_go_when_the_channel_is_written_to() {
 }
 
 #[tokio::test]
-async fn a_sweep_empties_a_channel_that_nobody_writes_to() {
-    let Fixture { log, directory: _directory, .. } = keeping(1_000, DAY);
+async fn a_sweep_empties_a_channel_without_writes() {
+    let Fixture { log, directory: _directory, .. } = fixture_with_retention(1_000, DAY);
     append(&log, "m1").await.unwrap();
     append(&log, "m2").await.unwrap();
     let limits = retention::RetentionLimits::from_config(&config(Path::new(""), 1_000, DAY));
@@ -173,7 +173,7 @@ async fn a_sweep_empties_a_channel_that_nobody_writes_to() {
         log.database.with_snapshot(|snapshot| retention::find_overdue(snapshot, cursor, &limits, now))
     };
     assert!(overdue(&mut cursor, NOW).unwrap().is_empty());
-    assert!(overdue(&mut cursor, NOW.plus(DAY)).unwrap().is_empty(), "the cursor stands behind the last channel");
+    assert!(overdue(&mut cursor, NOW.plus(DAY)).unwrap().is_empty(), "the cursor is after the last channel");
     let keys = overdue(&mut cursor, NOW.plus(DAY)).unwrap();
     assert_eq!(keys, ["acme/room:lobby"]);
     let swept = log
@@ -183,11 +183,11 @@ async fn a_sweep_empties_a_channel_that_nobody_writes_to() {
     assert_eq!(swept.unwrap().expired, 2);
     log.head_cache.clear();
     assert_eq!(offsets(&log).await, (3, vec![]));
-    assert_eq!(append(&log, "m3").await.unwrap().position.offset, Offset(3), "an emptied channel goes on counting");
+    assert_eq!(append(&log, "m3").await.unwrap().position.offset, Offset(3), "offsets of an emptied channel continue");
 }
 
 #[tokio::test]
-async fn a_full_disk_refuses_appends_answers_reads_and_recovers() {
+async fn a_full_disk_rejects_appends_serves_reads_and_recovers() {
     let disk = Disk::default();
     let directory = tempfile::tempdir().unwrap();
     let log = disk.log(directory.path());
@@ -203,19 +203,19 @@ async fn a_full_disk_refuses_appends_answers_reads_and_recovers() {
         }
     }
     assert!(acknowledged.len() < 10_000, "the disk was never full");
-    assert_eq!(offsets(&log).await.1, acknowledged, "reads go on");
-    assert!(matches!(append(&log, "refused").await, Err(LogError::Full(_))), "it is still full");
+    assert_eq!(offsets(&log).await.1, acknowledged, "reads are served");
+    assert!(matches!(append(&log, "rejected").await, Err(LogError::Full(_))), "the disk is still full");
     assert!(log.metrics().reopens.get() > 0);
 
-    disk.make_room();
+    disk.free();
     let next = append(&log, "after").await.unwrap().position.offset.0;
-    assert_eq!(next, acknowledged.len() as u64 + 1, "what was refused left no hole");
+    assert_eq!(next, acknowledged.len() as u64 + 1, "a rejected append consumes no offset");
     drop(log);
     assert_eq!(offsets(&disk.log(directory.path())).await.1.len() as u64, next);
 }
 
 #[tokio::test]
-async fn a_failed_sync_is_no_acknowledgement() {
+async fn an_append_with_a_failed_sync_is_not_acknowledged() {
     let disk = Disk::default();
     let directory = tempfile::tempdir().unwrap();
     let log = disk.log(directory.path());
@@ -223,13 +223,13 @@ async fn a_failed_sync_is_no_acknowledgement() {
     disk.break_syncs(true);
     assert!(matches!(append(&log, "m2").await, Err(LogError::Unavailable(_))));
     disk.break_syncs(false);
-    // Whether the failed commit took effect is open; the repeat gives the true answer, and exactly one message is there.
+    // It is unknown if the failed commit took effect. The retry returns the position, and the log has the message once.
     assert_eq!(append(&log, "m2").await.unwrap().position.offset, Offset(2));
     assert_eq!(offsets(&log).await, (1, vec![1, 2]));
 }
 
 #[tokio::test]
-async fn a_closed_log_says_so() {
+async fn a_closed_log_is_unavailable() {
     let log = fixture().log;
     append(&log, "m1").await.unwrap();
     log.close();
@@ -240,59 +240,65 @@ async fn a_closed_log_says_so() {
 #[test]
 fn a_file_in_use_is_locked() {
     let Fixture { log: _log, directory, .. } = fixture();
-    let refused = open(directory.path()).err().unwrap();
-    assert!(matches!(refused, LogOpenError::Locked { .. }), "{refused:?}");
-    assert!(refused.to_string().contains("another twinway uses"), "{refused}");
+    let error = open(directory.path()).err().unwrap();
+    assert!(matches!(error, LogOpenError::Locked { .. }), "{error:?}");
+    assert!(error.to_string().contains("another twinway uses"), "{error}");
 }
 
 #[test]
-fn a_foreign_file_is_left_alone() {
+fn a_file_of_another_program_is_rejected_unchanged() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("messages.redb");
-    std::fs::write(&path, "my diary").unwrap();
-    let refused = open(directory.path()).err().unwrap();
-    assert!(matches!(refused, LogOpenError::UnsupportedFormat { .. }), "{refused:?}");
-    assert_eq!(std::fs::read_to_string(&path).unwrap(), "my diary");
+    std::fs::write(&path, "a text file").unwrap();
+    let error = open(directory.path()).err().unwrap();
+    assert!(matches!(error, LogOpenError::UnsupportedFormat { .. }), "{error:?}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "a text file");
 }
 
 #[test]
-fn a_redb_file_of_another_program_or_version_is_left_alone() {
+fn a_redb_file_of_another_program_or_version_is_rejected() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("messages.redb");
-    let write = |table: redb::TableDefinition<'_, &str, &str>, key: &str| {
+    let write = |table: redb::TableDefinition<'_, &str, &str>, key: &str, value: &str| {
         let database = redb::Database::create(&path).unwrap();
         let transaction = database.begin_write().unwrap();
-        transaction.open_table(table).unwrap().insert(key, "twinway messages 2").unwrap();
+        transaction.open_table(table).unwrap().insert(key, value).unwrap();
         transaction.commit().unwrap();
     };
-    write(redb::TableDefinition::new("stamps"), "penny black");
+    write(redb::TableDefinition::new("settings"), "language", "en");
     assert!(open(directory.path()).err().unwrap().to_string().contains("of another program"));
-    write(tables::META_TABLE, tables::FORMAT_KEY);
-    assert!(open(directory.path()).err().unwrap().to_string().contains("twinway messages 2"));
+    // Format 1 had the table "seen" in place of "deduplication".
+    for format in ["twinway messages 1", "twinway messages 3"] {
+        write(tables::META_TABLE, tables::FORMAT_KEY, format);
+        let error = open(directory.path()).err().unwrap();
+        assert!(matches!(error, LogOpenError::UnsupportedFormat { .. }), "{error:?}");
+        let text = error.to_string();
+        assert!(text.contains(format) && text.contains("requires \"twinway messages 2\""), "{text}");
+    }
 }
 
 #[tokio::test]
-async fn a_file_whose_making_was_cut_short_is_made_anew() {
+async fn a_file_whose_creation_was_interrupted_is_created_again() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("messages.redb"), [0; 4_096]).unwrap();
     assert_eq!(append(&open(directory.path()).unwrap(), "m1").await.unwrap().position.offset, Offset(1));
 }
 
 #[test]
-fn a_damaged_file_is_named_with_the_way_out() {
+fn a_corrupt_file_is_reported_with_its_path() {
     let Fixture { log, directory, .. } = fixture();
     drop(log);
     let path = directory.path().join("messages.redb");
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[9..320].fill(0xff);
     std::fs::write(&path, &bytes).unwrap();
-    let refused = open(directory.path()).err().unwrap();
-    assert!(matches!(refused, LogOpenError::Corrupt { .. } | LogOpenError::UnsupportedFormat { .. }), "{refused:?}");
-    assert!(refused.to_string().contains("messages.redb"), "{refused}");
+    let error = open(directory.path()).err().unwrap();
+    assert!(matches!(error, LogOpenError::Corrupt { .. } | LogOpenError::UnsupportedFormat { .. }), "{error:?}");
+    assert!(error.to_string().contains("messages.redb"), "{error}");
 }
 
 #[test]
-fn a_file_in_the_directorys_place_is_told() {
+fn a_file_at_the_path_of_the_data_directory_is_reported() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("file");
     std::fs::write(&path, "").unwrap();

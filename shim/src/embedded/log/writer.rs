@@ -1,7 +1,7 @@
-//! The one thread that writes: takes what has queued, commits it in one transaction, answers all.
+//! Writer thread: commits all queued appends in one transaction and replies to them.
 //!
-//! The queue is bounded by [`QUEUE_CAPACITY_KIB`]; an append that finds no room waits for it until its deadline. While a commit
-//! runs, the next batch gathers by itself: the slower the disk, the larger the batches.
+//! The queue is bounded by [`QUEUE_CAPACITY_KIB`]; further appends wait for capacity until their deadline. Appends that
+//! arrive during a commit form the next batch, so batches grow with the latency of the disk.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -24,23 +24,24 @@ use super::metrics::FileLogMetrics;
 use super::record;
 use super::retention::{self, RetentionLimits, SweepCursor};
 
-/// What may queue, in KiB of records, each rounded up: 16 MiB, or as many small messages as 100 commits take.
+/// Capacity of the queue in KiB of records, each rounded up to 1 KiB: 16 MiB, or 16 full batches of small messages.
 const QUEUE_CAPACITY_KIB: usize = 16 * 1024;
-/// Most messages of one transaction: some 10 ms of work beside the `fsync`.
+/// Maximum number of messages per transaction: about 10 ms of work in addition to the `fsync`.
 const MAX_BATCH_MESSAGES: usize = 1_024;
-/// How often retention looks at channels that nobody writes to.
+/// Interval between retention sweeps of channels without writes.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
-/// How long appends are refused at least after a failed commit. Each attempt on a failed file costs a repair.
+/// Minimum time for which appends are rejected after a failed commit, because each attempt on a failed file costs a
+/// repair.
 const MIN_REJECT_DURATION: Duration = Duration::from_secs(1);
-/// How much longer than the repair itself a refusal lasts, so that repairs never take most of the time.
+/// Ratio of the rejection time to the time of the repair, which bounds the share of time spent on repairs to 20 %.
 const REJECT_DURATION_PER_REPAIR: u32 = 4;
 
-/// How long appends are refused after a repair that took so long.
+/// Returns the time for which appends are rejected after a repair of this duration.
 pub(super) fn reject_duration_after(repair: Duration) -> Duration {
     repair.saturating_mul(REJECT_DURATION_PER_REPAIR).max(MIN_REJECT_DURATION)
 }
 
-/// A message on its way into the file.
+/// A message to append, with its encoded record.
 pub(super) struct QueuedMessage {
     pub channel: Channel,
     pub role: u8,
@@ -53,22 +54,22 @@ pub(super) struct QueuedMessage {
 struct AppendJob {
     message: QueuedMessage,
     reply: oneshot::Sender<Result<AppendOutcome, LogError>>,
-    /// The job's place in the queue.
+    /// Share of the queue's capacity, released on drop.
     _permit: OwnedSemaphorePermit,
 }
 
-/// What the writer works with.
+/// Dependencies of the writer.
 pub(super) struct WriterContext {
     pub database: Arc<LogDatabase>,
     pub head_cache: Arc<HeadCache>,
     pub metrics: FileLogMetrics,
     pub limits: RetentionLimits,
     pub clock: Arc<dyn Clock>,
-    /// How long appends are refused after a failure: [`reject_duration_after`], or not at all in tests.
+    /// Function [`reject_duration_after`], or one that returns zero in tests.
     pub reject_duration_after: fn(Duration) -> Duration,
 }
 
-/// The writer's end that appends use.
+/// Handle of the writer thread.
 pub(super) struct LogWriter {
     permits: Arc<Semaphore>,
     jobs: Mutex<Option<SyncSender<Box<AppendJob>>>>,
@@ -76,31 +77,31 @@ pub(super) struct LogWriter {
 }
 
 impl LogWriter {
-    pub(super) fn start(parts: WriterContext, epochs: ChannelEpochs) -> std::io::Result<Self> {
-        // Every job holds at least one permit, so the channel has always room for a job that got its permits.
+    pub(super) fn start(context: WriterContext, epochs: ChannelEpochs) -> std::io::Result<Self> {
+        // Each job holds at least one permit, so the channel always has a free slot for a job with permits.
         let (jobs, queue) = sync_channel(QUEUE_CAPACITY_KIB);
-        let mut work = WriterTask {
-            context: parts,
+        let mut task = WriterTask {
+            context,
             epochs,
             queue,
             cursor: SweepCursor::default(),
             rejecting: None,
             last_sweep: Instant::now(),
         };
-        let thread = thread::Builder::new().name("log-writer".to_owned()).spawn(move || work.run_writer())?;
-        let room = Arc::new(Semaphore::new(QUEUE_CAPACITY_KIB));
-        Ok(Self { permits: room, jobs: Mutex::new(Some(jobs)), thread: Mutex::new(Some(thread)) })
+        let thread = thread::Builder::new().name("log-writer".to_owned()).spawn(move || task.run_writer())?;
+        let permits = Arc::new(Semaphore::new(QUEUE_CAPACITY_KIB));
+        Ok(Self { permits, jobs: Mutex::new(Some(jobs)), thread: Mutex::new(Some(thread)) })
     }
 
-    /// Queues one message and waits for its commit. The caller sets the deadline; a message whose caller has gone is
-    /// committed all the same.
+    /// Enqueues one message and waits for its commit. The caller sets the deadline; if the future is dropped while the
+    /// message is queued, the message is committed nevertheless.
     pub(super) async fn append(&self, append: &AppendRequest) -> Result<AppendOutcome, LogError> {
         let message = QueuedMessage::new(append).map_err(FileLogError::into_log_error)?;
         let size = u32::try_from(message.record.len() / 1_024 + 1).unwrap_or(u32::MAX).min(QUEUE_CAPACITY_KIB as u32);
-        let room = self.permits.clone().acquire_many_owned(size).await.map_err(|_| log_closed())?;
-        let (answer, answered) = oneshot::channel();
-        self.enqueue_job(Box::new(AppendJob { message, reply: answer, _permit: room }))?;
-        answered.await.unwrap_or_else(|_| Err(log_closed()))
+        let permit = self.permits.clone().acquire_many_owned(size).await.map_err(|_| log_closed())?;
+        let (reply, outcome) = oneshot::channel();
+        self.enqueue_job(Box::new(AppendJob { message, reply, _permit: permit }))?;
+        outcome.await.unwrap_or_else(|_| Err(log_closed()))
     }
 
     fn enqueue_job(&self, job: Box<AppendJob>) -> Result<(), LogError> {
@@ -108,11 +109,11 @@ impl LogWriter {
         jobs.as_ref().ok_or_else(log_closed)?.try_send(job).map_err(|_| log_closed())
     }
 
-    /// Takes no more messages, and returns when those that queued are committed.
+    /// Rejects further messages and returns when the queued ones are committed.
     pub(super) fn stop(&self) {
         *self.jobs.lock() = None;
         if let Some(thread) = self.thread.lock().take() {
-            // It catches its own panics; there is nothing left to report.
+            // The thread catches panics, so the result contains no information.
             let _ = thread.join();
         }
     }
@@ -140,13 +141,13 @@ struct WriterTask {
     epochs: ChannelEpochs,
     queue: Receiver<Box<AppendJob>>,
     cursor: SweepCursor,
-    /// Until when appends are refused, and with what.
+    /// Deadline until which appends are rejected, and their error.
     rejecting: Option<(Instant, FileLogError)>,
     last_sweep: Instant,
 }
 
 impl WriterTask {
-    /// Works until nobody can send any more and the queue is empty.
+    /// Runs until all senders are dropped and the queue is empty.
     fn run_writer(&mut self) {
         loop {
             match self.queue.recv_timeout(SWEEP_INTERVAL) {
@@ -164,28 +165,28 @@ impl WriterTask {
     fn commit_batch(&mut self, first: Box<AppendJob>) {
         let jobs: Vec<_> = std::iter::once(first).chain(self.queue.try_iter().take(MAX_BATCH_MESSAGES - 1)).collect();
         let outcome = match self.active_rejection() {
-            Some(fault) => Err(fault),
+            Some(error) => Err(error),
             None => self.write_batch(&jobs),
         };
         match outcome {
-            Ok(answers) => jobs.into_iter().zip(answers).for_each(|(job, answer)| drop(job.reply.send(Ok(answer)))),
-            Err(fault) => jobs.into_iter().for_each(|job| drop(job.reply.send(Err(fault.clone().into_log_error())))),
+            Ok(appended) => jobs.into_iter().zip(appended).for_each(|(job, outcome)| drop(job.reply.send(Ok(outcome)))),
+            Err(error) => jobs.into_iter().for_each(|job| drop(job.reply.send(Err(error.clone().into_log_error())))),
         }
     }
 
     fn write_batch(&mut self, jobs: &[Box<AppendJob>]) -> Result<Vec<AppendOutcome>, FileLogError> {
         if !self.context.database.is_open() {
-            self.reopen_database().map_err(|fault| self.start_rejecting(fault, Duration::ZERO))?;
+            self.reopen_database().map_err(|error| self.start_rejecting(error, Duration::ZERO))?;
         }
         let now = self.context.clock.now();
         let (epochs, limits) = (&self.epochs, &self.context.limits);
-        let mut repeats = None;
+        let mut duplicates = None;
         let written = catch_panic(|| {
             self.context.database.with_transaction(|transaction| {
                 let applied =
                     batch::apply_batch(transaction, jobs.iter().map(|job| &job.message), epochs, limits, now)?;
                 if applied.changed.is_empty() {
-                    repeats = Some(applied);
+                    duplicates = Some(applied);
                     return Ok(None);
                 }
                 Ok(Some(applied))
@@ -194,13 +195,13 @@ impl WriterTask {
         match written {
             Ok(written) => Ok(written
                 .map(|applied| self.record_commit(applied))
-                .or(repeats.map(|repeats| self.count_appends(repeats)))),
-            Err(fault) => Err(self.recover_from(fault)),
+                .or(duplicates.map(|duplicates| self.count_appends(duplicates)))),
+            Err(error) => Err(self.recover_from(error)),
         }
         .map(Option::unwrap_or_default)
     }
 
-    /// What was committed becomes visible before anybody is answered.
+    /// Updates the head cache, which must happen before the replies, and counts the appends.
     fn record_commit(&self, mut applied: AppliedBatch) -> Vec<AppendOutcome> {
         self.context.head_cache.insert(std::mem::take(&mut applied.changed).into_iter());
         self.context.metrics.commits.inc();
@@ -208,7 +209,7 @@ impl WriterTask {
     }
 
     fn count_appends(&self, applied: AppliedBatch) -> Vec<AppendOutcome> {
-        let duplicates = applied.appended.iter().filter(|answer| answer.duplicate).count();
+        let duplicates = applied.appended.iter().filter(|outcome| outcome.duplicate).count();
         self.context.metrics.duplicate_appends.inc_by(duplicates as u64);
         self.context.metrics.appended_messages.inc_by((applied.appended.len() - duplicates) as u64);
         self.context.metrics.expired_messages.inc_by(applied.expired as u64);
@@ -217,14 +218,14 @@ impl WriterTask {
 
     fn run_sweep(&mut self) {
         let now = self.context.clock.now();
-        let (store, limits, cursor) = (&self.context.database, &self.context.limits, &mut self.cursor);
+        let (database, limits, cursor) = (&self.context.database, &self.context.limits, &mut self.cursor);
         let swept = catch_panic(|| {
             let overdue =
-                store.with_snapshot(|transaction| retention::find_overdue(transaction, cursor, limits, now))?;
+                database.with_snapshot(|transaction| retention::find_overdue(transaction, cursor, limits, now))?;
             if overdue.is_empty() {
                 return Ok(None);
             }
-            store
+            database
                 .with_transaction(|transaction| retention::sweep_channels(transaction, &overdue, limits, now).map(Some))
         });
         match swept {
@@ -234,23 +235,23 @@ impl WriterTask {
                 self.context.metrics.expired_messages.inc_by(swept.expired as u64);
             }
             Ok(None) => {}
-            Err(fault) => drop(self.recover_from(fault)),
+            Err(error) => drop(self.recover_from(error)),
         }
     }
 
-    /// What appends are refused with at present.
+    /// Returns the error that appends are currently rejected with, if any.
     fn active_rejection(&self) -> Option<FileLogError> {
-        let (until, fault) = self.rejecting.as_ref()?;
-        (Instant::now() < *until).then(|| fault.clone())
+        let (deadline, error) = self.rejecting.as_ref()?;
+        (Instant::now() < *deadline).then(|| error.clone())
     }
 
-    /// After a failure only the file knows what is in it: everything remembered goes, and the file is opened anew.
-    fn recover_from(&mut self, fault: FileLogError) -> FileLogError {
+    /// Clears the head cache, because after a failure only the file has the current state, and reopens the file.
+    fn recover_from(&mut self, error: FileLogError) -> FileLogError {
         self.context.metrics.failed_transactions.inc();
-        tracing::warn!(error = %errors::chain(&fault), "the message log could not be written; opening it anew");
+        tracing::warn!(error = %errors::chain(&error), "message log write failed; reopening the file");
         self.context.head_cache.clear();
         let repair = self.reopen_database().unwrap_or_default();
-        self.start_rejecting(fault, repair)
+        self.start_rejecting(error, repair)
     }
 
     fn reopen_database(&self) -> Result<Duration, FileLogError> {
@@ -259,22 +260,22 @@ impl WriterTask {
             Ok(_) => {
                 self.context.metrics.reopens.inc();
             }
-            Err(broken) => {
-                tracing::error!(error = %errors::chain(broken), "the message log cannot be opened; it is tried again")
+            Err(error) => {
+                tracing::error!(error = %errors::chain(error), "message log reopen failed; retrying");
             }
         }
         reopened
     }
 
-    /// Refuses appends for a while, with this fault or, where the disk is full, with that.
-    fn start_rejecting(&mut self, fault: FileLogError, repair: Duration) -> FileLogError {
-        let answer = if fault.is_full() { FileLogError::StorageFull } else { fault.clone() };
-        self.rejecting = Some((Instant::now() + (self.context.reject_duration_after)(repair), answer));
-        fault
+    /// Starts to reject appends with this error, or with [`FileLogError::StorageFull`] if the disk is full.
+    fn start_rejecting(&mut self, error: FileLogError, repair: Duration) -> FileLogError {
+        let rejection = if error.is_full() { FileLogError::StorageFull } else { error.clone() };
+        self.rejecting = Some((Instant::now() + (self.context.reject_duration_after)(repair), rejection));
+        error
     }
 }
 
-/// A panic in the database must not end the thread that everything waits for.
+/// Converts a panic in the database into an error, so that it does not end the writer thread.
 fn catch_panic<T>(work: impl FnOnce() -> Result<T, FileLogError>) -> Result<T, FileLogError> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(FileLogError::corrupt("the database panicked")))
 }

@@ -1,9 +1,11 @@
-//! The order of one channel at this process: what was passed on, what waits for a hole to be filled, and who is withheld.
+//! State machine of one channel's order: the next offset, the frames buffered until a missing range is filled, and the
+//! connections with paused delivery.
 //!
-//! Invariant: placed messages leave in the order of their offsets, each once. A message that arrives early waits; one
-//! whose offset was already passed on is dropped. The first release or message that is ever seen sets the start: an earlier
-//! message that arrives behind it is passed on late rather than lost. Among several pods the start is looked for in the log
-//! (`fill::begin`), because another pod's message may have been overtaken. Pure state: no I/O, no time, no lock.
+//! Frames are delivered in order of offset, each once. A frame after a missing offset is buffered; a frame whose offset
+//! was already delivered is dropped. The first resume or frame sets the start offset. A frame from before the start
+//! that arrives later is delivered late rather than lost. In a cluster the start is searched for in the log
+//! (`backfill::run_find_start`), because the first frame may have overtaken another pod's. Pure state: no I/O, no time,
+//! no lock.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -13,125 +15,127 @@ use handlers::ports::{Priority, ResumeOutcome};
 
 use crate::connection::OutboundFrame;
 
-/// Most messages that wait behind a hole. What comes beyond it is left to the log, like what is missing.
+/// Maximum number of frames buffered after a missing range. Further frames are dropped and read from the log later.
 pub(super) const MAX_BUFFERED_FRAMES: usize = 1_024;
-/// How far behind the passed offsets a mark is kept, for messages that are still on their way.
+/// Number of offsets after which a delivery mark or a late offset is discarded: no message so old is still in flight.
 const MARK_RETENTION_OFFSETS: u64 = 256;
-/// Messages that are passed on again where a log goes on in another epoch: more than what a master that failed can have
-/// kept from the replica that took over, whose offsets have been given out again since.
+/// Messages before the last delivered one that are delivered again after a failover to another epoch. Larger than the
+/// replication lag of a failed master, whose unreplicated offsets the new master has assigned again.
 const REPLAY_AFTER_FAILOVER: u64 = 100;
-/// Most messages that are passed on from a log that is shorter than what was passed on before: all of them, when it is
-/// noticed as soon as it happens.
+/// Maximum number of messages delivered from a log that is shorter than the delivered offsets, after a loss of data.
+/// Covers the whole new log if the loss is detected promptly.
 const MAX_REPLAY_AFTER_LOSS: u64 = 1_000;
 
-/// A message on its way through the sequence.
+/// A frame with a position in the order of its channel.
 #[derive(Debug, Clone)]
 pub struct OrderedFrame {
-    /// Its lane.
+    /// Priority in the outbox.
     pub priority: Priority,
-    /// The frame.
+    /// The frame to send.
     pub frame: OutboundFrame,
 }
 
-/// What is withheld from a connection.
+/// Offsets that are not delivered to a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum DeliveryMark {
-    /// Everything: its resume is reading the log.
+    /// All offsets: the connection's resume is reading the log.
     Paused,
-    /// What it has already been sent from the log: offsets up to this one.
+    /// Offsets up to this one: the resume has already sent them from the log.
     SentThrough(u64),
 }
 
-/// What to do with a message that arrived.
+/// Result of [`ChannelOrder::accept_frame`].
 #[derive(Debug)]
 pub enum AcceptOutcome {
-    /// Pass these on, in this order.
+    /// Deliver these frames, in this order.
     Deliver(Vec<(u64, OrderedFrame)>),
-    /// It waits: the offsets from `missing` on have not arrived.
+    /// The frame was buffered, because the offsets from `missing` on have not arrived.
     Buffered {
-        /// The first offset that is missing.
+        /// The first missing offset.
         missing: u64,
     },
-    /// It belongs to another epoch than what was passed on. It is dropped, because the log has it if that epoch is the
-    /// present one; the log is to be asked, from offset `missing` on.
+    /// The frame belongs to another epoch than the delivered ones and was dropped. The caller must read the log from
+    /// offset `missing` on, which decides the current epoch and still has the message if its epoch is the current one.
     OtherEpoch {
-        /// The next offset in the epoch that was passed on.
+        /// The next offset in the delivered epoch.
         missing: u64,
     },
-    /// It was passed on before.
+    /// The offset was already delivered; the frame was dropped.
     Duplicate,
 }
 
-/// One channel's order.
+/// The order of one channel.
 #[derive(Debug, Default)]
 pub struct ChannelOrder {
     epoch: Option<Epoch>,
     start_offset: u64,
     next_offset: Option<u64>,
-    /// The log is known to reach to here, although nothing may wait.
+    /// The highest offset that the log is known to have, delivered or not.
     known_head: u64,
-    /// The last position that was heard of in another epoch, until the log has said which one is the present one.
+    /// The highest position seen in another epoch, until the log has decided which epoch is current.
     other_epoch_head: Option<Position>,
-    /// What was passed on late, from before `base`; at most [`MARK_RETENTION_OFFSETS`] of them.
+    /// Offsets before `start_offset` that were delivered late; at most [`MARK_RETENTION_OFFSETS`].
     late_offsets: BTreeSet<u64>,
     buffered: BTreeMap<u64, OrderedFrame>,
     marks: HashMap<GatewayId, DeliveryMark>,
-    /// How many marks are [`DeliveryMark::Held`].
+    /// Number of marks that are [`DeliveryMark::Paused`].
     paused_count: usize,
-    /// No [`DeliveryMark::SentThrough`] is higher: messages behind it need no look at the marks.
+    /// Upper bound of all [`DeliveryMark::SentThrough`]: for later offsets only paused connections need a look-up.
     max_sent_through: u64,
 }
 
 impl ChannelOrder {
-    /// Takes a message in.
-    pub fn accept_frame(&mut self, position: &Position, item: OrderedFrame) -> AcceptOutcome {
+    /// Accepts a frame that arrived: decides whether to deliver, buffer or drop it.
+    pub fn accept_frame(&mut self, position: &Position, frame: OrderedFrame) -> AcceptOutcome {
         let offset = position.offset.0;
         if self.epoch.as_ref() != Some(&position.epoch) {
-            return self.accept_other_epoch(position, item);
+            return self.accept_other_epoch(position, frame);
         }
         match self.next_offset {
-            Some(next) if offset == next => AcceptOutcome::Deliver(self.deliver_from(offset, item)),
-            Some(next) if offset > next => self.buffer_frame(offset, next, item),
-            // What is so far behind the end is a repeat of something that an earlier process delivered.
+            Some(next) if offset == next => AcceptOutcome::Deliver(self.deliver_from(offset, frame)),
+            Some(next) if offset > next => self.buffer_frame(offset, next, frame),
+            // A message this old is a duplicate of one that an earlier process delivered.
             Some(next) if offset >= self.start_offset || offset + MARK_RETENTION_OFFSETS < next => {
                 AcceptOutcome::Duplicate
             }
             Some(_) if !self.late_offsets.insert(offset) => AcceptOutcome::Duplicate,
-            Some(_) => AcceptOutcome::Deliver(vec![(offset, item)]),
+            Some(_) => AcceptOutcome::Deliver(vec![(offset, frame)]),
             None => {
                 self.start_offset = offset;
-                AcceptOutcome::Deliver(self.deliver_from(offset, item))
+                AcceptOutcome::Deliver(self.deliver_from(offset, frame))
             }
         }
     }
 
-    /// Whether a message at `position` is the first that is heard of a channel which has had others before.
+    /// Returns whether a message at `position` is the first to arrive here, in a channel that has earlier messages.
     pub fn needs_start(&self, position: &Position) -> bool {
-        let known = self.epoch.as_ref().is_none_or(|epoch| *epoch == position.epoch);
-        known && self.next_offset.is_none() && position.offset.0 > 1
+        let same_epoch = self.epoch.as_ref().is_none_or(|epoch| *epoch == position.epoch);
+        same_epoch && self.next_offset.is_none() && position.offset.0 > 1
     }
 
-    /// Keeps a message that is heard first until [`Self::start_at`]; `false` when there is no room for more.
-    pub fn buffer_until_start(&mut self, position: &Position, item: OrderedFrame) -> bool {
+    /// Buffers a frame until [`Self::start_at`] is called. Returns `false` when the buffer is full.
+    pub fn buffer_until_start(&mut self, position: &Position, frame: OrderedFrame) -> bool {
         self.epoch.get_or_insert_with(|| position.epoch.clone());
-        self.buffered.entry(position.offset.0).or_insert(item);
+        self.buffered.entry(position.offset.0).or_insert(frame);
         self.buffered.len() < MAX_BUFFERED_FRAMES
     }
 
-    /// Sets the start, unless a release or the log's first message has set it meanwhile, and returns what can go out.
+    /// Sets the start offset, unless a resume or the first message of the log has set it, and returns the frames to
+    /// deliver.
     pub fn start_at(&mut self, offset: u64) -> Vec<(u64, OrderedFrame)> {
         let next = *self.next_offset.get_or_insert_with(|| {
             self.start_offset = offset;
             offset
         });
-        let behind = self.buffered.split_off(&next);
-        let before = std::mem::replace(&mut self.buffered, behind);
-        let mut passed: Vec<_> = before.into_iter().filter(|(offset, _)| self.late_offsets.insert(*offset)).collect();
-        passed.extend(self.take_contiguous());
-        passed
+        let from_start = self.buffered.split_off(&next);
+        let before_start = std::mem::replace(&mut self.buffered, from_start);
+        let mut ready: Vec<_> =
+            before_start.into_iter().filter(|(offset, _)| self.late_offsets.insert(*offset)).collect();
+        ready.extend(self.take_contiguous());
+        ready
     }
 
-    /// Gives up on the offsets before `offset`: the log does not have them either.
+    /// Skips the offsets before `offset`, which the log does not have either, and returns the frames to deliver.
     pub fn skip_to(&mut self, offset: u64) -> Vec<(u64, OrderedFrame)> {
         if self.next_offset.is_some_and(|next| next < offset) {
             self.next_offset = Some(offset);
@@ -139,69 +143,74 @@ impl ChannelOrder {
         self.take_contiguous()
     }
 
-    /// The first offset that is missing while others wait behind it, while the log is known to have it, or while it may be
-    /// one of another epoch.
+    /// Returns the next offset if it is missing: later frames are buffered, the log is known to have it, or another
+    /// epoch was seen.
     pub fn first_missing(&self) -> Option<u64> {
         self.next_offset
             .filter(|next| !self.buffered.is_empty() || *next <= self.known_head || self.other_epoch_head.is_some())
     }
 
-    /// Takes note that the log is still in this epoch: messages of another one come from before it.
+    /// Records that the log is still in this epoch. Messages of another epoch are older.
     pub fn confirm_epoch(&mut self) {
         self.other_epoch_head = None;
     }
 
-    /// Takes note of where the log ends. Returns the first offset that was not passed on, if there is one; an end in
-    /// another epoch counts as one, because only the log itself can tell which epoch is the present one.
-    pub fn observe_head(&mut self, end: &Position) -> Option<u64> {
+    /// Records the head of the log and returns the first missing offset, if any. A head in another epoch makes the next
+    /// offset count as missing, because only a read of the log decides which epoch is current.
+    pub fn observe_head(&mut self, head: &Position) -> Option<u64> {
         self.next_offset?;
-        if self.epoch.as_ref() == Some(&end.epoch) {
-            self.known_head = self.known_head.max(end.offset.0);
+        if self.epoch.as_ref() == Some(&head.epoch) {
+            self.known_head = self.known_head.max(head.offset.0);
         } else {
-            self.observe_other_epoch(end);
+            self.observe_other_epoch(head);
         }
         self.first_missing()
     }
 
-    /// Which incarnation of the log this is the order of.
+    /// Returns the epoch of the log being delivered, if known.
     pub const fn epoch(&self) -> Option<&Epoch> {
         self.epoch.as_ref()
     }
 
-    /// Whether an epoch is another one than that of what was passed on.
+    /// Returns whether `epoch` differs from the epoch of the delivered messages.
     pub fn is_other_epoch(&self, epoch: &Epoch) -> bool {
-        self.next_offset.is_some() && self.epoch.as_ref().is_some_and(|known| known != epoch)
+        self.next_offset.is_some() && self.epoch.as_ref().is_some_and(|current| current != epoch)
     }
 
-    /// Goes on in another epoch, whose log ends at `end`. Returns the offset up to which readers will not be sent anything
-    /// of it, and what still waited. A log that is shorter than before has lost what was passed on, and readers have seen
-    /// little or nothing of what it has now; one that is not goes on where it was.
-    pub fn switch_epoch(&mut self, end: &Position) -> (u64, Vec<(u64, OrderedFrame)>) {
-        let (head, passed) = (end.offset.0, self.next_offset.map_or(0, |next| next - 1));
-        let again = if head < passed {
-            head.saturating_sub(MAX_REPLAY_AFTER_LOSS)
+    /// Continues in another epoch, whose log has its head at `head`. Returns the offset up to which messages of the new
+    /// epoch are not sent, and the buffered frames of the old epoch.
+    ///
+    /// A log shorter than the delivered offsets has lost data, and its messages are new to readers: up to
+    /// [`MAX_REPLAY_AFTER_LOSS`] of them are delivered. Otherwise a replica has taken over, and delivery continues
+    /// [`REPLAY_AFTER_FAILOVER`] messages before the last delivered one.
+    pub fn switch_epoch(&mut self, head: &Position) -> (u64, Vec<(u64, OrderedFrame)>) {
+        let (head_offset, delivered) = (head.offset.0, self.next_offset.map_or(0, |next| next - 1));
+        let skipped_through = if head_offset < delivered {
+            head_offset.saturating_sub(MAX_REPLAY_AFTER_LOSS)
         } else {
-            passed.saturating_sub(REPLAY_AFTER_FAILOVER)
+            delivered.saturating_sub(REPLAY_AFTER_FAILOVER)
         };
-        let told = self.other_epoch_head.take().filter(|foreign| foreign.epoch == end.epoch);
-        let waited = self.reset_to_epoch(&end.epoch, again + 1);
-        (self.next_offset, self.known_head) = (Some(again + 1), told.map_or(head, |told| head.max(told.offset.0)));
-        (again, waited)
+        let observed = self.other_epoch_head.take().filter(|observed| observed.epoch == head.epoch);
+        let buffered = self.reset_to_epoch(&head.epoch, skipped_through + 1);
+        self.next_offset = Some(skipped_through + 1);
+        self.known_head = observed.map_or(head_offset, |observed| head_offset.max(observed.offset.0));
+        (skipped_through, buffered)
     }
 
-    /// The first offset that waits.
+    /// Returns the lowest buffered offset.
     pub fn first_buffered(&self) -> Option<u64> {
         self.buffered.keys().next().copied()
     }
 
-    /// Withholds everything from a connection until it is released.
+    /// Pauses delivery to a connection until [`Self::resume_delivery`].
     pub fn pause_delivery(&mut self, connection: GatewayId) {
         self.remove_mark(connection);
         self.marks.insert(connection, DeliveryMark::Paused);
         self.paused_count += 1;
     }
 
-    /// Lets live messages behind `through` flow to a connection, unless the channel has passed on more than that.
+    /// Resumes delivery to a connection that has been sent the log up to `through`. Fails with the new head if later
+    /// messages were delivered meanwhile; the connection then stays paused.
     pub fn resume_delivery(&mut self, connection: GatewayId, through: &Position) -> ResumeOutcome {
         if self.epoch.is_none() {
             self.epoch = Some(through.epoch.clone());
@@ -213,25 +222,26 @@ impl ChannelOrder {
         }
         self.remove_mark(connection);
         if same_epoch {
-            // Kept also where live messages follow at once: one from before the start may still be passed on, late.
+            // Required even if live messages follow directly: a message from before the start may still be delivered
+            // late.
             self.marks.insert(connection, DeliveryMark::SentThrough(through));
             self.max_sent_through = self.max_sent_through.max(through);
         }
         if same_epoch && self.next_offset.is_none() {
-            // Who was caught up to here sees the next message first, whichever arrives first.
+            // The resumed connection must receive the next offset first, whichever message arrives first.
             (self.start_offset, self.next_offset) = (through + 1, Some(through + 1));
         }
         ResumeOutcome::Live
     }
 
-    /// Forgets what was withheld from a connection.
+    /// Removes the delivery mark of a connection.
     pub fn remove_mark(&mut self, connection: GatewayId) {
         if self.marks.remove(&connection) == Some(DeliveryMark::Paused) {
             self.paused_count -= 1;
         }
     }
 
-    /// Whether a message at `offset` is withheld from a connection.
+    /// Returns whether the message at `offset` must not be sent to a connection.
     pub fn is_suppressed_for(&self, connection: GatewayId, offset: u64) -> bool {
         if self.paused_count == 0 && offset > self.max_sent_through {
             return false;
@@ -243,61 +253,65 @@ impl ChannelOrder {
         }
     }
 
-    /// Whether nothing would be lost by dropping this state after a long silence.
+    /// Returns whether the state can be evicted: no frame is buffered and no connection is paused.
     pub fn is_idle(&self) -> bool {
         self.buffered.is_empty() && self.paused_count == 0
     }
 
-    fn reset_to_epoch(&mut self, epoch: &Epoch, base: u64) -> Vec<(u64, OrderedFrame)> {
+    fn reset_to_epoch(&mut self, epoch: &Epoch, start_offset: u64) -> Vec<(u64, OrderedFrame)> {
         self.marks.retain(|_, mark| *mark == DeliveryMark::Paused);
         self.late_offsets.clear();
-        (self.max_sent_through, self.known_head, self.start_offset) = (0, 0, base);
+        (self.max_sent_through, self.known_head, self.start_offset) = (0, 0, start_offset);
         self.epoch = Some(epoch.clone());
         std::mem::take(&mut self.buffered).into_iter().collect()
     }
 
-    fn accept_other_epoch(&mut self, position: &Position, item: OrderedFrame) -> AcceptOutcome {
+    fn accept_other_epoch(&mut self, position: &Position, frame: OrderedFrame) -> AcceptOutcome {
         if !self.is_other_epoch(&position.epoch) {
-            let mut passed = self.reset_to_epoch(&position.epoch, position.offset.0);
-            passed.extend(self.deliver_from(position.offset.0, item));
-            return AcceptOutcome::Deliver(passed);
+            let mut ready = self.reset_to_epoch(&position.epoch, position.offset.0);
+            ready.extend(self.deliver_from(position.offset.0, frame));
+            return AcceptOutcome::Deliver(ready);
         }
         self.observe_other_epoch(position);
         AcceptOutcome::OtherEpoch { missing: self.next_offset.unwrap_or_default() }
     }
 
     fn observe_other_epoch(&mut self, position: &Position) {
-        let further = |foreign: &Position| foreign.epoch != position.epoch || foreign.offset < position.offset;
-        if self.other_epoch_head.as_ref().is_none_or(further) {
+        let is_newer = |known: &Position| known.epoch != position.epoch || known.offset < position.offset;
+        if self.other_epoch_head.as_ref().is_none_or(is_newer) {
             self.other_epoch_head = Some(position.clone());
         }
     }
 
-    fn buffer_frame(&mut self, offset: u64, next: u64, item: OrderedFrame) -> AcceptOutcome {
+    fn buffer_frame(&mut self, offset: u64, next: u64, frame: OrderedFrame) -> AcceptOutcome {
         if self.buffered.len() < MAX_BUFFERED_FRAMES {
-            self.buffered.entry(offset).or_insert(item);
+            self.buffered.entry(offset).or_insert(frame);
         } else {
             self.known_head = self.known_head.max(offset);
         }
         AcceptOutcome::Buffered { missing: next }
     }
 
-    fn deliver_from(&mut self, offset: u64, item: OrderedFrame) -> Vec<(u64, OrderedFrame)> {
-        let mut passed = vec![(offset, item)];
+    fn deliver_from(&mut self, offset: u64, frame: OrderedFrame) -> Vec<(u64, OrderedFrame)> {
+        let mut ready = vec![(offset, frame)];
         self.next_offset = Some(offset + 1);
-        passed.extend(self.take_contiguous());
+        ready.extend(self.take_contiguous());
         if offset.is_multiple_of(MARK_RETENTION_OFFSETS) {
-            self.marks.retain(|_, mark| !matches!(mark, DeliveryMark::SentThrough(through) if *through + MARK_RETENTION_OFFSETS < offset));
-            self.late_offsets.retain(|late| *late + MARK_RETENTION_OFFSETS >= offset);
+            let is_recent = |marked: u64| marked + MARK_RETENTION_OFFSETS >= offset;
+            self.marks.retain(|_, mark| match mark {
+                DeliveryMark::Paused => true,
+                DeliveryMark::SentThrough(through) => is_recent(*through),
+            });
+            self.late_offsets.retain(|late| is_recent(*late));
         }
-        passed
+        ready
     }
 
     fn take_contiguous(&mut self) -> Vec<(u64, OrderedFrame)> {
         let mut ready = Vec::new();
         while let Some(next) = self.next_offset {
-            let Some(item) = self.buffered.remove(&next) else { break };
-            ready.push((next, item));
+            let Some(frame) = self.buffered.remove(&next) else { break };
+            ready.push((next, frame));
             self.next_offset = Some(next + 1);
         }
         ready

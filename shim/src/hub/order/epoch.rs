@@ -1,9 +1,9 @@
-//! A log that is another one than before: it was lost, or a replica took over that may lack messages.
+//! Switch of a channel to another epoch of its log, after the log was lost or a replica that may lack messages took
+//! over.
 //!
-//! Invariant: readers are told with a `gap` before the first message of the new epoch, in the messages' own lane, and get
-//! everything of it that the `gap` does not leave out. Which of two epochs is the present one is for the log to say, or for
-//! a resume, which has just read it: a message alone proves nothing, because one that was published before the loss may
-//! arrive behind it.
+//! Readers receive a `gap` before the first message of the new epoch, at the priority of the messages, and then every
+//! message that the `gap` does not cover. Only the log, or a resume that has just read it, decides which epoch is
+//! current: a message of another epoch does not, because it may have been published before the loss and arrive late.
 
 use gateway::id::GatewayId;
 use handlers::channel::{Channel, Offset, Position};
@@ -15,19 +15,20 @@ use super::{ChannelDelivery, TrackedChannel};
 use crate::connection::OutboundFrame;
 
 impl ChannelDelivery {
-    /// Goes on in the epoch of `end`, where the log ends now.
-    pub(in crate::hub) fn switch_epoch(&self, channel: &Channel, state: &mut TrackedChannel, end: &Position) {
-        let (left_out, waited) = state.sequence.switch_epoch(end);
-        self.send_to_audience(channel, &state.sequence, waited);
-        let (from, to) = (Offset::START.next(), Offset(left_out));
-        let gap = GapFrame { channel: &channel.name, from, to, epoch: &end.epoch, reason: GapReason::Epoch }.encode();
-        let queued = OutboundFrame { text: gap.into(), placement: None };
-        let item = OrderedFrame { priority: Priority::for_channel(&channel.name), frame: queued };
-        self.send_to_audience(channel, &state.sequence, vec![(left_out + 1, item)]);
+    /// Continues in the epoch of `head`, the current head of the log. Sends the buffered messages of the old epoch,
+    /// then a `gap` for the messages of the new epoch that are not sent.
+    pub(in crate::hub) fn switch_epoch(&self, channel: &Channel, state: &mut TrackedChannel, head: &Position) {
+        let (skipped_through, buffered) = state.order.switch_epoch(head);
+        self.send_to_audience(channel, &state.order, buffered);
+        let (from, to) = (Offset::START.next(), Offset(skipped_through));
+        let gap = GapFrame { channel: &channel.name, from, to, epoch: &head.epoch, reason: GapReason::Epoch }.encode();
+        let frame = OutboundFrame { text: gap.into(), placement: None };
+        let frame = OrderedFrame { priority: Priority::for_channel(&channel.name), frame };
+        self.send_to_audience(channel, &state.order, vec![(skipped_through + 1, frame)]);
     }
 
-    /// Releases a connection that was caught up to `through`. The first that is caught up in another epoch is what tells of
-    /// it here, when no message has yet.
+    /// Resumes delivery to a connection whose resume has sent the log up to `through`. If the resume read another epoch
+    /// than the one being delivered, the channel switches to it first.
     pub(in crate::hub) fn resume_in_epoch(
         &self,
         connection: GatewayId,
@@ -35,14 +36,14 @@ impl ChannelDelivery {
         state: &mut TrackedChannel,
         through: &Position,
     ) -> ResumeOutcome {
-        let is_foreign = state.sequence.is_other_epoch(&through.epoch);
-        if is_foreign {
+        let is_other_epoch = state.order.is_other_epoch(&through.epoch);
+        if is_other_epoch {
             self.switch_epoch(channel, state, through);
         }
-        let released = state.sequence.resume_delivery(connection, through);
-        if let Some(missing) = state.sequence.first_missing().filter(|_| is_foreign) {
+        let outcome = state.order.resume_delivery(connection, through);
+        if let Some(missing) = state.order.first_missing().filter(|_| is_other_epoch) {
             self.start_backfill(channel, state, missing);
         }
-        released
+        outcome
     }
 }

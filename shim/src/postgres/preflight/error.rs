@@ -1,156 +1,116 @@
-//! Why the link was not made, in words for the operator.
+//! Errors of the preflight, with texts for the operator.
 //!
-//! Invariant: every text says what was found and what to change; none shows a password.
+//! Every text names the problem and the remedy; none contains a password.
 
 use sqlx::Error;
 use sqlx::migrate::MigrateError;
 
-/// Why the link was not made. The texts are for the operator: what was found, and what to change.
+/// Failure to start with PostgreSQL. `address` is host and port, or the path of the socket.
 #[derive(Debug, thiserror::Error)]
 pub enum PostgresStartupError {
-    /// An address that is none.
+    /// `postgres.url` cannot be parsed.
     #[error("postgres.url is not usable: {0}; it looks like postgres://user:password@host:5432/database")]
     InvalidAddress(String),
-    /// The file of certificates cannot be read.
+    /// The file of CA certificates cannot be read.
     #[error("postgres.ca_file ({path}) cannot be read")]
     CertificateFile {
-        /// Which file.
         path: String,
-        /// Why.
         #[source]
         source: std::io::Error,
     },
-    /// Nobody answers there, or not in time.
-    #[error("postgresql does not answer at {address}; check postgres.url and the network in between")]
+    /// The connection was refused or timed out.
+    #[error("postgresql is unreachable at {address}; check postgres.url and the network")]
     Unreachable {
-        /// Host and port.
         address: String,
-        /// What happened.
         #[source]
         source: Error,
     },
-    /// A password is needed, or is wrong.
+    /// The password is missing or wrong.
     #[error(
-        "postgresql at {address} refuses the password of the user '{user}'; check postgres.url and postgres.password"
+        "postgresql at {address} rejects the password of the user '{user}'; check postgres.url and postgres.password"
     )]
-    InvalidCredentials {
-        /// Host and port.
-        address: String,
-        /// Which user.
-        user: String,
-    },
-    /// The server lets nobody in like this.
-    #[error(
-        "postgresql at {address} lets nobody in like this ({refused}); check the user in postgres.url and pg_hba.conf"
-    )]
+    InvalidCredentials { address: String, user: String },
+    /// `pg_hba.conf` does not permit the login.
+    #[error("postgresql at {address} rejects the login ({reason}); check the user in postgres.url and pg_hba.conf")]
     LoginDenied {
-        /// Host and port.
         address: String,
-        /// The server's words.
-        refused: String,
+        /// Message of the server.
+        reason: String,
     },
-    /// There is no such database.
-    #[error("postgresql at {address} has no database '{database}'; create it, or name another one in postgres.url")]
-    UnknownDatabase {
-        /// Host and port.
-        address: String,
-        /// Which database.
-        database: String,
-    },
-    /// The user may not do what is needed.
+    /// The database does not exist.
+    #[error("postgresql at {address} has no database '{database}'; create it, or set another one in postgres.url")]
+    UnknownDatabase { address: String, database: String },
+    /// The user lacks a privilege.
     #[error(
-        "the postgresql user '{user}' may not do what is needed: {refused}; let it create the schema (GRANT CREATE ON \
-         DATABASE), or run once as a user who may and then GRANT USAGE ON SCHEMA {schema}, and SELECT, INSERT, UPDATE, DELETE \
-         ON ALL TABLES IN SCHEMA {schema}"
+        "the postgresql user '{user}' lacks a privilege: {reason}; let it create the schema (GRANT CREATE ON \
+         DATABASE), or start once as a user with this privilege and then GRANT USAGE ON SCHEMA {schema}, and SELECT, \
+         INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema}"
     )]
     MissingPermission {
-        /// What was refused.
-        refused: String,
-        /// Which schema.
+        /// Missing privileges, or the message of the server.
+        reason: String,
         schema: String,
-        /// Which user.
         user: String,
     },
-    /// TLS to a server without.
+    /// TLS is required by the address, but not supported by the server.
     #[error(
-        "postgresql at {address} does not speak TLS; turn it on there (ssl = on), or write sslmode=disable in postgres.url"
+        "postgresql at {address} does not support TLS; enable it on the server (ssl = on), or set sslmode=disable in \
+         postgres.url"
     )]
-    TlsUnsupported {
-        /// Host and port.
-        address: String,
-    },
-    /// No TLS to a server that wants it.
+    TlsUnsupported { address: String },
+    /// TLS is required by the server, but disabled by the address.
     #[error(
-        "postgresql at {address} wants TLS; write sslmode=verify-full in postgres.url and name its authority in postgres.ca_file"
+        "postgresql at {address} requires TLS; set sslmode=verify-full in postgres.url and postgres.ca_file to its \
+         certificate authority"
     )]
-    TlsRequired {
-        /// Host and port.
-        address: String,
-    },
-    /// The server's certificate is not trusted.
+    TlsRequired { address: String },
+    /// The certificate of the server is not trusted.
     #[error(
-        "the certificate of postgresql at {address} is not trusted; name the authority that signed it in postgres.ca_file, \
-         and the server by the name in its certificate"
+        "the certificate of postgresql at {address} is not trusted; set postgres.ca_file to the authority that signed \
+         it, and use the host name of the certificate in postgres.url"
     )]
     UntrustedCertificate {
-        /// Host and port.
         address: String,
-        /// What is wrong with it.
         #[source]
         source: Error,
     },
-    /// A server from before what is needed.
-    #[error("postgresql at {address} is version {found}; at least {least} is needed")]
+    /// The version of the server is too old.
+    #[error("postgresql at {address} is version {found}; at least {minimum} is required")]
     UnsupportedVersion {
-        /// Host and port.
         address: String,
-        /// Its version.
         found: String,
-        /// The oldest that will do.
-        least: i32,
+        /// Minimum major version.
+        minimum: i32,
     },
-    /// A database that cannot hold every text.
+    /// The encoding of the database does not support all Unicode characters.
     #[error(
-        "the database at {address} has the encoding {found}; messages need one that was created with ENCODING 'UTF8'"
+        "the database at {address} has the encoding {found}; messages require one that was created with ENCODING 'UTF8'"
     )]
-    UnsupportedEncoding {
-        /// Host and port.
-        address: String,
-        /// Its encoding.
-        found: String,
-    },
-    /// A server that only follows another.
+    UnsupportedEncoding { address: String, found: String },
+    /// The server is a standby.
+    #[error("postgresql at {address} is a read-only replica; use the address of the primary server")]
+    ReadOnly { address: String },
+    /// The migrations of the schema differ from those of this version, or failed.
     #[error(
-        "postgresql at {address} is a read-only replica; name the address that leads to the server that takes writes"
-    )]
-    ReadOnly {
-        /// Host and port.
-        address: String,
-    },
-    /// The schema is not what this version made.
-    #[error(
-        "the tables in the schema {schema} are not those of this version, or could not be made; name another postgres.schema, or restore it"
+        "the tables of schema {schema} do not match this version, or could not be created; set another \
+         postgres.schema, or restore the schema"
     )]
     SchemaMismatch {
-        /// Which schema.
         schema: String,
-        /// What is wrong with them.
         #[source]
         source: MigrateError,
     },
-    /// Anything else.
+    /// Any other error.
     #[error("postgresql at {address} cannot be used")]
     Other {
-        /// Host and port.
         address: String,
-        /// What it said.
         #[source]
         source: Error,
     },
 }
 
 impl PostgresStartupError {
-    /// Whether waiting may help: the server may not have started yet.
+    /// Returns whether a retry may succeed, because the server may not have started yet.
     #[must_use]
     pub const fn is_transient(&self) -> bool {
         matches!(self, Self::Unreachable { .. })

@@ -1,11 +1,12 @@
--- Joins and leaves channels in one step. The record alone decides; the indices follow it.
+-- Joins and leaves channels atomically. The record is authoritative; the caller updates the indices afterwards.
 --
 -- KEYS  1 record
--- ARGV  1 a record that began then or earlier has ended (ms)   2 most channels   3 how many to join   … those   … those to leave
--- Answers the record as it was and as it is then; as it is alone, when it would have more than the most and nothing changes;
--- or nothing. A record ends with its list of channels, each of which is plain text
--- (`Record` in record.rs): it is taken apart and put together here without a JSON parser, which would not give back numbers
--- and empty lists as they were.
+-- ARGV  1 records of connections opened at or before this time have expired (ms)   2 maximum number of channels
+--       3 number of channels to join   … channels to join   … channels to leave
+-- Returns the record before and after the change; the record alone, unchanged, when it would exceed the maximum; or
+-- nothing when there is no record. A record ends with its list of channels, which are strings without escapes
+-- (`RedisConnectionRecord` in record.rs). It is edited as text, because a JSON library would not preserve numbers and
+-- empty lists.
 local record = redis.call('GET', KEYS[1])
 if not record then
   return false
@@ -15,21 +16,21 @@ if tonumber(string.match(record, '"at":(%-?%d+)')) <= tonumber(ARGV[1]) then
 end
 local head, list = string.match(record, '^(.*"channels":%[)(.*)%]}$')
 local joined = {}
-local most = 0
+local max_channels = 0
 for channel in string.gmatch(list, '"([^"]+)"') do
   joined[channel] = true
-  most = most + 1
+  max_channels = max_channels + 1
 end
-most = math.max(most, tonumber(ARGV[2]))
+max_channels = math.max(max_channels, tonumber(ARGV[2]))
 local joins = tonumber(ARGV[3])
-for place = 4, #ARGV do
-  joined[ARGV[place]] = place < 4 + joins or nil
+for index = 4, #ARGV do
+  joined[ARGV[index]] = index < 4 + joins or nil
 end
 local names = {}
 for channel in pairs(joined) do
   names[#names + 1] = '"' .. channel .. '"'
 end
-if #names > most then
+if #names > max_channels then
   return {record}
 end
 table.sort(names)

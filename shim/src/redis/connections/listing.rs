@@ -1,4 +1,4 @@
-//! Pages of connections: what the indices say, confirmed by the records.
+//! Pages of connections: read from the indices, confirmed by the records.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,12 +9,12 @@ use redis::{Pipeline, Value};
 
 use super::{RedisConnections, index, record};
 
-/// How often a listing begins anew because it found and removed untrue entries; then it shows what it has.
+/// Maximum number of restarts of a listing after it removed wrong entries. The last round returns the page as it is.
 const MAX_LISTING_ROUNDS: usize = 32;
-/// How many ids are compared at a time to count what two sets share.
+/// Ids per comparison when the intersection of two sets is counted.
 const IDS_PER_COMPARISON: usize = 1_000;
 
-/// One group's set and what it says.
+/// Content of the set of one group.
 struct GroupListing<'a> {
     group: &'a Group,
     key: String,
@@ -24,7 +24,7 @@ struct GroupListing<'a> {
 }
 
 impl RedisConnections {
-    /// The union of groups, ascending by id, behind `after`.
+    /// Returns a page of the union of groups, ascending by id, starting after `after`.
     pub(super) async fn union_page(
         &self,
         groups: &[Group],
@@ -52,7 +52,7 @@ impl RedisConnections {
         }
     }
 
-    /// What the sets of groups say: what has ended, a page, and how many there are. One round trip.
+    /// Reads the expired entries, a page and the size of each set, in one round trip.
     async fn list_groups<'a>(
         &self,
         groups: &'a [Group],
@@ -66,20 +66,20 @@ impl RedisConnections {
             index::query_page(&mut pipeline, key, after.map(ConnectionId::as_str), limit);
             index::query_count(&mut pipeline, key);
         }
-        let answers: Vec<Value> = self.redis.run_pipeline(&pipeline).await?;
-        let mut answers = answers.into_iter();
+        let replies: Vec<Value> = self.redis.run_pipeline(&pipeline).await?;
+        let mut replies = replies.into_iter();
         let mut listed = Vec::with_capacity(groups.len());
         for (group, key) in groups.iter().zip(keys) {
-            let ended: Vec<String> = super::next_reply(answers.next())?;
-            let texts: Vec<String> = super::next_reply(answers.next())?;
-            let count = super::next_reply(answers.next())?;
+            let expired: Vec<String> = super::next_reply(replies.next())?;
+            let texts: Vec<String> = super::next_reply(replies.next())?;
+            let count = super::next_reply(replies.next())?;
             let ids = texts.iter().filter_map(|text| ConnectionId::parse(text.get(1..)?).ok()).collect();
-            listed.push(GroupListing { group, key, expired: ended, ids, count });
+            listed.push(GroupListing { group, key, expired, ids, count });
         }
         Ok(listed)
     }
 
-    /// Takes ended entries out; whether there were any.
+    /// Removes expired entries. Returns whether there were any.
     async fn remove_expired_entries(&self, listed: &[GroupListing<'_>]) -> Result<bool, StoreError> {
         let mut pipeline = Pipeline::new();
         for set in listed {
@@ -89,7 +89,7 @@ impl RedisConnections {
         Ok(!pipeline.is_empty())
     }
 
-    /// The records of ids, each `None` where there is none. One round trip.
+    /// Reads the records of ids, each `None` if there is none, in one round trip.
     async fn fetch_records<'a>(
         &self,
         ids: impl Iterator<Item = &'a ConnectionId>,
@@ -100,11 +100,11 @@ impl RedisConnections {
             pipeline.cmd("GET").arg(self.record_key(id));
         }
         let texts: Vec<Option<String>> = self.redis.run_pipeline(&pipeline).await?;
-        let read = |(id, text): (&ConnectionId, _)| Ok((id.clone(), self.parse_live_record(text)?));
-        ids.into_iter().zip(texts).map(read).collect()
+        let decode = |(id, text): (&ConnectionId, _)| Ok((id.clone(), self.parse_live_record(text)?));
+        ids.into_iter().zip(texts).map(decode).collect()
     }
 
-    /// Takes entries out that the records do not confirm; whether there were any.
+    /// Removes entries that the records do not confirm. Returns whether there were any.
     async fn remove_stale_entries(
         &self,
         listed: &[GroupListing<'_>],
@@ -126,8 +126,8 @@ impl RedisConnections {
         Ok(!pipeline.is_empty())
     }
 
-    /// How many connections the union has: those of the largest set, and of each other what that one lacks. Audiences are
-    /// unions of two sets at most; the smaller one, a user's connections, is walked.
+    /// Returns the size of the union: the largest set, plus the connections of each other set that the largest lacks.
+    /// Audiences are unions of at most two sets. The smaller one, a user's connections, is scanned.
     async fn count_union(&self, listed: &[GroupListing<'_>]) -> Result<u64, StoreError> {
         let mut sets: Vec<&GroupListing<'_>> = listed.iter().collect();
         sets.sort_by_key(|set| std::cmp::Reverse(set.count));
@@ -139,7 +139,7 @@ impl RedisConnections {
         Ok(total)
     }
 
-    /// How many of the smaller set's connections the larger one has too.
+    /// Returns the size of the intersection of two sets.
     async fn count_shared(&self, smaller: &str, larger: &str) -> Result<u64, StoreError> {
         let (mut shared, mut after) = (0, None::<String>);
         loop {

@@ -1,4 +1,4 @@
-//! A tenant's channels that have members, and how many each has.
+//! Channels of a tenant that have members, with the number of members.
 
 use handlers::audience::Group;
 use handlers::channel::{Channel, ChannelName};
@@ -8,11 +8,11 @@ use redis::{Pipeline, Value};
 
 use super::{RedisConnections, index};
 
-/// How often a listing begins anew because it found channels that are not occupied; then it shows what it has.
+/// Maximum number of restarts of a listing after it found empty channels. The last round returns the page as it is.
 const MAX_RECOUNT_ROUNDS: usize = 32;
 
 impl RedisConnections {
-    /// A page of channels, ascending by name, behind `after`.
+    /// Returns a page of occupied channels, ascending by name, starting after `after`.
     pub(super) async fn occupied_page(
         &self,
         tenant: &TenantId,
@@ -41,7 +41,7 @@ impl RedisConnections {
         }
     }
 
-    /// Takes channels without members out of the list, and puts those back that got one meanwhile.
+    /// Removes channels without members from the list, and restores those that got a member meanwhile.
     pub(super) async fn unlist_empty_channels(&self, channels: &[&Channel]) -> Result<(), StoreError> {
         let empty = self.find_empty_channels(channels).await?;
         let mut pipeline = Pipeline::new();
@@ -87,7 +87,7 @@ impl RedisConnections {
         Ok((names.iter().filter_map(|name| ChannelName::parse(name).ok()).collect(), total))
     }
 
-    /// How many connections each channel has, once what has ended is out.
+    /// Returns the number of connections of each channel, after removing expired ones.
     async fn count_members(&self, channels: &[Channel]) -> Result<Vec<u64>, StoreError> {
         let keys: Vec<String> =
             channels.iter().map(|channel| index::group_key(&self.redis, &Group::Joined(channel.clone()))).collect();
@@ -99,13 +99,13 @@ impl RedisConnections {
                 index::query_expired(&mut pipeline, key, self.clock.now());
                 index::query_count(&mut pipeline, key);
             }
-            let answers: Vec<Value> = self.redis.run_pipeline(&pipeline).await?;
-            let mut answers = answers.into_iter();
+            let replies: Vec<Value> = self.redis.run_pipeline(&pipeline).await?;
+            let mut replies = replies.into_iter();
             let (mut counts, mut removal) = (Vec::with_capacity(keys.len()), Pipeline::new());
             for key in &keys {
-                let ended: Vec<String> = super::next_reply(answers.next())?;
-                index::remove_expired(&mut removal, key, &ended);
-                counts.push(super::next_reply(answers.next())?);
+                let expired: Vec<String> = super::next_reply(replies.next())?;
+                index::remove_expired(&mut removal, key, &expired);
+                counts.push(super::next_reply(replies.next())?);
             }
             if removal.is_empty() || round == MAX_RECOUNT_ROUNDS {
                 return Ok(counts);

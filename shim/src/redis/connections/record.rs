@@ -1,6 +1,6 @@
-//! A connection as it is kept: JSON under `connection:{id}`.
+//! Encoding of a connection record: JSON under the key `connection:{id}`.
 //!
-//! Invariant: `channels` is the last field and a list of plain texts; `change.lua` edits it in place.
+//! `channels` has to be the last field and a list of strings without escapes: `change.lua` edits it in place.
 
 use std::collections::BTreeSet;
 
@@ -11,31 +11,31 @@ use handlers::limits;
 use handlers::ports::{ClientConnection, StoreError, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// How long a record lives after its connection began, in milliseconds.
+/// Lifetime of a record after its connection was opened, in milliseconds.
 pub(super) const RECORD_TTL_MS: i64 = limits::CONNECTION_RECORD_TTL.as_millis() as i64;
 
-/// What is kept of a connection. Field names are short, because there is one per socket.
+/// Stored form of a connection. Field names are short, because there is one record per socket.
 #[derive(Debug, Serialize, Deserialize)]
 struct RedisConnectionRecord {
     id: ConnectionId,
     tenant: TenantId,
     user: UserId,
     role: Role,
-    /// When its token ends, in seconds since 1970.
+    /// Expiry of the token, in seconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     exp: Option<i64>,
-    /// When it connected, in milliseconds since 1970.
+    /// Time of the connection, in milliseconds since 1970.
     at: Timestamp,
-    /// Keys of the channels that it joined.
+    /// Keys of the joined channels.
     channels: BTreeSet<String>,
 }
 
-/// A record that this adapter did not write.
+/// Error for a record that this adapter did not write.
 #[derive(Debug, thiserror::Error)]
-#[error("the record of a connection is not as it was written")]
+#[error("invalid connection record")]
 pub(super) struct InvalidRecordError;
 
-/// The record's text.
+/// Encodes a connection.
 pub(super) fn encode_record(connection: &ClientConnection) -> String {
     let ClientConnection { id, identity, connected_at, channels } = connection;
     let record = RedisConnectionRecord {
@@ -47,10 +47,10 @@ pub(super) fn encode_record(connection: &ClientConnection) -> String {
         at: *connected_at,
         channels: channels.iter().map(Channel::to_string).collect(),
     };
-    serde_json::to_string(&record).expect("a record has only texts and numbers")
+    serde_json::to_string(&record).expect("a connection record has only strings and numbers")
 }
 
-/// The connection of a record.
+/// Decodes a connection.
 pub(super) fn decode_record(text: &str) -> Result<ClientConnection, InvalidRecordError> {
     let record: RedisConnectionRecord = serde_json::from_str(text).map_err(|_| InvalidRecordError)?;
     let channels = record.channels.iter().map(|key| Channel::from_key(key)).collect::<Result<_, _>>();
@@ -62,7 +62,7 @@ pub(super) fn decode_record(text: &str) -> Result<ClientConnection, InvalidRecor
     })
 }
 
-/// When a connection's record ends.
+/// Returns the expiry of a connection's record.
 pub(super) fn expires_at(connection: &ClientConnection) -> Timestamp {
     connection.connected_at.plus(limits::CONNECTION_RECORD_TTL)
 }

@@ -1,7 +1,7 @@
-//! Logs in Redis as whoever moves them sees them.
+//! Listing, export and import of the logs in Redis.
 //!
-//! Listing asks a server step by step (`SCAN`); in a Cluster it asks every master at once (`KEYS`), which holds each up for a
-//! moment. The ACL user needs `+@keyspace` for it.
+//! On a single server, listing uses `SCAN`. In a Cluster it sends `KEYS` to all masters at once, which blocks each of
+//! them briefly. The ACL user needs `+@keyspace` for it.
 
 use async_trait::async_trait;
 use handlers::archive::{ExportLimits, ImportError, LogArchive, LogSegment};
@@ -12,23 +12,23 @@ use redis::{Pipeline, Script, cmd};
 use super::{LogKeys, RedisLog, saturating_millis};
 use crate::redis::{RedisClientError, RedisTopology};
 
-/// How many keys one step of a listing looks at.
+/// Keys per `SCAN` call.
 const KEYS_PER_SCAN: usize = 1_000;
-/// How many ends are asked for at a time.
+/// Heads per pipeline.
 const HEADS_PER_PIPELINE: usize = 256;
 
 impl RedisLog {
-    /// The keys of channels' ends, in no order, perhaps some of them twice.
+    /// Returns the keys of the bounds of all channels, unordered and possibly with duplicates.
     async fn scan_bounds_keys(&self) -> Result<Vec<String>, RedisClientError> {
-        // A prefix has no character that a pattern knows.
-        let pattern = self.redis.prefixed_key("log:{*}:ends");
+        // A prefix contains no glob characters.
+        let pattern = self.redis.prefixed_key("log:{*}:bounds");
         if self.redis.topology() == RedisTopology::Cluster {
             return self.redis.query(cmd("KEYS").arg(&pattern)).await;
         }
         let (mut found, mut cursor) = (Vec::new(), 0_u64);
         loop {
-            let step = cmd("SCAN").arg(cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(KEYS_PER_SCAN).take();
-            let (next, keys): (u64, Vec<String>) = self.redis.query(&step).await?;
+            let scan = cmd("SCAN").arg(cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(KEYS_PER_SCAN).take();
+            let (next, keys): (u64, Vec<String>) = self.redis.query(&scan).await?;
             found.extend(keys);
             cursor = next;
             if cursor == 0 {
@@ -37,20 +37,20 @@ impl RedisLog {
         }
     }
 
-    /// Those of the keys whose channel has, or had, messages.
+    /// Returns the channels of those keys that have, or had, messages.
     async fn channels_with_messages(&self, keys: &[String]) -> Result<Vec<Channel>, RedisClientError> {
-        let (before, behind) = (self.redis.prefixed_key("log:{"), "}:ends");
+        let (prefix, suffix) = (self.redis.prefixed_key("log:{"), "}:bounds");
         let mut found = Vec::new();
         for keys in keys.chunks(HEADS_PER_PIPELINE) {
-            let mut asked = Pipeline::with_capacity(keys.len());
+            let mut pipeline = Pipeline::with_capacity(keys.len());
             for key in keys {
-                asked.cmd("HGET").arg(key).arg("head");
+                pipeline.cmd("HGET").arg(key).arg("head");
             }
-            let heads: Vec<Option<u64>> = self.redis.run_pipeline(&asked).await?;
-            let names = keys.iter().map(|key| key.strip_prefix(&before)?.strip_suffix(behind));
-            let named = names.zip(heads).filter(|(_, head)| head.is_some_and(|head| head > 0));
-            // What is no channel's was written by somebody else, or for a later version.
-            found.extend(named.filter_map(|(name, _)| Channel::from_key(name?).ok()));
+            let heads: Vec<Option<u64>> = self.redis.run_pipeline(&pipeline).await?;
+            let names = keys.iter().map(|key| key.strip_prefix(&prefix)?.strip_suffix(suffix));
+            let with_heads = names.zip(heads).filter(|(_, head)| head.is_some_and(|head| head > 0));
+            // Other keys do not belong to this version of the application.
+            found.extend(with_heads.filter_map(|(name, _)| Channel::from_key(name?).ok()));
         }
         Ok(found)
     }
@@ -67,31 +67,31 @@ impl LogArchive for RedisLog {
         Ok(found)
     }
 
-    async fn export(&self, channel: &Channel, after: Offset, most: ExportLimits) -> Result<LogSlice, LogError> {
-        self.read(channel, LogRange::After(after), most.max_entries, most.max_bytes).await
+    async fn export(&self, channel: &Channel, after: Offset, limits: ExportLimits) -> Result<LogSlice, LogError> {
+        self.read(channel, LogRange::After(after), limits.max_entries, limits.max_bytes).await
     }
 
-    async fn import(&self, stretch: &LogSegment) -> Result<(), ImportError> {
-        // The script sees to the rest; this is for what no log could begin with.
-        stretch.remaining_entries(&stretch.epoch, Offset::START)?;
-        let LogKeys(keys) = self.log_keys(&stretch.channel);
+    async fn import(&self, segment: &LogSegment) -> Result<(), ImportError> {
+        // Rejects segments that no log can start with. The script checks the rest.
+        segment.remaining_entries(&segment.epoch, Offset::START)?;
+        let LogKeys(keys) = self.log_keys(&segment.channel);
         let mut arguments = vec![
-            stretch.epoch.0.to_string(),
+            segment.epoch.0.to_string(),
             self.epoch_per_master_arg().to_owned(),
-            stretch.after.to_string(),
+            segment.after.to_string(),
             saturating_millis(self.retention.max_age).max(1).to_string(),
         ];
-        for entry in &stretch.entries {
+        for entry in &segment.entries {
             let (user, role) = (entry.sender.user.to_string(), entry.sender.role.as_str().to_owned());
             let (offset, sent_at) = (entry.offset.to_string(), entry.sent_at.to_string());
             arguments.extend([offset, sent_at, user, role, entry.id.to_string(), entry.body.get().to_owned()]);
         }
         let script = Script::new(include_str!("import.lua"));
-        let done: String =
+        let result: String =
             self.redis.invoke_script_durably(&script, &keys, &arguments).await.map_err(LogError::from)?;
-        match done.as_str() {
+        match result.as_str() {
             "epoch" => Err(ImportError::EpochMismatch),
-            "hole" => Err(ImportError::MissingRange),
+            "missing_range" => Err(ImportError::MissingRange),
             _ => Ok(()),
         }
     }

@@ -1,4 +1,4 @@
-//! What `read.lua` answers, as the port has it.
+//! Decoding of the reply of `read.lua`.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use handlers::ports::{LogEntry, LogError, LogSlice, MessageSender, Timestamp};
 use redis::{FromRedisValue, ParsingError, Value, from_redis_value};
 use serde_json::value::RawValue;
 
-/// The ends of a log, and entries in the order in which they were read.
+/// Bounds of a log, and entries in the order in which they were read.
 #[derive(Debug)]
 pub(super) struct RawLogSlice {
     epoch: String,
@@ -18,9 +18,9 @@ pub(super) struct RawLogSlice {
     entries: Vec<(String, Vec<String>)>,
 }
 
-/// An entry that no append wrote.
+/// Error for an entry that `append.lua` did not write.
 #[derive(Debug, thiserror::Error)]
-#[error("an entry of a log is not as it was written")]
+#[error("invalid log entry")]
 pub(super) struct InvalidEntryError;
 
 impl FromRedisValue for RawLogSlice {
@@ -31,23 +31,23 @@ impl FromRedisValue for RawLogSlice {
 }
 
 impl RawLogSlice {
-    /// The log's end.
+    /// Returns the position of the newest message.
     pub(super) fn head_position(&self) -> Position {
         Position { epoch: Epoch(self.epoch.as_str().into()), offset: Offset(self.head) }
     }
 
-    /// The stretch in ascending order, whichever way it was read.
-    pub(super) fn into_slice(self, upwards: bool) -> Result<LogSlice, InvalidEntryError> {
+    /// Decodes the entries, in ascending order for both directions of reading.
+    pub(super) fn into_slice(self, ascending: bool) -> Result<LogSlice, InvalidEntryError> {
         let (head, first) = (self.head_position(), Offset(self.first));
         let mut entries = self.entries.into_iter().map(parse_entry).collect::<Result<Vec<_>, _>>()?;
-        if !upwards {
+        if !ascending {
             entries.reverse();
         }
         Ok(LogSlice { head, first, entries })
     }
 }
 
-/// Reads the fields in the order in which `append.lua` writes them.
+/// Decodes the fields in the order in which `append.lua` writes them.
 fn parse_entry((id, fields): (String, Vec<String>)) -> Result<LogEntry, InvalidEntryError> {
     let offset = id.split('-').next().and_then(|offset| offset.parse().ok()).ok_or(InvalidEntryError)?;
     let fields: [String; 10] = fields.try_into().map_err(|_| InvalidEntryError)?;
@@ -66,7 +66,7 @@ fn parse_entry((id, fields): (String, Vec<String>)) -> Result<LogEntry, InvalidE
 }
 
 impl From<InvalidEntryError> for LogError {
-    fn from(invalid: InvalidEntryError) -> Self {
-        Self::Backend { adapter: "redis", source: Box::new(invalid) }
+    fn from(error: InvalidEntryError) -> Self {
+        Self::Backend { adapter: "redis", source: Box::new(error) }
     }
 }

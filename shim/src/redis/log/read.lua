@@ -1,17 +1,17 @@
--- Reads the ends of a log and a stretch of its entries, at one moment.
+-- Reads the bounds of a log and a range of its entries atomically.
 --
--- KEYS  1 entries (stream)   2 ends (hash: epoch, head, first, lineage: see import.lua)
--- ARGV  1 epoch of a new log   2 whether another master means another epoch (1 or 0)   3 'up' or 'down'
---       4 the id to begin at, '+' for the end   5 most entries, 0 for the ends alone   6 most bytes of bodies
---       7 how long the ends of a log without entries live, in ms
--- Answers {epoch, head, first, {{id, fields}, ...} in the order of reading}.
-local ends = redis.call('HMGET', KEYS[2], 'epoch', 'head', 'first', 'lineage')
-local epoch, head = ends[1], ends[2] or '0'
-local first = ends[3] or '1'
+-- KEYS  1 entries (stream)   2 bounds (hash: epoch, head, first, lineage: see import.lua)
+-- ARGV  1 epoch of a new log   2 1 if the epoch depends on the master, else 0   3 'asc' or 'desc'
+--       4 first entry id, '+' for the newest   5 maximum number of entries, 0 for the bounds only
+--       6 maximum bytes of bodies   7 lifetime of the bounds of a log without entries, in ms
+-- Returns {epoch, head, first, {{id, fields}, ...} in the order of reading}.
+local bounds = redis.call('HMGET', KEYS[2], 'epoch', 'head', 'first', 'lineage')
+local epoch, head = bounds[1], bounds[2] or '0'
+local first = bounds[3] or '1'
 if not epoch then
   epoch = ARGV[1]
-  -- Told now, the epoch must be the one that the first append finds. A full or reading-only server keeps nothing: then a
-  -- reader of an empty log is told of a gap later that is none.
+  -- A client gets this epoch, so the first append has to find it. A server that rejects writes (out of memory,
+  -- read-only) does not store it: then a reader of an empty log later receives a gap although no message was lost.
   redis.pcall('HSETNX', KEYS[2], 'epoch', epoch)
 end
 if head == '0' then
@@ -19,32 +19,32 @@ if head == '0' then
 end
 if ARGV[2] == '1' then
   local lineage = string.sub(string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)') or '', 1, 12)
-  if lineage ~= ends[4] then
+  if lineage ~= bounds[4] then
     epoch = epoch .. '-' .. lineage
   end
 end
 
-local found, limit, room = {}, tonumber(ARGV[5]), tonumber(ARGV[6])
-local start, upwards = ARGV[4], ARGV[3] == 'up'
-while #found < limit do
-  -- A few at a time, so that long bodies that do not fit are not read in vain.
-  local count = math.min(8, limit - #found)
-  local some
-  if upwards then
-    some = redis.call('XRANGE', KEYS[1], start, '+', 'COUNT', count)
+local entries, limit, remaining_bytes = {}, tonumber(ARGV[5]), tonumber(ARGV[6])
+local start, ascending = ARGV[4], ARGV[3] == 'asc'
+while #entries < limit do
+  -- Reads small batches, so that few large bodies beyond the limit are read in vain.
+  local count = math.min(8, limit - #entries)
+  local batch
+  if ascending then
+    batch = redis.call('XRANGE', KEYS[1], start, '+', 'COUNT', count)
   else
-    some = redis.call('XREVRANGE', KEYS[1], start, '-', 'COUNT', count)
+    batch = redis.call('XREVRANGE', KEYS[1], start, '-', 'COUNT', count)
   end
-  for _, entry in ipairs(some) do
-    room = room - #entry[2][10]
-    if room < 0 and #found > 0 then
-      return { epoch, head, first, found }
+  for _, entry in ipairs(batch) do
+    remaining_bytes = remaining_bytes - #entry[2][10]
+    if remaining_bytes < 0 and #entries > 0 then
+      return { epoch, head, first, entries }
     end
-    found[#found + 1] = entry
+    entries[#entries + 1] = entry
   end
-  if #some < count then
+  if #batch < count then
     break
   end
-  start = '(' .. some[#some][1]
+  start = '(' .. batch[#batch][1]
 end
-return { epoch, head, first, found }
+return { epoch, head, first, entries }

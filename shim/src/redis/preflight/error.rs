@@ -1,155 +1,156 @@
-//! Why the link was not made, in words for the operator.
-//!
-//! Invariant: every text says what was found and what to change; none shows a password.
+//! Start-up errors of the Redis client, written for the operator.
 
 use redis::RedisError;
 
-/// Why the link was not made. The texts are for the operator: what was found, and what to change.
+/// Error of connecting to Redis. Each text names the finding and the remedy; none contains a password.
 #[derive(Debug, thiserror::Error)]
 pub enum RedisStartupError {
-    /// An address that is none.
+    /// A configured address is invalid.
     #[error("redis.url is not usable: {0}; it looks like redis://host:6379 or, with TLS, rediss://host:6379")]
     InvalidAddress(String),
-    /// The file of certificates cannot be read.
+    /// The certificate file cannot be read.
     #[error("redis.ca_file ({path}) cannot be read")]
     CertificateFile {
-        /// Which file.
+        /// Path of the file.
         path: String,
-        /// Why.
         #[source]
         source: std::io::Error,
     },
-    /// Nobody answers there, or not in time.
-    #[error("redis does not answer at {address}; check redis.url and the network in between")]
+    /// Nothing answers at the address, or not in time.
+    #[error("redis is unreachable at {address}; check redis.url and the network")]
     Unreachable {
         /// Host and port.
         address: String,
-        /// What happened.
         #[source]
         source: RedisError,
     },
-    /// A password is needed, or is wrong.
+    /// The password is missing or wrong.
     #[error(
-        "redis at {address} refuses the user or the password; check redis.username and redis.password, or the address's own"
+        "redis at {address} rejects the user or the password; check redis.username and redis.password, or those in \
+         redis.url"
     )]
     InvalidCredentials {
         /// Host and port.
         address: String,
     },
-    /// The user may not do what is needed.
+    /// The user lacks a permission.
     #[error(
-        "the redis user may not do what is needed: {refused}; it needs the keys and channels {prefix}:* and the commands \
-             +@read +@write +@stream +@scripting +@pubsub +@connection +info +time +wait (in a Cluster +cluster|slots too)"
+        "the redis user lacks a permission: {reason}; it needs the keys and channels {prefix}:* and the commands +@read \
+         +@write +@stream +@scripting +@pubsub +@connection +info +time +wait (in a Cluster +cluster|slots too)"
     )]
     MissingPermission {
-        /// Which command, in the server's words.
-        refused: String,
-        /// What keys and channels begin with.
+        /// Rejected command, in the server's words.
+        reason: String,
+        /// Prefix of keys and Redis channels.
         prefix: String,
     },
-    /// TLS to a port without.
-    #[error("redis at {address} does not speak TLS; write redis:// instead of rediss://, or name its TLS port")]
+    /// The client uses TLS, the port does not.
+    #[error("redis at {address} does not support TLS on this port; use redis:// instead of rediss://, or its TLS port")]
     TlsUnsupported {
         /// Host and port.
         address: String,
     },
-    /// No TLS to a port with it.
+    /// The port uses TLS, the client does not.
     #[error(
-        "redis at {address} speaks TLS; write rediss:// instead of redis://, and name its authority in redis.ca_file"
+        "redis at {address} requires TLS; use rediss:// instead of redis://, and set redis.ca_file to its \
+         certificate authority"
     )]
     TlsRequired {
         /// Host and port.
         address: String,
     },
     /// The server's certificate is not trusted.
-    #[error("the certificate of redis at {address} is not trusted; name the authority that signed it in redis.ca_file")]
+    #[error("the certificate of redis at {address} is not trusted; set redis.ca_file to the authority that signed it")]
     UntrustedCertificate {
         /// Host and port.
         address: String,
-        /// What is wrong with it.
+        /// Error of the certificate verification.
         #[source]
         source: RedisError,
     },
-    /// Another topology than configured.
-    #[error("redis at {address} is {found}, but redis.topology is {configured}; set it to {right}")]
+    /// The topology differs from the configured one.
+    #[error("redis at {address} is {found}, but redis.topology is {configured}; set it to {expected}")]
     WrongTopology {
         /// Host and port.
         address: String,
-        /// What answers there.
+        /// Description of the server found.
         found: &'static str,
-        /// What `redis.topology` is.
+        /// Configured value of `redis.topology`.
         configured: &'static str,
-        /// What it should be.
-        right: &'static str,
+        /// Value that `redis.topology` should have.
+        expected: &'static str,
     },
-    /// A server that only follows another.
-    #[error("redis at {address} is a read-only replica; name its master, or use redis.topology = sentinel")]
+    /// The server is a replica.
+    #[error(
+        "redis at {address} is a read-only replica; use the address of its master, or set redis.topology to sentinel"
+    )]
     ReadOnly {
         /// Host and port.
         address: String,
     },
-    /// A server whose disk does not take what it writes (`MISCONF`).
+    /// The server cannot save to disk (`MISCONF`).
     #[error(
-        "redis at {address} cannot write to its disk and refuses writes until it can; free or mend the disk, then run BGSAVE"
+        "redis at {address} rejects writes because it cannot save to disk (MISCONF); free or repair the disk, then \
+         run BGSAVE"
     )]
     PersistenceFailed {
         /// Host and port.
         address: String,
-        /// What it said.
+        /// Reply of the server.
         #[source]
         source: RedisError,
     },
-    /// A server with fewer replicas than it is to have (`NOREPLICAS`).
+    /// The server has fewer in-sync replicas than `min-replicas-to-write` (`NOREPLICAS`).
     #[error(
-        "redis at {address} refuses writes because fewer replicas keep up with it than its min-replicas-to-write; bring \
-         them back, or lower that setting"
+        "redis at {address} rejects writes because fewer replicas are in sync than min-replicas-to-write requires; \
+         restore them, or lower that setting"
     )]
     TooFewReplicas {
         /// Host and port.
         address: String,
     },
-    /// A server without memory (`OOM`).
+    /// The server is out of memory (`OOM`).
     #[error(
-        "redis at {address} has no memory left; raise its maxmemory, or keep less (storage.retention_age, \
+        "redis at {address} is out of memory; raise maxmemory, or lower the retention (storage.retention_age, \
          storage.retention_entries)"
     )]
     OutOfMemory {
         /// Host and port.
         address: String,
     },
-    /// A server from before what is needed.
-    #[error("redis at {address} is version {found}; at least {least} is needed ({reason})")]
+    /// The server is too old.
+    #[error("redis at {address} is version {found}; at least {minimum} is required ({reason})")]
     UnsupportedVersion {
         /// Host and port.
         address: String,
-        /// Its version.
+        /// Version of the server.
         found: String,
-        /// The oldest that will do.
-        least: String,
-        /// What it lacks.
+        /// Oldest supported version.
+        minimum: String,
+        /// Feature that the server lacks.
         reason: &'static str,
     },
-    /// The Sentinels know no such name.
-    #[error("the Sentinels at {address} know no master called '{name}'; set redis.sentinel_master")]
+    /// The Sentinels do not know the master.
+    #[error("the Sentinels at {address} have no master named '{name}'; set redis.sentinel_master")]
     UnknownMaster {
-        /// Host and port of the first.
+        /// Host and port of the first Sentinel.
         address: String,
-        /// Which name was asked for.
+        /// Configured name of the master.
         name: String,
     },
-    /// Anything else.
+    /// Any other error.
     #[error("redis at {address} cannot be used")]
     Other {
         /// Host and port.
         address: String,
-        /// What it said.
+        /// Reply of the server, or the error of the connection.
         #[source]
         source: RedisError,
     },
 }
 
 impl RedisStartupError {
-    /// Whether waiting may help: the server may not have started yet.
+    /// Returns whether a retry may succeed: the server may not have started yet.
     #[must_use]
     pub const fn is_transient(&self) -> bool {
         matches!(self, Self::Unreachable { .. })

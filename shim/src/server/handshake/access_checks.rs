@@ -1,7 +1,7 @@
-//! What stands before authorizer and `$connect`: rates, API keys, and signatures where IAM authorization is asked for
+//! Checks before the authorizer and `$connect`: rate limits, API keys, and signatures of APIs with IAM authorization
 //! (CON-1, section 2.3 of the catalogue).
 //!
-//! Invariant: nobody is asked here but this process's own configuration, so a refusal costs no function call.
+//! The checks read only this process's configuration, so a rejection costs no function call.
 
 use gateway::api::{ApiKeySource, AuthorizationType, WebSocketApi};
 use gateway::authorizer::AuthorizerContext;
@@ -13,17 +13,17 @@ use http::HeaderMap;
 use super::{HandshakeContext, UpgradeRequest};
 use crate::functions::ApiIntegration;
 
-/// Counts the handshake as a request.
+/// Counts the handshake against the rate limit of requests.
 pub(super) fn check_request_rate(context: &HandshakeContext) -> Result<(), Rejection> {
     if context.access.throttle.admits_request() { Ok(()) } else { Err(Rejection::Throttled) }
 }
 
-/// Counts it as a new connection.
+/// Counts the handshake against the rate limit of new connections.
 pub(super) fn check_connection_rate(context: &HandshakeContext) -> Result<(), Rejection> {
     if context.access.throttle.admits_connection() { Ok(()) } else { Err(Rejection::Throttled) }
 }
 
-/// The client's API key, when the API asks for one in a header.
+/// Returns the client's API key, when the API requires one in a header.
 pub(super) fn key_from_header(context: &HandshakeContext, headers: &HeaderMap) -> Result<Option<ApiKey>, Rejection> {
     if !requires_key_from(&context.sessions.integration.api, ApiKeySource::Header) {
         return Ok(None);
@@ -32,7 +32,7 @@ pub(super) fn key_from_header(context: &HandshakeContext, headers: &HeaderMap) -
     context.access.keys.find_key(presented.as_bytes()).map(Some).ok_or(Rejection::ApiKey)
 }
 
-/// The client's API key, when the API asks its authorizer for one (AU-14).
+/// Returns the client's API key, when the API reads it from the authorizer's result (AU-14).
 pub(super) fn key_from_authorizer(
     context: &HandshakeContext,
     authorizer: Option<&AuthorizerContext>,
@@ -40,11 +40,11 @@ pub(super) fn key_from_authorizer(
     if !requires_key_from(&context.sessions.integration.api, ApiKeySource::Authorizer) {
         return Ok(None);
     }
-    let named = authorizer.and_then(AuthorizerContext::usage_identifier_key).ok_or(Rejection::ApiKey)?;
-    context.access.keys.find_key(named.as_bytes()).map(Some).ok_or(Rejection::ApiKey)
+    let presented = authorizer.and_then(AuthorizerContext::usage_identifier_key).ok_or(Rejection::ApiKey)?;
+    context.access.keys.find_key(presented.as_bytes()).map(Some).ok_or(Rejection::ApiKey)
 }
 
-/// Who signed the request, when the API asks for a signature and the signer may connect.
+/// Verifies the signature and the caller's policy and returns the caller, when the API has IAM authorization.
 pub(super) fn verify_caller(
     context: &HandshakeContext,
     request: &UpgradeRequest,

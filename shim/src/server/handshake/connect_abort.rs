@@ -1,5 +1,7 @@
-//! A client that leaves while `$connect` runs: the server drops the handshake, and what the handler has done by then is undone by
-//! a `$disconnect`. Where there are other pods the [`RegistrationGuard`](crate::connection::RegistrationGuard) sees to it.
+//! Guard for a client that leaves while `$connect` runs.
+//!
+//! The server then drops the handshake, and a `$disconnect` reverts the handler's effects. In a cluster the
+//! [`RegistrationGuard`](crate::connection::RegistrationGuard) runs it instead.
 
 use std::sync::Arc;
 
@@ -9,17 +11,17 @@ use gateway::id::EventIds;
 
 use crate::session::{EventStamper, SessionContext, run_disconnect};
 
-/// Dropped, it fires the `$disconnect`, unless [`Self::disarm`].
+/// Runs `$disconnect` when dropped without [`Self::disarm`].
 pub(super) struct ConnectAbortGuard(Option<(Arc<SessionContext>, Arc<ConnectionFacts>, EventIds)>);
 
 impl ConnectAbortGuard {
-    /// For the time that `$connect` takes.
+    /// Returns a guard to be held while `$connect` runs.
     pub(super) fn for_connect(sessions: &Arc<SessionContext>, facts: &Arc<ConnectionFacts>, ids: &EventIds) -> Self {
-        let undone_here = sessions.lifecycle.registry.is_none() && sessions.integration.api.routes.has_connect;
-        Self(undone_here.then(|| (sessions.clone(), facts.clone(), ids.clone())))
+        let is_armed = sessions.lifecycle.registry.is_none() && sessions.integration.api.routes.has_connect;
+        Self(is_armed.then(|| (sessions.clone(), facts.clone(), ids.clone())))
     }
 
-    /// `$connect` has answered, and the client was there.
+    /// Cancels the `$disconnect`: `$connect` has returned.
     pub(super) fn disarm(mut self) {
         self.0 = None;
     }
@@ -30,7 +32,7 @@ impl Drop for ConnectAbortGuard {
         if let Some((sessions, facts, ids)) = self.0.take() {
             let tasks = sessions.lifecycle.tasks.clone();
             tasks.spawn(async move {
-                // A failure is logged already.
+                // `run_disconnect` has logged a failure.
                 let _ = run_disconnect(
                     &sessions.integration,
                     &facts,

@@ -1,7 +1,7 @@
-//! The HTTP API as a Lambda function: an HTTP API's payload of version 2.0 out, its response format back.
+//! Lambda integration of the HTTP API: request events of payload format version 2.0, and its response format.
 //!
-//! Source: API Gateway developer guide, `http-api-develop-integrations-lambda`. Invariant: what the function answers wrong
-//! is a 500 with API Gateway's message, and nothing of it reaches the client.
+//! Source: API Gateway developer guide, `http-api-develop-integrations-lambda`. An invalid response of the function
+//! becomes a 500 with API Gateway's message; no part of the response reaches the client.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -21,14 +21,13 @@ use serde_json::{Map, Value, json};
 
 use crate::functions::lambda::invoke_function;
 
-/// Longest that an HTTP API waits for an integration (developer guide, `http-api-quotas`).
+/// Timeout of an HTTP API's integration (developer guide, `http-api-quotas`).
 const INTEGRATION_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A function behind an HTTP API with the one route `$default`.
+/// A Lambda function as the integration of an HTTP API whose only route is `$default`.
 pub struct LambdaApi {
-    /// The function.
     pub function: Arc<LambdaFunction>,
-    /// Time and request ids.
+    /// Source of event times and request ids.
     pub clock: Arc<dyn Clock>,
     /// `requestContext.accountId`.
     pub account_id: String,
@@ -37,7 +36,7 @@ pub struct LambdaApi {
 }
 
 impl LambdaApi {
-    /// Answers one request of a client at `peer`.
+    /// Invokes the function for one request of a client at `peer` and returns its response.
     pub async fn handle_request(&self, request: Request<Bytes>, peer: IpAddr) -> Response<Bytes> {
         let event = Bytes::from(self.request_event(&request, peer).to_string());
         match tokio::time::timeout(INTEGRATION_TIMEOUT, invoke_function(&self.function, event)).await {
@@ -98,7 +97,8 @@ impl LambdaApi {
     }
 }
 
-/// Headers with lower-case names; repeated ones joined by commas. Cookies are in a field of their own.
+/// Returns the headers with lower-case names; repeated headers are joined by commas. Cookies are omitted, because the
+/// event has a separate field for them.
 fn joined_headers(headers: &HeaderMap) -> Map<String, Value> {
     let values = |name| {
         let values: Vec<_> =
@@ -108,7 +108,7 @@ fn joined_headers(headers: &HeaderMap) -> Map<String, Value> {
     headers.keys().filter(|name| **name != COOKIE).map(|name| (name.as_str().to_owned(), values(name))).collect()
 }
 
-/// The decoded query; repeated names joined by commas.
+/// Returns the decoded query parameters; values of repeated names are joined by commas.
 fn query_parameters(query: &str) -> BTreeMap<String, String> {
     let mut found: BTreeMap<String, String> = BTreeMap::new();
     for (name, value) in QueryParameters::parse(query).to_multi_value_map().iter() {
@@ -123,7 +123,7 @@ fn query_parameters(query: &str) -> BTreeMap<String, String> {
     found
 }
 
-/// Text travels as it is, everything else in base64.
+/// Returns the body and `isBase64Encoded`: text unchanged, anything else in base64.
 fn encode_body(headers: &HeaderMap, bytes: &Bytes) -> (String, bool) {
     let kind = headers.get(CONTENT_TYPE).map(|kind| kind.as_bytes().to_ascii_lowercase()).unwrap_or_default();
     let textual = [&b"text/"[..], b"application/json", b"application/xml", b"application/javascript"];
@@ -134,7 +134,7 @@ fn encode_body(headers: &HeaderMap, bytes: &Bytes) -> (String, bool) {
     }
 }
 
-/// Reads the response format 2.0. Without a `statusCode` the whole result is a JSON body with status 200.
+/// Parses the response format 2.0. Without a `statusCode` the whole result is a JSON body with status 200.
 fn parse_response(result: &[u8]) -> Option<Response<Bytes>> {
     let value: Value = serde_json::from_slice(result).ok()?;
     let Some(status) = value.get("statusCode") else {
@@ -167,7 +167,7 @@ fn header_value(value: &Value) -> Option<HeaderValue> {
     }
 }
 
-/// What API Gateway says when the function has nothing to say.
+/// Returns API Gateway's JSON message for `status`, for a function that gave no valid response.
 fn message_response(status: StatusCode) -> Response<Bytes> {
     let text = json!({"message": status.canonical_reason()}).to_string();
     let mut response = Response::new(Bytes::from(text));
@@ -181,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn responses_of_both_kinds_are_read() {
+    fn full_and_inferred_responses_are_parsed() {
         let full = br#"{"statusCode":"201","headers":{"X-A":1,"content-type":"text/plain"},"cookies":["a=1","b=2"],"body":"aGk=","isBase64Encoded":true}"#;
         let full = parse_response(full).unwrap();
         assert_eq!((full.status().as_u16(), &**full.body()), (201, &b"hi"[..]));
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn bodies_that_are_no_text_are_encoded() {
+    fn bodies_that_are_not_text_are_base64_encoded() {
         let mut headers = HeaderMap::new();
         assert_eq!(encode_body(&headers, &Bytes::from_static(b"hi")), ("aGk=".to_owned(), true));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));

@@ -13,7 +13,7 @@ fn agreed(client_no_context_takeover: bool, server_max_window_bits: Option<u8>) 
     })
 }
 
-/// A compressor as a client has it; `takeover` lets it refer to its earlier messages.
+/// A client's compressor; with `takeover`, messages refer to earlier ones.
 struct Peer {
     compressor: Compress,
     takeover: bool,
@@ -42,7 +42,7 @@ impl Peer {
     }
 }
 
-/// A text like an application's messages: words that come again.
+/// Returns a compressible text like an application's messages.
 fn prose(bytes: usize) -> String {
     let words = ["room", "lobby", "offset", "message", "\u{e4}\u{f6}\u{fc}", "{\"id\":", "17"];
     let mut text: String = (0..bytes)
@@ -61,7 +61,7 @@ fn prose(bytes: usize) -> String {
 
 #[test]
 fn the_examples_of_rfc_7692_section_7_2_3_inflate() {
-    // 7.2.3.1: one block, and the same in two frames put together.
+    // 7.2.3.1: one block.
     let mut plain = agreed(true, None);
     assert_eq!(plain.inflate_message(&[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00], LIMIT).unwrap(), b"Hello");
     // 7.2.3.2: the second message refers to the first one.
@@ -71,7 +71,7 @@ fn the_examples_of_rfc_7692_section_7_2_3_inflate() {
     assert_eq!(
         plain.inflate_message(&[0xf2, 0x00, 0x11, 0x00, 0x00], LIMIT),
         Err(InflateError::Corrupt),
-        "nothing was kept"
+        "no window is kept"
     );
     // 7.2.3.3: a block without compression.
     let stored = [0x00, 0x05, 0x00, 0xfa, 0xff, 0x48, 0x65, 0x6c, 0x6c, 0x6f, 0x00];
@@ -83,37 +83,37 @@ fn the_examples_of_rfc_7692_section_7_2_3_inflate() {
     assert_eq!(
         sharing.inflate_message(&[0xf2, 0x00, 0x11, 0x00, 0x00], LIMIT).unwrap(),
         b"Hello",
-        "the window goes on"
+        "the window includes earlier messages"
     );
     // 7.2.3.5: two blocks.
     let two = [0xf2, 0x48, 0x05, 0x00, 0x00, 0x00, 0xff, 0xff, 0xca, 0xc9, 0xc9, 0x07, 0x00];
     assert_eq!(plain.inflate_message(&two, LIMIT).unwrap(), b"Hello");
-    // 7.2.3.6: an empty message; a frame without any payload reads the same.
+    // 7.2.3.6: an empty message; a frame without payload is equivalent.
     assert_eq!(plain.inflate_message(&[0x00], LIMIT).unwrap(), b"");
     assert_eq!(plain.inflate_message(&[], LIMIT).unwrap(), b"");
 }
 
 #[test]
-fn damaged_streams_are_told() {
+fn corrupt_streams_are_rejected() {
     let whole = Peer::new(false).message(prose(2_000).as_bytes());
     for cut in 1..whole.len() {
         assert!(agreed(true, None).inflate_message(&whole[..cut], LIMIT).is_err(), "cut at {cut} of {}", whole.len());
     }
-    for damaged in [&[0x06_u8][..], &[0xff; 20], b"plain text, not compressed"] {
-        assert_eq!(agreed(true, None).inflate_message(damaged, LIMIT), Err(InflateError::Corrupt), "{damaged:x?}");
+    for corrupt in [&[0x06_u8][..], &[0xff; 20], b"plain text, not compressed"] {
+        assert_eq!(agreed(true, None).inflate_message(corrupt, LIMIT), Err(InflateError::Corrupt), "{corrupt:x?}");
     }
-    // Final blocks without end: each would cost a fresh start.
+    // Too many final blocks: each one would reset the inflater.
     let endless = [0x03, 0x00].repeat(1_000);
     assert_eq!(agreed(true, None).inflate_message(&endless, LIMIT), Err(InflateError::Corrupt));
 }
 
 #[test]
-fn a_bomb_is_refused_at_the_limit() {
+fn a_decompression_bomb_is_rejected_at_the_limit() {
     let bomb = Peer::new(false).message(&vec![b'0'; 16 * 1024 * 1024]);
-    assert!(bomb.len() < 32 * 1024, "it fits into one frame");
+    assert!(bomb.len() < 32 * 1024, "the bomb fits into one frame");
     assert_eq!(agreed(false, None).inflate_message(&bomb, LIMIT), Err(InflateError::TooLong));
-    let held = INFLATER.with_borrow(|kept| kept.as_ref().map_or(0, |(_, scratch)| scratch.capacity()));
-    assert!(held <= 2 * LIMIT, "{held} bytes were allocated for it");
+    let allocated = INFLATER.with_borrow(|slot| slot.as_ref().map_or(0, |(_, scratch)| scratch.capacity()));
+    assert!(allocated <= 2 * LIMIT, "{allocated} bytes were allocated");
     for (bytes, allowed) in [(LIMIT, true), (LIMIT + 1, false)] {
         let payload = Peer::new(false).message(prose(bytes).as_bytes());
         assert_eq!(agreed(true, None).inflate_message(&payload, LIMIT).is_ok(), allowed, "{bytes} bytes");
@@ -121,23 +121,23 @@ fn a_bomb_is_refused_at_the_limit() {
 }
 
 #[test]
-fn only_a_window_is_kept_and_only_where_it_was_agreed() {
-    let (mut keeping, mut lean) = (agreed(false, None), agreed(true, None));
+fn the_window_is_kept_only_with_context_takeover() {
+    let (mut with_takeover, mut without) = (agreed(false, None), agreed(true, None));
     let (mut taking, mut resetting) = (Peer::new(true), Peer::new(false));
     for round in 0..200 {
         let text = format!("{} {}", prose(1_000), round);
-        assert_eq!(keeping.inflate_message(&taking.message(text.as_bytes()), LIMIT).unwrap(), text.as_bytes());
-        assert_eq!(lean.inflate_message(&resetting.message(text.as_bytes()), LIMIT).unwrap(), text.as_bytes());
+        assert_eq!(with_takeover.inflate_message(&taking.message(text.as_bytes()), LIMIT).unwrap(), text.as_bytes());
+        assert_eq!(without.inflate_message(&resetting.message(text.as_bytes()), LIMIT).unwrap(), text.as_bytes());
     }
-    assert_eq!(keeping.window.capacity(), CLIENT_WINDOW_BYTES);
-    assert_eq!(lean.window.capacity(), 0);
+    assert_eq!(with_takeover.window.capacity(), CLIENT_WINDOW_BYTES);
+    assert_eq!(without.window.capacity(), 0);
 }
 
 #[test]
-fn texts_that_gain_nothing_are_not_compressed() {
+fn incompressible_texts_are_not_compressed() {
     assert_eq!(compress_text(prose(MIN_TEXT_BYTES - 1).as_bytes()), None);
     assert!(compress_text(prose(MIN_TEXT_BYTES).as_bytes()).is_some());
-    // A generator's bytes, as hardly any text is.
+    // Pseudo-random bytes are incompressible.
     let mut state = 1_u64;
     let noise: Vec<u8> = std::iter::repeat_with(|| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -149,7 +149,7 @@ fn texts_that_gain_nothing_are_not_compressed() {
 }
 
 #[test]
-fn a_client_with_a_small_window_gets_what_fits_into_it() {
+fn a_client_with_a_small_window_can_inflate_accepted_texts() {
     for bits in 8..=15 {
         let deflate = agreed(true, Some(bits));
         for bytes in [600, 5_000, 40_000] {
@@ -158,10 +158,10 @@ fn a_client_with_a_small_window_gets_what_fits_into_it() {
                 continue;
             }
             let compressed = compress_text(text.as_bytes()).unwrap();
-            // zlib knows no window of 8 bits; what needs no more than 9 is checked with 9.
+            // zlib does not support a window of 8 bits; 9 is used instead.
             let mut inflater = Decompress::new_with_window_bits(false, bits.max(9));
             let mut out = vec![0; bytes + 1];
-            // A little room at a time, so that the inflater has to rely on its window.
+            // Small outputs, so that the inflater has to use its window.
             let (mut read, payload) = (0, [&compressed[..], &FLUSH_TAIL].concat());
             while (inflater.total_out() as usize) < bytes {
                 let from = inflater.total_out() as usize;
@@ -181,7 +181,7 @@ fn a_client_with_a_small_window_gets_what_fits_into_it() {
 
 proptest! {
     #[test]
-    fn what_is_compressed_inflates_to_itself(text in "[a-c\u{e4}{}\":,]{0,6000}") {
+    fn compressed_texts_inflate_to_the_original(text in "[a-c\u{e4}{}\":,]{0,6000}") {
         if let Some(compressed) = compress_text(text.as_bytes()) {
             prop_assert!(compressed.len() < text.len());
             prop_assert_eq!(agreed(true, None).inflate_message(&compressed, LIMIT).unwrap(), text.as_bytes());
@@ -189,7 +189,7 @@ proptest! {
     }
 
     #[test]
-    fn conversations_inflate_to_themselves(texts in prop::collection::vec("\\PC{0,400}", 1..40), takeover: bool) {
+    fn sequences_of_messages_inflate_to_the_originals(texts in prop::collection::vec("\\PC{0,400}", 1..40), takeover: bool) {
         let (mut peer, mut deflate) = (Peer::new(takeover), agreed(!takeover, None));
         for text in texts {
             let payload = peer.message(text.as_bytes());

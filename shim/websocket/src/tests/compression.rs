@@ -1,4 +1,4 @@
-//! The socket where both sides agreed to permessage-deflate.
+//! Tests of the socket with permessage-deflate.
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 use proptest::prelude::*;
@@ -10,7 +10,7 @@ const AGREED: DeflateAgreement = DeflateAgreement {
     client_no_context_takeover: false,
     server_max_window_bits: None,
 };
-/// "Hello", as RFC 7692 section 7.2.3.1 has it.
+/// "Hello", compressed as in RFC 7692 section 7.2.3.1.
 const HELLO: [u8; 7] = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
 
 fn compressed_pair() -> (WebSocket<DuplexStream>, DuplexStream) {
@@ -26,15 +26,15 @@ fn deflated(text: &[u8]) -> Vec<u8> {
     out
 }
 
-fn inflated(payload: &[u8], room: usize) -> String {
-    let mut out = vec![0; room];
+fn inflated(payload: &[u8], capacity: usize) -> String {
+    let mut out = vec![0; capacity];
     let mut inflater = Decompress::new(false);
     inflater.decompress(&[payload, &[0, 0, 0xFF, 0xFF]].concat(), &mut out, FlushDecompress::Sync).unwrap();
     out.truncate(inflater.total_out() as usize);
     String::from_utf8(out).unwrap()
 }
 
-/// A server's frames: first byte and payload of each.
+/// Returns the first byte and the payload of each frame of the server.
 fn frames(mut bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
     let mut frames = Vec::new();
     while let Some(header) = FrameHeader::parse(bytes).unwrap() {
@@ -59,7 +59,7 @@ async fn a_compressed_message_arrives_in_frames_with_a_ping_in_between() {
     for frame in [masked(0x41, &HELLO[..3]), masked(0x89, b"ping"), masked(0x80, &HELLO[3..]), masked(0x81, b"plain")] {
         stream.write_all(&frame).await.unwrap();
     }
-    // Refers back to the first message.
+    // Refers to the first message.
     stream.write_all(&masked(0xC1, &[0xf2, 0x00, 0x11, 0x00, 0x00])).await.unwrap();
     assert_eq!(read(&mut socket).await, Ok(SocketMessage::PingOrPong));
     for text in ["Hello", "plain", "Hello"] {
@@ -68,7 +68,7 @@ async fn a_compressed_message_arrives_in_frames_with_a_ping_in_between() {
 }
 
 #[tokio::test]
-async fn what_rfc_7692_forbids_is_told_apart() {
+async fn violations_of_rfc_7692_have_their_errors() {
     let cases: [(Vec<u8>, Result<SocketMessage, SocketError>); 8] = [
         ([masked(0x41, &HELLO[..3]), masked(0xC0, &HELLO[3..])].concat(), Err(SocketError::Protocol)),
         (masked(0xC9, b"ping"), Err(SocketError::Protocol)),
@@ -87,7 +87,7 @@ async fn what_rfc_7692_forbids_is_told_apart() {
 }
 
 #[tokio::test]
-async fn only_the_first_frame_of_a_compressed_message_says_so() {
+async fn only_the_first_frame_of_a_compressed_message_has_rsv1() {
     let (mut socket, stream) = compressed_pair();
     let long: String = (0..400).map(|number| format!("{{\"number\":{number}}}")).collect();
     feed(&mut socket, "short").await;
@@ -106,7 +106,7 @@ async fn only_the_first_frame_of_a_compressed_message_says_so() {
 }
 
 #[tokio::test]
-async fn a_text_for_many_is_compressed_once() {
+async fn a_shared_text_is_compressed_once() {
     let text = SharedText::from("{\"type\":\"message\"}".repeat(50));
     let mut received = Vec::new();
     for agreement in [Some(&AGREED), Some(&AGREED), None] {
@@ -114,8 +114,8 @@ async fn a_text_for_many_is_compressed_once() {
         let mut socket = socket.with_compression(agreement);
         let receiver = text.clone();
         poll_fn(|cx| Poll::Ready(socket.enqueue_shared(cx, &receiver))).await.unwrap();
-        let made = receiver.compressed_form().map(<[u8]>::as_ptr);
-        assert_eq!(made, text.compressed_form().map(<[u8]>::as_ptr), "a clone has a compressed form of its own");
+        let address = receiver.compressed_form().map(<[u8]>::as_ptr);
+        assert_eq!(address, text.compressed_form().map(<[u8]>::as_ptr), "clones share the compressed form");
         received.push(frames(&sent(socket, stream).await));
     }
     assert_eq!(received[0], received[1]);
@@ -125,7 +125,7 @@ async fn a_text_for_many_is_compressed_once() {
 }
 
 #[tokio::test]
-async fn a_text_beyond_a_small_window_is_sent_as_it_is() {
+async fn a_text_larger_than_a_small_window_is_sent_uncompressed() {
     let small = DeflateAgreement { server_max_window_bits: Some(9), ..AGREED };
     let (socket, stream) = pair();
     let mut socket = socket.with_compression(Some(&small));

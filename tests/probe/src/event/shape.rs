@@ -1,18 +1,18 @@
-//! Two events are alike when they differ in nothing but ids, times, addresses and names of hosts.
+//! Shape of an event: its JSON with placeholders for ids, times, addresses and host names.
 //!
-//! Invariant: key order, presence of keys, spacing and the JSON type of every value are kept. Only whole values of known
-//! form are replaced, by a word for what they are.
+//! Key order, presence of keys and the JSON type of every value are preserved. Only complete values of a known form are
+//! replaced.
 
 use std::fmt::{self, Write as _};
 
 use serde::de::{Deserializer as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// Keys whose text is whatever the deployment or the client chose.
+/// Keys whose values depend on the deployment or the client.
 const VARYING_KEYS: [&str; 7] =
     ["Host", "domainName", "apiId", "sourceIp", "X-Forwarded-For", "Sec-WebSocket-Key", "methodArn"];
 
-/// An event with its varying values replaced by what they are: `<id>`, `<ms>`, `<time>`, `<trace>`, `<text>`.
+/// Replaces the varying values of an event by `<id>`, `<ms>`, `<time>`, `<trace>` or `<text>`.
 ///
 /// # Errors
 /// `raw` is not JSON.
@@ -22,13 +22,13 @@ pub fn shape(raw: &str) -> serde_json::Result<String> {
     Ok(text)
 }
 
-/// The keys of the object at `pointer`, in order.
+/// Returns the keys of the object at `pointer`, in their order.
 pub(super) fn keys(raw: &str, pointer: &str) -> Option<Vec<String>> {
-    let mut within: &RawValue = serde_json::from_str(raw).ok()?;
+    let mut object: &RawValue = serde_json::from_str(raw).ok()?;
     for name in pointer.split('/').skip(1) {
-        within = members(within).ok()?.into_iter().find(|(key, _)| key == name)?.1;
+        object = members(object).ok()?.into_iter().find(|(key, _)| key == name)?.1;
     }
-    Some(members(within).ok()?.into_iter().map(|(key, _)| key).collect())
+    Some(members(object).ok()?.into_iter().map(|(key, _)| key).collect())
 }
 
 fn write_shape(value: &RawValue, key: &str, text: &mut String) -> serde_json::Result<()> {
@@ -51,14 +51,14 @@ fn write_shape(value: &RawValue, key: &str, text: &mut String) -> serde_json::Re
             }
             text.push(']');
         }
-        Some(b'"') => text.push_str(&leaf(&serde_json::from_str::<String>(value.get())?, key, value.get())),
+        Some(b'"') => text.push_str(&string_shape(&serde_json::from_str::<String>(value.get())?, key, value.get())),
         _ => text.push_str(if is_time(value.get()) { "<ms>" } else { value.get() }),
     }
     Ok(())
 }
 
-fn leaf(text: &str, key: &str, raw: &str) -> String {
-    let word = match text {
+fn string_shape(text: &str, key: &str, raw: &str) -> String {
+    let placeholder = match text {
         "" => return raw.to_owned(),
         _ if is_id(text) => "<id>",
         _ if text.starts_with("Root=1-") => "<trace>",
@@ -66,16 +66,16 @@ fn leaf(text: &str, key: &str, raw: &str) -> String {
         _ if VARYING_KEYS.contains(&key) => "<text>",
         _ => return raw.to_owned(),
     };
-    format!("\"{word}\"")
+    format!("\"{placeholder}\"")
 }
 
-/// The form of API Gateway's ids: 16 characters, URL-safe base64 with one pad.
+/// Returns whether a text has the form of API Gateway's ids: 16 characters, URL-safe base64 with one pad.
 fn is_id(text: &str) -> bool {
     let body = text.strip_suffix('=').unwrap_or_default();
     body.len() == 15 && body.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
 
-/// Milliseconds since 1970, from 2001 on.
+/// Returns whether a number has the form of milliseconds since 1970 (from 2001).
 fn is_time(number: &str) -> bool {
     number.len() == 13 && number.bytes().all(|byte| byte.is_ascii_digit())
 }
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_varies_is_replaced() {
+    fn only_varying_values_are_replaced() {
         let raw = r#"{"b":{"requestId":"BFaVtH2HoAMFZEQ=","connectedAt":1731332735513,"n":7,"Host":["x.y"]},"a":"hello","c":""}"#;
         let expected = r#"{"b":{"requestId":"<id>","connectedAt":<ms>,"n":7,"Host":["<text>"]},"a":"hello","c":""}"#;
         assert_eq!(shape(raw).unwrap(), expected);
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_end_in_a_pad() {
+    fn ids_end_with_a_pad() {
         assert!(is_id("V-M0CclhjoECETA=") && !is_id("V-M0CclhjoECETAx") && !is_id("V-M0CclhjoECET=="));
     }
 }

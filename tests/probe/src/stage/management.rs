@@ -1,8 +1,8 @@
-//! Calls of `@connections` with the function's own credentials (Signature Version 4, service `execute-api`).
+//! Client of `@connections` with the function's credentials (Signature Version 4, service `execute-api`).
 //!
-//! Not through the SDK: what is recorded is the answer as it came, the methods that no SDK has are called too, and nothing
-//! is tried twice. Invariant: a call is made on a connection of its own, because one that a frozen process kept would be
-//! closed when it is thawed, and has its end within [`MANAGEMENT_CALL_TIMEOUT`].
+//! It does not use the SDK, because the unmodified response is recorded, methods that the SDK does not support are
+//! called, and calls must not be retried. Each call uses a new connection, because pooled ones are closed while Lambda
+//! freezes the process, and ends within [`MANAGEMENT_CALL_TIMEOUT`].
 
 use std::time::{Duration, SystemTime};
 
@@ -22,14 +22,14 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use crate::event::Event;
 use crate::probe::{ManagementCall, ManagementResponse};
 
-/// How long a call may take.
+/// Timeout of a call.
 const MANAGEMENT_CALL_TIMEOUT: Duration = Duration::from_secs(5);
-/// Most bytes of an answer; those of `@connections` have a few hundred.
+/// Maximum bytes of a response; those of `@connections` have a few hundred.
 const MAX_RESPONSE_BYTES: usize = 64 * 1024;
-/// All but what RFC 3986 leaves unreserved: an id ends in `=`.
+/// All characters except the unreserved ones of RFC 3986. Ids contain `=`, which must be escaped.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// The way to the clients of an API.
+/// Client of `@connections`.
 pub(super) struct ManagementClient {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     credentials: SharedCredentialsProvider,
@@ -38,7 +38,8 @@ pub(super) struct ManagementClient {
 }
 
 impl ManagementClient {
-    /// Calls signed for `region`; to `endpoint`, stage included, or else to the stage that the event came from.
+    /// Creates a client whose calls are signed for `region`. They go to `endpoint`, which includes the stage, or to the
+    /// stage of the event.
     pub(super) fn new(credentials: SharedCredentialsProvider, region: String, endpoint: Option<String>) -> Self {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
@@ -55,16 +56,18 @@ impl ManagementClient {
         now: SystemTime,
     ) -> anyhow::Result<ManagementResponse> {
         let request = self.sign_request(&self.uri(event, call.connection)?, call, now).await?;
-        tokio::time::timeout(MANAGEMENT_CALL_TIMEOUT, self.exchange(request)).await.context("no answer in time")?
+        tokio::time::timeout(MANAGEMENT_CALL_TIMEOUT, self.exchange(request))
+            .await
+            .context("@connections call timed out")?
     }
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> anyhow::Result<ManagementResponse> {
-        let response = self.client.request(request).await.context("no answer")?;
+        let response = self.client.request(request).await.context("@connections request failed")?;
         let status = response.status().as_u16();
         let error_type = response.headers().get("x-amzn-errortype");
         let error_type = error_type.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
         let body = Limited::new(response.into_body(), MAX_RESPONSE_BYTES).collect().await;
-        let body = body.map_err(|error| anyhow::anyhow!("half an answer: {error}"))?.to_bytes();
+        let body = body.map_err(|error| anyhow::anyhow!("incomplete @connections response: {error}"))?.to_bytes();
         Ok(ManagementResponse { status, error_type, body: String::from_utf8_lossy(&body).into_owned() })
     }
 
@@ -74,7 +77,7 @@ impl ManagementClient {
             None => format!("https://{}/{}", event.context("domainName"), event.context("stage")),
         };
         let uri = format!("{stage}/@connections/{}", utf8_percent_encode(connection, ESCAPED));
-        uri.parse().context("the event names no place")
+        uri.parse().context("the event has no valid @connections endpoint")
     }
 
     async fn sign_request(
@@ -86,7 +89,7 @@ impl ManagementClient {
         let identity = self.credentials.provide_credentials().await.context("no credentials")?.into();
         let params = v4::SigningParams::builder().identity(&identity).region(&self.region).name("execute-api");
         let params = params.time(now).settings(SigningSettings::default()).build()?.into();
-        let host = uri.authority().context("the event names no host")?.as_str();
+        let host = uri.authority().context("the @connections endpoint has no host")?.as_str();
         let body = SignableBody::Bytes(call.body.as_bytes());
         let signable = SignableRequest::new(call.method, uri.to_string(), [("host", host)].into_iter(), body)?;
         let (instructions, _) = sign(signable, &params)?.into_parts();

@@ -1,8 +1,8 @@
-//! What clients said at connect, one item a connection: `{connection, directive, expires}`.
+//! DynamoDB table of directives, one item per connection: `{connection, directive, expires}`.
 //!
-//! Invariant: the first saying of a connection stays until its end, and its end gets it once, whichever process asks. A read
-//! sees every write before it. DynamoDB may delete an item late, so one that has expired is as good as none
-//! (DynamoDB developer guide, "Using time to live").
+//! The first directive of a connection is kept until its `$disconnect`, which takes it exactly once, in any process.
+//! Reads are strongly consistent. DynamoDB deletes expired items late, so expired ones are ignored (DynamoDB developer
+//! guide, "Using time to live").
 
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -14,15 +14,15 @@ use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 
 use crate::names::CONNECTION_KEY;
 
-/// What was said, as it came in the query.
+/// Attribute with the directive as in the query.
 const DIRECTIVE_ATTRIBUTE: &str = "directive";
-/// When DynamoDB may delete the item, in seconds since 1970: the table's TTL attribute.
+/// TTL attribute of the table: expiry in seconds since 1970.
 const EXPIRY_ATTRIBUTE: &str = "expires";
 
-/// How long an item is kept: a connection lives two hours at most (API Gateway quotas), and its `$disconnect` comes after.
+/// Retention of an item: longer than the maximum lifetime of a connection, two hours (API Gateway quotas).
 const DIRECTIVE_RETENTION: Duration = Duration::from_secs(3 * 60 * 60);
 
-/// The table.
+/// Client of the table.
 #[derive(Debug, Clone)]
 pub struct DirectiveTable {
     client: Client,
@@ -30,16 +30,16 @@ pub struct DirectiveTable {
 }
 
 impl DirectiveTable {
-    /// The table called `name`.
+    /// Creates a client of the table `name`.
     #[must_use]
     pub const fn new(client: Client, name: String) -> Self {
         Self { client, name }
     }
 
-    /// Keeps what a connection's client said, unless something is kept of it already.
+    /// Stores the directive of a connection, unless it has one already.
     ///
     /// # Errors
-    /// The table is away or may not be written.
+    /// The table is unavailable or the write is not allowed.
     pub async fn put(&self, connection: &str, directive: &str, now: SystemTime) -> anyhow::Result<()> {
         let expires = AttributeValue::N((seconds(now) + DIRECTIVE_RETENTION.as_secs()).to_string());
         let put = self.client.put_item().table_name(&self.name).item(CONNECTION_KEY, text(connection));
@@ -55,10 +55,10 @@ impl DirectiveTable {
         }
     }
 
-    /// What is kept of a connection.
+    /// Returns the directive of a connection.
     ///
     /// # Errors
-    /// The table is away or may not be read.
+    /// The table is unavailable or the read is not allowed.
     pub async fn get(&self, connection: &str, now: SystemTime) -> anyhow::Result<Option<String>> {
         let get =
             self.client.get_item().table_name(&self.name).key(CONNECTION_KEY, text(connection)).consistent_read(true);
@@ -66,10 +66,10 @@ impl DirectiveTable {
         Ok(output.item.and_then(|item| directive(item, now)))
     }
 
-    /// The same, and keeps it no longer.
+    /// Deletes and returns the directive of a connection.
     ///
     /// # Errors
-    /// The table is away or may not be written.
+    /// The table is unavailable or the write is not allowed.
     pub async fn take(&self, connection: &str, now: SystemTime) -> anyhow::Result<Option<String>> {
         let delete = self.client.delete_item().table_name(&self.name).key(CONNECTION_KEY, text(connection));
         let output = Box::pin(delete.return_values(ReturnValue::AllOld).send()).await.context("DeleteItem")?;
@@ -90,6 +90,6 @@ fn text(value: &str) -> AttributeValue {
 }
 
 fn seconds(time: SystemTime) -> u64 {
-    // A clock set before 1970 is as good as none.
+    // A clock before 1970 counts as 0.
     time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }

@@ -1,4 +1,4 @@
-//! AU-1 to AU-16, IAM-1 and IAM-2: who may connect.
+//! AU-1 to AU-16, IAM-1 and IAM-2: authorization of connections.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub(super) const ROWS: &[ConformanceRow] = &[
     ConformanceRow::holds(
         "AU-1",
         Documented,
-        "There are authorizers of type REQUEST only, on `$connect` only.",
+        "Only authorizers of type REQUEST exist, and only on `$connect`.",
         SAME_BEHAVIOR,
         |world| kind(world).boxed(),
     ),
@@ -32,49 +32,49 @@ pub(super) const ROWS: &[ConformanceRow] = &[
     ConformanceRow::holds(
         "AU-3",
         Reported,
-        "Without identity sources the function is always invoked.",
+        "Without identity sources the function is invoked for every handshake.",
         SAME_BEHAVIOR,
         |world| once(world).boxed(),
     ),
     ConformanceRow::holds(
         "AU-4",
         Documented,
-        "An allow goes on to `$connect`, a deny is answered 403.",
+        "An allow continues with `$connect`, a deny returns 403.",
         SAME_BEHAVIOR,
         |world| effects(world).boxed(),
     ),
     ConformanceRow::holds(
         "AU-5",
         Documented,
-        "The function fails with exactly `Unauthorized`: 401. With anything else: 500.",
+        "A function error with exactly the message `Unauthorized` returns 401, any other 500.",
         SAME_BEHAVIOR,
         |world| failures(world).boxed(),
     ),
+    ConformanceRow::holds("AU-6", Reported, "A result that is not a policy returns 500.", SAME_BEHAVIOR, |world| {
+        no_policy(world).boxed()
+    }),
+    ConformanceRow::holds("AU-7", Inferred, "A result without `principalId` returns 500.", SAME_BEHAVIOR, |world| {
+        expect_status_for_result(world, json!({"policyDocument": statement("Allow", ARN)}), 500).boxed()
+    }),
     ConformanceRow::holds(
-        "AU-6",
-        Reported,
-        "The function returns something that is no policy: 500.",
+        "AU-8",
+        Documented,
+        "A context with an object or array returns 500.",
         SAME_BEHAVIOR,
-        |world| no_policy(world).boxed(),
+        |world| bad_context(world).boxed(),
     ),
-    ConformanceRow::holds("AU-7", Inferred, "The result lacks `principalId`: 500.", SAME_BEHAVIOR, |world| {
-        judged(world, json!({"policyDocument": statement("Allow", ARN)}), 500).boxed()
-    }),
-    ConformanceRow::holds("AU-8", Documented, "An object or array inside the context: 500.", SAME_BEHAVIOR, |world| {
-        bad_context(world).boxed()
-    }),
     ConformanceRow::holds(
         "AU-9",
         Documented,
-        "The policy is evaluated for `execute-api:Invoke` on the stage's `$connect`, with `*` and `?`; a deny wins.",
-        "the same; a statement with a condition never allows, and a deny with one denies",
+        "The policy is evaluated for `execute-api:Invoke` on the stage's `$connect`, with wildcards `*` and `?`; a deny wins.",
+        "the same; a statement with a condition never allows, and a deny with a condition denies",
         |world| policies(world).boxed(),
     ),
     ConformanceRow::holds(
         "AU-10",
         Documented,
-        "A result of more than 8 KB is refused.",
-        "500; a result of this process is measured as the JSON that it would be",
+        "A result larger than 8 KB is rejected.",
+        "500; a result of an in-process handler is measured as its JSON",
         |world| too_large(world).boxed(),
     ),
     ConformanceRow::holds(
@@ -87,54 +87,54 @@ pub(super) const ROWS: &[ConformanceRow] = &[
     ConformanceRow::holds(
         "AU-12",
         Documented,
-        "The authorizer runs neither before messages nor at the end.",
+        "The authorizer runs neither before messages nor before `$disconnect`.",
         SAME_BEHAVIOR,
         |world| once(world).boxed(),
     ),
     ConformanceRow::holds(
         "AU-13",
         Documented,
-        "The authorizer's request has the connection id that the connection will have.",
+        "The authorizer's request contains the id of the future connection.",
         SAME_BEHAVIOR,
         |world| kind(world).boxed(),
     ),
     ConformanceRow::holds(
         "AU-14",
         Documented,
-        "`usageIdentifierKey` of the result selects the API key where the API is configured so.",
+        "`usageIdentifierKey` of the result selects the API key if the API is configured for it.",
         SAME_BEHAVIOR,
-        |world| super::keys::chosen_by_the_authorizer(world).boxed(),
+        |world| super::keys::key_selected_by_authorizer(world).boxed(),
     ),
     ConformanceRow::holds(
         "AU-15",
         Unknown,
-        "How long an authorizer may take is known for HTTP APIs only (10 s).",
-        "10 s, then 500; here the 10 s are 200 ms",
+        "The timeout of an authorizer is documented for HTTP APIs only (10 s).",
+        "10 s, then 500; the case uses 200 ms",
         |world| timed_out(world).boxed(),
     ),
     ConformanceRow::holds(
         "AU-16",
         Reported,
-        "After a refusal neither `$connect` nor `$disconnect` runs (one report of 2019 disagrees).",
+        "After a rejection neither `$connect` nor `$disconnect` runs (one report of 2019 disagrees).",
         "neither runs",
         |world| nothing_else_runs(world).boxed(),
     ),
     ConformanceRow::holds(
         "IAM-1",
         Documented,
-        "A route with `AWS_IAM` asks for a SigV4 signature in headers or query.",
+        "A route with `AWS_IAM` requires a SigV4 signature in headers or query.",
         SAME_BEHAVIOR,
         |world| super::signatures::connect(world).boxed(),
     ),
     ConformanceRow::not_applicable(
         "IAM-2",
         Documented,
-        "A change of the authorization type counts from the next deployment on.",
-        "a configuration is in force from the start of the process to its end",
+        "A change of the authorization type takes effect with the next deployment.",
+        "the configuration is fixed while the process runs",
     ),
 ];
 
-/// What makes the authorizer allow a connection with this context.
+/// Returns a directive that makes the authorizer allow a connection with this context.
 pub(super) fn allow(context: Value) -> Value {
     json!({"authorizer": {"return": {"principalId": "alice", "policyDocument": statement("Allow", ARN), "context": context}}})
 }
@@ -147,19 +147,19 @@ fn document(statements: &[Value]) -> Value {
     json!({"Version": "2012-10-17", "Statement": statements})
 }
 
-/// Connects behind an authorizer that returns `result`, and checks the status (101 when it is let in).
-async fn judged(world: &CaseWorld, result: Value, status: u16) -> anyhow::Result<()> {
-    decided(world, json!({"return": result}), status).await
+/// Connects with an authorizer that returns `result`, and checks the status (101 when accepted).
+async fn expect_status_for_result(world: &CaseWorld, result: Value, status: u16) -> anyhow::Result<()> {
+    expect_status(world, json!({"return": result}), status).await
 }
 
-async fn decided(world: &CaseWorld, answer: Value, status: u16) -> anyhow::Result<()> {
+async fn expect_status(world: &CaseWorld, answer: Value, status: u16) -> anyhow::Result<()> {
     let api = world.api(ApiSpec::authorized(&[])).await?;
     let dial = HandshakeBuilder::new().probe(json!({"authorizer": answer}));
     let seen =
         if status == 101 { api.dial(dial).await?.head.status } else { api.expect_rejection(dial).await?.head.status };
-    ensure!(seen == status, "{answer} was answered {seen}");
-    ensure!(api.count(EventKind::Authorizer).await? == 1, "the authorizer was not asked");
-    ensure!(api.count(EventKind::Connect).await? == usize::from(status == 101), "$connect ran, or did not");
+    ensure!(seen == status, "{answer} returned {seen}");
+    ensure!(api.count(EventKind::Authorizer).await? == 1, "the authorizer was not invoked");
+    ensure!(api.count(EventKind::Connect).await? == usize::from(status == 101), "wrong number of $connect invocations");
     Ok(())
 }
 
@@ -169,8 +169,8 @@ async fn kind(world: &CaseWorld) -> anyhow::Result<()> {
     let request = api.next(EventKind::Authorizer).await?;
     ensure!(request.value["type"] == "REQUEST" && request.context("routeKey") == "$connect", "{}", request.raw);
     for field in ["connectionId", "connectedAt", "stage", "apiId", "domainName"] {
-        let (asked, decided) = (&request.value["requestContext"][field], &connect.value["requestContext"][field]);
-        ensure!(asked == decided, "{field} is {asked} and then {decided}");
+        let (authorizer, connect) = (&request.value["requestContext"][field], &connect.value["requestContext"][field]);
+        ensure!(authorizer == connect, "{field} is {authorizer} for the authorizer and {connect} for $connect");
     }
     Ok(())
 }
@@ -186,8 +186,8 @@ async fn sources(world: &CaseWorld) -> anyhow::Result<()> {
         dial().header("Auth", "").query("token=x"),
     ];
     for dial in incomplete {
-        let refusal = api.expect_rejection(dial.clone()).await?;
-        ensure!(refusal.head.status == 401, "{dial:?} was answered {}", refusal.head.status);
+        let rejection = api.expect_rejection(dial.clone()).await?;
+        ensure!(rejection.head.status == 401, "{dial:?} returned {}", rejection.head.status);
     }
     ensure!(api.count(EventKind::Authorizer).await? == 0, "the function was invoked");
     api.dial(dial().header("auth", "x").query("token=x")).await?;
@@ -195,7 +195,7 @@ async fn sources(world: &CaseWorld) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The authorizer runs once per connection, whatever happens on it.
+/// Checks that the authorizer runs once per connection, whatever happens on it.
 pub(super) async fn once(world: &CaseWorld) -> anyhow::Result<()> {
     let api = world.api(ApiSpec::authorized(&[])).await?;
     let mut client = api.dial(HandshakeBuilder::new().probe(allow(json!({})))).await?;
@@ -204,22 +204,23 @@ pub(super) async fn once(world: &CaseWorld) -> anyhow::Result<()> {
     }
     client.close(None).await?;
     api.next(EventKind::Disconnect).await?;
-    let asked = api.count(EventKind::Authorizer).await?;
-    ensure!(asked == 1, "the authorizer ran {asked} times");
+    let invocations = api.count(EventKind::Authorizer).await?;
+    ensure!(invocations == 1, "the authorizer ran {invocations} times");
     Ok(())
 }
 
 async fn effects(world: &CaseWorld) -> anyhow::Result<()> {
-    judged(world, json!({"principalId": "a", "policyDocument": statement("Allow", ARN)}), 101).await?;
-    judged(world, json!({"principalId": "a", "policyDocument": statement("Deny", ARN)}), 403).await
+    expect_status_for_result(world, json!({"principalId": "a", "policyDocument": statement("Allow", ARN)}), 101)
+        .await?;
+    expect_status_for_result(world, json!({"principalId": "a", "policyDocument": statement("Deny", ARN)}), 403).await
 }
 
 async fn failures(world: &CaseWorld) -> anyhow::Result<()> {
-    decided(world, json!({"throw": "Unauthorized"}), 401).await?;
+    expect_status(world, json!({"throw": "Unauthorized"}), 401).await?;
     for message in ["unauthorized", "Unauthorized.", "no", ""] {
-        decided(world, json!({"throw": message}), 500).await?;
+        expect_status(world, json!({"throw": message}), 500).await?;
     }
-    decided(world, json!({"refuse": "crash"}), 500).await
+    expect_status(world, json!({"refuse": "crash"}), 500).await
 }
 
 async fn no_policy(world: &CaseWorld) -> anyhow::Result<()> {
@@ -233,7 +234,7 @@ async fn no_policy(world: &CaseWorld) -> anyhow::Result<()> {
         json!({"principalId": "a", "policyDocument": no_effect}),
     ];
     for result in results {
-        judged(world, result, 500).await?;
+        expect_status_for_result(world, result, 500).await?;
     }
     Ok(())
 }
@@ -241,7 +242,8 @@ async fn no_policy(world: &CaseWorld) -> anyhow::Result<()> {
 async fn bad_context(world: &CaseWorld) -> anyhow::Result<()> {
     for value in [json!({"a": {}}), json!({"a": []}), json!([]), json!("text")] {
         let policy = statement("Allow", ARN);
-        judged(world, json!({"principalId": "a", "policyDocument": policy, "context": value}), 500).await?;
+        expect_status_for_result(world, json!({"principalId": "a", "policyDocument": policy, "context": value}), 500)
+            .await?;
     }
     Ok(())
 }
@@ -254,7 +256,7 @@ async fn policies(world: &CaseWorld) -> anyhow::Result<()> {
         json!({"Action": invoke, "Effect": "Allow", "Resource": "*"}),
         json!({"Action": [invoke], "Effect": "Deny", "Resource": [ARN]}),
     ]);
-    let elsewhere = ARN.replace("/prod/", "/dev/");
+    let other_stage = ARN.replace("/prod/", "/dev/");
     let conditional =
         document(&[json!({"Action": invoke, "Effect": "Allow", "Resource": "*", "Condition": {"Bool": {}}})]);
     let policies = [
@@ -265,13 +267,13 @@ async fn policies(world: &CaseWorld) -> anyhow::Result<()> {
         (single(invoke, &ARN.replace("a1b2c3d4e5", "a1b2c3d4e?")), 101),
         (json!({"Version": "2012-10-17", "Statement": {"Action": invoke, "Effect": "Allow", "Resource": "*"}}), 101),
         (single("execute-api:ManageConnections", "*"), 403),
-        (single(invoke, &elsewhere), 403),
+        (single(invoke, &other_stage), 403),
         (document(&[]), 403),
         (both, 403),
         (conditional, 403),
     ];
     for (policy, status) in policies {
-        judged(world, json!({"principalId": "a", "policyDocument": policy}), status).await?;
+        expect_status_for_result(world, json!({"principalId": "a", "policyDocument": policy}), status).await?;
     }
     Ok(())
 }
@@ -279,9 +281,9 @@ async fn policies(world: &CaseWorld) -> anyhow::Result<()> {
 pub(super) async fn too_large(world: &CaseWorld) -> anyhow::Result<()> {
     let result = json!({"principalId": "a", "policyDocument": statement("Allow", ARN)});
     let rest = result.to_string().len() + r#","context":{"text":""}"#.len();
-    // In this process a result is a typed value, measured as the JSON that it would be: somewhat more than was returned.
+    // An in-process result is a typed value; its JSON is slightly larger than the returned text.
     for (bytes, status) in [(8 * 1024 + 1, 500), (8 * 1024 - 128, 101)] {
-        decided(world, json!({"return": result, "pad": bytes - rest}), status).await?;
+        expect_status(world, json!({"return": result, "pad": bytes - rest}), status).await?;
     }
     Ok(())
 }
@@ -291,19 +293,19 @@ async fn no_cache(world: &CaseWorld) -> anyhow::Result<()> {
     for _ in 0..3 {
         api.dial(HandshakeBuilder::new().header("Auth", "the same").probe(allow(json!({})))).await?;
     }
-    let asked = api.count(EventKind::Authorizer).await?;
-    ensure!(asked == 3, "the authorizer ran {asked} times for 3 connections");
+    let invocations = api.count(EventKind::Authorizer).await?;
+    ensure!(invocations == 3, "the authorizer ran {invocations} times for 3 connections");
     Ok(())
 }
 
 async fn timed_out(world: &CaseWorld) -> anyhow::Result<()> {
-    let spec = ApiSpec::special("a compressed clock", |spec| {
+    let spec = ApiSpec::special("shorter timeouts", |spec| {
         spec.definition.authorizer = Some(Vec::new());
         spec.definition.quotas.authorizer_timeout = Duration::from_millis(200);
     });
     let api = world.api(spec).await?;
-    let refusal = api.expect_rejection(HandshakeBuilder::new().probe(json!({"authorizer": {"after": 2000}}))).await?;
-    ensure!(refusal.head.status == 500, "the status is {}", refusal.head.status);
+    let rejection = api.expect_rejection(HandshakeBuilder::new().probe(json!({"authorizer": {"after": 2000}}))).await?;
+    ensure!(rejection.head.status == 500, "the status is {}", rejection.head.status);
     Ok(())
 }
 
@@ -311,7 +313,7 @@ async fn nothing_else_runs(world: &CaseWorld) -> anyhow::Result<()> {
     let api = world.api(ApiSpec::authorized(&[])).await?;
     let denied = json!({"principalId": "a", "policyDocument": statement("Deny", ARN)});
     api.expect_rejection(HandshakeBuilder::new().probe(json!({"authorizer": {"return": denied}}))).await?;
-    // Whatever the refused handshake set off would be there before the whole life of another connection is over.
+    // Further invocations for the rejected handshake would have happened within the life of another connection.
     let mut client = api.dial(HandshakeBuilder::new().probe(allow(json!({})))).await?;
     client.close(None).await?;
     api.next(EventKind::Disconnect).await?;

@@ -14,28 +14,28 @@ pub(super) const ROWS: &[ConformanceRow] = &[
     ConformanceRow::holds(
         "QS-1",
         Documented,
-        "`queryStringParameters` has one value per name, the multi-valued map all of them.",
-        "the same; the one value is the last",
+        "`queryStringParameters` has one value per name, the multi-value map all of them.",
+        "the same; the single value is the last one",
         |world| repeated(world).boxed(),
     ),
     ConformanceRow::holds(
         "QS-2",
         Inferred,
-        "Names and values are percent-decoded; nothing is known of `+` and of escapes that are none.",
-        "decoded once; `+` is a space, a wrong escape stays as it is",
+        "Names and values are percent-decoded; the handling of `+` and of invalid escapes is unknown.",
+        "decoded once; `+` is a space, an invalid escape is kept as it is",
         |world| decoded(world).boxed(),
     ),
     ConformanceRow::holds(
         "QS-3",
         Inferred,
-        "A hand-made fixture joins values with commas; no capture does.",
+        "A handwritten fixture joins values with commas; no capture does.",
         "values are never joined",
         |world| repeated(world).boxed(),
     ),
     ConformanceRow::holds(
         "BODY-1",
         Documented,
-        "`body` is the whole text after its fragments were put together, and `isBase64Encoded` is false.",
+        "`body` is the complete text of all fragments, and `isBase64Encoded` is false.",
         SAME_BEHAVIOR,
         |world| fragments(world).boxed(),
     ),
@@ -49,8 +49,8 @@ pub(super) const ROWS: &[ConformanceRow] = &[
     ConformanceRow::not_applicable(
         "BODY-3",
         Documented,
-        "An integration may ask for base64 text to be decoded (`CONVERT_TO_BINARY`); in effect not for Lambda proxies.",
-        "there are Lambda proxy integrations only",
+        "An integration can decode base64 text (`CONVERT_TO_BINARY`), but not a Lambda proxy integration.",
+        "only Lambda proxy integrations exist",
     ),
 ];
 

@@ -1,4 +1,4 @@
-//! The close codes of section 4, as the client sees them.
+//! 4-C1 to 4-C7: close codes as received by the client.
 
 use std::time::Duration;
 
@@ -23,43 +23,43 @@ pub(super) const ROWS: &[ConformanceRow] = &[
         "4-C2",
         Reported,
         "Ten minutes without a message close with 1001 `Going away`.",
-        "the same; here the ten minutes are 300 ms",
+        "the same; the case uses 300 ms",
         |world| idle(world).boxed(),
     ),
     ConformanceRow::holds(
         "4-C3",
         Inferred,
-        "The end of the 2 hours closes with 1001 `Going away`.",
-        "the same; here the 2 hours are 300 ms",
+        "The connection lifetime of 2 hours ends with 1001 `Going away`.",
+        "the same; the case uses 300 ms",
         |world| lifetime(world).boxed(),
     ),
     ConformanceRow::differs(
         "4-C4",
         Reported,
-        "Maintenance of the gateway closes connections, with 1001 by deduction.",
+        "Maintenance of the gateway closes connections, presumably with 1001.",
         "a server that stops closes with 1012 `Service restart`",
-        "1012 tells clients that another server takes over now, so that they come back at once and resume",
+        "1012 signals that another server takes over, so clients reconnect at once and resume",
         |world| stopping(world).boxed(),
     ),
     ConformanceRow::holds(
         "4-C5",
         Documented,
         "A binary frame closes with 1003.",
-        "the same; the reason text is ours",
+        "the same, with a reason text of the shim",
         |world| with_code(world, RawFrame::new(opcode::BINARY, "x"), 1003).boxed(),
     ),
     ConformanceRow::holds(
         "4-C6",
         Documented,
-        "Too large a frame or message closes with 1009.",
-        "the same; the reason text is ours",
+        "A frame or message above the quota closes with 1009.",
+        "the same, with a reason text of the shim",
         |world| with_code(world, RawFrame::new(opcode::TEXT, "x".repeat(40_000)), 1009).boxed(),
     ),
     ConformanceRow::holds(
         "4-C7",
         Documented,
-        "1006 is what a client's library reports when the handshake was refused or the network broke.",
-        "the same: no such code is ever sent",
+        "Client libraries report 1006 when the handshake was rejected or the network broke.",
+        "the same: 1006 is never sent",
         |world| no_1006(world).boxed(),
     ),
 ];
@@ -75,14 +75,14 @@ async fn deleted(world: &CaseWorld) -> anyhow::Result<()> {
 }
 
 async fn idle(world: &CaseWorld) -> anyhow::Result<()> {
-    let api = world.api(ApiSpec::compressed(Duration::from_millis(300), Duration::from_secs(60))).await?;
+    let api = world.api(ApiSpec::with_timers(Duration::from_millis(300), Duration::from_secs(60))).await?;
     let closed = api.connect().await?.expect_close().await?;
     ensure!(closed == (1001, "Going away".to_owned()), "closed with {closed:?}");
     Ok(())
 }
 
 async fn lifetime(world: &CaseWorld) -> anyhow::Result<()> {
-    let api = world.api(ApiSpec::compressed(Duration::from_secs(60), Duration::from_millis(300))).await?;
+    let api = world.api(ApiSpec::with_timers(Duration::from_secs(60), Duration::from_millis(300))).await?;
     let closed = api.connect().await?.expect_close().await?;
     ensure!(closed == (1001, "Going away".to_owned()), "closed with {closed:?}");
     Ok(())
@@ -106,13 +106,13 @@ async fn with_code(world: &CaseWorld, frame: RawFrame, code: u16) -> anyhow::Res
 
 async fn no_1006(world: &CaseWorld) -> anyhow::Result<()> {
     let api = world.standard().await?;
-    let refusal = api.expect_rejection(HandshakeBuilder::new().path("/nowhere")).await?;
-    ensure!(refusal.head.status == 403 && !refusal.body.starts_with(&[0x88]), "a close frame came");
+    let rejection = api.expect_rejection(HandshakeBuilder::new().path("/nowhere")).await?;
+    ensure!(rejection.head.status == 403 && !rejection.body.starts_with(&[0x88]), "a close frame was sent");
     let mut client = api.connect().await?;
-    // A client that sends what it may not send (1006 is reserved, RFC 6455 section 7.4.1) gets no such code back.
+    // A client that sends the reserved code 1006 (RFC 6455 section 7.4.1) does not receive it back.
     client.send(&[RawFrame::close(Some((1006, "")))]).await?;
     match client.next().await? {
         ReceivedItem::Close(1002, _) | ReceivedItem::End => Ok(()),
-        other => bail!("a close frame with 1006 was answered {other:?}"),
+        other => bail!("a close frame with 1006 was answered with {other:?}"),
     }
 }

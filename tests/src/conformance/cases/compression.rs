@@ -1,4 +1,4 @@
-//! The cases of HS-2 and HS-3: permessage-deflate as it is negotiated, and what it does to quotas.
+//! HS-2 and HS-3: negotiation of permessage-deflate, and its effect on quotas.
 
 use anyhow::ensure;
 use serde_json::json;
@@ -10,14 +10,14 @@ use crate::conformance::wire::deflate::Deflate;
 use crate::conformance::world::{Api, CaseWorld};
 use crate::websocket::{RawFrame, opcode};
 
-/// The offer of a browser.
+/// Extension offer of a browser.
 const OFFER: &str = "permessage-deflate; client_max_window_bits";
 
 async fn offering(api: &Api, offer: &str) -> anyhow::Result<ConformanceClient> {
     api.dial(HandshakeBuilder::new().header("Sec-WebSocket-Extensions", offer)).await
 }
 
-fn answer(client: &ConformanceClient) -> Option<&str> {
+fn negotiated_extensions(client: &ConformanceClient) -> Option<&str> {
     client.head.header("sec-websocket-extensions")
 }
 
@@ -26,31 +26,36 @@ pub(super) async fn negotiated(world: &CaseWorld) -> anyhow::Result<()> {
     let api = world.standard().await?;
     let captured = "permessage-deflate; server_max_window_bits=12; client_max_window_bits=12";
     let mut client = offering(&api, captured).await?;
-    ensure!(answer(&client) == Some("permessage-deflate;server_max_window_bits=12"), "{:?}", client.head);
-    converses(&mut client).await?;
+    ensure!(
+        negotiated_extensions(&client) == Some("permessage-deflate;server_max_window_bits=12"),
+        "{:?}",
+        client.head
+    );
+    exchange_messages(&mut client).await?;
     let mut client = offering(&api, OFFER).await?;
-    ensure!(answer(&client) == Some("permessage-deflate"), "{:?}", client.head);
-    converses(&mut client).await?;
+    ensure!(negotiated_extensions(&client) == Some("permessage-deflate"), "{:?}", client.head);
+    exchange_messages(&mut client).await?;
     let malformed =
         ["permessage-deflate; server_max_window_bits=7", "permessage-deflate; no_such_parameter", "x-other"];
     for offer in malformed {
         let mut client = offering(&api, offer).await?;
-        ensure!(answer(&client).is_none(), "{offer} was answered {:?}", client.head);
+        ensure!(negotiated_extensions(&client).is_none(), "{offer} was accepted: {:?}", client.head);
         client.expect_no_reply().await?;
     }
     let mut client = offering(&api, &format!("{}, {OFFER}", malformed[0])).await?;
-    ensure!(answer(&client) == Some("permessage-deflate"), "{:?}", client.head);
-    converses(&mut client).await
+    ensure!(negotiated_extensions(&client) == Some("permessage-deflate"), "{:?}", client.head);
+    exchange_messages(&mut client).await
 }
 
-/// Compressed messages arrive, whole or in frames, referring back to earlier ones; answers are compressed when that pays.
-async fn converses(client: &mut ConformanceClient) -> anyhow::Result<()> {
+/// Checks that compressed messages arrive, in one frame or several, with context takeover, and that large replies are
+/// compressed.
+async fn exchange_messages(client: &mut ConformanceClient) -> anyhow::Result<()> {
     let mut deflate = Deflate::default();
     let long = "the same words again and again ".repeat(200);
     for _ in 0..2 {
-        let question = json!({"action": "ask", "answer": {"return": {"statusCode": 200, "body": long}}}).to_string();
-        client.send(&[deflate.frame(question)?]).await?;
-        ensure!(client.text().await? == long, "another text came back");
+        let directive = json!({"action": "ask", "answer": {"return": {"statusCode": 200, "body": long}}}).to_string();
+        client.send(&[deflate.frame(directive)?]).await?;
+        ensure!(client.text().await? == long, "another text was returned");
     }
     ensure!(client.compressed_messages > 0, "a text of {} bytes was not compressed", long.len());
     let payload = deflate.payload(sized(5_000))?;
@@ -60,8 +65,8 @@ async fn converses(client: &mut ConformanceClient) -> anyhow::Result<()> {
         RawFrame::new(opcode::CONTINUATION, rest),
     ];
     client.send(&frames).await?;
-    ensure!(client.text().await? == "5000", "a compressed message in two frames arrived otherwise");
-    // A client that agreed need not compress.
+    ensure!(client.text().await? == "5000", "a compressed message in two frames was changed");
+    // Compression stays optional for the client after negotiation.
     client.expect_no_reply().await
 }
 
@@ -71,11 +76,11 @@ pub(super) async fn quotas(world: &CaseWorld) -> anyhow::Result<()> {
     let mut client = offering(&api, OFFER).await?;
     for bytes in [FRAME + 1, MESSAGE] {
         client.send(&[Deflate::default().frame(sized(bytes))?]).await?;
-        ensure!(client.text().await? == bytes.to_string(), "{bytes} bytes in a small frame arrived otherwise");
+        ensure!(client.text().await? == bytes.to_string(), "{bytes} bytes in a small frame were changed");
     }
     closes(world, Deflate::default().frame(sized(MESSAGE + 1))?, 1009).await?;
     let bomb = Deflate::default().frame(vec![b' '; 16 * MESSAGE])?;
-    ensure!(bomb.payload.len() < FRAME, "the bomb takes {} bytes", bomb.payload.len());
+    ensure!(bomb.payload.len() < FRAME, "the compressed message has {} bytes", bomb.payload.len());
     closes(world, bomb, 1009).await?;
     closes(world, RawFrame { reserved: 0b100, ..RawFrame::new(opcode::TEXT, vec![0; FRAME + 1]) }, 1009).await?;
     closes(world, RawFrame { reserved: 0b100, ..RawFrame::new(opcode::TEXT, "not deflated") }, 1007).await?;
@@ -84,7 +89,7 @@ pub(super) async fn quotas(world: &CaseWorld) -> anyhow::Result<()> {
     closes(world, RawFrame { reserved: 0b010, ..RawFrame::new(opcode::TEXT, "x") }, 1002).await
 }
 
-/// Sends a frame on a connection that agreed to compress, and checks how it ends.
+/// Sends a frame on a connection with negotiated compression, and checks its close code.
 async fn closes(world: &CaseWorld, frame: RawFrame, code: u16) -> anyhow::Result<()> {
     let api = world.standard().await?;
     let mut client = offering(&api, OFFER).await?;

@@ -1,4 +1,4 @@
-//! CC-1 to CC-5: order and concurrency.
+//! CC-1 to CC-5: order and concurrency of messages.
 
 use std::time::{Duration, Instant};
 
@@ -16,23 +16,23 @@ pub(super) const ROWS: &[ConformanceRow] = &[
     ConformanceRow::holds(
         "CC-1",
         Documented,
-        "Each message is an invocation of its own; several of one connection run at the same time.",
-        "the same with the ordering `concurrent`, which these cases use; the default is one at a time, in order",
+        "Each message is a separate invocation; several of one connection run concurrently.",
+        "the same with the ordering `concurrent`, which these cases use; the default is sequential",
         |world| at_once(world).boxed(),
     ),
     ConformanceRow::holds(
         "CC-2",
         Documented,
-        "Answers may overtake each other.",
+        "Replies may overtake each other.",
         "the same with the ordering `concurrent`",
         |world| overtaking(world).boxed(),
     ),
     ConformanceRow::differs(
         "CC-3",
         Inferred,
-        "A message may still be handled while `$disconnect` runs.",
-        "`$disconnect` runs when the messages received before the end have been handled",
-        "handlers that clean up must not be overtaken by the messages of the connection they clean up after",
+        "A message may still be processed while `$disconnect` runs.",
+        "`$disconnect` runs after all messages received before the end have been processed",
+        "handlers that clean up must not run before the messages of the same connection",
         |world| disconnect_comes_last(world).boxed(),
     ),
     ConformanceRow::holds(
@@ -45,7 +45,7 @@ pub(super) const ROWS: &[ConformanceRow] = &[
     ConformanceRow::holds(
         "CC-5",
         Inferred,
-        "A message whose function failed is not tried again.",
+        "A message whose function failed is not retried.",
         SAME_BEHAVIOR,
         |world| no_retry(world).boxed(),
     ),
@@ -54,7 +54,7 @@ pub(super) const ROWS: &[ConformanceRow] = &[
 async fn at_once(world: &CaseWorld) -> anyhow::Result<()> {
     let api = world.standard().await?;
     let mut client = api.connect().await?;
-    let begun = Instant::now();
+    let started = Instant::now();
     for _ in 0..8 {
         let answer = json!({"after": 500, "return": {"statusCode": 200, "body": "done"}});
         client.send_json(&json!({"action": "ask", "answer": answer})).await?;
@@ -62,8 +62,8 @@ async fn at_once(world: &CaseWorld) -> anyhow::Result<()> {
     for _ in 0..8 {
         ensure!(client.text().await? == "done");
     }
-    let took = begun.elapsed();
-    ensure!(took < Duration::from_millis(3000), "eight handlers of 500 ms took {took:?}");
+    let elapsed = started.elapsed();
+    ensure!(elapsed < Duration::from_millis(3000), "eight handlers of 500 ms took {elapsed:?}");
     Ok(())
 }
 
@@ -73,19 +73,19 @@ async fn overtaking(world: &CaseWorld) -> anyhow::Result<()> {
     let slow = json!({"after": 500, "return": {"statusCode": 200, "body": "slow"}});
     client.send_json(&json!({"action": "ask", "answer": slow})).await?;
     let first = client.request_directive(json!({"return": {"statusCode": 200, "body": "quick"}})).await?;
-    ensure!(first == "quick" && client.text().await? == "slow", "the first answer was {first}");
+    ensure!(first == "quick" && client.text().await? == "slow", "the first reply was {first}");
     Ok(())
 }
 
 async fn disconnect_comes_last(world: &CaseWorld) -> anyhow::Result<()> {
-    world.require_local_gateway("a look at what differs on purpose")?;
+    world.require_local_gateway("a check of deliberate differences")?;
     let api = world.standard().await?;
     let mut client = api.connect().await?;
     client.send_directive(json!({"after": 300, "note": "handled"})).await?;
     api.next(EventKind::Message).await?;
     client.close(None).await?;
     api.next(EventKind::Disconnect).await?;
-    ensure!(api.count(EventKind::Note).await? == 1, "$disconnect ran before the message was handled");
+    ensure!(api.count(EventKind::Note).await? == 1, "$disconnect ran before the message was processed");
     Ok(())
 }
 
@@ -95,12 +95,15 @@ async fn early_message(world: &CaseWorld) -> anyhow::Result<()> {
     let dial = || HandshakeBuilder::new().followed_by(early.clone());
     let mut client = api.dial(dial().probe(json!({"connect": {"after": 200, "note": "connected"}}))).await?;
     let message = api.next(EventKind::Message).await?;
-    ensure!(api.count(EventKind::Note).await? == 1, "the message came before $connect was done");
+    ensure!(api.count(EventKind::Note).await? == 1, "the message was delivered before $connect finished");
     let waited = message.number("requestTimeEpoch") - message.number("connectedAt");
     ensure!(waited >= 190, "the message's event is {waited} ms after connectedAt");
     ensure!(client.text().await? == "16", "the early message was not answered");
-    let refusal = api.expect_rejection(dial().probe(json!({"connect": {"return": {"statusCode": 403}}}))).await?;
-    ensure!(refusal.head.status == 403 && api.count(EventKind::Message).await? == 1, "a refused client was heard");
+    let rejection = api.expect_rejection(dial().probe(json!({"connect": {"return": {"statusCode": 403}}}))).await?;
+    ensure!(
+        rejection.head.status == 403 && api.count(EventKind::Message).await? == 1,
+        "a rejected client's message was delivered"
+    );
     Ok(())
 }
 
@@ -110,6 +113,6 @@ async fn no_retry(world: &CaseWorld) -> anyhow::Result<()> {
     client.request_directive(json!({"throw": "no"})).await?;
     client.expect_no_reply().await?;
     let events = api.count(EventKind::Message).await?;
-    ensure!(events == 2, "two messages made {events} events");
+    ensure!(events == 2, "two messages caused {events} events");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! EV-10 to EV-16 and ORD-1: what `requestContext` says.
+//! EV-10 to EV-16 and ORD-1: fields of `requestContext`.
 
 use anyhow::{Context as _, ensure};
 use futures_util::FutureExt as _;
@@ -10,7 +10,7 @@ use crate::conformance::row::{ConformanceRow, EvidenceLevel::*, SAME_BEHAVIOR};
 use crate::conformance::spec::ApiSpec;
 use crate::conformance::world::CaseWorld;
 
-/// What every event of a connection has in its context, beside what its kind adds.
+/// Fields that every event of a connection has in its context.
 const ALWAYS: [&str; 13] = [
     "apiId",
     "connectedAt",
@@ -38,7 +38,7 @@ pub(super) const ROWS: &[ConformanceRow] = &[
     ConformanceRow::holds(
         "EV-11",
         Documented,
-        "`requestId` and `extendedRequestId` are the same text.",
+        "`requestId` and `extendedRequestId` are equal.",
         SAME_BEHAVIOR,
         |world| request_ids(world).boxed(),
     ),
@@ -53,20 +53,20 @@ pub(super) const ROWS: &[ConformanceRow] = &[
         "EV-13",
         Reported,
         "On CONNECT the event's time is 0 to 8 ms after `connectedAt`.",
-        "the same on a machine that is not busy; the case allows a second",
+        "the same on an idle host; the case allows a second",
         |world| connect_time(world).boxed(),
     ),
     ConformanceRow::holds(
         "EV-14",
         Reported,
-        "`connectedAt` is when the upgrade arrived, before the handshake was decided, and stays the same.",
+        "`connectedAt` is the time of the upgrade request, before the handshake was accepted, and is constant.",
         SAME_BEHAVIOR,
         |world| connected_at(world).boxed(),
     ),
     ConformanceRow::holds(
         "EV-15",
         Reported,
-        "On a custom domain `domainName` and `Host` are that domain, while `stage` and `apiId` stay the real ones.",
+        "On a custom domain `domainName` and `Host` are that domain, while `stage` and `apiId` are the real ones.",
         SAME_BEHAVIOR,
         |world| custom_domain(world).boxed(),
     ),
@@ -76,13 +76,13 @@ pub(super) const ROWS: &[ConformanceRow] = &[
     ConformanceRow::holds(
         "ORD-1",
         Reported,
-        "`authorizer` stands right behind `routeKey`, on DISCONNECT behind `disconnectStatusCode`.",
+        "`authorizer` directly follows `routeKey`, on DISCONNECT `disconnectStatusCode`.",
         SAME_BEHAVIOR,
-        |world| authorizer_place(world).boxed(),
+        |world| authorizer_position(world).boxed(),
     ),
 ];
 
-/// A CONNECT, a MESSAGE and a DISCONNECT of one connection.
+/// Returns a CONNECT, a MESSAGE and a DISCONNECT event of one connection.
 pub(super) async fn one_of_each(world: &CaseWorld) -> anyhow::Result<[Event; 3]> {
     let api = world.standard().await?;
     let (mut client, connect) = api.connected(HandshakeBuilder::new()).await?;
@@ -112,7 +112,7 @@ async fn request_ids(world: &CaseWorld) -> anyhow::Result<()> {
     for event in one_of_each(world).await? {
         let id = event.context("requestId").to_owned();
         ensure!(!id.is_empty() && id == event.context("extendedRequestId"), "{}", event.raw);
-        ensure!(!seen.contains(&id), "{id} came twice");
+        ensure!(!seen.contains(&id), "{id} was used twice");
         seen.push(id);
     }
     Ok(())
@@ -121,7 +121,7 @@ async fn request_ids(world: &CaseWorld) -> anyhow::Result<()> {
 async fn request_times(world: &CaseWorld) -> anyhow::Result<()> {
     for event in one_of_each(world).await? {
         let text = event.context("requestTime");
-        let seconds = common_log_seconds(text).with_context(|| format!("{text:?} is no time"))?;
+        let seconds = common_log_seconds(text).with_context(|| format!("{text:?} is not a time"))?;
         ensure!(seconds == event.number("requestTimeEpoch").div_euclid(1000), "{}", event.raw);
     }
     Ok(())
@@ -140,11 +140,11 @@ async fn connected_at(world: &CaseWorld) -> anyhow::Result<()> {
     client.send_directive(json!({})).await?;
     let (connect, message) = (api.next(EventKind::Connect).await?, api.next(EventKind::Message).await?);
     client.close(None).await?;
-    let began = connect.number("connectedAt");
+    let connected_at = connect.number("connectedAt");
     for event in [&message, &api.next(EventKind::Disconnect).await?] {
-        ensure!(event.number("connectedAt") == began, "{}", event.raw);
+        ensure!(event.number("connectedAt") == connected_at, "{}", event.raw);
     }
-    let waited = message.number("requestTimeEpoch") - began;
+    let waited = message.number("requestTimeEpoch") - connected_at;
     ensure!(waited >= 90, "connectedAt is {waited} ms before the first message, and $connect took 100 ms");
     Ok(())
 }
@@ -167,7 +167,7 @@ async fn no_port(world: &CaseWorld) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn authorizer_place(world: &CaseWorld) -> anyhow::Result<()> {
+async fn authorizer_position(world: &CaseWorld) -> anyhow::Result<()> {
     let api = world.api(ApiSpec::authorized(&[])).await?;
     let mut client = api.dial(HandshakeBuilder::new().probe(super::authorizers::allow(json!({})))).await?;
     client.close(None).await?;
@@ -179,7 +179,7 @@ async fn authorizer_place(world: &CaseWorld) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Seconds since 1970 of `11/Nov/2024:11:35:24 +0000`.
+/// Parses a time such as `11/Nov/2024:11:35:24 +0000` and returns seconds since 1970.
 fn common_log_seconds(text: &str) -> Option<i64> {
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let text = text.strip_suffix(" +0000").filter(|text| text.len() == 20)?;
@@ -197,7 +197,7 @@ mod tests {
     use super::common_log_seconds;
 
     #[test]
-    fn common_log_times_are_read() {
+    fn common_log_times_are_parsed() {
         assert_eq!(common_log_seconds("11/Nov/2024:11:35:24 +0000"), Some(1_731_324_924));
         assert_eq!(common_log_seconds("29/Feb/2024:00:00:00 +0000"), Some(1_709_164_800));
         assert_eq!(common_log_seconds("1/Nov/2024:11:35:24 +0000"), None);

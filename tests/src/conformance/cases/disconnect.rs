@@ -1,4 +1,4 @@
-//! DC-1 to DC-12 and the table of section 6: when `$disconnect` runs and what it is told.
+//! DC-1 to DC-12 and the table of section 6: invocations of `$disconnect` and their events.
 
 use std::time::Duration;
 
@@ -18,18 +18,18 @@ pub(super) const ROWS: &[ConformanceRow] = &[
     ConformanceRow::holds(
         "DC-1",
         Documented,
-        "`$disconnect` runs after the connection was closed by either side, as far as the gateway can.",
+        "`$disconnect` runs after either side closed the connection, on a best-effort basis.",
         "the same",
         |world| either_side(world).boxed(),
     ),
-    ConformanceRow::holds("DC-2", Documented, "What `$disconnect` answers is ignored.", SAME_BEHAVIOR, |world| {
-        answer_ignored(world).boxed()
+    ConformanceRow::holds("DC-2", Documented, "The result of `$disconnect` is ignored.", SAME_BEHAVIOR, |world| {
+        result_ignored(world).boxed()
     }),
     ConformanceRow::holds(
         "DC-3",
         Reported,
-        "With a close frame it runs at once; without one when the loss is noticed.",
-        "the same; a TCP reset or end is noticed at once",
+        "After a close frame it runs at once, otherwise when the loss is detected.",
+        "the same; a TCP reset or FIN is detected at once",
         |world| either_side(world).boxed(),
     ),
     ConformanceRow::holds("DC-4", Inferred, "It runs at most once per connection.", "exactly once", |world| {
@@ -38,16 +38,16 @@ pub(super) const ROWS: &[ConformanceRow] = &[
     ConformanceRow::holds(
         "DC-5",
         Documented,
-        "The connection is gone by then: a post from the handler is answered 410.",
+        "The connection no longer exists: a post from the handler returns 410.",
         SAME_BEHAVIOR,
         |world| post_from_handler(world).boxed(),
     ),
     ConformanceRow::holds(
         "DC-6",
         Inferred,
-        "After a refused `$connect` it does not run (one report of 2019 disagrees).",
+        "It does not run after a rejected `$connect` (one report of 2019 disagrees).",
         "it does not run",
-        |world| after_refusal(world).boxed(),
+        |world| after_rejection(world).boxed(),
     ),
     ConformanceRow::holds(
         "6-1",
@@ -70,15 +70,15 @@ pub(super) const ROWS: &[ConformanceRow] = &[
         "6-4",
         Reported,
         "Idle timeout: 1001 `Going away`.",
-        "the same; here the ten minutes are 300 ms",
-        |world| timed(world, ApiSpec::compressed(Duration::from_millis(300), Duration::from_secs(60))).boxed(),
+        "the same; the case uses 300 ms",
+        |world| timed(world, ApiSpec::with_timers(Duration::from_millis(300), Duration::from_secs(60))).boxed(),
     ),
     ConformanceRow::holds(
         "6-5",
         Inferred,
-        "End of the 2 hours: 1001 `Going away`.",
-        "the same; here the 2 hours are 300 ms",
-        |world| timed(world, ApiSpec::compressed(Duration::from_secs(60), Duration::from_millis(300))).boxed(),
+        "End of the 2-hour lifetime: 1001 `Going away`.",
+        "the same; the case uses 300 ms",
+        |world| timed(world, ApiSpec::with_timers(Duration::from_secs(60), Duration::from_millis(300))).boxed(),
     ),
     ConformanceRow::holds(
         "6-6",
@@ -90,21 +90,21 @@ pub(super) const ROWS: &[ConformanceRow] = &[
     ConformanceRow::holds(
         "6-7",
         Unknown,
-        "The network breaks without a close frame: 1006 is expected, the text is not known.",
+        "The network breaks without a close frame: presumably 1006, with an unknown text.",
         "1006 `Connection lost`",
         |world| lost(world).boxed(),
     ),
     ConformanceRow::holds(
         "6-8",
         Inferred,
-        "A binary frame or too large a message: 1003 or 1009 is expected, the texts are not known.",
-        "the same codes; the texts are those of the close frame",
+        "A binary frame or too large a message: presumably 1003 or 1009, with unknown texts.",
+        "the same codes, with the text of the close frame",
         |world| forbidden(world).boxed(),
     ),
     ConformanceRow::holds(
         "DC-10",
         Reported,
-        "1001 alone does not tell an idle connection from a closed tab; the reason does.",
+        "The code 1001 is the same for an idle connection and a closed tab; only the reason differs.",
         SAME_BEHAVIOR,
         |world| idle_or_tab(world).boxed(),
     ),
@@ -114,13 +114,13 @@ pub(super) const ROWS: &[ConformanceRow] = &[
     ConformanceRow::holds(
         "DC-12",
         Reported,
-        "Event types of some languages long lacked code and reason.",
-        "the public type for Rust has both, and reads our event",
+        "The event types of some language runtimes long lacked code and reason.",
+        "the public Rust type has both, and parses the shim's event",
         |world| typed(world).boxed(),
     ),
 ];
 
-fn told(event: &Event) -> (i64, &str) {
+fn status_and_reason(event: &Event) -> (i64, &str) {
     (event.number("disconnectStatusCode"), event.context("disconnectReason"))
 }
 
@@ -129,7 +129,7 @@ async fn by_client(world: &CaseWorld, status: Option<(u16, &str)>, code: i64, re
     let mut client = api.connect().await?;
     client.close(status).await?;
     let event = api.next(EventKind::Disconnect).await?;
-    ensure!(told(&event) == (code, reason), "{}", event.raw);
+    ensure!(status_and_reason(&event) == (code, reason), "{}", event.raw);
     Ok(())
 }
 
@@ -140,7 +140,7 @@ async fn code_and_reason(world: &CaseWorld) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Ends a connection by dropping the socket.
+/// Drops a client's socket without a close frame.
 async fn drop_socket(client: ConformanceClient) {
     drop(client);
 }
@@ -160,15 +160,15 @@ async fn either_side(world: &CaseWorld) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn answer_ignored(world: &CaseWorld) -> anyhow::Result<()> {
+async fn result_ignored(world: &CaseWorld) -> anyhow::Result<()> {
     let api = world.standard().await?;
-    let answers = [
+    let results = [
         json!({"return": null}),
         json!({"throw": "no"}),
         json!({"return": {"statusCode": 500}}),
         json!({"refuse": "crash"}),
     ];
-    for answer in answers {
+    for answer in results {
         let mut client = api.dial(HandshakeBuilder::new().probe(json!({"disconnect": answer}))).await?;
         client.close(None).await?;
         api.next(EventKind::Disconnect).await?;
@@ -180,7 +180,7 @@ async fn answer_ignored(world: &CaseWorld) -> anyhow::Result<()> {
 async fn once(world: &CaseWorld) -> anyhow::Result<()> {
     let api = world.standard().await?;
     let (mut client, id) = api.connect_with_id().await?;
-    // Several reasons to end, at the same time.
+    // Several reasons to close, at the same time.
     client
         .send(&[RawFrame::close(Some((1000, ""))), RawFrame::close(None), RawFrame::new(opcode::BINARY, "x")])
         .await?;
@@ -189,28 +189,29 @@ async fn once(world: &CaseWorld) -> anyhow::Result<()> {
     }
     drop_socket(client).await;
     api.next(EventKind::Disconnect).await?;
-    // Whatever else the first connection sets off would be there before the whole life of another one is over.
+    // A second $disconnect of the first connection would have run within the life of another connection.
     let mut other = api.connect().await?;
     other.close(None).await?;
     let event = api.next(EventKind::Disconnect).await?;
     ensure!(event.context("connectionId") != id, "$disconnect ran twice");
-    // Whether API Gateway does so is not known.
+    // The behaviour of API Gateway is unknown.
     if world.require_local_gateway("a client that leaves during $connect").is_ok() {
-        leaving_while_connecting(&api).await
+        disconnecting_during_connect(&api).await
     } else {
         Ok(())
     }
 }
 
-/// Whoever hangs up before the handshake's answer has been connected as far as the handler knows.
-async fn leaving_while_connecting(api: &Api) -> anyhow::Result<()> {
+/// Checks that a client that disconnects before the handshake response gets a `$disconnect`, since `$connect` has
+/// run.
+async fn disconnecting_during_connect(api: &Api) -> anyhow::Result<()> {
     let slow = HandshakeBuilder::new().probe(json!({"connect": {"after": 300}}));
-    let connecting = tokio::select! {
-        _ = api.dial(slow) => anyhow::bail!("the handshake was answered before $connect was"),
+    let connect = tokio::select! {
+        _ = api.dial(slow) => anyhow::bail!("the handshake completed before $connect"),
         event = slow_connect(api) => event?,
     };
     let event = api.next(EventKind::Disconnect).await?;
-    ensure!(event.context("connectionId") == connecting.context("connectionId"), "{}", event.raw);
+    ensure!(event.context("connectionId") == connect.context("connectionId"), "{}", event.raw);
     Ok(())
 }
 
@@ -233,18 +234,18 @@ async fn post_from_handler(world: &CaseWorld) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn after_refusal(world: &CaseWorld) -> anyhow::Result<()> {
+async fn after_rejection(world: &CaseWorld) -> anyhow::Result<()> {
     let api = world.standard().await?;
-    let refusals: [Value; 3] =
+    let rejections: [Value; 3] =
         [json!({"return": {"statusCode": 403}}), json!({"throw": "no"}), json!({"return": null})];
-    for connect in refusals {
+    for connect in rejections {
         api.expect_rejection(HandshakeBuilder::new().probe(json!({"connect": connect}))).await?;
     }
-    // Whatever a refusal sets off would be there before the whole life of another connection is over.
+    // A $disconnect after a rejection would have run within the life of another connection.
     let mut client = api.connect().await?;
     client.close(None).await?;
     api.next(EventKind::Disconnect).await?;
-    ensure!(api.count(EventKind::Disconnect).await? == 1, "$disconnect ran after a refusal");
+    ensure!(api.count(EventKind::Disconnect).await? == 1, "$disconnect ran after a rejection");
     Ok(())
 }
 
@@ -253,7 +254,7 @@ async fn timed(world: &CaseWorld, spec: ApiSpec) -> anyhow::Result<()> {
     let mut client = api.connect().await?;
     client.expect_close().await?;
     let event = api.next(EventKind::Disconnect).await?;
-    ensure!(told(&event) == (1001, "Going away"), "{}", event.raw);
+    ensure!(status_and_reason(&event) == (1001, "Going away"), "{}", event.raw);
     Ok(())
 }
 
@@ -263,7 +264,7 @@ async fn deleted(world: &CaseWorld) -> anyhow::Result<()> {
     let (_client, id) = api.connect_with_id().await?;
     api.delete(&id).await?;
     let event = api.next(EventKind::Disconnect).await?;
-    ensure!(told(&event) == (1000, "Connection Closed Normally"), "{}", event.raw);
+    ensure!(status_and_reason(&event) == (1000, "Connection Closed Normally"), "{}", event.raw);
     Ok(())
 }
 
@@ -271,7 +272,7 @@ async fn lost(world: &CaseWorld) -> anyhow::Result<()> {
     let api = world.standard().await?;
     drop_socket(api.connect().await?).await;
     let event = api.next(EventKind::Disconnect).await?;
-    ensure!(told(&event) == (1006, "Connection lost"), "{}", event.raw);
+    ensure!(status_and_reason(&event) == (1006, "Connection lost"), "{}", event.raw);
     Ok(())
 }
 
@@ -288,7 +289,7 @@ async fn forbidden(world: &CaseWorld) -> anyhow::Result<()> {
 }
 
 async fn idle_or_tab(world: &CaseWorld) -> anyhow::Result<()> {
-    timed(world, ApiSpec::compressed(Duration::from_millis(300), Duration::from_secs(60))).await?;
+    timed(world, ApiSpec::with_timers(Duration::from_millis(300), Duration::from_secs(60))).await?;
     by_client(world, Some((1001, "")), 1001, "").await
 }
 

@@ -1,4 +1,4 @@
-//! ERR-1 to ERR-4: the error frames, byte for byte.
+//! ERR-1 to ERR-4: error frames, byte for byte.
 
 use anyhow::ensure;
 use futures_util::FutureExt as _;
@@ -8,15 +8,15 @@ use crate::conformance::event::{EventKind, shape};
 use crate::conformance::row::{ConformanceRow, EvidenceLevel::*, SAME_BEHAVIOR};
 use crate::conformance::world::CaseWorld;
 
-/// Frames as clients of API Gateway captured them.
+/// Frames captured by clients of API Gateway.
 const CAPTURED: &str = include_str!("../../../fixtures/apigw/error-frames.txt");
 
 pub(super) const ROWS: &[ConformanceRow] = &[
     ConformanceRow::holds(
         "ERR-1",
         Reported,
-        "An error frame has message, connection id and request id in that order, with one peculiar spacing.",
-        "the same bytes as the captures, but for the ids",
+        "An error frame has message, connection id and request id in that order, with irregular spacing.",
+        "the same bytes as the captures, except for the ids",
         |world| template(world).boxed(),
     ),
     ConformanceRow::holds(
@@ -30,12 +30,12 @@ pub(super) const ROWS: &[ConformanceRow] = &[
         "ERR-3",
         Inferred,
         "WebSocket APIs offer no way to customise these frames.",
-        "there is no way here either",
+        "they cannot be customised here either",
     ),
     ConformanceRow::holds(
         "ERR-4",
         Unknown,
-        "A message beyond the rate is expected to be answered with the text `Too Many Requests`.",
+        "A message above the rate limit presumably returns the text `Too Many Requests`.",
         "that text in the template of ERR-1; no function runs, and the connection stays open",
         |world| super::throttling::route(world).boxed(),
     ),

@@ -1,4 +1,4 @@
-//! EV-1 to EV-6: which key is on which event, compared with captures.
+//! EV-1 to EV-6: keys of each event, compared with captures.
 
 use anyhow::ensure;
 use aws_lambda_events::apigw::{ApiGatewayCustomAuthorizerRequestTypeRequest, ApiGatewayWebsocketProxyRequest};
@@ -22,20 +22,20 @@ pub(super) const ROWS: &[ConformanceRow] = &[
         "EV-1",
         Documented,
         "CONNECT and DISCONNECT carry headers, context and `isBase64Encoded`, in a fixed key order, and no body.",
-        "the same bytes as the captures of November 2024, but for ids, times and addresses",
+        "the same bytes as the captures of November 2024, except for ids, times and addresses",
         |world| connect_and_disconnect(world).boxed(),
     ),
     ConformanceRow::holds(
         "EV-2",
         Reported,
-        "MESSAGE carries context, body and `isBase64Encoded`, and no headers at all.",
-        "the same bytes as the capture, but for ids, times and addresses",
+        "MESSAGE carries context, body and `isBase64Encoded`, and no headers.",
+        "the same bytes as the capture, except for ids, times and addresses",
         |world| message(world).boxed(),
     ),
     ConformanceRow::holds(
         "EV-3",
         Reported,
-        "Without a query a CONNECT event has no query keys; they are neither `null` nor empty.",
+        "Without a query a CONNECT event has no query keys, neither `null` nor empty.",
         SAME_BEHAVIOR,
         |world| no_query(world).boxed(),
     ),
@@ -43,7 +43,7 @@ pub(super) const ROWS: &[ConformanceRow] = &[
         "EV-4",
         Documented,
         "The authorizer's request has empty objects for query, multi-value query and stage variables.",
-        "the same bytes as the capture of January 2025, but for ids, times and addresses",
+        "the same bytes as the capture of January 2025, except for ids, times and addresses",
         |world| authorizer(world).boxed(),
     ),
     ConformanceRow::holds(
@@ -63,16 +63,14 @@ pub(super) const ROWS: &[ConformanceRow] = &[
 ];
 
 async fn connect_and_disconnect(world: &CaseWorld) -> anyhow::Result<()> {
-    world.require_local_gateway(
-        "a client without a query, which the probes behind a remote endpoint could not report to",
-    )?;
+    world.require_local_gateway("a client without a query, which a remote probe needs to report its events")?;
     let api = world.standard().await?;
     let (mut client, connect) =
         api.connected(HandshakeBuilder::new().header("Sec-WebSocket-Extensions", EXTENSIONS)).await?;
     client.close(None).await?;
-    alike(&connect, CONNECT)?;
+    expect_capture(&connect, CONNECT)?;
     let disconnect = api.next(EventKind::Disconnect).await?;
-    alike(&disconnect, DISCONNECT)?;
+    expect_capture(&disconnect, DISCONNECT)?;
     for event in [connect, disconnect] {
         serde_json::from_str::<ApiGatewayWebsocketProxyRequest>(&event.raw)?;
     }
@@ -84,34 +82,32 @@ async fn message(world: &CaseWorld) -> anyhow::Result<()> {
     let mut client = api.connect().await?;
     client.send_text("{\"action\": \"chat\", \"message\": \"Hello from client\"}").await?;
     let message = api.next(EventKind::Message).await?;
-    alike(&message, MESSAGE)?;
+    expect_capture(&message, MESSAGE)?;
     let typed: ApiGatewayWebsocketProxyRequest = serde_json::from_str(&message.raw)?;
     ensure!(typed.body.as_deref() == message.value["body"].as_str());
     Ok(())
 }
 
 async fn no_query(world: &CaseWorld) -> anyhow::Result<()> {
-    world.require_local_gateway(
-        "a client without a query, which the probes behind a remote endpoint could not report to",
-    )?;
+    world.require_local_gateway("a client without a query, which a remote probe needs to report its events")?;
     let api = world.standard().await?;
     let (_client, event) = api.connected(HandshakeBuilder::new()).await?;
     for key in ["queryStringParameters", "multiValueQueryStringParameters", "stageVariables", "body"] {
         ensure!(!event.has(&format!("/{key}")), "{key} must be absent: {}", event.raw);
     }
     let (_client, event) = api.connected(HandshakeBuilder::new().query("")).await?;
-    ensure!(!event.has("/queryStringParameters"), "a lone '?' is no query: {}", event.raw);
+    ensure!(!event.has("/queryStringParameters"), "a lone '?' is not a query: {}", event.raw);
     Ok(())
 }
 
 async fn authorizer(world: &CaseWorld) -> anyhow::Result<()> {
     let api = world.api(ApiSpec::authorized(&["route.request.header.Authorization"])).await?;
-    // Nobody tells the authorizer to allow anything: the query has to stay empty.
+    // No directive allows the connection, because the query must stay empty.
     let dial = HandshakeBuilder::new().header("Authorization", "Leo").header("Sec-WebSocket-Extensions", EXTENSIONS);
     api.expect_rejection(dial).await?;
     let event = api.next(EventKind::Authorizer).await?;
     let captured = AUTHORIZER.replace("production", "prod");
-    alike(&event, &captured)?;
+    expect_capture(&event, &captured)?;
     let arn = event.value["methodArn"].as_str().unwrap_or_default();
     ensure!(arn == "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/$connect", "methodArn is {arn}");
     serde_json::from_str::<ApiGatewayCustomAuthorizerRequestTypeRequest>(&event.raw)?;
@@ -143,8 +139,8 @@ async fn stage_variables(world: &CaseWorld) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Checks that an event is the capture, but for what varies.
-fn alike(event: &Event, capture: &str) -> anyhow::Result<()> {
+/// Checks that an event equals the capture, except for ids, times and addresses.
+fn expect_capture(event: &Event, capture: &str) -> anyhow::Result<()> {
     let (seen, captured) = (shape(&event.raw)?, shape(capture.trim_end())?);
     ensure!(seen == captured, "the event\n  {seen}\nis not the capture\n  {captured}");
     Ok(())

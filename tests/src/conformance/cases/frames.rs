@@ -1,4 +1,4 @@
-//! FR-1 to FR-11: what frames are allowed, and how others end the connection.
+//! FR-1 to FR-11: accepted frames, and close codes for all others.
 
 use std::time::Duration;
 
@@ -29,22 +29,22 @@ pub(super) const ROWS: &[ConformanceRow] = &[
         Documented,
         "A frame of more than 32 KB or a message of more than 128 KB closes the connection with 1009.",
         SAME_BEHAVIOR,
-        |world| too_big(world).boxed(),
+        |world| above_limits(world).boxed(),
     ),
     ConformanceRow::holds(
         "FR-3",
         Documented,
-        "A larger message arrives when its frames are of at most 32 KB.",
+        "A larger message arrives if each of its frames has at most 32 KB.",
         SAME_BEHAVIOR,
         |world| fragmented(world).boxed(),
     ),
-    ConformanceRow::holds("FR-4", Documented, "Fragments are put together to one event.", SAME_BEHAVIOR, |world| {
+    ConformanceRow::holds("FR-4", Documented, "Fragments are joined into one event.", SAME_BEHAVIOR, |world| {
         fragmented(world).boxed()
     }),
     ConformanceRow::holds(
         "FR-5",
         Documented,
-        "The bounds are 32,768 and 131,072 bytes, both allowed (the first by deduction).",
+        "The limits are 32,768 and 131,072 bytes, both inclusive (the first by deduction).",
         SAME_BEHAVIOR,
         |world| bounds(world).boxed(),
     ),
@@ -58,47 +58,48 @@ pub(super) const ROWS: &[ConformanceRow] = &[
     ConformanceRow::holds(
         "FR-7",
         Inferred,
-        "Posted data is sent as text whatever its content type; what bytes that are no UTF-8 do is not known.",
-        "the same; bytes that are no UTF-8 are answered 400, because no text frame can carry them",
+        "Posted data is sent as text whatever its content type; the handling of invalid UTF-8 is unknown.",
+        "the same; invalid UTF-8 returns 400, because a text frame cannot carry it",
         |world| posts_are_text(world).boxed(),
     ),
     ConformanceRow::holds(
         "FR-8",
         Unknown,
-        "What an empty text frame and an empty post do is not known.",
+        "The handling of an empty text frame and of an empty post is unknown.",
         "the event has the body `\"\"` and goes to `$default`; the post is sent as an empty text frame",
         |world| empty(world).boxed(),
     ),
     ConformanceRow::holds(
         "FR-9",
         Reported,
-        "Pings make no events, and the gateway sends none; whether it answers them is disputed.",
-        "pings are answered, as RFC 6455 asks",
+        "Pings cause no events, and the gateway sends none; sources disagree whether it answers them.",
+        "pings are answered, as RFC 6455 requires",
         |world| pings(world).boxed(),
     ),
     ConformanceRow::holds(
         "FR-10",
         Unknown,
-        "Whether pings keep an idle connection open is not known; the advice is to send messages.",
+        "Whether pings keep an idle connection open is unknown; the advice is to send messages.",
         "they do not",
         |world| pings_are_not_activity(world).boxed(),
     ),
     ConformanceRow::holds(
         "FR-11",
         Inferred,
-        "Reserved opcodes and bits and unmasked frames are protocol errors (1002), bad UTF-8 is 1007.",
+        "Reserved opcodes and bits and unmasked frames are protocol errors (1002), invalid UTF-8 is 1007.",
         SAME_BEHAVIOR,
         |world| violations(world).boxed(),
     ),
 ];
 
-/// A message for route `ask` of exactly `bytes` bytes; the probe answers with that number.
+/// Returns a message of exactly `bytes` bytes for route `ask`; the probe replies with that number.
 pub(super) fn sized(bytes: usize) -> String {
     let empty = r#"{"action":"ask","pad":""}"#.len();
     format!(r#"{{"action":"ask","pad":"{}"}}"#, "x".repeat(bytes - empty))
 }
 
-/// Sends `frames` on a fresh connection and checks the code with which it is closed, and that no function saw them.
+/// Sends `frames` on a new connection and checks the close code, the event of `$disconnect`, and that no function
+/// received a message.
 pub(super) async fn closes(world: &CaseWorld, frames: &[RawFrame], code: u16) -> anyhow::Result<(u16, String)> {
     let api = world.standard().await?;
     let mut client = api.connect().await?;
@@ -107,8 +108,8 @@ pub(super) async fn closes(world: &CaseWorld, frames: &[RawFrame], code: u16) ->
     ensure!(closed.0 == code, "the connection was closed with {closed:?}");
     let event = api.next(EventKind::Disconnect).await?;
     ensure!(api.count(EventKind::Message).await? == 0, "a message reached a function");
-    let told = (event.number("disconnectStatusCode"), event.context("disconnectReason"));
-    ensure!(told == (i64::from(code), closed.1.as_str()), "$disconnect says {told:?}");
+    let reported = (event.number("disconnectStatusCode"), event.context("disconnectReason"));
+    ensure!(reported == (i64::from(code), closed.1.as_str()), "$disconnect reports {reported:?}");
     Ok(closed)
 }
 
@@ -120,18 +121,18 @@ async fn binary(world: &CaseWorld) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn too_big(world: &CaseWorld) -> anyhow::Result<()> {
+async fn above_limits(world: &CaseWorld) -> anyhow::Result<()> {
     closes(world, &[RawFrame::new(opcode::TEXT, sized(FRAME + 1))], 1009).await?;
     closes(world, &[RawFrame::new(opcode::TEXT, sized(1024 * 1024))], 1009).await?;
     closes(world, &RawFrame::fragments(&sized(MESSAGE + 1), FRAME), 1009).await?;
     Ok(())
 }
 
-/// Sends `frames`, a message of `bytes` bytes, and checks that it arrived whole.
+/// Sends `frames`, a message of `bytes` bytes, and checks that it arrived completely.
 async fn arrives(client: &mut ConformanceClient, frames: &[RawFrame], bytes: usize) -> anyhow::Result<()> {
     client.send(frames).await?;
-    let answer = client.text().await?;
-    ensure!(answer == bytes.to_string(), "the function saw {answer} bytes of {bytes}");
+    let reply = client.text().await?;
+    ensure!(reply == bytes.to_string(), "the function received {reply} bytes of {bytes}");
     Ok(())
 }
 
@@ -146,7 +147,7 @@ async fn fragmented(world: &CaseWorld) -> anyhow::Result<()> {
         client.next().await? == ReceivedItem::Pong(b"between".to_vec()),
         "a ping between fragments was not answered"
     );
-    ensure!(client.text().await? == "60000", "fragments around a ping were not put together");
+    ensure!(client.text().await? == "60000", "fragments around a ping were not joined");
     ensure!(api.count(EventKind::Message).await? <= 2, "more events than messages");
     Ok(())
 }
@@ -167,10 +168,10 @@ async fn large_post(world: &CaseWorld) -> anyhow::Result<()> {
     let (mut client, id) = api.connect_with_id().await?;
     for bytes in [FRAME, FRAME + 1, MESSAGE] {
         let text = "ü".repeat(bytes / 2) + if bytes % 2 == 1 { "x" } else { "" };
-        let answer = api.post(&id, text.clone()).await?;
-        ensure!(answer.head.status == 200, "{bytes} bytes were answered {}", answer.head.status);
+        let reply = api.post(&id, text.clone()).await?;
+        ensure!(reply.head.status == 200, "{bytes} bytes returned {}", reply.head.status);
         client.frame_sizes.clear();
-        ensure!(client.text().await? == text, "{bytes} bytes arrived otherwise");
+        ensure!(client.text().await? == text, "{bytes} bytes were changed");
         let sizes = &client.frame_sizes;
         ensure!(sizes.iter().all(|size| *size <= FRAME) && sizes.len() == bytes.div_ceil(FRAME), "frames of {sizes:?}");
     }
@@ -183,12 +184,12 @@ async fn posts_are_text(world: &CaseWorld) -> anyhow::Result<()> {
     let (mut client, id) = api.connect_with_id().await?;
     for content_type in ["application/octet-stream", "image/png", "application/json", "text/plain; charset=latin1"] {
         let call =
-            ManagementRequest::new("POST", &api.place, &id).header("Content-Type", content_type).body("some text");
+            ManagementRequest::new("POST", &api.endpoint, &id).header("Content-Type", content_type).body("some text");
         ensure!(api.call(call).await?.head.status == 200);
         ensure!(client.text().await? == "some text");
     }
-    let answer = api.post(&id, [0xff, 0xfe, 0x00]).await?;
-    ensure!(answer.error() == (400, Some("BadRequestException")), "bad UTF-8 was answered {:?}", answer.error());
+    let reply = api.post(&id, [0xff, 0xfe, 0x00]).await?;
+    ensure!(reply.error() == (400, Some("BadRequestException")), "invalid UTF-8 returned {:?}", reply.error());
     client.expect_no_reply().await
 }
 
@@ -207,15 +208,15 @@ async fn empty(world: &CaseWorld) -> anyhow::Result<()> {
 async fn pings(world: &CaseWorld) -> anyhow::Result<()> {
     let api = world.standard().await?;
     let mut client = api.connect().await?;
-    client.send(&[RawFrame::new(opcode::PING, "are you there"), RawFrame::new(opcode::PONG, "unasked")]).await?;
-    ensure!(client.next().await? == ReceivedItem::Pong(b"are you there".to_vec()), "the ping was not answered");
+    client.send(&[RawFrame::new(opcode::PING, "ping text"), RawFrame::new(opcode::PONG, "unsolicited")]).await?;
+    ensure!(client.next().await? == ReceivedItem::Pong(b"ping text".to_vec()), "the ping was not answered");
     client.expect_no_reply().await?;
-    ensure!(api.count(EventKind::Message).await? <= 1, "a ping made an event");
+    ensure!(api.count(EventKind::Message).await? <= 1, "a ping caused an event");
     Ok(())
 }
 
 async fn pings_are_not_activity(world: &CaseWorld) -> anyhow::Result<()> {
-    let api = world.api(ApiSpec::compressed(Duration::from_millis(400), Duration::from_secs(60))).await?;
+    let api = world.api(ApiSpec::with_timers(Duration::from_millis(400), Duration::from_secs(60))).await?;
     let mut client = api.connect().await?;
     for _ in 0..40 {
         if client.send(&[RawFrame::new(opcode::PING, "x")]).await.is_err() {
@@ -232,7 +233,7 @@ async fn pings_are_not_activity(world: &CaseWorld) -> anyhow::Result<()> {
 
 async fn violations(world: &CaseWorld) -> anyhow::Result<()> {
     let text = || RawFrame::new(opcode::TEXT, "x");
-    let broken = [
+    let invalid_frames = [
         RawFrame { masked: false, ..text() },
         RawFrame { reserved: 0b100, ..text() },
         RawFrame { reserved: 0b001, ..text() },
@@ -242,7 +243,7 @@ async fn violations(world: &CaseWorld) -> anyhow::Result<()> {
         RawFrame { fin: false, ..RawFrame::new(opcode::PING, "x") },
         RawFrame::new(opcode::PING, vec![b'x'; 126]),
     ];
-    for frame in broken {
+    for frame in invalid_frames {
         closes(world, std::slice::from_ref(&frame), 1002).await?;
     }
     closes(world, &[RawFrame::new(opcode::TEXT, [0xc3, 0x28])], 1007).await?;
@@ -252,11 +253,11 @@ async fn violations(world: &CaseWorld) -> anyhow::Result<()> {
         1007,
     )
     .await?;
-    // Nothing is wrong with a character that two frames share.
+    // A character may be split over two frames.
     let api = world.standard().await?;
     let mut client = api.connect().await?;
     client.send(&RawFrame::fragments("{\"action\":\"ask\",\"a\":\"ü\"}", 22)).await?;
-    ensure!(client.text().await? == "25", "a character in two frames was refused");
+    ensure!(client.text().await? == "25", "a character in two frames was rejected");
     client.request_directive(json!({})).await?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! HDR-1 to HDR-9: what events show of the headers.
+//! HDR-1 to HDR-9: headers in events.
 
 use anyhow::ensure;
 use futures_util::FutureExt as _;
@@ -10,7 +10,7 @@ use crate::conformance::row::{ConformanceRow, EvidenceLevel::*, SAME_BEHAVIOR};
 use crate::conformance::spec::ApiSpec;
 use crate::conformance::world::CaseWorld;
 
-/// Headers as a browser sends them, that have to arrive unchanged.
+/// Headers as sent by a browser, which must arrive unchanged.
 const BROWSER: [(&str, &str); 10] = [
     ("Origin", "https://app.example.com"),
     ("Cookie", "a=1; b=2"),
@@ -29,38 +29,34 @@ pub(super) const ROWS: &[ConformanceRow] = &[
         "HDR-1",
         Documented,
         "CONNECT has Host, the WebSocket key and version, a trace id, and the three `X-Forwarded-` headers.",
-        "the same; port 443 and `https` are stated whatever the listener is, as handlers expect",
+        "the same; port 443 and `https` are reported for every listener, as handlers expect",
         |world| always(world).boxed(),
     ),
     ConformanceRow::holds(
         "HDR-2",
         Documented,
-        "`Connection`, `Upgrade` and `content-length` are kept in the authorizer's request and removed from CONNECT.",
+        "`Connection`, `Upgrade` and `content-length` are present in the authorizer's request and absent from CONNECT.",
         SAME_BEHAVIOR,
         |world| hop_by_hop(world).boxed(),
     ),
     ConformanceRow::holds(
         "HDR-3",
         Reported,
-        "All other headers of the client pass through unchanged.",
+        "All other headers of the client are forwarded unchanged.",
         SAME_BEHAVIOR,
         |world| pass_through(world).boxed(),
     ),
     ConformanceRow::differs(
         "HDR-4",
         Reported,
-        "Header names arrive in the case in which the client sent them.",
-        "names that clients usually write in mixed case are given that case; all others arrive in lower case",
-        "the HTTP parser keeps no case; AWS's own samples lower names before they look one up",
+        "Header names have the case in which the client sent them.",
+        "names that clients usually write in mixed case get that case; all others are in lower case",
+        "the HTTP parser does not preserve case; AWS's own samples convert names to lower case first",
         |world| case(world).boxed(),
     ),
-    ConformanceRow::holds(
-        "HDR-5",
-        Reported,
-        "Header names are sorted without regard to case.",
-        SAME_BEHAVIOR,
-        |world| sorted(world).boxed(),
-    ),
+    ConformanceRow::holds("HDR-5", Reported, "Header names are sorted case-insensitively.", SAME_BEHAVIOR, |world| {
+        sorted(world).boxed()
+    }),
     ConformanceRow::holds(
         "HDR-6",
         Reported,
@@ -71,7 +67,7 @@ pub(super) const ROWS: &[ConformanceRow] = &[
     ConformanceRow::holds(
         "HDR-7",
         Reported,
-        "`Sec-WebSocket-Protocol` is one string as the client sent it, spaces included.",
+        "`Sec-WebSocket-Protocol` is one string as sent by the client, spaces included.",
         SAME_BEHAVIOR,
         |world| subprotocols_as_sent(world).boxed(),
     ),
@@ -85,8 +81,8 @@ pub(super) const ROWS: &[ConformanceRow] = &[
     ConformanceRow::holds(
         "HDR-9",
         Documented,
-        "`X-Forwarded-For` is the client's address, or a list when a proxy stands in front.",
-        "the same; a list counts only from a proxy that is configured as trusted",
+        "`X-Forwarded-For` is the client's address, or a list if the client is behind a proxy.",
+        "the same; a list is accepted only from a proxy that is configured as trusted",
         |world| forwarded_for(world).boxed(),
     ),
 ];
@@ -139,7 +135,7 @@ async fn case(world: &CaseWorld) -> anyhow::Result<()> {
     for (name, _) in BROWSER {
         ensure!(names.iter().any(|seen| seen == name), "{name} is not among {names:?}");
     }
-    world.require_local_gateway("a look at what differs on purpose")?;
+    world.require_local_gateway("a check of deliberate differences")?;
     let api = world.standard().await?;
     let (_client, event) =
         api.connected(HandshakeBuilder::new().header("X-Custom-Thing", "1").header("origin", "null")).await?;

@@ -17,7 +17,7 @@ pub(super) const ROWS: &[ConformanceRow] = &[
     ConformanceRow::holds(
         "ID-1",
         Documented,
-        "Ids have 16 characters: 15 of URL-safe base64 and one `=`, 11 bytes in all.",
+        "Ids have 16 characters: 15 of URL-safe base64 and one `=`, 11 bytes in total.",
         SAME_BEHAVIOR,
         |world| form(world).boxed(),
     ),
@@ -25,7 +25,7 @@ pub(super) const ROWS: &[ConformanceRow] = &[
         "ID-2",
         Reported,
         "Ids may contain `-` and `_` and may begin with them.",
-        "the same: ids that begin so are taken by `@connections`",
+        "the same: `@connections` accepts ids that begin with them",
         |world| dashes(world).boxed(),
     ),
     ConformanceRow::holds(
@@ -40,13 +40,13 @@ pub(super) const ROWS: &[ConformanceRow] = &[
         Reported,
         "Ids are case-sensitive; their ninth byte is 2 in connection and message ids and 4 or 5 in request ids.",
         "the same; request ids have 5",
-        |world| inside(world).boxed(),
+        |world| ninth_byte(world).boxed(),
     ),
     ConformanceRow::holds(
         "ID-5",
         Inferred,
-        "Handlers put ids into URLs, keys and columns of fixed width, so alphabet and length never vary.",
-        "the same; of 200 connections no two ids are equal",
+        "Handlers use ids in URLs, keys and fixed-width columns, so alphabet and length never vary.",
+        "the same; 200 connections have 200 different ids",
         |world| many(world).boxed(),
     ),
 ];
@@ -66,8 +66,8 @@ async fn dashes(world: &CaseWorld) -> anyhow::Result<()> {
     world.require_signed_calls()?;
     let api = world.standard().await?;
     for id in ["-M0CclhjoECETAA=", "_M0CclhjoECETAA=", "V-M0CclhjoECETA="] {
-        let answer = api.post(id, "x").await?;
-        ensure!(answer.head.status == 410, "{id} is an id of nobody, and was answered {}", answer.head.status);
+        let reply = api.post(id, "x").await?;
+        ensure!(reply.head.status == 410, "{id} is unused, but returned {}", reply.head.status);
     }
     Ok(())
 }
@@ -80,7 +80,7 @@ async fn endings(world: &CaseWorld) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn inside(world: &CaseWorld) -> anyhow::Result<()> {
+async fn ninth_byte(world: &CaseWorld) -> anyhow::Result<()> {
     world.require_signed_calls()?;
     let [_, message, _] = one_of_each(world).await?;
     ensure!(bytes(message.context("connectionId"))?[8] == 2, "{}", message.raw);
@@ -89,8 +89,8 @@ async fn inside(world: &CaseWorld) -> anyhow::Result<()> {
     let api = world.standard().await?;
     let (_client, id) = api.connect_with_id().await?;
     let swapped: String = id.chars().map(swap_case).collect();
-    let answer = api.post(&swapped, "x").await?;
-    ensure!(matches!(answer.head.status, 400 | 410), "another case was answered {}", answer.head.status);
+    let reply = api.post(&swapped, "x").await?;
+    ensure!(matches!(reply.head.status, 400 | 410), "another case returned {}", reply.head.status);
     Ok(())
 }
 
@@ -102,16 +102,16 @@ async fn many(world: &CaseWorld) -> anyhow::Result<()> {
         let mut client = api.connect().await?;
         let id = api.next(EventKind::Connect).await?.context("connectionId").to_owned();
         bytes(&id)?;
-        ensure!(ids.insert(id.clone()), "{id} came twice");
+        ensure!(ids.insert(id.clone()), "{id} was used twice");
         client.send_directive(json!({})).await?;
     }
     Ok(())
 }
 
 fn bytes(id: &str) -> anyhow::Result<[u8; 11]> {
-    let bytes = URL_SAFE.decode(id).with_context(|| format!("{id:?} is no URL-safe base64"))?;
-    ensure!(id.len() == 16 && id.ends_with('=') && !id.ends_with("=="), "{id:?} has another form");
-    bytes.try_into().map_err(|_| anyhow::anyhow!("{id:?} does not hold 11 bytes"))
+    let bytes = URL_SAFE.decode(id).with_context(|| format!("{id:?} is not URL-safe base64"))?;
+    ensure!(id.len() == 16 && id.ends_with('=') && !id.ends_with("=="), "{id:?} has the wrong format");
+    bytes.try_into().map_err(|_| anyhow::anyhow!("{id:?} does not encode 11 bytes"))
 }
 
 fn swap_case(letter: char) -> char {

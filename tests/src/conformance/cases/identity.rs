@@ -1,4 +1,4 @@
-//! IDN-1 to IDN-6 and AUTHZ-1 to AUTHZ-6: who connected, and what the authorizer said.
+//! IDN-1 to IDN-6 and AUTHZ-1 to AUTHZ-6: identity of the client, and context of the authorizer.
 
 use anyhow::ensure;
 use futures_util::FutureExt as _;
@@ -16,7 +16,7 @@ pub(super) const ROWS: &[ConformanceRow] = &[
     ConformanceRow::holds(
         "IDN-1",
         Reported,
-        "`identity` has `sourceIp`, and `userAgent` before it when the client sent one.",
+        "`identity` has `sourceIp`, preceded by `userAgent` if the client sent one.",
         SAME_BEHAVIOR,
         |world| agent_and_address(world).boxed(),
     ),
@@ -32,33 +32,33 @@ pub(super) const ROWS: &[ConformanceRow] = &[
         Reported,
         "With an API key on `$connect`, `identity` adds `apiKey` and `apiKeyId`.",
         SAME_BEHAVIOR,
-        |world| super::keys::shown(world).boxed(),
+        |world| super::keys::key_in_events(world).boxed(),
     ),
     ConformanceRow::holds(
         "IDN-4",
         Documented,
-        "With IAM authorization `identity` can carry account, caller, user, ARN, access key and organisation.",
-        "all of them but the organisation, and nothing of Cognito, for there is neither",
+        "With IAM authorization `identity` can contain account, caller, user, ARN, access key and organisation.",
+        "all except the organisation; Cognito fields are absent, because neither is supported",
         |world| super::signatures::identity(world).boxed(),
     ),
     ConformanceRow::holds(
         "IDN-5",
         Reported,
-        "Events since about 2022 leave out what is not known instead of carrying `null`.",
+        "Events since about 2022 omit unknown fields instead of sending `null`.",
         SAME_BEHAVIOR,
         |world| no_nulls(world).boxed(),
     ),
     ConformanceRow::holds(
         "IDN-6",
         Documented,
-        "`sourceIp` is the TCP peer of the gateway, whatever the client claims.",
-        "the same, unless a trusted proxy is configured: then its `X-Forwarded-For` counts",
+        "`sourceIp` is the TCP peer of the gateway, whatever headers the client sends.",
+        "the same, unless a trusted proxy is configured: then its `X-Forwarded-For` is used",
         |world| peer(world).boxed(),
     ),
     ConformanceRow::holds(
         "AUTHZ-1",
         Reported,
-        "`authorizer` is the context flattened, then `principalId`, then `integrationLatency` as a number.",
+        "`authorizer` contains the context's keys, then `principalId`, then `integrationLatency` as a number.",
         SAME_BEHAVIOR,
         |world| flattened(world).boxed(),
     ),
@@ -73,14 +73,14 @@ pub(super) const ROWS: &[ConformanceRow] = &[
         "AUTHZ-3",
         Documented,
         "Context values are strings, numbers or booleans.",
-        "the same; `null` values are left out",
+        "the same; `null` values are omitted",
         |world| scalars(world).boxed(),
     ),
     ConformanceRow::holds(
         "AUTHZ-4",
         Unknown,
-        "Whether events turn numbers and booleans of the context into strings is not known.",
-        "they keep their JSON type, as REST captures show",
+        "Whether events convert numbers and booleans of the context to strings is unknown.",
+        "they keep their JSON type, as in REST captures",
         |world| scalars(world).boxed(),
     ),
     ConformanceRow::holds(
@@ -143,11 +143,11 @@ async fn peer(world: &CaseWorld) -> anyhow::Result<()> {
     let api = world.standard().await?;
     let (_client, plain) = api.connected(HandshakeBuilder::new()).await?;
     let (_client, claimed) = api.connected(HandshakeBuilder::new().header("X-Forwarded-For", "203.0.113.7")).await?;
-    ensure!(source(&plain) == source(&claimed), "a client chose its own address: {}", claimed.raw);
+    ensure!(source(&plain) == source(&claimed), "the client's header changed sourceIp: {}", claimed.raw);
     Ok(())
 }
 
-/// A CONNECT event behind an authorizer that returned this context.
+/// Returns the CONNECT event after an authorizer returned this context.
 async fn with_context(world: &CaseWorld, context: Value) -> anyhow::Result<Event> {
     let api = world.api(ApiSpec::authorized(&[])).await?;
     let (_client, event) = api.connected(HandshakeBuilder::new().probe(allow(context))).await?;

@@ -1,4 +1,4 @@
-//! HS-1 to HS-5 and SUB-1 to SUB-7: the `101` and subprotocols.
+//! HS-1 to HS-5 and SUB-1 to SUB-7: the `101` response and subprotocols.
 
 use std::time::Duration;
 
@@ -25,22 +25,22 @@ pub(super) const ROWS: &[ConformanceRow] = &[
     ConformanceRow::holds(
         "HS-1",
         Reported,
-        "The `101` has `Connection: upgrade`, `upgrade: websocket`, the accept value and a date, and nothing else.",
-        "the same fields and values; all names are in lower case, which HTTP does not distinguish",
+        "The `101` has `Connection: upgrade`, `upgrade: websocket`, the accept value and a date, and no other header.",
+        "the same fields and values; all names are in lower case, which HTTP treats as equal",
         |world| switching(world).boxed(),
     ),
     ConformanceRow::holds(
         "HS-2",
         Reported,
-        "permessage-deflate is accepted when offered; a server window is agreed to, a client window left as it is.",
-        "the same answer to the captured offer, but the window is kept to; texts that gain nothing are not compressed",
+        "permessage-deflate is accepted when offered; a server window is accepted, a client window ignored.",
+        "the same response to the captured offer, and the window is respected; texts are compressed only if that makes them smaller",
         |world| compression::negotiated(world).boxed(),
     ),
     ConformanceRow::holds(
         "HS-3",
         Unknown,
-        "With compression, whether quotas count compressed or inflated bytes is not known.",
-        "a frame's quota counts what is on the wire, a message's what it inflates to; a damaged message is closed with 1007",
+        "Whether the quotas of compressed messages count compressed or decompressed bytes is unknown.",
+        "a frame's quota counts bytes on the wire, a message's the decompressed bytes; an invalid message is closed with 1007",
         |world| compression::quotas(world).boxed(),
     ),
     ConformanceRow::holds("HS-4", Inferred, "A client that offers no extension gets none.", SAME_BEHAVIOR, |world| {
@@ -49,8 +49,8 @@ pub(super) const ROWS: &[ConformanceRow] = &[
     ConformanceRow::holds(
         "HS-5",
         Inferred,
-        "WebSockets over HTTP/2 (RFC 8441) are not offered.",
-        "the same: the listener speaks HTTP/1.1 only",
+        "WebSockets over HTTP/2 (RFC 8441) are not supported.",
+        "the same: the listener supports HTTP/1.1 only",
         |world| no_http2(world).boxed(),
     ),
     ConformanceRow::holds(
@@ -58,14 +58,14 @@ pub(super) const ROWS: &[ConformanceRow] = &[
         Documented,
         "The `101` names a subprotocol only if `$connect` returned it as a header.",
         SAME_BEHAVIOR,
-        |world| chosen(world, "Sec-WebSocket-Protocol", "chat").boxed(),
+        |world| expect_subprotocol(world, "Sec-WebSocket-Protocol", "chat").boxed(),
     ),
     ConformanceRow::holds(
         "SUB-2",
         Reported,
-        "If `$connect` returns none, the `101` has none; the connection is open until the client gives it up.",
+        "If `$connect` returns none, the `101` has none; the connection is open until the client closes it.",
         SAME_BEHAVIOR,
-        |world| none_chosen(world).boxed(),
+        |world| no_subprotocol(world).boxed(),
     ),
     ConformanceRow::holds(
         "SUB-3",
@@ -77,30 +77,30 @@ pub(super) const ROWS: &[ConformanceRow] = &[
     ConformanceRow::holds(
         "SUB-4",
         Documented,
-        "Without an integration on `$connect` no subprotocol is named.",
+        "Without an integration on `$connect` no subprotocol is selected.",
         SAME_BEHAVIOR,
         |world| without_connect(world).boxed(),
     ),
     ConformanceRow::holds(
         "SUB-5",
         Unknown,
-        "Whether a value that the client did not offer is let through is not known.",
-        "it is passed on as the handler returned it",
-        |world| chosen(world, "Sec-WebSocket-Protocol", "never-offered").boxed(),
+        "Whether a value that the client did not offer is forwarded is unknown.",
+        "it is forwarded as the handler returned it",
+        |world| expect_subprotocol(world, "Sec-WebSocket-Protocol", "never-offered").boxed(),
     ),
     ConformanceRow::holds(
         "SUB-6",
         Documented,
-        "Functions on `lambda_http` return all headers in `multiValueHeaders`, which counts as well.",
+        "Functions on `lambda_http` return all headers in `multiValueHeaders`, which is accepted as well.",
         SAME_BEHAVIOR,
         |world| multi_valued(world).boxed(),
     ),
     ConformanceRow::holds(
         "SUB-7",
         Documented,
-        "A 400 for an unknown subprotocol is what the client sees.",
+        "A 400 for an unknown subprotocol is forwarded to the client.",
         SAME_BEHAVIOR,
-        |world| refused(world).boxed(),
+        |world| rejected(world).boxed(),
     ),
 ];
 
@@ -120,37 +120,37 @@ async fn no_extension(world: &CaseWorld) -> anyhow::Result<()> {
     let api = world.standard().await?;
     let mut client = api.connect().await?;
     ensure!(client.head.header("sec-websocket-extensions").is_none(), "{:?}", client.head);
-    // Reading checks that the answer's frame has no reserved bit.
+    // The client checks that no reserved bit is set in the reply's frame.
     client.expect_no_reply().await
 }
 
 async fn no_http2(world: &CaseWorld) -> anyhow::Result<()> {
-    world.require_local_gateway("a listener without TLS in front")?;
+    world.require_local_gateway("a listener without a TLS proxy")?;
     let api = world.standard().await?;
-    let mut wire = WireConnection::open(&api.place, api.case_timeout()).await?;
+    let mut wire = WireConnection::open(&api.endpoint, api.case_timeout()).await?;
     wire.send(HTTP2).await?;
     if wire.has_input_within(Duration::from_secs(1)).await {
-        let answer = wire.rest().await?;
-        ensure!(!answer.starts_with(&[0, 0]), "the listener speaks HTTP/2: {answer:?}");
+        let response = wire.read_to_end().await?;
+        ensure!(!response.starts_with(&[0, 0]), "the listener supports HTTP/2: {response:?}");
     }
     Ok(())
 }
 
-async fn with_answer(world: &CaseWorld, answer: Value) -> anyhow::Result<ConformanceClient> {
+async fn with_connect_result(world: &CaseWorld, response: Value) -> anyhow::Result<ConformanceClient> {
     let api = world.standard().await?;
     let dial = HandshakeBuilder::new()
-        .probe(json!({"connect": {"return": answer}}))
+        .probe(json!({"connect": {"return": response}}))
         .header("Sec-WebSocket-Protocol", "chat, other");
     api.dial(dial).await
 }
 
-async fn chosen(world: &CaseWorld, name: &str, value: &str) -> anyhow::Result<()> {
-    let mut client = with_answer(world, json!({"statusCode": 200, "headers": {name: value}})).await?;
+async fn expect_subprotocol(world: &CaseWorld, name: &str, value: &str) -> anyhow::Result<()> {
+    let mut client = with_connect_result(world, json!({"statusCode": 200, "headers": {name: value}})).await?;
     ensure!(client.head.header("sec-websocket-protocol") == Some(value), "{:?}", client.head);
     client.expect_no_reply().await
 }
 
-async fn none_chosen(world: &CaseWorld) -> anyhow::Result<()> {
+async fn no_subprotocol(world: &CaseWorld) -> anyhow::Result<()> {
     let api = world.standard().await?;
     let mut client = api.dial(HandshakeBuilder::new().header("Sec-WebSocket-Protocol", "chat")).await?;
     ensure!(client.head.header("sec-websocket-protocol").is_none(), "{:?}", client.head);
@@ -162,7 +162,7 @@ async fn none_chosen(world: &CaseWorld) -> anyhow::Result<()> {
 
 async fn any_case(world: &CaseWorld) -> anyhow::Result<()> {
     for name in ["Sec-Websocket-Protocol", "sec-websocket-protocol", "SEC-WEBSOCKET-PROTOCOL"] {
-        chosen(world, name, "chat").await?;
+        expect_subprotocol(world, name, "chat").await?;
     }
     Ok(())
 }
@@ -177,17 +177,17 @@ async fn without_connect(world: &CaseWorld) -> anyhow::Result<()> {
 
 async fn multi_valued(world: &CaseWorld) -> anyhow::Result<()> {
     let headers = json!({"sec-websocket-protocol": ["other"]});
-    let answer =
+    let response =
         json!({"statusCode": 200, "headers": {}, "multiValueHeaders": headers, "body": null, "isBase64Encoded": false});
-    let client = with_answer(world, answer).await?;
+    let client = with_connect_result(world, response).await?;
     ensure!(client.head.header("sec-websocket-protocol") == Some("other"), "{:?}", client.head);
     Ok(())
 }
 
-async fn refused(world: &CaseWorld) -> anyhow::Result<()> {
+async fn rejected(world: &CaseWorld) -> anyhow::Result<()> {
     let api = world.standard().await?;
     let dial = HandshakeBuilder::new().probe(json!({"connect": {"return": {"statusCode": 400}}}));
-    let refusal = api.expect_rejection(dial.header("Sec-WebSocket-Protocol", "unknown")).await?;
-    ensure!(refusal.head.status == 400, "the status is {}", refusal.head.status);
+    let rejection = api.expect_rejection(dial.header("Sec-WebSocket-Protocol", "unknown")).await?;
+    ensure!(rejection.head.status == 400, "the status is {}", rejection.head.status);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! RT-1 to RT-14: which route a message takes.
+//! RT-1 to RT-14: route selection of messages.
 
 use anyhow::ensure;
 use futures_util::FutureExt as _;
@@ -14,28 +14,28 @@ pub(super) const ROWS: &[ConformanceRow] = &[
     ConformanceRow::holds(
         "RT-1",
         Documented,
-        "A selection expression joins variables, with or without braces, and literals; `\\$` is a dollar sign.",
+        "A selection expression combines variables, with or without braces, and literals; `\\$` is a dollar sign.",
         SAME_BEHAVIOR,
         |world| expressions(world).boxed(),
     ),
     ConformanceRow::holds(
         "RT-2",
         Documented,
-        "A variable that leads nowhere is the empty string.",
+        "A variable without a value is the empty string.",
         SAME_BEHAVIOR,
         |world| missing(world).boxed(),
     ),
     ConformanceRow::holds(
         "RT-3",
         Documented,
-        "The value is made text: an array is `[item1, item2]`; numbers and booleans as they stand is a deduction.",
+        "The value is converted to text: an array is `[item1, item2]`; numbers and booleans presumably stay as written.",
         "the same; an object stays JSON, `null` is the empty string",
         |world| stringified(world).boxed(),
     ),
     ConformanceRow::holds(
         "RT-4",
         Documented,
-        "A key matches exactly or not at all; else `$default`.",
+        "A route key must match exactly; otherwise the message goes to `$default`.",
         SAME_BEHAVIOR,
         |world| exact(world).boxed(),
     ),
@@ -62,8 +62,8 @@ pub(super) const ROWS: &[ConformanceRow] = &[
     ConformanceRow::not_applicable(
         "RT-9",
         Reported,
-        "The same frame appears while a new route is not yet deployed.",
-        "routes are there from the start of the process; a route that is not there is the row before",
+        "The same frame appears before a new route is deployed.",
+        "routes are fixed while the process runs; the previous row covers a missing route",
     ),
     ConformanceRow::holds(
         "RT-10",
@@ -82,16 +82,16 @@ pub(super) const ROWS: &[ConformanceRow] = &[
     ConformanceRow::holds(
         "RT-12",
         Unknown,
-        "What a client's action `$connect` or `$disconnect` does is not known.",
-        "it is a value like any other and goes to `$default`, never to a lifecycle route",
+        "The effect of the actions `$connect` and `$disconnect` in a message is unknown.",
+        "they are treated like any other value and go to `$default`, never to a lifecycle route",
         |world| lifecycle_names(world).boxed(),
     ),
     ConformanceRow::holds(
         "RT-13",
         Unknown,
-        "Duplicate keys, a byte order mark, leading space, deep nesting: not known.",
-        "the last duplicate counts, space is skipped, a byte order mark is no JSON, any depth is skipped",
-        |world| odd_json(world).boxed(),
+        "Duplicate keys, a byte order mark, leading space, deep nesting: unknown.",
+        "the last duplicate counts, space is skipped, a byte order mark is invalid JSON, any depth is accepted",
+        |world| unusual_json(world).boxed(),
     ),
     ConformanceRow::holds(
         "RT-14",
@@ -102,16 +102,16 @@ pub(super) const ROWS: &[ConformanceRow] = &[
     ),
 ];
 
-/// The route key of the event that `text` makes.
+/// Returns the route key of the event for `text`.
 async fn route_of(api: &Api, text: &str) -> anyhow::Result<String> {
     let mut client = api.connect().await?;
     client.send_text(text).await?;
     Ok(api.next(EventKind::Message).await?.context("routeKey").to_owned())
 }
 
-/// An API with this expression and routes beside `$default`.
+/// Returns an API with this expression and these routes in addition to `$default`.
 fn with_routes(expression: &'static str, keys: &'static [&str]) -> ApiSpec {
-    ApiSpec::special("an API with routes of its own", |spec| {
+    ApiSpec::special("an API with other routes", |spec| {
         spec.definition.selection = expression.to_owned();
         for key in keys {
             spec.add(key, RouteResponse::OneWay);
@@ -185,8 +185,8 @@ async fn no_default(world: &CaseWorld) -> anyhow::Result<()> {
     for text in ["hello", r#"{"action":"none"}"#, r#"{"action":"$connect"}"#, r#"{"action":"$disconnect"}"#] {
         client.send_text(text).await?;
         let frame = client.text().await?;
-        let begins = format!(r#"{{"message": "Forbidden", "connectionId":"{id}", "requestId":""#);
-        ensure!(frame.starts_with(&begins), "{text} was answered {frame}");
+        let prefix = format!(r#"{{"message": "Forbidden", "connectionId":"{id}", "requestId":""#);
+        ensure!(frame.starts_with(&prefix), "{text} got the reply {frame}");
     }
     client.expect_no_reply().await?;
     ensure!(api.count(EventKind::Message).await? == 1, "a message without a route reached a function");
@@ -204,7 +204,7 @@ async fn lifecycle_names(world: &CaseWorld) -> anyhow::Result<()> {
     defaults(world, &[r#"{"action":"$connect"}"#, r#"{"action":"$disconnect"}"#, r#"{"action":"$default"}"#]).await
 }
 
-async fn odd_json(world: &CaseWorld) -> anyhow::Result<()> {
+async fn unusual_json(world: &CaseWorld) -> anyhow::Result<()> {
     let api = world.standard().await?;
     let deep = |depth: usize| format!(r#"{{"a":{}{},"action":"chat"}}"#, "[".repeat(depth), "]".repeat(depth));
     for (text, key) in [

@@ -1,4 +1,4 @@
-//! TM-1 to TM-5: idle time and lifetime, on a compressed clock.
+//! TM-1 to TM-5: idle timeout and lifetime, with shorter times.
 
 use std::time::{Duration, Instant};
 
@@ -11,53 +11,53 @@ use crate::conformance::row::{ConformanceRow, EvidenceLevel::*, SAME_BEHAVIOR};
 use crate::conformance::spec::ApiSpec;
 use crate::conformance::world::{Api, CaseWorld};
 
-/// What the ten minutes are here.
+/// Idle timeout in place of the ten minutes.
 const IDLE: Duration = Duration::from_millis(800);
-/// How often something has to happen to stay open: with room for a machine that is busy.
-const OFTEN: Duration = Duration::from_millis(200);
-/// How often a machine may come to a halt before it is too busy to show anything.
-const HALTS: u32 = 5;
-/// How much later than its time an end may come on a machine that is busy.
-const LATE: Duration = Duration::from_secs(1);
-/// What the two hours are where they do not matter.
-const LONG: Duration = Duration::from_secs(60);
+/// Interval between activities: well below the idle timeout, with a margin for a busy host.
+const ACTIVITY_INTERVAL: Duration = Duration::from_millis(200);
+/// Maximum number of stalls of the host before a case gives up.
+const MAX_STALLS: u32 = 5;
+/// Maximum delay of a close on a busy host.
+const MAX_CLOSE_DELAY: Duration = Duration::from_secs(1);
+/// Lifetime in cases that do not test it.
+const LONG_LIFETIME: Duration = Duration::from_secs(60);
 
 pub(super) const ROWS: &[ConformanceRow] = &[
     ConformanceRow::holds(
         "TM-1",
         Reported,
-        "A message in either direction, a post included, starts the idle time anew.",
-        "the same; here the ten minutes are 800 ms",
+        "A message in either direction, a post included, resets the idle timeout.",
+        "the same; the case uses 800 ms",
         |world| both_directions(world).boxed(),
     ),
     ConformanceRow::holds(
         "TM-2",
         Reported,
-        "A real idle connection was closed 603.9 s after it began.",
-        "not before the idle time, and soon after it; here the ten minutes are 800 ms",
-        |world| not_before(world).boxed(),
+        "A real idle connection was closed after 603.9 s.",
+        "after the idle timeout, within a second; the case uses 800 ms",
+        |world| idle_close_time(world).boxed(),
     ),
     ConformanceRow::holds(
         "TM-3",
         Documented,
-        "The 2 hours count from the connect and traffic does not extend them.",
-        "the same; here the 2 hours are 1.5 s",
+        "The 2 hours count from the connect, and traffic does not extend them.",
+        "the same; the case uses 1.5 s",
         |world| lifetime_counts(world).boxed(),
     ),
     ConformanceRow::holds(
         "TM-4",
         Reported,
         "A message every 9 minutes and 30 seconds keeps a connection open.",
-        "the same; here the ten minutes are 800 ms, and there is a message every 200 ms",
+        "the same; the case uses 800 ms with a message every 200 ms",
         |world| keep_alive(world).boxed(),
     ),
-    ConformanceRow::holds("TM-5", Documented, "`lastActiveAt` moves with activity.", SAME_BEHAVIOR, |world| {
+    ConformanceRow::holds("TM-5", Documented, "`lastActiveAt` changes with activity.", SAME_BEHAVIOR, |world| {
         last_active(world).boxed()
     }),
 ];
 
-/// Lets time pass: what is measured is what the gateway does in it.
-async fn pass(time: Duration) {
+/// Sleeps; the case measures the gateway's behaviour in this time.
+async fn wait(time: Duration) {
     tokio::time::sleep(time).await;
 }
 
@@ -71,24 +71,24 @@ async fn ends_after(client: &mut ConformanceClient, since: Instant) -> anyhow::R
     }
 }
 
-/// What keeps a connection open.
+/// Activity that keeps a connection open.
 #[derive(Clone, Copy)]
 enum Activity {
-    /// A message of the client that has no answer.
+    /// A message of the client without a reply.
     Message,
     /// A post to the connection.
     Post,
-    /// A message and its answer.
+    /// A message and its reply.
     Exchange,
 }
 
 impl Activity {
-    async fn act(self, api: &Api, client: &mut ConformanceClient, id: &str) -> anyhow::Result<()> {
+    async fn run(self, api: &Api, client: &mut ConformanceClient, id: &str) -> anyhow::Result<()> {
         match self {
             Self::Message => client.send_text("hello").await,
             Self::Exchange => client.expect_no_reply().await,
             Self::Post => {
-                ensure!(api.post(id, "hello").await?.head.status == 200, "the connection is gone");
+                ensure!(api.post(id, "hello").await?.head.status == 200, "the connection no longer exists");
                 client.text().await.map(drop)
             }
         }
@@ -96,94 +96,95 @@ impl Activity {
 }
 
 async fn both_directions(world: &CaseWorld) -> anyhow::Result<()> {
-    let api = world.api(ApiSpec::compressed(IDLE, LONG)).await?;
+    let api = world.api(ApiSpec::with_timers(IDLE, LONG_LIFETIME)).await?;
     stays_open(&api, Activity::Message).await?;
     stays_open(&api, Activity::Post).await
 }
 
 /// Checks that posts to a connection keep it open.
 pub(super) async fn posts_keep_open(world: &CaseWorld) -> anyhow::Result<()> {
-    stays_open(&world.api(ApiSpec::compressed(IDLE, LONG)).await?, Activity::Post).await
+    stays_open(&world.api(ApiSpec::with_timers(IDLE, LONG_LIFETIME)).await?, Activity::Post).await
 }
 
-/// Checks that `activity`, again and again within the idle time, keeps a connection open beyond it. Where the machine came to a
-/// halt for as long as the idle time, nothing was shown, and it is tried again.
+/// Checks that `activity` at intervals within the idle timeout keeps a connection open beyond it. The check is
+/// repeated if the host stalled for longer than the idle timeout.
 async fn stays_open(api: &Api, activity: Activity) -> anyhow::Result<()> {
-    let mut halts = 0;
+    let mut stalls = 0;
     loop {
         let (mut client, id) = api.connect_with_id().await?;
-        let mut pauses = Pauses::set_start();
-        let outcome = repeat(api, &mut client, &id, activity, &mut pauses).await;
-        pauses.note();
-        if outcome.is_ok() || pauses.longest < IDLE || halts == HALTS {
+        let mut gaps = ActivityGaps::start();
+        let outcome = repeat_activity(api, &mut client, &id, activity, &mut gaps).await;
+        gaps.record();
+        if outcome.is_ok() || gaps.longest < IDLE || stalls == MAX_STALLS {
             return outcome;
         }
-        halts += 1;
+        stalls += 1;
     }
 }
 
-async fn repeat(
+async fn repeat_activity(
     api: &Api,
     client: &mut ConformanceClient,
     id: &str,
     activity: Activity,
-    pauses: &mut Pauses,
+    gaps: &mut ActivityGaps,
 ) -> anyhow::Result<()> {
     for _ in 0..8 {
-        pass(OFTEN).await;
-        pauses.note();
-        activity.act(api, client, id).await?;
+        wait(ACTIVITY_INTERVAL).await;
+        gaps.record();
+        activity.run(api, client, id).await?;
     }
     client.expect_no_reply().await
 }
 
-/// How long the gateway may have seen nothing: from the beginning of one activity to the end of the next.
-struct Pauses {
+/// Longest interval in which the gateway may have seen no activity: from the start of one activity to the end of the
+/// next.
+struct ActivityGaps {
     last: [Instant; 2],
     longest: Duration,
 }
 
-impl Pauses {
-    fn set_start() -> Self {
+impl ActivityGaps {
+    fn start() -> Self {
         Self { last: [Instant::now(); 2], longest: Duration::ZERO }
     }
 
-    /// Notes that an activity has ended, if there was one, and the next begins.
-    fn note(&mut self) {
+    /// Records the end of an activity, if there was one, and the start of the next.
+    fn record(&mut self) {
         let now = Instant::now();
         self.longest = self.longest.max(now - self.last[0]);
         self.last = [self.last[1], now];
     }
 }
 
-async fn not_before(world: &CaseWorld) -> anyhow::Result<()> {
-    let api = world.api(ApiSpec::compressed(IDLE, LONG)).await?;
-    let begun = Instant::now();
+async fn idle_close_time(world: &CaseWorld) -> anyhow::Result<()> {
+    let api = world.api(ApiSpec::with_timers(IDLE, LONG_LIFETIME)).await?;
+    let started = Instant::now();
     let mut client = api.connect().await?;
     let open = Instant::now();
-    let ended = ends_after(&mut client, begun).await?;
-    ensure!(ended >= IDLE, "closed {ended:?} after the handshake began, before the idle time of {IDLE:?}");
+    let ended = ends_after(&mut client, started).await?;
+    ensure!(ended >= IDLE, "closed {ended:?} after the start of the handshake, before the idle timeout of {IDLE:?}");
     let late = open.elapsed();
-    ensure!(late <= IDLE + LATE, "closed {late:?} after the handshake");
+    ensure!(late <= IDLE + MAX_CLOSE_DELAY, "closed {late:?} after the handshake");
     Ok(())
 }
 
 async fn lifetime_counts(world: &CaseWorld) -> anyhow::Result<()> {
     let lifetime = Duration::from_millis(1500);
-    let api = world.api(ApiSpec::compressed(LONG, lifetime)).await?;
+    let api = world.api(ApiSpec::with_timers(LONG_LIFETIME, lifetime)).await?;
     let mut client = api.connect().await?;
     let open = Instant::now();
     for _ in 0..4 {
         client.expect_no_reply().await?;
-        pass(lifetime / 6).await;
+        wait(lifetime / 6).await;
     }
     let ended = ends_after(&mut client, open).await?;
-    ensure!(ended <= lifetime + LATE, "traffic extended the lifetime to {ended:?}");
+    ensure!(ended <= lifetime + MAX_CLOSE_DELAY, "traffic extended the lifetime to {ended:?}");
     Ok(())
 }
 
 async fn keep_alive(world: &CaseWorld) -> anyhow::Result<()> {
-    let api = world.api(ApiSpec::compressed(IDLE, LONG)).await?;
+    let api = world.api(ApiSpec::with_timers(IDLE, LONG_LIFETIME)).await?;
     stays_open(&api, Activity::Exchange).await
 }
 
@@ -194,14 +195,14 @@ async fn last_active(world: &CaseWorld) -> anyhow::Result<()> {
     let before = described(&api, &id).await?;
     let mut last = before.clone();
     for activity in [Activity::Exchange, Activity::Post] {
-        last = moves_on(&api, &mut client, &id, activity, &last).await?;
+        last = wait_for_later_activity(&api, &mut client, &id, activity, &last).await?;
     }
-    ensure!(before["connectedAt"] == last["connectedAt"], "connectedAt moved");
+    ensure!(before["connectedAt"] == last["connectedAt"], "connectedAt changed");
     Ok(())
 }
 
-/// Repeats `activity` until `lastActiveAt` is later than in `before`: the clock may not have moved on at once.
-async fn moves_on(
+/// Repeats `activity` until `lastActiveAt` is later than in `before`; the clock may have a low resolution.
+async fn wait_for_later_activity(
     api: &Api,
     client: &mut ConformanceClient,
     id: &str,
@@ -209,15 +210,15 @@ async fn moves_on(
     before: &Value,
 ) -> anyhow::Result<Value> {
     let time = |value: &Value| value["lastActiveAt"].as_str().unwrap_or_default().to_owned();
-    let begun = Instant::now();
+    let started = Instant::now();
     loop {
-        activity.act(api, client, id).await?;
+        activity.run(api, client, id).await?;
         let after = described(api, id).await?;
-        // ISO 8601 in UTC with a fixed number of digits sorts like the times it stands for.
+        // ISO 8601 times in UTC with a fixed number of digits sort like the times.
         if time(&after) > time(before) {
             return Ok(after);
         }
-        ensure!(begun.elapsed() < api.case_timeout(), "lastActiveAt stayed at {:?}", time(before));
+        ensure!(started.elapsed() < api.case_timeout(), "lastActiveAt stayed at {:?}", time(before));
     }
 }
 

@@ -1,4 +1,4 @@
-//! The request of a handshake, variation by variation.
+//! Builder of handshake requests, valid or not.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::conformance::wire::endpoint_address::EndpointAddress;
 
-/// A handshake's request. By default it is the least that RFC 6455 asks for, to the stage's own path.
+/// Handshake request. By default it is the minimum that RFC 6455 requires, to the path of the stage.
 #[derive(Debug, Clone, Default)]
 pub struct HandshakeBuilder {
     path: Option<String>,
@@ -19,62 +19,62 @@ pub struct HandshakeBuilder {
 }
 
 impl HandshakeBuilder {
-    /// The plain handshake.
+    /// Returns the minimal handshake.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Another path than the stage's.
+    /// Sets a path other than the stage's.
     #[must_use]
     pub fn path(mut self, path: &str) -> Self {
         self.path = Some(path.to_owned());
         self
     }
 
-    /// Another `Host` than the endpoint's.
+    /// Sets a `Host` other than the endpoint's.
     #[must_use]
     pub fn host(mut self, host: &str) -> Self {
         self.host = Some(host.to_owned());
         self
     }
 
-    /// A part of the query, as it goes over the wire.
+    /// Adds a part of the query, already percent-encoded.
     #[must_use]
     pub fn query(mut self, part: &str) -> Self {
         self.query.push(part.to_owned());
         self
     }
 
-    /// A header field, after those that the protocol needs.
+    /// Adds a header field after the required ones.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// What the probes are to do with this connection, sent as `?probe=`.
+    /// Sets the directive for the probes, sent as `?probe=`.
     #[must_use]
     pub fn probe(mut self, directive: Value) -> Self {
         self.directive = Some(directive);
         self
     }
 
-    /// An ordinary HTTP request in place of an upgrade.
+    /// Makes the request an ordinary HTTP request without an upgrade.
     #[must_use]
     pub const fn plain(mut self) -> Self {
         self.plain = true;
         self
     }
 
-    /// Bytes to send together with the request, before any answer.
+    /// Sets bytes that are sent together with the request, before the response.
     #[must_use]
     pub fn followed_by(mut self, bytes: Vec<u8>) -> Self {
         self.early = bytes;
         self
     }
 
-    /// Adds the id of the connection that the probes post their events to.
+    /// Adds the id of the connection to which the probes post their events.
     #[must_use]
     pub(crate) fn observed_by(mut self, connection_id: &str) -> Self {
         let directive = self.directive.get_or_insert_with(|| json!({}));
@@ -82,19 +82,19 @@ impl HandshakeBuilder {
         self
     }
 
-    /// The whole request.
+    /// Returns the complete request.
     #[must_use]
-    pub fn request(&self, place: &EndpointAddress) -> Vec<u8> {
-        let mut target = self.path.clone().unwrap_or_else(|| place.path());
+    pub fn request(&self, endpoint: &EndpointAddress) -> Vec<u8> {
+        let mut target = self.path.clone().unwrap_or_else(|| endpoint.path());
         let directive = self.directive.iter().map(|directive| format!("probe={}", escape(&directive.to_string())));
         for (position, part) in self.query.iter().cloned().chain(directive).enumerate() {
             target.push(if position == 0 { '?' } else { '&' });
             target.push_str(&part);
         }
-        let host = self.host.as_deref().unwrap_or(&place.authority);
+        let host = self.host.as_deref().unwrap_or(&endpoint.authority);
         let mut request = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n");
         if !self.plain {
-            // A nonce need not be random where no cache stands between (RFC 6455 section 1.3).
+            // A constant nonce suffices without caches in between (RFC 6455 section 1.3).
             let key = STANDARD.encode(b"conformance-case");
             request.push_str("Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n");
             request.push_str(&format!("Sec-WebSocket-Key: {key}\r\n"));
@@ -107,7 +107,7 @@ impl HandshakeBuilder {
     }
 }
 
-/// Percent-encodes all but what RFC 3986 leaves unreserved.
+/// Percent-encodes all characters except the unreserved ones of RFC 3986.
 #[must_use]
 pub fn escape(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');

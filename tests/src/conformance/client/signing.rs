@@ -1,6 +1,6 @@
-//! Signatures as AWS's own signer makes them, for handshakes and for calls of `@connections`.
+//! SigV4 signatures by AWS's own signer, for handshakes and for `@connections` calls.
 //!
-//! Invariant: a signer signs what will be sent and nothing else; who is to be refused signs with another secret.
+//! A signer signs exactly the request that is sent; cases that need a wrong signature use another secret.
 
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -18,26 +18,26 @@ use super::dial::escape;
 use super::{HandshakeBuilder, ManagementRequest};
 use crate::conformance::wire::endpoint_address::EndpointAddress;
 
-/// Somebody with an access key.
+/// IAM user with an access key.
 #[derive(Debug, Clone, Copy)]
 pub struct TestSigner {
-    /// The access key id.
+    /// Access key id.
     pub access_key: &'static str,
-    /// The secret access key.
+    /// Secret access key.
     pub secret: &'static str,
 }
 
 impl TestSigner {
-    /// The ARN by which events and refusals name this caller.
+    /// Returns the ARN that identifies this caller in events and errors.
     #[must_use]
     pub fn arn(&self) -> String {
         format!("arn:aws:iam::123456789012:user/{}", self.access_key)
     }
 
-    /// The callers document of this one caller, who may do `action` to `resource`.
+    /// Returns the credentials document with this caller only, who is allowed `action` on `resource`.
     ///
     /// # Errors
-    /// The gateway does not take the document.
+    /// The gateway rejects the document.
     pub fn allow_action(&self, action: &str, resource: &str) -> anyhow::Result<IamCredentials> {
         let document = Value::Array(vec![self.entry(action, resource)]).to_string();
         IamCredentials::parse(&document).map_err(anyhow::Error::msg)
@@ -51,37 +51,37 @@ impl TestSigner {
         })
     }
 
-    /// The handshake of `place`, signed in its headers.
+    /// Returns the handshake for `endpoint`, signed in its headers.
     ///
     /// # Errors
-    /// The signer refuses.
-    pub fn dial(&self, place: &EndpointAddress) -> anyhow::Result<HandshakeBuilder> {
-        let instructions = self.sign(place, SignatureLocation::Headers, "GET", &place.path(), b"")?;
+    /// The signer fails.
+    pub fn dial(&self, endpoint: &EndpointAddress) -> anyhow::Result<HandshakeBuilder> {
+        let instructions = self.sign(endpoint, SignatureLocation::Headers, "GET", &endpoint.path(), b"")?;
         let (headers, _) = instructions.into_parts();
         Ok(headers.iter().fold(HandshakeBuilder::new(), |dial, header| dial.header(header.name(), header.value())))
     }
 
-    /// The handshake of `place`, signed in its query, as browsers have to.
+    /// Returns the handshake for `endpoint`, signed in its query, as browsers must do.
     ///
     /// # Errors
-    /// The signer refuses.
-    pub fn presigned(&self, place: &EndpointAddress) -> anyhow::Result<HandshakeBuilder> {
-        let instructions = self.sign(place, SignatureLocation::QueryParams, "GET", &place.path(), b"")?;
+    /// The signer fails.
+    pub fn presigned(&self, endpoint: &EndpointAddress) -> anyhow::Result<HandshakeBuilder> {
+        let instructions = self.sign(endpoint, SignatureLocation::QueryParams, "GET", &endpoint.path(), b"")?;
         let parts = instructions.params().iter().map(|(name, value): &(_, Cow<'_, str>)| (*name, escape(value)));
         Ok(parts.fold(HandshakeBuilder::new(), |dial, (name, value)| dial.query(&format!("{name}={value}"))))
     }
 
-    /// The same call, signed.
+    /// Signs a request.
     ///
     /// # Errors
-    /// The signer refuses.
-    pub fn call(&self, place: &EndpointAddress, call: ManagementRequest) -> anyhow::Result<ManagementRequest> {
-        self.caller().call(place, call)
+    /// The signer fails.
+    pub fn call(&self, endpoint: &EndpointAddress, call: ManagementRequest) -> anyhow::Result<ManagementRequest> {
+        self.caller().call(endpoint, call)
     }
 
     fn sign(
         &self,
-        place: &EndpointAddress,
+        endpoint: &EndpointAddress,
         location: SignatureLocation,
         method: &str,
         path: &str,
@@ -90,7 +90,7 @@ impl TestSigner {
         let mut settings = SigningSettings::default();
         settings.signature_location = location;
         settings.expires_in = (location == SignatureLocation::QueryParams).then_some(Duration::from_secs(60));
-        instructions(&self.caller(), place, settings, (method, path, body))
+        instructions(&self.caller(), endpoint, settings, (method, path, body))
     }
 
     fn caller(&self) -> ManagementCaller {
@@ -99,7 +99,7 @@ impl TestSigner {
     }
 }
 
-/// Whoever runs the suite, with keys that an endpoint knows. `Debug` shows no secret.
+/// Caller of `@connections` with credentials that an endpoint accepts. `Debug` shows no secret.
 #[derive(Debug, Clone)]
 pub struct ManagementCaller {
     keys: Keys,
@@ -107,36 +107,37 @@ pub struct ManagementCaller {
 }
 
 impl ManagementCaller {
-    /// A caller with these keys. A region is part of a signature: it is that of `place` on AWS, else `us-east-1`.
+    /// Returns a caller with these credentials. The region of the signature is that of `endpoint` on AWS, else
+    /// `us-east-1`.
     #[must_use]
-    pub fn new(keys: Keys, place: &EndpointAddress) -> Self {
-        let parts: Vec<_> = place.host().split('.').collect();
+    pub fn new(keys: Keys, endpoint: &EndpointAddress) -> Self {
+        let parts: Vec<_> = endpoint.host().split('.').collect();
         let region = parts.iter().skip_while(|part| **part != "execute-api").nth(1);
         Self { keys, region: region.map_or("us-east-1", |region| *region).to_owned() }
     }
 
-    /// The same call, signed.
+    /// Signs a request.
     ///
     /// # Errors
-    /// The signer refuses.
-    pub fn call(&self, place: &EndpointAddress, call: ManagementRequest) -> anyhow::Result<ManagementRequest> {
+    /// The signer fails.
+    pub fn call(&self, endpoint: &EndpointAddress, call: ManagementRequest) -> anyhow::Result<ManagementRequest> {
         let request = (&*call.method, &*call.path, &*call.body);
-        let (headers, _) = instructions(self, place, SigningSettings::default(), request)?.into_parts();
+        let (headers, _) = instructions(self, endpoint, SigningSettings::default(), request)?.into_parts();
         Ok(headers.iter().fold(call, |call, header| call.header(header.name(), header.value())))
     }
 }
 
 fn instructions(
     caller: &ManagementCaller,
-    place: &EndpointAddress,
+    endpoint: &EndpointAddress,
     settings: SigningSettings,
     (method, path, body): (&str, &str, &[u8]),
 ) -> anyhow::Result<SigningInstructions> {
     let identity = caller.keys.clone().into();
     let params = v4::SigningParams::builder().identity(&identity).region(&caller.region).name("execute-api");
     let params = params.time(now()?).settings(settings).build()?.into();
-    let uri = format!("http://{}{path}", place.authority);
-    let headers = [("host", place.authority.as_str())];
+    let uri = format!("http://{}{path}", endpoint.authority);
+    let headers = [("host", endpoint.authority.as_str())];
     let request = SignableRequest::new(method, uri, headers.into_iter(), SignableBody::Bytes(body))?;
     Ok(sign(request, &params)?.into_parts().0)
 }

@@ -1,7 +1,8 @@
-//! Where probes that run as Lambda executables ask what to do.
+//! HTTP server that supplies directives to probes that run as Lambda executables.
 //!
-//! What a client told the probes at connect has to be known when its messages come, and those come to other processes. So
-//! the processes keep nothing: they bring each event here, byte for byte as they got it, and fail or answer as told.
+//! The directive of a connection arrives with its handshake and must be known for its messages, which other processes
+//! may receive. So the processes keep no state: they post each event here unchanged, and fail or respond as
+//! instructed.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -20,15 +21,15 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-/// A desk that answers as long as this lives.
+/// Running directive server; it stops on drop.
 pub struct DirectiveServer {
-    /// Where it is.
+    /// Address of the server.
     pub address: SocketAddr,
     _stop: DropGuard,
 }
 
 impl DirectiveServer {
-    /// Opens a desk for `probe` on a free loopback port.
+    /// Starts a server for `probe` on a free loopback port.
     ///
     /// # Errors
     /// No port is free.
@@ -52,21 +53,21 @@ async fn accept(listener: &TcpListener, probe: &Arc<Probe>, tasks: &TaskTracker,
         let (probe, stop) = (probe.clone(), stop.clone());
         tasks.spawn(async move {
             tokio::select! {
-                () = converse(stream, probe) => {}
+                () = serve_connection(stream, probe) => {}
                 () = stop.cancelled() => {}
             }
         });
     }
 }
 
-async fn converse(stream: TcpStream, probe: Arc<Probe>) {
-    // Without it an answer may wait for an acknowledgement.
+async fn serve_connection(stream: TcpStream, probe: Arc<Probe>) {
+    // Without TCP_NODELAY a response may wait for an acknowledgement.
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request: Request<Incoming>| {
         let probe = probe.clone();
         async move { Ok::<_, Infallible>(answer_directive(probe, request).await) }
     });
-    // A probe that is killed breaks its connection; its case sees to the rest.
+    // A killed probe breaks its connection; its case detects the failure.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 

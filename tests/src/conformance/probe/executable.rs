@@ -9,14 +9,14 @@ use anyhow::Context as _;
 use runtime_api::{FunctionDefinition, FunctionLimits, LambdaFunction, Program};
 use shim::functions::LambdaFunctions;
 
-/// Most processes at a time: enough for every case that wants its messages handled at once.
+/// Maximum number of processes: enough for all concurrent messages of a case.
 const PROCESSES: usize = 32;
 
-/// One function for everything, as many Lambda applications have it: the executable `program`. Who decides for it is in
-/// its environment (`probes::function`).
+/// Starts one function for all routes, the executable `program`, as many Lambda applications do. Its environment
+/// determines the source of directives (`probes::function`).
 ///
 /// # Errors
-/// It cannot be run.
+/// The program cannot be executed.
 pub fn lambda<const N: usize>(program: &Path, environment: [(&str, String); N]) -> anyhow::Result<LambdaFunctions> {
     let environment: BTreeMap<_, _> = environment.map(|(name, value)| (name.to_owned(), value)).into();
     let definition = FunctionDefinition {
@@ -47,14 +47,14 @@ pub fn lambda<const N: usize>(program: &Path, environment: [(&str, String); N]) 
     })
 }
 
-/// A binary of the same build as the one that runs now.
+/// Returns the path of a binary of the same build as this executable.
 ///
 /// # Errors
-/// It is not built.
+/// The binary is not built.
 pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
-    let own = std::env::current_exe().context("an executable knows its place")?;
-    // Tests stand in target/{profile}/deps, binaries one above.
-    let places = own.ancestors().skip(1).take(2).map(|place| place.join(name));
-    let found = places.into_iter().find(|place| Path::is_file(place));
+    let executable = std::env::current_exe().context("the executable has no path")?;
+    // Tests are in target/{profile}/deps, binaries in target/{profile}.
+    let candidates = executable.ancestors().skip(1).take(2).map(|directory| directory.join(name));
+    let found = candidates.into_iter().find(|path| Path::is_file(path));
     found.with_context(|| format!("the binary '{name}' is not built: cargo build -p tests --bin {name}"))
 }

@@ -1,4 +1,4 @@
-//! The probes as in-process functions of the shim: an event's JSON in, a result's JSON out.
+//! The probes as in-process functions of the shim: event JSON in, result JSON out.
 
 use std::sync::Arc;
 
@@ -11,14 +11,14 @@ use probes::Probe;
 use probes::directive::ProbeError;
 use shim::functions::{ApiFunctions, AuthorizerResult, IntegrationResult};
 
-/// The probes behind an endpoint of the shim.
+/// Functions that invoke a probe.
 pub struct ProbeFunctions(pub Arc<Probe>);
 
 impl ProbeFunctions {
-    fn answer(&self, raw: Vec<u8>) -> BoxFuture<'static, IntegrationResult> {
+    fn invoke(&self, raw: Vec<u8>) -> BoxFuture<'static, IntegrationResult> {
         let probe = self.0.clone();
         async move {
-            IntegrationReply::from_value(probe.invoke(raw).await.map_err(|refusal| integration_failure(&refusal))?)
+            IntegrationReply::from_value(probe.invoke(raw).await.map_err(|error| integration_failure(&error))?)
         }
         .boxed()
     }
@@ -35,28 +35,28 @@ impl ApiFunctions for ProbeFunctions {
     }
 
     fn invoke_connect(&self, event: ConnectEvent<'_>) -> BoxFuture<'static, IntegrationResult> {
-        self.answer(event.to_json())
+        self.invoke(event.to_json())
     }
 
     fn invoke_message(&self, event: MessageEvent<'_>) -> BoxFuture<'static, IntegrationResult> {
-        self.answer(event.to_json())
+        self.invoke(event.to_json())
     }
 
     fn invoke_disconnect(&self, event: DisconnectEvent<'_>) -> BoxFuture<'static, IntegrationResult> {
-        self.answer(event.to_json())
+        self.invoke(event.to_json())
     }
 }
 
-fn integration_failure(refusal: &ProbeError) -> IntegrationError {
-    match refusal {
+fn integration_failure(error: &ProbeError) -> IntegrationError {
+    match error {
         ProbeError::Throw(_) | ProbeError::Crash => IntegrationError::Function,
         ProbeError::NotInvokable => IntegrationError::NotInvokable,
         ProbeError::Throttled => IntegrationError::Throttled,
     }
 }
 
-fn authorizer_failure(refusal: ProbeError) -> AuthorizerInvocationError {
-    match refusal {
+fn authorizer_failure(error: ProbeError) -> AuthorizerInvocationError {
+    match error {
         ProbeError::Throw(message) => AuthorizerInvocationError::Function(message),
         ProbeError::Crash | ProbeError::NotInvokable | ProbeError::Throttled => AuthorizerInvocationError::NotInvokable,
     }

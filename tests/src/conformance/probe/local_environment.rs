@@ -1,6 +1,6 @@
-//! This process as the surroundings of a probe: a recorder hears its events, a map remembers what clients said.
+//! In-process environment of a probe: a recorder for its events, and a map of the directives.
 //!
-//! Invariant: it serves one endpoint, and calls `@connections` there whatever address an event names.
+//! It serves one endpoint and sends `@connections` calls there, whatever address an event contains.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -15,12 +15,12 @@ use crate::conformance::client;
 use crate::conformance::recorder::MemoryRecorder;
 use crate::conformance::wire::endpoint_address::EndpointAddress;
 
-/// Most connections whose directive is remembered for their `$disconnect`; beyond it new ones are not.
+/// Maximum number of connections with a stored directive for `$disconnect`; further directives are not stored.
 const MAX_STORED_DIRECTIVES: usize = 4096;
-/// How long a call of `@connections` may take.
+/// Timeout of an `@connections` call.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// This process.
+/// Environment of a probe in this process.
 pub struct LocalEnvironment {
     recorder: Arc<MemoryRecorder>,
     management: OnceLock<EndpointAddress>,
@@ -28,16 +28,16 @@ pub struct LocalEnvironment {
 }
 
 impl LocalEnvironment {
-    /// A place where `recorder` hears of everything.
+    /// Returns an environment that records all events in `recorder`.
     #[must_use]
     pub fn new(recorder: Arc<MemoryRecorder>) -> Self {
         Self { recorder, management: OnceLock::new(), directives: Mutex::default() }
     }
 
-    /// Says where `@connections` is, as soon as that is known.
-    pub fn connect_to(&self, place: EndpointAddress) {
-        // Only the first address counts: a probe belongs to one endpoint.
-        let _ = self.management.set(place);
+    /// Sets the endpoint of `@connections` calls once it is known.
+    pub fn connect_to(&self, endpoint: EndpointAddress) {
+        // Later calls have no effect: a probe belongs to one endpoint.
+        let _ = self.management.set(endpoint);
     }
 }
 
@@ -66,10 +66,10 @@ impl ProbeEnvironment for LocalEnvironment {
     }
 
     async fn call_management(&self, _: &Event, call: ManagementCall<'_>) -> anyhow::Result<ManagementResponse> {
-        let place = self.management.get().context("no address of @connections")?;
-        let request = client::ManagementRequest::new(call.method, place, call.connection).body(call.body);
-        let answer = client::call(place, &request, CALL_TIMEOUT).await?;
-        let (status, error_type) = answer.error();
-        Ok(ManagementResponse { status, error_type: error_type.map(str::to_owned), body: answer.text() })
+        let endpoint = self.management.get().context("no endpoint for @connections calls")?;
+        let request = client::ManagementRequest::new(call.method, endpoint, call.connection).body(call.body);
+        let reply = client::call(endpoint, &request, CALL_TIMEOUT).await?;
+        let (status, error_type) = reply.error();
+        Ok(ManagementResponse { status, error_type: error_type.map(str::to_owned), body: reply.text() })
     }
 }

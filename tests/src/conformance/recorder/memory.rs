@@ -1,4 +1,4 @@
-//! Events of probes in this process.
+//! Event recorder in memory.
 
 use std::collections::HashMap;
 use std::collections::VecDeque;
@@ -12,14 +12,14 @@ use tokio::sync::Notify;
 use super::EventRecorder;
 use crate::conformance::event::{Event, EventKind};
 
-/// Most events kept for a case to take; more than any case makes. The oldest of a kind go first.
+/// Maximum number of stored events per kind, more than any case causes; the oldest are dropped.
 const MAX_STORED_EVENTS: usize = 1024;
 
-/// Events in memory.
+/// Recorder of events in memory.
 pub struct MemoryRecorder {
-    lanes: Mutex<HashMap<EventKind, EventQueue>>,
-    came: Notify,
-    patience: Duration,
+    queues: Mutex<HashMap<EventKind, EventQueue>>,
+    event_recorded: Notify,
+    timeout: Duration,
 }
 
 #[derive(Default)]
@@ -29,45 +29,45 @@ struct EventQueue {
 }
 
 impl MemoryRecorder {
-    /// A recorder that waits at most `patience` for an event.
+    /// Returns a recorder that waits at most `timeout` for an event.
     #[must_use]
-    pub fn new(patience: Duration) -> Self {
-        Self { lanes: Mutex::default(), came: Notify::new(), patience }
+    pub fn new(timeout: Duration) -> Self {
+        Self { queues: Mutex::default(), event_recorded: Notify::new(), timeout }
     }
 
-    /// Takes an event in.
+    /// Records an event.
     pub fn record(&self, event: Event) {
         {
-            let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-            let lane = lanes.entry(event.kind()).or_default();
-            lane.seen += 1;
-            lane.waiting.push_back(event);
-            if lane.waiting.len() > MAX_STORED_EVENTS {
-                lane.waiting.pop_front();
+            let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+            let queue = queues.entry(event.kind()).or_default();
+            queue.seen += 1;
+            queue.waiting.push_back(event);
+            if queue.waiting.len() > MAX_STORED_EVENTS {
+                queue.waiting.pop_front();
             }
         }
-        self.came.notify_waiters();
+        self.event_recorded.notify_waiters();
     }
 
-    /// The next event of `kind` that is here already.
+    /// Removes and returns the next recorded event of `kind`.
     pub(super) fn take(&self, kind: EventKind) -> Option<Event> {
-        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        lanes.get_mut(&kind)?.waiting.pop_front()
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        queues.get_mut(&kind)?.waiting.pop_front()
     }
 
     pub(super) fn seen(&self, kind: EventKind) -> usize {
-        let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        lanes.get(&kind).map_or(0, |lane| lane.seen)
+        let queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        queues.get(&kind).map_or(0, |queue| queue.seen)
     }
 
     async fn wait_for(&self, kind: EventKind) -> Event {
         loop {
-            let mut came = std::pin::pin!(self.came.notified());
-            came.as_mut().enable();
+            let mut event_recorded = std::pin::pin!(self.event_recorded.notified());
+            event_recorded.as_mut().enable();
             if let Some(event) = self.take(kind) {
                 return event;
             }
-            came.await;
+            event_recorded.await;
         }
     }
 }
@@ -75,8 +75,8 @@ impl MemoryRecorder {
 #[async_trait]
 impl EventRecorder for MemoryRecorder {
     async fn next(&self, kind: EventKind) -> anyhow::Result<Event> {
-        let event = tokio::time::timeout(self.patience, self.wait_for(kind)).await;
-        event.with_context(|| format!("no {kind:?} event within {:?}", self.patience))
+        let event = tokio::time::timeout(self.timeout, self.wait_for(kind)).await;
+        event.with_context(|| format!("no {kind:?} event within {:?}", self.timeout))
     }
 
     async fn count(&self, kind: EventKind) -> anyhow::Result<usize> {

@@ -1,8 +1,8 @@
-//! Events of probes elsewhere, posted to a connection of ours.
+//! Event recorder for remote probes, which post their events to a connection of the suite.
 //!
-//! The observer asks for its own connection's id, names it in the directive of every connection that it wants to hear of
-//! (`"observer"`), and the probes post each event's bytes to it. The endpoint's own way back to clients carries the
-//! events, so nothing else has to be reachable.
+//! The observer obtains its own connection's id and adds it to the directive of every observed connection
+//! (`"observer"`); the probes post each event's bytes to it. The events travel over the endpoint's own
+//! `@connections`, so nothing else must be reachable.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,40 +17,40 @@ use crate::conformance::client::{ConformanceClient, HandshakeBuilder, ReceivedIt
 use crate::conformance::event::{Event, EventKind};
 use crate::conformance::wire::endpoint_address::EndpointAddress;
 
-/// What the observer asks to be told, so that it knows that it has read everything before.
+/// Body of a reply that marks the end of all earlier events.
 const BARRIER: &str = "\"barrier\"";
 
-/// A connection that events are posted to.
+/// Recorder on a connection to which probes post events.
 pub struct ConnectionRecorder {
-    /// Its id.
+    /// Id of the connection.
     pub connection_id: String,
     client: Mutex<ConformanceClient>,
-    kept: MemoryRecorder,
+    recorded: MemoryRecorder,
 }
 
 impl ConnectionRecorder {
-    /// Connects to `place` and asks for the connection's id.
+    /// Connects to `endpoint` and requests the connection's id.
     ///
     /// # Errors
-    /// The endpoint cannot be reached, or no probe answers there.
-    pub async fn connect(place: &EndpointAddress, patience: Duration) -> anyhow::Result<Arc<Self>> {
-        let mut client = ConformanceClient::open(place, HandshakeBuilder::new(), patience).await?;
+    /// The endpoint cannot be reached, or no probe replies.
+    pub async fn connect(endpoint: &EndpointAddress, timeout: Duration) -> anyhow::Result<Arc<Self>> {
+        let mut client = ConformanceClient::open(endpoint, HandshakeBuilder::new(), timeout).await?;
         client.send_json(&json!({"action": "ask", "answer": {"event": true}})).await?;
-        let own = client.text().await.context("no probe answered on route 'ask'")?;
-        let own = Event::parse(own)?;
-        let connection_id = own.context("connectionId").to_owned();
-        Ok(Arc::new(Self { connection_id, client: Mutex::new(client), kept: MemoryRecorder::new(patience) }))
+        let reply = client.text().await.context("no probe replied on route 'ask'")?;
+        let event = Event::parse(reply)?;
+        let connection_id = event.context("connectionId").to_owned();
+        Ok(Arc::new(Self { connection_id, client: Mutex::new(client), recorded: MemoryRecorder::new(timeout) }))
     }
 
-    /// Reads what was posted until there is an event of `kind`.
+    /// Reads posted events until one of `kind` arrives.
     async fn read_until(&self, kind: EventKind) -> anyhow::Result<Event> {
         let mut client = self.client.lock().await;
         loop {
-            if let Some(event) = self.kept.take(kind) {
+            if let Some(event) = self.recorded.take(kind) {
                 return Ok(event);
             }
             match client.next().await? {
-                ReceivedItem::Text(raw) => self.kept.record(Event::parse(raw)?),
+                ReceivedItem::Text(raw) => self.recorded.record(Event::parse(raw)?),
                 ReceivedItem::Ping(_) | ReceivedItem::Pong(_) => {}
                 other => bail!("the observer's connection ended: {other:?}"),
             }
@@ -64,14 +64,14 @@ impl EventRecorder for ConnectionRecorder {
         self.read_until(kind).await.with_context(|| format!("no {kind:?} event"))
     }
 
-    /// What was posted before the question is asked stands in line before its answer.
+    /// Sends a request and reads until its reply, which arrives after all events posted before.
     async fn count(&self, kind: EventKind) -> anyhow::Result<usize> {
         let mut client = self.client.lock().await;
         client.send_json(&json!({"action": "ask", "answer": {"return": {"statusCode": 200, "body": BARRIER}}})).await?;
         loop {
             match client.text().await? {
-                text if text == BARRIER => return Ok(self.kept.seen(kind)),
-                raw => self.kept.record(Event::parse(raw)?),
+                text if text == BARRIER => return Ok(self.recorded.seen(kind)),
+                raw => self.recorded.record(Event::parse(raw)?),
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The report for machines.
+//! The report as JSON.
 
 use serde::Serialize;
 
@@ -21,7 +21,7 @@ struct ReportEntry<'r> {
     verdict: &'r str,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'r str>,
-    /// What became of it with handlers that run as Lambda executables.
+    /// Verdict with handlers as Lambda executables.
     #[serde(skip_serializing_if = "Option::is_none")]
     executable: Option<&'r str>,
 }
@@ -36,6 +36,6 @@ pub(super) fn render(report: &ConformanceReport) -> serde_json::Result<String> {
         reason: outcome.verdict.reason(),
         executable: report.executables.as_ref().and_then(|all| all.get(index)).map(|outcome| outcome.verdict.word()),
     });
-    let endpoint = report.endpoint.as_ref().map(|place| place.authority.as_str());
+    let endpoint = report.endpoint.as_ref().map(|endpoint| endpoint.authority.as_str());
     serde_json::to_string_pretty(&ReportDocument { endpoint, summary: report.summary(), rows: rows.collect() })
 }

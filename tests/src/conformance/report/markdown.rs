@@ -1,23 +1,22 @@
-//! The page: one table per section of the catalogue.
+//! The page `docs/FIDELITY.md`: one table per section of the catalogue.
 
 use super::{CaseOutcome, CaseVerdict, ConformanceReport};
 use crate::conformance::catalogue::{self, Section};
 
 const INTRODUCTION: &str = "# Fidelity to API Gateway
 
-What API Gateway's WebSocket APIs do, and what this gateway does, row by row. The page is written by the conformance suite
-(`make conformance`), which runs every case over HTTP and WebSocket against the gateway with the quota profile `aws` and
-probe handlers behind it; nobody edits it by hand.
+Behaviour of API Gateway's WebSocket APIs and of this gateway, row by row. The conformance suite generates this page
+(`make conformance`): it runs every case over HTTP and WebSocket against the gateway with the quota profile `aws` and
+probe handlers. Do not edit the page by hand.
 
-**Known** says how sure the statement about API Gateway is: *documented* (AWS documentation, service models or published
-code), *reported* (captured or seen by users), *inferred* (a deduction), *unknown* (nobody is known to have looked; the row
-then says what was chosen here).
+**Known** is the evidence for the behaviour of API Gateway: *documented* (AWS documentation, service models or published
+code), *reported* (captured or observed by users), *inferred* (a deduction), *unknown* (no source; the row then states the
+choice made here).
 
 **Verdict**: *holds*; *chosen* (API Gateway's behaviour is unknown); *differs on purpose*, with the reason; *not yet*, with
-what is missing; *not runnable here* and *not applicable*, with the reason. It is that of in-process handlers; the same rows
-run with the handlers as a Lambda executable behind the Runtime API, and where that gives another verdict, it stands behind
-the first. Rows whose time was compressed run the same code
-with the idle time and the lifetime set to milliseconds.
+the missing part; *not runnable here* and *not applicable*, with the reason. The verdict is for in-process handlers; the
+same rows run with the handlers as a Lambda executable on the Runtime API, whose verdict follows if it is different. Cases
+that use shorter times run the same code with the idle timeout, the lifetime or another timeout set to milliseconds.
 ";
 
 pub(super) fn render(report: &ConformanceReport) -> String {
@@ -36,16 +35,16 @@ fn table(report: &ConformanceReport, section: &Section) -> String {
 
 fn line(outcome: &CaseOutcome, executable: Option<&CaseVerdict>) -> String {
     let row = &outcome.row;
-    let shown = |verdict: &CaseVerdict| {
+    let text = |verdict: &CaseVerdict| {
         let reason = verdict.reason().map(|why| format!(": {why}")).unwrap_or_default();
         format!("{}{}", verdict.word(), escape(&reason))
     };
-    let executable = executable.map(|verdict| format!("; as an executable {}", shown(verdict))).unwrap_or_default();
+    let executable = executable.map(|verdict| format!("; as an executable {}", text(verdict))).unwrap_or_default();
     let cells = [row.id, row.aws, row.mark.as_str(), row.ours].map(escape);
-    format!("| {} | {}{executable} |\n", cells.join(" | "), shown(&outcome.verdict))
+    format!("| {} | {}{executable} |\n", cells.join(" | "), text(&outcome.verdict))
 }
 
-/// A bar would end the cell.
+/// Escapes bars and line breaks, which would end the table cell.
 fn escape(text: &str) -> String {
     text.replace('|', "\\|").replace('\n', " ")
 }

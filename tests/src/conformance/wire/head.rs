@@ -1,23 +1,23 @@
-//! The head of an HTTP response, as it came.
+//! Head of an HTTP response, unmodified.
 
 use anyhow::Context as _;
 
-/// Status line and header fields. Names keep the case in which they were sent.
+/// Status line and header fields; names keep their case.
 #[derive(Debug, Clone)]
 pub struct ResponseHead {
-    /// The first line.
+    /// Status line.
     pub status_line: String,
-    /// The status.
+    /// Status.
     pub status: u16,
-    /// The fields in the order they came.
+    /// Header fields in their order.
     pub fields: Vec<(String, String)>,
 }
 
 impl ResponseHead {
-    /// Parses everything up to and including the empty line.
+    /// Parses a head up to and including the empty line.
     ///
     /// # Errors
-    /// It is no HTTP response.
+    /// It is not an HTTP response.
     pub fn parse(raw: &[u8]) -> anyhow::Result<Self> {
         let text = std::str::from_utf8(raw).context("the head is not text")?;
         let mut lines = text.split("\r\n").take_while(|line| !line.is_empty());
@@ -29,13 +29,13 @@ impl ResponseHead {
         Ok(Self { status_line, status, fields })
     }
 
-    /// The value of the first field called `name`, in any case.
+    /// Returns the value of the first field called `name`, compared case-insensitively.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.fields.iter().find(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
-    /// The names of all fields in lower case, sorted.
+    /// Returns the names of all fields in lower case, sorted.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
         let mut names: Vec<_> = self.fields.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();

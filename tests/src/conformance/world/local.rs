@@ -1,4 +1,4 @@
-//! A gateway in this process: the real server on a free port, with probes in place of an application.
+//! In-process gateway: the real server on a free port, with probes instead of an application.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,10 +23,10 @@ use crate::conformance::recorder::MemoryRecorder;
 use crate::conformance::spec::ApiSpec;
 use crate::conformance::wire::endpoint_address::EndpointAddress;
 
-/// How long what a case left behind may take to end.
+/// Grace period for connections and handlers that a case left open.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How the probes are run.
+/// Mode of the probes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProbeMode {
     /// In this process.
@@ -35,50 +35,53 @@ pub enum ProbeMode {
     Executables,
 }
 
-/// A gateway that runs.
+/// Running gateway.
 pub struct LocalGateway {
-    /// Where it is.
-    pub place: EndpointAddress,
+    /// Address of the gateway.
+    pub endpoint: EndpointAddress,
     running: ListeningServer,
 }
 
-/// A gateway that runs with probes of this suite behind it.
+/// Running gateway with probes.
 pub struct ProbedGateway {
-    /// Where it is.
-    pub place: EndpointAddress,
-    /// What its probes saw.
+    /// Address of the gateway.
+    pub endpoint: EndpointAddress,
+    /// Events that the probes received.
     pub recorder: Arc<MemoryRecorder>,
     gateway: LocalGateway,
     executables: Option<(LambdaFunctions, DirectiveServer)>,
 }
 
-/// Starts a gateway with the API that `spec` describes.
+/// Starts a gateway with the API of `spec`.
 ///
 /// # Errors
-/// The API has mistakes, no port is free, or the probe is not built.
-pub async fn start(spec: ApiSpec, handlers: ProbeMode, patience: Duration) -> anyhow::Result<ProbedGateway> {
-    start_at(spec, handlers, patience, "127.0.0.1:0").await
+/// The API is invalid, no port is free, or the probe is not built.
+pub async fn start(spec: ApiSpec, handlers: ProbeMode, timeout: Duration) -> anyhow::Result<ProbedGateway> {
+    start_at(spec, handlers, timeout, "127.0.0.1:0").await
 }
 
-/// The same, on an address of one's own.
+/// Starts a gateway on a given address.
 ///
 /// # Errors
-/// The API has mistakes, the address is taken, or the probe is not built.
+/// The API is invalid, the address is in use, or the probe is not built.
 pub async fn start_at(
     spec: ApiSpec,
     handlers: ProbeMode,
-    patience: Duration,
+    timeout: Duration,
     listen: &str,
 ) -> anyhow::Result<ProbedGateway> {
-    let recorder = Arc::new(MemoryRecorder::new(patience));
-    let here = Arc::new(LocalEnvironment::new(recorder.clone()));
-    let probe = Arc::new(Probe::new(here.clone()));
+    let recorder = Arc::new(MemoryRecorder::new(timeout));
+    let environment = Arc::new(LocalEnvironment::new(recorder.clone()));
+    let probe = Arc::new(Probe::new(environment.clone()));
     let executables = match handlers {
         ProbeMode::InProcess => None,
         ProbeMode::Executables => {
-            let desk = DirectiveServer::open(probe.clone()).await?;
+            let directive_server = DirectiveServer::open(probe.clone()).await?;
             let program = executable::binary("probe")?;
-            Some((executable::lambda(&program, [(DIRECTIVE_SERVER_VARIABLE, desk.address.to_string())])?, desk))
+            Some((
+                executable::lambda(&program, [(DIRECTIVE_SERVER_VARIABLE, directive_server.address.to_string())])?,
+                directive_server,
+            ))
         }
     };
     let functions: Arc<dyn ApiFunctions> = match &executables {
@@ -86,28 +89,28 @@ pub async fn start_at(
         None => Arc::new(ProbeFunctions(probe)),
     };
     let gateway = LocalGateway::start(spec, functions, listen)?;
-    here.connect_to(gateway.place.clone());
-    Ok(ProbedGateway { place: gateway.place.clone(), recorder, gateway, executables })
+    environment.connect_to(gateway.endpoint.clone());
+    Ok(ProbedGateway { endpoint: gateway.endpoint.clone(), recorder, gateway, executables })
 }
 
 impl ProbedGateway {
-    /// Stops it; what its case left open is closed.
+    /// Stops the gateway and closes open connections.
     pub async fn stop(self) {
         self.gateway.stop().await;
-        if let Some((lambda, _desk)) = &self.executables {
+        if let Some((lambda, _directive_server)) = &self.executables {
             lambda.stop().await;
         }
     }
 }
 
 impl LocalGateway {
-    /// Starts a gateway on the address `listen` with the API that `spec` describes and `functions` behind it.
+    /// Starts a gateway on the address `listen` with the API of `spec` and `functions`.
     ///
     /// # Errors
-    /// The API has mistakes, or the address is taken.
+    /// The API is invalid, or the address is in use.
     pub fn start(spec: ApiSpec, functions: Arc<dyn ApiFunctions>, listen: &str) -> anyhow::Result<Self> {
         let mut config = Config::for_tests();
-        config.server.listen = listen.parse().context("an address to listen on")?;
+        config.server.listen = listen.parse().context("invalid listen address")?;
         if let Some(bytes) = spec.outbox_bytes {
             config.session.outbox_bytes = bytes;
         }
@@ -115,11 +118,11 @@ impl LocalGateway {
         config.server.trust_forwarded_for = spec.trust_forwarded_for;
         let server = server(spec, &config, functions)?;
         let running = ListeningServer::start(&config.server, server, management, None)?;
-        let place = EndpointAddress { tls: false, authority: running.traffic_address.to_string(), stage };
-        Ok(Self { place, running })
+        let endpoint = EndpointAddress { tls: false, authority: running.traffic_address.to_string(), stage };
+        Ok(Self { endpoint, running })
     }
 
-    /// Stops it; connections that are open are closed.
+    /// Stops the gateway and closes open connections.
     pub async fn stop(self) {
         let drain = DrainConfig {
             delay: Duration::ZERO,

@@ -1,7 +1,7 @@
-//! The peers: the plainest WebSocket servers that do the same work on the same libraries.
+//! Baseline servers: minimal WebSocket servers that do the same work with the same libraries.
 //!
-//! Each is written the way its library's own examples are, plus what the comparison needs (4 KiB read buffers and batched
-//! flushes where the name says tungstenite). No limits, no deadlines, no events: they are yardsticks, not servers to run.
+//! Each follows its library's own examples, plus the settings that the comparison needs (4 KiB read buffers and
+//! batched flushes for tungstenite). They have no limits, timeouts or events and are not meant for production.
 
 mod broadcast;
 
@@ -17,31 +17,31 @@ use tokio_util::task::TaskTracker;
 use warp::Filter;
 use warp::ws::{WebSocket, Ws};
 
-/// Connections that may wait to be accepted: as many as a connect benchmark may have under way.
+/// Listen backlog: the maximum number of simultaneous handshakes of a connect benchmark.
 const BACKLOG: u32 = 4_096;
 
-/// Most messages that are answered before a flush.
+/// Maximum number of messages answered before a flush.
 const BATCH: usize = 256;
 
-/// Which peer.
+/// Baseline server to run.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
 pub enum BaselineKind {
     /// `warp::ws`, one send for each message
     WarpEcho,
     /// `warp::ws`, the stream forwarded into the sink
     WarpEchoForward,
-    /// `warp::ws` that reads and answers nothing
+    /// `warp::ws` that reads and never replies
     WarpAccept,
-    /// tokio-tungstenite, answering all that has arrived before one flush
+    /// tokio-tungstenite, answering all buffered messages before one flush
     TungsteniteEcho,
-    /// tokio-tungstenite: what a connection on /pub sends goes to all on other paths
+    /// tokio-tungstenite: messages from connections on /pub go to all connections on other paths
     TungsteniteBroadcast,
 }
 
 /// Listens with TCP_NODELAY, which accepted connections inherit on Linux.
 ///
 /// # Errors
-/// When the address cannot be had.
+/// The address cannot be bound.
 pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
@@ -50,7 +50,7 @@ pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Serves until `stop` is cancelled; open connections are then dropped.
+/// Serves until `stop` is cancelled, then drops open connections.
 pub async fn run(kind: BaselineKind, listener: TcpListener, stop: CancellationToken) {
     match kind {
         BaselineKind::WarpEcho => serve_warp(listener, stop, warp_echo).await,
@@ -88,7 +88,7 @@ async fn warp_read(mut socket: WebSocket) {
     while let Some(Ok(_)) = socket.next().await {}
 }
 
-/// The accept loop of the tungstenite peers: a task for each connection.
+/// Accepts connections of the tungstenite servers and spawns a task for each.
 async fn accept<H, F>(listener: TcpListener, stop: CancellationToken, handle: H)
 where
     H: Fn(TcpStream) -> F,
@@ -102,7 +102,7 @@ where
     tasks.wait().await;
 }
 
-/// Small reads (the default of 128 KiB costs that much per connection), and writes that wait for the flush.
+/// Returns small read buffers (the default of 128 KiB costs that much per connection) and buffered writes.
 fn config() -> WebSocketConfig {
     WebSocketConfig::default().read_buffer_size(4 * 1024).write_buffer_size(64 * 1024)
 }
@@ -117,7 +117,7 @@ async fn tungstenite_echo(stream: TcpStream) -> Result<(), Error> {
     Ok(())
 }
 
-/// Answers what has arrived already, without waiting for more.
+/// Answers buffered messages without waiting for more.
 async fn answer_buffered(socket: &mut WebSocketStream<TcpStream>) -> Result<(), Error> {
     for _ in 1..BATCH {
         match socket.next().now_or_never() {

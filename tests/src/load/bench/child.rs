@@ -1,7 +1,8 @@
-//! Child processes of a benchmark: servers, which say where they listen and how long they took, and the generator.
+//! Child processes of a benchmark: servers, with their address and start time, and the load generator.
 //!
-//! Invariant: a server never outlives its handle. It is asked to end by closing its standard input and by SIGTERM, and is
-//! killed when it does not. Standard error is passed through; standard output is read to its end, so no server blocks on it.
+//! A server never outlives its handle: dropping the handle closes the server's standard input, sends SIGTERM, and
+//! kills the process after a timeout. Standard error is inherited; standard output is read to its end, so that no
+//! server blocks on it.
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -13,44 +14,45 @@ use anyhow::{Context, ensure};
 
 use crate::child::KillOnDrop;
 
-/// How long a server may take until it listens.
-const START_DEADLINE: Duration = Duration::from_secs(30);
+/// Timeout until a server listens.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long a server may take to end before it is killed.
-const STOP_DEADLINE: Duration = Duration::from_secs(5);
+/// Timeout until a server exits before it is killed.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What a server prints before its address.
+/// Prefix of the address in a server's output.
 const LISTENING_PREFIX: &str = "listening on ";
 
-/// A server under test: a program that prints `listening on ADDR` on standard output when it is ready.
+/// Server under test: a program that prints `listening on ADDR` on standard output when it is ready.
 #[derive(Clone, Debug)]
 pub struct BenchmarkServer {
-    /// Its name in tables.
+    /// Name in tables.
     pub name: &'static str,
-    /// What to execute.
+    /// Program to execute.
     pub program: PathBuf,
-    /// Its arguments; `{work}` becomes a directory of this run.
+    /// Arguments; `{work}` is replaced by a directory of this run.
     pub arguments: Vec<String>,
 }
 
-/// The core that a process is bound to, if the machine has one for the server and another for the generator.
+/// CPU pinning of servers and generator.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Pinning {
     /// Servers on core 0, the generator on core 1.
     Separate,
-    /// No binding: one core, or no `taskset`.
+    /// No pinning: one core, or no `taskset`.
     Free,
 }
 
 impl Pinning {
-    /// Binds if there are two cores and `taskset` can be executed.
+    /// Selects pinning if there are two cores and `taskset` can be executed.
     pub fn detect() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let taskset = Command::new("taskset").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
         if cores >= 2 && taskset.is_ok_and(|status| status.success()) { Self::Separate } else { Self::Free }
     }
 
-    /// A command for `program` on that core. `taskset` replaces itself, so the child's process id is the program's.
+    /// Returns a command for `program` on `core`. `taskset` replaces itself, so the child's process id is the
+    /// program's.
     fn command(self, core: &str, program: &PathBuf) -> Command {
         match self {
             Self::Free => Command::new(program),
@@ -63,13 +65,13 @@ impl Pinning {
     }
 }
 
-/// A server that runs.
+/// Running server.
 pub struct ServerProcess {
     child: KillOnDrop,
     input: Option<ChildStdin>,
-    /// Where it listens.
+    /// Address that it listens on.
     pub address: String,
-    /// From starting the process to its being ready.
+    /// Time from the start of the process until it listens.
     pub start: Duration,
 }
 
@@ -77,9 +79,9 @@ impl ServerProcess {
     /// Starts the server and waits until it listens.
     ///
     /// # Errors
-    /// When it cannot be executed, ends, or does not listen in time.
+    /// The program cannot be executed, exits early, or does not listen in time.
     pub fn start(server: &BenchmarkServer, pinning: Pinning, work: &str) -> anyhow::Result<Self> {
-        let began = Instant::now();
+        let started = Instant::now();
         let mut child = pinning
             .command("0", &server.program)
             .args(server.arguments.iter().map(|argument| argument.replace("{work}", work)))
@@ -91,17 +93,17 @@ impl ServerProcess {
         let lines = BufReader::new(child.stdout.take().context("the child has no standard output")?);
         let mut running = Self { child: KillOnDrop(child), input, address: String::new(), start: Duration::ZERO };
         running.address = first_address(lines).with_context(|| format!("waiting for {} to listen", server.name))?;
-        running.start = began.elapsed();
+        running.start = started.elapsed();
         Ok(running)
     }
 
-    /// Its process id.
+    /// Returns the process id.
     pub fn pid(&self) -> u32 {
         self.child.0.id()
     }
 
-    fn wait_exit(&mut self, patience: Duration) {
-        let until = Instant::now() + patience;
+    fn wait_exit(&mut self, limit: Duration) {
+        let until = Instant::now() + limit;
         while Instant::now() < until && matches!(self.child.0.try_wait(), Ok(None)) {
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -111,13 +113,14 @@ impl ServerProcess {
 impl Drop for ServerProcess {
     fn drop(&mut self) {
         drop(self.input.take());
-        // The handle kills one that could not be told, or that does not heed it.
+        // Dropping the child kills it if the signal fails or is ignored.
         let _ = self.child.signal("TERM");
-        self.wait_exit(STOP_DEADLINE);
+        self.wait_exit(STOP_TIMEOUT);
     }
 }
 
-/// The address of the first line that names one. A thread reads on to the end, so that a chatty server does not block.
+/// Returns the first address in the output. A thread reads the rest, so that a server with much output does not
+/// block.
 fn first_address(output: impl BufRead + Send + 'static) -> anyhow::Result<String> {
     let (tx, rx) = mpsc::sync_channel(1);
     std::thread::spawn(move || {
@@ -128,13 +131,13 @@ fn first_address(output: impl BufRead + Send + 'static) -> anyhow::Result<String
             }
         }
     });
-    rx.recv_timeout(START_DEADLINE).context("it ended, or did not print `listening on ADDR` in time")
+    rx.recv_timeout(START_TIMEOUT).context("the server exited, or did not print `listening on ADDR` in time")
 }
 
-/// Runs the generator and takes its report.
+/// Runs the generator and parses its report.
 ///
 /// # Errors
-/// When it fails, or its report is not JSON.
+/// The generator fails, or its report is not JSON.
 pub fn run_load(program: &PathBuf, pinning: Pinning, arguments: &[String]) -> anyhow::Result<serde_json::Value> {
     let output = pinning
         .command("1", program)
@@ -160,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_says_where_it_listens_and_ends_with_its_handle() {
+    fn a_server_reports_its_address_and_exits_with_its_handle() {
         let server =
             shell("echo starting; echo 'listening on 127.0.0.1:7 now'; cat > {work}/input; echo end > {work}/end");
         let work = tempfile::tempdir().unwrap();
@@ -173,13 +176,13 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_ends_before_it_listens_is_an_error() {
+    fn a_server_that_exits_before_it_listens_is_an_error() {
         let error = ServerProcess::start(&shell("echo no"), Pinning::Free, "").err().unwrap();
         assert!(format!("{error:#}").contains("waiting for shell to listen"), "{error:#}");
     }
 
     #[test]
-    fn a_failing_generator_is_an_error_with_its_reason() {
+    fn a_failing_generator_is_an_error_with_its_message() {
         let arguments = ["-c".to_owned(), "echo refused >&2; exit 1".to_owned()];
         let error = run_load(&"/bin/sh".into(), Pinning::Free, &arguments).unwrap_err();
         assert!(error.to_string().contains("refused"), "{error:#}");

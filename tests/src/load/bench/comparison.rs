@@ -1,7 +1,7 @@
-//! A contest: one load, several servers, rounds in which they take turns, and the targets that ours must meet.
+//! A comparison: one load, several servers, alternating rounds, and the targets that our server must meet.
 //!
-//! Every turn starts the server anew, so that no turn inherits another's memory or warm caches. A turn that fails is
-//! tried once more and then fails the contest, not the whole benchmark: the others still run.
+//! Every measurement starts a new server, so that none inherits memory or warm caches. A failed measurement is
+//! repeated once and then fails its comparison; the other comparisons still run.
 
 use std::path::PathBuf;
 
@@ -10,89 +10,89 @@ use serde_json::Value;
 
 use super::child::{BenchmarkServer, Pinning, ServerProcess, run_load};
 
-/// Where a report holds the time from starting the server to its being ready, in milliseconds.
+/// Report field with the time from the start of the server until it listens, in milliseconds.
 pub const START_MILLIS: &str = "start_ms";
 
-/// One server with the load as it must be put on it.
+/// One server with its load.
 #[derive(Clone, Debug)]
 pub struct Contender {
-    /// The server.
+    /// Server under test.
     pub server: BenchmarkServer,
-    /// Arguments of the load that only this server needs; `{addr}` and `{work}` are filled in.
+    /// Load arguments for this server only; `{addr}` and `{work}` are filled in.
     pub load: Vec<String>,
 }
 
-/// A bound on one value of ours.
+/// Bound on one value of our server.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum MetricTarget {
-    /// Ours divided by the peer's is at most this.
+    /// Maximum of our value divided by the peer's.
     RatioAtMost(f64),
-    /// Ours divided by the peer's is at least this.
+    /// Minimum of our value divided by the peer's.
     RatioAtLeast(f64),
-    /// Ours is at most this.
+    /// Maximum of our value.
     AtMost(f64),
 }
 
-/// One value that is compared.
+/// Compared value.
 #[derive(Clone, Debug)]
 pub struct Metric {
-    /// Its name in tables, with the unit.
+    /// Name in tables, with the unit.
     pub label: &'static str,
-    /// Where it is in the generator's report: a JSON pointer without the leading slash.
+    /// JSON pointer into the generator's report, without the leading slash.
     pub field: &'static str,
-    /// What it must be, if anything.
+    /// Bound that our value must meet, if any.
     pub target: Option<MetricTarget>,
 }
 
 /// One load on several servers. `ours` is absent when its program has not been built.
 #[derive(Clone, Debug)]
 pub struct Comparison {
-    /// Short name, to choose it on the command line.
+    /// Short name, for selection on the command line.
     pub name: &'static str,
-    /// What is done, in words.
+    /// Description of the load.
     pub title: String,
-    /// The generator's scenario and its arguments for every entrant; empty if starting is all that is measured.
+    /// The generator's scenario and its arguments for every server; empty if only the start is measured.
     pub load: Vec<String>,
-    /// The server that ratios refer to.
+    /// Server that ratios refer to.
     pub peer: Contender,
-    /// The server that targets are for.
+    /// Server that targets apply to.
     pub ours: Option<Contender>,
-    /// Others, for orientation.
+    /// Further servers, for orientation.
     pub others: Vec<Contender>,
-    /// What is compared.
+    /// Compared values.
     pub metrics: Vec<Metric>,
 }
 
-/// What one entrant did: a report for each round.
+/// Reports of one server, one per round.
 #[derive(Clone, Debug)]
 pub struct ContenderResult {
-    /// The server's name.
+    /// Server name.
     pub name: &'static str,
-    /// Its reports, in the order of the rounds.
+    /// Reports in the order of the rounds.
     pub reports: Vec<Value>,
 }
 
-/// What all entrants did, in the order peer, ours, others.
+/// Results of all servers.
 #[derive(Clone, Debug)]
 pub struct ComparisonResult {
-    /// The server that ratios refer to.
+    /// Server that ratios refer to.
     pub peer: ContenderResult,
-    /// The server that targets are for.
+    /// Server that targets apply to.
     pub ours: Option<ContenderResult>,
-    /// Others.
+    /// Further servers.
     pub others: Vec<ContenderResult>,
 }
 
-/// How turns are run.
+/// Environment of the measurements.
 #[derive(Clone, Debug)]
 pub struct RunEnvironment {
-    /// The generator's program.
+    /// Program of the generator.
     pub generator: PathBuf,
-    /// Which cores.
+    /// CPU pinning.
     pub pinning: Pinning,
-    /// A directory of this run, for servers that need one.
+    /// Directory of this run, for servers that need one.
     pub work: String,
-    /// How often everyone takes a turn.
+    /// Number of rounds, each of which measures every server once.
     pub rounds: u32,
 }
 
@@ -100,48 +100,51 @@ impl Comparison {
     /// Runs all rounds.
     ///
     /// # Errors
-    /// When an entrant's turn fails twice.
-    pub fn run(&self, arena: &RunEnvironment) -> anyhow::Result<ComparisonResult> {
-        let entrants: Vec<&Contender> = std::iter::once(&self.peer).chain(&self.ours).chain(&self.others).collect();
-        let mut standings: Vec<ContenderResult> =
-            entrants.iter().map(|entrant| ContenderResult { name: entrant.server.name, reports: Vec::new() }).collect();
-        for round in 1..=arena.rounds {
-            for (entrant, standing) in entrants.iter().zip(&mut standings) {
-                eprintln!("{}: round {round} of {}: {}", self.name, arena.rounds, entrant.server.name);
-                let report = self.run_round(entrant, arena).or_else(|_| self.run_round(entrant, arena));
-                standing.reports.push(report.with_context(|| format!("{} in {}", entrant.server.name, self.name))?);
+    /// A measurement fails twice.
+    pub fn run(&self, environment: &RunEnvironment) -> anyhow::Result<ComparisonResult> {
+        let contenders: Vec<&Contender> = std::iter::once(&self.peer).chain(&self.ours).chain(&self.others).collect();
+        let mut results: Vec<ContenderResult> = contenders
+            .iter()
+            .map(|contender| ContenderResult { name: contender.server.name, reports: Vec::new() })
+            .collect();
+        for round in 1..=environment.rounds {
+            for (contender, result) in contenders.iter().zip(&mut results) {
+                eprintln!("{}: round {round} of {}: {}", self.name, environment.rounds, contender.server.name);
+                let report = self.run_round(contender, environment).or_else(|_| self.run_round(contender, environment));
+                result.reports.push(report.with_context(|| format!("{} in {}", contender.server.name, self.name))?);
             }
         }
-        Ok(outcome(standings, self.ours.is_some()))
+        Ok(group_results(results, self.ours.is_some()))
     }
 
-    fn run_round(&self, entrant: &Contender, arena: &RunEnvironment) -> anyhow::Result<Value> {
-        let running = ServerProcess::start(&entrant.server, arena.pinning, &arena.work)?;
+    fn run_round(&self, contender: &Contender, environment: &RunEnvironment) -> anyhow::Result<Value> {
+        let running = ServerProcess::start(&contender.server, environment.pinning, &environment.work)?;
         let mut report = Value::Object(serde_json::Map::new());
         if !self.load.is_empty() {
             let mut arguments: Vec<String> = self
                 .load
                 .iter()
-                .chain(&entrant.load)
-                .map(|argument| argument.replace("{addr}", &running.address).replace("{work}", &arena.work))
+                .chain(&contender.load)
+                .map(|argument| argument.replace("{addr}", &running.address).replace("{work}", &environment.work))
                 .collect();
             arguments.extend(["--server-pid".to_owned(), running.pid().to_string()]);
-            report = run_load(&arena.generator, arena.pinning, &arguments)?;
+            report = run_load(&environment.generator, environment.pinning, &arguments)?;
         }
         report[START_MILLIS] = (running.start.as_secs_f64() * 1e3).into();
         Ok(report)
     }
 }
 
-fn outcome(standings: Vec<ContenderResult>, with_ours: bool) -> ComparisonResult {
-    let mut standings = standings.into_iter();
-    let peer = standings.next().expect("the peer is always the first entrant");
-    let ours = if with_ours { standings.next() } else { None };
-    ComparisonResult { peer, ours, others: standings.collect() }
+fn group_results(results: Vec<ContenderResult>, with_ours: bool) -> ComparisonResult {
+    let mut results = results.into_iter();
+    let peer = results.next().expect("the peer is always the first contender");
+    let ours = if with_ours { results.next() } else { None };
+    ComparisonResult { peer, ours, others: results.collect() }
 }
 
 impl ContenderResult {
-    /// The median over the rounds; of an even number the mean of the middle two. `None` if a report lacks the value.
+    /// Returns the median over the rounds; for an even number the mean of the middle two. `None` if a report lacks
+    /// the value.
     pub fn median(&self, field: &str) -> Option<f64> {
         let mut values = self.values(field)?;
         values.sort_by(f64::total_cmp);
@@ -149,7 +152,7 @@ impl ContenderResult {
         Some(f64::midpoint(*low, *high))
     }
 
-    /// The least and the greatest over the rounds.
+    /// Returns the minimum and the maximum over the rounds.
     pub fn range(&self, field: &str) -> Option<(f64, f64)> {
         let values = self.values(field)?;
         let least = values.iter().copied().min_by(f64::total_cmp)?;
@@ -165,45 +168,45 @@ impl ContenderResult {
 mod tests {
     use super::*;
 
-    fn standing(values: &[f64]) -> ContenderResult {
+    fn result(values: &[f64]) -> ContenderResult {
         let reports = values.iter().map(|value| serde_json::json!({"a": {"b": value}})).collect();
         ContenderResult { name: "x", reports }
     }
 
     #[test]
-    fn medians_do_not_follow_outliers() {
-        assert_eq!(standing(&[9.0, 1.0, 2.0]).median("a/b"), Some(2.0));
-        assert_eq!(standing(&[1.0, 2.0, 4.0, 900.0]).median("a/b"), Some(3.0));
-        assert_eq!(standing(&[3.0, 1.0]).range("a/b"), Some((1.0, 3.0)));
-        assert_eq!((standing(&[]).median("a/b"), standing(&[1.0]).median("a/c")), (None, None));
+    fn medians_are_robust_against_outliers() {
+        assert_eq!(result(&[9.0, 1.0, 2.0]).median("a/b"), Some(2.0));
+        assert_eq!(result(&[1.0, 2.0, 4.0, 900.0]).median("a/b"), Some(3.0));
+        assert_eq!(result(&[3.0, 1.0]).range("a/b"), Some((1.0, 3.0)));
+        assert_eq!((result(&[]).median("a/b"), result(&[1.0]).median("a/c")), (None, None));
     }
 
     #[test]
-    fn entrants_take_turns_and_reports_keep_their_order() {
+    fn contenders_alternate_and_reports_keep_their_order() {
         let server = |name| BenchmarkServer {
             name,
             program: "/bin/sh".into(),
             arguments: vec!["-c".into(), "echo x >> {work}/turns; echo listening on h:1; cat".into()],
         };
-        let entrant =
+        let contender =
             |name| Contender { server: server(name), load: vec!["echo '{\"url\": \"ws://{addr}\"}' #".into()] };
-        let contest = Comparison {
+        let comparison = Comparison {
             name: "c",
             title: "t".into(),
             load: vec!["-c".into()],
-            peer: entrant("peer"),
-            ours: Some(entrant("ours")),
-            others: vec![entrant("other")],
+            peer: contender("peer"),
+            ours: Some(contender("ours")),
+            others: vec![contender("other")],
             metrics: Vec::new(),
         };
         let work = tempfile::tempdir().unwrap();
-        let arena = RunEnvironment {
+        let environment = RunEnvironment {
             generator: "/bin/sh".into(),
             pinning: Pinning::Free,
             work: work.path().to_str().unwrap().into(),
             rounds: 2,
         };
-        let outcome = contest.run(&arena).unwrap();
+        let outcome = comparison.run(&environment).unwrap();
         assert_eq!((outcome.peer.name, outcome.others[0].name), ("peer", "other"));
         let ours = outcome.ours.unwrap();
         assert_eq!((ours.name, ours.reports.len(), ours.reports[1]["url"].as_str()), ("ours", 2, Some("ws://h:1")));

@@ -1,31 +1,32 @@
-//! What came out of a contest, for people (a table) and for programs (JSON): medians, ratios, and which targets hold.
+//! Reports of a comparison as a table and as JSON: medians, ratios, and whether each target holds.
 //!
-//! A target whose value is missing, or whose server did not take part, is `not measured`, never held.
+//! A target whose value is missing, or whose server did not run, is reported as `not measured`.
 
 use serde_json::{Value, json};
 
 use super::comparison::{Comparison, ComparisonResult, ContenderResult, Metric, MetricTarget};
 
-/// Characters of a column: the longest name with its role, and two spaces.
+/// Column width in characters: the longest name with its role, and two spaces.
 const COLUMN: usize = 30;
 
-/// Greatest divided by least of an entrant's rounds above which a ratio is called unsteady. On a quiet machine the same
-/// server varies by a tenth, by a fifth at worst; more means that something else ran, and the ratio says little.
+/// Ratio of the maximum to the minimum of a server's rounds above which a result is called unsteady. On an idle host
+/// the same server varies by a tenth, at most by a fifth; more means that other processes ran, and the ratio is
+/// unreliable.
 const MAX_STEADY_RATIO: f64 = 1.2;
 
-/// Whether a target holds.
+/// Verdict on a target.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum TargetVerdict {
-    /// It does, with this value.
+    /// The target holds, with this value.
     Holds(f64),
-    /// It does not, with this value.
+    /// The target is missed, with this value.
     Misses(f64),
-    /// There is nothing to judge.
+    /// No value to compare.
     NotMeasured,
 }
 
 impl MetricTarget {
-    /// Judges ours, beside the peer where the target is a ratio.
+    /// Evaluates our value, relative to the peer's if the target is a ratio.
     pub fn evaluate(self, ours: Option<f64>, peer: Option<f64>) -> TargetVerdict {
         let ratio = ours.zip(peer).filter(|(_, peer)| *peer > 0.0).map(|(ours, peer)| ours / peer);
         let (value, holds) = match self {
@@ -49,22 +50,22 @@ impl MetricTarget {
     }
 }
 
-/// The contest's table and a line for each target.
-pub fn table(contest: &Comparison, outcome: &ComparisonResult) -> String {
-    let mut lines = vec![format!("{}: {}", contest.name, contest.title)];
-    let names = entrants(outcome).map(|(standing, role)| format!("{:>COLUMN$}", format!("{} ({role})", standing.name)));
+/// Formats the comparison as a table with one line per target.
+pub fn table(comparison: &Comparison, outcome: &ComparisonResult) -> String {
+    let mut lines = vec![format!("{}: {}", comparison.name, comparison.title)];
+    let names = contenders(outcome).map(|(result, role)| format!("{:>COLUMN$}", format!("{} ({role})", result.name)));
     lines.push(format!("  {:<34}{}", "medians, and ratio to the peer", names.collect::<String>()));
-    for metric in &contest.metrics {
+    for metric in &comparison.metrics {
         let peer = outcome.peer.median(metric.field);
-        let cells = entrants(outcome).map(|(standing, _)| cell(standing.median(metric.field), peer));
+        let cells = contenders(outcome).map(|(result, _)| cell(result.median(metric.field), peer));
         lines.push(format!("  {:<34}{}", metric.label, cells.collect::<String>()));
     }
-    lines.extend(contest.metrics.iter().filter_map(|metric| line(metric, outcome)));
+    lines.extend(comparison.metrics.iter().filter_map(|metric| line(metric, outcome)));
     lines.join("\n") + "\n"
 }
 
-fn entrants(outcome: &ComparisonResult) -> impl Iterator<Item = (&ContenderResult, &'static str)> {
-    let others = outcome.others.iter().map(|standing| (standing, "other"));
+fn contenders(outcome: &ComparisonResult) -> impl Iterator<Item = (&ContenderResult, &'static str)> {
+    let others = outcome.others.iter().map(|result| (result, "other"));
     std::iter::once((&outcome.peer, "peer")).chain(outcome.ours.iter().map(|ours| (ours, "ours"))).chain(others)
 }
 
@@ -78,7 +79,7 @@ fn cell(value: Option<f64>, peer: Option<f64>) -> String {
 fn line(metric: &Metric, outcome: &ComparisonResult) -> Option<String> {
     let target = metric.target?;
     let what = format!("{}: {}", metric.label, target.describe(outcome.peer.name));
-    Some(match judge(metric, outcome)? {
+    Some(match evaluate_target(metric, outcome)? {
         TargetVerdict::Holds(value) => format!("  holds         {what}: {value:.2}{}", unsteady_note(metric, outcome)),
         TargetVerdict::Misses(value) => format!("  MISSES        {what}: {value:.2}{}", unsteady_note(metric, outcome)),
         TargetVerdict::NotMeasured => format!("  not measured  {what}"),
@@ -94,43 +95,44 @@ fn unsteady_note(metric: &Metric, outcome: &ComparisonResult) -> String {
     }
 }
 
-/// How far the rounds of the peer or of ours lie apart, whichever is worse, where the target is a ratio of the two.
+/// Returns the larger spread of the rounds of the peer and of our server, if the target is a ratio of the two.
 fn spread(metric: &Metric, outcome: &ComparisonResult) -> Option<f64> {
     if let MetricTarget::AtMost(_) = metric.target? {
         return None;
     }
     std::iter::once(&outcome.peer)
         .chain(&outcome.ours)
-        .filter_map(|standing| standing.range(metric.field))
+        .filter_map(|result| result.range(metric.field))
         .map(|(least, greatest)| greatest / least)
         .max_by(f64::total_cmp)
 }
 
-fn judge(metric: &Metric, outcome: &ComparisonResult) -> Option<TargetVerdict> {
+fn evaluate_target(metric: &Metric, outcome: &ComparisonResult) -> Option<TargetVerdict> {
     let ours = outcome.ours.as_ref().and_then(|ours| ours.median(metric.field));
     Some(metric.target?.evaluate(ours, outcome.peer.median(metric.field)))
 }
 
-/// The contest as JSON: every report, the medians with their ranges, the verdicts.
-pub fn record(contest: &Comparison, outcome: &ComparisonResult) -> Value {
-    let entrants: Vec<Value> = entrants(outcome).map(|(standing, role)| entrant(contest, standing, role)).collect();
-    let verdicts: Vec<Value> = contest.metrics.iter().filter_map(|metric| verdict(metric, outcome)).collect();
-    json!({"name": contest.name, "title": contest.title, "entrants": entrants, "targets": verdicts})
+/// Returns the comparison as JSON: every report, the medians with their ranges, the verdicts.
+pub fn record(comparison: &Comparison, outcome: &ComparisonResult) -> Value {
+    let contenders: Vec<Value> =
+        contenders(outcome).map(|(result, role)| contender(comparison, result, role)).collect();
+    let verdicts: Vec<Value> = comparison.metrics.iter().filter_map(|metric| verdict_json(metric, outcome)).collect();
+    json!({"name": comparison.name, "title": comparison.title, "contenders": contenders, "targets": verdicts})
 }
 
-fn entrant(contest: &Comparison, standing: &ContenderResult, role: &str) -> Value {
-    let metrics = contest.metrics.iter().map(|metric| {
-        let (least, greatest) = standing.range(metric.field).unzip();
-        let median = standing.median(metric.field);
-        (metric.field.to_owned(), json!({"median": median, "least": least, "greatest": greatest}))
+fn contender(comparison: &Comparison, result: &ContenderResult, role: &str) -> Value {
+    let metrics = comparison.metrics.iter().map(|metric| {
+        let (least, greatest) = result.range(metric.field).unzip();
+        let median = result.median(metric.field);
+        (metric.field.to_owned(), json!({"median": median, "min": least, "max": greatest}))
     });
     let metrics: serde_json::Map<String, Value> = metrics.collect();
-    json!({"name": standing.name, "role": role, "metrics": metrics, "reports": standing.reports})
+    json!({"name": result.name, "role": role, "metrics": metrics, "reports": result.reports})
 }
 
-fn verdict(metric: &Metric, outcome: &ComparisonResult) -> Option<Value> {
+fn verdict_json(metric: &Metric, outcome: &ComparisonResult) -> Option<Value> {
     let target = metric.target?.describe(outcome.peer.name);
-    let (holds, value) = match judge(metric, outcome)? {
+    let (holds, value) = match evaluate_target(metric, outcome)? {
         TargetVerdict::Holds(value) => (Some(true), Some(value)),
         TargetVerdict::Misses(value) => (Some(false), Some(value)),
         TargetVerdict::NotMeasured => (None, None),
@@ -144,7 +146,7 @@ mod tests {
     use super::*;
     use crate::load::bench::comparison::Contender;
 
-    fn contest(target: MetricTarget) -> Comparison {
+    fn comparison(target: MetricTarget) -> Comparison {
         let server =
             crate::load::bench::child::BenchmarkServer { name: "p", program: "p".into(), arguments: Vec::new() };
         Comparison {
@@ -158,12 +160,12 @@ mod tests {
         }
     }
 
-    fn standing(name: &'static str, costs: &[f64]) -> ContenderResult {
+    fn result(name: &'static str, costs: &[f64]) -> ContenderResult {
         ContenderResult { name, reports: costs.iter().map(|cost| json!({"cost": cost})).collect() }
     }
 
     #[test]
-    fn bounds_belong_to_what_holds() {
+    fn a_value_equal_to_the_bound_holds() {
         assert_eq!(MetricTarget::RatioAtMost(0.5).evaluate(Some(1.0), Some(2.0)), TargetVerdict::Holds(0.5));
         assert_eq!(MetricTarget::RatioAtLeast(0.9).evaluate(Some(1.0), Some(2.0)), TargetVerdict::Misses(0.5));
         assert_eq!(MetricTarget::AtMost(100.0).evaluate(Some(101.0), None), TargetVerdict::Misses(101.0));
@@ -172,34 +174,34 @@ mod tests {
     }
 
     #[test]
-    fn the_table_tells_medians_ratios_and_verdicts() {
-        let peer = standing("warp", &[8.0, 10.0, 9.0]);
+    fn the_table_shows_medians_ratios_and_verdicts() {
+        let peer = result("warp", &[8.0, 10.0, 9.0]);
         let outcome =
-            ComparisonResult { peer, ours: Some(standing("shim", &[3.0, 2.7])), others: vec![standing("x", &[])] };
-        let table = table(&contest(MetricTarget::RatioAtMost(0.4)), &outcome);
+            ComparisonResult { peer, ours: Some(result("shim", &[3.0, 2.7])), others: vec![result("x", &[])] };
+        let table = table(&comparison(MetricTarget::RatioAtMost(0.4)), &outcome);
         assert!(table.contains("9.00 (1.00)") && table.contains("2.85 (0.32)"), "{table}");
         assert!(table.contains("holds         cost: at most 0.40 of warp: 0.32"), "{table}");
     }
 
     #[test]
-    fn a_ratio_of_unsteady_rounds_says_so() {
-        let contest = contest(MetricTarget::RatioAtMost(1.0));
+    fn a_ratio_of_unsteady_rounds_is_marked() {
+        let comparison = comparison(MetricTarget::RatioAtMost(1.0));
         let outcome = |ours: &[f64]| ComparisonResult {
-            peer: standing("warp", &[10.0, 10.5]),
-            ours: Some(standing("shim", ours)),
+            peer: result("warp", &[10.0, 10.5]),
+            ours: Some(result("shim", ours)),
             others: Vec::new(),
         };
-        assert!(!table(&contest, &outcome(&[5.0, 5.9])).contains("UNSTEADY"));
+        assert!(!table(&comparison, &outcome(&[5.0, 5.9])).contains("UNSTEADY"));
         let unsteady = outcome(&[5.0, 7.5]);
-        assert!(table(&contest, &unsteady).contains("UNSTEADY: rounds differ by a factor of 1.50"));
-        assert_eq!(record(&contest, &unsteady)["targets"][0]["spread"], 1.5);
+        assert!(table(&comparison, &unsteady).contains("UNSTEADY: rounds differ by a factor of 1.50"));
+        assert_eq!(record(&comparison, &unsteady)["targets"][0]["spread"], 1.5);
     }
 
     #[test]
-    fn without_ours_nothing_is_said_to_hold() {
-        let outcome = ComparisonResult { peer: standing("warp", &[8.0]), ours: None, others: Vec::new() };
-        let contest = contest(MetricTarget::RatioAtMost(9.0));
-        assert!(table(&contest, &outcome).contains("not measured"));
-        assert_eq!(record(&contest, &outcome)["targets"][0]["holds"], Value::Null);
+    fn without_our_server_no_target_holds() {
+        let outcome = ComparisonResult { peer: result("warp", &[8.0]), ours: None, others: Vec::new() };
+        let comparison = comparison(MetricTarget::RatioAtMost(9.0));
+        assert!(table(&comparison, &outcome).contains("not measured"));
+        assert_eq!(record(&comparison, &outcome)["targets"][0]["holds"], Value::Null);
     }
 }

@@ -1,7 +1,8 @@
-//! Three servers on one Redis of their own: ours as pods, or Socket.IO's as its documentation says to run several.
+//! Three servers on one dedicated Redis: ours as pods, or Socket.IO's as its documentation recommends for several
+//! nodes.
 //!
-//! Invariant: both get the same Redis, the one that pods are documented to need: it appends every write to a file and syncs it.
-//! Publish and subscribe, which is all that the peer asks of it, writes nothing. Servers and Redis end with the value.
+//! Both use the Redis configuration that pods are documented to need: every write is appended to a file and synced.
+//! Publish and subscribe, all that Socket.IO uses, writes nothing. Servers and Redis stop when the value is dropped.
 
 use std::path::Path;
 
@@ -13,10 +14,10 @@ use crate::pod_cluster;
 use crate::redis::RedisServer;
 use crate::server::TwinwayServer;
 
-/// How many servers there are.
+/// Number of servers.
 pub const PODS: usize = 3;
 
-/// Whose servers.
+/// Kind of servers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
 pub enum ClusterKind {
     /// `twinway serve` in Kubernetes mode
@@ -25,9 +26,9 @@ pub enum ClusterKind {
     Socketio,
 }
 
-/// Servers that run.
+/// Running servers with their Redis.
 pub struct BenchmarkCluster {
-    // Dropped in this order: what asks Redis ends before it.
+    // Drop order: the servers stop before Redis.
     servers: Servers,
     _redis: RedisServer,
 }
@@ -38,13 +39,14 @@ enum Servers {
 }
 
 impl BenchmarkCluster {
-    /// Starts Redis and the servers, and waits until all of them listen. `packages` is where the peer is installed.
+    /// Starts Redis and the servers, and waits until all of them listen. `packages` is the directory of the Socket.IO
+    /// installation.
     ///
     /// # Errors
-    /// When Redis or the peer cannot be started.
+    /// Redis or Socket.IO cannot be started.
     ///
     /// # Panics
-    /// When a pod of ours does not start.
+    /// One of our pods does not start.
     pub async fn start(kind: ClusterKind, packages: &Path) -> anyhow::Result<Self> {
         let redis = pod_cluster::durable_redis().context("starting Redis")?;
         let servers = match kind {
@@ -54,7 +56,7 @@ impl BenchmarkCluster {
         Ok(Self { servers, _redis: redis })
     }
 
-    /// Where they listen, separated by commas.
+    /// Returns the addresses of the servers, separated by commas.
     #[must_use]
     pub fn addresses(&self) -> String {
         let addresses: Vec<String> = match &self.servers {
@@ -71,7 +73,7 @@ async fn ours(redis: &RedisServer) -> Vec<TwinwayServer> {
         let pod = pod_cluster::launch_pod(&redis.url())
             .with_env("TWINWAY_AUTH_SECRET", tokens::SECRET)
             .with_env("RUST_LOG", "info")
-            // The benchmark measures the path, not how much API Gateway would let through.
+            // The benchmark measures the message path, not API Gateway's rate limits.
             .with_env("TWINWAY_THROTTLE_RATE", "off")
             .with_env("TWINWAY_THROTTLE_CONNECT_RATE", "off");
         pods.push(pod.start().await);
@@ -81,7 +83,7 @@ async fn ours(redis: &RedisServer) -> Vec<TwinwayServer> {
 
 fn socketio(redis: &RedisServer, packages: &Path) -> anyhow::Result<Vec<child::ServerProcess>> {
     let program = packages.join("server.mjs");
-    ensure!(program.is_file(), "{} is missing: tests/scripts/socketio.sh installs the peer", program.display());
+    ensure!(program.is_file(), "{} is missing: run tests/scripts/socketio.sh to install Socket.IO", program.display());
     let server = child::BenchmarkServer {
         name: "socketio",
         program: "/usr/bin/env".into(),

@@ -1,9 +1,9 @@
-//! The contests that are run, and the targets that ours has to meet in them.
+//! The comparisons of the benchmark, and the targets of our server.
 //!
-//! Our server is `bench_server`, which is built beside this program: `--kind echo` answers every message on its stage
-//! `prod` through an event and a handler; `--kind app --secret S` serves the application there, for tokens signed with S
-//! (`tokens`). Contests run without it when it has not been built; their targets are then reported as not measured. Pods are
-//! the real `twinway`, which `bench_pods` starts (`pods`).
+//! Our server is `bench_server` in the directory of this program: `--kind echo` answers every message on its stage
+//! `prod` through an event and a handler; `--kind app --secret S` serves the application there, for tokens signed
+//! with S (`tokens`). Without that program the comparisons run for the other servers and their targets are reported
+//! as not measured. Pods are the real `twinway`, started by `bench_pods` (`pods`).
 
 mod pods;
 
@@ -13,51 +13,51 @@ use super::child::BenchmarkServer;
 use super::comparison::{Comparison, Contender, Metric, MetricTarget, START_MILLIS};
 use super::tokens;
 
-/// Our servers answer on their stage, as API Gateway does.
+/// Our servers listen on their stage, as API Gateway does.
 const OURS: &str = "--url ws://{addr}/prod";
 
-/// Our servers where a token is needed; `tokens` writes the files.
+/// Our servers with a token per connection; `tokens` writes the files.
 const OURS_AS_USER: &str = "--url ws://{addr}/prod --token-file {work}/user.tokens";
 
-/// The bare servers answer on any path.
+/// The bare servers accept any path.
 const BARE: &str = "--url ws://{addr}/";
 
-/// What is echoed: JSON, so that ours chooses the route as it does in production. The same for the peers.
+/// Echoed message: JSON, so that our server selects the route as in production. The peers get the same.
 const MESSAGE: &str = r#"--message {"action":"echo","body":"{pad}"}"#;
 
-/// How much is run.
+/// Size of a run.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum SuiteSize {
-    /// Short windows and 1,000 idle connections: minutes, for a look.
+    /// Short windows and 1,000 idle connections, for a preview in a few minutes.
     Quick,
-    /// What the targets are stated for.
+    /// The size that the targets apply to.
     Full,
 }
 
-/// The parts of a benchmark that depend on where it runs.
+/// Comparisons for a directory of programs and a size.
 pub struct Suite {
-    /// Where the programs are.
+    /// Directory of the programs.
     bin: PathBuf,
-    extent: SuiteSize,
+    size: SuiteSize,
 }
 
 impl Suite {
-    /// A suite of the programs in `bin`.
-    pub fn new(bin: &Path, extent: SuiteSize) -> Self {
-        Self { bin: bin.to_owned(), extent }
+    /// Returns a suite of the programs in `bin`.
+    pub fn new(bin: &Path, size: SuiteSize) -> Self {
+        Self { bin: bin.to_owned(), size }
     }
 
-    /// All contests, in the order they are run.
+    /// Returns all comparisons of single servers, in order.
     pub fn comparisons(&self) -> Vec<Comparison> {
         vec![self.start(), self.echo(1, 1.15), self.echo(16, 0.4), self.fanout(), self.idle(), self.connect()]
     }
 
-    /// The contests of several servers on one Redis, whose peer has to be installed first.
+    /// Returns the comparisons of several servers on one Redis; Socket.IO must be installed.
     pub fn cluster_comparisons(&self) -> Vec<Comparison> {
         vec![self.pods_paced(), self.pods_many(), self.pods_one()]
     }
 
-    /// The generator.
+    /// Returns the path of the load generator.
     pub fn generator(&self) -> PathBuf {
         self.bin.join("load")
     }
@@ -65,7 +65,7 @@ impl Suite {
     fn start(&self) -> Comparison {
         Comparison {
             name: "start",
-            title: "from starting the process to its being ready".to_owned(),
+            title: "time from process start until the server listens".to_owned(),
             load: Vec::new(),
             peer: self.bare("warp-echo", ""),
             ours: self.ours("app", ""),
@@ -95,7 +95,8 @@ impl Suite {
         }
     }
 
-    /// The peer's broadcasts are as long as ours are on the wire: 100 bytes of body and the `message` frame around them.
+    /// The peer's broadcasts have the length of our frames on the wire: 100 bytes of body and the `message` frame
+    /// around them.
     fn fanout(&self) -> Comparison {
         let mut ours = self.ours("app", OURS_AS_USER);
         if let Some(ours) = &mut ours {
@@ -106,7 +107,7 @@ impl Suite {
         }
         Comparison {
             name: "fanout",
-            title: "broadcast to 1,000 receivers, 100 bytes of body, 16 under way".to_owned(),
+            title: "broadcast to 1,000 receivers, 100 bytes of body, 16 in flight".to_owned(),
             load: words(&format!("fanout --receivers 1000 --in-flight 16 {}", self.window())),
             peer: self.bare("tungstenite-broadcast", "--url ws://{addr}/sub --publish-url ws://{addr}/pub --bytes 280"),
             ours,
@@ -128,8 +129,8 @@ impl Suite {
     }
 
     fn idle(&self) -> Comparison {
-        // The target is stated for 10,000 connections; with fewer, what the process needs anyway weighs more.
-        let (connections, target) = match self.extent {
+        // The target applies to 10,000 connections; with fewer, the fixed memory of the process weighs more.
+        let (connections, target) = match self.size {
             SuiteSize::Full => (10_000, Some(MetricTarget::AtMost(8.0 * 1024.0))),
             SuiteSize::Quick => (1_000, None),
         };
@@ -169,7 +170,7 @@ impl Suite {
     }
 
     fn window(&self) -> &'static str {
-        match self.extent {
+        match self.size {
             SuiteSize::Quick => "--warm-up 1 --seconds 2",
             SuiteSize::Full => "--warm-up 1 --seconds 5",
         }
@@ -208,11 +209,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_targets_are_the_stated_ones() {
-        let contests = Suite::new(Path::new("/nowhere"), SuiteSize::Full).comparisons();
-        let targets: Vec<(&str, &str, MetricTarget)> = contests
+    fn every_documented_target_is_checked() {
+        let comparisons = Suite::new(Path::new("/nowhere"), SuiteSize::Full).comparisons();
+        let targets: Vec<(&str, &str, MetricTarget)> = comparisons
             .iter()
-            .flat_map(|contest| contest.metrics.iter().map(move |metric| (contest.name, metric)))
+            .flat_map(|comparison| comparison.metrics.iter().map(move |metric| (comparison.name, metric)))
             .filter_map(|(name, metric)| Some((name, metric.field, metric.target?)))
             .collect();
         let stated = [
@@ -229,11 +230,11 @@ mod tests {
     }
 
     #[test]
-    fn ours_takes_part_once_it_is_built() {
+    fn our_server_is_measured_once_it_is_built() {
         let bin = tempfile::tempdir().unwrap();
         let suite = Suite::new(bin.path(), SuiteSize::Quick);
-        assert!(suite.comparisons().iter().all(|contest| contest.ours.is_none()));
+        assert!(suite.comparisons().iter().all(|comparison| comparison.ours.is_none()));
         std::fs::write(bin.path().join("bench_server"), "").unwrap();
-        assert!(suite.comparisons().iter().all(|contest| contest.ours.is_some()));
+        assert!(suite.comparisons().iter().all(|comparison| comparison.ours.is_some()));
     }
 }

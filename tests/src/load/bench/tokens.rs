@@ -1,6 +1,6 @@
-//! Tokens for the application under test, signed with a secret that exists for benchmarks alone.
+//! Tokens for the application under test, signed with a secret that only benchmarks use.
 //!
-//! Every connection of a contest is a user of its own, so that whatever the application keeps for a user is measured too.
+//! Every connection of a comparison is a separate user, so that the state per user is measured too.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -10,22 +10,22 @@ use handlers::authorizer::{JwtClaims, mint_hs256};
 use handlers::id::{TenantId, UserId};
 use handlers::identity::Role;
 
-/// What the tokens are signed with. Public on purpose: it opens nothing but `bench_server`.
+/// HS256 secret of the tokens. Public on purpose: only `bench_server` accepts it.
 pub const SECRET: &str = "bench-secret-bench-secret-bench-secret";
 
-/// Users with a token: as many as the largest contest has connections.
+/// Users with a token: the number of connections of the largest comparison.
 const USERS: usize = 10_000;
 
-/// Admins with a token: as many as a contest has senders.
+/// Admins with a token: the largest number of senders of a comparison.
 const ADMINS: usize = 16;
 
-/// 2100-01-01T00:00:00Z in seconds since 1970: no run outlives it, and no clock is needed to write it.
+/// 2100-01-01T00:00:00Z in seconds since 1970: later than any run, so no clock is needed.
 const EXPIRES: i64 = 4_102_444_800;
 
-/// Writes `user.tokens` and `admin.tokens` into `folder`, one token a line.
+/// Writes `user.tokens` and `admin.tokens` into `folder`, one token per line.
 ///
 /// # Errors
-/// When the files cannot be written.
+/// A file cannot be written.
 pub fn write(folder: &Path) -> anyhow::Result<()> {
     let mut users = String::new();
     for number in 0..USERS {
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_line_is_a_token_of_its_own() {
+    fn every_line_is_a_distinct_token() {
         let folder = tempfile::tempdir().unwrap();
         write(folder.path()).unwrap();
         let users = std::fs::read_to_string(folder.path().join("user.tokens")).unwrap();

@@ -1,7 +1,8 @@
-//! The board of a fan-out: which broadcasts are under way, who still misses which, and what has been counted.
+//! Delivery tracker of a fan-out run: broadcasts in flight, their missing deliveries, and the counters.
 //!
-//! Invariant: a (receiver, broadcast) pair is counted as delivered at most once, so `lost` is exact. The board keeps at
-//! most [`MAX_OUTSTANDING_BROADCASTS`] broadcasts; at that bound nothing more is published until the oldest is complete or given up.
+//! A (receiver, broadcast) pair is counted as delivered at most once, so `lost` is exact. The tracker holds at most
+//! [`MAX_OUTSTANDING_BROADCASTS`] broadcasts; at that bound nothing more is published until the oldest is complete or
+//! expired.
 
 use std::collections::VecDeque;
 use std::task::Waker;
@@ -9,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use crate::load::report::Latencies;
 
-/// How long a broadcast may take to reach everyone before the next one stops waiting for it.
+/// Time after which an incomplete broadcast no longer blocks the next one.
 pub const DELIVERY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Most broadcasts between the oldest incomplete one and the newest.
+/// Maximum number of broadcasts from the oldest incomplete one to the newest.
 const MAX_OUTSTANDING_BROADCASTS: usize = 4_096;
 
 struct PendingBroadcast {
@@ -20,46 +21,46 @@ struct PendingBroadcast {
     missing: u32,
 }
 
-/// One broadcast a beat; those that could not go out in time follow as soon as they may.
+/// Publishes one broadcast per interval; late ones follow as soon as they are allowed.
 struct PublishSchedule {
     interval: Duration,
     due: Instant,
 }
 
-/// Counts and gates the broadcasts of one run.
+/// Counts the deliveries of one run and limits its broadcasts.
 pub struct DeliveryTracker {
     receivers: u32,
     publishers: u64,
     in_flight: usize,
     publishing: bool,
-    pace: Option<PublishSchedule>,
-    /// Broadcasts from number `first` to `next`, the first of them incomplete.
+    schedule: Option<PublishSchedule>,
+    /// Broadcasts with the numbers `first` to `next`; the first of them is incomplete.
     outstanding: VecDeque<PendingBroadcast>,
     first: u64,
     next: u64,
     incomplete: usize,
     waker: Option<Waker>,
-    /// Deliveries so far, each receiver and broadcast once.
+    /// Deliveries so far, one per receiver and broadcast.
     pub deliveries: u64,
-    /// Length of the last frame that was a delivery.
+    /// Length of the last delivered frame.
     pub delivered_bytes: usize,
-    /// Deliveries that came again, or behind a later one of the same publisher.
+    /// Deliveries that repeat or follow a later one of the same publisher.
     pub repeated: u64,
-    /// Frames without a number.
+    /// Frames without a sequence number.
     pub other_frames: u64,
-    /// From publishing to delivery.
+    /// Latencies from publishing to delivery.
     pub latencies: Latencies,
 }
 
 impl DeliveryTracker {
-    /// An empty board.
+    /// Returns a tracker without broadcasts.
     pub fn new(receivers: u32, publishers: u32, in_flight: usize) -> Self {
         Self {
             receivers,
             publishers: u64::from(publishers),
             in_flight,
             publishing: true,
-            pace: None,
+            schedule: None,
             outstanding: VecDeque::new(),
             first: 0,
             next: 0,
@@ -73,12 +74,13 @@ impl DeliveryTracker {
         }
     }
 
-    /// From `first` on one broadcast is due every `beat`, and none goes out before.
-    pub fn set_schedule(&mut self, beat: Duration, first: Instant) {
-        self.pace = Some(PublishSchedule { interval: beat, due: first });
+    /// Schedules one broadcast per `period` from `first` on; none is published earlier.
+    pub fn set_schedule(&mut self, period: Duration, first: Instant) {
+        self.schedule = Some(PublishSchedule { interval: period, due: first });
     }
 
-    /// The number of the broadcast to publish now, if one may be: it counts as under way from here on.
+    /// Returns the number of the broadcast to publish now, if one is allowed; it counts as in flight from this call
+    /// on.
     pub fn publish_next(&mut self, now: Instant) -> Option<u64> {
         let full = self.incomplete >= self.in_flight || self.outstanding.len() >= MAX_OUTSTANDING_BROADCASTS;
         if full || !self.publishing {
@@ -91,16 +93,16 @@ impl DeliveryTracker {
         Some(self.next - 1)
     }
 
-    /// When the next broadcast was due, if it is by now. A latency counts from then: a server that holds up the publisher
-    /// has kept the receivers waiting for as long.
+    /// Returns the scheduled time of the next broadcast if it is due. Latencies count from it: a server that blocks
+    /// the publisher delays the receivers by the same time.
     fn take_due(&mut self, now: Instant) -> Option<Instant> {
-        let Some(pace) = &mut self.pace else { return Some(now) };
-        let due = pace.due;
-        (due <= now).then(|| pace.due += pace.interval)?;
+        let Some(schedule) = &mut self.schedule else { return Some(now) };
+        let due = schedule.due;
+        (due <= now).then(|| schedule.due += schedule.interval)?;
         Some(due)
     }
 
-    /// Counts one frame of a receiver; `expected` is that receiver's next number from each publisher.
+    /// Counts one frame of a receiver; `expected` holds that receiver's next number of each publisher.
     pub fn record_frame(&mut self, sequence: Option<u64>, bytes: usize, expected: &mut [u64], now: Instant) {
         let Some(sequence) = sequence.filter(|sequence| *sequence < self.next) else {
             self.other_frames += 1;
@@ -136,7 +138,7 @@ impl DeliveryTracker {
         }
     }
 
-    /// Stops waiting for broadcasts that are older than [`DELIVERY_TIMEOUT`]; a late delivery still counts as one.
+    /// Expires broadcasts older than [`DELIVERY_TIMEOUT`]; a late delivery is still counted.
     pub fn expire_overdue(&mut self, now: Instant) {
         while self
             .outstanding
@@ -153,7 +155,7 @@ impl DeliveryTracker {
     /// Wakes `waker` whenever another broadcast may be published.
     pub fn wake_on_completion(&mut self, waker: &Waker) {
         match &mut self.waker {
-            Some(known) => known.clone_from(waker),
+            Some(current) => current.clone_from(waker),
             None => self.waker = Some(waker.clone()),
         }
     }
@@ -164,28 +166,28 @@ impl DeliveryTracker {
         }
     }
 
-    /// Begins the measured window: forgets the latencies, returns the deliveries so far.
+    /// Starts the measured window: resets the latencies, returns the deliveries so far.
     pub fn start_window(&mut self) -> u64 {
         self.latencies.reset();
         self.deliveries
     }
 
-    /// From now on nothing is published.
+    /// Stops publishing.
     pub fn stop_publishing(&mut self) {
         self.publishing = false;
     }
 
-    /// Whether every broadcast has reached everyone, or was given up.
+    /// Returns whether every broadcast has reached all receivers or has expired.
     pub fn is_complete(&self) -> bool {
         self.outstanding.is_empty()
     }
 
-    /// Broadcasts so far.
+    /// Returns the number of broadcasts so far.
     pub fn published(&self) -> u64 {
         self.next
     }
 
-    /// Deliveries that have not come.
+    /// Returns the number of missing deliveries.
     pub fn lost(&self) -> u64 {
         self.next * u64::from(self.receivers) - self.deliveries
     }
@@ -196,82 +198,82 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_next_broadcast_waits_for_a_complete_one() {
+    fn the_next_broadcast_waits_until_one_is_complete() {
         let now = Instant::now();
-        let mut board = DeliveryTracker::new(2, 1, 2);
+        let mut tracker = DeliveryTracker::new(2, 1, 2);
         assert_eq!(
-            [board.publish_next(now), board.publish_next(now), board.publish_next(now)],
+            [tracker.publish_next(now), tracker.publish_next(now), tracker.publish_next(now)],
             [Some(0), Some(1), None]
         );
         let (mut one, mut other) = ([0], [0]);
-        board.record_frame(Some(0), 9, &mut one, now);
-        assert_eq!(board.publish_next(now), None);
-        board.record_frame(Some(0), 9, &mut other, now);
-        assert_eq!(board.publish_next(now), Some(2));
-        assert_eq!((board.deliveries, board.lost()), (2, 4));
+        tracker.record_frame(Some(0), 9, &mut one, now);
+        assert_eq!(tracker.publish_next(now), None);
+        tracker.record_frame(Some(0), 9, &mut other, now);
+        assert_eq!(tracker.publish_next(now), Some(2));
+        assert_eq!((tracker.deliveries, tracker.lost()), (2, 4));
     }
 
     #[test]
-    fn a_gap_is_lost_a_repetition_is_not_a_delivery() {
+    fn a_gap_is_lost_and_a_repetition_is_not_a_delivery() {
         let now = Instant::now();
-        let mut board = DeliveryTracker::new(1, 1, 8);
-        while board.publish_next(now).is_some() {}
+        let mut tracker = DeliveryTracker::new(1, 1, 8);
+        while tracker.publish_next(now).is_some() {}
         let mut expected = [0];
         for sequence in [0, 1, 1, 5, 4, 6, 7] {
-            board.record_frame(Some(sequence), 9, &mut expected, now);
+            tracker.record_frame(Some(sequence), 9, &mut expected, now);
         }
-        board.record_frame(None, 9, &mut expected, now);
-        board.record_frame(Some(999), 9, &mut expected, now);
-        assert_eq!((board.deliveries, board.repeated, board.other_frames, board.lost()), (5, 2, 2, 3));
-        assert!(!board.is_complete());
+        tracker.record_frame(None, 9, &mut expected, now);
+        tracker.record_frame(Some(999), 9, &mut expected, now);
+        assert_eq!((tracker.deliveries, tracker.repeated, tracker.other_frames, tracker.lost()), (5, 2, 2, 3));
+        assert!(!tracker.is_complete());
     }
 
     #[test]
     fn publishers_are_independent() {
         let now = Instant::now();
-        let mut board = DeliveryTracker::new(1, 2, 4);
-        while board.publish_next(now).is_some() {}
+        let mut tracker = DeliveryTracker::new(1, 2, 4);
+        while tracker.publish_next(now).is_some() {}
         let mut expected = [0, 0];
         for sequence in [1, 0, 3, 2] {
-            board.record_frame(Some(sequence), 9, &mut expected, now);
+            tracker.record_frame(Some(sequence), 9, &mut expected, now);
         }
-        assert_eq!((board.deliveries, board.repeated, board.lost()), (4, 0, 0));
-        assert!(board.is_complete());
+        assert_eq!((tracker.deliveries, tracker.repeated, tracker.lost()), (4, 0, 0));
+        assert!(tracker.is_complete());
     }
 
     #[test]
-    fn an_overdue_broadcast_stops_holding_up_the_others() {
+    fn an_overdue_broadcast_does_not_block_the_others() {
         let now = Instant::now();
-        let mut board = DeliveryTracker::new(1, 1, 2);
-        while board.publish_next(now).is_some() {}
+        let mut tracker = DeliveryTracker::new(1, 1, 2);
+        while tracker.publish_next(now).is_some() {}
         let mut expected = [0];
-        board.record_frame(Some(1), 9, &mut expected, now);
-        assert_eq!(board.publish_next(now), Some(2));
+        tracker.record_frame(Some(1), 9, &mut expected, now);
+        assert_eq!(tracker.publish_next(now), Some(2));
         let later = now + DELIVERY_TIMEOUT + Duration::from_millis(1);
-        board.expire_overdue(later);
-        assert!(board.is_complete());
-        assert_eq!((board.publish_next(later), board.lost()), (Some(3), 3));
+        tracker.expire_overdue(later);
+        assert!(tracker.is_complete());
+        assert_eq!((tracker.publish_next(later), tracker.lost()), (Some(3), 3));
     }
 
     #[test]
-    fn with_a_pace_broadcasts_go_out_when_they_are_due_and_latencies_count_from_then() {
-        let (first, beat) = (Instant::now(), Duration::from_millis(50));
-        let mut board = DeliveryTracker::new(1, 1, 2);
-        board.set_schedule(beat, first);
-        assert_eq!([board.publish_next(first), board.publish_next(first + beat / 2)], [Some(0), None]);
-        let late = first + 4 * beat;
-        assert_eq!([board.publish_next(late), board.publish_next(late)], [Some(1), None], "two are under way");
-        board.record_frame(Some(0), 9, &mut [0], late);
-        assert_eq!(board.publish_next(late), Some(2), "what is overdue follows");
-        board.record_frame(Some(2), 9, &mut [0], late);
-        let summary = board.latencies.summary();
+    fn at_a_fixed_rate_latencies_count_from_the_scheduled_time() {
+        let (first, period) = (Instant::now(), Duration::from_millis(50));
+        let mut tracker = DeliveryTracker::new(1, 1, 2);
+        tracker.set_schedule(period, first);
+        assert_eq!([tracker.publish_next(first), tracker.publish_next(first + period / 2)], [Some(0), None]);
+        let late = first + 4 * period;
+        assert_eq!([tracker.publish_next(late), tracker.publish_next(late)], [Some(1), None], "two are in flight");
+        tracker.record_frame(Some(0), 9, &mut [0], late);
+        assert_eq!(tracker.publish_next(late), Some(2), "overdue broadcasts follow");
+        tracker.record_frame(Some(2), 9, &mut [0], late);
+        let summary = tracker.latencies.summary();
         assert!((199_000..=201_000).contains(&summary.max) && (99_000..=101_000).contains(&summary.p50), "{summary:?}");
     }
 
     #[test]
-    fn nothing_is_published_after_the_stop() {
-        let mut board = DeliveryTracker::new(1, 1, 2);
-        board.stop_publishing();
-        assert_eq!(board.publish_next(Instant::now()), None);
+    fn nothing_is_published_after_stop_publishing() {
+        let mut tracker = DeliveryTracker::new(1, 1, 2);
+        tracker.stop_publishing();
+        assert_eq!(tracker.publish_next(Instant::now()), None);
     }
 }

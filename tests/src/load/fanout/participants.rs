@@ -1,6 +1,6 @@
-//! Who takes part in a fan-out: receivers and publishers, connected and, where the plan says so, subscribed.
+//! Participants of a fan-out run: receivers and publishers, connected and, where the plan says so, subscribed.
 //!
-//! Invariant: nothing is published before every receiver is ready, so what does not arrive is lost and not early.
+//! Nothing is published before every receiver is ready, so a missing delivery is lost and not early.
 
 use std::time::Duration;
 
@@ -13,15 +13,15 @@ use crate::load::connection::{Connection, ReadBuffer};
 use crate::load::dialer::Dialer;
 use crate::websocket::{self, opcode};
 
-/// How long the answer to the first frame may take.
-const SUBSCRIBE_DEADLINE: Duration = Duration::from_secs(10);
+/// Timeout of the reply to the first frame.
+const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Opens the receivers' connections; each is read from then on, in a task of its own.
+/// Opens the receivers' connections and spawns a reading task for each.
 ///
 /// # Errors
-/// When one does not come about.
+/// A connection cannot be opened or subscribed.
 pub async fn open_receivers(plan: &FanoutPlan, traffic: &FanoutTraffic) -> anyhow::Result<JoinSet<anyhow::Error>> {
-    let dialer = Dialer::new(&plan.opening)?;
+    let dialer = Dialer::new(&plan.options)?;
     let mut receivers = JoinSet::new();
     for number in 0..plan.receivers {
         let mut connection =
@@ -37,17 +37,17 @@ pub async fn open_receivers(plan: &FanoutPlan, traffic: &FanoutTraffic) -> anyho
 /// Opens the publishers' connections.
 ///
 /// # Errors
-/// When one does not come about.
+/// A connection cannot be opened or subscribed.
 pub async fn open_publishers(plan: &FanoutPlan, buffer: &ReadBuffer) -> anyhow::Result<Vec<Connection>> {
-    let mut opening = plan.opening.clone();
+    let mut options = plan.options.clone();
     if let Some(url) = &plan.publish_url {
-        opening.url.clone_from(url);
+        options.url.clone_from(url);
     }
     if let Some(path) = &plan.publish_token_file {
-        opening.token = None;
-        opening.token_file = Some(path.clone());
+        options.token = None;
+        options.token_file = Some(path.clone());
     }
-    let dialer = Dialer::new(&opening)?;
+    let dialer = Dialer::new(&options)?;
     let mut publishers = Vec::new();
     for number in 0..plan.publishers {
         let mut connection =
@@ -62,12 +62,12 @@ pub async fn open_publishers(plan: &FanoutPlan, buffer: &ReadBuffer) -> anyhow::
     Ok(publishers)
 }
 
-/// Sends the first frame and waits for its answer, as far as the plan has them.
+/// Sends the first frame and waits for its reply, if the plan has them.
 async fn subscribe(plan: &FanoutPlan, connection: &mut Connection, buffer: &ReadBuffer) -> anyhow::Result<()> {
     if let Some(first) = &plan.subscribe_frame {
         connection.send(&websocket::encode(opcode::TEXT, first.as_bytes()))?;
     }
     let Some(marker) = &plan.subscribed_marker else { return Ok(()) };
-    let answered = connection.until_message(buffer, marker.as_bytes());
-    timeout(SUBSCRIBE_DEADLINE, answered).await.with_context(|| format!("there was no frame with `{marker}`"))?
+    let reply = connection.until_message(buffer, marker.as_bytes());
+    timeout(SUBSCRIBE_TIMEOUT, reply).await.with_context(|| format!("no frame with `{marker}` arrived"))?
 }

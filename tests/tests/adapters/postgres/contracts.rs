@@ -1,4 +1,4 @@
-//! The contract of the port.
+//! The contract suite of the message log.
 
 use std::sync::Arc;
 
@@ -19,13 +19,13 @@ async fn contract(fresh: impl Fn() -> PostgresSettings) {
 }
 
 #[tokio::test]
-async fn a_server_keeps_the_contract() {
+async fn a_server_fulfils_the_contract() {
     let server = PostgresServer::start().unwrap();
     contract(|| settings(&server.url())).await;
 }
 
 #[tokio::test]
-async fn a_server_whose_transactions_are_serializable_keeps_the_contract() {
+async fn a_server_with_serializable_transactions_fulfils_the_contract() {
     let server = PostgresServer::start().unwrap();
     server.query("ALTER SYSTEM SET default_transaction_isolation = 'serializable'").unwrap();
     server.query("SELECT pg_reload_conf()").unwrap();
@@ -33,7 +33,7 @@ async fn a_server_whose_transactions_are_serializable_keeps_the_contract() {
 }
 
 #[tokio::test]
-async fn a_server_with_verified_tls_keeps_the_contract() {
+async fn a_server_with_verified_tls_fulfils_the_contract() {
     let tls = Certificates::generate().unwrap();
     let options = PostgresOptions { tls: Some(tls.clone()), ..PostgresOptions::default() };
     let server = PostgresServer::start_with(options).unwrap();

@@ -1,4 +1,4 @@
-//! What the connection store does beyond its contract: repairs, and how much it asks of Redis.
+//! Properties of the connection store beyond its contract: repairs, and the number of Redis commands.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ fn lobby() -> Channel {
 }
 
 #[tokio::test]
-async fn a_listing_takes_out_what_has_no_record() {
+async fn a_listing_removes_entries_without_a_record() {
     let World { server: _server, redis, store, alice } = world().await;
     store.put_connection(&alice).await.unwrap();
     let _: u64 =
@@ -57,12 +57,12 @@ async fn a_listing_takes_out_what_has_no_record() {
     assert!(page.items.is_empty() && page.total == 0, "{page:?}");
     let key = redis.prefixed_key("index:{joined/acme/room:lobby}");
     let left: Vec<String> = redis.query(cmd("ZRANGE").arg(key).arg(0).arg(-1)).await.unwrap();
-    assert!(left.iter().all(|entry| entry.starts_with('e')), "only what says when it ends is left: {left:?}");
-    assert_eq!(store.occupied_channels(&tenant(), None, 10).await.unwrap().total, 0, "and the room is empty");
+    assert!(left.iter().all(|entry| entry.starts_with('e')), "only expiry entries remain: {left:?}");
+    assert_eq!(store.occupied_channels(&tenant(), None, 10).await.unwrap().total, 0, "the room is empty");
 }
 
 #[tokio::test]
-async fn a_listing_takes_out_what_the_record_does_not_confirm() {
+async fn a_listing_removes_entries_that_contradict_the_record() {
     let World { server: _server, redis, store, alice } = world().await;
     store.put_connection(&alice).await.unwrap();
     let attic = redis.prefixed_key("index:{joined/acme/room:attic}");
@@ -71,61 +71,61 @@ async fn a_listing_takes_out_what_the_record_does_not_confirm() {
     let page = store.list_members(&audience, None, 10).await.unwrap();
     assert!(page.items.is_empty() && page.total == 0, "{page:?}");
     let lobby = store.list_members(&Audience::Channel(lobby()), None, 10).await.unwrap();
-    assert_eq!(lobby.total, 1, "what it does confirm stays");
+    assert_eq!(lobby.total, 1, "confirmed entries stay");
 }
 
 #[tokio::test]
-async fn records_live_a_day() {
+async fn records_expire_after_a_day() {
     let World { server: _server, redis, store, alice } = world().await;
     store.put_connection(&alice).await.unwrap();
     store.change_channels(&alice.id, &[Channel::from_key("acme/room:attic").unwrap()], &[]).await.unwrap();
     let key = redis.prefixed_key(&format!("connection:{{{}}}", alice.id));
     let life: i64 = redis.query(cmd("PTTL").arg(&key)).await.unwrap();
-    assert!((86_300_000..=86_400_000).contains(&life), "it lives for {life} ms");
+    assert!((86_300_000..=86_400_000).contains(&life), "the record expires after {life} ms");
     let record: String = redis.query(cmd("GET").arg(&key)).await.unwrap();
     assert!(serde_json::from_str::<serde_json::Value>(&record).is_ok(), "{record} is not JSON");
 }
 
-/// The table in `docs/OPERATIONS.md`, counted by the server.
+/// Compares the table in `docs/OPERATIONS.md` with the server's own counters.
 #[tokio::test]
-async fn operations_ask_as_much_as_documented() {
+async fn operations_send_the_documented_commands() {
     let World { server, redis: _linked, store, mut alice } = world().await;
     alice.channels.clear();
     let attic = [Channel::from_key("acme/room:attic").unwrap()];
-    // Scripts are sent whole once.
+    // A script is sent completely only once.
     store.put_connection(&alice).await.unwrap();
     store.change_channels(&alice.id, &attic, &[]).await.unwrap();
     store.delete_connection(&alice.id).await.unwrap();
 
-    let asked = || calls(&server);
-    asked();
+    let command_calls = || calls(&server);
+    command_calls();
     store.put_connection(&alice).await.unwrap();
-    assert_eq!(asked(), counts(&[("set", 1), ("zadd", 3), ("pexpire", 3)]), "connect");
+    assert_eq!(command_calls(), counts(&[("set", 1), ("zadd", 3), ("pexpire", 3)]), "connect");
     store.find_connection(&alice.id).await.unwrap();
-    assert_eq!(asked(), counts(&[("get", 1)]), "find");
+    assert_eq!(command_calls(), counts(&[("get", 1)]), "find");
     store.change_channels(&alice.id, &attic, &[]).await.unwrap();
     let join = [("evalsha", 1), ("get", 2), ("set", 1), ("zadd", 2), ("pexpire", 2)];
-    assert_eq!(asked(), counts(&join), "join");
+    assert_eq!(command_calls(), counts(&join), "join");
     store.change_channels(&alice.id, &[], &attic).await.unwrap();
     let leave = [("evalsha", 1), ("get", 2), ("set", 1), ("zrem", 2), ("zlexcount", 2)];
-    assert_eq!(asked(), counts(&leave), "leave, the last member");
+    assert_eq!(command_calls(), counts(&leave), "leave, the last member");
     store.delete_connection(&alice.id).await.unwrap();
     let disconnect = [("evalsha", 1), ("get", 1), ("del", 1), ("set", 1), ("zrem", 3)];
-    assert_eq!(asked(), counts(&disconnect), "disconnect");
+    assert_eq!(command_calls(), counts(&disconnect), "disconnect");
 }
 
 fn counts(expected: &[(&str, u64)]) -> BTreeMap<String, u64> {
     expected.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect()
 }
 
-/// How often each command was called since the last time, without the monitor's and the harness's own.
+/// Returns the number of calls per command since the last reset, without those of the harness.
 fn calls(server: &RedisServer) -> BTreeMap<String, u64> {
-    let told = server.run_command(&["INFO", "commandstats"]).unwrap();
+    let statistics = server.run_command(&["INFO", "commandstats"]).unwrap();
     server.run_command(&["CONFIG", "RESETSTAT"]).unwrap();
     let line = |line: &str| {
         let (name, numbers) = line.trim().strip_prefix("cmdstat_")?.split_once(':')?;
         let calls = numbers.strip_prefix("calls=")?.split(',').next()?.parse().ok()?;
         (!["hello", "info", "config|resetstat", "client|setinfo"].contains(&name)).then(|| (name.to_owned(), calls))
     };
-    told.lines().filter_map(line).collect()
+    statistics.lines().filter_map(line).collect()
 }

@@ -1,4 +1,4 @@
-//! The contracts of the ports, on every topology.
+//! The contract suites of the ports, on every topology.
 
 use std::sync::Arc;
 
@@ -11,10 +11,11 @@ use tests::redis::{Certificates, RedisCluster, RedisOptions, RedisSentinels, Red
 
 use super::{clock, connect, log, settings};
 
-/// What a user needs, as `docs/OPERATIONS.md` says.
-const RIGHTS: &str = "~test* &test* -@all +@read +@write +@stream +@scripting +@pubsub +@connection +info +time +wait";
+/// Permissions of a user, as documented in `docs/OPERATIONS.md`.
+const PERMISSIONS: &str =
+    "~test* &test* -@all +@read +@write +@stream +@scripting +@pubsub +@connection +info +time +wait";
 
-async fn both(settings: &RedisSettings) {
+async fn run_suites(settings: &RedisSettings) {
     connections::run_suite(async || {
         let clock = clock();
         let store = Arc::new(RedisConnections::new(connect(settings).await, clock.clone()));
@@ -29,15 +30,15 @@ async fn both(settings: &RedisSettings) {
 }
 
 #[tokio::test]
-async fn a_server_keeps_the_contracts() {
+async fn a_server_fulfils_the_contracts() {
     let server = RedisServer::start().unwrap();
-    both(&settings(&server.url())).await;
+    run_suites(&settings(&server.url())).await;
 }
 
 #[tokio::test]
-async fn a_server_with_tls_and_users_keeps_the_contracts() {
+async fn a_server_with_tls_and_users_fulfils_the_contracts() {
     let tls = Certificates::generate().unwrap();
-    let rules = format!("alice on >wonder&land {RIGHTS}");
+    let rules = format!("alice on >wonder&land {PERMISSIONS}");
     let options = RedisOptions { tls: Some(tls.clone()), ..RedisOptions::default() }.with_setting("user", &rules);
     let server = RedisServer::start_with(options).unwrap();
     let user = RedisSettings {
@@ -46,27 +47,27 @@ async fn a_server_with_tls_and_users_keeps_the_contracts() {
         ca_file: Some(tls.authority()),
         ..settings(&server.url())
     };
-    both(&user).await;
+    run_suites(&user).await;
 }
 
 #[tokio::test]
-async fn a_cluster_with_users_keeps_the_contracts() {
+async fn a_cluster_with_users_fulfils_the_contracts() {
     let cluster = RedisCluster::start().unwrap();
     for node in cluster.nodes() {
-        let user = format!("ACL SETUSER alice on >pw {RIGHTS} +cluster|slots");
+        let user = format!("ACL SETUSER alice on >pw {PERMISSIONS} +cluster|slots");
         node.run_command(&user.split(' ').collect::<Vec<_>>()).unwrap();
     }
     let (username, password) = (Some("alice".to_owned()), Some(Secret::new("pw")));
-    both(&RedisSettings { username, password, ..cluster_settings(&cluster) }).await;
+    run_suites(&RedisSettings { username, password, ..cluster_settings(&cluster) }).await;
 }
 
 #[tokio::test]
-async fn sentinels_keep_the_contracts_also_after_a_failover() {
+async fn sentinels_fulfil_the_contracts_also_after_a_failover() {
     let mut sentinels = RedisSentinels::start().unwrap();
     let settings = sentinel_settings(&sentinels);
-    both(&settings).await;
+    run_suites(&settings).await;
     sentinels.fail_over().unwrap();
-    both(&settings).await;
+    run_suites(&settings).await;
 }
 
 pub(crate) fn cluster_settings(cluster: &RedisCluster) -> RedisSettings {

@@ -1,4 +1,4 @@
-//! What connections and messages take of Redis's memory: the numbers in `docs/OPERATIONS.md`.
+//! Redis memory per connection and per message: the numbers in `docs/OPERATIONS.md`.
 
 use std::sync::Arc;
 
@@ -16,17 +16,17 @@ use super::{clock, connect, settings};
 
 const CONNECTIONS: u64 = 3_000;
 const MESSAGES: u64 = 10_000;
-/// Channels that the messages are in.
+/// Channels that the messages are distributed over.
 const CHANNELS: u64 = 100;
-/// The most that is documented, in bytes.
+/// Documented maximum in bytes.
 const PER_CONNECTION: u64 = 900;
 const PER_MEMBERSHIP: u64 = 350;
 const PER_MESSAGE: u64 = 210;
 
-/// Bytes that Redis has allocated for data and its own structures.
-fn used(server: &RedisServer) -> u64 {
-    let told = server.run_command(&["INFO", "memory"]).unwrap();
-    let line = told.lines().find_map(|line| line.trim().strip_prefix("used_memory_dataset:")).unwrap();
+/// Returns the bytes that Redis has allocated for data and its structures.
+fn used_memory(server: &RedisServer) -> u64 {
+    let statistics = server.run_command(&["INFO", "memory"]).unwrap();
+    let line = statistics.lines().find_map(|line| line.trim().strip_prefix("used_memory_dataset:")).unwrap();
     line.parse().unwrap()
 }
 
@@ -45,33 +45,33 @@ fn connection(number: u64, rooms: &[Channel]) -> ClientConnection {
 }
 
 #[tokio::test]
-async fn connections_take_no_more_than_documented() {
+async fn connections_need_no_more_memory_than_documented() {
     let server = RedisServer::start().unwrap();
     let store = RedisConnections::new(connect(&settings(&server.url())).await, clock());
     let rooms: Vec<_> = (0..20).map(|room| Channel::from_key(&format!("acme/room:{room}")).unwrap()).collect();
-    let empty = used(&server);
+    let empty = used_memory(&server);
     for number in 0..CONNECTIONS {
         store.put_connection(&connection(number, &[])).await.unwrap();
     }
-    let connected = used(&server);
+    let connected = used_memory(&server);
     for number in 0..CONNECTIONS {
         let room = &rooms[number as usize % rooms.len()];
         store.change_channels(&connection(number, &[]).id, std::slice::from_ref(room), &[]).await.unwrap();
     }
     let each = (connected - empty) / CONNECTIONS;
-    let membership = (used(&server) - connected) / CONNECTIONS;
-    println!("a connection takes {each} bytes, a membership {membership}");
+    let membership = (used_memory(&server) - connected) / CONNECTIONS;
+    println!("{each} bytes per connection, {membership} per membership");
     assert!(each <= PER_CONNECTION && membership <= PER_MEMBERSHIP, "{each} and {membership} bytes");
 }
 
 #[tokio::test]
-async fn messages_take_no_more_than_documented() {
+async fn messages_need_no_more_memory_than_documented() {
     let server = RedisServer::start().unwrap();
     let redis = connect(&settings(&server.url())).await;
     let retention = RedisRetention { max_messages: 10_000, max_age: std::time::Duration::from_secs(86_400) };
     let log = RedisLog::open_log(redis, clock(), retention).await.unwrap();
     let body: Arc<RawValue> = RawValue::from_string(format!("{:?}", "x".repeat(98))).unwrap().into();
-    let empty = used(&server);
+    let empty = used_memory(&server);
     for number in 0..MESSAGES {
         let user = UserId::parse(&format!("user-{}", number % CHANNELS)).unwrap();
         let append = AppendRequest {
@@ -83,7 +83,7 @@ async fn messages_take_no_more_than_documented() {
         };
         log.append(append).await.unwrap();
     }
-    let each = (used(&server) - empty) / MESSAGES - body.get().len() as u64;
-    println!("a message takes {each} bytes beside its body");
+    let each = (used_memory(&server) - empty) / MESSAGES - body.get().len() as u64;
+    println!("{each} bytes per message in addition to its body");
     assert!(each <= PER_MESSAGE, "{each} bytes");
 }

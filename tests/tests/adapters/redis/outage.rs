@@ -1,4 +1,4 @@
-//! Redis away and back: commands fail fast, the state is told, and everything heals by itself.
+//! Redis outages: commands fail fast, the state is reported, and the client recovers by itself.
 
 use std::time::Duration;
 
@@ -19,10 +19,10 @@ async fn ping(redis: &RedisClient) -> Result<String, RedisClientError> {
     redis.query(cmd("ECHO").arg("there")).await
 }
 
-async fn becomes(redis: &RedisClient, up: bool) {
+async fn wait_for_state(redis: &RedisClient, up: bool) {
     let mut state = redis.link_state();
     let waited = state.wait_for(|state| (*state == LinkState::Available) == up);
-    with_timeout("the state of the link", waited).await.expect("the link is there");
+    with_timeout("the state of the client", waited).await.expect("the client exists");
 }
 
 fn quick(url: &str) -> RedisSettings {
@@ -30,97 +30,96 @@ fn quick(url: &str) -> RedisSettings {
 }
 
 #[tokio::test]
-async fn a_killed_server_fails_fast_and_heals() {
+async fn a_killed_server_fails_fast_and_recovers() {
     let mut server = RedisServer::start_with(RedisOptions { append_only: true, ..RedisOptions::default() }).unwrap();
     let redis = connect(&quick(&server.url())).await;
     ping(&redis).await.unwrap();
     server.kill();
-    becomes(&redis, false).await;
+    wait_for_state(&redis, false).await;
     let started = Instant::now();
     for _ in 0..1_000 {
-        assert!(matches!(ping(&redis).await, Err(RedisClientError::CircuitOpen)), "an open breaker answers by itself");
+        assert!(
+            matches!(ping(&redis).await, Err(RedisClientError::CircuitOpen)),
+            "an open circuit breaker rejects without a request"
+        );
     }
-    assert!(started.elapsed() < Duration::from_secs(1), "1,000 refusals took {:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(1), "1,000 rejections took {:?}", started.elapsed());
     server.restart().unwrap();
-    becomes(&redis, true).await;
+    wait_for_state(&redis, true).await;
     assert_eq!(ping(&redis).await.unwrap(), "there");
 }
 
 #[tokio::test]
-async fn a_paused_server_fails_within_the_deadline_and_heals() {
+async fn a_paused_server_fails_within_the_deadline_and_recovers() {
     let server = RedisServer::start().unwrap();
     let redis = connect(&quick(&server.url())).await;
     server.suspend().unwrap();
     let started = Instant::now();
-    let trouble = ping(&redis).await.unwrap_err();
-    assert!(trouble.is_transient(), "{trouble:?}");
+    let error = ping(&redis).await.unwrap_err();
+    assert!(error.is_transient(), "{error:?}");
     assert!(started.elapsed() < Duration::from_secs(4), "the deadline of 2 s became {:?}", started.elapsed());
-    becomes(&redis, false).await;
+    wait_for_state(&redis, false).await;
     server.resume().unwrap();
-    becomes(&redis, true).await;
+    wait_for_state(&redis, true).await;
     assert_eq!(ping(&redis).await.unwrap(), "there");
 }
 
 #[tokio::test]
-async fn connections_that_the_server_ends_are_made_anew() {
+async fn connections_closed_by_the_server_are_replaced() {
     let server = RedisServer::start().unwrap();
     let redis = connect(&settings(&server.url())).await;
     for _ in 0..5 {
         ping(&redis).await.unwrap();
         server.run_command(&["CLIENT", "KILL", "TYPE", "normal"]).unwrap();
-        assert_eq!(ping(&redis).await.unwrap(), "there", "a repeatable command does not notice");
+        assert_eq!(ping(&redis).await.unwrap(), "there", "an idempotent command is repeated transparently");
     }
     assert_eq!(*redis.link_state().borrow(), LinkState::Available);
 }
 
 #[tokio::test]
-async fn a_server_that_becomes_read_only_is_away_until_it_is_not() {
+async fn a_read_only_server_is_unavailable_until_it_is_writable() {
     let server = RedisServer::start().unwrap();
     let master = RedisServer::start().unwrap();
     let redis = connect(&quick(&server.url())).await;
     server.run_command(&["REPLICAOF", "127.0.0.1", &master.port().to_string()]).unwrap();
-    becomes(&redis, false).await;
+    wait_for_state(&redis, false).await;
     server.run_command(&["REPLICAOF", "NO", "ONE"]).unwrap();
-    becomes(&redis, true).await;
+    wait_for_state(&redis, true).await;
     ping(&redis).await.unwrap();
 }
 
-/// What makes a server refuse writes while it answers everything else, and what ends that.
+/// Cause of rejected writes on a server that accepts all other commands.
 #[derive(Debug, Clone, Copy)]
-enum Refuses {
-    ToSave,
-    WithoutReplicas,
+enum WriteRejection {
+    SaveFails,
+    TooFewReplicas,
 }
 
-impl Refuses {
-    const ALL: [Self; 2] = [Self::ToSave, Self::WithoutReplicas];
+impl WriteRejection {
+    const ALL: [Self; 2] = [Self::SaveFails, Self::TooFewReplicas];
 
     fn begin(self, server: &RedisServer) {
         match self {
-            Self::ToSave => server.fail_to_save().unwrap(),
-            Self::WithoutReplicas => {
-                drop(server.run_command(&["CONFIG", "SET", "min-replicas-to-write", "1"]).unwrap())
-            }
+            Self::SaveFails => server.fail_to_save().unwrap(),
+            Self::TooFewReplicas => drop(server.run_command(&["CONFIG", "SET", "min-replicas-to-write", "1"]).unwrap()),
         }
     }
 
     fn end(self, server: &RedisServer) {
         match self {
-            Self::ToSave => server.save().unwrap(),
-            Self::WithoutReplicas => {
-                drop(server.run_command(&["CONFIG", "SET", "min-replicas-to-write", "0"]).unwrap())
-            }
+            Self::SaveFails => server.save().unwrap(),
+            Self::TooFewReplicas => drop(server.run_command(&["CONFIG", "SET", "min-replicas-to-write", "0"]).unwrap()),
         }
     }
 
-    /// The port of the server that is told to refuse, with what helps.
-    async fn told(self, settings: RedisSettings) -> String {
+    /// Returns the port that the start-up error names, and checks its hint.
+    async fn reported_port(self, settings: RedisSettings) -> String {
         let (address, text) =
-            match (self, RedisClient::connect(settings).await.err().expect("a link that is of no use")) {
-                (Self::ToSave, error @ RedisStartupError::PersistenceFailed { .. }) => {
+            match (self, RedisClient::connect(settings).await.err().expect("the client must not connect")) {
+                (Self::SaveFails, error @ RedisStartupError::PersistenceFailed { .. }) => {
                     (error.to_string(), "run BGSAVE")
                 }
-                (Self::WithoutReplicas, error @ RedisStartupError::TooFewReplicas { .. }) => {
+                (Self::TooFewReplicas, error @ RedisStartupError::TooFewReplicas { .. }) => {
                     (error.to_string(), "min-replicas-to-write")
                 }
                 (_, other) => panic!("{self:?}: {other:?}"),
@@ -131,69 +130,77 @@ impl Refuses {
 }
 
 #[tokio::test]
-async fn a_server_that_refuses_writes_is_away_until_it_takes_them() {
-    for refuses in Refuses::ALL {
+async fn a_server_that_rejects_writes_is_unavailable_until_it_accepts_them() {
+    for rejection in WriteRejection::ALL {
         let server = RedisServer::start().unwrap();
         let redis = connect(&quick(&server.url())).await;
-        // Twice: what was told of the first outage is no reason to miss the second.
+        // Twice: the second outage must be reported as well.
         for _ in 0..2 {
-            refuses.begin(&server);
-            // Nobody writes meanwhile: the question finds it out.
-            becomes(&redis, false).await;
-            assert!(matches!(ping(&redis).await, Err(RedisClientError::CircuitOpen)), "{refuses:?}");
-            assert_eq!(refuses.told(quick(&server.url())).await, server.port().to_string());
-            refuses.end(&server);
-            becomes(&redis, true).await;
+            rejection.begin(&server);
+            // No test writes now: the write probe detects the outage.
+            wait_for_state(&redis, false).await;
+            assert!(matches!(ping(&redis).await, Err(RedisClientError::CircuitOpen)), "{rejection:?}");
+            assert_eq!(rejection.reported_port(quick(&server.url())).await, server.port().to_string());
+            rejection.end(&server);
+            wait_for_state(&redis, true).await;
             assert_eq!(ping(&redis).await.unwrap(), "there");
         }
-        assert_eq!(server.run_command(&["DBSIZE"]).unwrap(), "0", "a question left something behind");
+        assert_eq!(server.run_command(&["DBSIZE"]).unwrap(), "0", "a write probe left a key");
     }
 }
 
 #[tokio::test]
-async fn a_cluster_is_away_while_one_of_its_nodes_refuses_writes() {
+async fn a_cluster_is_unavailable_while_one_node_rejects_writes() {
     let cluster = RedisCluster::start().unwrap();
-    let settings = RedisSettings { prefix: "refusing".to_owned(), ..cluster_settings(&cluster) };
+    let settings = RedisSettings { prefix: "rejecting".to_owned(), ..cluster_settings(&cluster) };
     let redis = RedisClient::connect(settings.clone()).await.unwrap();
-    for (node, refuses) in cluster.nodes().iter().zip([Refuses::ToSave, Refuses::WithoutReplicas, Refuses::ToSave]) {
-        refuses.begin(node);
-        becomes(&redis, false).await;
-        assert_eq!(refuses.told(settings.clone()).await, node.port().to_string(), "another node is blamed");
-        refuses.end(node);
-        becomes(&redis, true).await;
+    for (node, rejection) in cluster.nodes().iter().zip([
+        WriteRejection::SaveFails,
+        WriteRejection::TooFewReplicas,
+        WriteRejection::SaveFails,
+    ]) {
+        rejection.begin(node);
+        wait_for_state(&redis, false).await;
+        assert_eq!(
+            rejection.reported_port(settings.clone()).await,
+            node.port().to_string(),
+            "the error names another node"
+        );
+        rejection.end(node);
+        wait_for_state(&redis, true).await;
         ping(&redis).await.unwrap();
     }
 }
 
 #[tokio::test]
-async fn what_is_written_while_writes_are_refused_was_not_written() {
-    for refuses in Refuses::ALL {
+async fn appends_to_a_server_that_rejects_writes_have_no_effect() {
+    for rejection in WriteRejection::ALL {
         let server = RedisServer::start().unwrap();
         let redis = connect(&quick(&server.url())).await;
         let log = log(redis.clone()).await;
         log.append(message(1, Timestamp(1))).await.unwrap();
-        refuses.begin(&server);
+        rejection.begin(&server);
         for number in 0..200 {
-            // The first ones reach a server that refuses them, the others no server.
-            let refused = log.append(message(1_000 + number, Timestamp(1))).await;
-            assert!(matches!(refused, Err(LogError::Unavailable(_))), "{refuses:?}: {refused:?}");
+            // The server rejects the first ones, the open circuit breaker the others.
+            let rejected = log.append(message(1_000 + number, Timestamp(1))).await;
+            assert!(matches!(rejected, Err(LogError::Unavailable(_))), "{rejection:?}: {rejected:?}");
         }
-        assert_ne!(*redis.link_state().borrow(), LinkState::Available, "{refuses:?}: nobody was told");
-        refuses.end(&server);
-        becomes(&redis, true).await;
-        assert_eq!(log.append(message(2, Timestamp(1))).await.unwrap().position.offset, Offset(2), "{refuses:?}");
+        assert_ne!(*redis.link_state().borrow(), LinkState::Available, "{rejection:?}: no outage was reported");
+        rejection.end(&server);
+        wait_for_state(&redis, true).await;
+        assert_eq!(log.append(message(2, Timestamp(1))).await.unwrap().position.offset, Offset(2), "{rejection:?}");
     }
 }
 
 #[tokio::test]
-async fn a_link_follows_a_failover() {
+async fn a_client_follows_a_failover() {
     let mut sentinels = RedisSentinels::start().unwrap();
     let redis = connect(&sentinel_settings(&sentinels)).await;
     let before = log(redis.clone()).await;
     let lobby = handlers::channel::Channel::from_key("acme/room:lobby").unwrap();
     let epoch = before.heads(std::slice::from_ref(&lobby)).await.unwrap()[0].epoch.clone();
     sentinels.fail_over().unwrap();
-    becomes(&redis, true).await;
+    wait_for_state(&redis, true).await;
     let head = with_timeout("the new master", async {
         loop {
             match before.heads(std::slice::from_ref(&lobby)).await {
@@ -203,6 +210,6 @@ async fn a_link_follows_a_failover() {
         }
     })
     .await;
-    assert_ne!(head.epoch, epoch, "a master that may lack messages is another epoch");
+    assert_ne!(head.epoch, epoch, "a promoted master may lack messages, so the epoch changes");
     logs::offsets_are_dense(log(connect(&sentinel_settings(&sentinels)).await).await).await;
 }

@@ -1,4 +1,4 @@
-//! Publishing and subscribing.
+//! Publish and subscribe.
 
 use bytes::Bytes;
 use shim::redis::{RedisClient, RedisPush, RedisSettings, RedisSubscriber, RedisTopology};
@@ -8,67 +8,68 @@ use tests::redis::{RedisCluster, RedisServer};
 use super::contracts::cluster_settings;
 use super::{connect, settings};
 
-fn messages(redis: &RedisClient, topics: &[&str], count: usize) -> Vec<(String, Bytes)> {
-    let message = |number: usize| (redis.prefixed_key(topics[number % topics.len()]), Bytes::from(number.to_string()));
+fn messages(redis: &RedisClient, channels: &[&str], count: usize) -> Vec<(String, Bytes)> {
+    let message =
+        |number: usize| (redis.prefixed_key(channels[number % channels.len()]), Bytes::from(number.to_string()));
     (0..count).map(message).collect()
 }
 
-/// Everything that was published to subscribed topics arrives, and nothing else; from a server in order within a topic.
-async fn published_is_heard(settings: &RedisSettings) {
+/// Checks that all messages of subscribed channels arrive and no others; on a single server in order per channel.
+async fn check_delivery(settings: &RedisSettings) {
     let redis = connect(settings).await;
-    let stranger = connect(settings).await;
+    let publisher = connect(settings).await;
     let mut subscriber = redis.open_subscriber().await.unwrap();
-    let heard = ["node/1", "node/2", "room/{lobby}"];
-    let topics: Vec<String> = heard.iter().map(|topic| redis.prefixed_key(topic)).collect();
-    subscriber.subscribe(&topics).await.unwrap();
-    stranger.publish_all(messages(&stranger, &heard, 3)).await.unwrap();
+    let subscribed = ["node/1", "node/2", "room/{lobby}"];
+    let channels: Vec<String> = subscribed.iter().map(|channel| redis.prefixed_key(channel)).collect();
+    subscriber.subscribe(&channels).await.unwrap();
+    publisher.publish_all(messages(&publisher, &subscribed, 3)).await.unwrap();
     redis.publish_all(messages(&redis, &["node/3"], 1)).await.unwrap();
-    let published = messages(&redis, &heard, 600);
+    let published = messages(&redis, &subscribed, 600);
     redis.publish_all(published.clone()).await.unwrap();
     let mut received = Vec::new();
     while received.len() < published.len() {
-        received.push(with_timeout("a message", subscriber.next()).await.expect("the connection is there"));
+        received.push(with_timeout("a message", subscriber.next()).await.expect("the connection is open"));
     }
-    for topic in &topics {
-        let of_topic = |pushed: &&RedisPush| pushed.redis_channel == topic.as_bytes();
-        let mut found: Vec<&Bytes> = received.iter().filter(of_topic).map(|pushed| &pushed.payload).collect();
+    for channel in &channels {
+        let of_channel = |pushed: &&RedisPush| pushed.redis_channel == channel.as_bytes();
+        let mut found: Vec<&Bytes> = received.iter().filter(of_channel).map(|pushed| &pushed.payload).collect();
         let mut expected: Vec<&Bytes> =
-            published.iter().filter(|(to, _)| to == topic).map(|(_, payload)| payload).collect();
+            published.iter().filter(|(to, _)| to == channel).map(|(_, payload)| payload).collect();
         if settings.topology == RedisTopology::Cluster {
             found.sort();
             expected.sort();
         }
-        assert_eq!(found, expected, "the messages of {topic}");
+        assert_eq!(found, expected, "the messages of {channel}");
     }
-    subscriber.unsubscribe(&topics[..1]).await.unwrap();
-    redis.publish_all(messages(&redis, &heard[..2], 2)).await.unwrap();
-    let left = with_timeout("the other topic's message", subscriber.next()).await.expect("the connection is there");
-    assert_eq!(left.redis_channel, topics[1].as_bytes(), "an unsubscribed topic is not heard");
+    subscriber.unsubscribe(&channels[..1]).await.unwrap();
+    redis.publish_all(messages(&redis, &subscribed[..2], 2)).await.unwrap();
+    let left = with_timeout("the other channel's message", subscriber.next()).await.expect("the connection is open");
+    assert_eq!(left.redis_channel, channels[1].as_bytes(), "a message of an unsubscribed channel arrived");
 }
 
 #[tokio::test]
-async fn a_server_passes_messages_on() {
+async fn a_server_delivers_published_messages() {
     let server = RedisServer::start().unwrap();
-    published_is_heard(&settings(&server.url())).await;
+    check_delivery(&settings(&server.url())).await;
 }
 
 #[tokio::test]
-async fn a_cluster_passes_messages_on() {
+async fn a_cluster_delivers_published_messages() {
     let cluster = RedisCluster::start().unwrap();
-    published_is_heard(&cluster_settings(&cluster)).await;
+    check_delivery(&cluster_settings(&cluster)).await;
 }
 
 #[tokio::test]
-async fn both_halves_are_used_at_once() {
+async fn both_halves_of_a_subscriber_work_concurrently() {
     let server = RedisServer::start().unwrap();
     let redis = connect(&settings(&server.url())).await;
-    let (topics, mut pushes) = redis.open_subscriber().await.unwrap().split();
+    let (channels, mut pushes) = redis.open_subscriber().await.unwrap().split();
     let key = redis.prefixed_key("late");
-    let (heard, ()) = tokio::join!(with_timeout("a message", pushes.next()), async {
-        topics.subscribe(std::slice::from_ref(&key)).await.unwrap();
+    let (received, ()) = tokio::join!(with_timeout("a message", pushes.next()), async {
+        channels.subscribe(std::slice::from_ref(&key)).await.unwrap();
         redis.publish_all(vec![(key.clone(), Bytes::from_static(b"\0\xff"))]).await.unwrap();
     });
-    assert_eq!(heard.map(|pushed| pushed.payload), Some(Bytes::from_static(b"\0\xff")), "bytes are kept as they are");
+    assert_eq!(received.map(|pushed| pushed.payload), Some(Bytes::from_static(b"\0\xff")), "the payload is unchanged");
 }
 
 #[tokio::test]
@@ -79,11 +80,11 @@ async fn a_lost_connection_ends_the_stream() {
     subscriber.subscribe(&[redis.prefixed_key("topic")]).await.unwrap();
     server.kill();
     assert_eq!(with_timeout("the end", subscriber.next()).await, None, "the stream ends with the connection");
-    assert!(subscriber.subscribe(&[redis.prefixed_key("other")]).await.is_err(), "nor is anything subscribed any more");
+    assert!(subscriber.subscribe(&[redis.prefixed_key("other")]).await.is_err(), "subscribing fails as well");
 }
 
 #[tokio::test]
-async fn a_reader_that_is_too_slow_is_told_by_the_end() {
+async fn a_slow_consumer_is_disconnected() {
     let server = RedisServer::start().unwrap();
     let redis = connect(&settings(&server.url())).await;
     let mut subscriber = redis.open_subscriber().await.unwrap();
@@ -95,5 +96,5 @@ async fn a_reader_that_is_too_slow_is_told_by_the_end() {
     while with_timeout("the end", subscriber.next()).await.is_some() {
         received += 1;
     }
-    assert!((1_000..20_000).contains(&received), "{received} of 20,000 were kept");
+    assert!((1_000..20_000).contains(&received), "{received} of 20,000 arrived");
 }

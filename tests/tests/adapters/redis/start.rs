@@ -1,4 +1,4 @@
-//! What the link says when it cannot be made: each mistake by its name, with what to change.
+//! Start-up errors of the Redis client: a specific error for each cause, with the setting to change.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
@@ -11,28 +11,28 @@ use tests::redis::{Certificates, RedisCluster, RedisOptions, RedisSentinels, Red
 use super::contracts::sentinel_settings;
 use super::settings;
 
-async fn refusal(settings: RedisSettings) -> RedisStartupError {
+async fn startup_error(settings: RedisSettings) -> RedisStartupError {
     match RedisClient::connect(settings).await {
-        Ok(_) => panic!("the link was made"),
+        Ok(_) => panic!("the client connected"),
         Err(error) => error,
     }
 }
 
 #[tokio::test]
-async fn a_wrong_or_missing_password_is_told_without_showing_it() {
+async fn a_wrong_or_missing_password_is_reported_without_showing_it() {
     let server = RedisServer::start_with(RedisOptions::default().with_setting("requirepass", "right")).unwrap();
     for url in [server.url(), server.url().replace("://", "://:wr0ng@")] {
-        let error = refusal(settings(&url)).await;
+        let error = startup_error(settings(&url)).await;
         assert!(matches!(error, RedisStartupError::InvalidCredentials { .. }), "{url}: {error:?}");
         assert!(error.to_string().contains("redis.password"), "{error}");
-        assert!(!format!("{error:?} {error}").contains("wr0ng"), "a password was shown: {error:?}");
+        assert!(!format!("{error:?} {error}").contains("wr0ng"), "the error contains a password: {error:?}");
     }
     let right = server.url().replace("://", "://:right@");
-    assert!(RedisClient::connect(settings(&right)).await.is_ok(), "the right one is taken");
+    assert!(RedisClient::connect(settings(&right)).await.is_ok(), "the right password is accepted");
 }
 
 #[tokio::test]
-async fn a_user_without_permission_is_told_what_it_needs() {
+async fn a_missing_permission_is_reported_with_the_rule_to_add() {
     for (rules, missing) in [
         ("alice on >pw ~other:* &* +@all", "key"),
         ("alice on >pw ~* &* +@all -eval", "eval"),
@@ -40,103 +40,106 @@ async fn a_user_without_permission_is_told_what_it_needs() {
     ] {
         let server = RedisServer::start_with(RedisOptions::default().with_setting("user", rules)).unwrap();
         let user = server.url().replace("://", "://alice:pw@");
-        let error = refusal(settings(&user)).await;
-        let RedisStartupError::MissingPermission { refused, .. } = &error else { panic!("{rules}: {error:?}") };
+        let error = startup_error(settings(&user)).await;
+        let RedisStartupError::MissingPermission { reason: refused, .. } = &error else { panic!("{rules}: {error:?}") };
         assert!(refused.contains(missing), "{rules}: {refused}");
         assert!(error.to_string().contains("twinway:*"), "{error}");
     }
 }
 
 #[tokio::test]
-async fn tls_and_no_tls_are_told_apart() {
+async fn tls_mismatches_are_reported() {
     let plain = RedisServer::start().unwrap();
-    let error = refusal(settings(&plain.url().replace("redis://", "rediss://"))).await;
+    let error = startup_error(settings(&plain.url().replace("redis://", "rediss://"))).await;
     assert!(matches!(error, RedisStartupError::TlsUnsupported { .. }), "{error:?}");
 
     let tls = Certificates::generate().unwrap();
     let secure = RedisServer::start_with(RedisOptions { tls: Some(tls.clone()), ..RedisOptions::default() }).unwrap();
-    let error = refusal(settings(&secure.url().replace("rediss://", "redis://"))).await;
+    let error = startup_error(settings(&secure.url().replace("rediss://", "redis://"))).await;
     assert!(matches!(error, RedisStartupError::TlsRequired { .. }), "{error:?}");
 
-    let error = refusal(settings(&secure.url())).await;
+    let error = startup_error(settings(&secure.url())).await;
     assert!(matches!(error, RedisStartupError::UntrustedCertificate { .. }), "{error:?}");
-    let nowhere = RedisSettings { ca_file: Some("/nowhere/ca.pem".into()), ..settings(&secure.url()) };
-    assert!(matches!(refusal(nowhere).await, RedisStartupError::CertificateFile { .. }));
+    let missing_file = RedisSettings { ca_file: Some("/missing_file/ca.pem".into()), ..settings(&secure.url()) };
+    assert!(matches!(startup_error(missing_file).await, RedisStartupError::CertificateFile { .. }));
     let trusted = RedisSettings { ca_file: Some(tls.authority()), ..settings(&secure.url()) };
-    assert!(RedisClient::connect(trusted).await.is_ok(), "a trusted one is taken");
+    assert!(RedisClient::connect(trusted).await.is_ok(), "a trusted certificate is accepted");
 }
 
 #[tokio::test]
-async fn another_topology_is_told_with_the_right_one() {
+async fn a_wrong_topology_is_reported_with_the_right_one() {
     let server = RedisServer::start().unwrap();
     let as_cluster = RedisSettings { topology: RedisTopology::Cluster, ..settings(&server.url()) };
     let as_sentinel = RedisSettings { topology: RedisTopology::Sentinel, ..settings(&server.url()) };
     for wrong in [as_cluster, as_sentinel] {
-        let error = refusal(wrong).await;
-        assert!(matches!(error, RedisStartupError::WrongTopology { right: "single", .. }), "{error:?}");
+        let error = startup_error(wrong).await;
+        assert!(matches!(error, RedisStartupError::WrongTopology { expected: "single", .. }), "{error:?}");
     }
     let cluster = RedisCluster::start().unwrap();
-    let error = refusal(settings(&cluster.urls()[0])).await;
-    assert!(matches!(error, RedisStartupError::WrongTopology { right: "cluster", .. }), "{error:?}");
+    let error = startup_error(settings(&cluster.urls()[0])).await;
+    assert!(matches!(error, RedisStartupError::WrongTopology { expected: "cluster", .. }), "{error:?}");
 }
 
 #[tokio::test]
-async fn sentinels_and_replicas_are_told_from_writable_servers() {
+async fn sentinels_and_replicas_are_distinguished_from_writable_servers() {
     let sentinels = RedisSentinels::start().unwrap();
-    let error = refusal(settings(&sentinels.urls()[0])).await;
-    assert!(matches!(error, RedisStartupError::WrongTopology { right: "sentinel", .. }), "{error:?}");
-    let unknown = RedisSettings { sentinel_master: "nobody".to_owned(), ..sentinel_settings(&sentinels) };
-    let error = refusal(unknown).await;
-    assert!(matches!(&error, RedisStartupError::UnknownMaster { name, .. } if name == "nobody"), "{error:?}");
-    let error = refusal(settings(&sentinels.servers()[1].url())).await;
+    let error = startup_error(settings(&sentinels.urls()[0])).await;
+    assert!(matches!(error, RedisStartupError::WrongTopology { expected: "sentinel", .. }), "{error:?}");
+    let unknown = RedisSettings { sentinel_master: "unknown".to_owned(), ..sentinel_settings(&sentinels) };
+    let error = startup_error(unknown).await;
+    assert!(matches!(&error, RedisStartupError::UnknownMaster { name, .. } if name == "unknown"), "{error:?}");
+    let error = startup_error(settings(&sentinels.servers()[1].url())).await;
     assert!(matches!(error, RedisStartupError::ReadOnly { .. }), "{error:?}");
 }
 
 #[tokio::test]
-async fn a_full_server_is_told_with_the_setting_that_helps() {
+async fn a_full_server_is_reported_with_the_setting_to_change() {
     let server = RedisServer::start_with(RedisOptions::default().with_setting("maxmemory", "1")).unwrap();
-    let error = refusal(settings(&server.url())).await;
+    let error = startup_error(settings(&server.url())).await;
     assert!(matches!(error, RedisStartupError::OutOfMemory { .. }), "{error:?}");
     assert!(error.to_string().contains("maxmemory"), "{error}");
 }
 
 #[tokio::test]
-async fn an_old_server_is_told_with_what_is_needed() {
+async fn an_old_server_is_reported_with_the_required_version() {
     for (version, least) in [("6.0.16", "6.2"), ("5.0.7", "6.2")] {
-        let error = refusal(settings(&old_server(version))).await;
-        let RedisStartupError::UnsupportedVersion { least: told, .. } = &error else { panic!("{version}: {error:?}") };
+        let error = startup_error(settings(&old_server(version))).await;
+        let RedisStartupError::UnsupportedVersion { minimum: told, .. } = &error else {
+            panic!("{version}: {error:?}")
+        };
         assert_eq!(told, least, "{version}");
     }
 }
 
 #[tokio::test]
-async fn an_absent_server_is_told_with_its_address() {
+async fn an_unreachable_server_is_reported_with_its_address() {
     let port = free_port().unwrap();
-    let error = refusal(settings(&format!("redis://:hidden@127.0.0.1:{port}"))).await;
+    let error = startup_error(settings(&format!("redis://:hidden@127.0.0.1:{port}"))).await;
     assert!(matches!(error, RedisStartupError::Unreachable { .. }) && error.is_transient(), "{error:?}");
     assert!(error.to_string().contains(&format!("127.0.0.1:{port}")), "{error}");
-    assert!(!format!("{error:?} {error}").contains("hidden"), "a password was shown: {error:?}");
-    // The first address of several may be away.
+    assert!(!format!("{error:?} {error}").contains("hidden"), "the error contains a password: {error:?}");
+    // The first of several addresses may be unreachable.
     let server = RedisServer::start().unwrap();
-    let dead =
+    let unreachable =
         RedisSettings { response_timeout: Duration::from_secs(2), ..settings(&format!("redis://127.0.0.1:{port}")) };
     let cluster = RedisSettings {
-        urls: vec![dead.urls[0].clone(), Secret::new(&server.url())],
+        urls: vec![unreachable.urls[0].clone(), Secret::new(&server.url())],
         topology: RedisTopology::Cluster,
-        ..dead
+        ..unreachable
     };
     assert!(
-        matches!(refusal(cluster).await, RedisStartupError::WrongTopology { .. }),
-        "the second address was not asked"
+        matches!(startup_error(cluster).await, RedisStartupError::WrongTopology { .. }),
+        "the second address was not tried"
     );
 }
 
 #[tokio::test]
-async fn what_is_no_address_is_told() {
-    assert!(matches!(refusal(settings("nonsense")).await, RedisStartupError::InvalidAddress(_)));
+async fn an_invalid_address_is_reported() {
+    assert!(matches!(startup_error(settings("nonsense")).await, RedisStartupError::InvalidAddress(_)));
 }
 
-/// A server that greets as an old Redis does, because none is packaged any more: 5 knows no `HELLO`, 6.0 says its version.
+/// Starts a fake server that replies like an old Redis, because no package provides one: 5 does not know `HELLO`, 6.0
+/// reports its version.
 fn old_server(version: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("redis://{}", listener.local_addr().unwrap());
@@ -145,16 +148,16 @@ fn old_server(version: &'static str) -> String {
             let mut stream = stream.unwrap();
             let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
             while let Some(Ok(line)) = lines.next() {
-                // The names of commands; what is around them is framing and arguments.
-                let answer = match line.to_uppercase().as_str() {
+                // Lines with command names; the other lines are framing and arguments.
+                let reply = match line.to_uppercase().as_str() {
                     "HELLO" if version.starts_with('5') => {
                         "-ERR unknown command `HELLO`, with args beginning with: `3`, \r\n".to_owned()
                     }
-                    "HELLO" => greeting(version),
+                    "HELLO" => hello_reply(version),
                     "CLIENT" | "PING" => "+OK\r\n".to_owned(),
                     _ => continue,
                 };
-                if stream.write_all(answer.as_bytes()).is_err() {
+                if stream.write_all(reply.as_bytes()).is_err() {
                     break;
                 }
             }
@@ -163,7 +166,7 @@ fn old_server(version: &'static str) -> String {
     url
 }
 
-fn greeting(version: &str) -> String {
+fn hello_reply(version: &str) -> String {
     let fields = [("server", "redis"), ("version", version), ("mode", "standalone"), ("role", "master")];
     let bulk = |text: &str| format!("${}\r\n{text}\r\n", text.len());
     let pairs: String = fields.iter().map(|(name, value)| bulk(name) + &bulk(value)).collect();

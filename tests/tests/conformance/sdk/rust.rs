@@ -1,4 +1,4 @@
-//! The calls, made with the AWS SDK for Rust.
+//! The calls with the AWS SDK for Rust.
 
 use anyhow::Context as _;
 use aws_sdk_apigatewaymanagement::config::retry::RetryConfig;
@@ -11,7 +11,7 @@ use aws_sdk_apigatewaymanagement::primitives::Blob;
 use aws_sdk_apigatewaymanagement::{Client, config::http::HttpResponse};
 use serde_json::{Value, json};
 
-/// Whether an error is one that the service model names.
+/// An error that may be part of the service model.
 trait Modelled: ProvideErrorMetadata {
     fn is_modelled(&self) -> bool;
 }
@@ -37,7 +37,7 @@ impl Modelled for DeleteConnectionError {
     }
 }
 
-/// What the SDK made of one answer.
+/// Returns the result of one call as JSON.
 fn outcome<T, E: Modelled>(result: Result<T, SdkError<E, HttpResponse>>) -> Value {
     match result {
         Ok(_) => json!("ok"),
@@ -45,15 +45,15 @@ fn outcome<T, E: Modelled>(result: Result<T, SdkError<E, HttpResponse>>) -> Valu
             let status = error.raw().status().as_u16();
             json!({"code": error.err().code(), "status": status, "typed": error.err().is_modelled()})
         }
-        Err(_) => json!("not an answer of the service"),
+        Err(_) => json!("not a service response"),
     }
 }
 
-/// Makes every call of `task` and reports what came of each.
+/// Makes every call of `task` and returns their results.
 pub async fn drive(task: &Value) -> anyhow::Result<Value> {
     let text = |role: &str| task[role].as_str().map(str::to_owned).with_context(|| format!("no {role}"));
     let at = |endpoint: &str| anyhow::Ok(connect(&text(endpoint)?, "example"));
-    let (here, elsewhere, signed, limited) =
+    let (standard, other_stage, signed, limited) =
         (at("endpoint")?, at("otherStage")?, at("signedEndpoint")?, at("limitedEndpoint")?);
     let wrong = connect(&text("signedEndpoint")?, "another");
     let post = async |client: &Client, id: String, data: Vec<u8>| {
@@ -61,21 +61,21 @@ pub async fn drive(task: &Value) -> anyhow::Result<Value> {
     };
     let hello = || b"from Rust".to_vec();
     Ok(json!({
-        "connecting": post(&here, text("connecting")?, hello()).await,
-        "post": post(&here, text("open")?, hello()).await,
-        "get": describe(&here, text("open")?).await,
-        "gone": post(&here, text("gone")?, hello()).await,
-        "getGone": describe(&here, text("gone")?).await,
-        "deleteGone": outcome(here.delete_connection().connection_id(text("gone")?).send().await),
-        "malformed": post(&here, text("malformed")?, hello()).await,
-        "tooLarge": post(&here, text("open")?, vec![b'x'; 128 * 1024 + 1]).await,
-        "otherStage": post(&elsewhere, text("open")?, hello()).await,
-        "slow": fill(&here, text("slow")?).await,
+        "connecting": post(&standard, text("connecting")?, hello()).await,
+        "post": post(&standard, text("open")?, hello()).await,
+        "get": describe(&standard, text("open")?).await,
+        "gone": post(&standard, text("gone")?, hello()).await,
+        "getGone": describe(&standard, text("gone")?).await,
+        "deleteGone": outcome(standard.delete_connection().connection_id(text("gone")?).send().await),
+        "malformed": post(&standard, text("malformed")?, hello()).await,
+        "tooLarge": post(&standard, text("open")?, vec![b'x'; 128 * 1024 + 1]).await,
+        "otherStage": post(&other_stage, text("open")?, hello()).await,
+        "slow": fill(&standard, text("slow")?).await,
         "signed": post(&signed, text("signed")?, hello()).await,
         "wrongSecret": post(&wrong, text("signed")?, hello()).await,
         "denied": outcome(signed.delete_connection().connection_id(text("signed")?).send().await),
         "limited": fill(&limited, text("limited")?).await,
-        "delete": outcome(here.delete_connection().connection_id(text("open")?).send().await),
+        "delete": outcome(standard.delete_connection().connection_id(text("open")?).send().await),
     }))
 }
 
@@ -91,21 +91,21 @@ fn connect(endpoint: &str, secret: &str) -> Client {
 }
 
 async fn describe(client: &Client, id: String) -> Value {
-    let answer = client.get_connection().connection_id(id).send().await;
-    let whole = answer.as_ref().is_ok_and(|answer| {
-        let address = answer.identity().and_then(|identity| identity.source_ip());
-        answer.connected_at().is_some() && answer.last_active_at().is_some() && address == Some("127.0.0.1")
+    let response = client.get_connection().connection_id(id).send().await;
+    let complete = response.as_ref().is_ok_and(|response| {
+        let address = response.identity().and_then(|identity| identity.source_ip());
+        response.connected_at().is_some() && response.last_active_at().is_some() && address == Some("127.0.0.1")
     });
-    if answer.is_ok() && !whole { json!("something is missing") } else { outcome(answer) }
+    if response.is_ok() && !complete { json!("something is missing") } else { outcome(response) }
 }
 
-/// Posts until the gateway takes no more for a client that does not read.
+/// Posts until the gateway rejects a post to a client that does not read.
 async fn fill(client: &Client, id: String) -> Value {
     for _ in 0..400 {
         let data = Blob::new(vec![b'x'; 100_000]);
-        let answer = client.post_to_connection().connection_id(&id).data(data).send().await;
-        if answer.is_err() {
-            return outcome(answer);
+        let response = client.post_to_connection().connection_id(&id).data(data).send().await;
+        if response.is_err() {
+            return outcome(response);
         }
     }
     json!("ok")

@@ -1,5 +1,5 @@
-//! SIGTERM: everybody is told to come back elsewhere, every `$disconnect` runs, and the exit code says that nothing was
-//! left.
+//! SIGTERM: all clients are asked to reconnect, every `$disconnect` runs, and the exit code confirms that no
+//! connection was left.
 
 use serde_json::json;
 use tests::client::type_of;
@@ -9,43 +9,45 @@ use tests::world::TokenClaims;
 use super::dial;
 
 #[tokio::test]
-async fn clients_are_sent_away_in_waves_and_the_exit_is_clean() {
-    // One connection a wave, far enough apart for the second to see the first one's going.
-    let launch =
-        TwinwayServer::launch().with_env("TWINWAY_DRAIN_BATCH_SIZE", 1).with_env("TWINWAY_DRAIN_BATCH_INTERVAL", "700ms");
+async fn clients_are_drained_in_batches_and_the_exit_is_clean() {
+    // Batches of one connection, far enough apart for the second client to receive the first one's `offline`
+    // presence.
+    let launch = TwinwayServer::launch()
+        .with_env("TWINWAY_DRAIN_BATCH_SIZE", 1)
+        .with_env("TWINWAY_DRAIN_BATCH_INTERVAL", "700ms");
     let mut server = launch.start().await;
-    let mut people = Vec::new();
+    let mut clients = Vec::new();
     for name in ["alice", "bob"] {
-        let mut person = dial(&server, &TokenClaims::user(name)).open_and_confirm().await;
-        person.join_channels("join", &["room:lobby"]).await;
-        person.send_to_channel("room:lobby", format!("{name} was here")).await;
-        people.push(person);
+        let mut client = dial(&server, &TokenClaims::user(name)).open_and_confirm().await;
+        client.join_channels("join", &["room:lobby"]).await;
+        client.send_to_channel("room:lobby", format!("{name} was here")).await;
+        clients.push(client);
     }
     server.terminate().await;
-    let mut ready = tests::eventually!("the server to say that it is not ready", {
+    let mut ready = tests::eventually!("the server to report that it is not ready", {
         let reply = server.ops_client().get("/ready").await;
         (reply.status == 503).then_some(reply.json())
     });
     assert_eq!(ready["status"].take(), "draining");
     assert_eq!(server.ops_client().get("/health").await.status, 200, "a draining server is alive");
-    let mut goings = 0;
-    for person in &mut people {
-        let reconnect = person.next_of_type("reconnect").await;
+    let mut offline = 0;
+    for client in &mut clients {
+        let reconnect = client.next_of_type("reconnect").await;
         assert_eq!(reconnect["withinMs"], 700);
-        let ending = person.wait_closed().await;
-        assert_eq!((ending.code, ending.reason.as_str()), (1012, "Service restart"));
-        while let Some(frame) = person.pop_unread() {
-            goings += usize::from(type_of(&frame) == "presence" && frame["state"] == "offline");
+        let close = client.wait_closed().await;
+        assert_eq!((close.code, close.reason.as_str()), (1012, "Service restart"));
+        while let Some(frame) = client.pop_unread() {
+            offline += usize::from(type_of(&frame) == "presence" && frame["state"] == "offline");
         }
     }
-    assert_eq!(goings, 1, "who is sent away last has to see the other's going");
+    assert_eq!(offline, 1, "the client drained last receives the other's offline presence");
     let exit = server.wait_exit().await;
     assert_eq!(exit.code, Some(0), "{}", exit.stderr);
-    assert!(exit.stderr.contains("\"drained\""), "{}", exit.stderr);
+    assert!(exit.stderr.contains("\"drain complete\""), "{}", exit.stderr);
 
-    // Nothing of it is lost: who comes back resumes.
+    // No message is lost: a client that reconnects resumes.
     server.restart().await;
-    let seen = people.remove(0).drop_abruptly();
+    let seen = clients.remove(0).drop_abruptly();
     let mut alice = dial(&server, &TokenClaims::user("alice")).with_received_state(seen).open().await;
     let resumed = alice.resume(&["room:lobby"]).await;
     assert_eq!(resumed["channels"]["room:lobby"]["offset"], 2);
@@ -53,15 +55,15 @@ async fn clients_are_sent_away_in_waves_and_the_exit_is_clean() {
 }
 
 #[tokio::test]
-async fn what_a_client_had_sent_before_the_signal_is_kept() {
+async fn messages_sent_before_the_signal_are_kept() {
     let mut server = TwinwayServer::launch().start().await;
     let mut alice = dial(&server, &TokenClaims::user("alice")).open_and_confirm().await;
     let frames =
         (0..200).map(|number| json!({"action": "send", "id": format!("m{number}"), "body": number}).to_string());
     alice.send_all(frames).await;
     server.terminate().await;
-    let ending = alice.wait_closed().await;
-    assert_eq!(ending.code, 1012);
+    let close = alice.wait_closed().await;
+    assert_eq!(close.code, 1012);
     let mut acks = 0;
     while let Some(frame) = alice.pop_unread() {
         acks += u64::from(type_of(&frame) == "ack");
@@ -71,15 +73,15 @@ async fn what_a_client_had_sent_before_the_signal_is_kept() {
     let mut alice = dial(&server, &TokenClaims::user("alice")).open_and_confirm().await;
     let history = alice.request(json!({"action": "history", "channel": "conversation:alice"})).await;
     let head = history["head"].as_u64().unwrap();
-    assert!(head >= acks, "{acks} messages were acknowledged and {head} are there");
+    assert!(head >= acks, "{acks} messages were acknowledged, {head} are in the log");
 }
 
 #[tokio::test]
-async fn a_second_signal_ends_it_at_once() {
+async fn a_second_signal_ends_the_process_at_once() {
     let mut server = TwinwayServer::launch().in_memory().with_env("TWINWAY_DRAIN_DELAY", "60s").start().await;
     let bystander = dial(&server, &TokenClaims::user("bystander")).open_and_confirm().await;
     server.terminate().await;
-    server.wait_for_log("draining").await;
+    server.wait_for_log("drain started").await;
     assert_eq!(server.stop().await.code, Some(75));
     drop(bystander);
 }

@@ -1,4 +1,4 @@
-//! What is written: lines for machines, and never a token, a body, or a client's address.
+//! Log output: JSON lines, never with a token, a body, or a client's address.
 
 use serde_json::{Value, json};
 use tests::client::Client;
@@ -10,21 +10,21 @@ use super::dial;
 #[tokio::test]
 async fn logs_are_json_lines_without_anything_private() {
     let mut server = TwinwayServer::launch().start().await;
-    let grant = TokenClaims::user("alice");
-    let token = sign_token(SECRET, &grant);
-    let mut alice = dial(&server, &grant).open_and_confirm().await;
+    let claims = TokenClaims::user("alice");
+    let token = sign_token(SECRET, &claims);
+    let mut alice = dial(&server, &claims).open_and_confirm().await;
     alice.send_to_channel("conversation:alice", PRIVATE_MARKER).await;
     alice.send_text(&format!("{{\"action\":\"{PRIVATE_MARKER}\"}}")).await;
     alice.send_text(&format!("{{\"{PRIVATE_MARKER}")).await;
     alice.expect_error(json!({"action": "send", "to": "everyone", "body": PRIVATE_MARKER})).await;
     let by_query = Client::dial(&format!("{}?token={token}", server.socket_url()), "alice").open_and_confirm().await;
-    let stranger = sign_token("the-secret-of-somebody-else-32-by", &grant);
-    let refusal = Client::dial(&server.socket_url(), "alice").with_token(&stranger).expect_rejection().await;
-    assert_eq!(refusal.status, 401);
+    let foreign_token = sign_token("the-secret-of-another-server-32-by", &claims);
+    let rejection = Client::dial(&server.socket_url(), "alice").with_token(&foreign_token).expect_rejection().await;
+    assert_eq!(rejection.status, 401);
     let backend = server.http().with_token(sign_token(SECRET, &TokenClaims::service("billing")));
     let push = json!({"audience": {"user": "alice"}, "body": PRIVATE_MARKER});
     backend.post("/v1/messages", &push).await.expect_ok();
-    server.http().with_token(stranger).get("/v1/status").await.expect_problem(401);
+    server.http().with_token(foreign_token).get("/v1/status").await.expect_problem(401);
 
     let ports = [alice.port(), by_query.port()].map(|port| format!("127.0.0.1:{port}"));
     by_query.close().await;
@@ -33,11 +33,11 @@ async fn logs_are_json_lines_without_anything_private() {
     let exit = server.stop().await;
     assert_private(&exit.stderr);
     for port in &ports {
-        assert!(!exit.stderr.contains(port), "{port} stands in the log:\n{}", exit.stderr);
+        assert!(!exit.stderr.contains(port), "the log contains {port}:\n{}", exit.stderr);
     }
     for line in exit.stderr.lines() {
-        let entry: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("no JSON ({error}): {line}"));
+        let entry: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("not JSON ({error}): {line}"));
         assert!(["timestamp", "level", "message", "target"].iter().all(|field| entry[field].is_string()), "{line}");
     }
-    assert!(exit.stderr.contains("connection refused"), "a refused token leaves a trace without the token");
+    assert!(exit.stderr.contains("handshake rejected"), "a rejected token is logged without the token");
 }

@@ -1,4 +1,4 @@
-//! Starting: what is wrong is said at once, all of it, in words that say what to do, with an exit code for its kind.
+//! Start-up errors: all of them at once, with the setting to change and an exit code per kind.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -7,64 +7,64 @@ use tests::server::{ServerExit, TwinwayServer};
 
 use super::{UNAVAILABLE, USAGE};
 
-/// Fails unless the process gave up with `code` and a text that has all of `words`, without a stack trace.
-fn assert_says(exit: &ServerExit, code: Option<i32>, words: &[&str]) {
+/// Asserts that the process exited with `code` and an error that contains all `words`, without a stack trace.
+fn assert_error(exit: &ServerExit, code: Option<i32>, words: &[&str]) {
     assert_eq!(exit.code, code, "{}", exit.stderr);
     for word in words {
-        assert!(exit.stderr.contains(word), "{word:?} is not said:\n{}", exit.stderr);
+        assert!(exit.stderr.contains(word), "{word:?} is missing:\n{}", exit.stderr);
     }
     assert!(!exit.stderr.contains("panicked"), "{}", exit.stderr);
-    assert_eq!(exit.stdout, "", "a server that did not start printed its welcome");
+    assert_eq!(exit.stdout, "", "a server that did not start printed its banner");
 }
 
 #[tokio::test]
-async fn a_taken_port_is_named_with_a_way_out() {
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap();
+async fn a_port_in_use_is_reported_with_the_setting_to_change() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
     for variable in ["TWINWAY_LISTEN", "TWINWAY_OPS_LISTEN"] {
         let exit = TwinwayServer::launch().with_env(variable, address).expect_start_failure().await;
-        assert_says(&exit, UNAVAILABLE, &[&address.to_string(), "--listen", "another twinway"]);
+        assert_error(&exit, UNAVAILABLE, &[&address.to_string(), "--listen", "another twinway"]);
     }
 }
 
 #[tokio::test]
-async fn a_data_directory_that_cannot_be_used_is_named_with_a_way_out() {
+async fn an_unusable_data_directory_is_reported_with_the_setting_to_change() {
     let parent = tempfile::tempdir().unwrap();
     let file = parent.path().join("file");
     std::fs::write(&file, "").unwrap();
     for path in [file.clone(), file.join("below"), "/proc/1/nothing".into()] {
         let exit = TwinwayServer::launch().with_env("TWINWAY_DATA_DIR", path.display()).expect_start_failure().await;
-        assert_says(&exit, UNAVAILABLE, &[path.to_str().unwrap(), "--data-dir", "TWINWAY_DATA_DIR"]);
+        assert_error(&exit, UNAVAILABLE, &[path.to_str().unwrap(), "--data-dir", "TWINWAY_DATA_DIR"]);
     }
 }
 
 #[tokio::test]
-async fn a_data_directory_in_use_is_left_to_who_has_it() {
+async fn a_data_directory_in_use_is_not_shared() {
     let mut first = TwinwayServer::launch().start().await;
     let directory = first.data_dir();
     assert_eq!(std::fs::metadata(&directory).unwrap().permissions().mode() & 0o777, 0o700, "messages are private");
     let exit = TwinwayServer::launch().with_env("TWINWAY_DATA_DIR", directory.display()).expect_start_failure().await;
-    assert_says(&exit, UNAVAILABLE, &[directory.to_str().unwrap(), "locked by another process", "--data-dir"]);
+    assert_error(&exit, UNAVAILABLE, &[directory.to_str().unwrap(), "locked by another process", "--data-dir"]);
     first.assert_healthy().await;
-    // A kill leaves no lock behind.
+    // A killed process leaves no lock.
     first.kill().await;
     first.restart().await;
     assert_eq!(first.stop().await.code, Some(0));
 }
 
 #[tokio::test]
-async fn a_file_that_is_no_message_log_is_not_touched() {
+async fn a_file_that_is_not_a_message_log_is_not_modified() {
     let launch = TwinwayServer::launch();
     std::fs::create_dir(launch.data_dir()).unwrap();
     let path = launch.data_dir().join("messages.redb");
-    std::fs::write(&path, "somebody's diary").unwrap();
+    std::fs::write(&path, "unrelated content").unwrap();
     let exit = launch.clone().expect_start_failure().await;
-    assert_says(&exit, UNAVAILABLE, &[path.to_str().unwrap(), "not a message log"]);
-    assert_eq!(std::fs::read_to_string(&path).unwrap(), "somebody's diary");
+    assert_error(&exit, UNAVAILABLE, &[path.to_str().unwrap(), "not a message log"]);
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "unrelated content");
 }
 
 #[tokio::test]
-async fn every_mistake_of_the_configuration_is_told_at_once() {
+async fn all_configuration_errors_are_reported_at_once() {
     let launch = TwinwayServer::launch().with_file("[drain]\ngrace = \"soon\"\n[session]\ninbound_queue = 0\n");
     let exit = launch
         .with_env("TWINWAY_LISTEN", "everywhere")
@@ -85,21 +85,21 @@ async fn every_mistake_of_the_configuration_is_told_at_once() {
         "twinway.toml",
         "session.inbound_queue",
     ];
-    assert_says(&exit, USAGE, &words);
-    assert!(!exit.stderr.contains("hunter2"), "the secret was shown");
+    assert_error(&exit, USAGE, &words);
+    assert!(!exit.stderr.contains("hunter2"), "the error contains the secret");
 }
 
 #[tokio::test]
-async fn a_configuration_that_cannot_be_read_is_a_mistake_too() {
+async fn an_unreadable_configuration_file_is_a_usage_error() {
     let exit =
         TwinwayServer::launch().with_env("TWINWAY_CONFIG", "/nonexistent/twinway.toml").expect_start_failure().await;
-    assert_says(&exit, USAGE, &["/nonexistent/twinway.toml", "--config"]);
+    assert_error(&exit, USAGE, &["/nonexistent/twinway.toml", "--config"]);
     let exit = TwinwayServer::launch().with_file("[server\nlisten = 1").expect_start_failure().await;
-    assert_says(&exit, USAGE, &["twinway.toml"]);
+    assert_error(&exit, USAGE, &["twinway.toml"]);
 }
 
 #[tokio::test]
-async fn an_unknown_key_is_a_warning_with_the_nearest_name() {
+async fn an_unknown_key_is_a_warning_with_the_nearest_key() {
     let launch = TwinwayServer::launch().in_memory().with_file("[server]\nheader_timeuot = \"1s\"\n");
     let mut server = launch.with_env("TWINWAY_RETENTION_ENTRY", "5").start().await;
     let log = server.log();
@@ -108,19 +108,19 @@ async fn an_unknown_key_is_a_warning_with_the_nearest_name() {
         "unknown configuration key server.header_timeuot",
         "did you mean server.header_timeout?",
     ] {
-        assert!(log.contains(warning), "{warning:?} is not said:\n{log}");
+        assert!(log.contains(warning), "{warning:?} is missing:\n{log}");
     }
     server.assert_healthy().await;
     assert_eq!(server.stop().await.code, Some(0));
 }
 
 #[tokio::test]
-async fn a_started_server_says_what_to_paste_next_and_answers_there() {
+async fn a_started_server_prints_working_example_commands() {
     let mut server = TwinwayServer::launch().start().await;
     let page = server.http().get("/").await;
     assert!(page.status == 200 && page.header("content-type").starts_with("text/html"), "{page:?}");
     let ops_on_traffic = HttpCaller::with_base_url(&format!("http://{}", server.traffic)).get("/metrics").await;
-    assert_eq!(ops_on_traffic.status, 403, "metrics are not for the outside");
+    assert_eq!(ops_on_traffic.status, 403, "metrics are not served on the traffic port");
     assert_eq!(server.ops_client().get("/nothing").await.status, 404);
     let metrics = server.ops_client().get("/metrics").await;
     assert!(metrics.header("content-type").starts_with("application/openmetrics-text"), "{metrics:?}");
@@ -130,9 +130,9 @@ async fn a_started_server_says_what_to_paste_next_and_answers_there() {
     for words in
         ["is ready", &format!("ws://{}/prod", server.traffic), "export ALICE=ey", "\"action\":\"send\"", "curl -H"]
     {
-        assert!(exit.stdout.contains(words), "{words:?} is not said:\n{}", exit.stdout);
+        assert!(exit.stdout.contains(words), "{words:?} is missing:\n{}", exit.stdout);
     }
-    // The token that is printed is one that lets in; the check needs a server, so it is made of the text and a new one.
+    // The printed token is valid; a server restarted with the same secret checks it.
     let token = exit.stdout.lines().find_map(|line| line.trim().strip_prefix("export ALICE=")).unwrap().to_owned();
     server.restart().await;
     tests::client::Client::dial(&server.socket_url(), "alice")

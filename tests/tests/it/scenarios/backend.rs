@@ -1,11 +1,11 @@
-//! Backends on the HTTP API: pushing to every audience, looking around, ending connections, being refused.
+//! Backends on the HTTP API: pushing to every audience, listing, closing connections, rejected calls.
 
 use serde_json::{Value, json};
 use tests::client::http::HttpCaller;
 use tests::client::{Client, ObservedClose, type_of};
 use tests::world::{TokenClaims, World, WorldClients};
 
-/// The ids of a listing's connections.
+/// Returns the ids of the listed connections.
 async fn connections(backend: &HttpCaller, query: &str) -> Vec<String> {
     let listing = backend.get(&format!("/v1/connections{query}")).await.expect_ok();
     let listed = listing["connections"].as_array().unwrap();
@@ -13,26 +13,26 @@ async fn connections(backend: &HttpCaller, query: &str) -> Vec<String> {
     listed.iter().map(|entry| entry["connection"].as_str().unwrap().to_owned()).collect()
 }
 
-/// Whom a push reached, by the body that nobody else sends. It is waited for at those who have to get it: they may be
-/// connected elsewhere than where it was pushed.
-async fn who_got(body: &str, expected: &[&str], people: &mut [(&'static str, &mut Client)]) -> Vec<&'static str> {
-    let is_it = |frame: &Value| type_of(frame) == "message" && frame["body"] == body;
-    for (_, client) in people.iter_mut().filter(|(name, _)| expected.contains(name)) {
-        client.next_where(body, is_it).await;
+/// Returns the clients that received a push, recognised by its unique body. Waits for the expected ones, which may be
+/// connected to another pod.
+async fn recipients(body: &str, expected: &[&str], clients: &mut [(&'static str, &mut Client)]) -> Vec<&'static str> {
+    let matches = |frame: &Value| type_of(frame) == "message" && frame["body"] == body;
+    for (_, client) in clients.iter_mut().filter(|(name, _)| expected.contains(name)) {
+        client.next_where(body, matches).await;
     }
     let mut reached = Vec::new();
-    for (name, client) in people {
-        let more = client.drain_inbox().await.iter().filter(|frame| is_it(frame)).count();
+    for (name, client) in clients {
+        let more = client.drain_inbox().await.iter().filter(|frame| matches(frame)).count();
         match usize::from(expected.contains(name)) + more {
             0 => {}
             1 => reached.push(*name),
-            more => panic!("{name} got {body} {more} times"),
+            more => panic!("{name} received {body} {more} times"),
         }
     }
     reached
 }
 
-pub async fn a_push_reaches_its_audience_and_nobody_else(world: &mut impl World) {
+pub async fn a_push_reaches_exactly_its_audience(world: &mut impl World) {
     let backend = world.backend();
     let mut alice = world.user("alice").await;
     let alices = connections(&backend, "?user=alice").await;
@@ -41,7 +41,7 @@ pub async fn a_push_reaches_its_audience_and_nobody_else(world: &mut impl World)
     let mut admin = world.admin("root").await;
     bob.join_channels("join", &["room:lobby"]).await;
     alice_too.join_channels("subscribe", &["topic:news"]).await;
-    let mut people = [("alice", &mut alice), ("alice too", &mut alice_too), ("bob", &mut bob), ("admin", &mut admin)];
+    let mut clients = [("alice", &mut alice), ("alice too", &mut alice_too), ("bob", &mut bob), ("admin", &mut admin)];
     let cases: [(Value, &[&str], Value); 7] = [
         (json!({"user": "alice"}), &["alice", "alice too", "admin"], json!("conversation:alice")),
         (json!({"channel": "room:lobby"}), &["bob"], json!("room:lobby")),
@@ -55,12 +55,12 @@ pub async fn a_push_reaches_its_audience_and_nobody_else(world: &mut impl World)
         let body = format!("to {audience}");
         let accepted = backend.post("/v1/messages", &json!({"audience": audience, "body": body})).await.expect_ok();
         assert_eq!(accepted["channel"], channel, "{audience}");
-        assert_eq!(accepted["offset"].is_u64(), !channel.is_null(), "only what is logged has an offset: {accepted}");
-        assert_eq!(who_got(&body, expected, &mut people).await, expected, "{audience}");
+        assert_eq!(accepted["offset"].is_u64(), !channel.is_null(), "only logged messages have an offset: {accepted}");
+        assert_eq!(recipients(&body, expected, &mut clients).await, expected, "{audience}");
     }
     let typing = json!({"audience": {"channel": "room:lobby"}, "body": "typing", "ephemeral": true});
     assert!(backend.post("/v1/messages", &typing).await.expect_ok()["offset"].is_null());
-    assert_eq!(who_got("typing", &["bob"], &mut people).await, ["bob"]);
+    assert_eq!(recipients("typing", &["bob"], &mut clients).await, ["bob"]);
 }
 
 pub async fn an_idempotency_key_makes_a_repeated_push_one_message(world: &mut impl World) {
@@ -79,10 +79,10 @@ pub async fn an_idempotency_key_makes_a_repeated_push_one_message(world: &mut im
     assert_eq!(backend.post_idempotent("/v1/messages", "batch", &batch).await.expect_ok(), sent);
     assert_eq!(alice.bodies("conversation:alice", 3).await, ["invoice", "b0", "b1"]);
     assert_eq!(alice.bodies("everyone", 1).await, ["b2"]);
-    assert_eq!(alice.drain_inbox().await, [json!(null); 0], "a repeated push came twice");
+    assert_eq!(alice.drain_inbox().await, [json!(null); 0], "a repeated push was delivered twice");
 }
 
-pub async fn a_backend_sees_who_is_connected_and_where(world: &mut impl World) {
+pub async fn a_backend_lists_connections_and_their_channels(world: &mut impl World) {
     let backend = world.backend();
     let mut alice = world.user("alice").await;
     let mut admin = world.admin("root").await;
@@ -114,7 +114,7 @@ pub async fn a_backend_sees_who_is_connected_and_where(world: &mut impl World) {
     assert_eq!(status["tenant"], "default");
 }
 
-pub async fn a_backend_ends_a_connection(world: &mut impl World) {
+pub async fn a_backend_closes_a_connection(world: &mut impl World) {
     let backend = world.backend();
     let mut alice = world.user("alice").await;
     let mut bob = world.user("bob").await;
@@ -123,12 +123,15 @@ pub async fn a_backend_ends_a_connection(world: &mut impl World) {
     assert_eq!(backend.delete(&path).await.status, 204);
     let chosen = ObservedClose { code: 4403, reason: "Disconnected by an operator".to_owned() };
     assert_eq!(alice.wait_closed().await, world.observed_close(chosen));
-    tests::eventually!("the connection to be forgotten", (backend.delete(&path).await.status == 404).then_some(()));
+    tests::eventually!(
+        "the connection record to be deleted",
+        (backend.delete(&path).await.status == 404).then_some(())
+    );
     backend.delete(&path).await.expect_problem(404);
     bob.send_to_channel("conversation:bob", "unharmed").await;
 }
 
-pub async fn a_call_that_is_refused_says_why(world: &mut impl World) {
+pub async fn a_rejected_call_returns_a_problem_document(world: &mut impl World) {
     let backend = world.backend();
     let anonymous = HttpCaller::with_base_url(&world.http_url());
     let problem = anonymous.get("/v1/status").await;
@@ -142,8 +145,8 @@ pub async fn a_call_that_is_refused_says_why(world: &mut impl World) {
     assert_eq!(wrong_method.header("allow"), "POST");
     wrong_method.expect_problem(405);
 
-    let mistakes = json!({"audience": {"planet": "earth"}, "bodi": 1, "ephemeral": "yes"});
-    let problem = backend.post("/v1/messages", &mistakes).await.expect_problem(422);
+    let invalid = json!({"audience": {"planet": "earth"}, "bodi": 1, "ephemeral": "yes"});
+    let problem = backend.post("/v1/messages", &invalid).await.expect_problem(422);
     let pointers: Vec<_> = problem["errors"].as_array().unwrap().iter().map(|error| error["pointer"].clone()).collect();
     assert_eq!(pointers, ["#/audience", "#/body", "#/ephemeral", "#/bodi"]);
     let json_type = [("content-type", "application/json")];

@@ -1,4 +1,4 @@
-//! A user and the admins: the support conversation.
+//! Conversations between a user and the admins.
 
 use serde_json::{Value, json};
 use tests::client::type_of;
@@ -37,7 +37,7 @@ pub async fn a_second_device_sees_the_same_conversation(world: &mut impl World) 
     for device in [&mut phone, &mut laptop, &mut admin] {
         assert_eq!(device.bodies("conversation:alice", 3).await, expected);
     }
-    // A device that comes late reads the same.
+    // A device that connects later reads the same.
     let mut tablet = world.user("alice").await;
     let history = tablet.request(json!({"action": "history", "channel": "conversation:alice"})).await;
     let bodies: Vec<_> = history["messages"].as_array().unwrap().iter().map(|entry| entry["body"].clone()).collect();
@@ -52,7 +52,7 @@ pub async fn a_user_without_to_writes_to_its_own_conversation(world: &mut impl W
     let mut admin = world.admin("root").await;
     let ack = alice.request(json!({"action": "send", "body": 1})).await;
     assert_eq!(ack["channel"], "conversation:alice");
-    // The server makes an id for a frame without one, and tells it.
+    // The server generates an id for a frame without one, and returns it.
     alice.send(&json!({"action": "send", "body": 2})).await;
     let ack = alice.next_where("an ack", |frame| type_of(frame) == "ack").await;
     assert_eq!(ack["offset"], 2);
@@ -61,7 +61,7 @@ pub async fn a_user_without_to_writes_to_its_own_conversation(world: &mut impl W
     assert_eq!(admin.expect_error(json!({"action": "send", "body": 3})).await, "missing_field");
 }
 
-pub async fn users_keep_out_of_each_others_conversations(world: &mut impl World) {
+pub async fn users_cannot_access_each_others_conversations(world: &mut impl World) {
     let mut alice = world.user("alice").await;
     let mut mallory = world.user("mallory").await;
     alice.send_to_channel("conversation:alice", PRIVATE_MARKER).await;
@@ -73,21 +73,21 @@ pub async fn users_keep_out_of_each_others_conversations(world: &mut impl World)
     assert_eq!(mallory.expect_error(json!({"action": "presence", "channel": "conversation:alice"})).await, "forbidden");
     let resume = json!({"action": "resume", "channels": {"conversation:alice": {"offset": 0}}});
     assert_eq!(mallory.expect_error(resume).await, "forbidden");
-    assert_eq!(mallory.drain_inbox().await, [json!(null); 0], "something of another's conversation came through");
+    assert_eq!(mallory.drain_inbox().await, [json!(null); 0], "a frame of another user's conversation was delivered");
 }
 
-pub async fn everyone_hears_what_admins_say_to_everyone(world: &mut impl World) {
+pub async fn messages_to_everyone_reach_all_and_only_admins_send_them(world: &mut impl World) {
     let mut alice = world.user("alice").await;
     let mut bob = world.user("bob").await;
     let mut admin = world.admin("root").await;
     assert_eq!(alice.expect_error(json!({"action": "send", "to": "everyone", "body": 1})).await, "forbidden");
     admin.send_to_channel("everyone", "maintenance at noon").await;
-    for person in [&mut alice, &mut bob, &mut admin] {
-        assert_eq!(person.bodies("everyone", 1).await, ["maintenance at noon"]);
+    for client in [&mut alice, &mut bob, &mut admin] {
+        assert_eq!(client.bodies("everyone", 1).await, ["maintenance at noon"]);
     }
 }
 
-pub async fn typing_reaches_who_is_there_and_is_not_kept(world: &mut impl World) {
+pub async fn ephemeral_messages_are_delivered_but_not_stored(world: &mut impl World) {
     let mut alice = world.user("alice").await;
     let mut admin = world.admin("root").await;
     let typing = json!({"action": "send", "to": "conversation:alice", "ephemeral": true, "body": {"typing": true}});
@@ -96,41 +96,41 @@ pub async fn typing_reaches_who_is_there_and_is_not_kept(world: &mut impl World)
     let received = admin.next_of_type("message").await;
     assert_eq!(received["body"], json!({"typing": true}));
     for frame in [&ack, &received] {
-        assert!(frame["offset"].is_null() && frame["epoch"].is_null(), "an ephemeral message has no place: {frame}");
+        assert!(frame["offset"].is_null() && frame["epoch"].is_null(), "an ephemeral message has no position: {frame}");
     }
     let history = admin.request(json!({"action": "history", "channel": "conversation:alice"})).await;
     assert_eq!((&history["messages"], &history["head"]), (&json!([]), &json!(0)));
 }
 
-pub async fn tenants_are_apart(world: &mut impl World) {
-    let mut here = world.dial(&TokenClaims::user("alice").in_tenant("acme")).open_and_confirm().await;
-    let mut there = world.dial(&TokenClaims::user("alice").in_tenant("globex")).open_and_confirm().await;
-    let mut there_admin = world.dial(&TokenClaims::admin("root").in_tenant("globex")).open_and_confirm().await;
-    for alice in [&mut here, &mut there] {
+pub async fn tenants_are_isolated(world: &mut impl World) {
+    let mut acme = world.dial(&TokenClaims::user("alice").in_tenant("acme")).open_and_confirm().await;
+    let mut globex = world.dial(&TokenClaims::user("alice").in_tenant("globex")).open_and_confirm().await;
+    let mut globex_admin = world.dial(&TokenClaims::admin("root").in_tenant("globex")).open_and_confirm().await;
+    for alice in [&mut acme, &mut globex] {
         alice.join_channels("join", &["room:lobby"]).await;
     }
-    here.send_to_channel("room:lobby", PRIVATE_MARKER).await;
-    here.send_to_channel("conversation:alice", PRIVATE_MARKER).await;
+    acme.send_to_channel("room:lobby", PRIVATE_MARKER).await;
+    acme.send_to_channel("conversation:alice", PRIVATE_MARKER).await;
     let welcome =
         world.backend_of("acme").post("/v1/messages", &json!({"audience": "everyone", "body": 1})).await.expect_ok();
     assert_eq!(welcome["offset"], 1);
-    for stranger in [&mut there, &mut there_admin] {
-        let seen = stranger.drain_inbox().await;
+    for client in [&mut globex, &mut globex_admin] {
+        let seen = client.drain_inbox().await;
         assert!(
             seen.iter().all(|frame| type_of(frame) != "message"),
-            "another tenant's message came through: {seen:?}"
+            "another tenant's message was delivered: {seen:?}"
         );
-        let history = stranger.request(json!({"action": "history", "channel": "conversation:alice"})).await;
+        let history = client.request(json!({"action": "history", "channel": "conversation:alice"})).await;
         assert_eq!(history["head"], 0);
     }
-    let globex = world.backend_of("globex");
-    let connections = globex.get("/v1/connections").await.expect_ok();
+    let globex_backend = world.backend_of("globex");
+    let connections = globex_backend.get("/v1/connections").await.expect_ok();
     assert_eq!(connections["total"], 2);
     let foreign =
         world.backend_of("acme").get("/v1/connections").await.expect_ok()["connections"][0]["connection"].clone();
     let path = format!("/v1/connections/{}", foreign.as_str().unwrap());
-    globex.delete(&path).await.expect_problem(404);
+    globex_backend.delete(&path).await.expect_problem(404);
     let push = json!({"audience": {"connection": foreign}, "body": 1});
-    globex.post("/v1/messages", &push).await.expect_problem(404);
-    here.close().await;
+    globex_backend.post("/v1/messages", &push).await.expect_problem(404);
+    acme.close().await;
 }

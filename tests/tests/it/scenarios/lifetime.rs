@@ -1,4 +1,4 @@
-//! The life of a connection: pings, and a token that runs out.
+//! Lifetime of a connection: pings, and an expired token.
 
 use std::time::Duration;
 
@@ -9,25 +9,25 @@ use tests::world::{TokenClaims, World, WorldClients};
 
 pub async fn pings_of_both_kinds_are_answered(world: &mut impl World) {
     let mut alice = world.user("alice").await;
-    alice.ping(b"are you there").await;
+    alice.ping(b"ping text").await;
     let pong = alice.request(json!({"action": "ping", "id": "p"})).await;
     assert_eq!((type_of(&pong), &pong["id"]), ("pong", &json!("p")));
     assert!(pong["serverTime"].is_i64());
 }
 
-pub async fn a_token_that_runs_out_ends_the_connection(world: &mut impl World) {
-    let grant = TokenClaims::user("alice").with_lifetime(Duration::from_secs(2));
-    let mut alice = world.dial(&grant).open().await;
+pub async fn an_expired_token_closes_the_connection(world: &mut impl World) {
+    let claims = TokenClaims::user("alice").with_lifetime(Duration::from_secs(2));
+    let mut alice = world.dial(&claims).open().await;
     let mut bob = world.user("bob").await;
     assert_eq!(alice.send_to_channel("conversation:alice", "in time").await["offset"], 1);
-    // The last frame has no id: where the connection is closed through an API, that may overtake the frame's own answer, and
-    // the error comes as a message before it.
-    let refused = eventually!("the token to run out", {
+    // The last frame has no id: where an API closes the connection, the close may overtake the frame's reply, and the
+    // error arrives as a message before it.
+    let rejected = eventually!("the token to expire", {
         alice.send(&json!({"action": "ping"})).await;
-        let answer = alice.next_where("a pong or an error", |frame| type_of(frame) != "message").await;
-        (type_of(&answer) == "error").then_some(answer)
+        let reply = alice.next_where("a pong or an error", |frame| type_of(frame) != "message").await;
+        (type_of(&reply) == "error").then_some(reply)
     });
-    assert_eq!(refused["code"], "token_expired");
+    assert_eq!(rejected["code"], "token_expired");
     let chosen = ObservedClose { code: 4401, reason: "Token expired".to_owned() };
     assert_eq!(alice.wait_closed().await, world.observed_close(chosen));
     bob.send_to_channel("conversation:bob", "unharmed").await;

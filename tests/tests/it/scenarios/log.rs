@@ -1,4 +1,4 @@
-//! What the log promises to clients: one message for one id, and pages in both directions.
+//! Guarantees of the message log: one message per id, and pages in both directions.
 
 use serde_json::{Value, json};
 use tests::client::type_of;
@@ -10,23 +10,23 @@ pub async fn the_same_id_is_one_message_with_one_ack(world: &mut impl World) {
     let send = json!({"action": "send", "id": "once", "body": "first"});
     let first = alice.request(send.clone()).await;
     alice.send_to_channel("conversation:alice", "between").await;
-    // A repeat with another body changes nothing: the first one stands.
+    // A repeat with another body changes nothing: the first body is kept.
     let repeat = alice.request(json!({"action": "send", "id": "once", "body": "changed"})).await;
     assert_eq!(first, repeat);
-    // The id is the sender's own: another sender's message with it is another message.
+    // Ids belong to their sender: the same id from another sender is another message.
     let other =
         admin.request(json!({"action": "send", "to": "conversation:alice", "id": "once", "body": "third"})).await;
     assert_eq!(other["offset"], 3);
 
     world.restart().await;
     let mut alice = world.user("alice").await;
-    assert_eq!(alice.request(send).await, first, "a restart forgot an id");
+    assert_eq!(alice.request(send).await, first, "an id was lost by a restart");
     let history = alice.request(json!({"action": "history", "channel": "conversation:alice"})).await;
     let bodies: Vec<_> = history["messages"].as_array().unwrap().iter().map(|entry| entry["body"].clone()).collect();
     assert_eq!(bodies, ["first", "between", "third"]);
 }
 
-pub async fn the_same_id_on_two_connections_at_once_is_one_message(world: &mut impl World) {
+pub async fn the_same_id_on_two_connections_concurrently_is_one_message(world: &mut impl World) {
     let mut phone = world.user("alice").await;
     let mut laptop = world.user("alice").await;
     for round in 1..=20 {
@@ -35,7 +35,7 @@ pub async fn the_same_id_on_two_connections_at_once_is_one_message(world: &mut i
         assert_eq!(first, second);
         assert_eq!(first["offset"], round);
     }
-    // Each device got each message exactly once.
+    // Each device received each message exactly once.
     let expected: Vec<Value> = (1..=20).map(Value::from).collect();
     for device in [&mut phone, &mut laptop] {
         assert_eq!(device.bodies("conversation:alice", 20).await, expected);
@@ -67,13 +67,13 @@ pub async fn history_is_paged_backwards_by_clients_and_both_ways_by_backends(wor
 
     let backend = world.backend();
     let path = |query: &str| format!("/v1/channels/conversation%3Aalice/history?limit=10&{query}");
-    let upwards = backend.get(&path("after=20")).await.expect_ok();
-    assert_eq!((offsets(&upwards), &upwards["more"]), ((21..=25).collect(), &json!(false)));
-    let upwards = backend.get(&path("after=0")).await.expect_ok();
-    assert_eq!((offsets(&upwards), &upwards["more"]), ((1..=10).collect(), &json!(true)));
-    let downwards = backend.get(&path("before=6")).await.expect_ok();
-    assert_eq!((offsets(&downwards), &downwards["more"]), ((1..=5).collect(), &json!(false)));
-    assert_eq!(upwards["messages"][0]["from"], json!({"user": "alice", "role": "user"}));
+    let forward = backend.get(&path("after=20")).await.expect_ok();
+    assert_eq!((offsets(&forward), &forward["more"]), ((21..=25).collect(), &json!(false)));
+    let forward = backend.get(&path("after=0")).await.expect_ok();
+    assert_eq!((offsets(&forward), &forward["more"]), ((1..=10).collect(), &json!(true)));
+    let backward = backend.get(&path("before=6")).await.expect_ok();
+    assert_eq!((offsets(&backward), &backward["more"]), ((1..=5).collect(), &json!(false)));
+    assert_eq!(forward["messages"][0]["from"], json!({"user": "alice", "role": "user"}));
     let problem = backend.get(&path("after=1&before=2")).await.expect_problem(422);
     assert_eq!(problem["errors"][0]["parameter"], "after");
 }

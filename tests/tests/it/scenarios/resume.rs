@@ -1,4 +1,4 @@
-//! Coming back: what was missed arrives in order, then live, nothing twice; what cannot arrive is told.
+//! Resuming: missed messages arrive in order, then live ones, none twice; lost messages are reported by a `gap`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,10 +8,10 @@ use tests::client::{Client, ReceivedState, type_of};
 use tests::world::{TokenClaims, World, WorldClients};
 use tokio::task::JoinSet;
 
-/// How often the clients of a busy conversation go and come back.
+/// Number of reconnects of each reader of a busy conversation.
 const ROUNDS: usize = 25;
 
-pub async fn both_come_back_and_have_missed_nothing(world: &mut impl World) {
+pub async fn reconnected_clients_resume_without_loss(world: &mut impl World) {
     let mut alice = world.user("alice").await;
     let mut admin = world.admin("root").await;
     alice.send_to_channel("conversation:alice", "one").await;
@@ -19,7 +19,7 @@ pub async fn both_come_back_and_have_missed_nothing(world: &mut impl World) {
     let admin_seen = admin.drop_abruptly();
     alice.bodies("conversation:alice", 1).await;
     alice.send_to_channel("conversation:alice", "two").await;
-    // Alice has not looked at her own second message yet, but it came before its ack, so she has seen it.
+    // Alice has not read her own second message yet, but it arrived before its ack.
     let alice_seen = alice.close().await;
 
     world.restart().await;
@@ -36,7 +36,7 @@ pub async fn both_come_back_and_have_missed_nothing(world: &mut impl World) {
     assert_eq!((&channel["count"], &channel["offset"]), (&json!(2), &json!(3)));
     assert_eq!(admin.bodies("conversation:alice", 2).await, ["two", "three"]);
 
-    // And then live.
+    // Then live messages.
     admin.send_to_channel("conversation:alice", "four").await;
     assert_eq!(alice.bodies("conversation:alice", 1).await, ["four"]);
     for client in [alice, admin, carol] {
@@ -44,21 +44,21 @@ pub async fn both_come_back_and_have_missed_nothing(world: &mut impl World) {
     }
 }
 
-pub async fn welcome_says_who_one_is_and_where_ones_channels_stand(world: &mut impl World) {
+pub async fn welcome_contains_the_identity_and_the_channel_heads(world: &mut impl World) {
     let mut alice = world.dial(&TokenClaims::user("alice").in_tenant("acme")).open().await;
     alice.send_to_channel("conversation:alice", "one").await;
     alice.send(&json!({"action": "resume", "id": "r"})).await;
     let welcome = alice.next_of_type("welcome").await;
-    let said = ["user", "role", "tenant", "protocol"].map(|field| welcome[field].clone());
-    assert_eq!(said, [json!("alice"), json!("user"), json!("acme"), json!(1)]);
+    let identity = ["user", "role", "tenant", "protocol"].map(|field| welcome[field].clone());
+    assert_eq!(identity, [json!("alice"), json!("user"), json!("acme"), json!(1)]);
     assert_eq!(welcome["channels"]["conversation:alice"]["offset"], 1);
     assert_eq!(welcome["channels"]["everyone"]["offset"], 0);
     let resumed = alice.reply_to("r").await;
     assert_eq!((type_of(&resumed), &resumed["channels"]), ("resumed", &json!({})));
 }
 
-/// The heart of the promise: a conversation and a room that never rest, and clients that come and go all the time.
-pub async fn a_resume_within_live_traffic_misses_nothing_and_repeats_nothing(world: &mut impl World) {
+/// Clients that reconnect continuously while a conversation and a room have constant traffic.
+pub async fn a_resume_during_live_traffic_has_no_loss_and_no_duplicates(world: &mut impl World) {
     const CHANNELS: [&str; 2] = ["conversation:alice", "room:busy"];
     let stop = Arc::new(AtomicBool::new(false));
     let mut writers = JoinSet::new();
@@ -69,13 +69,13 @@ pub async fn a_resume_within_live_traffic_misses_nothing_and_repeats_nothing(wor
     ] {
         let stop = stop.clone();
         writers.spawn(async move {
-            let mut said = 0_u64;
+            let mut sent = 0_u64;
             while !stop.load(Ordering::Relaxed) {
-                writer.send_to_channel(channel, said).await;
-                said += 1;
+                writer.send_to_channel(channel, sent).await;
+                sent += 1;
             }
             writer.close().await;
-            (channel, said)
+            (channel, sent)
         });
     }
     let mut readers = JoinSet::new();
@@ -87,7 +87,7 @@ pub async fn a_resume_within_live_traffic_misses_nothing_and_repeats_nothing(wor
             let (mut seen, mut count) = (first.drop_abruptly(), 0);
             for _ in 0..ROUNDS {
                 let mut client = dial.clone().with_received_state(seen).open().await;
-                count += read_a_while(&mut client, &CHANNELS).await;
+                count += read_live_messages(&mut client, &CHANNELS).await;
                 client.received_state().assert_complete("alice");
                 seen = client.drop_abruptly();
             }
@@ -96,18 +96,18 @@ pub async fn a_resume_within_live_traffic_misses_nothing_and_repeats_nothing(wor
     }
     let readers = readers.join_all().await;
     stop.store(true, Ordering::Relaxed);
-    let mut said = [0_u64; 2];
+    let mut sent = [0_u64; 2];
     for (channel, count) in writers.join_all().await {
-        said[usize::from(channel == CHANNELS[1])] += count;
+        sent[usize::from(channel == CHANNELS[1])] += count;
     }
     for (seen, count) in readers {
         assert!(count > ROUNDS as u64, "the traffic was not live: {count} messages in {ROUNDS} rounds");
-        catch_up_to_the_end(world, seen, CHANNELS, said).await;
+        resume_to_the_head(world, seen, CHANNELS, sent).await;
     }
 }
 
-/// Resumes, and reads until some live messages have come behind the resume.
-async fn read_a_while(client: &mut Client, channels: &[&str]) -> u64 {
+/// Resumes, and reads three live messages after the resume.
+async fn read_live_messages(client: &mut Client, channels: &[&str]) -> u64 {
     let resumed = client.resume(channels).await;
     let missed: u64 = channels.iter().map(|channel| resumed["channels"][channel]["count"].as_u64().unwrap()).sum();
     for _ in 0..missed + 3 {
@@ -116,16 +116,20 @@ async fn read_a_while(client: &mut Client, channels: &[&str]) -> u64 {
     missed + 3
 }
 
-async fn catch_up_to_the_end(world: &mut impl World, seen: ReceivedState, channels: [&str; 2], said: [u64; 2]) {
+async fn resume_to_the_head(world: &mut impl World, seen: ReceivedState, channels: [&str; 2], sent: [u64; 2]) {
     let mut client = world.dial(&TokenClaims::user("alice")).with_received_state(seen).open().await;
     client.resume(&channels).await;
-    for (channel, said) in channels.into_iter().zip(said) {
-        assert_eq!(client.received_state().last(channel), said, "the end of {channel} is not what was acknowledged");
+    for (channel, count) in channels.into_iter().zip(sent) {
+        assert_eq!(
+            client.received_state().last(channel),
+            count,
+            "the last offset of {channel} is not the last acknowledged one"
+        );
     }
     client.close().await;
 }
 
-pub async fn messages_that_retention_dropped_are_told_as_a_gap(world: &mut impl World) {
+pub async fn messages_dropped_by_retention_are_reported_as_a_gap(world: &mut impl World) {
     let mut alice = world.user("alice").await;
     alice.send_to_channel("conversation:alice", 1).await;
     let seen = alice.drop_abruptly();
@@ -147,12 +151,12 @@ pub async fn messages_that_retention_dropped_are_told_as_a_gap(world: &mut impl 
     alice.close().await;
 }
 
-pub async fn a_position_of_another_epoch_is_told_as_a_gap(world: &mut impl World) {
+pub async fn a_position_of_another_epoch_is_reported_as_a_gap(world: &mut impl World) {
     let mut admin = world.admin("root").await;
     admin.send_to_channel("conversation:alice", "one").await;
-    let mut elsewhere = ReceivedState::default();
-    elsewhere.set_position("conversation:alice", "another-epoch", 7);
-    let mut alice = world.dial(&TokenClaims::user("alice")).with_received_state(elsewhere).open().await;
+    let mut foreign_state = ReceivedState::default();
+    foreign_state.set_position("conversation:alice", "another-epoch", 7);
+    let mut alice = world.dial(&TokenClaims::user("alice")).with_received_state(foreign_state).open().await;
     alice.resume(&["conversation:alice"]).await;
     assert_eq!(alice.next_of_type("gap").await["reason"], "epoch");
     assert_eq!(alice.bodies("conversation:alice", 1).await, ["one"]);

@@ -1,4 +1,4 @@
-//! A real file on a disk that can be full or broken at will.
+//! redb backend on a real file that simulates a full disk and failed syncs.
 
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
@@ -18,29 +18,29 @@ use crate::embedded::log::{open, retention, writer};
 const BLOCK: u64 = 4_096;
 
 #[derive(Debug, Clone, Default)]
-pub(super) struct Disk(Arc<Mutex<State>>);
+pub(super) struct Disk(Arc<Mutex<DiskState>>);
 
 #[derive(Debug, Default)]
-struct State {
-    /// The blocks that were written to: as on a sparse file, only these take room.
+struct DiskState {
+    /// Blocks that were written. As in a sparse file, only these consume disk space.
     allocated: HashSet<u64>,
     full: bool,
     broken: bool,
 }
 
 #[derive(Debug)]
-struct Backend {
+struct DiskBackend {
     file: File,
     disk: Disk,
 }
 
 impl Disk {
-    /// From now on no further block can be allocated.
+    /// Makes every allocation of a further block fail.
     pub(super) fn fill(&self) {
         self.0.lock().full = true;
     }
 
-    pub(super) fn make_room(&self) {
+    pub(super) fn free(&self) {
         self.0.lock().full = false;
     }
 
@@ -48,27 +48,27 @@ impl Disk {
         self.0.lock().broken = broken;
     }
 
-    /// A log on this disk that tries again at once after a failure.
+    /// Opens a log on this disk that accepts appends immediately after a failure.
     pub(super) fn log(&self, directory: &Path) -> FileLog {
         let disk = self.clone();
         let opened = open::open_log(directory, move |path, create| {
             let file = OpenOptions::new().read(true).write(true).create(create).truncate(false).open(path)?;
-            Builder::new().create_with_backend(Backend { file, disk: disk.clone() })
+            Builder::new().create_with_backend(DiskBackend { file, disk: disk.clone() })
         });
-        let open::OpenedLog { database: store, epochs } = opened.unwrap();
-        let parts = writer::WriterContext {
-            database: Arc::new(store),
+        let open::OpenedLog { database, epochs } = opened.unwrap();
+        let context = writer::WriterContext {
+            database: Arc::new(database),
             head_cache: Arc::default(),
             metrics: FileLogMetrics::default(),
             limits: retention::RetentionLimits::from_config(&config(directory, 100_000, DAY)),
             clock: Arc::new(ManualClock::new(NOW)),
             reject_duration_after: |_| Duration::ZERO,
         };
-        FileLog::start_threads(parts, epochs).unwrap()
+        FileLog::start_threads(context, epochs).unwrap()
     }
 }
 
-impl StorageBackend for Backend {
+impl StorageBackend for DiskBackend {
     fn len(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
     }

@@ -6,13 +6,13 @@ fn at(epoch: &str, offset: u64) -> Position {
     Position { epoch: Epoch(epoch.into()), offset: Offset(offset) }
 }
 
-fn item(text: &'static str) -> OrderedFrame {
+fn frame(text: &'static str) -> OrderedFrame {
     OrderedFrame { priority: Priority::Direct, frame: OutboundFrame { text: text.to_owned().into(), placement: None } }
 }
 
-fn passed(accepted: AcceptOutcome) -> Vec<u64> {
-    match accepted {
-        AcceptOutcome::Deliver(items) => items.into_iter().map(|(offset, _)| offset).collect(),
+fn delivered(outcome: AcceptOutcome) -> Vec<u64> {
+    match outcome {
+        AcceptOutcome::Deliver(frames) => frames.into_iter().map(|(offset, _)| offset).collect(),
         AcceptOutcome::Buffered { .. } | AcceptOutcome::OtherEpoch { .. } | AcceptOutcome::Duplicate => Vec::new(),
     }
 }
@@ -22,170 +22,162 @@ fn connection(byte: u8) -> GatewayId {
 }
 
 #[test]
-fn early_messages_wait_for_the_hole_before_them() {
-    let mut sequence = ChannelOrder::default();
-    assert_eq!(passed(sequence.accept_frame(&at("e", 5), item("5"))), [5]);
-    assert!(matches!(sequence.accept_frame(&at("e", 7), item("7")), AcceptOutcome::Buffered { missing: 6 }));
-    assert!(matches!(sequence.accept_frame(&at("e", 8), item("8")), AcceptOutcome::Buffered { missing: 6 }));
-    assert_eq!(passed(sequence.accept_frame(&at("e", 6), item("6"))), [6, 7, 8]);
-    assert_eq!(sequence.first_missing(), None);
+fn early_messages_are_buffered_until_the_missing_offset_arrives() {
+    let mut order = ChannelOrder::default();
+    assert_eq!(delivered(order.accept_frame(&at("e", 5), frame("5"))), [5]);
+    assert!(matches!(order.accept_frame(&at("e", 7), frame("7")), AcceptOutcome::Buffered { missing: 6 }));
+    assert!(matches!(order.accept_frame(&at("e", 8), frame("8")), AcceptOutcome::Buffered { missing: 6 }));
+    assert_eq!(delivered(order.accept_frame(&at("e", 6), frame("6"))), [6, 7, 8]);
+    assert_eq!(order.first_missing(), None);
 }
 
 #[test]
 fn a_repeated_message_is_dropped_and_one_from_before_the_start_is_not() {
-    let mut sequence = ChannelOrder::default();
-    sequence.accept_frame(&at("e", 5), item("5"));
-    assert!(matches!(sequence.accept_frame(&at("e", 5), item("5")), AcceptOutcome::Duplicate));
-    assert_eq!(passed(sequence.accept_frame(&at("e", 4), item("4"))), [4]);
+    let mut order = ChannelOrder::default();
+    order.accept_frame(&at("e", 5), frame("5"));
+    assert!(matches!(order.accept_frame(&at("e", 5), frame("5")), AcceptOutcome::Duplicate));
+    assert_eq!(delivered(order.accept_frame(&at("e", 4), frame("4"))), [4]);
 }
 
 #[test]
-fn a_hole_that_the_log_lost_is_skipped() {
-    let mut sequence = ChannelOrder::default();
-    sequence.accept_frame(&at("e", 1), item("1"));
-    sequence.accept_frame(&at("e", 9), item("9"));
-    let passed: Vec<u64> = sequence.skip_to(9).into_iter().map(|(offset, _)| offset).collect();
-    assert_eq!(passed, [9]);
+fn a_missing_range_that_the_log_lost_is_skipped() {
+    let mut order = ChannelOrder::default();
+    order.accept_frame(&at("e", 1), frame("1"));
+    order.accept_frame(&at("e", 9), frame("9"));
+    let delivered: Vec<u64> = order.skip_to(9).into_iter().map(|(offset, _)| offset).collect();
+    assert_eq!(delivered, [9]);
 }
 
 #[test]
-fn waiting_is_bounded() {
-    let mut sequence = ChannelOrder::default();
-    sequence.accept_frame(&at("e", 1), item("1"));
+fn the_number_of_buffered_frames_is_limited() {
+    let mut order = ChannelOrder::default();
+    order.accept_frame(&at("e", 1), frame("1"));
     let last = 5 + MAX_BUFFERED_FRAMES as u64;
     for offset in 3..=last {
-        assert!(matches!(sequence.accept_frame(&at("e", offset), item("x")), AcceptOutcome::Buffered { missing: 2 }));
+        assert!(matches!(order.accept_frame(&at("e", offset), frame("x")), AcceptOutcome::Buffered { missing: 2 }));
     }
-    assert_eq!(passed(sequence.accept_frame(&at("e", 2), item("2"))).len(), 1 + MAX_BUFFERED_FRAMES);
-    assert_eq!(sequence.first_missing(), Some(last - 2), "the log has what there was no room for");
+    assert_eq!(delivered(order.accept_frame(&at("e", 2), frame("2"))).len(), 1 + MAX_BUFFERED_FRAMES);
+    assert_eq!(order.first_missing(), Some(last - 2), "frames beyond the limit are left to the log");
     for offset in last - 2..=last {
-        assert_eq!(passed(sequence.accept_frame(&at("e", offset), item("x"))), [offset]);
+        assert_eq!(delivered(order.accept_frame(&at("e", offset), frame("x"))), [offset]);
     }
-    assert_eq!(sequence.first_missing(), None);
+    assert_eq!(order.first_missing(), None);
 }
 
 #[test]
-fn a_hold_withholds_until_what_was_passed_is_covered() {
-    let mut sequence = ChannelOrder::default();
-    sequence.accept_frame(&at("e", 1), item("1"));
-    let (held, live) = (connection(1), connection(2));
-    sequence.pause_delivery(held);
-    assert!(sequence.is_suppressed_for(held, 2) && !sequence.is_suppressed_for(live, 2));
-    sequence.accept_frame(&at("e", 2), item("2"));
-    assert_eq!(sequence.resume_delivery(held, &at("e", 1)), ResumeOutcome::HeadAdvanced(Offset(2)));
-    assert!(sequence.is_suppressed_for(held, 3));
-    assert_eq!(sequence.resume_delivery(held, &at("e", 2)), ResumeOutcome::Live);
-    assert!(!sequence.is_suppressed_for(held, 3));
+fn delivery_stays_paused_until_the_resume_covers_the_delivered_offsets() {
+    let mut order = ChannelOrder::default();
+    order.accept_frame(&at("e", 1), frame("1"));
+    let (paused, live) = (connection(1), connection(2));
+    order.pause_delivery(paused);
+    assert!(order.is_suppressed_for(paused, 2) && !order.is_suppressed_for(live, 2));
+    order.accept_frame(&at("e", 2), frame("2"));
+    assert_eq!(order.resume_delivery(paused, &at("e", 1)), ResumeOutcome::HeadAdvanced(Offset(2)));
+    assert!(order.is_suppressed_for(paused, 3));
+    assert_eq!(order.resume_delivery(paused, &at("e", 2)), ResumeOutcome::Live);
+    assert!(!order.is_suppressed_for(paused, 3));
 }
 
 #[test]
-fn what_the_log_had_before_the_channel_passed_it_is_not_sent_twice() {
-    let mut sequence = ChannelOrder::default();
-    sequence.accept_frame(&at("e", 1), item("1"));
+fn a_message_sent_by_the_resume_is_not_delivered_again() {
+    let mut order = ChannelOrder::default();
+    order.accept_frame(&at("e", 1), frame("1"));
     let resumed = connection(1);
-    sequence.pause_delivery(resumed);
-    assert_eq!(sequence.resume_delivery(resumed, &at("e", 3)), ResumeOutcome::Live);
-    assert!(sequence.is_suppressed_for(resumed, 2) && sequence.is_suppressed_for(resumed, 3));
-    assert!(!sequence.is_suppressed_for(resumed, 4));
+    order.pause_delivery(resumed);
+    assert_eq!(order.resume_delivery(resumed, &at("e", 3)), ResumeOutcome::Live);
+    assert!(order.is_suppressed_for(resumed, 2) && order.is_suppressed_for(resumed, 3));
+    assert!(!order.is_suppressed_for(resumed, 4));
 }
 
 #[test]
-fn the_first_release_sets_the_start() {
-    let mut sequence = ChannelOrder::default();
+fn the_first_resume_sets_the_start() {
+    let mut order = ChannelOrder::default();
     let joined = connection(1);
-    sequence.pause_delivery(joined);
-    assert_eq!(sequence.resume_delivery(joined, &at("e", 62)), ResumeOutcome::Live);
-    assert!(matches!(sequence.accept_frame(&at("e", 64), item("64")), AcceptOutcome::Buffered { missing: 63 }));
-    assert_eq!(passed(sequence.accept_frame(&at("e", 63), item("63"))), [63, 64]);
-    // One from before may still be on its way to others.
-    assert_eq!(passed(sequence.accept_frame(&at("e", 62), item("62"))), [62]);
-    assert!(sequence.is_suppressed_for(joined, 62) && !sequence.is_suppressed_for(joined, 63));
+    order.pause_delivery(joined);
+    assert_eq!(order.resume_delivery(joined, &at("e", 62)), ResumeOutcome::Live);
+    assert!(matches!(order.accept_frame(&at("e", 64), frame("64")), AcceptOutcome::Buffered { missing: 63 }));
+    assert_eq!(delivered(order.accept_frame(&at("e", 63), frame("63"))), [63, 64]);
+    // A message from before the start may still be in flight to other connections.
+    assert_eq!(delivered(order.accept_frame(&at("e", 62), frame("62"))), [62]);
+    assert!(order.is_suppressed_for(joined, 62) && !order.is_suppressed_for(joined, 63));
 }
 
 #[test]
-fn a_repeat_from_before_the_start_does_not_reach_who_has_it() {
-    let mut sequence = ChannelOrder::default();
+fn a_late_message_is_suppressed_for_connections_that_received_it() {
+    let mut order = ChannelOrder::default();
     let (first, second, stranger) = (connection(1), connection(2), connection(3));
-    sequence.resume_delivery(first, &at("e", 400));
-    sequence.accept_frame(&at("e", 401), item("401"));
-    assert_eq!(sequence.resume_delivery(second, &at("e", 401)), ResumeOutcome::Live);
-    assert_eq!(passed(sequence.accept_frame(&at("e", 400), item("400"))), [400]);
+    order.resume_delivery(first, &at("e", 400));
+    order.accept_frame(&at("e", 401), frame("401"));
+    assert_eq!(order.resume_delivery(second, &at("e", 401)), ResumeOutcome::Live);
+    assert_eq!(delivered(order.accept_frame(&at("e", 400), frame("400"))), [400]);
     assert!(
-        sequence.is_suppressed_for(first, 400)
-            && sequence.is_suppressed_for(second, 400)
-            && !sequence.is_suppressed_for(stranger, 400)
+        order.is_suppressed_for(first, 400)
+            && order.is_suppressed_for(second, 400)
+            && !order.is_suppressed_for(stranger, 400)
     );
-    assert!(matches!(sequence.accept_frame(&at("e", 100), item("100")), AcceptOutcome::Duplicate));
+    assert!(matches!(order.accept_frame(&at("e", 100), frame("100")), AcceptOutcome::Duplicate));
 }
 
 #[test]
-fn what_is_passed_on_late_is_passed_on_once() {
-    let mut sequence = ChannelOrder::default();
-    sequence.accept_frame(&at("e", 5), item("5"));
-    assert_eq!(passed(sequence.accept_frame(&at("e", 4), item("4"))), [4]);
-    assert!(matches!(sequence.accept_frame(&at("e", 4), item("4")), AcceptOutcome::Duplicate));
+fn a_late_message_is_delivered_once() {
+    let mut order = ChannelOrder::default();
+    order.accept_frame(&at("e", 5), frame("5"));
+    assert_eq!(delivered(order.accept_frame(&at("e", 4), frame("4"))), [4]);
+    assert!(matches!(order.accept_frame(&at("e", 4), frame("4")), AcceptOutcome::Duplicate));
 }
 
 #[test]
-fn the_end_of_the_log_shows_what_was_lost_without_a_successor() {
-    let mut sequence = ChannelOrder::default();
-    assert_eq!(
-        sequence.observe_head(&at("e", 3)),
-        None,
-        "nothing was passed on yet, so nothing is known to be missing"
-    );
-    sequence.accept_frame(&at("e", 3), item("3"));
-    assert_eq!(sequence.observe_head(&at("e", 3)), None);
-    assert_eq!(sequence.observe_head(&at("e", 5)), Some(4));
-    assert_eq!(passed(sequence.accept_frame(&at("e", 4), item("4"))), [4]);
-    assert_eq!(sequence.first_missing(), Some(5));
-    assert_eq!(passed(sequence.accept_frame(&at("e", 5), item("5"))), [5]);
-    assert_eq!(sequence.first_missing(), None);
-    assert_eq!(sequence.observe_head(&at("e", 4)), None, "an end that was read earlier says nothing new");
+fn the_head_of_the_log_reveals_a_loss_without_a_successor() {
+    let mut order = ChannelOrder::default();
+    assert_eq!(order.observe_head(&at("e", 3)), None, "nothing was delivered yet, so no offset counts as missing");
+    order.accept_frame(&at("e", 3), frame("3"));
+    assert_eq!(order.observe_head(&at("e", 3)), None);
+    assert_eq!(order.observe_head(&at("e", 5)), Some(4));
+    assert_eq!(delivered(order.accept_frame(&at("e", 4), frame("4"))), [4]);
+    assert_eq!(order.first_missing(), Some(5));
+    assert_eq!(delivered(order.accept_frame(&at("e", 5), frame("5"))), [5]);
+    assert_eq!(order.first_missing(), None);
+    assert_eq!(order.observe_head(&at("e", 4)), None, "an older head has no effect");
 }
 
 #[test]
-fn a_log_that_began_anew_is_new_from_its_first_message() {
-    let mut sequence = ChannelOrder::default();
-    sequence.accept_frame(&at("e", 7), item("7"));
-    sequence.accept_frame(&at("e", 9), item("9"));
-    assert_eq!(
-        sequence.observe_head(&at("f", 2)),
-        Some(8),
-        "only the log can tell which of the two is the present one"
-    );
-    let (left_out, waited) = sequence.switch_epoch(&at("f", 2));
-    let waited: Vec<u64> = waited.into_iter().map(|(offset, _)| offset).collect();
-    assert_eq!((left_out, waited, sequence.first_missing()), (0, vec![9], Some(1)));
-    assert_eq!(passed(sequence.accept_frame(&at("f", 2), item("2"))), [] as [u64; 0]);
-    assert_eq!(passed(sequence.accept_frame(&at("f", 1), item("1"))), [1, 2]);
-    assert_eq!(sequence.first_missing(), None);
+fn a_log_that_was_recreated_is_delivered_from_its_first_message() {
+    let mut order = ChannelOrder::default();
+    order.accept_frame(&at("e", 7), frame("7"));
+    order.accept_frame(&at("e", 9), frame("9"));
+    assert_eq!(order.observe_head(&at("f", 2)), Some(8), "only the log decides which of the two epochs is current");
+    let (skipped_through, buffered) = order.switch_epoch(&at("f", 2));
+    let buffered: Vec<u64> = buffered.into_iter().map(|(offset, _)| offset).collect();
+    assert_eq!((skipped_through, buffered, order.first_missing()), (0, vec![9], Some(1)));
+    assert_eq!(delivered(order.accept_frame(&at("f", 2), frame("2"))), [] as [u64; 0]);
+    assert_eq!(delivered(order.accept_frame(&at("f", 1), frame("1"))), [1, 2]);
+    assert_eq!(order.first_missing(), None);
 }
 
 #[test]
-fn a_message_of_another_epoch_is_left_to_the_log() {
-    let mut sequence = ChannelOrder::default();
-    sequence.accept_frame(&at("e", 7), item("7"));
+fn a_message_of_another_epoch_is_dropped_until_the_log_was_read() {
+    let mut order = ChannelOrder::default();
+    order.accept_frame(&at("e", 7), frame("7"));
     for offset in [4, 3] {
-        let accepted = sequence.accept_frame(&at("f", offset), item("?"));
-        assert!(matches!(accepted, AcceptOutcome::OtherEpoch { missing: 8 }), "{accepted:?}");
+        let outcome = order.accept_frame(&at("f", offset), frame("?"));
+        assert!(matches!(outcome, AcceptOutcome::OtherEpoch { missing: 8 }), "{outcome:?}");
     }
-    assert_eq!(passed(sequence.accept_frame(&at("e", 8), item("8"))), [8], "the log may say that nothing has changed");
-    // The log was read before the last of them was written to it.
-    assert_eq!(sequence.switch_epoch(&at("f", 3)).0, 0);
-    (1..=3).for_each(|offset| assert_eq!(passed(sequence.accept_frame(&at("f", offset), item("f"))), [offset]));
-    assert_eq!(sequence.first_missing(), Some(4));
+    assert_eq!(delivered(order.accept_frame(&at("e", 8), frame("8"))), [8], "the epoch may turn out to be unchanged");
+    // The log was read before the last of them was appended.
+    assert_eq!(order.switch_epoch(&at("f", 3)).0, 0);
+    (1..=3).for_each(|offset| assert_eq!(delivered(order.accept_frame(&at("f", offset), frame("f"))), [offset]));
+    assert_eq!(order.first_missing(), Some(4));
 }
 
 #[test]
-fn a_log_that_goes_on_in_another_epoch_is_not_sent_again_from_its_start() {
-    let mut sequence = ChannelOrder::default();
-    sequence.accept_frame(&at("e", 5_000), item("5000"));
-    assert_eq!(sequence.switch_epoch(&at("e-2", 5_004)).0, 5_000 - REPLAY_AFTER_FAILOVER);
-    assert_eq!(sequence.first_missing(), Some(5_001 - REPLAY_AFTER_FAILOVER));
+fn a_log_that_continues_in_another_epoch_is_not_replayed_from_its_start() {
+    let mut order = ChannelOrder::default();
+    order.accept_frame(&at("e", 5_000), frame("5000"));
+    assert_eq!(order.switch_epoch(&at("e-2", 5_004)).0, 5_000 - REPLAY_AFTER_FAILOVER);
+    assert_eq!(order.first_missing(), Some(5_001 - REPLAY_AFTER_FAILOVER));
     assert_eq!(
-        sequence.switch_epoch(&at("e-3", 4_000)).0,
+        order.switch_epoch(&at("e-3", 4_000)).0,
         4_000 - MAX_REPLAY_AFTER_LOSS,
-        "a loss of much is another matter"
+        "a large loss is replayed up to its own limit"
     );
 }

@@ -1,7 +1,7 @@
-//! The broadcast peer: a bounded queue for each receiver, one shared text, all that is queued before one flush.
+//! The broadcast baseline: a bounded queue per receiver, one shared text, one flush for all queued messages.
 //!
-//! At a queue's bound its receiver is cut: the publisher never waits. The list of receivers is bounded by the process's
-//! file descriptors, and those that have gone leave it at the next broadcast.
+//! A receiver whose queue is full is dropped, so the publisher never waits. The list of receivers is bounded by the
+//! process's file descriptors; closed receivers are removed at the next broadcast.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, 
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 use tokio_util::sync::CancellationToken;
 
-/// Frames that may wait for one receiver.
+/// Maximum number of frames queued for one receiver.
 const QUEUE: usize = 256;
 
 #[derive(Default)]
@@ -26,7 +26,7 @@ impl Receivers {
         rx
     }
 
-    /// Queues the text for everyone; a receiver whose queue is full, or who has gone, is dropped.
+    /// Enqueues the text for all receivers; drops those whose queue is full or closed.
     fn publish(&self, text: &Utf8Bytes) {
         let mut receivers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         receivers.retain(|receiver| receiver.try_send(text.clone()).is_ok());
@@ -35,16 +35,16 @@ impl Receivers {
 
 pub(super) async fn serve(listener: TcpListener, stop: CancellationToken) {
     let receivers = Arc::new(Receivers::default());
-    super::accept(listener, stop, |stream| converse(stream, Arc::clone(&receivers))).await;
+    super::accept(listener, stop, |stream| serve_connection(stream, Arc::clone(&receivers))).await;
 }
 
-async fn converse(stream: TcpStream, receivers: Arc<Receivers>) -> Result<(), Error> {
+async fn serve_connection(stream: TcpStream, receivers: Arc<Receivers>) -> Result<(), Error> {
     let mut publishes = false;
-    let look = |request: &Request, response: Response| -> Result<Response, ErrorResponse> {
+    let inspect = |request: &Request, response: Response| -> Result<Response, ErrorResponse> {
         publishes = request.uri().path() == "/pub";
         Ok(response)
     };
-    let socket = tokio_tungstenite::accept_hdr_async_with_config(stream, look, Some(super::config())).await?;
+    let socket = tokio_tungstenite::accept_hdr_async_with_config(stream, inspect, Some(super::config())).await?;
     if publishes { publish(socket, &receivers).await } else { receive(socket, receivers.add()).await }
 }
 
@@ -73,7 +73,7 @@ async fn receive(mut socket: WebSocketStream<TcpStream>, mut queue: mpsc::Receiv
     }
 }
 
-/// Writes this text and all that is queued behind it, then flushes once.
+/// Writes this text and all queued ones, then flushes once.
 async fn deliver(
     socket: &mut WebSocketStream<TcpStream>,
     first: Utf8Bytes,

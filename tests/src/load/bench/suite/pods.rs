@@ -1,60 +1,63 @@
-//! Broadcasts to 3,000 clients on three servers that share a Redis: ours as pods, beside Socket.IO and its Redis adapter.
+//! Comparisons of broadcasts to 3,000 clients on three servers that share a Redis: our pods and Socket.IO with its
+//! Redis adapter.
 //!
-//! The three servers and Redis together are the server whose CPU time counts. Receivers connect to the servers directly and in
-//! turn, 1,000 to each; a balancer would cost both the same. Both send the same 100 bytes of body; what stands around it is
-//! their own affair, and more with ours. The contest is between what ours does by default, a message that is acknowledged,
-//! numbered and kept, and an emitted event, which is none of this. Ours without the log stands beside them.
+//! The CPU time of the three servers and of Redis is counted together. Receivers connect to the servers directly,
+//! 1,000 to each; a load balancer would cost both the same. Both send the same 100 bytes of body; our envelope is
+//! longer. Ours sends a message by its defaults (acknowledged, numbered, logged), Socket.IO an emitted event without
+//! these guarantees. Our server without the log is measured as a third contender.
 
 use super::{OURS_AS_USER, Suite, SuiteSize, metric, words};
 use crate::load::bench::child::BenchmarkServer;
 use crate::load::bench::comparison::{Comparison, Contender, Metric, MetricTarget};
 use crate::load::template::{MARK_BYTES, Template};
 
-/// How many times the peer's deliveries ours has to make of a second of CPU time.
+/// Minimum ratio of our deliveries per CPU second to the peer's.
 const RATIO: f64 = 2.0;
 
-/// Bytes of the body.
+/// Length of the body in bytes.
 const BODY: usize = 100;
 
-/// What an admin sends to `everyone` reaches every connection, so receivers send nothing.
+/// An admin's message to `everyone` reaches every connection, so receivers need not subscribe.
 const DURABLE: &str = r#"{"action":"send","id":"{seq}","to":"everyone","body":"{seq}{pad}"}"#;
 const EPHEMERAL: &str = r#"{"action":"send","id":"{seq}","to":"everyone","ephemeral":true,"body":"{seq}{pad}"}"#;
 
-/// Engine.IO 4 and Socket.IO 5 in text: `40` enters the namespace and is answered, `2` is a heartbeat, `42` an event.
-const ENTER: &str = r#"--heartbeat 2=3 --subscribe-frame 40 --subscribed-marker 40{"sid" --publishers-subscribe"#;
+/// Engine.IO 4 and Socket.IO 5 as text: `40` joins the namespace and is acknowledged, `2` is a heartbeat, `42` an
+/// event.
+const JOIN_NAMESPACE: &str =
+    r#"--heartbeat 2=3 --subscribe-frame 40 --subscribed-marker 40{"sid" --publishers-subscribe"#;
 const EVENT: &str = r#"42["publish","{seq}{pad}"]"#;
 
 impl Suite {
-    /// From one, at a pace that all keep: what a delivery costs, and how late it is, under the same load.
+    /// One sender at a rate that all servers sustain: cost and latency of a delivery under equal load.
     pub(super) fn pods_paced(&self) -> Comparison {
         let title = "broadcast to 3,000 receivers on 3 pods, 100 bytes of body, one sender, 10 a second".to_owned();
         self.pods("pods-paced", title, "--in-flight 64 --rate 10")
     }
 
-    /// As fast as each can, from many: an admin waits for nobody but himself.
+    /// Many senders at full speed: each admin waits only for its own messages.
     pub(super) fn pods_many(&self) -> Comparison {
         let title =
-            "broadcast to 3,000 receivers on 3 pods, 100 bytes of body, 16 senders with one under way each".to_owned();
+            "broadcast to 3,000 receivers on 3 pods, 100 bytes of body, 16 senders with one in flight each".to_owned();
         self.pods("pods-many", title, "--publishers 16 --in-flight 16")
     }
 
-    /// As fast as each can, from one: ours takes the messages of a connection one after the other, each when the one
-    /// before it is in the log.
+    /// One sender at full speed: our server handles the messages of a connection one after the other, each after the
+    /// previous one is in the log.
     pub(super) fn pods_one(&self) -> Comparison {
         let title =
-            "broadcast to 3,000 receivers on 3 pods, 100 bytes of body, one sender with 16 under way".to_owned();
+            "broadcast to 3,000 receivers on 3 pods, 100 bytes of body, one sender with 16 in flight".to_owned();
         self.pods("pods-one", title, "--in-flight 16")
     }
 
-    fn pods(&self, name: &'static str, title: String, gate: &str) -> Comparison {
-        let window = match self.extent {
+    fn pods(&self, name: &'static str, title: String, limits: &str) -> Comparison {
+        let window = match self.size {
             SuiteSize::Quick => "--warm-up 1 --seconds 4",
             SuiteSize::Full => "--warm-up 2 --seconds 10",
         };
         Comparison {
             name,
             title,
-            load: words(&format!("fanout --receivers 3000 {gate} {window}")),
+            load: words(&format!("fanout --receivers 3000 {limits} {window}")),
             peer: self.socketio(),
             ours: self.pods_of_ours("ours", DURABLE),
             others: self.pods_of_ours("ours-without-log", EPHEMERAL).into_iter().collect(),
@@ -64,7 +67,7 @@ impl Suite {
 
     fn socketio(&self) -> Contender {
         let mut load = words("--url ws://{addr}/socket.io/?EIO=4&transport=websocket");
-        load.extend(words(ENTER));
+        load.extend(words(JOIN_NAMESPACE));
         load.extend(published(EVENT));
         Contender { server: self.launcher("socket.io", "socketio"), load }
     }
@@ -73,8 +76,8 @@ impl Suite {
         let mut load = words(OURS_AS_USER);
         load.extend(words("--publish-token-file {work}/admin.tokens"));
         load.extend(published(frame));
-        let entrant = Contender { server: self.launcher(name, "ours"), load };
-        self.bin.join("twinway").exists().then_some(entrant)
+        let contender = Contender { server: self.launcher(name, "ours"), load };
+        self.bin.join("twinway").exists().then_some(contender)
     }
 
     fn launcher(&self, name: &'static str, kind: &str) -> BenchmarkServer {
@@ -84,7 +87,7 @@ impl Suite {
     }
 }
 
-/// The frame, as long as makes its body [`BODY`] bytes.
+/// Returns the arguments for a frame that is padded until its body has [`BODY`] bytes.
 fn published(frame: &str) -> Vec<String> {
     let envelope = Template::new(frame, 0).render(0).len() - MARK_BYTES;
     words(&format!("--bytes {} --publish-frame {frame}", envelope + BODY))
@@ -122,12 +125,12 @@ mod tests {
     }
 
     #[test]
-    fn ours_has_to_deliver_twice_as_much_and_lose_nothing() {
+    fn our_pods_must_deliver_twice_as_much_and_lose_nothing() {
         let bin = tempfile::tempdir().unwrap();
         std::fs::write(bin.path().join("twinway"), "").unwrap();
-        for contest in Suite::new(bin.path(), SuiteSize::Full).cluster_comparisons() {
-            assert!(contest.ours.is_some() && contest.others.len() == 1);
-            let target = |field: &str| contest.metrics.iter().find(|metric| metric.field == field)?.target;
+        for comparison in Suite::new(bin.path(), SuiteSize::Full).cluster_comparisons() {
+            assert!(comparison.ours.is_some() && comparison.others.len() == 1);
+            let target = |field: &str| comparison.metrics.iter().find(|metric| metric.field == field)?.target;
             assert_eq!(target("deliveries_per_cpu_second"), Some(MetricTarget::RatioAtLeast(2.0)));
             assert_eq!(target("lost"), Some(MetricTarget::AtMost(0.0)));
         }

@@ -1,20 +1,20 @@
-//! Which messages a target keeps.
+//! Retention of a migration's target: the messages that a verified copy may lack.
 
 use std::time::Duration;
 
 use handlers::ports::Timestamp;
 
-/// What a target leaves out.
+/// Retention of the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TargetRetention {
-    /// Nothing.
+    /// The target keeps every message.
     Unlimited,
-    /// What was sent longer ago than this before that moment: readers of the target would not see it.
+    /// The target drops messages sent longer than this before the given time; its readers would not see them.
     MaxAge(Timestamp, Duration),
 }
 
 impl TargetRetention {
-    /// Whether a message that was sent then is part of the target.
+    /// Returns whether the target keeps a message sent at this time.
     #[must_use]
     pub fn retains_sent_at(self, sent_at: Timestamp) -> bool {
         match self {

@@ -1,7 +1,7 @@
 //! `@connections` over HTTP on a pod that does not own the connection.
 //!
-//! Promise under test: the owner's answer is the answer, wherever a backend asks. 410 means that the connection is gone;
-//! while its pod cannot be asked, nobody knows, and the answer is an error that a backend may repeat.
+//! Guarantee under test: every pod returns the owner's reply. 410 means that the connection no longer exists; while
+//! its pod cannot be reached the state is unknown, and the reply is an error that a backend may retry.
 
 use http::Method;
 use serde_json::json;
@@ -13,13 +13,13 @@ use tests::redis::RedisServer;
 use tests::server::{SECRET, ServerLaunch, TwinwayServer};
 use tests::world::{TokenClaims, sign_token};
 
-/// One that is found dead three seconds after it was killed.
+/// Returns a pod that is detected as dead three seconds after it was killed.
 fn short_lived(redis: &RedisServer) -> ServerLaunch {
     launch_pod(&redis.url()).with_env("TWINWAY_CLUSTER_HEARTBEAT", "500ms").with_env("TWINWAY_CLUSTER_LEASE", "3s")
 }
 
-/// A client of `owner`, and the path of its connection.
-async fn scene(owner: &TwinwayServer) -> (Client, String) {
+/// Connects a client to `owner` and returns it with the `@connections` path of its connection.
+async fn connect(owner: &TwinwayServer) -> (Client, String) {
     let dial = Client::dial(&owner.socket_url(), "alice").with_token(&sign_token(SECRET, &TokenClaims::user("alice")));
     let mut client = dial.open().await;
     client.send(&json!({"action": "resume"})).await;
@@ -33,25 +33,25 @@ async fn post(http: &HttpCaller, path: &str) -> HttpReply {
 }
 
 fn assert_unknown(reply: &HttpReply) {
-    let told = (reply.status, reply.header("x-amzn-errortype"));
-    assert_eq!(told, (500, "InternalServerErrorException"), "nobody knows whether it is gone: {reply:?}");
+    let error = (reply.status, reply.header("x-amzn-errortype"));
+    assert_eq!(error, (500, "InternalServerErrorException"), "the state of the connection is unknown: {reply:?}");
 }
 
 #[tokio::test]
 async fn a_connection_is_managed_from_any_pod() {
     let redis = RedisServer::start().unwrap();
     let (owner, other) = (launch_pod(&redis.url()).start().await, launch_pod(&redis.url()).start().await);
-    let (mut alice, path) = scene(&owner).await;
+    let (mut alice, path) = connect(&owner).await;
     let posted = post(&other.http(), &path).await;
     assert_eq!((posted.status, posted.body.len()), (200, 0));
     assert_eq!(alice.next().await, json!({"n": 1}));
-    let (here, there) = (owner.http().get(&path).await.expect_ok(), other.http().get(&path).await.expect_ok());
-    assert_eq!((&here["connectedAt"], &here["identity"]), (&there["connectedAt"], &there["identity"]));
-    assert!(there["lastActiveAt"].is_string(), "{there}");
+    let (by_owner, by_other) = (owner.http().get(&path).await.expect_ok(), other.http().get(&path).await.expect_ok());
+    assert_eq!((&by_owner["connectedAt"], &by_owner["identity"]), (&by_other["connectedAt"], &by_other["identity"]));
+    assert!(by_other["lastActiveAt"].is_string(), "{by_other}");
     let deleted = other.http().delete(&path).await;
     assert_eq!((deleted.status, deleted.body.len()), (204, 0));
     assert_eq!(alice.wait_closed().await.code, 1000);
-    let gone = eventually!("the connection to be gone", {
+    let gone = eventually!("the connection to be closed", {
         let reply = other.http().get(&path).await;
         (reply.status != 200).then_some(reply)
     });
@@ -62,14 +62,14 @@ async fn a_connection_is_managed_from_any_pod() {
 }
 
 #[tokio::test]
-async fn the_connection_of_a_killed_pod_is_gone_once_it_was_found_dead() {
+async fn connections_of_a_killed_pod_are_gone_once_it_is_detected() {
     let redis = RedisServer::start().unwrap();
     let (mut owner, other) = (short_lived(&redis).start().await, short_lived(&redis).start().await);
-    let (_alice, path) = scene(&owner).await;
+    let (_alice, path) = connect(&owner).await;
     assert_eq!(post(&other.http(), &path).await.status, 200);
     owner.kill().await;
     assert_unknown(&post(&other.http(), &path).await);
-    eventually!("the pod to be found dead", {
+    eventually!("the pod to be detected as dead", {
         let reply = post(&other.http(), &path).await;
         if reply.status != 410 {
             assert_unknown(&reply);
@@ -81,26 +81,26 @@ async fn the_connection_of_a_killed_pod_is_gone_once_it_was_found_dead() {
 }
 
 #[tokio::test]
-async fn of_a_pod_that_cannot_be_asked_nobody_knows() {
+async fn the_state_of_connections_of_an_unreachable_pod_is_unknown() {
     let mut redis = durable_redis().unwrap();
-    // Longer than it hangs, on any machine.
+    // Longer than the pod hangs, on any host.
     let pod = || launch_pod(&redis.url()).with_env("TWINWAY_CLUSTER_LEASE", "60s");
     let (owner, other) = (pod().start().await, pod().start().await);
-    let (mut alice, path) = scene(&owner).await;
+    let (mut alice, path) = connect(&owner).await;
     owner.suspend().await;
     assert_unknown(&post(&other.http(), &path).await);
     assert_unknown(&other.http().get(&path).await);
     owner.resume().await;
-    eventually!("the owner to answer again", (post(&other.http(), &path).await.status == 200).then_some(()));
+    eventually!("the owner to respond again", (post(&other.http(), &path).await.status == 200).then_some(()));
     alice.drain_inbox().await;
 
     redis.kill();
-    eventually!("the pods to miss Redis", (other.ops_client().get("/ready").await.status == 503).then_some(()));
+    eventually!("the pods to detect the outage", (other.ops_client().get("/ready").await.status == 503).then_some(()));
     assert_unknown(&post(&other.http(), &path).await);
     assert_unknown(&other.http().delete(&path).await);
-    assert_eq!(post(&owner.http(), &path).await.status, 200, "the owner needs nobody");
+    assert_eq!(post(&owner.http(), &path).await.status, 200, "the owner needs no Redis");
     assert_eq!(alice.next_where("the post", |frame| frame["n"] == 1).await["n"], 1);
     redis.restart().unwrap();
-    eventually!("the owner to be asked again", (post(&other.http(), &path).await.status == 200).then_some(()));
+    eventually!("the owner to be reachable again", (post(&other.http(), &path).await.status == 200).then_some(()));
     alice.close().await;
 }

@@ -1,4 +1,4 @@
-//! The table of section 2.3: what is refused before any function runs.
+//! 2.3-1 to 2.3-8: handshakes rejected before any function runs.
 
 use anyhow::ensure;
 use futures_util::FutureExt as _;
@@ -27,37 +27,33 @@ pub(super) const ROWS: &[ConformanceRow] = &[
         SAME_BEHAVIOR,
         |world| plain_get(world).boxed(),
     ),
-    ConformanceRow::holds(
-        "2.3-4",
-        Documented,
-        "More new connections than the rate allows: 429.",
-        SAME_BEHAVIOR,
-        |world| throttling::connections(world).boxed(),
-    ),
+    ConformanceRow::holds("2.3-4", Documented, "New connections above the rate limit: 429.", SAME_BEHAVIOR, |world| {
+        throttling::connections(world).boxed()
+    }),
     ConformanceRow::holds(
         "2.3-5",
         Documented,
-        "An API key is required and missing or unknown: 403.",
+        "An API key is required, but missing or unknown: 403.",
         SAME_BEHAVIOR,
         |world| keys::required(world).boxed(),
     ),
     ConformanceRow::holds(
         "2.3-6",
         Documented,
-        "IAM authorization and no or a wrong signature: 403.",
+        "IAM authorization with a missing or wrong signature: 403.",
         SAME_BEHAVIOR,
         |world| signatures::connect(world).boxed(),
     ),
     ConformanceRow::not_applicable(
         "2.3-7",
         Documented,
-        "TLS below 1.2 is refused by the TLS handshake.",
-        "the listener speaks plain HTTP; TLS ends at the ingress in front of it",
+        "TLS below 1.2 fails in the TLS handshake.",
+        "the listener uses plain HTTP; the ingress terminates TLS",
     ),
     ConformanceRow::holds(
         "2.3-8",
         Documented,
-        "A URL of more than 4,096 characters is refused; 414 is a deduction.",
+        "A URL longer than 4,096 characters is rejected, presumably with 414.",
         "414",
         |world| long_url(world).boxed(),
     ),
@@ -65,10 +61,10 @@ pub(super) const ROWS: &[ConformanceRow] = &[
 
 async fn unknown_stage(world: &CaseWorld) -> anyhow::Result<()> {
     let api = world.standard().await?;
-    let stage = &api.place.stage;
+    let stage = &api.endpoint.stage;
     for path in ["/nowhere".to_owned(), format!("/{stage}/more"), format!("/{stage}x"), format!("/x/{stage}")] {
-        let refusal = api.expect_rejection(HandshakeBuilder::new().path(&path)).await?;
-        ensure!(refusal.head.status == 403, "{path} was answered {}", refusal.head.status);
+        let rejection = api.expect_rejection(HandshakeBuilder::new().path(&path)).await?;
+        ensure!(rejection.head.status == 403, "{path} returned {}", rejection.head.status);
     }
     ensure!(api.count(EventKind::Connect).await? == 0, "$connect ran");
     Ok(())
@@ -76,25 +72,26 @@ async fn unknown_stage(world: &CaseWorld) -> anyhow::Result<()> {
 
 async fn no_stage(world: &CaseWorld) -> anyhow::Result<()> {
     let api = world.standard().await?;
-    let refusal = api.expect_rejection(HandshakeBuilder::new().path("/")).await?;
-    ensure!(refusal.head.status == 403, "the status is {}", refusal.head.status);
+    let rejection = api.expect_rejection(HandshakeBuilder::new().path("/")).await?;
+    ensure!(rejection.head.status == 403, "the status is {}", rejection.head.status);
     Ok(())
 }
 
 async fn plain_get(world: &CaseWorld) -> anyhow::Result<()> {
     let api = world.standard().await?;
-    let refusal = api.expect_rejection(HandshakeBuilder::new().plain()).await?;
-    ensure!(refusal.head.status == 426, "the status is {}", refusal.head.status);
-    ensure!(refusal.body.is_empty(), "the body is {:?}", refusal.body);
+    let rejection = api.expect_rejection(HandshakeBuilder::new().plain()).await?;
+    ensure!(rejection.head.status == 426, "the status is {}", rejection.head.status);
+    ensure!(rejection.body.is_empty(), "the body is {:?}", rejection.body);
     Ok(())
 }
 
 pub(super) async fn long_url(world: &CaseWorld) -> anyhow::Result<()> {
     let api = world.standard().await?;
-    let room = 4096 - api.place.path().len() - "?x=".len();
-    let refusal = api.expect_rejection(HandshakeBuilder::new().query(&format!("x={}", "y".repeat(room + 1)))).await?;
-    ensure!(refusal.head.status == 414, "4,097 characters were answered {}", refusal.head.status);
+    let query_length = 4096 - api.endpoint.path().len() - "?x=".len();
+    let rejection =
+        api.expect_rejection(HandshakeBuilder::new().query(&format!("x={}", "y".repeat(query_length + 1)))).await?;
+    ensure!(rejection.head.status == 414, "4,097 characters returned {}", rejection.head.status);
     world.require_local_gateway("a URL of exactly 4,096 characters, without the observer's id")?;
-    api.dial(HandshakeBuilder::new().query(&format!("x={}", "y".repeat(room)))).await?;
+    api.dial(HandshakeBuilder::new().query(&format!("x={}", "y".repeat(query_length)))).await?;
     Ok(())
 }

@@ -1,17 +1,17 @@
-//! The frames of `docs/PROTOCOL.md` as far as a client that counts needs them.
+//! Server frames of `docs/PROTOCOL.md`, with the fields that a fault-injection client needs.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-/// Where a channel's log ends.
+/// Head of a channel.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct FramePosition {
     pub(super) epoch: String,
     pub(super) offset: u64,
 }
 
-/// What the server says.
+/// Frame from the server.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "type", rename_all = "camelCase")]
 pub(super) enum ServerFrame {
@@ -56,7 +56,7 @@ pub(super) enum ServerFrame {
 }
 
 impl ServerFrame {
-    /// Reads a frame; `None` for API Gateway's own errors, which have no `type`.
+    /// Parses a frame; `None` for API Gateway's own errors, which have no `type`.
     pub(super) fn read(text: &str) -> Option<Self> {
         serde_json::from_str(text).ok()
     }

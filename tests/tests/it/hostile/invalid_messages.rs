@@ -1,14 +1,15 @@
-//! Frames that are text and JSON, or nearly, and mean nothing: an `error` frame each, and the connection goes on.
+//! Invalid messages: text frames that are not valid requests get an `error` frame each, and the connection stays
+//! open.
 
 use serde_json::{Value, json};
 use tests::client::type_of;
 
-use super::Scene;
+use super::HostileFixture;
 
 #[tokio::test]
-async fn a_frame_without_meaning_is_answered_with_its_code_and_what_to_do() {
-    let scene = Scene::begin().await;
-    let mut alice = scene.user("alice").await;
+async fn an_invalid_message_gets_its_error_code_and_a_hint() {
+    let fixture = HostileFixture::start().await;
+    let mut alice = fixture.user("alice").await;
     let long = "x".repeat(65);
     let rooms: Vec<_> = (0..65).map(|number| format!("room:{number}")).collect();
     let deep = format!("{}1{}", "[".repeat(200), "]".repeat(200));
@@ -37,25 +38,25 @@ async fn a_frame_without_meaning_is_answered_with_its_code_and_what_to_do() {
     ];
     for (code, frame, hint) in cases {
         alice.send(&frame).await;
-        let answer = alice.next_where("an answer", |answer| type_of(answer) != "presence").await;
-        let told = (type_of(&answer), answer["code"].as_str().unwrap_or_default());
-        assert_eq!(told, ("error", code), "{frame} was answered {answer}");
-        assert!(answer["message"].as_str().unwrap().contains(hint), "{answer} does not speak of {hint:?}");
+        let reply = alice.next_where("a reply", |reply| type_of(reply) != "presence").await;
+        let error = (type_of(&reply), reply["code"].as_str().unwrap_or_default());
+        assert_eq!(error, ("error", code), "{frame} got the reply {reply}");
+        assert!(reply["message"].as_str().unwrap().contains(hint), "{reply} does not contain {hint:?}");
         let id = if frame["id"] == "c" { json!("c") } else { Value::Null };
-        assert_eq!(answer["id"], id, "{answer}");
+        assert_eq!(reply["id"], id, "{reply}");
     }
     for text in ["", "{", "hello", "null", "[]", "42", "{} {}", r#"{"action":"ping","action":"ping"}"#, &deep] {
         alice.send_text(text).await;
         assert_eq!(alice.next_of_type("error").await["code"], "bad_json", "{text:?}");
     }
     alice.close().await;
-    scene.end().await;
+    fixture.finish().await;
 }
 
 #[tokio::test]
-async fn a_connection_may_be_in_only_so_many_rooms() {
-    let scene = Scene::begin().await;
-    let mut alice = scene.user("alice").await;
+async fn a_connection_has_a_limit_of_rooms() {
+    let fixture = HostileFixture::start().await;
+    let mut alice = fixture.user("alice").await;
     for batch in 0..4 {
         let rooms: Vec<_> = (0..64).map(|number| format!("room:{batch}-{number}")).collect();
         let rooms: Vec<_> = rooms.iter().map(String::as_str).collect();
@@ -64,5 +65,5 @@ async fn a_connection_may_be_in_only_so_many_rooms() {
     assert_eq!(alice.expect_error(json!({"action": "join", "channel": "room:one-more"})).await, "too_many");
     alice.leave_channels("leave", &["room:0-0"]).await;
     alice.join_channels("join", &["room:one-more"]).await;
-    scene.end().await;
+    fixture.finish().await;
 }
