@@ -1,6 +1,7 @@
-//! The binary from the outside: what scripts rely on. Its commands are tested in `shim::cli`, its server in `tests`.
+//! Tests of the `twinway` binary: exit codes and output that scripts rely on. `shim::cli` tests the commands, `tests` the
+//! server.
 //!
-//! That this file exists also makes `cargo test` build the plain `twinway` that the integration tests start.
+//! The existence of this file also makes `cargo test` build the plain `twinway` that the integration tests start.
 
 use std::process::{Command, Output};
 
@@ -16,7 +17,7 @@ fn the_version_is_the_packages() {
 }
 
 #[test]
-fn a_usage_mistake_ends_with_64_and_says_what_is_wrong() {
+fn a_usage_error_exits_with_64_and_names_the_argument() {
     let output = twinway(&["serve", "--no-such-flag"]);
     assert_eq!(output.status.code(), Some(64));
     assert!(String::from_utf8_lossy(&output.stderr).contains("--no-such-flag"));

@@ -130,11 +130,27 @@ def check(graph, layers):
     return errors
 
 
+# Imports that hide from which module a name comes.
+HIDDEN = re.compile(r"\buse\s+crate\s*::\s*\*|\buse\s+crate\s+as\b|\buse\s+crate\s*::\s*\{[^;]*\bself\s+as\b")
+
+
+def hidden_imports(package):
+    """Returns an error for each import of the whole crate, which this check could not follow."""
+    found = []
+    for path in sorted((package / "src").rglob("*.rs")):
+        text, _ = production(path.read_text(encoding="utf-8"))
+        for match in HIDDEN.finditer(text):
+            line = text.count("\n", 0, match.start()) + 1
+            found.append(f"{path}:{line}: {match[0]}: name the module in the import")
+    return found
+
+
 def main(arguments):
     roots = [argument for argument in arguments if argument != "--graph"]
     root, errors = pathlib.Path(roots[0]) if roots else pathlib.Path(__file__).resolve().parents[2], []
     for package in (path.parents[1] for path in sorted(root.rglob("src/lib.rs")) if "target" not in path.parts):
         graph = edges(package)
+        errors += hidden_imports(package)
         errors += check(graph, LAYERS.get(package.name, "").split("|"))
         for module in sorted({start for start, _ in graph}) if "--graph" in arguments else ():
             print(f"{package.name}: {module} -> {' '.join(sorted(to for start, to in graph if start == module))}")

@@ -47,6 +47,12 @@ class Modules(unittest.TestCase):
         code, errors = run({"lib.rs": lib, "hub.rs": "use crate::Timer;\n", "session.rs": ""})
         self.assertEqual((code, "`hub` must not import `session`" in errors), (1, True), errors)
 
+    def test_an_import_of_the_whole_crate_fails(self):
+        for text in ("use crate::*;\n", "use crate as root;\n", "use crate::{self as root};\n"):
+            code, errors = run({"lib.rs": self.LIB, "hub.rs": text, "session.rs": ""})
+            self.assertEqual(code, 1, text)
+            self.assertIn("shim/src/hub.rs:1: use crate", errors)
+
     def test_a_cycle_fails_and_names_every_import_of_it(self):
         hub, connection = "use crate::connection::A;\n", "\npub use super::hub::B;\n"
         code, errors = run({"lib.rs": self.LIB, "hub.rs": hub, "connection.rs": connection})

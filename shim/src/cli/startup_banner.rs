@@ -145,12 +145,12 @@ fn render_sample_commands(
     let SampleTokens { user, admin } = tokens;
     let mut text = format!(
         "
-Set two tokens, valid for 12 hours (signed with {origin}):
+Set two tokens in each of two terminals, valid for 12 hours (signed with {origin}):
 
   export ALICE={user}
   export ADMIN={admin}
 
-Connect a user and an admin, each in its own terminal (or with npx wscat -c in place of websocat):
+Connect a user in one terminal and an admin in the other (or with npx wscat -c in place of websocat):
 
   websocat \"ws://{host}/{stage}?token=$ALICE\"
   websocat \"ws://{host}/{stage}?token=$ADMIN\"

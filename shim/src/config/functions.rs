@@ -41,7 +41,7 @@ pub struct EnvironmentVariables(pub BTreeMap<String, String>);
 #[derive(Debug, Clone)]
 pub struct FunctionsConfig {
     pub source: FunctionSource,
-    /// Directory with a sub-directory per function, each with a `bootstrap`.
+    /// Directory with a subdirectory per function, each with a `bootstrap`.
     pub directory: Option<PathBuf>,
     /// Command lines by function; they override the directory.
     pub commands: BTreeMap<&'static str, Vec<String>>,
@@ -71,7 +71,7 @@ pub struct FunctionsConfig {
 }
 
 impl FunctionsConfig {
-    /// Returns whether a command line or a sub-directory is configured for the Lambda function `name`.
+    /// Returns whether a command line or a subdirectory is configured for the Lambda function `name`.
     #[must_use]
     pub fn has_lambda(&self, name: &str) -> bool {
         self.commands.contains_key(name)

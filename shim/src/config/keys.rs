@@ -131,8 +131,8 @@ pub const KEYS: &[ConfigKey] = &[
     ConfigKey::new("session.stalled_write_timeout", "TWINWAY_STALLED_WRITE_TIMEOUT", "duration", "Time without write progress after which a connection is closed as a slow consumer.").with_default("30s"),
     // Functions
     ConfigKey::new("functions.source", "TWINWAY_FUNCTIONS_SOURCE", "`embedded` or `lambda`", "Handlers of events: the built-in messaging application, or Lambda executables. If unset, `lambda` when a directory or a command line is set."),
-    ConfigKey::new("functions.directory", "TWINWAY_FUNCTIONS_DIRECTORY", "directory", "Lambda functions as unpacked deployment packages: sub-directories `authorizer`, `connect`, `message`, `disconnect` and `api`, each with a `bootstrap`; all except `message` are optional.").with_flag("functions"),
-    ConfigKey::new("functions.authorizer", "TWINWAY_FUNCTIONS_AUTHORIZER", "command line, or path", "Command of the authorizer function, overriding its sub-directory: a `bootstrap`, or a runtime interface client such as `python3 -m awslambdaric app.handler`."),
+    ConfigKey::new("functions.directory", "TWINWAY_FUNCTIONS_DIRECTORY", "directory", "Lambda functions as unpacked deployment packages: subdirectories `authorizer`, `connect`, `message`, `disconnect` and `api`, each with a `bootstrap`; all except `message` are optional.").with_flag("functions"),
+    ConfigKey::new("functions.authorizer", "TWINWAY_FUNCTIONS_AUTHORIZER", "command line, or path", "Command of the authorizer function, overriding its subdirectory: a `bootstrap`, or a runtime interface client such as `python3 -m awslambdaric app.handler`."),
     ConfigKey::new("functions.connect", "TWINWAY_FUNCTIONS_CONNECT", "command line, or path", "Command of the `$connect` function."),
     ConfigKey::new("functions.message", "TWINWAY_FUNCTIONS_MESSAGE", "command line, or path", "Command of the message function."),
     ConfigKey::new("functions.disconnect", "TWINWAY_FUNCTIONS_DISCONNECT", "command line, or path", "Command of the `$disconnect` function."),

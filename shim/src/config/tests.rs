@@ -333,7 +333,9 @@ fn durations_and_sizes_require_units() {
     {
         assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
     }
-    for text in ["", "5", "s", "5 parsecs", "-1s", "99999999999999999999s", "999999999999999999d", "1h 30"] {
+    for text in
+        ["", "5", "s", "5 parsecs", "1M", "4000d", "-1s", "99999999999999999999s", "999999999999999999d", "1h 30"]
+    {
         assert!(parse_duration(text).is_err(), "{text}");
     }
     for (text, bytes) in [("1B", 1), ("2KiB", 2_048), ("64kB", 64_000), ("1MiB", 1 << 20)] {
@@ -355,6 +357,14 @@ fn printing_hides_secrets_and_shows_origins() {
     assert_eq!(line("server.port"), ["server.port", "9000", "environment", "PORT"]);
     assert_eq!(line("drain.grace"), ["drain.grace", "25s", "default"]);
     assert_eq!(page.lines().count(), keys::KEYS.len());
+}
+
+#[test]
+fn a_timeout_of_nothing_is_rejected() {
+    for name in ["TWINWAY_HANDSHAKE_TIMEOUT", "TWINWAY_HEADER_TIMEOUT"] {
+        let found = errors_of(from_environment(&[(name, "0s")]));
+        assert!(found[0].contains("at least 1ms"), "{found:#?}");
+    }
 }
 
 #[test]

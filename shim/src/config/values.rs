@@ -61,14 +61,30 @@ pub(super) fn parse_duration_value(value: &ConfigValue) -> ParseResult<Duration>
     parse_duration(&parse_text(value)?)
 }
 
+/// Longest duration that a key accepts, so that no deadline overflows.
+const MAX_DURATION: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
+
 /// Parses a duration with its unit: `500ms`, `30s`, `5m`, `12h`, `30d`, or a sum such as `1h30m`. The Lambda functions
 /// parse the same variables with the same crate.
 ///
 /// # Errors
 /// A description of the expected form.
 pub fn parse_duration(text: &str) -> ParseResult<Duration> {
-    humantime::parse_duration(text.trim())
-        .map_err(|_| "must be a duration with a unit: 500ms, 30s, 5m, 12h or 30d".to_owned())
+    // `M` is a month to humantime; it is more likely a typing error for minutes.
+    let duration = if text.contains('M') { None } else { humantime::parse_duration(text.trim()).ok() };
+    duration
+        .filter(|duration| *duration <= MAX_DURATION)
+        .ok_or_else(|| "must be a duration with a unit, at most 3650d: 500ms, 30s, 5m, 12h or 30d".to_owned())
+}
+
+/// Parses a duration of at least 1 ms.
+pub(super) fn parse_positive_duration(value: &ConfigValue) -> ParseResult<Duration> {
+    let duration = parse_duration_value(value)?;
+    if duration >= Duration::from_millis(1) {
+        Ok(duration)
+    } else {
+        Err("must be a duration of at least 1ms".to_owned())
+    }
 }
 
 /// Parses a size such as `2KiB` or `1MiB` into bytes.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use gateway::api::{ApiDefinition, WebSocketApi};
 use gateway::route::{RouteKey, RouteResponse};
 use handlers::ports::Clock;
@@ -90,6 +90,25 @@ fn restrict_to_functions(
     api
 }
 
+/// The function of the route `$default` is not configured.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the function 'message' is missing{}: create a subdirectory 'message' with a 'bootstrap' in functions.directory, or set \
+     functions.message to a command line", searched(.directory.as_deref())
+)]
+pub struct MissingFunctionError {
+    directory: Option<PathBuf>,
+}
+
+/// Says which directory was searched, and if it is absent.
+fn searched(directory: Option<&Path>) -> String {
+    match directory {
+        Some(directory) if directory.is_dir() => format!(" in {}", directory.display()),
+        Some(directory) => format!(": functions.directory ({}) is not a directory", directory.display()),
+        None => String::new(),
+    }
+}
+
 fn start_functions(config: &Config) -> anyhow::Result<LambdaFunctions> {
     let functions = LambdaFunctions {
         authorizer: start_function(config, "authorizer")?,
@@ -98,12 +117,10 @@ fn start_functions(config: &Config) -> anyhow::Result<LambdaFunctions> {
         disconnect: start_function(config, "disconnect")?,
         http_api: start_function(config, "api")?,
     };
-    ensure!(
-        functions.message.is_some(),
-        "the function 'message' is missing: create a sub-directory 'message' with a 'bootstrap' in functions.directory, or set \
-         functions.message to a command line"
-    );
-    Ok(functions)
+    match functions.message {
+        Some(_) => Ok(functions),
+        None => Err(MissingFunctionError { directory: config.functions.directory.clone() }.into()),
+    }
 }
 
 fn start_function(config: &Config, name: &'static str) -> anyhow::Result<Option<Arc<LambdaFunction>>> {
@@ -130,7 +147,7 @@ fn start_function(config: &Config, name: &'static str) -> anyhow::Result<Option<
     Ok(Some(Arc::new(LambdaFunction::start(definition, clock))))
 }
 
-/// Returns the configured program; a command line takes precedence over a sub-directory.
+/// Returns the configured program; a command line takes precedence over a subdirectory.
 fn find_program(settings: &FunctionsConfig, name: &str) -> anyhow::Result<Option<Program>> {
     let own = settings.directory.as_ref().map(|directory| directory.join(name)).filter(|own| own.is_dir());
     let Some(line) = settings.commands.get(name) else {

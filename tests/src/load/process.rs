@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-/// Linux reports CPU time to user space in hundredths of a second (`USER_HZ`, time(7)) whatever the kernel's own tick is.
+/// Linux reports CPU time to user space in hundredths of a second (`USER_HZ`, time(7)), whatever the kernel's own tick.
 const TICK: Duration = Duration::from_millis(10);
 
 /// Returns user plus system time of all threads of `pid`, running and exited (proc_pid_stat(5), fields 14 and 15).

@@ -1,5 +1,5 @@
-//! Number of Redis commands of running pods: the tables in `docs/OPERATIONS.md`, checked against the server's own
-//! counters.
+//! Number of Redis commands of running pods, by the server's own counters. A changed number must be changed in the
+//! tables of `docs/OPERATIONS.md` as well.
 //!
 //! Background commands (heartbeats, head checks, health checks) are bounded by time and subtracted; the rest is
 //! counted per message and per connection.

@@ -4,8 +4,8 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
-use tests::eventually::with_timeout;
 use tests::server::TwinwayServer;
 use tokio::process::Command;
 
@@ -56,14 +56,17 @@ async fn the_python_example_echoes() {
     serve_and_echo(functions.path()).await;
 }
 
+/// Time for pip to download and install packages, which depends on the network.
+const INSTALL_TIMEOUT: Duration = Duration::from_secs(300);
+
 /// Creates a virtual environment in the build directory with the requirements of the example. Prints the reason and
 /// returns `None` if pip cannot install them, unless `TWINWAY_TEST_SDKS` is set.
 async fn python_environment() -> Option<PathBuf> {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("examples/python");
     let mut install = Command::new(repository().join("tests/scripts/venv.sh"));
     install.arg(&directory).arg(example("echo-python/requirements.txt")).stdin(Stdio::null()).kill_on_drop(true);
-    let output = with_timeout("the requirements of the Python example to be installed", install.output()).await;
-    let output = output.expect("bash runs the script");
+    let output = tokio::time::timeout(INSTALL_TIMEOUT, install.output()).await;
+    let output = output.expect("pip ends within its timeout").expect("bash runs the script");
     if output.status.success() {
         return Some(directory);
     }

@@ -44,6 +44,7 @@ async fn without_a_message_function_the_server_does_not_start() {
         .with_env("TWINWAY_FUNCTIONS_DIRECTORY", directory.path().display())
         .expect_start_failure()
         .await;
+    assert_eq!(exit.code, Some(69), "{}", exit.stderr);
     assert!(exit.stderr.contains("the function 'message' is missing"), "{}", exit.stderr);
     let exit = TwinwayServer::launch().with_env("TWINWAY_FUNCTIONS_SOURCE", "lambda").expect_start_failure().await;
     assert_eq!(exit.code, Some(64));

@@ -39,7 +39,7 @@ impl ConfigReader<'_> {
         if source == FunctionSource::Lambda && !configured {
             self.add_error(
                 "functions.source is lambda, but no function is configured; set functions.directory to a directory \
-                 with sub-directories such as message/bootstrap, or functions.message to a command line",
+                 with subdirectories such as message/bootstrap, or functions.message to a command line",
             );
         }
         Some(FunctionsConfig {

@@ -21,8 +21,8 @@ impl ConfigReader<'_> {
         let port =
             self.read_optional("server.port", |value| values::parse_from_str::<u16>(value, "a port from 0 to 65535"));
         let ops_listen = self.read_required("server.ops_listen", address);
-        let header_timeout = self.read_required("server.header_timeout", values::parse_duration_value);
-        let handshake_timeout = self.read_required("server.handshake_timeout", values::parse_duration_value);
+        let header_timeout = self.read_required("server.header_timeout", values::parse_positive_duration);
+        let handshake_timeout = self.read_required("server.handshake_timeout", values::parse_positive_duration);
         let max_connections = self.read_required("server.max_connections", values::parse_count);
         let domain_name = self.read_optional("server.domain_name", values::parse_text);
         let trust_forwarded_for = self.read_required("server.trust_forwarded_for", values::parse_bool);

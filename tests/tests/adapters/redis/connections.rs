@@ -86,7 +86,7 @@ async fn records_expire_after_a_day() {
     assert!(serde_json::from_str::<serde_json::Value>(&record).is_ok(), "{record} is not JSON");
 }
 
-/// Compares the table in `docs/OPERATIONS.md` with the server's own counters.
+/// Checks the numbers that `docs/OPERATIONS.md` documents against the server's own counters.
 #[tokio::test]
 async fn operations_send_the_documented_commands() {
     let World { server, redis: _linked, store, mut alice } = world().await;
