@@ -149,12 +149,12 @@ async fn a_repeated_copy_adds_new_messages_and_damage_is_detected() {
 
     let damage = [
         (
-            "UPDATE {}.messages SET body = replace(body, 'caf', 'cat') WHERE place = 17",
+            "UPDATE {}.messages SET body = replace(body, 'caf', 'cat') WHERE log_offset = 17",
             "the bodies differ at offset 17",
         ),
-        ("UPDATE {}.messages SET sent_at = sent_at + 1 WHERE place = 16", "the timestamps differ at offset 16"),
-        ("UPDATE {}.messages SET author = 'mallory' WHERE place = 15", "the senders differ at offset 15"),
-        ("DELETE FROM {}.messages WHERE place = 14", "the offsets differ at offset 14"),
+        ("UPDATE {}.messages SET sent_at = sent_at + 1 WHERE log_offset = 16", "the timestamps differ at offset 16"),
+        ("UPDATE {}.messages SET sender = 'mallory' WHERE log_offset = 15", "the senders differ at offset 15"),
+        ("DELETE FROM {}.messages WHERE log_offset = 14", "the offsets differ at offset 14"),
         ("UPDATE {}.channels SET head = head - 1 WHERE id = 3", "the target at"),
     ];
     for (sql, expected) in damage {
