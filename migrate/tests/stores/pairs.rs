@@ -155,7 +155,7 @@ async fn a_repeated_copy_adds_new_messages_and_damage_is_detected() {
         ("UPDATE {}.messages SET sent_at = sent_at + 1 WHERE log_offset = 16", "the timestamps differ at offset 16"),
         ("UPDATE {}.messages SET sender = 'mallory' WHERE log_offset = 15", "the senders differ at offset 15"),
         ("DELETE FROM {}.messages WHERE log_offset = 14", "the offsets differ at offset 14"),
-        ("UPDATE {}.channels SET head = head - 1 WHERE id = 3", "the target at"),
+        ("UPDATE {}.channels SET head = head - 1 WHERE id = 3", "the target's is 40"),
     ];
     for (sql, expected) in damage {
         server.query(&sql.replace("{}", &target.schema)).unwrap();
