@@ -53,7 +53,11 @@ export class PlatformStack extends Stack {
     new Backups(this, 'Backups', environment);
 
     this.output('ClusterName', cluster.clusterName, 'aws eks update-kubeconfig --name …');
-    this.output('TargetGroup', this.entry.targets.targetGroupArn, 'Target group for the TargetGroupBinding of the planned k8s/');
+    this.output(
+      'TargetGroup',
+      this.entry.targets.targetGroupArn,
+      'Target group for the TargetGroupBinding of the planned k8s/',
+    );
     this.output('EntryName', this.entry.balancer.loadBalancerDnsName, 'DNS name of the load balancer of the pods');
     this.output('CacheEndpoint', cache.primaryEndpoint, 'Valkey: rediss://:{password}@{this}:6379');
     this.output('CachePassword', cache.password.secretArn, 'Secret with the password of Valkey');
