@@ -48,9 +48,9 @@ deny: ## Check licences, sources and banned crates (requires cargo-deny)
 	$(CARGO) fetch --locked
 	$(CARGO) deny --offline check licenses bans sources
 
-unit: ## Run the unit tests
+unit: ## Run the unit tests of the product (`make test` also runs those of the test harness)
 	@tests/scripts/setup.sh unit
-	$(CARGO) test --locked --workspace --lib
+	$(CARGO) test --locked --workspace --exclude tests --exclude fuzz --lib
 
 check: fmt lint boundaries unit ## Run the fast checks before a commit
 

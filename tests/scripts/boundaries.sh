@@ -3,12 +3,15 @@
 set -euo pipefail
 
 fail=0
+declare -A dependencies
 
 # forbid PACKAGE REGEX REASON: fails if a direct or transitive normal dependency of PACKAGE matches REGEX.
 forbid() {
   local package=$1 pattern=$2 reason=$3 found
-  found=$(cargo tree --locked -q -p "$package" -e normal --prefix none --no-dedupe -f '{p}' \
-    | awk '{print $1}' | sort -u | grep -Ex "$pattern" | grep -vx "$package" || true)
+  if [ -z "${dependencies[$package]:-}" ]; then
+    dependencies[$package]=$(cargo tree --locked -q -p "$package" -e normal --prefix none -f '{p}' | awk '{print $1}' | sort -u)
+  fi
+  found=$(echo "${dependencies[$package]}" | grep -Ex "$pattern" | grep -vx "$package" || true)
   if [ -n "$found" ]; then
     echo "boundaries: $package must not depend on: $(echo "$found" | tr '\n' ' ')($reason)" >&2
     fail=1

@@ -66,10 +66,17 @@ class Names(unittest.TestCase):
 
 class LoggedErrors(unittest.TestCase):
     def test_an_error_without_its_sources_is_found(self):
-        for fields in ["error = %error, \"x\"", "%error", "?source", "error, \"x\""]:
-            self.assertTrue(log_errors.FIELD.search(fields), fields)
-        for fields in ['error = %errors::chain(&error), "x"', 'token.error = "expired"']:
-            self.assertFalse(log_errors.FIELD.search(fields), fields)
+        for call in [
+            'warn!(error = %error, "x")', 'warn!(%error)', 'warn!(?source)', 'warn!(error, "x")', 'warn!("x: {error}")',
+            'tracing::warn!("x: {error:?}")', 'warn!("x: {}", error)', 'warn!("x: {}", &e,)', 'warn!(detail = %e, "x")',
+            'use tracing::warn as log_warning;',
+        ]:
+            self.assertEqual(len(log_errors.violations(call)), 1, call)
+        for call in [
+            'warn!(error = %errors::chain(&error), "x")', 'warn!(token.error = "expired")', 'warn!(error.kind = kind, "error")',
+            'use tracing::{info, warn};',
+        ]:
+            self.assertEqual(log_errors.violations(call), [], call)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ BLANK = re.compile(r"//[^\n]*|/\*.*?\*/|b?r(#*)\".*?\"\1|b?\"(?:\\.|[^\"\\])*\"|
 TEST = re.compile(r"#\[cfg\((?:test|all\(test\b[^\]]*)\)\]")
 PATH = re.compile(r"(?<![\w:])(?:\$?crate|super|self)\s*::\s*")
 USE = re.compile(r"\buse\s+(?:self::|crate::)?(\w+)::([^;]+);")
+INLINE = re.compile(r"\bmod\s+(\w+)\s*\{")
 VISIBILITY = re.compile(r"pub\s*\(\s*in\s+[\w:]+\s*\)")
 
 
@@ -69,9 +70,11 @@ def names(text, at):
             return
 
 
-def imports(text, own):
-    """Yields offset and path, relative to the crate's root, of all references in the module `own` (a list of names)."""
+def imports(text, file):
+    """Yields offset and path, relative to the crate's root, of all references in the module `file` (a list of names)."""
+    inline = [(found.start(), item_end(text, found.end() - 1), found[1]) for found in INLINE.finditer(text)]
     for match in PATH.finditer(text):
+        own = file + [name for start, end, name in inline if start < match.start() < end]
         base, at = ([] if "crate" in match[0] else own[:-1] if "super" in match[0] else own), match.end()
         while more := re.match(r"super\s*::\s*", text[at:]):
             base, at = base[:-1], at + more.end()

@@ -42,6 +42,12 @@ class Modules(unittest.TestCase):
         self.assertEqual(code, 1)
         self.assertIn("shim/src/hub/order.rs:1: crate::session::Session: `hub` must not", errors)
 
+    def test_super_in_an_inline_module_is_the_module_of_the_file(self):
+        hub = "use crate::connection::A;\nmod session {}\nmod inner {\n  use super::session;\n  use super::super::session::B;\n}\n"
+        code, errors = run({"lib.rs": self.LIB, "hub.rs": hub, "session.rs": "", "connection.rs": ""})
+        self.assertEqual((code, errors.count("must not")), (1, 1), errors)
+        self.assertIn("shim/src/hub.rs:5: crate::session::B", errors)
+
     def test_a_name_exported_by_the_root_belongs_to_its_module(self):
         lib = self.LIB + "pub use self::session::{Session, Timer};\n"
         code, errors = run({"lib.rs": lib, "hub.rs": "use crate::Timer;\n", "session.rs": ""})
