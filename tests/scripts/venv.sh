@@ -11,5 +11,5 @@ exec 9>"$directory/lock"
 flock 9
 cmp -s "$requirements" "$mark" && exit 0
 python3 -m venv "$directory"
-"$directory/bin/python" -m pip install --quiet --disable-pip-version-check --requirement "$requirements"
+"$directory/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes --requirement "$requirements"
 cp "$requirements" "$mark"

@@ -4,11 +4,11 @@
 #
 #   arm64-toolchain.sh DIRECTORY    creates DIRECTORY/bin/rustc and DIRECTORY/bin/cc
 set -euo pipefail
+scripts=$(cd "$(dirname "$0")" && pwd)
 directory=$(mkdir -p "$1" && cd "$1" && pwd)
 triple=aarch64-unknown-linux-gnu
 # Amazon Linux 2023 has glibc 2.34; zig links against exactly this version.
 glibc=2.34
-zig=0.17.0
 
 fail() { echo "arm64-toolchain: $*" >&2; exit 69; }
 
@@ -36,7 +36,7 @@ else
   debian_rust "$directory/bin/rustc"
 fi
 python3 -m venv "$directory/venv"
-"$directory/venv/bin/python" -m pip install --quiet --disable-pip-version-check "ziglang==$zig"
+"$directory/venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r "$scripts/requirements.txt"
 # Build scripts assume clang: they pass the target again, and a processor by a name that zig does not know.
 cat > "$directory/bin/cc" <<WRAPPER
 #!/usr/bin/env bash
