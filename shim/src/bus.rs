@@ -16,15 +16,18 @@
 
 mod degraded;
 mod delivery;
+mod group_channels;
 mod head_check;
 mod inbound;
 mod metrics;
-mod peer_router;
+mod pod_channels;
 mod publish_queue;
 mod publisher;
+mod remote_connections;
 mod request_client;
 mod request_server;
 mod subscriber;
+mod subscription_gate;
 mod subscriptions;
 
 pub mod redis_channel;
@@ -35,19 +38,26 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use handlers::ports::MessageLog;
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::delivery::PodDelivery;
 pub use self::metrics::BusMetrics;
 
-use self::publish_queue::PublishQueue;
-use self::request_client::PendingRequests;
+use self::degraded::DegradedNotifier;
+use self::group_channels::GroupChannels;
+use self::head_check::{HeadChecker, ResyncSignal};
+use self::inbound::InboundDispatcher;
+use self::pod_channels::PodChannels;
+use self::publisher::PeerPublisher;
+use self::request_client::{PendingRequests, RequestClient};
+use self::request_server::{LocalOperations, RequestServer};
+use self::subscriber::{BusSubscriber, ReceiveMonitor};
+use self::subscription_gate::SubscriptionGate;
 use self::subscriptions::GroupSubscriptions;
 use crate::connection::{ClientNotices, RemoteConnections};
 use crate::hub::ChannelDelivery;
-use crate::redis::{LinkState, RedisClient, RedisClientError};
+use crate::redis::{RedisClient, RedisClientError};
 
 /// Port to the leases of node ids: the node id of this pod, and the liveness of others.
 #[async_trait]
@@ -115,27 +125,58 @@ pub struct BusParts {
     pub metrics: Arc<BusMetrics>,
 }
 
-/// Handle of the running bus.
-pub struct Bus {
-    shared: Arc<BusState>,
-    hub: ChannelDelivery,
-    tasks: TaskTracker,
-    stop: CancellationToken,
+impl BusParts {
+    fn build_publisher(&self, incarnation: u64) -> PeerPublisher {
+        PeerPublisher::new(self.redis.clone(), incarnation, self.settings.max_queue_bytes, self.metrics.clone())
+    }
+
+    fn build_request_client(&self, publisher: Arc<PeerPublisher>, pending: Arc<PendingRequests>) -> RequestClient {
+        let (node_liveness, timeout) = (self.node_liveness.clone(), self.settings.request_timeout);
+        RequestClient::new(publisher, node_liveness, pending, timeout, self.metrics.clone())
+    }
+
+    fn build_subscriber(
+        &self,
+        incarnation: u64,
+        subscriptions: Arc<GroupSubscriptions>,
+        resync: Arc<ResyncSignal>,
+        inbound: InboundDispatcher,
+    ) -> BusSubscriber {
+        let (redis, metrics) = (self.redis.clone(), self.metrics.clone());
+        BusSubscriber {
+            pod_channels: PodChannels { redis: redis.clone(), incarnation, node_liveness: self.node_liveness.clone() },
+            group_channels: GroupChannels {
+                redis: redis.clone(),
+                hub: self.hub.clone(),
+                subscriptions,
+                resync,
+                metrics: metrics.clone(),
+            },
+            inbound,
+            receive_monitor: ReceiveMonitor::new(self.settings.heartbeat_interval, self.settings.silence_timeout),
+            redis,
+            metrics,
+        }
+    }
+
+    fn build_head_checker(&self, resync: Arc<ResyncSignal>) -> HeadChecker {
+        let BusSettings { head_check_interval, full_head_check_interval, .. } = self.settings;
+        let (hub, log, metrics) = (self.hub.clone(), self.log.clone(), self.metrics.clone());
+        HeadChecker::new(hub, log, resync, head_check_interval, full_head_check_interval, metrics)
+    }
+
+    fn build_degraded_notifier(&self) -> DegradedNotifier {
+        DegradedNotifier::new(self.hub.connections().clone(), self.redis.link_state(), self.settings.degraded_delay)
+    }
 }
 
-/// State shared by the tasks of the bus. Does not own the hub, because the hub owns it.
-struct BusState {
-    redis: RedisClient,
-    /// Random number that identifies this process, also against an earlier one with the same node id.
-    incarnation: u64,
-    node_liveness: Arc<dyn NodeLiveness>,
-    settings: BusSettings,
-    metrics: Arc<BusMetrics>,
-    publish_queue: PublishQueue,
-    subscriptions: Arc<GroupSubscriptions>,
-    pending_requests: PendingRequests,
-    /// Requests a head check of all channels, after this pod may have missed messages.
-    resync_requested: Notify,
+/// Handle of the running bus.
+pub struct Bus {
+    delivery: Arc<PodDelivery>,
+    request_client: Arc<RequestClient>,
+    degraded_notifier: DegradedNotifier,
+    tasks: TaskTracker,
+    stop: CancellationToken,
 }
 
 impl Bus {
@@ -145,42 +186,48 @@ impl Bus {
     /// # Errors
     /// Reading random bytes from the operating system failed.
     pub fn start(parts: BusParts) -> Result<Self, getrandom::Error> {
-        let BusParts { redis, hub, log, node_liveness, settings, metrics } = parts;
-        let shared = Arc::new(BusState {
-            redis,
-            incarnation: getrandom::u64()?,
-            node_liveness,
-            publish_queue: PublishQueue::new(settings.max_queue_bytes),
-            subscriptions: Arc::new(GroupSubscriptions::new(settings.unsubscribe_delay)),
-            pending_requests: PendingRequests::default(),
-            resync_requested: Notify::new(),
-            settings,
-            metrics,
-        });
-        hub.attach_peers(shared.clone());
+        // Identifies this process, also against an earlier one with the same node id.
+        let incarnation = getrandom::u64()?;
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        tasks.spawn(publisher::run_publisher(shared.clone(), stop.clone()));
-        tasks.spawn(subscriber::run_subscriber(shared.clone(), hub.clone(), tasks.clone(), stop.clone()));
-        tasks.spawn(head_check::run_head_check(shared.clone(), hub.clone(), log, stop.clone()));
-        Ok(Self { shared, hub, tasks, stop })
+        let subscriptions = Arc::new(GroupSubscriptions::new(parts.settings.unsubscribe_delay));
+        let gate = SubscriptionGate::new(subscriptions.clone(), parts.settings.subscribe_timeout);
+        parts.hub.attach_peers(Arc::new(gate.clone()));
+        let publisher = Arc::new(parts.build_publisher(incarnation));
+        let pending_requests = Arc::new(PendingRequests::default());
+        let request_client = Arc::new(parts.build_request_client(publisher.clone(), pending_requests.clone()));
+        let operations = LocalOperations::new(parts.hub.clone(), gate.clone(), parts.settings.request_timeout);
+        let inbound = InboundDispatcher {
+            hub: parts.hub.clone(),
+            incarnation,
+            pending_requests,
+            request_server: RequestServer::new(operations, publisher.clone(), tasks.clone()),
+            metrics: parts.metrics.clone(),
+        };
+        let resync = Arc::new(ResyncSignal::default());
+        let subscriber = parts.build_subscriber(incarnation, subscriptions, resync.clone(), inbound);
+        tasks.spawn(publisher::run_publisher(publisher.clone(), stop.clone()));
+        tasks.spawn(subscriber.run_subscriber(stop.clone()));
+        tasks.spawn(parts.build_head_checker(resync).run_head_check(stop.clone()));
+        let degraded_notifier = parts.build_degraded_notifier();
+        let delivery = Arc::new(PodDelivery::new(parts.hub, publisher, request_client.clone(), gate));
+        Ok(Self { delivery, request_client, degraded_notifier, tasks, stop })
     }
 
     /// Returns the delivery to the connections of all pods.
     #[must_use]
     pub fn delivery(&self) -> Arc<PodDelivery> {
-        Arc::new(PodDelivery::new(self.hub.clone(), self.shared.clone()))
+        self.delivery.clone()
     }
 
     /// Returns the management API of other pods' connections.
     #[must_use]
     pub fn remote(&self) -> Arc<dyn RemoteConnections> {
-        self.shared.clone()
+        self.request_client.clone()
     }
 
     /// Starts to notify clients of outages of the link to the other pods, with frames of `notices`.
     pub fn notify_clients(&self, notices: Arc<dyn ClientNotices>) {
-        let connections = self.hub.connections().clone();
-        self.tasks.spawn(degraded::run_degraded_notifier(self.shared.clone(), connections, notices, self.stop.clone()));
+        self.tasks.spawn(self.degraded_notifier.clone().run_notifier(notices, self.stop.clone()));
     }
 
     /// Publishes the rest of the queue and stops all tasks. To be called after the last connection has closed.
@@ -188,12 +235,6 @@ impl Bus {
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
-    }
-}
-
-impl BusState {
-    fn is_redis_available(&self) -> bool {
-        matches!(*self.redis.link_state().borrow(), LinkState::Available)
     }
 }
 

@@ -13,7 +13,6 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use websocket::SharedText;
 
-use super::BusState;
 use crate::connection::{ClientNotices, ConnectionIndex, OutboundFrame, PeerLink};
 use crate::redis::LinkState;
 
@@ -22,33 +21,47 @@ const CLIENTS_PER_BURST: usize = 256;
 /// Pause between bursts: ten thousand clients take 0.2 s.
 const BURST_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Watches the link to Redis and notifies clients, until `stop` is cancelled.
-pub(super) async fn run_degraded_notifier(
-    shared: Arc<BusState>,
+/// Watches the link to Redis and notifies the clients of this pod.
+#[derive(Clone)]
+pub(super) struct DegradedNotifier {
     connections: ConnectionIndex,
-    notices: Arc<dyn ClientNotices>,
-    stop: CancellationToken,
-) {
-    tokio::select! {
-        () = watch_redis(&shared, &connections, &*notices) => {}
-        () = stop.cancelled() => {}
-    }
+    link_state: watch::Receiver<LinkState>,
+    degraded_delay: Duration,
 }
 
-async fn watch_redis(shared: &BusState, connections: &ConnectionIndex, notices: &dyn ClientNotices) {
-    let mut state = shared.redis.link_state();
-    while wait_for_state(&mut state, is_unavailable).await {
-        let recovery = wait_for_state(&mut state, is_available);
-        if tokio::time::timeout(shared.settings.degraded_delay, recovery).await.is_ok() {
-            continue;
+impl DegradedNotifier {
+    /// Creates a notifier of outages that last longer than `degraded_delay`.
+    pub(super) const fn new(
+        connections: ConnectionIndex,
+        link_state: watch::Receiver<LinkState>,
+        degraded_delay: Duration,
+    ) -> Self {
+        Self { connections, link_state, degraded_delay }
+    }
+
+    /// Notifies clients, with frames of `notices`, until `stop` is cancelled.
+    pub(super) async fn run_notifier(self, notices: Arc<dyn ClientNotices>, stop: CancellationToken) {
+        tokio::select! {
+            () = self.watch_link(&*notices) => {}
+            () = stop.cancelled() => {}
         }
-        tracing::warn!("redis unavailable: clients notified as degraded, local delivery continues");
-        notify_clients(connections, notices.degraded(PeerLink::Lost)).await;
-        if !wait_for_state(&mut state, is_available).await {
-            return;
+    }
+
+    async fn watch_link(&self, notices: &dyn ClientNotices) {
+        let mut state = self.link_state.clone();
+        while wait_for_state(&mut state, is_unavailable).await {
+            let recovery = wait_for_state(&mut state, is_available);
+            if tokio::time::timeout(self.degraded_delay, recovery).await.is_ok() {
+                continue;
+            }
+            tracing::warn!("redis unavailable: clients notified as degraded, local delivery continues");
+            notify_clients(&self.connections, notices.degraded(PeerLink::Lost)).await;
+            if !wait_for_state(&mut state, is_available).await {
+                return;
+            }
+            tracing::info!("redis recovered: clients notified");
+            notify_clients(&self.connections, notices.degraded(PeerLink::Restored)).await;
         }
-        tracing::info!("redis recovered: clients notified");
-        notify_clients(connections, notices.degraded(PeerLink::Restored)).await;
     }
 }
 

@@ -8,21 +8,24 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use gateway::id::GatewayId;
-use handlers::audience::{Audience, Group, ResolvedAudience};
+use handlers::audience::{Audience, ResolvedAudience};
 use handlers::channel::{Channel, Position};
 use handlers::id::ConnectionId;
 use handlers::ports::{CloseReason, Delivery, DeliveryError, DeliveryOutcome, OutgoingFrame, Priority, ResumeOutcome};
 
-use super::publish_queue::{DropPolicy, Publication};
-use super::request_client::RequestError;
-use super::wire::{self, PeerOperation, PeerReply};
-use super::{BusState, redis_channel};
-use crate::hub::{ChannelDelivery, PeerRouter as _};
+use super::publish_queue::DropPolicy;
+use super::publisher::PeerPublisher;
+use super::request_client::{RequestClient, RequestError};
+use super::subscription_gate::SubscriptionGate;
+use super::wire::{PeerOperation, PeerReply};
+use crate::hub::ChannelDelivery;
 
 /// Delivery to the connections of all pods.
 pub struct PodDelivery {
     hub: ChannelDelivery,
-    shared: Arc<BusState>,
+    publisher: Arc<PeerPublisher>,
+    request_client: Arc<RequestClient>,
+    subscription_gate: SubscriptionGate,
 }
 
 /// The frame cannot reach the other pods during a Redis outage.
@@ -31,8 +34,13 @@ pub struct PodDelivery {
 struct RedisUnavailableError;
 
 impl PodDelivery {
-    pub(super) const fn new(hub: ChannelDelivery, shared: Arc<BusState>) -> Self {
-        Self { hub, shared }
+    pub(super) const fn new(
+        hub: ChannelDelivery,
+        publisher: Arc<PeerPublisher>,
+        request_client: Arc<RequestClient>,
+        subscription_gate: SubscriptionGate,
+    ) -> Self {
+        Self { hub, publisher, request_client, subscription_gate }
     }
 
     /// Queues a frame for the members of each group on other pods.
@@ -43,32 +51,18 @@ impl PodDelivery {
             (None, Priority::Ephemeral) => DropPolicy::Ephemeral,
             (None, _) => DropPolicy::Report,
         };
-        if drop_policy == DropPolicy::Report && !self.shared.is_redis_available() {
+        if drop_policy == DropPolicy::Report && !self.publisher.is_redis_available() {
             return Err(DeliveryError::Unavailable(RedisUnavailableError.into()));
         }
-        let publication = |(group, group_index): (&Group, u8)| Publication {
-            redis_channel: self.shared.redis.prefixed_key(&redis_channel::channel_of_group(group)),
-            record: wire::frame_record(audience, group_index, outgoing),
-            drop_policy,
-        };
-        let metrics = &self.shared.metrics;
-        let queued = self.shared.publish_queue.push(groups.iter().zip(0..).map(publication).collect());
-        match (queued, drop_policy) {
-            (Ok(()), _) => return Ok(()),
-            (Err(_), DropPolicy::Recoverable) => metrics.dropped_recoverable_records.inc_by(groups.len() as u64),
-            (Err(_), DropPolicy::Ephemeral) => metrics.dropped_unrecoverable_records.inc_by(groups.len() as u64),
-            (Err(full), DropPolicy::Report) => {
-                metrics.dropped_unrecoverable_records.inc_by(groups.len() as u64);
-                return Err(DeliveryError::Unavailable(full.into()));
-            }
-        };
-        Ok(())
+        self.publisher
+            .publish_to_groups(audience, &groups, outgoing, drop_policy)
+            .map_err(|full| DeliveryError::Unavailable(full.into()))
     }
 
     /// Parses the id of a connection of another pod. Returns `None` for a local connection and for an invalid id.
     fn remote_connection(&self, connection: &ConnectionId) -> Option<GatewayId> {
         let id = gateway::id::parse_gateway_id(connection.as_str()).ok()?;
-        let is_local = id.node_id() == self.shared.node_liveness.node_id() || self.hub.connections().find(id).is_some();
+        let is_local = self.request_client.is_own_node(id.node_id()) || self.hub.connections().find(id).is_some();
         (!is_local).then_some(id)
     }
 
@@ -78,7 +72,7 @@ impl PodDelivery {
         operation: PeerOperation,
         text: &[u8],
     ) -> Result<PeerReply, DeliveryError> {
-        match self.shared.send_request(id.node_id(), &operation, text).await {
+        match self.request_client.send_request(id.node_id(), &operation, text).await {
             Ok(reply) => Ok(reply),
             Err(RequestError::NoLeaseHolder) => Ok(PeerReply::Gone),
             Err(error) => Err(DeliveryError::Unavailable(error.into())),
@@ -96,22 +90,6 @@ impl PodDelivery {
             _ => Ok(DeliveryOutcome::Delivered(Some(1))),
         }
     }
-}
-
-/// Implements [`Delivery::pause_channels`] for a connection of this pod. Waits until this pod is subscribed to the
-/// channels' groups, so that every later message either reaches this pod or is in the log that the caller reads next.
-pub(super) async fn pause_local(
-    hub: &ChannelDelivery,
-    shared: &BusState,
-    connection: &ConnectionId,
-    channels: &[Channel],
-) -> Result<DeliveryOutcome, DeliveryError> {
-    let outcome = hub.pause_channels(connection, channels).await?;
-    let groups = channels.iter().flat_map(|channel| hub.local_groups(channel)).collect();
-    if let Some(subscribed) = shared.wait_subscribed(groups) {
-        subscribed.await;
-    }
-    Ok(outcome)
 }
 
 #[async_trait]
@@ -135,7 +113,7 @@ impl Delivery for PodDelivery {
         channels: &[Channel],
     ) -> Result<DeliveryOutcome, DeliveryError> {
         match self.remote_connection(connection) {
-            None => pause_local(&self.hub, &self.shared, connection, channels).await,
+            None => self.subscription_gate.pause_channels(&self.hub, connection, channels).await,
             Some(id) => {
                 let operation =
                     PeerOperation::Pause { connection_id: connection.to_string(), channels: channels.to_vec() };

@@ -5,37 +5,39 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio_util::task::TaskTracker;
 
-use super::BusState;
+use super::metrics::BusMetrics;
+use super::request_client::PendingRequests;
 use super::request_server::RequestServer;
 use super::wire::{self, BusRecord};
 use crate::hub::ChannelDelivery;
 
 /// Dispatcher of the records that the subscriber receives.
 pub(super) struct InboundDispatcher {
-    hub: ChannelDelivery,
-    shared: Arc<BusState>,
-    request_server: RequestServer,
+    /// Delivery to this pod's connections.
+    pub(super) hub: ChannelDelivery,
+    /// Incarnation of this pod, whose own payloads are ignored.
+    pub(super) incarnation: u64,
+    /// Requests of this pod that wait for a reply.
+    pub(super) pending_requests: Arc<PendingRequests>,
+    /// Server of the requests of other pods.
+    pub(super) request_server: RequestServer,
+    /// Counters of received and malformed records.
+    pub(super) metrics: Arc<BusMetrics>,
 }
 
 impl InboundDispatcher {
-    pub(super) fn new(hub: ChannelDelivery, shared: Arc<BusState>, tasks: TaskTracker) -> Self {
-        let request_server = RequestServer::new(hub.clone(), shared.clone(), tasks);
-        Self { hub, shared, request_server }
-    }
-
     /// Dispatches the records of one payload.
     pub(super) fn dispatch_payload(&self, payload: &Bytes) {
         let Ok((origin, records)) = wire::read_payload(payload) else {
-            self.shared.metrics.malformed_records.inc();
+            self.metrics.malformed_records.inc();
             return;
         };
-        if origin == self.shared.incarnation {
+        if origin == self.incarnation {
             return;
         }
         for record in records {
-            self.shared.metrics.received_records.inc();
+            self.metrics.received_records.inc();
             match record {
                 Ok(BusRecord::Frame(frame)) => {
                     let text = payload.slice_ref(frame.text.as_bytes());
@@ -50,10 +52,10 @@ impl InboundDispatcher {
                 Ok(BusRecord::Request { id, operation, text }) => {
                     self.request_server.serve_request(origin, id, operation, payload.slice_ref(text.as_bytes()));
                 }
-                Ok(BusRecord::Reply { id, reply }) => self.shared.pending_requests.complete_request(id, reply),
+                Ok(BusRecord::Reply { id, reply }) => self.pending_requests.complete_request(id, reply),
                 Ok(BusRecord::Heartbeat) => {}
                 Err(_) => {
-                    self.shared.metrics.malformed_records.inc();
+                    self.metrics.malformed_records.inc();
                 }
             }
         }

@@ -1,4 +1,6 @@
-//! Publisher task: publishes all queued records in one round trip.
+//! Publisher of records for other pods: the sending side of the publish queue, and the task that drains it.
+//!
+//! Senders queue a record and continue. The task publishes all queued records in one round trip.
 //!
 //! Records of one Redis channel keep their order. During a Redis outage the current batch keeps only the records of
 //! logged messages (ephemeral frames would be late, and senders of other frames receive an error), and the queue fills
@@ -9,12 +11,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use handlers::audience::{Audience, Group};
+use handlers::ports::OutgoingFrame;
 use tokio_util::sync::CancellationToken;
 
-use super::BusState;
-use super::publish_queue::{DropPolicy, Publication};
-use super::wire;
-use crate::redis::LinkState;
+use super::metrics::BusMetrics;
+use super::publish_queue::{DropPolicy, Publication, PublishQueue, QueueFullError};
+use super::redis_channel;
+use super::wire::{self, PeerReply};
+use crate::redis::{LinkState, RedisClient};
 
 /// Maximum bytes of one round trip: a few milliseconds on a gigabit link.
 const MAX_BATCH_BYTES: usize = 1024 * 1024;
@@ -27,64 +32,134 @@ const RETRY_DELAY: Duration = Duration::from_millis(100);
 /// Timeout for publishing the rest of the queue at shutdown.
 const FINAL_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Queues records for other pods.
+pub(super) struct PeerPublisher {
+    redis: RedisClient,
+    /// Incarnation of this pod: the origin of its payloads.
+    incarnation: u64,
+    queue: PublishQueue,
+    metrics: Arc<BusMetrics>,
+}
+
 /// Publishes until `stop` is cancelled, then publishes the rest of the queue.
-pub(super) async fn run_publisher(shared: Arc<BusState>, stop: CancellationToken) {
+pub(super) async fn run_publisher(publisher: Arc<PeerPublisher>, stop: CancellationToken) {
     loop {
         let batch = tokio::select! {
-            batch = shared.publish_queue.take_batch(MAX_BATCH_BYTES) => batch,
+            batch = publisher.queue.take_batch(MAX_BATCH_BYTES) => batch,
             () = stop.cancelled() => break,
         };
-        publish_batch(&shared, batch, &stop).await;
+        publisher.publish_batch(batch, &stop).await;
     }
-    let _ = tokio::time::timeout(FINAL_FLUSH_TIMEOUT, async {
+    let _ = tokio::time::timeout(FINAL_FLUSH_TIMEOUT, publisher.publish_rest()).await;
+}
+
+impl PeerPublisher {
+    /// Creates a publisher whose queue holds at most `max_queue_bytes` bytes.
+    pub(super) fn new(redis: RedisClient, incarnation: u64, max_queue_bytes: usize, metrics: Arc<BusMetrics>) -> Self {
+        Self { redis, incarnation, queue: PublishQueue::new(max_queue_bytes), metrics }
+    }
+
+    /// Returns whether the circuit breaker of Redis is closed.
+    pub(super) fn is_redis_available(&self) -> bool {
+        matches!(*self.redis.link_state().borrow(), LinkState::Available)
+    }
+
+    /// Queues a copy of a frame for each group of the audience: all copies or none. Counts copies that are dropped.
+    ///
+    /// # Errors
+    /// [`QueueFullError`] if the queue is full and the policy is [`DropPolicy::Report`].
+    pub(super) fn publish_to_groups(
+        &self,
+        audience: &Audience,
+        groups: &[Group],
+        outgoing: &OutgoingFrame,
+        drop_policy: DropPolicy,
+    ) -> Result<(), QueueFullError> {
+        let publication = |(group, group_index): (&Group, u8)| Publication {
+            redis_channel: self.redis.prefixed_key(&redis_channel::channel_of_group(group)),
+            record: wire::frame_record(audience, group_index, outgoing),
+            drop_policy,
+        };
+        let Err(full) = self.queue.push(groups.iter().zip(0..).map(publication).collect()) else { return Ok(()) };
+        let dropped = match drop_policy {
+            DropPolicy::Recoverable => &self.metrics.dropped_recoverable_records,
+            DropPolicy::Ephemeral | DropPolicy::Report => &self.metrics.dropped_unrecoverable_records,
+        };
+        dropped.inc_by(groups.len() as u64);
+        if drop_policy == DropPolicy::Report { Err(full) } else { Ok(()) }
+    }
+
+    /// Queues a request for the pod that holds a node id. A rejected request does not count as dropped, because its
+    /// sender receives the error.
+    ///
+    /// # Errors
+    /// [`QueueFullError`] if the queue is full.
+    pub(super) fn publish_request(&self, node: u16, record: BytesMut) -> Result<(), QueueFullError> {
+        self.publish_record(&redis_channel::channel_of_node(node), record)
+    }
+
+    /// Queues the reply to request `id` of the pod with incarnation `origin`. Drops and counts it if the queue is full.
+    pub(super) fn publish_reply(&self, origin: u64, id: u64, reply: &PeerReply) {
+        if self.publish_record(&redis_channel::channel_of_pod(origin), wire::reply_record(id, reply)).is_err() {
+            self.metrics.dropped_unrecoverable_records.inc();
+        }
+    }
+
+    fn publish_record(&self, redis_channel: &str, record: BytesMut) -> Result<(), QueueFullError> {
+        let redis_channel = self.redis.prefixed_key(redis_channel);
+        self.queue.push(vec![Publication { redis_channel, record, drop_policy: DropPolicy::Report }])
+    }
+
+    async fn publish_batch(&self, mut batch: Vec<Publication>, stop: &CancellationToken) {
+        let mut attempts = 0;
+        while !batch.is_empty() && !stop.is_cancelled() {
+            let payloads = build_payloads(self.incarnation, &batch);
+            let publishes = payloads.len() as u64;
+            match self.redis.publish_all(payloads).await {
+                Ok(()) => {
+                    self.metrics.published_records.inc_by(batch.len() as u64);
+                    self.metrics.publish_commands.inc_by(publishes);
+                    return;
+                }
+                Err(error) => tracing::debug!(error = %errors::chain(&error), "bus publish failed"),
+            }
+            self.retain_recoverable(&mut batch);
+            attempts += u32::from(self.is_redis_available());
+            if attempts >= MAX_PUBLISH_ATTEMPTS {
+                tracing::warn!(
+                    messages = batch.len(),
+                    "bus publish failed, messages dropped; receivers backfill from the log"
+                );
+                self.metrics.dropped_recoverable_records.inc_by(batch.len() as u64);
+                return;
+            }
+            self.wait_until_available().await;
+        }
+    }
+
+    fn retain_recoverable(&self, batch: &mut Vec<Publication>) {
+        let before = batch.len();
+        batch.retain(|publication| publication.drop_policy == DropPolicy::Recoverable);
+        self.metrics.dropped_unrecoverable_records.inc_by((before - batch.len()) as u64);
+    }
+
+    async fn wait_until_available(&self) {
+        tokio::time::sleep(RETRY_DELAY).await;
+        let mut state = self.redis.link_state();
+        let available = state.wait_for(|state| matches!(state, LinkState::Available));
+        // Also retried during an outage, because a successful attempt is what detects the recovery.
+        let _ = tokio::time::timeout(10 * RETRY_DELAY, available).await;
+    }
+
+    /// Publishes the queued records until the queue is empty or an attempt fails.
+    async fn publish_rest(&self) {
         loop {
-            let rest = shared.publish_queue.try_take_batch(MAX_BATCH_BYTES);
-            if rest.is_empty() || shared.redis.publish_all(build_payloads(shared.incarnation, &rest)).await.is_err() {
+            let rest = self.queue.try_take_batch(MAX_BATCH_BYTES);
+            if rest.is_empty() || self.redis.publish_all(build_payloads(self.incarnation, &rest)).await.is_err() {
                 return;
             }
         }
-    })
-    .await;
-}
-
-async fn publish_batch(shared: &BusState, mut batch: Vec<Publication>, stop: &CancellationToken) {
-    let mut attempts = 0;
-    while !batch.is_empty() && !stop.is_cancelled() {
-        let payloads = build_payloads(shared.incarnation, &batch);
-        let publishes = payloads.len() as u64;
-        match shared.redis.publish_all(payloads).await {
-            Ok(()) => {
-                shared.metrics.published_records.inc_by(batch.len() as u64);
-                shared.metrics.publish_commands.inc_by(publishes);
-                return;
-            }
-            Err(error) => tracing::debug!(error = %errors::chain(&error), "bus publish failed"),
-        }
-        retain_recoverable(shared, &mut batch);
-        attempts += u32::from(shared.is_redis_available());
-        if attempts >= MAX_PUBLISH_ATTEMPTS {
-            tracing::warn!(
-                messages = batch.len(),
-                "bus publish failed, messages dropped; receivers backfill from the log"
-            );
-            shared.metrics.dropped_recoverable_records.inc_by(batch.len() as u64);
-            return;
-        }
-        wait_until_available(shared).await;
     }
-}
-
-fn retain_recoverable(shared: &BusState, batch: &mut Vec<Publication>) {
-    let before = batch.len();
-    batch.retain(|publication| publication.drop_policy == DropPolicy::Recoverable);
-    shared.metrics.dropped_unrecoverable_records.inc_by((before - batch.len()) as u64);
-}
-
-async fn wait_until_available(shared: &BusState) {
-    tokio::time::sleep(RETRY_DELAY).await;
-    let mut state = shared.redis.link_state();
-    // Also retried during an outage, because a successful attempt is what detects the recovery.
-    let _ = tokio::time::timeout(10 * RETRY_DELAY, state.wait_for(|state| matches!(state, LinkState::Available))).await;
 }
 
 /// Builds one payload per Redis channel, or several if one would exceed [`MAX_PAYLOAD_BYTES`].

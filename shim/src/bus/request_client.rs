@@ -4,14 +4,17 @@
 //! [`MAX_PENDING_REQUESTS`] requests are pending; further ones fail.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use super::publish_queue::{DropPolicy, Publication};
+use super::NodeLiveness;
+use super::metrics::BusMetrics;
+use super::publisher::PeerPublisher;
 use super::wire::{self, PeerOperation, PeerReply};
-use super::{BusState, redis_channel};
 use crate::redis::RedisClientError;
 
 /// Maximum number of requests without a reply.
@@ -32,6 +35,15 @@ pub(super) enum RequestError {
     /// No reply arrived within the timeout.
     #[error("request to the owning pod timed out")]
     TimedOut,
+}
+
+/// Sends requests to other pods and waits for the replies.
+pub(super) struct RequestClient {
+    publisher: Arc<PeerPublisher>,
+    node_liveness: Arc<dyn NodeLiveness>,
+    pending_requests: Arc<PendingRequests>,
+    request_timeout: Duration,
+    metrics: Arc<BusMetrics>,
 }
 
 /// Requests without a reply.
@@ -74,25 +86,39 @@ impl PendingRequests {
     }
 }
 
-impl BusState {
+impl RequestClient {
+    /// Creates a client whose replies are passed to `pending_requests`.
+    pub(super) const fn new(
+        publisher: Arc<PeerPublisher>,
+        node_liveness: Arc<dyn NodeLiveness>,
+        pending_requests: Arc<PendingRequests>,
+        request_timeout: Duration,
+        metrics: Arc<BusMetrics>,
+    ) -> Self {
+        Self { publisher, node_liveness, pending_requests, request_timeout, metrics }
+    }
+
+    /// Returns whether this pod holds the node id.
+    pub(super) fn is_own_node(&self, node: u16) -> bool {
+        node == self.node_liveness.node_id()
+    }
+
     /// Sends a request to the pod that holds `node` and waits for the reply. Costs one `PUBLISH` in each direction, and
-    /// a read of the lease if [`NodeLiveness`](super::NodeLiveness) has not cached it.
+    /// a read of the lease if [`NodeLiveness`] has not cached it.
     pub(super) async fn send_request(
         &self,
         node: u16,
         operation: &PeerOperation,
         text: &[u8],
     ) -> Result<PeerReply, RequestError> {
-        let request = tokio::time::timeout(self.settings.request_timeout, async {
+        let request = tokio::time::timeout(self.request_timeout, async {
             if !self.node_liveness.is_node_alive(node).await.map_err(RequestError::Liveness)? {
                 return Err(RequestError::NoLeaseHolder);
             }
             self.metrics.peer_requests.inc();
             let (pending, reply) = self.pending_requests.register_request().ok_or(RequestError::TooManyPending)?;
             let record = wire::request_record(pending.id, operation, text);
-            let redis_channel = self.redis.prefixed_key(&redis_channel::channel_of_node(node));
-            let publication = Publication { redis_channel, record, drop_policy: DropPolicy::Report };
-            self.publish_queue.push(vec![publication]).map_err(|_| RequestError::TooManyPending)?;
+            self.publisher.publish_request(node, record).map_err(|_| RequestError::TooManyPending)?;
             // The sender stays in the map as long as `pending` lives.
             reply.await.map_err(|_| RequestError::TimedOut)
         });

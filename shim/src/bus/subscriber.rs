@@ -13,46 +13,65 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
-use bytes::BytesMut;
-use handlers::audience::Group;
 use parking_lot::Mutex;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
+use super::group_channels::GroupChannels;
 use super::inbound::InboundDispatcher;
-use super::{BusState, redis_channel, wire};
-use crate::hub::ChannelDelivery;
-use crate::redis::{RedisClientError, RedisPushStream, SubscriptionHandle};
+use super::metrics::BusMetrics;
+use super::pod_channels::PodChannels;
+use crate::redis::{RedisClient, RedisClientError, RedisPushStream, SubscriptionHandle};
 
-/// Maximum Redis channels per command, so that each command completes well within the timeout of the connection.
-const MAX_CHANNELS_PER_COMMAND: usize = 512;
 /// Minimum and maximum backoff before a reconnect.
 const RECONNECT_DELAYS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
-/// Receives until `stop` is cancelled.
-pub(super) async fn run_subscriber(
-    shared: Arc<BusState>,
-    hub: ChannelDelivery,
-    tasks: TaskTracker,
-    stop: CancellationToken,
-) {
-    let inbound = InboundDispatcher::new(hub.clone(), shared.clone(), tasks);
-    let subscriber = BusSubscriber { shared, hub, inbound, last_received_at: Mutex::new(Instant::now()) };
-    tokio::select! {
-        () = subscriber.keep_subscribed() => {}
-        () = stop.cancelled() => {}
-    }
+/// Task that receives the payloads of other pods.
+pub(super) struct BusSubscriber {
+    /// Client of the shared Redis.
+    pub(super) redis: RedisClient,
+    /// Redis channels of this pod.
+    pub(super) pod_channels: PodChannels,
+    /// Redis channels of the groups with members on this pod.
+    pub(super) group_channels: GroupChannels,
+    /// Receiver of the payloads.
+    pub(super) inbound: InboundDispatcher,
+    /// Detector of a dead connection.
+    pub(super) receive_monitor: ReceiveMonitor,
+    /// Counter of replaced connections.
+    pub(super) metrics: Arc<BusMetrics>,
 }
 
-struct BusSubscriber {
-    shared: Arc<BusState>,
-    hub: ChannelDelivery,
-    inbound: InboundDispatcher,
+/// Detects a connection that receives no data, not even the heartbeats of this pod.
+pub(super) struct ReceiveMonitor {
+    heartbeat_interval: Duration,
+    silence_timeout: Duration,
     last_received_at: Mutex<Instant>,
 }
 
+impl ReceiveMonitor {
+    pub(super) fn new(heartbeat_interval: Duration, silence_timeout: Duration) -> Self {
+        Self { heartbeat_interval, silence_timeout, last_received_at: Mutex::new(Instant::now()) }
+    }
+
+    fn record_received(&self) {
+        *self.last_received_at.lock() = Instant::now();
+    }
+
+    fn is_silent(&self) -> bool {
+        self.last_received_at.lock().elapsed() > self.silence_timeout
+    }
+}
+
 impl BusSubscriber {
+    /// Receives until `stop` is cancelled.
+    pub(super) async fn run_subscriber(self, stop: CancellationToken) {
+        tokio::select! {
+            () = self.keep_subscribed() => {}
+            () = stop.cancelled() => {}
+        }
+    }
+
     async fn keep_subscribed(&self) {
         let backoff = || {
             ExponentialBuilder::new()
@@ -75,9 +94,9 @@ impl BusSubscriber {
                     Ok(()) => tracing::warn!("bus subscription ended, reconnecting"),
                 }
             }
-            self.shared.metrics.subscriber_reconnects.inc();
+            self.metrics.subscriber_reconnects.inc();
             // Reset immediately, so that new connections wait for the new subscription.
-            let _ = self.shared.subscriptions.reset_pending(|group| self.hub.has_members(group));
+            let _ = self.group_channels.reset_pending();
             if started_at.elapsed() > RECONNECT_DELAYS.1 {
                 delays = backoff().without_max_times().build();
             }
@@ -87,8 +106,8 @@ impl BusSubscriber {
 
     /// Opens a connection and receives on it until it is lost.
     async fn run_connection(&self) -> Result<(), RedisClientError> {
-        let (subscription, pushes) = self.shared.redis.open_subscriber().await?.split();
-        *self.last_received_at.lock() = Instant::now();
+        let (subscription, pushes) = self.redis.open_subscriber().await?.split();
+        self.receive_monitor.record_received();
         tokio::select! {
             () = self.receive_payloads(pushes) => Ok(()),
             result = self.maintain_subscriptions(subscription) => result,
@@ -97,88 +116,28 @@ impl BusSubscriber {
 
     async fn receive_payloads(&self, mut pushes: RedisPushStream) {
         while let Some(push) = pushes.next().await {
-            *self.last_received_at.lock() = Instant::now();
+            self.receive_monitor.record_received();
             self.inbound.dispatch_payload(&push.payload);
         }
     }
 
     async fn maintain_subscriptions(&self, subscription: SubscriptionHandle) -> Result<(), RedisClientError> {
-        let shared = &self.shared;
-        let mut node = shared.node_liveness.node_id();
-        let own = [redis_channel::channel_of_pod(shared.incarnation), redis_channel::channel_of_node(node)]
-            .map(|redis_channel| shared.redis.prefixed_key(&redis_channel));
-        subscription.subscribe(&own).await?;
-        self.subscribe_groups(&subscription, &shared.subscriptions.reset_pending(|group| self.hub.has_members(group)))
-            .await?;
-        // Also for the first connection: messages may have been published since the first client connected.
-        shared.resync_requested.notify_one();
-        let mut heartbeat = tokio::time::interval(shared.settings.heartbeat_interval);
+        let mut node = self.pod_channels.subscribe_own(&subscription).await?;
+        self.group_channels.subscribe_all(&subscription).await?;
+        let heartbeat_interval = self.receive_monitor.heartbeat_interval;
+        let mut heartbeat = tokio::time::interval(heartbeat_interval);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                () = shared.subscriptions.wait_changed() => self.apply_changes(&subscription).await?,
+                () = self.group_channels.wait_changed() => self.group_channels.apply_changes(&subscription).await?,
                 _ = heartbeat.tick() => {
-                    if self.last_received_at.lock().elapsed() > shared.settings.silence_timeout {
+                    if self.receive_monitor.is_silent() {
                         return Ok(());
                     }
-                    self.follow_node_id(&subscription, &mut node).await?;
-                    self.publish_heartbeat().await;
+                    self.pod_channels.follow_node_id(&subscription, &mut node).await?;
+                    self.pod_channels.publish_heartbeat(heartbeat_interval).await;
                 }
             }
         }
-    }
-
-    async fn apply_changes(&self, subscription: &SubscriptionHandle) -> Result<(), RedisClientError> {
-        let changes = self.shared.subscriptions.take_changes(Instant::now(), |group| self.hub.has_members(group));
-        self.subscribe_groups(subscription, &changes.subscribe).await?;
-        for group in &changes.unsubscribe {
-            self.hub.evict_unread_channels(group);
-        }
-        for groups in changes.unsubscribe.chunks(MAX_CHANNELS_PER_COMMAND) {
-            subscription.unsubscribe(&self.redis_channels_of(groups)).await?;
-        }
-        self.shared
-            .metrics
-            .subscriptions
-            .set(i64::try_from(self.shared.subscriptions.group_count()).unwrap_or(i64::MAX));
-        Ok(())
-    }
-
-    /// Moves the subscription of the node id after this pod lost its lease and claimed another one.
-    async fn follow_node_id(&self, subscription: &SubscriptionHandle, node: &mut u16) -> Result<(), RedisClientError> {
-        let current = self.shared.node_liveness.node_id();
-        if current != *node {
-            subscription.subscribe(&[self.shared.redis.prefixed_key(&redis_channel::channel_of_node(current))]).await?;
-            subscription.unsubscribe(&[self.shared.redis.prefixed_key(&redis_channel::channel_of_node(*node))]).await?;
-            *node = current;
-        }
-        Ok(())
-    }
-
-    async fn subscribe_groups(
-        &self,
-        subscription: &SubscriptionHandle,
-        groups: &[Group],
-    ) -> Result<(), RedisClientError> {
-        for groups in groups.chunks(MAX_CHANNELS_PER_COMMAND) {
-            subscription.subscribe(&self.redis_channels_of(groups)).await?;
-            self.shared.subscriptions.confirm_active(groups);
-        }
-        Ok(())
-    }
-
-    fn redis_channels_of(&self, groups: &[Group]) -> Vec<String> {
-        groups.iter().map(|group| self.shared.redis.prefixed_key(&redis_channel::channel_of_group(group))).collect()
-    }
-
-    /// Publishes a heartbeat directly, because a full publish queue would delay it and the subscription would count as
-    /// dead. A failure needs no handling: the heartbeat is then not received, and the silence timeout expires.
-    async fn publish_heartbeat(&self) {
-        let mut payload = BytesMut::new();
-        wire::begin_payload(&mut payload, self.shared.incarnation);
-        payload.extend_from_slice(&wire::heartbeat_record());
-        let own_channel = self.shared.redis.prefixed_key(&redis_channel::channel_of_pod(self.shared.incarnation));
-        let publish = self.shared.redis.publish_all(vec![(own_channel, payload.freeze())]);
-        let _ = tokio::time::timeout(self.shared.settings.heartbeat_interval, publish).await;
     }
 }

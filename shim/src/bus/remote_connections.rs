@@ -1,42 +1,19 @@
-//! The bus as [`PeerRouter`] of the hub and as [`RemoteConnections`] of the management API.
+//! Management API of other pods' connections: the request client as [`RemoteConnections`].
 //!
 //! `@connections` answers 410 only if the owning pod replied so or no pod holds the lease of the connection's node id.
 //! If the owner does not reply in time, the answer is API Gateway's internal error, because the connection may be open.
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use gateway::id::GatewayId;
 use gateway::management::ManagementError;
-use handlers::audience::Group;
 
-use super::BusState;
-use super::request_client::RequestError;
+use super::request_client::{RequestClient, RequestError};
 use super::wire::{PeerOperation, PeerReply};
 use crate::connection::{RemoteConnections, RemoteDescription};
-use crate::hub::PeerRouter;
-
-impl PeerRouter for BusState {
-    fn membership_changed(&self, group: &Group) {
-        self.subscriptions.mark_changed(group);
-    }
-
-    fn wait_subscribed(&self, groups: Vec<Group>) -> Option<BoxFuture<'static, ()>> {
-        if self.subscriptions.is_subscribed(&groups) {
-            return None;
-        }
-        let (subscriptions, timeout) = (Arc::clone(&self.subscriptions), self.settings.subscribe_timeout);
-        Some(Box::pin(async move {
-            // After the timeout the caller continues: a connection with a delayed backfill is better than none.
-            let _ = tokio::time::timeout(timeout, subscriptions.wait_subscribed(&groups)).await;
-        }))
-    }
-}
 
 #[async_trait]
-impl RemoteConnections for BusState {
+impl RemoteConnections for RequestClient {
     async fn post_text(&self, id: GatewayId, text: Bytes) -> Result<(), ManagementError> {
         self.send_management_request(id, PeerOperation::Post { connection_id: id.to_string() }, &text).await.map(|_| ())
     }
@@ -58,14 +35,14 @@ impl RemoteConnections for BusState {
     }
 }
 
-impl BusState {
+impl RequestClient {
     async fn send_management_request(
         &self,
         id: GatewayId,
         operation: PeerOperation,
         text: &[u8],
     ) -> Result<PeerReply, ManagementError> {
-        if id.node_id() == self.node_liveness.node_id() {
+        if self.is_own_node(id.node_id()) {
             return Err(ManagementError::Gone);
         }
         match self.send_request(id.node_id(), &operation, text).await {
