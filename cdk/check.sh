@@ -38,7 +38,7 @@ synth dev dev
 synth staging staging -c jwks=https://idp.example.com/jwks.json -c issuer=https://idp.example.com/ -c audience=twinway \
   -c apiKeys=arn:aws:secretsmanager:eu-central-1:123456789012:secret:backends-AbCdEf -c limits=body_bytes=4KiB,resume_time=5s
 synth probe dev -c probe=only
-synth prod prod -c zone=Z0123456789ABC:example.com -c platform=eks -c podsShare=25
+synth prod prod -c zone=Z0123456789ABC:example.com -c platform=eks -c podsShare=25 -c edge=waf
 step "tests"
 node --test dist/test/*.test.js
 step "cfn-lint"

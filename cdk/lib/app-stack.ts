@@ -23,6 +23,8 @@ export interface AppStackProps extends StackProps {
   readonly environment: Environment;
   readonly operator: OperatorContext;
   readonly code: FunctionCode;
+  /** ARN of the web ACL of the front ends, if there is one. */
+  readonly webAclArn: string | undefined;
 }
 
 /** The domain names of the application on API Gateway, if there is a zone. */
@@ -50,7 +52,7 @@ export class AppStack extends Stack {
     });
     const sockets = new SocketApi(this, 'Sockets', { environment, functions, host: this.hosts?.sockets });
     const push = new PushApi(this, 'Push', { environment, functions, host: this.hosts?.api });
-    const site = new WebSite(this, 'Web', environment, sockets, push);
+    const site = new WebSite(this, 'Web', { environment, sockets, push, webAclArn: props.webAclArn });
     const monitoring = new Monitoring(this, 'Monitoring', {
       environment,
       alarmEmail: operator.alarmEmail,

@@ -42,6 +42,8 @@ export interface OperatorContext {
   readonly clusterAdminArn: string | undefined;
   /** Whether the deployment includes the platform for pods. */
   readonly platform: 'eks' | 'none';
+  /** `waf`: limits the requests of each address to the front ends and the HTTP API with AWS WAF. */
+  readonly edge: 'waf' | 'none';
   /** `only`: deploys the conformance suite's probes instead of the application and the platform. */
   readonly probe: 'only' | undefined;
   /** Percentage of new connections that DNS sends to the pods; API Gateway receives the rest. */
@@ -69,6 +71,7 @@ export function operatorContext(node: Node, lambdaDirectory: string): OperatorCo
     limits: limits(text(node, 'limits')),
     clusterAdminArn: arn('clusterAdmin', text(node, 'clusterAdmin')),
     platform: choice(node, 'platform', ['eks', 'none'] as const) ?? 'none',
+    edge: choice(node, 'edge', ['waf', 'none'] as const) ?? 'none',
     probe: choice(node, 'probe', ['only'] as const),
     podsShare: percentage('podsShare', text(node, 'podsShare')),
     alarmEmail: text(node, 'alarmEmail'),

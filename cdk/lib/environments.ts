@@ -6,6 +6,7 @@
  */
 import { Duration } from 'aws-cdk-lib';
 import { RetentionDays } from 'aws-cdk-lib/aws-logs';
+import type { FunctionName } from './names';
 
 /** The names of the environments. */
 export const ENVIRONMENT_NAMES = ['dev', 'staging', 'prod'] as const;
@@ -48,6 +49,17 @@ export interface Environment {
   readonly logRetention: RetentionDays;
   /** Steady rate (requests per second) and burst of each API's stage. */
   readonly throttle: { readonly rate: number; readonly burst: number };
+  /**
+   * Maximum number of HTTP requests and handshakes of one address in five minutes, where AWS WAF is deployed. Above the
+   * reconnects of all users of one company's address after a restart of all pods.
+   */
+  readonly addressRate: number;
+  /**
+   * Reserved concurrency of functions that run before a caller is authenticated, so that a flood of handshakes or calls
+   * cannot use up the account's concurrency (1,000 by default; AWS requires 100 to remain unreserved). A function with
+   * a reservation cannot exceed it.
+   */
+  readonly reservedConcurrency: Readonly<Partial<Record<FunctionName, number>>>;
   /** Memory of a function in MiB; its CPU share is proportional. */
   readonly functionMemory: number;
   /** Retention of messages. */
@@ -78,6 +90,9 @@ const DEV: Environment = {
   stage: 'prod',
   logRetention: RetentionDays.ONE_WEEK,
   throttle: { rate: 100, burst: 200 },
+  addressRate: 10_000,
+  // None: new accounts may have a concurrency of 10 only, and a reservation would then fail the deployment.
+  reservedConcurrency: {},
   functionMemory: 256,
   messageRetention: Duration.days(7),
   tableKey: 'owned',
@@ -104,6 +119,7 @@ export const ENVIRONMENTS: Readonly<Record<EnvironmentName, Environment>> = {
     logRetention: RetentionDays.THREE_MONTHS,
     // Half of an account's default quota in a region (10,000 a second, API Gateway guide, "Throttle requests").
     throttle: { rate: 5000, burst: 2500 },
+    reservedConcurrency: { authorizer: 200, api: 200 },
     functionMemory: 512,
     messageRetention: Duration.days(90),
     tableKey: 'aws',

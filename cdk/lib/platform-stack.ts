@@ -49,7 +49,8 @@ export class PlatformStack extends Stack {
     new PodIdentity(this, 'PodIdentity', cluster, secrets);
     const images = new Images(this, 'Images', environment);
     const hosts = hostNames(environment, zone);
-    this.entry = new Entry(this, 'Entry', { vpc, hosts, zone, pods, data: environment.data });
+    const { addressRate } = environment;
+    this.entry = new Entry(this, 'Entry', { vpc, hosts, zone, pods, data: environment.data, addressRate });
     new Backups(this, 'Backups', environment);
 
     this.output('ClusterName', cluster.clusterName, 'aws eks update-kubeconfig --name …');

@@ -10,6 +10,7 @@ import { archives, probeArchive } from './app/function-code';
 import { AppStack } from './app-stack';
 import { BackupCopyStack } from './backup-copy-stack';
 import { type OperatorContext, operatorContext } from './context';
+import { EDGE_REGION, EdgeStack } from './edge-stack';
 import { type Environment, findEnvironment } from './environments';
 import { PlatformStack } from './platform-stack';
 import { ProbeStack } from './probe-stack';
@@ -44,8 +45,11 @@ export function twinwayApp(lambdaDirectory: string, props?: AppProps): App {
 /** Creates the application's stack, and the optional stacks. */
 function applicationStacks(deployment: Deployment): void {
   const { app, environment, operator } = deployment;
+  const edge = operator.edge === 'waf' ? edgeStack(app, environment) : undefined;
   const application = new AppStack(app, stackId(environment, 'App'), {
     ...shared(environment, 'WebSocket and HTTP API, functions, tables, front ends'),
+    ...(edge === undefined ? {} : { crossRegionReferences: true }),
+    webAclArn: edge?.webAclArn,
     environment,
     operator,
     code: archives(operator.lambdaDirectory),
@@ -60,6 +64,15 @@ function applicationStacks(deployment: Deployment): void {
       podsShare: operator.podsShare,
     });
   }
+}
+
+/** Creates the stack with the web ACL of the front ends. */
+function edgeStack(app: App, environment: Environment): EdgeStack {
+  return new EdgeStack(app, stackId(environment, 'Edge'), environment, {
+    ...shared(environment, 'web ACL of the front ends'),
+    env: { region: EDGE_REGION },
+    crossRegionReferences: true,
+  });
 }
 
 /** Creates the platform's stack and the stack with the vault for copies of its backups. */

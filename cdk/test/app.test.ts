@@ -244,3 +244,23 @@ test('the outputs have all URLs for front ends and tests', () => {
   }
   app.hasOutput('SocketUrl', { Value: 'wss://ws.example.com/prod' });
 });
+
+test('functions that run before authentication cannot use up the concurrency of the account', () => {
+  for (const name of ['authorizer', 'api']) {
+    app.hasResourceProperties('AWS::Lambda::Function', {
+      Description: Match.stringLikeRegexp(name === 'api' ? 'HTTP API' : 'handshake'),
+      ReservedConcurrentExecutions: 200,
+    });
+  }
+  const reserved = resources(json('dev', 'App'), 'AWS::Lambda::Function').map(
+    (lambda) => lambda.Properties?.ReservedConcurrentExecutions,
+  );
+  assert.deepEqual(new Set(reserved), new Set([undefined]), 'new accounts may have a concurrency of 10 only');
+});
+
+test('with a web ACL, the front ends limit the requests of each address', () => {
+  template('prod', 'Edge').hasResourceProperties('AWS::WAFv2::WebACL', { Scope: 'CLOUDFRONT' });
+  app.hasResourceProperties('AWS::CloudFront::Distribution', {
+    DistributionConfig: Match.objectLike({ WebACLId: Match.anyValue() }),
+  });
+});

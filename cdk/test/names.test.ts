@@ -19,7 +19,7 @@ test('the functions read every variable', () => {
 
 test('the limits are those of the application', () => {
   const source = repository('handlers/src/limits/settings.rs');
-  const variables = [...source.matchAll(/"(TWINWAY_LIMITS_[A-Z_]+)"/g)].map((match) => match[1]);
+  const variables = [...source.matchAll(/"limits\.\w+",\s*"(TWINWAY_LIMITS_[A-Z_]+)"/g)].map((match) => match[1]);
   assert.deepEqual(LIMIT_NAMES.map(limitVariable), variables);
 });
 

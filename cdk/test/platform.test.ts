@@ -162,3 +162,24 @@ test('tagged data is backed up daily and copied to the vault of the other region
     .map((resource) => resource.Type);
   assert.deepEqual(tagged.sort(), ['AWS::DynamoDB::GlobalTable', 'AWS::DynamoDB::GlobalTable', 'AWS::RDS::DBInstance']);
 });
+
+test('the load balancer limits the requests of each address', () => {
+  platform.hasResourceProperties('AWS::WAFv2::WebACL', {
+    Scope: 'REGIONAL',
+    Rules: [
+      Match.objectLike({
+        Action: { Block: {} },
+        Statement: {
+          RateBasedStatement: {
+            AggregateKeyType: 'IP',
+            EvaluationWindowSec: 300,
+            Limit: ENVIRONMENTS.prod.addressRate,
+          },
+        },
+      }),
+    ],
+  });
+  platform.hasResourceProperties('AWS::WAFv2::WebACLAssociation', {
+    ResourceArn: { Ref: Match.stringLikeRegexp('Balancer') },
+  });
+});

@@ -12,7 +12,14 @@ import { json } from './synthesized';
 
 const DIRECTORY = resolve(__dirname, '../../test/snapshots');
 
-const SNAPSHOTS = { App: 'prod', Platform: 'prod', Traffic: 'prod', BackupCopy: 'prod', Probe: 'dev' } as const;
+const SNAPSHOTS = {
+  App: 'prod',
+  Platform: 'prod',
+  Traffic: 'prod',
+  Edge: 'prod',
+  BackupCopy: 'prod',
+  Probe: 'dev',
+} as const;
 
 for (const [stack, environment] of Object.entries(SNAPSHOTS)) {
   test(`the template of ${stack} equals its snapshot`, () => {

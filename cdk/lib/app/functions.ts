@@ -83,6 +83,7 @@ export class Functions extends Construct {
 
   private lambda(name: FunctionName): Lambda {
     const { environment, code } = this.props;
+    const reserved = environment.reservedConcurrency[name];
     const scope = new Construct(this, capitalized(name));
     const logGroup = new LogGroup(scope, 'Logs', {
       retention: environment.logRetention,
@@ -104,6 +105,7 @@ export class Functions extends Construct {
       code: code(name),
       memorySize: environment.functionMemory,
       timeout: TIMEOUTS[name],
+      ...(reserved === undefined ? {} : { reservedConcurrentExecutions: reserved }),
       tracing: Tracing.ACTIVE,
       loggingFormat: LoggingFormat.JSON,
       environment: this.variables(name),

@@ -34,13 +34,23 @@ const OLD_VERSION_RETENTION = Duration.days(30);
 
 const NO_ADDRESS_LOGS = 'Access logs contain addresses and query strings; CloudWatch counts the requests.';
 
+/** Properties of the front ends' hosting. */
+export interface WebSiteProps {
+  readonly environment: Environment;
+  readonly sockets: SocketApi;
+  readonly push: PushApi;
+  /** ARN of the web ACL in `us-east-1`, if there is one. */
+  readonly webAclArn: string | undefined;
+}
+
 /** Bucket and distribution of the front ends. */
 export class WebSite extends Construct {
   readonly bucket: Bucket;
   readonly distribution: Distribution;
 
-  constructor(scope: Construct, id: string, environment: Environment, sockets: SocketApi, push: PushApi) {
+  constructor(scope: Construct, id: string, props: WebSiteProps) {
     super(scope, id);
+    const { environment, sockets, push, webAclArn } = props;
     this.bucket = this.makeBucket(environment);
     const responseHeadersPolicy = this.headers(sockets);
     const viewerProtocolPolicy = ViewerProtocolPolicy.REDIRECT_TO_HTTPS;
@@ -51,6 +61,7 @@ export class WebSite extends Construct {
       defaultRootObject: 'index.html',
       httpVersion: HttpVersion.HTTP2_AND_3,
       priceClass: PriceClass.PRICE_CLASS_100,
+      ...(webAclArn === undefined ? {} : { webAclId: webAclArn }),
       defaultBehavior: {
         origin: S3BucketOrigin.withOriginAccessControl(this.bucket),
         viewerProtocolPolicy,
@@ -68,11 +79,9 @@ export class WebSite extends Construct {
       },
     });
     suppressRule(this.distribution, 'CFR1', 'The default serves all countries; a deployment may add a restriction.');
-    suppressRule(
-      this.distribution,
-      'CFR2',
-      'Static files and an API that throttles and authenticates; a web ACL has a monthly price and is optional.',
-    );
+    if (webAclArn === undefined) {
+      suppressRule(this.distribution, 'CFR2', 'A web ACL has a monthly price and is optional: -c edge=waf.');
+    }
     suppressRule(this.distribution, 'CFR3', NO_ADDRESS_LOGS);
     suppressRule(
       this.distribution,

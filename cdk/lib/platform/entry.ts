@@ -16,7 +16,9 @@ import {
   TargetType,
 } from 'aws-cdk-lib/aws-elasticloadbalancingv2';
 import { HostedZone } from 'aws-cdk-lib/aws-route53';
+import { CfnWebACLAssociation } from 'aws-cdk-lib/aws-wafv2';
 import { Construct } from 'constructs';
+import { AddressRateAcl } from '../address-rate-acl';
 import type { HostNames } from '../app/host';
 import type { Zone } from '../context';
 import type { DataProtection } from '../environments';
@@ -36,6 +38,8 @@ export interface EntryProps {
   readonly zone: Zone;
   readonly pods: IConnectable;
   readonly data: DataProtection;
+  /** Maximum number of requests of one address in five minutes. */
+  readonly addressRate: number;
 }
 
 /** Load balancer, listener and target group. */
@@ -69,6 +73,11 @@ export class Entry extends Construct {
       sslPolicy: SslPolicy.TLS13_RES,
       certificates: [this.certificate(hosts, props.zone)],
       defaultTargetGroups: [this.targets],
+    });
+    const acl = new AddressRateAcl(this, 'Rate', { scope: 'REGIONAL', requestsPerFiveMinutes: props.addressRate });
+    new CfnWebACLAssociation(this, 'RateAssociation', {
+      resourceArn: this.balancer.loadBalancerArn,
+      webAclArn: acl.arn,
     });
     for (const port of [TRAFFIC_PORT, OPS_PORT]) {
       pods.connections.allowFrom(this.balancer, Port.tcp(port), 'The load balancer');
