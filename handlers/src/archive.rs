@@ -48,6 +48,40 @@ pub enum ImportError {
 }
 
 /// A store of message logs that supports export and import.
+///
+/// ```
+/// # use handlers::archive::{ExportLimits, LogArchive, LogSegment};
+/// # use handlers::channel::{ChannelName, Epoch, Offset};
+/// # use handlers::id::{MessageId, TenantId, UserId};
+/// # use handlers::identity::Role;
+/// # use handlers::memory::{ChannelRetention, MemoryLog};
+/// # use handlers::ports::{AppendRequest, MessageLog, MessageSender, Timestamp};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let new_log = |epoch: &str| {
+/// #     MemoryLog::new(Epoch(epoch.into()), ChannelRetention { max_entries: 1_000, max_bytes: 1 << 20 })
+/// # };
+/// # let lobby = ChannelName::parse("room:lobby")?.in_tenant(TenantId::default_tenant());
+/// # let hello = AppendRequest {
+/// #     channel: lobby.clone(),
+/// #     sender: MessageSender { user: UserId::parse("alice")?, role: Role::User },
+/// #     id: MessageId::parse("m1")?,
+/// #     sent_at: Timestamp(1_800_000_000_000),
+/// #     body: serde_json::value::to_raw_value("hello")?.into(),
+/// # };
+/// let (source, target) = (new_log("e1"), new_log("e2"));
+/// source.append(hello).await?;
+///
+/// let limits = ExportLimits { max_entries: 100, max_bytes: 64 * 1024 };
+/// for channel in source.logged_channels().await? {
+///     let slice = source.export(&channel, Offset::START, limits).await?;
+///     let (epoch, after, entries) = (slice.head.epoch, Offset::START, slice.entries);
+///     target.import(&LogSegment { channel, epoch, after, entries }).await?;
+/// }
+/// assert_eq!(target.log_bounds(&lobby).await?.head, source.log_bounds(&lobby).await?.head);
+/// # Ok(())
+/// # }
+/// ```
 #[async_trait]
 pub trait LogArchive: Send + Sync {
     /// Returns every channel that has or had messages, ordered by key. The list is held in memory, about 100 bytes per

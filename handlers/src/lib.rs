@@ -50,6 +50,7 @@ pub mod archive;
 pub mod audience;
 pub mod authorizer;
 pub mod channel;
+pub mod config_value;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 pub mod connect;

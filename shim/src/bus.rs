@@ -60,6 +60,30 @@ use crate::hub::ChannelDelivery;
 use crate::redis::{RedisClient, RedisClientError};
 
 /// Port to the leases of node ids: the node id of this pod, and the liveness of others.
+///
+/// ```
+/// use async_trait::async_trait;
+/// use shim::bus::NodeLiveness;
+/// use shim::redis::RedisClientError;
+///
+/// /// Two pods that are always alive.
+/// struct TwoNodes;
+///
+/// #[async_trait]
+/// impl NodeLiveness for TwoNodes {
+///     fn node_id(&self) -> u16 {
+///         1
+///     }
+///
+///     async fn is_node_alive(&self, node: u16) -> Result<bool, RedisClientError> {
+///         Ok(matches!(node, 1 | 2))
+///     }
+/// }
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// assert!(TwoNodes.is_node_alive(TwoNodes.node_id()).await.unwrap());
+/// assert!(!TwoNodes.is_node_alive(3).await.unwrap());
+/// # });
+/// ```
 #[async_trait]
 pub trait NodeLiveness: Send + Sync {
     /// Returns the node id in the connection ids of this pod. It changes after the loss of the lease.

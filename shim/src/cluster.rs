@@ -117,8 +117,7 @@ impl Cluster {
         let ClaimedLease { lease_id, data_epoch } = claim_random_node_id(&lease_store, &*clock).await?;
         tracing::info!(pod = %lease_id, "joined the cluster");
         let lease_id = watch::Sender::new(lease_id);
-        let registry =
-            ClusterRegistry::new(lease_store.clone(), lease_id.subscribe(), max_connections, metrics.clone());
+        let registry = ClusterRegistry::new(lease_store.clone(), lease_id.subscribe(), max_connections);
         let data_epoch = Mutex::new(data_epoch);
         let inner = ClusterInner { lease_store, redis, settings, lease_id, data_epoch, registry, metrics, clock };
         Ok(Self { inner: Arc::new(inner) })
@@ -155,13 +154,15 @@ impl Cluster {
         let (reapable_sender, reapable) = watch::channel(ReapablePods::default());
         let reaper = Reaper::new(inner.clone(), disconnects.clone(), server.readiness.clone());
         tasks.spawn(reaper.run(reapable, stop.clone()));
-        let maintenance = RegistryMaintenance {
-            registry: inner.registry.clone(),
-            disconnects: disconnects.clone(),
-            redis_state: inner.redis.link_state(),
-        };
+        let maintenance = RegistryMaintenance::new(
+            inner.registry.clone(),
+            disconnects.clone(),
+            inner.redis.link_state(),
+            inner.metrics.pending_disconnects.clone(),
+        );
+        let resyncs = maintenance.watch_resyncs();
         tasks.spawn(maintenance.run(stop.clone()));
-        let heartbeat = HeartbeatTask::new(inner.clone(), server, reapable_sender);
+        let heartbeat = HeartbeatTask::new(inner.clone(), server, reapable_sender, resyncs);
         tasks.spawn(heartbeat.run(stop.clone()));
     }
 

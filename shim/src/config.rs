@@ -44,7 +44,6 @@ pub use self::sources::{
     CONFIG_FILE_VARIABLE, ConfigSources, ConfigValue, FlagValues, ProcessEnvironment, ValueOrigin, VariableSource,
 };
 pub use self::throttle::{PerSecond, RateConfig, ThrottleConfig};
-pub use self::values::parse_duration;
 use crate::access::{ClientKeyConfig, IamCredentials};
 use crate::postgres::PostgresSettings;
 use crate::redis::RedisSettings;

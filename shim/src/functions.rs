@@ -32,6 +32,57 @@ pub type AuthorizerResult = Result<ApiGatewayCustomAuthorizerResponse, Authorize
 
 /// Port to the functions of one API. Each method reads the event before it returns; the returned future does not borrow
 /// from it and may outlive the connection.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use futures_util::future::BoxFuture;
+/// # use gateway::api::WebSocketApi;
+/// # use gateway::authorizer::AuthorizerInvocationError;
+/// # use gateway::event::{
+/// #     AuthorizerEvent, ConnectEvent, ConnectionFacts, DisconnectEvent, MessageEvent, RequestIdentity,
+/// # };
+/// # use gateway::id::GatewayId;
+/// # use gateway::reply::{IntegrationError, IntegrationReply};
+/// # use gateway::time::EventTime;
+/// # use http::HeaderMap;
+/// # use shim::config::Config;
+/// # use shim::functions::{ApiFunctions, AuthorizerResult, IntegrationResult};
+/// # use shim::wiring::api_definition;
+/// /// Replies to each message with its body.
+/// struct Echo;
+///
+/// impl ApiFunctions for Echo {
+///     fn invoke_message(&self, event: MessageEvent<'_>) -> BoxFuture<'static, IntegrationResult> {
+///         let (headers, body) = (HeaderMap::new(), Some(event.body));
+///         Box::pin(async { Ok(IntegrationReply { status: 200, headers, body, is_base64: false }) })
+///     }
+/// #   fn invoke_authorizer(&self, _: AuthorizerEvent<'_>) -> BoxFuture<'static, AuthorizerResult> {
+/// #       Box::pin(async { Err(AuthorizerInvocationError::NotInvokable) })
+/// #   }
+/// #   fn invoke_connect(&self, _: ConnectEvent<'_>) -> BoxFuture<'static, IntegrationResult> {
+/// #       Box::pin(async { Err(IntegrationError::NotInvokable) })
+/// #   }
+/// #   fn invoke_disconnect(&self, _: DisconnectEvent<'_>) -> BoxFuture<'static, IntegrationResult> {
+/// #       Box::pin(async { Err(IntegrationError::NotInvokable) })
+/// #   }
+///     // The authorizer, `$connect` and `$disconnect` likewise.
+/// }
+/// # let config = Config::for_tests();
+/// # let api = Arc::new(WebSocketApi::new(api_definition(&config.api, &config.throttle)).unwrap());
+/// # let id = GatewayId::for_connection(0, 1, 1);
+/// # let identity = RequestIdentity { iam: None, api_key: None, user_agent: None, source_ip: "192.0.2.1".into() };
+/// # let facts = &ConnectionFacts {
+/// #     api: api.clone(), connection_id: id, domain_name: "localhost".into(), connected_at: 0, identity,
+/// #     authorizer: None,
+/// # };
+/// # let (route_key, time) = (&api.route_for("hello").unwrap().key, EventTime::from_epoch_ms(0));
+/// # let event = MessageEvent { facts, route_key, message_id: id, request_id: id, time, body: "hello".into() };
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+///
+/// let reply = Echo.invoke_message(event).await;
+/// assert_eq!(reply.ok().and_then(|reply| reply.body).as_deref(), Some("hello"));
+/// # });
+/// ```
 pub trait ApiFunctions: Send + Sync {
     /// Invokes the authorizer of a handshake.
     fn invoke_authorizer(&self, event: AuthorizerEvent<'_>) -> BoxFuture<'static, AuthorizerResult>;

@@ -5,11 +5,13 @@
 
 mod auth;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use handlers::api::ApiKeys;
 use handlers::authorizer::TokenSettings;
+use handlers::config_value::parse_retention_age;
 use handlers::limits::Limits;
 use http::Uri;
 
@@ -21,7 +23,7 @@ pub const CONNECTIONS_TABLE: &str = "TWINWAY_CONNECTIONS_TABLE";
 pub const MESSAGES_TABLE: &str = "TWINWAY_MESSAGES_TABLE";
 /// Endpoint of the `@connections` API including the stage: `https://{api}.execute-api.{region}.amazonaws.com/{stage}`.
 pub const MANAGEMENT_ENDPOINT: &str = "TWINWAY_MANAGEMENT_ENDPOINT";
-/// Retention of messages: `30d`, `12h`, `90m`, `60s`; default 30 days, at least one hour.
+/// Maximum age of retained messages: `30d`, `12h`; default 30 days, at least one hour.
 pub const RETENTION_AGE: &str = "TWINWAY_RETENTION_AGE";
 /// HS256 secret that signs tokens.
 pub const AUTH_SECRET: &str = "TWINWAY_AUTH_SECRET";
@@ -46,13 +48,11 @@ pub const AUTH_API_KEYS_ARN: &str = "TWINWAY_AUTH_API_KEYS_ARN";
 
 /// Same default as the shim's.
 const DEFAULT_RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-/// With a shorter retention, entries could expire while clients still receive or resume them.
-const MIN_RETENTION: Duration = Duration::from_secs(60 * 60);
 /// Same default as the shim's.
 const DEFAULT_LEEWAY: Duration = Duration::from_secs(30);
 
-/// Function that returns the value of an environment variable by name.
-pub type EnvironmentLookup<'a> = &'a dyn Fn(&str) -> Option<String>;
+/// Environment variables by name. Without `Debug`, because some values are secrets.
+pub struct EnvironmentVariables(BTreeMap<String, String>);
 
 /// Configuration of the functions that access the stores (`connect`, `disconnect`, `message`, `api`).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,19 +95,32 @@ impl fmt::Display for EnvironmentError {
 
 impl std::error::Error for EnvironmentError {}
 
-/// Returns the value of a variable of the process's environment.
-#[must_use]
-#[expect(clippy::disallowed_methods, reason = "the only place that reads the environment")]
-pub fn environment_variable(name: &str) -> Option<String> {
-    std::env::var(name).ok()
+impl EnvironmentVariables {
+    /// Reads the environment of the process. Variables that are not Unicode are omitted.
+    #[must_use]
+    pub fn of_process() -> Self {
+        std::env::vars_os().filter_map(|(name, value)| name.into_string().ok().zip(value.into_string().ok())).collect()
+    }
+
+    /// Returns the value of a variable, or `None` if it is not set.
+    #[must_use]
+    pub fn find_value(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+}
+
+impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for EnvironmentVariables {
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(variables: I) -> Self {
+        Self(variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
+    }
 }
 
 /// Reads the configuration of a function that accesses the stores.
 ///
 /// # Errors
 /// [`EnvironmentError`] with every missing or invalid variable.
-pub fn read_app_config(source: EnvironmentLookup<'_>) -> Result<AppConfig, EnvironmentError> {
-    let mut reader = EnvironmentReader::new(source);
+pub fn read_app_config(environment: &EnvironmentVariables) -> Result<AppConfig, EnvironmentError> {
+    let mut reader = EnvironmentReader::new(environment);
     let app_config = reader.app_config();
     reader.into_result(app_config)
 }
@@ -116,8 +129,8 @@ pub fn read_app_config(source: EnvironmentLookup<'_>) -> Result<AppConfig, Envir
 ///
 /// # Errors
 /// [`EnvironmentError`] with every missing or invalid variable.
-pub fn read_verifier_config(source: EnvironmentLookup<'_>) -> Result<VerifierConfig, EnvironmentError> {
-    let mut reader = EnvironmentReader::new(source);
+pub fn read_verifier_config(environment: &EnvironmentVariables) -> Result<VerifierConfig, EnvironmentError> {
+    let mut reader = EnvironmentReader::new(environment);
     let verifier_config = reader.verifier_config();
     reader.into_result(verifier_config)
 }
@@ -127,21 +140,21 @@ pub fn read_verifier_config(source: EnvironmentLookup<'_>) -> Result<VerifierCon
 /// # Errors
 /// [`EnvironmentError`] with every missing or invalid variable of both.
 pub fn read_app_and_verifier_config(
-    source: EnvironmentLookup<'_>,
+    environment: &EnvironmentVariables,
 ) -> Result<(AppConfig, VerifierConfig), EnvironmentError> {
-    let mut reader = EnvironmentReader::new(source);
+    let mut reader = EnvironmentReader::new(environment);
     let configs = (reader.app_config(), reader.verifier_config());
     reader.into_result(configs.0.zip(configs.1))
 }
 
 struct EnvironmentReader<'a> {
-    source: EnvironmentLookup<'a>,
+    environment: &'a EnvironmentVariables,
     errors: Vec<String>,
 }
 
 impl<'a> EnvironmentReader<'a> {
-    const fn new(source: EnvironmentLookup<'a>) -> Self {
-        Self { source, errors: Vec::new() }
+    const fn new(environment: &'a EnvironmentVariables) -> Self {
+        Self { environment, errors: Vec::new() }
     }
 
     fn into_result<T>(self, value: Option<T>) -> Result<T, EnvironmentError> {
@@ -152,7 +165,7 @@ impl<'a> EnvironmentReader<'a> {
     }
 
     fn optional_text(&self, name: &str) -> Option<String> {
-        (self.source)(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+        self.environment.find_value(name).map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned)
     }
 
     fn record_error<T>(&mut self, name: &str, problem: impl fmt::Display) -> Option<T> {
@@ -168,10 +181,7 @@ impl<'a> EnvironmentReader<'a> {
         let connections_table = self.required_text(CONNECTIONS_TABLE, "the name of the DynamoDB table of connections");
         let messages_table = self.required_text(MESSAGES_TABLE, "the name of the DynamoDB table of messages");
         let management_endpoint = self.management_endpoint();
-        let retention = self.duration_or(RETENTION_AGE, DEFAULT_RETENTION);
-        if retention.is_some_and(|retention| retention < MIN_RETENTION) {
-            let _: Option<()> = self.record_error(RETENTION_AGE, "must be 1h or more");
-        }
+        let retention = self.duration_or(RETENTION_AGE, DEFAULT_RETENTION, parse_retention_age);
         let limits = self.limits();
         Some(AppConfig {
             connections_table: connections_table?,
@@ -185,6 +195,11 @@ impl<'a> EnvironmentReader<'a> {
     fn limits(&mut self) -> Option<Limits> {
         let mut limits = Limits::default();
         let mut valid = true;
+        for name in self.environment.0.keys() {
+            if let Err(rule) = Limits::check_variable_name(name) {
+                valid = self.record_error(name, rule).unwrap_or(false);
+            }
+        }
         for key in Limits::KEYS {
             let Some(text) = self.optional_text(key.env) else { continue };
             if let Err(rule) = limits.set(key.path, &text) {
@@ -204,10 +219,14 @@ impl<'a> EnvironmentReader<'a> {
         Some(text.trim_end_matches('/').to_owned())
     }
 
-    fn duration_or(&mut self, name: &str, default: Duration) -> Option<Duration> {
+    fn duration_or(
+        &mut self,
+        name: &str,
+        default: Duration,
+        parse: fn(&str) -> Result<Duration, String>,
+    ) -> Option<Duration> {
         let Some(text) = self.optional_text(name) else { return Some(default) };
-        let parsed = humantime::parse_duration(&text).ok();
-        parsed.or_else(|| self.record_error(name, "must be a duration with a unit: 60s, 90m, 12h or 30d"))
+        parse(&text).map_or_else(|rule| self.record_error(name, rule), Some)
     }
 }
 

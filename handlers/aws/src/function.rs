@@ -12,14 +12,16 @@ use lambda_http::{Body, RequestExt};
 use lambda_runtime::Diagnostic;
 use tracing_subscriber::EnvFilter;
 
+use crate::config::EnvironmentVariables;
+
 /// Default level if neither `AWS_LAMBDA_LOG_LEVEL` nor `RUST_LOG` is set.
 const DEFAULT_FILTER: &str = "info";
 
 /// Starts logging to standard output, which Lambda collects. The runtime's span adds `requestId` and `xrayTraceId` to
 /// every record. A second call has no effect.
-pub fn start_logging(source: crate::config::EnvironmentLookup<'_>) {
-    let filter = source("AWS_LAMBDA_LOG_LEVEL").or_else(|| source("RUST_LOG"));
-    let filter = EnvFilter::builder().parse_lossy(filter.as_deref().unwrap_or(DEFAULT_FILTER));
+pub fn start_logging(environment: &EnvironmentVariables) {
+    let filter = environment.find_value("AWS_LAMBDA_LOG_LEVEL").or_else(|| environment.find_value("RUST_LOG"));
+    let filter = EnvFilter::builder().parse_lossy(filter.unwrap_or(DEFAULT_FILTER));
     let lines = tracing_subscriber::fmt().with_env_filter(filter).json();
     // `try_init` fails only if logging has started before, as in tests.
     drop(lines.flatten_event(true).with_current_span(true).with_span_list(false).try_init());

@@ -7,14 +7,16 @@
 //!
 //! ```no_run
 //! use aws_lambda_events::apigw::ApiGatewayWebsocketProxyRequest;
+//! use handlers_aws::config::EnvironmentVariables;
 //! use handlers_aws::function::{InvocationError, start_logging};
-//! use handlers_aws::{config, wiring};
+//! use handlers_aws::wiring;
 //! use lambda_runtime::{LambdaEvent, service_fn};
 //!
 //! #[tokio::main(flavor = "current_thread")]
 //! async fn main() -> Result<(), lambda_runtime::Error> {
-//!     start_logging(&config::environment_variable);
-//!     let app = &wiring::app_from_environment(&config::environment_variable).await?;
+//!     let environment = EnvironmentVariables::of_process();
+//!     start_logging(&environment);
+//!     let app = &wiring::app_from_environment(&environment).await?;
 //!     lambda_runtime::run(service_fn(async |event: LambdaEvent<ApiGatewayWebsocketProxyRequest>| {
 //!         app.handle_message(event.payload).await.map_err(|error| InvocationError::new("HandlerError", &error))
 //!     }))

@@ -16,7 +16,7 @@ use jwks::HttpJwks;
 use system_clock::SystemClock;
 
 use crate::backend_api::BackendApi;
-use crate::config::{self, AppConfig, EnvironmentLookup, VerifierConfig};
+use crate::config::{self, AppConfig, EnvironmentVariables, VerifierConfig};
 use crate::connections::DynamoConnections;
 use crate::delivery::{ApiGatewayDelivery, DeliveryLimits};
 use crate::log::DynamoLog;
@@ -83,8 +83,8 @@ pub fn build_app(
 ///
 /// # Errors
 /// [`EnvironmentError`](config::EnvironmentError) with every missing or invalid variable.
-pub async fn app_from_environment(source: EnvironmentLookup<'_>) -> anyhow::Result<MessagingApp> {
-    let app_config = config::read_app_config(source)?;
+pub async fn app_from_environment(environment: &EnvironmentVariables) -> anyhow::Result<MessagingApp> {
+    let app_config = config::read_app_config(environment)?;
     aws_app(&load_sdk_config().await, &app_config)
 }
 
@@ -93,9 +93,10 @@ pub async fn app_from_environment(source: EnvironmentLookup<'_>) -> anyhow::Resu
 /// # Errors
 /// [`EnvironmentError`](config::EnvironmentError) with every missing or invalid variable; an invalid key set URL.
 pub async fn authorizer_from_environment(
-    source: EnvironmentLookup<'_>,
+    environment: &EnvironmentVariables,
 ) -> anyhow::Result<(Authorizer, Arc<dyn Clock>)> {
-    let (verifier_config, clock) = (config::read_verifier_config(source)?, Arc::new(SystemClock) as Arc<dyn Clock>);
+    let (verifier_config, clock) =
+        (config::read_verifier_config(environment)?, Arc::new(SystemClock) as Arc<dyn Clock>);
     // Without secrets to read, the function does not load the SDK.
     let secrets =
         if verifier_config.secret_arns.is_empty() { None } else { Some(secrets_client(&load_sdk_config().await)) };
@@ -106,8 +107,8 @@ pub async fn authorizer_from_environment(
 ///
 /// # Errors
 /// [`EnvironmentError`](config::EnvironmentError) with every missing or invalid variable; an invalid key set URL.
-pub async fn api_from_environment(source: EnvironmentLookup<'_>) -> anyhow::Result<BackendApi> {
-    let (app_config, verifier_config) = config::read_app_and_verifier_config(source)?;
+pub async fn api_from_environment(environment: &EnvironmentVariables) -> anyhow::Result<BackendApi> {
+    let (app_config, verifier_config) = config::read_app_and_verifier_config(environment)?;
     let sdk = load_sdk_config().await;
     let (app, client) = (Arc::new(aws_app(&sdk, &app_config)?), secrets_client(&sdk));
     let verifier = Arc::new(token_verifier(&verifier_config, Some(client.clone()), &app.clock)?);

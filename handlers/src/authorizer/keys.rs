@@ -70,6 +70,18 @@ pub enum KeySourceError {
 }
 
 /// A source of verification keys that are not configured as values.
+///
+/// ```
+/// # use handlers::authorizer::{Algorithm, KeySet, KeySource};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let source: &dyn KeySource = &KeySet::default().with_secret(b"an HS256 secret of at least 32 bytes")?;
+/// assert_eq!(source.find_keys(None, Algorithm::HS256).await?.len(), 1);
+/// assert!(source.find_keys(None, Algorithm::RS256).await?.is_empty(), "a secret verifies HS256 signatures only");
+/// assert!(source.refresh_keys(None, Algorithm::HS256).await.is_empty(), "a fixed set has no newer keys");
+/// # Ok(())
+/// # }
+/// ```
 #[async_trait]
 pub trait KeySource: Send + Sync {
     /// Returns the keys that may have signed a token with this key id and algorithm; an empty list if the source has no

@@ -3,6 +3,10 @@
 use std::time::Duration;
 
 use super::Limits;
+use crate::config_value::{parse_duration, parse_size};
+
+/// Prefix of the environment variables of all limits.
+const VARIABLE_PREFIX: &str = "TWINWAY_LIMITS_";
 
 /// Configuration key of one limit.
 #[derive(Debug, Clone, Copy)]
@@ -59,6 +63,25 @@ impl Limits {
         ),
     ];
 
+    /// Checks the name of an environment variable: one that starts with `TWINWAY_LIMITS_` must be that of a limit.
+    ///
+    /// # Errors
+    /// The rule that the name violates, as text for an operator.
+    ///
+    /// ```
+    /// use handlers::limits::Limits;
+    ///
+    /// assert!(Limits::check_variable_name("TWINWAY_LIMITS_BODY_BYTES").is_ok());
+    /// assert!(Limits::check_variable_name("PATH").is_ok());
+    /// assert!(Limits::check_variable_name("TWINWAY_LIMITS_BODY_SIZE").is_err());
+    /// ```
+    pub fn check_variable_name(name: &str) -> Result<(), String> {
+        if !name.starts_with(VARIABLE_PREFIX) || Self::KEYS.iter().any(|key| key.env == name) {
+            return Ok(());
+        }
+        Err(format!("is not the variable of a limit; the limits are {}", Self::KEYS.map(|key| key.env).join(", ")))
+    }
+
     /// Sets the limit with this path to a value from 1 to its default.
     ///
     /// # Errors
@@ -73,11 +96,8 @@ impl Limits {
         match key.unit {
             LimitUnit::Bytes(field) => {
                 let max = *field(&mut defaults);
-                let size =
-                    text.ends_with(|c: char| c.is_ascii_alphabetic()).then(|| text.parse::<bytesize::ByteSize>());
-                let bytes = size.and_then(Result::ok).and_then(|size| usize::try_from(size.as_u64()).ok());
                 let rule = || format!("must be a size from 1B to {}, such as 4KiB", bytesize::ByteSize(max as u64));
-                *field(self) = bytes.filter(|bytes| (1..=max).contains(bytes)).ok_or_else(rule)?;
+                *field(self) = parse_size(text).ok().filter(|bytes| *bytes <= max).ok_or_else(rule)?;
             }
             LimitUnit::Count(field) => *field(self) = whole_number(text, *field(&mut defaults))?,
             LimitUnit::LongCount(field) => *field(self) = whole_number(text, *field(&mut defaults))?,
@@ -85,7 +105,7 @@ impl Limits {
                 let max = *field(&mut defaults);
                 let rule = || format!("must be a duration from 1ms to {}", humantime::format_duration(max));
                 let range = Duration::from_millis(1)..=max;
-                let time = humantime::parse_duration(text).ok().filter(|time| range.contains(time));
+                let time = parse_duration(text).ok().filter(|time| range.contains(time));
                 *field(self) = time.ok_or_else(rule)?;
             }
         }
@@ -104,6 +124,15 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_misspelt_variable_is_rejected_with_the_names_of_all_limits() {
+        let rule = Limits::check_variable_name("TWINWAY_LIMITS_BODY_BYTE").unwrap_err();
+        for key in Limits::KEYS {
+            assert!(rule.contains(key.env), "{rule}");
+            assert_eq!(Limits::check_variable_name(key.env), Ok(()));
+        }
+    }
 
     #[test]
     fn every_limit_can_be_lowered_and_none_raised() {

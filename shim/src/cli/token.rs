@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use clap::Args;
 use handlers::authorizer::{JwtClaims, MintError, mint_hs256};
+use handlers::config_value::parse_duration;
 use handlers::id::{TenantId, UserId};
 use handlers::identity::Role;
 use handlers::ports::Timestamp;
 
 use super::exit::CommandError;
 use super::{CommandIo, ConfigArgs};
-use crate::config::{AuthConfig, parse_duration};
+use crate::config::AuthConfig;
 use crate::embedded::signing_secret;
 use crate::secret::Secret;
 

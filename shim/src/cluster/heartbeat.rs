@@ -23,6 +23,8 @@ pub(super) struct HeartbeatTask {
     cluster: Arc<ClusterInner>,
     server: ServerContext,
     reapable_pods: watch::Sender<ReapablePods>,
+    /// Changes after each successful resync of the registry.
+    resyncs: watch::Receiver<()>,
     /// Start of the current run of successful heartbeats; `None` after a missed one.
     uninterrupted_since: Option<Instant>,
     /// Set while this pod has no valid node id: the next heartbeat claims one first.
@@ -34,8 +36,9 @@ impl HeartbeatTask {
         cluster: Arc<ClusterInner>,
         server: ServerContext,
         reapable_pods: watch::Sender<ReapablePods>,
+        resyncs: watch::Receiver<()>,
     ) -> Self {
-        Self { cluster, server, reapable_pods, uninterrupted_since: None, needs_node_id: false }
+        Self { cluster, server, reapable_pods, resyncs, uninterrupted_since: None, needs_node_id: false }
     }
 
     /// Sends heartbeats until `stop`: every `cluster.heartbeat`, and immediately when Redis recovers.
@@ -159,10 +162,12 @@ impl HeartbeatTask {
     fn reconnect_all_after_resync(&self) {
         // Only connections open at this moment: those opened later are registered in the new data.
         let (drain, connections) = (self.server.drain.clone(), self.server.drain.connections.all_connections());
-        let (mut resynced, resync_timeout) = (self.cluster.registry.watch_resyncs(), self.cluster.settings.lease);
+        let (mut resyncs, resync_timeout) = (self.resyncs.clone(), self.cluster.settings.lease);
+        // Only a later resync counts.
+        resyncs.mark_unchanged();
         self.server.drain.tasks.spawn(async move {
             // Clients reconnect even if the resync does not complete in time.
-            let _ = timeout(resync_timeout, resynced.changed()).await;
+            let _ = timeout(resync_timeout, resyncs.changed()).await;
             drain.reconnect_in_batches(connections).await;
         });
     }

@@ -163,7 +163,7 @@ pub const KEYS: &[ConfigKey] = &[
     ConfigKey::new("storage.data_dir", "TWINWAY_DATA_DIR", "directory", "Directory of the message log and the generated secret. Created with mode 0700.").with_flag("data-dir").with_default("./twinway-data"),
     ConfigKey::new("storage.log", "TWINWAY_STORAGE_LOG", "`file`, `memory`, `redis` or `postgres`", "Storage of the message log. Embedded mode: `file` in the data directory, `memory` (lost at exit) or `postgres`. Kubernetes mode: `redis` or `postgres`.").with_flag("log").with_mode_defaults("file", "redis"),
     ConfigKey::new("storage.retention_entries", "TWINWAY_RETENTION_ENTRIES", "number", "Maximum number of messages retained per channel; the oldest are deleted first.").with_default("100000"),
-    ConfigKey::new("storage.retention_age", "TWINWAY_RETENTION_AGE", "duration", "Maximum age of a retained message.").with_default("30d"),
+    ConfigKey::new("storage.retention_age", "TWINWAY_RETENTION_AGE", "duration", "Maximum age of a retained message; at least `1h`.").with_default("30d"),
     // Limits of the messaging application; the Lambda functions read the same variables
     ConfigKey::new("limits.body_bytes", "TWINWAY_LIMITS_BODY_BYTES", "size", "Largest body of one message, in bytes of JSON; at most the default.").with_default("28KiB"),
     ConfigKey::new("limits.history_messages", "TWINWAY_LIMITS_HISTORY_MESSAGES", "number", "Maximum number of messages in one `history` response; at most the default.").with_default("100"),

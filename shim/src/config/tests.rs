@@ -327,22 +327,11 @@ fn the_port_key_overrides_the_port_of_the_listen_address() {
 }
 
 #[test]
-fn durations_and_sizes_require_units() {
-    for (text, millis) in
-        [("500ms", 500), ("30s", 30_000), ("1h30m", 5_400_000), ("2d", 172_800_000), ("0s", 0), ("1.5s", 1_500)]
-    {
-        assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
-    }
-    for text in
-        ["", "5", "s", "5 parsecs", "1M", "4000d", "-1s", "99999999999999999999s", "999999999999999999d", "1h 30"]
-    {
-        assert!(parse_duration(text).is_err(), "{text}");
-    }
-    for (text, bytes) in [("1B", 1), ("2KiB", 2_048), ("64kB", 64_000), ("1MiB", 1 << 20)] {
-        assert_eq!(values::parse_size(&ConfigValue::Text(text.to_owned())), Ok(bytes), "{text}");
-    }
-    assert!(values::parse_size(&ConfigValue::Text("0B".to_owned())).is_err());
-    assert!(values::parse_size(&ConfigValue::Text("1024".to_owned())).is_err());
+fn a_retention_below_an_hour_is_rejected_as_by_the_lambda_functions() {
+    let config = from_environment(&[("TWINWAY_RETENTION_AGE", "1h")]).config.unwrap();
+    assert_eq!(config.storage.retention_age, Duration::from_secs(3_600));
+    let found = errors_of(from_environment(&[("TWINWAY_RETENTION_AGE", "59m")]));
+    assert!(found[0].contains("storage.retention_age") && found[0].contains("must be at least 1h"), "{found:#?}");
 }
 
 #[test]

@@ -1,13 +1,13 @@
 //! Parsers of configuration values: durations and sizes with units, choices, lists, tables.
 //!
-//! Each parser's error describes the expected form. Durations and sizes without a unit are rejected, because `5` could
-//! be seconds or milliseconds.
+//! Each parser's error describes the expected form. Durations and sizes are parsed by `handlers::config_value`, as in
+//! the Lambda functions.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::time::Duration;
 
-use bytesize::ByteSize;
+use handlers::config_value;
 
 use super::ConfigValue;
 
@@ -58,23 +58,12 @@ pub(super) fn parse_bool(value: &ConfigValue) -> ParseResult<bool> {
 
 /// Parses a duration such as `500ms`, `30s`, `1h30m`.
 pub(super) fn parse_duration_value(value: &ConfigValue) -> ParseResult<Duration> {
-    parse_duration(&parse_text(value)?)
+    config_value::parse_duration(&parse_text(value)?)
 }
 
-/// Longest duration that a key accepts, so that no deadline overflows.
-const MAX_DURATION: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
-
-/// Parses a duration with its unit: `500ms`, `30s`, `5m`, `12h`, `30d`, or a sum such as `1h30m`. The Lambda functions
-/// parse the same variables with the same crate.
-///
-/// # Errors
-/// A description of the expected form.
-pub fn parse_duration(text: &str) -> ParseResult<Duration> {
-    // `M` is a month to humantime; it is more likely a typing error for minutes.
-    let duration = if text.contains('M') { None } else { humantime::parse_duration(text.trim()).ok() };
-    duration
-        .filter(|duration| *duration <= MAX_DURATION)
-        .ok_or_else(|| "must be a duration with a unit, at most 3650d: 500ms, 30s, 5m, 12h or 30d".to_owned())
+/// Parses the maximum age of retained messages.
+pub(super) fn parse_retention_age(value: &ConfigValue) -> ParseResult<Duration> {
+    config_value::parse_retention_age(&parse_text(value)?)
 }
 
 /// Parses a duration of at least 1 ms.
@@ -89,11 +78,7 @@ pub(super) fn parse_positive_duration(value: &ConfigValue) -> ParseResult<Durati
 
 /// Parses a size such as `2KiB` or `1MiB` into bytes.
 pub(super) fn parse_size(value: &ConfigValue) -> ParseResult<usize> {
-    let text = parse_text(value)?;
-    let has_unit = text.trim_end().ends_with(|c: char| c.is_ascii_alphabetic());
-    let size = text.trim().parse::<ByteSize>().ok().filter(|size| has_unit && size.as_u64() > 0);
-    size.and_then(|size| usize::try_from(size.as_u64()).ok())
-        .ok_or_else(|| "must be a size with a unit: 512B, 2KiB or 1MiB".to_owned())
+    config_value::parse_size(&parse_text(value)?)
 }
 
 /// Parses a list: an array in the file, otherwise items separated by commas or line breaks. Empty items are skipped.

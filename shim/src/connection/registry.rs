@@ -16,6 +16,55 @@ use gateway::event::ConnectionFacts;
 use gateway::id::GatewayId;
 
 /// Registry of connection records. Absent in a single process.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use async_trait::async_trait;
+/// # use gateway::api::WebSocketApi;
+/// # use gateway::close::CloseCause;
+/// # use gateway::event::{ConnectionFacts, RequestIdentity};
+/// # use gateway::id::GatewayId;
+/// # use parking_lot::Mutex;
+/// # use shim::config::Config;
+/// # use shim::connection::{ConnectionRegistry, RegisterError, RegistrationGuard};
+/// # use shim::wiring::api_definition;
+/// # #[derive(Clone, Default)]
+/// # struct MemoryRegistry { open: Arc<Mutex<Vec<GatewayId>>>, deferred: Arc<Mutex<Vec<GatewayId>>> }
+/// # #[async_trait]
+/// # impl ConnectionRegistry for MemoryRegistry {
+/// #     async fn register(&self, facts: &Arc<ConnectionFacts>) -> Result<RegistrationGuard, RegisterError> {
+/// #         self.open.lock().push(facts.connection_id);
+/// #         Ok(RegistrationGuard::pending(Arc::new(self.clone()), facts.connection_id).registered())
+/// #     }
+/// #     fn owns_connection(&self, id: GatewayId) -> bool { self.open.lock().contains(&id) }
+/// #     fn is_current(&self, id: GatewayId) -> bool { self.owns_connection(id) }
+/// #     fn delete_connection(&self, id: GatewayId) { self.open.lock().retain(|open| *open != id); }
+/// #     fn defer_disconnect(&self, id: GatewayId, _: &CloseCause) { self.deferred.lock().push(id); }
+/// #     fn reclaim(&self, facts: &Arc<ConnectionFacts>) { self.open.lock().push(facts.connection_id); }
+/// # }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let config = Config::for_tests();
+/// # let identity = RequestIdentity { iam: None, api_key: None, user_agent: None, source_ip: "192.0.2.1".into() };
+/// # let facts_of = |sequence| Arc::new(ConnectionFacts {
+/// #     api: Arc::new(WebSocketApi::new(api_definition(&config.api, &config.throttle)).unwrap()),
+/// #     connection_id: GatewayId::for_connection(0, sequence, 1), domain_name: "localhost".into(), connected_at: 0,
+/// #     identity: identity.clone(), authorizer: None,
+/// # });
+/// # let [lost, open, rejected] = [1, 2, 3].map(facts_of);
+/// let registry = MemoryRegistry::default();
+/// drop(registry.register(&lost).await?);
+/// assert_eq!(*registry.deferred.lock(), [lost.connection_id], "the client left, and `$connect` may have run");
+///
+/// let guard = registry.register(&open).await?;
+/// assert!(guard.mark_opened(), "the session of the open connection runs `$disconnect`");
+///
+/// registry.register(&rejected).await?.mark_rejected();
+/// assert!(!registry.owns_connection(rejected.connection_id), "`$connect` rejected it: no `$disconnect`");
+/// assert_eq!(registry.deferred.lock().len(), 1);
+/// # Ok(())
+/// # }
+/// ```
 #[async_trait]
 pub trait ConnectionRegistry: Send + Sync {
     /// Registers a connection. Must complete before its `$connect` runs.

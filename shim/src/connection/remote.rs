@@ -32,6 +32,34 @@ pub struct RemoteDescription {
 }
 
 /// Port to the management API (`@connections`) of connections on other pods.
+///
+/// ```
+/// # use async_trait::async_trait;
+/// # use bytes::Bytes;
+/// # use gateway::id::GatewayId;
+/// # use gateway::management::ManagementError;
+/// # use shim::connection::{RemoteConnections, RemoteDescription};
+/// /// Another pod with one open connection.
+/// struct OtherPod(GatewayId);
+///
+/// #[async_trait]
+/// impl RemoteConnections for OtherPod {
+///     async fn post_text(&self, id: GatewayId, _text: Bytes) -> Result<(), ManagementError> {
+///         if id == self.0 { Ok(()) } else { Err(ManagementError::Gone) }
+///     }
+/// #   async fn describe_connection(&self, _: GatewayId) -> Result<RemoteDescription, ManagementError> {
+/// #       Err(ManagementError::Gone)
+/// #   }
+/// #   async fn delete_connection(&self, _: GatewayId) -> Result<(), ManagementError> { Err(ManagementError::Gone) }
+///     // `describe_connection` and `delete_connection` likewise.
+/// }
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+///
+/// let [open, closed] = [1, 2].map(|sequence| GatewayId::for_connection(0, sequence, 7));
+/// assert_eq!(OtherPod(open).post_text(open, "hello".into()).await, Ok(()));
+/// assert_eq!(OtherPod(open).post_text(closed, "hello".into()).await, Err(ManagementError::Gone));
+/// # });
+/// ```
 #[async_trait]
 pub trait RemoteConnections: Send + Sync {
     /// Sends `text` to the connection (`POST @connections`).

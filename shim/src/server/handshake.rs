@@ -15,6 +15,7 @@
 
 mod access_checks;
 mod connect_abort;
+mod upgrade;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -31,15 +32,13 @@ use gateway::id::{EventIds, GatewayId};
 use gateway::reply::IntegrationError;
 use gateway::time::EventTime;
 use handlers::ports::Timestamp;
-use http::header::{CONNECTION, CONTENT_TYPE, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL};
-use http::header::{SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_VERSION, UPGRADE};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::header::{CONTENT_TYPE, HOST};
+use http::{HeaderMap, HeaderValue};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
-use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_util::task::TaskTracker;
 use warp::reply::{Reply as _, Response};
 use websocket::{SocketLimits, WebSocket};
@@ -72,7 +71,7 @@ pub async fn handle_upgrade(context: Arc<HandshakeContext>, request: UpgradeRequ
     let deadline = Instant::now() + context.settings.timeout;
     let mut attempt = HandshakeAttempt::start_attempt(&context);
     let checked = access_checks::check_request_rate(&context)
-        .and_then(|()| check_request(&context, &request))
+        .and_then(|()| upgrade::check_request(&context, &request))
         .and_then(|checked| access_checks::check_connection_rate(&context).map(|()| checked));
     let (upgrade, accept) = match checked {
         Ok(checked) => checked,
@@ -109,34 +108,7 @@ pub async fn handle_upgrade(context: Arc<HandshakeContext>, request: UpgradeRequ
         }
         Some(subscribed) => start_when_subscribed(&lifecycle.tasks, subscribed, session).await,
     }
-    switching_protocols(&accept, accepted.subprotocol, deflate.as_ref())
-}
-
-/// Checks the URL length, the stage and the upgrade headers.
-fn check_request(context: &HandshakeContext, request: &UpgradeRequest) -> Result<(OnUpgrade, HeaderValue), Rejection> {
-    let api = &context.sessions.integration.api;
-    let url_chars = request.path.len() + request.query.as_ref().map_or(0, |query| query.len() + 1);
-    if url_chars > api.quotas.url_chars {
-        return Err(Rejection::UrlTooLong);
-    }
-    let stage = request.path.trim_start_matches('/').trim_end_matches('/');
-    if stage != &*api.stage.name {
-        return Err(Rejection::UnknownStage);
-    }
-    let upgrade = request.upgrade.clone().ok_or(Rejection::NotAnUpgrade)?;
-    accept_value(&request.headers).map(|accept| (upgrade, accept)).ok_or(Rejection::BadUpgrade)
-}
-
-/// Returns `Sec-WebSocket-Accept` when the request complies with RFC 6455 section 4.2.1: version 13 and a key of 16
-/// bytes.
-fn accept_value(headers: &HeaderMap) -> Option<HeaderValue> {
-    let key = headers.get(SEC_WEBSOCKET_KEY)?.as_bytes();
-    let sixteen_bytes = key.len() == 24 && key.ends_with(b"==");
-    let version = headers.get(SEC_WEBSOCKET_VERSION)?.as_bytes();
-    if !sixteen_bytes || version != b"13" {
-        return None;
-    }
-    HeaderValue::from_str(&derive_accept_key(key)).ok()
+    upgrade::switching_protocols(&accept, accepted.subprotocol, deflate.as_ref())
 }
 
 /// A handshake in progress.
@@ -323,25 +295,6 @@ fn rejection_outcome(rejection: Rejection) -> HandshakeOutcome {
             HandshakeOutcome::Malformed
         }
     }
-}
-
-fn switching_protocols(
-    accept: &HeaderValue,
-    subprotocol: Option<HeaderValue>,
-    deflate: Option<&DeflateAgreement>,
-) -> Response {
-    let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
-    let headers = response.headers_mut();
-    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(SEC_WEBSOCKET_ACCEPT, accept.clone());
-    if let Some(subprotocol) = subprotocol {
-        headers.insert(SEC_WEBSOCKET_PROTOCOL, subprotocol);
-    }
-    if let Some(deflate) = deflate {
-        headers.insert(SEC_WEBSOCKET_EXTENSIONS, deflate.response_header());
-    }
-    response
 }
 
 /// Starts the session once `subscribed` resolves and returns at that moment, so that the `101` is not sent before this

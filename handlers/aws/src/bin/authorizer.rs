@@ -2,14 +2,16 @@
 
 use aws_lambda_events::apigw::ApiGatewayCustomAuthorizerRequestTypeRequest;
 use handlers::authorizer::AuthorizerError;
+use handlers_aws::config::EnvironmentVariables;
 use handlers_aws::function::{InvocationError, start_logging};
-use handlers_aws::{config, wiring};
+use handlers_aws::wiring;
 use lambda_runtime::{LambdaEvent, service_fn};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    start_logging(&config::environment_variable);
-    let (authorizer, clock) = &wiring::authorizer_from_environment(&config::environment_variable).await?;
+    let environment = EnvironmentVariables::of_process();
+    start_logging(&environment);
+    let (authorizer, clock) = &wiring::authorizer_from_environment(&environment).await?;
     lambda_runtime::run(service_fn(async |event: LambdaEvent<ApiGatewayCustomAuthorizerRequestTypeRequest>| {
         authorizer.authorize(event.payload, clock.now()).await.map_err(|error| match error {
             // API Gateway answers 401 only if the text is exactly "Unauthorized".

@@ -2,6 +2,7 @@
 
 use handlers::api::{ApiKeys, MIN_API_KEY_BYTES};
 use handlers::authorizer::{KeySet, TokenSettings};
+use handlers::config_value::parse_duration;
 use handlers::id::{TenantId, UserId};
 use http::Uri;
 
@@ -16,7 +17,7 @@ impl EnvironmentReader<'_> {
         let secret_arns = self.secret_arns(AUTH_SECRET_ARN);
         let api_keys_arn = self.api_keys_arn();
         let keys = self.key_set();
-        let leeway = self.duration_or(AUTH_LEEWAY, DEFAULT_LEEWAY);
+        let leeway = self.duration_or(AUTH_LEEWAY, DEFAULT_LEEWAY, parse_duration);
         let api_keys = self.api_keys();
         let (issuer, audience) = (self.optional_text(AUTH_ISSUER), self.optional_text(AUTH_AUDIENCE));
         let tokens = TokenSettings { issuer, audience, leeway: leeway?, ..TokenSettings::new(keys?) };

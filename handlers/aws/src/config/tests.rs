@@ -16,7 +16,7 @@ fn minimal_environment<'a>() -> HashMap<&'static str, &'a str> {
 }
 
 fn read(variables: &HashMap<&'static str, &str>) -> Result<(AppConfig, VerifierConfig), EnvironmentError> {
-    read_app_and_verifier_config(&|name| variables.get(name).map(|text| (*text).to_owned()))
+    read_app_and_verifier_config(&variables.iter().map(|(name, value)| (*name, *value)).collect())
 }
 
 #[test]
@@ -38,6 +38,15 @@ fn limits_are_read_and_checked() {
     let limits = read(&variables).ok().unwrap().0.limits;
     assert_eq!((limits.body_bytes, limits.resume_time), (4_096, Duration::from_millis(1_500)));
     assert_eq!(limits.push_messages, Limits::default().push_messages);
+}
+
+#[test]
+fn a_misspelt_limit_is_rejected_with_the_names_of_all_limits() {
+    let mut variables = minimal_environment();
+    variables.insert("TWINWAY_LIMITS_BODY_BYTE", "4KiB");
+    let error = read(&variables).err().unwrap().to_string();
+    assert!(error.contains("TWINWAY_LIMITS_BODY_BYTE is not the variable of a limit"), "{error}");
+    assert!(error.contains("TWINWAY_LIMITS_BODY_BYTES, TWINWAY_LIMITS_HISTORY_MESSAGES"), "{error}");
 }
 
 #[test]
@@ -106,7 +115,7 @@ fn all_errors_are_reported_together_and_contain_no_secret() {
 fn a_retention_below_an_hour_and_a_missing_key_are_rejected() {
     let mut variables = minimal_environment();
     variables.insert(RETENTION_AGE, "59m");
-    assert!(read(&variables).err().unwrap().to_string().contains("must be 1h or more"));
+    assert!(read(&variables).err().unwrap().to_string().contains("TWINWAY_RETENTION_AGE must be at least 1h"));
     let mut variables = minimal_environment();
     variables.remove(AUTH_SECRET);
     assert!(read(&variables).err().unwrap().to_string().contains("no client could connect"));

@@ -226,16 +226,24 @@ async fn the_api_responds_to_invalid_requests_itself() {
 
 #[tokio::test]
 async fn all_errors_of_the_environment_are_reported_together() {
-    let environment = [("TWINWAY_MANAGEMENT_ENDPOINT", "nowhere"), ("TWINWAY_AUTH_SECRET", "hush")];
+    let environment = [
+        ("TWINWAY_MANAGEMENT_ENDPOINT", "nowhere"),
+        ("TWINWAY_AUTH_SECRET", "hush"),
+        ("TWINWAY_LIMITS_BODY_BYTE", "4KiB"),
+    ];
     let mut function = Function::start(env!("CARGO_BIN_EXE_api"), &environment, &[]).await;
     let status = with_timeout("the function to exit", function.child.wait()).await.unwrap();
     assert!(!status.success());
     let mut stderr = function.child.stderr.take().unwrap();
     let mut text = String::new();
     tokio::io::AsyncReadExt::read_to_string(&mut stderr, &mut text).await.unwrap();
-    for name in
-        ["TWINWAY_CONNECTIONS_TABLE", "TWINWAY_MESSAGES_TABLE", "TWINWAY_MANAGEMENT_ENDPOINT", "TWINWAY_AUTH_SECRET"]
-    {
+    for name in [
+        "TWINWAY_CONNECTIONS_TABLE",
+        "TWINWAY_MESSAGES_TABLE",
+        "TWINWAY_MANAGEMENT_ENDPOINT",
+        "TWINWAY_AUTH_SECRET",
+        "TWINWAY_LIMITS_BODY_BYTE is not",
+    ] {
         assert!(text.contains(name), "{name} is not in: {text}");
     }
     assert!(!text.contains("hush"), "{text}");

@@ -4,37 +4,46 @@
 //! progress. While Redis is unavailable the task waits. Nothing is lost then, because no new connections are accepted
 //! either.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-
 use futures_util::stream::{self, StreamExt as _};
-use gateway::close::CloseCause;
-use gateway::event::ConnectionFacts;
 use gateway::id::GatewayId;
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::ClusterRegistry;
+use super::{ClusterRegistry, MAX_IDS_PER_COMMAND, RegistryInner};
 use crate::connection::ConnectionRegistry as _;
 use crate::redis::{LinkState, RedisClientError};
 use crate::session::DisconnectRunner;
 
-/// Connections per command, for registering, looking up and deleting.
-const MAX_IDS_PER_COMMAND: usize = 256;
-/// Attempts per `$disconnect` while Redis is available. After that many failures, the
-/// cause is the handler and not an outage.
-const MAX_OWN_DISCONNECT_ATTEMPTS: u8 = 8;
 /// Maximum number of pending `$disconnect`s that run concurrently.
 const MAX_CONCURRENT_DISCONNECTS: usize = 32;
 
 /// Background task of the registry.
 pub(in crate::cluster) struct RegistryMaintenance {
-    pub(in crate::cluster) registry: ClusterRegistry,
-    pub(in crate::cluster) disconnects: DisconnectRunner,
-    pub(in crate::cluster) redis_state: watch::Receiver<LinkState>,
+    registry: ClusterRegistry,
+    disconnects: DisconnectRunner,
+    redis_state: watch::Receiver<LinkState>,
+    /// Number of `$disconnect`s to be retried.
+    pending_disconnects: Gauge,
+    /// Notified after each resync that left Redis with all registered connections.
+    resynced: watch::Sender<()>,
 }
 
 impl RegistryMaintenance {
+    pub(in crate::cluster) fn new(
+        registry: ClusterRegistry,
+        disconnects: DisconnectRunner,
+        redis_state: watch::Receiver<LinkState>,
+        pending_disconnects: Gauge,
+    ) -> Self {
+        Self { registry, disconnects, redis_state, pending_disconnects, resynced: watch::Sender::new(()) }
+    }
+
+    /// Returns a receiver that changes after each successful resync.
+    pub(in crate::cluster) fn watch_resyncs(&self) -> watch::Receiver<()> {
+        self.resynced.subscribe()
+    }
+
     /// Runs until `stop`: once per wake-up.
     pub(in crate::cluster) async fn run(mut self, stop: CancellationToken) {
         let inner = self.registry.inner.clone();
@@ -44,7 +53,7 @@ impl RegistryMaintenance {
                 () = stop.cancelled() => return,
             };
             tokio::select! {
-                () = inner.wakeups.wait_for_wakeup(completed) => {}
+                () = inner.queue.wait_for_work(completed) => {}
                 () = stop.cancelled() => return,
             }
         }
@@ -55,10 +64,12 @@ impl RegistryMaintenance {
         if self.redis_state.wait_for(|state| *state == LinkState::Available).await.is_err() {
             return false;
         }
-        let needs_resync = self.registry.inner.needs_resync.swap(false, Ordering::AcqRel);
-        if needs_resync && let Err(error) = self.registry.resync_records().await {
+        let queue = &self.registry.inner.queue;
+        if queue.take_resync_request()
+            && let Err(error) = self.resync_records().await
+        {
             tracing::warn!(error = %errors::chain(&error), "connection registry resync failed");
-            self.registry.inner.needs_resync.store(true, Ordering::Release);
+            queue.retry_resync();
             return false;
         }
         let flushed = self.registry.flush_deletions().await;
@@ -68,33 +79,27 @@ impl RegistryMaintenance {
 
     /// Runs the pending `$disconnect`s. Returns `false` when some have to be retried.
     async fn run_pending_disconnects(&self) -> bool {
-        let ids = std::mem::take(&mut self.registry.inner.queued.lock().disconnects);
-        let failed: Vec<_> = stream::iter(ids)
+        let queue = &self.registry.inner.queue;
+        let failed: Vec<_> = stream::iter(queue.take_disconnects())
             .map(|id| self.retry_disconnect(id))
             .buffer_unordered(MAX_CONCURRENT_DISCONNECTS)
             .filter_map(std::future::ready)
             .collect()
             .await;
         let all_succeeded = failed.is_empty();
-        let mut queued = self.registry.inner.queued.lock();
-        queued.disconnects.extend(failed);
-        self.registry
-            .inner
-            .metrics
-            .pending_disconnects
-            .set(i64::try_from(queued.disconnects.len()).unwrap_or(i64::MAX));
+        self.pending_disconnects.set(i64::try_from(queue.requeue_disconnects(failed)).unwrap_or(i64::MAX));
         all_succeeded
     }
 
     /// Runs one `$disconnect`. Returns the id when it has to be retried.
     async fn retry_disconnect(&self, id: GatewayId) -> Option<GatewayId> {
-        let (facts, cause) = self.registry.pending_disconnect(id)?;
+        let connections = &self.registry.inner.connections;
+        let (facts, cause) = connections.find_pending_disconnect(id)?;
         if self.disconnects.run(&facts, &cause).await.is_ok() {
             self.registry.delete_connection(id);
             return None;
         }
-        if !self.disconnects.retry.is_allowed()
-            || (self.is_redis_available() && self.registry.record_failed_attempt(id))
+        if !self.disconnects.retry.is_allowed() || (self.is_redis_available() && connections.record_failed_attempt(id))
         {
             tracing::warn!(connection.id = %id, "$disconnect dropped after repeated failures");
             self.registry.delete_connection(id);
@@ -106,52 +111,17 @@ impl RegistryMaintenance {
     fn is_redis_available(&self) -> bool {
         *self.redis_state.borrow() == LinkState::Available
     }
-}
-
-impl ClusterRegistry {
-    fn pending_disconnect(&self, id: GatewayId) -> Option<(Arc<ConnectionFacts>, CloseCause)> {
-        let connection = self.inner.connections.get(&id)?;
-        Some((connection.facts.clone(), connection.pending_disconnect.as_ref()?.cause.clone()))
-    }
-
-    /// Counts a failed attempt. Returns `true` when it was the last one.
-    fn record_failed_attempt(&self, id: GatewayId) -> bool {
-        let Some(mut connection) = self.inner.connections.get_mut(&id) else { return true };
-        connection.pending_disconnect.as_mut().is_none_or(|pending| {
-            pending.attempts += 1;
-            pending.attempts >= MAX_OWN_DISCONNECT_ATTEMPTS
-        })
-    }
-
-    /// Deletes the records of ended connections, batch by batch. Ids stay queued until their deletion succeeds.
-    pub(in crate::cluster) async fn flush_deletions(&self) -> Result<(), RedisClientError> {
-        loop {
-            let ids: Vec<_> = self.inner.queued.lock().deletions.iter().take(MAX_IDS_PER_COMMAND).copied().collect();
-            if ids.is_empty() {
-                return Ok(());
-            }
-            let lease_id = self.inner.lease_id.borrow().clone();
-            self.inner.lease_store.delete_connections(&lease_id, &ids).await?;
-            let mut queued = self.inner.queued.lock();
-            for id in &ids {
-                // The front differs when `release_all` cleared the queue during the command.
-                if queued.deletions.front() == Some(id) {
-                    queued.deletions.pop_front();
-                }
-            }
-        }
-    }
 
     /// Registers connections that Redis lost, and deletes records of connections that this pod does not own.
     async fn resync_records(&self) -> Result<(), RedisClientError> {
-        let lease_id = self.inner.lease_id.borrow().clone();
-        let ids: Vec<GatewayId> = self.inner.connections.iter().map(|connection| *connection.key()).collect();
+        let RegistryInner { lease, connections, .. } = &*self.registry.inner;
+        let lease_id = lease.id();
         let mut restored = 0;
-        for ids in ids.chunks(MAX_IDS_PER_COMMAND) {
-            let missing = self.inner.lease_store.find_unregistered(&lease_id, ids).await?;
-            let record = |id| Some((id, self.inner.connections.get(&id)?.facts.to_record()));
+        for ids in connections.ids().chunks(MAX_IDS_PER_COMMAND) {
+            let missing = lease.store.find_unregistered(&lease_id, ids).await?;
+            let record = |id| Some((id, connections.find_facts(id)?.to_record()));
             let records: Vec<_> = missing.into_iter().filter_map(record).collect();
-            if !records.is_empty() && !self.inner.lease_store.register_connections(&lease_id, &records).await? {
+            if !records.is_empty() && !lease.store.register_connections(&lease_id, &records).await? {
                 // This pod was fenced. The next heartbeat handles that.
                 return Ok(());
             }
@@ -160,22 +130,23 @@ impl ClusterRegistry {
         if restored > 0 {
             tracing::info!(connections = restored, "registered connections again that redis had lost");
         }
-        if self.inner.lease_store.count_registered(&lease_id).await? > self.inner.connections.len() as u64 {
+        if lease.store.count_registered(&lease_id).await? > connections.len() as u64 {
             self.delete_unowned_records().await?;
         }
-        self.inner.resynced.send_replace(());
+        self.resynced.send_replace(());
         Ok(())
     }
 
     /// Deletes the records registered for this pod whose connections it does not own.
     async fn delete_unowned_records(&self) -> Result<(), RedisClientError> {
-        let lease_id = self.inner.lease_id.borrow().clone();
+        let RegistryInner { lease, connections, .. } = &*self.registry.inner;
+        let lease_id = lease.id();
         let mut cursor = 0;
         loop {
-            let (next, mut found) = self.inner.lease_store.scan_registered(&lease_id, cursor).await?;
-            found.retain(|id| !self.owns_connection(*id));
+            let (next, mut found) = lease.store.scan_registered(&lease_id, cursor).await?;
+            found.retain(|id| !connections.contains(*id));
             if !found.is_empty() {
-                self.inner.lease_store.delete_connections(&lease_id, &found).await?;
+                lease.store.delete_connections(&lease_id, &found).await?;
             }
             if next == 0 {
                 return Ok(());

@@ -158,7 +158,7 @@ impl ConfigReader<'_> {
             values::parse_choice(value, &words)
         });
         let retention_entries = self.read_required("storage.retention_entries", values::parse_count);
-        let retention_age = self.read_required("storage.retention_age", values::parse_duration_value);
+        let retention_age = self.read_required("storage.retention_age", values::parse_retention_age);
         Some(StorageConfig {
             data_dir: data_dir?,
             log: log?,

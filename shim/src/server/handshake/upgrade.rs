@@ -1,0 +1,61 @@
+//! The HTTP part of a handshake: checks of the upgrade request, and the `101` response.
+
+use gateway::handshake::{DeflateAgreement, Rejection};
+use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY};
+use http::header::{SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use hyper::upgrade::OnUpgrade;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use warp::reply::{Reply as _, Response};
+
+use super::{HandshakeContext, UpgradeRequest};
+
+/// Checks the URL length, the stage and the upgrade headers. Returns the future socket and `Sec-WebSocket-Accept`.
+pub(super) fn check_request(
+    context: &HandshakeContext,
+    request: &UpgradeRequest,
+) -> Result<(OnUpgrade, HeaderValue), Rejection> {
+    let api = &context.sessions.integration.api;
+    let url_chars = request.path.len() + request.query.as_ref().map_or(0, |query| query.len() + 1);
+    if url_chars > api.quotas.url_chars {
+        return Err(Rejection::UrlTooLong);
+    }
+    let stage = request.path.trim_start_matches('/').trim_end_matches('/');
+    if stage != &*api.stage.name {
+        return Err(Rejection::UnknownStage);
+    }
+    let upgrade = request.upgrade.clone().ok_or(Rejection::NotAnUpgrade)?;
+    accept_value(&request.headers).map(|accept| (upgrade, accept)).ok_or(Rejection::BadUpgrade)
+}
+
+/// Returns `Sec-WebSocket-Accept` when the request complies with RFC 6455 section 4.2.1: version 13 and a key of 16
+/// bytes.
+fn accept_value(headers: &HeaderMap) -> Option<HeaderValue> {
+    let key = headers.get(SEC_WEBSOCKET_KEY)?.as_bytes();
+    let sixteen_bytes = key.len() == 24 && key.ends_with(b"==");
+    let version = headers.get(SEC_WEBSOCKET_VERSION)?.as_bytes();
+    if !sixteen_bytes || version != b"13" {
+        return None;
+    }
+    HeaderValue::from_str(&derive_accept_key(key)).ok()
+}
+
+/// Builds the `101` response.
+pub(super) fn switching_protocols(
+    accept: &HeaderValue,
+    subprotocol: Option<HeaderValue>,
+    deflate: Option<&DeflateAgreement>,
+) -> Response {
+    let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
+    let headers = response.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(SEC_WEBSOCKET_ACCEPT, accept.clone());
+    if let Some(subprotocol) = subprotocol {
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, subprotocol);
+    }
+    if let Some(deflate) = deflate {
+        headers.insert(SEC_WEBSOCKET_EXTENSIONS, deflate.response_header());
+    }
+    response
+}
