@@ -96,8 +96,12 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     /// Address of health, readiness and metrics; not to be exposed outside the cluster.
     pub ops_listen: SocketAddr,
-    /// Timeout for receiving the headers of a request, and idle timeout of keep-alive HTTP connections.
+    /// Timeout for receiving the headers of a connection's first request.
     pub header_timeout: Duration,
+    /// Idle timeout of keep-alive HTTP connections; longer than that of every proxy in front of the server.
+    pub keep_alive_timeout: Duration,
+    /// Time in which an HTTP client must read at least 16 KiB of a response that it has not received completely.
+    pub write_timeout: Duration,
     /// Timeout of a handshake, from its headers until the WebSocket is open.
     pub handshake_timeout: Duration,
     /// Maximum number of open connections; further handshakes are answered with 503.

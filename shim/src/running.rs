@@ -175,14 +175,14 @@ impl ListeningServer {
         management: ManagementAccess,
         http_api: Option<Arc<HttpApi>>,
     ) {
-        let limits = ListenerConfig { header_timeout: config.header_timeout, max_connections: config.max_connections };
+        let limits = listener_config(config, config.max_connections);
         let routes = traffic_routes(&self.server, management, http_api);
         let tasks = self.server.lifecycle().tasks.clone();
         self.background.spawn(accept_connections(listener, routes, limits, tasks, self.stop_traffic.clone()));
     }
 
     fn serve_ops(&self, config: &ServerConfig, listener: TcpListener) {
-        let limits = ListenerConfig { header_timeout: config.header_timeout, max_connections: OPS_CONNECTIONS };
+        let limits = listener_config(config, OPS_CONNECTIONS);
         let routes =
             ops::ops_routes(self.readiness.clone(), self.server.connections().clone(), self.server.metrics.clone());
         self.background.spawn(accept_connections(
@@ -203,6 +203,11 @@ impl ClusterRuntime {
         }
         self.cluster.leave().await;
     }
+}
+
+const fn listener_config(config: &ServerConfig, max_connections: usize) -> ListenerConfig {
+    let ServerConfig { header_timeout, keep_alive_timeout, write_timeout, .. } = *config;
+    ListenerConfig { header_timeout, keep_alive_timeout, write_timeout, max_connections }
 }
 
 fn bind_address(address: SocketAddr, backlog: u32) -> Result<(TcpListener, SocketAddr), ListenError> {

@@ -36,7 +36,6 @@ use http::header::{CONTENT_TYPE, HOST};
 use http::{HeaderMap, HeaderValue};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -45,7 +44,7 @@ use websocket::{SocketLimits, WebSocket};
 
 use self::connect_abort::ConnectAbortGuard;
 use super::HandshakeContext;
-use super::listener::{ConnectionPermit, RemoteAddress};
+use super::listener::{ConnectionPermit, MonitoredStream, RemoteAddress};
 use crate::connection::{Connection, RegistrationGuard, SocketStream};
 use crate::functions::ApiIntegration;
 use crate::metrics::HandshakeOutcome;
@@ -349,8 +348,8 @@ async fn serve_upgraded(
 
 /// Returns the TCP stream of an upgraded connection without hyper's wrapper, and the bytes that hyper has already read.
 fn raw_stream(upgraded: Upgraded) -> (SocketStream, Vec<u8>) {
-    match upgraded.downcast::<TokioIo<TcpStream>>() {
-        Ok(parts) => (SocketStream::Left(parts.io.into_inner()), parts.read_buf.to_vec()),
+    match upgraded.downcast::<TokioIo<MonitoredStream>>() {
+        Ok(parts) => (SocketStream::Left(parts.io.into_inner().into_stream()), parts.read_buf.to_vec()),
         Err(upgraded) => (SocketStream::Right(Box::new(TokioIo::new(upgraded))), Vec::new()),
     }
 }

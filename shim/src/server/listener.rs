@@ -1,29 +1,30 @@
 //! Accept loop that serves HTTP/1.1 requests with a warp service.
 //!
-//! warp's own accept loop has no timeouts (`docs/adr/0002-sockets.md`); this one disconnects a client that does not
-//! complete its request head within the header timeout. At most `max_connections` sockets are open; a client beyond
-//! that gets a 503 immediately, and nothing is queued. HTTP/2 is left to the ingress: API Gateway's WebSocket endpoints
-//! do not support it either (no RFC 8441).
+//! warp's own accept loop has no timeouts (`docs/adr/0002-sockets.md`); here every phase of a connection has a deadline
+//! ([`http_connection`]). At most `max_connections` sockets are open; a client beyond that gets a 503 immediately, and
+//! nothing is queued. HTTP/2 is left to the ingress: API Gateway's WebSocket endpoints do not support it either (no RFC
+//! 8441).
+
+mod http_connection;
+mod monitored_stream;
 
 use std::io;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
-use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower_service::Service;
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
+
+use self::http_connection::HttpConnection;
+pub use self::monitored_stream::MonitoredStream;
 
 /// Delay after a failed `accept`, so that a process without free file descriptors does not spin.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(50);
@@ -41,8 +42,13 @@ pub type BoxedRoutes = BoxedFilter<(Response,)>;
 /// Limits of a listener's sockets.
 #[derive(Debug, Clone)]
 pub struct ListenerConfig {
-    /// Maximum time for a request head, and maximum idle time of a keep-alive connection.
+    /// Maximum time for the head of the first request.
     pub header_timeout: Duration,
+    /// Maximum time between the end of a response and the end of the next request's head. While connections are scarce,
+    /// idle ones are closed after the header timeout.
+    pub keep_alive_timeout: Duration,
+    /// Time in which a client must read at least 16 KiB of a response that does not fit into the socket's buffers.
+    pub write_timeout: Duration,
     /// Maximum open sockets, including upgraded ones.
     pub max_connections: usize,
 }
@@ -55,6 +61,29 @@ pub struct RemoteAddress(pub SocketAddr);
 /// it.
 #[derive(Debug, Clone)]
 pub struct ConnectionPermit(#[expect(dead_code, reason = "holding the permit is the point")] Arc<OwnedSemaphorePermit>);
+
+/// The permits of a listener's `max_connections`.
+#[derive(Debug, Clone)]
+struct ConnectionPermits {
+    free: Arc<Semaphore>,
+    maximum: usize,
+}
+
+impl ConnectionPermits {
+    fn new(maximum: usize) -> Self {
+        let maximum = maximum.min(Semaphore::MAX_PERMITS);
+        Self { free: Arc::new(Semaphore::new(maximum)), maximum }
+    }
+
+    fn try_acquire(&self) -> Option<ConnectionPermit> {
+        self.free.clone().try_acquire_owned().ok().map(|permit| ConnectionPermit(Arc::new(permit)))
+    }
+
+    /// Returns whether less than an eighth of the permits is free.
+    fn are_scarce(&self) -> bool {
+        self.free.available_permits() < self.maximum.div_ceil(8)
+    }
+}
 
 /// Binds `address` with Nagle's algorithm off; accepted sockets inherit the option.
 ///
@@ -79,31 +108,26 @@ pub async fn accept_connections(
     tasks: TaskTracker,
     stop: CancellationToken,
 ) {
-    let permits = Arc::new(Semaphore::new(config.max_connections));
+    let permits = ConnectionPermits::new(config.max_connections);
+    let config = Arc::new(config);
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(config.header_timeout);
-    http.max_headers(MAX_HEADER_LINES).max_buf_size(MAX_REQUEST_HEAD_BYTES);
+    http.header_read_timeout(None).max_headers(MAX_HEADER_LINES).max_buf_size(MAX_REQUEST_HEAD_BYTES);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = stop.cancelled() => return,
         };
         match accepted {
-            Ok((stream, peer)) => match permits.clone().try_acquire_owned() {
-                Ok(permit) => {
-                    let permit = ConnectionPermit(Arc::new(permit));
-                    // Boxed, because spawning moves the future.
-                    tasks.spawn(Box::pin(serve_connection(
-                        http.clone(),
-                        stream,
-                        RemoteAddress(peer),
-                        permit,
-                        routes.clone(),
-                        stop.clone(),
-                    )));
-                }
-                Err(_) => drop(tasks.spawn(reject_overload(stream))),
-            },
+            Ok((stream, peer)) => {
+                let Some(permit) = permits.try_acquire() else {
+                    reject_overload(stream);
+                    continue;
+                };
+                let (peer, permits, routes) = (RemoteAddress(peer), permits.clone(), routes.clone());
+                let connection = HttpConnection { stream, peer, permit, permits, routes, config: config.clone() };
+                // Boxed, because spawning moves the future.
+                tasks.spawn(Box::pin(connection.serve(http.clone(), stop.clone())));
+            }
             Err(error) => {
                 tracing::warn!(error = %errors::chain(&error), "accept failed");
                 tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
@@ -112,33 +136,9 @@ pub async fn accept_connections(
     }
 }
 
-async fn serve_connection(
-    http: http1::Builder,
-    stream: TcpStream,
-    peer: RemoteAddress,
-    permit: ConnectionPermit,
-    routes: BoxedRoutes,
-    stop: CancellationToken,
-) {
-    let routes = warp::service(routes);
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(peer);
-        request.extensions_mut().insert(permit.clone());
-        routes.clone().call(request)
-    });
-    let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service).with_upgrades());
-    // Errors of a client's connection are not logged: no operator can act on them.
-    let stopped = tokio::select! {
-        _ = connection.as_mut() => false,
-        () = stop.cancelled() => true,
-    };
-    if stopped {
-        connection.as_mut().graceful_shutdown();
-        let _ = connection.await;
-    }
-}
-
-async fn reject_overload(mut stream: TcpStream) {
-    // Best effort: a client that does not read the response within 1 s is dropped.
-    let _ = tokio::time::timeout(Duration::from_secs(1), stream.write_all(OVERLOADED_RESPONSE)).await;
+/// Sends the response if it fits into the socket's buffer, as it does on a new socket, and closes. No task waits for
+/// the client, so that rejected clients hold no descriptors.
+fn reject_overload(stream: TcpStream) {
+    // The socket is in non-blocking mode.
+    let _ = stream.into_std().and_then(|mut stream| stream.write_all(OVERLOADED_RESPONSE));
 }

@@ -267,21 +267,32 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         if self.close_sent {
             return Ok(());
         }
-        if payload.len() <= self.limits.outbound_frame_bytes {
-            self.enqueue_frame(Opcode::Text, true, compressed, payload);
-        } else {
-            let last = payload.len().div_ceil(self.limits.outbound_frame_bytes) - 1;
-            for (position, part) in payload.chunks(self.limits.outbound_frame_bytes).enumerate() {
-                let opcode = if position == 0 { Opcode::Text } else { Opcode::Continuation };
-                // RSV1 is set on the first frame of a message only (RFC 7692 section 6).
-                self.enqueue_frame(opcode, position == last, compressed && position == 0, part);
-            }
+        let (mut opcode, mut rest) = (Opcode::Text, payload);
+        while rest.len() > self.limits.outbound_frame_bytes {
+            let (part, following) = rest.split_at(self.fragment_length(rest, compressed));
+            // RSV1 is set on the first frame of a message only (RFC 7692 section 6).
+            self.enqueue_frame(opcode, false, compressed && opcode == Opcode::Text, part);
+            (opcode, rest) = (Opcode::Continuation, following);
         }
+        self.enqueue_frame(opcode, true, compressed && opcode == Opcode::Text, rest);
         if self.unsent_bytes() >= FLUSH_THRESHOLD_BYTES && !self.write_blocked {
             self.write_pending(cx).map(drop)
         } else {
             Ok(())
         }
+    }
+
+    /// Returns the length of the next fragment of `payload`, which is longer than a frame. Uncompressed fragments end at
+    /// character boundaries: RFC 6455 section 5.6 requires valid UTF-8 of whole messages only, but some clients decode
+    /// frame by frame.
+    fn fragment_length(&self, payload: &[u8], compressed: bool) -> usize {
+        let longest = self.limits.outbound_frame_bytes;
+        if compressed {
+            return longest;
+        }
+        let is_boundary = |at: &usize| payload[*at] & 0xC0 != 0x80;
+        // A character has at most four bytes.
+        (longest.saturating_sub(3)..=longest).rev().find(is_boundary).filter(|at| *at > 0).unwrap_or(longest)
     }
 
     /// Enqueues the close frame after all enqueued messages.

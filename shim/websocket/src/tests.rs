@@ -75,6 +75,29 @@ async fn pings_are_answered_with_their_payload() {
 }
 
 #[tokio::test]
+async fn fragments_of_a_sent_message_end_at_character_boundaries() {
+    for (prefix, character) in [("", "x"), ("", "ä"), ("x", "ä"), ("", "€"), ("x", "€"), ("xx", "😀"), ("xxx", "😀")]
+    {
+        let (mut socket, mut stream) = pair();
+        let text = format!("{prefix}{}", character.repeat(300));
+        feed(&mut socket, &text).await;
+        flush(&mut socket).await;
+        drop(socket);
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).await.unwrap();
+        let (mut received, mut rest) = (String::new(), &bytes[..]);
+        while let Some(header) = FrameHeader::parse(rest).unwrap() {
+            let (frame, following) = rest.split_at(header.header_bytes + header.payload_bytes as usize);
+            let payload = &frame[header.header_bytes..];
+            assert!(payload.len() <= LIMITS.outbound_frame_bytes && (header.fin || payload.len() > 96));
+            received.push_str(std::str::from_utf8(payload).expect("each frame is valid UTF-8"));
+            rest = following;
+        }
+        assert_eq!((received, rest.len()), (text, 0));
+    }
+}
+
+#[tokio::test]
 async fn fragments_become_one_message_with_control_frames_in_between() {
     let (mut socket, mut stream) = pair();
     // The two bytes of "ä" are in different frames.

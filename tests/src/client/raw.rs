@@ -59,6 +59,14 @@ impl RawConnection {
         String::from_utf8_lossy(&head).into_owned()
     }
 
+    /// Reads up to the first occurrence of `end`.
+    pub async fn read_until(&mut self, end: &str) {
+        let mut bytes = Vec::new();
+        while !bytes.ends_with(end.as_bytes()) {
+            bytes.push(with_timeout(&format!("{end:?}"), self.stream.read_u8()).await.expect("the connection is open"));
+        }
+    }
+
     /// Reads until the server closes the connection.
     pub async fn read_to_end(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();

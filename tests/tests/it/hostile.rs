@@ -4,6 +4,7 @@ mod floods;
 mod frames;
 mod handshakes;
 mod invalid_messages;
+mod slow_readers;
 
 use tests::client::{Client, ClientHandshake};
 use tests::server::{SECRET, TwinwayServer};

@@ -22,6 +22,8 @@ impl ConfigReader<'_> {
             self.read_optional("server.port", |value| values::parse_from_str::<u16>(value, "a port from 0 to 65535"));
         let ops_listen = self.read_required("server.ops_listen", address);
         let header_timeout = self.read_required("server.header_timeout", values::parse_positive_duration);
+        let keep_alive_timeout = self.read_required("server.keep_alive_timeout", values::parse_positive_duration);
+        let write_timeout = self.read_required("server.write_timeout", values::parse_positive_duration);
         let handshake_timeout = self.read_required("server.handshake_timeout", values::parse_positive_duration);
         let max_connections = self.read_required("server.max_connections", values::parse_count);
         let domain_name = self.read_optional("server.domain_name", values::parse_text);
@@ -48,6 +50,8 @@ impl ConfigReader<'_> {
             listen,
             ops_listen,
             header_timeout: header_timeout?,
+            keep_alive_timeout: keep_alive_timeout?,
+            write_timeout: write_timeout?,
             handshake_timeout: handshake_timeout?,
             max_connections: max_connections?,
             domain_name: domain_name?,
