@@ -154,6 +154,10 @@ impl ConnectionObserver for ChannelDelivery {
         let groups = Membership::of(connection)?.identity.groups();
         self.peer_router()?.wait_subscribed(groups.into())
     }
+
+    fn expires_at(&self, connection: &Connection) -> Option<i64> {
+        Membership::of(connection)?.identity.expires_at
+    }
 }
 
 #[async_trait]
