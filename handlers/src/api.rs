@@ -7,6 +7,7 @@
 mod caller;
 mod endpoint;
 mod history;
+mod kick;
 mod listing;
 mod problem;
 mod push;
@@ -57,7 +58,8 @@ impl MessagingApi {
         match ApiEndpoint::from_request(request.method(), uri.path())? {
             ApiEndpoint::Push => push::handle_push(app, caller, request.headers(), request.body()).await,
             ApiEndpoint::Connections => listing::list_connections(app, caller, uri).await,
-            ApiEndpoint::Kick(id) => listing::kick_connection(app, caller, &id).await,
+            ApiEndpoint::KickUser => kick::kick_user(app, caller, uri).await,
+            ApiEndpoint::Kick(id) => kick::kick_connection(app, caller, &id).await,
             ApiEndpoint::Rooms => listing::list_rooms(app, caller, uri).await,
             ApiEndpoint::Members(room) => listing::list_room_members(app, caller, room, uri).await,
             ApiEndpoint::History(channel) => history::channel_history(app, caller, channel, uri).await,

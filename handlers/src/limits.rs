@@ -63,8 +63,8 @@ pub struct Limits {
     /// Maximum members that one `members` answer lists, over all its channels, so that it fits API Gateway's message
     /// quota of 128 KiB. The number of connections is always exact.
     pub listed_members: usize,
-    /// Maximum records of a channel that are read to count its distinct users. In larger channels only connections are
-    /// counted.
+    /// Maximum records that one `members` answer reads to count distinct users, over all its channels. For channels
+    /// beyond it only connections are counted.
     pub counted_members: usize,
 }
 

@@ -106,7 +106,7 @@ impl ChannelDelivery {
     fn leave_channels(&self, id: GatewayId, channels: &[Channel]) {
         for channel in channels {
             self.shared.connection_groups.leave_channel(channel, id);
-            self.remove_delivery_mark(id, channel);
+            self.remove_reader(id, channel);
         }
     }
 
@@ -146,13 +146,17 @@ impl ConnectionObserver for ChannelDelivery {
         let joined_channels = std::mem::take(&mut *membership.joined_channels.lock());
         self.leave_channels(connection.id, &joined_channels);
         for name in [ChannelName::Conversation(identity.user.clone()), ChannelName::Everyone] {
-            self.remove_delivery_mark(connection.id, &name.in_tenant(identity.tenant.clone()));
+            self.remove_reader(connection.id, &name.in_tenant(identity.tenant.clone()));
         }
     }
 
     fn subscribed(&self, connection: &Connection) -> Option<BoxFuture<'static, ()>> {
         let groups = Membership::of(connection)?.identity.groups();
         self.peer_router()?.wait_subscribed(groups.into())
+    }
+
+    fn expires_at(&self, connection: &Connection) -> Option<i64> {
+        Membership::of(connection)?.identity.expires_at
     }
 }
 

@@ -44,7 +44,9 @@ impl Session {
         ids: EventIds,
         context: Arc<SessionContext>,
     ) -> Self {
-        let timer = SessionTimer::new(&context.integration.api.quotas, context.settings.stalled_write_timeout);
+        let (quotas, clock) = (&context.integration.api.quotas, &*context.integration.clock);
+        let expires_at = context.lifecycle.expires_at(&connection);
+        let timer = SessionTimer::new(quotas, context.settings.stalled_write_timeout, expires_at, clock);
         *connection.transport().lock() = Some(Transport::new(socket, context.lifecycle.notices.clone()));
         Self { connection: connection.clone(), dispatch: MessageDispatcher::new(connection, ids, context), timer }
     }
@@ -69,7 +71,8 @@ impl Session {
         transport.set_waker(cx.waker());
         let outcome = dispatch.process_messages(cx, transport).and_then(|()| transport.flush_outbox(cx, connection));
         dispatch.record_traffic(transport.take_sent_frames());
-        let timer_cause = || timer.poll(cx, connection, transport.is_blocked());
+        let clock = &*dispatch.context.integration.clock;
+        let timer_cause = || timer.poll(cx, connection, transport.is_blocked(), clock);
         outcome.err().or_else(timer_cause).map_or(Poll::Pending, Poll::Ready)
     }
 }

@@ -31,6 +31,7 @@ use handlers::ports::{
 };
 
 pub(crate) use self::key_range::{KeyRange, key_ranges};
+pub(crate) use self::members::ListedId;
 pub(crate) use self::purge::PurgeOutcome;
 use self::record::ConnectionRecord;
 use crate::dynamo::{DynamoError, classify_sdk_error, with_timeout};

@@ -5,6 +5,8 @@
 //!   [`DeliveryLimits::delivery_timeout`].
 //! - A connection for which `@connections` answers 410 is removed from the store's listings, unless its handshake may
 //!   still be in progress. Its record remains for its `$disconnect`.
+//! - A connection whose token has expired is closed instead of posted to. API Gateway knows no expiry, and nothing else
+//!   runs on AWS while a client only listens.
 //! - Pausing and resuming channels has no effect here: every message is posted to all listed connections, and clients
 //!   order messages by offset (`docs/adr/0004-channel-order.md`).
 
@@ -30,7 +32,7 @@ use tokio::time::Instant;
 
 use self::post::{PostError, PostOutcome};
 use self::report::FanOutReport;
-use crate::connections::{DynamoConnections, KeyRange, PurgeOutcome, key_ranges};
+use crate::connections::{DynamoConnections, KeyRange, ListedId, PurgeOutcome, key_ranges};
 
 /// Name of the adapter in errors.
 const ADAPTER: &str = "@connections";
@@ -97,7 +99,7 @@ impl ApiGatewayDelivery {
                 }
                 Err(error) => return Err(resolution_error(error)),
             };
-            let posts = page.ids.into_iter().map(|id| self.post_with_timeout(id, frame, Some(range), deadline));
+            let posts = page.ids.into_iter().map(|listed| self.post_or_close(listed, frame, range, deadline));
             let mut outcomes = stream::iter(posts).buffer_unordered(self.limits.max_parallel_posts);
             while let Some(outcome) = outcomes.next().await {
                 report.record_outcome(outcome);
@@ -111,6 +113,21 @@ impl ApiGatewayDelivery {
                 None => return Ok(()),
             }
         }
+    }
+
+    /// Posts to a listed connection, or closes it if its token has expired.
+    async fn post_or_close(&self, listed: ListedId, frame: &Blob, range: &KeyRange, deadline: Instant) -> PostOutcome {
+        if !listed.token_expired {
+            return self.post_with_timeout(listed.id, frame, Some(range), deadline).await;
+        }
+        if let Err(error) = Box::pin(self.close_connection(&listed.id, CloseReason::TokenExpired)).await {
+            tracing::warn!(
+                connection.id = %listed.id,
+                error = %errors::chain(&error),
+                "closing a connection with an expired token failed"
+            );
+        }
+        PostOutcome::Gone
     }
 
     async fn post_with_timeout(

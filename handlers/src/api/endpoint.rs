@@ -17,6 +17,8 @@ use crate::id::{ConnectionId, InvalidIdError, LocalName};
 pub(super) enum ApiEndpoint {
     Push,
     Connections,
+    /// Closes the connections of a user.
+    KickUser,
     Kick(ConnectionId),
     Rooms,
     Members(LocalName),
@@ -27,11 +29,18 @@ pub(super) enum ApiEndpoint {
 impl ApiEndpoint {
     /// Returns the endpoint of a request, or the problem 404 or 405.
     pub(super) fn from_request(method: &Method, path: &str) -> Result<Self, ProblemDetails> {
-        let (allowed, endpoint) = Self::from_path(path)?;
-        if method.as_str() == allowed { Ok(endpoint) } else { Err(ProblemDetails::wrong_method(allowed)) }
+        match Self::from_path(path)? {
+            (_, Self::Connections) => match method.as_str() {
+                "GET" => Ok(Self::Connections),
+                "DELETE" => Ok(Self::KickUser),
+                _ => Err(ProblemDetails::wrong_method("GET, DELETE")),
+            },
+            (allowed, endpoint) if method.as_str() == allowed => Ok(endpoint),
+            (allowed, _) => Err(ProblemDetails::wrong_method(allowed)),
+        }
     }
 
-    /// Returns the endpoint of a path and its only method.
+    /// Returns the endpoint of a path and its method.
     fn from_path(path: &str) -> Result<(&'static str, Self), ProblemDetails> {
         let rest = path.strip_prefix("/v1/").ok_or_else(unknown_path)?;
         let segments: Vec<Cow<'_, str>> =
@@ -99,7 +108,7 @@ mod tests {
             })
             .collect();
         found.dedup();
-        assert_eq!(found.len(), 7);
+        assert_eq!(found.len(), 8);
     }
 
     #[test]

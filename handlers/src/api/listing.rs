@@ -1,9 +1,9 @@
-//! Listings of connections, rooms and room members, and closing of a connection.
+//! Listings of connections, rooms and room members.
 //!
 //! A connection of another tenant is reported as missing.
 
 use bytes::Bytes;
-use http::{Response, StatusCode, Uri};
+use http::{Response, Uri};
 use serde::Serialize;
 
 use super::caller::ApiCaller;
@@ -15,7 +15,7 @@ use crate::audience::Audience;
 use crate::channel::ChannelName;
 use crate::id::{ConnectionId, LocalName, UserId};
 use crate::identity::Role;
-use crate::ports::{ClientConnection, CloseReason, DeliveryOutcome, Page, Timestamp};
+use crate::ports::{ClientConnection, Page, Timestamp};
 
 /// Maximum entries of one page of a listing.
 pub(super) const MAX_LISTING_ENTRIES: usize = 500;
@@ -146,24 +146,6 @@ pub(super) async fn list_rooms(
         .collect();
     let next = page.next.filter(|_| rooms.len() == listed);
     Ok(json_response(&RoomListing { rooms, next }))
-}
-
-/// `DELETE /v1/connections/{connection}`: closes a connection.
-pub(super) async fn kick_connection(
-    app: &MessagingApp,
-    caller: &ApiCaller,
-    id: &ConnectionId,
-) -> Result<Response<Bytes>, ProblemDetails> {
-    check_tenant(app, caller, id).await?;
-    match app.delivery.close_connection(id, CloseReason::Kicked).await? {
-        DeliveryOutcome::ConnectionGone => Err(connection_not_found()),
-        DeliveryOutcome::Delivered(_) => {
-            tracing::info!(connection.id = %id, "connection closed by api request");
-            let mut response = Response::new(Bytes::new());
-            *response.status_mut() = StatusCode::NO_CONTENT;
-            Ok(response)
-        }
-    }
 }
 
 /// Checks that the connection belongs to the caller's tenant.

@@ -122,6 +122,13 @@ impl ProblemDetails {
         }])
     }
 
+    /// Returns 400 for one header field.
+    pub(super) fn malformed_header(name: &'static str, detail: impl Into<String>) -> Self {
+        let (location, detail) = (ErrorLocation::Header(name), detail.into());
+        let errors = vec![FieldError { location, detail: detail.clone() }];
+        Self { errors, ..Self::malformed(detail) }
+    }
+
     /// Returns 503 with `Retry-After` (RFC 9110, section 10.2.3).
     pub(super) fn retry_later(detail: &'static str) -> Self {
         Self::unavailable(detail).with_header("retry-after", RETRY_AFTER_SECONDS)

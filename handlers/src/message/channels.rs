@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::catch_up::{CaughtUpChannel, catch_up};
-use super::presence;
+use super::presence::{self, MembersBudget};
 use crate::app::{ActionError, EventCaller, MessagingApp};
 use crate::channel::{Channel, ChannelName};
 use crate::frame::{
@@ -24,9 +24,9 @@ pub(super) async fn join_rooms(
 ) -> Result<String, ActionError> {
     let caught_up = join_and_catch_up(app, caller, requests).await?;
     let mut channels = BTreeMap::new();
-    let mut remaining = app.limits.listed_members;
+    let mut budget = MembersBudget::of_answer(app);
     for (request, caught_up) in requests.iter().zip(caught_up) {
-        let mut members = presence::channel_members(app, caller, &request.channel, &mut remaining).await?;
+        let mut members = presence::channel_members(app, caller, &request.channel, &mut budget).await?;
         members.caught_up = Some(caught_up.into());
         channels.insert(request.channel.to_string(), members);
     }

@@ -1,11 +1,13 @@
 //! The action `presence`: lists the online users of channels.
 //!
-//! The number of connections is always exact. Users are counted from at most
-//! [`counted_members`](limits::Limits::counted_members) records of a channel. At most
-//! [`listed_members`](limits::Limits::listed_members) users are listed in one answer, so that it stays below API
-//! Gateway's message quota of 128 KiB.
+//! The number of connections is always exact: stores keep it. Users are counted from records, of which one answer reads
+//! at most [`counted_members`](limits::Limits::counted_members) over all its channels, and other connections are served
+//! between two pages. At most [`listed_members`](limits::Limits::listed_members) users are listed in one answer, so that
+//! it stays below API Gateway's message quota of 128 KiB.
 
 use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::task::Poll;
 
 use super::access;
 use crate::app::{ActionError, EventCaller, MessagingApp};
@@ -19,6 +21,21 @@ use crate::limits;
 /// Page size of listings.
 const MEMBERS_PAGE_SIZE: usize = 1_000;
 
+/// What one answer may still read and list, over all its channels.
+pub(super) struct MembersBudget {
+    /// Records that may still be read to count users.
+    records: usize,
+    /// Members that may still be listed.
+    listed: usize,
+}
+
+impl MembersBudget {
+    /// Returns the budget of one answer.
+    pub(super) const fn of_answer(app: &MessagingApp) -> Self {
+        Self { records: app.limits.counted_members, listed: app.limits.listed_members }
+    }
+}
+
 pub(super) async fn list_presence(
     app: &MessagingApp,
     caller: &EventCaller,
@@ -28,9 +45,9 @@ pub(super) async fn list_presence(
     let names = if names.is_empty() { caller_channels(app, caller).await? } else { names };
     access::check_read(app, caller, &names).await?;
     let mut channels = BTreeMap::new();
-    let mut remaining = app.limits.listed_members;
+    let mut budget = MembersBudget::of_answer(app);
     for name in names {
-        let members = channel_members(app, caller, &name, &mut remaining).await?;
+        let members = channel_members(app, caller, &name, &mut budget).await?;
         channels.insert(name.to_string(), members);
     }
     Ok(MembersFrame { id: id.map(MessageId::as_str), channels }.encode_text())
@@ -43,32 +60,50 @@ async fn caller_channels(app: &MessagingApp, caller: &EventCaller) -> Result<Vec
     Ok(channels)
 }
 
-/// Returns the members of one channel. `remaining` is the number of members that the answer may still list.
+/// Returns the members of one channel. Users are neither counted nor listed once the budget of records is used up.
 pub(super) async fn channel_members(
     app: &MessagingApp,
     caller: &EventCaller,
     name: &ChannelName,
-    remaining: &mut usize,
+    budget: &mut MembersBudget,
 ) -> Result<ChannelMembers, ActionError> {
     let audience = Audience::Channel(name.clone().in_tenant(caller.identity.tenant.clone()));
     let mut users: BTreeMap<(UserId, Role), u64> = BTreeMap::new();
-    let mut counted = 0;
     let mut after = None;
     let (connections, complete) = loop {
-        let page = app.connections.list_members(&audience, after.as_deref(), MEMBERS_PAGE_SIZE).await?;
-        counted += page.items.len();
+        // A page of one record returns the number of connections.
+        let size = budget.records.clamp(1, MEMBERS_PAGE_SIZE);
+        let page = app.connections.list_members(&audience, after.as_deref(), size).await?;
+        if budget.records == 0 {
+            break (page.total, page.total == 0);
+        }
+        budget.records = budget.records.saturating_sub(page.items.len());
         for connection in page.items {
             *users.entry((connection.identity.user, connection.identity.role)).or_default() += 1;
         }
+        yield_once().await;
         match page.next {
-            Some(next) if counted < app.limits.counted_members => after = Some(next),
+            Some(next) if budget.records > 0 => after = Some(next),
             next => break (page.total, next.is_none()),
         }
     };
     let count = users.len() as u64;
     let member =
         |((user, role), connections): ((UserId, Role), u64)| OnlineUser { user: user.into(), role, connections };
-    let members: Vec<OnlineUser> = users.into_iter().take(*remaining).map(member).collect();
-    *remaining -= members.len();
+    let members: Vec<OnlineUser> = users.into_iter().take(budget.listed).map(member).collect();
+    budget.listed -= members.len();
     Ok(ChannelMembers { caught_up: None, connections, users: complete.then_some(count), members })
+}
+
+/// Lets the executor run other tasks. Stores in memory never wait, so a large listing would otherwise run to its end.
+async fn yield_once() {
+    let mut yielded = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }

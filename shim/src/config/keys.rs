@@ -174,7 +174,7 @@ pub const KEYS: &[ConfigKey] = &[
     ConfigKey::new("limits.resume_bytes", "TWINWAY_LIMITS_RESUME_BYTES", "size", "Maximum bytes of missed messages that one `resume` sends; a `gap` reports the rest. At most the default.").with_default("4MiB"),
     ConfigKey::new("limits.resume_time", "TWINWAY_LIMITS_RESUME_TIME", "duration", "Maximum time that one `resume` reads and sends; a `gap` reports the rest. At most the default.").with_default("15s"),
     ConfigKey::new("limits.listed_members", "TWINWAY_LIMITS_LISTED_MEMBERS", "number", "Maximum number of members that one `members` response lists; the number of connections is always exact. At most the default.").with_default("500"),
-    ConfigKey::new("limits.counted_members", "TWINWAY_LIMITS_COUNTED_MEMBERS", "number", "Maximum number of connection records of a channel that are read to count its distinct users. At most the default.").with_default("10000"),
+    ConfigKey::new("limits.counted_members", "TWINWAY_LIMITS_COUNTED_MEMBERS", "number", "Maximum number of connection records that one `members` answer reads to count distinct users, over all its channels. At most the default.").with_default("10000"),
     // Cluster
     ConfigKey::new("cluster.heartbeat", "TWINWAY_CLUSTER_HEARTBEAT", "duration", "Interval at which a pod renews its lease in Redis and checks the leases of its peers (kubernetes mode).").with_default("2s"),
     ConfigKey::new("cluster.lease", "TWINWAY_CLUSTER_LEASE", "duration", "Lease duration: time without a heartbeat after which peers run `$disconnect` for each connection of the pod. At least three heartbeats.").with_default("8s"),

@@ -61,6 +61,13 @@ pub trait ConnectionObserver: Send + Sync {
     /// Returns a future that resolves once this pod's subscriptions cover the connection, or `None` if they already do.
     /// The future resolves within a bounded time, also if the subscription is not confirmed.
     fn subscribed(&self, connection: &Connection) -> Option<BoxFuture<'static, ()>>;
+
+    /// Returns the time at which the client's credentials expire, in seconds since 1970. The session then closes the
+    /// connection with [`CloseCause::TokenExpired`](gateway::close::CloseCause::TokenExpired). `None` if they never
+    /// expire, or if only the application decides, as on API Gateway.
+    fn expires_at(&self, _connection: &Connection) -> Option<i64> {
+        None
+    }
 }
 
 /// Components to notify when a connection opens and closes. Only the index and the task tracker exist for every API.
@@ -109,6 +116,12 @@ impl ConnectionLifecycle {
         if let Some(observer) = &self.observer {
             observer.closed(connection);
         }
+    }
+
+    /// Returns the time of [`ConnectionObserver::expires_at`].
+    #[must_use]
+    pub fn expires_at(&self, connection: &Connection) -> Option<i64> {
+        self.observer.as_ref()?.expires_at(connection)
     }
 
     /// Returns the future of [`ConnectionObserver::subscribed`].

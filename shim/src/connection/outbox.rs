@@ -5,8 +5,8 @@
 //!
 //! Enqueueing never blocks, and the queued frames never exceed the byte limit. When a frame does not fit, ephemeral
 //! frames are dropped first, then broadcasts: those are in the log, and the dropped range of each channel is reported
-//! to the client. If that does not free enough room for a control or direct frame, the connection is closed as too
-//! slow.
+//! to the client. The connection is closed as too slow if that does not free enough room for a control or direct frame,
+//! or if messages of more channels were dropped than can be reported: a client must never miss a message unnoticed.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -19,8 +19,8 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use websocket::SharedText;
 
-/// Maximum number of channels whose dropped range is tracked. Ranges of further channels are not reported to the
-/// client.
+/// Maximum number of channels whose dropped range is tracked. A connection that loses messages of further channels is
+/// closed.
 const MAX_DROPPED_CHANNELS: usize = 64;
 /// Memory of a queued frame in addition to its text, in bytes: its slot and a share of the queue's spare capacity.
 const FRAME_OVERHEAD_BYTES: usize = 64;
@@ -225,9 +225,17 @@ impl OutboxState {
         if self.queued_bytes + cost > self.max_bytes {
             return self.handle_overflow(priority, &frame, dropped);
         }
+        if self.close_cause.is_some() {
+            return EnqueueOutcome::Closed;
+        }
         self.queued_bytes += cost;
         self.queues[priority as usize].push_back(frame);
         if dropped > 0 { EnqueueOutcome::Dropped(dropped) } else { EnqueueOutcome::Queued }
+    }
+
+    /// Returns the outcome after `dropped` frames were dropped, which may have closed the connection.
+    const fn dropped_or_closed(&self, dropped: u32) -> EnqueueOutcome {
+        if self.close_cause.is_some() { EnqueueOutcome::Closed } else { EnqueueOutcome::Dropped(dropped) }
     }
 
     /// Drops the oldest ephemeral frames, then the oldest broadcasts, until `cost` bytes fit. Never drops a frame of a
@@ -248,7 +256,7 @@ impl OutboxState {
     fn handle_overflow(&mut self, priority: Priority, frame: &OutboundFrame, dropped: u32) -> EnqueueOutcome {
         if matches!(priority, Priority::Broadcast | Priority::Ephemeral) {
             self.record_dropped(frame);
-            return EnqueueOutcome::Dropped(dropped + 1);
+            return self.dropped_or_closed(dropped + 1);
         }
         self.close_cause = Some(CloseCause::SlowConsumer);
         self.wake_task();
@@ -289,12 +297,17 @@ impl OutboxState {
         dropped.logged += 1;
         let offset = placement.position.offset.0;
         if let Some((from, to)) = dropped.channels.get_mut(&placement.channel) {
-            *from = (*from).min(offset);
-            if to.offset.0 < offset {
+            // Offsets of different epochs are not comparable. A gap in the later epoch invalidates the earlier one.
+            let same_epoch = to.epoch == placement.position.epoch;
+            *from = if same_epoch { offset.min(*from) } else { offset };
+            if !same_epoch || to.offset.0 < offset {
                 *to = placement.position.clone();
             }
         } else if dropped.channels.len() < MAX_DROPPED_CHANNELS {
             dropped.channels.insert(placement.channel.clone(), (offset, placement.position.clone()));
+        } else {
+            self.close_cause.get_or_insert(CloseCause::SlowConsumer);
+            self.wake_task();
         }
     }
 

@@ -15,7 +15,8 @@ pub struct MessagingNotices;
 impl ClientNotices for MessagingNotices {
     fn slow_consumer(&self, dropped: &DroppedFrames) -> Vec<Bytes> {
         let gap = |(channel, (from, to)): (&Channel, &(u64, Position))| {
-            let (channel, from, epoch) = (&channel.name, Offset(*from), &to.epoch);
+            // Offset 0 is the position of a dropped `gap` before the first message of an epoch.
+            let (channel, from, epoch) = (&channel.name, Offset((*from).max(1)), &to.epoch);
             GapFrame { channel, from, to: to.offset, epoch, reason: GapReason::Slow }.encode()
         };
         dropped.channels.iter().map(gap).collect()

@@ -19,7 +19,8 @@
 //! One lock per channel guards its [`TrackedChannel`]. It is held while frames are enqueued, so that two deliveries
 //! cannot interleave, and never across an await. The order of a channel is evicted when it is idle, with nothing
 //! buffered or paused: after [`CHANNEL_ORDER_RETENTION`] ([`ChannelDelivery::evict_idle_channels`]), or with its last
-//! local reader.
+//! local reader. An order without a message, of a channel that clients only read, is always evicted with its last reader
+//! ([`ChannelDelivery::remove_reader`]): names that clients invent use no memory.
 
 mod backfill;
 mod channel_order;
@@ -50,6 +51,8 @@ const CHANNEL_ORDER_RETENTION: Duration = Duration::from_secs(300);
 pub(super) struct TrackedChannel {
     pub(super) order: ChannelOrder,
     last_used_at: Instant,
+    /// A message was delivered or buffered.
+    has_messages: bool,
     /// A backfill task runs. It checks for missing offsets again before it ends.
     backfilling: bool,
     /// The entry is being removed from the map. A caller that finds it must use a new entry instead.
@@ -58,8 +61,13 @@ pub(super) struct TrackedChannel {
 
 impl TrackedChannel {
     fn new_shared() -> Arc<Mutex<Self>> {
-        let order = ChannelOrder::default();
-        Arc::new(Mutex::new(Self { order, last_used_at: Instant::now(), backfilling: false, evicted: false }))
+        Arc::new(Mutex::new(Self {
+            order: ChannelOrder::default(),
+            last_used_at: Instant::now(),
+            has_messages: false,
+            backfilling: false,
+            evicted: false,
+        }))
     }
 
     /// Marks an idle channel as evicted. Returns `true` if it did; the caller must then remove the entry from the map.
@@ -96,10 +104,18 @@ impl ChannelDelivery {
         tracked.map(|tracked| tracked.lock_arc()).filter(|tracked| !tracked.evicted)
     }
 
-    /// Removes the delivery mark of a connection in a channel.
-    pub(super) fn remove_delivery_mark(&self, id: GatewayId, channel: &Channel) {
-        if let Some(mut state) = self.lock_known_channel(channel) {
-            state.order.remove_mark(id);
+    /// Removes the delivery mark of a connection that no longer reads a channel. If that was the last local reader, the
+    /// order of a channel without a message is evicted.
+    pub(super) fn remove_reader(&self, id: GatewayId, channel: &Channel) {
+        let Some(mut state) = self.lock_known_channel(channel) else { return };
+        state.order.remove_mark(id);
+        let is_unused = !state.has_messages;
+        drop(state);
+        if is_unused {
+            self.shared.channels.remove_if(channel, |channel, tracked| {
+                let mut tracked = tracked.lock();
+                !tracked.has_messages && self.local_groups(channel).is_empty() && tracked.evict_if_idle()
+            });
         }
     }
 
@@ -109,7 +125,7 @@ impl ChannelDelivery {
             return DeliveryOutcome::Delivered(Some(0));
         }
         let mut state = self.lock_channel(&placement.channel);
-        state.last_used_at = Instant::now();
+        (state.last_used_at, state.has_messages) = (Instant::now(), true);
         let placement = Arc::new(placement);
         let frame =
             OrderedFrame { priority, frame: OutboundFrame { text: text.into(), placement: Some(placement.clone()) } };

@@ -235,6 +235,29 @@ async fn a_message_that_was_never_delivered_is_read_from_the_log() {
     assert_eq!(hub.shared.metrics.backfilled_ranges.get(), 1);
 }
 
+/// Reading creates no state: names that a client invents are forgotten with their last reader, and without a sweep.
+#[tokio::test]
+async fn channels_that_were_only_read_use_no_memory_after_their_last_reader() {
+    let (hub, log) = hub();
+    let alice = connect(&hub, 1, "alice", Role::User);
+    for frame in 0..200 {
+        let names: Vec<Channel> = (0..50).map(|number| channel(&format!("topic:t{frame}-{number}"))).collect();
+        hub.pause_channels(&id(&alice), &names).await.unwrap();
+        for name in &names {
+            assert_eq!(hub.resume_channel(&id(&alice), name, &at(0)).await.unwrap(), ResumeOutcome::Live);
+        }
+        hub.detach_channels(&id(&alice), &names).await.unwrap();
+    }
+    assert_eq!(hub.shared.channels.len(), 0);
+    let held: Vec<Channel> = (0..50).map(|number| channel(&format!("room:r{number}"))).collect();
+    hub.pause_channels(&id(&alice), &held).await.unwrap();
+    assert_eq!(hub.shared.channels.len(), 50);
+    append(&log, &held[0], &["a"]).await;
+    hub.deliver(&Audience::Channel(held[0].clone()), placed(&held[0], 1)).await.unwrap();
+    close(&hub, &alice);
+    assert!(hub.shared.channels.iter().map(|entry| entry.key().clone()).eq([held[0].clone()]), "it has a message");
+}
+
 #[tokio::test]
 async fn an_evicted_order_is_not_used_by_a_caller_that_found_it_before() {
     let (hub, _) = hub();

@@ -19,10 +19,18 @@ use crate::tables::{ID, PARTITION_KEY, SORT_KEY};
 /// Maximum items of one `BatchGetItem` (DynamoDB API reference).
 const MAX_BATCH_READS: usize = 100;
 
+/// Connection found in a range.
+#[derive(Debug)]
+pub(crate) struct ListedId {
+    pub(crate) id: ConnectionId,
+    /// The token of the connection has expired, so it must receive no more messages.
+    pub(crate) token_expired: bool,
+}
+
 /// Page of connection ids of a range, and the key at which the next page starts.
 #[derive(Debug)]
 pub(crate) struct ConnectionIdPage {
-    pub(crate) ids: Vec<ConnectionId>,
+    pub(crate) ids: Vec<ListedId>,
     pub(crate) next: Option<AttributeMap>,
 }
 
@@ -40,9 +48,16 @@ impl DynamoConnections {
         let attribute = if range.has_records() { ID } else { SORT_KEY };
         let query = self.client.query().table_name(&self.table).set_exclusive_start_key(start);
         let query = range.apply_to_query(query, None, self.expiry_cutoff());
-        let query = query.projection_expression("#attribute, #at").expression_attribute_names("#attribute", attribute);
+        let query = query.projection_expression("#attribute, #at, #token_exp");
+        let query = query.expression_attribute_names("#attribute", attribute);
+        let query = query.expression_attribute_names("#token_exp", record::TOKEN_EXPIRY);
         let output = query.send().await.map_err(|error| classify_sdk_error("Query", &self.table, error))?;
-        let ids = output.items().iter().map(|item| range.connection_id(&self.table, item)).collect::<Result<_, _>>()?;
+        let now = self.clock.now().unix_seconds();
+        let listed = |item| {
+            let token_expired = record::token_expiry(&self.table, item)?.is_some_and(|expires_at| now >= expires_at);
+            Ok(ListedId { id: range.connection_id(&self.table, item)?, token_expired })
+        };
+        let ids = output.items().iter().map(listed).collect::<Result<_, DynamoError>>()?;
         Ok(ConnectionIdPage { ids, next: output.last_evaluated_key })
     }
 

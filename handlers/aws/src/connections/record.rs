@@ -3,7 +3,7 @@
 //! ```text
 //! record      pk c#{id}       sk record           id tenant user role [token_exp] at [channels] version
 //!                                                 [user_key role_id] expires
-//! membership  pk t#{tenant}   sk {channel}#{id}   at expires
+//! membership  pk t#{tenant}   sk {channel}#{id}   at [token_exp] expires
 //! ```
 //!
 //! A record without `user_key` and `role_id` is in no index: its connection is gone and its `$disconnect` is pending.
@@ -31,7 +31,8 @@ pub(super) const CHANNELS: &str = "channels";
 /// User id.
 pub(crate) const USER: &str = "user";
 const ROLE: &str = "role";
-const TOKEN_EXPIRY: &str = "token_exp";
+/// Expiry of the token, in seconds since 1970; absent if it never expires.
+pub(super) const TOKEN_EXPIRY: &str = "token_exp";
 
 /// Connection record as read from the table.
 #[derive(Debug, Clone)]
@@ -82,6 +83,12 @@ pub(super) fn membership_item(channel: &Channel, connection: &ClientConnection) 
     item
 }
 
+/// Returns the expiry of the token of a record or membership.
+pub(super) fn token_expiry(table: &str, item: &AttributeMap) -> Result<Option<i64>, DynamoError> {
+    let reader = AttributeReader { table, item };
+    item.contains_key(TOKEN_EXPIRY).then(|| reader.read_number(TOKEN_EXPIRY)).transpose()
+}
+
 /// Returns the write that adds a connection to a channel's listing.
 pub(super) fn membership_put(channel: &Channel, connection: &ClientConnection) -> Result<WriteRequest, DynamoError> {
     let put = PutRequest::builder().set_item(Some(membership_item(channel, connection))).build();
@@ -100,7 +107,7 @@ fn incomplete_request() -> DynamoError {
 
 /// Returns the item of a connection's record.
 pub(super) fn record_attributes(connection: &ClientConnection, version: u64) -> AttributeMap {
-    let ClientConnection { id, identity: Identity { tenant, user, role, expires_at }, channels, .. } = connection;
+    let ClientConnection { id, identity: Identity { tenant, user, role, .. }, channels, .. } = connection;
     let mut item = record_key(id);
     item.extend(lifetime_attributes(connection));
     item.extend(
@@ -115,7 +122,6 @@ pub(super) fn record_attributes(connection: &ClientConnection, version: u64) -> 
         ]
         .map(|(name, value)| (name.to_owned(), value)),
     );
-    item.extend(expires_at.map(|expires_at| (TOKEN_EXPIRY.to_owned(), number_value(expires_at))));
     item.extend(channel_set(channels).map(|channels| (CHANNELS.to_owned(), channels)));
     item
 }
@@ -125,10 +131,12 @@ pub(super) fn channel_set(channels: &BTreeSet<Channel>) -> Option<AttributeValue
     (!channels.is_empty()).then(|| AttributeValue::Ss(channels.iter().map(ToString::to_string).collect()))
 }
 
-fn lifetime_attributes(connection: &ClientConnection) -> [(String, AttributeValue); 2] {
+fn lifetime_attributes(connection: &ClientConnection) -> impl Iterator<Item = (String, AttributeValue)> + use<> {
     // Rounded up: TTL has a resolution of one second.
     let expires = connection.connected_at.plus(limits::CONNECTION_RECORD_TTL).unix_seconds() + 1;
-    [(CONNECTED_AT.to_owned(), number_value(connection.connected_at)), (EXPIRES.to_owned(), number_value(expires))]
+    let token_expiry = connection.identity.expires_at.map(|expires_at| (TOKEN_EXPIRY, number_value(expires_at)));
+    let lifetime = [(CONNECTED_AT, number_value(connection.connected_at)), (EXPIRES, number_value(expires))];
+    lifetime.into_iter().chain(token_expiry).map(|(name, value)| (name.to_owned(), value))
 }
 
 /// Parses a connection record.
@@ -139,7 +147,7 @@ pub(super) fn parse_record(table: &str, item: &AttributeMap) -> Result<Connectio
         tenant: reader.parse_text(TENANT, TenantId::parse)?,
         user: reader.parse_text(USER, UserId::parse)?,
         role: reader.parse_text(ROLE, role)?,
-        expires_at: item.contains_key(TOKEN_EXPIRY).then(|| reader.read_number(TOKEN_EXPIRY)).transpose()?,
+        expires_at: token_expiry(table, item)?,
     };
     let channels = match item.get(CHANNELS) {
         None => BTreeSet::new(),

@@ -176,6 +176,37 @@ async fn a_broadcast_removes_gone_connections_from_listings() {
     assert_eq!((&presence["connections"], &presence["users"]), (&json!(700), &json!(700)), "{presence}");
 }
 
+/// API Gateway knows no expiry of tokens, so a delivery closes the connections whose token has expired: those found in
+/// the index of a user, and those found among the members of a room.
+#[tokio::test]
+async fn a_delivery_closes_connections_with_an_expired_token_instead_of_posting() {
+    let Some(database) = database().await else { return };
+    for by_user in [false, true] {
+        let world = World::new(&database, DeliveryLimits::FOR_LAMBDA).await;
+        let with_expiry = |number, expires_at| {
+            let mut connection = member(number);
+            connection.identity.user = UserId::parse("alice").unwrap();
+            connection.identity.expires_at = Some(expires_at);
+            connection
+        };
+        let expired = with_expiry(1, NOW.unix_seconds());
+        let valid = with_expiry(2, NOW.unix_seconds() + 1);
+        for connection in [&expired, &valid] {
+            world.store.put_connection(connection).await.unwrap();
+            world.gateway.set_reply(&connection.id, PostReply::Accepted);
+        }
+        let audience = match by_user {
+            true => Audience::User(valid.identity.tenant.clone(), valid.identity.user.clone()),
+            false => Audience::Channel(lobby()),
+        };
+        assert_eq!(world.delivery.deliver(&audience, frame()).await.unwrap(), DeliveryOutcome::Delivered(Some(1)));
+        assert_eq!(world.gateway.close_reason(&expired.id), Some(CloseReason::TokenExpired));
+        assert!(!world.gateway.take_frames(&expired.id).contains(&frame().frame));
+        assert_eq!(world.gateway.take_frames(&valid.id), [frame().frame]);
+        assert_eq!(world.gateway.close_reason(&valid.id), None);
+    }
+}
+
 /// Between `$connect` and `101`, `@connections` answers 410 as well.
 #[tokio::test]
 async fn a_connection_that_is_opening_stays_listed() {

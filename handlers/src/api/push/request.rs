@@ -61,7 +61,7 @@ pub(super) enum PushRequest {
 
 /// Source of message ids: derived from the idempotency key, so that a repeated request has the same ids, or generated.
 struct MessageIdSource<'a> {
-    key: Option<&'a str>,
+    key: Option<MessageId>,
     clock: &'a dyn Clock,
 }
 
@@ -81,11 +81,11 @@ impl PushRequest {
         }
         let text = std::str::from_utf8(body).map_err(|_| ProblemDetails::malformed("the body is not UTF-8"))?;
         let fields: JsonFields<'_> = serde_json::from_str(text).map_err(|error| invalid_json(&error))?;
-        let ids = MessageIdSource { key: idempotency_key(headers), clock };
+        let ids = MessageIdSource { key: idempotency_key(headers)?, clock };
         let mut reader = PushReader { limits, errors: Vec::new() };
         let pushes = match fields.contains_key("messages") {
-            true => reader.read_batch(fields, &ids).map(Self::Batch),
-            false => reader.read_message("#", fields, ids.single_id()).map(Self::One),
+            true => reader.read_batch(fields, &ids)?.map(Self::Batch),
+            false => reader.read_message("#", fields, ids.single_id()?).map(Self::One),
         };
         match pushes {
             Some(pushes) if reader.errors.is_empty() => Ok(pushes),
@@ -113,28 +113,44 @@ fn invalid_json(error: &serde_json::Error) -> ProblemDetails {
 }
 
 /// Returns the key without the quotes that `draft-ietf-httpapi-idempotency-key-header` requires; unquoted keys are
-/// accepted.
-fn idempotency_key(headers: &HeaderMap) -> Option<&str> {
-    let key = headers.get(IDEMPOTENCY_KEY_HEADER)?.to_str().unwrap_or_default().trim();
-    Some(key.strip_prefix('"').and_then(|key| key.strip_suffix('"')).unwrap_or(key))
+/// accepted. A key that cannot be an id is a 400, as in section 2.7 of the draft: every id derived from a replacement
+/// would be the same, and later pushes would be lost as duplicates.
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<MessageId>, ProblemDetails> {
+    let mut values = headers.get_all(IDEMPOTENCY_KEY_HEADER).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(invalid_key("the header must be given at most once"));
+    }
+    let key = value.to_str().map_err(|_| invalid_key("the key must be printable ASCII without spaces"))?.trim();
+    let key = key.strip_prefix('"').and_then(|key| key.strip_suffix('"')).unwrap_or(key);
+    MessageId::parse(key).map(Some).map_err(|error| invalid_key(error.to_string()))
+}
+
+fn invalid_key(detail: impl Into<String>) -> ProblemDetails {
+    ProblemDetails::malformed_header("Idempotency-Key", detail)
 }
 
 impl MessageIdSource<'_> {
-    fn single_id(&self) -> Result<MessageId, FieldError> {
-        self.keyed_or_fresh(self.key.map(str::to_owned))
+    /// Returns the id of the only message of a request.
+    fn single_id(self) -> Result<MessageId, ProblemDetails> {
+        match self.key {
+            Some(key) => Ok(key),
+            None => parse_id(&self.clock.fresh_id()),
+        }
     }
 
-    fn batch_id(&self, index: usize) -> Result<MessageId, FieldError> {
-        self.keyed_or_fresh(self.key.map(|key| format!("{key}.{index}")))
+    /// Returns the id of the message with the index `index` of a batch.
+    fn batch_id(&self, index: usize) -> Result<MessageId, ProblemDetails> {
+        match &self.key {
+            Some(key) => parse_id(&format!("{}.{index}", key.as_str())),
+            None => parse_id(&self.clock.fresh_id()),
+        }
     }
+}
 
-    fn keyed_or_fresh(&self, keyed: Option<String>) -> Result<MessageId, FieldError> {
-        let id = keyed.unwrap_or_else(|| self.clock.fresh_id());
-        MessageId::parse(&id).map_err(|error| FieldError {
-            location: ErrorLocation::Header("Idempotency-Key"),
-            detail: format!("{error}; in a batch, '.' and the message's index are appended"),
-        })
-    }
+fn parse_id(text: &str) -> Result<MessageId, ProblemDetails> {
+    MessageId::parse(text)
+        .map_err(|error| invalid_key(format!("{error}; in a batch, '.' and the message's index are appended")))
 }
 
 /// Parser that collects errors. Its results are complete only if there are no errors.
@@ -144,36 +160,38 @@ struct PushReader<'a> {
 }
 
 impl PushReader<'_> {
-    fn read_batch(&mut self, mut fields: JsonFields<'_>, ids: &MessageIdSource<'_>) -> Option<Vec<PushedMessage>> {
-        let messages = fields.remove("messages")?;
+    /// Returns `None` if an error was reported. The error of an id fails the request at once, because it is not one of
+    /// the body.
+    fn read_batch(
+        &mut self,
+        mut fields: JsonFields<'_>,
+        ids: &MessageIdSource<'_>,
+    ) -> Result<Option<Vec<PushedMessage>>, ProblemDetails> {
+        let Some(messages) = fields.remove("messages") else { return Ok(None) };
         self.reject_unknown("#", &fields);
         let Ok(messages) = serde_json::from_str::<Vec<&RawValue>>(messages.get()) else {
-            return self.report_error("#/messages", "must be an array");
+            return Ok(self.report_error("#/messages", "must be an array"));
         };
         if messages.is_empty() || messages.len() > self.limits.push_messages {
             let detail = format!("must have 1 to {} messages, not {}", self.limits.push_messages, messages.len());
-            return self.report_error("#/messages", &detail);
+            return Ok(self.report_error("#/messages", &detail));
         }
+        let ids: Vec<MessageId> = (0..messages.len()).map(|index| ids.batch_id(index)).collect::<Result<_, _>>()?;
         // Collecting before converting to `Option` reports the errors of all messages, not only of the first one.
         let pushes: Vec<_> =
-            messages.iter().enumerate().map(|(index, raw)| self.read_element(index, raw, ids)).collect();
-        pushes.into_iter().collect()
+            messages.iter().zip(ids).enumerate().map(|(index, (raw, id))| self.read_element(index, raw, id)).collect();
+        Ok(pushes.into_iter().collect())
     }
 
-    fn read_element(&mut self, index: usize, raw: &RawValue, ids: &MessageIdSource<'_>) -> Option<PushedMessage> {
+    fn read_element(&mut self, index: usize, raw: &RawValue, id: MessageId) -> Option<PushedMessage> {
         let pointer = format!("#/messages/{index}");
         match serde_json::from_str::<JsonFields<'_>>(raw.get()) {
-            Ok(fields) => self.read_message(&pointer, fields, ids.batch_id(index)),
+            Ok(fields) => self.read_message(&pointer, fields, id),
             Err(_) => self.report_error(&pointer, "must be an object"),
         }
     }
 
-    fn read_message(
-        &mut self,
-        pointer: &str,
-        mut fields: JsonFields<'_>,
-        id: Result<MessageId, FieldError>,
-    ) -> Option<PushedMessage> {
+    fn read_message(&mut self, pointer: &str, mut fields: JsonFields<'_>, id: MessageId) -> Option<PushedMessage> {
         let target = self.read_target(&format!("{pointer}/audience"), fields.remove("audience"));
         let body = self.read_body(&format!("{pointer}/body"), fields.remove("body"));
         let ephemeral = match fields.remove("ephemeral").map(parse_value::<bool>) {
@@ -182,8 +200,7 @@ impl PushReader<'_> {
             Some(None) => self.report_error(&format!("{pointer}/ephemeral"), "must be true or false"),
         };
         self.reject_unknown(pointer, &fields);
-        let id = id.map_err(|error| self.add_error(error)).ok();
-        Some(PushedMessage { target: target?, id: id?, body: body?, ephemeral: ephemeral? })
+        Some(PushedMessage { target: target?, id, body: body?, ephemeral: ephemeral? })
     }
 
     fn read_target(&mut self, pointer: &str, raw: Option<&RawValue>) -> Option<PushTarget> {

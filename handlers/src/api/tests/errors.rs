@@ -136,12 +136,35 @@ async fn errors_have_their_location() {
             "{body}"
         );
     }
-    let key = "k".repeat(limits::MAX_MESSAGE_ID_BYTES);
-    fixture.push_keyed(&key, &one).await.ok();
-    for (key, body) in [(key.as_str(), json!({"messages": [one]})), ("", one.clone()), ("a b", one)] {
-        let rejected = fixture.push_keyed(key, &body).await;
+}
+
+/// The ids of a push are derived from the key, so a key that is replaced by another text would make different requests
+/// duplicates of each other.
+#[tokio::test]
+async fn an_idempotency_key_that_cannot_be_an_id_is_400_and_nothing_is_written() {
+    let fixture = Fixture::new();
+    let one = json!({"audience": "everyone", "body": 1});
+    let batch = json!({"messages": [one]});
+    let keys: [&[u8]; 6] = [b"", b"  ", b"\"\"", b"a b", "bestell\u{fc}ng-1".as_bytes(), b"\xff"];
+    for (key, body) in keys.into_iter().flat_map(|key| [(key, &one), (key, &batch)]) {
+        let rejected = fixture.send(push_request().header("idempotency-key", key), body.to_string().as_bytes()).await;
+        assert_eq!((rejected.status.as_u16(), rejected.problem()), (400, "malformed"), "{key:?}");
         assert_eq!(rejected.body["errors"][0]["header"], "Idempotency-Key", "{key:?}");
     }
+    let twice = push_request().header("idempotency-key", "a").header("idempotency-key", "b");
+    assert_eq!(fixture.send(twice, batch.to_string().as_bytes()).await.status, 400);
+    assert_eq!(fixture.call("GET", "/v1/channels/everyone/history").await.ok()["head"], 0);
+}
+
+#[tokio::test]
+async fn an_idempotency_key_leaves_room_for_the_index_in_a_batch() {
+    let fixture = Fixture::new();
+    let one = json!({"audience": "everyone", "body": 1});
+    let key = "k".repeat(limits::MAX_MESSAGE_ID_BYTES);
+    fixture.push_keyed(&key, &one).await.ok();
+    let rejected = fixture.push_keyed(&key, &json!({"messages": [one]})).await;
+    assert_eq!((rejected.status.as_u16(), &rejected.body["errors"][0]["header"]), (400, &json!("Idempotency-Key")));
+    fixture.push_keyed(&key[2..], &json!({"messages": [one]})).await.ok();
 }
 
 #[tokio::test]

@@ -117,3 +117,29 @@ async fn the_status_counts_the_callers_tenant() {
     });
     assert_eq!(status, expected);
 }
+
+#[tokio::test]
+async fn all_connections_of_a_user_are_closed_and_no_others() {
+    let fixture = Fixture::new();
+    let mut of_alice = Vec::new();
+    for number in 0..3 {
+        of_alice.push(fixture.connect(&format!("a{number}"), "alice", Role::User, &[]).await);
+    }
+    let bob = fixture.connect("b=", "bob", Role::User, &[]).await;
+    let foreign = fixture.connect_to("other", "f=", "alice", Role::User, &[]).await;
+    assert_eq!(fixture.call("DELETE", "/v1/connections?user=alice").await.ok(), json!({"closed": 3}));
+    for id in &of_alice {
+        assert_eq!(fixture.delivery.close_reason(id), Some(CloseReason::Kicked));
+    }
+    assert_eq!((fixture.delivery.close_reason(&bob), fixture.delivery.close_reason(&foreign)), (None, None));
+    for path in ["connections", "connections?user=", "connections?user=alice&role=user", "connections?role=user"] {
+        let rejected = fixture.call("DELETE", &format!("/v1/{path}")).await;
+        assert_eq!((rejected.status.as_u16(), rejected.problem()), (422, "invalid"), "{path}");
+    }
+    assert_eq!(fixture.delivery.close_reason(&bob), None, "a request without a user closes nothing");
+    let rejected = fixture.call("POST", "/v1/connections").await;
+    assert_eq!(
+        (rejected.problem(), &rejected.headers["allow"]),
+        ("method-not-allowed", &"GET, DELETE".parse().unwrap())
+    );
+}

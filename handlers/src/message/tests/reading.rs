@@ -103,6 +103,45 @@ async fn presence_counts_users_and_connections() {
     assert_eq!(members, expected);
 }
 
+/// The cost of a frame does not grow with the number of channels that it names.
+#[tokio::test]
+async fn one_answer_reads_a_limited_number_of_records_over_all_its_channels() {
+    let mut fixture = TestApp::new();
+    fixture.app.limits = limits::Limits { counted_members: 10, ..limits::Limits::default() };
+    let admin = fixture.connect("c1", "carol", Role::Admin).await;
+    for number in 0..6 {
+        let user = fixture.connect(&format!("u{number}"), &format!("user{number}"), Role::User).await;
+        fixture.send_frame(&user, json!({ "action": "join", "channels": ["room:a", "room:b", "room:c"] })).await;
+    }
+    let frame = json!({ "action": "presence", "channels": ["room:a", "room:b", "room:c", "room:empty"] });
+    let channels = &fixture.send_frame(&admin, frame).await["channels"];
+    let counts = |name: &str| {
+        let members = channels[name]["members"].as_array().unwrap().len();
+        (channels[name]["connections"].clone(), channels[name].get("users").cloned(), members)
+    };
+    assert_eq!(counts("room:a"), (json!(6), Some(json!(6)), 6));
+    assert_eq!(counts("room:b"), (json!(6), None, 4), "the budget ends within this channel");
+    assert_eq!(counts("room:c"), (json!(6), None, 0), "connections are counted without reading them");
+    assert_eq!(counts("room:empty"), (json!(0), Some(json!(0)), 0));
+}
+
+#[tokio::test]
+async fn a_large_listing_lets_other_tasks_run_between_its_pages() {
+    let fixture = TestApp::new();
+    let admin = fixture.connect("c1", "carol", Role::Admin).await;
+    for number in 0..2_500 {
+        fixture.connect(&format!("u{number}"), "alice", Role::User).await;
+    }
+    let mut listing = Box::pin(fixture.send_frame(&admin, json!({ "action": "presence", "channel": "everyone" })));
+    let mut turns = 0;
+    let members = std::future::poll_fn(|cx| {
+        turns += 1;
+        listing.as_mut().poll(cx)
+    })
+    .await;
+    assert_eq!((&members["channels"]["everyone"]["connections"], turns), (&json!(2_501), 4), "three pages");
+}
+
 #[tokio::test]
 async fn a_large_channel_is_counted_exactly_and_listed_in_part() {
     let fixture = TestApp::new();

@@ -20,8 +20,12 @@ fn frame(text: &str) -> OutboundFrame {
 }
 
 fn placed(offset: u64) -> OutboundFrame {
-    let channel = ChannelName::parse("room:lobby").unwrap().in_tenant(TenantId::default_tenant());
-    let position = Position { epoch: Epoch("e".into()), offset: Offset(offset) };
+    placed_in("room:lobby", "e", offset)
+}
+
+fn placed_in(channel: &str, epoch: &str, offset: u64) -> OutboundFrame {
+    let channel = ChannelName::parse(channel).unwrap().in_tenant(TenantId::default_tenant());
+    let position = Position { epoch: Epoch(epoch.into()), offset: Offset(offset) };
     OutboundFrame { text: "m".repeat(36).into(), placement: Some(Arc::new(Placement { channel, position })) }
 }
 
@@ -67,6 +71,34 @@ fn a_full_outbox_drops_the_oldest_broadcasts_and_reports_their_range() {
     assert_eq!(dropped.logged, 3);
     let (from, to) = dropped.channels.values().next().unwrap();
     assert_eq!((*from, to.offset), (1, Offset(3)));
+}
+
+/// A message is delivered, or a gap reports it: what cannot be reported closes the connection.
+#[test]
+fn a_connection_that_loses_messages_of_more_channels_than_can_be_reported_is_closed() {
+    let outbox = Outbox::new(100);
+    let topic = |number: usize| placed_in(&format!("topic:t{number}"), "e", 7);
+    assert_eq!(outbox.push(Priority::Broadcast, placed(1)), EnqueueOutcome::Queued);
+    // The first topic displaces the message of the room; each further one displaces the topic before it.
+    for number in 0..MAX_DROPPED_CHANNELS {
+        assert_eq!(outbox.push(Priority::Broadcast, topic(number)), EnqueueOutcome::Dropped(1), "{number}");
+    }
+    assert_eq!(outbox.push(Priority::Broadcast, placed(2)), EnqueueOutcome::Closed);
+    let (_, dropped, close) = drain(&outbox);
+    assert_eq!(close, Some(CloseCause::SlowConsumer));
+    assert_eq!(dropped.map(|dropped| dropped.channels.len()), Some(MAX_DROPPED_CHANNELS));
+}
+
+#[test]
+fn a_dropped_range_belongs_to_one_epoch() {
+    let outbox = Outbox::new(100);
+    for (epoch, offset) in [("old", 500), ("new", 3), ("new", 4), ("new", 5)] {
+        outbox.push(Priority::Broadcast, placed_in("room:lobby", epoch, offset));
+    }
+    let (texts, dropped, _) = drain(&outbox);
+    let to = Position { epoch: Epoch("new".into()), offset: Offset(4) };
+    assert_eq!(texts.len(), 1);
+    assert_eq!(dropped.unwrap().channels.into_values().collect::<Vec<_>>(), [(3, to)]);
 }
 
 #[test]

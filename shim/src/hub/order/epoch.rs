@@ -5,10 +5,12 @@
 //! message that the `gap` does not cover. Only the log, or a resume that has just read it, decides which epoch is
 //! current: a message of another epoch does not, because it may have been published before the loss and arrive late.
 
+use std::sync::Arc;
+
 use gateway::id::GatewayId;
 use handlers::channel::{Channel, Offset, Position};
 use handlers::frame::{EncodeFrame as _, GapFrame, GapReason};
-use handlers::ports::{Priority, ResumeOutcome};
+use handlers::ports::{Placement, Priority, ResumeOutcome};
 
 use super::channel_order::OrderedFrame;
 use super::{ChannelDelivery, TrackedChannel};
@@ -22,7 +24,10 @@ impl ChannelDelivery {
         self.send_to_audience(channel, &state.order, buffered);
         let (from, to) = (Offset::START.next(), Offset(skipped_through));
         let gap = GapFrame { channel: &channel.name, from, to, epoch: &head.epoch, reason: GapReason::Epoch }.encode();
-        let frame = OutboundFrame { text: gap.into(), placement: None };
+        // Placed before the messages that follow it, so that an outbox which drops it reports a gap of this epoch.
+        let position = Position { epoch: head.epoch.clone(), offset: to };
+        let placement = Arc::new(Placement { channel: channel.clone(), position });
+        let frame = OutboundFrame { text: gap.into(), placement: Some(placement) };
         let frame = OrderedFrame { priority: Priority::for_channel(&channel.name), frame };
         self.send_to_audience(channel, &state.order, vec![(skipped_through + 1, frame)]);
     }
