@@ -226,7 +226,7 @@ fn finish_response(context: &ManagementContext, outcome: Result<Response, Manage
             error_response(&error)
         }
     };
-    let request_id = context.ids.next_connection(context.clock.now()).1.next_request_id(context.clock.now().0);
+    let request_id = context.ids.next_request_id(context.clock.now());
     if let Ok(value) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert("x-amzn-requestid", value);
     }
