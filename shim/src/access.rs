@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use gateway::api::WebSocketApi;
 
-pub use self::credentials::{IamCredentials, SigningCaller};
+pub use self::credentials::{GeneratedKeys, IamCredentials, SigningCaller};
 pub use self::keys::{ClientKeyConfig, ClientKeys};
 pub use self::throttle::Throttle;
 

@@ -76,6 +76,8 @@ pub struct Config {
     pub auth: AuthConfig,
     /// Credentials accepted in signed requests.
     pub iam: IamCredentials,
+    /// Whether function processes receive credentials of this server.
+    pub function_credentials: FunctionCredentials,
     pub storage: StorageConfig,
     pub cluster: ClusterConfig,
     pub drain: DrainConfig,
@@ -112,20 +114,29 @@ pub struct ServerConfig {
     pub trust_forwarded_for: bool,
     /// Length of the kernel's accept queue.
     pub tcp_backlog: u32,
-    /// Access to `@connections`.
+    /// Access to `@connections` on the traffic port.
     pub management: ManagementAccess,
+    /// Loopback address of unsigned `@connections` calls; `None` without such a listener.
+    pub management_listen: Option<SocketAddr>,
 }
 
 /// Access to `@connections` on the traffic port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ManagementAccess {
-    /// Requests from a loopback address that no proxy has forwarded.
-    Loopback,
-    /// Every request.
-    Open,
     /// Requests with a valid signature of a caller whose policy allows them.
     Iam,
+    /// Every request.
+    Open,
     /// No request.
+    Off,
+}
+
+/// Credentials of function processes for `@connections`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FunctionCredentials {
+    /// Keys of this server, unless the functions have credentials of their own.
+    Auto,
+    /// None.
     Off,
 }
 
@@ -378,6 +389,7 @@ impl Config {
             ("mode", "embedded"),
             ("server.listen", "127.0.0.1:0"),
             ("server.ops_listen", "127.0.0.1:0"),
+            ("server.management_listen", "127.0.0.1:0"),
             ("storage.log", "memory"),
             ("drain.batch_interval", "0s"),
         ]);

@@ -18,12 +18,15 @@ use crate::postgres::{LinkState, PostgresClient};
 use crate::readiness::{ExternalDependency, Readiness, ReadinessState};
 use crate::server::http_api::HttpApi;
 use crate::server::listener::{ListenerConfig, accept_connections, bind_listener};
+use crate::server::management::local_management_routes;
 use crate::server::{ApiServer, ops, traffic_routes};
 
 /// Interval between evictions of idle channels.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// Maximum open sockets of the ops port, whose clients are a few scrapers and probes.
 const OPS_CONNECTIONS: usize = 64;
+/// Maximum open sockets of the listener of unsigned `@connections` calls, whose clients are processes of this machine.
+const LOCAL_MANAGEMENT_CONNECTIONS: usize = 1024;
 
 /// Maximum time that background tasks, and the bus, each may take to stop after a drain; part of
 /// [`EXIT_ALLOWANCE`](crate::config::EXIT_ALLOWANCE).
@@ -31,8 +34,10 @@ const BACKGROUND_STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Error of binding a listener.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}")]
+#[error("cannot listen on {address} ({key})")]
 pub struct ListenError {
+    /// The configuration key of the address.
+    pub key: &'static str,
     /// The configured address.
     pub address: SocketAddr,
     /// The error of the operating system.
@@ -46,6 +51,8 @@ pub struct ListeningServer {
     pub traffic_address: SocketAddr,
     /// Address of the ops port.
     pub ops_address: SocketAddr,
+    /// Address of unsigned `@connections` calls, if there is such a listener.
+    pub management_address: Option<SocketAddr>,
     server: ApiServer,
     readiness: Arc<Readiness>,
     stop_traffic: CancellationToken,
@@ -76,7 +83,7 @@ pub struct Background {
 }
 
 impl ListeningServer {
-    /// Binds both ports and accepts connections; the process is ready when this returns.
+    /// Binds all ports and accepts connections; the process is ready when this returns.
     ///
     /// # Errors
     /// [`ListenError`] when a port cannot be bound.
@@ -86,11 +93,14 @@ impl ListeningServer {
         management: ManagementAccess,
         http_api: Option<Arc<HttpApi>>,
     ) -> Result<Self, ListenError> {
-        let (traffic, traffic_address) = bind_address(config.listen, config.tcp_backlog)?;
-        let (ops, ops_address) = bind_address(config.ops_listen, config.tcp_backlog)?;
+        let (traffic, traffic_address) = bind_address("server.listen", config.listen, config.tcp_backlog)?;
+        let (ops, ops_address) = bind_address("server.ops_listen", config.ops_listen, config.tcp_backlog)?;
+        let bind_local = |address| bind_address("server.management_listen", address, config.tcp_backlog);
+        let local = config.management_listen.map(bind_local).transpose()?;
         let running = Self {
             traffic_address,
             ops_address,
+            management_address: local.as_ref().map(|(_, address)| *address),
             server,
             readiness: Arc::default(),
             stop_traffic: CancellationToken::new(),
@@ -100,6 +110,9 @@ impl ListeningServer {
         };
         running.serve_traffic(config, traffic, management, http_api);
         running.serve_ops(config, ops);
+        if let Some((local, _)) = local {
+            running.serve_local_management(config, local);
+        }
         running.readiness.set_state(ReadinessState::Ready);
         Ok(running)
     }
@@ -181,6 +194,14 @@ impl ListeningServer {
         self.background.spawn(accept_connections(listener, routes, limits, tasks, self.stop_traffic.clone()));
     }
 
+    /// Serves unsigned `@connections` calls until after the drain, because `$disconnect` functions may post.
+    fn serve_local_management(&self, config: &ServerConfig, listener: TcpListener) {
+        let limits = listener_config(config, LOCAL_MANAGEMENT_CONNECTIONS);
+        let routes = local_management_routes(self.server.management.clone());
+        let (tasks, stop) = (self.background.clone(), self.stop_all.clone());
+        self.background.spawn(accept_connections(listener, routes, limits, tasks, stop));
+    }
+
     fn serve_ops(&self, config: &ServerConfig, listener: TcpListener) {
         let limits = listener_config(config, OPS_CONNECTIONS);
         let routes =
@@ -210,9 +231,13 @@ const fn listener_config(config: &ServerConfig, max_connections: usize) -> Liste
     ListenerConfig { header_timeout, keep_alive_timeout, write_timeout, max_connections }
 }
 
-fn bind_address(address: SocketAddr, backlog: u32) -> Result<(TcpListener, SocketAddr), ListenError> {
-    let listener = bind_listener(address, backlog).map_err(|source| ListenError { address, source })?;
-    let bound = listener.local_addr().map_err(|source| ListenError { address, source })?;
+fn bind_address(
+    key: &'static str,
+    address: SocketAddr,
+    backlog: u32,
+) -> Result<(TcpListener, SocketAddr), ListenError> {
+    let listener = bind_listener(address, backlog).map_err(|source| ListenError { key, address, source })?;
+    let bound = listener.local_addr().map_err(|source| ListenError { key, address, source })?;
     Ok((listener, bound))
 }
 

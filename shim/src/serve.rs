@@ -25,6 +25,8 @@ pub struct ReadyServer<'s> {
     pub traffic: SocketAddr,
     /// Address of the ops port.
     pub ops: SocketAddr,
+    /// Address of unsigned `@connections` calls, if there is such a listener.
+    pub management: Option<SocketAddr>,
     /// The server's own signing secret; `None` when an identity provider signs the tokens.
     pub secret: Option<&'s SigningSecret>,
 }
@@ -51,6 +53,7 @@ pub async fn run_server(config: Config, on_ready: impl FnOnce(&Config, ReadyServ
     tracing::info!(
         server.address = %running.traffic_address,
         ops.address = %running.ops_address,
+        management.address = running.management_address.map(tracing::field::display),
         mode = config.mode.as_str(),
         started_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
         "ready"
@@ -60,6 +63,7 @@ pub async fn run_server(config: Config, on_ready: impl FnOnce(&Config, ReadyServ
         ReadyServer {
             traffic: running.traffic_address,
             ops: running.ops_address,
+            management: running.management_address,
             secret: assembly.signing_secret.as_ref(),
         },
     );

@@ -11,6 +11,8 @@
 mod body;
 mod context;
 
+mod host_name;
+
 pub mod handshake;
 pub mod http_api;
 pub mod listener;

@@ -5,6 +5,7 @@
 //! port.
 
 mod embedded;
+mod function_environment;
 mod kubernetes;
 mod lambda;
 mod postgres;

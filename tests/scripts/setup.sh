@@ -75,6 +75,7 @@ for_test() {
   for_python
   for_faults
   need openssl openssl "makes the certificates of the TLS tests"
+  need nginx nginx-light "a reverse proxy in front of the server"
   need prlimit util-linux "fills a server's disk, in tests"
   # Debian installs PostgreSQL's server programs outside PATH, in one directory per version.
   compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || need initdb postgresql "real PostgreSQL servers, started by the tests"

@@ -80,7 +80,7 @@ impl Deployment {
             ("TWINWAY_AUTH_SECRET", secret.to_owned()),
             ("TWINWAY_PROFILE", "aws".to_owned()),
             ("TWINWAY_ORDERING", "concurrent".to_owned()),
-            ("TWINWAY_MANAGEMENT", "iam".to_owned()),
+            ("TWINWAY_MANAGEMENT_LISTEN", "off".to_owned()),
             ("TWINWAY_IAM_CREDENTIALS", callers()),
             ("TWINWAY_FUNCTIONS_ENVIRONMENT", self.environment(listen, &stored_secret)),
             ("TWINWAY_ACCOUNT_ID", ACCOUNT.to_owned()),

@@ -35,6 +35,7 @@ pub mod pod_cluster;
 pub mod ports;
 pub mod postgres;
 pub mod redis;
+pub mod reverse_proxy;
 pub mod sam_events;
 pub mod server;
 pub mod tcp_proxy;

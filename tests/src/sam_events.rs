@@ -59,7 +59,7 @@ pub async fn samples(secret: &str, now: i64) -> anyhow::Result<Vec<Sample>> {
     let headers = headers.into_connect();
     let connect = ConnectEvent { facts: &facts, headers: &headers, query: &query, request_id: request_id(2), time };
     let route = facts.api.route_for(MESSAGE).context("the API has no route for messages")?;
-    let message_id = GatewayId::for_message(now, 1, facts.connection_id);
+    let message_id = GatewayId::for_message(2, facts.connection_id);
     let body = MESSAGE.to_owned();
     let message =
         MessageEvent { facts: &facts, route_key: &route.key, message_id, request_id: request_id(3), time, body };
@@ -124,7 +124,7 @@ fn facts(request: &HandshakeRequest, now: i64) -> anyhow::Result<ConnectionFacts
     let api = api_definition(&api, &settings.throttle);
     Ok(ConnectionFacts {
         api: Arc::new(WebSocketApi::new(api).context("invalid API definition")?),
-        connection_id: GatewayId::for_connection(now, 1, 1),
+        connection_id: GatewayId::for_connection(1, 1),
         domain_name: request.domain_name.clone(),
         connected_at: now,
         identity: request.request_identity(),

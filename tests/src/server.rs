@@ -29,6 +29,8 @@ pub struct TwinwayServer {
     pub traffic: SocketAddr,
     /// Address of the health checks and of the metrics.
     pub ops: SocketAddr,
+    /// Address of unsigned `@connections` calls; `None` without such a listener.
+    pub management: Option<SocketAddr>,
 }
 
 /// Exit of a server process.
@@ -72,6 +74,16 @@ impl TwinwayServer {
     #[must_use]
     pub fn http(&self) -> HttpCaller {
         HttpCaller::with_base_url(&format!("http://{}", self.traffic))
+    }
+
+    /// Returns an HTTP client of the listener of unsigned `@connections` calls.
+    ///
+    /// # Panics
+    /// The server has no such listener.
+    #[must_use]
+    pub fn local_management(&self) -> HttpCaller {
+        let address = self.management.expect("the server has a listener of unsigned calls");
+        HttpCaller::with_base_url(&format!("http://{address}"))
     }
 
     /// Returns an HTTP client of the ops port.

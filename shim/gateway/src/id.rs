@@ -2,11 +2,13 @@
 //! of 11 bytes (ID-1 to ID-5).
 //!
 //! ```text
-//! byte   0..4            4..8                      8       9..11
-//!        time, 25 ms     unique within the tick    kind    node id (connection, message) or random (request)
+//! byte                0..8                      8       9..11
+//! connection          64 unpredictable bits     kind    node id
+//! message             64 unique bits            kind    node id
+//! request             time, 25 ms, and unique   kind    unique
 //! ```
-//! A [`GatewayId`] is always well-formed. The caller's counters make ids unique: a counter is permuted by a bijection,
-//! so ids of one source within the same tick differ. Ids are not secret.
+//! A [`GatewayId`] is always well-formed. Who knows some ids learns nothing about a connection's id but its node: no
+//! part of it is a time, a counter, or an output of the generator of the other ids (ADR 23).
 
 use std::fmt;
 use std::ops::Deref;
@@ -20,7 +22,7 @@ const RAW_BYTES: usize = 11;
 /// Connection and message ids carry 2 in byte 8, request ids 5 (observed, ID-4).
 const CONNECTION_KIND: u8 = 2;
 const REQUEST_KIND: u8 = 5;
-/// Resolution of the four leading bytes, which advance 40 times per second in observed ids.
+/// Resolution of the four leading bytes of request ids, which advance 40 times per second in observed ids.
 const TICK_MS: i64 = 25;
 
 /// A connection, message or request id: 16 ASCII bytes, stored inline.
@@ -33,26 +35,18 @@ pub struct GatewayId([u8; TEXT_BYTES]);
 pub struct GatewayIdError;
 
 impl GatewayId {
-    /// Returns the id of a connection that started at `epoch_ms` on the node id `node`; `sequence` counts that node's
-    /// connections.
-    ///
-    /// Ids differ when the node id, the 25 ms tick or `sequence` differs.
+    /// Returns the id of a connection on the node id `node`. `entropy` must come from a cryptographically secure
+    /// generator, because whoever can guess an id can try it at `@connections`.
     #[must_use]
-    pub fn for_connection(epoch_ms: i64, sequence: u32, node: u16) -> Self {
-        let [u0, u1, u2, u3] = permute_u32(sequence).to_be_bytes();
-        let [n0, n1] = node.to_be_bytes();
-        let [t0, t1, t2, t3] = tick_bytes(epoch_ms);
-        Self::encode([t0, t1, t2, t3, u0, u1, u2, u3, CONNECTION_KIND, n0, n1])
+    pub fn for_connection(entropy: u64, node: u16) -> Self {
+        Self::with_node(entropy, node)
     }
 
-    /// Returns the id of message number `sequence` of `connection`; both ids have the same trailing characters (ID-3).
+    /// Returns the id of a message of `connection`; both ids have the same trailing characters (ID-3). `entropy` makes
+    /// it unique. It has no other part of the connection's id, because functions may show message ids to other clients.
     #[must_use]
-    pub fn for_message(epoch_ms: i64, sequence: u16, connection: GatewayId) -> Self {
-        let mut raw = connection.raw_bytes();
-        raw[..4].copy_from_slice(&tick_bytes(epoch_ms));
-        let [s0, s1] = sequence.wrapping_mul(0x9E37).to_be_bytes();
-        (raw[4], raw[5]) = (raw[4] ^ s0, raw[5] ^ s1);
-        Self::encode(raw)
+    pub fn for_message(entropy: u64, connection: GatewayId) -> Self {
+        Self::with_node(entropy, connection.node_id())
     }
 
     /// Returns the id of a request (an event) at `epoch_ms`; the low 48 bits of `entropy` make it unique within its
@@ -75,6 +69,12 @@ impl GatewayId {
     pub fn node_id(&self) -> u16 {
         let raw = self.raw_bytes();
         u16::from_be_bytes([raw[9], raw[10]])
+    }
+
+    fn with_node(unique: u64, node: u16) -> Self {
+        let [u0, u1, u2, u3, u4, u5, u6, u7] = unique.to_be_bytes();
+        let [n0, n1] = node.to_be_bytes();
+        Self::encode([u0, u1, u2, u3, u4, u5, u6, u7, CONNECTION_KIND, n0, n1])
     }
 
     fn encode(raw: [u8; RAW_BYTES]) -> Self {
@@ -114,12 +114,12 @@ pub struct SplitMix64(AtomicU64);
 /// Generator of the message and request ids of one connection's events.
 ///
 /// `seed` must differ between connections. Request ids of different connections then collide within one 25 ms tick with
-/// a probability of 2^-48, and those of one connection never repeat within a tick.
+/// a probability of 2^-48, and those of one connection never repeat within a tick. The ids of events are not secret:
+/// `seed` must not be derived from the entropy of connection ids.
 #[derive(Debug, Clone)]
 pub struct EventIds {
     connection: GatewayId,
-    request_entropy: SplitMix64,
-    message_count: u16,
+    entropy: SplitMix64,
 }
 
 impl SplitMix64 {
@@ -164,18 +164,17 @@ impl EventIds {
     /// Creates the generator of `connection`.
     #[must_use]
     pub const fn new(connection: GatewayId, seed: u64) -> Self {
-        Self { connection, request_entropy: SplitMix64::new(seed), message_count: 0 }
+        Self { connection, entropy: SplitMix64::new(seed) }
     }
 
     /// Returns a new request id.
     pub fn next_request_id(&mut self, epoch_ms: i64) -> GatewayId {
-        GatewayId::for_request(epoch_ms, self.request_entropy.next_u64_mut())
+        GatewayId::for_request(epoch_ms, self.entropy.next_u64_mut())
     }
 
     /// Returns a new message id.
-    pub fn next_message_id(&mut self, epoch_ms: i64) -> GatewayId {
-        self.message_count = self.message_count.wrapping_add(1);
-        GatewayId::for_message(epoch_ms, self.message_count, self.connection)
+    pub fn next_message_id(&mut self) -> GatewayId {
+        GatewayId::for_message(self.entropy.next_u64_mut(), self.connection)
     }
 }
 
@@ -225,13 +224,6 @@ fn decode_id(text: &[u8; TEXT_BYTES]) -> Option<[u8; RAW_BYTES]> {
 fn tick_bytes(epoch_ms: i64) -> [u8; 4] {
     let [_, _, _, _, t0, t1, t2, t3] = epoch_ms.div_euclid(TICK_MS).to_be_bytes();
     [t0, t1, t2, t3]
-}
-
-/// Permutes the 32-bit numbers, so that consecutive ones look unrelated. Every step is invertible.
-const fn permute_u32(n: u32) -> u32 {
-    let n = (n ^ (n >> 16)).wrapping_mul(0x7FEB_352D);
-    let n = (n ^ (n >> 15)).wrapping_mul(0x846C_A68B);
-    n ^ (n >> 16)
 }
 
 #[cfg(test)]

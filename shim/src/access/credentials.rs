@@ -5,6 +5,7 @@
 //! compared in constant time. Secrets are private to this module.
 
 mod document;
+mod generated;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -17,6 +18,7 @@ use data_encoding::HEXLOWER;
 use gateway::event::IamCaller;
 use gateway::iam::{IamPolicy, SCOPE_TERMINATOR, SIGNING_SERVICE, SignatureClaim, SignatureError, SignedRequest};
 
+pub use self::generated::GeneratedKeys;
 use crate::secret::Secret;
 
 /// Maximum number of configured callers.
@@ -38,6 +40,12 @@ pub struct SigningCaller {
 pub struct IamCredentials(Arc<HashMap<Box<str>, SigningCaller>>);
 
 impl IamCredentials {
+    /// Returns whether no caller can sign.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Verifies the signature of a request with this body to an API of `region`, and returns its caller. `now` is in
     /// milliseconds since 1970.
     ///

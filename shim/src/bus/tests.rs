@@ -79,7 +79,7 @@ async fn a_node_without_a_lease_is_gone_and_an_unresponsive_one_unavailable() {
     let server = RedisServer::start().await;
     let pair = PodPair::start(&server).await;
     let [dead, unresponsive] =
-        [77, pods::UNRESPONSIVE_NODE].map(|node| gateway::id::GatewayId::for_connection(0, 1, node));
+        [77, pods::UNRESPONSIVE_NODE].map(|node| gateway::id::GatewayId::for_connection(1, node));
     let name = |id: gateway::id::GatewayId| handlers::id::ConnectionId::parse(&id).unwrap();
     let delivery = &pair.local.delivery;
     assert_eq!(
@@ -96,9 +96,8 @@ async fn a_node_that_was_just_claimed_is_not_gone() {
     let server = RedisServer::start().await;
     let pair =
         PodPair::start_with(&server, |settings| settings.request_timeout = std::time::Duration::from_millis(200)).await;
-    let name =
-        handlers::id::ConnectionId::parse(&gateway::id::GatewayId::for_connection(0, 1, pods::CLAIMED_LATER_NODE))
-            .unwrap();
+    let name = handlers::id::ConnectionId::parse(&gateway::id::GatewayId::for_connection(1, pods::CLAIMED_LATER_NODE))
+        .unwrap();
     let close = || pair.local.delivery.close_connection(&name, CloseReason::Kicked);
     assert_eq!(close().await.unwrap(), DeliveryOutcome::ConnectionGone);
     pair.local.later_node_claimed.store(true, std::sync::atomic::Ordering::SeqCst);

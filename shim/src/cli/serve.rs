@@ -36,8 +36,14 @@ pub(super) fn run_serve(settings: &ConfigArgs, terminal: &mut CommandIo<'_>) -> 
     let search_path = terminal.variables.read_variable("PATH");
     let program = program_command(std::env::current_exe().ok().as_deref(), search_path.as_deref());
     let serving = serve::run_server(config, |config, ready| {
-        let ReadyServer { traffic, ops, secret } = ready;
-        print!("{}", render_startup_banner(config, BannerContext { program: &program, secret, listen: traffic, ops }));
+        let ReadyServer { traffic, ops, management, secret } = ready;
+        print!(
+            "{}",
+            render_startup_banner(
+                config,
+                BannerContext { program: &program, secret, listen: traffic, ops, management }
+            )
+        );
     });
     runtime.block_on(serving).map_err(CommandError::classify_error)
 }

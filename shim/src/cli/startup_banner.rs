@@ -33,6 +33,8 @@ pub struct BannerContext<'a> {
     pub listen: SocketAddr,
     /// Bound address of the ops port.
     pub ops: SocketAddr,
+    /// Bound address of unsigned `@connections` calls, if there is such a listener.
+    pub management: Option<SocketAddr>,
 }
 
 /// Renders the banner.
@@ -47,6 +49,10 @@ pub fn render_startup_banner(config: &Config, context: BannerContext<'_>) -> Str
     );
     if has_function(config, "api") {
         page.push_str(&format!("  HTTP API   http://{host}/v1\n"));
+    }
+    if let Some(management) = context.management {
+        let stage = &config.api.stage;
+        page.push_str(&format!("  local only http://{management}/{stage}/@connections/ID\n"));
     }
     page.push_str(&format!(
         "  web page   http://{host}/\n  metrics    http://{}/metrics\n  messages   {}\n",
@@ -200,7 +206,7 @@ mod tests {
 
     fn render(config: &Config, secret: Option<&SigningSecret>) -> String {
         let (listen, ops) = ("0.0.0.0:8080".parse().unwrap(), "127.0.0.1:8081".parse().unwrap());
-        render_startup_banner(config, BannerContext { program: "/opt/twinway", secret, listen, ops })
+        render_startup_banner(config, BannerContext { program: "/opt/twinway", secret, listen, ops, management: None })
     }
 
     fn configured_secret(config: &Config) -> SigningSecret {

@@ -7,6 +7,7 @@ mod auth;
 mod functions;
 mod postgres;
 mod redis;
+mod safety;
 mod sections;
 
 use super::keys;
@@ -43,6 +44,7 @@ pub fn load_config(variables: &dyn VariableSource, flags: &FlagValues, file: Opt
     };
     let mut warnings = std::mem::take(&mut sources.warnings);
     warnings.extend(unused_value_warnings(&sources, mode, variables).into_iter().map(str::to_owned));
+    warnings.extend(config.iter().flat_map(safety::unsafe_setting_warnings).map(str::to_owned));
     LoadedConfig { config, warnings, sources }
 }
 
@@ -146,6 +148,7 @@ impl<'a> ConfigReader<'a> {
         let functions = self.read_functions();
         let auth = self.read_auth(mode);
         let iam = self.read_iam_credentials();
+        let function_credentials = self.read_function_credentials();
         let storage = self.read_storage();
         let cluster = self.read_cluster();
         let drain = self.read_drain(mode);
@@ -153,7 +156,7 @@ impl<'a> ConfigReader<'a> {
         let redis = self.read_redis();
         let postgres = self.read_postgres();
         let limits = self.read_limits();
-        self.check_access(server.as_ref(), api.as_ref());
+        self.check_access(api.as_ref());
         self.check_storage(mode, storage.as_ref(), postgres.as_ref());
         Some(Config {
             mode,
@@ -164,6 +167,7 @@ impl<'a> ConfigReader<'a> {
             functions: functions?,
             auth: auth?,
             iam: iam?,
+            function_credentials: function_credentials?,
             storage: storage?,
             cluster: cluster?,
             drain: drain?,

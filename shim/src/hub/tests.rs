@@ -107,7 +107,7 @@ pub(crate) fn connect_on_node(
 ) -> Arc<Connection> {
     let user = UserId::parse(user).unwrap();
     let identity = Identity { tenant: TenantId::default_tenant(), user, role, expires_at: None };
-    open(hub, GatewayId::for_connection(0, sequence, node), &identity)
+    open(hub, GatewayId::for_connection(u64::from(sequence), node), &identity)
 }
 
 pub(crate) fn open(hub: &ChannelDelivery, connection_id: GatewayId, identity: &Identity) -> Arc<Connection> {

@@ -128,7 +128,7 @@ struct AcceptedHandshake {
 impl HandshakeAttempt {
     fn start_attempt(context: &Arc<HandshakeContext>) -> Self {
         let started_at = context.sessions.integration.clock.now();
-        let (connection, ids) = context.ids.next_connection(started_at);
+        let (connection, ids) = context.ids.next_connection();
         Self { context: context.clone(), connection, ids, started_at }
     }
 

@@ -1,6 +1,9 @@
 //! HTTP routes of `@connections`, API Gateway's management API: post to, describe or delete one connection.
 //!
-//! Calls are authorized by the caller's address or by a signature (`docs/adr/0008-signed-management.md`).
+//! Calls on the traffic port are authorized by a signature (`docs/adr/0008-signed-management.md`). The address of a
+//! caller means nothing, because proxies of this machine connect from loopback addresses.
+
+mod local;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,8 +22,10 @@ use warp::Filter;
 use warp::path::FullPath;
 use warp::reply::{Reply, Response};
 
+pub use self::local::local_management_routes;
+
 use super::body::{BodyError, read_body};
-use super::listener::{BoxedRoutes, RemoteAddress};
+use super::listener::BoxedRoutes;
 use super::{ManagementContext, raw_query};
 use crate::access::SigningCaller;
 use crate::config::ManagementAccess;
@@ -38,29 +43,20 @@ pub fn management_routes(context: Arc<ManagementContext>, access: ManagementAcce
         .and(raw_query())
         .and(warp::method())
         .and(warp::header::headers_cloned())
-        .and(warp::ext::get::<RemoteAddress>())
         .and(warp::body::stream())
-        .then(
-            move |path: FullPath,
-                  query: Option<String>,
-                  method: Method,
-                  headers: HeaderMap,
-                  peer: RemoteAddress,
-                  body| {
-                let context = context.clone();
-                async move {
-                    let body = read_body(body, context.api.quotas.management_payload_bytes, BODY_TIMEOUT).await;
-                    let (method, query) = (method, query.as_deref());
-                    let request =
-                        SignedRequest { method: method.as_str(), path: path.as_str(), query, headers: &headers };
-                    let outcome = match authorize_caller(&context, access, peer, request, body.as_deref()) {
-                        Ok(caller) => execute_call(&context, path.as_str(), &method, caller, body).await,
-                        Err(error) => Err(error),
-                    };
-                    finish_response(&context, outcome)
-                }
-            },
-        )
+        .then(move |path: FullPath, query: Option<String>, method: Method, headers: HeaderMap, body| {
+            let context = context.clone();
+            async move {
+                let body = read_body(body, context.api.quotas.management_payload_bytes, BODY_TIMEOUT).await;
+                let (method, query) = (method, query.as_deref());
+                let request = SignedRequest { method: method.as_str(), path: path.as_str(), query, headers: &headers };
+                let outcome = match authorize_caller(&context, access, request, body.as_deref()) {
+                    Ok(caller) => execute_call(&context, path.as_str(), &method, caller, body).await,
+                    Err(error) => Err(error),
+                };
+                finish_response(&context, outcome)
+            }
+        })
         .boxed()
 }
 
@@ -69,17 +65,12 @@ pub fn management_routes(context: Arc<ManagementContext>, access: ManagementAcce
 fn authorize_caller<'e>(
     context: &'e ManagementContext,
     access: ManagementAccess,
-    peer: RemoteAddress,
     request: SignedRequest<'_>,
     body: Result<&[u8], &BodyError>,
 ) -> Result<Option<&'e SigningCaller>, ManagementError> {
     let caller = match access {
         ManagementAccess::Open => None,
-        // A proxy on this machine connects over loopback for remote clients and adds `X-Forwarded-For`.
-        ManagementAccess::Loopback if peer.0.ip().is_loopback() && !request.headers.contains_key("x-forwarded-for") => {
-            None
-        }
-        ManagementAccess::Loopback | ManagementAccess::Off => return Err(ManagementError::MissingAuthenticationToken),
+        ManagementAccess::Off => return Err(ManagementError::MissingAuthenticationToken),
         // A signature covers the whole body, so one over an incomplete body cannot be verified.
         ManagementAccess::Iam => {
             let body = body.map_err(|error| management_error_of(*error))?;
@@ -226,7 +217,7 @@ fn finish_response(context: &ManagementContext, outcome: Result<Response, Manage
             error_response(&error)
         }
     };
-    let request_id = context.ids.next_connection(context.clock.now()).1.next_request_id(context.clock.now().0);
+    let request_id = context.ids.next_request_id(context.clock.now());
     if let Ok(value) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert("x-amzn-requestid", value);
     }

@@ -144,7 +144,7 @@ impl MessageDispatcher {
             return None;
         }
         if route.model.as_ref().is_some_and(|model| !model.allows_body(&text)) {
-            let message = self.event_stamper.next_message_id(context.integration.clock.now());
+            let message = self.event_stamper.next_message_id();
             transport.send_reply(cx, &self.connection, gateway::reply::bad_request_frame(self.connection.id, message));
             return None;
         }

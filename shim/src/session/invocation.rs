@@ -84,8 +84,8 @@ impl EventStamper {
     }
 
     /// Returns a new message id.
-    pub fn next_message_id(&mut self, now: Timestamp) -> GatewayId {
-        self.ids.next_message_id(now.0)
+    pub fn next_message_id(&mut self) -> GatewayId {
+        self.ids.next_message_id()
     }
 }
 
@@ -102,7 +102,7 @@ pub fn invoke_message_handler(
     let event = MessageEvent {
         facts: &connection.facts,
         route_key: &route.key,
-        message_id: event_stamper.next_message_id(now),
+        message_id: event_stamper.next_message_id(),
         request_id,
         time,
         body,

@@ -15,8 +15,10 @@ use runtime_api::{FunctionDefinition, FunctionLimits, LambdaFunction, Program};
 use system_clock::{SystemClock, current_time};
 use tokio_util::task::TaskTracker;
 
+use super::function_environment::FunctionEnvironment;
 use super::{SINGLE_NODE, ServerAssembly, access_control, api_definition};
-use crate::config::{Config, FunctionsConfig, ManagementAccess, MessageResponse};
+use crate::access::AccessControl;
+use crate::config::{Config, FunctionsConfig, MessageResponse};
 use crate::connection::{ConnectionIds, ConnectionLifecycle};
 use crate::embedded::SigningSecret;
 use crate::functions::{ApiIntegration, LambdaFunctions};
@@ -25,16 +27,14 @@ use crate::running::Background;
 use crate::server::http_api::{HttpApi, LambdaApi};
 use crate::server::{ApiServer, ApiServerParts};
 
-/// Environment variable with the default endpoint of the AWS SDKs' API Gateway Management API client.
-const MANAGEMENT_ENDPOINT_VARIABLE: &str = "AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI";
-
 /// Assembles the server of an API whose functions are Lambda executables. Must be called within a tokio runtime.
 ///
 /// # Errors
 /// A missing function `message`, a program that cannot be started, or an invalid API definition. The text is meant for
 /// the operator.
 pub fn assemble_lambda(config: &Config) -> anyhow::Result<ServerAssembly> {
-    let functions = start_functions(config)?;
+    let FunctionEnvironment { variables, credentials } = FunctionEnvironment::from_config(config)?;
+    let functions = start_functions(config, &variables)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let api = restrict_to_functions(
         api_definition(&config.api, &config.throttle),
@@ -47,7 +47,7 @@ pub fn assemble_lambda(config: &Config) -> anyhow::Result<ServerAssembly> {
     });
     let api = WebSocketApi::new(api).context("invalid API definition")?;
     let parts = ApiServerParts {
-        access: access_control(&api, config),
+        access: AccessControl { credentials, ..access_control(&api, config) },
         integration: ApiIntegration { api: Arc::new(api), functions: Arc::new(functions.clone()), clock },
         ids: ConnectionIds::with_random_seed(SINGLE_NODE)
             .context("reading random bytes from the operating system failed")?,
@@ -109,13 +109,13 @@ fn searched(directory: Option<&Path>) -> String {
     }
 }
 
-fn start_functions(config: &Config) -> anyhow::Result<LambdaFunctions> {
+fn start_functions(config: &Config, variables: &BTreeMap<String, String>) -> anyhow::Result<LambdaFunctions> {
     let functions = LambdaFunctions {
-        authorizer: start_function(config, "authorizer")?,
-        connect: start_function(config, "connect")?,
-        message: start_function(config, "message")?,
-        disconnect: start_function(config, "disconnect")?,
-        http_api: start_function(config, "api")?,
+        authorizer: start_function(config, "authorizer", variables)?,
+        connect: start_function(config, "connect", variables)?,
+        message: start_function(config, "message", variables)?,
+        disconnect: start_function(config, "disconnect", variables)?,
+        http_api: start_function(config, "api", variables)?,
     };
     match functions.message {
         Some(_) => Ok(functions),
@@ -123,7 +123,11 @@ fn start_functions(config: &Config) -> anyhow::Result<LambdaFunctions> {
     }
 }
 
-fn start_function(config: &Config, name: &'static str) -> anyhow::Result<Option<Arc<LambdaFunction>>> {
+fn start_function(
+    config: &Config,
+    name: &'static str,
+    variables: &BTreeMap<String, String>,
+) -> anyhow::Result<Option<Arc<LambdaFunction>>> {
     let settings = &config.functions;
     let Some(program) = find_program(settings, name).with_context(|| format!("starting function '{name}' failed"))?
     else {
@@ -140,7 +144,7 @@ fn start_function(config: &Config, name: &'static str) -> anyhow::Result<Option<
         region: config.api.region.clone(),
         account_id: config.api.account_id.clone(),
         memory_mib: settings.memory_mib,
-        environment: function_environment(config),
+        environment: variables.clone(),
         limits: function_limits(settings),
     };
     let clock = Arc::new(|| u64::try_from(current_time().0).unwrap_or(0));
@@ -161,19 +165,6 @@ fn find_program(settings: &FunctionsConfig, name: &str) -> anyhow::Result<Option
     let root = own.or_else(|| settings.directory.clone()).unwrap_or_else(|| PathBuf::from("."));
     let path = settings.inherited_environment.0.get("PATH").map_or("/usr/local/bin:/usr/bin:/bin", String::as_str);
     Ok(Some(Program::from_command(line, &root, path)?))
-}
-
-/// Returns the environment of the functions. Configured variables override those inherited from this process.
-fn function_environment(config: &Config) -> BTreeMap<String, String> {
-    let mut variables = config.functions.inherited_environment.0.clone();
-    let listen = config.server.listen;
-    if config.server.management != ManagementAccess::Off && listen.port() != 0 {
-        let host = if listen.ip().is_unspecified() { "127.0.0.1".to_owned() } else { listen.ip().to_string() };
-        let address = format!("http://{host}:{}/{}", listen.port(), config.api.stage);
-        variables.entry(MANAGEMENT_ENDPOINT_VARIABLE.to_owned()).or_insert(address);
-    }
-    variables.extend(config.functions.environment.0.clone());
-    variables
 }
 
 const fn function_limits(settings: &FunctionsConfig) -> FunctionLimits {

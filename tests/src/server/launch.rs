@@ -34,6 +34,7 @@ impl ServerLaunch {
         let environment = [
             ("TWINWAY_LISTEN", "127.0.0.1:0"),
             ("TWINWAY_OPS_LISTEN", "127.0.0.1:0"),
+            ("TWINWAY_MANAGEMENT_LISTEN", "127.0.0.1:0"),
             ("TWINWAY_AUTH_SECRET", SECRET),
             ("TWINWAY_STAGE", STAGE),
             ("TWINWAY_DATA_DIR", &data_dir),
@@ -88,7 +89,8 @@ impl ServerLaunch {
             panic!("the server did not start ({status:?}):\n{}", output.stderr());
         };
         let (traffic, ops) = (address(&line, "server.address"), address(&line, "ops.address"));
-        TwinwayServer { launch: self, child, output, traffic, ops }
+        let management = line.get("management.address").map(|_| address(&line, "management.address"));
+        TwinwayServer { launch: self, child, output, traffic, ops, management }
     }
 
     /// Starts the server and waits until it exits by itself.

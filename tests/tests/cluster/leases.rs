@@ -30,7 +30,7 @@ async fn fence(store: &LeaseStore, name: &LeaseId) {
 }
 
 fn record(sequence: u32) -> (GatewayId, Vec<u8>) {
-    (GatewayId::for_connection(1_800_000_000_000, sequence, 7), b"{}".to_vec())
+    (GatewayId::for_connection(u64::from(sequence), 7), b"{}".to_vec())
 }
 
 #[tokio::test]

@@ -173,7 +173,7 @@ impl Pod {
 
     /// Returns the facts of a new connection.
     pub fn facts(&self) -> Arc<ConnectionFacts> {
-        let (connection_id, _) = self.server.handshakes.ids.next_connection(self.now());
+        let (connection_id, _) = self.server.handshakes.ids.next_connection();
         Arc::new(ConnectionFacts {
             api: self.server.management.api.clone(),
             connection_id,

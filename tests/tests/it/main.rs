@@ -20,6 +20,8 @@ mod postgres;
 #[cfg(test)]
 mod process;
 #[cfg(test)]
+mod proxies;
+#[cfg(test)]
 mod redis_errors;
 #[cfg(test)]
 mod remote_management;

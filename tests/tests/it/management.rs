@@ -48,7 +48,7 @@ fn assert_error(reply: &HttpReply, status: u16, kind: &str, body: &str) {
 async fn a_post_is_delivered_unchanged_for_every_spelling_of_the_path() {
     let server = TwinwayServer::launch().in_memory().start().await;
     let (mut client, id) = connect(&server).await;
-    let http = server.http();
+    let http = server.local_management();
     for (number, path) in paths(&id).iter().enumerate() {
         let reply = post(&http, path, json!({"n": number}).to_string()).await;
         assert_eq!((reply.status, reply.body.len()), (200, 0), "{path}");
@@ -66,7 +66,7 @@ async fn a_post_is_delivered_unchanged_for_every_spelling_of_the_path() {
 #[tokio::test]
 async fn a_connection_is_described_and_deleted() {
     let server = TwinwayServer::launch().in_memory().start().await;
-    let http = server.http();
+    let http = server.local_management();
     for index in 0..6 {
         let (mut client, id) = connect(&server).await;
         let path = &paths(&id)[index];
@@ -91,7 +91,7 @@ async fn a_connection_is_described_and_deleted() {
 async fn errors_are_those_of_aws() {
     let mut server = TwinwayServer::launch().in_memory().start().await;
     let (mut client, id) = connect(&server).await;
-    let http = server.http();
+    let http = server.local_management();
     for unknown in paths("AAAAAAAAAAAAAAA=") {
         assert_error(&post(&http, &unknown, "{}").await, 410, "GoneException", "");
         assert_error(&http.delete(&unknown).await, 410, "GoneException", "");
@@ -114,9 +114,7 @@ async fn errors_are_those_of_aws() {
     let missing = r#"{"message":"Missing Authentication Token"}"#;
     let put = http.call(Method::PUT, &paths(&id)[0], &[], Bytes::new()).await;
     assert_error(&put, 403, "MissingAuthenticationTokenException", missing);
-    // A forwarded request has another origin than the proxy's address.
-    let forwarded = http.call(Method::POST, &paths(&id)[0], &[("x-forwarded-for", "192.0.2.1")], "{}".into()).await;
-    assert_error(&forwarded, 403, "MissingAuthenticationTokenException", missing);
+    assert_error(&http.get("/v1/status").await, 403, "MissingAuthenticationTokenException", missing);
     assert_eq!(post(&http, &paths(&id)[0], vec![0xff, 0xfe]).await.status, 400);
     assert_eq!(client.drain_inbox().await, [json!(null); 0], "a rejected call reached the client");
     client.close().await;
@@ -125,9 +123,46 @@ async fn errors_are_those_of_aws() {
 }
 
 #[tokio::test]
-async fn if_disabled_all_calls_are_rejected() {
-    let server = TwinwayServer::launch().in_memory().with_env("TWINWAY_MANAGEMENT", "off").start().await;
-    let (client, id) = connect(&server).await;
-    assert_eq!(post(&server.http(), &paths(&id)[0], "{}").await.status, 403);
+async fn on_the_traffic_port_unsigned_calls_are_rejected() {
+    let missing = r#"{"message":"Missing Authentication Token"}"#;
+    for access in ["iam", "off"] {
+        let launch = TwinwayServer::launch().in_memory().with_env("TWINWAY_MANAGEMENT", access);
+        let server = launch.with_env("TWINWAY_MANAGEMENT_LISTEN", "off").start().await;
+        assert_eq!(server.management, None);
+        let (client, id) = connect(&server).await;
+        for path in paths(&id) {
+            for method in [Method::POST, Method::GET, Method::DELETE] {
+                let reply = server.http().call(method, &path, &[], "{}".into()).await;
+                assert_error(&reply, 403, "MissingAuthenticationTokenException", missing);
+            }
+        }
+        client.close().await;
+    }
+}
+
+#[tokio::test]
+async fn web_pages_and_proxies_cannot_use_the_listener_of_unsigned_calls() {
+    let server = TwinwayServer::launch().in_memory().start().await;
+    let (mut client, id) = connect(&server).await;
+    let http = server.local_management();
+    for (name, value) in [
+        ("host", "evil.example"),
+        ("host", "127.0.0.1.evil.example:8082"),
+        ("origin", "http://evil.example"),
+        ("origin", "http://localhost:3000"),
+        ("sec-fetch-site", "cross-site"),
+        ("forwarded", "for=192.0.2.1"),
+        ("via", "1.1 proxy"),
+        ("x-forwarded-for", "192.0.2.1"),
+        ("x-real-ip", "192.0.2.1"),
+        ("cf-connecting-ip", "192.0.2.1"),
+        ("x-envoy-external-address", "192.0.2.1"),
+    ] {
+        for method in [Method::POST, Method::GET, Method::DELETE] {
+            let reply = http.call(method, &paths(&id)[0], &[(name, value)], "{}".into()).await;
+            assert_error(&reply, 403, "ForbiddenException", r#"{"message":"Forbidden"}"#);
+        }
+    }
+    assert_eq!(client.drain_inbox().await, [json!(null); 0], "a rejected call reached the client");
     client.close().await;
 }

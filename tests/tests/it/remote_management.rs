@@ -42,22 +42,23 @@ async fn a_connection_is_managed_from_any_pod() {
     let redis = RedisServer::start().unwrap();
     let (owner, other) = (launch_pod(&redis.url()).start().await, launch_pod(&redis.url()).start().await);
     let (mut alice, path) = connect(&owner).await;
-    let posted = post(&other.http(), &path).await;
+    let posted = post(&other.local_management(), &path).await;
     assert_eq!((posted.status, posted.body.len()), (200, 0));
     assert_eq!(alice.next().await, json!({"n": 1}));
-    let (by_owner, by_other) = (owner.http().get(&path).await.expect_ok(), other.http().get(&path).await.expect_ok());
+    let (by_owner, by_other) =
+        (owner.local_management().get(&path).await.expect_ok(), other.local_management().get(&path).await.expect_ok());
     assert_eq!((&by_owner["connectedAt"], &by_owner["identity"]), (&by_other["connectedAt"], &by_other["identity"]));
     assert!(by_other["lastActiveAt"].is_string(), "{by_other}");
-    let deleted = other.http().delete(&path).await;
+    let deleted = other.local_management().delete(&path).await;
     assert_eq!((deleted.status, deleted.body.len()), (204, 0));
     assert_eq!(alice.wait_closed().await.code, 1000);
     let gone = eventually!("the connection to be closed", {
-        let reply = other.http().get(&path).await;
+        let reply = other.local_management().get(&path).await;
         (reply.status != 200).then_some(reply)
     });
     assert_eq!((gone.status, gone.header("x-amzn-errortype"), gone.body.len()), (410, "GoneException", 0));
     for method in [Method::POST, Method::DELETE] {
-        assert_eq!(other.http().call(method, &path, &[], "{}".into()).await.status, 410);
+        assert_eq!(other.local_management().call(method, &path, &[], "{}".into()).await.status, 410);
     }
 }
 
@@ -66,18 +67,21 @@ async fn connections_of_a_killed_pod_are_gone_once_it_is_detected() {
     let redis = RedisServer::start().unwrap();
     let (mut owner, other) = (short_lived(&redis).start().await, short_lived(&redis).start().await);
     let (_alice, path) = connect(&owner).await;
-    assert_eq!(post(&other.http(), &path).await.status, 200);
+    assert_eq!(post(&other.local_management(), &path).await.status, 200);
     owner.kill().await;
-    assert_unknown(&post(&other.http(), &path).await);
+    assert_unknown(&post(&other.local_management(), &path).await);
     eventually!("the pod to be detected as dead", {
-        let reply = post(&other.http(), &path).await;
+        let reply = post(&other.local_management(), &path).await;
         if reply.status != 410 {
             assert_unknown(&reply);
         }
         (reply.status == 410).then_some(())
     });
     assert_eq!(other.metric("twinway_cluster_fenced_pods_total").await, Some(1.0));
-    assert_eq!((other.http().get(&path).await.status, other.http().delete(&path).await.status), (410, 410));
+    assert_eq!(
+        (other.local_management().get(&path).await.status, other.local_management().delete(&path).await.status),
+        (410, 410)
+    );
 }
 
 #[tokio::test]
@@ -88,19 +92,25 @@ async fn the_state_of_connections_of_an_unreachable_pod_is_unknown() {
     let (owner, other) = (pod().start().await, pod().start().await);
     let (mut alice, path) = connect(&owner).await;
     owner.suspend().await;
-    assert_unknown(&post(&other.http(), &path).await);
-    assert_unknown(&other.http().get(&path).await);
+    assert_unknown(&post(&other.local_management(), &path).await);
+    assert_unknown(&other.local_management().get(&path).await);
     owner.resume().await;
-    eventually!("the owner to respond again", (post(&other.http(), &path).await.status == 200).then_some(()));
+    eventually!(
+        "the owner to respond again",
+        (post(&other.local_management(), &path).await.status == 200).then_some(())
+    );
     alice.drain_inbox().await;
 
     redis.kill();
     eventually!("the pods to detect the outage", (other.ops_client().get("/ready").await.status == 503).then_some(()));
-    assert_unknown(&post(&other.http(), &path).await);
-    assert_unknown(&other.http().delete(&path).await);
-    assert_eq!(post(&owner.http(), &path).await.status, 200, "the owner needs no Redis");
+    assert_unknown(&post(&other.local_management(), &path).await);
+    assert_unknown(&other.local_management().delete(&path).await);
+    assert_eq!(post(&owner.local_management(), &path).await.status, 200, "the owner needs no Redis");
     assert_eq!(alice.next_where("the post", |frame| frame["n"] == 1).await["n"], 1);
     redis.restart().unwrap();
-    eventually!("the owner to be reachable again", (post(&other.http(), &path).await.status == 200).then_some(()));
+    eventually!(
+        "the owner to be reachable again",
+        (post(&other.local_management(), &path).await.status == 200).then_some(())
+    );
     alice.close().await;
 }

@@ -8,6 +8,8 @@ mod faults;
 #[cfg(test)]
 mod languages;
 #[cfg(test)]
+mod posts;
+#[cfg(test)]
 mod processes;
 #[cfg(test)]
 mod starting;

@@ -52,22 +52,21 @@ fn id_4_other_texts_are_malformed() {
 
 #[test]
 fn id_3_message_ids_share_the_trailing_characters_and_request_ids_do_not() {
-    let connection = GatewayId::for_connection(1_731_332_735_513, 7, 0xABCD);
+    let connection = GatewayId::for_connection(0x0123_4567_89AB_CDEF, 0xABCD);
     let mut ids = EventIds::new(connection, 1);
-    let (message, request) = (ids.next_message_id(1_731_332_746_514), ids.next_request_id(1_731_332_746_514));
-    assert_eq!(message[9..], connection[9..]);
+    let (message, request) = (ids.next_message_id(), ids.next_request_id(1_731_332_746_514));
+    assert_eq!(message[11..], connection[11..]);
     assert_ne!(message, connection);
-    assert_ne!(request[9..], connection[9..]);
+    assert_ne!(request[11..], connection[11..]);
     assert_eq!((message.raw_bytes()[8], request.raw_bytes()[8]), (2, 5));
 }
 
 #[test]
-fn ids_increase_with_time_and_never_repeat_within_a_tick() {
+fn ids_of_events_never_repeat_within_a_tick() {
     let mut seen = HashSet::new();
-    assert!((0..20_000).all(|sequence| seen.insert(GatewayId::for_connection(25_000, sequence, 3))));
-    let mut ids = EventIds::new(GatewayId::for_connection(25_000, 1, 3), 99);
-    assert!((0..20_000).all(|_| seen.insert(ids.next_message_id(25_024)) && seen.insert(ids.next_request_id(25_024))));
-    let at = |ms| GatewayId::for_connection(ms, 0, 0).raw_bytes();
+    let mut ids = EventIds::new(GatewayId::for_connection(1, 3), 99);
+    assert!((0..20_000).all(|_| seen.insert(ids.next_message_id()) && seen.insert(ids.next_request_id(25_024))));
+    let mut at = |ms| ids.next_request_id(ms).raw_bytes();
     assert!(at(1_000_000)[..4] < at(1_000_025)[..4]);
 }
 
@@ -82,14 +81,23 @@ fn split_mix_64_has_the_published_sequence() {
 
 proptest! {
     #[test]
-    fn id_1_every_id_is_well_formed_and_carries_its_node(ms: i64, sequence: u32, node: u16, seed: u64) {
-        let connection = GatewayId::for_connection(ms, sequence, node);
+    fn id_1_every_id_is_well_formed_and_carries_its_node(ms: i64, entropy: u64, node: u16, seed: u64) {
+        let connection = GatewayId::for_connection(entropy, node);
         let mut ids = EventIds::new(connection, seed);
-        for id in [connection, ids.next_message_id(ms), ids.next_request_id(ms)] {
+        for id in [connection, ids.next_message_id(), ids.next_request_id(ms)] {
             prop_assert_eq!(parse_gateway_id(&id), Ok(id));
         }
         prop_assert_eq!(connection.node_id(), node);
-        prop_assert_eq!(ids.next_message_id(ms).node_id(), node);
+        prop_assert_eq!(ids.next_message_id().node_id(), node);
+    }
+
+    #[test]
+    fn all_64_bits_of_the_entropy_are_in_the_id_and_none_in_other_ids(entropy: u64, other: u64, node: u16, seed: u64) {
+        let id = |entropy| GatewayId::for_connection(entropy, node);
+        prop_assert_eq!(id(entropy).raw_bytes()[..8].to_vec(), entropy.to_be_bytes());
+        let (mut first, mut second) = (EventIds::new(id(entropy), seed), EventIds::new(id(other), seed));
+        prop_assert_eq!(first.next_message_id(), second.next_message_id());
+        prop_assert_eq!(first.next_request_id(0), second.next_request_id(0));
     }
 
     #[test]

@@ -118,8 +118,8 @@ proptest! {
     }
 
     #[test]
-    fn cx_2_every_id_is_found_however_it_is_escaped(ms: i64, sequence: u32, node: u16, escape: u16) {
-        let connection = crate::id::GatewayId::for_connection(ms, sequence, node);
+    fn cx_2_every_id_is_found_however_it_is_escaped(entropy: u64, node: u16, escape: u16) {
+        let connection = crate::id::GatewayId::for_connection(entropy, node);
         let escaped: String = connection.char_indices()
             .map(|(at, c)| if escape >> at & 1 == 1 { format!("%{:02X}", u32::from(c)) } else { c.to_string() })
             .collect();

@@ -193,7 +193,7 @@ impl PodPair {
     /// Waits until the remote pod has received everything that the local pod published: a request takes the same path,
     /// and is processed last.
     pub async fn flush(&self) {
-        let unknown = ConnectionId::parse(&GatewayId::for_connection(0, u32::MAX, REMOTE_NODE)).unwrap();
+        let unknown = ConnectionId::parse(&GatewayId::for_connection(u64::MAX, REMOTE_NODE)).unwrap();
         let outcome = self.local.delivery.close_connection(&unknown, CloseReason::Kicked).await.expect("flush");
         assert_eq!(outcome, DeliveryOutcome::ConnectionGone);
     }

@@ -1,12 +1,13 @@
 //! Reader of rate limits, API keys of clients and IAM credentials. Error texts contain no part of a key or document.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use gateway::quotas::RateLimit;
 
 use super::super::values::{self, ParseResult};
 use super::super::{
-    ApiConfig, ApiKeySource, ConfigValue, ManagementAccess, PerSecond, RateConfig, ServerConfig, ThrottleConfig,
+    ApiConfig, ApiKeySource, ConfigValue, FunctionCredentials, ManagementAccess, PerSecond, RateConfig, ThrottleConfig,
 };
 use super::ConfigReader;
 use crate::access::{ClientKeyConfig, IamCredentials};
@@ -23,20 +24,25 @@ impl ConfigReader<'_> {
         Some(ThrottleConfig { requests: requests?, connections: connections?, routes: routes?.unwrap_or_default() })
     }
 
-    /// Rejects settings that would reject every client or every signed request.
-    pub(super) fn check_access(&mut self, server: Option<&ServerConfig>, api: Option<&ApiConfig>) {
+    /// Rejects settings that would reject every client.
+    pub(super) fn check_access(&mut self, api: Option<&ApiConfig>) {
         if api.is_some_and(|api| api.key_required && api.keys.is_empty()) {
             self.add_error(
                 "api.key_required: no client can connect without a key in api.keys; set TWINWAY_API_KEYS_FILE",
             );
         }
-        let signed = server.is_some_and(|server| server.management == ManagementAccess::Iam);
-        if signed && self.sources.find_value("iam.credentials").is_none() {
-            self.add_error(
-                "server.management is iam, but iam.credentials is not set, so every @connections request would be \
-                 rejected; set TWINWAY_IAM_CREDENTIALS_FILE",
-            );
-        }
+    }
+
+    /// Reads `server.management` and `server.management_listen`.
+    pub(super) fn read_management(&mut self) -> (Option<ManagementAccess>, Option<Option<SocketAddr>>) {
+        let access = self.read_required("server.management", parse_management_access);
+        (access, self.read_required("server.management_listen", parse_loopback_listener))
+    }
+
+    pub(super) fn read_function_credentials(&mut self) -> Option<FunctionCredentials> {
+        self.read_required("iam.function_credentials", |value| {
+            values::parse_choice(value, &[("auto", FunctionCredentials::Auto), ("off", FunctionCredentials::Off)])
+        })
     }
 
     fn read_rate(&mut self, rate: &'static str, burst: &'static str) -> Option<RateConfig> {
@@ -59,6 +65,32 @@ impl ConfigReader<'_> {
         });
         let keys = self.read_optional("api.keys", parse_client_keys);
         (required, source, keys.map(Option::unwrap_or_default))
+    }
+}
+
+fn parse_management_access(value: &ConfigValue) -> ParseResult<ManagementAccess> {
+    if values::parse_text(value)? == "loopback" {
+        return Err(
+            "is no longer supported, because a proxy on the same machine makes every client local; remove the \
+                    setting: unsigned calls of local processes have the listener server.management_listen"
+                .to_owned(),
+        );
+    }
+    let words = [("iam", ManagementAccess::Iam), ("open", ManagementAccess::Open), ("off", ManagementAccess::Off)];
+    values::parse_choice(value, &words)
+}
+
+/// Parses the address of the listener of unsigned calls; `None` for `off`.
+fn parse_loopback_listener(value: &ConfigValue) -> ParseResult<Option<SocketAddr>> {
+    const RULE: &str = "a loopback address with a port, such as 127.0.0.1:8082, or off";
+    if values::parse_text(value)? == "off" {
+        return Ok(None);
+    }
+    let address: SocketAddr = values::parse_from_str(value, RULE)?;
+    if address.ip().to_canonical().is_loopback() {
+        Ok(Some(address))
+    } else {
+        Err(format!("must be {RULE}; callers on other machines sign their calls (server.management = iam)"))
     }
 }
 

@@ -8,7 +8,7 @@ use handlers::limits::Limits;
 use super::super::values::{self, ParseResult};
 use super::super::{
     ApiConfig, ClusterConfig, CompressionMode, ConfigValue, DeploymentMode, DrainConfig, LogFormat, LogStorage,
-    LoggingConfig, ManagementAccess, MessageOrdering, QuotaProfile, ServerConfig, SessionConfig, StorageConfig,
+    LoggingConfig, MessageOrdering, QuotaProfile, ServerConfig, SessionConfig, StorageConfig,
 };
 use super::ConfigReader;
 
@@ -29,22 +29,18 @@ impl ConfigReader<'_> {
         let domain_name = self.read_optional("server.domain_name", values::parse_text);
         let trust_forwarded_for = self.read_required("server.trust_forwarded_for", values::parse_bool);
         let tcp_backlog = self.read_required("server.tcp_backlog", values::parse_count);
-        let management = self.read_required("server.management", |value| {
-            let words = [
-                ("loopback", ManagementAccess::Loopback),
-                ("open", ManagementAccess::Open),
-                ("iam", ManagementAccess::Iam),
-                ("off", ManagementAccess::Off),
-            ];
-            values::parse_choice(value, &words)
-        });
+        let (management, management_listen) = self.read_management();
         let mut listen = listen?;
         if let Some(port) = port? {
             listen.set_port(port);
         }
         let ops_listen = ops_listen?;
+        let management_listen = management_listen?;
         if listen == ops_listen && listen.port() != 0 {
             self.add_error("server.listen and server.ops_listen are the same address; change one of them");
+        }
+        if management_listen.is_some_and(|own| own.port() != 0 && [listen, ops_listen].contains(&own)) {
+            self.add_error("server.management_listen is the address of another listener; change one of them");
         }
         Some(ServerConfig {
             listen,
@@ -58,6 +54,7 @@ impl ConfigReader<'_> {
             trust_forwarded_for: trust_forwarded_for?,
             tcp_backlog: tcp_backlog?,
             management: management?,
+            management_listen,
         })
     }
 

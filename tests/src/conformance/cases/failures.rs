@@ -56,14 +56,14 @@ pub(super) const ROWS: &[ConformanceRow] = &[
         "5.4-6",
         Inferred,
         "Unsigned: 403 `MissingAuthenticationTokenException`; a wrong signature: 403 `InvalidSignatureException`.",
-        "the same with `server.management` set to `iam`; callers rejected by address get the former",
+        "the same on the traffic port",
         |world| rejected_callers(world).boxed(),
     ),
     ConformanceRow::holds(
         "5.4-7",
         Reported,
         "IAM denies: 403 `AccessDeniedException` with caller and resource in the message.",
-        "the same with `server.management` set to `iam`; the account id in the resource is masked except for its last digits",
+        "the same on the traffic port; the account id in the resource is masked except for its last digits",
         |world| super::signatures::denied(world).boxed(),
     ),
     ConformanceRow::holds(

@@ -16,14 +16,14 @@ pub(super) const ROWS: &[ConformanceRow] = &[
         "SG-1",
         Documented,
         "Calls are signed for the service `execute-api` and authorized for `execute-api:ManageConnections`.",
-        "the same with `server.management` set to `iam`",
+        "the same on the traffic port; a listener of its own serves unsigned calls of the same machine",
         |world| super::signatures::manage(world).boxed(),
     ),
     ConformanceRow::holds(
         "SG-2",
         Documented,
         "The canonical path of a signature is encoded twice.",
-        "the same with `server.management` set to `iam`",
+        "the same on the traffic port",
         |world| super::signatures::double_encoding(world).boxed(),
     ),
     ConformanceRow::holds(

@@ -18,7 +18,7 @@ fn delivered(outcome: AcceptOutcome) -> Vec<u64> {
 }
 
 fn connection(byte: u8) -> GatewayId {
-    GatewayId::for_connection(0, u32::from(byte), 7)
+    GatewayId::for_connection(u64::from(byte), 7)
 }
 
 #[test]

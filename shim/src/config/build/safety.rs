@@ -1,0 +1,31 @@
+//! Warnings about valid settings that are unsafe in combination.
+
+use std::collections::BTreeSet;
+
+use super::super::{Config, ManagementAccess};
+
+/// Minimum number of distinct bytes of a signing secret. Random ones have more, also in hexadecimal digits.
+const MIN_DISTINCT_SECRET_BYTES: usize = 10;
+
+/// Returns a warning for each unsafe combination.
+pub(super) fn unsafe_setting_warnings(config: &Config) -> Vec<&'static str> {
+    let mut warnings = Vec::new();
+    if config.server.management == ManagementAccess::Open && !config.server.listen.ip().to_canonical().is_loopback() {
+        warnings.push(
+            "server.management is open: everybody who can connect to server.listen can post to, describe and close \
+             every connection; use iam, or keep the port in a network of trusted machines",
+        );
+    }
+    let secrets = config.auth.secret.iter().chain(&config.auth.previous_secrets);
+    if secrets.into_iter().any(|secret| is_repetitive(secret.expose())) {
+        warnings.push(
+            "auth.secret or one of auth.previous_secrets has few different characters, so it may be guessed; generate \
+             it: openssl rand -hex 32",
+        );
+    }
+    warnings
+}
+
+fn is_repetitive(secret: &str) -> bool {
+    secret.bytes().collect::<BTreeSet<_>>().len() < MIN_DISTINCT_SECRET_BYTES
+}
