@@ -126,7 +126,7 @@ pub async fn accept_connections(
                 let (peer, permits, routes) = (RemoteAddress(peer), permits.clone(), routes.clone());
                 let connection = HttpConnection { stream, peer, permit, permits, routes, config: config.clone() };
                 // Boxed, because spawning moves the future.
-                tasks.spawn(Box::pin(connection.serve(http.clone(), stop.clone())));
+                tasks.spawn(Box::pin(connection.serve_requests(http.clone(), stop.clone())));
             }
             Err(error) => {
                 tracing::warn!(error = %errors::chain(&error), "accept failed");
