@@ -11,6 +11,7 @@
 mod body;
 mod context;
 
+pub mod descriptors;
 pub mod handshake;
 pub mod http_api;
 pub mod listener;
