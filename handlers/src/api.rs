@@ -18,11 +18,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use serde::Serialize;
 
 use self::caller::ApiAuthenticator;
-pub use self::caller::{API_KEY_HEADER, ApiKeys, MIN_API_KEY_BYTES, ShortApiKeyError};
+pub use self::caller::{API_KEY_HEADER, ApiCaller, ApiKeys, MIN_API_KEY_BYTES, ShortApiKeyError};
 use self::endpoint::ApiEndpoint;
 use self::problem::ProblemDetails;
 pub use self::push::MAX_PUSH_BYTES;
@@ -45,16 +45,33 @@ impl MessagingApi {
     /// Handles one request with a path below `/v1/`. Bodies may have up to [`MAX_PUSH_BYTES`]; an HTTP server should
     /// stop reading there.
     pub async fn handle_request(&self, request: Request<Bytes>) -> Response<Bytes> {
-        let mut response = self.route_request(&request).await.unwrap_or_else(ProblemDetails::into_response);
-        // Responses depend on the caller and change over time.
-        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        response
+        match self.authenticate_caller(request.headers()).await {
+            Ok(caller) => self.handle_authenticated(&caller, request).await,
+            Err(rejection) => rejection,
+        }
     }
 
-    async fn route_request(&self, request: &Request<Bytes>) -> Result<Response<Bytes>, ProblemDetails> {
-        let app = &*self.app;
-        let caller = &self.callers.authenticate_request(request.headers(), app.clock.now()).await?;
-        let uri = request.uri();
+    /// Authenticates a request by its headers, so that an HTTP server reads the bodies of callers only.
+    ///
+    /// # Errors
+    /// The response to a request that is not authenticated: 401, 403 for a role that may not call the API, or 503 while
+    /// the verification keys are unavailable.
+    pub async fn authenticate_caller(&self, headers: &HeaderMap) -> Result<ApiCaller, Response<Bytes>> {
+        let caller = self.callers.authenticate_request(headers, self.app.clock.now()).await;
+        caller.map_err(|rejection| uncached(rejection.into_response()))
+    }
+
+    /// Handles one request of an authenticated caller.
+    pub async fn handle_authenticated(&self, caller: &ApiCaller, request: Request<Bytes>) -> Response<Bytes> {
+        uncached(self.route_request(caller, &request).await.unwrap_or_else(ProblemDetails::into_response))
+    }
+
+    async fn route_request(
+        &self,
+        caller: &ApiCaller,
+        request: &Request<Bytes>,
+    ) -> Result<Response<Bytes>, ProblemDetails> {
+        let (app, uri) = (&*self.app, request.uri());
         match ApiEndpoint::from_request(request.method(), uri.path())? {
             ApiEndpoint::Push => push::handle_push(app, caller, request.headers(), request.body()).await,
             ApiEndpoint::Connections => listing::list_connections(app, caller, uri).await,
@@ -66,6 +83,12 @@ impl MessagingApi {
             ApiEndpoint::Status => status::tenant_status(app, caller).await,
         }
     }
+}
+
+/// Forbids caches to store a response, because responses depend on the caller and change over time.
+fn uncached(mut response: Response<Bytes>) -> Response<Bytes> {
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 fn json_response(value: &impl Serialize) -> Response<Bytes> {

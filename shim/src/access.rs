@@ -1,8 +1,10 @@
 //! Access control of an API: rate limits, API keys of clients, and verification of signed requests.
 //!
 //! No operation blocks. A rate limit costs one atomic operation per bucket; keys and signatures are compared in
-//! constant time. Errors have API Gateway's texts; the caller chooses the response.
+//! constant time. Errors have API Gateway's texts; the caller chooses the response. Authenticated and refused requests
+//! have separate budgets (`docs/adr/0026-request-budgets.md`).
 
+pub mod address_budget;
 pub mod credentials;
 pub mod keys;
 pub mod throttle;
@@ -11,13 +13,17 @@ use std::sync::Arc;
 
 use gateway::api::WebSocketApi;
 
+pub use self::address_budget::{AddressBudgets, BudgetExceededError, RefusalCost};
 pub use self::credentials::{GeneratedKeys, IamCredentials, SigningCaller};
 pub use self::keys::{ClientKeyConfig, ClientKeys};
 pub use self::throttle::Throttle;
 
 /// Access control of one API.
 pub struct AccessControl {
+    /// Rate limits of accepted handshakes, of messages and of authorized requests.
     pub throttle: Arc<Throttle>,
+    /// Rate limits of refused requests, per client address.
+    pub refusals: Arc<AddressBudgets>,
     /// API keys of clients, for an API that requires one.
     pub keys: ClientKeys,
     /// Credentials accepted in signed requests.
@@ -25,11 +31,12 @@ pub struct AccessControl {
 }
 
 impl AccessControl {
-    /// Returns the rate limits of `api`, without keys and credentials.
+    /// Returns the rate limits of `api`, without limits per connection and address, keys and credentials.
     #[must_use]
     pub fn new(api: &WebSocketApi) -> Self {
         Self {
             throttle: Arc::new(Throttle::new(api)),
+            refusals: Arc::new(AddressBudgets::new(None)),
             keys: ClientKeys::default(),
             credentials: IamCredentials::default(),
         }

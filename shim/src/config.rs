@@ -104,6 +104,8 @@ pub struct ServerConfig {
     pub keep_alive_timeout: Duration,
     /// Time in which an HTTP client must read at least 16 KiB of a response that it has not received completely.
     pub write_timeout: Duration,
+    /// Maximum bytes of all request bodies that are received or handled at a time.
+    pub body_budget: usize,
     /// Timeout of a handshake, from its headers until the WebSocket is open.
     pub handshake_timeout: Duration,
     /// Maximum number of open connections; further handshakes are answered with 503.
@@ -191,6 +193,8 @@ pub struct SessionConfig {
     /// Maximum number of messages of a connection that wait for their handler; at this number the server stops reading
     /// from the socket.
     pub inbound_queue: usize,
+    /// Bytes of waiting messages from which the server stops reading from the socket. One message may always wait.
+    pub inbound_bytes: usize,
     /// Maximum number of messages of a connection handled at a time with [`MessageOrdering::Concurrent`].
     pub in_flight: usize,
     /// Negotiation of permessage-deflate.

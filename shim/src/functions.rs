@@ -87,6 +87,11 @@ pub trait ApiFunctions: Send + Sync {
     /// Invokes the authorizer of a handshake.
     fn invoke_authorizer(&self, event: AuthorizerEvent<'_>) -> BoxFuture<'static, AuthorizerResult>;
 
+    /// Returns whether the authorizer runs in this process, so that verifying a client costs microseconds.
+    fn authorizes_in_process(&self) -> bool {
+        false
+    }
+
     /// Invokes `$connect`.
     fn invoke_connect(&self, event: ConnectEvent<'_>) -> BoxFuture<'static, IntegrationResult>;
 

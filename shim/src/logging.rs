@@ -1,7 +1,7 @@
 //! Log output on standard error: JSON lines, or a human-readable format on a terminal.
 //!
 //! Standard output is reserved for the results of commands. Each component keeps message bodies, tokens and client
-//! addresses out of its log events. The rate limiter suppresses repeated warnings and errors.
+//! addresses out of its log events. The rate limiter suppresses repeated lines.
 
 mod rate_limiter;
 

@@ -16,6 +16,7 @@ use crate::drain::{ConnectionDrain, DrainOutcome};
 use crate::hub::ChannelDelivery;
 use crate::postgres::{LinkState, PostgresClient};
 use crate::readiness::{ExternalDependency, Readiness, ReadinessState};
+use crate::server::descriptors::allowed_connections;
 use crate::server::http_api::HttpApi;
 use crate::server::listener::{ListenerConfig, accept_connections, bind_listener};
 use crate::server::management::local_management_routes;
@@ -188,7 +189,7 @@ impl ListeningServer {
         management: ManagementAccess,
         http_api: Option<Arc<HttpApi>>,
     ) {
-        let limits = listener_config(config, config.max_connections);
+        let limits = listener_config(config, allowed_connections(config.max_connections));
         let routes = traffic_routes(&self.server, management, http_api);
         let tasks = self.server.lifecycle().tasks.clone();
         self.background.spawn(accept_connections(listener, routes, limits, tasks, self.stop_traffic.clone()));
@@ -203,7 +204,7 @@ impl ListeningServer {
     }
 
     fn serve_ops(&self, config: &ServerConfig, listener: TcpListener) {
-        let limits = listener_config(config, OPS_CONNECTIONS);
+        let limits = ListenerConfig { spare_descriptor: true, ..listener_config(config, OPS_CONNECTIONS) };
         let routes =
             ops::ops_routes(self.readiness.clone(), self.server.connections().clone(), self.server.metrics.clone());
         self.background.spawn(accept_connections(
@@ -228,7 +229,7 @@ impl ClusterRuntime {
 
 const fn listener_config(config: &ServerConfig, max_connections: usize) -> ListenerConfig {
     let ServerConfig { header_timeout, keep_alive_timeout, write_timeout, .. } = *config;
-    ListenerConfig { header_timeout, keep_alive_timeout, write_timeout, max_connections }
+    ListenerConfig { header_timeout, keep_alive_timeout, write_timeout, max_connections, spare_descriptor: false }
 }
 
 fn bind_address(

@@ -17,6 +17,7 @@ use crate::drain::DrainOutcome;
 use crate::embedded::SigningSecret;
 use crate::exit_code::EXIT_UNFINISHED;
 use crate::running::ListeningServer;
+use crate::server::descriptors::raise_descriptor_limit;
 use crate::wiring;
 
 /// Addresses and signing secret of a server that accepts connections.
@@ -38,6 +39,9 @@ pub struct ReadyServer<'s> {
 /// meant for the operator.
 pub async fn run_server(config: Config, on_ready: impl FnOnce(&Config, ReadyServer<'_>)) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
+    if let Err(error) = raise_descriptor_limit() {
+        tracing::warn!(error = %errors::chain(&error), "the file descriptor limit cannot be raised");
+    }
     let mut signals = StopSignals::register_handlers().context("cannot listen for signals")?;
     let assembly = wiring::assemble_server(&config).await?;
     let management = config.server.management;

@@ -13,6 +13,7 @@ mod context;
 
 mod host_name;
 
+pub mod descriptors;
 pub mod handshake;
 pub mod http_api;
 pub mod listener;
@@ -21,6 +22,7 @@ pub mod ops;
 pub mod start_page;
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::{HeaderMap, Method};
@@ -31,7 +33,7 @@ use warp::path::FullPath;
 pub use self::context::{ApiServer, ApiServerParts, HandshakeContext, HandshakeSettings, ManagementContext};
 
 use self::handshake::UpgradeRequest;
-use self::http_api::HttpApi;
+use self::http_api::{HttpApi, HttpApiContext};
 use self::listener::{BoxedRoutes, ConnectionPermit, RemoteAddress};
 use crate::config::ManagementAccess;
 
@@ -39,7 +41,7 @@ use crate::config::ManagementAccess;
 pub fn traffic_routes(server: &ApiServer, management: ManagementAccess, http_api: Option<Arc<HttpApi>>) -> BoxedRoutes {
     let stage = server.management.api.stage.name.clone();
     let page = warp::get().and(warp::path::end()).map(move || start_page::render_start_page(&stage));
-    let api = http_api::http_api_routes(http_api);
+    let api = http_api::http_api_routes(http_api.map(|api| HttpApiContext::new(api, &server.management)));
     let connections = management::management_routes(server.management.clone(), management);
     let handshakes = server.handshakes.clone();
     // Boxed here, so that the combinators below move a pointer instead of the whole future.
@@ -68,6 +70,11 @@ fn upgrade_request() -> impl Filter<Extract = (UpgradeRequest,), Error = warp::R
 /// Matches WebSocket upgrades on every path. A handshake at `/` is rejected as one for an unknown stage.
 fn is_websocket_request() -> impl Filter<Extract = (), Error = warp::Rejection> + Clone {
     warp::get().and(warp::header::exact_ignore_case("upgrade", "websocket"))
+}
+
+/// Returns the address of the client of a request, for limits per address.
+fn client_address(headers: &HeaderMap, peer: RemoteAddress, trust_forwarded_for: bool) -> IpAddr {
+    handshake::client_address_of(headers, peer.0, trust_forwarded_for).0
 }
 
 /// Extracts the query as sent, if the request has one.

@@ -26,7 +26,7 @@ pub use self::embedded::assemble_embedded;
 pub use self::kubernetes::assemble_kubernetes;
 pub use self::lambda::{MissingFunctionError, assemble_lambda};
 
-use crate::access::{AccessControl, ClientKeys};
+use crate::access::{AccessControl, AddressBudgets, ClientKeys, Throttle};
 use crate::config::{self, Config, DeploymentMode, FunctionSource, JwksSource, QuotaProfile};
 use crate::connection::{ConnectionIds, ConnectionLifecycle, RemoteConnections};
 use crate::embedded::{DataDirLock, SigningSecret, signing_secret};
@@ -164,7 +164,13 @@ fn effective_quotas(profile: QuotaProfile, throttle: &config::ThrottleConfig) ->
 /// Returns the access control: the API's rate limits, and the configured client keys and signing callers.
 fn access_control(api: &WebSocketApi, config: &Config) -> AccessControl {
     let keys = ClientKeys::new(config.api.keys.clone());
-    AccessControl { keys, credentials: config.iam.clone(), ..AccessControl::new(api) }
+    let rates = &config.throttle;
+    AccessControl {
+        throttle: Arc::new(Throttle::new(api).with_connection_rate(rates.connection_messages.or_profile_rate(None))),
+        refusals: Arc::new(AddressBudgets::new(rates.address_refusals.or_profile_rate(None))),
+        keys,
+        credentials: config.iam.clone(),
+    }
 }
 
 fn token_settings(

@@ -41,9 +41,9 @@ pub struct ApiKeys {
 
 /// Authenticated caller.
 #[derive(Debug, Clone)]
-pub(super) struct ApiCaller {
-    pub tenant: TenantId,
-    pub sender: MessageSender,
+pub struct ApiCaller {
+    pub(super) tenant: TenantId,
+    pub(super) sender: MessageSender,
 }
 
 /// Authenticates callers.

@@ -58,16 +58,34 @@ impl IamCredentials {
         region: &str,
         now: i64,
     ) -> Result<&SigningCaller, SignatureError> {
-        let claim = SignatureClaim::from_request(request)?;
-        let caller = self.0.get(&*claim.access_key).filter(|caller| caller.has_token(claim.session_token.as_deref()));
-        let caller = caller.ok_or(SignatureError::UnknownKey)?;
-        claim.check_scope(region)?;
-        claim.check_time(now)?;
+        let (claim, caller) = self.checked_claim(request, region, now)?;
         let canonical = claim.canonical_request(request, &sha256_hex(body));
         let expected = caller.expected_signature(&claim, &claim.string_to_sign(&sha256_hex(canonical.as_bytes())));
         verify_slices_are_equal(expected.as_bytes(), claim.signature.as_bytes())
             .map_err(|_| SignatureError::Mismatch)?;
         Ok(caller)
+    }
+
+    /// Verifies all but the signature itself, which covers the body: the access key, the scope and the time.
+    ///
+    /// # Errors
+    /// As [`verify`](Self::verify), except for a wrong signature.
+    pub fn verify_claim(&self, request: SignedRequest<'_>, region: &str, now: i64) -> Result<(), SignatureError> {
+        self.checked_claim(request, region, now).map(drop)
+    }
+
+    fn checked_claim(
+        &self,
+        request: SignedRequest<'_>,
+        region: &str,
+        now: i64,
+    ) -> Result<(SignatureClaim, &SigningCaller), SignatureError> {
+        let claim = SignatureClaim::from_request(request)?;
+        let caller = self.0.get(&*claim.access_key).filter(|caller| caller.has_token(claim.session_token.as_deref()));
+        let caller = caller.ok_or(SignatureError::UnknownKey)?;
+        claim.check_scope(region)?;
+        claim.check_time(now)?;
+        Ok((claim, caller))
     }
 }
 

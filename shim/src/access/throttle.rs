@@ -1,7 +1,9 @@
-//! Rate limits of an API: token buckets for the account, for new connections, and for single routes.
+//! Rate limits of an API: token buckets for the account, for new connections, for single routes, and for the messages of
+//! each connection.
 //!
 //! ```text
-//! handshake ─ account ─ new connections ─ $connect        message ─ account ─ its route        @connections ─ account
+//! accepted handshake ─ account ─ new connections ─ $connect        message ─ its connection ─ account ─ its route
+//! authorized @connections request ─ account
 //! ```
 //!
 //! A check costs one atomic operation per bucket, without a lock or a look-up by name. The limits apply per process, so
@@ -26,6 +28,10 @@ pub struct Throttle {
     requests: Option<TokenBucket>,
     new_connections: Option<TokenBucket>,
     connect_route: Option<TokenBucket>,
+    /// Handshakes whose authorizer is a function: they are limited before it has accepted them.
+    authorizations: Option<TokenBucket>,
+    /// Limit of each connection's messages.
+    connection_rate: Option<RateLimit>,
     /// Buckets by [`Route::index`], up to the last route with a limit: most APIs have none.
     routes: Box<[Option<TokenBucket>]>,
 }
@@ -62,8 +68,26 @@ impl Throttle {
             requests: token_bucket(api.quotas.request_rate),
             new_connections: token_bucket(api.quotas.connect_rate),
             connect_route: token_bucket(api.connect_rate),
+            authorizations: token_bucket(api.quotas.connect_rate),
+            connection_rate: None,
             routes: routes.into(),
         }
+    }
+
+    /// Limits the messages of each connection.
+    #[must_use]
+    pub fn with_connection_rate(self, rate: Option<RateLimit>) -> Self {
+        Self { connection_rate: rate, ..self }
+    }
+
+    /// Returns the bucket of a new connection, if the messages of a connection are limited.
+    pub fn connection_bucket(&self) -> Option<TokenBucket> {
+        token_bucket(self.connection_rate)
+    }
+
+    /// Returns whether a handshake may invoke a function as its authorizer.
+    pub fn admits_authorization(&self) -> bool {
+        bucket_admits(self.authorizations.as_ref())
     }
 
     /// Returns whether the account's rate limit admits a request of any kind.

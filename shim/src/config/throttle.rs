@@ -11,6 +11,10 @@ pub struct ThrottleConfig {
     pub requests: RateConfig,
     /// New connections.
     pub connections: RateConfig,
+    /// Messages of each connection.
+    pub connection_messages: RateConfig,
+    /// Refused requests of each client address.
+    pub address_refusals: RateConfig,
     /// Limits of single routes, by route key.
     pub routes: BTreeMap<String, RateLimit>,
 }

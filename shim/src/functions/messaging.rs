@@ -48,6 +48,10 @@ impl MessagingFunctions {
 }
 
 impl ApiFunctions for MessagingFunctions {
+    fn authorizes_in_process(&self) -> bool {
+        true
+    }
+
     fn invoke_authorizer(&self, event: AuthorizerEvent<'_>) -> BoxFuture<'static, AuthorizerResult> {
         let (authorizer, now) = (&self.authorizer, self.app.clock.now());
         let called = catch_unwind(AssertUnwindSafe(|| authorizer.authorize(event.into_lambda_event(), now)));

@@ -1,9 +1,9 @@
-//! Rate limiter of repeated warnings and errors.
+//! Rate limiter of repeated log lines.
 //!
-//! During an outage of a back end every message and connection can fail in the same way, thousands of times per second.
-//! At most [`MAX_LINES_PER_WINDOW`] lines per callsite are written in each [`WINDOW_DURATION`], whatever their fields;
-//! a summary line then reports the number of suppressed lines. Events below `WARN` and the output of functions are not
-//! limited.
+//! During an outage of a back end every message and connection can fail in the same way, thousands of times per second,
+//! and a client can send as many requests that are rejected. At most [`MAX_LINES_PER_WINDOW`] lines per callsite are
+//! written in each [`WINDOW_DURATION`], whatever their fields; a summary line then reports the number of suppressed lines.
+//! Events below `INFO` and the output of functions are not limited.
 
 use std::fmt::{Debug, Write as _};
 use std::time::Duration;
@@ -22,7 +22,7 @@ const WINDOW_DURATION: Duration = Duration::from_secs(30);
 /// Targets that are not limited: the output of functions, and the limiter's own summary lines.
 const EXEMPT_TARGETS: [&str; 2] = ["function", module_path!()];
 
-/// Layer that drops warnings and errors above the limit. It keeps one entry per callsite with an open window.
+/// Layer that drops lines above the limit. It keeps one entry per callsite with an open window.
 #[derive(Default)]
 pub(super) struct LogRateLimiter {
     callsites: Mutex<Vec<CallsiteWindow>>,
@@ -82,7 +82,7 @@ impl<S: Subscriber> Layer<S> for LogRateLimiter {
         for SuppressedLines { message, lines } in self.end_expired_windows(now) {
             tracing::warn!(log.message = message, suppressed = lines, "repeated log lines suppressed");
         }
-        *metadata.level() > Level::WARN || self.admit_line(&metadata.callsite(), now, || event_message(event))
+        *metadata.level() > Level::INFO || self.admit_line(&metadata.callsite(), now, || event_message(event))
     }
 }
 
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_warnings_are_bounded_and_others_pass() {
+    fn equal_lines_are_bounded_and_others_pass() {
         let passed = Arc::new(AtomicUsize::new(0));
         let subscriber = tracing_subscriber::registry().with(LogRateLimiter::default()).with(Counter(passed.clone()));
         let lines = || passed.swap(0, Ordering::Relaxed);
@@ -142,9 +142,11 @@ mod tests {
             (0..1_000).for_each(|number| tracing::warn!(number, "redis unavailable"));
             assert_eq!(lines(), 10);
             tracing::error!("another line");
-            (0..50).for_each(|_| tracing::info!("below a warning"));
+            (0..1_000).for_each(|_| tracing::info!(token.error = "signature", "handshake rejected"));
+            assert_eq!(lines(), 11);
+            (0..50).for_each(|_| tracing::debug!("activity of a client"));
             (0..50).for_each(|_| tracing::error!(target: "function", "output of a function"));
-            assert_eq!(lines(), 101);
+            assert_eq!(lines(), 100);
         });
     }
 

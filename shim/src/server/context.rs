@@ -6,6 +6,7 @@ use std::time::Duration;
 use gateway::api::WebSocketApi;
 use handlers::ports::Clock;
 
+use super::body::BodyBudget;
 use crate::access::AccessControl;
 use crate::config::{ServerConfig, SessionConfig};
 use crate::connection::{ConnectionDirectory, ConnectionIds, ConnectionIndex, ConnectionLifecycle, RemoteConnections};
@@ -41,6 +42,10 @@ pub struct ManagementContext {
     pub api: Arc<WebSocketApi>,
     /// Signing callers and rate limits.
     pub access: Arc<AccessControl>,
+    /// Memory for request bodies, also for those of the HTTP API.
+    pub bodies: BodyBudget,
+    /// Whether `X-Forwarded-For` is trusted, because all clients connect through a trusted proxy.
+    pub trust_forwarded_for: bool,
     /// Lookup of connections on this pod and on others.
     pub directory: ConnectionDirectory,
     /// Generator of request ids.
@@ -85,6 +90,8 @@ impl ApiServer {
         let management = ManagementContext {
             api: integration.api.clone(),
             access: access.clone(),
+            bodies: BodyBudget::new(server.body_budget),
+            trust_forwarded_for: server.trust_forwarded_for,
             directory: ConnectionDirectory { local: lifecycle.connections.clone(), remote },
             ids: ids.clone(),
             clock: integration.clock.clone(),

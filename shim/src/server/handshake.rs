@@ -1,54 +1,53 @@
 //! WebSocket handshake. Its steps, with the statuses of rejections:
 //!
 //! ```text
-//! request rate            → 429
 //! URL length, stage,      → 414, 403,
 //! upgrade headers         → 426, 400
-//! connection rate         → 429
 //! API key, signature      → 403
 //! authorizer              → 401, 403, 500
+//! request, connection rate → 429
 //! register (in a cluster) → 502
 //! $connect                → its status, 500, 502, 504
 //! 101, session
 //! ```
+//! Handshakes that are rejected up to the authorizer count against the budget of the client's address instead of the
+//! rates; above it they get 429 (`docs/adr/0026-request-budgets.md`).
+//!
 //! Every connection whose `$connect` succeeded gets a `$disconnect`, also when the client left before its `101`.
 
 mod access_checks;
 mod connect_abort;
 mod upgrade;
+mod upgraded_session;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
 use gateway::authorizer::{AuthorizerContext, AuthorizerInvocationError, AuthorizerOutcome};
 use gateway::close::CloseCause;
 use gateway::event::{AuthorizerEvent, ConnectEvent, ConnectionFacts};
 use gateway::handshake::{
-    ConnectOutcome, DeflateAgreement, EventHeaders, HandshakeRequest, QueryParameters, Rejection, connect_outcome,
-    domain_of, negotiate_deflate, trace_id,
+    ConnectOutcome, EventHeaders, HandshakeRequest, QueryParameters, Rejection, connect_outcome, domain_of,
+    negotiate_deflate, trace_id,
 };
 use gateway::id::{EventIds, GatewayId};
 use gateway::reply::IntegrationError;
 use gateway::time::EventTime;
 use handlers::ports::Timestamp;
-use http::header::{CONTENT_TYPE, HOST};
+use http::header::{CONNECTION, CONTENT_TYPE, HOST, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue};
-use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::rt::TokioIo;
-use tokio::sync::oneshot;
+use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
-use tokio_util::task::TaskTracker;
 use warp::reply::{Reply as _, Response};
-use websocket::{SocketLimits, WebSocket};
 
 use self::connect_abort::ConnectAbortGuard;
+use self::upgraded_session::{serve_upgraded, start_when_subscribed};
 use super::HandshakeContext;
-use super::listener::{ConnectionPermit, MonitoredStream, RemoteAddress};
-use crate::connection::{Connection, RegistrationGuard, SocketStream};
+use super::listener::{ConnectionPermit, RemoteAddress};
+use crate::connection::{Connection, RegistrationGuard};
 use crate::functions::ApiIntegration;
 use crate::metrics::HandshakeOutcome;
-use crate::session::{EventStamper, Session, SessionContext, disconnect_owned};
+use crate::session::SessionContext;
 
 /// The parts of an HTTP request that the handshake reads.
 pub struct UpgradeRequest {
@@ -68,11 +67,8 @@ pub struct UpgradeRequest {
 /// Runs the handshake and returns its response; an accepted connection's session runs on the task tracker.
 pub async fn handle_upgrade(context: Arc<HandshakeContext>, request: UpgradeRequest) -> Response {
     let deadline = Instant::now() + context.settings.timeout;
-    let mut attempt = HandshakeAttempt::start_attempt(&context);
-    let checked = access_checks::check_request_rate(&context)
-        .and_then(|()| upgrade::check_request(&context, &request))
-        .and_then(|checked| access_checks::check_connection_rate(&context).map(|()| checked));
-    let (upgrade, accept) = match checked {
+    let mut attempt = HandshakeAttempt::start_attempt(&context, &request);
+    let (upgrade, accept) = match upgrade::check_request(&context, &request) {
         Ok(checked) => checked,
         Err(rejection) => return attempt.reject_handshake(rejection),
     };
@@ -116,6 +112,7 @@ struct HandshakeAttempt {
     connection: GatewayId,
     ids: EventIds,
     started_at: Timestamp,
+    client_address: IpAddr,
 }
 
 /// Result of a successful `$connect`.
@@ -126,10 +123,12 @@ struct AcceptedHandshake {
 }
 
 impl HandshakeAttempt {
-    fn start_attempt(context: &Arc<HandshakeContext>) -> Self {
+    fn start_attempt(context: &Arc<HandshakeContext>, request: &UpgradeRequest) -> Self {
+        let trusted = context.settings.trust_forwarded_for;
+        let client_address = super::client_address(&request.headers, request.remote_address, trusted);
         let started_at = context.sessions.integration.clock.now();
         let (connection, ids) = context.ids.next_connection();
-        Self { context: context.clone(), connection, ids, started_at }
+        Self { context: context.clone(), connection, ids, started_at, client_address }
     }
 
     /// Checks the API key and the signature, runs the authorizer, registers the connection and runs `$connect`.
@@ -154,6 +153,7 @@ impl HandshakeAttempt {
         if let Some(key) = access_checks::key_from_authorizer(&self.context, facts.authorizer.as_deref())? {
             facts.identity.api_key = Some(Box::new(key));
         }
+        access_checks::check_rates(&self.context)?;
         let facts = Arc::new(facts);
         let registration = self.register(&facts).await?;
         let abort_guard = ConnectAbortGuard::for_connect(&self.context.sessions, &facts, &self.ids);
@@ -195,6 +195,7 @@ impl HandshakeAttempt {
         if !api.authorizer.as_ref().is_some_and(|authorizer| authorizer.may_run(api, headers, query)) {
             return Err(Rejection::Unauthorized);
         }
+        access_checks::check_authorization_rate(&self.context, self.client_address)?;
         let now = clock.now();
         let started = Instant::now();
         let request_id = self.ids.next_request_id(now.0);
@@ -259,6 +260,11 @@ impl HandshakeAttempt {
     }
 
     fn reject_handshake(mut self, rejection: Rejection) -> Response {
+        let charged = access_checks::charge_refusal(&self.context, self.client_address, rejection);
+        let (rejection, retry_after) = match charged {
+            Ok(()) => (rejection, None),
+            Err(exceeded) => (Rejection::Throttled, Some(exceeded.retry_after_seconds())),
+        };
         self.context.metrics.count_outcome(rejection_outcome(rejection));
         tracing::debug!(status = rejection.status().as_u16(), cause = ?rejection, "handshake rejected");
         let body = rejection.response_body(self.connection, self.ids.next_request_id(self.started_at.0));
@@ -267,13 +273,18 @@ impl HandshakeAttempt {
         if let Some(error_type) = rejection.error_type() {
             response.headers_mut().insert("x-amzn-errortype", HeaderValue::from_static(error_type));
         }
+        if let Some(seconds) = retry_after {
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
+            // A flood then costs its sender a connection per request.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         response
     }
 }
 
 /// Returns the client's address and the `X-Forwarded-For` for events. With a trusted proxy the address is the first
 /// entry of the list, otherwise the address of the socket's peer.
-fn client_address_of(headers: &HeaderMap, peer: SocketAddr, trusted: bool) -> (IpAddr, Option<String>) {
+pub(super) fn client_address_of(headers: &HeaderMap, peer: SocketAddr, trusted: bool) -> (IpAddr, Option<String>) {
     let list = headers.get("x-forwarded-for").filter(|_| trusted).and_then(|list| list.to_str().ok());
     let first = list.and_then(|list| list.split(',').next()).and_then(|first| first.trim().parse().ok());
     match (first, list) {
@@ -293,63 +304,5 @@ fn rejection_outcome(rejection: Rejection) -> HandshakeOutcome {
         Rejection::UnknownStage | Rejection::NotAnUpgrade | Rejection::BadUpgrade | Rejection::UrlTooLong => {
             HandshakeOutcome::Malformed
         }
-    }
-}
-
-/// Starts the session once `subscribed` resolves and returns at that moment, so that the `101` is not sent before this
-/// pod receives the messages of other pods. The wait is in the session's task, so the connection gets its `$disconnect`
-/// also when the client leaves during it.
-async fn start_when_subscribed(
-    tasks: &TaskTracker,
-    subscribed: BoxFuture<'static, ()>,
-    session: impl Future<Output = ()> + Send + 'static,
-) {
-    let (sender, started) = oneshot::channel();
-    tasks.spawn(async move {
-        subscribed.await;
-        // Fails when the client has left and the handshake was dropped.
-        let _ = sender.send(());
-        session.await;
-    });
-    let _ = started.await;
-}
-
-/// Waits for the upgraded socket and runs its session.
-async fn serve_upgraded(
-    context: Arc<HandshakeContext>,
-    connection: Arc<Connection>,
-    ids: EventIds,
-    upgrade: OnUpgrade,
-    deadline: Instant,
-    deflate: Option<DeflateAgreement>,
-    permit: ConnectionPermit,
-) {
-    let sessions = &context.sessions;
-    let quotas = &sessions.integration.api.quotas;
-    let limits = SocketLimits {
-        frame_bytes: quotas.frame_bytes,
-        message_bytes: quotas.message_bytes,
-        outbound_frame_bytes: quotas.outbound_frame_bytes,
-    };
-    match tokio::time::timeout_at(deadline, upgrade).await {
-        Ok(Ok(upgraded)) => {
-            let (stream, early) = raw_stream(upgraded);
-            let socket = WebSocket::new(stream, &early, limits).with_compression(deflate.as_ref());
-            Session::new(socket, connection, ids, sessions.clone()).run().await;
-        }
-        // The client left before it had its `101`.
-        Ok(Err(_)) | Err(_) => {
-            sessions.lifecycle.close(&connection);
-            disconnect_owned(sessions, &connection, &mut EventStamper::new(ids), &CloseCause::ConnectionLost).await;
-        }
-    }
-    drop(permit);
-}
-
-/// Returns the TCP stream of an upgraded connection without hyper's wrapper, and the bytes that hyper has already read.
-fn raw_stream(upgraded: Upgraded) -> (SocketStream, Vec<u8>) {
-    match upgraded.downcast::<TokioIo<MonitoredStream>>() {
-        Ok(parts) => (SocketStream::Left(parts.io.into_inner().into_stream()), parts.read_buf.to_vec()),
-        Err(upgraded) => (SocketStream::Right(Box::new(TokioIo::new(upgraded))), Vec::new()),
     }
 }

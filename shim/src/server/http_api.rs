@@ -2,21 +2,25 @@
 
 mod lambda;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use handlers::api::{ApiKeys, MAX_PUSH_BYTES, MessagingApi};
+use bytes::{Buf, Bytes};
+use futures_util::Stream;
+use handlers::api::{API_KEY_HEADER, ApiKeys, MAX_PUSH_BYTES, MessagingApi};
 use handlers::app::MessagingApp;
 use handlers::authorizer::TokenVerifier;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, Method, Request, Response as HttpResponse, StatusCode};
 use warp::Filter;
 use warp::path::FullPath;
 use warp::reply::{Reply, Response};
 
-use super::body::{BodyError, read_body};
+use super::body::{BodyBudget, BodyError, ReceivedBody, read_body};
 use super::listener::{BoxedRoutes, RemoteAddress};
-use super::raw_query;
+use super::{ManagementContext, client_address, raw_query};
+use crate::access::{AddressBudgets, BudgetExceededError, RefusalCost};
 
 pub use self::lambda::LambdaApi;
 
@@ -37,18 +41,29 @@ impl HttpApi {
     pub const fn new(app: Arc<MessagingApp>, verifier: Arc<TokenVerifier>, keys: ApiKeys) -> Self {
         Self::Embedded(MessagingApi::new(app, verifier, keys))
     }
+}
 
-    async fn handle_request(&self, request: Request<Bytes>, peer: RemoteAddress) -> HttpResponse<Bytes> {
-        match self {
-            Self::Embedded(api) => api.handle_request(request).await,
-            Self::Lambda(api) => api.handle_request(request, peer.0.ip()).await,
-        }
-    }
+/// The HTTP API with the limits of its requests.
+#[derive(Clone)]
+pub struct HttpApiContext {
+    api: Arc<HttpApi>,
+    refusals: Arc<AddressBudgets>,
+    bodies: BodyBudget,
+    trust_forwarded_for: bool,
+}
+
+/// A request whose body is not read yet.
+struct RequestHead {
+    path: FullPath,
+    query: Option<String>,
+    method: Method,
+    headers: HeaderMap,
+    peer: RemoteAddress,
 }
 
 /// Returns the routes; without an API every request falls through to the next filter.
-pub fn http_api_routes(api: Option<Arc<HttpApi>>) -> BoxedRoutes {
-    let Some(api) = api else {
+pub fn http_api_routes(context: Option<HttpApiContext>) -> BoxedRoutes {
+    let Some(context) = context else {
         return warp::any().and_then(|| async { Err(warp::reject::not_found()) }).boxed();
     };
     warp::path("v1")
@@ -58,36 +73,85 @@ pub fn http_api_routes(api: Option<Arc<HttpApi>>) -> BoxedRoutes {
         .and(warp::header::headers_cloned())
         .and(warp::ext::get::<RemoteAddress>())
         .and(warp::body::stream())
-        .then(move |path: FullPath, query, method, headers, peer, body| {
-            let api = api.clone();
-            async move {
-                match read_body(body, MAX_PUSH_BYTES, BODY_TIMEOUT).await {
-                    Ok(body) => match build_request(path.as_str(), query, method, headers, body) {
-                        Some(request) => api_response(&api, request, peer).await,
-                        None => StatusCode::BAD_REQUEST.into_response(),
-                    },
-                    Err(error) => body_error_response(error),
-                }
-            }
+        .then(move |path, query, method, headers, peer, body| {
+            let (context, head) = (context.clone(), RequestHead { path, query, method, headers, peer });
+            async move { context.serve_request(head, body).await.unwrap_or_else(|rejection| rejection) }
         })
         .boxed()
 }
 
-fn build_request(
-    path: &str,
-    query: Option<String>,
-    method: Method,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Option<Request<Bytes>> {
-    let uri = query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
-    let mut request = Request::builder().method(method).uri(uri).body(body).ok()?;
-    *request.headers_mut() = headers;
+impl HttpApiContext {
+    pub(super) fn new(api: Arc<HttpApi>, management: &ManagementContext) -> Self {
+        let ManagementContext { access, bodies, trust_forwarded_for, .. } = management;
+        let (refusals, bodies) = (access.refusals.clone(), bodies.clone());
+        Self { api, refusals, bodies, trust_forwarded_for: *trust_forwarded_for }
+    }
+
+    /// Authenticates the request, then reads its body and handles it. A function authenticates its clients itself, so it
+    /// is invoked only while the client's address is within its budget. The error is a response as well.
+    async fn serve_request<B: Buf>(
+        &self,
+        head: RequestHead,
+        body: impl Stream<Item = Result<B, warp::Error>>,
+    ) -> Result<Response, Response> {
+        let address = client_address(&head.headers, head.peer, self.trust_forwarded_for);
+        match &*self.api {
+            HttpApi::Embedded(api) => {
+                let cost = refusal_cost(&head.headers);
+                let caller = api.authenticate_caller(&head.headers).await;
+                let caller = caller.map_err(|rejection| self.charge_refusal(address, cost, rejection))?;
+                let (request, _reserved) = self.receive_request(head, body).await?;
+                Ok(warp_response(api.handle_authenticated(&caller, request).await))
+            }
+            HttpApi::Lambda(api) => {
+                let (peer, cost) = (head.peer, refusal_cost(&head.headers));
+                self.refusals.check_budget(address, cost).map_err(too_many_refusals)?;
+                let (request, _reserved) = self.receive_request(head, body).await?;
+                let response = api.handle_request(request, peer.0.ip()).await;
+                Ok(self.charge_refusal(address, cost, response))
+            }
+        }
+    }
+
+    /// Counts a 401 or 403 against the budget of the client's address, and returns the response to send.
+    fn charge_refusal(&self, address: IpAddr, cost: RefusalCost, response: HttpResponse<Bytes>) -> Response {
+        if !matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            return warp_response(response);
+        }
+        match self.refusals.charge_refusal(address, cost) {
+            Ok(()) => warp_response(response),
+            Err(exceeded) => too_many_refusals(exceeded),
+        }
+    }
+
+    async fn receive_request<B: Buf>(
+        &self,
+        head: RequestHead,
+        body: impl Stream<Item = Result<B, warp::Error>>,
+    ) -> Result<(Request<Bytes>, ReceivedBody), Response> {
+        let received =
+            read_body(body, MAX_PUSH_BYTES, BODY_TIMEOUT, &self.bodies).await.map_err(body_error_response)?;
+        let request = build_request(head, received.bytes.clone());
+        request.map(|request| (request, received)).ok_or_else(|| StatusCode::BAD_REQUEST.into_response())
+    }
+}
+
+/// Returns the cost of refusing a request: guessing a credential costs more than presenting none.
+fn refusal_cost(headers: &HeaderMap) -> RefusalCost {
+    let credential = headers.contains_key(AUTHORIZATION) || headers.contains_key(API_KEY_HEADER);
+    if credential { RefusalCost::Credential } else { RefusalCost::Request }
+}
+
+fn build_request(head: RequestHead, body: Bytes) -> Option<Request<Bytes>> {
+    let path = head.path.as_str();
+    let uri = head.query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
+    let mut request = Request::builder().method(head.method).uri(uri).body(body).ok()?;
+    *request.headers_mut() = head.headers;
     Some(request)
 }
 
-async fn api_response(api: &HttpApi, request: Request<Bytes>, peer: RemoteAddress) -> Response {
-    let (parts, body) = api.handle_request(request, peer).await.into_parts();
+fn warp_response(response: HttpResponse<Bytes>) -> Response {
+    let (parts, body) = response.into_parts();
     let mut response = body.to_vec().into_response();
     *response.status_mut() = parts.status;
     *response.headers_mut() = parts.headers;
@@ -99,8 +163,27 @@ fn body_error_response(error: BodyError) -> Response {
         BodyError::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 4 MiB; send a smaller batch"),
         BodyError::TimedOut => (StatusCode::REQUEST_TIMEOUT, "the body did not arrive within 10 s"),
         BodyError::Interrupted => (StatusCode::BAD_REQUEST, "the connection closed before the whole body arrived"),
+        BodyError::OverBudget => {
+            let detail = "too many request bodies are being received; send the request again";
+            return retry_response(StatusCode::SERVICE_UNAVAILABLE, detail, 1);
+        }
     };
+    problem_response(status, detail)
+}
+
+fn too_many_refusals(exceeded: BudgetExceededError) -> Response {
+    let detail = "too many refused requests from this address; check the token or API key";
+    retry_response(StatusCode::TOO_MANY_REQUESTS, detail, exceeded.retry_after_seconds())
+}
+
+fn retry_response(status: StatusCode, detail: &str, seconds: u64) -> Response {
+    let mut response = problem_response(status, detail);
+    response.headers_mut().insert(RETRY_AFTER, seconds.into());
+    response
+}
+
+fn problem_response(status: StatusCode, detail: &str) -> Response {
     let problem = serde_json::json!({"type": "about:blank", "title": status.canonical_reason(), "status": status.as_u16(), "detail": detail});
     let reply = warp::reply::with_status(problem.to_string(), status);
-    warp::reply::with_header(reply, http::header::CONTENT_TYPE, "application/problem+json").into_response()
+    warp::reply::with_header(reply, CONTENT_TYPE, "application/problem+json").into_response()
 }

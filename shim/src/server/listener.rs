@@ -25,6 +25,7 @@ use warp::reply::Response;
 
 use self::http_connection::HttpConnection;
 pub use self::monitored_stream::MonitoredStream;
+use super::descriptors::{SpareDescriptor, is_out_of_descriptors};
 
 /// Delay after a failed `accept`, so that a process without free file descriptors does not spin.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(50);
@@ -51,6 +52,8 @@ pub struct ListenerConfig {
     pub write_timeout: Duration,
     /// Maximum open sockets, including upgraded ones.
     pub max_connections: usize,
+    /// Whether to keep a descriptor in reserve, with which a request is served when no other is left.
+    pub spare_descriptor: bool,
 }
 
 /// Remote address of the socket, stored in the extensions of each request.
@@ -112,6 +115,7 @@ pub async fn accept_connections(
     let config = Arc::new(config);
     let mut http = http1::Builder::new();
     http.header_read_timeout(None).max_headers(MAX_HEADER_LINES).max_buf_size(MAX_REQUEST_HEAD_BYTES);
+    let spare = config.spare_descriptor.then(SpareDescriptor::open_spare);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -126,13 +130,30 @@ pub async fn accept_connections(
                 let (peer, permits, routes) = (RemoteAddress(peer), permits.clone(), routes.clone());
                 let connection = HttpConnection { stream, peer, permit, permits, routes, config: config.clone() };
                 // Boxed, because spawning moves the future.
-                tasks.spawn(Box::pin(connection.serve(http.clone(), stop.clone())));
+                tasks.spawn(Box::pin(serve_accepted(connection, http.clone(), spare.clone(), stop.clone())));
             }
+            Err(error)
+                if is_out_of_descriptors(&error) && spare.as_ref().is_some_and(SpareDescriptor::release_file) => {}
             Err(error) => {
                 tracing::warn!(error = %errors::chain(&error), "accept failed");
                 tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
             }
         }
+    }
+}
+
+/// Serves a connection. One that uses the descriptor in reserve serves one request and returns it.
+async fn serve_accepted(
+    connection: HttpConnection,
+    mut http: http1::Builder,
+    spare: Option<SpareDescriptor>,
+    stop: CancellationToken,
+) {
+    let spare = spare.filter(|spare| !spare.is_held());
+    http.keep_alive(spare.is_none());
+    connection.serve_requests(http, stop).await;
+    if let Some(spare) = spare {
+        spare.refill_file();
     }
 }
 

@@ -8,7 +8,8 @@ mod local;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
+use futures_util::Stream;
 use gateway::close::CloseCause;
 use gateway::iam::{IamAction, SignatureError, SignedRequest};
 use gateway::id::GatewayId;
@@ -25,9 +26,9 @@ use warp::reply::{Reply, Response};
 pub use self::local::local_management_routes;
 
 use super::body::{BodyError, read_body};
-use super::listener::BoxedRoutes;
-use super::{ManagementContext, raw_query};
-use crate::access::SigningCaller;
+use super::listener::{BoxedRoutes, RemoteAddress};
+use super::{ManagementContext, client_address, raw_query};
+use crate::access::{RefusalCost, SigningCaller};
 use crate::config::ManagementAccess;
 use crate::connection::{Connection, EnqueueOutcome, OutboundFrame, RemoteConnections};
 
@@ -43,21 +44,81 @@ pub fn management_routes(context: Arc<ManagementContext>, access: ManagementAcce
         .and(raw_query())
         .and(warp::method())
         .and(warp::header::headers_cloned())
+        .and(warp::ext::get::<RemoteAddress>())
         .and(warp::body::stream())
-        .then(move |path: FullPath, query: Option<String>, method: Method, headers: HeaderMap, body| {
-            let context = context.clone();
-            async move {
-                let body = read_body(body, context.api.quotas.management_payload_bytes, BODY_TIMEOUT).await;
-                let (method, query) = (method, query.as_deref());
-                let request = SignedRequest { method: method.as_str(), path: path.as_str(), query, headers: &headers };
-                let outcome = match authorize_caller(&context, access, request, body.as_deref()) {
-                    Ok(caller) => execute_call(&context, path.as_str(), &method, caller, body).await,
-                    Err(error) => Err(error),
-                };
-                finish_response(&context, outcome)
-            }
-        })
+        .then(
+            move |path: FullPath,
+                  query: Option<String>,
+                  method: Method,
+                  headers: HeaderMap,
+                  peer: RemoteAddress,
+                  body| {
+                let context = context.clone();
+                async move {
+                    let (path, query) = (path.as_str(), query.as_deref());
+                    let request = SignedRequest { method: method.as_str(), path, query, headers: &headers };
+                    let outcome = match check_headers(&context, access, request) {
+                        Ok(()) => serve_call(&context, access, request, &method, body).await,
+                        Err(error) => Err(error),
+                    };
+                    let outcome = outcome.map_err(|error| charge_refusal(&context, &headers, peer, error));
+                    finish_response(&context, outcome)
+                }
+            },
+        )
         .boxed()
+}
+
+/// Rejects a call that is not authorized according to its headers, before its body is read.
+fn check_headers(
+    context: &ManagementContext,
+    access: ManagementAccess,
+    request: SignedRequest<'_>,
+) -> Result<(), ManagementError> {
+    match access {
+        ManagementAccess::Open => Ok(()),
+        ManagementAccess::Off => Err(ManagementError::MissingAuthenticationToken),
+        ManagementAccess::Iam => context
+            .access
+            .credentials
+            .verify_claim(request, &context.api.region, context.clock.now().0)
+            .map_err(ManagementError::Signature),
+    }
+}
+
+/// Counts a refusal against the budget of the client's address, and returns the error to answer with.
+fn charge_refusal(
+    context: &ManagementContext,
+    headers: &HeaderMap,
+    peer: RemoteAddress,
+    error: ManagementError,
+) -> ManagementError {
+    let cost = match &error {
+        ManagementError::MissingAuthenticationToken => RefusalCost::Request,
+        ManagementError::Signature(_) => RefusalCost::Credential,
+        _ => return error,
+    };
+    let address = client_address(headers, peer, context.trust_forwarded_for);
+    match context.access.refusals.charge_refusal(address, cost) {
+        Ok(()) => error,
+        Err(_) => ManagementError::LimitExceeded,
+    }
+}
+
+/// Reads the body of a call, authorizes the call and executes it.
+async fn serve_call<B: Buf>(
+    context: &ManagementContext,
+    access: ManagementAccess,
+    request: SignedRequest<'_>,
+    method: &Method,
+    body: impl Stream<Item = Result<B, warp::Error>>,
+) -> Result<Response, ManagementError> {
+    let limit = context.api.quotas.management_payload_bytes;
+    let received = read_body(body, limit, BODY_TIMEOUT, &context.bodies).await;
+    // The reservation of `received` ends with the call.
+    let body = received.as_ref().map(|body| body.bytes.clone()).map_err(|error| *error);
+    let caller = authorize_caller(context, access, request, body.as_deref())?;
+    execute_call(context, request.path, method, caller, body).await
 }
 
 /// Authorizes a call and returns its caller where calls are signed. Calls rejected before the rate check do not count
@@ -68,14 +129,12 @@ fn authorize_caller<'e>(
     request: SignedRequest<'_>,
     body: Result<&[u8], &BodyError>,
 ) -> Result<Option<&'e SigningCaller>, ManagementError> {
-    let caller = match access {
-        ManagementAccess::Open => None,
-        ManagementAccess::Off => return Err(ManagementError::MissingAuthenticationToken),
+    let caller = if access == ManagementAccess::Iam {
         // A signature covers the whole body, so one over an incomplete body cannot be verified.
-        ManagementAccess::Iam => {
-            let body = body.map_err(|error| management_error_of(*error))?;
-            Some(verify_signature(context, request, body).map_err(ManagementError::Signature)?)
-        }
+        let body = body.map_err(|error| management_error_of(*error))?;
+        Some(verify_signature(context, request, body).map_err(ManagementError::Signature)?)
+    } else {
+        None
     };
     if context.access.throttle.admits_request() { Ok(caller) } else { Err(ManagementError::LimitExceeded) }
 }
@@ -182,6 +241,7 @@ const fn management_error_of(error: BodyError) -> ManagementError {
     match error {
         BodyError::TooLarge => ManagementError::PayloadTooLarge,
         BodyError::TimedOut | BodyError::Interrupted => ManagementError::Forbidden,
+        BodyError::OverBudget => ManagementError::LimitExceeded,
     }
 }
 

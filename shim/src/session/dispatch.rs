@@ -1,7 +1,8 @@
 //! Dispatch of a client's messages to the handlers, and of their replies to the client.
 //!
 //! Handlers start in the order in which the messages arrived. A message that cannot start yet is queued; when the queue
-//! is full, the client is no longer read. Queued messages are still handled after the connection has closed.
+//! is full, in messages or in bytes, the client is no longer read. Queued messages are still handled after the connection
+//! has closed.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use websocket::SocketMessage;
 
 use super::SessionContext;
 use super::invocation::{self, EventStamper, FinishedHandler, HandlerStart, InFlight};
+use crate::access::throttle::TokenBucket;
 use crate::connection::{Connection, Transport};
 
 /// Maximum messages handled per poll of the session, for fairness between connections.
@@ -26,6 +28,8 @@ pub struct MessageDispatcher {
     pub(super) context: Arc<SessionContext>,
     pub(super) event_stamper: EventStamper,
     inbound_queue: VecDeque<String>,
+    queued_bytes: usize,
+    budget: Option<TokenBucket>,
     in_flight: InFlight,
     received_messages: u64,
 }
@@ -33,11 +37,14 @@ pub struct MessageDispatcher {
 impl MessageDispatcher {
     /// Creates the dispatcher of a connection. `ids` generates the ids of its events.
     pub fn new(connection: Arc<Connection>, ids: EventIds, context: Arc<SessionContext>) -> Self {
+        let budget = context.throttle.connection_bucket();
         Self {
             connection,
             context,
             event_stamper: EventStamper::new(ids),
             inbound_queue: VecDeque::new(),
+            queued_bytes: 0,
+            budget,
             in_flight: InFlight::default(),
             received_messages: 0,
         }
@@ -87,7 +94,9 @@ impl MessageDispatcher {
 
     /// Reads one message. Returns `false` if none has arrived or the queue is full.
     fn read_message(&mut self, cx: &mut Context<'_>, transport: &mut Transport) -> Result<bool, CloseCause> {
-        if self.inbound_queue.len() >= self.context.settings.inbound_queue {
+        let settings = &self.context.settings;
+        let full = self.inbound_queue.len() >= settings.inbound_queue || self.queued_bytes >= settings.inbound_bytes;
+        if full && !self.inbound_queue.is_empty() {
             return Ok(false);
         }
         let Poll::Ready(message) = transport.poll_read(cx) else { return Ok(false) };
@@ -103,9 +112,10 @@ impl MessageDispatcher {
 
     fn receive_message(&mut self, cx: &mut Context<'_>, transport: &mut Transport, text: String) {
         self.received_messages += 1;
-        if !self.inbound_queue.is_empty() || transport.is_blocked() {
-            self.inbound_queue.push_back(text);
-        } else if let Some(text) = self.start_message(cx, transport, text) {
+        let waits = !self.inbound_queue.is_empty() || transport.is_blocked();
+        let waiting = if waits { Some(text) } else { self.start_message(cx, transport, text) };
+        if let Some(text) = waiting {
+            self.queued_bytes += text.len();
             self.inbound_queue.push_back(text);
         }
     }
@@ -115,10 +125,12 @@ impl MessageDispatcher {
         let mut started = false;
         while !transport.is_blocked() {
             let Some(text) = self.inbound_queue.pop_front() else { break };
+            let bytes = text.len();
             if let Some(text) = self.start_message(cx, transport, text) {
                 self.inbound_queue.push_front(text);
                 break;
             }
+            self.queued_bytes -= bytes;
             started = true;
         }
         if started && self.inbound_queue.is_empty() {
@@ -132,13 +144,16 @@ impl MessageDispatcher {
         let context = self.context.clone();
         let Some(route) = context.integration.api.route_for(&text) else {
             context.metrics.unrouted_messages.inc();
-            self.reject_message(cx, transport, ErrorFrameKind::Forbidden);
+            let within_budget = self.budget.as_ref().is_none_or(TokenBucket::take_token);
+            let kind = if within_budget { ErrorFrameKind::Forbidden } else { ErrorFrameKind::TooManyRequests };
+            self.reject_message(cx, transport, kind);
             return None;
         };
         if !self.in_flight.can_start(route.ordering, context.settings.in_flight) {
             return Some(text);
         }
-        if !context.throttle.admits_message(route) {
+        let within_budget = self.budget.as_ref().is_none_or(TokenBucket::take_token);
+        if !within_budget || !context.throttle.admits_message(route) {
             context.metrics.throttled_messages.inc();
             self.reject_message(cx, transport, ErrorFrameKind::TooManyRequests);
             return None;

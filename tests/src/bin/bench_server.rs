@@ -95,6 +95,7 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
     // The benchmarks measure the message path, not API Gateway's rate limits.
     config.throttle.requests = RateConfig::UNLIMITED;
     config.throttle.connections = RateConfig::UNLIMITED;
+    config.throttle.connection_messages = RateConfig::UNLIMITED;
     config.storage.log = LogStorage::Memory;
     config.storage.data_dir = PathBuf::new();
     let (server, http_api, background) = match arguments.kind {

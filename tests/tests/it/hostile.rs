@@ -5,6 +5,7 @@ mod frames;
 mod handshakes;
 mod invalid_messages;
 mod slow_readers;
+mod strangers;
 
 use tests::client::{Client, ClientHandshake};
 use tests::server::{SECRET, TwinwayServer};

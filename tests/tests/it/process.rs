@@ -1,5 +1,6 @@
 //! The server process: start-up errors, shutdown, output, and a full disk.
 
+mod descriptors;
 mod disk;
 mod drain;
 mod logs;

@@ -20,8 +20,16 @@ impl ConfigReader<'_> {
     pub(super) fn read_throttle(&mut self) -> Option<ThrottleConfig> {
         let requests = self.read_rate("throttle.rate", "throttle.burst");
         let connections = self.read_rate("throttle.connect_rate", "throttle.connect_burst");
+        let connection_messages = self.read_rate("throttle.connection_rate", "throttle.connection_burst");
+        let address_refusals = self.read_rate("throttle.address_rate", "throttle.address_burst");
         let routes = self.read_optional("throttle.routes", parse_route_rates);
-        Some(ThrottleConfig { requests: requests?, connections: connections?, routes: routes?.unwrap_or_default() })
+        Some(ThrottleConfig {
+            requests: requests?,
+            connections: connections?,
+            connection_messages: connection_messages?,
+            address_refusals: address_refusals?,
+            routes: routes?.unwrap_or_default(),
+        })
     }
 
     /// Rejects settings that would reject every client.

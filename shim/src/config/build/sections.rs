@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use handlers::api::MAX_PUSH_BYTES;
 use handlers::limits::Limits;
 
 use super::super::values::{self, ParseResult};
@@ -24,6 +25,7 @@ impl ConfigReader<'_> {
         let header_timeout = self.read_required("server.header_timeout", values::parse_positive_duration);
         let keep_alive_timeout = self.read_required("server.keep_alive_timeout", values::parse_positive_duration);
         let write_timeout = self.read_required("server.write_timeout", values::parse_positive_duration);
+        let body_budget = self.read_required("server.body_budget", parse_body_budget);
         let handshake_timeout = self.read_required("server.handshake_timeout", values::parse_positive_duration);
         let max_connections = self.read_required("server.max_connections", values::parse_count);
         let domain_name = self.read_optional("server.domain_name", values::parse_text);
@@ -48,6 +50,7 @@ impl ConfigReader<'_> {
             header_timeout: header_timeout?,
             keep_alive_timeout: keep_alive_timeout?,
             write_timeout: write_timeout?,
+            body_budget: body_budget?,
             handshake_timeout: handshake_timeout?,
             max_connections: max_connections?,
             domain_name: domain_name?,
@@ -122,6 +125,7 @@ impl ConfigReader<'_> {
     pub(super) fn read_session(&mut self) -> Option<SessionConfig> {
         let outbox_bytes = self.read_required("session.outbox_bytes", values::parse_size);
         let inbound_queue = self.read_required("session.inbound_queue", values::parse_count);
+        let inbound_bytes = self.read_required("session.inbound_bytes", values::parse_size);
         let in_flight = self.read_required("session.in_flight", values::parse_count);
         let compression = self.read_required("session.compression", |value| {
             values::parse_choice(
@@ -138,6 +142,7 @@ impl ConfigReader<'_> {
         Some(SessionConfig {
             outbox_bytes: outbox_bytes?,
             inbound_queue: inbound_queue?,
+            inbound_bytes: inbound_bytes?,
             in_flight: in_flight?,
             compression: compression?,
             close_timeout: close_timeout?,
@@ -218,6 +223,14 @@ impl ConfigReader<'_> {
 /// Returns whether `text` consists of 1 to `max_len` letters, digits and characters of `also_allowed`.
 pub(super) fn is_identifier(text: &str, max_len: usize, also_allowed: &str) -> bool {
     (1..=max_len).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || also_allowed.contains(c))
+}
+
+/// A budget below the size of one body would reject it at any load.
+fn parse_body_budget(value: &ConfigValue) -> ParseResult<usize> {
+    let bytes = values::parse_size(value)?;
+    // A semaphore counts the bytes in 32 bits.
+    let allowed = MAX_PUSH_BYTES..=u32::MAX as usize;
+    if allowed.contains(&bytes) { Ok(bytes) } else { Err("must be a size from 4MiB to 4095MiB".to_owned()) }
 }
 
 fn parse_log_filter(value: &ConfigValue) -> ParseResult<String> {

@@ -3,6 +3,8 @@
 //!
 //! The checks read only this process's configuration, so a rejection costs no function call.
 
+use std::net::IpAddr;
+
 use gateway::api::{ApiKeySource, AuthorizationType, WebSocketApi};
 use gateway::authorizer::AuthorizerContext;
 use gateway::event::{ApiKey, IamCaller};
@@ -11,16 +13,42 @@ use gateway::iam::{IamAction, SignedRequest};
 use http::HeaderMap;
 
 use super::{HandshakeContext, UpgradeRequest};
+use crate::access::{BudgetExceededError, RefusalCost};
 use crate::functions::ApiIntegration;
 
-/// Counts the handshake against the rate limit of requests.
-pub(super) fn check_request_rate(context: &HandshakeContext) -> Result<(), Rejection> {
-    if context.access.throttle.admits_request() { Ok(()) } else { Err(Rejection::Throttled) }
+/// Counts an accepted handshake against the rate limits of requests and of new connections.
+pub(super) fn check_rates(context: &HandshakeContext) -> Result<(), Rejection> {
+    let throttle = &context.access.throttle;
+    if throttle.admits_request() && throttle.admits_connection() { Ok(()) } else { Err(Rejection::Throttled) }
 }
 
-/// Counts the handshake against the rate limit of new connections.
-pub(super) fn check_connection_rate(context: &HandshakeContext) -> Result<(), Rejection> {
-    if context.access.throttle.admits_connection() { Ok(()) } else { Err(Rejection::Throttled) }
+/// Checks that the authorizer may be invoked. One in this process verifies a token in microseconds and is always invoked;
+/// a function is not, for an address whose budget of refusals is used up and above the rate of new connections.
+pub(super) fn check_authorization_rate(context: &HandshakeContext, client: IpAddr) -> Result<(), Rejection> {
+    if context.sessions.integration.functions.authorizes_in_process() {
+        return Ok(());
+    }
+    let within_budget = context.access.refusals.check_budget(client, RefusalCost::Request).is_ok();
+    if within_budget && context.access.throttle.admits_authorization() { Ok(()) } else { Err(Rejection::Throttled) }
+}
+
+/// Counts a handshake that was rejected up to the authorizer against the budget of the client's address.
+pub(super) fn charge_refusal(
+    context: &HandshakeContext,
+    client: IpAddr,
+    rejection: Rejection,
+) -> Result<(), BudgetExceededError> {
+    use Rejection::{ApiKey, BadUpgrade, Denied, NotAnUpgrade, Signature, Unauthorized, UnknownStage, UrlTooLong};
+    match rejection {
+        UnknownStage | NotAnUpgrade | BadUpgrade | UrlTooLong | ApiKey | Unauthorized | Denied | Signature(_) => {
+            context.access.refusals.charge_refusal(client, RefusalCost::Request)
+        }
+        Rejection::Throttled
+        | Rejection::AuthorizerMisconfigured
+        | Rejection::Handler(_)
+        | Rejection::Integration(_)
+        | Rejection::Unavailable => Ok(()),
+    }
 }
 
 /// Returns the client's API key, when the API requires one in a header.

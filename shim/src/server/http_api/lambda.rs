@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use bytes::Bytes;
 use gateway::handshake::QueryParameters;
 use gateway::time::EventTime;
 use handlers::ports::Clock;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, COOKIE, HOST, SET_COOKIE, USER_AGENT};
+use http::header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, COOKIE, HOST, SET_COOKIE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use runtime_api::{InvokeError, LambdaFunction};
 use serde_json::{Map, Value, json};
@@ -23,6 +24,24 @@ use crate::functions::lambda::invoke_function;
 
 /// Timeout of an HTTP API's integration (developer guide, `http-api-quotas`).
 const INTEGRATION_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Statuses of a final response: a function cannot send an interim one (RFC 9110 section 15.2).
+const FINAL_STATUSES: RangeInclusive<u16> = 200..=599;
+/// Statuses whose responses have no body (RFC 9110 sections 15.3.5, 15.3.6 and 15.4.5).
+const BODILESS_STATUSES: [u16; 3] = [204, 205, 304];
+/// Fields that an intermediary does not forward (RFC 9110 section 7.6.1), and those about the length of the message.
+const CONNECTION_HEADERS: [&str; 10] = [
+    "connection",
+    "content-length",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
 
 /// A Lambda function as the integration of an HTTP API whose only route is `$default`.
 pub struct LambdaApi {
@@ -148,15 +167,32 @@ fn parse_response(result: &[u8]) -> Option<Response<Bytes>> {
         (Some(text), Some(Value::Bool(true))) => Bytes::from(STANDARD.decode(text).ok()?),
         (text, _) => Bytes::from(text.unwrap_or_default().to_owned()),
     };
-    let mut response = Response::new(body);
-    *response.status_mut() = StatusCode::from_u16(u16::try_from(status).ok()?).ok()?;
+    let status = u16::try_from(status).ok().filter(|status| FINAL_STATUSES.contains(status))?;
+    let mut response = Response::new(if BODILESS_STATUSES.contains(&status) { Bytes::new() } else { body });
+    *response.status_mut() = StatusCode::from_u16(status).ok()?;
     for (name, value) in value.get("headers").and_then(Value::as_object).into_iter().flatten() {
         response.headers_mut().insert(HeaderName::from_bytes(name.as_bytes()).ok()?, header_value(value)?);
     }
+    remove_connection_headers(response.headers_mut());
     for cookie in value.get("cookies").and_then(Value::as_array).into_iter().flatten() {
         response.headers_mut().append(SET_COOKIE, header_value(cookie)?);
     }
     Some(response)
+}
+
+/// Removes the fields that describe the connection or the length of the message. The server sets its own: a wrong length
+/// would make the client read a part of the body as the next response.
+fn remove_connection_headers(headers: &mut HeaderMap) {
+    let nominated: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|list| list.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in nominated.iter().map(HeaderName::as_str).chain(CONNECTION_HEADERS) {
+        headers.remove(name);
+    }
 }
 
 fn header_value(value: &Value) -> Option<HeaderValue> {
@@ -190,6 +226,41 @@ mod tests {
         let inferred = parse_response(br#"{"hello":"world"}"#).unwrap();
         assert_eq!((inferred.status().as_u16(), &**inferred.body()), (200, &br#"{"hello":"world"}"#[..]));
         assert!(parse_response(b"no JSON").is_none() && parse_response(br#"{"statusCode":42}"#).is_none());
+    }
+
+    #[test]
+    fn headers_of_the_connection_and_line_breaks_do_not_reach_the_client() {
+        let response = parse_response(
+            br#"{"statusCode":200,"body":"hello","headers":{"Content-Length":"2","Transfer-Encoding":"chunked","Connection":"close, X-Hop",
+            "Keep-Alive":"timeout=5","TE":"trailers","Trailer":"x","Upgrade":"h2c","Proxy-Connection":"x","x-hop":"1","X-End":"2"}}"#,
+        );
+        let response = response.unwrap();
+        let names: Vec<_> = response.headers().keys().map(HeaderName::as_str).collect();
+        assert_eq!((names, &response.body()[..]), (vec!["x-end"], &b"hello"[..]));
+        for headers in [
+            r#"{"x":"a\r\nx-injected: 1"}"#,
+            r#"{"x":"a\nb"}"#,
+            r#"{"x\r\ny":"a"}"#,
+            r#"{"x: a":"b"}"#,
+            r#"{"x":"a\u0000"}"#,
+        ] {
+            assert!(
+                parse_response(format!(r#"{{"statusCode":200,"headers":{headers}}}"#).as_bytes()).is_none(),
+                "{headers}"
+            );
+        }
+        assert!(parse_response(br#"{"statusCode":200,"cookies":["a=1\r\nx-injected: 1"]}"#).is_none());
+    }
+
+    #[test]
+    fn a_status_without_a_body_has_none_and_interim_statuses_are_rejected() {
+        for status in [204, 205, 304] {
+            let response = parse_response(format!(r#"{{"statusCode":{status},"body":"x"}}"#).as_bytes()).unwrap();
+            assert_eq!((response.status().as_u16(), response.body().len()), (status, 0));
+        }
+        for status in [100, 101, 103, 199, 600, 999] {
+            assert!(parse_response(format!(r#"{{"statusCode":{status}}}"#).as_bytes()).is_none(), "{status}");
+        }
     }
 
     #[test]

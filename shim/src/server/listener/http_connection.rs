@@ -46,27 +46,22 @@ pub(super) struct HttpConnection {
 impl HttpConnection {
     /// Serves requests until the connection closes, is upgraded, or exceeds a deadline; after `stop` only the current
     /// request.
-    pub(super) async fn serve(self, http: http1::Builder, stop: CancellationToken) {
+    pub(super) async fn serve_requests(self, http: http1::Builder, stop: CancellationToken) {
         let Self { stream, peer, permit, permits, routes, config } = self;
         let activity = Arc::new(ConnectionActivity::default());
         let io = TokioIo::new(MonitoredStream::new(stream, activity.clone()));
-        let mut deadlines = ConnectionDeadlines::start(activity.clone(), permits.clone(), config);
-        let (started_at, routes) = (Instant::now(), warp::service(routes));
+        let mut deadlines = ConnectionDeadlines::start_deadlines(activity.clone(), permits.clone(), config);
+        let lifetime = ConnectionLifetime { started_at: Instant::now(), activity, permits };
+        let routes = warp::service(routes);
         let service = service_fn(move |mut request: Request<Incoming>| {
-            activity.start_request();
+            lifetime.activity.start_request();
             request.extensions_mut().insert(peer);
             request.extensions_mut().insert(permit.clone());
             let (has_body, response) = (!request.body().is_end_stream(), routes.clone().call(request));
-            let (activity, permits) = (activity.clone(), permits.clone());
+            let lifetime = lifetime.clone();
             async move {
                 let mut response = response.await?;
-                if permits.are_scarce() || started_at.elapsed() > MAX_CONNECTION_AGE {
-                    close_after(&mut response);
-                }
-                if has_body && closes_connection(&response) {
-                    activity.refuse_body();
-                }
-                activity.finish_request();
+                lifetime.finish_request(has_body, &mut response);
                 Ok::<_, std::convert::Infallible>(response)
             }
         });
@@ -88,15 +83,32 @@ impl HttpConnection {
     }
 }
 
-/// Makes the connection close after this response; a `101` is left as it is.
-fn close_after<B>(response: &mut Response<B>) {
-    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+/// Decides whether a connection is kept after a response.
+#[derive(Clone)]
+struct ConnectionLifetime {
+    started_at: Instant,
+    activity: Arc<ConnectionActivity>,
+    permits: ConnectionPermits,
+}
+
+impl ConnectionLifetime {
+    /// Records that the response to a request is ready, and adds `Connection: close` if the connection is not kept.
+    fn finish_request<B>(&self, has_body: bool, response: &mut Response<B>) {
+        self.activity.finish_request();
+        let refused_body = has_body && is_refusal(response.status());
+        if refused_body {
+            self.activity.refuse_body();
+        }
+        let close = refused_body || self.permits.are_scarce() || self.started_at.elapsed() > MAX_CONNECTION_AGE;
+        if close && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
     }
 }
 
-fn closes_connection<B>(response: &Response<B>) -> bool {
-    response.headers().get(CONNECTION).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"))
+/// Returns whether this status may be sent before the body of the request is read.
+const fn is_refusal(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 401 | 403..=405 | 408 | 413 | 414 | 426 | 429 | 503)
 }
 
 /// What a connection waits for.
@@ -128,7 +140,11 @@ struct ConnectionDeadlines {
 }
 
 impl ConnectionDeadlines {
-    fn start(activity: Arc<ConnectionActivity>, permits: ConnectionPermits, config: Arc<ListenerConfig>) -> Self {
+    fn start_deadlines(
+        activity: Arc<ConnectionActivity>,
+        permits: ConnectionPermits,
+        config: Arc<ListenerConfig>,
+    ) -> Self {
         let now = Instant::now();
         let timer = Box::pin(tokio::time::sleep_until(now + config.header_timeout));
         let phase = ConnectionPhase::FirstHead;

@@ -75,7 +75,8 @@ async fn ours(redis: &RedisServer) -> Vec<TwinwayServer> {
             .with_env("RUST_LOG", "info")
             // The benchmark measures the message path, not API Gateway's rate limits.
             .with_env("TWINWAY_THROTTLE_RATE", "off")
-            .with_env("TWINWAY_THROTTLE_CONNECT_RATE", "off");
+            .with_env("TWINWAY_THROTTLE_CONNECT_RATE", "off")
+            .with_env("TWINWAY_THROTTLE_CONNECTION_RATE", "off");
         pods.push(pod.start().await);
     }
     pods
