@@ -7,10 +7,10 @@ ARGS ?=
 ENV ?= dev
 BENCH_BINS := --bin bench --bin bench_server --bin bare --bin load
 
-.PHONY: help setup run install aws-local fmt lint boundaries deny sbom unit check test conformance valkey fuzz faults bench bench-quick bench-pods docs docs-config clean lambda cdk deploy deploy-probe sam-events
+.PHONY: help setup run install aws-local fmt lint boundaries deny sbom unit check test conformance valkey fuzz faults bench bench-quick bench-pods docs docs-config clean lambda cdk deploy deploy-probe sam-events images
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Check the programs that `make test` needs; as root on Debian and Ubuntu, install missing ones
 	@tests/scripts/setup.sh test
@@ -113,6 +113,9 @@ deploy-probe: ## Deploy the conformance probe to AWS, for `make conformance ARGS
 
 sam-events: ## Write an event for each function to sam/events, for `sam local invoke`
 	$(CARGO) run --locked -p tests --bin sam_events -- sam/events
+
+images: ## Build the container images with Docker, podman or buildah (ARGS="server frontend migrate lambda", PREBUILT=1, REGISTRY=…)
+	@docker/images.sh $(ARGS)
 
 docs-config: ## Regenerate the configuration reference and the example file
 	$(CARGO) run --locked --bin twinway -- config docs > docs/CONFIGURATION.md
