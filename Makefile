@@ -7,10 +7,10 @@ ARGS ?=
 ENV ?= dev
 BENCH_BINS := --bin bench --bin bench_server --bin bare --bin load
 
-.PHONY: help setup run install aws-local fmt lint boundaries deny sbom unit check test conformance valkey fuzz faults bench bench-quick bench-pods docs docs-config clean lambda cdk deploy deploy-probe sam-events
+.PHONY: help setup run install aws-local fmt lint boundaries deny sbom unit check test conformance valkey fuzz faults bench bench-quick bench-pods docs docs-config clean lambda cdk deploy deploy-probe sam-events images k8s-up k8s-deploy k8s-verify k8s-status k8s-logs k8s-forward k8s-token k8s-debug k8s-rollback k8s-restart k8s-config k8s-redis-backup k8s-redis-restore k8s-down k8s-generate k8s-check test-cluster
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Check the programs that `make test` needs; as root on Debian and Ubuntu, install missing ones
 	@tests/scripts/setup.sh test
@@ -113,6 +113,63 @@ deploy-probe: ## Deploy the conformance probe to AWS, for `make conformance ARGS
 
 sam-events: ## Write an event for each function to sam/events, for `sam local invoke`
 	$(CARGO) run --locked -p tests --bin sam_events -- sam/events
+
+images: ## Build the container images with Docker, podman or buildah (ARGS="server frontend migrate lambda", PREBUILT=1, REGISTRY=…)
+	@docker/images.sh $(ARGS)
+
+K8S = python3 -B k8s/scripts/k8s.py $(if $(DRY_RUN),--dry-run) --env "$(ENV)" --namespace "$(NAMESPACE)" --context "$(CONTEXT)"
+
+k8s-up: ## Start a local Kubernetes cluster: kind or minikube with a container engine, k8s/cluster otherwise (as root)
+	@$(K8S) up
+
+k8s-deploy: ## Build, install or upgrade, verify, roll back on failure (ENV=dev|staging|prod NAMESPACE= CONTEXT= REGISTRY= IMAGE_TAG= DRY_RUN=1)
+	@$(K8S) deploy
+
+k8s-verify: ## Check the pods, then log in, send and resume inside the cluster
+	@$(K8S) verify
+
+k8s-status: ## Print pods, autoscaling and the last deployments
+	@$(K8S) status
+
+k8s-logs: ## Follow the logs of all servers
+	@$(K8S) logs
+
+k8s-forward: ## Forward a local port to the servers (PORT=8080)
+	@$(K8S) forward $(PORT)
+
+k8s-token: ## Print a token for a client (USER_ID=alice)
+	@$(K8S) token $(USER_ID)
+
+k8s-debug: ## Start a shell next to a server, in an ephemeral container (IMAGE=…)
+	@$(K8S) debug $(IMAGE)
+
+k8s-rollback: ## Return to the previous revision (REVISION=…)
+	@$(K8S) rollback $(REVISION)
+
+k8s-restart: ## Replace the pods one after the other
+	@$(K8S) restart
+
+k8s-config: ## Change settings of the servers and roll (SETTINGS="TWINWAY_PROFILE=open …")
+	@$(K8S) config $(SETTINGS)
+
+k8s-redis-backup: ## Copy all messages from Redis to the backup volume, and compare (needs backup.enabled)
+	@$(K8S) backup
+
+k8s-redis-restore: ## Copy the backup to Redis, and compare
+	@$(K8S) restore
+
+k8s-down: ## Remove the release (ARGS=cluster: stop the local cluster)
+	@$(K8S) down $(ARGS)
+
+k8s-generate: ## Regenerate values.yaml, the table of values and the kustomize overlays
+	@python3 -B k8s/scripts/values.py
+	@python3 -B k8s/scripts/overlays.py
+
+k8s-check: ## Check chart, overlays, scripts and Dockerfiles (helm, kubernetes-validate, kube-score, hadolint, shellcheck where installed)
+	@k8s/scripts/check.sh
+
+test-cluster: ## Test the chart on a cluster: KUBECONFIG's, or one of its own (as root)
+	@k8s/tests/run.sh $(ARGS)
 
 docs-config: ## Regenerate the configuration reference and the example file
 	$(CARGO) run --locked --bin twinway -- config docs > docs/CONFIGURATION.md

@@ -12,6 +12,7 @@ mod overrides;
 mod serve;
 pub mod startup_banner;
 mod token;
+mod verify;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -64,6 +65,9 @@ enum CliCommand {
     /// Check that a running server is healthy; exit code 0 or 1
     #[command(after_help = healthcheck::EXAMPLES)]
     Healthcheck(healthcheck::HealthcheckArgs),
+    /// Log in to a running server, send a message and resume it; exit code 0 or 1
+    #[command(after_help = verify::EXAMPLES)]
+    Verify(verify::VerifyArgs),
     /// Copy channels and their history between DynamoDB, Redis, PostgreSQL and the embedded log
     Migrate(migrate::MigrateArgs),
     /// Print the version
@@ -124,6 +128,7 @@ fn execute_command(command: CliCommand, terminal: &mut CommandIo<'_>) -> Result<
         CliCommand::Token(arguments) => token::print_token(&arguments, terminal),
         CliCommand::Config(command) => configuration::run_config_command(&command, terminal),
         CliCommand::Healthcheck(arguments) => healthcheck::run_healthcheck(&arguments, terminal),
+        CliCommand::Verify(arguments) => verify::run_verify(&arguments, terminal),
         CliCommand::Migrate(arguments) => migrate::run_migrate(&arguments),
         CliCommand::Version => terminal.print_result(&format!("twinway {}\n", env!("CARGO_PKG_VERSION"))),
         CliCommand::Completions(arguments) => {

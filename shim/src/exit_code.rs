@@ -3,7 +3,7 @@
 //! | code | `twinway` | `twinway migrate` |
 //! |---|---|---|
 //! | 0 | success | copied, and equal |
-//! | 1 | `healthcheck`: the server is not healthy | something differs or could not be copied |
+//! | 1 | `healthcheck`, `verify`: the server is not healthy | something differs or could not be copied |
 //! | 64 | the command line or the configuration is invalid | the same |
 //! | 69 | a port, the data directory, Redis or PostgreSQL is not available | a store is not available |
 //! | 70 | internal error | the same |

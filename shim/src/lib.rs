@@ -44,4 +44,5 @@ pub mod secret;
 pub mod serve;
 pub mod server;
 pub mod session;
+pub mod startup;
 pub mod wiring;

@@ -4,11 +4,13 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use parking_lot::Mutex;
+
 /// Phase of the process's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ReadinessState {
-    /// The listeners are not bound yet.
+    /// The process does not accept connections yet: it assembles the server, or waits for a dependency.
     Starting = 0,
     /// The process accepts connections.
     Ready = 1,
@@ -33,6 +35,7 @@ pub enum ExternalDependency {
 pub struct Readiness {
     state: AtomicU8,
     unavailable_bits: AtomicU8,
+    wait_reason: Mutex<Option<String>>,
 }
 
 impl Readiness {
@@ -59,6 +62,23 @@ impl Readiness {
         } else {
             self.unavailable_bits.fetch_or(dependency as u8, Ordering::AcqRel);
         }
+    }
+
+    /// Records that the start waits for `dependency` only, and why.
+    pub fn wait_for(&self, dependency: ExternalDependency, reason: String) {
+        self.unavailable_bits.store(dependency as u8, Ordering::Release);
+        *self.wait_reason.lock() = Some(reason);
+    }
+
+    /// Records that the start no longer waits.
+    pub fn end_wait(&self) {
+        self.unavailable_bits.store(0, Ordering::Release);
+        *self.wait_reason.lock() = None;
+    }
+
+    /// Returns why the start waits, in words for the operator.
+    pub fn wait_reason(&self) -> Option<String> {
+        self.wait_reason.lock().clone()
     }
 
     /// Returns the names of the unavailable dependencies.
@@ -119,5 +139,15 @@ mod tests {
         assert_eq!(readiness.unavailable_dependencies(), ["lease"]);
         readiness.set_available(ExternalDependency::Lease, true);
         assert!(readiness.unavailable_dependencies().is_empty());
+    }
+    #[test]
+    fn a_start_waits_for_one_dependency_at_a_time() {
+        let readiness = Readiness::default();
+        readiness.wait_for(ExternalDependency::Redis, "redis is unreachable".to_owned());
+        readiness.wait_for(ExternalDependency::Postgres, "postgresql is unreachable".to_owned());
+        assert_eq!(readiness.unavailable_dependencies(), ["postgres"]);
+        assert_eq!(readiness.wait_reason().as_deref(), Some("postgresql is unreachable"));
+        readiness.end_wait();
+        assert!(readiness.unavailable_dependencies().is_empty() && readiness.wait_reason().is_none());
     }
 }

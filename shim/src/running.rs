@@ -1,5 +1,7 @@
 //! Running server: listeners, background tasks and shutdown.
 
+mod ops_port;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,6 +10,8 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+pub use self::ops_port::OpsPort;
 
 use crate::bus::Bus;
 use crate::cluster::{Cluster, ServerContext};
@@ -20,12 +24,10 @@ use crate::server::descriptors::allowed_connections;
 use crate::server::http_api::HttpApi;
 use crate::server::listener::{ListenerConfig, accept_connections, bind_listener};
 use crate::server::management::local_management_routes;
-use crate::server::{ApiServer, ops, traffic_routes};
+use crate::server::{ApiServer, traffic_routes};
 
 /// Interval between evictions of idle channels.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
-/// Maximum open sockets of the ops port, whose clients are a few scrapers and probes.
-const OPS_CONNECTIONS: usize = 64;
 /// Maximum open sockets of the listener of unsigned `@connections` calls, whose clients are processes of this machine.
 const LOCAL_MANAGEMENT_CONNECTIONS: usize = 1024;
 
@@ -94,23 +96,36 @@ impl ListeningServer {
         management: ManagementAccess,
         http_api: Option<Arc<HttpApi>>,
     ) -> Result<Self, ListenError> {
+        Self::start_with_ops(OpsPort::open(config)?, config, server, management, http_api)
+    }
+
+    /// Binds the other ports and accepts connections, as [`Self::start`] does, with an ops port that is open already.
+    ///
+    /// # Errors
+    /// [`ListenError`] when a port cannot be bound.
+    pub fn start_with_ops(
+        ops: OpsPort,
+        config: &ServerConfig,
+        server: ApiServer,
+        management: ManagementAccess,
+        http_api: Option<Arc<HttpApi>>,
+    ) -> Result<Self, ListenError> {
         let (traffic, traffic_address) = bind_address("server.listen", config.listen, config.tcp_backlog)?;
-        let (ops, ops_address) = bind_address("server.ops_listen", config.ops_listen, config.tcp_backlog)?;
         let bind_local = |address| bind_address("server.management_listen", address, config.tcp_backlog);
         let local = config.management_listen.map(bind_local).transpose()?;
+        ops.status.attach_server(server.connections().clone(), server.metrics.clone());
         let running = Self {
             traffic_address,
-            ops_address,
+            ops_address: ops.address,
             management_address: local.as_ref().map(|(_, address)| *address),
             server,
-            readiness: Arc::default(),
+            readiness: ops.status.readiness.clone(),
             stop_traffic: CancellationToken::new(),
-            stop_all: CancellationToken::new(),
-            background: TaskTracker::new(),
+            stop_all: ops.stop,
+            background: ops.tasks,
             cluster_runtime: None,
         };
         running.serve_traffic(config, traffic, management, http_api);
-        running.serve_ops(config, ops);
         if let Some((local, _)) = local {
             running.serve_local_management(config, local);
         }
@@ -201,19 +216,6 @@ impl ListeningServer {
         let routes = local_management_routes(self.server.management.clone());
         let (tasks, stop) = (self.background.clone(), self.stop_all.clone());
         self.background.spawn(accept_connections(listener, routes, limits, tasks, stop));
-    }
-
-    fn serve_ops(&self, config: &ServerConfig, listener: TcpListener) {
-        let limits = ListenerConfig { spare_descriptor: true, ..listener_config(config, OPS_CONNECTIONS) };
-        let routes =
-            ops::ops_routes(self.readiness.clone(), self.server.connections().clone(), self.server.metrics.clone());
-        self.background.spawn(accept_connections(
-            listener,
-            routes,
-            limits,
-            self.background.clone(),
-            self.stop_all.clone(),
-        ));
     }
 }
 

@@ -1,8 +1,9 @@
 //! `twinway serve`: start, signal handling, drain and exit code of the server process.
 //!
 //! ```text
-//! wire ── bind ── startup banner ── serve ── SIGTERM or SIGINT ── drain ── exit code
-//!                                                                  └─ second signal: exit without draining
+//! ops port ── wire, again while a dependency is unavailable ── bind ── startup banner ── serve
+//!    ── SIGTERM or SIGINT ── drain ── exit code
+//!                              └─ second signal: exit without draining
 //! ```
 
 use std::net::SocketAddr;
@@ -16,9 +17,9 @@ use crate::config::Config;
 use crate::drain::DrainOutcome;
 use crate::embedded::SigningSecret;
 use crate::exit_code::EXIT_UNFINISHED;
-use crate::running::ListeningServer;
+use crate::running::{ListeningServer, OpsPort};
 use crate::server::descriptors::raise_descriptor_limit;
-use crate::wiring;
+use crate::startup;
 
 /// Addresses and signing secret of a server that accepts connections.
 pub struct ReadyServer<'s> {
@@ -35,17 +36,26 @@ pub struct ReadyServer<'s> {
 /// Runs the server until SIGTERM or SIGINT, then drains. Calls `on_ready` once, when the server accepts connections.
 ///
 /// # Errors
-/// The server could not start: invalid configuration, unavailable Redis or PostgreSQL, or a port in use. The text is
-/// meant for the operator.
+/// The server could not start: invalid configuration, a port in use, or, outside Kubernetes mode, unavailable
+/// PostgreSQL. The text is meant for the operator.
 pub async fn run_server(config: Config, on_ready: impl FnOnce(&Config, ReadyServer<'_>)) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     if let Err(error) = raise_descriptor_limit() {
         tracing::warn!(error = %errors::chain(&error), "the file descriptor limit cannot be raised");
     }
     let mut signals = StopSignals::register_handlers().context("cannot listen for signals")?;
-    let assembly = wiring::assemble_server(&config).await?;
-    let management = config.server.management;
-    let running = match ListeningServer::start(&config.server, assembly.server, management, assembly.http_api) {
+    let ops = OpsPort::open(&config.server)?;
+    tracing::info!(ops.address = %ops.address, mode = config.mode.as_str(), "starting");
+    let status = ops.status.clone();
+    let assembly = tokio::select! {
+        assembly = Box::pin(startup::assemble_when_available(&config, &status.readiness)) => assembly?,
+        () = signals.next() => {
+            tracing::info!("stopped before the server was ready");
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
+    let (server, management) = (assembly.server, config.server.management);
+    let running = match ListeningServer::start_with_ops(ops, &config.server, server, management, assembly.http_api) {
         Ok(running) => running.with_background(assembly.background, &config.drain),
         Err(error) => {
             if let Some(runtime) = &assembly.background.cluster_runtime {

@@ -17,7 +17,7 @@ import sys
 # builds the settings types that they define; modules that are built from a configuration (`embedded`, `logging`) are above it.
 LAYERS = {
     "shim": "breaker connection exit_code metrics readiness secret | functions hub postgres redis | access bus | config | "
-    "drain embedded logging session | cluster server | running | wiring | serve | cli"
+    "drain embedded logging session | cluster server | running | wiring | startup | serve | cli"
 }
 ROOT_MODULE = "lib"
 BLANK = re.compile(r"//[^\n]*|/\*.*?\*/|b?r(#*)\".*?\"\1|b?\"(?:\\.|[^\"\\])*\"|b?'(?:\\.[^']*|[^'\\])'", re.S)

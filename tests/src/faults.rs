@@ -19,6 +19,7 @@ mod fault_report;
 mod fixture;
 mod injection;
 mod recorder;
+mod remote;
 mod seeded_rng;
 mod server_frame;
 mod session;
@@ -32,6 +33,7 @@ pub use self::fault_report::FaultReport;
 pub use self::fixture::run_fault;
 pub use self::injection::InjectedFault;
 pub use self::recorder::RunCounts;
+pub use self::remote::{RemotePlan, RemoteReport, run_remote};
 use crate::tcp_proxy::TcpProxy;
 
 /// Size and duration of a run.

@@ -177,6 +177,17 @@ impl TwinwayServer {
         *self = self.launch.clone().start().await;
     }
 
+    /// Waits until a server that was started with [`ServerLaunch::start_waiting`] accepts connections.
+    pub async fn wait_ready(&mut self) {
+        let line = self.wait_for_log("ready").await;
+        self.traffic = launch::address(&line, "server.address");
+    }
+
+    /// Runs another command of the program with the server's environment, until it exits.
+    pub async fn run_command(&self, arguments: &[&str]) -> ServerExit {
+        self.launch.run_command(arguments).await
+    }
+
     /// Waits for a log line with this `message` and returns it.
     pub async fn wait_for_log(&self, message: &str) -> Value {
         with_timeout(&format!("the log line {message:?}"), self.output.log_line(message))

@@ -35,6 +35,12 @@ impl RedisClientError {
     pub const fn is_transient(&self) -> bool {
         matches!(self, Self::CircuitOpen | Self::Unavailable(_) | Self::Timeout)
     }
+
+    /// Returns whether the state of the server is the cause, not the configuration.
+    #[must_use]
+    pub const fn is_outage(&self) -> bool {
+        self.is_transient() || matches!(self, Self::OutOfMemory(_))
+    }
 }
 
 impl From<RedisError> for RedisClientError {

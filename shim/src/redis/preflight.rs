@@ -264,7 +264,12 @@ async fn diagnose_connect_error(
     error: RedisError,
 ) -> RedisStartupError {
     let address = addr.to_string();
+    // Nothing answers, so there is no protocol to detect: a start that waits tries again sooner.
+    let has_answered = !error.is_timeout() && !error.is_connection_refusal();
     let cause = startup_error(settings, &address, error);
+    if !has_answered {
+        return cause;
+    }
     if !matches!(cause, RedisStartupError::Unreachable { .. } | RedisStartupError::Other { .. }) {
         return cause;
     }

@@ -93,6 +93,27 @@ impl ServerLaunch {
         TwinwayServer { launch: self, child, output, traffic, ops, management }
     }
 
+    /// Starts the server and waits until its ops port is open; [`TwinwayServer::wait_ready`] waits for the rest.
+    pub async fn start_waiting(self) -> TwinwayServer {
+        let (mut child, output) = self.spawn();
+        let Some(line) = with_timeout("the ops port to be open", output.log_line("starting")).await else {
+            let status = with_timeout("the server's process to exit", child.wait()).await;
+            panic!("the server did not start ({status:?}):\n{}", output.stderr());
+        };
+        let ops = address(&line, "ops.address");
+        TwinwayServer { launch: self, child, output, traffic: (ops.ip(), 0).into(), ops, management: None }
+    }
+
+    /// Runs another command of the program with the server's environment, until it exits.
+    pub(super) async fn run_command(&self, arguments: &[&str]) -> ServerExit {
+        let mut command = Command::new(binary());
+        command.args(arguments).env_clear().envs(&self.environment).current_dir(self.directory.path());
+        let output = with_timeout("the command to exit", command.kill_on_drop(true).output()).await;
+        let output = output.expect("the program can be started");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        ServerExit { code: output.status.code(), stderr: text(&output.stderr), stdout: text(&output.stdout) }
+    }
+
     /// Starts the server and waits until it exits by itself.
     pub async fn expect_start_failure(self) -> ServerExit {
         let (mut child, mut output) = self.spawn();
@@ -129,7 +150,7 @@ fn binary() -> PathBuf {
     binary
 }
 
-fn address(line: &Value, field: &str) -> SocketAddr {
+pub(super) fn address(line: &Value, field: &str) -> SocketAddr {
     let text = line[field].as_str().unwrap_or_else(|| panic!("the ready line has no {field}: {line}"));
     text.parse().unwrap_or_else(|error| panic!("{field} is not an address: {error}"))
 }

@@ -1,5 +1,6 @@
-//! The server process: start-up errors, shutdown, output, and a full disk.
+//! The server process: start-up errors, late dependencies, shutdown, output, and a full disk.
 
+mod dependencies;
 mod descriptors;
 mod disk;
 mod drain;

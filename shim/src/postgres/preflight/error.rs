@@ -5,6 +5,8 @@
 use sqlx::Error;
 use sqlx::migrate::MigrateError;
 
+use crate::postgres::error::{PostgresErrorClass, classify_error};
+
 /// Failure to start with PostgreSQL. `address` is host and port, or the path of the socket.
 #[derive(Debug, thiserror::Error)]
 pub enum PostgresStartupError {
@@ -114,5 +116,18 @@ impl PostgresStartupError {
     #[must_use]
     pub const fn is_transient(&self) -> bool {
         matches!(self, Self::Unreachable { .. })
+    }
+
+    /// Returns whether the state of the server is the cause, not the configuration: it has not started, is recovering,
+    /// or has no free connection. A later attempt with the same settings may succeed.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::ReadOnly { .. } => true,
+            Self::Other { source, .. } => {
+                matches!(classify_error(source), PostgresErrorClass::Connection | PostgresErrorClass::Overloaded)
+            }
+            _ => false,
+        }
     }
 }

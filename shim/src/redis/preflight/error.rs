@@ -2,6 +2,8 @@
 
 use redis::RedisError;
 
+use crate::redis::error::{RedisErrorClass, classify_error};
+
 /// Error of connecting to Redis. Each text names the finding and the remedy; none contains a password.
 #[derive(Debug, thiserror::Error)]
 pub enum RedisStartupError {
@@ -154,5 +156,22 @@ impl RedisStartupError {
     #[must_use]
     pub const fn is_transient(&self) -> bool {
         matches!(self, Self::Unreachable { .. })
+    }
+
+    /// Returns whether the state of the server is the cause, not the configuration: it has not started, is loading its
+    /// data or failing over, or rejects writes. A later attempt with the same settings may succeed.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Unreachable { .. }
+            | Self::ReadOnly { .. }
+            | Self::PersistenceFailed { .. }
+            | Self::TooFewReplicas { .. }
+            | Self::OutOfMemory { .. } => true,
+            Self::Other { source, .. } => {
+                matches!(classify_error(source), RedisErrorClass::Connection | RedisErrorClass::Unavailable)
+            }
+            _ => false,
+        }
     }
 }
