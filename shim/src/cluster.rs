@@ -14,6 +14,7 @@ pub mod lease_store;
 
 mod heartbeat;
 mod metrics;
+mod namespace;
 mod nodes;
 mod reaper;
 mod registry;
@@ -28,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::metrics::ClusterMetrics;
+pub use self::namespace::NamespaceIdentity;
 pub use self::nodes::LeasedNodes;
 pub use self::registry::ClusterRegistry;
 
@@ -55,6 +57,18 @@ pub enum ClusterJoinError {
     /// A Redis command failed.
     #[error("claiming a node id in Redis failed")]
     Redis(#[from] RedisClientError),
+    /// The namespace belongs to a deployment with other secrets. The text says what to change.
+    #[error(
+        "another deployment uses {namespace} of this Redis: its signing secret and identity provider are not the ones \
+         configured here; give this deployment its own redis.prefix or database number; after a change of auth.secret, \
+         list the old one in auth.previous_secrets; if the other deployment no longer exists, delete the key {key}"
+    )]
+    ForeignNamespace {
+        /// Prefix and database number.
+        namespace: String,
+        /// Key of the stored fingerprints.
+        key: String,
+    },
     /// No candidate was free: nearly all node ids belong to pods that are live or still being reaped.
     #[error("no free node id: {} random ids of 65,535 are all in use", NODE_IDS_PER_ATTEMPT * MAX_CLAIM_ATTEMPTS)]
     NoFreeNodeId,
@@ -75,6 +89,7 @@ struct ClusterInner {
     settings: ClusterConfig,
     lease_id: watch::Sender<LeaseId>,
     data_epoch: Mutex<String>,
+    namespace: NamespaceIdentity,
     registry: ClusterRegistry,
     metrics: Arc<ClusterMetrics>,
     clock: Arc<dyn Clock>,
@@ -101,25 +116,28 @@ pub struct ServerContext {
 }
 
 impl Cluster {
-    /// Claims a random node id. The registry accepts at most `max_connections` connections, including those whose
+    /// Claims the namespace and a random node id. The registry accepts at most `max_connections` connections, including those whose
     /// `$disconnect` is pending.
     ///
     /// # Errors
-    /// Returns [`ClusterJoinError`] when Redis fails or no free node id is found.
+    /// Returns [`ClusterJoinError`] when Redis fails, another deployment uses the namespace, or no free node id is found.
     pub async fn join(
         redis: RedisClient,
+        namespace: NamespaceIdentity,
         settings: ClusterConfig,
         max_connections: usize,
         clock: Arc<dyn Clock>,
         metrics: Arc<ClusterMetrics>,
     ) -> Result<Self, ClusterJoinError> {
+        claim_namespace(&namespace, &redis).await?;
         let lease_store = LeaseStore::new(redis.clone(), settings.lease);
         let ClaimedLease { lease_id, data_epoch } = claim_random_node_id(&lease_store, &*clock).await?;
         tracing::info!(pod = %lease_id, "joined the cluster");
         let lease_id = watch::Sender::new(lease_id);
         let registry = ClusterRegistry::new(lease_store.clone(), lease_id.subscribe(), max_connections);
         let data_epoch = Mutex::new(data_epoch);
-        let inner = ClusterInner { lease_store, redis, settings, lease_id, data_epoch, registry, metrics, clock };
+        let inner =
+            ClusterInner { lease_store, redis, settings, lease_id, data_epoch, namespace, registry, metrics, clock };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -191,6 +209,15 @@ impl ClusterInner {
     fn lease_id(&self) -> LeaseId {
         self.lease_id.borrow().clone()
     }
+}
+
+/// Claims the namespace for this deployment.
+async fn claim_namespace(namespace: &NamespaceIdentity, redis: &RedisClient) -> Result<(), ClusterJoinError> {
+    if namespace.claim_namespace(redis).await? {
+        return Ok(());
+    }
+    let (namespace, key) = (redis.namespace_name(), redis.prefixed_key(namespace::NAMESPACE_KEY));
+    Err(ClusterJoinError::ForeignNamespace { namespace, key })
 }
 
 /// Claims the first free one of up to [`NODE_IDS_PER_ATTEMPT`] random node ids, in [`MAX_CLAIM_ATTEMPTS`] attempts.

@@ -14,7 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::lease_store::{ClaimedLease, HeartbeatReply};
-use super::{ClusterInner, ClusterJoinError, ReapablePods, ServerContext, claim_random_node_id};
+use super::{ClusterInner, ClusterJoinError, ReapablePods, ServerContext, claim_namespace, claim_random_node_id};
 use crate::readiness::ExternalDependency;
 use crate::redis::{LinkState, RedisClientError};
 
@@ -126,6 +126,10 @@ impl HeartbeatTask {
             Ok(Some(ClaimedLease { data_epoch, .. })) => {
                 tracing::warn!(pod = %lease_id, "redis lost its data: registering this pod and its connections again");
                 *self.cluster.data_epoch.lock() = data_epoch;
+                // The fingerprints were lost too. A deployment that claimed the namespace first keeps it.
+                if let Err(error) = claim_namespace(&self.cluster.namespace, &self.cluster.redis).await {
+                    tracing::error!(error = %errors::chain(&error), "claiming the redis namespace again failed");
+                }
                 if self.server.reconnect_on_data_loss {
                     self.reconnect_all_after_resync();
                 }

@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{ModeAdapters, ServerAssembly, assemble_messaging, postgres};
 use crate::bus::{Bus, BusMetrics, BusParts, BusSettings};
-use crate::cluster::{Cluster, ClusterMetrics};
+use crate::cluster::{Cluster, ClusterMetrics, NamespaceIdentity};
 use crate::config::{Config, LogStorage};
 use crate::connection::{ConnectionIndex, ConnectionLifecycle, DisconnectRetry};
 use crate::functions::MessagingNotices;
@@ -97,5 +97,7 @@ async fn join_cluster(
     let cluster_metrics = Arc::new(ClusterMetrics::default());
     cluster_metrics.register(metrics.registry_mut());
     let max_unfinished = config.server.max_connections.saturating_mul(UNFINISHED_PER_CONNECTION);
-    Ok(Cluster::join(redis.clone(), config.cluster.clone(), max_unfinished, clock.clone(), cluster_metrics).await?)
+    let namespace = NamespaceIdentity::from_auth(&config.auth);
+    Ok(Cluster::join(redis.clone(), namespace, config.cluster.clone(), max_unfinished, clock.clone(), cluster_metrics)
+        .await?)
 }

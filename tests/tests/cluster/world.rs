@@ -15,7 +15,7 @@ use gateway::reply::{IntegrationError, IntegrationReply};
 use handlers::ports::Timestamp;
 use serde_json::{Value, json};
 use shim::access::AccessControl;
-use shim::cluster::{Cluster, ClusterMetrics, ServerContext};
+use shim::cluster::{Cluster, ClusterMetrics, NamespaceIdentity, ServerContext};
 use shim::config::{ClusterConfig, Config};
 use shim::connection::{Connection, ConnectionIds, ConnectionLifecycle, ConnectionRegistry as _, DisconnectRetry};
 use shim::drain::ConnectionDrain;
@@ -125,7 +125,8 @@ impl Pod {
         let redis = RedisClient::connect(settings(server)).await.unwrap();
         let config = ClusterConfig { heartbeat: LEASE / 10, lease: LEASE, reap_rate: 5_000, reap_concurrency: 32 };
         let (clock, metrics) = (Arc::new(SystemClock), Arc::new(ClusterMetrics::default()));
-        let cluster = Cluster::join(redis, config, 10_000, clock, metrics.clone()).await.unwrap();
+        let namespace = NamespaceIdentity::from_auth(&Config::for_tests().auth);
+        let cluster = Cluster::join(redis, namespace, config, 10_000, clock, metrics.clone()).await.unwrap();
         let handlers = Handlers { application: application.clone(), permits: Arc::new(Semaphore::new(permits)) };
         let server = api_server(&cluster, handlers);
         let readiness = Arc::new(Readiness::default());

@@ -14,6 +14,8 @@ mod load;
 #[cfg(test)]
 mod management;
 #[cfg(test)]
+mod namespaces;
+#[cfg(test)]
 mod pods;
 #[cfg(test)]
 mod postgres;
