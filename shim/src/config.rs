@@ -114,6 +114,9 @@ pub struct ServerConfig {
     pub trust_forwarded_for: bool,
     /// Length of the kernel's accept queue.
     pub tcp_backlog: u32,
+    /// Time after which the kernel closes the socket of a peer that acknowledges nothing; `None` leaves the kernel's
+    /// own settings.
+    pub tcp_timeout: Option<Duration>,
     /// Access to `@connections` on the traffic port.
     pub management: ManagementAccess,
     /// Loopback address of unsigned `@connections` calls; `None` without such a listener.
@@ -199,6 +202,10 @@ pub struct SessionConfig {
     pub close_timeout: Duration,
     /// Time without write progress after which a connection is closed as a slow consumer.
     pub stalled_write_timeout: Duration,
+    /// Interval of the pings to each client; `None` sends none.
+    pub ping_interval: Option<Duration>,
+    /// Time after a ping without any byte from the client after which the connection is lost.
+    pub ping_timeout: Duration,
 }
 
 /// Source of the JSON Web Key Set that verifies asymmetric tokens.

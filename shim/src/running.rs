@@ -93,9 +93,9 @@ impl ListeningServer {
         management: ManagementAccess,
         http_api: Option<Arc<HttpApi>>,
     ) -> Result<Self, ListenError> {
-        let (traffic, traffic_address) = bind_address("server.listen", config.listen, config.tcp_backlog)?;
-        let (ops, ops_address) = bind_address("server.ops_listen", config.ops_listen, config.tcp_backlog)?;
-        let bind_local = |address| bind_address("server.management_listen", address, config.tcp_backlog);
+        let (traffic, traffic_address) = bind_address("server.listen", config.listen, config)?;
+        let (ops, ops_address) = bind_address("server.ops_listen", config.ops_listen, config)?;
+        let bind_local = |address| bind_address("server.management_listen", address, config);
         let local = config.management_listen.map(bind_local).transpose()?;
         let running = Self {
             traffic_address,
@@ -234,9 +234,13 @@ const fn listener_config(config: &ServerConfig, max_connections: usize) -> Liste
 fn bind_address(
     key: &'static str,
     address: SocketAddr,
-    backlog: u32,
+    config: &ServerConfig,
 ) -> Result<(TcpListener, SocketAddr), ListenError> {
-    let listener = bind_listener(address, backlog).map_err(|source| ListenError { key, address, source })?;
+    let listener = bind_listener(address, config.tcp_backlog, config.tcp_timeout).map_err(|source| ListenError {
+        key,
+        address,
+        source,
+    })?;
     let bound = listener.local_addr().map_err(|source| ListenError { key, address, source })?;
     Ok((listener, bound))
 }

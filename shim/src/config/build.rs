@@ -144,7 +144,7 @@ impl<'a> ConfigReader<'a> {
         let server = self.read_server();
         let api = self.read_api();
         let throttle = self.read_throttle();
-        let session = self.read_session();
+        let session = self.read_session(api.as_ref());
         let functions = self.read_functions();
         let auth = self.read_auth(mode);
         let iam = self.read_iam_credentials();

@@ -53,6 +53,11 @@ impl MessageDispatcher {
         }
     }
 
+    /// Returns whether the client is not read, because too many of its messages wait for their handler.
+    pub fn is_reading_paused(&self) -> bool {
+        self.inbound_queue.len() >= self.context.settings.inbound_queue
+    }
+
     /// Reads and dispatches received messages and sends finished replies, up to [`MAX_MESSAGES_PER_POLL`].
     ///
     /// # Errors
@@ -87,7 +92,7 @@ impl MessageDispatcher {
 
     /// Reads one message. Returns `false` if none has arrived or the queue is full.
     fn read_message(&mut self, cx: &mut Context<'_>, transport: &mut Transport) -> Result<bool, CloseCause> {
-        if self.inbound_queue.len() >= self.context.settings.inbound_queue {
+        if self.is_reading_paused() {
             return Ok(false);
         }
         let Poll::Ready(message) = transport.poll_read(cx) else { return Ok(false) };

@@ -17,6 +17,8 @@ pub(super) const DRAIN_BATCH_SIZE: usize = 50;
 pub(super) const DRAIN_INTERVAL: Duration = Duration::from_millis(250);
 /// Limit of the time until presence is correct, in milliseconds.
 const MAX_PRESENCE_MS: u64 = 15_000;
+/// The same limit for half-open clients, which the pods detect by their pings.
+const MAX_HALF_OPEN_MS: u64 = 60_000;
 /// Limit of the 99th percentile of interruptions by a drain, in milliseconds.
 const MAX_INTERRUPTION_P99_MS: u64 = 2_000;
 /// Number of batches whose reconnects may overlap: clients reconnect within a random part of an interval, so two
@@ -103,7 +105,8 @@ impl FaultReport {
         check(!self.checks_timings || few, format!("{unknown} connections have an unknown end"));
         check(*panics == 0, format!("{panics} panics"));
         let slowest = self.presence_recovery_ms.iter().max().copied().unwrap_or_default();
-        check(!self.checks_timings || slowest < MAX_PRESENCE_MS, format!("presence was wrong for {slowest} ms"));
+        let limit = if self.fault == InjectedFault::HalfOpen { MAX_HALF_OPEN_MS } else { MAX_PRESENCE_MS };
+        check(!self.checks_timings || slowest < limit, format!("presence was wrong for {slowest} ms"));
         let floods =
             self.repeated_warnings.iter().filter(|(_, lines)| **lines > MAX_REPEATED_WARNINGS).collect::<Vec<_>>();
         check(floods.is_empty(), format!("a pod's log was flooded: {floods:?}"));
@@ -125,7 +128,11 @@ impl FaultReport {
                 self.counts.degraded >= self.connections as u64,
                 format!("{} degraded frames received", self.counts.degraded),
             ),
-            InjectedFault::Kill | InjectedFault::Redis | InjectedFault::Network | InjectedFault::SubscriptionLoss => {}
+            InjectedFault::Kill
+            | InjectedFault::Redis
+            | InjectedFault::Network
+            | InjectedFault::SubscriptionLoss
+            | InjectedFault::HalfOpen => {}
         }
         violations
     }

@@ -43,6 +43,8 @@ pub enum InjectedFault {
     ReadOnly,
     /// Redis is killed and restarted empty
     DataLoss,
+    /// Packets of a third of the clients are dropped for longer than the pods wait for a pong
+    HalfOpen,
 }
 
 impl InjectedFault {
@@ -57,6 +59,7 @@ impl InjectedFault {
             Self::SubscriptionLoss => kill_subscriptions(fixture, if full { 20 } else { 5 }).await,
             Self::ReadOnly => make_read_only(fixture).await,
             Self::DataLoss => lose_redis_data(fixture).await,
+            Self::HalfOpen => drop_client_packets(fixture).await,
         }
     }
 }
@@ -183,4 +186,18 @@ async fn lose_redis_data(fixture: &mut FaultFixture) -> anyhow::Result<Vec<Durat
     let restarted = tokio::task::block_in_place(|| fixture.cluster.redis.restart());
     restarted.context("restarting Redis")?;
     Ok(vec![fixture.wait_for_presence(Instant::now()).await?])
+}
+
+/// Drops the packets of a third of the clients until the pods have closed their connections and presence no longer
+/// lists them.
+async fn drop_client_packets(fixture: &mut FaultFixture) -> anyhow::Result<Vec<Duration>> {
+    let proxy = fixture.client_proxy.as_ref().context("the run has no proxy for clients")?;
+    proxy.stall();
+    let stalled = Instant::now();
+    // The clients behind the proxy give up when no reply arrives, and cannot connect again.
+    fixture.wait_for_unreachable_clients().await?;
+    let mut recoveries = vec![fixture.wait_for_presence(stalled).await?];
+    proxy.restore();
+    recoveries.push(fixture.wait_for_presence(Instant::now()).await?);
+    Ok(recoveries)
 }

@@ -8,6 +8,8 @@ mod cost;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod half_open;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod load;

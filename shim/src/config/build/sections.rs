@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use handlers::limits::Limits;
 
@@ -11,6 +12,10 @@ use super::super::{
     LoggingConfig, MessageOrdering, QuotaProfile, ServerConfig, SessionConfig, StorageConfig,
 };
 use super::ConfigReader;
+
+/// `session.ping_interval` of profile `open`: that of Engine.IO 4, and below the idle timeouts of all common proxies
+/// (`docs/PROXIES.md`). With the default of `session.ping_timeout` a half-open connection is closed after 45 s.
+const OPEN_PING_INTERVAL: Duration = Duration::from_secs(25);
 
 impl ConfigReader<'_> {
     pub(super) fn read_server(&mut self) -> Option<ServerConfig> {
@@ -29,6 +34,7 @@ impl ConfigReader<'_> {
         let domain_name = self.read_optional("server.domain_name", values::parse_text);
         let trust_forwarded_for = self.read_required("server.trust_forwarded_for", values::parse_bool);
         let tcp_backlog = self.read_required("server.tcp_backlog", values::parse_count);
+        let tcp_timeout = self.read_required("server.tcp_timeout", values::parse_duration_or_off);
         let (management, management_listen) = self.read_management();
         let mut listen = listen?;
         if let Some(port) = port? {
@@ -53,6 +59,7 @@ impl ConfigReader<'_> {
             domain_name: domain_name?,
             trust_forwarded_for: trust_forwarded_for?,
             tcp_backlog: tcp_backlog?,
+            tcp_timeout: tcp_timeout?,
             management: management?,
             management_listen,
         })
@@ -119,7 +126,8 @@ impl ConfigReader<'_> {
         })
     }
 
-    pub(super) fn read_session(&mut self) -> Option<SessionConfig> {
+    /// `api` has the profile, which decides the default of the pings.
+    pub(super) fn read_session(&mut self, api: Option<&ApiConfig>) -> Option<SessionConfig> {
         let outbox_bytes = self.read_required("session.outbox_bytes", values::parse_size);
         let inbound_queue = self.read_required("session.inbound_queue", values::parse_count);
         let in_flight = self.read_required("session.in_flight", values::parse_count);
@@ -135,6 +143,9 @@ impl ConfigReader<'_> {
         });
         let close_timeout = self.read_required("session.close_timeout", values::parse_duration_value);
         let stalled_write_timeout = self.read_required("session.stalled_write_timeout", values::parse_duration_value);
+        let ping_interval = self.read_optional("session.ping_interval", values::parse_duration_or_off);
+        let ping_timeout = self.read_required("session.ping_timeout", values::parse_positive_duration);
+        let pings_by_default = api.is_some_and(|api| api.profile == QuotaProfile::Open);
         Some(SessionConfig {
             outbox_bytes: outbox_bytes?,
             inbound_queue: inbound_queue?,
@@ -142,6 +153,8 @@ impl ConfigReader<'_> {
             compression: compression?,
             close_timeout: close_timeout?,
             stalled_write_timeout: stalled_write_timeout?,
+            ping_interval: ping_interval?.unwrap_or(pings_by_default.then_some(OPEN_PING_INTERVAL)),
+            ping_timeout: ping_timeout?,
         })
     }
 
