@@ -17,6 +17,7 @@
 //! ```
 
 mod build;
+mod cluster;
 mod file;
 mod functions;
 pub mod keys;
@@ -38,6 +39,7 @@ use handlers::limits::Limits;
 pub use gateway::api::ApiKeySource;
 
 pub use self::build::{LoadedConfig, load_config};
+pub use self::cluster::{ClusterConfig, JournalConfig};
 pub use self::file::ConfigFile;
 pub use self::functions::{EnvironmentVariables, FunctionSource, FunctionsConfig, MessageResponse};
 pub use self::sources::{
@@ -270,19 +272,6 @@ pub struct StorageConfig {
     pub retention_entries: u64,
     /// Maximum age of a retained message.
     pub retention_age: Duration,
-}
-
-/// Leases of pods, and the reaper that runs `$disconnect` for dead pods.
-#[derive(Debug, Clone)]
-pub struct ClusterConfig {
-    /// Interval at which a pod renews its lease and checks the leases of its peers.
-    pub heartbeat: Duration,
-    /// Duration of a lease without a heartbeat.
-    pub lease: Duration,
-    /// Maximum number of `$disconnect`s per second that a pod runs for dead pods.
-    pub reap_rate: u32,
-    /// Maximum number of these `$disconnect`s that run concurrently.
-    pub reap_concurrency: u32,
 }
 
 /// Drain of the connections at shutdown.

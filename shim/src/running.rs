@@ -67,8 +67,6 @@ pub struct ClusterRuntime {
     pub cluster: Cluster,
     /// Messages and requests to and from other pods.
     pub bus: Bus,
-    /// Whether clients are asked to reconnect after Redis has lost its data, because the connection records were there.
-    pub reconnect_on_data_loss: bool,
 }
 
 /// Components with background tasks; the deployment mode decides which exist.
@@ -140,7 +138,6 @@ impl ListeningServer {
             disconnects: self.server.disconnects(),
             drain: self.drain(drain),
             readiness: self.readiness.clone(),
-            reconnect_on_data_loss: runtime.reconnect_on_data_loss,
         };
         runtime.cluster.spawn_tasks(context, &self.background, &self.stop_all);
         self.cluster_runtime = Some(runtime);

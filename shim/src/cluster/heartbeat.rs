@@ -23,8 +23,6 @@ pub(super) struct HeartbeatTask {
     cluster: Arc<ClusterInner>,
     server: ServerContext,
     reapable_pods: watch::Sender<ReapablePods>,
-    /// Changes after each successful resync of the registry.
-    resyncs: watch::Receiver<()>,
     /// Start of the current run of successful heartbeats; `None` after a missed one.
     uninterrupted_since: Option<Instant>,
     /// Set while this pod has no valid node id: the next heartbeat claims one first.
@@ -36,12 +34,12 @@ impl HeartbeatTask {
         cluster: Arc<ClusterInner>,
         server: ServerContext,
         reapable_pods: watch::Sender<ReapablePods>,
-        resyncs: watch::Receiver<()>,
     ) -> Self {
-        Self { cluster, server, reapable_pods, resyncs, uninterrupted_since: None, needs_node_id: false }
+        Self { cluster, server, reapable_pods, uninterrupted_since: None, needs_node_id: false }
     }
 
-    /// Sends heartbeats until `stop`: every `cluster.heartbeat`, and immediately when Redis recovers.
+    /// Sends heartbeats until `stop`: every `cluster.heartbeat`, and immediately when Redis recovers or a command needs
+    /// the lease.
     pub(super) async fn run(mut self, stop: CancellationToken) {
         let mut redis_state = self.cluster.redis.link_state();
         let mut ticks = interval(self.cluster.settings.heartbeat);
@@ -50,6 +48,7 @@ impl HeartbeatTask {
             tokio::select! {
                 _ = ticks.tick() => {}
                 changed = redis_state.changed() => if changed.is_err() { return },
+                () = self.cluster.registry.heartbeat_requested() => {}
                 () = stop.cancelled() => return,
             }
             let available = *redis_state.borrow_and_update() == LinkState::Available;
@@ -130,9 +129,6 @@ impl HeartbeatTask {
                 if let Err(error) = claim_namespace(&self.cluster.namespace, &self.cluster.redis).await {
                     tracing::error!(error = %errors::chain(&error), "claiming the redis namespace again failed");
                 }
-                if self.server.reconnect_on_data_loss {
-                    self.reconnect_all_after_resync();
-                }
                 self.cluster.registry.request_resync();
             }
             Ok(None) => {
@@ -159,21 +155,6 @@ impl HeartbeatTask {
     fn reconnect_all(&self) {
         let (drain, connections) = (self.server.drain.clone(), self.server.drain.connections.all_connections());
         self.server.drain.tasks.spawn(async move { drain.reconnect_in_batches(connections).await });
-    }
-
-    /// Asks all clients to reconnect once the registry is complete again: if this pod dies meanwhile, its peers run the
-    /// pending `$disconnect`s.
-    fn reconnect_all_after_resync(&self) {
-        // Only connections open at this moment: those opened later are registered in the new data.
-        let (drain, connections) = (self.server.drain.clone(), self.server.drain.connections.all_connections());
-        let (mut resyncs, resync_timeout) = (self.resyncs.clone(), self.cluster.settings.lease);
-        // Only a later resync counts.
-        resyncs.mark_unchanged();
-        self.server.drain.tasks.spawn(async move {
-            // Clients reconnect even if the resync does not complete in time.
-            let _ = timeout(resync_timeout, resyncs.changed()).await;
-            drain.reconnect_in_batches(connections).await;
-        });
     }
 
     async fn claim_node_id(&mut self) -> ControlFlow<()> {

@@ -150,7 +150,7 @@ impl<'a> ConfigReader<'a> {
         let iam = self.read_iam_credentials();
         let function_credentials = self.read_function_credentials();
         let storage = self.read_storage();
-        let cluster = self.read_cluster();
+        let cluster = self.read_cluster(storage.as_ref());
         let drain = self.read_drain(mode);
         let logging = self.read_logging();
         let redis = self.read_redis();

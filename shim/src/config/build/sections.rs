@@ -8,8 +8,8 @@ use handlers::limits::Limits;
 
 use super::super::values::{self, ParseResult};
 use super::super::{
-    ApiConfig, ClusterConfig, CompressionMode, ConfigValue, DeploymentMode, DrainConfig, LogFormat, LogStorage,
-    LoggingConfig, MessageOrdering, QuotaProfile, ServerConfig, SessionConfig, StorageConfig,
+    ApiConfig, ClusterConfig, CompressionMode, ConfigValue, DeploymentMode, DrainConfig, JournalConfig, LogFormat,
+    LogStorage, LoggingConfig, MessageOrdering, QuotaProfile, ServerConfig, SessionConfig, StorageConfig,
 };
 use super::ConfigReader;
 
@@ -181,11 +181,16 @@ impl ConfigReader<'_> {
         })
     }
 
-    pub(super) fn read_cluster(&mut self) -> Option<ClusterConfig> {
+    /// `storage` has the data directory, in which the journal is by default.
+    pub(super) fn read_cluster(&mut self, storage: Option<&StorageConfig>) -> Option<ClusterConfig> {
         let heartbeat = self.read_required("cluster.heartbeat", values::parse_duration_value);
         let lease = self.read_required("cluster.lease", values::parse_duration_value);
         let reap_rate = self.read_required("cluster.reap_rate", values::parse_count);
         let reap_concurrency = self.read_required("cluster.reap_concurrency", values::parse_count);
+        let journal = self.read_optional("cluster.journal_dir", |value| {
+            let text = values::parse_text_where(value, |text| !text.is_empty(), "a directory, or off")?;
+            Ok(if text == "off" { JournalConfig::Off } else { JournalConfig::Configured(PathBuf::from(text)) })
+        });
         let (heartbeat, lease) = (heartbeat?, lease?);
         if heartbeat.is_zero() || lease < heartbeat * 3 {
             self.add_error(
@@ -193,7 +198,10 @@ impl ConfigReader<'_> {
                  than zero",
             );
         }
-        Some(ClusterConfig { heartbeat, lease, reap_rate: reap_rate?, reap_concurrency: reap_concurrency? })
+        let default_journal =
+            || JournalConfig::Default(storage.map_or_else(PathBuf::new, |storage| storage.data_dir.join("journal")));
+        let journal = journal?.unwrap_or_else(default_journal);
+        Some(ClusterConfig { heartbeat, lease, reap_rate: reap_rate?, reap_concurrency: reap_concurrency?, journal })
     }
 
     pub(super) fn read_drain(&mut self, mode: DeploymentMode) -> Option<DrainConfig> {
