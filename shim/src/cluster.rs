@@ -17,6 +17,7 @@ mod journal;
 mod metrics;
 mod namespace;
 mod nodes;
+mod peer_connections;
 mod reaper;
 mod registry;
 mod restoring_connections;
@@ -41,10 +42,11 @@ pub use self::restoring_connections::RestoringConnections;
 use self::heartbeat::HeartbeatTask;
 use self::journal::{ConnectionJournal, JournalHeader, LostPodJournal};
 use self::lease_store::{ClaimedLease, LeaseId, LeaseStore, ReleaseOutcome};
+use self::peer_connections::RegisteredPeerConnections;
 use self::reaper::Reaper;
 use self::registry::RegistryMaintenance;
 use crate::config::{ClusterConfig, JournalConfig};
-use crate::drain::ConnectionDrain;
+use crate::drain::{ConnectionDrain, PeerConnections};
 use crate::readiness::Readiness;
 use crate::redis::{RedisClient, RedisClientError};
 use crate::session::DisconnectRunner;
@@ -180,6 +182,13 @@ impl Cluster {
         ))
     }
 
+    /// Returns the number of connections of the other pods, for the pace of a drain.
+    #[must_use]
+    pub fn peer_connections(&self) -> Arc<dyn PeerConnections> {
+        let (lease_store, lease_id) = (self.inner.lease_store.clone(), self.inner.lease_id.subscribe());
+        Arc::new(RegisteredPeerConnections { lease_store, lease_id })
+    }
+
     /// Spawns the heartbeat, the registry maintenance and the reaper. They run until `stop`, which should follow the
     /// drain.
     pub fn spawn_tasks(&self, server: ServerContext, tasks: &TaskTracker, stop: &CancellationToken) {
@@ -198,7 +207,7 @@ impl Cluster {
         );
         tasks.spawn(maintenance.run(stop.clone()));
         let heartbeat = HeartbeatTask::new(inner.clone(), server, reapable_sender);
-        tasks.spawn(heartbeat.run(stop.clone()));
+        heartbeat.spawn_thread(tasks, stop.clone());
     }
 
     /// Flushes pending deletions and releases the lease. Called after the tasks have stopped, so that peers need not

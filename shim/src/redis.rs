@@ -92,6 +92,22 @@ impl RedisClient {
         Self { inner: Arc::new(inner), channel_prefix, _monitor: Arc::new(AbortOnDropHandle::new(task)) }
     }
 
+    /// Returns a client whose short commands use a connection of their own, so that they wait behind no other command.
+    /// Pool and circuit breaker are shared. The connection belongs to the runtime of its first command.
+    #[must_use]
+    pub fn with_own_connection(&self) -> Self {
+        let connector = self.inner.connector.clone();
+        let inner = RedisClientInner {
+            settings: self.inner.settings.clone(),
+            command_connection: ReconnectingConnection::new(connector.clone()),
+            publish_connection: self.inner.publish_connection.clone(),
+            pool: self.inner.pool.clone(),
+            breaker: self.inner.breaker.clone(),
+            connector,
+        };
+        Self { inner: Arc::new(inner), ..self.clone() }
+    }
+
     /// Returns the key `PREFIX:rest`. In a Cluster, a part of `rest` in braces decides the slot ("Redis cluster
     /// specification", hash tags); the prefix contains no braces.
     #[must_use]

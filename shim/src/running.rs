@@ -134,13 +134,15 @@ impl ListeningServer {
 
     /// Starts the cluster's tasks: heartbeat, reaper, bus.
     fn join_cluster(mut self, runtime: ClusterRuntime, drain: &DrainConfig) -> Self {
+        self.cluster_runtime = Some(runtime);
         let context = ServerContext {
             disconnects: self.server.disconnects(),
             drain: self.drain(drain),
             readiness: self.readiness.clone(),
         };
-        runtime.cluster.spawn_tasks(context, &self.background, &self.stop_all);
-        self.cluster_runtime = Some(runtime);
+        if let Some(runtime) = &self.cluster_runtime {
+            runtime.cluster.spawn_tasks(context, &self.background, &self.stop_all);
+        }
         self
     }
 
@@ -162,7 +164,8 @@ impl ListeningServer {
     fn drain(&self, config: &DrainConfig) -> ConnectionDrain {
         let lifecycle = self.server.lifecycle();
         let (connections, notices) = (lifecycle.connections.clone(), lifecycle.notices.clone());
-        ConnectionDrain { config: config.clone(), connections, notices, tasks: lifecycle.tasks.clone() }
+        let peers = self.cluster_runtime.as_ref().map(|runtime| runtime.cluster.peer_connections());
+        ConnectionDrain { config: config.clone(), connections, notices, tasks: lifecycle.tasks.clone(), peers }
     }
 
     /// Drains the connections, stops the background tasks and leaves the cluster.

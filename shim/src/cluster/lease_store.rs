@@ -39,6 +39,8 @@ static FENCE_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str
 static CLAIM_CONNECTIONS_SCRIPT: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("lease_store/claim_connections.lua")));
 static COMPLETE_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lease_store/complete.lua")));
+static COUNT_PEER_CONNECTIONS_SCRIPT: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("lease_store/count_peer_connections.lua")));
 static RESTORE_LOST_POD_SCRIPT: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("lease_store/restore_lost_pod.lua")));
 static RELEASE_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lease_store/release.lua")));
@@ -217,6 +219,16 @@ impl LeaseStore {
     /// Returns [`RedisClientError`] when Redis fails.
     pub async fn count_registered(&self, lease_id: &LeaseId) -> Result<u64, RedisClientError> {
         self.redis.query(redis::cmd("HLEN").arg(self.connections_key(lease_id))).await
+    }
+
+    /// Returns the number of connections that all other pods with a lease have registered, or `None` when there is no
+    /// other pod.
+    ///
+    /// # Errors
+    /// Returns [`RedisClientError`] when Redis fails.
+    pub async fn count_peer_connections(&self, own: &LeaseId) -> Result<Option<u64>, RedisClientError> {
+        let arguments = [own.to_string(), self.cluster_key("connections:")];
+        self.redis.invoke_script(&COUNT_PEER_CONNECTIONS_SCRIPT, &[self.cluster_key("leases")], &arguments).await
     }
 
     /// Returns some registered connections of this pod and the next cursor. A scan starts with cursor 0 and ends when 0

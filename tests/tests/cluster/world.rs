@@ -145,6 +145,7 @@ impl Pod {
                 connections: server.connections().clone(),
                 notices: None,
                 tasks: server.lifecycle().tasks.clone(),
+                peers: None,
             },
             readiness: readiness.clone(),
         };
