@@ -130,6 +130,17 @@ impl ClusterRegistry {
         self.inner.heartbeat_requests.notified().await;
     }
 
+    /// Returns whether this pod holds its lease. If not, requests a heartbeat, which claims the lease again after a loss
+    /// of data.
+    async fn holds_lease(&self) -> bool {
+        let RegistryInner { lease, heartbeat_requests, .. } = &*self.inner;
+        let held = lease.store.register_connections(&lease.id(), &[]).await;
+        if matches!(held, Ok(false)) {
+            heartbeat_requests.notify_one();
+        }
+        matches!(held, Ok(true))
+    }
+
     /// Makes sure that Redis has the registration of a connection, so that another pod runs its `$disconnect` if this
     /// one dies. While this pod does not hold its lease, for example because Redis lost its data, waits until it does
     /// and has registered its connections again, at most [`MAX_RESYNC_WAIT`]. Returns `false` for a connection that

@@ -110,7 +110,13 @@ impl RegistryMaintenance {
     /// Runs the pending `$disconnect`s. Returns `false` when some have to be retried.
     async fn run_pending_disconnects(&self) -> bool {
         let queue = &self.registry.inner.queue;
-        let failed: Vec<_> = stream::iter(queue.take_disconnects())
+        let pending = queue.take_disconnects();
+        if !pending.is_empty() && !self.registry.holds_lease().await {
+            // A `$disconnect` that restores a lost record would wait for the resync, which this task runs.
+            queue.requeue_disconnects(pending);
+            return false;
+        }
+        let failed: Vec<_> = stream::iter(pending)
             .map(|id| self.retry_disconnect(id))
             .buffer_unordered(MAX_CONCURRENT_DISCONNECTS)
             .filter_map(std::future::ready)
