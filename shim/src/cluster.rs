@@ -13,11 +13,17 @@
 pub mod lease_store;
 
 mod heartbeat;
+mod journal;
 mod metrics;
+mod namespace;
 mod nodes;
+mod peer_connections;
 mod reaper;
 mod registry;
+mod restoring_connections;
 
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,15 +34,19 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::metrics::ClusterMetrics;
+pub use self::namespace::NamespaceIdentity;
 pub use self::nodes::LeasedNodes;
 pub use self::registry::ClusterRegistry;
+pub use self::restoring_connections::RestoringConnections;
 
 use self::heartbeat::HeartbeatTask;
+use self::journal::{ConnectionJournal, JournalHeader, LostPodJournal};
 use self::lease_store::{ClaimedLease, LeaseId, LeaseStore, ReleaseOutcome};
+use self::peer_connections::RegisteredPeerConnections;
 use self::reaper::Reaper;
 use self::registry::RegistryMaintenance;
-use crate::config::ClusterConfig;
-use crate::drain::ConnectionDrain;
+use crate::config::{ClusterConfig, JournalConfig};
+use crate::drain::{ConnectionDrain, PeerConnections};
 use crate::readiness::Readiness;
 use crate::redis::{RedisClient, RedisClientError};
 use crate::session::DisconnectRunner;
@@ -55,6 +65,29 @@ pub enum ClusterJoinError {
     /// A Redis command failed.
     #[error("claiming a node id in Redis failed")]
     Redis(#[from] RedisClientError),
+    /// The namespace belongs to a deployment with other secrets. The text says what to change.
+    #[error(
+        "another deployment uses {namespace} of this Redis: its signing secret and identity provider are not the ones \
+         configured here; give this deployment its own redis.prefix or database number; after a change of auth.secret, \
+         list the old one in auth.previous_secrets; if the other deployment no longer exists, delete the key {key}"
+    )]
+    ForeignNamespace {
+        /// Prefix and database number.
+        namespace: String,
+        /// Key of the stored fingerprints.
+        key: String,
+    },
+    /// The configured directory of the journal cannot be used.
+    #[error(
+        "the journal of the connections cannot be written to {path}: {source}; grant this user write permission, set \
+         another cluster.journal_dir, or set it to off"
+    )]
+    Journal {
+        /// `cluster.journal_dir`.
+        path: PathBuf,
+        /// Error of the operating system.
+        source: io::Error,
+    },
     /// No candidate was free: nearly all node ids belong to pods that are live or still being reaped.
     #[error("no free node id: {} random ids of 65,535 are all in use", NODE_IDS_PER_ATTEMPT * MAX_CLAIM_ATTEMPTS)]
     NoFreeNodeId,
@@ -74,7 +107,8 @@ struct ClusterInner {
     redis: RedisClient,
     settings: ClusterConfig,
     lease_id: watch::Sender<LeaseId>,
-    data_epoch: Mutex<String>,
+    data_epoch: Arc<Mutex<String>>,
+    namespace: NamespaceIdentity,
     registry: ClusterRegistry,
     metrics: Arc<ClusterMetrics>,
     clock: Arc<dyn Clock>,
@@ -91,35 +125,38 @@ struct ReapablePods {
 pub struct ServerContext {
     /// Runs the `$disconnect`s of dead pods, and the retried ones of this pod. Its id generator gets the node id.
     pub disconnects: DisconnectRunner,
-    /// Closes connections in batches when the lease or Redis's data is lost.
+    /// Closes connections in batches when the lease is lost.
     pub drain: ConnectionDrain,
     /// Availability of Redis and of the lease, reported on the ops port.
     pub readiness: Arc<Readiness>,
-    /// Whether clients have to reconnect after Redis lost its data. Set where the functions keep their connection
-    /// records in Redis: only another `$connect` restores those records.
-    pub reconnect_on_data_loss: bool,
 }
 
 impl Cluster {
-    /// Claims a random node id. The registry accepts at most `max_connections` connections, including those whose
+    /// Claims the namespace and a random node id. The registry accepts at most `max_connections` connections, including those whose
     /// `$disconnect` is pending.
     ///
     /// # Errors
-    /// Returns [`ClusterJoinError`] when Redis fails or no free node id is found.
+    /// Returns [`ClusterJoinError`] when Redis fails, another deployment uses the namespace, or no free node id is found.
     pub async fn join(
         redis: RedisClient,
+        namespace: NamespaceIdentity,
         settings: ClusterConfig,
         max_connections: usize,
         clock: Arc<dyn Clock>,
         metrics: Arc<ClusterMetrics>,
     ) -> Result<Self, ClusterJoinError> {
+        claim_namespace(&namespace, &redis).await?;
         let lease_store = LeaseStore::new(redis.clone(), settings.lease);
+        let journals = find_journals(&settings, &redis)?;
         let ClaimedLease { lease_id, data_epoch } = claim_random_node_id(&lease_store, &*clock).await?;
         tracing::info!(pod = %lease_id, "joined the cluster");
+        journal::restore_lost_pods(&lease_store, journals).await?;
         let lease_id = watch::Sender::new(lease_id);
         let registry = ClusterRegistry::new(lease_store.clone(), lease_id.subscribe(), max_connections);
-        let data_epoch = Mutex::new(data_epoch);
-        let inner = ClusterInner { lease_store, redis, settings, lease_id, data_epoch, registry, metrics, clock };
+        start_journal(&registry, &settings, &redis, &lease_id.borrow(), &data_epoch)?;
+        let data_epoch = Arc::new(Mutex::new(data_epoch));
+        let inner =
+            ClusterInner { lease_store, redis, settings, lease_id, data_epoch, namespace, registry, metrics, clock };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -145,6 +182,13 @@ impl Cluster {
         ))
     }
 
+    /// Returns the number of connections of the other pods, for the pace of a drain.
+    #[must_use]
+    pub fn peer_connections(&self) -> Arc<dyn PeerConnections> {
+        let (lease_store, lease_id) = (self.inner.lease_store.clone(), self.inner.lease_id.subscribe());
+        Arc::new(RegisteredPeerConnections { lease_store, lease_id })
+    }
+
     /// Spawns the heartbeat, the registry maintenance and the reaper. They run until `stop`, which should follow the
     /// drain.
     pub fn spawn_tasks(&self, server: ServerContext, tasks: &TaskTracker, stop: &CancellationToken) {
@@ -159,11 +203,11 @@ impl Cluster {
             disconnects.clone(),
             inner.redis.link_state(),
             inner.metrics.pending_disconnects.clone(),
+            inner.data_epoch.clone(),
         );
-        let resyncs = maintenance.watch_resyncs();
         tasks.spawn(maintenance.run(stop.clone()));
-        let heartbeat = HeartbeatTask::new(inner.clone(), server, reapable_sender, resyncs);
-        tasks.spawn(heartbeat.run(stop.clone()));
+        let heartbeat = HeartbeatTask::new(inner.clone(), server, reapable_sender);
+        heartbeat.spawn_thread(tasks, stop.clone());
     }
 
     /// Flushes pending deletions and releases the lease. Called after the tasks have stopped, so that peers need not
@@ -174,7 +218,12 @@ impl Cluster {
             self.inner.lease_store.release_lease(&self.inner.lease_id()).await
         };
         match tokio::time::timeout(LEASE_RELEASE_TIMEOUT, release).await {
-            Ok(Ok(ReleaseOutcome::Freed)) => tracing::info!(pod = %self.inner.lease_id(), "left the cluster"),
+            Ok(Ok(ReleaseOutcome::Freed)) => {
+                if let Some(journal) = self.inner.registry.journal() {
+                    journal.discard();
+                }
+                tracing::info!(pod = %self.inner.lease_id(), "left the cluster");
+            }
             Ok(Ok(ReleaseOutcome::Expired)) => tracing::warn!(
                 "left the cluster: lease expired with open connections; other pods run their $disconnect"
             ),
@@ -191,6 +240,55 @@ impl ClusterInner {
     fn lease_id(&self) -> LeaseId {
         self.lease_id.borrow().clone()
     }
+}
+
+/// Claims the namespace for this deployment.
+async fn claim_namespace(namespace: &NamespaceIdentity, redis: &RedisClient) -> Result<(), ClusterJoinError> {
+    if namespace.claim_namespace(redis).await? {
+        return Ok(());
+    }
+    let (namespace, key) = (redis.namespace_name(), redis.prefixed_key(namespace::NAMESPACE_KEY));
+    Err(ClusterJoinError::ForeignNamespace { namespace, key })
+}
+
+/// Returns the journals of dead pods. An unusable default directory only disables the journal.
+fn find_journals(settings: &ClusterConfig, redis: &RedisClient) -> Result<Vec<LostPodJournal>, ClusterJoinError> {
+    let Some(directory) = settings.journal.directory() else { return Ok(Vec::new()) };
+    let found = journal::find_lost_pods(directory, &redis.namespace_name());
+    found.or_else(|source| journal_error(&settings.journal, directory, source).map(|()| Vec::new()))
+}
+
+/// Starts the journal of this pod, unless it is disabled.
+fn start_journal(
+    registry: &ClusterRegistry,
+    settings: &ClusterConfig,
+    redis: &RedisClient,
+    lease_id: &LeaseId,
+    data_epoch: &str,
+) -> Result<(), ClusterJoinError> {
+    let Some(directory) = settings.journal.directory() else { return Ok(()) };
+    let header = JournalHeader { lease_id: lease_id.clone(), data_epoch: data_epoch.to_owned() };
+    match ConnectionJournal::start(directory, &redis.namespace_name(), header, registry.journal_source()) {
+        Ok(journal) => {
+            registry.attach_journal(journal);
+            Ok(())
+        }
+        Err(source) => journal_error(&settings.journal, directory, source),
+    }
+}
+
+/// Returns the error of a configured directory. For the default one, logs it.
+fn journal_error(journal: &JournalConfig, directory: &Path, source: io::Error) -> Result<(), ClusterJoinError> {
+    let path = directory.to_owned();
+    if matches!(journal, JournalConfig::Configured(_)) {
+        return Err(ClusterJoinError::Journal { path, source });
+    }
+    tracing::warn!(
+        path = %path.display(),
+        error = %errors::chain(&source),
+        "connection journal disabled: its default directory cannot be used; set cluster.journal_dir"
+    );
+    Ok(())
 }
 
 /// Claims the first free one of up to [`NODE_IDS_PER_ATTEMPT`] random node ids, in [`MAX_CLAIM_ATTEMPTS`] attempts.

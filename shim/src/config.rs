@@ -17,6 +17,7 @@
 //! ```
 
 mod build;
+mod cluster;
 mod file;
 mod functions;
 pub mod keys;
@@ -38,6 +39,7 @@ use handlers::limits::Limits;
 pub use gateway::api::ApiKeySource;
 
 pub use self::build::{LoadedConfig, load_config};
+pub use self::cluster::{ClusterConfig, JournalConfig};
 pub use self::file::ConfigFile;
 pub use self::functions::{EnvironmentVariables, FunctionSource, FunctionsConfig, MessageResponse};
 pub use self::sources::{
@@ -116,6 +118,9 @@ pub struct ServerConfig {
     pub trust_forwarded_for: bool,
     /// Length of the kernel's accept queue.
     pub tcp_backlog: u32,
+    /// Time after which the kernel closes the socket of a peer that acknowledges nothing; `None` leaves the kernel's
+    /// own settings.
+    pub tcp_timeout: Option<Duration>,
     /// Access to `@connections` on the traffic port.
     pub management: ManagementAccess,
     /// Loopback address of unsigned `@connections` calls; `None` without such a listener.
@@ -203,6 +208,10 @@ pub struct SessionConfig {
     pub close_timeout: Duration,
     /// Time without write progress after which a connection is closed as a slow consumer.
     pub stalled_write_timeout: Duration,
+    /// Interval of the pings to each client; `None` sends none.
+    pub ping_interval: Option<Duration>,
+    /// Time after a ping without any byte from the client after which the connection is lost.
+    pub ping_timeout: Duration,
 }
 
 /// Source of the JSON Web Key Set that verifies asymmetric tokens.
@@ -267,19 +276,6 @@ pub struct StorageConfig {
     pub retention_entries: u64,
     /// Maximum age of a retained message.
     pub retention_age: Duration,
-}
-
-/// Leases of pods, and the reaper that runs `$disconnect` for dead pods.
-#[derive(Debug, Clone)]
-pub struct ClusterConfig {
-    /// Interval at which a pod renews its lease and checks the leases of its peers.
-    pub heartbeat: Duration,
-    /// Duration of a lease without a heartbeat.
-    pub lease: Duration,
-    /// Maximum number of `$disconnect`s per second that a pod runs for dead pods.
-    pub reap_rate: u32,
-    /// Maximum number of these `$disconnect`s that run concurrently.
-    pub reap_concurrency: u32,
 }
 
 /// Drain of the connections at shutdown.

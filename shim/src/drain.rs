@@ -7,20 +7,20 @@
 //! Messages that a client sent before its close frame are handled, and the `$disconnect` of every connection runs,
 //! within `grace`. [`DrainOutcome`] reports whether the time was sufficient.
 
-use std::sync::{Arc, Weak};
-use std::time::Duration;
+mod pace;
 
+use std::sync::{Arc, Weak};
+
+use async_trait::async_trait;
 use gateway::close::CloseCause;
 use handlers::ports::Priority;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::pace::DrainPace;
 use crate::config::DrainConfig;
 use crate::connection::{ClientNotices, Connection, ConnectionIndex, OutboundFrame};
 use crate::readiness::{Readiness, ReadinessState};
-
-/// Interval at which the progress of a batch is checked.
-const BATCH_POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Result of a drain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +42,16 @@ pub struct ConnectionDrain {
     pub notices: Option<Arc<dyn ClientNotices>>,
     /// Tracker of every task that belongs to a connection.
     pub tasks: TaskTracker,
+    /// The other pods, whose acceptance sets the pace; `None` in a single process.
+    pub peers: Option<Arc<dyn PeerConnections>>,
+}
+
+/// Port to the number of connections of the other servers, which accept the clients of a drain.
+#[async_trait]
+pub trait PeerConnections: Send + Sync {
+    /// Returns the number of connections of all other servers together, or `None` when there is no other server or the
+    /// number is unknown.
+    async fn count_connections(&self) -> Option<u64>;
 }
 
 impl ConnectionDrain {
@@ -74,20 +84,19 @@ impl ConnectionDrain {
         }
     }
 
-    /// Asks these connections to reconnect, in batches. The next batch starts after `batch_interval` and once half of
-    /// the previous batch has closed, including `$disconnect`: if that is slow (Redis, disk, CPU), the servers that
-    /// accept the clients are slow as well, and more clients would increase their load. These waits take at most half
-    /// of the grace period in total, so that the last batch starts in time.
+    /// Asks these connections to reconnect, in batches. The next batch starts after `batch_interval`, once half of the
+    /// previous batch has closed, including `$disconnect`, and once the other servers have accepted all clients but half
+    /// of that batch: if either is slow (Redis, disk, CPU), more clients would increase the load and wait longer. Sizes
+    /// and waits leave time for the batches that follow ([`DrainPace`]).
     pub(crate) async fn reconnect_in_batches(&self, connections: Vec<Arc<Connection>>) {
-        let size = self.config.batch_size_for(connections.len()).max(1);
-        let batches = u32::try_from(connections.len().div_ceil(size)).unwrap_or(u32::MAX).max(1);
-        let max_wait = (self.config.grace / 2 / batches).saturating_sub(self.config.batch_interval);
+        let mut pace = DrainPace::start(&self.config, self.peers.clone(), connections.len()).await;
         let mut rest = connections.into_iter();
         while rest.len() > 0 {
+            let size = pace.batch_size(rest.len());
             let batch: Vec<Weak<Connection>> =
                 rest.by_ref().take(size).map(|connection| self.request_reconnect(&connection)).collect();
             tokio::time::sleep(self.config.batch_interval).await;
-            let _ = tokio::time::timeout(max_wait, wait_half_closed(&batch)).await;
+            pace.wait_for_next_batch(&batch, rest.len()).await;
         }
     }
 
@@ -100,13 +109,6 @@ impl ConnectionDrain {
         }
         connection.close(CloseCause::ServiceRestart);
         Arc::downgrade(connection)
-    }
-}
-
-/// Waits until half of the batch has closed. A session holds its [`Connection`] until its `$disconnect` has run.
-async fn wait_half_closed(batch: &[Weak<Connection>]) {
-    while batch.iter().filter(|connection| connection.strong_count() > 0).count() * 2 > batch.len() {
-        tokio::time::sleep(BATCH_POLL_INTERVAL).await;
     }
 }
 

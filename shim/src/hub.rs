@@ -13,6 +13,7 @@ mod membership;
 mod order;
 mod peers;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,12 +22,14 @@ use dashmap::DashMap;
 use foldhash::fast::RandomState;
 use futures_util::future::BoxFuture;
 use gateway::close::CloseCause;
+use gateway::event::ConnectionFacts;
 use gateway::id::GatewayId;
 use handlers::audience::{Audience, ResolvedAudience};
 use handlers::channel::{Channel, ChannelName, Position};
 use handlers::id::ConnectionId;
 use handlers::ports::{
-    CloseReason, Delivery, DeliveryError, DeliveryOutcome, MessageLog, OutgoingFrame, Priority, ResumeOutcome,
+    ClientConnection, CloseReason, Delivery, DeliveryError, DeliveryOutcome, MessageLog, OutgoingFrame, Priority,
+    ResumeOutcome, Timestamp,
 };
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
@@ -90,6 +93,15 @@ impl ChannelDelivery {
         &self.shared.connections
     }
 
+    /// Returns the record of an open connection as the application stores it, from the memory of this process.
+    #[must_use]
+    pub fn open_record(&self, id: GatewayId) -> Option<ClientConnection> {
+        let connection = self.shared.connections.find(id)?;
+        let mut record = client_record(&connection.facts)?;
+        record.channels.extend(Membership::of(&connection)?.joined_channels.lock().iter().cloned());
+        Some(record)
+    }
+
     fn find_by_connection_id(&self, id: &ConnectionId) -> Option<Arc<Connection>> {
         self.shared.connections.find(gateway::id::parse_gateway_id(id.as_str()).ok()?)
     }
@@ -128,6 +140,14 @@ impl ChannelDelivery {
             }
         }
     }
+}
+
+/// Returns the record of a connection as `$connect` stores it, without joined channels.
+#[must_use]
+pub fn client_record(facts: &ConnectionFacts) -> Option<ClientConnection> {
+    let Membership { identity, .. } = Membership::from_context(facts.authorizer.as_deref()?)?;
+    let id = ConnectionId::parse(facts.connection_id.as_str()).ok()?;
+    Some(ClientConnection { id, identity, connected_at: Timestamp(facts.connected_at), channels: BTreeSet::new() })
 }
 
 impl ConnectionObserver for ChannelDelivery {

@@ -47,6 +47,7 @@ use crate::breaker::{self, CircuitBreaker};
 #[derive(Clone)]
 pub struct RedisClient {
     inner: Arc<RedisClientInner>,
+    channel_prefix: Arc<str>,
     _monitor: Arc<AbortOnDropHandle<()>>,
 }
 
@@ -87,14 +88,44 @@ impl RedisClient {
             outage: OutageReport::default(),
         };
         let task = TaskTracker::new().spawn(breaker::monitor_health(inner.breaker.clone(), health_check));
-        Self { inner: Arc::new(inner), _monitor: Arc::new(AbortOnDropHandle::new(task)) }
+        let channel_prefix = inner.settings.channel_prefix().into();
+        Self { inner: Arc::new(inner), channel_prefix, _monitor: Arc::new(AbortOnDropHandle::new(task)) }
     }
 
-    /// Returns the key or Redis channel `PREFIX:rest`. In a Cluster, a part of `rest` in braces decides the slot
-    /// ("Redis cluster specification", hash tags); the prefix contains no braces.
+    /// Returns a client whose short commands use a connection of their own, so that they wait behind no other command.
+    /// Pool and circuit breaker are shared. The connection belongs to the runtime of its first command.
+    #[must_use]
+    pub fn with_own_connection(&self) -> Self {
+        let connector = self.inner.connector.clone();
+        let inner = RedisClientInner {
+            settings: self.inner.settings.clone(),
+            command_connection: ReconnectingConnection::new(connector.clone()),
+            publish_connection: self.inner.publish_connection.clone(),
+            pool: self.inner.pool.clone(),
+            breaker: self.inner.breaker.clone(),
+            connector,
+        };
+        Self { inner: Arc::new(inner), ..self.clone() }
+    }
+
+    /// Returns the key `PREFIX:rest`. In a Cluster, a part of `rest` in braces decides the slot ("Redis cluster
+    /// specification", hash tags); the prefix contains no braces.
     #[must_use]
     pub fn prefixed_key(&self, rest: &str) -> String {
         format!("{}:{rest}", self.inner.settings.prefix)
+    }
+
+    /// Returns the Redis channel of `rest`, also of a sharded channel. Its name contains the number of the database
+    /// ([`RedisSettings::channel_prefix`]).
+    #[must_use]
+    pub fn redis_channel(&self, rest: &str) -> String {
+        format!("{}:{rest}", self.channel_prefix)
+    }
+
+    /// Returns the name of this application's namespace for messages to the operator: prefix and database number.
+    #[must_use]
+    pub fn namespace_name(&self) -> String {
+        format!("prefix '{}' in database {}", self.inner.settings.prefix, self.inner.settings.database())
     }
 
     /// Returns the topology of the servers.
@@ -194,7 +225,7 @@ impl RedisClient {
         )
     }
 
-    /// Publishes all messages, to Redis channels made with [`Self::prefixed_key`], in one round trip. A server
+    /// Publishes all messages, to Redis channels made with [`Self::redis_channel`], in one round trip. A server
     /// publishes them in order. In a Cluster, messages of one call may be reordered; the receiver restores their order
     /// by offset. The client retries only if certainly no message was published. In a Cluster, whose driver retries by
     /// itself, a message may be published twice when a node is lost.

@@ -70,8 +70,6 @@ pub struct ClusterRuntime {
     pub cluster: Cluster,
     /// Messages and requests to and from other pods.
     pub bus: Bus,
-    /// Whether clients are asked to reconnect after Redis has lost its data, because the connection records were there.
-    pub reconnect_on_data_loss: bool,
 }
 
 /// Components with background tasks; the deployment mode decides which exist.
@@ -110,8 +108,8 @@ impl ListeningServer {
         management: ManagementAccess,
         http_api: Option<Arc<HttpApi>>,
     ) -> Result<Self, ListenError> {
-        let (traffic, traffic_address) = bind_address("server.listen", config.listen, config.tcp_backlog)?;
-        let bind_local = |address| bind_address("server.management_listen", address, config.tcp_backlog);
+        let (traffic, traffic_address) = bind_address("server.listen", config.listen, config)?;
+        let bind_local = |address| bind_address("server.management_listen", address, config);
         let local = config.management_listen.map(bind_local).transpose()?;
         ops.status.attach_server(server.connections().clone(), server.metrics.clone());
         let running = Self {
@@ -152,14 +150,15 @@ impl ListeningServer {
 
     /// Starts the cluster's tasks: heartbeat, reaper, bus.
     fn join_cluster(mut self, runtime: ClusterRuntime, drain: &DrainConfig) -> Self {
+        self.cluster_runtime = Some(runtime);
         let context = ServerContext {
             disconnects: self.server.disconnects(),
             drain: self.drain(drain),
             readiness: self.readiness.clone(),
-            reconnect_on_data_loss: runtime.reconnect_on_data_loss,
         };
-        runtime.cluster.spawn_tasks(context, &self.background, &self.stop_all);
-        self.cluster_runtime = Some(runtime);
+        if let Some(runtime) = &self.cluster_runtime {
+            runtime.cluster.spawn_tasks(context, &self.background, &self.stop_all);
+        }
         self
     }
 
@@ -181,7 +180,8 @@ impl ListeningServer {
     fn drain(&self, config: &DrainConfig) -> ConnectionDrain {
         let lifecycle = self.server.lifecycle();
         let (connections, notices) = (lifecycle.connections.clone(), lifecycle.notices.clone());
-        ConnectionDrain { config: config.clone(), connections, notices, tasks: lifecycle.tasks.clone() }
+        let peers = self.cluster_runtime.as_ref().map(|runtime| runtime.cluster.peer_connections());
+        ConnectionDrain { config: config.clone(), connections, notices, tasks: lifecycle.tasks.clone(), peers }
     }
 
     /// Drains the connections, stops the background tasks and leaves the cluster.
@@ -237,9 +237,13 @@ const fn listener_config(config: &ServerConfig, max_connections: usize) -> Liste
 fn bind_address(
     key: &'static str,
     address: SocketAddr,
-    backlog: u32,
+    config: &ServerConfig,
 ) -> Result<(TcpListener, SocketAddr), ListenError> {
-    let listener = bind_listener(address, backlog).map_err(|source| ListenError { key, address, source })?;
+    let listener = bind_listener(address, config.tcp_backlog, config.tcp_timeout).map_err(|source| ListenError {
+        key,
+        address,
+        source,
+    })?;
     let bound = listener.local_addr().map_err(|source| ListenError { key, address, source })?;
     Ok((listener, bound))
 }

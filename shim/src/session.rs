@@ -3,7 +3,7 @@
 //! A session polls the socket, the outbox, the running handlers and one timer with a single waker. Each poll reads all
 //! received messages, sends the replies of finished handlers, and flushes once.
 //!
-//! - Pings are answered while a handler runs.
+//! - Pings are answered while a handler runs. With `session.ping_interval` the session sends its own.
 //! - A client that does not read its replies is not read either (backpressure).
 //! - A session ends with exactly one [`CloseCause`]. Messages accepted before that are still handled.
 
@@ -11,6 +11,7 @@ mod closing;
 mod context;
 mod dispatch;
 mod invocation;
+mod ping_schedule;
 mod timer;
 
 pub use self::closing::{disconnect_owned, run_disconnect};
@@ -46,7 +47,8 @@ impl Session {
     ) -> Self {
         let (quotas, clock) = (&context.integration.api.quotas, &*context.integration.clock);
         let expires_at = context.lifecycle.expires_at(&connection);
-        let timer = SessionTimer::new(quotas, context.settings.stalled_write_timeout, expires_at, clock);
+        let timer = SessionTimer::new(quotas, context.settings.stalled_write_timeout, expires_at, clock)
+            .with_pings(&context.settings);
         *connection.transport().lock() = Some(Transport::new(socket, context.lifecycle.notices.clone()));
         Self { connection: connection.clone(), dispatch: MessageDispatcher::new(connection, ids, context), timer }
     }
@@ -72,7 +74,12 @@ impl Session {
         let outcome = dispatch.process_messages(cx, transport).and_then(|()| transport.flush_outbox(cx, connection));
         dispatch.record_traffic(transport.take_sent_frames());
         let clock = &*dispatch.context.integration.clock;
+        timer.observe_client(transport.take_received() || dispatch.is_reading_paused());
         let timer_cause = || timer.poll(cx, connection, transport.is_blocked(), clock);
-        outcome.err().or_else(timer_cause).map_or(Poll::Pending, Poll::Ready)
+        let mut cause = outcome.err().or_else(timer_cause);
+        if cause.is_none() && timer.take_due_ping() {
+            cause = transport.send_ping(cx).err();
+        }
+        cause.map_or(Poll::Pending, Poll::Ready)
     }
 }

@@ -1,5 +1,5 @@
 //! Fault injection: steady traffic of reconnecting clients while pods are killed or hang, Redis is restarted, paused,
-//! made read-only or emptied, the network is partitioned, and all pods are replaced; a recorder accounts for every
+//! made read-only or emptied, the network is partitioned, packets of clients are dropped, and all pods are replaced; a recorder accounts for every
 //! message and every connection.
 //!
 //! ```text

@@ -76,6 +76,6 @@ impl GroupChannels {
     }
 
     fn redis_channels_of(&self, groups: &[Group]) -> Vec<String> {
-        groups.iter().map(|group| self.redis.prefixed_key(&redis_channel::channel_of_group(group))).collect()
+        groups.iter().map(|group| self.redis.redis_channel(&redis_channel::channel_of_group(group))).collect()
     }
 }

@@ -52,10 +52,10 @@ impl PodChannels {
     }
 
     fn own_channel(&self) -> String {
-        self.redis.prefixed_key(&redis_channel::channel_of_pod(self.incarnation))
+        self.redis.redis_channel(&redis_channel::channel_of_pod(self.incarnation))
     }
 
     fn node_channel(&self, node: u16) -> String {
-        self.redis.prefixed_key(&redis_channel::channel_of_node(node))
+        self.redis.redis_channel(&redis_channel::channel_of_node(node))
     }
 }

@@ -76,7 +76,7 @@ impl PeerPublisher {
         drop_policy: DropPolicy,
     ) -> Result<(), QueueFullError> {
         let publication = |(group, group_index): (&Group, u8)| Publication {
-            redis_channel: self.redis.prefixed_key(&redis_channel::channel_of_group(group)),
+            redis_channel: self.redis.redis_channel(&redis_channel::channel_of_group(group)),
             record: wire::frame_record(audience, group_index, outgoing),
             drop_policy,
         };
@@ -106,7 +106,7 @@ impl PeerPublisher {
     }
 
     fn publish_record(&self, redis_channel: &str, record: BytesMut) -> Result<(), QueueFullError> {
-        let redis_channel = self.redis.prefixed_key(redis_channel);
+        let redis_channel = self.redis.redis_channel(redis_channel);
         self.queue.push(vec![Publication { redis_channel, record, drop_policy: DropPolicy::Report }])
     }
 

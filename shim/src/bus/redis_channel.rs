@@ -1,7 +1,8 @@
 //! Names of the Redis channels of the bus: one per elementary group, one per node id, one per running pod.
 //!
 //! Two groups never share a Redis channel, because tenant, user and channel names contain neither `:` nor `/`
-//! (`handlers::id`). The Redis client adds the key prefix, so that two applications can share one Redis.
+//! (`handlers::id`). The Redis client adds the prefix of the application and the number of the
+//! database, so that two applications can share one Redis.
 
 use handlers::audience::Group;
 

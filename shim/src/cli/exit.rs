@@ -49,6 +49,10 @@ impl CommandError {
         if error.chain().any(|cause| cause.is::<ConfigError>()) {
             return Self::usage_error(errors::chain(&*error).to_string());
         }
+        let foreign = |cause: &ClusterJoinError| matches!(cause, ClusterJoinError::ForeignNamespace { .. });
+        if error.chain().any(|cause| cause.downcast_ref().is_some_and(foreign)) {
+            return Self::usage_error(errors::chain(&*error).to_string());
+        }
         if error.chain().any(|cause| cause.is::<ProgramError>() || cause.is::<MissingFunctionError>()) {
             return Self { code: EXIT_UNAVAILABLE, text: errors::chain(&*error).to_string() };
         }

@@ -1,6 +1,7 @@
 //! Heartbeat task: extends this pod's lease and reacts to the reply.
 //!
-//! One command extends the lease and returns the state of all leases. Two rules:
+//! One command extends the lease and returns the state of all leases. It is sent on a thread and a connection of its
+//! own, so that neither handlers and sessions nor other commands delay it: a pod that is busy is not dead. Two rules:
 //!
 //! - A pod reports expired leases to the reaper only after its own heartbeats have succeeded for a whole lease duration
 //!   without interruption. After a Redis outage all leases have expired although no pod is dead.
@@ -9,22 +10,27 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use tokio::runtime::{Builder, Handle};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use super::lease_store::{ClaimedLease, HeartbeatReply};
-use super::{ClusterInner, ClusterJoinError, ReapablePods, ServerContext, claim_random_node_id};
+use super::lease_store::{ClaimedLease, HeartbeatReply, LeaseStore};
+use super::{ClusterInner, ClusterJoinError, ReapablePods, ServerContext, claim_namespace, claim_random_node_id};
 use crate::readiness::ExternalDependency;
-use crate::redis::{LinkState, RedisClientError};
+use crate::redis::{LinkState, RedisClient, RedisClientError};
 
 /// Background task that renews the lease.
 pub(super) struct HeartbeatTask {
     cluster: Arc<ClusterInner>,
+    /// Client with a connection of its own.
+    redis: RedisClient,
+    lease_store: LeaseStore,
     server: ServerContext,
+    /// Runtime of the server, for the tasks of connections.
+    runtime: Handle,
     reapable_pods: watch::Sender<ReapablePods>,
-    /// Changes after each successful resync of the registry.
-    resyncs: watch::Receiver<()>,
     /// Start of the current run of successful heartbeats; `None` after a missed one.
     uninterrupted_since: Option<Instant>,
     /// Set while this pod has no valid node id: the next heartbeat claims one first.
@@ -36,12 +42,45 @@ impl HeartbeatTask {
         cluster: Arc<ClusterInner>,
         server: ServerContext,
         reapable_pods: watch::Sender<ReapablePods>,
-        resyncs: watch::Receiver<()>,
     ) -> Self {
-        Self { cluster, server, reapable_pods, resyncs, uninterrupted_since: None, needs_node_id: false }
+        let redis = cluster.redis.with_own_connection();
+        let lease_store = LeaseStore::new(redis.clone(), cluster.settings.lease);
+        let runtime = Handle::current();
+        Self {
+            cluster,
+            redis,
+            lease_store,
+            server,
+            runtime,
+            reapable_pods,
+            uninterrupted_since: None,
+            needs_node_id: false,
+        }
     }
 
-    /// Sends heartbeats until `stop`: every `cluster.heartbeat`, and immediately when Redis recovers.
+    /// Runs the task on a thread of its own. If the operating system refuses the thread, on the server's runtime.
+    pub(super) fn spawn_thread(self, tasks: &TaskTracker, stop: CancellationToken) {
+        // The tracker waits for the thread as for a task.
+        let running = tasks.token();
+        let runtime = match Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                tracing::warn!(error = %errors::chain(&error), "heartbeats run on the threads of the server");
+                tasks.spawn(self.run(stop));
+                return;
+            }
+        };
+        let heartbeats = move || {
+            runtime.block_on(self.run(stop));
+            drop(running);
+        };
+        if let Err(error) = std::thread::Builder::new().name("heartbeat".to_owned()).spawn(heartbeats) {
+            tracing::error!(error = %errors::chain(&error), "starting the heartbeat thread failed; the lease expires");
+        }
+    }
+
+    /// Sends heartbeats until `stop`: every `cluster.heartbeat`, and immediately when Redis recovers or a command needs
+    /// the lease.
     pub(super) async fn run(mut self, stop: CancellationToken) {
         let mut redis_state = self.cluster.redis.link_state();
         let mut ticks = interval(self.cluster.settings.heartbeat);
@@ -50,6 +89,7 @@ impl HeartbeatTask {
             tokio::select! {
                 _ = ticks.tick() => {}
                 changed = redis_state.changed() => if changed.is_err() { return },
+                () = self.cluster.registry.heartbeat_requested() => {}
                 () = stop.cancelled() => return,
             }
             let available = *redis_state.borrow_and_update() == LinkState::Available;
@@ -69,7 +109,7 @@ impl HeartbeatTask {
             return;
         }
         let lease_id = self.cluster.lease_id();
-        match timeout(self.cluster.settings.heartbeat, self.cluster.lease_store.send_heartbeat(&lease_id)).await {
+        match timeout(self.cluster.settings.heartbeat, self.lease_store.send_heartbeat(&lease_id)).await {
             Ok(Ok(reply)) => self.apply_heartbeat(reply).await,
             Ok(Err(error)) => self.record_missed_heartbeat(Some(&error)),
             Err(_) => self.record_missed_heartbeat(Some(&RedisClientError::Timeout)),
@@ -122,12 +162,13 @@ impl HeartbeatTask {
     async fn reclaim_node_id(&mut self) {
         let lease_id = self.cluster.lease_id();
         let fresh_epoch = self.cluster.clock.fresh_id();
-        match self.cluster.lease_store.claim_lease(lease_id.incarnation(), &fresh_epoch, &[lease_id.node_id()]).await {
+        match self.lease_store.claim_lease(lease_id.incarnation(), &fresh_epoch, &[lease_id.node_id()]).await {
             Ok(Some(ClaimedLease { data_epoch, .. })) => {
                 tracing::warn!(pod = %lease_id, "redis lost its data: registering this pod and its connections again");
                 *self.cluster.data_epoch.lock() = data_epoch;
-                if self.server.reconnect_on_data_loss {
-                    self.reconnect_all_after_resync();
+                // The fingerprints were lost too. A deployment that claimed the namespace first keeps it.
+                if let Err(error) = claim_namespace(&self.cluster.namespace, &self.redis).await {
+                    tracing::error!(error = %errors::chain(&error), "claiming the redis namespace again failed");
                 }
                 self.cluster.registry.request_resync();
             }
@@ -154,26 +195,12 @@ impl HeartbeatTask {
     /// Asks all clients to reconnect, in the batches of a drain.
     fn reconnect_all(&self) {
         let (drain, connections) = (self.server.drain.clone(), self.server.drain.connections.all_connections());
-        self.server.drain.tasks.spawn(async move { drain.reconnect_in_batches(connections).await });
-    }
-
-    /// Asks all clients to reconnect once the registry is complete again: if this pod dies meanwhile, its peers run the
-    /// pending `$disconnect`s.
-    fn reconnect_all_after_resync(&self) {
-        // Only connections open at this moment: those opened later are registered in the new data.
-        let (drain, connections) = (self.server.drain.clone(), self.server.drain.connections.all_connections());
-        let (mut resyncs, resync_timeout) = (self.resyncs.clone(), self.cluster.settings.lease);
-        // Only a later resync counts.
-        resyncs.mark_unchanged();
-        self.server.drain.tasks.spawn(async move {
-            // Clients reconnect even if the resync does not complete in time.
-            let _ = timeout(resync_timeout, resyncs.changed()).await;
-            drain.reconnect_in_batches(connections).await;
-        });
+        let reconnect = async move { drain.reconnect_in_batches(connections).await };
+        self.server.drain.tasks.spawn_on(reconnect, &self.runtime);
     }
 
     async fn claim_node_id(&mut self) -> ControlFlow<()> {
-        match claim_random_node_id(&self.cluster.lease_store, &*self.cluster.clock).await {
+        match claim_random_node_id(&self.lease_store, &*self.cluster.clock).await {
             Ok(ClaimedLease { lease_id, data_epoch }) => {
                 tracing::info!(pod = %lease_id, "rejoined the cluster");
                 *self.cluster.data_epoch.lock() = data_epoch;

@@ -39,6 +39,10 @@ static FENCE_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str
 static CLAIM_CONNECTIONS_SCRIPT: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("lease_store/claim_connections.lua")));
 static COMPLETE_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lease_store/complete.lua")));
+static COUNT_PEER_CONNECTIONS_SCRIPT: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("lease_store/count_peer_connections.lua")));
+static RESTORE_LOST_POD_SCRIPT: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("lease_store/restore_lost_pod.lua")));
 static RELEASE_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lease_store/release.lua")));
 
 /// A hash as a script returns it.
@@ -217,6 +221,16 @@ impl LeaseStore {
         self.redis.query(redis::cmd("HLEN").arg(self.connections_key(lease_id))).await
     }
 
+    /// Returns the number of connections that all other pods with a lease have registered, or `None` when there is no
+    /// other pod.
+    ///
+    /// # Errors
+    /// Returns [`RedisClientError`] when Redis fails.
+    pub async fn count_peer_connections(&self, own: &LeaseId) -> Result<Option<u64>, RedisClientError> {
+        let arguments = [own.to_string(), self.cluster_key("connections:")];
+        self.redis.invoke_script(&COUNT_PEER_CONNECTIONS_SCRIPT, &[self.cluster_key("leases")], &arguments).await
+    }
+
     /// Returns some registered connections of this pod and the next cursor. A scan starts with cursor 0 and ends when 0
     /// is returned.
     ///
@@ -294,6 +308,33 @@ impl LeaseStore {
         let mut arguments = vec![dead.to_string(), dead.node_id().to_string(), millis_text(RECORD_RETENTION)];
         arguments.extend(fields.iter().cloned());
         self.redis.invoke_script(&COMPLETE_SCRIPT, &keys, &arguments).await
+    }
+
+    /// Registers connections of a dead pod again, unless Redis still has the data of `data_epoch`, which had them. Other
+    /// pods reap them then. Returns whether they were registered.
+    ///
+    /// # Errors
+    /// Returns [`RedisClientError`] when Redis fails. The connections may have been registered.
+    pub async fn restore_lost_pod(
+        &self,
+        dead: &LeaseId,
+        data_epoch: &str,
+        records: &[(GatewayId, Vec<u8>)],
+    ) -> Result<bool, RedisClientError> {
+        let keys = [
+            self.cluster_key("leases"),
+            self.cluster_key("nodes"),
+            self.cluster_key("fenced"),
+            self.cluster_key("data_epoch"),
+            self.connections_key(dead),
+        ];
+        let (node, retention) = (dead.node_id().to_string(), millis_text(RECORD_RETENTION));
+        let mut arguments =
+            vec![dead.as_str().as_bytes(), node.as_bytes(), data_epoch.as_bytes(), retention.as_bytes()];
+        for (id, record) in records {
+            arguments.extend([id.as_bytes(), record]);
+        }
+        self.redis.invoke_script(&RESTORE_LOST_POD_SCRIPT, &keys, &arguments).await
     }
 
     /// Releases the lease.

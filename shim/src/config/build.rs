@@ -144,13 +144,13 @@ impl<'a> ConfigReader<'a> {
         let server = self.read_server();
         let api = self.read_api();
         let throttle = self.read_throttle();
-        let session = self.read_session();
+        let session = self.read_session(api.as_ref());
         let functions = self.read_functions();
         let auth = self.read_auth(mode);
         let iam = self.read_iam_credentials();
         let function_credentials = self.read_function_credentials();
         let storage = self.read_storage();
-        let cluster = self.read_cluster();
+        let cluster = self.read_cluster(storage.as_ref());
         let drain = self.read_drain(mode);
         let logging = self.read_logging();
         let redis = self.read_redis();

@@ -408,3 +408,27 @@ fn generated_pages_are_up_to_date() {
         assert!(committed == page, "{path} is out of date: run `twinway config {command} > {path}`");
     }
 }
+
+#[test]
+fn pings_are_on_in_profile_open_where_a_half_open_client_is_gone_within_a_minute() {
+    let pings = |values: &[(&str, &str)]| from_environment(values).config.unwrap().session;
+    assert_eq!(pings(&[]).ping_interval, None, "API Gateway sends no pings");
+    let open = pings(&[("TWINWAY_PROFILE", "open")]);
+    let detection = open.ping_interval.unwrap() + open.ping_timeout + open.close_timeout;
+    assert!(detection <= Duration::from_secs(60), "{detection:?}");
+    let enabled = pings(&[("TWINWAY_PING_INTERVAL", "40s")]);
+    assert_eq!(enabled.ping_interval, Some(Duration::from_secs(40)));
+    assert_eq!(pings(&[("TWINWAY_PROFILE", "open"), ("TWINWAY_PING_INTERVAL", "off")]).ping_interval, None);
+}
+
+#[test]
+fn pings_and_the_tcp_timeout_need_a_positive_duration() {
+    for (variable, key) in [
+        ("TWINWAY_PING_INTERVAL", "session.ping_interval"),
+        ("TWINWAY_PING_TIMEOUT", "session.ping_timeout"),
+        ("TWINWAY_TCP_TIMEOUT", "server.tcp_timeout"),
+    ] {
+        let errors = errors_of(from_environment(&[(variable, "0s")]));
+        assert!(errors.len() == 1 && errors[0].starts_with(key) && errors[0].contains("at least 1ms"), "{errors:?}");
+    }
+}

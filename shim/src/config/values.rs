@@ -76,6 +76,14 @@ pub(super) fn parse_positive_duration(value: &ConfigValue) -> ParseResult<Durati
     }
 }
 
+/// Parses a duration of at least 1 ms, or `off`.
+pub(super) fn parse_duration_or_off(value: &ConfigValue) -> ParseResult<Option<Duration>> {
+    match parse_text(value)?.as_str() {
+        "off" => Ok(None),
+        _ => parse_positive_duration(value).map(Some).map_err(|rule| format!("{rule}, or off")),
+    }
+}
+
 /// Parses a size such as `2KiB` or `1MiB` into bytes.
 pub(super) fn parse_size(value: &ConfigValue) -> ParseResult<usize> {
     config_value::parse_size(&parse_text(value)?)

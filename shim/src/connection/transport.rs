@@ -87,6 +87,24 @@ impl Transport {
         }
     }
 
+    /// Returns whether bytes of the client have arrived since the last call.
+    pub const fn take_received(&mut self) -> bool {
+        self.socket.take_received()
+    }
+
+    /// Sends a ping.
+    ///
+    /// # Errors
+    /// The cause for which the connection must be closed.
+    pub fn send_ping(&mut self, cx: &mut Context<'_>) -> Result<(), CloseCause> {
+        self.socket.enqueue_ping();
+        if self.socket.poll_flush(cx).map_err(close_cause_of)?.is_pending() {
+            // The next poll starts the stalled-write timer.
+            cx.waker().wake_by_ref();
+        }
+        Ok(())
+    }
+
     /// Moves the outbox to the socket and flushes.
     ///
     /// # Errors

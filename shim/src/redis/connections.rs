@@ -60,6 +60,37 @@ impl RedisConnections {
         Ok((record::expires_at(&connection) > self.clock.now()).then_some(connection))
     }
 
+    /// Writes the record of an open connection, and its index entries, unless there is one. Returns whether it was
+    /// written. For records that Redis has lost; a concurrent change of an existing record is not overwritten.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the record may have been written.
+    pub async fn restore_connection(&self, connection: &ClientConnection) -> Result<bool, StoreError> {
+        let ttl_ms = record::expires_at(connection).0 - self.clock.now().0;
+        if ttl_ms <= 0 {
+            return Ok(false);
+        }
+        let (key, text) = (self.record_key(&connection.id), record::encode_record(connection));
+        let written: Option<String> =
+            self.redis.query(cmd("SET").arg(&key).arg(text).arg("PX").arg(ttl_ms).arg("NX")).await?;
+        if written.is_some() {
+            self.add_to_indices(connection).await?;
+        }
+        Ok(written.is_some())
+    }
+
+    /// Adds a connection to the indices of all its groups.
+    async fn add_to_indices(&self, connection: &ClientConnection) -> Result<(), StoreError> {
+        let mut pipeline = Pipeline::new();
+        for group in connection.identity.groups() {
+            let key = index::group_key(&self.redis, &group);
+            index::add_connection(&mut pipeline, &key, &connection.id, record::expires_at(connection));
+        }
+        self.add_to_channels(&mut pipeline, connection, &connection.channels.iter().collect::<Vec<_>>());
+        self.redis.run_pipeline::<Value>(&pipeline).await?;
+        Ok(())
+    }
+
     /// Removes a connection from the indices of all its groups.
     async fn remove_from_indices(&self, connection: &ClientConnection) -> Result<(), StoreError> {
         let mut pipeline = Pipeline::new();
@@ -136,18 +167,7 @@ impl ConnectionStore for RedisConnections {
         {
             self.remove_from_indices(&before).await?;
         }
-        let mut pipeline = Pipeline::new();
-        for group in connection.identity.groups() {
-            index::add_connection(
-                &mut pipeline,
-                &index::group_key(&self.redis, &group),
-                &connection.id,
-                record::expires_at(connection),
-            );
-        }
-        self.add_to_channels(&mut pipeline, connection, &connection.channels.iter().collect::<Vec<_>>());
-        self.redis.run_pipeline::<Value>(&pipeline).await?;
-        Ok(())
+        self.add_to_indices(connection).await
     }
 
     async fn find_connection(&self, id: &ConnectionId) -> Result<Option<ClientConnection>, StoreError> {

@@ -6,6 +6,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use redis::IntoConnectionInfo as _;
+
 use crate::secret::Secret;
 
 /// Topology of the Redis servers.
@@ -35,7 +37,7 @@ pub struct RedisSettings {
     pub password: Option<Secret>,
     /// File of trusted certificate authorities (PEM); `None` means those of the system.
     pub ca_file: Option<PathBuf>,
-    /// Prefix of every key and Redis channel, so that several applications can share a server.
+    /// Prefix of every key and Redis channel, so that several applications can share a database.
     pub prefix: String,
     /// Maximum number of pooled connections, which serve reads of many records and appends that wait for replicas.
     pub pool_size: u32,
@@ -66,6 +68,25 @@ impl RedisSettings {
         }
     }
 
+    /// Returns the number of the database that the addresses select; 0 if they select none. The first address decides,
+    /// as for the connections.
+    #[must_use]
+    pub fn database(&self) -> i64 {
+        let first = self.urls.first().and_then(|url| url.expose().into_connection_info().ok());
+        first.map_or(0, |info| info.redis_settings().db())
+    }
+
+    /// Returns the prefix of all Redis channels, without the colon that follows. A server ignores the number of the
+    /// database in publish/subscribe ("Redis Pub/Sub", Database & Scoping), so every name contains it; names in
+    /// database 0 are `PREFIX:bus:…`, those in others `PREFIX:dbN:bus:…`.
+    #[must_use]
+    pub fn channel_prefix(&self) -> String {
+        match self.database() {
+            0 => self.prefix.clone(),
+            database => format!("{}:db{database}", self.prefix),
+        }
+    }
+
     /// Returns the timeout of one operation, retries included.
     #[must_use]
     pub fn operation_timeout(&self) -> Duration {
@@ -82,5 +103,24 @@ impl RedisTopology {
             Self::Cluster => "cluster",
             Self::Sentinel => "sentinel",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn channels_of_two_databases_or_two_prefixes_never_have_the_same_name() {
+        let channel_prefix = |url: &str, prefix: &str| {
+            let settings = RedisSettings { prefix: prefix.to_owned(), ..RedisSettings::single_server(url) };
+            settings.channel_prefix()
+        };
+        assert_eq!(channel_prefix("redis://host:6379", "app"), "app");
+        assert_eq!(channel_prefix("redis://host:6379/0", "app"), "app");
+        assert_eq!(channel_prefix("redis://host:6379/3", "app"), "app:db3");
+        assert_eq!(channel_prefix("rediss://user:word@host:6379/12?protocol=resp3", "app"), "app:db12");
+        // A prefix contains no colon, and no channel of the bus starts with `db`.
+        assert_eq!(channel_prefix("redis://host:6379/0", "app.db3"), "app.db3");
     }
 }

@@ -90,7 +90,7 @@ impl RedisSubscriber {
 }
 
 impl SubscriptionHandle {
-    /// Subscribes to Redis channels, named by [`RedisClient::prefixed_key`](super::RedisClient::prefixed_key). Messages
+    /// Subscribes to Redis channels, named by [`RedisClient::redis_channel`](super::RedisClient::redis_channel). Messages
     /// published after the return are delivered. Idempotent.
     ///
     /// # Errors

@@ -30,7 +30,7 @@ impl OpsPort {
     /// # Errors
     /// [`ListenError`] when the port cannot be bound.
     pub fn open(config: &ServerConfig) -> Result<Self, ListenError> {
-        let (listener, address) = bind_address("server.ops_listen", config.ops_listen, config.tcp_backlog)?;
+        let (listener, address) = bind_address("server.ops_listen", config.ops_listen, config)?;
         let port = Self { address, status: Arc::default(), tasks: TaskTracker::new(), stop: CancellationToken::new() };
         let limits = ListenerConfig { spare_descriptor: true, ..listener_config(config, OPS_CONNECTIONS) };
         let routes = ops_routes(port.status.clone());

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -29,6 +29,8 @@ use super::descriptors::{SpareDescriptor, is_out_of_descriptors};
 
 /// Delay after a failed `accept`, so that a process without free file descriptors does not spin.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(50);
+/// Keep-alive probes without an answer after which the kernel closes a connection.
+const KEEPALIVE_PROBES: u32 = 3;
 /// Maximum header lines of a request. Browsers send about 20.
 const MAX_HEADER_LINES: usize = 100;
 /// Maximum bytes of a request head. API Gateway accepts a URL of 4,096 characters and about 10 KiB of headers.
@@ -88,18 +90,37 @@ impl ConnectionPermits {
     }
 }
 
-/// Binds `address` with Nagle's algorithm off; accepted sockets inherit the option.
+/// Binds `address` with Nagle's algorithm off. The kernel closes a connection whose peer acknowledges nothing for
+/// `peer_timeout`, whether data are waiting for an acknowledgement (`TCP_USER_TIMEOUT`) or not (keep-alive probes).
+/// Accepted sockets inherit the options, so they cost no system call per connection.
 ///
 /// # Errors
 /// The error of the operating system, for example that the port is in use.
-pub fn bind_listener(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
+pub fn bind_listener(address: SocketAddr, backlog: u32, peer_timeout: Option<Duration>) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_tcp_nodelay(true)?;
+    if let Some(peer_timeout) = peer_timeout {
+        set_peer_timeout(&socket, peer_timeout)?;
+    }
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
     TcpListener::from_std(socket.into())
+}
+
+/// Sets the keep-alive probes and the timeout of unacknowledged data (`tcp(7)`). The probes start after two fifths of
+/// `peer_timeout` and end with it. The kernel counts keep-alive times in whole seconds.
+fn set_peer_timeout(socket: &Socket, peer_timeout: Duration) -> io::Result<()> {
+    let whole_seconds = |duration: Duration| Duration::from_secs(duration.as_secs().max(1));
+    let keepalive = TcpKeepalive::new()
+        .with_time(whole_seconds(peer_timeout * 2 / 5))
+        .with_interval(whole_seconds(peer_timeout / 5))
+        .with_retries(KEEPALIVE_PROBES);
+    socket.set_tcp_keepalive(&keepalive)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(peer_timeout))?;
+    Ok(())
 }
 
 /// Accepts connections until `stop` and serves their requests with `routes`. Open connections finish their current
@@ -162,4 +183,36 @@ async fn serve_accepted(
 fn reject_overload(stream: TcpStream) {
     // The socket is in non-blocking mode.
     let _ = stream.into_std().and_then(|mut stream| stream.write_all(OVERLOADED_RESPONSE));
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use socket2::SockRef;
+
+    use super::*;
+
+    async fn accept_one(peer_timeout: Option<Duration>) -> (TcpStream, TcpStream) {
+        let listener = bind_listener("127.0.0.1:0".parse().unwrap(), 16, peer_timeout).unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (listener.accept().await.unwrap().0, client)
+    }
+
+    #[tokio::test]
+    async fn accepted_sockets_close_when_the_peer_acknowledges_nothing() {
+        let (accepted, _client) = accept_one(Some(Duration::from_secs(50))).await;
+        let socket = SockRef::from(&accepted);
+        assert!(socket.keepalive().unwrap() && socket.tcp_nodelay().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(20));
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(10));
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), KEEPALIVE_PROBES);
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(50)));
+    }
+
+    #[tokio::test]
+    async fn without_a_timeout_the_settings_of_the_kernel_apply() {
+        let (accepted, _client) = accept_one(None).await;
+        let socket = SockRef::from(&accepted);
+        assert!(!socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_user_timeout().unwrap(), None);
+    }
 }

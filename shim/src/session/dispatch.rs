@@ -60,6 +60,13 @@ impl MessageDispatcher {
         }
     }
 
+    /// Returns whether the client is not read, because too many or too large messages wait for their handler.
+    pub fn is_reading_paused(&self) -> bool {
+        let settings = &self.context.settings;
+        let full = self.inbound_queue.len() >= settings.inbound_queue || self.queued_bytes >= settings.inbound_bytes;
+        full && !self.inbound_queue.is_empty()
+    }
+
     /// Reads and dispatches received messages and sends finished replies, up to [`MAX_MESSAGES_PER_POLL`].
     ///
     /// # Errors
@@ -94,9 +101,7 @@ impl MessageDispatcher {
 
     /// Reads one message. Returns `false` if none has arrived or the queue is full.
     fn read_message(&mut self, cx: &mut Context<'_>, transport: &mut Transport) -> Result<bool, CloseCause> {
-        let settings = &self.context.settings;
-        let full = self.inbound_queue.len() >= settings.inbound_queue || self.queued_bytes >= settings.inbound_bytes;
-        if full && !self.inbound_queue.is_empty() {
+        if self.is_reading_paused() {
             return Ok(false);
         }
         let Poll::Ready(message) = transport.poll_read(cx) else { return Ok(false) };

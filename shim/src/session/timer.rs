@@ -1,4 +1,4 @@
-//! Timer of a session: idle timeout, maximum lifetime, expiry of the token, stalled write.
+//! Timer of a session: idle timeout, maximum lifetime, expiry of the token, stalled write, pings.
 //!
 //! Activity only updates a timestamp in the [`Connection`]. When the timer fires, it reads the timestamp and resets
 //! itself, so that traffic never modifies the runtime's timer wheel. The expiry of a token is a time of the wall clock:
@@ -14,6 +14,8 @@ use gateway::quotas::Quotas;
 use handlers::ports::Clock;
 use tokio::time::{Instant, Sleep};
 
+use super::ping_schedule::{PingSchedule, PingStep};
+use crate::config::SessionConfig;
 use crate::connection::Connection;
 
 /// Longest wait before the expiry of a token is compared with the clock again.
@@ -29,6 +31,9 @@ pub struct SessionTimer {
     idle_timeout: Duration,
     blocked_since: Option<Instant>,
     stalled_write_timeout: Duration,
+    pings: Option<PingSchedule>,
+    /// Whether a ping has to be sent.
+    ping_due: bool,
 }
 
 impl SessionTimer {
@@ -48,14 +53,40 @@ impl SessionTimer {
             idle_timeout: quotas.idle_timeout,
             blocked_since: None,
             stalled_write_timeout,
+            pings: None,
+            ping_due: false,
         };
         let first = timer.next_deadline(now, now + quotas.idle_timeout, clock);
         timer.sleep.as_mut().reset(first);
         timer
     }
 
+    /// Adds the pings of the settings, if any.
+    pub fn with_pings(mut self, settings: &SessionConfig) -> Self {
+        if let Some(interval) = settings.ping_interval {
+            let pings = PingSchedule::new(interval, settings.ping_timeout, self.started_at);
+            let first = self.sleep.deadline().min(pings.next_step_at());
+            self.sleep.as_mut().reset(first);
+            self.pings = Some(pings);
+        }
+        self
+    }
+
+    /// Records whether the client has proved that it is alive: bytes of it have arrived since the last poll, or it is
+    /// not read at the moment.
+    pub const fn observe_client(&mut self, alive: bool) {
+        if let (true, Some(pings)) = (alive, &mut self.pings) {
+            pings.record_answer();
+        }
+    }
+
+    /// Returns whether a ping has to be sent, once for each.
+    pub const fn take_due_ping(&mut self) -> bool {
+        std::mem::replace(&mut self.ping_due, false)
+    }
+
     /// Returns the cause to close the connection if a deadline has passed, and registers the waker for the next
-    /// deadline. Messages in both directions count as activity, as on API Gateway.
+    /// deadline. Messages in both directions count as activity, as on API Gateway; pings do not.
     pub fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -69,6 +100,11 @@ impl SessionTimer {
             let idle_at = connection.last_active_instant().max(self.started_at) + self.idle_timeout;
             if let Some(cause) = self.due_close_cause(now, idle_at, clock) {
                 return Some(cause);
+            }
+            match self.pings.as_mut().map_or(PingStep::Wait, |pings| pings.next_step(now, blocked)) {
+                PingStep::Wait => {}
+                PingStep::Send => self.ping_due = true,
+                PingStep::Lost => return Some(CloseCause::ConnectionLost),
             }
             let next = self.next_deadline(now, idle_at, clock);
             self.sleep.as_mut().reset(next);
@@ -104,7 +140,8 @@ impl SessionTimer {
     fn next_deadline(&self, now: Instant, idle_at: Instant, clock: &dyn Clock) -> Instant {
         let stalled = self.blocked_since.map(|since| since + self.stalled_write_timeout);
         let expired = self.token_remaining(clock).map(|remaining| now + remaining.min(MAX_EXPIRY_WAIT));
-        [self.lifetime_ends_at, stalled, expired].into_iter().flatten().fold(idle_at, Instant::min)
+        let ping = self.pings.as_ref().map(PingSchedule::next_step_at);
+        [self.lifetime_ends_at, stalled, expired, ping].into_iter().flatten().fold(idle_at, Instant::min)
     }
 
     /// Returns the time until the token expires; zero from its expiry on.

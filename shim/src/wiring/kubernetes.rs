@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{ModeAdapters, ServerAssembly, assemble_messaging, postgres};
 use crate::bus::{Bus, BusMetrics, BusParts, BusSettings};
-use crate::cluster::{Cluster, ClusterMetrics};
+use crate::cluster::{Cluster, ClusterMetrics, NamespaceIdentity, RestoringConnections};
 use crate::config::{Config, LogStorage};
 use crate::connection::{ConnectionIndex, ConnectionLifecycle, DisconnectRetry};
 use crate::functions::MessagingNotices;
@@ -61,13 +61,13 @@ pub async fn assemble_kubernetes(config: &Config) -> anyhow::Result<ServerAssemb
         disconnect_retry: DisconnectRetry::UntilSuccess,
         tasks,
     };
-    let store = Arc::new(RedisConnections::new(redis, clock.clone()));
+    let store = RedisConnections::new(redis, clock.clone());
+    let store = RestoringConnections::new(store, cluster.connection_registry(), delivery.clone());
     let app = MessagingApp { connections: store, log, delivery: bus.delivery(), clock, limits: config.limits };
     let adapters =
         ModeAdapters { app, delivery, lifecycle, remote: Some(bus.remote()), metrics, node_id: cluster.node_id() };
     let mut assembly = assemble_messaging(config, adapters)?;
-    // The connection records are in the same Redis, so they are lost with its data.
-    assembly.background.cluster_runtime = Some(ClusterRuntime { cluster, bus, reconnect_on_data_loss: true });
+    assembly.background.cluster_runtime = Some(ClusterRuntime { cluster, bus });
     assembly.background.postgres = postgres;
     Ok(assembly)
 }
@@ -97,5 +97,7 @@ async fn join_cluster(
     let cluster_metrics = Arc::new(ClusterMetrics::default());
     cluster_metrics.register(metrics.registry_mut());
     let max_unfinished = config.server.max_connections.saturating_mul(UNFINISHED_PER_CONNECTION);
-    Ok(Cluster::join(redis.clone(), config.cluster.clone(), max_unfinished, clock.clone(), cluster_metrics).await?)
+    let namespace = NamespaceIdentity::from_auth(&config.auth);
+    Ok(Cluster::join(redis.clone(), namespace, config.cluster.clone(), max_unfinished, clock.clone(), cluster_metrics)
+        .await?)
 }

@@ -88,6 +88,7 @@ pub struct WebSocket<S> {
     written_bytes: usize,
     write_blocked: bool,
     read_error: Option<SocketError>,
+    received: bool,
     close_sent: bool,
 }
 
@@ -104,6 +105,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
             written_bytes: 0,
             write_blocked: false,
             read_error: None,
+            received: false,
             close_sent: false,
         }
     }
@@ -145,7 +147,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
             self.incoming = buffers::take_read_buffer(std::mem::take(&mut self.incoming));
         }
         match poll_read_buf(Pin::new(&mut self.io), cx, &mut self.incoming) {
-            Poll::Ready(Ok(read)) if read > 0 => Ok(Poll::Ready(())),
+            Poll::Ready(Ok(read)) if read > 0 => {
+                self.received = true;
+                Ok(Poll::Ready(()))
+            }
             Poll::Ready(_) => {
                 self.read_error = Some(SocketError::ConnectionLost);
                 Err(SocketError::ConnectionLost)
@@ -224,6 +229,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         }
         self.read_error = Some(SocketError::ConnectionLost);
         Some(SocketMessage::Close(close))
+    }
+
+    /// Returns whether bytes of the client, of any frame, have arrived since the last call.
+    pub const fn take_received(&mut self) -> bool {
+        std::mem::replace(&mut self.received, false)
+    }
+
+    /// Enqueues a ping without a payload (RFC 6455 section 5.5.2), which a client has to answer.
+    pub fn enqueue_ping(&mut self) {
+        if !self.close_sent {
+            self.enqueue_frame(Opcode::Ping, true, false, b"");
+        }
     }
 
     /// Returns whether the stream accepts no more bytes for now; further frames are only buffered.

@@ -98,6 +98,19 @@ async fn fragments_of_a_sent_message_end_at_character_boundaries() {
 }
 
 #[tokio::test]
+async fn the_server_sends_pings_and_a_pong_counts_as_received() {
+    let (mut socket, stream) = pair();
+    let mut client = peer(stream).await;
+    socket.enqueue_ping();
+    flush(&mut socket).await;
+    assert_eq!(client.next().await.unwrap().unwrap(), Peer::Ping("".into()));
+    assert!(!socket.take_received());
+    client.flush().await.unwrap();
+    assert_eq!(read(&mut socket).await, Ok(SocketMessage::PingOrPong));
+    assert!(socket.take_received() && !socket.take_received());
+}
+
+#[tokio::test]
 async fn fragments_become_one_message_with_control_frames_in_between() {
     let (mut socket, mut stream) = pair();
     // The two bytes of "ä" are in different frames.

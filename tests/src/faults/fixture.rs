@@ -22,7 +22,7 @@ use super::{FaultPlan, InjectedFault, TcpProxy};
 use crate::client::Client;
 use crate::client::http::HttpCaller;
 use crate::pod_cluster::{PodCluster, durable_redis, launch_pod};
-use crate::server::{SECRET, ServerExit, ServerLaunch};
+use crate::server::{SECRET, STAGE, ServerExit, ServerLaunch};
 use crate::world::{TokenClaims, sign_token};
 
 /// Number of pods.
@@ -37,6 +37,8 @@ const TOPIC_PACE: Duration = Duration::from_millis(1);
 const CONNECTS_PER_SECOND: u32 = 200;
 /// Timeout of each step.
 const STEP_TIMEOUT: Duration = Duration::from_secs(90);
+/// One of this many clients connects through the proxy that drops packets, where the fault needs one.
+const CLIENTS_PER_PROXIED: usize = 3;
 /// Interval between two checks of the recorder.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -44,6 +46,8 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 pub(super) struct FaultFixture {
     pub(super) cluster: PodCluster,
     pub(super) redis_proxies: Vec<TcpProxy>,
+    /// Proxy between some of the clients and the balancer.
+    pub(super) client_proxy: Option<TcpProxy>,
     /// Append-only files that Redis has lost.
     pub(super) lost: Vec<PathBuf>,
     recorder: Arc<RunRecorder>,
@@ -60,7 +64,7 @@ pub(super) struct FaultFixture {
 /// # Errors
 /// The fixture cannot be started, or a step does not complete in time.
 pub async fn run_fault(plan: &FaultPlan, fault: InjectedFault) -> anyhow::Result<FaultReport> {
-    let mut fixture = FaultFixture::start(plan).await?;
+    let mut fixture = FaultFixture::start(plan, fault).await?;
     fixture.wait_for_traffic().await.context("before the fault")?;
     let started = Instant::now();
     let recoveries = fault.inject(&mut fixture, plan.full).await?;
@@ -73,19 +77,22 @@ pub async fn run_fault(plan: &FaultPlan, fault: InjectedFault) -> anyhow::Result
 }
 
 impl FaultFixture {
-    async fn start(plan: &FaultPlan) -> anyhow::Result<Self> {
+    async fn start(plan: &FaultPlan, fault: InjectedFault) -> anyhow::Result<Self> {
         let redis = durable_redis()?;
         let mut redis_proxies = Vec::with_capacity(PODS);
         for _ in 0..PODS {
             redis_proxies.push(TcpProxy::forward_to(([127, 0, 0, 1], redis.port()).into())?);
         }
-        let launches = redis_proxies.iter().map(|proxy| launch(&format!("redis://{}", proxy.address()))).collect();
-        let cluster = PodCluster::start(redis, launches).await?;
+        let launches = redis_proxies.iter().map(|proxy| launch(&format!("redis://{}", proxy.address()), plan));
+        let cluster = PodCluster::start(redis, launches.collect()).await?;
+        let needs_proxy = fault == InjectedFault::HalfOpen;
+        let client_proxy = needs_proxy.then(|| TcpProxy::forward_to(cluster.balancer.address())).transpose()?;
         let (phase, _) = watch::channel(TrafficPhase::Sending);
         let recorder = Arc::new(RunRecorder::default());
         let (lost, clients, plan) = (Vec::new(), JoinSet::new(), plan.clone());
         let (panicked, logged) = (0, BTreeMap::new());
-        let mut fixture = Self { cluster, redis_proxies, lost, recorder, phase, clients, plan, panicked, logged };
+        let mut fixture =
+            Self { cluster, redis_proxies, client_proxy, lost, recorder, phase, clients, plan, panicked, logged };
         fixture.start_clients();
         Ok(fixture)
     }
@@ -106,8 +113,9 @@ impl FaultFixture {
 
     fn role(&self, number: usize, starts_at: Instant) -> ClientRole {
         let user = format!("p{number}");
-        let dial =
-            Client::dial(&self.cluster.socket_url(), &user).with_token(&sign_token(SECRET, &TokenClaims::user(&user)));
+        let proxy = self.client_proxy.as_ref().filter(|_| number.is_multiple_of(CLIENTS_PER_PROXIED));
+        let url = proxy.map_or_else(|| self.cluster.socket_url(), |proxy| format!("ws://{}/{STAGE}", proxy.address()));
+        let dial = Client::dial(&url, &user).with_token(&sign_token(SECRET, &TokenClaims::user(&user)));
         let (room, conversation) = (format!("room:{}", number / ROOM_SIZE), format!("conversation:{user}"));
         let channels = vec![room.clone(), conversation.clone(), TOPIC.to_owned()];
         // Three of four messages are addressed to others.
@@ -125,6 +133,12 @@ impl FaultFixture {
             .await?;
         let enough = self.recorder.counts().delivered + 5 * self.plan.connections as u64;
         self.wait_until("messages to flow", |recorder| recorder.counts().delivered >= enough).await
+    }
+
+    /// Waits until the clients behind the proxy have lost their connections.
+    pub(super) async fn wait_for_unreachable_clients(&self) -> anyhow::Result<()> {
+        let reachable = self.plan.connections - self.plan.connections.div_ceil(CLIENTS_PER_PROXIED);
+        self.wait_until("clients to give up", |recorder| recorder.open_count() == reachable).await
     }
 
     /// Waits until presence is correct and returns the time since `started`.
@@ -204,8 +218,13 @@ impl FaultFixture {
     }
 }
 
-fn launch(redis_url: &str) -> ServerLaunch {
-    launch_pod(redis_url).with_env("RUST_LOG", "info")
+fn launch(redis_url: &str, plan: &FaultPlan) -> ServerLaunch {
+    // The defaults of profile `open`, or shorter ones that a test on a shared host can sustain.
+    let (interval, answer) = if plan.full { ("25s", "20s") } else { ("5s", "10s") };
+    launch_pod(redis_url)
+        .with_env("RUST_LOG", "info")
+        .with_env("TWINWAY_PING_INTERVAL", interval)
+        .with_env("TWINWAY_PING_TIMEOUT", answer)
 }
 
 fn millis(duration: Duration) -> u64 {

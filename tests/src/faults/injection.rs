@@ -43,6 +43,10 @@ pub enum InjectedFault {
     ReadOnly,
     /// Redis is killed and restarted empty
     DataLoss,
+    /// Redis is killed and restarted empty, and a pod is killed before it can register its connections again
+    DataLossCrash,
+    /// Packets of a third of the clients are dropped for longer than the pods wait for a pong
+    HalfOpen,
 }
 
 impl InjectedFault {
@@ -56,7 +60,9 @@ impl InjectedFault {
             Self::Hang => hang_pod(fixture).await,
             Self::SubscriptionLoss => kill_subscriptions(fixture, if full { 20 } else { 5 }).await,
             Self::ReadOnly => make_read_only(fixture).await,
-            Self::DataLoss => lose_redis_data(fixture).await,
+            Self::DataLoss => lose_redis_data(fixture, false).await,
+            Self::DataLossCrash => lose_redis_data(fixture, true).await,
+            Self::HalfOpen => drop_client_packets(fixture).await,
         }
     }
 }
@@ -174,13 +180,33 @@ async fn make_read_only(fixture: &mut FaultFixture) -> anyhow::Result<Vec<Durati
     Ok(vec![fixture.wait_for_presence(Instant::now()).await?])
 }
 
-/// Kills Redis, discards its data, and restarts it empty.
-async fn lose_redis_data(fixture: &mut FaultFixture) -> anyhow::Result<Vec<Duration>> {
+/// Kills Redis, discards its data, and restarts it empty. `crash` kills a pod in between and restarts it.
+async fn lose_redis_data(fixture: &mut FaultFixture, crash: bool) -> anyhow::Result<Vec<Duration>> {
     fixture.allow_data_loss();
     let lost = tokio::task::block_in_place(|| fixture.cluster.redis.discard_data()).context("discarding the data")?;
     fixture.lost.extend(lost);
     sleep(OUTAGE_DURATION).await;
+    if crash {
+        fixture.cluster.pods[0].kill().await;
+    }
     let restarted = tokio::task::block_in_place(|| fixture.cluster.redis.restart());
     restarted.context("restarting Redis")?;
+    if crash {
+        fixture.cluster.pods[0].restart().await;
+    }
     Ok(vec![fixture.wait_for_presence(Instant::now()).await?])
+}
+
+/// Drops the packets of a third of the clients until the pods have closed their connections and presence no longer
+/// lists them.
+async fn drop_client_packets(fixture: &mut FaultFixture) -> anyhow::Result<Vec<Duration>> {
+    let proxy = fixture.client_proxy.as_ref().context("the run has no proxy for clients")?;
+    proxy.stall();
+    let stalled = Instant::now();
+    // The clients behind the proxy give up when no reply arrives, and cannot connect again.
+    fixture.wait_for_unreachable_clients().await?;
+    let mut recoveries = vec![fixture.wait_for_presence(stalled).await?];
+    proxy.restore();
+    recoveries.push(fixture.wait_for_presence(Instant::now()).await?);
+    Ok(recoveries)
 }

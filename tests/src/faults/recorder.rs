@@ -74,6 +74,8 @@ pub struct RunCounts {
     pub epoch_losses: u64,
     /// Sends rejected as `unavailable` and repeated.
     pub unavailable: u64,
+    /// Commands answered `gone`.
+    pub gone: u64,
     /// Sends repeated because no reply arrived.
     pub repeated: u64,
     /// `degraded` frames with state `began`.

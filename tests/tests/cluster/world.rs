@@ -15,8 +15,8 @@ use gateway::reply::{IntegrationError, IntegrationReply};
 use handlers::ports::Timestamp;
 use serde_json::{Value, json};
 use shim::access::AccessControl;
-use shim::cluster::{Cluster, ClusterMetrics, ServerContext};
-use shim::config::{ClusterConfig, Config};
+use shim::cluster::{Cluster, ClusterMetrics, NamespaceIdentity, ServerContext};
+use shim::config::{ClusterConfig, Config, JournalConfig};
 use shim::connection::{Connection, ConnectionIds, ConnectionLifecycle, ConnectionRegistry as _, DisconnectRetry};
 use shim::drain::ConnectionDrain;
 use shim::functions::{ApiFunctions, ApiIntegration, AuthorizerResult, IntegrationResult};
@@ -123,9 +123,16 @@ impl Pod {
     /// Starts a pod whose handlers hang after `permits` `$disconnect`s.
     pub async fn with_permits(server: &RedisServer, application: &Arc<Application>, permits: usize) -> Self {
         let redis = RedisClient::connect(settings(server)).await.unwrap();
-        let config = ClusterConfig { heartbeat: LEASE / 10, lease: LEASE, reap_rate: 5_000, reap_concurrency: 32 };
+        let config = ClusterConfig {
+            heartbeat: LEASE / 10,
+            lease: LEASE,
+            reap_rate: 5_000,
+            reap_concurrency: 32,
+            journal: JournalConfig::Off,
+        };
         let (clock, metrics) = (Arc::new(SystemClock), Arc::new(ClusterMetrics::default()));
-        let cluster = Cluster::join(redis, config, 10_000, clock, metrics.clone()).await.unwrap();
+        let namespace = NamespaceIdentity::from_auth(&Config::for_tests().auth);
+        let cluster = Cluster::join(redis, namespace, config, 10_000, clock, metrics.clone()).await.unwrap();
         let handlers = Handlers { application: application.clone(), permits: Arc::new(Semaphore::new(permits)) };
         let server = api_server(&cluster, handlers);
         let readiness = Arc::new(Readiness::default());
@@ -138,9 +145,9 @@ impl Pod {
                 connections: server.connections().clone(),
                 notices: None,
                 tasks: server.lifecycle().tasks.clone(),
+                peers: None,
             },
             readiness: readiness.clone(),
-            reconnect_on_data_loss: false,
         };
         cluster.spawn_tasks(context, &tasks, &stop);
         Self { cluster, server, readiness, metrics, tasks, stop }

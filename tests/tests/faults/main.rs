@@ -59,4 +59,14 @@ mod guarantees {
     async fn a_redis_that_restarts_empty() {
         check_guarantees(InjectedFault::DataLoss).await;
     }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_pod_that_dies_while_redis_restarts_empty() {
+        check_guarantees(InjectedFault::DataLossCrash).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn half_open_clients() {
+        check_guarantees(InjectedFault::HalfOpen).await;
+    }
 }

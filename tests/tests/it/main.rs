@@ -8,11 +8,15 @@ mod cost;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod half_open;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod load;
 #[cfg(test)]
 mod management;
+#[cfg(test)]
+mod namespaces;
 #[cfg(test)]
 mod pods;
 #[cfg(test)]

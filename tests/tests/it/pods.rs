@@ -106,33 +106,119 @@ async fn without_redis_a_pod_is_alive_but_not_ready_and_keeps_its_connections() 
     alice.close().await;
 }
 
+/// Returns the users in the lobby, as a member sees them.
+async fn members(client: &mut Client) -> Vec<String> {
+    let reply = client.request(json!({"action": "presence", "channel": "room:lobby"})).await;
+    let members = reply["channels"]["room:lobby"]["members"].as_array().unwrap_or_else(|| panic!("{reply}"));
+    members.iter().map(|member| member["user"].as_str().unwrap().to_owned()).collect()
+}
+
 #[tokio::test]
-async fn after_a_loss_of_redis_data_clients_reconnect_and_receive_a_gap() {
+async fn after_a_loss_of_redis_data_connections_stay_open_and_receive_a_gap() {
     let mut redis = RedisServer::start().unwrap();
     let (first, second) = (pod(&redis).start().await, pod(&redis).start().await);
     let mut alice = dial(&first, &TokenClaims::user("alice")).open_and_confirm().await;
-    alice.join_channels("join", &["room:lobby"]).await;
+    let mut bob = dial(&second, &TokenClaims::user("bob")).open_and_confirm().await;
+    for client in [&mut alice, &mut bob] {
+        client.join_channels("join", &["room:lobby"]).await;
+    }
     alice.send_to_channel("room:lobby", "before").await;
     assert_eq!(alice.bodies("room:lobby", 1).await, ["before"]);
     redis.restart().unwrap();
-    // Only another `$connect` restores the application's record of a connection.
-    alice.next_of_type("reconnect").await;
-    assert_eq!(alice.wait_closed().await.code, 1012);
-    // The head check may have sent the gap before.
-    let gap = std::iter::from_fn(|| alice.pop_unread()).find(|frame| frame["type"] == "gap");
     for server in [&first, &second] {
         server.wait_for_log("redis lost its data: registering this pod and its connections again").await;
         eventually!("the pods to be ready", (server.ops_client().get("/ready").await.status == 200).then_some(()));
     }
-    let mut alice = dial(&second, &TokenClaims::user("alice")).with_received_state(alice.drop_abruptly()).open().await;
-    alice.resume(&["room:lobby"]).await;
-    let gap = if let Some(gap) = gap { gap } else { alice.next_of_type("gap").await };
-    assert_eq!(gap["reason"], "epoch");
-    alice.send_to_channel("room:lobby", "after").await;
-    assert_eq!(alice.bodies("room:lobby", 1).await, ["after"]);
+    eventually!("the records of all connections to be restored", {
+        (members(&mut bob).await == ["alice", "bob"]).then_some(())
+    });
     assert_eq!(connections(&second, "alice").await, 1);
+    alice.send_to_channel("room:lobby", "after").await;
+    assert_eq!(alice.next_of_type("gap").await["reason"], "epoch");
+    assert_eq!(alice.bodies("room:lobby", 1).await, ["after"]);
     assert_eq!(second.metric("twinway_cluster_fenced_pods_total").await, Some(0.0));
     alice.close().await;
+    eventually!("alice to be offline", (members(&mut bob).await == ["bob"]).then_some(()));
+}
+
+#[tokio::test]
+async fn no_command_is_answered_gone_after_a_loss_of_redis_data() {
+    let redis = RedisServer::start().unwrap();
+    let first = pod(&redis).start().await;
+    let mut alice = dial(&first, &TokenClaims::user("alice")).open_and_confirm().await;
+    alice.join_channels("join", &["room:lobby"]).await;
+    for room in ["room:a", "room:b", "room:c"] {
+        // The pod has not noticed the loss yet.
+        redis.run_command(&["FLUSHALL"]).unwrap();
+        alice.join_channels("join", &[room]).await;
+        redis.run_command(&["FLUSHALL"]).unwrap();
+        let reply = alice.request(json!({"action": "send", "to": "room:lobby", "id": room, "body": room})).await;
+        assert_eq!(reply["type"], "ack", "{reply}");
+        redis.run_command(&["FLUSHALL"]).unwrap();
+        assert_eq!(members(&mut alice).await, ["alice"]);
+    }
+    redis.run_command(&["FLUSHALL"]).unwrap();
+    let reply = alice.request(json!({"action": "leave", "channels": ["room:a"]})).await;
+    assert_eq!(reply["left"], json!(["room:a"]), "{reply}");
+    alice.close().await;
+    eventually!("no record to remain", {
+        let keys = redis.run_command(&["KEYS", "twinway:connection:*"]).unwrap();
+        keys.lines().all(|key| key.is_empty() || key.ends_with(":removed")).then_some(())
+    });
+}
+
+#[tokio::test]
+async fn a_connection_that_ends_before_its_pod_notices_the_loss_gets_its_disconnect() {
+    let redis = RedisServer::start().unwrap();
+    let first = pod(&redis).start().await;
+    let mut admin = dial(&first, &TokenClaims::admin("admin")).open_and_confirm().await;
+    for user in ["alice", "bob", "carol"] {
+        let client = dial(&first, &TokenClaims::user(user)).open_and_confirm().await;
+        redis.run_command(&["FLUSHALL"]).unwrap();
+        client.close().await;
+        let offline = |frame: &serde_json::Value| frame["user"] == user && frame["state"] == "offline";
+        admin.next_where("the notification of the $disconnect", offline).await;
+    }
+}
+
+#[tokio::test]
+async fn a_pod_that_dies_before_it_has_registered_again_gets_its_disconnects_after_its_restart() {
+    let mut redis = durable_redis().unwrap();
+    let pod = || pod(&redis).with_env("TWINWAY_CLUSTER_HEARTBEAT", "500ms").with_env("TWINWAY_CLUSTER_LEASE", "3s");
+    let (mut first, second) = (pod().start().await, pod().start().await);
+    first.keep_addresses();
+    let _alice = dial(&first, &TokenClaims::user("alice")).open_and_confirm().await;
+    let ended = dial(&first, &TokenClaims::user("ended")).open_and_confirm().await;
+    ended.close().await;
+    let bob = dial(&second, &TokenClaims::user("bob")).open_and_confirm().await;
+    redis.discard_data().unwrap();
+    first.kill().await;
+    redis.restart().unwrap();
+    first.restart().await;
+    first.wait_for_log("registered connections of a dead pod again that redis had lost").await;
+    let reaped = async |server: &TwinwayServer| {
+        server.metric("twinway_cluster_reaped_connections_total").await.unwrap_or_default()
+    };
+    eventually!("alice's connection to be reaped", {
+        (reaped(&first).await + reaped(&second).await == 1.0).then_some(())
+    });
+    assert_eq!(connections(&first, "bob").await, 1);
+    bob.close().await;
+}
+
+#[tokio::test]
+async fn a_restart_with_the_data_of_redis_intact_repeats_no_disconnect() {
+    let redis = durable_redis().unwrap();
+    let pod = || pod(&redis).with_env("TWINWAY_CLUSTER_HEARTBEAT", "500ms").with_env("TWINWAY_CLUSTER_LEASE", "3s");
+    let (mut first, second) = (pod().start().await, pod().start().await);
+    let _alice = dial(&first, &TokenClaims::user("alice")).open_and_confirm().await;
+    first.kill().await;
+    eventually!("alice's connection to be reaped", {
+        (second.metric("twinway_cluster_reaped_connections_total").await == Some(1.0)).then_some(())
+    });
+    first.restart().await;
+    let leases = redis.run_command(&["ZCARD", "twinway:{cluster}:leases"]).unwrap();
+    assert_eq!(leases.trim(), "2", "the dead pod has no lease again");
 }
 
 #[tokio::test]

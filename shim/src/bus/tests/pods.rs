@@ -205,7 +205,7 @@ impl PodPair {
 
     async fn subscribers_of(&self, redis_channel: &str) -> u64 {
         let mut command = redis::cmd("PUBSUB");
-        command.arg("NUMSUB").arg(self.local.redis.prefixed_key(redis_channel));
+        command.arg("NUMSUB").arg(self.local.redis.redis_channel(redis_channel));
         let (_, subscribers): (String, u64) = self.local.redis.query(&command).await.unwrap();
         subscribers
     }

@@ -17,7 +17,7 @@ impl LeaseId {
     }
 
     /// Parses `NODE.INCARNATION`; `None` for any other text.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub(in crate::cluster) fn parse(text: &str) -> Option<Self> {
         let node_id = text.split_once('.')?.0.parse().ok()?;
         Some(Self { node_id, text: text.to_owned() })
     }

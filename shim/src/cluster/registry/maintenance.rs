@@ -1,15 +1,20 @@
-//! Maintenance task of the registry: flushes deletions, retries `$disconnect`s, resynchronises with Redis.
+//! Maintenance task of the registry: resynchronises with Redis, restores the application's records after a loss of
+//! data, flushes deletions, retries `$disconnect`s.
 //!
-//! A single task does all three in sequence, so that a resync never restores a connection whose deletion is in
+//! A single task does all of it in sequence, so that a resync never restores a connection whose deletion is in
 //! progress. While Redis is unavailable the task waits. Nothing is lost then, because no new connections are accepted
 //! either.
 
+use std::sync::{Arc, Weak};
+
 use futures_util::stream::{self, StreamExt as _};
 use gateway::id::GatewayId;
+use parking_lot::Mutex;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::super::journal::{JournalEvent, JournalHeader};
 use super::{ClusterRegistry, MAX_IDS_PER_COMMAND, RegistryInner};
 use crate::connection::ConnectionRegistry as _;
 use crate::redis::{LinkState, RedisClientError};
@@ -18,6 +23,9 @@ use crate::session::DisconnectRunner;
 /// Maximum number of pending `$disconnect`s that run concurrently.
 const MAX_CONCURRENT_DISCONNECTS: usize = 32;
 
+/// Maximum number of the application's records that are restored concurrently: four round trips each.
+const MAX_CONCURRENT_RESTORES: usize = 32;
+
 /// Background task of the registry.
 pub(in crate::cluster) struct RegistryMaintenance {
     registry: ClusterRegistry,
@@ -25,8 +33,8 @@ pub(in crate::cluster) struct RegistryMaintenance {
     redis_state: watch::Receiver<LinkState>,
     /// Number of `$disconnect`s to be retried.
     pending_disconnects: Gauge,
-    /// Notified after each resync that left Redis with all registered connections.
-    resynced: watch::Sender<()>,
+    /// Epoch of Redis's data, by the latest claim of the lease.
+    data_epoch: Arc<Mutex<String>>,
 }
 
 impl RegistryMaintenance {
@@ -35,13 +43,9 @@ impl RegistryMaintenance {
         disconnects: DisconnectRunner,
         redis_state: watch::Receiver<LinkState>,
         pending_disconnects: Gauge,
+        data_epoch: Arc<Mutex<String>>,
     ) -> Self {
-        Self { registry, disconnects, redis_state, pending_disconnects, resynced: watch::Sender::new(()) }
-    }
-
-    /// Returns a receiver that changes after each successful resync.
-    pub(in crate::cluster) fn watch_resyncs(&self) -> watch::Receiver<()> {
-        self.resynced.subscribe()
+        Self { registry, disconnects, redis_state, pending_disconnects, data_epoch }
     }
 
     /// Runs until `stop`: once per wake-up.
@@ -72,15 +76,47 @@ impl RegistryMaintenance {
             queue.retry_resync();
             return false;
         }
+        let restored = self.restore_records().await;
         let flushed = self.registry.flush_deletions().await;
         let completed = self.run_pending_disconnects().await;
-        flushed.is_ok() && completed
+        restored && flushed.is_ok() && completed
+    }
+
+    /// Restores the application's records of connections whose registrations Redis had lost. Returns `false` when some
+    /// have to be retried.
+    async fn restore_records(&self) -> bool {
+        let RegistryInner { queue, restorer, .. } = &*self.registry.inner;
+        let ids = queue.take_restores();
+        let Some(restorer) = restorer.get().and_then(Weak::upgrade).filter(|_| !ids.is_empty()) else { return true };
+        let restore = |id| {
+            let restorer = restorer.clone();
+            async move { restorer.restore_record(id).await.err().map(|error| (id, error)) }
+        };
+        let failed: Vec<_> = stream::iter(ids)
+            .map(restore)
+            .buffer_unordered(MAX_CONCURRENT_RESTORES)
+            .filter_map(std::future::ready)
+            .collect()
+            .await;
+        if let Some((_, error)) = failed.first() {
+            let connections = failed.len();
+            tracing::warn!(connections, error = %errors::chain(error), "restoring connection records failed");
+        }
+        let all_succeeded = failed.is_empty();
+        queue.push_restores(failed.into_iter().map(|(id, _)| id));
+        all_succeeded
     }
 
     /// Runs the pending `$disconnect`s. Returns `false` when some have to be retried.
     async fn run_pending_disconnects(&self) -> bool {
         let queue = &self.registry.inner.queue;
-        let failed: Vec<_> = stream::iter(queue.take_disconnects())
+        let pending = queue.take_disconnects();
+        if !pending.is_empty() && !self.registry.holds_lease().await {
+            // A `$disconnect` that restores a lost record would wait for the resync, which this task runs.
+            queue.requeue_disconnects(pending);
+            return false;
+        }
+        let failed: Vec<_> = stream::iter(pending)
             .map(|id| self.retry_disconnect(id))
             .buffer_unordered(MAX_CONCURRENT_DISCONNECTS)
             .filter_map(std::future::ready)
@@ -114,8 +150,9 @@ impl RegistryMaintenance {
 
     /// Registers connections that Redis lost, and deletes records of connections that this pod does not own.
     async fn resync_records(&self) -> Result<(), RedisClientError> {
-        let RegistryInner { lease, connections, .. } = &*self.registry.inner;
-        let lease_id = lease.id();
+        let RegistryInner { lease, connections, queue, resynced, .. } = &*self.registry.inner;
+        let header = JournalHeader { lease_id: lease.id(), data_epoch: self.data_epoch.lock().clone() };
+        let lease_id = header.lease_id.clone();
         let mut restored = 0;
         for ids in connections.ids().chunks(MAX_IDS_PER_COMMAND) {
             let missing = lease.store.find_unregistered(&lease_id, ids).await?;
@@ -126,6 +163,7 @@ impl RegistryMaintenance {
                 return Ok(());
             }
             restored += records.len();
+            queue.push_restores(records.into_iter().map(|(id, _)| id));
         }
         if restored > 0 {
             tracing::info!(connections = restored, "registered connections again that redis had lost");
@@ -133,7 +171,8 @@ impl RegistryMaintenance {
         if lease.store.count_registered(&lease_id).await? > connections.len() as u64 {
             self.delete_unowned_records().await?;
         }
-        self.resynced.send_replace(());
+        self.registry.inner.record_event(|| JournalEvent::Registered(header));
+        resynced.send_replace(());
         Ok(())
     }
 

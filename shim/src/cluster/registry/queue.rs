@@ -24,6 +24,8 @@ pub(super) struct MaintenanceQueue {
 struct QueuedWork {
     deletions: VecDeque<GatewayId>,
     disconnects: Vec<GatewayId>,
+    /// Connections whose application's record has to be restored.
+    restores: Vec<GatewayId>,
 }
 
 impl MaintenanceQueue {
@@ -71,6 +73,17 @@ impl MaintenanceQueue {
         let mut queued = self.queued.lock();
         queued.disconnects.extend(failed);
         queued.disconnects.len()
+    }
+
+    /// Queues connections whose application's record has to be restored, without a wake-up. Bounded by the number of
+    /// connections.
+    pub(super) fn push_restores(&self, ids: impl IntoIterator<Item = GatewayId>) {
+        self.queued.lock().restores.extend(ids);
+    }
+
+    /// Removes and returns all connections whose record has to be restored.
+    pub(super) fn take_restores(&self) -> Vec<GatewayId> {
+        std::mem::take(&mut self.queued.lock().restores)
     }
 
     /// Discards all deletions and `$disconnect`s, because other pods run them.

@@ -2,16 +2,21 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use handlers::api::MAX_PUSH_BYTES;
 use handlers::limits::Limits;
 
 use super::super::values::{self, ParseResult};
 use super::super::{
-    ApiConfig, ClusterConfig, CompressionMode, ConfigValue, DeploymentMode, DrainConfig, LogFormat, LogStorage,
-    LoggingConfig, MessageOrdering, QuotaProfile, ServerConfig, SessionConfig, StorageConfig,
+    ApiConfig, ClusterConfig, CompressionMode, ConfigValue, DeploymentMode, DrainConfig, JournalConfig, LogFormat,
+    LogStorage, LoggingConfig, MessageOrdering, QuotaProfile, ServerConfig, SessionConfig, StorageConfig,
 };
 use super::ConfigReader;
+
+/// `session.ping_interval` of profile `open`: that of Engine.IO 4, and below the idle timeouts of all common proxies
+/// (`docs/PROXIES.md`). With the default of `session.ping_timeout` a half-open connection is closed after 45 s.
+const OPEN_PING_INTERVAL: Duration = Duration::from_secs(25);
 
 impl ConfigReader<'_> {
     pub(super) fn read_server(&mut self) -> Option<ServerConfig> {
@@ -31,6 +36,7 @@ impl ConfigReader<'_> {
         let domain_name = self.read_optional("server.domain_name", values::parse_text);
         let trust_forwarded_for = self.read_required("server.trust_forwarded_for", values::parse_bool);
         let tcp_backlog = self.read_required("server.tcp_backlog", values::parse_count);
+        let tcp_timeout = self.read_required("server.tcp_timeout", values::parse_duration_or_off);
         let (management, management_listen) = self.read_management();
         let mut listen = listen?;
         if let Some(port) = port? {
@@ -56,6 +62,7 @@ impl ConfigReader<'_> {
             domain_name: domain_name?,
             trust_forwarded_for: trust_forwarded_for?,
             tcp_backlog: tcp_backlog?,
+            tcp_timeout: tcp_timeout?,
             management: management?,
             management_listen,
         })
@@ -122,7 +129,8 @@ impl ConfigReader<'_> {
         })
     }
 
-    pub(super) fn read_session(&mut self) -> Option<SessionConfig> {
+    /// `api` has the profile, which decides the default of the pings.
+    pub(super) fn read_session(&mut self, api: Option<&ApiConfig>) -> Option<SessionConfig> {
         let outbox_bytes = self.read_required("session.outbox_bytes", values::parse_size);
         let inbound_queue = self.read_required("session.inbound_queue", values::parse_count);
         let inbound_bytes = self.read_required("session.inbound_bytes", values::parse_size);
@@ -139,6 +147,9 @@ impl ConfigReader<'_> {
         });
         let close_timeout = self.read_required("session.close_timeout", values::parse_duration_value);
         let stalled_write_timeout = self.read_required("session.stalled_write_timeout", values::parse_duration_value);
+        let ping_interval = self.read_optional("session.ping_interval", values::parse_duration_or_off);
+        let ping_timeout = self.read_required("session.ping_timeout", values::parse_positive_duration);
+        let pings_by_default = api.is_some_and(|api| api.profile == QuotaProfile::Open);
         Some(SessionConfig {
             outbox_bytes: outbox_bytes?,
             inbound_queue: inbound_queue?,
@@ -147,6 +158,8 @@ impl ConfigReader<'_> {
             compression: compression?,
             close_timeout: close_timeout?,
             stalled_write_timeout: stalled_write_timeout?,
+            ping_interval: ping_interval?.unwrap_or(pings_by_default.then_some(OPEN_PING_INTERVAL)),
+            ping_timeout: ping_timeout?,
         })
     }
 
@@ -173,11 +186,16 @@ impl ConfigReader<'_> {
         })
     }
 
-    pub(super) fn read_cluster(&mut self) -> Option<ClusterConfig> {
+    /// `storage` has the data directory, in which the journal is by default.
+    pub(super) fn read_cluster(&mut self, storage: Option<&StorageConfig>) -> Option<ClusterConfig> {
         let heartbeat = self.read_required("cluster.heartbeat", values::parse_duration_value);
         let lease = self.read_required("cluster.lease", values::parse_duration_value);
         let reap_rate = self.read_required("cluster.reap_rate", values::parse_count);
         let reap_concurrency = self.read_required("cluster.reap_concurrency", values::parse_count);
+        let journal = self.read_optional("cluster.journal_dir", |value| {
+            let text = values::parse_text_where(value, |text| !text.is_empty(), "a directory, or off")?;
+            Ok(if text == "off" { JournalConfig::Off } else { JournalConfig::Configured(PathBuf::from(text)) })
+        });
         let (heartbeat, lease) = (heartbeat?, lease?);
         if heartbeat.is_zero() || lease < heartbeat * 3 {
             self.add_error(
@@ -185,7 +203,10 @@ impl ConfigReader<'_> {
                  than zero",
             );
         }
-        Some(ClusterConfig { heartbeat, lease, reap_rate: reap_rate?, reap_concurrency: reap_concurrency? })
+        let default_journal =
+            || JournalConfig::Default(storage.map_or_else(PathBuf::new, |storage| storage.data_dir.join("journal")));
+        let journal = journal?.unwrap_or_else(default_journal);
+        Some(ClusterConfig { heartbeat, lease, reap_rate: reap_rate?, reap_concurrency: reap_concurrency?, journal })
     }
 
     pub(super) fn read_drain(&mut self, mode: DeploymentMode) -> Option<DrainConfig> {

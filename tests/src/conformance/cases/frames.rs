@@ -73,7 +73,7 @@ pub(super) const ROWS: &[ConformanceRow] = &[
         "FR-9",
         Reported,
         "Pings cause no events, and the gateway sends none; sources disagree whether it answers them.",
-        "pings are answered, as RFC 6455 requires",
+        "pings are answered, as RFC 6455 requires; the server sends none unless `session.ping_interval` is set",
         |world| pings(world).boxed(),
     ),
     ConformanceRow::holds(

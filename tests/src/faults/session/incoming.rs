@@ -116,7 +116,10 @@ impl ClientSession<'_> {
         match code {
             "unavailable" => self.client.recorder.update_counts(|counts| counts.unavailable += 1),
             // The server has dropped this connection.
-            "gone" => return Err(StopReason::Closed(1006)),
+            "gone" => {
+                self.client.recorder.update_counts(|counts| counts.gone += 1);
+                return Err(StopReason::Closed(1006));
+            }
             _ => self.client.recorder.record_violation(format!("unexpected error {code} for {id:?}")),
         }
         self.schedule_retry();
