@@ -45,6 +45,8 @@ pub use self::sources::{
 };
 pub use self::throttle::{PerSecond, RateConfig, ThrottleConfig};
 pub use self::values::parse_duration;
+use crate::access::client_address::ProxyConfig;
+use crate::access::origin::{HostRule, OriginRule};
 use crate::access::{ClientKeyConfig, IamCredentials};
 use crate::postgres::PostgresSettings;
 use crate::redis::RedisSettings;
@@ -107,8 +109,12 @@ pub struct ServerConfig {
     pub max_connections: usize,
     /// `requestContext.domainName`; `None` uses the request's `Host`.
     pub domain_name: Option<String>,
-    /// Whether to read the client address from `X-Forwarded-For`: only safe behind a proxy that overwrites the header.
-    pub trust_forwarded_for: bool,
+    /// Proxies in front of `listen`.
+    pub proxies: ProxyConfig,
+    /// Hosts of requests that `listen` accepts; `None` selects the default of the listen address.
+    pub hosts: Option<HostRule>,
+    /// Web origins that all listeners accept; `None` selects the default of the listen address.
+    pub origins: Option<OriginRule>,
     /// Length of the kernel's accept queue.
     pub tcp_backlog: u32,
     /// Access to `@connections` on the traffic port.

@@ -19,6 +19,7 @@ use crate::readiness::{ExternalDependency, Readiness, ReadinessState};
 use crate::server::http_api::HttpApi;
 use crate::server::listener::{ListenerConfig, accept_connections, bind_listener};
 use crate::server::management::local_management_routes;
+use crate::server::request_policy::RequestPolicy;
 use crate::server::{ApiServer, ops, traffic_routes};
 
 /// Interval between evictions of idle channels.
@@ -188,7 +189,11 @@ impl ListeningServer {
         management: ManagementAccess,
         http_api: Option<Arc<HttpApi>>,
     ) {
-        let limits = ListenerConfig { header_timeout: config.header_timeout, max_connections: config.max_connections };
+        let limits = ListenerConfig {
+            header_timeout: config.header_timeout,
+            max_connections: config.max_connections,
+            policy: Arc::new(RequestPolicy::for_traffic(config)),
+        };
         let routes = traffic_routes(&self.server, management, http_api);
         let tasks = self.server.lifecycle().tasks.clone();
         self.background.spawn(accept_connections(listener, routes, limits, tasks, self.stop_traffic.clone()));
@@ -196,15 +201,22 @@ impl ListeningServer {
 
     /// Serves unsigned `@connections` calls until after the drain, because `$disconnect` functions may post.
     fn serve_local_management(&self, config: &ServerConfig, listener: TcpListener) {
-        let limits =
-            ListenerConfig { header_timeout: config.header_timeout, max_connections: LOCAL_MANAGEMENT_CONNECTIONS };
+        let limits = ListenerConfig {
+            header_timeout: config.header_timeout,
+            max_connections: LOCAL_MANAGEMENT_CONNECTIONS,
+            policy: Arc::new(RequestPolicy::syntax_only()),
+        };
         let routes = local_management_routes(self.server.management.clone());
         let (tasks, stop) = (self.background.clone(), self.stop_all.clone());
         self.background.spawn(accept_connections(listener, routes, limits, tasks, stop));
     }
 
     fn serve_ops(&self, config: &ServerConfig, listener: TcpListener) {
-        let limits = ListenerConfig { header_timeout: config.header_timeout, max_connections: OPS_CONNECTIONS };
+        let limits = ListenerConfig {
+            header_timeout: config.header_timeout,
+            max_connections: OPS_CONNECTIONS,
+            policy: Arc::new(RequestPolicy::for_ops(config)),
+        };
         let routes =
             ops::ops_routes(self.readiness.clone(), self.server.connections().clone(), self.server.metrics.clone());
         self.background.spawn(accept_connections(

@@ -30,8 +30,6 @@ pub struct HandshakeContext {
 pub struct HandshakeSettings {
     /// `domainName` of events; `None` to use the `Host` header.
     pub domain_name: Option<Arc<str>>,
-    /// Whether `X-Forwarded-For` is trusted, because all clients connect through a trusted proxy.
-    pub trust_forwarded_for: bool,
     /// Timeout of the whole handshake, up to the client's reading of its `101`.
     pub timeout: Duration,
 }
@@ -99,7 +97,6 @@ impl ApiServer {
         };
         let settings = HandshakeSettings {
             domain_name: server.domain_name.as_deref().map(Arc::from),
-            trust_forwarded_for: server.trust_forwarded_for,
             timeout: server.handshake_timeout,
         };
         let (sessions, handshake_metrics) = (Arc::new(sessions), metrics.handshakes.clone());

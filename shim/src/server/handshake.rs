@@ -16,7 +16,6 @@
 mod access_checks;
 mod connect_abort;
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -46,7 +45,8 @@ use websocket::{SocketLimits, WebSocket};
 
 use self::connect_abort::ConnectAbortGuard;
 use super::HandshakeContext;
-use super::listener::{ConnectionPermit, RemoteAddress};
+use super::listener::ConnectionPermit;
+use crate::access::client_address::ClientAddress;
 use crate::connection::{Connection, RegistrationGuard, SocketStream};
 use crate::functions::ApiIntegration;
 use crate::metrics::HandshakeOutcome;
@@ -59,8 +59,8 @@ pub struct UpgradeRequest {
     /// The query, as sent, without `?`.
     pub query: Option<String>,
     pub headers: HeaderMap,
-    /// Address of the client or of the proxy in front of it.
-    pub remote_address: RemoteAddress,
+    /// Address of the client.
+    pub client: ClientAddress,
     /// The socket's permit among `max_connections`.
     pub permit: ConnectionPermit,
     /// Future of the upgraded socket; `None` when the request is not a WebSocket upgrade.
@@ -270,12 +270,10 @@ impl HandshakeAttempt {
         let (ids, settings) = (&self.context.ids, &self.context.settings);
         let host = request.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
         let domain_name = settings.domain_name.clone().unwrap_or_else(|| domain_of(host).into());
-        let (source_ip, forwarded_for) =
-            client_address_of(&request.headers, request.remote_address.0, settings.trust_forwarded_for);
         HandshakeRequest {
             domain_name,
-            source_ip: source_ip.to_string().into(),
-            forwarded_for,
+            source_ip: request.client.ip.to_string().into(),
+            forwarded_for: Some(request.client.forwarded_for()),
             trace_id: trace_id(self.started_at.0, ids.trace_entropy()),
             api_key: None,
             query: request.query,
@@ -297,17 +295,6 @@ impl HandshakeAttempt {
             response.headers_mut().insert("x-amzn-errortype", HeaderValue::from_static(error_type));
         }
         response
-    }
-}
-
-/// Returns the client's address and the `X-Forwarded-For` for events. With a trusted proxy the address is the first
-/// entry of the list, otherwise the address of the socket's peer.
-fn client_address_of(headers: &HeaderMap, peer: SocketAddr, trusted: bool) -> (IpAddr, Option<String>) {
-    let list = headers.get("x-forwarded-for").filter(|_| trusted).and_then(|list| list.to_str().ok());
-    let first = list.and_then(|list| list.split(',').next()).and_then(|first| first.trim().parse().ok());
-    match (first, list) {
-        (Some(first), Some(list)) => (first, Some(list.to_owned())),
-        _ => (peer.ip(), None),
     }
 }
 

@@ -15,8 +15,9 @@ use warp::path::FullPath;
 use warp::reply::{Reply, Response};
 
 use super::body::{BodyError, read_body};
-use super::listener::{BoxedRoutes, RemoteAddress};
+use super::listener::BoxedRoutes;
 use super::raw_query;
+use crate::access::client_address::ClientAddress;
 
 pub use self::lambda::LambdaApi;
 
@@ -38,10 +39,10 @@ impl HttpApi {
         Self::Embedded(MessagingApi::new(app, verifier, keys))
     }
 
-    async fn handle_request(&self, request: Request<Bytes>, peer: RemoteAddress) -> HttpResponse<Bytes> {
+    async fn handle_request(&self, request: Request<Bytes>, client: &ClientAddress) -> HttpResponse<Bytes> {
         match self {
             Self::Embedded(api) => api.handle_request(request).await,
-            Self::Lambda(api) => api.handle_request(request, peer.0.ip()).await,
+            Self::Lambda(api) => api.handle_request(request, client).await,
         }
     }
 }
@@ -56,14 +57,14 @@ pub fn http_api_routes(api: Option<Arc<HttpApi>>) -> BoxedRoutes {
         .and(raw_query())
         .and(warp::method())
         .and(warp::header::headers_cloned())
-        .and(warp::ext::get::<RemoteAddress>())
+        .and(warp::ext::get::<ClientAddress>())
         .and(warp::body::stream())
-        .then(move |path: FullPath, query, method, headers, peer, body| {
+        .then(move |path: FullPath, query, method, headers, client: ClientAddress, body| {
             let api = api.clone();
             async move {
                 match read_body(body, MAX_PUSH_BYTES, BODY_TIMEOUT).await {
                     Ok(body) => match build_request(path.as_str(), query, method, headers, body) {
-                        Some(request) => api_response(&api, request, peer).await,
+                        Some(request) => api_response(&api, request, &client).await,
                         None => StatusCode::BAD_REQUEST.into_response(),
                     },
                     Err(error) => body_error_response(error),
@@ -86,8 +87,8 @@ fn build_request(
     Some(request)
 }
 
-async fn api_response(api: &HttpApi, request: Request<Bytes>, peer: RemoteAddress) -> Response {
-    let (parts, body) = api.handle_request(request, peer).await.into_parts();
+async fn api_response(api: &HttpApi, request: Request<Bytes>, client: &ClientAddress) -> Response {
+    let (parts, body) = api.handle_request(request, client).await.into_parts();
     let mut response = body.to_vec().into_response();
     *response.status_mut() = parts.status;
     *response.headers_mut() = parts.headers;

@@ -6,10 +6,11 @@
 //! do not support it either (no RFC 8441).
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::Either;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -25,6 +26,9 @@ use tower_service::Service;
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
 
+use super::proxy_protocol::read_proxied_address;
+use super::request_policy::RequestPolicy;
+
 /// Delay after a failed `accept`, so that a process without free file descriptors does not spin.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(50);
 /// Maximum header lines of a request. Browsers send about 20.
@@ -38,18 +42,16 @@ const OVERLOADED_RESPONSE: &[u8] =
 /// Type-erased routes that a listener serves.
 pub type BoxedRoutes = BoxedFilter<(Response,)>;
 
-/// Limits of a listener's sockets.
+/// Limits of a listener's sockets, and the checks of its requests.
 #[derive(Debug, Clone)]
 pub struct ListenerConfig {
     /// Maximum time for a request head, and maximum idle time of a keep-alive connection.
     pub header_timeout: Duration,
     /// Maximum open sockets, including upgraded ones.
     pub max_connections: usize,
+    /// Checks of each request; they store the client's address in its extensions.
+    pub policy: Arc<RequestPolicy>,
 }
-
-/// Remote address of the socket, stored in the extensions of each request.
-#[derive(Debug, Clone, Copy)]
-pub struct RemoteAddress(pub SocketAddr);
 
 /// One of the `max_connections` permits, stored in the extensions of each request so that an upgraded socket can hold
 /// it.
@@ -65,6 +67,10 @@ pub fn bind_listener(address: SocketAddr, backlog: u32) -> io::Result<TcpListene
     socket.set_reuse_address(true)?;
     socket.set_tcp_nodelay(true)?;
     socket.set_nonblocking(true)?;
+    if address.is_ipv6() && address.ip().is_unspecified() {
+        // `[::]` accepts IPv4 as well, whatever `net.ipv6.bindv6only` is.
+        socket.set_only_v6(false)?;
+    }
     socket.bind(&address.into())?;
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
     TcpListener::from_std(socket.into())
@@ -96,9 +102,10 @@ pub async fn accept_connections(
                     tasks.spawn(Box::pin(serve_connection(
                         http.clone(),
                         stream,
-                        RemoteAddress(peer),
+                        peer,
                         permit,
                         routes.clone(),
+                        config.clone(),
                         stop.clone(),
                     )));
                 }
@@ -114,17 +121,21 @@ pub async fn accept_connections(
 
 async fn serve_connection(
     http: http1::Builder,
-    stream: TcpStream,
-    peer: RemoteAddress,
+    mut stream: TcpStream,
+    peer: SocketAddr,
     permit: ConnectionPermit,
     routes: BoxedRoutes,
+    config: ListenerConfig,
     stop: CancellationToken,
 ) {
-    let routes = warp::service(routes);
+    let Some(peer) = proxied_peer(&mut stream, peer, &config).await else { return };
+    let (routes, policy) = (warp::service(routes), config.policy);
     let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(peer);
         request.extensions_mut().insert(permit.clone());
-        routes.clone().call(request)
+        match policy.admit(&mut request, peer) {
+            Ok(()) => Either::Left(routes.clone().call(request)),
+            Err(refusal) => Either::Right(std::future::ready(Ok(refusal))),
+        }
     });
     let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service).with_upgrades());
     // Errors of a client's connection are not logged: no operator can act on them.
@@ -135,6 +146,28 @@ async fn serve_connection(
     if stopped {
         connection.as_mut().graceful_shutdown();
         let _ = connection.await;
+    }
+}
+
+/// Returns the address of the client or of the last HTTP proxy: the peer, or the address in its PROXY header. Returns
+/// `None` for a connection without a valid header where one is required.
+async fn proxied_peer(stream: &mut TcpStream, peer: SocketAddr, config: &ListenerConfig) -> Option<IpAddr> {
+    let direct = peer.ip().to_canonical();
+    let proxies = &config.policy.proxies;
+    if !proxies.requires_proxy_protocol {
+        return Some(direct);
+    }
+    if !proxies.trusts_peer(direct) {
+        tracing::warn!("connection closed: its peer is not in server.trusted_proxies");
+        return None;
+    }
+    match tokio::time::timeout(config.header_timeout, read_proxied_address(stream, peer)).await {
+        Ok(Ok(client)) => Some(client.ip().to_canonical()),
+        Ok(Err(error)) => {
+            tracing::warn!(error = %errors::chain(&error), "connection closed: no valid PROXY header");
+            None
+        }
+        Err(_) => None,
     }
 }
 
