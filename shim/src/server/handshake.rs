@@ -15,6 +15,7 @@
 
 mod access_checks;
 mod connect_abort;
+mod upgrade_headers;
 
 use std::sync::Arc;
 
@@ -30,20 +31,19 @@ use gateway::id::{EventIds, GatewayId};
 use gateway::reply::IntegrationError;
 use gateway::time::EventTime;
 use handlers::ports::Timestamp;
-use http::header::{CONNECTION, CONTENT_TYPE, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL};
-use http::header::{SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_VERSION, UPGRADE};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::header::{CONTENT_TYPE, HOST};
+use http::{HeaderMap, HeaderValue};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
-use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_util::task::TaskTracker;
 use warp::reply::{Reply as _, Response};
 use websocket::{SocketLimits, WebSocket};
 
 use self::connect_abort::ConnectAbortGuard;
+use self::upgrade_headers::{accept_value, add_upgrade_headers, switching_protocols};
 use super::HandshakeContext;
 use super::listener::ConnectionPermit;
 use crate::access::client_address::ClientAddress;
@@ -125,18 +125,6 @@ fn check_request(context: &HandshakeContext, request: &UpgradeRequest) -> Result
     }
     let upgrade = request.upgrade.clone().ok_or(Rejection::NotAnUpgrade)?;
     accept_value(&request.headers).map(|accept| (upgrade, accept)).ok_or(Rejection::BadUpgrade)
-}
-
-/// Returns `Sec-WebSocket-Accept` when the request complies with RFC 6455 section 4.2.1: version 13 and a key of 16
-/// bytes.
-fn accept_value(headers: &HeaderMap) -> Option<HeaderValue> {
-    let key = headers.get(SEC_WEBSOCKET_KEY)?.as_bytes();
-    let sixteen_bytes = key.len() == 24 && key.ends_with(b"==");
-    let version = headers.get(SEC_WEBSOCKET_VERSION)?.as_bytes();
-    if !sixteen_bytes || version != b"13" {
-        return None;
-    }
-    HeaderValue::from_str(&derive_accept_key(key)).ok()
 }
 
 /// A handshake in progress.
@@ -291,6 +279,7 @@ impl HandshakeAttempt {
         let body = rejection.response_body(self.connection, self.ids.next_request_id(self.started_at.0));
         let reply = warp::reply::with_status(body, rejection.status());
         let mut response = warp::reply::with_header(reply, CONTENT_TYPE, "application/json").into_response();
+        add_upgrade_headers(&mut response, rejection);
         if let Some(error_type) = rejection.error_type() {
             response.headers_mut().insert("x-amzn-errortype", HeaderValue::from_static(error_type));
         }
@@ -310,25 +299,6 @@ fn rejection_outcome(rejection: Rejection) -> HandshakeOutcome {
             HandshakeOutcome::Malformed
         }
     }
-}
-
-fn switching_protocols(
-    accept: &HeaderValue,
-    subprotocol: Option<HeaderValue>,
-    deflate: Option<&DeflateAgreement>,
-) -> Response {
-    let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
-    let headers = response.headers_mut();
-    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(SEC_WEBSOCKET_ACCEPT, accept.clone());
-    if let Some(subprotocol) = subprotocol {
-        headers.insert(SEC_WEBSOCKET_PROTOCOL, subprotocol);
-    }
-    if let Some(deflate) = deflate {
-        headers.insert(SEC_WEBSOCKET_EXTENSIONS, deflate.response_header());
-    }
-    response
 }
 
 /// Starts the session once `subscribed` resolves and returns at that moment, so that the `101` is not sent before this
