@@ -1,12 +1,16 @@
-//! Access control of an API: rate limits, API keys of clients, and verification of signed requests.
+//! Access control of an API: rate limits, API keys of clients, verification of signed requests, and the rules for the
+//! hosts, origins and proxies of requests.
 //!
 //! No operation blocks. A rate limit costs one atomic operation per bucket; keys and signatures are compared in
 //! constant time. Errors have API Gateway's texts; the caller chooses the response. Authenticated and refused requests
 //! have separate budgets (`docs/adr/0026-request-budgets.md`).
 
 pub mod address_budget;
+pub mod client_address;
 pub mod credentials;
+pub mod host_name;
 pub mod keys;
+pub mod origin;
 pub mod throttle;
 
 use std::sync::Arc;

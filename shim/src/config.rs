@@ -46,6 +46,8 @@ pub use self::sources::{
     CONFIG_FILE_VARIABLE, ConfigSources, ConfigValue, FlagValues, ProcessEnvironment, ValueOrigin, VariableSource,
 };
 pub use self::throttle::{PerSecond, RateConfig, ThrottleConfig};
+use crate::access::client_address::ProxyConfig;
+use crate::access::origin::{HostRule, OriginRule};
 use crate::access::{ClientKeyConfig, IamCredentials};
 use crate::postgres::PostgresSettings;
 use crate::redis::RedisSettings;
@@ -114,8 +116,12 @@ pub struct ServerConfig {
     pub max_connections: usize,
     /// `requestContext.domainName`; `None` uses the request's `Host`.
     pub domain_name: Option<String>,
-    /// Whether to read the client address from `X-Forwarded-For`: only safe behind a proxy that overwrites the header.
-    pub trust_forwarded_for: bool,
+    /// Proxies in front of `listen`.
+    pub proxies: ProxyConfig,
+    /// Hosts of requests that `listen` accepts; `None` selects the default of the listen address.
+    pub hosts: Option<HostRule>,
+    /// Web origins that all listeners accept; `None` selects the default of the listen address.
+    pub origins: Option<OriginRule>,
     /// Length of the kernel's accept queue.
     pub tcp_backlog: u32,
     /// Time after which the kernel closes the socket of a peer that acknowledges nothing; `None` leaves the kernel's

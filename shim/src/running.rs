@@ -24,6 +24,7 @@ use crate::server::descriptors::allowed_connections;
 use crate::server::http_api::HttpApi;
 use crate::server::listener::{ListenerConfig, accept_connections, bind_listener};
 use crate::server::management::local_management_routes;
+use crate::server::request_policy::RequestPolicy;
 use crate::server::{ApiServer, traffic_routes};
 
 /// Interval between evictions of idle channels.
@@ -204,7 +205,8 @@ impl ListeningServer {
         management: ManagementAccess,
         http_api: Option<Arc<HttpApi>>,
     ) {
-        let limits = listener_config(config, allowed_connections(config.max_connections));
+        let policy = RequestPolicy::for_traffic(config);
+        let limits = listener_config(config, policy, allowed_connections(config.max_connections));
         let routes = traffic_routes(&self.server, management, http_api);
         let tasks = self.server.lifecycle().tasks.clone();
         self.background.spawn(accept_connections(listener, routes, limits, tasks, self.stop_traffic.clone()));
@@ -212,7 +214,7 @@ impl ListeningServer {
 
     /// Serves unsigned `@connections` calls until after the drain, because `$disconnect` functions may post.
     fn serve_local_management(&self, config: &ServerConfig, listener: TcpListener) {
-        let limits = listener_config(config, LOCAL_MANAGEMENT_CONNECTIONS);
+        let limits = listener_config(config, RequestPolicy::syntax_only(), LOCAL_MANAGEMENT_CONNECTIONS);
         let routes = local_management_routes(self.server.management.clone());
         let (tasks, stop) = (self.background.clone(), self.stop_all.clone());
         self.background.spawn(accept_connections(listener, routes, limits, tasks, stop));
@@ -229,9 +231,17 @@ impl ClusterRuntime {
     }
 }
 
-const fn listener_config(config: &ServerConfig, max_connections: usize) -> ListenerConfig {
+fn listener_config(config: &ServerConfig, policy: RequestPolicy, max_connections: usize) -> ListenerConfig {
     let ServerConfig { header_timeout, keep_alive_timeout, write_timeout, .. } = *config;
-    ListenerConfig { header_timeout, keep_alive_timeout, write_timeout, max_connections, spare_descriptor: false }
+    let policy = Arc::new(policy);
+    ListenerConfig {
+        header_timeout,
+        keep_alive_timeout,
+        write_timeout,
+        max_connections,
+        spare_descriptor: false,
+        policy,
+    }
 }
 
 fn bind_address(

@@ -11,7 +11,7 @@
 mod body;
 mod context;
 
-mod host_name;
+mod proxy_protocol;
 
 pub mod descriptors;
 pub mod handshake;
@@ -19,13 +19,13 @@ pub mod http_api;
 pub mod listener;
 pub mod management;
 pub mod ops;
+pub mod request_policy;
 pub mod start_page;
 
 use std::convert::Infallible;
-use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method};
 use hyper::upgrade::OnUpgrade;
 use warp::Filter;
 use warp::path::FullPath;
@@ -34,13 +34,14 @@ pub use self::context::{ApiServer, ApiServerParts, HandshakeContext, HandshakeSe
 
 use self::handshake::UpgradeRequest;
 use self::http_api::{HttpApi, HttpApiContext};
-use self::listener::{BoxedRoutes, ConnectionPermit, RemoteAddress};
+use self::listener::{BoxedRoutes, ConnectionPermit};
+use crate::access::client_address::ClientAddress;
 use crate::config::ManagementAccess;
 
 /// Returns the routes of the traffic port; without `http_api`, `/v1` is not served.
 pub fn traffic_routes(server: &ApiServer, management: ManagementAccess, http_api: Option<Arc<HttpApi>>) -> BoxedRoutes {
     let stage = server.management.api.stage.name.clone();
-    let page = warp::get().and(warp::path::end()).map(move || start_page::render_start_page(&stage));
+    let page = get_or_head().and(warp::path::end()).map(move || start_page::render_start_page(&stage));
     let api = http_api::http_api_routes(http_api.map(|api| HttpApiContext::new(api, &server.management)));
     let connections = management::management_routes(server.management.clone(), management);
     let handshakes = server.handshakes.clone();
@@ -58,23 +59,26 @@ fn upgrade_request() -> impl Filter<Extract = (UpgradeRequest,), Error = warp::R
         .and(raw_query())
         .and(warp::method())
         .and(warp::header::headers_cloned())
-        .and(warp::ext::get::<RemoteAddress>())
+        .and(warp::ext::get::<ClientAddress>())
         .and(warp::ext::get::<ConnectionPermit>())
         .and(warp::ext::optional::<OnUpgrade>())
-        .map(|path: FullPath, query, method, headers: HeaderMap, remote_address, permit, upgrade: Option<OnUpgrade>| {
+        .map(|path: FullPath, query, method, headers: HeaderMap, client, permit, upgrade: Option<OnUpgrade>| {
             let upgrade = upgrade.filter(|_| method == Method::GET && has_websocket_upgrade(&headers));
-            UpgradeRequest { path: path.as_str().to_owned(), query, headers, remote_address, permit, upgrade }
+            UpgradeRequest { path: path.as_str().to_owned(), query, headers, client, permit, upgrade }
         })
 }
 
 /// Matches WebSocket upgrades on every path. A handshake at `/` is rejected as one for an unknown stage.
 fn is_websocket_request() -> impl Filter<Extract = (), Error = warp::Rejection> + Clone {
-    warp::get().and(warp::header::exact_ignore_case("upgrade", "websocket"))
+    let names_websocket = |upgrade: HeaderValue| async move {
+        if list_contains(&upgrade, "websocket") { Ok(()) } else { Err(warp::reject::not_found()) }
+    };
+    warp::get().and(warp::header::value("upgrade")).and_then(names_websocket).untuple_one()
 }
 
-/// Returns the address of the client of a request, for limits per address.
-fn client_address(headers: &HeaderMap, peer: RemoteAddress, trust_forwarded_for: bool) -> IpAddr {
-    handshake::client_address_of(headers, peer.0, trust_forwarded_for).0
+/// Matches `GET` and `HEAD`; hyper omits the body of a response to `HEAD`.
+pub(crate) fn get_or_head() -> impl Filter<Extract = (), Error = warp::Rejection> + Clone {
+    warp::get().or(warp::head()).unify()
 }
 
 /// Extracts the query as sent, if the request has one.
@@ -83,5 +87,10 @@ pub(crate) fn raw_query() -> impl Filter<Extract = (Option<String>,), Error = In
 }
 
 fn has_websocket_upgrade(headers: &HeaderMap) -> bool {
-    headers.get(http::header::UPGRADE).is_some_and(|upgrade| upgrade.as_bytes().eq_ignore_ascii_case(b"websocket"))
+    headers.get_all(http::header::UPGRADE).iter().any(|upgrade| list_contains(upgrade, "websocket"))
+}
+
+/// Returns whether a comma-separated list contains `token`, ignoring case.
+fn list_contains(list: &HeaderValue, token: &str) -> bool {
+    list.as_bytes().split(|byte| *byte == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
 }

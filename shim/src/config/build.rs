@@ -6,6 +6,7 @@ mod access;
 mod auth;
 mod functions;
 mod postgres;
+mod proxies;
 mod redis;
 mod safety;
 mod sections;

@@ -180,8 +180,8 @@ fn unset_rates_are_those_of_the_profile() {
 fn keys_and_callers_are_validated_and_never_shown() {
     let config = from_environment(&[("TWINWAY_API_KEYS", "app:0123456789abcdefghij")]).config.unwrap();
     assert_eq!((config.api.keys[0].id.as_str(), config.api.keys[0].key.expose()), ("app", "0123456789abcdefghij"));
-    let incomplete = from_environment(&[("TWINWAY_API_KEY_REQUIRED", "true"), ("TWINWAY_MANAGEMENT", "iam")]);
-    assert_eq!(errors_of(incomplete).len(), 2);
+    let incomplete = from_environment(&[("TWINWAY_API_KEY_REQUIRED", "true")]);
+    assert_eq!(errors_of(incomplete).len(), 1);
     for (name, value) in [("TWINWAY_API_KEYS", "app:hush-too-short"), ("TWINWAY_IAM_CREDENTIALS", "[{\"hush\": 1}]")] {
         let found = errors_of(from_environment(&[(name, value)])).join(" ");
         assert!(!found.contains("hush") && found.contains("must"), "{found}");
@@ -431,4 +431,63 @@ fn pings_and_the_tcp_timeout_need_a_positive_duration() {
         let errors = errors_of(from_environment(&[(variable, "0s")]));
         assert!(errors.len() == 1 && errors[0].starts_with(key) && errors[0].contains("at least 1ms"), "{errors:?}");
     }
+}
+
+#[test]
+fn unsigned_calls_have_a_loopback_listener_in_embedded_mode_only() {
+    let server = |values: &[(&str, &str)]| from_environment(values).config.unwrap().server;
+    assert_eq!(server(&[]).management_listen, Some("127.0.0.1:8082".parse().unwrap()));
+    assert_eq!(server(&[]).management, ManagementAccess::Iam);
+    assert_eq!(server(&[("TWINWAY_MANAGEMENT_LISTEN", "off")]).management_listen, None);
+    assert_eq!(server(&[("TWINWAY_MANAGEMENT_LISTEN", "[::1]:1")]).management_listen, Some("[::1]:1".parse().unwrap()));
+    let pod = [("DEPLOYMENT_MODE", "kubernetes"), ("REDIS_URL", "redis://r"), ("TWINWAY_AUTH_SECRET", SECRET)];
+    assert_eq!(server(&pod).management_listen, None);
+    for (name, value, text) in [
+        ("TWINWAY_MANAGEMENT_LISTEN", "0.0.0.0:8082", "must be a loopback address"),
+        ("TWINWAY_MANAGEMENT_LISTEN", "8082", "must be a loopback address"),
+        ("TWINWAY_MANAGEMENT_LISTEN", "127.0.0.1:8081", "is the address of another listener"),
+        ("TWINWAY_MANAGEMENT", "loopback", "server.management_listen"),
+    ] {
+        let found = errors_of(from_environment(&[(name, value)]));
+        assert!(found.len() == 1 && found[0].contains(text), "{found:#?}");
+    }
+}
+
+#[test]
+fn proxies_hosts_and_origins_are_validated() {
+    use crate::access::client_address::TrustedProxies;
+    let server = |name, value| from_environment(&[(name, value)]).config.unwrap().server;
+    assert_eq!(server("TWINWAY_TRUSTED_PROXIES", "2").proxies.trusted, TrustedProxies::Hops(2));
+    let networks = TrustedProxies::Networks(vec!["10.0.0.0/8".parse().unwrap(), "2001:db8::7/128".parse().unwrap()]);
+    assert_eq!(server("TWINWAY_TRUSTED_PROXIES", "10.0.0.0/8, 2001:db8::7").proxies.trusted, networks);
+    let file = from_file("[server]\ntrusted_proxies = ['10.0.0.0/8', '2001:db8::7']").config.unwrap().server;
+    assert_eq!(file.proxies.trusted, networks);
+    assert!(!ProxyConfig::NONE.is_used() && file.proxies.is_used());
+    for (name, value) in [
+        ("TWINWAY_TRUSTED_PROXIES", "256"),
+        ("TWINWAY_TRUSTED_PROXIES", "true"),
+        ("TWINWAY_TRUSTED_PROXIES", "1,10.0.0.0/8"),
+        ("TWINWAY_TRUSTED_PROXIES", "10.0.0.0/33"),
+        ("TWINWAY_FORWARDED_HEADER", "x-real-ip"),
+        ("TWINWAY_PROXY_PROTOCOL", "auto"),
+        ("TWINWAY_HOSTS", "https://chat.example"),
+        ("TWINWAY_HOSTS", "chat.example:8080"),
+        ("TWINWAY_ORIGINS", "chat.example"),
+    ] {
+        let found = errors_of(from_environment(&[(name, value)]));
+        assert!(found.len() == 1 && found[0].contains("must be") && found[0].contains(name), "{found:#?}");
+    }
+}
+
+#[test]
+fn unsafe_combinations_cause_a_warning() {
+    let warnings = |values: &[(&str, &str)]| from_environment(values).warnings.join("\n");
+    let open = ("TWINWAY_MANAGEMENT", "open");
+    assert!(warnings(&[open, ("TWINWAY_LISTEN", "[::]:8080")]).contains("server.management is open"));
+    assert_eq!(warnings(&[open]), "");
+    let repetitive = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+    assert!(warnings(&[("TWINWAY_AUTH_SECRET", repetitive)]).contains("auth.secret"));
+    assert!(!warnings(&[("TWINWAY_AUTH_SECRET", repetitive)]).contains(repetitive));
+    assert!(warnings(&[("TWINWAY_TRUSTED_PROXIES", "0.0.0.0/0")]).contains("server.trusted_proxies"));
+    assert_eq!(warnings(&[("TWINWAY_AUTH_SECRET", SECRET)]), "");
 }

@@ -10,6 +10,7 @@ use super::{ListenError, bind_address, listener_config};
 use crate::config::ServerConfig;
 use crate::server::listener::{ListenerConfig, accept_connections};
 use crate::server::ops::{OpsStatus, ops_routes};
+use crate::server::request_policy::RequestPolicy;
 
 /// Maximum open sockets of the ops port, whose clients are a few scrapers and probes.
 const OPS_CONNECTIONS: usize = 64;
@@ -32,7 +33,10 @@ impl OpsPort {
     pub fn open(config: &ServerConfig) -> Result<Self, ListenError> {
         let (listener, address) = bind_address("server.ops_listen", config.ops_listen, config)?;
         let port = Self { address, status: Arc::default(), tasks: TaskTracker::new(), stop: CancellationToken::new() };
-        let limits = ListenerConfig { spare_descriptor: true, ..listener_config(config, OPS_CONNECTIONS) };
+        let limits = ListenerConfig {
+            spare_descriptor: true,
+            ..listener_config(config, RequestPolicy::for_ops(config), OPS_CONNECTIONS)
+        };
         let routes = ops_routes(port.status.clone());
         port.tasks.spawn(accept_connections(listener, routes, limits, port.tasks.clone(), port.stop.clone()));
         Ok(port)

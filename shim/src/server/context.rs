@@ -31,8 +31,6 @@ pub struct HandshakeContext {
 pub struct HandshakeSettings {
     /// `domainName` of events; `None` to use the `Host` header.
     pub domain_name: Option<Arc<str>>,
-    /// Whether `X-Forwarded-For` is trusted, because all clients connect through a trusted proxy.
-    pub trust_forwarded_for: bool,
     /// Timeout of the whole handshake, up to the client's reading of its `101`.
     pub timeout: Duration,
 }
@@ -44,8 +42,6 @@ pub struct ManagementContext {
     pub access: Arc<AccessControl>,
     /// Memory for request bodies, also for those of the HTTP API.
     pub bodies: BodyBudget,
-    /// Whether `X-Forwarded-For` is trusted, because all clients connect through a trusted proxy.
-    pub trust_forwarded_for: bool,
     /// Lookup of connections on this pod and on others.
     pub directory: ConnectionDirectory,
     /// Generator of request ids.
@@ -91,7 +87,6 @@ impl ApiServer {
             api: integration.api.clone(),
             access: access.clone(),
             bodies: BodyBudget::new(server.body_budget),
-            trust_forwarded_for: server.trust_forwarded_for,
             directory: ConnectionDirectory { local: lifecycle.connections.clone(), remote },
             ids: ids.clone(),
             clock: integration.clock.clone(),
@@ -106,7 +101,6 @@ impl ApiServer {
         };
         let settings = HandshakeSettings {
             domain_name: server.domain_name.as_deref().map(Arc::from),
-            trust_forwarded_for: server.trust_forwarded_for,
             timeout: server.handshake_timeout,
         };
         let (sessions, handshake_metrics) = (Arc::new(sessions), metrics.handshakes.clone());

@@ -20,7 +20,7 @@ mod connect_abort;
 mod upgrade;
 mod upgraded_session;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use gateway::authorizer::{AuthorizerContext, AuthorizerInvocationError, AuthorizerOutcome};
@@ -43,7 +43,8 @@ use warp::reply::{Reply as _, Response};
 use self::connect_abort::ConnectAbortGuard;
 use self::upgraded_session::{serve_upgraded, start_when_subscribed};
 use super::HandshakeContext;
-use super::listener::{ConnectionPermit, RemoteAddress};
+use super::listener::ConnectionPermit;
+use crate::access::client_address::ClientAddress;
 use crate::connection::{Connection, RegistrationGuard};
 use crate::functions::ApiIntegration;
 use crate::metrics::HandshakeOutcome;
@@ -56,8 +57,8 @@ pub struct UpgradeRequest {
     /// The query, as sent, without `?`.
     pub query: Option<String>,
     pub headers: HeaderMap,
-    /// Address of the client or of the proxy in front of it.
-    pub remote_address: RemoteAddress,
+    /// Address of the client.
+    pub client: ClientAddress,
     /// The socket's permit among `max_connections`.
     pub permit: ConnectionPermit,
     /// Future of the upgraded socket; `None` when the request is not a WebSocket upgrade.
@@ -124,8 +125,7 @@ struct AcceptedHandshake {
 
 impl HandshakeAttempt {
     fn start_attempt(context: &Arc<HandshakeContext>, request: &UpgradeRequest) -> Self {
-        let trusted = context.settings.trust_forwarded_for;
-        let client_address = super::client_address(&request.headers, request.remote_address, trusted);
+        let client_address = request.client.ip;
         let started_at = context.sessions.integration.clock.now();
         let (connection, ids) = context.ids.next_connection();
         Self { context: context.clone(), connection, ids, started_at, client_address }
@@ -242,12 +242,10 @@ impl HandshakeAttempt {
         let (ids, settings) = (&self.context.ids, &self.context.settings);
         let host = request.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
         let domain_name = settings.domain_name.clone().unwrap_or_else(|| domain_of(host).into());
-        let (source_ip, forwarded_for) =
-            client_address_of(&request.headers, request.remote_address.0, settings.trust_forwarded_for);
         HandshakeRequest {
             domain_name,
-            source_ip: source_ip.to_string().into(),
-            forwarded_for,
+            source_ip: request.client.ip.to_string().into(),
+            forwarded_for: Some(request.client.forwarded_for()),
             trace_id: trace_id(self.started_at.0, ids.trace_entropy()),
             api_key: None,
             query: request.query,
@@ -270,6 +268,7 @@ impl HandshakeAttempt {
         let body = rejection.response_body(self.connection, self.ids.next_request_id(self.started_at.0));
         let reply = warp::reply::with_status(body, rejection.status());
         let mut response = warp::reply::with_header(reply, CONTENT_TYPE, "application/json").into_response();
+        upgrade::add_upgrade_headers(&mut response, rejection);
         if let Some(error_type) = rejection.error_type() {
             response.headers_mut().insert("x-amzn-errortype", HeaderValue::from_static(error_type));
         }
@@ -279,17 +278,6 @@ impl HandshakeAttempt {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
-    }
-}
-
-/// Returns the client's address and the `X-Forwarded-For` for events. With a trusted proxy the address is the first
-/// entry of the list, otherwise the address of the socket's peer.
-pub(super) fn client_address_of(headers: &HeaderMap, peer: SocketAddr, trusted: bool) -> (IpAddr, Option<String>) {
-    let list = headers.get("x-forwarded-for").filter(|_| trusted).and_then(|list| list.to_str().ok());
-    let first = list.and_then(|list| list.split(',').next()).and_then(|first| first.trim().parse().ok());
-    match (first, list) {
-        (Some(first), Some(list)) => (first, Some(list.to_owned())),
-        _ => (peer.ip(), None),
     }
 }
 

@@ -18,8 +18,9 @@ use warp::path::FullPath;
 use warp::reply::{Reply, Response};
 
 use super::body::{BodyBudget, BodyError, ReceivedBody, read_body};
-use super::listener::{BoxedRoutes, RemoteAddress};
-use super::{ManagementContext, client_address, raw_query};
+use super::listener::BoxedRoutes;
+use super::{ManagementContext, raw_query};
+use crate::access::client_address::ClientAddress;
 use crate::access::{AddressBudgets, BudgetExceededError, RefusalCost};
 
 pub use self::lambda::LambdaApi;
@@ -49,7 +50,6 @@ pub struct HttpApiContext {
     api: Arc<HttpApi>,
     refusals: Arc<AddressBudgets>,
     bodies: BodyBudget,
-    trust_forwarded_for: bool,
 }
 
 /// A request whose body is not read yet.
@@ -58,7 +58,7 @@ struct RequestHead {
     query: Option<String>,
     method: Method,
     headers: HeaderMap,
-    peer: RemoteAddress,
+    client: ClientAddress,
 }
 
 /// Returns the routes; without an API every request falls through to the next filter.
@@ -71,10 +71,10 @@ pub fn http_api_routes(context: Option<HttpApiContext>) -> BoxedRoutes {
         .and(raw_query())
         .and(warp::method())
         .and(warp::header::headers_cloned())
-        .and(warp::ext::get::<RemoteAddress>())
+        .and(warp::ext::get::<ClientAddress>())
         .and(warp::body::stream())
-        .then(move |path, query, method, headers, peer, body| {
-            let (context, head) = (context.clone(), RequestHead { path, query, method, headers, peer });
+        .then(move |path, query, method, headers, client, body| {
+            let (context, head) = (context.clone(), RequestHead { path, query, method, headers, client });
             async move { context.serve_request(head, body).await.unwrap_or_else(|rejection| rejection) }
         })
         .boxed()
@@ -82,9 +82,9 @@ pub fn http_api_routes(context: Option<HttpApiContext>) -> BoxedRoutes {
 
 impl HttpApiContext {
     pub(super) fn new(api: Arc<HttpApi>, management: &ManagementContext) -> Self {
-        let ManagementContext { access, bodies, trust_forwarded_for, .. } = management;
+        let ManagementContext { access, bodies, .. } = management;
         let (refusals, bodies) = (access.refusals.clone(), bodies.clone());
-        Self { api, refusals, bodies, trust_forwarded_for: *trust_forwarded_for }
+        Self { api, refusals, bodies }
     }
 
     /// Authenticates the request, then reads its body and handles it. A function authenticates its clients itself, so it
@@ -94,7 +94,7 @@ impl HttpApiContext {
         head: RequestHead,
         body: impl Stream<Item = Result<B, warp::Error>>,
     ) -> Result<Response, Response> {
-        let address = client_address(&head.headers, head.peer, self.trust_forwarded_for);
+        let address = head.client.ip;
         match &*self.api {
             HttpApi::Embedded(api) => {
                 let cost = refusal_cost(&head.headers);
@@ -104,10 +104,10 @@ impl HttpApiContext {
                 Ok(warp_response(api.handle_authenticated(&caller, request).await))
             }
             HttpApi::Lambda(api) => {
-                let (peer, cost) = (head.peer, refusal_cost(&head.headers));
+                let (client, cost) = (head.client.clone(), refusal_cost(&head.headers));
                 self.refusals.check_budget(address, cost).map_err(too_many_refusals)?;
                 let (request, _reserved) = self.receive_request(head, body).await?;
-                let response = api.handle_request(request, peer.0.ip()).await;
+                let response = api.handle_request(request, &client).await;
                 Ok(self.charge_refusal(address, cost, response))
             }
         }

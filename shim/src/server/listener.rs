@@ -26,6 +26,7 @@ use warp::reply::Response;
 use self::http_connection::HttpConnection;
 pub use self::monitored_stream::MonitoredStream;
 use super::descriptors::{SpareDescriptor, is_out_of_descriptors};
+use super::request_policy::RequestPolicy;
 
 /// Delay after a failed `accept`, so that a process without free file descriptors does not spin.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(50);
@@ -42,7 +43,7 @@ const OVERLOADED_RESPONSE: &[u8] =
 /// Type-erased routes that a listener serves.
 pub type BoxedRoutes = BoxedFilter<(Response,)>;
 
-/// Limits of a listener's sockets.
+/// Limits of a listener's sockets, and the checks of its requests.
 #[derive(Debug, Clone)]
 pub struct ListenerConfig {
     /// Maximum time for the head of the first request.
@@ -56,11 +57,9 @@ pub struct ListenerConfig {
     pub max_connections: usize,
     /// Whether to keep a descriptor in reserve, with which a request is served when no other is left.
     pub spare_descriptor: bool,
+    /// Checks of each request; they store the client's address in its extensions.
+    pub policy: Arc<RequestPolicy>,
 }
-
-/// Remote address of the socket, stored in the extensions of each request.
-#[derive(Debug, Clone, Copy)]
-pub struct RemoteAddress(pub SocketAddr);
 
 /// One of the `max_connections` permits, stored in the extensions of each request so that an upgraded socket can hold
 /// it.
@@ -104,6 +103,10 @@ pub fn bind_listener(address: SocketAddr, backlog: u32, peer_timeout: Option<Dur
         set_peer_timeout(&socket, peer_timeout)?;
     }
     socket.set_nonblocking(true)?;
+    if address.is_ipv6() && address.ip().is_unspecified() {
+        // `[::]` accepts IPv4 as well, whatever `net.ipv6.bindv6only` is.
+        socket.set_only_v6(false)?;
+    }
     socket.bind(&address.into())?;
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
     TcpListener::from_std(socket.into())
@@ -148,7 +151,7 @@ pub async fn accept_connections(
                     reject_overload(stream);
                     continue;
                 };
-                let (peer, permits, routes) = (RemoteAddress(peer), permits.clone(), routes.clone());
+                let (permits, routes) = (permits.clone(), routes.clone());
                 let connection = HttpConnection { stream, peer, permit, permits, routes, config: config.clone() };
                 // Boxed, because spawning moves the future.
                 tasks.spawn(Box::pin(serve_accepted(connection, http.clone(), spare.clone(), stop.clone())));

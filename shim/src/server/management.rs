@@ -5,6 +5,7 @@
 
 mod local;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,8 +27,9 @@ use warp::reply::{Reply, Response};
 pub use self::local::local_management_routes;
 
 use super::body::{BodyError, read_body};
-use super::listener::{BoxedRoutes, RemoteAddress};
-use super::{ManagementContext, client_address, raw_query};
+use super::listener::BoxedRoutes;
+use super::{ManagementContext, raw_query};
+use crate::access::client_address::ClientAddress;
 use crate::access::{RefusalCost, SigningCaller};
 use crate::config::ManagementAccess;
 use crate::connection::{Connection, EnqueueOutcome, OutboundFrame, RemoteConnections};
@@ -44,14 +46,14 @@ pub fn management_routes(context: Arc<ManagementContext>, access: ManagementAcce
         .and(raw_query())
         .and(warp::method())
         .and(warp::header::headers_cloned())
-        .and(warp::ext::get::<RemoteAddress>())
+        .and(warp::ext::get::<ClientAddress>())
         .and(warp::body::stream())
         .then(
             move |path: FullPath,
                   query: Option<String>,
                   method: Method,
                   headers: HeaderMap,
-                  peer: RemoteAddress,
+                  client: ClientAddress,
                   body| {
                 let context = context.clone();
                 async move {
@@ -61,7 +63,7 @@ pub fn management_routes(context: Arc<ManagementContext>, access: ManagementAcce
                         Ok(()) => serve_call(&context, access, request, &method, body).await,
                         Err(error) => Err(error),
                     };
-                    let outcome = outcome.map_err(|error| charge_refusal(&context, &headers, peer, error));
+                    let outcome = outcome.map_err(|error| charge_refusal(&context, client.ip, error));
                     finish_response(&context, outcome)
                 }
             },
@@ -87,18 +89,12 @@ fn check_headers(
 }
 
 /// Counts a refusal against the budget of the client's address, and returns the error to answer with.
-fn charge_refusal(
-    context: &ManagementContext,
-    headers: &HeaderMap,
-    peer: RemoteAddress,
-    error: ManagementError,
-) -> ManagementError {
+fn charge_refusal(context: &ManagementContext, address: IpAddr, error: ManagementError) -> ManagementError {
     let cost = match &error {
         ManagementError::MissingAuthenticationToken => RefusalCost::Request,
         ManagementError::Signature(_) => RefusalCost::Credential,
         _ => return error,
     };
-    let address = client_address(headers, peer, context.trust_forwarded_for);
     match context.access.refusals.charge_refusal(address, cost) {
         Ok(()) => error,
         Err(_) => ManagementError::LimitExceeded,

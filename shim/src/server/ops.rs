@@ -8,6 +8,7 @@ use serde_json::json;
 use warp::Filter;
 use warp::reply::{Reply, Response};
 
+use super::get_or_head;
 use super::listener::BoxedRoutes;
 use crate::connection::ConnectionIndex;
 use crate::metrics::ShimMetrics;
@@ -44,7 +45,7 @@ pub fn ops_routes(status: Arc<OpsStatus>) -> BoxedRoutes {
     let unknown = warp::any().map(|| {
         json_reply(StatusCode::NOT_FOUND, &json!({"message": "the ops port has /health, /ready and /metrics"}))
     });
-    warp::get().and(health.or(ready).unify().or(scrape).unify()).or(unknown).unify().boxed()
+    get_or_head().and(health.or(ready).unify().or(scrape).unify()).or(unknown).unify().boxed()
 }
 
 fn readiness_response(ops: &OpsStatus) -> Response {

@@ -46,7 +46,7 @@ pub static SECTIONS: [Section; 18] = [
     Section { title: "2. Before any integration", ids: "2.3-1 2.3-2 2.3-3 2.3-4 2.3-5 2.3-6 2.3-7 2.3-8" },
     Section {
         title: "2. The 101 and subprotocols",
-        ids: "HS-1 HS-2 HS-3 HS-4 HS-5 SUB-1 SUB-2 SUB-3 SUB-4 SUB-5 SUB-6 SUB-7",
+        ids: "HS-1 HS-2 HS-3 HS-4 HS-5 HS-6 HS-7 SUB-1 SUB-2 SUB-3 SUB-4 SUB-5 SUB-6 SUB-7",
     },
     Section {
         title: "2. Authorization",

@@ -29,8 +29,11 @@ pub struct ApiSpec {
     pub keys: Vec<ClientKeyConfig>,
     /// Credentials and policies of callers that sign.
     pub callers: IamCredentials,
-    /// Whether `X-Forwarded-For` determines the client address.
-    pub trust_forwarded_for: bool,
+    /// Number of trusted proxies in front of the server.
+    pub trusted_hops: u8,
+    /// Whether the defaults of a loopback listener apply to `Host` and `Origin`; the standard API accepts any, as API
+    /// Gateway does.
+    pub local_pages_only: bool,
 }
 
 impl ApiSpec {
@@ -60,7 +63,8 @@ impl ApiSpec {
             management: ManagementAccess::Open,
             keys: Vec::new(),
             callers: IamCredentials::default(),
-            trust_forwarded_for: false,
+            trusted_hops: 0,
+            local_pages_only: false,
         }
     }
 

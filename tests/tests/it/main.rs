@@ -32,4 +32,6 @@ mod remote_management;
 #[cfg(test)]
 mod scenarios;
 #[cfg(test)]
+mod strict_http;
+#[cfg(test)]
 mod topologies;

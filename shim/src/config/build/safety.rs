@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::super::{Config, ManagementAccess};
+use crate::access::client_address::TrustedProxies;
 
 /// Minimum number of distinct bytes of a signing secret. Random ones have more, also in hexadecimal digits.
 const MIN_DISTINCT_SECRET_BYTES: usize = 10;
@@ -14,6 +15,14 @@ pub(super) fn unsafe_setting_warnings(config: &Config) -> Vec<&'static str> {
         warnings.push(
             "server.management is open: everybody who can connect to server.listen can post to, describe and close \
              every connection; use iam, or keep the port in a network of trusted machines",
+        );
+    }
+    if let TrustedProxies::Networks(networks) = &config.server.proxies.trusted
+        && networks.iter().any(|network| network.prefix_len() == 0)
+    {
+        warnings.push(
+            "server.trusted_proxies contains all addresses, so clients can choose their address; list the networks of \
+             the proxies, or set their number",
         );
     }
     let secrets = config.auth.secret.iter().chain(&config.auth.previous_secrets);

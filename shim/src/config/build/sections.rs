@@ -13,6 +13,7 @@ use super::super::{
     LogStorage, LoggingConfig, MessageOrdering, QuotaProfile, ServerConfig, SessionConfig, StorageConfig,
 };
 use super::ConfigReader;
+use super::proxies::{parse_hosts, parse_origins};
 
 /// `session.ping_interval` of profile `open`: that of Engine.IO 4, and below the idle timeouts of all common proxies
 /// (`docs/PROXIES.md`). With the default of `session.ping_timeout` a half-open connection is closed after 45 s.
@@ -34,7 +35,9 @@ impl ConfigReader<'_> {
         let handshake_timeout = self.read_required("server.handshake_timeout", values::parse_positive_duration);
         let max_connections = self.read_required("server.max_connections", values::parse_count);
         let domain_name = self.read_optional("server.domain_name", values::parse_text);
-        let trust_forwarded_for = self.read_required("server.trust_forwarded_for", values::parse_bool);
+        let proxies = self.read_proxies();
+        let hosts = self.read_optional("server.hosts", parse_hosts);
+        let origins = self.read_optional("server.origins", parse_origins);
         let tcp_backlog = self.read_required("server.tcp_backlog", values::parse_count);
         let tcp_timeout = self.read_required("server.tcp_timeout", values::parse_duration_or_off);
         let (management, management_listen) = self.read_management();
@@ -60,7 +63,9 @@ impl ConfigReader<'_> {
             handshake_timeout: handshake_timeout?,
             max_connections: max_connections?,
             domain_name: domain_name?,
-            trust_forwarded_for: trust_forwarded_for?,
+            proxies: proxies?,
+            hosts: hosts?,
+            origins: origins?,
             tcp_backlog: tcp_backlog?,
             tcp_timeout: tcp_timeout?,
             management: management?,

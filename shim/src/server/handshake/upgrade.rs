@@ -1,4 +1,4 @@
-//! The HTTP part of a handshake: checks of the upgrade request, and the `101` response.
+//! The HTTP part of a handshake: checks of the upgrade request (RFC 6455 section 4.2), and the headers of the response.
 
 use gateway::handshake::{DeflateAgreement, Rejection};
 use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY};
@@ -9,6 +9,10 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use warp::reply::{Reply as _, Response};
 
 use super::{HandshakeContext, UpgradeRequest};
+use crate::server::list_contains;
+
+/// The only supported version of the protocol.
+const VERSION: HeaderValue = HeaderValue::from_static("13");
 
 /// Checks the URL length, the stage and the upgrade headers. Returns the future socket and `Sec-WebSocket-Accept`.
 pub(super) fn check_request(
@@ -28,19 +32,35 @@ pub(super) fn check_request(
     accept_value(&request.headers).map(|accept| (upgrade, accept)).ok_or(Rejection::BadUpgrade)
 }
 
-/// Returns `Sec-WebSocket-Accept` when the request complies with RFC 6455 section 4.2.1: version 13 and a key of 16
-/// bytes.
+/// Returns `Sec-WebSocket-Accept` when the request complies with RFC 6455 section 4.2.1: `Upgrade` in `Connection`,
+/// version 13 and a key of 16 bytes.
 fn accept_value(headers: &HeaderMap) -> Option<HeaderValue> {
+    if !headers.get_all(CONNECTION).iter().any(|options| list_contains(options, "upgrade")) {
+        return None;
+    }
     let key = headers.get(SEC_WEBSOCKET_KEY)?.as_bytes();
     let sixteen_bytes = key.len() == 24 && key.ends_with(b"==");
     let version = headers.get(SEC_WEBSOCKET_VERSION)?.as_bytes();
-    if !sixteen_bytes || version != b"13" {
+    if !sixteen_bytes || version != VERSION.as_bytes() {
         return None;
     }
     HeaderValue::from_str(&derive_accept_key(key)).ok()
 }
 
-/// Builds the `101` response.
+/// Adds what a client needs to correct its request: `Upgrade` for 426 (RFC 9110 section 15.5.22) and the supported
+/// version of the protocol (RFC 6455 section 4.4).
+pub(super) fn add_upgrade_headers(response: &mut Response, rejection: Rejection) {
+    let headers = response.headers_mut();
+    if matches!(rejection, Rejection::NotAnUpgrade | Rejection::BadUpgrade) {
+        headers.insert(SEC_WEBSOCKET_VERSION, VERSION);
+    }
+    if rejection == Rejection::NotAnUpgrade {
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+}
+
+/// Returns the `101` of an accepted handshake.
 pub(super) fn switching_protocols(
     accept: &HeaderValue,
     subprotocol: Option<HeaderValue>,

@@ -4,7 +4,6 @@
 //! becomes a 500 with API Gateway's message; no part of the response reaches the client.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +19,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use runtime_api::{InvokeError, LambdaFunction};
 use serde_json::{Map, Value, json};
 
+use crate::access::client_address::ClientAddress;
 use crate::functions::lambda::invoke_function;
 
 /// Timeout of an HTTP API's integration (developer guide, `http-api-quotas`).
@@ -55,9 +55,9 @@ pub struct LambdaApi {
 }
 
 impl LambdaApi {
-    /// Invokes the function for one request of a client at `peer` and returns its response.
-    pub async fn handle_request(&self, request: Request<Bytes>, peer: IpAddr) -> Response<Bytes> {
-        let event = Bytes::from(self.request_event(&request, peer).to_string());
+    /// Invokes the function for one request of `client` and returns its response.
+    pub async fn handle_request(&self, request: Request<Bytes>, client: &ClientAddress) -> Response<Bytes> {
+        let event = Bytes::from(self.request_event(&request, client).to_string());
         match tokio::time::timeout(INTEGRATION_TIMEOUT, invoke_function(&self.function, event)).await {
             Ok(Ok(result)) => {
                 parse_response(&result).unwrap_or_else(|| message_response(StatusCode::INTERNAL_SERVER_ERROR))
@@ -69,7 +69,7 @@ impl LambdaApi {
         }
     }
 
-    fn request_event(&self, request: &Request<Bytes>, peer: IpAddr) -> Value {
+    fn request_event(&self, request: &Request<Bytes>, client: &ClientAddress) -> Value {
         let (uri, headers) = (request.uri(), request.headers());
         let now = EventTime::from_epoch_ms(self.clock.now().0);
         let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -79,7 +79,7 @@ impl LambdaApi {
             "routeKey": "$default",
             "rawPath": uri.path(),
             "rawQueryString": uri.query().unwrap_or_default(),
-            "headers": joined_headers(headers),
+            "headers": event_headers(headers, client),
             "requestContext": {
                 "accountId": self.account_id,
                 "apiId": self.api_id,
@@ -89,7 +89,7 @@ impl LambdaApi {
                     "method": request.method().as_str(),
                     "path": uri.path(),
                     "protocol": "HTTP/1.1",
-                    "sourceIp": peer,
+                    "sourceIp": client.ip,
                     "userAgent": text(USER_AGENT),
                 },
                 "requestId": self.clock.fresh_id(),
@@ -114,6 +114,20 @@ impl LambdaApi {
         }
         event
     }
+}
+
+/// Returns the headers of the event. Those that name the client are the server's, as in events of sockets (HDR-9): a
+/// client could send any.
+fn event_headers(headers: &HeaderMap, client: &ClientAddress) -> Map<String, Value> {
+    let mut shown = joined_headers(headers);
+    for (name, value) in [
+        ("x-forwarded-for", client.forwarded_for()),
+        ("x-forwarded-port", "443".to_owned()),
+        ("x-forwarded-proto", "https".to_owned()),
+    ] {
+        shown.insert(name.to_owned(), value.into());
+    }
+    shown
 }
 
 /// Returns the headers with lower-case names; repeated headers are joined by commas. Cookies are omitted, because the
@@ -270,6 +284,16 @@ mod tests {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
         assert_eq!(encode_body(&headers, &Bytes::from_static(b"{}")), ("{}".to_owned(), false));
         assert!(encode_body(&headers, &Bytes::from_static(b"\xff")).1);
+    }
+
+    #[test]
+    fn the_forwarding_headers_of_a_client_are_replaced() {
+        let mut headers = HeaderMap::new();
+        headers.append("x-forwarded-for", HeaderValue::from_static("203.0.113.66"));
+        headers.append("x-forwarded-proto", HeaderValue::from_static("gopher"));
+        let shown = event_headers(&headers, &ClientAddress::of_peer("::ffff:192.0.2.1".parse().unwrap()));
+        assert_eq!(shown["x-forwarded-for"], "192.0.2.1");
+        assert_eq!((&shown["x-forwarded-proto"], &shown["x-forwarded-port"]), (&"https".into(), &"443".into()));
     }
 
     #[test]

@@ -7,11 +7,13 @@
 //! hyper limits the time for a head only, and has one limit for the first head and for an idle connection
 //! (`docs/adr/0025-http-connections.md`).
 
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::future::Either;
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::{Body, Incoming};
@@ -24,7 +26,8 @@ use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
 use super::monitored_stream::{ConnectionActivity, MonitoredStream};
-use super::{BoxedRoutes, ConnectionPermit, ConnectionPermits, ListenerConfig, RemoteAddress};
+use super::{BoxedRoutes, ConnectionPermit, ConnectionPermits, ListenerConfig};
+use crate::server::proxy_protocol::read_proxied_address;
 
 /// Minimum bytes of a response that a client must read in each write timeout.
 const MIN_WRITE_BYTES: u64 = 16 * 1024;
@@ -36,7 +39,7 @@ const MAX_CONNECTION_AGE: Duration = Duration::from_secs(60 * 60);
 /// A connection and what it needs from its listener.
 pub(super) struct HttpConnection {
     pub(super) stream: TcpStream,
-    pub(super) peer: RemoteAddress,
+    pub(super) peer: SocketAddr,
     pub(super) permit: ConnectionPermit,
     pub(super) permits: ConnectionPermits,
     pub(super) routes: BoxedRoutes,
@@ -47,17 +50,21 @@ impl HttpConnection {
     /// Serves requests until the connection closes, is upgraded, or exceeds a deadline; after `stop` only the current
     /// request.
     pub(super) async fn serve_requests(self, http: http1::Builder, stop: CancellationToken) {
-        let Self { stream, peer, permit, permits, routes, config } = self;
+        let Self { mut stream, peer, permit, permits, routes, config } = self;
+        let Some(peer) = proxied_peer(&mut stream, peer, &config).await else { return };
         let activity = Arc::new(ConnectionActivity::default());
         let io = TokioIo::new(MonitoredStream::new(stream, activity.clone()));
-        let mut deadlines = ConnectionDeadlines::start_deadlines(activity.clone(), permits.clone(), config);
+        let mut deadlines = ConnectionDeadlines::start_deadlines(activity.clone(), permits.clone(), config.clone());
         let lifetime = ConnectionLifetime { started_at: Instant::now(), activity, permits };
-        let routes = warp::service(routes);
+        let (routes, policy) = (warp::service(routes), config.policy.clone());
         let service = service_fn(move |mut request: Request<Incoming>| {
             lifetime.activity.start_request();
-            request.extensions_mut().insert(peer);
             request.extensions_mut().insert(permit.clone());
-            let (has_body, response) = (!request.body().is_end_stream(), routes.clone().call(request));
+            let has_body = !request.body().is_end_stream();
+            let response = match policy.admit(&mut request, peer) {
+                Ok(()) => Either::Left(routes.clone().call(request)),
+                Err(refusal) => Either::Right(std::future::ready(Ok(refusal))),
+            };
             let lifetime = lifetime.clone();
             async move {
                 let mut response = response.await?;
@@ -80,6 +87,28 @@ impl HttpConnection {
             }
         })
         .await;
+    }
+}
+
+/// Returns the address of the client or of the last HTTP proxy: the peer, or the address in its PROXY header. Returns
+/// `None` for a connection without a valid header where one is required.
+async fn proxied_peer(stream: &mut TcpStream, peer: SocketAddr, config: &ListenerConfig) -> Option<IpAddr> {
+    let direct = peer.ip().to_canonical();
+    let proxies = &config.policy.proxies;
+    if !proxies.requires_proxy_protocol {
+        return Some(direct);
+    }
+    if !proxies.trusts_peer(direct) {
+        tracing::warn!("connection closed: its peer is not in server.trusted_proxies");
+        return None;
+    }
+    match tokio::time::timeout(config.header_timeout, read_proxied_address(stream, peer)).await {
+        Ok(Ok(client)) => Some(client.ip().to_canonical()),
+        Ok(Err(error)) => {
+            tracing::warn!(error = %errors::chain(&error), "connection closed: no valid PROXY header");
+            None
+        }
+        Err(_) => None,
     }
 }
 

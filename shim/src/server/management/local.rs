@@ -10,10 +10,10 @@ use gateway::management::ManagementError;
 use http::header::{FORWARDED, HOST, HeaderMap, ORIGIN, VIA};
 use warp::Filter;
 
-use super::{error_response, management_routes};
+use super::{finish_response, management_routes};
+use crate::access::host_name::{HostPort, single_value};
 use crate::config::ManagementAccess;
 use crate::server::ManagementContext;
-use crate::server::host_name::{HostPort, single_value};
 use crate::server::listener::BoxedRoutes;
 
 /// Headers that a request of a local process does not have: browsers and proxies add them.
@@ -31,14 +31,14 @@ const FOREIGN_HEADERS: [&str; 9] = [
 
 /// Returns the routes: `@connections` without signatures, and 403 for everything else.
 pub fn local_management_routes(context: Arc<ManagementContext>) -> BoxedRoutes {
-    let foreign = warp::header::headers_cloned().and_then(|headers: HeaderMap| async move {
-        if is_local_request(&headers) {
-            Err(warp::reject::not_found())
-        } else {
-            Ok(error_response(&ManagementError::Forbidden))
-        }
-    });
-    let unknown = warp::any().map(|| error_response(&ManagementError::MissingAuthenticationToken));
+    let (for_foreign, for_unknown) = (context.clone(), context.clone());
+    let foreign = warp::header::headers_cloned()
+        .and_then(|headers: HeaderMap| async move {
+            if is_local_request(&headers) { Err(warp::reject::not_found()) } else { Ok(()) }
+        })
+        .map(move |()| finish_response(&for_foreign, Err(ManagementError::Forbidden)));
+    let unknown =
+        warp::any().map(move || finish_response(&for_unknown, Err(ManagementError::MissingAuthenticationToken)));
     foreign.or(management_routes(context, ManagementAccess::Open)).unify().or(unknown).unify().boxed()
 }
 

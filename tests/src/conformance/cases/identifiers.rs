@@ -46,7 +46,7 @@ pub(super) const ROWS: &[ConformanceRow] = &[
         "ID-5",
         Inferred,
         "Handlers use ids in URLs, keys and fixed-width columns, so alphabet and length never vary.",
-        "the same; 200 connections have 200 different ids",
+        "the same; 200 connections have 200 different ids, of which 64 bits are random, so that no id can be guessed",
         |world| many(world).boxed(),
     ),
 ];

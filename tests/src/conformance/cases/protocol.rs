@@ -1,4 +1,4 @@
-//! HS-1 to HS-5 and SUB-1 to SUB-7: the `101` response and subprotocols.
+//! HS-1 to HS-7 and SUB-1 to SUB-7: the `101` response and subprotocols.
 
 use std::time::Duration;
 
@@ -52,6 +52,21 @@ pub(super) const ROWS: &[ConformanceRow] = &[
         "WebSockets over HTTP/2 (RFC 8441) are not supported.",
         "the same: the listener supports HTTP/1.1 only",
         |world| no_http2(world).boxed(),
+    ),
+    ConformanceRow::holds(
+        "HS-6",
+        Unknown,
+        "The response to an upgrade request that violates RFC 6455 section 4.2.1 or has no valid Host is unknown.",
+        "400; it names the supported version of the protocol",
+        |world| invalid_upgrades(world).boxed(),
+    ),
+    ConformanceRow::differs(
+        "HS-7",
+        Inferred,
+        "The endpoint does not compare `Origin` with anything.",
+        "the same for clients of other machines; a listener on a loopback address without declared proxies accepts local hosts and origins only",
+        "any web page can reach a loopback listener of the machine on which it is displayed",
+        |world| foreign_pages(world).boxed(),
     ),
     ConformanceRow::holds(
         "SUB-1",
@@ -132,6 +147,41 @@ async fn no_http2(world: &CaseWorld) -> anyhow::Result<()> {
     if wire.has_input_within(Duration::from_secs(1)).await {
         let response = wire.read_to_end().await?;
         ensure!(!response.starts_with(&[0, 0]), "the listener supports HTTP/2: {response:?}");
+    }
+    Ok(())
+}
+
+async fn invalid_upgrades(world: &CaseWorld) -> anyhow::Result<()> {
+    let api = world.standard().await?;
+    let valid = String::from_utf8(HandshakeBuilder::new().request(&api.endpoint))?;
+    for (from, to) in [
+        ("Connection: Upgrade\r\n", ""),
+        ("Sec-WebSocket-Version: 13", "Sec-WebSocket-Version: 12"),
+        ("Sec-WebSocket-Key: ", "Sec-WebSocket-Key: x"),
+    ] {
+        let mut wire = WireConnection::open(&api.endpoint, api.case_timeout()).await?;
+        wire.send(valid.replace(from, to).as_bytes()).await?;
+        let head = wire.head().await?;
+        let version = head.header("sec-websocket-version");
+        ensure!((head.status, version) == (400, Some("13")), "{to:?} returned {head:?}");
+    }
+    for host in ["a b", ""] {
+        let rejection = api.expect_rejection(HandshakeBuilder::new().host(host)).await?;
+        ensure!(rejection.head.status == 400, "Host {host:?} returned {}", rejection.head.status);
+    }
+    Ok(())
+}
+
+async fn foreign_pages(world: &CaseWorld) -> anyhow::Result<()> {
+    let api = world.standard().await?;
+    api.dial(HandshakeBuilder::new().header("Origin", "https://any.example")).await?;
+    let api = world.api(ApiSpec::special("a loopback listener", |spec| spec.local_pages_only = true)).await?;
+    api.dial(HandshakeBuilder::new().header("Origin", "http://localhost:3000")).await?;
+    for dial in
+        [HandshakeBuilder::new().header("Origin", "https://any.example"), HandshakeBuilder::new().host("any.example")]
+    {
+        let rejection = api.expect_rejection(dial).await?;
+        ensure!(rejection.head.status == 403, "the status is {}", rejection.head.status);
     }
     Ok(())
 }

@@ -7,6 +7,8 @@ use anyhow::Context as _;
 use gateway::api::WebSocketApi as GatewayApi;
 use probes::Probe;
 use probes::directive_client::DIRECTIVE_SERVER_VARIABLE;
+use shim::access::client_address::TrustedProxies;
+use shim::access::origin::{HostRule, OriginRule};
 use shim::access::{AccessControl, ClientKeys};
 use shim::config::{Config, DrainConfig};
 use shim::connection::{ConnectionIds, ConnectionLifecycle};
@@ -115,7 +117,10 @@ impl LocalGateway {
             config.session.outbox_bytes = bytes;
         }
         let (management, stage) = (spec.management, spec.definition.stage.clone());
-        config.server.trust_forwarded_for = spec.trust_forwarded_for;
+        config.server.proxies.trusted = TrustedProxies::Hops(spec.trusted_hops);
+        if !spec.local_pages_only {
+            (config.server.hosts, config.server.origins) = (Some(HostRule::Any), Some(OriginRule::Any));
+        }
         let server = server(spec, &config, functions)?;
         let running = ListeningServer::start(&config.server, server, management, None)?;
         let endpoint = EndpointAddress { tls: false, authority: running.traffic_address.to_string(), stage };

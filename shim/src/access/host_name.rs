@@ -7,14 +7,16 @@ use http::{HeaderMap, HeaderValue};
 
 /// Host and port of a `Host` header or of an origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct HostPort {
+pub struct HostPort {
     /// Lower-case name, IPv4 address, or IPv6 address without brackets.
     pub name: Box<str>,
+    /// Port as written; `None` without one.
     pub port: Option<u16>,
 }
 
 impl HostPort {
     /// Parses `uri-host [ ":" port ]`. Returns `None` for everything else, an empty host and user information included.
+    #[must_use]
     pub fn parse(text: &[u8]) -> Option<Self> {
         let authority = Authority::try_from(text).ok()?;
         let (host, whole) = (authority.host(), authority.as_str());
@@ -26,11 +28,13 @@ impl HostPort {
             _ => return None,
         };
         let name = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        (!name.is_empty()).then(|| Self { name: name.to_ascii_lowercase().into(), port })
+        // A comma is valid in a name (RFC 3986), but in practice a sign of joined headers.
+        (!name.is_empty() && !name.contains(',')).then(|| Self { name: name.to_ascii_lowercase().into(), port })
     }
 
     /// Returns whether the host is this machine's own: `localhost`, a name below it (RFC 6761 section 6.3), or a
     /// loopback address.
+    #[must_use]
     pub fn is_loopback(&self) -> bool {
         let name = self.name.strip_suffix('.').unwrap_or(&self.name);
         name == "localhost"
@@ -40,7 +44,8 @@ impl HostPort {
 }
 
 /// Returns the only value of a header; `None` when it is absent or repeated.
-pub(super) fn single_value(headers: &HeaderMap, name: http::HeaderName) -> Option<&HeaderValue> {
+#[must_use]
+pub fn single_value(headers: &HeaderMap, name: http::HeaderName) -> Option<&HeaderValue> {
     let mut values = headers.get_all(name).iter();
     values.next().filter(|_| values.next().is_none())
 }
