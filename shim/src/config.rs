@@ -32,6 +32,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use gateway::handshake::CompressionMode;
+use handlers::authorizer::ClaimMapping;
 use handlers::id::{TenantId, UserId};
 use handlers::limits::Limits;
 
@@ -219,10 +220,14 @@ pub struct AuthConfig {
     pub previous_secrets: Vec<Secret>,
     /// Keys of asymmetric tokens.
     pub jwks: Option<JwksSource>,
-    /// Required `iss` claim.
-    pub issuer: Option<String>,
-    /// Required `aud` claim.
-    pub audience: Option<String>,
+    /// Accepted issuers; empty accepts any.
+    pub issuers: Vec<String>,
+    /// Accepted audiences; empty accepts any.
+    pub audiences: Vec<String>,
+    /// Claims of user, role and tenant.
+    pub claims: ClaimMapping,
+    /// Longest accepted time until a token expires.
+    pub max_lifetime: Duration,
     /// Accepted clock difference between issuer and server.
     pub leeway: Duration,
     /// API keys of backends.

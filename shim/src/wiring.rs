@@ -181,6 +181,9 @@ fn token_settings(
         None => {}
         Some(JwksSource::Document(text)) => {
             keys = keys.merge(KeySet::from_jwks(text).context("invalid JWKS document")?);
+            if let Some(skipped) = keys.describe_skipped_keys() {
+                tracing::warn!(jwks.skipped = skipped, "keys of auth.jwks skipped");
+            }
         }
         Some(JwksSource::Url(url)) => {
             let address = url.parse().context("invalid JWKS URL")?;
@@ -189,9 +192,11 @@ fn token_settings(
     }
     Ok(TokenSettings {
         source,
-        issuer: auth.issuer.clone(),
-        audience: auth.audience.clone(),
+        issuers: auth.issuers.clone(),
+        audiences: auth.audiences.clone(),
+        claims: auth.claims.clone(),
         leeway: auth.leeway,
+        max_lifetime: Some(auth.max_lifetime),
         ..TokenSettings::new(keys)
     })
 }

@@ -125,6 +125,9 @@ fn token_verifier(
     secrets: Option<aws_sdk_secretsmanager::Client>,
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<TokenVerifier> {
+    if let Some(skipped) = config.tokens.keys.describe_skipped_keys() {
+        tracing::warn!(jwks.skipped = skipped, "keys of TWINWAY_AUTH_JWKS skipped");
+    }
     let provider = config.jwks_url.clone().map(|url| HttpJwks::new(url, clock.clone())).transpose()?;
     let source = match secrets.filter(|_| !config.secret_arns.is_empty()) {
         Some(client) => {

@@ -111,6 +111,8 @@ struct KeyCacheState {
     fresh_until: Timestamp,
     /// End of the last fetch, successful or not.
     fetched_at: Option<Timestamp>,
+    /// Description of the skipped keys that was logged last.
+    logged_skipped: Option<String>,
     /// Fetch in progress. The reference is weak: the fetch is dropped once all callers have given up.
     pending_fetch: Option<WeakShared<FetchFuture>>,
 }
@@ -249,6 +251,7 @@ impl KeyProvider {
         match fetched {
             Ok((keys, lifetime)) => {
                 tracing::debug!(jwks.keys = keys.len(), "verification keys fetched");
+                state.log_skipped_keys(&keys);
                 let keys = Arc::new(keys);
                 state.keys = Some(Arc::clone(&keys));
                 state.fresh_until = now.plus(lifetime);
@@ -264,6 +267,15 @@ impl KeyProvider {
 }
 
 impl KeyCacheState {
+    /// Logs the keys that verify no token, when they are not the same as after the fetch before.
+    fn log_skipped_keys(&mut self, keys: &KeySet) {
+        let skipped = keys.describe_skipped_keys();
+        if let Some(skipped) = skipped.as_deref().filter(|_| skipped != self.logged_skipped) {
+            tracing::warn!(jwks.skipped = skipped, "keys of the JWK set skipped");
+        }
+        self.logged_skipped = skipped;
+    }
+
     /// Returns whether the last fetch is too recent for another one. A clock that was set back ends the interval.
     fn is_too_soon(&self, now: Timestamp) -> bool {
         let interval = if self.keys.is_some() { REFETCH_INTERVAL } else { FIRST_FETCH_RETRY_INTERVAL };

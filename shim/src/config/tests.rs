@@ -192,8 +192,11 @@ fn keys_and_callers_are_validated_and_never_shown() {
 fn outside_embedded_mode_a_secret_or_a_key_set_is_required() {
     let found = errors_of(from_environment(&[("DEPLOYMENT_MODE", "kubernetes")]));
     assert!(found[0].contains("TWINWAY_AUTH_SECRET_FILE"), "{found:#?}");
-    let url =
-        from_environment(&[("DEPLOYMENT_MODE", "kubernetes"), ("TWINWAY_AUTH_JWKS_URL", "https://idp.example/jwks")]);
+    let url = from_environment(&[
+        ("DEPLOYMENT_MODE", "kubernetes"),
+        ("TWINWAY_AUTH_JWKS_URL", "https://idp.example/jwks"),
+        ("TWINWAY_AUTH_AUDIENCE", "chat"),
+    ]);
     assert_eq!(url.config.unwrap().auth.jwks, Some(JwksSource::Url("https://idp.example/jwks".to_owned())));
 }
 
@@ -239,10 +242,55 @@ fn batches_are_as_small_as_half_of_the_grace_allows() {
 #[test]
 fn key_sets_are_not_fetched_over_plain_http_except_from_loopback() {
     for url in ["http://localhost:1/jwks", "http://127.0.0.1/jwks", "http://[::1]:8/jwks", "https://idp.example/jwks"] {
-        assert!(from_environment(&[("TWINWAY_AUTH_JWKS_URL", url)]).config.is_ok(), "{url}");
+        assert!(
+            from_environment(&[("TWINWAY_AUTH_JWKS_URL", url), ("TWINWAY_AUTH_AUDIENCE", "*")]).config.is_ok(),
+            "{url}"
+        );
     }
     for url in ["http://idp.example/jwks", "http://localhost.example/jwks", "ftp://x", "idp.example"] {
         assert!(from_environment(&[("TWINWAY_AUTH_JWKS_URL", url)]).config.is_err(), "{url}");
+    }
+}
+
+#[test]
+fn a_key_set_address_requires_an_audience() {
+    let found = errors_of(from_environment(&[("TWINWAY_AUTH_JWKS_URL", "https://idp.example/jwks")]));
+    assert!(found[0].starts_with("auth.audience: required with auth.jwks_url"), "{found:#?}");
+    let with = |audience: &str| {
+        let variables = [("TWINWAY_AUTH_JWKS_URL", "https://idp.example/jwks"), ("TWINWAY_AUTH_AUDIENCE", audience)];
+        from_environment(&variables).config.unwrap().auth.audiences
+    };
+    assert_eq!((with("chat, app"), with("*")), (vec!["chat".to_owned(), "app".to_owned()], Vec::new()));
+}
+
+#[test]
+fn claims_and_roles_are_configurable() {
+    let defaults = from_environment(&[]).config.unwrap().auth;
+    assert_eq!(defaults.claims, ClaimMapping::default());
+    assert_eq!(defaults.max_lifetime, Duration::from_secs(366 * 86_400));
+    let text =
+        "[auth]\nrole_claim = 'realm_access.roles'\nadmin_roles = ['support', 'root']\nissuer = ['https://a/', 'b']";
+    let auth = from_file(text).config.unwrap().auth;
+    assert_eq!(auth.claims.role, "realm_access.roles".parse().unwrap());
+    assert_eq!(
+        (auth.claims.admin_roles, auth.issuers),
+        (vec!["support".into(), "root".into()], vec!["https://a/".into(), "b".into()])
+    );
+    let found = errors_of(from_environment(&[("TWINWAY_AUTH_USER_CLAIM", "a,b")]));
+    assert!(found[0].starts_with("auth.user_claim = \"a,b\"") && found[0].contains("one claim"), "{found:#?}");
+}
+
+#[test]
+fn weak_secrets_and_api_keys_are_rejected_by_the_check() {
+    for (name, value) in [
+        ("TWINWAY_AUTH_SECRET", "a".repeat(32)),
+        ("TWINWAY_AUTH_PREVIOUS_SECRETS", "changeme".repeat(5)),
+        ("TWINWAY_AUTH_API_KEYS", format!("billing:acme:{}", "k".repeat(20))),
+        ("TWINWAY_AUTH_API_KEYS", "billing:acme:0123456789abcdefghi".to_owned()),
+    ] {
+        let found = errors_of(from_environment(&[(name, &value)]));
+        assert!(found[0].contains(name) && found[0].contains("openssl rand"), "{found:#?}");
+        assert!(!found[0].contains(&value), "{found:#?}");
     }
 }
 

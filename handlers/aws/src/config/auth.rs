@@ -1,14 +1,15 @@
 //! Environment variables of the verification of callers: signing secrets, key sets, claims and API keys.
 
-use handlers::api::{ApiKeys, MIN_API_KEY_BYTES};
-use handlers::authorizer::{KeySet, TokenSettings};
+use handlers::api::ApiKeys;
+use handlers::authorizer::{ClaimMapping, KeySet, TokenSettings};
 use handlers::config_value::parse_duration;
 use handlers::id::{TenantId, UserId};
 use http::Uri;
 
 use super::{
     AUTH_API_KEYS, AUTH_API_KEYS_ARN, AUTH_AUDIENCE, AUTH_ISSUER, AUTH_JWKS, AUTH_JWKS_URL, AUTH_LEEWAY,
-    AUTH_PREVIOUS_SECRETS, AUTH_SECRET, AUTH_SECRET_ARN, DEFAULT_LEEWAY, EnvironmentReader, VerifierConfig,
+    AUTH_MAX_LIFETIME, AUTH_PREVIOUS_SECRETS, AUTH_SECRET, AUTH_SECRET_ARN, DEFAULT_LEEWAY, DEFAULT_MAX_LIFETIME,
+    EnvironmentReader, VerifierConfig,
 };
 
 impl EnvironmentReader<'_> {
@@ -19,8 +20,16 @@ impl EnvironmentReader<'_> {
         let keys = self.key_set();
         let leeway = self.duration_or(AUTH_LEEWAY, DEFAULT_LEEWAY, parse_duration);
         let api_keys = self.api_keys();
-        let (issuer, audience) = (self.optional_text(AUTH_ISSUER), self.optional_text(AUTH_AUDIENCE));
-        let tokens = TokenSettings { issuer, audience, leeway: leeway?, ..TokenSettings::new(keys?) };
+        let max_lifetime = self.duration_or(AUTH_MAX_LIFETIME, DEFAULT_MAX_LIFETIME, parse_duration);
+        let (issuers, audiences, claims) = (self.list(AUTH_ISSUER), self.audiences(), self.claims());
+        let tokens = TokenSettings {
+            issuers,
+            audiences: audiences?,
+            claims: claims?,
+            leeway: leeway?,
+            max_lifetime: Some(max_lifetime?),
+            ..TokenSettings::new(keys?)
+        };
         Some(VerifierConfig {
             tokens,
             jwks_url: jwks_url?,
@@ -28,6 +37,37 @@ impl EnvironmentReader<'_> {
             api_keys: api_keys?,
             api_keys_arn: api_keys_arn?,
         })
+    }
+
+    fn list(&self, name: &str) -> Vec<String> {
+        let text = self.optional_text(name).unwrap_or_default();
+        text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
+    }
+
+    /// Returns the accepted audiences; empty for any. An identity provider signs tokens of many applications with the
+    /// same keys, so its key set requires an audience.
+    fn audiences(&mut self) -> Option<Vec<String>> {
+        let audiences = self.list(AUTH_AUDIENCE);
+        if audiences.is_empty() && self.optional_text(AUTH_JWKS_URL).is_some() {
+            let problem = format_args!(
+                "is required with {AUTH_JWKS_URL}: without it the tokens of every application of this identity provider \
+                 would be accepted; set the audience of your tokens, or * to accept any"
+            );
+            return self.record_error(AUTH_AUDIENCE, problem);
+        }
+        Some(if audiences == ["*"] { Vec::new() } else { audiences })
+    }
+
+    fn claims(&mut self) -> Option<ClaimMapping> {
+        let mut claims = ClaimMapping::default();
+        let mut valid = true;
+        for key in &ClaimMapping::KEYS {
+            let values = self.list(key.env);
+            if let Some(Err(rule)) = (!values.is_empty()).then(|| claims.set(key, &values)) {
+                valid = self.record_error(key.env, rule).unwrap_or(false);
+            }
+        }
+        valid.then_some(claims)
     }
 
     fn jwks_url(&mut self) -> Option<Option<Uri>> {
@@ -115,5 +155,5 @@ fn add_api_key(keys: ApiKeys, entry: &str) -> Result<ApiKeys, String> {
     };
     let name = UserId::parse(name).map_err(|error| error.to_string())?;
     let tenant = TenantId::parse(tenant).map_err(|error| error.to_string())?;
-    keys.with_key(key, tenant, name).map_err(|_| format!("the key must have at least {MIN_API_KEY_BYTES} bytes"))
+    keys.with_key(key, tenant, name).map_err(|error| error.to_string())
 }
