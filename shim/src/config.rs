@@ -35,6 +35,7 @@ pub use gateway::handshake::CompressionMode;
 use handlers::authorizer::ClaimMapping;
 use handlers::id::{TenantId, UserId};
 use handlers::limits::Limits;
+use tls_client::TlsFiles;
 
 pub use gateway::api::ApiKeySource;
 
@@ -200,6 +201,19 @@ pub enum JwksSource {
     Document(String),
 }
 
+/// How the key set of an identity provider is fetched.
+#[derive(Debug, Clone, Default)]
+pub struct KeyFetchConfig {
+    /// Trusted authorities and client certificate.
+    pub tls: TlsFiles,
+    /// Name in the provider's certificate, if it is not the host of the URL.
+    pub server_name: Option<String>,
+    /// Address of a proxy, which may contain a password.
+    pub proxy: Option<Secret>,
+    /// Hosts that are reached without the proxy.
+    pub proxy_exceptions: String,
+}
+
 /// A key that a backend presents as `X-Api-Key`.
 #[derive(Debug, Clone)]
 pub struct ApiKeyConfig {
@@ -228,6 +242,8 @@ pub struct AuthConfig {
     pub claims: ClaimMapping,
     /// Longest accepted time until a token expires.
     pub max_lifetime: Duration,
+    /// Authorities, client certificate and proxy for fetching the key set.
+    pub fetch: KeyFetchConfig,
     /// Accepted clock difference between issuer and server.
     pub leeway: Duration,
     /// API keys of backends.

@@ -14,6 +14,7 @@ use handlers::authorizer::TokenSettings;
 use handlers::config_value::parse_retention_age;
 use handlers::limits::Limits;
 use http::Uri;
+use jwks::FetchSettings;
 
 pub(crate) use self::auth::parse_api_keys;
 
@@ -37,6 +38,14 @@ pub const AUTH_JWKS_URL: &str = "TWINWAY_AUTH_JWKS_URL";
 pub const AUTH_ISSUER: &str = "TWINWAY_AUTH_ISSUER";
 /// Accepted audiences of tokens, comma-separated, or `*` for any. Required with [`AUTH_JWKS_URL`].
 pub const AUTH_AUDIENCE: &str = "TWINWAY_AUTH_AUDIENCE";
+/// CA certificates (PEM file) that verify the key set's server; default those of the system.
+pub const AUTH_CA_FILE: &str = "TWINWAY_AUTH_CA_FILE";
+/// Client certificate (PEM file) for the key set's server.
+pub const AUTH_CLIENT_CERT_FILE: &str = "TWINWAY_AUTH_CLIENT_CERT_FILE";
+/// Private key (PEM file) of the client certificate.
+pub const AUTH_CLIENT_KEY_FILE: &str = "TWINWAY_AUTH_CLIENT_KEY_FILE";
+/// Name in the certificate of the key set's server, if it is not the host of the URL.
+pub const AUTH_SERVER_NAME: &str = "TWINWAY_AUTH_SERVER_NAME";
 /// Longest accepted time until a token expires; default 366 days.
 pub const AUTH_MAX_LIFETIME: &str = "TWINWAY_AUTH_MAX_LIFETIME";
 /// Permitted clock difference between the token issuer and this function; default 30 seconds.
@@ -80,6 +89,8 @@ pub struct VerifierConfig {
     pub tokens: TokenSettings,
     /// [`AUTH_JWKS_URL`].
     pub jwks_url: Option<Uri>,
+    /// Authorities, client certificate and proxy for fetching the key set.
+    pub fetch: FetchSettings,
     /// [`AUTH_SECRET_ARN`].
     pub secret_arns: Vec<String>,
     /// [`AUTH_API_KEYS`].

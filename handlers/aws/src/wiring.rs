@@ -128,7 +128,8 @@ fn token_verifier(
     if let Some(skipped) = config.tokens.keys.describe_skipped_keys() {
         tracing::warn!(jwks.skipped = skipped, "keys of TWINWAY_AUTH_JWKS skipped");
     }
-    let provider = config.jwks_url.clone().map(|url| HttpJwks::new(url, clock.clone())).transpose()?;
+    let provider = config.jwks_url.clone();
+    let provider = provider.map(|url| HttpJwks::with_settings(url, config.fetch.clone(), clock.clone())).transpose()?;
     let source = match secrets.filter(|_| !config.secret_arns.is_empty()) {
         Some(client) => {
             let keys = SecretKeys::new(client, config.secret_arns.clone(), provider, clock.clone());

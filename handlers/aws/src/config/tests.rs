@@ -149,6 +149,23 @@ fn a_key_set_url_replaces_keys_and_must_be_secure() {
 }
 
 #[test]
+fn wrong_certificate_files_and_proxies_are_named() {
+    let mut variables = minimal_environment();
+    variables.extend([(AUTH_CA_FILE, file!()), ("HTTPS_PROXY", "socks5://user:hush@proxy")]);
+    let text = read(&variables).err().unwrap().to_string();
+    assert!(text.contains("TWINWAY_AUTH_CA_FILE cannot be used: the file"), "{text}");
+    let variables = HashMap::from([(AUTH_SECRET, SECRET), ("https_proxy", "socks5://user:hush@proxy")]);
+    let text = read(&variables).err().unwrap().to_string();
+    assert!(text.contains("HTTPS_PROXY must be an address such as http://") && !text.contains("hush"), "{text}");
+    let variables = HashMap::from([(AUTH_SECRET, SECRET), (AUTH_CLIENT_CERT_FILE, "/cert.pem")]);
+    let text = read(&variables).err().unwrap().to_string();
+    assert!(
+        text.contains("TWINWAY_AUTH_CLIENT_CERT_FILE and TWINWAY_AUTH_CLIENT_KEY_FILE must be set together"),
+        "{text}"
+    );
+}
+
+#[test]
 fn the_operators_page_has_every_variable() {
     let page = include_str!("../../../../docs/OPERATIONS.md");
     let names = [
@@ -164,6 +181,10 @@ fn the_operators_page_has_every_variable() {
         AUTH_AUDIENCE,
         AUTH_LEEWAY,
         AUTH_MAX_LIFETIME,
+        AUTH_CA_FILE,
+        AUTH_CLIENT_CERT_FILE,
+        AUTH_CLIENT_KEY_FILE,
+        AUTH_SERVER_NAME,
         AUTH_API_KEYS,
     ];
     let claims = handlers::authorizer::ClaimMapping::KEYS.map(|key| key.env);

@@ -21,6 +21,8 @@ impl ConfigReader<'_> {
         let audiences = self.read_optional("auth.audience", values::parse_list);
         let claims = self.read_claim_mapping();
         let max_lifetime = self.read_required("auth.max_lifetime", values::parse_positive_duration);
+        let is_fetched = self.sources.find_value("auth.jwks_url").is_some();
+        let fetch = self.read_key_fetch(is_fetched);
         let leeway = self.read_required("auth.leeway", values::parse_duration_value);
         let api_keys = self.read_optional("auth.api_keys", parse_api_keys);
         let (secret, jwks_url, jwks_document) = (secret?, jwks_url?, jwks_document?);
@@ -50,6 +52,7 @@ impl ConfigReader<'_> {
             audiences: if audiences == ["*"] { Vec::new() } else { audiences },
             claims: claims?,
             max_lifetime: max_lifetime?,
+            fetch: fetch?,
             leeway: leeway?,
             api_keys: api_keys?.unwrap_or_default(),
         })
