@@ -35,7 +35,7 @@ done
 step "synthesis"
 synth dev dev
 # An identity provider instead of a signing secret, API keys of backends, and a lower limit.
-synth staging staging -c jwks=https://idp.example.com/jwks.json -c issuer=https://idp.example.com/ -c audience=twinway \
+synth staging staging -c jwks=https://idp.example.com/jwks.json -c issuer=https://idp.example.com/ -c audience=twinway -c claims=role_claim=cognito:groups \
   -c apiKeys=arn:aws:secretsmanager:eu-central-1:123456789012:secret:backends-AbCdEf -c limits=body_bytes=4KiB,resume_time=5s
 synth probe dev -c probe=only
 synth prod prod -c zone=Z0123456789ABC:example.com -c platform=eks -c podsShare=25 -c edge=waf

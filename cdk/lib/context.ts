@@ -5,7 +5,7 @@
  */
 import { readFileSync } from 'node:fs';
 import type { Node } from 'constructs';
-import { LIMIT_NAMES, type Limits } from './names';
+import { CLAIM_NAMES, type Claims, LIMIT_NAMES, type Limits } from './names';
 
 /** Maximum size of the key set; all variables of a function share 4 KB ("Lambda quotas", Lambda guide). */
 const MAX_KEY_SET_BYTES = 3 * 1024;
@@ -22,8 +22,12 @@ export interface CallerSettings {
   readonly keySet: string | undefined;
   /** URL of the identity provider's key set; the functions fetch it. */
   readonly keySetUrl: string | undefined;
+  /** Accepted issuers, comma-separated. */
   readonly issuer: string | undefined;
+  /** Accepted audiences, comma-separated, or `*`; required with a key set's URL. */
   readonly audience: string | undefined;
+  /** Claims of user, role and tenant, and the values that mean a role. */
+  readonly claims: Claims;
   /** ARN of an existing secret that signs tokens, for deployments that share one; if unset, a secret is generated. */
   readonly signingSecretArn: string | undefined;
   /** ARN of the previous secret, whose tokens remain valid. */
@@ -63,7 +67,8 @@ export function operatorContext(node: Node, lambdaDirectory: string): OperatorCo
     callers: {
       ...keySource(text(node, 'jwks')),
       issuer: text(node, 'issuer'),
-      audience: text(node, 'audience'),
+      audience: audience(text(node, 'jwks'), text(node, 'audience')),
+      claims: claims(text(node, 'claims')),
       signingSecretArn: arn('signingSecret', text(node, 'signingSecret')),
       previousSecretArn: arn('previousSecret', text(node, 'previousSecret')),
       apiKeysArn: arn('apiKeys', text(node, 'apiKeys')),
@@ -123,6 +128,32 @@ function keySource(value: string | undefined): Pick<CallerSettings, 'keySet' | '
     );
   }
   return { keySet: undefined, keySetUrl: value };
+}
+
+/** Returns the audience. A provider signs the tokens of all its applications with the keys at one URL. */
+function audience(jwks: string | undefined, value: string | undefined): string | undefined {
+  if (jwks?.includes('://') && value === undefined) {
+    throw new Error(
+      `context 'audience' is required with 'jwks=${jwks}': use the audience of your tokens, or * to accept those of every application`,
+    );
+  }
+  return value;
+}
+
+/** Parses `name=value` pairs such as `role_claim=cognito:groups,admin_roles=support root`; spaces separate values. */
+function claims(value: string | undefined): Claims {
+  const pairs = (value ?? '').split(',').filter((pair) => pair !== '');
+  return Object.fromEntries(
+    pairs.map((pair) => {
+      const [name, ...rest] = pair.split('=');
+      const known = CLAIM_NAMES.find((candidate) => candidate === name?.trim());
+      const words = rest.join('=').trim().split(/\s+/);
+      if (known === undefined || words[0] === '') {
+        throw new Error(`context 'claims' has '${pair}': use name=value with a name of ${CLAIM_NAMES.join(', ')}`);
+      }
+      return [known, words.join(',')];
+    }),
+  );
 }
 
 /** Returns the text of a key set's file; it must contain public keys only and fit a function's environment. */

@@ -24,6 +24,27 @@ export const VARIABLES = {
   apiKeys: 'TWINWAY_AUTH_API_KEYS_ARN',
 } as const;
 
+/** Settings of the mapping of a token's claims (`auth.*` of the configuration). */
+export const CLAIM_NAMES = [
+  'user_claim',
+  'role_claim',
+  'tenant_claim',
+  'admin_roles',
+  'service_roles',
+  'user_roles',
+] as const;
+export type ClaimName = (typeof CLAIM_NAMES)[number];
+
+/** Claims and roles that differ from their defaults, such as `{ role_claim: 'cognito:groups' }`. */
+export type Claims = Readonly<Partial<Record<ClaimName, string>>>;
+
+/** Environment variable of a setting of the mapping. */
+export const claimVariable = (name: string): string => `TWINWAY_AUTH_${name.toUpperCase()}`;
+
+/** Environment variables of `claims`. */
+export const claimVariables = (claims: Claims): Record<string, string> =>
+  Object.fromEntries(Object.entries(claims).map(([name, value]) => [claimVariable(name), value]));
+
 /** Names of the application's limits (`limits.*` of the configuration). */
 export const LIMIT_NAMES = [
   'body_bytes',

@@ -193,6 +193,7 @@ test('with an identity provider there is no signing secret, and functions that v
     assert.equal(settings.TWINWAY_AUTH_JWKS_URL, 'https://idp.example.com/jwks.json');
     assert.equal(settings.TWINWAY_AUTH_ISSUER, 'https://idp.example.com/');
     assert.equal(settings.TWINWAY_AUTH_AUDIENCE, 'twinway');
+    assert.equal(settings.TWINWAY_AUTH_ROLE_CLAIM, 'cognito:groups');
     assert.match(`${settings.TWINWAY_AUTH_API_KEYS_ARN}`, /^arn:aws:secretsmanager:/);
   }
 });

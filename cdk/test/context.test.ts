@@ -42,11 +42,28 @@ test('a public key set is compacted, a private or another document is rejected',
 });
 
 test('a key set may be an HTTPS URL', () => {
-  const { keySet, keySetUrl } = read({ jwks: 'https://idp.example.com/jwks.json' }).callers;
+  const { keySet, keySetUrl } = read({ jwks: 'https://idp.example.com/jwks.json', audience: 'chat' }).callers;
   assert.equal(keySet, undefined);
   assert.equal(keySetUrl, 'https://idp.example.com/jwks.json');
   for (const jwks of ['http://idp.example.com/jwks.json', 'ftp://idp.example.com', 'https://']) {
     assert.throws(() => read({ jwks }), /'jwks' is '.*': expected a file, or a URL/, jwks);
+  }
+});
+
+test('a key set URL requires an audience', () => {
+  const jwks = 'https://idp.example.com/jwks.json';
+  assert.throws(() => read({ jwks }), /'audience' is required with 'jwks=https:/);
+  assert.equal(read({ jwks, audience: '*' }).callers.audience, '*');
+});
+
+test('claims are name=value pairs with values separated by spaces', () => {
+  assert.deepEqual(read({ claims: 'role_claim=cognito:groups,admin_roles=support root' }).callers.claims, {
+    role_claim: 'cognito:groups',
+    admin_roles: 'support,root',
+  });
+  assert.deepEqual(read({}).callers.claims, {});
+  for (const claims of ['role=x', 'role_claim', 'role_claim=']) {
+    assert.throws(() => read({ claims }), /context 'claims' has '.*': use name=value/, claims);
   }
 });
 

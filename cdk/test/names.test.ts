@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { test } from 'node:test';
-import { GRANTS, LIMIT_NAMES, limitVariable, TABLES, VARIABLES } from '../lib/names';
+import { CLAIM_NAMES, claimVariable, GRANTS, LIMIT_NAMES, limitVariable, TABLES, VARIABLES } from '../lib/names';
 import { json } from './synthesized';
 
 const ROOT = resolve(__dirname, '../../..');
@@ -21,6 +21,12 @@ test('the limits are those of the application', () => {
   const source = repository('handlers/src/limits/settings.rs');
   const variables = [...source.matchAll(/"limits\.\w+",\s*"(TWINWAY_LIMITS_[A-Z_]+)"/g)].map((match) => match[1]);
   assert.deepEqual(LIMIT_NAMES.map(limitVariable), variables);
+});
+
+test('the claim settings are those of the application', () => {
+  const source = repository('handlers/src/authorizer/claim_mapping.rs');
+  const variables = [...source.matchAll(/"(TWINWAY_AUTH_[A-Z_]+)"/g)].map((match) => match[1]);
+  assert.deepEqual(CLAIM_NAMES.map(claimVariable), variables);
 });
 
 test('keys and indexes are exactly those of the adapters', () => {
@@ -82,7 +88,11 @@ test('the SAM template has the same variables, keys, indexes and permissions', (
   const sam = repository('template.yaml');
   const found = (pattern: RegExp) => new Set([...sam.matchAll(pattern)].map((match) => match[1]));
   // `sam local invoke` overrides declared variables only, and has no Secrets Manager.
-  const known = new Set<string | undefined>([...Object.values(VARIABLES), 'TWINWAY_AUTH_SECRET']);
+  const known = new Set<string | undefined>([
+    ...Object.values(VARIABLES),
+    ...CLAIM_NAMES.map(claimVariable),
+    'TWINWAY_AUTH_SECRET',
+  ]);
   assert.deepEqual(
     [...found(/^ +(TWINWAY_[A-Z_]+):/gm)].filter((variable) => !known.has(variable)),
     [],

@@ -22,7 +22,7 @@ use http::{HeaderMap, HeaderValue, Request, Response};
 use serde::Serialize;
 
 use self::caller::ApiAuthenticator;
-pub use self::caller::{API_KEY_HEADER, ApiCaller, ApiKeys, MIN_API_KEY_BYTES, ShortApiKeyError};
+pub use self::caller::{API_KEY_HEADER, ApiCaller, ApiKeys, MIN_API_KEY_BYTES, WeakApiKeyError, check_api_key};
 use self::endpoint::ApiEndpoint;
 use self::problem::ProblemDetails;
 pub use self::push::MAX_PUSH_BYTES;

@@ -6,6 +6,7 @@
 //! header that browsers can set), and the query parameter `token`. The token is never written to a log, an error or
 //! `Debug` output.
 
+mod claim_mapping;
 mod claims;
 mod keys;
 mod token;
@@ -19,9 +20,11 @@ use aws_lambda_events::iam::{IamPolicyEffect, IamPolicyStatement};
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
 
+pub use self::claim_mapping::{ClaimKey, ClaimMapping, ClaimPath};
 pub use self::claims::{JwtClaims, MintError, mint_hs256};
 pub use self::keys::{
-    Algorithm, KeySet, KeySetError, KeySource, KeySourceError, MAX_KEYS_PER_DOCUMENT, MIN_SECRET_BYTES, VerificationKey,
+    Algorithm, KeySet, KeySetError, KeySource, KeySourceError, MAX_KEYS_PER_DOCUMENT, MIN_SECRET_BYTES, SkippedKey,
+    SkippedKeyReason, VerificationKey, check_secret, is_repetitive,
 };
 pub use self::token::{ExpiryPolicy, MAX_TOKEN_BYTES, TokenError, TokenSettings, TokenVerifier};
 use crate::identity::Identity;

@@ -3,6 +3,8 @@
 //! Every value of these types is valid, so no other code validates again. The alphabet of names is narrow because names
 //! become store keys, log fields and parts of URLs.
 
+mod encoding;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -20,10 +22,15 @@ pub struct InvalidIdError {
 }
 
 const NAME_ALPHABET: &str = "letters, digits, '.', '_', '-', '@', '+' and '|'";
+const ENCODED_NAME_ALPHABET: &str = "letters, digits, '.', '_', '-', '@', '+', '|' and '%'";
 const PRINTABLE_ALPHABET: &str = "printable ASCII without spaces";
 
 fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'@' | b'+' | b'|')
+}
+
+fn is_encoded_name_byte(byte: u8) -> bool {
+    is_name_byte(byte) || byte == b'%'
 }
 
 fn is_printable_byte(byte: u8) -> bool {
@@ -91,12 +98,12 @@ identifier!(
     ConnectionId, "a connection id", limits::MAX_CONNECTION_ID_BYTES, PRINTABLE_ALPHABET, is_printable_byte
 );
 identifier!(
-    /// Id of a user: the token's `sub`.
-    UserId, "a user id", limits::MAX_NAME_BYTES, NAME_ALPHABET, is_name_byte
+    /// Id of a user: the token's `sub`, encoded if it is not a name ([`UserId::encode`]).
+    UserId, "a user id", limits::MAX_NAME_BYTES, ENCODED_NAME_ALPHABET, is_encoded_name_byte
 );
 identifier!(
-    /// Id of a tenant of a shared deployment. Tenants are isolated from each other.
-    TenantId, "a tenant", limits::MAX_NAME_BYTES, NAME_ALPHABET, is_name_byte
+    /// Id of a tenant of a shared deployment, encoded like a user id. Tenants are isolated from each other.
+    TenantId, "a tenant", limits::MAX_NAME_BYTES, ENCODED_NAME_ALPHABET, is_encoded_name_byte
 );
 identifier!(
     /// Name of a room or topic, without the prefix.
@@ -107,7 +114,34 @@ identifier!(
     MessageId, "a message id", limits::MAX_MESSAGE_ID_BYTES, PRINTABLE_ALPHABET, is_printable_byte
 );
 
+impl UserId {
+    /// Returns the user id of a token's subject: the text itself if it is a name, otherwise its percent-encoding, such
+    /// as `f%3A8c1d%3Aalice` for `f:8c1d:alice`. Different texts have different ids.
+    ///
+    /// # Errors
+    /// [`InvalidIdError`] if the text is empty.
+    pub fn encode(text: &str) -> Result<Self, InvalidIdError> {
+        if text.is_empty() { Self::parse(text) } else { Self::parse(&encoding::encode_name(text)) }
+    }
+
+    /// Parses a user id, or encodes the text of a subject, for callers that may know either.
+    ///
+    /// # Errors
+    /// [`InvalidIdError`] if the text is empty.
+    pub fn parse_or_encode(text: &str) -> Result<Self, InvalidIdError> {
+        Self::parse(text).or_else(|_| Self::encode(text))
+    }
+}
+
 impl TenantId {
+    /// Returns the tenant of a token's claim, encoded like a [user id](UserId::encode).
+    ///
+    /// # Errors
+    /// [`InvalidIdError`] if the text is empty.
+    pub fn encode(text: &str) -> Result<Self, InvalidIdError> {
+        if text.is_empty() { Self::parse(text) } else { Self::parse(&encoding::encode_name(text)) }
+    }
+
     /// Returns the tenant of tokens without a `tenant` claim.
     #[must_use]
     pub fn default_tenant() -> Self {
@@ -134,11 +168,19 @@ mod tests {
     }
 
     #[test]
+    fn callers_may_use_the_subject_or_the_user_id() {
+        for text in ["f:8c1d:alice", "f%3A8c1d%3Aalice"] {
+            assert_eq!(UserId::parse_or_encode(text).map(String::from), Ok("f%3A8c1d%3Aalice".to_owned()));
+        }
+        assert!(UserId::parse_or_encode("").is_err() && TenantId::encode("").is_err());
+    }
+
+    #[test]
     fn the_error_states_length_and_alphabet() {
         let message = UserId::parse("").unwrap_err().to_string();
         assert_eq!(
             message,
-            "a user id must have 1 to 128 characters of letters, digits, '.', '_', '-', '@', '+' and '|'"
+            "a user id must have 1 to 128 characters of letters, digits, '.', '_', '-', '@', '+', '|' and '%'"
         );
     }
 

@@ -33,8 +33,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use gateway::handshake::CompressionMode;
+use handlers::authorizer::ClaimMapping;
 use handlers::id::{TenantId, UserId};
 use handlers::limits::Limits;
+use tls_client::TlsFiles;
 
 pub use gateway::api::ApiKeySource;
 
@@ -229,6 +231,19 @@ pub enum JwksSource {
     Document(String),
 }
 
+/// How the key set of an identity provider is fetched.
+#[derive(Debug, Clone, Default)]
+pub struct KeyFetchConfig {
+    /// Trusted authorities and client certificate.
+    pub tls: TlsFiles,
+    /// Name in the provider's certificate, if it is not the host of the URL.
+    pub server_name: Option<String>,
+    /// Address of a proxy, which may contain a password.
+    pub proxy: Option<Secret>,
+    /// Hosts that are reached without the proxy.
+    pub proxy_exceptions: String,
+}
+
 /// A key that a backend presents as `X-Api-Key`.
 #[derive(Debug, Clone)]
 pub struct ApiKeyConfig {
@@ -249,10 +264,16 @@ pub struct AuthConfig {
     pub previous_secrets: Vec<Secret>,
     /// Keys of asymmetric tokens.
     pub jwks: Option<JwksSource>,
-    /// Required `iss` claim.
-    pub issuer: Option<String>,
-    /// Required `aud` claim.
-    pub audience: Option<String>,
+    /// Accepted issuers; empty accepts any.
+    pub issuers: Vec<String>,
+    /// Accepted audiences; empty accepts any.
+    pub audiences: Vec<String>,
+    /// Claims of user, role and tenant.
+    pub claims: ClaimMapping,
+    /// Longest accepted time until a token expires.
+    pub max_lifetime: Duration,
+    /// Authorities, client certificate and proxy for fetching the key set.
+    pub fetch: KeyFetchConfig,
     /// Accepted clock difference between issuer and server.
     pub leeway: Duration,
     /// API keys of backends.

@@ -57,13 +57,7 @@ impl RedisClient {
     /// # Errors
     /// Returns [`RedisStartupError`], whose text says what to change.
     pub async fn connect(settings: RedisSettings) -> Result<Self, RedisStartupError> {
-        let certificates =
-            match &settings.ca_file {
-                None => None,
-                Some(path) => Some(tokio::fs::read(path).await.map_err(|source| {
-                    RedisStartupError::CertificateFile { path: path.display().to_string(), source }
-                })?),
-            };
+        let certificates = connector::tls_certificates(&settings.tls).map_err(RedisStartupError::TlsFile)?;
         let connector = RedisConnector::new(&settings, certificates.clone())
             .map_err(|error| RedisStartupError::InvalidAddress(error.category().to_owned()))?;
         let preflight = RedisPreflight { settings, certificates, connector: Arc::new(connector) };

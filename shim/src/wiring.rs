@@ -20,7 +20,7 @@ use handlers::api::ApiKeys;
 use handlers::app::MessagingApp;
 use handlers::authorizer::{Authorizer, KeySet, KeySource, TokenSettings, TokenVerifier};
 use handlers::ports::Clock;
-use jwks::HttpJwks;
+use jwks::{FetchSettings, HttpJwks, ProxySettings};
 
 pub use self::embedded::assemble_embedded;
 pub use self::kubernetes::assemble_kubernetes;
@@ -188,19 +188,35 @@ fn token_settings(
         None => {}
         Some(JwksSource::Document(text)) => {
             keys = keys.merge(KeySet::from_jwks(text).context("invalid JWKS document")?);
+            if let Some(skipped) = keys.describe_skipped_keys() {
+                tracing::warn!(jwks.skipped = skipped, "keys of auth.jwks skipped");
+            }
         }
         Some(JwksSource::Url(url)) => {
             let address = url.parse().context("invalid JWKS URL")?;
-            source = Some(Arc::new(HttpJwks::new(address, clock.clone()).context("JWKS URL rejected")?));
+            let settings = fetch_settings(&auth.fetch)?;
+            let provider = HttpJwks::with_settings(address, settings, clock.clone());
+            source = Some(Arc::new(provider.context("JWKS URL rejected")?));
         }
     }
     Ok(TokenSettings {
         source,
-        issuer: auth.issuer.clone(),
-        audience: auth.audience.clone(),
+        issuers: auth.issuers.clone(),
+        audiences: auth.audiences.clone(),
+        claims: auth.claims.clone(),
         leeway: auth.leeway,
+        max_lifetime: Some(auth.max_lifetime),
         ..TokenSettings::new(keys)
     })
+}
+
+fn fetch_settings(config: &config::KeyFetchConfig) -> anyhow::Result<FetchSettings> {
+    let proxy = config.proxy.as_ref().map(|address| ProxySettings {
+        address: address.expose().to_owned(),
+        exceptions: config.proxy_exceptions.clone(),
+    });
+    let tls = config.tls.load().context("auth.ca_file, auth.client_cert_file or auth.client_key_file")?;
+    Ok(FetchSettings { tls, server_name: config.server_name.clone(), proxy })
 }
 
 fn api_keys(config: &Config) -> anyhow::Result<ApiKeys> {

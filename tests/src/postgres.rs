@@ -180,7 +180,9 @@ impl PostgresServer {
             std::fs::write(self.data().join("pg_hba.conf"), access)?;
         }
         if let Some(tls) = &self.options.tls {
-            for (from, to) in [(tls.certificate(), "server.crt"), (tls.key(), "server.key")] {
+            for (from, to) in
+                [(tls.certificate(), "server.crt"), (tls.key(), "server.key"), (tls.authority(), "root.crt")]
+            {
                 let to = self.data().join(to);
                 std::fs::copy(from, &to)?;
                 std::fs::set_permissions(&to, std::fs::Permissions::from_mode(0o600))?;
@@ -200,6 +202,9 @@ impl PostgresServer {
             command.args(["-c", setting]);
         }
         command.args(["-c", &format!("ssl={ssl}")]);
+        if self.options.tls.is_some() {
+            command.args(["-c", "ssl_ca_file=root.crt"]);
+        }
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_path());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.map_or_else(|_| Stdio::null(), Stdio::from));
         command

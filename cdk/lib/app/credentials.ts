@@ -13,7 +13,7 @@ import { Construct } from 'constructs';
 import type { CallerSettings } from '../context';
 import type { Environment } from '../environments';
 import { suppressRule } from '../nag';
-import { VARIABLES } from '../names';
+import { claimVariables, VARIABLES } from '../names';
 
 /** Characters of the generated secret; the verifier requires at least 32 bytes (RFC 7518, section 3.2). */
 const SECRET_LENGTH = 64;
@@ -57,7 +57,7 @@ export class Credentials extends Construct {
   }
 
   private settings(signing: readonly ISecret[], apiKeys: ISecret | undefined): Record<string, string> {
-    const { keySet, keySetUrl, issuer, audience } = this.callers;
+    const { keySet, keySetUrl, issuer, audience, claims } = this.callers;
     const variables = {
       [VARIABLES.secrets]: signing.length > 0 ? signing.map((secret) => secret.secretArn).join(',') : undefined,
       [VARIABLES.apiKeys]: apiKeys?.secretArn,
@@ -65,6 +65,7 @@ export class Credentials extends Construct {
       [VARIABLES.keySetUrl]: keySetUrl,
       [VARIABLES.issuer]: issuer,
       [VARIABLES.audience]: audience,
+      ...claimVariables(claims),
     };
     return Object.fromEntries(
       Object.entries(variables).flatMap(([key, value]) => (value === undefined ? [] : [[key, value]])),

@@ -14,6 +14,7 @@ use handlers::authorizer::TokenSettings;
 use handlers::config_value::parse_retention_age;
 use handlers::limits::Limits;
 use http::Uri;
+use jwks::FetchSettings;
 
 pub(crate) use self::auth::parse_api_keys;
 
@@ -33,10 +34,20 @@ pub const AUTH_PREVIOUS_SECRETS: &str = "TWINWAY_AUTH_PREVIOUS_SECRETS";
 pub const AUTH_JWKS: &str = "TWINWAY_AUTH_JWKS";
 /// URL of an identity provider's JSON Web Key Set: `https://…`, or `http://…` for loopback.
 pub const AUTH_JWKS_URL: &str = "TWINWAY_AUTH_JWKS_URL";
-/// Required `iss` claim of tokens.
+/// Accepted `iss` claims of tokens, comma-separated.
 pub const AUTH_ISSUER: &str = "TWINWAY_AUTH_ISSUER";
-/// Required `aud` claim of tokens.
+/// Accepted audiences of tokens, comma-separated, or `*` for any. Required with [`AUTH_JWKS_URL`].
 pub const AUTH_AUDIENCE: &str = "TWINWAY_AUTH_AUDIENCE";
+/// CA certificates (PEM file) that verify the key set's server; default those of the system.
+pub const AUTH_CA_FILE: &str = "TWINWAY_AUTH_CA_FILE";
+/// Client certificate (PEM file) for the key set's server.
+pub const AUTH_CLIENT_CERT_FILE: &str = "TWINWAY_AUTH_CLIENT_CERT_FILE";
+/// Private key (PEM file) of the client certificate.
+pub const AUTH_CLIENT_KEY_FILE: &str = "TWINWAY_AUTH_CLIENT_KEY_FILE";
+/// Name in the certificate of the key set's server, if it is not the host of the URL.
+pub const AUTH_SERVER_NAME: &str = "TWINWAY_AUTH_SERVER_NAME";
+/// Longest accepted time until a token expires; default 366 days.
+pub const AUTH_MAX_LIFETIME: &str = "TWINWAY_AUTH_MAX_LIFETIME";
 /// Permitted clock difference between the token issuer and this function; default 30 seconds.
 pub const AUTH_LEEWAY: &str = "TWINWAY_AUTH_LEEWAY";
 /// API keys of backends, `name:tenant:key`, comma-separated.
@@ -50,6 +61,9 @@ pub const AUTH_API_KEYS_ARN: &str = "TWINWAY_AUTH_API_KEYS_ARN";
 const DEFAULT_RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// Same default as the shim's.
 const DEFAULT_LEEWAY: Duration = Duration::from_secs(30);
+
+/// Same default as the shim's.
+const DEFAULT_MAX_LIFETIME: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// Environment variables by name. Without `Debug`, because some values are secrets.
 pub struct EnvironmentVariables(BTreeMap<String, String>);
@@ -75,6 +89,8 @@ pub struct VerifierConfig {
     pub tokens: TokenSettings,
     /// [`AUTH_JWKS_URL`].
     pub jwks_url: Option<Uri>,
+    /// Authorities, client certificate and proxy for fetching the key set.
+    pub fetch: FetchSettings,
     /// [`AUTH_SECRET_ARN`].
     pub secret_arns: Vec<String>,
     /// [`AUTH_API_KEYS`].

@@ -1,7 +1,7 @@
 //! Common parts of both tables' adapters: error classification, retry delays and attribute parsing.
 //!
 //! The SDK retries throttled and transient responses (standard mode: bounded attempts, exponential backoff with full
-//! jitter, and a retry quota); errors that reach this module are past those retries. [`retry_delays`] is for retries
+//! jitter, and a retry quota), and [`retries`](crate::retries) adds conflicts; errors that reach this module are past those retries. [`retry_delays`] is for retries
 //! that the SDK cannot make: those that need a fresh read or that cover unprocessed items.
 
 use std::collections::HashMap;
@@ -27,14 +27,15 @@ const MAX_RETRY_DELAY: Duration = Duration::from_millis(125);
 /// Name of the adapter in errors.
 const ADAPTER: &str = "dynamodb";
 
-/// Error codes that a retry may resolve (DynamoDB developer guide, "Error handling").
-const TRANSIENT_CODES: [&str; 8] = [
+/// Error codes that a retry may resolve (DynamoDB developer guide, "Error handling"), in addition to every 5xx status.
+const TRANSIENT_CODES: [&str; 9] = [
     "ProvisionedThroughputExceededException",
     "ThrottlingException",
     "RequestLimitExceeded",
     "LimitExceededException",
     "InternalServerError",
     "ServiceUnavailable",
+    "TransactionConflictException",
     "TransactionInProgressException",
     "ReplicatedWriteConflictException",
 ];

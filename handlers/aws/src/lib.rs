@@ -31,6 +31,7 @@ pub mod delivery;
 mod dynamo;
 pub mod function;
 pub mod log;
+pub mod retries;
 pub mod secrets;
 pub mod tables;
 pub mod wiring;

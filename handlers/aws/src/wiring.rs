@@ -20,6 +20,7 @@ use crate::config::{self, AppConfig, EnvironmentVariables, VerifierConfig};
 use crate::connections::DynamoConnections;
 use crate::delivery::{ApiGatewayDelivery, DeliveryLimits};
 use crate::log::DynamoLog;
+use crate::retries::dynamo_client;
 use crate::secrets::SecretKeys;
 
 /// Maximum attempts of one SDK call; with backoff, a throttled call ends before the adapters' timeout of 8 seconds.
@@ -124,7 +125,11 @@ fn token_verifier(
     secrets: Option<aws_sdk_secretsmanager::Client>,
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<TokenVerifier> {
-    let provider = config.jwks_url.clone().map(|url| HttpJwks::new(url, clock.clone())).transpose()?;
+    if let Some(skipped) = config.tokens.keys.describe_skipped_keys() {
+        tracing::warn!(jwks.skipped = skipped, "keys of TWINWAY_AUTH_JWKS skipped");
+    }
+    let provider = config.jwks_url.clone();
+    let provider = provider.map(|url| HttpJwks::with_settings(url, config.fetch.clone(), clock.clone())).transpose()?;
     let source = match secrets.filter(|_| !config.secret_arns.is_empty()) {
         Some(client) => {
             let keys = SecretKeys::new(client, config.secret_arns.clone(), provider, clock.clone());
@@ -141,12 +146,12 @@ fn secrets_client(sdk: &SdkConfig) -> aws_sdk_secretsmanager::Client {
 }
 
 fn aws_app(sdk: &SdkConfig, config: &AppConfig) -> anyhow::Result<MessagingApp> {
-    let dynamo = aws_sdk_dynamodb::Client::new(sdk);
+    let dynamo = dynamo_client(sdk);
     Ok(build_app(&dynamo, management_client(sdk, &config.management_endpoint), config, Arc::new(SystemClock)))
 }
 
 /// Opens the message log in `table`, in the account, region and endpoint of the SDK's environment; for migrations.
 pub async fn open_message_log(table: &str, retention: Duration) -> DynamoLog {
-    let dynamo = aws_sdk_dynamodb::Client::new(&load_sdk_config().await);
+    let dynamo = dynamo_client(&load_sdk_config().await);
     DynamoLog::new(dynamo, table, retention, Arc::new(SystemClock))
 }

@@ -2,7 +2,8 @@
 //!
 //! All callers that need keys share one fetch. The last valid set stays in use while the provider is unavailable.
 //! Tokens with invented key ids cause at most one request per [`REFETCH_INTERVAL`]. Redirects are not followed. There
-//! is no background task: the callers poll the fetch, which takes at most [`FETCH_TIMEOUT`].
+//! is no background task: the callers poll the fetch, which takes at most [`FETCH_TIMEOUT`]. Private authorities, a client
+//! certificate and a proxy are [`FetchSettings`].
 //!
 //! ```
 //! use std::sync::Arc;
@@ -25,24 +26,25 @@
 //! # }
 //! ```
 
+mod client;
+
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared, WeakShared};
 use handlers::authorizer::{Algorithm, KeySet, KeySetError, KeySource, KeySourceError, VerificationKey};
 use handlers::ports::{BoxError, Clock, Timestamp};
-use http::header::{ACCEPT, CACHE_CONTROL};
-use http::{HeaderMap, Request, StatusCode, Uri};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use http::header::CACHE_CONTROL;
+use http::{HeaderMap, StatusCode, Uri};
+use http_body_util::{BodyExt, Limited};
 use parking_lot::Mutex;
+use tls_client::ConnectFailure;
+
+use self::client::KeySetClient;
+pub use self::client::{FetchSettings, ProxySettings, check_proxy};
 
 /// Timeout of one fetch, from name resolution to the last byte. A connecting client waits for it.
 pub const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -59,7 +61,6 @@ pub const CACHE_LIFETIME_RANGE: (Duration, Duration) = (Duration::from_secs(60),
 /// Cache lifetime of a set whose response has no `max-age`.
 pub const DEFAULT_CACHE_LIFETIME: Duration = Duration::from_secs(10 * 60);
 
-type HttpClient = Client<HttpsConnector<HttpConnector>, Empty<Bytes>>;
 type FetchFuture = BoxFuture<'static, Result<Arc<KeySet>, FetchError>>;
 type SharedFetch = Shared<FetchFuture>;
 
@@ -98,7 +99,9 @@ pub struct HttpJwks {
 
 struct KeyProvider {
     address: Uri,
-    client: HttpClient,
+    settings: FetchSettings,
+    /// Created by the first fetch, because reading the authorities of the system takes milliseconds.
+    client: OnceLock<KeySetClient>,
     clock: Arc<dyn Clock>,
     state: Mutex<KeyCacheState>,
 }
@@ -111,6 +114,8 @@ struct KeyCacheState {
     fresh_until: Timestamp,
     /// End of the last fetch, successful or not.
     fetched_at: Option<Timestamp>,
+    /// Description of the skipped keys that was logged last.
+    logged_skipped: Option<String>,
     /// Fetch in progress. The reference is weak: the fetch is dropped once all callers have given up.
     pending_fetch: Option<WeakShared<FetchFuture>>,
 }
@@ -122,17 +127,21 @@ impl HttpJwks {
     /// # Errors
     /// [`JwksAddressError`] if the URL is neither `https://` nor `http://` with a loopback host.
     pub fn new(address: Uri, clock: Arc<dyn Clock>) -> Result<Self, JwksAddressError> {
+        Self::with_settings(address, FetchSettings::default(), clock)
+    }
+
+    /// Creates a source like [`new`](Self::new) that uses these authorities, client certificate and proxy.
+    ///
+    /// # Errors
+    /// [`JwksAddressError`] if the URL is neither `https://` nor `http://` with a loopback host.
+    pub fn with_settings(
+        address: Uri,
+        settings: FetchSettings,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, JwksAddressError> {
         check_address(&address)?;
-        let provider = Arc::from(rustls::crypto::aws_lc_rs::default_provider());
-        let connector = HttpsConnectorBuilder::new()
-            .with_provider_and_webpki_roots(provider)
-            .expect("aws-lc-rs has the cipher suites of TLS 1.2 and 1.3")
-            .https_or_http()
-            .enable_http1()
-            .build();
-        // Fetches are minutes apart, so an idle connection would be closed before its reuse.
-        let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
-        Ok(Self { provider: Arc::new(KeyProvider { address, client, clock, state: Mutex::default() }) })
+        let (client, state) = (OnceLock::new(), Mutex::default());
+        Ok(Self { provider: Arc::new(KeyProvider { address, settings, client, clock, state }) })
     }
 }
 
@@ -225,11 +234,8 @@ impl KeyProvider {
     }
 
     async fn request_key_set(&self) -> Result<(KeySet, Duration), FetchError> {
-        let mut request = Request::new(Empty::new());
-        *request.uri_mut() = self.address.clone();
-        let json = http::HeaderValue::from_static("application/json");
-        request.headers_mut().insert(ACCEPT, json);
-        let response = self.client.request(request).await.map_err(|error| FetchError::Transport(Arc::new(error)))?;
+        let client = self.client.get_or_init(|| KeySetClient::new(&self.address, &self.settings));
+        let response = client.request(&self.address).await.map_err(|error| FetchError::Transport(Arc::new(error)))?;
         if response.status() != StatusCode::OK {
             return Err(FetchError::Status(response.status()));
         }
@@ -249,6 +255,7 @@ impl KeyProvider {
         match fetched {
             Ok((keys, lifetime)) => {
                 tracing::debug!(jwks.keys = keys.len(), "verification keys fetched");
+                state.log_skipped_keys(&keys);
                 let keys = Arc::new(keys);
                 state.keys = Some(Arc::clone(&keys));
                 state.fresh_until = now.plus(lifetime);
@@ -256,7 +263,13 @@ impl KeyProvider {
             }
             Err(error) => {
                 let cached = state.keys.is_some();
-                tracing::warn!(error = %errors::chain(&error), jwks.cached = cached, "fetching verification keys failed");
+                let failure = ConnectFailure::of(&error).map(ConnectFailure::code);
+                tracing::warn!(
+                    error = %errors::chain(&error),
+                    jwks.failure = failure,
+                    jwks.cached = cached,
+                    "fetching verification keys failed"
+                );
                 Err(error)
             }
         }
@@ -264,6 +277,15 @@ impl KeyProvider {
 }
 
 impl KeyCacheState {
+    /// Logs the keys that verify no token, when they are not the same as after the fetch before.
+    fn log_skipped_keys(&mut self, keys: &KeySet) {
+        let skipped = keys.describe_skipped_keys();
+        if let Some(skipped) = skipped.as_deref().filter(|_| skipped != self.logged_skipped) {
+            tracing::warn!(jwks.skipped = skipped, "keys of the JWK set skipped");
+        }
+        self.logged_skipped = skipped;
+    }
+
     /// Returns whether the last fetch is too recent for another one. A clock that was set back ends the interval.
     fn is_too_soon(&self, now: Timestamp) -> bool {
         let interval = if self.keys.is_some() { REFETCH_INTERVAL } else { FIRST_FETCH_RETRY_INTERVAL };

@@ -9,7 +9,7 @@ use http::HeaderMap;
 use subtle::{Choice, ConstantTimeEq};
 
 use super::problem::ProblemDetails;
-use crate::authorizer::{TokenError, TokenVerifier, bearer_token};
+use crate::authorizer::{TokenError, TokenVerifier, bearer_token, is_repetitive};
 use crate::id::{TenantId, UserId};
 use crate::identity::{Identity, Role};
 use crate::ports::{MessageSender, Timestamp};
@@ -22,10 +22,13 @@ pub const API_KEY_HEADER: &str = "x-api-key";
 const BEARER_CHALLENGE: &str = "Bearer realm=\"twinway\"";
 const INVALID_TOKEN_CHALLENGE: &str = "Bearer realm=\"twinway\", error=\"invalid_token\"";
 
-/// A configured API key is shorter than [`MIN_API_KEY_BYTES`].
+/// A configured API key can be guessed: it is shorter than [`MIN_API_KEY_BYTES`], or repeats few characters.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("an API key must have at least {MIN_API_KEY_BYTES} bytes")]
-pub struct ShortApiKeyError;
+#[error(
+    "the key must have at least {MIN_API_KEY_BYTES} bytes, not a few characters repeated; `openssl rand -hex 20` \
+     generates one"
+)]
+pub struct WeakApiKeyError;
 
 struct ApiKey {
     secret: Box<[u8]>,
@@ -52,15 +55,22 @@ pub(super) struct ApiAuthenticator {
     pub keys: ApiKeys,
 }
 
+/// Checks the length and the variety of an API key.
+///
+/// # Errors
+/// [`WeakApiKeyError`].
+pub fn check_api_key(secret: &str) -> Result<(), WeakApiKeyError> {
+    let weak = secret.len() < MIN_API_KEY_BYTES || is_repetitive(secret.as_bytes());
+    if weak { Err(WeakApiKeyError) } else { Ok(()) }
+}
+
 impl ApiKeys {
     /// Adds a key, whose holder acts as the service `name` of `tenant`.
     ///
     /// # Errors
-    /// [`ShortApiKeyError`] if the key is shorter than [`MIN_API_KEY_BYTES`].
-    pub fn with_key(mut self, secret: &str, tenant: TenantId, name: UserId) -> Result<Self, ShortApiKeyError> {
-        if secret.len() < MIN_API_KEY_BYTES {
-            return Err(ShortApiKeyError);
-        }
+    /// [`WeakApiKeyError`] if the key is shorter than [`MIN_API_KEY_BYTES`] or repeats few characters.
+    pub fn with_key(mut self, secret: &str, tenant: TenantId, name: UserId) -> Result<Self, WeakApiKeyError> {
+        check_api_key(secret)?;
         self.keys.push(ApiKey { secret: Box::from(secret.as_bytes()), tenant, name });
         Ok(self)
     }

@@ -109,7 +109,7 @@ async fn list_audience(
 
 fn requested_audience(caller: &ApiCaller, query: &ListingQuery) -> Result<Audience, ProblemDetails> {
     let tenant = || caller.tenant.clone();
-    let user = query.parse_value("user", UserId::parse)?.map(|user| Audience::User(tenant(), user));
+    let user = query.parse_value("user", UserId::parse_or_encode)?.map(|user| Audience::User(tenant(), user));
     let role = query.parse_value("role", parse_role)?.map(|role| Audience::Role(tenant(), role));
     let channel =
         query.parse_value("channel", ChannelName::parse)?.map(|name| Audience::Channel(name.in_tenant(tenant())));

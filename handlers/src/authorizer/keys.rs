@@ -3,6 +3,9 @@
 //! Invariant: a key is used only with the algorithms it was configured for, so a token cannot make a public key act as
 //! an HMAC secret (RFC 8725, section 2.1). Fetching keys over the network is left to adapters of [`KeySource`].
 
+mod jwk;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -11,19 +14,19 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 pub use jsonwebtoken::Algorithm;
 use jsonwebtoken::DecodingKey;
-use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, PublicKeyUse};
 use serde::Deserialize;
 use serde_json::Value;
 
+pub(super) use self::jwk::parse_algorithm;
+pub use self::jwk::{SkippedKey, SkippedKeyReason};
 use crate::ports::BoxError;
 
 /// Shortest accepted HS256 secret, in bytes: the length of the hash (RFC 7518, section 3.2).
 pub const MIN_SECRET_BYTES: usize = 32;
+/// Fewest different bytes of a secret or API key. 32 random hexadecimal digits have fewer with a probability of 10⁻⁵.
+const MIN_DIFFERENT_BYTES: usize = 8;
 /// Maximum keys of one document; identity providers publish two to five.
 pub const MAX_KEYS_PER_DOCUMENT: usize = 100;
-
-const RSA_ALGORITHMS: &[Algorithm] =
-    &[Algorithm::RS256, Algorithm::RS384, Algorithm::RS512, Algorithm::PS256, Algorithm::PS384, Algorithm::PS512];
 
 /// A key with its permitted algorithms. Its `Debug` output contains no key material.
 #[derive(Debug, Clone)]
@@ -45,6 +48,7 @@ enum KeyMaterial {
 #[derive(Debug, Clone, Default)]
 pub struct KeySet {
     keys: Vec<Arc<VerificationKey>>,
+    skipped: Vec<SkippedKey>,
 }
 
 /// An invalid key or key document.
@@ -53,12 +57,20 @@ pub enum KeySetError {
     /// The secret is short enough to be guessed.
     #[error("an HS256 secret must have at least {MIN_SECRET_BYTES} bytes (RFC 7518, section 3.2)")]
     ShortSecret,
+    /// The secret has few different bytes, such as one repeated letter.
+    #[error(
+        "an HS256 secret must have at least {MIN_DIFFERENT_BYTES} different characters; `openssl rand -base64 32` generates one"
+    )]
+    WeakSecret,
     /// The document is not a JWK set.
     #[error("the key document is not a JWK set (RFC 7517, section 5)")]
     Document(#[source] serde_json::Error),
     /// The JWK set has no key that can verify signatures of a supported algorithm.
-    #[error("the JWK set has no public key for RS, PS, ES256, ES384 or EdDSA signatures")]
-    NoUsableKey,
+    #[error("the JWK set has no public key for RS, PS, ES256, ES384 or EdDSA signatures ({0})")]
+    NoUsableKey(
+        /// Skipped keys and their reasons.
+        String,
+    ),
 }
 
 /// An error of a [`KeySource`].
@@ -99,30 +111,6 @@ pub trait KeySource: Send + Sync {
 }
 
 impl VerificationKey {
-    fn from_jwk(jwk: &Jwk) -> Option<Self> {
-        if matches!(jwk.common.public_key_use, Some(PublicKeyUse::Encryption)) {
-            return None;
-        }
-        let supported: &[Algorithm] = match &jwk.algorithm {
-            AlgorithmParameters::RSA(_) => RSA_ALGORITHMS,
-            AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => &[Algorithm::ES256],
-            AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P384 => &[Algorithm::ES384],
-            AlgorithmParameters::OctetKeyPair(key) if key.curve == EllipticCurve::Ed25519 => &[Algorithm::EdDSA],
-            // A symmetric key in a public document is an error of the provider and never used.
-            _ => return None,
-        };
-        let algorithms: Vec<_> = match jwk.common.key_algorithm {
-            None => supported.to_vec(),
-            Some(declared) => supported.iter().copied().filter(|algorithm| declared == (*algorithm).into()).collect(),
-        };
-        let key = DecodingKey::from_jwk(jwk).ok()?;
-        (!algorithms.is_empty()).then(|| Self {
-            id: jwk.common.key_id.clone(),
-            algorithms,
-            material: KeyMaterial::Public(key),
-        })
-    }
-
     /// Returns whether the key may have signed a token with this header. A key without an id matches any id.
     fn matches_header(&self, id: Option<&str>, algorithm: Algorithm) -> bool {
         let id_matches = match (self.id.as_deref(), id) {
@@ -136,6 +124,24 @@ impl VerificationKey {
     pub(super) fn verify_signature(&self, algorithm: Algorithm, signed: &[u8], signature: &str) -> bool {
         self.algorithms.contains(&algorithm) && self.material.verify_signature(algorithm, signed, signature)
     }
+}
+
+/// Checks the length and the variety of a secret.
+///
+/// # Errors
+/// [`KeySetError::ShortSecret`] or [`KeySetError::WeakSecret`].
+pub fn check_secret(secret: &[u8]) -> Result<(), KeySetError> {
+    match () {
+        () if secret.len() < MIN_SECRET_BYTES => Err(KeySetError::ShortSecret),
+        () if is_repetitive(secret) => Err(KeySetError::WeakSecret),
+        () => Ok(()),
+    }
+}
+
+/// Returns whether a secret has few different bytes, so that it can be guessed whatever its length.
+#[must_use]
+pub fn is_repetitive(secret: &[u8]) -> bool {
+    secret.iter().collect::<BTreeSet<_>>().len() < MIN_DIFFERENT_BYTES
 }
 
 impl KeyMaterial {
@@ -152,7 +158,7 @@ impl KeyMaterial {
 
 impl KeySet {
     /// Parses the public keys of a JWK set. Unknown key types are skipped (RFC 7517, section 5), and so are symmetric
-    /// keys.
+    /// keys; [`skipped_keys`](Self::skipped_keys) returns the reasons.
     ///
     /// # Errors
     /// [`KeySetError`] if the text is not a JWK set or has no usable key.
@@ -162,24 +168,38 @@ impl KeySet {
             keys: Vec<Value>,
         }
         let document: JwkSetDocument = serde_json::from_str(text).map_err(KeySetError::Document)?;
-        let keys: Vec<_> = document
-            .keys
-            .into_iter()
-            .take(MAX_KEYS_PER_DOCUMENT)
-            .filter_map(|key| VerificationKey::from_jwk(&serde_json::from_value(key).ok()?))
-            .map(Arc::new)
-            .collect();
-        if keys.is_empty() { Err(KeySetError::NoUsableKey) } else { Ok(Self { keys }) }
+        let mut set = Self::default();
+        for (index, key) in document.keys.into_iter().enumerate() {
+            let id = jwk::key_id(&key);
+            let parsed =
+                if index < MAX_KEYS_PER_DOCUMENT { jwk::parse_jwk(key) } else { Err(SkippedKeyReason::TooMany) };
+            match parsed {
+                Ok(key) => set.keys.push(Arc::new(key)),
+                Err(reason) => set.skipped.push(SkippedKey { id, reason }),
+            }
+        }
+        if set.keys.is_empty() { Err(KeySetError::NoUsableKey(jwk::describe_skipped(&set.skipped))) } else { Ok(set) }
+    }
+
+    /// Returns the keys of the document that verify no token, with the reasons.
+    #[must_use]
+    pub fn skipped_keys(&self) -> &[SkippedKey] {
+        &self.skipped
+    }
+
+    /// Returns the skipped keys and their reasons as one text for a log, or `None` if no key was skipped.
+    #[must_use]
+    pub fn describe_skipped_keys(&self) -> Option<String> {
+        (!self.skipped.is_empty()).then(|| jwk::describe_skipped(&self.skipped))
     }
 
     /// Adds an HS256 secret. During a rotation the set has several secrets, each of which verifies tokens.
     ///
     /// # Errors
-    /// [`KeySetError::ShortSecret`] if the secret is shorter than [`MIN_SECRET_BYTES`].
+    /// [`KeySetError::ShortSecret`] if the secret is shorter than [`MIN_SECRET_BYTES`], [`KeySetError::WeakSecret`] if it
+    /// repeats few bytes.
     pub fn with_secret(mut self, secret: &[u8]) -> Result<Self, KeySetError> {
-        if secret.len() < MIN_SECRET_BYTES {
-            return Err(KeySetError::ShortSecret);
-        }
+        check_secret(secret)?;
         let material = KeyMaterial::Secret(Box::new(hmac::Key::new(hmac::HMAC_SHA256, secret)));
         self.keys.push(Arc::new(VerificationKey { id: None, algorithms: vec![Algorithm::HS256], material }));
         Ok(self)
@@ -189,6 +209,7 @@ impl KeySet {
     #[must_use]
     pub fn merge(mut self, other: Self) -> Self {
         self.keys.extend(other.keys);
+        self.skipped.extend(other.skipped);
         self
     }
 

@@ -24,9 +24,9 @@ fn settings() -> TokenSettings {
 
 fn claims() -> JwtClaims {
     JwtClaims {
-        sub: UserId::parse("alice").unwrap(),
+        sub: "alice".to_owned(),
         role: Role::Admin,
-        tenant: TenantId::parse("acme").unwrap(),
+        tenant: "acme".to_owned(),
         exp: Some(NOW.unix_seconds() + 600),
         iat: Some(NOW.unix_seconds()),
         iss: None,
@@ -36,9 +36,13 @@ fn claims() -> JwtClaims {
 
 /// Returns a token with any header and claims, signed with HS256.
 fn signed(header: &Value, claims: &Value, secret: &[u8]) -> String {
+    signed_text(&header.to_string(), &claims.to_string(), secret)
+}
+
+fn signed_text(header: &str, claims: &str, secret: &[u8]) -> String {
     use base64::Engine;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
-    let message = format!("{}.{}", BASE64.encode(header.to_string()), BASE64.encode(claims.to_string()));
+    let message = format!("{}.{}", BASE64.encode(header), BASE64.encode(claims));
     let key = jsonwebtoken::EncodingKey::from_secret(secret);
     let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, Algorithm::HS256).unwrap();
     format!("{message}.{signature}")
@@ -48,8 +52,8 @@ fn token(claims: &Value) -> String {
     signed(&json!({"alg": "HS256", "typ": "JWT"}), claims, SECRET)
 }
 
-async fn rejection_code(settings: TokenSettings, token: &str) -> &'static str {
-    TokenVerifier::new(settings).verify(token, NOW).await.expect_err("the token was accepted").reason_code()
+async fn rejection_code(settings: TokenSettings, token: &str) -> String {
+    TokenVerifier::new(settings).verify(token, NOW).await.expect_err("the token was accepted").reason_code().to_owned()
 }
 
 async fn verified(settings: TokenSettings, token: &str) -> Identity {
@@ -94,11 +98,23 @@ async fn exp_is_required_unless_the_settings_make_it_optional() {
 }
 
 #[tokio::test]
+async fn a_token_that_is_valid_for_too_long_is_rejected() {
+    let day = 24 * 60 * 60;
+    let limited = || TokenSettings { max_lifetime: Some(Duration::from_secs(day)), ..settings() };
+    let last = NOW.unix_seconds() + i64::try_from(day).unwrap() + LEEWAY;
+    verified(limited(), &token(&json!({"sub": "a", "exp": last}))).await;
+    for exp in [json!(last + 1), json!(i64::MAX), json!(1e308)] {
+        assert_eq!(rejection_code(limited(), &token(&json!({"sub": "a", "exp": exp}))).await, "lifetime", "{exp}");
+        verified(settings(), &token(&json!({"sub": "a", "exp": exp}))).await;
+    }
+}
+
+#[tokio::test]
 async fn foreign_issuers_and_audiences_are_rejected() {
     let exp = NOW.unix_seconds() + 60;
     let strict = || TokenSettings {
-        issuer: Some("https://id.example".to_owned()),
-        audience: Some("twinway".to_owned()),
+        issuers: vec!["https://old.example".to_owned(), "https://id.example".to_owned()],
+        audiences: vec!["twinway".to_owned(), "chat".to_owned()],
         ..settings()
     };
     let with = |iss: &str, aud: Value| token(&json!({"sub": "a", "exp": exp, "iss": iss, "aud": aud}));
@@ -107,6 +123,16 @@ async fn foreign_issuers_and_audiences_are_rejected() {
     assert_eq!(rejection_code(strict(), &with("https://evil.example", json!("twinway"))).await, "issuer");
     assert_eq!(rejection_code(strict(), &with("https://id.example", json!(["other"]))).await, "audience");
     assert_eq!(rejection_code(strict(), &token(&json!({"sub": "a", "exp": exp}))).await, "issuer");
+    assert_eq!(rejection_code(strict(), &with("https://id.example", json!(7))).await, "audience");
+    let cognito = |more: Value| {
+        let mut claims = json!({"sub": "a", "exp": exp, "iss": "https://old.example", "client_id": "chat"});
+        claims.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        token(&claims)
+    };
+    verified(strict(), &cognito(json!({}))).await;
+    assert_eq!(rejection_code(strict(), &cognito(json!({"client_id": "other"}))).await, "audience");
+    // `client_id` never replaces an `aud` that names somebody else.
+    assert_eq!(rejection_code(strict(), &cognito(json!({"aud": "other"}))).await, "audience");
 }
 
 #[tokio::test]
@@ -114,10 +140,17 @@ async fn the_error_names_an_invalid_claim() {
     let exp = NOW.unix_seconds() + 60;
     for (claims, claim) in [
         (json!({"exp": exp}), "sub"),
-        (json!({"exp": exp, "sub": "a b"}), "sub"),
-        (json!({"exp": exp, "sub": "a", "role": "root"}), "role"),
-        (json!({"exp": exp, "sub": "a", "tenant": "a/b"}), "tenant"),
-        (json!({"exp": exp, "sub": 7}), "malformed"),
+        (json!({"exp": exp, "sub": ""}), "sub"),
+        (json!({"exp": exp, "sub": null}), "sub"),
+        (json!({"exp": exp, "sub": ["a"]}), "sub"),
+        (json!({"exp": exp, "sub": 7.5}), "sub"),
+        (json!({"exp": exp, "sub": "a", "role": 7}), "role"),
+        (json!({"exp": exp, "sub": "a", "role": ["admin", 7]}), "role"),
+        (json!({"exp": exp, "sub": "a", "tenant": ""}), "tenant"),
+        (json!({"exp": exp, "sub": "a", "tenant": {}}), "tenant"),
+        (json!({"exp": "soon", "sub": "a"}), "exp"),
+        (json!({"exp": exp, "sub": "a", "nbf": [1]}), "nbf"),
+        (json!(["sub", "a"]), "malformed"),
     ] {
         assert_eq!(rejection_code(settings(), &token(&claims)).await, claim, "{claims}");
     }
@@ -129,14 +162,17 @@ async fn text_that_is_not_a_token_is_malformed() {
     let critical = json!({"alg": "HS256", "crit": ["exp"]});
     let critical = signed(&critical, &json!({"sub": "a", "exp": 9_000_000_000_i64}), SECRET);
     let unsigned = signed(&json!({"alg": "none"}), &json!({"sub": "a"}), SECRET);
-    for token in ["", "a", "a.b", "a.b.c", "....", "e30.e30.", &long, &critical, &unsigned] {
+    for token in ["", "a", "a.b", "a.b.c", "....", "e30.e30.", &long, &critical] {
         assert_eq!(rejection_code(settings(), token).await, "malformed", "{token}");
     }
+    assert_eq!(rejection_code(settings(), &unsigned).await, "algorithm");
+    let repeated = r#"{"sub":"alice","exp":9000000000,"sub":"admin"}"#;
+    assert_eq!(rejection_code(settings(), &signed_text(r#"{"alg":"HS256"}"#, repeated, SECRET)).await, "malformed");
 }
 
 #[tokio::test]
 async fn every_configured_secret_verifies_and_no_other_does() {
-    let (older, foreign) = ([b'o'; 32], [b'f'; 32]);
+    let (older, foreign) = (*b"older-secret-of-32-bytes-1234567", *b"foreign-secret-of-32-bytes-12345");
     let rotating = || TokenSettings::new(settings().keys.with_secret(&older).unwrap());
     verified(rotating(), &mint_hs256(SECRET, &claims()).unwrap()).await;
     verified(rotating(), &mint_hs256(&older, &claims()).unwrap()).await;
@@ -146,6 +182,9 @@ async fn every_configured_secret_verifies_and_no_other_does() {
 #[test]
 fn short_secrets_are_rejected_by_issuer_and_verifier() {
     assert!(matches!(KeySet::default().with_secret(&SECRET[1..]), Err(KeySetError::ShortSecret)));
+    for weak in [vec![b'a'; 64], b"changemechangemechangemechangeme".to_vec(), b"01".repeat(32)] {
+        assert!(matches!(KeySet::default().with_secret(&weak), Err(KeySetError::WeakSecret)));
+    }
     assert!(matches!(mint_hs256(&SECRET[1..], &claims()), Err(MintError::ShortSecret)));
 }
 
@@ -193,7 +232,7 @@ async fn the_policy_allows_the_resource_and_carries_the_identity() {
         json!({"userId": "alice", "role": "admin", "tenant": "acme", "exp": (1_800_000_600 + LEEWAY).to_string()});
     assert_eq!(response["context"], context);
     let context = serde_json::from_value(response["context"].clone()).unwrap();
-    assert_eq!(Identity::from_context(&context).map(|identity| identity.user), Ok(claims().sub));
+    assert_eq!(Identity::from_context(&context).map(|identity| identity.user), Ok(UserId::parse("alice").unwrap()));
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Token verification: signature, time, issuer, audience and identity (RFC 7519; security rules of RFC 8725).
 //!
 //! No claim is read before the signature is verified, and the current time is a parameter. The verifier never logs and
-//! never includes a token or a subject in an error; [`TokenError::reason_code`] is safe to log.
+//! never includes a token or the value of a claim in an error; [`TokenError::reason_code`] is safe to log.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::claims::RawClaims;
-use super::keys::{Algorithm, KeySet, KeySource, KeySourceError};
-use crate::id::{TenantId, UserId};
-use crate::identity::{Identity, Role};
+use super::claim_mapping::ClaimMapping;
+use super::claims::{ClaimError, RawClaims};
+use super::keys::{Algorithm, KeySet, KeySource, KeySourceError, parse_algorithm};
+use crate::identity::Identity;
 use crate::ports::Timestamp;
 
 /// Longest accepted token, in bytes. API Gateway's limit for all headers of a request is 10,240.
@@ -39,13 +39,17 @@ pub struct TokenSettings {
     pub keys: KeySet,
     /// Source of further keys, used if none of `keys` verifies a token.
     pub source: Option<Arc<dyn KeySource>>,
-    /// Accepted issuer; `None` accepts any.
-    pub issuer: Option<String>,
-    /// Audience that `aud` must contain; `None` ignores `aud`.
-    pub audience: Option<String>,
+    /// Accepted issuers; empty accepts any.
+    pub issuers: Vec<String>,
+    /// Audiences of which `aud` must contain one; empty ignores `aud`.
+    pub audiences: Vec<String>,
+    /// Claims of user, role and tenant.
+    pub claims: ClaimMapping,
     /// Accepted difference between the clocks of issuer and server.
     pub leeway: Duration,
     pub expiry: ExpiryPolicy,
+    /// Longest accepted time until `exp`; `None` accepts any.
+    pub max_lifetime: Option<Duration>,
 }
 
 /// Verifies tokens. It is stateless and cheap to share.
@@ -59,6 +63,9 @@ pub enum TokenError {
     /// The token does not have three parts of base64url JSON, is too long, or has an unsupported `crit` header.
     #[error("the token is malformed")]
     Malformed,
+    /// `alg` is none of the supported algorithms.
+    #[error("the token's algorithm is not supported")]
+    UnsupportedAlgorithm,
     /// No key matches the algorithm and key id.
     #[error("no key matches the token")]
     UnknownKey,
@@ -71,30 +78,36 @@ pub enum TokenError {
     /// `nbf` is in the future.
     #[error("the token is not valid yet")]
     NotYetValid,
-    /// `iss` is not the accepted issuer.
+    /// `exp` is further in the future than the settings accept.
+    #[error("the token is valid for longer than accepted")]
+    Lifetime,
+    /// `iss` is not an accepted issuer.
     #[error("the token's issuer is not accepted")]
     Issuer,
-    /// `aud` does not contain the accepted audience.
+    /// `aud` contains no accepted audience.
     #[error("the token's audience is not accepted")]
     Audience,
-    /// A claim is missing or invalid.
+    /// A claim, by its configured name, is missing or invalid, or has no accepted value.
     #[error("the token's claim '{0}' is missing or invalid")]
-    Claim(&'static str),
+    Claim(Arc<str>),
     /// The keys are unavailable. The token may be valid.
     #[error("the token could not be verified")]
     KeysUnavailable(#[source] KeySourceError),
 }
 
 impl TokenError {
-    /// Returns a short code for logs, independent of the content of the token.
+    /// Returns a short code for logs, independent of the content of the token: the kind of error, or the name of the
+    /// claim.
     #[must_use]
-    pub const fn reason_code(&self) -> &'static str {
+    pub fn reason_code(&self) -> &str {
         match self {
             Self::Malformed => "malformed",
+            Self::UnsupportedAlgorithm => "algorithm",
             Self::UnknownKey => "unknown_key",
             Self::Signature => "signature",
             Self::Expired => "expired",
             Self::NotYetValid => "not_yet_valid",
+            Self::Lifetime => "lifetime",
             Self::Issuer => "issuer",
             Self::Audience => "audience",
             Self::Claim(claim) => claim,
@@ -104,16 +117,19 @@ impl TokenError {
 }
 
 impl TokenSettings {
-    /// Accepts tokens signed by `keys`: one minute of leeway, `exp` required, any issuer and audience.
+    /// Accepts tokens signed by `keys`: one minute of leeway, `exp` required, any issuer, audience and lifetime, the
+    /// claims `sub`, `role` and `tenant`.
     #[must_use]
-    pub const fn new(keys: KeySet) -> Self {
+    pub fn new(keys: KeySet) -> Self {
         Self {
             keys,
             source: None,
-            issuer: None,
-            audience: None,
+            issuers: Vec::new(),
+            audiences: Vec::new(),
+            claims: ClaimMapping::default(),
             leeway: Duration::from_secs(60),
             expiry: ExpiryPolicy::Required,
+            max_lifetime: None,
         }
     }
 }
@@ -133,49 +149,60 @@ impl TokenVerifier {
         let compact = CompactToken::split(token)?;
         self.check_signature(&compact).await?;
         let payload = URL_SAFE_NO_PAD.decode(compact.payload).map_err(|_| TokenError::Malformed)?;
-        let claims: RawClaims<'_> = serde_json::from_slice(&payload).map_err(|_| TokenError::Malformed)?;
-        self.check_time(&claims, now)?;
+        let claims = RawClaims::parse(&payload).map_err(|_| TokenError::Malformed)?;
+        let expires_at = self.check_time(&claims, now)?;
         self.check_origin(&claims)?;
-        identity_from_claims(&claims, self.leeway_seconds())
+        let mapping = &self.settings.claims;
+        let (user, role) = (mapping.user_of(&claims)?, mapping.role_of(&claims)?);
+        Ok(Identity { tenant: mapping.tenant_of(&claims)?, user, role, expires_at })
     }
 
     async fn check_signature(&self, compact: &CompactToken<'_>) -> Result<(), TokenError> {
         let decoded = URL_SAFE_NO_PAD.decode(compact.header).map_err(|_| TokenError::Malformed)?;
         let header = TokenHeader::parse(&decoded)?;
-        let id = header.kid.as_deref();
+        let (id, algorithm) = (header.kid.as_deref(), header.algorithm()?);
         let mut key_found = false;
-        for key in self.settings.keys.candidate_keys(id, header.alg).take(MAX_KEYS_TRIED) {
+        for key in self.settings.keys.candidate_keys(id, algorithm).take(MAX_KEYS_TRIED) {
             key_found = true;
-            if key.verify_signature(header.alg, compact.signed, compact.signature) {
+            if key.verify_signature(algorithm, compact.signed, compact.signature) {
                 return Ok(());
             }
         }
         let Some(source) = &self.settings.source else { return Err(signature_error(key_found)) };
         for refresh in [false, true] {
             let keys = match refresh {
-                false => source.find_keys(id, header.alg).await.map_err(TokenError::KeysUnavailable)?,
-                true => source.refresh_keys(id, header.alg).await,
+                false => source.find_keys(id, algorithm).await.map_err(TokenError::KeysUnavailable)?,
+                true => source.refresh_keys(id, algorithm).await,
             };
             key_found = key_found || !keys.is_empty();
             let mut candidates = keys.iter().take(MAX_KEYS_TRIED);
-            if candidates.any(|key| key.verify_signature(header.alg, compact.signed, compact.signature)) {
+            if candidates.any(|key| key.verify_signature(algorithm, compact.signed, compact.signature)) {
                 return Ok(());
             }
         }
         Err(signature_error(key_found))
     }
 
-    fn check_time(&self, claims: &RawClaims<'_>, now: Timestamp) -> Result<(), TokenError> {
-        let leeway = self.leeway_seconds();
-        match claims.exp {
-            None if self.settings.expiry == ExpiryPolicy::Required => return Err(TokenError::Claim("exp")),
-            Some(exp) if now.unix_seconds() >= exp.saturating_add(leeway) => return Err(TokenError::Expired),
+    /// Checks `exp` and `nbf`. Returns the expiry with the leeway, so that a connection accepted within the leeway can
+    /// send frames.
+    fn check_time(&self, claims: &RawClaims, now: Timestamp) -> Result<Option<i64>, TokenError> {
+        let (leeway, now) = (self.leeway_seconds(), now.unix_seconds());
+        let expiry = claims.numeric_date("exp")?;
+        match expiry {
+            None if self.settings.expiry == ExpiryPolicy::Required => return Err(TokenError::Claim("exp".into())),
+            Some(exp) if now >= exp.saturating_add(leeway) => return Err(TokenError::Expired),
+            Some(exp) if self.is_too_long(exp, now) => return Err(TokenError::Lifetime),
             _ => {}
         }
-        match claims.nbf {
-            Some(nbf) if now.unix_seconds().saturating_add(leeway) < nbf => Err(TokenError::NotYetValid),
-            _ => Ok(()),
+        match claims.numeric_date("nbf")? {
+            Some(nbf) if now.saturating_add(leeway) < nbf => Err(TokenError::NotYetValid),
+            _ => Ok(expiry.map(|exp| exp.saturating_add(leeway))),
         }
+    }
+
+    fn is_too_long(&self, exp: i64, now: i64) -> bool {
+        let longest = self.settings.max_lifetime.map(|lifetime| i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX));
+        longest.is_some_and(|longest| exp > now.saturating_add(longest).saturating_add(self.leeway_seconds()))
     }
 
     /// Returns the leeway in seconds.
@@ -183,38 +210,26 @@ impl TokenVerifier {
         i64::try_from(self.settings.leeway.as_secs()).unwrap_or(i64::MAX)
     }
 
-    fn check_origin(&self, claims: &RawClaims<'_>) -> Result<(), TokenError> {
-        if let Some(issuer) = &self.settings.issuer
-            && claims.iss.as_deref() != Some(issuer)
-        {
+    fn check_origin(&self, claims: &RawClaims) -> Result<(), TokenError> {
+        let TokenSettings { issuers, audiences, .. } = &self.settings;
+        if !issuers.is_empty() && !claims.has_issuer(issuers) {
             return Err(TokenError::Issuer);
         }
-        if let Some(audience) = &self.settings.audience
-            && !claims.aud.as_ref().is_some_and(|audiences| audiences.contains(audience))
-        {
+        if !audiences.is_empty() && !claims.has_audience(audiences) {
             return Err(TokenError::Audience);
         }
         Ok(())
     }
 }
 
-const fn signature_error(key_found: bool) -> TokenError {
-    if key_found { TokenError::Signature } else { TokenError::UnknownKey }
+impl From<ClaimError> for TokenError {
+    fn from(ClaimError(name): ClaimError) -> Self {
+        Self::Claim(name)
+    }
 }
 
-/// Builds the identity. Its expiry includes the leeway, so that a connection accepted within the leeway can send
-/// frames.
-fn identity_from_claims(claims: &RawClaims<'_>, leeway: i64) -> Result<Identity, TokenError> {
-    let user = claims.sub.as_deref().and_then(|sub| UserId::parse(sub).ok()).ok_or(TokenError::Claim("sub"))?;
-    let role = match claims.role.as_deref() {
-        None => Role::User,
-        Some(role) => Role::parse(role).ok_or(TokenError::Claim("role"))?,
-    };
-    let tenant = match claims.tenant.as_deref() {
-        None => TenantId::default_tenant(),
-        Some(tenant) => TenantId::parse(tenant).map_err(|_| TokenError::Claim("tenant"))?,
-    };
-    Ok(Identity { tenant, user, role, expires_at: claims.exp.map(|exp| exp.saturating_add(leeway)) })
+const fn signature_error(key_found: bool) -> TokenError {
+    if key_found { TokenError::Signature } else { TokenError::UnknownKey }
 }
 
 /// A token in compact form (RFC 7515, section 3.1), split but not decoded.
@@ -239,7 +254,8 @@ impl<'a> CompactToken<'a> {
 /// Header fields that select the key. Keys inside a header (`jwk`, `x5c`, `jku`) are never read.
 #[derive(Deserialize)]
 struct TokenHeader<'a> {
-    alg: Algorithm,
+    #[serde(borrow)]
+    alg: Cow<'a, str>,
     #[serde(borrow, default)]
     kid: Option<Cow<'a, str>>,
     #[serde(default)]
@@ -251,5 +267,9 @@ impl<'a> TokenHeader<'a> {
     fn parse(json: &'a [u8]) -> Result<Self, TokenError> {
         let header: Self = serde_json::from_slice(json).map_err(|_| TokenError::Malformed)?;
         if header.crit.is_some() { Err(TokenError::Malformed) } else { Ok(header) }
+    }
+
+    fn algorithm(&self) -> Result<Algorithm, TokenError> {
+        parse_algorithm(&self.alg).ok_or(TokenError::UnsupportedAlgorithm)
     }
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use handlers::authorizer::MintError;
-use handlers::id::{TenantId, UserId};
+use handlers::id::TenantId;
 use handlers::identity::Role;
 
 use super::token::{TokenGrant, mint_token};
@@ -124,13 +124,8 @@ struct SampleTokens {
 fn mint_sample_tokens(secret: &Secret, auth: &AuthConfig) -> Result<SampleTokens, MintError> {
     let now = system_clock::current_time();
     let mint = |user: &str, role| {
-        let user = UserId::parse(user).expect("both names are valid user ids");
-        mint_token(
-            secret,
-            TokenGrant { user, role, tenant: TenantId::default_tenant(), ttl: SAMPLE_TOKEN_TTL },
-            auth,
-            now,
-        )
+        let (user, tenant) = (user.to_owned(), TenantId::default_tenant().into());
+        mint_token(secret, TokenGrant { user, role, tenant, ttl: SAMPLE_TOKEN_TTL }, auth, now)
     };
     Ok(SampleTokens { user: mint("alice", Role::User)?, admin: mint("admin", Role::Admin)? })
 }

@@ -72,6 +72,10 @@ fn all_errors_of_a_configuration_are_reported() {
     assert!(twinway(&["config", "check"]).expect_success().contains("valid"));
     let message =
         twinway_in(&[("DEPLOYMENT_MODE", "aws"), ("TWINWAY_AUTH_JWKS_URL", "https://x/")], &["config", "check"]);
+    assert!(message.expect_failure(64).contains("auth.audience: required with auth.jwks_url"));
+    let accepting_any =
+        [("DEPLOYMENT_MODE", "aws"), ("TWINWAY_AUTH_JWKS_URL", "https://x/"), ("TWINWAY_AUTH_AUDIENCE", "*")];
+    let message = twinway_in(&accepting_any, &["config", "check"]);
     assert!(message.expect_failure(64).contains("API Gateway is the server"));
 }
 
@@ -112,8 +116,8 @@ async fn a_printed_token_passes_the_server_s_verifier() {
     let token = out.strip_suffix('\n').unwrap();
     let secret = std::fs::read(directory.path().join("secret")).unwrap();
     let settings = TokenSettings {
-        issuer: Some("me".to_owned()),
-        audience: Some("chat".to_owned()),
+        issuers: vec!["me".to_owned()],
+        audiences: vec!["chat".to_owned()],
         leeway: std::time::Duration::ZERO,
         ..TokenSettings::new(KeySet::default().with_secret(&secret).unwrap())
     };
@@ -135,7 +139,7 @@ fn an_unusable_data_directory_exits_with_69() {
 
 #[test]
 fn without_a_signing_secret_no_token_is_printed() {
-    let environment = [("TWINWAY_AUTH_JWKS_URL", "https://idp.example/jwks")];
+    let environment = [("TWINWAY_AUTH_JWKS_URL", "https://idp.example/jwks"), ("TWINWAY_AUTH_AUDIENCE", "chat")];
     assert!(twinway_in(&environment, &["token", "--user", "alice"]).expect_failure(64).contains("identity provider"));
 }
 

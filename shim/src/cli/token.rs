@@ -32,15 +32,15 @@ settings as the server.";
 /// Claims of the token, and the configuration that signs it.
 #[derive(Debug, Args)]
 pub(super) struct TokenArgs {
-    /// User id of the bearer
-    #[arg(long, value_parser = |text: &str| UserId::parse(text))]
-    user: UserId,
+    /// User of the bearer: the subject of the token
+    #[arg(long, value_parser = |text: &str| UserId::encode(text).map(|_| text.to_owned()))]
+    user: String,
     /// Role of the bearer: user, admin or service
     #[arg(long, default_value = "user", value_parser = parse_role)]
     role: Role,
     /// Tenant of the bearer
-    #[arg(long, default_value = "default", value_parser = |text: &str| TenantId::parse(text))]
-    tenant: TenantId,
+    #[arg(long, default_value = "default", value_parser = |text: &str| TenantId::encode(text).map(|_| text.to_owned()))]
+    tenant: String,
     /// Lifetime of the token, such as 30m, 12h or 7d
     #[arg(long, default_value = "12h", value_parser = parse_duration)]
     ttl: Duration,
@@ -50,9 +50,9 @@ pub(super) struct TokenArgs {
 
 /// Claims of a token to mint.
 pub(super) struct TokenGrant {
-    pub user: UserId,
+    pub user: String,
     pub role: Role,
-    pub tenant: TenantId,
+    pub tenant: String,
     pub ttl: Duration,
 }
 
@@ -76,7 +76,7 @@ pub(super) fn print_token(arguments: &TokenArgs, terminal: &mut CommandIo<'_>) -
     terminal.print_result(&format!("{token}\n"))
 }
 
-/// Signs a token with the claims of `grant` and the issuer and audience that the server requires.
+/// Signs a token with the claims of `grant`, in the claims that the server reads, and the issuer and audience that the server requires.
 pub(super) fn mint_token(
     secret: &Secret,
     grant: TokenGrant,
@@ -89,10 +89,10 @@ pub(super) fn mint_token(
         tenant: grant.tenant,
         exp: Some(now.plus(grant.ttl).unix_seconds()),
         iat: Some(now.unix_seconds()),
-        iss: auth.issuer.clone(),
-        aud: auth.audience.clone(),
+        iss: auth.issuers.first().cloned(),
+        aud: auth.audiences.first().cloned(),
     };
-    mint_hs256(secret.expose().as_bytes(), &claims)
+    mint_hs256(secret.expose().as_bytes(), &auth.claims.issued_claims(&claims))
 }
 
 fn parse_role(text: &str) -> Result<Role, String> {

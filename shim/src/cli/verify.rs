@@ -64,9 +64,9 @@ pub(super) fn run_verify(arguments: &VerifyArgs, terminal: &mut CommandIo<'_>) -
         ));
     };
     let grant = TokenGrant {
-        user: arguments.user.clone(),
+        user: arguments.user.to_string(),
         role: Role::User,
-        tenant: TenantId::default_tenant(),
+        tenant: TenantId::default_tenant().to_string(),
         ttl: TOKEN_TTL,
     };
     let token = mint_token(&signing.secret, grant, &config.auth, system_clock::current_time())

@@ -45,7 +45,7 @@ impl NamespaceIdentity {
         });
         let sources = auth.jwks.iter().flat_map(provider_sources);
         let providers = sources.map(|source| {
-            let identity = format!("{:?}", (&auth.issuer, &auth.audience, source));
+            let identity = format!("{:?}", (&auth.issuers, &auth.audiences, source));
             encode_fingerprint(digest(&SHA256, identity.as_bytes()).as_ref())
         });
         Self { fingerprints: secrets.chain(providers).collect() }

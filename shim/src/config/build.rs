@@ -10,6 +10,8 @@ mod proxies;
 mod redis;
 mod safety;
 mod sections;
+mod tls;
+mod weak;
 
 use super::keys;
 use super::values::{self, ParseResult};
@@ -44,6 +46,7 @@ pub fn load_config(variables: &dyn VariableSource, flags: &FlagValues, file: Opt
         _ => Err(ConfigError { errors: reader.errors }),
     };
     let mut warnings = std::mem::take(&mut sources.warnings);
+    warnings.extend(weak::weak_setting_warnings(config.as_ref().ok(), &sources, mode));
     warnings.extend(unused_value_warnings(&sources, mode, variables).into_iter().map(str::to_owned));
     warnings.extend(config.iter().flat_map(safety::unsafe_setting_warnings).map(str::to_owned));
     LoadedConfig { config, warnings, sources }
@@ -123,7 +126,11 @@ impl<'a> ConfigReader<'a> {
             .map_err(|rule| {
                 let hidden = keys::find_key(path).is_none_or(|key| key.secret);
                 let shown = if hidden { String::new() } else { format!(" = {:?}", value.to_string()) };
-                self.errors.push(format!("{path}{shown} ({origin}): {rule}"));
+                let error = format!("{path}{shown} ({origin}): {rule}");
+                // A shared key is read once per section that uses it.
+                if !self.errors.contains(&error) {
+                    self.errors.push(error);
+                }
             })
             .ok()
     }

@@ -12,6 +12,8 @@ pub struct ConfigKey {
     pub path: &'static str,
     /// Name of the environment variable.
     pub env: &'static str,
+    /// Second name of the variable, for those that other programs also read in lower case.
+    pub alias: Option<&'static str>,
     /// Name of the flag, without dashes. Secrets have none, because every user of a machine can read a process's
     /// arguments.
     pub flag: Option<&'static str>,
@@ -55,6 +57,7 @@ impl ConfigKey {
         Self {
             path,
             env,
+            alias: None,
             flag: None,
             accepts_file: false,
             secret: false,
@@ -62,6 +65,10 @@ impl ConfigKey {
             default: DefaultValue::Unset,
             doc,
         }
+    }
+
+    const fn with_alias(self, alias: &'static str) -> Self {
+        Self { alias: Some(alias), ..self }
     }
 
     const fn with_flag(self, flag: &'static str) -> Self {
@@ -169,10 +176,25 @@ pub const KEYS: &[ConfigKey] = &[
     ConfigKey::new("auth.previous_secrets", "TWINWAY_AUTH_PREVIOUS_SECRETS", "list, or `a,b`", "Previous secrets whose tokens are still accepted, for secret rotation without downtime.").as_secret(),
     ConfigKey::new("auth.jwks_url", "TWINWAY_AUTH_JWKS_URL", "https address", "URL of an identity provider's JSON Web Key Set, for RS256, ES256 and EdDSA tokens.").with_flag("jwks-url"),
     ConfigKey::new("auth.jwks", "TWINWAY_AUTH_JWKS", "JSON document", "Inline JSON Web Key Set. Mutually exclusive with `auth.jwks_url`.").or_file(),
-    ConfigKey::new("auth.issuer", "TWINWAY_AUTH_ISSUER", "text", "Required `iss` claim of tokens."),
-    ConfigKey::new("auth.audience", "TWINWAY_AUTH_AUDIENCE", "text", "Required `aud` claim of tokens."),
+    ConfigKey::new("auth.issuer", "TWINWAY_AUTH_ISSUER", "list, or `a,b`", "Accepted `iss` claims of tokens, compared exactly. If unset, any."),
+    ConfigKey::new("auth.audience", "TWINWAY_AUTH_AUDIENCE", "list, or `a,b`, or `*`", "Accepted audiences: a token's `aud` must contain one of them, or its `client_id` if it has no `aud`, as in access tokens of Amazon Cognito. Required with `auth.jwks_url`, because an identity provider signs the tokens of all its applications with the same keys; `*` accepts any."),
+    ConfigKey::new("auth.user_claim", "TWINWAY_AUTH_USER_CLAIM", "claim", "Claim of the user: its name, a path such as `profile.id`, or a JSON Pointer such as `/profile/id`. Any text is accepted; characters that a user id cannot contain are percent-encoded.").with_default("sub"),
+    ConfigKey::new("auth.role_claim", "TWINWAY_AUTH_ROLE_CLAIM", "claim", "Claim of the role, a text or a list: for example `realm_access.roles` (Keycloak), `cognito:groups` (Amazon Cognito), `roles` (Microsoft Entra ID) or `https://example.com/roles` (Auth0). `scope` and `scp` are split at spaces.").with_default("role"),
+    ConfigKey::new("auth.tenant_claim", "TWINWAY_AUTH_TENANT_CLAIM", "claim", "Claim of the tenant, for example `org_id` (Auth0) or `tid` (Microsoft Entra ID). Tokens without it belong to the tenant `default`.").with_default("tenant"),
+    ConfigKey::new("auth.admin_roles", "TWINWAY_AUTH_ADMIN_ROLES", "list, or `a,b`", "Values of the role claim that mean `admin`. If several values of a token mean a role, the one with the most permissions counts.").with_default("admin"),
+    ConfigKey::new("auth.service_roles", "TWINWAY_AUTH_SERVICE_ROLES", "list, or `a,b`", "Values of the role claim that mean `service`.").with_default("service"),
+    ConfigKey::new("auth.user_roles", "TWINWAY_AUTH_USER_ROLES", "list, or `a,b`", "Values of the role claim that mean `user`; tokens with none of the configured values are then rejected. If unset, every other value means `user`, and so does a token without the claim."),
+    ConfigKey::new("auth.max_lifetime", "TWINWAY_AUTH_MAX_LIFETIME", "duration", "Longest accepted time until a token expires; tokens with a later `exp` are rejected.").with_default("366d"),
+    ConfigKey::new("auth.ca_file", "TWINWAY_AUTH_CA_FILE", "PEM file", "CA certificates that verify the server of `auth.jwks_url`. If unset, `tls.ca_file`."),
+    ConfigKey::new("auth.client_cert_file", "TWINWAY_AUTH_CLIENT_CERT_FILE", "PEM file", "Client certificate for the server of `auth.jwks_url`, with `auth.client_key_file`."),
+    ConfigKey::new("auth.client_key_file", "TWINWAY_AUTH_CLIENT_KEY_FILE", "PEM file", "Private key of the client certificate."),
+    ConfigKey::new("auth.server_name", "TWINWAY_AUTH_SERVER_NAME", "host name", "Name that the certificate of `auth.jwks_url` must have. If unset, the host of the URL."),
     ConfigKey::new("auth.leeway", "TWINWAY_AUTH_LEEWAY", "duration", "Accepted clock difference between issuer and server.").with_default("30s"),
-    ConfigKey::new("auth.api_keys", "TWINWAY_AUTH_API_KEYS", "list of `name:tenant:key`", "API keys that backends send as `X-Api-Key`; at least 16 bytes each.").as_secret(),
+    ConfigKey::new("auth.api_keys", "TWINWAY_AUTH_API_KEYS", "list of `name:tenant:key`", "API keys that backends send as `X-Api-Key`; at least 20 bytes each.").as_secret(),
+    // Outgoing connections
+    ConfigKey::new("tls.ca_file", "SSL_CERT_FILE", "PEM file", "CA certificates of outgoing TLS connections whose section sets none. If unset, those of the system, or, if it has none, those of Mozilla's list in this program."),
+    ConfigKey::new("proxy.https", "HTTPS_PROXY", "`http://host:port`", "Proxy through which `auth.jwks_url` is fetched (`CONNECT`), optionally with `user:password@`. Also read from `https_proxy`.").with_alias("https_proxy").as_secret(),
+    ConfigKey::new("proxy.exceptions", "NO_PROXY", "list, or `a,b`", "Hosts that are reached without the proxy: names with their subdomains, addresses, networks such as `10.0.0.0/8`, or `*`. Also read from `no_proxy`.").with_alias("no_proxy"),
     // IAM
     ConfigKey::new("iam.credentials", "TWINWAY_IAM_CREDENTIALS", "JSON document", "Credentials accepted in requests signed with Signature Version 4: an array of objects with `AccessKeyId`, `SecretAccessKey`, `Arn`, `PolicyDocument`, and optionally `UserId` and `SessionToken`. Relevant actions of the policies are `execute-api:ManageConnections` and `execute-api:Invoke`.").as_secret(),
     ConfigKey::new("iam.function_credentials", "TWINWAY_IAM_FUNCTION_CREDENTIALS", "`auto` or `off`", "Whether function processes receive `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN` that this server accepts for `@connections`. `auto`: unless they have credentials of their own, in variables or in `~/.aws`. Set `off` where functions use the role of an EC2 instance.").with_default("auto"),
@@ -211,15 +233,19 @@ pub const KEYS: &[ConfigKey] = &[
     ConfigKey::new("redis.sentinel_master", "TWINWAY_REDIS_SENTINEL_MASTER", "name", "Name of the master in the Sentinels' configuration.").with_default("mymaster"),
     ConfigKey::new("redis.username", "TWINWAY_REDIS_USERNAME", "text", "ACL user; overrides the one in `redis.url`, which with Sentinels applies to the Sentinels only."),
     ConfigKey::new("redis.password", "TWINWAY_REDIS_PASSWORD", "text", "Password; overrides the one in `redis.url`, which with Sentinels applies to the Sentinels only.").as_secret(),
-    ConfigKey::new("redis.ca_file", "TWINWAY_REDIS_CA_FILE", "PEM file", "CA certificates that verify the servers' certificates. If unset, those of the system."),
+    ConfigKey::new("redis.ca_file", "TWINWAY_REDIS_CA_FILE", "PEM file", "CA certificates that verify the servers' certificates. If unset, `tls.ca_file`."),
+    ConfigKey::new("redis.client_cert_file", "TWINWAY_REDIS_CLIENT_CERT_FILE", "PEM file", "Client certificate for servers that require one, with `redis.client_key_file`."),
+    ConfigKey::new("redis.client_key_file", "TWINWAY_REDIS_CLIENT_KEY_FILE", "PEM file", "Private key of the client certificate."),
     ConfigKey::new("redis.prefix", "TWINWAY_REDIS_PREFIX", "letters, digits, `-`, `_` and `.`", "Prefix of every key and Redis channel; applications with different prefixes can share a Redis.").with_default("twinway"),
     ConfigKey::new("redis.pool_size", "TWINWAY_REDIS_POOL_SIZE", "number", "Maximum number of pooled connections per pod, used for listings and for appends that wait for replicas. Short commands use separate multiplexed connections.").with_default("8"),
     ConfigKey::new("redis.connect_timeout", "TWINWAY_REDIS_CONNECT_TIMEOUT", "duration", "Timeout for establishing a connection.").with_default("2s"),
     ConfigKey::new("redis.response_timeout", "TWINWAY_REDIS_RESPONSE_TIMEOUT", "duration", "Timeout of a response. An operation, retries included, takes at most this and `redis.connect_timeout` together.").with_default("2s"),
     ConfigKey::new("redis.wait_replicas", "TWINWAY_REDIS_WAIT_REPLICAS", "number", "Number of replicas that must have received a message before it is acknowledged (`WAIT`), so that a failover loses no acknowledged message. 0 disables waiting.").with_default("0"),
-    ConfigKey::new("postgres.url", "DATABASE_URL", "`postgres://user:password@host:5432/database`", "Address of the PostgreSQL primary that stores messages when `storage.log` is `postgres`. `?sslmode=` as in libpq: if unset, TLS is used when the server supports it, without verification unless `postgres.ca_file` is set; `verify-full` verifies the certificate.").as_secret(),
+    ConfigKey::new("postgres.url", "DATABASE_URL", "`postgres://user:password@host:5432/database`", "Address of the PostgreSQL primary that stores messages when `storage.log` is `postgres`. `?sslmode=` as in libpq; if unset, `verify-full` for a server on another machine, whose certificate and name are verified, and `prefer` for loopback addresses and sockets.").as_secret(),
     ConfigKey::new("postgres.password", "TWINWAY_POSTGRES_PASSWORD", "text", "Password; overrides the one in `postgres.url`.").as_secret(),
-    ConfigKey::new("postgres.ca_file", "TWINWAY_POSTGRES_CA_FILE", "PEM file", "CA certificates that verify the server's certificate. If set, certificate and host name are verified unless the address sets `sslmode`."),
+    ConfigKey::new("postgres.ca_file", "TWINWAY_POSTGRES_CA_FILE", "PEM file", "CA certificates that verify the server's certificate; if unset, `tls.ca_file`. If set, certificate and host name are verified unless the address sets `sslmode`."),
+    ConfigKey::new("postgres.client_cert_file", "TWINWAY_POSTGRES_CLIENT_CERT_FILE", "PEM file", "Client certificate for a server that requires one, with `postgres.client_key_file`."),
+    ConfigKey::new("postgres.client_key_file", "TWINWAY_POSTGRES_CLIENT_KEY_FILE", "PEM file", "Private key of the client certificate."),
     ConfigKey::new("postgres.schema", "TWINWAY_POSTGRES_SCHEMA", "lower-case letters, digits and `_`", "Schema of all tables, created at the first start. Applications with different schemas can share a database.").with_default("twinway"),
     ConfigKey::new("postgres.pool_size", "TWINWAY_POSTGRES_POOL_SIZE", "number", "Maximum number of connections per process. The server's `max_connections` must allow as many for every pod.").with_default("16"),
     ConfigKey::new("postgres.connect_timeout", "TWINWAY_POSTGRES_CONNECT_TIMEOUT", "duration", "Timeout for establishing a connection or obtaining one from the pool.").with_default("2s"),

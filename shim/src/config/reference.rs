@@ -104,6 +104,13 @@ fn example_value(key: &ConfigKey) -> String {
         "server.domain_name" => "\"api.example.com\"".to_owned(),
         "postgres.ca_file" => "\"/etc/ssl/postgres-ca.pem\"".to_owned(),
         "redis.ca_file" => "\"/etc/ssl/redis-ca.pem\"".to_owned(),
+        "auth.ca_file" => "\"/etc/ssl/identity-provider-ca.pem\"".to_owned(),
+        "tls.ca_file" => "\"/etc/ssl/certs/ca-certificates.crt\"".to_owned(),
+        "auth.audience" => "[\"chat\"]".to_owned(),
+        "auth.issuer" => "[\"https://issuer.example.com/\"]".to_owned(),
+        "auth.user_roles" => "[\"user\"]".to_owned(),
+        "proxy.exceptions" => "[\"localhost\", \"10.0.0.0/8\", \".internal\"]".to_owned(),
+        _ if key.path.ends_with("_file") => "\"/etc/ssl/client.pem\"".to_owned(),
         "auth.jwks_url" => "\"https://issuer.example.com/.well-known/jwks.json\"".to_owned(),
         _ => "\"...\"".to_owned(),
     }

@@ -109,6 +109,8 @@ impl fmt::Display for ConfigValue {
 #[derive(Debug, Clone, Default)]
 pub struct ConfigSources {
     values: BTreeMap<&'static str, (ConfigValue, ValueOrigin)>,
+    /// Paths of the files whose content is a value.
+    value_files: BTreeMap<&'static str, String>,
     pub(super) warnings: Vec<String>,
     pub(super) errors: Vec<String>,
 }
@@ -138,6 +140,16 @@ impl ConfigSources {
     #[must_use]
     pub fn find_value(&self, path: &str) -> Option<&(ConfigValue, ValueOrigin)> {
         self.values.get(path)
+    }
+
+    /// Returns the keys whose value is the content of a file, with the path of the file; for keys in the configuration
+    /// file, its path.
+    pub(super) fn value_files(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let inline = self.values.iter().filter_map(|(key, (_, origin))| match origin {
+            ValueOrigin::File(path) if !self.value_files.contains_key(key) => Some((*key, path.as_str())),
+            _ => None,
+        });
+        self.value_files.iter().map(|(key, path)| (*key, path.as_str())).chain(inline)
     }
 
     /// Sets the defaults of `mode` for all keys that are not set.
@@ -183,7 +195,8 @@ impl ConfigSources {
             Some((ConfigValue::Text(text), ValueOrigin::Environment(name.to_owned())))
         };
         let value_file = if key.accepts_file { variable(&file_variable) } else { None };
-        self.apply_value_or_file(key, variable(key.env), value_file);
+        let inline = variable(key.env).or_else(|| key.alias.and_then(variable));
+        self.apply_value_or_file(key, inline, value_file);
     }
 
     fn apply_value_or_file(
@@ -202,6 +215,7 @@ impl ConfigSources {
                 // Editors and `kubectl create secret` add a trailing line break that is not part of the secret.
                 Ok(text) => {
                     let text = text.trim_end_matches(['\r', '\n']).to_owned();
+                    self.value_files.insert(key.path, value.to_string());
                     self.values.insert(key.path, (ConfigValue::Text(text), origin));
                 }
                 Err(error) => {

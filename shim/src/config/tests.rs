@@ -61,7 +61,7 @@ fn the_mode_is_detected_and_selects_defaults() {
 
 #[test]
 fn later_sources_override_earlier_ones() {
-    let file = config_file("[api]\nstage = 'file'\nid = 'file'\nregion = 'file'");
+    let file = config_file("[api]\nstage = 'file'\nid = 'file'\nregion = 'eu-west-1'");
     let environment = environment(&[("TWINWAY_STAGE", "env"), ("TWINWAY_API_ID", "env")]);
     let loaded = load_config(&environment, &FlagValues::new([("api.stage", "flag")]), Some(&file));
     let origin = |path| loaded.sources.find_value(path).unwrap().1.to_string();
@@ -70,7 +70,7 @@ fn later_sources_override_earlier_ones() {
     assert_eq!(origin("api.region"), "file twinway.toml");
     assert_eq!(origin("api.account_id"), "default");
     let api = loaded.config.unwrap().api;
-    assert_eq!((api.stage.as_str(), api.id.as_str(), api.region.as_str()), ("flag", "env", "file"));
+    assert_eq!((api.stage.as_str(), api.id.as_str(), api.region.as_str()), ("flag", "env", "eu-west-1"));
 }
 
 #[test]
@@ -192,8 +192,11 @@ fn keys_and_callers_are_validated_and_never_shown() {
 fn outside_embedded_mode_a_secret_or_a_key_set_is_required() {
     let found = errors_of(from_environment(&[("DEPLOYMENT_MODE", "kubernetes")]));
     assert!(found[0].contains("TWINWAY_AUTH_SECRET_FILE"), "{found:#?}");
-    let url =
-        from_environment(&[("DEPLOYMENT_MODE", "kubernetes"), ("TWINWAY_AUTH_JWKS_URL", "https://idp.example/jwks")]);
+    let url = from_environment(&[
+        ("DEPLOYMENT_MODE", "kubernetes"),
+        ("TWINWAY_AUTH_JWKS_URL", "https://idp.example/jwks"),
+        ("TWINWAY_AUTH_AUDIENCE", "chat"),
+    ]);
     assert_eq!(url.config.unwrap().auth.jwks, Some(JwksSource::Url("https://idp.example/jwks".to_owned())));
 }
 
@@ -239,11 +242,162 @@ fn batches_are_as_small_as_half_of_the_grace_allows() {
 #[test]
 fn key_sets_are_not_fetched_over_plain_http_except_from_loopback() {
     for url in ["http://localhost:1/jwks", "http://127.0.0.1/jwks", "http://[::1]:8/jwks", "https://idp.example/jwks"] {
-        assert!(from_environment(&[("TWINWAY_AUTH_JWKS_URL", url)]).config.is_ok(), "{url}");
+        assert!(
+            from_environment(&[("TWINWAY_AUTH_JWKS_URL", url), ("TWINWAY_AUTH_AUDIENCE", "*")]).config.is_ok(),
+            "{url}"
+        );
     }
     for url in ["http://idp.example/jwks", "http://localhost.example/jwks", "ftp://x", "idp.example"] {
         assert!(from_environment(&[("TWINWAY_AUTH_JWKS_URL", url)]).config.is_err(), "{url}");
     }
+}
+
+#[test]
+fn a_key_set_address_requires_an_audience() {
+    let found = errors_of(from_environment(&[("TWINWAY_AUTH_JWKS_URL", "https://idp.example/jwks")]));
+    assert!(found[0].starts_with("auth.audience: required with auth.jwks_url"), "{found:#?}");
+    let with = |audience: &str| {
+        let variables = [("TWINWAY_AUTH_JWKS_URL", "https://idp.example/jwks"), ("TWINWAY_AUTH_AUDIENCE", audience)];
+        from_environment(&variables).config.unwrap().auth.audiences
+    };
+    assert_eq!((with("chat, app"), with("*")), (vec!["chat".to_owned(), "app".to_owned()], Vec::new()));
+}
+
+#[test]
+fn claims_and_roles_are_configurable() {
+    let defaults = from_environment(&[]).config.unwrap().auth;
+    assert_eq!(defaults.claims, ClaimMapping::default());
+    assert_eq!(defaults.max_lifetime, Duration::from_secs(366 * 86_400));
+    let text =
+        "[auth]\nrole_claim = 'realm_access.roles'\nadmin_roles = ['support', 'root']\nissuer = ['https://a/', 'b']";
+    let auth = from_file(text).config.unwrap().auth;
+    assert_eq!(auth.claims.role, "realm_access.roles".parse().unwrap());
+    assert_eq!(
+        (auth.claims.admin_roles, auth.issuers),
+        (vec!["support".into(), "root".into()], vec!["https://a/".into(), "b".into()])
+    );
+    let found = errors_of(from_environment(&[("TWINWAY_AUTH_USER_CLAIM", "a,b")]));
+    assert!(found[0].starts_with("auth.user_claim = \"a,b\"") && found[0].contains("one claim"), "{found:#?}");
+}
+
+#[test]
+fn weak_secrets_and_api_keys_are_rejected_by_the_check() {
+    for (name, value) in [
+        ("TWINWAY_AUTH_SECRET", "a".repeat(32)),
+        ("TWINWAY_AUTH_PREVIOUS_SECRETS", "changeme".repeat(5)),
+        ("TWINWAY_AUTH_API_KEYS", format!("billing:acme:{}", "k".repeat(20))),
+        ("TWINWAY_AUTH_API_KEYS", "billing:acme:0123456789abcdefghi".to_owned()),
+    ] {
+        let found = errors_of(from_environment(&[(name, &value)]));
+        assert!(found[0].contains(name) && found[0].contains("openssl rand"), "{found:#?}");
+        assert!(!found[0].contains(&value), "{found:#?}");
+    }
+}
+
+#[test]
+fn the_form_of_a_region_is_checked() {
+    for region in ["eu-central-1", "us-gov-west-1", "us-isob-east-1", "cn-north-1", "eusc-de-east-1"] {
+        assert!(from_environment(&[("AWS_REGION", region)]).config.is_ok(), "{region}");
+    }
+    for region in ["Frankfurt", "eu-central", "eu_central_1", "eu-central-1a", "-1", "eu--1"] {
+        let found = errors_of(from_environment(&[("AWS_REGION", region)]));
+        assert!(found[0].starts_with(&format!("api.region = {region:?} (environment AWS_REGION)")), "{found:#?}");
+    }
+}
+
+#[test]
+fn wrong_certificate_files_are_found_by_the_check() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let (empty, text) =
+        (file("empty.pem", ""), file("key.pem", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"));
+    let damaged = file("damaged.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+    for (path, problem) in [
+        (empty.as_str(), "contains no certificate"),
+        (text.as_str(), "contains no certificate"),
+        (damaged.as_str(), "certificate 1"),
+        ("/nowhere/ca.pem", "cannot be read"),
+    ] {
+        for (key, variable) in [
+            ("redis.ca_file", "TWINWAY_REDIS_CA_FILE"),
+            ("postgres.ca_file", "TWINWAY_POSTGRES_CA_FILE"),
+            ("auth.ca_file", "TWINWAY_AUTH_CA_FILE"),
+        ] {
+            let found = errors_of(from_environment(&[(variable, path)]));
+            assert!(found[0].starts_with(key) && found[0].contains(problem) && found[0].contains(path), "{found:#?}");
+        }
+        let shared = [
+            ("SSL_CERT_FILE", path),
+            ("TWINWAY_AUTH_JWKS_URL", "https://idp.example/"),
+            ("TWINWAY_AUTH_AUDIENCE", "a"),
+        ];
+        let found = errors_of(from_environment(&shared));
+        assert!(found.len() == 1 && found[0].starts_with("tls.ca_file") && found[0].contains(problem), "{found:#?}");
+        assert!(from_environment(&[("SSL_CERT_FILE", path)]).config.is_ok(), "nothing uses it");
+    }
+    let found = errors_of(from_environment(&[("TWINWAY_REDIS_CLIENT_CERT_FILE", "/cert.pem")]));
+    assert!(found[0].contains("redis.client_key_file must be set together"), "{found:#?}");
+}
+
+#[test]
+fn a_wrong_address_names_the_key_and_hides_the_value() {
+    for (key, variable, value) in [
+        ("redis.url", "REDIS_URL", "http://:hunter2@redis"),
+        ("redis.url", "REDIS_URL", "redis://:hunter2@redis:port"),
+        ("redis.url", "REDIS_URL", "redis://:hunter2@redis/first"),
+        ("postgres.url", "DATABASE_URL", "mysql://me:hunter2@db/x"),
+        ("postgres.url", "DATABASE_URL", "postgres://me:hunter2@db:port/x"),
+        ("postgres.url", "DATABASE_URL", "postgres://me:hunter2@db/x?sslmode=maybe"),
+        ("proxy.https", "HTTPS_PROXY", "socks5://me:hunter2@proxy"),
+        ("proxy.https", "https_proxy", "proxy:3128"),
+    ] {
+        let found = errors_of(from_environment(&[(variable, value)]));
+        assert!(found[0].starts_with(key) && found[0].contains(variable), "{found:#?}");
+        assert!(!found[0].contains("hunter2"), "{found:#?}");
+    }
+}
+
+#[test]
+fn weak_settings_cause_warnings() {
+    let warnings = |values: &[(&str, &str)]| from_environment(values).warnings.join("\n");
+    let pod = [("DEPLOYMENT_MODE", "kubernetes"), ("TWINWAY_AUTH_SECRET", SECRET)];
+    let redis = |url| warnings(&[pod[0], pod[1], ("REDIS_URL", url)]);
+    assert!(redis("redis://10.0.0.7:6379").contains("redis.url: passwords and messages"));
+    for url in ["rediss://10.0.0.7:6379", "redis://127.0.0.1", "redis://localhost", "redis://[::1]"] {
+        assert_eq!(redis(url), "", "{url}");
+    }
+    let postgres = |url| warnings(&[("TWINWAY_STORAGE_LOG", "postgres"), ("DATABASE_URL", url)]);
+    assert!(postgres("postgres://me@db/x?sslmode=prefer").contains("postgres.url: sslmode"));
+    assert_eq!(postgres("postgres://me@db/x"), "");
+    let keys =
+        "{\"keys\":[{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo\"}]}";
+    assert!(warnings(&[("TWINWAY_AUTH_JWKS", keys)]).contains("auth.audience is not set"));
+    assert_eq!(warnings(&[("TWINWAY_AUTH_JWKS", keys), ("TWINWAY_AUTH_AUDIENCE", "chat")]), "");
+}
+
+#[test]
+fn a_secret_file_that_everybody_can_read_causes_a_warning() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("secret");
+    std::fs::write(&path, SECRET).unwrap();
+    let text = path.to_str().unwrap();
+    let warnings = |mode, values: &[(&str, &str)]| {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        from_environment(values).warnings
+    };
+    let file = ("TWINWAY_AUTH_SECRET_FILE", text);
+    let found = warnings(0o644, &[file]);
+    assert!(found[0].starts_with("auth.secret: every user") && found[0].contains("(mode 0644)"), "{found:?}");
+    for mode in [0o600, 0o640] {
+        assert_eq!(warnings(mode, &[file]), Vec::<String>::new());
+    }
+    // Kubernetes mounts secrets with 0644 into the container's own file system.
+    assert_eq!(warnings(0o644, &[("DEPLOYMENT_MODE", "kubernetes"), file]), Vec::<String>::new());
 }
 
 #[test]

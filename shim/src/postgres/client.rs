@@ -69,7 +69,7 @@ impl PostgresClient {
     /// # Errors
     /// [`PostgresStartupError`], whose text contains the remedy.
     pub async fn connect(settings: PostgresSettings) -> Result<Self, PostgresStartupError> {
-        let options = preflight::connect_options(&settings).await?;
+        let options = preflight::connect_options(&settings)?;
         preflight::run_preflight(&settings, &options).await?;
         let last_loss = LastConnectionLoss::default();
         let pool = build_pool(&settings, options, last_loss.clone());

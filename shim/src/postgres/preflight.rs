@@ -10,6 +10,7 @@ use std::time::Duration;
 use sqlx::migrate::MigrateError;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Error, PgConnection};
+use tls_client::ConnectFailure;
 use tokio::time::timeout;
 
 pub use self::error::PostgresStartupError;
@@ -32,7 +33,7 @@ struct ServerProperties {
 }
 
 /// Converts the settings to the options of the driver.
-pub(super) async fn connect_options(settings: &PostgresSettings) -> Result<PgConnectOptions, PostgresStartupError> {
+pub(super) fn connect_options(settings: &PostgresSettings) -> Result<PgConnectOptions, PostgresStartupError> {
     let url = settings.url.expose();
     let options =
         PgConnectOptions::from_str(url).map_err(|error| PostgresStartupError::InvalidAddress(address_error(&error)))?;
@@ -40,13 +41,17 @@ pub(super) async fn connect_options(settings: &PostgresSettings) -> Result<PgCon
     if let Some(password) = &settings.password {
         options = options.password(password.expose());
     }
-    let Some(path) = &settings.ca_file else { return Ok(options) };
-    let certificates = tokio::fs::read(path)
-        .await
-        .map_err(|source| PostgresStartupError::CertificateFile { path: path.display().to_string(), source })?;
-    options = options.ssl_root_cert_from_pem(certificates);
-    let has_ssl_mode = url.contains("sslmode=") || url.contains("ssl-mode=");
-    Ok(if has_ssl_mode { options } else { options.ssl_mode(PgSslMode::VerifyFull) })
+    let mode = settings.ssl_mode(&options);
+    let mut files = settings.tls.clone();
+    files.ca_file = files.ca_file.or_else(|| settings.shared_ca_file.clone());
+    let material = files.load().map_err(PostgresStartupError::TlsFile)?;
+    if matches!(mode, PgSslMode::VerifyFull | PgSslMode::VerifyCa) {
+        options = options.ssl_root_cert_from_pem(material.authorities_pem());
+    }
+    if let Some(identity) = material.client {
+        options = options.ssl_client_cert_from_pem(identity.certificate).ssl_client_key_from_pem(identity.key);
+    }
+    Ok(options.ssl_mode(mode))
 }
 
 /// Returns the driver's text for an invalid address. It does not contain the address, which may include a password.
@@ -154,6 +159,10 @@ impl PostgresProbe<'_> {
     fn startup_error(&self, error: Error) -> PostgresStartupError {
         let address = self.address();
         let database = || self.options.get_database().unwrap_or_else(|| self.options.get_username()).to_owned();
+        let error = match tls_error(&address, error) {
+            Ok(error) => return error,
+            Err(error) => error,
+        };
         let text = error.to_string();
         let server_error =
             error.as_database_error().map(|error| (error.code().unwrap_or_default(), error.message().to_owned()));
@@ -173,12 +182,23 @@ impl PostgresProbe<'_> {
             (None, Error::Tls(_)) if text.contains("does not support TLS") => {
                 PostgresStartupError::TlsUnsupported { address }
             }
-            (None, _) if text.contains("invalid peer certificate") => {
-                PostgresStartupError::UntrustedCertificate { address, source: error }
-            }
             (None, Error::Io(_) | Error::PoolTimedOut) => PostgresStartupError::Unreachable { address, source: error },
             _ => PostgresStartupError::Other { address, source: error },
         }
+    }
+}
+
+/// Converts an error of the TLS handshake, or returns another error unchanged.
+fn tls_error(address: &str, error: Error) -> Result<PostgresStartupError, Error> {
+    let address = address.to_owned();
+    match ConnectFailure::of(&error).filter(|_| error.as_database_error().is_none()) {
+        Some(cause) if cause.is_untrusted() => {
+            Ok(PostgresStartupError::UntrustedCertificate { address, cause, source: error })
+        }
+        Some(cause) if cause.is_rejected_client() => {
+            Ok(PostgresStartupError::RejectedClient { address, cause, source: error })
+        }
+        _ => Err(error),
     }
 }
 

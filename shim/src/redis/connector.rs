@@ -15,10 +15,12 @@ use redis::cluster_async::ClusterConnection;
 use redis::io::tcp::TcpSettings;
 use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo as _, Pipeline,
-    ProtocolVersion, RedisConnectionInfo, RedisError, RedisFuture, RedisResult, TlsCertificates, TlsMode, Value,
+    AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind,
+    IntoConnectionInfo as _, Pipeline, ProtocolVersion, RedisConnectionInfo, RedisError, RedisFuture, RedisResult,
+    TlsCertificates, TlsMode, Value,
 };
 use socket2::TcpKeepalive;
+use tls_client::{TlsFileError, TlsFiles, TlsMaterial};
 
 use super::settings::{RedisSettings, RedisTopology};
 use super::slots;
@@ -109,10 +111,9 @@ impl RedisConnector {
     ///
     /// # Errors
     /// Returns an error for an invalid address or certificate.
-    pub(super) fn new(settings: &RedisSettings, certificates: Option<Vec<u8>>) -> RedisResult<Self> {
+    pub(super) fn new(settings: &RedisSettings, certificates: Option<TlsCertificates>) -> RedisResult<Self> {
         let nodes: Vec<ConnectionInfo> =
             settings.urls.iter().map(|url| url.expose().into_connection_info()).collect::<RedisResult<_>>()?;
-        let certificates = certificates.map(|pem| TlsCertificates { client_tls: None, root_cert: Some(pem) });
         let source = match settings.topology {
             RedisTopology::Single => ConnectionSource::Server(Box::new(server_client(settings, &nodes, certificates)?)),
             RedisTopology::Cluster => ConnectionSource::Cluster(cluster_client_factory(settings, nodes, certificates)),
@@ -158,14 +159,26 @@ impl RedisConnector {
     }
 }
 
+/// Reads the files of authorities and client certificate. `None` if the driver's default, the authorities of the system,
+/// applies.
+///
+/// # Errors
+/// [`TlsFileError`] if a file cannot be used.
+pub(super) fn tls_certificates(files: &TlsFiles) -> Result<Option<TlsCertificates>, TlsFileError> {
+    let TlsMaterial { authorities, client } = files.load()?;
+    let client_tls =
+        client.map(|identity| ClientTlsConfig { client_cert: identity.certificate, client_key: identity.key });
+    let configured = authorities.is_some() || client_tls.is_some();
+    Ok(configured.then_some(TlsCertificates { client_tls, root_cert: authorities }))
+}
+
 /// Returns a client for one configured address: the server, a Cluster node, or a Sentinel.
 pub(super) fn client_for_node(
     settings: &RedisSettings,
-    certificates: Option<Vec<u8>>,
+    certificates: Option<TlsCertificates>,
     node: usize,
 ) -> RedisResult<Client> {
     let url = settings.urls.get(node).ok_or_else(missing_address_error)?;
-    let certificates = certificates.map(|pem| TlsCertificates { client_tls: None, root_cert: Some(pem) });
     let info = url.expose().into_connection_info()?;
     let info = if settings.topology == RedisTopology::Sentinel {
         with_client_settings(info)

@@ -7,7 +7,10 @@ mod error;
 
 use std::sync::Arc;
 
-use redis::{Cmd, ErrorKind, FromRedisValue as _, RedisError, RedisResult, ServerErrorKind, Value, cmd};
+use redis::{
+    Cmd, ErrorKind, FromRedisValue as _, RedisError, RedisResult, ServerErrorKind, TlsCertificates, Value, cmd,
+};
+use tls_client::ConnectFailure;
 use tokio::time::timeout;
 
 pub use self::error::RedisStartupError;
@@ -79,7 +82,7 @@ impl HelloReply {
 /// Checks of one client, run at start-up and for the diagnosis of an outage.
 pub(super) struct RedisPreflight {
     pub(super) settings: RedisSettings,
-    pub(super) certificates: Option<Vec<u8>>,
+    pub(super) certificates: Option<TlsCertificates>,
     pub(super) connector: Arc<RedisConnector>,
 }
 
@@ -96,7 +99,7 @@ impl RedisPreflight {
 /// Tries the addresses in order until one can be used, then checks the servers that it leads to.
 async fn check_servers(
     settings: &RedisSettings,
-    certificates: Option<&Vec<u8>>,
+    certificates: Option<&TlsCertificates>,
     connector: &RedisConnector,
 ) -> Result<(), RedisStartupError> {
     let mut result = Err(RedisStartupError::InvalidAddress("no address is configured".to_owned()));
@@ -135,7 +138,7 @@ struct RedisProbe {
 impl RedisProbe {
     async fn connect_to_node(
         settings: &RedisSettings,
-        certificates: Option<&Vec<u8>>,
+        certificates: Option<&TlsCertificates>,
         node: usize,
     ) -> Result<Self, RedisStartupError> {
         let client = connector::client_for_node(settings, certificates.cloned(), node)
@@ -282,8 +285,26 @@ async fn diagnose_connect_error(
     }
 }
 
+/// Converts an error of the TLS handshake, or returns another error unchanged.
+fn tls_error(address: &str, error: RedisError) -> Result<RedisStartupError, RedisError> {
+    let address = address.to_owned();
+    match ConnectFailure::of(&error).filter(|_| error.is_io_error()) {
+        Some(cause) if cause.is_untrusted() => {
+            Ok(RedisStartupError::UntrustedCertificate { address, cause, source: error })
+        }
+        Some(cause) if cause.is_rejected_client() => {
+            Ok(RedisStartupError::RejectedClient { address, cause, source: error })
+        }
+        _ => Err(error),
+    }
+}
+
 fn startup_error(settings: &RedisSettings, address: &str, error: RedisError) -> RedisStartupError {
     let address = address.to_owned();
+    let error = match tls_error(&address, error) {
+        Ok(error) => return error,
+        Err(error) => error,
+    };
     match error.kind() {
         ErrorKind::AuthenticationFailed => RedisStartupError::InvalidCredentials { address },
         ErrorKind::RESP3NotSupported => {
@@ -301,15 +322,9 @@ fn startup_error(settings: &RedisSettings, address: &str, error: RedisError) -> 
         _ if error.code() == Some("NOREPLICAS") => RedisStartupError::TooFewReplicas { address },
         _ if classify_error(&error) == RedisErrorClass::OutOfMemory => RedisStartupError::OutOfMemory { address },
         _ if matches!(error.code(), Some("WRONGPASS" | "NOAUTH")) => RedisStartupError::InvalidCredentials { address },
-        _ if is_untrusted_certificate(&error) => RedisStartupError::UntrustedCertificate { address, source: error },
         ErrorKind::Io | ErrorKind::ClusterConnectionNotFound => {
             RedisStartupError::Unreachable { address, source: error }
         }
         _ => RedisStartupError::Other { address, source: error },
     }
-}
-
-/// The driver passes errors of rustls on as text only.
-fn is_untrusted_certificate(error: &RedisError) -> bool {
-    error.is_io_error() && error.to_string().contains("invalid peer certificate")
 }

@@ -3,10 +3,11 @@
 //! Passwords are never printed: [`Secret`] redacts itself, and addresses, which may contain a password, are secrets
 //! too.
 
-use std::path::PathBuf;
+use std::net::IpAddr;
 use std::time::Duration;
 
-use redis::IntoConnectionInfo as _;
+use redis::{ConnectionAddr, IntoConnectionInfo as _};
+use tls_client::TlsFiles;
 
 use crate::secret::Secret;
 
@@ -35,8 +36,8 @@ pub struct RedisSettings {
     pub username: Option<String>,
     /// Password of that user.
     pub password: Option<Secret>,
-    /// File of trusted certificate authorities (PEM); `None` means those of the system.
-    pub ca_file: Option<PathBuf>,
+    /// Files of trusted certificate authorities and of a client certificate.
+    pub tls: TlsFiles,
     /// Prefix of every key and Redis channel, so that several applications can share a database.
     pub prefix: String,
     /// Maximum number of pooled connections, which serve reads of many records and appends that wait for replicas.
@@ -59,7 +60,7 @@ impl RedisSettings {
             sentinel_master: "mymaster".to_owned(),
             username: None,
             password: None,
-            ca_file: None,
+            tls: TlsFiles::default(),
             prefix: "twinway".to_owned(),
             pool_size: 8,
             connect_timeout: Duration::from_secs(2),
@@ -87,11 +88,34 @@ impl RedisSettings {
         }
     }
 
+    /// Checks the form of an address.
+    ///
+    /// # Errors
+    /// The driver's description of the mistake, without the address, which may contain a password.
+    pub fn check_address(url: &str) -> Result<(), String> {
+        url.into_connection_info().map(drop).map_err(|error| error.category().to_owned())
+    }
+
+    /// Returns whether passwords and messages travel to another machine without encryption.
+    #[must_use]
+    pub fn is_unencrypted(&self) -> bool {
+        self.urls.iter().any(|url| match url.expose().into_connection_info() {
+            Ok(info) => matches!(info.addr(), ConnectionAddr::Tcp(host, _) if !is_loopback(host)),
+            Err(_) => false,
+        })
+    }
+
     /// Returns the timeout of one operation, retries included.
     #[must_use]
     pub fn operation_timeout(&self) -> Duration {
         self.connect_timeout + self.response_timeout
     }
+}
+
+/// Returns whether `host` is this machine.
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
 }
 
 impl RedisTopology {

@@ -21,7 +21,7 @@ use serde_json::value::RawValue;
 use shim::postgres::{PostgresClient, PostgresLog, PostgresRetention, PostgresSettings};
 
 /// Returns settings with timeouts for a busy host, in a schema that no other case uses.
-fn settings(url: &str) -> PostgresSettings {
+pub(crate) fn settings(url: &str) -> PostgresSettings {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
     let timeout = Duration::from_secs(5);
     PostgresSettings {

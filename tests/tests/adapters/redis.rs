@@ -25,7 +25,7 @@ fn fresh_prefix() -> String {
 }
 
 /// Returns settings with timeouts for a busy host.
-fn settings(url: &str) -> RedisSettings {
+pub(crate) fn settings(url: &str) -> RedisSettings {
     // Without a default provider the first `rediss://` connection panics; another test may have installed it already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let timeout = Duration::from_secs(5);

@@ -1,33 +1,79 @@
 //! Environment variables of the verification of callers: signing secrets, key sets, claims and API keys.
 
-use handlers::api::{ApiKeys, MIN_API_KEY_BYTES};
-use handlers::authorizer::{KeySet, TokenSettings};
+use std::path::PathBuf;
+
+use handlers::api::ApiKeys;
+use handlers::authorizer::{ClaimMapping, KeySet, TokenSettings};
 use handlers::config_value::parse_duration;
 use handlers::id::{TenantId, UserId};
 use http::Uri;
+use jwks::{FetchSettings, ProxySettings, check_proxy};
+use tls_client::{ClientCertificateFiles, TlsFiles, TlsMaterial};
 
 use super::{
-    AUTH_API_KEYS, AUTH_API_KEYS_ARN, AUTH_AUDIENCE, AUTH_ISSUER, AUTH_JWKS, AUTH_JWKS_URL, AUTH_LEEWAY,
-    AUTH_PREVIOUS_SECRETS, AUTH_SECRET, AUTH_SECRET_ARN, DEFAULT_LEEWAY, EnvironmentReader, VerifierConfig,
+    AUTH_API_KEYS, AUTH_API_KEYS_ARN, AUTH_AUDIENCE, AUTH_CA_FILE, AUTH_CLIENT_CERT_FILE, AUTH_CLIENT_KEY_FILE,
+    AUTH_ISSUER, AUTH_JWKS, AUTH_JWKS_URL, AUTH_LEEWAY, AUTH_MAX_LIFETIME, AUTH_PREVIOUS_SECRETS, AUTH_SECRET,
+    AUTH_SECRET_ARN, AUTH_SERVER_NAME, DEFAULT_LEEWAY, DEFAULT_MAX_LIFETIME, EnvironmentReader, VerifierConfig,
 };
 
 impl EnvironmentReader<'_> {
     pub(super) fn verifier_config(&mut self) -> Option<VerifierConfig> {
         let jwks_url = self.jwks_url();
+        let fetch = self.fetch_settings();
         let secret_arns = self.secret_arns(AUTH_SECRET_ARN);
         let api_keys_arn = self.api_keys_arn();
         let keys = self.key_set();
         let leeway = self.duration_or(AUTH_LEEWAY, DEFAULT_LEEWAY, parse_duration);
         let api_keys = self.api_keys();
-        let (issuer, audience) = (self.optional_text(AUTH_ISSUER), self.optional_text(AUTH_AUDIENCE));
-        let tokens = TokenSettings { issuer, audience, leeway: leeway?, ..TokenSettings::new(keys?) };
+        let max_lifetime = self.duration_or(AUTH_MAX_LIFETIME, DEFAULT_MAX_LIFETIME, parse_duration);
+        let (issuers, audiences, claims) = (self.list(AUTH_ISSUER), self.audiences(), self.claims());
+        let tokens = TokenSettings {
+            issuers,
+            audiences: audiences?,
+            claims: claims?,
+            leeway: leeway?,
+            max_lifetime: Some(max_lifetime?),
+            ..TokenSettings::new(keys?)
+        };
         Some(VerifierConfig {
             tokens,
             jwks_url: jwks_url?,
+            fetch: fetch?,
             secret_arns: secret_arns?,
             api_keys: api_keys?,
             api_keys_arn: api_keys_arn?,
         })
+    }
+
+    fn list(&self, name: &str) -> Vec<String> {
+        let text = self.optional_text(name).unwrap_or_default();
+        text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
+    }
+
+    /// Returns the accepted audiences; empty for any. An identity provider signs tokens of many applications with the
+    /// same keys, so its key set requires an audience.
+    fn audiences(&mut self) -> Option<Vec<String>> {
+        let audiences = self.list(AUTH_AUDIENCE);
+        if audiences.is_empty() && self.optional_text(AUTH_JWKS_URL).is_some() {
+            let problem = format_args!(
+                "is required with {AUTH_JWKS_URL}: without it the tokens of every application of this identity provider \
+                 would be accepted; set the audience of your tokens, or * to accept any"
+            );
+            return self.record_error(AUTH_AUDIENCE, problem);
+        }
+        Some(if audiences == ["*"] { Vec::new() } else { audiences })
+    }
+
+    fn claims(&mut self) -> Option<ClaimMapping> {
+        let mut claims = ClaimMapping::default();
+        let mut valid = true;
+        for key in &ClaimMapping::KEYS {
+            let values = self.list(key.env);
+            if let Some(Err(rule)) = (!values.is_empty()).then(|| claims.set(key, &values)) {
+                valid = self.record_error(key.env, rule).unwrap_or(false);
+            }
+        }
+        valid.then_some(claims)
     }
 
     fn jwks_url(&mut self) -> Option<Option<Uri>> {
@@ -39,6 +85,40 @@ impl EnvironmentReader<'_> {
             Ok(uri) if jwks::check_address(&uri).is_ok() => Some(Some(uri)),
             _ => self.record_error(AUTH_JWKS_URL, "must be an https:// URL (http:// for loopback only)"),
         }
+    }
+
+    fn fetch_settings(&mut self) -> Option<FetchSettings> {
+        let file = |reader: &Self, name: &str| reader.optional_text(name).map(PathBuf::from);
+        let ca_file = file(self, AUTH_CA_FILE);
+        let client = (file(self, AUTH_CLIENT_CERT_FILE), file(self, AUTH_CLIENT_KEY_FILE));
+        let client_certificate = match client {
+            (Some(certificate), Some(key)) => Some(ClientCertificateFiles { certificate, key }),
+            (None, None) => None,
+            _ => {
+                let problem = format_args!("and {AUTH_CLIENT_KEY_FILE} must be set together");
+                return self.record_error(AUTH_CLIENT_CERT_FILE, problem);
+            }
+        };
+        let authorities = TlsFiles { ca_file, client_certificate: None }.load();
+        let client = TlsFiles { ca_file: None, client_certificate }.load();
+        let authorities =
+            authorities.map_err(|error| self.record_error::<()>(AUTH_CA_FILE, format_args!("cannot be used: {error}")));
+        let client = client
+            .map_err(|error| self.record_error::<()>(AUTH_CLIENT_CERT_FILE, format_args!("cannot be used: {error}")));
+        let tls = TlsMaterial { authorities: authorities.ok()?.authorities, client: client.ok()?.client };
+        Some(FetchSettings { tls, server_name: self.optional_text(AUTH_SERVER_NAME), proxy: self.proxy()? })
+    }
+
+    /// Reads the variables that other programs use for proxies, in upper or lower case.
+    fn proxy(&mut self) -> Option<Option<ProxySettings>> {
+        let either = |reader: &Self, name: &str| {
+            reader.optional_text(name).or_else(|| reader.optional_text(&name.to_lowercase()))
+        };
+        let Some(address) = either(self, "HTTPS_PROXY") else { return Some(None) };
+        if let Err(rule) = check_proxy(&address) {
+            return self.record_error("HTTPS_PROXY", rule);
+        }
+        Some(Some(ProxySettings { address, exceptions: either(self, "NO_PROXY").unwrap_or_default() }))
     }
 
     fn key_set(&mut self) -> Option<KeySet> {
@@ -115,5 +195,5 @@ fn add_api_key(keys: ApiKeys, entry: &str) -> Result<ApiKeys, String> {
     };
     let name = UserId::parse(name).map_err(|error| error.to_string())?;
     let tenant = TenantId::parse(tenant).map_err(|error| error.to_string())?;
-    keys.with_key(key, tenant, name).map_err(|_| format!("the key must have at least {MIN_API_KEY_BYTES} bytes"))
+    keys.with_key(key, tenant, name).map_err(|error| error.to_string())
 }

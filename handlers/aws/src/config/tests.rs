@@ -55,16 +55,22 @@ fn everything_is_read() {
     variables.extend([
         (RETENTION_AGE, "12h"),
         (AUTH_PREVIOUS_SECRETS, "an-earlier-secret-of-these-tests-1,an-earlier-secret-of-these-tests-2"),
-        (AUTH_ISSUER, "https://issuer.example"),
-        (AUTH_AUDIENCE, "chat"),
+        (AUTH_ISSUER, "https://issuer.example,https://old.example"),
+        (AUTH_AUDIENCE, "chat, support"),
+        (AUTH_MAX_LIFETIME, "1d"),
+        ("TWINWAY_AUTH_ROLE_CLAIM", "cognito:groups"),
+        ("TWINWAY_AUTH_ADMIN_ROLES", "support,root"),
         (AUTH_LEEWAY, "5s"),
         (AUTH_API_KEYS, "billing:acme:key-of-20-characters"),
     ]);
     let (app, auth) = read(&variables).ok().unwrap();
     assert_eq!(app.retention, Duration::from_secs(12 * 3_600));
     assert_eq!(auth.tokens.keys.len(), 3);
-    assert_eq!(auth.tokens.issuer.as_deref(), Some("https://issuer.example"));
-    assert_eq!(auth.tokens.audience.as_deref(), Some("chat"));
+    assert_eq!(auth.tokens.issuers, ["https://issuer.example", "https://old.example"]);
+    assert_eq!(auth.tokens.audiences, ["chat", "support"]);
+    assert_eq!(auth.tokens.max_lifetime, Some(Duration::from_secs(86_400)));
+    assert_eq!(auth.tokens.claims.role, "cognito:groups".parse().unwrap());
+    assert_eq!(auth.tokens.claims.admin_roles, ["support", "root"]);
     assert_eq!(auth.tokens.leeway, Duration::from_secs(5));
     assert_eq!(format!("{:?}", auth.api_keys), "[\"billing\"]");
 }
@@ -126,6 +132,11 @@ fn a_key_set_url_replaces_keys_and_must_be_secure() {
     let mut variables = minimal_environment();
     variables.remove(AUTH_SECRET);
     variables.insert(AUTH_JWKS_URL, "https://issuer.example/jwks.json");
+    let text = read(&variables).err().unwrap().to_string();
+    assert!(text.contains("TWINWAY_AUTH_AUDIENCE is required with TWINWAY_AUTH_JWKS_URL"), "{text}");
+    variables.insert(AUTH_AUDIENCE, "*");
+    assert!(read(&variables).ok().unwrap().1.tokens.audiences.is_empty());
+    variables.insert(AUTH_AUDIENCE, "chat");
     let (_, auth) = read(&variables).ok().unwrap();
     assert_eq!(auth.jwks_url.unwrap(), "https://issuer.example/jwks.json");
     for invalid in ["http://issuer.example/jwks.json", "issuer.example", "/jwks.json"] {
@@ -135,6 +146,23 @@ fn a_key_set_url_replaces_keys_and_must_be_secure() {
     }
     variables.insert(AUTH_JWKS, "{}");
     assert!(read(&variables).err().unwrap().to_string().contains("exclude each other"));
+}
+
+#[test]
+fn wrong_certificate_files_and_proxies_are_named() {
+    let mut variables = minimal_environment();
+    variables.extend([(AUTH_CA_FILE, file!()), ("HTTPS_PROXY", "socks5://user:hush@proxy")]);
+    let text = read(&variables).err().unwrap().to_string();
+    assert!(text.contains("TWINWAY_AUTH_CA_FILE cannot be used: the file"), "{text}");
+    let variables = HashMap::from([(AUTH_SECRET, SECRET), ("https_proxy", "socks5://user:hush@proxy")]);
+    let text = read(&variables).err().unwrap().to_string();
+    assert!(text.contains("HTTPS_PROXY must be an address such as http://") && !text.contains("hush"), "{text}");
+    let variables = HashMap::from([(AUTH_SECRET, SECRET), (AUTH_CLIENT_CERT_FILE, "/cert.pem")]);
+    let text = read(&variables).err().unwrap().to_string();
+    assert!(
+        text.contains("TWINWAY_AUTH_CLIENT_CERT_FILE and TWINWAY_AUTH_CLIENT_KEY_FILE must be set together"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -152,9 +180,15 @@ fn the_operators_page_has_every_variable() {
         AUTH_ISSUER,
         AUTH_AUDIENCE,
         AUTH_LEEWAY,
+        AUTH_MAX_LIFETIME,
+        AUTH_CA_FILE,
+        AUTH_CLIENT_CERT_FILE,
+        AUTH_CLIENT_KEY_FILE,
+        AUTH_SERVER_NAME,
         AUTH_API_KEYS,
     ];
-    for name in names {
+    let claims = handlers::authorizer::ClaimMapping::KEYS.map(|key| key.env);
+    for name in names.into_iter().chain(claims) {
         assert!(page.contains(&format!("| `{name}` |")), "the page has no row of {name}");
     }
 }

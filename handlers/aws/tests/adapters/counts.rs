@@ -14,6 +14,7 @@ use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_dynamodb::error::BoxError;
 use handlers::app::MessagingApp;
 use handlers::id::ConnectionId;
+use handlers_aws::retries::with_conflict_retries;
 use handlers_aws::wiring;
 use serde_json::{Value, json};
 
@@ -30,8 +31,8 @@ pub struct Recorder(Arc<Mutex<Counts>>);
 impl Recorder {
     /// Creates a client whose requests are counted.
     pub fn client(&self, sdk: &SdkConfig) -> Client {
-        let config = aws_sdk_dynamodb::config::Builder::from(sdk).interceptor(self.clone()).build();
-        Client::from_conf(config)
+        let config = aws_sdk_dynamodb::config::Builder::from(sdk).interceptor(self.clone());
+        Client::from_conf(with_conflict_retries(config).build())
     }
 
     /// Returns the counts since the last call.

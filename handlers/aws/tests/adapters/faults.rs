@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use aws_sdk_dynamodb::Client;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use handlers::audience::Audience;
@@ -16,6 +15,7 @@ use handlers::ports::{
 };
 use handlers_aws::connections::DynamoConnections;
 use handlers_aws::log::DynamoLog;
+use handlers_aws::retries::dynamo_client;
 use http::{Request, Response};
 use serde_json::value::RawValue;
 
@@ -42,15 +42,15 @@ impl FailingDynamo {
         Self { stub: Stub::start(Arc::new(answer)).await, requests }
     }
 
-    async fn store(&self) -> DynamoConnections {
-        DynamoConnections::new(Client::new(&sdk(&self.stub.endpoint()).await), "connections", lambda_clock())
+    pub async fn store(&self) -> DynamoConnections {
+        DynamoConnections::new(dynamo_client(&sdk(&self.stub.endpoint()).await), "connections", lambda_clock())
     }
 
     async fn log(&self) -> DynamoLog {
-        DynamoLog::new(Client::new(&sdk(&self.stub.endpoint()).await), "messages", RETENTION, lambda_clock())
+        DynamoLog::new(dynamo_client(&sdk(&self.stub.endpoint()).await), "messages", RETENTION, lambda_clock())
     }
 
-    fn requests(&self) -> u32 {
+    pub fn requests(&self) -> u32 {
         self.requests.load(Ordering::SeqCst)
     }
 }
@@ -60,7 +60,7 @@ pub const THROTTLED: &str = r#"{"__type":"com.amazon.coral.availability#Throttli
 pub const TABLE_NOT_FOUND: &str = r#"{"__type":"com.amazonaws.dynamodb.v20120810#ResourceNotFoundException","message":"Requested resource not found"}"#;
 pub const DENIED: &str = r#"{"__type":"com.amazon.coral.service#AccessDeniedException","Message":"User: arn:aws:sts::123456789012:assumed-role/connect/connect is not authorized to perform: dynamodb:PutItem on resource: arn:aws:dynamodb:eu-west-1:123456789012:table/connections because no identity-based policy allows the dynamodb:PutItem action"}"#;
 
-fn alice() -> ClientConnection {
+pub fn alice() -> ClientConnection {
     let (tenant, user) = (TenantId::default_tenant(), UserId::parse("alice").unwrap());
     ClientConnection {
         id: ConnectionId::parse("aliceAAAAAAAAAA=").unwrap(),
@@ -70,11 +70,11 @@ fn alice() -> ClientConnection {
     }
 }
 
-fn lobby() -> Channel {
+pub fn lobby() -> Channel {
     Channel::from_key("default/room:lobby").unwrap()
 }
 
-fn append() -> AppendRequest {
+pub fn append() -> AppendRequest {
     AppendRequest {
         channel: lobby(),
         sender: MessageSender { user: UserId::parse("alice").unwrap(), role: Role::User },
@@ -112,7 +112,7 @@ async fn a_failing_or_unreachable_server_is_unavailable() {
     assert!(matches!(found, Err(StoreError::Unavailable(_))), "{found:?}");
     let endpoint = failing.stub.endpoint();
     drop(failing);
-    let unreachable = DynamoConnections::new(Client::new(&sdk(&endpoint).await), "connections", lambda_clock());
+    let unreachable = DynamoConnections::new(dynamo_client(&sdk(&endpoint).await), "connections", lambda_clock());
     let found = unreachable.find_connection(&alice().id).await;
     assert!(matches!(found, Err(StoreError::Unavailable(_))), "{found:?}");
 }

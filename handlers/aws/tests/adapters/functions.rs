@@ -100,9 +100,9 @@ fn authorization(token: &str) -> Value {
 #[tokio::test]
 async fn the_authorizer_accepts_valid_tokens_and_rejects_others_with_exactly_unauthorized() {
     let claims = JwtClaims {
-        sub: UserId::parse("alice").unwrap(),
+        sub: "alice".to_owned(),
         role: Role::User,
-        tenant: TenantId::default_tenant(),
+        tenant: "default".to_owned(),
         exp: Some(4_000_000_000),
         iat: None,
         iss: None,
@@ -150,7 +150,11 @@ async fn the_authorizer_fetches_the_keys_of_an_identity_provider() {
         jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), &claims, &key).unwrap()
     };
     let url = format!("{}/jwks.json", provider.endpoint());
-    let environment = [("TWINWAY_AUTH_JWKS_URL", url.as_str()), ("TWINWAY_AUTH_ISSUER", "https://idp.example/")];
+    let environment = [
+        ("TWINWAY_AUTH_JWKS_URL", url.as_str()),
+        ("TWINWAY_AUTH_ISSUER", "https://idp.example/"),
+        ("TWINWAY_AUTH_AUDIENCE", "*"),
+    ];
     let valid = authorization(&token("https://idp.example/"));
     let events = [valid.clone(), authorization(&token("https://other.example/")), valid];
     let mut function = Function::start(env!("CARGO_BIN_EXE_authorizer"), &environment, &events).await;

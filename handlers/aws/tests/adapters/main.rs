@@ -11,6 +11,7 @@ mod functions;
 mod gateway;
 mod log;
 mod presence;
+mod retries;
 mod secrets;
 mod stores;
 mod stub;

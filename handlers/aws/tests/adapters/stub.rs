@@ -1,6 +1,6 @@
 //! Small HTTP server whose responses a test defines.
 
-use std::convert::Infallible;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -14,6 +14,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+
+/// Status of a handler's response that closes the connection without a response.
+pub const CLOSE_CONNECTION: u16 = 599;
 
 /// Handler of the stub's requests.
 pub type RequestHandler = dyn Fn(Request<Bytes>) -> BoxFuture<'static, Response<Bytes>> + Send + Sync;
@@ -48,11 +51,12 @@ impl Stub {
     }
 }
 
-async fn respond(
-    handler: Arc<RequestHandler>,
-    request: Request<Incoming>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn respond(handler: Arc<RequestHandler>, request: Request<Incoming>) -> io::Result<Response<Full<Bytes>>> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-    Ok(handler(Request::from_parts(parts, body)).await.map(Full::new))
+    let response = handler(Request::from_parts(parts, body)).await;
+    if response.status() == CLOSE_CONNECTION {
+        return Err(io::ErrorKind::ConnectionReset.into());
+    }
+    Ok(response.map(Full::new))
 }

@@ -12,6 +12,7 @@ use handlers::ports::Timestamp;
 use handlers_aws::config::AppConfig;
 use handlers_aws::connections::DynamoConnections;
 use handlers_aws::log::DynamoLog;
+use handlers_aws::retries::dynamo_client;
 use handlers_aws::{tables, wiring};
 use tests::dynamodb::DynamoDb;
 
@@ -29,7 +30,7 @@ pub struct Database {
 /// Returns the emulator, or `None` if it cannot be installed.
 pub async fn database() -> Option<Database> {
     let sdk = sdk(&DynamoDb::shared().await?.endpoint()).await;
-    Some(Database { client: Client::new(&sdk), sdk })
+    Some(Database { client: dynamo_client(&sdk), sdk })
 }
 
 /// Returns the functions' SDK configuration with example credentials and the given endpoint.

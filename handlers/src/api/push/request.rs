@@ -221,7 +221,7 @@ impl PushReader<'_> {
             AudienceField::Channel(name) => {
                 ChannelName::parse(&name).map(PushTarget::Channel).map_err(|error| error.to_string())
             }
-            AudienceField::User(user) => UserId::parse(&user)
+            AudienceField::User(user) => UserId::parse_or_encode(&user)
                 .map(|user| PushTarget::Channel(ChannelName::Conversation(user)))
                 .map_err(|error| error.to_string()),
             AudienceField::Role(role) => Role::parse(&role)

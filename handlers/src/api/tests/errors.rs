@@ -47,7 +47,12 @@ async fn missing_and_invalid_credentials_are_challenged() {
 #[test]
 fn api_keys_are_long_and_stay_secret() {
     let (tenant, name) = (TenantId::default_tenant(), UserId::parse("ci").unwrap());
-    assert!(ApiKeys::default().with_key(&"k".repeat(MIN_API_KEY_BYTES - 1), tenant.clone(), name.clone()).is_err());
+    assert!(
+        ApiKeys::default()
+            .with_key(&"0123456789abcdefghijk"[..MIN_API_KEY_BYTES - 1], tenant.clone(), name.clone())
+            .is_err()
+    );
+    assert!(ApiKeys::default().with_key(&"k".repeat(MIN_API_KEY_BYTES), tenant.clone(), name.clone()).is_err());
     let keys = ApiKeys::default().with_key(API_KEY, tenant, name).unwrap();
     assert_eq!(format!("{keys:?}"), "[\"ci\"]");
 }
@@ -127,7 +132,7 @@ async fn errors_have_their_location() {
         (json!({"messages": {}}), "#/messages"),
         (json!({"audience": {"user": "a", "role": "user"}, "body": 1}), "#/audience"),
         (json!({"audience": "nobody", "body": 1}), "#/audience"),
-        (json!({"audience": {"user": "a b"}, "body": 1}), "#/audience"),
+        (json!({"audience": {"user": ""}, "body": 1}), "#/audience"),
     ] {
         let rejected = fixture.push(&body).await;
         assert_eq!(
@@ -175,7 +180,7 @@ async fn query_parameters_are_validated() {
         ("connections?limit=501", "limit"),
         ("connections?usr=alice", "usr"),
         ("connections?user=a&user=b", "user"),
-        ("connections?user=a%20b", "user"),
+        ("connections?user=", "user"),
         ("connections?role=root", "role"),
         ("connections?channel=lobby", "channel"),
         ("connections?user=a&role=admin", "user"),

@@ -125,10 +125,60 @@ fn a_set_skips_unusable_keys_and_fails_without_a_usable_one() {
     let symmetric = json!({"kty": "oct", "alg": "HS256", "k": STANDARD.encode(SECRET)});
     let unknown = json!({"kty": "AKP", "alg": "ML-DSA-44", "pub": "AAAA"});
     let set = json!({"keys": [usable, encrypting, symmetric, unknown, {"kty": 7}, "x"]});
-    assert_eq!(KeySet::from_jwks(&set.to_string()).map(|keys| keys.len()).unwrap(), 1);
+    let keys = KeySet::from_jwks(&set.to_string()).unwrap();
+    assert_eq!(keys.len(), 1);
+    let reasons: Vec<_> = keys.skipped_keys().iter().map(|skipped| skipped.reason).collect();
+    use SkippedKeyReason as Reason;
+    let expected =
+        [Reason::NotForSignatures, Reason::Symmetric, Reason::UnsupportedType, Reason::Malformed, Reason::Malformed];
+    assert_eq!(reasons, expected);
     let useless = json!({"keys": [encrypting, symmetric]}).to_string();
-    assert!(matches!(KeySet::from_jwks(&useless), Err(KeySetError::NoUsableKey)));
+    assert!(matches!(KeySet::from_jwks(&useless), Err(KeySetError::NoUsableKey(_))));
     assert!(matches!(KeySet::from_jwks("<html>"), Err(KeySetError::Document(_))));
+}
+
+#[test]
+fn every_reason_to_skip_a_key_is_reported_with_its_id() {
+    // 1,024 bits.
+    let short = format!("{}A", "z".repeat(170));
+    for (key, reason) in [
+        (json!({"kid": "a", "kty": "EC", "crv": "P-521", "x": "AA", "y": "AA"}), SkippedKeyReason::UnsupportedCurve),
+        (json!({"kid": "a", "kty": "EC", "crv": "secp256k1"}), SkippedKeyReason::UnsupportedCurve),
+        (json!({"kid": "a", "kty": "OKP", "crv": "X25519", "x": "AA"}), SkippedKeyReason::UnsupportedCurve),
+        (json!({"kid": "a", "kty": "RSA", "n": short, "e": "AQAB"}), SkippedKeyReason::ShortRsaKey),
+        (json!({"kid": "a", "kty": "RSA", "e": "AQAB"}), SkippedKeyReason::Malformed),
+        (
+            json!({"kid": "a", "kty": "RSA", "alg": "RSA-OAEP", "n": "AA", "e": "AQAB"}),
+            SkippedKeyReason::UnsupportedAlgorithm,
+        ),
+        (json!({"kid": "a", "kty": "RSA", "key_ops": ["encrypt"]}), SkippedKeyReason::NotForSignatures),
+    ] {
+        let error = KeySet::from_jwks(&json!({"keys": [key]}).to_string()).unwrap_err().to_string();
+        assert!(error.contains(&format!("key \"a\": {reason}")), "{key}: {error}");
+    }
+    let many = vec![json!({"kty": "oct", "kid": "s"}); MAX_KEYS_PER_DOCUMENT + 1];
+    let error = KeySet::from_jwks(&json!({"keys": many}).to_string()).unwrap_err().to_string();
+    assert!(error.ends_with("and 93 more)"), "{error}");
+}
+
+#[tokio::test]
+async fn ed25519_is_another_name_of_eddsa() {
+    let key = ed();
+    let claims = serde_json::to_value(claims()).unwrap();
+    let mut named = jwk(&key, Algorithm::EdDSA, None);
+    named["alg"] = json!("Ed25519");
+    let message = |alg: &str| {
+        use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+        let message =
+            format!("{}.{}", BASE64.encode(json!({"alg": alg}).to_string()), BASE64.encode(claims.to_string()));
+        let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, Algorithm::EdDSA).unwrap();
+        format!("{message}.{signature}")
+    };
+    for set in [named, jwk(&key, Algorithm::EdDSA, None), jwk_without_alg(&key, Algorithm::EdDSA)] {
+        for alg in ["Ed25519", "EdDSA"] {
+            verified(accepting(std::slice::from_ref(&set)), &message(alg)).await;
+        }
+    }
 }
 
 #[test]

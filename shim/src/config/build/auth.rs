@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 
-use handlers::authorizer::MIN_SECRET_BYTES;
+use handlers::api::check_api_key;
+use handlers::authorizer::{ClaimMapping, KeySet, MIN_SECRET_BYTES, check_secret};
 use handlers::id::{TenantId, UserId};
 
 use super::super::values::{self, ParseResult};
@@ -10,22 +11,31 @@ use super::super::{ApiKeyConfig, AuthConfig, ConfigValue, DeploymentMode, JwksSo
 use super::ConfigReader;
 use crate::secret::Secret;
 
-/// Minimum length of a backend's API key in bytes: 128 bits if it is random.
-const MIN_API_KEY_BYTES: usize = 16;
-
 impl ConfigReader<'_> {
     pub(super) fn read_auth(&mut self, mode: DeploymentMode) -> Option<AuthConfig> {
         let secret = self.read_optional("auth.secret", parse_secret);
         let previous_secrets = self.read_optional("auth.previous_secrets", parse_secrets);
         let jwks_url = self.read_optional("auth.jwks_url", parse_jwks_url);
         let jwks_document = self.read_optional("auth.jwks", parse_jwks_document);
-        let issuer = self.read_optional("auth.issuer", values::parse_text);
-        let audience = self.read_optional("auth.audience", values::parse_text);
+        let issuers = self.read_optional("auth.issuer", values::parse_list);
+        let audiences = self.read_optional("auth.audience", values::parse_list);
+        let claims = self.read_claim_mapping();
+        let max_lifetime = self.read_required("auth.max_lifetime", values::parse_positive_duration);
+        let is_fetched = self.sources.find_value("auth.jwks_url").is_some();
+        let fetch = self.read_key_fetch(is_fetched);
         let leeway = self.read_required("auth.leeway", values::parse_duration_value);
         let api_keys = self.read_optional("auth.api_keys", parse_api_keys);
         let (secret, jwks_url, jwks_document) = (secret?, jwks_url?, jwks_document?);
         if jwks_url.is_some() && jwks_document.is_some() {
             self.add_error("auth.jwks_url and auth.jwks are mutually exclusive; set one");
+        }
+        let audiences = audiences?.unwrap_or_default();
+        if jwks_url.is_some() && audiences.is_empty() {
+            self.add_error(
+                "auth.audience: required with auth.jwks_url, because without it the tokens of every application of this \
+                 identity provider would be accepted; set TWINWAY_AUTH_AUDIENCE to the audience of your tokens, or to * \
+                 to accept any",
+            );
         }
         let jwks = jwks_url.map(JwksSource::Url).or(jwks_document.map(JwksSource::Document));
         if mode != DeploymentMode::Embedded && secret.is_none() && jwks.is_none() {
@@ -38,19 +48,40 @@ impl ConfigReader<'_> {
             secret,
             previous_secrets: previous_secrets?.unwrap_or_default(),
             jwks,
-            issuer: issuer?,
-            audience: audience?,
+            issuers: issuers?.unwrap_or_default(),
+            audiences: if audiences == ["*"] { Vec::new() } else { audiences },
+            claims: claims?,
+            max_lifetime: max_lifetime?,
+            fetch: fetch?,
             leeway: leeway?,
             api_keys: api_keys?.unwrap_or_default(),
         })
+    }
+
+    fn read_claim_mapping(&mut self) -> Option<ClaimMapping> {
+        let mut claims = ClaimMapping::default();
+        let mut valid = true;
+        for key in &ClaimMapping::KEYS {
+            let setting = self.read_optional(key.path, |value| {
+                let values = values::parse_list(value)?;
+                ClaimMapping::default().set(key, &values).map(|()| values)
+            });
+            match setting {
+                Some(Some(values)) => valid &= claims.set(key, &values).is_ok(),
+                Some(None) => {}
+                None => valid = false,
+            }
+        }
+        valid.then_some(claims)
     }
 }
 
 fn parse_secret(value: &ConfigValue) -> ParseResult<Secret> {
     let rule = format!(
-        "at least {MIN_SECRET_BYTES} bytes long (RFC 7518, section 3.2); `openssl rand -base64 32` generates one"
+        "at least {MIN_SECRET_BYTES} bytes long (RFC 7518, section 3.2), and not a few characters repeated; `openssl rand \
+         -base64 32` generates one"
     );
-    values::parse_text_where(value, |text| text.len() >= MIN_SECRET_BYTES, &rule).map(|text| Secret::new(&text))
+    values::parse_text_where(value, |text| check_secret(text.as_bytes()).is_ok(), &rule).map(|text| Secret::new(&text))
 }
 
 fn parse_secrets(value: &ConfigValue) -> ParseResult<Vec<Secret>> {
@@ -72,10 +103,10 @@ fn parse_jwks_url(value: &ConfigValue) -> ParseResult<String> {
     values::parse_text_where(value, allowed, "an https:// address (http:// only for loopback)")
 }
 
+/// Parses a document that has at least one key that can verify tokens.
 fn parse_jwks_document(value: &ConfigValue) -> ParseResult<String> {
-    let has_keys =
-        |text: &str| serde_json::from_str::<serde_json::Value>(text).is_ok_and(|document| document["keys"].is_array());
-    values::parse_text_where(value, has_keys, "a JSON Web Key Set: {\"keys\": [...]} (RFC 7517, section 5)")
+    let text = values::parse_text(value)?;
+    KeySet::from_jwks(&text).map(|_| text).map_err(|error| errors::chain(&error).to_string())
 }
 
 fn parse_api_keys(value: &ConfigValue) -> ParseResult<Vec<ApiKeyConfig>> {
@@ -91,9 +122,7 @@ fn parse_api_key(item: &str) -> ParseResult<ApiKeyConfig> {
     let (Some(name), Some(tenant), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
         return Err("must be name:tenant:key".to_owned());
     };
-    if key.len() < MIN_API_KEY_BYTES {
-        return Err(format!("the key must have at least {MIN_API_KEY_BYTES} bytes"));
-    }
+    check_api_key(key).map_err(|error| error.to_string())?;
     let name = UserId::parse(name).map_err(|error| error.to_string())?;
     let tenant = TenantId::parse(tenant).map_err(|error| error.to_string())?;
     Ok(ApiKeyConfig { name, tenant, key: Secret::new(key) })

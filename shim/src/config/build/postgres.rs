@@ -1,10 +1,9 @@
 //! Reader of the section `postgres`, and validation of `storage.log` against the mode.
 
-use std::path::PathBuf;
-
 use super::super::values::{self, ParseResult};
 use super::super::{ConfigValue, DeploymentMode, LogStorage, StorageConfig};
 use super::ConfigReader;
+use super::tls::POSTGRES_TLS;
 use crate::postgres::PostgresSettings;
 use crate::secret::Secret;
 
@@ -14,7 +13,9 @@ impl ConfigReader<'_> {
         let url = self.read_optional("postgres.url", parse_postgres_url);
         let password =
             self.read_optional("postgres.password", |value| values::parse_text(value).map(|text| Secret::new(&text)));
-        let ca_file = self.read_optional("postgres.ca_file", |value| values::parse_text(value).map(PathBuf::from));
+        let tls = self.read_tls(&POSTGRES_TLS, false);
+        let is_used = url.as_ref().is_some_and(Option::is_some);
+        let shared_ca_file = if is_used { self.read_shared_authorities() } else { Some(None) };
         let schema = self.read_required("postgres.schema", |value| {
             let rule = "1 to 63 lower-case letters, digits and '_', not starting with a digit or pg_";
             values::parse_text_where(value, PostgresSettings::is_valid_schema, rule)
@@ -22,13 +23,14 @@ impl ConfigReader<'_> {
         let pool_size = self.read_required("postgres.pool_size", values::parse_count);
         let connect_timeout = self.read_required("postgres.connect_timeout", values::parse_duration_value);
         let response_timeout = self.read_required("postgres.response_timeout", values::parse_duration_value);
-        let (url, password, ca_file) = (url?, password?, ca_file?);
+        let (url, password, tls, shared_ca_file) = (url?, password?, tls?, shared_ca_file?);
         let (schema, pool_size) = (schema?, pool_size?);
         let (connect_timeout, response_timeout) = (connect_timeout?, response_timeout?);
         Some(url.map(|url| PostgresSettings {
             url,
             password,
-            ca_file,
+            tls,
+            shared_ca_file,
             schema,
             pool_size,
             connect_timeout,
@@ -62,5 +64,7 @@ impl ConfigReader<'_> {
 fn parse_postgres_url(value: &ConfigValue) -> ParseResult<Secret> {
     let is_address = |text: &str| text.starts_with("postgres://") || text.starts_with("postgresql://");
     let rule = "an address such as postgres://user:password@host:5432/database";
-    values::parse_text_where(value, is_address, rule).map(|text| Secret::new(&text))
+    let text = values::parse_text_where(value, is_address, rule)?;
+    PostgresSettings::check_address(&text).map_err(|mistake| format!("{mistake}; it must be {rule}"))?;
+    Ok(Secret::new(&text))
 }

@@ -1,11 +1,10 @@
 //! Reader of the section `redis`.
 
-use std::path::PathBuf;
-
 use super::super::ConfigValue;
 use super::super::values::{self, ParseResult};
 use super::ConfigReader;
 use super::sections::is_identifier;
+use super::tls::REDIS_TLS;
 use crate::redis::{RedisSettings, RedisTopology};
 use crate::secret::Secret;
 
@@ -21,7 +20,8 @@ impl ConfigReader<'_> {
         let username = self.read_optional("redis.username", values::parse_text);
         let password =
             self.read_optional("redis.password", |value| values::parse_text(value).map(|text| Secret::new(&text)));
-        let ca_file = self.read_optional("redis.ca_file", |value| values::parse_text(value).map(PathBuf::from));
+        let is_encrypted = urls.as_ref().is_some_and(|urls| urls.iter().flatten().any(uses_tls));
+        let tls = self.read_tls(&REDIS_TLS, is_encrypted);
         let prefix = self.read_required("redis.prefix", |value| {
             values::parse_text_where(
                 value,
@@ -40,7 +40,7 @@ impl ConfigReader<'_> {
             sentinel_master: sentinel_master?,
             username: username?,
             password: password?,
-            ca_file: ca_file?,
+            tls: tls?,
             prefix: prefix?,
             pool_size: pool_size?,
             connect_timeout: connect_timeout?,
@@ -54,11 +54,23 @@ impl ConfigReader<'_> {
     }
 }
 
+fn uses_tls(url: &Secret) -> bool {
+    url.expose().starts_with("rediss://")
+}
+
 fn parse_redis_urls(value: &ConfigValue) -> ParseResult<Vec<Secret>> {
     let urls = values::parse_list(value)?;
     let is_address = |url: &String| url.starts_with("redis://") || url.starts_with("rediss://");
     if urls.is_empty() || !urls.iter().all(is_address) {
-        return Err("must be an address such as redis://host:6379/0, or a comma-separated list of addresses".to_owned());
+        return Err(
+            "must be an address such as redis://host:6379/0, or rediss:// with TLS, or a comma-separated list of \
+                    addresses"
+                .to_owned(),
+        );
+    }
+    for (index, url) in urls.iter().enumerate() {
+        RedisSettings::check_address(url)
+            .map_err(|mistake| format!("address {}: {mistake}; it looks like redis://host:6379/0", index + 1))?;
     }
     Ok(urls.iter().map(|url| Secret::new(url)).collect())
 }

@@ -103,7 +103,7 @@ impl ConfigReader<'_> {
             )
         });
         let region = self.read_required("api.region", |value| {
-            values::parse_text_where(value, |region| is_identifier(region, 64, "-"), "a region such as eu-central-1")
+            values::parse_text_where(value, is_region, "a region such as eu-central-1, us-gov-west-1 or eusc-de-east-1")
         });
         let account_id = self.read_required("api.account_id", |value| {
             let digits = |id: &str| id.len() == 12 && id.bytes().all(|byte| byte.is_ascii_digit());
@@ -257,6 +257,15 @@ fn parse_body_budget(value: &ConfigValue) -> ParseResult<usize> {
     // A semaphore counts the bytes in 32 bits.
     let allowed = MAX_PUSH_BYTES..=u32::MAX as usize;
     if allowed.contains(&bytes) { Ok(bytes) } else { Err("must be a size from 4MiB to 4095MiB".to_owned()) }
+}
+
+/// Returns whether `text` has the form of a region of any partition: lower-case words and a number, separated by `-`.
+fn is_region(text: &str) -> bool {
+    let mut words = text.rsplit('-');
+    let number = words.next().is_some_and(|word| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit()));
+    let names: Vec<_> = words.collect();
+    let is_word = |word: &&str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase());
+    number && (2..=4).contains(&names.len()) && names.iter().all(is_word)
 }
 
 fn parse_log_filter(value: &ConfigValue) -> ParseResult<String> {

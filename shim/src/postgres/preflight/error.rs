@@ -4,6 +4,7 @@
 
 use sqlx::Error;
 use sqlx::migrate::MigrateError;
+use tls_client::{ConnectFailure, TlsFileError};
 
 use crate::postgres::error::{PostgresErrorClass, classify_error};
 
@@ -13,13 +14,9 @@ pub enum PostgresStartupError {
     /// `postgres.url` cannot be parsed.
     #[error("postgres.url is not usable: {0}; it looks like postgres://user:password@host:5432/database")]
     InvalidAddress(String),
-    /// The file of CA certificates cannot be read.
-    #[error("postgres.ca_file ({path}) cannot be read")]
-    CertificateFile {
-        path: String,
-        #[source]
-        source: std::io::Error,
-    },
+    /// A certificate or key file cannot be used.
+    #[error("the files of postgres.ca_file, postgres.client_cert_file and postgres.client_key_file cannot be used")]
+    TlsFile(#[source] TlsFileError),
     /// The connection was refused or timed out.
     #[error("postgresql is unreachable at {address}; check postgres.url and the network")]
     Unreachable {
@@ -56,8 +53,8 @@ pub enum PostgresStartupError {
     },
     /// TLS is required by the address, but not supported by the server.
     #[error(
-        "postgresql at {address} does not support TLS; enable it on the server (ssl = on), or set sslmode=disable in \
-         postgres.url"
+        "postgresql at {address} does not support TLS, which is required for servers on other machines; enable it on \
+         the server (ssl = on), or set sslmode=disable in postgres.url if the network is trusted"
     )]
     TlsUnsupported { address: String },
     /// TLS is required by the server, but disabled by the address.
@@ -68,11 +65,25 @@ pub enum PostgresStartupError {
     TlsRequired { address: String },
     /// The certificate of the server is not trusted.
     #[error(
-        "the certificate of postgresql at {address} is not trusted; set postgres.ca_file to the authority that signed \
-         it, and use the host name of the certificate in postgres.url"
+        "postgresql at {address} cannot be trusted: {cause}; postgres.ca_file must contain the authority that signed \
+         the certificate, and postgres.url the host name of the certificate"
     )]
     UntrustedCertificate {
         address: String,
+        /// What is wrong with the certificate.
+        cause: ConnectFailure,
+        #[source]
+        source: Error,
+    },
+    /// The server does not accept the client's side of the TLS handshake.
+    #[error(
+        "postgresql at {address} refuses the TLS connection: {cause}; set postgres.client_cert_file and \
+         postgres.client_key_file to a certificate that it accepts"
+    )]
+    RejectedClient {
+        address: String,
+        /// What the server refuses.
+        cause: ConnectFailure,
         #[source]
         source: Error,
     },

@@ -1,6 +1,7 @@
 //! Start-up errors of the Redis client, written for the operator.
 
 use redis::RedisError;
+use tls_client::{ConnectFailure, TlsFileError};
 
 use crate::redis::error::{RedisErrorClass, classify_error};
 
@@ -10,14 +11,9 @@ pub enum RedisStartupError {
     /// A configured address is invalid.
     #[error("redis.url is not usable: {0}; it looks like redis://host:6379 or, with TLS, rediss://host:6379")]
     InvalidAddress(String),
-    /// The certificate file cannot be read.
-    #[error("redis.ca_file ({path}) cannot be read")]
-    CertificateFile {
-        /// Path of the file.
-        path: String,
-        #[source]
-        source: std::io::Error,
-    },
+    /// A certificate or key file cannot be used.
+    #[error("the files of redis.ca_file, redis.client_cert_file and redis.client_key_file cannot be used")]
+    TlsFile(#[source] TlsFileError),
     /// Nothing answers at the address, or not in time.
     #[error("redis is unreachable at {address}; check redis.url and the network")]
     Unreachable {
@@ -62,11 +58,30 @@ pub enum RedisStartupError {
         address: String,
     },
     /// The server's certificate is not trusted.
-    #[error("the certificate of redis at {address} is not trusted; set redis.ca_file to the authority that signed it")]
+    #[error(
+        "redis at {address} cannot be trusted: {cause}; redis.ca_file must contain the authority that signed the \
+         certificate, and redis.url a name of the certificate"
+    )]
     UntrustedCertificate {
         /// Host and port.
         address: String,
+        /// What is wrong with the certificate.
+        cause: ConnectFailure,
         /// Error of the certificate verification.
+        #[source]
+        source: RedisError,
+    },
+    /// The server does not accept the client's side of the TLS handshake.
+    #[error(
+        "redis at {address} refuses the TLS connection: {cause}; set redis.client_cert_file and redis.client_key_file \
+         to a certificate that it accepts"
+    )]
+    RejectedClient {
+        /// Host and port.
+        address: String,
+        /// What the server refuses.
+        cause: ConnectFailure,
+        /// Error of the handshake.
         #[source]
         source: RedisError,
     },

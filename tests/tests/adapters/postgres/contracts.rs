@@ -37,5 +37,5 @@ async fn a_server_with_verified_tls_fulfils_the_contract() {
     let tls = Certificates::generate().unwrap();
     let options = PostgresOptions { tls: Some(tls.clone()), ..PostgresOptions::default() };
     let server = PostgresServer::start_with(options).unwrap();
-    contract(|| PostgresSettings { ca_file: Some(tls.authority()), ..settings(&server.url()) }).await;
+    contract(|| PostgresSettings { tls: crate::trusting(tls.authority()), ..settings(&server.url()) }).await;
 }

@@ -80,12 +80,12 @@ async fn tls_is_verified_if_an_authority_is_configured() {
     let error = startup_error(settings(&format!("{}?sslmode=verify-full", server.url()))).await;
     assert!(matches!(error, PostgresStartupError::UntrustedCertificate { .. }), "{error:?}");
     let other = Certificates::generate().unwrap();
-    let untrusting = PostgresSettings { ca_file: Some(other.authority()), ..settings(&server.url()) };
+    let untrusting = PostgresSettings { tls: crate::trusting(other.authority()), ..settings(&server.url()) };
     let error = startup_error(untrusting).await;
     assert!(matches!(error, PostgresStartupError::UntrustedCertificate { .. }), "{error:?}");
-    let missing_file = PostgresSettings { ca_file: Some("/missing_file/ca.pem".into()), ..settings(&server.url()) };
-    assert!(matches!(startup_error(missing_file).await, PostgresStartupError::CertificateFile { .. }));
-    connect(&PostgresSettings { ca_file: Some(tls.authority()), ..settings(&server.url()) }).await;
+    let missing_file = PostgresSettings { tls: crate::trusting("/missing_file/ca.pem"), ..settings(&server.url()) };
+    assert!(matches!(startup_error(missing_file).await, PostgresStartupError::TlsFile(_)));
+    connect(&PostgresSettings { tls: crate::trusting(tls.authority()), ..settings(&server.url()) }).await;
     connect(&settings(&server.url())).await;
 }
 

@@ -44,7 +44,7 @@ async fn a_server_with_tls_and_users_fulfils_the_contracts() {
     let user = RedisSettings {
         username: Some("alice".to_owned()),
         password: Some(Secret::new("wonder&land")),
-        ca_file: Some(tls.authority()),
+        tls: crate::trusting(tls.authority()),
         ..settings(&server.url())
     };
     run_suites(&user).await;

@@ -60,9 +60,9 @@ async fn tls_mismatches_are_reported() {
 
     let error = startup_error(settings(&secure.url())).await;
     assert!(matches!(error, RedisStartupError::UntrustedCertificate { .. }), "{error:?}");
-    let missing_file = RedisSettings { ca_file: Some("/missing_file/ca.pem".into()), ..settings(&secure.url()) };
-    assert!(matches!(startup_error(missing_file).await, RedisStartupError::CertificateFile { .. }));
-    let trusted = RedisSettings { ca_file: Some(tls.authority()), ..settings(&secure.url()) };
+    let missing_file = RedisSettings { tls: crate::trusting("/missing_file/ca.pem"), ..settings(&secure.url()) };
+    assert!(matches!(startup_error(missing_file).await, RedisStartupError::TlsFile(_)));
+    let trusted = RedisSettings { tls: crate::trusting(tls.authority()), ..settings(&secure.url()) };
     assert!(RedisClient::connect(trusted).await.is_ok(), "a trusted certificate is accepted");
 }
 
