@@ -12,6 +12,7 @@ mod listing;
 mod problem;
 mod push;
 mod query;
+mod revocation;
 mod status;
 
 use std::sync::Arc;
@@ -53,13 +54,15 @@ impl MessagingApi {
 
     async fn route_request(&self, request: &Request<Bytes>) -> Result<Response<Bytes>, ProblemDetails> {
         let app = &*self.app;
-        let caller = &self.callers.authenticate_request(request.headers(), app.clock.now()).await?;
+        let caller = &self.callers.authenticate_request(request.headers(), app).await?;
         let uri = request.uri();
         match ApiEndpoint::from_request(request.method(), uri.path())? {
             ApiEndpoint::Push => push::handle_push(app, caller, request.headers(), request.body()).await,
             ApiEndpoint::Connections => listing::list_connections(app, caller, uri).await,
             ApiEndpoint::KickUser => kick::kick_user(app, caller, uri).await,
             ApiEndpoint::Kick(id) => kick::kick_connection(app, caller, &id).await,
+            ApiEndpoint::Revoke => revocation::revoke(app, caller, request.body()).await,
+            ApiEndpoint::Withdraw => revocation::withdraw(app, caller, uri).await,
             ApiEndpoint::Rooms => listing::list_rooms(app, caller, uri).await,
             ApiEndpoint::Members(room) => listing::list_room_members(app, caller, room, uri).await,
             ApiEndpoint::History(channel) => history::channel_history(app, caller, channel, uri).await,

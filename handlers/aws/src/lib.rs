@@ -29,6 +29,7 @@ pub mod delivery;
 mod dynamo;
 pub mod function;
 pub mod log;
+pub mod revocations;
 pub mod secrets;
 pub mod tables;
 pub mod wiring;

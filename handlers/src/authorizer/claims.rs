@@ -72,6 +72,10 @@ pub(super) struct RawClaims<'a> {
     pub exp: Option<i64>,
     #[serde(default, deserialize_with = "numeric_date")]
     pub nbf: Option<i64>,
+    #[serde(default, deserialize_with = "numeric_date")]
+    pub iat: Option<i64>,
+    #[serde(borrow, default)]
+    pub jti: Option<Cow<'a, str>>,
 }
 
 /// `aud` is one string or an array of them (RFC 7519, section 4.1.3).

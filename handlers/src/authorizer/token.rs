@@ -14,9 +14,9 @@ use serde::de::IgnoredAny;
 
 use super::claims::RawClaims;
 use super::keys::{Algorithm, KeySet, KeySource, KeySourceError};
-use crate::id::{TenantId, UserId};
+use crate::id::{TenantId, TokenId, UserId};
 use crate::identity::{Identity, Role};
-use crate::ports::Timestamp;
+use crate::ports::{Timestamp, TokenIssue};
 
 /// Longest accepted token, in bytes. API Gateway's limit for all headers of a request is 10,240.
 pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
@@ -46,6 +46,15 @@ pub struct TokenSettings {
     /// Accepted difference between the clocks of issuer and server.
     pub leeway: Duration,
     pub expiry: ExpiryPolicy,
+}
+
+/// The claims of a valid token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifiedToken {
+    /// The bearer.
+    pub identity: Identity,
+    /// The claims that a revocation refers to.
+    pub issue: TokenIssue,
 }
 
 /// Verifies tokens. It is stateless and cheap to share.
@@ -130,13 +139,23 @@ impl TokenVerifier {
     /// # Errors
     /// [`TokenError`]. Only [`TokenError::KeysUnavailable`] may succeed on a retry.
     pub async fn verify(&self, token: &str, now: Timestamp) -> Result<Identity, TokenError> {
+        Ok(self.verify_token(token, now).await?.identity)
+    }
+
+    /// Verifies `token` like [`Self::verify`], and returns also the claims that a revocation refers to.
+    ///
+    /// # Errors
+    /// The same as [`Self::verify`].
+    pub async fn verify_token(&self, token: &str, now: Timestamp) -> Result<VerifiedToken, TokenError> {
         let compact = CompactToken::split(token)?;
         self.check_signature(&compact).await?;
         let payload = URL_SAFE_NO_PAD.decode(compact.payload).map_err(|_| TokenError::Malformed)?;
         let claims: RawClaims<'_> = serde_json::from_slice(&payload).map_err(|_| TokenError::Malformed)?;
         self.check_time(&claims, now)?;
         self.check_origin(&claims)?;
-        identity_from_claims(&claims, self.leeway_seconds())
+        let token = claims.jti.as_deref().and_then(|id| TokenId::parse(id).ok());
+        let issue = TokenIssue { issued_at: claims.iat, token };
+        Ok(VerifiedToken { identity: identity_from_claims(&claims, self.leeway_seconds())?, issue })
     }
 
     async fn check_signature(&self, compact: &CompactToken<'_>) -> Result<(), TokenError> {

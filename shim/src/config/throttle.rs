@@ -11,6 +11,8 @@ pub struct ThrottleConfig {
     pub requests: RateConfig,
     /// New connections.
     pub connections: RateConfig,
+    /// Units of work that one connection's actions may cause.
+    pub actions: RateConfig,
     /// Limits of single routes, by route key.
     pub routes: BTreeMap<String, RateLimit>,
 }

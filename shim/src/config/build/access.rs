@@ -19,8 +19,10 @@ impl ConfigReader<'_> {
     pub(super) fn read_throttle(&mut self) -> Option<ThrottleConfig> {
         let requests = self.read_rate("throttle.rate", "throttle.burst");
         let connections = self.read_rate("throttle.connect_rate", "throttle.connect_burst");
+        let actions = self.read_rate("throttle.action_rate", "throttle.action_burst");
         let routes = self.read_optional("throttle.routes", parse_route_rates);
-        Some(ThrottleConfig { requests: requests?, connections: connections?, routes: routes?.unwrap_or_default() })
+        let routes = routes?.unwrap_or_default();
+        Some(ThrottleConfig { requests: requests?, connections: connections?, actions: actions?, routes })
     }
 
     /// Rejects settings that would reject every client or every signed request.
