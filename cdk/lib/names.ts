@@ -130,13 +130,15 @@ const LOG_GRANT: TableGrant = { table: ['GetItem', 'BatchGetItem', 'Query', 'Put
 /** DynamoDB actions of each function. */
 export const GRANTS: Readonly<Record<FunctionName, Readonly<Partial<Record<TableName, TableGrant>>>>> = {
   authorizer: {},
-  connect: { connections: { table: [...DELIVERY_ACTIONS, 'PutItem'], indexes: INDEXES } },
+  // `$connect` reads revocations after it has written the record, and deletes the record of a revoked token.
+  connect: { connections: { table: [...DELIVERY_ACTIONS, 'PutItem', 'GetItem', 'DeleteItem'], indexes: INDEXES } },
   disconnect: { connections: { table: [...DELIVERY_ACTIONS, 'DeleteItem'], indexes: INDEXES } },
   message: {
     connections: { table: [...LISTING_ACTIONS, 'PutItem', 'DeleteItem'], indexes: INDEXES },
     messages: LOG_GRANT,
   },
-  api: { connections: { table: LISTING_ACTIONS, indexes: INDEXES }, messages: LOG_GRANT },
+  // `api` writes and deletes revocations.
+  api: { connections: { table: [...LISTING_ACTIONS, 'PutItem', 'DeleteItem'], indexes: INDEXES }, messages: LOG_GRANT },
 };
 
 /** `@connections` methods of each function: POST delivers, DELETE closes ("@connections commands", API guide). */

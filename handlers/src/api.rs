@@ -12,6 +12,7 @@ mod listing;
 mod problem;
 mod push;
 mod query;
+mod revocation;
 mod status;
 
 use std::sync::Arc;
@@ -57,7 +58,7 @@ impl MessagingApi {
     /// The response to a request that is not authenticated: 401, 403 for a role that may not call the API, or 503 while
     /// the verification keys are unavailable.
     pub async fn authenticate_caller(&self, headers: &HeaderMap) -> Result<ApiCaller, Response<Bytes>> {
-        let caller = self.callers.authenticate_request(headers, self.app.clock.now()).await;
+        let caller = self.callers.authenticate_request(headers, &self.app).await;
         caller.map_err(|rejection| uncached(rejection.into_response()))
     }
 
@@ -77,6 +78,8 @@ impl MessagingApi {
             ApiEndpoint::Connections => listing::list_connections(app, caller, uri).await,
             ApiEndpoint::KickUser => kick::kick_user(app, caller, uri).await,
             ApiEndpoint::Kick(id) => kick::kick_connection(app, caller, &id).await,
+            ApiEndpoint::Revoke => revocation::revoke(app, caller, request.body()).await,
+            ApiEndpoint::Withdraw => revocation::withdraw(app, caller, uri).await,
             ApiEndpoint::Rooms => listing::list_rooms(app, caller, uri).await,
             ApiEndpoint::Members(room) => listing::list_room_members(app, caller, room, uri).await,
             ApiEndpoint::History(channel) => history::channel_history(app, caller, channel, uri).await,

@@ -6,6 +6,7 @@
 
 mod presence;
 mod reply;
+mod revocation;
 #[cfg(test)]
 pub(crate) mod test_app;
 
@@ -14,7 +15,9 @@ use std::sync::Arc;
 use crate::id::InvalidIdError;
 use crate::identity::InvalidIdentityError;
 use crate::limits::Limits;
-use crate::ports::{Clock, ConnectionStore, Delivery, DeliveryError, LogError, MessageLog, StoreError};
+use crate::ports::{
+    ActionBudget, Clock, ConnectionStore, Delivery, DeliveryError, LogError, MessageLog, RevocationStore, StoreError,
+};
 
 pub(crate) use reply::{ActionError, EventCaller, connection_id, frame_response, status_response};
 
@@ -32,6 +35,10 @@ pub struct MessagingApp {
     pub delivery: Arc<dyn Delivery>,
     /// Current time and unique ids.
     pub clock: Arc<dyn Clock>,
+    /// Limits what one connection can cause.
+    pub budget: Arc<dyn ActionBudget>,
+    /// Tokens that are rejected before they expire.
+    pub revocations: Arc<dyn RevocationStore>,
     pub limits: Limits,
 }
 

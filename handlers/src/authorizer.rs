@@ -26,8 +26,7 @@ pub use self::keys::{
     Algorithm, KeySet, KeySetError, KeySource, KeySourceError, MAX_KEYS_PER_DOCUMENT, MIN_SECRET_BYTES, SkippedKey,
     SkippedKeyReason, VerificationKey, check_secret, is_repetitive,
 };
-pub use self::token::{ExpiryPolicy, MAX_TOKEN_BYTES, TokenError, TokenSettings, TokenVerifier};
-use crate::identity::Identity;
+pub use self::token::{ExpiryPolicy, MAX_TOKEN_BYTES, TokenError, TokenSettings, TokenVerifier, VerifiedToken};
 use crate::ports::Timestamp;
 
 /// Prefix of the subprotocol that carries a token.
@@ -89,8 +88,8 @@ async fn verify_request(
         tracing::info!(token.error = "missing", "handshake rejected");
         return Err(AuthorizerError::Unauthorized);
     };
-    match verifier.verify(token, now).await {
-        Ok(identity) => Ok(allow_response(&identity, resource)),
+    match verifier.verify_token(token, now).await {
+        Ok(verified) => Ok(allow_response(&verified, resource)),
         Err(TokenError::KeysUnavailable(source)) => Err(AuthorizerError::KeysUnavailable(source)),
         Err(error) => {
             tracing::info!(token.error = error.reason_code(), "handshake rejected");
@@ -127,7 +126,8 @@ fn presented_token(request: &ApiGatewayCustomAuthorizerRequestTypeRequest) -> Op
         .filter(|token| !token.is_empty())
 }
 
-fn allow_response(identity: &Identity, resource: &str) -> ApiGatewayCustomAuthorizerResponse {
+fn allow_response(verified: &VerifiedToken, resource: &str) -> ApiGatewayCustomAuthorizerResponse {
+    let VerifiedToken { identity, issue } = verified;
     let mut statement = IamPolicyStatement::default();
     statement.action = vec!["execute-api:Invoke".to_owned()];
     statement.effect = IamPolicyEffect::Allow;
@@ -138,7 +138,10 @@ fn allow_response(identity: &Identity, resource: &str) -> ApiGatewayCustomAuthor
     let mut response = ApiGatewayCustomAuthorizerResponse::default();
     response.principal_id = Some(identity.user.as_str().to_owned());
     response.policy_document = policy;
-    response.context = identity.to_context().into_iter().collect();
+    let mut context = identity.to_context();
+    // `$connect` compares them with the revocations.
+    issue.extend_context(&mut context);
+    response.context = context.into_iter().collect();
     response
 }
 

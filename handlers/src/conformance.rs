@@ -23,6 +23,7 @@ pub mod archive;
 pub mod connections;
 pub mod delivery;
 pub mod log;
+pub mod revocations;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -10,7 +10,7 @@ use http::header::{HeaderMap, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 use tracing::info;
 
 use crate::app::{EventCaller, HandlerError, MessagingApp, status_response};
-use crate::ports::{ClientConnection, Timestamp};
+use crate::ports::{ClientConnection, Timestamp, TokenIssue};
 
 /// Subprotocol of protocol version 1. Browsers offer it together with `bearer.{token}`, which is never echoed.
 pub const SUBPROTOCOL: &str = "twinway.v1";
@@ -34,13 +34,15 @@ fn connect(
 ) -> impl Future<Output = Result<ApiGatewayProxyResponse, HandlerError>> + Send + use<> {
     let caller = EventCaller::from_event(event);
     let connected_at = Timestamp(event.request_context.connected_at);
+    let issue = TokenIssue::from_context(&event.request_context.authorizer.fields);
     let response = accept_response(event);
-    async move { register_connection(&app, caller, connected_at, response).await }
+    async move { register_connection(&app, caller, issue, connected_at, response).await }
 }
 
 async fn register_connection(
     app: &MessagingApp,
     caller: Result<EventCaller, HandlerError>,
+    issue: TokenIssue,
     connected_at: Timestamp,
     response: ApiGatewayProxyResponse,
 ) -> Result<ApiGatewayProxyResponse, HandlerError> {
@@ -54,6 +56,12 @@ async fn register_connection(
     };
     let record = ClientConnection { id: connection, identity, connected_at, channels: BTreeSet::new() };
     app.connections.put_connection(&record).await?;
+    // After the record is written: a revocation that this read misses is later, and finds the record.
+    if app.is_revoked(&record.identity, &issue).await? {
+        app.connections.delete_connection(&record.id).await?;
+        info!(connection.id = %record.id, "handshake rejected: the token is revoked");
+        return Ok(status_response(401));
+    }
     app.notify_online(&record.id, &record.identity).await;
     Ok(response)
 }

@@ -110,6 +110,10 @@ identifier!(
     LocalName, "a room or topic name", limits::MAX_NAME_BYTES, NAME_ALPHABET, is_name_byte
 );
 identifier!(
+    /// Id of a token: its `jti`.
+    TokenId, "a token id", limits::MAX_NAME_BYTES, PRINTABLE_ALPHABET, is_printable_byte
+);
+identifier!(
     /// Id that the sender gives a frame or push: the deduplication key, repeated in the `ack`.
     MessageId, "a message id", limits::MAX_MESSAGE_ID_BYTES, PRINTABLE_ALPHABET, is_printable_byte
 );

@@ -13,8 +13,10 @@
 //! use handlers::id::{ConnectionId, TenantId, UserId};
 //! use handlers::identity::{Identity, Role};
 //! use handlers::limits::Limits;
-//! use handlers::memory::{ChannelRetention, ManualClock, MemoryConnections, MemoryDelivery, MemoryLog};
-//! use handlers::ports::Timestamp;
+//! use handlers::memory::{
+//!     ChannelRetention, ManualClock, MemoryConnections, MemoryDelivery, MemoryLog, MemoryRevocations,
+//! };
+//! use handlers::ports::{Timestamp, UnlimitedBudget};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -24,7 +26,9 @@
 //! let delivery = Arc::new(MemoryDelivery::new(connections.clone()));
 //! let retention = ChannelRetention { max_entries: 1_000, max_bytes: 1 << 20 };
 //! let log = Arc::new(MemoryLog::new(Epoch("e1".into()), retention));
-//! let app = MessagingApp { connections, log, delivery: delivery.clone(), clock, limits: Limits::default() };
+//! let (budget, limits) = (Arc::new(UnlimitedBudget), Limits::default());
+//! let revocations = Arc::new(MemoryRevocations::default());
+//! let app = MessagingApp { connections, log, delivery: delivery.clone(), clock, budget, revocations, limits };
 //!
 //! // API Gateway adds the context of the authorizer to every event of a connection.
 //! let (tenant, user) = (TenantId::default_tenant(), UserId::parse("alice")?);

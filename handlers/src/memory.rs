@@ -9,8 +9,10 @@ mod clock;
 mod connections;
 mod delivery;
 mod log;
+mod revocations;
 
 pub use clock::ManualClock;
 pub use connections::MemoryConnections;
 pub use delivery::MemoryDelivery;
 pub use log::{ChannelRetention, MemoryLog};
+pub use revocations::MemoryRevocations;

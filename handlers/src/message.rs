@@ -7,6 +7,7 @@
 mod access;
 mod catch_up;
 mod channels;
+mod cost;
 mod history;
 mod presence;
 mod resume;
@@ -65,6 +66,7 @@ async fn run_action(
     id: Option<&MessageId>,
     action: ClientAction<'_>,
 ) -> Result<String, ActionError> {
+    cost::take_action(app, caller, &action)?;
     // The futures of rare actions are boxed, so that common actions do not carry their size.
     match action {
         ClientAction::Send(request) => send::send_message(app, caller, id, request).await,

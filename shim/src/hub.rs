@@ -7,6 +7,7 @@
 //! Fan-out never waits for a receiver; only a delivery to a single connection waits, within a limit, for room in its
 //! outbox. No lock is held across an await.
 
+mod action_budgets;
 mod connection_groups;
 mod fan_out;
 mod membership;
@@ -35,6 +36,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
+pub use self::action_budgets::ActionBudgets;
 use self::connection_groups::ConnectionGroups;
 use self::fan_out::{FanOut, OutboxWriters};
 use self::membership::Membership;

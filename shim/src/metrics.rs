@@ -91,6 +91,8 @@ pub struct DeliveryMetrics {
     pub dropped_frames: Counter,
     /// Missing ranges of channels read from the log.
     pub backfilled_ranges: Counter,
+    /// Actions of clients rejected because the budget of their connection was used up.
+    pub limited_actions: Counter,
 }
 
 /// Metrics of the `@connections` API.
@@ -206,6 +208,11 @@ impl DeliveryMetrics {
             "backfilled_ranges",
             "Missing ranges of channels read from the log",
             metrics.backfilled_ranges.clone(),
+        );
+        registry.register(
+            "limited_actions",
+            "Actions of clients rejected because the budget of their connection was used up (throttle.action_rate)",
+            metrics.limited_actions.clone(),
         );
         Arc::new(metrics)
     }

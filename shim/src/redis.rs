@@ -9,12 +9,14 @@ mod connections;
 mod connector;
 mod error;
 mod health_check;
+mod key_type;
 mod log;
 mod operation;
 mod pool;
 mod preflight;
 mod protocol_probe;
 mod reconnecting;
+mod revocations;
 mod settings;
 mod slots;
 mod subscriber;
@@ -31,6 +33,7 @@ pub use self::connections::RedisConnections;
 pub use self::error::RedisClientError;
 pub use self::log::{RedisLog, RedisRetention};
 pub use self::preflight::RedisStartupError;
+pub use self::revocations::RedisRevocations;
 pub use self::settings::{RedisSettings, RedisTopology};
 pub use self::subscriber::{RedisPush, RedisPushStream, RedisSubscriber, SubscriptionHandle};
 pub use crate::breaker::LinkState;
@@ -140,15 +143,22 @@ impl RedisClient {
     /// # Errors
     /// Returns [`RedisClientError`]. After a transient error the command may have taken effect.
     pub async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, RedisClientError> {
-        parse_reply(
-            self.inner
-                .run_operation(
-                    RedisOperation::Command(command),
-                    ConnectionClass::SharedCommands,
-                    RetryPolicy::Idempotent,
-                )
-                .await?,
-        )
+        let operation = RedisOperation::Command(command);
+        let keys = || slots::first_key(command).map(<[u8]>::to_vec).into_iter().collect();
+        self.run_named(operation, ConnectionClass::SharedCommands, keys).await
+    }
+
+    /// Runs an idempotent operation. The error of a key of the wrong type names the key, one of `keys`.
+    async fn run_named<T: FromRedisValue>(
+        &self,
+        operation: RedisOperation<'_>,
+        connection_class: ConnectionClass,
+        keys: impl FnOnce() -> Vec<Vec<u8>>,
+    ) -> Result<T, RedisClientError> {
+        match self.inner.run_operation(operation, connection_class, RetryPolicy::Idempotent).await {
+            Ok(reply) => parse_reply(reply),
+            Err(error) => Err(self.inner.name_wrong_key(error, keys()).await),
+        }
     }
 
     /// Runs a script by its hash, and sends its source to servers that do not have it. As with [`Self::query`], the
@@ -163,15 +173,8 @@ impl RedisClient {
         arguments: &[impl ToRedisArgs],
     ) -> Result<T, RedisClientError> {
         let invocation = script_invocation(script, keys, arguments);
-        parse_reply(
-            self.inner
-                .run_operation(
-                    RedisOperation::Script(&invocation),
-                    ConnectionClass::SharedCommands,
-                    RetryPolicy::Idempotent,
-                )
-                .await?,
-        )
+        let keys = || keys.iter().flat_map(ToRedisArgs::to_redis_args).collect();
+        self.run_named(RedisOperation::Script(&invocation), ConnectionClass::SharedCommands, keys).await
     }
 
     /// Runs a script like [`Self::invoke_script`]. If `redis.wait_replicas` is not 0, it uses a dedicated connection
@@ -196,9 +199,8 @@ impl RedisClient {
             &invocation,
             ReplicaWait { key: key.as_bytes(), replicas, timeout: replica_timeout },
         );
-        let (reply, confirmed): (Value, u32) = parse_reply(
-            self.inner.run_operation(operation, ConnectionClass::Dedicated, RetryPolicy::Idempotent).await?,
-        )?;
+        let named = || keys.iter().map(|key| key.clone().into_bytes()).collect();
+        let (reply, confirmed): (Value, u32) = self.run_named(operation, ConnectionClass::Dedicated, named).await?;
         if confirmed < replicas { Err(RedisClientError::Timeout) } else { parse_reply(reply) }
     }
 
@@ -212,11 +214,8 @@ impl RedisClient {
         if pipeline.is_empty() {
             return parse_reply(Value::Array(Vec::new()));
         }
-        parse_reply(
-            self.inner
-                .run_operation(RedisOperation::Pipeline(pipeline), ConnectionClass::Dedicated, RetryPolicy::Idempotent)
-                .await?,
-        )
+        let keys = || key_type::pipeline_keys(pipeline);
+        self.run_named(RedisOperation::Pipeline(pipeline), ConnectionClass::Dedicated, keys).await
     }
 
     /// Publishes all messages, to Redis channels made with [`Self::redis_channel`], in one round trip. A server

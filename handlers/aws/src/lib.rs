@@ -32,6 +32,7 @@ mod dynamo;
 pub mod function;
 pub mod log;
 pub mod retries;
+pub mod revocations;
 pub mod secrets;
 pub mod tables;
 pub mod wiring;

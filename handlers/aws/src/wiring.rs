@@ -11,7 +11,7 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, ConfigLoader, SdkConfig};
 use handlers::app::MessagingApp;
 use handlers::authorizer::{Authorizer, KeySource, TokenSettings, TokenVerifier};
-use handlers::ports::Clock;
+use handlers::ports::{Clock, UnlimitedBudget};
 use jwks::HttpJwks;
 use system_clock::SystemClock;
 
@@ -21,6 +21,7 @@ use crate::connections::DynamoConnections;
 use crate::delivery::{ApiGatewayDelivery, DeliveryLimits};
 use crate::log::DynamoLog;
 use crate::retries::dynamo_client;
+use crate::revocations::DynamoRevocations;
 use crate::secrets::SecretKeys;
 
 /// Maximum attempts of one SDK call; with backoff, a throttled call ends before the adapters' timeout of 8 seconds.
@@ -76,6 +77,8 @@ pub fn build_app(
         log: Arc::new(DynamoLog::new(dynamo.clone(), &config.messages_table, config.retention, clock.clone())),
         delivery: Arc::new(ApiGatewayDelivery::new(management, connections, DeliveryLimits::FOR_LAMBDA)),
         clock,
+        budget: Arc::new(UnlimitedBudget),
+        revocations: Arc::new(DynamoRevocations::new(dynamo.clone(), &config.connections_table)),
         limits: config.limits,
     }
 }

@@ -9,10 +9,11 @@ use http::HeaderMap;
 use subtle::{Choice, ConstantTimeEq};
 
 use super::problem::ProblemDetails;
-use crate::authorizer::{TokenError, TokenVerifier, bearer_token, is_repetitive};
+use crate::app::MessagingApp;
+use crate::authorizer::{TokenError, TokenVerifier, VerifiedToken, bearer_token, is_repetitive};
 use crate::id::{TenantId, UserId};
 use crate::identity::{Identity, Role};
-use crate::ports::{MessageSender, Timestamp};
+use crate::ports::MessageSender;
 
 /// Shortest accepted API key, in bytes. 16 random bytes have 32 characters in hexadecimal and 22 in base64.
 pub const MIN_API_KEY_BYTES: usize = 20;
@@ -95,7 +96,7 @@ impl ApiAuthenticator {
     pub(super) async fn authenticate_request(
         &self,
         headers: &HeaderMap,
-        now: Timestamp,
+        app: &MessagingApp,
     ) -> Result<ApiCaller, ProblemDetails> {
         if let Some(presented) = headers.get(API_KEY_HEADER) {
             return self.authenticate_key(presented.as_bytes());
@@ -106,8 +107,17 @@ impl ApiAuthenticator {
                 BEARER_CHALLENGE,
             ));
         };
-        match self.verifier.verify(token, now).await {
-            Ok(identity) => caller_from_identity(identity),
+        match self.verifier.verify_token(token, app.clock.now()).await {
+            Ok(VerifiedToken { identity, issue }) => {
+                if app.is_revoked(&identity, &issue).await? {
+                    tracing::info!(token.error = "revoked", "api request rejected");
+                    return Err(ProblemDetails::authentication_required(
+                        "the token is revoked",
+                        INVALID_TOKEN_CHALLENGE,
+                    ));
+                }
+                caller_from_identity(identity)
+            }
             Err(TokenError::KeysUnavailable(error)) => {
                 tracing::warn!(error = %errors::chain(&error), "api request failed");
                 Err(ProblemDetails::retry_later("the token verification keys are unavailable"))

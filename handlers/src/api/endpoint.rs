@@ -20,6 +20,10 @@ pub(super) enum ApiEndpoint {
     /// Closes the connections of a user.
     KickUser,
     Kick(ConnectionId),
+    /// Revokes tokens.
+    Revoke,
+    /// Deletes a revocation.
+    Withdraw,
     Rooms,
     Members(LocalName),
     History(ChannelName),
@@ -35,12 +39,17 @@ impl ApiEndpoint {
                 "DELETE" => Ok(Self::KickUser),
                 _ => Err(ProblemDetails::wrong_method("GET, DELETE")),
             },
+            (_, Self::Revoke) => match method.as_str() {
+                "POST" => Ok(Self::Revoke),
+                "DELETE" => Ok(Self::Withdraw),
+                _ => Err(ProblemDetails::wrong_method("POST, DELETE")),
+            },
             (allowed, endpoint) if method.as_str() == allowed => Ok(endpoint),
             (allowed, _) => Err(ProblemDetails::wrong_method(allowed)),
         }
     }
 
-    /// Returns the endpoint of a path and its method.
+    /// Returns the first endpoint of a path and its method.
     fn from_path(path: &str) -> Result<(&'static str, Self), ProblemDetails> {
         let rest = path.strip_prefix("/v1/").ok_or_else(unknown_path)?;
         let segments: Vec<Cow<'_, str>> =
@@ -52,6 +61,7 @@ impl ApiEndpoint {
             ["connections", id] => {
                 ("DELETE", Self::Kick(ConnectionId::parse(id).map_err(|error| invalid_name(&error))?))
             }
+            ["revocations"] => ("POST", Self::Revoke),
             ["rooms"] => ("GET", Self::Rooms),
             ["rooms", room, "members"] => {
                 ("GET", Self::Members(LocalName::parse(room).map_err(|error: InvalidIdError| invalid_name(&error))?))
@@ -108,7 +118,7 @@ mod tests {
             })
             .collect();
         found.dedup();
-        assert_eq!(found.len(), 8);
+        assert_eq!(found.len(), 10);
     }
 
     #[test]

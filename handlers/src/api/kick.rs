@@ -60,7 +60,7 @@ pub(super) async fn kick_user(
 
 /// Closes every connection of `audience` and returns their number. After an error the remaining ones are closed all the
 /// same, and the error is returned: a repeated request finds only those that are still open.
-async fn close_user_connections(app: &MessagingApp, audience: &Audience) -> Result<u64, ProblemDetails> {
+pub(super) async fn close_user_connections(app: &MessagingApp, audience: &Audience) -> Result<u64, ProblemDetails> {
     let (mut closed, mut failed, mut after): (u64, Option<DeliveryError>, Option<String>) = (0, None, None);
     loop {
         let page = app.connections.list_members(audience, after.as_deref(), KICKED_PAGE_SIZE).await?;

@@ -3,6 +3,7 @@
 mod errors;
 mod listings;
 mod pushes;
+mod revocations;
 
 use std::collections::BTreeSet;
 
@@ -15,8 +16,8 @@ use crate::channel::{Channel, ChannelName, Epoch};
 use crate::id::{ConnectionId, TenantId, UserId};
 use crate::identity::{Identity, Role};
 use crate::limits::Limits;
-use crate::memory::{ChannelRetention, ManualClock, MemoryConnections, MemoryDelivery, MemoryLog};
-use crate::ports::{ClientConnection, Clock, ConnectionStore, Timestamp};
+use crate::memory::{ChannelRetention, ManualClock, MemoryConnections, MemoryDelivery, MemoryLog, MemoryRevocations};
+use crate::ports::{ClientConnection, Clock, ConnectionStore, Timestamp, UnlimitedBudget};
 
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 const API_KEY: &str = "key-0123456789abcdef";
@@ -41,6 +42,8 @@ impl Fixture {
             log,
             delivery: Arc::clone(&delivery) as Arc<dyn crate::ports::Delivery>,
             clock,
+            budget: Arc::new(UnlimitedBudget),
+            revocations: Arc::new(MemoryRevocations::default()),
             limits: Limits::default(),
         };
         Self { api: api(app), connections, delivery }

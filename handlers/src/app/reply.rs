@@ -3,6 +3,8 @@
 //! An unavailable port becomes an `unavailable` error frame for the client. Every other error of a port is returned to
 //! API Gateway.
 
+use std::time::Duration;
+
 use aws_lambda_events::apigw::{
     ApiGatewayProxyResponse, ApiGatewayWebsocketProxyRequest, ApiGatewayWebsocketProxyRequestContext,
 };
@@ -72,6 +74,19 @@ impl ActionError {
     /// Returns whether the error is [`Self::connection_gone`].
     pub(crate) fn is_connection_gone(&self) -> bool {
         matches!(self, Self::Rejected(error) if error.code == ErrorCode::Gone)
+    }
+
+    /// The budget of the connection is used up for `wait`.
+    pub(crate) fn rate_limited(wait: Duration) -> Self {
+        // Rounded up, so that a client that waits exactly this long is not rejected again.
+        let retry_after_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).saturating_add(1);
+        Self::Rejected(ClientError {
+            retry_after_ms: Some(retry_after_ms),
+            ..ClientError::new(
+                ErrorCode::RateLimited,
+                "this connection has read or joined too much in a short time: wait for 'retryAfterMs' milliseconds",
+            )
+        })
     }
 
     pub(crate) fn unavailable(part: &'static str) -> Self {

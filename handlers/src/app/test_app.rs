@@ -16,8 +16,8 @@ use crate::channel::{Channel, ChannelName, Epoch};
 use crate::id::{ConnectionId, MessageId, TenantId, UserId};
 use crate::identity::{Identity, Role};
 use crate::limits::Limits;
-use crate::memory::{ChannelRetention, ManualClock, MemoryConnections, MemoryDelivery, MemoryLog};
-use crate::ports::{AppendRequest, MessageSender, Timestamp};
+use crate::memory::{ChannelRetention, ManualClock, MemoryConnections, MemoryDelivery, MemoryLog, MemoryRevocations};
+use crate::ports::{AppendRequest, MessageSender, Timestamp, UnlimitedBudget};
 
 pub(crate) const NOW: Timestamp = Timestamp(1_795_000_000_000);
 const LARGE_RETENTION: ChannelRetention = ChannelRetention { max_entries: 20_000, max_bytes: 64 << 20 };
@@ -50,6 +50,8 @@ impl TestApp {
             log: Arc::new(FaultyLog(faults.clone())),
             delivery: Arc::new(FaultyDelivery { inner: delivery.clone(), faults: faults.clone() }),
             clock: clock.clone(),
+            budget: Arc::new(UnlimitedBudget),
+            revocations: Arc::new(MemoryRevocations::default()),
             limits: Limits::default(),
         };
         Self { app, clock, delivery, faults }

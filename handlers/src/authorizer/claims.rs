@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 use super::claim_mapping::ClaimPath;
 use super::keys::MIN_SECRET_BYTES;
+use crate::id::TokenId;
 use crate::identity::Role;
 
 /// Claims of tokens issued by this application, for `twinway token` and tests.
@@ -85,6 +86,11 @@ impl RawClaims {
         let Some(value) = self.named(name) else { return Ok(None) };
         let seconds = value.as_i64().or_else(|| value.as_f64().map(|seconds| seconds.floor() as i64));
         seconds.map(Some).ok_or_else(|| ClaimError(name.into()))
+    }
+
+    /// Returns `jti`; `None` also for one that [`TokenId`] does not accept.
+    pub(super) fn token_id(&self) -> Option<TokenId> {
+        self.named("jti").and_then(Value::as_str).and_then(|id| TokenId::parse(id).ok())
     }
 
     /// Returns whether `iss` is one of `issuers`.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::id::{TenantId, UserId};
-use crate::identity::Role;
+use crate::identity::{Identity, Role};
 use crate::ports::BoxError;
 
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
@@ -228,8 +228,8 @@ async fn the_policy_allows_the_resource_and_carries_the_identity() {
     let response = serde_json::to_value(response).unwrap();
     let statement = json!([{"Action": ["execute-api:Invoke"], "Effect": "Allow", "Resource": [ARN]}]);
     assert_eq!(response["policyDocument"], json!({"Version": "2012-10-17", "Statement": statement}));
-    let context =
-        json!({"userId": "alice", "role": "admin", "tenant": "acme", "exp": (1_800_000_600 + LEEWAY).to_string()});
+    let (expires_at, issued_at) = ((1_800_000_600 + LEEWAY).to_string(), NOW.unix_seconds().to_string());
+    let context = json!({"userId": "alice", "role": "admin", "tenant": "acme", "exp": expires_at, "iat": issued_at});
     assert_eq!(response["context"], context);
     let context = serde_json::from_value(response["context"].clone()).unwrap();
     assert_eq!(Identity::from_context(&context).map(|identity| identity.user), Ok(UserId::parse("alice").unwrap()));

@@ -16,7 +16,7 @@ use super::claim_mapping::ClaimMapping;
 use super::claims::{ClaimError, RawClaims};
 use super::keys::{Algorithm, KeySet, KeySource, KeySourceError, parse_algorithm};
 use crate::identity::Identity;
-use crate::ports::Timestamp;
+use crate::ports::{Timestamp, TokenIssue};
 
 /// Longest accepted token, in bytes. API Gateway's limit for all headers of a request is 10,240.
 pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
@@ -50,6 +50,15 @@ pub struct TokenSettings {
     pub expiry: ExpiryPolicy,
     /// Longest accepted time until `exp`; `None` accepts any.
     pub max_lifetime: Option<Duration>,
+}
+
+/// The claims of a valid token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifiedToken {
+    /// The bearer.
+    pub identity: Identity,
+    /// The claims that a revocation refers to.
+    pub issue: TokenIssue,
 }
 
 /// Verifies tokens. It is stateless and cheap to share.
@@ -146,6 +155,14 @@ impl TokenVerifier {
     /// # Errors
     /// [`TokenError`]. Only [`TokenError::KeysUnavailable`] may succeed on a retry.
     pub async fn verify(&self, token: &str, now: Timestamp) -> Result<Identity, TokenError> {
+        Ok(self.verify_token(token, now).await?.identity)
+    }
+
+    /// Verifies `token` like [`Self::verify`], and returns also the claims that a revocation refers to.
+    ///
+    /// # Errors
+    /// The same as [`Self::verify`].
+    pub async fn verify_token(&self, token: &str, now: Timestamp) -> Result<VerifiedToken, TokenError> {
         let compact = CompactToken::split(token)?;
         self.check_signature(&compact).await?;
         let payload = URL_SAFE_NO_PAD.decode(compact.payload).map_err(|_| TokenError::Malformed)?;
@@ -154,7 +171,9 @@ impl TokenVerifier {
         self.check_origin(&claims)?;
         let mapping = &self.settings.claims;
         let (user, role) = (mapping.user_of(&claims)?, mapping.role_of(&claims)?);
-        Ok(Identity { tenant: mapping.tenant_of(&claims)?, user, role, expires_at })
+        let identity = Identity { tenant: mapping.tenant_of(&claims)?, user, role, expires_at };
+        let issue = TokenIssue { issued_at: claims.numeric_date("iat")?, token: claims.token_id() };
+        Ok(VerifiedToken { identity, issue })
     }
 
     async fn check_signature(&self, compact: &CompactToken<'_>) -> Result<(), TokenError> {

@@ -1,12 +1,15 @@
 //! Tests of `$connect`: identity, subprotocol, record, presence.
 
+use std::time::Duration;
+
 use http::header::{HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 use serde_json::json;
 
 use crate::app::HandlerError;
 use crate::app::test_app::{ConnectedClient, NOW, TestApp, test_identity, websocket_event};
-use crate::id::ConnectionId;
+use crate::id::{ConnectionId, TokenId, UserId};
 use crate::identity::Role;
+use crate::ports::{Revocation, RevokedSubject};
 
 fn unregistered_client(id: &str) -> ConnectedClient {
     ConnectedClient { id: ConnectionId::parse(id).unwrap(), identity: test_identity("alice", Role::User) }
@@ -30,6 +33,38 @@ async fn a_handshake_without_an_identity_is_rejected() {
     let response = fixture.app.handle_connect(event).await.unwrap();
     assert_eq!(response.status_code, 401);
     assert_eq!(fixture.app.connections.find_connection(&unregistered_client("a1").id).await.unwrap(), None);
+}
+
+/// The revocation is read after the record is written, so no connection escapes both the listing and this check.
+#[tokio::test]
+async fn a_handshake_with_a_revoked_token_is_rejected_and_leaves_no_record() {
+    let fixture = TestApp::new();
+    let connect = async |iat: Option<i64>, jti: &str| {
+        let mut event = websocket_event(&unregistered_client("a1"), "$connect", None);
+        let context = &mut event.request_context.authorizer.fields;
+        context.extend(iat.map(|iat| ("iat".to_owned(), json!(iat.to_string()))));
+        context.insert("jti".to_owned(), json!(jti));
+        fixture.app.handle_connect(event).await.unwrap().status_code
+    };
+    let now = NOW.unix_seconds();
+    let subjects = [
+        RevokedSubject::User(UserId::parse("alice").unwrap()),
+        RevokedSubject::Token(TokenId::parse("stolen").unwrap()),
+    ];
+    for subject in subjects {
+        let (tenant, expires_at) = (test_identity("alice", Role::User).tenant, NOW.plus(Duration::from_secs(60)));
+        let revocation = Revocation { tenant, subject, issued_before: now, expires_at };
+        fixture.app.revocations.put_revocation(&revocation).await.unwrap();
+    }
+    for (iat, jti, status) in
+        [(Some(now - 1), "a", 401), (None, "a", 401), (Some(now), "stolen", 401), (Some(now), "a", 200)]
+    {
+        assert_eq!(connect(iat, jti).await, status, "{iat:?} {jti}");
+        let record = fixture.app.connections.find_connection(&unregistered_client("a1").id).await.unwrap();
+        assert_eq!(record.is_some(), status == 200, "{iat:?} {jti}");
+    }
+    fixture.clock.advance(Duration::from_secs(60));
+    assert_eq!(connect(Some(now - 1), "stolen").await, 200, "the revocations have expired");
 }
 
 #[tokio::test]

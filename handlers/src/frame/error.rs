@@ -38,6 +38,8 @@ pub enum ErrorCode {
     Unavailable,
     /// The message log is full.
     LogFull,
+    /// The connection has read or joined too much in a short time.
+    RateLimited,
 }
 
 /// An error of a frame, as the client receives it.
@@ -47,6 +49,8 @@ pub struct ClientError {
     pub code: ErrorCode,
     /// Message for people: what is wrong, why, and how to fix it.
     pub message: Cow<'static, str>,
+    /// Time in milliseconds after which the client may repeat the frame.
+    pub retry_after_ms: Option<u64>,
 }
 
 /// A parse error, with the `id` of the frame if it was readable.
@@ -59,7 +63,7 @@ pub struct FrameParseError {
 
 impl ErrorCode {
     /// All codes.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::BadJson,
         Self::UnknownAction,
         Self::MissingField,
@@ -72,6 +76,7 @@ impl ErrorCode {
         Self::Gone,
         Self::Unavailable,
         Self::LogFull,
+        Self::RateLimited,
     ];
 }
 
@@ -79,13 +84,14 @@ impl ClientError {
     /// Creates an error.
     #[must_use]
     pub fn new(code: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, message: message.into() }
+        Self { code, message: message.into(), retry_after_ms: None }
     }
 
     /// Encodes the `error` frame that answers the frame `id`.
     #[must_use]
     pub fn encode_frame(&self, id: Option<&MessageId>) -> String {
-        ErrorFrame { code: self.code, message: &self.message, id: id.map(MessageId::as_str) }.encode_text()
+        let (id, retry_after_ms) = (id.map(MessageId::as_str), self.retry_after_ms);
+        ErrorFrame { code: self.code, message: &self.message, id, retry_after_ms }.encode_text()
     }
 }
 
@@ -135,8 +141,9 @@ mod tests {
             ErrorCode::Gone => 9,
             ErrorCode::Unavailable => 10,
             ErrorCode::LogFull => 11,
+            ErrorCode::RateLimited => 12,
         };
-        assert!(ErrorCode::ALL.into_iter().map(index).eq(0..12));
+        assert!(ErrorCode::ALL.into_iter().map(index).eq(0..13));
         let index = |reason| match reason {
             GapReason::Trimmed => 0,
             GapReason::Epoch => 1,

@@ -213,6 +213,9 @@ pub struct ErrorFrame<'a> {
     /// Id of the rejected frame, if it was readable.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<&'a str>,
+    /// Time in milliseconds after which the client may repeat the frame.
+    #[serde(rename = "retryAfterMs", skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
 }
 
 impl EncodeFrame for SubscribeAckFrame<'_> {}

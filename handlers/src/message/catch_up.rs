@@ -17,6 +17,7 @@ use bytes::Bytes;
 use tracing::warn;
 
 use self::resume_writer::ResumeWriter;
+use super::cost;
 use crate::app::{ActionError, EventCaller, MessagingApp};
 use crate::channel::{Channel, Offset, Position};
 use crate::frame::{ChannelRequest, ClientPosition, GapReason, MessageFrame, ResumedChannel};
@@ -65,7 +66,9 @@ pub(super) async fn catch_up(
     let mut cursors: Vec<CatchUpCursor> = requests.iter().zip(heads).map(cursor).collect();
     let mut writer = ResumeWriter::new(app, caller);
     pause_delivery(app, caller, &mut cursors).await?;
-    if let Err(error) = run_catch_up(&mut writer, &mut cursors, welcome).await {
+    let outcome = run_catch_up(&mut writer, &mut cursors, welcome).await;
+    cost::charge_bytes(app, caller, writer.sent_bytes);
+    if let Err(error) = outcome {
         // A connection that is gone has no paused channels.
         for cursor in cursors.iter_mut().filter(|cursor| cursor.paused && !error.is_connection_gone()) {
             resume_with_gap(&mut writer, cursor).await;

@@ -1,6 +1,6 @@
 //! The action `history`: reads one page of a channel, from the newest page backwards.
 
-use super::access;
+use super::{access, cost};
 use crate::app::{ActionError, EventCaller, MessagingApp};
 use crate::frame::{EncodeFrame, HistoryEntry, HistoryFrame, HistoryRequest};
 use crate::id::MessageId;
@@ -26,7 +26,9 @@ pub(super) async fn read_history(
         head: slice.head.offset,
         more: has_more(&slice),
     };
-    Ok(history.encode_text())
+    let text = history.encode_text();
+    cost::charge_bytes(app, caller, text.len());
+    Ok(text)
 }
 
 /// Returns whether the log has older entries than the slice.

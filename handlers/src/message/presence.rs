@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::task::Poll;
 
-use super::access;
+use super::{access, cost};
 use crate::app::{ActionError, EventCaller, MessagingApp};
 use crate::audience::Audience;
 use crate::channel::ChannelName;
@@ -42,7 +42,13 @@ pub(super) async fn list_presence(
     id: Option<&MessageId>,
     names: Vec<ChannelName>,
 ) -> Result<String, ActionError> {
-    let names = if names.is_empty() { caller_channels(app, caller).await? } else { names };
+    let names = if names.is_empty() {
+        let names = caller_channels(app, caller).await?;
+        cost::charge_channels(app, caller, names.len());
+        names
+    } else {
+        names
+    };
     access::check_read(app, caller, &names).await?;
     let mut channels = BTreeMap::new();
     let mut budget = MembersBudget::of_answer(app);
@@ -78,6 +84,7 @@ pub(super) async fn channel_members(
             break (page.total, page.total == 0);
         }
         budget.records = budget.records.saturating_sub(page.items.len());
+        cost::charge_records(app, caller, page.items.len());
         for connection in page.items {
             *users.entry((connection.identity.user, connection.identity.role)).or_default() += 1;
         }

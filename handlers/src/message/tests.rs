@@ -1,5 +1,6 @@
 //! Tests of the actions on memory adapters. Catch-up has separate tests.
 
+mod budget;
 mod channels;
 mod reading;
 mod sending;

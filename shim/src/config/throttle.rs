@@ -15,6 +15,8 @@ pub struct ThrottleConfig {
     pub connection_messages: RateConfig,
     /// Refused requests of each client address.
     pub address_refusals: RateConfig,
+    /// Units of work that one connection's actions may cause.
+    pub actions: RateConfig,
     /// Limits of single routes, by route key.
     pub routes: BTreeMap<String, RateLimit>,
 }

@@ -5,6 +5,7 @@ use handlers::channel::Channel;
 use handlers::identity::{EXPIRY_KEY, Identity};
 use parking_lot::Mutex;
 
+use super::action_budgets::UnitBucket;
 use crate::connection::Connection;
 
 /// Identity of the client and the channels that the connection joined.
@@ -13,6 +14,8 @@ pub(super) struct Membership {
     pub(super) identity: Identity,
     /// The rooms and topics that the connection joined, to remove it from their groups when it closes.
     pub(super) joined_channels: Mutex<Vec<Channel>>,
+    /// Budget of the connection for actions that read much.
+    pub(super) budget: UnitBucket,
 }
 
 impl Membership {
@@ -26,7 +29,7 @@ impl Membership {
             ContextValue::Flag(_) => None,
         });
         let identity = Identity::from_fields(text, expires_at).ok()?;
-        Some(Self { identity, joined_channels: Mutex::default() })
+        Some(Self { identity, joined_channels: Mutex::default(), budget: UnitBucket::default() })
     }
 
     /// Returns the membership that was attached when the connection opened.

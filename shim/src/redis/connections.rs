@@ -4,12 +4,13 @@
 //! atomic in every topology. The indices follow, each in its own slot. A listing returns only connections confirmed by
 //! their records, and removes entries that are not. A process that dies between the two steps leaves an index entry
 //! without a record, which the next listing removes, or a record without entries, whose connection ended with the
-//! process.
+//! process. A key of the wrong type is renamed, and an index is rebuilt (`repair`).
 
 mod index;
 mod listing;
 mod occupied;
 mod record;
+mod repair;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -87,7 +88,7 @@ impl RedisConnections {
             index::add_connection(&mut pipeline, &key, &connection.id, record::expires_at(connection));
         }
         self.add_to_channels(&mut pipeline, connection, &connection.channels.iter().collect::<Vec<_>>());
-        self.redis.run_pipeline::<Value>(&pipeline).await?;
+        self.run_pipeline::<Value>(&pipeline).await?;
         Ok(())
     }
 
@@ -104,7 +105,7 @@ impl RedisConnections {
         }
         let channels: Vec<&Channel> = connection.channels.iter().collect();
         self.remove_from_channels(&mut pipeline, connection, &channels);
-        self.redis.run_pipeline::<Value>(&pipeline).await?;
+        self.run_pipeline::<Value>(&pipeline).await?;
         self.unlist_empty_channels(&channels).await
     }
 
@@ -138,7 +139,7 @@ impl RedisConnections {
             let mut pipeline = Pipeline::new();
             self.add_to_channels(&mut pipeline, &connection, &joined);
             self.remove_from_channels(&mut pipeline, &connection, &left);
-            self.redis.run_pipeline::<Value>(&pipeline).await?;
+            self.run_pipeline::<Value>(&pipeline).await?;
             self.unlist_empty_channels(&left).await?;
             let Some(current) = self.find_connection(&connection.id).await? else {
                 return self.remove_from_indices(&connection).await;
@@ -161,7 +162,7 @@ impl ConnectionStore for RedisConnections {
         }
         let key = self.record_key(&connection.id);
         let set = cmd("SET").arg(&key).arg(record::encode_record(connection)).arg("PX").arg(ttl_ms).arg("GET").take();
-        let before: Option<String> = self.redis.query(&set).await?;
+        let before: Option<String> = self.query(&set).await?;
         if let Some(before) =
             before.and_then(|text| record::decode_record(&text).ok()).filter(|before| before != connection)
         {
@@ -171,7 +172,7 @@ impl ConnectionStore for RedisConnections {
     }
 
     async fn find_connection(&self, id: &ConnectionId) -> Result<Option<ClientConnection>, StoreError> {
-        let text = self.redis.query(cmd("GET").arg(self.record_key(id))).await?;
+        let text = self.query(cmd("GET").arg(self.record_key(id))).await?;
         self.parse_live_record(text)
     }
 
@@ -179,10 +180,8 @@ impl ConnectionStore for RedisConnections {
         let key = self.record_key(id);
         let removed_key = format!("{key}:removed");
         let token = self.clock.fresh_id();
-        let text: Option<String> = self
-            .redis
-            .invoke_script(&self.remove_script, &[key, removed_key], &[&*token, REMOVED_RECORD_TTL_MS])
-            .await?;
+        let text: Option<String> =
+            self.invoke_script(&self.remove_script, &[key, removed_key], &[&*token, REMOVED_RECORD_TTL_MS]).await?;
         let Some(text) = text else { return Ok(None) };
         let connection = record::decode_record(&text)?;
         // The deletion succeeded even if updating the indices fails: the next listing corrects them.
@@ -205,7 +204,7 @@ impl ConnectionStore for RedisConnections {
         let mut arguments = vec![expired_at, limits::MAX_CHANNELS_PER_CONNECTION.to_string(), join.len().to_string()];
         arguments.extend(join.iter().chain(leave).map(Channel::to_string));
         let reply: Option<Vec<String>> =
-            self.redis.invoke_script(&self.change_script, &[self.record_key(id)], &arguments).await?;
+            self.invoke_script(&self.change_script, &[self.record_key(id)], &arguments).await?;
         let (before, after) = match reply.as_deref() {
             Some([before, after]) => (record::decode_record(before)?.channels, after.clone()),
             Some(_) => return Ok(ChannelChange::LimitReached),

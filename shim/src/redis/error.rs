@@ -24,6 +24,15 @@ pub enum RedisClientError {
     /// The reply has an unexpected type.
     #[error("redis returned an unexpected reply")]
     UnexpectedReply,
+    /// A key has another type than this program gives it, because another program has written it. The command had no
+    /// effect on it.
+    #[error("the redis key {key} is a {found} instead of a {expected}: another program wrote it; rename or delete it")]
+    WrongKeyType {
+        key: String,
+        /// Type of the key, as `TYPE` returns it.
+        found: String,
+        expected: &'static str,
+    },
     /// Redis rejected the command. A retry fails too.
     #[error("redis rejected a command")]
     Rejected(#[source] RedisError),
@@ -40,6 +49,12 @@ impl RedisClientError {
     #[must_use]
     pub const fn is_outage(&self) -> bool {
         self.is_transient() || matches!(self, Self::OutOfMemory(_))
+    }
+
+    /// Returns whether the server found a key of another type than the command requires.
+    pub(super) fn is_wrong_type(&self) -> bool {
+        // Scripts return the errors of their commands as text.
+        matches!(self, Self::Rejected(error) if error.code() == Some("WRONGTYPE") || error.to_string().contains("WRONGTYPE"))
     }
 }
 

@@ -1,13 +1,14 @@
 //! Message logs in Redis: one stream per channel, whose entry ids are the offsets.
 //!
 //! Guarantees: the entries of a channel are contiguous up to its head, and the set of message ids matches the entries,
-//! because each append is one script that does everything or nothing. An epoch identifies a log from its first use
-//! until its keys are lost. Where a master can be replaced by one that lacks the latest writes, the epoch also contains
+//! because each append is one script that does everything or nothing. An epoch identifies a log from its first append
+//! until its keys are lost; reading a log creates none (`store_epoch`). Where a master can be replaced by one that lacks the latest writes, the epoch also contains
 //! the replication id of the master, so that offsets assigned twice have different epochs. The durability of an append
 //! is determined by the configuration of the server (`docs/OPERATIONS.md`).
 
 mod archive;
 mod entry;
+mod store_epoch;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,17 +16,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use handlers::channel::{Channel, Epoch, Offset, Position};
-use handlers::limits;
 use handlers::ports::{AppendOutcome, AppendRequest, Clock, LogError, LogRange, LogSlice, MessageLog, Timestamp};
 use redis::{Script, cmd};
 
 use self::entry::RawLogSlice;
+use self::store_epoch::{StoreEpochKeys, current_period};
 use super::{RedisClient, RedisClientError, RedisTopology};
 
 /// Maximum number of concurrent reads of heads.
 const MAX_CONCURRENT_HEAD_READS: usize = 64;
-/// Lifetime of the epoch of a log without messages after its last use: the maximum lifetime of a connection.
-const EMPTY_LOG_TTL: Duration = limits::CONNECTION_RECORD_TTL;
 
 /// Retention of the messages of a channel. The newest message is always retained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +42,7 @@ pub struct RedisLog {
     retention: RedisRetention,
     /// Whether epochs depend on the master.
     epoch_per_master: bool,
+    store_epoch_keys: StoreEpochKeys,
     append_script: Script,
     read_script: Script,
 }
@@ -66,11 +66,21 @@ impl RedisLog {
         warn_if_eviction_enabled(&redis).await?;
         let (append_script, read_script) =
             (Script::new(include_str!("log/append.lua")), Script::new(include_str!("log/read.lua")));
-        Ok(Self { redis, clock, retention, epoch_per_master, append_script, read_script })
+        let store_epoch_keys = StoreEpochKeys::for_topology(redis.topology());
+        Ok(Self { redis, clock, retention, epoch_per_master, store_epoch_keys, append_script, read_script })
     }
 
     fn log_keys(&self, channel: &Channel) -> LogKeys {
         LogKeys(["entries", "bounds", "ids"].map(|part| self.redis.prefixed_key(&format!("log:{{{channel}}}:{part}"))))
+    }
+
+    /// Returns the key of the store's epoch in the slot of a channel's `key`.
+    fn store_epoch_key(&self, key: &str) -> String {
+        self.redis.prefixed_key(&self.store_epoch_keys.name_for(key))
+    }
+
+    fn period_arg(&self) -> String {
+        format!("{:x}", current_period(self.clock.now().0, saturating_millis(self.retention.max_age)))
     }
 
     fn epoch_per_master_arg(&self) -> &'static str {
@@ -87,10 +97,10 @@ impl RedisLog {
     ) -> Result<RawLogSlice, LogError> {
         let LogKeys([entries, bounds, _]) = self.log_keys(channel);
         let direction = if ascending { "asc" } else { "desc" };
-        let (limit, max_bytes, ttl) = (limit.to_string(), max_bytes.to_string(), EMPTY_LOG_TTL.as_millis().to_string());
-        let epoch = self.clock.fresh_id();
-        let arguments = [&*epoch, self.epoch_per_master_arg(), direction, start, &*limit, &*max_bytes, &*ttl];
-        Ok(self.redis.invoke_script(&self.read_script, &[entries, bounds], &arguments).await?)
+        let (limit, max_bytes, period) = (limit.to_string(), max_bytes.to_string(), self.period_arg());
+        let (epoch, store_epoch) = (self.clock.fresh_id(), self.store_epoch_key(&bounds));
+        let arguments = [&*epoch, self.epoch_per_master_arg(), direction, start, &*limit, &*max_bytes, &*period];
+        Ok(self.redis.invoke_script(&self.read_script, &[entries, bounds, store_epoch], &arguments).await?)
     }
 }
 
@@ -125,9 +135,11 @@ async fn warn_if_eviction_enabled(redis: &RedisClient) -> Result<(), RedisClient
 impl MessageLog for RedisLog {
     async fn append(&self, request: AppendRequest) -> Result<AppendOutcome, LogError> {
         let AppendRequest { channel, sender, id, sent_at, body } = request;
-        let LogKeys(keys) = self.log_keys(&channel);
+        let LogKeys([entries_key, bounds, ids]) = self.log_keys(&channel);
+        let store_epoch = self.store_epoch_key(&bounds);
+        let keys = [entries_key, bounds, ids, store_epoch];
         let min_sent_at = self.clock.now().0.saturating_sub(saturating_millis(self.retention.max_age));
-        let epoch = self.clock.fresh_id();
+        let (epoch, period) = (self.clock.fresh_id(), self.period_arg());
         let (sent_at, entries) = (sent_at.to_string(), self.retention.max_messages.to_string());
         let (min_sent_at, ttl) =
             (min_sent_at.to_string(), saturating_millis(self.retention.max_age).max(1).to_string());
@@ -142,6 +154,7 @@ impl MessageLog for RedisLog {
             &*entries,
             &*min_sent_at,
             &*ttl,
+            &*period,
         ];
         let (epoch, offset, sent_at, duplicate): (String, u64, i64, u8) =
             self.redis.invoke_script_durably(&self.append_script, &keys, &arguments).await?;

@@ -37,7 +37,7 @@ pub(super) fn merge_replies(replies: Vec<(SlotPipeline, Vec<Value>)>) -> Vec<Val
 
 /// Returns the first key of a command: its first argument or, for a script, the one after the script and the number of
 /// keys.
-fn first_key(command: &Cmd) -> Option<&[u8]> {
+pub(super) fn first_key(command: &Cmd) -> Option<&[u8]> {
     let argument_at = |index| match command.args_iter().nth(index) {
         Some(Arg::Simple(bytes)) => Some(bytes),
         _ => None,

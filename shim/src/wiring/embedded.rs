@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use anyhow::bail;
 use handlers::app::MessagingApp;
-use handlers::memory::{ChannelRetention, MemoryConnections, MemoryLog};
-use handlers::ports::{Clock, MessageLog};
+use handlers::memory::{ChannelRetention, MemoryConnections, MemoryLog, MemoryRevocations};
+use handlers::ports::{Clock, MessageLog, RevocationStore};
 use system_clock::SystemClock;
 use tokio_util::task::TaskTracker;
 
-use super::{ModeAdapters, SINGLE_NODE, ServerAssembly, assemble_messaging, postgres};
+use super::{ModeAdapters, SINGLE_NODE, ServerAssembly, action_budgets, assemble_messaging, postgres};
 use crate::config::{Config, LogStorage};
 use crate::connection::{ConnectionIndex, ConnectionLifecycle, DisconnectRetry};
-use crate::embedded::{DataDirLock, FileLog};
+use crate::embedded::{DataDirLock, FileLog, FileRevocations};
 use crate::functions::MessagingNotices;
 use crate::hub::ChannelDelivery;
 use crate::metrics::ShimMetrics;
@@ -31,6 +31,11 @@ pub async fn assemble_embedded(config: &Config) -> anyhow::Result<ServerAssembly
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let (mut metrics, tasks) = (ShimMetrics::new(), TaskTracker::new());
     let OpenLog { log, data_dir_lock, postgres } = open_log(config, &clock, &mut metrics).await?;
+    // Only a locked data directory belongs to this process alone.
+    let revocations: Arc<dyn RevocationStore> = match &data_dir_lock {
+        Some(_) => Arc::new(FileRevocations::open(&config.storage.data_dir, clock.clone())?),
+        None => Arc::new(MemoryRevocations::default()),
+    };
     let connections = ConnectionIndex::default();
     let delivery = ChannelDelivery::new(connections.clone(), log.clone(), tasks.clone(), metrics.delivery.clone());
     let lifecycle = ConnectionLifecycle {
@@ -44,8 +49,16 @@ pub async fn assemble_embedded(config: &Config) -> anyhow::Result<ServerAssembly
         tasks,
     };
     let store = Arc::new(MemoryConnections::new(clock.clone()));
-    let app =
-        MessagingApp { connections: store, log, delivery: Arc::new(delivery.clone()), clock, limits: config.limits };
+    let budget = action_budgets(config, &delivery);
+    let app = MessagingApp {
+        connections: store,
+        log,
+        delivery: Arc::new(delivery.clone()),
+        clock,
+        budget,
+        revocations,
+        limits: config.limits,
+    };
     let adapters = ModeAdapters { app, delivery, lifecycle, remote: None, metrics, node_id: SINGLE_NODE };
     let mut assembly = assemble_messaging(config, adapters)?;
     assembly.background.postgres = postgres;

@@ -11,7 +11,7 @@ use handlers::ports::{Clock, MessageLog};
 use system_clock::SystemClock;
 use tokio_util::task::TaskTracker;
 
-use super::{ModeAdapters, ServerAssembly, assemble_messaging, postgres};
+use super::{ModeAdapters, ServerAssembly, action_budgets, assemble_messaging, postgres};
 use crate::bus::{Bus, BusMetrics, BusParts, BusSettings};
 use crate::cluster::{Cluster, ClusterMetrics, NamespaceIdentity, RestoringConnections};
 use crate::config::{Config, LogStorage};
@@ -20,7 +20,7 @@ use crate::functions::MessagingNotices;
 use crate::hub::ChannelDelivery;
 use crate::metrics::ShimMetrics;
 use crate::postgres::PostgresClient;
-use crate::redis::{RedisClient, RedisConnections, RedisLog, RedisRetention};
+use crate::redis::{RedisClient, RedisConnections, RedisLog, RedisRetention, RedisRevocations};
 use crate::running::ClusterRuntime;
 
 /// Maximum unfinished connections that a pod keeps, per connection that it may have open: connections that closed
@@ -61,9 +61,16 @@ pub async fn assemble_kubernetes(config: &Config) -> anyhow::Result<ServerAssemb
         disconnect_retry: DisconnectRetry::UntilSuccess,
         tasks,
     };
-    let store = RedisConnections::new(redis, clock.clone());
-    let store = RestoringConnections::new(store, cluster.connection_registry(), delivery.clone());
-    let app = MessagingApp { connections: store, log, delivery: bus.delivery(), clock, limits: config.limits };
+    let store = RedisConnections::new(redis.clone(), clock.clone());
+    let app = MessagingApp {
+        connections: RestoringConnections::new(store, cluster.connection_registry(), delivery.clone()),
+        log,
+        delivery: bus.delivery(),
+        budget: action_budgets(config, &delivery),
+        revocations: Arc::new(RedisRevocations::new(redis, clock.clone())),
+        clock,
+        limits: config.limits,
+    };
     let adapters =
         ModeAdapters { app, delivery, lifecycle, remote: Some(bus.remote()), metrics, node_id: cluster.node_id() };
     let mut assembly = assemble_messaging(config, adapters)?;

@@ -122,7 +122,8 @@ async fn a_message_and_a_connection_send_the_documented_commands() {
         // First connection of the user: subscribe to the user's channel.
         ("zrangebylex", 2),
         ("zlexcount", 1),
-        ("get", 1),
+        // The presence check, and the user's revocation.
+        ("get", 2),
         ("subscribe", 1),
     ];
     CommandMeter::stop(&redis, started).assert_per("a connect", CONNECTIONS, &connect, &[("publish", 1)]);

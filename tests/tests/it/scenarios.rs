@@ -69,6 +69,7 @@ macro_rules! in_world {
                 an_idempotency_key_makes_a_repeated_push_one_message,
                 a_backend_lists_connections_and_their_channels,
                 a_backend_closes_a_connection,
+                a_revoked_user_is_rejected_until_the_revocation_is_withdrawn,
                 a_rejected_call_returns_a_problem_document,
             },
             lifetime::{

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use handlers::audience::Audience;
 use handlers::channel::Channel;
 use handlers::conformance::connections::{ConnectionStoreFixture, run_suite};
+use handlers::conformance::revocations;
 use handlers::id::{ConnectionId, TenantId, UserId};
 use handlers::identity::{Identity, Role};
 use handlers::ports::{ChannelChange, ClientConnection, ConnectionStore, StoreError};
 use handlers_aws::connections::DynamoConnections;
+use handlers_aws::revocations::DynamoRevocations;
 
 use crate::support::{NOW, database, lambda_clock};
 
@@ -38,6 +40,16 @@ async fn the_store_fulfils_the_contract() {
             now: NOW,
             clock: Some(clock),
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_revocations_fulfil_the_contract() {
+    let Some(database) = database().await else { return };
+    revocations::run_suite(async || {
+        let table = database.connections_table().await;
+        Arc::new(DynamoRevocations::new(database.client.clone(), &table)) as _
     })
     .await;
 }

@@ -16,6 +16,8 @@ pub(super) struct ResumeWriter<'a> {
     pub(super) caller: &'a EventCaller,
     audience: Audience,
     remaining_bytes: usize,
+    /// Bytes of messages sent so far.
+    pub(super) sent_bytes: usize,
     deadline: Timestamp,
 }
 
@@ -23,7 +25,7 @@ impl<'a> ResumeWriter<'a> {
     pub(super) fn new(app: &'a MessagingApp, caller: &'a EventCaller) -> Self {
         let audience = Audience::Connection(caller.connection.clone());
         let deadline = app.clock.now().plus(app.limits.resume_time);
-        Self { app, caller, audience, remaining_bytes: app.limits.resume_bytes, deadline }
+        Self { app, caller, audience, remaining_bytes: app.limits.resume_bytes, sent_bytes: 0, deadline }
     }
 
     /// Returns whether the budget of bytes or time is used up.
@@ -42,6 +44,7 @@ impl<'a> ResumeWriter<'a> {
     /// Sends a missed message and deducts its size from the budget.
     pub(super) async fn send_message(&mut self, message: &MessageFrame<'_>) -> Result<(), ActionError> {
         let frame = message.encode();
+        self.sent_bytes += frame.len();
         self.remaining_bytes = self.remaining_bytes.saturating_sub(frame.len());
         self.send_frame(frame).await
     }

@@ -22,12 +22,14 @@ impl ConfigReader<'_> {
         let connections = self.read_rate("throttle.connect_rate", "throttle.connect_burst");
         let connection_messages = self.read_rate("throttle.connection_rate", "throttle.connection_burst");
         let address_refusals = self.read_rate("throttle.address_rate", "throttle.address_burst");
+        let actions = self.read_rate("throttle.action_rate", "throttle.action_burst");
         let routes = self.read_optional("throttle.routes", parse_route_rates);
         Some(ThrottleConfig {
             requests: requests?,
             connections: connections?,
             connection_messages: connection_messages?,
             address_refusals: address_refusals?,
+            actions: actions?,
             routes: routes?.unwrap_or_default(),
         })
     }

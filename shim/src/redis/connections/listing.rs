@@ -66,7 +66,7 @@ impl RedisConnections {
             index::query_page(&mut pipeline, key, after.map(ConnectionId::as_str), limit);
             index::query_count(&mut pipeline, key);
         }
-        let replies: Vec<Value> = self.redis.run_pipeline(&pipeline).await?;
+        let replies: Vec<Value> = self.run_pipeline(&pipeline).await?;
         let mut replies = replies.into_iter();
         let mut listed = Vec::with_capacity(groups.len());
         for (group, key) in groups.iter().zip(keys) {
@@ -85,7 +85,7 @@ impl RedisConnections {
         for set in listed {
             index::remove_expired(&mut pipeline, &set.key, &set.expired);
         }
-        self.redis.run_pipeline::<Value>(&pipeline).await?;
+        self.run_pipeline::<Value>(&pipeline).await?;
         Ok(!pipeline.is_empty())
     }
 
@@ -99,7 +99,7 @@ impl RedisConnections {
         for id in &ids {
             pipeline.cmd("GET").arg(self.record_key(id));
         }
-        let texts: Vec<Option<String>> = self.redis.run_pipeline(&pipeline).await?;
+        let texts: Vec<Option<String>> = self.run_pipeline(&pipeline).await?;
         let decode = |(id, text): (&ConnectionId, _)| Ok((id.clone(), self.parse_live_record(text)?));
         ids.into_iter().zip(texts).map(decode).collect()
     }
@@ -122,7 +122,7 @@ impl RedisConnections {
                 }
             }
         }
-        self.redis.run_pipeline::<Value>(&pipeline).await?;
+        self.run_pipeline::<Value>(&pipeline).await?;
         Ok(!pipeline.is_empty())
     }
 
@@ -145,13 +145,13 @@ impl RedisConnections {
         loop {
             let mut pipeline = Pipeline::new();
             index::query_page(&mut pipeline, smaller, after.as_deref(), IDS_PER_COMPARISON);
-            let (entries,): (Vec<String>,) = self.redis.run_pipeline(&pipeline).await?;
+            let (entries,): (Vec<String>,) = self.run_pipeline(&pipeline).await?;
             if entries.is_empty() {
                 return Ok(shared);
             }
             let mut pipeline = Pipeline::new();
             pipeline.cmd("ZMSCORE").arg(larger).arg(&entries);
-            let (scores,): (Vec<Option<f64>>,) = self.redis.run_pipeline(&pipeline).await?;
+            let (scores,): (Vec<Option<f64>>,) = self.run_pipeline(&pipeline).await?;
             shared += scores.iter().flatten().count() as u64;
             if entries.len() < IDS_PER_COMPARISON {
                 return Ok(shared);

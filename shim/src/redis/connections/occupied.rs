@@ -49,7 +49,7 @@ impl RedisConnections {
             let list = index::occupied_key(&self.redis, &channel.tenant);
             pipeline.cmd("ZREM").arg(list).arg(channel.name.to_string());
         }
-        self.redis.run_pipeline::<Value>(&pipeline).await?;
+        self.run_pipeline::<Value>(&pipeline).await?;
         let still_empty = self.find_empty_channels(&empty).await?;
         let mut pipeline = Pipeline::new();
         for channel in empty.iter().filter(|channel| !still_empty.contains(channel)) {
@@ -59,7 +59,7 @@ impl RedisConnections {
                 &channel.name,
             );
         }
-        self.redis.run_pipeline::<Value>(&pipeline).await?;
+        self.run_pipeline::<Value>(&pipeline).await?;
         Ok(())
     }
 
@@ -68,7 +68,7 @@ impl RedisConnections {
         for channel in channels {
             index::query_count(&mut pipeline, &index::group_key(&self.redis, &Group::Joined((*channel).clone())));
         }
-        let counts: Vec<u64> = self.redis.run_pipeline(&pipeline).await?;
+        let counts: Vec<u64> = self.run_pipeline(&pipeline).await?;
         Ok(channels.iter().zip(counts).filter(|(_, count)| *count == 0).map(|(channel, _)| *channel).collect())
     }
 
@@ -83,7 +83,7 @@ impl RedisConnections {
         let mut pipeline = Pipeline::new();
         pipeline.cmd("ZRANGEBYLEX").arg(&list).arg(from).arg("+").arg("LIMIT").arg(0).arg(limit);
         pipeline.cmd("ZCARD").arg(&list);
-        let (names, total): (Vec<String>, u64) = self.redis.run_pipeline(&pipeline).await?;
+        let (names, total): (Vec<String>, u64) = self.run_pipeline(&pipeline).await?;
         Ok((names.iter().filter_map(|name| ChannelName::parse(name).ok()).collect(), total))
     }
 
@@ -99,7 +99,7 @@ impl RedisConnections {
                 index::query_expired(&mut pipeline, key, self.clock.now());
                 index::query_count(&mut pipeline, key);
             }
-            let replies: Vec<Value> = self.redis.run_pipeline(&pipeline).await?;
+            let replies: Vec<Value> = self.run_pipeline(&pipeline).await?;
             let mut replies = replies.into_iter();
             let (mut counts, mut removal) = (Vec::with_capacity(keys.len()), Pipeline::new());
             for key in &keys {
@@ -110,7 +110,7 @@ impl RedisConnections {
             if removal.is_empty() || round == MAX_RECOUNT_ROUNDS {
                 return Ok(counts);
             }
-            self.redis.run_pipeline::<Value>(&removal).await?;
+            self.run_pipeline::<Value>(&removal).await?;
         }
     }
 }

@@ -1,10 +1,10 @@
 -- Appends one message, or finds its earlier append. All keys of a channel are in one slot.
 --
 -- KEYS  1 entries (stream)   2 bounds (hash: epoch, head, first, first_at, lineage: see import.lua)
---       3 ids (hash: sender and id -> "offset sent_at")
--- ARGV  1 epoch of a new log   2 1 if the epoch depends on the master, else 0   3 sent_at   4 user   5 role   6 id
+--       3 ids (hash: sender and id -> "offset sent_at")   4 epoch of the store (string)
+-- ARGV  1 epoch of a new store   2 1 if the epoch depends on the master, else 0   3 sent_at   4 user   5 role   6 id
 --       7 body   8 maximum number of entries   9 minimum sent_at of retained entries
---       10 lifetime of the keys without an append, in ms
+--       10 lifetime of the keys without an append, in ms   11 period of the epoch of a log without an append
 -- Returns {epoch, offset, sent_at, 1 if the message was appended before, else 0}.
 local bounds = redis.call('HMGET', KEYS[2], 'epoch', 'head', 'first', 'first_at', 'lineage')
 local epoch, head, first, first_at = bounds[1], tonumber(bounds[2] or 0), tonumber(bounds[3] or 1), tonumber(bounds[4])
@@ -23,12 +23,23 @@ end
 
 -- The first write is one that a server at maxmemory rejects, so that the script writes all or nothing.
 local offset = string.format('%.0f', head + 1)
-redis.call('HSET', KEYS[2], 'epoch', epoch or ARGV[1], 'head', offset)
+if not epoch then
+  -- The epoch that readers of the empty log got.
+  local store = redis.call('GET', KEYS[4])
+  if not store then
+    store = ARGV[1]
+    redis.call('SET', KEYS[4], store)
+  end
+  epoch = store .. '.' .. ARGV[11]
+end
 if head == 0 then
+  redis.call('HSET', KEYS[2], 'epoch', epoch)
   -- Entries and ids left over from a lost log do not belong to the new one.
   redis.call('DEL', KEYS[1], KEYS[3])
 end
+-- Before the head is raised: it fails if another program has written the key.
 redis.call('XADD', KEYS[1], offset .. '-0', 't', ARGV[3], 'u', ARGV[4], 'r', ARGV[5], 'i', ARGV[6], 'b', ARGV[7])
+redis.call('HSET', KEYS[2], 'epoch', epoch, 'head', offset)
 redis.call('HSET', KEYS[3], field, offset .. ' ' .. ARGV[3])
 if not first_at then
   first, first_at = head + 1, tonumber(ARGV[3])
@@ -50,7 +61,7 @@ if head + 2 - first > max_entries or first_at < min_sent_at then
 end
 redis.call('HSET', KEYS[2], 'first', string.format('%.0f', first), 'first_at', string.format('%.0f', first_at))
 
-for _, key in ipairs(KEYS) do
-  redis.call('PEXPIRE', key, ARGV[10])
+for index = 1, 3 do
+  redis.call('PEXPIRE', KEYS[index], ARGV[10])
 end
-return { (epoch or ARGV[1]) .. lineage, offset, ARGV[3], 0 }
+return { epoch .. lineage, offset, ARGV[3], 0 }

@@ -1,21 +1,23 @@
 -- Reads the bounds of a log and a range of its entries atomically.
 --
--- KEYS  1 entries (stream)   2 bounds (hash: epoch, head, first, lineage: see import.lua)
--- ARGV  1 epoch of a new log   2 1 if the epoch depends on the master, else 0   3 'asc' or 'desc'
+-- KEYS  1 entries (stream)   2 bounds (hash: epoch, head, first, lineage: see import.lua)   3 epoch of the store (string)
+-- ARGV  1 epoch of a new store   2 1 if the epoch depends on the master, else 0   3 'asc' or 'desc'
 --       4 first entry id, '+' for the newest   5 maximum number of entries, 0 for the bounds only
---       6 maximum bytes of bodies   7 lifetime of the bounds of a log without entries, in ms
+--       6 maximum bytes of bodies   7 period of the epoch of an empty log
 -- Returns {epoch, head, first, {{id, fields}, ...} in the order of reading}.
 local bounds = redis.call('HMGET', KEYS[2], 'epoch', 'head', 'first', 'lineage')
 local epoch, head = bounds[1], bounds[2] or '0'
 local first = bounds[3] or '1'
 if not epoch then
-  epoch = ARGV[1]
-  -- A client gets this epoch, so the first append has to find it. A server that rejects writes (out of memory,
-  -- read-only) does not store it: then a reader of an empty log later receives a gap although no message was lost.
-  redis.pcall('HSETNX', KEYS[2], 'epoch', epoch)
-end
-if head == '0' then
-  redis.pcall('PEXPIRE', KEYS[2], ARGV[7])
+  -- Reading a channel creates no key. A client gets this epoch, so the first append derives the same one.
+  local store = redis.call('GET', KEYS[3])
+  if not store then
+    store = ARGV[1]
+    -- A server that rejects writes (out of memory, read-only) does not store it: then a reader of an empty log later
+    -- receives a gap although no message was lost.
+    redis.pcall('SET', KEYS[3], store)
+  end
+  epoch = store .. '.' .. ARGV[7]
 end
 if ARGV[2] == '1' then
   local lineage = string.sub(string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)') or '', 1, 12)

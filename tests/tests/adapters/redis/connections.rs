@@ -74,6 +74,33 @@ async fn a_listing_removes_entries_that_contradict_the_record() {
     assert_eq!(lobby.total, 1, "confirmed entries stay");
 }
 
+/// Another program has written keys with the names of indices and of a record. Connects and listings go on, the indices
+/// have all connections again, and the foreign values are kept under another name.
+#[tokio::test]
+async fn keys_of_the_wrong_type_are_renamed_and_indices_rebuilt() {
+    let World { server: _server, redis, store, alice } = world().await;
+    store.put_connection(&alice).await.unwrap();
+    let keys = ["index:{role/acme/user}", "index:{tenant/acme}", "index:{joined/acme/room:lobby}", "occupied:{acme}"];
+    let bob = ClientConnection { id: ConnectionId::parse("bobAAAAAAAAAAAA=").unwrap(), ..alice.clone() };
+    let record = format!("connection:{{{}}}", bob.id);
+    for (key, command) in keys.map(|key| (key, "SET")).into_iter().chain([(&*record, "SADD")]) {
+        let key = redis.prefixed_key(key);
+        let _: u64 = redis.query(cmd("DEL").arg(&key)).await.unwrap();
+        let _: redis::Value = redis.query(cmd(command).arg(&key).arg("foreign")).await.unwrap();
+    }
+    store.put_connection(&bob).await.unwrap();
+    for audience in [Audience::Role(tenant(), Role::User), Audience::Channel(lobby())] {
+        let page = store.list_members(&audience, None, 10).await.unwrap();
+        assert_eq!((page.total, page.items), (2, vec![alice.clone(), bob.clone()]), "{audience:?}");
+    }
+    assert_eq!(store.occupied_channels(&tenant(), None, 10).await.unwrap().total, 1);
+    for key in keys.into_iter().chain([&*record]) {
+        let pattern = format!("{}:quarantine:*", redis.prefixed_key(key));
+        let kept: Vec<String> = redis.query(cmd("KEYS").arg(&pattern)).await.unwrap();
+        assert_eq!(kept.len(), 1, "{pattern}: {kept:?}");
+    }
+}
+
 #[tokio::test]
 async fn records_expire_after_a_day() {
     let World { server: _server, redis, store, alice } = world().await;

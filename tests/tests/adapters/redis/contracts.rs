@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use handlers::conformance::connections::ConnectionStoreFixture;
-use handlers::conformance::{connections, log as logs};
-use handlers::ports::{Clock as _, MessageLog};
-use shim::redis::{RedisConnections, RedisSettings, RedisTopology};
+use handlers::conformance::{connections, log as logs, revocations};
+use handlers::ports::{Clock as _, MessageLog, RevocationStore};
+use shim::redis::{RedisConnections, RedisRevocations, RedisSettings, RedisTopology};
 use shim::secret::Secret;
 use tests::redis::{Certificates, RedisCluster, RedisOptions, RedisSentinels, RedisServer};
 
@@ -27,6 +27,11 @@ async fn run_suites(settings: &RedisSettings) {
         log
     };
     logs::run_suite(fresh).await;
+    revocations::run_suite(async || {
+        let store: Arc<dyn RevocationStore> = Arc::new(RedisRevocations::new(connect(settings).await, clock()));
+        store
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -75,6 +75,67 @@ async fn a_lost_log_starts_another_epoch() {
     assert_eq!(again.position.epoch, heads[0].epoch, "the returned epoch is valid for appends");
 }
 
+/// Names that clients invent use no memory: only the epoch of the store is created, once.
+#[tokio::test]
+async fn reading_channels_without_messages_creates_no_keys_per_channel() {
+    let server = RedisServer::start().unwrap();
+    let log = super::log(connect(&settings(&server.url())).await).await;
+    let channels: Vec<Channel> =
+        (0..1_000).map(|number| Channel::from_key(&format!("acme/topic:t{number}")).unwrap()).collect();
+    let heads = log.heads(&channels).await.unwrap();
+    for channel in &channels {
+        log.read(channel, LogRange::Before(None), 10, 1_000).await.unwrap();
+    }
+    assert_eq!(server.run_command(&["DBSIZE"]).unwrap().trim(), "1");
+    assert!(heads.iter().all(|head| head.offset == Offset::START && head.epoch == heads[0].epoch));
+    let appended =
+        log.append(AppendRequest { channel: channels[0].clone(), ..message(1, Timestamp(1)) }).await.unwrap();
+    assert_eq!(appended.position.epoch, heads[0].epoch, "readers of the empty channel have the epoch of its messages");
+    assert_eq!(server.run_command(&["DBSIZE"]).unwrap().trim(), "4", "entries, bounds and ids of one channel");
+}
+
+/// The log of a channel expires without an append for the retention age, and its offsets start again.
+#[tokio::test]
+async fn an_expired_log_starts_another_epoch() {
+    let server = RedisServer::start().unwrap();
+    let redis = connect(&settings(&server.url())).await;
+    let (clock, max_age) = (clock(), Duration::from_millis(200));
+    let log =
+        RedisLog::open_log(redis.clone(), clock.clone(), RedisRetention { max_messages: 10, max_age }).await.unwrap();
+    let first = log.append(message(1, clock.now())).await.unwrap().position;
+    clock.advance(max_age);
+    let expired = tests::eventually!("the log to expire", {
+        let head = log.heads(&[lobby()]).await.unwrap().remove(0);
+        (head.offset == Offset::START).then_some(head)
+    });
+    assert_ne!(expired.epoch, first.epoch);
+    let again = log.append(message(2, clock.now())).await.unwrap().position;
+    assert_eq!((again.offset, again.epoch), (Offset(1), expired.epoch), "and the first append has the reader's epoch");
+}
+
+/// Messages cannot be rebuilt, so the log stays as it is, and the error names the key for the operator.
+#[tokio::test]
+async fn a_log_key_of_the_wrong_type_is_named_and_nothing_is_written() {
+    let server = RedisServer::start().unwrap();
+    let redis = connect(&settings(&server.url())).await;
+    let log = super::log(redis.clone()).await;
+    log.append(message(1, Timestamp(1))).await.unwrap();
+    for (part, kind) in [("entries", "stream"), ("ids", "hash"), ("bounds", "hash")] {
+        let key = redis.prefixed_key(&format!("log:{{acme/room:lobby}}:{part}"));
+        let aside = format!("{key}:aside");
+        server.run_command(&["RENAME", &key, &aside]).unwrap();
+        server.run_command(&["SET", &key, "foreign"]).unwrap();
+        let Err(LogError::Backend { source, .. }) = log.append(message(2, Timestamp(1))).await else {
+            panic!("an append to a key of the wrong type succeeded")
+        };
+        let expected = format!("the redis key {key} is a string instead of a {kind}");
+        assert!(source.to_string().starts_with(&expected), "{source}");
+        server.run_command(&["RENAME", &aside, &key]).unwrap();
+        assert_eq!(offsets(&log).await, (1, vec![1]), "{part}: the failed append wrote nothing");
+    }
+    assert_eq!(log.append(message(2, Timestamp(1))).await.unwrap().position.offset, Offset(2));
+}
+
 #[tokio::test]
 async fn a_restart_starts_another_epoch_only_if_messages_may_be_lost() {
     for append_only in [true, false] {

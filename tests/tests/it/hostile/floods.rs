@@ -78,6 +78,39 @@ async fn a_client_that_stops_reading_affects_no_other_and_receives_a_gap() {
     fixture.finish().await;
 }
 
+/// One client invents names as fast as it can: it is limited, and names that it has left use no memory.
+#[tokio::test]
+async fn a_client_that_resumes_invented_channels_is_limited_and_uses_no_memory() {
+    let fixture = HostileFixture::start().await;
+    let mut mallory = fixture.user("mallory").await;
+    let before = fixture.server.resident_kib();
+    let (mut resumed, mut limited) = (0, None);
+    for frame in 0..200 {
+        let channels: Vec<String> = (0..64).map(|number| format!("topic:t{frame}-{number}")).collect();
+        let answer = mallory.request(json!({"action": "resume", "channels": channels})).await;
+        if type_of(&answer) == "error" {
+            limited = Some(answer);
+            break;
+        }
+        resumed += 1;
+        let answer = mallory.request(json!({"action": "unsubscribe", "channels": channels})).await;
+        if type_of(&answer) == "error" {
+            limited = Some(answer);
+            break;
+        }
+    }
+    let limited = limited.expect("the budget of 2,000 units ends");
+    assert_eq!(limited["code"], "rate_limited");
+    assert!(limited["retryAfterMs"].as_u64().is_some_and(|wait| (1..=1_000).contains(&wait)), "{limited}");
+    assert!(resumed >= 15, "a burst of 2,000 units admits {resumed} times 128");
+    assert!(fixture.server.metric("twinway_delivery_limited_actions_total").await >= Some(1.0));
+    let grown = fixture.server.resident_kib().saturating_sub(before);
+    assert!(grown < GROWTH_KIB, "the server grew by {grown} KiB");
+    mallory.send_to_channel("conversation:mallory", "sending is not limited").await;
+    mallory.close().await;
+    fixture.finish().await;
+}
+
 #[tokio::test]
 async fn a_client_that_never_reads_again_is_disconnected() {
     let launch = TwinwayServer::launch().in_memory().with_env("TWINWAY_RETENTION_ENTRIES", 10);

@@ -131,6 +131,26 @@ pub async fn a_backend_closes_a_connection(world: &mut impl World) {
     bob.send_to_channel("conversation:bob", "unharmed").await;
 }
 
+pub async fn a_revoked_user_is_rejected_until_the_revocation_is_withdrawn(world: &mut impl World) {
+    let backend = world.backend();
+    let (mut first, mut second) = (world.user("alice").await, world.user("alice").await);
+    let later = system_clock::current_time().unix_seconds() + 3_600;
+    let revoked = backend.post("/v1/revocations", &json!({"user": "alice", "issuedBefore": later})).await.expect_ok();
+    assert_eq!(revoked["closed"], 2);
+    let chosen = ObservedClose { code: 4403, reason: "Disconnected by an operator".to_owned() };
+    for alice in [&mut first, &mut second] {
+        assert_eq!(alice.wait_closed().await, world.observed_close(chosen.clone()));
+    }
+    assert_eq!(world.dial(&TokenClaims::user("alice")).expect_rejection().await.status, 401);
+    let service = HttpCaller::with_base_url(&world.http_url()).with_token(world.token(&TokenClaims::service("alice")));
+    service.get("/v1/status").await.expect_problem(401);
+    world.restart().await;
+    assert_eq!(world.dial(&TokenClaims::user("alice")).expect_rejection().await.status, 401, "also after a restart");
+    let backend = world.backend();
+    assert_eq!(backend.delete("/v1/revocations?user=alice").await.status, 204);
+    world.user("alice").await.close().await;
+}
+
 pub async fn a_rejected_call_returns_a_problem_document(world: &mut impl World) {
     let backend = world.backend();
     let anonymous = HttpCaller::with_base_url(&world.http_url());

@@ -1,0 +1,63 @@
+//! Cost of the actions in units of the connection's [`ActionBudget`](crate::ports::ActionBudget).
+//!
+//! | action | units |
+//! |---|---|
+//! | `send`, `ping` | none: they are as large as their frame, and the rate of messages limits them |
+//! | `join`, `leave`, `subscribe`, `unsubscribe`, `resume`, `presence` | 1 for each channel, at least 1 |
+//! | `history` | 1 |
+//! | messages in the answer of `history` or sent by a catch-up | 1 for each 16 KiB |
+//! | connection records read for `members` | 1 for each 25 |
+
+use crate::app::{ActionError, EventCaller, MessagingApp};
+use crate::frame::ClientAction;
+
+/// Bytes of messages that cost one unit.
+const BYTES_PER_UNIT: usize = 16 * 1024;
+/// Connection records that cost one unit.
+const RECORDS_PER_UNIT: usize = 25;
+
+/// Takes the units that an action costs whatever its result.
+///
+/// # Errors
+/// [`ErrorCode::RateLimited`](crate::frame::ErrorCode::RateLimited), with the time after which the client may repeat
+/// the frame.
+pub(super) fn take_action(
+    app: &MessagingApp,
+    caller: &EventCaller,
+    action: &ClientAction<'_>,
+) -> Result<(), ActionError> {
+    let channels = match action {
+        ClientAction::Send(_) | ClientAction::Ping => return Ok(()),
+        ClientAction::Join(requests) | ClientAction::Subscribe(requests) | ClientAction::Resume(requests) => {
+            requests.len()
+        }
+        ClientAction::Leave(names) | ClientAction::Unsubscribe(names) | ClientAction::Presence(names) => names.len(),
+        ClientAction::History(_) => 1,
+    };
+    app.budget.take(&caller.connection, units(channels.max(1))).map_err(ActionError::rate_limited)
+}
+
+/// Deducts the units of channels that the frame does not name.
+pub(super) fn charge_channels(app: &MessagingApp, caller: &EventCaller, channels: usize) {
+    charge(app, caller, channels);
+}
+
+/// Deducts the units of messages that were read for the client.
+pub(super) fn charge_bytes(app: &MessagingApp, caller: &EventCaller, bytes: usize) {
+    charge(app, caller, bytes.div_ceil(BYTES_PER_UNIT));
+}
+
+/// Deducts the units of connection records that were read for the client.
+pub(super) fn charge_records(app: &MessagingApp, caller: &EventCaller, records: usize) {
+    charge(app, caller, records.div_ceil(RECORDS_PER_UNIT));
+}
+
+fn charge(app: &MessagingApp, caller: &EventCaller, count: usize) {
+    if count > 0 {
+        app.budget.charge(&caller.connection, units(count));
+    }
+}
+
+fn units(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
