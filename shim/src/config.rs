@@ -349,8 +349,14 @@ impl Config {
     /// Checks that this process can serve with the configuration.
     ///
     /// # Errors
-    /// [`ConfigError`] in `aws` mode, and in `kubernetes` mode without a Redis address.
+    /// [`ConfigError`] in `aws` mode, in `kubernetes` mode without a Redis address, and for Lambda functions without a
+    /// function `message`.
     pub fn check_servable(&self) -> Result<(), ConfigError> {
+        self.check_mode()?;
+        self.functions.check_message_function().map_err(|error| ConfigError { errors: vec![error] })
+    }
+
+    fn check_mode(&self) -> Result<(), ConfigError> {
         let error = match self.mode {
             DeploymentMode::Embedded => return Ok(()),
             DeploymentMode::Aws => {

@@ -94,7 +94,7 @@ pub(crate) async fn invoke_function(function: &LambdaFunction, payload: Bytes) -
         Err(error @ (InvokeError::Throttled | InvokeError::Stopped)) => {
             tracing::warn!(function.name = name, error = %errors::chain(error), "function invocation rejected");
         }
-        Err(error @ (InvokeError::Function { .. } | InvokeError::TimedOut)) => {
+        Err(error @ (InvokeError::Function { .. } | InvokeError::Exited { .. } | InvokeError::TimedOut)) => {
             tracing::error!(function.name = name, error = %errors::chain(error), "function invocation failed");
         }
     }
@@ -103,7 +103,7 @@ pub(crate) async fn invoke_function(function: &LambdaFunction, payload: Bytes) -
 
 fn integration_error(error: &InvokeError) -> IntegrationError {
     match error {
-        InvokeError::Function { .. } | InvokeError::TimedOut => IntegrationError::Function,
+        InvokeError::Function { .. } | InvokeError::Exited { .. } | InvokeError::TimedOut => IntegrationError::Function,
         InvokeError::Throttled => IntegrationError::Throttled,
         InvokeError::Stopped => IntegrationError::NotInvokable,
     }
@@ -113,6 +113,8 @@ fn authorizer_error(error: InvokeError) -> AuthorizerInvocationError {
     match error {
         InvokeError::Function { message, .. } => AuthorizerInvocationError::Function(message),
         InvokeError::TimedOut => AuthorizerInvocationError::TimedOut,
-        InvokeError::Throttled | InvokeError::Stopped => AuthorizerInvocationError::NotInvokable,
+        InvokeError::Exited { .. } | InvokeError::Throttled | InvokeError::Stopped => {
+            AuthorizerInvocationError::NotInvokable
+        }
     }
 }

@@ -22,9 +22,24 @@ async fn a_crash_fails_its_message_and_the_next_one_gets_a_new_process() {
     assert_ne!(first, second);
     wait_exit(&first).await;
     let line = server.wait_for_log("function invocation failed").await;
-    assert_eq!(line["error"], "the function failed with Runtime.ExitError");
+    let reason = "the function failed with Runtime.ExitError: Runtime exited with error: exit status 7";
+    assert_eq!(line["error"], reason);
+    assert_eq!(server.wait_for_log("function process exited").await["process.exit"], "exit status 7");
     server.stop().await;
     assert!(!is_running(&second));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_signal_that_ended_a_function_is_logged() {
+    let mut server = single().start().await;
+    let mut client = connect(&server).await;
+    assert!(ask(&mut client, "abort").await.starts_with(FAILED));
+    let line = server.wait_for_log("function invocation failed").await;
+    let error = line["error"].as_str().unwrap();
+    // With or without a core dump, as the system is configured.
+    let reason = "the function failed with Runtime.ExitError: Runtime exited with error: signal: aborted";
+    assert!(error.starts_with(reason), "{error}");
+    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
