@@ -43,6 +43,20 @@ async fn the_signal_that_ended_a_function_is_logged() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_malformed_response_is_logged_once_with_its_reason() {
+    let mut server = single().start().await;
+    let mut client = connect(&server).await;
+    assert!(ask(&mut client, r#"reply {"status":200,"body":"private"}"#).await.starts_with(FAILED));
+    let exit = server.stop().await;
+    let lines: Vec<_> = exit.stderr.lines().filter(|line| line.contains("function response malformed")).collect();
+    assert_eq!(lines.len(), 1, "{}", exit.stderr);
+    let line: serde_json::Value = serde_json::from_str(lines[0]).unwrap();
+    let reason = r#"the response has the field "status"; only statusCode, headers, multiValueHeaders, body and isBase64Encoded are allowed"#;
+    assert_eq!((line["error"].as_str(), line["level"].as_str()), (Some(reason), Some("ERROR")));
+    assert!(!exit.stderr.contains("private") && !exit.stderr.contains("invocation failed"), "{}", exit.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_error_keeps_the_process() {
     let mut server = single().start().await;
     let mut client = connect(&server).await;
