@@ -187,13 +187,23 @@ pub struct SessionConfig {
     pub stalled_write_timeout: Duration,
 }
 
-/// Source of the JSON Web Key Set that verifies asymmetric tokens.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Source of the JSON Web Key Set that verifies asymmetric tokens. `Debug` shows no document, which may contain
+/// symmetric keys.
+#[derive(Clone, PartialEq, Eq)]
 pub enum JwksSource {
     /// An `https://` URL (`http://` for loopback), fetched and refreshed.
     Url(String),
     /// A JWKS document from the configuration or a file.
     Document(String),
+}
+
+impl fmt::Debug for JwksSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Url(url) => f.debug_tuple("Url").field(url).finish(),
+            Self::Document(_) => f.debug_tuple("Document").finish_non_exhaustive(),
+        }
+    }
 }
 
 /// A key that a backend presents as `X-Api-Key`.

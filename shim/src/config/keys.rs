@@ -153,7 +153,7 @@ pub const KEYS: &[ConfigKey] = &[
     ConfigKey::new("auth.secret", "TWINWAY_AUTH_SECRET", "text of at least 32 bytes", "Secret that signs and verifies HS256 tokens; the text is the key. If unset in embedded mode, one is generated at the first start and stored in the data directory, unless JSON Web Keys are configured.").as_secret(),
     ConfigKey::new("auth.previous_secrets", "TWINWAY_AUTH_PREVIOUS_SECRETS", "list, or `a,b`", "Previous secrets whose tokens are still accepted, for secret rotation without downtime.").as_secret(),
     ConfigKey::new("auth.jwks_url", "TWINWAY_AUTH_JWKS_URL", "https address", "URL of an identity provider's JSON Web Key Set, for RS256, ES256 and EdDSA tokens.").with_flag("jwks-url"),
-    ConfigKey::new("auth.jwks", "TWINWAY_AUTH_JWKS", "JSON document", "Inline JSON Web Key Set. Mutually exclusive with `auth.jwks_url`.").or_file(),
+    ConfigKey::new("auth.jwks", "TWINWAY_AUTH_JWKS", "JSON document", "Inline JSON Web Key Set. Mutually exclusive with `auth.jwks_url`.").or_file().as_secret(),
     ConfigKey::new("auth.issuer", "TWINWAY_AUTH_ISSUER", "text", "Required `iss` claim of tokens."),
     ConfigKey::new("auth.audience", "TWINWAY_AUTH_AUDIENCE", "text", "Required `aud` claim of tokens."),
     ConfigKey::new("auth.leeway", "TWINWAY_AUTH_LEEWAY", "duration", "Accepted clock difference between issuer and server.").with_default("30s"),

@@ -485,3 +485,14 @@ fn the_search_path_of_functions_is_their_own() {
     assert!(functions.inherited_environment.0.is_empty());
     assert_eq!(functions.library_path.as_deref(), Some("/opt/own"));
 }
+
+#[test]
+fn no_output_contains_a_secret() {
+    let found = errors_of(from_file("[auth]\nsecret = hunter2hunter2hunter2hunter2hunter2\n"));
+    assert!(found[0].contains("line 2, column 10: ") && !found[0].contains("hunter2"), "{found:?}");
+    let jwks = r#"{"keys":[{"kty":"oct","k":"hunter2","alg":"HS256"}]}"#;
+    let loaded = from_environment(&[("TWINWAY_AUTH_JWKS", jwks), ("TWINWAY_FUNCTIONS_ENVIRONMENT", "TOKEN=hunter2")]);
+    let printed = reference::render_values(&loaded.sources);
+    assert!(printed.contains("auth.jwks") && !printed.contains("hunter2"), "{printed}");
+    assert!(!format!("{:?}", loaded.config).contains("hunter2"));
+}
