@@ -1,5 +1,6 @@
 //! `twinway serve`: loads the configuration, starts logging and the tokio runtime, and runs the server.
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -41,10 +42,12 @@ pub(super) fn run_serve(settings: &ConfigArgs, terminal: &mut CommandIo<'_>) -> 
         .build()
         .map_err(|error| CommandError::classify_error(error.into()))?;
     let search_path = terminal.variables.read_variable("PATH");
+    let is_terminal = std::io::stdout().is_terminal() && !logging::in_container();
     let program = program_command(std::env::current_exe().ok().as_deref(), search_path.as_deref());
     let serving = serve::run_server(config, |config, ready| {
         let ReadyServer { traffic, ops, secret } = ready;
-        print!("{}", render_startup_banner(config, BannerContext { program: &program, secret, listen: traffic, ops }));
+        let context = BannerContext { program: &program, secret, is_terminal, listen: traffic, ops };
+        print!("{}", render_startup_banner(config, context));
     });
     runtime.block_on(serving).map_err(CommandError::classify_error)
 }
