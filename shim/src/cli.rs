@@ -26,6 +26,10 @@ use self::overrides::FlagOverrides;
 use crate::config::{Config, ConfigFile, LoadedConfig, VariableSource, load_config};
 use crate::exit_code;
 
+/// Internal command: the arguments after it are the command line of a function to be supervised
+/// ([`runtime_api::run_supervisor`]). It is handled before the command line is parsed, because it needs no flags.
+pub const SUPERVISE_COMMAND: &str = "supervise-function";
+
 const ABOUT: &str = "\
 Serves WebSocket applications that are written for Amazon API Gateway.
 

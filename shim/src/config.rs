@@ -222,13 +222,23 @@ pub struct SessionConfig {
     pub ping_timeout: Duration,
 }
 
-/// Source of the JSON Web Key Set that verifies asymmetric tokens.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Source of the JSON Web Key Set that verifies asymmetric tokens. `Debug` shows no document, which may contain
+/// symmetric keys.
+#[derive(Clone, PartialEq, Eq)]
 pub enum JwksSource {
     /// An `https://` URL (`http://` for loopback), fetched and refreshed.
     Url(String),
     /// A JWKS document from the configuration or a file.
     Document(String),
+}
+
+impl fmt::Debug for JwksSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Url(url) => f.debug_tuple("Url").field(url).finish(),
+            Self::Document(_) => f.debug_tuple("Document").finish_non_exhaustive(),
+        }
+    }
 }
 
 /// How the key set of an identity provider is fetched.
@@ -390,8 +400,14 @@ impl Config {
     /// Checks that this process can serve with the configuration.
     ///
     /// # Errors
-    /// [`ConfigError`] in `aws` mode, and in `kubernetes` mode without a Redis address.
+    /// [`ConfigError`] in `aws` mode, in `kubernetes` mode without a Redis address, and for Lambda functions without a
+    /// function `message`.
     pub fn check_servable(&self) -> Result<(), ConfigError> {
+        self.check_mode()?;
+        self.functions.check_message_function().map_err(|error| ConfigError { errors: vec![error] })
+    }
+
+    fn check_mode(&self) -> Result<(), ConfigError> {
         let error = match self.mode {
             DeploymentMode::Embedded => return Ok(()),
             DeploymentMode::Aws => {

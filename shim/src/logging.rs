@@ -25,18 +25,23 @@ const CONTAINER_MARKER_FILES: [&str; 2] = ["/.dockerenv", "/run/.containerenv"];
 /// Fails if a global subscriber is already installed.
 pub fn init_logging(config: &LoggingConfig) -> Result<(), TryInitError> {
     let terminal = std::io::stderr().is_terminal();
-    let in_container = CONTAINER_MARKER_FILES.iter().any(|file| Path::new(file).exists());
     // The configuration has validated the filter, so `parse_lossy` drops no directive.
     let filter = EnvFilter::builder().parse_lossy(&config.filter);
     let registry = tracing_subscriber::registry().with(filter).with(LogRateLimiter::default());
     let lines = fmt::layer().with_writer(std::io::stderr);
-    if is_json(config.format, terminal, in_container) {
+    if is_json(config.format, terminal, in_container()) {
         registry.with(lines.json().flatten_event(true).with_span_list(false)).try_init()
     } else if terminal {
         registry.with(lines.compact()).try_init()
     } else {
         registry.with(lines.compact().with_ansi(false)).try_init()
     }
+}
+
+/// Returns whether this process runs in a container of Docker or Podman, whose output is usually collected.
+#[must_use]
+pub fn in_container() -> bool {
+    CONTAINER_MARKER_FILES.iter().any(|file| Path::new(file).exists())
 }
 
 /// Returns whether to log JSON. `Auto` does so in containers even with a terminal, because their output is usually

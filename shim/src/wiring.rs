@@ -24,7 +24,7 @@ use jwks::{FetchSettings, HttpJwks, ProxySettings};
 
 pub use self::embedded::assemble_embedded;
 pub use self::kubernetes::assemble_kubernetes;
-pub use self::lambda::{MissingFunctionError, assemble_lambda};
+pub use self::lambda::assemble_lambda;
 
 use crate::access::{AccessControl, AddressBudgets, ClientKeys, Throttle};
 use crate::config::{self, Config, DeploymentMode, FunctionSource, JwksSource, QuotaProfile};

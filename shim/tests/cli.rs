@@ -22,3 +22,14 @@ fn a_usage_error_exits_with_64_and_names_the_argument() {
     assert_eq!(output.status.code(), Some(64));
     assert!(String::from_utf8_lossy(&output.stderr).contains("--no-such-flag"));
 }
+
+#[test]
+fn a_missing_message_function_is_a_configuration_error() {
+    for command in [&["config", "check"][..], &["serve"]] {
+        let mut arguments = command.to_vec();
+        arguments.extend(["--functions", "/no/such/directory"]);
+        let output = twinway(&arguments);
+        assert_eq!(output.status.code(), Some(64), "{command:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("the function 'message' is missing"));
+    }
+}

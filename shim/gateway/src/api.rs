@@ -264,13 +264,23 @@ fn parse_authorizer(sources: &[String], errors: &mut Vec<ApiValidationError>) ->
     RequestAuthorizer { identity_sources }
 }
 
-/// Returns the AWS partition of a region (IAM user guide, `reference-arns`).
-fn aws_partition(region: &str) -> &'static str {
-    match region {
-        _ if region.starts_with("cn-") => "aws-cn",
-        _ if region.starts_with("us-gov-") => "aws-us-gov",
-        _ => "aws",
-    }
+/// Partitions by prefix of their regions, the longest prefix first; all other regions are in `aws` (AWS SDKs,
+/// `partitions.json`).
+const PARTITIONS: [(&str, &str); 7] = [
+    ("cn-", "aws-cn"),
+    ("us-gov-", "aws-us-gov"),
+    ("us-isob-", "aws-iso-b"),
+    ("us-isof-", "aws-iso-f"),
+    ("us-iso-", "aws-iso"),
+    ("eu-isoe-", "aws-iso-e"),
+    ("eusc-", "aws-eusc"),
+];
+
+/// Returns the AWS partition of a region, the second part of its ARNs.
+#[must_use]
+pub fn aws_partition(region: &str) -> &'static str {
+    let partition = PARTITIONS.into_iter().find(|(prefix, _)| region.starts_with(prefix));
+    partition.map_or("aws", |(_, partition)| partition)
 }
 
 #[cfg(test)]

@@ -13,8 +13,8 @@ mod outcome;
 pub use crate::identity_source::{IdentitySource, IdentitySourceError, RequestAuthorizer};
 pub use context::{AuthorizerContext, ContextValue};
 pub use outcome::{
-    AuthorizerInvocationError, AuthorizerOutcome, authorizer_outcome, authorizer_outcome_from_json,
-    parse_authorizer_response,
+    AuthorizerFormatError, AuthorizerInvocationError, AuthorizerOutcome, authorizer_outcome,
+    authorizer_outcome_from_json, parse_authorizer_response,
 };
 
 #[cfg(test)]

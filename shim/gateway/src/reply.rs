@@ -43,6 +43,40 @@ pub enum IntegrationError {
     Throttled,
 }
 
+/// Reason why a function's response is not a proxy response. It contains no values, which may be user data.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReplyFormatError {
+    #[error("the response is not JSON: error in line {line}, column {column}")]
+    NotJson { line: usize, column: usize },
+    #[error("the response is {0}, not an object with statusCode, headers, multiValueHeaders, body and isBase64Encoded")]
+    NotAnObject(&'static str),
+    /// The name is `None` when it may be user data.
+    #[error("the response has {}; only statusCode, headers, multiValueHeaders, body and isBase64Encoded are allowed", field_name(.0.as_deref()))]
+    UnknownField(Option<Box<str>>),
+    #[error("{field} is {found}, not {expected}")]
+    WrongType { field: &'static str, expected: &'static str, found: &'static str },
+    #[error("statusCode is not a number from 200 to 599")]
+    InvalidStatus,
+    #[error("{0} contains an invalid name or value")]
+    InvalidHeader(&'static str),
+}
+
+impl ReplyFormatError {
+    fn not_json(error: &serde_json::Error) -> Self {
+        Self::NotJson { line: error.line(), column: error.column() }
+    }
+}
+
+impl From<ReplyFormatError> for IntegrationError {
+    fn from(_: ReplyFormatError) -> Self {
+        Self::Malformed
+    }
+}
+
+fn field_name(name: Option<&str>) -> String {
+    name.map_or_else(|| "a field with another name".to_owned(), |name| format!("the field {name:?}"))
+}
+
 /// Kind of an error frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorFrameKind {
@@ -121,7 +155,15 @@ impl IntegrationReply {
     /// # Errors
     /// [`IntegrationError::Malformed`] for `null`, text, arrays, unknown keys and wrong types (MSG-1, MSG-2).
     pub fn from_json(bytes: &[u8]) -> Result<Self, IntegrationError> {
-        serde_json::from_slice(bytes).ok().and_then(parse::reply_from_json).ok_or(IntegrationError::Malformed)
+        Ok(Self::parse(bytes)?)
+    }
+
+    /// Parses a reply in JSON; see [`IntegrationReply::from_json`].
+    ///
+    /// # Errors
+    /// [`ReplyFormatError`] with the reason.
+    pub fn parse(bytes: &[u8]) -> Result<Self, ReplyFormatError> {
+        parse::reply_from_json(serde_json::from_slice(bytes).map_err(|error| ReplyFormatError::not_json(&error))?)
     }
 
     /// Parses a reply from a JSON value; see [`IntegrationReply::from_json`].
@@ -129,7 +171,7 @@ impl IntegrationReply {
     /// # Errors
     /// The same as those of [`IntegrationReply::from_json`].
     pub fn from_value(value: serde_json::Value) -> Result<Self, IntegrationError> {
-        parse::reply_from_json(value).ok_or(IntegrationError::Malformed)
+        Ok(parse::reply_from_json(value)?)
     }
 
     /// Returns the handler's subprotocol, from either header map and in any case (SUB-1, SUB-3); the last one wins.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
-use runtime_api::{FunctionDefinition, FunctionLimits, LambdaFunction, Program};
+use runtime_api::{DEFAULT_SEARCH_PATH, FunctionDefinition, FunctionLimits, LambdaFunction, Program};
 use serde_json::{Value, json};
 
 const EVENTS: usize = 20_000;
@@ -66,11 +66,15 @@ fn start_function(max_processes: usize, concurrency: usize) -> Result<LambdaFunc
     };
     let definition = FunctionDefinition {
         name: "echo".to_owned(),
-        program: Program::from_bootstrap(&std::env::current_exe()?)?,
+        program: Program::from_bootstrap(&std::env::current_exe()?, DEFAULT_SEARCH_PATH)?,
+        partition: "aws".to_owned(),
         region: "us-east-1".to_owned(),
         account_id: "000000000000".to_owned(),
         memory_mib: 128,
         environment: [].into(),
+        library_path: None,
+        user: None,
+        supervisor: None,
         limits,
     };
     // The echo does not read its deadline, so the clock is constant.

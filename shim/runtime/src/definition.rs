@@ -5,13 +5,49 @@
 //! the limit is not enforced: that needs a cgroup, which the container provides.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use crate::program::Program;
 
 /// Version of an unpublished function.
 const UNPUBLISHED_VERSION: &str = "$LATEST";
+
+/// `PATH` of a function whose definition has none.
+pub const DEFAULT_SEARCH_PATH: &str = "/usr/local/bin:/usr/bin:/bin:/opt/bin";
+
+/// Variables that Lambda sets and that no configuration may override, without those of credentials (Lambda developer
+/// guide, `configuration-envvars`, "Reserved environment variables").
+const RESERVED_VARIABLES: [&str; 15] = [
+    "_HANDLER",
+    "_X_AMZN_TRACE_ID",
+    "AWS_DEFAULT_REGION",
+    "AWS_EXECUTION_ENV",
+    "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+    "AWS_LAMBDA_FUNCTION_NAME",
+    "AWS_LAMBDA_FUNCTION_VERSION",
+    "AWS_LAMBDA_INITIALIZATION_TYPE",
+    "AWS_LAMBDA_LOG_GROUP_NAME",
+    "AWS_LAMBDA_LOG_STREAM_NAME",
+    "AWS_LAMBDA_MAX_CONCURRENCY",
+    "AWS_LAMBDA_RUNTIME_API",
+    "AWS_REGION",
+    "LAMBDA_RUNTIME_DIR",
+    "LAMBDA_TASK_ROOT",
+];
+
+/// Returns whether Lambda sets the variable `name` and rejects functions that configure it. Variables of credentials
+/// are not among them: this server has no execution role to take them from.
+#[must_use]
+pub fn is_reserved_variable(name: &str) -> bool {
+    RESERVED_VARIABLES.contains(&name)
+}
 
 /// Definition of a function.
 #[derive(Clone)]
@@ -19,6 +55,8 @@ pub struct FunctionDefinition {
     /// Name: letters, digits, `-` and `_`.
     pub name: String,
     pub program: Program,
+    /// Partition in the ARN, such as `aws`.
+    pub partition: String,
     /// Region in the ARN, and `AWS_REGION`.
     pub region: String,
     /// Account id in the ARN: 12 digits.
@@ -27,7 +65,37 @@ pub struct FunctionDefinition {
     pub memory_mib: u32,
     /// Further variables. They override Lambda's variables that are not reserved.
     pub environment: BTreeMap<String, String>,
+    /// Directories that `LD_LIBRARY_PATH` contains after those of Lambda, separated by colons.
+    pub library_path: Option<String>,
+    /// User of the processes; `None` for that of this process.
+    pub user: Option<FunctionUser>,
+    /// Supervisor of each process. Without one, descendants that leave the process group outlive the process, and all
+    /// of them a killed server.
+    pub supervisor: Option<SupervisorCommand>,
     pub limits: FunctionLimits,
+}
+
+/// Command line of the helper process that supervises one function process: an executable that calls
+/// [`crate::run_supervisor`] with the arguments after these.
+#[derive(Debug, Clone)]
+pub struct SupervisorCommand {
+    pub executable: PathBuf,
+    pub arguments: Vec<OsString>,
+}
+
+/// User and group of a function's processes, without supplementary groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FunctionUser {
+    pub uid: u32,
+    pub gid: u32,
+}
+
+impl FunctionUser {
+    /// Sets the user of a command, which needs the privilege to change it. The standard library drops the
+    /// supplementary groups when it changes the user as root.
+    pub(crate) fn apply(self, command: &mut Command) {
+        command.uid(self.uid).gid(self.gid);
+    }
 }
 
 /// Limits of a function.
@@ -53,16 +121,26 @@ impl FunctionDefinition {
     /// Returns the function's ARN.
     #[must_use]
     pub fn function_arn(&self) -> String {
-        format!("arn:aws:lambda:{}:{}:function:{}", self.region, self.account_id, self.name)
+        format!("arn:{}:lambda:{}:{}:function:{}", self.partition, self.region, self.account_id, self.name)
+    }
+
+    /// Returns the user id of the function's processes.
+    pub(crate) fn process_uid(&self) -> u32 {
+        self.user.map_or_else(|| rustix::process::geteuid().as_raw(), |user| user.uid)
     }
 
     /// Returns the environment of a process whose Runtime API is at `api` (Lambda developer guide,
     /// `configuration-envvars`).
     pub(crate) fn environment_variables(&self, api: SocketAddr) -> BTreeMap<String, String> {
-        let mut variables: BTreeMap<String, String> =
-            [("LANG", "en_US.UTF-8"), ("PATH", "/usr/local/bin:/usr/bin:/bin"), ("TZ", ":UTC")]
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .into();
+        let mut variables: BTreeMap<String, String> = [
+            ("AWS_XRAY_CONTEXT_MISSING", "LOG_ERROR".to_owned()),
+            ("LANG", "en_US.UTF-8".to_owned()),
+            ("LD_LIBRARY_PATH", self.library_directories()),
+            ("PATH", DEFAULT_SEARCH_PATH.to_owned()),
+            ("TZ", ":UTC".to_owned()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into();
         variables.extend(self.environment.clone());
         variables.extend(self.reserved_variables(api).map(|(name, value)| (name.to_owned(), value)));
         if self.limits.concurrency > 1 {
@@ -71,7 +149,22 @@ impl FunctionDefinition {
         variables
     }
 
-    fn reserved_variables(&self, api: SocketAddr) -> [(&'static str, String); 13] {
+    /// Returns `LD_LIBRARY_PATH`: Lambda's directories, with the runtime directory that is the task root here.
+    fn library_directories(&self) -> String {
+        let root = self.program.task_root.to_string_lossy();
+        let further =
+            self.library_path.iter().flat_map(|path| path.split(':')).filter(|directory| !directory.is_empty());
+        let own = [
+            "/lib64".to_owned(),
+            "/usr/lib64".to_owned(),
+            root.to_string(),
+            format!("{root}/lib"),
+            "/opt/lib".to_owned(),
+        ];
+        own.into_iter().chain(further.map(str::to_owned)).collect::<Vec<_>>().join(":")
+    }
+
+    fn reserved_variables(&self, api: SocketAddr) -> [(&'static str, String); 12] {
         let provisioned = self.limits.min_processes > 0;
         let root = self.program.task_root.to_string_lossy().into_owned();
         [
@@ -90,7 +183,6 @@ impl FunctionDefinition {
             ("AWS_LAMBDA_RUNTIME_API", api.to_string()),
             ("LAMBDA_RUNTIME_DIR", root.clone()),
             ("LAMBDA_TASK_ROOT", root),
-            ("AWS_XRAY_CONTEXT_MISSING", "LOG_ERROR".to_owned()),
         ]
     }
 }

@@ -1,14 +1,17 @@
 //! Runtime API endpoint of one process: HTTP/1.1 on its own loopback port.
 //!
 //! Each process has its own port, because not all clients support a base path, and because the port identifies the
-//! process: as on Lambda, each has its own state. Requests are validated before any state changes. Every JSON response
+//! process: as on Lambda, each has its own state. Only processes of the function's user may connect, and requests of web
+//! pages are rejected ([`caller`]). Requests are validated before any state changes. Every JSON response
 //! ends with a line feed, as those of RAPID do (`aws-lambda-runtime-interface-emulator`, `render_json.go`).
 
 mod body;
+mod caller;
 mod extensions;
 mod response;
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -25,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::body::{CollectedBody, MAX_PAYLOAD_BYTES, PayloadError, collect_body};
+use self::caller::{PeerUser, foreign_request, peer_user};
 use self::extensions::ExtensionRegistry;
 use self::response::{accepted_response, not_found, rejected_response, text_response};
 use crate::ids::request_id;
@@ -47,6 +51,9 @@ type RuntimeApiResponse = Response<Full<Bytes>>;
 pub(crate) struct RuntimeEndpoint {
     function: Arc<FunctionState>,
     sandbox_id: SandboxId,
+    address: SocketAddr,
+    /// `address` as clients send it in `Host`.
+    host: String,
     extensions: ExtensionRegistry,
     aborted: CancellationToken,
 }
@@ -66,8 +73,9 @@ pub(crate) async fn serve_endpoint(
             () = close.cancelled() => return,
         };
         // A connection beyond the limit is closed immediately; a failed `accept` concerns only the client.
-        if let Ok((stream, _)) = accepted
+        if let Ok((stream, peer)) = accepted
             && let Ok(permit) = permits.clone().try_acquire_owned()
+            && endpoint.is_own_user(peer)
         {
             connections.spawn(serve_connection(stream, endpoint.clone(), permit));
         }
@@ -91,9 +99,23 @@ async fn serve_connection(stream: TcpStream, endpoint: Arc<RuntimeEndpoint>, _pe
 }
 
 impl RuntimeEndpoint {
-    pub fn new(function: Arc<FunctionState>, sandbox_id: SandboxId) -> Self {
+    pub fn new(function: Arc<FunctionState>, sandbox_id: SandboxId, address: SocketAddr) -> Self {
         let (extensions, aborted) = (ExtensionRegistry::default(), CancellationToken::new());
-        Self { function, sandbox_id, extensions, aborted }
+        Self { function, sandbox_id, address, host: address.to_string(), extensions, aborted }
+    }
+
+    /// Returns whether a client has the user of the function's processes. Where the system does not tell, all have.
+    fn is_own_user(&self, peer: SocketAddr) -> bool {
+        let own = self.function.definition.process_uid();
+        match peer_user(peer, self.address) {
+            PeerUser::Uid(uid) if uid != own => {
+                let name = self.function_name();
+                tracing::warn!(function.name = name, user.id = uid, "runtime API connection of another user rejected");
+                false
+            }
+            PeerUser::Uid(_) | PeerUser::Unknown => true,
+            PeerUser::Closed => false,
+        }
     }
 
     /// Sends SHUTDOWN to the extensions.
@@ -122,6 +144,10 @@ impl RuntimeEndpoint {
     }
 
     async fn handle_request(&self, request: Request<Incoming>) -> RuntimeApiResponse {
+        if let Some(reason) = foreign_request(&self.host, request.uri(), request.headers()) {
+            tracing::warn!(function.name = self.function_name(), reason, "runtime API request rejected");
+            return response::foreign_request();
+        }
         let path = request.uri().path().to_owned();
         let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
         match (request.method(), segments.as_slice()) {

@@ -14,13 +14,19 @@ pub type InvocationResult = Result<Bytes, InvokeError>;
 /// Error of an invocation. `Display` omits the function's message, which may contain user data.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvokeError {
-    /// The function failed, crashed or could not start: a function error in Lambda.
+    /// The function failed or could not start: a function error in Lambda.
     #[error("the function failed with {kind}")]
     Function {
-        /// `errorType`, for example `Runtime.ExitError`.
+        /// `errorType`, for example `Runtime.ImportModuleError`.
         kind: String,
         /// `errorMessage`.
         message: String,
+    },
+    /// The process exited before it responded: a function error in Lambda, with the `errorType` `Runtime.ExitError`.
+    #[error("the function failed with Runtime.ExitError: {reason}")]
+    Exited {
+        /// How the process ended, in Lambda's words, for example `Runtime exited with error: exit status 7`.
+        reason: String,
     },
     /// The function did not respond within its timeout; its process has been killed.
     #[error("the function timed out")]
@@ -79,27 +85,53 @@ impl InvokeError {
     }
 
     /// Returns the error of an invocation whose process exited before it responded.
-    pub(crate) fn process_exited(request_id: Option<&str>, status: Option<ExitStatus>) -> Self {
+    pub(crate) fn process_exited(status: Option<ExitStatus>) -> Self {
         let reason = match status {
             Some(status) if !status.success() => format!("Runtime exited with error: {}", describe_exit(status)),
             _ => "Runtime exited without providing a reason".to_owned(),
         };
-        Self::function_error(
-            "Runtime.ExitError",
-            format!("RequestId: {} Error: {reason}", request_id.unwrap_or("unknown")),
-        )
+        Self::Exited { reason }
     }
 }
 
-/// Formats a status as Lambda does: `exit status 1`, `signal: 9`.
-fn describe_exit(status: ExitStatus) -> String {
+/// Formats a status as Lambda does: `exit status 1`, `signal: killed`, `signal: aborted (core dumped)` (Go,
+/// `os.ProcessState.String`).
+pub(crate) fn describe_exit(status: ExitStatus) -> String {
     use std::os::unix::process::ExitStatusExt as _;
 
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit status {code}"),
-        (None, Some(signal)) => format!("signal: {signal}"),
+        (None, Some(signal)) => {
+            let core = if status.core_dumped() { " (core dumped)" } else { "" };
+            match signal_name(signal) {
+                Some(name) => format!("signal: {name}{core}"),
+                None => format!("signal: signal {signal}{core}"),
+            }
+        }
         (None, None) => "unknown".to_owned(),
     }
+}
+
+/// Returns Go's name of a signal (`syscall`, `zerrors_linux_amd64.go`). The numbers are those of Linux.
+const fn signal_name(signal: i32) -> Option<&'static str> {
+    Some(match signal {
+        1 => "hangup",
+        2 => "interrupt",
+        3 => "quit",
+        4 => "illegal instruction",
+        5 => "trace/breakpoint trap",
+        6 => "aborted",
+        7 => "bus error",
+        8 => "floating point exception",
+        9 => "killed",
+        10 => "user defined signal 1",
+        11 => "segmentation fault",
+        12 => "user defined signal 2",
+        13 => "broken pipe",
+        14 => "alarm clock",
+        15 => "terminated",
+        _ => return None,
+    })
 }
 
 /// Returns the error type as Lambda reports it: `Runtime.Name` and `Function.Name` unchanged, others as
@@ -132,6 +164,22 @@ mod tests {
             ("", "Runtime.Unknown"),
         ] {
             assert_eq!(error_type(given), expected, "{given}");
+        }
+    }
+
+    #[test]
+    fn exits_are_described_as_by_lambda() {
+        use std::os::unix::process::ExitStatusExt as _;
+
+        for (raw, expected) in [
+            (7 << 8, "Runtime exited with error: exit status 7"),
+            (9, "Runtime exited with error: signal: killed"),
+            (6 | 0x80, "Runtime exited with error: signal: aborted (core dumped)"),
+            (64, "Runtime exited with error: signal: signal 64"),
+            (0, "Runtime exited without providing a reason"),
+        ] {
+            let error = InvokeError::process_exited(Some(ExitStatus::from_raw(raw)));
+            assert_eq!(error.to_string(), format!("the function failed with Runtime.ExitError: {expected}"));
         }
     }
 

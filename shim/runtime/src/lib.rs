@@ -13,16 +13,20 @@
 //! use std::sync::Arc;
 //! use std::time::Duration;
 //!
-//! use runtime_api::{FunctionDefinition, FunctionLimits, LambdaFunction, Program};
+//! use runtime_api::{DEFAULT_SEARCH_PATH, FunctionDefinition, FunctionLimits, LambdaFunction, Program};
 //!
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 //! let definition = FunctionDefinition {
 //!     name: "echo".to_owned(),
-//!     program: Program::from_bootstrap(Path::new("functions/message"))?,
+//!     program: Program::from_bootstrap(Path::new("functions/message"), DEFAULT_SEARCH_PATH)?,
+//!     partition: "aws".to_owned(),
 //!     region: "eu-central-1".to_owned(),
 //!     account_id: "123456789012".to_owned(),
 //!     memory_mib: 128,
 //!     environment: Default::default(),
+//!     library_path: None,
+//!     user: None,
+//!     supervisor: None,
 //!     limits: FunctionLimits {
 //!         timeout: Duration::from_secs(29),
 //!         init_timeout: Duration::from_secs(10),
@@ -45,6 +49,7 @@
 mod definition;
 mod endpoint;
 mod function;
+mod function_process;
 mod ids;
 mod invocation;
 mod output;
@@ -52,8 +57,12 @@ mod pool;
 mod process;
 mod program;
 mod shared;
+mod supervisor;
 
-pub use self::definition::{FunctionDefinition, FunctionLimits};
+pub use self::definition::{
+    DEFAULT_SEARCH_PATH, FunctionDefinition, FunctionLimits, FunctionUser, SupervisorCommand, is_reserved_variable,
+};
 pub use self::function::LambdaFunction;
 pub use self::invocation::{InvocationResult, InvokeError};
 pub use self::program::{Program, ProgramError};
+pub use self::supervisor::run_supervisor;

@@ -248,9 +248,9 @@ impl SandboxPool {
     pub fn remove_exited(&mut self, now: Instant, id: SandboxId, exit: SandboxExit) -> Vec<SandboxId> {
         let Some(sandbox) = self.remove_sandbox(id) else { return self.schedule_starts(now) };
         let (ready, status) = (sandbox.ready, exit.status);
-        let init_error = sandbox.fail_invocations(|request_id| InvokeError::process_exited(request_id, status));
+        let init_error = sandbox.fail_invocations(&InvokeError::process_exited(status));
         if !ready && !self.stopped {
-            let failure = init_error.or(exit.failure).unwrap_or_else(|| InvokeError::process_exited(None, status));
+            let failure = init_error.or(exit.failure).unwrap_or_else(|| InvokeError::process_exited(status));
             self.backoff.record_failure(now, failure.clone());
             self.fail_queued(&failure);
         }

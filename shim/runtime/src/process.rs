@@ -3,25 +3,24 @@
 //! ```text
 //! bind loopback port ── spawn ── first /next ── invocations ── exit | timeout | idle | stop ── reap, fail callers
 //! ```
-//! The process leads a process group, so that its children are killed with it. The endpoint is closed after the process
-//! has exited, never before, because runtimes that poll concurrently spin when the connection is refused. A process
-//! that outlives a killed server cannot reach its Runtime API at its next call, and exits as it would on Lambda.
+//! The process leads a process group, and a supervisor ends it and its descendants with the server
+//! ([`crate::supervisor`]). The endpoint is closed after the process has exited, never before, because runtimes that poll
+//! concurrently spin when the connection is refused.
 
-use std::process::Stdio;
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::AsyncRead;
 use tokio::net::TcpListener;
-use tokio::process::{Child, Command};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::endpoint::{RuntimeEndpoint, serve_endpoint};
-use crate::invocation::InvokeError;
+use crate::function_process::FunctionProcess;
+use crate::invocation::{InvokeError, describe_exit};
 use crate::output;
 use crate::pool::{SandboxAction, SandboxExit, SandboxId};
 use crate::shared::FunctionState;
@@ -61,8 +60,7 @@ pub(crate) async fn run_sandbox(function: Arc<FunctionState>, id: SandboxId) {
 struct SandboxProcess {
     function: Arc<FunctionState>,
     id: SandboxId,
-    child: Child,
-    group: Option<Pid>,
+    process: FunctionProcess,
     endpoint: Arc<RuntimeEndpoint>,
     /// Closes the endpoint's listener.
     close: CancellationToken,
@@ -76,19 +74,17 @@ impl SandboxProcess {
             |error: std::io::Error| InvokeError::function_error("Runtime.InvalidEntrypoint", error.to_string());
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let program = &function.definition.program;
-        let mut command = Command::new(&program.executable);
-        command.args(&program.arguments).current_dir(&program.task_root);
-        command.env_clear().envs(function.definition.environment_variables(address));
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.process_group(0).kill_on_drop(true).spawn().map_err(failed)?;
-        let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        let endpoint = Arc::new(RuntimeEndpoint::new(function.clone(), id));
+        let mut process = FunctionProcess::start(&function.definition, address).await.map_err(failed)?;
+        let endpoint = Arc::new(RuntimeEndpoint::new(function.clone(), id, address));
         let (close, tasks) = (CancellationToken::new(), TaskTracker::new());
         tasks.spawn(serve_endpoint(listener, endpoint.clone(), tasks.clone(), close.clone()));
-        forward_output(&endpoint, &mut child, &tasks);
-        tracing::debug!(function.name = function.definition.name, process.id = child.id(), "function process started");
-        Ok(Self { function: function.clone(), id, child, group, endpoint, close, tasks })
+        forward_output(&endpoint, &mut process, &tasks);
+        tracing::debug!(
+            function.name = function.definition.name,
+            process.id = process.id(),
+            "function process started"
+        );
+        Ok(Self { function: function.clone(), id, process, endpoint, close, tasks })
     }
 
     /// Supervises the process until it has exited: by itself, after a timeout, or when it is no longer needed.
@@ -101,7 +97,7 @@ impl SandboxProcess {
                 SandboxAction::Kill => {
                     exit.failure =
                         Some(InvokeError::function_error("Sandbox.Timedout", "function initialization timed out"));
-                    self.log_exit("killed after timeout");
+                    self.log_exit("killed after timeout", None);
                     break;
                 }
                 SandboxAction::Retire => {
@@ -110,9 +106,9 @@ impl SandboxProcess {
                 }
             };
             tokio::select! {
-                status = self.child.wait() => {
+                status = self.process.wait() => {
                     exit.status = status.ok();
-                    self.log_exit("exited");
+                    self.log_exit("exited", exit.status);
                     break;
                 }
                 () = self.function.stop.cancelled() => {
@@ -131,15 +127,14 @@ impl SandboxProcess {
     /// Sends SHUTDOWN and SIGTERM, and waits up to [`TERMINATION_TIMEOUT`] for the exit.
     async fn terminate_gracefully(&mut self, reason: &'static str) {
         self.endpoint.notify_shutdown(reason);
-        self.signal_group(Signal::TERM);
-        // After a timeout, `kill_and_reap` kills the group.
-        let _ = tokio::time::timeout(TERMINATION_TIMEOUT, self.child.wait()).await;
+        self.process.terminate();
+        // After a timeout, `kill_and_reap` kills the process.
+        let _ = tokio::time::timeout(TERMINATION_TIMEOUT, self.process.wait()).await;
     }
 
-    /// Kills the process group, reaps the process, reads its remaining output, and closes the endpoint.
+    /// Kills the process and its descendants, reaps it, reads its remaining output, and closes the endpoint.
     async fn kill_and_reap(&mut self, exit: &mut SandboxExit) {
-        self.signal_group(Signal::KILL);
-        if let Ok(status) = self.child.wait().await {
+        if let Some(status) = self.process.kill().await {
             exit.status.get_or_insert(status);
         }
         self.tasks.close();
@@ -149,17 +144,11 @@ impl SandboxProcess {
         self.endpoint.abort_connections();
     }
 
-    fn signal_group(&self, signal: Signal) {
-        if let Some(group) = self.group {
-            // Fails when the group has exited already.
-            let _ = kill_process_group(group, signal);
-        }
-    }
-
-    fn log_exit(&self, reason: &'static str) {
+    fn log_exit(&self, reason: &'static str, status: Option<ExitStatus>) {
         tracing::info!(
             function.name = self.function.definition.name,
-            process.id = self.child.id(),
+            process.id = self.process.id(),
+            process.exit = status.map(describe_exit),
             reason,
             "function process exited"
         );
@@ -167,11 +156,12 @@ impl SandboxProcess {
 }
 
 /// Forwards the process's output to the log until it ends.
-fn forward_output(endpoint: &Arc<RuntimeEndpoint>, child: &mut Child, tasks: &TaskTracker) {
-    if let Some(stdout) = child.stdout.take() {
+fn forward_output(endpoint: &Arc<RuntimeEndpoint>, process: &mut FunctionProcess, tasks: &TaskTracker) {
+    let (stdout, stderr) = process.take_output();
+    if let Some(stdout) = stdout {
         tasks.spawn(forward_stream(endpoint.clone(), stdout));
     }
-    if let Some(stderr) = child.stderr.take() {
+    if let Some(stderr) = stderr {
         tasks.spawn(forward_stream(endpoint.clone(), stderr));
     }
 }

@@ -3,22 +3,14 @@
 //! The constructors check that the file exists, is executable and has the architecture of this machine, so that
 //! operators get configuration errors at start-up instead of failed invocations.
 
-use std::fs::File;
-use std::io::{self, Read as _};
+mod format;
+
+use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// File that Lambda's custom runtimes start (Lambda developer guide, `runtimes-custom`).
 const BOOTSTRAP_FILE: &str = "bootstrap";
-/// `e_machine` of this machine (elf(5)); 0 on other architectures, where the check is skipped.
-const ELF_MACHINE: u16 = if cfg!(target_arch = "x86_64") {
-    62
-} else if cfg!(target_arch = "aarch64") {
-    183
-} else {
-    0
-};
-
 /// An executable program with its arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Program {
@@ -57,12 +49,25 @@ pub enum ProgramError {
     /// The file is neither an ELF executable nor a script.
     #[error("{path} is neither an ELF executable nor a script that begins with '#!'", path = .0.display())]
     UnknownFormat(PathBuf),
+    /// The script begins with a byte order mark, which precedes `#!`.
+    #[error("{path} begins with a byte order mark in front of '#!'; save it as UTF-8 without byte order mark", path = .0.display())]
+    ByteOrderMark(PathBuf),
+    /// The first line of the script ends with CR LF; the kernel takes the CR as part of the interpreter.
+    #[error("{path} has Windows line endings (CR LF); run 'sed -i \"s/\\r$//\" {path}' on it", path = .0.display())]
+    WindowsLineEnding(PathBuf),
     /// The script's interpreter is missing or not executable.
     #[error("{path} requires the interpreter {interpreter}, which is not an executable file", path = .path.display(), interpreter = .interpreter.display())]
     InterpreterNotFound {
         /// The script.
         path: PathBuf,
         interpreter: PathBuf,
+    },
+    /// The dynamic loader of the ELF executable is missing.
+    #[error("{path} requires the dynamic loader {loader}, which is not an executable file; build it for this system's C library, or statically", path = .path.display(), loader = .loader.display())]
+    LoaderNotFound {
+        /// The executable.
+        path: PathBuf,
+        loader: PathBuf,
     },
     /// No directory of `PATH` has the command.
     #[error("command {0:?} not found in PATH")]
@@ -74,35 +79,35 @@ pub enum ProgramError {
 
 impl Program {
     /// Returns the program of a `bootstrap`: the file itself, or the directory of an unpacked deployment package.
+    /// `search_path` is the function's `PATH`, where `#!/usr/bin/env` looks up the interpreter.
     ///
     /// # Errors
     /// [`ProgramError`] when the file cannot be executed.
-    pub fn from_bootstrap(path: &Path) -> Result<Self, ProgramError> {
+    pub fn from_bootstrap(path: &Path, search_path: &str) -> Result<Self, ProgramError> {
         let path = path.canonicalize().map_err(|source| unreadable_error(path, source))?;
         let executable = if path.is_dir() { path.join(BOOTSTRAP_FILE) } else { path };
         let task_root = executable.parent().map(Path::to_owned).unwrap_or_default();
         if !executable.exists() {
             return Err(ProgramError::BootstrapNotFound(task_root));
         }
-        check_executable(&executable)?;
+        check_executable(&executable, search_path)?;
         Ok(Self { executable, arguments: Vec::new(), task_root, handler: BOOTSTRAP_FILE.to_owned() })
     }
 
-    /// Returns the program of a command line, run in `task_root`. A command without a slash is looked up in `path`, the
-    /// value of `PATH`; the last argument is the handler, as for runtime interface clients.
+    /// Returns the program of a command line, run in `task_root`. A command without a slash is looked up in
+    /// `search_path`, the value of `PATH`; the last argument is the handler, as for runtime interface clients.
     ///
     /// # Errors
     /// [`ProgramError`] when the command cannot be executed.
-    pub fn from_command(line: &[String], task_root: &Path, path: &str) -> Result<Self, ProgramError> {
+    pub fn from_command(line: &[String], task_root: &Path, search_path: &str) -> Result<Self, ProgramError> {
         let (command, arguments) = line.split_first().ok_or(ProgramError::EmptyCommand)?;
         let task_root = task_root.canonicalize().map_err(|source| unreadable_error(task_root, source))?;
         let executable = if command.contains('/') {
             task_root.join(command)
         } else {
-            let mut found = path.split(':').map(|directory| Path::new(directory).join(command));
-            found.find(|file| is_executable(file)).ok_or_else(|| ProgramError::CommandNotFound(command.clone()))?
+            find_command(command, search_path).ok_or_else(|| ProgramError::CommandNotFound(command.clone()))?
         };
-        check_executable(&executable)?;
+        check_executable(&executable, search_path)?;
         let handler = arguments.last().unwrap_or(command).clone();
         Ok(Self { executable, arguments: arguments.to_vec(), task_root, handler })
     }
@@ -128,8 +133,13 @@ fn is_executable(path: &Path) -> bool {
     path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
+/// Returns the executable file that `command` names in the directories of `search_path`.
+fn find_command(command: &str, search_path: &str) -> Option<PathBuf> {
+    search_path.split(':').map(|directory| Path::new(directory).join(command)).find(|file| is_executable(file))
+}
+
 /// Checks the file as `execve` would.
-fn check_executable(path: &Path) -> Result<(), ProgramError> {
+fn check_executable(path: &Path, search_path: &str) -> Result<(), ProgramError> {
     let found = path.metadata().map_err(|source| unreadable_error(path, source))?;
     if !found.is_file() {
         return Err(ProgramError::NotAFile(path.to_owned()));
@@ -137,48 +147,18 @@ fn check_executable(path: &Path) -> Result<(), ProgramError> {
     if !is_executable(path) {
         return Err(ProgramError::NotExecutable(path.to_owned()));
     }
-    let mut head = Vec::with_capacity(256);
-    let file = File::open(path).map_err(|source| unreadable_error(path, source))?;
-    file.take(256).read_to_end(&mut head).map_err(|source| unreadable_error(path, source))?;
-    check_format(path, &head)
-}
-
-fn check_format(path: &Path, head: &[u8]) -> Result<(), ProgramError> {
-    if let Some(line) = head.strip_prefix(b"#!") {
-        let line = String::from_utf8_lossy(line.split(|byte| *byte == b'\n').next().unwrap_or_default()).into_owned();
-        let interpreter = PathBuf::from(line.split_whitespace().next().unwrap_or_default());
-        return if is_executable(&interpreter) {
-            Ok(())
-        } else {
-            Err(ProgramError::InterpreterNotFound { path: path.to_owned(), interpreter })
-        };
-    }
-    // Other systems have other formats of executables; there only `execve` checks them, at the first invocation.
-    if !cfg!(target_os = "linux") {
-        return Ok(());
-    }
-    if !head.starts_with(b"\x7fELF") || head.len() < 20 {
-        return Err(ProgramError::UnknownFormat(path.to_owned()));
-    }
-    // EI_DATA is the byte order of e_machine.
-    let machine = [head[18], head[19]];
-    let machine = if head[5] == 2 { u16::from_be_bytes(machine) } else { u16::from_le_bytes(machine) };
-    if ELF_MACHINE != 0 && machine != ELF_MACHINE {
-        let found = match machine {
-            62 => "x86_64".to_owned(),
-            183 => "aarch64".to_owned(),
-            other => format!("ELF machine {other}"),
-        };
-        return Err(ProgramError::WrongArchitecture { path: path.to_owned(), found });
-    }
-    Ok(())
+    format::check_format(path, search_path)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::os::unix::fs::OpenOptionsExt as _;
 
+    use super::format::ELF_MACHINE;
     use super::*;
+
+    const SEARCH_PATH: &str = "/no/such:/bin:/usr/bin";
 
     fn file(directory: &Path, content: &[u8], mode: u32) -> PathBuf {
         use std::io::Write as _;
@@ -192,18 +172,27 @@ mod tests {
     fn error_text(content: &[u8], mode: u32) -> String {
         let directory = tempfile::tempdir().unwrap();
         file(directory.path(), content, mode);
-        Program::from_bootstrap(directory.path()).unwrap_err().to_string()
+        Program::from_bootstrap(directory.path(), SEARCH_PATH).unwrap_err().to_string()
     }
 
     #[test]
     fn errors_state_why_a_program_cannot_run() {
-        let missing = Program::from_bootstrap(Path::new("/no/such/directory")).unwrap_err();
+        let missing = Program::from_bootstrap(Path::new("/no/such/directory"), SEARCH_PATH).unwrap_err();
         assert!(matches!(missing, ProgramError::Unreadable { .. }), "{missing}");
         let directory = tempfile::tempdir().unwrap();
-        let empty = Program::from_bootstrap(directory.path()).unwrap_err();
+        let empty = Program::from_bootstrap(directory.path(), SEARCH_PATH).unwrap_err();
         assert!(matches!(empty, ProgramError::BootstrapNotFound(_)), "{empty}");
         assert!(error_text(b"#!/bin/sh\n", 0o644).contains("not executable"));
         assert!(error_text(b"#!/no/such/shell -e\n", 0o755).contains("interpreter /no/such/shell"));
+        assert!(error_text(b"#!/usr/bin/env no-such-python\n", 0o755).contains("interpreter no-such-python"));
+        assert!(
+            error_text(b"#!/usr/bin/env -S A=b no-such-python -u\n", 0o755).contains("interpreter no-such-python,")
+        );
+        assert!(error_text(b"#!/usr/bin/env sh -e\n", 0o755).contains("interpreter sh -e,"), "env looks up one name");
+        for script in [&b"#!/bin/sh\r\nexit 0\r\n"[..], b"#!/usr/bin/env sh\r\n", b"#! /bin/sh -e\r\n"] {
+            assert!(error_text(script, 0o755).contains("Windows line endings (CR LF)"), "{}", script.escape_ascii());
+        }
+        assert!(error_text(b"\xef\xbb\xbf#!/bin/sh\n", 0o755).contains("byte order mark"));
         if !cfg!(target_os = "linux") {
             return;
         }
@@ -216,14 +205,38 @@ mod tests {
     }
 
     #[test]
+    fn a_missing_dynamic_loader_is_named() {
+        let executable = std::env::current_exe().unwrap();
+        let mut binary = std::fs::read(&executable).unwrap();
+        let loader = b"/ld-linux-";
+        let Some(at) = binary.windows(loader.len()).position(|bytes| bytes == loader) else { return };
+        let directory = tempfile::tempdir().unwrap();
+        let unchanged = file(directory.path(), &binary[..], 0o755);
+        Program::from_bootstrap(&unchanged, SEARCH_PATH).unwrap();
+        binary[at + 1] = b'X';
+        assert!(error_text(&binary, 0o755).contains("/Xd-linux-"));
+    }
+
+    #[test]
+    fn the_first_line_of_a_script_is_parsed_as_by_the_kernel() {
+        let directory = tempfile::tempdir().unwrap();
+        for line in
+            ["#!/bin/sh", "#! \t/bin/sh -e", "#!/usr/bin/env sh", "#!/usr/bin/env -S A=b sh -e", "#!/usr/bin/env"]
+        {
+            let path = file(directory.path(), format!("{line}\nexit 0\r\n").as_bytes(), 0o755);
+            Program::from_bootstrap(&path, SEARCH_PATH).unwrap_or_else(|error| panic!("{line}: {error}"));
+        }
+    }
+
+    #[test]
     fn a_directory_a_file_and_a_command_can_be_run() {
         let directory = tempfile::tempdir().unwrap();
         let path = file(directory.path(), b"#!/bin/sh\nexit 0\n", 0o755);
-        let program = Program::from_bootstrap(directory.path()).unwrap();
-        assert_eq!(program, Program::from_bootstrap(&path).unwrap());
+        let program = Program::from_bootstrap(directory.path(), SEARCH_PATH).unwrap();
+        assert_eq!(program, Program::from_bootstrap(&path, SEARCH_PATH).unwrap());
         assert_eq!(program.task_root, directory.path().canonicalize().unwrap());
         let line = ["sh".to_owned(), "-c".to_owned(), "app.handler".to_owned()];
-        let program = Program::from_command(&line, directory.path(), "/no/such:/bin:/usr/bin").unwrap();
+        let program = Program::from_command(&line, directory.path(), SEARCH_PATH).unwrap();
         assert_eq!((program.handler.as_str(), program.arguments.len()), ("app.handler", 2));
         let unknown = Program::from_command(&["no-such-command".to_owned()], directory.path(), "/bin").unwrap_err();
         assert!(matches!(unknown, ProgramError::CommandNotFound(_)), "{unknown}");

@@ -14,10 +14,13 @@ use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::Frame;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
-use runtime_api::{FunctionDefinition, FunctionLimits, InvocationResult, InvokeError, LambdaFunction, Program};
+use runtime_api::{
+    DEFAULT_SEARCH_PATH, FunctionDefinition, FunctionLimits, InvocationResult, InvokeError, LambdaFunction, Program,
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
+use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
@@ -33,6 +36,8 @@ struct TestFunction {
     function: Arc<LambdaFunction>,
     tasks: TaskTracker,
     directory: TempDir,
+    /// Reported once by the process.
+    address: OnceCell<String>,
 }
 
 struct ApiResponse {
@@ -41,8 +46,8 @@ struct ApiResponse {
     body: Bytes,
 }
 
-/// A runtime's connection.
-struct Runtime(SendRequest<Body>);
+/// A runtime's connection, and the address that it sends as `Host`.
+struct Runtime(SendRequest<Body>, String);
 
 impl TestFunction {
     fn new() -> Self {
@@ -54,11 +59,15 @@ impl TestFunction {
         assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
         let definition = FunctionDefinition {
             name: "tested".to_owned(),
-            program: Program::from_bootstrap(directory.path()).unwrap(),
+            program: Program::from_bootstrap(directory.path(), DEFAULT_SEARCH_PATH).unwrap(),
+            partition: "aws".to_owned(),
             region: "eu-north-1".to_owned(),
             account_id: "123456789012".to_owned(),
             memory_mib: 256,
             environment: BTreeMap::from([("ADDRESS".to_owned(), pipe.display().to_string())]),
+            library_path: None,
+            user: None,
+            supervisor: None,
             limits: FunctionLimits {
                 timeout: Duration::from_secs(5),
                 init_timeout: Duration::from_secs(5),
@@ -70,7 +79,7 @@ impl TestFunction {
             },
         };
         let function = LambdaFunction::start(definition, Arc::new(|| NOW_MS));
-        Self { function: Arc::new(function), tasks: TaskTracker::new(), directory }
+        Self { function: Arc::new(function), tasks: TaskTracker::new(), directory, address: OnceCell::new() }
     }
 
     fn invoke(&self, event: &'static str) -> JoinHandle<InvocationResult> {
@@ -78,19 +87,28 @@ impl TestFunction {
         self.tasks.spawn(async move { function.invoke(Bytes::from_static(event.as_bytes())).await })
     }
 
+    /// Returns the address of the Runtime API, once the process has reported it.
+    async fn address(&self) -> String {
+        let report = || tokio::fs::read_to_string(self.directory.path().join("address"));
+        self.address.get_or_init(|| async { report().await.unwrap() }).await.clone()
+    }
+
     /// Connects to the Runtime API of the process, which must have been started.
     async fn runtime(&self) -> Runtime {
-        let address = tokio::fs::read_to_string(self.directory.path().join("address")).await.unwrap();
-        let stream = TcpStream::connect(address).await.unwrap();
+        let address = self.address().await;
+        let stream = TcpStream::connect(&address).await.unwrap();
         let (sender, connection) = handshake(TokioIo::new(stream)).await.unwrap();
         self.tasks.spawn(connection);
-        Runtime(sender)
+        Runtime(sender, address)
     }
 }
 
 impl Runtime {
     async fn call(&mut self, method: Method, path: &str, headers: &[(&str, &str)], body: Body) -> ApiResponse {
-        let mut request = Request::builder().method(method).uri(path).header("host", "localhost");
+        let mut request = Request::builder().method(method).uri(path);
+        if !headers.iter().any(|(name, _)| *name == "host") {
+            request = request.header("host", &self.1);
+        }
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -271,6 +289,24 @@ async fn internal_extensions_receive_invoke_events() {
     assert_eq!(received["requestId"], event.text("lambda-runtime-aws-request-id"));
     runtime.post(&format!("{request}/response"), &[], "{}").await.is_accepted();
     assert!(outcome.await.unwrap().is_ok());
+    tested.function.stop().await;
+}
+
+#[tokio::test]
+async fn requests_of_web_pages_are_rejected_and_take_no_event() {
+    let tested = TestFunction::new();
+    let outcome = tested.invoke("{}");
+    let mut page = tested.runtime().await;
+    for header in [("host", "evil.example"), ("origin", "http://evil.example"), ("sec-fetch-site", "cross-site")] {
+        let rejected = page.call(Method::GET, NEXT, &[header], Full::default().boxed()).await;
+        rejected.is(403, "Forbidden");
+        assert!(!rejected.headers.contains_key("lambda-runtime-aws-request-id"), "{header:?}");
+    }
+    let (_, request) = tested.runtime().await.next().await;
+    let forged = [("host", "evil.example")];
+    page.post(&format!("{request}/response"), &forged, "forged").await.is(403, "Forbidden");
+    page.post(&format!("{request}/response"), &[], "{}").await.is_accepted();
+    assert_eq!(outcome.await.unwrap().unwrap(), "{}");
     tested.function.stop().await;
 }
 

@@ -14,7 +14,6 @@ use crate::embedded::{DataDirError, LogOpenError, SigningSecretError};
 use crate::exit_code::{EXIT_INTERNAL, EXIT_NEGATIVE, EXIT_UNAVAILABLE, EXIT_USAGE};
 use crate::postgres;
 use crate::redis::{RedisClientError, RedisStartupError};
-use crate::wiring::MissingFunctionError;
 
 /// Failure of a command.
 #[derive(Debug)]
@@ -53,7 +52,7 @@ impl CommandError {
         if error.chain().any(|cause| cause.downcast_ref().is_some_and(foreign)) {
             return Self::usage_error(errors::chain(&*error).to_string());
         }
-        if error.chain().any(|cause| cause.is::<ProgramError>() || cause.is::<MissingFunctionError>()) {
+        if error.chain().any(|cause| cause.is::<ProgramError>()) {
             return Self { code: EXIT_UNAVAILABLE, text: errors::chain(&*error).to_string() };
         }
         let unavailable = |cause: &(dyn std::error::Error + 'static)| {

@@ -1,10 +1,14 @@
 //! `twinway serve`: loads the configuration, starts logging and the tokio runtime, and runs the server.
 
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
+
+use runtime_api::SupervisorCommand;
 
 use super::exit::CommandError;
 use super::startup_banner::{BannerContext, program_command, render_startup_banner};
-use super::{CommandIo, ConfigArgs};
+use super::{CommandIo, ConfigArgs, SUPERVISE_COMMAND};
 use crate::logging;
 use crate::serve::{self, ReadyServer};
 
@@ -16,14 +20,18 @@ Examples:
 
 The remaining settings have no flag; `twinway config print` lists them all.";
 
+/// Link to the executable of this process, which works also after its file has been replaced.
+const OWN_EXECUTABLE: &str = "/proc/self/exe";
+
 /// Number of task polls after which a tokio worker checks the global queue. Tokio's default of 61 starves some clients
 /// of a saturated server: with 500 saturated connections p99 falls from 62 ms to 6 ms at 1, at no measurable CPU cost.
 const GLOBAL_QUEUE_INTERVAL: u32 = 1;
 
 pub(super) fn run_serve(settings: &ConfigArgs, terminal: &mut CommandIo<'_>) -> Result<ExitCode, CommandError> {
     let loaded = settings.load_config(terminal.variables)?;
-    let config = loaded.config?;
+    let mut config = loaded.config?;
     config.check_servable()?;
+    config.functions.supervisor = supervisor_command();
     logging::init_logging(&config.logging).map_err(|error| CommandError::internal_error(error.into()))?;
     for warning in &loaded.warnings {
         tracing::warn!(warning, "configuration warning");
@@ -34,16 +42,19 @@ pub(super) fn run_serve(settings: &ConfigArgs, terminal: &mut CommandIo<'_>) -> 
         .build()
         .map_err(|error| CommandError::classify_error(error.into()))?;
     let search_path = terminal.variables.read_variable("PATH");
+    let is_terminal = std::io::stdout().is_terminal() && !logging::in_container();
     let program = program_command(std::env::current_exe().ok().as_deref(), search_path.as_deref());
     let serving = serve::run_server(config, |config, ready| {
         let ReadyServer { traffic, ops, management, secret } = ready;
-        print!(
-            "{}",
-            render_startup_banner(
-                config,
-                BannerContext { program: &program, secret, listen: traffic, ops, management }
-            )
-        );
+        let context = BannerContext { program: &program, secret, is_terminal, listen: traffic, ops, management };
+        print!("{}", render_startup_banner(config, context));
     });
     runtime.block_on(serving).map_err(CommandError::classify_error)
+}
+
+/// Returns the command that supervises a function process: this executable. `None` if the system does not tell its path.
+fn supervisor_command() -> Option<SupervisorCommand> {
+    let own = PathBuf::from(OWN_EXECUTABLE);
+    let executable = if own.exists() { own } else { std::env::current_exe().ok()? };
+    Some(SupervisorCommand { executable, arguments: vec![SUPERVISE_COMMAND.into()] })
 }

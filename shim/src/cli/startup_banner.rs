@@ -1,8 +1,9 @@
 //! Startup banner on standard output: addresses, sample tokens and commands to try the server with.
 //!
-//! The sample tokens are valid for half a day, so the banner is never written to the log.
+//! It contains only what this configuration serves. Sample tokens are valid for half a day, so they are shown on a
+//! terminal only: any other output may be a file or a collected log. There, the banner contains the commands that create
+//! them.
 
-use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use handlers::id::TenantId;
 use handlers::identity::Role;
 
 use super::token::{TokenGrant, mint_token};
-use crate::config::{AuthConfig, Config, DeploymentMode, FunctionSource, LogStorage};
+use crate::config::{ApiKeySource, AuthConfig, Config, DeploymentMode, FunctionSource, LogStorage};
 use crate::embedded::SigningSecret;
 use crate::secret::Secret;
 
@@ -29,6 +30,8 @@ pub struct BannerContext<'a> {
     /// Secret that signs the sample tokens; `None` if an identity provider or a Lambda authorizer decides about
     /// clients.
     pub secret: Option<&'a SigningSecret>,
+    /// Whether the output is a terminal that a person reads, and that no log agent collects.
+    pub is_terminal: bool,
     /// Bound address of the clients' port.
     pub listen: SocketAddr,
     /// Bound address of the ops port.
@@ -61,8 +64,7 @@ pub fn render_startup_banner(config: &Config, context: BannerContext<'_>) -> Str
     ));
     if config.mode == DeploymentMode::Embedded {
         page.push_str(&connect_instructions(config, context, &host));
-    } else if context.secret.is_some() {
-        // The standard output of a pod is collected as a log, so it must not contain tokens.
+    } else if context.secret.is_some() && has_function(config, "authorizer") {
         page.push_str(&format!("\nTokens: {} token --help\n", context.program));
     }
     page.push('\n');
@@ -96,29 +98,56 @@ fn has_function(config: &Config, name: &str) -> bool {
 
 fn connect_instructions(config: &Config, context: BannerContext<'_>, host: &str) -> String {
     let url = format!("ws://{host}/{}", config.api.stage);
-    if !has_function(config, "authorizer") {
-        return format!(
+    let key = key_option(config);
+    let mut text = match (config.functions.source, context.secret) {
+        (FunctionSource::Lambda, _) if !has_function(config, "authorizer") => format!(
             "\nConnect without a token, since there is no authorizer function (or with npx wscat -c):\n\n  \
-             websocat \"{url}\"\n"
-        );
-    }
-    match context.secret.map(|signing| (signing, mint_sample_tokens(&signing.secret, &config.auth))) {
-        Some((signing, Ok(tokens))) => render_sample_commands(config, context.program, signing, &tokens, host),
-        // The secret was validated when it was read; a failure to sign must not end the server.
-        Some((_, Err(error))) => format!("\nSample tokens could not be signed: {}.\n", errors::chain(&error)),
-        None if config.functions.source == FunctionSource::Lambda => format!(
-            "\nConnect with the headers or query parameters that the authorizer function requires (or with npx \
-             wscat -c):\n\n  websocat \"{url}\"\n"
+             websocat \"{url}\"{key}\n"
         ),
-        None => {
+        (FunctionSource::Lambda, None) => format!(
+            "\nConnect with the headers or query parameters that the authorizer function requires (or with npx \
+             wscat -c):\n\n  websocat \"{url}\"{key}\n"
+        ),
+        (_, Some(signing)) => match sample_tokens(config, context, signing) {
+            Ok(tokens) => render_sample_commands(config, context, signing, &tokens, host),
+            // The secret was validated when it was read; a failure to sign must not end the server.
+            Err(error) => format!("\nSample tokens could not be signed: {}.\n", errors::chain(&error)),
+        },
+        (FunctionSource::Embedded, None) => {
             "\nConnect with a token of your identity provider, in ?token=... or Sec-WebSocket-Protocol.\n".to_owned()
         }
+    };
+    if !key.is_empty() {
+        text.push_str("\nClients also need one of api.keys: set it as KEY.\n");
+    }
+    text
+}
+
+/// Returns the option of `websocat` and `wscat` for the API key; empty if the API needs none in a header.
+fn key_option(config: &Config) -> &'static str {
+    if config.api.key_required && config.api.key_source == ApiKeySource::Header {
+        " -H \"x-api-key: $KEY\""
+    } else {
+        ""
     }
 }
 
+/// Tokens as the values of shell variables: themselves, or commands that create them.
 struct SampleTokens {
     user: String,
     admin: String,
+}
+
+fn sample_tokens(
+    config: &Config,
+    context: BannerContext<'_>,
+    signing: &SigningSecret,
+) -> Result<SampleTokens, MintError> {
+    if context.is_terminal {
+        return mint_sample_tokens(&signing.secret, &config.auth);
+    }
+    let command = |user: &str| format!("$({} token --user {user})", context.program);
+    Ok(SampleTokens { user: command("alice"), admin: command("admin --role admin") })
 }
 
 fn mint_sample_tokens(secret: &Secret, auth: &AuthConfig) -> Result<SampleTokens, MintError> {
@@ -132,35 +161,47 @@ fn mint_sample_tokens(secret: &Secret, auth: &AuthConfig) -> Result<SampleTokens
 
 fn render_sample_commands(
     config: &Config,
-    program: &str,
+    context: BannerContext<'_>,
     signing: &SigningSecret,
     tokens: &SampleTokens,
     host: &str,
 ) -> String {
-    let stage = &config.api.stage;
+    let (stage, key) = (&config.api.stage, key_option(config));
     let origin = match (signing.is_new, &config.auth.secret) {
         (true, _) => format!("a newly generated secret in {}", config.storage.data_dir.join("secret").display()),
         (false, None) => format!("the secret in {}", config.storage.data_dir.join("secret").display()),
         (false, Some(_)) => "the configured secret".to_owned(),
     };
+    let introduction = if context.is_terminal {
+        "Set two tokens in each of two terminals"
+    } else {
+        "Create two tokens in each of two terminals, with the settings of this server"
+    };
     let SampleTokens { user, admin } = tokens;
-    let mut text = format!(
+    format!(
         "
-Set two tokens in each of two terminals, valid for 12 hours (signed with {origin}):
+{introduction}, valid for 12 hours (signed with {origin}):
 
   export ALICE={user}
   export ADMIN={admin}
 
 Connect a user in one terminal and an admin in the other (or with npx wscat -c in place of websocat):
 
-  websocat \"ws://{host}/{stage}?token=$ALICE\"
-  websocat \"ws://{host}/{stage}?token=$ADMIN\"
-"
-    );
-    if config.functions.source == FunctionSource::Embedded {
-        let _ = write!(
-            text,
-            "
+  websocat \"ws://{host}/{stage}?token=$ALICE\"{key}
+  websocat \"ws://{host}/{stage}?token=$ADMIN\"{key}
+{frames}
+More tokens: {program} token --help
+",
+        frames =
+            if config.functions.source == FunctionSource::Embedded { messaging_commands(host) } else { String::new() },
+        program = context.program
+    )
+}
+
+/// Returns a frame and a request of the messaging application.
+fn messaging_commands(host: &str) -> String {
+    format!(
+        "
 Send a message as alice; the admin receives it:
 
   {{\"action\":\"send\",\"id\":\"1\",\"body\":\"hello\"}}
@@ -170,10 +211,7 @@ Push a message to alice from a backend:
   curl -H \"Authorization: Bearer $ADMIN\" -H 'Content-Type: application/json' \\
     -d '{{\"audience\":{{\"user\":\"alice\"}},\"body\":\"hello from a backend\"}}' http://{host}/v1/messages
 "
-        );
-    }
-    let _ = writeln!(text, "\nMore tokens: {program} token --help");
-    text
+    )
 }
 
 fn storage_description(config: &Config) -> String {
@@ -200,8 +238,15 @@ mod tests {
     use super::*;
 
     fn render(config: &Config, secret: Option<&SigningSecret>) -> String {
+        render_to(true, config, secret)
+    }
+
+    fn render_to(is_terminal: bool, config: &Config, secret: Option<&SigningSecret>) -> String {
         let (listen, ops) = ("0.0.0.0:8080".parse().unwrap(), "127.0.0.1:8081".parse().unwrap());
-        render_startup_banner(config, BannerContext { program: "/opt/twinway", secret, listen, ops, management: None })
+        render_startup_banner(
+            config,
+            BannerContext { program: "/opt/twinway", secret, is_terminal, listen, ops, management: None },
+        )
     }
 
     fn configured_secret(config: &Config) -> SigningSecret {
@@ -227,7 +272,31 @@ mod tests {
         );
         assert!(text.contains("More tokens: /opt/twinway token --help"), "{text}");
         assert!(!text.contains(secret.secret.expose()), "the secret was printed");
-        assert_eq!(text.matches("export ").count(), 2);
+        assert_eq!(text.matches("export ALICE=eyJ").count() + text.matches("export ADMIN=eyJ").count(), 2);
+    }
+
+    #[test]
+    fn output_that_is_not_a_terminal_contains_commands_in_place_of_tokens() {
+        let config = Config::for_tests();
+        let text = render_to(false, &config, Some(&configured_secret(&config)));
+        assert!(!text.contains("eyJ"), "{text}");
+        assert!(text.contains("export ALICE=$(/opt/twinway token --user alice)\n"), "{text}");
+        assert!(text.contains("export ADMIN=$(/opt/twinway token --user admin --role admin)\n"), "{text}");
+        assert!(text.contains("ws://localhost:8080/prod?token=$ALICE"), "{text}");
+    }
+
+    #[test]
+    fn a_required_api_key_is_part_of_every_command() {
+        let mut configs = [Config::for_tests(), lambda_config(&["message"])];
+        for config in &mut configs {
+            config.api.key_required = true;
+            let text = render(config, Some(&configured_secret(config)));
+            let commands = text.matches("websocat \"ws://").count();
+            assert!(commands > 0 && text.matches("\" -H \"x-api-key: $KEY\"\n").count() == commands, "{text}");
+            assert!(text.contains("set it as KEY"), "{text}");
+            config.api.key_source = ApiKeySource::Authorizer;
+            assert!(!render(config, None).contains("KEY"));
+        }
     }
 
     #[test]
@@ -261,8 +330,14 @@ mod tests {
 
     #[test]
     fn a_lambda_authorizer_decides_about_credentials() {
-        let text = render(&lambda_config(&["authorizer", "message"]), None);
+        let config = lambda_config(&["authorizer", "message"]);
+        let text = render(&config, None);
         assert!(text.contains("authorizer function requires") && !text.contains("identity provider"), "{text}");
+        assert!(!text.contains("export") && !text.contains("twinway token"), "{text}");
+        // A configured secret has no other purpose than an authorizer function that verifies its tokens.
+        let text = render(&config, Some(&configured_secret(&config)));
+        assert!(text.contains("export ALICE=eyJ"), "{text}");
+        assert!(!text.contains("action") && !text.contains("/v1"), "the messaging application is not served: {text}");
     }
 
     #[test]

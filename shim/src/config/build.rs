@@ -41,6 +41,7 @@ pub fn load_config(variables: &dyn VariableSource, flags: &FlagValues, file: Opt
     let config = match config {
         Some(mut config) if reader.errors.is_empty() => {
             config.functions.inherited_environment = super::functions::inherited_variables(variables);
+            config.functions.library_path = variables.read_variable("LD_LIBRARY_PATH");
             Ok(config)
         }
         _ => Err(ConfigError { errors: reader.errors }),
@@ -49,6 +50,7 @@ pub fn load_config(variables: &dyn VariableSource, flags: &FlagValues, file: Opt
     warnings.extend(weak::weak_setting_warnings(config.as_ref().ok(), &sources, mode));
     warnings.extend(unused_value_warnings(&sources, mode, variables).into_iter().map(str::to_owned));
     warnings.extend(config.iter().flat_map(safety::unsafe_setting_warnings).map(str::to_owned));
+    warnings.extend(config.iter().filter_map(|config| config.functions.user_warning()).map(str::to_owned));
     LoadedConfig { config, warnings, sources }
 }
 

@@ -46,11 +46,20 @@ impl ConfigFile {
 
     /// Returns the values by key path, or an error text if the file is not valid TOML.
     pub(super) fn parse_entries(&self) -> Result<BTreeMap<String, ConfigValue>, String> {
-        let table: Table =
-            self.text.parse().map_err(|error| format!("{} is not valid TOML: {error}", self.path.display()))?;
+        let table: Table = self
+            .text
+            .parse()
+            .map_err(|error| format!("{} is not valid TOML: {}", self.path.display(), self.describe(&error)))?;
         let mut entries = BTreeMap::new();
         flatten_table("", &table, &mut entries);
         Ok(entries)
+    }
+
+    /// Returns position and text of an error, without the line of the file, which may contain a secret.
+    fn describe(&self, error: &toml::de::Error) -> String {
+        let before = error.span().and_then(|span| self.text.get(..span.start)).unwrap_or_default();
+        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        format!("line {}, column {column}: {}", before.matches('\n').count() + 1, error.message())
     }
 }
 

@@ -5,15 +5,16 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use runtime_api::{DEFAULT_SEARCH_PATH, FunctionUser, SupervisorCommand, is_reserved_variable};
+
 use super::VariableSource;
 
 /// Names of the functions that an API can have, in the order of a connection's life cycle.
 pub const FUNCTION_NAMES: [&str; 5] = ["authorizer", "connect", "message", "disconnect", "api"];
 
-/// Environment variables that functions inherit, in addition to all `AWS_*` variables except Lambda's own
-/// `AWS_LAMBDA_*`.
-const INHERITED_VARIABLES: [&str; 8] =
-    ["HOME", "LANG", "LD_LIBRARY_PATH", "NODE_EXTRA_CA_CERTS", "PATH", "SSL_CERT_DIR", "SSL_CERT_FILE", "TMPDIR"];
+/// Environment variables that functions inherit, in addition to all `AWS_*` variables except those that Lambda sets.
+const INHERITED_VARIABLES: [&str; 7] =
+    ["HOME", "LANG", "NODE_EXTRA_CA_CERTS", "PATH", "SSL_CERT_DIR", "SSL_CERT_FILE", "TMPDIR"];
 
 /// Handlers of events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +52,12 @@ pub struct FunctionsConfig {
     pub environment: EnvironmentVariables,
     /// Variables inherited from this process.
     pub inherited_environment: EnvironmentVariables,
+    /// `LD_LIBRARY_PATH` of this process, which functions search after Lambda's directories.
+    pub library_path: Option<String>,
+    /// User of the processes; `None` for that of this process.
+    pub user: Option<FunctionUser>,
+    /// Supervisor of the processes; set by the executable, not a key.
+    pub supervisor: Option<SupervisorCommand>,
     pub message_response: MessageResponse,
     /// Invocation timeout.
     pub timeout: Duration,
@@ -77,12 +84,46 @@ impl FunctionsConfig {
         self.commands.contains_key(name)
             || self.directory.as_ref().is_some_and(|directory| directory.join(name).is_dir())
     }
+
+    /// Returns the `PATH` of the functions.
+    #[must_use]
+    pub fn search_path(&self) -> &str {
+        let path = self.environment.0.get("PATH").or_else(|| self.inherited_environment.0.get("PATH"));
+        path.map_or(DEFAULT_SEARCH_PATH, String::as_str)
+    }
+
+    /// Checks that the route `$default` of Lambda functions has one. The text of the error is meant for the operator.
+    pub(super) fn check_message_function(&self) -> Result<(), String> {
+        if self.source == FunctionSource::Embedded || self.has_lambda("message") {
+            return Ok(());
+        }
+        let searched = match self.directory.as_deref() {
+            Some(directory) if directory.is_dir() => format!(" in {}", directory.display()),
+            Some(directory) => format!(": functions.directory ({}) is not a directory", directory.display()),
+            None => String::new(),
+        };
+        Err(format!(
+            "the function 'message' is missing{searched}: create a subdirectory 'message' with a 'bootstrap' in \
+             functions.directory, or set functions.message to a command line"
+        ))
+    }
+
+    /// Returns a warning if functions run as root with the user id of this process.
+    pub(super) fn user_warning(&self) -> Option<&'static str> {
+        let as_root =
+            self.source == FunctionSource::Lambda && self.user.is_none() && rustix::process::geteuid().is_root();
+        as_root.then_some(
+            "functions run as root, as the server does, so they can read the server's memory and files; set \
+             functions.user to another user, such as 65534:65534, or run the server as another user",
+        )
+    }
 }
 
 /// Selects the variables that functions inherit.
 pub(super) fn inherited_variables(variables: &dyn VariableSource) -> EnvironmentVariables {
     let inherited = |name: &String| {
-        INHERITED_VARIABLES.contains(&name.as_str()) || (name.starts_with("AWS_") && !name.starts_with("AWS_LAMBDA_"))
+        let is_lambdas_own = name.starts_with("AWS_LAMBDA_") || is_reserved_variable(name);
+        INHERITED_VARIABLES.contains(&name.as_str()) || (name.starts_with("AWS_") && !is_lambdas_own)
     };
     let names = variables.variable_names().into_iter().filter(inherited);
     EnvironmentVariables(names.filter_map(|name| variables.read_variable(&name).map(|text| (name, text))).collect())

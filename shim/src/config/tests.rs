@@ -645,3 +645,80 @@ fn unsafe_combinations_cause_a_warning() {
     assert!(warnings(&[("TWINWAY_TRUSTED_PROXIES", "0.0.0.0/0")]).contains("server.trusted_proxies"));
     assert_eq!(warnings(&[("TWINWAY_AUTH_SECRET", SECRET)]), "");
 }
+
+#[test]
+fn variables_that_lambda_reserves_are_rejected_without_their_values() {
+    let environment_error = |text: &str| {
+        let file = format!("[functions.environment]\n{text}\n");
+        errors_of(from_file(&file)).join("\n")
+    };
+    for (name, setting) in [
+        ("_HANDLER", "functions.handlers"),
+        ("AWS_REGION", "api.region"),
+        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "functions.memory_mib"),
+        ("AWS_LAMBDA_RUNTIME_API", "remove it"),
+        ("LAMBDA_TASK_ROOT", "remove it"),
+    ] {
+        let error = environment_error(&format!("{name} = 'private'"));
+        assert!(error.contains(&format!("{name} is reserved")) && error.contains(setting), "{error}");
+        assert!(error.contains("functions.environment") && !error.contains("private"), "{error}");
+    }
+    for name in ["1A", "A", "A-B", "_A", "Ä1"] {
+        assert!(environment_error(&format!("'{name}' = 'x'")).contains("is not the name of a variable on Lambda"));
+    }
+    assert!(environment_error("TABLE = \"a\\u0000b\"").contains("NUL byte"));
+    let file =
+        "[functions.environment]\nTABLE = 'a=b'\nTZ = 'UTC'\nLD_LIBRARY_PATH = '/x'\nAWS_XRAY_CONTEXT_MISSING = 'x'";
+    assert_eq!(from_file(file).config.unwrap().functions.environment.0.len(), 4);
+}
+
+#[test]
+fn the_user_of_functions_is_two_numbers() {
+    let user = |text: &str| from_environment(&[("TWINWAY_FUNCTIONS_USER", text)]).config;
+    let parsed = user("1000:2000").unwrap().functions.user.unwrap();
+    assert_eq!((parsed.uid, parsed.gid), (1000, 2000));
+    for text in ["nobody", "1000", "1000:", ":1", "-1:1", "4294967295:1", "1:1:1"] {
+        let errors = user(text).unwrap_err().errors;
+        assert!(errors[0].contains("functions.user") && errors[0].contains("65534:65534"), "{errors:?}");
+    }
+}
+
+#[test]
+fn lambda_functions_without_a_message_function_cannot_be_served() {
+    let directory = tempfile::tempdir().unwrap();
+    let error = |path: &Path| {
+        let loaded = from_environment(&[("TWINWAY_FUNCTIONS_DIRECTORY", path.to_str().unwrap())]);
+        loaded.config.unwrap().check_servable().map_err(|error| error.to_string())
+    };
+    assert!(error(directory.path()).unwrap_err().contains("the function 'message' is missing in"));
+    assert!(error(Path::new("/no/such/directory")).unwrap_err().contains("is not a directory"));
+    std::fs::create_dir(directory.path().join("message")).unwrap();
+    error(directory.path()).unwrap();
+    let loaded = from_environment(&[("TWINWAY_FUNCTIONS_MESSAGE", "./message")]);
+    loaded.config.unwrap().check_servable().unwrap();
+}
+
+#[test]
+fn the_search_path_of_functions_is_their_own() {
+    let search_path =
+        |variables: &[(&str, &str)]| from_environment(variables).config.unwrap().functions.search_path().to_owned();
+    let own = ("TWINWAY_FUNCTIONS_ENVIRONMENT", "PATH=/own/bin");
+    assert_eq!(search_path(&[("PATH", "/inherited/bin"), own]), "/own/bin");
+    assert_eq!(search_path(&[("PATH", "/inherited/bin")]), "/inherited/bin");
+    assert!(search_path(&[]).contains("/usr/bin"));
+    let inherited = from_environment(&[("AWS_EXECUTION_ENV", "AWS_ECS_FARGATE"), ("LD_LIBRARY_PATH", "/opt/own")]);
+    let functions = inherited.config.unwrap().functions;
+    assert!(functions.inherited_environment.0.is_empty());
+    assert_eq!(functions.library_path.as_deref(), Some("/opt/own"));
+}
+
+#[test]
+fn no_output_contains_a_secret() {
+    let found = errors_of(from_file("[auth]\nsecret = hunter2hunter2hunter2hunter2hunter2\n"));
+    assert!(found[0].contains("line 2, column 10: ") && !found[0].contains("hunter2"), "{found:?}");
+    let jwks = r#"{"keys":[{"kty":"oct","k":"hunter2","alg":"HS256"}]}"#;
+    let loaded = from_environment(&[("TWINWAY_AUTH_JWKS", jwks), ("TWINWAY_FUNCTIONS_ENVIRONMENT", "TOKEN=hunter2")]);
+    let printed = reference::render_values(&loaded.sources);
+    assert!(printed.contains("auth.jwks") && !printed.contains("hunter2"), "{printed}");
+    assert!(!format!("{:?}", loaded.config).contains("hunter2"));
+}

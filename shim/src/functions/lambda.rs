@@ -50,7 +50,10 @@ impl ApiFunctions for LambdaFunctions {
         let payload = Bytes::from(event.to_json());
         Box::pin(async move {
             let result = invoke_function(&function, payload).await.map_err(authorizer_error)?;
-            parse_authorizer_response(&result)
+            parse_authorizer_response(&result).map_err(|error| {
+                log_malformed(function.name(), &error);
+                error.into()
+            })
         })
     }
 
@@ -77,8 +80,17 @@ fn invoke_integration(
     let payload = Bytes::from(event());
     Box::pin(async move {
         let result = invoke_function(&function, payload).await.map_err(|error| integration_error(&error))?;
-        IntegrationReply::from_json(&result)
+        IntegrationReply::parse(&result).map_err(|error| {
+            log_malformed(function.name(), &error);
+            error.into()
+        })
     })
+}
+
+/// Logs a response that is not in the format of its route. It reaches no client, so the log is the only place where the
+/// reason is visible. Callers log nothing more about it.
+pub(crate) fn log_malformed(function: &str, reason: &(dyn std::error::Error + 'static)) {
+    tracing::error!(function.name = function, error = %errors::chain(reason), "function response malformed");
 }
 
 /// Invokes a function and logs a failure. The log line omits the error message of the function, which the function has
@@ -94,7 +106,7 @@ pub(crate) async fn invoke_function(function: &LambdaFunction, payload: Bytes) -
         Err(error @ (InvokeError::Throttled | InvokeError::Stopped)) => {
             tracing::warn!(function.name = name, error = %errors::chain(error), "function invocation rejected");
         }
-        Err(error @ (InvokeError::Function { .. } | InvokeError::TimedOut)) => {
+        Err(error @ (InvokeError::Function { .. } | InvokeError::Exited { .. } | InvokeError::TimedOut)) => {
             tracing::error!(function.name = name, error = %errors::chain(error), "function invocation failed");
         }
     }
@@ -103,7 +115,7 @@ pub(crate) async fn invoke_function(function: &LambdaFunction, payload: Bytes) -
 
 fn integration_error(error: &InvokeError) -> IntegrationError {
     match error {
-        InvokeError::Function { .. } | InvokeError::TimedOut => IntegrationError::Function,
+        InvokeError::Function { .. } | InvokeError::Exited { .. } | InvokeError::TimedOut => IntegrationError::Function,
         InvokeError::Throttled => IntegrationError::Throttled,
         InvokeError::Stopped => IntegrationError::NotInvokable,
     }
@@ -113,6 +125,8 @@ fn authorizer_error(error: InvokeError) -> AuthorizerInvocationError {
     match error {
         InvokeError::Function { message, .. } => AuthorizerInvocationError::Function(message),
         InvokeError::TimedOut => AuthorizerInvocationError::TimedOut,
-        InvokeError::Throttled | InvokeError::Stopped => AuthorizerInvocationError::NotInvokable,
+        InvokeError::Exited { .. } | InvokeError::Throttled | InvokeError::Stopped => {
+            AuthorizerInvocationError::NotInvokable
+        }
     }
 }

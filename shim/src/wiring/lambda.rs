@@ -8,17 +8,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use gateway::api::{ApiDefinition, WebSocketApi};
+use gateway::api::{ApiDefinition, WebSocketApi, aws_partition};
 use gateway::route::{RouteKey, RouteResponse};
 use handlers::ports::Clock;
-use runtime_api::{FunctionDefinition, FunctionLimits, LambdaFunction, Program};
+use runtime_api::{FunctionDefinition, FunctionLimits, FunctionUser, LambdaFunction, Program};
 use system_clock::{SystemClock, current_time};
 use tokio_util::task::TaskTracker;
 
 use super::function_environment::FunctionEnvironment;
 use super::{SINGLE_NODE, ServerAssembly, access_control, api_definition};
 use crate::access::AccessControl;
-use crate::config::{Config, FunctionsConfig, MessageResponse};
+use crate::config::{Config, ConfigError, FunctionsConfig, MessageResponse};
 use crate::connection::{ConnectionIds, ConnectionLifecycle};
 use crate::embedded::SigningSecret;
 use crate::functions::{ApiIntegration, LambdaFunctions};
@@ -30,8 +30,8 @@ use crate::server::{ApiServer, ApiServerParts};
 /// Assembles the server of an API whose functions are Lambda executables. Must be called within a tokio runtime.
 ///
 /// # Errors
-/// A missing function `message`, a program that cannot be started, or an invalid API definition. The text is meant for
-/// the operator.
+/// A user that functions cannot have, a program that cannot be started, or an invalid API definition. The text is meant
+/// for the operator.
 pub fn assemble_lambda(config: &Config) -> anyhow::Result<ServerAssembly> {
     let FunctionEnvironment { variables, credentials } = FunctionEnvironment::from_config(config)?;
     let functions = start_functions(config, &variables)?;
@@ -56,13 +56,12 @@ pub fn assemble_lambda(config: &Config) -> anyhow::Result<ServerAssembly> {
         metrics: ShimMetrics::new(),
     };
     let server = ApiServer::new(parts, &config.server, &config.session);
-    // The server verifies no tokens here. The secret is for the tokens of the startup banner.
-    let secret = config.auth.secret.clone().map(|secret| SigningSecret { secret, is_new: false });
     let (functions, background) = (Some(functions), Background::default());
     Ok(ServerAssembly {
         server,
         http_api,
-        signing_secret: secret,
+        // The server verifies no tokens here, but its authorizer function may, with the configured secret.
+        signing_secret: config.auth.secret.clone().map(|secret| SigningSecret { secret, is_new: false }),
         data_dir_lock: None,
         lambda_functions: functions,
         background,
@@ -90,37 +89,25 @@ fn restrict_to_functions(
     api
 }
 
-/// The function of the route `$default` is not configured.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "the function 'message' is missing{}: create a subdirectory 'message' with a 'bootstrap' in functions.directory, or set \
-     functions.message to a command line", searched(.directory.as_deref())
-)]
-pub struct MissingFunctionError {
-    directory: Option<PathBuf>,
-}
-
-/// Says which directory was searched, and if it is absent.
-fn searched(directory: Option<&Path>) -> String {
-    match directory {
-        Some(directory) if directory.is_dir() => format!(" in {}", directory.display()),
-        Some(directory) => format!(": functions.directory ({}) is not a directory", directory.display()),
-        None => String::new(),
+/// Checks that this process may run functions as the configured user.
+fn check_function_user(user: Option<FunctionUser>) -> Result<(), ConfigError> {
+    if user.is_none() || rustix::process::geteuid().is_root() {
+        return Ok(());
     }
+    let error = "functions.user is set, but only a server that runs as root can change the user of its functions; run it \
+                 as root, or unset functions.user and run it as the user of the functions";
+    Err(ConfigError { errors: vec![error.to_owned()] })
 }
 
 fn start_functions(config: &Config, variables: &BTreeMap<String, String>) -> anyhow::Result<LambdaFunctions> {
-    let functions = LambdaFunctions {
+    check_function_user(config.functions.user)?;
+    Ok(LambdaFunctions {
         authorizer: start_function(config, "authorizer", variables)?,
         connect: start_function(config, "connect", variables)?,
         message: start_function(config, "message", variables)?,
         disconnect: start_function(config, "disconnect", variables)?,
         http_api: start_function(config, "api", variables)?,
-    };
-    match functions.message {
-        Some(_) => Ok(functions),
-        None => Err(MissingFunctionError { directory: config.functions.directory.clone() }.into()),
-    }
+    })
 }
 
 fn start_function(
@@ -141,10 +128,14 @@ fn start_function(
     let definition = FunctionDefinition {
         name: format!("{}-{name}", config.api.id),
         program,
+        partition: aws_partition(&config.api.region).to_owned(),
         region: config.api.region.clone(),
         account_id: config.api.account_id.clone(),
         memory_mib: settings.memory_mib,
         environment: variables.clone(),
+        library_path: settings.library_path.clone(),
+        user: settings.user,
+        supervisor: settings.supervisor.clone(),
         limits: function_limits(settings),
     };
     let clock = Arc::new(|| u64::try_from(current_time().0).unwrap_or(0));
@@ -153,18 +144,18 @@ fn start_function(
 
 /// Returns the configured program; a command line takes precedence over a subdirectory.
 fn find_program(settings: &FunctionsConfig, name: &str) -> anyhow::Result<Option<Program>> {
+    let search_path = settings.search_path();
     let own = settings.directory.as_ref().map(|directory| directory.join(name)).filter(|own| own.is_dir());
     let Some(line) = settings.commands.get(name) else {
-        return Ok(own.as_deref().map(Program::from_bootstrap).transpose()?);
+        return Ok(own.map(|own| Program::from_bootstrap(&own, search_path)).transpose()?);
     };
     if let [path] = line.as_slice()
         && Path::new(path).exists()
     {
-        return Ok(Some(Program::from_bootstrap(Path::new(path))?));
+        return Ok(Some(Program::from_bootstrap(Path::new(path), search_path)?));
     }
     let root = own.or_else(|| settings.directory.clone()).unwrap_or_else(|| PathBuf::from("."));
-    let path = settings.inherited_environment.0.get("PATH").map_or("/usr/local/bin:/usr/bin:/bin", String::as_str);
-    Ok(Some(Program::from_command(line, &root, path)?))
+    Ok(Some(Program::from_command(line, &root, search_path)?))
 }
 
 const fn function_limits(settings: &FunctionsConfig) -> FunctionLimits {

@@ -1,8 +1,10 @@
 //! `function`: a Lambda function on `lambda_runtime` for tests; it executes the command in the body of a WebSocket or
 //! HTTP API event.
 //!
-//! Commands: `pid`, `env NAME`, `wait MS`, `gather COUNT DIRECTORY`, `crash`, `hang`, `throw TEXT`, `log LEVEL TEXT`.
-//! Any other text is returned. With `FUNCTION_START=crash` the process exits before it requests an event.
+//! Commands: `pid`, `env NAME`, `wait MS`, `gather COUNT DIRECTORY`, `crash`, `abort`, `hang`, `throw TEXT`,
+//! `log LEVEL TEXT`, `reply JSON` (the whole response), `descend` (starts two processes that it does not wait for, the
+//! second in a session of its own, and returns their ids), `orphan` (kills its parent), `spy PID FILE` (returns what it
+//! can read: environment and memory of the processes up to PID, and the file). Any other text is returned. With `FUNCTION_START=crash` the process exits before it requests an event.
 
 use std::path::Path;
 use std::time::Duration;
@@ -33,6 +35,11 @@ async fn answer(event: LambdaEvent<Value>) -> Result<Value, Error> {
             std::process::id().to_string()
         }
         "crash" => std::process::exit(7),
+        "abort" => std::process::abort(),
+        "reply" => return Ok(serde_json::from_str(rest)?),
+        "descend" => shell("sleep 600 >&- 2>&- & echo $!; setsid sleep 600 >&- 2>&- & echo $!")?,
+        "orphan" => shell(&format!("kill -9 {}", parent_of(std::process::id()).ok_or("no parent")?))?,
+        "spy" => spy(rest)?,
         "hang" => std::future::pending().await,
         "throw" => return Err(rest.into()),
         "log" => {
@@ -45,6 +52,42 @@ async fn answer(event: LambdaEvent<Value>) -> Result<Value, Error> {
     Ok(
         json!({"statusCode": 200, "headers": {"x-path": event.payload["rawPath"].as_str().unwrap_or("none")}, "body": body}),
     )
+}
+
+/// Runs a command line and returns its output, in which white space is normalised.
+fn shell(command: &str) -> Result<String, Error> {
+    let output = std::process::Command::new("sh").args(["-c", command]).output()?;
+    let words = String::from_utf8(output.stdout)?;
+    Ok(words.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+/// Returns what this process can read of its ancestors up to the process PID, and of FILE, or `nothing`. `arguments` is
+/// `PID FILE`.
+fn spy(arguments: &str) -> Result<String, Error> {
+    let (server, file) = arguments.split_once(' ').ok_or("usage: spy PID FILE")?;
+    let server: u32 = server.parse()?;
+    let mut found = Vec::new();
+    let mut process = std::process::id();
+    while process != server {
+        process = parent_of(process).ok_or("the server is no ancestor")?;
+        for name in ["environ", "mem", "maps", "root/etc/hostname", "fd/0"] {
+            let path = format!("/proc/{process}/{name}");
+            // Opening the memory is what the kernel permits or forbids; the first page cannot be read.
+            if std::fs::File::open(&path).is_ok() {
+                found.push(path);
+            }
+        }
+    }
+    if std::fs::read(file).is_ok() {
+        found.push(file.to_owned());
+    }
+    Ok(if found.is_empty() { "nothing".to_owned() } else { found.join(" ") })
+}
+
+/// Returns the parent of a process (proc(5)).
+fn parent_of(pid: u32) -> Option<u32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit(')').next()?.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// Waits until COUNT requests run at the same time, in any number of processes. `arguments` is `COUNT DIRECTORY`.

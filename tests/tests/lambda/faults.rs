@@ -22,9 +22,38 @@ async fn a_crash_fails_its_message_and_the_next_one_gets_a_new_process() {
     assert_ne!(first, second);
     wait_exit(&first).await;
     let line = server.wait_for_log("function invocation failed").await;
-    assert_eq!(line["error"], "the function failed with Runtime.ExitError");
+    let reason = "the function failed with Runtime.ExitError: Runtime exited with error: exit status 7";
+    assert_eq!(line["error"], reason);
+    assert_eq!(server.wait_for_log("function process exited").await["process.exit"], "exit status 7");
     server.stop().await;
     assert!(!is_running(&second));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_signal_that_ended_a_function_is_logged() {
+    let mut server = single().start().await;
+    let mut client = connect(&server).await;
+    assert!(ask(&mut client, "abort").await.starts_with(FAILED));
+    let line = server.wait_for_log("function invocation failed").await;
+    let error = line["error"].as_str().unwrap();
+    // With or without a core dump, as the system is configured.
+    let reason = "the function failed with Runtime.ExitError: Runtime exited with error: signal: aborted";
+    assert!(error.starts_with(reason), "{error}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_malformed_response_is_logged_once_with_its_reason() {
+    let mut server = single().start().await;
+    let mut client = connect(&server).await;
+    assert!(ask(&mut client, r#"reply {"status":200,"body":"private"}"#).await.starts_with(FAILED));
+    let exit = server.stop().await;
+    let lines: Vec<_> = exit.stderr.lines().filter(|line| line.contains("function response malformed")).collect();
+    assert_eq!(lines.len(), 1, "{}", exit.stderr);
+    let line: serde_json::Value = serde_json::from_str(lines[0]).unwrap();
+    let reason = r#"the response has the field "status"; only statusCode, headers, multiValueHeaders, body and isBase64Encoded are allowed"#;
+    assert_eq!((line["error"].as_str(), line["level"].as_str()), (Some(reason), Some("ERROR")));
+    assert!(!exit.stderr.contains("private") && !exit.stderr.contains("invocation failed"), "{}", exit.stderr);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

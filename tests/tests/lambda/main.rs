@@ -6,6 +6,8 @@ mod examples;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod isolation;
+#[cfg(test)]
 mod languages;
 #[cfg(test)]
 mod posts;

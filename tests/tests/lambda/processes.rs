@@ -55,13 +55,13 @@ async fn an_idle_process_exits_and_a_provisioned_one_stays() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn functions_see_lambdas_environment_and_no_secret_of_the_server() {
-    let launch = launch().with_env("TWINWAY_FUNCTIONS_ENVIRONMENT", "TABLE=messages,AWS_REGION=nowhere");
+    let launch = launch().with_env("TWINWAY_FUNCTIONS_ENVIRONMENT", "TABLE=messages");
     let mut server =
-        launch.with_env("AWS_REGION", "eu-north-1").with_env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE").start().await;
+        launch.with_env("AWS_REGION", "cn-north-1").with_env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE").start().await;
     let mut client = connect(&server).await;
     for (name, value) in [
         ("TABLE", "messages"),
-        ("AWS_REGION", "eu-north-1"),
+        ("AWS_REGION", "cn-north-1"),
         ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
         ("AWS_LAMBDA_FUNCTION_NAME", "twinway-message"),
         ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
@@ -74,6 +74,10 @@ async fn functions_see_lambdas_environment_and_no_secret_of_the_server() {
     ] {
         assert_eq!(ask(&mut client, &format!("env {name}")).await, value, "{name}");
     }
+    let root = ask(&mut client, "env LAMBDA_TASK_ROOT").await;
+    // The runtime directory is the task root.
+    let libraries = format!("/lib64:/usr/lib64:{root}:{root}/lib:/opt/lib");
+    assert_eq!(ask(&mut client, "env LD_LIBRARY_PATH").await, libraries);
     server.stop().await;
 }
 

@@ -30,6 +30,10 @@ async fn a_function_that_cannot_be_executed_is_a_startup_error() {
     expect_startup_error(directory.path(), "has no file 'bootstrap'").await;
     write(&message.join("bootstrap"), b"#!/bin/sh\n", 0o644);
     expect_startup_error(directory.path(), "is not executable; run 'chmod +x' on it").await;
+    write(&message.join("bootstrap"), b"#!/bin/sh\r\nexit 0\r\n", 0o755);
+    expect_startup_error(directory.path(), "has Windows line endings (CR LF); run 'sed -i").await;
+    write(&message.join("bootstrap"), b"#!/usr/bin/env no-such-python\n", 0o755);
+    expect_startup_error(directory.path(), "requires the interpreter no-such-python").await;
     let mut binary = std::fs::read(function()).unwrap();
     // e_machine: RISC-V.
     binary[18] = 243;
@@ -44,7 +48,7 @@ async fn without_a_message_function_the_server_does_not_start() {
         .with_env("TWINWAY_FUNCTIONS_DIRECTORY", directory.path().display())
         .expect_start_failure()
         .await;
-    assert_eq!(exit.code, Some(69), "{}", exit.stderr);
+    assert_eq!(exit.code, Some(64), "{}", exit.stderr);
     assert!(exit.stderr.contains("the function 'message' is missing"), "{}", exit.stderr);
     let exit = TwinwayServer::launch().with_env("TWINWAY_FUNCTIONS_SOURCE", "lambda").expect_start_failure().await;
     assert_eq!(exit.code, Some(64));

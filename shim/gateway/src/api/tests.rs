@@ -53,9 +53,22 @@ fn au_9_the_arn_names_partition_and_stage() {
         definition.region = region.to_owned();
         WebSocketApi::new(definition).unwrap().connect_arn()
     };
-    assert_eq!(arn("eu-central-1"), "arn:aws:execute-api:eu-central-1:123456789012:abc/prod/$connect");
-    assert!(arn("cn-north-1").starts_with("arn:aws-cn:"));
-    assert!(arn("us-gov-west-1").starts_with("arn:aws-us-gov:"));
+    for (region, partition) in [
+        ("us-east-1", "aws"),
+        ("me-central-1", "aws"),
+        ("mx-central-1", "aws"),
+        ("cn-north-1", "aws-cn"),
+        ("cn-northwest-1", "aws-cn"),
+        ("us-gov-west-1", "aws-us-gov"),
+        ("us-iso-east-1", "aws-iso"),
+        ("us-isob-east-1", "aws-iso-b"),
+        ("eu-isoe-west-1", "aws-iso-e"),
+        ("us-isof-south-1", "aws-iso-f"),
+        ("eusc-de-east-1", "aws-eusc"),
+    ] {
+        let expected = format!("arn:{partition}:execute-api:{region}:123456789012:abc/prod/$connect");
+        assert_eq!(arn(region), expected);
+    }
 }
 
 #[test]

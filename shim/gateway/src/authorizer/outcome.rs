@@ -28,6 +28,25 @@ pub enum AuthorizerInvocationError {
     Malformed,
 }
 
+/// Reason why the result of an authorizer is not a policy. It contains no values, which may be user data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AuthorizerFormatError {
+    #[error("the result is not a JSON object")]
+    NotAnObject,
+    #[error("the result has no principalId, which must be a string that is not empty")]
+    NoPrincipal,
+    #[error("the result has no policyDocument with a list of statements, each with Effect, Action and Resource")]
+    NoPolicy,
+    #[error("context is not an object of strings, numbers and booleans")]
+    InvalidContext,
+}
+
+impl From<AuthorizerFormatError> for AuthorizerInvocationError {
+    fn from(_: AuthorizerFormatError) -> Self {
+        Self::Malformed
+    }
+}
+
 /// Outcome of the authorizer for the handshake.
 #[derive(Debug, Clone, PartialEq)]
 pub enum AuthorizerOutcome {
@@ -80,19 +99,26 @@ pub fn authorizer_outcome_from_json(api: &WebSocketApi, result: &[u8], latency_m
         return AuthorizerOutcome::Misconfigured;
     }
     match parse_response(result) {
-        Some(response) => evaluate_response(api, response, latency_ms),
-        None => AuthorizerOutcome::Misconfigured,
+        Ok(response) => evaluate_response(api, response, latency_ms),
+        Err(_) => AuthorizerOutcome::Misconfigured,
     }
 }
 
 /// Parses a result in JSON with API Gateway's grammar, which is more lenient than that of `aws_lambda_events`.
 ///
 /// # Errors
-/// [`AuthorizerInvocationError::Malformed`] when the result is not a policy.
-pub fn parse_authorizer_response(
-    result: &[u8],
-) -> Result<ApiGatewayCustomAuthorizerResponse, AuthorizerInvocationError> {
-    parse_response(result).ok_or(AuthorizerInvocationError::Malformed)
+/// [`AuthorizerFormatError`] with the reason, when the result is not a policy of a principal.
+pub fn parse_authorizer_response(result: &[u8]) -> Result<ApiGatewayCustomAuthorizerResponse, AuthorizerFormatError> {
+    let response = parse_response(result)?;
+    if response.principal_id.as_deref().is_none_or(str::is_empty) {
+        return Err(AuthorizerFormatError::NoPrincipal);
+    }
+    let is_flat = match &response.context {
+        Value::Null => true,
+        Value::Object(members) => members.values().all(|value| !value.is_array() && !value.is_object()),
+        _ => false,
+    };
+    if is_flat { Ok(response) } else { Err(AuthorizerFormatError::InvalidContext) }
 }
 
 fn evaluate_response(
@@ -114,15 +140,17 @@ fn evaluate_response(
     }
 }
 
-fn parse_response(result: &[u8]) -> Option<ApiGatewayCustomAuthorizerResponse> {
-    let mut members: Map<String, Value> = serde_json::from_slice(result).ok()?;
-    let policy = policy::parse_policy(members.remove("policyDocument")?)?;
+fn parse_response(result: &[u8]) -> Result<ApiGatewayCustomAuthorizerResponse, AuthorizerFormatError> {
+    let mut members: Map<String, Value> =
+        serde_json::from_slice(result).map_err(|_| AuthorizerFormatError::NotAnObject)?;
+    let policy = members.remove("policyDocument").and_then(policy::parse_policy);
+    let policy = policy.ok_or(AuthorizerFormatError::NoPolicy)?;
     let mut response = ApiGatewayCustomAuthorizerResponse::default();
     response.principal_id = members.get("principalId").and_then(Value::as_str).map(str::to_owned);
     response.usage_identifier_key = members.get("usageIdentifierKey").and_then(Value::as_str).map(str::to_owned);
     response.context = members.remove("context").unwrap_or_default();
     response.policy_document = policy;
-    Some(response)
+    Ok(response)
 }
 
 /// Returns whether the result's JSON has at most `limit` bytes. It is serialized only when the upper bound exceeds the

@@ -181,3 +181,24 @@ fn au_3_without_identity_sources_the_function_always_runs() {
         &QueryParameters::default()
     ));
 }
+
+#[test]
+fn malformed_results_are_explained_without_their_values() {
+    let policy = json!({"Version": "2012-10-17", "Statement": statement("Allow", "*")});
+    for (result, expected) in [
+        (json!("private"), AuthorizerFormatError::NotAnObject),
+        (json!({"principalId": "private"}), AuthorizerFormatError::NoPolicy),
+        (json!({"principalId": "private", "policyDocument": {}}), AuthorizerFormatError::NoPolicy),
+        (json!({"principalId": "private", "policyDocument": {"Statement": [{}]}}), AuthorizerFormatError::NoPolicy),
+        (json!({"principalId": "", "policyDocument": policy}), AuthorizerFormatError::NoPrincipal),
+        (json!({"principalId": 7, "policyDocument": policy}), AuthorizerFormatError::NoPrincipal),
+        (
+            json!({"principalId": "private", "policyDocument": policy, "context": {"a": []}}),
+            AuthorizerFormatError::InvalidContext,
+        ),
+    ] {
+        let error = parse_authorizer_response(result.to_string().as_bytes()).unwrap_err();
+        assert_eq!(error, expected, "{result}");
+        assert!(!error.to_string().contains("private"), "{error}");
+    }
+}

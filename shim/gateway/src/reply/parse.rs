@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 
-use super::IntegrationReply;
+use super::{IntegrationReply, ReplyFormatError};
 
 /// Final statuses of HTTP responses, without the informational ones.
 const VALID_STATUSES: std::ops::RangeInclusive<u16> = 200..=599;
@@ -31,21 +31,60 @@ pub(super) fn reply_from_response(response: ApiGatewayProxyResponse) -> Option<I
     Some(IntegrationReply { status, headers, body, is_base64: response.is_base64_encoded })
 }
 
-pub(super) fn reply_from_json(value: Value) -> Option<IntegrationReply> {
-    let Value::Object(members) = value else { return None };
+pub(super) fn reply_from_json(value: Value) -> Result<IntegrationReply, ReplyFormatError> {
+    let Value::Object(members) = value else { return Err(ReplyFormatError::NotAnObject(kind_of(&value))) };
     let mut reply = IntegrationReply { status: 200, headers: HeaderMap::new(), body: None, is_base64: false };
     for (name, value) in members {
         match (name.as_str(), value) {
             ("statusCode" | "headers" | "multiValueHeaders" | "body" | "isBase64Encoded", Value::Null) => {}
-            ("statusCode", value) => reply.status = parse_status(&value)?,
-            ("headers", Value::Object(headers)) => add_single_values(&mut reply.headers, &headers)?,
-            ("multiValueHeaders", Value::Object(headers)) => add_multi_values(&mut reply.headers, &headers)?,
+            ("statusCode", value) => {
+                reply.status = parse_status(&value).ok_or(ReplyFormatError::InvalidStatus)?;
+            }
+            ("headers", Value::Object(headers)) => {
+                add_single_values(&mut reply.headers, &headers).ok_or(ReplyFormatError::InvalidHeader("headers"))?;
+            }
+            ("multiValueHeaders", Value::Object(headers)) => {
+                let invalid = ReplyFormatError::InvalidHeader("multiValueHeaders");
+                add_multi_values(&mut reply.headers, &headers).ok_or(invalid)?;
+            }
             ("body", Value::String(text)) => reply.body = Some(text),
             ("isBase64Encoded", Value::Bool(flag)) => reply.is_base64 = flag,
-            _ => return None,
+            (name, value) => return Err(field_error(name, &value)),
         }
     }
-    Some(reply)
+    Ok(reply)
+}
+
+fn field_error(name: &str, value: &Value) -> ReplyFormatError {
+    let (field, expected) = match name {
+        "headers" => ("headers", "an object"),
+        "multiValueHeaders" => ("multiValueHeaders", "an object"),
+        "body" => ("body", "a string"),
+        "isBase64Encoded" => ("isBase64Encoded", "a boolean"),
+        _ => return ReplyFormatError::UnknownField(loggable_name(name)),
+    };
+    ReplyFormatError::WrongType { field, expected, found: kind_of(value) }
+}
+
+/// Returns the name of a field if it is one that code has, rather than data of a client.
+fn loggable_name(name: &str) -> Option<Box<str>> {
+    const MAX_BYTES: usize = 40;
+    let is_name = name.len() <= MAX_BYTES
+        && name.starts_with(|first: char| first.is_ascii_alphabetic())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+    is_name.then(|| name.into())
+}
+
+/// Returns the name of a JSON type.
+pub(crate) const fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
 }
 
 fn parse_status(value: &Value) -> Option<u16> {

@@ -74,6 +74,29 @@ fn msg_1_an_invalid_proxy_response_fails_on_both_kinds_of_route() {
 }
 
 #[test]
+fn malformed_replies_are_explained_without_their_values() {
+    let long = "x".repeat(41);
+    for (response, expected) in [
+        ("".to_owned(), "not JSON: error in line 1, column 0"),
+        ("{\"body\": private}".to_owned(), "not JSON: error in line 1, column 10"),
+        (json!("private").to_string(), "the response is a string, not an object"),
+        (json!(null).to_string(), "the response is null, not an object"),
+        (json!({"status": "private"}).to_string(), "has the field \"status\"; only statusCode"),
+        (json!({"private@example.com": 1}).to_string(), "has a field with another name"),
+        (json!({ long: 1 }).to_string(), "has a field with another name"),
+        (json!({"body": {"private": 1}}).to_string(), "body is an object, not a string"),
+        (json!({"isBase64Encoded": "private"}).to_string(), "isBase64Encoded is a string, not a boolean"),
+        (json!({"headers": ["private"]}).to_string(), "headers is an array, not an object"),
+        (json!({"headers": {"private": {}}}).to_string(), "headers contains an invalid name or value"),
+        (json!({"multiValueHeaders": {"private": 1}}).to_string(), "multiValueHeaders contains an invalid name"),
+        (json!({"statusCode": "private"}).to_string(), "statusCode is not a number from 200 to 599"),
+    ] {
+        let error = IntegrationReply::parse(response.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains(expected) && !error.contains("private"), "{response}: {error}");
+    }
+}
+
+#[test]
 fn msg_2_values_are_parsed_as_leniently_as_by_api_gateway() {
     for value in [json!({"statusCode": 200}), json!({"statusCode": "200"}), json!({}), json!({"statusCode": null})] {
         assert_eq!(parsed(&value).map(|reply| reply.status), Ok(200), "{value}");

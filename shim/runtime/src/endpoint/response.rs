@@ -51,6 +51,11 @@ pub(super) fn rejected_response(error: RuntimeCallError) -> RuntimeApiResponse {
     }
 }
 
+/// Returns the response to a request that does not come from a runtime.
+pub(super) fn foreign_request() -> RuntimeApiResponse {
+    error_response(StatusCode::FORBIDDEN, "Forbidden", "The Runtime API accepts requests of its function only.")
+}
+
 pub(super) fn payload_too_large() -> RuntimeApiResponse {
     let message = format!("Exceeded maximum allowed payload size ({MAX_PAYLOAD_BYTES} bytes).");
     error_response(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", &message)

@@ -160,10 +160,10 @@ impl Sandbox {
     }
 
     /// Fails all running invocations. Returns the initialization error that the runtime reported, if any.
-    pub fn fail_invocations(self, failure: impl Fn(Option<&str>) -> InvokeError) -> Option<InvokeError> {
+    pub fn fail_invocations(self, failure: &InvokeError) -> Option<InvokeError> {
         for running in self.invocations {
             if let Some(reply) = running.reply {
-                let _ = reply.send(Err(failure(Some(&running.event.request_id))));
+                let _ = reply.send(Err(failure.clone()));
             }
         }
         self.init_error

@@ -154,8 +154,8 @@ fn a_crash_fails_only_the_running_invocation() {
     let ((due, a), (_, b)) = (bench.submit("a").unwrap(), bench.submit("b").unwrap());
     bench.delivered(due[0]);
     bench.pool.remove_exited(bench.now, due[0], SandboxExit::default());
-    let text = "RequestId: a Error: Runtime exited without providing a reason";
-    assert_eq!(outcome(a), Some(Err(InvokeError::function_error("Runtime.ExitError", text))));
+    let reason = "Runtime exited without providing a reason".to_owned();
+    assert_eq!(outcome(a), Some(Err(InvokeError::Exited { reason })));
     assert_eq!(outcome(b), None);
 }
 

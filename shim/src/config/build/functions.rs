@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use runtime_api::{FunctionUser, is_reserved_variable};
+
 use super::super::ConfigValue;
 use super::super::functions::{EnvironmentVariables, FUNCTION_NAMES, FunctionSource, FunctionsConfig, MessageResponse};
 use super::super::values::{self, ParseResult};
@@ -20,7 +22,8 @@ impl ConfigReader<'_> {
         let directory = self.read_optional("functions.directory", |value| values::parse_text(value).map(PathBuf::from));
         let commands = self.read_commands();
         let handlers = self.read_optional("functions.handlers", parse_handlers);
-        let environment = self.read_optional("functions.environment", values::parse_table);
+        let environment = self.read_optional("functions.environment", parse_environment);
+        let user = self.read_optional("functions.user", parse_user);
         let message_response = self.read_required("functions.message_response", |value| {
             values::parse_choice(value, &[("two-way", MessageResponse::TwoWay), ("one-way", MessageResponse::OneWay)])
         });
@@ -49,6 +52,9 @@ impl ConfigReader<'_> {
             handlers: handlers?.unwrap_or_default(),
             environment: EnvironmentVariables(environment?.unwrap_or_default()),
             inherited_environment: EnvironmentVariables::default(),
+            library_path: None,
+            user: user?,
+            supervisor: None,
             message_response: message_response?,
             timeout: timeout?,
             init_timeout: init_timeout?,
@@ -82,6 +88,54 @@ fn parse_command_line(value: &ConfigValue) -> ParseResult<Vec<String>> {
         ConfigValue::Table(_) => return Err("must be a command line, not a table".to_owned()),
     };
     if words.is_empty() { Err("must be a path or a command line".to_owned()) } else { Ok(words) }
+}
+
+/// Parses the environment by Lambda's rules (API reference, `Environment`; developer guide, `configuration-envvars`).
+/// Errors contain no values, which may be secrets.
+fn parse_environment(value: &ConfigValue) -> ParseResult<BTreeMap<String, String>> {
+    let variables = values::parse_table(value)?;
+    for (name, value) in &variables {
+        if is_reserved_variable(name) {
+            let setting = reserved_variable_setting(name);
+            return Err(format!(
+                "{name} is reserved: Lambda sets it and rejects functions that configure it; {setting}"
+            ));
+        }
+        let letters = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        if name.len() < 2 || !name.starts_with(|first: char| first.is_ascii_alphabetic()) || !name.bytes().all(letters)
+        {
+            return Err(format!(
+                "{name:?} is not the name of a variable on Lambda: at least two letters, digits and '_', the first a letter"
+            ));
+        }
+        if value.contains('\0') {
+            return Err(format!("the value of {name} contains a NUL byte, which no environment variable can"));
+        }
+    }
+    Ok(variables)
+}
+
+/// Returns how to obtain the purpose of setting a reserved variable.
+fn reserved_variable_setting(name: &str) -> &'static str {
+    match name {
+        "AWS_REGION" | "AWS_DEFAULT_REGION" => "set api.region",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE" => "set functions.memory_mib",
+        "AWS_LAMBDA_FUNCTION_NAME" => "set api.id, which is part of it",
+        "AWS_LAMBDA_INITIALIZATION_TYPE" => "set functions.min_processes",
+        "AWS_LAMBDA_MAX_CONCURRENCY" => "set functions.concurrency",
+        "_HANDLER" => "set functions.handlers",
+        _ => "remove it",
+    }
+}
+
+/// Parses `uid:gid`.
+fn parse_user(value: &ConfigValue) -> ParseResult<FunctionUser> {
+    let text = values::parse_text(value)?;
+    let number = |text: &str| text.parse::<u32>().ok().filter(|id| *id != u32::MAX);
+    let ids = text.split_once(':').and_then(|(uid, gid)| Some((number(uid)?, number(gid)?)));
+    ids.map(|(uid, gid)| FunctionUser { uid, gid }).ok_or_else(|| {
+        "must be the numbers of a user and a group, such as 65534:65534 (`id -u NAME`, `id -g NAME`)".to_owned()
+    })
 }
 
 fn parse_handlers(value: &ConfigValue) -> ParseResult<BTreeMap<String, String>> {

@@ -20,7 +20,7 @@ use runtime_api::{InvokeError, LambdaFunction};
 use serde_json::{Map, Value, json};
 
 use crate::access::client_address::ClientAddress;
-use crate::functions::lambda::invoke_function;
+use crate::functions::lambda::{invoke_function, log_malformed};
 
 /// Timeout of an HTTP API's integration (developer guide, `http-api-quotas`).
 const INTEGRATION_TIMEOUT: Duration = Duration::from_secs(30);
@@ -59,9 +59,10 @@ impl LambdaApi {
     pub async fn handle_request(&self, request: Request<Bytes>, client: &ClientAddress) -> Response<Bytes> {
         let event = Bytes::from(self.request_event(&request, client).to_string());
         match tokio::time::timeout(INTEGRATION_TIMEOUT, invoke_function(&self.function, event)).await {
-            Ok(Ok(result)) => {
-                parse_response(&result).unwrap_or_else(|| message_response(StatusCode::INTERNAL_SERVER_ERROR))
-            }
+            Ok(Ok(result)) => parse_response(&result).unwrap_or_else(|| {
+                log_malformed(self.function.name(), &ResponseFormatError::of(&result));
+                message_response(StatusCode::INTERNAL_SERVER_ERROR)
+            }),
             Ok(Err(InvokeError::Throttled | InvokeError::Stopped)) | Err(_) => {
                 message_response(StatusCode::SERVICE_UNAVAILABLE)
             }
@@ -209,6 +210,37 @@ fn remove_connection_headers(headers: &mut HeaderMap) {
     }
 }
 
+/// Reason why a response cannot be parsed. It contains no values, which may be user data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+enum ResponseFormatError {
+    #[error("the response is not JSON")]
+    NotJson,
+    #[error("statusCode is not an HTTP status")]
+    InvalidStatus,
+    #[error("isBase64Encoded is true, but body is not base64")]
+    InvalidBase64,
+    #[error("headers or cookies contain an invalid name or value")]
+    InvalidHeader,
+}
+
+impl ResponseFormatError {
+    /// Returns the reason why [`parse_response`] has rejected `result`.
+    fn of(result: &[u8]) -> Self {
+        let Ok(value) = serde_json::from_slice::<Value>(result) else { return Self::NotJson };
+        let is_parsed = |fields: Value| parse_response(fields.to_string().as_bytes()).is_some();
+        let status = value.get("statusCode");
+        if !is_parsed(json!({"statusCode": status})) {
+            Self::InvalidStatus
+        } else if !is_parsed(
+            json!({"statusCode": 200, "body": value.get("body"), "isBase64Encoded": value.get("isBase64Encoded")}),
+        ) {
+            Self::InvalidBase64
+        } else {
+            Self::InvalidHeader
+        }
+    }
+}
+
 fn header_value(value: &Value) -> Option<HeaderValue> {
     match value {
         Value::String(text) => HeaderValue::from_str(text).ok(),
@@ -274,6 +306,20 @@ mod tests {
         }
         for status in [100, 101, 103, 199, 600, 999] {
             assert!(parse_response(format!(r#"{{"statusCode":{status}}}"#).as_bytes()).is_none(), "{status}");
+        }
+    }
+
+    #[test]
+    fn rejected_responses_are_explained() {
+        for (result, reason) in [
+            (&b"no JSON"[..], ResponseFormatError::NotJson),
+            (br#"{"statusCode":42}"#, ResponseFormatError::InvalidStatus),
+            (br#"{"statusCode":200,"body":"?","isBase64Encoded":true}"#, ResponseFormatError::InvalidBase64),
+            (br#"{"statusCode":200,"headers":{"a b":"c"}}"#, ResponseFormatError::InvalidHeader),
+            (br#"{"statusCode":200,"cookies":[[]]}"#, ResponseFormatError::InvalidHeader),
+        ] {
+            assert!(parse_response(result).is_none());
+            assert_eq!(ResponseFormatError::of(result), reason);
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use runtime_api::{FunctionDefinition, FunctionLimits, LambdaFunction, Program};
+use runtime_api::{DEFAULT_SEARCH_PATH, FunctionDefinition, FunctionLimits, LambdaFunction, Program};
 use shim::functions::LambdaFunctions;
 
 /// Maximum number of processes: enough for all concurrent messages of a case.
@@ -21,11 +21,15 @@ pub fn lambda<const N: usize>(program: &Path, environment: [(&str, String); N]) 
     let environment: BTreeMap<_, _> = environment.map(|(name, value)| (name.to_owned(), value)).into();
     let definition = FunctionDefinition {
         name: "probe".to_owned(),
-        program: Program::from_bootstrap(program)?,
+        program: Program::from_bootstrap(program, DEFAULT_SEARCH_PATH)?,
+        partition: "aws".to_owned(),
         region: "us-east-1".to_owned(),
         account_id: "123456789012".to_owned(),
         memory_mib: 128,
         environment,
+        library_path: None,
+        user: None,
+        supervisor: None,
         limits: FunctionLimits {
             timeout: Duration::from_secs(29),
             init_timeout: Duration::from_secs(10),

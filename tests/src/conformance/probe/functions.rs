@@ -29,7 +29,7 @@ impl ApiFunctions for ProbeFunctions {
         let (probe, raw) = (self.0.clone(), event.to_json());
         async move {
             let result = probe.invoke(raw).await.map_err(authorizer_failure)?;
-            parse_authorizer_response(result.to_string().as_bytes())
+            Ok(parse_authorizer_response(result.to_string().as_bytes())?)
         }
         .boxed()
     }

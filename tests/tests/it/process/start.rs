@@ -1,9 +1,10 @@
 //! Start-up errors: all of them at once, with the setting to change and an exit code per kind.
 
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 use tests::client::http::HttpCaller;
-use tests::server::{ServerExit, TwinwayServer};
+use tests::server::{SECRET, ServerExit, TwinwayServer};
 
 use super::{UNAVAILABLE, USAGE};
 
@@ -128,12 +129,17 @@ async fn a_started_server_prints_working_example_commands() {
     let exit = server.stop().await;
     assert_eq!(exit.code, Some(0), "{}", exit.stderr);
     for words in
-        ["is ready", &format!("ws://{}/prod", server.traffic), "export ALICE=ey", "\"action\":\"send\"", "curl -H"]
+        ["is ready", &format!("ws://{}/prod", server.traffic), "export ALICE=$(", "\"action\":\"send\"", "curl -H"]
     {
         assert!(exit.stdout.contains(words), "{words:?} is missing:\n{}", exit.stdout);
     }
-    // The printed token is valid; a server restarted with the same secret checks it.
-    let token = exit.stdout.lines().find_map(|line| line.trim().strip_prefix("export ALICE=")).unwrap().to_owned();
+    assert!(!exit.stdout.contains("eyJ"), "output that is not a terminal contains a token:\n{}", exit.stdout);
+    // The printed command creates a valid token; a server restarted with the same secret checks it.
+    let export = exit.stdout.lines().find(|line| line.trim().starts_with("export ALICE=")).unwrap();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("{export}; echo $ALICE")]).env("TWINWAY_AUTH_SECRET", SECRET);
+    let token = String::from_utf8(shell.output().unwrap().stdout).unwrap().trim().to_owned();
+    assert!(token.starts_with("eyJ"), "{token:?}");
     server.restart().await;
     tests::client::Client::dial(&server.socket_url(), "alice")
         .with_token(&token)
