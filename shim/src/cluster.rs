@@ -69,7 +69,8 @@ pub enum ClusterJoinError {
     #[error(
         "another deployment uses {namespace} of this Redis: its signing secret and identity provider are not the ones \
          configured here; give this deployment its own redis.prefix or database number; after a change of auth.secret, \
-         list the old one in auth.previous_secrets; if the other deployment no longer exists, delete the key {key}"
+         list the old one in auth.previous_secrets; if issuer, audience or provider were changed on purpose, or the \
+         other deployment no longer exists, delete the key {key}"
     )]
     ForeignNamespace {
         /// Prefix and database number.

@@ -19,7 +19,7 @@ use crate::redis::{RedisClient, RedisClientError};
 /// Key of the stored fingerprints. Its hash tag is the one of the leases.
 pub(super) const NAMESPACE_KEY: &str = "{cluster}:namespace";
 /// Maximum number of stored fingerprints; those that no pod has used for the longest time are removed first.
-const MAX_FINGERPRINTS: usize = 16;
+const MAX_FINGERPRINTS: usize = 64;
 /// Bytes of a fingerprint: a collision is as unlikely as a guessed key of 128 bits.
 const FINGERPRINT_BYTES: usize = 16;
 /// Message that a signing secret signs for its fingerprint. It is not a token, so the fingerprint authorizes nothing.
@@ -44,11 +44,8 @@ impl NamespaceIdentity {
             encode_fingerprint(tag.as_ref())
         });
         let sources = auth.jwks.iter().flat_map(provider_sources);
-        let providers = sources.map(|source| {
-            let identity = format!("{:?}", (&auth.issuers, &auth.audiences, source));
-            encode_fingerprint(digest(&SHA256, identity.as_bytes()).as_ref())
-        });
-        Self { fingerprints: secrets.chain(providers).collect() }
+        let providers = sources.flat_map(|source| provider_fingerprints(auth, &source));
+        Self { fingerprints: secrets.chain(providers).take(MAX_FINGERPRINTS).collect() }
     }
 
     /// Stores the fingerprints. Returns `false`, and stores nothing, when the namespace belongs to a deployment that
@@ -58,9 +55,19 @@ impl NamespaceIdentity {
     /// Returns [`RedisClientError`] when Redis fails. The fingerprints may have been stored.
     pub(super) async fn claim_namespace(&self, redis: &RedisClient) -> Result<bool, RedisClientError> {
         let mut arguments = vec![MAX_FINGERPRINTS.to_string()];
-        arguments.extend(self.fingerprints.iter().take(MAX_FINGERPRINTS).cloned());
+        arguments.extend(self.fingerprints.iter().cloned());
         redis.invoke_script(&CLAIM_NAMESPACE_SCRIPT, &[redis.prefixed_key(NAMESPACE_KEY)], &arguments).await
     }
+}
+
+/// Returns a fingerprint for each pair of issuer and audience, so that adding or removing one keeps the others.
+fn provider_fingerprints(auth: &AuthConfig, source: &str) -> Vec<String> {
+    let accepted = |values: &[String]| if values.is_empty() { vec![String::new()] } else { values.to_vec() };
+    let audiences = accepted(&auth.audiences);
+    let pairs = accepted(&auth.issuers).into_iter().flat_map(|issuer| {
+        audiences.iter().map(move |audience| format!("{:?}", (&issuer, audience, source))).collect::<Vec<_>>()
+    });
+    pairs.map(|pair| encode_fingerprint(digest(&SHA256, pair.as_bytes()).as_ref())).collect()
 }
 
 /// Returns what identifies the provider: its address, whose keys change, or the keys of a document.
@@ -110,9 +117,13 @@ mod tests {
     fn a_provider_is_identified_by_its_address_and_audience_or_by_any_of_its_keys() {
         let url = || Some(JwksSource::Url("https://idp.example/jwks".to_owned()));
         let document = |keys: &str| Some(JwksSource::Document(format!(r#"{{"keys":[{keys}]}}"#)));
-        let (first, second) =
-            (auth(None, &[], url()), AuthConfig { audience: Some("other".into()), ..auth(None, &[], url()) });
-        assert!(share_a_fingerprint(&first, &first) && !share_a_fingerprint(&first, &second));
+        let with_audiences = |audiences: &[&str]| AuthConfig {
+            audiences: audiences.iter().map(|audience| (*audience).to_owned()).collect(),
+            ..auth(None, &[], url())
+        };
+        let (one, two, other) = (with_audiences(&["one"]), with_audiences(&["one", "two"]), with_audiences(&["other"]));
+        assert!(share_a_fingerprint(&one, &two) && !share_a_fingerprint(&one, &other));
+        assert!(!share_a_fingerprint(&one, &with_audiences(&[])));
         let [a, b, c] = [r#"{"kid":"a"}"#, r#"{"kid":"a"},{"kid":"b"}"#, r#"{"kid":"c"}"#].map(document);
         let [a, b, c] = [a, b, c].map(|keys| auth(None, &[], keys));
         assert!(share_a_fingerprint(&a, &b) && !share_a_fingerprint(&a, &c));
