@@ -16,9 +16,9 @@ async fn status_with(fixture: &Fixture, token: &str) -> StatusCode {
 /// A token of the admin `root`.
 fn issued_at(iat: Option<i64>) -> String {
     let claims = JwtClaims {
-        sub: UserId::parse("root").unwrap(),
+        sub: UserId::parse("root").unwrap().to_string(),
         role: Role::Admin,
-        tenant: TenantId::parse("acme").unwrap(),
+        tenant: TenantId::parse("acme").unwrap().to_string(),
         exp: Some(NOW.unix_seconds() + 3_600),
         iat,
         iss: None,
