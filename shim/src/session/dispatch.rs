@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use websocket::SocketMessage;
 
 use super::SessionContext;
-use super::invocation::{self, EventStamper, FinishedHandler, HandlerStart, InFlight};
+use super::invocation::{self, EventStamper, FinishedHandler, HandlerStart, InFlight, InFlightLimits};
 use crate::access::throttle::TokenBucket;
 use crate::connection::{Connection, Transport};
 
@@ -154,7 +154,9 @@ impl MessageDispatcher {
             self.reject_message(cx, transport, kind);
             return None;
         };
-        if !self.in_flight.can_start(route.ordering, context.settings.in_flight) {
+        let message_bytes = text.len();
+        let limits = InFlightLimits { handlers: context.settings.in_flight, bytes: context.settings.inbound_bytes };
+        if !self.in_flight.can_start(route.ordering, message_bytes, limits) {
             return Some(text);
         }
         let within_budget = self.budget.as_ref().is_none_or(TokenBucket::take_token);
@@ -170,7 +172,7 @@ impl MessageDispatcher {
         }
         let (request, future) =
             invocation::invoke_message_handler(&context, &self.connection, &mut self.event_stamper, route, text);
-        match self.in_flight.start_handler(cx, &context, route, request, future) {
+        match self.in_flight.start_handler(cx, &context, route, message_bytes, request, future) {
             HandlerStart::Finished(finished) => self.send_outcome(cx, transport, finished),
             HandlerStart::Running => {}
         }

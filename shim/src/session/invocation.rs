@@ -46,6 +46,17 @@ pub enum HandlerStart {
 pub struct InFlight {
     ordered: Option<Box<RunningHandler>>,
     concurrent: Option<Box<FuturesUnordered<RunningHandler>>>,
+    /// Total size of the messages of `concurrent`.
+    concurrent_bytes: usize,
+}
+
+/// Limits of the handlers of one connection that run concurrently.
+#[derive(Debug, Clone, Copy)]
+pub struct InFlightLimits {
+    /// Maximum number of handlers.
+    pub handlers: usize,
+    /// Maximum total size of their messages in bytes. A larger message runs alone.
+    pub bytes: usize,
 }
 
 /// A pending handler and its timeout.
@@ -55,6 +66,7 @@ struct RunningHandler {
     request_id: GatewayId,
     response: RouteResponse,
     started_at: Instant,
+    message_bytes: usize,
 }
 
 /// Result of a handler, or its still running future after a timeout.
@@ -63,6 +75,7 @@ struct HandlerOutcome {
     request_id: GatewayId,
     response: RouteResponse,
     started_at: Instant,
+    message_bytes: usize,
 }
 
 /// Generates the ids and formatted times of a connection's events.
@@ -111,12 +124,15 @@ pub fn invoke_message_handler(
 }
 
 impl InFlight {
-    /// Returns whether a handler may start on a route with this ordering. Concurrent routes have a limit of
-    /// `max_concurrent` handlers.
-    pub fn can_start(&self, ordering: RouteOrdering, max_concurrent: usize) -> bool {
+    /// Returns whether the handler of a message of this size may start on a route with this ordering. `limits` apply to
+    /// concurrent routes.
+    pub fn can_start(&self, ordering: RouteOrdering, message_bytes: usize, limits: InFlightLimits) -> bool {
         match ordering {
             RouteOrdering::Connection => self.ordered.is_none(),
-            RouteOrdering::Concurrent => self.concurrent.as_ref().is_none_or(|running| running.len() < max_concurrent),
+            RouteOrdering::Concurrent => self.concurrent.as_ref().is_none_or(|running| {
+                let fits = self.concurrent_bytes + message_bytes <= limits.bytes;
+                running.is_empty() || (fits && running.len() < limits.handlers)
+            }),
         }
     }
 
@@ -126,6 +142,7 @@ impl InFlight {
         cx: &mut Context<'_>,
         context: &SessionContext,
         route: &Route,
+        message_bytes: usize,
         request_id: GatewayId,
         mut call: HandlerFuture,
     ) -> HandlerStart {
@@ -142,10 +159,14 @@ impl InFlight {
             request_id,
             response: route.response,
             started_at: Instant::now(),
+            message_bytes,
         };
         match route.ordering {
             RouteOrdering::Connection => self.ordered = Some(Box::new(running)),
-            RouteOrdering::Concurrent => self.concurrent.get_or_insert_default().push(running),
+            RouteOrdering::Concurrent => {
+                self.concurrent_bytes += message_bytes;
+                self.concurrent.get_or_insert_default().push(running);
+            }
         }
         HandlerStart::Running
     }
@@ -160,7 +181,10 @@ impl InFlight {
         }
         if let Some(running) = &mut self.concurrent {
             match running.poll_next_unpin(cx) {
-                Poll::Ready(Some(done)) => return Poll::Ready(done.into_finished(context)),
+                Poll::Ready(Some(done)) => {
+                    self.concurrent_bytes -= done.message_bytes;
+                    return Poll::Ready(done.into_finished(context));
+                }
                 Poll::Ready(None) => self.concurrent = None,
                 Poll::Pending => {}
             }
@@ -215,6 +239,7 @@ impl Future for RunningHandler {
             request_id: self.request_id,
             response: self.response,
             started_at: self.started_at,
+            message_bytes: self.message_bytes,
         })
     }
 }
