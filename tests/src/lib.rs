@@ -31,7 +31,6 @@ pub mod dynamodb;
 pub mod eventually;
 pub mod faults;
 pub mod key_server;
-pub mod key_server;
 pub mod load;
 pub mod pod_cluster;
 pub mod ports;

@@ -18,7 +18,7 @@ impl JournalSource for OpenConnections {
 }
 
 fn id(sequence: u32) -> GatewayId {
-    GatewayId::for_connection(0, sequence, 7)
+    GatewayId::for_connection(sequence.into(), 7)
 }
 
 fn header(epoch: &str) -> JournalHeader {

@@ -169,7 +169,7 @@ mod tests {
         let api = WebSocketApi::new(api_definition(&config.api, &config.throttle)).unwrap();
         Arc::new(ConnectionFacts {
             api: Arc::new(api),
-            connection_id: GatewayId::for_connection(0, sequence, 1),
+            connection_id: GatewayId::for_connection(sequence.into(), 1),
             domain_name: "localhost".into(),
             connected_at: 0,
             identity: RequestIdentity { iam: None, api_key: None, user_agent: None, source_ip: "127.0.0.1".into() },

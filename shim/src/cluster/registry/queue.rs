@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     fn id(sequence: u32) -> GatewayId {
-        GatewayId::for_connection(0, sequence, 1)
+        GatewayId::for_connection(sequence.into(), 1)
     }
 
     #[test]
