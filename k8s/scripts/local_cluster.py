@@ -68,22 +68,23 @@ def down(shell):
     return shell.run(ROOT / "k8s/cluster/down.sh", environment={**os.environ, "CLUSTER_DIR": DIRECTORY})
 
 
-def load_images(shell, context, server):
-    """Makes the image `server` available to the cluster's nodes; returns further values for the chart."""
-    if context.startswith("kind-"):
-        shell.run("docker/images.sh", "server")
-        shell.run("kind", "load", "docker-image", server, "--name", context.removeprefix("kind-"))
-        return []
-    if context == "minikube":
-        shell.run("docker/images.sh", "server")
-        shell.run("minikube", "image", "load", server)
+def load_images(shell, context, server, is_built):
+    """Makes the image `server` available to the cluster's nodes, unless it was before; returns further values for the chart."""
+    if context.startswith("kind-") or context == "minikube":
+        if not is_built:
+            shell.run("docker/images.sh", "server")
+        if context == "minikube":
+            shell.run("minikube", "image", "load", server)
+        else:
+            shell.run("kind", "load", "docker-image", server, "--name", context.removeprefix("kind-"))
         return []
     environment = {**os.environ, "CLUSTER_DIR": DIRECTORY}
-    program = os.environ.get("PROGRAM")
-    if not program:
-        shell.run("docker/programs.sh", "server", "dist/image/server")
-        program = "dist/image/server/twinway"
-    shell.run("k8s/cluster/image.sh", f"localhost/{server}", program, "docker/rootfs", environment=environment)
+    if not is_built:
+        program = os.environ.get("PROGRAM")
+        if not program:
+            shell.run("docker/programs.sh", "server", "dist/image/server")
+            program = "dist/image/server/twinway"
+        shell.run("k8s/cluster/image.sh", f"localhost/{server}", program, "docker/rootfs", environment=environment)
     shell.run("k8s/cluster/redis_image.sh", "localhost/redis:7", environment=environment)
     return [
         "--set", "image.repository=localhost/twinway", "--set", "image.pullPolicy=Never",

@@ -48,13 +48,12 @@ def deploy(shell, options):
 
 def image_values(shell, tag):
     """Builds the image if needed, makes it available to the cluster, and returns the values that name it."""
-    values = ["--set", f"image.tag={tag}"]
-    if os.environ.get("IMAGE_TAG"):
-        registry = os.environ.get("REGISTRY")
-        return values + (["--set", f"image.repository={registry}/twinway"] if registry else [])
+    values, registry = ["--set", f"image.tag={tag}"], os.environ.get("REGISTRY")
+    is_built = bool(os.environ.get("IMAGE_TAG"))
     if is_local(shell.context):
-        return values + local_cluster.load_images(shell, shell.context, f"twinway:{tag}")
-    registry = os.environ.get("REGISTRY")
+        return values + local_cluster.load_images(shell, shell.context, f"twinway:{tag}", is_built)
+    if is_built:
+        return values + (["--set", f"image.repository={registry}/twinway"] if registry else [])
     if not registry:
         raise Failure("this cluster pulls its images: set REGISTRY=host/path to push to, or IMAGE_TAG of an image that is there", 64)
     shell.run("docker/images.sh", environment={**os.environ, "PUSH": "1"})

@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NAMESPACE = os.environ.get("NAMESPACE", "twinway-test")
 CLUSTER_DIR = os.environ.get("CLUSTER_DIR", "/var/tmp/twinway-cluster")
 CLIENTS = int(os.environ.get("CLIENTS", "100"))
+PACE_MS = int(os.environ.get("PACE_MS", "1000"))
 CLIENT_PROGRAM = os.environ.get("CLIENT_PROGRAM", str(ROOT / "target/debug/cluster_clients"))
 SERVER = "app.kubernetes.io/component=server"
 
@@ -234,7 +235,7 @@ def rolling():
     secret = secret_file()
     try:
         found = run(
-            enter, CLIENT_PROGRAM, "--url", f"ws://{address}:8080/prod", "--secret-file", secret, "--connections", CLIENTS, "--during", during,
+            enter, CLIENT_PROGRAM, "--url", f"ws://{address}:8080/prod", "--secret-file", secret, "--connections", CLIENTS, "--pace-ms", PACE_MS, "--during", during,
             check=False,
         )
     finally:
@@ -246,7 +247,7 @@ def rolling():
 
 def rollback():
     before = image("server")
-    found = k8s("deploy", IMAGE_TAG="0.0.0-missing", TIMEOUT="20s", SET="image.repository=localhost/twinway image.pullPolicy=Never")
+    found = k8s("deploy", IMAGE_TAG="0.0.0-missing", TIMEOUT="20s")
     expect(found.returncode == 1, f"exit code {found.returncode}: {found.stdout}{found.stderr}")
     expect("rolling back to revision" in found.stdout and "ErrImageNeverPull" in found.stdout, found.stdout)
     eventually("the old image", lambda: {pod["spec"]["containers"][0]["image"] for pod in pods()} == {before})
