@@ -21,6 +21,11 @@ have() { # program: whether it is installed
 python3 -B k8s/scripts/values.py --check
 python3 -B k8s/scripts/overlays.py --check
 
+# Every variable that chart, images and documentation name is one of the server.
+grep -rhoE '\bTWINWAY_[A-Z_]*[A-Z]\b' k8s/chart k8s/values docker/Dockerfile docs/KUBERNETES.md | sort -u | while read -r variable; do
+  grep -q "\`$variable" docs/CONFIGURATION.md || { echo "check: $variable is not in docs/CONFIGURATION.md" >&2; exit 1; }
+done
+
 # Every switch of the chart, alone and with the others.
 combinations=(
   "redis.bundled=true"
