@@ -78,7 +78,8 @@ if [ "${1:-}" = --server ]; then
 fi
 if have kube-score; then
   # k8s/README.md explains the findings that are ignored.
-  kube-score score --ignore-test container-ephemeral-storage-request-and-limit,container-security-context-user-group-id,statefulset-has-poddisruptionbudget,statefulset-has-host-podantiaffinity,deployment-has-host-podantiaffinity,container-image-pull-policy,pod-probes,deployment-replicas "$scratch"/overlay-*.yaml
+  kube-score score --output-format ci --ignore-test container-ephemeral-storage-request-and-limit,container-security-context-user-group-id,statefulset-has-poddisruptionbudget,statefulset-has-host-podantiaffinity,deployment-has-host-podantiaffinity,container-image-pull-policy,pod-probes-identical,networkpolicy-targets-pod "$scratch"/overlay-*.yaml | grep -v '^\[OK\]\|^\[SKIPPED\]' || true
+  [ "${PIPESTATUS[0]}" -eq 0 ] || exit 1
 fi
 if have checkov; then checkov --quiet --compact --skip-download --framework kubernetes -d "$scratch" --skip-check CKV_K8S_43,CKV_K8S_15; fi
 if have hadolint; then hadolint docker/Dockerfile docker/frontend.Dockerfile; fi
