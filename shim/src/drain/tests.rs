@@ -102,7 +102,7 @@ async fn batch_times(delay: Duration, accepted: u64) -> Vec<Duration> {
             if closing > 0 {
                 times.push(started_at.elapsed());
                 let servers = servers.clone();
-                tokio::spawn(async move {
+                TaskTracker::new().spawn(async move {
                     tokio::time::sleep(delay).await;
                     servers.0.fetch_add(accepted, Ordering::Relaxed);
                 });

@@ -188,16 +188,19 @@ fn reject_overload(stream: TcpStream) {
     let _ = stream.into_std().and_then(|mut stream| stream.write_all(OVERLOADED_RESPONSE));
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use socket2::SockRef;
 
     use super::*;
 
     async fn accept_one(peer_timeout: Option<Duration>) -> (TcpStream, TcpStream) {
-        let listener = bind_listener("127.0.0.1:0".parse().unwrap(), 16, peer_timeout).unwrap();
-        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        (listener.accept().await.unwrap().0, client)
+        let address = "127.0.0.1:0".parse().expect("an address");
+        let listener = bind_listener(address, 16, peer_timeout).expect("a free port");
+        let address = listener.local_addr().expect("the listener is bound");
+        let client = TcpStream::connect(address).await.expect("the listener accepts");
+        (listener.accept().await.expect("a client has connected").0, client)
     }
 
     #[tokio::test]
