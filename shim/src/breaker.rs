@@ -38,6 +38,7 @@ pub(crate) struct CircuitBreaker {
     failures: Arc<Mutex<FailureStreak>>,
     state: watch::Sender<LinkState>,
     failure_notify: Arc<Notify>,
+    check_requested: Arc<Notify>,
 }
 
 #[derive(Default)]
@@ -53,6 +54,7 @@ impl CircuitBreaker {
             failures: Arc::default(),
             state: watch::Sender::new(LinkState::Available),
             failure_notify: Arc::default(),
+            check_requested: Arc::default(),
         }
     }
 
@@ -103,6 +105,16 @@ impl CircuitBreaker {
     pub(crate) fn close(&self) {
         self.record_success();
         self.state.send_if_modified(|state| std::mem::replace(state, LinkState::Available) != LinkState::Available);
+    }
+
+    /// Requests a health check at once: what caused the failures may have ended.
+    pub(crate) fn request_check(&self) {
+        self.check_requested.notify_one();
+    }
+
+    /// Waits for the next requested check.
+    pub(crate) async fn check_requested(&self) {
+        self.check_requested.notified().await;
     }
 
     /// Waits for the next recorded failure.

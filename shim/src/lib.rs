@@ -33,6 +33,7 @@ pub mod drain;
 pub mod embedded;
 pub mod exit_code;
 pub mod functions;
+mod host_watch;
 pub mod hub;
 pub mod logging;
 pub mod metrics;

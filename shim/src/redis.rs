@@ -7,15 +7,22 @@
 
 mod connections;
 mod connector;
+mod driver_connection;
+mod durable;
 mod error;
 mod health_check;
 mod key_type;
 mod log;
+mod lost_subscriptions;
+mod master_prober;
+mod master_selection;
+mod metrics;
 mod operation;
 mod pool;
 mod preflight;
 mod protocol_probe;
 mod reconnecting;
+mod replication;
 mod revocations;
 mod settings;
 mod slots;
@@ -23,6 +30,8 @@ mod subscriber;
 mod write_probe;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use bytes::Bytes;
 use redis::{Cmd, FromRedisValue, Pipeline, Script, ScriptInvocation, ToRedisArgs, Value};
@@ -32,6 +41,8 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 pub use self::connections::RedisConnections;
 pub use self::error::RedisClientError;
 pub use self::log::{RedisLog, RedisRetention};
+pub use self::lost_subscriptions::SubscriptionRevocation;
+pub use self::metrics::RedisMetrics;
 pub use self::preflight::RedisStartupError;
 pub use self::revocations::RedisRevocations;
 pub use self::settings::{RedisSettings, RedisTopology};
@@ -39,11 +50,15 @@ pub use self::subscriber::{RedisPush, RedisPushStream, RedisSubscriber, Subscrip
 pub use crate::breaker::LinkState;
 
 use self::connector::RedisConnector;
+use self::durable::{DurableCommands, DurableWrite};
 use self::health_check::{OutageReport, WriteHealthCheck};
-use self::operation::{ConnectionClass, RedisClientInner, RedisOperation, ReplicaWait, RetryPolicy, parse_reply};
+use self::master_prober::MasterProber;
+use self::master_selection::MasterSelection;
+use self::operation::{ConnectionClass, RedisClientInner, RedisOperation, RetryPolicy, parse_reply};
 use self::preflight::RedisPreflight;
 use self::reconnecting::ReconnectingConnection;
 use crate::breaker::{self, CircuitBreaker};
+use crate::host_watch::HostWatch;
 
 /// The Redis client; clones share its connections. When the last clone is dropped, the connections and the health check
 /// end.
@@ -51,7 +66,7 @@ use crate::breaker::{self, CircuitBreaker};
 pub struct RedisClient {
     inner: Arc<RedisClientInner>,
     channel_prefix: Arc<str>,
-    _monitor: Arc<AbortOnDropHandle<()>>,
+    _tasks: Arc<[AbortOnDropHandle<()>]>,
 }
 
 impl RedisClient {
@@ -65,10 +80,23 @@ impl RedisClient {
             .map_err(|error| RedisStartupError::InvalidAddress(error.category().to_owned()))?;
         let preflight = RedisPreflight { settings, certificates, connector: Arc::new(connector) };
         preflight.run().await?;
-        Ok(Self::new(preflight))
+        let metrics = RedisMetrics::default();
+        preflight.warn_about_replicas().await;
+        let prober = match preflight.connector.selection().filter(|selection| selection.is_probed()) {
+            None => None,
+            Some(selection) => {
+                let (settings, certificates) = (preflight.settings.clone(), preflight.certificates.clone());
+                let prober = MasterProber::new(selection.clone(), settings, certificates, metrics.clone());
+                let mut prober =
+                    prober.map_err(|error| RedisStartupError::InvalidAddress(error.category().to_owned()))?;
+                prober.probe_once().await;
+                Some(prober)
+            }
+        };
+        Ok(Self::new(preflight, prober, metrics))
     }
 
-    fn new(preflight: RedisPreflight) -> Self {
+    fn new(preflight: RedisPreflight, prober: Option<MasterProber>, metrics: RedisMetrics) -> Self {
         let (settings, connector) = (preflight.settings.clone(), preflight.connector.clone());
         let inner = RedisClientInner {
             command_connection: ReconnectingConnection::new(connector.clone()),
@@ -77,6 +105,8 @@ impl RedisClient {
             breaker: CircuitBreaker::new(),
             connector,
             settings,
+            metrics,
+            unconfirmed: AtomicBool::new(false),
         };
         let health_check = WriteHealthCheck {
             connection: inner.command_connection.clone(),
@@ -84,9 +114,16 @@ impl RedisClient {
             preflight,
             outage: OutageReport::default(),
         };
-        let task = TaskTracker::new().spawn(breaker::monitor_health(inner.breaker.clone(), health_check));
+        let tracker = TaskTracker::new();
+        let monitor = tracker.spawn(breaker::monitor_health(inner.breaker.clone(), health_check));
+        let prober = prober.map(|prober| tracker.spawn(prober.run(inner.breaker.clone())));
+        let host_watch = inner.connector.host_watch().zip(inner.connector.selection().cloned());
+        let host_watch = host_watch.map(|(watch, selection)| {
+            tracker.spawn(follow_host(watch, selection, inner.breaker.clone(), inner.metrics.clone()))
+        });
+        let tasks = std::iter::once(monitor).chain(prober).chain(host_watch).map(AbortOnDropHandle::new).collect();
         let channel_prefix = inner.settings.channel_prefix().into();
-        Self { inner: Arc::new(inner), channel_prefix, _monitor: Arc::new(AbortOnDropHandle::new(task)) }
+        Self { inner: Arc::new(inner), channel_prefix, _tasks: tasks }
     }
 
     /// Returns a client whose short commands use a connection of their own, so that they wait behind no other command.
@@ -101,6 +138,8 @@ impl RedisClient {
             pool: self.inner.pool.clone(),
             breaker: self.inner.breaker.clone(),
             connector,
+            metrics: self.inner.metrics.clone(),
+            unconfirmed: AtomicBool::new(false),
         };
         Self { inner: Arc::new(inner), ..self.clone() }
     }
@@ -135,6 +174,12 @@ impl RedisClient {
     #[must_use]
     pub fn link_state(&self) -> watch::Receiver<LinkState> {
         self.inner.breaker.watch_state()
+    }
+
+    /// Returns the counters of the client, to be registered once.
+    #[must_use]
+    pub fn metrics(&self) -> &RedisMetrics {
+        &self.inner.metrics
     }
 
     /// Sends one command on the shared connection and returns its reply. The command may be sent more than once, so it
@@ -178,30 +223,82 @@ impl RedisClient {
     }
 
     /// Runs a script like [`Self::invoke_script`]. If `redis.wait_replicas` is not 0, it uses a dedicated connection
-    /// and returns only after that many replicas have the writes.
+    /// and returns only after that many replicas have the writes. Just after a failover behind Sentinels, a master
+    /// without a replica confirms them alone.
     ///
     /// # Errors
-    /// Returns [`RedisClientError`], and [`RedisClientError::Timeout`] also when the replicas did not confirm in time.
+    /// Returns [`RedisClientError`], and [`RedisClientError::Unconfirmed`] when the replicas did not confirm in time.
     pub async fn invoke_script_durably<T: FromRedisValue>(
         &self,
         script: &Script,
         keys: &[String],
         arguments: &[impl ToRedisArgs],
     ) -> Result<T, RedisClientError> {
-        let replicas = self.inner.settings.wait_replicas;
-        let (Some(key), 1..) = (keys.first(), replicas) else {
-            return self.invoke_script(script, keys, arguments).await;
+        let (Some(key), replicas @ 1..) = (keys.first(), self.inner.settings.wait_replicas) else {
+            return self.write_script(script, keys, arguments).await;
         };
         let invocation = script_invocation(script, keys, arguments);
         // Half of the response timeout, so that slow replicas do not look like a lost connection.
-        let replica_timeout = self.inner.settings.response_timeout / 2;
-        let operation = RedisOperation::DurableScript(
-            &invocation,
-            ReplicaWait { key: key.as_bytes(), replicas, timeout: replica_timeout },
-        );
+        let timeout = self.inner.settings.response_timeout / 2;
+        let write =
+            DurableWrite { commands: DurableCommands::Script(&invocation), key: key.as_bytes(), replicas, timeout };
         let named = || keys.iter().map(|key| key.clone().into_bytes()).collect();
-        let (reply, confirmed): (Value, u32) = self.run_named(operation, ConnectionClass::Dedicated, named).await?;
-        if confirmed < replicas { Err(RedisClientError::Timeout) } else { parse_reply(reply) }
+        self.run_named(RedisOperation::Durable(write), ConnectionClass::Dedicated, named).await
+    }
+
+    /// Sends a command like [`Self::query`] whose effect is not to be lost in a planned failover. Behind Sentinels it
+    /// checks afterwards that the server is still the master, and otherwise repeats the command on the new one. Waits
+    /// for no replica.
+    ///
+    /// # Errors
+    /// Returns [`RedisClientError`]. After a transient error the command may have taken effect.
+    pub async fn write_command<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, RedisClientError> {
+        if !self.inner.connector.is_probed() {
+            return self.query(command).await;
+        }
+        let keys = || slots::first_key(command).map(<[u8]>::to_vec).into_iter().collect();
+        self.write_checked(DurableCommands::Command(command), ConnectionClass::SharedCommands, keys).await
+    }
+
+    /// Runs a script like [`Self::invoke_script`], with the check of [`Self::write_command`].
+    ///
+    /// # Errors
+    /// Returns [`RedisClientError`]. After a transient error the script may have taken effect.
+    pub async fn write_script<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        keys: &[String],
+        arguments: &[impl ToRedisArgs],
+    ) -> Result<T, RedisClientError> {
+        if !self.inner.connector.is_probed() {
+            return self.invoke_script(script, keys, arguments).await;
+        }
+        let invocation = script_invocation(script, keys, arguments);
+        let keys = || keys.iter().map(|key| key.clone().into_bytes()).collect();
+        self.write_checked(DurableCommands::Script(&invocation), ConnectionClass::SharedCommands, keys).await
+    }
+
+    /// Sends several commands like [`Self::run_pipeline`], with the check of [`Self::write_command`].
+    ///
+    /// # Errors
+    /// Returns the [`RedisClientError`] of the first command that failed.
+    pub async fn write_pipeline<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, RedisClientError> {
+        if pipeline.is_empty() || !self.inner.connector.is_probed() {
+            return self.run_pipeline(pipeline).await;
+        }
+        let keys = || key_type::pipeline_keys(pipeline);
+        self.write_checked(DurableCommands::Pipeline(pipeline), ConnectionClass::Dedicated, keys).await
+    }
+
+    async fn write_checked<T: FromRedisValue>(
+        &self,
+        commands: DurableCommands<'_>,
+        connection_class: ConnectionClass,
+        keys: impl FnOnce() -> Vec<Vec<u8>>,
+    ) -> Result<T, RedisClientError> {
+        // The key selects a node of a Cluster, which has no Sentinels.
+        let write = DurableWrite { commands, key: b"", replicas: 0, timeout: Duration::ZERO };
+        self.run_named(RedisOperation::Durable(write), connection_class, keys).await
     }
 
     /// Sends several commands on a dedicated connection: in one round trip to a server, in one per slot in a Cluster.
@@ -250,6 +347,22 @@ impl RedisClient {
     /// Returns [`RedisClientError`] when no connection can be opened in time.
     pub async fn open_subscriber(&self) -> Result<RedisSubscriber, RedisClientError> {
         RedisSubscriber::connect_subscriber(&self.inner.connector, self.inner.settings.operation_timeout()).await
+    }
+}
+
+/// Replaces all connections when the host name of a single server moves to another server.
+async fn follow_host(
+    mut watch: HostWatch,
+    selection: Arc<MasterSelection>,
+    breaker: CircuitBreaker,
+    metrics: RedisMetrics,
+) {
+    loop {
+        watch.wait_moved().await;
+        metrics.master_changes.inc();
+        tracing::warn!("the host name of redis leads to another server now, all connections move to it");
+        selection.follow_address();
+        breaker.request_check();
     }
 }
 

@@ -16,7 +16,7 @@ import sys
 # it adapts the application to ports that `connection` defines. `config` is above `access`, `postgres` and `redis`, because it
 # builds the settings types that they define; modules that are built from a configuration (`embedded`, `logging`) are above it.
 LAYERS = {
-    "shim": "breaker connection exit_code metrics readiness secret | functions hub postgres redis | access bus | config | "
+    "shim": "breaker connection exit_code host_watch metrics readiness secret | functions hub postgres redis | access bus | config | "
     "drain embedded logging session | cluster server | running | wiring | startup | serve | cli"
 }
 ROOT_MODULE = "lib"

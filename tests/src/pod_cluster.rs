@@ -1,4 +1,4 @@
-//! Pods as processes: one Redis, several `twinway serve` in Kubernetes mode, and a load balancer.
+//! Pods as processes: one Redis in any topology, several `twinway serve` in Kubernetes mode, and a load balancer.
 //!
 //! Connections and HTTP requests alternate between the pods. Addresses stay the same across restarts. Redis writes
 //! every change to disk before it replies, so acknowledged data survives.
@@ -7,7 +7,7 @@ use anyhow::Context as _;
 
 use crate::balancer::{Balancer, BalancerBackend};
 use crate::client::http::HttpCaller;
-use crate::redis::{RedisOptions, RedisServer};
+use crate::redis::{RedisDeployment, RedisOptions, RedisServer};
 use crate::server::{STAGE, ServerExit, ServerLaunch, TwinwayServer};
 
 /// Pods with their load balancer and Redis.
@@ -17,7 +17,7 @@ pub struct PodCluster {
     /// Pods in the order of the balancer's servers.
     pub pods: Vec<TwinwayServer>,
     /// Redis shared by the pods.
-    pub redis: RedisServer,
+    pub redis: RedisDeployment,
 }
 
 /// Starts a Redis that loses nothing when it is killed and whose append-only file is never rewritten.
@@ -47,7 +47,7 @@ impl PodCluster {
     ///
     /// # Panics
     /// A pod does not start.
-    pub async fn start(redis: RedisServer, launches: Vec<ServerLaunch>) -> anyhow::Result<Self> {
+    pub async fn start(redis: impl Into<RedisDeployment>, launches: Vec<ServerLaunch>) -> anyhow::Result<Self> {
         let mut pods = Vec::with_capacity(launches.len());
         for launch in launches {
             let mut pod = launch.start().await;
@@ -57,7 +57,7 @@ impl PodCluster {
         let backends: Vec<_> =
             pods.iter().map(|pod| BalancerBackend { traffic: pod.traffic, probe: pod.ops }).collect();
         let balancer = Balancer::start(&backends).await.context("starting the balancer")?;
-        Ok(Self { balancer, pods, redis })
+        Ok(Self { balancer, pods, redis: redis.into() })
     }
 
     /// Returns the URL for WebSocket connections.
@@ -121,8 +121,7 @@ impl PodCluster {
     pub fn connection_keys(&self) -> anyhow::Result<Vec<String>> {
         let mut records = Vec::new();
         for pattern in ["twinway:connection:*", "twinway:{cluster}:connections:*", "twinway:{cluster}:reaping:*"] {
-            let keys = self.redis.run_command(&["KEYS", pattern])?;
-            records.extend(keys.lines().filter(|key| !key.is_empty() && !key.ends_with(":removed")).map(str::to_owned));
+            records.extend(self.redis.keys(pattern)?.into_iter().filter(|key| !key.ends_with(":removed")));
         }
         Ok(records)
     }

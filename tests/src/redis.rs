@@ -5,11 +5,13 @@
 //! an installation hint, never a skipped test.
 
 mod cluster;
+mod deployment;
 mod sentinel;
 mod server;
 mod tls;
 
-pub use self::cluster::RedisCluster;
+pub use self::cluster::{ClusterFailover, RedisCluster};
+pub use self::deployment::RedisDeployment;
 pub use self::sentinel::RedisSentinels;
 pub use self::server::{RedisOptions, RedisServer};
 pub use self::tls::Certificates;

@@ -38,11 +38,15 @@ pub(crate) async fn monitor_health(breaker: CircuitBreaker, mut health_check: im
             tokio::select! {
                 () = sleep(HEALTHY_CHECK_INTERVAL) => {}
                 () = breaker.failure_notified() => sleep(FIRST_RECHECK_DELAY).await,
+                () = breaker.check_requested() => {}
             }
         } else {
             breaker.record_failure();
             health_check.diagnose_failure().await;
-            sleep(delays.next().unwrap_or(MAX_RECHECK_DELAY)).await;
+            tokio::select! {
+                () = sleep(delays.next().unwrap_or(MAX_RECHECK_DELAY)) => {}
+                () = breaker.check_requested() => {}
+            }
         }
     }
 }

@@ -27,6 +27,9 @@ pub struct BusMetrics {
     pub subscriptions: Gauge,
     /// Subscriber connections replaced.
     pub subscriber_reconnects: Counter,
+    /// Subscriber connections replaced because Redis stopped delivering to them: a slot moved, or another server
+    /// became the master.
+    pub revoked_subscriptions: Counter,
     /// Requests sent to other pods.
     pub peer_requests: Counter,
     /// Requests to other pods that timed out.
@@ -60,6 +63,11 @@ impl BusMetrics {
                 &metrics.backfilled_channels,
             ),
             ("subscriber_reconnects", "Subscriber connections replaced", &metrics.subscriber_reconnects),
+            (
+                "revoked_subscriptions",
+                "Subscriber connections replaced after a slot or the master moved",
+                &metrics.revoked_subscriptions,
+            ),
             ("peer_requests", "Requests sent to peers", &metrics.peer_requests),
             ("peer_request_timeouts", "Requests to peers that timed out", &metrics.peer_request_timeouts),
         ];

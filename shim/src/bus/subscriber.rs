@@ -3,7 +3,7 @@
 //! ```text
 //! connect ── subscribe to all groups ── confirm ── request a head check of all channels ── apply changes
 //!    ▲                                                                                          │
-//!    └───── backoff ◀── connection lost, a command failed, or no data for `silence_timeout` ◀───┘
+//!    └── backoff ◀── connection lost, command failed, revoked, or no data for `silence_timeout` ◀┘
 //! ```
 //! A group counts as subscribed only between the confirmation by Redis and the loss of the connection. Any received
 //! data proves that the connection is alive, so a pod with a backlog does not replace it; the heartbeat covers idle
@@ -21,7 +21,7 @@ use super::group_channels::GroupChannels;
 use super::inbound::InboundDispatcher;
 use super::metrics::BusMetrics;
 use super::pod_channels::PodChannels;
-use crate::redis::{RedisClient, RedisClientError, RedisPushStream, SubscriptionHandle};
+use crate::redis::{RedisClient, RedisClientError, RedisPushStream, SubscriptionHandle, SubscriptionRevocation};
 
 /// Minimum and maximum backoff before a reconnect.
 const RECONNECT_DELAYS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
@@ -63,6 +63,30 @@ impl ReceiveMonitor {
     }
 }
 
+/// Reason for which a connection without an error is replaced.
+enum SubscriptionEnd {
+    /// The connection was lost, or its buffer overflowed.
+    ConnectionLost,
+    /// No data for the silence timeout.
+    Silent,
+    /// Redis no longer delivers to it.
+    Revoked(SubscriptionRevocation),
+}
+
+fn log_end(result: &Result<SubscriptionEnd, RedisClientError>) {
+    match result {
+        Err(error) => tracing::warn!(error = %errors::chain(error), "bus subscription lost, reconnecting"),
+        Ok(SubscriptionEnd::ConnectionLost) => tracing::warn!("bus subscription ended, reconnecting"),
+        Ok(SubscriptionEnd::Silent) => tracing::warn!("bus subscription silent, reconnecting"),
+        Ok(SubscriptionEnd::Revoked(SubscriptionRevocation::SlotMoved)) => {
+            tracing::warn!("bus subscription revoked: its slot moved to another node of the cluster, reconnecting");
+        }
+        Ok(SubscriptionEnd::Revoked(SubscriptionRevocation::MasterChanged)) => {
+            tracing::warn!("bus subscription revoked: another redis server became the master, reconnecting");
+        }
+    }
+}
+
 impl BusSubscriber {
     /// Receives until `stop` is cancelled.
     pub(super) async fn run_subscriber(self, stop: CancellationToken) {
@@ -87,12 +111,10 @@ impl BusSubscriber {
             let result = self.run_connection().await;
             outage_logged &= started_at.elapsed() <= RECONNECT_DELAYS.1;
             if !std::mem::replace(&mut outage_logged, true) {
-                match &result {
-                    Err(error) => {
-                        tracing::warn!(error = %errors::chain(error), "bus subscription lost, reconnecting");
-                    }
-                    Ok(()) => tracing::warn!("bus subscription ended, reconnecting"),
-                }
+                log_end(&result);
+            }
+            if matches!(result, Ok(SubscriptionEnd::Revoked(_))) {
+                self.metrics.revoked_subscriptions.inc();
             }
             self.metrics.subscriber_reconnects.inc();
             // Reset immediately, so that new connections wait for the new subscription.
@@ -105,11 +127,11 @@ impl BusSubscriber {
     }
 
     /// Opens a connection and receives on it until it is lost.
-    async fn run_connection(&self) -> Result<(), RedisClientError> {
+    async fn run_connection(&self) -> Result<SubscriptionEnd, RedisClientError> {
         let (subscription, pushes) = self.redis.open_subscriber().await?.split();
         self.receive_monitor.record_received();
         tokio::select! {
-            () = self.receive_payloads(pushes) => Ok(()),
+            () = self.receive_payloads(pushes) => Ok(SubscriptionEnd::ConnectionLost),
             result = self.maintain_subscriptions(subscription) => result,
         }
     }
@@ -121,18 +143,23 @@ impl BusSubscriber {
         }
     }
 
-    async fn maintain_subscriptions(&self, subscription: SubscriptionHandle) -> Result<(), RedisClientError> {
+    async fn maintain_subscriptions(
+        &self,
+        subscription: SubscriptionHandle,
+    ) -> Result<SubscriptionEnd, RedisClientError> {
         let mut node = self.pod_channels.subscribe_own(&subscription).await?;
         self.group_channels.subscribe_all(&subscription).await?;
         let heartbeat_interval = self.receive_monitor.heartbeat_interval;
         let mut heartbeat = tokio::time::interval(heartbeat_interval);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut revoked = std::pin::pin!(subscription.wait_revoked());
         loop {
             tokio::select! {
+                revocation = &mut revoked => return Ok(SubscriptionEnd::Revoked(revocation)),
                 () = self.group_channels.wait_changed() => self.group_channels.apply_changes(&subscription).await?,
                 _ = heartbeat.tick() => {
                     if self.receive_monitor.is_silent() {
-                        return Ok(());
+                        return Ok(SubscriptionEnd::Silent);
                     }
                     self.pod_channels.follow_node_id(&subscription, &mut node).await?;
                     self.pod_channels.publish_heartbeat(heartbeat_interval).await;

@@ -1,10 +1,12 @@
 //! Heartbeat task: extends this pod's lease and reacts to the reply.
 //!
 //! One command extends the lease and returns the state of all leases. It is sent on a thread and a connection of its
-//! own, so that neither handlers and sessions nor other commands delay it: a pod that is busy is not dead. Two rules:
+//! own, so that neither handlers and sessions nor other commands delay it: a pod that is busy is not dead. Rules:
 //!
 //! - A pod reports expired leases to the reaper only after its own heartbeats have succeeded for a whole lease duration
 //!   without interruption. After a Redis outage all leases have expired although no pod is dead.
+//! - A failover may lose the latest writes, and every pod finds the new master at another time. So it counts as an
+//!   interruption, and a pod claims a lease that got lost in it again, without closing a connection.
 //! - A fenced pod first releases its connections, so that only its peers run their `$disconnect`.
 
 use std::ops::ControlFlow;
@@ -16,7 +18,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::lease_store::{ClaimedLease, HeartbeatReply, LeaseStore};
+use super::lease_store::{ClaimedLease, HeartbeatReply, LeaseStatus, LeaseStore};
 use super::{ClusterInner, ClusterJoinError, ReapablePods, ServerContext, claim_namespace, claim_random_node_id};
 use crate::readiness::ExternalDependency;
 use crate::redis::{LinkState, RedisClient, RedisClientError};
@@ -33,6 +35,8 @@ pub(super) struct HeartbeatTask {
     reapable_pods: watch::Sender<ReapablePods>,
     /// Start of the current run of successful heartbeats; `None` after a missed one.
     uninterrupted_since: Option<Instant>,
+    /// Replication id of the master in the latest reply.
+    replication_id: String,
     /// Set while this pod has no valid node id: the next heartbeat claims one first.
     needs_node_id: bool,
 }
@@ -54,6 +58,7 @@ impl HeartbeatTask {
             runtime,
             reapable_pods,
             uninterrupted_since: None,
+            replication_id: String::new(),
             needs_node_id: false,
         }
     }
@@ -126,7 +131,11 @@ impl HeartbeatTask {
 
     async fn apply_heartbeat(&mut self, reply: HeartbeatReply) {
         self.cluster.metrics.live_pods.set(i64::try_from(reply.live_pods).unwrap_or(i64::MAX));
-        if !reply.held {
+        if reply.replication_id != self.replication_id {
+            self.uninterrupted_since = None;
+            self.replication_id.clone_from(&reply.replication_id);
+        }
+        if reply.lease != LeaseStatus::Held {
             return self.handle_lost_lease(&reply).await;
         }
         if self.uninterrupted_since.is_none() {
@@ -141,30 +150,39 @@ impl HeartbeatTask {
         }
     }
 
-    /// Handles a lease that no longer exists: peers fenced this pod, or Redis lost all leases (the data epoch changed).
+    /// Handles a lease that no longer exists: peers fenced this pod, or Redis lost the lease, alone or with all data
+    /// (then the data epoch changed).
     async fn handle_lost_lease(&mut self, reply: &HeartbeatReply) {
         self.uninterrupted_since = None;
-        if *self.cluster.data_epoch.lock() == reply.data_epoch {
-            self.cluster.metrics.lost_leases.inc();
-            let released = self.cluster.registry.release_all();
-            tracing::error!(
-                pod = %self.cluster.lease_id(),
-                connections = released,
-                "lease lost: other pods fenced this pod and run $disconnect for its connections; closing them here"
-            );
-            let _ = self.change_node_id().await;
-        } else {
-            self.reclaim_node_id().await;
+        let same_data = *self.cluster.data_epoch.lock() == reply.data_epoch;
+        if !same_data || reply.lease == LeaseStatus::Missing {
+            return self.reclaim_node_id(same_data).await;
         }
+        self.cluster.metrics.lost_leases.inc();
+        let released = self.cluster.registry.release_all();
+        tracing::error!(
+            pod = %self.cluster.lease_id(),
+            connections = released,
+            "lease lost: other pods fenced this pod and run $disconnect for its connections; closing them here"
+        );
+        let _ = self.change_node_id().await;
     }
 
-    /// Claims the same node id again after Redis lost its data.
-    async fn reclaim_node_id(&mut self) {
+    /// Claims the same node id again after Redis lost the lease. With `same_data` it lost the latest writes only, and
+    /// the connection records are still there.
+    async fn reclaim_node_id(&mut self, same_data: bool) {
         let lease_id = self.cluster.lease_id();
         let fresh_epoch = self.cluster.clock.fresh_id();
         match self.lease_store.claim_lease(lease_id.incarnation(), &fresh_epoch, &[lease_id.node_id()]).await {
             Ok(Some(ClaimedLease { data_epoch, .. })) => {
-                tracing::warn!(pod = %lease_id, "redis lost its data: registering this pod and its connections again");
+                if same_data {
+                    tracing::warn!(pod = %lease_id, "redis lost the lease of this pod in a failover: claimed again");
+                } else {
+                    tracing::warn!(
+                        pod = %lease_id,
+                        "redis lost its data: registering this pod and its connections again"
+                    );
+                }
                 *self.cluster.data_epoch.lock() = data_epoch;
                 // The fingerprints were lost too. A deployment that claimed the namespace first keeps it.
                 if let Err(error) = claim_namespace(&self.cluster.namespace, &self.redis).await {
@@ -175,7 +193,7 @@ impl HeartbeatTask {
             Ok(None) => {
                 // This pod still runs the `$disconnect` of its connections, but requests for their ids now reach
                 // another pod.
-                tracing::error!(pod = %lease_id, "redis lost its data, and another pod claimed this pod's node id");
+                tracing::error!(pod = %lease_id, "redis lost the lease, and another pod claimed this pod's node id");
                 let _ = self.change_node_id().await;
                 self.cluster.registry.request_resync();
             }

@@ -4,6 +4,7 @@
 //! {cluster}:leases          sorted set  lease id → expiry of the lease in ms, by Redis's clock
 //! {cluster}:nodes           hash        node id → lease id of its holder; with a leading "-" once fenced
 //! {cluster}:fenced          sorted set  lease id → time of the fencing, until all its connections are completed
+//! {cluster}:reaped          sorted set  lease id → time of the completion, for 24 h
 //! {cluster}:pending         hash        lease id → connections that reaping pods have claimed and not completed
 //! {cluster}:data_epoch      string      set with the first lease; another value means that Redis lost its data
 //! {cluster}:connections:ID  hash        connection id → record: the connections of a pod
@@ -13,6 +14,7 @@
 //! never holds a lease again. Times come from Redis, so the pods' clocks do not matter. All keys share one slot of a
 //! Redis Cluster, because a connection moves between pods atomically. The callers decide when to run which command.
 
+mod heartbeat_reply;
 mod lease_id;
 
 use std::fmt;
@@ -22,6 +24,7 @@ use std::time::Duration;
 use gateway::id::GatewayId;
 use redis::Script;
 
+pub use self::heartbeat_reply::{HeartbeatReply, LeaseStatus};
 pub use self::lease_id::LeaseId;
 use crate::redis::{RedisClient, RedisClientError};
 
@@ -54,21 +57,6 @@ pub struct ClaimedLease {
     pub lease_id: LeaseId,
     /// Epoch of Redis's data.
     pub data_epoch: String,
-}
-
-/// Reply to a heartbeat.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HeartbeatReply {
-    /// Whether this pod holds its lease. If so, the lease was extended.
-    pub held: bool,
-    /// Epoch of Redis's data; empty when there is none.
-    pub data_epoch: String,
-    /// Pods whose lease has expired.
-    pub expired: Vec<LeaseId>,
-    /// Fenced pods with connections to reap.
-    pub fenced: Vec<LeaseId>,
-    /// Number of pods whose lease has not expired.
-    pub live_pods: u64,
 }
 
 /// A reaping pod's batch of fenced pods' connections.
@@ -129,7 +117,7 @@ impl LeaseStore {
     ) -> Result<Option<ClaimedLease>, RedisClientError> {
         let mut arguments = vec![incarnation.to_owned(), self.lease_ms.clone(), fresh_epoch.to_owned()];
         arguments.extend(node_ids.iter().map(u16::to_string));
-        let keys = [self.cluster_key("leases"), self.cluster_key("nodes"), self.cluster_key("data_epoch")];
+        let keys = ["leases", "nodes", "data_epoch", "fenced", "reaped"].map(|suffix| self.cluster_key(suffix));
         let (node_id, data_epoch): (u16, String) =
             self.redis.invoke_script(&CLAIM_LEASE_SCRIPT, &keys, &arguments).await?;
         Ok((node_id != 0).then(|| ClaimedLease { lease_id: LeaseId::new(node_id, incarnation), data_epoch }))
@@ -146,6 +134,7 @@ impl LeaseStore {
             self.cluster_key("data_epoch"),
             self.connections_key(lease_id),
             self.reaping_key(lease_id),
+            self.cluster_key("reaped"),
         ];
         let arguments = [
             lease_id.to_string(),
@@ -153,15 +142,8 @@ impl LeaseStore {
             millis_text(RECORD_RETENTION),
             MAX_PODS_PER_HEARTBEAT.to_string(),
         ];
-        let (held, data_epoch, expired, fenced, live_pods): (bool, String, Vec<String>, Vec<String>, u64) =
-            self.redis.invoke_script(&HEARTBEAT_SCRIPT, &keys, &arguments).await?;
-        Ok(HeartbeatReply {
-            held,
-            data_epoch,
-            expired: parse_lease_ids(expired),
-            fenced: parse_lease_ids(fenced),
-            live_pods,
-        })
+        let reply = self.redis.invoke_script(&HEARTBEAT_SCRIPT, &keys, &arguments).await?;
+        Ok(HeartbeatReply::from_script(reply))
     }
 
     /// Registers connections of this pod. Returns `false`, and registers nothing, when the lease is not held.
@@ -231,7 +213,8 @@ impl LeaseStore {
         self.redis.invoke_script(&COUNT_PEER_CONNECTIONS_SCRIPT, &[self.cluster_key("leases")], &arguments).await
     }
 
-    /// Returns some registered connections of this pod and the next cursor. A scan starts with cursor 0 and ends when 0
+    /// Returns some registered connections of this pod with their records, and the next cursor. A scan starts with
+    /// cursor 0 and ends when 0
     /// is returned.
     ///
     /// # Errors
@@ -240,11 +223,12 @@ impl LeaseStore {
         &self,
         lease_id: &LeaseId,
         cursor: u64,
-    ) -> Result<(u64, Vec<GatewayId>), RedisClientError> {
+    ) -> Result<(u64, Vec<(GatewayId, Vec<u8>)>), RedisClientError> {
         let mut command = redis::cmd("HSCAN");
         command.arg(self.connections_key(lease_id)).arg(cursor).arg("COUNT").arg(256);
-        let (next, found): (u64, Vec<(String, redis::Value)>) = self.redis.query(&command).await?;
-        Ok((next, found.iter().filter_map(|(id, _)| gateway::id::parse_gateway_id(id).ok()).collect()))
+        let (next, found): (u64, HashFields) = self.redis.query(&command).await?;
+        let parse = |(id, record): (String, Vec<u8>)| Some((gateway::id::parse_gateway_id(&id).ok()?, record));
+        Ok((next, found.into_iter().filter_map(parse).collect()))
     }
 
     /// Fences a pod whose lease has expired. Returns `false` when there is no such expired lease.
@@ -304,6 +288,7 @@ impl LeaseStore {
             self.cluster_key("nodes"),
             self.connections_key(dead),
             self.reaping_key(dead),
+            self.cluster_key("reaped"),
         ];
         let mut arguments = vec![dead.to_string(), dead.node_id().to_string(), millis_text(RECORD_RETENTION)];
         arguments.extend(fields.iter().cloned());
@@ -380,10 +365,6 @@ impl LeaseStore {
     fn reaping_key(&self, lease_id: &LeaseId) -> String {
         self.cluster_key(&format!("reaping:{lease_id}"))
     }
-}
-
-fn parse_lease_ids(texts: Vec<String>) -> Vec<LeaseId> {
-    texts.iter().filter_map(|text| LeaseId::parse(text)).collect()
 }
 
 fn millis_text(duration: Duration) -> String {

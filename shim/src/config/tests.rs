@@ -416,7 +416,13 @@ fn redis_is_configured_by_its_address() {
     let config = from_environment(&[("REDIS_URL", nodes), ("TWINWAY_REDIS_TOPOLOGY", "cluster")]).config.unwrap();
     let redis = config.redis.as_ref().unwrap();
     assert_eq!((redis.urls.len(), redis.topology.as_str(), redis.prefix.as_str()), (2, "cluster", "twinway"));
-    assert_eq!((redis.response_timeout, redis.wait_replicas), (Duration::from_secs(2), 0));
+    assert_eq!((redis.response_timeout, redis.wait_replicas), (Duration::from_secs(2), 1));
+    let replicas_of = |topology, variables: &[(&str, &str)]| {
+        let variables = [&[("REDIS_URL", "redis://a"), ("TWINWAY_REDIS_TOPOLOGY", topology)], variables].concat();
+        from_environment(&variables).config.unwrap().redis.unwrap().wait_replicas
+    };
+    assert_eq!([replicas_of("single", &[]), replicas_of("sentinel", &[])], [0, 1], "where failovers are normal");
+    assert_eq!(replicas_of("sentinel", &[("TWINWAY_REDIS_WAIT_REPLICAS", "0")]), 0);
     assert!(!format!("{config:?}").contains("hunter2"), "a password was shown");
 
     let several = errors_of(from_environment(&[("REDIS_URL", nodes)]));

@@ -21,6 +21,7 @@ use super::metrics::PostgresMetrics;
 use super::preflight::{self, PostgresStartupError};
 use super::settings::PostgresSettings;
 use crate::breaker::{self, CircuitBreaker, LinkState};
+use crate::host_watch::HostWatch;
 
 /// Maximum number of retries of a statement within its deadline.
 const MAX_STATEMENT_RETRIES: usize = 4;
@@ -32,11 +33,11 @@ const IDLE_CONNECTION_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 /// Text of a statement with the name of the schema.
 pub(super) type SqlStatement = Arc<str>;
 
-/// Client of one database; clones share the pool. Dropping the last clone closes it and ends its background task.
+/// Client of one database; clones share the pool. Dropping the last clone closes it and ends its background tasks.
 #[derive(Clone)]
 pub struct PostgresClient {
     inner: Arc<PostgresClientInner>,
-    _monitor: Arc<AbortOnDropHandle<()>>,
+    _tasks: Arc<[AbortOnDropHandle<()>]>,
 }
 
 /// State shared by the client and its health monitor.
@@ -71,13 +72,17 @@ impl PostgresClient {
     pub async fn connect(settings: PostgresSettings) -> Result<Self, PostgresStartupError> {
         let options = preflight::connect_options(&settings)?;
         preflight::run_preflight(&settings, &options).await?;
+        let is_socket = options.get_socket().is_some() || options.get_host().starts_with('/');
+        let host_watch = if is_socket { None } else { HostWatch::new(options.get_host(), options.get_port()) };
         let last_loss = LastConnectionLoss::default();
         let pool = build_pool(&settings, options, last_loss.clone());
         let (breaker, metrics) = (CircuitBreaker::new(), PostgresMetrics::default());
         let inner = Arc::new(PostgresClientInner { settings, breaker, metrics, pool, last_loss });
-        let task =
-            TaskTracker::new().spawn(breaker::monitor_health(inner.breaker.clone(), PrimaryCheck::new(inner.clone())));
-        Ok(Self { inner, _monitor: Arc::new(AbortOnDropHandle::new(task)) })
+        let tracker = TaskTracker::new();
+        let monitor = tracker.spawn(breaker::monitor_health(inner.breaker.clone(), PrimaryCheck::new(inner.clone())));
+        let host_watch = host_watch.map(|watch| tracker.spawn(follow_host(watch, inner.clone())));
+        let tasks = std::iter::once(monitor).chain(host_watch).map(AbortOnDropHandle::new).collect();
+        Ok(Self { inner, _tasks: tasks })
     }
 
     /// Returns a receiver of the availability of PostgreSQL.
@@ -201,6 +206,16 @@ async fn configure_connection(connection: &mut PgConnection, timeout: Duration) 
          ELSE current_setting('synchronous_commit') END, false)",
     );
     query.bind(timeout.as_millis().to_string()).execute(connection).await.map(drop)
+}
+
+/// Replaces all connections when the host name moves to another server, as after a switchover.
+async fn follow_host(mut watch: HostWatch, client: Arc<PostgresClientInner>) {
+    loop {
+        watch.wait_moved().await;
+        tracing::warn!("the host name of postgresql leads to another server now, all connections move to it");
+        client.replace_connections();
+        client.breaker.request_check();
+    }
 }
 
 /// Opens one connection outside of the pool, for the preflight.

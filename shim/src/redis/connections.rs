@@ -73,7 +73,7 @@ impl RedisConnections {
         }
         let (key, text) = (self.record_key(&connection.id), record::encode_record(connection));
         let written: Option<String> =
-            self.redis.query(cmd("SET").arg(&key).arg(text).arg("PX").arg(ttl_ms).arg("NX")).await?;
+            self.redis.write_command(cmd("SET").arg(&key).arg(text).arg("PX").arg(ttl_ms).arg("NX")).await?;
         if written.is_some() {
             self.add_to_indices(connection).await?;
         }

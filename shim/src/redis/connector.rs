@@ -1,4 +1,4 @@
-//! Connections to Redis in every topology, and their creation.
+//! Creation of connections to Redis in every topology.
 //!
 //! A [`DriverConnection`] is multiplexed and cheap to clone. It does not reconnect to another address:
 //! [`ReconnectingConnection`](super::reconnecting::ReconnectingConnection) does that. All connections use RESP3, in
@@ -7,23 +7,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
-use futures_util::future::try_join_all;
-use redis::aio::{AsyncPushSender, ConnectionLike, MultiplexedConnection};
+use parking_lot::Mutex;
+use redis::aio::AsyncPushSender;
 use redis::cluster::ClusterClientBuilder;
-use redis::cluster_async::ClusterConnection;
 use redis::io::tcp::TcpSettings;
 use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
 use redis::{
-    AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind,
-    IntoConnectionInfo as _, Pipeline, ProtocolVersion, RedisConnectionInfo, RedisError, RedisFuture, RedisResult,
-    TlsCertificates, TlsMode, Value,
+    AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo as _,
+    ProtocolVersion, RedisConnectionInfo, RedisError, RedisResult, TlsCertificates, TlsMode,
 };
 use socket2::TcpKeepalive;
 use tls_client::{TlsFileError, TlsFiles, TlsMaterial};
 
+use super::driver_connection::DriverConnection;
+use super::master_selection::{MasterFacts, MasterSelection};
+use super::replication::NodeAddress;
 use super::settings::{RedisSettings, RedisTopology};
-use super::slots;
+use crate::host_watch::HostWatch;
 
 /// Capacity of the queue of commands to be written to one connection. When it is full, callers wait, within their
 /// timeout.
@@ -31,78 +31,24 @@ const MAX_QUEUED_COMMANDS: usize = 1_024;
 /// Interval of TCP keep-alive probes, which detect pods and servers that vanish without closing the connection.
 const TCP_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
-/// Multiplexed connection.
-#[derive(Clone)]
-pub(super) enum DriverConnection {
-    /// Connection to one server.
-    Server(MultiplexedConnection),
-    /// Connections to the nodes of a Cluster.
-    Cluster(ClusterConnection),
-}
-
-impl DriverConnection {
-    /// Sends one command and returns its reply.
-    pub(super) async fn send_command(&mut self, command: &Cmd) -> RedisResult<Value> {
-        match self {
-            Self::Server(connection) => connection.send_packed_command(command).await,
-            Self::Cluster(connection) => connection.req_packed_command(command).await,
-        }
-    }
-
-    /// Sends several commands and returns their replies: in one round trip to a server; in a Cluster in one per slot,
-    /// all concurrently.
-    pub(super) async fn send_pipeline(&mut self, pipeline: &Pipeline) -> RedisResult<Vec<Value>> {
-        match self {
-            Self::Server(connection) => connection.send_packed_commands(pipeline, 0, pipeline.len()).await,
-            Self::Cluster(connection) => {
-                let sends = slots::split_by_slot(pipeline).into_iter().map(|part| {
-                    let mut connection = connection.clone();
-                    async move {
-                        let replies = connection.req_packed_commands(&part.pipeline, 0, part.pipeline.len()).await?;
-                        RedisResult::Ok((part, replies))
-                    }
-                });
-                Ok(slots::merge_replies(try_join_all(sends).await?))
-            }
-        }
-    }
-}
-
-/// Used by `redis::Script`, which sends its source to servers that do not have it.
-impl ConnectionLike for DriverConnection {
-    fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
-        self.send_command(command).boxed()
-    }
-
-    fn req_packed_commands<'a>(
-        &'a mut self,
-        pipeline: &'a Pipeline,
-        offset: usize,
-        count: usize,
-    ) -> RedisFuture<'a, Vec<Value>> {
-        match self {
-            Self::Server(connection) => connection.req_packed_commands(pipeline, offset, count),
-            Self::Cluster(connection) => connection.req_packed_commands(pipeline, offset, count),
-        }
-    }
-
-    fn get_db(&self) -> i64 {
-        match self {
-            Self::Server(connection) => connection.get_db(),
-            Self::Cluster(connection) => connection.get_db(),
-        }
-    }
-}
-
 /// Factory of connections.
 pub(super) struct RedisConnector {
     source: ConnectionSource,
     config: AsyncConnectionConfig,
+    settings: RedisSettings,
+    certificates: Option<TlsCertificates>,
+    /// Set where another server may become the master.
+    selection: Option<Arc<MasterSelection>>,
+    /// Nodes of a Cluster in its latest reply.
+    cluster_nodes: Mutex<Vec<NodeAddress>>,
 }
+
+/// Returns a builder for these nodes, or for the configured ones.
+type ClusterBuilderFactory = Box<dyn Fn(Option<Vec<ConnectionInfo>>) -> ClusterClientBuilder + Send + Sync>;
 
 enum ConnectionSource {
     Server(Box<Client>),
-    Cluster(Box<dyn Fn() -> ClusterClientBuilder + Send + Sync>),
+    Cluster(ClusterBuilderFactory),
     Sentinel(Box<dyn Fn() -> RedisResult<SentinelClient> + Send + Sync>),
 }
 
@@ -112,6 +58,7 @@ impl RedisConnector {
     /// # Errors
     /// Returns an error for an invalid address or certificate.
     pub(super) fn new(settings: &RedisSettings, certificates: Option<TlsCertificates>) -> RedisResult<Self> {
+        let (settings_of_nodes, certificates_of_nodes) = (settings.clone(), certificates.clone());
         let nodes: Vec<ConnectionInfo> =
             settings.urls.iter().map(|url| url.expose().into_connection_info()).collect::<RedisResult<_>>()?;
         let source = match settings.topology {
@@ -125,16 +72,85 @@ impl RedisConnector {
             .set_connection_timeout(Some(settings.connect_timeout))
             .set_response_timeout(Some(settings.response_timeout))
             .set_pipeline_buffer_size(MAX_QUEUED_COMMANDS);
-        Ok(Self { source, config })
+        let selection = match settings.topology {
+            RedisTopology::Single => Some(Arc::default()),
+            RedisTopology::Sentinel => Some(Arc::new(MasterSelection::probed())),
+            RedisTopology::Cluster => None,
+        };
+        Ok(Self {
+            source,
+            config,
+            settings: settings_of_nodes,
+            certificates: certificates_of_nodes,
+            selection,
+            cluster_nodes: Mutex::default(),
+        })
+    }
+
+    /// Returns the selection of the master; `None` in a Cluster, where the driver selects it.
+    pub(super) const fn selection(&self) -> Option<&Arc<MasterSelection>> {
+        self.selection.as_ref()
+    }
+
+    /// Returns whether a prober finds the master.
+    pub(super) fn is_probed(&self) -> bool {
+        self.selection.as_ref().is_some_and(|selection| selection.is_probed())
+    }
+
+    /// Returns a watch of the host name of a single server, if it has one.
+    pub(super) fn host_watch(&self) -> Option<HostWatch> {
+        let ConnectionSource::Server(client) = &self.source else { return None };
+        match client.get_connection_info().addr() {
+            ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => HostWatch::new(host, *port),
+            _ => None,
+        }
+    }
+
+    /// Returns the generation of the master that new connections lead to.
+    pub(super) fn master_generation(&self) -> u64 {
+        self.selection.as_ref().map_or(0, |selection| selection.generation())
+    }
+
+    /// Returns the facts about the master.
+    pub(super) fn master_facts(&self) -> MasterFacts {
+        let unknown = MasterFacts { generation: 0, online_replicas: 0, confirms_alone: false };
+        self.selection.as_ref().map_or(unknown, |selection| selection.facts())
+    }
+
+    /// Requests a probe of the servers, after a doubt about the master.
+    pub(super) fn request_probe(&self) {
+        if let Some(selection) = &self.selection {
+            selection.request_probe();
+        }
+    }
+
+    /// Remembers the nodes of a Cluster, for when all configured ones have left it.
+    pub(super) fn remember_nodes(&self, nodes: Vec<NodeAddress>) {
+        *self.cluster_nodes.lock() = nodes;
+    }
+
+    /// Connects to a Cluster by its configured nodes or, if none answers, by those that were remembered.
+    async fn connect_to_cluster(
+        &self,
+        builder: &ClusterBuilderFactory,
+        complete: impl Fn(ClusterClientBuilder) -> ClusterClientBuilder,
+    ) -> RedisResult<DriverConnection> {
+        let connecting = async |nodes| complete(builder(nodes)).build()?.get_async_connection().await;
+        let connected = connecting(None).await;
+        let remembered = self.cluster_nodes.lock().clone();
+        if connected.is_ok() || remembered.is_empty() {
+            return connected.map(DriverConnection::Cluster);
+        }
+        let node = |node: &NodeAddress| info_for_address(&self.settings, node);
+        let nodes = remembered.iter().map(node).collect::<RedisResult<Vec<_>>>()?;
+        connecting(Some(nodes)).await.map(DriverConnection::Cluster)
     }
 
     /// Opens a connection for commands. `watch` is notified when the connection to a server is lost. A Cluster
     /// connection replaces lost nodes by itself.
     pub(super) async fn connect_for_commands(&self, watch: Arc<dyn AsyncPushSender>) -> RedisResult<DriverConnection> {
         match &self.source {
-            ConnectionSource::Cluster(builder) => {
-                builder().build()?.get_async_connection().await.map(DriverConnection::Cluster)
-            }
+            ConnectionSource::Cluster(builder) => self.connect_to_cluster(builder, |builder| builder).await,
             ConnectionSource::Server(_) | ConnectionSource::Sentinel(_) => self.connect_for_pushes(watch).await,
         }
     }
@@ -148,11 +164,13 @@ impl RedisConnector {
                 client.get_multiplexed_async_connection_with_config(&config).await.map(DriverConnection::Server)
             }
             ConnectionSource::Cluster(builder) => {
-                builder().push_sender(pushes).build()?.get_async_connection().await.map(DriverConnection::Cluster)
+                self.connect_to_cluster(builder, |builder| builder.push_sender(pushes.clone())).await
             }
             ConnectionSource::Sentinel(client) => {
-                // Resolved for every connection, because the master may have changed.
-                let client = client()?.async_get_client().await?;
+                let client = match self.selection.as_ref().and_then(|selection| selection.node()) {
+                    Some(node) => client_for_address(&self.settings, self.certificates.clone(), &node)?,
+                    None => client()?.async_get_client().await?,
+                };
                 client.get_multiplexed_async_connection_with_config(&config).await.map(DriverConnection::Server)
             }
         }
@@ -188,6 +206,29 @@ pub(super) fn client_for_node(
     open_client(info, certificates)
 }
 
+/// Returns a client for a server behind Sentinels.
+pub(super) fn client_for_address(
+    settings: &RedisSettings,
+    certificates: Option<TlsCertificates>,
+    node: &NodeAddress,
+) -> RedisResult<Client> {
+    open_client(info_for_address(settings, node)?, certificates)
+}
+
+/// Returns the connection settings of a server that Sentinels or Cluster nodes named.
+fn info_for_address(settings: &RedisSettings, node: &NodeAddress) -> RedisResult<ConnectionInfo> {
+    let configured = settings.urls.first().ok_or_else(missing_address_error)?.expose().into_connection_info()?;
+    let (host, port) = (node.host.clone(), node.port);
+    let address = match configured.addr() {
+        // Servers of Sentinels that use TLS use it too: `tls-replication` is one setting for both.
+        ConnectionAddr::TcpTls { .. } => ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None },
+        _ => ConnectionAddr::Tcp(host, port),
+    };
+    let connection_settings = RedisConnectionInfo::default().set_db(configured.redis_settings().db());
+    let info = address.into_connection_info()?.set_redis_settings(connection_settings);
+    Ok(with_credentials(info, settings))
+}
+
 fn missing_address_error() -> RedisError {
     RedisError::from((ErrorKind::InvalidClientConfig, "no address is configured"))
 }
@@ -214,12 +255,12 @@ fn cluster_client_factory(
     settings: &RedisSettings,
     nodes: Vec<ConnectionInfo>,
     certificates: Option<TlsCertificates>,
-) -> Box<dyn Fn() -> ClusterClientBuilder + Send + Sync> {
+) -> ClusterBuilderFactory {
     let nodes: Vec<_> = nodes.into_iter().map(|node| with_credentials(node, settings)).collect();
     let (connect_timeout, response_timeout) = (settings.connect_timeout, settings.response_timeout);
     let operation_timeout = settings.operation_timeout();
-    Box::new(move || {
-        let builder = ClusterClientBuilder::new(nodes.clone())
+    Box::new(move |other_nodes| {
+        let builder = ClusterClientBuilder::new(other_nodes.unwrap_or_else(|| nodes.clone()))
             .use_protocol(ProtocolVersion::RESP3)
             .connection_timeout(connect_timeout)
             .response_timeout(response_timeout)

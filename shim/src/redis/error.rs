@@ -18,6 +18,10 @@ pub enum RedisClientError {
     /// No reply arrived in time. The command may have taken effect.
     #[error("redis command timed out")]
     Timeout,
+    /// Fewer replicas than `redis.wait_replicas` confirmed a write in time. It may have taken effect, and a failover may
+    /// undo it. A retry may succeed.
+    #[error("too few redis replicas confirmed a write in time (redis.wait_replicas)")]
+    Unconfirmed,
     /// Redis has no memory for writes; reads still succeed. Nothing was written.
     #[error("redis is out of memory")]
     OutOfMemory(#[source] RedisError),
@@ -42,7 +46,7 @@ impl RedisClientError {
     /// Returns whether the same command may succeed later.
     #[must_use]
     pub const fn is_transient(&self) -> bool {
-        matches!(self, Self::CircuitOpen | Self::Unavailable(_) | Self::Timeout)
+        matches!(self, Self::CircuitOpen | Self::Unavailable(_) | Self::Timeout | Self::Unconfirmed)
     }
 
     /// Returns whether the state of the server is the cause, not the configuration.

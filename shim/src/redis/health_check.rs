@@ -4,7 +4,8 @@
 
 use std::mem::{Discriminant, discriminant};
 
-use redis::RedisResult;
+use redis::{ErrorKind, RedisError, RedisResult, ServerErrorKind};
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 use super::error::{RedisErrorClass, classify_error};
@@ -38,14 +39,21 @@ pub(super) struct OutageReport {
 
 impl HealthCheck for WriteHealthCheck {
     async fn is_healthy(&mut self) -> bool {
-        let generation = self.connection.generation();
-        let result = timeout(self.preflight.settings.operation_timeout(), self.probe_connection()).await;
+        let is_cluster = self.preflight.settings.topology == RedisTopology::Cluster;
+        let mut generation = self.connection.generation();
+        let mut result = self.probe_connection().await;
+        // A Cluster connection still takes a demoted node for a master. A new connection knows the promoted one.
+        if is_cluster && matches!(&result, Ok(Err(error)) if is_read_only(error)) {
+            self.connection.discard(generation);
+            generation = self.connection.generation();
+            result = self.probe_connection().await;
+        }
         let healthy = matches!(result, Ok(Ok(())));
         if matches!(result, Ok(Err(error)) if classify_error(&error) == RedisErrorClass::Unavailable) {
             self.breaker.open();
         }
         // A Cluster connection rediscovers its nodes by itself, as long as one of them answers.
-        if !healthy && (self.preflight.settings.topology != RedisTopology::Cluster || !self.breaker.is_closed()) {
+        if !healthy && (!is_cluster || !self.breaker.is_closed()) {
             self.connection.discard(generation);
         }
         if healthy {
@@ -71,11 +79,18 @@ impl HealthCheck for WriteHealthCheck {
     }
 }
 
+fn is_read_only(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
+}
+
 impl WriteHealthCheck {
-    async fn probe_connection(&self) -> RedisResult<()> {
-        let (_, connection) = self.connection.current_connection().await;
-        write_probe::probe_writes(&mut connection?, &self.preflight.settings.prefix)
-            .await
-            .map_err(|probe_error| probe_error.error)
+    async fn probe_connection(&self) -> Result<RedisResult<()>, Elapsed> {
+        let probe = async {
+            let driver = self.connection.current_connection().await.driver;
+            write_probe::probe_writes(&mut driver?, &self.preflight.settings.prefix)
+                .await
+                .map_err(|probe_error| probe_error.error)
+        };
+        timeout(self.preflight.settings.operation_timeout(), probe).await
     }
 }

@@ -11,7 +11,7 @@ use super::slots::first_key;
 use crate::redis::RedisClientError;
 
 /// Types by the start and the end of a key's name without the prefix. The first match counts.
-const KEY_TYPES: [(&str, &str, &str); 14] = [
+const KEY_TYPES: [(&str, &str, &str); 15] = [
     ("index:{", "", "zset"),
     ("occupied:{", "", "zset"),
     ("connection:{", "", "string"),
@@ -22,6 +22,7 @@ const KEY_TYPES: [(&str, &str, &str); 14] = [
     ("log:{", ":ids", "hash"),
     ("{cluster}:leases", "", "zset"),
     ("{cluster}:fenced", "", "zset"),
+    ("{cluster}:reaped", "", "zset"),
     ("{cluster}:data_epoch", "", "string"),
     ("{cluster}:nodes", "", "hash"),
     ("{cluster}:pending", "", "hash"),

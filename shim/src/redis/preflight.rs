@@ -14,9 +14,11 @@ use tls_client::ConnectFailure;
 use tokio::time::timeout;
 
 pub use self::error::RedisStartupError;
-use super::connector::{self, DriverConnection, RedisConnector};
+use super::connector::{self, RedisConnector};
+use super::driver_connection::DriverConnection;
 use super::error::{RedisErrorClass, classify_error};
 use super::protocol_probe::{self, PortProtocol};
+use super::replication;
 use super::settings::{RedisSettings, RedisTopology};
 use super::write_probe;
 
@@ -93,6 +95,28 @@ impl RedisPreflight {
     /// Returns [`RedisStartupError`], whose text says what to change.
     pub(super) async fn run(&self) -> Result<(), RedisStartupError> {
         check_servers(&self.settings, self.certificates.as_ref(), &self.connector).await
+    }
+
+    /// Warns if a master has fewer replicas than a write has to wait for: no message would be acknowledged.
+    pub(super) async fn warn_about_replicas(&self) {
+        if self.settings.wait_replicas == 0 {
+            return;
+        }
+        let counting = async {
+            let mut connection = self.connector.connect_for_pushes(Arc::new(|_| Ok::<(), ()>(()))).await?;
+            replication::min_online_replicas(&mut connection).await
+        };
+        // The checks succeeded just now. A failure here is not worth an error.
+        let Ok(Ok(found)) = timeout(self.settings.operation_timeout(), counting).await else { return };
+        if found < self.settings.wait_replicas as usize {
+            tracing::warn!(
+                required = self.settings.wait_replicas,
+                found,
+                "a redis master has fewer replicas than redis.wait_replicas requires: messages are not acknowledged \
+                 until they are there; add replicas, or set redis.wait_replicas to 0 and accept that a failover loses \
+                 the last messages"
+            );
+        }
     }
 }
 

@@ -13,7 +13,8 @@ use parking_lot::Mutex;
 use redis::aio::AsyncPushSender;
 use redis::{PushInfo, PushKind, RedisResult};
 
-use super::connector::{DriverConnection, RedisConnector};
+use super::connector::RedisConnector;
+use super::driver_connection::DriverConnection;
 
 type ConnectAttempt = Shared<BoxFuture<'static, RedisResult<DriverConnection>>>;
 
@@ -28,6 +29,17 @@ struct CurrentConnection {
     attempt: ConnectAttempt,
     lost: Arc<AtomicBool>,
     generation: u64,
+    /// Generation of the master when the connection was created.
+    master_generation: u64,
+}
+
+/// The current connection of a [`ReconnectingConnection`].
+pub(super) struct CurrentDriver {
+    /// For [`ReconnectingConnection::discard`].
+    pub(super) generation: u64,
+    /// Generation of the master that the connection leads to.
+    pub(super) master_generation: u64,
+    pub(super) driver: RedisResult<DriverConnection>,
 }
 
 impl ReconnectingConnection {
@@ -37,20 +49,20 @@ impl ReconnectingConnection {
         Self { connector, current: Arc::new(Mutex::new(current)) }
     }
 
-    /// Returns the current connection, opened if necessary, and its generation for [`Self::discard`].
-    pub(super) async fn current_connection(&self) -> (u64, RedisResult<DriverConnection>) {
-        let (generation, attempt) = {
+    /// Returns the current connection, opened if necessary. A connection to a former master is replaced.
+    pub(super) async fn current_connection(&self) -> CurrentDriver {
+        let (generation, master_generation, attempt) = {
             let mut current = self.current.lock();
-            if current.lost.load(Ordering::Acquire) {
+            if current.lost.load(Ordering::Acquire) || current.master_generation != self.connector.master_generation() {
                 *current = CurrentConnection::new(self.connector.clone(), current.generation + 1);
             }
-            (current.generation, current.attempt.clone())
+            (current.generation, current.master_generation, current.attempt.clone())
         };
-        let connection = attempt.await;
-        if connection.is_err() {
+        let driver = attempt.await;
+        if driver.is_err() {
             self.discard(generation);
         }
-        (generation, connection)
+        CurrentDriver { generation, master_generation, driver }
     }
 
     /// Returns the generation of the current connection.
@@ -71,8 +83,9 @@ impl CurrentConnection {
     fn new(connector: Arc<RedisConnector>, generation: u64) -> Self {
         let lost = Arc::new(AtomicBool::new(false));
         let loss_flag: Arc<dyn AsyncPushSender> = Arc::new(LossFlag(lost.clone()));
+        let master_generation = connector.master_generation();
         let attempt = async move { connector.connect_for_commands(loss_flag).await }.boxed().shared();
-        Self { attempt, lost, generation }
+        Self { attempt, lost, generation, master_generation }
     }
 }
 

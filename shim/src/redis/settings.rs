@@ -46,7 +46,7 @@ pub struct RedisSettings {
     pub connect_timeout: Duration,
     /// Timeout of one reply.
     pub response_timeout: Duration,
-    /// Number of replicas that must have a message before its append succeeds; 0 disables the wait.
+    /// Number of replicas that must have a write before it is acknowledged; 0 disables the wait.
     pub wait_replicas: u32,
 }
 
@@ -119,6 +119,15 @@ fn is_loopback(host: &str) -> bool {
 }
 
 impl RedisTopology {
+    /// Returns the default of `redis.wait_replicas`: 1 where a failover is part of normal operation.
+    #[must_use]
+    pub const fn default_wait_replicas(self) -> u32 {
+        match self {
+            Self::Single => 0,
+            Self::Cluster | Self::Sentinel => 1,
+        }
+    }
+
     /// Returns the value of `redis.topology`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

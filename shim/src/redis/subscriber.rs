@@ -2,8 +2,8 @@
 //!
 //! Messages published to a subscribed Redis channel are delivered in order until the stream ends. The stream ends when
 //! the connection (in a Cluster, the one to any node) is lost, and when the buffer of [`PUSH_BUFFER_CAPACITY`] messages
-//! overflows. Messages may be missing then, and a new subscriber is needed. This module neither reconnects nor
-//! backfills.
+//! overflows. Messages may be missing then, and a new subscriber is needed, also after
+//! [`SubscriptionHandle::wait_revoked`]. This module neither reconnects nor backfills.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,8 +15,10 @@ use redis::{PushInfo, PushKind, RedisResult, Value};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::connector::{DriverConnection, RedisConnector};
+use super::connector::RedisConnector;
+use super::driver_connection::DriverConnection;
 use super::error::RedisClientError;
+use super::lost_subscriptions::{self, ShardSubscriptions, SubscriptionRevocation};
 
 /// Capacity of the buffer of received messages. A slower reader is better served by a backfill from the log.
 const PUSH_BUFFER_CAPACITY: usize = 16_384;
@@ -44,6 +46,10 @@ pub struct RedisSubscriber {
 pub struct SubscriptionHandle {
     connection: DriverConnection,
     timeout: Duration,
+    shard_subscriptions: Arc<ShardSubscriptions>,
+    connector: Arc<RedisConnector>,
+    /// Generation of the master when the connection was opened.
+    master_generation: u64,
 }
 
 /// Stream of the messages of a connection. The connection stays open as long as a [`SubscriptionHandle`] of it exists.
@@ -53,16 +59,27 @@ pub struct RedisPushStream {
 
 impl RedisSubscriber {
     pub(super) async fn connect_subscriber(
-        connector: &RedisConnector,
+        connector: &Arc<RedisConnector>,
         operation_timeout: Duration,
     ) -> Result<Self, RedisClientError> {
         let (sender, received) = mpsc::channel(PUSH_BUFFER_CAPACITY);
-        let intake: Arc<dyn AsyncPushSender> = Arc::new(PushIntake { sender: parking_lot::Mutex::new(Some(sender)) });
+        let shard_subscriptions = Arc::new(ShardSubscriptions::default());
+        let intake: Arc<dyn AsyncPushSender> = Arc::new(PushIntake {
+            sender: parking_lot::Mutex::new(Some(sender)),
+            shard_subscriptions: shard_subscriptions.clone(),
+        });
+        let master_generation = connector.master_generation();
         let connection = timeout(operation_timeout, connector.connect_for_pushes(intake))
             .await
             .map_err(|_| RedisClientError::Timeout)??;
         Ok(Self {
-            subscriptions: SubscriptionHandle { connection, timeout: operation_timeout },
+            subscriptions: SubscriptionHandle {
+                connection,
+                timeout: operation_timeout,
+                shard_subscriptions,
+                connector: connector.clone(),
+                master_generation,
+            },
             pushes: RedisPushStream { received },
         })
     }
@@ -107,6 +124,13 @@ impl SubscriptionHandle {
         self.change_subscriptions(SubscriptionChange::Unsubscribe, redis_channels).await
     }
 
+    /// Waits until subscriptions of this connection receive nothing any more although it is open. The connection has
+    /// to be replaced then. To be called once, and polled until the connection is replaced.
+    pub async fn wait_revoked(&self) -> SubscriptionRevocation {
+        let Self { connection, shard_subscriptions, connector, master_generation, .. } = self;
+        lost_subscriptions::wait_revoked(connection, shard_subscriptions, connector, *master_generation).await
+    }
+
     async fn change_subscriptions(
         &self,
         change: SubscriptionChange,
@@ -117,6 +141,12 @@ impl SubscriptionHandle {
             DriverConnection::Server(_) => (REDIS_CHANNELS_PER_COMMAND, 1),
             DriverConnection::Cluster(_) => (1, MAX_CONCURRENT_SUBSCRIBES),
         };
+        if matches!(self.connection, DriverConnection::Cluster(_)) {
+            match change {
+                SubscriptionChange::Subscribe => self.shard_subscriptions.insert(redis_channels),
+                SubscriptionChange::Unsubscribe => self.shard_subscriptions.remove(redis_channels),
+            }
+        }
         // Built before the stream: a closure over the borrowed names inside the stream would make this future not
         // `Send`.
         let commands: Vec<_> =
@@ -158,6 +188,7 @@ enum SubscriptionChange {
 /// Receives push messages from the driver. Must not block.
 struct PushIntake {
     sender: parking_lot::Mutex<Option<mpsc::Sender<RedisPush>>>,
+    shard_subscriptions: Arc<ShardSubscriptions>,
 }
 
 impl AsyncPushSender for PushIntake {
@@ -169,6 +200,12 @@ impl AsyncPushSender for PushIntake {
                 (Some(message), Some(sender)) => sender.try_send(message).is_ok(),
                 _ => true,
             },
+            PushKind::SUnsubscribe => {
+                if let Some(Value::BulkString(redis_channel)) = push.data.first() {
+                    self.shard_subscriptions.record_unsubscribed(redis_channel);
+                }
+                true
+            }
             _ => true,
         };
         if !keep {

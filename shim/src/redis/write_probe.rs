@@ -8,7 +8,7 @@ use redis::cluster_async::ClusterConnection;
 use redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo};
 use redis::{ErrorKind, FromRedisValue as _, Pipeline, RedisError, RedisResult, ServerErrorKind, Value, cmd};
 
-use super::connector::DriverConnection;
+use super::driver_connection::DriverConnection;
 use super::preflight::HelloReply;
 
 /// A script that does nothing but is declared as writing, so that a server checks beforehand whether it accepts writes

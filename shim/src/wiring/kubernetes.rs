@@ -36,6 +36,7 @@ pub async fn assemble_kubernetes(config: &Config) -> anyhow::Result<ServerAssemb
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let (mut metrics, tasks) = (ShimMetrics::new(), TaskTracker::new());
     let redis = RedisClient::connect(settings).await?;
+    redis.metrics().register(metrics.registry_mut());
     let (log, postgres) = open_log(config, &redis, &clock, &mut metrics).await?;
     let connections = ConnectionIndex::default();
     let delivery = ChannelDelivery::new(connections.clone(), log.clone(), tasks.clone(), metrics.delivery.clone());

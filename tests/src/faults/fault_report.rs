@@ -38,6 +38,8 @@ pub struct FaultReport {
     pub checks_timings: bool,
     /// Time until recovery, in milliseconds.
     pub recovery_ms: u64,
+    /// Acknowledged messages that Redis does not have at the end; 0 when the fault discards its data.
+    pub lost: usize,
     /// Message counts.
     pub messages: MessageCounts,
     /// `$disconnect` counts.
@@ -69,6 +71,7 @@ impl FaultReport {
             connections: 0,
             checks_timings: true,
             recovery_ms: 0,
+            lost: 0,
             messages: recorder.message_counts(),
             disconnects,
             presence_recovery_ms: Vec::new(),
@@ -92,6 +95,7 @@ impl FaultReport {
                 violations.push(sentence);
             }
         };
+        check(self.lost == 0, format!("{} acknowledged messages are not stored", self.lost));
         check(messages.missing == 0, format!("{} acknowledged messages are missing", messages.missing));
         check(
             messages.violations == 0,
@@ -128,6 +132,10 @@ impl FaultReport {
                 self.counts.degraded >= self.connections as u64,
                 format!("{} degraded frames received", self.counts.degraded),
             ),
+            InjectedFault::SentinelFailover | InjectedFault::ClusterFailover | InjectedFault::SlotMigration => {
+                let drained = self.interruptions.get(&1012);
+                check(drained.is_none(), format!("pods closed connections although Redis was there: {drained:?}"));
+            }
             InjectedFault::Kill
             | InjectedFault::Redis
             | InjectedFault::Network
@@ -164,8 +172,8 @@ impl fmt::Display for FaultReport {
         )?;
         writeln!(
             f,
-            "  messages       {} acknowledged, {} delivered, {} missing, {} violations",
-            messages.acknowledged, messages.delivered, messages.missing, messages.violations
+            "  messages       {} acknowledged, {} lost, {} delivered, {} missing, {} violations",
+            messages.acknowledged, self.lost, messages.delivered, messages.missing, messages.violations
         )?;
         writeln!(
             f,

@@ -16,12 +16,15 @@ use tokio::time::{Instant, sleep, timeout};
 use super::backend::{push_messages, wait_for_presence};
 use super::disconnect_audit::audit_disconnects;
 use super::fault_report::{DRAIN_BATCH_SIZE, DRAIN_INTERVAL, FaultReport};
+use super::injection::FaultTopology;
 use super::recorder::RunRecorder;
+use super::stored_messages::count_lost;
 use super::traffic_client::{ClientRole, TrafficClient, TrafficPhase};
 use super::{FaultPlan, InjectedFault, TcpProxy};
 use crate::client::Client;
 use crate::client::http::HttpCaller;
 use crate::pod_cluster::{PodCluster, durable_redis, launch_pod};
+use crate::redis::{RedisCluster, RedisDeployment, RedisSentinels};
 use crate::server::{SECRET, STAGE, ServerExit, ServerLaunch};
 use crate::world::{TokenClaims, sign_token};
 
@@ -78,13 +81,8 @@ pub async fn run_fault(plan: &FaultPlan, fault: InjectedFault) -> anyhow::Result
 
 impl FaultFixture {
     async fn start(plan: &FaultPlan, fault: InjectedFault) -> anyhow::Result<Self> {
-        let redis = durable_redis()?;
-        let mut redis_proxies = Vec::with_capacity(PODS);
-        for _ in 0..PODS {
-            redis_proxies.push(TcpProxy::forward_to(([127, 0, 0, 1], redis.port()).into())?);
-        }
-        let launches = redis_proxies.iter().map(|proxy| launch(&format!("redis://{}", proxy.address()), plan));
-        let cluster = PodCluster::start(redis, launches.collect()).await?;
+        let (redis, launches, redis_proxies) = start_redis(fault.topology(), plan)?;
+        let cluster = PodCluster::start(redis, launches).await?;
         let needs_proxy = fault == InjectedFault::HalfOpen;
         let client_proxy = needs_proxy.then(|| TcpProxy::forward_to(cluster.balancer.address())).transpose()?;
         let (phase, _) = watch::channel(TrafficPhase::Sending);
@@ -152,6 +150,11 @@ impl FaultFixture {
         self.recorder.allow_data_loss();
     }
 
+    /// Allows other epochs from now on, although no acknowledged message may be lost.
+    pub(super) fn allow_epoch_change(&self) {
+        self.recorder.allow_data_loss();
+    }
+
     /// Returns a pod's metric, 0 if absent.
     pub(super) async fn metric(&self, pod: usize, name: &str) -> f64 {
         self.cluster.pods[pod].metric(name).await.unwrap_or_default()
@@ -182,12 +185,14 @@ impl FaultFixture {
         for exit in self.cluster.stop().await {
             self.record_exit(&exit);
         }
+        let lost = if self.lost.is_empty() { count_lost(&self.cluster.redis, &self.recorder)? } else { 0 };
         let mut report = FaultReport::from_recorder(
             &self.recorder,
             audit_disconnects(&self.lost, &self.cluster.redis.append_only_files()?)?,
         );
         (report.connections, report.panics, report.repeated_warnings) =
             (self.plan.connections, self.panicked, self.logged);
+        report.lost = lost;
         report.checks_timings = self.plan.full;
         (report.drain_batch_size, report.drain_interval_ms) = (DRAIN_BATCH_SIZE, millis(DRAIN_INTERVAL));
         Ok(report)
@@ -216,6 +221,34 @@ impl FaultFixture {
         }
         Ok(())
     }
+}
+
+/// Starts Redis, and returns it with the launches of the pods and the proxies between them.
+fn start_redis(
+    topology: FaultTopology,
+    plan: &FaultPlan,
+) -> anyhow::Result<(RedisDeployment, Vec<ServerLaunch>, Vec<TcpProxy>)> {
+    let (redis, urls, topology) = match topology {
+        FaultTopology::Server => {
+            let redis = durable_redis()?;
+            let proxy = |_| TcpProxy::forward_to(([127, 0, 0, 1], redis.port()).into());
+            let proxies = (0..PODS).map(proxy).collect::<Result<Vec<_>, _>>()?;
+            let launches = proxies.iter().map(|proxy| launch(&format!("redis://{}", proxy.address()), plan)).collect();
+            return Ok((redis.into(), launches, proxies));
+        }
+        FaultTopology::Sentinels => {
+            let sentinels = RedisSentinels::start_with(1, 1)?;
+            let urls = sentinels.urls().join(",");
+            (RedisDeployment::Sentinels(sentinels), urls, "sentinel")
+        }
+        FaultTopology::Cluster => {
+            let cluster = RedisCluster::start_with_replicas()?;
+            let urls = cluster.urls().join(",");
+            (RedisDeployment::Cluster(cluster), urls, "cluster")
+        }
+    };
+    let launches = (0..PODS).map(|_| launch(&urls, plan).with_env("TWINWAY_REDIS_TOPOLOGY", topology)).collect();
+    Ok((redis, launches, Vec::new()))
 }
 
 fn launch(redis_url: &str, plan: &FaultPlan) -> ServerLaunch {

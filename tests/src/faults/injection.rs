@@ -10,7 +10,7 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::fixture::FaultFixture;
-use crate::redis::free_port;
+use crate::redis::{ClusterFailover, free_port};
 
 /// Longer than a connection attempt to Redis plus a reply may take (2 s each).
 const BEYOND_TIMEOUTS: Duration = Duration::from_secs(6);
@@ -47,9 +47,35 @@ pub enum InjectedFault {
     DataLossCrash,
     /// Packets of a third of the clients are dropped for longer than the pods wait for a pong
     HalfOpen,
+    /// Sentinels replace a healthy master by its replica, while the former master accepts writes for seconds
+    SentinelFailover,
+    /// A replica of a Redis Cluster replaces its healthy master, and is replaced by it again
+    ClusterFailover,
+    /// Slots of a Redis Cluster to which pods are subscribed move to a new master, and on to another one
+    SlotMigration,
+}
+
+/// Redis deployment that a fault needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FaultTopology {
+    /// One server.
+    Server,
+    /// A master with a replica and a Sentinel.
+    Sentinels,
+    /// Three masters with a replica each.
+    Cluster,
 }
 
 impl InjectedFault {
+    /// Returns the Redis deployment in which the fault occurs.
+    pub(super) const fn topology(self) -> FaultTopology {
+        match self {
+            Self::SentinelFailover => FaultTopology::Sentinels,
+            Self::ClusterFailover | Self::SlotMigration => FaultTopology::Cluster,
+            _ => FaultTopology::Server,
+        }
+    }
+
     /// Injects the fault; returns the time until presence was correct after each step.
     pub(super) async fn inject(self, fixture: &mut FaultFixture, full: bool) -> anyhow::Result<Vec<Duration>> {
         match self {
@@ -63,6 +89,9 @@ impl InjectedFault {
             Self::DataLoss => lose_redis_data(fixture, false).await,
             Self::DataLossCrash => lose_redis_data(fixture, true).await,
             Self::HalfOpen => drop_client_packets(fixture).await,
+            Self::SentinelFailover => fail_over_sentinels(fixture).await,
+            Self::ClusterFailover => fail_over_cluster(fixture).await,
+            Self::SlotMigration => move_slots(fixture, if full { 20 } else { 3 }).await,
         }
     }
 }
@@ -82,14 +111,14 @@ async fn kill_pods(fixture: &mut FaultFixture, count: usize) -> anyhow::Result<V
 
 /// Kills and restarts Redis, then pauses it.
 async fn interrupt_redis(fixture: &mut FaultFixture) -> anyhow::Result<Vec<Duration>> {
-    fixture.cluster.redis.kill();
+    fixture.cluster.redis.server()?.kill();
     sleep(OUTAGE_DURATION).await;
-    let restarted = tokio::task::block_in_place(|| fixture.cluster.redis.restart());
+    let restarted = tokio::task::block_in_place(|| fixture.cluster.redis.server()?.restart());
     restarted.context("restarting Redis")?;
     let mut recoveries = vec![fixture.wait_for_presence(Instant::now()).await?];
-    fixture.cluster.redis.suspend()?;
+    fixture.cluster.redis.server()?.suspend()?;
     sleep(BEYOND_TIMEOUTS).await;
-    fixture.cluster.redis.resume()?;
+    fixture.cluster.redis.server()?.resume()?;
     recoveries.push(fixture.wait_for_presence(Instant::now()).await?);
     Ok(recoveries)
 }
@@ -158,9 +187,9 @@ async fn kill_subscriptions(fixture: &mut FaultFixture, times: usize) -> anyhow:
     };
     let before = replaced(fixture).await;
     for number in 1..=times {
-        fixture.cluster.redis.run_command(&["CLIENT", "KILL", "TYPE", "pubsub"])?;
+        fixture.cluster.redis.server()?.run_command(&["CLIENT", "KILL", "TYPE", "pubsub"])?;
         if number == times {
-            fixture.cluster.redis.run_command(&["CLIENT", "KILL", "TYPE", "normal"])?;
+            fixture.cluster.redis.server()?.run_command(&["CLIENT", "KILL", "TYPE", "normal"])?;
         }
         sleep(KILL_INTERVAL).await;
     }
@@ -174,22 +203,23 @@ async fn kill_subscriptions(fixture: &mut FaultFixture, times: usize) -> anyhow:
 /// no data is replaced.
 async fn make_read_only(fixture: &mut FaultFixture) -> anyhow::Result<Vec<Duration>> {
     let unused_port = free_port()?.to_string();
-    fixture.cluster.redis.run_command(&["REPLICAOF", "127.0.0.1", &unused_port])?;
+    fixture.cluster.redis.server()?.run_command(&["REPLICAOF", "127.0.0.1", &unused_port])?;
     sleep(BEYOND_LEASE).await;
-    fixture.cluster.redis.run_command(&["REPLICAOF", "NO", "ONE"])?;
+    fixture.cluster.redis.server()?.run_command(&["REPLICAOF", "NO", "ONE"])?;
     Ok(vec![fixture.wait_for_presence(Instant::now()).await?])
 }
 
 /// Kills Redis, discards its data, and restarts it empty. `crash` kills a pod in between and restarts it.
 async fn lose_redis_data(fixture: &mut FaultFixture, crash: bool) -> anyhow::Result<Vec<Duration>> {
     fixture.allow_data_loss();
-    let lost = tokio::task::block_in_place(|| fixture.cluster.redis.discard_data()).context("discarding the data")?;
+    let lost = tokio::task::block_in_place(|| fixture.cluster.redis.server()?.discard_data())
+        .context("discarding the data")?;
     fixture.lost.extend(lost);
     sleep(OUTAGE_DURATION).await;
     if crash {
         fixture.cluster.pods[0].kill().await;
     }
-    let restarted = tokio::task::block_in_place(|| fixture.cluster.redis.restart());
+    let restarted = tokio::task::block_in_place(|| fixture.cluster.redis.server()?.restart());
     restarted.context("restarting Redis")?;
     if crash {
         fixture.cluster.pods[0].restart().await;
@@ -208,5 +238,53 @@ async fn drop_client_packets(fixture: &mut FaultFixture) -> anyhow::Result<Vec<D
     let mut recoveries = vec![fixture.wait_for_presence(stalled).await?];
     proxy.restore();
     recoveries.push(fixture.wait_for_presence(Instant::now()).await?);
+    Ok(recoveries)
+}
+
+/// Fails over by Sentinels, and waits until the former master follows the new one, about ten seconds later.
+async fn fail_over_sentinels(fixture: &mut FaultFixture) -> anyhow::Result<Vec<Duration>> {
+    fixture.allow_epoch_change();
+    let sentinels = fixture.cluster.redis.sentinels()?;
+    let former = sentinels.master_port()?;
+    sentinels.begin_planned_failover()?;
+    tokio::task::block_in_place(|| sentinels.wait_demoted(former))?;
+    Ok(vec![fixture.wait_for_presence(Instant::now()).await?])
+}
+
+/// Promotes the replica of every master of a Cluster, one after the other.
+async fn fail_over_cluster(fixture: &mut FaultFixture) -> anyhow::Result<Vec<Duration>> {
+    fixture.allow_epoch_change();
+    let mut recoveries = Vec::new();
+    for replica in 3..6 {
+        let cluster = fixture.cluster.redis.cluster()?;
+        tokio::task::block_in_place(|| cluster.promote(replica, ClusterFailover::Coordinated))?;
+        let promoted = Instant::now();
+        tokio::task::block_in_place(|| cluster.wait_replicas())?;
+        recoveries.push(fixture.wait_for_presence(promoted).await?);
+    }
+    Ok(recoveries)
+}
+
+/// Moves slots of subscribed Redis channels to a new master, then to an old one. Only slots without keys: the
+/// append-only files of the masters must show every write of a key.
+async fn move_slots(fixture: &mut FaultFixture, count: usize) -> anyhow::Result<Vec<Duration>> {
+    fixture.allow_epoch_change();
+    let mut recoveries = Vec::new();
+    let cluster = fixture.cluster.redis.cluster()?;
+    let added = tokio::task::block_in_place(|| {
+        let added = cluster.add_node()?;
+        let id = cluster.nodes()[added].run_command(&["CLUSTER", "MYID"])?;
+        let replica = cluster.add_node()?;
+        cluster.attach_replica(replica, &id)?;
+        anyhow::Ok(added)
+    })?;
+    for target in [added, 0] {
+        let cluster = fixture.cluster.redis.cluster()?;
+        let moved = tokio::task::block_in_place(|| cluster.move_subscribed_slots(target, count))?;
+        anyhow::ensure!(moved > 0, "no subscribed slot without keys");
+        recoveries.push(fixture.wait_for_presence(Instant::now()).await?);
+    }
+    let revoked = fixture.metric(0, "twinway_bus_revoked_subscriptions_total").await;
+    anyhow::ensure!(revoked > 0.0, "the pods did not notice that their slots moved");
     Ok(recoveries)
 }

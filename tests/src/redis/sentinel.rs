@@ -1,4 +1,4 @@
-//! Redis master with a replica, monitored by Sentinels that fail over when the master dies.
+//! Redis master with replicas, monitored by Sentinels that fail over when the master dies or on request.
 
 use std::process::{Command, Stdio};
 
@@ -16,7 +16,7 @@ const DOWN_AFTER: &str = "60000";
 /// The same after the master was killed.
 const DOWN_AFTER_KILL: &str = "500";
 
-/// Two servers, one of them the master, and three Sentinels.
+/// A master, its replicas, and Sentinels.
 #[derive(Debug)]
 pub struct RedisSentinels {
     servers: Vec<RedisServer>,
@@ -31,27 +31,46 @@ struct Sentinel {
 }
 
 impl RedisSentinels {
-    /// Starts all processes and waits until the replica has synchronized and the Sentinels agree.
+    /// Starts a master, a replica and three Sentinels, and waits until the replica has synchronized and the Sentinels
+    /// agree.
     ///
     /// # Errors
     /// A process does not become ready.
     pub fn start() -> anyhow::Result<Self> {
+        Self::start_with(1, 3)
+    }
+
+    /// Starts these numbers of replicas and Sentinels, as [`Self::start`] does.
+    ///
+    /// # Errors
+    /// A process does not become ready.
+    pub fn start_with(replicas: usize, sentinels: usize) -> anyhow::Result<Self> {
         let options = RedisOptions { append_only: true, ..RedisOptions::default() };
-        let master = RedisServer::start_with(options.clone())?;
-        let replica =
-            RedisServer::start_with(options.with_setting("replicaof", &format!("127.0.0.1 {}", master.port())))?;
+        // An append-only file that is never rewritten shows every write.
+        let options = options.with_setting("auto-aof-rewrite-percentage", "0");
+        let mut servers = vec![RedisServer::start_with(options.clone())?];
+        let port = servers[0].port();
+        for _ in 0..replicas {
+            let options = options.clone().with_setting("replicaof", &format!("127.0.0.1 {port}"));
+            servers.push(RedisServer::start_with(options)?);
+        }
         // A replica that has not finished its first synchronization is never promoted.
-        wait_for("the replica", || {
-            Ok(replica.run_command(&["INFO", "replication"])?.contains("master_link_status:up"))
-        })?;
-        let sentinels = (0..3).map(|_| Sentinel::start(master.port())).collect::<anyhow::Result<Vec<_>>>()?;
+        for replica in &servers[1..] {
+            wait_for("a replica", || {
+                Ok(replica.run_command(&["INFO", "replication"])?.contains("master_link_status:up"))
+            })?;
+        }
+        let quorum = sentinels / 2 + 1;
+        let sentinels = (0..sentinels).map(|_| Sentinel::start(port, quorum)).collect::<anyhow::Result<Vec<_>>>()?;
+        let (replicas, others) = (replicas.to_string(), (sentinels.len() - 1).to_string());
         for sentinel in &sentinels {
             wait_for("the Sentinels", || {
                 let known = sentinel.run_command(&["SENTINEL", "MASTER", NAME])?;
-                Ok(field(&known, "num-slaves") == Some("1") && field(&known, "num-other-sentinels") == Some("2"))
+                Ok(field(&known, "num-slaves") == Some(&replicas)
+                    && field(&known, "num-other-sentinels") == Some(&others))
             })?;
         }
-        Ok(Self { servers: vec![master, replica], sentinels })
+        Ok(Self { servers, sentinels })
     }
 
     /// Returns the Sentinels' URLs.
@@ -85,6 +104,37 @@ impl RedisSentinels {
         Ok(())
     }
 
+    /// Asks a Sentinel for a planned failover, and returns at once. For about ten seconds after the promotion of the
+    /// replica, the former master calls itself master and accepts writes, all of which are lost.
+    ///
+    /// # Errors
+    /// The Sentinel rejects the failover.
+    pub fn begin_planned_failover(&self) -> anyhow::Result<()> {
+        self.sentinels.first().context("no Sentinel")?.run_command(&["SENTINEL", "FAILOVER", NAME]).map(drop)
+    }
+
+    /// Waits until the servers other than `former` have a master that `former`'s server follows.
+    ///
+    /// # Errors
+    /// The failover does not complete in time.
+    pub fn wait_demoted(&self, former: u16) -> anyhow::Result<()> {
+        let server = self.servers.iter().find(|server| server.port() == former).context("the master is unknown")?;
+        wait_for("the demotion of the former master", || {
+            Ok(server.run_command(&["INFO", "replication"])?.contains("master_link_status:up"))
+        })
+    }
+
+    /// Waits until a server follows the master with this port.
+    ///
+    /// # Errors
+    /// It does not in time.
+    pub fn wait_follows(&self, server: usize, master: u16) -> anyhow::Result<()> {
+        wait_for("a replica to follow its master", || {
+            let state = self.servers[server].run_command(&["INFO", "replication"])?;
+            Ok(state.contains(&format!("master_port:{master}")) && state.contains("master_link_status:up"))
+        })
+    }
+
     fn set_down_after(&self, milliseconds: &str) -> anyhow::Result<()> {
         let set = ["SENTINEL", "SET", NAME, "down-after-milliseconds", milliseconds];
         self.sentinels.iter().try_for_each(|sentinel| sentinel.run_command(&set).map(drop))
@@ -96,19 +146,28 @@ impl RedisSentinels {
         &self.servers
     }
 
-    fn master_port(&self) -> anyhow::Result<u16> {
+    /// Returns the servers for tests that suspend or kill them.
+    pub fn servers_mut(&mut self) -> &mut [RedisServer] {
+        &mut self.servers
+    }
+
+    /// Returns the port of the master, according to the first Sentinel.
+    ///
+    /// # Errors
+    /// The Sentinel does not respond.
+    pub fn master_port(&self) -> anyhow::Result<u16> {
         self.sentinels.first().context("no Sentinel")?.master_port()
     }
 }
 
 impl Sentinel {
-    fn start(master: u16) -> anyhow::Result<Self> {
+    fn start(master: u16, quorum: usize) -> anyhow::Result<Self> {
         let (port, directory) = (free_port()?, tempfile::tempdir()?);
         let path = directory.path().join("sentinel.conf");
         let lines = [
             format!("bind 127.0.0.1\nport {port}\ndir {}", directory.path().display()),
-            format!("sentinel monitor {NAME} 127.0.0.1 {master} 2"),
-            format!("sentinel down-after-milliseconds {NAME} {DOWN_AFTER}\nsentinel failover-timeout {NAME} 3000\n"),
+            format!("sentinel monitor {NAME} 127.0.0.1 {master} {quorum}"),
+            format!("sentinel down-after-milliseconds {NAME} {DOWN_AFTER}\nsentinel failover-timeout {NAME} 30000\n"),
         ];
         std::fs::write(&path, lines.join("\n"))?;
         let mut command = Command::new("redis-server");

@@ -4,6 +4,7 @@
 
 mod connections;
 mod contracts;
+mod failover;
 mod log;
 mod memory;
 mod outage;

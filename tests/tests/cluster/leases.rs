@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use gateway::id::GatewayId;
 use shim::bus::NodeLiveness as _;
-use shim::cluster::lease_store::{LeaseId, LeaseStore, ReleaseOutcome};
+use shim::cluster::lease_store::{LeaseId, LeaseStatus, LeaseStore, ReleaseOutcome};
 use shim::redis::{RedisClient, RedisTopology};
 use tests::eventually;
-use tests::redis::{RedisCluster, RedisServer};
+use tests::redis::{RedisCluster, RedisOptions, RedisServer};
 
 use super::world::{LEASE, Pod, run_on_key, settings};
 
@@ -92,7 +92,7 @@ async fn an_expired_lease_that_no_pod_fenced_is_extended() {
         (store.send_heartbeat(&two).await.unwrap().expired == [one.clone()]).then_some(())
     );
     let heartbeat = store.send_heartbeat(&one).await.unwrap();
-    assert!(heartbeat.held && heartbeat.fenced.is_empty());
+    assert!(heartbeat.lease == LeaseStatus::Held && heartbeat.fenced.is_empty());
     assert!(!store.send_heartbeat(&two).await.unwrap().expired.contains(&one));
 }
 
@@ -105,7 +105,7 @@ async fn a_fenced_pod_cannot_extend_register_or_claim() {
     fence(&store, &one).await;
     assert!(!store.fence_lease(&one).await.unwrap(), "a lease is fenced once");
     let heartbeat = store.send_heartbeat(&one).await.unwrap();
-    assert_eq!((heartbeat.held, heartbeat.fenced.as_slice()), (false, [one.clone()].as_slice()));
+    assert_eq!((heartbeat.lease, heartbeat.fenced.as_slice()), (LeaseStatus::Fenced, [one.clone()].as_slice()));
     assert!(!store.register_connections(&one, &[record(2)]).await.unwrap());
     assert_eq!(store.count_registered(&one).await.unwrap(), 1);
     assert_eq!(store.claim_connections(&one, &two, 10).await.unwrap(), None);
@@ -114,6 +114,43 @@ async fn a_fenced_pod_cannot_extend_register_or_claim() {
         !store.fence_lease(&claim(&store, "three", &[3]).await.unwrap()).await.unwrap(),
         "a live pod is not fenced"
     );
+}
+
+#[tokio::test]
+async fn a_lost_lease_is_claimed_again_but_one_of_a_reaped_pod_is_not() {
+    let server = RedisServer::start().unwrap();
+    let store = store(&server).await;
+    let (one, two) = (claim(&store, "one", &[1]).await.unwrap(), claim(&store, "two", &[2]).await.unwrap());
+    // As after a failover to a replica that lacks the claim.
+    run_on_key(&server, "DEL", "leases");
+    run_on_key(&server, "DEL", "nodes");
+    let heartbeat = store.send_heartbeat(&one).await.unwrap();
+    assert_eq!((heartbeat.lease, heartbeat.data_epoch.as_str()), (LeaseStatus::Missing, "epoch-of-the-first"));
+    assert_eq!(claim(&store, "one", &[1]).await, Some(one.clone()));
+    assert_eq!(claim(&store, "two", &[2]).await, Some(two.clone()));
+    assert_eq!(store.send_heartbeat(&one).await.unwrap().lease, LeaseStatus::Held);
+
+    fence(&store, &one).await;
+    assert!(store.complete_connections(&two, &one, &[]).await.unwrap());
+    assert_eq!(store.send_heartbeat(&one).await.unwrap().lease, LeaseStatus::Fenced, "also after it was reaped");
+    assert_eq!(claim(&store, "one", &[1]).await, None, "a fenced lease id never holds a lease again");
+    assert!(claim(&store, "three", &[1]).await.is_some(), "its node id is free");
+}
+
+#[tokio::test]
+async fn a_heartbeat_shows_that_another_server_became_the_master() {
+    let master = RedisServer::start().unwrap();
+    let replica = RedisOptions::default().with_setting("replicaof", &format!("127.0.0.1 {}", master.port()));
+    let replica = RedisServer::start_with(replica).unwrap();
+    let first = store(&master).await;
+    let one = claim(&first, "one", &[1]).await.unwrap();
+    let before = first.send_heartbeat(&one).await.unwrap().replication_id;
+    assert_eq!(first.send_heartbeat(&one).await.unwrap().replication_id, before);
+    eventually!("the lease on the replica", (run_on_key(&replica, "ZCARD", "leases") == "1").then_some(()));
+    replica.run_command(&["REPLICAOF", "NO", "ONE"]).unwrap();
+    let after = store(&replica).await.send_heartbeat(&one).await.unwrap();
+    assert_eq!(after.lease, LeaseStatus::Held);
+    assert_ne!(after.replication_id, before);
 }
 
 #[tokio::test]
@@ -173,7 +210,7 @@ async fn a_cluster_keeps_all_keys_in_one_slot() {
     assert!(store.register_connections(&dead, &[record(1), record(2)]).await.unwrap());
     assert_eq!(store.find_unregistered(&dead, &[record(2).0, record(3).0]).await.unwrap(), [record(3).0]);
     store.delete_connections(&dead, &[record(2).0]).await.unwrap();
-    assert_eq!(store.scan_registered(&dead, 0).await.unwrap(), (0, vec![record(1).0]));
+    assert_eq!(store.scan_registered(&dead, 0).await.unwrap(), (0, vec![record(1)]));
     fence(&store, &dead).await;
     store.send_heartbeat(&own).await.unwrap();
     let batch = store.claim_connections(&own, &dead, 10).await.unwrap().unwrap();

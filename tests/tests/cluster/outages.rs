@@ -139,3 +139,42 @@ async fn a_full_redis_keeps_leases_and_lets_connections_end() {
     server.run_command(&["CONFIG", "SET", "maxmemory", "0"]).unwrap();
     pods[0].connect().await;
 }
+
+#[tokio::test]
+async fn a_failover_that_loses_a_lease_and_registrations_closes_no_connection() {
+    let (server, application) = (RedisServer::start().unwrap(), Arc::new(Application::default()));
+    let pods = [Pod::join(&server, &application).await, Pod::join(&server, &application).await];
+    let node_ids = pods.each_ref().map(|pod| pod.cluster.node_id());
+    let connections = [pods[0].connect_many(20).await, pods[1].connect_many(20).await];
+    // A replica that lacks the latest writes: the lease of one pod, and its registrations.
+    let lease = server.run_command(&["HGET", "twinway:{cluster}:nodes", &node_ids[0].to_string()]).unwrap();
+    server.run_command(&["DEL", &format!("twinway:{{cluster}}:connections:{lease}")]).unwrap();
+    server.run_command(&["HDEL", "twinway:{cluster}:nodes", &node_ids[0].to_string()]).unwrap();
+    server.run_command(&["ZREM", "twinway:{cluster}:leases", &lease]).unwrap();
+    eventually!("the lease to be claimed again", {
+        (run_on_key(&server, "ZCARD", "leases") == "2" && registered_connections(&server) == 40).then_some(())
+    });
+    assert_eq!(pods.each_ref().map(|pod| pod.cluster.node_id()), node_ids);
+    assert_eq!(pods.iter().map(|pod| pod.metrics.lost_leases.get()).sum::<u64>(), 0);
+    assert!(connections.iter().flatten().all(|connection| !connection.is_closing()));
+    assert_eq!(application.finished(), 0);
+}
+
+#[tokio::test]
+async fn a_deletion_that_a_failover_lost_is_repeated_with_its_disconnect() {
+    let (server, application) = (RedisServer::start().unwrap(), Arc::new(Application::default()));
+    let pod = Pod::join(&server, &application).await;
+    let connections = pod.connect_many(3).await;
+    let key = connection_keys(&server).remove(0);
+    let record = server.run_command(&["HGET", &key, connections[0].id.as_str()]).unwrap();
+    pod.end(&connections[0]).await;
+    eventually!("the registration to be deleted", (registered_connections(&server) == 2).then_some(()));
+    // The deletion is lost, and the heartbeat finds another master.
+    server.run_command(&["HSET", &key, connections[0].id.as_str(), &record]).unwrap();
+    let unused_port = tests::redis::free_port().unwrap().to_string();
+    server.run_command(&["REPLICAOF", "127.0.0.1", &unused_port]).unwrap();
+    server.run_command(&["REPLICAOF", "NO", "ONE"]).unwrap();
+    eventually!("another $disconnect", (application.runs(connections[0].id) == 2).then_some(()));
+    eventually!("the registration to be deleted again", (registered_connections(&server) == 2).then_some(()));
+    assert_eq!(application.finished(), 1, "open connections are not affected");
+}

@@ -69,4 +69,19 @@ mod guarantees {
     async fn half_open_clients() {
         check_guarantees(InjectedFault::HalfOpen).await;
     }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_planned_failover_by_sentinels() {
+        check_guarantees(InjectedFault::SentinelFailover).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn planned_failovers_of_a_cluster() {
+        check_guarantees(InjectedFault::ClusterFailover).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn slots_of_a_cluster_that_move() {
+        check_guarantees(InjectedFault::SlotMigration).await;
+    }
 }

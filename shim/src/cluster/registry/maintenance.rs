@@ -1,13 +1,20 @@
 //! Maintenance task of the registry: resynchronises with Redis, restores the application's records after a loss of
 //! data, flushes deletions, retries `$disconnect`s.
 //!
+//! A failover or a restart of Redis may lose the latest writes. The resync restores lost registrations. A registration
+//! of an ended connection, whose deletion was lost, shows that the effects of its `$disconnect` may be lost too, so that
+//! runs again where repeated runs have the effect of one.
+//!
 //! A single task does all of it in sequence, so that a resync never restores a connection whose deletion is in
 //! progress. While Redis is unavailable the task waits. Nothing is lost then, because no new connections are accepted
 //! either.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Weak};
 
 use futures_util::stream::{self, StreamExt as _};
+use gateway::close::CloseCause;
+use gateway::event::ConnectionFacts;
 use gateway::id::GatewayId;
 use parking_lot::Mutex;
 use prometheus_client::metrics::gauge::Gauge;
@@ -69,6 +76,8 @@ impl RegistryMaintenance {
             return false;
         }
         let queue = &self.registry.inner.queue;
+        // Deletions first, so that the resync finds only records whose deletion was lost.
+        let flushed = self.registry.flush_deletions().await;
         if queue.take_resync_request()
             && let Err(error) = self.resync_records().await
         {
@@ -77,7 +86,6 @@ impl RegistryMaintenance {
             return false;
         }
         let restored = self.restore_records().await;
-        let flushed = self.registry.flush_deletions().await;
         let completed = self.run_pending_disconnects().await;
         restored && flushed.is_ok() && completed
     }
@@ -176,21 +184,43 @@ impl RegistryMaintenance {
         Ok(())
     }
 
-    /// Deletes the records registered for this pod whose connections it does not own.
+    /// Deletes the records registered for this pod whose connections it does not own, after another `$disconnect`.
     async fn delete_unowned_records(&self) -> Result<(), RedisClientError> {
-        let RegistryInner { lease, connections, .. } = &*self.registry.inner;
+        let RegistryInner { lease, connections, queue, .. } = &*self.registry.inner;
         let lease_id = lease.id();
         let mut cursor = 0;
         loop {
             let (next, mut found) = lease.store.scan_registered(&lease_id, cursor).await?;
-            found.retain(|id| !connections.contains(*id));
+            let queued: HashSet<GatewayId> = queue.next_deletions(usize::MAX).into_iter().collect();
+            found.retain(|(id, _)| !connections.contains(*id) && !queued.contains(id));
             if !found.is_empty() {
-                lease.store.delete_connections(&lease_id, &found).await?;
+                self.repeat_disconnects(&found).await;
+                let ids: Vec<GatewayId> = found.into_iter().map(|(id, _)| id).collect();
+                lease.store.delete_connections(&lease_id, &ids).await?;
             }
             if next == 0 {
                 return Ok(());
             }
             cursor = next;
         }
+    }
+
+    /// Runs the `$disconnect` of ended connections again, whose effects Redis may have lost.
+    async fn repeat_disconnects(&self, ended: &[(GatewayId, Vec<u8>)]) {
+        if !self.disconnects.retry.is_allowed() {
+            return;
+        }
+        let mut runs = Vec::with_capacity(ended.len());
+        for (_, record) in ended {
+            if let Ok(facts) = ConnectionFacts::from_record(record, &self.disconnects.integration.api) {
+                runs.push(self.repeat_disconnect(facts));
+            }
+        }
+        // A failure is logged. It is not retried, because the first run had succeeded.
+        stream::iter(runs).buffer_unordered(MAX_CONCURRENT_DISCONNECTS).collect::<()>().await;
+    }
+
+    async fn repeat_disconnect(&self, facts: ConnectionFacts) {
+        let _ = self.disconnects.run(&facts, &CloseCause::ConnectionLost).await;
     }
 }

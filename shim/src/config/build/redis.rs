@@ -33,10 +33,11 @@ impl ConfigReader<'_> {
         let connect_timeout = self.read_required("redis.connect_timeout", values::parse_duration_value);
         let response_timeout = self.read_required("redis.response_timeout", values::parse_duration_value);
         let wait_replicas =
-            self.read_required("redis.wait_replicas", |value| values::parse_from_str(value, "a whole number"));
+            self.read_optional("redis.wait_replicas", |value| values::parse_from_str(value, "a whole number"));
+        let topology = topology?;
         let settings = RedisSettings {
             urls: urls?.unwrap_or_default(),
-            topology: topology?,
+            topology,
             sentinel_master: sentinel_master?,
             username: username?,
             password: password?,
@@ -45,7 +46,7 @@ impl ConfigReader<'_> {
             pool_size: pool_size?,
             connect_timeout: connect_timeout?,
             response_timeout: response_timeout?,
-            wait_replicas: wait_replicas?,
+            wait_replicas: wait_replicas?.unwrap_or_else(|| topology.default_wait_replicas()),
         };
         if settings.topology == RedisTopology::Single && settings.urls.len() > 1 {
             self.add_error("redis.url has several addresses; this requires redis.topology cluster or sentinel");

@@ -20,12 +20,12 @@ impl RedisConnections {
     /// the wrong type.
     pub(super) async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
         for _ in 0..MAX_REPAIRS {
-            match self.redis.query(command).await {
+            match self.redis.write_command(command).await {
                 Err(RedisClientError::WrongKeyType { key, found, .. }) => self.repair_key(&key, &found).await?,
                 outcome => return Ok(outcome?),
             }
         }
-        Ok(self.redis.query(command).await?)
+        Ok(self.redis.write_command(command).await?)
     }
 
     /// Runs a script like [`Self::query`].
@@ -36,23 +36,23 @@ impl RedisConnections {
         arguments: &[impl ToRedisArgs],
     ) -> Result<T, StoreError> {
         for _ in 0..MAX_REPAIRS {
-            match self.redis.invoke_script(script, keys, arguments).await {
+            match self.redis.write_script(script, keys, arguments).await {
                 Err(RedisClientError::WrongKeyType { key, found, .. }) => self.repair_key(&key, &found).await?,
                 outcome => return Ok(outcome?),
             }
         }
-        Ok(self.redis.invoke_script(script, keys, arguments).await?)
+        Ok(self.redis.write_script(script, keys, arguments).await?)
     }
 
     /// Runs a pipeline like [`Self::query`].
     pub(super) async fn run_pipeline<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, StoreError> {
         for _ in 0..MAX_REPAIRS {
-            match self.redis.run_pipeline(pipeline).await {
+            match self.redis.write_pipeline(pipeline).await {
                 Err(RedisClientError::WrongKeyType { key, found, .. }) => self.repair_key(&key, &found).await?,
                 outcome => return Ok(outcome?),
             }
         }
-        Ok(self.redis.run_pipeline(pipeline).await?)
+        Ok(self.redis.write_pipeline(pipeline).await?)
     }
 
     /// Renames a key of the wrong type, so that an operator can look at it, and rebuilds the index that had its name.

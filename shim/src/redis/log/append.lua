@@ -18,6 +18,10 @@ local field = ARGV[5] .. '/' .. ARGV[4] .. '/' .. ARGV[6]
 local appended = head > 0 and redis.call('HGET', KEYS[3], field)
 if appended then
   local offset, sent_at = string.match(appended, '^(%d+) (.+)$')
+  -- `WAIT` covers the writes of a connection. The earlier append was that of another one, and no replica may have it yet.
+  for index = 1, 3 do
+    redis.call('PEXPIRE', KEYS[index], ARGV[10])
+  end
   return { epoch .. lineage, offset, sent_at, 1 }
 end
 

@@ -1,11 +1,11 @@
 //! Publish and subscribe.
 
 use bytes::Bytes;
-use shim::redis::{RedisClient, RedisPush, RedisSettings, RedisSubscriber, RedisTopology};
+use shim::redis::{RedisClient, RedisPush, RedisSettings, RedisSubscriber, RedisTopology, SubscriptionRevocation};
 use tests::eventually::with_timeout;
-use tests::redis::{RedisCluster, RedisServer};
+use tests::redis::{ClusterFailover, RedisCluster, RedisSentinels, RedisServer};
 
-use super::contracts::cluster_settings;
+use super::contracts::{cluster_settings, sentinel_settings};
 use super::{connect, settings};
 
 fn messages(redis: &RedisClient, channels: &[&str], count: usize) -> Vec<(String, Bytes)> {
@@ -97,4 +97,75 @@ async fn a_slow_consumer_is_disconnected() {
         received += 1;
     }
     assert!((1_000..20_000).contains(&received), "{received} of 20,000 arrived");
+}
+
+/// Subscribes to the Redis channel `lobby`, runs `event`, checks that the subscription is reported as revoked, and that
+/// a new one receives.
+async fn check_revocation(redis: &RedisClient, expected: SubscriptionRevocation, event: impl FnOnce()) {
+    let lobby = redis.prefixed_key("{lobby}");
+    let (subscriptions, _pushes) = redis.open_subscriber().await.unwrap().split();
+    subscriptions.subscribe(std::slice::from_ref(&lobby)).await.unwrap();
+    tokio::task::block_in_place(event);
+    assert_eq!(with_timeout("the revocation", subscriptions.wait_revoked()).await, expected);
+    let mut replacement = redis.open_subscriber().await.unwrap();
+    tests::eventually!("the new subscription", replacement.subscribe(std::slice::from_ref(&lobby)).await.ok());
+    let published = redis.publish_all(vec![(lobby, Bytes::from_static(b"after"))]);
+    with_timeout("the message to be published", published).await.unwrap();
+    let received = with_timeout("a message on the new subscription", replacement.next()).await;
+    assert_eq!(received.map(|push| push.payload), Some(Bytes::from_static(b"after")));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_whose_slot_moved_is_reported() {
+    let mut cluster = RedisCluster::start().unwrap();
+    let added = cluster.add_node().unwrap();
+    let redis = connect(&cluster_settings(&cluster)).await;
+    let lobby = redis.prefixed_key("{lobby}");
+    // To a new master, and on to another one.
+    let home = cluster.master_of(&lobby).unwrap();
+    for target in [added, home, (home + 1) % 3] {
+        let moving = || cluster.move_slot_of(&lobby, target).unwrap();
+        check_revocation(&redis, SubscriptionRevocation::SlotMoved, moving).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_to_a_demoted_master_of_a_cluster_is_reported() {
+    let cluster = RedisCluster::start_with_replicas().unwrap();
+    let redis = connect(&cluster_settings(&cluster)).await;
+    let home = cluster.master_of(&redis.prefixed_key("{lobby}")).unwrap();
+    // To the replica, and back to the former master.
+    for (node, failover) in [(home + 3, ClusterFailover::Coordinated), (home, ClusterFailover::Takeover)] {
+        let promoting = || {
+            cluster.wait_replicas().unwrap();
+            cluster.promote(node, failover).unwrap();
+        };
+        check_revocation(&redis, SubscriptionRevocation::SlotMoved, promoting).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_to_a_master_that_sentinels_replaced_is_reported() {
+    let sentinels = RedisSentinels::start_with(1, 1).unwrap();
+    let redis = connect(&sentinel_settings(&sentinels)).await;
+    let failing_over = || sentinels.begin_planned_failover().unwrap();
+    check_revocation(&redis, SubscriptionRevocation::MasterChanged, failing_over).await;
+}
+
+#[tokio::test]
+async fn a_subscription_that_is_ended_on_request_is_not_revoked() {
+    let cluster = RedisCluster::start().unwrap();
+    let redis = connect(&cluster_settings(&cluster)).await;
+    let channels = ["a", "b", "c"].map(|name| redis.prefixed_key(name));
+    let (subscriptions, mut pushes) = redis.open_subscriber().await.unwrap().split();
+    subscriptions.subscribe(&channels).await.unwrap();
+    subscriptions.unsubscribe(&channels[..2]).await.unwrap();
+    tokio::select! {
+        biased;
+        revocation = subscriptions.wait_revoked() => panic!("{revocation:?}"),
+        received = async {
+            redis.publish_all(vec![(channels[2].clone(), Bytes::from_static(b"still"))]).await.unwrap();
+            with_timeout("a message", pushes.next()).await
+        } => assert!(received.is_some()),
+    }
 }
