@@ -131,7 +131,7 @@ mod tests {
             [("AWS_ACCESS_KEY_ID", "test"), ("AWS_ROLE_ARN", "arn:r"), ("AWS_PROFILE", "p"), ("HOME", home)]
         {
             let FunctionEnvironment { variables, credentials } = environment(|config| set(config, name, value));
-            assert!(variables.get("AWS_SESSION_TOKEN").is_none() && variables[name] == value, "{name}");
+            assert!(!variables.contains_key("AWS_SESSION_TOKEN") && variables[name] == value, "{name}");
             assert!(credentials.is_empty(), "placeholders such as test must not sign");
         }
         let off = environment(|config| config.function_credentials = FunctionCredentials::Off);
