@@ -22,6 +22,7 @@ mod cluster;
 mod file;
 mod functions;
 pub mod keys;
+mod management;
 pub mod reference;
 mod sources;
 mod throttle;
@@ -43,6 +44,7 @@ pub use self::build::{LoadedConfig, load_config};
 pub use self::cluster::{ClusterConfig, JournalConfig};
 pub use self::file::ConfigFile;
 pub use self::functions::{EnvironmentVariables, FunctionSource, FunctionsConfig, MessageResponse};
+pub use self::management::{FunctionCredentials, ManagementAccess};
 pub use self::sources::{
     CONFIG_FILE_VARIABLE, ConfigSources, ConfigValue, FlagValues, ProcessEnvironment, ValueOrigin, VariableSource,
 };
@@ -131,26 +133,6 @@ pub struct ServerConfig {
     pub management: ManagementAccess,
     /// Loopback address of unsigned `@connections` calls; `None` without such a listener.
     pub management_listen: Option<SocketAddr>,
-}
-
-/// Access to `@connections` on the traffic port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ManagementAccess {
-    /// Requests with a valid signature of a caller whose policy allows them.
-    Iam,
-    /// Every request.
-    Open,
-    /// No request.
-    Off,
-}
-
-/// Credentials of function processes for `@connections`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FunctionCredentials {
-    /// Keys of this server, unless the functions have credentials of their own.
-    Auto,
-    /// None.
-    Off,
 }
 
 /// Quotas to enforce.

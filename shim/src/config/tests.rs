@@ -645,6 +645,7 @@ fn unsafe_combinations_cause_a_warning() {
     let warnings = |values: &[(&str, &str)]| from_environment(values).warnings.join("\n");
     let open = ("TWINWAY_MANAGEMENT", "open");
     assert!(warnings(&[open, ("TWINWAY_LISTEN", "[::]:8080")]).contains("server.management is open"));
+    assert!(warnings(&[open, ("TWINWAY_TRUSTED_PROXIES", "1")]).contains("server.management is open"));
     assert_eq!(warnings(&[open]), "");
     let repetitive = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
     assert!(warnings(&[("TWINWAY_AUTH_SECRET", repetitive)]).contains("auth.secret"));

@@ -20,7 +20,7 @@ use warp::reply::{Reply as _, Response};
 
 use crate::access::client_address::{ClientAddress, ProxyConfig};
 use crate::access::host_name::HostPort;
-use crate::access::origin::{HostRule, OriginRule};
+use crate::access::origin::{HostPattern, HostRule, OriginRule};
 use crate::config::ServerConfig;
 
 /// Headers that a request may contain once. RFC 9110 and RFC 6455 define no meaning of several.
@@ -52,7 +52,11 @@ impl RequestPolicy {
     #[must_use]
     pub fn for_traffic(config: &ServerConfig) -> Self {
         let is_local = is_loopback(config.listen) && !config.proxies.is_used();
-        let hosts = config.hosts.clone().unwrap_or_else(|| default_host_rule(config, is_local));
+        let mut hosts = config.hosts.clone().unwrap_or_else(|| default_host_rule(config, is_local));
+        // Function processes use this address.
+        if let HostRule::LoopbackAnd(names) = &mut hosts {
+            names.push(HostPattern::Exact(config.listen.ip().to_string().into()));
+        }
         Self { proxies: config.proxies.clone(), hosts, origins: origin_rule(config, is_local) }
     }
 

@@ -11,13 +11,15 @@ const MIN_DISTINCT_SECRET_BYTES: usize = 10;
 /// Returns a warning for each unsafe combination.
 pub(super) fn unsafe_setting_warnings(config: &Config) -> Vec<&'static str> {
     let mut warnings = Vec::new();
-    if config.server.management == ManagementAccess::Open && !config.server.listen.ip().to_canonical().is_loopback() {
+    let server = &config.server;
+    let is_remote = !server.listen.ip().to_canonical().is_loopback() || server.proxies.is_used();
+    if server.management == ManagementAccess::Open && is_remote {
         warnings.push(
             "server.management is open: everybody who can connect to server.listen can post to, describe and close \
              every connection; use iam, or keep the port in a network of trusted machines",
         );
     }
-    if let TrustedProxies::Networks(networks) = &config.server.proxies.trusted
+    if let TrustedProxies::Networks(networks) = &server.proxies.trusted
         && networks.iter().any(|network| network.prefix_len() == 0)
     {
         warnings.push(
