@@ -16,7 +16,6 @@ use gateway::handshake::{self, EventHeaders, HandshakeRequest};
 use gateway::id::GatewayId;
 use gateway::time::EventTime;
 use handlers::authorizer::{Authorizer, JwtClaims, KeySet, TokenSettings, TokenVerifier, mint_hs256};
-use handlers::id::{TenantId, UserId};
 use handlers::identity::Role;
 use handlers::ports::Timestamp;
 use http::header::{HeaderMap, HeaderValue, SEC_WEBSOCKET_PROTOCOL, USER_AGENT};

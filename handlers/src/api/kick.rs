@@ -51,7 +51,7 @@ pub(super) async fn kick_user(
     uri: &Uri,
 ) -> Result<Response<Bytes>, ProblemDetails> {
     let query = ListingQuery::parse(uri, &["user"])?;
-    let user = query.parse_value("user", UserId::parse)?;
+    let user = query.parse_value("user", UserId::parse_or_encode)?;
     let user = user.ok_or_else(|| ProblemDetails::invalid_parameter("user", "is required: name the user"))?;
     let closed = close_user_connections(app, &Audience::User(caller.tenant.clone(), user)).await?;
     tracing::info!(connections = closed, "connections of a user closed by api request");

@@ -58,7 +58,7 @@ fn help_shows_flags_of_the_table_with_variable_and_default() {
 fn usage_errors_exit_with_64() {
     assert!(twinway(&["srve"]).expect_failure(64).contains("serve"));
     assert!(twinway(&["serve", "--lisen", "x"]).expect_failure(64).contains("--listen"));
-    assert!(twinway(&["token", "--user", "a b"]).expect_failure(64).contains("a user id must have"));
+    assert!(twinway(&["token", "--user", ""]).expect_failure(64).contains("a user id must have"));
     assert!(twinway(&[]).expect_failure(64).contains("Usage"));
 }
 
@@ -126,6 +126,29 @@ async fn a_printed_token_passes_the_server_s_verifier() {
     assert_eq!((identity.user.as_str(), identity.tenant.as_str(), identity.role), ("alice", "acme", Role::Admin));
     let left = identity.expires_at.unwrap() - now.unix_seconds();
     assert!((3_595..=3_600).contains(&left), "{left} s left");
+}
+
+#[tokio::test]
+async fn a_printed_token_has_the_claims_that_the_server_reads() {
+    let directory = tempfile::tempdir().unwrap();
+    let data_dir = directory.path().to_str().unwrap();
+    let environment = [
+        ("TWINWAY_AUTH_USER_CLAIM", "/profile/id"),
+        ("TWINWAY_AUTH_ROLE_CLAIM", "realm_access.roles"),
+        ("TWINWAY_AUTH_ADMIN_ROLES", "support"),
+    ];
+    let arguments = ["token", "--user", "f:8c1d:alice", "--role", "admin", "--data-dir", data_dir];
+    let out = twinway_in(&environment, &arguments).expect_success();
+    let secret = std::fs::read(directory.path().join("secret")).unwrap();
+    let mut settings = TokenSettings::new(KeySet::default().with_secret(&secret).unwrap());
+    settings.claims.user = "/profile/id".parse().unwrap();
+    settings.claims.role = "realm_access.roles".parse().unwrap();
+    settings.claims.admin_roles = vec!["support".to_owned()];
+    let now = system_clock::current_time();
+    let identity = TokenVerifier::new(settings).verify(out.trim_end(), now).await.unwrap();
+    assert_eq!((identity.user.as_str(), identity.role), ("f%3A8c1d%3Aalice", Role::Admin));
+    let arguments = ["token", "--user", "alice", "--ttl", "367d", "--data-dir", data_dir];
+    assert!(twinway_in(&environment, &arguments).expect_failure(64).contains("auth.max_lifetime"));
 }
 
 #[test]

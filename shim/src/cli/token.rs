@@ -65,6 +65,13 @@ pub(super) fn print_token(arguments: &TokenArgs, terminal: &mut CommandIo<'_>) -
                 .to_owned(),
         ));
     };
+    if arguments.ttl > config.auth.max_lifetime {
+        return Err(CommandError::usage_error(format!(
+            "--ttl is longer than auth.max_lifetime ({:?}), so the server would reject the token; shorten it, or raise \
+             TWINWAY_AUTH_MAX_LIFETIME",
+            config.auth.max_lifetime
+        )));
+    }
     let grant = TokenGrant {
         user: arguments.user.clone(),
         role: arguments.role,

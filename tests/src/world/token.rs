@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use handlers::authorizer::{JwtClaims, mint_hs256};
-use handlers::id::{TenantId, UserId};
 use handlers::identity::Role;
 
 /// Claims of a test token.

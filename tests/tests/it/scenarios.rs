@@ -44,6 +44,7 @@ macro_rules! in_world {
                 messages_to_everyone_reach_all_and_only_admins_send_them,
                 ephemeral_messages_are_delivered_but_not_stored,
                 tenants_are_isolated,
+                any_subject_is_a_user,
             },
             resume::{
                 reconnected_clients_resume_without_loss,

@@ -11,7 +11,6 @@ use aws_lc_rs::signature::Ed25519KeyPair;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use handlers::authorizer::{Algorithm, JwtClaims, mint_hs256};
-use handlers::id::{TenantId, UserId};
 use handlers::identity::Role;
 use http::{Method, Request, Response};
 use jsonwebtoken::jwk::Jwk;
@@ -97,13 +96,18 @@ fn authorization(token: &str) -> Value {
     })
 }
 
+/// Functions use the system's clock. Tokens with an `exp` in the far future are rejected.
+fn in_an_hour() -> i64 {
+    system_clock::current_time().unix_seconds() + 3_600
+}
+
 #[tokio::test]
 async fn the_authorizer_accepts_valid_tokens_and_rejects_others_with_exactly_unauthorized() {
     let claims = JwtClaims {
         sub: "alice".to_owned(),
         role: Role::User,
         tenant: "default".to_owned(),
-        exp: Some(4_000_000_000),
+        exp: Some(in_an_hour()),
         iat: None,
         iss: None,
         aud: None,
@@ -145,8 +149,7 @@ async fn the_authorizer_fetches_the_keys_of_an_identity_provider() {
     };
     let provider = Stub::start(Arc::new(provider)).await;
     let token = |issuer: &str| {
-        let claims =
-            json!({"sub": "alice", "role": "user", "tenant": "default", "iss": issuer, "exp": 4_000_000_000_i64});
+        let claims = json!({"sub": "alice", "role": "user", "tenant": "default", "iss": issuer, "exp": in_an_hour()});
         jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), &claims, &key).unwrap()
     };
     let url = format!("{}/jwks.json", provider.endpoint());

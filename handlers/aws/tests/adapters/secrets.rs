@@ -8,7 +8,6 @@ use aws_sdk_secretsmanager::Client;
 use bytes::Bytes;
 use handlers::api::API_KEY_HEADER;
 use handlers::authorizer::{JwtClaims, KeySet, KeySourceError, TokenError, TokenSettings, TokenVerifier, mint_hs256};
-use handlers::id::{TenantId, UserId};
 use handlers::identity::Role;
 use handlers::memory::ManualClock;
 use handlers::ports::{Clock, Timestamp};

@@ -20,32 +20,40 @@ const MAX_LOGGED_ID: usize = 64;
 const MAX_DESCRIBED_KEYS: usize = 8;
 
 /// Reason for which a key of a JWK set verifies no token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SkippedKeyReason {
     /// The key is not a JWK, or a parameter of its type is missing or malformed.
-    #[error("it is not a valid JWK")]
     Malformed,
     /// `use` or `key_ops` excludes signatures.
-    #[error("it is not for signatures ('use' or 'key_ops')")]
     NotForSignatures,
     /// A symmetric key in a public document is an error of the provider.
-    #[error("it is a symmetric key, which must not be published")]
     Symmetric,
     /// `kty` is none of RSA, EC and OKP.
-    #[error("its type 'kty' is not RSA, EC or OKP")]
     UnsupportedType,
     /// `crv` is none of P-256, P-384 and Ed25519.
-    #[error("its curve 'crv' is not P-256, P-384 or Ed25519")]
     UnsupportedCurve,
     /// `alg` is not an algorithm of this type of key.
-    #[error("its algorithm 'alg' is not supported for this type of key")]
     UnsupportedAlgorithm,
     /// An RSA key below 2,048 bits.
-    #[error("it is an RSA key of less than 2,048 bits")]
     ShortRsaKey,
     /// The document has more keys than are read.
-    #[error("the document has more than {MAX_KEYS_PER_DOCUMENT} keys")]
     TooMany,
+}
+
+impl fmt::Display for SkippedKeyReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = match self {
+            Self::Malformed => "it is not a valid JWK",
+            Self::NotForSignatures => "it is not for signatures ('use' or 'key_ops')",
+            Self::Symmetric => "it is a symmetric key, which must not be published",
+            Self::UnsupportedType => "its type 'kty' is not RSA, EC or OKP",
+            Self::UnsupportedCurve => "its curve 'crv' is not P-256, P-384 or Ed25519",
+            Self::UnsupportedAlgorithm => "its algorithm 'alg' is not supported for this type of key",
+            Self::ShortRsaKey => "it is an RSA key of less than 2,048 bits",
+            Self::TooMany => return write!(f, "the document has more than {MAX_KEYS_PER_DOCUMENT} keys"),
+        };
+        f.write_str(text)
+    }
 }
 
 /// A skipped key of a JWK set.

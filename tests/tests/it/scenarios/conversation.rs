@@ -134,3 +134,27 @@ pub async fn tenants_are_isolated(world: &mut impl World) {
     globex_backend.post("/v1/messages", &push).await.expect_problem(404);
     acme.close().await;
 }
+
+pub async fn any_subject_is_a_user(world: &mut impl World) {
+    let (subject, user) = ("f:8c1d:J\u{fc}rgen {1}/*", "f%3A8c1d%3AJ%C3%BCrgen%20%7B1%7D%2F%2A");
+    let channel = format!("conversation:{user}");
+    let mut admin = world.admin("system:serviceaccount:ns:root").await;
+    let mut client = world.user(subject).await;
+    let ack = client.request(json!({"action": "send", "id": "first", "body": 1})).await;
+    assert_eq!((type_of(&ack), &ack["channel"]), ("ack", &json!(channel)));
+    let received = admin.next_of_type("message").await;
+    assert_eq!(received["from"], json!({"user": user, "role": "user"}));
+    admin.send_to_channel(&channel, 2).await;
+
+    // Backends may use the subject itself.
+    let backend = world.backend();
+    let pushed = backend.post("/v1/messages", &json!({"audience": {"user": subject}, "body": 3})).await.expect_ok();
+    assert_eq!(pushed["channel"], json!(channel));
+    assert_eq!(client.bodies(&channel, 3).await, [1, 2, 3].map(Value::from));
+    for name in [user.replace('%', "%25"), "f%3A8c1d%3AJ%C3%BCrgen%20%7B1%7D%2F*".to_owned()] {
+        let listing = backend.get(&format!("/v1/connections?user={name}")).await.expect_ok();
+        assert_eq!(listing["connections"][0]["user"], user, "{name}: {listing}");
+    }
+    client.close().await;
+    admin.close().await;
+}
