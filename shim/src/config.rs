@@ -16,6 +16,7 @@
 //! # Ok::<(), shim::config::ConfigError>(())
 //! ```
 
+mod auth;
 mod build;
 mod cluster;
 mod file;
@@ -33,13 +34,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use gateway::handshake::CompressionMode;
-use handlers::authorizer::ClaimMapping;
-use handlers::id::{TenantId, UserId};
 use handlers::limits::Limits;
-use tls_client::TlsFiles;
 
 pub use gateway::api::ApiKeySource;
 
+pub use self::auth::{ApiKeyConfig, AuthConfig, JwksSource, KeyFetchConfig};
 pub use self::build::{LoadedConfig, load_config};
 pub use self::cluster::{ClusterConfig, JournalConfig};
 pub use self::file::ConfigFile;
@@ -53,7 +52,6 @@ use crate::access::origin::{HostRule, OriginRule};
 use crate::access::{ClientKeyConfig, IamCredentials};
 use crate::postgres::PostgresSettings;
 use crate::redis::RedisSettings;
-use crate::secret::Secret;
 
 /// Upper bound of the time that leaving the cluster takes after a drain: one second for background tasks, one for the
 /// bus, two for releasing the lease. [`DrainConfig::min_termination_grace`] includes it.
@@ -220,74 +218,6 @@ pub struct SessionConfig {
     pub ping_interval: Option<Duration>,
     /// Time after a ping without any byte from the client after which the connection is lost.
     pub ping_timeout: Duration,
-}
-
-/// Source of the JSON Web Key Set that verifies asymmetric tokens. `Debug` shows no document, which may contain
-/// symmetric keys.
-#[derive(Clone, PartialEq, Eq)]
-pub enum JwksSource {
-    /// An `https://` URL (`http://` for loopback), fetched and refreshed.
-    Url(String),
-    /// A JWKS document from the configuration or a file.
-    Document(String),
-}
-
-impl fmt::Debug for JwksSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Url(url) => f.debug_tuple("Url").field(url).finish(),
-            Self::Document(_) => f.debug_tuple("Document").finish_non_exhaustive(),
-        }
-    }
-}
-
-/// How the key set of an identity provider is fetched.
-#[derive(Debug, Clone, Default)]
-pub struct KeyFetchConfig {
-    /// Trusted authorities and client certificate.
-    pub tls: TlsFiles,
-    /// Name in the provider's certificate, if it is not the host of the URL.
-    pub server_name: Option<String>,
-    /// Address of a proxy, which may contain a password.
-    pub proxy: Option<Secret>,
-    /// Hosts that are reached without the proxy.
-    pub proxy_exceptions: String,
-}
-
-/// A key that a backend presents as `X-Api-Key`.
-#[derive(Debug, Clone)]
-pub struct ApiKeyConfig {
-    /// Name of the service; the sender of its messages.
-    pub name: UserId,
-    /// Tenant that the service may push to.
-    pub tenant: TenantId,
-    pub key: Secret,
-}
-
-/// Verification of tokens and API keys.
-#[derive(Debug, Clone)]
-pub struct AuthConfig {
-    /// Configured HS256 secret. `None` in embedded mode means the one in the data directory
-    /// ([`signing_secret`](crate::embedded::secret::signing_secret)).
-    pub secret: Option<Secret>,
-    /// Previous secrets whose tokens are still accepted.
-    pub previous_secrets: Vec<Secret>,
-    /// Keys of asymmetric tokens.
-    pub jwks: Option<JwksSource>,
-    /// Accepted issuers; empty accepts any.
-    pub issuers: Vec<String>,
-    /// Accepted audiences; empty accepts any.
-    pub audiences: Vec<String>,
-    /// Claims of user, role and tenant.
-    pub claims: ClaimMapping,
-    /// Longest accepted time until a token expires.
-    pub max_lifetime: Duration,
-    /// Authorities, client certificate and proxy for fetching the key set.
-    pub fetch: KeyFetchConfig,
-    /// Accepted clock difference between issuer and server.
-    pub leeway: Duration,
-    /// API keys of backends.
-    pub api_keys: Vec<ApiKeyConfig>,
 }
 
 /// Storage of the message log.

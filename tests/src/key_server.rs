@@ -10,7 +10,8 @@ use anyhow::Context as _;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
-use tokio_util::task::AbortOnDropHandle;
+use tokio::task::JoinSet;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::child::KillOnDrop;
 use crate::redis::Certificates;
@@ -87,11 +88,12 @@ impl TunnelProxy {
         let address = listener.local_addr()?;
         let tunnels = Arc::new(AtomicUsize::new(0));
         let counted = tunnels.clone();
-        let task = tokio::spawn(async move {
+        let task = TaskTracker::new().spawn(async move {
+            let mut open = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
                 let counted = counted.clone();
                 // A failed tunnel is the client's error.
-                tokio::spawn(async move { drop(tunnel(client, server, credentials, &counted).await) });
+                open.spawn(async move { drop(tunnel(client, server, credentials, &counted).await) });
             }
         });
         Ok(Self { address, tunnels, _task: AbortOnDropHandle::new(task) })

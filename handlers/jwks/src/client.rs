@@ -7,13 +7,13 @@ use http::header::ACCEPT;
 use http::{HeaderValue, Request, Response, Uri};
 use http_body_util::Empty;
 use hyper::body::Incoming;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::legacy::{Client, Error};
 use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::TokioExecutor;
-use tls_client::TlsMaterial;
+use tls_client::{ServerName, TlsMaterial};
 
 /// How a key set is fetched. The default uses the authorities of the system and no proxy.
 #[derive(Debug, Clone, Default)]
@@ -65,8 +65,9 @@ pub(super) enum KeySetClient {
 impl KeySetClient {
     pub(super) fn new(address: &Uri, settings: &FetchSettings) -> Self {
         let https = HttpsConnectorBuilder::new().with_tls_config(settings.tls.client_config()).https_or_http();
-        let https = match &settings.server_name {
-            Some(name) => https.with_server_name(name.clone()),
+        let name = settings.server_name.clone().and_then(|name| ServerName::try_from(name).ok());
+        let https = match name {
+            Some(name) => https.with_server_name_resolver(FixedServerNameResolver::new(name)),
             None => https,
         };
         let mut http = HttpConnector::new();

@@ -46,6 +46,8 @@ const TEXTS: &[(&str, ConnectFailure)] = &[
     ("certificate not valid for name", ConnectFailure::WrongName),
     ("peer certificate: notvalidforname", ConnectFailure::WrongName),
     ("peer certificate: unknownissuer", ConnectFailure::UnknownAuthority),
+    // An authority of the same name with another key, such as one that was created again.
+    ("peer certificate: badsignature", ConnectFailure::UnknownAuthority),
     ("peer certificate", ConnectFailure::InvalidCertificate),
     ("fatal alert: certificaterequired", ConnectFailure::ClientCertificateRequired),
     ("fatal alert: unknownca", ConnectFailure::ClientCertificateRejected),
@@ -144,6 +146,7 @@ mod tests {
             (certificate(CertificateError::NotValidYet), ConnectFailure::CertificateNotYetValid),
             (certificate(CertificateError::NotValidForName), ConnectFailure::WrongName),
             (certificate(CertificateError::UnknownIssuer), ConnectFailure::UnknownAuthority),
+            (certificate(CertificateError::BadSignature), ConnectFailure::UnknownAuthority),
             (certificate(CertificateError::Revoked), ConnectFailure::InvalidCertificate),
             (
                 rustls::Error::AlertReceived(AlertDescription::CertificateRequired),

@@ -33,6 +33,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ConfigBuilder, RootCertStore, WantsVerifier};
 
+pub use rustls::pki_types::ServerName;
+
 pub use self::failure::ConnectFailure;
 
 /// Files of a TLS client.

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use gateway::quotas::RateLimit;
+use handlers::authorizer::ClaimMapping;
 use handlers::limits::Limits;
 
 use super::reference;

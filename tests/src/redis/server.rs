@@ -86,7 +86,8 @@ impl RedisServer {
         let mut arguments = vec!["-h", "127.0.0.1", "-p", &port];
         let authority = self.options.tls.as_ref().map(|tls| tls.authority().display().to_string());
         if let Some(authority) = &authority {
-            arguments.extend(["--tls", "--cacert", authority]);
+            // The certificate may be one that clients must reject.
+            arguments.extend(["--tls", "--insecure", "--cacert", authority]);
         }
         arguments.extend(command);
         cli(&arguments)

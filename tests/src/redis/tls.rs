@@ -80,7 +80,9 @@ impl Certificates {
     /// `openssl` fails.
     pub fn client(&self) -> anyhow::Result<(PathBuf, PathBuf)> {
         self.openssl("req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=client -keyout client.key -out client.csr")?;
-        self.openssl("x509 -req -in client.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -out client.pem")?;
+        self.openssl(
+            "x509 -req -in client.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out client.pem",
+        )?;
         Ok((self.path("client.pem"), self.path("client.key")))
     }
 

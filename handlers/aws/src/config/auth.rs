@@ -8,7 +8,7 @@ use handlers::config_value::parse_duration;
 use handlers::id::{TenantId, UserId};
 use http::Uri;
 use jwks::{FetchSettings, ProxySettings, check_proxy};
-use tls_client::{ClientCertificateFiles, TlsFiles, TlsMaterial};
+use tls_client::{ClientCertificateFiles, ServerName, TlsFiles, TlsMaterial};
 
 use super::{
     AUTH_API_KEYS, AUTH_API_KEYS_ARN, AUTH_AUDIENCE, AUTH_CA_FILE, AUTH_CLIENT_CERT_FILE, AUTH_CLIENT_KEY_FILE,
@@ -106,7 +106,11 @@ impl EnvironmentReader<'_> {
         let client = client
             .map_err(|error| self.record_error::<()>(AUTH_CLIENT_CERT_FILE, format_args!("cannot be used: {error}")));
         let tls = TlsMaterial { authorities: authorities.ok()?.authorities, client: client.ok()?.client };
-        Some(FetchSettings { tls, server_name: self.optional_text(AUTH_SERVER_NAME), proxy: self.proxy()? })
+        let server_name = self.optional_text(AUTH_SERVER_NAME);
+        if server_name.as_deref().is_some_and(|name| ServerName::try_from(name).is_err()) {
+            return self.record_error(AUTH_SERVER_NAME, "must be a host name or an address");
+        }
+        Some(FetchSettings { tls, server_name, proxy: self.proxy()? })
     }
 
     /// Reads the variables that other programs use for proxies, in upper or lower case.

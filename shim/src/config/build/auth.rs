@@ -26,24 +26,12 @@ impl ConfigReader<'_> {
         let leeway = self.read_required("auth.leeway", values::parse_duration_value);
         let api_keys = self.read_optional("auth.api_keys", parse_api_keys);
         let (secret, jwks_url, jwks_document) = (secret?, jwks_url?, jwks_document?);
+        let audiences = audiences?.unwrap_or_default();
         if jwks_url.is_some() && jwks_document.is_some() {
             self.add_error("auth.jwks_url and auth.jwks are mutually exclusive; set one");
         }
-        let audiences = audiences?.unwrap_or_default();
-        if jwks_url.is_some() && audiences.is_empty() {
-            self.add_error(
-                "auth.audience: required with auth.jwks_url, because without it the tokens of every application of this \
-                 identity provider would be accepted; set TWINWAY_AUTH_AUDIENCE to the audience of your tokens, or to * \
-                 to accept any",
-            );
-        }
         let jwks = jwks_url.map(JwksSource::Url).or(jwks_document.map(JwksSource::Document));
-        if mode != DeploymentMode::Embedded && secret.is_none() && jwks.is_none() {
-            self.add_error(
-                "auth.secret: required outside embedded mode, unless JSON Web Keys are configured; set \
-                 TWINWAY_AUTH_SECRET_FILE, or TWINWAY_AUTH_JWKS_URL for tokens of an identity provider",
-            );
-        }
+        self.check_verification(mode, secret.as_ref(), jwks.as_ref(), &audiences);
         Some(AuthConfig {
             secret,
             previous_secrets: previous_secrets?.unwrap_or_default(),
@@ -56,6 +44,29 @@ impl ConfigReader<'_> {
             leeway: leeway?,
             api_keys: api_keys?.unwrap_or_default(),
         })
+    }
+
+    /// Rejects settings that would accept no token, or those of other applications.
+    fn check_verification(
+        &mut self,
+        mode: DeploymentMode,
+        secret: Option<&Secret>,
+        jwks: Option<&JwksSource>,
+        audiences: &[String],
+    ) {
+        if matches!(jwks, Some(JwksSource::Url(_))) && audiences.is_empty() {
+            self.add_error(
+                "auth.audience: required with auth.jwks_url, because without it the tokens of every application of this \
+                 identity provider would be accepted; set TWINWAY_AUTH_AUDIENCE to the audience of your tokens, or to * \
+                 to accept any",
+            );
+        }
+        if mode != DeploymentMode::Embedded && secret.is_none() && jwks.is_none() {
+            self.add_error(
+                "auth.secret: required outside embedded mode, unless JSON Web Keys are configured; set \
+                 TWINWAY_AUTH_SECRET_FILE, or TWINWAY_AUTH_JWKS_URL for tokens of an identity provider",
+            );
+        }
     }
 
     fn read_claim_mapping(&mut self) -> Option<ClaimMapping> {

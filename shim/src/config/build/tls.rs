@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use tls_client::{ClientCertificateFiles, TlsFiles};
+use tls_client::{ClientCertificateFiles, ServerName, TlsFiles};
 
 use super::super::values::{self, ParseResult};
 use super::super::{ConfigValue, KeyFetchConfig};
@@ -67,10 +67,13 @@ impl ConfigReader<'_> {
 
     /// Reads how the key set is fetched.
     pub(super) fn read_key_fetch(&mut self, is_used: bool) -> Option<KeyFetchConfig> {
-        // Read in every configuration, so that the shared key has one meaning.
+        // Checked by `read_tls` only if a connection uses it: other programs set the variable, too.
         let shared = self.read_optional("tls.ca_file", values::parse_text);
         let tls = self.read_tls(&AUTH_TLS, is_used);
-        let server_name = self.read_optional("auth.server_name", values::parse_text);
+        let server_name = self.read_optional("auth.server_name", |value| {
+            let is_name = |text: &str| ServerName::try_from(text).is_ok();
+            values::parse_text_where(value, is_name, "a host name or an address")
+        });
         let proxy = self.read_optional("proxy.https", parse_proxy);
         let exceptions = self.read_optional("proxy.exceptions", values::parse_list);
         shared?;
