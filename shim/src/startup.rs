@@ -16,9 +16,9 @@ use crate::wiring::{self, ServerAssembly};
 
 /// Delay before the second attempt; it doubles with each attempt.
 const FIRST_RETRY_DELAY: Duration = Duration::from_millis(100);
-/// Maximum delay between two attempts. With the default of `redis.connect_timeout` (2 s), which limits an attempt that
-/// is in progress when the dependency arrives, a pod is ready within 3 s of the arrival.
-const MAX_RETRY_DELAY: Duration = Duration::from_millis(500);
+/// Maximum delay between two attempts. With the default of `redis.connect_timeout` (2 s), which with its diagnosis limits
+/// an attempt that is in progress when the dependency arrives, a pod is ready within 3 s of the arrival.
+const MAX_RETRY_DELAY: Duration = Duration::from_millis(300);
 /// Interval at which an unchanged reason is logged again.
 const REPORT_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn an_attempt_and_a_delay_fit_into_three_seconds() {
         let attempt = crate::redis::RedisSettings::single_server("redis://db").connect_timeout;
-        assert!(attempt + MAX_RETRY_DELAY < Duration::from_secs(3));
+        assert!(attempt + attempt / 4 + MAX_RETRY_DELAY < Duration::from_secs(3));
         assert!(retry_delays().take(50).all(|delay| delay <= MAX_RETRY_DELAY));
     }
 }

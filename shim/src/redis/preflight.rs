@@ -291,16 +291,14 @@ async fn diagnose_connect_error(
     error: RedisError,
 ) -> RedisStartupError {
     let address = addr.to_string();
-    // Nothing answers, so there is no protocol to detect: a start that waits tries again sooner.
-    let has_answered = !error.is_timeout() && !error.is_connection_refusal();
+    // A port that speaks another protocol may leave the client without an answer. Often nothing is there at all, and a
+    // start that waits has to try again soon.
+    let detection_timeout = if error.is_timeout() { settings.connect_timeout / 4 } else { settings.connect_timeout };
     let cause = startup_error(settings, &address, error);
-    if !has_answered {
-        return cause;
-    }
     if !matches!(cause, RedisStartupError::Unreachable { .. } | RedisStartupError::Other { .. }) {
         return cause;
     }
-    match (protocol_probe::detect_protocol(addr, settings.connect_timeout).await, addr) {
+    match (protocol_probe::detect_protocol(addr, detection_timeout).await, addr) {
         (PortProtocol::PlainRedis, redis::ConnectionAddr::TcpTls { .. }) => {
             RedisStartupError::TlsUnsupported { address }
         }
