@@ -230,7 +230,7 @@ const fn claim_key(path: &'static str, env: &'static str, field: ClaimField) -> 
     ClaimKey { path, env, field }
 }
 
-/// Returns the text of a claim that names somebody; providers of their own also use numbers.
+/// Returns the text of a claim that identifies a user or tenant; some providers use numbers.
 fn subject_text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),

@@ -131,7 +131,7 @@ async fn foreign_issuers_and_audiences_are_rejected() {
     };
     verified(strict(), &cognito(json!({}))).await;
     assert_eq!(rejection_code(strict(), &cognito(json!({"client_id": "other"}))).await, "audience");
-    // `client_id` never replaces an `aud` that names somebody else.
+    // `client_id` never replaces an `aud` for another audience.
     assert_eq!(rejection_code(strict(), &cognito(json!({"aud": "other"}))).await, "audience");
 }
 

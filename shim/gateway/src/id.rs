@@ -7,7 +7,7 @@
 //! message             64 unique bits            kind    node id
 //! request             time, 25 ms, and unique   kind    unique
 //! ```
-//! A [`GatewayId`] is always well-formed. Who knows some ids learns nothing about a connection's id but its node: no
+//! A [`GatewayId`] is always well-formed. Other ids reveal nothing about the id of a connection but its node: no
 //! part of it is a time, a counter, or an output of the generator of the other ids (ADR 23).
 
 use std::fmt;
@@ -36,7 +36,7 @@ pub struct GatewayIdError;
 
 impl GatewayId {
     /// Returns the id of a connection on the node id `node`. `entropy` must come from a cryptographically secure
-    /// generator, because whoever can guess an id can try it at `@connections`.
+    /// generator, because a guessed id can be used at `@connections`.
     #[must_use]
     pub fn for_connection(entropy: u64, node: u16) -> Self {
         Self::with_node(entropy, node)

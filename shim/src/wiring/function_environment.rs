@@ -81,7 +81,7 @@ fn management_address(config: &Config) -> Option<SocketAddr> {
     })
 }
 
-/// Returns whether all calls of the functions would be rejected, because nobody can verify their credentials.
+/// Returns whether all calls of the functions would be rejected, because no listener can verify their credentials.
 fn needs_local_listener(config: &Config, signs: bool) -> bool {
     let server = &config.server;
     !signs && server.management == ManagementAccess::Iam && server.management_listen.is_none() && config.iam.is_empty()

@@ -1,4 +1,4 @@
-//! Isolation of function processes: none outlives the server, none reads its secrets, and nobody else uses a Runtime
+//! Isolation of function processes: none outlives the server, none reads its secrets, and no other user can call a Runtime
 //! API.
 
 use std::os::unix::fs::PermissionsExt as _;

@@ -15,7 +15,7 @@ pub(super) fn unsafe_setting_warnings(config: &Config) -> Vec<&'static str> {
     let is_remote = !server.listen.ip().to_canonical().is_loopback() || server.proxies.is_used();
     if server.management == ManagementAccess::Open && is_remote {
         warnings.push(
-            "server.management is open: everybody who can connect to server.listen can post to, describe and close \
+            "server.management is open: every client that can connect to server.listen can post to, describe and close \
              every connection; use iam, or keep the port in a network of trusted machines",
         );
     }

@@ -31,7 +31,7 @@ pub(super) fn weak_setting_warnings(
     let postgres = config.postgres.as_ref().filter(|_| config.storage.log == LogStorage::Postgres);
     warn(
         postgres.is_some_and(crate::postgres::PostgresSettings::is_unverified),
-        "postgres.url: sslmode lets anybody between this machine and the server read the password; use \
+        "postgres.url: sslmode permits reading the password on the network between this machine and the server; use \
          sslmode=verify-full unless the network is trusted",
     );
     warn(
