@@ -61,12 +61,12 @@ async fn a_batch_starts_after_the_interval_when_half_of_the_previous_one_has_clo
 #[tokio::test(start_paused = true)]
 async fn a_batch_waits_for_half_of_the_previous_one() {
     let elapsed = time_until_last_batch(four_connections(), async |sessions| {
-        tokio::time::sleep(INTERVAL * 20).await;
+        tokio::time::sleep(INTERVAL * 10).await;
         assert!(!sessions[3].is_closing(), "the first batch is still open");
         drop(sessions.remove(0));
     });
     let elapsed = elapsed.await;
-    assert!(elapsed >= INTERVAL * 20 && elapsed < INTERVAL * 21, "{elapsed:?}");
+    assert!(elapsed >= INTERVAL * 10 && elapsed < INTERVAL * 11, "{elapsed:?}");
 }
 
 #[tokio::test(start_paused = true)]
