@@ -123,6 +123,8 @@ fn classify_server_error(kind: ServerErrorKind, error: &RedisError) -> RedisErro
         | ServerErrorKind::TryAgain
         | ServerErrorKind::ClusterDown
         | ServerErrorKind::MasterDown
+        // After loading the script: its slot is moving to a node that the connection does not know yet.
+        | ServerErrorKind::NoScript
         | ServerErrorKind::ReadOnly => RedisErrorClass::Unavailable,
         // A script returns the errors of its commands as text: "OOM command not allowed …, script: …".
         ServerErrorKind::ResponseError | ServerErrorKind::ExecAbort => {

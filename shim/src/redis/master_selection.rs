@@ -37,6 +37,8 @@ struct SelectedMaster {
     generation: u64,
     replication_id: String,
     online_replicas: usize,
+    /// Number of online replicas in the round before.
+    previous_online_replicas: usize,
     named_by_sentinel: bool,
     /// Time of a failover after which the master has not had a replica yet.
     took_over_at: Option<Instant>,
@@ -47,7 +49,8 @@ struct SelectedMaster {
 pub(super) struct MasterFacts {
     /// Generation of the selection.
     pub(super) generation: u64,
-    /// Number of online replicas in the latest round of probes.
+    /// Higher number of online replicas in the two latest rounds of probes. A round that misses a replica may have
+    /// asked it before its promotion; the next one finds it promoted.
     pub(super) online_replicas: usize,
     /// Whether the master may confirm writes without a replica: it has just taken over, a Sentinel names it, and its
     /// replicas have not connected yet.
@@ -90,7 +93,7 @@ impl MasterSelection {
         let takes_over = selected.took_over_at.is_some_and(|at| at.elapsed() < TAKEOVER_GRACE);
         MasterFacts {
             generation: selected.generation,
-            online_replicas: selected.online_replicas,
+            online_replicas: selected.online_replicas.max(selected.previous_online_replicas),
             confirms_alone: takes_over && selected.named_by_sentinel && selected.online_replicas == 0,
         }
     }
@@ -156,6 +159,7 @@ impl SelectedMaster {
         }
         // A Sentinel names a promoted replica once the failover can no longer be aborted.
         self.named_by_sentinel = round.named.as_ref() == Some(node);
+        self.previous_online_replicas = if changed { 0 } else { self.online_replicas };
         self.online_replicas = state.online_replicas.len();
         if self.online_replicas > 0 {
             self.took_over_at = None;
@@ -253,6 +257,16 @@ mod tests {
         assert!(selection.facts().confirms_alone);
         advance(TAKEOVER_GRACE).await;
         assert!(!selection.facts().confirms_alone, "after the grace time");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_replica_that_left_counts_until_a_second_round_found_no_other_master() {
+        let selection = selection();
+        // The replica was promoted after it had replied, and before the master did.
+        selection.complete_round(&round(&[(1, lone_master(FIRST, NONE)), (2, replica(FIRST))], 1));
+        assert_eq!(selection.facts().online_replicas, 1);
+        selection.complete_round(&round(&[(1, lone_master(FIRST, NONE)), (2, replica(FIRST))], 1));
+        assert_eq!(selection.facts().online_replicas, 0);
     }
 
     #[tokio::test(start_paused = true)]
