@@ -156,22 +156,39 @@ impl ProbedServer {
         SentinelView::parse(address, &master, replicas)
     }
 
-    /// Sends commands and returns their replies; `None` if the server does not answer in time.
+    /// Sends commands and returns their replies; `None` if the server does not answer in time. A connection that turns
+    /// out to be closed is replaced: Sentinels close all connections of a replica that they promote.
     async fn send(&mut self, pipeline: &Pipeline) -> Option<Vec<Value>> {
         let replies = timeout(PROBE_TIMEOUT, async {
-            if self.connection.is_none() {
-                let config = AsyncConnectionConfig::new()
-                    .set_connection_timeout(Some(PROBE_TIMEOUT))
-                    .set_response_timeout(Some(PROBE_TIMEOUT));
-                self.connection = Some(self.client.get_multiplexed_async_connection_with_config(&config).await.ok()?);
+            let is_reused = self.connection.is_some();
+            match self.send_once(pipeline).await {
+                Ok(replies) => Some(replies),
+                Err(_) if is_reused => {
+                    self.connection = None;
+                    self.send_once(pipeline).await.ok()
+                }
+                Err(_) => None,
             }
-            self.connection.as_mut()?.send_packed_commands(pipeline, 0, pipeline.len()).await.ok()
         });
         let replies = replies.await.ok().flatten();
         if replies.is_none() {
             self.connection = None;
         }
         replies
+    }
+
+    async fn send_once(&mut self, pipeline: &Pipeline) -> RedisResult<Vec<Value>> {
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            None => {
+                let config = AsyncConnectionConfig::new()
+                    .set_connection_timeout(Some(PROBE_TIMEOUT))
+                    .set_response_timeout(Some(PROBE_TIMEOUT));
+                let opened = self.client.get_multiplexed_async_connection_with_config(&config).await?;
+                self.connection.insert(opened)
+            }
+        };
+        connection.send_packed_commands(pipeline, 0, pipeline.len()).await
     }
 }
 
