@@ -113,7 +113,7 @@ fn apply_command(records: &mut HashMap<Vec<u8>, ConnectionHistory>, command: &[V
                 (record.written, record.lost) = (true, false);
             }
         }
-        b"HSET" if is_registrations(arguments) => {
+        b"HSET" | b"HSETNX" if is_registrations(arguments) => {
             // Fields are connection ids, values are their registrations.
             for id in arguments[1..].iter().step_by(2) {
                 records.entry(id.clone()).or_default().registered = true;

@@ -64,6 +64,8 @@ async fn deployments_with_different_prefixes_in_one_cluster_are_isolated() {
     let launch = |prefix: &str, secret: &str| {
         pod(&cluster.urls().join(","))
             .with_env("TWINWAY_REDIS_TOPOLOGY", "cluster")
+            // This cluster has no replicas.
+            .with_env("TWINWAY_REDIS_WAIT_REPLICAS", "0")
             .with_env("TWINWAY_REDIS_PREFIX", prefix)
             .with_env("TWINWAY_AUTH_SECRET", secret)
     };
