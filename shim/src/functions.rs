@@ -69,7 +69,7 @@ pub type AuthorizerResult = Result<ApiGatewayCustomAuthorizerResponse, Authorize
 /// }
 /// # let config = Config::for_tests();
 /// # let api = Arc::new(WebSocketApi::new(api_definition(&config.api, &config.throttle)).unwrap());
-/// # let id = GatewayId::for_connection(0, 1, 1);
+/// # let id = GatewayId::for_connection(1, 1);
 /// # let identity = RequestIdentity { iam: None, api_key: None, user_agent: None, source_ip: "192.0.2.1".into() };
 /// # let facts = &ConnectionFacts {
 /// #     api: api.clone(), connection_id: id, domain_name: "localhost".into(), connected_at: 0, identity,

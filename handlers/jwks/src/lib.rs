@@ -19,7 +19,7 @@
 //! let source = HttpJwks::new("https://id.example/.well-known/jwks.json".parse()?, clock)?;
 //! let mut settings = TokenSettings::new(KeySet::default());
 //! settings.source = Some(Arc::new(source));
-//! settings.issuer = Some("https://id.example".to_owned());
+//! settings.issuers = vec!["https://id.example".to_owned()];
 //! let verifier = TokenVerifier::new(settings);
 //! # let _ = verifier;
 //! # Ok(())

@@ -48,7 +48,7 @@ use gateway::id::GatewayId;
 /// # let identity = RequestIdentity { iam: None, api_key: None, user_agent: None, source_ip: "192.0.2.1".into() };
 /// # let facts_of = |sequence| Arc::new(ConnectionFacts {
 /// #     api: Arc::new(WebSocketApi::new(api_definition(&config.api, &config.throttle)).unwrap()),
-/// #     connection_id: GatewayId::for_connection(0, sequence, 1), domain_name: "localhost".into(), connected_at: 0,
+/// #     connection_id: GatewayId::for_connection(sequence, 1), domain_name: "localhost".into(), connected_at: 0,
 /// #     identity: identity.clone(), authorizer: None,
 /// # });
 /// # let [lost, open, rejected] = [1, 2, 3].map(facts_of);

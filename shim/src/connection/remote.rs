@@ -55,7 +55,7 @@ pub struct RemoteDescription {
 /// }
 /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
 ///
-/// let [open, closed] = [1, 2].map(|sequence| GatewayId::for_connection(0, sequence, 7));
+/// let [open, closed] = [1, 2].map(|sequence| GatewayId::for_connection(sequence, 7));
 /// assert_eq!(OtherPod(open).post_text(open, "hello".into()).await, Ok(()));
 /// assert_eq!(OtherPod(open).post_text(closed, "hello".into()).await, Err(ManagementError::Gone));
 /// # });
