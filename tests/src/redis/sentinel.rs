@@ -110,7 +110,11 @@ impl RedisSentinels {
     /// # Errors
     /// The Sentinel rejects the failover.
     pub fn begin_planned_failover(&self) -> anyhow::Result<()> {
-        self.sentinels.first().context("no Sentinel")?.run_command(&["SENTINEL", "FAILOVER", NAME]).map(drop)
+        let sentinel = self.sentinels.first().context("no Sentinel")?;
+        // A Sentinel that has just started answers `NOGOODSLAVE` until it has checked the replica.
+        wait_for("a Sentinel that starts the failover", || {
+            Ok(sentinel.run_command(&["SENTINEL", "FAILOVER", NAME]).is_ok_and(|reply| reply.trim() == "OK"))
+        })
     }
 
     /// Waits until the servers other than `former` have a master that `former`'s server follows.
