@@ -166,7 +166,7 @@ export const PROBE = {
   managementVerbs: ['POST', 'GET', 'DELETE'],
 } as const;
 
-/** Kubernetes namespace and service account of the pods of the planned `k8s/`. */
+/** Kubernetes namespace and service account of the pods (`k8s/`). */
 export const POD_IDENTITY = { namespace: 'twinway', serviceAccount: 'twinway' } as const;
 
 /** Tag that adds a resource to the backup plan of its environment. */

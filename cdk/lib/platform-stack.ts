@@ -1,7 +1,7 @@
 /**
  * Platform for the pods of Twinway on AWS: network, Kubernetes, Valkey, PostgreSQL, registry, load balancer, backups.
  *
- * The planned `k8s/` will deploy the application itself. This stack requires a DNS zone (for certificates) and depends
+ * The chart of `k8s/` deploys the application itself. This stack requires a DNS zone (for certificates) and depends
  * only on the stack with the vault for copies of its backups.
  */
 import { CfnOutput, RemovalPolicy, Stack, type StackProps } from 'aws-cdk-lib';
@@ -54,11 +54,7 @@ export class PlatformStack extends Stack {
     new Backups(this, 'Backups', environment);
 
     this.output('ClusterName', cluster.clusterName, 'aws eks update-kubeconfig --name …');
-    this.output(
-      'TargetGroup',
-      this.entry.targets.targetGroupArn,
-      'Target group for the TargetGroupBinding of the planned k8s/',
-    );
+    this.output('TargetGroup', this.entry.targets.targetGroupArn, 'Target group for a TargetGroupBinding of the pods');
     this.output('EntryName', this.entry.balancer.loadBalancerDnsName, 'DNS name of the load balancer of the pods');
     this.output('CacheEndpoint', cache.primaryEndpoint, 'Valkey: rediss://:{password}@{this}:6379');
     this.output('CachePassword', cache.password.secretArn, 'Secret with the password of Valkey');

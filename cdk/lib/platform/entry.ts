@@ -2,7 +2,7 @@
  * Load balancer for WebSockets and the HTTP API of the pods, with certificates that are renewed automatically.
  *
  * It is created here and not by an ingress controller, so that its name exists before the first pod and the traffic
- * stack can reference it. Pods register through a `TargetGroupBinding` of the planned `k8s/`. It writes no access logs:
+ * stack can reference it. Pods register through a `TargetGroupBinding`, which the operator adds. It writes no access logs:
  * a browser's token may be in the URL.
  */
 import { Duration } from 'aws-cdk-lib';

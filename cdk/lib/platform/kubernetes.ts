@@ -1,8 +1,8 @@
 /**
- * Kubernetes cluster with the components that the planned manifests (`k8s/`) require: autoscaled nodes, metrics for the
+ * Kubernetes cluster with the components that the chart (`k8s/`) requires: autoscaled nodes, metrics for the
  * pod autoscaler, and the load balancer controller that registers pods with the target group.
  *
- * The planned `k8s/` will deploy the application. The API endpoint is private unless `apiAccessFrom` lists networks.
+ * The chart of `k8s/` deploys the application. The API endpoint is private unless `apiAccessFrom` lists networks.
  */
 import { KubectlV35Layer } from '@aws-cdk/lambda-layer-kubectl-v35';
 import { Stack } from 'aws-cdk-lib';

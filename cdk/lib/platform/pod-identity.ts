@@ -1,7 +1,7 @@
 /**
  * AWS permissions of the application's pods: reading their secrets only.
  *
- * EKS Pod Identity assigns the role to one service account of one namespace; the planned `k8s/` will create both.
+ * EKS Pod Identity assigns the role to one service account of one namespace; the chart (`k8s/`) creates both.
  */
 
 import { CfnPodIdentityAssociation } from 'aws-cdk-lib/aws-eks';
