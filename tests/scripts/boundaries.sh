@@ -19,7 +19,7 @@ forbid() {
 }
 
 # Without `errors`, a package without dependencies that every package may import.
-workspace='gateway|handlers|handlers-aws|jwks|system-clock|tls-client|migrate|shim|runtime-api|websocket|probes|tests'
+workspace='gateway|handlers|handlers-aws|jwks|system-clock|tls-client|migrate|shim|runtime-api|templates|websocket|probes|tests'
 aws='aws-config|aws-sdk-.*'
 adapters='redis|bb8.*|warp|hyper.*|tungstenite|tokio-tungstenite|redb|sqlx.*'
 
@@ -27,16 +27,17 @@ forbid gateway "$workspace" "gateway imports no workspace package"
 forbid handlers "$workspace" "handlers imports no workspace package"
 forbid gateway "$aws|$adapters|tokio" "gateway contains values and pure functions only"
 forbid handlers "$aws|$adapters|tokio" "the application performs no I/O"
-forbid system-clock "gateway|handlers-aws|jwks|shim|runtime-api|websocket|migrate|probes|tests|$aws|tokio|redis|warp" "the shim and the Lambda functions both use it"
-forbid jwks "gateway|handlers-aws|shim|runtime-api|websocket|migrate|probes|tests|$aws|redis|bb8.*|warp|redb|sqlx.*" "the shim and the Lambda functions both use it"
-forbid tls-client "gateway|handlers|handlers-aws|jwks|system-clock|shim|runtime-api|websocket|migrate|probes|tests|$aws|tokio|redis|warp" "the shim and the Lambda functions both use it"
+forbid system-clock "gateway|handlers-aws|jwks|shim|runtime-api|templates|websocket|migrate|probes|tests|$aws|tokio|redis|warp" "the shim and the Lambda functions both use it"
+forbid jwks "gateway|handlers-aws|shim|runtime-api|templates|websocket|migrate|probes|tests|$aws|redis|bb8.*|warp|redb|sqlx.*" "the shim and the Lambda functions both use it"
+forbid tls-client "gateway|handlers|handlers-aws|jwks|system-clock|shim|runtime-api|templates|websocket|migrate|probes|tests|$aws|tokio|redis|warp" "the shim and the Lambda functions both use it"
 forbid shim "$aws|handlers-aws|migrate|probes|tests" "the shim and the Lambda functions are independent"
-forbid runtime-api "handlers|handlers-aws|jwks|shim|migrate|probes|tests|$aws" "the Runtime API serves any function"
-forbid websocket "handlers|handlers-aws|jwks|shim|runtime-api|migrate|probes|tests|$aws" "the codec imports only gateway, for the negotiated settings"
-forbid handlers-aws "gateway|shim|runtime-api|websocket|migrate|probes|tests|redis|bb8.*|warp|redb|sqlx.*" "the shim and the Lambda functions are independent"
+forbid runtime-api "handlers|handlers-aws|jwks|shim|templates|migrate|probes|tests|$aws" "the Runtime API serves any function"
+forbid templates "handlers|handlers-aws|jwks|shim|runtime-api|websocket|migrate|probes|tests|$aws|tokio" "templates are values and readers of files only"
+forbid websocket "handlers|handlers-aws|jwks|shim|runtime-api|templates|migrate|probes|tests|$aws" "the codec imports only gateway, for the negotiated settings"
+forbid handlers-aws "gateway|shim|runtime-api|templates|websocket|migrate|probes|tests|redis|bb8.*|warp|redb|sqlx.*" "the shim and the Lambda functions are independent"
 forbid probes "$workspace|redis|bb8.*|warp|tungstenite|tokio-tungstenite|redb|sqlx.*" "the probe is independent of the gateway under test"
 forbid migrate "tests|probes" "a program must not import the test harness"
-for package in gateway handlers handlers-aws jwks system-clock tls-client migrate runtime-api websocket shim probes; do
+for package in gateway handlers handlers-aws jwks system-clock tls-client migrate runtime-api templates websocket shim probes; do
   forbid "$package" 'ring|openssl|openssl-sys|native-tls' "one crypto backend, aws-lc"
 done
 
