@@ -129,7 +129,7 @@ impl ChannelDelivery {
         let placement = Arc::new(placement);
         let frame =
             OrderedFrame { priority, frame: OutboundFrame { text: text.into(), placement: Some(placement.clone()) } };
-        if self.peer_router().is_some() && state.order.needs_start(&placement.position) {
+        if state.order.needs_start(&placement.position) {
             self.find_start(&placement, &mut state, frame);
             return DeliveryOutcome::Delivered(None);
         }
