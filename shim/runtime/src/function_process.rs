@@ -65,7 +65,11 @@ impl FunctionProcess {
         drop(command);
         let (reports, mut commands) = own.into_split();
         let environment = definition.environment_variables(api);
-        let mut request = serde_json::to_vec(&LaunchRequest { environment, user: definition.user })?;
+        let mut request = serde_json::to_vec(&LaunchRequest {
+            environment,
+            user: definition.user,
+            open_files: supervisor.open_files,
+        })?;
         request.push(b'\n');
         commands.write_all(&request).await?;
         let mut reports = BufReader::new(reports).lines();
