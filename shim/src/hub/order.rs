@@ -78,8 +78,9 @@ impl TrackedChannel {
 }
 
 impl ChannelDelivery {
-    /// Evicts the order of channels without recent messages. To be called periodically.
+    /// Evicts the order of channels without recent messages, and the full budgets of users. To be called periodically.
     pub fn evict_idle_channels(&self) {
+        self.shared.user_budgets.evict_full(Instant::now());
         let is_retained = self.retention_filter();
         self.shared.channels.retain(|channel, tracked| {
             let mut tracked = tracked.lock();
