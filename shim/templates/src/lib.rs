@@ -18,10 +18,15 @@
 //! assert_eq!(route.integration.function(), Some("SendFunction"));
 //! ```
 
+mod document;
+mod error;
 mod model;
+mod routes_file;
 
+pub use self::error::TemplateError;
 pub use self::model::{
     Application, Authorization, CodeLocation, Finding, FunctionResource, HttpApiResource, HttpPayload,
     HttpRouteResource, IndexResource, Integration, KeySchema, RouteResource, Severity, SourceLocation, StageResource,
     TableResource, Throttle, WebSocketApiResource,
 };
+pub use self::routes_file::{DEFAULT_FUNCTION_MEMORY_MIB, DEFAULT_FUNCTION_TIMEOUT, DEFAULT_STAGE, read_routes_file};
