@@ -100,11 +100,7 @@ pub fn resolve_program(
 }
 
 /// Returns the directory of the code.
-fn locate_code(
-    code: &FunctionCode,
-    runtime: &RuntimeId,
-    cache: &RuntimeCache,
-) -> Result<PathBuf, ManagedRuntimeError> {
+fn locate_code(code: &FunctionCode, runtime: &RuntimeId, cache: &RuntimeCache) -> Result<PathBuf, ManagedRuntimeError> {
     match code {
         FunctionCode::Directory(path) => match path.canonicalize() {
             Ok(path) if path.is_dir() => Ok(path),
@@ -167,11 +163,7 @@ impl Resolution<'_> {
     }
 
     /// Puts the function's wrapper script in front of the command line.
-    fn wrap(
-        &self,
-        executable: PathBuf,
-        arguments: Vec<String>,
-    ) -> Result<(PathBuf, Vec<String>), ManagedRuntimeError> {
+    fn wrap(&self, executable: PathBuf, arguments: Vec<String>) -> Result<(PathBuf, Vec<String>), ManagedRuntimeError> {
         let Some(wrapper) = self.spec.environment.get(EXEC_WRAPPER_VARIABLE).filter(|wrapper| !wrapper.is_empty())
         else {
             return Ok((executable, arguments));

@@ -95,7 +95,12 @@ async fn a_replaced_program_finishes_its_invocations_and_receives_no_others() {
         project.environment.insert(name.to_ascii_uppercase(), pipe.display().to_string());
     }
     let function = project.start(project.program("python3.13", "app.handler"));
-    let running = { tokio::spawn({ let function = function.clone(); async move { function.invoke(json!({"wait": true})).await } }) };
+    let running = {
+        tokio::spawn({
+            let function = function.clone();
+            async move { function.invoke(json!({"wait": true})).await }
+        })
+    };
     tokio::fs::read(project.path("started")).await.unwrap();
     function.0.replace_program(project.program("python3.13", "new.handler"));
     assert_eq!(function.invoke(json!({})).await.unwrap(), "new");

@@ -55,6 +55,9 @@ impl RuntimeCache {
             Err(error) => return Err(failed(error)),
         }
         cache.check_owner()?;
+        if let Some(user) = user {
+            check_reachable(&cache.root, user)?;
+        }
         cache.share(&cache.root, 0o700).map_err(failed)?;
         Ok(cache)
     }
@@ -155,6 +158,22 @@ impl RuntimeCache {
     }
 }
 
+/// Checks that the user of the functions may enter the directories above the cache.
+fn check_reachable(root: &Path, user: FunctionUser) -> Result<(), ManagedRuntimeError> {
+    for folder in root.ancestors().skip(1) {
+        let Ok(found) = folder.metadata() else { continue };
+        let permission = match (found.uid() == user.uid, found.gid() == user.gid) {
+            (true, _) => 0o100,
+            (_, true) => 0o010,
+            _ => 0o001,
+        };
+        if user.uid != 0 && found.mode() & permission == 0 {
+            return Err(ManagedRuntimeError::CacheUnreachable(folder.to_owned()));
+        }
+    }
+    Ok(())
+}
+
 /// Removes entries that were not used for a week, when there are many.
 fn remove_old_entries(folder: &Path) {
     let entries: Vec<_> = fs::read_dir(folder).into_iter().flatten().flatten().collect();
@@ -235,6 +254,10 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let gid = rustix::process::getegid().as_raw();
         let user = FunctionUser { uid: 12_345, gid };
+        fs::set_permissions(parent.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        let unreachable = RuntimeCache::open(&parent.path().join("cache"), Some(user)).map(drop).unwrap_err();
+        assert!(unreachable.to_string().contains("the user of the functions cannot enter"), "{unreachable}");
+        fs::set_permissions(parent.path(), fs::Permissions::from_mode(0o710)).unwrap();
         let cache = RuntimeCache::open(&parent.path().join("cache"), Some(user)).unwrap();
         let entry = cache.place_file("loaders", "x.py", "print(1)").unwrap();
         assert_eq!((mode(cache.root()), mode(&entry), mode(&entry.join("x.py"))), (0o750, 0o750, 0o640));

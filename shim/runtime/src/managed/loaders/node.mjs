@@ -7,8 +7,8 @@
 // returned value or promise counts.
 import { AsyncLocalStorage } from "node:async_hooks";
 import fs from "node:fs";
-import http from "node:http";
 import module, { createRequire } from "node:module";
+import { connect } from "node:net";
 import path from "node:path";
 import { pathToFileURL } from "node:url";
 import util from "node:util";
@@ -36,25 +36,68 @@ function runtimeError(name, message, stack) {
 
 // ---- Runtime API
 
-const { request } = http;
-const agent = new http.Agent({ keepAlive: true });
 const [hostname, port] = process.env.AWS_LAMBDA_RUNTIME_API.split(":");
 
-function callApi(method, name, headers = {}, body = undefined) {
-  return new Promise((resolve, reject) => {
-    const options = { agent, hostname, port, method, path: `/2018-06-01/runtime/${name}`, headers };
-    const call = request(options, (response) => {
-      const chunks = [];
-      response.on("data", (chunk) => chunks.push(chunk)).on("error", reject);
-      response.on("end", () => resolve({ status: response.statusCode, headers: response.headers, text: Buffer.concat(chunks).toString() }));
+/** A persistent connection with one request at a time. Libraries that instrument `http` do not see its requests. */
+class ApiConnection {
+  #socket;
+  #chunks = [];
+  #waiting;
+  #last = Promise.resolve();
+
+  call(method, name, headers = {}, body = Buffer.alloc(0)) {
+    const fields = { Host: `${hostname}:${port}`, "Content-Length": body.length, ...headers };
+    const lines = Object.entries(fields).map(([key, value]) => `${key}: ${value}\r\n`);
+    const head = `${method} /2018-06-01/runtime/${name} HTTP/1.1\r\n${lines.join("")}\r\n`;
+    const response = this.#last.then(() => this.#send(Buffer.concat([Buffer.from(head, "latin1"), body])));
+    this.#last = response.catch(() => {});
+    return response;
+  }
+
+  #send(message) {
+    return new Promise((resolve, reject) => {
+      this.#waiting = { resolve, reject };
+      this.#socket ??= this.#connect();
+      // An idle connection keeps no event loop alive.
+      this.#socket.ref().write(message);
     });
-    call.on("error", reject).end(body);
-  });
+  }
+
+  #connect() {
+    const closed = (error) => {
+      [this.#socket, this.#chunks] = [undefined, []];
+      this.#waiting?.reject(error ?? new Error("the Runtime API closed the connection"));
+    };
+    const socket = connect({ host: hostname, port: Number(port), noDelay: true });
+    return socket.on("data", (chunk) => this.#receive(chunk)).on("error", closed).on("close", () => closed());
+  }
+
+  #receive(chunk) {
+    this.#chunks.push(chunk);
+    const received = this.#chunks.length === 1 ? chunk : Buffer.concat(this.#chunks);
+    this.#chunks = [received];
+    const end = received.indexOf("\r\n\r\n");
+    if (end < 0) return;
+    const [statusLine, ...lines] = received.toString("latin1", 0, end).split("\r\n");
+    const split = (line) => [line.slice(0, line.indexOf(":")).toLowerCase(), line.slice(line.indexOf(":") + 1).trim()];
+    const headers = Object.fromEntries(lines.map(split));
+    const length = Number(headers["content-length"] ?? 0);
+    const body = received.subarray(end + 4);
+    if (body.length < length) return;
+    const waiting = this.#waiting;
+    [this.#waiting, this.#chunks] = [undefined, []];
+    this.#socket.unref();
+    waiting?.resolve({ status: Number(statusLine.split(" ")[1]), headers, text: body.toString("utf8", 0, length) });
+  }
 }
+
+const connections = new AsyncLocalStorage();
+const firstConnection = new ApiConnection();
+const callApi = (...request) => (connections.getStore() ?? firstConnection).call(...request);
 
 async function post(name, text, headers = {}) {
   const body = Buffer.from(text);
-  const response = await callApi("POST", name, { "Content-Type": "application/json", "Content-Length": body.length, ...headers }, body);
+  const response = await callApi("POST", name, { "Content-Type": "application/json", ...headers }, body);
   if (response.status !== 202) {
     process.stderr.write(`the Runtime API rejected a result with status ${response.status}: ${response.text}\n`);
   }
@@ -301,7 +344,8 @@ let failProcess = (error) => postError("init/error", error);
 function exitOnUncaughtErrors() {
   const exit = (message, error, code) => {
     logError(message, error);
-    failProcess(error).finally(() => process.exit(code));
+    // The other connection may wait for an event.
+    connections.run(new ApiConnection(), () => failProcess(error)).finally(() => process.exit(code));
   };
   process.on("uncaughtException", (error) => exit("Uncaught Exception", error, 129));
   process.on("unhandledRejection", (reason) => {
@@ -397,7 +441,10 @@ async function main(handler) {
   registerNodePath();
   const loaded = await loadHandler(handler);
   if (concurrency > 1) failProcess = async () => {};
-  if (!usesCallbacks) return Promise.all(Array.from({ length: concurrency }, () => handleForever(loaded)));
+  if (!usesCallbacks) {
+    const serve = () => connections.run(new ApiConnection(), () => handleForever(loaded));
+    return Promise.all(Array.from({ length: concurrency }, serve));
+  }
   globalThis[BEFORE_EXIT] = () => {};
   process.on("beforeExit", () => globalThis[BEFORE_EXIT]());
   return handleWithCallbacks(loaded);
