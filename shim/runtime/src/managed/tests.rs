@@ -49,7 +49,7 @@ fn the_loader_runs_the_handler_with_the_search_paths_of_layers() {
     let program = bench.resolve(&spec).unwrap().program;
     let [loader, handler] = program.arguments.as_slice() else { panic!("{:?}", program.arguments) };
     assert_eq!((handler.as_str(), program.handler.as_str()), ("src/app.handler", "src/app.handler"));
-    assert_eq!(fs::read_to_string(loader).unwrap(), PYTHON_LOADER);
+    assert_eq!(fs::read_to_string(loader).unwrap(), PYTHON_LOADER[0].1);
     assert_eq!(program.platform.execution_environment.as_deref(), Some("AWS_Lambda_python3.13"));
     let root = layers[0].canonicalize().unwrap();
     let paths = &program.platform.paths["PYTHONPATH"];
