@@ -13,7 +13,7 @@ impl Bench {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("code")).unwrap();
-        let search_path = std::env::var("PATH").unwrap();
+        let search_path = std::env::var_os("PATH").unwrap().into_string().unwrap();
         let settings = ManagedSettings { cache_directory: folder.path().join("cache"), search_path, user: None };
         Self { folder, settings }
     }
@@ -112,7 +112,7 @@ fn errors_name_the_fix() {
 #[test]
 fn experimental_features_of_node_are_off_unless_options_turn_them_on() {
     let runtime = RuntimeId::parse("nodejs22.x").unwrap();
-    let found = find_interpreter(&runtime, &std::env::var("PATH").unwrap()).unwrap();
+    let found = find_interpreter(&runtime, &std::env::var_os("PATH").unwrap().into_string().unwrap()).unwrap();
     let features = vec!["experimental-require-module".to_owned(), "experimental-detect-module".to_owned()];
     let modern = Interpreter { features, ..found };
     let all = ["--no-experimental-require-module", "--no-experimental-detect-module"];

@@ -67,7 +67,7 @@ impl Project {
             layers: self.layers.clone(),
             environment: self.environment.clone(),
         };
-        let search_path = std::env::var("PATH").unwrap();
+        let search_path = std::env::var_os("PATH").unwrap().into_string().unwrap();
         let settings = ManagedSettings { cache_directory: self.cache.clone(), search_path, user: None };
         resolve_program(&spec, &settings).map(|resolved| resolved.program)
     }
