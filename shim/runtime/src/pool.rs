@@ -282,7 +282,12 @@ impl SandboxPool {
                 return repeated;
             }
         }
-        let init_error = sandbox.fail_invocations(&InvokeError::process_exited(status));
+        let ended = match &exit.failure {
+            // An extension exited, and the process was killed for that reason.
+            Some(failure @ InvokeError::Function { .. }) => failure.clone(),
+            _ => InvokeError::process_exited(status),
+        };
+        let init_error = sandbox.fail_invocations(&ended);
         if !ready && !self.stopped {
             let timeout = timed_out.then(|| init_timeout_error(repeats_init));
             let failure =
