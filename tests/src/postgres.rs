@@ -63,7 +63,7 @@ impl PostgresServer {
         let directory = tempfile::tempdir()?;
         programs.give_ownership(directory.path())?;
         let mut server = Self { port: free_port()?, directory, programs, options, child: None };
-        server.initialise()?;
+        server.initialize()?;
         server.restart()?;
         Ok(server)
     }
@@ -167,7 +167,7 @@ impl PostgresServer {
         self.directory.path().join("log")
     }
 
-    fn initialise(&self) -> anyhow::Result<()> {
+    fn initialize(&self) -> anyhow::Result<()> {
         let password = self.directory.path().join("password");
         std::fs::write(&password, PASSWORD)?;
         self.programs.give_ownership(&password)?;

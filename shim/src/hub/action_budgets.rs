@@ -1,7 +1,7 @@
 //! Budget of each connection for actions that read much or join channels.
 //!
 //! A token bucket by the generic cell rate algorithm: its whole state is the time at which it will be full again. It
-//! lies in the connection's membership, so it costs no look-up by name and ends with the connection.
+//! is stored in the connection's membership, so it costs no look-up by name and ends with the connection.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -89,9 +89,28 @@ fn time_for(limit: RateLimit, units: u32) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use handlers::conformance::budget::{BudgetFixture, run_suite};
+    use handlers::identity::Role;
+
     use super::*;
+    use crate::hub::tests::{connect, hub, id};
 
     const LIMIT: RateLimit = RateLimit { per_second: 10, burst: 100 };
+
+    #[tokio::test(start_paused = true)]
+    async fn it_passes_the_contract_suite() {
+        run_suite(async || {
+            let (delivery, _) = hub();
+            let open = |sequence, user| id(&connect(&delivery, sequence, user, Role::User));
+            let connections = [open(1, "alice"), open(2, "bob")];
+            BudgetFixture {
+                budget: Arc::new(ActionBudgets::new(delivery, Some(LIMIT))),
+                connections,
+                burst: Some(LIMIT.burst),
+            }
+        })
+        .await;
+    }
 
     #[test]
     fn a_bucket_has_its_burst_and_refills_at_its_rate() {

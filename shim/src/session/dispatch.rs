@@ -1,8 +1,8 @@
 //! Dispatch of a client's messages to the handlers, and of their replies to the client.
 //!
 //! Handlers start in the order in which the messages arrived. A message that cannot start yet is queued; when the queue
-//! is full, in messages or in bytes, the client is no longer read. Queued messages are still handled after the connection
-//! has closed.
+//! is full, in messages or in bytes, the client is no longer read. Queued messages are still handled after the
+//! connection has closed.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
