@@ -37,7 +37,7 @@ lint: ## Check for compiler warnings, lints, plain language and references betwe
 	@python3 -B tests/scripts/log_errors.py
 	@python3 -B tests/scripts/adrs.py
 	@python3 -B tests/scripts/prose.py
-	@python3 -B tests/scripts/names.py --limit 25
+	@python3 -B tests/scripts/names.py --limit 25 --max-lines 50
 
 boundaries: ## Check the imports between packages and between modules
 	@tests/scripts/boundaries.sh
