@@ -2,18 +2,19 @@
 //! of the client.
 //!
 //! ```text
-//! Host missing, repeated or invalid; repeated single-valued header → 400, connection closed
-//! Host not allowed, Origin not allowed                             → 403
+//! Host missing, repeated or invalid; repeated single-valued header; target without a path → 400, connection closed
+//! Transfer coding other than chunked                                                     → 501, connection closed
+//! Host not allowed, Origin not allowed                                                   → 403
 //! ```
-//! hyper rejects obsolete line folding, bare CR, differing `Content-Length`s and unknown transfer codings itself. Where
-//! both `Content-Length` and `Transfer-Encoding` are present, it uses the latter and closes the connection (RFC 9112
+//! hyper rejects obsolete line folding, bare CR, differing `Content-Length`s and a last transfer coding other than chunked
+//! itself. Where both `Content-Length` and `Transfer-Encoding` are present, it uses the latter and closes the connection (RFC 9112
 //! section 6.3). A bare LF ends a line, as section 2.2 permits.
 
 use std::net::{IpAddr, SocketAddr};
 
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, ORIGIN, SEC_WEBSOCKET_KEY,
-    SEC_WEBSOCKET_VERSION,
+    SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING,
 };
 use http::{HeaderMap, HeaderValue, Request, StatusCode, Version};
 use warp::reply::{Reply as _, Response};
@@ -42,6 +43,9 @@ enum RequestPolicyError {
     /// The request violates HTTP.
     #[error("Bad Request: {0}")]
     Malformed(&'static str),
+    /// The body has a transfer coding in addition to chunked, or chunked twice.
+    #[error("Not Implemented: the only supported transfer coding is chunked")]
+    UnknownCoding,
     /// `Host` is not allowed.
     #[error("Forbidden: the Host of the request is not allowed here; add it to server.hosts")]
     ForeignHost,
@@ -95,6 +99,13 @@ impl RequestPolicy {
         if repeated {
             return Err(RequestPolicyError::Malformed("a header that must not be repeated is repeated"));
         }
+        if request.uri().path_and_query().is_none() {
+            // The form of CONNECT (RFC 9112 section 3.2.3), with any method.
+            return Err(RequestPolicyError::Malformed("the target of the request is not a path"));
+        }
+        if !has_known_coding(request.headers()) {
+            return Err(RequestPolicyError::UnknownCoding);
+        }
         let host = requested_host(request)?;
         if !self.hosts.admits(host.as_ref()) {
             return Err(RequestPolicyError::ForeignHost);
@@ -106,6 +117,12 @@ impl RequestPolicy {
             _ => Ok(()),
         }
     }
+}
+
+/// Returns whether the only transfer coding of a request is chunked, once (RFC 9112 sections 6.1 and 7.1).
+fn has_known_coding(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked")) && codings.next().is_none()
 }
 
 /// Returns the host that a request names. Without `Host` only HTTP/1.0 is valid (RFC 9112 section 3.2).
@@ -127,6 +144,7 @@ impl RequestPolicyError {
     fn into_response(self) -> Response {
         let status = match self {
             Self::Malformed(_) => StatusCode::BAD_REQUEST,
+            Self::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
             Self::ForeignHost | Self::ForeignOrigin => StatusCode::FORBIDDEN,
         };
         let body = serde_json::json!({"message": self.to_string()}).to_string();
