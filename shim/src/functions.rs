@@ -4,6 +4,7 @@
 //! without JSON; external functions receive the same event serialised. A function that fails or panics affects only its
 //! own event.
 
+pub(crate) mod invocation_log;
 pub(crate) mod lambda;
 mod messaging;
 mod notices;
@@ -21,7 +22,8 @@ use gateway::event::{AuthorizerEvent, ConnectEvent, DisconnectEvent, MessageEven
 use gateway::reply::{IntegrationError, IntegrationReply};
 use handlers::ports::Clock;
 
-pub use self::lambda::LambdaFunctions;
+pub use self::invocation_log::INVOCATION_TARGET;
+pub use self::lambda::{LambdaFunctions, RouteBackend};
 pub use self::messaging::MessagingFunctions;
 pub use self::notices::MessagingNotices;
 

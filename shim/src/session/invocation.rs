@@ -152,7 +152,7 @@ impl InFlight {
                 outcome: message_outcome(result, route.response),
             });
         }
-        let timeout = Box::pin(tokio::time::sleep(context.integration.api.quotas.integration_timeout));
+        let timeout = Box::pin(tokio::time::sleep(route.timeout));
         let running = RunningHandler {
             future: Some(call),
             timeout,

@@ -19,12 +19,14 @@ impl ConfigReader<'_> {
         let source = self.read_optional("functions.source", |value| {
             values::parse_choice(value, &[("embedded", FunctionSource::Embedded), ("lambda", FunctionSource::Lambda)])
         });
+        let template = self.read_optional("api.template", |value| values::parse_text(value).map(PathBuf::from));
+        let parameters = self.read_optional("api.parameters", parse_parameters);
         let directory = self.read_optional("functions.directory", |value| values::parse_text(value).map(PathBuf::from));
         let commands = self.read_commands();
         let handlers = self.read_optional("functions.handlers", parse_handlers);
         let environment = self.read_optional("functions.environment", parse_environment);
         let user = self.read_optional("functions.user", parse_user);
-        let message_response = self.read_required("functions.message_response", |value| {
+        let message_response = self.read_optional("functions.message_response", |value| {
             values::parse_choice(value, &[("two-way", MessageResponse::TwoWay), ("one-way", MessageResponse::OneWay)])
         });
         let timeout = self.read_required("functions.timeout", values::parse_duration_value);
@@ -37,16 +39,29 @@ impl ConfigReader<'_> {
         let concurrency = self.read_required("functions.concurrency", values::parse_count);
         let queue = self.read_required("functions.queue", number);
         let (directory, commands) = (directory?, commands?);
-        let configured = directory.is_some() || !commands.is_empty();
+        let (template, has_functions) = (template?, directory.is_some() || !commands.is_empty());
+        if template.is_some() && has_functions {
+            self.add_error(
+                "api.template cannot be combined with functions.directory or the command line of a function, because the \
+                 template has its own functions; remove one of them",
+            );
+        }
+        let configured = template.is_some() || has_functions;
         let source = source?.unwrap_or(if configured { FunctionSource::Lambda } else { FunctionSource::Embedded });
         if source == FunctionSource::Lambda && !configured {
             self.add_error(
-                "functions.source is lambda, but no function is configured; set functions.directory to a directory \
-                 with subdirectories such as message/bootstrap, or functions.message to a command line",
+                "functions.source is lambda, but no function is configured; set api.template to the template of an \
+                 application, functions.directory to a directory with subdirectories such as message/bootstrap, or \
+                 functions.message to a command line",
             );
+        }
+        if source == FunctionSource::Embedded && template.is_some() {
+            self.add_error("functions.source is embedded, so api.template has no effect; remove one of them");
         }
         Some(FunctionsConfig {
             source,
+            template,
+            parameters: EnvironmentVariables(parameters?.unwrap_or_default()),
             directory,
             commands,
             handlers: handlers?.unwrap_or_default(),
@@ -55,7 +70,7 @@ impl ConfigReader<'_> {
             library_path: None,
             user: user?,
             supervisor: None,
-            message_response: message_response?,
+            message_response: message_response?.unwrap_or(MessageResponse::OneWay),
             timeout: timeout?,
             init_timeout: init_timeout?,
             idle_timeout: idle_timeout?,
@@ -125,6 +140,17 @@ fn reserved_variable_setting(name: &str) -> &'static str {
         "AWS_LAMBDA_MAX_CONCURRENCY" => "set functions.concurrency",
         "_HANDLER" => "set functions.handlers",
         _ => "remove it",
+    }
+}
+
+/// Parses parameters: a table, lines `name=value`, whose values may contain commas, or `name=value,...`.
+fn parse_parameters(value: &ConfigValue) -> ParseResult<BTreeMap<String, String>> {
+    match value {
+        ConfigValue::Text(text) if text.contains('\n') => {
+            let lines = text.lines().map(str::to_owned).collect();
+            values::parse_table(&ConfigValue::List(lines))
+        }
+        ConfigValue::Text(_) | ConfigValue::List(_) | ConfigValue::Table(_) => values::parse_table(value),
     }
 }
 
