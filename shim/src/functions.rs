@@ -4,6 +4,7 @@
 //! without JSON; external functions receive the same event serialised. A function that fails or panics affects only its
 //! own event.
 
+mod code_watch;
 pub(crate) mod invocation_log;
 pub(crate) mod lambda;
 mod messaging;
@@ -22,6 +23,7 @@ use gateway::event::{AuthorizerEvent, ConnectEvent, DisconnectEvent, MessageEven
 use gateway::reply::{IntegrationError, IntegrationReply};
 use handlers::ports::Clock;
 
+pub use self::code_watch::{CodeWatch, WatchedDirectory};
 pub use self::invocation_log::INVOCATION_TARGET;
 pub use self::lambda::{LambdaFunctions, RouteBackend};
 pub use self::messaging::MessagingFunctions;

@@ -33,7 +33,7 @@ use crate::access::{AccessControl, AddressBudgets, ClientKeys, Throttle};
 use crate::config::{self, Config, DeploymentMode, FunctionSource, JwksSource, QuotaProfile};
 use crate::connection::{ConnectionIds, ConnectionLifecycle, RemoteConnections};
 use crate::embedded::{DataDirLock, SigningSecret, signing_secret};
-use crate::functions::{ApiIntegration, LambdaFunctions, MessagingFunctions};
+use crate::functions::{ApiIntegration, CodeWatch, LambdaFunctions, MessagingFunctions};
 use crate::hub::{ActionBudgets, ChannelDelivery};
 use crate::metrics::ShimMetrics;
 use crate::running::Background;
@@ -55,6 +55,8 @@ pub struct ServerAssembly {
     pub data_dir_lock: Option<DataDirLock>,
     /// Lambda executables, to be stopped after the drain.
     pub lambda_functions: Option<LambdaFunctions>,
+    /// Watch of the functions' code, for development.
+    pub code_watch: Option<CodeWatch>,
     /// Components with background tasks.
     pub background: Background,
 }
@@ -117,6 +119,7 @@ fn assemble_messaging(config: &Config, adapters: ModeAdapters) -> anyhow::Result
         signing_secret: secret,
         data_dir_lock: None,
         lambda_functions: None,
+        code_watch: None,
         background,
     })
 }

@@ -81,7 +81,9 @@ mod tests {
 
     #[test]
     fn cx_1_base_paths_have_levels_of_allowed_characters() {
-        for (text, parsed) in [("", ""), ("/", ""), ("v1", "v1"), ("/orders/", "orders"), ("a/b/$-_.+!*'()", "a/b/$-_.+!*'()")] {
+        for (text, parsed) in
+            [("", ""), ("/", ""), ("v1", "v1"), ("/orders/", "orders"), ("a/b/$-_.+!*'()", "a/b/$-_.+!*'()")]
+        {
             assert_eq!(BasePath::parse(text).unwrap().as_str(), parsed);
         }
         for text in ["a//b", "a b", "ü", "a?b", "@connections", &"x".repeat(301)] {
@@ -95,7 +97,10 @@ mod tests {
         let base = |has_levels| Some(RequestedPath::BasePath { has_levels });
         let found = |path| match_path(path, "prod", &paths);
         assert_eq!((found("/prod"), found("/prod/")), (Some(RequestedPath::Stage), Some(RequestedPath::Stage)));
-        assert_eq!((found("/"), found("/v1"), found("/a/b"), found("/x%28y)")), (base(false), base(false), base(true), base(false)));
+        assert_eq!(
+            (found("/"), found("/v1"), found("/a/b"), found("/x%28y)")),
+            (base(false), base(false), base(true), base(false))
+        );
         assert_eq!((found("/a"), found("/v1/a"), found("/other")), (None, None, None));
         assert_eq!(match_path("/", "prod", &[]), None);
     }

@@ -145,7 +145,8 @@ mod tests {
     fn a_burst_of_zero_admits_nothing_and_a_rate_of_zero_its_burst() {
         let clock = FakeRelativeClock::default();
         let closed = |per_second| TokenBucket::new(RateLimit { per_second, burst: 0 }, clock.clone());
-        let (closed, drained) = ([closed(0), closed(10)], TokenBucket::new(RateLimit { per_second: 0, burst: 2 }, clock.clone()));
+        let (closed, drained) =
+            ([closed(0), closed(10)], TokenBucket::new(RateLimit { per_second: 0, burst: 2 }, clock.clone()));
         assert_eq!(take_all(&drained), 2);
         clock.advance(Duration::from_secs(60));
         assert_eq!((take_all(&drained), take_all(&closed[0]), take_all(&closed[1])), (0, 0, 0));

@@ -24,7 +24,8 @@ impl TemplateArgs {
     /// Adds the template and its parameters to the settings. Without a template, that of `api.template` or of the current
     /// directory is used.
     pub(super) fn apply(&self, settings: &ConfigArgs, terminal: &CommandIo<'_>) -> Result<ConfigArgs, CommandError> {
-        let is_configured = settings.has_flag("api.template") || terminal.variables.read_variable("TWINWAY_TEMPLATE").is_some();
+        let is_configured =
+            settings.has_flag("api.template") || terminal.variables.read_variable("TWINWAY_TEMPLATE").is_some();
         let settings = match &self.template {
             Some(path) => settings.with_default("api.template", &path.display().to_string()),
             None if is_configured => settings.clone(),
@@ -86,7 +87,11 @@ pub(super) fn route_rows(application: &Application) -> Vec<RouteRow> {
     for api in &application.http_apis {
         for route in &api.routes {
             let (target, runtime) = (route.function.clone(), runtime(&route.function));
-            let name = if route.path == "$default" { "HTTP $default".to_owned() } else { format!("{} {}", route.method, route.path) };
+            let name = if route.path == "$default" {
+                "HTTP $default".to_owned()
+            } else {
+                format!("{} {}", route.method, route.path)
+            };
             rows.push(RouteRow { route: name, target, runtime, notes: String::new() });
         }
     }

@@ -25,6 +25,7 @@ pub(super) const EXAMPLES: &str = "\
 Examples:
   twinway dev                               serve the template in this directory on port 3001
   twinway dev app/twinway.routes.toml --port 4000
+  twinway dev --watch                       use changed code without a restart
   twinway dev --env-vars env.json           set environment variables, in the format of `sam local`";
 
 /// Default port. The port of unsigned `@connections` calls is the next one.
@@ -37,6 +38,9 @@ pub(super) struct DevArgs {
     /// JSON file with environment variables: an object per function, and `Parameters` for all functions
     #[arg(long, value_name = "FILE")]
     env_vars: Option<PathBuf>,
+    /// Replace the processes of a function when a file of its code changes; sockets stay open
+    #[arg(long)]
+    watch: bool,
     #[command(flatten)]
     settings: ConfigArgs,
 }
@@ -50,6 +54,7 @@ pub(super) fn run_dev(arguments: &DevArgs, terminal: &mut CommandIo<'_>) -> Resu
         apply_env_vars(&mut application, file)?;
     }
     let table = render_table(&route_rows(&application));
+    config.functions.watches_code = arguments.watch;
     warnings.extend(config.set_application(application)?);
     config.check_servable()?;
     serve_config(config, &warnings, terminal, move |config, ready, _| render_dev_banner(config, &ready, &table))
@@ -61,7 +66,8 @@ fn load_dev_config(arguments: &DevArgs, terminal: &mut CommandIo<'_>) -> Result<
     let mut loaded = settings.load_config(terminal.variables)?;
     let is_set = |path: &str| loaded.sources.is_set(path);
     let (listens, manages) = (is_set("server.listen"), is_set("server.management_listen"));
-    let (observes, filters, formats) = (is_set("server.ops_listen"), is_set("logging.filter"), is_set("logging.format"));
+    let (observes, filters, formats) =
+        (is_set("server.ops_listen"), is_set("logging.filter"), is_set("logging.format"));
     let has_port = is_set("server.port");
     if let Ok(config) = &mut loaded.config {
         let server = &mut config.server;
@@ -134,7 +140,10 @@ fn render_dev_banner(config: &Config, ready: &ReadyServer<'_>, table: &str) -> S
         page.push_str(&format!("  @connections  http://{management}/{}/@connections/ID\n", config.api.stage));
     }
     if application.websocket_api.is_some() {
-        page.push_str(&format!("\nConnect (or with npx wscat -c):\n\n  websocat \"ws://{host}/{}\"\n", config.api.stage));
+        page.push_str(&format!(
+            "\nConnect (or with npx wscat -c):\n\n  websocat \"ws://{host}/{}\"\n",
+            config.api.stage
+        ));
     }
     page.push('\n');
     page

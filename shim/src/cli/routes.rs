@@ -23,8 +23,8 @@ pub(super) fn print_routes(arguments: &RoutesArgs, terminal: &mut CommandIo<'_>)
     if arguments.json {
         let rows: Vec<_> = route_rows(&application).iter().map(row_json).collect();
         let document = json!({"application": application, "routes": rows});
-        let text = serde_json::to_string_pretty(&document)
-            .map_err(|error| CommandError::internal_error(error.into()))?;
+        let text =
+            serde_json::to_string_pretty(&document).map_err(|error| CommandError::internal_error(error.into()))?;
         return terminal.print_result(&format!("{text}\n"));
     }
     terminal.print_result(&render_table(&route_rows(&application)))

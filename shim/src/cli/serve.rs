@@ -62,8 +62,7 @@ pub(super) fn serve_config(
         .map_err(|error| CommandError::classify_error(error.into()))?;
     let search_path = terminal.variables.read_variable("PATH");
     let program = program_command(std::env::current_exe().ok().as_deref(), search_path.as_deref());
-    let serving =
-        serve::run_server(config, |config, ready| print!("{}", render_banner(config, ready, &program)));
+    let serving = serve::run_server(config, |config, ready| print!("{}", render_banner(config, ready, &program)));
     runtime.block_on(serving).map_err(CommandError::classify_error)
 }
 

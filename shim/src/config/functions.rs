@@ -62,6 +62,8 @@ pub struct FunctionsConfig {
     pub user: Option<FunctionUser>,
     /// Supervisor of the processes; set by the executable, not a key.
     pub supervisor: Option<SupervisorCommand>,
+    /// Whether a change of a function's code replaces its processes; set by `twinway dev`, not a key.
+    pub watches_code: bool,
     /// Handling of the response of the function `message`; routes of a template have their own.
     pub message_response: MessageResponse,
     /// Invocation timeout.

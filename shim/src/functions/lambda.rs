@@ -134,7 +134,10 @@ fn invoke_backend(
                 error.into()
             })
         });
-        log.finish(&function, reply.as_ref().map_or_else(|error| format!("{error:?}"), |reply| reply.status.to_string()));
+        log.finish(
+            &function,
+            reply.as_ref().map_or_else(|error| format!("{error:?}"), |reply| reply.status.to_string()),
+        );
         reply
     })
 }

@@ -24,8 +24,8 @@ mod upgraded_session;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use gateway::base_path::RequestedPath;
 use gateway::authorizer::{AuthorizerContext, AuthorizerInvocationError, AuthorizerOutcome};
+use gateway::base_path::RequestedPath;
 use gateway::close::CloseCause;
 use gateway::event::{AuthorizerEvent, ConnectEvent, ConnectionFacts};
 use gateway::handshake::{

@@ -140,7 +140,6 @@ impl InFlight {
     pub fn start_handler(
         &mut self,
         cx: &mut Context<'_>,
-        context: &SessionContext,
         route: &Route,
         message_bytes: usize,
         request_id: GatewayId,

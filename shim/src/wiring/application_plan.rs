@@ -9,8 +9,8 @@ use gateway::quotas::RateLimit;
 use gateway::route::{RouteIntegration, RouteKey, RouteResponse};
 use runtime_api::Program;
 use templates::{
-    Application, Authorization, CodeLocation, FunctionResource, HttpApiResource, HttpPayload, Integration, RouteResource,
-    Throttle, WebSocketApiResource,
+    Application, Authorization, CodeLocation, FunctionResource, HttpApiResource, HttpPayload, Integration,
+    RouteResource, Throttle, WebSocketApiResource,
 };
 
 use super::function_plan::{FunctionPlan, PlannedFunction, PlannedHttpRoute};
@@ -123,8 +123,7 @@ fn route_integration(route: &RouteResource) -> Result<RouteIntegration, ConfigEr
 
 /// Returns the limit of a throttle. Fractions of a request per second are rounded up.
 fn rate_limit(throttle: Throttle) -> RateLimit {
-    // Saturates, and rates are not negative.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "float casts saturate")]
+    // The cast saturates.
     let per_second = throttle.rate.ceil() as u32;
     RateLimit { per_second, burst: throttle.burst }
 }
@@ -148,6 +147,7 @@ fn plan_function(config: &Config, id: &str, resource: &FunctionResource) -> anyh
     let default = config.functions.max_processes;
     Ok(PlannedFunction {
         name: resource.name.clone(),
+        code_directory: program.task_root().to_owned(),
         program,
         environment: resource.environment.clone(),
         timeout: resource.timeout.max(Duration::from_millis(1)),

@@ -2,6 +2,7 @@
 //! HTTP routes. Two sources build plans: a template, and the five names of `functions.*`.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use runtime_api::{FunctionDefinition, FunctionLimits, LambdaFunction, Program};
 use system_clock::current_time;
 
 use crate::config::Config;
-use crate::functions::LambdaFunctions;
+use crate::functions::{LambdaFunctions, WatchedDirectory};
 use crate::server::http_api::route_table::{HttpRoute, PayloadFormat};
 
 /// A function before its start.
@@ -20,6 +21,8 @@ pub(super) struct PlannedFunction {
     /// `AWS_LAMBDA_FUNCTION_NAME`.
     pub name: String,
     pub program: Program,
+    /// Directory of the code, for development.
+    pub code_directory: PathBuf,
     /// Variables of this function; they override those of all functions, except the configured ones.
     pub environment: BTreeMap<String, String>,
     pub timeout: Duration,
@@ -55,6 +58,8 @@ pub(super) struct FunctionPlan {
 pub(super) struct StartedFunctions {
     pub functions: LambdaFunctions,
     pub http_routes: Vec<HttpRoute>,
+    /// Directories of the functions' code.
+    pub directories: Vec<WatchedDirectory>,
 }
 
 impl FunctionPlan {
@@ -62,7 +67,11 @@ impl FunctionPlan {
     ///
     /// # Errors
     /// A route refers to a function that the plan does not have.
-    pub(super) fn start(&self, config: &Config, variables: &BTreeMap<String, String>) -> anyhow::Result<StartedFunctions> {
+    pub(super) fn start(
+        &self,
+        config: &Config,
+        variables: &BTreeMap<String, String>,
+    ) -> anyhow::Result<StartedFunctions> {
         let started: BTreeMap<&str, Arc<LambdaFunction>> = self
             .functions
             .iter()
@@ -87,7 +96,20 @@ impl FunctionPlan {
                 None => started,
             });
         }
-        Ok(StartedFunctions { functions, http_routes })
+        Ok(StartedFunctions { functions, http_routes, directories: self.code_directories(&started) })
+    }
+}
+
+impl FunctionPlan {
+    /// Returns the directories of the functions' code, each once.
+    fn code_directories(&self, started: &BTreeMap<&str, Arc<LambdaFunction>>) -> Vec<WatchedDirectory> {
+        let mut directories: BTreeMap<PathBuf, Vec<Arc<LambdaFunction>>> = BTreeMap::new();
+        for (id, function) in &self.functions {
+            if let Some(started) = started.get(id.as_str()) {
+                directories.entry(function.code_directory.clone()).or_default().push(started.clone());
+            }
+        }
+        directories.into_iter().map(|(path, functions)| WatchedDirectory { path, functions }).collect()
     }
 }
 
@@ -155,14 +177,14 @@ mod tests {
         let function = PlannedFunction {
             name: "f".to_owned(),
             program: Program::from_command(&["true".to_owned()], std::path::Path::new("/"), "/usr/bin:/bin").unwrap(),
+            code_directory: PathBuf::from("/"),
             environment: map(&[("TABLE", "template"), ("OWN", "1"), ("AWS_ACCESS_KEY_ID", "own")]),
             timeout: Duration::from_secs(1),
             memory_mib: 128,
             max_processes: 1,
         };
         let all = map(&[("AWS_ACCESS_KEY_ID", "server"), ("AWS_SESSION_TOKEN", "server"), ("HOME", "/")]);
-        let expected =
-            map(&[("AWS_ACCESS_KEY_ID", "own"), ("HOME", "/"), ("OWN", "1"), ("TABLE", "operator")]);
+        let expected = map(&[("AWS_ACCESS_KEY_ID", "own"), ("HOME", "/"), ("OWN", "1"), ("TABLE", "operator")]);
         assert_eq!(function_variables(&config, &function, &all), expected);
     }
 }

@@ -21,7 +21,7 @@ use crate::access::AccessControl;
 use crate::config::{Config, ConfigError};
 use crate::connection::{ConnectionIds, ConnectionLifecycle, RemoteConnections};
 use crate::embedded::SigningSecret;
-use crate::functions::ApiIntegration;
+use crate::functions::{ApiIntegration, CodeWatch};
 use crate::metrics::ShimMetrics;
 use crate::running::Background;
 use crate::server::http_api::route_table::RouteTable;
@@ -77,7 +77,9 @@ pub(super) fn assemble_prepared(
     adapters: FunctionAdapters,
 ) -> anyhow::Result<ServerAssembly> {
     let FunctionEnvironment { variables, credentials } = FunctionEnvironment::from_config(config)?;
-    let StartedFunctions { functions, http_routes } = plan.start(config, &variables)?;
+    let StartedFunctions { functions, http_routes, directories } = plan.start(config, &variables)?;
+    let code_watch = config.functions.watches_code.then(|| CodeWatch::start(directories)).transpose();
+    let code_watch = code_watch.context("watching the code of the functions failed")?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let http_api = (!http_routes.is_empty()).then(|| {
         Arc::new(HttpApi::Lambda(LambdaApi {
@@ -105,6 +107,7 @@ pub(super) fn assemble_prepared(
         signing_secret: config.auth.secret.clone().map(|secret| SigningSecret { secret, is_new: false }),
         data_dir_lock: None,
         lambda_functions: Some(functions),
+        code_watch,
         background: Background::default(),
     })
 }

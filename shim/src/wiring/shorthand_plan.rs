@@ -63,6 +63,7 @@ fn plan_function(config: &Config, name: &'static str) -> anyhow::Result<Option<P
     let settings = &config.functions;
     let found = find_program(settings, name).with_context(|| format!("starting function '{name}' failed"))?;
     Ok(found.map(|program| PlannedFunction {
+        code_directory: program.task_root().to_owned(),
         name: format!("{}-{name}", config.api.id),
         program: match settings.handlers.get(name) {
             Some(handler) => program.with_handler(handler),

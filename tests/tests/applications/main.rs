@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod access;
 #[cfg(test)]
+mod dev;
+#[cfg(test)]
 mod http;
 #[cfg(test)]
 mod paths;
@@ -73,7 +75,10 @@ impl Fixture {
     async fn wait_event(&self, function: &str, phase: &str, matches: impl Fn(&Value) -> bool) -> Value {
         eventually!(
             &format!("{function} to have {phase} an event"),
-            self.events(phase).into_iter().find(|(name, event)| name == function && matches(event)).map(|(_, event)| event)
+            self.events(phase)
+                .into_iter()
+                .find(|(name, event)| name == function && matches(event))
+                .map(|(_, event)| event)
         )
     }
 }

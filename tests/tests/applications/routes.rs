@@ -42,7 +42,8 @@ async fn each_route_selects_its_function_and_the_event_has_its_key() {
         assert_eq!((&reply["team"], &reply["name"]), (&team, &json!(format!("chat-{function}"))), "{text}");
     }
     client.close(None).await.unwrap();
-    let connected = chat.wait_event("presence", "ended", |event| event["requestContext"]["eventType"] == "CONNECT").await;
+    let connected =
+        chat.wait_event("presence", "ended", |event| event["requestContext"]["eventType"] == "CONNECT").await;
     assert_eq!(connected["requestContext"]["stage"], "prod", "TWINWAY_STAGE overrides the template");
     chat.wait_event("presence", "ended", |event| event["requestContext"]["routeKey"] == "$disconnect").await;
     server.stop().await;

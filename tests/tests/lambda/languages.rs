@@ -25,8 +25,10 @@ async fn rust_answers_the_socket_and_the_http_api() {
         std::fs::create_dir(&folder).unwrap();
         std::fs::copy(function(), folder.join("bootstrap")).unwrap();
     }
-    let mut server =
-        two_way(TwinwayServer::launch()).with_env("TWINWAY_FUNCTIONS_DIRECTORY", directory.path().display()).start().await;
+    let mut server = two_way(TwinwayServer::launch())
+        .with_env("TWINWAY_FUNCTIONS_DIRECTORY", directory.path().display())
+        .start()
+        .await;
     let mut client = connect(&server).await;
     assert_eq!(ask(&mut client, "hello").await, "received hello");
     let reply = server.http().post("/v1/anything?a=1", &json!("env AWS_LAMBDA_FUNCTION_NAME")).await;

@@ -126,7 +126,9 @@ fn integration_timeouts_are_between_50_ms_and_the_quota() {
 fn required_parameters_are_headers_and_query_parameters() {
     let found = validation_errors(|definition| {
         definition.settings.required_parameters =
-            ["route.request.header.X-A", "route.request.querystring.room", "context.stage", "body"].map(str::to_owned).into();
+            ["route.request.header.X-A", "route.request.querystring.room", "context.stage", "body"]
+                .map(str::to_owned)
+                .into();
         definition.settings.base_paths = ["v1", "a b"].map(str::to_owned).into();
     });
     assert_eq!(found.len(), 3, "{found:?}");

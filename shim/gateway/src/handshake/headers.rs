@@ -154,7 +154,6 @@ impl EventHeaders {
     }
 }
 
-
 /// Returns the conventional case of a well-known name; all other names stay in lower case (HDR-4).
 #[must_use]
 pub fn conventional_name(name: &HeaderName) -> &str {

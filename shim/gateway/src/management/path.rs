@@ -40,7 +40,8 @@ pub fn parse_management_path(
 ) -> Result<ManagementTarget, ManagementError> {
     let path = path.strip_prefix('/').ok_or(ManagementError::Forbidden)?;
     let segments: Vec<&str> = path.split('/').collect();
-    let Some((&[collection, id], prefix)) = segments.split_last_chunk::<2>().map(|(prefix, last)| (last, prefix)) else {
+    let Some((&[collection, id], prefix)) = segments.split_last_chunk::<2>().map(|(prefix, last)| (last, prefix))
+    else {
         return Err(ManagementError::Forbidden);
     };
     let text = decode_segment(id);

@@ -70,6 +70,7 @@ impl ConfigReader<'_> {
             library_path: None,
             user: user?,
             supervisor: None,
+            watches_code: false,
             message_response: message_response?.unwrap_or(MessageResponse::OneWay),
             timeout: timeout?,
             init_timeout: init_timeout?,

@@ -10,8 +10,9 @@ use handlers::limits::Limits;
 
 use super::super::values::{self, ParseResult};
 use super::super::{
-    ApiConfig, ClusterConfig, CompressionMode, ConfigValue, DeploymentMode, DrainConfig, FunctionSource, FunctionsConfig,
-    JournalConfig, LogFormat, LogStorage, LoggingConfig, MessageOrdering, QuotaProfile, ServerConfig, SessionConfig, StorageConfig,
+    ApiConfig, ClusterConfig, CompressionMode, ConfigValue, DeploymentMode, DrainConfig, FunctionSource,
+    FunctionsConfig, JournalConfig, LogFormat, LogStorage, LoggingConfig, MessageOrdering, QuotaProfile, ServerConfig,
+    SessionConfig, StorageConfig,
 };
 use super::ConfigReader;
 use super::proxies::{parse_hosts, parse_origins};

@@ -167,10 +167,7 @@ mod tests {
             r#"{"x: a":"b"}"#,
             r#"{"x":"a\u0000"}"#,
         ] {
-            assert!(
-                parse(format!(r#"{{"statusCode":200,"headers":{headers}}}"#).as_bytes()).is_none(),
-                "{headers}"
-            );
+            assert!(parse(format!(r#"{{"statusCode":200,"headers":{headers}}}"#).as_bytes()).is_none(), "{headers}");
         }
         assert!(parse(br#"{"statusCode":200,"cookies":["a=1\r\nx-injected: 1"]}"#).is_none());
     }

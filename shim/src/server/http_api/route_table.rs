@@ -114,7 +114,10 @@ impl RouteTable {
         let mut routes: Vec<_> = routes.into_iter().map(Arc::new).collect();
         routes.sort_by(|a, b| {
             let rank = |route: &HttpRoute| (route.is_fallback(), route.stage == DEFAULT_STAGE);
-            rank(a).cmp(&rank(b)).then_with(|| a.levels.cmp(&b.levels)).then_with(|| a.method.is_none().cmp(&b.method.is_none()))
+            rank(a)
+                .cmp(&rank(b))
+                .then_with(|| a.levels.cmp(&b.levels))
+                .then_with(|| a.method.is_none().cmp(&b.method.is_none()))
         });
         Self(routes)
     }
@@ -122,9 +125,9 @@ impl RouteTable {
     /// Returns the most specific route of a request.
     #[must_use]
     pub fn find_route(&self, method: &Method, path: &str) -> Option<RouteMatch> {
-        self.0.iter().find_map(|route| {
-            Some(RouteMatch { parameters: route.match_request(method, path)?, route: route.clone() })
-        })
+        self.0
+            .iter()
+            .find_map(|route| Some(RouteMatch { parameters: route.match_request(method, path)?, route: route.clone() }))
     }
 
     /// Returns all routes.
