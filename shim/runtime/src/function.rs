@@ -55,24 +55,6 @@ impl LambdaFunction {
         self.shared.lock_pool().process_count()
     }
 
-    /// Returns the number of processes that were started so far. An invocation during which it grows was a cold start.
-    #[must_use]
-    pub fn process_starts(&self) -> u64 {
-        self.shared.lock_pool().started_count()
-    }
-
-    /// Replaces all processes: idle ones are stopped now, busy ones after their invocation. Later invocations start new
-    /// ones.
-    pub fn replace_processes(&self) {
-        let now = Instant::now();
-        let to_start = {
-            let mut pool = self.shared.lock_pool();
-            pool.outdate_sandboxes();
-            pool.schedule_starts(now)
-        };
-        self.shared.start_sandboxes(to_start);
-    }
-
     /// Invokes the function with an event. When the returned future is dropped, an invocation that a process has
     /// received continues, as on Lambda; one that is still queued is discarded.
     ///

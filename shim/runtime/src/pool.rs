@@ -153,13 +153,6 @@ impl SandboxPool {
         if sandbox.in_flight() >= self.limits.concurrency {
             return PollOutcome::Reject;
         }
-        if sandbox.outdated {
-            // The supervisor retires the process; the poll ends with it.
-            let (deliver, event) = oneshot::channel();
-            sandbox.held_polls.push(deliver);
-            sandbox.wake.notify_one();
-            return PollOutcome::Wait(event);
-        }
         while let Some(invocation) = self.queue.pop_front() {
             if !invocation.reply.is_closed() {
                 return PollOutcome::Deliver(sandbox.begin_invocation(invocation, now + self.limits.timeout));
@@ -237,10 +230,6 @@ impl SandboxPool {
             self.remove_sandbox(id);
             return SandboxAction::Kill;
         }
-        if sandbox.outdated && sandbox.in_flight() == 0 {
-            self.remove_sandbox(id);
-            return SandboxAction::Retire;
-        }
         let idle_until = sandbox.since + self.limits.idle_timeout;
         let mut next_check = sandbox.next_deadline();
         if sandbox.in_flight() == 0 && ready > self.limits.min_processes {
@@ -287,24 +276,6 @@ impl SandboxPool {
         self.stopped = true;
         for invocation in self.queue.drain(..) {
             let _ = invocation.reply.send(Err(InvokeError::Stopped));
-        }
-    }
-
-    /// Returns the number of sandboxes that were started so far.
-    pub const fn started_count(&self) -> u64 {
-        self.started_count
-    }
-
-    /// Marks all sandboxes as outdated: they get no further invocation and are retired when they are idle.
-    pub fn outdate_sandboxes(&mut self) {
-        for poll in self.free_polls.drain(..) {
-            if let Some(sandbox) = self.sandboxes.get_mut(&poll.id) {
-                sandbox.held_polls.push(poll.deliver);
-            }
-        }
-        for sandbox in self.sandboxes.values_mut() {
-            sandbox.outdated = true;
-            sandbox.wake.notify_one();
         }
     }
 

@@ -32,10 +32,6 @@ pub(super) struct Sandbox {
     /// Scheduled start, or beginning of the idle time.
     pub since: Instant,
     pub wake: Arc<Notify>,
-    /// Whether the sandbox gets no further invocation and is retired when it is idle.
-    pub outdated: bool,
-    /// Polls of an outdated sandbox, open until its process has exited.
-    pub held_polls: Vec<oneshot::Sender<DispatchedEvent>>,
     /// Time of the supervisor's next check.
     pub next_check_at: Instant,
     init_deadline: Instant,
@@ -57,8 +53,6 @@ impl Sandbox {
             ready: false,
             since,
             wake: Arc::default(),
-            outdated: false,
-            held_polls: Vec::new(),
             next_check_at: init_deadline,
             init_deadline,
             init_error: None,

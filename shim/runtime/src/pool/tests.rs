@@ -244,20 +244,3 @@ fn output_after_a_response_belongs_to_the_last_request() {
     many.delivered(id);
     assert_eq!(many.pool.current_request_id(id), None, "the output of concurrent requests cannot be attributed");
 }
-
-#[test]
-fn outdated_sandboxes_finish_their_invocation_and_are_replaced() {
-    let mut bench = Bench::new(limits());
-    let (started, _answer) = bench.submit("a").unwrap();
-    let old = started[0];
-    assert_eq!(bench.delivered(old), "a");
-    bench.pool.outdate_sandboxes();
-    assert!(matches!(bench.pool.check_sandbox(bench.now, old), SandboxAction::CheckAt(_)), "it is busy");
-    bench.pool.finish_request(bench.now, old, "a", Ok(Bytes::new())).unwrap();
-    let mut poll = bench.parked(old);
-    let (started, _answer) = bench.submit("b").unwrap();
-    assert_eq!(started.len(), 1, "an outdated sandbox gets no invocation");
-    assert!(poll.try_recv().is_err());
-    assert_eq!(bench.pool.check_sandbox(bench.now, old), SandboxAction::Retire);
-    assert_eq!(bench.delivered(started[0]), "b");
-}
