@@ -69,6 +69,8 @@ pub(crate) struct DispatchedEvent {
 /// An event with the channel to its caller.
 pub(crate) struct PendingInvocation {
     pub event: InvocationEvent,
+    /// Deadline of an invocation whose timeout has begun before its delivery, with a repeated initialization.
+    pub deadline: Option<Instant>,
     pub reply: oneshot::Sender<InvocationResult>,
 }
 

@@ -65,6 +65,7 @@ impl TestFunction {
             account_id: "123456789012".to_owned(),
             memory_mib: 256,
             environment: BTreeMap::from([("ADDRESS".to_owned(), pipe.display().to_string())]),
+            availability_zone_id: None,
             library_path: None,
             user: None,
             supervisor: None,
