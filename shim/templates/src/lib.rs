@@ -26,6 +26,7 @@ mod error;
 mod find;
 mod model;
 mod routes_file;
+mod serverless;
 
 pub use self::cdk_output::read_cdk_output;
 pub use self::cloudformation::read_cloudformation;
@@ -38,6 +39,7 @@ pub use self::model::{
     TableResource, Throttle, WebSocketApiResource,
 };
 pub use self::routes_file::{DEFAULT_FUNCTION_MEMORY_MIB, DEFAULT_FUNCTION_TIMEOUT, DEFAULT_STAGE, read_routes_file};
+pub use self::serverless::read_serverless;
 
 use std::path::Path;
 
@@ -55,7 +57,8 @@ pub fn read_application(path: &Path, context: &ApplicationContext) -> Result<App
         TemplateFormat::Routes => read_routes_file(&found.path, &read_text(&found.path)?),
         TemplateFormat::CloudFormation => read_cloudformation(&found.path, &read_text(&found.path)?, &context),
         TemplateFormat::CdkOutput => read_cdk_output(&found.path, &context),
-        TemplateFormat::Serverless | TemplateFormat::Terraform => Err(unsupported(&found.path, found.format)),
+        TemplateFormat::Serverless => read_serverless(&found.path, &read_text(&found.path)?, &context),
+        TemplateFormat::Terraform => Err(unsupported(&found.path, found.format)),
     }
 }
 

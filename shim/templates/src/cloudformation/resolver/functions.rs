@@ -6,6 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::{Resolved, Resolver};
 use crate::document::{DocumentNode, NodeValue, Position};
 use crate::error::Problem;
+use crate::serverless::UNRESOLVED;
 
 impl Resolver<'_> {
     /// Evaluates an intrinsic function.
@@ -42,6 +43,7 @@ impl Resolver<'_> {
                 Some(value) => text(value.to_json().to_string()),
                 None => Ok(None),
             },
+            (UNRESOLVED, _) => Err(Problem::new(at, argument.scalar().unwrap_or_default(), "")),
             ("Fn::Join", _) => invalid("Fn::Join: [separator, [text, text]]"),
             ("Fn::Split", _) => invalid("Fn::Split: [separator, text]"),
             ("Fn::Select", _) => invalid("Fn::Select: [index, [value, value]]"),
