@@ -23,7 +23,7 @@ use gateway::event::{AuthorizerEvent, ConnectEvent, DisconnectEvent, MessageEven
 use gateway::reply::{IntegrationError, IntegrationReply};
 use handlers::ports::Clock;
 
-pub use self::code_watch::{CodeWatch, WatchedDirectory};
+pub use self::code_watch::{CodeWatch, WatchedDirectory, WatchedFunction};
 pub use self::invocation_log::INVOCATION_TARGET;
 pub use self::lambda::{LambdaFunctions, RouteBackend};
 pub use self::messaging::MessagingFunctions;

@@ -71,7 +71,7 @@ pub async fn assemble_server(config: &Config) -> anyhow::Result<ServerAssembly> 
         (DeploymentMode::Kubernetes, FunctionSource::Embedded) => assemble_kubernetes(config).await,
         (DeploymentMode::Embedded | DeploymentMode::Aws, FunctionSource::Embedded) => assemble_embedded(config).await,
         (DeploymentMode::Kubernetes, FunctionSource::Lambda) => assemble_function_pod(config).await,
-        (DeploymentMode::Embedded | DeploymentMode::Aws, FunctionSource::Lambda) => assemble_lambda(config),
+        (DeploymentMode::Embedded | DeploymentMode::Aws, FunctionSource::Lambda) => assemble_lambda(config).await,
     }
 }
 

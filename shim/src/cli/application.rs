@@ -13,7 +13,7 @@ use crate::config::read_application;
 #[derive(Debug, Clone, Args)]
 pub(super) struct TemplateArgs {
     /// Template, or a directory that contains one [default: the current directory]
-    #[arg(value_name = "TEMPLATE")]
+    #[arg(id = "application", value_name = "TEMPLATE")]
     pub template: Option<PathBuf>,
     /// Parameters of the template
     #[arg(long, value_name = "NAME=VALUE", num_args = 1..)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher as _};
-use runtime_api::LambdaFunction;
+use runtime_api::{LambdaFunction, Program};
 use tokio::sync::mpsc;
 
 /// Quiet time after a change before the processes are replaced, because editors and build tools write several files.
@@ -15,10 +15,15 @@ const QUIET_TIME: Duration = Duration::from_millis(200);
 const IGNORED_DIRECTORIES: [&str; 4] = ["__pycache__", ".git", ".pytest_cache", ".ruff_cache"];
 
 /// A directory with the functions whose code it contains.
-#[derive(Clone)]
 pub struct WatchedDirectory {
     pub path: PathBuf,
-    pub functions: Vec<Arc<LambdaFunction>>,
+    pub functions: Vec<WatchedFunction>,
+}
+
+/// A function with the program that its new processes run.
+pub struct WatchedFunction {
+    pub function: Arc<LambdaFunction>,
+    pub program: Program,
 }
 
 /// Watch of directories, until it is dropped.
@@ -66,9 +71,9 @@ async fn replace_changed(directories: Vec<WatchedDirectory>, mut changes: mpsc::
             if !paths.iter().any(|path| path.starts_with(&directory.path)) {
                 continue;
             }
-            for function in &directory.functions {
+            for WatchedFunction { function, program } in &directory.functions {
                 tracing::info!(function.name = function.name(), "code changed, processes replaced");
-                function.replace_processes();
+                function.replace_program(program.clone());
             }
         }
     }

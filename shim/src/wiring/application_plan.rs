@@ -1,13 +1,14 @@
 //! Plan of an application that a template describes: its routes select their functions.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use gateway::api::{ApiDefinition, ApiKeySource, AuthorizationType, RouteDefinition};
 use gateway::quotas::RateLimit;
 use gateway::route::{RouteIntegration, RouteKey, RouteResponse};
-use runtime_api::Program;
+use runtime_api::{FunctionCode, FunctionSpec, ManagedSettings, Program, default_cache_directory, resolve_program};
 use templates::{
     Application, Authorization, CodeLocation, FunctionResource, HttpApiResource, HttpPayload, Integration,
     RouteResource, Throttle, WebSocketApiResource,
@@ -147,7 +148,7 @@ fn plan_function(config: &Config, id: &str, resource: &FunctionResource) -> anyh
     let default = config.functions.max_processes;
     Ok(PlannedFunction {
         name: resource.name.clone(),
-        code_directory: program.task_root().to_owned(),
+        code_directory: code_directory(resource, &program),
         program,
         environment: resource.environment.clone(),
         timeout: resource.timeout.max(Duration::from_millis(1)),
@@ -156,26 +157,46 @@ fn plan_function(config: &Config, id: &str, resource: &FunctionResource) -> anyh
     })
 }
 
-/// Returns the program of a function.
+/// Returns the program of a function: its command line, or that of its runtime.
 fn function_program(config: &Config, resource: &FunctionResource) -> anyhow::Result<Program> {
     let path = resource.environment.get("PATH").map_or_else(|| config.functions.search_path(), String::as_str);
-    let unsupported = |what: &str| ConfigError { errors: vec![format!("function {}: {what}", resource.name)] };
-    match &resource.code {
+    let code = match &resource.code {
         CodeLocation::Command { line, directory } => {
             let program = Program::from_command(line, directory, path)?;
-            Ok(if resource.handler.is_empty() { program } else { program.with_handler(&resource.handler) })
-        }
-        CodeLocation::Directory(directory) if resource.runtime.starts_with("provided") => {
-            Ok(Program::from_bootstrap(directory, path)?.with_handler(&resource.handler))
+            return Ok(if resource.handler.is_empty() { program } else { program.with_handler(&resource.handler) });
         }
         CodeLocation::Missing { path, remedy } => {
-            let text = format!("{} does not exist; run '{remedy}' first", path.display());
-            Err(unsupported(&text).into())
+            let text = format!("function {}: {} does not exist; run '{remedy}'", resource.name, path.display());
+            return Err(ConfigError { errors: vec![text] }.into());
         }
-        CodeLocation::Directory(_) | CodeLocation::Archive(_) | CodeLocation::Inline(_) => {
-            let text = format!("the runtime {} is not supported; set a command line", resource.runtime);
-            Err(unsupported(&text).into())
-        }
+        CodeLocation::Directory(path) => FunctionCode::Directory(path.clone()),
+        CodeLocation::Archive(path) => FunctionCode::Archive(path.clone()),
+        CodeLocation::Inline(text) => FunctionCode::Inline(text.clone()),
+    };
+    let spec = FunctionSpec {
+        runtime: resource.runtime.clone(),
+        handler: resource.handler.clone(),
+        code,
+        layers: resource.layers.clone(),
+        environment: resource.environment.clone(),
+    };
+    let settings = ManagedSettings {
+        cache_directory: default_cache_directory(),
+        search_path: path.to_owned(),
+        user: config.functions.user,
+    };
+    let resolved = resolve_program(&spec, &settings)?;
+    for warning in &resolved.warnings {
+        tracing::warn!(function.name = resource.name, warning, "function differs from Lambda");
+    }
+    Ok(resolved.program)
+}
+
+/// Returns the directory whose changes concern the function.
+fn code_directory(resource: &FunctionResource, program: &Program) -> PathBuf {
+    match &resource.code {
+        CodeLocation::Directory(path) => path.clone(),
+        _ => program.task_root().to_owned(),
     }
 }
 

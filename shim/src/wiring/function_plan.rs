@@ -13,7 +13,7 @@ use runtime_api::{FunctionDefinition, FunctionLimits, LambdaFunction, Program};
 use system_clock::current_time;
 
 use crate::config::Config;
-use crate::functions::{LambdaFunctions, WatchedDirectory};
+use crate::functions::{LambdaFunctions, WatchedDirectory, WatchedFunction};
 use crate::server::http_api::route_table::{HttpRoute, PayloadFormat};
 
 /// A function before its start.
@@ -103,10 +103,11 @@ impl FunctionPlan {
 impl FunctionPlan {
     /// Returns the directories of the functions' code, each once.
     fn code_directories(&self, started: &BTreeMap<&str, Arc<LambdaFunction>>) -> Vec<WatchedDirectory> {
-        let mut directories: BTreeMap<PathBuf, Vec<Arc<LambdaFunction>>> = BTreeMap::new();
+        let mut directories: BTreeMap<PathBuf, Vec<WatchedFunction>> = BTreeMap::new();
         for (id, function) in &self.functions {
             if let Some(started) = started.get(id.as_str()) {
-                directories.entry(function.code_directory.clone()).or_default().push(started.clone());
+                let watched = WatchedFunction { function: started.clone(), program: function.program.clone() };
+                directories.entry(function.code_directory.clone()).or_default().push(watched);
             }
         }
         directories.into_iter().map(|(path, functions)| WatchedDirectory { path, functions }).collect()
@@ -127,6 +128,7 @@ fn start_function(config: &Config, function: &PlannedFunction, variables: &BTree
         region: config.api.region.clone(),
         account_id: config.api.account_id.clone(),
         memory_mib: function.memory_mib,
+        availability_zone_id: None,
         environment: function_variables(config, function, variables),
         library_path: settings.library_path.clone(),
         user: settings.user,

@@ -89,7 +89,7 @@ pub async fn assemble_kubernetes(config: &Config) -> anyhow::Result<ServerAssemb
 /// # Errors
 /// Unavailable Redis, and those of the functions. The text is meant for the operator.
 pub async fn assemble_function_pod(config: &Config) -> anyhow::Result<ServerAssembly> {
-    let prepared = prepare_functions(config)?;
+    let prepared = prepare_functions(config).await?;
     let (clock, metrics, redis) = connect_redis(config).await?;
     let epoch = Epoch(clock.fresh_id().into());
     let log = Arc::new(MemoryLog::new(epoch, ChannelRetention { max_entries: 1, max_bytes: 1 }));

@@ -49,18 +49,24 @@ pub(super) struct PreparedFunctions {
 /// # Errors
 /// A user that functions cannot have, a program that cannot be started, or an invalid API definition. The text is meant
 /// for the operator.
-pub fn assemble_lambda(config: &Config) -> anyhow::Result<ServerAssembly> {
+pub async fn assemble_lambda(config: &Config) -> anyhow::Result<ServerAssembly> {
     let adapters = FunctionAdapters {
         lifecycle: ConnectionLifecycle::plain(TaskTracker::new()),
         remote: None,
         metrics: ShimMetrics::new(),
         node_id: SINGLE_NODE,
     };
-    assemble_prepared(config, prepare_functions(config)?, adapters)
+    assemble_prepared(config, prepare_functions(config).await?, adapters)
 }
 
-/// Validates the API and finds the programs of its functions.
-pub(super) fn prepare_functions(config: &Config) -> anyhow::Result<PreparedFunctions> {
+/// Validates the API and finds the programs of its functions, which may take seconds: archives are extracted, and the
+/// versions of interpreters are read.
+pub(super) async fn prepare_functions(config: &Config) -> anyhow::Result<PreparedFunctions> {
+    let config = config.clone();
+    tokio::task::spawn_blocking(move || plan_functions(&config)).await.context("planning the functions failed")?
+}
+
+fn plan_functions(config: &Config) -> anyhow::Result<PreparedFunctions> {
     check_function_user(config.functions.user)?;
     let plan = match &config.application {
         Some(application) => plan_application(config, application)?,

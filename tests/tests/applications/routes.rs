@@ -83,7 +83,8 @@ selection = "${request.body.service}/${request.body.verb}"
 [routes]
 "rooms/join" = { function = "rooms", two_way = true }
 "#;
-    let mut server = Fixture::new(text, &["rooms"]).launch().start().await;
+    let fixture = Fixture::new(text, &["rooms"]);
+    let mut server = fixture.launch().start().await;
     let mut client = connect(&server, HandshakeBuilder::new()).await;
     let joined = ask_function(&mut client, r#"{"service":"rooms","verb":"join"}"#).await;
     assert_eq!(joined["routeKey"], "rooms/join");
