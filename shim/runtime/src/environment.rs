@@ -36,10 +36,7 @@ impl SandboxFacts {
 }
 
 /// Returns the environment of a process of the function.
-pub(crate) fn environment_variables(
-    definition: &FunctionDefinition,
-    facts: &SandboxFacts,
-) -> BTreeMap<String, String> {
+pub(crate) fn environment_variables(definition: &FunctionDefinition, facts: &SandboxFacts) -> BTreeMap<String, String> {
     let mut variables: BTreeMap<String, String> = [
         ("AWS_LAMBDA_LOG_FORMAT", "Text".to_owned()),
         ("AWS_XRAY_CONTEXT_MISSING", "LOG_ERROR".to_owned()),

@@ -19,8 +19,7 @@ pub(crate) fn invocation_trace(request: Option<&str>, epoch_ms: u64) -> String {
     let root = field("Root=").filter(|root| is_trace_root(root)).map(str::to_owned);
     let parent = field("Parent=").filter(|parent| is_hexadecimal(parent, 16)).map(str::to_owned);
     let sampled = if field("Sampled=") == Some("1") { 1 } else { 0 };
-    let root =
-        root.unwrap_or_else(|| format!("1-{:08x}-{:024x}", epoch_ms / 1000, Uuid::new_v4().as_u128() >> 32));
+    let root = root.unwrap_or_else(|| format!("1-{:08x}-{:024x}", epoch_ms / 1000, Uuid::new_v4().as_u128() >> 32));
     let parent = parent.unwrap_or_else(|| format!("{:016x}", Uuid::new_v4().as_u64_pair().0));
     format!("Root={root};Parent={parent};Sampled={sampled}")
 }

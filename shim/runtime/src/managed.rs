@@ -28,8 +28,16 @@ use self::runtime_id::{RuntimeFamily, RuntimeId};
 use crate::definition::FunctionUser;
 use crate::program::{Program, ProgramPlatform, check_executable};
 
-const NODE_LOADER: &str = include_str!("managed/loaders/node.mjs");
-const PYTHON_LOADER: &str = include_str!("managed/loaders/python.py");
+/// Modules of the loader of Node.js; the first one is its main module.
+const NODE_LOADER: [(&str, &str); 6] = [
+    ("main.mjs", include_str!("managed/loaders/node/main.mjs")),
+    ("api.mjs", include_str!("managed/loaders/node/api.mjs")),
+    ("console.mjs", include_str!("managed/loaders/node/console.mjs")),
+    ("errors.mjs", include_str!("managed/loaders/node/errors.mjs")),
+    ("handler.mjs", include_str!("managed/loaders/node/handler.mjs")),
+    ("settings.mjs", include_str!("managed/loaders/node/settings.mjs")),
+];
+const PYTHON_LOADER: [(&str, &str); 1] = [("python.py", include_str!("managed/loaders/python.py"))];
 
 /// Variable with a script that starts the runtime (Lambda developer guide, `runtimes-modify`).
 const EXEC_WRAPPER_VARIABLE: &str = "AWS_LAMBDA_EXEC_WRAPPER";
@@ -100,11 +108,7 @@ pub fn resolve_program(
 }
 
 /// Returns the directory of the code.
-fn locate_code(
-    code: &FunctionCode,
-    runtime: &RuntimeId,
-    cache: &RuntimeCache,
-) -> Result<PathBuf, ManagedRuntimeError> {
+fn locate_code(code: &FunctionCode, runtime: &RuntimeId, cache: &RuntimeCache) -> Result<PathBuf, ManagedRuntimeError> {
     match code {
         FunctionCode::Directory(path) => match path.canonicalize() {
             Ok(path) if path.is_dir() => Ok(path),
@@ -114,7 +118,7 @@ fn locate_code(
         FunctionCode::Archive(path) => archive::extract_archive(path, "code", cache),
         FunctionCode::Inline(source) => {
             let name = runtime.inline_file().ok_or_else(|| ManagedRuntimeError::InlineCode(runtime.to_string()))?;
-            cache.place_file("inline", name, source)
+            cache.place_files("inline", &[(name, source)])
         }
     }
 }
@@ -149,17 +153,17 @@ impl Resolution<'_> {
 
     /// Returns the arguments of the interpreter.
     fn arguments(&self, interpreter: &Interpreter, handler: &str) -> Result<Vec<String>, ManagedRuntimeError> {
-        let loader = |name, text| -> Result<String, ManagedRuntimeError> {
-            Ok(self.cache.place_file("loaders", name, text)?.join(name).to_string_lossy().into_owned())
+        let loader = |files: &[(&str, &str)]| -> Result<String, ManagedRuntimeError> {
+            Ok(self.cache.place_files("loaders", files)?.join(files[0].0).to_string_lossy().into_owned())
         };
         match self.runtime.family {
             RuntimeFamily::Node => {
                 reject_typescript(&self.task_root, handler)?;
                 let mut arguments = node_flags(interpreter, self.spec.environment.get("NODE_OPTIONS"));
-                arguments.extend([loader("node.mjs", NODE_LOADER)?, handler.to_owned()]);
+                arguments.extend([loader(&NODE_LOADER)?, handler.to_owned()]);
                 Ok(arguments)
             }
-            RuntimeFamily::Python => Ok(vec![loader("python.py", PYTHON_LOADER)?, handler.to_owned()]),
+            RuntimeFamily::Python => Ok(vec![loader(&PYTHON_LOADER)?, handler.to_owned()]),
             RuntimeFamily::Java | RuntimeFamily::Ruby | RuntimeFamily::Dotnet | RuntimeFamily::Provided => {
                 clients::client_arguments(&self.runtime, &self.cache, &self.task_root, &self.layers, handler)
             }
@@ -167,11 +171,7 @@ impl Resolution<'_> {
     }
 
     /// Puts the function's wrapper script in front of the command line.
-    fn wrap(
-        &self,
-        executable: PathBuf,
-        arguments: Vec<String>,
-    ) -> Result<(PathBuf, Vec<String>), ManagedRuntimeError> {
+    fn wrap(&self, executable: PathBuf, arguments: Vec<String>) -> Result<(PathBuf, Vec<String>), ManagedRuntimeError> {
         let Some(wrapper) = self.spec.environment.get(EXEC_WRAPPER_VARIABLE).filter(|wrapper| !wrapper.is_empty())
         else {
             return Ok((executable, arguments));

@@ -5,6 +5,7 @@
 //! recently used free sandbox is used first, so that surplus ones become idle and are stopped.
 
 mod backoff;
+mod replacement;
 mod sandbox;
 
 use std::collections::{HashMap, VecDeque};
@@ -15,6 +16,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use self::backoff::StartBackoff;
+use self::replacement::init_timeout_error;
 use self::sandbox::Sandbox;
 pub(crate) use self::sandbox::{RuntimeCallError, SandboxId};
 use crate::definition::FunctionLimits;
@@ -129,19 +131,6 @@ impl SandboxPool {
         id
     }
 
-    /// Replaces all sandboxes by those of a new definition, and returns the ones to start. The old ones finish their
-    /// invocations.
-    pub fn replace_sandboxes(&mut self, now: Instant, limits: FunctionLimits) -> Vec<SandboxId> {
-        self.limits = limits;
-        self.backoff.reset();
-        for (id, sandbox) in self.sandboxes.drain() {
-            sandbox.wake.notify_one();
-            self.draining.insert(id, sandbox);
-        }
-        self.draining_polls.append(&mut self.free_polls);
-        self.schedule_starts(now)
-    }
-
     /// Returns the deadline of an invocation that is delivered now.
     fn deadline_of(&self, now: Instant, invocation: &PendingInvocation) -> Instant {
         let deadline = now + self.limits.timeout;
@@ -200,20 +189,6 @@ impl SandboxPool {
         self.park_poll(id, max_polls)
     }
 
-    /// Handles `/next` of a sandbox that receives no further invocations: the poll stays open until its process exits.
-    fn poll_draining(&mut self, id: SandboxId) -> PollOutcome {
-        let Some(sandbox) = self.draining.get_mut(&id) else { return PollOutcome::Reject };
-        if self.limits.concurrency == 1
-            && let Some(delivery) = sandbox.current_event()
-        {
-            return PollOutcome::Deliver(delivery);
-        }
-        sandbox.wake.notify_one();
-        let (deliver, event) = oneshot::channel();
-        self.draining_polls.push(PendingPoll { id, deliver });
-        PollOutcome::Wait(event)
-    }
-
     /// Stores a poll. Beyond `max_polls` the oldest ones are dropped, because the runtime has closed their connections.
     fn park_poll(&mut self, id: SandboxId, max_polls: usize) -> PollOutcome {
         while self.free_polls.iter().filter(|poll| poll.id == id).count() >= max_polls {
@@ -256,8 +231,7 @@ impl SandboxPool {
         id: SandboxId,
         error: InvokeError,
     ) -> Result<(), RuntimeCallError> {
-        let sandbox =
-            self.find_sandbox(id).filter(|sandbox| !sandbox.ready).ok_or(RuntimeCallError::InvalidState)?;
+        let sandbox = self.find_sandbox(id).filter(|sandbox| !sandbox.ready).ok_or(RuntimeCallError::InvalidState)?;
         sandbox.record_init_error(now, error);
         Ok(())
     }
@@ -295,22 +269,6 @@ impl SandboxPool {
         SandboxAction::CheckAt(next_check)
     }
 
-    /// Checks a sandbox of an earlier definition, which exits after its invocations.
-    fn check_draining(&mut self, now: Instant, id: SandboxId) -> SandboxAction {
-        let Some(sandbox) = self.draining.get_mut(&id) else { return SandboxAction::Kill };
-        let is_stuck = sandbox.expire_invocations(now);
-        match sandbox.next_deadline().filter(|_| sandbox.in_flight() > 0) {
-            Some(next_check) => {
-                sandbox.next_check_at = next_check;
-                SandboxAction::CheckAt(next_check)
-            }
-            None => {
-                self.remove_sandbox(id);
-                if is_stuck { SandboxAction::Kill } else { SandboxAction::Retire }
-            }
-        }
-    }
-
     /// Removes a sandbox whose process has exited, fails its invocations, and returns the sandboxes to start instead.
     pub fn remove_exited(&mut self, now: Instant, id: SandboxId, exit: SandboxExit) -> Vec<SandboxId> {
         let was_current = self.sandboxes.contains_key(&id);
@@ -324,7 +282,12 @@ impl SandboxPool {
                 return repeated;
             }
         }
-        let init_error = sandbox.fail_invocations(&InvokeError::process_exited(status));
+        let ended = match &exit.failure {
+            // An extension exited, and the process was killed for that reason.
+            Some(failure @ InvokeError::Function { .. }) => failure.clone(),
+            _ => InvokeError::process_exited(status),
+        };
+        let init_error = sandbox.fail_invocations(&ended);
         if !ready && !self.stopped {
             let timeout = timed_out.then(|| init_timeout_error(repeats_init));
             let failure =
@@ -333,21 +296,6 @@ impl SandboxPool {
             self.fail_queued(&failure);
         }
         self.schedule_starts(now)
-    }
-
-    /// Starts a sandbox again for the oldest invocation that waits for it: an initialization that exceeds its timeout is
-    /// repeated once within the invocation, under the function's timeout (Lambda developer guide,
-    /// `lambda-runtime-environment`). Returns nothing when no invocation waits.
-    fn repeat_init(&mut self, now: Instant) -> Vec<SandboxId> {
-        self.queue.retain(|queued| !queued.reply.is_closed());
-        let deadline = now + self.limits.timeout;
-        let Some(waiting) = self.queue.iter_mut().find(|queued| queued.deadline.is_none()) else { return Vec::new() };
-        waiting.deadline = Some(deadline);
-        let mut sandbox = Sandbox::new(now, deadline);
-        sandbox.repeats_init = true;
-        let id = self.add_sandbox(sandbox);
-        let further = self.schedule_starts(now);
-        [vec![id], further].concat()
     }
 
     /// Fails the oldest queued invocation after a failed start; all of them when no other sandbox is left.
@@ -393,14 +341,6 @@ pub(crate) struct SandboxExit {
     pub failure: Option<InvokeError>,
     /// Whether the process was killed because its initialization, if it was not complete, exceeded its timeout.
     pub init_timed_out: bool,
-}
-
-/// Returns the error of an initialization that exceeded its timeout; a repeated one has exceeded that of the invocation.
-fn init_timeout_error(repeated: bool) -> InvokeError {
-    if repeated {
-        return InvokeError::TimedOut;
-    }
-    InvokeError::function_error("Sandbox.Timedout", "function initialization timed out")
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod support;
 use std::time::Duration;
 
 use serde_json::json;
+use tokio_util::task::TaskTracker;
 
 use self::support::Project;
 
@@ -95,7 +96,8 @@ async fn a_replaced_program_finishes_its_invocations_and_receives_no_others() {
         project.environment.insert(name.to_ascii_uppercase(), pipe.display().to_string());
     }
     let function = project.start(project.program("python3.13", "app.handler"));
-    let running = { tokio::spawn({ let function = function.clone(); async move { function.invoke(json!({"wait": true})).await } }) };
+    let (tasks, invoked) = (TaskTracker::new(), function.clone());
+    let running = tasks.spawn(async move { invoked.invoke(json!({"wait": true})).await });
     tokio::fs::read(project.path("started")).await.unwrap();
     function.0.replace_program(project.program("python3.13", "new.handler"));
     assert_eq!(function.invoke(json!({})).await.unwrap(), "new");

@@ -181,7 +181,11 @@ fn registration_response(headers: &HeaderMap, definition: &FunctionDefinition, i
         "functionVersion": "$LATEST",
         "handler": definition.program.handler,
     });
-    if headers.get(FEATURE_HEADER).and_then(|features| features.to_str().ok()).is_some_and(|it| it.contains("accountId")) {
+    if headers
+        .get(FEATURE_HEADER)
+        .and_then(|features| features.to_str().ok())
+        .is_some_and(|it| it.contains("accountId"))
+    {
         body["accountId"] = json!(definition.account_id);
     }
     let mut response = json_response(StatusCode::OK, &body);

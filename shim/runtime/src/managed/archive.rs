@@ -21,11 +21,7 @@ pub(super) const MAX_ENTRIES: usize = 100_000;
 const MAX_LINK_BYTES: u64 = 4096;
 
 /// Returns the directory with the content of an archive, which is extracted once.
-pub(super) fn extract_archive(
-    path: &Path,
-    kind: &str,
-    cache: &RuntimeCache,
-) -> Result<PathBuf, ManagedRuntimeError> {
+pub(super) fn extract_archive(path: &Path, kind: &str, cache: &RuntimeCache) -> Result<PathBuf, ManagedRuntimeError> {
     let unreadable = |source| ManagedRuntimeError::Unreadable { path: path.to_owned(), source };
     let mut digest = ContentDigest::new();
     digest.add_file(path).map_err(unreadable)?;

@@ -1,7 +1,7 @@
 //! Cache of loaders, unpacked code and merged layers, addressed by the digest of their content.
 //!
 //! ```text
-//! {cache}/loaders/{digest}/node.mjs    {cache}/code/{digest}/…    {cache}/layers/{digest}/…
+//! {cache}/loaders/{digest}/main.mjs    {cache}/code/{digest}/…    {cache}/layers/{digest}/…
 //! ```
 //! The directory belongs to this process's user and is readable by the group of the functions at most. An entry is built in a
 //! temporary directory and renamed, so it is complete whenever it exists.
@@ -55,6 +55,9 @@ impl RuntimeCache {
             Err(error) => return Err(failed(error)),
         }
         cache.check_owner()?;
+        if let Some(user) = user {
+            check_reachable(&cache.root, user)?;
+        }
         cache.share(&cache.root, 0o700).map_err(failed)?;
         Ok(cache)
     }
@@ -102,8 +105,7 @@ impl RuntimeCache {
         let folder = self.root.join(kind);
         let entry = folder.join(key);
         if entry.is_dir() {
-            // Marks the entry as used; fails on a read-only file system.
-            let _ = File::open(&entry).and_then(|entry| entry.set_modified(SystemTime::now()));
+            mark_used(&entry);
             return Ok(entry);
         }
         self.create_directory(&folder).map_err(failed)?;
@@ -120,15 +122,18 @@ impl RuntimeCache {
         filled.map(|()| entry)
     }
 
-    /// Returns the directory that contains one file with this text.
-    pub fn place_file(&self, kind: &str, name: &str, text: &str) -> Result<PathBuf, ManagedRuntimeError> {
+    /// Returns the directory that contains files with these names and texts.
+    pub fn place_files(&self, kind: &str, files: &[(&str, &str)]) -> Result<PathBuf, ManagedRuntimeError> {
         let mut digest = ContentDigest::new();
-        digest.add(name.as_bytes());
-        digest.add(text.as_bytes());
-        self.place(kind, &digest.finish(), |folder| {
+        for (name, text) in files {
+            digest.add(name.as_bytes());
+            digest.add(text.as_bytes());
+        }
+        let write = |(name, text): &(&str, &str), folder: &Path| {
             self.write_file(&folder.join(name), text.as_bytes(), 0o600)
                 .map_err(|source| ManagedRuntimeError::CacheNotWritable { path: self.root.clone(), source })
-        })
+        };
+        self.place(kind, &digest.finish(), |folder| files.iter().try_for_each(|file| write(file, folder)))
     }
 
     pub fn create_directory(&self, path: &Path) -> io::Result<()> {
@@ -153,6 +158,28 @@ impl RuntimeCache {
         self.share(path, mode)?;
         Ok(file)
     }
+}
+
+/// Checks that the user of the functions may enter the directories above the cache.
+fn check_reachable(root: &Path, user: FunctionUser) -> Result<(), ManagedRuntimeError> {
+    for folder in root.ancestors().skip(1) {
+        let Ok(found) = folder.metadata() else { continue };
+        let permission = match (found.uid() == user.uid, found.gid() == user.gid) {
+            (true, _) => 0o100,
+            (_, true) => 0o010,
+            _ => 0o001,
+        };
+        if user.uid != 0 && found.mode() & permission == 0 {
+            return Err(ManagedRuntimeError::CacheUnreachable(folder.to_owned()));
+        }
+    }
+    Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "the times of files are those of the system")]
+fn mark_used(entry: &Path) {
+    // Fails on a read-only file system.
+    let _ = File::open(entry).and_then(|entry| entry.set_modified(SystemTime::now()));
 }
 
 /// Removes entries that were not used for a week, when there are many.
@@ -221,10 +248,10 @@ mod tests {
     fn entries_are_private_and_addressed_by_their_content() {
         let parent = tempfile::tempdir().unwrap();
         let cache = RuntimeCache::open(&parent.path().join("a/cache"), None).unwrap();
-        let one = cache.place_file("loaders", "x.py", "print(1)").unwrap();
-        let two = cache.place_file("loaders", "x.py", "print(2)").unwrap();
+        let one = cache.place_files("loaders", &[("x.py", "print(1)")]).unwrap();
+        let two = cache.place_files("loaders", &[("x.py", "print(2)")]).unwrap();
         assert_ne!(one, two);
-        assert_eq!(cache.place_file("loaders", "x.py", "print(1)").unwrap(), one);
+        assert_eq!(cache.place_files("loaders", &[("x.py", "print(1)")]).unwrap(), one);
         assert_eq!(fs::read_to_string(one.join("x.py")).unwrap(), "print(1)");
         assert_eq!((mode(cache.root()), mode(&one), mode(&one.join("x.py"))), (0o700, 0o700, 0o600));
         assert_eq!(fs::read_dir(cache.root().join("loaders")).unwrap().count(), 2, "no temporary directory is left");
@@ -235,8 +262,12 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let gid = rustix::process::getegid().as_raw();
         let user = FunctionUser { uid: 12_345, gid };
+        fs::set_permissions(parent.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        let unreachable = RuntimeCache::open(&parent.path().join("cache"), Some(user)).map(drop).unwrap_err();
+        assert!(unreachable.to_string().contains("the user of the functions cannot enter"), "{unreachable}");
+        fs::set_permissions(parent.path(), fs::Permissions::from_mode(0o710)).unwrap();
         let cache = RuntimeCache::open(&parent.path().join("cache"), Some(user)).unwrap();
-        let entry = cache.place_file("loaders", "x.py", "print(1)").unwrap();
+        let entry = cache.place_files("loaders", &[("x.py", "print(1)")]).unwrap();
         assert_eq!((mode(cache.root()), mode(&entry), mode(&entry.join("x.py"))), (0o750, 0o750, 0o640));
     }
 

@@ -9,7 +9,9 @@ use crate::program::ProgramError;
 #[derive(Debug, thiserror::Error)]
 pub enum ManagedRuntimeError {
     /// The runtime id is not one of Lambda.
-    #[error("unknown runtime {0:?}; use one of Lambda, such as nodejs22.x, python3.13, java21, ruby3.4, dotnet8 or provided.al2023")]
+    #[error(
+        "unknown runtime {0:?}; use one of Lambda, such as nodejs22.x, python3.13, java21, ruby3.4, dotnet8 or provided.al2023"
+    )]
     UnknownRuntime(String),
     /// Lambda has retired the runtime, and its functions cannot be run.
     #[error("runtime {runtime:?} is retired; {remedy}")]
@@ -71,6 +73,9 @@ pub enum ManagedRuntimeError {
     /// Another user owns or may write the cache directory.
     #[error("the cache directory {path} is not private: {reason}; remove it, or configure another one", path = .path.display())]
     CacheNotPrivate { path: PathBuf, reason: &'static str },
+    /// Functions run as another user, who cannot enter a directory above the cache.
+    #[error("the user of the functions cannot enter {folder}, which contains the cache directory; configure a cache directory elsewhere", folder = .0.display())]
+    CacheUnreachable(PathBuf),
     /// The cache directory cannot be written.
     #[error("the cache directory {path} cannot be written; make it writable, or configure another one", path = .path.display())]
     CacheNotWritable {

@@ -23,7 +23,8 @@ const INHERITED_PREFIXES: [&str; 10] =
     ["PYENV_", "ASDF_", "VOLTA_", "NVM_", "FNM_", "MISE_", "RBENV_", "JAVA_HOME", "DOTNET_ROOT", "VIRTUAL_ENV"];
 
 /// Prints path, version and experimental features, each on a line.
-const NODE_PROBE: &str = "const flags = [...process.allowedNodeEnvironmentFlags].filter((flag) => flag.startsWith('--experimental-'));
+const NODE_PROBE: &str =
+    "const flags = [...process.allowedNodeEnvironmentFlags].filter((flag) => flag.startsWith('--experimental-'));
 console.log([process.execPath, process.versions.node, ...flags.map((flag) => flag.slice(2))].join('\\n'))";
 const PYTHON_PROBE: &str = "import sys; print(sys.executable); print('%d.%d.%d' % sys.version_info[:3])";
 const RUBY_PROBE: &str = "puts RbConfig.ruby, RUBY_VERSION";
@@ -90,7 +91,9 @@ fn installation_remedy(runtime: &RuntimeId) -> String {
         RuntimeFamily::Python => format!("install Python {version}, for example with 'uv python install {version}'"),
         RuntimeFamily::Ruby => format!("install Ruby {version}, for example with 'rbenv install {version}'"),
         RuntimeFamily::Java => {
-            format!("install a Java runtime of version {version}, for example the package openjdk-{version}-jre-headless")
+            format!(
+                "install a Java runtime of version {version}, for example the package openjdk-{version}-jre-headless"
+            )
         }
         RuntimeFamily::Dotnet => format!("install the .NET runtime {version} (package dotnet-runtime-{version}.0)"),
         RuntimeFamily::Provided => String::new(),
@@ -147,9 +150,8 @@ fn parse_lines(family: RuntimeFamily, output: &str) -> Option<Interpreter> {
 
 /// Reads `java.home` and `java.specification.version` (`1.8` for Java 8).
 fn parse_java(candidate: &Path, output: &str) -> Option<Interpreter> {
-    let property = |name: &str| {
-        output.lines().find_map(|line| line.trim().strip_prefix(name)?.trim_start().strip_prefix("= "))
-    };
+    let property =
+        |name: &str| output.lines().find_map(|line| line.trim().strip_prefix(name)?.trim_start().strip_prefix("= "));
     let version = property("java.specification.version")?;
     let own = property("java.home").map(|home| Path::new(home).join("bin/java")).filter(|path| is_executable(path));
     let version = version.strip_prefix("1.").unwrap_or(version);

@@ -60,7 +60,9 @@ impl RuntimeId {
         };
         let runtime = Self { family, version: version.to_owned(), id: id.to_owned() };
         if runtime.is_older_than(&OLDEST_RUNNABLE) || id.starts_with("dotnetcore") {
-            return Err(retired("use a runtime that Lambda supports, such as nodejs22.x, python3.13, ruby3.4 or dotnet8"));
+            return Err(retired(
+                "use a runtime that Lambda supports, such as nodejs22.x, python3.13, ruby3.4 or dotnet8",
+            ));
         }
         Ok(runtime)
     }

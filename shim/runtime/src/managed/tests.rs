@@ -13,7 +13,7 @@ impl Bench {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("code")).unwrap();
-        let search_path = std::env::var("PATH").unwrap();
+        let search_path = std::env::var_os("PATH").unwrap().into_string().unwrap();
         let settings = ManagedSettings { cache_directory: folder.path().join("cache"), search_path, user: None };
         Self { folder, settings }
     }
@@ -49,7 +49,7 @@ fn the_loader_runs_the_handler_with_the_search_paths_of_layers() {
     let program = bench.resolve(&spec).unwrap().program;
     let [loader, handler] = program.arguments.as_slice() else { panic!("{:?}", program.arguments) };
     assert_eq!((handler.as_str(), program.handler.as_str()), ("src/app.handler", "src/app.handler"));
-    assert_eq!(fs::read_to_string(loader).unwrap(), PYTHON_LOADER);
+    assert_eq!(fs::read_to_string(loader).unwrap(), PYTHON_LOADER[0].1);
     assert_eq!(program.platform.execution_environment.as_deref(), Some("AWS_Lambda_python3.13"));
     let root = layers[0].canonicalize().unwrap();
     let paths = &program.platform.paths["PYTHONPATH"];
@@ -112,7 +112,7 @@ fn errors_name_the_fix() {
 #[test]
 fn experimental_features_of_node_are_off_unless_options_turn_them_on() {
     let runtime = RuntimeId::parse("nodejs22.x").unwrap();
-    let found = find_interpreter(&runtime, &std::env::var("PATH").unwrap()).unwrap();
+    let found = find_interpreter(&runtime, &std::env::var_os("PATH").unwrap().into_string().unwrap()).unwrap();
     let features = vec!["experimental-require-module".to_owned(), "experimental-detect-module".to_owned()];
     let modern = Interpreter { features, ..found };
     let all = ["--no-experimental-require-module", "--no-experimental-detect-module"];

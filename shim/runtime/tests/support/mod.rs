@@ -18,6 +18,7 @@ use tempfile::TempDir;
 /// A directory with the sources of a function, its layers, and a cache.
 pub struct Project {
     pub folder: TempDir,
+    pub cache: PathBuf,
     pub environment: BTreeMap<String, String>,
     pub layers: Vec<PathBuf>,
     pub limits: FunctionLimits,
@@ -35,7 +36,8 @@ impl Project {
             queue_capacity: 4,
         };
         let folder = tempfile::tempdir().unwrap();
-        let project = Self { folder, environment: BTreeMap::new(), layers: Vec::new(), limits };
+        let cache = folder.path().join("cache");
+        let project = Self { folder, cache, environment: BTreeMap::new(), layers: Vec::new(), limits };
         fs::create_dir(project.path("code")).unwrap();
         for (name, text) in files {
             project.write(&format!("code/{name}"), text);
@@ -65,8 +67,8 @@ impl Project {
             layers: self.layers.clone(),
             environment: self.environment.clone(),
         };
-        let search_path = std::env::var("PATH").unwrap();
-        let settings = ManagedSettings { cache_directory: self.path("cache"), search_path, user: None };
+        let search_path = std::env::var_os("PATH").unwrap().into_string().unwrap();
+        let settings = ManagedSettings { cache_directory: self.cache.clone(), search_path, user: None };
         resolve_program(&spec, &settings).map(|resolved| resolved.program)
     }
 
