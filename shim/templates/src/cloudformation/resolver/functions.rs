@@ -17,7 +17,7 @@ impl Resolver<'_> {
         match (name, argument.items()) {
             ("Ref", _) => match argument.as_text() {
                 Some(target) => self.reference(target, at),
-                None => invalid("Ref: NAME"),
+                None => Err(wrong_call(name, at)),
             },
             ("Fn::GetAtt", _) => self.get_attribute(argument, at),
             ("Fn::Sub", _) => self.substitute(argument, at).map(Some),
@@ -27,7 +27,7 @@ impl Resolver<'_> {
             ("Fn::If", [condition, yes, no]) => match condition.as_text() {
                 Some(condition) if self.condition(condition, at)? => self.resolve(yes),
                 Some(_) => self.resolve(no),
-                None => invalid("Fn::If: [CONDITION, value, value]"),
+                None => Err(wrong_call(name, at)),
             },
             ("Fn::FindInMap", [map, first, second, options @ ..]) => {
                 self.find_in_map([map, first, second], options, at)
@@ -44,12 +44,7 @@ impl Resolver<'_> {
                 None => Ok(None),
             },
             (UNRESOLVED, _) => Err(Problem::new(at, argument.scalar().unwrap_or_default(), "")),
-            ("Fn::Join", _) => invalid("Fn::Join: [separator, [text, text]]"),
-            ("Fn::Split", _) => invalid("Fn::Split: [separator, text]"),
-            ("Fn::Select", _) => invalid("Fn::Select: [index, [value, value]]"),
-            ("Fn::If", _) => invalid("Fn::If: [CONDITION, value, value]"),
-            ("Fn::FindInMap", _) => invalid("Fn::FindInMap: [MAP, KEY, KEY]"),
-            _ => Err(Problem::new(at, format!("{name} is not supported"), "write the value instead")),
+            _ => Err(wrong_call(name, at)),
         }
     }
 
@@ -136,4 +131,18 @@ impl Resolver<'_> {
         let zones = ["a", "b", "c"].map(|zone| DocumentNode::text(format!("{}{zone}", self.context.region), at));
         DocumentNode::new(NodeValue::List(zones.to_vec()), at)
     }
+}
+
+/// Returns the error of a function with wrong arguments, or of one that is not supported.
+fn wrong_call(name: &str, at: Position) -> Problem {
+    let form = match name {
+        "Ref" => "Ref: NAME",
+        "Fn::Join" => "Fn::Join: [separator, [text, text]]",
+        "Fn::Split" => "Fn::Split: [separator, text]",
+        "Fn::Select" => "Fn::Select: [index, [value, value]]",
+        "Fn::If" => "Fn::If: [CONDITION, value, value]",
+        "Fn::FindInMap" => "Fn::FindInMap: [MAP, KEY, KEY]",
+        _ => return Problem::new(at, format!("{name} is not supported"), "write the value instead"),
+    };
+    Problem::new(at, format!("{name} has wrong arguments"), format!("write {form}"))
 }
