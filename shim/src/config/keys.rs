@@ -123,7 +123,7 @@ pub const KEYS: &[ConfigKey] = &[
     ConfigKey::new("server.management_listen", "TWINWAY_MANAGEMENT_LISTEN", "loopback address, or `off`", "Listen address of unsigned `@connections` calls by processes of the same machine. Requests with a `Host` other than a loopback name or address, from web pages and through proxies are rejected. `off` for none.").with_flag("management-listen").with_mode_defaults("127.0.0.1:8082", "off"),
     // API
     ConfigKey::new("api.id", "TWINWAY_API_ID", "letters and digits", "`requestContext.apiId`, and the API id in ARNs.").with_default("twinway"),
-    ConfigKey::new("api.template", "TWINWAY_TEMPLATE", "file", "Template of the application to serve in place of the messaging application: its routes, functions and HTTP APIs. A file, or a directory that contains one.").with_flag("template"),
+    ConfigKey::new("api.template", "TWINWAY_TEMPLATE", "file", "Template of the application to serve in place of the messaging application: its routes, functions and HTTP APIs (docs/TEMPLATES.md). A file, or a directory that contains one.").with_flag("template"),
     ConfigKey::new("api.parameters", "TWINWAY_PARAMETERS", "table, or `name=value,...`", "Parameters of `api.template`, which replace their defaults.").as_secret(),
     ConfigKey::new("api.stage", "TWINWAY_STAGE", "letters, digits, `-` and `_`", "`requestContext.stage`; clients connect to `ws://host:port/{stage}`. Overrides the stage of `api.template`.").with_flag("stage").with_default("prod"),
     ConfigKey::new("api.region", "AWS_REGION", "region", "Region in ARNs.").with_default("us-east-1"),
