@@ -27,6 +27,7 @@ mod find;
 mod model;
 mod routes_file;
 mod serverless;
+mod terraform;
 
 pub use self::cdk_output::read_cdk_output;
 pub use self::cloudformation::read_cloudformation;
@@ -40,6 +41,7 @@ pub use self::model::{
 };
 pub use self::routes_file::{DEFAULT_FUNCTION_MEMORY_MIB, DEFAULT_FUNCTION_TIMEOUT, DEFAULT_STAGE, read_routes_file};
 pub use self::serverless::read_serverless;
+pub use self::terraform::read_terraform;
 
 use std::path::Path;
 
@@ -58,7 +60,10 @@ pub fn read_application(path: &Path, context: &ApplicationContext) -> Result<App
         TemplateFormat::CloudFormation => read_cloudformation(&found.path, &read_text(&found.path)?, &context),
         TemplateFormat::CdkOutput => read_cdk_output(&found.path, &context),
         TemplateFormat::Serverless => read_serverless(&found.path, &read_text(&found.path)?, &context),
-        TemplateFormat::Terraform => Err(unsupported(&found.path, found.format)),
+        TemplateFormat::Terraform if found.path.extension().is_some_and(|extension| extension == "json") => {
+            read_terraform(&found.path, &read_text(&found.path)?, &context)
+        }
+        TemplateFormat::Terraform => Err(terraform::unread_configuration(&found.path)),
     }
 }
 
@@ -71,10 +76,4 @@ fn read_text(path: &Path) -> Result<String, TemplateError> {
         return Err(TemplateError::new(path, document::Position::default(), message));
     }
     std::fs::read_to_string(path).map_err(|error| TemplateError::reading(path, "template", &error))
-}
-
-fn unsupported(path: &Path, format: TemplateFormat) -> TemplateError {
-    let message = format!("templates of the format {format:?} are not read yet");
-    let fix = "describe the application in a routes file, or give its CloudFormation template";
-    TemplateError::new(path, document::Position::default(), message).with_fix(fix)
 }

@@ -11,8 +11,6 @@ use crate::serverless::UNRESOLVED;
 impl Resolver<'_> {
     /// Evaluates an intrinsic function.
     pub(super) fn call(&self, name: &str, argument: &DocumentNode, at: Position) -> Resolved {
-        let invalid =
-            |form: &str| Err(Problem::new(at, format!("{name} has wrong arguments"), format!("write {form}")));
         let text = |text: String| Ok(Some(DocumentNode::text(text, at)));
         match (name, argument.items()) {
             ("Ref", _) => match argument.as_text() {
