@@ -39,7 +39,14 @@ async function beginInvocation() {
   return invocation;
 }
 
-async function settle(invocation, error, result) {
+/** Posts the result of an invocation. A later error ends the process, but does not change the result. */
+function settle(invocation, error, result) {
+  const posted = postResult(invocation, error, result);
+  if (concurrency === 1) failProcess = () => posted;
+  return posted;
+}
+
+async function postResult(invocation, error, result) {
   if (error === undefined || error === null) {
     try {
       return await postResponse(invocation, result);
@@ -92,7 +99,7 @@ async function handleOne(handler, invocation) {
   try {
     const result = await handler(JSON.parse(invocation.text), invocation.context);
     await nextTurn();
-    await postResponse(invocation, result);
+    await settle(invocation, null, result);
   } catch (error) {
     await nextTurn();
     await settle(invocation, error ?? new Error(String(error)));
