@@ -55,10 +55,10 @@ fn is_change(event: &Event) -> bool {
     !event.kind.is_access() && event.paths.iter().any(|path| !is_ignored(path))
 }
 
+/// Returns whether a path is no code: a log file, or in a directory of a tool.
 fn is_ignored(path: &Path) -> bool {
-    path.components().any(
-        |part| matches!(part, Component::Normal(name) if IGNORED_DIRECTORIES.iter().any(|ignored| name == *ignored)),
-    )
+    let in_tool_directory = |part: Component<'_>| matches!(part, Component::Normal(name) if IGNORED_DIRECTORIES.iter().any(|ignored| name == *ignored));
+    path.extension().is_some_and(|extension| extension == "log") || path.components().any(in_tool_directory)
 }
 
 /// Replaces the processes of functions after changes, until the watcher is dropped.
@@ -88,6 +88,6 @@ mod tests {
         assert!(
             is_ignored(Path::new("/app/__pycache__/app.cpython-313.pyc")) && is_ignored(Path::new("/app/.git/index"))
         );
-        assert!(!is_ignored(Path::new("/app/app.py")));
+        assert!(is_ignored(Path::new("/app/server.log")) && !is_ignored(Path::new("/app/app.py")));
     }
 }
