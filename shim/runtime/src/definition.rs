@@ -81,6 +81,9 @@ pub struct FunctionDefinition {
 pub struct SupervisorCommand {
     pub executable: PathBuf,
     pub arguments: Vec<OsString>,
+    /// Soft limit of open files (`RLIMIT_NOFILE`) of the function's processes, at most the hard limit; `None` for that
+    /// of this process. A server raises its own, but programs that call `select` fail with descriptors above 1,023.
+    pub open_files: Option<u64>,
 }
 
 /// User and group of a function's processes, without supplementary groups.

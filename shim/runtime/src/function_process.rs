@@ -70,8 +70,11 @@ impl FunctionProcess {
         // Closes this process's copy of the supervisor's end.
         drop(command);
         let (reports, mut commands) = own.into_split();
-        let mut request =
-            serde_json::to_vec(&LaunchRequest { environment: launch.environment, user: definition.user })?;
+        let mut request = serde_json::to_vec(&LaunchRequest {
+            environment: launch.environment,
+            user: definition.user,
+            open_files: supervisor.open_files,
+        })?;
         request.push(b'\n');
         commands.write_all(&request).await?;
         let mut reports = BufReader::new(reports).lines();

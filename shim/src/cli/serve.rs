@@ -12,6 +12,7 @@ use super::{CommandIo, ConfigArgs, SUPERVISE_COMMAND};
 use crate::config::Config;
 use crate::logging;
 use crate::serve::{self, ReadyServer};
+use crate::server::descriptors::soft_file_limit;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -67,8 +68,9 @@ pub(super) fn serve_config(
 }
 
 /// Returns the command that supervises a function process: this executable. `None` if the system does not tell its path.
+/// Called before the server raises its limit of open files, so that functions keep the original one.
 fn supervisor_command() -> Option<SupervisorCommand> {
     let own = PathBuf::from(OWN_EXECUTABLE);
     let executable = if own.exists() { own } else { std::env::current_exe().ok()? };
-    Some(SupervisorCommand { executable, arguments: vec![SUPERVISE_COMMAND.into()] })
+    Some(SupervisorCommand { executable, arguments: vec![SUPERVISE_COMMAND.into()], open_files: soft_file_limit() })
 }
