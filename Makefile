@@ -173,8 +173,14 @@ k8s-eks-values: ## Write the chart's values for EKS to dist/eks-ENV.json, from t
 k8s-check: ## Check chart, overlays, scripts and Dockerfiles (helm, kubernetes-validate, kube-score, hadolint, shellcheck where installed)
 	@k8s/scripts/check.sh
 
-test-cluster: ## Test the chart on a cluster: KUBECONFIG's, or one of its own (as root)
+test-cluster: ## Test the chart on a cluster: KUBECONFIG's, or one of its own, as root (ARGS="all", "drain upgrade", "--list")
 	@k8s/tests/run.sh $(ARGS)
+
+test-cluster-smoke: ## Test the chart on a one-node cluster of its own, where root, Debian and Go are there; otherwise say why not
+	@k8s/tests/smoke.sh
+
+test-images: ## Test each image alone: health, signals, user, read-only root (podman as root, or Docker)
+	@docker/test.sh $(ARGS)
 
 docs-config: ## Regenerate the configuration reference and the example file
 	$(CARGO) run --locked --bin twinway -- config docs > docs/CONFIGURATION.md

@@ -80,6 +80,11 @@ if [ "${1:-}" = --server ]; then
     sed -n 's/.*no matches for kind "\([^"]*\)".*/check: not checked, the cluster has no \1/p' "$scratch/output"
   done
   echo "check: accepted by the API server (dry run)"
+  if have kubeconform; then
+    # The schemas of this API server.
+    kubectl get --raw /openapi/v2 | python3 -B k8s/cluster/schemas.py "$scratch/schemas" >/dev/null
+    kubeconform -strict -ignore-missing-schemas -summary -schema-location "$scratch/schemas/{{.ResourceKind}}{{.KindSuffix}}.json" "$scratch"/*.yaml
+  fi
 fi
 if have kube-score; then
   # k8s/README.md explains the findings that are ignored.
@@ -88,5 +93,5 @@ if have kube-score; then
 fi
 if have checkov; then checkov --quiet --compact --skip-download --framework kubernetes -d "$scratch" --skip-check CKV_K8S_43,CKV_K8S_15; fi
 if have hadolint; then hadolint docker/Dockerfile docker/frontend.Dockerfile; fi
-if have shellcheck; then shellcheck docker/*.sh k8s/scripts/*.sh k8s/tests/*.sh k8s/cluster/redis_image.sh; fi
+if have shellcheck; then shellcheck docker/*.sh k8s/scripts/*.sh k8s/tests/*.sh k8s/cluster/{image,redis_image,frontend_image,program}.sh; fi
 echo "check: passed"

@@ -308,11 +308,22 @@ def run_copy(shell, options, purpose, arguments):
     name = f"{RELEASE}-{purpose}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"
     job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name, "namespace": options.namespace}, "spec": spec}
     shell.kubectl("create", "-f", "-", stdin=json.dumps(job))
-    code = shell.kubectl("-n", options.namespace, "wait", f"job/{name}", "--for=condition=Complete", "--timeout", "1h", check=False)
-    shell.kubectl("-n", options.namespace, "logs", f"job/{name}", check=False)
-    if code:
+    completed = shell.dry_run or wait_for_job(shell, options, name)
+    shell.kubectl("-n", options.namespace, "logs", f"job/{name}", "--tail", "20", check=False)
+    if not completed:
         raise Failure(f"the {purpose} did not complete, or copy and source differ: kubectl -n {options.namespace} describe job {name}")
     return 0
+
+
+def wait_for_job(shell, options, name):
+    """Returns whether the Job completed. Its spec limits its time and its attempts."""
+    print(f"k8s: waiting for job {name}", flush=True)
+    while True:
+        job = json.loads(shell.kubectl_read("-n", options.namespace, "get", "job", name, "-o", "json"))
+        ended = {condition["type"] for condition in job["status"].get("conditions", []) if condition["status"] == "True"}
+        if ended & {"Complete", "Failed"}:
+            return "Complete" in ended
+        time.sleep(1)
 
 
 def down(shell, options):

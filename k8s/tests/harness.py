@@ -20,6 +20,10 @@ NODE_CIDR = "10.210.0.0/24"
 BASE_VALUES = ("redis.bundle.appendfsync=always", "redis.bundle.ephemeral=false", f"networkPolicy.clientCidrs={{{NODE_CIDR}}}")
 
 
+# Seconds for one program; a deployment has limits of its own.
+LIMIT = 600
+
+
 class TestFailure(Exception):
     """A condition does not hold."""
 
@@ -36,7 +40,7 @@ def expect(condition, text):
 def run(*command, check=True, stdin=None, **environment):
     """Runs a program; returns its result with the output as text."""
     found = subprocess.run(
-        [str(word) for word in command], input=stdin, capture_output=True, text=True, cwd=ROOT, env={**os.environ, **environment}, check=False
+        [str(word) for word in command], input=stdin, capture_output=True, text=True, cwd=ROOT, env={**os.environ, **environment}, check=False, timeout=LIMIT
     )
     if check and found.returncode:
         raise TestFailure(f"{' '.join(map(str, command))}: exit code {found.returncode}\n{found.stdout}{found.stderr}")

@@ -326,7 +326,9 @@ impl Config {
                 "DEPLOYMENT_MODE is aws: in this mode API Gateway is the server and the handlers run as Lambda \
                  functions; set DEPLOYMENT_MODE=embedded to serve from this process"
             }
-            DeploymentMode::Kubernetes if self.redis.is_some() => return Ok(()),
+            DeploymentMode::Kubernetes if self.redis.is_some() || self.functions.source == FunctionSource::Lambda => {
+                return Ok(());
+            }
             DeploymentMode::Kubernetes => {
                 "DEPLOYMENT_MODE is kubernetes, which requires a Redis shared by all pods, but redis.url is not set; \
                  set REDIS_URL (or REDIS_URL_FILE), or set DEPLOYMENT_MODE=embedded and run exactly one replica with a \

@@ -15,7 +15,9 @@ mod weak;
 
 use super::keys;
 use super::values::{self, ParseResult};
-use super::{Config, ConfigError, ConfigFile, ConfigSources, ConfigValue, DeploymentMode, FlagValues, VariableSource};
+use super::{
+    Config, ConfigError, ConfigFile, ConfigSources, ConfigValue, DeploymentMode, FlagValues, FunctionSource, VariableSource,
+};
 
 /// Result of [`load_config`].
 #[derive(Debug)]
@@ -156,7 +158,9 @@ impl<'a> ConfigReader<'a> {
         let throttle = self.read_throttle();
         let session = self.read_session(api.as_ref());
         let functions = self.read_functions();
-        let auth = self.read_auth(mode);
+        // Functions authenticate their clients themselves.
+        let is_application = functions.as_ref().is_none_or(|functions| functions.source == FunctionSource::Embedded);
+        let auth = self.read_auth(is_application && mode != DeploymentMode::Embedded);
         let iam = self.read_iam_credentials();
         let function_credentials = self.read_function_credentials();
         let storage = self.read_storage();

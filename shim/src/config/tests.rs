@@ -209,6 +209,16 @@ fn kubernetes_mode_serves_with_a_redis_address() {
 }
 
 #[test]
+fn functions_need_neither_a_secret_nor_redis_in_kubernetes_mode() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::create_dir(directory.path().join("message")).unwrap();
+    std::fs::write(directory.path().join("message/bootstrap"), "").unwrap();
+    let path = directory.path().to_str().unwrap();
+    let variables = [("DEPLOYMENT_MODE", "kubernetes"), ("TWINWAY_FUNCTIONS_DIRECTORY", path)];
+    from_environment(&variables).config.unwrap().check_servable().unwrap();
+}
+
+#[test]
 fn a_lease_outlasts_three_heartbeats() {
     let found = errors_of(from_environment(&[("TWINWAY_CLUSTER_LEASE", "5s")]));
     assert!(found[0].contains("three times cluster.heartbeat"), "{found:#?}");

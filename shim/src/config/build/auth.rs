@@ -7,12 +7,13 @@ use handlers::authorizer::{ClaimMapping, KeySet, MIN_SECRET_BYTES, check_secret}
 use handlers::id::{TenantId, UserId};
 
 use super::super::values::{self, ParseResult};
-use super::super::{ApiKeyConfig, AuthConfig, ConfigValue, DeploymentMode, JwksSource};
+use super::super::{ApiKeyConfig, AuthConfig, ConfigValue, JwksSource};
 use super::ConfigReader;
 use crate::secret::Secret;
 
 impl ConfigReader<'_> {
-    pub(super) fn read_auth(&mut self, mode: DeploymentMode) -> Option<AuthConfig> {
+    /// `is_verified`: whether a key that verifies tokens is required.
+    pub(super) fn read_auth(&mut self, is_verified: bool) -> Option<AuthConfig> {
         let secret = self.read_optional("auth.secret", parse_secret);
         let previous_secrets = self.read_optional("auth.previous_secrets", parse_secrets);
         let jwks_url = self.read_optional("auth.jwks_url", parse_jwks_url);
@@ -31,7 +32,7 @@ impl ConfigReader<'_> {
             self.add_error("auth.jwks_url and auth.jwks are mutually exclusive; set one");
         }
         let jwks = jwks_url.map(JwksSource::Url).or(jwks_document.map(JwksSource::Document));
-        self.check_verification(mode, secret.as_ref(), jwks.as_ref(), &audiences);
+        self.check_verification(is_verified, secret.as_ref(), jwks.as_ref(), &audiences);
         Some(AuthConfig {
             secret,
             previous_secrets: previous_secrets?.unwrap_or_default(),
@@ -49,7 +50,7 @@ impl ConfigReader<'_> {
     /// Rejects settings that would accept no token, or those of other applications.
     fn check_verification(
         &mut self,
-        mode: DeploymentMode,
+        is_verified: bool,
         secret: Option<&Secret>,
         jwks: Option<&JwksSource>,
         audiences: &[String],
@@ -61,7 +62,7 @@ impl ConfigReader<'_> {
                  to accept any",
             );
         }
-        if mode != DeploymentMode::Embedded && secret.is_none() && jwks.is_none() {
+        if is_verified && secret.is_none() && jwks.is_none() {
             self.add_error(
                 "auth.secret: required outside embedded mode, unless JSON Web Keys are configured; set \
                  TWINWAY_AUTH_SECRET_FILE, or TWINWAY_AUTH_JWKS_URL for tokens of an identity provider",
