@@ -12,6 +12,7 @@ pub(crate) mod test_app;
 
 use std::sync::Arc;
 
+use crate::channel_policy::PresenceNames;
 use crate::id::InvalidIdError;
 use crate::identity::InvalidIdentityError;
 use crate::limits::Limits;
@@ -40,6 +41,8 @@ pub struct MessagingApp {
     /// Tokens that are rejected before they expire.
     pub revocations: Arc<dyn RevocationStore>,
     pub limits: Limits,
+    /// Channels whose readers users may list by name.
+    pub presence_names: PresenceNames,
 }
 
 /// An infrastructure or deployment failure that prevented a handler from completing.

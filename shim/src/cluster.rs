@@ -14,10 +14,12 @@ pub mod lease_store;
 
 mod heartbeat;
 mod journal;
+mod lease_claims;
 mod metrics;
 mod namespace;
 mod nodes;
 mod peer_connections;
+mod pod_lease;
 mod reaper;
 mod registry;
 mod restoring_connections;
@@ -28,7 +30,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use handlers::ports::Clock;
-use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -39,23 +40,20 @@ pub use self::nodes::LeasedNodes;
 pub use self::registry::ClusterRegistry;
 pub use self::restoring_connections::RestoringConnections;
 
-use self::heartbeat::HeartbeatTask;
+use self::heartbeat::{HeartbeatSettings, HeartbeatTask};
 use self::journal::{ConnectionJournal, JournalHeader, LostPodJournal};
-use self::lease_store::{ClaimedLease, LeaseId, LeaseStore, ReleaseOutcome};
+use self::lease_claims::{LeaseClaims, MAX_CLAIMED_CANDIDATES};
+use self::lease_store::{LeaseId, ReleaseOutcome};
 use self::peer_connections::RegisteredPeerConnections;
+use self::pod_lease::PodLease;
 use self::reaper::Reaper;
 use self::registry::RegistryMaintenance;
 use crate::config::{ClusterConfig, JournalConfig};
 use crate::drain::{ConnectionDrain, PeerConnections};
 use crate::readiness::Readiness;
-use crate::redis::{RedisClient, RedisClientError};
+use crate::redis::{LinkState, RedisClient, RedisClientError};
 use crate::session::DisconnectRunner;
 
-/// Random node ids that one attempt tries. It is unlikely that all of them are in use unless most of the 65,535 node
-/// ids are.
-const NODE_IDS_PER_ATTEMPT: usize = 16;
-/// Attempts before [`Cluster::join`] fails.
-const MAX_CLAIM_ATTEMPTS: usize = 4;
 /// Timeout of releasing the lease. After it the lease expires by itself.
 const LEASE_RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -90,7 +88,7 @@ pub enum ClusterJoinError {
         source: io::Error,
     },
     /// No candidate was free: nearly all node ids belong to pods that are live or still being reaped.
-    #[error("no free node id: {} random ids of 65,535 are all in use", NODE_IDS_PER_ATTEMPT * MAX_CLAIM_ATTEMPTS)]
+    #[error("no free node id: {} random ids of 65,535 are all in use", MAX_CLAIMED_CANDIDATES)]
     NoFreeNodeId,
     /// The operating system returned no random bytes.
     #[error("the operating system's random source failed")]
@@ -99,20 +97,12 @@ pub enum ClusterJoinError {
 
 /// This pod's membership in the cluster.
 pub struct Cluster {
-    inner: Arc<ClusterInner>,
-}
-
-/// State shared by the cluster's background tasks.
-struct ClusterInner {
-    lease_store: LeaseStore,
-    redis: RedisClient,
-    settings: ClusterConfig,
-    lease_id: watch::Sender<LeaseId>,
-    data_epoch: Arc<Mutex<String>>,
-    namespace: NamespaceIdentity,
+    claims: LeaseClaims,
+    lease: PodLease,
     registry: ClusterRegistry,
+    redis_state: watch::Receiver<LinkState>,
+    settings: ClusterConfig,
     metrics: Arc<ClusterMetrics>,
-    clock: Arc<dyn Clock>,
 }
 
 /// Pods to reap, as reported by the latest heartbeat.
@@ -146,84 +136,100 @@ impl Cluster {
         clock: Arc<dyn Clock>,
         metrics: Arc<ClusterMetrics>,
     ) -> Result<Self, ClusterJoinError> {
-        claim_namespace(&namespace, &redis).await?;
-        let lease_store = LeaseStore::new(redis.clone(), settings.lease);
+        let redis_state = redis.link_state();
+        let claims = LeaseClaims::new(redis.clone(), settings.lease, namespace, clock);
+        claims.claim_namespace().await?;
         let journals = find_journals(&settings, &redis)?;
-        let ClaimedLease { lease_id, data_epoch } = claim_random_node_id(&lease_store, &*clock).await?;
-        tracing::info!(pod = %lease_id, "joined the cluster");
-        journal::restore_lost_pods(&lease_store, journals).await?;
-        let lease_id = watch::Sender::new(lease_id);
-        let registry = ClusterRegistry::new(lease_store.clone(), lease_id.subscribe(), max_connections);
-        start_journal(&registry, &settings, &redis, &lease_id.borrow(), &data_epoch)?;
-        let data_epoch = Arc::new(Mutex::new(data_epoch));
-        let inner =
-            ClusterInner { lease_store, redis, settings, lease_id, data_epoch, namespace, registry, metrics, clock };
-        Ok(Self { inner: Arc::new(inner) })
+        let claimed = claims.claim_random_node_id().await?;
+        tracing::info!(pod = %claimed.lease_id, "joined the cluster");
+        let lease_store = claims.lease_store();
+        journal::restore_lost_pods(lease_store, journals).await?;
+        let lease = PodLease::new(claimed);
+        let registry = ClusterRegistry::new(lease_store.clone(), lease.subscribe(), max_connections);
+        start_journal(&registry, &settings, &redis, &lease)?;
+        Ok(Self { claims, lease, registry, redis_state, settings, metrics })
     }
 
     /// Returns the node id in the ids of new connections. It changes when the lease is lost.
     #[must_use]
     pub fn node_id(&self) -> u16 {
-        self.inner.lease_id().node_id()
+        self.lease.lease_id().node_id()
     }
 
     /// Returns the registry of this pod's connections.
     #[must_use]
     pub fn connection_registry(&self) -> ClusterRegistry {
-        self.inner.registry.clone()
+        self.registry.clone()
     }
 
     /// Returns the liveness of node ids, for cross-pod requests.
     #[must_use]
     pub fn leased_nodes(&self) -> Arc<LeasedNodes> {
-        Arc::new(LeasedNodes::new(
-            self.inner.lease_store.clone(),
-            self.inner.lease_id.subscribe(),
-            self.inner.settings.heartbeat,
-        ))
+        Arc::new(LeasedNodes::new(self.claims.lease_store().clone(), self.lease.subscribe(), self.settings.heartbeat))
     }
 
     /// Returns the number of connections of the other pods, for the pace of a drain.
     #[must_use]
     pub fn peer_connections(&self) -> Arc<dyn PeerConnections> {
-        let (lease_store, lease_id) = (self.inner.lease_store.clone(), self.inner.lease_id.subscribe());
+        let (lease_store, lease_id) = (self.claims.lease_store().clone(), self.lease.subscribe());
         Arc::new(RegisteredPeerConnections { lease_store, lease_id })
     }
 
     /// Spawns the heartbeat, the registry maintenance and the reaper. They run until `stop`, which should follow the
     /// drain.
     pub fn spawn_tasks(&self, server: ServerContext, tasks: &TaskTracker, stop: &CancellationToken) {
-        let inner = &self.inner;
         let disconnects = &server.disconnects;
         disconnects.ids.set_node_id(self.node_id());
         let (reapable_sender, reapable) = watch::channel(ReapablePods::default());
-        let reaper = Reaper::new(inner.clone(), disconnects.clone(), server.readiness.clone());
+        let reaper = Reaper::new(
+            self.claims.lease_store().clone(),
+            self.lease.clone(),
+            &self.settings,
+            self.metrics.clone(),
+            disconnects.clone(),
+            server.readiness.clone(),
+        );
         tasks.spawn(reaper.run(reapable, stop.clone()));
         let maintenance = RegistryMaintenance::new(
-            inner.registry.clone(),
+            self.registry.clone(),
             disconnects.clone(),
-            inner.redis.link_state(),
-            inner.metrics.pending_disconnects.clone(),
-            inner.data_epoch.clone(),
+            self.redis_state.clone(),
+            self.metrics.pending_disconnects.clone(),
+            self.lease.clone(),
         );
         tasks.spawn(maintenance.run(stop.clone()));
-        let heartbeat = HeartbeatTask::new(inner.clone(), server, reapable_sender);
-        heartbeat.spawn_thread(tasks, stop.clone());
+        self.heartbeat_task(server, reapable_sender).spawn_thread(tasks, stop.clone());
+    }
+
+    fn heartbeat_task(&self, server: ServerContext, reapable_pods: watch::Sender<ReapablePods>) -> HeartbeatTask {
+        HeartbeatTask::new(
+            self.claims.with_own_connection(self.settings.lease),
+            self.lease.clone(),
+            self.registry.clone(),
+            HeartbeatSettings {
+                interval: self.settings.heartbeat,
+                lease: self.settings.lease,
+                redis_state: self.redis_state.clone(),
+            },
+            self.metrics.clone(),
+            server,
+            reapable_pods,
+        )
     }
 
     /// Flushes pending deletions and releases the lease. Called after the tasks have stopped, so that peers need not
     /// wait for the lease to expire.
     pub async fn leave(&self) {
         let release = async {
-            self.inner.registry.flush_deletions().await?;
-            self.inner.lease_store.release_lease(&self.inner.lease_id()).await
+            self.registry.flush_deletions().await?;
+            self.claims.lease_store().release_lease(&self.lease.lease_id()).await
         };
         match tokio::time::timeout(LEASE_RELEASE_TIMEOUT, release).await {
             Ok(Ok(ReleaseOutcome::Freed)) => {
-                if let Some(journal) = self.inner.registry.journal() {
+                if let Some(journal) = self.registry.journal() {
                     journal.discard();
                 }
-                tracing::info!(pod = %self.inner.lease_id(), "left the cluster");
+                tracing::info!(pod = %self.lease.lease_id(), "left the cluster");
             }
             Ok(Ok(ReleaseOutcome::Expired)) => tracing::warn!(
                 "left the cluster: lease expired with open connections; other pods run their $disconnect"
@@ -235,21 +241,6 @@ impl Cluster {
             Err(_) => tracing::warn!("lease release timed out; the lease expires by itself"),
         }
     }
-}
-
-impl ClusterInner {
-    fn lease_id(&self) -> LeaseId {
-        self.lease_id.borrow().clone()
-    }
-}
-
-/// Claims the namespace for this deployment.
-async fn claim_namespace(namespace: &NamespaceIdentity, redis: &RedisClient) -> Result<(), ClusterJoinError> {
-    if namespace.claim_namespace(redis).await? {
-        return Ok(());
-    }
-    let (namespace, key) = (redis.namespace_name(), redis.prefixed_key(namespace::NAMESPACE_KEY));
-    Err(ClusterJoinError::ForeignNamespace { namespace, key })
 }
 
 /// Returns the journals of dead pods. An unusable default directory only disables the journal.
@@ -264,11 +255,10 @@ fn start_journal(
     registry: &ClusterRegistry,
     settings: &ClusterConfig,
     redis: &RedisClient,
-    lease_id: &LeaseId,
-    data_epoch: &str,
+    lease: &PodLease,
 ) -> Result<(), ClusterJoinError> {
     let Some(directory) = settings.journal.directory() else { return Ok(()) };
-    let header = JournalHeader { lease_id: lease_id.clone(), data_epoch: data_epoch.to_owned() };
+    let header = JournalHeader { lease_id: lease.lease_id(), data_epoch: lease.data_epoch() };
     match ConnectionJournal::start(directory, &redis.namespace_name(), header, registry.journal_source()) {
         Ok(journal) => {
             registry.attach_journal(journal);
@@ -290,21 +280,4 @@ fn journal_error(journal: &JournalConfig, directory: &Path, source: io::Error) -
         "connection journal disabled: its default directory cannot be used; set cluster.journal_dir"
     );
     Ok(())
-}
-
-/// Claims the first free one of up to [`NODE_IDS_PER_ATTEMPT`] random node ids, in [`MAX_CLAIM_ATTEMPTS`] attempts.
-async fn claim_random_node_id(lease_store: &LeaseStore, clock: &dyn Clock) -> Result<ClaimedLease, ClusterJoinError> {
-    for _ in 0..MAX_CLAIM_ATTEMPTS {
-        let mut bytes = [0; NODE_IDS_PER_ATTEMPT * 2];
-        getrandom::fill(&mut bytes)?;
-        let candidates: Vec<u16> = bytes
-            .chunks_exact(2)
-            .map(|pair| u16::from_be_bytes([pair[0], pair[1]]))
-            .filter(|node_id| *node_id != 0)
-            .collect();
-        if let Some(claimed) = lease_store.claim_lease(&clock.fresh_id(), &clock.fresh_id(), &candidates).await? {
-            return Ok(claimed);
-        }
-    }
-    Err(ClusterJoinError::NoFreeNodeId)
 }

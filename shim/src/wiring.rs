@@ -31,7 +31,7 @@ use crate::config::{self, Config, DeploymentMode, FunctionSource, JwksSource, Qu
 use crate::connection::{ConnectionIds, ConnectionLifecycle, RemoteConnections};
 use crate::embedded::{DataDirLock, SigningSecret, signing_secret};
 use crate::functions::{ApiIntegration, LambdaFunctions, MessagingFunctions};
-use crate::hub::{ActionBudgets, ChannelDelivery};
+use crate::hub::{ActionBudgets, ActionLimits, ChannelDelivery};
 use crate::metrics::ShimMetrics;
 use crate::running::Background;
 use crate::server::http_api::HttpApi;
@@ -163,7 +163,11 @@ fn effective_quotas(profile: QuotaProfile, throttle: &config::ThrottleConfig) ->
 
 /// Returns the budgets of the connections for actions of the messaging application.
 fn action_budgets(config: &Config, delivery: &ChannelDelivery) -> Arc<ActionBudgets> {
-    Arc::new(ActionBudgets::new(delivery.clone(), config.throttle.actions.or_profile_rate(None)))
+    let limits = ActionLimits {
+        connection: config.throttle.actions.or_profile_rate(None),
+        user: config.throttle.user_actions.or_profile_rate(None),
+    };
+    Arc::new(ActionBudgets::new(delivery.clone(), limits))
 }
 
 /// Returns the access control: the API's rate limits, and the configured client keys and signing callers.

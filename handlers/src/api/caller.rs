@@ -108,7 +108,7 @@ impl ApiAuthenticator {
             ));
         };
         match self.verifier.verify_token(token, app.clock.now()).await {
-            Ok(VerifiedToken { identity, issue }) => {
+            Ok(VerifiedToken { identity, issue, .. }) => {
                 if app.is_revoked(&identity, &issue).await? {
                     tracing::info!(token.error = "revoked", "api request rejected");
                     return Err(ProblemDetails::authentication_required(

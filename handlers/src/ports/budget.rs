@@ -1,10 +1,10 @@
-//! The budget of each connection for actions that cause much more work than their frame has bytes.
+//! The budget of each connection, and of its user, for actions that cause much more work than their frame has bytes.
 
 use std::time::Duration;
 
 use crate::id::ConnectionId;
 
-/// Budget of each connection for reading and for joining channels, in units (see `crate::message::cost`).
+/// Budget of each connection, and of all connections of a user, for reading and for joining channels, in units (see `crate::message::cost`).
 ///
 /// A frame of 100 bytes can request megabytes of messages, or the members of 64 channels. The budget limits what one
 /// client can cause, whatever the rate of its messages. Both methods read memory only; a connection that is not known

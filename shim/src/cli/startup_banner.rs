@@ -154,7 +154,7 @@ fn mint_sample_tokens(secret: &Secret, auth: &AuthConfig) -> Result<SampleTokens
     let now = system_clock::current_time();
     let mint = |user: &str, role| {
         let (user, tenant) = (user.to_owned(), TenantId::default_tenant().into());
-        mint_token(secret, TokenGrant { user, role, tenant, ttl: SAMPLE_TOKEN_TTL }, auth, now)
+        mint_token(secret, TokenGrant { user, role, tenant, ttl: SAMPLE_TOKEN_TTL, channels: None }, auth, now)
     };
     Ok(SampleTokens { user: mint("alice", Role::User)?, admin: mint("admin", Role::Admin)? })
 }

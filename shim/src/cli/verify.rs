@@ -68,6 +68,7 @@ pub(super) fn run_verify(arguments: &VerifyArgs, terminal: &mut CommandIo<'_>) -
         role: Role::User,
         tenant: TenantId::default_tenant().to_string(),
         ttl: TOKEN_TTL,
+        channels: None,
     };
     let token = mint_token(&signing.secret, grant, &config.auth, system_clock::current_time())
         .map_err(|error| CommandError::internal_error(error.into()))?;

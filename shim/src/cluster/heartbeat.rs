@@ -11,6 +11,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::watch;
@@ -18,17 +19,31 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::lease_store::{ClaimedLease, HeartbeatReply, LeaseStatus, LeaseStore};
-use super::{ClusterInner, ClusterJoinError, ReapablePods, ServerContext, claim_namespace, claim_random_node_id};
+use super::lease_claims::LeaseClaims;
+use super::lease_store::{ClaimedLease, HeartbeatReply, LeaseStatus};
+use super::pod_lease::PodLease;
+use super::{ClusterJoinError, ClusterMetrics, ClusterRegistry, ReapablePods, ServerContext};
 use crate::readiness::ExternalDependency;
-use crate::redis::{LinkState, RedisClient, RedisClientError};
+use crate::redis::{LinkState, RedisClientError};
+
+/// Timing of the heartbeats.
+pub(super) struct HeartbeatSettings {
+    /// Time between heartbeats, and timeout of each: `cluster.heartbeat`.
+    pub(super) interval: Duration,
+    /// Duration of a lease: `cluster.lease`.
+    pub(super) lease: Duration,
+    /// Availability of Redis: a change triggers a heartbeat.
+    pub(super) redis_state: watch::Receiver<LinkState>,
+}
 
 /// Background task that renews the lease.
 pub(super) struct HeartbeatTask {
-    cluster: Arc<ClusterInner>,
-    /// Client with a connection of its own.
-    redis: RedisClient,
-    lease_store: LeaseStore,
+    /// Claims on a Redis connection of their own.
+    claims: LeaseClaims,
+    lease: PodLease,
+    registry: ClusterRegistry,
+    settings: HeartbeatSettings,
+    metrics: Arc<ClusterMetrics>,
     server: ServerContext,
     /// Runtime of the server, for the tasks of connections.
     runtime: Handle,
@@ -43,17 +58,21 @@ pub(super) struct HeartbeatTask {
 
 impl HeartbeatTask {
     pub(super) fn new(
-        cluster: Arc<ClusterInner>,
+        claims: LeaseClaims,
+        lease: PodLease,
+        registry: ClusterRegistry,
+        settings: HeartbeatSettings,
+        metrics: Arc<ClusterMetrics>,
         server: ServerContext,
         reapable_pods: watch::Sender<ReapablePods>,
     ) -> Self {
-        let redis = cluster.redis.with_own_connection();
-        let lease_store = LeaseStore::new(redis.clone(), cluster.settings.lease);
         let runtime = Handle::current();
         Self {
-            cluster,
-            redis,
-            lease_store,
+            claims,
+            lease,
+            registry,
+            settings,
+            metrics,
             server,
             runtime,
             reapable_pods,
@@ -87,14 +106,14 @@ impl HeartbeatTask {
     /// Sends heartbeats until `stop`: every `cluster.heartbeat`, and immediately when Redis recovers or a command needs
     /// the lease.
     pub(super) async fn run(mut self, stop: CancellationToken) {
-        let mut redis_state = self.cluster.redis.link_state();
-        let mut ticks = interval(self.cluster.settings.heartbeat);
+        let mut redis_state = self.settings.redis_state.clone();
+        let mut ticks = interval(self.settings.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
                 changed = redis_state.changed() => if changed.is_err() { return },
-                () = self.cluster.registry.heartbeat_requested() => {}
+                () = self.registry.heartbeat_requested() => {}
                 () = stop.cancelled() => return,
             }
             let available = *redis_state.borrow_and_update() == LinkState::Available;
@@ -113,8 +132,8 @@ impl HeartbeatTask {
         if self.needs_node_id && self.claim_node_id().await.is_break() {
             return;
         }
-        let lease_id = self.cluster.lease_id();
-        match timeout(self.cluster.settings.heartbeat, self.lease_store.send_heartbeat(&lease_id)).await {
+        let lease_id = self.lease.lease_id();
+        match timeout(self.settings.interval, self.claims.lease_store().send_heartbeat(&lease_id)).await {
             Ok(Ok(reply)) => self.apply_heartbeat(reply).await,
             Ok(Err(error)) => self.record_missed_heartbeat(Some(&error)),
             Err(_) => self.record_missed_heartbeat(Some(&RedisClientError::Timeout)),
@@ -122,7 +141,7 @@ impl HeartbeatTask {
     }
 
     fn record_missed_heartbeat(&mut self, error: Option<&RedisClientError>) {
-        self.cluster.metrics.missed_heartbeats.inc();
+        self.metrics.missed_heartbeats.inc();
         if self.uninterrupted_since.take().is_some() {
             let error = error.unwrap_or(&RedisClientError::CircuitOpen);
             tracing::warn!(error = %errors::chain(error), "heartbeat failed");
@@ -130,7 +149,7 @@ impl HeartbeatTask {
     }
 
     async fn apply_heartbeat(&mut self, reply: HeartbeatReply) {
-        self.cluster.metrics.live_pods.set(i64::try_from(reply.live_pods).unwrap_or(i64::MAX));
+        self.metrics.live_pods.set(i64::try_from(reply.live_pods).unwrap_or(i64::MAX));
         if reply.replication_id != self.replication_id {
             self.uninterrupted_since = None;
             self.replication_id.clone_from(&reply.replication_id);
@@ -139,12 +158,12 @@ impl HeartbeatTask {
             return self.handle_lost_lease(&reply).await;
         }
         if self.uninterrupted_since.is_none() {
-            self.cluster.registry.request_resync();
+            self.registry.request_resync();
         }
         let steady_since = *self.uninterrupted_since.get_or_insert_with(Instant::now);
-        let expired = if steady_since.elapsed() >= self.cluster.settings.lease { reply.expired } else { Vec::new() };
+        let expired = if steady_since.elapsed() >= self.settings.lease { reply.expired } else { Vec::new() };
         if expired.is_empty() && reply.fenced.is_empty() {
-            self.cluster.metrics.reap_backlog.set(0);
+            self.metrics.reap_backlog.set(0);
         } else {
             self.reapable_pods.send_replace(ReapablePods { expired, fenced: reply.fenced });
         }
@@ -154,14 +173,14 @@ impl HeartbeatTask {
     /// (then the data epoch changed).
     async fn handle_lost_lease(&mut self, reply: &HeartbeatReply) {
         self.uninterrupted_since = None;
-        let same_data = *self.cluster.data_epoch.lock() == reply.data_epoch;
+        let same_data = self.lease.data_epoch() == reply.data_epoch;
         if !same_data || reply.lease == LeaseStatus::Missing {
             return self.reclaim_node_id(same_data).await;
         }
-        self.cluster.metrics.lost_leases.inc();
-        let released = self.cluster.registry.release_all();
+        self.metrics.lost_leases.inc();
+        let released = self.registry.release_all();
         tracing::error!(
-            pod = %self.cluster.lease_id(),
+            pod = %self.lease.lease_id(),
             connections = released,
             "lease lost: other pods fenced this pod and run $disconnect for its connections; closing them here"
         );
@@ -171,9 +190,8 @@ impl HeartbeatTask {
     /// Claims the same node id again after Redis lost the lease. With `same_data` it lost the latest writes only, and
     /// the connection records are still there.
     async fn reclaim_node_id(&mut self, same_data: bool) {
-        let lease_id = self.cluster.lease_id();
-        let fresh_epoch = self.cluster.clock.fresh_id();
-        match self.lease_store.claim_lease(lease_id.incarnation(), &fresh_epoch, &[lease_id.node_id()]).await {
+        let lease_id = self.lease.lease_id();
+        match self.claims.reclaim_node_id(&lease_id).await {
             Ok(Some(ClaimedLease { data_epoch, .. })) => {
                 if same_data {
                     tracing::warn!(pod = %lease_id, "redis lost the lease of this pod in a failover: claimed again");
@@ -183,19 +201,19 @@ impl HeartbeatTask {
                         "redis lost its data: registering this pod and its connections again"
                     );
                 }
-                *self.cluster.data_epoch.lock() = data_epoch;
+                self.lease.set_data_epoch(data_epoch);
                 // The fingerprints were lost too. A deployment that claimed the namespace first keeps it.
-                if let Err(error) = claim_namespace(&self.cluster.namespace, &self.redis).await {
+                if let Err(error) = self.claims.claim_namespace().await {
                     tracing::error!(error = %errors::chain(&error), "claiming the redis namespace again failed");
                 }
-                self.cluster.registry.request_resync();
+                self.registry.request_resync();
             }
             Ok(None) => {
                 // This pod still runs the `$disconnect` of its connections, but requests for their ids now reach
                 // another pod.
                 tracing::error!(pod = %lease_id, "redis lost the lease, and another pod claimed this pod's node id");
                 let _ = self.change_node_id().await;
-                self.cluster.registry.request_resync();
+                self.registry.request_resync();
             }
             Err(error) => self.record_missed_heartbeat(Some(&error)),
         }
@@ -218,12 +236,12 @@ impl HeartbeatTask {
     }
 
     async fn claim_node_id(&mut self) -> ControlFlow<()> {
-        match claim_random_node_id(&self.lease_store, &*self.cluster.clock).await {
-            Ok(ClaimedLease { lease_id, data_epoch }) => {
-                tracing::info!(pod = %lease_id, "rejoined the cluster");
-                *self.cluster.data_epoch.lock() = data_epoch;
-                self.cluster.lease_id.send_replace(lease_id.clone());
-                self.server.disconnects.ids.set_node_id(lease_id.node_id());
+        match self.claims.claim_random_node_id().await {
+            Ok(claimed) => {
+                tracing::info!(pod = %claimed.lease_id, "rejoined the cluster");
+                let node_id = claimed.lease_id.node_id();
+                self.lease.replace(claimed);
+                self.server.disconnects.ids.set_node_id(node_id);
                 self.needs_node_id = false;
                 self.server.readiness.set_available(ExternalDependency::Lease, true);
                 ControlFlow::Continue(())

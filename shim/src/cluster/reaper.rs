@@ -21,8 +21,10 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::lease_store::{ClaimedConnection, LeaseId};
-use super::{ClusterInner, ReapablePods};
+use super::lease_store::{ClaimedConnection, LeaseId, LeaseStore};
+use super::pod_lease::PodLease;
+use super::{ClusterMetrics, ReapablePods};
+use crate::config::ClusterConfig;
 use crate::readiness::{Readiness, ReadinessState};
 use crate::redis::RedisClientError;
 use crate::session::DisconnectRunner;
@@ -34,7 +36,11 @@ const FAILED_BATCH_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// Background task that reaps dead pods.
 pub(super) struct Reaper {
-    cluster: Arc<ClusterInner>,
+    lease_store: LeaseStore,
+    lease: PodLease,
+    /// Maximum number of `$disconnect`s at once: `cluster.reap_concurrency`.
+    concurrency: u32,
+    metrics: Arc<ClusterMetrics>,
     disconnects: DisconnectRunner,
     readiness: Arc<Readiness>,
     rate_limiter: DefaultDirectRateLimiter,
@@ -43,12 +49,21 @@ pub(super) struct Reaper {
 }
 
 impl Reaper {
-    pub(super) fn new(cluster: Arc<ClusterInner>, disconnects: DisconnectRunner, readiness: Arc<Readiness>) -> Self {
+    pub(super) fn new(
+        lease_store: LeaseStore,
+        lease: PodLease,
+        settings: &ClusterConfig,
+        metrics: Arc<ClusterMetrics>,
+        disconnects: DisconnectRunner,
+        readiness: Arc<Readiness>,
+    ) -> Self {
         let non_zero = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
-        let quota = Quota::per_second(non_zero(cluster.settings.reap_rate))
-            .allow_burst(non_zero(cluster.settings.reap_concurrency));
+        let quota = Quota::per_second(non_zero(settings.reap_rate)).allow_burst(non_zero(settings.reap_concurrency));
         Self {
-            cluster,
+            lease_store,
+            lease,
+            concurrency: settings.reap_concurrency,
+            metrics,
             disconnects,
             readiness,
             rate_limiter: RateLimiter::direct(quota),
@@ -73,9 +88,9 @@ impl Reaper {
 
     async fn reap_pods(&mut self, dead: &ReapablePods) {
         for lease_id in &dead.expired {
-            match self.cluster.lease_store.fence_lease(lease_id).await {
+            match self.lease_store.fence_lease(lease_id).await {
                 Ok(true) => {
-                    self.cluster.metrics.fenced_pods.inc();
+                    self.metrics.fenced_pods.inc();
                     tracing::warn!(pod = %lease_id, "pod fenced: its lease expired; taking over its connections");
                 }
                 Ok(false) => {}
@@ -91,18 +106,18 @@ impl Reaper {
 
     /// Reaps a pod batch by batch until no unclaimed connection is left.
     async fn reap_pod(&mut self, dead: &LeaseId) -> Result<(), RedisClientError> {
-        let concurrency = self.cluster.settings.reap_concurrency as usize;
+        let concurrency = self.concurrency as usize;
         let mut reaped = 0;
         loop {
             // A draining pod leaves the work to the others.
             if self.readiness.state() == ReadinessState::Draining {
                 return Ok(());
             }
-            let own_lease = self.cluster.lease_id();
-            let Some(batch) = self.cluster.lease_store.claim_connections(&own_lease, dead, concurrency).await? else {
+            let own_lease = self.lease.lease_id();
+            let Some(batch) = self.lease_store.claim_connections(&own_lease, dead, concurrency).await? else {
                 return Ok(());
             };
-            self.cluster.metrics.reap_backlog.set(i64::try_from(batch.unclaimed).unwrap_or(i64::MAX));
+            self.metrics.reap_backlog.set(i64::try_from(batch.unclaimed).unwrap_or(i64::MAX));
             if batch.claimed.is_empty() {
                 break;
             }
@@ -112,10 +127,10 @@ impl Reaper {
             }
             reaped += finished.len();
             for (owner, fields) in group_by_owner(finished) {
-                self.cluster.lease_store.complete_connections(&own_lease, &owner, &fields).await?;
+                self.lease_store.complete_connections(&own_lease, &owner, &fields).await?;
             }
         }
-        let completed = self.cluster.lease_store.complete_connections(&self.cluster.lease_id(), dead, &[]).await?;
+        let completed = self.lease_store.complete_connections(&self.lease.lease_id(), dead, &[]).await?;
         if completed || reaped > 0 {
             tracing::info!(
                 pod = %dead,
@@ -130,7 +145,7 @@ impl Reaper {
     /// Runs the `$disconnect`s of a batch and returns the connections that are complete: successful, or failed for the
     /// last time.
     async fn reap_batch(&mut self, batch: &[ClaimedConnection]) -> Vec<ClaimedConnection> {
-        let concurrency = self.cluster.settings.reap_concurrency as usize;
+        let concurrency = self.concurrency as usize;
         let mut running = Vec::with_capacity(batch.len());
         for connection in batch {
             running.push(self.disconnect_connection(connection));
@@ -165,7 +180,7 @@ impl Reaper {
         };
         self.rate_limiter.until_ready().await;
         let ran = self.disconnects.run(&facts, &CloseCause::ConnectionLost).await.is_ok();
-        self.cluster.metrics.reaped_connections.inc_by(u64::from(ran));
+        self.metrics.reaped_connections.inc_by(u64::from(ran));
         ran
     }
 }

@@ -17,6 +17,8 @@ pub struct ThrottleConfig {
     pub address_refusals: RateConfig,
     /// Units of work that one connection's actions may cause.
     pub actions: RateConfig,
+    /// Units of work that the actions of one user's connections may cause together.
+    pub user_actions: RateConfig,
     /// Limits of single routes, by route key.
     pub routes: BTreeMap<String, RateLimit>,
 }

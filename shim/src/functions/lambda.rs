@@ -48,9 +48,10 @@ impl ApiFunctions for LambdaFunctions {
             return Box::pin(async { Err(AuthorizerInvocationError::NotInvokable) });
         };
         let payload = Bytes::from(event.to_json());
+        let limit = event.facts.api.quotas.authorizer_result_bytes;
         Box::pin(async move {
             let result = invoke_function(&function, payload).await.map_err(authorizer_error)?;
-            parse_authorizer_response(&result).map_err(|error| {
+            parse_authorizer_response(&result, limit).map_err(|error| {
                 log_malformed(function.name(), &error);
                 error.into()
             })

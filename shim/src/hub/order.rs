@@ -78,8 +78,9 @@ impl TrackedChannel {
 }
 
 impl ChannelDelivery {
-    /// Evicts the order of channels without recent messages. To be called periodically.
+    /// Evicts the order of channels without recent messages, and the full budgets of users. To be called periodically.
     pub fn evict_idle_channels(&self) {
+        self.shared.user_budgets.evict_full(Instant::now());
         let is_retained = self.retention_filter();
         self.shared.channels.retain(|channel, tracked| {
             let mut tracked = tracked.lock();
@@ -129,7 +130,7 @@ impl ChannelDelivery {
         let placement = Arc::new(placement);
         let frame =
             OrderedFrame { priority, frame: OutboundFrame { text: text.into(), placement: Some(placement.clone()) } };
-        if self.peer_router().is_some() && state.order.needs_start(&placement.position) {
+        if state.order.needs_start(&placement.position) {
             self.find_start(&placement, &mut state, frame);
             return DeliveryOutcome::Delivered(None);
         }

@@ -13,6 +13,12 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// Maximum number of descriptors that the traffic port leaves for the ops port, storage, Redis, PostgreSQL and functions.
 const MAX_RESERVED_DESCRIPTORS: u64 = 1024;
 
+/// Returns the soft limit of open files; `None` if there is none.
+#[must_use]
+pub fn soft_file_limit() -> Option<u64> {
+    getrlimit(Resource::Nofile).current
+}
+
 /// Raises the soft limit of open files (`RLIMIT_NOFILE`) to the hard limit. The usual soft limit of 1,024 exists for
 /// programs that call `select`, which this one does not.
 ///
@@ -30,7 +36,7 @@ pub fn raise_descriptor_limit() -> io::Result<()> {
 /// open as many files, with a warning.
 #[must_use]
 pub fn allowed_connections(max_connections: usize) -> usize {
-    let Some(limit) = getrlimit(Resource::Nofile).current else { return max_connections };
+    let Some(limit) = soft_file_limit() else { return max_connections };
     let allowed = connections_within(limit);
     if max_connections <= allowed {
         return max_connections;

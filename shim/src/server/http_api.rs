@@ -17,7 +17,7 @@ use warp::Filter;
 use warp::path::FullPath;
 use warp::reply::{Reply, Response};
 
-use super::body::{BodyBudget, BodyError, ReceivedBody, read_body};
+use super::body::{BodyBudget, BodyError, ReceivedBody, check_announced_length, read_body};
 use super::listener::BoxedRoutes;
 use super::{ManagementContext, raw_query};
 use crate::access::client_address::ClientAddress;
@@ -129,6 +129,7 @@ impl HttpApiContext {
         head: RequestHead,
         body: impl Stream<Item = Result<B, warp::Error>>,
     ) -> Result<(Request<Bytes>, ReceivedBody), Response> {
+        check_announced_length(&head.headers, MAX_PUSH_BYTES).map_err(body_error_response)?;
         let received =
             read_body(body, MAX_PUSH_BYTES, BODY_TIMEOUT, &self.bodies).await.map_err(body_error_response)?;
         let request = build_request(head, received.bytes.clone());

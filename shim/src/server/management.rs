@@ -26,7 +26,7 @@ use warp::reply::{Reply, Response};
 
 pub use self::local::local_management_routes;
 
-use super::body::{BodyError, read_body};
+use super::body::{BodyError, check_announced_length, read_body};
 use super::listener::BoxedRoutes;
 use super::{ManagementContext, raw_query};
 use crate::access::client_address::ClientAddress;
@@ -110,7 +110,10 @@ async fn serve_call<B: Buf>(
     body: impl Stream<Item = Result<B, warp::Error>>,
 ) -> Result<Response, ManagementError> {
     let limit = context.api.quotas.management_payload_bytes;
-    let received = read_body(body, limit, BODY_TIMEOUT, &context.bodies).await;
+    let received = match check_announced_length(request.headers, limit) {
+        Ok(()) => read_body(body, limit, BODY_TIMEOUT, &context.bodies).await,
+        Err(error) => Err(error),
+    };
     // The reservation of `received` ends with the call.
     let body = received.as_ref().map(|body| body.bytes.clone()).map_err(|error| *error);
     let caller = authorize_caller(context, access, request, body.as_deref())?;

@@ -2,18 +2,19 @@
 //! of the client.
 //!
 //! ```text
-//! Host missing, repeated or invalid; repeated single-valued header → 400, connection closed
-//! Host not allowed, Origin not allowed                             → 403
+//! Host missing, repeated or invalid; repeated single-valued header; target without a path → 400, connection closed
+//! Transfer coding other than chunked                                                     → 501, connection closed
+//! Host not allowed, Origin not allowed                                                   → 403
 //! ```
-//! hyper rejects obsolete line folding, bare CR, differing `Content-Length`s and unknown transfer codings itself. Where
-//! both `Content-Length` and `Transfer-Encoding` are present, it uses the latter and closes the connection (RFC 9112
+//! hyper rejects obsolete line folding, bare CR, differing `Content-Length`s and a last transfer coding other than chunked
+//! itself. Where both `Content-Length` and `Transfer-Encoding` are present, it uses the latter and closes the connection (RFC 9112
 //! section 6.3). A bare LF ends a line, as section 2.2 permits.
 
 use std::net::{IpAddr, SocketAddr};
 
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, ORIGIN, SEC_WEBSOCKET_KEY,
-    SEC_WEBSOCKET_VERSION,
+    SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING,
 };
 use http::{HeaderMap, HeaderValue, Request, StatusCode, Version};
 use warp::reply::{Reply as _, Response};
@@ -41,6 +42,8 @@ pub struct RequestPolicy {
 enum RequestRefusal {
     /// The request violates HTTP.
     Malformed(&'static str),
+    /// The body has a transfer coding in addition to chunked, or chunked twice.
+    UnknownCoding,
     /// `Host` is not allowed.
     ForeignHost,
     /// `Origin` is not allowed.
@@ -92,6 +95,13 @@ impl RequestPolicy {
         if repeated {
             return Err(RequestRefusal::Malformed("a header that must not be repeated is repeated"));
         }
+        if request.uri().path_and_query().is_none() {
+            // The form of CONNECT (RFC 9112 section 3.2.3), with any method.
+            return Err(RequestRefusal::Malformed("the target of the request is not a path"));
+        }
+        if !has_known_coding(request.headers()) {
+            return Err(RequestRefusal::UnknownCoding);
+        }
         let host = requested_host(request)?;
         if !self.hosts.admits(host.as_ref()) {
             return Err(RequestRefusal::ForeignHost);
@@ -103,6 +113,12 @@ impl RequestPolicy {
             _ => Ok(()),
         }
     }
+}
+
+/// Returns whether the only transfer coding of a request is chunked, once (RFC 9112 sections 6.1 and 7.1).
+fn has_known_coding(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked")) && codings.next().is_none()
 }
 
 /// Returns the host that a request names. Without `Host` only HTTP/1.0 is valid (RFC 9112 section 3.2).
@@ -124,6 +140,10 @@ impl RequestRefusal {
     fn into_response(self) -> Response {
         let (status, message) = match self {
             Self::Malformed(reason) => (StatusCode::BAD_REQUEST, format!("Bad Request: {reason}")),
+            Self::UnknownCoding => (
+                StatusCode::NOT_IMPLEMENTED,
+                "Not Implemented: the only supported transfer coding is chunked".to_owned(),
+            ),
             Self::ForeignHost => (
                 StatusCode::FORBIDDEN,
                 "Forbidden: the Host of the request is not allowed here; add it to server.hosts".to_owned(),

@@ -18,10 +18,62 @@
 //! assert_eq!(route.integration.function(), Some("SendFunction"));
 //! ```
 
+mod cdk_output;
+mod cloudformation;
+mod context;
+mod document;
+mod error;
+mod find;
 mod model;
+mod routes_file;
+mod serverless;
+mod terraform;
 
+pub use self::cdk_output::read_cdk_output;
+pub use self::cloudformation::read_cloudformation;
+pub use self::context::ApplicationContext;
+pub use self::error::TemplateError;
+pub use self::find::{FoundTemplate, ROUTES_FILE_NAME, TemplateFormat, find_template};
 pub use self::model::{
     Application, Authorization, CodeLocation, Finding, FunctionResource, HttpApiResource, HttpPayload,
     HttpRouteResource, IndexResource, Integration, KeySchema, RouteResource, Severity, SourceLocation, StageResource,
     TableResource, Throttle, WebSocketApiResource,
 };
+pub use self::routes_file::{DEFAULT_FUNCTION_MEMORY_MIB, DEFAULT_FUNCTION_TIMEOUT, DEFAULT_STAGE, read_routes_file};
+pub use self::serverless::read_serverless;
+pub use self::terraform::read_terraform;
+
+use std::path::Path;
+
+/// Reads the template at a path: a file of any format, a directory `cdk.out`, or a directory with one template, as
+/// [`find_template`] finds it.
+///
+/// # Errors
+///
+/// Fails for a file that cannot be read, that is no template or that has a syntax error; a routes file also for all
+/// other errors. Other errors of templates are findings.
+pub fn read_application(path: &Path, context: &ApplicationContext) -> Result<Application, TemplateError> {
+    let found = find_template(path)?;
+    let context = found.context(context);
+    match found.format {
+        TemplateFormat::Routes => read_routes_file(&found.path, &read_text(&found.path)?),
+        TemplateFormat::CloudFormation => read_cloudformation(&found.path, &read_text(&found.path)?, &context),
+        TemplateFormat::CdkOutput => read_cdk_output(&found.path, &context),
+        TemplateFormat::Serverless => read_serverless(&found.path, &read_text(&found.path)?, &context),
+        TemplateFormat::Terraform if found.path.extension().is_some_and(|extension| extension == "json") => {
+            read_terraform(&found.path, &read_text(&found.path)?, &context)
+        }
+        TemplateFormat::Terraform => Err(terraform::unread_configuration(&found.path)),
+    }
+}
+
+/// Reads a text file of limited size.
+fn read_text(path: &Path) -> Result<String, TemplateError> {
+    let size = std::fs::metadata(path).map_err(|error| TemplateError::reading(path, "template", &error))?.len();
+    if size > document::MAX_TEMPLATE_BYTES {
+        let limit = document::MAX_TEMPLATE_BYTES >> 20;
+        let message = format!("the template is larger than {limit} MiB");
+        return Err(TemplateError::new(path, document::Position::default(), message));
+    }
+    std::fs::read_to_string(path).map_err(|error| TemplateError::reading(path, "template", &error))
+}

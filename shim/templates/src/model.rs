@@ -62,6 +62,8 @@ pub struct Finding {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct WebSocketApiResource {
     pub logical_id: String,
+    /// API id of a routes file; `None` for the id of the configuration.
+    pub id: Option<String>,
     /// For example `$request.body.action`.
     pub route_selection_expression: String,
     /// For example `$request.header.x-api-key`; `None` for the default.

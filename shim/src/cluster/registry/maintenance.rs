@@ -10,18 +10,18 @@
 //! either.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Weak};
+use std::sync::Weak;
 
 use futures_util::stream::{self, StreamExt as _};
 use gateway::close::CloseCause;
 use gateway::event::ConnectionFacts;
 use gateway::id::GatewayId;
-use parking_lot::Mutex;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::super::journal::{JournalEvent, JournalHeader};
+use super::super::pod_lease::PodLease;
 use super::{ClusterRegistry, MAX_IDS_PER_COMMAND, RegistryInner};
 use crate::connection::ConnectionRegistry as _;
 use crate::redis::{LinkState, RedisClientError};
@@ -40,8 +40,8 @@ pub(in crate::cluster) struct RegistryMaintenance {
     redis_state: watch::Receiver<LinkState>,
     /// Number of `$disconnect`s to be retried.
     pending_disconnects: Gauge,
-    /// Epoch of Redis's data, by the latest claim of the lease.
-    data_epoch: Arc<Mutex<String>>,
+    /// Lease whose epoch of the data the journal records.
+    pod_lease: PodLease,
 }
 
 impl RegistryMaintenance {
@@ -50,9 +50,9 @@ impl RegistryMaintenance {
         disconnects: DisconnectRunner,
         redis_state: watch::Receiver<LinkState>,
         pending_disconnects: Gauge,
-        data_epoch: Arc<Mutex<String>>,
+        pod_lease: PodLease,
     ) -> Self {
-        Self { registry, disconnects, redis_state, pending_disconnects, data_epoch }
+        Self { registry, disconnects, redis_state, pending_disconnects, pod_lease }
     }
 
     /// Runs until `stop`: once per wake-up.
@@ -159,7 +159,7 @@ impl RegistryMaintenance {
     /// Registers connections that Redis lost, and deletes records of connections that this pod does not own.
     async fn resync_records(&self) -> Result<(), RedisClientError> {
         let RegistryInner { lease, connections, queue, resynced, .. } = &*self.registry.inner;
-        let header = JournalHeader { lease_id: lease.id(), data_epoch: self.data_epoch.lock().clone() };
+        let header = JournalHeader { lease_id: lease.id(), data_epoch: self.pod_lease.data_epoch() };
         let lease_id = header.lease_id.clone();
         let mut restored = 0;
         for ids in connections.ids().chunks(MAX_IDS_PER_COMMAND) {

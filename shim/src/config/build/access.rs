@@ -23,6 +23,7 @@ impl ConfigReader<'_> {
         let connection_messages = self.read_rate("throttle.connection_rate", "throttle.connection_burst");
         let address_refusals = self.read_rate("throttle.address_rate", "throttle.address_burst");
         let actions = self.read_rate("throttle.action_rate", "throttle.action_burst");
+        let user_actions = self.read_rate("throttle.user_action_rate", "throttle.user_action_burst");
         let routes = self.read_optional("throttle.routes", parse_route_rates);
         Some(ThrottleConfig {
             requests: requests?,
@@ -30,6 +31,7 @@ impl ConfigReader<'_> {
             connection_messages: connection_messages?,
             address_refusals: address_refusals?,
             actions: actions?,
+            user_actions: user_actions?,
             routes: routes?.unwrap_or_default(),
         })
     }
