@@ -16,7 +16,8 @@ mod weak;
 use super::keys;
 use super::values::{self, ParseResult};
 use super::{
-    Config, ConfigError, ConfigFile, ConfigSources, ConfigValue, DeploymentMode, FlagValues, FunctionSource, VariableSource,
+    Config, ConfigError, ConfigFile, ConfigSources, ConfigValue, DeploymentMode, FlagValues, FunctionSource,
+    VariableSource,
 };
 
 /// Result of [`load_config`].
