@@ -10,7 +10,7 @@ BENCH_BINS := --bin bench --bin bench_server --bin bare --bin load
 .PHONY: help setup run install aws-local fmt lint boundaries deny sbom unit check test conformance valkey fuzz faults bench bench-quick bench-pods docs docs-config clean lambda cdk deploy deploy-probe sam-events images k8s-up k8s-deploy k8s-verify k8s-status k8s-logs k8s-forward k8s-token k8s-debug k8s-rollback k8s-restart k8s-config k8s-redis-backup k8s-redis-restore k8s-down k8s-generate k8s-eks-values k8s-check test-cluster test-cluster-smoke test-images
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Check the programs that `make test` needs; as root on Debian and Ubuntu, install missing ones
 	@tests/scripts/setup.sh test
@@ -167,7 +167,7 @@ k8s-generate: ## Regenerate values.yaml, the table of values and the kustomize o
 
 k8s-eks-values: ## Write the chart's values for EKS to dist/eks-ENV.json, from the outputs of `cdk deploy` (docs/AWS.md)
 	@mkdir -p dist
-	@python3 -B k8s/scripts/eks_values.py $(ARGS) cdk/cdk.out/outputs-$(ENV).json >dist/eks-$(ENV).json
+	@python3 -B k8s/scripts/eks_values.py $(ARGS) cdk/cdk.out/outputs-$(ENV).json >dist/eks-$(ENV).json || { rm dist/eks-$(ENV).json; exit 1; }
 	@echo "k8s: next: make k8s-deploy ENV=$(ENV) VALUES=dist/eks-$(ENV).json CONTEXT=… REGISTRY=…"
 
 k8s-check: ## Check chart, overlays, scripts and Dockerfiles (helm, kubernetes-validate, kube-score, hadolint, shellcheck where installed)

@@ -4,7 +4,7 @@
 # contour             ingress controller for Gateway API, 3 minutes of CPU; also its manifests, in $CLUSTER_DIR/contour
 # prometheus          with discovery of pods only, 3.5 minutes
 # prometheus-adapter  custom metrics for the HorizontalPodAutoscaler, 4 minutes
-# envoy               the proxy of contour, from its package for Python, with its libraries in no package: those of this machine
+# envoy               the proxy of contour, from its package for Python
 set -euo pipefail
 D=$(cd "${CLUSTER_DIR:?set CLUSTER_DIR}" && pwd)
 case ${1:---help} in --help | -h) sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
@@ -19,7 +19,10 @@ build_contour() {
   chmod u+w "$D/contour"/*
 }
 module_directory() { # MODULE@VERSION: where its files are
-  (cd "$(mktemp -d)" && echo "module x" >go.mod && GOFLAGS=-mod=mod go mod download -json "$1" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
+  local scratch
+  scratch=$(mktemp -d)
+  (cd "$scratch" && echo "module x" >go.mod && GOFLAGS=-mod=mod go mod download -json "$1" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
+  rm -rf "$scratch"
 }
 build_prometheus() {
   go install "${flags[@]}" -tags remove_all_sd,enable_kubernetes_sd "github.com/prometheus/prometheus/cmd/prometheus@$PROMETHEUS"
