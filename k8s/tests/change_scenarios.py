@@ -150,6 +150,7 @@ def extract_previous_chart(scratch):
     changes = run("git", "log", "--format=%H", "-G^version:", "--", "k8s/chart/Chart.yaml", check=False).stdout.split()
     now = chart_version(ROOT / "k8s/chart")
     for commit in ["HEAD", *(f"{change}^" for change in changes)]:
+        shutil.rmtree(f"{scratch}/k8s", ignore_errors=True)
         archive = f"git archive {commit} k8s/chart | tar -x -C {scratch}"
         if run("sh", "-c", archive, check=False).returncode == 0 and chart_version(f"{scratch}/k8s/chart") != now:
             return f"{scratch}/k8s/chart"
