@@ -1,4 +1,4 @@
-//! The application over its four ports. Its event handlers are methods in `connect`, `disconnect` and `message`.
+//! The application over its ports. Its event handlers are methods in `connect`, `disconnect` and `message`.
 //!
 //! A handler returns an error only when the infrastructure failed, and API Gateway then reports the failure to the
 //! client. An error of the client is answered with an `error` frame and status 200. The handlers keep no state between

@@ -23,8 +23,8 @@ use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
 pub use self::claim_mapping::{ClaimKey, ClaimMapping, ClaimPath};
 pub use self::claims::{JwtClaims, MintError, mint_hs256};
 pub use self::keys::{
-    Algorithm, KeySet, KeySetError, KeySource, KeySourceError, MAX_KEYS_PER_DOCUMENT, MIN_SECRET_BYTES, SkippedKey,
-    SkippedKeyReason, VerificationKey, check_secret, is_repetitive,
+    Algorithm, KeySet, KeySetError, KeySource, KeySourceError, MAX_KEYS_PER_DOCUMENT, MIN_SECRET_BYTES, SECRET_COMMAND,
+    SkippedKey, SkippedKeyReason, VerificationKey, check_secret, is_repetitive,
 };
 pub use self::token::{ExpiryPolicy, MAX_TOKEN_BYTES, TokenError, TokenSettings, TokenVerifier, VerifiedToken};
 use crate::channel_policy::CHANNELS_KEY;

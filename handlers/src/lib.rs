@@ -1,7 +1,7 @@
 //! The messaging application: event handlers for API Gateway's event types.
 //!
 //! The handlers ([`connect`], [`disconnect`], [`message`], [`authorizer`], [`api`]) take events and read and write
-//! state through the four [`ports`]. The crate depends on no cloud SDK, Redis client, web server, environment variable
+//! state through the [`ports`]. The crate depends on no cloud SDK, Redis client, web server, environment variable
 //! or system clock, so the same code runs in Lambda functions and inside a pod.
 //!
 //! ```

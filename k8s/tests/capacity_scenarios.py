@@ -6,7 +6,7 @@ import time
 from contextlib import contextmanager
 
 from fault_scenarios import restart_pods
-from harness import NAMESPACE, TestFailure, deploy_release, ensure_release, expect, is_ready, kubectl, load_average, pods, say, wait_until_ready
+from harness import NAMESPACE, ScenarioError, deploy_release, ensure_release, expect, is_ready, kubectl, load_average, pods, say, wait_until_ready
 from traffic import container_usage, require_own_cluster, traffic
 
 CLIENTS = 1_000
@@ -98,7 +98,7 @@ def seconds_from_running_to_ready(stream):
                 running.setdefault(name, time.monotonic())
             if name in running and is_ready(pod):
                 return time.monotonic() - running[name]
-    raise TestFailure("the watch of the pods ended")
+    raise ScenarioError("the watch of the pods ended")
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fault_scenarios import restart_pods
 from harness import (
-    BASE_VALUES, CLUSTER_DIR, NAMESPACE, ROOT, SERVER, TestSkipped, deploy_release, ensure_release, eventually, expect, image, k8s, kubectl, objects, pod_names, pods, run, say,
+    BASE_VALUES, CLUSTER_DIR, NAMESPACE, ROOT, SERVER, SkippedError, deploy_release, ensure_release, eventually, expect, image, k8s, kubectl, objects, pod_names, pods, run, say,
     secret_values, wait_until_ready, write_secret,
 )
 from traffic import traffic
@@ -60,7 +60,7 @@ def handshake_status(token):
 
 
 def config_change():
-    """A changed setting rolls the pods; a wrong one is refused with the reason, and rolled back."""
+    """A changed setting rolls the pods; a wrong one is rejected with the reason, and rolled back."""
     ensure_release()
     with traffic() as report:
         changed = k8s("config", "TWINWAY_PROFILE=open")
@@ -75,7 +75,7 @@ def config_change():
         wait_until_ready(2)
     say(next(line for line in refused.stdout.splitlines() if "opne" in line and "k8s:" in line))
     expect(setting("TWINWAY_PROFILE") == "open" and pod_names() == names, "the change was not undone")
-    expect(not report.data["closes_by_code"], "a client was disconnected by a change that was refused")
+    expect(not report.data["closes_by_code"], "a client was disconnected by a change that was rejected")
 
 
 def setting(name):
@@ -113,7 +113,7 @@ def is_crashing(pod):
 def make_crashing_image(reference):
     """Makes an image whose program exits at once, in the nodes of k8s/cluster."""
     if not Path(f"{CLUSTER_DIR}/run/init.pid").exists():
-        raise TestSkipped("needs k8s/cluster, to make an image that crashes")
+        raise SkippedError("needs k8s/cluster, to make an image that crashes")
     run("k8s/cluster/image.sh", reference, shutil.which("false"), CLUSTER_DIR=CLUSTER_DIR)
 
 
@@ -154,4 +154,4 @@ def extract_previous_chart(scratch):
         archive = f"git archive {commit} k8s/chart | tar -x -C {scratch}"
         if run("sh", "-c", archive, check=False).returncode == 0 and chart_version(f"{scratch}/k8s/chart") != now:
             return f"{scratch}/k8s/chart"
-    raise TestSkipped("the history of this clone has no other version of the chart")
+    raise SkippedError("the history of this clone has no other version of the chart")

@@ -24,17 +24,17 @@ BASE_VALUES = ("redis.bundle.appendfsync=always", "redis.bundle.ephemeral=false"
 LIMIT = 600
 
 
-class TestFailure(Exception):
+class ScenarioError(Exception):
     """A condition does not hold."""
 
 
-class TestSkipped(Exception):
+class SkippedError(Exception):
     """The cluster or this machine lacks what the scenario needs."""
 
 
 def expect(condition, text):
     if not condition:
-        raise TestFailure(text)
+        raise ScenarioError(text)
 
 
 def run(*command, check=True, stdin=None, **environment):
@@ -43,7 +43,7 @@ def run(*command, check=True, stdin=None, **environment):
         [str(word) for word in command], input=stdin, capture_output=True, text=True, cwd=ROOT, env={**os.environ, **environment}, check=False, timeout=LIMIT
     )
     if check and found.returncode:
-        raise TestFailure(f"{' '.join(map(str, command))}: exit code {found.returncode}\n{found.stdout}{found.stderr}")
+        raise ScenarioError(f"{' '.join(map(str, command))}: exit code {found.returncode}\n{found.stdout}{found.stderr}")
     return found
 
 
@@ -61,14 +61,14 @@ def nodes():
 
 
 def eventually(what, holds, limit=120):
-    """Polls a condition; there is no notification for the things that are waited for here."""
+    """Polls, because these conditions have no watch."""
     deadline = time.monotonic() + limit
     while time.monotonic() < deadline:
         found = holds()
         if found:
             return found
         time.sleep(0.2)
-    raise TestFailure(f"waited {limit} s for {what}")
+    raise ScenarioError(f"waited {limit} s for {what}")
 
 
 def pods(selector=SERVER):

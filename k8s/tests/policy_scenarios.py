@@ -42,7 +42,7 @@ def policies():
     client = {"twinway.dev/client": "true"}
     unlisted = {"app.kubernetes.io/name": "twinway", "app.kubernetes.io/instance": "twinway", "app.kubernetes.io/component": "other"}
     start_prober("client", client)
-    start_prober("stranger", {})
+    start_prober("unlabeled", {})
     start_prober("unlisted", unlisted)
     start_prober("client", client, other)
 
@@ -54,12 +54,12 @@ def policies():
     pairs = [
         (True, "client", NAMESPACE, log_in),
         (True, "client", NAMESPACE, [*log_in[:-1], "ws://twinway:8080/prod"]),
-        (False, "stranger", NAMESPACE, log_in),
+        (False, "unlabeled", NAMESPACE, log_in),
         (False, "client", other, log_in),
         (False, "client", NAMESPACE, connect(f"{server}:8081")),
-        (False, "stranger", NAMESPACE, connect(f"{server}:8081")),
+        (False, "unlabeled", NAMESPACE, connect(f"{server}:8081")),
         (False, "client", NAMESPACE, connect(f"{redis}:6379")),
-        (False, "stranger", NAMESPACE, connect(f"{redis}:6379")),
+        (False, "unlabeled", NAMESPACE, connect(f"{redis}:6379")),
         (False, "client", other, connect(f"{redis}:6379")),
         # The labels of the release without a policy of its own: nothing but the default, which denies.
         (False, "unlisted", NAMESPACE, log_in),
@@ -72,6 +72,6 @@ def policies():
         if reached != allowed:
             wrong.append((name, namespace, arguments[-1]))
     run("kubectl", "delete", "namespace", other, "--wait=false", check=False)
-    for name in ("client", "stranger", "unlisted"):
+    for name in ("client", "unlabeled", "unlisted"):
         kubectl("delete", "pod", name, "--wait=false")
     expect(not wrong, f"wrong: {wrong}")

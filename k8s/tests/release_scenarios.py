@@ -21,7 +21,7 @@ def deploy():
 
 
 def admission():
-    """The namespace refuses a pod without the restricted security context; nothing runs as root."""
+    """The namespace rejects a pod without the restricted security context; nothing runs as root."""
     found = run("kubectl", "-n", NAMESPACE, "run", "plain", "--image", image("server"), check=False)
     expect(found.returncode and "violates PodSecurity" in found.stderr, f"a plain pod was admitted: {found.stderr}")
     for pod in pods("app.kubernetes.io/instance=twinway"):

@@ -20,7 +20,7 @@ import gateway_scenarios as edge  # noqa: E402
 import policy_scenarios as policy  # noqa: E402
 import release_scenarios as release  # noqa: E402
 import scaling_scenarios as autoscaling  # noqa: E402
-from harness import NAMESPACE, TestFailure, TestSkipped, run  # noqa: E402
+from harness import NAMESPACE, ScenarioError, SkippedError, run  # noqa: E402
 
 
 @dataclass
@@ -89,9 +89,9 @@ def execute(selected):
         try:
             scenario.body()
             print(f"{scenario.name}: passed in {time.monotonic() - started:.1f} s", flush=True)
-        except TestSkipped as reason:
+        except SkippedError as reason:
             print(f"{scenario.name}: skipped: {reason}", flush=True)
-        except TestFailure as failure:
+        except ScenarioError as failure:
             print(f"{scenario.name}: FAILED\n{failure}", flush=True)
             failures.append(scenario.name)
             if scenario.body is release.deploy:

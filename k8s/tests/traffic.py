@@ -7,7 +7,7 @@ import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
-from harness import CLUSTER_DIR, ROOT, TestFailure, TestSkipped, eventually, expect, load_average, objects, run, say, secret_file
+from harness import CLUSTER_DIR, ROOT, ScenarioError, SkippedError, eventually, expect, load_average, objects, run, say, secret_file
 
 CLIENTS = int(os.environ.get("CLIENTS", "100"))
 PACE_MS = int(os.environ.get("PACE_MS", "1000"))
@@ -32,12 +32,12 @@ class Report:
 def require_own_cluster():
     """Skips the scenario on other clusters: clients need a route to the pods, and faults need the nodes' processes."""
     if not Path(f"{CLUSTER_DIR}/run/init.pid").exists():
-        raise TestSkipped("needs k8s/cluster: this machine has no route to the pods of other clusters")
+        raise SkippedError("needs k8s/cluster: this machine has no route to the pods of other clusters")
 
 
 def require_nodes(names, count):
     if len(names) < count:
-        raise TestSkipped(f"needs {count} nodes: NODES={count}")
+        raise SkippedError(f"needs {count} nodes: NODES={count}")
 
 
 def in_cluster(*command, check=True):
@@ -128,6 +128,6 @@ def set_link(node, state):
 
 
 __all__ = [
-    "CLIENTS", "PACE_MS", "Report", "TestFailure", "container_pids", "container_usage", "in_cluster", "kill_container", "require_nodes", "require_own_cluster",
+    "CLIENTS", "PACE_MS", "Report", "ScenarioError", "container_pids", "container_usage", "in_cluster", "kill_container", "require_nodes", "require_own_cluster",
     "service_url", "set_link", "traffic",
 ]

@@ -26,7 +26,7 @@ pub use self::embedded::assemble_embedded;
 pub use self::kubernetes::assemble_kubernetes;
 pub use self::lambda::assemble_lambda;
 
-use crate::access::{AccessControl, AddressBudgets, ClientKeys, Throttle};
+use crate::access::{AccessControl, AddressBudgets, ClientKeys, RequestThrottle};
 use crate::config::{self, Config, DeploymentMode, FunctionSource, JwksSource, QuotaProfile};
 use crate::connection::{ConnectionIds, ConnectionLifecycle, RemoteConnections};
 use crate::embedded::{DataDirLock, SigningSecret, signing_secret};
@@ -175,8 +175,10 @@ fn access_control(api: &WebSocketApi, config: &Config) -> AccessControl {
     let keys = ClientKeys::new(config.api.keys.clone());
     let rates = &config.throttle;
     AccessControl {
-        throttle: Arc::new(Throttle::new(api).with_connection_rate(rates.connection_messages.or_profile_rate(None))),
-        refusals: Arc::new(AddressBudgets::new(rates.address_refusals.or_profile_rate(None))),
+        throttle: Arc::new(
+            RequestThrottle::new(api).with_connection_rate(rates.connection_messages.or_profile_rate(None)),
+        ),
+        rejections: Arc::new(AddressBudgets::new(rates.address_rejections.or_profile_rate(None))),
         keys,
         credentials: config.iam.clone(),
     }

@@ -69,7 +69,7 @@ impl PostgresServer {
         programs.give_ownership(directory.path())?;
         let (address, port) = (Ipv4Addr::LOCALHOST, free_port()?);
         let mut server = Self { address, port, directory, programs, options, child: None };
-        server.initialise()?;
+        server.initialize()?;
         server.restart()?;
         Ok(server)
     }
@@ -177,7 +177,7 @@ impl PostgresServer {
         self.directory.path().join("log")
     }
 
-    fn initialise(&self) -> anyhow::Result<()> {
+    fn initialize(&self) -> anyhow::Result<()> {
         let password = self.directory.path().join("password");
         std::fs::write(&password, PASSWORD)?;
         self.programs.give_ownership(&password)?;

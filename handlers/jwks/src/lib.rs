@@ -1,9 +1,9 @@
 //! Verification keys from an identity provider's JWK set, fetched over HTTPS.
 //!
 //! All callers that need keys share one fetch. The last valid set stays in use while the provider is unavailable.
-//! Tokens with invented key ids or wrong signatures cause at most one request per [`REFETCH_INTERVAL`]. Redirects are not followed. There
-//! is no background task: the callers poll the fetch, which takes at most [`FETCH_TIMEOUT`]. Private authorities, a client
-//! certificate and a proxy are [`FetchSettings`].
+//! Tokens with invented key ids or wrong signatures cause at most one request per [`REFETCH_INTERVAL`]. Redirects are
+//! not followed. There is no background task: the callers poll the fetch, which takes at most [`FETCH_TIMEOUT`].
+//! Private authorities, a client certificate and a proxy are [`FetchSettings`].
 //!
 //! ```
 //! use std::sync::Arc;

@@ -2,8 +2,8 @@
 //!
 //! The number of connections is always exact: stores keep it. Users are counted from records, of which one answer reads
 //! at most [`counted_members`](limits::Limits::counted_members) over all its channels, and other connections are served
-//! between two pages. At most [`listed_members`](limits::Limits::listed_members) users are listed in one answer, so that
-//! it stays below API Gateway's message quota of 128 KiB. Users list only the names that
+//! between two pages. At most [`listed_members`](limits::Limits::listed_members) users are listed in one answer, so
+//! that it stays below API Gateway's message quota of 128 KiB. Users list only the names that
 //! [`presence_names`](MessagingApp::presence_names) permits, and the numbers of all channels that they may read.
 
 use std::collections::BTreeMap;
@@ -22,7 +22,7 @@ use crate::limits;
 /// Page size of listings.
 const MEMBERS_PAGE_SIZE: usize = 1_000;
 
-/// What one answer may still read and list, over all its channels.
+/// Numbers of records that one answer may still read and list, over all its channels.
 pub(super) struct MembersBudget {
     /// Records that may still be read to count users.
     records: usize,

@@ -1,9 +1,9 @@
 //! Runtime API endpoint of one process: HTTP/1.1 on its own loopback port.
 //!
 //! Each process has its own port, because not all clients support a base path, and because the port identifies the
-//! process: as on Lambda, each has its own state. Only processes of the function's user may connect, and requests of web
-//! pages are rejected ([`caller`]). Requests are validated before any state changes. Every JSON response
-//! ends with a line feed, as those of RAPID do (`aws-lambda-runtime-interface-emulator`, `render_json.go`).
+//! process: as on Lambda, each has its own state. Only processes of the function's user may connect, and requests of
+//! web pages are rejected ([`caller`]). Requests are validated before any state changes. Every JSON response ends with
+//! a line feed, as those of RAPID do (`aws-lambda-runtime-interface-emulator`, `render_json.go`).
 
 mod body;
 mod caller;

@@ -4,8 +4,8 @@
 //! bind loopback port ── spawn ── first /next ── invocations ── exit | timeout | idle | stop ── reap, fail callers
 //! ```
 //! The process leads a process group, and a supervisor ends it and its descendants with the server
-//! ([`crate::supervisor`]). The endpoint is closed after the process has exited, never before, because runtimes that poll
-//! concurrently spin when the connection is refused.
+//! ([`crate::supervisor`]). The endpoint is closed after the process has exited, never before, because runtimes that
+//! poll concurrently spin when the connection is refused.
 
 use std::process::ExitStatus;
 use std::sync::Arc;

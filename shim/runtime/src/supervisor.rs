@@ -5,8 +5,8 @@
 //! ```
 //! The kernel closes the server's end of the socket pair when the server exits, also after SIGKILL. The supervisor then
 //! kills its descendants. On Linux it is a child subreaper (prctl(2)): processes that left the function's process group
-//! or session become its children when their parents exit, so none escapes. It has no secrets: its environment is empty,
-//! and it receives the function's over the socket pair.
+//! or session become its children when their parents exit, so none escapes. It has no secrets: its environment is
+//! empty, and it receives the function's over the socket pair.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

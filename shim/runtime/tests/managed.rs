@@ -43,6 +43,11 @@ async fn an_archive_finds_the_modules_of_its_layers() {
         assert_eq!(function.invoke(json!({})).await.unwrap(), expected, "{runtime}");
         function.0.stop().await;
     }
+    project.layers.clear();
+    let program = project.resolve("python3.13", "app.handler", FunctionCode::Archive(archive)).unwrap();
+    let function = project.start(program);
+    assert_eq!(function.failure(json!({})).await.0, "Runtime.ImportModuleError", "without the layers");
+    function.0.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -53,8 +53,8 @@ pub(super) fn run_serve(settings: &ConfigArgs, terminal: &mut CommandIo<'_>) -> 
     runtime.block_on(serving).map_err(CommandError::classify_error)
 }
 
-/// Returns the command that supervises a function process: this executable. `None` if the system does not tell its path.
-/// Called before the server raises its limit of open files, so that functions keep the original one.
+/// Returns the command that supervises a function process: this executable. `None` if the system does not tell its
+/// path. Called before the server raises its limit of open files, so that functions keep the original one.
 fn supervisor_command() -> Option<SupervisorCommand> {
     let own = PathBuf::from(OWN_EXECUTABLE);
     let executable = if own.exists() { own } else { std::env::current_exe().ok()? };

@@ -1,8 +1,8 @@
 //! Startup banner on standard output: addresses, sample tokens and commands to try the server with.
 //!
 //! It contains only what this configuration serves. Sample tokens are valid for half a day, so they are shown on a
-//! terminal only: any other output may be a file or a collected log. There, the banner contains the commands that create
-//! them.
+//! terminal only: any other output may be a file or a collected log. There, the banner contains the commands that
+//! create them.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;

@@ -95,7 +95,8 @@ pub(super) fn print_token(arguments: &TokenArgs, terminal: &mut CommandIo<'_>) -
     terminal.print_result(&format!("{token}\n"))
 }
 
-/// Signs a token with the claims of `grant`, in the claims that the server reads, and the issuer and audience that the server requires.
+/// Signs a token with the claims of `grant`, in the claims that the server reads, and the issuer and audience that the
+/// server requires.
 pub(super) fn mint_token(
     secret: &Secret,
     grant: TokenGrant,

@@ -29,7 +29,7 @@ impl fmt::Debug for JwksSource {
     }
 }
 
-/// How the key set of an identity provider is fetched.
+/// Source and connection settings of the key set of an identity provider.
 #[derive(Debug, Clone, Default)]
 pub struct KeyFetchConfig {
     /// Trusted authorities and client certificate.

@@ -1,6 +1,6 @@
 //! Functions as Lambda executables, run as processes of this server.
 //!
-//! Events are serialised byte for byte as API Gateway does, and responses are parsed by API Gateway's rules, which are
+//! Events are serialized byte for byte as API Gateway does, and responses are parsed by API Gateway's rules, which are
 //! more lenient than the public types. Any failure of a function is a function error, as on Lambda, including its own
 //! timeout (for which Lambda answers 200 with `FunctionError`). Only the integration timeout of the gateway is reported
 //! to clients as a timeout.

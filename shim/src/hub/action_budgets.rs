@@ -1,9 +1,10 @@
 //! Budgets of each connection and of each user for actions that read much or join channels.
 //!
-//! A token bucket by the generic cell rate algorithm: its whole state is the time at which it will be full again. That of
-//! a connection lies in its membership and ends with it. That of a user is shared by the user's connections to this
-//! process, and survives them until it is full again, so that a reconnect does not renew it. Full budgets are evicted
-//! with the idle channels; the others are as many as the users that have read within the time that refills a budget.
+//! A token bucket by the generic cell rate algorithm: its whole state is the time at which it will be full again. That
+//! of a connection is stored in its membership and ends with it. That of a user is shared by the user's connections to
+//! this process, and survives them until it is full again, so that a reconnect does not renew it. Full budgets are
+//! evicted with the idle channels; the others are as many as the users that have read within the time that refills a
+//! budget.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -151,13 +152,28 @@ fn time_for(limit: RateLimit, units: u32) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
+    use handlers::conformance::budget::{BudgetFixture, run_suite};
     use handlers::identity::Role;
 
-    use crate::hub::tests::{close, connect_on_node, hub, id};
+    use super::*;
+    use crate::hub::tests::{close, connect, connect_on_node, hub, id};
 
     const LIMIT: RateLimit = RateLimit { per_second: 10, burst: 100 };
+
+    #[tokio::test(start_paused = true)]
+    async fn it_passes_the_contract_suite() {
+        run_suite(async || {
+            let (delivery, _) = hub();
+            let open = |sequence, user| id(&connect(&delivery, sequence, user, Role::User));
+            let connections = [open(1, "alice"), open(2, "bob")];
+            BudgetFixture {
+                budget: Arc::new(ActionBudgets::new(delivery, ActionLimits { connection: Some(LIMIT), user: None })),
+                connections,
+                burst: Some(LIMIT.burst),
+            }
+        })
+        .await;
+    }
 
     #[tokio::test(start_paused = true)]
     async fn the_connections_of_a_user_share_a_budget_that_reconnecting_does_not_renew() {

@@ -19,8 +19,8 @@
 //! One lock per channel guards its [`TrackedChannel`]. It is held while frames are enqueued, so that two deliveries
 //! cannot interleave, and never across an await. The order of a channel is evicted when it is idle, with nothing
 //! buffered or paused: after [`CHANNEL_ORDER_RETENTION`] ([`ChannelDelivery::evict_idle_channels`]), or with its last
-//! local reader. An order without a message, of a channel that clients only read, is always evicted with its last reader
-//! ([`ChannelDelivery::remove_reader`]): names that clients invent use no memory.
+//! local reader. An order without a message, of a channel that clients only read, is always evicted with its last
+//! reader ([`ChannelDelivery::remove_reader`]): names that clients invent use no memory.
 
 mod backfill;
 mod channel_order;

@@ -94,7 +94,7 @@ fn api() -> Arc<WebSocketApi> {
     Arc::new(WebSocketApi::new(definition).unwrap())
 }
 
-fn connect(hub: &ChannelDelivery, sequence: u32, user: &str, role: Role) -> Arc<Connection> {
+pub(crate) fn connect(hub: &ChannelDelivery, sequence: u32, user: &str, role: Role) -> Arc<Connection> {
     connect_on_node(hub, sequence, 1, user, role)
 }
 

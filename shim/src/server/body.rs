@@ -69,8 +69,8 @@ pub fn check_announced_length(headers: &HeaderMap, limit: usize) -> Result<(), B
     if length.is_some_and(|length| length > readable) { Err(BodyError::TooLarge) } else { Ok(()) }
 }
 
-/// Reads all of `body`, at most `limit` bytes, within `timeout`. Memory is reserved as bytes arrive, so that a client that
-/// announces a large body and sends nothing reserves nothing.
+/// Reads all of `body`, at most `limit` bytes, within `timeout`. Memory is reserved as bytes arrive, so that a client
+/// that announces a large body and sends nothing reserves nothing.
 ///
 /// # Errors
 /// [`BodyError`] when the body is too large, late or incomplete, or `budget` is used up; the bytes read so far are

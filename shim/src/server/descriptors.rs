@@ -1,7 +1,7 @@
 //! File descriptors: the limit of the process, and a descriptor in reserve for the ops port.
 //!
-//! Every connection needs a descriptor. When none is left, no port accepts connections, the liveness probe fails, and the
-//! process is killed with all its clients. So the traffic port leaves some to the rest of the process.
+//! Every connection needs a descriptor. When none is left, no port accepts connections, the liveness probe fails, and
+//! the process is killed with all its clients. So the traffic port leaves some to the rest of the process.
 
 use std::fs::File;
 use std::io;
@@ -10,7 +10,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Maximum number of descriptors that the traffic port leaves for the ops port, storage, Redis, PostgreSQL and functions.
+/// Maximum number of descriptors that the traffic port leaves for the ops port, storage, Redis, PostgreSQL and
+/// functions.
 const MAX_RESERVED_DESCRIPTORS: u64 = 1024;
 
 /// Returns the soft limit of open files; `None` if there is none.
@@ -32,8 +33,8 @@ pub fn raise_descriptor_limit() -> io::Result<()> {
     Ok(setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?)
 }
 
-/// Returns the number of connections that the traffic port may accept: `max_connections`, or fewer if the process may not
-/// open as many files, with a warning.
+/// Returns the number of connections that the traffic port may accept: `max_connections`, or fewer if the process may
+/// not open as many files, with a warning.
 #[must_use]
 pub fn allowed_connections(max_connections: usize) -> usize {
     let Some(limit) = soft_file_limit() else { return max_connections };

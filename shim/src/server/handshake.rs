@@ -263,7 +263,7 @@ impl HandshakeAttempt {
     }
 
     fn reject_handshake(mut self, rejection: Rejection) -> Response {
-        let charged = access_checks::charge_refusal(&self.context, self.client_address, rejection);
+        let charged = access_checks::charge_rejection(&self.context, self.client_address, rejection);
         let (rejection, retry_after) = match charged {
             Ok(()) => (rejection, None),
             Err(exceeded) => (Rejection::Throttled, Some(exceeded.retry_after_seconds())),

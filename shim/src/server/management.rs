@@ -30,7 +30,7 @@ use super::body::{BodyError, check_announced_length, read_body};
 use super::listener::BoxedRoutes;
 use super::{ManagementContext, raw_query};
 use crate::access::client_address::ClientAddress;
-use crate::access::{RefusalCost, SigningCaller};
+use crate::access::{RejectionCost, SigningCaller};
 use crate::config::ManagementAccess;
 use crate::connection::{Connection, EnqueueOutcome, OutboundFrame, RemoteConnections};
 
@@ -63,7 +63,7 @@ pub fn management_routes(context: Arc<ManagementContext>, access: ManagementAcce
                         Ok(()) => serve_call(&context, access, request, &method, body).await,
                         Err(error) => Err(error),
                     };
-                    let outcome = outcome.map_err(|error| charge_refusal(&context, client.ip, error));
+                    let outcome = outcome.map_err(|error| charge_rejection(&context, client.ip, error));
                     finish_response(&context, outcome)
                 }
             },
@@ -88,14 +88,14 @@ fn check_headers(
     }
 }
 
-/// Counts a refusal against the budget of the client's address, and returns the error to answer with.
-fn charge_refusal(context: &ManagementContext, address: IpAddr, error: ManagementError) -> ManagementError {
+/// Counts a rejection against the budget of the client's address, and returns the error to answer with.
+fn charge_rejection(context: &ManagementContext, address: IpAddr, error: ManagementError) -> ManagementError {
     let cost = match &error {
-        ManagementError::MissingAuthenticationToken => RefusalCost::Request,
-        ManagementError::Signature(_) => RefusalCost::Credential,
+        ManagementError::MissingAuthenticationToken => RejectionCost::Request,
+        ManagementError::Signature(_) => RejectionCost::Credential,
         _ => return error,
     };
-    match context.access.refusals.charge_refusal(address, cost) {
+    match context.access.rejections.charge_rejection(address, cost) {
         Ok(()) => error,
         Err(_) => ManagementError::LimitExceeded,
     }

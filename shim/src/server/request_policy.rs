@@ -37,16 +37,20 @@ pub struct RequestPolicy {
     origins: OriginRule,
 }
 
-/// Reason for which a request is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum RequestRefusal {
+/// Reason for which a request is rejected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+enum RequestPolicyError {
     /// The request violates HTTP.
+    #[error("Bad Request: {0}")]
     Malformed(&'static str),
     /// The body has a transfer coding in addition to chunked, or chunked twice.
+    #[error("Not Implemented: the only supported transfer coding is chunked")]
     UnknownCoding,
     /// `Host` is not allowed.
+    #[error("Forbidden: the Host of the request is not allowed here; add it to server.hosts")]
     ForeignHost,
     /// `Origin` is not allowed.
+    #[error("Forbidden: the Origin of the request is not allowed here; add it to server.origins")]
     ForeignOrigin,
 }
 
@@ -82,33 +86,33 @@ impl RequestPolicy {
     /// a request with an absolute target is replaced by the target's (RFC 9112 section 3.2.2).
     ///
     /// # Errors
-    /// The response of a refused request.
+    /// The response to a rejected request.
     pub fn admit<B>(&self, request: &mut Request<B>, peer: IpAddr) -> Result<(), Response> {
-        self.check(request).map_err(RequestRefusal::into_response)?;
+        self.check(request).map_err(RequestPolicyError::into_response)?;
         let client = self.proxies.client_of(peer, request.headers());
         request.extensions_mut().insert::<ClientAddress>(client);
         Ok(())
     }
 
-    fn check<B>(&self, request: &mut Request<B>) -> Result<(), RequestRefusal> {
+    fn check<B>(&self, request: &mut Request<B>) -> Result<(), RequestPolicyError> {
         let repeated = SINGLE_HEADERS.iter().any(|name| request.headers().get_all(name).iter().nth(1).is_some());
         if repeated {
-            return Err(RequestRefusal::Malformed("a header that must not be repeated is repeated"));
+            return Err(RequestPolicyError::Malformed("a header that must not be repeated is repeated"));
         }
         if request.uri().path_and_query().is_none() {
             // The form of CONNECT (RFC 9112 section 3.2.3), with any method.
-            return Err(RequestRefusal::Malformed("the target of the request is not a path"));
+            return Err(RequestPolicyError::Malformed("the target of the request is not a path"));
         }
         if !has_known_coding(request.headers()) {
-            return Err(RequestRefusal::UnknownCoding);
+            return Err(RequestPolicyError::UnknownCoding);
         }
         let host = requested_host(request)?;
         if !self.hosts.admits(host.as_ref()) {
-            return Err(RequestRefusal::ForeignHost);
+            return Err(RequestPolicyError::ForeignHost);
         }
         match request.headers().get(ORIGIN) {
             Some(origin) if !self.origins.admits(origin.as_bytes(), host.as_ref()) => {
-                Err(RequestRefusal::ForeignOrigin)
+                Err(RequestPolicyError::ForeignOrigin)
             }
             _ => Ok(()),
         }
@@ -122,8 +126,8 @@ fn has_known_coding(headers: &HeaderMap) -> bool {
 }
 
 /// Returns the host that a request names. Without `Host` only HTTP/1.0 is valid (RFC 9112 section 3.2).
-fn requested_host<B>(request: &mut Request<B>) -> Result<Option<HostPort>, RequestRefusal> {
-    let malformed = || RequestRefusal::Malformed("the Host header is missing or invalid");
+fn requested_host<B>(request: &mut Request<B>) -> Result<Option<HostPort>, RequestPolicyError> {
+    let malformed = || RequestPolicyError::Malformed("the Host header is missing or invalid");
     let host = match request.headers().get(HOST) {
         Some(host) => Some(HostPort::parse(host.as_bytes()).ok_or_else(malformed)?),
         None if request.version() == Version::HTTP_10 => None,
@@ -136,28 +140,19 @@ fn requested_host<B>(request: &mut Request<B>) -> Result<Option<HostPort>, Reque
     Ok(Some(target))
 }
 
-impl RequestRefusal {
+impl RequestPolicyError {
     fn into_response(self) -> Response {
-        let (status, message) = match self {
-            Self::Malformed(reason) => (StatusCode::BAD_REQUEST, format!("Bad Request: {reason}")),
-            Self::UnknownCoding => (
-                StatusCode::NOT_IMPLEMENTED,
-                "Not Implemented: the only supported transfer coding is chunked".to_owned(),
-            ),
-            Self::ForeignHost => (
-                StatusCode::FORBIDDEN,
-                "Forbidden: the Host of the request is not allowed here; add it to server.hosts".to_owned(),
-            ),
-            Self::ForeignOrigin => (
-                StatusCode::FORBIDDEN,
-                "Forbidden: the Origin of the request is not allowed here; add it to server.origins".to_owned(),
-            ),
+        let status = match self {
+            Self::Malformed(_) => StatusCode::BAD_REQUEST,
+            Self::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
+            Self::ForeignHost | Self::ForeignOrigin => StatusCode::FORBIDDEN,
         };
-        let body = serde_json::json!({"message": message}).to_string();
+        let body = serde_json::json!({"message": self.to_string()}).to_string();
         let mut response = warp::reply::with_status(body, status).into_response();
         let headers: &mut HeaderMap = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        // What follows a malformed request cannot be trusted to begin where the sender meant it to.
+        // The next request cannot be located reliably after a malformed one (request smuggling), so the connection is
+        // closed.
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
         response
     }

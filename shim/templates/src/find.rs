@@ -120,7 +120,7 @@ pub(crate) fn format_of(path: &Path) -> Result<TemplateFormat, TemplateError> {
 
 /// Returns whether a JSON file is a plan or a state of `terraform show -json`.
 fn is_terraform(path: &Path) -> Result<bool, TemplateError> {
-    let text = crate::read_text(path)?;
+    let text = crate::document::read_text(path)?;
     let value: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
     Ok(value.get("planned_values").is_some()
         || (value.get("terraform_version").is_some() && value.get("values").is_some()))

@@ -17,7 +17,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use self::names::rename_functions;
-pub(crate) use self::variables::UNRESOLVED;
 use self::variables::VariableResolver;
 use crate::cloudformation::{TemplateFiles, parse_template, read_document};
 use crate::context::ApplicationContext;

@@ -38,6 +38,8 @@
 //! # }
 //! ```
 
+#![warn(missing_docs)]
+
 mod assembler;
 mod buffers;
 mod deflate;
@@ -307,9 +309,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         }
     }
 
-    /// Returns the length of the next fragment of `payload`, which is longer than a frame. Uncompressed fragments end at
-    /// character boundaries: RFC 6455 section 5.6 requires valid UTF-8 of whole messages only, but some clients decode
-    /// frame by frame.
+    /// Returns the length of the next fragment of `payload`, which is longer than a frame. Uncompressed fragments end
+    /// at character boundaries: RFC 6455 section 5.6 requires valid UTF-8 of whole messages only, but some clients
+    /// decode frame by frame.
     fn fragment_length(&self, payload: &[u8], compressed: bool) -> usize {
         let longest = self.limits.outbound_frame_bytes;
         if compressed {

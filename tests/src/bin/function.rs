@@ -1,10 +1,11 @@
 //! `function`: a Lambda function on `lambda_runtime` for tests; it executes the command in the body of a WebSocket or
 //! HTTP API event.
 //!
-//! Commands: `pid`, `env NAME`, `wait MS`, `gather COUNT DIRECTORY`, `crash`, `abort`, `hang`, `throw TEXT`,
-//! `log LEVEL TEXT`, `reply JSON` (the whole response), `files` (its soft and hard limit of open files), `descend` (starts two processes that it does not wait for, the
-//! second in a session of its own, and returns their ids), `orphan` (kills its parent), `spy PID FILE` (returns what it
-//! can read: environment and memory of the processes up to PID, and the file). Any other text is returned. With `FUNCTION_START=crash` the process exits before it requests an event.
+//! Commands: `pid`, `env NAME`, `wait MS`, `gather COUNT DIRECTORY`, `crash`, `abort`, `hang`, `throw TEXT`, `log LEVEL
+//! TEXT`, `reply JSON` (the whole response), `files` (its soft and hard limit of open files), `descend` (starts two
+//! processes that it does not wait for, the second in a session of its own, and returns their ids), `orphan` (kills its
+//! parent), `spy PID FILE` (returns what it can read: environment and memory of the processes up to PID, and the file).
+//! Any other text is returned. With `FUNCTION_START=crash` the process exits before it requests an event.
 
 use std::path::Path;
 use std::time::Duration;
@@ -69,7 +70,7 @@ fn authorize(event: &Value) -> Value {
     })
 }
 
-/// Runs a command line and returns its output, in which white space is normalised.
+/// Runs a command line and returns its output, in which white space is normalized.
 fn shell(command: &str) -> Result<String, Error> {
     let output = std::process::Command::new("sh").args(["-c", command]).output()?;
     let words = String::from_utf8(output.stdout)?;

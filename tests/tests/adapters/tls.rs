@@ -1,5 +1,5 @@
-//! TLS of every outgoing connection, with real servers: the cause of a rejected certificate, client certificates, private
-//! authorities, and a proxy.
+//! TLS of every outgoing connection, with real servers: the cause of a rejected certificate, client certificates,
+//! private authorities, and a proxy.
 
 use std::sync::Arc;
 
@@ -112,7 +112,7 @@ async fn postgresql_accepts_a_client_certificate_and_its_absence_is_reported() {
     PostgresClient::connect(settings).await.unwrap();
 }
 
-/// The address 0.0.0.0 leads to this machine, but is not a loopback address, so it stands for another machine.
+/// The address 0.0.0.0 is this machine, but not a loopback address, so it represents another machine.
 #[tokio::test]
 async fn postgresql_on_another_machine_is_verified_by_default() {
     let server = PostgresServer::start().unwrap();

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use handlers::api::check_api_key;
-use handlers::authorizer::{ClaimMapping, KeySet, MIN_SECRET_BYTES, check_secret};
+use handlers::authorizer::{ClaimMapping, KeySet, MIN_SECRET_BYTES, SECRET_COMMAND, check_secret};
 use handlers::channel_policy::PresenceNames;
 use handlers::id::{TenantId, UserId};
 
@@ -94,8 +94,8 @@ impl ConfigReader<'_> {
 
 fn parse_secret(value: &ConfigValue) -> ParseResult<Secret> {
     let rule = format!(
-        "at least {MIN_SECRET_BYTES} bytes long (RFC 7518, section 3.2), and not a few characters repeated; `openssl rand \
-         -base64 32` generates one"
+        "at least {MIN_SECRET_BYTES} bytes long (RFC 7518, section 3.2), and not a few characters repeated; \
+         {SECRET_COMMAND} generates one"
     );
     values::parse_text_where(value, |text| check_secret(text.as_bytes()).is_ok(), &rule).map(|text| Secret::new(&text))
 }

@@ -6,14 +6,11 @@ use std::path::{Path, PathBuf};
 
 use self::expression::{VariableExpression, VariableSource, innermost_variable};
 use crate::context::ApplicationContext;
-use crate::document::{DocumentNode, MAX_DEPTH, NodeValue, Position, TableEntry};
+use crate::document::{DocumentNode, MAX_DEPTH, NodeValue, Position, TableEntry, UNRESOLVED};
 use crate::error::Problem;
 
 /// Limit of replacements in a file, against variables that multiply.
 const MAX_REPLACEMENTS: usize = 100_000;
-
-/// Name of the function that a variable without value becomes. The template reader reports it where the value is used.
-pub(crate) const UNRESOLVED: &str = "Fn::Unresolved";
 
 /// Replaces the variables of one file.
 pub(super) struct VariableResolver<'a> {
@@ -178,7 +175,7 @@ impl<'a> VariableResolver<'a> {
             return Ok(None);
         }
         let problem = |error: crate::TemplateError| Problem::new(at, error.to_string(), "correct the file");
-        let text = crate::read_text(&file).map_err(problem)?;
+        let text = crate::document::read_text(&file).map_err(problem)?;
         let document = match file.extension().and_then(|extension| extension.to_str()) {
             Some("yml" | "yaml") => crate::document::yaml::parse_yaml(&file, &text).map_err(problem)?,
             Some("json") => crate::document::json::parse_json(&file, &text).map_err(problem)?,

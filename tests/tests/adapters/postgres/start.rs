@@ -99,7 +99,7 @@ async fn a_denied_login_is_reported_with_the_servers_message() {
     let access = "host all other_user 127.0.0.1/32 trust\nhost postgres twinway 127.0.0.1/32 scram-sha-256".to_owned();
     let server =
         PostgresServer::start_with(PostgresOptions { access: Some(access), ..PostgresOptions::default() }).unwrap();
-    let error = startup_error(settings(&server.url().replace(USER, "stranger"))).await;
+    let error = startup_error(settings(&server.url().replace(USER, "unknown"))).await;
     assert!(
         matches!(&error, PostgresStartupError::TlsRequired { .. } | PostgresStartupError::LoginDenied { .. }),
         "{error:?}"

@@ -153,7 +153,7 @@ async fn connections_that_open_and_close_during_a_planned_failover_are_recorded_
         assert!(store.find_connection(id).await.unwrap().is_some(), "the record of {id} is lost");
     }
     for id in &closed {
-        assert!(store.find_connection(id).await.unwrap().is_none(), "the record of {id} came back");
+        assert!(store.find_connection(id).await.unwrap().is_none(), "the record of {id} exists again");
     }
 }
 

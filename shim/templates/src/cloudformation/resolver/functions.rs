@@ -4,9 +4,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::{Resolved, Resolver};
-use crate::document::{DocumentNode, NodeValue, Position};
+use crate::document::{DocumentNode, NodeValue, Position, UNRESOLVED};
 use crate::error::Problem;
-use crate::serverless::UNRESOLVED;
 
 impl Resolver<'_> {
     /// Evaluates an intrinsic function.

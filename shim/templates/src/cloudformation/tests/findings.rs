@@ -271,3 +271,67 @@ fn resources_of_other_services_are_warnings_with_name_and_line() {
     assert!(found[0].1.starts_with("Pool (AWS::Cognito::UserPool): the server does not provide it"), "{found:#?}");
     assert!(found[1].1.contains("does not get events"), "{found:#?}");
 }
+
+#[test]
+fn errors_of_sam_websocket_apis_have_the_line_of_the_route() {
+    let api = |properties: &str| {
+        format!(
+            "Resources:{FUNCTION}
+  Api:
+    Type: AWS::Serverless::WebSocketApi
+    Properties:
+      RouteSelectionExpression: $request.body.action
+{properties}"
+        )
+    };
+    let routes = "      Routes:\n        $default: { FunctionArn: !GetAtt F.Arn }\n";
+    let cases = [
+        (
+            "      Routes:\n        $default: { FunctionArn: !GetAtt G.Arn }\n        a: { FunctionArn: !GetAtt F.Arn }\n",
+            10,
+            "Fn::GetAtt names G",
+        ),
+        (
+            "      Routes:\n        $default: {}\n        a: { FunctionArn: !GetAtt F.Arn }\n",
+            10,
+            "the route $default has no FunctionArn",
+        ),
+        (
+            "      Routes:\n        $default: { FunctionArn: !GetAtt F.Arn, IntegrationTimeout: 30000 }\n",
+            10,
+            "IntegrationTimeout is \"30000\"",
+        ),
+        (
+            "      Routes:\n        $default: { FunctionArn: !GetAtt F.Arn, RequestModels: { $default: M } }\n",
+            10,
+            "the model M is not in the template",
+        ),
+    ];
+    for (properties, line, message) in cases {
+        expect(&api(properties), Severity::Error, line, message);
+    }
+    for (auth, message) in [
+        ("      Auth: { AuthType: AWS_IAM }\n", "the API Api has Auth, but no route $connect"),
+        ("      Auth: { AuthType: CUSTOM, AuthArn: !GetAtt F.Arn }\n", "the API Api has Auth, but no route $connect"),
+    ] {
+        expect(&api(&format!("{routes}{auth}")), Severity::Security, 11, message);
+    }
+    let connect = routes.replace("$default", "$connect");
+    expect(
+        &api(&format!("{connect}      Auth: {{ AuthType: JWT }}\n")),
+        Severity::Security,
+        11,
+        "the AuthType \"JWT\"",
+    );
+    let found = messages(&api("      Routes: !If [A, {}, {}]\n"), Severity::Error);
+    assert_eq!(
+        found.iter().filter(|(line, message)| *line == 9 && message.contains("no table Routes")).count(),
+        1,
+        "{found:#?}"
+    );
+    assert!(
+        messages(&api(routes).replace("RouteSelectionExpression: $request.body.action", "Name: x"), Severity::Error)[0]
+            .1
+            .contains("has no RouteSelectionExpression")
+    );
+}
