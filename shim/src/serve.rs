@@ -58,7 +58,8 @@ pub async fn run_server(config: Config, on_ready: impl FnOnce(&Config, ReadyServ
             return Ok(ExitCode::SUCCESS);
         }
     };
-    let ServerAssembly { server, http_api, signing_secret, data_dir_lock, lambda_functions, background } = assembly;
+    let ServerAssembly { server, http_api, signing_secret, data_dir_lock, lambda_functions, code_watch, background } =
+        assembly;
     let running = start_listeners(ops, &config, server, http_api, background).await?;
     log_ready(&running, &config, started);
     on_ready(&config, ReadyServer::new(&running, signing_secret.as_ref()));
@@ -70,6 +71,9 @@ pub async fn run_server(config: Config, on_ready: impl FnOnce(&Config, ReadyServ
             return Ok(ExitCode::from(EXIT_UNFINISHED));
         }
     };
+    if let Some(code_watch) = code_watch {
+        code_watch.stop().await;
+    }
     if let Some(functions) = &lambda_functions {
         functions.stop().await;
     }
