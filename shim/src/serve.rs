@@ -92,7 +92,7 @@ pub async fn run_server(config: Config, on_ready: impl FnOnce(&Config, ReadyServ
     if let Some(functions) = &assembly.lambda_functions {
         functions.stop().await;
     }
-    drop(assembly.data_dir_lock);
+    drop((assembly.data_dir_lock, assembly.endpoint_files));
     Ok(match drained {
         DrainOutcome::Complete => {
             tracing::info!("drain complete");

@@ -49,6 +49,11 @@ fn check_config(settings: &ConfigArgs, terminal: &mut CommandIo<'_>) -> Result<E
         let minimum = config.drain.min_termination_grace().as_secs();
         report.push_str(&format!("minimum terminationGracePeriodSeconds of the pod: {minimum}\n"));
     }
+    if let Some(hosts) = config.api_hosts() {
+        let names: Vec<&str> = hosts.names().collect();
+        let stage = &config.api.stage;
+        report.push_str(&format!("functions reach this server as https://HOST/{stage}; HOST: {}\n", names.join(", ")));
+    }
     if config.server.origins.is_none() && !config.server.listen.ip().to_canonical().is_loopback() {
         report.push_str(
             "server.origins is not set: web pages of any site may connect, as with API Gateway; list the origins of \

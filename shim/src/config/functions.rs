@@ -56,6 +56,8 @@ pub struct FunctionsConfig {
     pub library_path: Option<String>,
     /// User of the processes; `None` for that of this process.
     pub user: Option<FunctionUser>,
+    /// Whether functions reach their API under its own host names.
+    pub endpoint_proxy: bool,
     /// Supervisor of the processes; set by the executable, not a key.
     pub supervisor: Option<SupervisorCommand>,
     pub message_response: MessageResponse,

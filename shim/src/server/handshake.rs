@@ -241,7 +241,7 @@ impl HandshakeAttempt {
     fn handshake_request(&self, request: UpgradeRequest) -> HandshakeRequest {
         let (ids, settings) = (&self.context.ids, &self.context.settings);
         let host = request.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-        let domain_name = settings.domain_name.clone().unwrap_or_else(|| domain_of(host).into());
+        let domain_name = settings.event_domain(domain_of(host));
         HandshakeRequest {
             domain_name,
             source_ip: request.client.ip.to_string().into(),

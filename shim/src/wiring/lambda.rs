@@ -15,6 +15,7 @@ use runtime_api::{FunctionDefinition, FunctionLimits, FunctionUser, LambdaFuncti
 use system_clock::{SystemClock, current_time};
 use tokio_util::task::TaskTracker;
 
+use super::function_endpoint::{FunctionEndpoint, server_config};
 use super::function_environment::FunctionEnvironment;
 use super::{SINGLE_NODE, ServerAssembly, access_control, api_definition};
 use crate::access::AccessControl;
@@ -25,7 +26,8 @@ use crate::functions::{ApiIntegration, LambdaFunctions};
 use crate::metrics::ShimMetrics;
 use crate::running::Background;
 use crate::server::http_api::{HttpApi, LambdaApi};
-use crate::server::{ApiServer, ApiServerParts};
+use crate::server::management::CallerCheck;
+use crate::server::{ApiServer, ApiServerParts, traffic_routes};
 
 /// Assembles the server of an API whose functions are Lambda executables. Must be called within a tokio runtime.
 ///
@@ -34,7 +36,8 @@ use crate::server::{ApiServer, ApiServerParts};
 /// for the operator.
 pub fn assemble_lambda(config: &Config) -> anyhow::Result<ServerAssembly> {
     let FunctionEnvironment { variables, credentials } = FunctionEnvironment::from_config(config)?;
-    let functions = start_functions(config, &variables)?;
+    let endpoint = FunctionEndpoint::open(config)?;
+    let functions = start_functions(config, &variables, endpoint.as_ref())?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let api = restrict_to_functions(
         api_definition(&config.api, &config.throttle),
@@ -55,8 +58,15 @@ pub fn assemble_lambda(config: &Config) -> anyhow::Result<ServerAssembly> {
         remote: None,
         metrics: ShimMetrics::new(),
     };
-    let server = ApiServer::new(parts, &config.server, &config.session);
-    let (functions, background) = (Some(functions), Background::default());
+    let server = ApiServer::new(parts, &server_config(config), &config.session);
+    let (endpoint_proxy, endpoint_files) = match endpoint {
+        Some(endpoint) => {
+            let routes = traffic_routes(&server, CallerCheck::FunctionSignature, http_api.clone());
+            (Some((endpoint.proxy, routes)), Some(endpoint.variables.files))
+        }
+        None => (None, None),
+    };
+    let (functions, background) = (Some(functions), Background { endpoint_proxy, ..Background::default() });
     Ok(ServerAssembly {
         server,
         http_api,
@@ -64,6 +74,7 @@ pub fn assemble_lambda(config: &Config) -> anyhow::Result<ServerAssembly> {
         signing_secret: config.auth.secret.clone().map(|secret| SigningSecret { secret, is_new: false }),
         data_dir_lock: None,
         lambda_functions: functions,
+        endpoint_files,
         background,
     })
 }
@@ -99,14 +110,18 @@ fn check_function_user(user: Option<FunctionUser>) -> Result<(), ConfigError> {
     Err(ConfigError { errors: vec![error.to_owned()] })
 }
 
-fn start_functions(config: &Config, variables: &BTreeMap<String, String>) -> anyhow::Result<LambdaFunctions> {
+fn start_functions(
+    config: &Config,
+    variables: &BTreeMap<String, String>,
+    endpoint: Option<&FunctionEndpoint>,
+) -> anyhow::Result<LambdaFunctions> {
     check_function_user(config.functions.user)?;
     Ok(LambdaFunctions {
-        authorizer: start_function(config, "authorizer", variables)?,
-        connect: start_function(config, "connect", variables)?,
-        message: start_function(config, "message", variables)?,
-        disconnect: start_function(config, "disconnect", variables)?,
-        http_api: start_function(config, "api", variables)?,
+        authorizer: start_function(config, "authorizer", variables, endpoint)?,
+        connect: start_function(config, "connect", variables, endpoint)?,
+        message: start_function(config, "message", variables, endpoint)?,
+        disconnect: start_function(config, "disconnect", variables, endpoint)?,
+        http_api: start_function(config, "api", variables, endpoint)?,
     })
 }
 
@@ -114,6 +129,7 @@ fn start_function(
     config: &Config,
     name: &'static str,
     variables: &BTreeMap<String, String>,
+    endpoint: Option<&FunctionEndpoint>,
 ) -> anyhow::Result<Option<Arc<LambdaFunction>>> {
     let settings = &config.functions;
     let Some(program) = find_program(settings, name).with_context(|| format!("starting function '{name}' failed"))?
@@ -125,6 +141,10 @@ fn start_function(
         None => program,
     };
     tracing::info!(function.name = name, function.program = %program.executable().display(), "Lambda function configured");
+    let mut environment = variables.clone();
+    if let Some(endpoint) = endpoint {
+        endpoint.variables.apply(&mut environment, program.executable());
+    }
     let definition = FunctionDefinition {
         name: format!("{}-{name}", config.api.id),
         program,
@@ -132,7 +152,7 @@ fn start_function(
         region: config.api.region.clone(),
         account_id: config.api.account_id.clone(),
         memory_mib: settings.memory_mib,
-        environment: variables.clone(),
+        environment,
         library_path: settings.library_path.clone(),
         user: settings.user,
         supervisor: settings.supervisor.clone(),

@@ -24,6 +24,9 @@ impl ConfigReader<'_> {
         let handlers = self.read_optional("functions.handlers", parse_handlers);
         let environment = self.read_optional("functions.environment", parse_environment);
         let user = self.read_optional("functions.user", parse_user);
+        let endpoint_proxy = self.read_required("functions.endpoint_proxy", |value| {
+            values::parse_choice(value, &[("on", true), ("off", false)])
+        });
         let message_response = self.read_required("functions.message_response", |value| {
             values::parse_choice(value, &[("two-way", MessageResponse::TwoWay), ("one-way", MessageResponse::OneWay)])
         });
@@ -54,6 +57,7 @@ impl ConfigReader<'_> {
             inherited_environment: EnvironmentVariables::default(),
             library_path: None,
             user: user?,
+            endpoint_proxy: endpoint_proxy?,
             supervisor: None,
             message_response: message_response?,
             timeout: timeout?,
