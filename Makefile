@@ -31,12 +31,13 @@ aws-local: ## Run the AWS deployment locally: DynamoDB emulator, Lambda function
 fmt: ## Check the formatting
 	$(CARGO) fmt --all --check
 
-lint: ## Check for compiler warnings, lints and plain language
+lint: ## Check for compiler warnings, lints, plain language and references between decision records
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	@python3 -B tests/scripts/lints_test.py --quiet
 	@python3 -B tests/scripts/log_errors.py
+	@python3 -B tests/scripts/adrs.py
 	@python3 -B tests/scripts/prose.py
-	@python3 -B tests/scripts/names.py --limit 25
+	@python3 -B tests/scripts/names.py --limit 25 --max-lines 50
 
 boundaries: ## Check the imports between packages and between modules
 	@tests/scripts/boundaries.sh

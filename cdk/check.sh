@@ -4,6 +4,7 @@
 # Each environment is synthesized once, with placeholder archives for the functions' code that cannot be deployed; the tests
 # and cfn-lint read the result.
 set -euo pipefail
+case ${1:-} in --help | -h) sed -n '2,5s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 cd "$(dirname "$0")"
 export AWS_EC2_METADATA_DISABLED=true CDK_DISABLE_VERSION_CHECK=1 SAM_CLI_TELEMETRY=0
 unset CDK_DEFAULT_ACCOUNT CDK_DEFAULT_REGION

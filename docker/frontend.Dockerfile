@@ -1,4 +1,4 @@
-# Front ends on nginx, without root. Context: the root of the repository (`make images`).
+# Placeholder pages on nginx, without root; the front ends are planned. Context: the root of the repository (`make images`).
 #
 # BASE  an image with nginx that runs without root
 ARG BASE=docker.io/nginxinc/nginx-unprivileged:1.28-alpine-slim
@@ -6,7 +6,7 @@ FROM ${BASE}
 ARG VERSION=0.0.0
 ARG COMMIT=unknown
 LABEL org.opencontainers.image.title="twinway-frontend" \
-      org.opencontainers.image.description="Static pages of the front ends" \
+      org.opencontainers.image.description="Placeholder pages; the front ends are planned" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${COMMIT}" \
       org.opencontainers.image.licenses="Apache-2.0"

@@ -49,6 +49,7 @@ export class AppStack extends Stack {
       tables,
       credentials,
       limits: operator.limits,
+      presenceNames: operator.presenceNames,
     });
     const sockets = new SocketApi(this, 'Sockets', { environment, functions, host: this.hosts?.sockets });
     const push = new PushApi(this, 'Push', { environment, functions, host: this.hosts?.api });

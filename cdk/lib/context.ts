@@ -5,7 +5,7 @@
  */
 import { readFileSync } from 'node:fs';
 import type { Node } from 'constructs';
-import { CLAIM_NAMES, type Claims, LIMIT_NAMES, type Limits } from './names';
+import { CLAIM_NAMES, type Claims, LIMIT_NAMES, type Limits, PRESENCE_NAMES, type PresenceNames } from './names';
 
 /** Maximum size of the key set; all variables of a function share 4 KB ("Lambda quotas", Lambda guide). */
 const MAX_KEY_SET_BYTES = 3 * 1024;
@@ -26,7 +26,7 @@ export interface CallerSettings {
   readonly issuer: string | undefined;
   /** Accepted audiences, comma-separated, or `*`; required with a key set's URL. */
   readonly audience: string | undefined;
-  /** Claims of user, role and tenant, and the values that mean a role. */
+  /** Claims of user, role, tenant and granted channels, the values that mean a role, and the channels by default. */
   readonly claims: Claims;
   /** ARN of an existing secret that signs tokens, for deployments that share one; if unset, a secret is generated. */
   readonly signingSecretArn: string | undefined;
@@ -42,6 +42,8 @@ export interface OperatorContext {
   readonly callers: CallerSettings;
   /** Limits of the application with a lower value than the default; the functions validate the values at start. */
   readonly limits: Limits;
+  /** Channels whose readers users may list by name; `rooms` if unset. */
+  readonly presenceNames: PresenceNames | undefined;
   /** ARN of the IAM role that administers the Kubernetes cluster. */
   readonly clusterAdminArn: string | undefined;
   /** Whether the deployment includes the platform for pods. */
@@ -74,6 +76,7 @@ export function operatorContext(node: Node, lambdaDirectory: string): OperatorCo
       apiKeysArn: arn('apiKeys', text(node, 'apiKeys')),
     },
     limits: limits(text(node, 'limits')),
+    presenceNames: choice(node, 'presenceNames', PRESENCE_NAMES),
     clusterAdminArn: arn('clusterAdmin', text(node, 'clusterAdmin')),
     platform: choice(node, 'platform', ['eks', 'none'] as const) ?? 'none',
     edge: choice(node, 'edge', ['waf', 'none'] as const) ?? 'none',

@@ -22,7 +22,12 @@ export const VARIABLES = {
   issuer: 'TWINWAY_AUTH_ISSUER',
   audience: 'TWINWAY_AUTH_AUDIENCE',
   apiKeys: 'TWINWAY_AUTH_API_KEYS_ARN',
+  presenceNames: 'TWINWAY_AUTH_PRESENCE_NAMES',
 } as const;
+
+/** Channels whose readers users may list by name. */
+export const PRESENCE_NAMES = ['rooms', 'all'] as const;
+export type PresenceNames = (typeof PRESENCE_NAMES)[number];
 
 /** Settings of the mapping of a token's claims (`auth.*` of the configuration). */
 export const CLAIM_NAMES = [
@@ -32,6 +37,8 @@ export const CLAIM_NAMES = [
   'admin_roles',
   'service_roles',
   'user_roles',
+  'channels_claim',
+  'default_channels',
 ] as const;
 export type ClaimName = (typeof CLAIM_NAMES)[number];
 

@@ -74,6 +74,17 @@ test('errors name the key', () => {
   assert.throws(() => findEnvironment('live'), /environment=dev\|staging\|prod/);
 });
 
+test('rooms and topics by default are a claim setting, and names in presence a choice', () => {
+  const { callers, presenceNames } = read({
+    claims: 'default_channels=room:lobby topic:*,channels_claim=app.channels',
+    presenceNames: 'all',
+  });
+  assert.deepEqual(callers.claims, { default_channels: 'room:lobby,topic:*', channels_claim: 'app.channels' });
+  assert.equal(presenceNames, 'all');
+  assert.equal(read({}).presenceNames, undefined);
+  assert.throws(() => read({ presenceNames: 'none' }), /use one of rooms, all/);
+});
+
 test('limits are name=value pairs', () => {
   assert.deepEqual(read({ limits: 'body_bytes=4KiB, resume_time=5s' }).limits, {
     body_bytes: '4KiB',

@@ -1,4 +1,4 @@
-//! The application over its four ports. Its event handlers are methods in `connect`, `disconnect` and `message`.
+//! The application over its ports. Its event handlers are methods in `connect`, `disconnect` and `message`.
 //!
 //! A handler returns an error only when the infrastructure failed, and API Gateway then reports the failure to the
 //! client. An error of the client is answered with an `error` frame and status 200. The handlers keep no state between
@@ -12,6 +12,7 @@ pub(crate) mod test_app;
 
 use std::sync::Arc;
 
+use crate::channel_policy::PresenceNames;
 use crate::id::InvalidIdError;
 use crate::identity::InvalidIdentityError;
 use crate::limits::Limits;
@@ -40,6 +41,8 @@ pub struct MessagingApp {
     /// Tokens that are rejected before they expire.
     pub revocations: Arc<dyn RevocationStore>,
     pub limits: Limits,
+    /// Channels whose readers users may list by name.
+    pub presence_names: PresenceNames,
 }
 
 /// An infrastructure or deployment failure that prevented a handler from completing.

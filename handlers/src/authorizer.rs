@@ -23,10 +23,11 @@ use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
 pub use self::claim_mapping::{ClaimKey, ClaimMapping, ClaimPath};
 pub use self::claims::{JwtClaims, MintError, mint_hs256};
 pub use self::keys::{
-    Algorithm, KeySet, KeySetError, KeySource, KeySourceError, MAX_KEYS_PER_DOCUMENT, MIN_SECRET_BYTES, SkippedKey,
-    SkippedKeyReason, VerificationKey, check_secret, is_repetitive,
+    Algorithm, KeySet, KeySetError, KeySource, KeySourceError, MAX_KEYS_PER_DOCUMENT, MIN_SECRET_BYTES, SECRET_COMMAND,
+    SkippedKey, SkippedKeyReason, VerificationKey, check_secret, is_repetitive,
 };
 pub use self::token::{ExpiryPolicy, MAX_TOKEN_BYTES, TokenError, TokenSettings, TokenVerifier, VerifiedToken};
+use crate::channel_policy::CHANNELS_KEY;
 use crate::ports::Timestamp;
 
 /// Prefix of the subprotocol that carries a token.
@@ -127,7 +128,7 @@ fn presented_token(request: &ApiGatewayCustomAuthorizerRequestTypeRequest) -> Op
 }
 
 fn allow_response(verified: &VerifiedToken, resource: &str) -> ApiGatewayCustomAuthorizerResponse {
-    let VerifiedToken { identity, issue } = verified;
+    let VerifiedToken { identity, issue, channels } = verified;
     let mut statement = IamPolicyStatement::default();
     statement.action = vec!["execute-api:Invoke".to_owned()];
     statement.effect = IamPolicyEffect::Allow;
@@ -141,6 +142,9 @@ fn allow_response(verified: &VerifiedToken, resource: &str) -> ApiGatewayCustomA
     let mut context = identity.to_context();
     // `$connect` compares them with the revocations.
     issue.extend_context(&mut context);
+    if let Some(channels) = channels.context_value() {
+        context.insert(CHANNELS_KEY.to_owned(), channels.into());
+    }
     response.context = context.into_iter().collect();
     response
 }

@@ -20,6 +20,7 @@
 //! ```
 
 pub mod archive;
+pub mod budget;
 pub mod connections;
 pub mod delivery;
 pub mod log;

@@ -46,7 +46,7 @@ async fn register_connection(
     connected_at: Timestamp,
     response: ApiGatewayProxyResponse,
 ) -> Result<ApiGatewayProxyResponse, HandlerError> {
-    let EventCaller { connection, identity } = match caller {
+    let EventCaller { connection, identity, .. } = match caller {
         Ok(caller) => caller,
         Err(HandlerError::Identity(error)) => {
             info!(error = %errors::chain(&error), "handshake rejected: the event has no valid identity");

@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn deserialising_validates() {
+    fn deserializing_validates() {
         assert!(serde_json::from_str::<UserId>("\"a b\"").is_err());
         assert_eq!(serde_json::from_str::<UserId>("\"bob\"").unwrap().as_str(), "bob");
     }

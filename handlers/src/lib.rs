@@ -1,7 +1,7 @@
 //! The messaging application: event handlers for API Gateway's event types.
 //!
 //! The handlers ([`connect`], [`disconnect`], [`message`], [`authorizer`], [`api`]) take events and read and write
-//! state through the four [`ports`]. The crate depends on no cloud SDK, Redis client, web server, environment variable
+//! state through the [`ports`]. The crate depends on no cloud SDK, Redis client, web server, environment variable
 //! or system clock, so the same code runs in Lambda functions and inside a pod.
 //!
 //! ```
@@ -12,6 +12,7 @@
 //! use handlers::channel::Epoch;
 //! use handlers::id::{ConnectionId, TenantId, UserId};
 //! use handlers::identity::{Identity, Role};
+//! use handlers::channel_policy::PresenceNames;
 //! use handlers::limits::Limits;
 //! use handlers::memory::{
 //!     ChannelRetention, ManualClock, MemoryConnections, MemoryDelivery, MemoryLog, MemoryRevocations,
@@ -26,9 +27,9 @@
 //! let delivery = Arc::new(MemoryDelivery::new(connections.clone()));
 //! let retention = ChannelRetention { max_entries: 1_000, max_bytes: 1 << 20 };
 //! let log = Arc::new(MemoryLog::new(Epoch("e1".into()), retention));
-//! let (budget, limits) = (Arc::new(UnlimitedBudget), Limits::default());
+//! let (budget, limits, presence_names) = (Arc::new(UnlimitedBudget), Limits::default(), PresenceNames::Rooms);
 //! let revocations = Arc::new(MemoryRevocations::default());
-//! let app = MessagingApp { connections, log, delivery: delivery.clone(), clock, budget, revocations, limits };
+//! let app = MessagingApp { connections, log, delivery: delivery.clone(), clock, budget, revocations, limits, presence_names };
 //!
 //! // API Gateway adds the context of the authorizer to every event of a connection.
 //! let (tenant, user) = (TenantId::default_tenant(), UserId::parse("alice")?);
@@ -54,6 +55,7 @@ pub mod archive;
 pub mod audience;
 pub mod authorizer;
 pub mod channel;
+pub mod channel_policy;
 pub mod config_value;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;

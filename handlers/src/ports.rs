@@ -1,9 +1,16 @@
-//! The four ports: traits through which the application reads and writes all external state.
+//! The ports: traits through which the application reads and writes all external state.
+//!
+//! | port | state | contract suite |
+//! |---|---|---|
+//! | [`ConnectionStore`] | records of the open connections | `conformance::connections` |
+//! | [`MessageLog`] | messages of all channels | `conformance::log` |
+//! | [`Delivery`] | frames to clients | `conformance::delivery` |
+//! | [`Clock`] | time and unique ids | none: each adapter has tests of its own |
+//! | [`ActionBudget`] | work that a connection may cause | `conformance::budget` |
+//! | [`RevocationStore`] | tokens that are rejected before they expire | `conformance::revocations` |
 //!
 //! The traits are object-safe and held as `Arc<dyn …>`, so handlers have no type parameters. Each trait documents its
-//! contract, and a suite in `handlers::conformance` tests it for every adapter. [`ActionBudget`] limits the work of a
-//! connection, where a process serves it for its whole life. [`RevocationStore`] has the tokens that are rejected before
-//! they expire.
+//! contract; a suite tests it for every adapter.
 
 mod budget;
 mod clock;

@@ -39,7 +39,7 @@ packages() {
   apt-get install -y -q --no-install-recommends "${want[@]}" >>"$D/log/apt.log" 2>&1
 }
 
-# One module for all programs (go.mod beside this script): their shared packages compile once.
+# One module for all programs (go.mod next to this script): their shared packages compile once.
 build() {
   export GOWORK=off GOGC=${GOGC:-400} # less compile time for more memory
   local n x=k8s.io/component-base/version y=k8s.io/client-go/pkg/version v sum

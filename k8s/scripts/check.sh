@@ -20,6 +20,8 @@ have() { # program: whether it is installed
 
 python3 -B k8s/scripts/values.py --check
 python3 -B k8s/scripts/overlays.py --check
+# A dry run needs no cluster.
+KUBECONFIG=$scratch/none python3 -B k8s/scripts/k8s.py --dry-run deploy >/dev/null
 
 # Every variable that chart, images and documentation name is one of the server.
 grep -rhoE '\bTWINWAY_[A-Z_]*[A-Z]\b' k8s/chart k8s/values docker/Dockerfile docs/KUBERNETES.md | sort -u | while read -r variable; do

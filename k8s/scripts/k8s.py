@@ -18,7 +18,8 @@ usage: k8s.py [--dry-run] [--context NAME] [--namespace NAME] [--env dev|staging
   restore     copy the backup to Redis, and compare
   down        remove the release; with `cluster`, stop the local cluster
 
-Every command prints the commands that it runs. --dry-run prints them only, and applies nothing.
+Every command prints the commands that it runs. --dry-run prints them only, and applies nothing;
+it needs no cluster.
 """
 import argparse
 import os
@@ -28,7 +29,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import local_cluster  # noqa: E402
 import release  # noqa: E402
-from shell import Failure, Shell, check_context  # noqa: E402
+from shell import OperatorError, Shell, select_context  # noqa: E402
 
 
 def parse():
@@ -67,7 +68,7 @@ def main():
         return 0
     shell = Shell(dry_run=options.dry_run)
     if options.env not in ("dev", "staging", "prod"):
-        raise Failure(f"unknown environment '{options.env}': ENV is dev, staging or prod", 64)
+        raise OperatorError(f"unknown environment '{options.env}': ENV is dev, staging or prod", 64)
     options.namespace = options.namespace or f"twinway-{options.env}"
     if options.command == "up":
         return local_cluster.up(shell)
@@ -75,17 +76,17 @@ def main():
         return local_cluster.down(shell)
     command = COMMANDS.get(options.command)
     if not command:
-        raise Failure(f"unknown command '{options.command}'; k8s.py --help lists them", 64)
+        raise OperatorError(f"unknown command '{options.command}'; k8s.py --help lists them", 64)
     local_cluster.use_kubeconfig()
-    shell.context = check_context(options)
+    select_context(shell, options)
     return command(shell, options)
 
 
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except Failure as failure:
-        print(f"k8s: {failure}", file=sys.stderr)
-        sys.exit(failure.code)
+    except OperatorError as error:
+        print(f"k8s: {error}", file=sys.stderr)
+        sys.exit(error.code)
     except KeyboardInterrupt:
         sys.exit(130)

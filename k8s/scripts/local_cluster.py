@@ -3,7 +3,7 @@ import os
 import shutil
 import subprocess
 
-from shell import ROOT, Failure, need
+from shell import ROOT, OperatorError, need
 
 DIRECTORY = os.environ.get("CLUSTER_DIR", "/var/tmp/twinway-cluster")
 KIND_NAME = "twinway"
@@ -50,7 +50,7 @@ def up(shell):
 
 def own_cluster(shell):
     if os.geteuid() != 0:
-        raise Failure("k8s/cluster needs root, because it creates network namespaces; or install kind and Docker", 69)
+        raise OperatorError("k8s/cluster needs root, because it creates network namespaces; or install kind and Docker", 69)
     need("go", "it builds Kubernetes from its modules (about 12 minutes of CPU, once): https://go.dev/dl/")
     environment = {**os.environ, "CLUSTER_DIR": DIRECTORY}
     shell.run(ROOT / "k8s/cluster/up.sh", environment=environment)

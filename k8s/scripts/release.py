@@ -8,7 +8,7 @@ import subprocess
 import time
 
 import local_cluster
-from shell import ROOT, Failure, is_local, need
+from shell import ROOT, OperatorError, is_local, need
 
 RELEASE = "twinway"
 RESTRICTED = [f"pod-security.kubernetes.io/{mode}=restricted" for mode in ("enforce", "warn", "audit")]
@@ -24,7 +24,8 @@ def version(shell):
 
 
 def deploy(shell, options):
-    need("helm", "https://helm.sh/docs/intro/install/, or `make k8s-up`")
+    if not shell.offline:
+        need("helm", "https://helm.sh/docs/intro/install/, or `make k8s-up`")
     tag = os.environ.get("IMAGE_TAG") or version(shell)
     print(f"k8s: deploy {tag} to namespace {options.namespace} of context {shell.context} ({options.env})")
     values = image_values(shell, tag) + extra_values()
@@ -35,12 +36,12 @@ def deploy(shell, options):
     if code == 0 and not shell.dry_run:
         try:
             verify(shell, options)
-        except Failure as failure:
+        except OperatorError as failure:
             print(f"k8s: verification failed: {failure}")
             code = 1
     if code:
         recover(shell, options, before)
-        raise Failure(f"{tag} was not deployed; the text above has the reason")
+        raise OperatorError(f"{tag} was not deployed; the text above has the reason")
     record(shell, options, tag, difference)
     next_steps(options)
     return 0
@@ -55,7 +56,7 @@ def image_values(shell, tag):
     if is_built:
         return values + (["--set", f"image.repository={registry}/twinway"] if registry else [])
     if not registry:
-        raise Failure("this cluster pulls its images: set REGISTRY=host/path to push to, or IMAGE_TAG of an image that is there", 64)
+        raise OperatorError("this cluster pulls its images: set REGISTRY=host/path to push to, or IMAGE_TAG of an image that is there", 64)
     shell.run("docker/images.sh", environment={**os.environ, "PUSH": "1"})
     names = {"image": "twinway", "frontend.image": "twinway-frontend", "backup.image": "twinway-migrate"}
     for value, name in names.items():
@@ -80,7 +81,7 @@ def prepare_namespace(shell, options):
         if shell.kubectl_read("-n", name, "get", "secret", secret, "--ignore-not-found", "-o", "name"):
             continue
         if options.env == "prod":
-            raise Failure(f"the Secret {secret} does not exist in namespace {name}: create it first (docs/KUBERNETES.md, section 'Secrets')", 64)
+            raise OperatorError(f"the Secret {secret} does not exist in namespace {name}: create it first (docs/KUBERNETES.md, section 'Secrets')", 64)
         print(f"k8s: generating the Secret {secret}")
         data = {key: base64.b64encode(value.encode()).decode() for key, value in content().items()}
         document = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": secret, "namespace": name}, "data": data}
@@ -117,6 +118,8 @@ def values_difference(shell, options, tag, values):
         "template", RELEASE, ROOT / "k8s/chart", "--namespace", options.namespace, "--values", ROOT / f"k8s/values/{options.env}.yaml",
         *values, "--show-only", "templates/configmap.yaml",
     )
+    if shell.offline:
+        return "first deployment"
     new = shell.kubectl_read("create", "--dry-run=client", "-o", "json", "-f", write_temporary(rendered))
     def settings(text):
         return [f"{name}={value}" for name, value in sorted(json.loads(text)["data"].items())] if text else []
@@ -191,7 +194,7 @@ def next_steps(options):
 
 
 def verify(shell, options):
-    """Checks pods, then the application through the Service. Raises Failure."""
+    """Checks pods, then the application through the Service. Raises OperatorError."""
     shell.kubectl("-n", options.namespace, "rollout", "status", f"deployment/{RELEASE}", "--timeout", "120s")
     if shell.dry_run:
         return 0
@@ -204,7 +207,7 @@ def verify(shell, options):
         restarts = sum(status["restartCount"] for status in pod["status"]["containerStatuses"])
         print(f"k8s: {name}: {ready}, {restarts} restarts, {pod['spec']['containers'][0]['image']}")
     if shell.helm("test", RELEASE, "--namespace", options.namespace, "--timeout", "90s", "--logs", check=False):
-        raise Failure("login, send and resume inside the cluster failed (helm test)")
+        raise OperatorError("login, send and resume inside the cluster failed (helm test)")
     print("k8s: verified")
     return 0
 
@@ -251,7 +254,7 @@ def restart(shell, options):
 def config(shell, options):
     """Changes settings of the deployed revision. `helm upgrade` replaces the pods, because the settings are part of the template."""
     if not options.arguments or not all("=" in argument for argument in options.arguments):
-        raise Failure("usage: config NAME=VALUE ..., for example TWINWAY_LOG_FORMAT=json", 64)
+        raise OperatorError("usage: config NAME=VALUE ..., for example TWINWAY_LOG_FORMAT=json", 64)
     values = [word for setting in options.arguments for word in ("--set-string", "settings." + setting.replace(",", "\\,"))]
     before = current_revision(shell, options)
     description = f"settings by {deployer()}: {', '.join(options.arguments)}"
@@ -262,7 +265,7 @@ def config(shell, options):
     if code:
         explain(shell, options)
         recover(shell, options, before)
-        raise Failure("the settings were not changed; the text above has the reason")
+        raise OperatorError("the settings were not changed; the text above has the reason")
     return verify(shell, options)
 
 
@@ -280,7 +283,7 @@ def run_copy(shell, options, purpose, arguments):
     cron = f"{RELEASE}-backup"
     text = shell.kubectl_read("-n", options.namespace, "get", "cronjob", cron, "-o", "json", "--ignore-not-found")
     if not text:
-        raise Failure("there is no backup in this release: deploy with SET=backup.enabled=true", 64)
+        raise OperatorError("there is no backup in this release: deploy with SET=backup.enabled=true", 64)
     spec = json.loads(text)["spec"]["jobTemplate"]["spec"]
     if arguments:
         spec["template"]["spec"]["containers"][0]["args"] = arguments
@@ -290,7 +293,7 @@ def run_copy(shell, options, purpose, arguments):
     code = shell.kubectl("-n", options.namespace, "wait", f"job/{name}", "--for=condition=Complete", "--timeout", "1h", check=False)
     shell.kubectl("-n", options.namespace, "logs", f"job/{name}", check=False)
     if code:
-        raise Failure(f"the {purpose} did not complete, or copy and source differ: kubectl -n {options.namespace} describe job {name}")
+        raise OperatorError(f"the {purpose} did not complete, or copy and source differ: kubectl -n {options.namespace} describe job {name}")
     return 0
 
 

@@ -2,7 +2,7 @@
 """Tests of the chart on a running cluster. usage: smoke.py [--keep] [TEST ...]
 
   deploy       deploys the chart; every pod is ready and `helm test` logs in, sends and resumes
-  admission    the namespace refuses a pod without the restricted security context; nothing runs as root
+  admission    the namespace rejects a pod without the restricted security context; nothing runs as root
   secrets      no secret is in a ConfigMap, a manifest or an environment
   policies     allowed pairs connect, denied pairs do not
   order        pods that start before Redis wait, say why, and become ready after it, without a restart
@@ -30,13 +30,13 @@ CLIENT_PROGRAM = os.environ.get("CLIENT_PROGRAM", str(ROOT / "target/debug/clust
 SERVER = "app.kubernetes.io/component=server"
 
 
-class TestFailure(Exception):
+class SmokeTestError(Exception):
     pass
 
 
 def expect(condition, text):
     if not condition:
-        raise TestFailure(text)
+        raise SmokeTestError(text)
 
 
 def run(*command, check=True, stdin=None, **environment):
@@ -44,7 +44,7 @@ def run(*command, check=True, stdin=None, **environment):
         [str(word) for word in command], input=stdin, capture_output=True, text=True, cwd=ROOT, env={**os.environ, **environment}, check=False
     )
     if check and found.returncode:
-        raise TestFailure(f"{' '.join(map(str, command))}: exit code {found.returncode}\n{found.stdout}{found.stderr}")
+        raise SmokeTestError(f"{' '.join(map(str, command))}: exit code {found.returncode}\n{found.stdout}{found.stderr}")
     return found
 
 
@@ -57,14 +57,14 @@ def objects(*arguments):
 
 
 def eventually(what, holds, limit=120):
-    """Polls a condition; there is no notification for the things that are waited for here."""
+    """Polls, because these conditions have no watch."""
     deadline = time.monotonic() + limit
     while time.monotonic() < deadline:
         found = holds()
         if found:
             return found
         time.sleep(0.2)
-    raise TestFailure(f"waited {limit} s for {what}")
+    raise SmokeTestError(f"waited {limit} s for {what}")
 
 
 def pods(selector=SERVER):
@@ -158,7 +158,7 @@ def policies():
     client = {"twinway.dev/client": "true"}
     unlisted = {"app.kubernetes.io/name": "twinway", "app.kubernetes.io/instance": "twinway", "app.kubernetes.io/component": "other"}
     start_prober("client", client)
-    start_prober("stranger", {})
+    start_prober("unlabeled", {})
     start_prober("unlisted", unlisted)
     start_prober("client", client, other)
 
@@ -170,12 +170,12 @@ def policies():
     pairs = [
         (True, "client", NAMESPACE, log_in),
         (True, "client", NAMESPACE, [*log_in[:-1], "ws://twinway:8080/prod"]),
-        (False, "stranger", NAMESPACE, log_in),
+        (False, "unlabeled", NAMESPACE, log_in),
         (False, "client", other, log_in),
         (False, "client", NAMESPACE, connect(f"{server}:8081")),
-        (False, "stranger", NAMESPACE, connect(f"{server}:8081")),
+        (False, "unlabeled", NAMESPACE, connect(f"{server}:8081")),
         (False, "client", NAMESPACE, connect(f"{redis}:6379")),
-        (False, "stranger", NAMESPACE, connect(f"{redis}:6379")),
+        (False, "unlabeled", NAMESPACE, connect(f"{redis}:6379")),
         (False, "client", other, connect(f"{redis}:6379")),
         # The labels of the release without a policy of its own: nothing but the default, which denies.
         (False, "unlisted", NAMESPACE, log_in),
@@ -188,7 +188,7 @@ def policies():
         if reached != allowed:
             wrong.append((name, namespace, arguments[-1]))
     run("kubectl", "delete", "namespace", other, "--wait=false", check=False)
-    for name in ("client", "stranger", "unlisted"):
+    for name in ("client", "unlabeled", "unlisted"):
         kubectl("delete", "pod", name, "--wait=false")
     expect(not wrong, f"wrong: {wrong}")
 
@@ -286,7 +286,7 @@ def main():
         try:
             test()
             print(f"{test.__name__}: passed in {time.monotonic() - started:.1f} s", flush=True)
-        except TestFailure as failure:
+        except SmokeTestError as failure:
             print(f"{test.__name__}: FAILED\n{failure}", flush=True)
             failures.append(test.__name__)
             if test is deploy:

@@ -2,7 +2,7 @@
 //! hosts, origins and proxies of requests.
 //!
 //! No operation blocks. A rate limit costs one atomic operation per bucket; keys and signatures are compared in
-//! constant time. Errors have API Gateway's texts; the caller chooses the response. Authenticated and refused requests
+//! constant time. Errors have API Gateway's texts; the caller chooses the response. Authenticated and rejected requests
 //! have separate budgets (`docs/adr/0026-request-budgets.md`).
 
 pub mod address_budget;
@@ -18,18 +18,18 @@ use std::sync::Arc;
 
 use gateway::api::WebSocketApi;
 
-pub use self::address_budget::{AddressBudgets, BudgetExceededError, RefusalCost};
+pub use self::address_budget::{AddressBudgets, BudgetExceededError, RejectionCost};
 pub use self::api_hosts::ApiHosts;
 pub use self::credentials::{GeneratedKeys, IamCredentials, SigningCaller};
 pub use self::keys::{ClientKeyConfig, ClientKeys};
-pub use self::throttle::Throttle;
+pub use self::throttle::RequestThrottle;
 
 /// Access control of one API.
 pub struct AccessControl {
     /// Rate limits of accepted handshakes, of messages and of authorized requests.
-    pub throttle: Arc<Throttle>,
-    /// Rate limits of refused requests, per client address.
-    pub refusals: Arc<AddressBudgets>,
+    pub throttle: Arc<RequestThrottle>,
+    /// Rate limits of rejected requests, per client address.
+    pub rejections: Arc<AddressBudgets>,
     /// API keys of clients, for an API that requires one.
     pub keys: ClientKeys,
     /// Credentials accepted in signed requests.
@@ -41,8 +41,8 @@ impl AccessControl {
     #[must_use]
     pub fn new(api: &WebSocketApi) -> Self {
         Self {
-            throttle: Arc::new(Throttle::new(api)),
-            refusals: Arc::new(AddressBudgets::new(None)),
+            throttle: Arc::new(RequestThrottle::new(api)),
+            rejections: Arc::new(AddressBudgets::new(None)),
             keys: ClientKeys::default(),
             credentials: IamCredentials::default(),
         }

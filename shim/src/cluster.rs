@@ -123,11 +123,12 @@ pub struct ServerContext {
 }
 
 impl Cluster {
-    /// Claims the namespace and a random node id. The registry accepts at most `max_connections` connections, including those whose
-    /// `$disconnect` is pending.
+    /// Claims the namespace and a random node id. The registry accepts at most `max_connections` connections, including
+    /// those whose `$disconnect` is pending.
     ///
     /// # Errors
-    /// Returns [`ClusterJoinError`] when Redis fails, another deployment uses the namespace, or no free node id is found.
+    /// Returns [`ClusterJoinError`] when Redis fails, another deployment uses the namespace, or no free node id is
+    /// found.
     pub async fn join(
         redis: RedisClient,
         namespace: NamespaceIdentity,

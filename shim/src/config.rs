@@ -43,7 +43,7 @@ pub use self::auth::{ApiKeyConfig, AuthConfig, JwksSource, KeyFetchConfig};
 pub use self::build::{LoadedConfig, load_config};
 pub use self::cluster::{ClusterConfig, JournalConfig};
 pub use self::file::ConfigFile;
-pub use self::functions::{EnvironmentVariables, FunctionSource, FunctionsConfig, MessageResponse};
+pub use self::functions::{FunctionSource, FunctionVariables, FunctionsConfig, MessageResponse};
 pub use self::management::{FunctionCredentials, ManagementAccess};
 pub use self::sources::{
     CONFIG_FILE_VARIABLE, ConfigSources, ConfigValue, FlagValues, ProcessEnvironment, ValueOrigin, VariableSource,

@@ -47,6 +47,27 @@ pub struct ConnectionDrain {
 }
 
 /// Port to the number of connections of the other servers, which accept the clients of a drain.
+///
+/// ```
+/// use async_trait::async_trait;
+/// use shim::drain::PeerConnections;
+///
+/// /// A deployment of two servers, of which this one is drained.
+/// struct OtherServer {
+///     connections: u64,
+/// }
+///
+/// #[async_trait]
+/// impl PeerConnections for OtherServer {
+///     async fn count_connections(&self) -> Option<u64> {
+///         Some(self.connections)
+///     }
+/// }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// assert_eq!(OtherServer { connections: 7 }.count_connections().await, Some(7));
+/// # }
+/// ```
 #[async_trait]
 pub trait PeerConnections: Send + Sync {
     /// Returns the number of connections of all other servers together, or `None` when there is no other server or the
@@ -85,9 +106,9 @@ impl ConnectionDrain {
     }
 
     /// Asks these connections to reconnect, in batches. The next batch starts after `batch_interval`, once half of the
-    /// previous batch has closed, including `$disconnect`, and once the other servers have accepted all clients but half
-    /// of that batch: if either is slow (Redis, disk, CPU), more clients would increase the load and wait longer. Sizes
-    /// and waits leave time for the batches that follow ([`DrainPace`]).
+    /// previous batch has closed, including `$disconnect`, and once the other servers have accepted all clients but
+    /// half of that batch: if either is slow (Redis, disk, CPU), more clients would increase the load and wait longer.
+    /// Sizes and waits leave time for the batches that follow ([`DrainPace`]).
     pub(crate) async fn reconnect_in_batches(&self, connections: Vec<Arc<Connection>>) {
         let mut pace = DrainPace::start(&self.config, self.peers.clone(), connections.len()).await;
         let mut rest = connections.into_iter();

@@ -1,7 +1,7 @@
 //! Functions of an API: the integrations that handle its events.
 //!
 //! An invocation takes an event and returns a future. In-process functions receive the public event types by value,
-//! without JSON; external functions receive the same event serialised. A function that fails or panics affects only its
+//! without JSON; external functions receive the same event serialized. A function that fails or panics affects only its
 //! own event.
 
 pub(crate) mod lambda;

@@ -1,7 +1,8 @@
 //! Watch of a host name that a provider moves to another server, as in the failover of a managed Redis or PostgreSQL.
 //!
 //! Connections to the former server stay open, and it may even accept writes for a while. So a client replaces its
-//! connections as soon as the name leads elsewhere. A name that rotates between several addresses has not moved.
+//! connections as soon as the name resolves to other addresses only. A name that rotates between several addresses has
+//! not moved.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -31,7 +32,7 @@ impl HostWatch {
         (!is_address).then(|| Self { host: host.to_owned(), port, history: AddressHistory::default() })
     }
 
-    /// Waits until the name leads to other addresses only. Failed lookups change nothing.
+    /// Waits until the name resolves to other addresses only. Failed lookups change nothing.
     pub(crate) async fn wait_moved(&mut self) {
         loop {
             let lookup = timeout(LOOKUP_TIMEOUT, lookup_host((self.host.as_str(), self.port))).await;
@@ -73,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_leads_to_another_server_has_moved() {
+    fn a_name_that_resolves_to_another_server_has_moved() {
         let (mut history, start) = (AddressHistory::default(), Instant::now());
         let mut record = |seconds, found: &[u8]| {
             history.record(start + Duration::from_secs(seconds), found.iter().map(|last| address(*last)))

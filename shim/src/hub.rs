@@ -36,7 +36,8 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
-pub use self::action_budgets::ActionBudgets;
+use self::action_budgets::UserBudgets;
+pub use self::action_budgets::{ActionBudgets, ActionLimits};
 use self::connection_groups::ConnectionGroups;
 use self::fan_out::{FanOut, OutboxWriters};
 use self::membership::Membership;
@@ -63,6 +64,7 @@ struct HubState {
     channels: DashMap<Channel, Arc<Mutex<TrackedChannel>>, RandomState>,
     log: Arc<dyn MessageLog>,
     backfill_permits: Semaphore,
+    user_budgets: UserBudgets,
     writers: OutboxWriters,
     tasks: TaskTracker,
     metrics: Arc<DeliveryMetrics>,
@@ -82,6 +84,7 @@ impl ChannelDelivery {
             channels: DashMap::default(),
             log,
             backfill_permits: Semaphore::new(MAX_CONCURRENT_BACKFILLS),
+            user_budgets: UserBudgets::default(),
             writers: OutboxWriters::new(),
             tasks,
             metrics,

@@ -1,8 +1,8 @@
 //! WebSocket server that emulates API Gateway outside AWS.
 //!
 //! The shim owns the sockets, converts their input into API Gateway events, invokes the handlers with them, and sends
-//! the replies. The `gateway` crate defines the behaviour of API Gateway, `handlers` contains the messaging application,
-//! and this crate the server, sessions, fan-out, storage and operations.
+//! the replies. The `gateway` crate defines the behaviour of API Gateway, `handlers` contains the messaging
+//! application, and this crate the server, sessions, fan-out, storage and operations.
 //!
 //! ```no_run
 //! use shim::config::{FlagValues, ProcessEnvironment, load_config};

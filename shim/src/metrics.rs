@@ -91,7 +91,7 @@ pub struct DeliveryMetrics {
     pub dropped_frames: Counter,
     /// Missing ranges of channels read from the log.
     pub backfilled_ranges: Counter,
-    /// Actions of clients rejected because the budget of their connection was used up.
+    /// Actions of clients rejected because the budget of their connection or user was used up.
     pub limited_actions: Counter,
 }
 
@@ -211,7 +211,7 @@ impl DeliveryMetrics {
         );
         registry.register(
             "limited_actions",
-            "Actions of clients rejected because the budget of their connection was used up (throttle.action_rate)",
+            "Actions of clients rejected because the budget of their connection or user was used up (throttle.action_rate, throttle.user_action_rate)",
             metrics.limited_actions.clone(),
         );
         Arc::new(metrics)

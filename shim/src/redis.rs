@@ -2,8 +2,8 @@
 //!
 //! Every operation has a timeout, every key and Redis channel has the configured prefix, and operations fail
 //! immediately while the circuit breaker is open. Short commands share one multiplexed connection, publishes share
-//! another, and long operations take a connection from a pool (`docs/adr/0009-redis-connections.md`). The data formats belong
-//! to the stores that use the client.
+//! another, and long operations take a connection from a pool (`docs/adr/0009-redis-connections.md`). The data formats
+//! belong to the stores that use the client.
 
 mod connections;
 mod connector;
@@ -54,7 +54,7 @@ use self::durable::{DurableCommands, DurableWrite};
 use self::health_check::{OutageReport, WriteHealthCheck};
 use self::master_prober::MasterProber;
 use self::master_selection::MasterSelection;
-use self::operation::{ConnectionClass, RedisClientInner, RedisOperation, RetryPolicy, parse_reply};
+use self::operation::{ClientConnections, ConnectionClass, RedisClientInner, RedisOperation, RetryPolicy, parse_reply};
 use self::preflight::RedisPreflight;
 use self::reconnecting::ReconnectingConnection;
 use crate::breaker::{self, CircuitBreaker};
@@ -99,9 +99,11 @@ impl RedisClient {
     fn new(preflight: RedisPreflight, prober: Option<MasterProber>, metrics: RedisMetrics) -> Self {
         let (settings, connector) = (preflight.settings.clone(), preflight.connector.clone());
         let inner = RedisClientInner {
-            command_connection: ReconnectingConnection::new(connector.clone()),
-            publish_connection: ReconnectingConnection::new(connector.clone()),
-            pool: pool::build_pool(&settings, connector.clone()),
+            connections: ClientConnections {
+                commands: ReconnectingConnection::new(connector.clone()),
+                publishes: ReconnectingConnection::new(connector.clone()),
+                pool: pool::build_pool(&settings, connector.clone()),
+            },
             breaker: CircuitBreaker::new(),
             connector,
             settings,
@@ -109,7 +111,7 @@ impl RedisClient {
             unconfirmed: AtomicBool::new(false),
         };
         let health_check = WriteHealthCheck {
-            connection: inner.command_connection.clone(),
+            connection: inner.connections.commands.clone(),
             breaker: inner.breaker.clone(),
             preflight,
             outage: OutageReport::default(),
@@ -126,16 +128,18 @@ impl RedisClient {
         Self { inner: Arc::new(inner), channel_prefix, _tasks: tasks }
     }
 
-    /// Returns a client whose short commands use a connection of their own, so that they wait behind no other command.
-    /// Pool and circuit breaker are shared. The connection belongs to the runtime of its first command.
+    /// Returns a client whose short commands use a connection of their own, so that they do not queue after other
+    /// commands. Pool and circuit breaker are shared. The connection belongs to the runtime of its first command.
     #[must_use]
     pub fn with_own_connection(&self) -> Self {
         let connector = self.inner.connector.clone();
         let inner = RedisClientInner {
             settings: self.inner.settings.clone(),
-            command_connection: ReconnectingConnection::new(connector.clone()),
-            publish_connection: self.inner.publish_connection.clone(),
-            pool: self.inner.pool.clone(),
+            connections: ClientConnections {
+                commands: ReconnectingConnection::new(connector.clone()),
+                publishes: self.inner.connections.publishes.clone(),
+                pool: self.inner.connections.pool.clone(),
+            },
             breaker: self.inner.breaker.clone(),
             connector,
             metrics: self.inner.metrics.clone(),
@@ -360,7 +364,7 @@ async fn follow_host(
     loop {
         watch.wait_moved().await;
         metrics.master_changes.inc();
-        tracing::warn!("the host name of redis leads to another server now, all connections move to it");
+        tracing::warn!("redis host name resolves to another server: reconnecting");
         selection.follow_address();
         breaker.request_check();
     }

@@ -8,6 +8,7 @@
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context as _;
@@ -17,9 +18,12 @@ use crate::config::Config;
 use crate::drain::DrainOutcome;
 use crate::embedded::SigningSecret;
 use crate::exit_code::EXIT_UNFINISHED;
-use crate::running::{ListeningServer, OpsPort};
+use crate::running::{Background, ListeningServer, OpsPort};
+use crate::server::ApiServer;
 use crate::server::descriptors::raise_descriptor_limit;
+use crate::server::http_api::HttpApi;
 use crate::startup;
+use crate::wiring::ServerAssembly;
 
 /// Addresses and signing secret of a server that accepts connections.
 pub struct ReadyServer<'s> {
@@ -54,33 +58,18 @@ pub async fn run_server(config: Config, on_ready: impl FnOnce(&Config, ReadyServ
             return Ok(ExitCode::SUCCESS);
         }
     };
-    let (server, management) = (assembly.server, config.server.management);
-    let running = match ListeningServer::start_with_ops(ops, &config.server, server, management, assembly.http_api) {
-        Ok(running) => running.with_background(assembly.background, &config.drain),
-        Err(error) => {
-            if let Some(runtime) = &assembly.background.cluster_runtime {
-                runtime.leave_cluster().await;
-            }
-            return Err(error.into());
-        }
-    };
-    tracing::info!(
-        server.address = %running.traffic_address,
-        ops.address = %running.ops_address,
-        management.address = running.management_address.map(tracing::field::display),
-        mode = config.mode.as_str(),
-        started_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
-        "ready"
-    );
-    on_ready(
-        &config,
-        ReadyServer {
-            traffic: running.traffic_address,
-            ops: running.ops_address,
-            management: running.management_address,
-            secret: assembly.signing_secret.as_ref(),
-        },
-    );
+    let ServerAssembly {
+        server,
+        http_api,
+        signing_secret,
+        data_dir_lock,
+        lambda_functions,
+        endpoint_files,
+        background,
+    } = assembly;
+    let running = start_listeners(ops, &config, server, http_api, background).await?;
+    log_ready(&running, &config, started);
+    on_ready(&config, ReadyServer::new(&running, signing_secret.as_ref()));
     signals.next().await;
     let drained = tokio::select! {
         drained = running.stop(&config.drain) => drained,
@@ -89,11 +78,46 @@ pub async fn run_server(config: Config, on_ready: impl FnOnce(&Config, ReadyServ
             return Ok(ExitCode::from(EXIT_UNFINISHED));
         }
     };
-    if let Some(functions) = &assembly.lambda_functions {
+    if let Some(functions) = &lambda_functions {
         functions.stop().await;
     }
-    drop((assembly.data_dir_lock, assembly.endpoint_files));
-    Ok(match drained {
+    drop((data_dir_lock, endpoint_files));
+    Ok(exit_code_of(drained))
+}
+
+/// Opens the ports and starts the background tasks. If a port cannot be bound, leaves the cluster first.
+async fn start_listeners(
+    ops: OpsPort,
+    config: &Config,
+    server: ApiServer,
+    http_api: Option<Arc<HttpApi>>,
+    background: Background,
+) -> anyhow::Result<ListeningServer> {
+    match ListeningServer::start_with_ops(ops, &config.server, server, config.server.management, http_api) {
+        Ok(running) => Ok(running.with_background(background, &config.drain)),
+        Err(error) => {
+            if let Some(runtime) = &background.cluster_runtime {
+                runtime.leave_cluster().await;
+            }
+            Err(error.into())
+        }
+    }
+}
+
+fn log_ready(running: &ListeningServer, config: &Config, started: Instant) {
+    tracing::info!(
+        server.address = %running.traffic_address,
+        ops.address = %running.ops_address,
+        management.address = running.management_address.map(tracing::field::display),
+        mode = config.mode.as_str(),
+        started_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        "ready"
+    );
+}
+
+/// Logs the result of the drain, and returns its exit code.
+fn exit_code_of(drained: DrainOutcome) -> ExitCode {
+    match drained {
         DrainOutcome::Complete => {
             tracing::info!("drain complete");
             ExitCode::SUCCESS
@@ -102,7 +126,18 @@ pub async fn run_server(config: Config, on_ready: impl FnOnce(&Config, ReadyServ
             tracing::warn!(tasks = left, "drain incomplete: grace period exceeded");
             ExitCode::from(EXIT_UNFINISHED)
         }
-    })
+    }
+}
+
+impl<'s> ReadyServer<'s> {
+    fn new(running: &ListeningServer, secret: Option<&'s SigningSecret>) -> Self {
+        Self {
+            traffic: running.traffic_address,
+            ops: running.ops_address,
+            management: running.management_address,
+            secret,
+        }
+    }
 }
 
 /// Listeners for SIGTERM and SIGINT.

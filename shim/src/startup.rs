@@ -16,8 +16,8 @@ use crate::wiring::{self, ServerAssembly};
 
 /// Delay before the second attempt; it doubles with each attempt.
 const FIRST_RETRY_DELAY: Duration = Duration::from_millis(100);
-/// Maximum delay between two attempts. With the default of `redis.connect_timeout` (2 s), which with its diagnosis limits
-/// an attempt that is in progress when the dependency arrives, a pod is ready within 3 s of the arrival.
+/// Maximum delay between two attempts. With the default of `redis.connect_timeout` (2 s), which with its diagnosis
+/// limits an attempt that is in progress when the dependency arrives, a pod is ready within 3 s of the arrival.
 const MAX_RETRY_DELAY: Duration = Duration::from_millis(300);
 /// Interval at which an unchanged reason is logged again.
 const REPORT_INTERVAL: Duration = Duration::from_secs(30);

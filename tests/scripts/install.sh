@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs `twinway` into PREFIX/bin (default: cargo's directory, ~/.cargo/bin) and prints its path: install.sh
 set -euo pipefail
+case ${1:-} in --help | -h) sed -n '2,2s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 cd "$(dirname "$0")/../.."
 prefix=${PREFIX:-${CARGO_INSTALL_ROOT:-${CARGO_HOME:-$HOME/.cargo}}}
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Tests of prose.py, names.py and log_errors.py: each must find a planted violation, and nothing in clean input."""
+"""Tests of prose.py, names.py, log_errors.py and adrs.py: each must find a planted violation, and nothing in clean input."""
 import pathlib
 import subprocess
 import sys
@@ -7,6 +7,7 @@ import tempfile
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import adrs  # noqa: E402
 import log_errors  # noqa: E402
 import names  # noqa: E402
 
@@ -56,6 +57,12 @@ class Names(unittest.TestCase):
         written = "impl std::error::Error for Mistake {}\nimpl Error for ParseError {}\n"
         self.assertEqual([name for name, _ in names.misnamed_errors(derived + written)], ["Fault", "Mistake"])
 
+    def test_long_functions_are_found_without_tests(self):
+        body = "fn long_body() {\n" + "    run();\n" * 3 + "}\n"
+        source = f"// fn comment() {{\n{body}fn short_body() {{ run(); }}\n#[cfg(test)]\nmod tests {{\n{body}}}\n"
+        self.assertEqual([*names.long_functions(source, 4)], [("long_body", 2, 5)])
+        self.assertEqual([*names.long_functions(source, 5)], [])
+
     def test_too_many_names_of_one_word_fail(self):
         with tempfile.NamedTemporaryFile("w", suffix=".rs", encoding="utf-8") as file:
             file.write(self.SOURCE)
@@ -77,6 +84,28 @@ class LoggedErrors(unittest.TestCase):
             'use tracing::{info, warn};',
         ]:
             self.assertEqual(log_errors.violations(call), [], call)
+
+
+class DecisionRecords(unittest.TestCase):
+    def errors(self, *statuses):
+        with tempfile.TemporaryDirectory() as directory:
+            for number, status in enumerate(statuses, 1):
+                path = pathlib.Path(directory) / f"{number:04d}-record.md"
+                path.write_text(f"# {number}. Record\n\n{status}\n", encoding="utf-8")
+            return [*adrs.check_records(pathlib.Path(directory))]
+
+    def test_status_lines_name_each_other(self):
+        pair = ("2026-11-21 · accepted, superseded in part by ADRs 2 and 3", "2026-11-30 · accepted · supersedes ADR 1 in part")
+        self.assertEqual(self.errors(*pair, "2026-11-30 · accepted · supersedes [1](0001-record.md)"), [])
+        self.assertEqual(len(self.errors(*pair, "2026-11-30 · accepted")), 1)
+        self.assertEqual(len(self.errors("2026-11-21 · accepted", pair[1])), 1)
+
+    def test_references_to_missing_records_are_found(self):
+        with tempfile.TemporaryDirectory() as directory:
+            source = "//! Rationale: `docs/" + "adr/0001-record.md`, `docs/" + "adr/0002-other.md`.\n"
+            (pathlib.Path(directory) / "lib.rs").write_text(source, encoding="utf-8")
+            found = [*adrs.check_references(pathlib.Path(directory), ["lib.rs"], {"0001-record.md"})]
+        self.assertEqual(found, ["lib.rs:1: docs/adr/0002-other.md does not exist"])
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@
 
 Reads the production code of every library package under ROOT (default: this repository): `crate::…`, `super::…` and
 `self::…` paths, without comments, strings and `#[cfg(test)]` items. Fails if modules of a package import each other in
-a cycle, or if a module of a package with declared layers imports a module that is not in a lower layer. Each error
-contains file, line, import and rule. `--graph` also prints the imports of each module. No dependencies.
+a cycle, or if a module of a package with declared layers imports a module that is not in a lower layer, or if the page
+lists other layers of the shim. Each error contains file, line, import and rule. `--graph` also prints the imports of each module. No dependencies.
 """
 import pathlib
 import re
@@ -148,6 +148,17 @@ def hidden_imports(package):
     return found
 
 
+def page_layers(page):
+    """Yields an error for each layer of the shim that the table in docs/ARCHITECTURE.md lists with other modules."""
+    rows = dict(re.findall(r"^\| (\d+) \| (`[^|]*`) \|$", page, re.M))
+    declared = {str(number): layer.split() for number, layer in enumerate(LAYERS["shim"].split("|"), 1)}
+    for number in sorted({*rows, *declared}, key=int):
+        listed = re.findall(r"`(\w+)`", rows.get(number, ""))
+        if sorted(listed) != sorted(declared.get(number, [])):
+            expected = " ".join(f"`{module}`" for module in sorted(declared.get(number, []))) or "no such layer"
+            yield f"docs/ARCHITECTURE.md: layer {number} must be {expected}, as in LAYERS in tests/scripts/modules.py"
+
+
 def main(arguments):
     roots = [argument for argument in arguments if argument != "--graph"]
     root, errors = pathlib.Path(roots[0]) if roots else pathlib.Path(__file__).resolve().parents[2], []
@@ -157,6 +168,8 @@ def main(arguments):
         errors += check(graph, LAYERS.get(package.name, "").split("|"))
         for module in sorted({start for start, _ in graph}) if "--graph" in arguments else ():
             print(f"{package.name}: {module} -> {' '.join(sorted(to for start, to in graph if start == module))}")
+    page = root / "docs" / "ARCHITECTURE.md"
+    errors += page_layers(page.read_text(encoding="utf-8")) if page.exists() else ()
     for error in errors:
         print(f"modules: {error}", file=sys.stderr)
     if not errors:

@@ -84,6 +84,13 @@ mod tests;
         files = {"lib.rs": self.LIB, "hub.rs": hub, "hub/tests.rs": "use crate::session::A;\n", "session.rs": ""}
         self.assertEqual(run(files), (0, ""))
 
+    def test_the_page_must_list_the_layers(self):
+        layers = enumerate(modules.LAYERS["shim"].split("|"), 1)
+        page = "".join(f"| {number} | {' '.join(f'`{name}`' for name in layer.split())} |\n" for number, layer in layers)
+        self.assertEqual([*modules.page_layers(page)], [])
+        errors = [*modules.page_layers(page.replace("`host_watch` ", "").replace("| 4 |", "| 14 |"))]
+        self.assertEqual([error.split(" must")[0].split(": ")[1] for error in errors], ["layer 1", "layer 4", "layer 14"], errors)
+
 
 if __name__ == "__main__":
     unittest.main()

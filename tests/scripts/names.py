@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Counts names of one word among the types and functions of production Rust code, and fails above a limit.
+"""Counts names of one word among the types and functions of production Rust code, and long functions; fails above a limit.
 
-usage: names.py [--limit PERCENT] [--list types|functions] [PATH ...]      (default: the tracked files of the repository)
+usage: names.py [--limit PERCENT] [--max-lines NUMBER] [--list types|functions] [PATH ...]      (default: the tracked files of the repository)
 
 A name of one word does not describe the item at its place of use without its module (`Line`, `settle`). Types that implement
 `std::error::Error` must end in `Error`. Excluded: files under `tests/`, modules under `#[cfg(test)]`, functions of trait
@@ -71,6 +71,31 @@ def declarations(source):
                 yield kind, following, source.count("\n", 0, at) + 1
 
 
+def long_functions(source, max_lines):
+    """Yields (name, first line, number of lines) of each longer function, from `fn` to its closing brace, without tests."""
+    blocks, pending, test_item, skip_until = [], None, False, None
+    tokens = [(m.group(0), m.start()) for m in TOKEN.finditer(source)]
+    for (token, at), (following, _) in zip(tokens, [*tokens[1:], ("", 0)]):
+        if token.startswith("#"):
+            test_item = test_item or re.match(r"#\[cfg\((?:test|all\(test)", token) is not None
+        elif token == "fn" and source[at + 2].isspace():
+            pending = (following, source.count("\n", 0, at) + 1)
+        elif token == "{":
+            blocks.append(pending)
+            if test_item and skip_until is None:
+                skip_until = len(blocks)
+            pending, test_item = None, False
+        elif token == "}" and blocks:
+            function, in_test = blocks.pop(), skip_until is not None
+            if skip_until == len(blocks) + 1:
+                skip_until = None
+            lines = source.count("\n", 0, at) + 2 - function[1] if function else 0
+            if lines > max_lines and not in_test:
+                yield *function, lines
+        elif token == ";":
+            pending, test_item = None, False
+
+
 def misnamed_errors(source):
     """Yields each type that implements `std::error::Error` under a name without the ending."""
     for match in ERROR_TYPES.finditer(source.split("#[cfg(test)]\nmod tests {")[0]):
@@ -89,6 +114,7 @@ def production(paths):
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--limit", type=float, help="fail if more than this percentage of types or functions has one word")
+    arguments.add_argument("--max-lines", type=int, help="fail if a function has more lines than this")
     arguments.add_argument("--list", choices=["types", "functions"], help="print each name of one word with its location")
     arguments.add_argument("paths", nargs="*")
     options = arguments.parse_args()
@@ -99,6 +125,9 @@ def main():
             source = file.read()
         for kind, name, line in declarations(source):
             found[kind].append((name, path, line))
+        for name, line, lines in long_functions(source, options.max_lines) if options.max_lines else ():
+            above = True
+            print(f"{path}:{line}: the function `{name}` has {lines} lines; split it (at most {options.max_lines})")
         for name, line in misnamed_errors(source):
             above = True
             print(f"{path}:{line}: the error type `{name}` must end in `Error`")

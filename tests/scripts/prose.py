@@ -21,12 +21,20 @@ PROXIES = "proxy|proxies|ingress|balancer|gateway|firewall|NAT|nginx|haproxy|ALB
 COUNTERS = {
     "what-clause": (rf"\b[Ww]hat (?:{CLAUSE_VERBS})\b", 3.0),
     "who-clause": (rf"\b(?:[Ww]ho(?:ever)?|[Ww]hose) (?:{PERSON_VERBS})\b", 1.0),
+    "what-comment": (r"(?m)^ ?(?:What|Who|Whoever) (?!if\b)", 0.5),
     "nobody/somebody": (r"\b(?:[Nn]obody|[Ss]omebody|[Aa]nybody|[Ee]verybody|[Ww]hoever)\b", 1.0),
     "told/tells/hears": (r"\b(?:told|tells?|hears?|heard)\b", 3.0),
     "away": (r"\b(?:is|are|was|were|be|being|stays?) away\b", 0.3),
     "stands/lies": (r"\b(?:[Ss]tands?|lies)\b", 0.5),
     "behind": (rf"\bbehind\b(?! (?:a|an|the|each|one|that|this|common|several|another)? ?(?:reverse |trusted |load )?(?:{PROXIES})\b)", 2.0),
     "beside": (r"\b[Bb]eside\b", 0.5),
+    "leads to": (r"\bleads? (?:to|elsewhere)\b", 0.2),
+    "stranger": (r"\b[Ss]trangers?\b", 0.2),
+    "mistake": (r"\b[Mm]istakes?\b", 0.2),
+    "believed": (r"\bbeliev(?:es?|ed)\b", 0.2),
+    "came back": (r"\b(?:comes?|came) back\b", 0.2),
+    "in so many words": (r"\bin so many words\b", 0.2),
+    "-ise": (r"\b\w+(?:ialis|ganis|hronis|cognis|malis|tomis|horis|imis|tilis)(?:es?|ed|ing|ation)\b", 0.2),
     "in line": (r"\b(?:in line|put in line)\b", 0.2),
 }
 

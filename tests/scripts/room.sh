@@ -2,6 +2,7 @@
 # Warns if the disk is too small for a build that needs this many GiB: room.sh GIB
 # A full disk ends a build with `ld terminated with signal 7 [Bus error]`, which does not name the cause.
 set -euo pipefail
+case ${1:-} in --help | -h) sed -n '2,3s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 
 needed=$(($1 * 1024 * 1024))
 mkdir -p target

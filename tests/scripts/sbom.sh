@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Writes a software bill of materials (CycloneDX 1.5, JSON) for each program and Lambda function to dist/sbom.
 set -euo pipefail
+case ${1:-} in --help | -h) sed -n '2,2s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 cd "$(dirname "$0")/../.."
 cargo=${CARGO:-cargo}
 command -v cargo-cyclonedx >/dev/null || { echo "sbom: cargo-cyclonedx is missing; 'cargo install --locked cargo-cyclonedx@0.5.9'" >&2; exit 69; }

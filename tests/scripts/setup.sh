@@ -4,6 +4,7 @@
 # `run` requires cargo and a C compiler; every other set but `cdk` includes it. As root on Debian and Ubuntu, installs missing
 # packages; otherwise prints the complete list and exits with code 69. Compatible with bash 3.2 of macOS.
 set -euo pipefail
+case ${1:-} in --help | -h) sed -n '2,5s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 cd "$(dirname "$0")/../.."
 
 missing=""   # one line each: package, tab, program, tab, purpose

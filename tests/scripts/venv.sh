@@ -2,6 +2,7 @@
 # Creates a virtual environment with the pinned packages of a requirements file: venv.sh DIRECTORY FILE
 # Does nothing if it is installed; concurrent calls wait for one installation.
 set -euo pipefail
+case ${1:-} in --help | -h) sed -n '2,3s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 directory=$1
 requirements=$2
 mark=$directory/installed

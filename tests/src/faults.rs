@@ -1,15 +1,15 @@
 //! Fault injection: steady traffic of reconnecting clients while pods are killed or hang, Redis is restarted, paused,
-//! made read-only, emptied or failed over, slots of a Redis Cluster move, the network is partitioned, packets of clients
-//! are dropped, and all pods are replaced; a recorder accounts for every message and every connection.
+//! made read-only, emptied or failed over, slots of a Redis Cluster move, the network is partitioned, packets of
+//! clients are dropped, and all pods are replaced; a recorder accounts for every message and every connection.
 //!
 //! ```text
 //! clients ── haproxy ── three pods ── one TCP proxy each ── Redis (appendfsync always; Sentinels and Cluster: no proxy)
 //!    └──────── recorder ◀── append-only file ────────────────┘
 //! ```
-//! Guarantees under test: every acknowledged message is stored, none is missing after clients have resumed, none is delivered twice by
-//! the offset rule of `docs/PROTOCOL.md`, every connection has exactly one effective `$disconnect`, presence is
-//! correct within 15 s, and a rolling restart interrupts clients for less than 2 s. The internal state of the pods is
-//! not inspected.
+//! Guarantees under test: every acknowledged message is stored, none is missing after clients have resumed, none is
+//! delivered twice by the offset rule of `docs/PROTOCOL.md`, every connection has exactly one effective `$disconnect`,
+//! presence is correct within 15 s, and a rolling restart interrupts clients for less than 2 s. The internal state of
+//! the pods is not inspected.
 
 mod analysis;
 mod backend;

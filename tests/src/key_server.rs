@@ -63,7 +63,7 @@ impl KeySetServer {
         self.address
     }
 
-    /// Returns the URL of the key set at this host name, which must lead to this machine.
+    /// Returns the URL of the key set at this host name, which must resolve to this machine.
     #[must_use]
     pub fn url(&self, host: &str) -> String {
         format!("https://{host}:{}/jwks.json", self.address.port())

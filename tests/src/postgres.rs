@@ -5,7 +5,9 @@
 //! the tested adapter. A missing installation is a failure with an installation hint, never a skipped test.
 
 mod programs;
+mod standby;
 
+use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -32,11 +34,14 @@ pub struct PostgresOptions {
     pub tls: Option<Certificates>,
     /// Content of `pg_hba.conf` instead of password authentication for all.
     pub access: Option<String>,
+    /// Standby servers that must confirm every commit (`synchronous_standby_names`).
+    pub synchronous_standbys: Option<String>,
 }
 
 /// Running `postgres`; killed on drop.
 #[derive(Debug)]
 pub struct PostgresServer {
+    address: Ipv4Addr,
     port: u16,
     // Dropped before its data directory.
     child: Option<KillOnDrop>,
@@ -62,8 +67,9 @@ impl PostgresServer {
         let programs = Programs::find()?;
         let directory = tempfile::tempdir()?;
         programs.give_ownership(directory.path())?;
-        let mut server = Self { port: free_port()?, directory, programs, options, child: None };
-        server.initialise()?;
+        let (address, port) = (Ipv4Addr::LOCALHOST, free_port()?);
+        let mut server = Self { address, port, directory, programs, options, child: None };
+        server.initialize()?;
         server.restart()?;
         Ok(server)
     }
@@ -77,7 +83,7 @@ impl PostgresServer {
     /// Returns the URL of the database `postgres`, with user and password.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("postgres://{USER}:{PASSWORD}@127.0.0.1:{}/postgres", self.port)
+        format!("postgres://{USER}:{PASSWORD}@{}:{}/postgres", self.address, self.port)
     }
 
     /// Runs SQL as the owner and returns the output of `psql`: values separated by `|`.
@@ -151,9 +157,13 @@ impl PostgresServer {
         Ok(())
     }
 
-    fn stop(&mut self) -> anyhow::Result<()> {
+    /// Stops the server: connections are closed, all data is written and sent to the standby servers ("Shutting down the
+    /// server", fast shutdown, PostgreSQL manual).
+    ///
+    /// # Errors
+    /// The server is not running.
+    pub fn stop(&mut self) -> anyhow::Result<()> {
         let mut child = self.child.take().context("the server is not running")?;
-        // Fast shutdown: connections are closed, all data is written ("Shutting down the server", PostgreSQL manual).
         child.signal("INT")?;
         child.0.wait()?;
         Ok(())
@@ -167,7 +177,7 @@ impl PostgresServer {
         self.directory.path().join("log")
     }
 
-    fn initialise(&self) -> anyhow::Result<()> {
+    fn initialize(&self) -> anyhow::Result<()> {
         let password = self.directory.path().join("password");
         std::fs::write(&password, PASSWORD)?;
         self.programs.give_ownership(&password)?;
@@ -194,7 +204,8 @@ impl PostgresServer {
 
     fn command(&self) -> Command {
         let mut command = self.programs.run("postgres");
-        command.arg("-D").arg(self.data()).args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-k", ""]);
+        command.arg("-D").arg(self.data()).args(["-h", &self.address.to_string(), "-p", &self.port.to_string()]);
+        command.args(["-k", ""]);
         let ssl = if self.options.tls.is_some() { "on" } else { "off" };
         for setting in
             ["shared_buffers=16MB", "max_connections=60", "autovacuum=off", "max_wal_size=32MB", "hot_standby=on"]
@@ -202,6 +213,9 @@ impl PostgresServer {
             command.args(["-c", setting]);
         }
         command.args(["-c", &format!("ssl={ssl}")]);
+        if let Some(standbys) = &self.options.synchronous_standbys {
+            command.args(["-c", &format!("synchronous_standby_names={standbys}")]);
+        }
         if self.options.tls.is_some() {
             command.args(["-c", "ssl_ca_file=root.crt"]);
         }
@@ -218,7 +232,7 @@ impl PostgresServer {
             "-v",
             "ON_ERROR_STOP=1",
             "-h",
-            "127.0.0.1",
+            &self.address.to_string(),
             "-U",
             USER,
             "-d",

@@ -87,6 +87,7 @@ fn token(secret: &str, user: &str, role: Role, now: i64) -> anyhow::Result<Strin
         iat: Some(issued),
         iss: None,
         aud: None,
+        channels: None,
     };
     Ok(mint_hs256(secret.as_bytes(), &claims)?)
 }

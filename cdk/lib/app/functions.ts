@@ -19,6 +19,7 @@ import {
   GRANTS,
   type Limits,
   limitVariables,
+  type PresenceNames,
   type TableName,
   VARIABLES,
   VERIFIES_CALLERS,
@@ -34,6 +35,7 @@ export interface FunctionsProps {
   readonly tables: Tables;
   readonly credentials: Credentials;
   readonly limits: Limits;
+  readonly presenceNames: PresenceNames | undefined;
 }
 
 /** Timeout of each function. One call of the API may deliver to thousands of connections. */
@@ -128,12 +130,13 @@ export class Functions extends Construct {
   }
 
   private variables(name: FunctionName): Record<string, string> {
-    const { environment, tables, credentials, limits } = this.props;
+    const { environment, tables, credentials, limits, presenceNames } = this.props;
     const stores = {
       [VARIABLES.connectionsTable]: tables.nameOf('connections'),
       [VARIABLES.messagesTable]: tables.nameOf('messages'),
       [VARIABLES.messageRetention]: `${environment.messageRetention.toDays()}d`,
       ...limitVariables(limits),
+      ...(presenceNames === undefined ? {} : { [VARIABLES.presenceNames]: presenceNames }),
     };
     return {
       RUST_LOG: 'info',

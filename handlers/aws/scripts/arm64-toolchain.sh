@@ -4,6 +4,7 @@
 #
 #   arm64-toolchain.sh DIRECTORY    creates DIRECTORY/bin/rustc and DIRECTORY/bin/cc
 set -euo pipefail
+case ${1:-} in --help | -h) sed -n '2,5s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 scripts=$(cd "$(dirname "$0")" && pwd)
 directory=$(mkdir -p "$1" && cd "$1" && pwd)
 triple=aarch64-unknown-linux-gnu

@@ -7,6 +7,7 @@
 # With `probe`, builds the conformance suite's probe instead: stage-probe-{x86_64,arm64}.zip.
 # arm64-toolchain.sh creates the compiler for arm64 once, in the build directory.
 set -euo pipefail
+case ${1:-} in --help | -h) sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 cd "$(dirname "$0")/../../.."
 
 package=handlers-aws

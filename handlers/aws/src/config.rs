@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use handlers::api::ApiKeys;
 use handlers::authorizer::TokenSettings;
+use handlers::channel_policy::PresenceNames;
 use handlers::config_value::parse_retention_age;
 use handlers::limits::Limits;
 use http::Uri;
@@ -48,6 +49,8 @@ pub const AUTH_CLIENT_KEY_FILE: &str = "TWINWAY_AUTH_CLIENT_KEY_FILE";
 pub const AUTH_SERVER_NAME: &str = "TWINWAY_AUTH_SERVER_NAME";
 /// Longest accepted time until a token expires; default 366 days.
 pub const AUTH_MAX_LIFETIME: &str = "TWINWAY_AUTH_MAX_LIFETIME";
+/// Channels whose readers users may list by name: `rooms` or `all`; default `rooms`.
+pub const AUTH_PRESENCE_NAMES: &str = "TWINWAY_AUTH_PRESENCE_NAMES";
 /// Permitted clock difference between the token issuer and this function; default 30 seconds.
 pub const AUTH_LEEWAY: &str = "TWINWAY_AUTH_LEEWAY";
 /// API keys of backends, `name:tenant:key`, comma-separated.
@@ -81,6 +84,8 @@ pub struct AppConfig {
     pub retention: Duration,
     /// `TWINWAY_LIMITS_…` ([`Limits::KEYS`]).
     pub limits: Limits,
+    /// [`AUTH_PRESENCE_NAMES`].
+    pub presence_names: PresenceNames,
 }
 
 /// Configuration of the verification of callers (`authorizer`, `api`).
@@ -199,12 +204,14 @@ impl<'a> EnvironmentReader<'a> {
         let management_endpoint = self.management_endpoint();
         let retention = self.duration_or(RETENTION_AGE, DEFAULT_RETENTION, parse_retention_age);
         let limits = self.limits();
+        let presence_names = self.presence_names();
         Some(AppConfig {
             connections_table: connections_table?,
             messages_table: messages_table?,
             management_endpoint: management_endpoint?,
             retention: retention?,
             limits: limits?,
+            presence_names: presence_names?,
         })
     }
 
@@ -223,6 +230,12 @@ impl<'a> EnvironmentReader<'a> {
             }
         }
         valid.then_some(limits)
+    }
+
+    fn presence_names(&mut self) -> Option<PresenceNames> {
+        let text = self.optional_text(AUTH_PRESENCE_NAMES);
+        let parsed = text.map_or_else(|| Ok(PresenceNames::default()), |text| PresenceNames::parse(&text));
+        parsed.map_or_else(|rule| self.record_error(AUTH_PRESENCE_NAMES, rule), Some)
     }
 
     fn management_endpoint(&mut self) -> Option<String> {

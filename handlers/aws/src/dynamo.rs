@@ -1,8 +1,9 @@
 //! Common parts of both tables' adapters: error classification, retry delays and attribute parsing.
 //!
 //! The SDK retries throttled and transient responses (standard mode: bounded attempts, exponential backoff with full
-//! jitter, and a retry quota), and [`retries`](crate::retries) adds conflicts; errors that reach this module are past those retries. [`retry_delays`] is for retries
-//! that the SDK cannot make: those that need a fresh read or that cover unprocessed items.
+//! jitter, and a retry quota), and [`retries`](crate::retries) adds conflicts; errors that reach this module are past
+//! those retries. [`retry_delays`] is for retries that the SDK cannot make: those that need a fresh read or that cover
+//! unprocessed items.
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -80,6 +80,7 @@ pub fn build_app(
         budget: Arc::new(UnlimitedBudget),
         revocations: Arc::new(DynamoRevocations::new(dynamo.clone(), &config.connections_table)),
         limits: config.limits,
+        presence_names: config.presence_names,
     }
 }
 

@@ -15,7 +15,7 @@ use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::TokioExecutor;
 use tls_client::{ServerName, TlsMaterial};
 
-/// How a key set is fetched. The default uses the authorities of the system and no proxy.
+/// Connection settings for fetching a key set. The default uses the authorities of the system and no proxy.
 #[derive(Debug, Clone, Default)]
 pub struct FetchSettings {
     /// Trusted authorities and client certificate.

@@ -1,9 +1,9 @@
 //! Verification keys from an identity provider's JWK set, fetched over HTTPS.
 //!
 //! All callers that need keys share one fetch. The last valid set stays in use while the provider is unavailable.
-//! Tokens with invented key ids cause at most one request per [`REFETCH_INTERVAL`]. Redirects are not followed. There
-//! is no background task: the callers poll the fetch, which takes at most [`FETCH_TIMEOUT`]. Private authorities, a client
-//! certificate and a proxy are [`FetchSettings`].
+//! Tokens with invented key ids or wrong signatures cause at most one request per [`REFETCH_INTERVAL`]. Redirects are
+//! not followed. There is no background task: the callers poll the fetch, which takes at most [`FETCH_TIMEOUT`].
+//! Private authorities, a client certificate and a proxy are [`FetchSettings`].
 //!
 //! ```
 //! use std::sync::Arc;
@@ -184,10 +184,16 @@ impl KeySource for HttpJwks {
         }
     }
 
-    /// Returns nothing: providers give a new key a new id, and [`find_keys`](KeySource::find_keys) refreshes for an
-    /// unknown id.
-    async fn refresh_keys(&self, _: Option<&str>, _: Algorithm) -> Vec<Arc<VerificationKey>> {
-        Vec::new()
+    /// Fetches the set again: a provider may replace a key without an id, or keep the id. Returns nothing if the set is
+    /// the one of [`find_keys`](KeySource::find_keys), as for a forged token within [`REFETCH_INTERVAL`] of a fetch.
+    async fn refresh_keys(&self, id: Option<&str>, algorithm: Algorithm) -> Vec<Arc<VerificationKey>> {
+        let cached = self.provider.cached_keys().keys;
+        match KeyProvider::fetch_keys(&self.provider).await {
+            Ok(keys) if cached.is_none_or(|cached| !Arc::ptr_eq(&cached, &keys)) => {
+                matching_keys(Some(&keys), id, algorithm)
+            }
+            Ok(_) | Err(_) => Vec::new(),
+        }
     }
 }
 

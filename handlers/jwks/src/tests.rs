@@ -170,6 +170,31 @@ async fn unknown_key_ids_cause_one_request_per_interval() {
     assert_eq!(fixture.requests(), 2);
 }
 
+/// Signatures of forged tokens match no key either, so they cause one request per interval.
+#[tokio::test]
+async fn a_key_that_was_replaced_under_the_same_id_is_found_after_one_refresh() {
+    let fixture = Fixture::start(ProviderResponse::keys(&["a"])).await;
+    assert_eq!(fixture.found_keys("a").await.unwrap(), 1);
+    let refreshed = async || fixture.source.refresh_keys(Some("a"), Algorithm::EdDSA).await.len();
+    for _ in 0..20 {
+        assert_eq!(refreshed().await, 0, "the set that was just fetched");
+    }
+    assert_eq!(fixture.requests(), 1);
+    fixture.response(ProviderResponse::keys(&["a", "b"]));
+    fixture.clock.advance(REFETCH_INTERVAL);
+    assert_eq!((refreshed().await, fixture.requests()), (1, 2));
+    assert_eq!((refreshed().await, fixture.requests()), (0, 2));
+    fixture.response(ProviderResponse::status(StatusCode::INTERNAL_SERVER_ERROR));
+    fixture.clock.advance(REFETCH_INTERVAL);
+    assert_eq!((refreshed().await, fixture.found_keys("a").await.unwrap()), (0, 1), "the last valid set stays");
+}
+
+#[tokio::test]
+async fn keys_with_the_same_id_are_all_found() {
+    let fixture = Fixture::start(ProviderResponse::keys(&["a", "a"])).await;
+    assert_eq!(fixture.found_keys("a").await.unwrap(), 2);
+}
+
 #[tokio::test]
 async fn the_last_valid_set_stays_while_the_provider_is_unavailable() {
     let fixture = Fixture::start(ProviderResponse::keys(&["a"])).await;

@@ -31,7 +31,7 @@ const INVALID_TOKEN_CHALLENGE: &str = "Bearer realm=\"twinway\", error=\"invalid
 )]
 pub struct WeakApiKeyError;
 
-struct ApiKey {
+struct BackendKey {
     secret: Box<[u8]>,
     tenant: TenantId,
     name: UserId,
@@ -40,7 +40,7 @@ struct ApiKey {
 /// The configured API keys. `Debug` shows only their names.
 #[derive(Default)]
 pub struct ApiKeys {
-    keys: Vec<ApiKey>,
+    keys: Vec<BackendKey>,
 }
 
 /// Authenticated caller.
@@ -72,12 +72,12 @@ impl ApiKeys {
     /// [`WeakApiKeyError`] if the key is shorter than [`MIN_API_KEY_BYTES`] or repeats few characters.
     pub fn with_key(mut self, secret: &str, tenant: TenantId, name: UserId) -> Result<Self, WeakApiKeyError> {
         check_api_key(secret)?;
-        self.keys.push(ApiKey { secret: Box::from(secret.as_bytes()), tenant, name });
+        self.keys.push(BackendKey { secret: Box::from(secret.as_bytes()), tenant, name });
         Ok(self)
     }
 
     /// Compares every key, so that the duration does not reveal a partial match.
-    fn find_key(&self, presented: &[u8]) -> Option<&ApiKey> {
+    fn find_key(&self, presented: &[u8]) -> Option<&BackendKey> {
         self.keys.iter().fold(None, |found, key| {
             let equal: Choice = key.secret.ct_eq(presented);
             if bool::from(equal) { Some(key) } else { found }
@@ -108,7 +108,7 @@ impl ApiAuthenticator {
             ));
         };
         match self.verifier.verify_token(token, app.clock.now()).await {
-            Ok(VerifiedToken { identity, issue }) => {
+            Ok(VerifiedToken { identity, issue, .. }) => {
                 if app.is_revoked(&identity, &issue).await? {
                     tracing::info!(token.error = "revoked", "api request rejected");
                     return Err(ProblemDetails::authentication_required(

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::authorizer::{JwtClaims, KeySet, TokenSettings, mint_hs256};
 use crate::channel::{Channel, ChannelName, Epoch};
+use crate::channel_policy::PresenceNames;
 use crate::id::{ConnectionId, TenantId, UserId};
 use crate::identity::{Identity, Role};
 use crate::limits::Limits;
@@ -45,6 +46,7 @@ impl Fixture {
             budget: Arc::new(UnlimitedBudget),
             revocations: Arc::new(MemoryRevocations::default()),
             limits: Limits::default(),
+            presence_names: PresenceNames::default(),
         };
         Self { api: api(app), connections, delivery }
     }
@@ -112,6 +114,7 @@ fn token(role: Role, exp: i64) -> String {
         iat: None,
         iss: None,
         aud: None,
+        channels: None,
     };
     mint_hs256(SECRET, &claims).unwrap()
 }

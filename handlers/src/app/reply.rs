@@ -9,11 +9,13 @@ use aws_lambda_events::apigw::{
     ApiGatewayProxyResponse, ApiGatewayWebsocketProxyRequest, ApiGatewayWebsocketProxyRequestContext,
 };
 use aws_lambda_events::encodings::Body;
+use serde_json::Value;
 
 use super::HandlerError;
+use crate::channel_policy::{CHANNELS_KEY, ChannelGrants};
 use crate::frame::{ClientError, ErrorCode};
 use crate::id::ConnectionId;
-use crate::identity::Identity;
+use crate::identity::{Identity, Role};
 use crate::ports::{DeliveryError, LogError, StoreError};
 
 /// The connection and identity that an event carries.
@@ -21,6 +23,8 @@ use crate::ports::{DeliveryError, LogError, StoreError};
 pub(crate) struct EventCaller {
     pub(crate) connection: ConnectionId,
     pub(crate) identity: Identity,
+    /// Rooms and topics that the caller may join; all for admins and services.
+    pub(crate) grants: ChannelGrants,
 }
 
 /// An error of an action.
@@ -36,8 +40,10 @@ impl EventCaller {
     /// Reads the caller from the event alone: the connection id, and the identity in the authorizer context.
     pub(crate) fn from_event(event: &ApiGatewayWebsocketProxyRequest) -> Result<Self, HandlerError> {
         let connection = connection_id(&event.request_context)?;
-        let identity = Identity::from_context(&event.request_context.authorizer.fields)?;
-        Ok(Self { connection, identity })
+        let context = &event.request_context.authorizer.fields;
+        let identity = Identity::from_context(context)?;
+        let granted = context.get(CHANNELS_KEY).and_then(Value::as_str).filter(|_| identity.role == Role::User);
+        Ok(Self { connection, identity, grants: ChannelGrants::from_context(granted) })
     }
 }
 
@@ -84,7 +90,7 @@ impl ActionError {
             retry_after_ms: Some(retry_after_ms),
             ..ClientError::new(
                 ErrorCode::RateLimited,
-                "this connection has read or joined too much in a short time: wait for 'retryAfterMs' milliseconds",
+                "this connection, or all of this user together, has read or joined too much in a short time: wait for 'retryAfterMs' milliseconds",
             )
         })
     }

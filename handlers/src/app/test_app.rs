@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 pub(crate) use self::fault_injector::{FaultInjector, FaultyDelivery, FaultyLog};
 use super::MessagingApp;
 use crate::channel::{Channel, ChannelName, Epoch};
+use crate::channel_policy::{CHANNELS_KEY, ChannelGrants, PresenceNames};
 use crate::id::{ConnectionId, MessageId, TenantId, UserId};
 use crate::identity::{Identity, Role};
 use crate::limits::Limits;
@@ -33,6 +34,7 @@ pub(crate) struct TestApp {
 pub(crate) struct ConnectedClient {
     pub(crate) id: ConnectionId,
     pub(crate) identity: Identity,
+    pub(crate) grants: ChannelGrants,
 }
 
 impl TestApp {
@@ -53,6 +55,7 @@ impl TestApp {
             budget: Arc::new(UnlimitedBudget),
             revocations: Arc::new(MemoryRevocations::default()),
             limits: Limits::default(),
+            presence_names: PresenceNames::default(),
         };
         Self { app, clock, delivery, faults }
     }
@@ -60,7 +63,8 @@ impl TestApp {
     /// Runs `$connect` of a new connection.
     pub(crate) async fn connect(&self, id: &str, user: &str, role: Role) -> ConnectedClient {
         let identity = test_identity(user, role);
-        let client = ConnectedClient { id: ConnectionId::parse(id).unwrap(), identity };
+        let grants = ChannelGrants::default();
+        let client = ConnectedClient { id: ConnectionId::parse(id).unwrap(), identity, grants };
         let response = self.app.handle_connect(websocket_event(&client, "$connect", None)).await.unwrap();
         assert_eq!(response.status_code, 200);
         client
@@ -125,7 +129,8 @@ pub(crate) fn websocket_event(
     event.request_context.connection_id = Some(client.id.to_string());
     event.request_context.route_key = Some(route.to_owned());
     event.request_context.connected_at = NOW.0;
-    event.request_context.authorizer.fields = client.identity.to_context();
+    let granted = client.grants.context_value().map(|channels| (CHANNELS_KEY.to_owned(), Value::from(channels)));
+    event.request_context.authorizer.fields = client.identity.to_context().into_iter().chain(granted).collect();
     event.body = body.map(str::to_owned);
     event
 }

@@ -1,4 +1,4 @@
-//! Mapping of a token's claims to user, role and tenant, for tokens of any identity provider.
+//! Mapping of a token's claims to user, role, tenant and granted channels, for tokens of any identity provider.
 //!
 //! | provider | user | role | tenant | audience |
 //! |---|---|---|---|---|
@@ -13,6 +13,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::claims::{ClaimError, JwtClaims, RawClaims};
+use crate::channel_policy::ChannelGrants;
 use crate::id::{TenantId, UserId};
 use crate::identity::Role;
 
@@ -53,6 +54,10 @@ pub struct ClaimMapping {
     /// Values that mean the role `user`. If empty, every other value does, and so does a token without the claim;
     /// otherwise such tokens are rejected.
     pub user_roles: Vec<String>,
+    /// Claim of the rooms and topics that a user may join: a list of patterns, or a text of patterns separated by spaces.
+    pub channels: ClaimPath,
+    /// Rooms and topics of users whose token has no such claim.
+    pub default_channels: ChannelGrants,
 }
 
 /// Configuration key of one field of [`ClaimMapping`].
@@ -69,6 +74,7 @@ pub struct ClaimKey {
 enum ClaimField {
     Path(fn(&mut ClaimMapping) -> &mut ClaimPath),
     Words(fn(&mut ClaimMapping) -> &mut Vec<String>),
+    Grants(fn(&mut ClaimMapping) -> &mut ChannelGrants),
 }
 
 impl Default for ClaimMapping {
@@ -80,6 +86,8 @@ impl Default for ClaimMapping {
             admin_roles: vec![Role::Admin.as_str().to_owned()],
             service_roles: vec![Role::Service.as_str().to_owned()],
             user_roles: Vec::new(),
+            channels: ClaimPath(Arc::from("channels")),
+            default_channels: ChannelGrants::default(),
         }
     }
 }
@@ -145,7 +153,7 @@ impl ClaimPath {
 
 impl ClaimMapping {
     /// The configuration keys of all fields.
-    pub const KEYS: [ClaimKey; 6] = [
+    pub const KEYS: [ClaimKey; 8] = [
         claim_key("auth.user_claim", "TWINWAY_AUTH_USER_CLAIM", ClaimField::Path(|mapping| &mut mapping.user)),
         claim_key("auth.role_claim", "TWINWAY_AUTH_ROLE_CLAIM", ClaimField::Path(|mapping| &mut mapping.role)),
         claim_key("auth.tenant_claim", "TWINWAY_AUTH_TENANT_CLAIM", ClaimField::Path(|mapping| &mut mapping.tenant)),
@@ -160,15 +168,29 @@ impl ClaimMapping {
             ClaimField::Words(|mapping| &mut mapping.service_roles),
         ),
         claim_key("auth.user_roles", "TWINWAY_AUTH_USER_ROLES", ClaimField::Words(|mapping| &mut mapping.user_roles)),
+        claim_key(
+            "auth.channels_claim",
+            "TWINWAY_AUTH_CHANNELS_CLAIM",
+            ClaimField::Path(|mapping| &mut mapping.channels),
+        ),
+        claim_key(
+            "auth.default_channels",
+            "TWINWAY_AUTH_DEFAULT_CHANNELS",
+            ClaimField::Grants(|mapping| &mut mapping.default_channels),
+        ),
     ];
 
-    /// Sets the field of `key` to `values`: the name or path of one claim, or a list of words.
+    /// Sets the field of `key` to `values`: the name or path of one claim, a list of words, or patterns of channels.
     ///
     /// # Errors
     /// The rule that the value violates, as text for an operator.
     pub fn set(&mut self, key: &ClaimKey, values: &[String]) -> Result<(), String> {
         match (key.field, values) {
             (ClaimField::Words(field), words) => *field(self) = words.to_vec(),
+            (ClaimField::Grants(field), patterns) => {
+                let parsed = ChannelGrants::parse(patterns.iter().map(String::as_str));
+                *field(self) = parsed.map_err(|error| error.to_string())?;
+            }
             (ClaimField::Path(field), [path]) => *field(self) = path.parse()?,
             (ClaimField::Path(_), _) => return Err("must be the name or path of one claim".to_owned()),
         }
@@ -188,6 +210,9 @@ impl ClaimMapping {
         self.user.insert_value(&mut issued, Value::from(claims.sub.as_str()));
         self.role.insert_value(&mut issued, Value::from(role));
         self.tenant.insert_value(&mut issued, Value::from(claims.tenant.as_str()));
+        if let Some(channels) = &claims.channels {
+            self.channels.insert_value(&mut issued, Value::from(channels.as_slice()));
+        }
         let dates = [("exp", claims.exp), ("iat", claims.iat)];
         issued.extend(dates.into_iter().filter_map(|(name, date)| Some((name.to_owned(), Value::from(date?)))));
         let texts = [("iss", &claims.iss), ("aud", &claims.aud)];
@@ -204,6 +229,19 @@ impl ClaimMapping {
         let Some(value) = claims.find(&self.tenant) else { return Ok(TenantId::default_tenant()) };
         let name = subject_text(value).ok_or_else(|| self.tenant.error())?;
         TenantId::encode(&name).map_err(|_| self.tenant.error())
+    }
+
+    /// Returns the rooms and topics of a user.
+    pub(super) fn channels_of(&self, claims: &RawClaims) -> Result<ChannelGrants, ClaimError> {
+        let patterns = match claims.find(&self.channels) {
+            None => return Ok(self.default_channels.clone()),
+            Some(Value::String(text)) => text.split_ascii_whitespace().collect(),
+            Some(Value::Array(values)) => {
+                values.iter().map(Value::as_str).collect::<Option<Vec<_>>>().ok_or_else(|| self.channels.error())?
+            }
+            Some(_) => return Err(self.channels.error()),
+        };
+        ChannelGrants::parse(patterns).map_err(|_| self.channels.error())
     }
 
     pub(super) fn role_of(&self, claims: &RawClaims) -> Result<Role, ClaimError> {

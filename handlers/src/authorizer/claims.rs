@@ -1,4 +1,4 @@
-//! JWT claims that this application writes and reads (RFC 7519, section 4, plus `role` and `tenant`).
+//! JWT claims that this application writes and reads (RFC 7519, section 4, plus `role`, `tenant` and `channels`).
 //!
 //! [`JwtClaims`] are the claims of issued tokens. Tokens of other issuers are parsed as [`RawClaims`], which accepts
 //! every form that RFC 7519 allows and leaves each claim unvalidated until it is read.
@@ -36,6 +36,9 @@ pub struct JwtClaims {
     /// Audience.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub aud: Option<String>,
+    /// Patterns of the rooms and topics that a user may join; `None` for the default of the deployment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channels: Option<Vec<String>>,
 }
 
 /// An error of [`mint_hs256`].

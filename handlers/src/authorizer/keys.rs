@@ -25,6 +25,8 @@ use crate::ports::BoxError;
 pub const MIN_SECRET_BYTES: usize = 32;
 /// Fewest different bytes of a secret or API key. 32 random hexadecimal digits have fewer with a probability of 10⁻⁵.
 const MIN_DIFFERENT_BYTES: usize = 8;
+/// Shell command that generates an HS256 secret, for messages to operators.
+pub const SECRET_COMMAND: &str = "`openssl rand -base64 32`";
 /// Maximum keys of one document; identity providers publish two to five.
 pub const MAX_KEYS_PER_DOCUMENT: usize = 100;
 
@@ -55,11 +57,13 @@ pub struct KeySet {
 #[derive(Debug, thiserror::Error)]
 pub enum KeySetError {
     /// The secret is short enough to be guessed.
-    #[error("an HS256 secret must have at least {MIN_SECRET_BYTES} bytes (RFC 7518, section 3.2)")]
+    #[error(
+        "an HS256 secret must have at least {MIN_SECRET_BYTES} bytes (RFC 7518, section 3.2); {SECRET_COMMAND} generates one"
+    )]
     ShortSecret,
     /// The secret has few different bytes, such as one repeated letter.
     #[error(
-        "an HS256 secret must have at least {MIN_DIFFERENT_BYTES} different characters; `openssl rand -base64 32` generates one"
+        "an HS256 secret must have at least {MIN_DIFFERENT_BYTES} different characters; {SECRET_COMMAND} generates one"
     )]
     WeakSecret,
     /// The document is not a JWK set.
@@ -196,8 +200,8 @@ impl KeySet {
     /// Adds an HS256 secret. During a rotation the set has several secrets, each of which verifies tokens.
     ///
     /// # Errors
-    /// [`KeySetError::ShortSecret`] if the secret is shorter than [`MIN_SECRET_BYTES`], [`KeySetError::WeakSecret`] if it
-    /// repeats few bytes.
+    /// [`KeySetError::ShortSecret`] if the secret is shorter than [`MIN_SECRET_BYTES`], [`KeySetError::WeakSecret`] if
+    /// it repeats few bytes.
     pub fn with_secret(mut self, secret: &[u8]) -> Result<Self, KeySetError> {
         check_secret(secret)?;
         let material = KeyMaterial::Secret(Box::new(hmac::Key::new(hmac::HMAC_SHA256, secret)));

@@ -31,6 +31,7 @@ fn claims() -> JwtClaims {
         iat: Some(NOW.unix_seconds()),
         iss: None,
         aud: None,
+        channels: None,
     }
 }
 

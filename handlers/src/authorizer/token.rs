@@ -15,7 +15,8 @@ use serde::de::IgnoredAny;
 use super::claim_mapping::ClaimMapping;
 use super::claims::{ClaimError, RawClaims};
 use super::keys::{Algorithm, KeySet, KeySource, KeySourceError, parse_algorithm};
-use crate::identity::Identity;
+use crate::channel_policy::ChannelGrants;
+use crate::identity::{Identity, Role};
 use crate::ports::{Timestamp, TokenIssue};
 
 /// Longest accepted token, in bytes. API Gateway's limit for all headers of a request is 10,240.
@@ -43,7 +44,7 @@ pub struct TokenSettings {
     pub issuers: Vec<String>,
     /// Audiences of which `aud` must contain one; empty ignores `aud`.
     pub audiences: Vec<String>,
-    /// Claims of user, role and tenant.
+    /// Claims of user, role, tenant and granted channels.
     pub claims: ClaimMapping,
     /// Accepted difference between the clocks of issuer and server.
     pub leeway: Duration,
@@ -59,6 +60,8 @@ pub struct VerifiedToken {
     pub identity: Identity,
     /// The claims that a revocation refers to.
     pub issue: TokenIssue,
+    /// Rooms and topics that the bearer may join; all for admins and services.
+    pub channels: ChannelGrants,
 }
 
 /// Verifies tokens. It is stateless and cheap to share.
@@ -171,9 +174,10 @@ impl TokenVerifier {
         self.check_origin(&claims)?;
         let mapping = &self.settings.claims;
         let (user, role) = (mapping.user_of(&claims)?, mapping.role_of(&claims)?);
+        let channels = if role == Role::User { mapping.channels_of(&claims)? } else { ChannelGrants::default() };
         let identity = Identity { tenant: mapping.tenant_of(&claims)?, user, role, expires_at };
         let issue = TokenIssue { issued_at: claims.numeric_date("iat")?, token: claims.token_id() };
-        Ok(VerifiedToken { identity, issue })
+        Ok(VerifiedToken { identity, issue, channels })
     }
 
     async fn check_signature(&self, compact: &CompactToken<'_>) -> Result<(), TokenError> {

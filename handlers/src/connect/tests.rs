@@ -7,12 +7,14 @@ use serde_json::json;
 
 use crate::app::HandlerError;
 use crate::app::test_app::{ConnectedClient, NOW, TestApp, test_identity, websocket_event};
+use crate::channel_policy::ChannelGrants;
 use crate::id::{ConnectionId, TokenId, UserId};
 use crate::identity::Role;
 use crate::ports::{Revocation, RevokedSubject};
 
 fn unregistered_client(id: &str) -> ConnectedClient {
-    ConnectedClient { id: ConnectionId::parse(id).unwrap(), identity: test_identity("alice", Role::User) }
+    let grants = ChannelGrants::default();
+    ConnectedClient { id: ConnectionId::parse(id).unwrap(), identity: test_identity("alice", Role::User), grants }
 }
 
 #[tokio::test]

@@ -145,6 +145,19 @@ impl ClientAction<'_> {
     pub fn names() -> impl Iterator<Item = &'static str> {
         ACTIONS.iter().map(|(name, _)| *name)
     }
+
+    /// Returns the units of the connection's [`ActionBudget`](crate::ports::ActionBudget) that the action costs
+    /// whatever its result: 1 for each channel, at least 1. `send` and `ping` cost none, because their work is
+    /// proportional to their frame, and the rate of messages limits them.
+    #[must_use]
+    pub fn base_units(&self) -> usize {
+        match self {
+            Self::Send(_) | Self::Ping => 0,
+            Self::History(_) => 1,
+            Self::Join(requests) | Self::Subscribe(requests) | Self::Resume(requests) => requests.len().max(1),
+            Self::Leave(names) | Self::Unsubscribe(names) | Self::Presence(names) => names.len().max(1),
+        }
+    }
 }
 
 fn parse_action<'a>(fields: &FrameFields<'a>, limits: &Limits) -> Result<ClientAction<'a>, ClientError> {

@@ -1,6 +1,6 @@
 //! Access rules: which roles may read and write which channels.
 //!
-//! Permissions depend on the role and the channel's name. Only rooms of users require the connection's record, because
+//! Permissions depend on the role, the channel's name, and the rooms and topics that the token grants. Only rooms of users require the connection's record, because
 //! rooms are accessible to connections that joined. No rule grants access outside the caller's tenant.
 
 use std::collections::BTreeSet;
@@ -16,6 +16,7 @@ use crate::ports::ClientConnection;
 enum ChannelAccess {
     Allowed,
     IfJoined,
+    NotGranted,
     Denied,
 }
 
@@ -30,6 +31,9 @@ fn write_access(caller: &EventCaller, channel: &ChannelName) -> ChannelAccess {
 
 fn read_access(caller: &EventCaller, channel: &ChannelName) -> ChannelAccess {
     match (caller.identity.role, channel) {
+        (Role::User, ChannelName::Room(_) | ChannelName::Topic(_)) if !caller.grants.allows(channel) => {
+            ChannelAccess::NotGranted
+        }
         (Role::User, ChannelName::Everyone | ChannelName::Topic(_)) => ChannelAccess::Allowed,
         _ => write_access(caller, channel),
     }
@@ -44,7 +48,7 @@ pub(super) async fn check_write(
     match write_access(caller, channel) {
         ChannelAccess::Allowed => Ok(()),
         ChannelAccess::IfJoined => check_joined(caller, &caller_record(app, caller).await?, channel),
-        ChannelAccess::Denied => Err(ActionError::client_error(
+        ChannelAccess::Denied | ChannelAccess::NotGranted => Err(ActionError::client_error(
             ErrorCode::Forbidden,
             format!(
                 "writing to '{channel}' is forbidden: users may write to their own conversation and to rooms they joined"
@@ -64,6 +68,7 @@ pub(super) async fn check_read(
         match read_access(caller, channel) {
             ChannelAccess::Allowed => {}
             ChannelAccess::IfJoined => rooms.push(channel),
+            ChannelAccess::NotGranted => return Err(not_granted(channel)),
             ChannelAccess::Denied => return Err(read_denied(channel)),
         }
     }
@@ -74,13 +79,15 @@ pub(super) async fn check_read(
     rooms.into_iter().try_for_each(|channel| check_joined(caller, &record, channel))
 }
 
-/// Checks that the caller may join or already reads every channel. All rooms and topics of the tenant may be joined.
+/// Checks that the caller may join or already reads every channel. Users may join the rooms and topics that their token
+/// grants, others all of the tenant.
 pub(super) fn check_join<'a>(
     caller: &EventCaller,
     mut channels: impl Iterator<Item = &'a ChannelName>,
 ) -> Result<(), ActionError> {
     channels.try_for_each(|channel| match read_access(caller, channel) {
         ChannelAccess::Allowed | ChannelAccess::IfJoined => Ok(()),
+        ChannelAccess::NotGranted => Err(not_granted(channel)),
         ChannelAccess::Denied => Err(read_denied(channel)),
     })
 }
@@ -112,6 +119,12 @@ fn check_joined(caller: &EventCaller, record: &ClientConnection, channel: &Chann
     }
     let text = format!("this connection has not joined '{channel}': send 'join' first");
     Err(ActionError::client_error(ErrorCode::NotJoined, text))
+}
+
+fn not_granted(channel: &ChannelName) -> ActionError {
+    let text =
+        format!("'{channel}' is forbidden: the token does not grant it; obtain one whose list of channels has it");
+    ActionError::client_error(ErrorCode::Forbidden, text)
 }
 
 fn read_denied(channel: &ChannelName) -> ActionError {

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::access;
 use super::catch_up::{CaughtUpChannel, catch_up};
 use super::presence::{self, MembersBudget};
 use crate::app::{ActionError, EventCaller, MessagingApp};
@@ -69,6 +70,7 @@ async fn join_and_catch_up(
     caller: &EventCaller,
     requests: &[ChannelRequest],
 ) -> Result<Vec<CaughtUpChannel>, ActionError> {
+    access::check_join(caller, requests.iter().map(|request| &request.channel))?;
     let channels = requested_channels(caller, requests);
     // The heads are read first, so that nothing is joined while the log is unavailable.
     let heads = app.log.heads(&channels).await?;

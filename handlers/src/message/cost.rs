@@ -1,10 +1,8 @@
 //! Cost of the actions in units of the connection's [`ActionBudget`](crate::ports::ActionBudget).
 //!
-//! | action | units |
+//! | work | units |
 //! |---|---|
-//! | `send`, `ping` | none: they are as large as their frame, and the rate of messages limits them |
-//! | `join`, `leave`, `subscribe`, `unsubscribe`, `resume`, `presence` | 1 for each channel, at least 1 |
-//! | `history` | 1 |
+//! | the action itself | [`ClientAction::base_units`] |
 //! | messages in the answer of `history` or sent by a catch-up | 1 for each 16 KiB |
 //! | connection records read for `members` | 1 for each 25 |
 
@@ -26,15 +24,10 @@ pub(super) fn take_action(
     caller: &EventCaller,
     action: &ClientAction<'_>,
 ) -> Result<(), ActionError> {
-    let channels = match action {
-        ClientAction::Send(_) | ClientAction::Ping => return Ok(()),
-        ClientAction::Join(requests) | ClientAction::Subscribe(requests) | ClientAction::Resume(requests) => {
-            requests.len()
-        }
-        ClientAction::Leave(names) | ClientAction::Unsubscribe(names) | ClientAction::Presence(names) => names.len(),
-        ClientAction::History(_) => 1,
-    };
-    app.budget.take(&caller.connection, units(channels.max(1))).map_err(ActionError::rate_limited)
+    match action.base_units() {
+        0 => Ok(()),
+        count => app.budget.take(&caller.connection, units(count)).map_err(ActionError::rate_limited),
+    }
 }
 
 /// Deducts the units of channels that the frame does not name.

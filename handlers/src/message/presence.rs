@@ -2,8 +2,9 @@
 //!
 //! The number of connections is always exact: stores keep it. Users are counted from records, of which one answer reads
 //! at most [`counted_members`](limits::Limits::counted_members) over all its channels, and other connections are served
-//! between two pages. At most [`listed_members`](limits::Limits::listed_members) users are listed in one answer, so that
-//! it stays below API Gateway's message quota of 128 KiB.
+//! between two pages. At most [`listed_members`](limits::Limits::listed_members) users are listed in one answer, so
+//! that it stays below API Gateway's message quota of 128 KiB. Users list only the names that
+//! [`presence_names`](MessagingApp::presence_names) permits, and the numbers of all channels that they may read.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -21,7 +22,7 @@ use crate::limits;
 /// Page size of listings.
 const MEMBERS_PAGE_SIZE: usize = 1_000;
 
-/// What one answer may still read and list, over all its channels.
+/// Numbers of records that one answer may still read and list, over all its channels.
 pub(super) struct MembersBudget {
     /// Records that may still be read to count users.
     records: usize,
@@ -97,7 +98,9 @@ pub(super) async fn channel_members(
     let count = users.len() as u64;
     let member =
         |((user, role), connections): ((UserId, Role), u64)| OnlineUser { user: user.into(), role, connections };
-    let members: Vec<OnlineUser> = users.into_iter().take(budget.listed).map(member).collect();
+    let lists_names = caller.identity.role != Role::User || app.presence_names.lists(name);
+    let listed = if lists_names { budget.listed } else { 0 };
+    let members: Vec<OnlineUser> = users.into_iter().take(listed).map(member).collect();
     budget.listed -= members.len();
     Ok(ChannelMembers { caught_up: None, connections, users: complete.then_some(count), members })
 }

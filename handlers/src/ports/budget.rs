@@ -1,10 +1,11 @@
-//! The budget of each connection for actions that cause much more work than their frame has bytes.
+//! The budget of each connection, and of its user, for actions that cause much more work than their frame has bytes.
 
 use std::time::Duration;
 
 use crate::id::ConnectionId;
 
-/// Budget of each connection for reading and for joining channels, in units (see `crate::message::cost`).
+/// Budget of each connection, and of all connections of a user, for reading and for joining channels, in units (see
+/// [`ClientAction::base_units`](crate::frame::ClientAction::base_units)).
 ///
 /// A frame of 100 bytes can request megabytes of messages, or the members of 64 channels. The budget limits what one
 /// client can cause, whatever the rate of its messages. Both methods read memory only; a connection that is not known
@@ -40,4 +41,23 @@ impl ActionBudget for UnlimitedBudget {
     }
 
     fn charge(&self, _: &ConnectionId, _: u32) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::conformance::budget::{BudgetFixture, run_suite};
+
+    #[tokio::test]
+    async fn it_passes_the_contract_suite() {
+        let connections = ["a", "b"].map(|id| ConnectionId::parse(&format!("{id:A<15}=")).unwrap());
+        run_suite(async || BudgetFixture {
+            budget: Arc::new(UnlimitedBudget),
+            connections: connections.clone(),
+            burst: None,
+        })
+        .await;
+    }
 }

@@ -111,7 +111,7 @@ impl ConnectFailure {
     }
 }
 
-/// What is wrong, as a clause after the name of the server.
+/// Writes the cause as a clause that follows the name of the server.
 impl fmt::Display for ConnectFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -100,7 +100,7 @@ pub enum TlsFileError {
         path: String,
         /// Number of the certificate in the file, from 1.
         number: usize,
-        /// What is wrong with it.
+        /// Cause.
         reason: String,
     },
     /// The file has no private key.
@@ -113,7 +113,7 @@ pub enum TlsFileError {
         certificate: String,
         /// Path of the key.
         key: String,
-        /// What does not fit.
+        /// Cause.
         reason: String,
     },
 }

@@ -38,6 +38,7 @@ pub struct ApiDefinition {
     pub account_id: String,
     /// The stage name: letters, digits, `-`, `_`; at most 128 (developer guide, `api-gateway-known-issues`).
     pub stage: String,
+    /// `stageVariables` of events.
     pub stage_variables: BTreeMap<String, String>,
     /// All routes, including the lifecycle routes.
     pub routes: Vec<RouteDefinition>,
@@ -47,6 +48,7 @@ pub struct ApiDefinition {
     pub authorizer: Option<Vec<String>>,
     /// Whether `$connect` needs an API key.
     pub api_key_required: bool,
+    /// Sizes, rates and lifetimes to enforce.
     pub quotas: Quotas,
     /// Optional settings: IAM authorization, source of API keys, rate limits and request models of routes.
     pub settings: ApiSettings,
@@ -67,9 +69,13 @@ pub struct ApiStage {
 pub struct WebSocketApi {
     /// The API id (`requestContext.apiId`).
     pub id: Arc<str>,
+    /// Region in ARNs and in credential scopes.
     pub region: Arc<str>,
+    /// Account in ARNs (12 digits).
     pub account_id: Arc<str>,
+    /// The only stage.
     pub stage: ApiStage,
+    /// Message routes and their keys.
     pub routes: RouteTable,
     /// The route selection expression.
     pub selection: SelectionExpression,
@@ -83,6 +89,7 @@ pub struct WebSocketApi {
     pub key_source: ApiKeySource,
     /// Rate limit of `$connect`, in addition to the quotas.
     pub connect_rate: Option<RateLimit>,
+    /// Sizes, rates and lifetimes to enforce.
     pub quotas: Quotas,
 }
 

@@ -29,11 +29,13 @@ pub const SCOPE_TERMINATOR: &str = "aws4_request";
 /// The parts of a request that a signature covers, as received.
 #[derive(Clone, Copy)]
 pub struct SignedRequest<'r> {
+    /// HTTP method in upper case.
     pub method: &'r str,
     /// Path, percent-encoded as sent.
     pub path: &'r str,
     /// Query as sent, without `?`.
     pub query: Option<&'r str>,
+    /// All headers; the signature names those that it covers.
     pub headers: &'r HeaderMap,
 }
 

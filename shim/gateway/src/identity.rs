@@ -29,6 +29,7 @@ pub struct ApiKey {
     /// The key as the client sent it.
     #[serde(rename = "apiKey")]
     pub key: Box<str>,
+    /// Name of the key, which is not secret.
     #[serde(rename = "apiKeyId")]
     pub id: Box<str>,
 }

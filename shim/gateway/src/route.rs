@@ -44,7 +44,9 @@ pub struct RouteKey(Arc<str>);
 pub struct Route {
     /// Key as in events; `$default` for the fallback (RT-7).
     pub key: RouteKey,
+    /// Whether the reply of the integration is sent to the client.
     pub response: RouteResponse,
+    /// Whether messages of a connection are handled one at a time.
     pub ordering: RouteOrdering,
     /// Index among the definition's routes, for per-route state such as rate limiters.
     pub index: usize,

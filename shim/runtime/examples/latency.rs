@@ -72,6 +72,7 @@ fn start_function(max_processes: usize, concurrency: usize) -> Result<LambdaFunc
         account_id: "000000000000".to_owned(),
         memory_mib: 128,
         environment: [].into(),
+        availability_zone_id: None,
         library_path: None,
         user: None,
         supervisor: None,

@@ -1,12 +1,10 @@
-//! Definition of a function and the environment variables of its processes.
+//! Definition of a function.
 //!
-//! A process has only the variables that Lambda sets and those of the definition. It inherits no variables of this
-//! process, so that functions do not get the server's secrets. The function receives its memory size as on Lambda, but
-//! the limit is not enforced: that needs a cgroup, which the container provides.
+//! The function receives its memory size as on Lambda, but the limit is not enforced: that needs a cgroup, which the
+//! container provides.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::Command;
@@ -16,15 +14,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::program::Program;
 
-/// Version of an unpublished function.
-const UNPUBLISHED_VERSION: &str = "$LATEST";
-
 /// `PATH` of a function whose definition has none.
 pub const DEFAULT_SEARCH_PATH: &str = "/usr/local/bin:/usr/bin:/bin:/opt/bin";
 
 /// Variables that Lambda sets and that no configuration may override, without those of credentials (Lambda developer
 /// guide, `configuration-envvars`, "Reserved environment variables").
-const RESERVED_VARIABLES: [&str; 15] = [
+const RESERVED_VARIABLES: [&str; 17] = [
     "_HANDLER",
     "_X_AMZN_TRACE_ID",
     "AWS_DEFAULT_REGION",
@@ -36,6 +31,8 @@ const RESERVED_VARIABLES: [&str; 15] = [
     "AWS_LAMBDA_LOG_GROUP_NAME",
     "AWS_LAMBDA_LOG_STREAM_NAME",
     "AWS_LAMBDA_MAX_CONCURRENCY",
+    "AWS_LAMBDA_METADATA_API",
+    "AWS_LAMBDA_METADATA_TOKEN",
     "AWS_LAMBDA_RUNTIME_API",
     "AWS_REGION",
     "LAMBDA_RUNTIME_DIR",
@@ -63,7 +60,10 @@ pub struct FunctionDefinition {
     pub account_id: String,
     /// `AWS_LAMBDA_FUNCTION_MEMORY_SIZE` in MiB; not enforced.
     pub memory_mib: u32,
-    /// Further variables. They override Lambda's variables that are not reserved.
+    /// Zone of the metadata endpoint, such as `use1-az1`; `None` for `local`.
+    pub availability_zone_id: Option<String>,
+    /// Further variables. They override Lambda's variables that are not reserved; search paths are extended by those of
+    /// the program.
     pub environment: BTreeMap<String, String>,
     /// Directories that `LD_LIBRARY_PATH` contains after those of Lambda, separated by colons.
     pub library_path: Option<String>,
@@ -81,6 +81,9 @@ pub struct FunctionDefinition {
 pub struct SupervisorCommand {
     pub executable: PathBuf,
     pub arguments: Vec<OsString>,
+    /// Soft limit of open files (`RLIMIT_NOFILE`) of the function's processes, at most the hard limit; `None` for that
+    /// of this process. A server raises its own, but programs that call `select` fail with descriptors above 1,023.
+    pub open_files: Option<u64>,
 }
 
 /// User and group of a function's processes, without supplementary groups.
@@ -127,63 +130,6 @@ impl FunctionDefinition {
     /// Returns the user id of the function's processes.
     pub(crate) fn process_uid(&self) -> u32 {
         self.user.map_or_else(|| rustix::process::geteuid().as_raw(), |user| user.uid)
-    }
-
-    /// Returns the environment of a process whose Runtime API is at `api` (Lambda developer guide,
-    /// `configuration-envvars`).
-    pub(crate) fn environment_variables(&self, api: SocketAddr) -> BTreeMap<String, String> {
-        let mut variables: BTreeMap<String, String> = [
-            ("AWS_XRAY_CONTEXT_MISSING", "LOG_ERROR".to_owned()),
-            ("LANG", "en_US.UTF-8".to_owned()),
-            ("LD_LIBRARY_PATH", self.library_directories()),
-            ("PATH", DEFAULT_SEARCH_PATH.to_owned()),
-            ("TZ", ":UTC".to_owned()),
-        ]
-        .map(|(name, value)| (name.to_owned(), value))
-        .into();
-        variables.extend(self.environment.clone());
-        variables.extend(self.reserved_variables(api).map(|(name, value)| (name.to_owned(), value)));
-        if self.limits.concurrency > 1 {
-            variables.insert("AWS_LAMBDA_MAX_CONCURRENCY".to_owned(), self.limits.concurrency.to_string());
-        }
-        variables
-    }
-
-    /// Returns `LD_LIBRARY_PATH`: Lambda's directories, with the runtime directory that is the task root here.
-    fn library_directories(&self) -> String {
-        let root = self.program.task_root.to_string_lossy();
-        let further =
-            self.library_path.iter().flat_map(|path| path.split(':')).filter(|directory| !directory.is_empty());
-        let own = [
-            "/lib64".to_owned(),
-            "/usr/lib64".to_owned(),
-            root.to_string(),
-            format!("{root}/lib"),
-            "/opt/lib".to_owned(),
-        ];
-        own.into_iter().chain(further.map(str::to_owned)).collect::<Vec<_>>().join(":")
-    }
-
-    fn reserved_variables(&self, api: SocketAddr) -> [(&'static str, String); 12] {
-        let provisioned = self.limits.min_processes > 0;
-        let root = self.program.task_root.to_string_lossy().into_owned();
-        [
-            ("_HANDLER", self.program.handler.clone()),
-            ("AWS_REGION", self.region.clone()),
-            ("AWS_DEFAULT_REGION", self.region.clone()),
-            ("AWS_LAMBDA_FUNCTION_NAME", self.name.clone()),
-            ("AWS_LAMBDA_FUNCTION_VERSION", UNPUBLISHED_VERSION.to_owned()),
-            ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", self.memory_mib.to_string()),
-            (
-                "AWS_LAMBDA_INITIALIZATION_TYPE",
-                if provisioned { "provisioned-concurrency" } else { "on-demand" }.to_owned(),
-            ),
-            ("AWS_LAMBDA_LOG_GROUP_NAME", format!("/aws/lambda/{}", self.name)),
-            ("AWS_LAMBDA_LOG_STREAM_NAME", format!("twinway/{}", api.port())),
-            ("AWS_LAMBDA_RUNTIME_API", api.to_string()),
-            ("LAMBDA_RUNTIME_DIR", root.clone()),
-            ("LAMBDA_TASK_ROOT", root),
-        ]
     }
 }
 

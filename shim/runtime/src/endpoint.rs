@@ -1,9 +1,9 @@
 //! Runtime API endpoint of one process: HTTP/1.1 on its own loopback port.
 //!
 //! Each process has its own port, because not all clients support a base path, and because the port identifies the
-//! process: as on Lambda, each has its own state. Only processes of the function's user may connect, and requests of web
-//! pages are rejected ([`caller`]). Requests are validated before any state changes. Every JSON response
-//! ends with a line feed, as those of RAPID do (`aws-lambda-runtime-interface-emulator`, `render_json.go`).
+//! process: as on Lambda, each has its own state. Only processes of the function's user may connect, and requests of
+//! web pages are rejected ([`caller`]). Requests are validated before any state changes. Every JSON response ends with
+//! a line feed, as those of RAPID do (`aws-lambda-runtime-interface-emulator`, `render_json.go`).
 
 mod body;
 mod caller;
@@ -15,6 +15,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::header::AUTHORIZATION;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -33,6 +34,8 @@ use self::body::{CollectedBody, MAX_PAYLOAD_BYTES, PayloadError, collect_body};
 use self::caller::{PeerUser, foreign_request, peer_user};
 use self::extensions::ExtensionRegistry;
 use self::response::{accepted_response, not_found, rejected_response, text_response};
+use crate::definition::FunctionDefinition;
+use crate::environment::SandboxFacts;
 use crate::ids::request_id;
 use crate::invocation::{InvocationResult, InvokeError};
 use crate::pool::{PollOutcome, RuntimeCallError, SandboxId};
@@ -43,6 +46,9 @@ const SPARE_CONNECTIONS: usize = 32;
 /// Maximum bytes of a request head: Python's client sends up to 1 MiB of error cause in a header.
 const MAX_HEAD_BYTES: usize = 2 * 1024 * 1024;
 
+/// Zone of a function whose definition has none.
+const UNKNOWN_ZONE: &str = "local";
+
 const ERROR_TYPE_HEADER: &str = "lambda-runtime-function-error-type";
 const INVOCATION_ID_HEADER: &str = "lambda-runtime-invocation-id";
 const RESPONSE_MODE_HEADER: &str = "lambda-runtime-function-response-mode";
@@ -52,9 +58,11 @@ type RuntimeApiResponse = Response<Full<Bytes>>;
 /// The Runtime API of one sandbox.
 pub(crate) struct RuntimeEndpoint {
     function: Arc<FunctionState>,
+    /// Definition of the sandbox's process.
+    definition: Arc<FunctionDefinition>,
     sandbox_id: SandboxId,
-    address: SocketAddr,
-    /// `address` as clients send it in `Host`.
+    facts: SandboxFacts,
+    /// The address as clients send it in `Host`.
     host: String,
     extensions: ExtensionRegistry,
     aborted: CancellationToken,
@@ -67,7 +75,7 @@ pub(crate) async fn serve_endpoint(
     connections: TaskTracker,
     close: CancellationToken,
 ) {
-    let max_connections = endpoint.function.definition.limits.concurrency.saturating_mul(2) + SPARE_CONNECTIONS;
+    let max_connections = endpoint.definition.limits.concurrency.saturating_mul(2) + SPARE_CONNECTIONS;
     let permits = Arc::new(Semaphore::new(max_connections));
     loop {
         let accepted = tokio::select! {
@@ -92,7 +100,10 @@ async fn serve_connection(stream: TcpStream, endpoint: Arc<RuntimeEndpoint>, _pe
         let endpoint = endpoint.clone();
         async move { Ok::<_, Infallible>(endpoint.handle_request(request).await) }
     });
-    let connection = http1::Builder::new().max_buf_size(MAX_HEAD_BYTES).serve_connection(TokioIo::new(stream), service);
+    // The client of .NET looks up header names with the case that Lambda uses, such as `Lambda-Runtime-Aws-Request-Id`.
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(MAX_HEAD_BYTES).title_case_headers(true);
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
     tokio::select! {
         // Connection errors are ignored: only the exit of the process matters.
         _ = connection => {}
@@ -101,15 +112,20 @@ async fn serve_connection(stream: TcpStream, endpoint: Arc<RuntimeEndpoint>, _pe
 }
 
 impl RuntimeEndpoint {
-    pub fn new(function: Arc<FunctionState>, sandbox_id: SandboxId, address: SocketAddr) -> Self {
-        let (extensions, aborted) = (ExtensionRegistry::default(), CancellationToken::new());
-        Self { function, sandbox_id, address, host: address.to_string(), extensions, aborted }
+    pub fn new(
+        function: Arc<FunctionState>,
+        definition: Arc<FunctionDefinition>,
+        sandbox_id: SandboxId,
+        facts: SandboxFacts,
+    ) -> Self {
+        let (extensions, host) = (ExtensionRegistry::new(&definition), facts.api.to_string());
+        Self { function, definition, sandbox_id, facts, host, extensions, aborted: CancellationToken::new() }
     }
 
     /// Returns whether a client has the user of the function's processes. Where the system does not tell, all have.
     fn is_own_user(&self, peer: SocketAddr) -> bool {
-        let own = self.function.definition.process_uid();
-        match peer_user(peer, self.address) {
+        let own = self.definition.process_uid();
+        match peer_user(peer, self.facts.api) {
             PeerUser::Uid(uid) if uid != own => {
                 let name = self.function_name();
                 tracing::warn!(function.name = name, user.id = uid, "runtime API connection of another user rejected");
@@ -125,6 +141,11 @@ impl RuntimeEndpoint {
         self.extensions.notify_shutdown(reason, (self.function.clock)());
     }
 
+    /// Waits until all external extensions are registered.
+    pub async fn extensions_registered(&self) {
+        self.extensions.external_registered().await;
+    }
+
     /// Closes all connections.
     pub fn abort_connections(&self) {
         self.aborted.cancel();
@@ -137,7 +158,7 @@ impl RuntimeEndpoint {
 
     /// Returns the name of the function.
     pub fn function_name(&self) -> &str {
-        &self.function.definition.name
+        &self.function.name
     }
 
     /// Returns the request id of the process's current output; `None` when the process may run several requests.
@@ -165,6 +186,7 @@ impl RuntimeEndpoint {
                 self.extensions.next_event(request.headers()).await
             }
             (&Method::POST, ["2020-01-01", "extension", "init" | "exit", "error"]) => accepted_response(),
+            (&Method::GET, ["2026-01-15", "metadata", "execution-environment"]) => self.metadata(request.headers()),
             (&Method::PUT, ["2020-08-15", "logs"]) => response::unsupported_api("Logs"),
             (&Method::PUT, ["2022-07-01", "telemetry"]) => response::unsupported_api("Telemetry"),
             _ => not_found(),
@@ -185,7 +207,7 @@ impl RuntimeEndpoint {
         let function = &self.function;
         let left = delivery.deadline.saturating_duration_since(Instant::now()).as_millis();
         let deadline_ms = (function.clock)().saturating_add(u64::try_from(left).unwrap_or(u64::MAX));
-        let arn = function.definition.function_arn();
+        let arn = self.definition.function_arn();
         self.extensions.notify_invoke(&delivery.event, &arn, deadline_ms);
         response::event_response(&delivery.event, &arn, deadline_ms)
     }
@@ -242,8 +264,16 @@ impl RuntimeEndpoint {
         let Ok(CollectedBody { bytes, .. }) = collect_body(body, MAX_PAYLOAD_BYTES).await else {
             return response::truncated_request();
         };
-        let definition = &self.function.definition;
-        self.extensions.register(&parts.headers, &bytes, definition, request_id())
+        self.extensions.register(&parts.headers, &bytes, &self.definition, request_id())
+    }
+
+    /// Describes the execution environment (Lambda developer guide, "Lambda metadata endpoint").
+    fn metadata(&self, headers: &HeaderMap) -> RuntimeApiResponse {
+        let token = header_text(Some(headers), AUTHORIZATION.as_str()).and_then(|value| value.strip_prefix("Bearer "));
+        if token != Some(&*self.facts.metadata_token) {
+            return response::missing_metadata_token();
+        }
+        response::execution_environment(self.definition.availability_zone_id.as_deref().unwrap_or(UNKNOWN_ZONE))
     }
 
     fn check_request(&self, id: &str, headers: &HeaderMap) -> Result<(), RuntimeCallError> {

@@ -1,9 +1,10 @@
 //! Process of a function from the server's side: started by its supervisor, or directly.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -34,38 +35,46 @@ struct SupervisorLink {
     reports: Lines<BufReader<OwnedReadHalf>>,
 }
 
+/// Command line and environment of a process: the function's runtime, or an extension.
+pub(crate) struct ProcessLaunch<'d> {
+    pub executable: &'d Path,
+    pub arguments: &'d [String],
+    pub definition: &'d FunctionDefinition,
+    pub environment: BTreeMap<String, String>,
+}
+
 impl FunctionProcess {
-    /// Starts the process of a function whose Runtime API is at `api`.
-    pub async fn start(definition: &FunctionDefinition, api: SocketAddr) -> io::Result<Self> {
+    /// Starts a process.
+    pub async fn start(launch: ProcessLaunch<'_>) -> io::Result<Self> {
+        let definition = launch.definition;
         match &definition.supervisor {
             Some(supervisor) => {
-                let started = Self::start_supervised(definition, supervisor, api);
+                let started = Self::start_supervised(launch, supervisor);
                 let timeout = definition.limits.init_timeout;
                 tokio::time::timeout(timeout, started).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
             }
-            None => Self::start_directly(definition, api),
+            None => Self::start_directly(launch),
         }
     }
 
-    async fn start_supervised(
-        definition: &FunctionDefinition,
-        supervisor: &SupervisorCommand,
-        api: SocketAddr,
-    ) -> io::Result<Self> {
-        let program = &definition.program;
+    async fn start_supervised(launch: ProcessLaunch<'_>, supervisor: &SupervisorCommand) -> io::Result<Self> {
+        let definition = launch.definition;
         let (own, inherited) = UnixStream::pair()?;
         let inherited = inherited.into_std()?;
         inherited.set_nonblocking(false)?;
         let mut command = Command::new(&supervisor.executable);
-        command.args(&supervisor.arguments).arg(&program.executable).args(&program.arguments);
-        command.arg0("twinway").env_clear().current_dir(&program.task_root);
+        command.args(&supervisor.arguments).arg(launch.executable).args(launch.arguments);
+        command.arg0("twinway").env_clear().current_dir(&definition.program.task_root);
         command.stdin(OwnedFd::from(inherited)).stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = command.process_group(0).spawn()?;
         // Closes this process's copy of the supervisor's end.
         drop(command);
         let (reports, mut commands) = own.into_split();
-        let environment = definition.environment_variables(api);
-        let mut request = serde_json::to_vec(&LaunchRequest { environment, user: definition.user })?;
+        let mut request = serde_json::to_vec(&LaunchRequest {
+            environment: launch.environment,
+            user: definition.user,
+            open_files: supervisor.open_files,
+        })?;
         request.push(b'\n');
         commands.write_all(&request).await?;
         let mut reports = BufReader::new(reports).lines();
@@ -80,11 +89,11 @@ impl FunctionProcess {
         Ok(Self { child, group: Some(group), supervision: Some(SupervisorLink { commands, reports }) })
     }
 
-    fn start_directly(definition: &FunctionDefinition, api: SocketAddr) -> io::Result<Self> {
-        let program = &definition.program;
-        let mut command = Command::new(&program.executable);
-        command.args(&program.arguments).current_dir(&program.task_root);
-        command.env_clear().envs(definition.environment_variables(api));
+    fn start_directly(launch: ProcessLaunch<'_>) -> io::Result<Self> {
+        let definition = launch.definition;
+        let mut command = Command::new(launch.executable);
+        command.args(launch.arguments).current_dir(&definition.program.task_root);
+        command.env_clear().envs(launch.environment);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         if let Some(user) = definition.user {
             user.apply(command.as_std_mut());

@@ -7,10 +7,31 @@ pub(crate) fn request_id() -> String {
     Uuid::new_v4().to_string()
 }
 
-/// Returns an X-Ray trace id of a trace that is not sampled (X-Ray developer guide, `xray-concepts`).
-pub(crate) fn unsampled_trace(epoch_ms: u64) -> String {
-    let (unique, (parent, _)) = (Uuid::new_v4().as_u128() >> 32, Uuid::new_v4().as_u64_pair());
-    format!("Root=1-{:08x}-{unique:024x};Parent={parent:016x};Sampled=0", epoch_ms / 1000)
+/// Returns 32 hexadecimal digits with 122 random bits.
+pub(crate) fn random_token() -> String {
+    Uuid::new_v4().simple().to_string()
+}
+
+/// Returns the trace header of an invocation (X-Ray developer guide, `xray-concepts`): in the trace of its request, whose
+/// header is `request`; otherwise in a trace of its own that is not sampled.
+pub(crate) fn invocation_trace(request: Option<&str>, epoch_ms: u64) -> String {
+    let field = |name: &str| request?.split(';').find_map(|field| field.trim().strip_prefix(name));
+    let root = field("Root=").filter(|root| is_trace_root(root)).map(str::to_owned);
+    let parent = field("Parent=").filter(|parent| is_hexadecimal(parent, 16)).map(str::to_owned);
+    let sampled = if field("Sampled=") == Some("1") { 1 } else { 0 };
+    let root = root.unwrap_or_else(|| format!("1-{:08x}-{:024x}", epoch_ms / 1000, Uuid::new_v4().as_u128() >> 32));
+    let parent = parent.unwrap_or_else(|| format!("{:016x}", Uuid::new_v4().as_u64_pair().0));
+    format!("Root={root};Parent={parent};Sampled={sampled}")
+}
+
+/// Returns whether the text is `1-`, eight digits of seconds, `-` and 24 digits.
+fn is_trace_root(text: &str) -> bool {
+    let parts = text.strip_prefix("1-").and_then(|rest| rest.split_once('-'));
+    parts.is_some_and(|(seconds, unique)| is_hexadecimal(seconds, 8) && is_hexadecimal(unique, 24))
+}
+
+fn is_hexadecimal(text: &str, length: usize) -> bool {
+    text.len() == length && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 #[cfg(test)]
@@ -24,8 +45,20 @@ mod tests {
         let parts: Vec<_> = one.split('-').map(str::len).collect();
         assert_eq!(parts, [8, 4, 4, 4, 12]);
         assert_eq!(&one[14..15], "4");
-        let trace = unsampled_trace(1_732_000_000_000);
+        let trace = invocation_trace(None, 1_732_000_000_000);
         assert!(trace.starts_with("Root=1-673c3900-") && trace.len() == 35 + 4 + 25 + 10, "{trace}");
-        assert_ne!(trace, unsampled_trace(1_732_000_000_000));
+        assert_ne!(trace, invocation_trace(None, 1_732_000_000_000));
+    }
+
+    #[test]
+    fn an_invocation_is_in_the_trace_of_its_request() {
+        let root = "Root=1-673c3900-0123456789abcdef01234567";
+        let trace = invocation_trace(Some(root), 0);
+        assert!(trace.starts_with(&format!("{root};Parent=")) && trace.ends_with(";Sampled=0"), "{trace}");
+        let complete = format!("{root};Parent=0123456789abcdef;Sampled=1");
+        assert_eq!(invocation_trace(Some(&complete), 0), complete);
+        for invalid in ["", "Root=1-2-3", "Root=1-673c3900-0123456789abcdef01234567\r\nX: y", "Self=1"] {
+            assert!(invocation_trace(Some(invalid), 1000).starts_with("Root=1-00000001-"), "{invalid:?}");
+        }
     }
 }

@@ -59,6 +59,9 @@ pub(crate) struct InvocationEvent {
     pub payload: Bytes,
 }
 
+/// Maximum characters of an error type.
+const MAX_ERROR_TYPE_CHARS: usize = 128;
+
 /// An event with the deadline of its response.
 #[derive(Clone)]
 pub(crate) struct DispatchedEvent {
@@ -69,6 +72,8 @@ pub(crate) struct DispatchedEvent {
 /// An event with the channel to its caller.
 pub(crate) struct PendingInvocation {
     pub event: InvocationEvent,
+    /// Deadline of an invocation whose timeout has begun before its delivery, with a repeated initialization.
+    pub deadline: Option<Instant>,
     pub reply: oneshot::Sender<InvocationResult>,
 }
 
@@ -77,10 +82,11 @@ impl InvokeError {
         Self::Function { kind: kind.into(), message: message.into() }
     }
 
-    /// Parses the error that a runtime posted. For an invalid body the error type is that of the header.
+    /// Parses the error that a runtime posted. For an invalid body the error type is that of the header. The type is
+    /// logged, so that of a body is limited to [`MAX_ERROR_TYPE_CHARS`] and contains no control characters.
     pub(crate) fn from_runtime(header: Option<&str>, body: &[u8]) -> Self {
         let posted: ErrorBody = serde_json::from_slice(body).unwrap_or_default();
-        let kind = if posted.kind.is_empty() { error_type(header.unwrap_or_default()) } else { posted.kind };
+        let kind = printable_type(&posted.kind).unwrap_or_else(|| error_type(header.unwrap_or_default()));
         Self::function_error(kind, posted.message)
     }
 
@@ -132,6 +138,12 @@ const fn signal_name(signal: i32) -> Option<&'static str> {
         15 => "terminated",
         _ => return None,
     })
+}
+
+/// Returns the error type of a body as it may be logged; `None` if it is empty.
+fn printable_type(kind: &str) -> Option<String> {
+    let printable: String = kind.chars().filter(|char| !char.is_control()).take(MAX_ERROR_TYPE_CHARS).collect();
+    (!printable.is_empty()).then_some(printable)
 }
 
 /// Returns the error type as Lambda reports it: `Runtime.Name` and `Function.Name` unchanged, others as
@@ -190,5 +202,8 @@ mod tests {
         let error = InvokeError::from_runtime(Some("Runtime.Oops"), b"not JSON");
         assert_eq!(error, InvokeError::function_error("Runtime.Oops", ""));
         assert!(!format!("{}", InvokeError::function_error("E", "secret")).contains("secret"));
+        let long = format!(r#"{{"errorType":"A\r\nB{}","errorMessage":""}}"#, "x".repeat(1_000_000));
+        let InvokeError::Function { kind, .. } = InvokeError::from_runtime(None, long.as_bytes()) else { panic!() };
+        assert!(kind.len() == MAX_ERROR_TYPE_CHARS && kind.starts_with("ABx"), "{kind:?}");
     }
 }

@@ -23,6 +23,7 @@
 //!     region: "eu-central-1".to_owned(),
 //!     account_id: "123456789012".to_owned(),
 //!     memory_mib: 128,
+//!     availability_zone_id: None,
 //!     environment: Default::default(),
 //!     library_path: None,
 //!     user: None,
@@ -48,10 +49,13 @@
 
 mod definition;
 mod endpoint;
+mod environment;
+mod extension_process;
 mod function;
 mod function_process;
 mod ids;
 mod invocation;
+mod managed;
 mod output;
 mod pool;
 mod process;
@@ -65,5 +69,9 @@ pub use self::definition::{
 pub use self::endpoint::connection_uid;
 pub use self::function::LambdaFunction;
 pub use self::invocation::{InvocationResult, InvokeError};
+pub use self::managed::{
+    FunctionCode, FunctionSpec, ManagedRuntimeError, ManagedSettings, ResolvedProgram, default_cache_directory,
+    resolve_program,
+};
 pub use self::program::{Program, ProgramError};
 pub use self::supervisor::run_supervisor;

@@ -30,7 +30,9 @@ pub(crate) async fn forward_lines(
     while let Ok(Some(truncated)) = read_line(&mut reader, &mut line).await {
         let text = String::from_utf8_lossy(&line);
         if !text.trim().is_empty() {
-            log_line(function, request_id().as_deref(), text.trim_end(), truncated);
+            // Runtimes separate the lines of one message by carriage returns.
+            let message = text.trim_end().replace('\r', "\n");
+            log_line(function, request_id().as_deref(), &message, truncated);
         }
         line.clear();
     }
@@ -79,12 +81,21 @@ fn log_line(function: &str, request_id: Option<&str>, line: &str, truncated: boo
 /// Returns the level of a line; INFO for lines without one, as in CloudWatch.
 fn line_level(line: &str) -> tracing::Level {
     let structured = || serde_json::from_str::<StructuredLine<'_>>(line).ok().and_then(|line| line.level);
-    let named = if line.starts_with('{') { structured() } else { None };
+    let named = if line.starts_with('{') { structured() } else { text_level(line).map(Into::into) };
     match named.map(|level| level.to_ascii_lowercase()).as_deref() {
         Some("fatal" | "critical" | "error") => tracing::Level::ERROR,
         Some("warn" | "warning") => tracing::Level::WARN,
         Some("debug" | "trace") => tracing::Level::DEBUG,
         _ => tracing::Level::INFO,
+    }
+}
+
+/// Returns the level of a line in the text format of Lambda's runtimes: `[LEVEL]` first, or between the second and third tab.
+fn text_level(line: &str) -> Option<&str> {
+    let fields: Vec<&str> = line.splitn(4, '\t').collect();
+    match fields.as_slice() {
+        [time, _request, level, _message] if time.ends_with('Z') => Some(level),
+        _ => line.strip_prefix('[')?.split_once(']').map(|(level, _)| level),
     }
 }
 
@@ -99,6 +110,15 @@ mod tests {
         assert_eq!(line_level(r#"{"level":"TRACE"}"#), tracing::Level::DEBUG);
         assert_eq!(line_level(r#"{"level":30}"#), tracing::Level::INFO);
         assert_eq!(line_level("level: error"), tracing::Level::INFO);
+    }
+
+    #[test]
+    fn levels_come_from_lines_of_lambda_runtimes() {
+        assert_eq!(line_level("2026-11-30T10:00:00.000Z\tid\tERROR\tInvoke Error"), tracing::Level::ERROR);
+        assert_eq!(line_level("2026-11-30T10:00:00.000Z\tid\tWARN\ttext"), tracing::Level::WARN);
+        assert_eq!(line_level("[ERROR] KeyError: 'x'"), tracing::Level::ERROR);
+        assert_eq!(line_level("[WARNING]\t2026-11-30T10:00:00.000Z\tid\ttext"), tracing::Level::WARN);
+        assert_eq!(line_level("[1, 2]"), tracing::Level::INFO);
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@
 //! recently used free sandbox is used first, so that surplus ones become idle and are stopped.
 
 mod backoff;
+mod replacement;
 mod sandbox;
 
 use std::collections::{HashMap, VecDeque};
@@ -15,6 +16,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use self::backoff::StartBackoff;
+use self::replacement::init_timeout_error;
 use self::sandbox::Sandbox;
 pub(crate) use self::sandbox::{RuntimeCallError, SandboxId};
 use crate::definition::FunctionLimits;
@@ -26,6 +28,9 @@ pub(crate) struct SandboxPool {
     queue: VecDeque<PendingInvocation>,
     free_polls: Vec<PendingPoll>,
     sandboxes: HashMap<SandboxId, Sandbox>,
+    /// Sandboxes of an earlier definition: they finish their invocations and receive no others.
+    draining: HashMap<SandboxId, Sandbox>,
+    draining_polls: Vec<PendingPoll>,
     started_count: u64,
     backoff: StartBackoff,
     stopped: bool,
@@ -65,6 +70,8 @@ impl SandboxPool {
             queue: VecDeque::new(),
             free_polls: Vec::new(),
             sandboxes: HashMap::new(),
+            draining: HashMap::new(),
+            draining_polls: Vec::new(),
             started_count: 0,
             backoff: StartBackoff::default(),
             stopped: false,
@@ -110,26 +117,44 @@ impl SandboxPool {
             if !needed && self.sandboxes.len() >= self.limits.min_processes {
                 break;
             }
-            self.started_count += 1;
-            let id = SandboxId(self.started_count);
             let start_at = self.backoff.retry_at().unwrap_or(now).max(now);
-            self.sandboxes.insert(id, Sandbox::new(start_at, start_at + self.limits.init_timeout));
-            to_start.push(id);
+            to_start.push(self.add_sandbox(Sandbox::new(start_at, start_at + self.limits.init_timeout)));
             starting += 1;
         }
         to_start
     }
 
+    fn add_sandbox(&mut self, sandbox: Sandbox) -> SandboxId {
+        self.started_count += 1;
+        let id = SandboxId(self.started_count);
+        self.sandboxes.insert(id, sandbox);
+        id
+    }
+
+    /// Returns the deadline of an invocation that is delivered now.
+    fn deadline_of(&self, now: Instant, invocation: &PendingInvocation) -> Instant {
+        let deadline = now + self.limits.timeout;
+        invocation.deadline.map_or(deadline, |own| own.min(deadline))
+    }
+
+    fn find_sandbox(&mut self, id: SandboxId) -> Option<&mut Sandbox> {
+        match self.sandboxes.get_mut(&id) {
+            None => self.draining.get_mut(&id),
+            found => found,
+        }
+    }
+
     /// Returns the start time of a sandbox and the signal for its supervisor; `None` when it does not exist.
     pub fn scheduled_start(&self, id: SandboxId) -> Option<(Instant, Arc<Notify>)> {
-        self.sandboxes.get(&id).map(|sandbox| (sandbox.since, sandbox.wake.clone()))
+        let sandbox = self.sandboxes.get(&id).or_else(|| self.draining.get(&id));
+        sandbox.map(|sandbox| (sandbox.since, sandbox.wake.clone()))
     }
 
     /// Dispatches the invocation to a free sandbox; returns it when there is none.
     fn dispatch_to_free(&mut self, now: Instant, mut invocation: PendingInvocation) -> Option<PendingInvocation> {
         while let Some(poll) = self.free_polls.pop() {
+            let deadline = self.deadline_of(now, &invocation);
             let Some(sandbox) = self.sandboxes.get_mut(&poll.id) else { continue };
-            let deadline = now + self.limits.timeout;
             let delivery = sandbox.begin_invocation(invocation, deadline);
             let Err(delivery) = poll.deliver.send(delivery) else { return None };
             // The runtime has closed this poll; try the next one.
@@ -140,7 +165,7 @@ impl SandboxPool {
 
     /// Handles a runtime's `/next`.
     pub fn poll(&mut self, now: Instant, id: SandboxId) -> PollOutcome {
-        let Some(sandbox) = self.sandboxes.get_mut(&id) else { return PollOutcome::Reject };
+        let Some(sandbox) = self.sandboxes.get_mut(&id) else { return self.poll_draining(id) };
         if !sandbox.ready {
             sandbox.ready = true;
             self.backoff.reset();
@@ -153,13 +178,14 @@ impl SandboxPool {
         if sandbox.in_flight() >= self.limits.concurrency {
             return PollOutcome::Reject;
         }
-        while let Some(invocation) = self.queue.pop_front() {
-            if !invocation.reply.is_closed() {
-                return PollOutcome::Deliver(sandbox.begin_invocation(invocation, now + self.limits.timeout));
-            }
-        }
         let max_polls = self.limits.concurrency - sandbox.in_flight();
         sandbox.since = now;
+        while let Some(invocation) = self.queue.pop_front() {
+            let deadline = self.deadline_of(now, &invocation);
+            if let Some(sandbox) = self.sandboxes.get_mut(&id).filter(|_| !invocation.reply.is_closed()) {
+                return PollOutcome::Deliver(sandbox.begin_invocation(invocation, deadline));
+            }
+        }
         self.park_poll(id, max_polls)
     }
 
@@ -182,7 +208,7 @@ impl SandboxPool {
         request_id: &str,
         nonce: Option<&str>,
     ) -> Result<(), RuntimeCallError> {
-        let sandbox = self.sandboxes.get_mut(&id).ok_or(RuntimeCallError::InvalidState)?;
+        let sandbox = self.find_sandbox(id).ok_or(RuntimeCallError::InvalidState)?;
         sandbox.check_request(request_id, nonce)
     }
 
@@ -194,7 +220,7 @@ impl SandboxPool {
         request_id: &str,
         outcome: InvocationResult,
     ) -> Result<(), RuntimeCallError> {
-        let sandbox = self.sandboxes.get_mut(&id).ok_or(RuntimeCallError::InvalidState)?;
+        let sandbox = self.find_sandbox(id).ok_or(RuntimeCallError::InvalidState)?;
         sandbox.finish_request(now, request_id, outcome)
     }
 
@@ -205,15 +231,14 @@ impl SandboxPool {
         id: SandboxId,
         error: InvokeError,
     ) -> Result<(), RuntimeCallError> {
-        let sandbox =
-            self.sandboxes.get_mut(&id).filter(|sandbox| !sandbox.ready).ok_or(RuntimeCallError::InvalidState)?;
+        let sandbox = self.find_sandbox(id).filter(|sandbox| !sandbox.ready).ok_or(RuntimeCallError::InvalidState)?;
         sandbox.record_init_error(now, error);
         Ok(())
     }
 
     /// Returns the request id of a sandbox's log lines; `None` when it may run several requests at a time.
     pub fn current_request_id(&self, id: SandboxId) -> Option<Arc<str>> {
-        let sandbox = self.sandboxes.get(&id)?;
+        let sandbox = self.sandboxes.get(&id).or_else(|| self.draining.get(&id))?;
         (self.limits.concurrency == 1).then(|| sandbox.current_request_id())?
     }
 
@@ -221,7 +246,7 @@ impl SandboxPool {
     /// their results, and it gets no more invocations.
     pub fn check_sandbox(&mut self, now: Instant, id: SandboxId) -> SandboxAction {
         let ready = self.sandboxes.values().filter(|sandbox| sandbox.ready).count();
-        let Some(sandbox) = self.sandboxes.get_mut(&id) else { return SandboxAction::Kill };
+        let Some(sandbox) = self.sandboxes.get_mut(&id) else { return self.check_draining(now, id) };
         if !sandbox.ready {
             return sandbox.check_init(now);
         }
@@ -246,11 +271,27 @@ impl SandboxPool {
 
     /// Removes a sandbox whose process has exited, fails its invocations, and returns the sandboxes to start instead.
     pub fn remove_exited(&mut self, now: Instant, id: SandboxId, exit: SandboxExit) -> Vec<SandboxId> {
+        let was_current = self.sandboxes.contains_key(&id);
         let Some(sandbox) = self.remove_sandbox(id) else { return self.schedule_starts(now) };
-        let (ready, status) = (sandbox.ready, exit.status);
-        let init_error = sandbox.fail_invocations(&InvokeError::process_exited(status));
+        let (ready, status) = (sandbox.ready || !was_current, exit.status);
+        let timed_out = exit.init_timed_out && !sandbox.has_init_error();
+        let repeats_init = sandbox.repeats_init;
+        if !ready && timed_out && !repeats_init && !self.stopped {
+            let repeated = self.repeat_init(now);
+            if !repeated.is_empty() {
+                return repeated;
+            }
+        }
+        let ended = match &exit.failure {
+            // An extension exited, and the process was killed for that reason.
+            Some(failure @ InvokeError::Function { .. }) => failure.clone(),
+            _ => InvokeError::process_exited(status),
+        };
+        let init_error = sandbox.fail_invocations(&ended);
         if !ready && !self.stopped {
-            let failure = init_error.or(exit.failure).unwrap_or_else(|| InvokeError::process_exited(status));
+            let timeout = timed_out.then(|| init_timeout_error(repeats_init));
+            let failure =
+                init_error.or(timeout).or(exit.failure).unwrap_or_else(|| InvokeError::process_exited(status));
             self.backoff.record_failure(now, failure.clone());
             self.fail_queued(&failure);
         }
@@ -268,7 +309,8 @@ impl SandboxPool {
 
     fn remove_sandbox(&mut self, id: SandboxId) -> Option<Sandbox> {
         self.free_polls.retain(|poll| poll.id != id);
-        self.sandboxes.remove(&id)
+        self.draining_polls.retain(|poll| poll.id != id);
+        self.sandboxes.remove(&id).or_else(|| self.draining.remove(&id))
     }
 
     /// Fails the queued invocations and rejects further ones.
@@ -279,9 +321,9 @@ impl SandboxPool {
         }
     }
 
-    /// Returns the number of processes, including those that are starting.
+    /// Returns the number of processes, including those that are starting or draining.
     pub fn process_count(&self) -> usize {
-        self.sandboxes.len()
+        self.sandboxes.len() + self.draining.len()
     }
 }
 
@@ -292,6 +334,8 @@ pub(crate) struct SandboxExit {
     pub status: Option<ExitStatus>,
     /// Reason why the process was not started or was killed during its initialization.
     pub failure: Option<InvokeError>,
+    /// Whether the process was killed because its initialization, if it was not complete, exceeded its timeout.
+    pub init_timed_out: bool,
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@
 //! bind loopback port ── spawn ── first /next ── invocations ── exit | timeout | idle | stop ── reap, fail callers
 //! ```
 //! The process leads a process group, and a supervisor ends it and its descendants with the server
-//! ([`crate::supervisor`]). The endpoint is closed after the process has exited, never before, because runtimes that poll
-//! concurrently spin when the connection is refused.
+//! ([`crate::supervisor`]). The endpoint is closed after the process has exited, never before, because runtimes that
+//! poll concurrently spin when the connection is refused.
 
 use std::process::ExitStatus;
 use std::sync::Arc;
@@ -18,8 +18,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::definition::FunctionDefinition;
 use crate::endpoint::{RuntimeEndpoint, serve_endpoint};
-use crate::function_process::FunctionProcess;
+use crate::environment::{SandboxFacts, environment_variables};
+use crate::extension_process::ExtensionProcesses;
+use crate::function_process::{FunctionProcess, ProcessLaunch};
+use crate::ids::random_token;
 use crate::invocation::{InvokeError, describe_exit};
 use crate::output;
 use crate::pool::{SandboxAction, SandboxExit, SandboxId};
@@ -41,11 +45,11 @@ pub(crate) async fn run_sandbox(function: Arc<FunctionState>, id: SandboxId) {
     };
     let exit = match started {
         Ok(process) => process.run_until_exit(&wake).await,
-        Err(InvokeError::Stopped) => SandboxExit { status: None, failure: Some(InvokeError::Stopped) },
+        Err(InvokeError::Stopped) => SandboxExit { failure: Some(InvokeError::Stopped), ..SandboxExit::default() },
         Err(failure) => {
-            let name = &*function.definition.name;
+            let name = &*function.name;
             tracing::error!(function.name = name, error = %errors::chain(&failure), "function process start failed");
-            SandboxExit { status: None, failure: Some(failure) }
+            SandboxExit { failure: Some(failure), ..SandboxExit::default() }
         }
     };
     if function.stop.is_cancelled() {
@@ -61,6 +65,7 @@ struct SandboxProcess {
     function: Arc<FunctionState>,
     id: SandboxId,
     process: FunctionProcess,
+    extensions: ExtensionProcesses,
     endpoint: Arc<RuntimeEndpoint>,
     /// Closes the endpoint's listener.
     close: CancellationToken,
@@ -74,17 +79,24 @@ impl SandboxProcess {
             |error: std::io::Error| InvokeError::function_error("Runtime.InvalidEntrypoint", error.to_string());
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let mut process = FunctionProcess::start(&function.definition, address).await.map_err(failed)?;
-        let endpoint = Arc::new(RuntimeEndpoint::new(function.clone(), id, address));
+        let definition = function.definition();
+        let facts = SandboxFacts {
+            api: address,
+            started_ms: (function.clock)(),
+            log_stream_id: random_token(),
+            metadata_token: random_token(),
+        };
+        let endpoint = Arc::new(RuntimeEndpoint::new(function.clone(), definition.clone(), id, facts.clone()));
         let (close, tasks) = (CancellationToken::new(), TaskTracker::new());
         tasks.spawn(serve_endpoint(listener, endpoint.clone(), tasks.clone(), close.clone()));
+        let started = start_processes(&definition, &facts, &endpoint).await;
+        let (extensions, mut process) = started.inspect_err(|_| {
+            close.cancel();
+            endpoint.abort_connections();
+        })?;
         forward_output(&endpoint, &mut process, &tasks);
-        tracing::debug!(
-            function.name = function.definition.name,
-            process.id = process.id(),
-            "function process started"
-        );
-        Ok(Self { function: function.clone(), id, process, endpoint, close, tasks })
+        tracing::debug!(function.name = function.name, process.id = process.id(), "function process started");
+        Ok(Self { function: function.clone(), id, process, extensions, endpoint, close, tasks })
     }
 
     /// Supervises the process until it has exited: by itself, after a timeout, or when it is no longer needed.
@@ -95,13 +107,12 @@ impl SandboxProcess {
             let next_check = match action {
                 SandboxAction::CheckAt(at) => at,
                 SandboxAction::Kill => {
-                    exit.failure =
-                        Some(InvokeError::function_error("Sandbox.Timedout", "function initialization timed out"));
+                    exit.init_timed_out = true;
                     self.log_exit("killed after timeout", None);
                     break;
                 }
                 SandboxAction::Retire => {
-                    self.terminate_gracefully("SPINDOWN").await;
+                    self.terminate_gracefully("spindown").await;
                     break;
                 }
             };
@@ -113,7 +124,12 @@ impl SandboxProcess {
                 }
                 () = self.function.stop.cancelled() => {
                     exit.failure = Some(InvokeError::Stopped);
-                    self.terminate_gracefully("SPINDOWN").await;
+                    self.terminate_gracefully("spindown").await;
+                    break;
+                }
+                () = self.extensions.exited() => {
+                    exit.failure = Some(ExtensionProcesses::exit_error());
+                    self.log_exit("killed after the exit of an extension", None);
                     break;
                 }
                 () = wake.notified() => {}
@@ -130,12 +146,19 @@ impl SandboxProcess {
         self.process.terminate();
         // After a timeout, `kill_and_reap` kills the process.
         let _ = tokio::time::timeout(TERMINATION_TIMEOUT, self.process.wait()).await;
+        if !self.extensions.is_empty() {
+            self.extensions.stop().await;
+        }
     }
 
     /// Kills the process and its descendants, reaps it, reads its remaining output, and closes the endpoint.
     async fn kill_and_reap(&mut self, exit: &mut SandboxExit) {
         if let Some(status) = self.process.kill().await {
             exit.status.get_or_insert(status);
+        }
+        if !self.extensions.is_empty() {
+            self.endpoint.notify_shutdown(if exit.init_timed_out { "timeout" } else { "failure" });
+            self.extensions.stop().await;
         }
         self.tasks.close();
         // Ends the accept loop, which is one of the tasks; a response in progress needs no new connection.
@@ -146,13 +169,27 @@ impl SandboxProcess {
 
     fn log_exit(&self, reason: &'static str, status: Option<ExitStatus>) {
         tracing::info!(
-            function.name = self.function.definition.name,
+            function.name = self.function.name,
             process.id = self.process.id(),
             process.exit = status.map(describe_exit),
             reason,
             "function process exited"
         );
     }
+}
+
+/// Starts the extensions, and then the runtime.
+async fn start_processes(
+    definition: &FunctionDefinition,
+    facts: &SandboxFacts,
+    endpoint: &Arc<RuntimeEndpoint>,
+) -> Result<(ExtensionProcesses, FunctionProcess), InvokeError> {
+    let extensions = ExtensionProcesses::start(definition, facts, endpoint).await?;
+    let (executable, arguments) = (&*definition.program.executable, &*definition.program.arguments);
+    let environment = environment_variables(definition, facts);
+    let started = FunctionProcess::start(ProcessLaunch { executable, arguments, definition, environment }).await;
+    let failed = |error: std::io::Error| InvokeError::function_error("Runtime.InvalidEntrypoint", error.to_string());
+    started.map(|process| (extensions, process)).map_err(failed)
 }
 
 /// Forwards the process's output to the log until it ends.

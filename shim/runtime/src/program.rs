@@ -5,12 +5,14 @@
 
 mod format;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// File that Lambda's custom runtimes start (Lambda developer guide, `runtimes-custom`).
 const BOOTSTRAP_FILE: &str = "bootstrap";
+
 /// An executable program with its arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Program {
@@ -18,6 +20,20 @@ pub struct Program {
     pub(crate) arguments: Vec<String>,
     pub(crate) task_root: PathBuf,
     pub(crate) handler: String,
+    pub(crate) platform: ProgramPlatform,
+}
+
+/// Parts of the execution environment that a managed runtime and layers determine.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct ProgramPlatform {
+    /// `AWS_EXECUTION_ENV`; only managed runtimes have it.
+    pub execution_environment: Option<String>,
+    /// Directories of search path variables.
+    pub paths: BTreeMap<&'static str, Vec<String>>,
+    /// Directory that takes the place of `/opt`.
+    pub layer_root: Option<PathBuf>,
+    /// Executables of external extensions.
+    pub extensions: Vec<PathBuf>,
 }
 
 /// Error of checking a program.
@@ -91,7 +107,8 @@ impl Program {
             return Err(ProgramError::BootstrapNotFound(task_root));
         }
         check_executable(&executable, search_path)?;
-        Ok(Self { executable, arguments: Vec::new(), task_root, handler: BOOTSTRAP_FILE.to_owned() })
+        let (handler, platform) = (BOOTSTRAP_FILE.to_owned(), ProgramPlatform::default());
+        Ok(Self { executable, arguments: Vec::new(), task_root, handler, platform })
     }
 
     /// Returns the program of a command line, run in `task_root`. A command without a slash is looked up in
@@ -109,7 +126,7 @@ impl Program {
         };
         check_executable(&executable, search_path)?;
         let handler = arguments.last().unwrap_or(command).clone();
-        Ok(Self { executable, arguments: arguments.to_vec(), task_root, handler })
+        Ok(Self { executable, arguments: arguments.to_vec(), task_root, handler, platform: ProgramPlatform::default() })
     }
 
     /// Returns the program with another `_HANDLER`.
@@ -129,7 +146,7 @@ fn unreadable_error(path: &Path, source: io::Error) -> ProgramError {
     ProgramError::Unreadable { path: path.to_owned(), source }
 }
 
-fn is_executable(path: &Path) -> bool {
+pub(crate) fn is_executable(path: &Path) -> bool {
     path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
@@ -139,7 +156,7 @@ fn find_command(command: &str, search_path: &str) -> Option<PathBuf> {
 }
 
 /// Checks the file as `execve` would.
-fn check_executable(path: &Path, search_path: &str) -> Result<(), ProgramError> {
+pub(crate) fn check_executable(path: &Path, search_path: &str) -> Result<(), ProgramError> {
     let found = path.metadata().map_err(|source| unreadable_error(path, source))?;
     if !found.is_file() {
         return Err(ProgramError::NotAFile(path.to_owned()));

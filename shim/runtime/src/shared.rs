@@ -1,4 +1,4 @@
-//! Shared state of one function: definition, pool of sandboxes, and their tasks.
+//! Shared state of one function: current definition, pool of sandboxes, and their tasks.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,7 +13,9 @@ pub type WallClock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 /// Shared state of one function.
 pub(crate) struct FunctionState {
-    pub definition: FunctionDefinition,
+    pub name: String,
+    /// Definition of the processes that are started from now on.
+    pub definition: Mutex<Arc<FunctionDefinition>>,
     pub clock: WallClock,
     pub tasks: TaskTracker,
     pub stop: CancellationToken,
@@ -23,6 +25,11 @@ pub(crate) struct FunctionState {
 }
 
 impl FunctionState {
+    /// Returns the definition of the processes that are started from now on.
+    pub fn definition(&self) -> Arc<FunctionDefinition> {
+        self.definition.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Locks the pool; must not be held across `.await`.
     pub fn lock_pool(&self) -> MutexGuard<'_, SandboxPool> {
         self.pool.lock().unwrap_or_else(PoisonError::into_inner)

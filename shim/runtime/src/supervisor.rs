@@ -5,8 +5,8 @@
 //! ```
 //! The kernel closes the server's end of the socket pair when the server exits, also after SIGKILL. The supervisor then
 //! kills its descendants. On Linux it is a child subreaper (prctl(2)): processes that left the function's process group
-//! or session become its children when their parents exit, so none escapes. It has no secrets: its environment is empty,
-//! and it receives the function's over the socket pair.
+//! or session become its children when their parents exit, so none escapes. It has no secrets: its environment is
+//! empty, and it receives the function's over the socket pair.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -18,7 +18,9 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode, Stdio};
 
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitOptions, kill_process, kill_process_group, wait};
+use rustix::process::{
+    Pid, Resource, Rlimit, Signal, WaitOptions, getrlimit, kill_process, kill_process_group, setrlimit, wait,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::definition::FunctionUser;
@@ -31,6 +33,8 @@ pub(crate) const TERMINATE_COMMAND: u8 = b'T';
 pub(crate) struct LaunchRequest {
     pub environment: BTreeMap<String, String>,
     pub user: Option<FunctionUser>,
+    /// Soft limit of open files of the function.
+    pub open_files: Option<u64>,
 }
 
 /// Line that the supervisor sends.
@@ -104,6 +108,9 @@ fn supervise_function(command: impl IntoIterator<Item = OsString>) -> io::Result
 fn start_function(command: impl IntoIterator<Item = OsString>, request: LaunchRequest) -> io::Result<Pid> {
     let mut words = command.into_iter();
     let program = words.next().ok_or(io::ErrorKind::InvalidInput)?;
+    if let Some(open_files) = request.open_files {
+        set_open_files(open_files)?;
+    }
     let mut command = Command::new(program);
     command.args(words).env_clear().envs(request.environment).stdin(Stdio::null()).process_group(0);
     if let Some(user) = request.user {
@@ -114,6 +121,13 @@ fn start_function(command: impl IntoIterator<Item = OsString>, request: LaunchRe
     }
     let id = command.spawn()?.id();
     i32::try_from(id).ok().and_then(Pid::from_raw).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// Sets the soft limit of open files of this process, which the function inherits. The supervisor itself needs few.
+fn set_open_files(open_files: u64) -> io::Result<()> {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let current = Some(maximum.map_or(open_files, |maximum| open_files.min(maximum)));
+    Ok(setrlimit(Resource::Nofile, Rlimit { current, maximum })?)
 }
 
 /// Executes the server's commands until the socket pair is closed, then kills the function.

@@ -19,6 +19,7 @@ use runtime_api::{
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
@@ -65,6 +66,7 @@ impl TestFunction {
             account_id: "123456789012".to_owned(),
             memory_mib: 256,
             environment: BTreeMap::from([("ADDRESS".to_owned(), pipe.display().to_string())]),
+            availability_zone_id: None,
             library_path: None,
             user: None,
             supervisor: None,
@@ -276,6 +278,8 @@ async fn internal_extensions_receive_invoke_events() {
     let nameless = runtime.post(&format!("{path}/register"), &[], "{\"events\":[]}").await;
     nameless.is(403, "Extension.InvalidExtensionName");
     let name = [("lambda-extension-name", "inside")];
+    let shutdown = runtime.post(&format!("{path}/register"), &name, "{\"events\":[\"SHUTDOWN\"]}").await;
+    shutdown.is(403, "Extension.InvalidEventType");
     let registered = runtime.post(&format!("{path}/register"), &name, "{\"events\":[\"INVOKE\"]}").await;
     let body: Value = serde_json::from_slice(&registered.body).unwrap();
     assert_eq!(body, json!({"functionName": "tested", "functionVersion": "$LATEST", "handler": "bootstrap"}));
@@ -290,6 +294,28 @@ async fn internal_extensions_receive_invoke_events() {
     runtime.post(&format!("{request}/response"), &[], "{}").await.is_accepted();
     assert!(outcome.await.unwrap().is_ok());
     tested.function.stop().await;
+}
+
+#[tokio::test]
+async fn header_names_have_the_case_of_lambda() {
+    let tested = TestFunction::new();
+    let outcome = tested.invoke("{}");
+    let address = tested.address().await;
+    let mut stream = TcpStream::connect(&address).await.unwrap();
+    let request = format!("GET {NEXT} HTTP/1.1\r\nHost: {address}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    while !text.ends_with("\r\n\r\n{}") {
+        let mut chunk = [0; 1024];
+        let read = stream.read(&mut chunk).await.unwrap();
+        assert_ne!(read, 0, "{text}");
+        text.push_str(std::str::from_utf8(&chunk[..read]).unwrap());
+    }
+    for name in ["Lambda-Runtime-Aws-Request-Id", "Lambda-Runtime-Deadline-Ms", "Lambda-Runtime-Trace-Id"] {
+        assert!(text.contains(&format!("\r\n{name}: ")), "{text}");
+    }
+    tested.function.stop().await;
+    assert!(outcome.await.unwrap().is_err());
 }
 
 #[tokio::test]

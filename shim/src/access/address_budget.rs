@@ -1,8 +1,8 @@
-//! Budgets of refused requests per client address.
+//! Budgets of rejected requests per client address.
 //!
-//! Only refusals cost: a request with valid credentials is never limited here, so many users of one address, for example
-//! of a company's proxy, can connect at a time, and a client that floods the server with refused requests takes nothing
-//! from them. A refusal above the budget is answered with 429.
+//! Only rejections cost: a request with valid credentials is never limited here, so many users of one address, for
+//! example of a company's proxy, can connect at a time, and a client that floods the server with rejected requests
+//! takes nothing from them. A rejection above the budget is answered with 429.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
@@ -11,16 +11,16 @@ use std::time::{Duration, Instant};
 
 use gateway::quotas::RateLimit;
 
-/// Number of budgets. Addresses share them by a keyed hash, so that memory is constant (128 KiB) and no client can choose
-/// with whom it shares.
+/// Number of budgets. Addresses share them by a keyed hash, so that memory is constant (128 KiB) and no client can
+/// choose with whom it shares.
 const ADDRESS_SLOTS: usize = 16 * 1024;
 /// Prefix length of an IPv6 address that counts as one client: providers assign at least a /64 to each (RFC 6177).
 const CLIENT_PREFIX_BITS: u32 = 64;
 
-/// Cost of a refused request.
+/// Cost of a rejected request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RefusalCost {
-    /// A refused handshake, an unknown path, a request that is not an upgrade.
+pub enum RejectionCost {
+    /// A rejected handshake, an unknown path, a request that is not an upgrade.
     Request,
     /// A wrong token, key or signature of a backend: ten requests, because backends rarely send one.
     Credential,
@@ -28,13 +28,13 @@ pub enum RefusalCost {
 
 /// The budget of an address is used up; it is sufficient again after this time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("too many refused requests from this address")]
+#[error("too many rejected requests from this address")]
 pub struct BudgetExceededError {
-    /// Time until the same refusal is within the budget.
+    /// Time until the same rejection is within the budget.
     pub retry_after: Duration,
 }
 
-/// Token buckets of refused requests (generic cell rate algorithm), one per client address. No call blocks.
+/// Token buckets of rejected requests (generic cell rate algorithm), one per client address. No call blocks.
 pub struct AddressBudgets {
     buckets: Option<AddressBuckets>,
 }
@@ -48,7 +48,7 @@ struct AddressBuckets {
     burst: u64,
 }
 
-impl RefusalCost {
+impl RejectionCost {
     const fn tokens(self) -> u64 {
         match self {
             Self::Request => 1,
@@ -74,26 +74,26 @@ impl AddressBudgets {
             hasher: RandomState::new(),
             started: Instant::now(),
             nanos_per_token: 1_000_000_000 / u64::from(rate.per_second.max(1)),
-            burst: u64::from(rate.burst).max(RefusalCost::Credential.tokens()),
+            burst: u64::from(rate.burst).max(RejectionCost::Credential.tokens()),
         });
         Self { buckets }
     }
 
-    /// Counts a refused request of a client.
+    /// Counts a rejected request of a client.
     ///
     /// # Errors
     /// [`BudgetExceededError`] if the budget does not cover the cost; nothing is taken from it then.
-    pub fn charge_refusal(&self, address: IpAddr, cost: RefusalCost) -> Result<(), BudgetExceededError> {
+    pub fn charge_rejection(&self, address: IpAddr, cost: RejectionCost) -> Result<(), BudgetExceededError> {
         let Some(buckets) = &self.buckets else { return Ok(()) };
         buckets.take_tokens(address, cost.tokens(), buckets.elapsed_nanos())
     }
 
-    /// Checks that a refusal would be within the budget, without counting one. For credentials whose verification is
+    /// Checks that a rejection would be within the budget, without counting one. For credentials whose verification is
     /// expensive: a function's.
     ///
     /// # Errors
     /// [`BudgetExceededError`] if the budget does not cover the cost.
-    pub fn check_budget(&self, address: IpAddr, cost: RefusalCost) -> Result<(), BudgetExceededError> {
+    pub fn check_budget(&self, address: IpAddr, cost: RejectionCost) -> Result<(), BudgetExceededError> {
         let Some(buckets) = &self.buckets else { return Ok(()) };
         let arrival = buckets.arrival_of(address).load(Ordering::Relaxed);
         buckets.next_arrival(arrival, cost.tokens(), buckets.elapsed_nanos()).map(drop)
@@ -180,10 +180,10 @@ mod tests {
     fn without_a_rate_nothing_is_limited_and_a_check_takes_nothing() {
         let address = IpAddr::V4([192, 0, 2, 1].into());
         let unlimited = AddressBudgets::new(None);
-        assert!((0..1000).all(|_| unlimited.charge_refusal(address, RefusalCost::Credential).is_ok()));
+        assert!((0..1000).all(|_| unlimited.charge_rejection(address, RejectionCost::Credential).is_ok()));
         let budgets = AddressBudgets::new(Some(RateLimit { per_second: 1, burst: 10 }));
-        assert!((0..1000).all(|_| budgets.check_budget(address, RefusalCost::Credential).is_ok()));
-        assert_eq!(budgets.charge_refusal(address, RefusalCost::Credential), Ok(()));
-        assert!(budgets.check_budget(address, RefusalCost::Request).is_err());
+        assert!((0..1000).all(|_| budgets.check_budget(address, RejectionCost::Credential).is_ok()));
+        assert_eq!(budgets.charge_rejection(address, RejectionCost::Credential), Ok(()));
+        assert!(budgets.check_budget(address, RejectionCost::Request).is_err());
     }
 }

@@ -1,8 +1,8 @@
 //! Address of the client behind trusted proxies: `X-Forwarded-For`, or `Forwarded` (RFC 7239).
 //!
-//! Each proxy appends the address that it saw, so only the entries at the right end are evidence. The walk starts at the
-//! peer of the socket and goes from right to left, over all lines of the header (RFC 9110 section 5.3), as long as the
-//! address reached so far belongs to a trusted proxy. It ends at the first entry that is no address.
+//! Each proxy appends the address that it saw, so only the entries at the right end are evidence. The walk starts at
+//! the peer of the socket and goes from right to left, over all lines of the header (RFC 9110 section 5.3), as long as
+//! the address reached so far belongs to a trusted proxy. It ends at the first entry that is no address.
 
 use std::net::{IpAddr, Ipv4Addr};
 

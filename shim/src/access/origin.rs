@@ -1,7 +1,7 @@
 //! Host names and web origins that may reach a listener.
 //!
-//! A page that rebinds DNS reaches a loopback listener under its own name, and a page of any site can open a WebSocket to
-//! it. The `Host` of the first and the `Origin` of the second cannot be forged by a page.
+//! A page that rebinds DNS reaches a loopback listener under its own name, and a page of any site can open a WebSocket
+//! to it. The `Host` of the first and the `Origin` of the second cannot be forged by a page.
 
 use std::str::FromStr;
 
@@ -104,8 +104,8 @@ impl HostRule {
         })
     }
 
-    /// Returns whether a request to `host` is accepted; `None` is a request of HTTP/1.0 without `Host`, which no browser
-    /// sends.
+    /// Returns whether a request to `host` is accepted; `None` is a request of HTTP/1.0 without `Host`, which no
+    /// browser sends.
     #[must_use]
     pub fn admits(&self, host: Option<&HostPort>) -> bool {
         match (self, host) {

@@ -1,5 +1,5 @@
-//! Rate limits of an API: token buckets for the account, for new connections, for single routes, and for the messages of
-//! each connection.
+//! Rate limits of an API: token buckets for the account, for new connections, for single routes, and for the messages
+//! of each connection.
 //!
 //! ```text
 //! accepted handshake ─ account ─ new connections ─ $connect        message ─ its connection ─ account ─ its route
@@ -24,7 +24,7 @@ use governor::{Quota, RateLimiter};
 pub struct TokenBucket<C: Clock = DefaultClock>(RateLimiter<NotKeyed, InMemoryState, C, NoOpMiddleware<C::Instant>>);
 
 /// Rate limits of one API. Without a limit all requests are admitted.
-pub struct Throttle {
+pub struct RequestThrottle {
     requests: Option<TokenBucket>,
     new_connections: Option<TokenBucket>,
     connect_route: Option<TokenBucket>,
@@ -54,7 +54,7 @@ impl<C: Clock> TokenBucket<C> {
     }
 }
 
-impl Throttle {
+impl RequestThrottle {
     /// Creates the buckets for the limits of `api` and its quotas.
     #[must_use]
     pub fn new(api: &WebSocketApi) -> Self {

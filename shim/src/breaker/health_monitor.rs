@@ -17,7 +17,8 @@ const FIRST_RECHECK_DELAY: Duration = Duration::from_millis(100);
 /// noticed.
 const MAX_RECHECK_DELAY: Duration = Duration::from_secs(1);
 
-/// Health check of one server.
+/// Health check of one server, for the circuit breaker of its client. It is not a port: each implementation belongs to an
+/// adapter ([`redis`](crate::redis), [`postgres`](crate::postgres)) and is not replaceable.
 pub(crate) trait HealthCheck: Send {
     /// Returns whether the server answers and can serve. Implementations apply their own timeout.
     fn is_healthy(&mut self) -> impl Future<Output = bool> + Send;

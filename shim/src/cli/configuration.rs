@@ -54,11 +54,8 @@ fn check_config(settings: &ConfigArgs, terminal: &mut CommandIo<'_>) -> Result<E
         let stage = &config.api.stage;
         report.push_str(&format!("functions reach this server as https://HOST/{stage}; HOST: {}\n", names.join(", ")));
     }
-    if config.server.origins.is_none() && !config.server.listen.ip().to_canonical().is_loopback() {
-        report.push_str(
-            "server.origins is not set: web pages of any site may connect, as with API Gateway; list the origins of \
-             your front ends if only those may\n",
-        );
+    if let Some(notice) = config.origin_notice() {
+        report.push_str(&format!("{notice}\n"));
     }
     terminal.print_result(&report)
 }

@@ -11,6 +11,7 @@ use super::startup_banner::{BannerContext, program_command, render_startup_banne
 use super::{CommandIo, ConfigArgs, SUPERVISE_COMMAND};
 use crate::logging;
 use crate::serve::{self, ReadyServer};
+use crate::server::descriptors::soft_file_limit;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -52,9 +53,10 @@ pub(super) fn run_serve(settings: &ConfigArgs, terminal: &mut CommandIo<'_>) -> 
     runtime.block_on(serving).map_err(CommandError::classify_error)
 }
 
-/// Returns the command that supervises a function process: this executable. `None` if the system does not tell its path.
+/// Returns the command that supervises a function process: this executable. `None` if the system does not tell its
+/// path. Called before the server raises its limit of open files, so that functions keep the original one.
 fn supervisor_command() -> Option<SupervisorCommand> {
     let own = PathBuf::from(OWN_EXECUTABLE);
     let executable = if own.exists() { own } else { std::env::current_exe().ok()? };
-    Some(SupervisorCommand { executable, arguments: vec![SUPERVISE_COMMAND.into()] })
+    Some(SupervisorCommand { executable, arguments: vec![SUPERVISE_COMMAND.into()], open_files: soft_file_limit() })
 }

@@ -1,8 +1,8 @@
 //! Startup banner on standard output: addresses, sample tokens and commands to try the server with.
 //!
 //! It contains only what this configuration serves. Sample tokens are valid for half a day, so they are shown on a
-//! terminal only: any other output may be a file or a collected log. There, the banner contains the commands that create
-//! them.
+//! terminal only: any other output may be a file or a collected log. There, the banner contains the commands that
+//! create them.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -158,7 +158,7 @@ fn mint_sample_tokens(secret: &Secret, auth: &AuthConfig) -> Result<SampleTokens
     let now = system_clock::current_time();
     let mint = |user: &str, role| {
         let (user, tenant) = (user.to_owned(), TenantId::default_tenant().into());
-        mint_token(secret, TokenGrant { user, role, tenant, ttl: SAMPLE_TOKEN_TTL }, auth, now)
+        mint_token(secret, TokenGrant { user, role, tenant, ttl: SAMPLE_TOKEN_TTL, channels: None }, auth, now)
     };
     Ok(SampleTokens { user: mint("alice", Role::User)?, admin: mint("admin", Role::Admin)? })
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use handlers::authorizer::{JwtClaims, MintError, mint_hs256};
+use handlers::channel_policy::ChannelGrants;
 use handlers::config_value::parse_duration;
 use handlers::id::{TenantId, UserId};
 use handlers::identity::Role;
@@ -21,6 +22,7 @@ use crate::secret::Secret;
 pub(super) const EXAMPLES: &str = "\
 Examples:
   twinway token --user alice
+  twinway token --user alice --channels 'room:support,topic:news.*'
   twinway token --user support-1 --role admin --ttl 8h
   twinway token --user billing --role service --tenant acme --ttl 365d
   websocat \"ws://127.0.0.1:8080/prod?token=$(twinway token --user alice)\"
@@ -44,6 +46,9 @@ pub(super) struct TokenArgs {
     /// Lifetime of the token, such as 30m, 12h or 7d
     #[arg(long, default_value = "12h", value_parser = parse_duration)]
     ttl: Duration,
+    /// Rooms and topics that a user may join, such as room:support,topic:news.* or none; auth.default_channels if absent
+    #[arg(long, value_delimiter = ',')]
+    channels: Option<Vec<String>>,
     #[command(flatten)]
     settings: ConfigArgs,
 }
@@ -54,6 +59,8 @@ pub(super) struct TokenGrant {
     pub role: Role,
     pub tenant: String,
     pub ttl: Duration,
+    /// Patterns of rooms and topics; `None` for the server's default.
+    pub channels: Option<Vec<String>>,
 }
 
 pub(super) fn print_token(arguments: &TokenArgs, terminal: &mut CommandIo<'_>) -> Result<ExitCode, CommandError> {
@@ -72,18 +79,24 @@ pub(super) fn print_token(arguments: &TokenArgs, terminal: &mut CommandIo<'_>) -
             config.auth.max_lifetime
         )));
     }
+    if let Some(channels) = &arguments.channels {
+        let checked = ChannelGrants::parse(channels.iter().map(String::as_str));
+        checked.map_err(|rule| CommandError::usage_error(format!("--channels {rule}")))?;
+    }
     let grant = TokenGrant {
         user: arguments.user.clone(),
         role: arguments.role,
         tenant: arguments.tenant.clone(),
         ttl: arguments.ttl,
+        channels: arguments.channels.clone(),
     };
     let token = mint_token(&signing.secret, grant, &config.auth, system_clock::current_time())
         .map_err(|error| CommandError::internal_error(error.into()))?;
     terminal.print_result(&format!("{token}\n"))
 }
 
-/// Signs a token with the claims of `grant`, in the claims that the server reads, and the issuer and audience that the server requires.
+/// Signs a token with the claims of `grant`, in the claims that the server reads, and the issuer and audience that the
+/// server requires.
 pub(super) fn mint_token(
     secret: &Secret,
     grant: TokenGrant,
@@ -98,6 +111,7 @@ pub(super) fn mint_token(
         iat: Some(now.unix_seconds()),
         iss: auth.issuers.first().cloned(),
         aud: auth.audiences.first().cloned(),
+        channels: grant.channels,
     };
     mint_hs256(secret.expose().as_bytes(), &auth.claims.issued_claims(&claims))
 }

@@ -68,14 +68,15 @@ pub(super) fn run_verify(arguments: &VerifyArgs, terminal: &mut CommandIo<'_>) -
         role: Role::User,
         tenant: TenantId::default_tenant().to_string(),
         ttl: TOKEN_TTL,
+        channels: None,
     };
     let token = mint_token(&signing.secret, grant, &config.auth, system_clock::current_time())
         .map_err(|error| CommandError::internal_error(error.into()))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| CommandError::classify_error(error.into()))?;
     let deadline = Instant::now() + arguments.timeout;
-    let visit = Visit { url: &arguments.url, user: &arguments.user, token: &token, deadline };
-    let outcome = runtime.block_on(async { tokio::time::timeout(arguments.timeout, visit.run()).await });
+    let run = VerificationRun { url: &arguments.url, user: &arguments.user, token: &token, deadline };
+    let outcome = runtime.block_on(async { tokio::time::timeout(arguments.timeout, run.execute_steps()).await });
     let failed = |reason: String| CommandError::unhealthy_error(format!("{}: {reason}", arguments.url));
     match outcome {
         Err(_) => Err(failed(format!("not complete within {} s", arguments.timeout.as_secs_f32()))),
@@ -84,17 +85,17 @@ pub(super) fn run_verify(arguments: &VerifyArgs, terminal: &mut CommandIo<'_>) -
     }
 }
 
-/// One visit of a client.
-struct Visit<'a> {
+/// Verification of a server by one client.
+struct VerificationRun<'a> {
     url: &'a str,
     user: &'a UserId,
     token: &'a str,
     deadline: Instant,
 }
 
-impl Visit<'_> {
+impl VerificationRun<'_> {
     /// Logs in, sends a message to the user's own conversation, reconnects, and resumes from before the message.
-    async fn run(&self) -> anyhow::Result<String> {
+    async fn execute_steps(&self) -> anyhow::Result<String> {
         let id = format!("verify-{}", SystemClock.fresh_id());
         let started = Instant::now();
         let mut first = self.log_in().await.context("login failed")?;
@@ -178,7 +179,7 @@ impl VerifyClient {
         bail!("the server closed the connection")
     }
 
-    /// Closes the connection. The result of the visit does not depend on it.
+    /// Closes the connection. The result of the verification does not depend on it.
     async fn close(mut self) {
         let _ = self.socket.close(None).await;
         while matches!(self.socket.next().await, Some(Ok(_))) {}

@@ -82,7 +82,7 @@ impl HeartbeatTask {
         }
     }
 
-    /// Runs the task on a thread of its own. If the operating system refuses the thread, on the server's runtime.
+    /// Runs the task on a thread of its own. If the operating system cannot start the thread, on the server's runtime.
     pub(super) fn spawn_thread(self, tasks: &TaskTracker, stop: CancellationToken) {
         // The tracker waits for the thread as for a task.
         let running = tasks.token();

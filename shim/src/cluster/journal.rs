@@ -4,10 +4,10 @@
 //! register ── opened ─┐                       ┌─ Redis has the data: the reaper has the records, nothing to do
 //! delete ──── ended ──┴─▶ file ── next start ─┴─ Redis lost it: register them for the dead pod, whose lease has expired
 //! ```
-//! Redis is the first copy. After a loss of its data the pods register their connections again; only the connections of a
-//! pod that dies before that are in no other place. The file is not synchronized to the disk: it has to survive the
+//! Redis is the first copy. After a loss of its data the pods register their connections again; only the connections of
+//! a pod that dies before that are in no other place. The file is not synchronized to the disk: it has to survive the
 //! process, not the machine, on which the clients' sockets end too. Its path has to survive a restart of the container
-//! (`cluster.journal_dir`). Rationale: `docs/adr/0034-connection-journal.md`.
+//! (`cluster.journal_dir`). Rationale: `docs/adr/0034-restored-connections.md`.
 
 mod recovery;
 mod writer;
@@ -36,7 +36,7 @@ pub(super) trait JournalSource: Send + Sync {
     fn for_each_record(&self, each: &mut dyn FnMut(GatewayId, &[u8]));
 }
 
-/// What the journal records.
+/// Events of connections that the journal records.
 pub(super) enum JournalEvent {
     /// A connection is being registered; with its record.
     Opened(GatewayId, Vec<u8>),

@@ -214,8 +214,7 @@ impl LeaseStore {
     }
 
     /// Returns some registered connections of this pod with their records, and the next cursor. A scan starts with
-    /// cursor 0 and ends when 0
-    /// is returned.
+    /// cursor 0 and ends when 0 is returned.
     ///
     /// # Errors
     /// Returns [`RedisClientError`] when Redis fails.
@@ -295,8 +294,8 @@ impl LeaseStore {
         self.redis.invoke_script(&COMPLETE_SCRIPT, &keys, &arguments).await
     }
 
-    /// Registers connections of a dead pod again, unless Redis still has the data of `data_epoch`, which had them. Other
-    /// pods reap them then. Returns whether they were registered.
+    /// Registers connections of a dead pod again, unless Redis still has the data of `data_epoch`, which had them.
+    /// Other pods reap them then. Returns whether they were registered.
     ///
     /// # Errors
     /// Returns [`RedisClientError`] when Redis fails. The connections may have been registered.

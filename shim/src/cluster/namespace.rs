@@ -1,7 +1,7 @@
 //! Identity of the deployment that owns a namespace of Redis: the prefix in one database.
 //!
 //! Two deployments with one namespace would read each other's messages and reap each other's pods, so the second one is
-//! refused at its start. A deployment is identified by fingerprints of what verifies its tokens: each signing secret,
+//! rejected at its start. A deployment is identified by fingerprints of what verifies its tokens: each signing secret,
 //! and the identity provider. It owns the namespace if it has one of the stored fingerprints, so a secret is rotated by
 //! listing the old one in `auth.previous_secrets`.
 

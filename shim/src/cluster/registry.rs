@@ -36,8 +36,8 @@ use crate::redis::RedisClientError;
 /// Maximum number of connections per command, for registering, looking up and deleting.
 const MAX_IDS_PER_COMMAND: usize = 256;
 
-/// Maximum time that a command or a `$disconnect` waits until this pod has registered its connections again after a loss
-/// of data: a heartbeat, which is sent at once, and the registration.
+/// Maximum time that a command or a `$disconnect` waits until this pod has registered its connections again after a
+/// loss of data: a heartbeat, which is sent at once, and the registration.
 const MAX_RESYNC_WAIT: Duration = Duration::from_secs(5);
 
 /// Writes the application's record of a connection again.
@@ -114,7 +114,7 @@ impl ClusterRegistry {
         self.inner.journal.get()
     }
 
-    /// Returns what the journal writes when it writes its file again.
+    /// Returns the registered connections, which the journal writes when it writes its file again.
     pub(super) fn journal_source(&self) -> Weak<dyn JournalSource> {
         let source: Arc<dyn JournalSource> = self.inner.clone();
         Arc::downgrade(&source)
@@ -130,8 +130,8 @@ impl ClusterRegistry {
         self.inner.heartbeat_requests.notified().await;
     }
 
-    /// Returns whether this pod holds its lease. If not, requests a heartbeat, which claims the lease again after a loss
-    /// of data.
+    /// Returns whether this pod holds its lease. If not, requests a heartbeat, which claims the lease again after a
+    /// loss of data.
     async fn holds_lease(&self) -> bool {
         let RegistryInner { lease, heartbeat_requests, .. } = &*self.inner;
         let held = lease.store.register_connections(&lease.id(), &[]).await;

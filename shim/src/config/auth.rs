@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use handlers::authorizer::ClaimMapping;
+use handlers::channel_policy::PresenceNames;
 use handlers::id::{TenantId, UserId};
 use tls_client::TlsFiles;
 
@@ -28,7 +29,7 @@ impl fmt::Debug for JwksSource {
     }
 }
 
-/// How the key set of an identity provider is fetched.
+/// Source and connection settings of the key set of an identity provider.
 #[derive(Debug, Clone, Default)]
 pub struct KeyFetchConfig {
     /// Trusted authorities and client certificate.
@@ -65,7 +66,7 @@ pub struct AuthConfig {
     pub issuers: Vec<String>,
     /// Accepted audiences; empty accepts any.
     pub audiences: Vec<String>,
-    /// Claims of user, role and tenant.
+    /// Claims of user, role, tenant and granted channels.
     pub claims: ClaimMapping,
     /// Longest accepted time until a token expires.
     pub max_lifetime: Duration,
@@ -73,6 +74,8 @@ pub struct AuthConfig {
     pub fetch: KeyFetchConfig,
     /// Accepted clock difference between issuer and server.
     pub leeway: Duration,
+    /// Channels whose readers users may list by name.
+    pub presence_names: PresenceNames,
     /// API keys of backends.
     pub api_keys: Vec<ApiKeyConfig>,
 }

@@ -8,10 +8,9 @@ mod functions;
 mod postgres;
 mod proxies;
 mod redis;
-mod safety;
 mod sections;
 mod tls;
-mod weak;
+mod warnings;
 
 use super::keys;
 use super::values::{self, ParseResult};
@@ -22,7 +21,7 @@ use super::{Config, ConfigError, ConfigFile, ConfigSources, ConfigValue, Deploym
 pub struct LoadedConfig {
     /// The configuration, or all its errors.
     pub config: Result<Config, ConfigError>,
-    /// Probable mistakes that do not prevent a start, such as an unknown key.
+    /// Probable errors that do not prevent a start, such as an unknown key.
     pub warnings: Vec<String>,
     /// Every value with its origin, including invalid ones.
     pub sources: ConfigSources,
@@ -47,34 +46,16 @@ pub fn load_config(variables: &dyn VariableSource, flags: &FlagValues, file: Opt
         _ => Err(ConfigError { errors: reader.errors }),
     };
     let mut warnings = std::mem::take(&mut sources.warnings);
-    warnings.extend(weak::weak_setting_warnings(config.as_ref().ok(), &sources, mode));
-    warnings.extend(unused_value_warnings(&sources, mode, variables).into_iter().map(str::to_owned));
-    warnings.extend(config.iter().flat_map(safety::unsafe_setting_warnings).map(str::to_owned));
-    warnings.extend(config.iter().filter_map(|config| config.functions.user_warning()).map(str::to_owned));
+    warnings.extend(warnings::setting_warnings(config.as_ref().ok(), &sources, mode, variables));
     LoadedConfig { config, warnings, sources }
 }
 
-/// Returns a warning for each value that is set but has no effect.
-fn unused_value_warnings(
-    sources: &ConfigSources,
-    mode: DeploymentMode,
-    variables: &dyn VariableSource,
-) -> Vec<&'static str> {
-    let mut unused = Vec::new();
-    if mode == DeploymentMode::Embedded && sources.find_value("redis.url").is_some() {
-        unused.push("REDIS_URL is set but unused: embedded mode stores all state in its data directory");
+impl Config {
+    /// Returns the notice of `twinway config check` about web origins, if it applies.
+    #[must_use]
+    pub fn origin_notice(&self) -> Option<&'static str> {
+        warnings::origin_notice(self)
     }
-    let log = sources.find_value("storage.log").map(|(value, _)| value.to_string());
-    if sources.find_value("postgres.url").is_some() && log.as_deref() != Some("postgres") {
-        unused.push(
-            "DATABASE_URL is set but unused: messages are stored in PostgreSQL only when storage.log is postgres",
-        );
-    }
-    // Not a configuration key, but pod templates that are shared with other programs often set it.
-    if variables.read_variable("OTEL_EXPORTER_OTLP_ENDPOINT").is_some_and(|text| !text.is_empty()) {
-        unused.push("OTEL_EXPORTER_OTLP_ENDPOINT is set but unused: this build exports no traces");
-    }
-    unused
 }
 
 /// Reads the mode before all other keys, because it selects their defaults. If the value is invalid, adds an error and

@@ -36,7 +36,7 @@ pub enum MessageResponse {
 
 /// Environment variables. `Debug` shows their names only, since values may be secrets.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct EnvironmentVariables(pub BTreeMap<String, String>);
+pub struct FunctionVariables(pub BTreeMap<String, String>);
 
 /// Source, processes and timeouts of the functions.
 #[derive(Debug, Clone)]
@@ -49,9 +49,9 @@ pub struct FunctionsConfig {
     /// `_HANDLER` by function.
     pub handlers: BTreeMap<String, String>,
     /// Configured variables of all functions.
-    pub environment: EnvironmentVariables,
+    pub environment: FunctionVariables,
     /// Variables inherited from this process.
-    pub inherited_environment: EnvironmentVariables,
+    pub inherited_environment: FunctionVariables,
     /// `LD_LIBRARY_PATH` of this process, which functions search after Lambda's directories.
     pub library_path: Option<String>,
     /// User of the processes; `None` for that of this process.
@@ -122,16 +122,16 @@ impl FunctionsConfig {
 }
 
 /// Selects the variables that functions inherit.
-pub(super) fn inherited_variables(variables: &dyn VariableSource) -> EnvironmentVariables {
+pub(super) fn inherited_variables(variables: &dyn VariableSource) -> FunctionVariables {
     let inherited = |name: &String| {
         let is_lambdas_own = name.starts_with("AWS_LAMBDA_") || is_reserved_variable(name);
         INHERITED_VARIABLES.contains(&name.as_str()) || (name.starts_with("AWS_") && !is_lambdas_own)
     };
     let names = variables.variable_names().into_iter().filter(inherited);
-    EnvironmentVariables(names.filter_map(|name| variables.read_variable(&name).map(|text| (name, text))).collect())
+    FunctionVariables(names.filter_map(|name| variables.read_variable(&name).map(|text| (name, text))).collect())
 }
 
-impl fmt::Debug for EnvironmentVariables {
+impl fmt::Debug for FunctionVariables {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.0.keys()).finish()
     }

@@ -12,6 +12,17 @@ use super::keys::{ConfigKey, KEYS};
 use super::values::nearest_name;
 
 /// Source of environment variables: the process environment, or a map in tests.
+///
+/// ```
+/// use std::collections::BTreeMap;
+///
+/// use shim::config::{FlagValues, VariableSource, load_config};
+///
+/// let variables = BTreeMap::from([("AWS_REGION".to_owned(), "eu-central-1".to_owned())]);
+/// assert_eq!(variables.read_variable("AWS_REGION").as_deref(), Some("eu-central-1"));
+/// let config = load_config(&variables, &FlagValues::default(), None).config.unwrap();
+/// assert_eq!(config.api.region, "eu-central-1");
+/// ```
 pub trait VariableSource {
     /// Returns the value of a variable, or `None` if it is not set.
     fn read_variable(&self, name: &str) -> Option<String>;

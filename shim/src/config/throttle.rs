@@ -13,10 +13,12 @@ pub struct ThrottleConfig {
     pub connections: RateConfig,
     /// Messages of each connection.
     pub connection_messages: RateConfig,
-    /// Refused requests of each client address.
-    pub address_refusals: RateConfig,
+    /// Rejected requests of each client address.
+    pub address_rejections: RateConfig,
     /// Units of work that one connection's actions may cause.
     pub actions: RateConfig,
+    /// Units of work that the actions of one user's connections may cause together.
+    pub user_actions: RateConfig,
     /// Limits of single routes, by route key.
     pub routes: BTreeMap<String, RateLimit>,
 }

@@ -1,9 +1,10 @@
 //! Pace of a drain: the size of the batches and the waits between them.
 //!
 //! A slow server that accepts the clients shows in two places: in this one, where `$disconnect` is slow for the same
-//! reasons, and in the number of connections of the other servers, which grows more slowly than batches are closed. Then
-//! the next batch waits, and is half as large; a batch that is accepted within the interval doubles the size. The number
-//! of clients that reconnect at a time, and so the time that each of them takes, follows what the others can accept.
+//! reasons, and in the number of connections of the other servers, which grows more slowly than batches are closed.
+//! Then the next batch waits, and is half as large; a batch that is accepted within the interval doubles the size. The
+//! number of clients that reconnect at a time, and so the time that each of them takes, follows what the others can
+//! accept.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -22,7 +23,7 @@ const PEER_POLL_INTERVAL: Duration = Duration::from_millis(50);
 const MAX_WAIT_DIVISOR: u32 = 4;
 /// Part of the largest batch with which a drain starts, if other servers accept the clients.
 const FIRST_BATCH_DIVISOR: usize = 4;
-/// Smallest batch that a slow server leads to.
+/// Minimum batch size while other servers are slow.
 const MIN_BATCH_SIZE: usize = 5;
 
 /// Batches and waits of one drain.
@@ -63,8 +64,8 @@ impl DrainPace {
         Self { peers, interval: config.batch_interval, ends_at, size, max_size }
     }
 
-    /// Returns the size of the next batch when `rest` connections are left: at least so many that the last batch starts
-    /// in time.
+    /// Returns the size of the next batch when `rest` connections are left: large enough that the last batch starts in
+    /// time.
     pub(super) fn batch_size(&self, rest: usize) -> usize {
         let left = self.ends_at.saturating_duration_since(Instant::now()).as_millis();
         let intervals = left / self.interval.max(Duration::from_millis(1)).as_millis();
@@ -123,8 +124,8 @@ impl PeerGrowth {
         }
     }
 
-    /// Forgets clients that did not come back in time. Returns `None` when none came back: the other servers stop too,
-    /// or the clients have left for good.
+    /// Forgets clients that did not reconnect in time. Returns `None` when none reconnected: the other servers stop
+    /// too, or the clients have left for good.
     async fn restart(self) -> Option<Self> {
         let count = self.connections.count_connections().await?;
         (count > self.at_start).then_some(Self { at_start: count, closed: 0, ..self })

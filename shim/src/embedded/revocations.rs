@@ -1,7 +1,7 @@
 //! Revocations of embedded mode: in memory, and in one file of the data directory.
 //!
-//! The file is replaced as a whole and synchronized before a write returns, so a killed process leaves the old or the new
-//! state. It is small: revocations are rare and expire.
+//! The file is replaced as a whole and synchronized before a write returns, so a killed process leaves the old or the
+//! new state. It is small: revocations are rare and expire.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};

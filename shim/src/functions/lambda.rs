@@ -1,6 +1,6 @@
 //! Functions as Lambda executables, run as processes of this server.
 //!
-//! Events are serialised byte for byte as API Gateway does, and responses are parsed by API Gateway's rules, which are
+//! Events are serialized byte for byte as API Gateway does, and responses are parsed by API Gateway's rules, which are
 //! more lenient than the public types. Any failure of a function is a function error, as on Lambda, including its own
 //! timeout (for which Lambda answers 200 with `FunctionError`). Only the integration timeout of the gateway is reported
 //! to clients as a timeout.
@@ -48,9 +48,10 @@ impl ApiFunctions for LambdaFunctions {
             return Box::pin(async { Err(AuthorizerInvocationError::NotInvokable) });
         };
         let payload = Bytes::from(event.to_json());
+        let limit = event.facts.api.quotas.authorizer_result_bytes;
         Box::pin(async move {
             let result = invoke_function(&function, payload).await.map_err(authorizer_error)?;
-            parse_authorizer_response(&result).map_err(|error| {
+            parse_authorizer_response(&result, limit).map_err(|error| {
                 log_malformed(function.name(), &error);
                 error.into()
             })

@@ -19,8 +19,8 @@
 //! One lock per channel guards its [`TrackedChannel`]. It is held while frames are enqueued, so that two deliveries
 //! cannot interleave, and never across an await. The order of a channel is evicted when it is idle, with nothing
 //! buffered or paused: after [`CHANNEL_ORDER_RETENTION`] ([`ChannelDelivery::evict_idle_channels`]), or with its last
-//! local reader. An order without a message, of a channel that clients only read, is always evicted with its last reader
-//! ([`ChannelDelivery::remove_reader`]): names that clients invent use no memory.
+//! local reader. An order without a message, of a channel that clients only read, is always evicted with its last
+//! reader ([`ChannelDelivery::remove_reader`]): names that clients invent use no memory.
 
 mod backfill;
 mod channel_order;
@@ -78,8 +78,9 @@ impl TrackedChannel {
 }
 
 impl ChannelDelivery {
-    /// Evicts the order of channels without recent messages. To be called periodically.
+    /// Evicts the order of channels without recent messages, and the full budgets of users. To be called periodically.
     pub fn evict_idle_channels(&self) {
+        self.shared.user_budgets.evict_full(Instant::now());
         let is_retained = self.retention_filter();
         self.shared.channels.retain(|channel, tracked| {
             let mut tracked = tracked.lock();
@@ -129,7 +130,7 @@ impl ChannelDelivery {
         let placement = Arc::new(placement);
         let frame =
             OrderedFrame { priority, frame: OutboundFrame { text: text.into(), placement: Some(placement.clone()) } };
-        if self.peer_router().is_some() && state.order.needs_start(&placement.position) {
+        if state.order.needs_start(&placement.position) {
             self.find_start(&placement, &mut state, frame);
             return DeliveryOutcome::Delivered(None);
         }

@@ -2,8 +2,8 @@
 //!
 //! During an outage of a back end every message and connection can fail in the same way, thousands of times per second,
 //! and a client can send as many requests that are rejected. At most [`MAX_LINES_PER_WINDOW`] lines per callsite are
-//! written in each [`WINDOW_DURATION`], whatever their fields; a summary line then reports the number of suppressed lines.
-//! Events below `INFO` and the output of functions are not limited.
+//! written in each [`WINDOW_DURATION`], whatever their fields; a summary line then reports the number of suppressed
+//! lines. Events below `INFO` and the output of functions are not limited.
 
 use std::fmt::{Debug, Write as _};
 use std::time::Duration;

@@ -212,7 +212,7 @@ async fn configure_connection(connection: &mut PgConnection, timeout: Duration) 
 async fn follow_host(mut watch: HostWatch, client: Arc<PostgresClientInner>) {
     loop {
         watch.wait_moved().await;
-        tracing::warn!("the host name of postgresql leads to another server now, all connections move to it");
+        tracing::warn!("postgresql host name resolves to another server: reconnecting");
         client.replace_connections();
         client.breaker.request_check();
     }

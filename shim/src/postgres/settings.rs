@@ -22,7 +22,7 @@ pub struct PostgresSettings {
     /// Password; overrides the one in the address.
     pub password: Option<Secret>,
     /// Files of trusted certificate authorities and of a client certificate. Certificate and host name are verified
-    /// unless the address sets `sslmode`, or leads to this machine and no authorities are set.
+    /// unless the address sets `sslmode`, or resolves to this machine and no authorities are set.
     pub tls: TlsFiles,
     /// Authorities that apply if `tls` has none and the server is verified; `None` means those of the system.
     pub shared_ca_file: Option<PathBuf>,
@@ -55,7 +55,7 @@ impl PostgresSettings {
     /// Checks the form of an address.
     ///
     /// # Errors
-    /// The driver's description of the mistake, without the address, which may contain a password.
+    /// The driver's description of the error, without the address, which may contain a password.
     pub fn check_address(url: &str) -> Result<(), String> {
         PgConnectOptions::from_str(url).map(drop).map_err(|error| match error {
             sqlx::Error::Configuration(source) => source.to_string(),
@@ -101,7 +101,7 @@ impl PostgresSettings {
     }
 }
 
-/// Returns whether the options lead to a socket or a loopback address.
+/// Returns whether the options name a socket or a loopback address.
 fn is_this_machine(options: &PgConnectOptions) -> bool {
     let host = options.get_host();
     let address = host.trim_matches(['[', ']']).parse::<IpAddr>();

@@ -106,7 +106,7 @@ impl RedisConnector {
         }
     }
 
-    /// Returns the generation of the master that new connections lead to.
+    /// Returns the generation of the master that new connections connect to.
     pub(super) fn master_generation(&self) -> u64 {
         self.selection.as_ref().map_or(0, |selection| selection.generation())
     }
@@ -177,8 +177,8 @@ impl RedisConnector {
     }
 }
 
-/// Reads the files of authorities and client certificate. `None` if the driver's default, the authorities of the system,
-/// applies.
+/// Reads the files of authorities and client certificate. `None` if the driver's default, the authorities of the
+/// system, applies.
 ///
 /// # Errors
 /// [`TlsFileError`] if a file cannot be used.

@@ -18,8 +18,8 @@ pub enum RedisClientError {
     /// No reply arrived in time. The command may have taken effect.
     #[error("redis command timed out")]
     Timeout,
-    /// Fewer replicas than `redis.wait_replicas` confirmed a write in time. It may have taken effect, and a failover may
-    /// undo it. A retry may succeed.
+    /// Fewer replicas than `redis.wait_replicas` confirmed a write in time. It may have taken effect, and a failover
+    /// may undo it. A retry may succeed.
     #[error("too few redis replicas confirmed a write in time (redis.wait_replicas)")]
     Unconfirmed,
     /// Redis has no memory for writes; reads still succeed. Nothing was written.

@@ -1,8 +1,8 @@
 //! Types of the keys that this program writes, and the search for a key of another type.
 //!
-//! Redis reports a key of the wrong type (`WRONGTYPE`) without its name. Another program has written such a key, or restored
-//! it, and every operation on it fails until it is gone. So the error names it, and stores that can rebuild it move it
-//! out of the way.
+//! Redis reports a key of the wrong type (`WRONGTYPE`) without its name. Another program has written such a key, or
+//! restored it, and every operation on it fails until it is gone. So the error names it, and stores that can rebuild it
+//! move it out of the way.
 
 use redis::{Pipeline, cmd};
 

@@ -2,9 +2,10 @@
 //!
 //! Guarantees: the entries of a channel are contiguous up to its head, and the set of message ids matches the entries,
 //! because each append is one script that does everything or nothing. An epoch identifies a log from its first append
-//! until its keys are lost; reading a log creates none (`store_epoch`). Where a master can be replaced by one that lacks the latest writes, the epoch also contains
-//! the replication id of the master, so that offsets assigned twice have different epochs. The durability of an append
-//! is determined by the configuration of the server (`docs/OPERATIONS.md`).
+//! until its keys are lost; reading a log creates none (`store_epoch`). Where a master can be replaced by one that
+//! lacks the latest writes, the epoch also contains the replication id of the master, so that offsets assigned twice
+//! have different epochs. The durability of an append is determined by the configuration of the server
+//! (`docs/OPERATIONS.md`).
 
 mod archive;
 mod entry;

@@ -50,7 +50,7 @@ struct ProbedServer {
     connection: Option<MultiplexedConnection>,
 }
 
-/// What a Sentinel knows.
+/// Master and replicas according to a Sentinel.
 struct SentinelView {
     /// Version of the Sentinel's configuration: of two views the higher one is valid ("High availability with Redis
     /// Sentinel", configuration propagation).

@@ -82,7 +82,7 @@ impl MasterSelection {
         self.selected.borrow().node.clone()
     }
 
-    /// Returns the number of changes of the master. A connection of an earlier generation leads to another server.
+    /// Returns the number of changes of the master. A connection of an earlier generation is to another server.
     pub(super) fn generation(&self) -> u64 {
         self.selected.borrow().generation
     }
@@ -142,7 +142,7 @@ impl MasterSelection {
         changed
     }
 
-    /// Replaces all connections, because the address of the single server leads to another one.
+    /// Replaces all connections, because the host name of the single server resolves to another one.
     pub(super) fn follow_address(&self) {
         self.selected.send_modify(|selected| selected.generation += 1);
     }

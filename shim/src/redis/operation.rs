@@ -30,13 +30,18 @@ const SLOW_REPLY: Duration = Duration::from_millis(100);
 pub(super) struct RedisClientInner {
     pub(super) settings: RedisSettings,
     pub(super) connector: Arc<RedisConnector>,
-    pub(super) command_connection: ReconnectingConnection,
-    pub(super) publish_connection: ReconnectingConnection,
-    pub(super) pool: ConnectionPool,
+    pub(super) connections: ClientConnections,
     pub(super) breaker: CircuitBreaker,
     pub(super) metrics: RedisMetrics,
     /// Set while replicas do not confirm writes, so that this is logged once.
     pub(super) unconfirmed: AtomicBool,
+}
+
+/// Connections of a client, by [`ConnectionClass`].
+pub(super) struct ClientConnections {
+    pub(super) commands: ReconnectingConnection,
+    pub(super) publishes: ReconnectingConnection,
+    pub(super) pool: ConnectionPool,
 }
 
 /// Connection that an operation uses.
@@ -112,10 +117,10 @@ impl RedisClientInner {
     ) -> Result<Value, AttemptError> {
         let pooled;
         let connection = match connection_class {
-            ConnectionClass::SharedCommands => &self.command_connection,
-            ConnectionClass::SharedPublishes => &self.publish_connection,
+            ConnectionClass::SharedCommands => &self.connections.commands,
+            ConnectionClass::SharedPublishes => &self.connections.publishes,
             ConnectionClass::Dedicated => {
-                let acquired = self.pool.get().await;
+                let acquired = self.connections.pool.get().await;
                 pooled = acquired.map_err(|_| AttemptError { error: RedisClientError::Timeout, not_executed: true })?;
                 &*pooled
             }

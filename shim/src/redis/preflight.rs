@@ -120,7 +120,7 @@ impl RedisPreflight {
     }
 }
 
-/// Tries the addresses in order until one can be used, then checks the servers that it leads to.
+/// Tries the addresses in order until one can be used, then checks the servers that it names.
 async fn check_servers(
     settings: &RedisSettings,
     certificates: Option<&TlsCertificates>,

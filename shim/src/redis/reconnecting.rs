@@ -37,7 +37,7 @@ struct CurrentConnection {
 pub(super) struct CurrentDriver {
     /// For [`ReconnectingConnection::discard`].
     pub(super) generation: u64,
-    /// Generation of the master that the connection leads to.
+    /// Generation of the master to which the connection was opened.
     pub(super) master_generation: u64,
     pub(super) driver: RedisResult<DriverConnection>,
 }

@@ -14,7 +14,7 @@ use crate::secret::Secret;
 /// Topology of the Redis servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RedisTopology {
-    /// One server, or one address that always leads to the master.
+    /// One server, or one address that always resolves to the master.
     Single,
     /// Redis Cluster.
     Cluster,
@@ -91,7 +91,7 @@ impl RedisSettings {
     /// Checks the form of an address.
     ///
     /// # Errors
-    /// The driver's description of the mistake, without the address, which may contain a password.
+    /// The driver's description of the error, without the address, which may contain a password.
     pub fn check_address(url: &str) -> Result<(), String> {
         url.into_connection_info().map(drop).map_err(|error| error.category().to_owned())
     }

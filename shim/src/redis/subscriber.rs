@@ -107,8 +107,8 @@ impl RedisSubscriber {
 }
 
 impl SubscriptionHandle {
-    /// Subscribes to Redis channels, named by [`RedisClient::redis_channel`](super::RedisClient::redis_channel). Messages
-    /// published after the return are delivered. Idempotent.
+    /// Subscribes to Redis channels, named by [`RedisClient::redis_channel`](super::RedisClient::redis_channel).
+    /// Messages published after the return are delivered. Idempotent.
     ///
     /// # Errors
     /// Returns [`RedisClientError`]. Some of the Redis channels may be subscribed then.

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
+use http::HeaderMap;
+use http::header::{CONTENT_LENGTH, EXPECT};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Maximum bytes that are read and discarded beyond the limit. A client that is still sending when the connection
@@ -56,8 +58,19 @@ impl BodyBudget {
     }
 }
 
-/// Reads all of `body`, at most `limit` bytes, within `timeout`. Memory is reserved as bytes arrive, so that a client that
-/// announces a large body and sends nothing reserves nothing.
+/// Checks the announced length of a body before it is read: a client that waits for `100 Continue` gets the response at
+/// once, and one that announces more than is ever discarded does not have to send it.
+///
+/// # Errors
+/// [`BodyError::TooLarge`].
+pub fn check_announced_length(headers: &HeaderMap, limit: usize) -> Result<(), BodyError> {
+    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    let readable = if headers.contains_key(EXPECT) { limit } else { limit.saturating_add(MAX_DISCARDED_BODY_BYTES) };
+    if length.is_some_and(|length| length > readable) { Err(BodyError::TooLarge) } else { Ok(()) }
+}
+
+/// Reads all of `body`, at most `limit` bytes, within `timeout`. Memory is reserved as bytes arrive, so that a client
+/// that announces a large body and sends nothing reserves nothing.
 ///
 /// # Errors
 /// [`BodyError`] when the body is too large, late or incomplete, or `budget` is used up; the bytes read so far are
@@ -89,4 +102,29 @@ pub async fn read_body<B: Buf>(
         Ok(ReceivedBody { bytes: read.freeze(), _reserved: reserved })
     };
     tokio::time::timeout(timeout, reading).await.unwrap_or(Err(BodyError::TimedOut))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_beyond_what_is_discarded_is_rejected_before_the_body() {
+        let checked = |headers: &[(http::HeaderName, &str)]| {
+            let headers = headers.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect();
+            check_announced_length(&headers, 1_000)
+        };
+        for (length, continues, expected) in [
+            ("1000", true, Ok(())),
+            ("1001", false, Ok(())),
+            ("1001", true, Err(BodyError::TooLarge)),
+            ("33555432", false, Ok(())),
+            ("33555433", false, Err(BodyError::TooLarge)),
+        ] {
+            let expect = continues.then_some((EXPECT, "100-continue"));
+            let headers: Vec<_> = [(CONTENT_LENGTH, length)].into_iter().chain(expect).collect();
+            assert_eq!(checked(&headers), expected, "{length}");
+        }
+        assert_eq!(checked(&[]), Ok(()));
+    }
 }

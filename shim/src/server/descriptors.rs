@@ -1,7 +1,7 @@
 //! File descriptors: the limit of the process, and a descriptor in reserve for the ops port.
 //!
-//! Every connection needs a descriptor. When none is left, no port accepts connections, the liveness probe fails, and the
-//! process is killed with all its clients. So the traffic port leaves some to the rest of the process.
+//! Every connection needs a descriptor. When none is left, no port accepts connections, the liveness probe fails, and
+//! the process is killed with all its clients. So the traffic port leaves some to the rest of the process.
 
 use std::fs::File;
 use std::io;
@@ -10,8 +10,15 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Maximum number of descriptors that the traffic port leaves for the ops port, storage, Redis, PostgreSQL and functions.
+/// Maximum number of descriptors that the traffic port leaves for the ops port, storage, Redis, PostgreSQL and
+/// functions.
 const MAX_RESERVED_DESCRIPTORS: u64 = 1024;
+
+/// Returns the soft limit of open files; `None` if there is none.
+#[must_use]
+pub fn soft_file_limit() -> Option<u64> {
+    getrlimit(Resource::Nofile).current
+}
 
 /// Raises the soft limit of open files (`RLIMIT_NOFILE`) to the hard limit. The usual soft limit of 1,024 exists for
 /// programs that call `select`, which this one does not.
@@ -26,11 +33,11 @@ pub fn raise_descriptor_limit() -> io::Result<()> {
     Ok(setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?)
 }
 
-/// Returns the number of connections that the traffic port may accept: `max_connections`, or fewer if the process may not
-/// open as many files, with a warning.
+/// Returns the number of connections that the traffic port may accept: `max_connections`, or fewer if the process may
+/// not open as many files, with a warning.
 #[must_use]
 pub fn allowed_connections(max_connections: usize) -> usize {
-    let Some(limit) = getrlimit(Resource::Nofile).current else { return max_connections };
+    let Some(limit) = soft_file_limit() else { return max_connections };
     let allowed = connections_within(limit);
     if max_connections <= allowed {
         return max_connections;

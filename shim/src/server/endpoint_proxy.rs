@@ -1,5 +1,5 @@
 //! Endpoint proxy: the loopback port through which function processes reach their API under its own names
-//! (`docs/adr/0042-endpoints-of-functions.md`).
+//! (`docs/adr/0044-endpoints-of-functions.md`).
 //!
 //! ```text
 //! CONNECT host:port, Proxy-Authorization ─┬─ name of the API, port 443: TLS ends here ── routes of the traffic port
@@ -219,7 +219,7 @@ impl ConnectionContext {
             request.extensions_mut().insert(permit.clone());
             match RequestPolicy::syntax_only().admit(&mut request, peer) {
                 Ok(()) => Either::Left(routes.clone().call(request)),
-                Err(refusal) => Either::Right(std::future::ready(Ok(refusal))),
+                Err(rejection) => Either::Right(std::future::ready(Ok(rejection))),
             }
         });
         let _ = http_server().serve_connection(TokioIo::new(stream), service).with_upgrades().await;

@@ -207,6 +207,11 @@ impl HandshakeAttempt {
         };
         let latency = u32::try_from(started.elapsed().as_millis()).unwrap_or(u32::MAX);
         let outcome = gateway::authorizer::authorizer_outcome(api, result, latency);
+        if let AuthorizerOutcome::Misconfigured(Some(reason)) = &outcome {
+            // A result that an authorizer in this process returned; those of Lambda functions are checked when they are
+            // parsed.
+            tracing::error!(error = %errors::chain(reason), "authorizer result rejected");
+        }
         match (Rejection::from_authorizer(&outcome), outcome) {
             (None, AuthorizerOutcome::Allow(context)) => Ok(context),
             (Some(rejection), _) => Err(rejection),
@@ -258,7 +263,7 @@ impl HandshakeAttempt {
     }
 
     fn reject_handshake(mut self, rejection: Rejection) -> Response {
-        let charged = access_checks::charge_refusal(&self.context, self.client_address, rejection);
+        let charged = access_checks::charge_rejection(&self.context, self.client_address, rejection);
         let (rejection, retry_after) = match charged {
             Ok(()) => (rejection, None),
             Err(exceeded) => (Rejection::Throttled, Some(exceeded.retry_after_seconds())),

@@ -17,11 +17,11 @@ use warp::Filter;
 use warp::path::FullPath;
 use warp::reply::{Reply, Response};
 
-use super::body::{BodyBudget, BodyError, ReceivedBody, read_body};
+use super::body::{BodyBudget, BodyError, ReceivedBody, check_announced_length, read_body};
 use super::listener::BoxedRoutes;
 use super::{ManagementContext, raw_query};
 use crate::access::client_address::ClientAddress;
-use crate::access::{AddressBudgets, BudgetExceededError, RefusalCost};
+use crate::access::{AddressBudgets, BudgetExceededError, RejectionCost};
 
 pub use self::lambda::LambdaApi;
 
@@ -48,7 +48,7 @@ impl HttpApi {
 #[derive(Clone)]
 pub struct HttpApiContext {
     api: Arc<HttpApi>,
-    refusals: Arc<AddressBudgets>,
+    rejections: Arc<AddressBudgets>,
     bodies: BodyBudget,
 }
 
@@ -83,12 +83,12 @@ pub fn http_api_routes(context: Option<HttpApiContext>) -> BoxedRoutes {
 impl HttpApiContext {
     pub(super) fn new(api: Arc<HttpApi>, management: &ManagementContext) -> Self {
         let ManagementContext { access, bodies, .. } = management;
-        let (refusals, bodies) = (access.refusals.clone(), bodies.clone());
-        Self { api, refusals, bodies }
+        let (rejections, bodies) = (access.rejections.clone(), bodies.clone());
+        Self { api, rejections, bodies }
     }
 
-    /// Authenticates the request, then reads its body and handles it. A function authenticates its clients itself, so it
-    /// is invoked only while the client's address is within its budget. The error is a response as well.
+    /// Authenticates the request, then reads its body and handles it. A function authenticates its clients itself, so
+    /// it is invoked only while the client's address is within its budget. The error is a response as well.
     async fn serve_request<B: Buf>(
         &self,
         head: RequestHead,
@@ -97,30 +97,30 @@ impl HttpApiContext {
         let address = head.client.ip;
         match &*self.api {
             HttpApi::Embedded(api) => {
-                let cost = refusal_cost(&head.headers);
+                let cost = rejection_cost(&head.headers);
                 let caller = api.authenticate_caller(&head.headers).await;
-                let caller = caller.map_err(|rejection| self.charge_refusal(address, cost, rejection))?;
+                let caller = caller.map_err(|rejection| self.charge_rejection(address, cost, rejection))?;
                 let (request, _reserved) = self.receive_request(head, body).await?;
                 Ok(warp_response(api.handle_authenticated(&caller, request).await))
             }
             HttpApi::Lambda(api) => {
-                let (client, cost) = (head.client.clone(), refusal_cost(&head.headers));
-                self.refusals.check_budget(address, cost).map_err(too_many_refusals)?;
+                let (client, cost) = (head.client.clone(), rejection_cost(&head.headers));
+                self.rejections.check_budget(address, cost).map_err(too_many_rejections)?;
                 let (request, _reserved) = self.receive_request(head, body).await?;
                 let response = api.handle_request(request, &client).await;
-                Ok(self.charge_refusal(address, cost, response))
+                Ok(self.charge_rejection(address, cost, response))
             }
         }
     }
 
     /// Counts a 401 or 403 against the budget of the client's address, and returns the response to send.
-    fn charge_refusal(&self, address: IpAddr, cost: RefusalCost, response: HttpResponse<Bytes>) -> Response {
+    fn charge_rejection(&self, address: IpAddr, cost: RejectionCost, response: HttpResponse<Bytes>) -> Response {
         if !matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
             return warp_response(response);
         }
-        match self.refusals.charge_refusal(address, cost) {
+        match self.rejections.charge_rejection(address, cost) {
             Ok(()) => warp_response(response),
-            Err(exceeded) => too_many_refusals(exceeded),
+            Err(exceeded) => too_many_rejections(exceeded),
         }
     }
 
@@ -129,6 +129,7 @@ impl HttpApiContext {
         head: RequestHead,
         body: impl Stream<Item = Result<B, warp::Error>>,
     ) -> Result<(Request<Bytes>, ReceivedBody), Response> {
+        check_announced_length(&head.headers, MAX_PUSH_BYTES).map_err(body_error_response)?;
         let received =
             read_body(body, MAX_PUSH_BYTES, BODY_TIMEOUT, &self.bodies).await.map_err(body_error_response)?;
         let request = build_request(head, received.bytes.clone());
@@ -136,10 +137,10 @@ impl HttpApiContext {
     }
 }
 
-/// Returns the cost of refusing a request: guessing a credential costs more than presenting none.
-fn refusal_cost(headers: &HeaderMap) -> RefusalCost {
+/// Returns the cost of rejecting a request: guessing a credential costs more than presenting none.
+fn rejection_cost(headers: &HeaderMap) -> RejectionCost {
     let credential = headers.contains_key(AUTHORIZATION) || headers.contains_key(API_KEY_HEADER);
-    if credential { RefusalCost::Credential } else { RefusalCost::Request }
+    if credential { RejectionCost::Credential } else { RejectionCost::Request }
 }
 
 fn build_request(head: RequestHead, body: Bytes) -> Option<Request<Bytes>> {
@@ -171,8 +172,8 @@ fn body_error_response(error: BodyError) -> Response {
     problem_response(status, detail)
 }
 
-fn too_many_refusals(exceeded: BudgetExceededError) -> Response {
-    let detail = "too many refused requests from this address; check the token or API key";
+fn too_many_rejections(exceeded: BudgetExceededError) -> Response {
+    let detail = "too many rejected requests from this address; check the token or API key";
     retry_response(StatusCode::TOO_MANY_REQUESTS, detail, exceeded.retry_after_seconds())
 }
 

@@ -26,11 +26,11 @@ use warp::reply::{Reply, Response};
 
 pub use self::local::local_management_routes;
 
-use super::body::{BodyError, read_body};
+use super::body::{BodyError, check_announced_length, read_body};
 use super::listener::BoxedRoutes;
 use super::{ManagementContext, raw_query};
 use crate::access::client_address::ClientAddress;
-use crate::access::{RefusalCost, SigningCaller};
+use crate::access::{RejectionCost, SigningCaller};
 use crate::config::ManagementAccess;
 use crate::connection::{Connection, EnqueueOutcome, OutboundFrame, RemoteConnections};
 
@@ -87,7 +87,7 @@ pub fn management_routes(context: Arc<ManagementContext>, check: CallerCheck) ->
                         Ok(()) => serve_call(&context, check, request, &method, body).await,
                         Err(error) => Err(error),
                     };
-                    let outcome = outcome.map_err(|error| charge_refusal(&context, client.ip, error));
+                    let outcome = outcome.map_err(|error| charge_rejection(&context, client.ip, error));
                     finish_response(&context, outcome)
                 }
             },
@@ -120,14 +120,14 @@ fn accept_unknown_key<C>(verified: Result<C, SignatureError>) -> Result<Option<C
     }
 }
 
-/// Counts a refusal against the budget of the client's address, and returns the error to answer with.
-fn charge_refusal(context: &ManagementContext, address: IpAddr, error: ManagementError) -> ManagementError {
+/// Counts a rejection against the budget of the client's address, and returns the error to answer with.
+fn charge_rejection(context: &ManagementContext, address: IpAddr, error: ManagementError) -> ManagementError {
     let cost = match &error {
-        ManagementError::MissingAuthenticationToken => RefusalCost::Request,
-        ManagementError::Signature(_) => RefusalCost::Credential,
+        ManagementError::MissingAuthenticationToken => RejectionCost::Request,
+        ManagementError::Signature(_) => RejectionCost::Credential,
         _ => return error,
     };
-    match context.access.refusals.charge_refusal(address, cost) {
+    match context.access.rejections.charge_rejection(address, cost) {
         Ok(()) => error,
         Err(_) => ManagementError::LimitExceeded,
     }
@@ -142,7 +142,10 @@ async fn serve_call<B: Buf>(
     body: impl Stream<Item = Result<B, warp::Error>>,
 ) -> Result<Response, ManagementError> {
     let limit = context.api.quotas.management_payload_bytes;
-    let received = read_body(body, limit, BODY_TIMEOUT, &context.bodies).await;
+    let received = match check_announced_length(request.headers, limit) {
+        Ok(()) => read_body(body, limit, BODY_TIMEOUT, &context.bodies).await,
+        Err(error) => Err(error),
+    };
     // The reservation of `received` ends with the call.
     let body = received.as_ref().map(|body| body.bytes.clone()).map_err(|error| *error);
     let caller = authorize_caller(context, check, request, body.as_deref())?;

@@ -2,18 +2,19 @@
 //! of the client.
 //!
 //! ```text
-//! Host missing, repeated or invalid; repeated single-valued header → 400, connection closed
-//! Host not allowed, Origin not allowed                             → 403
+//! Host missing, repeated or invalid; repeated single-valued header; target without a path → 400, connection closed
+//! Transfer coding other than chunked                                                     → 501, connection closed
+//! Host not allowed, Origin not allowed                                                   → 403
 //! ```
-//! hyper rejects obsolete line folding, bare CR, differing `Content-Length`s and unknown transfer codings itself. Where
-//! both `Content-Length` and `Transfer-Encoding` are present, it uses the latter and closes the connection (RFC 9112
+//! hyper rejects obsolete line folding, bare CR, differing `Content-Length`s and a last transfer coding other than chunked
+//! itself. Where both `Content-Length` and `Transfer-Encoding` are present, it uses the latter and closes the connection (RFC 9112
 //! section 6.3). A bare LF ends a line, as section 2.2 permits.
 
 use std::net::{IpAddr, SocketAddr};
 
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, ORIGIN, SEC_WEBSOCKET_KEY,
-    SEC_WEBSOCKET_VERSION,
+    SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING,
 };
 use http::{HeaderMap, HeaderValue, Request, StatusCode, Version};
 use warp::reply::{Reply as _, Response};
@@ -36,14 +37,20 @@ pub struct RequestPolicy {
     origins: OriginRule,
 }
 
-/// Reason for which a request is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum RequestRefusal {
+/// Reason for which a request is rejected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+enum RequestPolicyError {
     /// The request violates HTTP.
+    #[error("Bad Request: {0}")]
     Malformed(&'static str),
+    /// The body has a transfer coding in addition to chunked, or chunked twice.
+    #[error("Not Implemented: the only supported transfer coding is chunked")]
+    UnknownCoding,
     /// `Host` is not allowed.
+    #[error("Forbidden: the Host of the request is not allowed here; add it to server.hosts")]
     ForeignHost,
     /// `Origin` is not allowed.
+    #[error("Forbidden: the Origin of the request is not allowed here; add it to server.origins")]
     ForeignOrigin,
 }
 
@@ -79,35 +86,48 @@ impl RequestPolicy {
     /// a request with an absolute target is replaced by the target's (RFC 9112 section 3.2.2).
     ///
     /// # Errors
-    /// The response of a refused request.
+    /// The response to a rejected request.
     pub fn admit<B>(&self, request: &mut Request<B>, peer: IpAddr) -> Result<(), Response> {
-        self.check(request).map_err(RequestRefusal::into_response)?;
+        self.check(request).map_err(RequestPolicyError::into_response)?;
         let client = self.proxies.client_of(peer, request.headers());
         request.extensions_mut().insert::<ClientAddress>(client);
         Ok(())
     }
 
-    fn check<B>(&self, request: &mut Request<B>) -> Result<(), RequestRefusal> {
+    fn check<B>(&self, request: &mut Request<B>) -> Result<(), RequestPolicyError> {
         let repeated = SINGLE_HEADERS.iter().any(|name| request.headers().get_all(name).iter().nth(1).is_some());
         if repeated {
-            return Err(RequestRefusal::Malformed("a header that must not be repeated is repeated"));
+            return Err(RequestPolicyError::Malformed("a header that must not be repeated is repeated"));
+        }
+        if request.uri().path_and_query().is_none() {
+            // The form of CONNECT (RFC 9112 section 3.2.3), with any method.
+            return Err(RequestPolicyError::Malformed("the target of the request is not a path"));
+        }
+        if !has_known_coding(request.headers()) {
+            return Err(RequestPolicyError::UnknownCoding);
         }
         let host = requested_host(request)?;
         if !self.hosts.admits(host.as_ref()) {
-            return Err(RequestRefusal::ForeignHost);
+            return Err(RequestPolicyError::ForeignHost);
         }
         match request.headers().get(ORIGIN) {
             Some(origin) if !self.origins.admits(origin.as_bytes(), host.as_ref()) => {
-                Err(RequestRefusal::ForeignOrigin)
+                Err(RequestPolicyError::ForeignOrigin)
             }
             _ => Ok(()),
         }
     }
 }
 
+/// Returns whether the only transfer coding of a request is chunked, once (RFC 9112 sections 6.1 and 7.1).
+fn has_known_coding(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked")) && codings.next().is_none()
+}
+
 /// Returns the host that a request names. Without `Host` only HTTP/1.0 is valid (RFC 9112 section 3.2).
-fn requested_host<B>(request: &mut Request<B>) -> Result<Option<HostPort>, RequestRefusal> {
-    let malformed = || RequestRefusal::Malformed("the Host header is missing or invalid");
+fn requested_host<B>(request: &mut Request<B>) -> Result<Option<HostPort>, RequestPolicyError> {
+    let malformed = || RequestPolicyError::Malformed("the Host header is missing or invalid");
     let host = match request.headers().get(HOST) {
         Some(host) => Some(HostPort::parse(host.as_bytes()).ok_or_else(malformed)?),
         None if request.version() == Version::HTTP_10 => None,
@@ -120,24 +140,19 @@ fn requested_host<B>(request: &mut Request<B>) -> Result<Option<HostPort>, Reque
     Ok(Some(target))
 }
 
-impl RequestRefusal {
+impl RequestPolicyError {
     fn into_response(self) -> Response {
-        let (status, message) = match self {
-            Self::Malformed(reason) => (StatusCode::BAD_REQUEST, format!("Bad Request: {reason}")),
-            Self::ForeignHost => (
-                StatusCode::FORBIDDEN,
-                "Forbidden: the Host of the request is not allowed here; add it to server.hosts".to_owned(),
-            ),
-            Self::ForeignOrigin => (
-                StatusCode::FORBIDDEN,
-                "Forbidden: the Origin of the request is not allowed here; add it to server.origins".to_owned(),
-            ),
+        let status = match self {
+            Self::Malformed(_) => StatusCode::BAD_REQUEST,
+            Self::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
+            Self::ForeignHost | Self::ForeignOrigin => StatusCode::FORBIDDEN,
         };
-        let body = serde_json::json!({"message": message}).to_string();
+        let body = serde_json::json!({"message": self.to_string()}).to_string();
         let mut response = warp::reply::with_status(body, status).into_response();
         let headers: &mut HeaderMap = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        // What follows a malformed request cannot be trusted to begin where the sender meant it to.
+        // The next request cannot be located reliably after a malformed one (request smuggling), so the connection is
+        // closed.
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
         response
     }

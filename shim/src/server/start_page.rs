@@ -5,7 +5,7 @@ use warp::reply::{Reply, Response};
 
 use super::http_api::HttpApi;
 
-/// What the server serves, as far as the page shows it.
+/// Service of the server, as the page shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StartPage {
     /// The messaging application: tokens, its frames, its HTTP API.

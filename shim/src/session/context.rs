@@ -7,7 +7,7 @@ use gateway::event::ConnectionFacts;
 use gateway::reply::IntegrationError;
 
 use super::{EventStamper, run_disconnect};
-use crate::access::Throttle;
+use crate::access::RequestThrottle;
 use crate::config::SessionConfig;
 use crate::connection::{ConnectionIds, ConnectionLifecycle, DisconnectRetry};
 use crate::functions::ApiIntegration;
@@ -18,7 +18,7 @@ pub struct SessionContext {
     /// The API and its functions.
     pub integration: ApiIntegration,
     /// Rate limits of the API.
-    pub throttle: Arc<Throttle>,
+    pub throttle: Arc<RequestThrottle>,
     /// Limits and timeouts of sessions.
     pub settings: SessionConfig,
     /// Components to notify when a connection opens and closes.

@@ -1,8 +1,8 @@
 //! Dispatch of a client's messages to the handlers, and of their replies to the client.
 //!
 //! Handlers start in the order in which the messages arrived. A message that cannot start yet is queued; when the queue
-//! is full, in messages or in bytes, the client is no longer read. Queued messages are still handled after the connection
-//! has closed.
+//! is full, in messages or, together with the running handlers, in bytes, the client is no longer read. Queued messages
+//! are still handled after the connection has closed.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -60,11 +60,14 @@ impl MessageDispatcher {
         }
     }
 
-    /// Returns whether the client is not read, because too many or too large messages wait for their handler.
+    /// Returns whether the client is not read, because too many messages wait for their handler, or because those that
+    /// wait or are handled are too large. The next message may be as large as the quota, so the memory of all is at
+    /// most `inbound_bytes` and one message.
     pub fn is_reading_paused(&self) -> bool {
         let settings = &self.context.settings;
-        let full = self.inbound_queue.len() >= settings.inbound_queue || self.queued_bytes >= settings.inbound_bytes;
-        full && !self.inbound_queue.is_empty()
+        let bytes = self.queued_bytes + self.in_flight.message_bytes();
+        let is_full = !self.inbound_queue.is_empty() && self.inbound_queue.len() >= settings.inbound_queue;
+        is_full || (bytes > 0 && bytes >= settings.inbound_bytes)
     }
 
     /// Reads and dispatches received messages and sends finished replies, up to [`MAX_MESSAGES_PER_POLL`].

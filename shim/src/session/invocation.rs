@@ -136,6 +136,11 @@ impl InFlight {
         }
     }
 
+    /// Returns the total size of the messages whose handlers run, in bytes.
+    pub fn message_bytes(&self) -> usize {
+        self.concurrent_bytes + self.ordered.as_ref().map_or(0, |running| running.message_bytes)
+    }
+
     /// Polls a new handler once and keeps it if it is pending.
     pub fn start_handler(
         &mut self,

@@ -58,6 +58,7 @@ pub async fn assemble_embedded(config: &Config) -> anyhow::Result<ServerAssembly
         budget,
         revocations,
         limits: config.limits,
+        presence_names: config.auth.presence_names,
     };
     let adapters = ModeAdapters { app, delivery, lifecycle, remote: None, metrics, node_id: SINGLE_NODE };
     let mut assembly = assemble_messaging(config, adapters)?;

@@ -97,7 +97,7 @@ fn has_own_credentials(variables: &BTreeMap<String, String>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::EnvironmentVariables;
+    use crate::config::FunctionVariables;
 
     fn environment(change: impl FnOnce(&mut Config)) -> FunctionEnvironment {
         let mut config = Config::for_tests();
@@ -108,7 +108,7 @@ mod tests {
     }
 
     fn set(config: &mut Config, name: &str, value: &str) {
-        config.functions.inherited_environment = EnvironmentVariables([(name.to_owned(), value.to_owned())].into());
+        config.functions.inherited_environment = FunctionVariables([(name.to_owned(), value.to_owned())].into());
     }
 
     #[test]

@@ -71,6 +71,7 @@ pub async fn assemble_kubernetes(config: &Config) -> anyhow::Result<ServerAssemb
         revocations: Arc::new(RedisRevocations::new(redis, clock.clone())),
         clock,
         limits: config.limits,
+        presence_names: config.auth.presence_names,
     };
     let adapters =
         ModeAdapters { app, delivery, lifecycle, remote: Some(bus.remote()), metrics, node_id: cluster.node_id() };

@@ -152,6 +152,7 @@ fn start_function(
         region: config.api.region.clone(),
         account_id: config.api.account_id.clone(),
         memory_mib: settings.memory_mib,
+        availability_zone_id: None,
         environment,
         library_path: settings.library_path.clone(),
         user: settings.user,

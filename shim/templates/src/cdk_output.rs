@@ -20,7 +20,7 @@ use crate::model::{Application, Severity};
 pub fn read_cdk_output(directory: &Path, context: &ApplicationContext) -> Result<Application, TemplateError> {
     let stacks = read_stacks(directory)?;
     let stack = select_stack(directory, &stacks, context)?;
-    let text = crate::read_text(&stack.template)?;
+    let text = crate::document::read_text(&stack.template)?;
     let document = parse_json(&stack.template, &text)?;
     let root = stack.template.parent().unwrap_or(directory).to_owned();
     let assets = read_assets(&root)?;
@@ -44,7 +44,7 @@ struct CdkStack {
 }
 
 fn read_json(path: &Path) -> Result<Value, TemplateError> {
-    let text = crate::read_text(path)?;
+    let text = crate::document::read_text(path)?;
     serde_json::from_str(&text).map_err(|error| {
         let position = Position { line: error.line(), column: error.column() };
         TemplateError::new(path, position, format!("syntax error: {error}")).with_fix("run cdk synth again")

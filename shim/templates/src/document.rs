@@ -5,20 +5,21 @@ pub(crate) mod table;
 pub(crate) mod toml;
 pub(crate) mod yaml;
 
+use std::path::Path;
+
 use serde_json::Value;
 
+pub(crate) use crate::error::Position;
+use crate::error::TemplateError;
+
 /// Size limit of a template: CloudFormation accepts 1 MB, files of a CDK output and of a Terraform plan are larger.
-pub(crate) const MAX_TEMPLATE_BYTES: u64 = 32 << 20;
+const MAX_TEMPLATE_BYTES: u64 = 32 << 20;
 
 /// Depth limit of a document, which bounds the recursion of all readers.
 pub(crate) const MAX_DEPTH: usize = 100;
 
-/// Line and column of a value, counted from 1; 0 if unknown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, PartialOrd, Ord)]
-pub(crate) struct Position {
-    pub line: usize,
-    pub column: usize,
-}
+/// Name of the function that a value becomes if it cannot be evaluated. A reader reports it where the value is used.
+pub(crate) const UNRESOLVED: &str = "Fn::Unresolved";
 
 /// A value with its position.
 #[derive(Debug, Clone, PartialEq)]
@@ -159,6 +160,16 @@ impl DocumentNode {
             }
         }
     }
+}
+
+/// Reads a text file of limited size.
+pub(crate) fn read_text(path: &Path) -> Result<String, TemplateError> {
+    let size = std::fs::metadata(path).map_err(|error| TemplateError::reading(path, "template", &error))?.len();
+    if size > MAX_TEMPLATE_BYTES {
+        let message = format!("the template is larger than {} MiB", MAX_TEMPLATE_BYTES >> 20);
+        return Err(TemplateError::new(path, Position::default(), message));
+    }
+    std::fs::read_to_string(path).map_err(|error| TemplateError::reading(path, "template", &error))
 }
 
 /// Returns the position of a byte offset in a text.

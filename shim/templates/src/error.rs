@@ -3,7 +3,12 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::document::Position;
+/// Line and column of a value, counted from 1; 0 if unknown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, PartialOrd, Ord)]
+pub(crate) struct Position {
+    pub line: usize,
+    pub column: usize,
+}
 
 /// A template that cannot be read. A reader reports all errors of a file at once: the first, and the others in
 /// [`Self::further`].

@@ -103,7 +103,7 @@ pub(crate) fn format_of(path: &Path) -> Result<TemplateFormat, TemplateError> {
         Some("tf") => Ok(TemplateFormat::Terraform),
         Some("yml" | "yaml" | "json" | "template") => {
             let is_serverless = name.starts_with("serverless.");
-            let is_plan = name.ends_with(".json") && has_key(path, "planned_values")?;
+            let is_plan = name.ends_with(".json") && is_terraform(path)?;
             Ok(match (is_serverless, is_plan) {
                 (true, _) => TemplateFormat::Serverless,
                 (_, true) => TemplateFormat::Terraform,
@@ -118,9 +118,12 @@ pub(crate) fn format_of(path: &Path) -> Result<TemplateFormat, TemplateError> {
     }
 }
 
-fn has_key(path: &Path, key: &str) -> Result<bool, TemplateError> {
-    let text = crate::read_text(path)?;
-    Ok(serde_json::from_str::<serde_json::Value>(&text).is_ok_and(|value| value.get(key).is_some()))
+/// Returns whether a JSON file is a plan or a state of `terraform show -json`.
+fn is_terraform(path: &Path) -> Result<bool, TemplateError> {
+    let text = crate::document::read_text(path)?;
+    let value: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+    Ok(value.get("planned_values").is_some()
+        || (value.get("terraform_version").is_some() && value.get("values").is_some()))
 }
 
 fn found(path: PathBuf, format: TemplateFormat) -> FoundTemplate {
@@ -159,7 +162,8 @@ fn candidates(directory: &Path, configured: Option<&str>) -> Vec<(PathBuf, Templ
             .map(|path| (path, TemplateFormat::Serverless)),
     );
     if has_terraform_files(directory) {
-        found.push((directory.to_owned(), TemplateFormat::Terraform));
+        let plan = directory.join("plan.json");
+        found.push((if plan.is_file() { plan } else { directory.to_owned() }, TemplateFormat::Terraform));
     }
     found
 }

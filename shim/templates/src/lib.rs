@@ -26,6 +26,10 @@ mod error;
 mod find;
 mod model;
 mod routes_file;
+mod serverless;
+mod terraform;
+
+use std::path::Path;
 
 pub use self::cdk_output::read_cdk_output;
 pub use self::cloudformation::read_cloudformation;
@@ -38,8 +42,8 @@ pub use self::model::{
     TableResource, Throttle, WebSocketApiResource,
 };
 pub use self::routes_file::{DEFAULT_FUNCTION_MEMORY_MIB, DEFAULT_FUNCTION_TIMEOUT, DEFAULT_STAGE, read_routes_file};
-
-use std::path::Path;
+pub use self::serverless::read_serverless;
+pub use self::terraform::read_terraform;
 
 /// Reads the template at a path: a file of any format, a directory `cdk.out`, or a directory with one template, as
 /// [`find_template`] finds it.
@@ -52,26 +56,15 @@ pub fn read_application(path: &Path, context: &ApplicationContext) -> Result<App
     let found = find_template(path)?;
     let context = found.context(context);
     match found.format {
-        TemplateFormat::Routes => read_routes_file(&found.path, &read_text(&found.path)?),
-        TemplateFormat::CloudFormation => read_cloudformation(&found.path, &read_text(&found.path)?, &context),
+        TemplateFormat::Routes => read_routes_file(&found.path, &document::read_text(&found.path)?),
+        TemplateFormat::CloudFormation => {
+            read_cloudformation(&found.path, &document::read_text(&found.path)?, &context)
+        }
         TemplateFormat::CdkOutput => read_cdk_output(&found.path, &context),
-        TemplateFormat::Serverless | TemplateFormat::Terraform => Err(unsupported(&found.path, found.format)),
+        TemplateFormat::Serverless => read_serverless(&found.path, &document::read_text(&found.path)?, &context),
+        TemplateFormat::Terraform if found.path.extension().is_some_and(|extension| extension == "json") => {
+            read_terraform(&found.path, &document::read_text(&found.path)?, &context)
+        }
+        TemplateFormat::Terraform => Err(terraform::unread_configuration(&found.path)),
     }
-}
-
-/// Reads a text file of limited size.
-fn read_text(path: &Path) -> Result<String, TemplateError> {
-    let size = std::fs::metadata(path).map_err(|error| TemplateError::reading(path, "template", &error))?.len();
-    if size > document::MAX_TEMPLATE_BYTES {
-        let limit = document::MAX_TEMPLATE_BYTES >> 20;
-        let message = format!("the template is larger than {limit} MiB");
-        return Err(TemplateError::new(path, document::Position::default(), message));
-    }
-    std::fs::read_to_string(path).map_err(|error| TemplateError::reading(path, "template", &error))
-}
-
-fn unsupported(path: &Path, format: TemplateFormat) -> TemplateError {
-    let message = format!("templates of the format {format:?} are not read yet");
-    let fix = "describe the application in a routes file, or give its CloudFormation template";
-    TemplateError::new(path, document::Position::default(), message).with_fix(fix)
 }

@@ -38,6 +38,8 @@
 //! # }
 //! ```
 
+#![warn(missing_docs)]
+
 mod assembler;
 mod buffers;
 mod deflate;
@@ -48,7 +50,7 @@ mod text;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, BufMut as _, BytesMut};
 use gateway::handshake::DeflateAgreement;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::io::poll_read_buf;
@@ -66,6 +68,10 @@ const MAX_UNSENT_PONG_BYTES: usize = 64 * 1024;
 
 /// Maximum bytes of an incomplete frame that are copied to a smaller buffer, so that the pooled buffer can be returned.
 const MAX_COPIED_BYTES: usize = 1024;
+/// Maximum bytes of one read: the most that is received of the next message before the connection may stop reading.
+const MAX_READ_BYTES: usize = 64 * 1024;
+/// Payload from which the buffer of a frame is freed as soon as the frame is processed.
+const LARGE_FRAME_BYTES: usize = 128 * 1024;
 
 /// Size limits of frames and messages in bytes.
 #[derive(Debug, Clone, Copy)]
@@ -146,7 +152,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         if self.incoming.capacity() == self.incoming.len() {
             self.incoming = buffers::take_read_buffer(std::mem::take(&mut self.incoming));
         }
-        match poll_read_buf(Pin::new(&mut self.io), cx, &mut self.incoming) {
+        let mut buffer = (&mut self.incoming).limit(MAX_READ_BYTES);
+        match poll_read_buf(Pin::new(&mut self.io), cx, &mut buffer) {
             Poll::Ready(Ok(read)) if read > 0 => {
                 self.received = true;
                 Ok(Poll::Ready(()))
@@ -186,6 +193,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
                 other => other?,
             };
             self.incoming.advance(header.header_bytes + payload);
+            if payload > LARGE_FRAME_BYTES {
+                self.incoming = BytesMut::from(&self.incoming[..]);
+            }
             if message.is_some() {
                 return Ok(message);
             }
@@ -299,9 +309,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         }
     }
 
-    /// Returns the length of the next fragment of `payload`, which is longer than a frame. Uncompressed fragments end at
-    /// character boundaries: RFC 6455 section 5.6 requires valid UTF-8 of whole messages only, but some clients decode
-    /// frame by frame.
+    /// Returns the length of the next fragment of `payload`, which is longer than a frame. Uncompressed fragments end
+    /// at character boundaries: RFC 6455 section 5.6 requires valid UTF-8 of whole messages only, but some clients
+    /// decode frame by frame.
     fn fragment_length(&self, payload: &[u8], compressed: bool) -> usize {
         let longest = self.limits.outbound_frame_bytes;
         if compressed {

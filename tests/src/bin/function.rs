@@ -1,10 +1,12 @@
 //! `function`: a Lambda function on `lambda_runtime` for tests; it executes the command in the body of a WebSocket or
 //! HTTP API event.
 //!
-//! Commands: `pid`, `env NAME`, `wait MS`, `gather COUNT DIRECTORY`, `crash`, `abort`, `hang`, `throw TEXT`,
-//! `post ENDPOINT` (posts to its client), `log LEVEL TEXT`, `reply JSON` (the whole response), `descend` (starts two processes that it does not wait for, the
-//! second in a session of its own, and returns their ids), `orphan` (kills its parent), `spy PID FILE` (returns what it
-//! can read: environment and memory of the processes up to PID, and the file). Any other text is returned. With `FUNCTION_START=crash` the process exits before it requests an event.
+//! Commands: `pid`, `env NAME`, `wait MS`, `gather COUNT DIRECTORY`, `crash`, `abort`, `hang`, `throw TEXT`, `log LEVEL
+//! TEXT`, `post ENDPOINT` (posts to its client), `reply JSON` (the whole response), `files` (its soft and hard limit of
+//! open files), `descend` (starts two processes that it does not wait for, the second in a session of its own, and
+//! returns their ids), `orphan` (kills its parent), `spy PID FILE` (returns what it can read: environment and memory of
+//! the processes up to PID, and the file). Any other text is returned. With `FUNCTION_START=crash` the process exits
+//! before it requests an event.
 
 use std::path::Path;
 use std::time::Duration;
@@ -23,6 +25,9 @@ async fn main() -> Result<(), Error> {
 }
 
 async fn answer(event: LambdaEvent<Value>) -> Result<Value, Error> {
+    if event.payload["type"] == "REQUEST" {
+        return Ok(authorize(&event.payload));
+    }
     let text = event.payload["body"].as_str().unwrap_or_default();
     let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
     let body = match word {
@@ -40,6 +45,7 @@ async fn answer(event: LambdaEvent<Value>) -> Result<Value, Error> {
         "abort" => std::process::abort(),
         "reply" => return Ok(serde_json::from_str(rest)?),
         "descend" => shell("sleep 600 >&- 2>&- & echo $!; setsid sleep 600 >&- 2>&- & echo $!")?,
+        "files" => shell("ulimit -Sn; ulimit -Hn")?,
         "orphan" => shell(&format!("kill -9 {}", parent_of(std::process::id()).ok_or("no parent")?))?,
         "spy" => spy(rest)?,
         "hang" => std::future::pending().await,
@@ -67,7 +73,18 @@ async fn post(endpoint: &str, connection_id: &Value) -> Result<String, Error> {
     Ok("posted".to_owned())
 }
 
-/// Runs a command line and returns its output, in which white space is normalised.
+/// Allows a handshake. The context has as many bytes as the query parameter `bytes` says.
+fn authorize(event: &Value) -> Value {
+    let bytes = event["queryStringParameters"]["bytes"].as_str().and_then(|bytes| bytes.parse().ok()).unwrap_or(0);
+    let statement = json!([{"Effect": "Allow", "Action": "execute-api:Invoke", "Resource": event["methodArn"]}]);
+    json!({
+        "principalId": "alice",
+        "policyDocument": {"Version": "2012-10-17", "Statement": statement},
+        "context": {"private": "x".repeat(bytes)},
+    })
+}
+
+/// Runs a command line and returns its output, in which white space is normalized.
 fn shell(command: &str) -> Result<String, Error> {
     let output = std::process::Command::new("sh").args(["-c", command]).output()?;
     let words = String::from_utf8(output.stdout)?;

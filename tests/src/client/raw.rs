@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::eventually::with_timeout;
 use crate::websocket::{RawFrame, close_status, opcode};
@@ -21,13 +21,27 @@ impl RawConnection {
         Self { stream }
     }
 
+    /// Connects with a receive buffer of this size in the kernel, which limits what the server can send to a client that
+    /// does not read.
+    pub async fn connect_with_receive_buffer(address: SocketAddr, bytes: u32) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket can be created");
+        socket.set_recv_buffer_size(bytes).expect("a socket accepts options");
+        let stream = with_timeout("a connection", socket.connect(address)).await.expect("the server accepts");
+        Self { stream }
+    }
+
     /// Connects and completes a WebSocket upgrade.
     pub async fn upgrade(address: SocketAddr, path: &str, token: &str) -> Self {
-        let mut raw = Self::connect(address).await;
+        Self::connect(address).await.into_upgraded(path, token).await
+    }
+
+    /// Completes a WebSocket upgrade.
+    pub async fn into_upgraded(mut self, path: &str, token: &str) -> Self {
+        let raw = &mut self;
         raw.write(Self::upgrade_request(path, token).as_bytes()).await;
         let head = raw.read_head().await;
         assert!(head.starts_with("HTTP/1.1 101 "), "the server did not upgrade: {head}");
-        raw
+        self
     }
 
     /// Returns a valid upgrade request. The key is the example of RFC 6455, section 1.3.

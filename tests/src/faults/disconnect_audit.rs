@@ -7,7 +7,8 @@
 //!
 //! After a loss of Redis data the application's records are gone and `$disconnect` finds nothing to delete. Then the
 //! pods' own registrations count: each pod registers all its connections again and deletes a registration when its
-//! `$disconnect` has run. A connection that leaves no trace, because it ended before it was registered again, is an error.
+//! `$disconnect` has run. A connection that leaves no trace, because it ended before it was registered again, is an
+//! error.
 
 use std::collections::HashMap;
 use std::fs::File;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use tempfile::TempDir;
 
-/// An authority and a certificate that it signed, for `127.0.0.1` unless another variant is selected. The files exist as
-/// long as any clone.
+/// An authority and a certificate that it signed, for `127.0.0.1` unless another variant is selected. The files exist
+/// as long as any clone.
 #[derive(Debug, Clone)]
 pub struct Certificates {
     directory: Arc<TempDir>,

@@ -15,6 +15,8 @@ pub struct TokenClaims {
     pub tenant: String,
     /// Lifetime from the time of signing.
     pub life: Duration,
+    /// Patterns of rooms and topics; `None` for no such claim.
+    pub channels: Option<Vec<String>>,
 }
 
 impl TokenClaims {
@@ -48,8 +50,20 @@ impl TokenClaims {
         Self { life, ..self }
     }
 
+    /// Sets the patterns of the rooms and topics that the user may join.
+    #[must_use]
+    pub fn with_channels(self, patterns: &[&str]) -> Self {
+        Self { channels: Some(patterns.iter().map(|pattern| (*pattern).to_owned()).collect()), ..self }
+    }
+
     fn role(name: &str, role: Role) -> Self {
-        Self { user: name.to_owned(), role, tenant: "default".to_owned(), life: Duration::from_secs(3600) }
+        Self {
+            user: name.to_owned(),
+            role,
+            tenant: "default".to_owned(),
+            life: Duration::from_secs(3600),
+            channels: None,
+        }
     }
 }
 
@@ -65,6 +79,7 @@ pub fn sign_token(secret: &str, claims: &TokenClaims) -> String {
         iat: Some(now.unix_seconds()),
         iss: None,
         aud: None,
+        channels: claims.channels.clone(),
     };
     mint_hs256(secret.as_bytes(), &jwt_claims).expect("the secret is long enough")
 }

@@ -1,5 +1,5 @@
-//! TLS of every outgoing connection, with real servers: the cause of a rejected certificate, client certificates, private
-//! authorities, and a proxy.
+//! TLS of every outgoing connection, with real servers: the cause of a rejected certificate, client certificates,
+//! private authorities, and a proxy.
 
 use std::sync::Arc;
 
@@ -81,7 +81,7 @@ async fn postgres_error(url: &str, tls: TlsFiles) -> PostgresStartupError {
 async fn postgresql_reports_what_is_wrong_with_a_certificate() {
     let trusted = Certificates::generate().unwrap();
     for (certificates, expected) in untrusted(&trusted) {
-        let options = PostgresOptions { tls: Some(certificates), access: None };
+        let options = PostgresOptions { tls: Some(certificates), access: None, ..PostgresOptions::default() };
         let server = PostgresServer::start_with(options).unwrap();
         let error = postgres_error(&server.url(), trusting(trusted.authority())).await;
         let PostgresStartupError::UntrustedCertificate { cause, .. } = &error else {
@@ -97,7 +97,11 @@ async fn postgresql_accepts_a_client_certificate_and_its_absence_is_reported() {
     let certificates = Certificates::generate().unwrap();
     let access = "local all all trust\nhostssl all all 127.0.0.1/32 scram-sha-256 clientcert=verify-ca\n\
                   hostnossl all all 127.0.0.1/32 scram-sha-256";
-    let options = PostgresOptions { tls: Some(certificates.clone()), access: Some(access.to_owned()) };
+    let options = PostgresOptions {
+        tls: Some(certificates.clone()),
+        access: Some(access.to_owned()),
+        ..PostgresOptions::default()
+    };
     let server = PostgresServer::start_with(options).unwrap();
     let error = postgres_error(&server.url(), trusting(certificates.authority())).await;
     assert!(
@@ -108,7 +112,7 @@ async fn postgresql_accepts_a_client_certificate_and_its_absence_is_reported() {
     PostgresClient::connect(settings).await.unwrap();
 }
 
-/// The address 0.0.0.0 leads to this machine, but is not a loopback address, so it stands for another machine.
+/// The address 0.0.0.0 is this machine, but not a loopback address, so it represents another machine.
 #[tokio::test]
 async fn postgresql_on_another_machine_is_verified_by_default() {
     let server = PostgresServer::start().unwrap();

@@ -5,7 +5,7 @@ mod frames;
 mod handshakes;
 mod invalid_messages;
 mod slow_readers;
-mod strangers;
+mod unauthenticated;
 
 use tests::client::{Client, ClientHandshake};
 use tests::server::{SECRET, TwinwayServer};

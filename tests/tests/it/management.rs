@@ -127,7 +127,7 @@ async fn on_the_traffic_port_unsigned_calls_are_rejected() {
     let missing = r#"{"message":"Missing Authentication Token"}"#;
     for access in ["iam", "off"] {
         let launch = TwinwayServer::launch().in_memory().with_env("TWINWAY_MANAGEMENT", access);
-        // Every call is refused, more of them than the budget of an address.
+        // Every call is rejected, more of them than the budget of an address.
         let launch = launch.with_env("TWINWAY_THROTTLE_ADDRESS_RATE", "off");
         let server = launch.with_env("TWINWAY_MANAGEMENT_LISTEN", "off").start().await;
         assert_eq!(server.management, None);

@@ -1,4 +1,4 @@
-//! Several deployments in one Redis: separate namespaces are isolated, and a shared one is refused at the start.
+//! Several deployments in one Redis: separate namespaces are isolated, and a shared one is rejected at the start.
 
 use serde_json::json;
 use tests::client::Client;
@@ -74,7 +74,7 @@ async fn deployments_with_different_prefixes_in_one_cluster_are_isolated() {
 }
 
 #[tokio::test]
-async fn a_deployment_with_another_secret_is_refused_until_the_namespace_is_its_own() {
+async fn a_deployment_with_another_secret_is_rejected_until_the_namespace_is_its_own() {
     let redis = RedisServer::start().unwrap();
     let first = pod(&redis.url()).start().await;
     let refused = pod(&redis.url()).with_env("TWINWAY_AUTH_SECRET", OTHER_SECRET).expect_start_failure().await;

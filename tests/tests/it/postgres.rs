@@ -1,5 +1,7 @@
 //! Messages in PostgreSQL: of a single process, and of pods that share a Redis for everything else.
 
+mod switchover;
+
 use serde_json::json;
 use tests::client::{Client, ClientHandshake};
 use tests::eventually;

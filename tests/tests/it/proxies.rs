@@ -30,8 +30,8 @@ async fn connect(proxy: &ReverseProxy) -> (Client, String) {
 }
 
 #[tokio::test]
-async fn through_no_proxy_a_stranger_reaches_a_connection() {
-    // Every call is refused, more of them than the budget of the proxy's address.
+async fn no_proxy_lets_an_unauthenticated_caller_reach_a_connection() {
+    // Every call is rejected, more of them than the budget of the proxy's address.
     let launch = TwinwayServer::launch().in_memory().with_env("TWINWAY_THROTTLE_ADDRESS_RATE", "off");
     let server = launch.start().await;
     for kind in PROXIES {
@@ -52,11 +52,11 @@ async fn through_no_proxy_a_stranger_reaches_a_connection() {
 }
 
 #[tokio::test]
-async fn the_listener_of_unsigned_calls_refuses_what_an_http_proxy_forwards() {
+async fn the_listener_of_unsigned_calls_rejects_what_an_http_proxy_forwards() {
     let server = TwinwayServer::launch().in_memory().start().await;
     let direct = ReverseProxy::start(ProxyKind::HaproxyHttp, server.traffic).await.unwrap();
     let (mut client, id) = connect(&direct).await;
-    // An operator's mistake: these proxies lead to the listener itself.
+    // A wrong configuration: these proxies forward to the listener itself.
     for kind in [PROXIES[1], PROXIES[3], PROXIES[4]] {
         let proxy = ReverseProxy::start(kind, server.management.unwrap()).await.unwrap();
         let http = HttpCaller::with_base_url(&format!("http://{}", proxy.address));

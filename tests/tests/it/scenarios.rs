@@ -58,6 +58,7 @@ macro_rules! in_world {
                 members_receive_the_presence_of_other_members,
                 admins_receive_the_presence_of_users,
                 topics_are_read_by_subscribers_and_written_by_admins_and_backends,
+                tokens_grant_rooms_and_topics,
             },
             log::{
                 the_same_id_is_one_message_with_one_ack,

@@ -51,6 +51,19 @@ async fn handshakes_comply_with_the_protocol_or_are_rejected() {
         ("Version: 13", "Version: 8", 400),
         ("Version: 13", "Version: 13\r\nSec-WebSocket-Version: 13", 400),
         ("Key: dGhlIHNhbXBsZSBub25jZQ==", "Key: short", 400),
+        ("Key: dGhlIHNhbXBsZSBub25jZQ==", "Key: !!!!!!!!!!!!!!!!!!!!!!==", 400),
+        ("Key: dGhlIHNhbXBsZSBub25jZQ==", "Key: eHh4eHh4eHh4eHh4eHh4", 400),
+        ("Key: dGhlIHNhbXBsZSBub25jZQ==", "Key: eHh4eHh4eHh4eHh4eHh4eHg=", 400),
+        // The bytes of a body would be read as frames.
+        ("Upgrade: websocket", "Upgrade: websocket\r\nContent-Length: 5", 400),
+        ("Upgrade: websocket", "Upgrade: websocket\r\nTransfer-Encoding: chunked", 400),
+        ("Upgrade: websocket", "Upgrade: websocket\r\nContent-Length: 0", 101),
+        ("Upgrade: websocket", "Upgrade: websocket, h2c", 101),
+        ("Upgrade: websocket", "Upgrade: websocket/13", 426),
+        ("Connection: Upgrade", "Connection: Upgrade,", 101),
+        ("Connection: Upgrade", "Connection: xupgrade", 400),
+        ("Version: 13", "Version: 013", 400),
+        ("Version: 13", "Version: 13, 8", 400),
         ("Upgrade: websocket", "Upgrade: websocket\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==", 400),
         ("GET /prod HTTP/1.1", "GET /prod HTTP/1.0", 426),
         ("GET /prod", "POST /prod", 426),
@@ -99,6 +112,51 @@ async fn ambiguous_lengths_cannot_hide_a_second_request() {
         let answered = all_of(server.traffic, &request).await;
         assert_eq!(answered.matches("HTTP/1.1 ").count(), responses, "{lengths}: {answered}");
         assert!(status_of(&answered) >= 400, "{lengths}: {answered}");
+    }
+}
+
+/// The form of CONNECT once caused a panic, and other forms have no meaning for a server that is not a proxy.
+#[tokio::test]
+async fn targets_without_a_path_are_rejected_on_every_port() {
+    let mut server = TwinwayServer::launch().in_memory().start().await;
+    let management = server.management.expect("the listener is on by default");
+    for address in [server.traffic, server.ops, management] {
+        for line in ["CONNECT localhost:80", "GET localhost:80", "POST localhost"] {
+            let answered = all_of(address, &format!("{line} HTTP/1.1\r\nHost: localhost\r\n\r\n")).await;
+            assert_eq!(status_of(&answered), 400, "{line}: {answered}");
+        }
+    }
+    let exit = server.stop().await;
+    assert!(!exit.stderr.contains("panicked"), "{}", exit.stderr);
+}
+
+#[tokio::test]
+async fn bodies_have_no_coding_but_chunked() {
+    let server = TwinwayServer::launch().in_memory().start().await;
+    for (coding, status) in [
+        ("Transfer-Encoding: chunked", 401),
+        ("Transfer-Encoding: CHUNKED", 401),
+        ("Transfer-Encoding: gzip, chunked", 501),
+        ("Transfer-Encoding: chunked, chunked", 501),
+        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", 501),
+    ] {
+        let request =
+            format!("POST /v1/messages HTTP/1.1\r\nHost: localhost\r\n{coding}\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n");
+        assert_eq!(status_of(&head_of(server.traffic, &request).await), status, "{coding}");
+    }
+}
+
+/// A response that waits for the body would come after the timeout of the body.
+#[tokio::test]
+async fn a_body_that_is_announced_as_too_large_is_rejected_before_it_is_sent() {
+    let server = TwinwayServer::launch().in_memory().start().await;
+    let token = sign_token(SECRET, &TokenClaims::admin("root"));
+    for headers in ["Content-Length: 999999999", "Content-Length: 4194305\r\nExpect: 100-continue"] {
+        let request = format!(
+            "POST /v1/messages HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n{headers}\r\n\r\n"
+        );
+        let head = head_of(server.traffic, &request).await;
+        assert_eq!(status_of(&head), 413, "{headers}: {head}");
     }
 }
 

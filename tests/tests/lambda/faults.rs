@@ -1,8 +1,11 @@
 //! Failing functions: each failure affects its own invocation only.
 
+use tests::conformance::client::{ConformanceClient, HandshakeBuilder};
+use tests::conformance::wire::endpoint_address::EndpointAddress;
+use tests::eventually::test_timeout;
 use tests::server::{ServerLaunch, TwinwayServer};
 
-use super::{ask, connect, is_running, launch, wait_exit};
+use super::{ask, connect, function, is_running, launch, wait_exit};
 
 const FAILED: &str = r#"{"message": "Internal server error""#;
 
@@ -54,6 +57,29 @@ async fn a_malformed_response_is_logged_once_with_its_reason() {
     let reason = r#"the response has the field "status"; only statusCode, headers, multiValueHeaders, body and isBase64Encoded are allowed"#;
     assert_eq!((line["error"].as_str(), line["level"].as_str()), (Some(reason), Some("ERROR")));
     assert!(!exit.stderr.contains("private") && !exit.stderr.contains("invocation failed"), "{}", exit.stderr);
+}
+
+/// The result is larger than API Gateway permits (AU-10).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_too_large_authorizer_result_is_logged_once_with_its_reason() {
+    let launch = launch().with_env("TWINWAY_FUNCTIONS_AUTHORIZER", function().display());
+    let mut server = launch.start().await;
+    let endpoint = EndpointAddress::parse(&server.socket_url()).unwrap();
+    let attempt = |bytes: &str| {
+        let handshake = HandshakeBuilder::new().query(&format!("bytes={bytes}"));
+        ConformanceClient::attempt(&endpoint, handshake, test_timeout())
+    };
+    assert!(attempt("7000").await.unwrap().is_ok());
+    let Err(rejected) = attempt("8192").await.unwrap() else { panic!("the handshake is accepted") };
+    assert_eq!(rejected.head.status, 500);
+    let exit = server.stop().await;
+    let lines: Vec<_> = exit.stderr.lines().filter(|line| line.contains("function response malformed")).collect();
+    assert_eq!(lines.len(), 1, "{}", exit.stderr);
+    let line: serde_json::Value = serde_json::from_str(lines[0]).unwrap();
+    assert_eq!(line["function.name"], "twinway-authorizer");
+    let reason = line["error"].as_str().unwrap();
+    assert!(reason.contains("API Gateway accepts at most 8192"), "{reason}");
+    assert!(!exit.stderr.contains("private") && !exit.stderr.contains("xxxx"), "{}", exit.stderr);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,5 +1,5 @@
-//! Isolation of function processes: none outlives the server, none reads its secrets, and no other user can call a Runtime
-//! API.
+//! Isolation of function processes: none outlives the server, none reads its secrets, and no other user can call a
+//! Runtime API.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;

@@ -81,6 +81,18 @@ async fn functions_see_lambdas_environment_and_no_secret_of_the_server() {
     server.stop().await;
 }
 
+/// The server raises its soft limit. Programs that call `select` fail with descriptors above 1,023.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn functions_keep_the_soft_limit_of_open_files_that_the_server_was_started_with() {
+    let mut server = launch().under_program(&["prlimit", "--nofile=300:4000"]).start().await;
+    let mut client = connect(&server).await;
+    assert_eq!(ask(&mut client, "files").await, "300 4000");
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", server.pid())).unwrap();
+    let own = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    assert_eq!(own.split_whitespace().nth(3), Some("4000"), "{own}");
+    server.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_process_outlives_the_server() {
     let mut server = launch().start().await;

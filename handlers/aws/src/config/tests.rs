@@ -29,6 +29,28 @@ fn the_minimal_environment_is_sufficient() {
 }
 
 #[test]
+fn granted_channels_and_presence_names_are_read_and_checked() {
+    let mut variables = minimal_environment();
+    let (app, auth) = read(&variables).ok().unwrap();
+    assert_eq!(app.presence_names, PresenceNames::Rooms);
+    assert_eq!(auth.tokens.claims.default_channels.to_string(), "room:*,topic:*");
+    variables.insert("TWINWAY_AUTH_DEFAULT_CHANNELS", "room:lobby, topic:*");
+    variables.insert("TWINWAY_AUTH_CHANNELS_CLAIM", "app_metadata.channels");
+    variables.insert(AUTH_PRESENCE_NAMES, "all");
+    let (app, auth) = read(&variables).ok().unwrap();
+    assert_eq!(app.presence_names, PresenceNames::All);
+    let claims = auth.tokens.claims;
+    assert_eq!(claims.default_channels.to_string(), "room:lobby,topic:*");
+    assert_eq!(claims.channels.to_string(), "app_metadata.channels");
+    variables.insert("TWINWAY_AUTH_DEFAULT_CHANNELS", "lobby");
+    variables.insert(AUTH_PRESENCE_NAMES, "everyone");
+    let error = read(&variables).err().unwrap().to_string();
+    for text in ["TWINWAY_AUTH_DEFAULT_CHANNELS must be a list of 'room:{name}'", "must be 'rooms' or 'all'"] {
+        assert!(error.contains(text), "{error}");
+    }
+}
+
+#[test]
 fn limits_are_read_and_checked() {
     let mut variables = minimal_environment();
     variables.extend([("TWINWAY_LIMITS_BODY_BYTES", "4KiB"), ("TWINWAY_LIMITS_RESUME_TIME", "1m")]);
@@ -186,6 +208,7 @@ fn the_operators_page_has_every_variable() {
         AUTH_CLIENT_KEY_FILE,
         AUTH_SERVER_NAME,
         AUTH_API_KEYS,
+        AUTH_PRESENCE_NAMES,
     ];
     let claims = handlers::authorizer::ClaimMapping::KEYS.map(|key| key.env);
     for name in names.into_iter().chain(claims) {

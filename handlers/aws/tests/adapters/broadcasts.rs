@@ -82,6 +82,7 @@ impl World {
         let endpoint = self.gateway.stub.endpoint();
         let config = AppConfig {
             limits: handlers::limits::Limits::default(),
+            presence_names: handlers::channel_policy::PresenceNames::default(),
             connections_table: self.table.clone(),
             messages_table: "messages".to_owned(),
             management_endpoint: format!("{endpoint}/prod"),

@@ -111,6 +111,7 @@ async fn the_authorizer_accepts_valid_tokens_and_rejects_others_with_exactly_una
         iat: None,
         iss: None,
         aud: None,
+        channels: None,
     };
     let token = mint_hs256(SECRET.as_bytes(), &claims).unwrap();
     let events = [authorization(&token), authorization("not.a.token"), json!({"type": "TOKEN"}), authorization(&token)];

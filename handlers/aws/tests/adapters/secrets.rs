@@ -35,6 +35,7 @@ fn token(secret: &str, now: Timestamp) -> String {
         iat: None,
         iss: None,
         aud: None,
+        channels: None,
     };
     mint_hs256(secret.as_bytes(), &claims).unwrap()
 }

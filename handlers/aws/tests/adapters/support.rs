@@ -61,6 +61,7 @@ impl Database {
             management_endpoint,
             retention: RETENTION,
             limits: handlers::limits::Limits::default(),
+            presence_names: handlers::channel_policy::PresenceNames::default(),
         }
     }
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::Deserialize;
@@ -76,6 +76,7 @@ impl PushRequest {
         limits: &Limits,
     ) -> Result<Self, ProblemDetails> {
         check_media_type(headers.get(CONTENT_TYPE))?;
+        check_content_coding(headers)?;
         if body.len() > MAX_PUSH_BYTES {
             return Err(ProblemDetails::payload_too_large(format!("a push may have at most {MAX_PUSH_BYTES} bytes")));
         }
@@ -103,6 +104,16 @@ fn check_media_type(value: Option<&HeaderValue>) -> Result<(), ProblemDetails> {
     } else {
         Err(ProblemDetails::unsupported_media_type("send 'Content-Type: application/json'"))
     }
+}
+
+/// Rejects compressed bodies, which would be reported as invalid JSON (RFC 9110, section 15.5.16).
+fn check_content_coding(headers: &HeaderMap) -> Result<(), ProblemDetails> {
+    if headers.get_all(CONTENT_ENCODING).iter().all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Ok(());
+    }
+    Err(ProblemDetails::unsupported_media_type(
+        "send the body without 'Content-Encoding'; compressed bodies are not supported",
+    ))
 }
 
 fn invalid_json(error: &serde_json::Error) -> ProblemDetails {

@@ -82,6 +82,10 @@ async fn only_json_of_a_limited_size_is_accepted() {
     ] {
         assert_eq!(fixture.send(as_type(media_type), b"{}").await.problem(), problem, "{media_type}");
     }
+    for (coding, problem) in [("gzip", "unsupported-media-type"), ("Identity", "invalid")] {
+        let request = push_request().header("content-encoding", coding);
+        assert_eq!(fixture.send(request, b"{}").await.problem(), problem, "{coding}");
+    }
     let large = fixture.send(push_request(), &vec![b' '; MAX_PUSH_BYTES + 1]).await;
     assert_eq!((large.status.as_u16(), large.problem()), (413, "too-large"));
     for body in [&b""[..], b"{", b"{\"a\":}", b"\xff", b"{} {}"] {

@@ -23,6 +23,7 @@ fn issued_at(iat: Option<i64>) -> String {
         iat,
         iss: None,
         aud: None,
+        channels: None,
     };
     mint_hs256(SECRET, &claims).unwrap()
 }

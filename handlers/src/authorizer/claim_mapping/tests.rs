@@ -152,6 +152,7 @@ fn issued_tokens_are_read_by_the_same_mapping() {
                 iat: None,
                 iss: Some("me".to_owned()),
                 aud: None,
+                channels: None,
             };
             let token = settings.issued_claims(&issued);
             let expected = ("f%3A8c1d%3Aalice".to_owned(), role, "Acme%20GmbH".to_owned());
@@ -172,4 +173,31 @@ fn an_encoded_identity_survives_the_authorizer_context() {
         expires_at: None,
     };
     assert_eq!(Identity::from_context(&identity.to_context()), Ok(identity));
+}
+
+#[test]
+fn granted_channels_come_from_a_list_or_a_text_and_else_from_the_default() {
+    let granted = |mapping: &ClaimMapping, token: Value| {
+        mapping
+            .channels_of(&claims(&token))
+            .map(|grants| grants.to_string())
+            .map_err(|ClaimError(name)| name.to_string())
+    };
+    let open = ClaimMapping::default();
+    assert_eq!(granted(&open, json!({"channels": ["room:a", "topic:b*"]})), Ok("room:a,topic:b*".to_owned()));
+    assert_eq!(granted(&open, json!({"channels": "room:a topic:b*"})), Ok("room:a,topic:b*".to_owned()));
+    assert_eq!(granted(&open, json!({"channels": []})), Ok("none".to_owned()));
+    for absent in [json!({}), json!({"channels": null})] {
+        assert_eq!(granted(&open, absent), Ok("room:*,topic:*".to_owned()));
+    }
+    for wrong in [json!("everyone"), json!(["room:a", 7]), json!({"room": "a"}), json!(true), json!(["email"])] {
+        assert_eq!(granted(&open, json!({ "channels": wrong })), Err("channels".to_owned()), "fails closed");
+    }
+    let mut private = ClaimMapping::default();
+    for (key, value) in [("auth.channels_claim", "app.rooms"), ("auth.default_channels", "none")] {
+        let key = ClaimMapping::KEYS.iter().find(|candidate| candidate.path == key).unwrap();
+        private.set(key, &[value.to_owned()]).unwrap();
+    }
+    assert_eq!(granted(&private, json!({"channels": "room:a"})), Ok("none".to_owned()));
+    assert_eq!(granted(&private, json!({"app": {"rooms": ["room:a"]}})), Ok("room:a".to_owned()));
 }

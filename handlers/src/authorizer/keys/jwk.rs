@@ -61,7 +61,7 @@ impl fmt::Display for SkippedKeyReason {
 pub struct SkippedKey {
     /// Key id (`kid`), if it has one.
     pub id: Option<String>,
-    /// Why no token is verified with it.
+    /// Reason for which no token is verified with it.
     pub reason: SkippedKeyReason,
 }
 

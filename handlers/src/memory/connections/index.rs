@@ -15,7 +15,7 @@ use crate::id::{ConnectionId, TenantId, UserId};
 use crate::identity::Role;
 use crate::ports::OccupiedChannel;
 
-type ConnectionIds = BTreeSet<ConnectionId>;
+type ConnectionIdSet = BTreeSet<ConnectionId>;
 
 /// Member sets of all groups, by tenant.
 #[derive(Default)]
@@ -25,10 +25,10 @@ pub(super) struct MembershipIndex {
 
 #[derive(Default)]
 struct TenantIndex {
-    all: ConnectionIds,
-    users: BTreeMap<UserId, ConnectionIds>,
-    roles: BTreeMap<Role, ConnectionIds>,
-    joined: BTreeMap<ChannelName, ConnectionIds>,
+    all: ConnectionIdSet,
+    users: BTreeMap<UserId, ConnectionIdSet>,
+    roles: BTreeMap<Role, ConnectionIdSet>,
+    joined: BTreeMap<ChannelName, ConnectionIdSet>,
 }
 
 impl MembershipIndex {
@@ -87,7 +87,7 @@ impl MembershipIndex {
         if let [group] = groups {
             return self.group_members(group).map_or(0, |ids| ids.len() as u64);
         }
-        let mut sets: Vec<&ConnectionIds> = groups.iter().filter_map(|group| self.group_members(group)).collect();
+        let mut sets: Vec<&ConnectionIdSet> = groups.iter().filter_map(|group| self.group_members(group)).collect();
         sets.sort_by_key(|ids| std::cmp::Reverse(ids.len()));
         // Of each smaller set only ids that no larger set contains are counted. The largest set is counted by its
         // length.
@@ -117,7 +117,7 @@ impl MembershipIndex {
         self.tenants.is_empty()
     }
 
-    fn group_members(&self, group: &Group) -> Option<&ConnectionIds> {
+    fn group_members(&self, group: &Group) -> Option<&ConnectionIdSet> {
         let tenant = self.tenants.get(tenant_of(group))?;
         match group {
             Group::Tenant(_) => Some(&tenant.all),
@@ -141,7 +141,7 @@ fn tenant_of(group: &Group) -> &TenantId {
     }
 }
 
-fn remove_from_group<K: Ord>(entry: Entry<'_, K, ConnectionIds>, id: &ConnectionId) {
+fn remove_from_group<K: Ord>(entry: Entry<'_, K, ConnectionIdSet>, id: &ConnectionId) {
     if let Entry::Occupied(mut ids) = entry {
         ids.get_mut().remove(id);
         if ids.get().is_empty() {

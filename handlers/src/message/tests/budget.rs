@@ -11,7 +11,7 @@ use crate::id::ConnectionId;
 use crate::identity::Role;
 use crate::ports::ActionBudget;
 
-/// Records what is taken and charged, and rejects when told to.
+/// Records what is taken and charged, and rejects if configured.
 #[derive(Default)]
 struct RecordingBudget {
     taken: Mutex<u32>,

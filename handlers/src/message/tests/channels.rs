@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::app::test_app::{TestApp, message_offsets};
+use crate::channel_policy::{ChannelGrants, PresenceNames};
 use crate::identity::Role;
 use crate::limits;
 
@@ -113,4 +114,68 @@ async fn nothing_is_joined_while_the_log_is_unavailable() {
     let error = fixture.send_frame(&alice, json!({ "action": "join", "id": "j1", "channel": "room:lobby" })).await;
     assert_eq!((&error["code"], &error["id"]), (&json!("unavailable"), &json!("j1")));
     assert!(fixture.joined_channels(&alice).await.is_empty());
+}
+
+/// Every action that reads or joins a room or topic respects the grants of the token.
+#[tokio::test]
+async fn users_join_and_read_only_the_rooms_and_topics_that_their_token_grants() {
+    let fixture = TestApp::new();
+    let mut alice = fixture.connect("a1", "alice", Role::User).await;
+    alice.grants = ChannelGrants::parse(["room:team-*", "topic:news"]).unwrap();
+    fixture.append_messages("topic:secret", 1).await;
+    for frame in [
+        json!({ "action": "join", "channel": "room:board" }),
+        json!({ "action": "join", "channels": ["room:team-a", "room:board"] }),
+        json!({ "action": "subscribe", "channel": "topic:secret" }),
+        json!({ "action": "resume", "channels": ["topic:news", "topic:secret"] }),
+        json!({ "action": "resume", "channel": "room:board" }),
+        json!({ "action": "history", "channel": "topic:secret" }),
+        json!({ "action": "history", "channel": "room:board" }),
+        json!({ "action": "presence", "channel": "topic:secret" }),
+        json!({ "action": "presence", "channel": "room:board" }),
+    ] {
+        let answer = fixture.send_frame(&alice, frame.clone()).await;
+        assert_eq!((&answer["type"], &answer["code"]), (&json!("error"), &json!("forbidden")), "{frame}: {answer}");
+    }
+    let send = json!({ "action": "send", "to": "room:board", "body": 1 });
+    assert_eq!(fixture.send_frame(&alice, send).await["code"], "not_joined");
+    assert_eq!(
+        fixture.joined_channels(&alice).await,
+        Vec::<String>::new(),
+        "a frame joins all of its channels or none"
+    );
+    assert_eq!(fixture.received_frames(&alice), Vec::<Value>::new());
+
+    fixture.send_frame(&alice, json!({ "action": "join", "channel": "room:team-a" })).await;
+    fixture.send_frame(&alice, json!({ "action": "subscribe", "channel": "topic:news" })).await;
+    assert_eq!(fixture.joined_channels(&alice).await, ["room:team-a", "topic:news"]);
+    let own = fixture.send_frame(&alice, json!({ "action": "history", "channel": "conversation:alice" })).await;
+    assert_eq!(own["type"], "history", "conversations and 'everyone' need no grant");
+    let mut admin = fixture.connect("c1", "carol", Role::Admin).await;
+    admin.grants = ChannelGrants::parse(["none"]).unwrap();
+    let joined = fixture.send_frame(&admin, json!({ "action": "join", "channel": "room:board" })).await;
+    assert_eq!(joined["type"], "members", "admins are not restricted");
+}
+
+#[tokio::test]
+async fn users_list_the_names_of_their_rooms_and_the_numbers_of_other_channels() {
+    let mut fixture = TestApp::new();
+    let alice = fixture.connect("a1", "alice", Role::User).await;
+    let bob = fixture.connect("b1", "bob", Role::User).await;
+    let admin = fixture.connect("c1", "carol", Role::Admin).await;
+    for user in [&alice, &bob] {
+        fixture.send_frame(user, json!({ "action": "join", "channel": "room:a" })).await;
+        fixture.send_frame(user, json!({ "action": "subscribe", "channel": "topic:a" })).await;
+    }
+    let presence = json!({ "action": "presence", "channels": ["room:a", "topic:a", "everyone"] });
+    let listed = |answer: &Value| {
+        ["room:a", "topic:a", "everyone"].map(|name| {
+            let channel = &answer["channels"][name];
+            (channel["users"].as_u64().unwrap(), channel["members"].as_array().unwrap().len())
+        })
+    };
+    assert_eq!(listed(&fixture.send_frame(&alice, presence.clone()).await), [(2, 2), (2, 0), (3, 0)]);
+    assert_eq!(listed(&fixture.send_frame(&admin, presence.clone()).await), [(2, 2), (2, 2), (3, 3)]);
+    fixture.app.presence_names = PresenceNames::All;
+    assert_eq!(listed(&fixture.send_frame(&alice, presence).await), [(2, 2), (2, 2), (3, 3)]);
 }

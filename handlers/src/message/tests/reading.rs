@@ -93,11 +93,10 @@ async fn presence_counts_users_and_connections() {
         json!({ "user": "alice", "role": "user", "connections": 2 }),
         json!({ "user": "carol", "role": "admin", "connections": 1 }),
     );
-    let bob = json!({ "user": "bob", "role": "user", "connections": 1 });
     let in_lobby = json!({ "user": "alice", "role": "user", "connections": 1 });
     let expected = json!({ "type": "members", "id": "p1", "channels": {
         "conversation:alice": { "connections": 3, "users": 2, "members": [mine, admin] },
-        "everyone": { "connections": 4, "users": 3, "members": [mine, bob, admin] },
+        "everyone": { "connections": 4, "users": 3, "members": [] },
         "room:lobby": { "connections": 1, "users": 1, "members": [in_lobby] },
     } });
     assert_eq!(members, expected);

@@ -39,6 +39,16 @@ pub enum AuthorizerFormatError {
     NoPolicy,
     #[error("context is not an object of strings, numbers and booleans")]
     InvalidContext,
+    #[error(
+        "the result has {bytes} bytes of JSON, but API Gateway accepts at most {limit}: return a smaller context, such as \
+         the key of a record instead of its contents"
+    )]
+    TooLarge {
+        /// Size of the result in bytes.
+        bytes: usize,
+        /// Maximum size in bytes.
+        limit: usize,
+    },
 }
 
 impl From<AuthorizerFormatError> for AuthorizerInvocationError {
@@ -56,8 +66,9 @@ pub enum AuthorizerOutcome {
     Denied,
     /// 401: the function failed with `Unauthorized`.
     Unauthorized,
-    /// 500: the function failed or its result is not a policy.
-    Misconfigured,
+    /// 500: the function failed or its result is not a policy. The reason is that of a result which was returned, and
+    /// `None` when the invocation failed.
+    Misconfigured(Option<AuthorizerFormatError>),
 }
 
 impl Rejection {
@@ -68,7 +79,7 @@ impl Rejection {
             AuthorizerOutcome::Allow(_) => None,
             AuthorizerOutcome::Denied => Some(Self::Denied),
             AuthorizerOutcome::Unauthorized => Some(Self::Unauthorized),
-            AuthorizerOutcome::Misconfigured => Some(Self::AuthorizerMisconfigured),
+            AuthorizerOutcome::Misconfigured(_) => Some(Self::AuthorizerMisconfigured),
         }
     }
 }
@@ -83,32 +94,38 @@ pub fn authorizer_outcome(
     latency_ms: u32,
 ) -> AuthorizerOutcome {
     match result {
-        Ok(response) if !fits_limit(&response, api.quotas.authorizer_result_bytes) => AuthorizerOutcome::Misconfigured,
-        Ok(response) => evaluate_response(api, response, latency_ms),
+        Ok(response) => match check_size(&response, api.quotas.authorizer_result_bytes) {
+            Ok(()) => evaluate_response(api, response, latency_ms),
+            Err(reason) => AuthorizerOutcome::Misconfigured(Some(reason)),
+        },
         Err(AuthorizerInvocationError::Function(message)) if message == "Unauthorized" => {
             AuthorizerOutcome::Unauthorized
         }
-        Err(_) => AuthorizerOutcome::Misconfigured,
+        Err(_) => AuthorizerOutcome::Misconfigured(None),
     }
 }
 
 /// Returns the outcome of a result in JSON.
 #[must_use]
 pub fn authorizer_outcome_from_json(api: &WebSocketApi, result: &[u8], latency_ms: u32) -> AuthorizerOutcome {
-    if result.len() > api.quotas.authorizer_result_bytes {
-        return AuthorizerOutcome::Misconfigured;
-    }
-    match parse_response(result) {
+    match parse_authorizer_response(result, api.quotas.authorizer_result_bytes) {
         Ok(response) => evaluate_response(api, response, latency_ms),
-        Err(_) => AuthorizerOutcome::Misconfigured,
+        Err(reason) => AuthorizerOutcome::Misconfigured(Some(reason)),
     }
 }
 
-/// Parses a result in JSON with API Gateway's grammar, which is more lenient than that of `aws_lambda_events`.
+/// Parses a result in JSON with API Gateway's grammar, which is more lenient than that of `aws_lambda_events`. The result
+/// may have at most `limit` bytes (AU-10).
 ///
 /// # Errors
-/// [`AuthorizerFormatError`] with the reason, when the result is not a policy of a principal.
-pub fn parse_authorizer_response(result: &[u8]) -> Result<ApiGatewayCustomAuthorizerResponse, AuthorizerFormatError> {
+/// [`AuthorizerFormatError`] with the reason, when the result is too large or not a policy of a principal.
+pub fn parse_authorizer_response(
+    result: &[u8],
+    limit: usize,
+) -> Result<ApiGatewayCustomAuthorizerResponse, AuthorizerFormatError> {
+    if result.len() > limit {
+        return Err(AuthorizerFormatError::TooLarge { bytes: result.len(), limit });
+    }
     let response = parse_response(result)?;
     if response.principal_id.as_deref().is_none_or(str::is_empty) {
         return Err(AuthorizerFormatError::NoPrincipal);
@@ -127,10 +144,10 @@ fn evaluate_response(
     latency_ms: u32,
 ) -> AuthorizerOutcome {
     let Some(principal_id) = response.principal_id.filter(|principal| !principal.is_empty()) else {
-        return AuthorizerOutcome::Misconfigured;
+        return AuthorizerOutcome::Misconfigured(Some(AuthorizerFormatError::NoPrincipal));
     };
     let Ok(context) = AuthorizerContext::from_result(&principal_id, response.context, latency_ms) else {
-        return AuthorizerOutcome::Misconfigured;
+        return AuthorizerOutcome::Misconfigured(Some(AuthorizerFormatError::InvalidContext));
     };
     match policy::evaluate_policy(&response.policy_document, policy::INVOKE_ACTION, &api.connect_arn()) {
         PolicyDecision::Allow => {
@@ -153,10 +170,14 @@ fn parse_response(result: &[u8]) -> Result<ApiGatewayCustomAuthorizerResponse, A
     Ok(response)
 }
 
-/// Returns whether the result's JSON has at most `limit` bytes. It is serialized only when the upper bound exceeds the
-/// limit, which is rare, because this runs for every connection.
-fn fits_limit(response: &ApiGatewayCustomAuthorizerResponse, limit: usize) -> bool {
-    max_json_bytes(response).is_some_and(|max| max <= limit) || json_bytes(response) <= limit
+/// Checks that the result's JSON has at most `limit` bytes. It is serialized only when the upper bound exceeds the limit,
+/// which is rare, because this runs for every connection.
+fn check_size(response: &ApiGatewayCustomAuthorizerResponse, limit: usize) -> Result<(), AuthorizerFormatError> {
+    if max_json_bytes(response).is_some_and(|max| max <= limit) {
+        return Ok(());
+    }
+    let bytes = json_bytes(response);
+    if bytes <= limit { Ok(()) } else { Err(AuthorizerFormatError::TooLarge { bytes, limit }) }
 }
 
 /// Returns an upper bound of the JSON size, for a flat context and statements without conditions; otherwise `None`.

@@ -39,10 +39,10 @@ fn au_5_only_the_exact_message_is_unauthorized() {
     };
     assert_eq!(failed("Unauthorized"), AuthorizerOutcome::Unauthorized);
     for message in ["unauthorized", "Unauthorized.", "boom", ""] {
-        assert_eq!(failed(message), AuthorizerOutcome::Misconfigured, "{message:?}");
+        assert_eq!(failed(message), AuthorizerOutcome::Misconfigured(None), "{message:?}");
     }
     for failure in [AuthorizerInvocationError::TimedOut, AuthorizerInvocationError::NotInvokable] {
-        assert_eq!(authorizer_outcome(&websocket_api(), Err(failure), 0), AuthorizerOutcome::Misconfigured);
+        assert_eq!(authorizer_outcome(&websocket_api(), Err(failure), 0), AuthorizerOutcome::Misconfigured(None));
     }
 }
 
@@ -54,9 +54,10 @@ fn au_6_a_result_that_is_not_a_policy_is_misconfigured() {
     let results = [json!({"statusCode": 401}), json!(null), json!("Allow"), json!([]), json!({"principalId": "alice"})];
     let policies = [policy(no_effect), policy(not_action), policy(unknown_effect), policy(json!("Allow"))];
     for result in results.iter().chain(&policies) {
-        assert_eq!(outcome_of(result), AuthorizerOutcome::Misconfigured, "{result}");
+        assert!(matches!(outcome_of(result), AuthorizerOutcome::Misconfigured(Some(_))), "{result}");
     }
-    assert_eq!(authorizer_outcome_from_json(&websocket_api(), b"{", 0), AuthorizerOutcome::Misconfigured);
+    let outcome = authorizer_outcome_from_json(&websocket_api(), b"{", 0);
+    assert_eq!(outcome, AuthorizerOutcome::Misconfigured(Some(AuthorizerFormatError::NotAnObject)));
 }
 
 #[test]
@@ -64,7 +65,7 @@ fn au_7_a_missing_principal_is_misconfigured() {
     for principal in [json!(null), json!(""), json!(7)] {
         let mut result = policy(statement("Allow", "*"));
         result["principalId"] = principal;
-        assert_eq!(outcome_of(&result), AuthorizerOutcome::Misconfigured);
+        assert_eq!(outcome_of(&result), AuthorizerOutcome::Misconfigured(Some(AuthorizerFormatError::NoPrincipal)));
     }
 }
 
@@ -76,7 +77,8 @@ fn au_8_context_values_are_scalars() {
         outcome_of(&result)
     };
     for context in [json!({"a": {}}), json!({"a": [1]}), json!([]), json!("text")] {
-        assert_eq!(with(context.clone()), AuthorizerOutcome::Misconfigured, "{context}");
+        let rejected = AuthorizerOutcome::Misconfigured(Some(AuthorizerFormatError::InvalidContext));
+        assert_eq!(with(context.clone()), rejected, "{context}");
     }
     let AuthorizerOutcome::Allow(context) = with(json!({"n": 1, "s": "x", "f": true, "z": null, "principalId": "eve"}))
     else {
@@ -196,8 +198,9 @@ fn malformed_results_are_explained_without_their_values() {
             json!({"principalId": "private", "policyDocument": policy, "context": {"a": []}}),
             AuthorizerFormatError::InvalidContext,
         ),
+        (json!("private".repeat(1_200)), AuthorizerFormatError::TooLarge { bytes: 8_402, limit: 8_192 }),
     ] {
-        let error = parse_authorizer_response(result.to_string().as_bytes()).unwrap_err();
+        let error = parse_authorizer_response(result.to_string().as_bytes(), 8_192).unwrap_err();
         assert_eq!(error, expected, "{result}");
         assert!(!error.to_string().contains("private"), "{error}");
     }

@@ -28,6 +28,7 @@ pub struct AuthorizerEvent<'e> {
     pub facts: &'e ConnectionFacts,
     /// Headers from [`EventHeaders::for_authorizer`].
     pub headers: &'e EventHeaders,
+    /// Query parameters of the handshake.
     pub query: &'e QueryParameters,
     /// Id of this request.
     pub request_id: GatewayId,

@@ -19,6 +19,7 @@ pub struct ConnectEvent<'e> {
     pub facts: &'e ConnectionFacts,
     /// Headers from [`EventHeaders::into_connect`].
     pub headers: &'e EventHeaders,
+    /// Query parameters of the handshake.
     pub query: &'e QueryParameters,
     /// Id of this request.
     pub request_id: GatewayId,

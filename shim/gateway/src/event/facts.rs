@@ -20,7 +20,9 @@ use crate::time::EventTime;
 /// Constant data of a connection.
 #[derive(Clone)]
 pub struct ConnectionFacts {
+    /// API of the connection, which determines the ids and ARNs of its events.
     pub api: Arc<WebSocketApi>,
+    /// `requestContext.connectionId`.
     pub connection_id: GatewayId,
     /// Host of the handshake without port; shared between connections.
     pub domain_name: Arc<str>,

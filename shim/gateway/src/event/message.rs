@@ -25,6 +25,7 @@ pub struct MessageEvent<'e> {
     pub request_id: GatewayId,
     /// Time of the event.
     pub time: EventTime,
+    /// Text of the message, unchanged.
     pub body: String,
 }
 

@@ -156,7 +156,7 @@ fn rejections_before_any_integration_have_their_statuses() {
     let refused = |outcome| Rejection::from_authorizer(&outcome).map(|rejection| rejection.status().as_u16());
     assert_eq!(refused(AuthorizerOutcome::Denied), Some(403));
     assert_eq!(refused(AuthorizerOutcome::Unauthorized), Some(401));
-    assert_eq!(refused(AuthorizerOutcome::Misconfigured), Some(500));
+    assert_eq!(refused(AuthorizerOutcome::Misconfigured(None)), Some(500));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Responses of the Runtime API, byte for byte as those of RAPID.
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use serde_json::{Value, json};
@@ -54,6 +54,18 @@ pub(super) fn rejected_response(error: RuntimeCallError) -> RuntimeApiResponse {
 /// Returns the response to a request that does not come from a runtime.
 pub(super) fn foreign_request() -> RuntimeApiResponse {
     error_response(StatusCode::FORBIDDEN, "Forbidden", "The Runtime API accepts requests of its function only.")
+}
+
+/// Returns the response of the metadata endpoint, which functions may cache for 12 hours.
+pub(super) fn execution_environment(zone: &str) -> RuntimeApiResponse {
+    let mut response = json_response(StatusCode::OK, &json!({"AvailabilityZoneID": zone}));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("private, max-age=43200"));
+    response
+}
+
+pub(super) fn missing_metadata_token() -> RuntimeApiResponse {
+    let message = "The Authorization header must be 'Bearer' and the value of AWS_LAMBDA_METADATA_TOKEN.";
+    error_response(StatusCode::UNAUTHORIZED, "Unauthorized", message)
 }
 
 pub(super) fn payload_too_large() -> RuntimeApiResponse {

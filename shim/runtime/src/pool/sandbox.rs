@@ -34,6 +34,8 @@ pub(super) struct Sandbox {
     pub wake: Arc<Notify>,
     /// Time of the supervisor's next check.
     pub next_check_at: Instant,
+    /// Whether this is the second initialization for an invocation, which the invocation's timeout limits.
+    pub repeats_init: bool,
     init_deadline: Instant,
     init_error: Option<InvokeError>,
     invocations: Vec<RunningInvocation>,
@@ -54,6 +56,7 @@ impl Sandbox {
             since,
             wake: Arc::default(),
             next_check_at: init_deadline,
+            repeats_init: false,
             init_deadline,
             init_error: None,
             invocations: Vec::new(),
@@ -62,7 +65,7 @@ impl Sandbox {
     }
 
     pub fn begin_invocation(&mut self, invocation: PendingInvocation, deadline: Instant) -> DispatchedEvent {
-        let PendingInvocation { event, reply } = invocation;
+        let PendingInvocation { event, reply, deadline: _ } = invocation;
         self.invocations.push(RunningInvocation { event: event.clone(), deadline, reply: Some(reply) });
         if deadline < self.next_check_at {
             self.next_check_at = deadline;
@@ -73,7 +76,8 @@ impl Sandbox {
 
     pub fn reclaim_invocation(&mut self, request_id: &str) -> Option<PendingInvocation> {
         let invocation = self.remove_invocation(request_id)?;
-        invocation.reply.map(|reply| PendingInvocation { event: invocation.event, reply })
+        let (event, deadline) = (invocation.event, None);
+        invocation.reply.map(|reply| PendingInvocation { event, reply, deadline })
     }
 
     fn remove_invocation(&mut self, request_id: &str) -> Option<RunningInvocation> {
@@ -157,6 +161,11 @@ impl Sandbox {
             }
         }
         !self.invocations.is_empty() && self.invocations.iter().all(|running| running.reply.is_none())
+    }
+
+    /// Returns whether the runtime has reported an initialization error.
+    pub fn has_init_error(&self) -> bool {
+        self.init_error.is_some()
     }
 
     /// Fails all running invocations. Returns the initialization error that the runtime reported, if any.

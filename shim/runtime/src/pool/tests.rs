@@ -39,7 +39,7 @@ impl Bench {
             payload: Bytes::new(),
         };
         let (reply, answer) = oneshot::channel();
-        Ok((self.pool.submit(self.now, PendingInvocation { event, reply })?, answer))
+        Ok((self.pool.submit(self.now, PendingInvocation { event, reply, deadline: None })?, answer))
     }
 
     fn poll(&mut self, id: SandboxId) -> PollOutcome {
@@ -243,4 +243,69 @@ fn output_after_a_response_belongs_to_the_last_request() {
     let id = started[0];
     many.delivered(id);
     assert_eq!(many.pool.current_request_id(id), None, "the output of concurrent requests cannot be attributed");
+}
+
+#[test]
+fn a_timed_out_initialization_is_repeated_once_under_the_timeout_of_the_invocation() {
+    let timed_out = || SandboxExit { init_timed_out: true, ..SandboxExit::default() };
+    let mut bench = Bench::new(limits());
+    let (first, answer) = bench.submit("a").unwrap();
+    bench.now += SECOND * 10;
+    assert_eq!(bench.pool.check_sandbox(bench.now, first[0]), SandboxAction::Kill);
+    let second = bench.pool.remove_exited(bench.now, first[0], timed_out());
+    assert_eq!(second.len(), 1);
+    let deadline = bench.now + SECOND * 3;
+    assert_eq!(bench.pool.check_sandbox(bench.now, second[0]), SandboxAction::CheckAt(deadline));
+    bench.now += SECOND * 2;
+    let PollOutcome::Deliver(delivery) = bench.poll(second[0]) else { panic!("the invocation waits") };
+    assert_eq!(delivery.deadline, deadline, "the initialization is part of the invocation");
+    bench.finish(second[0], "a");
+    assert!(outcome(answer).unwrap().is_ok());
+
+    let mut bench = Bench::new(limits());
+    let (first, answer) = bench.submit("a").unwrap();
+    let second = bench.pool.remove_exited(bench.now, first[0], timed_out());
+    assert!(bench.pool.remove_exited(bench.now, second[0], timed_out()).is_empty());
+    assert_eq!(outcome(answer), Some(Err(InvokeError::TimedOut)));
+    assert_eq!(bench.submit("b").unwrap_err(), InvokeError::TimedOut, "within the delay");
+}
+
+#[test]
+fn an_initialization_for_no_invocation_is_not_repeated() {
+    let mut bench = Bench::new(limits());
+    let (first, answer) = bench.submit("a").unwrap();
+    drop(answer);
+    let exit = SandboxExit { init_timed_out: true, ..SandboxExit::default() };
+    assert!(bench.pool.remove_exited(bench.now, first[0], exit).is_empty());
+    assert!(matches!(bench.submit("b").unwrap_err(), InvokeError::Function { kind, .. } if kind == "Sandbox.Timedout"));
+}
+
+#[test]
+fn replaced_sandboxes_finish_their_invocations() {
+    let mut bench = Bench::new(FunctionLimits { max_processes: 1, ..limits() });
+    let (old, answer) = bench.submit("a").unwrap();
+    bench.delivered(old[0]);
+    assert!(bench.pool.replace_sandboxes(bench.now, bench.pool.limits.clone()).is_empty(), "nothing is queued");
+    assert!(matches!(bench.pool.check_sandbox(bench.now, old[0]), SandboxAction::CheckAt(_)));
+    let (new, _b) = bench.submit("b").unwrap();
+    assert_eq!((new.len(), bench.pool.process_count()), (1, 2));
+    assert_eq!(bench.delivered(new[0]), "b");
+    bench.finish(old[0], "a");
+    assert!(outcome(answer).unwrap().is_ok());
+    let mut poll = bench.parked(old[0]);
+    let (none, _c) = bench.submit("c").unwrap();
+    assert!(none.is_empty() && poll.try_recv().is_err(), "the old process receives nothing");
+    assert_eq!(bench.pool.check_sandbox(bench.now, old[0]), SandboxAction::Retire);
+    assert!(bench.pool.remove_exited(bench.now, old[0], SandboxExit::default()).is_empty());
+    assert_eq!(bench.pool.process_count(), 1);
+}
+
+#[test]
+fn an_idle_sandbox_is_replaced_at_once_and_a_failed_one_does_not_count() {
+    let mut bench = Bench::new(FunctionLimits { min_processes: 1, ..limits() });
+    let old = bench.pool.schedule_starts(bench.now);
+    let new = bench.pool.replace_sandboxes(bench.now, bench.pool.limits.clone());
+    assert_eq!((new.len(), bench.pool.check_sandbox(bench.now, old[0])), (1, SandboxAction::Retire));
+    bench.pool.remove_exited(bench.now, old[0], SandboxExit::default());
+    assert!(!bench.pool.backoff.is_active(bench.now), "the old program did not fail");
 }

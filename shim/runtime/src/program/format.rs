@@ -1,4 +1,5 @@
-//! Check of an executable file's format, as `execve` makes it: ELF header and dynamic loader, or the script's first line.
+//! Check of an executable file's format, as `execve` makes it: ELF header and dynamic loader, or the script's first
+//! line.
 //!
 //! `execve` reports a missing dynamic loader and a missing interpreter as "No such file or directory", which operators
 //! read as a statement about the program itself.

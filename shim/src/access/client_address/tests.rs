@@ -29,7 +29,7 @@ fn forwarded(config: &ProxyConfig, lines: &[&str]) -> String {
 }
 
 #[test]
-fn without_proxies_no_header_is_believed() {
+fn without_proxies_no_header_is_trusted() {
     for header in ["x-forwarded-for", "forwarded", "x-real-ip"] {
         let found = client(&ProxyConfig::NONE, PEER, &[(header, "for=203.0.113.7"), (header, "203.0.113.7")]);
         assert_eq!(found, (PEER.to_owned(), PEER.to_owned()));
@@ -56,7 +56,7 @@ fn hops_are_counted_from_the_right_over_all_lines() {
 }
 
 #[test]
-fn networks_are_left_at_the_first_stranger() {
+fn networks_are_left_at_the_first_untrusted_address() {
     let config = networks(&["10.0.0.0/8", "2001:db8::/32"]);
     for (lines, expected) in [
         (&[][..], PEER),
@@ -66,8 +66,8 @@ fn networks_are_left_at_the_first_stranger() {
     ] {
         assert_eq!(forwarded(&config, lines), expected, "{lines:?}");
     }
-    let stranger = client(&config, "198.51.100.1", &[("x-forwarded-for", "203.0.113.66")]);
-    assert_eq!(stranger.0, "198.51.100.1", "not through a proxy");
+    let direct = client(&config, "198.51.100.1", &[("x-forwarded-for", "203.0.113.66")]);
+    assert_eq!(direct.0, "198.51.100.1", "not through a proxy");
     assert_eq!(client(&config, "::ffff:10.0.0.1", &[("x-forwarded-for", "198.51.100.9")]).0, "198.51.100.9");
 }
 

@@ -1,9 +1,9 @@
-//! Maintenance task of the registry: resynchronises with Redis, restores the application's records after a loss of
+//! Maintenance task of the registry: resynchronizes with Redis, restores the application's records after a loss of
 //! data, flushes deletions, retries `$disconnect`s.
 //!
 //! A failover or a restart of Redis may lose the latest writes. The resync restores lost registrations. A registration
-//! of an ended connection, whose deletion was lost, shows that the effects of its `$disconnect` may be lost too, so that
-//! runs again where repeated runs have the effect of one.
+//! of an ended connection, whose deletion was lost, shows that the effects of its `$disconnect` may be lost too, so
+//! that runs again where repeated runs have the effect of one.
 //!
 //! A single task does all of it in sequence, so that a resync never restores a connection whose deletion is in
 //! progress. While Redis is unavailable the task waits. Nothing is lost then, because no new connections are accepted

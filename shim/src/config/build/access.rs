@@ -21,15 +21,17 @@ impl ConfigReader<'_> {
         let requests = self.read_rate("throttle.rate", "throttle.burst");
         let connections = self.read_rate("throttle.connect_rate", "throttle.connect_burst");
         let connection_messages = self.read_rate("throttle.connection_rate", "throttle.connection_burst");
-        let address_refusals = self.read_rate("throttle.address_rate", "throttle.address_burst");
+        let address_rejections = self.read_rate("throttle.address_rate", "throttle.address_burst");
         let actions = self.read_rate("throttle.action_rate", "throttle.action_burst");
+        let user_actions = self.read_rate("throttle.user_action_rate", "throttle.user_action_burst");
         let routes = self.read_optional("throttle.routes", parse_route_rates);
         Some(ThrottleConfig {
             requests: requests?,
             connections: connections?,
             connection_messages: connection_messages?,
-            address_refusals: address_refusals?,
+            address_rejections: address_rejections?,
             actions: actions?,
+            user_actions: user_actions?,
             routes: routes?.unwrap_or_default(),
         })
     }
@@ -41,12 +43,6 @@ impl ConfigReader<'_> {
                 "api.key_required: no client can connect without a key in api.keys; set TWINWAY_API_KEYS_FILE",
             );
         }
-    }
-
-    /// Reads `server.management` and `server.management_listen`.
-    pub(super) fn read_management(&mut self) -> (Option<ManagementAccess>, Option<Option<SocketAddr>>) {
-        let access = self.read_required("server.management", parse_management_access);
-        (access, self.read_required("server.management_listen", parse_loopback_listener))
     }
 
     pub(super) fn read_function_credentials(&mut self) -> Option<FunctionCredentials> {
@@ -78,7 +74,7 @@ impl ConfigReader<'_> {
     }
 }
 
-fn parse_management_access(value: &ConfigValue) -> ParseResult<ManagementAccess> {
+pub(super) fn parse_management_access(value: &ConfigValue) -> ParseResult<ManagementAccess> {
     if values::parse_text(value)? == "loopback" {
         return Err(
             "is no longer supported, because a proxy on the same machine makes every client local; remove the \
@@ -91,7 +87,7 @@ fn parse_management_access(value: &ConfigValue) -> ParseResult<ManagementAccess>
 }
 
 /// Parses the address of the listener of unsigned calls; `None` for `off`.
-fn parse_loopback_listener(value: &ConfigValue) -> ParseResult<Option<SocketAddr>> {
+pub(super) fn parse_loopback_listener(value: &ConfigValue) -> ParseResult<Option<SocketAddr>> {
     const RULE: &str = "a loopback address with a port, such as 127.0.0.1:8082, or off";
     if values::parse_text(value)? == "off" {
         return Ok(None);

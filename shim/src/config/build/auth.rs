@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use handlers::api::check_api_key;
-use handlers::authorizer::{ClaimMapping, KeySet, MIN_SECRET_BYTES, check_secret};
+use handlers::authorizer::{ClaimMapping, KeySet, MIN_SECRET_BYTES, SECRET_COMMAND, check_secret};
+use handlers::channel_policy::PresenceNames;
 use handlers::id::{TenantId, UserId};
 
 use super::super::values::{self, ParseResult};
@@ -24,6 +25,8 @@ impl ConfigReader<'_> {
         let is_fetched = self.sources.find_value("auth.jwks_url").is_some();
         let fetch = self.read_key_fetch(is_fetched);
         let leeway = self.read_required("auth.leeway", values::parse_duration_value);
+        let presence_names =
+            self.read_required("auth.presence_names", |value| PresenceNames::parse(&values::parse_text(value)?));
         let api_keys = self.read_optional("auth.api_keys", parse_api_keys);
         let (secret, jwks_url, jwks_document) = (secret?, jwks_url?, jwks_document?);
         let audiences = audiences?.unwrap_or_default();
@@ -42,6 +45,7 @@ impl ConfigReader<'_> {
             max_lifetime: max_lifetime?,
             fetch: fetch?,
             leeway: leeway?,
+            presence_names: presence_names?,
             api_keys: api_keys?.unwrap_or_default(),
         })
     }
@@ -89,8 +93,8 @@ impl ConfigReader<'_> {
 
 fn parse_secret(value: &ConfigValue) -> ParseResult<Secret> {
     let rule = format!(
-        "at least {MIN_SECRET_BYTES} bytes long (RFC 7518, section 3.2), and not a few characters repeated; `openssl rand \
-         -base64 32` generates one"
+        "at least {MIN_SECRET_BYTES} bytes long (RFC 7518, section 3.2), and not a few characters repeated; \
+         {SECRET_COMMAND} generates one"
     );
     values::parse_text_where(value, |text| check_secret(text.as_bytes()).is_ok(), &rule).map(|text| Secret::new(&text))
 }

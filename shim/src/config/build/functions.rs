@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use runtime_api::{FunctionUser, is_reserved_variable};
 
 use super::super::ConfigValue;
-use super::super::functions::{EnvironmentVariables, FUNCTION_NAMES, FunctionSource, FunctionsConfig, MessageResponse};
+use super::super::functions::{FUNCTION_NAMES, FunctionSource, FunctionVariables, FunctionsConfig, MessageResponse};
 use super::super::values::{self, ParseResult};
 use super::ConfigReader;
 
@@ -14,22 +14,20 @@ use super::ConfigReader;
 const COMMAND_KEYS: [&str; 5] =
     ["functions.authorizer", "functions.connect", "functions.message", "functions.disconnect", "functions.api"];
 
+/// Command lines by function.
+type FunctionCommands = BTreeMap<&'static str, Vec<String>>;
+
 impl ConfigReader<'_> {
     pub(super) fn read_functions(&mut self) -> Option<FunctionsConfig> {
-        let source = self.read_optional("functions.source", |value| {
-            values::parse_choice(value, &[("embedded", FunctionSource::Embedded), ("lambda", FunctionSource::Lambda)])
-        });
-        let directory = self.read_optional("functions.directory", |value| values::parse_text(value).map(PathBuf::from));
-        let commands = self.read_commands();
+        let source = self.read_optional("functions.source", parse_source);
+        let programs = self.read_programs();
         let handlers = self.read_optional("functions.handlers", parse_handlers);
         let environment = self.read_optional("functions.environment", parse_environment);
         let user = self.read_optional("functions.user", parse_user);
         let endpoint_proxy = self.read_required("functions.endpoint_proxy", |value| {
             values::parse_choice(value, &[("on", true), ("off", false)])
         });
-        let message_response = self.read_required("functions.message_response", |value| {
-            values::parse_choice(value, &[("two-way", MessageResponse::TwoWay), ("one-way", MessageResponse::OneWay)])
-        });
+        let message_response = self.read_required("functions.message_response", parse_message_response);
         let timeout = self.read_required("functions.timeout", values::parse_duration_value);
         let init_timeout = self.read_required("functions.init_timeout", values::parse_duration_value);
         let idle_timeout = self.read_required("functions.idle_timeout", values::parse_duration_value);
@@ -39,22 +37,15 @@ impl ConfigReader<'_> {
         let max_processes = self.read_required("functions.max_processes", values::parse_count);
         let concurrency = self.read_required("functions.concurrency", values::parse_count);
         let queue = self.read_required("functions.queue", number);
-        let (directory, commands) = (directory?, commands?);
-        let configured = directory.is_some() || !commands.is_empty();
-        let source = source?.unwrap_or(if configured { FunctionSource::Lambda } else { FunctionSource::Embedded });
-        if source == FunctionSource::Lambda && !configured {
-            self.add_error(
-                "functions.source is lambda, but no function is configured; set functions.directory to a directory \
-                 with subdirectories such as message/bootstrap, or functions.message to a command line",
-            );
-        }
+        let (directory, commands) = programs?;
+        let source = self.select_source(source?, directory.is_some() || !commands.is_empty());
         Some(FunctionsConfig {
             source,
             directory,
             commands,
             handlers: handlers?.unwrap_or_default(),
-            environment: EnvironmentVariables(environment?.unwrap_or_default()),
-            inherited_environment: EnvironmentVariables::default(),
+            environment: FunctionVariables(environment?.unwrap_or_default()),
+            inherited_environment: FunctionVariables::default(),
             library_path: None,
             user: user?,
             endpoint_proxy: endpoint_proxy?,
@@ -71,7 +62,26 @@ impl ConfigReader<'_> {
         })
     }
 
-    fn read_commands(&mut self) -> Option<BTreeMap<&'static str, Vec<String>>> {
+    /// Reads the directory of the functions, and the command lines by function.
+    fn read_programs(&mut self) -> Option<(Option<PathBuf>, FunctionCommands)> {
+        let directory = self.read_optional("functions.directory", |value| values::parse_text(value).map(PathBuf::from));
+        let commands = self.read_commands();
+        Some((directory?, commands?))
+    }
+
+    /// Returns the configured source, or the default: Lambda if functions are configured.
+    fn select_source(&mut self, source: Option<FunctionSource>, configured: bool) -> FunctionSource {
+        let source = source.unwrap_or(if configured { FunctionSource::Lambda } else { FunctionSource::Embedded });
+        if source == FunctionSource::Lambda && !configured {
+            self.add_error(
+                "functions.source is lambda, but no function is configured; set functions.directory to a directory \
+                 with subdirectories such as message/bootstrap, or functions.message to a command line",
+            );
+        }
+        source
+    }
+
+    fn read_commands(&mut self) -> Option<FunctionCommands> {
         let mut commands = Some(BTreeMap::new());
         for (key, function) in COMMAND_KEYS.into_iter().zip(FUNCTION_NAMES) {
             match (self.read_optional(key, parse_command_line), &mut commands) {
@@ -82,6 +92,14 @@ impl ConfigReader<'_> {
         }
         commands
     }
+}
+
+fn parse_source(value: &ConfigValue) -> ParseResult<FunctionSource> {
+    values::parse_choice(value, &[("embedded", FunctionSource::Embedded), ("lambda", FunctionSource::Lambda)])
+}
+
+fn parse_message_response(value: &ConfigValue) -> ParseResult<MessageResponse> {
+    values::parse_choice(value, &[("two-way", MessageResponse::TwoWay), ("one-way", MessageResponse::OneWay)])
 }
 
 /// Parses a command line: an array in the file, otherwise words separated by white space.
@@ -119,7 +137,7 @@ fn parse_environment(value: &ConfigValue) -> ParseResult<BTreeMap<String, String
     Ok(variables)
 }
 
-/// Returns how to obtain the purpose of setting a reserved variable.
+/// Returns the setting to use in place of a reserved variable.
 fn reserved_variable_setting(name: &str) -> &'static str {
     match name {
         "AWS_REGION" | "AWS_DEFAULT_REGION" => "set api.region",

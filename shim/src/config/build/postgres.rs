@@ -65,6 +65,6 @@ fn parse_postgres_url(value: &ConfigValue) -> ParseResult<Secret> {
     let is_address = |text: &str| text.starts_with("postgres://") || text.starts_with("postgresql://");
     let rule = "an address such as postgres://user:password@host:5432/database";
     let text = values::parse_text_where(value, is_address, rule)?;
-    PostgresSettings::check_address(&text).map_err(|mistake| format!("{mistake}; it must be {rule}"))?;
+    PostgresSettings::check_address(&text).map_err(|error| format!("{error}; it must be {rule}"))?;
     Ok(Secret::new(&text))
 }

@@ -12,23 +12,14 @@ impl ConfigReader<'_> {
     /// Returns `Some(None)` if no address is set.
     pub(super) fn read_redis(&mut self) -> Option<Option<RedisSettings>> {
         let urls = self.read_optional("redis.url", parse_redis_urls);
-        let topology = self.read_required("redis.topology", |value| {
-            let words = [RedisTopology::Single, RedisTopology::Cluster, RedisTopology::Sentinel];
-            values::parse_choice(value, &words.map(|topology| (topology.as_str(), topology)))
-        });
+        let topology = self.read_required("redis.topology", parse_topology);
         let sentinel_master = self.read_required("redis.sentinel_master", values::parse_text);
         let username = self.read_optional("redis.username", values::parse_text);
         let password =
             self.read_optional("redis.password", |value| values::parse_text(value).map(|text| Secret::new(&text)));
         let is_encrypted = urls.as_ref().is_some_and(|urls| urls.iter().flatten().any(uses_tls));
         let tls = self.read_tls(&REDIS_TLS, is_encrypted);
-        let prefix = self.read_required("redis.prefix", |value| {
-            values::parse_text_where(
-                value,
-                |text| is_identifier(text, 64, "-_."),
-                "1 to 64 letters, digits, '-', '_' and '.'",
-            )
-        });
+        let prefix = self.read_required("redis.prefix", parse_prefix);
         let pool_size = self.read_required("redis.pool_size", values::parse_count);
         let connect_timeout = self.read_required("redis.connect_timeout", values::parse_duration_value);
         let response_timeout = self.read_required("redis.response_timeout", values::parse_duration_value);
@@ -55,6 +46,16 @@ impl ConfigReader<'_> {
     }
 }
 
+fn parse_topology(value: &ConfigValue) -> ParseResult<RedisTopology> {
+    let words = [RedisTopology::Single, RedisTopology::Cluster, RedisTopology::Sentinel];
+    values::parse_choice(value, &words.map(|topology| (topology.as_str(), topology)))
+}
+
+fn parse_prefix(value: &ConfigValue) -> ParseResult<String> {
+    let valid = |text: &str| is_identifier(text, 64, "-_.");
+    values::parse_text_where(value, valid, "1 to 64 letters, digits, '-', '_' and '.'")
+}
+
 fn uses_tls(url: &Secret) -> bool {
     url.expose().starts_with("rediss://")
 }
@@ -71,7 +72,7 @@ fn parse_redis_urls(value: &ConfigValue) -> ParseResult<Vec<Secret>> {
     }
     for (index, url) in urls.iter().enumerate() {
         RedisSettings::check_address(url)
-            .map_err(|mistake| format!("address {}: {mistake}; it looks like redis://host:6379/0", index + 1))?;
+            .map_err(|error| format!("address {}: {error}; it looks like redis://host:6379/0", index + 1))?;
     }
     Ok(urls.iter().map(|url| Secret::new(url)).collect())
 }

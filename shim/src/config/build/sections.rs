@@ -13,21 +13,23 @@ use super::super::{
     LogStorage, LoggingConfig, MessageOrdering, QuotaProfile, ServerConfig, SessionConfig, StorageConfig,
 };
 use super::ConfigReader;
+use super::access::{parse_loopback_listener, parse_management_access};
 use super::proxies::{parse_hosts, parse_origins};
 
 /// `session.ping_interval` of profile `open`: that of Engine.IO 4, and below the idle timeouts of all common proxies
 /// (`docs/PROXIES.md`). With the default of `session.ping_timeout` a half-open connection is closed after 45 s.
 const OPEN_PING_INTERVAL: Duration = Duration::from_secs(25);
 
+/// Addresses of the listeners; `management` is `None` without that listener.
+struct ListenerAddresses {
+    traffic: SocketAddr,
+    ops: SocketAddr,
+    management: Option<SocketAddr>,
+}
+
 impl ConfigReader<'_> {
     pub(super) fn read_server(&mut self) -> Option<ServerConfig> {
-        let address = |value: &ConfigValue| {
-            values::parse_from_str::<SocketAddr>(value, "an address with a port, such as 0.0.0.0:8080")
-        };
-        let listen = self.read_required("server.listen", address);
-        let port =
-            self.read_optional("server.port", |value| values::parse_from_str::<u16>(value, "a port from 0 to 65535"));
-        let ops_listen = self.read_required("server.ops_listen", address);
+        let listeners = self.read_listeners();
         let header_timeout = self.read_required("server.header_timeout", values::parse_positive_duration);
         let keep_alive_timeout = self.read_required("server.keep_alive_timeout", values::parse_positive_duration);
         let write_timeout = self.read_required("server.write_timeout", values::parse_positive_duration);
@@ -40,22 +42,11 @@ impl ConfigReader<'_> {
         let origins = self.read_optional("server.origins", parse_origins);
         let tcp_backlog = self.read_required("server.tcp_backlog", values::parse_count);
         let tcp_timeout = self.read_required("server.tcp_timeout", values::parse_duration_or_off);
-        let (management, management_listen) = self.read_management();
-        let mut listen = listen?;
-        if let Some(port) = port? {
-            listen.set_port(port);
-        }
-        let ops_listen = ops_listen?;
-        let management_listen = management_listen?;
-        if listen == ops_listen && listen.port() != 0 {
-            self.add_error("server.listen and server.ops_listen are the same address; change one of them");
-        }
-        if management_listen.is_some_and(|own| own.port() != 0 && [listen, ops_listen].contains(&own)) {
-            self.add_error("server.management_listen is the address of another listener; change one of them");
-        }
+        let management = self.read_required("server.management", parse_management_access);
+        let listeners = listeners?;
         Some(ServerConfig {
-            listen,
-            ops_listen,
+            listen: listeners.traffic,
+            ops_listen: listeners.ops,
             header_timeout: header_timeout?,
             keep_alive_timeout: keep_alive_timeout?,
             write_timeout: write_timeout?,
@@ -70,8 +61,32 @@ impl ConfigReader<'_> {
             tcp_backlog: tcp_backlog?,
             tcp_timeout: tcp_timeout?,
             management: management?,
-            management_listen,
+            management_listen: listeners.management,
         })
+    }
+
+    /// Reads the addresses of the listeners, which must be different.
+    fn read_listeners(&mut self) -> Option<ListenerAddresses> {
+        let address = |value: &ConfigValue| {
+            values::parse_from_str::<SocketAddr>(value, "an address with a port, such as 0.0.0.0:8080")
+        };
+        let traffic = self.read_required("server.listen", address);
+        let port =
+            self.read_optional("server.port", |value| values::parse_from_str::<u16>(value, "a port from 0 to 65535"));
+        let ops = self.read_required("server.ops_listen", address);
+        let management = self.read_required("server.management_listen", parse_loopback_listener);
+        let mut traffic = traffic?;
+        if let Some(port) = port? {
+            traffic.set_port(port);
+        }
+        let (ops, management) = (ops?, management?);
+        if traffic == ops && traffic.port() != 0 {
+            self.add_error("server.listen and server.ops_listen are the same address; change one of them");
+        }
+        if management.is_some_and(|own| own.port() != 0 && [traffic, ops].contains(&own)) {
+            self.add_error("server.management_listen is the address of another listener; change one of them");
+        }
+        Some(ListenerAddresses { traffic, ops, management })
     }
 
     pub(super) fn read_limits(&mut self) -> Option<Limits> {
@@ -92,24 +107,12 @@ impl ConfigReader<'_> {
     }
 
     pub(super) fn read_api(&mut self) -> Option<ApiConfig> {
-        let id = self.read_required("api.id", |value| {
-            values::parse_text_where(value, |id| is_identifier(id, 64, ""), "1 to 64 letters and digits")
-        });
-        // "CreateStage" in the API Gateway V2 reference: alphanumeric, hyphens and underscores, at most 128.
-        let stage = self.read_required("api.stage", |value| {
-            values::parse_text_where(
-                value,
-                |stage| is_identifier(stage, 128, "-_"),
-                "1 to 128 letters, digits, '-' and '_'",
-            )
-        });
+        let id = self.read_required("api.id", parse_api_id);
+        let stage = self.read_required("api.stage", parse_stage);
         let region = self.read_required("api.region", |value| {
             values::parse_text_where(value, is_region, "a region such as eu-central-1, us-gov-west-1 or eusc-de-east-1")
         });
-        let account_id = self.read_required("api.account_id", |value| {
-            let digits = |id: &str| id.len() == 12 && id.bytes().all(|byte| byte.is_ascii_digit());
-            values::parse_text_where(value, digits, "12 digits (quoted in the file)")
-        });
+        let account_id = self.read_required("api.account_id", parse_account_id);
         let profile = self.read_required("api.profile", |value| {
             values::parse_choice(value, &[("aws", QuotaProfile::Aws), ("open", QuotaProfile::Open)])
         });
@@ -250,6 +253,22 @@ impl ConfigReader<'_> {
 /// Returns whether `text` consists of 1 to `max_len` letters, digits and characters of `also_allowed`.
 pub(super) fn is_identifier(text: &str, max_len: usize, also_allowed: &str) -> bool {
     (1..=max_len).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || also_allowed.contains(c))
+}
+
+fn parse_api_id(value: &ConfigValue) -> ParseResult<String> {
+    values::parse_text_where(value, |id| is_identifier(id, 64, ""), "1 to 64 letters and digits")
+}
+
+/// Parses a stage by the rules of "CreateStage" in the API Gateway V2 reference: alphanumeric, hyphens and underscores,
+/// at most 128.
+fn parse_stage(value: &ConfigValue) -> ParseResult<String> {
+    let valid = |stage: &str| is_identifier(stage, 128, "-_");
+    values::parse_text_where(value, valid, "1 to 128 letters, digits, '-' and '_'")
+}
+
+fn parse_account_id(value: &ConfigValue) -> ParseResult<String> {
+    let digits = |id: &str| id.len() == 12 && id.bytes().all(|byte| byte.is_ascii_digit());
+    values::parse_text_where(value, digits, "12 digits (quoted in the file)")
 }
 
 /// A budget below the size of one body would reject it at any load.

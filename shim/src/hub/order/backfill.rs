@@ -4,9 +4,9 @@
 //! so the backfill waits for [`BACKFILL_DELAY`]. If the handler was cancelled or its process died, the message is read
 //! from the log.
 //!
-//! The first message of a channel that reaches this pod may have overtaken an earlier one from another pod without
-//! leaving a missing range. Readers without a position would drop the earlier message as a duplicate. Therefore the log
-//! is read for messages sent shortly before the first one.
+//! The first message of a channel that reaches this process may have overtaken an earlier one, of another pod or of another
+//! handler, without leaving a missing range. Readers without a position would receive the two in the wrong order, or drop
+//! the earlier one as a duplicate. Therefore the log is read for messages sent shortly before the first one.
 //!
 //! A channel with missing offsets has exactly one backfill task. The task decides to end or to skip a range, and does
 //! so, within one acquisition of the channel's lock. A range that becomes missing concurrently is therefore never

@@ -3,9 +3,9 @@
 //!
 //! Frames are delivered in order of offset, each once. A frame after a missing offset is buffered; a frame whose offset
 //! was already delivered is dropped. The first resume or frame sets the start offset. A frame from before the start
-//! that arrives later is delivered late rather than lost. In a cluster the start is searched for in the log
-//! (`backfill::run_find_start`), because the first frame may have overtaken another pod's. Pure state: no I/O, no time,
-//! no lock.
+//! that arrives later is delivered late rather than lost. The start of a channel whose first frame is not the first of its
+//! log is searched for in the log (`backfill::run_find_start`), because that frame may have overtaken an earlier one.
+//! Pure state: no I/O, no time, no lock.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

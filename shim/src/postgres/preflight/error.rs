@@ -70,19 +70,19 @@ pub enum PostgresStartupError {
     )]
     UntrustedCertificate {
         address: String,
-        /// What is wrong with the certificate.
+        /// Error of the certificate.
         cause: ConnectFailure,
         #[source]
         source: Error,
     },
     /// The server does not accept the client's side of the TLS handshake.
     #[error(
-        "postgresql at {address} refuses the TLS connection: {cause}; set postgres.client_cert_file and \
+        "postgresql at {address} rejects the TLS connection: {cause}; set postgres.client_cert_file and \
          postgres.client_key_file to a certificate that it accepts"
     )]
     RejectedClient {
         address: String,
-        /// What the server refuses.
+        /// Reason of the server.
         cause: ConnectFailure,
         #[source]
         source: Error,

@@ -65,7 +65,7 @@ pub enum RedisStartupError {
     UntrustedCertificate {
         /// Host and port.
         address: String,
-        /// What is wrong with the certificate.
+        /// Error of the certificate.
         cause: ConnectFailure,
         /// Error of the certificate verification.
         #[source]
@@ -73,13 +73,13 @@ pub enum RedisStartupError {
     },
     /// The server does not accept the client's side of the TLS handshake.
     #[error(
-        "redis at {address} refuses the TLS connection: {cause}; set redis.client_cert_file and redis.client_key_file \
+        "redis at {address} rejects the TLS connection: {cause}; set redis.client_cert_file and redis.client_key_file \
          to a certificate that it accepts"
     )]
     RejectedClient {
         /// Host and port.
         address: String,
-        /// What the server refuses.
+        /// Reason of the server.
         cause: ConnectFailure,
         /// Error of the handshake.
         #[source]

@@ -13,7 +13,7 @@ use gateway::iam::{IamAction, SignedRequest};
 use http::HeaderMap;
 
 use super::{HandshakeContext, UpgradeRequest};
-use crate::access::{BudgetExceededError, RefusalCost};
+use crate::access::{BudgetExceededError, RejectionCost};
 use crate::functions::ApiIntegration;
 
 /// Counts an accepted handshake against the rate limits of requests and of new connections.
@@ -22,18 +22,19 @@ pub(super) fn check_rates(context: &HandshakeContext) -> Result<(), Rejection> {
     if throttle.admits_request() && throttle.admits_connection() { Ok(()) } else { Err(Rejection::Throttled) }
 }
 
-/// Checks that the authorizer may be invoked. One in this process verifies a token in microseconds and is always invoked;
-/// a function is not, for an address whose budget of refusals is used up and above the rate of new connections.
+/// Checks that the authorizer may be invoked. One in this process verifies a token in microseconds and is always
+/// invoked; a function is not, for an address whose budget of rejections is used up and above the rate of new
+/// connections.
 pub(super) fn check_authorization_rate(context: &HandshakeContext, client: IpAddr) -> Result<(), Rejection> {
     if context.sessions.integration.functions.authorizes_in_process() {
         return Ok(());
     }
-    let within_budget = context.access.refusals.check_budget(client, RefusalCost::Request).is_ok();
+    let within_budget = context.access.rejections.check_budget(client, RejectionCost::Request).is_ok();
     if within_budget && context.access.throttle.admits_authorization() { Ok(()) } else { Err(Rejection::Throttled) }
 }
 
 /// Counts a handshake that was rejected up to the authorizer against the budget of the client's address.
-pub(super) fn charge_refusal(
+pub(super) fn charge_rejection(
     context: &HandshakeContext,
     client: IpAddr,
     rejection: Rejection,
@@ -41,7 +42,7 @@ pub(super) fn charge_refusal(
     use Rejection::{ApiKey, BadUpgrade, Denied, NotAnUpgrade, Signature, Unauthorized, UnknownStage, UrlTooLong};
     match rejection {
         UnknownStage | NotAnUpgrade | BadUpgrade | UrlTooLong | ApiKey | Unauthorized | Denied | Signature(_) => {
-            context.access.refusals.charge_refusal(client, RefusalCost::Request)
+            context.access.rejections.charge_rejection(client, RejectionCost::Request)
         }
         Rejection::Throttled
         | Rejection::AuthorizerMisconfigured

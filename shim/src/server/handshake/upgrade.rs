@@ -1,8 +1,8 @@
 //! The HTTP part of a handshake: checks of the upgrade request (RFC 6455 section 4.2), and the headers of the response.
 
 use gateway::handshake::{DeflateAgreement, Rejection};
-use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY};
-use http::header::{SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY};
+use http::header::{SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -33,18 +33,25 @@ pub(super) fn check_request(
 }
 
 /// Returns `Sec-WebSocket-Accept` when the request complies with RFC 6455 section 4.2.1: `Upgrade` in `Connection`,
-/// version 13 and a key of 16 bytes.
+/// version 13 and a key of 16 bytes. The request must have no body, whose bytes would be read as frames.
 fn accept_value(headers: &HeaderMap) -> Option<HeaderValue> {
     if !headers.get_all(CONNECTION).iter().any(|options| list_contains(options, "upgrade")) {
         return None;
     }
+    let has_body =
+        headers.contains_key(TRANSFER_ENCODING) || headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0");
     let key = headers.get(SEC_WEBSOCKET_KEY)?.as_bytes();
-    let sixteen_bytes = key.len() == 24 && key.ends_with(b"==");
     let version = headers.get(SEC_WEBSOCKET_VERSION)?.as_bytes();
-    if !sixteen_bytes || version != VERSION.as_bytes() {
+    if has_body || !encodes_sixteen_bytes(key) || version != VERSION.as_bytes() {
         return None;
     }
     HeaderValue::from_str(&derive_accept_key(key)).ok()
+}
+
+/// Returns whether `key` is 16 bytes in base64. The unused bits of the last character are not checked.
+fn encodes_sixteen_bytes(key: &[u8]) -> bool {
+    let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    key.len() == 24 && key[..22].iter().all(is_base64) && key.ends_with(b"==")
 }
 
 /// Adds what a client needs to correct its request: `Upgrade` for 426 (RFC 9110 section 15.5.22) and the supported

@@ -31,7 +31,7 @@ use crate::server::proxy_protocol::read_proxied_address;
 
 /// Minimum bytes of a response that a client must read in each write timeout.
 const MIN_WRITE_BYTES: u64 = 16 * 1024;
-/// Maximum time for discarding a refused body after the response.
+/// Maximum time for discarding a rejected body after the response.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Age from which a connection closes after its next response, so that no client holds one for ever.
 const MAX_CONNECTION_AGE: Duration = Duration::from_secs(60 * 60);
@@ -63,7 +63,7 @@ impl HttpConnection {
             let has_body = !request.body().is_end_stream();
             let response = match policy.admit(&mut request, peer) {
                 Ok(()) => Either::Left(routes.clone().call(request)),
-                Err(refusal) => Either::Right(std::future::ready(Ok(refusal))),
+                Err(rejection) => Either::Right(std::future::ready(Ok(rejection))),
             };
             let lifetime = lifetime.clone();
             async move {
@@ -124,11 +124,11 @@ impl ConnectionLifetime {
     /// Records that the response to a request is ready, and adds `Connection: close` if the connection is not kept.
     fn finish_request<B>(&self, has_body: bool, response: &mut Response<B>) {
         self.activity.finish_request();
-        let refused_body = has_body && is_refusal(response.status());
-        if refused_body {
-            self.activity.refuse_body();
+        let rejected_body = has_body && is_rejection(response.status());
+        if rejected_body {
+            self.activity.reject_body();
         }
-        let close = refused_body || self.permits.are_scarce() || self.started_at.elapsed() > MAX_CONNECTION_AGE;
+        let close = rejected_body || self.permits.are_scarce() || self.started_at.elapsed() > MAX_CONNECTION_AGE;
         if close && response.status() != StatusCode::SWITCHING_PROTOCOLS {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
@@ -136,11 +136,11 @@ impl ConnectionLifetime {
 }
 
 /// Returns whether this status may be sent before the body of the request is read.
-const fn is_refusal(status: StatusCode) -> bool {
+const fn is_rejection(status: StatusCode) -> bool {
     matches!(status.as_u16(), 401 | 403..=405 | 408 | 413 | 414 | 426 | 429 | 503)
 }
 
-/// What a connection waits for.
+/// Event that a connection waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ConnectionPhase {
     /// The head of the first request.
@@ -151,8 +151,8 @@ enum ConnectionPhase {
     BlockedWrite,
     /// The request after this one.
     Idle(u64),
-    /// The end of a body that was refused.
-    RefusedBody,
+    /// The end of a body that was rejected.
+    RejectedBody,
 }
 
 /// The deadline of a connection's phase.
@@ -201,7 +201,7 @@ impl ConnectionDeadlines {
     fn current_phase(&self) -> ConnectionPhase {
         let requests = self.activity.requests();
         if self.activity.is_lingering() {
-            ConnectionPhase::RefusedBody
+            ConnectionPhase::RejectedBody
         } else if self.activity.is_write_blocked() {
             ConnectionPhase::BlockedWrite
         } else if self.activity.is_request_pending() {
@@ -213,13 +213,14 @@ impl ConnectionDeadlines {
         }
     }
 
-    /// Returns when the phase has to be checked again: at its deadline, or earlier when it depends on more than the time.
+    /// Returns when the phase has to be checked again: at its deadline, or earlier when it depends on more than the
+    /// time.
     fn next_check(&self, now: Instant) -> Instant {
         let ListenerConfig { header_timeout, keep_alive_timeout, write_timeout, .. } = &*self.config;
         match self.phase {
             ConnectionPhase::FirstHead => self.phase_started + *header_timeout,
             ConnectionPhase::BlockedWrite => self.phase_started + *write_timeout,
-            ConnectionPhase::RefusedBody => self.phase_started + LINGER_TIMEOUT,
+            ConnectionPhase::RejectedBody => self.phase_started + LINGER_TIMEOUT,
             ConnectionPhase::Response(_) => now + MAX_CONNECTION_AGE,
             ConnectionPhase::Idle(_) => (self.phase_started + *keep_alive_timeout).min(now + *header_timeout),
         }
@@ -237,7 +238,7 @@ impl ConnectionDeadlines {
         match self.phase {
             ConnectionPhase::FirstHead => elapsed >= self.config.header_timeout,
             ConnectionPhase::BlockedWrite => elapsed >= self.config.write_timeout && self.is_write_stalled(now),
-            ConnectionPhase::RefusedBody => elapsed >= LINGER_TIMEOUT,
+            ConnectionPhase::RejectedBody => elapsed >= LINGER_TIMEOUT,
             ConnectionPhase::Response(_) => false,
             ConnectionPhase::Idle(_) => {
                 let unneeded = elapsed >= self.config.header_timeout && self.permits.are_scarce();

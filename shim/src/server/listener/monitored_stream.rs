@@ -1,4 +1,4 @@
-//! TCP stream of an HTTP connection that records what its deadlines need: requests, blocked writes, refused bodies.
+//! TCP stream of an HTTP connection that records what its deadlines need: requests, blocked writes, rejected bodies.
 
 use std::io;
 use std::pin::Pin;
@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// Maximum bytes of a refused body that are read and discarded while the client receives the response.
+/// Maximum bytes of a rejected body that are read and discarded while the client receives the response.
 const MAX_LINGER_BYTES: usize = 32 * 1024 * 1024;
 /// Bytes discarded per read.
 const LINGER_READ_BYTES: usize = 8 * 1024;
@@ -21,7 +21,7 @@ pub(super) struct ConnectionActivity {
     finished_requests: AtomicU64,
     written_bytes: AtomicU64,
     write_blocked: AtomicBool,
-    body_refused: AtomicBool,
+    body_rejected: AtomicBool,
     lingering: AtomicBool,
 }
 
@@ -37,8 +37,8 @@ impl ConnectionActivity {
     }
 
     /// Records that the connection closes after a response whose request body was not read.
-    pub(super) fn refuse_body(&self) {
-        self.body_refused.store(true, Ordering::Relaxed);
+    pub(super) fn reject_body(&self) {
+        self.body_rejected.store(true, Ordering::Relaxed);
     }
 
     /// Returns the number of requests received.
@@ -56,7 +56,7 @@ impl ConnectionActivity {
         self.write_blocked.load(Ordering::Relaxed)
     }
 
-    /// Returns whether the response to a refused body is written and the rest of the body is being discarded.
+    /// Returns whether the response to a rejected body is written and the rest of the body is being discarded.
     pub(super) fn is_lingering(&self) -> bool {
         self.lingering.load(Ordering::Relaxed)
     }
@@ -67,7 +67,7 @@ impl ConnectionActivity {
     }
 }
 
-/// TCP stream that records its activity. After a refused body its shutdown discards input until the client closes: a
+/// TCP stream that records its activity. After a rejected body its shutdown discards input until the client closes: a
 /// socket that is closed with unread data sends a reset, and the client may lose the response (RFC 9112 section 9.6).
 #[derive(Debug)]
 pub struct MonitoredStream {
@@ -142,7 +142,7 @@ impl AsyncWrite for MonitoredStream {
         if !self.activity.is_lingering() {
             ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
         }
-        if self.activity.body_refused.load(Ordering::Relaxed) {
+        if self.activity.body_rejected.load(Ordering::Relaxed) {
             ready!(self.poll_discard_input(cx));
         }
         Poll::Ready(Ok(()))

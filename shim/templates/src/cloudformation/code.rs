@@ -56,7 +56,12 @@ impl<'a> TemplateReader<'a> {
         if let Some(path) = self.asset_path(resource, "Code") {
             return Some(path);
         }
-        let property = if resource.kind == "AWS::Serverless::Function" { "CodeUri" } else { "Code" };
+        let is_sam = resource.kind == "AWS::Serverless::Function";
+        let property = if is_sam { "CodeUri" } else { "Code" };
+        if is_sam && self.function_node(resource, property).is_none() {
+            // The SAM CLI's default.
+            return Some(self.files.root.clone());
+        }
         let value = self.function_value(resource, property)?;
         let uri = value.as_text().filter(|uri| !uri.starts_with("s3://") && !uri.starts_with("https://"))?;
         Some(self.files.root.join(uri))

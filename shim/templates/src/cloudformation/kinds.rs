@@ -27,10 +27,20 @@ const READ: &[&str] = &[
     "AWS::Serverless::WebSocketApi",
 ];
 
-/// Types without effect on a server outside AWS: permissions, monitoring, deployment, names, networks. A name that
-/// ends with `::` means all types of a service.
+/// Types without effect on a server outside AWS: permissions, monitoring, deployment, names, networks, and parts of REST
+/// APIs, which are reported as a whole. A name that ends with `::` means all types of a service.
 const WITHOUT_EFFECT: &[&str] = &[
     "AWS::ApiGateway::Account",
+    "AWS::ApiGateway::Authorizer",
+    "AWS::ApiGateway::BasePathMapping",
+    "AWS::ApiGateway::Deployment",
+    "AWS::ApiGateway::DomainName",
+    "AWS::ApiGateway::GatewayResponse",
+    "AWS::ApiGateway::Method",
+    "AWS::ApiGateway::Model",
+    "AWS::ApiGateway::RequestValidator",
+    "AWS::ApiGateway::Resource",
+    "AWS::ApiGateway::Stage",
     "AWS::ApplicationAutoScaling::",
     "AWS::ApplicationInsights::",
     "AWS::Backup::",
@@ -72,6 +82,7 @@ const ACCESS_CONTROLS: &[(&str, &str)] =
 /// Types that have a special remedy.
 const REMEDIES: &[(&str, &str)] = &[
     ("AWS::ApiGateway::ApiKey", "give the key with the setting api.keys"),
+    ("AWS::ApiGateway::RestApi", "the API is not served; use an HTTP API, or events of AWS::Serverless::Function"),
     ("AWS::ApiGateway::UsagePlan", "rates and quotas of a usage plan are not applied; use throttling of routes"),
     ("AWS::ApiGateway::UsagePlanKey", "give the key with the setting api.keys"),
     ("AWS::CloudFormation::Stack", "nested stacks are not read; give the template with the WebSocket API"),

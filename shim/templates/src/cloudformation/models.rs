@@ -10,8 +10,10 @@ use crate::model::Severity;
 impl<'a> TemplateReader<'a> {
     /// Returns the schema of `RequestModels`: the model of `$default`, or the only one.
     pub(super) fn request_model(&mut self, owner: &Resource<'a>, models: Option<&'a DocumentNode>) -> Option<Value> {
-        let location = owner.property_location("RequestModels");
-        let value = self.evaluate(models?, location.clone())?;
+        let models = models?;
+        let mut location = owner.property_location("RequestModels");
+        location.line = models.position.line;
+        let value = self.evaluate(models, location.clone())?;
         let entry = value.entries().iter().find(|entry| entry.key == "$default").or(value.entries().first())?;
         if value.entries().len() > 1 {
             let message =

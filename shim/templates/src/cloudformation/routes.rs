@@ -67,19 +67,18 @@ impl<'a> TemplateReader<'a> {
         }
     }
 
-    /// A response is sent if the route has a selection expression and a `$default` route response.
+    /// A response is sent if the route has a `$default` route response. An AWS sample without selection expression
+    /// documents this.
     fn is_two_way(&mut self, route: &Resource<'a>, key: &str) -> bool {
-        let expression = self.text(route, "RouteResponseSelectionExpression");
         let has_response = self.has_route_response(route.logical_id);
-        let missing = match (&expression, has_response) {
-            (Some(_), true) => return true,
-            (None, false) => return false,
-            (Some(_), false) => "no AWS::ApiGatewayV2::RouteResponse",
-            (None, true) => "no RouteResponseSelectionExpression",
-        };
-        let message = format!("the route {key} has {missing}, so that no response is sent; two-way routes need both");
-        self.report(Severity::Warning, route.location(), message);
-        false
+        if !has_response && self.text(route, "RouteResponseSelectionExpression").is_some() {
+            let message = format!(
+                "the route {key} has a RouteResponseSelectionExpression, but no AWS::ApiGatewayV2::RouteResponse, \
+                 so that no response is sent; add the route response"
+            );
+            self.report(Severity::Warning, route.location(), message);
+        }
+        has_response
     }
 
     /// Returns whether a route response refers to a route, also to one that SAM generates.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::reader::{TemplateReader, text_list};
-use super::template::Resource;
+use super::template::{Resource, intrinsic};
 use crate::document::{DocumentNode, TableEntry};
 use crate::model::{Authorization, Integration, RouteResource, Severity, SourceLocation, WebSocketApiResource};
 
@@ -17,7 +17,7 @@ impl<'a> TemplateReader<'a> {
         let sources = [self.template.globals("WebSocketApi"), api.node.get("Properties")];
         let stage = self.stage_settings(api, name, &sources);
         let mut routes = Vec::new();
-        for entry in api.property("Routes").map_or(&[][..], DocumentNode::entries) {
+        for entry in written_routes(api) {
             routes.extend(self.read_sam_route(api, entry, &stage.variables));
         }
         let authorization = self.sam_authorization(api, &routes, &stage.variables);
@@ -51,9 +51,10 @@ impl<'a> TemplateReader<'a> {
         self.evaluate(node, api.property_location(name))?.scalar()
     }
 
+    /// SAM requires routes, and generates a resource for each, so that they cannot be a function.
     fn check_sam_routes(&mut self, api: &Resource<'a>) {
-        if api.property("Routes").is_none_or(|routes| routes.entries().is_empty()) {
-            let message = format!("the API {} has no Routes, which SAM requires", api.logical_id);
+        if written_routes(api).is_empty() {
+            let message = format!("the API {} has no table Routes, which SAM requires", api.logical_id);
             self.report(Severity::Error, api.property_location("Routes"), message);
         }
     }
@@ -66,11 +67,12 @@ impl<'a> TemplateReader<'a> {
     ) -> Option<RouteResource> {
         let element = format!("Resources.{}.Properties.Routes.{}", api.logical_id, entry.key);
         let location = SourceLocation { element, line: entry.key_position.line };
-        let Some(arn) = entry.node.get("FunctionArn").and_then(|node| self.evaluate(node, location.clone())) else {
-            let message = format!("the route {} has no FunctionArn", entry.key);
+        let Some(arn) = entry.node.get("FunctionArn") else {
+            let message = format!("the route {} has no FunctionArn; add one such as !GetAtt FUNCTION.Arn", entry.key);
             self.report(Severity::Error, location, message);
             return None;
         };
+        let arn = self.evaluate(arn, location.clone())?;
         let function = self.function_target(&arn.scalar()?, variables, location.clone(), Severity::Error)?;
         let timeout = self.integration_timeout(api, "IntegrationTimeout", entry.node.get("IntegrationTimeout"));
         let api_key = entry.node.get("ApiKeyRequired").and_then(|node| self.evaluate(node, location.clone()));
@@ -149,6 +151,11 @@ impl<'a> TemplateReader<'a> {
             None => Authorization::None,
         }
     }
+}
+
+/// Returns the routes as written; none if they are a function of the template.
+fn written_routes<'a>(api: &Resource<'a>) -> &'a [TableEntry] {
+    api.property("Routes").filter(|node| intrinsic(node).is_none()).map_or(&[][..], DocumentNode::entries)
 }
 
 /// SAM makes the logical id of a route of its key like this: `sendMessage` becomes `Sendmessage`.

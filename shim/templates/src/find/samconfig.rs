@@ -22,7 +22,7 @@ pub(super) fn read_samconfig(directory: &Path) -> Result<SamConfig, TemplateErro
     if !path.is_file() {
         return Ok(SamConfig::default());
     }
-    let document = parse_toml(&path, &crate::read_text(&path)?)?;
+    let document = parse_toml(&path, &crate::document::read_text(&path)?)?;
     let Some(environment) = document.get("default") else { return Ok(SamConfig::default()) };
     // Commands that only read a template come last.
     let commands = ["deploy", "global", "build", "local_start_api"];

@@ -20,15 +20,19 @@ fn set_age(path: &Path, age: Duration) {
     file.set_modified(time).expect("the file time can be set");
 }
 
+/// Files with their texts, the path of the template in the directory, and its format.
+type FormatCase<'c> = (&'c [(&'c str, &'c str)], &'c str, TemplateFormat);
+
 #[test]
 fn each_format_is_found() {
-    let cases: [(&[(&str, &str)], &str, TemplateFormat); 6] = [
+    let cases: [FormatCase<'_>; 7] = [
         (&[("twinway.routes.toml", ""), ("template.yaml", "")], "twinway.routes.toml", TemplateFormat::Routes),
         (&[("template.yml", "")], "template.yml", TemplateFormat::CloudFormation),
         (&[("template.json", "{}")], "template.json", TemplateFormat::CloudFormation),
         (&[("cdk.out/manifest.json", "{}"), ("cdk.out/cdk.out", "{}")], "cdk.out", TemplateFormat::CdkOutput),
         (&[("serverless.yml", "")], "serverless.yml", TemplateFormat::Serverless),
         (&[("main.tf", "")], "", TemplateFormat::Terraform),
+        (&[("main.tf", ""), ("plan.json", "{}")], "plan.json", TemplateFormat::Terraform),
     ];
     for (files, path, format) in cases {
         let directory = directory_with(files);

@@ -37,7 +37,7 @@ impl RoutesFileReader<'_> {
         let errors = &mut self.errors;
         WebSocketApiResource {
             logical_id: "api".to_owned(),
-            id: table.read("id", "a text without spaces and slashes", errors, |node| api_id(node)),
+            id: table.read("id", "a text without spaces and slashes", errors, api_id),
             route_selection_expression: table.text("selection", errors).unwrap_or_else(|| DEFAULT_SELECTION.to_owned()),
             api_key_selection_expression: table.text("api_key_selection", errors),
             stage: StageResource {

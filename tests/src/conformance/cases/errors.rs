@@ -29,8 +29,8 @@ pub(super) const ROWS: &[ConformanceRow] = &[
     ConformanceRow::not_applicable(
         "ERR-3",
         Inferred,
-        "WebSocket APIs offer no way to customise these frames.",
-        "they cannot be customised here either",
+        "WebSocket APIs offer no way to customize these frames.",
+        "they cannot be customized here either",
     ),
     ConformanceRow::holds(
         "ERR-4",

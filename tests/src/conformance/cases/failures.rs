@@ -129,7 +129,7 @@ pub(super) const ROWS: &[ConformanceRow] = &[
         "CX-25",
         Inferred,
         "SDKs treat 429 as throttling and make up to three attempts.",
-        "a property of SDKs; that they recognise the shim's 429 is row 5.4-10",
+        "a property of SDKs; that they recognize the shim's 429 is row 5.4-10",
     ),
     ConformanceRow::not_applicable(
         "CX-26",

@@ -37,8 +37,8 @@ pub(super) const ROWS: &[ConformanceRow] = &[
     ConformanceRow::holds(
         "IDN-4",
         Documented,
-        "With IAM authorization `identity` can contain account, caller, user, ARN, access key and organisation.",
-        "all except the organisation; Cognito fields are absent, because neither is supported",
+        "With IAM authorization `identity` can contain account, caller, user, ARN, access key and organization.",
+        "all except the organization; Cognito fields are absent, because neither is supported",
         |world| super::signatures::identity(world).boxed(),
     ),
     ConformanceRow::holds(

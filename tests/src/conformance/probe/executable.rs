@@ -27,6 +27,7 @@ pub fn lambda<const N: usize>(program: &Path, environment: [(&str, String); N]) 
         account_id: "123456789012".to_owned(),
         memory_mib: 128,
         environment,
+        availability_zone_id: None,
         library_path: None,
         user: None,
         supervisor: None,

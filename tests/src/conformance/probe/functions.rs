@@ -27,9 +27,10 @@ impl ProbeFunctions {
 impl ApiFunctions for ProbeFunctions {
     fn invoke_authorizer(&self, event: AuthorizerEvent<'_>) -> BoxFuture<'static, AuthorizerResult> {
         let (probe, raw) = (self.0.clone(), event.to_json());
+        let limit = event.facts.api.quotas.authorizer_result_bytes;
         async move {
             let result = probe.invoke(raw).await.map_err(authorizer_failure)?;
-            Ok(parse_authorizer_response(result.to_string().as_bytes())?)
+            Ok(parse_authorizer_response(result.to_string().as_bytes(), limit)?)
         }
         .boxed()
     }

@@ -49,6 +49,7 @@ fn token(user: &str, role: Role) -> anyhow::Result<String> {
         iat: None,
         iss: None,
         aud: None,
+        channels: None,
     };
     Ok(mint_hs256(SECRET.as_bytes(), &claims)?)
 }

@@ -74,7 +74,12 @@ async fn a_missing_permission_is_reported_with_the_grant_to_execute() {
 async fn tls_is_verified_if_an_authority_is_configured() {
     let tls = Certificates::generate().unwrap();
     let access = "hostssl all all 127.0.0.1/32 scram-sha-256".to_owned();
-    let server = PostgresServer::start_with(PostgresOptions { tls: Some(tls.clone()), access: Some(access) }).unwrap();
+    let server = PostgresServer::start_with(PostgresOptions {
+        tls: Some(tls.clone()),
+        access: Some(access),
+        ..PostgresOptions::default()
+    })
+    .unwrap();
     let error = startup_error(settings(&format!("{}?sslmode=disable", server.url()))).await;
     assert!(matches!(error, PostgresStartupError::TlsRequired { .. }), "{error:?}");
     let error = startup_error(settings(&format!("{}?sslmode=verify-full", server.url()))).await;
@@ -94,7 +99,7 @@ async fn a_denied_login_is_reported_with_the_servers_message() {
     let access = "host all other_user 127.0.0.1/32 trust\nhost postgres twinway 127.0.0.1/32 scram-sha-256".to_owned();
     let server =
         PostgresServer::start_with(PostgresOptions { access: Some(access), ..PostgresOptions::default() }).unwrap();
-    let error = startup_error(settings(&server.url().replace(USER, "stranger"))).await;
+    let error = startup_error(settings(&server.url().replace(USER, "unknown"))).await;
     assert!(
         matches!(&error, PostgresStartupError::TlsRequired { .. } | PostgresStartupError::LoginDenied { .. }),
         "{error:?}"

@@ -1,8 +1,10 @@
 //! Floods: clients that do not wait, and clients that do not read.
 
 use serde_json::{Value, json};
+use tests::client::raw::RawConnection;
 use tests::client::{Client, type_of};
 use tests::server::TwinwayServer;
+use tests::websocket::{RawFrame, encode, opcode};
 use tests::world::TokenClaims;
 use tokio::task::JoinSet;
 
@@ -75,6 +77,53 @@ async fn a_client_that_stops_reading_affects_no_other_and_receives_a_gap() {
     stopped.next_where("a live message", |frame| frame["body"]["n"] == "live again").await;
     assert_eq!(stopped.received_state().last("room:busy"), FLOOD + 1);
     stopped.close().await;
+    fixture.finish().await;
+}
+
+/// Number of connections that send and do not read.
+const UNREAD_CONNECTIONS: u64 = 8;
+/// Largest message and frame of profile `open`, in bytes.
+const OPEN_MESSAGE_BYTES: usize = 4 << 20;
+const OPEN_FRAME_BYTES: usize = 1 << 20;
+/// Maximum memory of such a connection, in KiB: `session.outbox_bytes` and `session.inbound_bytes` (256 KiB each), one
+/// message (4 MiB), 512 KiB for the page that its resume reads and the buffers of the socket, and one frame (1 MiB) that was
+/// freed and that the allocator still holds.
+const CONNECTION_KIB: u64 = 256 + 256 + 4096 + 512 + 1024;
+
+/// Each connection requests a resume of 4 MiB, never reads it, and sends messages of the largest size.
+#[tokio::test]
+async fn an_unread_resume_and_messages_of_the_largest_size_have_one_bound_per_connection() {
+    let launch = TwinwayServer::launch().in_memory().with_env("TWINWAY_PROFILE", "open");
+    let launch = launch.with_env("TWINWAY_STALLED_WRITE_TIMEOUT", "10m").with_env("TWINWAY_PING_INTERVAL", "off");
+    let fixture = HostileFixture::with_server(launch.start().await).await;
+    let mut mallory = fixture.user("mallory").await;
+    let filler = "x".repeat(27 * 1024);
+    for _ in 0..160 {
+        mallory.send_to_channel("conversation:mallory", filler.as_str()).await;
+    }
+    mallory.close().await;
+    let before = fixture.server.resident_kib();
+    let received_before = fixture.server.metric("twinway_session_received_messages_total").await.unwrap_or_default();
+    let resume = json!({"action": "resume", "channels": {"conversation:mallory": {"offset": 0}}}).to_string();
+    let frames = RawFrame::fragments(&"x".repeat(OPEN_MESSAGE_BYTES), OPEN_FRAME_BYTES);
+    let message: std::sync::Arc<[u8]> = frames.iter().flat_map(RawFrame::to_bytes).collect();
+    let mut connections = JoinSet::new();
+    for _ in 0..UNREAD_CONNECTIONS {
+        let raw = RawConnection::connect_with_receive_buffer(fixture.server.traffic, 4_096).await;
+        let mut raw = raw.into_upgraded("/prod", &fixture.token("mallory")).await;
+        raw.write(&encode(opcode::TEXT, resume.as_bytes())).await;
+        let message = message.clone();
+        // The server stops reading, so this waits until the test ends.
+        connections.spawn(async move { while raw.try_write(&message).await {} });
+    }
+    // Of each connection the resume, which waits for the client, and one message.
+    let received = received_before + 2.0 * UNREAD_CONNECTIONS as f64;
+    fixture.server.wait_for_metric("twinway_session_received_messages_total", received).await;
+    let grown = fixture.server.resident_kib().saturating_sub(before);
+    let bound = UNREAD_CONNECTIONS * CONNECTION_KIB;
+    assert!(grown < bound, "the server grew by {grown} KiB, the bound is {bound} KiB");
+    assert_eq!(fixture.server.metric("twinway_session_received_messages_total").await, Some(received));
+    connections.shutdown().await;
     fixture.finish().await;
 }
 

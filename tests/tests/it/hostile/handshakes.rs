@@ -55,6 +55,7 @@ fn expired_token(claims: &TokenClaims) -> String {
         iat: Some(now - 120),
         iss: None,
         aud: None,
+        channels: None,
     };
     handlers::authorizer::mint_hs256(SECRET.as_bytes(), &claims).unwrap()
 }

@@ -13,7 +13,7 @@ async fn connections(backend: &HttpCaller, query: &str) -> Vec<String> {
     listed.iter().map(|entry| entry["connection"].as_str().unwrap().to_owned()).collect()
 }
 
-/// Returns the clients that received a push, recognised by its unique body. Waits for the expected ones, which may be
+/// Returns the clients that received a push, recognized by its unique body. Waits for the expected ones, which may be
 /// connected to another pod.
 async fn recipients(body: &str, expected: &[&str], clients: &mut [(&'static str, &mut Client)]) -> Vec<&'static str> {
     let matches = |frame: &Value| type_of(frame) == "message" && frame["body"] == body;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tests::client::type_of;
 use tests::eventually;
-use tests::world::{World, WorldClients};
+use tests::world::{TokenClaims, World, WorldClients};
 
 pub async fn members_join_send_and_leave(world: &mut impl World) {
     let mut alice = world.user("alice").await;
@@ -93,6 +93,47 @@ pub async fn topics_are_read_by_subscribers_and_written_by_admins_and_backends(w
     assert_eq!(alice.drain_inbox().await, [json!(null); 0], "a message arrived after unsubscribing");
     assert_eq!(alice.expect_error(json!({"action": "join", "channel": "topic:prices"})).await, "bad_field");
     assert_eq!(alice.expect_error(json!({"action": "subscribe", "channel": "room:lobby"})).await, "bad_field");
+    for client in [alice, bob, admin] {
+        client.close().await;
+    }
+}
+
+pub async fn tokens_grant_rooms_and_topics(world: &mut impl World) {
+    let mut admin = world.admin("root").await;
+    let mut bob = world.user("bob").await;
+    bob.join_channels("join", &["room:board", "room:team-a"]).await;
+    bob.send_to_channel("room:board", "confidential").await;
+    admin.send_to_channel("topic:internal", 1).await;
+    let claims = TokenClaims::user("alice").with_channels(&["room:team-*", "topic:news"]);
+    let mut alice = world.dial(&claims).open_and_confirm().await;
+    for frame in [
+        json!({"action": "join", "channel": "room:board", "since": {"offset": 0}}),
+        json!({"action": "resume", "channels": {"room:team-a": null, "room:board": {"offset": 0}}}),
+        json!({"action": "subscribe", "channels": ["topic:news", "topic:internal"]}),
+        json!({"action": "history", "channel": "topic:internal"}),
+        json!({"action": "presence", "channel": "topic:internal"}),
+    ] {
+        assert_eq!(alice.expect_error(frame.clone()).await, "forbidden", "{frame}");
+    }
+    alice.join_channels("join", &["room:team-a"]).await;
+    alice.join_channels("subscribe", &["topic:news"]).await;
+    bob.send_to_channel("room:board", "still confidential").await;
+    bob.send_to_channel("room:team-a", "for the team").await;
+    assert_eq!(alice.bodies("room:team-a", 1).await, ["for the team"]);
+    let unseen = alice.drain_inbox().await;
+    assert!(unseen.iter().all(|frame| frame["channel"] != "room:board"), "{unseen:?}");
+
+    // Names are listed in rooms only, unless the caller is an admin.
+    let presence = json!({"action": "presence", "channels": ["room:team-a", "everyone"]});
+    let listed = |reply: &Value, name: &str| reply["channels"][name]["members"].as_array().unwrap().len();
+    let reply = alice.request(presence.clone()).await;
+    assert_eq!((listed(&reply, "room:team-a"), listed(&reply, "everyone")), (2, 0));
+    assert_eq!(reply["channels"]["everyone"]["users"], 3);
+    let reply = admin.request(presence).await;
+    assert_eq!((listed(&reply, "room:team-a"), listed(&reply, "everyone")), (2, 3));
+
+    let wrong = TokenClaims::user("carol").with_channels(&["everything"]);
+    assert_eq!(world.dial(&wrong).expect_rejection().await.status, 401, "a list that cannot be read grants nothing");
     for client in [alice, bob, admin] {
         client.close().await;
     }

@@ -105,7 +105,7 @@ fn the_first_resume_sets_the_start() {
 #[test]
 fn a_late_message_is_suppressed_for_connections_that_received_it() {
     let mut order = ChannelOrder::default();
-    let (first, second, stranger) = (connection(1), connection(2), connection(3));
+    let (first, second, other) = (connection(1), connection(2), connection(3));
     order.resume_delivery(first, &at("e", 400));
     order.accept_frame(&at("e", 401), frame("401"));
     assert_eq!(order.resume_delivery(second, &at("e", 401)), ResumeOutcome::Live);
@@ -113,7 +113,7 @@ fn a_late_message_is_suppressed_for_connections_that_received_it() {
     assert!(
         order.is_suppressed_for(first, 400)
             && order.is_suppressed_for(second, 400)
-            && !order.is_suppressed_for(stranger, 400)
+            && !order.is_suppressed_for(other, 400)
     );
     assert!(matches!(order.accept_frame(&at("e", 100), frame("100")), AcceptOutcome::Duplicate));
 }

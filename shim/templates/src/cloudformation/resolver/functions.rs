@@ -4,19 +4,17 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::{Resolved, Resolver};
-use crate::document::{DocumentNode, NodeValue, Position};
+use crate::document::{DocumentNode, NodeValue, Position, UNRESOLVED};
 use crate::error::Problem;
 
 impl Resolver<'_> {
     /// Evaluates an intrinsic function.
     pub(super) fn call(&self, name: &str, argument: &DocumentNode, at: Position) -> Resolved {
-        let invalid =
-            |form: &str| Err(Problem::new(at, format!("{name} has wrong arguments"), format!("write {form}")));
         let text = |text: String| Ok(Some(DocumentNode::text(text, at)));
         match (name, argument.items()) {
             ("Ref", _) => match argument.as_text() {
                 Some(target) => self.reference(target, at),
-                None => invalid("Ref: NAME"),
+                None => Err(wrong_call(name, at)),
             },
             ("Fn::GetAtt", _) => self.get_attribute(argument, at),
             ("Fn::Sub", _) => self.substitute(argument, at).map(Some),
@@ -26,7 +24,7 @@ impl Resolver<'_> {
             ("Fn::If", [condition, yes, no]) => match condition.as_text() {
                 Some(condition) if self.condition(condition, at)? => self.resolve(yes),
                 Some(_) => self.resolve(no),
-                None => invalid("Fn::If: [CONDITION, value, value]"),
+                None => Err(wrong_call(name, at)),
             },
             ("Fn::FindInMap", [map, first, second, options @ ..]) => {
                 self.find_in_map([map, first, second], options, at)
@@ -42,12 +40,8 @@ impl Resolver<'_> {
                 Some(value) => text(value.to_json().to_string()),
                 None => Ok(None),
             },
-            ("Fn::Join", _) => invalid("Fn::Join: [separator, [text, text]]"),
-            ("Fn::Split", _) => invalid("Fn::Split: [separator, text]"),
-            ("Fn::Select", _) => invalid("Fn::Select: [index, [value, value]]"),
-            ("Fn::If", _) => invalid("Fn::If: [CONDITION, value, value]"),
-            ("Fn::FindInMap", _) => invalid("Fn::FindInMap: [MAP, KEY, KEY]"),
-            _ => Err(Problem::new(at, format!("{name} is not supported"), "write the value instead")),
+            (UNRESOLVED, _) => Err(Problem::new(at, argument.scalar().unwrap_or_default(), "")),
+            _ => Err(wrong_call(name, at)),
         }
     }
 
@@ -134,4 +128,18 @@ impl Resolver<'_> {
         let zones = ["a", "b", "c"].map(|zone| DocumentNode::text(format!("{}{zone}", self.context.region), at));
         DocumentNode::new(NodeValue::List(zones.to_vec()), at)
     }
+}
+
+/// Returns the error of a function with wrong arguments, or of one that is not supported.
+fn wrong_call(name: &str, at: Position) -> Problem {
+    let form = match name {
+        "Ref" => "Ref: NAME",
+        "Fn::Join" => "Fn::Join: [separator, [text, text]]",
+        "Fn::Split" => "Fn::Split: [separator, text]",
+        "Fn::Select" => "Fn::Select: [index, [value, value]]",
+        "Fn::If" => "Fn::If: [CONDITION, value, value]",
+        "Fn::FindInMap" => "Fn::FindInMap: [MAP, KEY, KEY]",
+        _ => return Problem::new(at, format!("{name} is not supported"), "write the value instead"),
+    };
+    Problem::new(at, format!("{name} has wrong arguments"), format!("write {form}"))
 }

@@ -148,10 +148,14 @@ fn http_and_mock_integrations_are_read() {
 }
 
 #[test]
-fn a_route_with_half_of_a_response_is_one_way() {
+fn a_route_response_makes_a_route_two_way() {
     let template = websocket("RouteKey: x, RouteResponseSelectionExpression: $default", PROXY, "");
-    expect(&template, Severity::Warning, 4, "the route x has no AWS::ApiGatewayV2::RouteResponse");
+    expect(&template, Severity::Warning, 4, "the route x has a RouteResponseSelectionExpression, but no");
     assert!(!read(&template).websocket_api.is_some_and(|api| api.routes[0].two_way));
+    let response = "  RR: { Type: AWS::ApiGatewayV2::RouteResponse, Properties: { ApiId: !Ref Api, RouteId: !Ref R, RouteResponseKey: $default } }";
+    let application = read(&websocket("RouteKey: x", PROXY, response));
+    assert_eq!(application.findings, []);
+    assert!(application.websocket_api.is_some_and(|api| api.routes[0].two_way));
 }
 
 #[test]
@@ -208,6 +212,11 @@ fn functions_that_cannot_run_are_refused_by_name() {
     };
     let cases = [
         ("PackageType: Image, ImageUri: x", 2, "the function F is a container image, which cannot be run"),
+        (
+            "Runtime: nodejs22.x, Handler: a.b, CodeUri: { Bucket: b, Key: k }",
+            2,
+            "the code of the function F is not a local path",
+        ),
         ("Runtime: nodejs22.x, Handler: a.b, CodeUri: 's3://b/k'", 2, "the code of the function F is not a local path"),
         ("Handler: a.b, InlineCode: x", 2, "the function F has no Runtime"),
         ("Runtime: nodejs22.x, InlineCode: x", 2, "the function F has no Handler"),
@@ -242,6 +251,9 @@ fn code_that_a_build_must_produce_is_missing() {
     assert_eq!(function("provided.al2023", "bootstrap", "onconnect"), missing("chat/onconnect/bootstrap"));
     assert_eq!(function("java21", "com.example.App", "onconnect"), missing("chat/onconnect/lib"));
     assert_eq!(function("nodejs22.x", "app.handler", "absent"), missing("chat/absent"));
+    assert_eq!(function("nodejs22.x", "onconnect/app.handler", "."), CodeLocation::Directory(fixture("chat/.")));
+    let without_uri = "Resources:\n  F:\n    Type: AWS::Serverless::Function\n    Properties: { Runtime: nodejs22.x, Handler: onconnect/app.handler }\n";
+    assert_eq!(read(without_uri).functions["F"].code, CodeLocation::Directory(fixture("chat")));
 }
 
 #[test]
@@ -258,4 +270,68 @@ fn resources_of_other_services_are_warnings_with_name_and_line() {
     assert_eq!(lines, [2, 5, 6], "{found:#?}");
     assert!(found[0].1.starts_with("Pool (AWS::Cognito::UserPool): the server does not provide it"), "{found:#?}");
     assert!(found[1].1.contains("does not get events"), "{found:#?}");
+}
+
+#[test]
+fn errors_of_sam_websocket_apis_have_the_line_of_the_route() {
+    let api = |properties: &str| {
+        format!(
+            "Resources:{FUNCTION}
+  Api:
+    Type: AWS::Serverless::WebSocketApi
+    Properties:
+      RouteSelectionExpression: $request.body.action
+{properties}"
+        )
+    };
+    let routes = "      Routes:\n        $default: { FunctionArn: !GetAtt F.Arn }\n";
+    let cases = [
+        (
+            "      Routes:\n        $default: { FunctionArn: !GetAtt G.Arn }\n        a: { FunctionArn: !GetAtt F.Arn }\n",
+            10,
+            "Fn::GetAtt names G",
+        ),
+        (
+            "      Routes:\n        $default: {}\n        a: { FunctionArn: !GetAtt F.Arn }\n",
+            10,
+            "the route $default has no FunctionArn",
+        ),
+        (
+            "      Routes:\n        $default: { FunctionArn: !GetAtt F.Arn, IntegrationTimeout: 30000 }\n",
+            10,
+            "IntegrationTimeout is \"30000\"",
+        ),
+        (
+            "      Routes:\n        $default: { FunctionArn: !GetAtt F.Arn, RequestModels: { $default: M } }\n",
+            10,
+            "the model M is not in the template",
+        ),
+    ];
+    for (properties, line, message) in cases {
+        expect(&api(properties), Severity::Error, line, message);
+    }
+    for (auth, message) in [
+        ("      Auth: { AuthType: AWS_IAM }\n", "the API Api has Auth, but no route $connect"),
+        ("      Auth: { AuthType: CUSTOM, AuthArn: !GetAtt F.Arn }\n", "the API Api has Auth, but no route $connect"),
+    ] {
+        expect(&api(&format!("{routes}{auth}")), Severity::Security, 11, message);
+    }
+    let connect = routes.replace("$default", "$connect");
+    expect(
+        &api(&format!("{connect}      Auth: {{ AuthType: JWT }}\n")),
+        Severity::Security,
+        11,
+        "the AuthType \"JWT\"",
+    );
+    let found = messages(&api("      Routes: !If [A, {}, {}]\n"), Severity::Error);
+    assert_eq!(
+        found.iter().filter(|(line, message)| *line == 9 && message.contains("no table Routes")).count(),
+        1,
+        "{found:#?}"
+    );
+    assert!(
+        messages(&api(routes).replace("RouteSelectionExpression: $request.body.action", "Name: x"), Severity::Error)[0]
+            .1
+            .contains("has no RouteSelectionExpression")
+    );
 }
