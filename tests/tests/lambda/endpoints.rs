@@ -71,6 +71,41 @@ async fn bytes_to_other_hosts_are_forwarded_unchanged() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn other_hosts_are_reached_through_the_proxy_of_the_server() {
+    let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://me:hunter2@{}", upstream.local_addr().unwrap());
+    let mut server = launch().with_env("HTTPS_PROXY", url).with_env("NO_PROXY", "127.0.0.1").start().await;
+    let access = proxy_access(&mut connect(&server).await).await;
+    let head = connect_head("orders.example:443", &access.password);
+    let (reached, (mut client, status)) =
+        tokio::join!(accept_proxy_request(&upstream), request(&access.address, &head));
+    let (mut stream, seen) = reached;
+    assert!(seen.starts_with("CONNECT orders.example:443 ") && seen.contains("Basic bWU6aHVudGVyMg=="), "{seen}");
+    assert!(!seen.contains(&access.password) && status == 200, "{seen}");
+    client.write_all(b"hello").await.unwrap();
+    let mut received = [0; 5];
+    stream.read_exact(&mut received).await.unwrap();
+    assert_eq!(&received, b"hello");
+    drop(upstream);
+    let direct = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target = direct.local_addr().unwrap().to_string();
+    assert_eq!(request(&access.address, &connect_head(&target, &access.password)).await.1, 200, "excepted");
+    let exit = server.stop().await;
+    assert!(!exit.stderr.contains("hunter2") && !exit.stderr.contains("orders.example"), "{}", exit.stderr);
+}
+
+/// Accepts a `CONNECT` and returns its head.
+async fn accept_proxy_request(listener: &TcpListener) -> (TcpStream, String) {
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+    (stream, String::from_utf8(head).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn programs_that_are_no_functions_cannot_use_the_proxy() {
     let mut server = launch().start().await;
     let access = proxy_access(&mut connect(&server).await).await;
@@ -100,7 +135,7 @@ async fn curl(arguments: &[&str]) -> (i32, String) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn only_programs_with_the_authority_trust_the_certificate_and_only_for_the_api() {
+async fn only_programs_with_the_authority_trust_the_certificate() {
     let mut server = launch().start().await;
     let mut client = connect(&server).await;
     let access = proxy_access(&mut client).await;

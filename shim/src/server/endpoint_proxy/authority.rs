@@ -89,3 +89,42 @@ fn base_params(names: Vec<String>, common_name: &str) -> Result<CertificateParam
     params.not_after = (now + LIFETIME).into();
     Ok(params)
 }
+
+#[cfg(test)]
+mod tests {
+    use rustls::RootCertStore;
+    use rustls::client::WebPkiServerVerifier;
+    use rustls::client::danger::ServerCertVerifier as _;
+    use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+
+    use super::*;
+
+    /// Returns whether a client that trusts `authority` accepts a certificate for `name` that it has signed.
+    fn is_accepted(authority: &CertifiedIssuer<'_, KeyPair>, name: &'static str) -> Result<(), rustls::Error> {
+        let key = KeyPair::generate().unwrap();
+        let mut params = base_params(vec![name.to_owned()], "server").unwrap();
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let certificate = params.signed_by(&key, authority).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from(authority.der().to_vec())).unwrap();
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+        let host = ServerName::try_from(name).unwrap();
+        verifier.verify_server_cert(certificate.der(), &[], &host, &[], UnixTime::now()).map(drop)
+    }
+
+    #[test]
+    fn the_authority_vouches_for_the_names_of_the_api_only() {
+        let hosts = ApiHosts::new("abc", "us-east-1", ["chat.example"]);
+        let params = authority_params(&hosts).unwrap();
+        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        for name in ["abc.execute-api.us-east-1.amazonaws.com", "chat.example"] {
+            assert_eq!(is_accepted(&authority, name), Ok(()), "{name}");
+        }
+        for name in ["dynamodb.us-east-1.amazonaws.com", "example.com", "abd.execute-api.us-east-1.amazonaws.com"] {
+            let error = is_accepted(&authority, name).unwrap_err().to_string();
+            assert!(error.contains("NameConstraintViolation"), "{name}: {error}");
+        }
+        assert!(EndpointAuthority::generate(&hosts).unwrap().certificate.len() > 300);
+    }
+}

@@ -15,6 +15,7 @@ use tests::server::{ServerLaunch, TwinwayServer};
 use tokio::process::Command;
 
 use super::API_HOST;
+use crate::isolation::is_root;
 use crate::{ask, function};
 
 /// Maximum time for the installation of a language's packages.
@@ -129,8 +130,12 @@ async fn ruby_posts() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rust_posts() {
-    let launch = TwinwayServer::launch().with_env("TWINWAY_FUNCTIONS_MESSAGE", function().display());
+    let launch = || TwinwayServer::launch().with_env("TWINWAY_FUNCTIONS_MESSAGE", function().display());
     let post = format!("post https://{API_HOST}/prod");
-    let launch = launch.with_env("TWINWAY_MANAGEMENT_LISTEN", "off");
-    check_posts(launch, &[(&*post, format!("rust https://{API_HOST}/prod"))]).await;
+    let posts = [(&*post, format!("rust https://{API_HOST}/prod"))];
+    check_posts(launch().with_env("TWINWAY_MANAGEMENT_LISTEN", "off"), &posts).await;
+    if is_root() {
+        // Another user than the server's reads the files.
+        check_posts(launch().with_env("TWINWAY_FUNCTIONS_USER", "65534:65534"), &posts).await;
+    }
 }
