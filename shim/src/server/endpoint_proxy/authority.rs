@@ -13,6 +13,7 @@ use rcgen::{
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use system_clock::current_time;
 
 use crate::access::ApiHosts;
 
@@ -84,7 +85,7 @@ fn base_params(names: Vec<String>, common_name: &str) -> Result<CertificateParam
     let mut params = CertificateParams::new(names)?;
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, common_name);
-    let now = SystemTime::now();
+    let now = SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(current_time().0).unwrap_or(0));
     params.not_before = (now - BACKDATING).into();
     params.not_after = (now + LIFETIME).into();
     Ok(params)
