@@ -7,10 +7,10 @@ ARGS ?=
 ENV ?= dev
 BENCH_BINS := --bin bench --bin bench_server --bin bare --bin load
 
-.PHONY: help setup run install aws-local fmt lint boundaries deny sbom unit check test conformance valkey fuzz faults bench bench-quick bench-pods docs docs-config clean lambda cdk deploy deploy-probe sam-events images k8s-up k8s-deploy k8s-verify k8s-status k8s-logs k8s-forward k8s-token k8s-debug k8s-rollback k8s-restart k8s-config k8s-redis-backup k8s-redis-restore k8s-down k8s-generate k8s-check test-cluster
+.PHONY: help setup run install aws-local fmt lint boundaries deny sbom unit check test conformance valkey fuzz faults bench bench-quick bench-pods docs docs-config clean lambda cdk deploy deploy-probe sam-events images k8s-up k8s-deploy k8s-verify k8s-status k8s-logs k8s-forward k8s-token k8s-debug k8s-rollback k8s-restart k8s-config k8s-redis-backup k8s-redis-restore k8s-down k8s-generate k8s-eks-values k8s-check test-cluster test-cluster-smoke test-images
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Check the programs that `make test` needs; as root on Debian and Ubuntu, install missing ones
 	@tests/scripts/setup.sh test
@@ -166,11 +166,22 @@ k8s-generate: ## Regenerate values.yaml, the table of values and the kustomize o
 	@python3 -B k8s/scripts/values.py
 	@python3 -B k8s/scripts/overlays.py
 
+k8s-eks-values: ## Write the chart's values for EKS to dist/eks-ENV.json, from the outputs of `cdk deploy` (docs/AWS.md)
+	@mkdir -p dist
+	@python3 -B k8s/scripts/eks_values.py $(ARGS) cdk/cdk.out/outputs-$(ENV).json >dist/eks-$(ENV).json || { rm dist/eks-$(ENV).json; exit 1; }
+	@echo "k8s: next: make k8s-deploy ENV=$(ENV) VALUES=dist/eks-$(ENV).json CONTEXT=… REGISTRY=…"
+
 k8s-check: ## Check chart, overlays, scripts and Dockerfiles (helm, kubernetes-validate, kube-score, hadolint, shellcheck where installed)
 	@k8s/scripts/check.sh
 
-test-cluster: ## Test the chart on a cluster: KUBECONFIG's, or one of its own (as root)
+test-cluster: ## Test the chart on a cluster: KUBECONFIG's, or one of its own, as root (ARGS="all", "drain upgrade", "--list")
 	@k8s/tests/run.sh $(ARGS)
+
+test-cluster-smoke: ## Test the chart on a one-node cluster of its own, where root, Debian and Go are there; otherwise say why not
+	@k8s/tests/smoke.sh
+
+test-images: ## Test each image alone: health, signals, user, read-only root (podman as root, or Docker)
+	@docker/test.sh $(ARGS)
 
 docs-config: ## Regenerate the configuration reference and the example file
 	$(CARGO) run --locked --bin twinway -- config docs > docs/CONFIGURATION.md

@@ -10,6 +10,9 @@ import { CLAIM_NAMES, type Claims, LIMIT_NAMES, type Limits, PRESENCE_NAMES, typ
 /** Maximum size of the key set; all variables of a function share 4 KB ("Lambda quotas", Lambda guide). */
 const MAX_KEY_SET_BYTES = 3 * 1024;
 
+/** Shards of a replication group with up to two replicas each; 90 nodes per cluster ("Quotas", ElastiCache guide). */
+const MAX_CACHE_SHARDS = 30;
+
 /** A public hosted zone of Route 53. */
 export interface Zone {
   readonly id: string;
@@ -48,6 +51,8 @@ export interface OperatorContext {
   readonly clusterAdminArn: string | undefined;
   /** Whether the deployment includes the platform for pods. */
   readonly platform: 'eks' | 'none';
+  /** Shards of Valkey: with more than one it is a Cluster, whose clients need `topology=cluster`. */
+  readonly cacheShards: number;
   /** `waf`: limits the requests of each address to the front ends and the HTTP API with AWS WAF. */
   readonly edge: 'waf' | 'none';
   /** `only`: deploys the conformance suite's probes instead of the application and the platform. */
@@ -79,6 +84,7 @@ export function operatorContext(node: Node, lambdaDirectory: string): OperatorCo
     presenceNames: choice(node, 'presenceNames', PRESENCE_NAMES),
     clusterAdminArn: arn('clusterAdmin', text(node, 'clusterAdmin')),
     platform: choice(node, 'platform', ['eks', 'none'] as const) ?? 'none',
+    cacheShards: shards(text(node, 'cacheShards')),
     edge: choice(node, 'edge', ['waf', 'none'] as const) ?? 'none',
     probe: choice(node, 'probe', ['only'] as const),
     podsShare: percentage('podsShare', text(node, 'podsShare')),
@@ -200,6 +206,14 @@ function arn(key: string, value: string | undefined): string | undefined {
     throw new Error(`context '${key}' is '${value}': expected a complete ARN`);
   }
   return value;
+}
+
+function shards(value: string | undefined): number {
+  const number = Number(value ?? '1');
+  if (!Number.isInteger(number) || number < 1 || number > MAX_CACHE_SHARDS) {
+    throw new Error(`context 'cacheShards' is '${value}': expected a whole number from 1 to ${MAX_CACHE_SHARDS}`);
+  }
+  return number;
 }
 
 function percentage(key: string, value: string | undefined): number {

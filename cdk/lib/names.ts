@@ -173,8 +173,8 @@ export const PROBE = {
   managementVerbs: ['POST', 'GET', 'DELETE'],
 } as const;
 
-/** Kubernetes namespace and service account of the pods (`k8s/`). */
-export const POD_IDENTITY = { namespace: 'twinway', serviceAccount: 'twinway' } as const;
+/** Namespace and service account of External Secrets, which copies secrets for the pods (`k8s/`). */
+export const POD_IDENTITY = { namespace: 'external-secrets', serviceAccount: 'external-secrets' } as const;
 
 /** Tag that adds a resource to the backup plan of its environment. */
 export const BACKUP_TAG = 'twinway:backup';

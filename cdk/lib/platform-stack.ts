@@ -11,7 +11,6 @@ import { hostNames } from './app/host';
 import type { OperatorContext, Zone } from './context';
 import type { Environment } from './environments';
 import { suppressRule } from './nag';
-import { capitalized } from './names';
 import { Backups } from './platform/backups';
 import { Cache } from './platform/cache';
 import { Database } from './platform/database';
@@ -35,14 +34,15 @@ export class PlatformStack extends Stack {
   constructor(scope: Construct, id: string, props: PlatformStackProps) {
     super(scope, id, props);
     const { environment, operator, zone } = props;
-    const { vpc } = new Network(this, 'Network', environment.platform);
+    const network = new Network(this, 'Network', environment.platform);
+    const { vpc } = network;
     const { cluster } = new Kubernetes(this, 'Kubernetes', {
       settings: environment.platform,
       vpc,
       adminArn: operator.clusterAdminArn,
     });
     const pods = cluster.clusterSecurityGroup;
-    const cache = new Cache(this, 'Cache', environment, vpc, pods);
+    const cache = new Cache(this, 'Cache', { environment, vpc, clients: pods, shards: operator.cacheShards });
     const database = new Database(this, 'Database', environment, vpc, pods);
     const signing = this.signingSecret(environment, operator.callers.signingSecretArn);
     const secrets = [cache.password, signing, ...(database.instance.secret ? [database.instance.secret] : [])];
@@ -55,8 +55,11 @@ export class PlatformStack extends Stack {
 
     this.output('ClusterName', cluster.clusterName, 'aws eks update-kubeconfig --name …');
     this.output('TargetGroup', this.entry.targets.targetGroupArn, 'Target group for a TargetGroupBinding of the pods');
+    this.output('EntryCidrs', network.entryCidrs.join(','), 'Addresses of the load balancer, for network policies');
+    this.output('DataCidrs', network.dataCidrs.join(','), 'Addresses of Valkey and PostgreSQL, for network policies');
     this.output('EntryName', this.entry.balancer.loadBalancerDnsName, 'DNS name of the load balancer of the pods');
-    this.output('CacheEndpoint', cache.primaryEndpoint, 'Valkey: rediss://:{password}@{this}:6379');
+    this.output('CacheEndpoint', cache.endpoint, 'Valkey: rediss://:{password}@{this}:6379');
+    this.output('CacheTopology', cache.topology, 'redis.topology of the pods');
     this.output('CachePassword', cache.password.secretArn, 'Secret with the password of Valkey');
     this.output('DatabaseEndpoint', database.instance.dbInstanceEndpointAddress, 'PostgreSQL, TLS only');
     this.output(
@@ -65,9 +68,8 @@ export class PlatformStack extends Stack {
       'Secret with user and password of PostgreSQL',
     );
     this.output('SigningSecret', signing.secretArn, 'Secret that signs tokens (HS256)');
-    for (const [name, repository] of images.repositories) {
-      this.output(`Image${capitalized(name)}`, repository.repositoryUri, `Repository of the image ${name}`);
-    }
+    this.output('Registry', images.registry, 'REGISTRY of `make images`: prefix of the names of the images');
+    this.output('Region', this.region, 'Region of the secrets');
   }
 
   private signingSecret(environment: Environment, arn: string | undefined): ISecret {

@@ -25,7 +25,15 @@ test('the defaults are no zone, no platform, a generated secret, and all traffic
   assert.equal(context.callers.keySet, undefined);
   assert.equal(context.callers.keySetUrl, undefined);
   assert.equal(context.podsShare, 0);
+  assert.equal(context.cacheShards, 1);
   assert.equal(context.setsGatewayAccount, true);
+});
+
+test('the number of shards is a whole number in range', () => {
+  assert.equal(read({ cacheShards: '3' }).cacheShards, 3);
+  for (const cacheShards of ['0', '31', 'many']) {
+    assert.throws(() => read({ cacheShards }), /expected a whole number from 1 to 30/, cacheShards);
+  }
 });
 
 test('a zone is an id and a name', () => {

@@ -1,10 +1,16 @@
 /** Tests of the platform's stack: redundancy, encryption, network access and permissions. */
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { test } from 'node:test';
-import { Match } from 'aws-cdk-lib/assertions';
+import { Stack } from 'aws-cdk-lib';
+import { Match, Template } from 'aws-cdk-lib/assertions';
+import { SecurityGroup } from 'aws-cdk-lib/aws-ec2';
 import { copyVaultName } from '../lib/backup-copy-stack';
 import { ENVIRONMENTS } from '../lib/environments';
 import { BACKUP_TAG, POD_IDENTITY } from '../lib/names';
+import { Cache } from '../lib/platform/cache';
+import { Network } from '../lib/platform/network';
 import { json, resources, template } from './synthesized';
 
 const platform = template('prod', 'Platform');
@@ -38,7 +44,10 @@ test('nodes scale within limits, and pods cannot read their credentials', () => 
   const charts = resources(json('prod', 'Platform'), 'Custom::AWSCDK-EKS-HelmChart').map(
     (chart) => chart.Properties?.Chart,
   );
-  assert.deepEqual(new Set(charts), new Set(['cluster-autoscaler', 'aws-load-balancer-controller']));
+  assert.deepEqual(
+    new Set(charts),
+    new Set(['cluster-autoscaler', 'aws-load-balancer-controller', 'external-secrets']),
+  );
 });
 
 test('the autoscaler resizes groups of this cluster only', () => {
@@ -71,6 +80,30 @@ test('Valkey fails over, never evicts, and requires TLS and a password', () => {
   });
 });
 
+test('several shards make Valkey a Cluster', () => {
+  for (const shards of [1, 3]) {
+    const stack = new Stack();
+    const { vpc } = new Network(stack, 'Network', ENVIRONMENTS.dev.platform);
+    const clients = new SecurityGroup(stack, 'Pods', { vpc });
+    const cache = new Cache(stack, 'Cache', { environment: ENVIRONMENTS.dev, vpc, clients, shards });
+    assert.equal(cache.topology, shards === 1 ? 'single' : 'cluster');
+    const endpoint = JSON.stringify(stack.resolve(cache.endpoint));
+    assert.match(endpoint, shards === 1 ? /PrimaryEndPoint.Address/ : /ConfigurationEndPoint.Address/);
+    const made = Template.fromStack(stack);
+    made.hasResourceProperties('AWS::ElastiCache::ReplicationGroup', { NumNodeGroups: shards, MultiAZEnabled: true });
+    made.hasResourceProperties('AWS::ElastiCache::ParameterGroup', {
+      Properties: { 'cluster-enabled': shards === 1 ? Match.absent() : 'yes' },
+    });
+  }
+});
+
+test('the outputs are those that k8s/scripts/eks_values.py reads', () => {
+  const fixture = resolve(__dirname, '../../../k8s/tests/fixtures/eks-outputs.json');
+  const documents = JSON.parse(readFileSync(fixture, 'utf8')) as Record<string, Record<string, string>>;
+  const outputs = Object.keys(json('prod', 'Platform').Outputs ?? {}).filter((name) => !name.startsWith('Publish'));
+  assert.deepEqual(outputs.sort(), Object.keys(documents['Twinway-prod-Platform'] ?? {}).sort());
+});
+
 test('PostgreSQL has two zones, point-in-time recovery and a replica', () => {
   platform.hasResourceProperties('AWS::RDS::DBInstance', {
     Engine: 'postgres',
@@ -94,7 +127,7 @@ test('data stores accept connections from the pods only', () => {
   }
 });
 
-test('pods of one service account may read three secrets only', () => {
+test('External Secrets may read three secrets only', () => {
   platform.hasResourceProperties('AWS::EKS::PodIdentityAssociation', {
     Namespace: POD_IDENTITY.namespace,
     ServiceAccount: POD_IDENTITY.serviceAccount,
@@ -111,7 +144,14 @@ test('pods of one service account may read three secrets only', () => {
   assert.equal(document.Statement.flatMap(({ Resource: resource }) => resource).length, 3);
 });
 
-test('image tags are immutable', () => {
+test('the images are those of `make images`, and their tags are immutable', () => {
+  const names = resources(json('prod', 'Platform'), 'AWS::ECR::Repository').map(
+    ({ Properties: own }) => own?.RepositoryName,
+  );
+  assert.deepEqual(
+    new Set(names),
+    new Set(['', '-frontend', '-migrate'].map((suffix) => `twinway-prod/twinway${suffix}`)),
+  );
   platform.allResourcesProperties('AWS::ECR::Repository', {
     ImageTagMutability: 'IMMUTABLE',
     ImageScanningConfiguration: { ScanOnPush: true },

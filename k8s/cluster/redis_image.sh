@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes an image of this machine's redis-server and redis-cli with their libraries, for every node: redis_image.sh NAME:TAG
+# Makes an image of this machine's redis-server and redis-cli, for every node: redis_image.sh NAME:TAG
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 [ "${1:---help}" != --help ] || { sed -n '2s/^# //p' "$0"; exit 0; }
@@ -9,10 +9,4 @@ trap 'rm -rf "$scratch"' EXIT
 # The program's name in the image is its file name, which is a link on Debian.
 install -D -m 0755 "$(readlink -f "$(command -v redis-server)")" "$scratch/redis-server"
 install -D -m 0755 "$(readlink -f "$(command -v redis-cli)")" "$scratch/root/redis-cli"
-for program in redis-server root/redis-cli; do
-  # "libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x…)" and "/lib64/ld-linux-x86-64.so.2 (0x…)"
-  ldd "$scratch/$program" | grep -o '/[^ ]*' | while read -r library; do
-    install -D -m 0755 "$(readlink -f "$library")" "$scratch/root$library"
-  done
-done
 "$here/image.sh" "$1" "$scratch/redis-server" "$scratch/root"

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Checks chart, overlays, scripts and Dockerfiles: check.sh [--server]
 #
-# --server: also by a dry run on the cluster of KUBECONFIG, whose API server knows every field; it needs the objects of Gateway
-# API, cert-manager and others (CRDs) for the switches that use them, and reports those that it lacks.
+# --server: also by a dry run on the cluster of KUBECONFIG, whose API server knows every field; it needs the kinds of Gateway
+# API, cert-manager and others for the switches that use them (k8s/tests/crds.sh), and reports those that it lacks.
 # Required: helm, kubectl, python3. Used where installed: kubernetes-validate, kube-score, checkov, hadolint, shellcheck.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -43,6 +43,8 @@ combinations=(
   "redis.bundled=true,gateway.enabled=true,gateway.create=true,gateway.className=c,gateway.hostname=h.example,gateway.tlsSecretName=t,certificate.enabled=true,certificate.issuerName=i,frontend.enabled=true"
   "redis.bundled=true,ingress.enabled=true,ingress.className=c,ingress.hostname=h.example,ingress.tlsSecretName=t,frontend.enabled=true"
   "redis.bundled=true,metrics.serviceMonitor=true,metrics.podMonitor=true,backup.enabled=true,accessRoles.create=true,namespace.create=true"
+  "redis.bundled=true,targetGroup.arn=arn:aws:elasticloadbalancing:r:1:targetgroup/t/1,networkPolicy.clientCidrs={10.0.0.0/24},networkPolicy.opsCidrs={10.0.0.0/24}"
+  "redis.url=rediss://c:6379,redis.passwordSecret.name=r,externalSecrets.enabled=true,externalSecrets.storeName=s,externalSecrets.storeKind=ClusterSecretStore,externalSecrets.auth=a,externalSecrets.redisPassword=p,auth.previousSecretsKey=previous"
   "redis.bundled=true,priorityClass.create=true,priorityClass.name=p,preStopSeconds=3,auth.previousSecretsKey=p,auth.apiKeysKey=k"
 )
 # A dry run of the test's pod fails, because its service account does not exist.
@@ -54,6 +56,9 @@ for values in "${combinations[@]}"; do
   helm lint --quiet k8s/chart --set "$values" >/dev/null || { helm lint k8s/chart --set "$values"; exit 1; }
   helm template twinway k8s/chart --namespace twinway "${skipped[@]}" --set "$values" >"$scratch/values-$number.yaml"
 done
+# Production on EKS, with the outputs of the platform's stack.
+python3 -B k8s/scripts/eks_values.py k8s/tests/fixtures/eks-outputs.json >"$scratch/eks.json"
+helm template twinway k8s/chart --namespace twinway "${skipped[@]}" --values k8s/values/prod.yaml --values "$scratch/eks.json" >"$scratch/values-eks.yaml"
 for environment in dev staging prod; do
   kubectl kustomize "k8s/overlays/$environment" >"$scratch/overlay-$environment.yaml"
 done
@@ -77,6 +82,11 @@ if [ "${1:-}" = --server ]; then
     sed -n 's/.*no matches for kind "\([^"]*\)".*/check: not checked, the cluster has no \1/p' "$scratch/output"
   done
   echo "check: accepted by the API server (dry run)"
+  if have kubeconform; then
+    # The schemas of this API server.
+    kubectl get --raw /openapi/v2 | python3 -B k8s/cluster/schemas.py "$scratch/schemas" >/dev/null
+    kubeconform -strict -ignore-missing-schemas -summary -schema-location "$scratch/schemas/{{.ResourceKind}}{{.KindSuffix}}.json" "$scratch"/*.yaml
+  fi
 fi
 if have kube-score; then
   # k8s/README.md explains the findings that are ignored.
@@ -85,5 +95,5 @@ if have kube-score; then
 fi
 if have checkov; then checkov --quiet --compact --skip-download --framework kubernetes -d "$scratch" --skip-check CKV_K8S_43,CKV_K8S_15; fi
 if have hadolint; then hadolint docker/Dockerfile docker/frontend.Dockerfile; fi
-if have shellcheck; then shellcheck docker/*.sh k8s/scripts/*.sh k8s/tests/*.sh k8s/cluster/redis_image.sh; fi
+if have shellcheck; then shellcheck docker/*.sh k8s/scripts/*.sh k8s/tests/*.sh k8s/cluster/{image,redis_image,frontend_image,program}.sh; fi
 echo "check: passed"

@@ -56,7 +56,9 @@ def own_cluster(shell):
     shell.run(ROOT / "k8s/cluster/up.sh", environment=environment)
     if not shutil.which("helm") and not os.path.exists(f"{DIRECTORY}/bin/helm"):
         go = {**os.environ, "GOBIN": f"{DIRECTORY}/bin", "CGO_ENABLED": "0", "GOFLAGS": ""}
-        shell.run("go", "install", "-trimpath", "-ldflags=-s -w", "helm.sh/helm/v3/cmd/helm@v3.22.0", environment=go)
+        # The version that `helm template` assumes without a cluster; without these, one of years ago.
+        assumed = " ".join(f"-X helm.sh/helm/v3/pkg/{package}.k8sVersionM{part}" for package in ("chartutil", "lint/rules") for part in ("ajor=1", "inor=37"))
+        shell.run("go", "install", "-trimpath", f"-ldflags=-s -w {assumed}", "helm.sh/helm/v3/cmd/helm@v3.22.0", environment=go)
 
 
 def down(shell):
@@ -68,25 +70,49 @@ def down(shell):
     return shell.run(ROOT / "k8s/cluster/down.sh", environment={**os.environ, "CLUSTER_DIR": DIRECTORY})
 
 
-def load_images(shell, context, server, is_built):
-    """Makes the image `server` available to the cluster's nodes, unless it was before; returns further values for the chart."""
+def load_images(shell, context, tag, is_built, components):
+    """Makes the images of the components available to the cluster's nodes; returns further values for the chart.
+
+    `components` are those of the release: `server`, and `frontend` and `migrate` if they are enabled. With `is_built`, the image of the
+    server is there already.
+    """
     if context.startswith("kind-") or context == "minikube":
         if not is_built:
-            shell.run("docker/images.sh", "server")
-        if context == "minikube":
-            shell.run("minikube", "image", "load", server)
-        else:
-            shell.run("kind", "load", "docker-image", server, "--name", context.removeprefix("kind-"))
+            shell.run("docker/images.sh", *components)
+        for component in components:
+            name = f"{image_name(component)}:{tag}"
+            load = ("minikube", "image", "load", name) if context == "minikube" else ("kind", "load", "docker-image", name, "--name", context.removeprefix("kind-"))
+            shell.run(*load)
         return []
+    return own_images(shell, tag, is_built, components)
+
+
+def image_name(component):
+    return "twinway" if component == "server" else f"twinway-{component}"
+
+
+def own_images(shell, tag, is_built, components):
+    """Makes the images for k8s/cluster: of programs that are built here, and of this machine's Redis and nginx."""
     environment = {**os.environ, "CLUSTER_DIR": DIRECTORY}
     if not is_built:
-        program = os.environ.get("PROGRAM")
-        if not program:
-            shell.run("docker/programs.sh", "server", "dist/image/server")
-            program = "dist/image/server/twinway"
-        shell.run("k8s/cluster/image.sh", f"localhost/{server}", program, "docker/rootfs", environment=environment)
+        program_image(shell, "server", tag, os.environ.get("PROGRAM"), environment)
     shell.run("k8s/cluster/redis_image.sh", "localhost/redis:7", environment=environment)
-    return [
-        "--set", "image.repository=localhost/twinway", "--set", "image.pullPolicy=Never",
-        "--set", "redis.bundle.image=localhost/redis:7", "--set", "redis.bundle.pullPolicy=Never", "--set", "redis.bundle.command={/redis-server}",
-    ]
+    values = {
+        "image.repository": "localhost/twinway", "image.pullPolicy": "Never",
+        "redis.bundle.image": "localhost/redis:7", "redis.bundle.pullPolicy": "Never", "redis.bundle.command": "{/redis-server}",
+    }
+    if "migrate" in components:
+        program_image(shell, "migrate", tag, os.environ.get("MIGRATE_PROGRAM"), environment)
+        values |= {"backup.image.repository": "localhost/twinway-migrate", "backup.image.pullPolicy": "Never"}
+    if "frontend" in components:
+        shell.run("k8s/cluster/frontend_image.sh", f"localhost/twinway-frontend:{tag}", environment=environment)
+        values |= {"frontend.image.repository": "localhost/twinway-frontend", "frontend.image.pullPolicy": "Never"}
+    return [word for name, value in values.items() for word in ("--set", f"{name}={value}")]
+
+
+def program_image(shell, component, tag, program, environment):
+    """Makes the image of a program: of this one, or of a static release build."""
+    if not program:
+        shell.run("docker/programs.sh", component, f"dist/image/{component}")
+        program = f"dist/image/{component}/{image_name(component)}"
+    shell.run("k8s/cluster/image.sh", f"localhost/{image_name(component)}:{tag}", program, "docker/rootfs", environment=environment)

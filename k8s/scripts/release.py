@@ -3,6 +3,7 @@ import base64
 import difflib
 import json
 import os
+import re
 import secrets
 import subprocess
 import time
@@ -28,8 +29,9 @@ def deploy(shell, options):
         need("helm", "https://helm.sh/docs/intro/install/, or `make k8s-up`")
     tag = os.environ.get("IMAGE_TAG") or version(shell)
     print(f"k8s: deploy {tag} to namespace {options.namespace} of context {shell.context} ({options.env})")
-    values = image_values(shell, tag) + extra_values()
-    prepare_namespace(shell, options)
+    rendered = render(shell, options, ["--set", f"image.tag={tag}", *extra_values()])
+    values = image_values(shell, tag, components(rendered)) + extra_values()
+    prepare_namespace(shell, options, external_secrets(rendered))
     before = current_revision(shell, options)
     difference = values_difference(shell, options, tag, values)
     code = upgrade(shell, options, tag, values)
@@ -47,12 +49,24 @@ def deploy(shell, options):
     return 0
 
 
-def image_values(shell, tag):
+def render(shell, options, values):
+    """Returns the objects of the release as text."""
+    command = ["template", RELEASE, ROOT / "k8s/chart", "--namespace", options.namespace, "--values", ROOT / f"k8s/values/{options.env}.yaml", *values]
+    return shell.helm_read(*command)
+
+
+def components(rendered):
+    """Returns the images that the release needs, as docker/images.sh names them."""
+    wanted = {"frontend": f"name: {RELEASE}-frontend\n", "migrate": "kind: CronJob\n"}
+    return ["server", *(image for image, text in wanted.items() if text in rendered)]
+
+
+def image_values(shell, tag, images):
     """Builds the image if needed, makes it available to the cluster, and returns the values that name it."""
     values, registry = ["--set", f"image.tag={tag}"], os.environ.get("REGISTRY")
     is_built = bool(os.environ.get("IMAGE_TAG"))
     if is_local(shell.context):
-        return values + local_cluster.load_images(shell, shell.context, f"twinway:{tag}", is_built)
+        return values + local_cluster.load_images(shell, shell.context, tag, is_built, images)
     if is_built:
         return values + (["--set", f"image.repository={registry}/twinway"] if registry else [])
     if not registry:
@@ -70,14 +84,22 @@ def extra_values():
     return files + [word for value in os.environ.get("SET", "").split() for word in ("--set", value)]
 
 
-def prepare_namespace(shell, options):
-    """Creates the namespace and, in dev, generated secrets. Elsewhere the secrets must exist."""
+def external_secrets(rendered):
+    """Returns the names of the Secrets that External Secrets will create for this release."""
+    documents = [document for document in rendered.split("\n---\n") if "\nkind: ExternalSecret\n" in document]
+    return {re.search(r"^metadata:\n  name: (.+)$", document, flags=re.M)[1] for document in documents}
+
+
+def prepare_namespace(shell, options, external):
+    """Creates the namespace and, except in prod, generated secrets. In prod the secrets must exist, or come from External Secrets."""
     name = options.namespace
     if not shell.kubectl_read("get", "namespace", name, "--ignore-not-found", "-o", "name"):
         shell.kubectl("create", "namespace", name)
     shell.kubectl("label", "namespace", name, "--overwrite", *RESTRICTED)
     wanted = {"twinway-auth": lambda: {"auth-secret": secrets.token_urlsafe(48)}, "twinway-redis": redis_secret}
     for secret, content in wanted.items():
+        if secret in external:
+            continue
         if shell.kubectl_read("-n", name, "get", "secret", secret, "--ignore-not-found", "-o", "name"):
             continue
         if options.env == "prod":
@@ -114,10 +136,7 @@ def deployer():
 def values_difference(shell, options, tag, values):
     """Returns the difference between the settings in the cluster and the new ones, as text."""
     old = shell.kubectl_read("-n", options.namespace, "get", "configmap", RELEASE, "-o", "json", "--ignore-not-found", check=False)
-    rendered = shell.helm_read(
-        "template", RELEASE, ROOT / "k8s/chart", "--namespace", options.namespace, "--values", ROOT / f"k8s/values/{options.env}.yaml",
-        *values, "--show-only", "templates/configmap.yaml",
-    )
+    rendered = render(shell, options, [*values, "--show-only", "templates/configmap.yaml"])
     if shell.offline:
         return "first deployment"
     new = shell.kubectl_read("create", "--dry-run=client", "-o", "json", "-f", write_temporary(rendered))
@@ -155,13 +174,15 @@ def recover(shell, options, revision):
 def explain(shell, options):
     """Prints why pods do not become ready: reasons of containers, and the last line of their logs."""
     pods = json.loads(shell.kubectl_read("-n", options.namespace, "get", "pods", "-o", "json"))["items"]
-    for pod in pods:
+    for pod in (pod for pod in pods if pod["status"].get("phase") != "Succeeded"):
         name = pod["metadata"]["name"]
         for status in pod["status"].get("containerStatuses", []):
             if status["ready"]:
                 continue
+            ended = status.get("lastState", {}).get("terminated") or status["state"].get("terminated")
             state = status["state"].get("waiting") or status["state"].get("terminated") or {"reason": "running, not ready"}
-            print(f"k8s: {name}: {state.get('reason')} {state.get('message', '')} (restarts: {status['restartCount']})")
+            last = f", exit code {ended['exitCode']}" if ended else ""
+            print(f"k8s: {name}: {state.get('reason')} {state.get('message', '')} (restarts: {status['restartCount']}{last})")
             log = shell.kubectl_read("-n", options.namespace, "logs", name, "--tail", "3", *(["--previous"] if status["restartCount"] else []), check=False)
             for line in log.splitlines():
                 print(f"k8s:   {line}")
@@ -259,7 +280,7 @@ def config(shell, options):
     before = current_revision(shell, options)
     description = f"settings by {deployer()}: {', '.join(options.arguments)}"
     code = shell.helm(
-        "upgrade", RELEASE, ROOT / "k8s/chart", "--namespace", options.namespace, "--reuse-values", *values, "--wait", "--timeout", "4m",
+        "upgrade", RELEASE, ROOT / "k8s/chart", "--namespace", options.namespace, "--reuse-values", *values, "--wait", "--timeout", os.environ.get("TIMEOUT", "4m"),
         "--description", description, check=False,
     )
     if code:
@@ -290,11 +311,22 @@ def run_copy(shell, options, purpose, arguments):
     name = f"{RELEASE}-{purpose}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"
     job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name, "namespace": options.namespace}, "spec": spec}
     shell.kubectl("create", "-f", "-", stdin=json.dumps(job))
-    code = shell.kubectl("-n", options.namespace, "wait", f"job/{name}", "--for=condition=Complete", "--timeout", "1h", check=False)
-    shell.kubectl("-n", options.namespace, "logs", f"job/{name}", check=False)
-    if code:
+    completed = shell.dry_run or wait_for_job(shell, options, name)
+    shell.kubectl("-n", options.namespace, "logs", f"job/{name}", "--tail", "20", check=False)
+    if not completed:
         raise OperatorError(f"the {purpose} did not complete, or copy and source differ: kubectl -n {options.namespace} describe job {name}")
     return 0
+
+
+def wait_for_job(shell, options, name):
+    """Returns whether the Job completed. Its spec limits its time and its attempts."""
+    print(f"k8s: waiting for job {name}", flush=True)
+    while True:
+        job = json.loads(shell.kubectl_read("-n", options.namespace, "get", "job", name, "-o", "json"))
+        ended = {condition["type"] for condition in job["status"].get("conditions", []) if condition["status"] == "True"}
+        if ended & {"Complete", "Failed"}:
+            return "Complete" in ended
+        time.sleep(1)
 
 
 def down(shell, options):

@@ -3,12 +3,16 @@
 //! Results go to standard output, all other text to standard error; the exit code identifies the kind of failure
 //! ([`exit`]). Only `serve` starts a server.
 
+mod application;
 mod completions;
 mod configuration;
+mod dev;
+mod doctor;
 pub mod exit;
 mod healthcheck;
 mod migrate;
 mod overrides;
+mod routes;
 mod serve;
 pub mod startup_banner;
 mod token;
@@ -39,6 +43,7 @@ const EXAMPLES: &str = "\
 Examples:
   twinway serve                             serve on 127.0.0.1:8080 and store messages in ./twinway-data
   twinway serve --listen 0.0.0.0:9000       accept remote clients, on another port
+  twinway dev                               serve the application whose template is in this directory
   twinway token --user alice                print a token for a client
   twinway config print                      show every setting and its source
 
@@ -60,6 +65,13 @@ enum CliCommand {
     /// Serve WebSockets, the HTTP API and the ops port until SIGTERM or Ctrl-C
     #[command(after_help = serve::EXAMPLES)]
     Serve(ConfigArgs),
+    /// Serve the application of a template on this machine, for development
+    #[command(after_help = dev::EXAMPLES)]
+    Dev(dev::DevArgs),
+    /// Print the routes and functions of a template
+    Routes(routes::RoutesArgs),
+    /// Print what a template uses that Twinway does not support; exit code 64 if it cannot be served
+    Doctor(application::TemplateArgs),
     /// Print a token, signed with the secret that the server uses
     #[command(after_help = token::EXAMPLES)]
     Token(token::TokenArgs),
@@ -82,7 +94,7 @@ enum CliCommand {
 }
 
 /// Arguments of every command that reads the configuration.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Default, Args)]
 struct ConfigArgs {
     /// Configuration file [env: TWINWAY_CONFIG] [default: twinway.toml, if it exists]
     #[arg(long, value_name = "FILE")]
@@ -129,6 +141,9 @@ fn print_clap_error(error: &clap::Error, terminal: &mut CommandIo<'_>) -> ExitCo
 fn execute_command(command: CliCommand, terminal: &mut CommandIo<'_>) -> Result<ExitCode, CommandError> {
     match command {
         CliCommand::Serve(settings) => serve::run_serve(&settings, terminal),
+        CliCommand::Dev(arguments) => dev::run_dev(&arguments, terminal),
+        CliCommand::Routes(arguments) => routes::print_routes(&arguments, terminal),
+        CliCommand::Doctor(arguments) => doctor::print_findings(&arguments, terminal),
         CliCommand::Token(arguments) => token::print_token(&arguments, terminal),
         CliCommand::Config(command) => configuration::run_config_command(&command, terminal),
         CliCommand::Healthcheck(arguments) => healthcheck::run_healthcheck(&arguments, terminal),
@@ -160,6 +175,16 @@ impl CommandIo<'_> {
 }
 
 impl ConfigArgs {
+    /// Returns whether a flag sets the key.
+    fn has_flag(&self, path: &str) -> bool {
+        self.overrides.has_flag(path)
+    }
+
+    /// Returns the arguments with another value of a key, unless a flag sets it.
+    fn with_default(&self, path: &'static str, value: &str) -> Self {
+        Self { config: self.config.clone(), overrides: self.overrides.with_default(path, value) }
+    }
+
     /// Loads the configuration, valid or not.
     fn load_config(&self, variables: &dyn VariableSource) -> Result<LoadedConfig, CommandError> {
         let file = ConfigFile::find(self.config.as_deref(), variables)?;

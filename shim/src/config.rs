@@ -16,6 +16,7 @@
 //! # Ok::<(), shim::config::ConfigError>(())
 //! ```
 
+mod application;
 mod auth;
 mod build;
 mod cluster;
@@ -32,13 +33,16 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use gateway::handshake::CompressionMode;
 use handlers::limits::Limits;
+use templates::Application;
 
 pub use gateway::api::ApiKeySource;
 
+pub use self::application::{describe_finding, read_application};
 pub use self::auth::{ApiKeyConfig, AuthConfig, JwksSource, KeyFetchConfig};
 pub use self::build::{LoadedConfig, load_config};
 pub use self::cluster::{ClusterConfig, JournalConfig};
@@ -95,6 +99,8 @@ pub struct Config {
     pub postgres: Option<PostgresSettings>,
     /// Limits of the messaging application.
     pub limits: Limits,
+    /// Application of `api.template`, see [`Config::load_application`].
+    pub application: Option<Arc<Application>>,
 }
 
 /// Listeners and their limits.
@@ -162,6 +168,10 @@ pub struct ApiConfig {
     pub id: String,
     /// `requestContext.stage`, and the first segment of the URL.
     pub stage: String,
+    /// Whether the stage was configured, so that it overrides that of the template.
+    pub is_stage_set: bool,
+    /// Whether the id was configured, so that it overrides that of the template.
+    pub is_id_set: bool,
     /// Region in ARNs.
     pub region: String,
     /// Account id in ARNs: 12 digits.
@@ -172,6 +182,8 @@ pub struct ApiConfig {
     pub ordering: MessageOrdering,
     /// `stageVariables` of every event.
     pub stage_variables: BTreeMap<String, String>,
+    /// Base paths of custom domains.
+    pub base_paths: Vec<String>,
     /// Whether `$connect` requires an API key.
     pub key_required: bool,
     /// Source of the client's API key.
@@ -324,7 +336,7 @@ impl Config {
     ///
     /// # Errors
     /// [`ConfigError`] in `aws` mode, in `kubernetes` mode without a Redis address, and for Lambda functions without a
-    /// function `message`.
+    /// template and without a function `message`.
     pub fn check_servable(&self) -> Result<(), ConfigError> {
         self.check_mode()?;
         self.functions.check_message_function().map_err(|error| ConfigError { errors: vec![error] })

@@ -4,6 +4,8 @@
 //! without JSON; external functions receive the same event serialized. A function that fails or panics affects only its
 //! own event.
 
+mod code_watch;
+pub(crate) mod invocation_log;
 pub(crate) mod lambda;
 mod messaging;
 mod notices;
@@ -21,7 +23,9 @@ use gateway::event::{AuthorizerEvent, ConnectEvent, DisconnectEvent, MessageEven
 use gateway::reply::{IntegrationError, IntegrationReply};
 use handlers::ports::Clock;
 
-pub use self::lambda::LambdaFunctions;
+pub use self::code_watch::{CodeWatch, WatchedDirectory, WatchedFunction};
+pub use self::invocation_log::INVOCATION_TARGET;
+pub use self::lambda::{LambdaFunctions, RouteBackend};
 pub use self::messaging::MessagingFunctions;
 pub use self::notices::MessagingNotices;
 

@@ -65,6 +65,7 @@ pub async fn run_server(config: Config, on_ready: impl FnOnce(&Config, ReadyServ
         data_dir_lock,
         lambda_functions,
         endpoint_files,
+        code_watch,
         background,
     } = assembly;
     let running = start_listeners(ops, &config, server, http_api, background).await?;
@@ -78,6 +79,9 @@ pub async fn run_server(config: Config, on_ready: impl FnOnce(&Config, ReadyServ
             return Ok(ExitCode::from(EXIT_UNFINISHED));
         }
     };
+    if let Some(code_watch) = code_watch {
+        code_watch.stop().await;
+    }
     if let Some(functions) = &lambda_functions {
         functions.stop().await;
     }

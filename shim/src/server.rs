@@ -1,9 +1,9 @@
 //! The traffic port: WebSockets, `@connections`, the HTTP API and the start page.
 //!
 //! ```text
-//! GET  /{stage}                      upgrade → handshake; plain → 426
+//! GET  /{stage} or a base path       upgrade → handshake; plain → 426
 //! POST | GET | DELETE  …/@connections/{id}   management
-//! *    /v1/…                         the messaging application's HTTP API
+//! *    /v1/…                         the messaging application's HTTP API, or the routes of the functions' HTTP APIs
 //! GET  /                             start page
 //! ```
 //! Every other request gets API Gateway's 403.
@@ -40,7 +40,7 @@ use self::management::CallerCheck;
 use self::start_page::StartPage;
 use crate::access::client_address::ClientAddress;
 
-/// Returns the routes of the traffic port; without `http_api`, `/v1` is not served. `management` decides who may call
+/// Returns the routes of the traffic port; without `http_api`, no HTTP API is served. `management` decides who may call
 /// `@connections`.
 pub fn traffic_routes(
     server: &ApiServer,
@@ -58,7 +58,7 @@ pub fn traffic_routes(
     // Handshakes are matched first: during a reconnect storm they are nearly all requests.
     let handshake = is_websocket_request().and(upgrade_request()).then(upgrade.clone());
     let other = upgrade_request().then(upgrade);
-    handshake.or(page).unify().or(api).unify().or(connections).unify().or(other).unify().boxed()
+    handshake.or(connections).unify().or(api).unify().or(page).unify().or(other).unify().boxed()
 }
 
 /// Extracts the parts of a request that the handshake needs.

@@ -4,15 +4,18 @@
 //! module knows all adapters. Assembly opens files, creates secrets and connects to Redis and PostgreSQL. The only port that
 //! it binds is that of the endpoint proxy, because functions receive its address when they start.
 
+mod application_plan;
 mod embedded;
 mod endpoint_files;
 mod endpoint_variables;
 mod function_endpoint;
 mod function_environment;
+mod function_plan;
 mod java_trust_store;
 mod kubernetes;
 mod lambda;
 mod postgres;
+mod shorthand_plan;
 
 use std::sync::Arc;
 
@@ -28,14 +31,14 @@ use jwks::{FetchSettings, HttpJwks, ProxySettings};
 
 pub use self::embedded::assemble_embedded;
 pub use self::endpoint_files::EndpointFiles;
-pub use self::kubernetes::assemble_kubernetes;
+pub use self::kubernetes::{assemble_function_pod, assemble_kubernetes};
 pub use self::lambda::assemble_lambda;
 
 use crate::access::{AccessControl, AddressBudgets, ClientKeys, RequestThrottle};
 use crate::config::{self, Config, DeploymentMode, FunctionSource, JwksSource, QuotaProfile};
 use crate::connection::{ConnectionIds, ConnectionLifecycle, RemoteConnections};
 use crate::embedded::{DataDirLock, SigningSecret, signing_secret};
-use crate::functions::{ApiIntegration, LambdaFunctions, MessagingFunctions};
+use crate::functions::{ApiIntegration, CodeWatch, LambdaFunctions, MessagingFunctions};
 use crate::hub::{ActionBudgets, ActionLimits, ChannelDelivery};
 use crate::metrics::ShimMetrics;
 use crate::running::Background;
@@ -59,6 +62,8 @@ pub struct ServerAssembly {
     pub lambda_functions: Option<LambdaFunctions>,
     /// Files that function processes read, held until they have stopped.
     pub endpoint_files: Option<EndpointFiles>,
+    /// Watch of the functions' code, for development.
+    pub code_watch: Option<CodeWatch>,
     /// Components with background tasks.
     pub background: Background,
 }
@@ -72,7 +77,8 @@ pub async fn assemble_server(config: &Config) -> anyhow::Result<ServerAssembly> 
     match (config.mode, config.functions.source) {
         (DeploymentMode::Kubernetes, FunctionSource::Embedded) => assemble_kubernetes(config).await,
         (DeploymentMode::Embedded | DeploymentMode::Aws, FunctionSource::Embedded) => assemble_embedded(config).await,
-        (_, FunctionSource::Lambda) => assemble_lambda(config),
+        (DeploymentMode::Kubernetes, FunctionSource::Lambda) => assemble_function_pod(config).await,
+        (DeploymentMode::Embedded | DeploymentMode::Aws, FunctionSource::Lambda) => assemble_lambda(config).await,
     }
 }
 
@@ -121,6 +127,7 @@ fn assemble_messaging(config: &Config, adapters: ModeAdapters) -> anyhow::Result
         data_dir_lock: None,
         lambda_functions: None,
         endpoint_files: None,
+        code_watch: None,
         background,
     })
 }
@@ -129,30 +136,45 @@ fn assemble_messaging(config: &Config, adapters: ModeAdapters) -> anyhow::Result
 /// messages (`docs/adr/0001-two-way-message-route.md`).
 #[must_use]
 pub fn api_definition(config: &config::ApiConfig, throttle: &config::ThrottleConfig) -> ApiDefinition {
-    let route = |key: &str, response| RouteDefinition {
-        key: key.to_owned(),
-        response,
-        ordering: match config.ordering {
-            config::MessageOrdering::Connection => RouteOrdering::Connection,
-            config::MessageOrdering::Concurrent => RouteOrdering::Concurrent,
-        },
+    let ordering = route_ordering(config);
+    let message = RouteDefinition {
+        response: RouteResponse::TwoWay,
+        ordering,
+        ..RouteDefinition::lambda(RouteKey::DEFAULT, "message")
     };
+    let connect = RouteDefinition::lambda(RouteKey::CONNECT, "connect");
+    let disconnect = RouteDefinition::lambda(RouteKey::DISCONNECT, "disconnect");
+    let base = base_definition(config, throttle);
+    ApiDefinition { routes: vec![connect, disconnect, message], authorizer: Some(Vec::new()), ..base }
+}
+
+/// Returns an API definition with the configured settings and without routes.
+fn base_definition(config: &config::ApiConfig, throttle: &config::ThrottleConfig) -> ApiDefinition {
     ApiDefinition {
         id: config.id.clone(),
         region: config.region.clone(),
         account_id: config.account_id.clone(),
         stage: config.stage.clone(),
         stage_variables: config.stage_variables.clone(),
-        routes: vec![
-            route(RouteKey::CONNECT, RouteResponse::OneWay),
-            route(RouteKey::DISCONNECT, RouteResponse::OneWay),
-            route(RouteKey::DEFAULT, RouteResponse::TwoWay),
-        ],
+        routes: Vec::new(),
         selection: "$request.body.action".to_owned(),
-        authorizer: Some(Vec::new()),
+        authorizer: None,
         api_key_required: config.key_required,
         quotas: effective_quotas(config.profile, throttle),
-        settings: ApiSettings { key_source: config.key_source, rates: throttle.routes.clone(), ..Default::default() },
+        settings: ApiSettings {
+            key_source: config.key_source,
+            rates: throttle.routes.clone(),
+            base_paths: config.base_paths.clone(),
+            ..Default::default()
+        },
+    }
+}
+
+/// Returns the order in which the messages of a connection are handled.
+const fn route_ordering(config: &config::ApiConfig) -> RouteOrdering {
+    match config.ordering {
+        config::MessageOrdering::Connection => RouteOrdering::Connection,
+        config::MessageOrdering::Concurrent => RouteOrdering::Concurrent,
     }
 }
 

@@ -79,7 +79,7 @@ impl Deployment {
             ("TWINWAY_STAGE", STAGE.to_owned()),
             ("TWINWAY_AUTH_SECRET", secret.to_owned()),
             ("TWINWAY_PROFILE", "aws".to_owned()),
-            ("TWINWAY_ORDERING", "concurrent".to_owned()),
+            ("TWINWAY_FUNCTIONS_MESSAGE_RESPONSE", "two-way".to_owned()),
             ("TWINWAY_MANAGEMENT_LISTEN", "off".to_owned()),
             ("TWINWAY_IAM_CREDENTIALS", callers()),
             ("TWINWAY_FUNCTIONS_ENVIRONMENT", self.environment(listen, &stored_secret)),

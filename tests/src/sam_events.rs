@@ -106,6 +106,7 @@ fn handshake(token: &str) -> anyhow::Result<HandshakeRequest> {
         domain_name: format!("{API}.execute-api.{REGION}.amazonaws.com").into(),
         forwarded_for: None,
         trace_id: handshake::trace_id(0, [7; 12]),
+        lower_case_headers: false,
         api_key: None,
     })
 }

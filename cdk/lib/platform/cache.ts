@@ -1,6 +1,6 @@
 /**
  * Valkey for connection records and messages between pods: a primary with replicas in other availability zones,
- * automatic failover, TLS, a password, daily snapshots.
+ * automatic failover, TLS, a password, daily snapshots. With several shards it is a Cluster.
  *
  * The policy is `noeviction`: for an evicted connection record or lease, `$disconnect` would never run. A full cache
  * rejects writes, which clients see as `degraded`; the memory alarm fires before that.
@@ -19,16 +19,29 @@ const ENGINE = { name: 'valkey', version: '8.0', family: 'valkey8' };
 /** Memory usage in per cent at which the alarm fires, early enough to react. */
 const MEMORY_ALARM_PERCENT = 75;
 
+/** Properties of the cache. */
+export interface CacheProps {
+  readonly environment: Environment;
+  readonly vpc: Vpc;
+  readonly clients: IConnectable;
+  /** Number of shards; with more than one, clients speak the Cluster protocol. */
+  readonly shards: number;
+}
+
 /** Valkey replication group. */
 export class Cache extends Construct {
   /** Password of all clients ("Authenticating with AUTH", ElastiCache guide). */
   readonly password: Secret;
-  /** Host name for `rediss://`; a failover updates its address. */
-  readonly primaryEndpoint: string;
+  /** Host name for `rediss://`; a failover updates its address. Of a Cluster: the configuration endpoint. */
+  readonly endpoint: string;
+  /** Value of `redis.topology` of the pods. */
+  readonly topology: 'single' | 'cluster';
 
-  constructor(scope: Construct, id: string, environment: Environment, vpc: Vpc, clients: IConnectable) {
+  constructor(scope: Construct, id: string, props: CacheProps) {
     super(scope, id);
+    const { environment, vpc, clients, shards } = props;
     const { cache } = environment.platform;
+    this.topology = shards > 1 ? 'cluster' : 'single';
     this.password = new Secret(this, 'Password', {
       description: `Valkey password of Twinway (${environment.name})`,
       generateSecretString: { passwordLength: 64, excludePunctuation: true },
@@ -49,7 +62,7 @@ export class Cache extends Construct {
       engine: ENGINE.name,
       engineVersion: ENGINE.version,
       cacheNodeType: cache.type,
-      numNodeGroups: 1,
+      numNodeGroups: shards,
       replicasPerNodeGroup: cache.replicas,
       automaticFailoverEnabled: true,
       multiAzEnabled: true,
@@ -67,7 +80,7 @@ export class Cache extends Construct {
     });
     group.applyRemovalPolicy(environment.data === 'retained' ? RemovalPolicy.SNAPSHOT : RemovalPolicy.DESTROY);
     suppressRule(group, 'AEC5', 'A non-default port adds no security; only pods can connect, with TLS and a password.');
-    this.primaryEndpoint = group.attrPrimaryEndPointAddress;
+    this.endpoint = shards > 1 ? group.attrConfigurationEndPointAddress : group.attrPrimaryEndPointAddress;
     this.watch(group);
   }
 
@@ -75,7 +88,10 @@ export class Cache extends Construct {
     return new CfnParameterGroup(this, 'Parameters', {
       cacheParameterGroupFamily: ENGINE.family,
       description: 'Never evict',
-      properties: { 'maxmemory-policy': 'noeviction' },
+      properties: {
+        'maxmemory-policy': 'noeviction',
+        ...(this.topology === 'cluster' ? { 'cluster-enabled': 'yes' } : {}),
+      },
     });
   }
 

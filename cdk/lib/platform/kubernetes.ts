@@ -1,6 +1,6 @@
 /**
  * Kubernetes cluster with the components that the chart (`k8s/`) requires: autoscaled nodes, metrics for the
- * pod autoscaler, and the load balancer controller that registers pods with the target group.
+ * pod autoscaler, the load balancer controller that registers pods with the target group, and External Secrets.
  *
  * The chart of `k8s/` deploys the application. The API endpoint is private unless `apiAccessFrom` lists networks.
  */
@@ -21,6 +21,7 @@ import { PolicyStatement } from 'aws-cdk-lib/aws-iam';
 import { Construct } from 'constructs';
 import type { PlatformSettings } from '../environments';
 import { suppressRuleWithin } from '../nag';
+import { POD_IDENTITY } from '../names';
 import { Nodes } from './nodes';
 
 /** Chart and image of the cluster autoscaler; the image's minor version equals the cluster's. */
@@ -29,6 +30,13 @@ const AUTOSCALER = {
   chart: 'cluster-autoscaler',
   version: '9.46.6',
   image: 'v1.35.0',
+};
+
+/** Copies secrets of Secrets Manager to the namespaces of the pods. */
+const EXTERNAL_SECRETS = {
+  repository: 'https://charts.external-secrets.io',
+  chart: 'external-secrets',
+  version: '1.3.2',
 };
 
 /** Properties of the cluster. */
@@ -62,6 +70,7 @@ export class Kubernetes extends Construct {
     this.cluster.albController?.node.addDependency(nodes);
     new Addon(this, 'PodMetrics', { cluster: this.cluster, addonName: 'metrics-server' });
     this.addAutoscaler().node.addDependency(nodes);
+    this.addExternalSecrets().node.addDependency(nodes);
     if (adminArn !== undefined) {
       this.cluster.grantClusterAdmin('Administrators', adminArn);
     }
@@ -115,6 +124,16 @@ export class Kubernetes extends Construct {
     });
     chart.node.addDependency(account);
     return chart;
+  }
+
+  /** External Secrets; `PodIdentity` gives it the permission to read the application's secrets. */
+  private addExternalSecrets(): Construct {
+    return this.cluster.addHelmChart('ExternalSecretsChart', {
+      ...EXTERNAL_SECRETS,
+      release: 'external-secrets',
+      namespace: POD_IDENTITY.namespace,
+      values: { installCRDs: true, serviceAccount: { name: POD_IDENTITY.serviceAccount } },
+    });
   }
 
   private suppressRules(): void {

@@ -32,6 +32,10 @@ const INTERFACE_ENDPOINTS = {
 /** VPC, subnets and endpoints. */
 export class Network extends Construct {
   readonly vpc: Vpc;
+  /** Address ranges of the subnets of load balancers. */
+  readonly entryCidrs: readonly string[];
+  /** Address ranges of the subnets of data stores. */
+  readonly dataCidrs: readonly string[];
 
   constructor(scope: Construct, id: string, settings: PlatformSettings) {
     super(scope, id);
@@ -50,6 +54,8 @@ export class Network extends Construct {
       },
       flowLogs: { Refused: { trafficType: FlowLogTrafficType.REJECT } },
     });
+    this.entryCidrs = this.vpc.publicSubnets.map((subnet) => subnet.ipv4CidrBlock);
+    this.dataCidrs = this.vpc.isolatedSubnets.map((subnet) => subnet.ipv4CidrBlock);
     const subnets = { subnetType: SubnetType.PRIVATE_WITH_EGRESS };
     for (const [name, service] of Object.entries(INTERFACE_ENDPOINTS)) {
       const endpoint = this.vpc.addInterfaceEndpoint(name, { service, subnets, open: false });

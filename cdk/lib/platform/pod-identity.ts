@@ -1,7 +1,7 @@
 /**
- * AWS permissions of the application's pods: reading their secrets only.
+ * AWS permissions for the application's secrets: External Secrets reads them and writes Secrets, which the pods mount as files.
  *
- * EKS Pod Identity assigns the role to one service account of one namespace; the chart (`k8s/`) creates both.
+ * EKS Pod Identity assigns the role to the service account of External Secrets. The pods of the application have no AWS permissions.
  */
 
 import { CfnPodIdentityAssociation } from 'aws-cdk-lib/aws-eks';
@@ -11,12 +11,12 @@ import type { ISecret } from 'aws-cdk-lib/aws-secretsmanager';
 import { Construct } from 'constructs';
 import { POD_IDENTITY } from '../names';
 
-/** Role of the pods. */
+/** Role of External Secrets. */
 export class PodIdentity extends Construct {
   constructor(scope: Construct, id: string, cluster: Cluster, secrets: readonly ISecret[]) {
     super(scope, id);
     const role = new Role(this, 'Role', {
-      description: 'Pods of Twinway',
+      description: 'Secrets of the pods of Twinway',
       assumedBy: new SessionTagsPrincipal(new ServicePrincipal('pods.eks.amazonaws.com')),
     });
     for (const secret of secrets) {

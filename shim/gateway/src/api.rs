@@ -8,23 +8,42 @@ mod settings;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use self::settings::{ApiKeySource, ApiSettings, AuthorizationType};
 
+use crate::base_path::{BasePath, RequestedPath, match_path};
 use crate::identity_source::{IdentitySource, RequestAuthorizer};
 use crate::model::RequestModelError;
 use crate::quotas::{Quotas, RateLimit};
-use crate::route::{Route, RouteKey, RouteOrdering, RouteResponse, RouteTable, SelectionExpression};
+use crate::route::{
+    MIN_INTEGRATION_TIMEOUT, Route, RouteIntegration, RouteKey, RouteOrdering, RouteResponse, RouteTable,
+    SelectionExpression,
+};
 
 /// A route of an [`ApiDefinition`], before validation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteDefinition {
     /// `$connect`, `$disconnect`, `$default` or a custom key that does not begin with `$`.
     pub key: String,
+    pub integration: RouteIntegration,
     /// Whether the integration's body is sent to the client. Ignored for the lifecycle routes.
     pub response: RouteResponse,
     /// Whether messages of one connection are processed one at a time. Ignored for the lifecycle routes.
     pub ordering: RouteOrdering,
+}
+
+impl RouteDefinition {
+    /// Returns the route `key` with the defaults of API Gateway: a Lambda function, one-way, concurrent messages.
+    #[must_use]
+    pub fn lambda(key: &str, function: &str) -> Self {
+        Self {
+            key: key.to_owned(),
+            integration: RouteIntegration::lambda(function),
+            response: RouteResponse::OneWay,
+            ordering: RouteOrdering::Concurrent,
+        }
+    }
 }
 
 /// An API definition as in a template, before validation.
@@ -50,7 +69,8 @@ pub struct ApiDefinition {
     pub api_key_required: bool,
     /// Sizes, rates and lifetimes to enforce.
     pub quotas: Quotas,
-    /// Optional settings: IAM authorization, source of API keys, rate limits and request models of routes.
+    /// Optional settings: IAM authorization, source of API keys, required parameters, base paths, rate limits and request
+    /// models of routes.
     pub settings: ApiSettings,
 }
 
@@ -87,6 +107,10 @@ pub struct WebSocketApi {
     pub api_key_required: bool,
     /// Source of the API key.
     pub key_source: ApiKeySource,
+    /// Parameters that a handshake must have (developer guide, `websocket-api-request-validation`).
+    pub required_parameters: Vec<IdentitySource>,
+    /// Base paths of custom domains, in addition to the stage's name.
+    pub base_paths: Vec<BasePath>,
     /// Rate limit of `$connect`, in addition to the quotas.
     pub connect_rate: Option<RateLimit>,
     /// Sizes, rates and lifetimes to enforce.
@@ -131,6 +155,24 @@ pub enum ApiValidationError {
         route: String,
         reason: RequestModelError,
     },
+    /// The timeout of an integration is outside its range (developer guide, quotas of WebSocket APIs).
+    #[error(
+        "integration timeout of route {route:?} is {} ms, allowed are {} to {} ms",
+        .timeout.as_millis(), MIN_INTEGRATION_TIMEOUT.as_millis(), .limit.as_millis()
+    )]
+    Timeout {
+        /// The route key.
+        route: String,
+        timeout: Duration,
+        /// Maximum that the quota allows.
+        limit: Duration,
+    },
+    /// A required parameter is not one of the request.
+    #[error("required parameter {0:?} must be route.request.header.NAME or route.request.querystring.NAME")]
+    RequiredParameter(String),
+    /// A base path is invalid.
+    #[error(transparent)]
+    BasePath(#[from] crate::base_path::BasePathError),
     /// `$connect` has both a Lambda authorizer and IAM authorization.
     #[error("$connect cannot have a Lambda authorizer and IAM authorization")]
     TwoAuthorizations,
@@ -158,6 +200,8 @@ impl WebSocketApi {
         let routes = build_routes(&definition, &mut errors);
         let selection = parse_selection(&definition.selection, &mut errors);
         let authorizer = definition.authorizer.map(|sources| parse_authorizer(&sources, &mut errors));
+        let required_parameters = definition.settings.parse_required_parameters(&mut errors);
+        let base_paths = definition.settings.parse_base_paths(&mut errors);
         let (Some(selection), true) = (selection, errors.is_empty()) else {
             return Err(ApiDefinitionError(errors));
         };
@@ -172,6 +216,8 @@ impl WebSocketApi {
             authorization: definition.settings.authorization,
             api_key_required: definition.api_key_required,
             key_source: definition.settings.key_source,
+            required_parameters,
+            base_paths,
             connect_rate: definition.settings.rate_of(RouteKey::CONNECT),
             quotas: definition.quotas,
         })
@@ -181,6 +227,16 @@ impl WebSocketApi {
     #[must_use]
     pub fn route_for(&self, body: &str) -> Option<&Route> {
         self.routes.resolve_selection(&self.selection.evaluate_body(body))
+    }
+
+    /// Returns whether `path` (as received) is the stage or a base path of the API; `None` for all other paths. An API
+    /// without routes has no paths.
+    #[must_use]
+    pub fn match_path(&self, path: &str) -> Option<RequestedPath> {
+        if self.routes.is_empty() {
+            return None;
+        }
+        match_path(path, &self.stage.name, &self.base_paths)
     }
 
     /// Returns the ARN that authorizer policies are evaluated against: `arn:…:execute-api:…/{stage}/$connect` (AU-9).
@@ -240,18 +296,40 @@ fn build_routes(definition: &ApiDefinition, errors: &mut Vec<ApiValidationError>
         errors.push(ApiValidationError::TooManyRoutes { found, limit });
     }
     let mut routes = RouteTable::default();
-    for (index, RouteDefinition { key, response, ordering }) in definition.routes.iter().enumerate() {
+    for (index, RouteDefinition { key, integration, response, ordering }) in definition.routes.iter().enumerate() {
         let Some(route_key) = RouteKey::parse(key) else {
             errors.push(ApiValidationError::RouteKey(key.clone()));
             continue;
         };
-        let model = definition.settings.model_of(key, errors);
-        let rate = definition.settings.rate_of(key);
-        if !routes.insert(Route { key: route_key, response: *response, ordering: *ordering, index, rate, model }) {
+        let route = Route {
+            key: route_key,
+            integration: integration.clone(),
+            timeout: integration_timeout(key, integration, definition.quotas.integration_timeout, errors),
+            response: *response,
+            ordering: *ordering,
+            index,
+            rate: definition.settings.rate_of(key),
+            model: definition.settings.model_of(key, errors),
+        };
+        if !routes.insert(route) {
             errors.push(ApiValidationError::DuplicateRoute(key.clone()));
         }
     }
     routes
+}
+
+/// Returns the timeout of a route's integration; adds an error if it is outside its range.
+fn integration_timeout(
+    key: &str,
+    integration: &RouteIntegration,
+    limit: Duration,
+    errors: &mut Vec<ApiValidationError>,
+) -> Duration {
+    let Some(timeout) = integration.timeout() else { return limit };
+    if timeout < MIN_INTEGRATION_TIMEOUT || timeout > limit {
+        errors.push(ApiValidationError::Timeout { route: key.to_owned(), timeout, limit });
+    }
+    timeout
 }
 
 fn parse_selection(expression: &str, errors: &mut Vec<ApiValidationError>) -> Option<SelectionExpression> {

@@ -16,7 +16,7 @@ use http::HeaderMap;
 use http::header::{HeaderValue, USER_AGENT};
 
 pub use compression::{CompressionMode, DeflateAgreement, negotiate_deflate};
-pub use headers::EventHeaders;
+pub use headers::{EventHeaders, conventional_name};
 pub(crate) use headers::{MultiValueHeaders as MultiHeaders, SingleValueHeaders as SingleHeaders};
 pub use query::QueryParameters;
 pub(crate) use query::{MultiValueQuery as MultiQuery, SingleValueQuery as SingleQuery};
@@ -41,6 +41,8 @@ pub struct HandshakeRequest {
     pub forwarded_for: Option<String>,
     /// `X-Amzn-Trace-Id` of requests that have none; see [`trace_id`].
     pub trace_id: String,
+    /// Whether the names of all headers are in lower case in events, as under a base path with several levels.
+    pub lower_case_headers: bool,
     /// The client's API key, if the API requires one (IDN-3).
     pub api_key: Option<ApiKey>,
 }

@@ -5,14 +5,9 @@
 //!
 //! ```
 //! use gateway::api::{ApiDefinition, ApiSettings, RouteDefinition};
-//! use gateway::route::{RouteOrdering, RouteResponse};
 //! use gateway::{Quotas, WebSocketApi};
 //!
-//! let route = |key: &str| RouteDefinition {
-//!     key: key.to_owned(),
-//!     response: RouteResponse::TwoWay,
-//!     ordering: RouteOrdering::Connection,
-//! };
+//! let route = |key: &str| RouteDefinition::lambda(key, "message");
 //! let api = WebSocketApi::new(ApiDefinition {
 //!     id: "a1b2c3d4e5".to_owned(),
 //!     region: "eu-central-1".to_owned(),
@@ -37,6 +32,7 @@
 //!
 //! ```text
 //! upgrade ─ handshake ─ authorizer ─ connect ─ 101 or a rejection
+//! path ─ base_path: the stage or a custom domain's base path
 //! text frame ─ route ─ event::MessageEvent ─ reply ─ a frame or nothing
 //! any ending ─ close ─ event::DisconnectEvent
 //! POST | GET | DELETE /stage/@connections/id ─ management
@@ -47,6 +43,7 @@
 
 pub mod api;
 pub mod authorizer;
+pub mod base_path;
 pub mod close;
 pub mod event;
 pub mod handshake;

@@ -3,16 +3,19 @@
 //! The lifecycle routes `$connect` and `$disconnect` are never selected for a message (RT-12). A value matches a key
 //! exactly or not at all; a message that matches no key is routed to `$default` if there is one (RT-4).
 
+mod integration;
 mod scan;
 mod selection;
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::model::RequestModel;
 use crate::quotas::RateLimit;
 
+pub use integration::{MIN_INTEGRATION_TIMEOUT, RouteIntegration};
 pub use selection::{SelectionExpression, SelectionExpressionError, SelectionValue};
 
 /// Whether the integration's reply is sent to the client.
@@ -39,11 +42,15 @@ pub enum RouteOrdering {
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct RouteKey(Arc<str>);
 
-/// A message route.
+/// A route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     /// Key as in events; `$default` for the fallback (RT-7).
     pub key: RouteKey,
+    /// Destination of the route's events.
+    pub integration: RouteIntegration,
+    /// Timeout of the integration.
+    pub timeout: Duration,
     /// Whether the reply of the integration is sent to the client.
     pub response: RouteResponse,
     /// Whether messages of a connection are handled one at a time.
@@ -61,10 +68,10 @@ pub struct Route {
 pub struct RouteTable {
     custom_routes: HashMap<Arc<str>, Route>,
     default_route: Option<Route>,
-    /// Whether `$connect` has an integration; without one the upgrade succeeds (CON-3).
-    pub has_connect: bool,
-    /// Whether `$disconnect` has an integration.
-    pub has_disconnect: bool,
+    /// The route `$connect`; without one the upgrade succeeds (CON-3).
+    pub connect: Option<Route>,
+    /// The route `$disconnect`.
+    pub disconnect: Option<Route>,
 }
 
 impl RouteKey {
@@ -93,13 +100,9 @@ impl RouteTable {
     /// Adds `route`; returns `false` without a change when its key exists already.
     pub fn insert(&mut self, route: Route) -> bool {
         match route.key.as_str() {
-            RouteKey::CONNECT => !std::mem::replace(&mut self.has_connect, true),
-            RouteKey::DISCONNECT => !std::mem::replace(&mut self.has_disconnect, true),
-            RouteKey::DEFAULT if self.default_route.is_some() => false,
-            RouteKey::DEFAULT => {
-                self.default_route = Some(route);
-                true
-            }
+            RouteKey::CONNECT => fill_route(&mut self.connect, route),
+            RouteKey::DISCONNECT => fill_route(&mut self.disconnect, route),
+            RouteKey::DEFAULT => fill_route(&mut self.default_route, route),
             key if self.custom_routes.contains_key(key) => false,
             _ => {
                 self.custom_routes.insert(route.key.0.clone(), route);
@@ -129,10 +132,25 @@ impl RouteTable {
         self.default_route.as_ref()
     }
 
+    /// Returns whether the API has no route at all: it is no WebSocket API.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.connect.is_none() && self.disconnect.is_none() && self.message_routes().next().is_none()
+    }
+
     /// Returns all message routes, in no particular order.
     pub fn message_routes(&self) -> impl Iterator<Item = &Route> {
         self.custom_routes.values().chain(self.default_route.as_ref())
     }
+}
+
+/// Stores `route` unless there is one; returns whether it was stored.
+fn fill_route(place: &mut Option<Route>, route: Route) -> bool {
+    let is_free = place.is_none();
+    if is_free {
+        *place = Some(route);
+    }
+    is_free
 }
 
 impl fmt::Display for RouteKey {

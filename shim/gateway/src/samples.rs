@@ -13,7 +13,7 @@ use crate::event::{ConnectionFacts, RequestIdentity};
 use crate::handshake::HandshakeRequest;
 use crate::id::{self, GatewayId};
 use crate::quotas::Quotas;
-use crate::route::{RouteOrdering, RouteResponse};
+use crate::route::RouteOrdering;
 
 pub fn gateway_id(text: &str) -> GatewayId {
     id::parse_gateway_id(text).unwrap()
@@ -36,7 +36,7 @@ pub fn api_definition() -> ApiDefinition {
 }
 
 pub fn route_definition(key: &str) -> RouteDefinition {
-    RouteDefinition { key: key.to_owned(), response: RouteResponse::OneWay, ordering: RouteOrdering::Connection }
+    RouteDefinition { ordering: RouteOrdering::Connection, ..RouteDefinition::lambda(key, "function") }
 }
 
 pub fn websocket_api() -> Arc<WebSocketApi> {
@@ -66,6 +66,7 @@ pub fn handshake_request(sent: &[(&'static str, &'static str)]) -> HandshakeRequ
         domain_name: "abc.execute-api.us-east-1.amazonaws.com".into(),
         forwarded_for: None,
         trace_id: "Root=1-6731ebfc-08e1e656421db73c5d2eef31".to_owned(),
+        lower_case_headers: false,
         api_key: None,
     }
 }

@@ -77,6 +77,12 @@ impl LambdaFunction {
         self.shared.lock_pool().process_count()
     }
 
+    /// Returns the number of processes that were started so far. An invocation during which it grows was a cold start.
+    #[must_use]
+    pub fn process_starts(&self) -> u64 {
+        self.shared.lock_pool().started_count()
+    }
+
     /// Invokes the function with an event. When the returned future is dropped, an invocation that a process has
     /// received continues, as on Lambda; one that is still queued is discarded.
     ///

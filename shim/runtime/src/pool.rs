@@ -321,6 +321,11 @@ impl SandboxPool {
         }
     }
 
+    /// Returns the number of sandboxes that were started so far.
+    pub const fn started_count(&self) -> u64 {
+        self.started_count
+    }
+
     /// Returns the number of processes, including those that are starting or draining.
     pub fn process_count(&self) -> usize {
         self.sandboxes.len() + self.draining.len()

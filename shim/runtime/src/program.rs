@@ -135,6 +135,12 @@ impl Program {
         Self { handler: handler.to_owned(), ..self }
     }
 
+    /// Returns the directory of the code, in which the program runs.
+    #[must_use]
+    pub fn task_root(&self) -> &Path {
+        &self.task_root
+    }
+
     /// Returns the path of the executable file.
     #[must_use]
     pub fn executable(&self) -> &Path {

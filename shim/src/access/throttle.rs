@@ -20,8 +20,10 @@ use governor::middleware::NoOpMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 
-/// A non-blocking token bucket, initially full.
-pub struct TokenBucket<C: Clock = DefaultClock>(RateLimiter<NotKeyed, InMemoryState, C, NoOpMiddleware<C::Instant>>);
+/// A non-blocking token bucket, initially full; `None` for one without capacity, which is always empty.
+pub struct TokenBucket<C: Clock = DefaultClock>(
+    Option<RateLimiter<NotKeyed, InMemoryState, C, NoOpMiddleware<C::Instant>>>,
+);
 
 /// Rate limits of one API. Without a limit all requests are admitted.
 pub struct RequestThrottle {
@@ -37,20 +39,21 @@ pub struct RequestThrottle {
 }
 
 impl<C: Clock> TokenBucket<C> {
-    /// Creates a full bucket. A rate of zero is treated as one request per hour, because the quota must be positive.
+    /// Creates a full bucket. A burst of zero admits nothing, as on AWS. A rate of zero is treated as one request per
+    /// hour, because the quota must be positive.
     #[must_use]
     pub fn new(rate: RateLimit, clock: C) -> Self {
-        let burst = NonZeroU32::new(rate.burst).unwrap_or(NonZeroU32::MIN);
+        let Some(burst) = NonZeroU32::new(rate.burst) else { return Self(None) };
         let quota = match NonZeroU32::new(rate.per_second) {
             Some(per_second) => Quota::per_second(per_second),
             None => Quota::with_period(Duration::from_secs(3600)).unwrap_or(Quota::per_hour(NonZeroU32::MIN)),
         };
-        Self(RateLimiter::direct_with_clock(quota.allow_burst(burst), clock))
+        Self(Some(RateLimiter::direct_with_clock(quota.allow_burst(burst), clock)))
     }
 
     /// Takes a token. Returns `false` if the bucket is empty.
     pub fn take_token(&self) -> bool {
-        self.0.check().is_ok()
+        self.0.as_ref().is_some_and(|limiter| limiter.check().is_ok())
     }
 }
 
@@ -139,11 +142,13 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_of_zero_admits_one_request() {
+    fn a_burst_of_zero_admits_nothing_and_a_rate_of_zero_its_burst() {
         let clock = FakeRelativeClock::default();
-        let bucket = TokenBucket::new(RateLimit { per_second: 0, burst: 0 }, clock.clone());
-        assert_eq!(take_all(&bucket), 1);
+        let closed = |per_second| TokenBucket::new(RateLimit { per_second, burst: 0 }, clock.clone());
+        let (closed, drained) =
+            ([closed(0), closed(10)], TokenBucket::new(RateLimit { per_second: 0, burst: 2 }, clock.clone()));
+        assert_eq!(take_all(&drained), 2);
         clock.advance(Duration::from_secs(60));
-        assert_eq!(take_all(&bucket), 0);
+        assert_eq!((take_all(&drained), take_all(&closed[0]), take_all(&closed[1])), (0, 0, 0));
     }
 }

@@ -42,8 +42,9 @@ pub(super) fn run_config_command(
 }
 
 fn check_config(settings: &ConfigArgs, terminal: &mut CommandIo<'_>) -> Result<ExitCode, CommandError> {
-    let config = settings.load_valid_config(terminal)?;
+    let mut config = settings.load_valid_config(terminal)?;
     config.check_servable()?;
+    terminal.print_warnings(&config.load_application()?);
     let mut report = format!("the configuration is valid; mode {}\n", config.mode.as_str());
     if config.mode == DeploymentMode::Kubernetes {
         let minimum = config.drain.min_termination_grace().as_secs();

@@ -6,7 +6,7 @@ use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
-use runtime_api::ProgramError;
+use runtime_api::{ManagedRuntimeError, ProgramError};
 
 use crate::cluster::ClusterJoinError;
 use crate::config::ConfigError;
@@ -52,7 +52,7 @@ impl CommandError {
         if error.chain().any(|cause| cause.downcast_ref().is_some_and(foreign)) {
             return Self::usage_error(errors::chain(&*error).to_string());
         }
-        if error.chain().any(|cause| cause.is::<ProgramError>()) {
+        if error.chain().any(|cause| cause.is::<ProgramError>() || cause.is::<ManagedRuntimeError>()) {
             return Self { code: EXIT_UNAVAILABLE, text: errors::chain(&*error).to_string() };
         }
         let unavailable = |cause: &(dyn std::error::Error + 'static)| {

@@ -15,6 +15,16 @@ impl FlagOverrides {
     pub(super) const fn flag_values(&self) -> &FlagValues {
         &self.0
     }
+
+    /// Returns whether a flag sets the key.
+    pub(super) fn has_flag(&self, path: &str) -> bool {
+        self.0.contains(path)
+    }
+
+    /// Returns the flags with another value, unless a flag sets the key.
+    pub(super) fn with_default(&self, path: &'static str, value: &str) -> Self {
+        Self(self.0.with_default(path, value))
+    }
 }
 
 impl Args for FlagOverrides {

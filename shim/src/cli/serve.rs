@@ -9,6 +9,7 @@ use runtime_api::SupervisorCommand;
 use super::exit::CommandError;
 use super::startup_banner::{BannerContext, program_command, render_startup_banner};
 use super::{CommandIo, ConfigArgs, SUPERVISE_COMMAND};
+use crate::config::Config;
 use crate::logging;
 use crate::serve::{self, ReadyServer};
 use crate::server::descriptors::soft_file_limit;
@@ -32,9 +33,27 @@ pub(super) fn run_serve(settings: &ConfigArgs, terminal: &mut CommandIo<'_>) -> 
     let loaded = settings.load_config(terminal.variables)?;
     let mut config = loaded.config?;
     config.check_servable()?;
+    let template_warnings = config.load_application()?;
+    let warnings = [loaded.warnings, template_warnings].concat();
+    serve_config(config, &warnings, terminal, |config, ready, program| {
+        let ReadyServer { traffic, ops, management, secret } = ready;
+        let is_terminal = std::io::stdout().is_terminal() && !logging::in_container();
+        let context = BannerContext { program, secret, is_terminal, listen: traffic, ops, management };
+        render_startup_banner(config, context)
+    })
+}
+
+/// Starts logging and the tokio runtime and runs the server until it is stopped. Prints the result of `render_banner`, whose
+/// last argument is the command that runs this program, when the server is ready.
+pub(super) fn serve_config(
+    mut config: Config,
+    warnings: &[String],
+    terminal: &CommandIo<'_>,
+    render_banner: impl FnOnce(&Config, ReadyServer<'_>, &str) -> String,
+) -> Result<ExitCode, CommandError> {
     config.functions.supervisor = supervisor_command();
     logging::init_logging(&config.logging).map_err(|error| CommandError::internal_error(error.into()))?;
-    for warning in &loaded.warnings {
+    for warning in warnings {
         tracing::warn!(warning, "configuration warning");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -43,13 +62,8 @@ pub(super) fn run_serve(settings: &ConfigArgs, terminal: &mut CommandIo<'_>) -> 
         .build()
         .map_err(|error| CommandError::classify_error(error.into()))?;
     let search_path = terminal.variables.read_variable("PATH");
-    let is_terminal = std::io::stdout().is_terminal() && !logging::in_container();
     let program = program_command(std::env::current_exe().ok().as_deref(), search_path.as_deref());
-    let serving = serve::run_server(config, |config, ready| {
-        let ReadyServer { traffic, ops, management, secret } = ready;
-        let context = BannerContext { program: &program, secret, is_terminal, listen: traffic, ops, management };
-        print!("{}", render_startup_banner(config, context));
-    });
+    let serving = serve::run_server(config, |config, ready| print!("{}", render_banner(config, ready, &program)));
     runtime.block_on(serving).map_err(CommandError::classify_error)
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use handlers::authorizer::MintError;
 use handlers::id::TenantId;
 use handlers::identity::Role;
+use templates::{Application, Authorization};
 
 use super::token::{TokenGrant, mint_token};
 use crate::config::{ApiKeySource, AuthConfig, Config, DeploymentMode, FunctionSource, LogStorage};
@@ -51,7 +52,8 @@ pub fn render_startup_banner(config: &Config, context: BannerContext<'_>) -> Str
         config.api.stage
     );
     if has_function(config, "api") {
-        page.push_str(&format!("  HTTP API   http://{host}/v1\n"));
+        let path = if config.application.is_some() { "" } else { "v1" };
+        page.push_str(&format!("  HTTP API   http://{host}/{path}\n"));
     }
     if let Some(management) = context.management {
         let stage = &config.api.stage;
@@ -97,7 +99,17 @@ fn shell_word(text: &str) -> String {
 
 /// Returns whether the API has the function `name`. The messaging application has all of them.
 fn has_function(config: &Config, name: &str) -> bool {
-    config.functions.source == FunctionSource::Embedded || config.functions.has_lambda(name)
+    match &config.application {
+        Some(application) if name == "authorizer" => has_authorizer(application),
+        Some(application) => name == "api" && !application.http_apis.is_empty(),
+        None => config.functions.source == FunctionSource::Embedded || config.functions.has_lambda(name),
+    }
+}
+
+/// Returns whether clients of the application must authenticate.
+fn has_authorizer(application: &Application) -> bool {
+    let routes = application.websocket_api.iter().flat_map(|api| &api.routes);
+    routes.into_iter().any(|route| route.key == "$connect" && route.authorization != Authorization::None)
 }
 
 fn connect_instructions(config: &Config, context: BannerContext<'_>, host: &str) -> String {
@@ -229,7 +241,7 @@ fn storage_description(config: &Config) -> String {
 }
 
 /// Returns the address for clients on the same machine: `localhost` if the server listens on all addresses.
-fn client_address(address: SocketAddr) -> String {
+pub(super) fn client_address(address: SocketAddr) -> String {
     let unspecified = match address.ip() {
         IpAddr::V4(ip) => ip.is_unspecified(),
         IpAddr::V6(ip) => ip.is_unspecified(),

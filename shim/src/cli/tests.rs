@@ -204,3 +204,26 @@ fn completions_contain_every_command() {
     }
     assert!(twinway(&["version"]).expect_success().starts_with("twinway "));
 }
+
+#[test]
+fn routes_prints_the_routes_of_a_template() {
+    let directory = tempfile::tempdir().unwrap();
+    let template = directory.path().join("twinway.routes.toml");
+    let text = "[routes]\nsend = { function = 'chat', two_way = true }\n[functions.chat]\ncommand = ['true', 'x']\n";
+    std::fs::write(&template, text).unwrap();
+    let path = directory.path().to_str().unwrap();
+    let table = twinway(&["routes", path]).expect_success();
+    assert!(table.contains("  send   chat      true x   two-way\n"), "{table}");
+    let json: serde_json::Value = serde_json::from_str(&twinway(&["routes", "--json", path]).expect_success()).unwrap();
+    assert_eq!(json["routes"][0]["route"], "send");
+    let verdict = twinway(&["doctor", path]).expect_success();
+    assert!(verdict.ends_with("can be served: 0 security, 0 error, 0 warning findings\n"), "{verdict}");
+    std::fs::write(&template, "[routes]\nsend = 'missing'\n").unwrap();
+    assert!(twinway(&["doctor", path]).expect_failure(64).contains("twinway.routes.toml:2"));
+}
+
+#[test]
+fn parameter_overrides_are_pairs() {
+    let error = twinway(&["routes", ".", "--parameter-overrides", "Stage"]).expect_failure(64);
+    assert!(error.contains("expected NAME=VALUE"), "{error}");
+}

@@ -2,7 +2,8 @@
 //!
 //! Two deployments with one namespace would read each other's messages and reap each other's pods, so the second one is
 //! rejected at its start. A deployment is identified by fingerprints of what verifies its tokens: each signing secret,
-//! and the identity provider. It owns the namespace if it has one of the stored fingerprints, so a secret is rotated by
+//! and the identity provider; a deployment of Lambda functions, which verify tokens themselves, by its API and stage.
+//! It owns the namespace if it has one of the stored fingerprints, so a secret is rotated by
 //! listing the old one in `auth.previous_secrets`.
 
 use std::sync::LazyLock;
@@ -46,6 +47,13 @@ impl NamespaceIdentity {
         let sources = auth.jwks.iter().flat_map(provider_sources);
         let providers = sources.flat_map(|source| provider_fingerprints(auth, &source));
         Self { fingerprints: secrets.chain(providers).take(MAX_FINGERPRINTS).collect() }
+    }
+
+    /// Returns the identity of a deployment whose functions verify the clients: its API and stage.
+    #[must_use]
+    pub fn from_api(id: &str, stage: &str) -> Self {
+        let fingerprint = digest(&SHA256, format!("api {id} {stage}").as_bytes());
+        Self { fingerprints: vec![encode_fingerprint(fingerprint.as_ref())] }
     }
 
     /// Stores the fingerprints. Returns `false`, and stores nothing, when the namespace belongs to a deployment that

@@ -133,11 +133,11 @@ impl<'a> ConfigReader<'a> {
 
     fn read_config(&mut self, mode: DeploymentMode) -> Option<Config> {
         let server = self.read_server();
-        let api = self.read_api();
+        let functions = self.read_functions();
+        let api = self.read_api(functions.as_ref());
         let throttle = self.read_throttle();
         let session = self.read_session(api.as_ref());
-        let functions = self.read_functions();
-        let auth = self.read_auth(mode);
+        let auth = self.read_auth(mode, functions.as_ref());
         let iam = self.read_iam_credentials();
         let function_credentials = self.read_function_credentials();
         let storage = self.read_storage();
@@ -166,6 +166,7 @@ impl<'a> ConfigReader<'a> {
             redis: redis?,
             postgres: postgres?,
             limits: limits?,
+            application: None,
         })
     }
 }

@@ -42,6 +42,10 @@ pub struct FunctionVariables(pub BTreeMap<String, String>);
 #[derive(Debug, Clone)]
 pub struct FunctionsConfig {
     pub source: FunctionSource,
+    /// Template of the application, `api.template`.
+    pub template: Option<PathBuf>,
+    /// Parameters of the template. `Debug` shows their names only.
+    pub parameters: FunctionVariables,
     /// Directory with a subdirectory per function, each with a `bootstrap`.
     pub directory: Option<PathBuf>,
     /// Command lines by function; they override the directory.
@@ -60,6 +64,9 @@ pub struct FunctionsConfig {
     pub endpoint_proxy: bool,
     /// Supervisor of the processes; set by the executable, not a key.
     pub supervisor: Option<SupervisorCommand>,
+    /// Whether a change of a function's code replaces its processes; set by `twinway dev`, not a key.
+    pub watches_code: bool,
+    /// Handling of the response of the function `message`; routes of a template have their own.
     pub message_response: MessageResponse,
     /// Invocation timeout.
     pub timeout: Duration,
@@ -96,7 +103,7 @@ impl FunctionsConfig {
 
     /// Checks that the route `$default` of Lambda functions has one. The text of the error is meant for the operator.
     pub(super) fn check_message_function(&self) -> Result<(), String> {
-        if self.source == FunctionSource::Embedded || self.has_lambda("message") {
+        if self.source == FunctionSource::Embedded || self.template.is_some() || self.has_lambda("message") {
             return Ok(());
         }
         let searched = match self.directory.as_deref() {

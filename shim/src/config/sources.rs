@@ -64,6 +64,20 @@ impl FlagValues {
     pub fn new<V: Into<String>>(values: impl IntoIterator<Item = (&'static str, V)>) -> Self {
         Self(values.into_iter().map(|(path, value)| (path, value.into())).collect())
     }
+
+    /// Returns whether there is a value of the key.
+    #[must_use]
+    pub fn contains(&self, path: &str) -> bool {
+        self.0.contains_key(path)
+    }
+
+    /// Returns the flags with a further value, unless they have one of the key.
+    #[must_use]
+    pub fn with_default(&self, path: &'static str, value: &str) -> Self {
+        let mut values = self.0.clone();
+        values.entry(path).or_insert_with(|| value.to_owned());
+        Self(values)
+    }
 }
 
 /// An unparsed value.
@@ -151,6 +165,12 @@ impl ConfigSources {
     #[must_use]
     pub fn find_value(&self, path: &str) -> Option<&(ConfigValue, ValueOrigin)> {
         self.values.get(path)
+    }
+
+    /// Returns whether a source other than the defaults sets the key.
+    #[must_use]
+    pub fn is_set(&self, path: &str) -> bool {
+        self.find_value(path).is_some_and(|(_, origin)| *origin != ValueOrigin::Default)
     }
 
     /// Returns the keys whose value is the content of a file, with the path of the file; for keys in the configuration

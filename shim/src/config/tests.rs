@@ -704,6 +704,41 @@ fn lambda_functions_without_a_message_function_cannot_be_served() {
 }
 
 #[test]
+fn lambda_functions_have_the_defaults_of_aws_and_the_messaging_application_its_own() {
+    let settings = |variables: &[(&str, &str)]| {
+        let config = from_environment(variables).config.unwrap();
+        (config.functions.source, config.api.ordering, config.functions.message_response)
+    };
+    let lambda = (FunctionSource::Lambda, MessageOrdering::Concurrent, MessageResponse::OneWay);
+    assert_eq!(settings(&[("TWINWAY_FUNCTIONS_MESSAGE", "./message")]), lambda);
+    assert_eq!(settings(&[("TWINWAY_TEMPLATE", "twinway.routes.toml")]), lambda);
+    assert_eq!(settings(&[]).1, MessageOrdering::Connection);
+    let chosen = [
+        ("TWINWAY_TEMPLATE", "a.toml"),
+        ("TWINWAY_ORDERING", "connection"),
+        ("TWINWAY_FUNCTIONS_MESSAGE_RESPONSE", "two-way"),
+    ];
+    assert_eq!(settings(&chosen), (FunctionSource::Lambda, MessageOrdering::Connection, MessageResponse::TwoWay));
+}
+
+#[test]
+fn functions_need_no_token_secret_in_pods() {
+    let variables = [("DEPLOYMENT_MODE", "kubernetes"), ("REDIS_URL", "redis://redis"), ("TWINWAY_TEMPLATE", "a.toml")];
+    from_environment(&variables).config.unwrap().check_servable().unwrap();
+}
+
+#[test]
+fn base_paths_and_parameters_are_parsed() {
+    let config = |variables: &[(&str, &str)]| from_environment(variables).config;
+    let api = config(&[("TWINWAY_BASE_PATHS", "/,v1,a/b")]).unwrap().api;
+    assert_eq!(api.base_paths, ["/", "v1", "a/b"]);
+    assert!(config(&[("TWINWAY_BASE_PATHS", "a b")]).unwrap_err().errors[0].contains("api.base_paths"));
+    let lines = [("TWINWAY_TEMPLATE", "a.toml"), ("TWINWAY_PARAMETERS", "Zones=a,b\nName=c\n")];
+    let parameters = config(&lines).unwrap().functions.parameters.0;
+    assert_eq!((parameters["Zones"].as_str(), parameters["Name"].as_str()), ("a,b", "c"));
+}
+
+#[test]
 fn the_search_path_of_functions_is_their_own() {
     let search_path =
         |variables: &[(&str, &str)]| from_environment(variables).config.unwrap().functions.search_path().to_owned();

@@ -1,10 +1,11 @@
 //! WebSocket handshake. Its steps, with the statuses of rejections:
 //!
 //! ```text
-//! URL length, stage,      → 414, 403,
+//! URL length, path,       → 414, 403,
 //! upgrade headers         → 426, 400
 //! API key, signature      → 403
 //! authorizer              → 401, 403, 500
+//! required parameters     → 400
 //! request, connection rate → 429
 //! register (in a cluster) → 502
 //! $connect                → its status, 500, 502, 504
@@ -24,6 +25,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use gateway::authorizer::{AuthorizerContext, AuthorizerInvocationError, AuthorizerOutcome};
+use gateway::base_path::RequestedPath;
 use gateway::close::CloseCause;
 use gateway::event::{AuthorizerEvent, ConnectEvent, ConnectionFacts};
 use gateway::handshake::{
@@ -153,6 +155,7 @@ impl HandshakeAttempt {
         if let Some(key) = access_checks::key_from_authorizer(&self.context, facts.authorizer.as_deref())? {
             facts.identity.api_key = Some(Box::new(key));
         }
+        access_checks::check_parameters(&self.context, &headers, &query)?;
         access_checks::check_rates(&self.context)?;
         let facts = Arc::new(facts);
         let registration = self.register(&facts).await?;
@@ -225,15 +228,14 @@ impl HandshakeAttempt {
         headers: EventHeaders,
         query: &QueryParameters,
     ) -> Result<Option<HeaderValue>, Rejection> {
-        if !self.sessions().integration.api.routes.has_connect {
+        let Some(timeout) = self.sessions().integration.api.routes.connect.as_ref().map(|route| route.timeout) else {
             return Ok(None);
-        }
+        };
         let now = self.sessions().integration.clock.now();
         let request_id = self.ids.next_request_id(now.0);
         let event = ConnectEvent { facts, headers: &headers, query, request_id, time: EventTime::from_epoch_ms(now.0) };
         let call = self.sessions().integration.functions.invoke_connect(event);
-        let result = match tokio::time::timeout(self.sessions().integration.api.quotas.integration_timeout, call).await
-        {
+        let result = match tokio::time::timeout(timeout, call).await {
             Ok(result) => result,
             Err(_) => Err(IntegrationError::TimedOut),
         };
@@ -246,12 +248,15 @@ impl HandshakeAttempt {
     fn handshake_request(&self, request: UpgradeRequest) -> HandshakeRequest {
         let (ids, settings) = (&self.context.ids, &self.context.settings);
         let host = request.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let requested = self.sessions().integration.api.match_path(&request.path);
+        let lower_case_headers = requested == Some(RequestedPath::BasePath { has_levels: true });
         let domain_name = settings.event_domain(domain_of(host));
         HandshakeRequest {
             domain_name,
             source_ip: request.client.ip.to_string().into(),
             forwarded_for: Some(request.client.forwarded_for()),
             trace_id: trace_id(self.started_at.0, ids.trace_entropy()),
+            lower_case_headers,
             api_key: None,
             query: request.query,
             headers: request.headers,
@@ -294,8 +299,10 @@ fn rejection_outcome(rejection: Rejection) -> HandshakeOutcome {
         Rejection::Handler(_) => HandshakeOutcome::Rejected,
         Rejection::Throttled | Rejection::Unavailable => HandshakeOutcome::Overloaded,
         Rejection::AuthorizerMisconfigured | Rejection::Integration(_) => HandshakeOutcome::Failed,
-        Rejection::UnknownStage | Rejection::NotAnUpgrade | Rejection::BadUpgrade | Rejection::UrlTooLong => {
-            HandshakeOutcome::Malformed
-        }
+        Rejection::UnknownStage
+        | Rejection::NotAnUpgrade
+        | Rejection::BadUpgrade
+        | Rejection::MissingParameter
+        | Rejection::UrlTooLong => HandshakeOutcome::Malformed,
     }
 }

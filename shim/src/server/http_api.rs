@@ -1,6 +1,9 @@
-//! Routes of the HTTP API under `/v1`. The requests are handled by `handlers::api` or by a Lambda function.
+//! Routes of HTTP APIs: that of the messaging application under `/v1`, or those of Lambda functions.
 
+mod event;
 mod lambda;
+mod response;
+pub mod route_table;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -8,6 +11,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use futures_util::Stream;
+use gateway::api::WebSocketApi;
 use handlers::api::{API_KEY_HEADER, ApiKeys, MAX_PUSH_BYTES, MessagingApi};
 use handlers::app::MessagingApp;
 use handlers::authorizer::TokenVerifier;
@@ -25,6 +29,8 @@ use crate::access::{AddressBudgets, BudgetExceededError, RejectionCost};
 
 pub use self::lambda::LambdaApi;
 
+use self::lambda::{HttpTarget, message_response};
+
 /// Maximum time that a client may take to send its body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -32,7 +38,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 pub enum HttpApi {
     /// The messaging application.
     Embedded(MessagingApi),
-    /// A Lambda function.
+    /// Lambda functions.
     Lambda(LambdaApi),
 }
 
@@ -48,6 +54,8 @@ impl HttpApi {
 #[derive(Clone)]
 pub struct HttpApiContext {
     api: Arc<HttpApi>,
+    /// The WebSocket API, whose paths are not those of HTTP APIs.
+    websocket: Arc<WebSocketApi>,
     rejections: Arc<AddressBudgets>,
     bodies: BodyBudget,
 }
@@ -66,31 +74,49 @@ pub fn http_api_routes(context: Option<HttpApiContext>) -> BoxedRoutes {
     let Some(context) = context else {
         return warp::any().and_then(|| async { Err(warp::reject::not_found()) }).boxed();
     };
-    warp::path("v1")
-        .and(warp::path::full())
-        .and(raw_query())
+    let selection = context.clone();
+    warp::path::full()
         .and(warp::method())
+        .and_then(move |path: FullPath, method: Method| {
+            let target = selection.find_target(&method, path.as_str());
+            async move { target.map(|target| (path, method, target)).ok_or_else(warp::reject::not_found) }
+        })
+        .untuple_one()
+        .and(raw_query())
         .and(warp::header::headers_cloned())
         .and(warp::ext::get::<ClientAddress>())
         .and(warp::body::stream())
-        .then(move |path, query, method, headers, client, body| {
+        .then(move |path, method, target, query, headers, client, body| {
             let (context, head) = (context.clone(), RequestHead { path, query, method, headers, client });
-            async move { context.serve_request(head, body).await.unwrap_or_else(|rejection| rejection) }
+            async move { context.serve_request(target, head, body).await.unwrap_or_else(|rejection| rejection) }
         })
         .boxed()
 }
 
 impl HttpApiContext {
     pub(super) fn new(api: Arc<HttpApi>, management: &ManagementContext) -> Self {
-        let ManagementContext { access, bodies, .. } = management;
-        let (rejections, bodies) = (access.rejections.clone(), bodies.clone());
-        Self { api, rejections, bodies }
+        let ManagementContext { api: websocket, access, bodies, .. } = management;
+        let (websocket, rejections, bodies) = (websocket.clone(), access.rejections.clone(), bodies.clone());
+        Self { api, websocket, rejections, bodies }
+    }
+
+    /// Returns the target of a request: none for paths of other parts of the server.
+    fn find_target(&self, method: &Method, path: &str) -> Option<Option<HttpTarget>> {
+        match &*self.api {
+            HttpApi::Embedded(_) => (path == "/v1" || path.starts_with("/v1/")).then_some(None),
+            // Plain requests of the WebSocket API's paths are answered by the handshake.
+            HttpApi::Lambda(api) => match api.find_target(method, path)? {
+                HttpTarget::NotFound if self.websocket.match_path(path).is_some() => None,
+                target => Some(Some(target)),
+            },
+        }
     }
 
     /// Authenticates the request, then reads its body and handles it. A function authenticates its clients itself, so
     /// it is invoked only while the client's address is within its budget. The error is a response as well.
     async fn serve_request<B: Buf>(
         &self,
+        target: Option<HttpTarget>,
         head: RequestHead,
         body: impl Stream<Item = Result<B, warp::Error>>,
     ) -> Result<Response, Response> {
@@ -104,10 +130,14 @@ impl HttpApiContext {
                 Ok(warp_response(api.handle_authenticated(&caller, request).await))
             }
             HttpApi::Lambda(api) => {
+                let Some(HttpTarget::Route(matched)) = target else {
+                    let not_found = message_response(StatusCode::NOT_FOUND);
+                    return self.refuse_unrouted(address, not_found);
+                };
                 let (client, cost) = (head.client.clone(), rejection_cost(&head.headers));
                 self.rejections.check_budget(address, cost).map_err(too_many_rejections)?;
                 let (request, _reserved) = self.receive_request(head, body).await?;
-                let response = api.handle_request(request, &client).await;
+                let response = api.handle_request(&matched, request, &client).await;
                 Ok(self.charge_rejection(address, cost, response))
             }
         }
@@ -122,6 +152,12 @@ impl HttpApiContext {
             Ok(()) => warp_response(response),
             Err(exceeded) => too_many_rejections(exceeded),
         }
+    }
+
+    /// Counts a request without a route against the budget of the client's address, and returns the response to send.
+    fn refuse_unrouted(&self, address: IpAddr, response: HttpResponse<Bytes>) -> Result<Response, Response> {
+        self.rejections.charge_rejection(address, RejectionCost::Request).map_err(too_many_rejections)?;
+        Ok(warp_response(response))
     }
 
     async fn receive_request<B: Buf>(

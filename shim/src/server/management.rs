@@ -207,7 +207,7 @@ async fn execute_call(
     caller: Option<&SigningCaller>,
     body: Result<Bytes, BodyError>,
 ) -> Result<Response, ManagementError> {
-    let target = parse_management_path(path, &context.api.stage.name)?;
+    let target = parse_management_path(path, &context.api.stage.name, &context.api.base_paths)?;
     let operation = ManagementOperation::from_method(method)?;
     let id = target.connection_id;
     if let Some(caller) = caller {

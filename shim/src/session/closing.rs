@@ -132,14 +132,12 @@ pub async fn run_disconnect(
     event_stamper: &mut invocation::EventStamper,
     cause: &CloseCause,
 ) -> Result<(), IntegrationError> {
-    if !integration.api.routes.has_disconnect {
-        return Ok(());
-    }
+    let Some(timeout) = integration.api.routes.disconnect.as_ref().map(|route| route.timeout) else { return Ok(()) };
     let (request_id, time) = event_stamper.next_request(integration.clock.now());
     let (status_code, reason) = cause.disconnect_status();
     let event = DisconnectEvent { facts, request_id, time, status_code, reason };
     let call = integration.functions.invoke_disconnect(event);
-    let failure = match tokio::time::timeout(integration.api.quotas.integration_timeout, call).await {
+    let failure = match tokio::time::timeout(timeout, call).await {
         Ok(Ok(_)) => return Ok(()),
         Ok(Err(failure)) => failure,
         Err(_) => IntegrationError::TimedOut,

@@ -175,7 +175,7 @@ impl MessageDispatcher {
         }
         let (request, future) =
             invocation::invoke_message_handler(&context, &self.connection, &mut self.event_stamper, route, text);
-        match self.in_flight.start_handler(cx, &context, route, message_bytes, request, future) {
+        match self.in_flight.start_handler(cx, route, message_bytes, request, future) {
             HandlerStart::Finished(finished) => self.send_outcome(cx, transport, finished),
             HandlerStart::Running => {}
         }

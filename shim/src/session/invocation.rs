@@ -145,7 +145,6 @@ impl InFlight {
     pub fn start_handler(
         &mut self,
         cx: &mut Context<'_>,
-        context: &SessionContext,
         route: &Route,
         message_bytes: usize,
         request_id: GatewayId,
@@ -157,7 +156,7 @@ impl InFlight {
                 outcome: message_outcome(result, route.response),
             });
         }
-        let timeout = Box::pin(tokio::time::sleep(context.integration.api.quotas.integration_timeout));
+        let timeout = Box::pin(tokio::time::sleep(route.timeout));
         let running = RunningHandler {
             future: Some(call),
             timeout,

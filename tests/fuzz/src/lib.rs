@@ -51,11 +51,11 @@ pub fn selection(input: &[u8]) {
 /// One of these properties does not hold.
 pub fn management(input: &[u8]) {
     let Ok(path) = std::str::from_utf8(input) else { return };
-    match parse_management_path(path, STAGE) {
+    match parse_management_path(path, STAGE, &[]) {
         Ok(target) => {
             assert!(is_management_path(path), "{path:?} has a target but is not a path of @connections");
             let id = utf8_percent_encode(target.connection_id.as_str(), NON_ALPHANUMERIC);
-            let again = parse_management_path(&format!("/{STAGE}/@connections/{id}"), STAGE);
+            let again = parse_management_path(&format!("/{STAGE}/@connections/{id}"), STAGE, &[]);
             assert_eq!(again, Ok(target), "{path:?} escaped again");
         }
         Err(ManagementError::MalformedId(_) | ManagementError::Forbidden) => {}

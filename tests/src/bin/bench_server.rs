@@ -117,13 +117,12 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
 
 fn echo_server(config: &Config) -> anyhow::Result<ApiServer> {
     let route = RouteDefinition {
-        key: RouteKey::DEFAULT.to_owned(),
         response: RouteResponse::TwoWay,
         ordering: RouteOrdering::Connection,
+        ..RouteDefinition::lambda(RouteKey::DEFAULT, "echo")
     };
-    let connect =
-        RouteDefinition { key: RouteKey::CONNECT.to_owned(), response: RouteResponse::OneWay, ..route.clone() };
-    let disconnect = RouteDefinition { key: RouteKey::DISCONNECT.to_owned(), ..connect.clone() };
+    let connect = RouteDefinition::lambda(RouteKey::CONNECT, "echo");
+    let disconnect = RouteDefinition::lambda(RouteKey::DISCONNECT, "echo");
     let api = ApiDefinition {
         id: "bench".to_owned(),
         region: "us-east-1".to_owned(),

@@ -26,6 +26,9 @@ struct Cli {
     /// Milliseconds between two messages of a client
     #[arg(long, default_value_t = 1_000)]
     pace_ms: u64,
+    /// Send nothing
+    #[arg(long)]
+    idle: bool,
     /// Shell command that runs under the traffic
     #[arg(long, default_value = "true")]
     during: String,
@@ -57,6 +60,7 @@ async fn run(cli: &Cli) -> anyhow::Result<bool> {
         run_id: format!("c{}", std::process::id()),
         connections: cli.connections,
         pace: Duration::from_millis(cli.pace_ms),
+        idle: cli.idle,
         disturbance: cli.during.clone(),
     };
     let report = run_remote(&plan).await?;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use gateway::api::{ApiDefinition, ApiSettings, RouteDefinition};
 use gateway::quotas::Quotas;
-use gateway::route::{RouteKey, RouteOrdering, RouteResponse};
+use gateway::route::{RouteKey, RouteResponse};
 use shim::access::ClientKeyConfig;
 use shim::access::IamCredentials;
 use shim::config::ManagementAccess;
@@ -104,5 +104,5 @@ impl ApiSpec {
 }
 
 fn route(key: &str, response: RouteResponse) -> RouteDefinition {
-    RouteDefinition { key: key.to_owned(), response, ordering: RouteOrdering::Concurrent }
+    RouteDefinition { response, ..RouteDefinition::lambda(key, "probe") }
 }

@@ -11,6 +11,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::channel_positions::ReadRange;
+use super::latency::{LatencyRecord, RunLatencies};
 
 /// Maximum number of violations stored as sentences.
 const MAX_VIOLATION_SAMPLES: usize = 20;
@@ -38,6 +39,7 @@ pub(super) struct RecordedState {
     pub(super) counts: RunCounts,
     pub(super) violation_samples: Vec<String>,
     pub(super) violation_count: usize,
+    latencies: LatencyRecord,
 }
 
 /// A channel's messages in one epoch: each has one offset, one id, and one acknowledgement. The epochs of a channel
@@ -105,6 +107,7 @@ impl RunRecorder {
     pub(super) fn record_delivery(&self, channel: &str, epoch: &str, offset: u64, id: &str) {
         let mut state = self.lock_state();
         state.counts.delivered += 1;
+        state.latencies.record_delivery(id);
         let record = state.epoch(channel, epoch);
         if let Some(other) = record.delivered.get(&offset).filter(|other| *other != id) {
             let sentence = format!("{channel} offset {offset} was delivered as both {other} and {id}");
@@ -129,6 +132,22 @@ impl RunRecorder {
     /// Allows epoch losses from now on.
     pub(super) fn allow_data_loss(&self) {
         self.lock_state().may_lose = true;
+    }
+
+    /// Records a handshake that took this long.
+    pub(super) fn record_connect(&self, took: Duration) {
+        self.lock_state().latencies.record_connect(took);
+    }
+
+    /// Records that a client sends a message now.
+    pub(super) fn record_send(&self, id: &str) {
+        self.lock_state().latencies.record_send(id);
+    }
+
+    /// Returns the latencies since the start of the run.
+    #[must_use]
+    pub fn latencies(&self) -> RunLatencies {
+        self.lock_state().latencies.summary()
     }
 
     /// Records a violation.

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::analysis::{InterruptionSummary, MessageCounts};
+use super::latency::RunLatencies;
 use super::recorder::{RunCounts, RunRecorder};
 use super::traffic_client::{ClientRole, TrafficClient, TrafficPhase};
 use crate::client::Client;
@@ -40,6 +41,8 @@ pub struct RemotePlan {
     pub connections: usize,
     /// Interval between two messages of a client.
     pub pace: Duration,
+    /// Whether the clients send nothing.
+    pub idle: bool,
     /// Shell command that runs while the clients send; the run fails if it fails.
     pub disturbance: String,
 }
@@ -49,12 +52,16 @@ pub struct RemotePlan {
 pub struct RemoteReport {
     /// Number of clients.
     pub connections: usize,
+    /// Whether the clients sent nothing.
+    pub idle: bool,
     /// Duration of the disturbance, in milliseconds.
     pub disturbance_ms: u64,
     /// Message counts.
     pub messages: MessageCounts,
     /// Interruption times by the close code that ended the connections.
     pub interruptions: BTreeMap<u16, InterruptionSummary>,
+    /// Latencies of handshakes and deliveries.
+    pub latencies: RunLatencies,
     /// Further counts.
     #[serde(flatten)]
     pub counts: RunCounts,
@@ -64,18 +71,31 @@ impl RemoteReport {
     /// Returns whether no acknowledged message was lost or delivered twice.
     #[must_use]
     pub fn is_correct(&self) -> bool {
-        self.messages.acknowledged > 0 && self.messages.missing == 0 && self.messages.violations == 0
+        (self.idle || self.messages.acknowledged > 0) && self.messages.missing == 0 && self.messages.violations == 0
     }
 }
 
 impl fmt::Display for RemoteReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let MessageCounts { acknowledged, delivered, missing, violations, .. } = self.messages;
-        write!(
+        let RunLatencies { connect, delivery } = self.latencies;
+        writeln!(
             f,
             "{} clients, disturbance {} ms: {acknowledged} acknowledged, {delivered} delivered, {missing} missing, \
-             {violations} violations; interruptions {:?}; rejected handshakes {:?}",
-            self.connections, self.disturbance_ms, self.interruptions, self.counts.rejected_handshakes
+             {violations} violations; rejected handshakes {:?}",
+            self.connections, self.disturbance_ms, self.counts.rejected_handshakes
+        )?;
+        for (code, InterruptionSummary { count, p50_ms, p99_ms, max_ms }) in &self.interruptions {
+            writeln!(f, "interrupted ({code}) {count} times: p50 {p50_ms} ms, p99 {p99_ms} ms, longest {max_ms} ms")?;
+        }
+        write!(
+            f,
+            "connect p50 {} ms, p99 {} ms; delivery p50 {} ms, p99 {} ms, longest {} ms",
+            connect.p50 / 1_000,
+            connect.p99 / 1_000,
+            delivery.p50 / 1_000,
+            delivery.p99 / 1_000,
+            delivery.max / 1_000
         )
     }
 }
@@ -85,7 +105,7 @@ impl fmt::Display for RemoteReport {
 /// # Errors
 /// The disturbance fails, or a step does not complete in time.
 pub async fn run_remote(plan: &RemotePlan) -> anyhow::Result<RemoteReport> {
-    let (phase, _) = watch::channel(TrafficPhase::Sending);
+    let (phase, _) = watch::channel(if plan.idle { TrafficPhase::Quiescing } else { TrafficPhase::Sending });
     let recorder = Arc::new(RunRecorder::default());
     let mut clients = start_clients(plan, &recorder, &phase);
     wait_for_traffic(plan, &recorder).await.context("before the disturbance")?;
@@ -107,9 +127,11 @@ pub async fn run_remote(plan: &RemotePlan) -> anyhow::Result<RemoteReport> {
     timeout(STEP_TIMEOUT, left).await.context("clients did not disconnect in time")??;
     Ok(RemoteReport {
         connections: plan.connections,
+        idle: plan.idle,
         disturbance_ms,
         messages: recorder.message_counts(),
         interruptions: recorder.interruptions(),
+        latencies: recorder.latencies(),
         counts: recorder.counts(),
     })
 }
@@ -134,9 +156,12 @@ fn role(plan: &RemotePlan, number: usize, starts_at: Instant) -> ClientRole {
     ClientRole { number, dial, channels, targets, pace: plan.pace, starts_at }
 }
 
-/// Waits until all clients are connected and each has received five messages on average since.
+/// Waits until all clients are connected and, unless they are idle, each has received five messages on average since.
 async fn wait_for_traffic(plan: &RemotePlan, recorder: &RunRecorder) -> anyhow::Result<()> {
     wait_until(recorder, "all clients to be connected", |recorder| recorder.open_count() == plan.connections).await?;
+    if plan.idle {
+        return Ok(());
+    }
     let enough = recorder.counts().delivered + 5 * plan.connections as u64;
     wait_until(recorder, "messages to flow", |recorder| recorder.counts().delivered >= enough).await
 }

@@ -176,6 +176,7 @@ impl<'a> ClientSession<'a> {
         let Some(outstanding) = &mut self.client.outstanding else { return Ok(()) };
         outstanding.sent_at = Some(now);
         let PendingMessage { id, target, .. } = outstanding;
+        self.client.recorder.record_send(id);
         let frame = json!({"action": "send", "to": target, "id": id, "body": {"by": self.client.role.number}});
         self.send(frame.to_string()).await
     }

@@ -127,8 +127,12 @@ impl TrafficClient {
     }
 
     async fn connect(&mut self) -> Option<ClientSession<'_>> {
+        let started = Instant::now();
         let status = match timeout(HANDSHAKE_TIMEOUT, self.role.dial.clone().attempt()).await {
-            Ok(Ok((socket, _))) => return Some(ClientSession::new(self, socket)),
+            Ok(Ok((socket, _))) => {
+                self.recorder.record_connect(started.elapsed());
+                return Some(ClientSession::new(self, socket));
+            }
             Ok(Err(Error::Http(response))) => response.status().as_u16(),
             Ok(Err(_)) | Err(_) => 0,
         };

@@ -21,7 +21,7 @@ fn example(path: &str) -> PathBuf {
 
 /// Serves the directory with `--functions` and sends a message.
 async fn serve_and_echo(functions: &Path) {
-    let command = format!("exec \"$@\" --functions {}", functions.display());
+    let command = format!("exec \"$@\" --functions {} --message-response two-way", functions.display());
     let mut server = TwinwayServer::launch().under_program(&["sh", "-c", &command, "sh"]).start().await;
     let mut client = connect(&server).await;
     for text in ["hello", "again"] {

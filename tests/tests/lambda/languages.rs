@@ -11,7 +11,7 @@ use tests::eventually::test_timeout;
 use tests::server::TwinwayServer;
 use tokio::process::Command;
 
-use super::{ask, connect, dial, function};
+use super::{ask, connect, dial, function, two_way};
 
 fn source(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("functions").join(path)
@@ -25,8 +25,10 @@ async fn rust_answers_the_socket_and_the_http_api() {
         std::fs::create_dir(&folder).unwrap();
         std::fs::copy(function(), folder.join("bootstrap")).unwrap();
     }
-    let mut server =
-        TwinwayServer::launch().with_env("TWINWAY_FUNCTIONS_DIRECTORY", directory.path().display()).start().await;
+    let mut server = two_way(TwinwayServer::launch())
+        .with_env("TWINWAY_FUNCTIONS_DIRECTORY", directory.path().display())
+        .start()
+        .await;
     let mut client = connect(&server).await;
     assert_eq!(ask(&mut client, "hello").await, "received hello");
     let reply = server.http().post("/v1/anything?a=1", &json!("env AWS_LAMBDA_FUNCTION_NAME")).await;
@@ -46,7 +48,8 @@ async fn node_answers_the_socket() {
         return;
     };
     let directory = node.parent().unwrap().display();
-    let launch = TwinwayServer::launch().with_env("TWINWAY_FUNCTIONS_MESSAGE", source("node/bootstrap").display());
+    let launch = two_way(TwinwayServer::launch());
+    let launch = launch.with_env("TWINWAY_FUNCTIONS_MESSAGE", source("node/bootstrap").display());
     let launch = launch.with_env("TWINWAY_FUNCTIONS_ENVIRONMENT", format!("PATH={directory}:/usr/bin:/bin"));
     let mut server = launch.with_env("TWINWAY_FUNCTIONS_HANDLERS", "message=index.handler").start().await;
     let mut client = connect(&server).await;
@@ -67,7 +70,7 @@ async fn python_authorizes_and_answers_through_its_runtime_interface_client() {
         file("connect"),
         file("message"),
     );
-    let mut server = TwinwayServer::launch().with_file(&text).start().await;
+    let mut server = two_way(TwinwayServer::launch()).with_file(&text).start().await;
     let endpoint = EndpointAddress::parse(&server.socket_url()).unwrap();
     let rejection = ConformanceClient::attempt(&endpoint, HandshakeBuilder::new().query("token=wrong"), test_timeout())
         .await

@@ -34,7 +34,12 @@ fn function() -> PathBuf {
 
 /// Returns the launch of a server whose messages invoke the test function.
 fn launch() -> ServerLaunch {
-    TwinwayServer::launch().with_env("TWINWAY_FUNCTIONS_MESSAGE", function().display())
+    two_way(TwinwayServer::launch()).with_env("TWINWAY_FUNCTIONS_MESSAGE", function().display())
+}
+
+/// Sends the function's response of each message to the client, one message at a time.
+fn two_way(launch: ServerLaunch) -> ServerLaunch {
+    launch.with_env("TWINWAY_FUNCTIONS_MESSAGE_RESPONSE", "two-way").with_env("TWINWAY_ORDERING", "connection")
 }
 
 /// Connects to `server`.

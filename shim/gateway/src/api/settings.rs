@@ -1,4 +1,5 @@
-//! Optional settings of an API: IAM authorization, source of API keys, rate limits and request models of routes.
+//! Optional settings of an API: IAM authorization, source of API keys, required parameters, base paths, rate limits and
+//! request models of routes.
 //!
 //! The default disables all of them. A setting for a route that the API does not define is an error.
 
@@ -8,6 +9,8 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::{ApiValidationError, RouteDefinition};
+use crate::base_path::BasePath;
+use crate::identity_source::IdentitySource;
 use crate::model::RequestModel;
 use crate::quotas::RateLimit;
 use crate::route::RouteKey;
@@ -40,6 +43,10 @@ pub struct ApiSettings {
     pub authorization: AuthorizationType,
     /// Source of the API key, for an API that requires one.
     pub key_source: ApiKeySource,
+    /// Parameters that `$connect` requires, such as `route.request.querystring.room`.
+    pub required_parameters: Vec<String>,
+    /// Base paths of custom domains; an empty one is the bare domain.
+    pub base_paths: Vec<String>,
     /// Rate limit of routes without an entry in `rates`: the stage's default route settings.
     pub default_rate: Option<RateLimit>,
     /// Rate limits by route key: the stage's route settings. `$disconnect` cannot have one.
@@ -63,6 +70,24 @@ impl ApiSettings {
     /// Returns the rate limit of the route `key`.
     pub(super) fn rate_of(&self, key: &str) -> Option<RateLimit> {
         self.rates.get(key).copied().or(self.default_rate)
+    }
+
+    /// Returns the parsed required parameters; adds an error for each that is not a header or a query parameter.
+    pub(super) fn parse_required_parameters(&self, errors: &mut Vec<ApiValidationError>) -> Vec<IdentitySource> {
+        let mut parse = |text: &String| match IdentitySource::parse(text) {
+            Ok(source @ (IdentitySource::Header(_) | IdentitySource::QueryString(_))) => Some(source),
+            _ => {
+                errors.push(ApiValidationError::RequiredParameter(text.clone()));
+                None
+            }
+        };
+        self.required_parameters.iter().filter_map(&mut parse).collect()
+    }
+
+    /// Returns the parsed base paths; adds an error for each invalid one.
+    pub(super) fn parse_base_paths(&self, errors: &mut Vec<ApiValidationError>) -> Vec<BasePath> {
+        let parse = |text: &String| BasePath::parse(text).map_err(|error| errors.push(error.into())).ok();
+        self.base_paths.iter().filter_map(parse).collect()
     }
 
     /// Returns the compiled request model of the route `key`; adds an error if it does not compile.

@@ -104,3 +104,41 @@ fn routes_have_their_own_settings_or_those_of_the_stage() {
     assert_eq!((fallback.rate, fallback.model.is_none()), (Some(stage), true));
     assert_ne!(chat.index, fallback.index);
 }
+
+#[test]
+fn integration_timeouts_are_between_50_ms_and_the_quota() {
+    let with_timeout = |timeout: u64| {
+        validation_errors(|definition| {
+            let timeout = Some(Duration::from_millis(timeout));
+            definition.routes[3].integration = RouteIntegration::Lambda { function: "chat".to_owned(), timeout };
+        })
+    };
+    assert_eq!((with_timeout(50), with_timeout(29_000)), (Vec::new(), Vec::new()));
+    for timeout in [49, 29_001] {
+        let text = ApiDefinitionError(with_timeout(timeout)).to_string();
+        assert!(text.contains(&format!("\"chat\" is {timeout} ms, allowed are 50 to 29000 ms")), "{text}");
+    }
+    let api = WebSocketApi::new(api_definition()).unwrap();
+    assert_eq!(api.routes.connect.as_ref().map(|route| route.timeout), Some(api.quotas.integration_timeout));
+}
+
+#[test]
+fn required_parameters_are_headers_and_query_parameters() {
+    let found = validation_errors(|definition| {
+        definition.settings.required_parameters =
+            ["route.request.header.X-A", "route.request.querystring.room", "context.stage", "body"]
+                .map(str::to_owned)
+                .into();
+        definition.settings.base_paths = ["v1", "a b"].map(str::to_owned).into();
+    });
+    assert_eq!(found.len(), 3, "{found:?}");
+    assert!(found.contains(&ApiValidationError::RequiredParameter("context.stage".to_owned())));
+}
+
+#[test]
+fn an_api_without_routes_has_no_path() {
+    let mut definition = api_definition();
+    assert!(WebSocketApi::new(definition.clone()).unwrap().match_path("/prod").is_some());
+    definition.routes.clear();
+    assert_eq!(WebSocketApi::new(definition).unwrap().match_path("/prod"), None);
+}

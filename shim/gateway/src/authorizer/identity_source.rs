@@ -7,6 +7,7 @@ use crate::handshake::{EventHeaders, QueryParameters};
 use crate::identity_source::{IdentitySource, RequestAuthorizer, USER_AGENT};
 
 impl IdentitySource {
+    /// Returns whether the handshake has the parameter, and it is not empty.
     fn is_present(&self, api: &WebSocketApi, headers: &EventHeaders, query: &QueryParameters) -> bool {
         match self {
             Self::Header(name) => headers.last_value(name).is_some_and(|value| !value.is_empty()),
@@ -15,6 +16,14 @@ impl IdentitySource {
             Self::Context(name) if name == USER_AGENT => headers.last_value(&http::header::USER_AGENT).is_some(),
             Self::Context(_) => true,
         }
+    }
+}
+
+impl WebSocketApi {
+    /// Returns whether the handshake has all required parameters of `$connect`. If not, the client gets 400.
+    #[must_use]
+    pub fn has_required_parameters(&self, headers: &EventHeaders, query: &QueryParameters) -> bool {
+        self.required_parameters.iter().all(|parameter| parameter.is_present(self, headers, query))
     }
 }
 

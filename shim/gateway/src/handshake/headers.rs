@@ -63,14 +63,18 @@ const CONVENTIONAL_CASE: [(&str, &str); 38] = [
 
 /// Headers with the order, case and multiplicity of events. `Debug` shows no values.
 #[derive(Clone, PartialEq)]
-pub struct EventHeaders(HeaderMap);
+pub struct EventHeaders {
+    headers: HeaderMap,
+    /// Whether all names stay in lower case.
+    is_lower_case: bool,
+}
 
 impl EventHeaders {
     /// Returns the headers of the authorizer's request: all, with API Gateway's values of `Connection`, `Upgrade` and
     /// `content-length` (HDR-2).
     #[must_use]
     pub fn for_authorizer(request: &HandshakeRequest) -> Self {
-        let mut headers = Self(request.headers.clone());
+        let mut headers = Self { headers: request.headers.clone(), is_lower_case: request.lower_case_headers };
         for (name, value) in [
             (CONNECTION, "upgrade"),
             (UPGRADE, "websocket"),
@@ -78,11 +82,11 @@ impl EventHeaders {
             (X_FORWARDED_PORT.clone(), "443"),
             (X_FORWARDED_PROTO.clone(), "https"),
         ] {
-            headers.0.insert(name, HeaderValue::from_static(value));
+            headers.headers.insert(name, HeaderValue::from_static(value));
         }
         headers.set_or_remove(HOST, &request.domain_name);
         headers.set_or_remove(X_FORWARDED_FOR.clone(), request.forwarded_for.as_deref().unwrap_or(&request.source_ip));
-        if !headers.0.contains_key(&X_AMZN_TRACE_ID) {
+        if !headers.headers.contains_key(&X_AMZN_TRACE_ID) {
             headers.set_or_remove(X_AMZN_TRACE_ID.clone(), &request.trace_id);
         }
         headers
@@ -92,7 +96,7 @@ impl EventHeaders {
     #[must_use]
     pub fn into_connect(mut self) -> Self {
         for name in [CONNECTION, UPGRADE, CONTENT_LENGTH] {
-            self.0.remove(name);
+            self.headers.remove(name);
         }
         self
     }
@@ -100,10 +104,10 @@ impl EventHeaders {
     /// Returns the four headers of a DISCONNECT event (HDR-8).
     #[must_use]
     pub fn for_disconnect(domain_name: &str) -> Self {
-        let mut headers = Self(HeaderMap::with_capacity(4));
+        let mut headers = Self { headers: HeaderMap::with_capacity(4), is_lower_case: false };
         headers.set_or_remove(HOST, domain_name);
         for name in [&X_API_KEY, &X_FORWARDED_FOR, &X_RESTAPI] {
-            headers.0.insert(name, HeaderValue::from_static(""));
+            headers.headers.insert(name, HeaderValue::from_static(""));
         }
         headers
     }
@@ -111,14 +115,14 @@ impl EventHeaders {
     /// Returns the last value of `name`, which is the one in the single-valued map (HDR-6).
     #[must_use]
     pub fn last_value(&self, name: &HeaderName) -> Option<&HeaderValue> {
-        self.0.get_all(name).into_iter().next_back()
+        self.headers.get_all(name).into_iter().next_back()
     }
 
     /// Returns the single-valued and the multi-valued map for `aws_lambda_events`. They are equal when no name repeats,
     /// which is nearly always.
     #[must_use]
     pub fn to_header_maps(&self) -> (HeaderMap, HeaderMap) {
-        let Self(multi) = self;
+        let multi = &self.headers;
         if multi.keys_len() == multi.len() {
             return (multi.clone(), multi.clone());
         }
@@ -132,21 +136,27 @@ impl EventHeaders {
     /// Sets a header, or removes it when `value` is not a valid header value (for example a host from a URI).
     fn set_or_remove(&mut self, name: HeaderName, value: &str) {
         match HeaderValue::from_str(value) {
-            Ok(value) => drop(self.0.insert(name, value)),
-            Err(_) => drop(self.0.remove(name)),
+            Ok(value) => drop(self.headers.insert(name, value)),
+            Err(_) => drop(self.headers.remove(name)),
         }
+    }
+
+    /// Returns `name` in the case of events.
+    fn event_case<'n>(&self, name: &'n HeaderName) -> &'n str {
+        if self.is_lower_case { name.as_str() } else { conventional_name(name) }
     }
 
     /// Returns the names in the order of events.
     fn sorted_names(&self) -> Vec<&HeaderName> {
-        let mut names: Vec<&HeaderName> = self.0.keys().collect();
+        let mut names: Vec<&HeaderName> = self.headers.keys().collect();
         names.sort_unstable_by_key(|name| name.as_str());
         names
     }
 }
 
-/// Returns `name` in the case of events.
-fn event_case(name: &HeaderName) -> &str {
+/// Returns the conventional case of a well-known name; all other names stay in lower case (HDR-4).
+#[must_use]
+pub fn conventional_name(name: &HeaderName) -> &str {
     let lower = name.as_str();
     CONVENTIONAL_CASE.binary_search_by_key(&lower, |(known, _)| known).map_or(lower, |index| CONVENTIONAL_CASE[index].1)
 }
@@ -166,7 +176,7 @@ impl Serialize for SingleValueHeaders<'_> {
         let mut map = serializer.serialize_map(None)?;
         for name in self.0.sorted_names() {
             if let Some(value) = self.0.last_value(name) {
-                map.serialize_entry(event_case(name), &HeaderText(value))?;
+                map.serialize_entry(self.0.event_case(name), &HeaderText(value))?;
             }
         }
         map.end()
@@ -177,7 +187,7 @@ impl Serialize for MultiValueHeaders<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         for name in self.0.sorted_names() {
-            map.serialize_entry(event_case(name), &HeaderValues(self.0.0.get_all(name)))?;
+            map.serialize_entry(self.0.event_case(name), &HeaderValues(self.0.headers.get_all(name)))?;
         }
         map.end()
     }
@@ -201,7 +211,7 @@ impl Serialize for HeaderText<'_> {
 
 impl fmt::Debug for EventHeaders {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.keys()).finish()
+        f.debug_list().entries(self.headers.keys()).finish()
     }
 }
 

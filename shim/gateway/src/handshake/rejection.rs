@@ -21,6 +21,8 @@ pub enum Rejection {
     NotAnUpgrade,
     /// The upgrade violates RFC 6455 section 4.2.1 (version, key): 400.
     BadUpgrade,
+    /// A required parameter of `$connect` is missing: 400.
+    MissingParameter,
     /// The rate limit of new connections or requests is exceeded: 429.
     Throttled,
     /// The URL is longer than the quota: 414.
@@ -50,7 +52,7 @@ impl Rejection {
         match self {
             Self::UnknownStage | Self::ApiKey | Self::Denied | Self::Signature(_) => StatusCode::FORBIDDEN,
             Self::NotAnUpgrade => StatusCode::UPGRADE_REQUIRED,
-            Self::BadUpgrade => StatusCode::BAD_REQUEST,
+            Self::BadUpgrade | Self::MissingParameter => StatusCode::BAD_REQUEST,
             Self::Throttled => StatusCode::TOO_MANY_REQUESTS,
             Self::UrlTooLong => StatusCode::URI_TOO_LONG,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
@@ -70,6 +72,7 @@ impl Rejection {
             Self::UnknownStage | Self::ApiKey => "Forbidden",
             Self::NotAnUpgrade => "",
             Self::BadUpgrade => "Bad Request",
+            Self::MissingParameter => "Missing required request parameters",
             Self::Throttled => "Too Many Requests",
             Self::UrlTooLong => "URI Too Long",
             Self::Unauthorized => "Unauthorized",

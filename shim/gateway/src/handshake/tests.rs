@@ -188,3 +188,11 @@ proptest! {
         prop_assert_eq!(values, query.split('&').filter(|segment| !segment.is_empty()).count());
     }
 }
+
+#[test]
+fn cx_1_under_a_base_path_with_levels_all_names_are_in_lower_case() {
+    let mut request = handshake_request(&[("user-agent", "a"), ("x-token", "b")]);
+    request.lower_case_headers = true;
+    let shown = single(&EventHeaders::for_authorizer(&request).into_connect());
+    assert!(shown.as_object().unwrap().keys().all(|name| *name == name.to_ascii_lowercase()), "{shown}");
+}

@@ -1,4 +1,5 @@
-//! Paths of `@connections`: `/{stage}/@connections/{id}` and `/@connections/{id}` (CX-1, CX-2).
+//! Paths of `@connections`: `/{stage}/@connections/{id}`, `/{base path}/@connections/{id}` and `/@connections/{id}` (CX-1,
+//! CX-2).
 //!
 //! Each segment is decoded exactly once before it is compared, so all encodings of a path are equivalent. The form
 //! without a stage is for custom domains with an empty mapping.
@@ -8,6 +9,7 @@ use std::borrow::Cow;
 use percent_encoding::percent_decode_str;
 
 use super::error::ManagementError;
+use crate::base_path::BasePath;
 use crate::id::{self, GatewayId};
 
 const COLLECTION: &str = "@connections";
@@ -19,31 +21,44 @@ pub struct ManagementTarget {
     pub connection_id: GatewayId,
 }
 
-/// Returns whether `path` (as received, without query) is a path of `@connections`.
+/// Returns whether `path` (as received, without query) is a path of `@connections`, under any prefix.
 #[must_use]
 pub fn is_management_path(path: &str) -> bool {
-    path.strip_prefix('/')
-        .is_some_and(|path| path.split('/').take(2).any(|segment| decode_segment(segment) == COLLECTION))
+    path.strip_prefix('/').is_some_and(|path| path.split('/').any(|segment| decode_segment(segment) == COLLECTION))
 }
 
-/// Parses the target from `path` (as received, without query) of an API with the stage `stage`.
+/// Parses the target from `path` (as received, without query) of an API with the stage `stage` and the base paths
+/// `base_paths`. A path without a prefix is always accepted.
 ///
 /// # Errors
-/// [`ManagementError::Forbidden`] for another stage or another form of path, [`ManagementError::MalformedId`] for an id
+/// [`ManagementError::Forbidden`] for another prefix or another form of path, [`ManagementError::MalformedId`] for an id
 /// that API Gateway cannot have issued.
-pub fn parse_management_path(path: &str, stage: &str) -> Result<ManagementTarget, ManagementError> {
-    let mut segments = path.strip_prefix('/').ok_or(ManagementError::Forbidden)?.split('/').map(decode_segment);
-    let first = segments.next().unwrap_or_default();
-    if first != COLLECTION && (first != stage || segments.next().as_deref() != Some(COLLECTION)) {
+pub fn parse_management_path(
+    path: &str,
+    stage: &str,
+    base_paths: &[BasePath],
+) -> Result<ManagementTarget, ManagementError> {
+    let path = path.strip_prefix('/').ok_or(ManagementError::Forbidden)?;
+    let segments: Vec<&str> = path.split('/').collect();
+    let Some((&[collection, id], prefix)) = segments.split_last_chunk::<2>().map(|(prefix, last)| (last, prefix))
+    else {
+        return Err(ManagementError::Forbidden);
+    };
+    let text = decode_segment(id);
+    if decode_segment(collection) != COLLECTION || text.is_empty() || !is_served(prefix, stage, base_paths) {
         return Err(ManagementError::Forbidden);
     }
-    match (segments.next(), segments.next()) {
-        (Some(text), None) if !text.is_empty() => match id::parse_gateway_id(&text) {
-            Ok(connection_id) => Ok(ManagementTarget { connection_id }),
-            Err(id::GatewayIdError) => Err(ManagementError::MalformedId(text.into_owned())),
-        },
-        _ => Err(ManagementError::Forbidden),
+    match id::parse_gateway_id(&text) {
+        Ok(connection_id) => Ok(ManagementTarget { connection_id }),
+        Err(id::GatewayIdError) => Err(ManagementError::MalformedId(text.into_owned())),
     }
+}
+
+/// Returns whether the levels in front of `@connections` are none, the stage or a base path.
+fn is_served(prefix: &[&str], stage: &str, base_paths: &[BasePath]) -> bool {
+    let equals = |path: &str| prefix.iter().map(|segment| decode_segment(segment)).eq(path.split('/'));
+    let is_base_path = |base: &BasePath| !base.as_str().is_empty() && equals(base.as_str());
+    prefix.is_empty() || equals(stage) || base_paths.iter().any(is_base_path)
 }
 
 fn decode_segment(segment: &str) -> Cow<'_, str> {

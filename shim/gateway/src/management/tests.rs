@@ -6,7 +6,7 @@ use super::*;
 use crate::samples::gateway_id;
 
 fn target(path: &str) -> Result<String, ManagementError> {
-    parse_management_path(path, "prod").map(|target| target.connection_id.to_string())
+    parse_management_path(path, "prod", &[]).map(|target| target.connection_id.to_string())
 }
 
 #[test]
@@ -44,6 +44,22 @@ fn cx_4_another_stage_or_form_is_forbidden() {
 }
 
 #[test]
+fn cx_1_a_base_path_takes_the_place_of_the_stage() {
+    let paths = ["v1", "a/b"].map(|path| crate::base_path::BasePath::parse(path).unwrap());
+    let is_served = |prefix: &str| {
+        let path = format!("{prefix}/@connections/L0SM9cOFvHcCIhw=");
+        assert!(is_management_path(&path));
+        parse_management_path(&path, "prod", &paths).is_ok()
+    };
+    for prefix in ["", "/prod", "/v1", "/a/b", "/%61/b"] {
+        assert!(is_served(prefix), "{prefix}");
+    }
+    for prefix in ["/a", "/a%2Fb", "/v1/", "/prod/v1", "/b"] {
+        assert!(!is_served(prefix), "{prefix}");
+    }
+}
+
+#[test]
 fn malformed_ids_are_bad_requests() {
     let ids = ["test-connection-123", "550e8400-e29b-41d4-a716-446655440000", "a%2Fb", "%FF", "L0SM9cOFvHcCIhw%253D"];
     for text in ids {
@@ -56,7 +72,7 @@ fn malformed_ids_are_bad_requests() {
 
 #[test]
 fn other_paths_are_not_management() {
-    for path in ["/", "", "/prod", "/v1/messages", "/a/b/@connections/x", "/connections/x", "@connections/x"] {
+    for path in ["/", "", "/prod", "/v1/messages", "/connections/x", "@connections/x"] {
         assert!(!is_management_path(path), "{path}");
     }
 }
@@ -111,7 +127,7 @@ fn methods_have_their_operations_and_statuses() {
 proptest! {
     #[test]
     fn cx_2_paths_never_panic(path in "[/@a-c%0-9A-F=é]{0,40}|/prod/@connections/.{0,20}") {
-        match parse_management_path(&path, "prod") {
+        match parse_management_path(&path, "prod", &[]) {
             Ok(_) => prop_assert!(is_management_path(&path)),
             Err(error) => prop_assert!(matches!(error.status().as_u16(), 400 | 403)),
         }
@@ -123,7 +139,7 @@ proptest! {
         let escaped: String = connection.char_indices()
             .map(|(at, c)| if escape >> at & 1 == 1 { format!("%{:02X}", u32::from(c)) } else { c.to_string() })
             .collect();
-        let found = parse_management_path(&format!("/prod/@connections/{escaped}"), "prod").unwrap();
+        let found = parse_management_path(&format!("/prod/@connections/{escaped}"), "prod", &[]).unwrap();
         prop_assert_eq!(found.connection_id, gateway_id(&connection));
     }
 }

@@ -117,7 +117,7 @@ fn rt_11_other_json_values_have_no_path() {
 fn rt_12_messages_never_reach_the_lifecycle_routes() {
     let with_default = api(&["$connect", "$disconnect", "$default"]);
     let without = api(&["$connect", "$disconnect"]);
-    assert!(without.routes.has_connect && without.routes.has_disconnect);
+    assert!(without.routes.connect.is_some() && without.routes.disconnect.is_some());
     for key in ["$connect", "$disconnect", "$default"] {
         let body = format!(r#"{{"action":"{key}"}}"#);
         assert_eq!(resolved(&with_default, &body).as_deref(), Some("$default"));

@@ -8,12 +8,19 @@ use handlers::channel_policy::PresenceNames;
 use handlers::id::{TenantId, UserId};
 
 use super::super::values::{self, ParseResult};
-use super::super::{ApiKeyConfig, AuthConfig, ConfigValue, DeploymentMode, JwksSource};
+use super::super::{
+    ApiKeyConfig, AuthConfig, ConfigValue, DeploymentMode, FunctionSource, FunctionsConfig, JwksSource,
+};
 use super::ConfigReader;
 use crate::secret::Secret;
 
 impl ConfigReader<'_> {
-    pub(super) fn read_auth(&mut self, mode: DeploymentMode) -> Option<AuthConfig> {
+    /// `functions` decides whether this process verifies tokens.
+    pub(super) fn read_auth(
+        &mut self,
+        mode: DeploymentMode,
+        functions: Option<&FunctionsConfig>,
+    ) -> Option<AuthConfig> {
         let secret = self.read_optional("auth.secret", parse_secret);
         let previous_secrets = self.read_optional("auth.previous_secrets", parse_secrets);
         let jwks_url = self.read_optional("auth.jwks_url", parse_jwks_url);
@@ -34,7 +41,9 @@ impl ConfigReader<'_> {
             self.add_error("auth.jwks_url and auth.jwks are mutually exclusive; set one");
         }
         let jwks = jwks_url.map(JwksSource::Url).or(jwks_document.map(JwksSource::Document));
-        self.check_verification(mode, secret.as_ref(), jwks.as_ref(), &audiences);
+        let is_used = functions.is_none_or(|functions| functions.source == FunctionSource::Embedded);
+        let needs_keys = is_used && mode != DeploymentMode::Embedded;
+        self.check_verification(needs_keys, secret.as_ref(), jwks.as_ref(), &audiences);
         Some(AuthConfig {
             secret,
             previous_secrets: previous_secrets?.unwrap_or_default(),
@@ -53,7 +62,7 @@ impl ConfigReader<'_> {
     /// Rejects settings that would accept no token, or those of other applications.
     fn check_verification(
         &mut self,
-        mode: DeploymentMode,
+        needs_keys: bool,
         secret: Option<&Secret>,
         jwks: Option<&JwksSource>,
         audiences: &[String],
@@ -65,7 +74,7 @@ impl ConfigReader<'_> {
                  to accept any",
             );
         }
-        if mode != DeploymentMode::Embedded && secret.is_none() && jwks.is_none() {
+        if needs_keys && secret.is_none() && jwks.is_none() {
             self.add_error(
                 "auth.secret: required outside embedded mode, unless JSON Web Keys are configured; set \
                  TWINWAY_AUTH_SECRET_FILE, or TWINWAY_AUTH_JWKS_URL for tokens of an identity provider",

@@ -20,6 +20,8 @@ type FunctionCommands = BTreeMap<&'static str, Vec<String>>;
 impl ConfigReader<'_> {
     pub(super) fn read_functions(&mut self) -> Option<FunctionsConfig> {
         let source = self.read_optional("functions.source", parse_source);
+        let template = self.read_optional("api.template", |value| values::parse_text(value).map(PathBuf::from));
+        let parameters = self.read_optional("api.parameters", parse_parameters);
         let programs = self.read_programs();
         let handlers = self.read_optional("functions.handlers", parse_handlers);
         let environment = self.read_optional("functions.environment", parse_environment);
@@ -27,7 +29,7 @@ impl ConfigReader<'_> {
         let endpoint_proxy = self.read_required("functions.endpoint_proxy", |value| {
             values::parse_choice(value, &[("on", true), ("off", false)])
         });
-        let message_response = self.read_required("functions.message_response", parse_message_response);
+        let message_response = self.read_optional("functions.message_response", parse_message_response);
         let timeout = self.read_required("functions.timeout", values::parse_duration_value);
         let init_timeout = self.read_required("functions.init_timeout", values::parse_duration_value);
         let idle_timeout = self.read_required("functions.idle_timeout", values::parse_duration_value);
@@ -37,10 +39,13 @@ impl ConfigReader<'_> {
         let max_processes = self.read_required("functions.max_processes", values::parse_count);
         let concurrency = self.read_required("functions.concurrency", values::parse_count);
         let queue = self.read_required("functions.queue", number);
-        let (directory, commands) = programs?;
-        let source = self.select_source(source?, directory.is_some() || !commands.is_empty());
+        let ((directory, commands), template) = (programs?, template?);
+        let has_functions = directory.is_some() || !commands.is_empty();
+        let source = self.select_source(source?, template.is_some(), has_functions);
         Some(FunctionsConfig {
             source,
+            template,
+            parameters: FunctionVariables(parameters?.unwrap_or_default()),
             directory,
             commands,
             handlers: handlers?.unwrap_or_default(),
@@ -50,7 +55,8 @@ impl ConfigReader<'_> {
             user: user?,
             endpoint_proxy: endpoint_proxy?,
             supervisor: None,
-            message_response: message_response?,
+            watches_code: false,
+            message_response: message_response?.unwrap_or(MessageResponse::OneWay),
             timeout: timeout?,
             init_timeout: init_timeout?,
             idle_timeout: idle_timeout?,
@@ -69,14 +75,30 @@ impl ConfigReader<'_> {
         Some((directory?, commands?))
     }
 
-    /// Returns the configured source, or the default: Lambda if functions are configured.
-    fn select_source(&mut self, source: Option<FunctionSource>, configured: bool) -> FunctionSource {
+    /// Returns the configured source, or the default: Lambda if a template or functions are configured.
+    fn select_source(
+        &mut self,
+        source: Option<FunctionSource>,
+        has_template: bool,
+        has_functions: bool,
+    ) -> FunctionSource {
+        if has_template && has_functions {
+            self.add_error(
+                "api.template cannot be combined with functions.directory or the command line of a function, because the \
+                 template has its own functions; remove one of them",
+            );
+        }
+        let configured = has_template || has_functions;
         let source = source.unwrap_or(if configured { FunctionSource::Lambda } else { FunctionSource::Embedded });
         if source == FunctionSource::Lambda && !configured {
             self.add_error(
-                "functions.source is lambda, but no function is configured; set functions.directory to a directory \
-                 with subdirectories such as message/bootstrap, or functions.message to a command line",
+                "functions.source is lambda, but no function is configured; set api.template to the template of an \
+                 application, functions.directory to a directory with subdirectories such as message/bootstrap, or \
+                 functions.message to a command line",
             );
+        }
+        if source == FunctionSource::Embedded && has_template {
+            self.add_error("functions.source is embedded, so api.template has no effect; remove one of them");
         }
         source
     }
@@ -147,6 +169,17 @@ fn reserved_variable_setting(name: &str) -> &'static str {
         "AWS_LAMBDA_MAX_CONCURRENCY" => "set functions.concurrency",
         "_HANDLER" => "set functions.handlers",
         _ => "remove it",
+    }
+}
+
+/// Parses parameters: a table, lines `name=value`, whose values may contain commas, or `name=value,...`.
+fn parse_parameters(value: &ConfigValue) -> ParseResult<BTreeMap<String, String>> {
+    match value {
+        ConfigValue::Text(text) if text.contains('\n') => {
+            let lines = text.lines().map(str::to_owned).collect();
+            values::parse_table(&ConfigValue::List(lines))
+        }
+        ConfigValue::Text(_) | ConfigValue::List(_) | ConfigValue::Table(_) => values::parse_table(value),
     }
 }
 

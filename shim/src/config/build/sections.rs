@@ -4,13 +4,15 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use gateway::base_path::BasePath;
 use handlers::api::MAX_PUSH_BYTES;
 use handlers::limits::Limits;
 
 use super::super::values::{self, ParseResult};
 use super::super::{
-    ApiConfig, ClusterConfig, CompressionMode, ConfigValue, DeploymentMode, DrainConfig, JournalConfig, LogFormat,
-    LogStorage, LoggingConfig, MessageOrdering, QuotaProfile, ServerConfig, SessionConfig, StorageConfig,
+    ApiConfig, ClusterConfig, CompressionMode, ConfigValue, DeploymentMode, DrainConfig, FunctionSource,
+    FunctionsConfig, JournalConfig, LogFormat, LogStorage, LoggingConfig, MessageOrdering, QuotaProfile, ServerConfig,
+    SessionConfig, StorageConfig,
 };
 use super::ConfigReader;
 use super::access::{parse_loopback_listener, parse_management_access};
@@ -106,7 +108,8 @@ impl ConfigReader<'_> {
         valid.then_some(limits)
     }
 
-    pub(super) fn read_api(&mut self) -> Option<ApiConfig> {
+    /// `functions` decides about the default order of messages.
+    pub(super) fn read_api(&mut self, functions: Option<&FunctionsConfig>) -> Option<ApiConfig> {
         let id = self.read_required("api.id", parse_api_id);
         let stage = self.read_required("api.stage", parse_stage);
         let region = self.read_required("api.region", |value| {
@@ -116,22 +119,26 @@ impl ConfigReader<'_> {
         let profile = self.read_required("api.profile", |value| {
             values::parse_choice(value, &[("aws", QuotaProfile::Aws), ("open", QuotaProfile::Open)])
         });
-        let ordering = self.read_required("api.ordering", |value| {
+        let ordering = self.read_optional("api.ordering", |value| {
             values::parse_choice(
                 value,
                 &[("connection", MessageOrdering::Connection), ("concurrent", MessageOrdering::Concurrent)],
             )
         });
         let stage_variables = self.read_optional("api.stage_variables", values::parse_table);
+        let base_paths = self.read_optional("api.base_paths", parse_base_paths);
         let (key_required, key_source, keys) = self.read_client_keys();
         Some(ApiConfig {
             id: id?,
             stage: stage?,
+            is_stage_set: self.sources.is_set("api.stage"),
+            is_id_set: self.sources.is_set("api.id"),
             region: region?,
             account_id: account_id?,
             profile: profile?,
-            ordering: ordering?,
+            ordering: ordering?.unwrap_or_else(|| default_ordering(functions)),
             stage_variables: stage_variables?.unwrap_or_default(),
+            base_paths: base_paths?.unwrap_or_default(),
             key_required: key_required?,
             key_source: key_source?,
             keys: keys?,
@@ -248,6 +255,20 @@ impl ConfigReader<'_> {
         let filter = self.read_required("logging.filter", parse_log_filter);
         Some(LoggingConfig { format: format?, filter: filter? })
     }
+}
+
+/// Messages of Lambda functions are handled concurrently, as on AWS (`docs/adr/0039-applications.md`).
+fn default_ordering(functions: Option<&FunctionsConfig>) -> MessageOrdering {
+    match functions.map(|functions| functions.source) {
+        Some(FunctionSource::Lambda) => MessageOrdering::Concurrent,
+        Some(FunctionSource::Embedded) | None => MessageOrdering::Connection,
+    }
+}
+
+fn parse_base_paths(value: &ConfigValue) -> ParseResult<Vec<String>> {
+    let paths = values::parse_list(value)?;
+    paths.iter().try_for_each(|path| BasePath::parse(path).map(drop).map_err(|error| error.to_string()))?;
+    Ok(paths)
 }
 
 /// Returns whether `text` consists of 1 to `max_len` letters, digits and characters of `also_allowed`.

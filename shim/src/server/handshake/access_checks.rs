@@ -8,13 +8,23 @@ use std::net::IpAddr;
 use gateway::api::{ApiKeySource, AuthorizationType, WebSocketApi};
 use gateway::authorizer::AuthorizerContext;
 use gateway::event::{ApiKey, IamCaller};
-use gateway::handshake::Rejection;
+use gateway::handshake::{EventHeaders, QueryParameters, Rejection};
 use gateway::iam::{IamAction, SignedRequest};
 use http::HeaderMap;
 
 use super::{HandshakeContext, UpgradeRequest};
 use crate::access::{BudgetExceededError, RejectionCost};
 use crate::functions::ApiIntegration;
+
+/// Checks that the handshake has the required parameters of `$connect`.
+pub(super) fn check_parameters(
+    context: &HandshakeContext,
+    headers: &EventHeaders,
+    query: &QueryParameters,
+) -> Result<(), Rejection> {
+    let api = &context.sessions.integration.api;
+    if api.has_required_parameters(headers, query) { Ok(()) } else { Err(Rejection::MissingParameter) }
+}
 
 /// Counts an accepted handshake against the rate limits of requests and of new connections.
 pub(super) fn check_rates(context: &HandshakeContext) -> Result<(), Rejection> {
@@ -45,6 +55,7 @@ pub(super) fn charge_rejection(
             context.access.rejections.charge_rejection(client, RejectionCost::Request)
         }
         Rejection::Throttled
+        | Rejection::MissingParameter
         | Rejection::AuthorizerMisconfigured
         | Rejection::Handler(_)
         | Rejection::Integration(_)

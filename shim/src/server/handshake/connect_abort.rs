@@ -17,7 +17,7 @@ pub(super) struct ConnectAbortGuard(Option<(Arc<SessionContext>, Arc<ConnectionF
 impl ConnectAbortGuard {
     /// Returns a guard to be held while `$connect` runs.
     pub(super) fn for_connect(sessions: &Arc<SessionContext>, facts: &Arc<ConnectionFacts>, ids: &EventIds) -> Self {
-        let is_armed = sessions.lifecycle.registry.is_none() && sessions.integration.api.routes.has_connect;
+        let is_armed = sessions.lifecycle.registry.is_none() && sessions.integration.api.routes.connect.is_some();
         Self(is_armed.then(|| (sessions.clone(), facts.clone(), ids.clone())))
     }
 

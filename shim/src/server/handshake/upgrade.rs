@@ -14,7 +14,7 @@ use crate::server::list_contains;
 /// The only supported version of the protocol.
 const VERSION: HeaderValue = HeaderValue::from_static("13");
 
-/// Checks the URL length, the stage and the upgrade headers. Returns the future socket and `Sec-WebSocket-Accept`.
+/// Checks the URL length, the path and the upgrade headers. Returns the future socket and `Sec-WebSocket-Accept`.
 pub(super) fn check_request(
     context: &HandshakeContext,
     request: &UpgradeRequest,
@@ -24,8 +24,7 @@ pub(super) fn check_request(
     if url_chars > api.quotas.url_chars {
         return Err(Rejection::UrlTooLong);
     }
-    let stage = request.path.trim_start_matches('/').trim_end_matches('/');
-    if stage != &*api.stage.name {
+    if api.match_path(&request.path).is_none() {
         return Err(Rejection::UnknownStage);
     }
     let upgrade = request.upgrade.clone().ok_or(Rejection::NotAnUpgrade)?;

@@ -17,7 +17,7 @@ pub(super) const ROWS: &[ConformanceRow] = &[
         "CC-1",
         Documented,
         "Each message is a separate invocation; several of one connection run concurrently.",
-        "the same with the ordering `concurrent`, which these cases use; the default is sequential",
+        "the same for Lambda functions; messages of the messaging application are handled in order (`api.ordering`)",
         |world| at_once(world).boxed(),
     ),
     ConformanceRow::holds(

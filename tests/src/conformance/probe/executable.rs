@@ -42,14 +42,7 @@ pub fn lambda<const N: usize>(program: &Path, environment: [(&str, String); N]) 
         },
     };
     let clock = Arc::new(|| u64::try_from(system_clock::current_time().0).unwrap_or(0));
-    let function = Some(Arc::new(LambdaFunction::start(definition, clock)));
-    Ok(LambdaFunctions {
-        authorizer: function.clone(),
-        connect: function.clone(),
-        message: function.clone(),
-        disconnect: function,
-        http_api: None,
-    })
+    Ok(LambdaFunctions::single(Arc::new(LambdaFunction::start(definition, clock))))
 }
 
 /// Returns the path of a binary of the same build as this executable.

@@ -15,8 +15,8 @@ use tests::server::{ServerLaunch, TwinwayServer};
 use tokio::process::Command;
 
 use super::API_HOST;
+use crate::ask;
 use crate::isolation::is_root;
-use crate::{ask, function};
 
 /// Maximum time for the installation of a language's packages.
 const INSTALL_TIMEOUT: Duration = Duration::from_secs(400);
@@ -51,6 +51,7 @@ fn program(name: &str) -> String {
 /// A server without a listener of unsigned calls, whose messages invoke this command line.
 fn launch_command(directory: &Path, command: &str) -> ServerLaunch {
     let launch = TwinwayServer::launch().with_env("TWINWAY_FUNCTIONS_MESSAGE", command);
+    let launch = launch.with_env("TWINWAY_FUNCTIONS_MESSAGE_RESPONSE", "two-way");
     let launch = launch.with_env("TWINWAY_FUNCTIONS_DIRECTORY", directory.display());
     launch.with_env("TWINWAY_MANAGEMENT_LISTEN", "off").with_env("TWINWAY_FUNCTIONS_INIT_TIMEOUT", "60s")
 }
@@ -130,7 +131,7 @@ async fn ruby_posts() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rust_posts() {
-    let launch = || TwinwayServer::launch().with_env("TWINWAY_FUNCTIONS_MESSAGE", function().display());
+    let launch = || crate::launch();
     let post = format!("post https://{API_HOST}/prod");
     let posts = [(&*post, format!("rust https://{API_HOST}/prod"))];
     check_posts(launch().with_env("TWINWAY_MANAGEMENT_LISTEN", "off"), &posts).await;

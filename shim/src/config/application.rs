@@ -1,0 +1,92 @@
+//! Application of `api.template`: reading, refusal of templates that cannot be served, and the settings that a template
+//! provides.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use templates::{Application, ApplicationContext, Finding, Severity, TemplateError, find_template};
+
+use super::{Config, ConfigError};
+
+impl Config {
+    /// Reads `api.template`, if it is set, and applies its API id and stage unless the configuration sets them. Returns
+    /// the template's warnings.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for a template that cannot be read, and for findings that prevent serving it.
+    pub fn load_application(&mut self) -> Result<Vec<String>, ConfigError> {
+        let Some(path) = self.functions.template.clone() else { return Ok(Vec::new()) };
+        let application = read_application(&path, self)?;
+        self.set_application(application)
+    }
+
+    /// Applies an application, as [`Self::load_application`] does.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for findings that prevent serving the application.
+    pub fn set_application(&mut self, application: Application) -> Result<Vec<String>, ConfigError> {
+        let warnings = check_findings(&application)?;
+        if let Some(api) = &application.websocket_api {
+            if !self.api.is_stage_set {
+                self.api.stage.clone_from(&api.stage.name);
+            }
+            if let Some(id) = api.id.as_ref().filter(|_| !self.api.is_id_set) {
+                self.api.id.clone_from(id);
+            }
+        }
+        self.application = Some(Arc::new(application));
+        Ok(warnings)
+    }
+}
+
+/// Reads the template at `path`, a file or a directory that contains one, with the region, account and API id of `config`.
+///
+/// # Errors
+/// [`ConfigError`] when there is no template, it cannot be read or it is invalid.
+pub fn read_application(path: &Path, config: &Config) -> Result<Application, ConfigError> {
+    let invalid = |error: TemplateError| ConfigError { errors: error_lines(&error.to_string()) };
+    let found = find_template(path).map_err(invalid)?;
+    let mut parameters = found.parameters;
+    parameters.extend(config.functions.parameters.0.clone());
+    let context = ApplicationContext {
+        region: config.api.region.clone(),
+        account_id: config.api.account_id.clone(),
+        stack_name: found.stack_name,
+        api_id: config.api.id.clone(),
+        stage: config.api.is_stage_set.then(|| config.api.stage.clone()),
+        parameters,
+        ..ApplicationContext::default()
+    };
+    templates::read_application(&found.path, &context).map_err(invalid)
+}
+
+fn error_lines(text: &str) -> Vec<String> {
+    text.lines().map(|line| format!("api.template: {line}")).collect()
+}
+
+/// Returns the warnings of an application. An access control that is not supported prevents serving it: the server would
+/// be open to clients that the template rejects.
+fn check_findings(application: &Application) -> Result<Vec<String>, ConfigError> {
+    let describe = |finding: &Finding| describe_finding(application, finding);
+    let (warnings, errors): (Vec<_>, Vec<_>) =
+        application.findings.iter().partition(|finding| finding.severity == Severity::Warning);
+    if errors.is_empty() {
+        return Ok(warnings.into_iter().map(describe).collect());
+    }
+    Err(ConfigError { errors: errors.into_iter().map(describe).collect() })
+}
+
+/// Returns a finding with its place: `file:line: element: message`.
+#[must_use]
+pub fn describe_finding(application: &Application, finding: &Finding) -> String {
+    let file = application.template.display();
+    let place = match finding.location.line {
+        0 => format!("{file}"),
+        line => format!("{file}:{line}"),
+    };
+    let prefix = match finding.severity {
+        Severity::Security => "security: ",
+        Severity::Error | Severity::Warning => "",
+    };
+    format!("{prefix}{place}: {}: {}", finding.location.element, finding.message)
+}
