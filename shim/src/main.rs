@@ -10,8 +10,14 @@ use shim::config::ProcessEnvironment;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
+/// First descriptor after standard input, output and error.
+const FIRST_INHERITED_DESCRIPTOR: i32 = 3;
+
 fn main() -> ExitCode {
     forbid_inspection();
+    // The launcher may have left secrets open, which functions and other child processes must not inherit. Descriptors
+    // that this process opens itself have close-on-exec already.
+    close_fds::set_fds_cloexec(FIRST_INHERITED_DESCRIPTOR, &[]);
     let mut arguments = std::env::args_os();
     if arguments.nth(1).is_some_and(|command| command == SUPERVISE_COMMAND) {
         return runtime_api::run_supervisor(arguments);

@@ -3,7 +3,7 @@
 //!
 //! Commands: `pid`, `env NAME`, `wait MS`, `gather COUNT DIRECTORY`, `crash`, `abort`, `hang`, `throw TEXT`, `log LEVEL
 //! TEXT`, `post ENDPOINT` (posts to its client), `reply JSON` (the whole response), `files` (its soft and hard limit of
-//! open files), `descend` (starts two processes that it does not wait for, the second in a session of its own, and
+//! open files), `inherited` (what its open descriptors refer to, for a child of it), `descend` (starts two processes that it does not wait for, the second in a session of its own, and
 //! returns their ids), `orphan` (kills its parent), `spy PID FILE` (returns what it can read: environment and memory of
 //! the processes up to PID, and the file). Any other text is returned. With `FUNCTION_START=crash` the process exits
 //! before it requests an event.
@@ -46,6 +46,7 @@ async fn answer(event: LambdaEvent<Value>) -> Result<Value, Error> {
         "reply" => return Ok(serde_json::from_str(rest)?),
         "descend" => shell("sleep 600 >&- 2>&- & echo $!; setsid sleep 600 >&- 2>&- & echo $!")?,
         "files" => shell("ulimit -Sn; ulimit -Hn")?,
+        "inherited" => shell("for fd in /proc/$$/fd/*; do echo ${fd##*/}=$(readlink $fd); done")?,
         "orphan" => shell(&format!("kill -9 {}", parent_of(std::process::id()).ok_or("no parent")?))?,
         "spy" => spy(rest)?,
         "hang" => std::future::pending().await,

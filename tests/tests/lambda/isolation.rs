@@ -133,6 +133,33 @@ async fn functions_of_another_user_cannot_read_the_secret_file_either() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn functions_inherit_no_descriptor_of_the_servers_launcher() {
+    let directory = tempfile::tempdir().unwrap();
+    let secret = directory.path().join("secret");
+    std::fs::write(&secret, SECRET).unwrap();
+    // The shell opens the file without close-on-exec, as a launcher of services may do.
+    let script = format!("exec 9<{} && exec \"$@\"", secret.display());
+    let mut users = vec![None];
+    users.extend(is_root().then(|| Some(format!("{NOBODY}:{NOBODY}"))));
+    for user in users {
+        let launch = launch().under_program(&["sh", "-c", &script, "sh"]);
+        let launch = match &user {
+            Some(user) => launch.with_env("TWINWAY_FUNCTIONS_USER", user),
+            None => launch,
+        };
+        let mut server = launch.start().await;
+        if is_root() {
+            // Other users cannot read the descriptors of the server, which is not dumpable.
+            let opened = std::fs::read_link(format!("/proc/{}/fd/9", server.pid())).unwrap();
+            assert_eq!(opened, secret, "the control of this test");
+        }
+        let inherited = ask(&mut connect(&server).await, "inherited").await;
+        assert!(inherited.starts_with("0=") && !inherited.contains("secret"), "{user:?}: {inherited}");
+        server.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_root_can_configure_another_user() {
     let launch = launch().with_env("TWINWAY_FUNCTIONS_USER", "1:1");
     let launch = if is_root() {
