@@ -143,28 +143,48 @@ fn forwarded_entries(line: &HeaderValue) -> impl Iterator<Item = Option<IpAddr>>
 }
 
 /// Parses `for=192.0.2.1;proto=https, for="[2001:db8::1]:443"` into the value of `for` of each element, `None` for an
-/// element without one.
+/// element without one. Empty elements and parameters are skipped (RFC 9110 sections 5.6.1.2 and 5.6.6).
 fn parse_forwarded(line: &str) -> Option<Vec<Option<String>>> {
-    let (mut elements, mut node, mut rest) = (Vec::new(), None, line.trim());
+    let (mut elements, mut element, mut rest) = (Vec::new(), ForwardedElement::default(), line.trim_start());
     loop {
-        let (name, value) = rest.split_once('=')?;
-        let (value, after) = parse_value(value)?;
-        if !is_token(name.trim_start())
-            || (name.trim_start().eq_ignore_ascii_case("for") && node.replace(value).is_some())
-        {
-            return None;
+        if !rest.is_empty() && !rest.starts_with([';', ',']) {
+            rest = element.parse_parameter(rest)?.trim_start();
         }
-        let after = after.trim_start();
-        match after.as_bytes().first() {
+        match rest.as_bytes().first() {
             Some(b';') => {}
-            Some(b',') => elements.push(node.take()),
+            Some(b',') => elements.extend(std::mem::take(&mut element).into_node()),
             Some(_) => return None,
             None => {
-                elements.push(node);
+                elements.extend(element.into_node());
                 return Some(elements);
             }
         }
-        rest = after[1..].trim_start();
+        rest = rest[1..].trim_start();
+    }
+}
+
+/// An element of `Forwarded`, as far as it has been parsed.
+#[derive(Default)]
+struct ForwardedElement {
+    has_parameters: bool,
+    /// Value of `for`.
+    node: Option<String>,
+}
+
+impl ForwardedElement {
+    /// Parses the parameter at the start of `text`, and returns the rest; `None` if it violates the grammar or is a
+    /// second `for`.
+    fn parse_parameter<'t>(&mut self, text: &'t str) -> Option<&'t str> {
+        let (name, value) = text.split_once('=')?;
+        let (value, rest) = parse_value(value)?;
+        self.has_parameters = true;
+        let is_repeated = name.eq_ignore_ascii_case("for") && self.node.replace(value).is_some();
+        (is_token(name) && !is_repeated).then_some(rest)
+    }
+
+    /// Returns the value of `for`, if any; `None` for an empty element.
+    fn into_node(self) -> Option<Option<String>> {
+        self.has_parameters.then_some(self.node)
     }
 }
 

@@ -121,9 +121,16 @@ fn forwarded_is_parsed_strictly() {
         ("for=203.0.113.66, for=198.51.100.9", "198.51.100.9"),
         ("for=203.0.113.66,proto=https; FOR=198.51.100.9", "198.51.100.9"),
         ("for=\"198.51.100.9:80\";host=\"a,b;c\\\"\"", "198.51.100.9"),
+        // Empty elements and parameters are skipped.
+        (", for=198.51.100.9", "198.51.100.9"),
+        ("for=203.0.113.66,, ,for=198.51.100.9 , ", "198.51.100.9"),
+        ("for=198.51.100.9;", "198.51.100.9"),
+        (";for=198.51.100.9;;proto=https ; ,", "198.51.100.9"),
+        (" , ; ,", PEER),
         ("for=unknown", PEER),
         ("for=_hidden", PEER),
         ("proto=https", PEER),
+        ("for=203.0.113.66, proto=https", PEER),
         // An unbalanced quote, which swallows what the proxy appended, and other violations.
         ("for=203.0.113.66;x=\", for=198.51.100.9", PEER),
         ("for=203.0.113.66;x=\", for=\"198.51.100.9\"", PEER),
@@ -136,6 +143,8 @@ fn forwarded_is_parsed_strictly() {
     }
     let two = [("forwarded", "for=203.0.113.66"), ("forwarded", "for=198.51.100.9")];
     assert_eq!(client(&config, PEER, &two).0, "198.51.100.9");
+    let appended = [("forwarded", ", "), ("forwarded", "for=198.51.100.9")];
+    assert_eq!(client(&config, PEER, &appended).0, "198.51.100.9");
     assert_eq!(client(&config, PEER, &[("x-forwarded-for", "203.0.113.66")]).0, PEER, "the other header is not read");
     assert_eq!(client(&hops(1), PEER, &[("forwarded", "for=203.0.113.66")]).0, PEER);
 }
