@@ -22,6 +22,8 @@ use bytesize::ByteSize;
 const MAX_DURATION: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
 /// Shortest accepted retention. With a shorter one, messages could expire while clients still receive or resume them.
 pub const MIN_RETENTION_AGE: Duration = Duration::from_secs(60 * 60);
+/// Longest accepted clock difference. Expired tokens are accepted for as long.
+pub const MAX_LEEWAY: Duration = Duration::from_secs(10 * 60);
 
 /// Parses a duration with its unit: `500ms`, `30s`, `5m`, `12h`, `30d`, or a sum such as `1h30m`.
 ///
@@ -46,6 +48,20 @@ pub fn parse_retention_age(text: &str) -> Result<Duration, String> {
         Ok(age)
     } else {
         Err("must be at least 1h, because messages would expire while clients still resume them".to_owned())
+    }
+}
+
+/// Parses the accepted clock difference (`TWINWAY_AUTH_LEEWAY`): a duration of at most [`MAX_LEEWAY`].
+///
+/// # Errors
+/// A description of the expected form.
+pub fn parse_leeway(text: &str) -> Result<Duration, String> {
+    let leeway = parse_duration(text)?;
+    if leeway <= MAX_LEEWAY {
+        Ok(leeway)
+    } else {
+        Err("must be at most 10m, because expired tokens are accepted for this long; synchronize the clocks instead"
+            .to_owned())
     }
 }
 

@@ -48,10 +48,16 @@ impl fmt::Debug for ProxySettings {
 /// # Errors
 /// The rule that the address violates, as text for an operator, without the address.
 pub fn check_proxy(address: &str) -> Result<(), &'static str> {
-    let uri = address.parse::<Uri>().ok();
-    let valid =
-        uri.is_some_and(|uri| uri.scheme_str() == Some("http") && uri.host().is_some_and(|host| !host.is_empty()));
-    if valid { Ok(()) } else { Err("must be an address such as http://proxy.example:3128") }
+    const RULE: &str = "must be an address such as http://proxy.example:3128";
+    let uri = address.parse::<Uri>().ok().filter(|uri| uri.scheme_str() == Some("http")).ok_or(RULE)?;
+    let authority = uri.authority().filter(|authority| !authority.host().is_empty()).ok_or(RULE)?;
+    // `port_u16` is `None` for an invalid port as for none.
+    let host_end = authority.as_str().ends_with(authority.host());
+    if host_end || authority.port_u16().is_some_and(|port| port > 0) {
+        Ok(())
+    } else {
+        Err("must have a port from 1 to 65535, such as http://proxy.example:3128")
+    }
 }
 
 type HttpClient<C> = Client<HttpsConnector<C>, Empty<Bytes>>;

@@ -262,6 +262,17 @@ impl ClaimMapping {
             () => Err(self.role.error()),
         }
     }
+
+    /// Returns whether a value of the role claim means two roles, or one role and is the name of another.
+    #[must_use]
+    pub fn has_ambiguous_roles(&self) -> bool {
+        let lists =
+            [(Role::Admin, &self.admin_roles), (Role::Service, &self.service_roles), (Role::User, &self.user_roles)];
+        lists.iter().any(|(role, words)| {
+            let others = lists.iter().filter(|(other, _)| other != role);
+            others.into_iter().any(|(other, own)| words.iter().any(|word| word == other.as_str() || own.contains(word)))
+        })
+    }
 }
 
 const fn claim_key(path: &'static str, env: &'static str, field: ClaimField) -> ClaimKey {

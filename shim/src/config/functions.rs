@@ -117,8 +117,15 @@ impl FunctionsConfig {
         ))
     }
 
-    /// Returns a warning if functions run as root with the user id of this process.
+    /// Returns a warning if functions run as root with the user id of this process, or if there are none to run as
+    /// another user.
     pub(super) fn user_warning(&self) -> Option<&'static str> {
+        if self.source == FunctionSource::Embedded && self.user.is_some() {
+            return Some(
+                "functions.user is set but unused: the built-in messaging application runs in the server's process; run \
+                 the server as that user, or configure functions",
+            );
+        }
         let as_root =
             self.source == FunctionSource::Lambda && self.user.is_none() && rustix::process::geteuid().is_root();
         as_root.then_some(

@@ -355,6 +355,9 @@ fn a_wrong_address_names_the_key_and_hides_the_value() {
         ("postgres.url", "DATABASE_URL", "postgres://me:hunter2@db/x?sslmode=maybe"),
         ("proxy.https", "HTTPS_PROXY", "socks5://me:hunter2@proxy"),
         ("proxy.https", "https_proxy", "proxy:3128"),
+        ("proxy.https", "HTTPS_PROXY", "http://me:hunter2@proxy:99999"),
+        ("proxy.https", "HTTPS_PROXY", "http://me:hunter2@proxy:0"),
+        ("proxy.https", "HTTPS_PROXY", "http://me:hunter2@[::1]:"),
     ] {
         let found = errors_of(from_environment(&[(variable, value)]));
         assert!(found[0].starts_with(key) && found[0].contains(variable), "{found:#?}");
@@ -378,6 +381,60 @@ fn weak_settings_cause_warnings() {
         "{\"keys\":[{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo\"}]}";
     assert!(warnings(&[("TWINWAY_AUTH_JWKS", keys)]).contains("auth.audience is not set"));
     assert_eq!(warnings(&[("TWINWAY_AUTH_JWKS", keys), ("TWINWAY_AUTH_AUDIENCE", "chat")]), "");
+    let url = ("TWINWAY_AUTH_JWKS_URL", "https://idp.example/keys");
+    assert!(warnings(&[url, ("TWINWAY_AUTH_AUDIENCE", "*")]).contains("auth.audience is *"));
+    assert_eq!(warnings(&[url, ("TWINWAY_AUTH_AUDIENCE", "chat")]), "");
+    let sentinel = [pod[0], pod[1], ("REDIS_URL", "rediss://10.0.0.7"), ("TWINWAY_REDIS_TOPOLOGY", "sentinel")];
+    let replicas = |count| warnings(&[&sentinel[..], &[("TWINWAY_REDIS_WAIT_REPLICAS", count)]].concat());
+    assert!(replicas("0").contains("redis.wait_replicas is 0"));
+    assert_eq!(replicas("1"), "");
+    if rustix::process::geteuid().is_root() {
+        assert!(warnings(&[("TWINWAY_FUNCTIONS_USER", "1:1")]).contains("functions.user is set but unused"));
+    }
+}
+
+#[test]
+fn roles_that_share_a_value_cause_a_warning() {
+    let warnings = |values: &[(&str, &str)]| from_environment(values).warnings.join("\n");
+    let (admins, services, users) =
+        ("TWINWAY_AUTH_ADMIN_ROLES", "TWINWAY_AUTH_SERVICE_ROLES", "TWINWAY_AUTH_USER_ROLES");
+    for values in [
+        &[(admins, "admin,user")][..],
+        &[(admins, "staff"), (users, "staff,member")],
+        &[(services, "admin")],
+        &[(users, "admin,member")],
+    ] {
+        assert!(warnings(values).contains("auth.admin_roles"), "{values:?}");
+    }
+    for values in
+        [&[(admins, "root,wheel")][..], &[(users, "user,member")], &[(admins, "admin,root"), (services, "bot")]]
+    {
+        assert_eq!(warnings(values), "", "{values:?}");
+    }
+}
+
+#[test]
+fn a_leeway_that_keeps_expired_tokens_valid_is_rejected() {
+    assert!(from_environment(&[("TWINWAY_AUTH_LEEWAY", "10m")]).config.is_ok());
+    let found = errors_of(from_environment(&[("TWINWAY_AUTH_LEEWAY", "2d")]));
+    assert!(found.len() == 1 && found[0].contains("auth.leeway") && found[0].contains("at most 10m"), "{found:#?}");
+}
+
+#[test]
+fn the_proxy_protocol_needs_the_networks_of_the_balancers() {
+    let required = ("TWINWAY_PROXY_PROTOCOL", "required");
+    let public = ("TWINWAY_LISTEN", "0.0.0.0:8080");
+    let networks = ("TWINWAY_TRUSTED_PROXIES", "10.0.0.0/16");
+    for trusted in ["0", "1"] {
+        let found = errors_of(from_environment(&[required, public, ("TWINWAY_TRUSTED_PROXIES", trusted)]));
+        assert!(found.len() == 1 && found[0].contains("server.trusted_proxies, such as 10.0.0.0/16"), "{found:#?}");
+    }
+    for accepted in [&[required, public, networks][..], &[required, networks], &[required]] {
+        let loaded = from_environment(accepted);
+        assert!(loaded.config.is_ok() && loaded.warnings.is_empty(), "{accepted:?} {loaded:?}");
+    }
+    let counted = from_environment(&[required, ("TWINWAY_TRUSTED_PROXIES", "1")]).warnings;
+    assert!(counted.len() == 1 && counted[0].contains("not the balancer"), "{counted:?}");
 }
 
 #[test]
@@ -647,7 +704,10 @@ fn unsafe_combinations_cause_a_warning() {
     assert!(warnings(&[open, ("TWINWAY_LISTEN", "[::]:8080")]).contains("server.management is open"));
     assert!(warnings(&[open, ("TWINWAY_TRUSTED_PROXIES", "1")]).contains("server.management is open"));
     assert_eq!(warnings(&[open]), "");
-    assert!(warnings(&[("TWINWAY_TRUSTED_PROXIES", "0.0.0.0/0")]).contains("server.trusted_proxies"));
+    for networks in ["0.0.0.0/0", "0.0.0.0/1,128.0.0.0/1", "::/0", "10.0.0.0/8,2000::/3", "0.0.0.0/2,64.0.0.0/2"] {
+        assert!(warnings(&[("TWINWAY_TRUSTED_PROXIES", networks)]).contains("server.trusted_proxies"), "{networks}");
+    }
+    assert_eq!(warnings(&[("TWINWAY_TRUSTED_PROXIES", "10.0.0.0/8,fc00::/7,172.16.0.0/12")]), "");
     assert_eq!(warnings(&[("TWINWAY_AUTH_SECRET", SECRET)]), "");
 }
 

@@ -66,6 +66,11 @@ pub(super) fn parse_retention_age(value: &ConfigValue) -> ParseResult<Duration> 
     config_value::parse_retention_age(&parse_text(value)?)
 }
 
+/// Parses the accepted clock difference between the issuer of tokens and this server.
+pub(super) fn parse_leeway(value: &ConfigValue) -> ParseResult<Duration> {
+    config_value::parse_leeway(&parse_text(value)?)
+}
+
 /// Parses a duration of at least 1 ms.
 pub(super) fn parse_positive_duration(value: &ConfigValue) -> ParseResult<Duration> {
     let duration = parse_duration_value(value)?;

@@ -105,6 +105,12 @@ impl RedisSettings {
         })
     }
 
+    /// Returns whether a failover, which is part of normal operation with this topology, loses acknowledged messages.
+    #[must_use]
+    pub fn loses_messages_at_failover(&self) -> bool {
+        self.wait_replicas == 0 && self.topology.default_wait_replicas() > 0
+    }
+
     /// Returns the timeout of one operation, retries included.
     #[must_use]
     pub fn operation_timeout(&self) -> Duration {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use handlers::api::ApiKeys;
 use handlers::authorizer::{ClaimMapping, KeySet, TokenSettings};
-use handlers::config_value::parse_duration;
+use handlers::config_value::{parse_duration, parse_leeway};
 use handlers::id::{TenantId, UserId};
 use http::Uri;
 use jwks::{FetchSettings, ProxySettings, check_proxy};
@@ -23,7 +23,7 @@ impl EnvironmentReader<'_> {
         let secret_arns = self.secret_arns(AUTH_SECRET_ARN);
         let api_keys_arn = self.api_keys_arn();
         let keys = self.key_set();
-        let leeway = self.duration_or(AUTH_LEEWAY, DEFAULT_LEEWAY, parse_duration);
+        let leeway = self.duration_or(AUTH_LEEWAY, DEFAULT_LEEWAY, parse_leeway);
         let api_keys = self.api_keys();
         let max_lifetime = self.duration_or(AUTH_MAX_LIFETIME, DEFAULT_MAX_LIFETIME, parse_duration);
         let (issuers, audiences, claims) = (self.list(AUTH_ISSUER), self.audiences(), self.claims());

@@ -31,7 +31,7 @@ impl ConfigReader<'_> {
         let max_lifetime = self.read_required("auth.max_lifetime", values::parse_positive_duration);
         let is_fetched = self.sources.find_value("auth.jwks_url").is_some();
         let fetch = self.read_key_fetch(is_fetched);
-        let leeway = self.read_required("auth.leeway", values::parse_duration_value);
+        let leeway = self.read_required("auth.leeway", values::parse_leeway);
         let presence_names =
             self.read_required("auth.presence_names", |value| PresenceNames::parse(&values::parse_text(value)?));
         let api_keys = self.read_optional("auth.api_keys", parse_api_keys);

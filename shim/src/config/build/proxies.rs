@@ -1,6 +1,6 @@
 //! Reader of the proxies in front of the server, and of the hosts and origins of requests.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
@@ -23,6 +23,18 @@ impl ConfigReader<'_> {
             values::parse_choice(value, &[("off", false), ("required", true)])
         });
         Some(ProxyConfig { trusted: trusted?, header: header?, requires_proxy_protocol: protocol? })
+    }
+
+    /// Rejects a PROXY header of any peer of a listener that other machines reach: each of them could choose its address.
+    pub(super) fn check_proxy_peers(&mut self, listen: SocketAddr, proxies: &ProxyConfig) {
+        let trusts_all_peers = matches!(proxies.trusted, TrustedProxies::Hops(_));
+        if proxies.requires_proxy_protocol && trusts_all_peers && !listen.ip().to_canonical().is_loopback() {
+            self.add_error(
+                "server.proxy_protocol: required needs the networks of the balancers in server.trusted_proxies, such as \
+                 10.0.0.0/16, because otherwise every machine that reaches server.listen can send a PROXY header and \
+                 choose its address",
+            );
+        }
     }
 }
 

@@ -45,7 +45,8 @@ impl ConfigReader<'_> {
         let tcp_backlog = self.read_required("server.tcp_backlog", values::parse_count);
         let tcp_timeout = self.read_required("server.tcp_timeout", values::parse_duration_or_off);
         let management = self.read_required("server.management", parse_management_access);
-        let listeners = listeners?;
+        let (listeners, proxies) = (listeners?, proxies?);
+        self.check_proxy_peers(listeners.traffic, &proxies);
         Some(ServerConfig {
             listen: listeners.traffic,
             ops_listen: listeners.ops,
@@ -57,7 +58,7 @@ impl ConfigReader<'_> {
             max_connections: max_connections?,
             domain_name: domain_name?,
             api_hosts: None,
-            proxies: proxies?,
+            proxies,
             hosts: hosts?,
             origins: origins?,
             tcp_backlog: tcp_backlog?,

@@ -2,6 +2,8 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
+use ipnet::IpNet;
+
 use super::super::keys::KEYS;
 use super::super::{Config, ConfigSources, DeploymentMode, JwksSource, LogStorage, ManagementAccess, VariableSource};
 use crate::access::client_address::TrustedProxies;
@@ -22,7 +24,7 @@ pub(super) fn setting_warnings(
         warnings.extend(sources.value_files().filter_map(readable_file_warning));
     }
     let unused = unused_value_warnings(sources, mode, variables);
-    let of_config = |config| weak_setting_warnings(config, mode);
+    let of_config = |config| weak_setting_warnings(config, mode).into_iter().chain(token_warnings(config));
     let unsafe_settings = config.map(unsafe_setting_warnings).unwrap_or_default();
     let of_functions = config.and_then(|config| config.functions.user_warning());
     let texts = config.map(of_config).into_iter().flatten().chain(unused).chain(unsafe_settings).chain(of_functions);
@@ -39,7 +41,7 @@ pub(super) fn origin_notice(config: &Config) -> Option<&'static str> {
     )
 }
 
-/// Returns a warning for each connection to another machine without encryption, and for a key set without an audience.
+/// Returns a warning for each connection to another machine without encryption, and for writes that a failover loses.
 fn weak_setting_warnings(config: &Config, mode: DeploymentMode) -> Vec<&'static str> {
     let mut warnings = Vec::new();
     let mut warn = |condition: bool, text: &'static str| warnings.extend(condition.then_some(text));
@@ -54,6 +56,28 @@ fn weak_setting_warnings(config: &Config, mode: DeploymentMode) -> Vec<&'static 
         postgres.is_some_and(crate::postgres::PostgresSettings::is_unverified),
         "postgres.url: sslmode permits reading the password on the network between this machine and the server; use \
          sslmode=verify-full unless the network is trusted",
+    );
+    warn(
+        redis.is_some_and(crate::redis::RedisSettings::loses_messages_at_failover),
+        "redis.wait_replicas is 0: a failover of Redis loses acknowledged messages; remove the setting, so that writes \
+         wait for one replica",
+    );
+    warnings
+}
+
+/// Returns a warning for each setting that accepts tokens of other applications, or gives a role by accident.
+fn token_warnings(config: &Config) -> Vec<&'static str> {
+    let mut warnings = Vec::new();
+    let mut warn = |condition: bool, text: &'static str| warnings.extend(condition.then_some(text));
+    warn(
+        matches!(config.auth.jwks, Some(JwksSource::Url(_))) && config.auth.audiences.is_empty(),
+        "auth.audience is *: whoever has a token for any application of the identity provider can log in here, with \
+         the user id and role of that token; set it to the audience of your tokens",
+    );
+    warn(
+        config.auth.claims.has_ambiguous_roles(),
+        "auth.admin_roles, auth.service_roles and auth.user_roles share a value, or one of them contains the name of \
+         another role: users with it have the role with the most permissions; give each role its own values",
     );
     warn(
         matches!(config.auth.jwks, Some(JwksSource::Document(_))) && config.auth.audiences.is_empty(),
@@ -74,15 +98,27 @@ fn unsafe_setting_warnings(config: &Config) -> Vec<&'static str> {
              every connection; use iam, or keep the port in a network of trusted machines",
         );
     }
-    if let TrustedProxies::Networks(networks) = &server.proxies.trusted
-        && networks.iter().any(|network| network.prefix_len() == 0)
-    {
-        warnings.push(
-            "server.trusted_proxies contains all addresses, so clients can choose their address; list the networks of \
-             the proxies, or set their number",
-        );
+    match &server.proxies.trusted {
+        TrustedProxies::Networks(networks) if IpNet::aggregate(networks).iter().any(is_public_range) => warnings.push(
+            "server.trusted_proxies contains a large part of all addresses, so clients with one of them can choose \
+             their address; list the networks of the proxies, or set their number",
+        ),
+        TrustedProxies::Hops(1..) if server.proxies.requires_proxy_protocol => warnings.push(
+            "server.trusted_proxies counts only proxies that append to server.forwarded_header, not the balancer that \
+             sends the PROXY header: without an HTTP proxy in front of that balancer clients can choose their address; \
+             list the networks of the balancer instead",
+        ),
+        _ => {}
     }
     warnings
+}
+
+/// Returns whether a network is larger than any that is reserved for private use: 10.0.0.0/8, fc00::/7.
+fn is_public_range(network: &IpNet) -> bool {
+    match network {
+        IpNet::V4(network) => network.prefix_len() < 8,
+        IpNet::V6(network) => network.prefix_len() < 7,
+    }
 }
 
 /// Returns a warning for each value that is set but has no effect.
