@@ -221,7 +221,7 @@ impl ListeningServer {
 
     /// Serves unsigned `@connections` calls until after the drain, because `$disconnect` functions may post.
     fn serve_local_management(&self, config: &ServerConfig, listener: TcpListener) {
-        let limits = listener_config(config, RequestPolicy::syntax_only(), LOCAL_MANAGEMENT_CONNECTIONS);
+        let limits = listener_config(config, RequestPolicy::for_local_callers(), LOCAL_MANAGEMENT_CONNECTIONS);
         let routes = local_management_routes(self.server.management.clone());
         let (tasks, stop) = (self.background.clone(), self.stop_all.clone());
         self.background.spawn(accept_connections(listener, routes, limits, tasks, stop));

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! Host missing, repeated or invalid; repeated single-valued header; target without a path → 400, connection closed
+//! Absolute target with another scheme than http and https; HTTP/1.0 for local callers     → 400, connection closed
 //! Transfer coding other than chunked                                                     → 501, connection closed
 //! Host not allowed, Origin not allowed                                                   → 403
 //! ```
@@ -16,6 +17,7 @@ use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, ORIGIN, SEC_WEBSOCKET_KEY,
     SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING,
 };
+use http::uri::Scheme;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, Version};
 use warp::reply::{Reply as _, Response};
 
@@ -35,6 +37,8 @@ pub struct RequestPolicy {
     pub proxies: ProxyConfig,
     hosts: HostRule,
     origins: OriginRule,
+    /// Whether HTTP/1.0 is accepted.
+    admits_http10: bool,
 }
 
 /// Reason for which a request is rejected.
@@ -64,7 +68,8 @@ impl RequestPolicy {
         if let HostRule::LoopbackAnd(names) = &mut hosts {
             names.push(HostPattern::Exact(config.listen.ip().to_string().into()));
         }
-        Self { proxies: config.proxies.clone(), hosts, origins: origin_rule(config, is_local) }
+        let origins = origin_rule(config, is_local);
+        Self { proxies: config.proxies.clone(), hosts, origins, admits_http10: true }
     }
 
     /// Returns the checks of the ops port, which has no proxies in front of it. `server.hosts` has no effect there,
@@ -73,13 +78,20 @@ impl RequestPolicy {
     pub fn for_ops(config: &ServerConfig) -> Self {
         let is_local = is_loopback(config.ops_listen);
         let hosts = default_host_rule(config, is_local);
-        Self { proxies: ProxyConfig::NONE, hosts, origins: origin_rule(config, is_local) }
+        Self { proxies: ProxyConfig::NONE, hosts, origins: origin_rule(config, is_local), admits_http10: true }
     }
 
     /// Returns the checks of a listener whose routes check `Host` and `Origin` themselves.
     #[must_use]
     pub const fn syntax_only() -> Self {
-        Self { proxies: ProxyConfig::NONE, hosts: HostRule::Any, origins: OriginRule::Any }
+        Self { proxies: ProxyConfig::NONE, hosts: HostRule::Any, origins: OriginRule::Any, admits_http10: true }
+    }
+
+    /// Returns the checks of the listener for local callers: [`Self::syntax_only`], and no HTTP/1.0, with which proxies
+    /// such as nginx connect by default.
+    #[must_use]
+    pub const fn for_local_callers() -> Self {
+        Self { proxies: ProxyConfig::NONE, hosts: HostRule::Any, origins: OriginRule::Any, admits_http10: false }
     }
 
     /// Checks a request that arrived from `peer` and stores the address of its client in its extensions. The `Host` of
@@ -102,6 +114,12 @@ impl RequestPolicy {
         if request.uri().path_and_query().is_none() {
             // The form of CONNECT (RFC 9112 section 3.2.3), with any method.
             return Err(RequestPolicyError::Malformed("the target of the request is not a path"));
+        }
+        if request.uri().scheme().is_some_and(|scheme| *scheme != Scheme::HTTP && *scheme != Scheme::HTTPS) {
+            return Err(RequestPolicyError::Malformed("the scheme of the request's target is not http"));
+        }
+        if !self.admits_http10 && request.version() == Version::HTTP_10 {
+            return Err(RequestPolicyError::Malformed("HTTP/1.1 is required"));
         }
         if !has_known_coding(request.headers()) {
             return Err(RequestPolicyError::UnknownCoding);

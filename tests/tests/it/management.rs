@@ -156,7 +156,10 @@ async fn web_pages_and_proxies_cannot_use_the_listener_of_unsigned_calls() {
         ("forwarded", "for=192.0.2.1"),
         ("via", "1.1 proxy"),
         ("x-forwarded-for", "192.0.2.1"),
+        ("x-forwarded-port", "443"),
         ("x-real-ip", "192.0.2.1"),
+        ("cookie", "session=1"),
+        ("l5d-dst-canonical", "server:8082"),
         ("cf-connecting-ip", "192.0.2.1"),
         ("x-envoy-external-address", "192.0.2.1"),
     ] {

@@ -213,6 +213,10 @@ async fn a_page_that_rebinds_dns_reaches_no_loopback_listener() {
     );
     let absolute = "GET http://evil.example/prod HTTP/1.1\r\nHost: localhost\r\n\r\n";
     assert_eq!(status_of(&head_of(server.traffic, absolute).await), 403, "the target counts, not Host");
+    let file = "GET file://localhost/prod HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    assert_eq!(status_of(&head_of(server.traffic, file).await), 400, "another scheme");
+    let old = "GET /prod/@connections/AAAAAAAAAAAAAAA= HTTP/1.0\r\nHost: localhost\r\n\r\n";
+    assert_eq!(status_of(&head_of(server.management.unwrap(), old).await), 400, "proxies send HTTP/1.0");
     let explained = all_of(server.traffic, &rebound("/prod")).await;
     assert!(explained.contains("server.hosts"), "{explained}");
 }

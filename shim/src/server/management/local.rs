@@ -2,12 +2,12 @@
 //!
 //! It is bound to a loopback address, but browsers and proxies of this machine connect from there as well. So each
 //! request must name a loopback host, which a page that rebinds DNS does not, and must not have a header that only
-//! browsers or proxies send.
+//! browsers or proxies send, nor the version HTTP/1.0, which proxies use by default and no SDK does.
 
 use std::sync::Arc;
 
 use gateway::management::ManagementError;
-use http::header::{FORWARDED, HOST, HeaderMap, ORIGIN, VIA};
+use http::header::{HOST, HeaderMap};
 use warp::Filter;
 
 use super::{CallerCheck, finish_response, management_routes};
@@ -16,17 +16,21 @@ use crate::server::ManagementContext;
 use crate::server::listener::BoxedRoutes;
 
 /// Headers that a request of a local process does not have: browsers and proxies add them.
-const FOREIGN_HEADERS: [&str; 9] = [
-    "sec-fetch-site",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-proto",
-    "x-real-ip",
+const FOREIGN_HEADERS: [&str; 11] = [
+    "cdn-loop",
     "cf-connecting-ip",
+    "cookie",
+    "forwarded",
+    "origin",
     "true-client-ip",
-    "x-envoy-external-address",
-    "x-envoy-peer-metadata-id",
+    "via",
+    "x-client-ip",
+    "x-original-forwarded-for",
+    "x-real-ip",
+    "x-scheme",
 ];
+/// Prefixes of such headers: of proxies (`X-Forwarded-*`), Envoy, browsers (`Sec-Fetch-*`, `Sec-CH-*`) and Linkerd.
+const FOREIGN_PREFIXES: [&str; 4] = ["x-forwarded", "x-envoy-", "sec-", "l5d-"];
 
 /// Returns the routes: `@connections` without signatures, and 403 for everything else.
 pub fn local_management_routes(context: Arc<ManagementContext>) -> BoxedRoutes {
@@ -43,9 +47,11 @@ pub fn local_management_routes(context: Arc<ManagementContext>) -> BoxedRoutes {
 
 fn is_local_request(headers: &HeaderMap) -> bool {
     let host = single_value(headers, HOST).and_then(|host| HostPort::parse(host.as_bytes()));
-    host.is_some_and(|host| host.is_loopback())
-        && ![ORIGIN, FORWARDED, VIA].iter().any(|name| headers.contains_key(name))
-        && !FOREIGN_HEADERS.iter().any(|name| headers.contains_key(*name))
+    host.is_some_and(|host| host.is_loopback()) && !headers.keys().any(|name| is_foreign_header(name.as_str()))
+}
+
+fn is_foreign_header(name: &str) -> bool {
+    FOREIGN_HEADERS.contains(&name) || FOREIGN_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 #[cfg(test)]
@@ -78,7 +84,8 @@ mod tests {
             assert!(!is_local(&[("host", host)]), "{host}");
         }
         assert!(!is_local(&[]) && !is_local(&[("host", "localhost"), ("host", "localhost")]));
-        for name in FOREIGN_HEADERS.into_iter().chain(["origin", "forwarded", "via"]) {
+        let prefixed = ["x-forwarded-for", "x-forwarded", "x-envoy-external-address", "sec-fetch-site", "sec-ch-ua"];
+        for name in FOREIGN_HEADERS.into_iter().chain(prefixed).chain(["l5d-dst-override"]) {
             assert!(!is_local(&[("host", "localhost:8082"), (name, "x")]), "{name}");
         }
     }
