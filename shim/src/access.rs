@@ -13,6 +13,7 @@ pub mod host_name;
 pub mod keys;
 pub mod origin;
 pub mod throttle;
+pub mod user_budget;
 
 use std::sync::Arc;
 
@@ -23,6 +24,7 @@ pub use self::api_hosts::ApiHosts;
 pub use self::credentials::{GeneratedKeys, IamCredentials, SigningCaller};
 pub use self::keys::{ClientKeyConfig, ClientKeys};
 pub use self::throttle::RequestThrottle;
+pub use self::user_budget::{UserBudget, UserLimits};
 
 /// Access control of one API.
 pub struct AccessControl {

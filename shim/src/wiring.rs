@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use gateway::api::{ApiDefinition, ApiSettings, RouteDefinition, WebSocketApi};
-use gateway::quotas::Quotas;
+use gateway::quotas::{Quotas, RateLimit};
 use gateway::route::{RouteKey, RouteOrdering, RouteResponse};
 use handlers::api::ApiKeys;
 use handlers::app::MessagingApp;
@@ -34,7 +34,7 @@ pub use self::endpoint_files::EndpointFiles;
 pub use self::kubernetes::{assemble_function_pod, assemble_kubernetes};
 pub use self::lambda::assemble_lambda;
 
-use crate::access::{AccessControl, AddressBudgets, ClientKeys, RequestThrottle};
+use crate::access::{AccessControl, AddressBudgets, ClientKeys, RequestThrottle, UserLimits};
 use crate::config::{self, Config, DeploymentMode, FunctionSource, JwksSource, QuotaProfile};
 use crate::connection::{ConnectionIds, ConnectionLifecycle, RemoteConnections};
 use crate::embedded::{DataDirLock, SigningSecret, signing_secret};
@@ -206,11 +206,31 @@ fn access_control(api: &WebSocketApi, config: &Config) -> AccessControl {
     let rates = &config.throttle;
     AccessControl {
         throttle: Arc::new(
-            RequestThrottle::new(api).with_connection_rate(rates.connection_messages.or_profile_rate(None)),
+            RequestThrottle::new(api)
+                .with_connection_rate(rates.connection_messages.or_profile_rate(None))
+                .with_user_limits(user_limits(config)),
         ),
         rejections: Arc::new(AddressBudgets::new(rates.address_rejections.or_profile_rate(None))),
         keys,
         credentials: config.iam.clone(),
+    }
+}
+
+/// Returns the limits of each user. By default a user of the messaging application has half of the rates of all; users
+/// of functions have none, because many authorizers return the same principal for all clients.
+fn user_limits(config: &Config) -> UserLimits {
+    let quotas = effective_quotas(config.api.profile, &config.throttle);
+    let is_messaging = config.functions.source == FunctionSource::Embedded;
+    let half = |rate: Option<RateLimit>| {
+        rate.filter(|_| is_messaging).map(|RateLimit { per_second, burst }| RateLimit {
+            per_second: (per_second / 2).max(1),
+            burst: (burst / 2).max(1),
+        })
+    };
+    let rates = &config.throttle;
+    UserLimits {
+        requests: rates.user_requests.or_profile_rate(half(quotas.request_rate)),
+        connections: rates.user_connections.or_profile_rate(half(quotas.connect_rate)),
     }
 }
 

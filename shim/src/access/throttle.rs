@@ -1,8 +1,9 @@
-//! Rate limits of an API: token buckets for the account, for new connections, for single routes, and for the messages
-//! of each connection.
+//! Rate limits of an API: token buckets for the account, for new connections, for single routes, for each user, and for
+//! the messages of each connection.
 //!
 //! ```text
-//! accepted handshake ─ account ─ new connections ─ $connect        message ─ its connection ─ account ─ its route
+//! accepted handshake ─ its user ─ account ─ new connections ─ $connect
+//! message ─ its connection ─ its user ─ account ─ its route
 //! authorized @connections request ─ account
 //! ```
 //!
@@ -10,15 +11,19 @@
 //! several processes together admit a multiple; API Gateway's limits are best effort as well (QK-17).
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use gateway::api::WebSocketApi;
+use gateway::authorizer::AuthorizerContext;
 use gateway::quotas::RateLimit;
 use gateway::route::Route;
 use governor::clock::{Clock, DefaultClock};
 use governor::middleware::NoOpMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
+
+use super::user_budget::{UserBudget, UserBudgets, UserLimits};
 
 /// A non-blocking token bucket, initially full; `None` for one without capacity, which is always empty.
 pub struct TokenBucket<C: Clock = DefaultClock>(
@@ -34,6 +39,7 @@ pub struct RequestThrottle {
     authorizations: Option<TokenBucket>,
     /// Limit of each connection's messages.
     connection_rate: Option<RateLimit>,
+    users: UserBudgets,
     /// Buckets by [`Route::index`], up to the last route with a limit: most APIs have none.
     routes: Box<[Option<TokenBucket>]>,
 }
@@ -73,6 +79,7 @@ impl RequestThrottle {
             connect_route: token_bucket(api.connect_rate),
             authorizations: token_bucket(api.quotas.connect_rate),
             connection_rate: None,
+            users: UserBudgets::new(UserLimits::default()),
             routes: routes.into(),
         }
     }
@@ -81,6 +88,17 @@ impl RequestThrottle {
     #[must_use]
     pub fn with_connection_rate(self, rate: Option<RateLimit>) -> Self {
         Self { connection_rate: rate, ..self }
+    }
+
+    /// Limits the handshakes and messages of each user.
+    #[must_use]
+    pub fn with_user_limits(self, limits: UserLimits) -> Self {
+        Self { users: UserBudgets::new(limits), ..self }
+    }
+
+    /// Returns the budget of a connection's user; `None` if users are not limited, or without an authorizer.
+    pub fn user_budget(&self, user: Option<&AuthorizerContext>) -> Option<Arc<UserBudget>> {
+        self.users.budget_of(user)
     }
 
     /// Returns the bucket of a new connection, if the messages of a connection are limited.
@@ -98,9 +116,14 @@ impl RequestThrottle {
         bucket_admits(self.requests.as_ref())
     }
 
-    /// Returns whether a new connection is admitted. Call [`admits_request`](Self::admits_request) for its handshake
-    /// first.
-    pub fn admits_connection(&self) -> bool {
+    /// Returns whether the limits of the user, of the account and of new connections admit an accepted handshake.
+    pub fn admits_handshake(&self, user: Option<&AuthorizerContext>) -> bool {
+        self.user_budget(user).is_none_or(|budget| budget.admits_connection())
+            && self.admits_request()
+            && self.admits_connection()
+    }
+
+    fn admits_connection(&self) -> bool {
         bucket_admits(self.new_connections.as_ref()) && bucket_admits(self.connect_route.as_ref())
     }
 

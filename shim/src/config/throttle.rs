@@ -13,6 +13,10 @@ pub struct ThrottleConfig {
     pub connections: RateConfig,
     /// Messages of each connection.
     pub connection_messages: RateConfig,
+    /// Handshakes and messages of each user; unset values are half of those of `requests` for the messaging application.
+    pub user_requests: RateConfig,
+    /// New connections of each user; unset values are half of those of `connections` for the messaging application.
+    pub user_connections: RateConfig,
     /// Rejected requests of each client address.
     pub address_rejections: RateConfig,
     /// Units of work that one connection's actions may cause.

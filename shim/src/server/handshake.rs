@@ -156,7 +156,7 @@ impl HandshakeAttempt {
             facts.identity.api_key = Some(Box::new(key));
         }
         access_checks::check_parameters(&self.context, &headers, &query)?;
-        access_checks::check_rates(&self.context)?;
+        access_checks::check_rates(&self.context, facts.authorizer.as_deref())?;
         let facts = Arc::new(facts);
         let registration = self.register(&facts).await?;
         let abort_guard = ConnectAbortGuard::for_connect(&self.context.sessions, &facts, &self.ids);

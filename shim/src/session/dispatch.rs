@@ -16,6 +16,7 @@ use websocket::SocketMessage;
 
 use super::SessionContext;
 use super::invocation::{self, EventStamper, FinishedHandler, HandlerStart, InFlight, InFlightLimits};
+use crate::access::UserBudget;
 use crate::access::throttle::TokenBucket;
 use crate::connection::{Connection, Transport};
 
@@ -30,6 +31,7 @@ pub struct MessageDispatcher {
     inbound_queue: VecDeque<String>,
     queued_bytes: usize,
     budget: Option<TokenBucket>,
+    user_budget: Option<Arc<UserBudget>>,
     in_flight: InFlight,
     received_messages: u64,
 }
@@ -38,6 +40,7 @@ impl MessageDispatcher {
     /// Creates the dispatcher of a connection. `ids` generates the ids of its events.
     pub fn new(connection: Arc<Connection>, ids: EventIds, context: Arc<SessionContext>) -> Self {
         let budget = context.throttle.connection_bucket();
+        let user_budget = context.throttle.user_budget(connection.facts.authorizer.as_deref());
         Self {
             connection,
             context,
@@ -45,6 +48,7 @@ impl MessageDispatcher {
             inbound_queue: VecDeque::new(),
             queued_bytes: 0,
             budget,
+            user_budget,
             in_flight: InFlight::default(),
             received_messages: 0,
         }
@@ -162,7 +166,8 @@ impl MessageDispatcher {
         if !self.in_flight.can_start(route.ordering, message_bytes, limits) {
             return Some(text);
         }
-        let within_budget = self.budget.as_ref().is_none_or(TokenBucket::take_token);
+        let within_budget = self.budget.as_ref().is_none_or(TokenBucket::take_token)
+            && self.user_budget.as_ref().is_none_or(|budget| budget.admits_message());
         if !within_budget || !context.throttle.admits_message(route) {
             context.metrics.throttled_messages.inc();
             self.reject_message(cx, transport, ErrorFrameKind::TooManyRequests);

@@ -21,6 +21,8 @@ impl ConfigReader<'_> {
         let requests = self.read_rate("throttle.rate", "throttle.burst");
         let connections = self.read_rate("throttle.connect_rate", "throttle.connect_burst");
         let connection_messages = self.read_rate("throttle.connection_rate", "throttle.connection_burst");
+        let user_requests = self.read_rate("throttle.user_rate", "throttle.user_burst");
+        let user_connections = self.read_rate("throttle.user_connect_rate", "throttle.user_connect_burst");
         let address_rejections = self.read_rate("throttle.address_rate", "throttle.address_burst");
         let actions = self.read_rate("throttle.action_rate", "throttle.action_burst");
         let user_actions = self.read_rate("throttle.user_action_rate", "throttle.user_action_burst");
@@ -29,6 +31,8 @@ impl ConfigReader<'_> {
             requests: requests?,
             connections: connections?,
             connection_messages: connection_messages?,
+            user_requests: user_requests?,
+            user_connections: user_connections?,
             address_rejections: address_rejections?,
             actions: actions?,
             user_actions: user_actions?,

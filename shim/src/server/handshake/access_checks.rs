@@ -26,10 +26,9 @@ pub(super) fn check_parameters(
     if api.has_required_parameters(headers, query) { Ok(()) } else { Err(Rejection::MissingParameter) }
 }
 
-/// Counts an accepted handshake against the rate limits of requests and of new connections.
-pub(super) fn check_rates(context: &HandshakeContext) -> Result<(), Rejection> {
-    let throttle = &context.access.throttle;
-    if throttle.admits_request() && throttle.admits_connection() { Ok(()) } else { Err(Rejection::Throttled) }
+/// Counts an accepted handshake against the rate limits of its user, of requests and of new connections.
+pub(super) fn check_rates(context: &HandshakeContext, user: Option<&AuthorizerContext>) -> Result<(), Rejection> {
+    if context.access.throttle.admits_handshake(user) { Ok(()) } else { Err(Rejection::Throttled) }
 }
 
 /// Checks that the authorizer may be invoked. One in this process verifies a token in microseconds and is always

@@ -5,11 +5,12 @@ use http::Method;
 use serde_json::json;
 use tests::client::Client;
 use tests::client::raw::RawConnection;
+use tests::eventually;
 use tests::server::{SECRET, TwinwayServer};
 use tests::websocket::{encode, opcode};
 use tests::world::{TokenClaims, sign_token};
 
-use super::HostileFixture;
+use super::{HostileFixture, dial};
 
 /// A push that is as large as one may be.
 const PUSH_BYTES: usize = 4 * 1024 * 1024;
@@ -123,6 +124,7 @@ async fn rejected_requests_take_nothing_from_the_rate_of_users() {
         .with_env("TWINWAY_THROTTLE_BURST", 100)
         .with_env("TWINWAY_THROTTLE_CONNECT_RATE", 1)
         .with_env("TWINWAY_THROTTLE_CONNECT_BURST", 20)
+        .with_env("TWINWAY_THROTTLE_USER_RATE", "off")
         .with_env("TWINWAY_THROTTLE_ADDRESS_RATE", 1);
     let fixture = HostileFixture::with_server(launch.start().await).await;
     let mut alice = fixture.user("alice").await;
@@ -164,6 +166,55 @@ async fn a_user_that_floods_is_throttled_alone() {
         assert_eq!(alice.send_to_channel("conversation:alice", number).await["offset"], number);
     }
     flooder.drop_abruptly();
+    alice.close().await;
+    fixture.finish().await;
+}
+
+#[tokio::test]
+async fn the_connections_of_one_user_take_half_of_the_rates_at_most() {
+    // Slow enough for a burst not to be refilled during the test.
+    let launch = TwinwayServer::launch()
+        .in_memory()
+        .with_env("TWINWAY_THROTTLE_RATE", 1)
+        .with_env("TWINWAY_THROTTLE_BURST", 400)
+        .with_env("TWINWAY_THROTTLE_CONNECT_RATE", 1)
+        .with_env("TWINWAY_THROTTLE_CONNECT_BURST", 20);
+    let fixture = HostileFixture::with_server(launch.start().await).await;
+    let mut alice = fixture.user("alice").await;
+    let flooder = TokenClaims::user("flooder");
+    let mut connections = Vec::new();
+    for _ in 0..10 {
+        connections.push(dial(&fixture.server, &flooder).open().await);
+    }
+    for connection in &mut connections {
+        connection.send_all((0..40).map(|id| json!({"action": "ping", "id": format!("p{id}")}).to_string())).await;
+    }
+    // 200 requests, of which ten are handshakes, and one more per second.
+    let server = &fixture.server;
+    eventually!("the pings above the budget to be throttled", {
+        let throttled = server.metric("twinway_session_throttled_messages_total").await;
+        throttled.filter(|count| *count >= 150.0)
+    });
+    // Each second admits one more handshake of the flooder.
+    let handshake = RawConnection::upgrade_request("/prod", &fixture.token("flooder"));
+    let head = loop {
+        let mut raw = RawConnection::connect(fixture.server.traffic).await;
+        raw.write(handshake.as_bytes()).await;
+        let head = raw.read_head().await;
+        if !head.starts_with("HTTP/1.1 101 ") {
+            break head;
+        }
+    };
+    assert!(head.starts_with("HTTP/1.1 429 "), "{head}");
+    for number in 1..=50 {
+        assert_eq!(alice.send_to_channel("conversation:alice", number).await["offset"], number);
+    }
+    for user in ["bob", "carol", "dave"] {
+        fixture.user(user).await.close().await;
+    }
+    for connection in connections {
+        connection.drop_abruptly();
+    }
     alice.close().await;
     fixture.finish().await;
 }
