@@ -6,6 +6,7 @@
 //! have separate budgets (`docs/adr/0026-request-budgets.md`).
 
 pub mod address_budget;
+pub mod api_hosts;
 pub mod client_address;
 pub mod credentials;
 pub mod host_name;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use gateway::api::WebSocketApi;
 
 pub use self::address_budget::{AddressBudgets, BudgetExceededError, RejectionCost};
+pub use self::api_hosts::ApiHosts;
 pub use self::credentials::{GeneratedKeys, IamCredentials, SigningCaller};
 pub use self::keys::{ClientKeyConfig, ClientKeys};
 pub use self::throttle::RequestThrottle;

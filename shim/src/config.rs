@@ -55,7 +55,7 @@ pub use self::sources::{
 pub use self::throttle::{PerSecond, RateConfig, ThrottleConfig};
 use crate::access::client_address::ProxyConfig;
 use crate::access::origin::{HostRule, OriginRule};
-use crate::access::{ClientKeyConfig, IamCredentials};
+use crate::access::{ApiHosts, ClientKeyConfig, IamCredentials};
 use crate::postgres::PostgresSettings;
 use crate::redis::RedisSettings;
 
@@ -122,8 +122,10 @@ pub struct ServerConfig {
     pub handshake_timeout: Duration,
     /// Maximum number of open connections; further handshakes are answered with 503.
     pub max_connections: usize,
-    /// `requestContext.domainName`; `None` uses the request's `Host`.
+    /// `requestContext.domainName`; `None` uses the request's `Host`, or one of `api_hosts`.
     pub domain_name: Option<String>,
+    /// Names of the API under which its functions reach it; set at assembly, not a key.
+    pub api_hosts: Option<ApiHosts>,
     /// Proxies in front of `listen`.
     pub proxies: ProxyConfig,
     /// Hosts of requests that `listen` accepts; `None` selects the default of the listen address.
@@ -321,6 +323,15 @@ impl DeploymentMode {
 }
 
 impl Config {
+    /// Returns the host names of the API under which its Lambda functions reach it; `None` without an endpoint proxy.
+    #[must_use]
+    pub fn api_hosts(&self) -> Option<ApiHosts> {
+        let has_proxy = self.functions.source == FunctionSource::Lambda && self.functions.endpoint_proxy;
+        let listed = self.server.hosts.iter().flat_map(HostRule::exact_names);
+        let custom = self.server.domain_name.as_deref().into_iter().chain(listed);
+        has_proxy.then(|| ApiHosts::new(&self.api.id, &self.api.region, custom))
+    }
+
     /// Checks that this process can serve with the configuration.
     ///
     /// # Errors

@@ -21,8 +21,9 @@ use crate::hub::ChannelDelivery;
 use crate::postgres::{LinkState, PostgresClient};
 use crate::readiness::{ExternalDependency, Readiness, ReadinessState};
 use crate::server::descriptors::allowed_connections;
+use crate::server::endpoint_proxy::EndpointProxy;
 use crate::server::http_api::HttpApi;
-use crate::server::listener::{ListenerConfig, accept_connections, bind_listener};
+use crate::server::listener::{BoxedRoutes, ListenerConfig, accept_connections, bind_listener};
 use crate::server::management::local_management_routes;
 use crate::server::request_policy::RequestPolicy;
 use crate::server::{ApiServer, traffic_routes};
@@ -82,6 +83,8 @@ pub struct Background {
     pub cluster_runtime: Option<ClusterRuntime>,
     /// PostgreSQL, when it stores the messages.
     pub postgres: Option<PostgresClient>,
+    /// The endpoint proxy of function processes, and the routes that it serves.
+    pub endpoint_proxy: Option<(EndpointProxy, BoxedRoutes)>,
 }
 
 impl ListeningServer {
@@ -136,7 +139,7 @@ impl ListeningServer {
     /// components.
     #[must_use]
     pub fn with_background(mut self, background: Background, drain: &DrainConfig) -> Self {
-        let Background { delivery, cluster_runtime, postgres } = background;
+        let Background { delivery, cluster_runtime, postgres, endpoint_proxy } = background;
         if let Some(delivery) = delivery {
             self.background.spawn(run_eviction(delivery, self.stop_all.clone()));
         }
@@ -145,6 +148,10 @@ impl ListeningServer {
         }
         if let Some(postgres) = &postgres {
             self.watch_postgres(postgres);
+        }
+        if let Some((proxy, routes)) = endpoint_proxy {
+            // Until after the drain, because `$disconnect` functions may post.
+            self.background.spawn(proxy.serve(routes, self.background.clone(), self.stop_all.clone()));
         }
         self
     }

@@ -58,8 +58,16 @@ pub async fn run_server(config: Config, on_ready: impl FnOnce(&Config, ReadyServ
             return Ok(ExitCode::SUCCESS);
         }
     };
-    let ServerAssembly { server, http_api, signing_secret, data_dir_lock, lambda_functions, code_watch, background } =
-        assembly;
+    let ServerAssembly {
+        server,
+        http_api,
+        signing_secret,
+        data_dir_lock,
+        lambda_functions,
+        endpoint_files,
+        code_watch,
+        background,
+    } = assembly;
     let running = start_listeners(ops, &config, server, http_api, background).await?;
     log_ready(&running, &config, started);
     on_ready(&config, ReadyServer::new(&running, signing_secret.as_ref()));
@@ -77,7 +85,7 @@ pub async fn run_server(config: Config, on_ready: impl FnOnce(&Config, ReadyServ
     if let Some(functions) = &lambda_functions {
         functions.stop().await;
     }
-    drop(data_dir_lock);
+    drop((data_dir_lock, endpoint_files));
     Ok(exit_code_of(drained))
 }
 

@@ -14,6 +14,7 @@ mod context;
 mod proxy_protocol;
 
 pub mod descriptors;
+pub mod endpoint_proxy;
 pub mod handshake;
 pub mod http_api;
 pub mod listener;
@@ -35,17 +36,22 @@ pub use self::context::{ApiServer, ApiServerParts, HandshakeContext, HandshakeSe
 use self::handshake::UpgradeRequest;
 use self::http_api::{HttpApi, HttpApiContext};
 use self::listener::{BoxedRoutes, ConnectionPermit};
+use self::management::CallerCheck;
 use self::start_page::StartPage;
 use crate::access::client_address::ClientAddress;
-use crate::config::ManagementAccess;
 
-/// Returns the routes of the traffic port; without `http_api`, no HTTP API is served.
-pub fn traffic_routes(server: &ApiServer, management: ManagementAccess, http_api: Option<Arc<HttpApi>>) -> BoxedRoutes {
+/// Returns the routes of the traffic port; without `http_api`, no HTTP API is served. `management` decides who may call
+/// `@connections`.
+pub fn traffic_routes(
+    server: &ApiServer,
+    management: impl Into<CallerCheck>,
+    http_api: Option<Arc<HttpApi>>,
+) -> BoxedRoutes {
     let stage = server.management.api.stage.name.clone();
     let start = StartPage::of(http_api.as_deref());
     let page = get_or_head().and(warp::path::end()).map(move || start_page::render_start_page(&stage, start));
     let api = http_api::http_api_routes(http_api.map(|api| HttpApiContext::new(api, &server.management)));
-    let connections = management::management_routes(server.management.clone(), management);
+    let connections = management::management_routes(server.management.clone(), management.into());
     let handshakes = server.handshakes.clone();
     // Boxed here, so that the combinators below move a pointer instead of the whole future.
     let upgrade = move |request: UpgradeRequest| Box::pin(handshake::handle_upgrade(handshakes.clone(), request));

@@ -1,13 +1,17 @@
 //! Composition of a server from its configuration: the adapters of each port, by deployment mode.
 //!
 //! Each mode has a module that chooses the adapters; this file has the steps that are common to all modes. No other
-//! module knows all adapters. Assembly opens files, creates secrets and connects to Redis and PostgreSQL; it binds no
-//! port.
+//! module knows all adapters. Assembly opens files, creates secrets and connects to Redis and PostgreSQL. The only port that
+//! it binds is that of the endpoint proxy, because functions receive its address when they start.
 
 mod application_plan;
 mod embedded;
+mod endpoint_files;
+mod endpoint_variables;
+mod function_endpoint;
 mod function_environment;
 mod function_plan;
+mod java_trust_store;
 mod kubernetes;
 mod lambda;
 mod postgres;
@@ -26,6 +30,7 @@ use handlers::ports::Clock;
 use jwks::{FetchSettings, HttpJwks, ProxySettings};
 
 pub use self::embedded::assemble_embedded;
+pub use self::endpoint_files::EndpointFiles;
 pub use self::kubernetes::{assemble_function_pod, assemble_kubernetes};
 pub use self::lambda::assemble_lambda;
 
@@ -55,6 +60,8 @@ pub struct ServerAssembly {
     pub data_dir_lock: Option<DataDirLock>,
     /// Lambda executables, to be stopped after the drain.
     pub lambda_functions: Option<LambdaFunctions>,
+    /// Files that function processes read, held until they have stopped.
+    pub endpoint_files: Option<EndpointFiles>,
     /// Watch of the functions' code, for development.
     pub code_watch: Option<CodeWatch>,
     /// Components with background tasks.
@@ -119,6 +126,7 @@ fn assemble_messaging(config: &Config, adapters: ModeAdapters) -> anyhow::Result
         signing_secret: secret,
         data_dir_lock: None,
         lambda_functions: None,
+        endpoint_files: None,
         code_watch: None,
         background,
     })

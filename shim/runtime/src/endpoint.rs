@@ -28,6 +28,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::caller::connection_uid;
+
 use self::body::{CollectedBody, MAX_PAYLOAD_BYTES, PayloadError, collect_body};
 use self::caller::{PeerUser, foreign_request, peer_user};
 use self::extensions::ExtensionRegistry;

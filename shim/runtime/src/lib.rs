@@ -66,6 +66,7 @@ mod supervisor;
 pub use self::definition::{
     DEFAULT_SEARCH_PATH, FunctionDefinition, FunctionLimits, FunctionUser, SupervisorCommand, is_reserved_variable,
 };
+pub use self::endpoint::connection_uid;
 pub use self::function::LambdaFunction;
 pub use self::invocation::{InvocationResult, InvokeError};
 pub use self::managed::{

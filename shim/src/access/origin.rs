@@ -92,6 +92,18 @@ impl FromStr for OriginPattern {
 }
 
 impl HostRule {
+    /// Returns the host names that the rule lists, without patterns.
+    pub fn exact_names(&self) -> impl Iterator<Item = &str> {
+        let patterns = match self {
+            Self::Any => &[][..],
+            Self::LoopbackAnd(patterns) => patterns,
+        };
+        patterns.iter().filter_map(|pattern| match pattern {
+            HostPattern::Exact(name) => Some(&**name),
+            HostPattern::Below(_) => None,
+        })
+    }
+
     /// Returns whether a request to `host` is accepted; `None` is a request of HTTP/1.0 without `Host`, which no
     /// browser sends.
     #[must_use]

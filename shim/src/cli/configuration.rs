@@ -50,6 +50,11 @@ fn check_config(settings: &ConfigArgs, terminal: &mut CommandIo<'_>) -> Result<E
         let minimum = config.drain.min_termination_grace().as_secs();
         report.push_str(&format!("minimum terminationGracePeriodSeconds of the pod: {minimum}\n"));
     }
+    if let Some(hosts) = config.api_hosts() {
+        let names: Vec<&str> = hosts.names().collect();
+        let stage = &config.api.stage;
+        report.push_str(&format!("functions reach this server as https://HOST/{stage}; HOST: {}\n", names.join(", ")));
+    }
     if let Some(notice) = config.origin_notice() {
         report.push_str(&format!("{notice}\n"));
     }

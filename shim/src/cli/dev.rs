@@ -3,6 +3,8 @@
 //! It differs from `serve` in its defaults: embedded mode, port 3001, a table of the routes, and one log line per
 //! invocation.
 
+mod local_tables;
+
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -12,6 +14,7 @@ use clap::Args;
 use serde_json::Value;
 use templates::Application;
 
+use self::local_tables::{LocalDynamoDb, TableReport};
 use super::application::{TemplateArgs, render_table, route_rows};
 use super::exit::CommandError;
 use super::serve::serve_config;
@@ -57,7 +60,26 @@ pub(super) fn run_dev(arguments: &DevArgs, terminal: &mut CommandIo<'_>) -> Resu
     config.functions.watches_code = arguments.watch;
     warnings.extend(config.set_application(application)?);
     config.check_servable()?;
-    serve_config(config, &warnings, terminal, move |config, ready, _| render_dev_banner(config, &ready, &table))
+    let tables = create_tables(&config)?;
+    warnings.extend(tables.warnings);
+    let created = tables.created;
+    serve_config(config, &warnings, terminal, move |config, ready, _| {
+        render_dev_banner(config, &ready, &table, &created)
+    })
+}
+
+/// Creates the missing tables of the application, if its functions use an emulator of DynamoDB on this machine.
+fn create_tables(config: &Config) -> Result<TableReport, CommandError> {
+    let functions = &config.functions;
+    let mut variables = functions.inherited_environment.0.clone();
+    variables.extend(functions.environment.0.clone());
+    let emulator = LocalDynamoDb::of_functions(&variables, &config.api.region);
+    let (Some(emulator), Some(application)) = (emulator, &config.application) else {
+        return Ok(TableReport::default());
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| CommandError::classify_error(error.into()))?;
+    Ok(runtime.block_on(emulator.create_missing(application.tables.values())))
 }
 
 /// Loads the configuration with the defaults of `twinway dev`.
@@ -120,7 +142,7 @@ fn text_of(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-fn render_dev_banner(config: &Config, ready: &ReadyServer<'_>, table: &str) -> String {
+fn render_dev_banner(config: &Config, ready: &ReadyServer<'_>, table: &str, created: &[String]) -> String {
     let host = client_address(ready.traffic);
     let Some(application) = &config.application else { return String::new() };
     let mut page = format!(
@@ -138,6 +160,9 @@ fn render_dev_banner(config: &Config, ready: &ReadyServer<'_>, table: &str) -> S
     }
     if let Some(management) = ready.management {
         page.push_str(&format!("  @connections  http://{management}/{}/@connections/ID\n", config.api.stage));
+    }
+    for name in created {
+        page.push_str(&format!("  DynamoDB      created the table {name}\n"));
     }
     if application.websocket_api.is_some() {
         page.push_str(&format!(

@@ -59,6 +59,10 @@ pub fn render_startup_banner(config: &Config, context: BannerContext<'_>) -> Str
         let stage = &config.api.stage;
         page.push_str(&format!("  local only http://{management}/{stage}/@connections/ID\n"));
     }
+    if let Some(hosts) = config.api_hosts() {
+        let name = config.server.domain_name.as_deref().or_else(|| hosts.names().next()).unwrap_or_default();
+        page.push_str(&format!("  functions  https://{name}/{} reaches this server\n", config.api.stage));
+    }
     page.push_str(&format!(
         "  web page   http://{host}/\n  metrics    http://{}/metrics\n  messages   {}\n",
         client_address(context.ops),

@@ -60,6 +60,8 @@ pub struct FunctionsConfig {
     pub library_path: Option<String>,
     /// User of the processes; `None` for that of this process.
     pub user: Option<FunctionUser>,
+    /// Whether functions reach their API under its own host names.
+    pub endpoint_proxy: bool,
     /// Supervisor of the processes; set by the executable, not a key.
     pub supervisor: Option<SupervisorCommand>,
     /// Whether a change of a function's code replaces its processes; set by `twinway dev`, not a key.

@@ -7,7 +7,7 @@ use gateway::api::WebSocketApi;
 use handlers::ports::Clock;
 
 use super::body::BodyBudget;
-use crate::access::AccessControl;
+use crate::access::{AccessControl, ApiHosts};
 use crate::config::{ServerConfig, SessionConfig};
 use crate::connection::{ConnectionDirectory, ConnectionIds, ConnectionIndex, ConnectionLifecycle, RemoteConnections};
 use crate::functions::ApiIntegration;
@@ -29,8 +29,10 @@ pub struct HandshakeContext {
 /// Settings of handshakes.
 #[derive(Debug, Clone)]
 pub struct HandshakeSettings {
-    /// `domainName` of events; `None` to use the `Host` header.
+    /// `domainName` of all events, if configured.
     pub domain_name: Option<Arc<str>>,
+    /// Names from which the `Host` header selects `domainName`; `None` to use the header itself.
+    pub api_hosts: Option<ApiHosts>,
     /// Timeout of the whole handshake, up to the client's reading of its `101`.
     pub timeout: Duration,
 }
@@ -77,6 +79,17 @@ pub struct ApiServer {
     pub metrics: Arc<ShimMetrics>,
 }
 
+impl HandshakeSettings {
+    /// Returns `domainName` of the events of a connection whose handshake has this `Host`, without its port.
+    pub(super) fn event_domain(&self, host: &str) -> Arc<str> {
+        match (&self.domain_name, &self.api_hosts) {
+            (Some(name), _) => name.clone(),
+            (None, Some(hosts)) => hosts.event_domain(host),
+            (None, None) => host.into(),
+        }
+    }
+}
+
 impl ApiServer {
     /// Builds the contexts of handshakes and of `@connections`.
     #[must_use]
@@ -101,6 +114,7 @@ impl ApiServer {
         };
         let settings = HandshakeSettings {
             domain_name: server.domain_name.as_deref().map(Arc::from),
+            api_hosts: server.api_hosts.clone(),
             timeout: server.handshake_timeout,
         };
         let (sessions, handshake_metrics) = (Arc::new(sessions), metrics.handshakes.clone());

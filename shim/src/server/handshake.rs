@@ -250,7 +250,7 @@ impl HandshakeAttempt {
         let host = request.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
         let requested = self.sessions().integration.api.match_path(&request.path);
         let lower_case_headers = requested == Some(RequestedPath::BasePath { has_levels: true });
-        let domain_name = settings.domain_name.clone().unwrap_or_else(|| domain_of(host).into());
+        let domain_name = settings.event_domain(domain_of(host));
         HandshakeRequest {
             domain_name,
             source_ip: request.client.ip.to_string().into(),

@@ -33,9 +33,9 @@ const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(50);
 /// Keep-alive probes without an answer after which the kernel closes a connection.
 const KEEPALIVE_PROBES: u32 = 3;
 /// Maximum header lines of a request. Browsers send about 20.
-const MAX_HEADER_LINES: usize = 100;
+pub(super) const MAX_HEADER_LINES: usize = 100;
 /// Maximum bytes of a request head. API Gateway accepts a URL of 4,096 characters and about 10 KiB of headers.
-const MAX_REQUEST_HEAD_BYTES: usize = 16 * 1024;
+pub(super) const MAX_REQUEST_HEAD_BYTES: usize = 16 * 1024;
 /// Response to a client beyond `max_connections`. Clients reconnect with backoff.
 const OVERLOADED_RESPONSE: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nretry-after: 5\r\nconnection: close\r\n\r\n";
@@ -66,6 +66,13 @@ pub struct ListenerConfig {
 #[derive(Debug, Clone)]
 pub struct ConnectionPermit(#[expect(dead_code, reason = "holding the permit is the point")] Arc<OwnedSemaphorePermit>);
 
+impl ConnectionPermit {
+    /// Wraps a permit of another listener's limit.
+    pub(super) fn new(permit: OwnedSemaphorePermit) -> Self {
+        Self(Arc::new(permit))
+    }
+}
+
 /// The permits of a listener's `max_connections`.
 #[derive(Debug, Clone)]
 struct ConnectionPermits {
@@ -80,7 +87,7 @@ impl ConnectionPermits {
     }
 
     fn try_acquire(&self) -> Option<ConnectionPermit> {
-        self.free.clone().try_acquire_owned().ok().map(|permit| ConnectionPermit(Arc::new(permit)))
+        self.free.clone().try_acquire_owned().ok().map(ConnectionPermit::new)
     }
 
     /// Returns whether less than an eighth of the permits is free.

@@ -37,8 +37,32 @@ use crate::connection::{Connection, EnqueueOutcome, OutboundFrame, RemoteConnect
 /// Maximum time that a caller may take to send its body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Check of the callers of `@connections` on a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallerCheck {
+    /// Every call is rejected.
+    RejectAll,
+    /// Calls must be signed by a known caller whose policy allows them.
+    Signature,
+    /// As [`Self::Signature`], but signatures with unknown keys are accepted: the listener has identified the caller as a
+    /// function of this server, which may have credentials of its own.
+    FunctionSignature,
+    /// Every call is accepted.
+    None,
+}
+
+impl From<ManagementAccess> for CallerCheck {
+    fn from(access: ManagementAccess) -> Self {
+        match access {
+            ManagementAccess::Iam => Self::Signature,
+            ManagementAccess::Open => Self::None,
+            ManagementAccess::Off => Self::RejectAll,
+        }
+    }
+}
+
 /// Returns the routes of `@connections`; every other path falls through to the next filter.
-pub fn management_routes(context: Arc<ManagementContext>, access: ManagementAccess) -> BoxedRoutes {
+pub fn management_routes(context: Arc<ManagementContext>, check: CallerCheck) -> BoxedRoutes {
     warp::path::full()
         .and_then(|path: FullPath| async move {
             if is_management_path(path.as_str()) { Ok(path) } else { Err(warp::reject::not_found()) }
@@ -59,8 +83,8 @@ pub fn management_routes(context: Arc<ManagementContext>, access: ManagementAcce
                 async move {
                     let (path, query) = (path.as_str(), query.as_deref());
                     let request = SignedRequest { method: method.as_str(), path, query, headers: &headers };
-                    let outcome = match check_headers(&context, access, request) {
-                        Ok(()) => serve_call(&context, access, request, &method, body).await,
+                    let outcome = match check_headers(&context, check, request) {
+                        Ok(()) => serve_call(&context, check, request, &method, body).await,
                         Err(error) => Err(error),
                     };
                     let outcome = outcome.map_err(|error| charge_rejection(&context, client.ip, error));
@@ -74,17 +98,25 @@ pub fn management_routes(context: Arc<ManagementContext>, access: ManagementAcce
 /// Rejects a call that is not authorized according to its headers, before its body is read.
 fn check_headers(
     context: &ManagementContext,
-    access: ManagementAccess,
+    check: CallerCheck,
     request: SignedRequest<'_>,
 ) -> Result<(), ManagementError> {
-    match access {
-        ManagementAccess::Open => Ok(()),
-        ManagementAccess::Off => Err(ManagementError::MissingAuthenticationToken),
-        ManagementAccess::Iam => context
-            .access
-            .credentials
-            .verify_claim(request, &context.api.region, context.clock.now().0)
-            .map_err(ManagementError::Signature),
+    let verify = || context.access.credentials.verify_claim(request, &context.api.region, context.clock.now().0);
+    let verified = match check {
+        CallerCheck::None => Ok(()),
+        CallerCheck::RejectAll => return Err(ManagementError::MissingAuthenticationToken),
+        CallerCheck::Signature => verify(),
+        CallerCheck::FunctionSignature => accept_unknown_key(verify()).map(drop),
+    };
+    verified.map_err(ManagementError::Signature)
+}
+
+/// Accepts a signature with a key that this server does not know, and returns `None` as its caller.
+fn accept_unknown_key<C>(verified: Result<C, SignatureError>) -> Result<Option<C>, SignatureError> {
+    match verified {
+        Ok(caller) => Ok(Some(caller)),
+        Err(SignatureError::UnknownKey) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -104,7 +136,7 @@ fn charge_rejection(context: &ManagementContext, address: IpAddr, error: Managem
 /// Reads the body of a call, authorizes the call and executes it.
 async fn serve_call<B: Buf>(
     context: &ManagementContext,
-    access: ManagementAccess,
+    check: CallerCheck,
     request: SignedRequest<'_>,
     method: &Method,
     body: impl Stream<Item = Result<B, warp::Error>>,
@@ -116,7 +148,7 @@ async fn serve_call<B: Buf>(
     };
     // The reservation of `received` ends with the call.
     let body = received.as_ref().map(|body| body.bytes.clone()).map_err(|error| *error);
-    let caller = authorize_caller(context, access, request, body.as_deref())?;
+    let caller = authorize_caller(context, check, request, body.as_deref())?;
     execute_call(context, request.path, method, caller, body).await
 }
 
@@ -124,17 +156,21 @@ async fn serve_call<B: Buf>(
 /// against the rate limit.
 fn authorize_caller<'e>(
     context: &'e ManagementContext,
-    access: ManagementAccess,
+    check: CallerCheck,
     request: SignedRequest<'_>,
     body: Result<&[u8], &BodyError>,
 ) -> Result<Option<&'e SigningCaller>, ManagementError> {
-    let caller = if access == ManagementAccess::Iam {
-        // A signature covers the whole body, so one over an incomplete body cannot be verified.
+    // A signature covers the whole body, so one over an incomplete body cannot be verified.
+    let verify = || -> Result<_, ManagementError> {
         let body = body.map_err(|error| management_error_of(*error))?;
-        Some(verify_signature(context, request, body).map_err(ManagementError::Signature)?)
-    } else {
-        None
+        Ok(verify_signature(context, request, body))
     };
+    let caller = match check {
+        CallerCheck::None | CallerCheck::RejectAll => Ok(None),
+        CallerCheck::Signature => verify()?.map(Some),
+        CallerCheck::FunctionSignature => accept_unknown_key(verify()?),
+    };
+    let caller = caller.map_err(ManagementError::Signature)?;
     if context.access.throttle.admits_request() { Ok(caller) } else { Err(ManagementError::LimitExceeded) }
 }
 

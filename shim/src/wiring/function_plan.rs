@@ -12,6 +12,7 @@ use gateway::route::RouteIntegration;
 use runtime_api::{FunctionDefinition, FunctionLimits, LambdaFunction, Program};
 use system_clock::current_time;
 
+use super::function_endpoint::FunctionEndpoint;
 use crate::config::Config;
 use crate::functions::{LambdaFunctions, WatchedDirectory, WatchedFunction};
 use crate::server::http_api::route_table::{HttpRoute, PayloadFormat};
@@ -71,11 +72,12 @@ impl FunctionPlan {
         &self,
         config: &Config,
         variables: &BTreeMap<String, String>,
+        endpoint: Option<&FunctionEndpoint>,
     ) -> anyhow::Result<StartedFunctions> {
         let started: BTreeMap<&str, Arc<LambdaFunction>> = self
             .functions
             .iter()
-            .map(|(id, function)| (id.as_str(), Arc::new(start_function(config, function, variables))))
+            .map(|(id, function)| (id.as_str(), Arc::new(start_function(config, function, variables, endpoint))))
             .collect();
         let find = |id: &str| started.get(id).cloned().with_context(|| format!("function '{id}' is not defined"));
         let mut functions = LambdaFunctions::default();
@@ -114,13 +116,22 @@ impl FunctionPlan {
     }
 }
 
-fn start_function(config: &Config, function: &PlannedFunction, variables: &BTreeMap<String, String>) -> LambdaFunction {
+fn start_function(
+    config: &Config,
+    function: &PlannedFunction,
+    variables: &BTreeMap<String, String>,
+    endpoint: Option<&FunctionEndpoint>,
+) -> LambdaFunction {
     let settings = &config.functions;
     tracing::info!(
         function.name = function.name,
         function.program = %function.program.executable().display(),
         "Lambda function configured"
     );
+    let mut environment = function_variables(config, function, variables);
+    if let Some(endpoint) = endpoint {
+        endpoint.variables.apply(&mut environment, function.program.executable());
+    }
     let definition = FunctionDefinition {
         name: function.name.clone(),
         program: function.program.clone(),
@@ -129,7 +140,7 @@ fn start_function(config: &Config, function: &PlannedFunction, variables: &BTree
         account_id: config.api.account_id.clone(),
         memory_mib: function.memory_mib,
         availability_zone_id: None,
-        environment: function_variables(config, function, variables),
+        environment,
         library_path: settings.library_path.clone(),
         user: settings.user,
         supervisor: settings.supervisor.clone(),

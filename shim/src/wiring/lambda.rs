@@ -13,6 +13,8 @@ use system_clock::SystemClock;
 use tokio_util::task::TaskTracker;
 
 use super::application_plan::plan_application;
+use super::endpoint_files::EndpointFiles;
+use super::function_endpoint::{FunctionEndpoint, server_config};
 use super::function_environment::FunctionEnvironment;
 use super::function_plan::{FunctionPlan, StartedFunctions};
 use super::shorthand_plan::plan_shorthand;
@@ -24,9 +26,12 @@ use crate::embedded::SigningSecret;
 use crate::functions::{ApiIntegration, CodeWatch};
 use crate::metrics::ShimMetrics;
 use crate::running::Background;
+use crate::server::endpoint_proxy::EndpointProxy;
 use crate::server::http_api::route_table::RouteTable;
 use crate::server::http_api::{HttpApi, LambdaApi};
-use crate::server::{ApiServer, ApiServerParts};
+use crate::server::listener::BoxedRoutes;
+use crate::server::management::CallerCheck;
+use crate::server::{ApiServer, ApiServerParts, traffic_routes};
 
 /// Components that differ between one process and a cluster of pods.
 pub(super) struct FunctionAdapters {
@@ -83,7 +88,8 @@ pub(super) fn assemble_prepared(
     adapters: FunctionAdapters,
 ) -> anyhow::Result<ServerAssembly> {
     let FunctionEnvironment { variables, credentials } = FunctionEnvironment::from_config(config)?;
-    let StartedFunctions { functions, http_routes, directories } = plan.start(config, &variables)?;
+    let endpoint = FunctionEndpoint::open(config)?;
+    let StartedFunctions { functions, http_routes, directories } = plan.start(config, &variables, endpoint.as_ref())?;
     let code_watch = config.functions.watches_code.then(|| CodeWatch::start(directories)).transpose();
     let code_watch = code_watch.context("watching the code of the functions failed")?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -106,16 +112,30 @@ pub(super) fn assemble_prepared(
         remote,
         metrics,
     };
+    let server = ApiServer::new(parts, &server_config(config), &config.session);
+    let (endpoint_proxy, endpoint_files) = serve_endpoint(endpoint, &server, http_api.as_ref());
     Ok(ServerAssembly {
-        server: ApiServer::new(parts, &config.server, &config.session),
+        server,
         http_api,
         // The server verifies no tokens here, but its authorizer function may, with the configured secret.
         signing_secret: config.auth.secret.clone().map(|secret| SigningSecret { secret, is_new: false }),
         data_dir_lock: None,
         lambda_functions: Some(functions),
+        endpoint_files,
         code_watch,
-        background: Background::default(),
+        background: Background { endpoint_proxy, ..Background::default() },
     })
+}
+
+/// Returns the endpoint proxy with its routes, and the files of function processes.
+fn serve_endpoint(
+    endpoint: Option<FunctionEndpoint>,
+    server: &ApiServer,
+    http_api: Option<&Arc<HttpApi>>,
+) -> (Option<(EndpointProxy, BoxedRoutes)>, Option<EndpointFiles>) {
+    let Some(FunctionEndpoint { proxy, variables }) = endpoint else { return (None, None) };
+    let routes = traffic_routes(server, CallerCheck::FunctionSignature, http_api.cloned());
+    (Some((proxy, routes)), Some(variables.files))
 }
 
 /// Validates the definition. Its errors are the operator's to correct.

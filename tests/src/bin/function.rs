@@ -2,14 +2,17 @@
 //! HTTP API event.
 //!
 //! Commands: `pid`, `env NAME`, `wait MS`, `gather COUNT DIRECTORY`, `crash`, `abort`, `hang`, `throw TEXT`, `log LEVEL
-//! TEXT`, `reply JSON` (the whole response), `files` (its soft and hard limit of open files), `descend` (starts two
-//! processes that it does not wait for, the second in a session of its own, and returns their ids), `orphan` (kills its
-//! parent), `spy PID FILE` (returns what it can read: environment and memory of the processes up to PID, and the file).
-//! Any other text is returned. With `FUNCTION_START=crash` the process exits before it requests an event.
+//! TEXT`, `post ENDPOINT` (posts to its client), `reply JSON` (the whole response), `files` (its soft and hard limit of
+//! open files), `descend` (starts two processes that it does not wait for, the second in a session of its own, and
+//! returns their ids), `orphan` (kills its parent), `spy PID FILE` (returns what it can read: environment and memory of
+//! the processes up to PID, and the file). Any other text is returned. With `FUNCTION_START=crash` the process exits
+//! before it requests an event.
 
 use std::path::Path;
 use std::time::Duration;
 
+use aws_config::BehaviorVersion;
+use aws_sdk_apigatewaymanagement::primitives::Blob;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::{Value, json};
 
@@ -46,6 +49,7 @@ async fn answer(event: LambdaEvent<Value>) -> Result<Value, Error> {
         "orphan" => shell(&format!("kill -9 {}", parent_of(std::process::id()).ok_or("no parent")?))?,
         "spy" => spy(rest)?,
         "hang" => std::future::pending().await,
+        "post" => post(rest, &event.payload["requestContext"]["connectionId"]).await?,
         "throw" => return Err(rest.into()),
         "log" => {
             let (level, message) = rest.split_once(' ').unwrap_or((rest, ""));
@@ -57,6 +61,16 @@ async fn answer(event: LambdaEvent<Value>) -> Result<Value, Error> {
     Ok(
         json!({"statusCode": 200, "headers": {"x-path": event.payload["rawPath"].as_str().unwrap_or("none")}, "body": body}),
     )
+}
+
+/// Posts to the connection with the settings of the environment, as a handler with this endpoint does.
+async fn post(endpoint: &str, connection_id: &Value) -> Result<String, Error> {
+    let settings = aws_config::load_defaults(BehaviorVersion::latest()).await;
+    let config = aws_sdk_apigatewaymanagement::config::Builder::from(&settings).endpoint_url(endpoint).build();
+    let call = aws_sdk_apigatewaymanagement::Client::from_conf(config).post_to_connection();
+    let call = call.connection_id(connection_id.as_str().unwrap_or_default());
+    call.data(Blob::new(format!("rust {endpoint}"))).send().await?;
+    Ok("posted".to_owned())
 }
 
 /// Allows a handshake. The context has as many bytes as the query parameter `bytes` says.

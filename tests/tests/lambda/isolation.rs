@@ -13,7 +13,7 @@ use super::{ask, connect, is_running, launch, wait_exit};
 /// User and group without privileges, `nobody`.
 const NOBODY: u32 = 65_534;
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
 }
 

@@ -2,6 +2,8 @@
 //! processes.
 
 #[cfg(test)]
+mod endpoints;
+#[cfg(test)]
 mod examples;
 #[cfg(test)]
 mod faults;

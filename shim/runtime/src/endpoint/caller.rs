@@ -36,6 +36,16 @@ pub(super) fn foreign_request(address: &str, target: &Uri, headers: &HeaderMap) 
     headers.keys().any(is_metadata).then_some("a web page sent it")
 }
 
+/// Returns the user id of the process that has the client socket of a connection from `peer` which was accepted at
+/// `local`; `None` if no process has it any more, or the system does not tell.
+#[must_use]
+pub fn connection_uid(peer: SocketAddr, local: SocketAddr) -> Option<u32> {
+    match peer_user(peer, local) {
+        PeerUser::Uid(uid) => Some(uid),
+        PeerUser::Closed | PeerUser::Unknown => None,
+    }
+}
+
 /// Returns the user of the client at `peer` of a connection that was accepted at `local`.
 pub(super) fn peer_user(peer: SocketAddr, local: SocketAddr) -> PeerUser {
     match (peer, local) {

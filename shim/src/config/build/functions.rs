@@ -26,6 +26,9 @@ impl ConfigReader<'_> {
         let handlers = self.read_optional("functions.handlers", parse_handlers);
         let environment = self.read_optional("functions.environment", parse_environment);
         let user = self.read_optional("functions.user", parse_user);
+        let endpoint_proxy = self.read_required("functions.endpoint_proxy", |value| {
+            values::parse_choice(value, &[("on", true), ("off", false)])
+        });
         let message_response = self.read_optional("functions.message_response", parse_message_response);
         let timeout = self.read_required("functions.timeout", values::parse_duration_value);
         let init_timeout = self.read_required("functions.init_timeout", values::parse_duration_value);
@@ -50,6 +53,7 @@ impl ConfigReader<'_> {
             inherited_environment: FunctionVariables::default(),
             library_path: None,
             user: user?,
+            endpoint_proxy: endpoint_proxy?,
             supervisor: None,
             watches_code: false,
             message_response: message_response?.unwrap_or(MessageResponse::OneWay),

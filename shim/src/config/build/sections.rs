@@ -56,6 +56,7 @@ impl ConfigReader<'_> {
             handshake_timeout: handshake_timeout?,
             max_connections: max_connections?,
             domain_name: domain_name?,
+            api_hosts: None,
             proxies: proxies?,
             hosts: hosts?,
             origins: origins?,
