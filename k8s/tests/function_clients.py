@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Clients of fixtures/application on two pods. usage: function_clients.py COUNT HOST:PORT HOST:PORT
 
-Opens COUNT connections to each pod, posts from each one to one of the other pod with both functions, and prints the connection ids
+Opens COUNT connections to each pod, posts from each one to one of the other pod through each route, and prints the connection ids
 of both pods as JSON. After a line on standard input, the connections of the first pod must break; the others must still receive
 posts and find those of the first pod gone. Prints "checked", and closes the connections after the next line.
 """
@@ -10,6 +10,9 @@ import sys
 
 sys.dont_write_bytecode = True
 from websocket_client import ClosedError, Connection  # noqa: E402
+
+# Python by the endpoint of the environment, Python and Node.js by the host name of the API.
+ROUTES = ("post", "post_by_name", "relay")
 
 
 def ask(connection, **message):
@@ -39,7 +42,7 @@ def check_survivors(pods, ids):
     for connection in pods[0]:
         must_break(connection)
     post(pods[1][0], pods[1][-1], ids[1][-1], "post")
-    for route in ("post", "relay"):
+    for route in ROUTES:
         found = ask(pods[1][0], action=route, to=ids[0][0], text="x")
         if found != "gone":
             sys.exit(f"function_clients: post to a connection of a killed pod: {found!r}")
@@ -58,7 +61,7 @@ def main():
     count, *addresses = sys.argv[1:]
     pods = [[Connection(address, "/prod") for _ in range(int(count))] for address in addresses]
     ids = [[ask(connection, action="whoami") for connection in connections] for connections in pods]
-    for route in ("post", "relay"):
+    for route in ROUTES:
         for own, other in ((0, 1), (1, 0)):
             for sender, receiver, receiver_id in zip(pods[own], pods[other], ids[other]):
                 post(sender, receiver, receiver_id, route)
