@@ -77,7 +77,7 @@ if [ "${1:-}" = --server ]; then
     kubectl create namespace "$namespace" >/dev/null 2>&1 || true
     kubectl apply --dry-run=server -f "$file" >"$scratch/output" 2>&1 || true
     # A kind that the cluster does not have is not an error of the manifest.
-    if grep -v "^resource mapping not found\|^ensure CRDs are installed" "$scratch/output" | grep -i "error\|invalid\|unknown\|violate"; then
+    if grep -v "^\(error: \)\?resource mapping not found\|^ensure CRDs are installed" "$scratch/output" | grep -i "error\|invalid\|unknown\|violate"; then
       echo "check: $file is rejected by the API server" >&2
       exit 1
     fi
