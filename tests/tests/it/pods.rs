@@ -1,5 +1,7 @@
 //! Pods as processes with one Redis: start-up errors, killed pods, drained pods, and Redis outages.
 
+use std::time::Duration;
+
 use serde_json::json;
 use tests::client::{Client, ClientHandshake};
 use tests::eventually;
@@ -165,6 +167,26 @@ async fn no_command_is_answered_gone_after_a_loss_of_redis_data() {
         let keys = redis.run_command(&["KEYS", "twinway:connection:*"]).unwrap();
         keys.lines().all(|key| key.is_empty() || key.ends_with(":removed")).then_some(())
     });
+}
+
+#[tokio::test]
+async fn a_revoked_token_stays_revoked_after_a_loss_of_redis_data() {
+    let redis = RedisServer::start().unwrap();
+    let (first, second) = (pod(&redis).start().await, pod(&redis).start().await);
+    let stolen = TokenClaims::user("alice").with_age(Duration::from_secs(60));
+    let mut alice = dial(&second, &stolen).open_and_confirm().await;
+    let backend = first.http().with_token(sign_token(SECRET, &TokenClaims::service("backend")));
+    let revoked = backend.post("/v1/revocations", &json!({"user": "alice"})).await.expect_ok();
+    assert_eq!(revoked["closed"], 1, "{revoked}");
+    alice.wait_closed().await;
+    redis.run_command(&["FLUSHALL"]).unwrap();
+    first.wait_for_log("wrote revocations again that redis had lost").await;
+    for pod in [&first, &second] {
+        // A pod that has not registered again rejects every handshake.
+        eventually!("the token to be rejected as revoked", {
+            (dial(pod, &stolen).expect_rejection().await.status == 401).then_some(())
+        });
+    }
 }
 
 #[tokio::test]
