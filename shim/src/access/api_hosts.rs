@@ -1,7 +1,7 @@
 //! Host names of the API: API Gateway's own, and custom domains.
 //!
 //! Function processes call `https://{host}/{stage}/@connections/…` under any of them, and events contain one of them as
-//! `domainName` (`docs/adr/0044-endpoints-of-functions.md`).
+//! `domainName` (`docs/adr/0043-endpoints-of-functions.md`).
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
 //! Endpoint proxy: the loopback port through which function processes reach their API under its own names
-//! (`docs/adr/0044-endpoints-of-functions.md`).
+//! (`docs/adr/0043-endpoints-of-functions.md`).
 //!
 //! ```text
 //! CONNECT host:port, Proxy-Authorization ─┬─ name of the API, port 443: TLS ends here ── routes of the traffic port

@@ -1,5 +1,5 @@
 //! The endpoint proxy of function processes: its certificates, port, files and variables
-//! (`docs/adr/0044-endpoints-of-functions.md`).
+//! (`docs/adr/0043-endpoints-of-functions.md`).
 
 use anyhow::Context as _;
 

@@ -78,7 +78,7 @@ pub(super) const ROWS: &[ConformanceRow] = &[
         "UR-6",
         Documented,
         "Handlers call `https://{domainName}/{stage}` or the API's own host; both must resolve to the gateway.",
-        "functions of this server reach it under both names, without DNS and public certificates (ADR 44; tested with SDKs of six languages); for other callers the deployment provides names and certificates",
+        "functions of this server reach it under both names, without DNS and public certificates (ADR 43; tested with SDKs of six languages); for other callers the deployment provides names and certificates",
     ),
     ConformanceRow::not_applicable(
         "UR-7",

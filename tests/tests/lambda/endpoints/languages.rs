@@ -89,7 +89,7 @@ async fn node_posts_from_modules_and_bundles_and_with_other_clients() {
     let clients = ("clients", "403 Twinway endpoint ".to_owned());
     for file in ["v3.mjs", "bundle.cjs"] {
         let launch = launch_command(&directory, &format!("{} {file}", program("node")));
-        check_posts(launch, &[&both("v3 https://")[..], &[clients.clone()]].concat()).await;
+        check_posts(launch, &[&both("v3 https://")[..], std::slice::from_ref(&clients)].concat()).await;
     }
     check_posts(launch_command(&directory, &format!("{} v2.cjs", program("node"))), &both("v2 ")).await;
 }
