@@ -169,6 +169,30 @@ async fn no_command_is_answered_gone_after_a_loss_of_redis_data() {
     });
 }
 
+/// A promoted replica may have the registration of a connection and lack a join that was acknowledged after it.
+#[tokio::test]
+async fn a_join_that_a_failover_lost_is_recorded_again() {
+    let mut redis = durable_redis().unwrap();
+    let pod = pod(&redis).start().await;
+    let mut alice = dial(&pod, &TokenClaims::user("alice")).open_and_confirm().await;
+    let key = redis.run_command(&["KEYS", "twinway:connection:*"]).unwrap().trim().to_owned();
+    let before = redis.run_command(&["GET", &key]).unwrap().trim().to_owned();
+    alice.join_channels("join", &["room:lobby", "room:left"]).await;
+    let joined = redis.run_command(&["GET", &key]).unwrap().trim().to_owned();
+    assert_ne!(before, joined);
+    alice.leave_channels("leave", &["room:left"]).await;
+    redis.run_command(&["SET", &key, &before, "KEEPTTL"]).unwrap();
+    redis.run_command(&["DEL", "twinway:index:{joined/default/room:lobby}"]).unwrap();
+    let mut bob = dial(&pod, &TokenClaims::user("bob")).open_and_confirm().await;
+    bob.join_channels("join", &["room:lobby"]).await;
+    assert_eq!(members(&mut bob).await, ["bob"], "the join of alice is lost");
+    redis.restart().unwrap();
+    eventually!("the pod to be ready", (pod.ops_client().get("/ready").await.status == 200).then_some(()));
+    eventually!("the join to be recorded again", (members(&mut bob).await == ["alice", "bob"]).then_some(()));
+    let record = redis.run_command(&["GET", &key]).unwrap();
+    assert!(!record.contains("room:left"), "{record}");
+}
+
 #[tokio::test]
 async fn a_revoked_token_stays_revoked_after_a_loss_of_redis_data() {
     let redis = RedisServer::start().unwrap();
