@@ -24,7 +24,7 @@ python3 -B k8s/scripts/overlays.py --check
 KUBECONFIG=$scratch/none python3 -B k8s/scripts/k8s.py --dry-run deploy >/dev/null
 
 # Every variable that chart, images and documentation name is one of the server.
-grep -rhoE '\bTWINWAY_[A-Z_]*[A-Z]\b' k8s/chart k8s/values docker/Dockerfile docs/KUBERNETES.md | sort -u | while read -r variable; do
+grep -rhoE '\bTWINWAY_[A-Z_]*[A-Z]\b' k8s/chart k8s/values docker/Dockerfile docker/functions.Dockerfile docs/KUBERNETES.md | sort -u | while read -r variable; do
   grep -q "\`$variable" docs/CONFIGURATION.md || { echo "check: $variable is not in docs/CONFIGURATION.md" >&2; exit 1; }
 done
 
@@ -36,8 +36,9 @@ combinations=(
   "redis.url=redis://a:26379\,redis://b:26379,redis.topology=sentinel"
   "redis.bundled=true,redis.bundle.ephemeral=true,networkPolicy.enabled=false"
   "redis.bundled=true,postgres.enabled=true,postgres.urlSecret.name=p,postgres.passwordSecret.name=p,postgres.caSecret.name=p"
-  "functions.enabled=true"
-  "functions.enabled=true,functions.image=functions:1,functions.environmentSecret.name=e"
+  "functions.enabled=true,redis.bundled=true"
+  "functions.enabled=true,redis.url=redis://redis:6379,functions.template=/application,functions.parameters.Stage=prod,functions.parameters.Limit=3,networkPolicy.serverEgress[0].ports[0].port=5432"
+  "functions.enabled=true,redis.urlSecret.name=r,redis.passwordSecret.name=r,functions.image=functions:1,functions.template=/functions/app,functions.environmentSecret.name=e,functions.parametersSecret.name=p"
   "redis.bundled=true,autoscaling.kind=hpa,autoscaling.connectionsPerPod=500,verticalPodAutoscaler.enabled=true"
   "redis.bundled=true,autoscaling.kind=keda,autoscaling.connectionsPerPod=500"
   "redis.bundled=true,gateway.enabled=true,gateway.create=true,gateway.className=c,gateway.hostname=h.example,gateway.tlsSecretName=t,certificate.enabled=true,certificate.issuerName=i,frontend.enabled=true"
@@ -45,6 +46,7 @@ combinations=(
   "redis.bundled=true,metrics.serviceMonitor=true,metrics.podMonitor=true,backup.enabled=true,accessRoles.create=true,namespace.create=true"
   "redis.bundled=true,targetGroup.arn=arn:aws:elasticloadbalancing:r:1:targetgroup/t/1,networkPolicy.clientCidrs={10.0.0.0/24},networkPolicy.opsCidrs={10.0.0.0/24}"
   "redis.url=rediss://c:6379,redis.passwordSecret.name=r,externalSecrets.enabled=true,externalSecrets.storeName=s,externalSecrets.storeKind=ClusterSecretStore,externalSecrets.auth=a,externalSecrets.redisPassword=p,auth.previousSecretsKey=previous"
+  "functions.enabled=true,redis.url=rediss://c:6379,redis.passwordSecret.name=r,externalSecrets.enabled=true,externalSecrets.region=r,externalSecrets.auth=a,externalSecrets.redisPassword=p"
   "redis.bundled=true,priorityClass.create=true,priorityClass.name=p,preStopSeconds=3,auth.previousSecretsKey=p,auth.apiKeysKey=k"
 )
 # A dry run of the test's pod fails, because its service account does not exist.
@@ -75,7 +77,7 @@ if [ "${1:-}" = --server ]; then
     kubectl create namespace "$namespace" >/dev/null 2>&1 || true
     kubectl apply --dry-run=server -f "$file" >"$scratch/output" 2>&1 || true
     # A kind that the cluster does not have is not an error of the manifest.
-    if grep -v "^resource mapping not found\|^ensure CRDs are installed" "$scratch/output" | grep -i "error\|invalid\|unknown\|violate"; then
+    if grep -v "^\(error: \)\?resource mapping not found\|^ensure CRDs are installed" "$scratch/output" | grep -i "error\|invalid\|unknown\|violate"; then
       echo "check: $file is rejected by the API server" >&2
       exit 1
     fi
@@ -94,6 +96,6 @@ if have kube-score; then
   [ "${PIPESTATUS[0]}" -eq 0 ] || exit 1
 fi
 if have checkov; then checkov --quiet --compact --skip-download --framework kubernetes -d "$scratch" --skip-check CKV_K8S_43,CKV_K8S_15; fi
-if have hadolint; then hadolint docker/Dockerfile docker/frontend.Dockerfile; fi
+if have hadolint; then hadolint docker/Dockerfile docker/frontend.Dockerfile docker/functions.Dockerfile; fi
 if have shellcheck; then shellcheck docker/*.sh k8s/scripts/*.sh k8s/tests/*.sh k8s/cluster/{image,redis_image,frontend_image,program}.sh; fi
 echo "check: passed"

@@ -87,6 +87,9 @@ def validation():
         ("redis.url=redis://x:6379", "exactly one of redis.bundled"),
         ("image.tag=latest", "not latest"),
         ("settings.TWINWAY_AUTH_SECRET=x", "TWINWAY_AUTH_SECRET"),
+        ("functions.enabled=true,redis.bundled=false", "exactly one of redis.bundled"),
+        ("functions.enabled=true,functions.parameters.Name=x", "set functions.template"),
+        ("functions.enabled=true,postgres.enabled=true", "set postgres.enabled to false"),
     ]:
         found = run("helm", "template", "t", "k8s/chart", "--values", "k8s/values/dev.yaml", "--set", values, check=False)
         expect(found.returncode and words in found.stderr, f"{values}: {found.stderr}")

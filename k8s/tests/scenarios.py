@@ -54,6 +54,7 @@ SCENARIOS = [
     Scenario(change.upgrade),
     Scenario(backups.backup),
     Scenario(function.functions),
+    Scenario(function.function_pods, nodes=2),
     Scenario(fault.drain, nodes=2),
     Scenario(fault.node_loss, nodes=2),
     Scenario(capacity.start),

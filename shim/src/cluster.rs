@@ -64,12 +64,12 @@ pub enum ClusterJoinError {
     /// A Redis command failed.
     #[error("claiming a node id in Redis failed")]
     Redis(#[from] RedisClientError),
-    /// The namespace belongs to a deployment with other secrets. The text says what to change.
+    /// The namespace belongs to a deployment with other secrets, or to another API. The text says what to change.
     #[error(
-        "another deployment uses {namespace} of this Redis: its signing secret and identity provider are not the ones \
-         configured here; give this deployment its own redis.prefix or database number; after a change of auth.secret, \
-         list the old one in auth.previous_secrets; if issuer, audience or provider were changed on purpose, or the \
-         other deployment no longer exists, delete the key {key}"
+        "another deployment uses {namespace} of this Redis: its signing secret and identity provider, or its API id and \
+         stage if it runs functions, are not the ones configured here; give this deployment its own redis.prefix or \
+         database number; after a change of auth.secret, list the old one in auth.previous_secrets; if issuer, audience \
+         or provider were changed on purpose, or the other deployment no longer exists, delete the key {key}"
     )]
     ForeignNamespace {
         /// Prefix and database number.

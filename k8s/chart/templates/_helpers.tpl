@@ -69,16 +69,21 @@ redis://{{ include "twinway.fullname" . }}-redis:{{ .Values.redis.port }}
 {{- end -}}
 {{- end -}}
 
-{{- define "twinway.usesRedis" -}}
-{{- if not .Values.functions.enabled -}}true{{- end -}}
-{{- end -}}
-
 {{- define "twinway.redisPasswordSecret" -}}
 {{- if .Values.redis.passwordSecret.name -}}
 {{ .Values.redis.passwordSecret.name }}
 {{- else if .Values.redis.bundled -}}
 {{ include "twinway.fullname" . }}-redis
 {{- end -}}
+{{- end -}}
+
+{{/* Parameters of the template, `name=value,name=value`. */}}
+{{- define "twinway.templateParameters" -}}
+{{- $pairs := list -}}
+{{- range $name, $value := .Values.functions.parameters -}}
+{{- $pairs = append $pairs (printf "%s=%v" $name $value) -}}
+{{- end -}}
+{{- join "," $pairs -}}
 {{- end -}}
 
 {{/* Secrets as files: a projected volume at /run/secrets/twinway. */}}
@@ -95,6 +100,7 @@ redis://{{ include "twinway.fullname" . }}-redis:{{ .Values.redis.port }}
       {{- with $v.auth.apiKeysKey }}
       - {key: {{ . }}, path: api-keys}
       {{- end }}
+{{- end }}
 {{- with $v.redis.urlSecret }}{{- if .name }}
 - secret: {name: {{ .name }}, items: [{key: {{ .key }}, path: redis-url}]}
 {{- end }}{{- end }}
@@ -104,7 +110,6 @@ redis://{{ include "twinway.fullname" . }}-redis:{{ .Values.redis.port }}
 {{- with $v.redis.caSecret }}{{- if .name }}
 - secret: {name: {{ .name }}, items: [{key: {{ .key }}, path: redis-ca.crt}]}
 {{- end }}{{- end }}
-{{- end }}
 {{- if $v.postgres.enabled }}
 - secret: {name: {{ required "postgres.urlSecret.name is required with postgres.enabled" $v.postgres.urlSecret.name }}, items: [{key: {{ $v.postgres.urlSecret.key }}, path: database-url}]}
 {{- with $v.postgres.passwordSecret }}{{- if .name }}
@@ -114,9 +119,28 @@ redis://{{ include "twinway.fullname" . }}-redis:{{ .Values.redis.port }}
 - secret: {name: {{ .name }}, items: [{key: {{ .key }}, path: postgres-ca.crt}]}
 {{- end }}{{- end }}
 {{- end }}
-{{- with $v.functions.environmentSecret }}{{- if and $v.functions.enabled .name }}
+{{- if $v.functions.enabled }}
+{{- with $v.functions.environmentSecret }}{{- if .name }}
 - secret: {name: {{ .name }}, items: [{key: {{ .key }}, path: functions-environment}]}
 {{- end }}{{- end }}
+{{- with $v.functions.parametersSecret }}{{- if .name }}
+- secret: {name: {{ .name }}, items: [{key: {{ .key }}, path: parameters}]}
+{{- end }}{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* Stops the rendering when values of functions contradict each other. */}}
+{{- define "twinway.validateFunctions" -}}
+{{- $f := .Values.functions -}}
+{{- if and $f.parameters $f.parametersSecret.name -}}
+{{- fail "set functions.parameters or functions.parametersSecret.name, not both" -}}
+{{- end -}}
+{{- if and (or $f.parameters $f.parametersSecret.name) (not $f.template) -}}
+{{- fail "functions.parameters are those of a template: set functions.template" -}}
+{{- end -}}
+{{- if .Values.postgres.enabled -}}
+{{- fail "postgres stores the messages of the messaging application; functions have none: set postgres.enabled to false" -}}
+{{- end -}}
 {{- end -}}
 
 {{/* Stops the rendering with the reason when values contradict each other. */}}
@@ -126,7 +150,6 @@ redis://{{ include "twinway.fullname" . }}-redis:{{ .Values.redis.port }}
 {{- if lt (int $v.terminationGracePeriodSeconds) (int $least) -}}
 {{- fail (printf "terminationGracePeriodSeconds is %d; preStopSeconds, drain.delaySeconds, drain.graceSeconds and 4 s for the end of the process need at least %d" (int $v.terminationGracePeriodSeconds) (int $least)) -}}
 {{- end -}}
-{{- if not $v.functions.enabled -}}
 {{- $sources := 0 -}}
 {{- if $v.redis.bundled -}}{{- $sources = add1 $sources -}}{{- end -}}
 {{- if $v.redis.url -}}{{- $sources = add1 $sources -}}{{- end -}}
@@ -140,7 +163,7 @@ redis://{{ include "twinway.fullname" . }}-redis:{{ .Values.redis.port }}
 {{- if contains "@" $v.redis.url -}}
 {{- fail "redis.url contains a password or user; use redis.urlSecret, because a ConfigMap is not private" -}}
 {{- end -}}
-{{- end -}}
+{{- if $v.functions.enabled -}}{{- include "twinway.validateFunctions" . -}}{{- end -}}
 {{- if and (eq $v.image.tag "latest") (not $v.image.digest) -}}
 {{- fail "image.tag must be a version, not latest: a rollback would not know which image ran" -}}
 {{- end -}}
