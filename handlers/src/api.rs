@@ -78,7 +78,7 @@ impl MessagingApi {
             ApiEndpoint::Connections => listing::list_connections(app, caller, uri).await,
             ApiEndpoint::KickUser => kick::kick_user(app, caller, uri).await,
             ApiEndpoint::Kick(id) => kick::kick_connection(app, caller, &id).await,
-            ApiEndpoint::Revoke => revocation::revoke(app, caller, request.body()).await,
+            ApiEndpoint::Revoke => revocation::revoke(app, &self.callers.verifier, caller, request.body()).await,
             ApiEndpoint::Withdraw => revocation::withdraw(app, caller, uri).await,
             ApiEndpoint::Rooms => listing::list_rooms(app, caller, uri).await,
             ApiEndpoint::Members(room) => listing::list_room_members(app, caller, room, uri).await,

@@ -110,7 +110,7 @@ identifier!(
     LocalName, "a room or topic name", limits::MAX_NAME_BYTES, NAME_ALPHABET, is_name_byte
 );
 identifier!(
-    /// Id of a token: its `jti`.
+    /// Id of a token: its `jti`, encoded if it is not printable ASCII or too long ([`TokenId::encode`]).
     TokenId, "a token id", limits::MAX_NAME_BYTES, PRINTABLE_ALPHABET, is_printable_byte
 );
 identifier!(
@@ -134,6 +134,18 @@ impl UserId {
     /// [`InvalidIdError`] if the text is empty.
     pub fn parse_or_encode(text: &str) -> Result<Self, InvalidIdError> {
         Self::parse(text).or_else(|_| Self::encode(text))
+    }
+}
+
+impl TokenId {
+    /// Returns the id of a token's `jti`: the text itself if it is printable ASCII of at most 128 characters, otherwise
+    /// encoded like a [user id](UserId::encode), so that a revocation covers every token.
+    ///
+    /// # Errors
+    /// [`InvalidIdError`] if the text is empty.
+    pub fn encode(text: &str) -> Result<Self, InvalidIdError> {
+        Self::parse(text)
+            .or_else(|error| if text.is_empty() { Err(error) } else { Self::parse(&encoding::encode_name(text)) })
     }
 }
 
@@ -177,6 +189,15 @@ mod tests {
             assert_eq!(UserId::parse_or_encode(text).map(String::from), Ok("f%3A8c1d%3Aalice".to_owned()));
         }
         assert!(UserId::parse_or_encode("").is_err() && TenantId::encode("").is_err());
+    }
+
+    #[test]
+    fn every_token_id_but_the_empty_one_can_be_revoked() {
+        for (text, id) in [("j1", "j1"), ("a#b/c:{d}*%", "a#b/c:{d}*%"), ("a b", "a%20b"), ("é", "%C3%A9")] {
+            assert_eq!(TokenId::encode(text).map(String::from), Ok(id.to_owned()));
+        }
+        assert!(TokenId::encode(&"x".repeat(200)).unwrap().as_str().starts_with("%sha256-"));
+        assert!(TokenId::encode("").is_err());
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod lease_store;
 mod heartbeat;
 mod journal;
 mod lease_claims;
+mod leaving_channels;
 mod metrics;
 mod namespace;
 mod nodes;

@@ -180,6 +180,13 @@ impl RedisClient {
         self.inner.breaker.watch_state()
     }
 
+    /// Returns the number of changes of the master that this client has followed: always 0 in a Cluster, and for a single
+    /// server whose host name is not followed.
+    #[must_use]
+    pub fn master_generation(&self) -> u64 {
+        self.inner.connector.master_facts().generation
+    }
+
     /// Returns the counters of the client, to be registered once.
     #[must_use]
     pub fn metrics(&self) -> &RedisMetrics {

@@ -17,23 +17,24 @@ use super::problem::{ErrorLocation, FieldError, ProblemDetails};
 use super::query::ListingQuery;
 use crate::app::MessagingApp;
 use crate::audience::Audience;
+use crate::authorizer::TokenVerifier;
 use crate::id::{TokenId, UserId};
 use crate::ports::{Revocation, RevokedSubject, Timestamp};
 
-/// Lifetime of a revocation that states none: longer than usual tokens are valid.
-const DEFAULT_LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-/// Longest lifetime of a revocation.
+/// Longest lifetime of a revocation, unless tokens are valid for longer.
 const MAX_LIFETIME: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// Request body.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct RevocationRequest {
-    user: Option<UserId>,
-    token: Option<TokenId>,
-    /// In seconds since 1970; now if absent.
+    /// A user id, or the subject of its tokens.
+    user: Option<String>,
+    /// The `jti` of a token.
+    token: Option<String>,
+    /// In seconds since 1970; after every token that was issued until now if absent.
     issued_before: Option<i64>,
-    /// In seconds.
+    /// In seconds; until all revoked tokens have expired if absent.
     expires_in: Option<u64>,
 }
 
@@ -45,19 +46,18 @@ struct RevocationResponse {
     expires_at: Timestamp,
 }
 
-/// `POST /v1/revocations`: rejects the tokens of a user, or one token, from now on. Closes the connections of the user.
+/// `POST /v1/revocations`: rejects the tokens of a user, or one token, from now on. Closes the connections of the user,
+/// which is required: connections are found by user, not by token.
 pub(super) async fn revoke(
     app: &MessagingApp,
+    verifier: &TokenVerifier,
     caller: &ApiCaller,
     body: &[u8],
 ) -> Result<Response<Bytes>, ProblemDetails> {
     let request: RevocationRequest = serde_json::from_slice(body).map_err(|error| invalid_body(&error))?;
-    let (revocation, user) = request.into_revocation(caller, app.clock.now())?;
+    let (revocation, user) = request.into_revocation(caller, verifier, app.clock.now())?;
     app.revocations.put_revocation(&revocation).await?;
-    let closed = match user {
-        Some(user) => close_user_connections(app, &Audience::User(caller.tenant.clone(), user)).await?,
-        None => 0,
-    };
+    let closed = close_user_connections(app, &Audience::User(caller.tenant.clone(), user)).await?;
     tracing::info!(connections = closed, "tokens revoked by api request");
     Ok(json_response(&RevocationResponse { closed, expires_at: revocation.expires_at }))
 }
@@ -69,8 +69,8 @@ pub(super) async fn withdraw(
     uri: &Uri,
 ) -> Result<Response<Bytes>, ProblemDetails> {
     let query = ListingQuery::parse(uri, &["user", "token"])?;
-    let user = query.parse_value("user", UserId::parse)?.map(RevokedSubject::User);
-    let token = query.parse_value("token", TokenId::parse)?.map(RevokedSubject::Token);
+    let user = query.parse_value("user", UserId::parse_or_encode)?.map(RevokedSubject::User);
+    let token = query.parse_value("token", TokenId::encode)?.map(RevokedSubject::Token);
     let subject = match (user, token) {
         (Some(subject), None) | (None, Some(subject)) => subject,
         _ => return Err(ProblemDetails::invalid_parameter("user", "use exactly one of user and token")),
@@ -88,25 +88,46 @@ impl RevocationRequest {
     fn into_revocation(
         self,
         caller: &ApiCaller,
+        verifier: &TokenVerifier,
         now: Timestamp,
-    ) -> Result<(Revocation, Option<UserId>), ProblemDetails> {
-        let lifetime = self.expires_in.map_or(DEFAULT_LIFETIME, Duration::from_secs);
-        if lifetime.is_zero() || lifetime > MAX_LIFETIME {
-            let detail = format!("must be a number of seconds from 1 to {}", MAX_LIFETIME.as_secs());
+    ) -> Result<(Revocation, UserId), ProblemDetails> {
+        let default_lifetime = verifier.longest_validity().unwrap_or(MAX_LIFETIME);
+        let lifetime = self.expires_in.map_or(default_lifetime, Duration::from_secs);
+        let longest = default_lifetime.max(MAX_LIFETIME);
+        if lifetime.is_zero() || lifetime > longest {
+            let detail = format!("must be a number of seconds from 1 to {}", longest.as_secs());
             return Err(invalid_field("#/expiresIn", detail));
         }
-        let subject = match (&self.token, &self.user) {
-            (Some(_), _) if self.issued_before.is_some() => {
-                return Err(invalid_field("#/issuedBefore", "applies to the tokens of a user, not to one token"));
-            }
-            (Some(token), _) => RevokedSubject::Token(token.clone()),
-            (None, Some(user)) => RevokedSubject::User(user.clone()),
-            (None, None) => return Err(invalid_field("#", "must have 'user', 'token' or both")),
+        let issued_before = self.issued_before(verifier, now)?;
+        let Some(user) = self.user else {
+            let detail = "is required, also with 'token': the connections of the user are closed";
+            return Err(invalid_field("#/user", detail));
         };
-        // Tokens issued within this second are rejected too.
-        let issued_before = self.issued_before.unwrap_or_else(|| now.unix_seconds() + 1);
+        let user = UserId::parse_or_encode(&user).map_err(|error| invalid_field("#/user", error.to_string()))?;
+        let subject = match self.token {
+            None => RevokedSubject::User(user.clone()),
+            Some(token) => RevokedSubject::Token(
+                TokenId::encode(&token).map_err(|error| invalid_field("#/token", error.to_string()))?,
+            ),
+        };
         let tenant = caller.tenant.clone();
-        Ok((Revocation { tenant, subject, issued_before, expires_at: now.plus(lifetime) }, self.user))
+        Ok((Revocation { tenant, subject, issued_before, expires_at: now.plus(lifetime) }, user))
+    }
+
+    /// Returns the time before which revoked tokens were issued. The default is later than the `iat` of every token that
+    /// the server accepts now, also of an issuer whose clock is ahead.
+    fn issued_before(&self, verifier: &TokenVerifier, now: Timestamp) -> Result<i64, ProblemDetails> {
+        let latest = now.unix_seconds().saturating_add(verifier.leeway_seconds()).saturating_add(1);
+        match self.issued_before {
+            None => Ok(latest),
+            Some(_) if self.token.is_some() => {
+                Err(invalid_field("#/issuedBefore", "applies to the tokens of a user, not to one token"))
+            }
+            Some(given) if given > latest => {
+                Err(invalid_field("#/issuedBefore", format!("must be in seconds since 1970, at most {latest}")))
+            }
+            Some(given) => Ok(given),
+        }
     }
 }
 

@@ -279,8 +279,8 @@ const fn claim_key(path: &'static str, env: &'static str, field: ClaimField) -> 
     ClaimKey { path, env, field }
 }
 
-/// Returns the text of a claim that identifies a user or tenant; some providers use numbers.
-fn subject_text(value: &Value) -> Option<String> {
+/// Returns the text of a claim that identifies a user, tenant or token; some providers use numbers.
+pub(super) fn subject_text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) if number.is_i64() || number.is_u64() => Some(number.to_string()),

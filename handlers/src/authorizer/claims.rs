@@ -11,7 +11,7 @@ use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
-use super::claim_mapping::ClaimPath;
+use super::claim_mapping::{ClaimPath, subject_text};
 use super::keys::MIN_SECRET_BYTES;
 use crate::id::TokenId;
 use crate::identity::Role;
@@ -91,9 +91,12 @@ impl RawClaims {
         seconds.map(Some).ok_or_else(|| ClaimError(name.into()))
     }
 
-    /// Returns `jti`; `None` also for one that [`TokenId`] does not accept.
-    pub(super) fn token_id(&self) -> Option<TokenId> {
-        self.named("jti").and_then(Value::as_str).and_then(|id| TokenId::parse(id).ok())
+    /// Returns the id of `jti`, which is a string of any characters (RFC 7519, section 4.1.7), or a number as some
+    /// providers write it. A token whose `jti` no revocation could name is rejected.
+    pub(super) fn token_id(&self) -> Result<Option<TokenId>, ClaimError> {
+        let Some(value) = self.named("jti") else { return Ok(None) };
+        let text = subject_text(value).ok_or_else(|| ClaimError("jti".into()))?;
+        TokenId::encode(&text).map(Some).map_err(|_| ClaimError("jti".into()))
     }
 
     /// Returns whether `iss` is one of `issuers`.

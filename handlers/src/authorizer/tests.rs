@@ -84,10 +84,30 @@ async fn leeway_applies_to_the_given_time() {
         rejection_code(strict(), &token(&json!({"sub": "a", "exp": now + 9, "nbf": now + 6}))).await,
         "not_yet_valid"
     );
-    let identity = verified(strict(), &token(&json!({"sub": "a", "exp": now - 4, "nbf": now + 5}))).await;
+    assert_eq!(
+        rejection_code(strict(), &token(&json!({"sub": "a", "exp": now + 9, "iat": now + 6}))).await,
+        "not_yet_valid"
+    );
+    let claims = json!({"sub": "a", "exp": now - 4, "nbf": now + 5, "iat": now + 5});
+    let identity = verified(strict(), &token(&claims)).await;
     // The identity expires when the same token would be rejected.
     assert_eq!(identity.expires_at, Some(now + 1));
     assert_eq!(rejection_code(strict(), &token(&json!({"sub": "a", "exp": i64::MIN}))).await, "expired");
+}
+
+#[tokio::test]
+async fn every_accepted_token_id_can_be_revoked() {
+    let exp = NOW.unix_seconds() + 60;
+    let with = |jti: Value| token(&json!({"sub": "a", "exp": exp, "jti": jti}));
+    for (jti, id) in [(json!("j1"), "j1"), (json!("a b"), "a%20b"), (json!("é"), "%C3%A9"), (json!(5), "5")] {
+        let issue = TokenVerifier::new(settings()).verify_token(&with(jti), NOW).await.unwrap().issue;
+        assert_eq!(issue.token.unwrap().as_str(), id);
+    }
+    let long = TokenVerifier::new(settings()).verify_token(&with(json!("x".repeat(200))), NOW).await.unwrap();
+    assert!(long.issue.token.unwrap().as_str().starts_with("%sha256-"));
+    for jti in [json!(""), json!(["x"]), json!({}), json!(1.5), json!(true)] {
+        assert_eq!(rejection_code(settings(), &with(jti)).await, "jti");
+    }
 }
 
 #[tokio::test]

@@ -87,7 +87,7 @@ pub enum TokenError {
     /// `exp` has passed.
     #[error("the token has expired")]
     Expired,
-    /// `nbf` is in the future.
+    /// `nbf` or `iat` is in the future.
     #[error("the token is not valid yet")]
     NotYetValid,
     /// `exp` is further in the future than the settings accept.
@@ -176,7 +176,7 @@ impl TokenVerifier {
         let (user, role) = (mapping.user_of(&claims)?, mapping.role_of(&claims)?);
         let channels = if role == Role::User { mapping.channels_of(&claims)? } else { ChannelGrants::default() };
         let identity = Identity { tenant: mapping.tenant_of(&claims)?, user, role, expires_at };
-        let issue = TokenIssue { issued_at: claims.numeric_date("iat")?, token: claims.token_id() };
+        let issue = TokenIssue { issued_at: claims.numeric_date("iat")?, token: claims.token_id()? };
         Ok(VerifiedToken { identity, issue, channels })
     }
 
@@ -206,7 +206,7 @@ impl TokenVerifier {
         Err(signature_error(key_found))
     }
 
-    /// Checks `exp` and `nbf`. Returns the expiry with the leeway, so that a connection accepted within the leeway can
+    /// Checks `exp`, `nbf` and `iat`: a token issued in the future would outlive revocations. Returns the expiry with the leeway, so that a connection accepted within the leeway can
     /// send frames.
     fn check_time(&self, claims: &RawClaims, now: Timestamp) -> Result<Option<i64>, TokenError> {
         let (leeway, now) = (self.leeway_seconds(), now.unix_seconds());
@@ -217,10 +217,12 @@ impl TokenVerifier {
             Some(exp) if self.is_too_long(exp, now) => return Err(TokenError::Lifetime),
             _ => {}
         }
-        match claims.numeric_date("nbf")? {
-            Some(nbf) if now.saturating_add(leeway) < nbf => Err(TokenError::NotYetValid),
-            _ => Ok(expiry.map(|exp| exp.saturating_add(leeway))),
+        for name in ["nbf", "iat"] {
+            if claims.numeric_date(name)?.is_some_and(|start| now.saturating_add(leeway) < start) {
+                return Err(TokenError::NotYetValid);
+            }
         }
+        Ok(expiry.map(|exp| exp.saturating_add(leeway)))
     }
 
     fn is_too_long(&self, exp: i64, now: i64) -> bool {
@@ -228,8 +230,16 @@ impl TokenVerifier {
         longest.is_some_and(|longest| exp > now.saturating_add(longest).saturating_add(self.leeway_seconds()))
     }
 
-    /// Returns the leeway in seconds.
-    fn leeway_seconds(&self) -> i64 {
+    /// Returns the time after which every token that was issued until now is rejected, leeway included; `None` if tokens
+    /// may be valid for any time.
+    pub(crate) fn longest_validity(&self) -> Option<Duration> {
+        let TokenSettings { max_lifetime, leeway, .. } = &self.settings;
+        // Once for the clock of the issuer (`is_too_long`), and once for the expiry.
+        max_lifetime.map(|lifetime| lifetime.saturating_add(leeway.saturating_mul(2)))
+    }
+
+    /// Returns the accepted difference between the clocks of issuer and server, in seconds.
+    pub(crate) fn leeway_seconds(&self) -> i64 {
         i64::try_from(self.settings.leeway.as_secs()).unwrap_or(i64::MAX)
     }
 

@@ -19,7 +19,7 @@ const TOKEN_ID_KEY: &str = "jti";
 pub struct TokenIssue {
     /// `iat`, in seconds since 1970.
     pub issued_at: Option<i64>,
-    /// `jti`; `None` also for an id that [`TokenId`] does not accept.
+    /// The id of `jti`; `None` for a token without one.
     pub token: Option<TokenId>,
 }
 

@@ -52,6 +52,9 @@ pub(super) struct HeartbeatTask {
     uninterrupted_since: Option<Instant>,
     /// Replication id of the master in the latest reply.
     replication_id: String,
+    /// Changes of the master until the latest reply: one that was reverted between two heartbeats may have lost writes
+    /// too.
+    master_generation: u64,
     /// Set while this pod has no valid node id: the next heartbeat claims one first.
     needs_node_id: bool,
 }
@@ -78,6 +81,7 @@ impl HeartbeatTask {
             reapable_pods,
             uninterrupted_since: None,
             replication_id: String::new(),
+            master_generation: 0,
             needs_node_id: false,
         }
     }
@@ -150,8 +154,10 @@ impl HeartbeatTask {
 
     async fn apply_heartbeat(&mut self, reply: HeartbeatReply) {
         self.metrics.live_pods.set(i64::try_from(reply.live_pods).unwrap_or(i64::MAX));
-        if reply.replication_id != self.replication_id {
+        let master_generation = self.claims.lease_store().master_generation();
+        if reply.replication_id != self.replication_id || master_generation != self.master_generation {
             self.uninterrupted_since = None;
+            self.master_generation = master_generation;
             self.replication_id.clone_from(&reply.replication_id);
         }
         if reply.lease != LeaseStatus::Held {

@@ -104,6 +104,11 @@ impl LeaseStore {
         Self { redis, lease_ms: millis_text(lease_duration) }
     }
 
+    /// Returns the number of changes of the Redis master.
+    pub(super) fn master_generation(&self) -> u64 {
+        self.redis.master_generation()
+    }
+
     /// Claims the first free one of `node_ids`. Returns `None` when none of them is free. A node id stays in use until
     /// all connections of its pod are completed.
     ///

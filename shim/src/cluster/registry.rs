@@ -31,7 +31,7 @@ use self::queue::MaintenanceQueue;
 use super::journal::{ConnectionJournal, JournalEvent, JournalSource};
 use super::lease_store::{LeaseId, LeaseStore};
 use crate::connection::{ConnectionRegistry, RegisterError, RegistrationGuard};
-use crate::redis::RedisClientError;
+use crate::redis::{RedisClientError, RedisRevocations};
 
 /// Maximum number of connections per command, for registering, looking up and deleting.
 const MAX_IDS_PER_COMMAND: usize = 256;
@@ -43,7 +43,7 @@ const MAX_RESYNC_WAIT: Duration = Duration::from_secs(5);
 /// Writes the application's record of a connection again.
 #[async_trait]
 pub(super) trait RecordRestorer: Send + Sync {
-    /// Restores the record of an open connection of this pod, if it is missing.
+    /// Restores the record of an open connection of this pod, if it is missing or lacks joined channels.
     ///
     /// # Errors
     /// The store failed; the record may have been written.
@@ -65,6 +65,7 @@ struct RegistryInner {
     /// Wakes the heartbeat task.
     heartbeat_requests: Notify,
     restorer: OnceLock<Weak<dyn RecordRestorer>>,
+    revocations: OnceLock<Arc<RedisRevocations>>,
     journal: OnceLock<ConnectionJournal>,
 }
 
@@ -90,6 +91,7 @@ impl ClusterRegistry {
             resynced: watch::Sender::new(()),
             heartbeat_requests: Notify::new(),
             restorer: OnceLock::new(),
+            revocations: OnceLock::new(),
             journal: OnceLock::new(),
         };
         Self { inner: Arc::new(inner) }
@@ -123,6 +125,11 @@ impl ClusterRegistry {
     /// Sets the component that restores the application's records. Only the first call has an effect.
     pub(super) fn restore_records_with(&self, restorer: Weak<dyn RecordRestorer>) {
         let _ = self.inner.restorer.set(restorer);
+    }
+
+    /// Sets the revocations, which a resync restores. Only the first call has an effect.
+    pub fn attach_revocations(&self, revocations: Arc<RedisRevocations>) {
+        let _ = self.inner.revocations.set(revocations);
     }
 
     /// Waits for the next request of a heartbeat.

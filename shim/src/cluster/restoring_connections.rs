@@ -3,11 +3,12 @@
 //! ```text
 //! command of a client ── no record ── wait until the connection is registered ── write the record ── run again
 //! $disconnect ────────── no record ── the same, then delete it: its effects happen
-//! resync after a loss ── write the records of all open connections
+//! resync after a loss ── write the missing records of all open connections, join missing channels again
 //! ```
 //! The pod knows its connections: identity and joined channels are in its memory. A record is written only after the
 //! registration was confirmed, so a pod that peers have fenced restores nothing. A record that `$connect` has not
-//! stored, and one that `$disconnect` has deleted, are not restored either.
+//! stored, and one that `$disconnect` has deleted, are not restored either. A channel that a client leaves is in memory
+//! for a moment longer than in the record; it is not joined again.
 
 use std::sync::{Arc, Weak};
 
@@ -18,6 +19,7 @@ use handlers::channel::Channel;
 use handlers::id::{ConnectionId, TenantId};
 use handlers::ports::{ChannelChange, ClientConnection, ConnectionStore, OccupiedChannel, Page, StoreError};
 
+use super::leaving_channels::LeavingChannels;
 use super::registry::{ClusterRegistry, RecordRestorer};
 use crate::hub::{self, ChannelDelivery};
 use crate::redis::RedisConnections;
@@ -27,13 +29,14 @@ pub struct RestoringConnections {
     store: RedisConnections,
     registry: ClusterRegistry,
     hub: ChannelDelivery,
+    leaving: LeavingChannels,
 }
 
 impl RestoringConnections {
     /// Creates the store. `registry` and `hub` have the connections of this pod.
     #[must_use]
     pub fn new(store: RedisConnections, registry: ClusterRegistry, hub: ChannelDelivery) -> Arc<Self> {
-        let connections = Arc::new(Self { store, registry, hub });
+        let connections = Arc::new(Self { store, registry, hub, leaving: LeavingChannels::default() });
         let restorer: Arc<dyn RecordRestorer> = connections.clone();
         connections.registry.restore_records_with(Arc::downgrade(&restorer) as Weak<dyn RecordRestorer>);
         connections
@@ -60,6 +63,24 @@ impl RestoringConnections {
         Ok(false)
     }
 
+    /// Joins the channels that the connection has joined in this pod and its record lacks, because a failover has lost
+    /// them.
+    async fn join_missing(&self, id: GatewayId, record: &ClientConnection) -> Result<(), StoreError> {
+        let Some(open) = self.hub.open_record(id) else { return Ok(()) };
+        let mut missing: Vec<Channel> = open.channels.difference(&record.channels).cloned().collect();
+        missing.retain(|channel| !self.leaving.contains(id, channel));
+        if missing.is_empty() {
+            return Ok(());
+        }
+        self.store.change_channels(&record.id, &missing, &[]).await?;
+        // The client may have left meanwhile.
+        missing.retain(|channel| self.leaving.contains(id, channel));
+        if !missing.is_empty() {
+            self.store.change_channels(&record.id, &[], &missing).await?;
+        }
+        Ok(())
+    }
+
     /// Deletes the record that `$disconnect` did not find although `$connect` stored it.
     async fn delete_lost(&self, id: GatewayId) -> Result<Option<ClientConnection>, StoreError> {
         let facts = self.registry.records().find_facts(id);
@@ -75,10 +96,14 @@ impl RestoringConnections {
 #[async_trait]
 impl RecordRestorer for RestoringConnections {
     async fn restore_record(&self, id: GatewayId) -> Result<(), StoreError> {
-        if self.registry.records().has_stored_record(id) {
-            self.write_record(id).await?;
+        if !self.registry.records().has_stored_record(id) {
+            return Ok(());
         }
-        Ok(())
+        let Some(open) = self.hub.open_record(id) else { return Ok(()) };
+        match self.store.find_connection(&open.id).await? {
+            Some(record) => self.join_missing(id, &record).await,
+            None => self.write_record(id).await.map(drop),
+        }
     }
 }
 
@@ -109,6 +134,9 @@ impl ConnectionStore for RestoringConnections {
             }
             self.registry.records().mark_record_removed(own);
         }
+        if let Ok(id) = parse_gateway_id(id.as_str()) {
+            self.leaving.forget(id);
+        }
         Ok(removed)
     }
 
@@ -118,6 +146,9 @@ impl ConnectionStore for RestoringConnections {
         join: &[Channel],
         leave: &[Channel],
     ) -> Result<ChannelChange, StoreError> {
+        if let Ok(id) = parse_gateway_id(id.as_str()) {
+            self.leaving.record_change(id, join, leave, || self.hub.open_record(id));
+        }
         let change = self.store.change_channels(id, join, leave).await?;
         if matches!(change, ChannelChange::NotFound) && self.restore_open(id).await? {
             return self.store.change_channels(id, join, leave).await;

@@ -65,12 +65,14 @@ pub async fn assemble_kubernetes(config: &Config) -> anyhow::Result<ServerAssemb
         tasks,
     };
     let store = RedisConnections::new(redis.clone(), clock.clone());
+    let revocations = Arc::new(RedisRevocations::new(redis, clock.clone()));
+    cluster.connection_registry().attach_revocations(revocations.clone());
     let app = MessagingApp {
         connections: RestoringConnections::new(store, cluster.connection_registry(), delivery.clone()),
         log,
         delivery: bus.delivery(),
         budget: action_budgets(config, &delivery),
-        revocations: Arc::new(RedisRevocations::new(redis, clock.clone())),
+        revocations,
         clock,
         limits: config.limits,
         presence_names: config.auth.presence_names,

@@ -15,6 +15,8 @@ pub struct TokenClaims {
     pub tenant: String,
     /// Lifetime from the time of signing.
     pub life: Duration,
+    /// Time since its issue (`iat`).
+    pub age: Duration,
     /// Patterns of rooms and topics; `None` for no such claim.
     pub channels: Option<Vec<String>>,
 }
@@ -50,6 +52,12 @@ impl TokenClaims {
         Self { life, ..self }
     }
 
+    /// Sets the time since the token was issued.
+    #[must_use]
+    pub fn with_age(self, age: Duration) -> Self {
+        Self { age, ..self }
+    }
+
     /// Sets the patterns of the rooms and topics that the user may join.
     #[must_use]
     pub fn with_channels(self, patterns: &[&str]) -> Self {
@@ -62,6 +70,7 @@ impl TokenClaims {
             role,
             tenant: "default".to_owned(),
             life: Duration::from_secs(3600),
+            age: Duration::ZERO,
             channels: None,
         }
     }
@@ -76,7 +85,7 @@ pub fn sign_token(secret: &str, claims: &TokenClaims) -> String {
         role: claims.role,
         tenant: claims.tenant.clone(),
         exp: Some(now.plus(claims.life).unix_seconds()),
-        iat: Some(now.unix_seconds()),
+        iat: Some(now.unix_seconds().saturating_sub_unsigned(claims.age.as_secs())),
         iss: None,
         aud: None,
         channels: claims.channels.clone(),

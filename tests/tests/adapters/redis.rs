@@ -9,6 +9,7 @@ mod log;
 mod memory;
 mod outage;
 mod pubsub;
+mod revocations;
 mod start;
 
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! Pods as processes with one Redis: start-up errors, killed pods, drained pods, and Redis outages.
 
+use std::time::Duration;
+
 use serde_json::json;
 use tests::client::{Client, ClientHandshake};
 use tests::eventually;
@@ -165,6 +167,50 @@ async fn no_command_is_answered_gone_after_a_loss_of_redis_data() {
         let keys = redis.run_command(&["KEYS", "twinway:connection:*"]).unwrap();
         keys.lines().all(|key| key.is_empty() || key.ends_with(":removed")).then_some(())
     });
+}
+
+/// A promoted replica may have the registration of a connection and lack a join that was acknowledged after it.
+#[tokio::test]
+async fn a_join_that_a_failover_lost_is_recorded_again() {
+    let mut redis = durable_redis().unwrap();
+    let pod = pod(&redis).start().await;
+    let mut alice = dial(&pod, &TokenClaims::user("alice")).open_and_confirm().await;
+    let key = redis.run_command(&["KEYS", "twinway:connection:*"]).unwrap().trim().to_owned();
+    let before = redis.run_command(&["GET", &key]).unwrap().trim().to_owned();
+    alice.join_channels("join", &["room:lobby", "room:left"]).await;
+    let joined = redis.run_command(&["GET", &key]).unwrap().trim().to_owned();
+    assert_ne!(before, joined);
+    alice.leave_channels("leave", &["room:left"]).await;
+    redis.run_command(&["SET", &key, &before, "KEEPTTL"]).unwrap();
+    redis.run_command(&["DEL", "twinway:index:{joined/default/room:lobby}"]).unwrap();
+    let mut bob = dial(&pod, &TokenClaims::user("bob")).open_and_confirm().await;
+    bob.join_channels("join", &["room:lobby"]).await;
+    assert_eq!(members(&mut bob).await, ["bob"], "the join of alice is lost");
+    redis.restart().unwrap();
+    eventually!("the pod to be ready", (pod.ops_client().get("/ready").await.status == 200).then_some(()));
+    eventually!("the join to be recorded again", (members(&mut bob).await == ["alice", "bob"]).then_some(()));
+    let record = redis.run_command(&["GET", &key]).unwrap();
+    assert!(!record.contains("room:left"), "{record}");
+}
+
+#[tokio::test]
+async fn a_revoked_token_stays_revoked_after_a_loss_of_redis_data() {
+    let redis = RedisServer::start().unwrap();
+    let (first, second) = (pod(&redis).start().await, pod(&redis).start().await);
+    let stolen = TokenClaims::user("alice").with_age(Duration::from_secs(60));
+    let mut alice = dial(&second, &stolen).open_and_confirm().await;
+    let backend = first.http().with_token(sign_token(SECRET, &TokenClaims::service("backend")));
+    let revoked = backend.post("/v1/revocations", &json!({"user": "alice"})).await.expect_ok();
+    assert_eq!(revoked["closed"], 1, "{revoked}");
+    alice.wait_closed().await;
+    redis.run_command(&["FLUSHALL"]).unwrap();
+    first.wait_for_log("wrote revocations again that redis had lost").await;
+    for pod in [&first, &second] {
+        // A pod that has not registered again rejects every handshake.
+        eventually!("the token to be rejected as revoked", {
+            (dial(pod, &stolen).expect_rejection().await.status == 401).then_some(())
+        });
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
-//! Maintenance task of the registry: resynchronizes with Redis, restores the application's records after a loss of
-//! data, flushes deletions, retries `$disconnect`s.
+//! Maintenance task of the registry: resynchronizes with Redis, restores revocations and the application's records after
+//! a loss of data, flushes deletions, retries `$disconnect`s.
 //!
 //! A failover or a restart of Redis may lose the latest writes. The resync restores lost registrations. A registration
 //! of an ended connection, whose deletion was lost, shows that the effects of its `$disconnect` may be lost too, so
@@ -30,7 +30,8 @@ use crate::session::DisconnectRunner;
 /// Maximum number of pending `$disconnect`s that run concurrently.
 const MAX_CONCURRENT_DISCONNECTS: usize = 32;
 
-/// Maximum number of the application's records that are restored concurrently: four round trips each.
+/// Maximum number of the application's records that are checked concurrently: one round trip each, and four to restore
+/// one.
 const MAX_CONCURRENT_RESTORES: usize = 32;
 
 /// Background task of the registry.
@@ -90,8 +91,8 @@ impl RegistryMaintenance {
         restored && flushed.is_ok() && completed
     }
 
-    /// Restores the application's records of connections whose registrations Redis had lost. Returns `false` when some
-    /// have to be retried.
+    /// Restores the application's records of the connections that a resync has queued. Returns `false` when some have to
+    /// be retried.
     async fn restore_records(&self) -> bool {
         let RegistryInner { queue, restorer, .. } = &*self.registry.inner;
         let ids = queue.take_restores();
@@ -158,6 +159,8 @@ impl RegistryMaintenance {
 
     /// Registers connections that Redis lost, and deletes records of connections that this pod does not own.
     async fn resync_records(&self) -> Result<(), RedisClientError> {
+        // First, because handshakes read them.
+        self.restore_revocations().await?;
         let RegistryInner { lease, connections, queue, resynced, .. } = &*self.registry.inner;
         let header = JournalHeader { lease_id: lease.id(), data_epoch: self.pod_lease.data_epoch() };
         let lease_id = header.lease_id.clone();
@@ -171,7 +174,8 @@ impl RegistryMaintenance {
                 return Ok(());
             }
             restored += records.len();
-            queue.push_restores(records.into_iter().map(|(id, _)| id));
+            // A failover may lose a record, or a joined channel of it, and not the registration.
+            queue.push_restores(ids.iter().copied());
         }
         if restored > 0 {
             tracing::info!(connections = restored, "registered connections again that redis had lost");
@@ -181,6 +185,16 @@ impl RegistryMaintenance {
         }
         self.registry.inner.record_event(|| JournalEvent::Registered(header));
         resynced.send_replace(());
+        Ok(())
+    }
+
+    /// Writes the revocations that Redis has lost.
+    async fn restore_revocations(&self) -> Result<(), RedisClientError> {
+        let Some(revocations) = self.registry.inner.revocations.get() else { return Ok(()) };
+        let restored = revocations.restore_lost().await?;
+        if restored > 0 {
+            tracing::warn!(revocations = restored, "wrote revocations again that redis had lost");
+        }
         Ok(())
     }
 

@@ -40,7 +40,7 @@ fn message(number: u64) -> AppendRequest {
     super::log::message(number, clock().now())
 }
 
-fn waiting(settings: RedisSettings) -> RedisSettings {
+pub(super) fn waiting(settings: RedisSettings) -> RedisSettings {
     RedisSettings { wait_replicas: 1, ..settings }
 }
 
@@ -83,7 +83,7 @@ async fn missing(log: &RedisLog, last: u64) -> Vec<u64> {
 }
 
 /// Fails over and waits until the former master follows the new one, about 11 s later.
-fn fail_over(sentinels: RedisSentinels) -> JoinHandle<RedisSentinels> {
+pub(super) fn fail_over(sentinels: RedisSentinels) -> JoinHandle<RedisSentinels> {
     spawn_blocking(move || {
         let former = sentinels.master_port().unwrap();
         sentinels.begin_planned_failover().unwrap();
