@@ -53,7 +53,7 @@ pub(super) async fn revoke(
 ) -> Result<Response<Bytes>, ProblemDetails> {
     let request: RevocationRequest = serde_json::from_slice(body).map_err(|error| invalid_body(&error))?;
     let (revocation, user) = request.into_revocation(caller, app.clock.now())?;
-    app.revocations.put_revocation(&revocation).await?;
+    app.access.revocations.put_revocation(&revocation).await?;
     let closed = match user {
         Some(user) => close_user_connections(app, &Audience::User(caller.tenant.clone(), user)).await?,
         None => 0,
@@ -75,7 +75,7 @@ pub(super) async fn withdraw(
         (Some(subject), None) | (None, Some(subject)) => subject,
         _ => return Err(ProblemDetails::invalid_parameter("user", "use exactly one of user and token")),
     };
-    if !app.revocations.delete_revocation(&caller.tenant, &subject).await? {
+    if !app.access.revocations.delete_revocation(&caller.tenant, &subject).await? {
         return Err(ProblemDetails::not_found("there is no such revocation"));
     }
     let mut response = Response::new(Bytes::new());
