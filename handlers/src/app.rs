@@ -36,11 +36,19 @@ pub struct MessagingApp {
     pub delivery: Arc<dyn Delivery>,
     /// Current time and unique ids.
     pub clock: Arc<dyn Clock>,
+    /// Restrictions of clients.
+    pub access: AccessRules,
+    /// Sizes and counts that requests may not exceed.
+    pub limits: Limits,
+}
+
+/// What restricts the clients of the application in addition to its [`Limits`].
+#[derive(Clone)]
+pub struct AccessRules {
     /// Limits what one connection can cause.
     pub budget: Arc<dyn ActionBudget>,
     /// Tokens that are rejected before they expire.
     pub revocations: Arc<dyn RevocationStore>,
-    pub limits: Limits,
     /// Channels whose readers users may list by name.
     pub presence_names: PresenceNames,
 }

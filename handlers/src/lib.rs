@@ -8,7 +8,7 @@
 //! use std::sync::Arc;
 //!
 //! use aws_lambda_events::apigw::ApiGatewayWebsocketProxyRequest;
-//! use handlers::app::MessagingApp;
+//! use handlers::app::{AccessRules, MessagingApp};
 //! use handlers::channel::Epoch;
 //! use handlers::id::{ConnectionId, TenantId, UserId};
 //! use handlers::identity::{Identity, Role};
@@ -27,9 +27,9 @@
 //! let delivery = Arc::new(MemoryDelivery::new(connections.clone()));
 //! let retention = ChannelRetention { max_entries: 1_000, max_bytes: 1 << 20 };
 //! let log = Arc::new(MemoryLog::new(Epoch("e1".into()), retention));
-//! let (budget, limits, presence_names) = (Arc::new(UnlimitedBudget), Limits::default(), PresenceNames::Rooms);
-//! let revocations = Arc::new(MemoryRevocations::default());
-//! let app = MessagingApp { connections, log, delivery: delivery.clone(), clock, budget, revocations, limits, presence_names };
+//! let (budget, revocations) = (Arc::new(UnlimitedBudget), Arc::new(MemoryRevocations::default()));
+//! let access = AccessRules { budget, revocations, presence_names: PresenceNames::Rooms };
+//! let app = MessagingApp { connections, log, delivery: delivery.clone(), clock, access, limits: Limits::default() };
 //!
 //! // API Gateway adds the context of the authorizer to every event of a connection.
 //! let (tenant, user) = (TenantId::default_tenant(), UserId::parse("alice")?);

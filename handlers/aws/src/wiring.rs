@@ -9,7 +9,7 @@ use std::time::Duration;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, ConfigLoader, SdkConfig};
-use handlers::app::MessagingApp;
+use handlers::app::{AccessRules, MessagingApp};
 use handlers::authorizer::{Authorizer, KeySource, TokenSettings, TokenVerifier};
 use handlers::ports::{Clock, UnlimitedBudget};
 use jwks::HttpJwks;
@@ -77,10 +77,12 @@ pub fn build_app(
         log: Arc::new(DynamoLog::new(dynamo.clone(), &config.messages_table, config.retention, clock.clone())),
         delivery: Arc::new(ApiGatewayDelivery::new(management, connections, DeliveryLimits::FOR_LAMBDA)),
         clock,
-        budget: Arc::new(UnlimitedBudget),
-        revocations: Arc::new(DynamoRevocations::new(dynamo.clone(), &config.connections_table)),
+        access: AccessRules {
+            budget: Arc::new(UnlimitedBudget),
+            revocations: Arc::new(DynamoRevocations::new(dynamo.clone(), &config.connections_table)),
+            presence_names: config.presence_names,
+        },
         limits: config.limits,
-        presence_names: config.presence_names,
     }
 }
 

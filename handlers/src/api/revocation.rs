@@ -56,7 +56,7 @@ pub(super) async fn revoke(
 ) -> Result<Response<Bytes>, ProblemDetails> {
     let request: RevocationRequest = serde_json::from_slice(body).map_err(|error| invalid_body(&error))?;
     let (revocation, user) = request.into_revocation(caller, verifier, app.clock.now())?;
-    app.revocations.put_revocation(&revocation).await?;
+    app.access.revocations.put_revocation(&revocation).await?;
     let closed = close_user_connections(app, &Audience::User(caller.tenant.clone(), user)).await?;
     tracing::info!(connections = closed, "tokens revoked by api request");
     Ok(json_response(&RevocationResponse { closed, expires_at: revocation.expires_at }))
@@ -75,7 +75,7 @@ pub(super) async fn withdraw(
         (Some(subject), None) | (None, Some(subject)) => subject,
         _ => return Err(ProblemDetails::invalid_parameter("user", "use exactly one of user and token")),
     };
-    if !app.revocations.delete_revocation(&caller.tenant, &subject).await? {
+    if !app.access.revocations.delete_revocation(&caller.tenant, &subject).await? {
         return Err(ProblemDetails::not_found("there is no such revocation"));
     }
     let mut response = Response::new(Bytes::new());

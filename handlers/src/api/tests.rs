@@ -11,6 +11,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::app::AccessRules;
 use crate::authorizer::{JwtClaims, KeySet, TokenSettings, mint_hs256};
 use crate::channel::{Channel, ChannelName, Epoch};
 use crate::channel_policy::PresenceNames;
@@ -43,10 +44,12 @@ impl Fixture {
             log,
             delivery: Arc::clone(&delivery) as Arc<dyn crate::ports::Delivery>,
             clock,
-            budget: Arc::new(UnlimitedBudget),
-            revocations: Arc::new(MemoryRevocations::default()),
+            access: AccessRules {
+                budget: Arc::new(UnlimitedBudget),
+                revocations: Arc::new(MemoryRevocations::default()),
+                presence_names: PresenceNames::default(),
+            },
             limits: Limits::default(),
-            presence_names: PresenceNames::default(),
         };
         Self { api: api(app), connections, delivery }
     }

@@ -11,7 +11,7 @@ impl MessagingApp {
         let subjects =
             [Some(RevokedSubject::User(identity.user.clone())), issue.token.clone().map(RevokedSubject::Token)];
         for subject in subjects.into_iter().flatten() {
-            let found = self.revocations.find_revocation(&identity.tenant, &subject).await?;
+            let found = self.access.revocations.find_revocation(&identity.tenant, &subject).await?;
             if found.is_some_and(|revocation| revocation.rejects(issue, now)) {
                 return Ok(true);
             }

@@ -11,7 +11,7 @@ use aws_lambda_events::apigw::{ApiGatewayProxyResponse, ApiGatewayWebsocketProxy
 use serde_json::{Value, json};
 
 pub(crate) use self::fault_injector::{FaultInjector, FaultyDelivery, FaultyLog};
-use super::MessagingApp;
+use super::{AccessRules, MessagingApp};
 use crate::channel::{Channel, ChannelName, Epoch};
 use crate::channel_policy::{CHANNELS_KEY, ChannelGrants, PresenceNames};
 use crate::id::{ConnectionId, MessageId, TenantId, UserId};
@@ -52,10 +52,12 @@ impl TestApp {
             log: Arc::new(FaultyLog(faults.clone())),
             delivery: Arc::new(FaultyDelivery { inner: delivery.clone(), faults: faults.clone() }),
             clock: clock.clone(),
-            budget: Arc::new(UnlimitedBudget),
-            revocations: Arc::new(MemoryRevocations::default()),
+            access: AccessRules {
+                budget: Arc::new(UnlimitedBudget),
+                revocations: Arc::new(MemoryRevocations::default()),
+                presence_names: PresenceNames::default(),
+            },
             limits: Limits::default(),
-            presence_names: PresenceNames::default(),
         };
         Self { app, clock, delivery, faults }
     }

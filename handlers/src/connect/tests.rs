@@ -56,7 +56,7 @@ async fn a_handshake_with_a_revoked_token_is_rejected_and_leaves_no_record() {
     for subject in subjects {
         let (tenant, expires_at) = (test_identity("alice", Role::User).tenant, NOW.plus(Duration::from_secs(60)));
         let revocation = Revocation { tenant, subject, issued_before: now, expires_at };
-        fixture.app.revocations.put_revocation(&revocation).await.unwrap();
+        fixture.app.access.revocations.put_revocation(&revocation).await.unwrap();
     }
     for (iat, jti, status) in
         [(Some(now - 1), "a", 401), (None, "a", 401), (Some(now), "stolen", 401), (Some(now), "a", 200)]

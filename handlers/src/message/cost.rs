@@ -26,7 +26,7 @@ pub(super) fn take_action(
 ) -> Result<(), ActionError> {
     match action.base_units() {
         0 => Ok(()),
-        count => app.budget.take(&caller.connection, units(count)).map_err(ActionError::rate_limited),
+        count => app.access.budget.take(&caller.connection, units(count)).map_err(ActionError::rate_limited),
     }
 }
 
@@ -47,7 +47,7 @@ pub(super) fn charge_records(app: &MessagingApp, caller: &EventCaller, records: 
 
 fn charge(app: &MessagingApp, caller: &EventCaller, count: usize) {
     if count > 0 {
-        app.budget.charge(&caller.connection, units(count));
+        app.access.budget.charge(&caller.connection, units(count));
     }
 }
 

@@ -4,7 +4,7 @@
 //! at most [`counted_members`](limits::Limits::counted_members) over all its channels, and other connections are served
 //! between two pages. At most [`listed_members`](limits::Limits::listed_members) users are listed in one answer, so
 //! that it stays below API Gateway's message quota of 128 KiB. Users list only the names that
-//! [`presence_names`](MessagingApp::presence_names) permits, and the numbers of all channels that they may read.
+//! [`presence_names`](crate::app::AccessRules::presence_names) permits, and the numbers of all channels that they may read.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -98,7 +98,7 @@ pub(super) async fn channel_members(
     let count = users.len() as u64;
     let member =
         |((user, role), connections): ((UserId, Role), u64)| OnlineUser { user: user.into(), role, connections };
-    let lists_names = caller.identity.role != Role::User || app.presence_names.lists(name);
+    let lists_names = caller.identity.role != Role::User || app.access.presence_names.lists(name);
     let listed = if lists_names { budget.listed } else { 0 };
     let members: Vec<OnlineUser> = users.into_iter().take(listed).map(member).collect();
     budget.listed -= members.len();

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use anyhow::bail;
-use handlers::app::MessagingApp;
+use handlers::app::{AccessRules, MessagingApp};
 use handlers::memory::{ChannelRetention, MemoryConnections, MemoryLog, MemoryRevocations};
 use handlers::ports::{Clock, MessageLog, RevocationStore};
 use system_clock::SystemClock;
@@ -49,16 +49,18 @@ pub async fn assemble_embedded(config: &Config) -> anyhow::Result<ServerAssembly
         tasks,
     };
     let store = Arc::new(MemoryConnections::new(clock.clone()));
-    let budget = action_budgets(config, &delivery);
+    let access = AccessRules {
+        budget: action_budgets(config, &delivery),
+        revocations,
+        presence_names: config.auth.presence_names,
+    };
     let app = MessagingApp {
         connections: store,
         log,
         delivery: Arc::new(delivery.clone()),
         clock,
-        budget,
-        revocations,
+        access,
         limits: config.limits,
-        presence_names: config.auth.presence_names,
     };
     let adapters = ModeAdapters { app, delivery, lifecycle, remote: None, metrics, node_id: SINGLE_NODE };
     let mut assembly = assemble_messaging(config, adapters)?;

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use handlers::app::MessagingApp;
+use handlers::app::{AccessRules, MessagingApp};
 use handlers::channel::Epoch;
 use handlers::memory::{ChannelRetention, MemoryLog};
 use handlers::ports::{Clock, MessageLog};
@@ -71,11 +71,13 @@ pub async fn assemble_kubernetes(config: &Config) -> anyhow::Result<ServerAssemb
         connections: RestoringConnections::new(store, cluster.connection_registry(), delivery.clone()),
         log,
         delivery: bus.delivery(),
-        budget: action_budgets(config, &delivery),
-        revocations,
+        access: AccessRules {
+            budget: action_budgets(config, &delivery),
+            revocations,
+            presence_names: config.auth.presence_names,
+        },
         clock,
         limits: config.limits,
-        presence_names: config.auth.presence_names,
     };
     let adapters =
         ModeAdapters { app, delivery, lifecycle, remote: Some(bus.remote()), metrics, node_id: cluster.node_id() };

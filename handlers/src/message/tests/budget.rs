@@ -35,7 +35,7 @@ impl ActionBudget for RecordingBudget {
 
 fn fixture() -> (TestApp, Arc<RecordingBudget>) {
     let (mut fixture, budget) = (TestApp::new(), Arc::new(RecordingBudget::default()));
-    fixture.app.budget = budget.clone();
+    fixture.app.access.budget = budget.clone();
     (fixture, budget)
 }
 

@@ -176,6 +176,6 @@ async fn users_list_the_names_of_their_rooms_and_the_numbers_of_other_channels()
     };
     assert_eq!(listed(&fixture.send_frame(&alice, presence.clone()).await), [(2, 2), (2, 0), (3, 0)]);
     assert_eq!(listed(&fixture.send_frame(&admin, presence.clone()).await), [(2, 2), (2, 2), (3, 3)]);
-    fixture.app.presence_names = PresenceNames::All;
+    fixture.app.access.presence_names = PresenceNames::All;
     assert_eq!(listed(&fixture.send_frame(&alice, presence).await), [(2, 2), (2, 2), (3, 3)]);
 }
