@@ -7,6 +7,8 @@
 
 use std::time::Duration;
 
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::AttributeValue;
 use handlers_aws::tables::{PARTITION_KEY, SORT_KEY};
 use serde_json::json;
@@ -73,25 +75,12 @@ impl World for AwsLocal {
     async fn keep_newest(&mut self, channel: &str, keep: u64) {
         let partition = format!("default/{channel}");
         let head = self.attribute(&partition, 0, "head").await;
+        let (table, number) = (&self.deployment.messages, |number: u64| AttributeValue::N(number.to_string()));
         for offset in 1..=head.saturating_sub(keep) {
-            self.backdate_item(
-                &self.deployment.messages,
-                &partition,
-                AttributeValue::N(offset.to_string()),
-                "at",
-                BEYOND_RETENTION,
-            )
-            .await;
+            assert!(self.backdate_item(table, &partition, number(offset), "at", BEYOND_RETENTION).await);
         }
         // The head item stores the time of the oldest message.
-        self.backdate_item(
-            &self.deployment.messages,
-            &partition,
-            AttributeValue::N("0".to_owned()),
-            "first_at",
-            BEYOND_RETENTION,
-        )
-        .await;
+        assert!(self.backdate_item(table, &partition, number(0), "first_at", BEYOND_RETENTION).await);
     }
 
     async fn restart(&mut self) {
@@ -127,25 +116,33 @@ impl AwsLocal {
         let records = self.deployment.client.scan().table_name(&self.deployment.connections).send().await;
         for record in records.expect("the emulator lists items").items() {
             let partition = record[PARTITION_KEY].as_s().expect("keys are text");
-            self.backdate_item(
-                &self.deployment.connections,
-                partition,
-                record[SORT_KEY].clone(),
-                "at",
-                BEYOND_HANDSHAKE,
-            )
-            .await;
+            let (table, sort) = (&self.deployment.connections, record[SORT_KEY].clone());
+            // A `$disconnect` that still runs may have deleted the record.
+            let _existed = self.backdate_item(table, partition, sort, "at", BEYOND_HANDSHAKE).await;
         }
         let push = json!({"audience": "everyone", "body": "check"});
         self.backend().post("/v1/messages", &push).await.expect_ok();
     }
 
-    async fn backdate_item(&self, table: &str, partition: &str, sort: AttributeValue, attribute: &str, age: Duration) {
+    /// Returns whether the item exists.
+    async fn backdate_item(
+        &self,
+        table: &str,
+        partition: &str,
+        sort: AttributeValue,
+        attribute: &str,
+        age: Duration,
+    ) -> bool {
         let age = AttributeValue::N(age.as_millis().to_string());
         let update = self.deployment.client.update_item().table_name(table);
         let update = update.key(PARTITION_KEY, AttributeValue::S(partition.to_owned())).key(SORT_KEY, sort);
         let update = update.update_expression("SET #at = #at - :age").expression_attribute_names("#at", attribute);
-        update.expression_attribute_values(":age", age).send().await.expect("the emulator updates items");
+        let update = update.condition_expression("attribute_exists(#at)").expression_attribute_values(":age", age);
+        match update.send().await.map_err(SdkError::into_service_error) {
+            Ok(_) => true,
+            Err(UpdateItemError::ConditionalCheckFailedException(_)) => false,
+            Err(error) => panic!("updating an item in the emulator failed: {error:?}"),
+        }
     }
 
     async fn attribute(&self, partition: &str, sort: u64, attribute: &str) -> u64 {
