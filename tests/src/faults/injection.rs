@@ -284,7 +284,11 @@ async fn move_slots(fixture: &mut FaultFixture, count: usize) -> anyhow::Result<
         anyhow::ensure!(moved > 0, "no subscribed slot without keys");
         recoveries.push(fixture.wait_for_presence(Instant::now()).await?);
     }
-    let revoked = fixture.metric(0, "twinway_bus_revoked_subscriptions_total").await;
+    // Each pod has channels of its own, so the moved slots need not be those of the first pod.
+    let mut revoked = 0.0;
+    for pod in 0..fixture.cluster.pods.len() {
+        revoked += fixture.metric(pod, "twinway_bus_revoked_subscriptions_total").await;
+    }
     anyhow::ensure!(revoked > 0.0, "the pods did not notice that their slots moved");
     Ok(recoveries)
 }
