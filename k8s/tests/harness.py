@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 import sys
 import time
 from contextlib import contextmanager
@@ -158,13 +159,10 @@ def write_secret(name, values):
 @contextmanager
 def secret_file(value=None):
     """A private file with the signing secret, or with this value, for the duration of the block."""
-    path = Path(f"/tmp/twinway-test-secret-{os.getpid()}")
-    path.touch(mode=0o600)
-    path.write_text(value or secret_values("twinway-auth")["auth-secret"], encoding="utf-8")
-    try:
-        yield path
-    finally:
-        path.unlink()
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8") as file:
+        file.write(value or secret_values("twinway-auth")["auth-secret"])
+        file.flush()
+        yield Path(file.name)
 
 
 def load_average():

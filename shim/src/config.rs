@@ -170,6 +170,8 @@ pub struct ApiConfig {
     pub stage: String,
     /// Whether the stage was configured, so that it overrides that of the template.
     pub is_stage_set: bool,
+    /// Whether the configuration sets the region.
+    pub is_region_set: bool,
     /// Whether the id was configured, so that it overrides that of the template.
     pub is_id_set: bool,
     /// Region in ARNs.

@@ -1,5 +1,5 @@
-//! Application of `api.template`: reading, refusal of templates that cannot be served, and the settings that a template
-//! provides.
+//! Application of `api.template`: reading, rejection of templates that cannot be served, and the settings that a
+//! template provides.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,8 +16,18 @@ impl Config {
     /// [`ConfigError`] for a template that cannot be read, and for findings that prevent serving it.
     pub fn load_application(&mut self) -> Result<Vec<String>, ConfigError> {
         let Some(path) = self.functions.template.clone() else { return Ok(Vec::new()) };
+        self.apply_samconfig_region(&path)?;
         let application = read_application(&path, self)?;
         self.set_application(application)
+    }
+
+    /// Applies the region of the template's `samconfig.toml`, unless the configuration sets one.
+    fn apply_samconfig_region(&mut self, template: &Path) -> Result<(), ConfigError> {
+        let found = find_template(template).map_err(invalid_template)?;
+        if let Some(region) = found.region.filter(|_| !self.api.is_region_set) {
+            self.api.region = region;
+        }
+        Ok(())
     }
 
     /// Applies an application, as [`Self::load_application`] does.
@@ -44,24 +54,24 @@ impl Config {
 /// # Errors
 /// [`ConfigError`] when there is no template, it cannot be read or it is invalid.
 pub fn read_application(path: &Path, config: &Config) -> Result<Application, ConfigError> {
-    let invalid = |error: TemplateError| ConfigError { errors: error_lines(&error.to_string()) };
-    let found = find_template(path).map_err(invalid)?;
-    let mut parameters = found.parameters;
-    parameters.extend(config.functions.parameters.0.clone());
+    let stage = config.api.is_stage_set.then(|| config.api.stage.clone());
+    let region = config.api.is_region_set.then(|| config.api.region.clone());
+    let options = [("stage", stage.clone()), ("region", region)];
     let context = ApplicationContext {
         region: config.api.region.clone(),
         account_id: config.api.account_id.clone(),
-        stack_name: found.stack_name,
         api_id: config.api.id.clone(),
-        stage: config.api.is_stage_set.then(|| config.api.stage.clone()),
-        parameters,
+        stage,
+        parameters: config.functions.parameters.0.clone(),
+        environment: config.functions.template_environment.0.clone(),
+        options: options.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect(),
         ..ApplicationContext::default()
     };
-    templates::read_application(&found.path, &context).map_err(invalid)
+    templates::read_application(path, &context).map_err(invalid_template)
 }
 
-fn error_lines(text: &str) -> Vec<String> {
-    text.lines().map(|line| format!("api.template: {line}")).collect()
+fn invalid_template(error: TemplateError) -> ConfigError {
+    ConfigError { errors: error.to_string().lines().map(|line| format!("api.template: {line}")).collect() }
 }
 
 /// Returns the warnings of an application. An access control that is not supported prevents serving it: the server would

@@ -40,6 +40,9 @@ pub fn load_config(variables: &dyn VariableSource, flags: &FlagValues, file: Opt
     let config = match config {
         Some(mut config) if reader.errors.is_empty() => {
             config.functions.inherited_environment = super::functions::inherited_variables(variables);
+            if config.functions.template.is_some() {
+                config.functions.template_environment = super::functions::template_variables(variables);
+            }
             config.functions.library_path = variables.read_variable("LD_LIBRARY_PATH");
             Ok(config)
         }

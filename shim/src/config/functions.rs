@@ -56,6 +56,8 @@ pub struct FunctionsConfig {
     pub environment: FunctionVariables,
     /// Variables inherited from this process.
     pub inherited_environment: FunctionVariables,
+    /// Variables of this process that a template may read with `${env:NAME}`: all but those of the server's own keys.
+    pub template_environment: FunctionVariables,
     /// `LD_LIBRARY_PATH` of this process, which functions search after Lambda's directories.
     pub library_path: Option<String>,
     /// User of the processes; `None` for that of this process.
@@ -143,6 +145,17 @@ pub(super) fn inherited_variables(variables: &dyn VariableSource) -> FunctionVar
     };
     let names = variables.variable_names().into_iter().filter(inherited);
     FunctionVariables(names.filter_map(|name| variables.read_variable(&name).map(|text| (name, text))).collect())
+}
+
+/// Selects the variables that a template may read. Those of the server's own keys can be secrets.
+pub(super) fn template_variables(variables: &dyn VariableSource) -> FunctionVariables {
+    let names = variables.variable_names().into_iter().filter(|name| !is_server_variable(name));
+    FunctionVariables(names.filter_map(|name| variables.read_variable(&name).map(|text| (name, text))).collect())
+}
+
+/// Returns whether a variable belongs to the server's configuration.
+fn is_server_variable(name: &str) -> bool {
+    name.starts_with("TWINWAY_") || ["DATABASE_URL", "REDIS_URL"].iter().any(|prefix| name.starts_with(prefix))
 }
 
 impl fmt::Debug for FunctionVariables {

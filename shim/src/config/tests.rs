@@ -822,3 +822,39 @@ fn no_output_contains_a_secret() {
     assert!(printed.contains("auth.jwks") && !printed.contains("hunter2"), "{printed}");
     assert!(!format!("{:?}", loaded.config).contains("hunter2"));
 }
+
+#[test]
+fn a_template_reads_variables_of_the_process_but_none_of_the_server() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = "service: demo\nprovider:\n  name: aws\n  runtime: provided.al2023\n  environment:\n    TABLE: \
+                ${env:MY_TABLE}\n    STAGE: ${opt:stage, 'dev'}\n    SECRET: ${env:TWINWAY_AUTH_SECRET, 'hidden'}\nfunctions:\n  \
+                main:\n    handler: bootstrap\n    events:\n      - websocket: $default\n";
+    std::fs::write(directory.path().join("serverless.yml"), text).unwrap();
+    std::fs::write(directory.path().join("bootstrap"), "").unwrap();
+    let path = directory.path().to_str().unwrap();
+    let secret = "0123456789abcdefghijklmnopqrstuvwxyz";
+    let variables =
+        [("TWINWAY_TEMPLATE", path), ("MY_TABLE", "chat"), ("TWINWAY_STAGE", "blue"), ("TWINWAY_AUTH_SECRET", secret)];
+    let mut config = from_environment(&variables).config.unwrap();
+    config.load_application().unwrap();
+    let application = config.application.unwrap();
+    let environment = &application.functions.values().next().unwrap().environment;
+    assert_eq!((environment["TABLE"].as_str(), environment["STAGE"].as_str()), ("chat", "blue"));
+    assert_eq!(environment["SECRET"], "hidden");
+}
+
+#[test]
+fn the_region_of_samconfig_applies_unless_the_configuration_sets_one() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("template.yaml"), "Resources: {}\n").unwrap();
+    std::fs::write(directory.path().join("samconfig.toml"), "[default.deploy.parameters]\nregion = \"eu-west-1\"\n")
+        .unwrap();
+    let template = ("TWINWAY_TEMPLATE", directory.path().to_str().unwrap());
+    let region = |variables: &[(&str, &str)]| {
+        let mut config = from_environment(variables).config.unwrap();
+        config.load_application().unwrap();
+        config.api.region
+    };
+    assert_eq!(region(&[template]), "eu-west-1");
+    assert_eq!(region(&[template, ("AWS_REGION", "eu-north-1")]), "eu-north-1");
+}

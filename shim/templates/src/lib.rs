@@ -24,6 +24,7 @@ mod context;
 mod document;
 mod error;
 mod find;
+mod missing_code;
 mod model;
 mod routes_file;
 mod serverless;
@@ -55,7 +56,7 @@ pub use self::terraform::read_terraform;
 pub fn read_application(path: &Path, context: &ApplicationContext) -> Result<Application, TemplateError> {
     let found = find_template(path)?;
     let context = found.context(context);
-    match found.format {
+    let application = match found.format {
         TemplateFormat::Routes => read_routes_file(&found.path, &document::read_text(&found.path)?),
         TemplateFormat::CloudFormation => {
             read_cloudformation(&found.path, &document::read_text(&found.path)?, &context)
@@ -66,5 +67,6 @@ pub fn read_application(path: &Path, context: &ApplicationContext) -> Result<App
             read_terraform(&found.path, &document::read_text(&found.path)?, &context)
         }
         TemplateFormat::Terraform => Err(terraform::unread_configuration(&found.path)),
-    }
+    }?;
+    Ok(missing_code::with_findings(application))
 }

@@ -51,6 +51,7 @@ impl ConfigReader<'_> {
             handlers: handlers?.unwrap_or_default(),
             environment: FunctionVariables(environment?.unwrap_or_default()),
             inherited_environment: FunctionVariables::default(),
+            template_environment: FunctionVariables::default(),
             library_path: None,
             user: user?,
             endpoint_proxy: endpoint_proxy?,

@@ -133,6 +133,7 @@ impl ConfigReader<'_> {
             id: id?,
             stage: stage?,
             is_stage_set: self.sources.is_set("api.stage"),
+            is_region_set: self.sources.is_set("api.region"),
             is_id_set: self.sources.is_set("api.id"),
             region: region?,
             account_id: account_id?,
