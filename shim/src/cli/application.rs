@@ -43,9 +43,10 @@ impl TemplateArgs {
     }
 
     /// Reads the template.
-    pub(super) fn read_application(&self, terminal: &mut CommandIo<'_>) -> Result<Application, CommandError> {
+    pub(super) fn read_application(&self, terminal: &CommandIo<'_>) -> Result<Application, CommandError> {
         let settings = self.apply(&ConfigArgs::default().with_default("mode", "embedded"), terminal)?;
-        let config = settings.load_valid_config(terminal)?;
+        // The warnings are about a server, which these commands do not start.
+        let config = settings.load_config(terminal.variables)?.config?;
         let path = config.functions.template.clone().unwrap_or_default();
         Ok(read_application(&path, &config)?)
     }

@@ -16,18 +16,9 @@ impl Config {
     /// [`ConfigError`] for a template that cannot be read, and for findings that prevent serving it.
     pub fn load_application(&mut self) -> Result<Vec<String>, ConfigError> {
         let Some(path) = self.functions.template.clone() else { return Ok(Vec::new()) };
-        self.apply_samconfig_region(&path)?;
+        self.api.region = template_region(&path, self)?;
         let application = read_application(&path, self)?;
         self.set_application(application)
-    }
-
-    /// Applies the region of the template's `samconfig.toml`, unless the configuration sets one.
-    fn apply_samconfig_region(&mut self, template: &Path) -> Result<(), ConfigError> {
-        let found = find_template(template).map_err(invalid_template)?;
-        if let Some(region) = found.region.filter(|_| !self.api.is_region_set) {
-            self.api.region = region;
-        }
-        Ok(())
     }
 
     /// Applies an application, as [`Self::load_application`] does.
@@ -58,7 +49,7 @@ pub fn read_application(path: &Path, config: &Config) -> Result<Application, Con
     let region = config.api.is_region_set.then(|| config.api.region.clone());
     let options = [("stage", stage.clone()), ("region", region)];
     let context = ApplicationContext {
-        region: config.api.region.clone(),
+        region: template_region(path, config)?,
         account_id: config.api.account_id.clone(),
         api_id: config.api.id.clone(),
         stage,
@@ -68,6 +59,15 @@ pub fn read_application(path: &Path, config: &Config) -> Result<Application, Con
         ..ApplicationContext::default()
     };
     templates::read_application(path, &context).map_err(invalid_template)
+}
+
+/// Returns the configured region; if none is set, that of the template's `samconfig.toml`, or the default.
+fn template_region(template: &Path, config: &Config) -> Result<String, ConfigError> {
+    if config.api.is_region_set {
+        return Ok(config.api.region.clone());
+    }
+    let found = find_template(template).map_err(invalid_template)?;
+    Ok(found.region.unwrap_or_else(|| config.api.region.clone()))
 }
 
 fn invalid_template(error: TemplateError) -> ConfigError {
